@@ -7,6 +7,7 @@
 use super::task::{Task, World};
 use crate::engine::mdns::{
     Cast, GROUP_V4, GROUP_V6, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, Meta, PORT, Transmit,
+    family,
 };
 use crate::event::{Events, Fatal};
 use crate::mem::{Ends as _, Slots, nth};
@@ -403,19 +404,19 @@ impl Mdns<'_> {
 
     /// Sends all there is to send now.
     fn send_all(&mut self, world: &mut World<'_>) {
-        while let Some(Transmit { link, len }) =
-            self.endpoint.poll_transmit(world.now, tx(world.tx))
-        {
-            self.send_to_groups(world, usize::from(link), len);
+        while let Some(transmit) = self.endpoint.poll_transmit(world.now, tx(world.tx)) {
+            self.send_to_groups(world, &transmit);
         }
     }
 
-    fn send_to_groups(&self, world: &mut World<'_>, id: usize, len: usize) {
-        let Some(open) = self.open.get(id) else {
+    fn send_to_groups(&self, world: &mut World<'_>, transmit: &Transmit) {
+        let Some(open) = self.open.get(usize::from(transmit.link)) else {
             return;
         };
-        for socket in open.sockets.iter().filter(|socket| socket.is_group) {
-            socket.send(world, &group(open.index, socket.own), len);
+        for socket in &open.sockets {
+            if socket.is_group && transmit.families & family::of(&socket.own) != 0 {
+                socket.send(world, &group(open.index, socket.own), transmit.len);
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Answering queries: which records answer, which are suppressed as known answers, and whether and when the response is multicast.
 //! RFC 6762 sections 6 and 7.
 
+use super::family;
 use super::on_link::OnLink;
 use super::record_state::{MANY, RecordState, bit, later};
 use super::responder::Responder;
@@ -70,7 +71,8 @@ impl Responder {
                 }
             }
         }
-        on.mark_asked(zone, message, is_direct);
+        let family = family::of(from);
+        on.mark_asked(zone, message, is_direct, family);
         if on.asked_from < on.asked_end || number != MANY {
             on.suppress_known_answers(zone, message, number);
         }
@@ -104,7 +106,7 @@ impl Responder {
         if !on.schedule_answers(&self.zone, now, &timing) {
             return None;
         }
-        on.write_reply(&self.zone, now, message, is_legacy, out)
+        on.write_reply(&self.zone, now, message, is_legacy, family, out)
     }
 
     /// Waits for more known answers of a querier; what its questions are marked with.
@@ -143,9 +145,9 @@ impl Responder {
 }
 
 impl OnLink {
-    /// Marks what is asked for, and where in the table that is.
+    /// Marks what is asked for in this family, and where in the table that is.
     #[inline(never)]
-    fn mark_asked(&mut self, zone: &Zone, message: &Message<'_>, is_direct: bool) {
+    fn mark_asked(&mut self, zone: &Zone, message: &Message<'_>, is_direct: bool, family: u8) {
         (self.asked_from, self.asked_end) = (u16::MAX, 0);
         for question in message.questions() {
             let Some(name) = zone.names.find(question.name) else {
@@ -171,6 +173,7 @@ impl OnLink {
                     if is_meant
                         && (record.kind == kind::NSEC) == is_denial
                         && !record.is_goodbye
+                        && record.families & family != 0
                         && self.tells(zone, record)
                     {
                         self.of(record).set(bit);

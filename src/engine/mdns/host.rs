@@ -9,6 +9,7 @@ use super::names::{NameId, hash};
 use super::record_state::later;
 use super::responder::Responder;
 use super::zone::{EVERYWHERE, HOST_TTL, RenameStyle};
+use super::{Transmit, family};
 use crate::time::Instant;
 use crate::wire::dns::{self, Message, Name, REVERSE_BYTES_MAX, Section, Writer, kind, reverse};
 
@@ -163,7 +164,7 @@ impl Responder {
     }
 
     /// Writes the question who has the host's name on a link, and who its addresses.
-    pub(super) fn write_host_question(&self, link: usize, out: &mut [u8]) -> Option<usize> {
+    pub(super) fn write_host_question(&self, link: usize, out: &mut [u8]) -> Option<Transmit> {
         let on = self.links.get(link)?;
         if !on.link.is_up() {
             return None;
@@ -177,6 +178,6 @@ impl Responder {
             let name = Name::of(&buffer);
             writer.question(&mut name.unnumbered(), kind::PTR, dns::CLASS_IN);
         }
-        Some(writer.finish())
+        Some(on.transmit(writer.finish(), family::ANY))
     }
 }

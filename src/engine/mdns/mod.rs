@@ -1,6 +1,7 @@
 //! Multicast DNS and DNS-based service discovery. RFC 6762, RFC 6763.
 //!
-//! A *link* is what one interface leads to, whatever families are spoken there: what is said is said in all of them. Time,
+//! A *link* is what one interface leads to, whatever families are spoken there: what is said is said in all of them, but
+//! for services that are announced in one alone. Time,
 //! entropy and the links' addresses are told; what comes out are messages, events and an instant. All tables are cut at start.
 
 mod announce;
@@ -39,6 +40,19 @@ pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 /// Their IPv6 group.
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 
+/// Address families of the Internet, as bits.
+pub mod family {
+    use core::net::IpAddr;
+
+    /// Both.
+    pub const ANY: u8 = crate::wire::announce::ANY_FAMILY;
+
+    /// The one of an address: 1 is IPv4, 2 IPv6.
+    pub fn of(address: &IpAddr) -> u8 {
+        1 + u8::from(address.is_ipv6())
+    }
+}
+
 /// How much a responder can keep.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -72,14 +86,15 @@ pub struct Meta {
     pub cast: Cast,
 }
 
-/// An envelope of what goes to everybody on a link, in each family that it speaks; the bytes are in the buffer that the caller
-/// lent.
+/// An envelope of what goes to everybody on a link; the bytes are in the buffer that the caller lent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit {
     /// Where it is sent.
     pub link: LinkId,
     /// Bytes.
     pub len: usize,
+    /// In which families, as far as the link speaks them.
+    pub families: u8,
 }
 
 /// Bytes of the longest message that may come.

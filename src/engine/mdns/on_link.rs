@@ -4,7 +4,7 @@ use super::link::{Link, LinkId};
 use super::names::NameId;
 use super::record_state::{Phase, RecordState};
 use super::zone::{Entry, Record, Zone};
-use super::{HEAD_BYTES, MESSAGE_BYTES};
+use super::{HEAD_BYTES, MESSAGE_BYTES, Transmit};
 use crate::time::Instant;
 
 /// Between messages of which each is full.
@@ -79,6 +79,15 @@ impl OnLink {
     /// Whether a record is told here: its owner is ours.
     pub(super) fn tells(&self, zone: &Zone, record: &Record) -> bool {
         record.is_on(self.bit) && self.holds(zone, record.owner)
+    }
+
+    /// An envelope of so many bytes to all.
+    pub(super) const fn transmit(&self, len: usize, families: u8) -> Transmit {
+        Transmit {
+            link: self.id,
+            len,
+            families,
+        }
     }
 
     /// The link is down: nothing was ever told here.

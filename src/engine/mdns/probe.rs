@@ -1,5 +1,6 @@
 //! Probing: three queries whether another host has the names that we claim, and tie-breaking. RFC 6762 sections 8.1 and 8.2.
 
+use super::Transmit;
 use super::names::NameId;
 use super::on_link::{OnLink, PACE_MS};
 use super::record_state::{Phase, Probe, later};
@@ -29,7 +30,7 @@ impl OnLink {
         zone: &Zone,
         now: Instant,
         out: &mut [u8],
-    ) -> Option<usize> {
+    ) -> Option<Transmit> {
         if self.probes_at > now {
             return None;
         }
@@ -41,7 +42,7 @@ impl OnLink {
         } else {
             dns::CLASS_IN | dns::TOP_BIT
         };
-        let (mut has_claimed, mut next) = (false, Instant::NEVER);
+        let (mut has_claimed, mut next, mut families) = (false, Instant::NEVER, 0);
         // Each name once, by the first of its records.
         for record in zone.records.iter() {
             let Some(state) = self.probe(zone, record.name) else {
@@ -61,11 +62,14 @@ impl OnLink {
                     });
                     state.probe_due.set(Instant::NEVER);
                     has_claimed = true;
-                } else if asked.is_full() || (size > left && !asked.is_empty()) {
+                } else if asked.is_full()
+                    || (size > left || families != record.families) && !asked.is_empty()
+                {
                     // For all others, too.
                     left = 0;
                 } else {
                     left = left.saturating_sub(size);
+                    families = record.families;
                     let labels = &mut zone.names.labels(record.name);
                     if writer.question(labels, kind::ANY, class) {
                         let _ = asked.push(record.name);
@@ -93,7 +97,7 @@ impl OnLink {
         if !self.link.shares_port {
             self.unicast_until = later(now, UNICAST_MS);
         }
-        Some(writer.finish())
+        Some(self.transmit(writer.finish(), families))
     }
 
     /// Begins to probe for a name after so many milliseconds.

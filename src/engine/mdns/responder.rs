@@ -211,8 +211,8 @@ impl Responder {
             let bit = on.bit;
             let mut sent = on.send_probes(&self.zone, now, out);
             if sent.is_none() {
-                let (len, are_gone) = on.send_multicast(&self.zone, now, out, false);
-                sent = len;
+                let are_gone;
+                (sent, are_gone) = on.send_multicast(&self.zone, now, out, false);
                 if are_gone {
                     self.remove_withdrawn();
                 }
@@ -221,12 +221,9 @@ impl Responder {
                 self.ask_links &= !bit;
                 sent = self.write_host_question(link, out);
             }
-            if let Some(len) = sent {
-                self.sent.add(out.head(len));
-                return Some(Transmit {
-                    link: link as LinkId,
-                    len,
-                });
+            if let Some(transmit) = &sent {
+                self.sent.add(out.head(transmit.len));
+                return sent;
             }
         }
         None

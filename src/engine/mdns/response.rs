@@ -1,11 +1,11 @@
 //! Response messages: unicast replies, and what is due by multicast. RFC 6762 section 6.
 
-use super::NameId;
 use super::answer::HOLD_OFF_MS;
 use super::on_link::{OnLink, PACE_MS};
 use super::rdata::Form;
 use super::record_state::{bit, later};
 use super::zone::{Zone, bit_of};
+use super::{NameId, Transmit};
 use crate::time::Instant;
 use crate::wire::dns::{self, Message, Section, Writer, flag, kind};
 
@@ -21,13 +21,14 @@ type Written = heapless::Vec<u16, WRITTEN_COUNT>;
 const FLAGS: u16 = flag::RESPONSE | flag::AUTHORITATIVE;
 
 impl OnLink {
-    /// Writes a unicast reply.
+    /// Writes a unicast reply to a querier of this family.
     pub(super) fn write_reply(
         &mut self,
         zone: &Zone,
         now: Instant,
         message: &Message<'_>,
         is_legacy: bool,
+        family: u8,
         out: &mut [u8],
     ) -> Option<usize> {
         let buffer = out.get_mut(..self.message_bytes())?;
@@ -67,12 +68,12 @@ impl OnLink {
         if written.is_empty() {
             return None;
         }
-        self.add_additional(zone, &mut writer, &mut written, now, form);
+        self.add_additional(zone, &mut writer, &mut written, now, form, family);
         Some(writer.finish())
     }
 
     /// Writes what is due to all, or, `alone`, the first of that, which no packet may carry as a whole; whether some of it is
-    /// gone.
+    /// gone. What is told in other families than the first follows in a message of its own.
     #[inline(never)]
     pub(super) fn send_multicast(
         &mut self,
@@ -80,7 +81,7 @@ impl OnLink {
         now: Instant,
         out: &mut [u8],
         alone: bool,
-    ) -> (Option<usize>, bool) {
+    ) -> (Option<Transmit>, bool) {
         let mut are_gone = false;
         let mut bytes = self.message_bytes();
         if alone {
@@ -94,10 +95,11 @@ impl OnLink {
         }
         let mut writer = Writer::new(buffer, 0, FLAGS);
         let mut written = Written::new();
-        let (mut next, mut is_full) = (Instant::NEVER, false);
+        let (mut next, mut is_full, mut families) = (Instant::NEVER, false, 0);
         for (id, record) in zone.records.iter().enumerate() {
             let state = self.of(record);
-            if state.due.get() <= now && !is_full {
+            let is_meant = written.is_empty() || families == record.families;
+            if state.due.get() <= now && !is_full && is_meant {
                 let is_gone = state.has(bit::GOODBYE);
                 let form = if is_gone {
                     Form::Goodbye
@@ -111,6 +113,7 @@ impl OnLink {
                     && zone.write(&mut writer, Section::Answer, record, self.bit, form)
                 {
                     let _ = written.push(id as u16);
+                    families = record.families;
                     state.set_multicast(now);
                     are_gone |= is_gone;
                     is_full = alone;
@@ -136,12 +139,20 @@ impl OnLink {
             return (None, false);
         }
         if !are_gone && !alone {
-            self.add_additional(zone, &mut writer, &mut written, now, Form::Regular);
+            self.add_additional(
+                zone,
+                &mut writer,
+                &mut written,
+                now,
+                Form::Regular,
+                families,
+            );
         }
-        (Some(writer.finish()), are_gone)
+        (Some(self.transmit(writer.finish(), families)), are_gone)
     }
 
-    /// Adds additional records: SRV and TXT of what a PTR points to, the addresses of SRV's target. RFC 6763 section 12.
+    /// Adds additional records that are told in these families: SRV and TXT of what a PTR points to, the addresses of SRV's
+    /// target. RFC 6763 section 12.
     #[inline(never)]
     fn add_additional(
         &self,
@@ -150,6 +161,7 @@ impl OnLink {
         written: &mut Written,
         now: Instant,
         form: Form,
+        families: u8,
     ) {
         let mut names = heapless::Vec::<NameId, ADDITIONAL_NAME_COUNT>::new();
         let add = |names: &mut heapless::Vec<_, ADDITIONAL_NAME_COUNT>, name| {
@@ -180,6 +192,7 @@ impl OnLink {
                 if (record.kind == kind::NSEC && !has_one)
                     || !record.is_unique
                     || record.is_goodbye
+                    || families & !record.families != 0
                     || !self.tells(zone, record)
                 {
                     continue;

@@ -1,5 +1,6 @@
 //! What a service, and an address, consist of.
 
+use super::family;
 use super::link::{ADDRESS_BYTES_MAX, octets};
 use super::names::NameId;
 use super::zone::{EVERYWHERE, Record, RenameStyle, Zone};
@@ -17,6 +18,8 @@ pub struct Service<'a> {
     pub subtypes: &'a [u8],
     /// The host that it is on, a whole name with dots between its labels; empty: this one.
     pub host: &'a [u8],
+    /// The families in which it is announced, as bits of [`family`].
+    pub families: u8,
     /// Where it listens.
     pub port: u16,
     /// Priority and weight, by which one of several is chosen.
@@ -49,6 +52,7 @@ impl Zone {
             [] => self.service_host,
             host => self.names.extend(NameId::ROOT, host)?,
         };
+        record.families = service.families;
         let [priority, weight] = service.choice;
         let numbers = [priority, weight, service.port].map(u16::to_be_bytes);
         let added = self.add(&record, numbers.as_flattened());
@@ -78,7 +82,8 @@ impl Zone {
             self.add_shared(&mut record, name)?;
         }
         let all = self.names.extend(self.local, b"_services._dns-sd._udp");
-        record.target = kind;
+        // Services of other families may be of the type, too.
+        (record.target, record.families) = (kind, family::ANY);
         self.add_shared(&mut record, all)
     }
 

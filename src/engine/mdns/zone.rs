@@ -4,6 +4,7 @@
 //! record says some bytes and then perhaps a name: the bytes of all are in one piece of memory, names are known by numbers.
 
 use super::Limits;
+use super::family;
 use super::link::{LINK_COUNT_MAX, LinkId};
 use super::names::{NameId, Names};
 use super::record_state::RecordState;
@@ -40,6 +41,8 @@ pub(super) struct Record {
     next: u16,
     /// A bit for each link on which it is told: one, or [`EVERYWHERE`]. None: the place is free.
     pub(super) links: u8,
+    /// The families in which it is told; the same for all records of a unique name.
+    pub(super) families: u8,
     /// No other host has records of this name.
     pub(super) is_unique: bool,
     /// It is withdrawn: its goodbyes are being sent.
@@ -59,6 +62,7 @@ impl Record {
             kind,
             next: 0,
             links,
+            families: family::ANY,
             is_unique: true,
             is_goodbye: false,
             at: 0,

@@ -1,8 +1,7 @@
 //! avahi's files, `*.service`: as much of XML as they have. avahi.service(5), XML 1.0.
 //!
 //! Comments, processing instructions and the name of a document type are passed. Nothing is ever looked up or replaced but XML's
-//! own five entities and letters by number. Elements lie in each other as they do there and nowhere else, three deep. With which
-//! of the Internet's protocols a service is announced is read, and makes no difference: what is said is said with both.
+//! own five entities and letters by number. Elements lie in each other as they do there and nowhere else, three deep.
 
 use super::{Coding, Flaw, NAME, Reader, TXT, number};
 use crate::mem::parts::{Ends as _, parts, place_in};
@@ -115,6 +114,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
             }
             let attribute: &[u8] = match element {
                 NAME => b"replace-wildcards no yes",
+                // The place of each is what `Draft::families` has.
                 SERVICE => b"protocol any ipv4 ipv6",
                 TXT => b"value-format text binary-hex binary-base64",
                 _ => b" ",
@@ -134,6 +134,9 @@ impl<'f> Reader<'f, '_, '_, '_> {
             };
             let value = self.until(quote)?;
             self.choice = place_in(values, value).ok_or(Flaw::Unknown)?;
+            if element == SERVICE && self.choice != 0 {
+                self.draft.families = self.choice as u8;
+            }
         }
     }
 

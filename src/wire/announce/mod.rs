@@ -15,6 +15,8 @@ pub use line::{next_field, parse as parse_line};
 use reader::Reader;
 pub use reader::{parse_avahi, parse_unit};
 
+/// IPv4, which is the bit 1, and IPv6, which is the bit 2.
+pub const ANY_FAMILY: u8 = 3;
 /// In a name, stands for the host's.
 pub const HOST: u8 = 0;
 /// Bytes of the longest string of a TXT record.
@@ -45,6 +47,8 @@ pub struct Service<'a> {
     pub subtypes: &'a [u8],
     /// Another host that has it: a whole name, without a dot at its end.
     pub host: Option<&'a [u8]>,
+    /// In which of the Internet's families it is announced: bits of [`ANY_FAMILY`].
+    pub families: u8,
     /// 0: none, the name alone is taken.
     pub port: u16,
     /// As in SRV, like the weight.
@@ -203,6 +207,7 @@ pub struct Draft<'a> {
     parts: [Writer<'a>; 5],
     /// Port, priority, weight.
     numbers: [u16; 3],
+    families: u8,
 }
 
 impl<'a> Draft<'a> {
@@ -227,6 +232,7 @@ impl<'a> Draft<'a> {
                 Writer::new(head)
             }),
             numbers: [0; 3],
+            families: ANY_FAMILY,
         }
     }
 
@@ -243,6 +249,7 @@ impl<'a> Draft<'a> {
         let [_, others @ ..] = &mut self.parts;
         others.iter_mut().for_each(|part| part.truncate(0));
         self.numbers = [0; 3];
+        self.families = ANY_FAMILY;
     }
 
     /// Takes a part, if nothing is wrong with it. Of subtypes and strings there may be many, the others take the place of what
@@ -358,6 +365,7 @@ impl<'a> Draft<'a> {
             kind: kind.since(0),
             subtypes: subtypes.since(0),
             host: (!host.is_empty()).then_some(host),
+            families: self.families,
             port,
             priority,
             weight,

@@ -138,3 +138,31 @@ fn specifiers_in_units_stand_for_what_the_host_is() -> Result<()> {
     avahi.see(&["avahi-browse", "-tpk", "_http._tcp"], &seen)?;
     responder.stop()
 }
+
+/// avahi.service(5): `protocol`.
+#[test]
+fn a_service_of_one_protocol_is_seen_in_that_alone() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let dir = room.path().join("services");
+    fs::create_dir_all(&dir)?;
+    for (name, attribute) in [
+        ("Six", " protocol=\"ipv6\""),
+        ("Four", " protocol=\"ipv4\""),
+        ("Both", " protocol=\"any\""),
+    ] {
+        fs::write(dir.join(format!("{name}.service")), group(name, attribute))?;
+    }
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
+    responder.wait_for("announced box.local")?;
+    let all = ["IPv6;Six;", "IPv4;Four;", "IPv6;Both;", "IPv4;Both;"];
+    let resolved = all.map(|name| format!("=;eth0;{name}_http._tcp;local;box.local;"));
+    let seen = avahi.see(
+        &["avahi-browse", "-rtpk", "_http._tcp"],
+        &resolved.each_ref().map(String::as_str),
+    )?;
+    for other in ["IPv4;Six;", "IPv6;Four;"] {
+        ensure!(!seen.contains(other), "{seen}");
+    }
+    responder.stop()
+}

@@ -1,6 +1,6 @@
 //! Questions on their way: as many in one message as are due, and with them what is known. RFC 6762 sections 5.3, 5.4, 7.1, 7.2.
 
-use super::super::{LinkId, MESSAGE_BYTES, Transmit};
+use super::super::{LinkId, MESSAGE_BYTES, Transmit, family};
 use super::Browser;
 use super::questions::why;
 use crate::time::Instant;
@@ -61,6 +61,7 @@ impl Browser {
         (!writer.is_empty()).then(|| Transmit {
             link,
             len: writer.finish(),
+            families: family::ANY,
         })
     }
 

@@ -1,6 +1,6 @@
 //! What is answered, when, and to whom.
 
-use super::script::query;
+use super::script::{self, query};
 use super::world::{LEGACY, PEER, World};
 use crate::engine::mdns::Cast;
 
@@ -390,4 +390,46 @@ fn answers_to_several_are_one_message() {
     }
     world.run(2000);
     assert_eq!(world.sent.len(), 1);
+}
+
+/// avahi.service(5): a service may be announced in one of the Internet's families alone.
+#[test]
+fn a_service_of_one_family_is_unknown_in_the_other() {
+    let mut world = World::up(1);
+    world.serve_in(2, "six", 6, &[]);
+    world.serve_in(1, "four", 4, &[]);
+    world.serve("both", 46, &[]);
+    world.run(10_000);
+    let now = world.instant();
+    let queries = [
+        ("192.0.2.9:5353", ["four", "both"], "six"),
+        ("[fe80::9]:5353", ["six", "both"], "four"),
+    ];
+    for (from, known, unknown) in queries {
+        world.hear(from, &query(&["? _nfs._tcp.local PTR"]));
+        world.run(1500);
+        let asked = query(&[&format!("? {unknown}._nfs._tcp.local SRV")]);
+        assert_eq!(world.hear_on(0, from, Cast::Unicast, &asked), None);
+        let asked = query(&["? _nfs._tcp.local PTR"]);
+        let reply = world.hear_on(0, from, Cast::Unicast, &asked).unwrap();
+        let lines = script::lines(&reply).join("\n");
+        assert!(known.iter().all(|name| lines.contains(name)), "{lines}");
+        assert!(!lines.contains(unknown), "{lines}");
+    }
+    world.responder.goodbye(now);
+    world.run(1000);
+    let mut told = [0; 3];
+    for sent in &world.sent {
+        let lines = sent.lines().join("\n");
+        let has = |name: &str| lines.contains(&format!("{name}._nfs._tcp.local"));
+        told[usize::from(sent.families) - 1] += 1;
+        assert!(!has("six") || sent.families == 2, "{lines}");
+        assert!(!has("four") || sent.families == 1, "{lines}");
+        assert!(
+            !has("both") || sent.families == 3 || !lines.contains("= both"),
+            "{lines}"
+        );
+    }
+    // Three probes, two announcements, an answer and a goodbye at least; those of both families together with the host's.
+    assert!(told.iter().all(|count| *count >= 7), "{told:?}");
 }

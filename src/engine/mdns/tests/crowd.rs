@@ -54,6 +54,7 @@ impl Crowd {
                     kind,
                     subtypes: b"",
                     host: b"",
+                    families: crate::engine::mdns::family::ANY,
                     port: 1,
                     choice: [0; 2],
                     text: b"",

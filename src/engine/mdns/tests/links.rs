@@ -274,6 +274,7 @@ fn a_full_table_is_said_and_nothing_is_lost() {
             kind: b"_nfs._tcp",
             subtypes: b"",
             host: b"",
+            families: crate::engine::mdns::family::ANY,
             port: 1,
             choice: [0; 2],
             text: &[],

@@ -1,7 +1,7 @@
 //! One responder on a link, its neighbours, and time that passes when the test says so.
 
 use super::script;
-use crate::engine::mdns::{Cast, Limits, Link, LinkId, Meta, NameId, Responder, Service};
+use crate::engine::mdns::{Cast, Limits, Link, LinkId, Meta, NameId, Responder, Service, family};
 use crate::time::Instant;
 use core::net::SocketAddr;
 
@@ -10,6 +10,7 @@ use core::net::SocketAddr;
 pub(super) struct Sent {
     pub(super) at: u64,
     pub(super) link: LinkId,
+    pub(super) families: u8,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -114,6 +115,17 @@ impl World {
     }
 
     pub(super) fn serve(&mut self, instance: &str, port: u16, texts: &[&str]) -> NameId {
+        self.serve_in(family::ANY, instance, port, texts)
+    }
+
+    /// The same in these families.
+    pub(super) fn serve_in(
+        &mut self,
+        families: u8,
+        instance: &str,
+        port: u16,
+        texts: &[&str],
+    ) -> NameId {
         let mut text = Vec::new();
         for one in texts {
             text.push(one.len() as u8);
@@ -124,6 +136,7 @@ impl World {
             kind: b"_nfs._tcp",
             subtypes: b"",
             host: b"",
+            families,
             port,
             choice: [0; 2],
             text: &text,
@@ -167,6 +180,7 @@ impl World {
             self.sent.push(Sent {
                 at: self.now,
                 link: sent.link,
+                families: sent.families,
                 bytes: out[..sent.len].to_vec(),
             });
         }

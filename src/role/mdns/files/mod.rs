@@ -76,7 +76,7 @@ impl Files {
         read(path, memory, &mut Console, &mut |service, file| {
             let host = service.host.unwrap_or_default();
             let id = mixed(service.kind, mixed(service.name, 0));
-            let mut stamp = u64::from(service.port) << 32;
+            let mut stamp = u64::from(service.families) << 48 | u64::from(service.port) << 32;
             stamp |= u64::from(service.priority) << 16 | u64::from(service.weight);
             stamp = mixed(service.subtypes, mixed(service.txt, mixed(host, stamp)));
             if !announced.has(now, (id, stamp), responder) {
