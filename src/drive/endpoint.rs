@@ -58,16 +58,21 @@ struct Open {
     sockets: heapless::Vec<LinkSocket, SOCKET_COUNT_MAX>,
 }
 
-/// Which interfaces are served.
-#[derive(Clone, Copy, Debug)]
+/// Which interfaces are served, and how.
+#[derive(Clone, Copy, Default, Debug)]
 pub struct Choice<'a> {
     /// These; if there are none, all that lead to several others.
     pub names: &'a [&'a [u8]],
+    /// But not these.
+    pub denied: &'a [&'a [u8]],
+    /// In these families, as bits of [`family`]; if there are none, in all.
+    pub families: u8,
 }
 
 impl Choice<'_> {
     fn takes(&self, interface: &Interface) -> bool {
-        if !interface.is_running {
+        let is_denied = self.denied.contains(&name(interface));
+        if !interface.is_running || interface.addresses.is_empty() || is_denied {
             return false;
         }
         if self.names.is_empty() {
@@ -210,6 +215,11 @@ impl Mdns<'_> {
     fn look(&mut self, world: &mut World<'_>) {
         let mut interfaces = Interfaces::new();
         world.net.interfaces(&mut interfaces);
+        let families = self.choice.families;
+        for interface in interfaces.iter_mut().filter(|_| families != 0) {
+            let is_spoken = |(own, _): &(IpAddr, u8)| families & family::of(own) != 0;
+            interface.addresses.retain(is_spoken);
+        }
         self.look_at = match self.changes {
             Some(_) => Instant::NEVER,
             None => world.now.after(LOOK),

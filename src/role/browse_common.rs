@@ -106,7 +106,13 @@ pub(super) fn run(
         child: runs,
         ..Signals::default()
     };
-    let mdns = mem::leak(Mdns::new(&mut *seeker, Choice { names: interfaces }));
+    let mdns = mem::leak(Mdns::new(
+        &mut *seeker,
+        Choice {
+            names: interfaces,
+            ..Choice::default()
+        },
+    ));
     let ended = linux::run(&mut [mdns], Console::leak(), signals);
     seeker.finder.leave();
     ended

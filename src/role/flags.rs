@@ -11,6 +11,7 @@ const HAS_LETTERS: bool = cfg!(any(
     feature = "nfs",
     feature = "sftp-server",
     feature = "check",
+    feature = "mdns",
     feature = "browse",
     feature = "resolve",
     feature = "publish"

@@ -39,7 +39,13 @@ fn all_tasks_of_one_loop_serve_over_a_network_that_loses() {
             datagrams: Datagrams::default(),
         };
         let mut responder = Host::new();
-        let mut mdns = Mdns::new(&mut responder, Choice { names: &[] });
+        let mut mdns = Mdns::new(
+            &mut responder,
+            Choice {
+                names: &[],
+                ..Choice::default()
+            },
+        );
         let memory = Memory::leaked();
         let mut sftp = Sftp::new(Permits::ALL, Level::Quiet, UID, memory.texts);
         let mut sessions = [Session::new(memory.handles, memory.hashes)];

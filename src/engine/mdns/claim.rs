@@ -68,18 +68,22 @@ impl Zone {
 }
 
 impl Responder {
-    /// Another host has a name. A name that is ours is probed for again; one that we only probe for is given up for another.
+    /// Another host has a name. A name that is ours is probed for again; one that we only probe for is given up, for another if
+    /// there is one.
     pub(super) fn conflict(&mut self, now: Instant, link: usize, name: NameId) {
         self.count_conflict(now);
         let ms = self.probe_delay_ms(now);
-        let is_fixed = self.zone.claim(name).rename_style == RenameStyle::Fixed;
+        let style = self.zone.claim(name).rename_style;
         let Some(on) = self.links.get_mut(link) else {
             return;
         };
-        if is_fixed {
+        if style == RenameStyle::Fixed {
             on.give_up(&self.zone, name);
         } else if on.holds(&self.zone, name) {
             on.begin_probing(&self.zone, name, now, ms);
+        } else if style == RenameStyle::Alias {
+            on.give_up(&self.zone, name);
+            let _ = self.renamed.push(name);
         } else {
             self.choose_other_name(now, name, ms);
         }
@@ -122,7 +126,7 @@ impl Responder {
         while !self.zone.rename(name, number) {
             number += 1;
         }
-        self.renamed = Some(name);
+        let _ = self.renamed.push(name);
         for on in &mut self.links {
             if on.phase(&self.zone, name) != Phase::Idle {
                 on.begin_probing(&self.zone, name, now, ms);

@@ -91,7 +91,7 @@ impl Responder {
             if !is_known && let Some(host) = self.zone.names.intern(name) {
                 self.leave_host(now, host);
                 self.announcer = Host::Left;
-                self.renamed = Some(host);
+                let _ = self.renamed.push(host);
             }
             (self.asked_count, self.ask_at) = (0, later(now, ms));
         }
@@ -115,7 +115,9 @@ impl Responder {
             let Some(record) = self.zone.records.get(id) else {
                 return;
             };
-            let is_address = self.zone.claim(record.name).rename_style == RenameStyle::Fixed;
+            // Those of other hosts that are announced for them are the same on every link.
+            let is_address = record.links != EVERYWHERE
+                && self.zone.claim(record.name).rename_style == RenameStyle::Fixed;
             if record.is_unique && (is_address || record.owner == self.zone.host) {
                 match host == was {
                     // What others remember stays true.
@@ -153,7 +155,7 @@ impl Responder {
         let own = self.zone.host;
         self.zone.names.keep(own);
         self.zone.point_to(own);
-        let _ = self.zone.add_denial_of_host();
+        let _ = self.zone.add_denial(own);
         for id in 0..LINK_COUNT_MAX {
             let on = self.links.get(id);
             if let Some(link) = on.map(|on| on.link.clone()) {

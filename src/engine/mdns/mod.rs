@@ -29,7 +29,7 @@ pub use link::{LINK_COUNT_MAX, Link, LinkId};
 pub use names::{NameId, Names};
 pub use responder::Responder;
 pub use service_records::Service;
-pub use zone::Full;
+pub use zone::{ALIAS_COUNT_MAX, Full};
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -44,12 +44,19 @@ pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 pub mod family {
     use core::net::IpAddr;
 
+    /// IPv4.
+    pub const IPV4: u8 = 1;
+    /// IPv6.
+    pub const IPV6: u8 = 2;
     /// Both.
-    pub const ANY: u8 = crate::wire::announce::ANY_FAMILY;
+    pub const ANY: u8 = IPV4 | IPV6;
 
-    /// The one of an address: 1 is IPv4, 2 IPv6.
-    pub fn of(address: &IpAddr) -> u8 {
-        1 + u8::from(address.is_ipv6())
+    // As services are described.
+    const _: () = assert!(ANY == crate::wire::announce::ANY_FAMILY);
+
+    /// That of an address.
+    pub const fn of(address: &IpAddr) -> u8 {
+        if address.is_ipv4() { IPV4 } else { IPV6 }
     }
 }
 

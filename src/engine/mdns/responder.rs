@@ -22,6 +22,9 @@ pub(super) const PROBE_JITTER_MS: u32 = 250;
 /// Conflicts of which the times are kept.
 pub(super) const CONFLICT_COUNT: usize = 15;
 
+/// Names that were changed since the caller asked.
+const RENAMED_COUNT_MAX: usize = 16;
+
 /// The responder.
 #[derive(Debug)]
 #[repr(C)] // What is used most first, the longest last.
@@ -30,8 +33,8 @@ pub struct Responder {
     pub(super) random: Random,
     /// Until when attempts wait.
     pub(super) rate_limited_until: Instant,
-    /// The last name that was changed, until the caller asks.
-    pub(super) renamed: Option<NameId>,
+    /// Names that were changed or given up, until the caller asks.
+    pub(super) renamed: heapless::Vec<NameId, RENAMED_COUNT_MAX>,
     pub(super) is_stopping: bool,
     pub(super) announcer: Host,
     /// When another responder on this host is asked whether it is still there, how often it was without an answer, and on which
@@ -61,7 +64,7 @@ impl Responder {
             truncated_queries: TruncatedQueries::NONE,
             conflicts: [Instant::NEVER; CONFLICT_COUNT],
             rate_limited_until: Instant::default(),
-            renamed: None,
+            renamed: heapless::Vec::new(),
             random,
             elsewhere: None,
             reverses: true,
@@ -83,8 +86,14 @@ impl Responder {
         zone.names.keep(zone.host);
         match self.announcer {
             Host::Never => Ok(()),
-            _ => zone.add_denial_of_host().ok_or(Full),
+            _ => zone.add_denial(zone.host).ok_or(Full),
         }
+    }
+
+    /// Another name, of labels before `.local`: of this host, or, with reverse, of an address. It is never changed: where another
+    /// host has it, it is given up. To be told before there are links.
+    pub fn add_alias(&mut self, labels: &[u8], address: Option<IpAddr>) -> Result<(), Full> {
+        self.zone.add_alias(labels, address).ok_or(Full)
     }
 
     /// The host has this address and no other, wherever that is. To be told before there are links.
@@ -131,13 +140,24 @@ impl Responder {
                 false => self.announcer = Host::Ours,
             }
         }
-        let mut add = |address| self.zone.add_address(bit, address, self.reverses);
-        match &self.elsewhere {
-            _ if self.announcer != Host::Ours => Some(()),
-            Some(address) => add(address),
-            None => link.addresses.iter().try_for_each(|(own, _)| add(own)),
-        }
-        .ok_or(Full)?;
+        let zone = &mut self.zone;
+        let (host, reverses) = (zone.host, self.reverses);
+        let aliases = zone.aliases.clone();
+        let own = match &self.elsewhere {
+            Some(address) => core::slice::from_ref(address),
+            None => &[],
+        };
+        let announces = self.announcer == Host::Ours;
+        let on_link = link.addresses.iter().map(|(address, _)| address);
+        let on_link = on_link.filter(|_| own.is_empty());
+        let added = on_link.chain(own).try_for_each(|address| {
+            if announces {
+                zone.add_address(host, bit, address, reverses)?;
+            }
+            let mut aliases = aliases.iter();
+            aliases.try_for_each(|alias| zone.add_address(*alias, bit, address, false))
+        });
+        added.ok_or(Full)?;
         let ms = self.random.ms(0, PROBE_JITTER_MS);
         let Some(on) = self.links.get_mut(usize::from(id)) else {
             return Err(Full);
@@ -238,9 +258,14 @@ impl Responder {
         first
     }
 
-    /// The last name that others had, and that was changed; told once.
+    /// A name that others had, and that was changed or, if it is an alias, given up; told once.
     pub fn renamed(&mut self) -> Option<NameId> {
-        self.renamed.take()
+        self.renamed.pop()
+    }
+
+    /// Whether a name is never changed.
+    pub fn is_alias(&self, name: NameId) -> bool {
+        self.zone.claim(name).rename_style == RenameStyle::Alias
     }
 
     /// The first label of a name of ours.

@@ -101,21 +101,37 @@ impl Zone {
         added
     }
 
-    /// Adds that the host has no other records than those there are.
-    pub(super) fn add_denial_of_host(&mut self) -> Option<()> {
-        self.add(&Record::unique(self.host, kind::NSEC, EVERYWHERE), &[])
+    /// Adds that a host has no other records than those there are.
+    pub(super) fn add_denial(&mut self, host: NameId) -> Option<()> {
+        self.add(&Record::unique(host, kind::NSEC, EVERYWHERE), &[])
     }
 
-    /// Adds what an address of the host consists of, unless it is there; `reverses`: also its name in reverse.
+    /// Adds a name of labels before `.local`: one of this host's, or that of an address. `None`: a table is full.
+    pub(super) fn add_alias(&mut self, labels: &[u8], address: Option<IpAddr>) -> Option<()> {
+        let name = self.names.extend(self.local, labels)?;
+        if self.unique(name).is_none() {
+            self.claim_mut(name)?.rename_style = RenameStyle::Alias;
+            self.add_denial(name)?;
+        }
+        let added = match address {
+            Some(address) => self.add_address(name, EVERYWHERE, &address, true),
+            None => self.aliases.push(name).ok(),
+        };
+        self.names.release(name);
+        added
+    }
+
+    /// Adds what an address of a host consists of, unless it is there; `reverses`: also its name in reverse.
     pub(super) fn add_address(
         &mut self,
+        host: NameId,
         links: u8,
         address: &IpAddr,
         reverses: bool,
     ) -> Option<()> {
         let mut buffer = [0; ADDRESS_BYTES_MAX];
         let text = octets(address, &mut buffer);
-        let mut others = self.of(self.host).map(|(_, other)| other);
+        let mut others = self.of(host).map(|(_, other)| other);
         if others.any(|other| other.links == links && !other.is_goodbye && self.text(other) == text)
         {
             return Some(());
@@ -124,7 +140,7 @@ impl Zone {
             IpAddr::V4(_) => kind::A,
             IpAddr::V6(_) => kind::AAAA,
         };
-        self.add(&Record::unique(self.host, kind, links), text)?;
+        self.add(&Record::unique(host, kind, links), text)?;
         if !reverses {
             return Some(());
         }
@@ -132,7 +148,7 @@ impl Zone {
         reverse(*address, &mut buffer);
         let name = self.names.intern(Name::of(&buffer))?;
         let mut record = Record::unique(name, kind::PTR, links);
-        record.target = self.host;
+        record.target = host;
         let mut added = self.add(&record, &[]);
         if added.is_some() {
             (record.kind, record.target) = (kind::NSEC, NameId::ROOT);

@@ -23,6 +23,8 @@ pub(super) type RecordId = usize;
 
 /// Of a record that is told on every link.
 pub(super) const EVERYWHERE: u8 = u8::MAX;
+/// Further names of a host's addresses.
+pub const ALIAS_COUNT_MAX: usize = 8;
 /// Bytes that a record says which is no text: of few records more, of most none.
 const SHORT_BYTES: usize = 4;
 
@@ -163,6 +165,8 @@ pub(super) enum RenameStyle {
     Host,
     /// `A box (2)`.
     Instance,
+    /// There is no other: it is given up, and that is told.
+    Alias,
 }
 
 /// A table is full.
@@ -185,6 +189,8 @@ pub(super) struct Zone {
     /// name for it.
     pub(super) host: NameId,
     pub(super) service_host: NameId,
+    /// Further names of the host's addresses.
+    pub(super) aliases: heapless::Vec<NameId, ALIAS_COUNT_MAX>,
     // The longest last.
     pub(super) names: Names,
 }
@@ -203,6 +209,7 @@ impl Zone {
             local,
             host: NameId::ROOT,
             service_host: NameId::ROOT,
+            aliases: heapless::Vec::new(),
             names,
         }
     }

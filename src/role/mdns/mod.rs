@@ -3,6 +3,7 @@
 mod announced;
 mod files;
 mod hardware_id;
+mod hosts;
 mod machines;
 mod options;
 mod source;
@@ -44,6 +45,8 @@ pub(super) const SUMMARY: Text =
     text!("  mdns ...\t\tannounces this host and its services on its networks\n");
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
+const NO_MEMORY: Text = text!("there is no memory for more names and services");
+
 /// The port of services that only say that they are there.
 const DISCARD_PORT: u16 = 9;
 
@@ -72,7 +75,11 @@ pub(super) fn task(
     announcer.machines.path = options.machines;
     announcer.announce_all(options, more, now)?;
     announcer.subject = announcer.responder.host();
-    Ok(announcer.task(&options.interfaces))
+    Ok(announcer.task(Choice {
+        names: &options.interfaces,
+        denied: &options.denied,
+        families: options.families,
+    }))
 }
 
 /// The responder, and what changes of what it announces.
@@ -105,6 +112,18 @@ impl Announcer {
         let responder = &mut self.responder;
         leave_out(responder, options.leaves_host, options.leaves_reverse);
         set_host(responder, options.name);
+        let mut add_alias = |labels: &[u8], address| {
+            if responder.add_alias(labels, address).is_err() {
+                event::tell(&mut Console, text!("left out"), labels, NO_MEMORY);
+            }
+        };
+        for alias in &options.aliases {
+            add_alias(alias, None);
+        }
+        if let Some(path) = options.hosts {
+            hosts::read(path, self.memory, &mut add_alias)
+                .map_err(|errno| failed(text!("cannot read"), path.to_bytes(), errno))?;
+        }
         let mut add = |service: &Service<'_>| _ = add(responder, now, service, b"");
         let mut parts = [0; announce::ROOM_BYTES];
         let mut draft = Draft::new(&mut parts);
@@ -120,6 +139,11 @@ impl Announcer {
         }
         let mut buffer = [0; _];
         let [vendor, model, serial] = &hardware.words;
+        if options.identifies && serial.is_empty() && hardware.uuid.is_none() {
+            let what = text!("the host tells neither its serial number nor its UUID");
+            let why = text!("name them with --hwid, or start as root");
+            event::tell(&mut Console, what, b"", why);
+        }
         let words = [model.bytes(), vendor.bytes(), serial.bytes()];
         let keys = b"model vendor serial uuid";
         let txt = pairs(keys, &words, hardware.uuid, &mut buffer);
@@ -153,12 +177,9 @@ impl Announcer {
         }
     }
 
-    /// A task that announces on these interfaces, or on all.
-    pub(super) fn task(
-        &'static mut self,
-        interfaces: &'static [&'static [u8]],
-    ) -> &'static mut dyn Task {
-        mem::leak(Mdns::new(self, Choice { names: interfaces }))
+    /// A task that announces on these interfaces.
+    pub(super) fn task(&'static mut self, choice: Choice<'static>) -> &'static mut dyn Task {
+        mem::leak(Mdns::new(self, choice))
     }
 }
 
@@ -191,19 +212,20 @@ impl Endpoint for Announcer {
         if self.machines_at <= now {
             self.machines_at = self.machines.look(now, self.memory, &mut self.responder);
         }
-        if let Some(name) = self.responder.renamed() {
+        while let Some(name) = self.responder.renamed() {
             let label = self.responder.label(name);
             let mut why = text!("another host has the name");
             let mut what = text!("is now called");
-            if self.keeps_name {
-                events.tell(text!("cannot announce"), label, why);
-                return Err(FAILED);
-            }
-            if self.responder.other_host() == Some(name) {
+            if self.keeps_name || self.responder.is_alias(name) {
+                what = text!("cannot announce");
+            } else if self.responder.other_host() == Some(name) {
                 what = text!("announces services alone, on");
                 why = text!("another responder on this host announces that");
             }
             events.tell(what, label, why);
+            if self.keeps_name {
+                return Err(FAILED);
+            }
         }
         let is_settled = self.responder.is_settled();
         let is_host = self.subject == self.responder.host();
@@ -341,8 +363,7 @@ pub(super) fn add(
             [] => described.instance,
             file => file,
         };
-        let why = text!("there is no memory for more services");
-        event::tell(&mut Console, text!("left out"), about, why);
+        event::tell(&mut Console, text!("left out"), about, NO_MEMORY);
     }
     added
 }

@@ -4,10 +4,11 @@ use super::super::flags::{Flags, flags};
 use super::super::{Fatal, refuse};
 use super::files::advice;
 use super::hardware_id::HardwareId;
+use crate::engine::mdns::{ALIAS_COUNT_MAX, family};
 use crate::mem;
 use crate::net::Signals;
 use crate::sys::Args;
-use crate::wire::announce::{self, Draft, Service, is_label};
+use crate::wire::announce::{self, Draft, Service, host_labels, is_label};
 use crate::wire::label::cut;
 use core::ffi::CStr;
 
@@ -23,6 +24,8 @@ flags! {
             Workstation "--workstation",
             NoHost "--no-host",
             NoReverse "--no-reverse",
+            Ipv4 "4",
+            Ipv6 "6",
         }
         valued {
             Name "--name" => "name a host: 1 to 63 bytes without dots",
@@ -30,6 +33,9 @@ flags! {
             Services "--services" => "name a directory",
             Vms "--vms" => "name a directory",
             Hwid "--hwid" => "name a machine: VENDOR,PRODUCT[,SERIAL[,UUID]]",
+            Alias "--alias" => "name a host, such as www or www.local; 8 at most",
+            Hosts "--hosts" => "name a file",
+            Deny "--deny" => "name an interface, such as eth0; 8 at most",
             Interface "--interface" => "name an interface, such as eth0; 8 at most",
         }
     }
@@ -39,7 +45,7 @@ flags! {
 pub(in super::super) const FLAGS: Flags = Flag::table(super::HELP);
 
 // The numbers that the text below names.
-const _: () = assert!(SERVICE_COUNT_MAX == 32 && INTERFACE_COUNT_MAX == 8);
+const _: () = assert!(SERVICE_COUNT_MAX == 32 && INTERFACE_COUNT_MAX == 8 && ALIAS_COUNT_MAX == 8);
 
 /// What the arguments ask for.
 #[derive(Default)]
@@ -52,7 +58,13 @@ pub(in super::super) struct Options {
     pub(super) is_workstation: bool,
     pub(super) leaves_host: bool,
     pub(super) leaves_reverse: bool,
+    /// Bits of [`family`].
+    pub(super) families: u8,
+    pub(super) hosts: Option<&'static CStr>,
     pub(super) interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
+    pub(super) denied: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
+    /// Labels before `.local`.
+    pub(super) aliases: heapless::Vec<&'static [u8], ALIAS_COUNT_MAX>,
     /// As they are written.
     pub(super) services: heapless::Vec<&'static [u8], SERVICE_COUNT_MAX>,
     pub(super) hardware: HardwareId,
@@ -97,6 +109,8 @@ impl Options {
             Flag::Workstation => self.is_workstation = true,
             Flag::NoHost => self.leaves_host = true,
             Flag::NoReverse => self.leaves_reverse = true,
+            Flag::Ipv4 => self.families |= family::IPV4,
+            Flag::Ipv6 => self.families |= family::IPV6,
             _ if text.is_empty() => return None,
             Flag::Name => {
                 let (label, _) = cut(text, b'.');
@@ -109,6 +123,9 @@ impl Options {
             Flag::Services => self.files = Some(value),
             Flag::Vms => self.machines = Some(value),
             Flag::Hwid => return self.hardware.parse(text),
+            Flag::Alias => self.aliases.push(host_labels(text)?).ok()?,
+            Flag::Hosts => self.hosts = Some(value),
+            Flag::Deny => self.denied.push(text).ok()?,
             Flag::Interface => self.interfaces.push(text).ok()?,
         }
         Some(())

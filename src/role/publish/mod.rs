@@ -4,6 +4,7 @@ use super::args::address;
 use super::flags::{Flags, flags};
 use super::mdns::{self, Announcer};
 use super::{Console, Fatal, SEE_HELP, USAGE, complain, refuse};
+use crate::drive::endpoint::Choice;
 use crate::drive::linux;
 use crate::mem;
 use crate::net::Signals;
@@ -137,6 +138,9 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     }
     announcer.subject = subject.unwrap_or(announcer.responder.host());
     announcer.keeps_name = options.is_address;
-    let task = announcer.task(&options.interfaces);
+    let task = announcer.task(Choice {
+        names: &options.interfaces,
+        ..Choice::default()
+    });
     linux::run(&mut [task], Console::leak(), Signals::default())
 }

@@ -408,6 +408,19 @@ pub fn is_label(label: &[u8]) -> bool {
     (1..=label::BYTES_MAX).contains(&label.len()) && is_clean(label)
 }
 
+/// The labels of a host's name before `.local`, without which there is one.
+pub fn host_labels(name: &[u8]) -> Option<&[u8]> {
+    const LOCAL: &[u8] = b".local";
+    let (first, _) = cut(name, b'.');
+    let labels = match name.strip_suffix(LOCAL) {
+        Some(labels) => labels,
+        None if first.len() == name.len() => name,
+        None => return None,
+    };
+    let is_short = name.len() <= HOST_BYTES_MAX - LOCAL.len();
+    (is_short && all(labels, b'.', is_label)).then_some(labels)
+}
+
 /// Whether all parts of a text are good.
 fn all(text: &[u8], separator: u8, is_good: fn(&[u8]) -> bool) -> bool {
     let mut rest = text;

@@ -297,6 +297,7 @@ pub(in super::super) fn with_host(faults: Faults, script: impl FnOnce(&mut Bench
     host.calls = Rc::clone(&calls);
     let choice = Choice {
         names: faults.borrow().names,
+        ..Choice::default()
     };
     let mut bench = Bench {
         net,

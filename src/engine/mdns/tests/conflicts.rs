@@ -254,3 +254,66 @@ fn questions_are_no_conflicts() {
     world.run(5000);
     assert_eq!(world.host(), "box");
 }
+
+/// An alias has the host's addresses on each link, and none of them leads back to it; another name has its own address.
+#[test]
+fn aliases_are_claimed_and_given_up_where_another_has_them() {
+    let mut world = World::new(1);
+    for (labels, address) in [
+        ("www", None),
+        ("a.b", None),
+        ("box", None),
+        ("gate", Some("198.51.100.7")),
+        ("gate", Some("2001:db8::7")),
+    ] {
+        let address = address.map(|address| address.parse().unwrap());
+        let added = world.responder.add_alias(labels.as_bytes(), address);
+        added.unwrap();
+    }
+    world.set_link(0, &["192.0.2.1/24"]);
+    world.run(300);
+    let rivals = ["www", "gate"].map(|name| format!("= {name}.local 120 flush A 192.0.2.77"));
+    world.hear(PEER, &response(&rivals.each_ref().map(String::as_str)));
+    let mut lost = [world.responder.renamed(), world.responder.renamed()]
+        .map(|name| String::from_utf8(world.responder.label(name.unwrap()).to_vec()).unwrap());
+    lost.sort();
+    assert_eq!(lost, ["gate", "www"]);
+    assert_eq!(world.responder.renamed(), None);
+    world.settle();
+    assert!(world.answers(&["? www.local A"]).is_empty());
+    assert!(world.answers(&["? gate.local AAAA"]).is_empty());
+    assert_eq!(
+        world.answers(&["? a.b.local A"])[0],
+        "= a.b.local 120 flush A 192.0.2.1"
+    );
+    let reverse = world.answers(&["? 1.2.0.192.in-addr.arpa PTR"]);
+    assert_eq!(
+        reverse[0],
+        "= 1.2.0.192.in-addr.arpa 120 flush PTR box.local"
+    );
+    assert!(
+        !reverse.iter().any(|line| line.contains("a.b")),
+        "{reverse:?}"
+    );
+    // What is ours is defended, and not given up for one message.
+    world.hear(PEER, &response(&["= a.b.local 120 flush A 192.0.2.77"]));
+    world.settle();
+    assert_eq!(world.responder.renamed(), None);
+    assert_eq!(
+        world.answers(&["? a.b.local A"])[0],
+        "= a.b.local 120 flush A 192.0.2.1"
+    );
+    // The addresses of a link that goes go with it.
+    world.set_link(0, &["192.0.2.5/24"]);
+    world.settle();
+    let lines = world.answers(&["? a.b.local A"]);
+    assert_eq!(lines[0], "= a.b.local 120 flush A 192.0.2.5");
+    assert!(
+        !lines.iter().any(|line| line.contains("192.0.2.1 ")),
+        "{lines:?}"
+    );
+    let now = world.instant();
+    world.responder.goodbye(now);
+    world.run(1000);
+    assert_eq!(count(&world, "= a.b.local 0 flush A 192.0.2.5"), 1);
+}

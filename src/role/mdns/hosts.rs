@@ -1,0 +1,80 @@
+//! Names of other hosts' addresses, as avahi's file of them has them: lines of `ADDRESS NAME`. avahi.hosts(5).
+
+use super::super::Console;
+use super::super::args::address;
+use super::source::{self, Memory};
+use crate::drive::linux::files::Directory;
+use crate::event::{self, Line};
+use crate::mem::parts;
+use crate::text::text;
+use crate::vfs::FsResult;
+use crate::wire::announce::host_labels;
+use crate::wire::label::cut;
+use core::ffi::CStr;
+use core::net::IpAddr;
+
+/// Hands out the labels before `.local` of each name, with its address, and tells what is wrong with lines that are left out. The
+/// error is that of the file.
+pub(super) fn read(
+    path: &CStr,
+    memory: &mut Memory,
+    each: &mut dyn FnMut(&[u8], Option<IpAddr>),
+) -> FsResult<()> {
+    let file = source::read(&Directory::open(c".")?, path.to_bytes(), memory)?;
+    for (line, number) in parts(file, b'\n').zip(1..) {
+        if read_line(line, each).is_none() {
+            let mut about = Line::default();
+            about.raw(path.to_bytes()).byte(b':').number(number);
+            let why = text!("a line is an address in numbers and a name that ends with .local");
+            event::tell(&mut Console, text!("left out"), about.bytes(), why);
+        }
+    }
+    Ok(())
+}
+
+/// `None`: the line is not as it must be.
+fn read_line(line: &[u8], each: &mut dyn FnMut(&[u8], Option<IpAddr>)) -> Option<()> {
+    let (line, _) = cut(line, b'#');
+    let line = line.trim_ascii();
+    if line.is_empty() {
+        return Some(());
+    }
+    let end = line.iter().position(|byte| matches!(byte, b' ' | b'\t'))?;
+    let (told, name) = line.split_at_checked(end)?;
+    let address = address(told)?.to_canonical();
+    each(host_labels(name.trim_ascii_start())?, Some(address));
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::source::tests::{Place, memory};
+    use super::*;
+
+    #[test]
+    fn lines_are_an_address_and_a_name() {
+        let place = Place::new("hosts");
+        place.put(
+            "hosts",
+            "# comment\n\n192.0.2.9 gate.local\n \t2001:db8::9\tgate.local # again\r\n\
+             192.0.2.10 a.b.local\n192.0.2.11\n192.0.2 x.local\n192.0.2.12 x.example.org\n192.0.2.13 a b\n\
+             192.0.2.14 .local\n192.0.2.15 last",
+        );
+        let path = std::ffi::CString::new(place.0.join("hosts").to_str().unwrap()).unwrap();
+        let mut read_ones = Vec::new();
+        read(&path, &mut memory(), &mut |labels, address| {
+            let labels = String::from_utf8(labels.to_vec()).unwrap();
+            read_ones.push(format!("{} {labels}", address.unwrap()));
+        })
+        .unwrap();
+        assert_eq!(
+            read_ones,
+            [
+                "192.0.2.9 gate",
+                "2001:db8::9 gate",
+                "192.0.2.10 a.b",
+                "192.0.2.15 last"
+            ]
+        );
+    }
+}
