@@ -1,11 +1,14 @@
 //! Descriptions of virtual machines, `*.vmx`, as far as they tell which one it is: lines of `key = "value"`.
 //!
-//! No file is refused: what is not understood is passed. Some hosts have such files in Latin-1, all others in UTF-8.
+//! What is not understood is passed; a file in which nothing is understood describes no machine. Some hosts have such files in
+//! Latin-1, all others in UTF-8.
 
 use super::Writer;
 use super::label::{Word, cut, digit, place_like, put_byte};
 use super::uuid::Uuid;
 
+/// What tells which machine it is, and what VMware writes into every file.
+const KEYS: &[u8] = b"displayName guestOS uuid.bios config.version";
 /// Bytes of a value that are looked at.
 const VALUE_BYTES_MAX: usize = 255;
 
@@ -20,9 +23,10 @@ pub struct Machine {
     pub uuid: Option<Uuid>,
 }
 
-/// Reads what there is. Without a name, a machine is called `other`.
-pub fn parse(file: &[u8], other: &[u8]) -> Machine {
+/// Reads what there is. Without a name, a machine is called `other`. `None`: it describes none.
+pub fn parse(file: &[u8], other: &[u8]) -> Option<Machine> {
     let mut machine = Machine::default();
+    let mut is_machine = false;
     let mut value_room = [0; VALUE_BYTES_MAX];
     let mut out = Writer::new(&mut value_room);
     let mut rest = file;
@@ -33,17 +37,19 @@ pub fn parse(file: &[u8], other: &[u8]) -> Machine {
         out.truncate(0);
         unescape(value.trim_ascii(), &mut out);
         let value = out.since(0);
-        match place_like(b"displayName guestOS uuid.bios", b' ', key.trim_ascii()) {
+        let place = place_like(KEYS, b' ', key.trim_ascii());
+        is_machine |= place.is_some();
+        match place {
             Some(0) => machine.name.set(value),
             Some(1) => machine.guest.set(value),
-            Some(_) => machine.uuid = Uuid::parse(value),
-            None => {}
+            Some(2) => machine.uuid = Uuid::parse(value),
+            _ => {}
         }
     }
     if machine.name.is_empty() {
         machine.name.set(other);
     }
-    machine
+    is_machine.then_some(machine)
 }
 
 /// Appends what stands in quotes, or without them; `|22` is the letter of this number. What does not fit is left out.
@@ -90,7 +96,7 @@ mod tests {
     ]);
 
     fn check(file: &[u8], name: &str, guest: &str, uuid: Option<Uuid>) {
-        let machine = parse(file, b"");
+        let machine = parse(file, b"").unwrap();
         let text = String::from_utf8_lossy(file);
         assert_eq!(machine.name.bytes(), name.as_bytes(), "{text}");
         assert_eq!(
@@ -124,7 +130,6 @@ mod tests {
         check(b"displayName = \"|2|zz|\"", "|2|zz|", "", None);
         check(b"displayName = \"a", "a", "", None);
         check(b"displayName", "", "", None);
-        check(b"= \"a\"\n=\n\n\"", "", "", None);
         check(b"uuid.bios = \"00 00\"", "", "", None);
         let long = format!("displayName = \"{}\"", "ä".repeat(5000));
         check(long.as_bytes(), &"ä".repeat(31), "", None);
@@ -134,17 +139,29 @@ mod tests {
 
     #[test]
     fn what_has_no_name_is_called_otherwise() {
-        for file in ["", "displayName = \"\"", "displayName = \" |0A \""] {
-            assert_eq!(parse(file.as_bytes(), b" nas ").name.bytes(), b"nas");
+        for file in [
+            "config.version = \"8\"",
+            "displayName = \"\"",
+            "displayName = \" |0A \"",
+        ] {
+            let machine = parse(file.as_bytes(), b" nas ").unwrap();
+            assert_eq!(machine.name.bytes(), b"nas");
         }
-        let named = parse(b"displayName = \"a\"", b"nas");
+        let named = parse(b"displayName = \"a\"", b"nas").unwrap();
         assert_eq!(named.name.bytes(), b"a");
+    }
+
+    #[test]
+    fn what_says_nothing_of_a_machine_is_none() {
+        for file in ["", "= \"a\"\n=\n\n\"", "\0\0\0", "#!/usr/bin/vmware\n"] {
+            assert_eq!(parse(file.as_bytes(), b"nas"), None, "{file}");
+        }
     }
 
     #[test]
     fn every_prefix_is_read() {
         for len in 0..FILE.len() {
-            let machine = parse(&FILE.as_bytes()[..len], b"");
+            let machine = parse(&FILE.as_bytes()[..len], b"").unwrap_or_default();
             assert!(core::str::from_utf8(machine.name.bytes()).is_ok(), "{len}");
             assert!(machine.uuid.is_none_or(|uuid| uuid == UUID), "{len}");
         }

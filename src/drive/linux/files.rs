@@ -1,6 +1,6 @@
 //! Files that a role reads as a whole, or replaces as a whole: configuration, what the host tells of itself, what is remembered.
 //!
-//! A directory in a directory is never followed if it is a link, and nothing is read that blocks or is no file.
+//! Nothing is read that blocks or is no file.
 
 #![forbid(unsafe_code)]
 
@@ -21,8 +21,6 @@ const FOLLOW: OFlags = OFlags::NONBLOCK
     .union(OFlags::LARGEFILE);
 /// The same of what is no link.
 const READ: OFlags = FOLLOW.union(OFlags::NOFOLLOW);
-/// The same for a directory.
-const LIST: OFlags = READ.union(OFlags::DIRECTORY);
 /// A file that is made, or written over.
 const WRITE: OFlags = READ
     .union(OFlags::WRONLY)
@@ -82,12 +80,14 @@ impl Directory {
         File::open(path, OFlags::DIRECTORY, 0).map(Self)
     }
 
-    /// The directory in it that has this name.
+    /// The directory in it that has this name, or, if it `follows`, that which a link leads to.
     ///
     /// # Errors
-    /// Those of openat(2); `NotDirectory` if it is a link.
-    pub fn directory(&self, name: &[u8]) -> FsResult<Self> {
-        self.open_entry(name, LIST).map(Self)
+    /// Those of openat(2); `NotDirectory` if it is a link that is not followed, or a file.
+    pub fn directory(&self, name: &[u8], follows: bool) -> FsResult<Self> {
+        let mut flags = FOLLOW.union(OFlags::DIRECTORY);
+        flags.set(OFlags::NOFOLLOW, !follows);
+        self.open_entry(name, flags).map(Self)
     }
 
     /// What is known of the directory itself.

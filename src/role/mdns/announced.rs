@@ -80,6 +80,11 @@ impl Announced {
         }
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The look ends: those that were not shown are gone.
     pub(super) fn end(&mut self, now: Instant, responder: &mut Responder) {
         let mut at = 0;

@@ -38,6 +38,7 @@ use crate::wire::label::{self, Word, cut};
 use crate::wire::uuid::Uuid;
 use files::Files;
 use machines::Machines;
+use options::DIRECTORY_COUNT_MAX;
 use source::Memory;
 
 /// What `stowaway --help` says of it.
@@ -72,7 +73,9 @@ pub(super) fn task(
     let now = sys::now();
     let announcer = mem::leak(Announcer::new(now));
     announcer.services.path = options.files;
-    announcer.machines.path = options.machines;
+    for path in &options.machines {
+        let _ = announcer.machines.push(Machines::new(path));
+    }
     announcer.announce_all(options, more, now)?;
     announcer.subject = announcer.responder.host();
     Ok(announcer.task(Choice {
@@ -86,7 +89,7 @@ pub(super) fn task(
 #[repr(C)] // The longest last.
 pub(super) struct Announcer {
     services: Files,
-    machines: Machines,
+    machines: heapless::Vec<Machines, DIRECTORY_COUNT_MAX>,
     /// For files.
     memory: &'static mut Memory,
     /// When they are looked at.
@@ -167,7 +170,7 @@ impl Announcer {
         Self {
             responder: Responder::new(limits, &sys::seed()),
             services: Files::new(),
-            machines: Machines::new(),
+            machines: heapless::Vec::new(),
             memory: mem::array(),
             machines_at: now,
             subject: NameId::ROOT,
@@ -210,7 +213,10 @@ impl Endpoint for Announcer {
     /// Says what the host is called when that is settled, and what had to be called differently.
     fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Fatal> {
         if self.machines_at <= now {
-            self.machines_at = self.machines.look(now, self.memory, &mut self.responder);
+            self.machines_at = Instant::NEVER;
+            for machines in &mut self.machines {
+                self.machines_at = machines.look(now, self.memory, &mut self.responder);
+            }
         }
         while let Some(name) = self.responder.renamed() {
             let label = self.responder.label(name);

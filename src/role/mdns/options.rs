@@ -14,6 +14,8 @@ use core::ffi::CStr;
 
 /// Services on the command line.
 const SERVICE_COUNT_MAX: usize = 32;
+/// Directories of virtual machines on the command line.
+pub(super) const DIRECTORY_COUNT_MAX: usize = 8;
 /// Interfaces on the command line.
 const INTERFACE_COUNT_MAX: usize = 8;
 
@@ -31,7 +33,7 @@ flags! {
             Name "--name" => "name a host: 1 to 63 bytes without dots",
             Service "--service" => "name a service: NAME,TYPE,PORT[,KEY=VALUE ...], 32 at most",
             Services "--services" => "name a directory",
-            Vms "--vms" => "name a directory",
+            Vms "--vms" => "name a directory; 8 at most",
             Hwid "--hwid" => "name a machine: VENDOR,PRODUCT[,SERIAL[,UUID]]",
             Alias "--alias" => "name a host, such as www or www.local; 8 at most",
             Hosts "--hosts" => "name a file",
@@ -53,7 +55,7 @@ const _: () = assert!(SERVICE_COUNT_MAX == 32 && INTERFACE_COUNT_MAX == 8 && ALI
 pub(in super::super) struct Options {
     pub(super) name: &'static [u8],
     pub(in super::super) files: Option<&'static CStr>,
-    pub(super) machines: Option<&'static CStr>,
+    pub(super) machines: heapless::Vec<&'static CStr, DIRECTORY_COUNT_MAX>,
     pub(super) identifies: bool,
     pub(super) is_workstation: bool,
     pub(super) leaves_host: bool,
@@ -121,7 +123,7 @@ impl Options {
             }
             Flag::Service => self.services.push(text).ok()?,
             Flag::Services => self.files = Some(value),
-            Flag::Vms => self.machines = Some(value),
+            Flag::Vms => self.machines.push(value).ok()?,
             Flag::Hwid => return self.hardware.parse(text),
             Flag::Alias => self.aliases.push(host_labels(text)?).ok()?,
             Flag::Hosts => self.hosts = Some(value),

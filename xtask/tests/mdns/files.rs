@@ -1,10 +1,11 @@
-//! Services that files describe: how many there may be, links to them, what names are made of.
+//! Services and machines that files describe: how many there may be, links to them, what names are made of.
 
-use super::world::{Avahi, World};
+use super::world::{Avahi, Running, World, ours};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 /// More than 256.
 const COUNT: usize = 300;
@@ -164,5 +165,58 @@ fn a_service_of_one_protocol_is_seen_in_that_alone() -> Result<()> {
     for other in ["IPv4;Six;", "IPv6;Four;"] {
         ensure!(!seen.contains(other), "{seen}");
     }
+    responder.stop()
+}
+
+/// As ESXi has them: datastores are other file systems, in directories named by UUIDs, with links that are their labels.
+#[test]
+fn machines_of_datastores_are_announced_once_and_counted() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let volumes = room.path().join("volumes");
+    let (first, second) = ("5f0c2d3e-1", "5f0c2d3e-2");
+    for store in [first, second] {
+        fs::create_dir_all(volumes.join(store))?;
+    }
+    symlink(first, volumes.join("datastore1"))?;
+    symlink(second, volumes.join("backup"))?;
+    let empty = room.path().join("empty");
+    fs::create_dir_all(&empty)?;
+    // What is mounted is seen by this process alone.
+    let script = "for store in \"$V\"/5f0c*; do mount -t tmpfs none \"$store\" || exit 1; done; \
+        cd \"$V/5f0c2d3e-1\" && mkdir -p alpha folder/beta broken && \
+        echo 'displayName = \"Alpha\"' > alpha/alpha.vmx && \
+        echo 'displayName = \"Beta\"' > folder/beta/beta.vmx && \
+        : > broken/empty.vmx && head -c 999 /dev/urandom > broken/broken.vmx && \
+        mkdir ../5f0c2d3e-2/gamma && echo 'config.version = \"8\"' > ../5f0c2d3e-2/gamma/gamma.vmx && \
+        exec \"$0\" \"$@\"";
+    let inner = ours(&world.ours, "mdns")?;
+    let mut command = Command::new("unshare");
+    command
+        .env("V", &volumes)
+        .args(["--mount", "sh", "-c", script])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .args(["--name", "box", "--vms"])
+        .arg(&volumes)
+        .arg("--vms")
+        .arg(&empty);
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let responder = Running::logging(command)?;
+    responder.wait_for_all(&[
+        &format!("announcing 3 virtual machines below {}", volumes.display()),
+        &format!("announcing 0 virtual machines below {}", empty.display()),
+        "announced box.local",
+    ])?;
+    let seen = avahi.see(
+        &["avahi-browse", "-rtpk", "_vm._tcp"],
+        &[
+            "=;eth0;IPv4;Alpha;",
+            "=;eth0;IPv4;Beta;",
+            "=;eth0;IPv4;gamma;",
+            "/folder/beta/beta.vmx",
+        ],
+    )?;
+    let count = seen.lines().filter(|line| line.starts_with("=;eth0;IPv4;"));
+    ensure!(count.count() == 3, "{seen}");
     responder.stop()
 }

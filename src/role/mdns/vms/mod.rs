@@ -1,7 +1,9 @@
-//! Virtual machines where VMware keeps them: `*.vmx` in a directory, and in the directories in it.
+//! Virtual machines where VMware keeps them: `*.vmx` in a directory, and in those in it. In /vmfs/volumes each datastore is a
+//! directory named by its UUID, and a link named by its label.
 //!
 //! Nothing is remembered from one look to the next: a caller that follows changes compares what identifies a file, and reads those that
-//! are new or changed. Links are not followed, other file systems not entered, names that begin with a dot passed.
+//! are new or changed, and knows by the same what is found twice. Links to directories are followed at the top alone, so that none
+//! leads in circles. Names that begin with a dot are passed.
 
 use super::source::{self, Memory};
 use crate::drive::linux::files::Directory;
@@ -11,10 +13,12 @@ use crate::wire::{Writer, label};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 
-/// Machines that are handed out.
-pub(super) const MACHINE_COUNT_MAX: usize = 1000;
+/// Machines that are handed out: each may be found twice.
+pub(super) const MACHINE_COUNT_MAX: usize = 2000;
 /// Entries of all directories that are looked at.
-const ENTRY_COUNT_MAX: usize = 20_000;
+const ENTRY_COUNT_MAX: usize = 50_000;
+/// Levels of directories below the one that is named: a datastore, folders in it, a machine.
+const DEPTH_MAX: u8 = 6;
 /// Bytes of the longest path; what is longer is passed.
 const PATH_BYTES_MAX: usize = 1024;
 /// What their files' names end with.
@@ -39,8 +43,8 @@ impl Seen<'_> {
         source::read(self.dir, self.name, memory)
     }
 
-    /// What they say of the machine, which is named as the file is if they do not name it.
-    pub(super) fn machine(&self, file: &[u8]) -> Machine {
+    /// What they say of the machine, which is named as the file is if they do not name it. `None`: it describes none.
+    pub(super) fn machine(&self, file: &[u8]) -> Option<Machine> {
         let name = self.name;
         vmx::parse(file, name.strip_suffix(END).unwrap_or(name))
     }
@@ -51,8 +55,6 @@ struct Look<'e, 'p> {
     each: &'e mut dyn FnMut(&Seen<'_>),
     machines_left: usize,
     entries_left: usize,
-    /// The file system.
-    device: u64,
     path: Writer<'p>,
 }
 
@@ -64,7 +66,6 @@ pub(super) fn list(path: &CStr, each: &mut dyn FnMut(&Seen<'_>)) -> FsResult<boo
         each,
         machines_left: MACHINE_COUNT_MAX,
         entries_left: ENTRY_COUNT_MAX,
-        device: dir.own_info()?.device,
         path: Writer::new(&mut path_buffer),
     };
     let path = path.to_bytes();
@@ -72,21 +73,21 @@ pub(super) fn list(path: &CStr, each: &mut dyn FnMut(&Seen<'_>)) -> FsResult<boo
     if look.path.written().is_none() {
         return Err(FsError::NameTooLong);
     }
-    look.inside(&dir, true)
+    look.inside(&dir, 0)
 }
 
 impl Look<'_, '_> {
-    /// Looks at the entries of a directory, and at those of the directories in it if `goes_on`.
-    fn inside(&mut self, dir: &Directory, goes_on: bool) -> FsResult<bool> {
+    /// Looks at the entries of a directory so far below the top, and at those of the directories in it.
+    fn inside(&mut self, dir: &Directory, depth: u8) -> FsResult<bool> {
         dir.list(&mut |name| {
             let before = self.path.position();
-            let done = self.entry(dir, name, goes_on);
+            let done = self.entry(dir, name, depth);
             self.path.truncate(before);
             done
         })
     }
 
-    fn entry(&mut self, dir: &Directory, entry: &CStr, goes_on: bool) -> ControlFlow<()> {
+    fn entry(&mut self, dir: &Directory, entry: &CStr, depth: u8) -> ControlFlow<()> {
         if self.entries_left == 0 {
             return ControlFlow::Break(());
         }
@@ -95,30 +96,35 @@ impl Look<'_, '_> {
         let is_ours = name.ends_with(END);
         label::put_byte(&mut self.path, b'/');
         self.path.put(name);
-        if name.starts_with(b".") || !is_ours && !goes_on || self.path.written().is_none() {
+        let Ok(info) = dir.info(entry) else {
+            return ControlFlow::Continue(());
+        };
+        if name.starts_with(b".") || self.path.written().is_none() {
             return ControlFlow::Continue(());
         }
-        let info = match dir.info(entry) {
-            Ok(info) if info.device == self.device => info,
-            _ => return ControlFlow::Continue(()),
-        };
-        match (info.is_file, info.is_directory) {
-            (true, _) if is_ours => {
+        match info.is_file {
+            true if is_ours => {
                 if self.machines_left == 0 {
                     return ControlFlow::Break(());
                 }
                 self.machines_left -= 1;
+                let (device, size) = (
+                    info.device.wrapping_mul(PRIME),
+                    info.size.wrapping_mul(PRIME),
+                );
                 (self.each)(&Seen {
-                    // One that was put in the place of another may be older.
-                    id: (info.inode, info.written ^ info.size.wrapping_mul(PRIME)),
+                    // On another file system the same number is another file's. One that was put in the place of another may
+                    // be older.
+                    id: (info.inode ^ device, info.written ^ size),
                     path: self.path.since(0),
                     dir,
                     name,
                 });
             }
-            (_, true) if goes_on => {
-                if let Ok(dir) = dir.directory(name)
-                    && self.inside(&dir, false) == Ok(false)
+            // Of what is no directory nothing is opened.
+            false if depth < DEPTH_MAX => {
+                if let Ok(dir) = dir.directory(name, depth == 0)
+                    && self.inside(&dir, depth + 1) == Ok(false)
                 {
                     return ControlFlow::Break(());
                 }

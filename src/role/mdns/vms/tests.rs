@@ -12,7 +12,10 @@ fn look(place: &Place) -> (Vec<String>, bool) {
         let path = String::from_utf8_lossy(path).into_owned();
         let read = seen.read(&mut memory()).map(|file| seen.machine(file));
         lines.push(match read {
-            Ok(machine) => format!("{path} {}", String::from_utf8_lossy(machine.name.bytes())),
+            Ok(None) => return,
+            Ok(Some(machine)) => {
+                format!("{path} {}", String::from_utf8_lossy(machine.name.bytes()))
+            }
             Err(error) => format!("{path} {error:?}"),
         });
     });
@@ -21,7 +24,7 @@ fn look(place: &Place) -> (Vec<String>, bool) {
 }
 
 #[test]
-fn machines_are_found_here_and_one_level_below() {
+fn machines_are_found_here_and_below() {
     let place = Place::new("vms");
     place.put("here.vmx", "displayName = \"Here\"");
     place.put(
@@ -30,8 +33,15 @@ fn machines_are_found_here_and_one_level_below() {
     );
     place.put("nas/nas.vmx.bak", "displayName = \"no\"");
     place.put("nas/nas.vmdk", "no");
-    place.put("nas/deeper/no.vmx", "displayName = \"no\"");
-    place.put("un named/un named.vmx", "#!/usr/bin/vmware\n");
+    place.put("nas/deeper/yes.vmx", "displayName = \"yes\"");
+    place.put("1/2/3/4/5/6/deep.vmx", "displayName = \"deep\"");
+    place.put("1/2/3/4/5/6/7/no.vmx", "displayName = \"no\"");
+    place.put(
+        "un named/un named.vmx",
+        "#!/usr/bin/vmware\nconfig.version = \"8\"",
+    );
+    place.put("empty/empty.vmx", "");
+    place.put("broken/broken.vmx", [0xff; 300]);
     place.put("two/a.vmx", "displayName = \"a\"");
     place.put("two/b.vmx", "displayName = \"b\"");
     place.put(".snapshot/no.vmx", "displayName = \"no\"");
@@ -42,16 +52,25 @@ fn machines_are_found_here_and_one_level_below() {
         std::os::unix::fs::symlink(target, place.0.join(name)).unwrap();
     };
     link("here.vmx", "link.vmx");
-    link("nas", "same");
-    link("/", "top");
+    // As ESXi has its datastores, by their labels; and deeper links, which are not followed.
+    link("nas", "label");
+    link(".", "nas/circle");
+    link("nas", "fifo-dir");
+    link("gone", "dangling");
     place.fifo("fifo.vmx");
     let (lines, all) = look(&place);
     assert_eq!(
         lines,
         [
+            "/1/2/3/4/5/6/deep.vmx deep",
             "/dir.vmx/c.vmx c",
+            "/fifo-dir/deeper/yes.vmx yes",
+            "/fifo-dir/nas.vmx The NAS",
             "/here.vmx Here",
+            "/label/deeper/yes.vmx yes",
+            "/label/nas.vmx The NAS",
             &format!("/long/long.vmx {:?}", FsError::TooLarge),
+            "/nas/deeper/yes.vmx yes",
             "/nas/nas.vmx The NAS",
             "/two/a.vmx a",
             "/two/b.vmx b",
@@ -91,7 +110,7 @@ fn a_file_is_known_again_and_its_changes_are_seen() {
 fn there_is_an_end_to_machines() {
     let place = Place::new("thousand");
     for number in 0..=MACHINE_COUNT_MAX {
-        place.put(format!("{}/{number}.vmx", number % 7), "");
+        place.put(format!("{}/{number}.vmx", number % 7), "displayName=a");
     }
     let (lines, all) = look(&place);
     assert_eq!((lines.len(), all), (MACHINE_COUNT_MAX, false));
