@@ -13,6 +13,7 @@ mod ports;
 mod publish;
 mod reread;
 mod resolve;
+mod same_host;
 mod serve;
 mod world;
 mod zeroconf;

@@ -8,8 +8,8 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 use xtask::build::{self, Arch, Role};
@@ -313,6 +313,7 @@ fn spawned(command: &mut Command) -> Result<Child> {
 /// avahi-daemon with a bus of its own.
 pub struct Avahi {
     child: Child,
+    log: Arc<Mutex<String>>,
 }
 
 impl Avahi {
@@ -344,11 +345,41 @@ impl Avahi {
             .spawn()
             .context("cannot start avahi-daemon")?;
         let said = lines(child.stderr.take().context("its stderr is a pipe")?);
-        let avahi = Self { child };
-        wait_for_all(&said, &["Server startup complete"], PATIENCE)?;
+        let log = Arc::default();
+        let avahi = Self {
+            child,
+            log: Arc::clone(&log),
+        };
+        let add = move |line: &str| {
+            let mut log: MutexGuard<'_, String> =
+                log.lock().unwrap_or_else(PoisonError::into_inner);
+            *log += line;
+            *log += "\n";
+        };
+        add(&wait_for_all(
+            &said,
+            &["Server startup complete"],
+            PATIENCE,
+        )?);
         // It goes on to talk, and somebody has to listen.
-        spawn(move || said.iter().for_each(drop));
+        spawn(move || said.iter().for_each(|line| add(&line)));
         Ok(avahi)
+    }
+
+    /// What it said since it had the host's name.
+    pub fn log(&self) -> String {
+        let log = self.log.lock();
+        log.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(mut self) -> Result<()> {
+        kill(
+            Pid::from_raw(self.child.id().cast_signed()),
+            Signal::SIGTERM,
+        )?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// A command on its host.
