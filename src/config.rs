@@ -58,7 +58,7 @@ pub const HANDLE_COUNT_MAX: usize = 2048;
 /// Descriptors for everything else in a session: the standard streams, the log, the jail, what a request needs. The few that need
 /// more, for long ways through links, fail while all handles are open.
 pub const HANDLE_DESCRIPTOR_RESERVE: usize = 20;
-/// Bytes of passwd(5) and of group(5) that are looked at.
+/// Bytes of passwd(5), of group(5) and of a time zone's file that are looked at.
 pub const ACCOUNT_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a symbolic link's target on Linux.
 pub const LINK_BYTES_MAX: usize = 4096;

@@ -65,6 +65,8 @@ facade! {
     fn hardware_address() -> Option<[u8; 6]>;
     /// Writes the absolute path that relative ones begin with to `out`; how many bytes. `None`: it is longer, or gone.
     fn current_dir(out: &mut [u8]) -> Option<usize>;
+    /// What the environment has behind this name and its "=".
+    fn variable(name: &[u8]) -> Option<&'static [u8]>;
     /// Ends the process, or the machine, with this status.
     fn exit(status: i32) -> !;
 }

@@ -44,6 +44,8 @@ impl Package {
     );
     /// OpenSSH's SFTP server, which ours is measured against.
     pub const SFTP_SERVER: Self = Self::file("openssh-sftp-server", "/usr/lib/openssh/sftp-server");
+    /// Time zones.
+    pub const TZDATA: Self = Self::file("tzdata", "/usr/share/zoneinfo/Europe/Berlin");
     /// `qemu-system-x86_64`.
     pub const QEMU: Self = Self::program("qemu-system-x86", "qemu-system-x86_64");
     /// A shell that needs no library, for guests.

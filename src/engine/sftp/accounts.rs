@@ -1,9 +1,10 @@
-//! Users' and groups' names: passwd(5) and group(5) of the tree that is served, read once.
+//! Users' and groups' names, and local time: passwd(5), group(5) and tzfile(5) of the tree that is served, read once.
 //!
 //! Under a jail these are the jail's own files. Nothing else is asked, no network and no library: a user that is not in them
 //! is shown as a number.
 
 use super::handles::TO_READ;
+use super::zone;
 use crate::mem::Ends as _;
 use crate::vfs::Tree;
 use crate::vfs::walk::{Text, add};
@@ -15,19 +16,24 @@ pub const TEXT_BYTES: usize = 64 << 10;
 /// Bytes of a name; what is longer is none. Two of them fit into a line of a listing.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// The names, once they are loaded.
+/// The names and the time zone, once they are loaded.
 pub struct Accounts {
     users: Table,
     groups: Table,
+    /// What TZ says: a file's path, or its name among those of all zones; or a rule.
+    tz: &'static [u8],
+    zone: File,
     loaded: bool,
 }
 
 impl Accounts {
-    /// Empty. The memory is for passwd and group, and is not touched before they are read.
-    pub const fn new([users, groups]: [&'static mut [u8]; 2]) -> Self {
+    /// Empty, and local time is what TZ says, if it is set. The memory is for the files, and is not touched before they are read.
+    pub fn new(tz: Option<&'static [u8]>, [users, groups, zone]: [&'static mut [u8]; 3]) -> Self {
         Self {
             users: Table::new(users),
             groups: Table::new(groups),
+            tz: tz.unwrap_or(b"/etc/localtime"),
+            zone: File::new(zone),
             loaded: false,
         }
     }
@@ -37,9 +43,22 @@ impl Accounts {
     pub fn load(&mut self, vfs: &mut Tree) {
         if !self.loaded {
             self.loaded = true;
-            self.users.load(vfs, b"/etc/passwd");
-            self.groups.load(vfs, b"/etc/group");
+            self.users.file.load(vfs, b"/etc/passwd", b"");
+            self.groups.file.load(vfs, b"/etc/group", b"");
+            if let [b':', tz @ ..] = self.tz {
+                self.tz = tz;
+            }
+            let dir: &[u8] = match self.tz {
+                [b'/', ..] => b"",
+                _ => b"/usr/share/zoneinfo/",
+            };
+            self.zone.load(vfs, dir, self.tz);
         }
+    }
+
+    /// By how many seconds local time is ahead of UTC at a time in seconds since 1970.
+    pub fn offset_at(&self, secs: i64) -> i64 {
+        zone::offset(self.zone.text, self.tz, secs)
     }
 
     /// The user's name.
@@ -84,14 +103,12 @@ pub(super) fn number(out: &mut Writer<'_>, number: u64, places: usize) {
 impl Accounts {
     /// Those in these texts.
     pub fn known(passwd: &[u8], group: &[u8]) -> Self {
-        let table = |text: &[u8]| Table {
-            text: text.to_vec().leak(),
-            ..Table::new(&mut [])
-        };
+        let mut known = Self::new(None, [(); 3].map(|()| &mut [][..]));
+        known.users.file.text = passwd.to_vec().leak();
+        known.groups.file.text = group.to_vec().leak();
         Self {
-            users: table(passwd),
-            groups: table(group),
             loaded: true,
+            ..known
         }
     }
 }
@@ -104,32 +121,27 @@ const HOME: usize = 5;
 /// A number, and its name if it has one.
 type Known = (u32, Option<&'static [u8]>);
 
-/// One of the two files: lines of fields between colons.
-struct Table {
+/// A file of the tree.
+struct File {
     memory: &'static mut [u8],
-    /// The whole lines that were read into it.
+    /// What was read into it: nothing, where it cannot be read.
     text: &'static [u8],
-    /// Numbers that were asked for lately, each in the place that its lowest bits say, and their names. A directory of many
-    /// files has few owners.
-    recent: [Cell<Option<Known>>; Self::RECENT_COUNT],
 }
 
-impl Table {
-    const RECENT_COUNT: usize = 64;
-
+impl File {
     const fn new(memory: &'static mut [u8]) -> Self {
-        Self {
-            memory,
-            text: &[],
-            recent: const { [const { Cell::new(None) }; Self::RECENT_COUNT] },
-        }
+        Self { memory, text: &[] }
     }
 
+    /// Reads it, up to the last whole line that there is memory for.
     #[inline(never)]
-    fn load(&mut self, vfs: &mut Tree, path: &[u8]) {
+    fn load(&mut self, vfs: &mut Tree, dir: &[u8], name: &[u8]) {
         let memory = core::mem::take(&mut self.memory);
         let mut whole = Text::new();
-        if add(&mut whole, vfs.root_path()).is_err() || add(&mut whole, path).is_err() {
+        if add(&mut whole, vfs.root_path()).is_err()
+            || add(&mut whole, dir).is_err()
+            || add(&mut whole, name).is_err()
+        {
             return;
         }
         let Ok(pin) = vfs.open_at(&whole, &TO_READ) else {
@@ -149,11 +161,30 @@ impl Table {
         }
         self.text = text;
     }
+}
+
+/// One of the files of names: lines of fields between colons.
+struct Table {
+    file: File,
+    /// Numbers that were asked for lately, each in the place that its lowest bits say, and their names. A directory of many
+    /// files has few owners.
+    recent: [Cell<Option<Known>>; Self::RECENT_COUNT],
+}
+
+impl Table {
+    const RECENT_COUNT: usize = 64;
+
+    const fn new(memory: &'static mut [u8]) -> Self {
+        Self {
+            file: File::new(memory),
+            recent: const { [const { Cell::new(None) }; Self::RECENT_COUNT] },
+        }
+    }
 
     /// What stands in a field of the first line that has `wanted` in another.
     #[inline(never)]
     fn find(&self, place: usize, wanted: &[u8], wish: usize) -> Option<&'static [u8]> {
-        let mut rest = self.text;
+        let mut rest = self.file.text;
         while let Some(first) = rest.first() {
             if *first != b'#' && field(rest, place) == wanted {
                 return Some(field(rest, wish)).filter(|found| !found.is_empty());
@@ -227,7 +258,7 @@ mod tests {
     /// What is known after `files` were read into memories of `bytes`.
     fn loaded(top: &'static [u8], files: &[(&[u8], &[u8])], bytes: usize) -> Accounts {
         let memory = || &mut *vec![0xff; bytes].leak();
-        let mut accounts = Accounts::new([memory(), memory()]);
+        let mut accounts = Accounts::new(None, [memory(), memory(), memory()]);
         let mut tree = tree(top, files);
         accounts.load(&mut tree);
         assert_eq!(tree.ram().pinned, 0);

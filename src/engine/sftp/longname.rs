@@ -1,9 +1,10 @@
 //! What `ls -l` would print of a file: READDIR's longname, which clients read columns of.
 //!
 //! It is the line of OpenSSH's ls_file, byte for byte: mode as by strmode(3) with a blank behind it, number of names, user,
-//! group, size, date, name. Dates are UTC.
+//! group, size, date, name.
 
 use super::accounts::{Accounts, NAME_BYTES_MAX, number};
+use super::zone::{DAY_SECS, MARCH_DAYS};
 use crate::vfs::Attr;
 use crate::wire::Writer;
 
@@ -18,15 +19,12 @@ const MONTHS: [[u8; 3]; 12] = [
     *b"Mar", *b"Apr", *b"May", *b"Jun", *b"Jul", *b"Aug",
     *b"Sep", *b"Oct", *b"Nov", *b"Dec", *b"Jan", *b"Feb",
 ];
-/// Seconds of a day.
-const DAY_SECS: i64 = 24 * 60 * 60;
 /// What is older than half a year, or lies ahead, is shown with its year instead of its time.
 const RECENT_SECS: i64 = 365 * DAY_SECS / 2;
-/// Days from March of the year 0 to 1970, and to the year 10,000.
-const MARCH_DAYS: i64 = 719_468;
+/// Days from March of the year 0 to the year 10,000.
 const YEARS_DAYS: u32 = 3_652_365;
 
-/// Appends the line, preceded by its length. Without accounts, owner and group are numbers.
+/// Appends the line, preceded by its length. Without accounts, owner and group are numbers, and the date is UTC.
 pub fn longname(
     out: &mut Writer<'_>,
     name: &[u8],
@@ -41,7 +39,9 @@ pub fn longname(
     account(out, accounts.and_then(|all| all.user(attr.uid)), attr.uid);
     account(out, accounts.and_then(|all| all.group(attr.gid)), attr.gid);
     number(out, attr.size, 8);
-    date(out, attr.mtime.secs, now_secs);
+    let secs = attr.mtime.secs;
+    let ahead_secs = accounts.map_or(0, |all| all.offset_at(secs));
+    date(out, secs, now_secs, ahead_secs);
     blank(out);
     out.put(name);
     let len = out.position() - start - 4;
@@ -103,10 +103,11 @@ fn pair(out: &mut Writer<'_>, before: u8, number: u32) {
 }
 
 /// A blank, month and day, and the time or the year; the blank alone where there is no year of at most four digits.
-fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64) {
+fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64, ahead_secs: i64) {
     blank(out);
     // Beyond four digits of a year, in either direction, this is far from 0.
-    let since = secs.wrapping_add(const { MARCH_DAYS * DAY_SECS }) as u64;
+    let since = secs.wrapping_add(ahead_secs);
+    let since = since.wrapping_add(const { MARCH_DAYS * DAY_SECS }) as u64;
     const DAY: u64 = DAY_SECS as u64;
     let (days, rest) = (since / DAY, (since % DAY) as u32);
     if days >= YEARS_DAYS.into() {
@@ -174,9 +175,13 @@ mod tests {
     }
 
     fn date_of(secs: i64) -> String {
+        local_date_of(secs, 0)
+    }
+
+    fn local_date_of(secs: i64, ahead_secs: i64) -> String {
         let mut buffer = [0; 20];
         let mut out = Writer::new(&mut buffer);
-        date(&mut out, secs, NOW);
+        date(&mut out, secs, NOW, ahead_secs);
         let len = out.written().unwrap();
         String::from_utf8(buffer[1..len].to_vec()).unwrap()
     }
@@ -244,6 +249,21 @@ mod tests {
             (NOW - 12 * 3600 - 1, "Nov 19 23:59"),
         ] {
             assert_eq!(date_of(secs), expect);
+        }
+    }
+
+    #[test]
+    fn local_time_moves_what_is_shown_but_not_what_is_recent() {
+        const HOUR: i64 = 3600;
+        for (secs, ahead_secs, expect) in [
+            (NOW, 5 * HOUR + 1800, "Nov 20 17:30"),
+            (NOW, -13 * HOUR, "Nov 19 23:00"),
+            (NOW + 1, -13 * HOUR, "Nov 19  2026"),
+            (-1, HOUR, "Jan  1  1970"),
+            (i64::MIN, -1, ""),
+            (i64::MAX, i32::MAX.into(), ""),
+        ] {
+            assert_eq!(local_date_of(secs, ahead_secs), expect);
         }
     }
 

@@ -36,6 +36,7 @@ mod status;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod zone;
 
 pub use handles::Open;
 pub use requests::{Permits, requests};
@@ -63,19 +64,20 @@ pub struct Sftp {
 }
 
 impl Sftp {
-    /// A server that the user of this number runs. The memory is for passwd and group, and is not touched before they are
-    /// needed.
-    pub const fn new(
+    /// A server that the user of this number runs, where TZ is this. The memory is for passwd, group and local time's file, and
+    /// is not touched before they are needed.
+    pub fn new(
         permits: Permits,
         level: Level,
         uid: u32,
-        texts: [&'static mut [u8]; 2],
+        tz: Option<&'static [u8]>,
+        texts: [&'static mut [u8]; 3],
     ) -> Self {
         Self {
             permits,
             level,
             uid,
-            accounts: Accounts::new(texts),
+            accounts: Accounts::new(tz, texts),
         }
     }
 

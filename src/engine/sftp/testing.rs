@@ -185,8 +185,8 @@ impl Talk {
 
 /// Memory that a server and its session borrow.
 pub struct Memory {
-    /// For passwd and group.
-    pub texts: [&'static mut [u8]; 2],
+    /// For passwd, group and local time's file.
+    pub texts: [&'static mut [u8]; 3],
     /// For handles.
     pub handles: &'static mut [Option<Open>],
     /// For hashes.
@@ -197,7 +197,7 @@ impl Memory {
     /// Memory that is never given back.
     pub fn leaked() -> Self {
         Self {
-            texts: [vec![0; 4096].leak(), vec![0; 4096].leak()],
+            texts: [(); 3].map(|()| &mut *vec![0; 4096].leak()),
             handles: core::iter::repeat_with(|| None)
                 .take(HANDLE_COUNT)
                 .collect::<Vec<_>>()
@@ -227,7 +227,7 @@ impl World {
             tree,
             events: Events::new(Box::new(sink.clone())),
             sink,
-            sftp: Sftp::new(permits, level, UID, memory.texts),
+            sftp: Sftp::new(permits, level, UID, None, memory.texts),
             session: Session::new(memory.handles, memory.hashes),
             buffer: vec![0; REPLY_BYTES],
         }

@@ -142,9 +142,15 @@ fn server(
     }
     let jail = user.jail_descriptor();
     tree.add(Backend::User, user);
-    let texts = [(); 2].map(|()| mem::bytes(ACCOUNT_BYTES_MAX));
+    let texts = [(); 3].map(|()| mem::bytes(ACCOUNT_BYTES_MAX));
     let uid = sys::user_id();
-    let sftp = mem::leak(Sftp::new(options.permits, options.level, uid, texts));
+    let sftp = mem::leak(Sftp::new(
+        options.permits,
+        options.level,
+        uid,
+        sys::variable(b"TZ="),
+        texts,
+    ));
     if let Some(wanted) = options.start {
         let start = expand(wanted.to_bytes(), uid, sftp, tree);
         if tree.chdir(start).is_err() {

@@ -38,5 +38,6 @@ absent! {
     fn host_name(&mut [u8]) -> usize;
     fn hardware_address() -> Option<[u8; 6]>;
     fn current_dir(&mut [u8]) -> Option<usize>;
+    fn variable(&[u8]) -> Option<&'static [u8]>;
     fn exit(i32) -> !;
 }

@@ -138,6 +138,12 @@ pub fn user_id() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// What the environment has behind this name and its "=".
+#[inline(never)]
+pub fn variable(name: &[u8]) -> Option<&'static [u8]> {
+    stack::environment().find_map(|text| text.to_bytes().strip_prefix(name))
+}
+
 /// The host's name, as uname(2) has it.
 pub fn host_name(out: &mut [u8]) -> usize {
     let system = rustix::system::uname();

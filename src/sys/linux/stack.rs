@@ -18,16 +18,25 @@ pub(super) fn remember(stack: *const usize) {
 pub(super) fn environment() -> impl Iterator<Item = &'static CStr> {
     let stack = STACK.load(Ordering::Relaxed).cast_const();
     // SAFETY: it is that of the entry; behind the arguments there is a null.
-    let mut at = (!stack.is_null()).then(|| unsafe { stack.add(*stack + 2) });
-    core::iter::from_fn(move || {
-        let here = at?;
+    Environment((!stack.is_null()).then(|| unsafe { stack.add(*stack + 2) }))
+}
+
+/// The texts of the environment from here on.
+struct Environment(Option<*const usize>);
+
+impl Iterator for Environment {
+    type Item = &'static CStr;
+
+    #[inline(always)] // As a call it takes more in each of its two callers.
+    fn next(&mut self) -> Option<&'static CStr> {
+        let here = self.0?;
         // SAFETY: texts with a NUL behind each, which live as long as the process, up to a null.
         unsafe {
             let text = (*here as *const core::ffi::c_char).as_ref()?;
-            at = Some(here.add(1));
+            self.0 = Some(here.add(1));
             Some(CStr::from_ptr(text))
         }
-    })
+    }
 }
 
 /// The 16 random bytes that came with the process; zeros where the kernel gave none.

@@ -215,20 +215,20 @@ impl Step {
 /// A server whose session has begun, and what it borrowed.
 struct Lent {
     world: World,
-    memory: [*mut [u8]; 3],
+    memory: [*mut [u8]; 4],
     handles: *mut [Option<Open>],
 }
 
 impl Lent {
     fn new() -> Self {
         let bytes = |len| Box::into_raw(vec![0; len].into_boxed_slice());
-        let memory = [bytes(TEXT_BYTES), bytes(TEXT_BYTES), bytes(HASHES_BYTES)];
+        let memory = [TEXT_BYTES, TEXT_BYTES, TEXT_BYTES, HASHES_BYTES].map(bytes);
         let places = core::iter::repeat_with(|| None).take(HANDLE_COUNT);
         let handles = Box::into_raw(places.collect::<Vec<_>>().into_boxed_slice());
         // SAFETY: nobody else has it, and the server that borrows it is gone before it is given back.
-        let [users, groups, hashes] = memory.map(|memory| unsafe { &mut *memory });
+        let [users, groups, zone, hashes] = memory.map(|memory| unsafe { &mut *memory });
         let lent = Memory {
-            texts: [users, groups],
+            texts: [users, groups, zone],
             // SAFETY: the same.
             handles: unsafe { &mut *handles },
             hashes,

@@ -7,6 +7,7 @@ mod batch;
 mod copies;
 mod jail;
 mod listing;
+mod local_time;
 mod mounted;
 mod paramiko;
 mod programs;
@@ -27,6 +28,8 @@ use xtask::machines::server::{binary, emulation, public_dir, root_for, users};
 use xtask::machines::sshd::{Daemon, Kind, USER_ID};
 use xtask::setup::{self, Package};
 
+/// OpenSSH's server.
+const REFERENCE: &str = "/usr/lib/openssh/sftp-server";
 /// A client that has not ended by then hangs.
 const CLIENT_SECS_MAX: &str = "120";
 

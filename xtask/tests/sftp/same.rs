@@ -1,6 +1,6 @@
 //! Ours and OpenSSH's server, asked the same in the same directory: the answers are the same, and so is what becomes of the files.
 
-use super::Direct;
+use super::{Direct, REFERENCE};
 use anyhow::{Context, Result, ensure};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::fs::{self, File, FileTimes, Permissions};
@@ -10,8 +10,6 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 use xtask::setup::PythonPackage;
 use xtask::setup::{self, Package};
-
-const REFERENCE: &str = "/usr/lib/openssh/sftp-server";
 
 /// What `server` answers to the questions of that name, asked in the directory where it begins.
 fn answers(direct: &Direct, server: &Path, questions: &str) -> Result<String> {

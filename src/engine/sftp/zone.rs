@@ -1,0 +1,444 @@
+//! Local time: how far from UTC it is.
+//!
+//! Files are tzfile(5) of version 2 or later (RFC 8536), without leap seconds; a rule, be it in TZ or at a file's end, is as in
+//! POSIX (XBD section 8.3). Where there is neither, or what there is makes no sense, local time is UTC.
+
+use crate::mem::{Ends as _, nth};
+
+/// Seconds of a day.
+pub(super) const DAY_SECS: i64 = 24 * 60 * 60;
+/// Days from March of the year 0 to 1970.
+pub(super) const MARCH_DAYS: i64 = 719_468;
+const HOUR_SECS: i64 = 60 * 60;
+/// Seconds of a year of the four centuries after which the calendar repeats.
+const YEAR_SECS: i64 = 146_097 * DAY_SECS / 400;
+/// Days from the beginning of the year 0 to its March.
+const FEBRUARY_DAYS: i64 = 60;
+/// Whole weeks, more than there are days.
+const NO_DAY: i32 = 7 << 20;
+
+/// By how many seconds local time is ahead of UTC at a time in seconds since 1970, by a file, or if that is none, by a rule.
+#[inline(never)]
+pub(super) fn offset(file: &[u8], rule: &[u8], secs: i64) -> i64 {
+    let offset = by_file(file, secs).or_else(|| by_rule(rule, secs));
+    offset.unwrap_or_default()
+}
+
+/// Bytes of a header, the last of which are six counts: of flags for UT and for standard time, leap seconds, transitions, types,
+/// letters.
+const HEADER_BYTES: usize = 44;
+/// Bytes of one of each, first with times of four bytes, as in version 1, then with eight.
+static ITEM_BYTES: [[u8; 6]; 2] = [[1, 1, 8, 5, 6, 1], [1, 1, 12, 9, 6, 1]];
+
+fn by_file(file: &[u8], secs: i64) -> Option<i64> {
+    let (mut counts, mut data, mut rest) = ([0; 6], &[][..], file);
+    // In version 1 it does not come twice.
+    for items in &ITEM_BYTES {
+        let (header, behind) = rest.split_at_checked(HEADER_BYTES)?;
+        let ([[b'T', b'Z', b'i', b'f'], _, _, _, _, words @ ..], _) = header.as_chunks::<4>()
+        else {
+            return None;
+        };
+        let mut bytes = 0;
+        for ((count, item_bytes), word) in counts.iter_mut().zip(items).zip(words) {
+            // More would not fit into the file.
+            *count = u32::from_be_bytes(*word).min(u16::MAX.into()) as usize;
+            bytes += *count * usize::from(*item_bytes);
+        }
+        (data, rest) = behind.split_at_checked(bytes)?;
+    }
+    let [_, _, _, count, ..] = counts;
+    let (transitions, _) = data.head(count * 8).as_chunks();
+    let has_passed = |time: &[u8; 8]| i64::from_be_bytes(*time) <= secs;
+    let passed = transitions.partition_point(has_passed);
+    // Behind the last transition there is a rule, perhaps.
+    if passed == count
+        && let Some(offset) = by_rule(nth(rest, b'\n', 1), secs)
+    {
+        return Some(offset);
+    }
+    // A type for each transition, and the types, which begin with their offsets. Before all transitions it is the first type.
+    let kinds = data.tail(count * 8);
+    let kind = passed.checked_sub(1).and_then(|last| kinds.get(last));
+    let place = count + usize::from(*kind.unwrap_or(&0)) * 6;
+    let offset = kinds.tail(place).first_chunk()?;
+    Some(i32::from_be_bytes(*offset).into())
+}
+
+/// `std offset [dst [offset] ,start[/time],end[/time]]`
+#[inline(never)]
+fn by_rule(rule: &[u8], secs: i64) -> Option<i64> {
+    let rest = &mut { rule };
+    skip_name(rest);
+    // To POSIX, what is west of Greenwich is positive.
+    let standard = -time(rest);
+    let mut offset = standard;
+    if !rest.is_empty() {
+        skip_name(rest);
+        let mut daylight = standard + HOUR_SECS;
+        if !skip(rest, b',') {
+            daylight = -time(rest);
+            skip(rest, b',');
+        }
+        // Around New Year, when the rules of either year tell the same, it may be the other.
+        let since = secs.wrapping_add((MARCH_DAYS + FEBRUARY_DAYS) * DAY_SECS) as u64;
+        let year = (since / YEAR_SECS as u64).min(9999) as i32;
+        let start = change(rest, year) - standard;
+        skip(rest, b',');
+        let end = change(rest, year) - daylight;
+        // In the south it ends before it begins.
+        if (secs >= start) ^ (secs >= end) ^ (start > end) {
+            offset = daylight;
+        }
+    }
+    rest.is_empty().then_some(offset)
+}
+
+/// Takes a time that each year has, in standard time or in the other, and tells it in seconds since 1970, were there no offset:
+/// `Mm.w.d`, `Jn` from 1 on, which does not count a leap day, or `n` from 0 on, which does; perhaps `/time`.
+#[inline(never)]
+fn change(rest: &mut &[u8], year: i32) -> i64 {
+    let mut day;
+    if skip(rest, b'M') {
+        let mut month = number(rest);
+        skip(rest, b'.');
+        let mut week = number(rest);
+        skip(rest, b'.');
+        // The fifth of a weekday is the last.
+        if week == 5 {
+            (month, week) = (month + 1, 0);
+        }
+        day = month_start(year, month) + (week - 1) * 7;
+        // March of the year 0 began on a Wednesday.
+        day += (number(rest) + NO_DAY - 3 - day) % 7;
+    } else {
+        let counts_from = i32::from(skip(rest, b'J'));
+        day = number(rest) - counts_from;
+        let mut month = 1;
+        if counts_from > 0 && day > 58 {
+            (month, day) = (3, day - 59);
+        }
+        day += month_start(year, month);
+    }
+    let mut secs = 2 * HOUR_SECS;
+    if skip(rest, b'/') {
+        secs = time(rest);
+    }
+    (i64::from(day) - MARCH_DAYS) * DAY_SECS + secs
+}
+
+/// Days from March of the year 0 to the first of a month; month 13 is the next year's January. (In the year 0, about.)
+#[inline(never)]
+const fn month_start(year: i32, month: i32) -> i32 {
+    // From March on a leap day is the last of its year, of its century and of its four centuries.
+    let months = year * 12 + month - 3;
+    let (year, month) = (months / 12, months % 12);
+    year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5
+}
+
+/// Passes over a byte, if it comes next.
+#[inline(never)]
+fn skip(rest: &mut &[u8], byte: u8) -> bool {
+    if let [first, behind @ ..] = *rest
+        && *first == byte
+    {
+        *rest = behind;
+        return true;
+    }
+    false
+}
+
+/// What nothing passes over: a rule that is wrong ends so.
+const WRONG: &[u8] = b"?";
+
+/// Passes over the name of a time: letters, or anything between < and >.
+#[inline(never)]
+fn skip_name(rest: &mut &[u8]) {
+    let len = rest.len();
+    let is_quoted = skip(rest, b'<');
+    while let [byte, behind @ ..] = *rest
+        && (byte.is_ascii_alphabetic() || is_quoted && *byte != b'>')
+    {
+        *rest = behind;
+    }
+    skip(rest, b'>');
+    if rest.len() == len {
+        *rest = WRONG;
+    }
+}
+
+/// Takes a number.
+#[inline(never)]
+fn number(rest: &mut &[u8]) -> i32 {
+    let (mut number, len) = (0, rest.len());
+    while let [digit @ b'0'..=b'9', behind @ ..] = *rest
+        && number < 100
+    {
+        number = number * 10 + i32::from(*digit - b'0');
+        *rest = behind;
+    }
+    if rest.len() == len {
+        *rest = WRONG;
+    }
+    number
+}
+
+/// Takes `[+-]hh[:mm[:ss]]`, in seconds.
+#[inline(never)]
+fn time(rest: &mut &[u8]) -> i64 {
+    let is_negative = skip(rest, b'-');
+    skip(rest, b'+');
+    let (mut unit_secs, mut secs) = (HOUR_SECS, 0);
+    loop {
+        secs += i64::from(number(rest)) * unit_secs;
+        unit_secs /= 60;
+        if !skip(rest, b':') {
+            return if is_negative { -secs } else { secs };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::sftp::accounts::Accounts;
+    use crate::engine::testing;
+    use crate::vfs::ram::Ram;
+
+    /// Local time by this TZ, where these files are in /etc and elsewhere.
+    fn zone(tz: Option<&'static [u8]>, files: &[(&str, &[u8])]) -> Accounts {
+        let mut ram = Ram::model(b"/");
+        for dir in ["etc", "usr", "usr/share", "usr/share/zoneinfo"] {
+            ram.dir(dir);
+        }
+        for (path, text) in files {
+            ram.file(path, text);
+        }
+        let memory = [(); 3].map(|()| &mut *vec![0xff; 4096].leak());
+        let mut zone = Accounts::new(tz, memory);
+        let mut tree = testing::tree::Tree::of(ram);
+        zone.load(&mut tree);
+        zone.load(&mut tree);
+        assert_eq!(tree.ram().pinned, 0);
+        zone
+    }
+
+    fn by_rule(tz: &'static str) -> Accounts {
+        zone(Some(tz.as_bytes()), &[])
+    }
+
+    /// A file of version 2 with these transitions, offsets and rule, and some of everything that is passed over.
+    fn file(transitions: &[(i64, u8)], offsets: &[i32], rule: &str) -> Vec<u8> {
+        let mut file = Vec::new();
+        for time_bytes in [4, 8] {
+            file.extend(b"TZif2");
+            file.extend([0; 15]);
+            for count in [2, 2, 1, transitions.len(), offsets.len(), 7] {
+                file.extend((count as u32).to_be_bytes());
+            }
+            for (time, _) in transitions {
+                file.extend(&time.to_be_bytes()[8 - time_bytes..]);
+            }
+            file.extend(transitions.iter().map(|(_, kind)| kind));
+            for offset in offsets {
+                file.extend(offset.to_be_bytes());
+                file.extend([0, 0]);
+            }
+            file.extend(b"CET\0LMT");
+            file.extend(vec![0x7f; time_bytes + 4]);
+            file.extend([1, 0, 1, 0]);
+        }
+        file.extend(format!("\n{rule}\n").as_bytes());
+        file
+    }
+
+    const HOUR: i64 = 3600;
+    /// Midnight of 1 January 2024, a leap year that begins on a Monday.
+    const YEAR: i64 = 1_704_067_200;
+    const DAY: i64 = DAY_SECS;
+
+    /// The offset changes from one to the other at that time.
+    #[track_caller]
+    fn changes(zone: &Accounts, at: i64, from: i64, to: i64) {
+        assert_eq!(zone.offset_at(at - 1), from, "before {at}");
+        assert_eq!(zone.offset_at(at), to, "at {at}");
+    }
+
+    #[test]
+    fn rules_are_as_posix_has_them() {
+        for (tz, ahead) in [
+            ("UTC0", 0),
+            ("XYZ5", -5 * HOUR),
+            ("XYZ-5:30", 5 * HOUR + 1800),
+            ("<+0545>-05:45", 5 * HOUR + 45 * 60),
+            ("<-03>+3:07:04", -3 * HOUR - 7 * 60 - 4),
+        ] {
+            for secs in [i64::MIN, -1, 0, YEAR, YEAR + 200 * DAY, i64::MAX] {
+                assert_eq!(by_rule(tz).offset_at(secs), ahead, "{tz} {secs}");
+            }
+        }
+        // Central Europe: the last Sundays of March and October, 31 and 27 in 2024.
+        let zone = by_rule("CET-1CEST,M3.5.0,M10.5.0/3");
+        changes(&zone, YEAR + 90 * DAY + HOUR, HOUR, 2 * HOUR);
+        changes(&zone, YEAR + 300 * DAY + HOUR, 2 * HOUR, HOUR);
+        // The United States: 10 March and 3 November.
+        let zone = by_rule("EST5EDT,M3.2.0,M11.1.0");
+        changes(&zone, YEAR + 69 * DAY + 7 * HOUR, -5 * HOUR, -4 * HOUR);
+        changes(&zone, YEAR + 307 * DAY + 6 * HOUR, -4 * HOUR, -5 * HOUR);
+        // In the south summer has New Year in it: it begins on 6 October, and ends on 7 April.
+        let zone = by_rule("<+1030>-10:30<+11>-11,M10.1.0,M4.1.0");
+        let (south, summer) = (10 * HOUR + 1800, 11 * HOUR);
+        changes(&zone, YEAR + 97 * DAY + 2 * HOUR - summer, summer, south);
+        changes(&zone, YEAR + 279 * DAY + 2 * HOUR - south, south, summer);
+        assert_eq!(zone.offset_at(YEAR), summer);
+        // Ireland's standard time is that of summer.
+        let zone = by_rule("IST-1GMT0,M10.5.0,M3.5.0/1");
+        changes(&zone, YEAR + 90 * DAY + HOUR, 0, HOUR);
+        changes(&zone, YEAR + 300 * DAY + HOUR, HOUR, 0);
+        // Greenland's changes are on the day before, which is a negative time.
+        let zone = by_rule("<-02>2<-01>,M3.5.0/-1,M10.5.0/0");
+        changes(&zone, YEAR + 90 * DAY + HOUR, -2 * HOUR, -HOUR);
+        // J60 is 1 March in every year, 59 only where there is no leap day; the other is in the morning of 26 December.
+        for (start, leap_days) in [("J60", 60), ("59", 59), ("J59", 58)] {
+            let tz: &'static str = format!("AAA0BBB,{start}/0,J360/9:30:30").leak();
+            let zone = by_rule(tz);
+            changes(&zone, YEAR + leap_days * DAY, 0, HOUR);
+            let end = YEAR + 360 * DAY + 8 * HOUR + 1830;
+            changes(&zone, end, HOUR, 0);
+        }
+    }
+
+    #[test]
+    fn what_is_no_rule_is_utc() {
+        for tz in [
+            "",
+            ":",
+            "5",
+            "ABC",
+            "ABC-",
+            "ABC.5",
+            "ABC5DEF",
+            "ABC5DEF,",
+            "ABC5DEF,M3.2.0",
+            "ABC5DEF,M3.2.0,",
+            "ABC5DEF,M3.2,M11.1.0",
+            "ABC5DEF,M3.2.0,M11.1.0,",
+            "ABC5 ",
+            "Europe/Nowhere",
+            "/etc/none",
+            "ABC5DEF,J,J",
+            "ABC5DEF4x",
+        ] {
+            let zone = by_rule(tz);
+            assert_eq!(
+                (zone.offset_at(YEAR), zone.offset_at(YEAR + 200 * DAY)),
+                (0, 0),
+                "{tz}"
+            );
+        }
+        // Numbers beyond all sense are bounded.
+        for tz in [
+            "ABC99999",
+            "ABC5DEF,M999.999.999/999:999:999,J000/-999",
+            "ABC999DEF-999,999,999",
+        ] {
+            for secs in [i64::MIN, i64::MAX, YEAR, -62_167_219_200, 253_402_300_799] {
+                assert!(by_rule(tz).offset_at(secs).abs() < 50 * DAY);
+            }
+        }
+    }
+
+    #[test]
+    fn files_have_transitions_and_then_a_rule() {
+        let text = file(&[(-1000, 1), (0, 2), (YEAR, 1)], &[60, 120, 180], "XYZ-9");
+        let zone = zone(None, &[("etc/localtime", &text)]);
+        assert_eq!(zone.offset_at(i64::MIN), 60);
+        changes(&zone, -1000, 60, 120);
+        changes(&zone, 0, 120, 180);
+        changes(&zone, YEAR, 180, 9 * HOUR);
+        assert_eq!(zone.offset_at(i64::MAX), 9 * HOUR);
+        // Without a rule the last type stays; without a transition the rule is all.
+        let text = file(&[(0, 1)], &[60, 120], "");
+        changes(
+            &super::tests::zone(None, &[("etc/localtime", &text)]),
+            0,
+            60,
+            120,
+        );
+        let text = file(&[], &[60], "XYZ-9");
+        let zone = super::tests::zone(None, &[("etc/localtime", &text)]);
+        assert_eq!(zone.offset_at(YEAR), 9 * HOUR);
+    }
+
+    #[test]
+    fn tz_says_which_file() {
+        let of = |hours: i32| file(&[], &[hours * 3600], "");
+        let (local, here, there) = (of(1), of(2), of(3));
+        let files: &[(&str, &[u8])] = &[
+            ("etc/localtime", &local),
+            ("usr/share/zoneinfo/Here", &here),
+            ("etc/XYZ8", &there),
+        ];
+        for (tz, hours) in [
+            (None, 1),
+            (Some(&b"Here"[..]), 2),
+            (Some(b":Here"), 2),
+            (Some(b"/etc/XYZ8"), 3),
+            (Some(b":/etc/XYZ8"), 3),
+            (Some(b"XYZ8"), -8),
+            (Some(b":XYZ8"), -8),
+            (Some(b""), 0),
+            (Some(b"Nowhere"), 0),
+        ] {
+            assert_eq!(zone(tz, files).offset_at(YEAR), hours * HOUR, "{tz:?}");
+        }
+        assert_eq!(zone(None, &[]).offset_at(YEAR), 0);
+    }
+
+    #[test]
+    fn files_that_are_cut_are_utc() {
+        let whole = file(&[(0, 1), (YEAR, 0)], &[60, 120], "XYZ-9");
+        let footer = whole.len() - b"\nXYZ-9\n".len();
+        for len in 0..whole.len() {
+            let zone = zone(None, &[("etc/localtime", &whole[..len])]);
+            let offset = zone.offset_at(5);
+            assert_eq!(offset, if len < footer { 0 } else { 120 }, "{len}");
+        }
+        // Version 1, which has no more than the first half, is not read.
+        let old = [b"TZif\0", &whole[5..HEADER_BYTES + 41]].concat();
+        assert!(whole[HEADER_BYTES + 41..].starts_with(b"TZif"));
+        assert_eq!(zone(None, &[("etc/localtime", &old)]).offset_at(5), 0);
+    }
+
+    #[test]
+    fn hostile_files_are_bounded() {
+        let whole = file(
+            &[(0, 1), (YEAR, 9)],
+            &[i32::MAX, i32::MIN],
+            "XYZ-9ABC,M3.5.0,J9",
+        );
+        let mut state = 1_u32;
+        let mut random = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state >> 16
+        };
+        for round in 0..4000 {
+            let mut text = whole.clone();
+            for _ in 0..=round % 8 {
+                let at = random() as usize % text.len();
+                let byte =
+                    [0, 1, 0x7f, 0xff, b'\n', b',', b'9', random() as u8][random() as usize % 8];
+                text[at] = byte;
+                // Counts of each kind, as large as they can be.
+                if round % 5 == 0 {
+                    let at = 20 + random() as usize % 6 * 4;
+                    text[at..at + 4].fill(0xff);
+                }
+            }
+            let zone = zone(None, &[("etc/localtime", &text)]);
+            for secs in [i64::MIN, -1, 5, YEAR, i64::MAX] {
+                assert!(zone.offset_at(secs).unsigned_abs() <= 1 << 31);
+            }
+        }
+    }
+}
