@@ -42,7 +42,11 @@ fn read_line(line: &[u8], each: &mut dyn FnMut(&[u8], Option<IpAddr>)) -> Option
     let end = line.iter().position(|byte| matches!(byte, b' ' | b'\t'))?;
     let (told, name) = line.split_at_checked(end)?;
     let address = address(told)?.to_canonical();
-    each(host_labels(name.trim_ascii_start())?, Some(address));
+    let name = name.trim_ascii_start();
+    if name.iter().any(u8::is_ascii_whitespace) {
+        return None;
+    }
+    each(host_labels(name)?, Some(address));
     Some(())
 }
 
