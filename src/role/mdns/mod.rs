@@ -98,8 +98,8 @@ pub(super) struct Announcer {
     pub(super) subject: NameId,
     /// It has this name or none.
     pub(super) keeps_name: bool,
-    /// All names were ours.
-    was_settled: bool,
+    /// That it is announced under this name was told.
+    is_told: bool,
     has_links: bool,
     pub(super) responder: Responder,
 }
@@ -175,7 +175,7 @@ impl Announcer {
             machines_at: now,
             subject: NameId::ROOT,
             keeps_name: false,
-            was_settled: true,
+            is_told: false,
             has_links: false,
         }
     }
@@ -232,12 +232,13 @@ impl Endpoint for Announcer {
             if self.keeps_name {
                 return Err(FAILED);
             }
+            self.is_told &= name != self.subject;
         }
-        let is_settled = self.responder.is_settled();
         let is_host = self.subject == self.responder.host();
-        let is_told = is_settled && !self.was_settled && self.has_links;
         // That another announces the host was told.
-        if is_told && !(is_host && self.responder.other_host().is_some()) {
+        let is_ours = !(is_host && self.responder.other_host().is_some());
+        if !self.is_told && self.has_links && is_ours && self.responder.is_settled() {
+            self.is_told = true;
             let mut line = Line::default();
             line.raw(self.responder.label(self.subject));
             if is_host {
@@ -245,7 +246,6 @@ impl Endpoint for Announcer {
             }
             events.tell(text!("announced"), line.bytes(), Text::NOTHING);
         }
-        self.was_settled = is_settled;
         Ok(())
     }
 

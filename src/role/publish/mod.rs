@@ -29,17 +29,17 @@ const SUBTYPE_COUNT_MAX: usize = 8;
 flags! {
     enum Flag {
         bare {
-            Service "s",
-            Address "a",
+            Service "s" | "--service",
+            Address "a" | "--address",
             NoReverse "R" | "--no-reverse",
             NoHost "--no-host",
-            Verbose "v",
-            NoFail "f",
+            Verbose "v" | "--verbose",
+            NoFail "f" | "--no-fail",
         }
         valued {
-            Host "H" => "name a host, such as other.local",
+            Host "H" | "--host" => "name a host, such as other.local",
             Subtype "--subtype" => "name a subtype, such as _x._sub._http._tcp; 8 at most",
-            Domain "d" => "there is no other domain than local",
+            Domain "d" | "--domain" => "there is no other domain than local",
             Interface "--interface" => "name an interface, such as eth0; 8 at most",
             Argument "*" => "name, type, port and 61 strings at most",
         }
