@@ -25,11 +25,20 @@ pub fn exit(code: i32) -> ! {
 const SIGPIPE: usize = 13;
 const SIGXFSZ: usize = 25;
 
-/// A reader that is gone and a file that may not grow are errors of the write, never the end of the process.
-pub(super) fn ignore_failed_writes() {
-    const IGNORE: usize = 1;
-    act_on(SIGPIPE, IGNORE, 0);
-    act_on(SIGXFSZ, IGNORE, 0);
+/// What a write does that fails because its reader is gone, or because the file may not grow.
+#[derive(Clone, Copy)]
+#[repr(usize)]
+pub(super) enum FailedWrite {
+    /// SIG_DFL: it ends the process.
+    Ends = 0,
+    /// SIG_IGN: it is an error, and no more.
+    Fails = 1,
+}
+
+/// Says what a failed write does from now on.
+pub(super) fn on_failed_write(what: FailedWrite) {
+    act_on(SIGPIPE, what as usize, 0);
+    act_on(SIGXFSZ, what as usize, 0);
 }
 
 /// Where stderr is closed, the first file that is opened would take its place, and what is said would be written to it: there
@@ -212,10 +221,8 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
     if made != 0 {
         return Ok(Child(made as i32));
     }
-    const DEFAULT: usize = 0;
     mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL | HANG_UP_SIGNAL);
-    act_on(SIGPIPE, DEFAULT, 0);
-    act_on(SIGXFSZ, DEFAULT, 0);
+    on_failed_write(FailedWrite::Ends);
     let mut environment = [core::ptr::null(); ENVIRONMENT_COUNT_MAX];
     // The last one is null.
     let (places, _) = environment.split_at_mut(ENVIRONMENT_COUNT_MAX - 1);

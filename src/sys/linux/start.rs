@@ -1,6 +1,7 @@
 //! The entry of the process: its arguments, and what has to be so before anything else.
 
 use super::super::Args;
+use super::process::FailedWrite;
 
 /// Reads the initial stack and gets the process ready: no huge pages, no SIGPIPE, a stderr.
 ///
@@ -17,7 +18,7 @@ pub unsafe fn enter(stack: *const usize) -> Args {
         rustix::param::init(argv.add(argc + 1).cast_mut().cast());
     }
     super::sandbox::disable_huge_pages();
-    super::process::ignore_failed_writes();
+    super::process::on_failed_write(FailedWrite::Fails);
     super::process::hold_stderr();
     // SAFETY: as above; the strings end with NUL and last as long as the process.
     unsafe { Args::new(core::slice::from_raw_parts(argv.cast(), argc)) }

@@ -1,6 +1,7 @@
 //! The standard streams as byte streams.
 
 use super::fs::{File, SENDFILE};
+use super::process::{FailedWrite, on_failed_write};
 use super::{Errno, outcome};
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use rustix::fd::AsRawFd as _;
@@ -97,9 +98,15 @@ impl Stdio {
         }
     }
 
-    /// Writes all of `bytes` to standard output; false: it cannot be written.
+    /// Writes all of `bytes` to standard output; false: it cannot be written. Where its reader is gone, the process ends by the
+    /// signal for that, quietly, as every program does that prints (`head` reads no more than it wants).
     pub fn print(bytes: &[u8]) -> bool {
-        Self::Output.write_all(bytes).is_ok()
+        let is_written = Self::Output.write_all(bytes).is_ok();
+        if !is_written {
+            on_failed_write(FailedWrite::Ends);
+            Self::Output.send(bytes);
+        }
+        is_written
     }
 
     /// Sends bytes of a file without copying them here; 0: that is not possible, or there are none.
