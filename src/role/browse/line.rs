@@ -1,8 +1,12 @@
 //! What is printed of an event: for people, for programs as avahi-browse does it, or in JSON.
 
+use super::super::Console;
 use super::super::terminal_safe::{Out, strings};
 use crate::engine::mdns::browser::{Event, What};
-use crate::text::texts;
+use crate::event::Sink as _;
+use crate::mem::{Ends as _, parts};
+use crate::text::{Text, text, texts};
+use crate::wire::label::cut;
 
 /// How it is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -33,14 +37,60 @@ const INTERFACE_COLUMNS: usize = 6;
 /// Labels of a type, which the domain follows.
 pub(super) const KIND_LABELS: usize = 2;
 
+/// What avahi's database calls the types that are common: a type, a blank, and its name.
+const KINDS: Text = text!(include_str!("kinds.txt"));
+/// Bytes of all that.
+const KINDS_BYTES: usize = include_str!("kinds.txt").len();
+
+/// Hands out each type and its name.
+fn each_kind(each: &mut dyn FnMut(&[u8], &[u8])) {
+    for line in parts(KINDS.decode(&mut [0; KINDS_BYTES]), b'\n') {
+        let (kind, name) = cut(line, b' ');
+        each(kind, name);
+    }
+}
+
+/// Prints what types are called, or, if it is to be plain, which types these are.
+pub(super) fn print_kinds(out: &mut Out, is_plain: bool) {
+    each_kind(&mut |kind, name| out.begin().put(if is_plain { kind } else { name }).end());
+}
+
+/// Writes what the type is called that stands behind the first `begun` bytes, if there is a name for it.
+fn put_kind_name(out: &mut Out, begun: usize) {
+    each_kind(&mut |kind, name| {
+        if out.bytes().tail(begun) == kind {
+            out.cut(begun);
+            out.put(name);
+        }
+    });
+}
+
+/// Says on standard error, as avahi-browse does, that a service could not be resolved.
+pub(super) fn tell_unresolved(out: &mut Out, event: &Event<'_>) {
+    let names = event.names();
+    out.begin()
+        .say(text!("Failed to resolve service '"))
+        .safe(names.label(event.name))
+        .say(text!("' of type '"))
+        .labels(names, names.parent(event.name), KIND_LABELS)
+        .say(text!("' in domain 'local': Timeout reached\n"));
+    Console.take(out.bytes());
+}
+
 /// The family by which something was heard.
 pub(super) const fn family(event: &Event<'_>) -> &'static [u8] {
     if event.is_v6 { b"IPv6" } else { b"IPv4" }
 }
 
 impl Form {
-    /// Writes what happened, if that is to be printed.
-    pub(super) fn write(self, out: &mut Out, interface: &[u8], event: &Event<'_>) -> Option<()> {
+    /// Writes what happened, if that is to be printed: with what the type is called, if it `looks_up` that.
+    pub(super) fn write(
+        self,
+        out: &mut Out,
+        interface: &[u8],
+        event: &Event<'_>,
+        looks_up: bool,
+    ) -> Option<()> {
         const SIGNS: &[u8; 5] = b"++-=!";
         let what = match event.what {
             What::Type => Shown::Type,
@@ -59,6 +109,13 @@ impl Form {
             instance = names.label(event.name);
             kind = names.parent(event.name);
         }
+        let put_kind = |out: &mut Out| {
+            let begun = out.len();
+            out.labels(names, kind, KIND_LABELS);
+            if looks_up {
+                put_kind_name(out, begun);
+            }
+        };
         out.begin();
         match self {
             Self::Fields => {
@@ -67,7 +124,8 @@ impl Form {
                 if what != Shown::Type {
                     out.label(instance).byte(b';');
                 }
-                out.labels(names, kind, KIND_LABELS).put(b";local");
+                put_kind(out);
+                out.put(b";local");
                 if is_resolved {
                     out.byte(b';').name(names, event.host).byte(b';');
                     out.address(event.address).byte(b';');
@@ -83,9 +141,8 @@ impl Form {
                     out.safe(instance).fill(begun, NAME_COLUMNS).byte(b' ');
                 }
                 let begun = out.len();
-                out.labels(names, kind, KIND_LABELS)
-                    .fill(begun, KIND_COLUMNS)
-                    .put(b" local");
+                put_kind(out);
+                out.fill(begun, KIND_COLUMNS).put(b" local");
                 if is_resolved {
                     out.put(b"\n   hostname = [").name(names, event.host);
                     out.put(b"]\n   address = [").address(event.address);

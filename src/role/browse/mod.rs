@@ -11,7 +11,7 @@ mod tests;
 use super::browse_common::{self, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
-use super::{Fatal, SEE_HELP, USAGE, complain, refuse};
+use super::{DONE, Fatal, SEE_HELP, USAGE, complain, refuse};
 use crate::engine::mdns::browser::{Event, Goal, What, Wish};
 use crate::mem::Ends as _;
 use crate::sys::Args;
@@ -35,7 +35,8 @@ flags! {
     enum Flag {
         bare {
             All "a" | "--all",
-            Types "b" | "--dump-db",
+            Types "--types",
+            Database "b" | "--dump-db",
             Resolve "r" | "--resolve",
             Terminate "t" | "--terminate",
             Parsable "p" | "--parsable",
@@ -66,6 +67,10 @@ struct Options {
     goal: Option<Goal>,
     resolves: bool,
     ends: bool,
+    /// Only what types are called is asked for.
+    lists_kinds: bool,
+    /// Types stay as they are.
+    is_plain: bool,
     form: Form,
     leaves_out_own: bool,
     interfaces: Interfaces,
@@ -79,6 +84,7 @@ impl Options {
         match flag {
             Flag::All => self.goal = Some(Goal::Everything),
             Flag::Types => self.goal = Some(Goal::Types),
+            Flag::Database => self.lists_kinds = true,
             Flag::Resolve => self.resolves = true,
             // All that is known is known from others: there is no cache but theirs.
             Flag::Terminate | Flag::Cache => self.ends = true,
@@ -86,7 +92,8 @@ impl Options {
             Flag::IgnoreLocal => self.leaves_out_own = true,
             Flag::Json => self.form = Form::Json,
             Flag::Domain => return is_local(value).then_some(()),
-            Flag::NoLookup | Flag::Verbose | Flag::NoFail => {}
+            Flag::NoLookup => self.is_plain = true,
+            Flag::Verbose | Flag::NoFail => {}
             _ if value.is_empty() => return None,
             Flag::Interface => self.interfaces.push(value).ok()?,
             Flag::Exec => (self.program, self.resolves) = (Some(word), true),
@@ -107,6 +114,10 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     FLAGS.read(args, &mut |given| {
         options.set(Flag::of(given.number)?, given.value)
     })?;
+    if options.lists_kinds {
+        line::print_kinds(&mut Out::new(), options.is_plain);
+        return Err(DONE);
+    }
     let (goal, kind) = match (options.goal, options.kind) {
         (None, b"") => {
             return Err(complain(USAGE, text!("name a type, or -a"), b"", SEE_HELP));
@@ -189,8 +200,16 @@ impl Finder for Printer<'_> {
         if is_left_out || !is_wanted {
             return true;
         }
+        if event.what == What::Unresolved {
+            line::tell_unresolved(out, event);
+        }
         let interface = links.name(event.link);
-        if options.form.write(out, interface, event).is_some() {
+        let looks_up = !options.is_plain;
+        if options
+            .form
+            .write(out, interface, event, looks_up)
+            .is_some()
+        {
             out.end();
         }
         if let Some(keep) = &mut self.keep {

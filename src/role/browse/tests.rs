@@ -81,7 +81,7 @@ fn lines(form: Form, instance: &[u8], content: &[u8]) -> Vec<String> {
     let (mut world, mut out, mut lines) = (browsing(), Out::new(), Vec::new());
     out.is_json = form == Form::Json;
     let mut each = |event: &Event<'_>| {
-        if form.write(out.begin(), b"eth0", event).is_some() {
+        if form.write(out.begin(), b"eth0", event, false).is_some() {
             lines.push(written(&out));
         }
     };

@@ -192,7 +192,7 @@ fn hosts_on_two_links_see_us_on_theirs() -> Result<()> {
         "{seen}"
     );
     // Our browser sees all of them, each where it is.
-    let watch = Running::browser(&ours, &["-r", "-p", SERVICE])?;
+    let watch = Running::browser(&ours, &["-r", "-p", "-k", SERVICE])?;
     watch.wait_for_all(&[
         "=;eth0;IPv4;bird;_sftp-ssh._tcp;local;other.local;192.0.2.2;2223;\"by=avahi\"",
         "=;eth0;IPv6;bird;_sftp-ssh._tcp;local;other.local;fe80::",

@@ -3,12 +3,16 @@
 use super::WORDS;
 use super::world::{Avahi, Running, Said, World};
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use xtask::setup::PythonPackage;
 
 #[test]
 fn our_browser_sees_what_avahi_announces() -> Result<()> {
@@ -18,7 +22,7 @@ fn our_browser_sees_what_avahi_announces() -> Result<()> {
 pub fn sees_avahi(world: &World) -> Result<()> {
     let room = tempfile::tempdir()?;
     let avahi = Avahi::start(world, "other", room.path())?;
-    let watch = world.browse(&["-r", "-p", "_http._tcp"])?;
+    let watch = world.browse(&["-r", "-p", "-k", "_http._tcp"])?;
     let published = avahi.publish(&[
         "A \u{1b}[2J \"site\"",
         "_http._tcp",
@@ -53,7 +57,7 @@ pub fn sees_avahi(world: &World) -> Result<()> {
     // An answer that comes late is missed once in a while: it waits for a second only.
     let mut types = String::new();
     for _ in 0..5 {
-        types += &world.browse(&["-b", "-t", "-p"])?.all()?;
+        types += &world.browse(&["--types", "-t", "-p", "-k"])?.all()?;
         if !types.is_empty() {
             break;
         }
@@ -70,7 +74,7 @@ fn our_browser_sees_us_and_what_changes() -> Result<()> {
 }
 
 pub fn sees_us(world: &World) -> Result<()> {
-    let watch = world.browse(&["-a", "-r", "-p"])?;
+    let watch = world.browse(&["-a", "-r", "-p", "-k"])?;
     let responder = world.announce(&WORDS)?;
     watch.wait_for(r#"=;eth0;IPv4;My\032Files\044\032all;_sftp-ssh._tcp;local;box.local;192.0.2.1;22;"u=me" "path=/srv""#)?;
     responder.stop()?;
@@ -157,6 +161,8 @@ fn our_lines_are_those_of_avahi_browse() -> Result<()> {
         &["-artk"],
         &["-atk"],
         &["-rtpk", "-d", "local", "_sftp-ssh._tcp"],
+        &["-artp"],
+        &["-art"],
     ] {
         let mut is_same = false;
         let mut last = (BTreeSet::new(), BTreeSet::new());
@@ -179,6 +185,109 @@ fn our_lines_are_those_of_avahi_browse() -> Result<()> {
             last.1
         );
     }
+    // What types are called is avahi's, of those that it has a name for here.
+    for words in ["-b", "-bk"] {
+        let ours = Said::by(&mut world.browser(&world.theirs, &[words])?)?;
+        let theirs = Said::by(avahi.command("avahi-browse").arg(words))?;
+        let (ours, theirs) = (set(&ours.stdout), set(&theirs.stdout));
+        ensure!(ours.len() > 10 && ours.is_subset(&theirs), "{ours:?}");
+    }
+    responder.stop()
+}
+
+/// A service whose host nobody has: both say that of each family, in the same words, and end.
+#[test]
+fn what_cannot_be_resolved_is_said_as_avahi_browse_says_it() -> Result<()> {
+    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    for host in [&world.ours, &world.theirs] {
+        world.without_ipv6_on(host)?;
+    }
+    let avahi = Avahi::start(&world, "other", room.path())?;
+    let _published = [
+        avahi.publish(&["-H", "nowhere.local", "The ghost", "_http._tcp", "80"])?,
+        avahi.publish(&["Web", "_http._tcp", "8080"])?,
+    ];
+    let words = ["-rtpk", "_http._tcp"];
+    let by_avahi = ["avahi-browse", "-rtpk", "_http._tcp"];
+    avahi.see(&by_avahi, &["+;eth0;IPv4;The", "=;eth0;IPv4;Web"])?;
+    let theirs = Said::by(avahi.command("avahi-browse").args(words))?;
+    let ours = world.browse_there_once(&words)?;
+    ensure!(
+        set(&ours.stdout) == set(&theirs.stdout) && ours.code == theirs.code,
+        "{ours:?}\n{theirs:?}"
+    );
+    let line = "Failed to resolve service 'The ghost' of type '_http._tcp' in domain 'local': Timeout reached\n";
+    ensure!(ours.stderr == line, "{ours:?}");
+    ensure!(
+        theirs.stderr.replace(line, "").is_empty() && !theirs.stderr.is_empty(),
+        "{theirs:?}"
+    );
+    Ok(())
+}
+
+/// python-zeroconf has them on one host, and needs seconds for all that is asked of it.
+#[test]
+fn a_thousand_services_of_one_host_are_all_resolved() -> Result<()> {
+    let world = World::new()?;
+    let mut python = world.ours.command(PythonPackage::PYTHON);
+    python
+        .env("PYTHONPATH", PythonPackage::ZEROCONF.path()?)
+        .args(["-c", include_str!("crowd.py"), "_http._tcp", "1000"]);
+    let crowd = Running::printing(python)?;
+    crowd.wait_for("ready")?;
+    let words = ["-rtpk", "_http._tcp"];
+    let said = world.browse_there_once(&words)?;
+    let count = |sign: &str| {
+        let of = |line: &&str| line.starts_with(sign) && line.contains("IPv4;Service");
+        said.stdout.lines().filter(of).count()
+    };
+    ensure!(
+        (count("+"), count("=")) == (1000, 1000) && said.code == Some(0) && said.stderr.is_empty(),
+        "{} of {}: {}",
+        count("="),
+        count("+"),
+        said.stderr
+    );
+    ensure!(
+        said.stdout.contains(
+            r#"=;eth0;IPv4;Service\0320999;_http._tcp;local;crowd.local;192.0.2.1;2023;"number=999""#
+        ),
+        "{}",
+        said.stdout
+    );
+    crowd.kill()
+}
+
+/// `browse | head -n 1` ends as `avahi-browse | head -n 1` does: by SIGPIPE, and without a word.
+#[test]
+fn who_reads_no_further_ends_it_quietly() -> Result<()> {
+    let world = World::new()?;
+    let responder = world.announce(&WORDS)?;
+    responder.wait_for("announced box.local")?;
+    let mut browser = world.browser(&world.ours, &["-a", "-t", "-r"])?;
+    let mut child = browser
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    drop(child.stdout.take());
+    let output = child.wait_with_output()?;
+    ensure!(
+        output.status.signal() == Some(Signal::SIGPIPE as i32) && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    // What cannot be written for another reason is said.
+    let full = fs::File::options().write(true).open("/dev/full")?;
+    let output = world
+        .browser(&world.ours, &["-a", "-t"])?
+        .stdin(Stdio::null())
+        .stdout(full)
+        .output()?;
+    ensure!(
+        output.status.code() == Some(1)
+            && output.stderr == b"stowaway: standard output cannot be written\n",
+        "{output:?}"
+    );
     responder.stop()
 }
 

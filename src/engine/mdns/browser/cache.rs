@@ -95,12 +95,16 @@ impl Cache {
         }
     }
 
-    /// Where it is said that a name has no records of this kind.
+    /// Where it is said that a name has no records of this kind. Of a service only that it has no text is believed, of one that
+    /// has a place: there is none without SRV, and python-zeroconf lists the kinds that it has *not*.
     #[inline(never)]
     pub(super) fn denial(&self, name: NameId, link: LinkId, kind: u16) -> Option<usize> {
         let mut denials = self.of_kind(name, link, kind::NSEC);
         let (at, _) = denials.find(|(_, entry)| {
-            Record::alone(kind::NSEC, self.rdata(entry)).lists(kind) == Some(false)
+            let denial = Record::alone(kind::NSEC, self.rdata(entry));
+            let is_of_service = matches!(kind, kind::SRV | kind::TXT);
+            denial.lists(kind) == Some(false)
+                && (!is_of_service || denial.lists(kind::SRV) == Some(true))
         })?;
         Some(at)
     }

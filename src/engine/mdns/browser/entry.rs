@@ -25,6 +25,8 @@ pub(super) mod is {
     pub(in super::super) const SEEN: u16 = 1 << 8;
     /// Told as heard by IPv4, and so on.
     pub(in super::super) const REPORTED: u16 = 1 << 10;
+    /// Resolved when heard by IPv4, or told that it cannot be, and so on.
+    pub(in super::super) const TRIED: u16 = 1 << 12;
     /// It denies what is asked for.
     pub(in super::super) const DENIES: u16 = 1 << 14;
     /// Both families of one of these.

@@ -3,13 +3,10 @@
 use super::super::{LinkId, NameId, Names};
 use super::cache::Cache;
 use super::entry::{Entry, Role, is};
-use super::{Browser, Goal, IDLE};
-use crate::time::{Duration, Instant};
+use super::{ANSWER, Browser, Goal, IDLE};
+use crate::time::Instant;
 use crate::wire::dns::{Rank, choose, kind};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// For how long services that are not resolved are waited for.
-const RESOLVED: Duration = Duration::from_secs(4);
 
 /// What happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +23,8 @@ pub enum What {
     Changed,
     /// It was resolved, and its SRV record has expired: its host is gone. If that comes back, it is resolved again.
     Lost,
+    /// It was not resolved in time.
+    Unresolved,
     /// A host has an address, or an address a name.
     Found,
     /// It has none: that was said.
@@ -265,9 +264,15 @@ impl Browser {
                 if facts & of(is::REPORTED, is_v6) == 0 {
                     continue;
                 }
+                let tried = of(is::TRIED, is_v6);
                 let Some(place) = self.place(&entry, is_v6) else {
-                    let more = usize::from(*reported == 0);
-                    self.unresolved += more;
+                    if facts & tried == 0 {
+                        if self.news_at.after(ANSWER) <= now {
+                            facts |= tried;
+                            break 'what (What::Unresolved, is_v6);
+                        }
+                        self.is_resolving = true;
+                    }
                     // What is only being exchanged for something else is still there.
                     let is_there = entry.is(is::ENDING) || self.cache.has_server(&entry);
                     if !is_there && core::mem::take(reported) != 0 {
@@ -275,6 +280,7 @@ impl Browser {
                     }
                     continue;
                 };
+                facts |= tried;
                 let before = core::mem::replace(reported, place.sum);
                 if before != place.sum {
                     let is_first = before == 0;
@@ -290,6 +296,9 @@ impl Browser {
             }
             return None;
         };
+        if matches!(what.0, What::Type | What::Added | What::Resolved) {
+            self.news_at = now;
+        }
         let entry = self.cache.entries.get_mut(at)?;
         (entry.facts, entry.reported) = (facts, reported);
         Some(what)
@@ -334,12 +343,7 @@ impl Browser {
                     return None;
                 }
             }
-            _ if self.unresolved != 0 && !wish.is_late && is_over => {
-                let wish = self.wishes.get_mut(at)?;
-                (wish.is_late, wish.deadline) = (true, now.after(RESOLVED));
-                return None;
-            }
-            _ if is_over || (wish.is_late && self.unresolved == 0) => Some(What::AllForNow),
+            goal if is_over || self.quiet_at(goal) <= now => Some(What::AllForNow),
             _ => return None,
         };
         self.wishes.get_mut(at)?.is_done = true;

@@ -34,17 +34,17 @@ pub struct Limits {
     pub names: usize,
     /// Questions that are asked, each on one link.
     pub questions: usize,
-    /// Bytes of what records hold besides names, below 64 KiB.
+    /// Bytes of what records hold besides names, below 256 KiB.
     pub rdata_bytes: usize,
 }
 
 impl Limits {
-    /// Those of a network of hundreds of hosts.
+    /// Those of a network of more than a thousand services: each has four records and more, and two are asked for.
     pub const USUAL: Self = Self {
-        records: 2048,
-        names: 2048,
-        questions: 1024,
-        rdata_bytes: 65_535,
+        records: 8192,
+        names: 4096,
+        questions: 4096,
+        rdata_bytes: 256 << 10,
     };
 }
 
@@ -88,8 +88,7 @@ struct Wished {
     families: u8,
     /// What there was to be told by [`Wished::deadline`] is told.
     is_done: bool,
-    /// It was waited for longer, for services that are not resolved.
-    is_late: bool,
+    /// When it is over, whatever else comes.
     deadline: Instant,
 }
 
@@ -101,8 +100,11 @@ pub const WISH_COUNT_MAX: usize = 16;
 /// How long changes are gathered before they are looked at.
 const SETTLE: Duration = Duration::from_ms(10);
 /// Until every host should have answered, to the second query at the latest: the first may have been lost, or its answer held
-/// back because it was multicast just before. The question waits for 120 ms, and for a second.
+/// back because it was multicast just before. The question waits for 120 ms, and for a second. A slow host has this long from
+/// each service to its next one.
 const ALL: Duration = Duration::from_ms(1500);
+/// The same at the very longest, while services keep coming.
+const ALL_MAX: Duration = Duration::from_secs(30);
 /// Until a host should have answered. After avahi.
 const ANSWER: Duration = Duration::from_secs(5);
 /// No pass over what is to be told is under way.
@@ -120,8 +122,10 @@ pub struct Browser {
     settle_at: Instant,
     /// How far the pass over what is to be told came.
     event_cursor: usize,
-    /// Services that are not resolved, as far as it came.
-    unresolved: usize,
+    /// Services that are yet to be resolved were seen, as far as it came.
+    is_resolving: bool,
+    /// When a service was found or resolved last.
+    news_at: Instant,
     /// Where known answers are still to be sent, and which is the next.
     sending: Option<(LinkId, usize)>,
     random: Random,
@@ -141,7 +145,8 @@ impl Browser {
             due: Instant::NEVER,
             settle_at: Instant::NEVER,
             event_cursor: IDLE,
-            unresolved: 0,
+            is_resolving: false,
+            news_at: Instant::default(),
             sending: None,
         }
     }
@@ -154,7 +159,7 @@ impl Browser {
         };
         let patience = match wish.goal {
             Goal::Host | Goal::Address => ANSWER,
-            _ => ALL,
+            _ => ALL_MAX,
         };
         let wished = Wished {
             goal: wish.goal,
@@ -163,10 +168,9 @@ impl Browser {
             resolves: wish.resolves,
             families: wish.families,
             is_done: false,
-            is_late: false,
             deadline: now.after(patience),
         };
-        self.settle_at = now;
+        (self.settle_at, self.news_at) = (now, now);
         self.wishes.push(wished).is_ok()
     }
 
@@ -366,12 +370,35 @@ impl Browser {
         if self.settle_at <= now {
             self.settle_at = Instant::NEVER;
             self.plan();
-            (self.event_cursor, self.unresolved) = (0, 0);
+            self.event_cursor = 0;
         }
-        let mut wishes = self.wishes.iter();
-        if self.event_cursor == IDLE && wishes.any(|wish| !wish.is_done && wish.deadline <= now) {
-            (self.event_cursor, self.unresolved) = (0, 0);
+        if self.event_cursor == IDLE && self.over_at() <= now {
+            self.event_cursor = 0;
         }
+        if self.event_cursor == 0 {
+            self.is_resolving = false;
+        }
+    }
+
+    /// When there is something to be told because nothing more has come.
+    fn over_at(&self) -> Instant {
+        let wishes = self.wishes.iter().filter(|wish| !wish.is_done);
+        let all = wishes.map(|wish| wish.deadline.min(self.quiet_at(wish.goal)));
+        let failed = if self.is_resolving {
+            self.news_at.after(ANSWER)
+        } else {
+            Instant::NEVER
+        };
+        all.fold(failed, Instant::min)
+    }
+
+    /// When those that are there have answered, if nothing more comes.
+    fn quiet_at(&self, goal: Goal) -> Instant {
+        let is_one = matches!(goal, Goal::Host | Goal::Address);
+        if is_one || self.is_resolving {
+            return Instant::NEVER;
+        }
+        self.news_at.after(ALL)
     }
 
     /// When there is something to do again. All that can be sent must have been; what can be told and was not, in its own time.
@@ -380,10 +407,8 @@ impl Browser {
         let questions = self.questions.all.iter().map(|question| question.next());
         // What can be told and was not is waited for by the caller.
         let is_idle = self.event_cursor == IDLE;
-        let wishes = self.wishes.iter();
-        let wishes = wishes.filter(|wish| is_idle && !wish.is_done);
-        let wishes = wishes.map(|wish| wish.deadline);
-        let all = records.chain(questions).chain(wishes);
+        let over = is_idle.then(|| self.over_at());
+        let all = records.chain(questions).chain(over);
         all.fold(self.settle_at, Instant::min)
     }
 

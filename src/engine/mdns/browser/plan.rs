@@ -5,7 +5,7 @@
 use super::super::{LinkId, NameId};
 use super::entry::{Entry, Role, is};
 use super::questions::{Question, why};
-use super::{ALL, Browser, Goal};
+use super::{Browser, Goal};
 use crate::time::Instant;
 use crate::wire::dns::kind;
 use crate::wire::label::is_like;
@@ -108,13 +108,7 @@ impl Browser {
         let (target, link) = (entry.target, entry.link);
         if role == Role::Type && facts & why::SERVICES != 0 {
             let facts = facts & (why::SERVICES | why::RESOLVES);
-            let is_new = self.want(target, kind::PTR, link, Role::Nothing, facts);
-            // They get the time to answer, too.
-            for wish in self.wishes.iter_mut().filter(|_| is_new) {
-                if wish.name == entry.name {
-                    wish.deadline = now.after(ALL);
-                }
-            }
+            self.want(target, kind::PTR, link, Role::Nothing, facts);
         }
         if resolves {
             self.want(target, kind::SRV, link, Role::Nothing, 0);
@@ -159,10 +153,9 @@ impl Browser {
         }
     }
 
-    /// Records are wanted: those that are there are kept, and asked for if there are none, or if there may be many. Whether
-    /// that is a new question.
+    /// Records are wanted: those that are there are kept, and asked for if there are none, or if there may be many.
     #[inline(never)]
-    fn want(&mut self, name: NameId, kind: u16, link: LinkId, role: Role, facts: u8) -> bool {
+    fn want(&mut self, name: NameId, kind: u16, link: LinkId, role: Role, facts: u8) {
         let now = self.cache.now;
         let mut is_answered = false;
         if kind != kind::PTR {
@@ -187,11 +180,9 @@ impl Browser {
                 }
             }
         }
-        if is_answered {
-            return false;
+        if !is_answered {
+            self.pose(name, kind, link, facts | why::USED | why::WANTED);
         }
-        let facts = facts | why::USED | why::WANTED;
-        self.pose(name, kind, link, facts)
     }
 
     /// A record is asked for before it ends.
@@ -199,11 +190,11 @@ impl Browser {
         self.pose(name, kind, link, why::USED | why::REFRESH);
     }
 
-    /// Asks a question for one more reason; whether it is a new one.
-    fn pose(&mut self, name: NameId, kind: u16, link: LinkId, facts: u8) -> bool {
+    /// Asks a question for one more reason.
+    fn pose(&mut self, name: NameId, kind: u16, link: LinkId, facts: u8) {
         if let Some(question) = self.questions.find(name, kind, link) {
             question.facts |= facts;
-            return false;
+            return;
         }
         let question = Question {
             due: if facts & why::WANTED != 0 {
@@ -217,11 +208,9 @@ impl Browser {
             facts,
             ..Question::default()
         };
-        let is_new = self.questions.add(question).is_some();
-        if is_new {
+        if self.questions.add(question).is_some() {
             self.cache.names.keep(name);
         }
-        is_new
     }
 
     /// Removes questions without a reason, and forgets what was reported of records that are not wanted any more.
@@ -231,7 +220,7 @@ impl Browser {
         }
         for entry in self.cache.entries.iter_mut() {
             if entry.role == Role::Nothing && !entry.is(is::GONE) {
-                entry.facts &= !(is::BOTH * is::REPORTED);
+                entry.facts &= !(is::BOTH * (is::REPORTED | is::TRIED));
                 entry.reported = [0; 2];
             }
         }

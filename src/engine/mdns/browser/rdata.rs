@@ -5,8 +5,15 @@ use crate::mem::{self, Ends as _, Slots};
 
 /// Bytes before each rdata: whose it is, and how many bytes there are.
 const HEAD: usize = 4;
+/// Every rdata takes a multiple of so many bytes: its place is told as one of these.
+const UNIT: usize = 4;
 /// The owner of what is not used.
 const NOBODY: u16 = u16::MAX;
+
+/// Bytes that rdata of so many takes.
+const fn taken(len: usize) -> usize {
+    (HEAD + len).next_multiple_of(UNIT)
+}
 
 #[derive(Debug)]
 pub(super) struct RdataArena {
@@ -21,10 +28,10 @@ impl RdataArena {
     /// The place of what is empty.
     pub(super) const NONE: u16 = u16::MAX;
 
-    /// At most 64 KiB.
+    /// At most 256 KiB.
     pub(super) fn new(bytes: usize) -> Self {
         Self {
-            bytes: Slots::zeroed(bytes.min(1 << 16)),
+            bytes: Slots::zeroed(bytes.min(usize::from(Self::NONE) * UNIT)),
             end: 0,
             live: 0,
         }
@@ -51,7 +58,7 @@ impl RdataArena {
 
     /// The rdata at a place.
     pub(super) fn get(&self, at: u16) -> &[u8] {
-        let at = usize::from(at);
+        let at = usize::from(at) * UNIT;
         let Some((_, len)) = self.head(at) else {
             return &[];
         };
@@ -68,8 +75,8 @@ impl RdataArena {
     /// Whether so many bytes fit, perhaps after packing, which is worth its while.
     pub(super) fn has_space(&self, len: usize) -> bool {
         let whole = self.bytes.len();
-        let end = self.end + len + HEAD;
-        let packed = self.live + len + HEAD;
+        let end = self.end + taken(len);
+        let packed = self.live + taken(len);
         end < whole || packed < whole - (whole >> 3)
     }
 
@@ -80,7 +87,7 @@ impl RdataArena {
         owner: u16,
         len: usize,
     ) -> Option<(u16, &mut [u8])> {
-        let whole = len + HEAD;
+        let whole = taken(len);
         if self.end + whole >= self.bytes.len() {
             self.pack(entries);
         }
@@ -91,17 +98,17 @@ impl RdataArena {
         }
         self.set_head(at, owner, len);
         (self.end, self.live) = (end, self.live + whole);
-        let buffer = self.bytes.get_mut(at + HEAD..end)?;
+        let buffer = self.bytes.get_mut(at + HEAD..end)?.head_mut(len);
         buffer.fill(0);
-        Some((at as u16, buffer))
+        Some(((at / UNIT) as u16, buffer))
     }
 
     /// The rdata at a place is not needed any more.
     pub(super) fn remove(&mut self, at: u16) {
-        let at = usize::from(at);
+        let at = usize::from(at) * UNIT;
         if let Some((_, len)) = self.head(at).filter(|_| at < self.end) {
             self.set_head(at, NOBODY, len);
-            self.live -= len + HEAD;
+            self.live -= taken(len);
         }
     }
 
@@ -111,14 +118,14 @@ impl RdataArena {
         while from < self.end
             && let Some((owner, len)) = self.head(from)
         {
-            let end = from + HEAD + len;
+            let end = from + taken(len);
             if owner != NOBODY {
                 if end > self.bytes.len() {
                     break;
                 }
                 mem::shift(self.bytes.head_mut(end).tail_mut(to), from - to);
                 if let Some(entry) = entries.get_mut(usize::from(owner)) {
-                    entry.rdata = to as u16;
+                    entry.rdata = (to / UNIT) as u16;
                 }
                 to += end - from;
             }

@@ -2,6 +2,7 @@
 
 use super::super::{Goal, Limits};
 use super::world::{Say, World};
+use crate::wire::dns::kind;
 use std::time::Instant;
 
 const HTTP: &str = "_http._tcp.local";
@@ -39,7 +40,7 @@ fn thousands_of_hosts_within_a_minute_stay_within_bounds() {
     };
     let known = count(&world, "Resolved");
     assert!(
-        (300..500).contains(&known) && count(&world, "Removed") == 0,
+        (1200..1700).contains(&known) && count(&world, "Removed") == 0,
         "{known}"
     );
     // When nobody says them again, they are gone, and there is space for others.
@@ -80,4 +81,32 @@ fn a_full_table_is_as_fast_as_an_empty_one() {
     let (full, empty) = (full.unwrap(), empty.unwrap());
     println!("{empty:?} and {full:?}");
     assert!(*full < *empty * 20, "{empty:?} {full:?}");
+}
+
+/// A thousand services of one host, whose PTR records come at once, and all else when it is asked for: in one burst.
+#[test]
+fn a_thousand_services_of_one_host_are_all_resolved() {
+    let mut world = World::of(&Limits::USUAL);
+    world.wish(Goal::Services, HTTP).wait(300);
+    let name = |number: usize| format!("Service {number:04}.{HTTP}");
+    for first in (0..1000).step_by(40) {
+        let say = (first..first + 40).fold(Say::answer(), |say, at| say.ptr(HTTP, 4500, &name(at)));
+        world.hear(say);
+    }
+    world.wait(200);
+    let text = [&[99], &[b'x'; 99][..]].concat();
+    for first in (0..1000).step_by(5) {
+        let say = (first..first + 5).fold(Say::answer(), |say, at| {
+            say.srv(&name(at), 120, 80, "crowd.local")
+                .txt(&name(at), 4500, &text)
+                .nsec(&name(at), 120, &[kind::SRV, kind::TXT])
+        });
+        world.hear(say);
+    }
+    world.hear(Say::answer().a("crowd.local", 120, [192, 0, 2, 9]));
+    world.wait(20);
+    let lines = world.lines();
+    let count = |what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
+    println!("{:?}", world.browser.weight());
+    assert_eq!((count("Added"), count("Resolved")), (1000, 1000));
 }

@@ -98,6 +98,25 @@ fn no_text_is_an_empty_text() {
     }
 }
 
+/// python-zeroconf says of each service, in a record of its name, which kinds of addresses its host has not, where RFC 6762
+/// section 6.1 wants the kinds that the name has.
+#[test]
+fn a_service_is_resolved_that_denies_itself() {
+    let mut world = browsing();
+    let nsec = Say::answer().ptr(HTTP, 4500, A).nsec(A, 120, &[kind::AAAA]);
+    let start = world.ms;
+    world.hear(nsec).wait(200);
+    assert_eq!(world.asked(start, A, kind::SRV).len(), 1);
+    let place = Say::answer()
+        .srv(A, 120, 80, HOST)
+        .a(HOST, 120, [192, 0, 2, 9]);
+    world.hear(place).wait(20);
+    assert_eq!(world.lines(), [format!("Added 0 {A}")]);
+    world.hear(Say::answer().txt(A, 4500, b"\x01k")).wait(20);
+    let expect = format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{1}k");
+    assert_eq!(world.lines(), [expect]);
+}
+
 #[test]
 fn what_changed_is_told_once() {
     let mut world = browsing();
@@ -394,11 +413,11 @@ fn all_types_lead_to_all_services() {
     );
     assert_eq!(lines[2], format!("Added 0 {A}"));
     assert!(lines[3].starts_with("Resolved") && lines.len() == 4);
-    // When nothing more comes, that is all: those of a type have the same time as all.
+    // When nothing more comes, that is all.
     world.wait(3000);
     assert_eq!(
         world.told,
-        [(start + 10 + 1500, format!("AllForNow 0 {TYPES}"))]
+        [(start + 210 + 1500, format!("AllForNow 0 {TYPES}"))]
     );
     // Types that are wanted alone lead nowhere.
     let mut world = World::new();
@@ -455,7 +474,7 @@ fn this_is_all_for_now_when_all_are_resolved() {
     let start = world.ms;
     world.wish(Goal::Services, HTTP).wait(10_000);
     assert_eq!(world.told, [(start + 1500, format!("AllForNow 0 {HTTP}"))]);
-    // Somebody who takes his time, and somebody who never answers.
+    // One that is slow, and one that never answers, of which that is told, and once.
     for answers in [true, false] {
         let mut world = World::new();
         let start = world.ms;
@@ -464,10 +483,52 @@ fn this_is_all_for_now_when_all_are_resolved() {
         if answers {
             world.hear(Say::answer().service(A, HOST, 120));
         }
-        world.wait(10_000);
-        let last = world.told.last().unwrap();
-        assert_eq!(last.1, format!("AllForNow 0 {HTTP}"));
-        assert_eq!(last.0 - start, if answers { 2010 } else { 5500 });
+        world.wait(60_000);
+        let all = format!("AllForNow 0 {HTTP}");
+        let expect = if answers {
+            let place = format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{3}a=1");
+            [(start + 2010, place), (start + 3510, all)]
+        } else {
+            [
+                (start + 5210, format!("Unresolved 0 {A}")),
+                (start + 5210, all),
+            ]
+        };
+        assert_eq!(world.told[1..], expect);
+        // It is told where it is when it answers after all, and not again that it does not when it is gone.
+        world.lines();
+        let back = Say::answer().service(A, HOST, 120).ptr(HTTP, 4500, A);
+        world.hear(back).wait(20);
+        assert_eq!(world.lines().len(), usize::from(!answers));
+        world.wait(200_000);
+        assert_eq!(world.lines(), [format!("Lost 0 {A}")]);
+    }
+}
+
+/// A host that takes its time is waited for as long as it says something new, but not for ever.
+#[test]
+fn a_slow_host_is_waited_for_and_one_that_never_ends_is_not() {
+    for (every, count, end) in [
+        (1400, 4, 210 + 3 * 1400 + 1500),
+        (1600, 4, 210 + 1500),
+        (900, 100, 30_000),
+    ] {
+        let mut world = World::new();
+        let start = world.ms;
+        world.wish(Goal::Services, HTTP).wait(200);
+        for number in 0..count {
+            let name = format!("{number}.{HTTP}");
+            world
+                .hear(Say::answer().service(&name, HOST, 120))
+                .wait(every);
+        }
+        world.wait(3000);
+        let all = world
+            .told
+            .iter()
+            .filter(|told| told.1.starts_with("AllForNow"));
+        let all: Vec<_> = all.map(|told| told.0 - start).collect();
+        assert_eq!(all, [end], "every {every} ms");
     }
 }
 
