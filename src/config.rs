@@ -6,8 +6,6 @@ use core::ffi::CStr;
 /// The port NFS is found at when the portmapper is not asked.
 pub const NFS_PORT: u16 = 2049;
 
-/// Directories that may be exported at once.
-pub const EXPORT_COUNT_MAX: usize = 32;
 /// Bytes of an export's path: what MOUNT can carry.
 pub const EXPORT_PATH_BYTES_MAX: usize = 1024;
 /// Lines of the list of mounts. The oldest gives way.
@@ -134,8 +132,8 @@ pub const REPLY_BLOCK_COUNT: usize = 32;
 pub const NODE_COUNT_MAX: usize = 1024;
 /// The fewest descriptors of files and directories to work with.
 pub const NODE_COUNT_MIN: usize = 16;
-/// Descriptors for everything else: sockets that listen, roots, standard streams, the way down to a lost file.
-pub const DESCRIPTOR_RESERVE: usize = 32 + EXPORT_COUNT_MAX + SEARCH_DEPTH_MAX;
+/// Descriptors for everything else but exports: sockets that listen, standard streams, the way down to a lost file.
+pub const DESCRIPTOR_RESERVE: usize = 32 + SEARCH_DEPTH_MAX;
 
 /// Bytes of all memory that is not the stack or a constant. Untouched pages cost nothing.
 pub const REGION_BYTES: usize = 8 << 20;

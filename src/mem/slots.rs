@@ -70,6 +70,18 @@ impl<T> Slots<T> {
         Some(at)
     }
 
+    /// Appends an element; where all places are taken, it moves to twice as many. Called at start only.
+    pub fn push_more(&mut self, element: T) {
+        if self.is_full() {
+            let count = self.count * 2 + 8;
+            let places = cut(count as usize, size_of::<T>()).cast::<T>();
+            // SAFETY: there are more places than elements, and these are not used where they were.
+            unsafe { places.copy_from_nonoverlapping(self.places, self.len as usize) };
+            (self.places, self.count) = (places, count);
+        }
+        self.push(element);
+    }
+
     /// The elements, for as long as the process lasts.
     pub fn leak(self) -> &'static mut [T]
     where
@@ -85,6 +97,17 @@ impl<T> Slots<T> {
         self.len = self.len.checked_sub(1)?;
         // SAFETY: this place held an element, and counts as empty from now on.
         Some(unsafe { self.places.add(self.len as usize).read() })
+    }
+}
+
+/// No places yet.
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self {
+            places: NonNull::dangling(),
+            len: 0,
+            count: 0,
+        }
     }
 }
 
@@ -149,6 +172,9 @@ impl<T> Drop for Slots<T> {
         let size = size_of::<T>() * self.count as usize;
         let layout = Layout::from_size_align(size, ALIGNMENT).unwrap();
         while self.pop().is_some() {}
+        if size == 0 {
+            return;
+        }
         // SAFETY: allocated with this layout, and nothing is left in it.
         unsafe { alloc::alloc::dealloc(self.places.as_ptr().cast(), layout) };
     }
@@ -184,5 +210,12 @@ mod tests {
         assert_eq!((slots.pop(), &slots[..]), (Some(b'b'), &b"a"[..]));
         assert!(!slots.extend(2) && slots.extend(1) && slots.is_full());
         assert_eq!(slots[..], *b"a\0");
+    }
+
+    #[test]
+    fn slots_that_grow_keep_what_is_in_them() {
+        let mut slots = Slots::default();
+        (0..1000).for_each(|number| slots.push_more(number));
+        assert!(slots.iter().copied().eq(0..1000));
     }
 }

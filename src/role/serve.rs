@@ -212,7 +212,7 @@ fn announce_exports(
     if options.at.port() == 0 {
         return;
     }
-    for wanted in &options.exports {
+    for wanted in options.exports.iter() {
         let path = wanted.path.to_bytes();
         let mut buffer = [0; 1 + STRING_BYTES_MAX];
         let mut txt = Writer::new(&mut buffer);

@@ -8,8 +8,7 @@ use super::{
     Access, Attr, Backend, Caller, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handles,
     Name, Node, Paths, Pin, SetAttr, Vfs, is_image,
 };
-use crate::config::EXPORT_COUNT_MAX;
-use crate::mem;
+use crate::mem::{self, Slots};
 use core::ops::ControlFlow;
 
 /// What an export's owner says about its clients.
@@ -97,7 +96,7 @@ pub struct Export {
 pub struct Tree {
     /// Backends, by their numbers. Images are there once one was opened.
     backends: [Option<&'static mut dyn Vfs>; Backend::COUNT],
-    pub(super) exports: heapless::Vec<Export, EXPORT_COUNT_MAX>,
+    pub(super) exports: Slots<Export>,
     /// Whether any file may be an image to paths, whatever its name is and whether or not a link led there.
     pub(super) looks_anywhere: bool,
 }
@@ -125,13 +124,13 @@ impl Tree {
     /// Exports what begins at `top` as `path`.
     ///
     /// # Errors
-    /// `Exists`: something with this tag is exported already; `NoSpace`: there are [`EXPORT_COUNT_MAX`].
+    /// `Exists`: something with this tag is exported already.
     pub fn export(&mut self, path: &'static [u8], rules: Rules, top: Top) -> FsResult<()> {
         if self.tagged(top.tag).is_some() {
             return Err(FsError::Exists);
         }
-        let export = Export { path, rules, top };
-        self.exports.push(export).map_err(|_| FsError::NoSpace)
+        self.exports.push_more(Export { path, rules, top });
+        Ok(())
     }
 
     /// What is exported. An export's number is its place here.

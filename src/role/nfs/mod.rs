@@ -69,7 +69,8 @@ pub(super) fn task(
     }
     let descriptors = sys::descriptor_limit();
     // Half of a small limit is kept for what is not a client.
-    let spare = descriptors - DESCRIPTOR_RESERVE.min(descriptors / 2);
+    let reserve = DESCRIPTOR_RESERVE + options.exports.len();
+    let spare = descriptors - reserve.min(descriptors / 2);
     let node_count = (spare / 4).clamp(NODE_COUNT_MIN, NODE_COUNT_MIN.max(scaled(NODE_COUNT_MAX)));
     let connection_count = spare
         .saturating_sub(node_count)
@@ -85,7 +86,7 @@ pub(super) fn task(
     linux::obey_quotas();
     let host = mem::leak(Host::new(node_count));
     let form = choose_form(options, host)?;
-    for wanted in &options.exports {
+    for wanted in options.exports.iter() {
         let top = host.export(wanted.path, &wanted.rules);
         let top = top.map_err(|errno| cannot_export(wanted, errno))?;
         let exported = tree.export(wanted.path.to_bytes(), wanted.rules, top);
@@ -170,7 +171,7 @@ impl Task for Nfs {
 
 /// What is offered, and as whom it is used.
 fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &mut Events) {
-    for wanted in &options.exports {
+    for wanted in options.exports.iter() {
         let kind = match (wanted.rules.writable, form) {
             (false, Form::Kernel) => text!("read-only, kernel handles"),
             (false, Form::Path) => text!("read-only, path handles"),
@@ -423,7 +424,6 @@ fn cannot_export(wanted: &options::Wanted, errno: Errno) -> Fatal {
 const fn export_errno(error: FsError) -> Errno {
     match error {
         FsError::Exists => Errno::EXIST,
-        FsError::NoSpace => Errno::NFILE,
         FsError::NotSupported => Errno::NOSYS,
         FsError::Invalid => Errno::INVAL,
         _ => Errno::IO,

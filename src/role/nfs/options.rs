@@ -3,9 +3,9 @@
 use super::super::args::{address, digits, port};
 use super::super::flags::{Flags, flags};
 use super::super::{Fatal, refuse};
-use crate::config::{EXPORT_COUNT_MAX, EXPORT_PATH_BYTES_MAX, NFS_PORT};
+use crate::config::{EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::mem::Slots;
-use crate::mem::{parts, place_in};
+use crate::mem::{bytes, c_str, parts, place_in};
 use crate::sys::Args;
 use crate::vfs::Rules;
 use crate::vfs::host::Form;
@@ -25,9 +25,9 @@ flags! {
             Handles "--handles" => "name kernel or path",
             KeyFile "--key-file" => "name a file",
             Log "--log" => "name a file",
-            Export "--export" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
+            Export "--export" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
             #[cfg(feature = "ipxe")]
-            Isos "--isos" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes, 32 at most; see --help",
+            Isos "--isos" => "name a directory; an export is DIR[:OPTION,...] without .. and below 1024 bytes; see --help",
         }
     }
 }
@@ -35,8 +35,8 @@ flags! {
 /// What `nfs` understands.
 pub(in super::super) const FLAGS: Flags = Flag::table(super::HELP);
 
-// The numbers that the text below names.
-const _: () = assert!(EXPORT_COUNT_MAX == 32 && EXPORT_PATH_BYTES_MAX == 1024);
+// The number that the text above names.
+const _: () = assert!(EXPORT_PATH_BYTES_MAX == 1024);
 
 /// What `--export` or `--isos` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +49,7 @@ pub(in super::super) struct Wanted {
     pub(super) boots: bool,
 }
 
-type Exports = heapless::Vec<Wanted, EXPORT_COUNT_MAX>;
+type Exports = Slots<Wanted>;
 
 /// What the arguments ask for.
 #[repr(C)] // The longest last.
@@ -70,7 +70,7 @@ impl Default for Options {
     #[inline(never)]
     fn default() -> Self {
         Self {
-            exports: heapless::Vec::new(),
+            exports: Exports::default(),
             kept: Cell::default(),
             at: SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, NFS_PORT, 0, 0),
             mount_port: None,
@@ -160,7 +160,8 @@ fn export(text: &[u8], boots: bool, exports: &mut Exports) -> Option<()> {
         }
     }
     let path = absolute(path)?;
-    exports.push(Wanted { path, rules, boots }).ok()
+    exports.push_more(Wanted { path, rules, boots });
+    Some(())
 }
 
 /// The path as clients will write it: from the top, without "." and doubled or trailing separators.
@@ -170,7 +171,7 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
         *len += 1;
         Some(())
     }
-    let buffer = Slots::zeroed(EXPORT_PATH_BYTES_MAX).leak();
+    let buffer = &mut [0; EXPORT_PATH_BYTES_MAX];
     let mut len = 0;
     if path.first()? != &b'/' {
         len = crate::sys::current_dir(buffer)?;
@@ -194,7 +195,11 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
         push(buffer, &mut len, b'/')?;
     }
     push(buffer, &mut len, 0)?;
-    Some(crate::mem::c_str(buffer.get(..len)?))
+    let path = bytes(len);
+    for (to, from) in path.iter_mut().zip(buffer) {
+        *to = *from;
+    }
+    Some(c_str(path))
 }
 
 #[cfg(test)]
@@ -202,7 +207,7 @@ mod tests {
     use super::*;
 
     fn export(text: &[u8]) -> Option<Wanted> {
-        let mut exports = Exports::new();
+        let mut exports = Exports::default();
         super::export(text, false, &mut exports)?;
         exports.pop()
     }

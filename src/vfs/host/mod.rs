@@ -19,7 +19,8 @@ use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
     Handle, Handles, ImageFile, Kind, Name, Node, Pin, Rights, Rules, SetAttr, Vfs, exports,
 };
-use crate::config::{EXPORT_COUNT_MAX, SEARCH_DEPTH_MAX};
+use crate::config::SEARCH_DEPTH_MAX;
+use crate::mem::Slots;
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
 use acting::Acting;
@@ -63,7 +64,7 @@ pub struct Host {
     form: Form,
     acting: Acting,
     key: Key,
-    tops: heapless::Vec<Top, EXPORT_COUNT_MAX>,
+    tops: Slots<Top>,
     search: Search,
     dirty: Dirty,
     /// What was just opened, until anything is changed.
@@ -76,7 +77,7 @@ impl Host {
     /// A backend that keeps at most `node_count` descriptors open.
     pub fn new(node_count: usize) -> Self {
         Self {
-            tops: heapless::Vec::new(),
+            tops: Slots::default(),
             table: Table::new(node_count),
             form: Form::Path,
             acting: Acting::alone(),
@@ -109,7 +110,7 @@ impl Host {
     }
 
     /// Opens the directory at `path` to be exported by these rules, or the image there, under a tag of its own or that of the rules.
-    /// `XDEV`: it lies on a file system of the kernel's own state, such as /proc; `NFILE`: there are [`EXPORT_COUNT_MAX`];
+    /// `XDEV`: it lies on a file system of the kernel's own state, such as /proc;
     /// `OPNOTSUPP`: the host gives no kernel handles; `NOTDIR`: it is neither a directory nor a file.
     #[inline(never)]
     pub fn export(&mut self, path: &'static CStr, rules: &Rules) -> Result<exports::Top, Errno> {
@@ -143,7 +144,7 @@ impl Host {
             is_async: rules.is_async,
             image,
         };
-        self.tops.push(top).map_err(|_| Errno::NFILE)?;
+        self.tops.push_more(top);
         Ok(exports::Top {
             backend: Backend::Host,
             tag,

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use xtask::build::Arch;
 use xtask::machines::server::{
-    Namespace, Server, ServerOptions, binary, public_dir, root_for, users,
+    Namespace, Server, ServerOptions, binary, public_dir, root_for, status_field, users,
 };
 use xtask::setup::{self, Package};
 
@@ -224,6 +224,41 @@ fn an_export_that_is_gone_is_named_also_in_json() -> Result<()> {
             parent.path().display()
         );
         fails(&words, &about, "the server cannot get there")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_thousand_exports_are_served_and_checked_at_the_price_of_one() -> Result<()> {
+    const COUNT: usize = 1000;
+    const REST_MAX_KIB: u64 = 768;
+    let parent = public_dir()?;
+    let paths: Vec<_> = (0..COUNT)
+        .map(|number| parent.path().join(format!("of customer {number}")))
+        .collect();
+    for path in &paths {
+        fs::create_dir(path)?;
+        fs::write(path.join("file"), path.as_os_str().as_encoded_bytes())?;
+    }
+    for user in users() {
+        let server = Server::start(ServerOptions {
+            user,
+            exports: paths
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect(),
+            ..ServerOptions::default()
+        })?;
+        let rest = status_field(server.pid(), "VmHWM")?;
+        ensure!(rest <= REST_MAX_KIB, "{rest} KiB at rest as {user:?}");
+        let (port, place) = (server.nfs_port.to_string(), server.nfs().to_string());
+        serves(&["nfs", "-n", &port], COUNT, &place)?;
+        for path in [&paths[0], &paths[31], &paths[32], &paths[COUNT - 1]] {
+            let (mut client, root) = server.open(path)?;
+            let file = client.lookup(&root, "file")?;
+            let content = client.read(&file, 0, 4096)?.0;
+            ensure!(content == path.as_os_str().as_encoded_bytes(), "{path:?}");
+        }
     }
     Ok(())
 }
