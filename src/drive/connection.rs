@@ -95,15 +95,29 @@ impl Connection {
         self.number as usize
     }
 
+    /// Whose share of all connections it counts to.
+    pub(super) const fn share(&self) -> u64 {
+        share(self.peer)
+    }
+
     /// How long it may make no progress, and why it is closed then; `None`: it holds nothing that others may need.
     pub(super) const fn timeout(&self) -> Option<(Duration, CloseReason)> {
         let stores = matches!(self.order, Some(Order::Store { .. }));
         if self.unsent.is_some() || self.order.is_some() && !stores {
             Some((REPLY_TIMEOUT, CloseReason::Untaken))
-        } else if self.input.is_some() || stores || self.holds_file {
+        } else if self.input_len > 0 || stores || self.holds_file {
             Some((REQUEST_TIMEOUT, CloseReason::Unended))
         } else {
             None
         }
+    }
+}
+
+/// Whose share of all connections those of a peer count to: its address, of IPv6 its network of 64 bits.
+pub(super) const fn share(peer: Ipv6Addr) -> u64 {
+    let address = peer.to_bits();
+    match (address >> 64) as u64 {
+        0 => address as u64, // One of IPv4, mapped.
+        network => network,
     }
 }

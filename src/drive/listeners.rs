@@ -1,10 +1,12 @@
 //! Listeners: which connections are accepted, and which give way when there is no place left.
 
-use super::connection::{CloseReason, Connection};
+use super::connection::{CloseReason, Connection, share};
 use super::exchange::Turn;
 use super::streams::{CONNECTION_TOKEN, Streams, address};
 use super::task::World;
-use crate::config::{ACCEPT_PAUSE, IDLE_TIMEOUT, SILENT_TIMEOUT};
+use crate::config::{
+    ACCEPT_PAUSE, CONNECTION_COUNT_MAX, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT,
+};
 use crate::event;
 use crate::log;
 use crate::net::{Interest, NetError, NetResult, Socket};
@@ -16,6 +18,17 @@ use core::net::SocketAddr;
 const ACCEPT_COUNT: usize = 64;
 /// How long a person is not told again that clients wait.
 const FULL_SILENCE: Duration = Duration::from_secs(60);
+
+/// The connections of one address: how many, and the place of the one without progress for longest.
+type Share = (usize, usize);
+
+/// Of so many connections of the address that has most, one more goes.
+const SHARE_CUT: usize = 8;
+/// Entries of the table of shares, as a power of two; and how many of them, one behind the other, an address may be in.
+const SHARE_BITS: u32 = 14;
+const SHARE_LOOKS: usize = 64;
+
+const _: () = assert!(4 << SHARE_BITS <= REPLY_BYTES && CONNECTION_COUNT_MAX < 1 << SHARE_BITS);
 
 /// A socket that peers connect to.
 #[derive(Clone, Copy, Debug)]
@@ -62,21 +75,43 @@ impl Streams {
         let Some(listener) = listeners.find(|listener| listener.local == local).copied() else {
             return;
         };
+        // A place first: a connection that was accepted must be kept, unless others have more right to their places.
+        let mut largest = None;
+        if self.is_full() && !self.drop_silent(turn) {
+            largest = self.largest_share(turn.world);
+            if largest.is_none() {
+                return self.pause(turn.world);
+            }
+        }
         for count in 0..ACCEPT_COUNT {
-            // A place first: a connection that was accepted must be kept.
-            let accepted = if self.free.is_empty() && self.connections.is_full() {
-                Err(NetError::Full)
-            } else {
-                turn.world.net.accept(listener.socket)
-            };
-            match accepted {
-                Ok((socket, peer)) => self.admit(turn, socket, peer, local),
+            let is_full = self.is_full();
+            if is_full && largest.is_none() {
+                return;
+            }
+            match turn.world.net.accept(listener.socket) {
+                Ok((socket, peer)) => {
+                    if is_full
+                        && let Some(largest) = largest.take_if(|it| self.gives_way(*it, peer))
+                    {
+                        self.cut_share(turn, largest);
+                    }
+                    self.admit(turn, socket, peer, local);
+                }
                 // At least one waits, perhaps no more: a place is made for one.
-                Err(NetError::Full) if count == 0 && self.make_place(turn) => {}
+                Err(NetError::Full) if count == 0 => {
+                    if !self.drop_silent(turn) {
+                        return self.pause(turn.world);
+                    }
+                }
                 Err(NetError::Gone) => {} // It hung up while it waited.
                 Err(_) => return,
             }
         }
+    }
+
+    /// Whether all places are taken.
+    fn is_full(&self) -> bool {
+        self.free.is_empty() && self.connections.is_full()
     }
 
     fn admit(&mut self, turn: &mut Turn<'_, '_>, socket: Socket, peer: SocketAddr, local: u32) {
@@ -96,29 +131,103 @@ impl Streams {
         }
     }
 
-    /// Closes a connection that was silent for too long, one that was never answered before the others; else accepts none for
-    /// a while.
-    fn make_place(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+    /// Closes a connection that was silent for too long, one that was never answered before the others; whether there is one.
+    fn drop_silent(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let now = turn.world.now;
         let silent = self
             .most_overdue(now, SILENT_TIMEOUT, |other| !other.answered)
             .or_else(|| self.most_overdue(now, IDLE_TIMEOUT, |_| true));
         if let Some(at) = silent {
             self.close(turn, at, CloseReason::Gone);
-            return true;
         }
-        let world = &mut *turn.world;
+        silent.is_some()
+    }
+
+    /// Accepts no connections for a while.
+    fn pause(&mut self, world: &mut World<'_>) {
+        let now = world.now;
         if self.tell_full_at <= now {
             self.tell_full_at = now.after(FULL_SILENCE);
             world.events.tell(event::FULL, b"", Text::NOTHING);
         }
         self.accept_at = now.after(ACCEPT_PAUSE);
         self.watch_listeners(world, Interest::None);
-        false
+    }
+
+    /// Of the address that has most connections, if it has several: how many, and which made no progress for longest.
+    fn largest_share(&self, world: &mut World<'_>) -> Option<Share> {
+        let now = world.now;
+        // A hash table in the buffer, which is free now. An address that finds no entry is not counted this time; the next time
+        // others are near it.
+        let (entries, _) = world.tx.as_chunks_mut();
+        entries.fill([0; 4]);
+        let seed = now.since(Instant::default()).as_ms();
+        let factor = (seed << 1 | 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut largest = 0;
+        for at in 0..self.connections.len() {
+            let Some((share, silence)) = self.share(at, now) else {
+                continue;
+            };
+            let first = share.wrapping_mul(factor) >> (u64::BITS - SHARE_BITS);
+            for entry in entries.iter_mut().skip(first as usize).take(SHARE_LOOKS) {
+                let (count, oldest) = unpack(u32::from_ne_bytes(*entry));
+                let known = self.share(oldest, now).filter(|_| count > 0);
+                if known.is_some_and(|(other, _)| other != share) {
+                    continue;
+                }
+                let is_oldest = known.is_none_or(|(_, longest)| silence > longest);
+                let oldest = if is_oldest { at } else { oldest };
+                let counted = (count as u32 + 1) << 16 | oldest as u32;
+                *entry = counted.to_ne_bytes();
+                largest = largest.max(counted);
+                break;
+            }
+        }
+        Some(unpack(largest)).filter(|(count, _)| *count > 1)
+    }
+
+    /// Whether the address that has most connections gives way to `peer`: it has more also after that.
+    fn gives_way(&self, (count, _): Share, peer: SocketAddr) -> bool {
+        let share = share(address(peer));
+        let connections = self.connections.iter().flatten();
+        let same = connections.filter(|other| other.share() == share);
+        same.count() + 1 < count
+    }
+
+    /// Closes the connection of the largest share that made no progress for longest, and of many some more, so that a flood does
+    /// not cost a look at all connections for each.
+    fn cut_share(&mut self, turn: &mut Turn<'_, '_>, (count, oldest): Share) {
+        let now = turn.world.now;
+        let Some((share, longest)) = self.share(oldest, now) else {
+            return;
+        };
+        self.close(turn, oldest, CloseReason::Gone);
+        let mut others = (count / SHARE_CUT).min(ACCEPT_COUNT);
+        for at in 0..self.connections.len() {
+            if others > 0
+                && let Some((other, silence)) = self.share(at, now)
+                && other == share
+                && silence.as_ms() * 2 >= longest.as_ms()
+            {
+                self.close(turn, at, CloseReason::Gone);
+                others -= 1;
+            }
+        }
+    }
+
+    /// Whose share a connection counts to, and how long it made no progress.
+    fn share(&self, at: usize, now: Instant) -> Option<(u64, Duration)> {
+        let connection = self.connections.get(at)?.as_ref()?;
+        Some((connection.share(), now.since(connection.progress)))
     }
 
     pub(super) fn accept_again(&mut self, world: &mut World<'_>) {
         self.accept_at = Instant::NEVER;
         self.watch_listeners(world, Interest::Input);
     }
+}
+
+/// What an entry of the table of shares says.
+const fn unpack(entry: u32) -> Share {
+    ((entry >> 16) as usize, entry as u16 as usize)
 }

@@ -3,11 +3,16 @@
 //! Each figure is promised in the README.
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
 use std::fs::{self, File};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -298,6 +303,104 @@ fn ten_thousand_silent_peers_do_not_matter() -> Result<()> {
     eprintln!("{peak} KiB with {count} silent peers");
     drop((crowd, client));
     descriptors_come_back(&server, before)?;
+    is_prompt(&server, directory.path())
+}
+
+/// A peer of a crowd: connects from an address of its own, asks NULL now and then, and comes again when it is closed.
+struct Visitor {
+    from: Ipv4Addr,
+    stream: Option<TcpStream>,
+}
+
+impl Visitor {
+    fn connect(&self, server: SocketAddrV4) -> Result<TcpStream> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+        let from = SockaddrIn::from(SocketAddrV4::new(self.from, 0));
+        bind(socket.as_raw_fd(), &from)?;
+        match nix::sys::socket::connect(socket.as_raw_fd(), &SockaddrIn::from(server)) {
+            Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket.into()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Reads what came and asks once more.
+    fn visit(&mut self, server: SocketAddrV4, null: &[u8]) -> Result<()> {
+        if let Some(mut stream) = self.stream.as_ref() {
+            let came = stream.read(&mut [0; 4096]).map_err(|error| error.kind());
+            if matches!(came, Ok(1..) | Err(ErrorKind::WouldBlock))
+                && stream.write(null).is_ok_and(|sent| sent == null.len())
+            {
+                return Ok(());
+            }
+        }
+        // Where it was closed; or has not come to be connected, and tries again.
+        let stream = self.connect(server)?;
+        let _ = (&stream).write(null);
+        self.stream = Some(stream);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_crowd_from_few_addresses_keeps_nobody_out() -> Result<()> {
+    const ADDRESS_COUNT: u64 = 200;
+    const ROUND: Duration = Duration::from_secs(10);
+    // Those that a server has at most.
+    const FULL: u64 = 12_288;
+    let _alone = alone();
+    let (server, directory) = with_sparse_file()?;
+    let SocketAddr::V4(address) = server.nfs() else {
+        anyhow::bail!("the server is at {}", server.nfs())
+    };
+    let (mut before, root) = server.open(directory.path())?;
+    let count = connections_possible(20_000)?;
+    ensure!(count > FULL, "too few descriptors for a crowd: {count}");
+    let null = record(&Call::null().message(1, &Auth::none()));
+    let visitors = (0..count).map(|number| Visitor {
+        from: Ipv4Addr::new(127, 1, 0, 1 + (number % ADDRESS_COUNT) as u8),
+        stream: None,
+    });
+    let mut visitors: Vec<Visitor> = visitors.collect();
+    let (is_over, round_count) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let crowd = scope.spawn(|| -> Result<()> {
+            while !is_over.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                let parts = visitors.len().div_ceil(100);
+                for (number, part) in (1..).zip(visitors.chunks_mut(parts)) {
+                    for visitor in part {
+                        visitor.visit(address, &null)?;
+                    }
+                    sleep((ROUND / 100 * number).saturating_sub(start.elapsed()));
+                }
+                round_count.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        });
+        let mut watch = || -> Result<()> {
+            let (mut asked, mut most) = (0, 0);
+            while round_count.load(Ordering::Relaxed) < 4 && !crowd.is_finished() {
+                is_prompt(&server, directory.path()).context("beside a crowd")?;
+                before.attr(&root).context("a client from before")?;
+                most = most.max(server.fd_count()? as u64);
+                asked += 1;
+                sleep(Duration::from_millis(100));
+            }
+            ensure!(most >= FULL, "no more than {most} descriptors are open");
+            eprintln!("{asked} new clients beside {count} visitors");
+            Ok(())
+        };
+        let watched = watch();
+        is_over.store(true, Ordering::Relaxed);
+        crowd
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        watched
+    })?;
+    let peak = peak_kib(&server)?;
+    ensure!(peak <= CROWD_MAX_KIB, "{peak} KiB with {count} visitors");
+    drop(visitors);
     is_prompt(&server, directory.path())
 }
 

@@ -1,6 +1,6 @@
 //! What is scarce: blocks for requests and replies, places, descriptors, time. Who waits, who gives way, and who does not.
 
-use super::{Bench, LISTENER_COUNT, MOMENT, check_data, read, with_server};
+use super::{AT, Bench, LISTENER_COUNT, MOMENT, check_data, read, with_server};
 use crate::config::{
     ACCEPT_PAUSE, EVENT_COUNT_PER_MINUTE, IDLE_TIMEOUT, PRESSED_TIMEOUT, REPLY_BLOCK_COUNT,
     REPLY_TIMEOUT, REQUEST_BLOCK_COUNT, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT, SILENT_TIMEOUT,
@@ -9,6 +9,7 @@ use crate::engine::testing::calls::Call;
 use crate::event;
 use crate::net::sim::{Peer, SEND_BYTES};
 use crate::time::Duration;
+use core::net::IpAddr;
 
 impl Bench {
     fn connect_many(&mut self, count: usize) -> Vec<Peer> {
@@ -152,14 +153,21 @@ fn half_requests_that_stall_give_way_to_new_ones() {
 #[test]
 fn the_beginning_of_a_request_needs_no_block() {
     let (call, first, second) = halves();
-    let (start, middle) = first.split_at(REQUEST_INLINE_BYTES);
-    with_server(0, 300, |bench| {
-        let peers = bench.connect_many(300);
-        peers.iter().for_each(|peer| bench.sim.send(*peer, start));
-        bench.run(Duration::from_secs(3600));
-        assert_eq!(bench.closed_count(), 0);
-        bench.complete(&call, &[middle, &second].concat());
-    });
+    for len in [1, REQUEST_INLINE_BYTES] {
+        let (start, middle) = first.split_at(len);
+        with_server(0, 300, |bench| {
+            let peers = bench.connect_many(300);
+            peers.iter().for_each(|peer| bench.sim.send(*peer, start));
+            bench.run(Duration::from_secs(9));
+            assert_eq!(bench.closed_count(), 0);
+            bench.complete(&call, &[middle, &second].concat());
+            // It has to end in time all the same.
+            peers.iter().for_each(|peer| bench.sim.send(*peer, start));
+            bench.run(REQUEST_TIMEOUT);
+            bench.run(Duration::SECOND);
+            assert_eq!(bench.closed_count(), 300);
+        });
+    }
 }
 
 #[test]
@@ -285,6 +293,81 @@ fn a_full_table_of_proven_clients_makes_new_ones_wait_their_turn() {
         bench.run(IDLE_TIMEOUT);
         bench.ask(late, &call);
         assert!(bench.closed_count() >= 2);
+    });
+}
+
+impl Bench {
+    /// Connects from these addresses in turn, and asks something through each connection.
+    fn connect_proven(&mut self, count: usize, from: &[IpAddr]) -> Vec<Peer> {
+        let peers = (0..count).map(|number| {
+            let peer = self.sim.connect_from(from[number % from.len()], AT);
+            self.peers.push(peer);
+            self.ask(peer, &read(5, 10));
+            peer
+        });
+        peers.collect()
+    }
+
+    fn open(&self, peers: &[Peer]) -> usize {
+        let open = peers.iter().filter(|peer| !self.sim.is_closed(**peer));
+        open.count()
+    }
+}
+
+#[test]
+fn a_full_table_takes_from_the_address_that_has_most() {
+    let of = |number| IpAddr::from([192, 0, 2, number]);
+    with_server(0, 10, |bench| {
+        let few = bench.connect_proven(3, &[of(1)]);
+        bench.run(MOMENT);
+        let many = bench.connect_proven(7, &[of(2)]);
+        bench.run(MOMENT);
+        // Its own oldest but one has been silent for longest.
+        bench.ask(many[0], &read(5, 10));
+        let new = bench.connect_proven(1, &[of(3)])[0];
+        assert!(bench.sim.is_closed(many[1]));
+        // They share what there is: three, four and three.
+        let others = bench.connect_proven(2, &[of(3)]);
+        assert_eq!((bench.open(&few), bench.open(&many)), (3, 4));
+        assert_eq!(bench.open(&others) + bench.open(&[new]), 3);
+        // One that has most already, or as many as others, gets no more.
+        for number in [1, 2, 3] {
+            let more = bench.sim.connect_from(of(number), AT);
+            bench.run(MOMENT);
+            assert!(bench.sim.is_closed(more));
+        }
+        assert_eq!((bench.open(&few), bench.open(&many)), (3, 4));
+        assert_eq!(bench.open(&others) + bench.open(&[new]), 3);
+    });
+}
+
+#[test]
+fn a_network_of_ipv6_has_one_share() {
+    let of = |network: u16, host| IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, host]);
+    let hosts: Vec<IpAddr> = (0..6).map(|host| of(1, host)).collect();
+    with_server(0, 8, |bench| {
+        let others = bench.connect_proven(2, &[of(2, 0), of(3, 0)]);
+        let many = bench.connect_proven(6, &hosts);
+        bench.connect_proven(5, &[of(4, 0), of(5, 0), of(6, 0), of(7, 0), of(8, 0)]);
+        assert_eq!((bench.open(&others), bench.open(&many)), (2, 1));
+        assert_eq!(bench.closed_count(), 5);
+    });
+}
+
+#[test]
+fn a_large_share_is_cut_by_many_at_once_and_left_larger_than_others() {
+    let of = |number| IpAddr::from([192, 0, 2, number]);
+    with_server(0, 400, |bench| {
+        let many = bench.connect_proven(300, &[of(1)]);
+        let others = bench.connect_proven(100, &[of(2), of(3)]);
+        bench.run(MOMENT);
+        bench.connect_proven(1, &[of(4)]);
+        let left = bench.open(&many);
+        assert!((200..299).contains(&left), "{left} are left");
+        bench.connect_proven(150, &[of(4), of(5)]);
+        assert_eq!(bench.open(&others), 100);
+        let left = bench.open(&many);
+        assert!((100..150).contains(&left), "{left} are left");
     });
 }
 

@@ -11,7 +11,7 @@ use crate::engine::testing::tree::PIPE;
 use crate::time::{Duration, Instant};
 use cases::random::Random;
 use core::cell::{RefCell, RefMut};
-use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::net::{IpAddr, SocketAddr};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -151,12 +151,16 @@ impl Sim {
 
     /// Connects to what listens at `at`, from an address of its own.
     pub fn connect(&self, at: SocketAddr) -> Peer {
+        let [high, low] = (self.world().wires.len() as u16).to_be_bytes();
+        self.connect_from(IpAddr::from([10, 0, high, low]), at)
+    }
+
+    /// Connects to what listens at `at`, from this address.
+    pub fn connect_from(&self, from: IpAddr, at: SocketAddr) -> Peer {
         let mut world = self.world();
         let peer = world.wires.len();
-        let [high, low] = (peer as u16).to_be_bytes();
-        let from = SocketAddrV4::new(Ipv4Addr::new(10, 0, high, low), 700);
         world.wires.push(Wire {
-            from: from.into(),
+            from: SocketAddr::new(from, 700),
             to_server: VecDeque::new(),
             to_peer: VecDeque::new(),
             capacity: SEND_BYTES,

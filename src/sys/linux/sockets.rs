@@ -195,7 +195,8 @@ pub(super) fn call(socket: i32, verb: Verb, at: &mut Address) -> Result<(), Errn
 /// Listens for connections at a port, 0: one that is free, which is told then; or at a socket file, which only its owner may
 /// use, and which is replaced if no process listens at it any more.
 pub fn listen(at: &mut Address) -> Result<File, Errno> {
-    const BACKLOG: usize = 128;
+    // As many as the host allows (net.core.somaxconn): a client for which there is no space has to ask again a second later.
+    const BACKLOG: usize = 4096;
     // One that is of no use ends with the process, which says why.
     let socket = ManuallyDrop::new(open(at.family(), STREAM)?);
     let descriptor = socket.as_raw_fd();
