@@ -227,6 +227,7 @@ impl Endpoint for Announcer {
             } else if self.responder.other_host() == Some(name) {
                 what = text!("announces services alone, on");
                 why = text!("another responder on this host announces that");
+                self.is_told = false;
             }
             events.tell(what, label, why);
             if self.keeps_name {
