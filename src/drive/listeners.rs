@@ -24,9 +24,8 @@ type Share = (usize, usize);
 
 /// Of so many connections of the address that has most, one more goes.
 const SHARE_CUT: usize = 8;
-/// Entries of the table of shares, as a power of two; and how many of them, one behind the other, an address may be in.
+/// Entries of the table of shares, as a power of two; a few more lie behind them.
 const SHARE_BITS: u32 = 14;
-const SHARE_LOOKS: usize = 64;
 
 const _: () = assert!(4 << SHARE_BITS <= REPLY_BYTES && CONNECTION_COUNT_MAX < 1 << SHARE_BITS);
 
@@ -155,6 +154,7 @@ impl Streams {
     }
 
     /// Of the address that has most connections, if it has several: how many, and which made no progress for longest.
+    #[inline(never)]
     fn largest_share(&self, world: &mut World<'_>) -> Option<Share> {
         let now = world.now;
         // A hash table in the buffer, which is free now. An address that finds no entry is not counted this time; the next time
@@ -165,28 +165,28 @@ impl Streams {
         let factor = (seed << 1 | 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut largest = 0;
         for at in 0..self.connections.len() {
-            let Some((share, silence)) = self.share(at, now) else {
-                continue;
-            };
-            let first = share.wrapping_mul(factor) >> (u64::BITS - SHARE_BITS);
-            for entry in entries.iter_mut().skip(first as usize).take(SHARE_LOOKS) {
-                let (count, oldest) = unpack(u32::from_ne_bytes(*entry));
-                let known = self.share(oldest, now).filter(|_| count > 0);
-                if known.is_some_and(|(other, _)| other != share) {
-                    continue;
+            let (share, silence) = self.share(at, now);
+            let mut place = (share.wrapping_mul(factor) >> (u64::BITS - SHARE_BITS)) as usize;
+            while let Some(entry) = entries.get_mut(place) {
+                place += 1;
+                let (count, mut oldest) = unpack(u32::from_ne_bytes(*entry));
+                let (other, longest) = self.share(oldest, now);
+                if count == 0 || other == share {
+                    if count == 0 || silence > longest {
+                        oldest = at;
+                    }
+                    let counted = (count as u32 + 1) << 16 | oldest as u32;
+                    *entry = counted.to_ne_bytes();
+                    largest = largest.max(counted);
+                    break;
                 }
-                let is_oldest = known.is_none_or(|(_, longest)| silence > longest);
-                let oldest = if is_oldest { at } else { oldest };
-                let counted = (count as u32 + 1) << 16 | oldest as u32;
-                *entry = counted.to_ne_bytes();
-                largest = largest.max(counted);
-                break;
             }
         }
         Some(unpack(largest)).filter(|(count, _)| *count > 1)
     }
 
     /// Whether the address that has most connections gives way to `peer`: it has more also after that.
+    #[inline(never)]
     fn gives_way(&self, (count, _): Share, peer: SocketAddr) -> bool {
         let share = share(address(peer));
         let connections = self.connections.iter().flatten();
@@ -196,29 +196,28 @@ impl Streams {
 
     /// Closes the connection of the largest share that made no progress for longest, and of many some more, so that a flood does
     /// not cost a look at all connections for each.
+    #[inline(never)]
     fn cut_share(&mut self, turn: &mut Turn<'_, '_>, (count, oldest): Share) {
         let now = turn.world.now;
-        let Some((share, longest)) = self.share(oldest, now) else {
-            return;
-        };
+        let (share, longest) = self.share(oldest, now);
         self.close(turn, oldest, CloseReason::Gone);
         let mut others = (count / SHARE_CUT).min(ACCEPT_COUNT);
         for at in 0..self.connections.len() {
-            if others > 0
-                && let Some((other, silence)) = self.share(at, now)
-                && other == share
-                && silence.as_ms() * 2 >= longest.as_ms()
-            {
+            let (other, silence) = self.share(at, now);
+            if others > 0 && other == share && silence.as_ms() * 2 >= longest.as_ms() {
                 self.close(turn, at, CloseReason::Gone);
                 others -= 1;
             }
         }
     }
 
-    /// Whose share a connection counts to, and how long it made no progress.
-    fn share(&self, at: usize, now: Instant) -> Option<(u64, Duration)> {
-        let connection = self.connections.get(at)?.as_ref()?;
-        Some((connection.share(), now.since(connection.progress)))
+    /// Whose share a connection counts to, and how long it made no progress. There is one at each place while all are taken.
+    #[inline(never)]
+    fn share(&self, at: usize, now: Instant) -> (u64, Duration) {
+        match self.connections.get(at) {
+            Some(Some(connection)) => (connection.share(), now.since(connection.progress)),
+            _ => (0, Duration::default()),
+        }
     }
 
     pub(super) fn accept_again(&mut self, world: &mut World<'_>) {
