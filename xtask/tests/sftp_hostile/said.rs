@@ -67,8 +67,6 @@ fn words_that_are_no_options_are_refused() -> Result<()> {
         &["-Q", "other"],
         &["-P", "no-such-request"],
         &["-p", ","],
-        &["extra"],
-        &["-R", "extra"],
         &["--jail"],
         &["--jail", ""],
         &["--listen"],
@@ -76,7 +74,7 @@ fn words_that_are_no_options_are_refused() -> Result<()> {
         &["--listen", "127.0.0.1:99999"],
         &["--listen", "0.0.0.0:0"],
         &["--listen", "[::]:0"],
-        &["\u{1b}[2J"],
+        &["--\u{1b}[2J"],
     ] {
         let mut client = Sftp::spawn(&SftpOptions::default().with(words))?;
         let reply = client.receive()?;
