@@ -7,7 +7,7 @@ use std::path::Path;
 
 use stowaway::engine::mdns::browser::{self, Browser, Goal, Wish};
 use stowaway::engine::mdns::{
-    Cast, LINK_COUNT_MAX, Limits, Link, MESSAGE_BYTES, Meta, Random, Responder, Service,
+    Cast, LINK_COUNT_MAX, Limits, Link, MESSAGE_BYTES, Meta, Random, Responder, Service, family,
 };
 use stowaway::time::{Duration, Instant};
 use stowaway::wire::dns::{Message, Name};
@@ -33,6 +33,7 @@ pub fn hear(input: &[u8]) {
         port: 2049,
         choice: [0; 2],
         text: b"\x06path=/",
+        families: family::ANY,
     };
     responder.add_service(now, &service).expect("there is room");
     let limits = browser::Limits {
