@@ -2,7 +2,6 @@
 
 use super::world::{Avahi, Running, World};
 use anyhow::{Result, ensure};
-use std::time::{Duration, Instant};
 use xtask::setup;
 use xtask::testing::full;
 
