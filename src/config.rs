@@ -193,3 +193,29 @@ pub const EVENT_COUNT_PER_MINUTE: u32 = 10;
 pub const KEY_FILE: &CStr = c"/var/lib/stowaway/handle.key";
 /// The directory that is made for it.
 pub const KEY_DIRECTORY: &CStr = c"/var/lib/stowaway";
+
+/// Connections of our own network stack that may be open: a dozen clients are meant, and each packet is compared with all of them.
+#[cfg(feature = "smol")]
+pub const STACK_CONNECTION_COUNT_MAX: usize = 256;
+
+/// Connections of it that are being made: more than ever come at once, so that only a flood meets the limit. Then the oldest
+/// gives way.
+#[cfg(feature = "smol")]
+pub const STACK_HALF_OPEN_COUNT_MAX: usize = 1024;
+
+/// Bytes that a connection of it receives before they are taken, and sends before they are acknowledged: while many are open, and
+/// while few are.
+#[cfg(feature = "smol")]
+pub const STACK_RING_BYTES: [(usize, usize); 2] = [(16 << 10, 64 << 10), (128 << 10, 256 << 10)];
+
+/// Connections that are few.
+#[cfg(feature = "smol")]
+pub const STACK_FEW_COUNT: usize = 16;
+
+/// Bytes of the heap that its rings lie in; what is not used is not touched.
+#[cfg(feature = "smol")]
+pub const STACK_HEAP_BYTES: usize = {
+    let [(rx, tx), (rx_few, tx_few)] = STACK_RING_BYTES;
+    let count = STACK_CONNECTION_COUNT_MAX + STACK_HALF_OPEN_COUNT_MAX;
+    count * (rx + tx) + STACK_FEW_COUNT * (rx_few + tx_few) + (4 << 20)
+};

@@ -57,30 +57,45 @@ pub fn shortage() -> Option<usize> {
     Some(ARENA.missing.get()).filter(|bytes| *bytes > 0)
 }
 
-// SAFETY: each block lies in the region, is aligned, and begins where the one before ended.
+// SAFETY: each block lies in the region, is aligned, and begins where the one before ended, or it is the heap's.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let (next, left) = (ARENA.next.get(), ARENA.left.get());
-        let gap = next.addr().wrapping_neg() & (layout.align() - 1);
-        // No layout is so large that this would overflow.
-        let size = gap + layout.size();
-        if size > left {
-            ARENA.missing.set(size - left);
-            return ptr::null_mut();
+        #[cfg(feature = "smol")]
+        if let Some(block) = super::heap::alloc(layout) {
+            return block;
         }
-        ARENA.left.set(left - size);
-        // SAFETY: within the region, as was asked above.
-        unsafe {
-            ARENA.next.set(next.add(size));
-            next.add(gap)
-        }
+        cut(layout)
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // What is handed out for the first time, and nothing ever is again, is zero and untouched.
-        // SAFETY: the same contract.
-        unsafe { self.alloc(layout) }
+        cut(layout)
     }
 
+    #[cfg(not(feature = "smol"))]
     unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+
+    #[cfg(feature = "smol")]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the same contract.
+        unsafe { super::heap::dealloc(block, layout) };
+    }
+}
+
+/// Cuts a block off the region; a null pointer if there is too little.
+fn cut(layout: Layout) -> *mut u8 {
+    let (next, left) = (ARENA.next.get(), ARENA.left.get());
+    let gap = next.addr().wrapping_neg() & (layout.align() - 1);
+    // No layout is so large that this would overflow.
+    let size = gap + layout.size();
+    if size > left {
+        ARENA.missing.set(size - left);
+        return ptr::null_mut();
+    }
+    ARENA.left.set(left - size);
+    // SAFETY: within the region, as was asked above.
+    unsafe {
+        ARENA.next.set(next.add(size));
+        next.add(gap)
+    }
 }

@@ -8,8 +8,12 @@ use crate::time::Instant;
 use core::net::{IpAddr, SocketAddr};
 
 pub mod kernel;
+#[cfg(feature = "smol")]
+pub mod link;
 #[cfg(test)]
 pub mod sim;
+#[cfg(feature = "smol")]
+pub mod smol;
 
 /// An open socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,6 +7,8 @@ pub mod epoll;
 pub mod fs;
 pub mod fsuid;
 pub mod interfaces;
+#[cfg(feature = "smol")]
+pub mod link;
 pub mod memory;
 pub mod multicast;
 pub mod process;

@@ -10,13 +10,15 @@ use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::Mode;
 use syscalls::{Sysno, raw_syscall};
 
-const STREAM: u32 = 1;
+pub(super) const STREAM: u32 = 1;
 pub(super) const DATAGRAM: u32 = 2;
 pub(super) const NONBLOCK: u32 = 0o4_000;
-const UNIX: u16 = 1;
+pub(super) const UNIX: u16 = 1;
 pub(super) const INET: u16 = 2;
 pub(super) const INET6: u16 = 10;
 const NETLINK: u16 = 16;
+#[cfg(feature = "smol")]
+pub(super) const PACKET: u16 = 17;
 /// The request that makes a descriptor non-blocking.
 const FIONBIO: u32 = 0x5421;
 
@@ -83,6 +85,23 @@ impl Address {
 
     fn family(&self) -> u16 {
         u16::from_ne_bytes([self.bytes[0], self.bytes[1]])
+    }
+
+    /// That of all frames that pass an interface (`sockaddr_ll`, packet(7)).
+    #[cfg(feature = "smol")]
+    pub(super) fn of_frames(interface: u32) -> Self {
+        const EVERY_PROTOCOL: u16 = 3;
+        let mut to = Self::empty();
+        to.bytes[2..4].copy_from_slice(&EVERY_PROTOCOL.to_be_bytes());
+        to.bytes[4..8].copy_from_slice(&interface.to_ne_bytes());
+        to.become_one_of(PACKET, 20);
+        to
+    }
+
+    /// What kind of frame came from there (`sll_pkttype`).
+    #[cfg(feature = "smol")]
+    pub(super) fn frame_kind(&self) -> u8 {
+        self.bytes[10]
     }
 
     /// The port, where there is one.
@@ -158,6 +177,7 @@ macro_rules! socket_call {
         returned
     }};
 }
+pub(super) use socket_call;
 
 /// Options of sockets: their level and number.
 pub(super) type Setting = (u8, u8);

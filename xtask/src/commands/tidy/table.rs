@@ -18,7 +18,7 @@ const LAYERS: &[Layer] = &[
         name: "mem",
         modules: &[],
         never: &[],
-        crates: &["alloc"],
+        crates: &["alloc", "linked_list_allocator"],
     },
     Layer {
         name: "wire",
@@ -97,6 +97,18 @@ const LAYERS: &[Layer] = &[
         modules: &["mem", "time", "config", "log", "sys"],
         never: &[],
         crates: &["heapless"],
+    },
+    Layer {
+        name: "net::link",
+        modules: &["mem", "time", "config", "log", "sys"],
+        never: &[],
+        crates: &["heapless"],
+    },
+    Layer {
+        name: "net::smol",
+        modules: &["mem", "time", "config", "log"],
+        never: &[],
+        crates: &["alloc", "heapless", "smoltcp"],
     },
     Layer {
         name: "drive",

@@ -1,0 +1,58 @@
+//! The heap: for what comes and goes in sizes of its own, the rings of connections above all. It is made of bytes of the region.
+
+use core::alloc::Layout;
+use core::cell::RefCell;
+use core::ptr::{self, NonNull};
+use linked_list_allocator::Heap;
+
+struct Shared(RefCell<Heap>);
+
+// SAFETY: as for the arena: one thread, no signal handlers, and tests that have threads use another allocator.
+unsafe impl Sync for Shared {}
+
+static HEAP: Shared = Shared(RefCell::new(Heap::empty()));
+
+/// Makes a heap of these bytes. From now on, what is allocated comes from it; what is to be zero from the start does not: that is
+/// never given back. Called once.
+pub fn begin(bytes: &'static mut [u8]) {
+    // SAFETY: nothing else refers to them, for as long as the process lasts.
+    unsafe { HEAP.0.borrow_mut().init(bytes.as_mut_ptr(), bytes.len()) };
+}
+
+/// A block, if there is a heap; a null pointer if it has no space.
+pub(super) fn alloc(layout: Layout) -> Option<*mut u8> {
+    let mut heap = HEAP.0.borrow_mut();
+    if heap.size() == 0 {
+        return None;
+    }
+    let block = heap.allocate_first_fit(layout);
+    Some(block.map_or(ptr::null_mut(), NonNull::as_ptr))
+}
+
+/// Takes a block back, if it is one of the heap's.
+///
+/// # Safety
+/// It was allocated with this layout, and nothing refers to it.
+pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+    let mut heap = HEAP.0.borrow_mut();
+    if (heap.bottom()..heap.top()).contains(&block)
+        && let Some(block) = NonNull::new(block)
+    {
+        // SAFETY: it lies in the heap, which it comes from, then.
+        unsafe { heap.deallocate(block, layout) };
+    }
+}
+
+/// Bytes that may hold anything, and are not touched before they are used. `None`: there is no space.
+pub fn bytes(len: usize) -> Option<alloc::vec::Vec<u8>> {
+    let mut bytes = alloc::vec::Vec::new();
+    bytes.try_reserve_exact(len).ok()?;
+    #[cfg(any(test, fuzzing))]
+    bytes.resize(len, 0);
+    // SAFETY: so many were reserved; all of the region that the heap lies in was zero, and holds what was written since.
+    #[cfg(not(any(test, fuzzing)))]
+    unsafe {
+        bytes.set_len(len);
+    };
+    Some(bytes)
+}

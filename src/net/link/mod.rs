@@ -1,0 +1,100 @@
+//! Links: what carries Ethernet frames between a network stack of our own and the hosts beyond it.
+
+use super::{NetResult, Signals};
+use crate::sys;
+use crate::sys::linux::fd::AsFd as _;
+use crate::sys::linux::fs::File;
+use crate::sys::linux::poll::{PollFd, PollFlags};
+use crate::sys::linux::process::{self, Told};
+use crate::time::Instant;
+use core::num::NonZeroU16;
+use core::ops::Range;
+
+pub mod packet;
+pub mod stream;
+pub mod tap;
+mod vnet;
+
+/// Bytes before a frame that is sent, for what a link writes there.
+pub const HEAD_BYTES: usize = vnet::BYTES;
+/// Bytes of the header of a frame: destination, source, type.
+pub const ETHERNET_BYTES: usize = 14;
+/// Bytes of the longest frame, with what is before it: a packet of 64 KiB that the link cuts into segments, or has put together.
+pub const FRAME_BYTES_MAX: usize = HEAD_BYTES + ETHERNET_BYTES + (64 << 10);
+
+/// What a link carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes of the longest packet, without the Ethernet header.
+    pub mtu: usize,
+    /// It fills in checksums of TCP and UDP, and cuts long packets of TCP into segments (offloads).
+    pub has_offloads: bool,
+}
+
+/// A frame that was received.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// Where it lies in the buffer.
+    pub bytes: Range<usize>,
+    /// The link vouches for its checksums: they need not be verified, and may not be filled in.
+    pub is_verified: bool,
+}
+
+/// Carries Ethernet frames. Object-safe; only [`Link::wait`] sleeps.
+pub trait Link {
+    /// What it carries.
+    fn limits(&self) -> Limits;
+    /// Receives a frame into `buffer`, which has at least [`FRAME_BYTES_MAX`] bytes.
+    ///
+    /// # Errors
+    /// `WouldBlock`; `Gone`: the link is down, told once each time.
+    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<Frame>;
+    /// Sends the frame that lies in `buffer` behind [`HEAD_BYTES`] bytes, which are the link's to write. With `segment`, it is a
+    /// packet of TCP that is cut into segments with so many bytes of data.
+    ///
+    /// # Errors
+    /// `WouldBlock`: later. Any other: the frame is lost.
+    fn send(&mut self, buffer: &mut [u8], segment: Option<NonZeroU16>) -> NetResult<()>;
+    /// Sleeps until there may be a frame, `until` ([`Instant::NEVER`]: no limit), a signal, or, if `sends`, the link takes frames
+    /// again. Adds what was asked to `signals`; returns the time.
+    fn wait(&mut self, now: Instant, until: Instant, sends: bool, signals: &mut Signals)
+    -> Instant;
+}
+
+/// Sleeps as [`Link::wait`] does, on a descriptor, if the link has one now, and on that of signals.
+fn sleep(
+    link: Option<&File>,
+    asked: Option<&File>,
+    (now, until): (Instant, Instant),
+    sends: bool,
+    signals: &mut Signals,
+) -> Instant {
+    let mut polled = heapless::Vec::<PollFd<'_>, 2>::new();
+    if let Some(asked) = asked {
+        let _ = polled.push(PollFd::from_borrowed_fd(asked.as_fd(), PollFlags::IN));
+    }
+    if let Some(link) = link {
+        let flags = if sends {
+            PollFlags::IN | PollFlags::OUT
+        } else {
+            PollFlags::IN
+        };
+        let _ = polled.push(PollFd::from_borrowed_fd(link.as_fd(), flags));
+    }
+    let timeout = (until < Instant::NEVER).then(|| until.since(now));
+    // An interrupted wait has found nothing, and the next one is at once.
+    let slept = sys::linux::sleep(&mut polled, timeout);
+    if slept.is_ok()
+        && let Some(asked) = asked
+        && polled
+            .first()
+            .is_some_and(|polled| !polled.revents().is_empty())
+    {
+        match process::read_signal(asked.as_fd()) {
+            Told::Nothing => signals.child = true,
+            Told::LookAgain => signals.reload = true,
+            Told::Stop => signals.stop = true,
+        }
+    }
+    sys::now()
+}

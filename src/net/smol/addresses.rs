@@ -1,0 +1,353 @@
+//! Which addresses this host has: given by hand, leased (DHCP), taken (RFC 3927, RFC 4862), and what leads beyond the link.
+
+use super::chance::Chance;
+use super::claim::{Claim, Conflict};
+use super::dhcp::Lease;
+use super::packet::{Content, Mac};
+use super::routers::{PREFIX_BITS, Prefix, Routers};
+use crate::time::{Duration, Instant};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Addresses of version 6: the link's own, and one for each of so many networks.
+const IPV6_COUNT_MAX: usize = 5;
+/// Without an answer of DHCP within this time, an address of the link is taken beside.
+const FALLBACK: Duration = Duration::from_secs(6);
+/// RFC 3927 section 9: after so many conflicts, a new address is tried once in so long.
+const CONFLICT_COUNT_MAX: u8 = 10;
+const RATE_LIMIT_MS: u32 = 60_000;
+/// Identifiers that are tried for an address of version 6 (RFC 7217 section 6: IDGEN_RETRIES).
+const IDENTIFIER_COUNT_MAX: u8 = 3;
+
+/// How the host gets its addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ip {
+    /// By DHCP, else as `LinkLocal`.
+    #[default]
+    Dhcp,
+    /// One of 169.254/16 that nobody else has.
+    LinkLocal,
+    /// This one, and the bits of its network. One of version 6 is had beside those that follow from what routers say; then there is
+    /// none of version 4.
+    Static(IpAddr, u8),
+}
+
+/// An address of version 6.
+#[derive(Debug)]
+struct Ipv6 {
+    claim: Claim,
+    /// Identifiers that were tried and are others'.
+    tried: u8,
+    valid_until: Instant,
+}
+
+/// The addresses of a host.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    own: Mac,
+    ip: Ip,
+    chance: Chance,
+    ipv4: Option<Claim>,
+    /// That of DHCP, or that which was given by hand.
+    gateway: Option<Ipv4Addr>,
+    /// When DHCP has taken too long.
+    fallback_at: Instant,
+    conflicts: u8,
+    ipv6: heapless::Vec<Ipv6, IPV6_COUNT_MAX>,
+    routers: Routers,
+    /// What follows is not what it was when this was asked last.
+    has_changed: bool,
+    /// The leased address is somebody else's.
+    is_lease_lost: bool,
+}
+
+impl Addresses {
+    pub(super) fn new(
+        own: Mac,
+        ip: Ip,
+        gateway: Option<Ipv4Addr>,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        let mut addresses = Self {
+            own,
+            ip,
+            chance: Chance::new(seed),
+            ipv4: None,
+            gateway,
+            fallback_at: Instant::NEVER,
+            conflicts: 0,
+            ipv6: heapless::Vec::new(),
+            routers: Routers::new(),
+            has_changed: true,
+            is_lease_lost: false,
+        };
+        match ip {
+            Ip::Dhcp => addresses.fallback_at = now.after(FALLBACK),
+            Ip::LinkLocal => addresses.take_link_local(now),
+            Ip::Static(address @ IpAddr::V4(_), prefix) => {
+                addresses.ipv4 = Some(Claim::assigned(address, prefix, now));
+            }
+            Ip::Static(address, prefix) => {
+                let _ = addresses.ipv6.push(Ipv6 {
+                    claim: Claim::probing(address, prefix, now, 0),
+                    tried: IDENTIFIER_COUNT_MAX,
+                    valid_until: Instant::NEVER,
+                });
+            }
+        }
+        addresses.take_ipv6([0xfe, 0x80, 0, 0, 0, 0, 0, 0], 0, Instant::NEVER, now);
+        addresses
+    }
+
+    /// Takes an address of 169.254/16, but none of its first and last 256 (RFC 3927 section 2.1).
+    fn take_link_local(&mut self, now: Instant) {
+        let number = self.chance.number();
+        let address = Ipv4Addr::new(169, 254, 1 + (number % 254) as u8, (number >> 8) as u8);
+        let delay_ms = match self.conflicts {
+            0..CONFLICT_COUNT_MAX => self.chance.number() % 1000,
+            _ => RATE_LIMIT_MS,
+        };
+        self.ipv4 = Some(Claim::probing(address.into(), 16, now, delay_ms));
+        self.has_changed = true;
+    }
+
+    /// Takes an address of a network: its identifier follows from the Ethernet number (RFC 4291 appendix A), or, where others had
+    /// that, from chance.
+    fn take_ipv6(&mut self, network: [u8; 8], tried: u8, valid_until: Instant, now: Instant) {
+        let [a, b, c, d, e, f] = self.own.0;
+        let identifier = match tried {
+            0 => [a ^ 2, b, c, 0xff, 0xfe, d, e, f],
+            _ => {
+                let numbers = [(); 2].map(|()| self.chance.number().to_be_bytes());
+                let [[a, b, c, d], [e, f, g, h]] = numbers;
+                // Neither one of an Ethernet number nor a group.
+                [a & !3, b, c, d, e, f, g, h]
+            }
+        };
+        let mut octets = [0; 16];
+        let (first, second) = octets.split_at_mut(8);
+        first.copy_from_slice(&network);
+        second.copy_from_slice(&identifier);
+        let address = IpAddr::from(octets);
+        let delay_ms = self.chance.number() % 100;
+        let _ = self.ipv6.push(Ipv6 {
+            claim: Claim::probing(address, PREFIX_BITS, now, delay_ms),
+            tried,
+            valid_until,
+        });
+    }
+
+    /// Those that may be used, and the bits of their networks.
+    pub(super) fn usable(&self) -> impl Iterator<Item = (IpAddr, u8)> {
+        let all = self
+            .ipv4
+            .iter()
+            .chain(self.ipv6.iter().map(|one| &one.claim));
+        let usable = all.filter(|claim| claim.is_usable());
+        usable.map(|claim| (claim.address, claim.prefix))
+    }
+
+    /// What leads beyond the link, of version 4.
+    pub(super) fn gateway(&self) -> Option<Ipv4Addr> {
+        self.gateway.filter(|_| self.ipv4.is_some())
+    }
+
+    /// What leads beyond the link, of version 6.
+    pub(super) fn router(&self) -> Option<Ipv6Addr> {
+        self.routers.router()
+    }
+
+    /// Whether any of these has changed since this was asked last.
+    pub(super) const fn take_change(&mut self) -> bool {
+        core::mem::replace(&mut self.has_changed, false)
+    }
+
+    /// Whether the leased address was lost to another host since this was asked last.
+    pub(super) const fn take_lease_lost(&mut self) -> bool {
+        core::mem::replace(&mut self.is_lease_lost, false)
+    }
+
+    /// Whether there is an address of version 4 that DHCP did not lease.
+    pub(super) fn has_fallback(&self) -> bool {
+        self.ipv4.is_some_and(|claim| match claim.address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(_) => false,
+        })
+    }
+
+    /// DHCP has leased an address, or it has none any more.
+    pub(super) fn set_lease(&mut self, lease: Option<Lease>, now: Instant) {
+        let known = self.ipv4.map(|claim| claim.address);
+        let address = lease.map(|lease| lease.address.into());
+        self.gateway = lease.and_then(|lease| lease.router);
+        self.has_changed = true;
+        self.fallback_at = match lease {
+            Some(_) => Instant::NEVER,
+            None => now.after(FALLBACK),
+        };
+        // A renewed one is not announced again.
+        if known != address || known.is_none() {
+            self.ipv4 = lease.map(|lease| Claim::assigned(lease.address.into(), lease.prefix, now));
+        }
+    }
+
+    /// The link was down: what others knew of this host may be gone, and it may be another network.
+    pub(super) fn restart(&mut self, now: Instant) {
+        if let Some(claim) = &mut self.ipv4 {
+            claim.announce(now);
+        }
+        for one in &mut self.ipv6 {
+            one.claim.announce(now);
+        }
+        self.routers.solicit(now);
+        self.is_lease_lost = self.ip == Ip::Dhcp;
+    }
+
+    /// Looks at what a frame carries.
+    pub(super) fn handle(&mut self, now: Instant, content: &Content<'_>) {
+        match *content {
+            Content::Arp {
+                sender,
+                target,
+                is_reply,
+                ..
+            } => {
+                let Some(claim) = &mut self.ipv4 else {
+                    return;
+                };
+                let is_probe = sender.is_unspecified() && !is_reply && !claim.is_usable();
+                let other = if is_probe { target } else { sender };
+                if claim.address == other && claim.conflict(now) == Conflict::Lost {
+                    self.lose_ipv4(now);
+                }
+            }
+            // One that is probed for by another host is answered by smoltcp, if it is in use.
+            Content::Solicit { from, target, .. } if from.is_unspecified() => {
+                self.contend_ipv6(now, target, true);
+            }
+            Content::Advertise { target } => self.contend_ipv6(now, target, false),
+            Content::Router { from, message } => {
+                let mut found = heapless::Vec::<Prefix, IPV6_COUNT_MAX>::new();
+                let add = &mut |prefix| _ = found.push(prefix);
+                self.has_changed |= self.routers.handle(now, from, message, add);
+                for prefix in found {
+                    self.use_prefix(prefix, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn lose_ipv4(&mut self, now: Instant) {
+        match self.ip {
+            // Who gave it by hand wants it kept (RFC 5227 section 2.4, c).
+            Ip::Static(..) => return,
+            Ip::Dhcp if !self.has_fallback() => {
+                self.ipv4 = None;
+                self.is_lease_lost = true;
+                self.fallback_at = now.after(FALLBACK);
+            }
+            _ => {
+                self.conflicts = self.conflicts.saturating_add(1);
+                self.take_link_local(now);
+            }
+        }
+        self.has_changed = true;
+    }
+
+    /// Another host has an address of version 6, or wants it as this one does.
+    fn contend_ipv6(&mut self, now: Instant, address: Ipv6Addr, is_probe: bool) {
+        let place = self
+            .ipv6
+            .iter()
+            .position(|one| one.claim.address == address);
+        let Some(one) = place.and_then(|place| self.ipv6.get_mut(place)) else {
+            return;
+        };
+        if is_probe && one.claim.is_usable() {
+            return;
+        }
+        if one.claim.conflict(now) == Conflict::Lost {
+            let (tried, valid_until) = (one.tried + 1, one.valid_until);
+            let [network @ .., _, _, _, _, _, _, _, _] = address.octets();
+            self.ipv6.retain(|one| one.claim.address != address);
+            self.has_changed = true;
+            if tried < IDENTIFIER_COUNT_MAX {
+                self.take_ipv6(network, tried, valid_until, now);
+            }
+        }
+    }
+
+    /// Takes an address of a network that a router told of, or keeps it for longer.
+    fn use_prefix(&mut self, prefix: Prefix, now: Instant) {
+        /// RFC 4862 section 5.5.3: no router shortens what is left below two hours, since anybody can say it is one.
+        const VALID_MIN: Duration = Duration::from_secs(2 * 3600);
+        let valid_until = now.after(prefix.valid);
+        let known = self.ipv6.iter_mut().find(|one| match one.claim.address {
+            IpAddr::V6(address) => address.octets().starts_with(&prefix.network),
+            IpAddr::V4(_) => false,
+        });
+        match known {
+            Some(one) => {
+                let floor = one.valid_until.min(now.after(VALID_MIN));
+                one.valid_until = valid_until.max(floor);
+            }
+            None if prefix.valid > Duration::default() => {
+                self.take_ipv6(prefix.network, 0, valid_until, now);
+            }
+            None => {}
+        }
+    }
+
+    /// When [`Addresses::advance`] has something to do.
+    pub(super) fn poll_at(&self) -> Instant {
+        let ipv4 = self.ipv4.map_or(Instant::NEVER, |claim| claim.poll_at());
+        let ipv6 = self.ipv6.iter();
+        let ipv6 = ipv6.map(|one| one.claim.poll_at().min(one.valid_until));
+        let first = ipv6.min().unwrap_or(Instant::NEVER);
+        ipv4.min(first)
+            .min(self.fallback_at)
+            .min(self.routers.poll_at())
+    }
+
+    /// Does one thing that is due, and writes the frame that it takes to `out`: its length, or 0.
+    pub(super) fn advance(&mut self, now: Instant, out: &mut [u8]) -> usize {
+        let chance = self.chance.number();
+        if now >= self.fallback_at {
+            self.fallback_at = Instant::NEVER;
+            if self.ipv4.is_none() {
+                self.take_link_local(now);
+            }
+            return 0;
+        }
+        let count = self.ipv6.len();
+        self.ipv6.retain(|one| one.valid_until > now);
+        self.has_changed |= self.ipv6.len() < count;
+        let ipv6 = self.ipv6.iter_mut().map(|one| &mut one.claim);
+        if let Some(claim) = self
+            .ipv4
+            .iter_mut()
+            .chain(ipv6)
+            .find(|claim| claim.poll_at() <= now)
+        {
+            let was_usable = claim.is_usable();
+            let len = claim.advance(now, self.own, chance, out);
+            if claim.is_usable() != was_usable {
+                self.has_changed = true;
+                // The first address of version 6 is the link's own, which routers are asked from.
+                if claim.address.is_ipv6() {
+                    self.routers.solicit(now);
+                }
+            }
+            return len;
+        }
+        let link_local = self.usable().find_map(|(address, _)| match address {
+            IpAddr::V6(address) if address.is_unicast_link_local() => Some(address),
+            _ => None,
+        });
+        let from = link_local.unwrap_or(Ipv6Addr::UNSPECIFIED);
+        let (len, has_changed) = self.routers.advance(now, self.own, from, out);
+        self.has_changed |= has_changed;
+        len
+    }
+}

@@ -1,0 +1,20 @@
+//! Numbers that differ from host to host and from start to start: delays, identifiers. No secret follows from them.
+
+/// Marsaglia's xorshift of 64 bits.
+#[derive(Clone, Debug)]
+pub(super) struct Chance(u64);
+
+impl Chance {
+    /// Begins with `seed`.
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// The next number.
+    pub(super) const fn number(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as u32
+    }
+}

@@ -1,0 +1,204 @@
+//! Sockets for datagrams: those of one port share one of smoltcp's.
+
+use super::{Interest, Kind, Open, Smol, covers};
+use crate::mem::{Ends as _, heap};
+use crate::net::{NetError, NetResult, Received, Socket, Token};
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use smoltcp::iface::SocketHandle;
+use smoltcp::socket::udp::{PacketBuffer, PacketMetadata, SendError, Socket as Udp, UdpMetadata};
+
+/// Datagrams that wait to be taken, and to be sent; bytes of each of both.
+const DATAGRAM_COUNT_MAX: usize = 64;
+const DATAGRAM_BYTES: usize = 64 << 10;
+/// Bytes of the headers of IP and UDP.
+const HEAD_BYTES_V4: usize = 28;
+const HEAD_BYTES_V6: usize = 48;
+
+/// A port that sockets are bound to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Port {
+    number: u16,
+    handle: SocketHandle,
+    /// The socket that the first datagram which waits is for.
+    first: Option<usize>,
+}
+
+fn buffer() -> Option<PacketBuffer<'static>> {
+    let mut metadata = Vec::new();
+    metadata.try_reserve_exact(DATAGRAM_COUNT_MAX).ok()?;
+    metadata.resize(DATAGRAM_COUNT_MAX, PacketMetadata::EMPTY);
+    Some(PacketBuffer::new(metadata, heap::bytes(DATAGRAM_BYTES)?))
+}
+
+impl Smol {
+    fn udp_port(&self, number: u16) -> Option<Port> {
+        self.udp.iter().copied().find(|port| port.number == number)
+    }
+
+    pub(super) fn open_datagrams(
+        &mut self,
+        kind: Kind,
+        at: SocketAddr,
+        token: Token,
+    ) -> NetResult<Socket> {
+        if self.udp_port(at.port()).is_none() {
+            let (Some(received), Some(sent)) = (buffer(), buffer()) else {
+                return Err(NetError::Full);
+            };
+            let mut socket = Udp::new(received, sent);
+            socket.bind(at.port()).map_err(|_| NetError::InUse)?;
+            let handle = self.sockets.add(socket);
+            let number = at.port();
+            self.udp
+                .push(Port {
+                    number,
+                    handle,
+                    first: None,
+                })
+                .map_err(|_| NetError::Full)?;
+        }
+        self.insert(Open {
+            kind,
+            at,
+            token,
+            interest: Interest::Input,
+        })
+    }
+
+    /// How far datagrams of a port go.
+    pub(super) fn set_hop_limit(&mut self, number: u16, limit: u8) {
+        if let Some(port) = self.udp_port(number) {
+            let socket = self.sockets.get_mut::<Udp<'_>>(port.handle);
+            socket.set_hop_limit(Some(limit));
+        }
+    }
+
+    pub(super) fn close_datagrams(&mut self, socket: Socket) {
+        let Some(open) = self.open.get_mut(socket.0).and_then(Option::take) else {
+            return;
+        };
+        let (at, is_group) = (open.at, matches!(open.kind, Kind::Group));
+        if is_group && !self.has_datagrams_at(|open| open.at == at) {
+            let _ = self.interface.leave_multicast_group(at.ip());
+        }
+        if !self.has_datagrams_at(|open| open.at.port() == at.port())
+            && let Some(place) = self.udp.iter().position(|port| port.number == at.port())
+        {
+            let port = self.udp.swap_remove(place);
+            self.sockets.remove(port.handle);
+        }
+    }
+
+    fn has_datagrams_at(&self, is_it: impl Fn(&Open) -> bool) -> bool {
+        let mut all = self.open.iter().flatten();
+        all.any(|open| matches!(open.kind, Kind::Datagrams | Kind::Group) && is_it(open))
+    }
+
+    /// Whose a datagram to this port and address is: a socket at just that address comes first.
+    fn recipient(&self, number: u16, to: IpAddr) -> Option<usize> {
+        let place = |is_it: &dyn Fn(IpAddr) -> bool| {
+            self.open.iter().position(|open| {
+                let open = open.as_ref();
+                open.is_some_and(|open| {
+                    matches!(open.kind, Kind::Datagrams | Kind::Group)
+                        && open.at.port() == number
+                        && is_it(open.at.ip())
+                })
+            })
+        };
+        place(&|at| at == to).or_else(|| place(&|at| covers(at, to)))
+    }
+
+    /// Finds whose the first datagram of each port is, and takes away what is nobody's.
+    pub(super) fn sort_datagrams(&mut self) {
+        for place in 0..self.udp.len() {
+            let mut first = None;
+            while let Some(port) = self.udp.get(place).copied()
+                && let Ok((_, metadata)) = self.sockets.get_mut::<Udp<'_>>(port.handle).peek()
+            {
+                let to = metadata.local_address.map(IpAddr::from);
+                first = to.and_then(|to| self.recipient(port.number, to));
+                if first.is_some() {
+                    break;
+                }
+                let _ = self.sockets.get_mut::<Udp<'_>>(port.handle).recv();
+            }
+            if let Some(port) = self.udp.get_mut(place) {
+                port.first = first;
+            }
+        }
+    }
+
+    /// Whether the first datagram of its port is for the socket in this place.
+    pub(super) fn has_datagram(&self, place: usize, open: &Open) -> bool {
+        let port = self.udp_port(open.at.port());
+        port.is_some_and(|port| port.first == Some(place))
+    }
+
+    pub(super) fn recv_datagram(
+        &mut self,
+        socket: Socket,
+        buffer: &mut [u8],
+    ) -> NetResult<Received> {
+        self.sort_datagrams();
+        let number = self.get(socket)?.at.port();
+        let port = self.udp_port(number).ok_or(NetError::Unsupported)?;
+        if port.first != Some(socket.0) {
+            return Err(NetError::WouldBlock);
+        }
+        let udp = self.sockets.get_mut::<Udp<'_>>(port.handle);
+        let (bytes, metadata) = udp.recv().map_err(|_| NetError::WouldBlock)?;
+        let len = bytes.len().min(buffer.len());
+        buffer.head_mut(len).copy_from_slice(bytes.head(len));
+        let mut from = SocketAddr::new(metadata.endpoint.addr.into(), metadata.endpoint.port);
+        if let SocketAddr::V6(from) = &mut from
+            && from.ip().is_unicast_link_local()
+        {
+            from.set_scope_id(super::INDEX);
+        }
+        Ok(Received {
+            len,
+            from,
+            to: metadata.local_address.map(Into::into),
+        })
+    }
+
+    pub(super) fn send_datagram(
+        &mut self,
+        socket: Socket,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) -> NetResult<()> {
+        let at = self.get(socket)?.at;
+        let port = self.udp_port(at.port()).ok_or(NetError::Unsupported)?;
+        let head = if to.is_ipv4() {
+            HEAD_BYTES_V4
+        } else {
+            HEAD_BYTES_V6
+        };
+        // smoltcp cuts no datagram into fragments.
+        if bytes.len() + head > self.port.limits().mtu {
+            return Err(NetError::TooLong);
+        }
+        let bound = Some(at.ip()).filter(|at| !at.is_unspecified() && !at.is_multicast());
+        let from = from.or(bound);
+        let mut own = self.addresses.usable().map(|(own, _)| own);
+        let can_send = match from {
+            Some(from) => from.is_ipv4() == to.is_ipv4() && own.any(|own| own == from),
+            None => own.any(|own| own.is_ipv4() == to.is_ipv4()),
+        };
+        if !can_send {
+            return Err(NetError::Unreachable);
+        }
+        let mut metadata = UdpMetadata::from((smoltcp::wire::IpAddress::from(to.ip()), to.port()));
+        metadata.local_address = from.map(Into::into);
+        let udp = self.sockets.get_mut::<Udp<'_>>(port.handle);
+        match udp.send_slice(bytes, metadata) {
+            Ok(()) => Ok(()),
+            Err(SendError::BufferFull) => Err(NetError::WouldBlock),
+            Err(SendError::Unaddressable) => Err(NetError::Unreachable),
+        }
+    }
+}

@@ -1,0 +1,500 @@
+//! A network stack of our own, over a link: smoltcp, and what it lacks. It is for a dozen clients, not for a thousand.
+//!
+//! smoltcp has no backlog: a socket that listens becomes the connection. So none listens before somebody connects: what asks for a
+//! connection to one of our listeners gets a socket, and is handed to smoltcp then. Sockets for datagrams of one port are one of
+//! smoltcp's, which cannot tell groups apart; each datagram is handed to the one that its destination belongs to.
+//!
+//! smoltcp retransmits after a second at the earliest, which cannot be set. Its clock runs eight times as fast as the host's, for
+//! everything but DHCP: so it does after 125 ms (RFC 6298 section 2.4 wants a second, and Linux has 200 ms).
+
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod chance;
+mod claim;
+mod datagrams;
+mod device;
+mod dhcp;
+mod packet;
+mod routers;
+mod streams;
+
+pub use addresses::Ip;
+
+use super::link::{FRAME_BYTES_MAX, Link};
+use super::{
+    Datagrams, Interest, Interface as Known, Interfaces, Multicast, Net, NetError, NetResult,
+    Ready, Received, Socket, Token,
+};
+use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_HALF_OPEN_COUNT_MAX};
+use crate::mem::{self, Slots};
+use crate::time::{Duration, Instant};
+use addresses::Addresses;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use datagrams::Port as UdpPort;
+use device::Port;
+use dhcp::Dhcp;
+use packet::{Content, Mac};
+use smoltcp::iface::{Config, Interface, SocketSet};
+use smoltcp::time;
+use smoltcp::wire::{EthernetAddress, IpCidr};
+use streams::Connection;
+
+/// How much faster smoltcp's clock runs.
+const PACE: u64 = 8;
+/// Frames that are taken in one turn, so that a flood leaves time for the rest.
+const FRAME_COUNT_MAX: usize = 256;
+/// The index of the one interface.
+const INDEX: u32 = 1;
+/// Sockets that are neither connections nor being made.
+const OTHER_COUNT_MAX: usize = 64;
+
+/// How the stack is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The number on the Ethernet: that of one host, made by hand.
+    pub mac: [u8; 6],
+    /// How it gets its addresses.
+    pub ip: Ip,
+    /// What leads beyond the link, of version 4, where DHCP does not tell.
+    pub gateway: Option<Ipv4Addr>,
+    /// The name of the host for DHCP; empty: none.
+    pub name: &'static [u8],
+    /// What cannot be predicted.
+    pub seed: [u8; 16],
+}
+
+/// What a socket is.
+#[derive(Debug)]
+enum Kind {
+    Listener,
+    Connection(Connection),
+    /// Datagrams to one address, or to all.
+    Datagrams,
+    /// Datagrams to a group.
+    Group,
+    /// Whether addresses have changed since it was received from.
+    Changes(bool),
+}
+
+#[derive(Debug)]
+struct Open {
+    kind: Kind,
+    /// Its own address.
+    at: SocketAddr,
+    token: Token,
+    interest: Interest,
+}
+
+/// The stack.
+pub struct Smol {
+    port: Port,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    open: Slots<Option<Open>>,
+    udp: heapless::Vec<UdpPort, OTHER_COUNT_MAX>,
+    addresses: Addresses,
+    dhcp: Option<Dhcp>,
+    own: Mac,
+    /// The time of this turn.
+    now: Instant,
+    rx: &'static mut [u8],
+    /// The socket that is asked first whether it is ready.
+    first: usize,
+    next_port: u16,
+}
+
+/// The time as smoltcp has it.
+fn paced(now: Instant) -> time::Instant {
+    time::Instant::from_millis((now.since(Instant::default()).as_ms() * PACE) as i64)
+}
+
+/// A span of time as smoltcp has it.
+const fn paced_secs(secs: u64) -> time::Duration {
+    time::Duration::from_secs(secs * PACE)
+}
+
+impl Smol {
+    /// A stack over `link`. Its sockets' memory comes from the heap (`mem::heap`).
+    pub fn new(link: &'static mut dyn Link, settings: &Settings, now: Instant) -> Self {
+        let seeds = settings.seed.as_chunks::<8>().0;
+        let [seed, other, ..] = *seeds else {
+            unreachable!()
+        };
+        let (seed, other) = (u64::from_le_bytes(seed), u64::from_le_bytes(other));
+        let own = EthernetAddress(settings.mac);
+        let mut config = Config::new(own.into());
+        config.random_seed = seed;
+        let mut port = Port::new(link, mem::bytes(2 * FRAME_BYTES_MAX));
+        let interface = Interface::new(config, &mut port.device(None), paced(now));
+        let dhcp =
+            (settings.ip == Ip::Dhcp).then(|| Dhcp::new(own, settings.name, other, now, &mut port));
+        let count = STACK_CONNECTION_COUNT_MAX + STACK_HALF_OPEN_COUNT_MAX + OTHER_COUNT_MAX;
+        Self {
+            port,
+            interface,
+            sockets: SocketSet::new(alloc::vec::Vec::new()),
+            open: Slots::new(count),
+            udp: heapless::Vec::new(),
+            addresses: Addresses::new(own, settings.ip, settings.gateway, other, now),
+            dhcp,
+            own,
+            now,
+            rx: mem::bytes(FRAME_BYTES_MAX),
+            first: 0,
+            next_port: 49152 + (seed as u16 & 0x3fff),
+        }
+    }
+
+    fn get(&self, socket: Socket) -> NetResult<&Open> {
+        let open = self.open.get(socket.0);
+        open.and_then(Option::as_ref).ok_or(NetError::Gone)
+    }
+
+    fn get_mut(&mut self, socket: Socket) -> NetResult<&mut Open> {
+        let open = self.open.get_mut(socket.0);
+        open.and_then(Option::as_mut).ok_or(NetError::Gone)
+    }
+
+    fn insert(&mut self, open: Open) -> NetResult<Socket> {
+        let free = self.open.iter().position(Option::is_none);
+        let place = match free {
+            Some(place) => place,
+            None => self.open.push(None).ok_or(NetError::Full)?,
+        };
+        if let Some(free) = self.open.get_mut(place) {
+            *free = Some(open);
+        }
+        Ok(Socket(place))
+    }
+
+    /// What a new socket at `at` is bound to: port 0 is one that is free.
+    ///
+    /// # Errors
+    /// `NoSuchAddress`, `InUse`.
+    fn free_address(&mut self, mut at: SocketAddr, is_stream: bool) -> NetResult<SocketAddr> {
+        let is_own = at.ip().is_unspecified() || self.has(at.ip());
+        if !is_own {
+            return Err(NetError::NoSuchAddress);
+        }
+        if at.port() != 0 {
+            let is_free = !self.is_bound(at, is_stream);
+            return is_free.then_some(at).ok_or(NetError::InUse);
+        }
+        for _ in 0..=0x3fff {
+            self.next_port = 49152 | (self.next_port.wrapping_add(1) & 0x3fff);
+            at.set_port(self.next_port);
+            if !self.is_bound(at, is_stream) {
+                return Ok(at);
+            }
+        }
+        Err(NetError::InUse)
+    }
+
+    fn is_bound(&self, at: SocketAddr, is_stream: bool) -> bool {
+        self.open.iter().flatten().any(|open| {
+            let is_same_kind = match open.kind {
+                Kind::Listener => is_stream,
+                Kind::Datagrams => !is_stream,
+                _ => false,
+            };
+            is_same_kind
+                && open.at.port() == at.port()
+                && (open.at.ip() == at.ip()
+                    || covers(open.at.ip(), at.ip())
+                    || covers(at.ip(), open.at.ip()))
+        })
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        self.addresses.usable().any(|(own, _)| own == address)
+    }
+
+    /// Takes frames, sends frames, does what is due.
+    fn run(&mut self, now: Instant) {
+        self.now = now;
+        self.take_frames(now);
+        for _ in 0..FRAME_COUNT_MAX {
+            if self.addresses.poll_at() > now {
+                break;
+            }
+            let addresses = &mut self.addresses;
+            self.port.send_with(&mut |out| addresses.advance(now, out));
+        }
+        self.run_dhcp(now);
+        if self.addresses.take_change() {
+            self.apply_addresses();
+        }
+        self.interface.poll_maintenance(paced(now));
+        for _ in 0..FRAME_COUNT_MAX {
+            let device = &mut self.port.device(None);
+            let sent = self
+                .interface
+                .poll_egress(paced(now), device, &mut self.sockets);
+            if sent == smoltcp::iface::PollResult::None {
+                break;
+            }
+        }
+        self.sweep(now);
+    }
+
+    fn take_frames(&mut self, now: Instant) {
+        for _ in 0..FRAME_COUNT_MAX {
+            let frame = match self.port.link.recv(self.rx) {
+                Ok(frame) => frame,
+                Err(NetError::Gone) => {
+                    self.addresses.restart(now);
+                    return;
+                }
+                Err(_) => return,
+            };
+            let must_verify = self.port.limits().has_offloads && !frame.is_verified;
+            // The stack's buffer is lent to smoltcp beside the stack.
+            let rx = core::mem::take(&mut self.rx);
+            if let Some(bytes) = rx.get(frame.bytes)
+                && (!must_verify || packet::is_intact(bytes))
+            {
+                self.take_frame(now, bytes);
+            }
+            self.rx = rx;
+        }
+    }
+
+    fn take_frame(&mut self, now: Instant, frame: &[u8]) {
+        let Some(content) = packet::content(frame, self.own) else {
+            return;
+        };
+        self.addresses.handle(now, &content);
+        match content {
+            Content::Arp { is_reply, .. } => {
+                if let Some(dhcp) = self.dhcp.as_mut().filter(|_| is_reply) {
+                    dhcp.handle(now, frame, &mut self.port);
+                }
+            }
+            Content::Datagram { port } if port == dhcp::CLIENT_PORT => {
+                if let Some(dhcp) = &mut self.dhcp {
+                    dhcp.handle(now, frame, &mut self.port);
+                }
+                return;
+            }
+            Content::Syn { from, to } if !self.admit(now, from, to) => return,
+            _ => {}
+        }
+        let device = &mut self.port.device(Some(frame));
+        self.interface
+            .poll_ingress_single(paced(now), device, &mut self.sockets);
+    }
+
+    fn run_dhcp(&mut self, now: Instant) {
+        let Some(dhcp) = &mut self.dhcp else {
+            return;
+        };
+        if self.addresses.take_lease_lost() {
+            dhcp.reset();
+        }
+        if dhcp.poll_at(now) <= now {
+            dhcp.advance(now, &mut self.port);
+        }
+        if let Some(lease) = dhcp.poll_event() {
+            self.addresses.set_lease(lease, now);
+        }
+        dhcp.ask_rarely(self.addresses.has_fallback());
+    }
+
+    fn apply_addresses(&mut self) {
+        let addresses = &self.addresses;
+        self.interface.update_ip_addrs(|known| {
+            known.clear();
+            for (address, prefix) in addresses.usable() {
+                let _ = known.push(IpCidr::new(address.into(), prefix));
+            }
+        });
+        let routes = self.interface.routes_mut();
+        routes.remove_default_ipv4_route();
+        routes.remove_default_ipv6_route();
+        if let Some(gateway) = addresses.gateway() {
+            let _ = routes.add_default_ipv4_route(gateway);
+        }
+        if let Some(router) = addresses.router() {
+            let _ = routes.add_default_ipv6_route(router);
+        }
+        for open in self.open.iter_mut().flatten() {
+            if let Kind::Changes(any) = &mut open.kind {
+                *any = true;
+            }
+        }
+    }
+
+    /// When there is something to do without a frame.
+    fn poll_at(&mut self, now: Instant) -> Instant {
+        let dhcp = self.dhcp.as_mut();
+        let mut at = dhcp.map_or(Instant::NEVER, |dhcp| dhcp.poll_at(now));
+        at = at.min(self.addresses.poll_at());
+        // What waits for the link is not due before the link is.
+        if !self.port.is_blocked()
+            && let Some(due) = self.interface.poll_at(paced(now), &self.sockets)
+        {
+            let wait = (due - paced(now).min(due)).total_millis().div_ceil(PACE);
+            at = at.min(now.after(Duration::from_ms(wait as u32)));
+        }
+        at
+    }
+
+    /// Collects the sockets that can go on. Those that did not fit are first in the next turn.
+    fn collect(&mut self, ready: &mut Ready) {
+        self.sort_datagrams();
+        let count = self.open.len();
+        for step in 0..count {
+            let place = (self.first + step) % count;
+            if let Some(Some(open)) = self.open.get(place)
+                && self.is_ready(place, open)
+                && ready.tokens.push(open.token).is_err()
+            {
+                self.first = place;
+                return;
+            }
+        }
+        self.first = 0;
+    }
+
+    fn is_ready(&self, place: usize, open: &Open) -> bool {
+        match (&open.kind, open.interest) {
+            (_, Interest::None) => false,
+            (Kind::Listener, _) => self.waiting(place).is_some(),
+            (Kind::Connection(connection), interest) => self.can_go_on(connection, interest),
+            (Kind::Datagrams | Kind::Group, _) => self.has_datagram(place, open),
+            (Kind::Changes(any), _) => *any,
+        }
+    }
+}
+
+/// Whether what is sent to `address` is for a socket at `at`, where that is all addresses of a family, or of both.
+fn covers(at: IpAddr, address: IpAddr) -> bool {
+    at.is_unspecified() && (at.is_ipv6() || address.is_ipv4())
+}
+
+impl Datagrams for Smol {
+    fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        let at = self.free_address(at, false)?;
+        self.open_datagrams(Kind::Datagrams, at, token)
+    }
+
+    fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
+        self.get(socket).map(|open| open.at)
+    }
+
+    fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
+        let open = self.get_mut(socket)?;
+        if let Kind::Changes(any) = &mut open.kind {
+            let changed = core::mem::take(any).then_some(Received {
+                len: 0,
+                from: open.at,
+                to: None,
+            });
+            return changed.ok_or(NetError::WouldBlock);
+        }
+        self.recv_datagram(socket, buffer)
+    }
+
+    fn send_to(
+        &mut self,
+        socket: Socket,
+        from: Option<IpAddr>,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) -> NetResult<()> {
+        self.send_datagram(socket, from, to, bytes)
+    }
+
+    fn close(&mut self, socket: Socket) {
+        match self.get(socket).map(|open| &open.kind) {
+            Ok(Kind::Connection(_)) => self.close_connection(socket),
+            Ok(Kind::Listener) => self.close_listener(socket),
+            Ok(Kind::Datagrams | Kind::Group) => self.close_datagrams(socket),
+            Ok(Kind::Changes(_)) | Err(_) => {
+                if let Some(place) = self.open.get_mut(socket.0) {
+                    *place = None;
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant {
+        ready.tokens.clear();
+        ready.signals = super::Signals::default();
+        let mut now = now;
+        loop {
+            self.run(now);
+            self.collect(ready);
+            let at = match ready.tokens.is_empty() {
+                true => until.min(self.poll_at(now)),
+                false => now,
+            };
+            let is_blocked = self.port.is_blocked();
+            now = self.port.link.wait(now, at, is_blocked, &mut ready.signals);
+            let is_told = ready.signals != super::Signals::default();
+            if !ready.tokens.is_empty() || is_told || now >= until {
+                return now;
+            }
+        }
+    }
+}
+
+impl Multicast for Smol {
+    fn interfaces(&self, out: &mut Interfaces) {
+        out.clear();
+        let mut known = Known {
+            index: INDEX,
+            is_running: true,
+            is_multicast: true,
+            mtu: self.port.limits().mtu as u32,
+            hardware: Some(self.own.0),
+            ..Known::default()
+        };
+        let [e, t, h, zero, ..] = &mut known.name;
+        (*e, *t, *h, *zero) = (b'e', b't', b'h', b'0');
+        known.addresses.extend(self.addresses.usable());
+        if !known.addresses.is_empty() {
+            let _ = out.push(known);
+        }
+    }
+
+    fn changes(&mut self, token: Token) -> NetResult<Socket> {
+        self.insert(Open {
+            kind: Kind::Changes(false),
+            at: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
+            token,
+            interest: Interest::Input,
+        })
+    }
+
+    fn join(
+        &mut self,
+        index: u32,
+        own: IpAddr,
+        group: SocketAddr,
+        token: Token,
+    ) -> NetResult<Socket> {
+        if index != INDEX || !self.has(own) {
+            return Err(NetError::NoSuchAddress);
+        }
+        let joined = self.interface.join_multicast_group(group.ip());
+        joined.map_err(|_| NetError::Full)?;
+        let socket = self.open_datagrams(Kind::Group, group, token)?;
+        // RFC 6762 section 11: all that is sent, to the group or not.
+        self.set_hop_limit(group.port(), 255);
+        Ok(socket)
+    }
+
+    fn claim(&mut self, index: u32, own: SocketAddr, token: Token) -> NetResult<Socket> {
+        if index != INDEX {
+            return Err(NetError::NoSuchAddress);
+        }
+        self.bind(own, token)
+    }
+}
+
+impl Net for Smol {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! Connections, from the segment that asks for one to the acknowledgement of its end.
+
+use super::{Interest, Kind, Open, Smol, covers, paced_secs};
+use crate::config::{
+    STACK_CONNECTION_COUNT_MAX, STACK_FEW_COUNT, STACK_HALF_OPEN_COUNT_MAX, STACK_RING_BYTES,
+};
+use crate::mem::{Ends as _, heap};
+use crate::net::{Connections, NetError, NetResult, Socket, Streams, Token};
+use crate::time::{Duration, Instant};
+use core::net::SocketAddr;
+use smoltcp::iface::SocketHandle;
+use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket as Tcp, SocketBuffer, State};
+use smoltcp::wire::IpListenEndpoint;
+
+/// A connection that is not made within this time is given up: smoltcp sends its part again three times meanwhile.
+const HALF_OPEN_SECS: u64 = 10;
+/// As the host's stack has it (`sys::linux::sockets`): silence after which a peer is asked whether it is still there, and after
+/// which it is not.
+const KEEP_ALIVE_SECS: u64 = 60;
+const TIMEOUT_SECS: u64 = 60 + 9 * 15;
+/// What was closed waits so long for the peer's acknowledgement of what it was sent.
+const LINGER: Duration = Duration::from_secs(30);
+/// And so long for copies of its last segments (TIME-WAIT): what has no place for longer goes first.
+const TIME_WAIT: Duration = Duration::SECOND;
+
+/// How far a connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// The peer has asked for it.
+    HalfOpen,
+    /// It waits to be accepted.
+    Waiting,
+    /// It was accepted.
+    Accepted,
+    /// It was closed, and what was sent is on its way.
+    Closing,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    handle: SocketHandle,
+    /// The socket that listens, until it is accepted.
+    listener: usize,
+    peer: SocketAddr,
+    phase: Phase,
+    /// When the phase began.
+    since: Instant,
+}
+
+impl Smol {
+    fn tcp(&mut self, socket: Socket) -> NetResult<&mut Tcp<'static>> {
+        match self.get(socket)?.kind {
+            Kind::Connection(Connection { handle, .. }) => Ok(self.sockets.get_mut(handle)),
+            _ => Err(NetError::Unsupported),
+        }
+    }
+
+    fn connections(&self) -> impl Iterator<Item = (usize, &Connection, &Open)> {
+        let open = self.open.iter().enumerate();
+        open.filter_map(|(place, open)| match open {
+            Some(
+                open @ Open {
+                    kind: Kind::Connection(connection),
+                    ..
+                },
+            ) => Some((place, connection, open)),
+            _ => None,
+        })
+    }
+
+    /// The oldest connection in one of these phases.
+    fn oldest(&self, is_it: impl Fn(&Connection) -> bool) -> Option<usize> {
+        let all = self.connections().filter(|(_, one, _)| is_it(one));
+        let oldest = all.min_by_key(|(_, one, _)| one.since);
+        oldest.map(|(place, ..)| place)
+    }
+
+    /// Forgets a connection at once. Its peer is told nothing.
+    fn forget(&mut self, place: usize) {
+        let taken = self.open.get_mut(place).and_then(Option::take);
+        if let Some(Kind::Connection(connection)) = taken.map(|open| open.kind) {
+            self.sockets.remove(connection.handle);
+        }
+    }
+
+    /// Makes a socket for a connection that is asked for, if one of ours listens there; whether smoltcp is to see what asks.
+    pub(super) fn admit(&mut self, now: Instant, from: SocketAddr, to: SocketAddr) -> bool {
+        let known = self
+            .connections()
+            .find(|(_, one, open)| (one.peer, open.at) == (from, to));
+        if let Some((place, handle)) = known.map(|(place, one, _)| (place, one.handle)) {
+            // The peer has forgotten one that is over here, too, but for copies (RFC 9293 section 3.6.1).
+            if self.sockets.get::<Tcp<'_>>(handle).state() != State::TimeWait {
+                return true;
+            }
+            self.forget(place);
+        }
+        let listener = self.open.iter().position(|open| {
+            let listens = |open: &Open| {
+                let is_here = open.at.ip() == to.ip() || covers(open.at.ip(), to.ip());
+                matches!(open.kind, Kind::Listener) && open.at.port() == to.port() && is_here
+            };
+            open.as_ref().is_some_and(listens)
+        });
+        let Some(listener) = listener.filter(|_| self.has(to.ip())) else {
+            // smoltcp refuses it.
+            return true;
+        };
+        let (mut half_open, mut others) = (0, 0);
+        for (_, one, _) in self.connections() {
+            let count = match one.phase {
+                Phase::HalfOpen => &mut half_open,
+                _ => &mut others,
+            };
+            *count += 1;
+        }
+        if half_open >= STACK_HALF_OPEN_COUNT_MAX
+            && let Some(place) = self.oldest(|one| one.phase == Phase::HalfOpen)
+        {
+            self.forget(place);
+        }
+        // What is closing gives way to what begins.
+        if others >= STACK_CONNECTION_COUNT_MAX {
+            match self.oldest(|one| one.phase == Phase::Closing) {
+                Some(place) => self.forget(place),
+                // It asks again.
+                None => return false,
+            }
+        }
+        self.listen_for(now, from, to, listener, others).is_some()
+    }
+
+    fn listen_for(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        at: SocketAddr,
+        listener: usize,
+        others: usize,
+    ) -> Option<()> {
+        let [many, few] = STACK_RING_BYTES;
+        let (rx, tx) = if others < STACK_FEW_COUNT { few } else { many };
+        let ring = |len| heap::bytes(len).map(SocketBuffer::new);
+        let mut socket = Tcp::new(ring(rx)?, ring(tx)?);
+        socket.set_nagle_enabled(false);
+        socket.set_ack_delay(None);
+        socket.set_congestion_control(CongestionControl::Reno);
+        socket.set_timeout(Some(paced_secs(HALF_OPEN_SECS)));
+        let endpoint = IpListenEndpoint {
+            addr: Some(at.ip().into()),
+            port: at.port(),
+        };
+        socket.listen(endpoint).ok()?;
+        let handle = self.sockets.add(socket);
+        let opened = self.insert(Open {
+            kind: Kind::Connection(Connection {
+                handle,
+                listener,
+                peer,
+                phase: Phase::HalfOpen,
+                since: now,
+            }),
+            at,
+            token: Token(0),
+            interest: Interest::None,
+        });
+        if opened.is_err() {
+            self.sockets.remove(handle);
+        }
+        opened.ok().map(drop)
+    }
+
+    /// Moves connections on whose peers have done something, and forgets those that are over.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        for place in 0..self.open.len() {
+            let Some(Some(Open {
+                kind: Kind::Connection(connection),
+                ..
+            })) = self.open.get_mut(place)
+            else {
+                continue;
+            };
+            let socket = self.sockets.get_mut::<Tcp<'_>>(connection.handle);
+            let age = now.since(connection.since);
+            let is_over = match (connection.phase, socket.state()) {
+                (Phase::HalfOpen, State::SynReceived) => false,
+                (Phase::HalfOpen, State::Established | State::CloseWait) => {
+                    (connection.phase, connection.since) = (Phase::Waiting, now);
+                    socket.set_timeout(Some(paced_secs(TIMEOUT_SECS)));
+                    socket.set_keep_alive(Some(paced_secs(KEEP_ALIVE_SECS)));
+                    false
+                }
+                // What asked for it was none after all, or took it back.
+                (Phase::HalfOpen, _) => true,
+                // It is told that it is broken when it is used.
+                (Phase::Waiting | Phase::Accepted, _) => false,
+                (Phase::Closing, State::Closed) => true,
+                (Phase::Closing, State::TimeWait) => age >= TIME_WAIT,
+                (Phase::Closing, _) if age >= LINGER => {
+                    socket.abort();
+                    false
+                }
+                (Phase::Closing, _) => false,
+            };
+            if is_over {
+                self.forget(place);
+            }
+        }
+    }
+
+    /// The connection that has waited longest to be accepted by the socket in this place.
+    pub(super) fn waiting(&self, listener: usize) -> Option<usize> {
+        self.oldest(|one| one.phase == Phase::Waiting && one.listener == listener)
+    }
+
+    pub(super) fn can_go_on(&self, connection: &Connection, interest: Interest) -> bool {
+        let socket = self.sockets.get::<Tcp<'_>>(connection.handle);
+        match (connection.phase, interest) {
+            (Phase::Accepted, Interest::Input) => socket.can_recv() || !socket.may_recv(),
+            (Phase::Accepted, Interest::Output) => socket.can_send() || !socket.may_send(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn close_connection(&mut self, socket: Socket) {
+        let Ok(tcp) = self.tcp(socket) else {
+            return;
+        };
+        tcp.close();
+        if let Some(Some(open)) = self.open.get_mut(socket.0)
+            && let Kind::Connection(connection) = &mut open.kind
+        {
+            open.interest = Interest::None;
+            (connection.phase, connection.since) = (Phase::Closing, self.now);
+        }
+    }
+
+    /// Closes what listens; what waits to be accepted there is reset.
+    pub(super) fn close_listener(&mut self, socket: Socket) {
+        if let Some(place) = self.open.get_mut(socket.0) {
+            *place = None;
+        }
+        for open in self.open.iter_mut().flatten() {
+            if let Kind::Connection(connection) = &mut open.kind
+                && connection.listener == socket.0
+                && matches!(connection.phase, Phase::HalfOpen | Phase::Waiting)
+            {
+                connection.phase = Phase::Closing;
+                self.sockets.get_mut::<Tcp<'_>>(connection.handle).abort();
+            }
+        }
+    }
+}
+
+impl Connections for Smol {
+    fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize> {
+        let tcp = self.tcp(socket)?;
+        match tcp.recv_slice(buffer) {
+            Ok(0) if !buffer.is_empty() => Err(NetError::WouldBlock),
+            Ok(len) => Ok(len),
+            Err(RecvError::Finished) => Ok(0),
+            Err(RecvError::InvalidState) => Err(NetError::Gone),
+        }
+    }
+
+    fn send(&mut self, socket: Socket, bytes: &[u8], _: bool) -> NetResult<usize> {
+        let tcp = self.tcp(socket)?;
+        match tcp.send_slice(bytes) {
+            Ok(0) if !bytes.is_empty() => Err(NetError::WouldBlock),
+            Ok(len) => Ok(len),
+            Err(_) => Err(NetError::Gone),
+        }
+    }
+
+    fn send_with(
+        &mut self,
+        socket: Socket,
+        tx: &mut [u8],
+        head: usize,
+        fill: &mut dyn FnMut(&mut [u8]) -> usize,
+    ) -> NetResult<usize> {
+        let tcp = self.tcp(socket)?;
+        if !tcp.may_send() {
+            return Err(NetError::Gone);
+        }
+        let head = tx.head(head);
+        let sent = tcp.send(|ring| {
+            // At the end of the ring there may be too little in one piece; the rest is sent next.
+            let len = head.len().min(ring.len());
+            ring.head_mut(len).copy_from_slice(head.head(len));
+            let filled = match ring.tail_mut(len) {
+                [] => 0,
+                space => fill(space),
+            };
+            (len + filled, len + filled)
+        });
+        match sent {
+            Ok(0) => Err(NetError::WouldBlock),
+            Ok(len) => Ok(len),
+            Err(_) => Err(NetError::Gone),
+        }
+    }
+}
+
+impl Streams for Smol {
+    fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
+        let at = self.free_address(at, true)?;
+        self.insert(Open {
+            kind: Kind::Listener,
+            at,
+            token,
+            interest: Interest::Input,
+        })
+    }
+
+    fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
+        let place = self.waiting(listener.0).ok_or(NetError::WouldBlock)?;
+        let open = self.get_mut(Socket(place))?;
+        match &mut open.kind {
+            Kind::Connection(connection) => {
+                connection.phase = Phase::Accepted;
+                Ok((Socket(place), connection.peer))
+            }
+            _ => Err(NetError::WouldBlock),
+        }
+    }
+
+    fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()> {
+        let open = self.get_mut(socket)?;
+        (open.token, open.interest) = (token, interest);
+        Ok(())
+    }
+}

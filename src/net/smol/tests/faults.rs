@@ -1,0 +1,191 @@
+//! Bytes that go each way over a cable that loses, delays, repeats and damages, and many that connect at once.
+
+use super::{World, cable::PerMille};
+use crate::net::smol::packet::{Content, content};
+use crate::net::{Connections as _, Interest, NetError, Socket, Streams as _, Token};
+use crate::time::{Duration, Instant};
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl,
+    TcpPacket, TcpRepr, TcpSeqNumber, TcpTimestampRepr,
+};
+
+const PORT: u16 = 2049;
+const LISTENER: Token = Token::new(0, 1);
+const CONNECTION: Token = Token::new(0, 2);
+const BYTES: usize = 1 << 20;
+
+fn sample() -> Vec<u8> {
+    (0..BYTES).map(|at| (at * 7 + at / 251) as u8).collect()
+}
+
+/// How long a transfer took, and the longest time in which nothing arrived.
+#[derive(Debug)]
+struct Time {
+    total: Duration,
+    stall: Duration,
+}
+
+/// Moves a mebibyte from the stack to its peer, or to the stack.
+fn transfer(seed: u64, faults: PerMille, to_stack: bool) -> Time {
+    let mut world = World::with_address(seed, 0);
+    world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+    let handle = world.peer.connect(PORT);
+    let (data, mut sent, mut got) = (sample(), 0, Vec::<u8>::new());
+    let (mut accepted, mut began, mut last) = (None::<Socket>, Instant::NEVER, Instant::NEVER);
+    let mut stall = Duration::default();
+    let end = world.now.after(Duration::from_secs(600));
+    while got.len() < BYTES {
+        assert!(
+            world.now < end,
+            "{seed} {faults}: {} of {BYTES} arrived",
+            got.len()
+        );
+        let ready = world.turn();
+        let before = got.len();
+        if ready.contains(&LISTENER)
+            && let Ok((socket, _)) = world.stack.accept(world_listener())
+        {
+            let interest = if to_stack {
+                Interest::Input
+            } else {
+                Interest::Output
+            };
+            world.stack.watch(socket, CONNECTION, interest).unwrap();
+            accepted = Some(socket);
+            world.end.set_faults(faults);
+            (began, last) = (world.now, world.now);
+        }
+        let mut buffer = vec![0; 64 << 10];
+        if let Some(socket) = accepted {
+            if to_stack {
+                while let Ok(len) = world.stack.recv(socket, &mut buffer) {
+                    assert!(len > 0);
+                    got.extend(&buffer[..len]);
+                }
+                let peer = world.peer.socket(handle);
+                sent += peer.send_slice(&data[sent..]).unwrap();
+            } else {
+                while sent < BYTES {
+                    match world.stack.send(socket, &data[sent..], false) {
+                        Ok(len) => sent += len,
+                        Err(NetError::WouldBlock) => break,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+                let peer = world.peer.socket(handle);
+                let len = peer.recv_slice(&mut buffer).unwrap();
+                got.extend(&buffer[..len]);
+            }
+        }
+        if got.len() > before {
+            stall = stall.max(world.now.since(last));
+            last = world.now;
+        }
+        world.sleep(end);
+    }
+    assert!(got == data, "{seed} {faults}: not what was sent");
+    Time {
+        total: world.now.since(began),
+        stall,
+    }
+}
+
+/// The first socket of a stack.
+const fn world_listener() -> Socket {
+    Socket(0)
+}
+
+#[test]
+fn faults_cost_time_and_no_byte() {
+    for to_stack in [false, true] {
+        let clean = transfer(1, 0, to_stack).total.as_ms();
+        for faults in [10, 50] {
+            let mut times: Vec<Time> = (1..=5)
+                .map(|seed| transfer(seed, faults, to_stack))
+                .collect();
+            times.sort_by_key(|time| time.total);
+            let median = times[2].total.as_ms();
+            let stall = times.iter().map(|time| time.stall.as_ms()).max().unwrap();
+            println!(
+                "to stack {to_stack}, {faults}: {median} of {clean} ms, longest stall {stall}"
+            );
+        }
+    }
+}
+
+/// A frame of the peer's with a segment that asks for a connection.
+fn syn(port: u16) -> Vec<u8> {
+    let segment = TcpRepr {
+        src_port: port,
+        dst_port: PORT,
+        control: TcpControl::Syn,
+        seq_number: TcpSeqNumber(7),
+        ack_number: None,
+        window_len: 8192,
+        window_scale: None,
+        max_seg_size: Some(1460),
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None::<TcpTimestampRepr>,
+        payload: &[],
+    };
+    let (from, to) = (super::PEER_ADDRESS.into(), super::ADDRESS.into());
+    let packet = Ipv4Repr {
+        src_addr: from,
+        dst_addr: to,
+        next_header: IpProtocol::Tcp,
+        payload_len: segment.buffer_len(),
+        hop_limit: 64,
+    };
+    let mut bytes = vec![0; 14 + 20 + segment.buffer_len()];
+    let mut frame = EthernetFrame::new_unchecked(&mut bytes);
+    frame.set_src_addr(EthernetAddress(super::PEER_MAC));
+    frame.set_dst_addr(EthernetAddress(super::MAC));
+    frame.set_ethertype(EthernetProtocol::Ipv4);
+    let mut inner = Ipv4Packet::new_unchecked(frame.payload_mut());
+    packet.emit(&mut inner, &Default::default());
+    segment.emit(
+        &mut TcpPacket::new_unchecked(inner.payload_mut()),
+        &from.into(),
+        &to.into(),
+        &Default::default(),
+    );
+    bytes
+}
+
+#[test]
+fn a_thousand_that_connect_at_once_are_all_answered() {
+    let mut world = World::with_address(3, 0);
+    world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+    // The stack learns who asks.
+    let first = world.peer.connect(PORT);
+    while !world.peer.socket(first).may_send() {
+        world.turn();
+        world.sleep(Instant::NEVER);
+    }
+    world.peer.is_on = false;
+    for port in 0..1000 {
+        world.end.put(&syn(20_000 + port));
+    }
+    let end = world.now.after(Duration::SECOND);
+    let mut answered = std::collections::BTreeSet::new();
+    while world.now < end {
+        world.turn();
+        while let Some(frame) = world.end.take() {
+            assert!(
+                content(&frame, EthernetAddress(super::PEER_MAC)) != Some(Content::Other)
+                    || frame.len() < 54
+                    || {
+                        let segment = TcpPacket::new_unchecked(&frame[34..]);
+                        assert!(!segment.rst());
+                        if segment.syn() && segment.ack() {
+                            answered.insert(segment.dst_port());
+                        }
+                        true
+                    }
+            );
+        }
+        world.sleep(end);
+    }
+    assert_eq!(answered.len(), 1000);
+}

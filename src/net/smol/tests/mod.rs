@@ -1,0 +1,72 @@
+//! The stack over a cable in memory, with virtual time; its peer is smoltcp as it comes.
+
+mod addresses;
+mod cable;
+mod faults;
+mod peer;
+mod script;
+
+use super::{Ip, Settings, Smol};
+use crate::net::{Datagrams as _, Ready, Token};
+use crate::time::Instant;
+use cable::{End, PerMille, cable};
+use peer::Peer;
+
+/// The stack's numbers, and its peer's.
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const ADDRESS: [u8; 4] = [192, 0, 2, 1];
+const PEER_ADDRESS: [u8; 4] = [192, 0, 2, 2];
+
+/// A stack, and what is at the other end of its cable.
+struct World {
+    now: Instant,
+    stack: Smol,
+    peer: Peer,
+    end: End,
+}
+
+impl World {
+    fn new(seed: u64, faults: PerMille, ip: Ip) -> Self {
+        let now = Instant::from_ms(1000);
+        let [own, end] = cable(seed, faults);
+        end.set_now(now);
+        let settings = Settings {
+            mac: MAC,
+            ip,
+            gateway: None,
+            name: b"box",
+            seed: [seed as u8; 16],
+        };
+        Self {
+            now,
+            stack: Smol::new(own.leak(), &settings, now),
+            peer: Peer::new(end.clone(), now),
+            end,
+        }
+    }
+
+    fn with_address(seed: u64, faults: PerMille) -> Self {
+        Self::new(seed, faults, Ip::Static(ADDRESS.into(), 24))
+    }
+
+    /// Lets the stack run once; whose sockets are ready.
+    fn turn(&mut self) -> heapless::Vec<Token, 64> {
+        let mut ready = Ready::default();
+        self.stack.wait(self.now, self.now, &mut ready);
+        self.peer.run(self.now);
+        ready.tokens
+    }
+
+    /// Lets time pass until something happens, but not beyond `until`.
+    fn sleep(&mut self, until: Instant) {
+        let stack = self.stack.poll_at(self.now);
+        let next = stack
+            .min(self.peer.poll_at(self.now))
+            .min(self.end.next_at());
+        // Whatever is due at once is done in the next turn.
+        let soon = self.now.after(crate::time::Duration::from_ms(1));
+        self.now = next.max(soon).min(until);
+        self.end.set_now(self.now);
+    }
+}

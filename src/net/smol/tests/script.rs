@@ -1,0 +1,327 @@
+//! One script of a server and its clients, against the host's stack and against ours: the same transcript.
+
+use super::World;
+use crate::net::kernel::Kernel;
+use crate::net::{Interest, Net, NetError, Ready, Socket, Token};
+use crate::sys;
+use crate::time::Duration;
+use core::net::{Ipv4Addr, SocketAddr};
+use smoltcp::iface::SocketHandle;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+
+/// Clients of a server, and a stack that it is on.
+trait Stage {
+    fn net(&mut self) -> &mut dyn Net;
+    /// The address of the server.
+    fn address(&self) -> Ipv4Addr;
+    /// Lets a millisecond pass; whose sockets are ready.
+    fn step(&mut self) -> Vec<Token>;
+    fn connect(&mut self, port: u16) -> usize;
+    /// Sends all bytes.
+    fn send(&mut self, client: usize, bytes: &[u8]);
+    /// What has come until now: `None` at the end or after a reset.
+    fn recv(&mut self, client: usize) -> Option<Vec<u8>>;
+    fn shut_down(&mut self, client: usize);
+    fn reset(&mut self, client: usize);
+}
+
+struct Host {
+    net: Kernel,
+    clients: Vec<TcpStream>,
+}
+
+impl Stage for Host {
+    fn net(&mut self) -> &mut dyn Net {
+        &mut self.net
+    }
+
+    fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::LOCALHOST
+    }
+
+    fn step(&mut self) -> Vec<Token> {
+        use crate::net::Datagrams as _;
+        let (mut ready, now) = (Ready::default(), sys::now());
+        self.net
+            .wait(now, now.after(Duration::from_ms(1)), &mut ready);
+        ready.tokens.to_vec()
+    }
+
+    fn connect(&mut self, port: u16) -> usize {
+        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        client.set_nonblocking(true).unwrap();
+        self.clients.push(client);
+        self.clients.len() - 1
+    }
+
+    fn send(&mut self, client: usize, bytes: &[u8]) {
+        self.clients[client].write_all(bytes).unwrap();
+    }
+
+    fn recv(&mut self, client: usize) -> Option<Vec<u8>> {
+        let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match self.clients[client].read(&mut buffer) {
+                Ok(0) | Err(_) if !all.is_empty() => return Some(all),
+                Ok(0) => return None,
+                Ok(len) => all.extend(&buffer[..len]),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Some(all),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn shut_down(&mut self, client: usize) {
+        self.clients[client].shutdown(Shutdown::Write).unwrap();
+    }
+
+    fn reset(&mut self, client: usize) {
+        // What it has not read makes its end a reset.
+        drop(self.clients.remove(client));
+    }
+}
+
+struct Own {
+    world: World,
+    clients: Vec<SocketHandle>,
+}
+
+impl Stage for Own {
+    fn net(&mut self) -> &mut dyn Net {
+        &mut self.world.stack
+    }
+
+    fn address(&self) -> Ipv4Addr {
+        super::ADDRESS.into()
+    }
+
+    fn step(&mut self) -> Vec<Token> {
+        let ready = self.world.turn().to_vec();
+        let next = self.world.now.after(Duration::from_ms(1));
+        self.world.sleep(next);
+        ready
+    }
+
+    fn connect(&mut self, port: u16) -> usize {
+        let client = self.world.peer.connect(port);
+        self.clients.push(client);
+        while !self.world.peer.socket(client).may_send() {
+            self.step();
+        }
+        self.clients.len() - 1
+    }
+
+    fn send(&mut self, client: usize, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let len = self
+                .world
+                .peer
+                .socket(self.clients[client])
+                .send_slice(rest)
+                .unwrap();
+            rest = &rest[len..];
+            self.step();
+        }
+    }
+
+    fn recv(&mut self, client: usize) -> Option<Vec<u8>> {
+        let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match self
+                .world
+                .peer
+                .socket(self.clients[client])
+                .recv_slice(&mut buffer)
+            {
+                Ok(0) => return Some(all),
+                Ok(len) => all.extend(&buffer[..len]),
+                Err(_) if !all.is_empty() => return Some(all),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn shut_down(&mut self, client: usize) {
+        self.world.peer.socket(self.clients[client]).close();
+    }
+
+    fn reset(&mut self, client: usize) {
+        self.world.peer.socket(self.clients.remove(client)).abort();
+    }
+}
+
+/// The tokens that a server gives.
+const LISTENER: Token = Token::new(0, 1);
+const OTHER: Token = Token::new(0, 2);
+const CONNECTION: Token = Token::new(0, 3);
+
+/// Waits until a socket is ready.
+fn until_ready(stage: &mut dyn Stage, token: Token) -> &'static str {
+    for _ in 0..5000 {
+        if stage.step().contains(&token) {
+            return "ready";
+        }
+    }
+    "never ready"
+}
+
+fn received(stage: &mut dyn Stage, socket: Socket) -> String {
+    let mut buffer = [0; 64];
+    match stage.net().recv(socket, &mut buffer) {
+        Ok(len) => format!("{len} {:?}", String::from_utf8_lossy(&buffer[..len])),
+        Err(error) => format!("{error:?}"),
+    }
+}
+
+/// What a client gets within five seconds, up to `len` bytes.
+fn gets(stage: &mut dyn Stage, client: usize, len: usize) -> Option<Vec<u8>> {
+    let mut all = Vec::new();
+    for _ in 0..5000 {
+        stage.step();
+        match stage.recv(client) {
+            Some(bytes) => all.extend(bytes),
+            None if all.is_empty() => return None,
+            None => break,
+        }
+        if len > 0 && all.len() >= len {
+            break;
+        }
+    }
+    Some(all)
+}
+
+fn play(stage: &mut dyn Stage) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut say = |what: &str, result: String| lines.push(format!("{what}: {result}"));
+    let any = |port| SocketAddr::new(stage_address().into(), port);
+    let listener = stage.net().listen(any(0), LISTENER).unwrap();
+    let port = stage.net().local(listener).unwrap().port();
+    say(
+        "listen again",
+        format!("{:?}", stage.net().listen(any(port), OTHER).map(drop)),
+    );
+    let foreign = SocketAddr::new(Ipv4Addr::new(198, 51, 100, 7).into(), 0);
+    say(
+        "listen elsewhere",
+        format!("{:?}", stage.net().listen(foreign, OTHER).map(drop)),
+    );
+    let other = stage.net().listen(any(0), OTHER).unwrap();
+    let other_port = stage.net().local(other).unwrap().port();
+    say(
+        "accept nothing",
+        format!("{:?}", stage.net().accept(listener).map(drop)),
+    );
+
+    let client = stage.connect(port);
+    say("connected", until_ready(stage, LISTENER).into());
+    let (socket, _) = stage.net().accept(listener).unwrap();
+    say(
+        "accept no more",
+        format!("{:?}", stage.net().accept(listener).map(drop)),
+    );
+    stage
+        .net()
+        .watch(socket, CONNECTION, Interest::Input)
+        .unwrap();
+    say("nothing came", received(stage, socket));
+    stage.send(client, b"hello");
+    say("something came", until_ready(stage, CONNECTION).into());
+    say("recv", received(stage, socket));
+    stage.shut_down(client);
+    say("half closed", until_ready(stage, CONNECTION).into());
+    say("recv", received(stage, socket));
+    say(
+        "send",
+        format!("{:?}", stage.net().send(socket, b"bye", false)),
+    );
+    stage.net().close(socket);
+    say("client gets", format!("{:?}", gets(stage, client, 3)));
+    say("then", format!("{:?}", gets(stage, client, 0)));
+    say("closed", received(stage, socket));
+
+    // A second listener, whose client resets.
+    let client = stage.connect(other_port);
+    say("connected", until_ready(stage, OTHER).into());
+    let (socket, _) = stage.net().accept(other).unwrap();
+    stage
+        .net()
+        .watch(socket, CONNECTION, Interest::Input)
+        .unwrap();
+    stage.net().send(socket, b"unread", false).unwrap();
+    for _ in 0..50 {
+        stage.step();
+    }
+    stage.reset(client);
+    say("reset", until_ready(stage, CONNECTION).into());
+    say("recv", received(stage, socket));
+    stage.net().close(socket);
+
+    // A client that does not read fills all there is; when it reads, everything comes.
+    let client = stage.connect(port);
+    until_ready(stage, LISTENER);
+    let (socket, _) = stage.net().accept(listener).unwrap();
+    let (block, mut sent) = (vec![b'x'; 64 << 10], 0);
+    let mut quiet = 0;
+    while quiet < 300 {
+        match stage.net().send(socket, &block, false) {
+            Ok(len) => (sent, quiet) = (sent + len, 0),
+            Err(NetError::WouldBlock) => quiet += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+        stage.step();
+    }
+    stage
+        .net()
+        .watch(socket, CONNECTION, Interest::Output)
+        .unwrap();
+    say("full", stage.step().contains(&CONNECTION).to_string());
+    let got = gets(stage, client, sent).map(|bytes| bytes.len() == sent);
+    say("all came", format!("{got:?}"));
+    say("space", until_ready(stage, CONNECTION).into());
+    stage.net().close(socket);
+    say("client gets", format!("{:?}", gets(stage, client, 0)));
+
+    // Datagrams.
+    let datagrams = stage.net().bind(any(0), OTHER).unwrap();
+    let port = stage.net().local(datagrams).unwrap().port();
+    say(
+        "bind again",
+        format!("{:?}", stage.net().bind(any(port), OTHER).map(drop)),
+    );
+    let to = SocketAddr::new(stage.address().into(), 9);
+    let long = vec![0; 64 << 10];
+    say(
+        "64 KiB",
+        format!("{:?}", stage.net().send_to(datagrams, None, to, &long)),
+    );
+    say(
+        "nothing came",
+        format!("{:?}", stage.net().recv_from(datagrams, &mut [0; 9])),
+    );
+    stage.net().close(datagrams);
+    say(
+        "bind closed",
+        format!("{:?}", stage.net().bind(any(port), OTHER).map(drop)),
+    );
+    lines
+}
+
+/// Every address.
+const fn stage_address() -> Ipv4Addr {
+    Ipv4Addr::UNSPECIFIED
+}
+
+#[test]
+fn a_server_sees_the_same_on_the_hosts_stack_and_on_ours() {
+    let mut net = Kernel::empty();
+    net.begin(None);
+    let clients = Vec::new();
+    let host = play(&mut Host { net, clients });
+    let world = World::with_address(11, 0);
+    let clients = Vec::new();
+    let own = play(&mut Own { world, clients });
+    assert_eq!(host, own);
+    println!("{host:#?}");
+}

@@ -1,0 +1,133 @@
+//! What carries Ethernet frames on a Linux host: sockets of packet(7), TAP interfaces, socket files.
+
+use super::fs::File;
+use super::sockets::{self, Address, NONBLOCK, PACKET, STREAM, UNIX, Verb, socket_call};
+use super::{Errno, outcome};
+use core::ffi::CStr;
+use rustix::fd::AsRawFd as _;
+use rustix::fs::OFlags;
+use syscalls::{Sysno, raw_syscall};
+
+/// Frames that wait to be received take at most so many bytes: a burst of a thousand small ones takes 768 each.
+const RECEIVE_BYTES: u32 = 4 << 20;
+/// A socket gets all that passes the interface, whomever it is for.
+const PROMISCUOUS: u16 = 1;
+/// What was sent from this host.
+const OUTGOING: u8 = 4;
+
+/// Options of sockets: level, number.
+const RECEIVE_BUFFER: (u32, u32) = (1, 33);
+const ADD_MEMBERSHIP: (u32, u32) = (263, 1);
+const VNET_HEADER: (u32, u32) = (263, 15);
+
+/// Requests on interfaces (netdevice(7), linux/if_tun.h).
+const SIOCGIFMTU: u32 = 0x8921;
+const SIOCGIFINDEX: u32 = 0x8933;
+const TUNSETIFF: u32 = 0x4004_54ca;
+const TUNSETOFFLOAD: u32 = 0x4004_54d0;
+/// Frames, without a header of protocol, with one of `virtio_net_hdr`.
+const TAP: u16 = 0x2 | 0x1000 | 0x4000;
+/// Checksums, segments of both versions of IP.
+const OFFLOADS: usize = 1 | 2 | 4;
+
+/// What is asked of an interface: its name, then a number (`struct ifreq`).
+#[repr(C, align(8))]
+struct Request {
+    name: [u8; 16],
+    value: [u8; 24],
+}
+
+impl Request {
+    /// About the interface `name`.
+    fn new(name: &CStr) -> Result<Self, Errno> {
+        let mut request = Self {
+            name: [0; 16],
+            value: [0; 24],
+        };
+        let name = name.to_bytes_with_nul();
+        let place = request.name.get_mut(..name.len());
+        place.ok_or(Errno::NODEV)?.copy_from_slice(name);
+        Ok(request)
+    }
+
+    fn ask(&mut self, file: &File, what: u32) -> Result<(), Errno> {
+        let at = &raw mut *self;
+        // SAFETY: the kernel reads and writes a request of this size at most.
+        outcome(unsafe { raw_syscall!(Sysno::ioctl, file.as_raw_fd(), what, at) }).map(drop)
+    }
+
+    fn number(&self) -> u32 {
+        let [a, b, c, d, ..] = self.value;
+        u32::from_ne_bytes([a, b, c, d])
+    }
+}
+
+fn set(socket: &File, (level, name): (u32, u32), value: &[u8]) -> Result<(), Errno> {
+    let (socket, at, len) = (socket.as_raw_fd(), value.as_ptr(), value.len());
+    // SAFETY: the kernel reads so many bytes.
+    outcome(unsafe { socket_call!(setsockopt, 14, socket, level, name, at, len) }).map(drop)
+}
+
+/// Bytes of the longest packet of the interface `name`. Any socket can ask.
+pub fn mtu(socket: &File, name: &CStr) -> Result<usize, Errno> {
+    let mut request = Request::new(name)?;
+    request.ask(socket, SIOCGIFMTU)?;
+    Ok(request.number() as usize)
+}
+
+/// A socket of all frames that pass the interface `name`; whether each has a `virtio_net_hdr` before it.
+pub fn open_packet(name: &CStr) -> Result<(File, bool), Errno> {
+    const RAW: u32 = 3;
+    let socket = sockets::open(PACKET, RAW | NONBLOCK)?;
+    let mut request = Request::new(name)?;
+    request.ask(&socket, SIOCGIFINDEX)?;
+    let index = request.number();
+    let has_header = set(&socket, VNET_HEADER, &1u32.to_ne_bytes()).is_ok();
+    // More than users may have; where that is refused, bursts lose more.
+    let _ = set(&socket, RECEIVE_BUFFER, &RECEIVE_BYTES.to_ne_bytes());
+    let mut membership = [0; 16];
+    membership[..4].copy_from_slice(&index.to_ne_bytes());
+    membership[4..6].copy_from_slice(&PROMISCUOUS.to_ne_bytes());
+    set(&socket, ADD_MEMBERSHIP, &membership)?;
+    sockets::call(
+        socket.as_raw_fd(),
+        Verb::Bind,
+        &mut Address::of_frames(index),
+    )?;
+    Ok((socket, has_header))
+}
+
+/// Whether a frame that was received from there was sent by this host.
+pub fn is_outgoing(from: &Address) -> bool {
+    from.frame_kind() == OUTGOING
+}
+
+/// Attaches to the TAP interface `name`, with a `virtio_net_hdr` before each frame; its MTU.
+pub fn open_tap(name: &CStr) -> Result<(File, usize), Errno> {
+    let file = File::open::<Errno>(c"/dev/net/tun", OFlags::RDWR | OFlags::NONBLOCK, 0)?;
+    let mut request = Request::new(name)?;
+    let [a, b] = TAP.to_ne_bytes();
+    [request.value[0], request.value[1]] = [a, b];
+    request.ask(&file, TUNSETIFF)?;
+    // SAFETY: a number.
+    let set = unsafe { raw_syscall!(Sysno::ioctl, file.as_raw_fd(), TUNSETOFFLOAD, OFFLOADS) };
+    outcome(set)?;
+    let mtu = mtu(&sockets::open(sockets::INET, sockets::DATAGRAM)?, name)?;
+    Ok((file, mtu))
+}
+
+/// Writes a frame to a TAP interface.
+pub fn write(file: &File, frame: &[u8]) -> Result<(), Errno> {
+    let (at, len) = (frame.as_ptr(), frame.len());
+    // SAFETY: the kernel reads so many bytes.
+    outcome(unsafe { raw_syscall!(Sysno::write, file.as_raw_fd(), at, len) }).map(drop)
+}
+
+/// Connects to the process that listens at the socket file `path`, for bytes, non-blocking.
+pub fn connect_stream(path: &CStr) -> Result<File, Errno> {
+    let socket = sockets::open(UNIX, STREAM | NONBLOCK)?;
+    let mut at = Address::empty();
+    at.set_file(path).ok_or(Errno::NAMETOOLONG)?;
+    sockets::call(socket.as_raw_fd(), Verb::Connect, &mut at)?;
+    Ok(socket)
+}
