@@ -4,8 +4,9 @@
 //! connection to one of our listeners gets a socket, and is handed to smoltcp then. Sockets for datagrams of one port are one of
 //! smoltcp's, which cannot tell groups apart; each datagram is handed to the one that its destination belongs to.
 //!
-//! smoltcp retransmits after a second at the earliest, which cannot be set. Its clock runs eight times as fast as the host's, for
-//! everything but DHCP: so it does after 125 ms (RFC 6298 section 2.4 wants a second, and Linux has 200 ms).
+//! smoltcp retransmits after a second at the earliest, which cannot be set. Its clock runs 16 times as fast as the host's, for
+//! everything but DHCP: so it does after 63 ms (RFC 6298 section 2.4 wants a second, and Linux has 200 ms). Where a peer's
+//! acknowledgements take longer, the time that smoltcp measures is longer, too.
 
 #![forbid(unsafe_code)]
 
@@ -41,7 +42,7 @@ use smoltcp::wire::{EthernetAddress, IpCidr};
 use streams::Connection;
 
 /// How much faster smoltcp's clock runs.
-const PACE: u64 = 8;
+const PACE: u64 = 16;
 /// Frames that are taken in one turn, so that a flood leaves time for the rest.
 const FRAME_COUNT_MAX: usize = 256;
 /// The index of the one interface.

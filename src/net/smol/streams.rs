@@ -10,7 +10,7 @@ use crate::time::{Duration, Instant};
 use core::net::SocketAddr;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket as Tcp, SocketBuffer, State};
-use smoltcp::wire::IpListenEndpoint;
+use smoltcp::wire::{IpCidr, IpListenEndpoint};
 
 /// A connection that is not made within this time is given up: smoltcp sends its part again three times meanwhile.
 const HALF_OPEN_SECS: u64 = 10;
@@ -145,7 +145,14 @@ impl Smol {
         let mut socket = Tcp::new(ring(rx)?, ring(tx)?);
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
-        socket.set_congestion_control(CongestionControl::Reno);
+        // A loss on the own link is no queue that overflows: with Reno's window, which is small ever after, most are found by the
+        // timer alone, and the duplicate acknowledgements that it takes otherwise do not come.
+        let is_near = |own: &IpCidr| own.contains_addr(&peer.ip().into());
+        let congestion_control = match self.interface.ip_addrs().iter().any(is_near) {
+            true => CongestionControl::None,
+            false => CongestionControl::Reno,
+        };
+        socket.set_congestion_control(congestion_control);
         socket.set_timeout(Some(paced_secs(HALF_OPEN_SECS)));
         let endpoint = IpListenEndpoint {
             addr: Some(at.ip().into()),

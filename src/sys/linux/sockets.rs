@@ -177,6 +177,7 @@ macro_rules! socket_call {
         returned
     }};
 }
+#[cfg(feature = "smol")]
 pub(super) use socket_call;
 
 /// Options of sockets: their level and number.

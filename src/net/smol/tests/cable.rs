@@ -31,6 +31,9 @@ pub(super) struct End {
 /// How long a frame takes, and one that is delayed takes longer.
 const LATENCY: Duration = Duration::from_ms(1);
 const DELAY_MS_MAX: usize = 20;
+const ETHERNET_BYTES: usize = 14;
+/// The type of the protocol that has no checksum.
+const ARP: [u8; 2] = [8, 6];
 
 /// Both ends of a cable in which chance follows from `seed`.
 pub(super) fn cable(seed: u64, faults: PerMille) -> [End; 2] {
@@ -92,9 +95,10 @@ impl End {
         let copies = 1 + usize::from(wire.happens());
         for _ in 0..copies {
             let mut frame = frame.to_vec();
-            if wire.happens() {
-                let bit = wire.random.below(frame.len() * 8);
-                frame[bit / 8] ^= 1 << (bit % 8);
+            // An Ethernet finds damage itself, and loses the frame; routers and memory do it to packets.
+            if wire.happens() && frame[12..14] != ARP {
+                let bit = wire.random.below((frame.len() - ETHERNET_BYTES) * 8);
+                frame[ETHERNET_BYTES + bit / 8] ^= 1 << (bit % 8);
             }
             let mut at = wire.now.after(LATENCY);
             if wire.happens() {

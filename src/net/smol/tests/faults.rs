@@ -99,7 +99,7 @@ const fn world_listener() -> Socket {
 fn faults_cost_time_and_no_byte() {
     for to_stack in [false, true] {
         let clean = transfer(1, 0, to_stack).total.as_ms();
-        for faults in [10, 50] {
+        for (faults, times_max, stall_max) in [(10, 10, 200), (50, 30, 2000)] {
             let mut times: Vec<Time> = (1..=5)
                 .map(|seed| transfer(seed, faults, to_stack))
                 .collect();
@@ -109,6 +109,10 @@ fn faults_cost_time_and_no_byte() {
             println!(
                 "to stack {to_stack}, {faults}: {median} of {clean} ms, longest stall {stall}"
             );
+            // What is sent to the stack depends on the peer's timer.
+            if !to_stack {
+                assert!(median < times_max * clean && stall <= stall_max);
+            }
         }
     }
 }
