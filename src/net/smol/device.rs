@@ -1,6 +1,6 @@
 //! smoltcp's device over a link: one frame that came at a time, and frames to send.
 
-use crate::mem::Ends as _;
+use crate::mem::{Ends as _, Slots};
 use crate::net::NetError;
 use crate::net::link::{ETHERNET_BYTES, HEAD_BYTES, Limits, Link};
 use core::num::{NonZeroU16, NonZeroUsize};
@@ -21,12 +21,12 @@ pub(super) struct Held {
 pub(super) struct Port {
     pub(super) link: &'static mut dyn Link,
     limits: Limits,
-    tx: &'static mut [u8],
+    tx: Slots<u8>,
     held: Option<Held>,
 }
 
 impl Port {
-    pub(super) fn new(link: &'static mut dyn Link, tx: &'static mut [u8]) -> Self {
+    pub(super) fn new(link: &'static mut dyn Link, tx: Slots<u8>) -> Self {
         let limits = link.limits();
         Self {
             link,

@@ -28,7 +28,7 @@ use super::{
     Ready, Received, Socket, Token,
 };
 use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_HALF_OPEN_COUNT_MAX};
-use crate::mem::{self, Slots};
+use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 use addresses::Addresses;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -99,7 +99,7 @@ pub struct Smol {
     own: Mac,
     /// The time of this turn.
     now: Instant,
-    rx: &'static mut [u8],
+    rx: Slots<u8>,
     /// The socket that is asked first whether it is ready.
     first: usize,
     next_port: u16,
@@ -126,7 +126,7 @@ impl Smol {
         let own = EthernetAddress(settings.mac);
         let mut config = Config::new(own.into());
         config.random_seed = seed;
-        let mut port = Port::new(link, mem::bytes(2 * FRAME_BYTES_MAX));
+        let mut port = Port::new(link, Slots::zeroed(2 * FRAME_BYTES_MAX));
         let interface = Interface::new(config, &mut port.device(None), paced(now));
         let dhcp =
             (settings.ip == Ip::Dhcp).then(|| Dhcp::new(own, settings.name, other, now, &mut port));
@@ -141,7 +141,7 @@ impl Smol {
             dhcp,
             own,
             now,
-            rx: mem::bytes(FRAME_BYTES_MAX),
+            rx: Slots::zeroed(FRAME_BYTES_MAX),
             first: 0,
             next_port: 49152 + (seed as u16 & 0x3fff),
         }
@@ -241,7 +241,7 @@ impl Smol {
 
     fn take_frames(&mut self, now: Instant) {
         for _ in 0..FRAME_COUNT_MAX {
-            let frame = match self.port.link.recv(self.rx) {
+            let frame = match self.port.link.recv(&mut self.rx) {
                 Ok(frame) => frame,
                 Err(NetError::Gone) => {
                     self.addresses.restart(now);

@@ -1,6 +1,7 @@
 //! What the fuzz targets do with an input. They share the model tree, the client and the strict reader with the unit tests.
 
 pub mod announced;
+pub mod frames;
 mod image;
 pub mod mdns;
 mod play;

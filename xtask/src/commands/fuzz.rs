@@ -55,17 +55,20 @@ pub enum Target {
     Announced,
     /// Datagrams of a link, as the responder and the browser of mdns hear them
     Mdns,
+    /// Frames of an Ethernet, as our own network stack receives them
+    Frames,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Records,
         Self::Calls,
         Self::Sftp,
         Self::Iso,
         Self::Announced,
         Self::Mdns,
+        Self::Frames,
     ];
 
     /// As on the command line and in paths.
@@ -77,6 +80,7 @@ impl Target {
             Self::Iso => "iso",
             Self::Announced => "announced",
             Self::Mdns => "mdns",
+            Self::Frames => "frames",
         }
     }
 
@@ -84,7 +88,7 @@ impl Target {
     const fn bytes_max(self) -> u32 {
         match self {
             Self::Records => 24_000,
-            Self::Calls | Self::Sftp | Self::Announced | Self::Mdns => 4096,
+            Self::Calls | Self::Sftp | Self::Announced | Self::Mdns | Self::Frames => 4096,
             Self::Iso => 600,
         }
     }

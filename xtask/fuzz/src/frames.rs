@@ -1,0 +1,210 @@
+//! What the target `frames` does with an input: a stack's life, as its link tells it.
+//!
+//! The first byte says how the stack gets its addresses. Each step is three bytes (how much time passes, how long the frame is) and
+//! a frame. The link vouches for checksums, so that what lies behind them is reached.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::rc::Rc;
+
+use stowaway::net::link::{ETHERNET_BYTES, FRAME_BYTES_MAX, Frame, HEAD_BYTES, Limits, Link};
+use stowaway::net::smol::{Ip, Settings, Smol};
+use stowaway::net::{
+    Connections as _, Datagrams as _, Interest, NetError, NetResult, Ready, Signals, Socket,
+    Streams as _, Token,
+};
+use stowaway::time::{Duration, Instant};
+
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const PEER: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const MTU: usize = 1500;
+/// Frames that follow one another in no time; more of them mean that it never rests.
+const SENT_COUNT_MAX: usize = 5000;
+
+/// Who is told what.
+const LISTENER: Token = Token::new(0, 1);
+const CONNECTION: Token = Token::new(0, 2);
+const DATAGRAMS: Token = Token::new(0, 3);
+
+#[derive(Debug, Default)]
+struct Wire {
+    arriving: VecDeque<Vec<u8>>,
+    sent: Vec<Vec<u8>>,
+    now: Instant,
+}
+
+/// A link whose frames are the input's.
+#[derive(Clone, Debug, Default)]
+struct End(Rc<RefCell<Wire>>);
+
+impl Link for End {
+    fn limits(&self) -> Limits {
+        Limits {
+            mtu: MTU,
+            has_offloads: true,
+        }
+    }
+
+    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<Frame> {
+        assert!(buffer.len() >= FRAME_BYTES_MAX);
+        let arrived = self.0.borrow_mut().arriving.pop_front();
+        let frame = arrived.ok_or(NetError::WouldBlock)?;
+        if frame.is_empty() {
+            return Err(NetError::Gone);
+        }
+        buffer[..frame.len()].copy_from_slice(&frame);
+        Ok(Frame {
+            bytes: 0..frame.len(),
+            is_verified: true,
+        })
+    }
+
+    fn send(&mut self, buffer: &mut [u8], segment: Option<NonZeroU16>) -> NetResult<()> {
+        let frame = &buffer[HEAD_BYTES..];
+        assert!(frame.len() >= ETHERNET_BYTES);
+        assert!(frame.len() <= MTU + ETHERNET_BYTES || segment.is_some());
+        assert_eq!(frame[6..12], MAC);
+        let mut wire = self.0.borrow_mut();
+        wire.sent.push(frame.to_vec());
+        assert!(wire.sent.len() < SENT_COUNT_MAX, "it never rests");
+        Ok(())
+    }
+
+    fn wait(&mut self, _: Instant, until: Instant, _: bool, _: &mut Signals) -> Instant {
+        // Time passes as far as the stack wants, but not beyond the step.
+        self.0.borrow().now.min(until)
+    }
+}
+
+/// A stack that answers what it is asked, and its link.
+struct World {
+    stack: Smol,
+    listener: Socket,
+    datagrams: Socket,
+    end: End,
+    now: Instant,
+    buffer: Vec<u8>,
+}
+
+impl World {
+    fn new(how: u8) -> Self {
+        let now = Instant::from_ms(1000);
+        let end = End::default();
+        let ip = [
+            Ip::Dhcp,
+            Ip::LinkLocal,
+            Ip::Static([192, 0, 2, 1].into(), 24),
+            Ip::Static("2001:db8::1".parse().expect("an address"), 64),
+        ][usize::from(how % 4)];
+        let settings = Settings {
+            mac: MAC,
+            ip,
+            gateway: None,
+            name: b"box",
+            seed: [how; 16],
+        };
+        // It is as small as a few pointers, and lasts as long as the process.
+        let link = Box::leak(Box::new(end.clone()));
+        let mut stack = Smol::new(link, &settings, now);
+        let any = |port| ([0; 4], port).into();
+        let listener = stack.listen(any(2049), LISTENER).expect("a listener");
+        let datagrams = stack.bind(any(111), DATAGRAMS).expect("a socket");
+        Self {
+            stack,
+            listener,
+            datagrams,
+            end,
+            now,
+            buffer: vec![0; 4096],
+        }
+    }
+
+    /// Lets the stack go on until then.
+    fn run(&mut self, until: Instant) {
+        self.end.0.borrow_mut().sent.clear();
+        self.end.0.borrow_mut().now = until;
+        let mut ready = Ready::default();
+        for turn in 0.. {
+            assert!(turn < SENT_COUNT_MAX, "it is always ready");
+            let end = self.stack.wait(self.now, until, &mut ready);
+            self.now = end.max(self.now);
+            let tokens = std::mem::take(&mut ready.tokens);
+            if tokens.is_empty() {
+                return;
+            }
+            for token in tokens {
+                self.serve(token);
+            }
+        }
+    }
+
+    fn serve(&mut self, token: Token) {
+        let (stack, buffer) = (&mut self.stack, &mut self.buffer);
+        match token {
+            LISTENER => {
+                while let Ok((socket, _)) = stack.accept(self.listener) {
+                    // Says something, hears what there is, and goes.
+                    let _ = stack.send(socket, b"hello", false);
+                    let _ = stack.watch(socket, CONNECTION, Interest::Input);
+                    let _ = stack.recv(socket, buffer);
+                    stack.close(socket);
+                }
+            }
+            _ => {
+                while let Ok(received) = stack.recv_from(self.datagrams, buffer) {
+                    let answer = &buffer[..received.len];
+                    let _ = stack.send_to(self.datagrams, received.to, received.from, answer);
+                }
+            }
+        }
+    }
+}
+
+/// Plays it.
+pub fn receive(input: &[u8]) {
+    let Some((how, mut rest)) = input.split_first() else {
+        return;
+    };
+    let mut world = World::new(*how);
+    while let [pause, len @ ..] = rest {
+        let Some((len, behind)) = len.split_first_chunk() else {
+            break;
+        };
+        let len = usize::from(u16::from_le_bytes(*len)).min(behind.len());
+        let (frame, behind) = behind.split_at(len);
+        rest = behind;
+        let arriving = frame[..len.min(MTU + ETHERNET_BYTES)].to_vec();
+        world.end.0.borrow_mut().arriving.push_back(arriving);
+        // From nothing to 65 s.
+        let until = world.now.after(Duration::from_ms(u32::from(*pause).pow(2)));
+        world.run(until);
+    }
+}
+
+/// Writes to where the environment says what a stack itself sends, for another one, and what asks for a connection.
+pub fn write_seeds() {
+    let Some(dir) = std::env::var_os(super::SEEDS) else {
+        return;
+    };
+    for how in 0..4 {
+        let mut world = World::new(how);
+        world.run(Instant::from_ms(20_000));
+        let mut steps = vec![how];
+        let sent = world.end.0.borrow().sent.clone();
+        for mut frame in sent.into_iter().chain([SYN.to_vec()]) {
+            frame[6..12].copy_from_slice(&PEER);
+            steps.push(20);
+            steps.extend_from_slice(&(frame.len() as u16).to_le_bytes());
+            steps.extend_from_slice(&frame);
+        }
+        let path = Path::new(&dir).join(how.to_string());
+        std::fs::write(&path, steps).expect("the directory for first inputs can be written to");
+    }
+}
+
+/// A frame that asks 192.0.2.1 for a connection to port 2049.
+const SYN: [u8; 54] = *b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\0\
+    \x45\0\0\x28\0\0\x40\0\x40\x06\xb6\xcc\xc0\0\x02\x02\xc0\0\x02\x01\
+    \x9c\x40\x08\x01\0\0\0\x07\0\0\0\0\x50\x02\x20\0\0\0\0\0";
