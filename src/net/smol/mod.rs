@@ -5,8 +5,7 @@
 //! smoltcp's, which cannot tell groups apart; each datagram is handed to the one that its destination belongs to.
 //!
 //! smoltcp retransmits after a second at the earliest, which cannot be set. Its clock runs 16 times as fast as the host's, for
-//! everything but DHCP: so it does after 63 ms (RFC 6298 section 2.4 wants a second, and Linux has 200 ms). Where a peer's
-//! acknowledgements take longer, the time that smoltcp measures is longer, too.
+//! everything but DHCP: so it does after 63 ms (Linux: 200 ms), or later where acknowledgements are measured to take longer.
 
 #![forbid(unsafe_code)]
 
