@@ -194,14 +194,10 @@ pub const KEY_FILE: &CStr = c"/var/lib/stowaway/handle.key";
 /// The directory that is made for it.
 pub const KEY_DIRECTORY: &CStr = c"/var/lib/stowaway";
 
-/// Connections of our own network stack that may be open: a dozen clients are meant, and each packet is compared with all of them.
+/// Connections of our own network stack, with those that are being made and those that are closing: a dozen clients are meant, and
+/// each packet is compared with all of them; but a thousand that come at once are answered.
 #[cfg(feature = "smol")]
-pub const STACK_CONNECTION_COUNT_MAX: usize = 256;
-
-/// Connections of it that are being made: more than ever come at once, so that only a flood meets the limit. Then the oldest
-/// gives way.
-#[cfg(feature = "smol")]
-pub const STACK_HALF_OPEN_COUNT_MAX: usize = 1024;
+pub const STACK_CONNECTION_COUNT_MAX: usize = 1280;
 
 /// Bytes that a connection of it receives before they are taken, and sends before they are acknowledged: while many are open, and
 /// while few are.
@@ -216,6 +212,5 @@ pub const STACK_FEW_COUNT: usize = 16;
 #[cfg(feature = "smol")]
 pub const STACK_HEAP_BYTES: usize = {
     let [(rx, tx), (rx_few, tx_few)] = STACK_RING_BYTES;
-    let count = STACK_CONNECTION_COUNT_MAX + STACK_HALF_OPEN_COUNT_MAX;
-    count * (rx + tx) + STACK_FEW_COUNT * (rx_few + tx_few) + (4 << 20)
+    STACK_CONNECTION_COUNT_MAX * (rx + tx) + STACK_FEW_COUNT * (rx_few + tx_few) + (4 << 20)
 };

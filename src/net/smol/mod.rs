@@ -26,7 +26,7 @@ use super::{
     Datagrams, Interest, Interface as Known, Interfaces, Multicast, Net, NetError, NetResult,
     Ready, Received, Socket, Token,
 };
-use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_HALF_OPEN_COUNT_MAX};
+use crate::config::STACK_CONNECTION_COUNT_MAX;
 use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 use addresses::Addresses;
@@ -129,7 +129,7 @@ impl Smol {
         let interface = Interface::new(config, &mut port.device(None), paced(now));
         let dhcp =
             (settings.ip == Ip::Dhcp).then(|| Dhcp::new(own, settings.name, other, now, &mut port));
-        let count = STACK_CONNECTION_COUNT_MAX + STACK_HALF_OPEN_COUNT_MAX + OTHER_COUNT_MAX;
+        let count = STACK_CONNECTION_COUNT_MAX + OTHER_COUNT_MAX;
         Self {
             port,
             interface,

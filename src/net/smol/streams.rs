@@ -1,9 +1,7 @@
 //! Connections, from the segment that asks for one to the acknowledgement of its end.
 
 use super::{Interest, Kind, Open, Smol, covers, paced_secs};
-use crate::config::{
-    STACK_CONNECTION_COUNT_MAX, STACK_FEW_COUNT, STACK_HALF_OPEN_COUNT_MAX, STACK_RING_BYTES,
-};
+use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_FEW_COUNT, STACK_RING_BYTES};
 use crate::mem::{Ends as _, heap};
 use crate::net::{Connections, NetError, NetResult, Socket, Streams, Token};
 use crate::time::{Duration, Instant};
@@ -107,28 +105,18 @@ impl Smol {
             // smoltcp refuses it.
             return true;
         };
-        let (mut half_open, mut others) = (0, 0);
-        for (_, one, _) in self.connections() {
-            let count = match one.phase {
-                Phase::HalfOpen => &mut half_open,
-                _ => &mut others,
+        let count = self.connections().count();
+        if count >= STACK_CONNECTION_COUNT_MAX {
+            // What is not made yet gives way to what begins, and so does what is closing.
+            let half_open = self.oldest(|one| one.phase == Phase::HalfOpen);
+            let place = half_open.or_else(|| self.oldest(|one| one.phase == Phase::Closing));
+            let Some(place) = place else {
+                // It asks again.
+                return false;
             };
-            *count += 1;
-        }
-        if half_open >= STACK_HALF_OPEN_COUNT_MAX
-            && let Some(place) = self.oldest(|one| one.phase == Phase::HalfOpen)
-        {
             self.forget(place);
         }
-        // What is closing gives way to what begins.
-        if others >= STACK_CONNECTION_COUNT_MAX {
-            match self.oldest(|one| one.phase == Phase::Closing) {
-                Some(place) => self.forget(place),
-                // It asks again.
-                None => return false,
-            }
-        }
-        self.listen_for(now, from, to, listener, others).is_some()
+        self.listen_for(now, from, to, listener, count).is_some()
     }
 
     fn listen_for(
@@ -137,10 +125,10 @@ impl Smol {
         peer: SocketAddr,
         at: SocketAddr,
         listener: usize,
-        others: usize,
+        count: usize,
     ) -> Option<()> {
         let [many, few] = STACK_RING_BYTES;
-        let (rx, tx) = if others < STACK_FEW_COUNT { few } else { many };
+        let (rx, tx) = if count < STACK_FEW_COUNT { few } else { many };
         let ring = |len| heap::bytes(len).map(SocketBuffer::new);
         let mut socket = Tcp::new(ring(rx)?, ring(tx)?);
         socket.set_nagle_enabled(false);
