@@ -214,3 +214,7 @@ pub const STACK_HEAP_BYTES: usize = {
     let [(rx, tx), (rx_few, tx_few)] = STACK_RING_BYTES;
     STACK_CONNECTION_COUNT_MAX * (rx + tx) + STACK_FEW_COUNT * (rx_few + tx_few) + (4 << 20)
 };
+
+/// Bytes of its other tables, and of the frames that it and its link are at.
+#[cfg(feature = "smol")]
+pub const STACK_FIXED_BYTES: usize = 1 << 20;

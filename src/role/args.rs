@@ -1,6 +1,8 @@
 //! What arguments are made of: words, paths, numbers, addresses.
 
 use crate::mem::parts;
+#[cfg(feature = "multicast")]
+use crate::wire::{announce::is_label, label::cut};
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 pub(super) fn port(text: &[u8]) -> Option<u16> {
@@ -23,6 +25,13 @@ pub(super) fn digits(text: &[u8], base: u32) -> Option<u32> {
         value = value.checked_mul(base)?.checked_add(digit.into())?;
     }
     Some(value)
+}
+
+/// A name of a host: one label.
+#[cfg(feature = "multicast")]
+pub(super) fn host_label(text: &[u8]) -> Option<&[u8]> {
+    let (label, _) = cut(text, b'.');
+    (label.len() == text.len() && is_label(text)).then_some(text)
 }
 
 /// A mapped address as one of version 4 again.

@@ -2,7 +2,7 @@
 
 use super::{Console, DONE, Fatal};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
-use crate::drive::linux;
+use crate::drive::linux::{self, network::Network};
 use crate::engine::mdns::browser::{Browser, Event, Limits, Wish};
 use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
 use crate::event::Events;
@@ -83,9 +83,10 @@ struct Seeker<'a> {
     finder: &'a mut dyn Finder,
 }
 
-/// Hands what is wished to `finder` until it has all it wants, or the process is asked to stop. With `runs`, it is asked again
+/// Hands what is wished, on this network, to `finder` until it has all it wants, or the process is asked to stop. With `runs`, it is asked again
 /// whenever a child process has ended.
 pub(super) fn run(
+    network: &Network,
     finder: &mut dyn Finder,
     interfaces: &Interfaces,
     wishes: &mut dyn Iterator<Item = Wish<'_>>,
@@ -113,7 +114,7 @@ pub(super) fn run(
             ..Choice::default()
         },
     ));
-    let ended = linux::run(&mut [mdns], Console::leak(), signals);
+    let ended = linux::run(network, &mut [mdns], Console::leak(), signals);
     seeker.finder.leave();
     ended
 }

@@ -96,7 +96,7 @@ pub(super) struct Flags {
 #[derive(Clone, Copy)]
 pub(super) struct Given {
     /// How many tables lie before that which has the flag.
-    #[cfg_attr(not(feature = "serve"), expect(dead_code))]
+    #[cfg_attr(not(any(feature = "serve", feature = "smol")), expect(dead_code))]
     pub(super) table: usize,
     /// Its number there.
     pub(super) number: usize,

@@ -1,6 +1,8 @@
 //! Multi-call: what the file does is its first word or the name it was started by. One role per file.
 
 use crate::config::{REGION_BYTES, REGION_FIXED_BYTES};
+#[cfg(feature = "smol")]
+use crate::config::{STACK_FIXED_BYTES, STACK_HEAP_BYTES};
 use crate::event::{self, Fatal, Sink};
 use crate::mem::{give, parts, place_in};
 use crate::sys::{self, Args, BUILD_ID_BYTES};
@@ -27,6 +29,14 @@ mod flags;
 mod ls_cat;
 #[cfg(feature = "mdns")]
 mod mdns;
+#[cfg(any(
+    feature = "nfs",
+    feature = "sftp-server",
+    feature = "mdns",
+    feature = "browse",
+    feature = "resolve"
+))]
+mod network;
 #[cfg(feature = "nfs")]
 mod nfs;
 #[cfg(feature = "publish")]
@@ -39,6 +49,8 @@ mod resolve;
 mod serve;
 #[cfg(feature = "sftp-server")]
 mod sftp_server;
+#[cfg(feature = "smol")]
+mod stack;
 #[cfg(any(feature = "browse", feature = "resolve"))]
 mod terminal_safe;
 
@@ -162,13 +174,8 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         word = next();
         role = Role::of(word);
     }
-    #[cfg_attr(not(all(feature = "serve", feature = "mdns")), allow(unused_mut))]
-    let mut region_bytes = REGION_BYTES;
-    #[cfg(all(feature = "serve", feature = "mdns"))]
-    if role == Some(Role::Serve) && serve::is_one_process(args.clone()) {
-        region_bytes *= 2;
-    }
-    give(sys::region(region_bytes), region_bytes, REGION_FIXED_BYTES);
+    let (region_bytes, fixed_bytes) = memory(role, &args);
+    give(sys::region(region_bytes), region_bytes, fixed_bytes);
     match role {
         Some(role) => role.run(args, build_id),
         None => {
@@ -176,6 +183,23 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
             Err(complain(USAGE, text!("there is no role"), word, SEE_HELP))
         }
     }
+}
+
+/// Bytes that a role needs, and how many of these do not depend on how long its tables are.
+#[cfg_attr(not(feature = "serve"), allow(unused_variables))]
+#[cfg_attr(not(feature = "smol"), allow(unused_mut))]
+fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
+    let (mut bytes, mut fixed) = (REGION_BYTES, REGION_FIXED_BYTES);
+    #[cfg(all(feature = "serve", feature = "mdns"))]
+    if role == Some(Role::Serve) && serve::is_one_process(args.clone()) {
+        bytes *= 2;
+    }
+    #[cfg(feature = "smol")]
+    if stack::may_be_own(args.clone()) {
+        bytes += STACK_HEAP_BYTES + STACK_FIXED_BYTES;
+        fixed += STACK_FIXED_BYTES;
+    }
+    (bytes, fixed)
 }
 
 /// Prints what `word` asks to be told about the file itself, and is done; else goes on.

@@ -10,8 +10,9 @@ use super::flags::flags;
 use super::flags::{Flags, Given};
 #[cfg(feature = "mdns")]
 use super::mdns;
-use super::{Console, Fatal, nfs};
+use super::{Console, Fatal, network, nfs};
 use crate::config::DRC_BYTES;
+use crate::drive::linux::network::Network;
 use crate::drive::linux::supervisor::{self, Child};
 use crate::drive::{Task, linux};
 use crate::mem;
@@ -87,7 +88,7 @@ struct Served {
     #[cfg(all(feature = "mdns", feature = "sftp-server"))]
     sftp: Option<SocketAddrV6>,
     is_silent: bool,
-    #[cfg_attr(not(feature = "mdns"), expect(dead_code))]
+    network: Network,
     is_one_process: bool,
     signals: Signals,
 }
@@ -124,7 +125,13 @@ impl Served {
                 let _ = tasks.push(task);
             }
         }
-        linux::serve(&mut tasks, tree, Console::leak(), self.signals)
+        linux::serve(
+            &self.network,
+            &mut tasks,
+            tree,
+            Console::leak(),
+            self.signals,
+        )
     }
 
     /// The task of this kind, if it is asked for, and its files in the tree.
@@ -146,7 +153,7 @@ impl Served {
             },
             #[cfg(all(feature = "mdns", feature = "sftp-server"))]
             Kind::Sftp => match self.sftp {
-                Some(at) => Some(super::sftp_server::task(at, tree)?),
+                Some(at) => Some(super::sftp_server::task(&Default::default(), at, tree)?),
                 None => None,
             },
         })
@@ -160,11 +167,12 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
     #[cfg(feature = "mdns")]
     served.mdns.set(Some(mdns::Options::none()));
     // Wrong usage is said once, also when a role is to be started again and again.
-    FLAGS.read(args, &mut |given| served.set(given))?;
+    served.network = network::read(&FLAGS, args, &mut |given| served.set(given))?;
     served.nfs.check()?;
     #[cfg(feature = "mdns")]
     if let Some(announced) = served.mdns.get_mut() {
         announced.check()?;
+        served.network = served.network.named(announced.name);
         served.signals = announced.signals();
         // What only this host can reach is not for others to know.
         served.is_silent |= served.nfs.at.ip().to_canonical().is_loopback();
@@ -175,8 +183,8 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
     if served.is_silent {
         served.mdns.set(None);
     }
-    #[cfg(feature = "mdns")]
-    if served.is_one_process {
+    // One link is not shared among processes.
+    if served.is_one_process || served.network.is_own() {
         return served.run(Kind::ALL, build_id);
     }
     // A process for each, so that a stalled disk leaves the others' timing alone. The last is the one that can be left out.
@@ -197,6 +205,10 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
 /// Whether the arguments ask for one loop, which needs the memory of all roles.
 #[cfg(feature = "mdns")]
 pub(super) fn is_one_process(mut args: Args) -> bool {
+    #[cfg(feature = "smol")]
+    if super::stack::may_be_own(args.clone()) {
+        return true;
+    }
     args.any(|argument| argument == c"--one-process")
 }
 

@@ -1,4 +1,4 @@
-//! What only a host with processes has: loops over its own sockets, the supervisor that forks them, a process for each
+//! What only a host with processes has: loops over its own sockets or over a stack of our own, the supervisor that forks them, a process for each
 //! connection, sessions on standard input and output.
 
 #[cfg(feature = "check")]
@@ -7,8 +7,11 @@ pub mod client;
 pub mod exec;
 #[cfg(any(feature = "mdns", feature = "browse", feature = "nfs"))]
 pub mod files;
+pub mod network;
 #[cfg(feature = "sftp-server")]
 pub mod per_connection;
+#[cfg(feature = "smol")]
+pub mod stack;
 #[cfg(feature = "sftp-server")]
 pub mod stdio;
 #[cfg(feature = "serve")]
@@ -24,11 +27,10 @@ use crate::config::{RX_BYTES, TX_BYTES};
 use crate::event::{Events, Fatal, Sink};
 use crate::mem;
 use crate::net::Signals;
-use crate::net::kernel::Kernel;
 use crate::sys;
 use crate::sys::linux::process;
 use crate::vfs::Tree;
-use core::mem::ManuallyDrop;
+use network::Network;
 
 /// A tree without anything in it, which lasts as long as the process. It is made here, and not beside the code of the tree, which
 /// roles without files would have in memory with it (linker/stowaway.ld).
@@ -43,32 +45,32 @@ pub fn tree() -> &'static mut Tree {
 /// As [`serve`].
 #[cfg(any(feature = "multicast", feature = "browse"))]
 pub fn run(
+    network: &Network,
     tasks: &mut [&mut dyn Task],
     sink: &'static mut dyn Sink,
     signals: Signals,
 ) -> Result<(), Fatal> {
-    serve(tasks, tree(), sink, signals)
+    serve(network, tasks, tree(), sink, signals)
 }
 
-/// Runs tasks over the host's network and these files until the process is asked to stop, or one of them ends the loop. What
-/// they tell goes to `sink`; `signals` are those they want to be told of beside that.
+/// Runs tasks over this network and these files until the process is asked to stop, or one of them ends the loop. What they tell
+/// goes to `sink`; `signals` are those they want to be told of beside that.
 ///
 /// # Errors
 /// The status to exit with, after it was said why.
 #[inline(never)]
 pub fn serve(
+    network: &Network,
     tasks: &mut [&mut dyn Task],
     tree: &mut Tree,
     sink: &'static mut dyn Sink,
     signals: Signals,
 ) -> Result<(), Fatal> {
-    // The process ends when this does: nothing has to be given back.
     let signals = process::signals(signals.reload, signals.child);
-    let mut net = ManuallyDrop::new(Kernel::empty());
-    net.begin(signals);
+    let net = network.open(signals, sink)?;
     let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(TX_BYTES));
     let mut events = Events::to(sink);
-    Loop::new(&mut *net, tree, tasks, &mut events, rx, tx, sys::now()).run()
+    Loop::new(net, tree, tasks, &mut events, rx, tx, sys::now()).run()
 }
 
 /// Gives up the privilege of filling a disk beyond its quotas: clients have none.

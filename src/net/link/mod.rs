@@ -1,12 +1,13 @@
 //! Links: what carries Ethernet frames between a network stack of our own and the hosts beyond it.
 
-use super::{NetResult, Signals};
-use crate::sys;
-use crate::sys::linux::fd::AsFd as _;
+use super::{NetError, NetResult, Signals};
+use crate::sys::linux::fd::{AsFd as _, AsRawFd as _, RawFd};
 use crate::sys::linux::fs::File;
 use crate::sys::linux::poll::{PollFd, PollFlags};
 use crate::sys::linux::process::{self, Told};
-use crate::time::Instant;
+use crate::sys::{self, Errno};
+use crate::time::{Duration, Instant};
+use core::ffi::CStr;
 use core::num::NonZeroU16;
 use core::ops::Range;
 
@@ -47,7 +48,7 @@ pub trait Link {
     /// Receives a frame into `buffer`, which has at least [`FRAME_BYTES_MAX`] bytes.
     ///
     /// # Errors
-    /// `WouldBlock`; `Gone`: the link is down, told once each time.
+    /// `WouldBlock`, also while the link is gone; `Gone`: it was, and is back, told once each time.
     fn recv(&mut self, buffer: &mut [u8]) -> NetResult<Frame>;
     /// Sends the frame that lies in `buffer` behind [`HEAD_BYTES`] bytes, which are the link's to write. With `segment`, it is a
     /// packet of TCP that is cut into segments with so many bytes of data.
@@ -61,40 +62,113 @@ pub trait Link {
     -> Instant;
 }
 
-/// Sleeps as [`Link::wait`] does, on a descriptor, if the link has one now, and on that of signals.
-fn sleep(
-    link: Option<&File>,
-    asked: Option<&File>,
-    (now, until): (Instant, Instant),
-    sends: bool,
-    signals: &mut Signals,
-) -> Instant {
-    let mut polled = heapless::Vec::<PollFd<'_>, 2>::new();
-    if let Some(asked) = asked {
-        let _ = polled.push(PollFd::from_borrowed_fd(asked.as_fd(), PollFlags::IN));
-    }
-    if let Some(link) = link {
-        let flags = if sends {
-            PollFlags::IN | PollFlags::OUT
-        } else {
-            PollFlags::IN
-        };
-        let _ = polled.push(PollFd::from_borrowed_fd(link.as_fd(), flags));
-    }
-    let timeout = (until < Instant::NEVER).then(|| until.since(now));
-    // An interrupted wait has found nothing, and the next one is at once.
-    let slept = sys::linux::sleep(&mut polled, timeout);
-    if slept.is_ok()
-        && let Some(asked) = asked
-        && polled
-            .first()
-            .is_some_and(|polled| !polled.revents().is_empty())
-    {
-        match process::read_signal(asked.as_fd()) {
-            Told::Nothing => signals.child = true,
-            Told::LookAgain => signals.reload = true,
-            Told::Stop => signals.stop = true,
+/// After it was gone, a link is looked for so often.
+const RETRY: Duration = Duration::SECOND;
+
+/// What links have in common: a descriptor that may go and come back, and one that signals are read from.
+#[derive(Debug)]
+struct Descriptor {
+    /// `None`: it is gone.
+    file: Option<File>,
+    /// That it was gone is to be told.
+    is_back: bool,
+    retry_at: Instant,
+    name: &'static CStr,
+    open: fn(&CStr) -> Result<File, Errno>,
+    signals: Option<File>,
+}
+
+impl Descriptor {
+    /// `file`, for which there is another by `open` when it is gone.
+    const fn new(
+        file: File,
+        name: &'static CStr,
+        open: fn(&CStr) -> Result<File, Errno>,
+        signals: Option<File>,
+    ) -> Self {
+        Self {
+            file: Some(file),
+            is_back: false,
+            retry_at: Instant::from_ms(0),
+            name,
+            open,
+            signals,
         }
     }
-    sys::now()
+
+    /// Its number.
+    ///
+    /// # Errors
+    /// `Gone`.
+    fn number(&self) -> NetResult<RawFd> {
+        self.file
+            .as_ref()
+            .map(File::as_raw_fd)
+            .ok_or(NetError::Gone)
+    }
+
+    /// Receives by `recv`.
+    ///
+    /// # Errors
+    /// As [`Link::recv`].
+    fn recv(&mut self, recv: &mut dyn FnMut(RawFd) -> Result<usize, Errno>) -> NetResult<usize> {
+        let number = self.number().map_err(|_| NetError::WouldBlock)?;
+        if core::mem::take(&mut self.is_back) {
+            return Err(NetError::Gone);
+        }
+        let received = recv(number).map_err(NetError::from);
+        if received.is_err_and(|error| error != NetError::WouldBlock) {
+            self.end();
+            return Err(NetError::WouldBlock);
+        }
+        received
+    }
+
+    /// It is gone.
+    fn end(&mut self) {
+        self.file = None;
+    }
+
+    /// Sleeps as [`Link::wait`] does; looks for what is gone.
+    fn wait(
+        &mut self,
+        now: Instant,
+        mut until: Instant,
+        sends: bool,
+        signals: &mut Signals,
+    ) -> Instant {
+        if self.file.is_none() {
+            if now >= self.retry_at {
+                self.retry_at = now.after(RETRY);
+                self.file = (self.open)(self.name).ok();
+                self.is_back = self.file.is_some();
+            }
+            until = until.min(if self.is_back { now } else { self.retry_at });
+        }
+        let mut polled = heapless::Vec::<PollFd<'_>, 2>::new();
+        if let Some(asked) = &self.signals {
+            let _ = polled.push(PollFd::from_borrowed_fd(asked.as_fd(), PollFlags::IN));
+        }
+        if let Some(file) = &self.file {
+            let mut flags = PollFlags::IN;
+            flags.set(PollFlags::OUT, sends);
+            let _ = polled.push(PollFd::from_borrowed_fd(file.as_fd(), flags));
+        }
+        let timeout = (until < Instant::NEVER).then(|| until.since(now));
+        // An interrupted wait has found nothing, and the next one is at once.
+        let slept = sys::linux::sleep(&mut polled, timeout);
+        if slept.is_ok()
+            && let Some(asked) = &self.signals
+            && polled
+                .first()
+                .is_some_and(|polled| !polled.revents().is_empty())
+        {
+            match process::read_signal(asked.as_fd()) {
+                Told::Nothing => signals.child = true,
+                Told::LookAgain => signals.reload = true,
+                Told::Stop => signals.stop = true,
+            }
+        }
+        sys::now()
+    }
 }

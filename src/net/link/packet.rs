@@ -1,8 +1,8 @@
 //! An interface of the host (packet(7)): all frames that pass it, beside the host's own stack.
 
-use super::{Frame, HEAD_BYTES, Limits, Link, sleep, vnet};
+use super::{Descriptor, Frame, HEAD_BYTES, Limits, Link, vnet};
 use crate::net::{NetError, NetResult, Signals};
-use crate::sys::linux::fd::AsRawFd as _;
+use crate::sys::Errno;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::link;
 use crate::sys::linux::sockets::{self, Address};
@@ -13,8 +13,7 @@ use core::num::NonZeroU16;
 /// Frames of an interface.
 #[derive(Debug)]
 pub struct Packet {
-    socket: File,
-    signals: Option<File>,
+    socket: Descriptor,
     limits: Limits,
 }
 
@@ -22,13 +21,17 @@ impl Packet {
     /// Opens the interface `name`.
     ///
     /// # Errors
-    /// `Denied`: it takes CAP_NET_RAW. `NoSuchAddress`: there is none of this name.
-    pub fn open(name: &CStr, signals: Option<File>) -> NetResult<Self> {
+    /// `PERM`: it takes CAP_NET_RAW. `NODEV`: there is none of this name.
+    pub fn open(name: &'static CStr, signals: Option<File>) -> Result<Self, Errno> {
         let (socket, has_offloads) = link::open_packet(name)?;
-        let mtu = link::mtu(&socket, name)?;
+        let mtu = link::mtu(name)?;
+        // One that is down says so at once; one that was taken away is another when it is back.
+        let open_again = |name: &CStr| {
+            link::expect_up(name)?;
+            Ok(link::open_packet(name)?.0)
+        };
         Ok(Self {
-            socket,
-            signals,
+            socket: Descriptor::new(socket, name, open_again, signals),
             limits: Limits { mtu, has_offloads },
         })
     }
@@ -47,7 +50,8 @@ impl Link for Packet {
         };
         loop {
             let mut from = Address::empty();
-            let len = sockets::recv_from(self.socket.as_raw_fd(), buffer, &mut from)?;
+            let recv = &mut |socket| sockets::recv_from(socket, buffer, &mut from);
+            let len = self.socket.recv(recv)?;
             // What was sent from here passes by, too.
             if !link::is_outgoing(&from) {
                 return Ok(Frame {
@@ -65,7 +69,7 @@ impl Link for Packet {
             start = 0;
         }
         let frame = buffer.get(start..).unwrap_or_default();
-        match sockets::send(self.socket.as_raw_fd(), frame, false).map_err(NetError::from) {
+        match sockets::send(self.socket.number()?, frame, false).map_err(NetError::from) {
             // Its queue is full: poll tells at once that it can be written to, and the frame is lost as on a cable.
             Err(NetError::Full) | Ok(_) => Ok(()),
             Err(error) => Err(error),
@@ -79,13 +83,6 @@ impl Link for Packet {
         sends: bool,
         signals: &mut Signals,
     ) -> Instant {
-        let times = (now, until);
-        sleep(
-            Some(&self.socket),
-            self.signals.as_ref(),
-            times,
-            sends,
-            signals,
-        )
+        self.socket.wait(now, until, sends, signals)
     }
 }

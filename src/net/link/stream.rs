@@ -1,32 +1,26 @@
 //! Frames over a socket file, each behind its length in four bytes, as QEMU's `-netdev stream` and passt speak them. It takes no
 //! privilege.
 
-use super::{FRAME_BYTES_MAX, Frame, HEAD_BYTES, Limits, Link, sleep};
+use super::{Descriptor, FRAME_BYTES_MAX, Frame, HEAD_BYTES, Limits, Link};
 use crate::mem::{self, Ends as _, shift};
 use crate::net::{NetError, NetResult, Signals};
-use crate::sys::linux::fd::AsRawFd as _;
+use crate::sys::Errno;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::{link, sockets};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use core::ffi::CStr;
 use core::num::NonZeroU16;
 use core::ops::Range;
 
 /// Bytes of a length.
 const LENGTH_BYTES: usize = 4;
-/// After it ended it is connected again, so often.
-const RETRY: Duration = Duration::SECOND;
 /// Bytes of the longest packet: both peers take that of an Ethernet.
 const MTU: usize = 1500;
 
 /// Frames over a socket file.
 #[derive(Debug)]
 pub struct Stream {
-    path: &'static CStr,
-    socket: Option<File>,
-    /// When to connect again.
-    retry_at: Instant,
-    signals: Option<File>,
+    socket: Descriptor,
     /// What came and was not handed out.
     received: &'static mut [u8],
     /// Which of these bytes it is.
@@ -40,13 +34,11 @@ impl Stream {
     /// Connects to the process that listens at `path`.
     ///
     /// # Errors
-    /// `Gone`: nothing listens there. `Denied`.
-    pub fn open(path: &'static CStr, signals: Option<File>) -> NetResult<Self> {
+    /// `NOENT`, `CONNREFUSED`: nothing listens there. `ACCESS`.
+    pub fn open(path: &'static CStr, signals: Option<File>) -> Result<Self, Errno> {
+        let socket = link::connect_stream(path)?;
         Ok(Self {
-            path,
-            socket: Some(link::connect_stream(path)?),
-            retry_at: Instant::default(),
-            signals,
+            socket: Descriptor::new(socket, path, link::connect_stream, signals),
             received: mem::bytes(FRAME_BYTES_MAX),
             waiting: 0..0,
             unsent: mem::bytes(FRAME_BYTES_MAX),
@@ -71,18 +63,18 @@ impl Stream {
         Ok((rest.len() >= len).then_some(start..start + len))
     }
 
+    /// Ends the connection. What was on its way is lost.
     fn end(&mut self) -> NetError {
-        self.socket = None;
+        self.socket.end();
         (self.waiting, self.unsent_len) = (0..0, 0);
-        NetError::Gone
+        NetError::WouldBlock
     }
 
     /// Sends what is left of a frame.
     fn flush(&mut self) -> NetResult<()> {
         while self.unsent_len > 0 {
-            let socket = self.socket.as_ref().ok_or(NetError::Gone)?;
             let unsent = self.unsent.head(self.unsent_len);
-            let sent = sockets::send(socket.as_raw_fd(), unsent, false)?;
+            let sent = sockets::send(self.socket.number()?, unsent, false)?;
             self.unsent_len = shift(self.unsent.head_mut(self.unsent_len), sent);
         }
         Ok(())
@@ -112,16 +104,18 @@ impl Link for Stream {
                     is_verified: false,
                 });
             }
-            let Some(socket) = &self.socket else {
-                return Err(NetError::WouldBlock);
-            };
             let waiting = self.received.head_mut(self.waiting.end);
             self.waiting = 0..shift(waiting, self.waiting.start);
             let space = self.received.tail_mut(self.waiting.end);
-            match sockets::recv(socket.as_raw_fd(), space).map_err(NetError::from) {
-                Ok(count) if count > 0 => self.waiting.end += count,
-                Err(NetError::WouldBlock) => return Err(NetError::WouldBlock),
-                Ok(_) | Err(_) => return Err(self.end()),
+            match self.socket.recv(&mut |socket| sockets::recv(socket, space)) {
+                Ok(count @ 1..) => self.waiting.end += count,
+                Ok(_) => return Err(self.end()),
+                Err(error) => {
+                    if self.socket.number().is_err() {
+                        self.end();
+                    }
+                    return Err(error);
+                }
             }
         }
     }
@@ -129,13 +123,13 @@ impl Link for Stream {
     fn send(&mut self, buffer: &mut [u8], _: Option<NonZeroU16>) -> NetResult<()> {
         const _: () = assert!(LENGTH_BYTES < HEAD_BYTES);
         self.flush()?;
-        let socket = self.socket.as_ref().ok_or(NetError::Gone)?;
+        let socket = self.socket.number()?;
         let len = (buffer.len() - HEAD_BYTES.min(buffer.len())) as u32;
         let bytes = buffer.tail_mut(HEAD_BYTES - LENGTH_BYTES);
         bytes
             .head_mut(LENGTH_BYTES)
             .copy_from_slice(&len.to_be_bytes());
-        let sent = sockets::send(socket.as_raw_fd(), bytes, false)?;
+        let sent = sockets::send(socket, bytes, false)?;
         let rest = bytes.tail_mut(sent);
         self.unsent.head_mut(rest.len()).copy_from_slice(rest);
         self.unsent_len = rest.len();
@@ -149,23 +143,8 @@ impl Link for Stream {
         sends: bool,
         signals: &mut Signals,
     ) -> Instant {
-        if self.socket.is_none() && now >= self.retry_at {
-            self.retry_at = now.after(RETRY);
-            self.socket = link::connect_stream(self.path).ok();
-        }
-        let until = match self.socket {
-            Some(_) => until,
-            None => until.min(self.retry_at),
-        };
         let sends = sends || self.unsent_len > 0;
-        let times = (now, until);
-        let now = sleep(
-            self.socket.as_ref(),
-            self.signals.as_ref(),
-            times,
-            sends,
-            signals,
-        );
+        let now = self.socket.wait(now, until, sends, signals);
         if self.unsent_len > 0
             && self
                 .flush()

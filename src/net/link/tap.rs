@@ -1,8 +1,8 @@
 //! A TAP interface (Linux' Documentation/networking/tuntap.rst): the host has its other end, and offloads checksums and segments.
 
-use super::{Frame, HEAD_BYTES, Limits, Link, sleep, vnet};
-use crate::net::{NetResult, Signals};
-use crate::sys::linux::fd::AsRawFd as _;
+use super::{Descriptor, Frame, HEAD_BYTES, Limits, Link, vnet};
+use crate::net::{NetError, NetResult, Signals};
+use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File};
 use crate::sys::linux::link;
 use crate::time::Instant;
@@ -12,36 +12,42 @@ use core::num::NonZeroU16;
 /// Frames of a TAP interface.
 #[derive(Debug)]
 pub struct Tap {
-    file: File,
-    signals: Option<File>,
-    limits: Limits,
+    file: Descriptor,
+    mtu: usize,
+    /// It did not take a frame because it was down.
+    was_down: bool,
 }
 
 impl Tap {
     /// Attaches to the interface `name`, which is made if there is none.
     ///
     /// # Errors
-    /// `Denied`: it takes CAP_NET_ADMIN, or an interface that was made for this user. `InUse`: another process is attached.
-    pub fn open(name: &CStr, signals: Option<File>) -> NetResult<Self> {
-        let (file, mtu) = link::open_tap(name)?;
+    /// `PERM`: it takes CAP_NET_ADMIN, or an interface that was made for this user. `BUSY`: another process is attached. `NXIO`: the
+    /// host has no TAP interfaces. `INVAL`: it is another kind of interface.
+    pub fn open(name: &'static CStr, signals: Option<File>) -> Result<Self, Errno> {
+        let file = link::open_tap(name)?;
         Ok(Self {
-            file,
-            signals,
-            limits: Limits {
-                mtu,
-                has_offloads: true,
-            },
+            mtu: link::mtu(name)?,
+            file: Descriptor::new(file, name, link::open_tap, signals),
+            was_down: false,
         })
     }
 }
 
 impl Link for Tap {
     fn limits(&self) -> Limits {
-        self.limits
+        Limits {
+            mtu: self.mtu,
+            has_offloads: true,
+        }
     }
 
     fn recv(&mut self, buffer: &mut [u8]) -> NetResult<Frame> {
-        let len = fs::read(self.file.as_raw_fd(), buffer)?;
+        let len = self.file.recv(&mut |file| fs::read(file, buffer))?;
+        // A descriptor outlasts that the interface is down; this frame tells that it is not any more, and is lost.
+        if core::mem::take(&mut self.was_down) {
+            return Err(NetError::Gone);
+        }
         Ok(Frame {
             bytes: HEAD_BYTES.min(len)..len,
             is_verified: vnet::is_verified(buffer),
@@ -50,7 +56,9 @@ impl Link for Tap {
 
     fn send(&mut self, buffer: &mut [u8], segment: Option<NonZeroU16>) -> NetResult<()> {
         vnet::fill(buffer, segment);
-        Ok(link::write(&self.file, buffer)?)
+        let written = link::write(self.file.number()?, buffer);
+        self.was_down |= written == Err(Errno::IO);
+        Ok(written?)
     }
 
     fn wait(
@@ -60,13 +68,6 @@ impl Link for Tap {
         sends: bool,
         signals: &mut Signals,
     ) -> Instant {
-        let times = (now, until);
-        sleep(
-            Some(&self.file),
-            self.signals.as_ref(),
-            times,
-            sends,
-            signals,
-        )
+        self.file.wait(now, until, sends, signals)
     }
 }

@@ -11,7 +11,7 @@ mod tests;
 use super::browse_common::{self, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
-use super::{DONE, Fatal, SEE_HELP, USAGE, complain, refuse};
+use super::{DONE, Fatal, SEE_HELP, USAGE, complain, network, refuse};
 use crate::engine::mdns::browser::{Event, Goal, What, Wish};
 use crate::mem::Ends as _;
 use crate::sys::Args;
@@ -29,7 +29,12 @@ use line::Form;
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
     text!("  browse TYPE | -a\tprints the services that others announce\n");
-const HELP: &[Text] = &[text!(include_str!("help.txt"))];
+const HELP: &[Text] = &[
+    text!(include_str!("help.txt")),
+    #[cfg(feature = "smol")]
+    super::stack::HELP,
+    text!("\na TYPE is such as _sftp-ssh._tcp, or a subtype: _x._sub._http._tcp\n"),
+];
 
 flags! {
     enum Flag {
@@ -57,7 +62,7 @@ flags! {
     }
 }
 
-const FLAGS: Flags = Flag::table(HELP);
+const FLAGS: Flags = network::with(Flag::table(HELP));
 
 /// What the arguments ask for.
 #[derive(Default)]
@@ -111,7 +116,7 @@ impl Options {
 #[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options::default();
-    FLAGS.read(args, &mut |given| {
+    let network = network::read(&FLAGS, args, &mut |given| {
         options.set(Flag::of(given.number)?, given.value)
     })?;
     if options.lists_kinds {
@@ -148,7 +153,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     };
     printer.out.is_json = options.form == Form::Json;
     let runs = printer.runner.is_some();
-    browse_common::run(&mut printer, &options.interfaces, &mut wish, runs)
+    browse_common::run(&network, &mut printer, &options.interfaces, &mut wish, runs)
 }
 
 /// Of a subtype, the type: its last two labels.

@@ -44,7 +44,12 @@ use source::Memory;
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
     text!("  mdns ...\t\tannounces this host and its services on its networks\n");
-const HELP: &[Text] = &[text!(include_str!("help.txt"))];
+const HELP: &[Text] = &[
+    text!(include_str!("help.txt")),
+    #[cfg(feature = "smol")]
+    super::stack::HELP,
+    text!("\nsee what is there with:  stowaway browse -art\n"),
+];
 
 const NO_MEMORY: Text = text!("there is no memory for more names and services");
 
@@ -55,11 +60,11 @@ const DISCARD_PORT: u16 = 9;
 #[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let options = Options::none();
-    options.read(args)?;
+    let network = options.read(args)?;
     options.check()?;
     let signals = options.signals();
     let task = task(options, &|_| {})?;
-    linux::run(&mut [task], Console::leak(), signals)
+    linux::run(&network, &mut [task], Console::leak(), signals)
 }
 
 /// Hands out further services.

@@ -1,15 +1,16 @@
 //! The arguments of `mdns`: what is announced, and where.
 
+use super::super::args::host_label;
 use super::super::flags::{Flags, flags};
-use super::super::{Fatal, refuse};
+use super::super::{Fatal, network, refuse};
 use super::files::advice;
 use super::hardware_id::HardwareId;
+use crate::drive::linux::network::Network;
 use crate::engine::mdns::{ALIAS_COUNT_MAX, family};
 use crate::mem;
 use crate::net::Signals;
 use crate::sys::Args;
-use crate::wire::announce::{self, Draft, Service, host_labels, is_label};
-use crate::wire::label::cut;
+use crate::wire::announce::{self, Draft, Service, host_labels};
 use core::ffi::CStr;
 
 /// Services on the command line.
@@ -44,7 +45,7 @@ flags! {
 }
 
 /// What `mdns` understands.
-pub(in super::super) const FLAGS: Flags = Flag::table(super::HELP);
+pub(in super::super) const FLAGS: Flags = network::with(Flag::table(super::HELP));
 
 // The numbers that the text below names.
 const _: () = assert!(SERVICE_COUNT_MAX == 32 && INTERFACE_COUNT_MAX == 8 && ALIAS_COUNT_MAX == 8);
@@ -53,7 +54,7 @@ const _: () = assert!(SERVICE_COUNT_MAX == 32 && INTERFACE_COUNT_MAX == 8 && ALI
 #[derive(Default)]
 #[repr(C)] // The longest last.
 pub(in super::super) struct Options {
-    pub(super) name: &'static [u8],
+    pub(in super::super) name: &'static [u8],
     pub(in super::super) files: Option<&'static CStr>,
     pub(super) machines: heapless::Vec<&'static CStr, DIRECTORY_COUNT_MAX>,
     pub(super) identifies: bool,
@@ -79,10 +80,11 @@ impl Options {
     }
 
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
-    pub(super) fn read(&mut self, args: Args) -> Result<(), Fatal> {
-        FLAGS.read(args, &mut |given| {
+    pub(super) fn read(&mut self, args: Args) -> Result<Network, Fatal> {
+        let network = network::read(&FLAGS, args, &mut |given| {
             self.set(Flag::of(given.number)?, given.value)
-        })
+        })?;
+        Ok(network.named(self.name))
     }
 
     /// Whether the services are written as they must be.
@@ -114,13 +116,7 @@ impl Options {
             Flag::Ipv4 => self.families |= family::IPV4,
             Flag::Ipv6 => self.families |= family::IPV6,
             _ if text.is_empty() => return None,
-            Flag::Name => {
-                let (label, _) = cut(text, b'.');
-                if label.len() < text.len() || !is_label(text) {
-                    return None;
-                }
-                self.name = text;
-            }
+            Flag::Name => self.name = host_label(text)?,
             Flag::Service => self.services.push(text).ok()?,
             Flag::Services => self.files = Some(value),
             Flag::Vms => self.machines.push(value).ok()?,

@@ -44,16 +44,24 @@ const HELP: &[Text] = &[
     text!(include_str!("isos.txt")),
     #[cfg(feature = "ipxe")]
     text!(include_str!("ipxe.txt")),
+    #[cfg(feature = "smol")]
+    super::stack::HELP,
     text!("\nmount with:  mount -t nfs -o nolock HOST:DIR /mnt\n"),
 ];
 
 /// Serves until the process is asked to stop.
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
-    options.read(args)?;
+    let network = options.read(args)?;
     let tree = linux::tree();
     let task = task(options, build_id, tree)?;
-    linux::serve(&mut [task], tree, Console::leak(), Signals::default())
+    linux::serve(
+        &network,
+        &mut [task],
+        tree,
+        Console::leak(),
+        Signals::default(),
+    )
 }
 
 /// What the options ask for, as a task that has not started, and its files in the tree. It lasts as long as the process.

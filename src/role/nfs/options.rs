@@ -2,8 +2,9 @@
 
 use super::super::args::{address, digits, port};
 use super::super::flags::{Flags, flags};
-use super::super::{Fatal, refuse};
+use super::super::{Fatal, network, refuse};
 use crate::config::{EXPORT_PATH_BYTES_MAX, NFS_PORT};
+use crate::drive::linux::network::Network;
 use crate::mem::Slots;
 use crate::mem::{bytes, c_str, parts, place_in};
 use crate::sys::Args;
@@ -33,7 +34,7 @@ flags! {
 }
 
 /// What `nfs` understands.
-pub(in super::super) const FLAGS: Flags = Flag::table(super::HELP);
+pub(in super::super) const FLAGS: Flags = network::with(Flag::table(super::HELP));
 
 // The number that the text above names.
 const _: () = assert!(EXPORT_PATH_BYTES_MAX == 1024);
@@ -84,11 +85,12 @@ impl Default for Options {
 
 impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
-    pub(in super::super) fn read(&mut self, args: Args) -> Result<(), Fatal> {
-        FLAGS.read(args, &mut |given| {
+    pub(in super::super) fn read(&mut self, args: Args) -> Result<Network, Fatal> {
+        let network = network::read(&FLAGS, args, &mut |given| {
             self.set(Flag::of(given.number)?, given.value)
         })?;
-        self.check()
+        self.check()?;
+        Ok(network)
     }
 
     /// Whether there is something to serve.

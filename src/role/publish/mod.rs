@@ -3,7 +3,7 @@
 use super::args::address;
 use super::flags::{Flags, flags};
 use super::mdns::{self, Announcer};
-use super::{Console, Fatal, SEE_HELP, USAGE, complain, refuse};
+use super::{Console, Fatal, SEE_HELP, USAGE, complain, network, refuse};
 use crate::drive::endpoint::Choice;
 use crate::drive::linux;
 use crate::mem;
@@ -17,7 +17,12 @@ use crate::wire::label;
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
     text!("  publish -s|-a ...\tannounces one service, or one name of an address\n");
-const HELP: &[Text] = &[text!(include_str!("help.txt"))];
+const HELP: &[Text] = &[
+    text!(include_str!("help.txt")),
+    #[cfg(feature = "smol")]
+    super::stack::HELP,
+    text!("\nfor more than one:  stowaway mdns --service NAME,TYPE,PORT ...\n"),
+];
 
 /// Words that are no flags: a name, a type, a port, and strings.
 const WORD_COUNT_MAX: usize = 64;
@@ -46,7 +51,7 @@ flags! {
     }
 }
 
-const FLAGS: Flags = Flag::table(HELP);
+const FLAGS: Flags = network::with(Flag::table(HELP));
 
 /// What the arguments ask for.
 #[derive(Default)]
@@ -83,7 +88,7 @@ impl Options {
 #[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
-    FLAGS.read(args, &mut |given| {
+    let network = network::read(&FLAGS, args, &mut |given| {
         options.set(Flag::of(given.number)?, given.value.to_bytes())
     })?;
     let mut words = options.words.iter().copied();
@@ -111,7 +116,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         let _ = responder.set_host(label);
         responder.set_address(address.to_canonical());
     } else {
-        mdns::set_host(responder, b"");
+        mdns::set_host(responder, network.name());
         let mut buffer = [0; announce::ROOM_BYTES];
         let mut draft = Draft::new(&mut buffer);
         let wrong =
@@ -142,5 +147,5 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         names: &options.interfaces,
         ..Choice::default()
     });
-    linux::run(&mut [task], Console::leak(), Signals::default())
+    linux::run(&network, &mut [task], Console::leak(), Signals::default())
 }

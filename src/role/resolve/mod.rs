@@ -6,7 +6,7 @@ use super::args::address;
 use super::browse_common::{self, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
-use super::{DONE, FAILED, Fatal, SEE_HELP, USAGE, complain, refuse};
+use super::{DONE, FAILED, Fatal, SEE_HELP, USAGE, complain, network, refuse};
 use crate::engine::mdns::browser::{Event, Goal, WISH_COUNT_MAX, What, Wish};
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -17,7 +17,14 @@ use crate::wire::label::is_like;
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
     text!("  resolve -n|-a ...\tprints addresses of hosts, and names of addresses\n");
-const HELP: &[Text] = &[text!(include_str!("help.txt"))];
+const HELP: &[Text] = &[
+    text!(include_str!("help.txt")),
+    #[cfg(feature = "smol")]
+    super::stack::HELP,
+    text!(
+        "\nexit 0: all were found. Who has no such address says so; who is not there\nis waited for, five seconds\n"
+    ),
+];
 
 flags! {
     enum Flag {
@@ -35,7 +42,7 @@ flags! {
     }
 }
 
-const FLAGS: Flags = Flag::table(HELP);
+const FLAGS: Flags = network::with(Flag::table(HELP));
 
 /// Something that is looked for.
 struct Sought {
@@ -97,7 +104,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         interfaces: Interfaces::new(),
         sought: heapless::Vec::new(),
     };
-    FLAGS.read(args, &mut |given| {
+    let network = network::read(&FLAGS, args, &mut |given| {
         options.set(Flag::of(given.number)?, given.value.to_bytes())
     })?;
     let Some(goal) = options.goal else {
@@ -134,7 +141,13 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         out: Out::new(),
         status: DONE,
     };
-    browse_common::run(&mut asker, &options.interfaces, &mut wishes, false)?;
+    browse_common::run(
+        &network,
+        &mut asker,
+        &options.interfaces,
+        &mut wishes,
+        false,
+    )?;
     // One that was asked to stop before has not found all.
     if asker.left != 0 || asker.status != DONE {
         return Err(FAILED);

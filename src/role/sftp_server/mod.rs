@@ -4,18 +4,22 @@
 
 mod options;
 
-#[cfg(all(feature = "serve", feature = "mdns"))]
+#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 use super::args::canonical;
+#[cfg(feature = "smol")]
+use super::args::socket;
 use super::reasons::{self, Reason, reason};
 use super::{Console, DONE, FAILED, Fatal, complain, refuse};
 use crate::config::{
     ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
 };
+#[cfg(feature = "smol")]
+use crate::drive::linux::network::Network;
 use crate::drive::linux::per_connection::{self, Reach};
 use crate::drive::linux::stdio::{self, Standard, StdioSession};
 use crate::drive::linux::{self, syslog};
 use crate::drive::sftp::Sessions;
-#[cfg(all(feature = "serve", feature = "mdns"))]
+#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 use crate::drive::{Task, World, streams::Streams};
 use crate::engine::sftp::{Level, Session, Sftp, requests};
 use crate::event::{self, Events, Line, Sink};
@@ -26,38 +30,73 @@ use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::{Backend, Tree};
 use crate::wire::Writer;
-#[cfg(all(feature = "serve", feature = "mdns"))]
+#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 use crate::{config::SFTP_CONNECTION_COUNT_MAX, net::Signals, time::Instant};
 use core::ffi::CStr;
-#[cfg(all(feature = "serve", feature = "mdns"))]
+#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 use core::net::SocketAddrV6;
 use options::Options;
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
     text!("  sftp-server\t\tSFTP for sshd and dropbear; flags as OpenSSH's\n");
-const HELP: Text = text!(include_str!("help.txt"));
+const HELP: &[Text] = &[
+    text!(include_str!("help.txt")),
+    #[cfg(feature = "smol")]
+    super::stack::HELP,
+    text!("\nmount with:  sshfs -o directport=PORT localhost:/ /mnt\n"),
+];
 
 /// Serves until the peer has said all it had to say.
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options::default();
-    options.read(args)?;
+    #[cfg_attr(not(feature = "smol"), expect(unused_variables))]
+    let network = options.read(args)?;
     if options.lists {
         return list_requests();
     }
     linux::set_undumpable();
+    #[cfg(feature = "smol")]
+    if network.is_own() {
+        return serve_all(&network, &options);
+    }
     if options.listen_text.is_empty() {
         serve(&options)
     }
     listen(&mut options)
 }
 
+/// Whoever can reach the place has the files.
+const FAR: Text = text!(
+    "SFTP without SSH has no passwords: whoever reaches it has the files; \
+     listen on 127.0.0.1 or at a socket file, or add --i-trust-this-network"
+);
+
+/// Serves all that connect over a stack of our own, in one loop, until this process is asked to stop.
+#[cfg(feature = "smol")]
+fn serve_all(network: &Network, options: &Options) -> Result<(), Fatal> {
+    let text = options.listen_text.to_bytes();
+    let Some(at) = socket(text) else {
+        let why =
+            text!("name ADDRESS:PORT, such as 0.0.0.0:2222: a network of its own has no other");
+        return Err(refuse(b"--listen", text, why));
+    };
+    if !options.trusts {
+        return Err(refuse(b"--listen", text, FAR));
+    }
+    let tree = linux::tree();
+    let task = task(options, at, tree)?;
+    linux::serve(
+        network,
+        &mut [task],
+        tree,
+        Console::leak(),
+        Signals::default(),
+    )
+}
+
 /// Serves all that connect, each in a process of its own, until this one is asked to stop.
 fn listen(options: &mut Options) -> Result<(), Fatal> {
-    const FAR: Text = text!(
-        "SFTP without SSH has no passwords: whoever reaches it has the files; \
-         listen on 127.0.0.1 or at a socket file, or add --i-trust-this-network"
-    );
     const OWNER: Text = text!("only this user and root can connect");
     let mut text = options.listen_text.to_bytes();
     let who = match options.listen.reach() {
@@ -164,10 +203,14 @@ fn server(
 
 /// Sessions for all that connect to a TCP port, as a task that has not started, and their files in the tree. It lasts as long as
 /// the process.
-#[cfg(all(feature = "serve", feature = "mdns"))]
-pub(super) fn task(at: SocketAddrV6, tree: &mut Tree) -> Result<&'static mut dyn Task, Fatal> {
+#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
+pub(super) fn task(
+    options: &Options,
+    at: SocketAddrV6,
+    tree: &mut Tree,
+) -> Result<&'static mut dyn Task, Fatal> {
     let handle_count = handle_count();
-    let (sftp, _) = server(&Options::default(), handle_count, tree)?;
+    let (sftp, _) = server(options, handle_count, tree)?;
     Ok(mem::leak(Server {
         sessions: Sessions::new(sftp, sessions(SFTP_CONNECTION_COUNT_MAX, handle_count)),
         streams: Sessions::streams(),
@@ -176,7 +219,7 @@ pub(super) fn task(at: SocketAddrV6, tree: &mut Tree) -> Result<&'static mut dyn
 }
 
 /// The server of many sessions: a task.
-#[cfg(all(feature = "serve", feature = "mdns"))]
+#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 struct Server {
     streams: Streams,
     sessions: Sessions<'static>,
@@ -184,7 +227,7 @@ struct Server {
     at: SocketAddrV6,
 }
 
-#[cfg(all(feature = "serve", feature = "mdns"))]
+#[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 impl Task for Server {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         let mut line = Line::default();

@@ -2,7 +2,8 @@
 
 use super::super::args::{digits, socket};
 use super::super::flags::{Flags, flags};
-use super::super::{Fatal, refuse};
+use super::super::{Fatal, network, refuse};
+use crate::drive::linux::network::Network;
 use crate::drive::linux::per_connection::Address;
 use crate::engine::sftp::{Level, Permits};
 use crate::mem::place_in;
@@ -34,11 +35,11 @@ flags! {
     }
 }
 
-const FLAGS: Flags = Flag::table(&[super::HELP]);
+const FLAGS: Flags = network::with(Flag::table(super::HELP));
 
 /// What the arguments ask for.
 #[repr(C)] // The longest last.
-pub(super) struct Options {
+pub(in super::super) struct Options {
     /// Where the session begins.
     pub(super) start: Option<&'static CStr>,
     /// The log goes to standard error, not to the host's log.
@@ -86,8 +87,8 @@ impl Default for Options {
 
 impl Options {
     /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
-    pub(super) fn read(&mut self, args: Args) -> Result<(), Fatal> {
-        self.read_flags(args)?;
+    pub(super) fn read(&mut self, args: Args) -> Result<Network, Fatal> {
+        let network = self.read_flags(args)?;
         if !self.command.is_empty() {
             self.read_flags(Args::split(self.command))?;
             // It serves nobody but who logged in.
@@ -100,12 +101,12 @@ impl Options {
                 text!("name what is shown there: --jail DIR"),
             ));
         }
-        Ok(())
+        Ok(network)
     }
 
     #[inline(never)]
-    fn read_flags(&mut self, args: Args) -> Result<(), Fatal> {
-        FLAGS.read(args, &mut |given| {
+    fn read_flags(&mut self, args: Args) -> Result<Network, Fatal> {
+        network::read(&FLAGS, args, &mut |given| {
             self.set(Flag::of(given.number)?, given.value)
         })
     }

@@ -4,7 +4,7 @@ use super::fs::File;
 use super::sockets::{self, Address, NONBLOCK, PACKET, STREAM, UNIX, Verb, socket_call};
 use super::{Errno, outcome};
 use core::ffi::CStr;
-use rustix::fd::AsRawFd as _;
+use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
 
@@ -21,6 +21,7 @@ const ADD_MEMBERSHIP: (u32, u32) = (263, 1);
 const VNET_HEADER: (u32, u32) = (263, 15);
 
 /// Requests on interfaces (netdevice(7), linux/if_tun.h).
+const SIOCGIFFLAGS: u32 = 0x8913;
 const SIOCGIFMTU: u32 = 0x8921;
 const SIOCGIFINDEX: u32 = 0x8933;
 const TUNSETIFF: u32 = 0x4004_54ca;
@@ -68,14 +69,27 @@ fn set(socket: &File, (level, name): (u32, u32), value: &[u8]) -> Result<(), Err
     outcome(unsafe { socket_call!(setsockopt, 14, socket, level, name, at, len) }).map(drop)
 }
 
-/// Bytes of the longest packet of the interface `name`. Any socket can ask.
-pub fn mtu(socket: &File, name: &CStr) -> Result<usize, Errno> {
+/// What an interface says of itself.
+fn asked(name: &CStr, what: u32) -> Result<u32, Errno> {
     let mut request = Request::new(name)?;
-    request.ask(socket, SIOCGIFMTU)?;
-    Ok(request.number() as usize)
+    request.ask(&sockets::open(sockets::INET, sockets::DATAGRAM)?, what)?;
+    Ok(request.number())
 }
 
-/// A socket of all frames that pass the interface `name`; whether each has a `virtio_net_hdr` before it.
+/// Bytes of the longest packet of the interface `name`.
+pub fn mtu(name: &CStr) -> Result<usize, Errno> {
+    Ok(asked(name, SIOCGIFMTU)? as usize)
+}
+
+/// Looks whether the interface `name` is up. `NETDOWN`: it is not.
+pub fn expect_up(name: &CStr) -> Result<(), Errno> {
+    const UP: u32 = 1;
+    let is_up = asked(name, SIOCGIFFLAGS)? & UP != 0;
+    is_up.then_some(()).ok_or(Errno::NETDOWN)
+}
+
+/// A socket of all frames that pass the interface `name`; whether each has a `virtio_net_hdr` before it. While the interface is
+/// down, receiving says so once.
 pub fn open_packet(name: &CStr) -> Result<(File, bool), Errno> {
     const RAW: u32 = 3;
     let socket = sockets::open(PACKET, RAW | NONBLOCK)?;
@@ -102,9 +116,13 @@ pub fn is_outgoing(from: &Address) -> bool {
     from.frame_kind() == OUTGOING
 }
 
-/// Attaches to the TAP interface `name`, with a `virtio_net_hdr` before each frame; its MTU.
-pub fn open_tap(name: &CStr) -> Result<(File, usize), Errno> {
-    let file = File::open::<Errno>(c"/dev/net/tun", OFlags::RDWR | OFlags::NONBLOCK, 0)?;
+/// Attaches to the TAP interface `name`, with a `virtio_net_hdr` before each frame. `NXIO`: this host has none.
+pub fn open_tap(name: &CStr) -> Result<File, Errno> {
+    let file = File::open::<Errno>(c"/dev/net/tun", OFlags::RDWR | OFlags::NONBLOCK, 0);
+    let file = file.map_err(|errno| match errno {
+        Errno::NOENT | Errno::NODEV => Errno::NXIO,
+        errno => errno,
+    })?;
     let mut request = Request::new(name)?;
     let [a, b] = TAP.to_ne_bytes();
     [request.value[0], request.value[1]] = [a, b];
@@ -112,15 +130,14 @@ pub fn open_tap(name: &CStr) -> Result<(File, usize), Errno> {
     // SAFETY: a number.
     let set = unsafe { raw_syscall!(Sysno::ioctl, file.as_raw_fd(), TUNSETOFFLOAD, OFFLOADS) };
     outcome(set)?;
-    let mtu = mtu(&sockets::open(sockets::INET, sockets::DATAGRAM)?, name)?;
-    Ok((file, mtu))
+    Ok(file)
 }
 
 /// Writes a frame to a TAP interface.
-pub fn write(file: &File, frame: &[u8]) -> Result<(), Errno> {
+pub fn write(file: RawFd, frame: &[u8]) -> Result<(), Errno> {
     let (at, len) = (frame.as_ptr(), frame.len());
     // SAFETY: the kernel reads so many bytes.
-    outcome(unsafe { raw_syscall!(Sysno::write, file.as_raw_fd(), at, len) }).map(drop)
+    outcome(unsafe { raw_syscall!(Sysno::write, file, at, len) }).map(drop)
 }
 
 /// Connects to the process that listens at the socket file `path`, for bytes, non-blocking.

@@ -1,0 +1,69 @@
+//! Which network a loop has: that of the host, or a stack of our own over a link. No task knows which.
+
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "smol")]
+use super::stack::Stack;
+use crate::event::{Fatal, Sink};
+use crate::mem;
+use crate::net::Net;
+use crate::net::kernel::Kernel;
+use crate::sys::linux::fs::File;
+
+/// Which network is asked for.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Network {
+    /// One of our own, if it has a link.
+    #[cfg(feature = "smol")]
+    pub stack: Stack,
+}
+
+impl Network {
+    /// Whether it is a stack of our own.
+    pub const fn is_own(&self) -> bool {
+        #[cfg(feature = "smol")]
+        return self.stack.link.is_some();
+        #[cfg(not(feature = "smol"))]
+        false
+    }
+
+    /// What this host is to be called there; empty: as it calls itself.
+    #[cfg(feature = "mdns")]
+    pub const fn name(&self) -> &'static [u8] {
+        #[cfg(feature = "smol")]
+        return self.stack.name;
+        #[cfg(not(feature = "smol"))]
+        b""
+    }
+
+    /// The same network, on which this host is to be called so.
+    #[cfg(feature = "mdns")]
+    #[must_use]
+    #[cfg_attr(not(feature = "smol"), expect(unused_variables, unused_mut))]
+    pub const fn named(mut self, name: &'static [u8]) -> Self {
+        #[cfg(feature = "smol")]
+        if !name.is_empty() {
+            self.stack.name = name;
+        }
+        self
+    }
+
+    /// Opens it, for as long as the process lasts. `signals` are what wakes it up beside sockets.
+    ///
+    /// # Errors
+    /// It cannot be had, which was told to `sink`.
+    #[cfg_attr(not(feature = "smol"), expect(unused_variables))]
+    pub(super) fn open(
+        &self,
+        signals: Option<File>,
+        sink: &mut dyn Sink,
+    ) -> Result<&'static mut dyn Net, Fatal> {
+        #[cfg(feature = "smol")]
+        if let Some(link) = self.stack.link {
+            return self.stack.open(link, signals, sink);
+        }
+        let net = mem::leak(Kernel::empty());
+        net.begin(signals);
+        Ok(net)
+    }
+}

@@ -1,0 +1,189 @@
+//! The arguments of a network stack of our own: what carries its frames, its addresses, its name.
+
+use super::args::{address, digits, host_label};
+use super::flags::{Flags, Given, flags};
+use super::inform;
+use crate::drive::linux::network::Network;
+use crate::drive::linux::stack::Kind;
+use crate::mem::Ends as _;
+use crate::mem::{c_str, parts, place_in};
+use crate::net::smol::Ip;
+use crate::sys::{self, Args};
+use crate::text::{Text, text};
+use crate::wire::label::cut;
+use core::net::IpAddr;
+
+flags! {
+    pub(super) enum Flag {
+        bare {}
+        valued {
+            Net "--net" => "name kernel, packet:IFACE, tap:NAME or stream:PATH; see --net help",
+            Ip "--ip" => "name ADDRESS/PREFIX, such as 192.0.2.1/24, dhcp or link-local",
+            Gateway "--gw" => "name an address of IPv4, such as 192.0.2.254",
+            Mac "--mac" => "name a number of one host, such as 02:00:00:00:00:01",
+            Name "--name" => "name a host: 1 to 63 bytes without dots",
+        }
+    }
+}
+
+/// What they understand.
+pub(super) static FLAGS: Flags = Flag::table(&[]);
+
+/// The line of their `--help`.
+pub(super) const HELP: Text =
+    text!("  --net LINK		an IP stack of its own, not the host's; see --net help\n");
+/// What `--net help` prints.
+const MORE_HELP: Text = text!(include_str!("stack.txt"));
+
+/// Whether the arguments may ask for a stack of our own, which takes more memory.
+pub(super) fn may_be_own(mut args: Args) -> bool {
+    args.any(|argument| argument.to_bytes().starts_with(b"--net"))
+}
+
+/// Takes the value of a flag; `None`: it is not what the flag takes.
+pub(super) fn set(network: &mut Network, given: Given) -> Option<()> {
+    let (stack, value) = (&mut network.stack, given.value);
+    let text = value.to_bytes();
+    match Flag::of(given.number)? {
+        Flag::Net => {
+            if inform(text, &[MORE_HELP]).is_err() {
+                sys::exit(0);
+            }
+            let (kind, name) = cut(text, b':');
+            let kinds = [Kind::Packet, Kind::Tap, Kind::Stream];
+            let kind_of = match place_in(b"packet tap stream kernel", kind)? {
+                3 if text == kind => None,
+                place => Some(*kinds.get(place).filter(|_| !name.is_empty())?),
+            };
+            let name = c_str(value.to_bytes_with_nul().tail(kind.len() + 1));
+            stack.link = kind_of.map(|kind| (kind, name));
+        }
+        Flag::Ip => {
+            stack.ip = match place_in(b"dhcp link-local", text) {
+                Some(0) => Ip::Dhcp,
+                Some(_) => Ip::LinkLocal,
+                None => fixed(text)?,
+            }
+        }
+        Flag::Gateway => match address(text)?.to_canonical() {
+            IpAddr::V4(gateway) => stack.gateway = Some(gateway),
+            IpAddr::V6(_) => return None,
+        },
+        Flag::Mac => stack.mac = Some(mac(text)?),
+        Flag::Name => stack.name = host_label(text)?,
+    }
+    Some(())
+}
+
+/// `ADDRESS/PREFIX`, of one host.
+fn fixed(text: &[u8]) -> Option<Ip> {
+    let mut sides = parts(text, b'/');
+    let address = address(sides.next()?)?.to_canonical();
+    let bits = digits(sides.rest?, 10)?;
+    let (bits_max, is_broadcast) = match address {
+        IpAddr::V4(address) => (32, address.is_broadcast()),
+        IpAddr::V6(_) => (128, false),
+    };
+    let is_one_host = !address.is_unspecified() && !address.is_multicast() && !is_broadcast;
+    (is_one_host && !address.is_loopback() && bits <= bits_max)
+        .then_some(Ip::Static(address, bits as u8))
+}
+
+/// Six bytes with colons between them, of one host.
+fn mac(text: &[u8]) -> Option<[u8; 6]> {
+    let mut mac = [0; 6];
+    let mut bytes = parts(text, b':');
+    for byte in &mut mac {
+        let text = bytes.next().filter(|text| text.len() == 2)?;
+        *byte = digits(text, 16)? as u8;
+    }
+    let is_one_host = mac[0] & 1 == 0 && mac != [0; 6];
+    (is_one_host && bytes.rest.is_none()).then_some(mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ffi::CStr;
+    use core::net::{Ipv4Addr, Ipv6Addr};
+
+    fn taken(flag: Flag, value: &'static CStr) -> Option<Network> {
+        let mut network = Network::default();
+        let given = Given {
+            table: 0,
+            number: flag as usize,
+            value,
+        };
+        set(&mut network, given)?;
+        Some(network)
+    }
+
+    #[test]
+    fn links_are_a_kind_and_a_name() {
+        let link = |value| taken(Flag::Net, value).map(|network| network.stack.link);
+        assert_eq!(link(c"kernel"), Some(None));
+        assert_eq!(link(c"packet:eth0"), Some(Some((Kind::Packet, c"eth0"))));
+        assert_eq!(link(c"tap:tap0"), Some(Some((Kind::Tap, c"tap0"))));
+        assert_eq!(
+            link(c"stream:/run/a:b"),
+            Some(Some((Kind::Stream, c"/run/a:b")))
+        );
+        for value in [c"", c"eth0", c"tap", c"tap:", c"kernel:x", c":x", c"tun:x"] {
+            assert_eq!(link(value), None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_those_of_one_host() {
+        let ip = |value| taken(Flag::Ip, value).map(|network| network.stack.ip);
+        let v4 = |a, b, c, d| IpAddr::from(Ipv4Addr::new(a, b, c, d));
+        let v6 = IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+        assert_eq!(ip(c"dhcp"), Some(Ip::Dhcp));
+        assert_eq!(ip(c"link-local"), Some(Ip::LinkLocal));
+        assert_eq!(ip(c"192.0.2.1/24"), Some(Ip::Static(v4(192, 0, 2, 1), 24)));
+        assert_eq!(ip(c"2001:db8::1/64"), Some(Ip::Static(v6, 64)));
+        for value in [
+            c"",
+            c"192.0.2.1",
+            c"192.0.2.1/33",
+            c"192.0.2.1/",
+            c"0.0.0.0/0",
+            c"127.0.0.1/8",
+            c"224.0.0.1/4",
+            c"255.255.255.255/8",
+            c"2001:db8::1/129",
+            c"ff02::1/64",
+            c"::/0",
+        ] {
+            assert_eq!(ip(value), None, "{value:?}");
+        }
+        let gateway = |value| taken(Flag::Gateway, value).map(|network| network.stack.gateway);
+        assert_eq!(
+            gateway(c"192.0.2.254"),
+            Some(Some(Ipv4Addr::new(192, 0, 2, 254)))
+        );
+        assert_eq!(gateway(c"fe80::1"), None);
+        let mac = |value| taken(Flag::Mac, value).and_then(|network| network.stack.mac);
+        assert_eq!(mac(c"02:00:00:Aa:00:ff"), Some([2, 0, 0, 0xaa, 0, 0xff]));
+        for value in [
+            c"",
+            c"01:00:00:00:00:01",
+            c"00:00:00:00:00:00",
+            c"02:00:00:00:00",
+            c"02:00:00:00:00:01:02",
+            c"2:0:0:0:0:1",
+            c"02:00:00:00:00:0g",
+        ] {
+            assert_eq!(mac(value), None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_one_label() {
+        let long = c"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+        for (name, expect) in [(c"box", true), (c"", false), (c"a.b", false), (long, false)] {
+            let taken = taken(Flag::Name, name);
+            assert_eq!(taken.is_some(), expect, "{name:?}");
+        }
+    }
+}
