@@ -90,6 +90,10 @@ impl Package {
     pub const AVAHI_UTILS: Self = Self::program("avahi-utils", "avahi-browse");
     /// What it is talked to by.
     pub const DBUS: Self = Self::program("dbus-daemon", "dbus-daemon");
+    /// A server of DHCP, and a router's announcements.
+    pub const DNSMASQ: Self = Self::program("dnsmasq-base", "dnsmasq");
+    /// A network of frames on a socket file.
+    pub const PASST: Self = Self::program("passt", "passt");
     /// Python.
     pub const PYTHON: Self = Self::file("python3", "/usr/bin/python3");
     /// Kubernetes' types, and YAML.
@@ -119,7 +123,7 @@ impl Package {
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 42] = [
         Self::LIBNFS,
         Self::NFS_COMMON,
         Self::RPCBIND,
@@ -148,6 +152,8 @@ impl Package {
         Self::AVAHI,
         Self::AVAHI_UTILS,
         Self::DBUS,
+        Self::DNSMASQ,
+        Self::PASST,
         Self::PYTHON,
         Self::PYTHON_KUBERNETES,
         Self::PIP,

@@ -24,6 +24,7 @@ mod sftp_faults;
 mod sftp_hostile;
 mod sftp_poor;
 mod sftp_promises;
+mod stack;
 mod wide;
 mod words;
 mod writes;

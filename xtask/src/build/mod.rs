@@ -96,6 +96,8 @@ pub enum Role {
     Publish,
     /// Prints the addresses of hosts, and the names of addresses
     Resolve,
+    /// A network stack of their own for all of these
+    Smol,
 }
 
 impl Role {
@@ -128,6 +130,7 @@ impl Role {
             Self::Browse => "browse",
             Self::Publish => "publish",
             Self::Resolve => "resolve",
+            Self::Smol => "smol",
         }
     }
 }

@@ -15,7 +15,7 @@ mod reread;
 mod resolve;
 mod same_host;
 mod serve;
-mod world;
+pub(crate) mod world;
 mod zeroconf;
 
 use anyhow::{Context as _, Result, ensure};

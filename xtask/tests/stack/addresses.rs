@@ -1,0 +1,168 @@
+//! Addresses that our stack gets by itself, and those that somebody else has, too.
+
+use super::world::{Daemon, Link, World, shell, wait_for};
+use crate::mdns::world::{Avahi, Running};
+use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use xtask::clients::nfs::Client;
+use xtask::setup::{self, Package};
+
+/// The number of ours on the Ethernet, and the identifier that follows from it.
+const MAC: &str = "02:00:00:00:00:01";
+const IDENTIFIER: &str = "ff:fe00:1";
+
+/// A server of DHCP, and if it is asked to be, a router that tells of fd00::/64.
+fn dnsmasq(world: &World, words: &[&str]) -> Result<Daemon> {
+    setup::need(&[Package::DNSMASQ])?;
+    let mut command = world.theirs.command("dnsmasq");
+    let leases = world.place.path().join("leases");
+    command
+        .args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0"])
+        .args(["--user=root", "--interface=eth0", "--bind-dynamic"])
+        .args(["--no-ping", "--pid-file", "--log-facility=-", "--log-dhcp"])
+        .arg(format!("--dhcp-leasefile={}", leases.display()))
+        .args(words);
+    Daemon::start(command, &world.place.path().join("dnsmasq.log"))
+}
+
+/// What `box.local` resolves to at the other host, in this family.
+fn resolved(avahi: &Avahi, family: &str) -> Result<IpAddr> {
+    wait_for("an address of box.local", || {
+        let output = avahi
+            .command("avahi-resolve")
+            .args([family, "-n", "box.local"])
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let word = said.split_whitespace().nth(1);
+        Ok(word.and_then(|word| word.parse().ok()))
+    })
+}
+
+fn resolved_v4(avahi: &Avahi) -> Result<Ipv4Addr> {
+    match resolved(avahi, "-4")? {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(address) => anyhow::bail!("{address}"),
+    }
+}
+
+fn announced(world: &World, words: &[&str]) -> Result<(Avahi, Running)> {
+    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let running = world.serve(&[&["--mac", MAC][..], words].concat())?;
+    running.wait_for_within("announced box.local", super::world::PATIENCE)?;
+    Ok((avahi, running))
+}
+
+/// ARP from another host that says to have this address.
+fn claim(world: &World, address: Ipv4Addr) -> Result<()> {
+    let address: String = address
+        .octets()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let (to, from) = ("ffffffffffff", "020000000099");
+    world.send(&format!(
+        "{to}{from}0806000108000604 0001{from}{address}000000000000{address}"
+    ))
+}
+
+#[test]
+fn dhcp_leases_an_address_under_its_name() -> Result<()> {
+    let world = World::new(Link::Tap)?;
+    let _dhcp = dnsmasq(&world, &["--dhcp-range=192.0.2.50,192.0.2.60,2m"])?;
+    let (avahi, running) = announced(&world, &[])?;
+    let address = wait_for("a leased address", || {
+        let address = resolved_v4(&avahi)?;
+        Ok((50..=60).contains(&address.octets()[3]).then_some(address))
+    })?;
+    let leases = fs::read_to_string(world.place.path().join("leases"))?;
+    let line = format!("{MAC} {address} box ");
+    ensure!(leases.contains(&line), "{leases}");
+    world.use_files(&address.to_string())?;
+    world.ensure_host_has_none()?;
+    running.stop()
+}
+
+#[test]
+fn without_dhcp_it_takes_an_address_of_the_link() -> Result<()> {
+    let world = World::new(Link::Packet)?;
+    let (avahi, running) = announced(&world, &[])?;
+    let address = resolved_v4(&avahi)?;
+    ensure!(address.is_link_local(), "{address}");
+    world.use_files(&address.to_string())?;
+    running.stop()
+}
+
+#[test]
+fn a_link_local_address_is_defended_once_and_then_given_up() -> Result<()> {
+    let world = World::new(Link::Packet)?;
+    let (avahi, running) = announced(&world, &["--ip", "link-local"])?;
+    let first = resolved_v4(&avahi)?;
+    ensure!(first.is_link_local(), "{first}");
+    claim(&world, first)?;
+    world.use_files(&first.to_string())?;
+    // Within ten seconds of the first.
+    claim(&world, first)?;
+    claim(&world, first)?;
+    let second = wait_for("another address", || {
+        let address = resolved_v4(&avahi)?;
+        Ok((address != first).then_some(address))
+    })?;
+    ensure!(second.is_link_local(), "{second}");
+    world.use_files(&second.to_string())?;
+    running.stop()
+}
+
+/// Whether NFS answers there.
+fn answers(world: &World, address: Ipv6Addr) -> Result<()> {
+    let path = world.files().display().to_string();
+    world.theirs.run(move || {
+        let mut client = Client::connect(SocketAddr::new(address.into(), 2049))?;
+        let root = client.mount(&path)?;
+        client.lookup(&root, "first").map(drop)
+    })
+}
+
+#[test]
+fn it_does_with_ipv6_alone() -> Result<()> {
+    let world = World::new(Link::Packet)?;
+    shell(&world.theirs, "ip -4 addr flush dev eth0")?;
+    let (avahi, running) = announced(&world, &["--ip", "fd00::1/64"])?;
+    wait_for("the given address", || {
+        answers(&world, "fd00::1".parse()?).map_or(Ok(None), |()| Ok(Some(())))
+    })?;
+    avahi.see(&["avahi-browse", "-artp"], &["=;eth0;IPv6;box"])?;
+    running.stop()
+}
+
+#[test]
+fn routers_give_addresses_of_ipv6_that_nobody_else_has() -> Result<()> {
+    let world = World::new(Link::Tap)?;
+    let words = ["--enable-ra", "--dhcp-range=fd00::,ra-only"];
+    let _router = dnsmasq(&world, &words)?;
+    let (_avahi, running) = announced(&world, &["--ip", "192.0.2.1/24"])?;
+    let own: Ipv6Addr = format!("fd00::{IDENTIFIER}").parse()?;
+    wait_for("an address by the router's prefix", || {
+        answers(&world, own).map_or(Ok(None), |()| Ok(Some(())))
+    })?;
+    running.stop()?;
+    // The other host has it: ours is called differently there.
+    shell(
+        &world.theirs,
+        &format!("ip addr add {own}/64 dev eth0 nodad"),
+    )?;
+    let (avahi, running) = announced(&world, &["--ip", "192.0.2.1/24"])?;
+    let other = wait_for("another address", || {
+        let said = avahi.see(&["avahi-browse", "-artp"], &["box.local"])?;
+        let mut fields = said.split(';').filter(|field| field.starts_with("fd00::"));
+        let mut others = fields
+            .by_ref()
+            .filter_map(|field| field.parse::<Ipv6Addr>().ok());
+        Ok(others.find(|address| {
+            *address != own && *address != Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)
+        }))
+    });
+    let other = other.context("no address in the place of the duplicate")?;
+    answers(&world, other)?;
+    running.stop()
+}

@@ -1,0 +1,100 @@
+//! Files over our own stack: by NFS and SFTP, with a fixed address, over each kind of link.
+
+use super::world::{Link, World, shell, sum_of};
+use crate::mdns::world::Avahi;
+use anyhow::{Result, ensure};
+use std::process::Command;
+use xtask::clients::sshfs::Sshfs;
+use xtask::machines::mounts;
+use xtask::setup::{self, Package};
+
+fn everything_is_served(link: Link) -> Result<()> {
+    setup::need(&[Package::NFS_COMMON, Package::SSHFS])?;
+    let world = World::new(link)?;
+    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let running = world.serve(&["--ip", "192.0.2.1/24", "--sftp", "0.0.0.0:2222"])?;
+    running.wait_for("announced box.local")?;
+    world.use_files("192.0.2.1")?;
+    let path = world.files().display().to_string();
+    // Through the portmapper, by UDP and by TCP.
+    let exports = shell(&world.theirs, "showmount -e 192.0.2.1")?;
+    ensure!(exports.contains(&path), "{exports}");
+    avahi.see(
+        &["avahi-browse", "-artp"],
+        &[
+            &format!(r#";Network File System;local;box.local;192.0.2.1;2049;"path={path}""#),
+            "=;eth0;IPv6;box",
+        ],
+    )?;
+    use_sftp(&world)?;
+    world.ensure_host_has_none()?;
+    running.stop()
+}
+
+/// sshfs reads what NFS serves, and writes it back.
+fn use_sftp(world: &World) -> Result<()> {
+    mounts::private("sshfs", || {
+        // `ip netns exec` would mount it for itself alone.
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", world.theirs.path()));
+        command.args(["sshfs", "-f", "-o", "direct_io", "-o", "directport=2222"]);
+        command.arg(format!("192.0.2.1:{}", world.files().display()));
+        let mounted = Sshfs::mount(command, &world.place.path().join("mounted"))?;
+        std::fs::copy(mounted.at.join("first"), mounted.at.join("third"))?;
+        let [expected, copied] = ["first", "third"]
+            .map(|name| sum_of(Command::new("cat").arg(world.files().join(name))));
+        let (expected, copied) = (expected?, copied?);
+        ensure!(copied == expected, "copied {copied} instead of {expected}");
+        Ok(())
+    })
+}
+
+#[test]
+fn everything_is_served_over_an_interface_of_the_host() -> Result<()> {
+    everything_is_served(Link::Packet)
+}
+
+#[test]
+fn everything_is_served_over_a_tap_interface() -> Result<()> {
+    everything_is_served(Link::Tap)
+}
+
+#[test]
+fn sftp_server_listens_on_its_own_address() -> Result<()> {
+    setup::need(&[Package::SSHFS])?;
+    let world = World::new(Link::Packet)?;
+    let words = [
+        "--ip",
+        "192.0.2.1/24",
+        "--listen",
+        "192.0.2.1:2222",
+        "--i-trust-this-network",
+    ];
+    let running = world.start("sftp-server", &words)?;
+    running.wait_for("listening on 192.0.2.1:2222")?;
+    use_sftp(&world)?;
+    running.stop()
+}
+
+#[test]
+fn browse_resolve_and_publish_have_the_address_that_they_are_given() -> Result<()> {
+    let world = World::new(Link::Packet)?;
+    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let address = ["--ip", "192.0.2.1/24"];
+    let words = ["-s", "Web", "_http._tcp", "80", "path=/"];
+    let publishing = world.start("publish", &[&address[..], &words].concat())?;
+    let line = r#"=;eth0;IPv4;Web;Web Site;local;box.local;192.0.2.1;80;"path=/""#;
+    avahi.see(&["avahi-browse", "-artp"], &[line])?;
+    publishing.stop()?;
+    let printed = |role: &str, words: &[&str]| {
+        let mut command = world.ours.command(&super::world::file()?.to_string_lossy());
+        command.arg(role).args(world.link.words());
+        setup::quietly(command.args(address).args(words))
+    };
+    let found = printed("resolve", &["-4", "-n", "other.local"])?;
+    ensure!(found == "other.local\t192.0.2.2\n", "{found}");
+    let found = printed("browse", &["-artp"])?;
+    let line = "=;eth0;IPv4;other";
+    ensure!(found.contains(line), "{found}");
+    Ok(())
+}
