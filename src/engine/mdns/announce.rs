@@ -32,16 +32,6 @@ impl OnLink {
         }
     }
 
-    /// Announces what points to a name.
-    pub(super) fn announce_all_to(&mut self, zone: &Zone, target: NameId, now: Instant) {
-        for record in zone.records.iter() {
-            if record.target == target && record.is_held(self.bit) && self.holds(zone, record.owner)
-            {
-                self.announce(record, now);
-            }
-        }
-    }
-
     /// Whether a record's owner, or the name that it points to, has just become ours.
     fn is_news(&self, zone: &Zone, record: &Record) -> bool {
         let is_new = |name: NameId| {

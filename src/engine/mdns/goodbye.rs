@@ -12,7 +12,6 @@ impl Responder {
     /// Schedules goodbyes for all records. When nothing is due any more, all of them were sent.
     pub fn goodbye(&mut self, now: Instant) {
         self.is_stopping = true;
-        (self.ask_at, self.ask_links) = (Instant::NEVER, 0);
         for on in &mut self.links {
             for record in self.zone.records.iter() {
                 on.say_goodbye(&self.zone, record, now);

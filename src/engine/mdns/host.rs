@@ -1,22 +1,17 @@
 //! Who announces the host: its name, its addresses and their reverse mapping. Another responder on this host may, as avahi does;
 //! then we announce services alone, which point to the name that it has. RFC 6762 section 15.
 //!
-//! It is known by what it says from an address of ours: it claims the host's name, or the reverse mapping of an address. When it
-//! says goodbye, or does not answer any more, the host is ours.
+//! It is known by what it says from an address of ours: it claims the host's name, or the reverse mapping of an address. Our records
+//! of these stay, but are not ours to tell. When it says goodbye, or three questions are not answered, they are probed for.
 
-use super::link::LINK_COUNT_MAX;
 use super::names::{NameId, hash};
-use super::record_state::later;
-use super::responder::Responder;
-use super::zone::{EVERYWHERE, HOST_TTL, RenameStyle};
-use super::{Transmit, family};
+use super::on_link::OnLink;
+use super::record_state::{Phase, Probe, later};
+use super::responder::{PROBE_JITTER_MS, Responder};
+use super::zone::{EVERYWHERE, HOST_TTL, RenameStyle, Zone};
 use crate::time::Instant;
-use crate::wire::dns::{self, Message, Name, REVERSE_BYTES_MAX, Section, Writer, kind, reverse};
+use crate::wire::dns::{Message, Section, kind};
 
-/// Unanswered questions after which the other is gone.
-const ASK_COUNT: u8 = 3;
-/// Between questions: at least this, and a random time below it, as two of ours may ask each other.
-const ASK_MS: u32 = 250;
 /// After a goodbye the other may come back, after a probe it announces: until we ask.
 const PAUSE_MS: u32 = 1000;
 /// Messages of ours that may still come back.
@@ -66,21 +61,22 @@ impl Sent {
 impl Responder {
     /// Handles what another program on this host says: whether that announces the host.
     pub(super) fn meet(&mut self, now: Instant, message: &Message<'_>, is_response: bool) {
-        if self.elsewhere.is_some() || self.announcer == Host::Never {
-            return;
-        }
+        let (zone, mut heard) = (&mut self.zone, None);
         for record in message.records() {
             // What a querier knows is no claim of its own.
             if is_response == (record.section == Section::Authority) || !record.is_in_class() {
                 continue;
             }
-            let is_host = |name| self.zone.names.find(name) == Some(self.zone.service_host);
+            let Some(owner) = zone.names.find(record.name) else {
+                continue;
+            };
             let name = match record.target(0) {
-                _ if is_host(record.name) => record.name,
-                Some(target) if record.kind == kind::PTR && self.is_reverse(record.name) => target,
+                _ if owner == zone.service_host => record.name,
+                Some(target) if record.kind == kind::PTR && zone.is_of_host(owner) => target,
                 _ => continue,
             };
-            let is_known = self.announcer == Host::Left && is_host(name);
+            let is_known =
+                self.announcer == Host::Left && zone.names.find(name) == Some(zone.service_host);
             let ms = match record.ttl {
                 0 if !is_known => continue,
                 0 => PAUSE_MS,
@@ -88,98 +84,71 @@ impl Responder {
                 // Four fifths, as queriers do. RFC 6762 section 5.2.
                 ttl => ttl.min(HOST_TTL) * 800,
             };
-            if !is_known && let Some(host) = self.zone.names.intern(name) {
-                self.leave_host(now, host);
-                self.announcer = Host::Left;
-                let _ = self.renamed.push(host);
-            }
-            (self.asked_count, self.ask_at) = (0, later(now, ms));
+            heard = Some((name, is_known, ms));
         }
-    }
-
-    /// Whether a name is that of an address of ours in reverse.
-    fn is_reverse(&self, name: Name<'_>) -> bool {
-        let mut addresses = self.links.iter().flat_map(|on| &on.link.addresses);
-        addresses.any(|(address, _)| {
-            let mut buffer = [0; REVERSE_BYTES_MAX];
-            reverse(*address, &mut buffer);
-            name.is(Name::of(&buffer))
-        })
-    }
-
-    /// Leaves the host to another responder, which calls it so; the name was kept for that.
-    #[inline(never)]
-    fn leave_host(&mut self, now: Instant, host: NameId) {
-        let was = self.zone.service_host;
-        for id in 0..self.zone.records.len() {
-            let Some(record) = self.zone.records.get(id) else {
-                return;
-            };
-            // Those of other hosts that are announced for them are the same on every link.
-            let is_address = record.links != EVERYWHERE
-                && self.zone.claim(record.name).rename_style == RenameStyle::Fixed;
-            if record.is_unique && (is_address || record.owner == self.zone.host) {
-                match host == was {
-                    // What others remember stays true.
-                    true => self.zone.remove(id),
-                    false => self.withdraw(id, now),
+        let Some((name, is_known, ms)) = heard.filter(|_| self.announcer != Host::Never) else {
+            return;
+        };
+        let was = zone.service_host;
+        if !is_known && let Some(host) = zone.names.intern(name) {
+            zone.point_to(host);
+            self.announcer = Host::Left;
+            let _ = self.renamed.push(host);
+        }
+        // Two of ours that ask for each other do not claim the host at once.
+        self.ask_at = later(now, ms + self.random.ms(0, PROBE_JITTER_MS));
+        let is_new = zone.service_host != was;
+        let left = Probe {
+            phase: Phase::Ask,
+            is_new,
+            ..Probe::NEW
+        };
+        for on in &mut self.links {
+            // Under the same name, what others remember stays true.
+            for record in zone.records.iter().filter(|_| is_new) {
+                if zone.is_of_host(record.name) {
+                    on.say_goodbye(zone, record, now);
                 }
             }
-        }
-        self.zone.point_to(host);
-        if host != was {
-            for on in &mut self.links {
-                on.announce_all_to(&self.zone, host, now);
+            for record in zone.records.iter() {
+                if zone.is_of_host(record.name) {
+                    on.begin(zone, record.name, left, self.ask_at);
+                }
             }
+            // They may be due later than they were.
+            on.probes_at = now;
+            on.announce_claimed(zone, now);
         }
     }
 
-    /// Asks whether another responder announces the host before we do.
-    pub(super) fn ask_first(&mut self, now: Instant) {
-        let host = self.zone.service_host;
-        self.zone.names.keep(host);
-        self.leave_host(now, host);
-        (self.asked_count, self.ask_at) = (1, now);
-    }
-
-    /// Asks whether another responder still announces the host; nobody does: we do.
-    pub(super) fn ask_for_host(&mut self, now: Instant) {
-        if self.asked_count < ASK_COUNT {
-            self.asked_count += 1;
-            self.ask_links = EVERYWHERE;
-            self.ask_at = later(now, self.random.ms(ASK_MS, ASK_MS));
-            return;
-        }
-        (self.asked_count, self.ask_at) = (0, Instant::NEVER);
-        self.announcer = Host::Ours;
-        let own = self.zone.host;
-        self.zone.names.keep(own);
-        self.zone.point_to(own);
-        let _ = self.zone.add_denial(own);
-        for id in 0..LINK_COUNT_MAX {
-            let on = self.links.get(id);
-            if let Some(link) = on.map(|on| on.link.clone()) {
-                // There was space for these records before.
-                let _ = self.set_link(now, id as u8, &link);
-            }
+    /// Takes the host where nobody has answered who has it.
+    pub(super) fn take_host(&mut self) {
+        let host = self.zone.host;
+        let is_free = |on: &OnLink| on.phase(&self.zone, host) >= Phase::Wait;
+        if self.announcer != Host::Ours && self.links.iter().any(is_free) {
+            self.announcer = Host::Ours;
+            self.zone.names.keep(host);
+            self.zone.point_to(host);
         }
     }
+}
 
-    /// Writes the question who has the host's name on a link, and who its addresses.
-    pub(super) fn write_host_question(&self, link: usize, out: &mut [u8]) -> Option<Transmit> {
-        let on = self.links.get(link)?;
-        if !on.link.is_up() {
-            return None;
-        }
-        let mut writer = Writer::new(out.get_mut(..on.message_bytes())?, 0, 0);
-        let mut host = self.zone.names.labels(self.zone.service_host);
-        writer.question(&mut host, kind::ANY, dns::CLASS_IN);
-        for (address, _) in &on.link.addresses {
-            let mut buffer = [0; REVERSE_BYTES_MAX];
-            reverse(*address, &mut buffer);
-            let name = Name::of(&buffer);
-            writer.question(&mut name.unnumbered(), kind::PTR, dns::CLASS_IN);
-        }
-        Some(on.transmit(writer.finish(), family::ANY))
+impl Zone {
+    /// Whether a name is the host's, or that of one of its addresses in reverse.
+    #[inline(never)]
+    pub(super) fn is_of_host(&self, name: NameId) -> bool {
+        self.unique(name)
+            .is_some_and(|record| match self.claim(name).rename_style {
+                RenameStyle::Host => true,
+                // Those of addresses elsewhere are the same on every link.
+                RenameStyle::Fixed => record.links != EVERYWHERE,
+                _ => false,
+            })
+    }
+
+    /// The host is called so where services of ours point to it; the name was kept for that.
+    fn point_to(&mut self, host: NameId) {
+        let was = core::mem::replace(&mut self.service_host, host);
+        self.names.release(was);
     }
 }

@@ -92,7 +92,10 @@ impl OnLink {
             return None;
         }
         for name in &asked {
-            zone.write_tentative(&mut writer, *name, self.bit);
+            // What is only asked for is not proposed.
+            if self.phase(zone, *name) >= Phase::First {
+                zone.write_tentative(&mut writer, *name, self.bit);
+            }
         }
         if !self.link.shares_port {
             self.unicast_until = later(now, UNICAST_MS);
@@ -102,38 +105,24 @@ impl OnLink {
 
     /// Begins to probe for a name after so many milliseconds.
     pub(super) fn begin_probing(&mut self, zone: &Zone, name: NameId, now: Instant, ms: u32) {
-        if !self.link.is_up() {
-            return;
-        }
-        let due = later(now, ms);
-        if let Some(state) = self.probe(zone, name) {
-            state.probe.set(Probe {
-                phase: Phase::Wait,
-                ..Probe::NEW
-            });
+        self.begin(zone, name, Probe::WAIT, later(now, ms));
+    }
+
+    /// Begins with a name where the link is there.
+    #[inline(never)]
+    pub(super) fn begin(&mut self, zone: &Zone, name: NameId, probe: Probe, due: Instant) {
+        if self.link.is_up()
+            && let Some(state) = self.probe(zone, name)
+        {
+            state.probe.set(probe);
             state.probe_due.set(due);
             self.probes_at = self.probes_at.min(due);
         }
     }
 
-    /// The same where what is ours stays so meanwhile.
-    pub(super) fn reprobe(&mut self, zone: &Zone, name: NameId, now: Instant, ms: u32) {
-        let is_held = self.holds(zone, name);
-        self.begin_probing(zone, name, now, ms);
-        if let Some(state) = self.probe(zone, name) {
-            state.probe.set(Probe {
-                is_held,
-                ..state.probe.get()
-            });
-        }
-    }
-
     /// A name is not ours, and will not be.
-    pub(super) fn give_up(&self, zone: &Zone, name: NameId) {
-        if let Some(state) = self.probe(zone, name) {
-            state.probe.set(Probe::NEW);
-            state.probe_due.set(Instant::NEVER);
-        }
+    pub(super) fn give_up(&mut self, zone: &Zone, name: NameId) {
+        self.begin(zone, name, Probe::NEW, Instant::NEVER);
     }
 
     /// Breaks the tie with another host that probes for the same name: the lexicographically later rdata wins. The loser waits, and

@@ -37,7 +37,7 @@ impl Zone {
         }
         let target = other.target(text.len());
         other.rdata().starts_with(text)
-            && target.is_some_and(|target| self.names.find(target) == Some(own.target))
+            && target.is_some_and(|target| self.names.find(target) == Some(self.target(own)))
     }
 
     /// Writes a record; whether it fitted.
@@ -104,7 +104,7 @@ impl Zone {
         let name = if is_denial {
             record.name
         } else {
-            record.target
+            self.target(record)
         };
         if name != NameId::ROOT {
             writer.name(&mut self.names.labels(name), shortens);

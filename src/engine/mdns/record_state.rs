@@ -94,6 +94,10 @@ pub(super) enum Phase {
     /// It has no records there, or was given up.
     #[default]
     Idle,
+    /// It is asked for three times: another responder on this host may have it.
+    Ask,
+    AskAgain,
+    AskLast,
     /// It will be probed for.
     Wait,
     /// So many probes were sent.
@@ -105,14 +109,19 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// After one more probe.
-    pub(super) const fn next(self) -> Self {
-        match self {
-            Self::Wait => Self::First,
-            Self::First => Self::Second,
-            Self::Second => Self::Third,
-            other => other,
-        }
+    /// After one more question or probe, or when the last was not answered.
+    pub(super) fn next(self) -> Self {
+        const NEXT: [Phase; 8] = [
+            Phase::Idle,
+            Phase::AskAgain,
+            Phase::AskLast,
+            Phase::Wait,
+            Phase::First,
+            Phase::Second,
+            Phase::Third,
+            Phase::Done,
+        ];
+        *NEXT.get(self as usize).unwrap_or(&self)
     }
 }
 
@@ -133,6 +142,12 @@ impl Probe {
         phase: Phase::Idle,
         is_held: false,
         is_new: false,
+    };
+
+    /// It will be probed for.
+    pub(super) const WAIT: Self = Self {
+        phase: Phase::Wait,
+        ..Self::NEW
     };
 
     /// Whether the name is ours.

@@ -7,6 +7,7 @@ use super::host::{Host, Sent};
 use super::link::{ADDRESS_BYTES_MAX, LINK_COUNT_MAX, Link, LinkId, octets};
 use super::names::NameId;
 use super::on_link::OnLink;
+use super::record_state::{Phase, Probe, later};
 use super::service_records::Service;
 use super::truncated::TruncatedQueries;
 use super::zone::{Full, RenameStyle, Zone};
@@ -37,15 +38,8 @@ pub struct Responder {
     pub(super) renamed: heapless::Vec<NameId, RENAMED_COUNT_MAX>,
     pub(super) is_stopping: bool,
     pub(super) announcer: Host,
-    /// When another responder on this host is asked whether it is still there, how often it was without an answer, and on which
-    /// links it is to be asked now.
+    /// When another responder on this host is asked whether it is still there.
     pub(super) ask_at: Instant,
-    pub(super) asked_count: u8,
-    pub(super) ask_links: u8,
-    /// Addresses lead back to the host.
-    reverses: bool,
-    /// The host's address, if it is not on all links what we have there.
-    pub(super) elsewhere: Option<IpAddr>,
     sent: Sent,
     /// When the last conflicts were, the oldest first.
     pub(super) conflicts: [Instant; CONFLICT_COUNT],
@@ -66,13 +60,9 @@ impl Responder {
             rate_limited_until: Instant::default(),
             renamed: heapless::Vec::new(),
             random,
-            elsewhere: None,
-            reverses: true,
             sent: Sent::new(seed),
             announcer: Host::Unknown,
             ask_at: Instant::NEVER,
-            asked_count: 0,
-            ask_links: 0,
             is_stopping: false,
         }
     }
@@ -86,24 +76,22 @@ impl Responder {
         zone.names.keep(zone.host);
         match self.announcer {
             Host::Never => Ok(()),
-            _ => zone.add_denial(zone.host).ok_or(Full),
+            _ => {
+                let _ = zone.hosts.push(zone.host);
+                zone.add_denial(zone.host).ok_or(Full)
+            }
         }
     }
 
     /// Another name, of labels before `.local`: of this host, or, with reverse, of an address. It is never changed: where another
     /// host has it, it is given up. To be told before there are links.
-    pub fn add_alias(&mut self, labels: &[u8], address: Option<IpAddr>) -> Result<(), Full> {
+    pub fn add_alias(&mut self, labels: &[u8], address: Option<&IpAddr>) -> Result<NameId, Full> {
         self.zone.add_alias(labels, address).ok_or(Full)
-    }
-
-    /// The host has this address and no other, wherever that is. To be told before there are links.
-    pub const fn set_address(&mut self, address: IpAddr) {
-        self.elsewhere = Some(address);
     }
 
     /// No PTR records lead from addresses to the host. To be told before there are links.
     pub const fn leave_reverse_out(&mut self) {
-        self.reverses = false;
+        self.zone.reverses = false;
     }
 
     /// Others announce the host, or nobody. To be told first.
@@ -134,40 +122,47 @@ impl Responder {
                 self.remove_address(bit, address, now);
             }
         }
+        let ms = self.random.ms(0, PROBE_JITTER_MS);
+        let due = later(now, ms);
         if self.announcer == Host::Unknown && link.is_up() && self.ask_at == Instant::NEVER {
-            match link.shares_port && self.elsewhere.is_none() {
-                true => self.ask_first(now),
+            match link.shares_port {
+                true => self.ask_at = due,
                 false => self.announcer = Host::Ours,
             }
         }
         let zone = &mut self.zone;
-        let (host, reverses) = (zone.host, self.reverses);
-        let aliases = zone.aliases.clone();
-        let own = match &self.elsewhere {
-            Some(address) => core::slice::from_ref(address),
-            None => &[],
-        };
-        let announces = self.announcer == Host::Ours;
-        let on_link = link.addresses.iter().map(|(address, _)| address);
-        let on_link = on_link.filter(|_| own.is_empty());
-        let added = on_link.chain(own).try_for_each(|address| {
-            if announces {
-                zone.add_address(host, bit, address, reverses)?;
+        for (address, _) in &link.addresses {
+            for name in zone.hosts.clone() {
+                zone.add_address(name, bit, address).ok_or(Full)?;
             }
-            let mut aliases = aliases.iter();
-            aliases.try_for_each(|alias| zone.add_address(*alias, bit, address, false))
-        });
-        added.ok_or(Full)?;
-        let ms = self.random.ms(0, PROBE_JITTER_MS);
+        }
         let Some(on) = self.links.get_mut(usize::from(id)) else {
             return Err(Full);
         };
         if !link.is_up() {
-            on.forget(&mut self.zone);
+            on.forget(zone);
         }
-        for record in self.zone.records.iter() {
+        let left = Probe {
+            phase: Phase::Ask,
+            ..Probe::NEW
+        };
+        for record in zone.records.iter() {
+            let is_left = self.announcer != Host::Ours && zone.is_of_host(record.name);
+            let (probe, due) = match is_left {
+                true => (left, self.ask_at),
+                false => {
+                    let is_held = on.holds(zone, record.name);
+                    (
+                        Probe {
+                            is_held,
+                            ..Probe::WAIT
+                        },
+                        due,
+                    )
+                }
+            };
             if record.is_on(bit) && record.is_unique && !record.is_goodbye {
-                on.reprobe(&self.zone, record.name, now, ms);
+                on.begin(zone, record.name, probe, due);
             }
         }
         Ok(())
@@ -223,12 +218,9 @@ impl Responder {
 
     /// What is to be sent to a link now, if there is anything.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
-        if self.ask_at <= now {
-            self.ask_for_host(now);
-        }
+        self.take_host();
         for link in 0..LINK_COUNT_MAX {
             let on = self.links.get_mut(link)?;
-            let bit = on.bit;
             let mut sent = on.send_probes(&self.zone, now, out);
             if sent.is_none() {
                 let are_gone;
@@ -236,10 +228,6 @@ impl Responder {
                 if are_gone {
                     self.remove_withdrawn();
                 }
-            }
-            if sent.is_none() && self.ask_links & bit != 0 {
-                self.ask_links &= !bit;
-                sent = self.write_host_question(link, out);
             }
             if let Some(transmit) = &sent {
                 self.sent.add(out.head(transmit.len));
@@ -251,7 +239,7 @@ impl Responder {
 
     /// When there is something to send again.
     pub fn poll_at(&self) -> Instant {
-        let mut first = self.ask_at;
+        let mut first = Instant::NEVER;
         for on in &self.links {
             first = first.min(on.answers_at).min(on.probes_at);
         }
@@ -275,8 +263,9 @@ impl Responder {
 
     /// Whether all names are ours wherever there is a link.
     pub fn is_settled(&self) -> bool {
-        self.announcer != Host::Unknown
-            && self.links.iter().all(|on| on.probes_at == Instant::NEVER)
+        // That the host is asked for later is no matter.
+        let is_done = |on: &OnLink| on.probes_at == Instant::NEVER || on.probes_at == self.ask_at;
+        self.announcer != Host::Unknown && self.links.iter().all(is_done)
     }
 
     /// The name of the host.

@@ -49,7 +49,7 @@ impl Zone {
     fn add_records_of(&mut self, service: &Service<'_>, kind: NameId, name: NameId) -> Option<()> {
         let mut record = Record::unique(name, kind::SRV, EVERYWHERE);
         record.target = match service.host {
-            [] => self.service_host,
+            [] => self.host,
             host => self.names.extend(NameId::ROOT, host)?,
         };
         record.families = service.families;
@@ -107,28 +107,23 @@ impl Zone {
     }
 
     /// Adds a name of labels before `.local`: one of this host's, or that of an address. `None`: a table is full.
-    pub(super) fn add_alias(&mut self, labels: &[u8], address: Option<IpAddr>) -> Option<()> {
+    pub(super) fn add_alias(&mut self, labels: &[u8], address: Option<&IpAddr>) -> Option<NameId> {
         let name = self.names.extend(self.local, labels)?;
         if self.unique(name).is_none() {
             self.claim_mut(name)?.rename_style = RenameStyle::Alias;
             self.add_denial(name)?;
         }
         let added = match address {
-            Some(address) => self.add_address(name, EVERYWHERE, &address, true),
-            None => self.aliases.push(name).ok(),
+            Some(address) => self.add_address(name, EVERYWHERE, address),
+            None => self.hosts.push(name).ok(),
         };
+        // It is its records that use it.
         self.names.release(name);
-        added
+        added.map(|()| name)
     }
 
-    /// Adds what an address of a host consists of, unless it is there; `reverses`: also its name in reverse.
-    pub(super) fn add_address(
-        &mut self,
-        host: NameId,
-        links: u8,
-        address: &IpAddr,
-        reverses: bool,
-    ) -> Option<()> {
+    /// Adds what an address consists of, unless it is there: also its name in reverse, but of an alias of this host.
+    pub(super) fn add_address(&mut self, host: NameId, links: u8, address: &IpAddr) -> Option<()> {
         let mut buffer = [0; ADDRESS_BYTES_MAX];
         let text = octets(address, &mut buffer);
         let mut others = self.of(host).map(|(_, other)| other);
@@ -141,7 +136,7 @@ impl Zone {
             IpAddr::V6(_) => kind::AAAA,
         };
         self.add(&Record::unique(host, kind, links), text)?;
-        if !reverses {
+        if !self.reverses || (host != self.host && links != EVERYWHERE) {
             return Some(());
         }
         let mut buffer = [0; REVERSE_BYTES_MAX];

@@ -185,12 +185,14 @@ pub(super) struct Zone {
     /// The first free place among the records, and 1.
     free: u16,
     pub(super) local: NameId,
-    /// What the host is called, and what it is called where services of ours point to: another responder on it may have another
+    /// What the host is called, and what it is called where records of ours point to it: another responder on it may have another
     /// name for it.
     pub(super) host: NameId,
     pub(super) service_host: NameId,
-    /// Further names of the host's addresses.
-    pub(super) aliases: heapless::Vec<NameId, ALIAS_COUNT_MAX>,
+    /// Names of the host's addresses: the host's, if we are to announce it, and aliases.
+    pub(super) hosts: heapless::Vec<NameId, { 1 + ALIAS_COUNT_MAX }>,
+    /// Addresses lead back to the host.
+    pub(super) reverses: bool,
     // The longest last.
     pub(super) names: Names,
 }
@@ -209,7 +211,8 @@ impl Zone {
             local,
             host: NameId::ROOT,
             service_host: NameId::ROOT,
-            aliases: heapless::Vec::new(),
+            hosts: heapless::Vec::new(),
+            reverses: true,
             names,
         }
     }
@@ -320,13 +323,11 @@ impl Zone {
         });
         self.free = number;
         // What led to it leads to what follows it.
-        let host = self.host;
         if let Some(claim) = self.claim_mut(gone.name) {
             let mut at = claim.first;
             if at == number {
                 claim.first = gone.next;
-                // The host's name is claimed again.
-                if gone.next == 0 && gone.name != host {
+                if gone.next == 0 {
                     *claim = Claim::default();
                 }
             } else {
@@ -343,19 +344,6 @@ impl Zone {
         self.names.release(gone.target);
         self.forget(gone.at, gone.len);
         self.names.release(gone.name);
-    }
-
-    /// Lets all that points to the host point to this name of it, which was kept for that.
-    pub(super) fn point_to(&mut self, host: NameId) {
-        for entry in self.records.iter_mut() {
-            if entry.target == self.service_host && !entry.is_goodbye {
-                self.names.keep(host);
-                self.names.release(self.service_host);
-                entry.record.target = host;
-            }
-        }
-        self.names.release(self.service_host);
-        self.service_host = host;
     }
 
     /// Takes all records away that depend on a name.
@@ -383,6 +371,14 @@ impl Zone {
             if entry.at > at {
                 entry.record.at -= len;
             }
+        }
+    }
+
+    /// The name that a record points to.
+    pub(super) fn target(&self, record: &Record) -> NameId {
+        match record.target {
+            target if target == self.host => self.service_host,
+            target => target,
         }
     }
 

@@ -18,7 +18,7 @@ use core::net::IpAddr;
 pub(super) fn read(
     path: &CStr,
     memory: &mut Memory,
-    each: &mut dyn FnMut(&[u8], Option<IpAddr>),
+    each: &mut dyn FnMut(&[u8], Option<&IpAddr>),
 ) -> FsResult<()> {
     let file = source::read(&Directory::open(c".")?, path.to_bytes(), memory)?;
     for (line, number) in parts(file, b'\n').zip(1..) {
@@ -33,7 +33,7 @@ pub(super) fn read(
 }
 
 /// `None`: the line is not as it must be.
-fn read_line(line: &[u8], each: &mut dyn FnMut(&[u8], Option<IpAddr>)) -> Option<()> {
+fn read_line(line: &[u8], each: &mut dyn FnMut(&[u8], Option<&IpAddr>)) -> Option<()> {
     let (line, _) = cut(line, b'#');
     let line = line.trim_ascii();
     if line.is_empty() {
@@ -46,7 +46,7 @@ fn read_line(line: &[u8], each: &mut dyn FnMut(&[u8], Option<IpAddr>)) -> Option
     if name.iter().any(u8::is_ascii_whitespace) {
         return None;
     }
-    each(host_labels(name)?, Some(address));
+    each(host_labels(name)?, Some(&address));
     Some(())
 }
 

@@ -36,6 +36,7 @@ use crate::wire::Writer;
 use crate::wire::announce::{self, Draft, STRING_BYTES_MAX, Service};
 use crate::wire::label::{self, Word, cut};
 use crate::wire::uuid::Uuid;
+use core::net::IpAddr;
 use files::Files;
 use machines::Machines;
 use options::DIRECTORY_COUNT_MAX;
@@ -101,8 +102,6 @@ pub(super) struct Announcer {
     machines_at: Instant,
     /// What is told to be announced: the host, or a service.
     pub(super) subject: NameId,
-    /// It has this name or none.
-    pub(super) keeps_name: bool,
     /// That it is announced under this name was told.
     is_told: bool,
     has_links: bool,
@@ -120,7 +119,7 @@ impl Announcer {
         let responder = &mut self.responder;
         leave_out(responder, options.leaves_host, options.leaves_reverse);
         set_host(responder, options.name);
-        let mut add_alias = |labels: &[u8], address| {
+        let mut add_alias = |labels: &[u8], address: Option<&IpAddr>| {
             if responder.add_alias(labels, address).is_err() {
                 event::tell(&mut Console, text!("left out"), labels, NO_MEMORY);
             }
@@ -179,7 +178,6 @@ impl Announcer {
             memory: mem::array(),
             machines_at: now,
             subject: NameId::ROOT,
-            keeps_name: false,
             is_told: false,
             has_links: false,
         }
@@ -227,7 +225,8 @@ impl Endpoint for Announcer {
             let label = self.responder.label(name);
             let mut why = text!("another host has the name");
             let mut what = text!("is now called");
-            if self.keeps_name || self.responder.is_alias(name) {
+            let is_alias = self.responder.is_alias(name);
+            if is_alias {
                 what = text!("cannot announce");
             } else if self.responder.other_host() == Some(name) {
                 what = text!("announces services alone, on");
@@ -235,10 +234,11 @@ impl Endpoint for Announcer {
                 self.is_told = false;
             }
             events.tell(what, label, why);
-            if self.keeps_name {
+            let is_subject = name == self.subject;
+            if is_subject && is_alias {
                 return Err(FAILED);
             }
-            self.is_told &= name != self.subject;
+            self.is_told &= !is_subject;
         }
         let is_host = self.subject == self.responder.host();
         // That another announces the host was told.
@@ -247,7 +247,7 @@ impl Endpoint for Announcer {
             self.is_told = true;
             let mut line = Line::default();
             line.raw(self.responder.label(self.subject));
-            if is_host {
+            if is_host || self.responder.is_alias(self.subject) {
                 line.text(".local");
             }
             events.tell(text!("announced"), line.bytes(), Text::NOTHING);

@@ -11,7 +11,7 @@ use crate::net::Signals;
 use crate::sys;
 use crate::sys::Args;
 use crate::text::{Text, text};
-use crate::wire::announce::{self, Draft, Part};
+use crate::wire::announce::{self, Draft, Part, host_labels};
 use crate::wire::label;
 
 /// What `stowaway --help` says of it.
@@ -96,25 +96,25 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let now = sys::now();
     let announcer = mem::leak(Announcer::new(now));
     let responder = &mut announcer.responder;
-    // A name of an address is its address.
-    let leaves_host = options.leaves_host && !options.is_address;
-    mdns::leave_out(responder, leaves_host, options.is_one_way);
     let name = next();
     let mut subject = None;
+    // A name of an address is not the host's.
+    let leaves_host = options.leaves_host || options.is_address;
+    mdns::leave_out(responder, leaves_host, options.is_one_way);
     if options.is_address {
-        let (label, domain) = label::cut(name, b'.');
-        let is_label = (1..=label::BYTES_MAX).contains(&label.len()) && label::is_clean(label);
-        if !is_label || !(domain.is_empty() || label::is_local(domain)) {
+        let labels = host_labels(name).filter(|labels| !labels.contains(&b'.'));
+        let Some(labels) = labels else {
             let why = text!("name one that ends with .local");
             return Err(refuse(b"-a", name, why));
-        }
+        };
         let told = next();
         let Some(address) = address(told).filter(|_| next().is_empty()) else {
             let why = text!("name an address in numbers, such as 192.0.2.1 or 2001:db8::1");
             return Err(refuse(name, told, why));
         };
-        let _ = responder.set_host(label);
-        responder.set_address(address.to_canonical());
+        subject = responder
+            .add_alias(labels, Some(&address.to_canonical()))
+            .ok();
     } else {
         mdns::set_host(responder, network.name());
         let mut buffer = [0; announce::ROOM_BYTES];
@@ -142,7 +142,6 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         let _ = draft.hand_out(&mut |service| subject = mdns::add(responder, now, service, b""));
     }
     announcer.subject = subject.unwrap_or(announcer.responder.host());
-    announcer.keeps_name = options.is_address;
     let task = announcer.task(Choice {
         names: &options.interfaces,
         ..Choice::default()

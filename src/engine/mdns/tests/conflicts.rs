@@ -266,8 +266,10 @@ fn aliases_are_claimed_and_given_up_where_another_has_them() {
         ("gate", Some("198.51.100.7")),
         ("gate", Some("2001:db8::7")),
     ] {
-        let address = address.map(|address| address.parse().unwrap());
-        let added = world.responder.add_alias(labels.as_bytes(), address);
+        let address = address.map(|address: &str| address.parse().unwrap());
+        let added = world
+            .responder
+            .add_alias(labels.as_bytes(), address.as_ref());
         added.unwrap();
     }
     world.set_link(0, &["192.0.2.1/24"]);
