@@ -1,30 +1,13 @@
 //! What arguments are made of: words, paths, numbers, addresses.
 
 use crate::mem::parts;
+pub(super) use crate::wire::label::number as digits;
 #[cfg(feature = "multicast")]
 use crate::wire::{announce::is_label, label::cut};
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 pub(super) fn port(text: &[u8]) -> Option<u16> {
     digits(text, 10)?.try_into().ok()
-}
-
-/// A number of nothing but digits.
-pub(super) fn digits(text: &[u8], base: u32) -> Option<u32> {
-    text.first()?;
-    let mut value = 0u32;
-    for byte in text {
-        let digit = match byte | 0x20 {
-            letter @ b'a'..=b'f' => letter - b'a' + 10,
-            b'0'..=b'9' => byte - b'0',
-            _ => return None,
-        };
-        if u32::from(digit) >= base {
-            return None;
-        }
-        value = value.checked_mul(base)?.checked_add(digit.into())?;
-    }
-    Some(value)
 }
 
 /// A name of a host: one label.

@@ -146,6 +146,18 @@ pub fn digit(byte: u8, base: u32) -> Option<usize> {
     (u32::from(value) < base).then_some(value.into())
 }
 
+/// A number of nothing but digits.
+#[inline(never)]
+pub fn number(digits: &[u8], base: u32) -> Option<u32> {
+    digits.first()?;
+    let mut value = 0_u32;
+    for byte in digits {
+        let digit = digit(*byte, base)? as u32;
+        value = value.checked_mul(base)?.checked_add(digit)?;
+    }
+    Some(value)
+}
+
 /// Whether two texts are the same, in capitals or not. A byte at a time: what the library does with 16 is larger.
 #[inline(never)]
 pub fn is_like(one: &[u8], other: &[u8]) -> bool {

@@ -3,9 +3,9 @@
 //! Comments, processing instructions and the name of a document type are passed. Nothing is ever looked up or replaced but XML's
 //! own five entities and letters by number. Elements lie in each other as they do there and nowhere else, three deep.
 
-use super::{Coding, Flaw, NAME, Reader, TXT, number};
+use super::{Coding, Flaw, NAME, Reader, TXT};
 use crate::mem::parts::{Ends as _, parts, place_in};
-use crate::wire::label::{behind, cut, put_byte, put_letter};
+use crate::wire::label::{behind, cut, number, put_byte, put_letter};
 
 /// The elements. The place among them is an element's number, and that of its part.
 const ELEMENTS: &[u8] =

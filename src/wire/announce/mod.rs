@@ -9,7 +9,7 @@ mod reader;
 mod unit;
 
 use super::Writer;
-use super::label::{self, behind, cut, is_clean, is_local, place_like, put_byte};
+use super::label::{self, behind, cut, is_clean, is_local, number, place_like, put_byte};
 use crate::mem::Ends as _;
 pub use line::{next_field, parse as parse_line};
 use reader::Reader;
@@ -446,18 +446,6 @@ fn put_behind_len(out: &mut Writer<'_>, bytes: &[u8]) -> Option<()> {
         return None;
     }
     Some(())
-}
-
-/// A number of nothing but digits.
-#[inline(never)]
-fn number(digits: &[u8], base: u32) -> Option<u32> {
-    digits.first()?;
-    let mut value = 0_u32;
-    for byte in digits {
-        let digit = label::digit(*byte, base)? as u32;
-        value = value.checked_mul(base)?.checked_add(digit)?;
-    }
-    Some(value)
 }
 
 /// Takes a name in which `%` and `host` stand for the host's, unless that is 0. With `H`, as in systemd's units, `%%` is a `%`,

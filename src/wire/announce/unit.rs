@@ -3,9 +3,9 @@
 //! What several lines say of TXT becomes one record, where systemd announces one for each: others read only one. What
 //! its specifiers stand for is asked of the caller.
 
-use super::{Coding, Flaw, Reader, TXT, number};
+use super::{Coding, Flaw, Reader, TXT};
 use crate::mem::parts::{Ends as _, place_in};
-use crate::wire::label::{cut, put_byte};
+use crate::wire::label::{cut, number, put_byte};
 
 /// The keys. The place among them is that of the part; no key is called "=".
 const KEYS: &[u8] = b"Name Type SubType = TxtText = Port Priority Weight TxtData";
