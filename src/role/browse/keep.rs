@@ -12,7 +12,7 @@ use super::line::{Form, KIND_LABELS, family};
 use crate::drive::linux::files;
 use crate::engine::mdns::browser::{Event, What};
 use crate::mem;
-use crate::mem::{Ends as _, nth, parts};
+use crate::mem::{Ends as _, Parts, nth, parts};
 use crate::sys::{self, Errno};
 use crate::text::text;
 use crate::time::{Duration, Instant};
@@ -199,24 +199,21 @@ impl Keep {
         Ok(())
     }
 
-    /// The lines, each with where it begins.
-    fn all(&self) -> impl Iterator<Item = (usize, &[u8])> {
-        let mut at = 0;
-        let lines = parts(self.lines.head(self.len), b'\n');
-        lines
-            .map(move |line| {
-                let here = at;
-                at += line.len() + 1;
-                (here, line)
-            })
-            .filter(|(_, line)| !line.is_empty())
+    /// The lines, behind which there is an empty one.
+    fn all(&self) -> Parts<'_> {
+        parts(self.lines.head(self.len), b'\n')
     }
 
-    /// Where the line of the same service begins, and how many bytes it has.
-    fn find(&self, like: &[u8]) -> Option<(usize, usize)> {
-        let mut all = self.all();
-        let (at, line) = all.find(|(_, line)| is_same(line, like))?;
-        Some((at, line.len()))
+    /// Where the first such line begins, and how many bytes it has.
+    fn find(&self, is_it: &dyn Fn(&[u8]) -> bool) -> Option<(usize, usize)> {
+        let mut at = 0;
+        for line in self.all() {
+            if is_it(line) {
+                return Some((at, line.len()));
+            }
+            at += line.len() + 1;
+        }
+        None
     }
 
     fn line(&mut self, at: usize, len: usize) -> &mut [u8] {
@@ -230,9 +227,8 @@ impl Keep {
 
     /// Appends a line. Where it does not fit, what was lost before all others is forgotten.
     fn add(&mut self, line: &[u8]) {
-        while self.len + line.len() >= BYTES || self.all().count() >= LINE_COUNT_MAX {
-            let lost = self.all().find(|(_, line)| line.first() == Some(&LOST));
-            let Some((at, len)) = lost.map(|(at, line)| (at, line.len())) else {
+        while self.len + line.len() >= BYTES || self.all().count() > LINE_COUNT_MAX {
+            let Some((at, len)) = self.find(&|line| line.first() == Some(&LOST)) else {
                 return;
             };
             self.remove(at, len);
@@ -259,7 +255,7 @@ impl Keep {
         out.put(family(event)).byte(b';');
         out.label(names.label(event.name)).byte(b';');
         out.labels(names, names.parent(event.name), KIND_LABELS);
-        let known = self.find(out.bytes());
+        let known = self.find(&|line| is_same(line, out.bytes()));
         if is_there {
             out.put(b";local;").name(names, event.host).byte(b';');
             out.address(event.address).byte(b';');
@@ -308,7 +304,7 @@ impl Keep {
 
     /// All services that are there have answered: the others are printed, if they are of this type; the empty one is all.
     pub(super) fn tell_lost(&self, form: Form, out: &mut Out, links: &Links, kind: &[u8]) {
-        for (_, line) in self.all() {
+        for line in self.all() {
             let is_asked = kind.is_empty() || is_like(get(line, field::KIND), kind);
             if is_asked && line.first() == Some(&LOST) && links.has(get(line, field::INTERFACE)) {
                 write_lost(form, out, line);

@@ -42,27 +42,20 @@ const KINDS: Text = text!(include_str!("kinds.txt"));
 /// Bytes of all that.
 const KINDS_BYTES: usize = include_str!("kinds.txt").len();
 
-/// Hands out each type and its name.
-fn each_kind(each: &mut dyn FnMut(&[u8], &[u8])) {
+/// Prints what types are called, or, if it is to be plain, which types these are. If there is one already behind the first
+/// `begun` bytes, only that gives way to what it is called.
+pub(super) fn put_kinds(out: &mut Out, begun: Option<usize>, is_plain: bool) {
     for line in parts(KINDS.decode(&mut [0; KINDS_BYTES]), b'\n') {
         let (kind, name) = cut(line, b' ');
-        each(kind, name);
-    }
-}
-
-/// Prints what types are called, or, if it is to be plain, which types these are.
-pub(super) fn print_kinds(out: &mut Out, is_plain: bool) {
-    each_kind(&mut |kind, name| out.begin().put(if is_plain { kind } else { name }).end());
-}
-
-/// Writes what the type is called that stands behind the first `begun` bytes, if there is a name for it.
-fn put_kind_name(out: &mut Out, begun: usize) {
-    each_kind(&mut |kind, name| {
-        if out.bytes().tail(begun) == kind {
-            out.cut(begun);
-            out.put(name);
+        match begun {
+            None => out.begin().put(if is_plain { kind } else { name }).end(),
+            Some(begun) if out.bytes().tail(begun) == kind => {
+                out.cut(begun);
+                out.put(name);
+            }
+            Some(_) => {}
         }
-    });
+    }
 }
 
 /// Says on standard error, as avahi-browse does, that a service could not be resolved.
@@ -113,7 +106,7 @@ impl Form {
             let begun = out.len();
             out.labels(names, kind, KIND_LABELS);
             if looks_up {
-                put_kind_name(out, begun);
+                put_kinds(out, Some(begun), false);
             }
         };
         out.begin();

@@ -120,7 +120,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         options.set(Flag::of(given.number)?, given.value)
     })?;
     if options.lists_kinds {
-        line::print_kinds(&mut Out::new(), options.is_plain);
+        line::put_kinds(&mut Out::new(), None, options.is_plain);
         return Err(DONE);
     }
     let (goal, kind) = match (options.goal, options.kind) {

@@ -35,19 +35,15 @@ pub(super) fn read(
 /// `None`: the line is not as it must be.
 fn read_line(line: &[u8], each: &mut dyn FnMut(&[u8], Option<&IpAddr>)) -> Option<()> {
     let (line, _) = cut(line, b'#');
-    let line = line.trim_ascii();
-    if line.is_empty() {
+    let words = line.split(u8::is_ascii_whitespace);
+    let mut words = words.filter(|word| !word.is_empty());
+    let mut next = || words.next();
+    let Some(told) = next() else {
         return Some(());
-    }
-    let end = line.iter().position(|byte| matches!(byte, b' ' | b'\t'))?;
-    let (told, name) = line.split_at_checked(end)?;
+    };
+    let labels = host_labels(next()?)?;
     let address = address(told)?.to_canonical();
-    let name = name.trim_ascii_start();
-    if name.iter().any(u8::is_ascii_whitespace) {
-        return None;
-    }
-    each(host_labels(name)?, Some(&address));
-    Some(())
+    next().is_none().then(|| each(labels, Some(&address)))
 }
 
 #[cfg(test)]

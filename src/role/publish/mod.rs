@@ -102,7 +102,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let leaves_host = options.leaves_host || options.is_address;
     mdns::leave_out(responder, leaves_host, options.is_one_way);
     if options.is_address {
-        let labels = host_labels(name).filter(|labels| !labels.contains(&b'.'));
+        let labels = host_labels(name).filter(|labels| label::cut(labels, b'.').0 == *labels);
         let Some(labels) = labels else {
             let why = text!("name one that ends with .local");
             return Err(refuse(b"-a", name, why));
