@@ -77,27 +77,26 @@ impl Responder {
         let Some(on) = self.links.get_mut(link) else {
             return;
         };
-        if style == RenameStyle::Fixed {
-            on.give_up(&self.zone, name);
-        } else if on.holds(&self.zone, name) {
+        if style != RenameStyle::Fixed && on.holds(&self.zone, name) {
             on.begin_probing(&self.zone, name, now, ms);
-        } else if style == RenameStyle::Alias {
-            on.give_up(&self.zone, name);
-            let _ = self.renamed.push(name);
-        } else {
+        } else if matches!(style, RenameStyle::Host | RenameStyle::Instance) {
             self.choose_other_name(now, name, ms);
+        } else {
+            on.give_up(&self.zone, name);
+            if style == RenameStyle::Alias {
+                let _ = self.renamed.push(name);
+            }
         }
     }
 
     /// One more conflict.
     pub(super) fn count_conflict(&mut self, now: Instant) {
-        let mut later_one = now;
+        let mut later_one = later(now, CONFLICT_MS);
         for place in self.conflicts.iter_mut().rev() {
             later_one = core::mem::replace(place, later_one);
         }
         let [oldest, ..] = &self.conflicts;
-        let are_many = *oldest != Instant::NEVER && now < later(*oldest, CONFLICT_MS);
-        if are_many || self.is_rate_limited(now) {
+        if now < *oldest || self.is_rate_limited(now) {
             self.rate_limited_until = later(now, PEACE_MS);
         }
     }

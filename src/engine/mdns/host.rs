@@ -60,6 +60,7 @@ impl Sent {
 
 impl Responder {
     /// Handles what another program on this host says: whether that announces the host.
+    #[inline(never)]
     pub(super) fn meet(&mut self, now: Instant, message: &Message<'_>, is_response: bool) {
         let (zone, mut heard) = (&mut self.zone, None);
         for record in message.records() {
@@ -70,24 +71,25 @@ impl Responder {
             let Some(owner) = zone.names.find(record.name) else {
                 continue;
             };
-            let name = match record.target(0) {
-                _ if owner == zone.service_host => record.name,
-                Some(target) if record.kind == kind::PTR && zone.is_of_host(owner) => target,
-                _ => continue,
-            };
-            let is_known =
-                self.announcer == Host::Left && zone.names.find(name) == Some(zone.service_host);
-            let ms = match record.ttl {
-                0 if !is_known => continue,
-                0 => PAUSE_MS,
-                _ if !is_response => 2 * PAUSE_MS,
-                // Four fifths, as queriers do. RFC 6762 section 5.2.
-                ttl => ttl.min(HOST_TTL) * 800,
-            };
-            heard = Some((name, is_known, ms));
+            match record.target(0) {
+                _ if owner == zone.service_host => heard = Some((record.name, record.ttl)),
+                Some(target) if record.kind == kind::PTR && zone.is_of_host(owner) => {
+                    heard = Some((target, record.ttl));
+                }
+                _ => {}
+            }
         }
-        let Some((name, is_known, ms)) = heard.filter(|_| self.announcer != Host::Never) else {
+        let Some((name, ttl)) = heard.filter(|_| self.announcer != Host::Never) else {
             return;
+        };
+        let is_known =
+            self.announcer == Host::Left && zone.names.find(name) == Some(zone.service_host);
+        let ms = match ttl {
+            0 if !is_known => return,
+            0 => PAUSE_MS,
+            _ if !is_response => 2 * PAUSE_MS,
+            // Four fifths, as queriers do. RFC 6762 section 5.2.
+            ttl => ttl.min(HOST_TTL) * 800,
         };
         let was = zone.service_host;
         if !is_known && let Some(host) = zone.names.intern(name) {

@@ -28,7 +28,6 @@ mod zone;
 pub use link::{LINK_COUNT_MAX, Link, LinkId};
 pub use names::{NameId, Names};
 pub use responder::Responder;
-pub use service_records::Service;
 pub use zone::{ALIAS_COUNT_MAX, Full};
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -4,23 +4,23 @@
 //! lost on one link is given up on all.
 
 use super::host::{Host, Sent};
-use super::link::{ADDRESS_BYTES_MAX, LINK_COUNT_MAX, Link, LinkId, octets};
+use super::link::{LINK_COUNT_MAX, Link, LinkId};
 use super::names::NameId;
 use super::on_link::OnLink;
 use super::record_state::{Phase, Probe, later};
-use super::service_records::Service;
 use super::truncated::TruncatedQueries;
-use super::zone::{Full, RenameStyle, Zone};
+use super::zone::{Entry, Full, RenameStyle, Zone};
 use super::{Limits, Meta, PORT, Random, Transmit};
 use crate::mem::Ends as _;
 use crate::time::Instant;
-use crate::wire::dns::{Message, Name, REVERSE_BYTES_MAX, reverse};
+use crate::wire::announce::Service;
+use crate::wire::dns::Message;
 use core::net::IpAddr;
 
 /// Before the first probe: a random delay below this, so that hosts that were switched on together do not all probe at once.
 /// RFC 6762 section 8.1.
 pub(super) const PROBE_JITTER_MS: u32 = 250;
-/// Conflicts of which the times are kept.
+/// Conflicts that are remembered.
 pub(super) const CONFLICT_COUNT: usize = 15;
 
 /// Names that were changed since the caller asked.
@@ -41,7 +41,7 @@ pub struct Responder {
     /// When another responder on this host is asked whether it is still there.
     pub(super) ask_at: Instant,
     sent: Sent,
-    /// When the last conflicts were, the oldest first.
+    /// Until when the last conflicts count, the oldest first.
     pub(super) conflicts: [Instant; CONFLICT_COUNT],
     pub(super) truncated_queries: TruncatedQueries,
     pub(super) links: [OnLink; LINK_COUNT_MAX],
@@ -56,7 +56,7 @@ impl Responder {
             zone: Zone::new(&limits, seed),
             links: core::array::from_fn(OnLink::new),
             truncated_queries: TruncatedQueries::NONE,
-            conflicts: [Instant::NEVER; CONFLICT_COUNT],
+            conflicts: [Instant::default(); CONFLICT_COUNT],
             rate_limited_until: Instant::default(),
             renamed: heapless::Vec::new(),
             random,
@@ -115,11 +115,15 @@ impl Responder {
         let Some(on) = self.links.get_mut(usize::from(id)) else {
             return Err(Full);
         };
-        let was = core::mem::replace(&mut on.link, link.clone());
+        on.link.clone_from(link);
         let bit = on.bit;
-        for (address, _) in &was.addresses {
-            if !link.has(address) {
-                self.remove_address(bit, address, now);
+        for at in 0..self.zone.records.len() {
+            let is_gone = |record: &Entry| {
+                let mut addresses = link.addresses.iter();
+                record.links == bit && !addresses.any(|(own, _)| self.zone.is_of(record, own))
+            };
+            if self.zone.records.get(at).is_some_and(is_gone) {
+                self.withdraw(at, now);
             }
         }
         let ms = self.random.ms(0, PROBE_JITTER_MS);
@@ -132,8 +136,10 @@ impl Responder {
         }
         let zone = &mut self.zone;
         for (address, _) in &link.addresses {
-            for name in zone.hosts.clone() {
-                zone.add_address(name, bit, address).ok_or(Full)?;
+            let mut at = 0;
+            while let Some(name) = zone.hosts.get(at) {
+                zone.add_address(*name, bit, address).ok_or(Full)?;
+                at += 1;
             }
         }
         let Some(on) = self.links.get_mut(usize::from(id)) else {
@@ -166,25 +172,6 @@ impl Responder {
             }
         }
         Ok(())
-    }
-
-    /// An address has left a link.
-    fn remove_address(&mut self, links: u8, address: &IpAddr, now: Instant) {
-        let mut buffer = [0; REVERSE_BYTES_MAX];
-        reverse(*address, &mut buffer);
-        let reverse = self.zone.names.find(Name::of(&buffer));
-        let mut buffer = [0; ADDRESS_BYTES_MAX];
-        let text = octets(address, &mut buffer);
-        for id in 0..self.zone.records.len() {
-            let Some(record) = self.zone.records.get(id) else {
-                return;
-            };
-            if record.links == links
-                && (reverse == Some(record.name) || self.zone.text(record) == text)
-            {
-                self.withdraw(id, now);
-            }
-        }
     }
 
     /// Takes what came. The bytes of a reply to its sender alone, if there is one, are in `out`: how many.

@@ -4,35 +4,18 @@ use super::family;
 use super::link::{ADDRESS_BYTES_MAX, octets};
 use super::names::NameId;
 use super::zone::{EVERYWHERE, Record, RenameStyle, Zone};
+use crate::wire::announce::Service;
 use crate::wire::dns::{Name, REVERSE_BYTES_MAX, kind, reverse};
 use core::net::IpAddr;
-
-/// A service, as it is announced.
-#[derive(Clone, Copy, Debug)]
-pub struct Service<'a> {
-    /// What people call it: at most 63 bytes.
-    pub instance: &'a [u8],
-    /// What it is, as `_http._tcp`.
-    pub kind: &'a [u8],
-    /// Special kinds of it: labels with their lengths before them.
-    pub subtypes: &'a [u8],
-    /// The host that it is on, a whole name with dots between its labels; empty: this one.
-    pub host: &'a [u8],
-    /// The families in which it is announced, as bits of [`family`].
-    pub families: u8,
-    /// Where it listens.
-    pub port: u16,
-    /// Priority and weight, by which one of several is chosen.
-    pub choice: [u16; 2],
-    /// What else is to be known: strings with their lengths before them. Empty: nothing.
-    pub text: &'a [u8],
-}
 
 impl Zone {
     /// Adds what a service consists of; its name. `None`: a table is full.
     pub(super) fn add_service(&mut self, service: &Service<'_>) -> Option<NameId> {
         let kind = self.names.extend(self.local, service.kind)?;
-        let name = self.claim_name(kind, service.instance, RenameStyle::Instance);
+        let mut buffer = [0; _];
+        let host = self.names.label(self.host);
+        let instance = service.name_on(host, &mut buffer);
+        let name = self.claim_name(kind, instance, RenameStyle::Instance);
         let added = name.and_then(|name| {
             let added = self.add_records_of(service, kind, name);
             if added.is_none() {
@@ -49,19 +32,18 @@ impl Zone {
     fn add_records_of(&mut self, service: &Service<'_>, kind: NameId, name: NameId) -> Option<()> {
         let mut record = Record::unique(name, kind::SRV, EVERYWHERE);
         record.target = match service.host {
-            [] => self.host,
-            host => self.names.extend(NameId::ROOT, host)?,
+            None => self.host,
+            Some(host) => self.names.extend(NameId::ROOT, host)?,
         };
         record.families = service.families;
-        let [priority, weight] = service.choice;
-        let numbers = [priority, weight, service.port].map(u16::to_be_bytes);
+        let numbers = [service.priority, service.weight, service.port].map(u16::to_be_bytes);
         let added = self.add(&record, numbers.as_flattened());
-        if !service.host.is_empty() {
+        if service.host.is_some() {
             self.names.release(record.target);
         }
         added?;
         (record.kind, record.target) = (kind::TXT, NameId::ROOT);
-        let text: &[u8] = match service.text {
+        let text: &[u8] = match service.txt {
             [] => &[0],
             text => text,
         };
@@ -120,6 +102,14 @@ impl Zone {
         // It is its records that use it.
         self.names.release(name);
         added.map(|()| name)
+    }
+
+    /// Whether a record is of this address: says it, or is of its name in reverse.
+    pub(super) fn is_of(&self, record: &Record, address: &IpAddr) -> bool {
+        let (mut own, mut name) = ([0; ADDRESS_BYTES_MAX], [0; REVERSE_BYTES_MAX]);
+        reverse(*address, &mut name);
+        self.text(record) == octets(address, &mut own)
+            || self.names.find(Name::of(&name)) == Some(record.name)
     }
 
     /// Adds what an address consists of, unless it is there: also its name in reverse, but of an alias of this host.

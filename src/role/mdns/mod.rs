@@ -22,7 +22,7 @@ use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::linux::files::Directory;
 use crate::drive::{Task, linux};
-use crate::engine::mdns::{self, Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
+use crate::engine::mdns::{Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
 use crate::event::{self, Events, Line};
 use crate::mem::{self, parts, scaled};
 use crate::mem::{Ends as _, place_in};
@@ -306,6 +306,7 @@ pub(super) const fn leave_out(responder: &mut Responder, host: bool, reverse: bo
 }
 
 /// A service that is named as the host is.
+#[inline(never)]
 pub(super) fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a> {
     Service {
         name: &[announce::HOST],
@@ -358,21 +359,10 @@ pub(super) fn add(
     service: &Service<'_>,
     file: &[u8],
 ) -> Option<NameId> {
-    let mut buffer = [0; label::BYTES_MAX];
-    let described = mdns::Service {
-        instance: service.name_on(responder.label(responder.host()), &mut buffer),
-        kind: service.kind,
-        subtypes: service.subtypes,
-        host: service.host.unwrap_or_default(),
-        families: service.families,
-        port: service.port,
-        choice: [service.priority, service.weight],
-        text: service.txt,
-    };
-    let added = responder.add_service(now, &described).ok();
+    let added = responder.add_service(now, service).ok();
     if added.is_none() {
         let about = match file {
-            [] => described.instance,
+            [] => service.kind,
             file => file,
         };
         event::tell(&mut Console, text!("left out"), about, NO_MEMORY);

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use stowaway::engine::mdns::browser::{self, Browser, Goal, Wish};
 use stowaway::engine::mdns::{
-    Cast, LINK_COUNT_MAX, Limits, Link, MESSAGE_BYTES, Meta, Random, Responder, Service, family,
+    Cast, LINK_COUNT_MAX, Limits, Link, MESSAGE_BYTES, Meta, Random, Responder, family,
 };
 use stowaway::time::{Duration, Instant};
+use stowaway::wire::announce::Service;
 use stowaway::wire::dns::{Message, Name};
 
 /// Messages that follow one another without anything in between; more of them mean that it never ends.
@@ -26,13 +27,14 @@ pub fn hear(input: &[u8]) {
     let mut responder = Responder::new(limits, &[7; 16]);
     responder.set_host(b"box").expect("there is room");
     let service = Service {
-        instance: b"a box",
+        name: b"a box",
         kind: b"_nfs._tcp",
         subtypes: b"\x03sub",
-        host: b"",
+        host: None,
         port: 2049,
-        choice: [0; 2],
-        text: b"\x06path=/",
+        priority: 0,
+        weight: 0,
+        txt: b"\x06path=/",
         families: family::ANY,
     };
     responder.add_service(now, &service).expect("there is room");

@@ -1,8 +1,9 @@
 //! Many hosts that all wish the same name, on a link that loses and doubles what is said.
 
 use super::world::link;
-use crate::engine::mdns::{Cast, Limits, Meta, Responder, Service};
+use crate::engine::mdns::{Cast, Limits, Meta, Responder};
 use crate::time::Instant;
+use crate::wire::announce::Service;
 use cases::random::{Random, for_seeds};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question};
@@ -50,14 +51,15 @@ impl Crowd {
                 (b"A box", b"_vm._tcp"),
             ] {
                 let service = Service {
-                    instance,
+                    name: instance,
                     kind,
                     subtypes: b"",
-                    host: b"",
+                    host: None,
                     families: crate::engine::mdns::family::ANY,
                     port: 1,
-                    choice: [0; 2],
-                    text: b"",
+                    priority: 0,
+                    weight: 0,
+                    txt: b"",
                 };
                 responder
                     .add_service(Instant::from_ms(0), &service)

@@ -269,15 +269,16 @@ fn a_full_table_is_said_and_nothing_is_lost() {
     let mut added = 0;
     loop {
         let instance = format!("service {added}");
-        let service = crate::engine::mdns::Service {
-            instance: instance.as_bytes(),
+        let service = crate::wire::announce::Service {
+            name: instance.as_bytes(),
             kind: b"_nfs._tcp",
             subtypes: b"",
-            host: b"",
+            host: None,
             families: crate::engine::mdns::family::ANY,
             port: 1,
-            choice: [0; 2],
-            text: &[],
+            priority: 0,
+            weight: 0,
+            txt: &[],
         };
         let now = world.instant();
         if world.responder.add_service(now, &service).is_err() {

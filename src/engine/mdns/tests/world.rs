@@ -1,8 +1,9 @@
 //! One responder on a link, its neighbours, and time that passes when the test says so.
 
 use super::script;
-use crate::engine::mdns::{Cast, Limits, Link, LinkId, Meta, NameId, Responder, Service, family};
+use crate::engine::mdns::{Cast, Limits, Link, LinkId, Meta, NameId, Responder, family};
 use crate::time::Instant;
+use crate::wire::announce::Service;
 use core::net::SocketAddr;
 
 /// What was sent, when, and to whom.
@@ -132,14 +133,15 @@ impl World {
             text.extend_from_slice(one.as_bytes());
         }
         let service = Service {
-            instance: instance.as_bytes(),
+            name: instance.as_bytes(),
             kind: b"_nfs._tcp",
             subtypes: b"",
-            host: b"",
+            host: None,
             families,
             port,
-            choice: [0; 2],
-            text: &text,
+            priority: 0,
+            weight: 0,
+            txt: &text,
         };
         let now = self.instant();
         self.responder.add_service(now, &service).unwrap()
