@@ -2,9 +2,9 @@
 //!
 //! It holds replies to requests that are not idempotent. A request is known by the client's address, its xid, its procedure and
 //! a checksum of its arguments. Addresses are hashed onto rings, so that a client pushes out only replies of its own ring. It lies
-//! in memory that may outlive the server, which may be killed between any two stores: a reply with a wrong checksum is none, and
-//! before a name is made or taken away, whether it is there is kept in place of the reply. If that call comes again and the name
-//! says otherwise, an earlier server did it.
+//! in memory that may outlive the server, which may be killed between any two stores: a reply with a wrong checksum is none.
+//! Before a name is made or taken away, whether it is there is kept until there is a reply, and before attributes are changed under a
+//! guard, whether that holds. If that call comes again and it is otherwise, an earlier server did it.
 
 use crate::config::{DRC_BYTES, DRC_PEER_COUNT, DRC_REPLY_BYTES, DRC_REPLY_COUNT};
 use crate::mem::Ends as _;
@@ -16,7 +16,8 @@ use core::net::Ipv6Addr;
 const KEY_BYTES: usize = 28;
 /// Bytes of a checksum.
 const SEAL_BYTES: usize = 4;
-/// Bytes of a slot: checksum, key, length of the reply, reply.
+/// Bytes of a slot: checksum, key, length of the reply, reply. Of a call that is begun, the checksum is the key's own, or one more
+/// if the name was there.
 const SLOT_BYTES: usize = SEAL_BYTES + KEY_BYTES + 4 + DRC_REPLY_BYTES;
 const _: () = assert!(DRC_PEER_COUNT * size_of::<Ring>() == DRC_BYTES);
 const _: () =
@@ -38,17 +39,6 @@ fn hash(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     })
-}
-
-/// Begins `bytes` with a checksum of what follows: it is written last.
-fn seal(bytes: &mut [u8]) {
-    let checksum = hash(bytes.tail(SEAL_BYTES));
-    Writer::new(bytes).u32(checksum);
-}
-
-/// Whether they were written to their end. Zeros were not.
-fn is_sealed(bytes: &[u8]) -> bool {
-    Reader::new(bytes).u32() == hash(bytes.tail(SEAL_BYTES))
 }
 
 impl Key {
@@ -77,7 +67,7 @@ pub(super) struct DuplicateRequestCache {
     pub(super) key: Key,
     /// Its slot.
     place: usize,
-    /// An earlier server was killed when it had that call in hand: whether the name was there.
+    /// An earlier server was killed when it had that call in hand: whether the name was there, or the guard held.
     begun: Option<bool>,
 }
 
@@ -99,7 +89,7 @@ impl DuplicateRequestCache {
         let mut left = Self::new(self.rings.as_flattened().to_vec().leak(), true);
         left.key = self.key.clone();
         left.lookup();
-        left.insert(&[was_there.into()]);
+        left.begin(was_there);
         left.rings.as_flattened_mut()
     }
 
@@ -116,39 +106,54 @@ impl DuplicateRequestCache {
         let slots = slots.as_chunks::<SLOT_BYTES>().0;
         let found = slots
             .iter()
-            .position(|slot| slot.tail(SEAL_BYTES).starts_with(&self.key.bytes) && is_sealed(slot));
+            .position(|slot| slot.tail(SEAL_BYTES).starts_with(&self.key.bytes));
         let Some(place) = found else {
             *last = last.wrapping_add(1);
             self.place = usize::from(*last) % DRC_REPLY_COUNT;
             return None;
         };
         self.place = place;
-        let mut slot = Reader::new(slots.get(place)?);
-        slot.take(SEAL_BYTES + KEY_BYTES);
-        match slot.opaque(DRC_REPLY_BYTES as u32) {
-            [was_there] => {
-                self.begun = Some(*was_there != 0);
-                None
+        let slot = slots.get(place)?;
+        let mut reader = Reader::new(slot);
+        let seal = reader.u32();
+        match seal.wrapping_sub(hash(&self.key.bytes)) {
+            was_there @ 0..=1 => self.begun = Some(was_there != 0),
+            _ if seal == hash(slot.tail(SEAL_BYTES)) => {
+                reader.take(KEY_BYTES);
+                return Some(reader.opaque(DRC_REPLY_BYTES as u32));
             }
-            reply => Some(reply),
+            _ => {}
         }
+        None
     }
 
-    /// Whether an earlier server carried out the call in hand, which makes or takes away a name. If not, it is begun.
+    /// Whether an earlier server carried out the call in hand, which makes a name, takes it away, or changes what its guard
+    /// was. If not, it is begun.
     pub(super) fn is_done(&mut self, is_there: impl FnOnce() -> bool) -> bool {
         self.is_kept && {
             let is_there = is_there();
             let is_done = self.begun == Some(!is_there);
             if !is_done {
-                self.insert(&[is_there.into()]);
+                self.begin(is_there);
             }
             is_done
         }
     }
 
+    /// Keeps that the call in hand is begun.
+    fn begin(&mut self, is_there: bool) {
+        self.put(b"", KEY_BYTES, is_there.into());
+    }
+
     /// Keeps the reply to the call in hand, unless it is longer than [`DRC_REPLY_BYTES`].
-    #[inline(never)]
     pub(super) fn insert(&mut self, reply: &[u8]) {
+        self.put(reply, SLOT_BYTES - SEAL_BYTES, 0);
+    }
+
+    /// Fills the slot of the call in hand. The checksum of so many bytes, and `more`, is stored last: until then, a call that was begun
+    /// still is.
+    #[inline(never)]
+    fn put(&mut self, reply: &[u8], sealed_len: usize, more: u32) {
         let Some(ring) = self.key.ring.checked_rem(self.rings.len()) else {
             return;
         };
@@ -156,11 +161,11 @@ impl DuplicateRequestCache {
             && let Some(slot) = slots.as_chunks_mut::<SLOT_BYTES>().0.get_mut(self.place)
             && reply.len() <= DRC_REPLY_BYTES
         {
-            let mut writer = Writer::new(slot);
-            writer.u32(0);
+            let (seal, rest) = slot.split_at_mut(SEAL_BYTES);
+            let mut writer = Writer::new(rest);
             writer.put(&self.key.bytes);
             writer.opaque(reply);
-            seal(slot);
+            Writer::new(seal).u32(hash(rest.head(sealed_len)).wrapping_add(more));
         }
     }
 }
@@ -268,6 +273,29 @@ mod tests {
             }
         }
         assert!(found.iter().all(|found| (1..SLOT_BYTES).contains(found)));
+    }
+
+    /// Killed while it writes the reply, a server leaves that or that the call was begun. The checksum is one store, the last.
+    #[test]
+    fn a_call_stays_begun_until_its_whole_reply_is_there() {
+        let mut drc = DuplicateRequestCache::new(vec![0; size_of::<Ring>()].leak(), true);
+        insert(&mut drc, key(1, 6, b"args"), &[200; 260]);
+        drc.key = key(1, 7, b"args");
+        assert!(drc.lookup().is_none() && !drc.is_done(|| true));
+        let begun = drc.rings[0];
+        drc.insert(&[201; 260]);
+        let answered = drc.rings[0];
+        let differs = |at: &usize| begun[*at] != answered[*at];
+        let seal = (0..size_of::<Ring>()).find(differs).unwrap();
+        for stored in seal + SEAL_BYTES..=seal + SLOT_BYTES {
+            let mut torn = begun;
+            torn[seal + SEAL_BYTES..stored].copy_from_slice(&answered[seal + SEAL_BYTES..stored]);
+            let mut drc = DuplicateRequestCache::new(torn.to_vec().leak(), true);
+            assert!(lookup(&mut drc, key(1, 7, b"args")).is_none());
+            assert!(drc.is_done(|| false), "{stored}");
+            drc.insert(b"reply");
+            assert_eq!(drc.lookup(), Some(&b"reply"[..]));
+        }
     }
 
     #[test]

@@ -131,11 +131,36 @@ impl Nfs {
         self.wcc_attr = None;
         let args = &mut request.args;
         match wcc_data.procedure {
-            Procedure::SetAttr => set_attr(cx, object, args),
+            Procedure::SetAttr => self.set_attr(cx, object, args),
             Procedure::Remove | Procedure::RmDir => self.remove(cx, object.node, args, wcc_data),
             Procedure::Rename | Procedure::Link => self.rename(cx, object.node, args, wcc_data),
             _ => self.make(cx, object.node, args, wcc_data),
         }
+    }
+
+    /// SETATTR. What another server carried out has changed the guard.
+    fn set_attr(
+        &mut self,
+        cx: &mut Cx<'_>,
+        object: &Object,
+        args: &mut Reader<'_>,
+    ) -> Result<(), Fault> {
+        let mut change = no_change();
+        read_change(args, &mut change)?;
+        let guarded = args.flag();
+        let known = guarded.then(|| (args.u32(), args.u32()));
+        args.check()?;
+        if let Some(known) = known {
+            let is_same = known == to_wire(object.attr.ctime);
+            if self.drc.is_done(|| is_same) {
+                return Ok(());
+            }
+            if !is_same {
+                return Err(Fault::NotSynchronous);
+            }
+        }
+        cx.vfs.set_attr(object.node, &change)?;
+        Ok(())
     }
 
     /// Whether an earlier server has made this name, or taken it away.
@@ -278,19 +303,6 @@ impl Nfs {
         }
         Ok(())
     }
-}
-
-fn set_attr(cx: &mut Cx<'_>, object: &Object, args: &mut Reader<'_>) -> Result<(), Fault> {
-    let mut change = no_change();
-    read_change(args, &mut change)?;
-    let guarded = args.flag();
-    let known = guarded.then(|| (args.u32(), args.u32()));
-    args.check()?;
-    if known.is_some_and(|known| known != to_wire(object.attr.ctime)) {
-        return Err(Fault::NotSynchronous);
-    }
-    cx.vfs.set_attr(object.node, &change)?;
-    Ok(())
 }
 
 #[inline(never)]

@@ -10,6 +10,7 @@ use core::net::Ipv4Addr;
 const OK: u32 = 0;
 const NO_ENTRY: u32 = 2;
 const EXISTS: u32 = 17;
+const NOT_SYNCHRONOUS: u32 = 10_002;
 
 fn mkdir(top: &[u8], name: &[u8]) -> Call {
     Call::of(Procedure::MkDir, top)
@@ -158,6 +159,31 @@ fn the_next_server_knows_what_was_begun() {
         }
     }
     assert!(seen > makes.len() + takes.len());
+}
+
+/// A guard that holds no longer because an earlier server has carried out the call is right; one that never held is not.
+#[test]
+fn the_next_server_knows_which_guard_held() {
+    let mut world = World::writable();
+    let hello = world.handle("hello");
+    let call = |guard: [u32; 2]| {
+        let set_mode = Call::of(Procedure::SetAttr, &hello).words(&[1, 0o600, 0, 0, 0, 0, 0, 1]);
+        set_mode.words(&guard)
+    };
+    world.programs = Programs::new([0; 8], vec![0; DRC_BYTES].leak(), true);
+    let (right, wrong) = (call([1_000_000_000, 123_456_789]), call([1, 2]).xid(8));
+    for (call, held, status) in [(wrong, false, NOT_SYNCHRONOUS), (right, true, OK)] {
+        assert_eq!(world.ask(&call).unwrap().status, status);
+        let was = world.tree.ram().clone();
+        let left = world.programs.left_begun(held);
+        world.programs = Programs::new([0; 8], left, true);
+        for _ in 0..2 {
+            assert_eq!(world.ask(&call).unwrap().status, status);
+            assert!(world.tree.ram().is_like(&was));
+        }
+        // Another call with the same guard comes too late.
+        assert_eq!(world.ask(&call.xid(9)).unwrap().status, NOT_SYNCHRONOUS);
+    }
 }
 
 /// What fails because of what was there before fails: it is not taken for what was begun.
