@@ -8,7 +8,7 @@ use crate::config::MOUNT_COUNT_MAX;
 use crate::event::{self, Line};
 use crate::mem::Ends as _;
 use crate::text::{Text, text};
-use crate::vfs::walk::{self, next_name};
+use crate::vfs::walk::{self, below};
 use crate::vfs::{Export, FsError, FsResult, Handle, Kind};
 use crate::wire::Writer;
 use crate::wire::mount::{
@@ -130,12 +130,19 @@ const fn refusal(error: FsError) -> (Status, Text) {
     }
 }
 
-/// The export that `path` lies in, the innermost of several; `path` becomes what lies below its top.
+/// The export that `path` lies in; `path` becomes what lies below its top. If it lies in none as clients write their paths, it is
+/// looked for by what these are without links.
 fn find(exports: &[Export], path: &mut &[u8]) -> Option<usize> {
+    innermost(exports, 0, path).or_else(|| innermost(exports, 1, path))
+}
+
+/// The innermost of the exports that `path` lies in, by the path that each has in this place.
+#[inline(never)]
+fn innermost(exports: &[Export], place: usize, path: &mut &[u8]) -> Option<usize> {
     let whole = *path;
     let mut found = None;
     for (number, export) in exports.iter().enumerate() {
-        if let Some(below) = below(export.path, whole)
+        if let Some(below) = below(export.paths.get(place)?, whole)
             && (found.is_none() || below.len() < path.len())
         {
             found = Some(number);
@@ -143,20 +150,6 @@ fn find(exports: &[Export], path: &mut &[u8]) -> Option<usize> {
         }
     }
     found
-}
-
-/// What of `path` lies below `top`, if it does. Both are absolute; empty names and "." mean nothing.
-#[inline(never)]
-fn below<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
-    let mut rest = path;
-    (rest.first() == Some(&b'/')).then_some(())?;
-    let mut top = top;
-    while let Some(wanted) = next_name(&mut top) {
-        if next_name(&mut rest)? != wanted {
-            return None;
-        }
-    }
-    Some(rest)
 }
 
 impl Mounts {
@@ -193,7 +186,7 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
             reply.opaque(Line::default().address(*peer).bytes());
             path = *export;
         }
-        reply.opaque(exports.get(path).map_or(b"", |export| export.path));
+        reply.opaque(exports.get(path).map_or(b"", |export| export.paths[0]));
         if mounts.is_none() {
             reply.u32(0); // No groups: everybody.
         }
@@ -208,18 +201,29 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vfs::walk::next_name;
     use crate::vfs::{Backend, Rules, Top};
 
     fn check(path: &str, expect: Option<(usize, &[&str])>) {
-        let exports = ["/srv", "/srv/iso//deep/", "/"].map(|path| Export {
-            path: path.as_bytes(),
+        check_among(&["/srv", "/srv/iso//deep/", "/"], path, expect);
+    }
+
+    /// Where an export is given as "LINK REAL", it has the path of a link.
+    fn check_among(exports: &[&'static str], path: &str, expect: Option<(usize, &[&str])>) {
+        let export = |paths: &&'static str| Export {
+            paths: match paths.split_once(' ') {
+                Some((path, real)) => [path.as_bytes(), real.as_bytes()],
+                None => [paths.as_bytes(), b""],
+            },
             rules: Rules::default(),
             top: Top {
                 backend: Backend::Host,
                 tag: 0,
                 is_image: false,
+                real: b"",
             },
-        });
+        };
+        let exports: Vec<Export> = exports.iter().map(export).collect();
         let mut rest = path.as_bytes();
         let found = find(&exports, &mut rest).map(|export| {
             let names = core::iter::from_fn(|| next_name(&mut rest));
@@ -245,6 +249,23 @@ mod tests {
         check("/", Some((2, &[])));
         check("srv", None);
         check("", None);
+    }
+
+    #[test]
+    fn an_export_by_a_link_is_found_by_both_paths_unless_another_has_one() {
+        let exports = [
+            "/srv/link /data/real",
+            "/data/real/sub",
+            "/other /data/own",
+            "/data/own",
+        ];
+        check_among(&exports, "/srv/link/x", Some((0, &["x"])));
+        check_among(&exports, "/data/real", Some((0, &[])));
+        check_among(&exports, "/data/real/x", Some((0, &["x"])));
+        check_among(&exports, "/data/real/sub/x", Some((1, &["x"])));
+        check_among(&exports, "/data/own/x", Some((3, &["x"])));
+        check_among(&exports, "/data/realx", None);
+        check_among(&exports, "/srv", None);
     }
 
     #[test]

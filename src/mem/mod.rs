@@ -15,4 +15,4 @@ mod slots;
 pub use arena::{Allocator, give, scaled, shortage};
 pub use parts::{Ends, Parts, nth, parts, place_in};
 pub use slices::{c_str, shift};
-pub use slots::{Slots, array, bytes, leak};
+pub use slots::{Slots, array, bytes, copy, leak};

@@ -139,6 +139,16 @@ pub fn bytes(count: usize) -> &'static mut [u8] {
     Slots::zeroed(count).leak()
 }
 
+/// A copy of some bytes, for as long as the process lasts.
+#[inline(never)]
+pub fn copy(from: &[u8]) -> &'static mut [u8] {
+    let copy = bytes(from.len());
+    for (to, from) in copy.iter_mut().zip(from) {
+        *to = *from;
+    }
+    copy
+}
+
 /// The same as many as the type says.
 pub fn array<const COUNT: usize>() -> &'static mut [u8; COUNT] {
     // SAFETY: so many zero bytes, which nothing else refers to and which are never given back.

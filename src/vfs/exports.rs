@@ -78,13 +78,15 @@ pub struct Top {
     pub tag: u32,
     /// What is exported is inside the image that it is.
     pub is_image: bool,
+    /// Its path without the links in that by which it is exported; empty where that is not known.
+    pub real: &'static [u8],
 }
 
 /// A directory that clients may mount.
 #[derive(Clone, Copy, Debug)]
 pub struct Export {
-    /// Absolute path as clients write it.
-    pub path: &'static [u8],
+    /// Absolute path as clients write it; the same without links, where it is known.
+    pub paths: [&'static [u8]; 2],
     /// What clients may do.
     pub rules: Rules,
     /// What it begins at.
@@ -129,7 +131,8 @@ impl Tree {
         if self.tagged(top.tag).is_some() {
             return Err(FsError::Exists);
         }
-        self.exports.push_more(Export { path, rules, top });
+        let paths = [path, top.real];
+        self.exports.push_more(Export { paths, rules, top });
         Ok(())
     }
 

@@ -37,6 +37,7 @@ impl Tree {
             backend: kind,
             tag,
             is_image: false,
+            real: b"",
         };
         tree.export(path, RULES, top).unwrap();
         tree

@@ -161,6 +161,21 @@ pub fn front(buffer: &[u8], len: usize) -> &[u8] {
     buffer.get(..len).unwrap_or_default()
 }
 
+/// What of `path` lies below `top`, if it does. Both are absolute, or there is nothing; empty names and "." mean nothing.
+#[inline(never)]
+pub fn below<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    let (mut top, mut rest) = (top, path);
+    if top.first() != Some(&b'/') || rest.first() != Some(&b'/') {
+        return None;
+    }
+    while let Some(wanted) = next_name(&mut top) {
+        if next_name(&mut rest)? != wanted {
+            return None;
+        }
+    }
+    Some(rest)
+}
+
 /// A path without the "/" at its end.
 #[inline(never)]
 pub fn ended(path: &[u8]) -> &[u8] {
@@ -185,7 +200,7 @@ impl Path<'_> {
             .export
             .and_then(|number| self.tree.exports().get(number));
         ended(match export {
-            Some(export) => export.path,
+            Some(export) => export.paths[0],
             None => self.tree.root_path(),
         })
     }
@@ -218,7 +233,14 @@ impl Path<'_> {
     #[inline(never)]
     pub(super) fn go_on(&mut self, mut names: &[u8], buffer: &mut [u8], end: End) -> FsResult<()> {
         if let [b'/', ..] = names {
-            names = beneath(self.top(), names).ok_or(FsError::NoEntry)?;
+            // An export whose path is a link's has another one.
+            let export = self
+                .export
+                .and_then(|number| self.tree.exports().get(number));
+            let real = export.and_then(|export| below(export.paths[1], names));
+            names = real
+                .or_else(|| beneath(self.top(), names))
+                .ok_or(FsError::NoEntry)?;
             self.begin()?;
         }
         // Whether the last name was that of the object itself.

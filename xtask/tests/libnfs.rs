@@ -5,11 +5,11 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use xtask::build::{Arch, workspace_root};
-use xtask::machines::server::{Server, ServerOptions, public_dir, users};
+use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users};
 use xtask::setup::{self, Package};
 
 /// Runs `test` with a server for each processor and each kind of handle; where it is emulated, for one of the two.
@@ -199,6 +199,43 @@ fn tree(directory: &Path) -> Result<BTreeSet<String>> {
             Ok(format!("{:o} {size} {path}", meta.mode()))
         })
         .collect()
+}
+
+/// The list of exports has the path that was given.
+#[test]
+fn an_export_named_by_a_link_is_mounted_by_both_paths() -> Result<()> {
+    setup::need(&[Package::LIBNFS, Package::NFS_COMMON])?;
+    let directory = public_dir()?;
+    let (real, link) = (directory.path().join("real"), directory.path().join("link"));
+    fs::create_dir_all(real.join("directory"))?;
+    fs::write(real.join("directory/file"), "content")?;
+    symlink("real", &link)?;
+    // What clients have followed for them on the way to what they mount.
+    symlink(link.join("directory"), real.join("by-link"))?;
+    symlink(real.join("directory"), real.join("by-real"))?;
+    for user in users() {
+        let server = Server::start(ServerOptions {
+            user,
+            portmap: user.is_none() && root_for("a list of exports"),
+            ..ServerOptions::serving(&[&link])
+        })?;
+        for path in [&link, &real] {
+            for name in ["directory", "by-link", "by-real"] {
+                let url = url(&server, &path.join(name).join("file"));
+                let read = setup::quietly(Command::new("nfs-cat").arg(&url))
+                    .with_context(|| format!("{:#?}", server.lines()))?;
+                ensure!(read == "content", "{url} is {read:?}");
+            }
+        }
+        if user.is_none() && root_for("a list of exports") {
+            let mut showmount = Command::new("showmount");
+            let exports = setup::quietly(showmount.args(["--no-headers", "-e", "127.0.0.1"]))?;
+            let expected = link.display().to_string();
+            let listed: Vec<_> = exports.split_whitespace().step_by(2).collect();
+            ensure!(listed == [expected], "listed are:\n{exports}");
+        }
+    }
+    Ok(())
 }
 
 #[test]

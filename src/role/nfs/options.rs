@@ -6,7 +6,7 @@ use super::super::{Fatal, network, refuse};
 use crate::config::{EXPORT_PATH_BYTES_MAX, NFS_PORT};
 use crate::drive::linux::network::Network;
 use crate::mem::Slots;
-use crate::mem::{bytes, c_str, parts, place_in};
+use crate::mem::{c_str, copy, parts, place_in};
 use crate::sys::Args;
 use crate::vfs::Rules;
 use crate::vfs::host::Form;
@@ -197,11 +197,7 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
         push(buffer, &mut len, b'/')?;
     }
     push(buffer, &mut len, 0)?;
-    let path = bytes(len);
-    for (to, from) in path.iter_mut().zip(buffer) {
-        *to = *from;
-    }
-    Some(c_str(path))
+    Some(c_str(copy(buffer.get(..len)?)))
 }
 
 #[cfg(test)]

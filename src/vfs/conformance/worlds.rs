@@ -328,6 +328,7 @@ impl OfUser {
                 backend: Backend::User,
                 tag: 0,
                 is_image: false,
+                real: b"",
             };
             tree.export(b"/", Rules::default(), top).unwrap();
             check(&mut Self {

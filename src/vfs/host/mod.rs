@@ -19,8 +19,8 @@ use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
     Handle, Handles, ImageFile, Kind, Name, Node, Pin, Rights, Rules, SetAttr, Vfs, exports,
 };
-use crate::config::SEARCH_DEPTH_MAX;
-use crate::mem::Slots;
+use crate::config::{EXPORT_PATH_BYTES_MAX, SEARCH_DEPTH_MAX};
+use crate::mem::{self, Slots};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
 use acting::Acting;
@@ -122,6 +122,8 @@ impl Host {
         if kernel::is_pseudo(&system) {
             return Err(Errno::XDEV);
         }
+        let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
+        let real = mem::copy(fs::path_of(dir.as_raw_fd(), &mut buffer));
         let image = match Kind::of_mode(stat.stx_mode.into()) {
             Kind::Directory => None,
             Kind::Regular if cfg!(feature = "iso") => Some(path),
@@ -149,6 +151,7 @@ impl Host {
             backend: Backend::Host,
             tag,
             is_image: image.is_some(),
+            real,
         })
     }
 

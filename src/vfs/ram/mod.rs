@@ -139,6 +139,7 @@ impl Ram {
             backend: Backend::Ram,
             tag: self.tag,
             is_image: false,
+            real: b"",
         }
     }
 

@@ -46,6 +46,7 @@ const TESTS: &[(&str, Test)] = tests![
     ten_thousand_entries_are_listed_once_each,
     data_past_four_gib_is_read,
     two_exports_and_one_export_twice_at_once,
+    an_export_named_by_a_link_is_mounted_by_both_paths,
     writing_is_refused_by_client_and_server,
     kernel_handles_outlive_restart_and_rename,
     path_handles_outlive_restart_and_rename,
@@ -303,6 +304,26 @@ fn two_exports_and_one_export_twice_at_once(world: &mut World) -> Result<()> {
         seen == expected,
         "two exports and one twice should show\n{expected}and show\n{seen}"
     );
+    Ok(())
+}
+
+fn an_export_named_by_a_link_is_mounted_by_both_paths(world: &mut World) -> Result<()> {
+    let directory = public_dir()?;
+    let (real, link) = (directory.path().join("real"), directory.path().join("link"));
+    tree::create(&real.join("below/file"), b"content\n")?;
+    std::os::unix::fs::symlink("real", &link)?;
+    let server = world.serve(ServerOptions::serving(&[&link]))?;
+    for path in [&link, &real] {
+        let seen = |world: &mut World, below: &str, file: &str| {
+            let script = in_mount(&path.join(below), &ports_of(&server)) + "cat " + file;
+            world.guest.sh(&script)
+        };
+        let seen = [
+            seen(world, "", "below/file")?,
+            seen(world, "below", "file")?,
+        ];
+        ensure!(seen == ["content\n"; 2], "{} has {seen:?}", path.display());
+    }
     Ok(())
 }
 

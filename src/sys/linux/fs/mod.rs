@@ -25,6 +25,7 @@ pub use stat::{
 };
 
 use super::{Errno, outcome};
+use crate::mem::Ends as _;
 use core::ffi::CStr;
 use core::mem::{MaybeUninit, transmute};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd as _, OwnedFd, RawFd};
@@ -278,6 +279,16 @@ pub fn proc_path(mut rest: RawFd, buffer: &mut [u8; 25]) -> &CStr {
         end -= 1;
     }
     crate::mem::c_str(buffer)
+}
+
+/// The path that the kernel has of what a descriptor stands for; nothing where there is no /proc, or not enough space.
+pub fn path_of(file: RawFd, out: &mut [u8]) -> &[u8] {
+    let mut buffer = [0; 25];
+    let (path, at) = (proc_path(file, &mut buffer).as_ptr(), out.as_mut_ptr());
+    // SAFETY: the kernel reads a path, and writes at most `out.len()` bytes.
+    let len = unsafe { raw_syscall!(Sysno::readlinkat, AT_FDCWD, path, at, out.len()) };
+    // An error is a larger number.
+    if len < out.len() { out.head(len) } else { b"" }
 }
 
 /// The path of the current directory; how long it is.
