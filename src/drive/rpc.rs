@@ -5,6 +5,7 @@ use super::streams::{self, Limits, Protocol, Streams};
 use crate::config::{CONNECTION_COUNT_MAX, REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT, REQUEST_BYTES};
 use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::{Cx, Datagrams as _, Order, Progress, Stream as _};
+use crate::event::Events;
 use crate::mem::{Slots, scaled};
 use crate::vfs::{FsResult, Tree};
 
@@ -109,9 +110,9 @@ impl Protocol for Rpc {
         self.programs.break_promises();
     }
 
-    fn abandon(&mut self, connection: usize, tree: &mut Tree) {
+    fn abandon(&mut self, connection: usize, tree: &mut Tree, events: &mut Events) {
         if let Some(session) = self.sessions.get_mut(connection) {
-            self.programs.abandon(session, tree);
+            self.programs.abandon(session, tree, events);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::streams::{Limits, Protocol, Streams};
 use crate::config::{PACKET_WHOLE_BYTES_MAX, SFTP_CONNECTION_COUNT_MAX};
 use crate::engine::sftp::{Session, Sftp};
 use crate::engine::{Cx, Order, Progress, Stream as _};
+use crate::event::Events;
 use crate::vfs::{FsResult, Tree};
 
 /// Bytes of the longest packet that must lie in the buffer as a whole, with its length.
@@ -70,9 +71,9 @@ impl Protocol for Sessions<'_> {
         self.sftp.done(session, cx, order, result, output)
     }
 
-    fn abandon(&mut self, connection: usize, tree: &mut Tree) {
+    fn abandon(&mut self, connection: usize, tree: &mut Tree, events: &mut Events) {
         if let Some(session) = self.sessions.get_mut(connection) {
-            self.sftp.abandon(session, tree);
+            self.sftp.abandon(session, tree, events);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::pool::Pool;
 use super::task::World;
 use crate::config::{CONNECTION_COUNT_MAX, NODE_IDLE, REPLY_BYTES};
 use crate::engine::{Cx, Order, Progress};
-use crate::event;
+use crate::event::{self, Events};
 use crate::log;
 use crate::mem::Slots;
 use crate::time::{Duration, Instant};
@@ -59,7 +59,7 @@ pub trait Protocol {
     /// What replies promised cannot be made durable: they are not sent, and not sent again.
     fn break_promises(&mut self) {}
     /// The connection is closed.
-    fn abandon(&mut self, connection: usize, tree: &mut Tree);
+    fn abandon(&mut self, connection: usize, tree: &mut Tree, events: &mut Events);
 }
 
 /// The limits of a [`Streams`].
@@ -246,7 +246,7 @@ impl Streams {
         if let Some(order) = connection.order.take() {
             order.abandon(world.tree);
         }
-        protocol.abandon(at, world.tree);
+        protocol.abandon(at, world.tree, world.events);
         *place = None;
         self.free.push(at as u16);
         // There is a place again, and a descriptor: a peer that waits for one need not wait longer.

@@ -166,7 +166,7 @@ pub trait Stream {
     /// An order takes longer: others are served meanwhile.
     fn interrupted(&mut self);
     /// The connection is gone: what its session holds is given back.
-    fn abandon(&mut self, session: &mut Self::Session, vfs: &mut Tree);
+    fn abandon(&mut self, session: &mut Self::Session, vfs: &mut Tree, events: &mut Events);
 }
 
 /// A protocol of one datagram in, one or none out.

@@ -9,6 +9,7 @@ use super::portmap::{self, Mappings};
 use super::rpc::{Record, Request, patch_mark};
 use super::{Cx, Datagrams, Order, Progress, State, Stream};
 use crate::config::REPLY_HEAD_BYTES;
+use crate::event::Events;
 use crate::log;
 use crate::text::{Text, text};
 use crate::vfs::{FsResult, Tree};
@@ -324,7 +325,7 @@ impl Stream for Programs {
         self.nfs.forget_wcc_attr();
     }
 
-    fn abandon(&mut self, session: &mut Session, vfs: &mut Tree) {
+    fn abandon(&mut self, session: &mut Session, vfs: &mut Tree, _: &mut Events) {
         if let Phase::Writing(writing) = core::mem::replace(&mut session.phase, Phase::Idle) {
             writing.abandon(vfs);
         }

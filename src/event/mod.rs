@@ -104,24 +104,32 @@ impl Line {
     /// Appends a number in decimal.
     #[inline(never)]
     pub fn number(&mut self, number: u32) -> &mut Self {
-        self.digits(number, 10);
-        self
+        self.digits(number.into(), 10, 1)
     }
 
-    /// Appends bytes from a peer or a file's name: what a terminal might obey becomes `\xNN`.
+    /// Appends bytes from a peer or a file's name: what a terminal might obey becomes `\n` or `\NNN`, as vis(3) writes it.
     pub fn escaped(&mut self, bytes: &[u8]) -> &mut Self {
         for byte in bytes {
-            if matches!(byte, b' '..=b'~') && *byte != b'\\' {
+            let is_plain = matches!(byte, b' '..=b'~');
+            if !is_plain || *byte == b'\\' {
+                self.byte(b'\\');
+            }
+            // From BEL to CR.
+            let letter = b"abtnvfr".get(usize::from(*byte).wrapping_sub(7));
+            if is_plain {
                 self.byte(*byte);
+            } else if let Some(letter) = letter {
+                self.byte(*letter);
             } else {
-                self.byte(b'\\').byte(b'x');
-                if *byte < 16 {
-                    self.byte(b'0');
-                }
-                self.digits((*byte).into(), 16);
+                self.digits((*byte).into(), 8, 3);
             }
         }
         self
+    }
+
+    /// The same between quotation marks.
+    pub fn quoted(&mut self, bytes: &[u8]) -> &mut Self {
+        self.byte(b'"').escaped(bytes).byte(b'"')
     }
 
     /// Appends an address as people write it.
@@ -141,7 +149,7 @@ impl Line {
             Some(address) => {
                 for (at, byte) in address.octets().iter().enumerate() {
                     self.text(if at == 0 { "" } else { "." });
-                    self.digits((*byte).into(), 10);
+                    self.digits((*byte).into(), 10, 1);
                 }
                 self
             }
@@ -173,7 +181,7 @@ impl Line {
             if at != 0 && at != end {
                 self.byte(b':');
             }
-            self.digits(u16::from_be_bytes(*group).into(), 16);
+            self.digits(u16::from_be_bytes(*group).into(), 16, 1);
         }
     }
 
@@ -203,12 +211,14 @@ impl Line {
         self.bytes()
     }
 
-    fn digits(&mut self, number: u32, base: u32) {
-        if number >= base {
-            self.digits(number / base, base);
+    /// Appends a number in at least so many digits.
+    #[inline(never)]
+    pub fn digits(&mut self, number: u64, base: u64, count_min: u32) -> &mut Self {
+        if number >= base || count_min > 1 {
+            self.digits(number / base, base, count_min.saturating_sub(1));
         }
         let digit = (number % base) as u8;
-        self.byte(if digit < 10 { b'0' } else { b'a' - 10 } + digit);
+        self.byte(if digit < 10 { b'0' } else { b'a' - 10 } + digit)
     }
 
     /// Appends a letter.
@@ -235,7 +245,7 @@ pub fn tell(sink: &mut dyn Sink, what: Text, about: &[u8], why: Text) {
     tell_line(sink, what, b"", about, why);
 }
 
-/// The same of what has a name of its own: a request, an argument.
+/// The same of what has a name of its own: an argument.
 pub fn tell_name(sink: &mut dyn Sink, name: &[u8], about: &[u8], why: Text) {
     tell_line(sink, Text::NOTHING, name, about, why);
 }
@@ -316,9 +326,9 @@ impl Events {
         tell(self.sink, event, about, why);
     }
 
-    /// Tells of a request of this name.
-    pub fn tell_request(&mut self, name: &[u8], about: &[u8], why: Text) {
-        tell_name(self.sink, name, about, why);
+    /// Tells a whole line.
+    pub fn tell_line(&mut self, line: &mut Line) {
+        hand_over(self.sink, line);
     }
 
     /// Tells of a client, unless there were many like it within a minute.
@@ -452,10 +462,7 @@ mod tests {
             Text::NOTHING,
         );
         let lines = sink.lines();
-        assert_eq!(
-            lines[0],
-            "stowaway: 192.0.2.7 mounted /a\\x1b[2J\\x0a\\x5c\\xff"
-        );
+        assert_eq!(lines[0], r"stowaway: 192.0.2.7 mounted /a\033[2J\n\\\377");
         assert_eq!(lines.len(), 2);
         assert!(lines[1].len() < LINE_BYTES);
     }
@@ -468,7 +475,7 @@ mod tests {
         }
         let expect = [
             "stowaway: listening on: stopping",
-            "stowaway: listening on /srv\\x0a: stopping",
+            "stowaway: listening on /srv\\n: stopping",
         ];
         assert_eq!(sink.lines(), expect);
     }

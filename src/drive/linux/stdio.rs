@@ -144,7 +144,7 @@ impl<'a> StdioSession<'a> {
                 self.tree.release_idle();
             }
         };
-        self.protocol.abandon(0, self.tree);
+        self.protocol.abandon(0, self.tree, self.events);
         end
     }
 

@@ -5,7 +5,7 @@ use crate::config::{REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
 use crate::drive::streams::{Limits, Protocol, Streams};
 use crate::engine::testing::tree::Tree;
 use crate::engine::{Cx, Order, Progress, State};
-use crate::event::kept::Sink;
+use crate::event::{Events, kept::Sink};
 use crate::net::sim::Sim;
 use crate::time::{Duration, Instant};
 use crate::vfs::{self, FsResult};
@@ -44,7 +44,7 @@ impl Protocol for Working {
         Progress::CLOSED
     }
 
-    fn abandon(&mut self, _: usize, _: &mut vfs::Tree) {}
+    fn abandon(&mut self, _: usize, _: &mut vfs::Tree, _: &mut Events) {}
 }
 
 #[test]

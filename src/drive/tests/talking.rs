@@ -140,7 +140,7 @@ impl Stream for Letters {
 
     fn interrupted(&mut self) {}
 
-    fn abandon(&mut self, _: &mut bool, _: &mut Tree) {}
+    fn abandon(&mut self, _: &mut bool, _: &mut Tree, _: &mut Events) {}
 }
 
 /// The one session there is.
@@ -168,7 +168,7 @@ impl Protocol for Alone<'_> {
             .done(&mut self.greeted, cx, order, result, output)
     }
 
-    fn abandon(&mut self, _: usize, _: &mut Tree) {}
+    fn abandon(&mut self, _: usize, _: &mut Tree, _: &mut Events) {}
 }
 
 /// The other side.

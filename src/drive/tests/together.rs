@@ -48,7 +48,7 @@ fn all_tasks_of_one_loop_serve_over_a_network_that_loses() {
         );
         let memory = Memory::leaked();
         let mut sftp = Sftp::new(Permits::ALL, Level::Quiet, UID, None, memory.texts);
-        let mut sessions = [Session::new(memory.handles, memory.hashes)];
+        let mut sessions = [Session::new(memory.handles, memory.paths, memory.hashes)];
         let mut sftp_server = Served {
             protocol: Sessions::new(&mut sftp, &mut sessions),
             streams: Sessions::streams(),

@@ -3,6 +3,7 @@
 use super::Turn;
 use super::requests::{Ask, extensions, name};
 use super::status::Outcome;
+use crate::text::text;
 use crate::wire::Reader;
 use crate::wire::sftp::{VERSION, kind};
 
@@ -38,9 +39,14 @@ const MADE: [&str; 3] = ["stowaway", "stowaway", env!("CARGO_PKG_VERSION")];
 impl Turn<'_> {
     /// Writes VERSION, with the extensions that may be asked for.
     pub(super) fn greet(&mut self) {
-        let reply = &mut self.reply;
-        let start = reply.begin(kind::VERSION, VERSION);
-        for entry in extensions(self.sftp.permits) {
+        let version = self.request.id;
+        self.log_more(text!("received client version #"), b"", version);
+        let start = self.reply.begin(kind::VERSION, VERSION);
+        for entry in extensions() {
+            if !self.permits(entry) {
+                continue;
+            }
+            let reply = &mut self.reply;
             let whole = reply.begin_string();
             reply.put(name(entry.ask as usize));
             reply.put(entry.suffix().as_bytes());
@@ -50,7 +56,7 @@ impl Turn<'_> {
                 _ => entry.version(),
             });
         }
-        reply.end(start, 0);
+        self.reply.end(start, 0);
     }
 
     /// Answers with these numbers.

@@ -8,7 +8,6 @@ use super::requests::{
 use super::status::{Fault, Outcome};
 use super::{Order, State, Turn};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
-use crate::text::Text;
 use crate::wire::sftp::kind;
 
 impl Turn<'_> {
@@ -37,12 +36,15 @@ impl Turn<'_> {
             Fault::NeedOutput => return Err(State::NeedOutput),
             Fault::Busy => return Err(State::Busy),
             Fault::Later => {}
-            fault => fault.emit(&mut self.reply, self.request.id),
+            fault => {
+                let (level, reply) = (self.sftp.level, &mut self.reply);
+                fault.emit(reply, self.request.id, level, self.events);
+            }
         }
         Ok(())
     }
 
-    /// Finds out what is asked, has it carried out, and tells of it.
+    /// Finds out what is asked, has it carried out, and logs it.
     #[inline(never)]
     fn handle_request(&mut self, kind: u8) -> Outcome {
         let mut name: &[u8] = &[];
@@ -63,15 +65,10 @@ impl Turn<'_> {
         if entry.has(OTHER) {
             self.request.other = self.request.args.path();
         }
-        let outcome = if self.sftp.permits.has(entry) {
-            self.carry_out(entry)
-        } else {
-            Err(Fault::DENIED)
-        };
-        if entry.is_told(self.sftp.level) {
-            self.tell(entry, outcome);
+        if !self.permits(entry) {
+            return Err(Fault::DENIED);
         }
-        outcome
+        self.carry_out(entry)
     }
 
     /// Reads the rest of what a request brings along, and carries it out.
@@ -90,9 +87,12 @@ impl Turn<'_> {
             self.request.uint32 = args.u32();
         }
         if entry.has(ATTRIBUTES) {
-            self.request.attributes_told = attributes::read(args, &mut self.request.set_attr);
+            attributes::read(&mut self.request);
         }
-        args.check()?;
+        self.request.args.check()?;
+        if entry.is_logged(self.sftp.level) {
+            self.log(entry);
+        }
         if found.is_err() {
             return Err(if entry.has(MISSING) {
                 Fault::MISSING
@@ -131,34 +131,4 @@ impl Turn<'_> {
         self.request.args.check()?;
         Err(Fault::Done)
     }
-
-    /// Tells a person what was asked, and why it was not done.
-    #[cold]
-    fn tell(&mut self, entry: &Entry, outcome: Outcome) {
-        let why = match outcome {
-            Ok(()) | Err(Fault::Later | Fault::Done) => Text::NOTHING,
-            // It is asked once more.
-            Err(Fault::NeedOutput | Fault::Busy) => return,
-            Err(fault) => fault.text(),
-        };
-        let mut about = heapless::Vec::<u8, ABOUT_BYTES>::new();
-        let mut put = |path: &[u8]| {
-            for byte in path.iter().take(PATH_BYTES_TOLD) {
-                let _ = about.push(*byte);
-            }
-        };
-        if entry.has(PATH) {
-            put(self.request.path);
-        }
-        if entry.has(OTHER) {
-            put(b" ");
-            put(self.request.other);
-        }
-        self.events
-            .tell_request(requests::name(entry.ask as usize), &about, why);
-    }
 }
-
-/// Bytes of a path that a person is told, and of two with a blank between.
-const PATH_BYTES_TOLD: usize = 240;
-const ABOUT_BYTES: usize = 2 * PATH_BYTES_TOLD + 1;

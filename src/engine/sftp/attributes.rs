@@ -1,15 +1,15 @@
 //! Attributes on their way from the tree to the wire and back.
 
-use super::Turn;
 use super::handles::WRITE;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
-use crate::vfs::{Attr, FileTime, FsError, NewTime, OpenFlags, SetAttr};
+use super::{Request, Turn};
+use crate::vfs::{Attr, FileTime, FsError, NewTime, OpenFlags};
+use crate::wire::Writer;
 use crate::wire::sftp::attribute;
-use crate::wire::{Reader, Writer};
 
 /// The bits of a mode that can be changed.
-const MODE_MASK: u32 = 0o7777;
+pub(super) const MODE_MASK: u32 = 0o7777;
 
 /// Appends what the wire tells of an object.
 #[inline(never)]
@@ -22,21 +22,28 @@ pub(super) fn put(reply: &mut Writer<'_>, attr: &Attr) {
     reply.words(&[attr.uid, attr.gid, mode, time(attr.atime), time(attr.mtime)]);
 }
 
-/// Reads attributes: what a client wants to be changed. Which it told.
+/// Reads attributes: what a client wants to be changed.
 #[inline(never)]
-pub(super) fn read(args: &mut Reader<'_>, change: &mut SetAttr) -> u32 {
-    *change = SetAttr::default();
+pub(super) fn read(request: &mut Request<'_>) {
+    let (args, change) = (&mut request.args, &mut request.set_attr);
     let told = args.u32();
+    request.attributes_told = told;
+    let [size, mode, mtime, uid, gid] = &mut request.numbers;
     if told & attribute::SIZE != 0 {
-        change.size = Some(args.u64());
+        *size = args.u64();
+        change.size = Some(*size);
     }
     if told & attribute::OWNER != 0 {
         // To chown(2), the last number means that the owner stays.
         let id = |id: u32| Some(id).filter(|id| *id != u32::MAX);
-        (change.uid, change.gid) = (id(args.u32()), id(args.u32()));
+        let (user, group) = (args.u32(), args.u32());
+        (*uid, *gid) = (user.into(), group.into());
+        (change.uid, change.gid) = (id(user), id(group));
     }
     if told & attribute::MODE != 0 {
-        change.mode = Some(args.u32() & MODE_MASK);
+        let bits = args.u32();
+        *mode = bits.into();
+        change.mode = Some(bits & MODE_MASK);
     }
     if told & attribute::TIMES != 0 {
         let time = |secs: u32| {
@@ -45,10 +52,11 @@ pub(super) fn read(args: &mut Reader<'_>, change: &mut SetAttr) -> u32 {
                 nanos: 0,
             })
         };
-        (change.atime, change.mtime) = (time(args.u32()), time(args.u32()));
+        let (accessed, modified) = (args.u32(), args.u32());
+        *mtime = modified.into();
+        (change.atime, change.mtime) = (time(accessed), time(modified));
     }
     args.extended_attributes(told);
-    told
 }
 
 impl Turn<'_> {

@@ -1,7 +1,7 @@
 //! OPEN, READ and WRITE.
 
 use super::handles::{APPEND, LIST, READ, WRITE};
-use super::requests::Ask;
+use super::requests::{self, Ask};
 use super::status::{Fault, Outcome};
 use super::{Lent, Order, Turn};
 use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES};
@@ -13,7 +13,7 @@ const WORD_BYTES: usize = 4;
 pub(super) const WRITE_HEAD_BYTES: usize =
     HEAD_BYTES + WORD_BYTES + HANDLE_BYTES_MAX as usize + 2 * WORD_BYTES + WORD_BYTES;
 /// The mode of a file for which none is asked.
-const FILE_MODE: u32 = 0o666;
+pub(super) const FILE_MODE: u32 = 0o666;
 
 /// The bits that the wire and a backend have in common.
 const FROM_WIRE: u8 = READ | WRITE | APPEND | OpenFlags::TRUNCATE | OpenFlags::EXCLUSIVE;
@@ -35,7 +35,11 @@ impl Turn<'_> {
     pub(super) fn order(&mut self, what: What, offset: u64, len: u32) -> Option<()> {
         let (slot, id) = (self.request.slot, self.request.id);
         let file = self.request.pin.as_ref()?.lend();
-        self.session.lent = Some(Lent { slot, id });
+        self.session.lent = Some(Lent {
+            slot,
+            id,
+            len: self.request.uint32,
+        });
         self.request.order = Some(match what {
             What::Send => Order::Send { file, offset, len },
             What::Store => Order::Store { file, offset, len },
@@ -58,7 +62,7 @@ impl Turn<'_> {
         let handles = &mut self.session.handles;
         self.request.slot = handles.free().ok_or(Fault::FAILURE)?;
         let pin = self.vfs.open_at(path, how)?;
-        self.request.uint32 = handles.put(self.request.slot, pin, how.how);
+        self.request.uint32 = handles.put(self.request.slot, pin, how.how, path);
         Ok(())
     }
 
@@ -92,6 +96,7 @@ impl Turn<'_> {
             (flags, how) = (0, READ | LIST);
         }
         if !self.sftp.permits.opening(flags) {
+            self.log_more(requests::READ_ONLY, b"open", 0);
             return Err(Fault::DENIED);
         }
         let create = self.request.set_attr.mode.unwrap_or(FILE_MODE);
@@ -125,6 +130,7 @@ impl Turn<'_> {
         }
         if len > READ_INLINE_BYTES {
             self.reply.u32(len);
+            self.request.uint32 = len;
             return self.order(What::Send, offset, len).ok_or(Fault::FAILURE);
         }
         let pin = self.request.pin.as_ref().ok_or(Fault::MISSING)?;
@@ -139,6 +145,8 @@ impl Turn<'_> {
             return Err(Fault::Eof);
         }
         reply.string_ahead(got);
+        let handles = &mut self.session.handles;
+        handles.count(self.request.slot, got as u32, 0);
         Ok(())
     }
 
@@ -166,6 +174,8 @@ impl Turn<'_> {
             self.vfs.write(pin, self.request.offset, data)?;
         }
         if left == 0 {
+            let handles = &mut self.session.handles;
+            handles.count(self.request.slot, 0, len);
             return Err(Fault::Done);
         }
         let offset = self.request.offset + here as u64;

@@ -4,6 +4,7 @@
 //! open until that has ended.
 
 use super::requests::{DIRECTORY, FILE};
+use crate::event::Events;
 use crate::vfs::{OpenFlags, Pin, Tree};
 
 /// How what is only read is opened.
@@ -26,14 +27,21 @@ pub struct Open {
     /// Whether the client may still use that handle.
     known: bool,
     pub(super) mode: u8,
-    /// Of a directory: where its listing goes on.
+    /// Of a directory, where its listing goes on; of a file, bytes that were read from it.
     pub(super) cookie: u64,
+    /// Bytes that were written to it.
+    pub(super) written: u64,
 }
+
+/// Bytes of a handle's path that are logged: as much of it as a line has. It ends with a NUL, if it is shorter.
+pub type LoggedPath = [u8; 512];
 
 /// What may be done with what is open: bits of [`OpenFlags`].
 pub(super) const READ: u8 = OpenFlags::READ;
 pub(super) const WRITE: u8 = OpenFlags::WRITE;
 pub(super) const APPEND: u8 = OpenFlags::APPEND;
+/// No slot.
+pub(super) const NONE: u16 = u16::MAX;
 /// It is a directory.
 pub(super) const LIST: u8 = OpenFlags::DIRECTORY;
 
@@ -41,14 +49,20 @@ pub(super) const LIST: u8 = OpenFlags::DIRECTORY;
 pub(super) struct Handles {
     places: &'static mut [Option<Open>],
     last_stamp: u16,
+    /// Their paths, if they are logged.
+    pub(super) paths: &'static mut [LoggedPath],
 }
 
 impl Handles {
     /// Nothing is open. There may be as many as there are places.
-    pub(super) const fn new(places: &'static mut [Option<Open>]) -> Self {
+    pub(super) const fn new(
+        places: &'static mut [Option<Open>],
+        paths: &'static mut [LoggedPath],
+    ) -> Self {
         Self {
             places,
             last_stamp: 0,
+            paths,
         }
     }
 
@@ -69,7 +83,13 @@ impl Handles {
     }
 
     /// Takes a place that was free; the handle.
-    pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: u8) -> u32 {
+    pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: u8, path: &[u8]) -> u32 {
+        if let Some(logged) = self.paths.get_mut(usize::from(slot)) {
+            logged.fill(0);
+            for (to, from) in logged.iter_mut().zip(path) {
+                *to = *from;
+            }
+        }
         self.last_stamp = self.last_stamp.wrapping_add(1);
         let stamp = self.last_stamp;
         if let Some(place) = self.place(slot) {
@@ -81,6 +101,7 @@ impl Handles {
                 known: true,
                 mode,
                 cookie: 0,
+                written: 0,
             });
         }
         u32::from(slot) << 16 | u32::from(stamp)
@@ -120,34 +141,40 @@ impl Handles {
         {
             open.known &= known;
             open.uses -= 1;
-            if open.uses == 0 {
-                unpin(place, vfs);
+            if open.uses == 0
+                && let Some(open) = place.take()
+            {
+                vfs.unpin(open.pin);
             }
         }
     }
 
-    /// Closes all.
-    pub(super) fn clear(&mut self, vfs: &mut Tree) {
-        for place in &mut *self.places {
-            unpin(place, vfs);
+    /// Counts bytes that were read from the file there, or written to it.
+    #[inline(never)]
+    pub(super) fn count(&mut self, slot: u16, read: u32, written: u32) {
+        if let Some(open) = self.at(slot) {
+            open.cookie += u64::from(read);
+            open.written += u64::from(written);
         }
     }
 
-    /// What is open there was given back by the driver that had it.
-    pub(super) fn forget(&mut self, slot: u16) {
-        if let Some(place) = self.place(slot) {
-            *place = None;
+    /// Closes all, and logs it. What is in the slot that the driver was lent was given back by it.
+    pub(super) fn clear(&mut self, lent: u16, vfs: &mut Tree, events: &mut Events) {
+        for slot in 0..self.places.len() as u16 {
+            let is_logged = !self.paths.is_empty();
+            if is_logged && self.at(slot).is_some_and(|open| open.known) {
+                self.log_close(slot, b"forced ", events);
+            }
+            let open = self.place(slot).and_then(Option::take);
+            if let Some(open) = open
+                && slot != lent
+            {
+                vfs.unpin(open.pin);
+            }
         }
-    }
-}
-
-#[inline(never)]
-fn unpin(place: &mut Option<Open>, vfs: &mut Tree) {
-    if let Some(open) = place.take() {
-        vfs.unpin(open.pin);
     }
 }
 
 // A handle has no bits for more.
-const _: () = assert!(crate::config::HANDLE_COUNT_MAX <= 1 << 16);
+const _: () = assert!(crate::config::HANDLE_COUNT_MAX <= NONE as usize);
 const _: () = assert!(crate::config::JOB_COUNT_MAX * 2 < u8::MAX as usize);

@@ -106,7 +106,8 @@ fn go_on(
     vfs: &mut Tree,
     buffer: &mut [u8],
 ) -> Outcome {
-    let pin = &handles.at(job.from).ok_or(Fault::FAILURE)?.pin;
+    let open = handles.at(job.from).ok_or(Fault::FAILURE)?;
+    let pin = &open.pin;
     if !job.begun {
         let size = vfs.attr(pin.node())?.size;
         let range = (job.offset, job.len, job.block_bytes);
@@ -116,12 +117,14 @@ fn go_on(
     let len = job.len.min(buffer.len() as u64);
     let buffer = buffer.head_mut(len as usize);
     let got = vfs.read(pin, job.offset, buffer)? as usize;
+    open.cookie += got as u64;
     let bytes = buffer.head(got);
     if !job.copies {
         check.step(bytes, hashes);
     } else if got > 0 {
-        let pin = &handles.at(job.to).ok_or(Fault::FAILURE)?.pin;
-        vfs.write(pin, job.to_offset, bytes)?;
+        let open = handles.at(job.to).ok_or(Fault::FAILURE)?;
+        vfs.write(&open.pin, job.to_offset, bytes)?;
+        open.written += got as u64;
     } else if job.len < TO_END / 2 {
         return Err(Fault::Eof);
     }
@@ -160,7 +163,7 @@ impl Turn<'_> {
         handles.release(job.from, true, self.vfs);
         handles.release(job.to, true, self.vfs);
         if job.copies || fault != Fault::Done {
-            return fault.emit(reply, job.id);
+            return fault.emit(reply, job.id, self.sftp.level, self.events);
         }
         let start = reply.begin(kind::EXTENDED_REPLY, job.id);
         if job.labelled {

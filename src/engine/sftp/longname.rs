@@ -4,7 +4,7 @@
 //! group, size, date, name.
 
 use super::accounts::{Accounts, NAME_BYTES_MAX, number};
-use super::zone::{DAY_SECS, MARCH_DAYS};
+use super::zone::{DAY_SECS, calendar};
 use crate::vfs::Attr;
 use crate::wire::Writer;
 
@@ -12,17 +12,14 @@ use crate::wire::Writer;
 pub const HEAD_BYTES_MAX: usize =
     4 + 11 + (1 + 10) + 2 * (1 + NAME_BYTES_MAX) + (1 + 20) + (1 + 12) + 1;
 
-/// English, whatever the host speaks. Years begin in March here, so that a leap day is the last of its year, of its century
-/// and of its four centuries.
+/// English, whatever the host speaks.
 #[rustfmt::skip]
 const MONTHS: [[u8; 3]; 12] = [
-    *b"Mar", *b"Apr", *b"May", *b"Jun", *b"Jul", *b"Aug",
-    *b"Sep", *b"Oct", *b"Nov", *b"Dec", *b"Jan", *b"Feb",
+    *b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun",
+    *b"Jul", *b"Aug", *b"Sep", *b"Oct", *b"Nov", *b"Dec",
 ];
 /// What is older than half a year, or lies ahead, is shown with its year instead of its time.
 const RECENT_SECS: i64 = 365 * DAY_SECS / 2;
-/// Days from March of the year 0 to the year 10,000.
-const YEARS_DAYS: u32 = 3_652_365;
 
 /// Appends the line, preceded by its length. Without accounts, owner and group are numbers, and the date is UTC.
 pub fn longname(
@@ -105,36 +102,23 @@ fn pair(out: &mut Writer<'_>, before: u8, number: u32) {
 /// A blank, month and day, and the time or the year; the blank alone where there is no year of at most four digits.
 fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64, ahead_secs: i64) {
     blank(out);
-    // Beyond four digits of a year, in either direction, this is far from 0.
-    let since = secs.wrapping_add(ahead_secs);
-    let since = since.wrapping_add(const { MARCH_DAYS * DAY_SECS }) as u64;
-    const DAY: u64 = DAY_SECS as u64;
-    let (days, rest) = (since / DAY, (since % DAY) as u32);
-    if days >= YEARS_DAYS.into() {
+    let Some([year, month, day, rest]) = calendar(secs.wrapping_add(ahead_secs)) else {
         return;
-    }
-    // Each step's numbers are quarters of days, three of them passed: 146,097 are a century, 1,461 a year.
-    let quarters = (days as u32) << 2 | 3;
-    let century = quarters / 146_097;
-    let quarters = (quarters % 146_097) | 3;
-    let year = century * 100 + quarters / 1461;
-    // From March on, months have 30.6 days; the rest rounds as it must.
-    let fifths = quarters % 1461 / 4 * 5 + 2;
-    let (month, day) = (fifths / 153, fifths % 153 / 5 + 1);
-    let next = month >= 10;
-    out.put(MONTHS.get(month as usize).map_or(b"", |name| name));
+    };
+    out.put(MONTHS.get(month as usize - 1).map_or(b"", |name| name));
     number(out, day.into(), 2);
     if (now_secs.wrapping_sub(secs) as u64) < RECENT_SECS as u64 {
         pair(out, b' ', rest / 3600);
         pair(out, b':', rest / 60 % 60);
     } else {
         blank(out);
-        number(out, (year + u32::from(next)).into(), 0);
+        number(out, year.into(), 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::zone::{MARCH_DAYS, YEARS_DAYS};
     use super::*;
     use crate::vfs::FileTime;
     use crate::vfs::Kind;
@@ -271,7 +255,7 @@ mod tests {
     fn every_day_of_the_calendar_follows_the_one_before() {
         let (mut year, mut month, mut day) = (0, 2, 1);
         for days in -MARCH_DAYS..i64::from(YEARS_DAYS) - MARCH_DAYS {
-            let name = core::str::from_utf8(&MONTHS[(month + 10) % 12]).unwrap();
+            let name = core::str::from_utf8(&MONTHS[month]).unwrap();
             let date = date_of(days * DAY_SECS + 86_399);
             // Of this year's dates some show the time.
             assert!(

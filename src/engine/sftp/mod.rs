@@ -26,6 +26,8 @@ mod directory;
 mod files;
 mod handles;
 mod jobs;
+mod lines;
+mod log;
 pub mod longname;
 mod names;
 mod paths;
@@ -38,7 +40,8 @@ pub mod testing;
 mod tests;
 mod zone;
 
-pub use handles::Open;
+pub use handles::{LoggedPath, Open};
+pub use lines::log;
 pub use requests::{Permits, requests};
 
 /// How much is told of requests, in OpenSSH's words.
@@ -105,17 +108,23 @@ pub struct Session {
 struct Lent {
     slot: u16,
     id: u32,
+    /// Bytes that the request reads or writes.
+    len: u32,
 }
 
 impl Session {
-    /// A session with so many handles. One check has no more bytes of hashes than there are in `hashes`, at most
-    /// [`HASHES_BYTES`](crate::config::HASHES_BYTES); it is not touched before.
-    pub const fn new(handles: &'static mut [Option<Open>], hashes: &'static mut [u8]) -> Self {
+    /// A session with so many handles, whose paths are logged as far as there are places for them. One check has no more bytes of hashes than
+    /// there are in `hashes`, at most [`HASHES_BYTES`](crate::config::HASHES_BYTES); it is not touched before.
+    pub const fn new(
+        handles: &'static mut [Option<Open>],
+        paths: &'static mut [LoggedPath],
+        hashes: &'static mut [u8],
+    ) -> Self {
         Self {
             greeted: false,
             skip: 0,
             lent: None,
-            handles: Handles::new(handles),
+            handles: Handles::new(handles, paths),
             jobs: Jobs::new(hashes),
         }
     }
@@ -147,7 +156,7 @@ struct Request<'a> {
     args: Reader<'a>,
     path: &'a [u8],
     offset: u64,
-    /// Flags of OPEN, length of READ and WRITE.
+    /// Flags of OPEN, and then its handle; length of READ and WRITE.
     uint32: u32,
     id: u32,
     /// Which attributes it has.
@@ -162,6 +171,8 @@ struct Request<'a> {
     extension_name_len: usize,
     /// What its attributes are to change.
     set_attr: SetAttr,
+    /// The same as it is logged: size, mode, time of the last write, user and group, as far as they are told.
+    numbers: [u64; 5],
     /// A second path.
     other: &'a [u8],
     /// The name that a path ends with.
@@ -182,11 +193,12 @@ impl Request<'_> {
             attributes_told: 0,
             ask: Ask::Open,
             mode: 0,
-            slot: 0,
+            slot: handles::NONE,
             node: Node::default(),
             pin: None,
             extension_name_len: 0,
             set_attr: SetAttr::default(),
+            numbers: [0; 5],
             other: &[],
             last_name: None,
             order: None,
@@ -321,21 +333,27 @@ impl Stream for Sftp {
     ) -> Progress {
         let mut reply = Writer::new(output);
         let mut state = State::NeedInput;
-        if let Some(Lent { id, .. }) = session.lent.take() {
+        if let Some(Lent { slot, id, len }) = session.lent.take() {
             let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
+            let (mut read, mut written) = (0, len);
             match &order {
-                // The length was promised in a head that is gone: there is no other way to take it back.
-                Order::Send { .. } if result.is_err() => {
-                    let why = text!("a file became shorter while it was read");
-                    state = State::Closed(why);
+                Order::Send { .. } => {
+                    (read, written) = (len, 0);
+                    // The length was promised in a head that is gone: there is no other way to take it back.
+                    if result.is_err() {
+                        let why = text!("a file became shorter while it was read");
+                        state = State::Closed(why);
+                    }
                 }
-                Order::Send { .. } => {}
                 Order::Store { len, .. } => {
                     // What was not taken off the stream is of no use any more.
                     session.skip += *len;
-                    fault.emit(&mut reply, id);
+                    fault.emit(&mut reply, id, self.level, cx.events);
                 }
-                Order::Sync { .. } => fault.emit(&mut reply, id),
+                Order::Sync { .. } => fault.emit(&mut reply, id, self.level, cx.events),
+            }
+            if result.is_ok() {
+                session.handles.count(slot, read, written);
             }
         } else {
             order.abandon(cx.vfs);
@@ -346,12 +364,10 @@ impl Stream for Sftp {
 
     fn interrupted(&mut self) {}
 
-    fn abandon(&mut self, session: &mut Session, vfs: &mut Tree) {
+    fn abandon(&mut self, session: &mut Session, vfs: &mut Tree, events: &mut Events) {
         session.jobs.clear();
-        if let Some(Lent { slot, .. }) = session.lent.take() {
-            session.handles.forget(slot);
-        }
-        session.handles.clear(vfs);
+        let lent = session.lent.take().map_or(handles::NONE, |lent| lent.slot);
+        session.handles.clear(lent, vfs, events);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::mem::Ends as _;
 use crate::vfs::{CreateWhat, FsError, Kind, Name};
 
 /// The mode of a directory for which none is asked.
-const DIRECTORY_MODE: u32 = 0o777;
+pub(super) const DIRECTORY_MODE: u32 = 0o777;
 
 impl<'a> Turn<'a> {
     /// Finds the directory that a path leads to, and the name that it ends with. A "/" behind that is for what is a directory,

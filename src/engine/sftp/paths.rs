@@ -1,16 +1,25 @@
 //! REALPATH, READLINK, expand-path@openssh.com, home-directory: what is answered with a path.
 
 use super::Turn;
+use super::requests::Ask;
 use super::status::{Fault, Outcome};
 use crate::config::LINK_BYTES_MAX;
 use crate::mem::Ends as _;
+use crate::text::text;
 use crate::vfs::walk::{BUFFER_BYTES, End, Path, Text, add};
 
 impl Turn<'_> {
     /// Answers with the name at the beginning of a buffer, and no attributes.
     #[inline(never)]
     fn named(&mut self, buffer: &[u8], len: usize) {
-        let (reply, name) = (&mut self.reply, buffer.head(len));
+        let name = buffer.head(len);
+        // Of these, what they mean is logged, not what was asked.
+        match self.request.ask {
+            Ask::ExpandPath => self.log_more(text!("expand \"$\""), name, 0),
+            Ask::Home => self.log_more(text!("home-directory \"$\""), name, 0),
+            _ => {}
+        }
+        let reply = &mut self.reply;
         reply.u32(1);
         reply.string(name);
         reply.string(name);

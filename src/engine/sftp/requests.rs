@@ -3,7 +3,26 @@
 use super::status::Outcome;
 use super::{Level, Turn};
 use crate::mem::{nth, place_in};
+use crate::text::{Text, text, texts};
 use crate::wire::sftp::{kind, open};
+
+texts! {
+    /// What lines look like. `$` is a string; `#` is a number, `%` one in octal, `&` the same in four digits or more; `)` are
+    /// flags of OPEN; `'` is a time; `(` is a number that is left out.
+    #[expect(dead_code, reason = "what is set is found by its place")]
+    pub(super) enum Format {
+        Bare => "$",
+        Path => "$ \"$\"",
+        Name => "$ name \"$\"",
+        Two => "$ old \"$\" new \"$\"",
+        Open => "$ \"$\" flags ) mode 0%",
+        MakeDirectory => "$ name \"$\") mode 0%",
+        Size => "set \"$\" size #",
+        Mode => "set \"$\" mode (&",
+        Time => "set \"$\" modtime (('",
+        Owner => "set \"$\" owner (((# group #",
+    }
+}
 
 /// The table of requests: what each brings along, the function that carries it out, and whether it writes stand here alone.
 macro_rules! requests {
@@ -49,19 +68,32 @@ pub(super) const OFFSET: u16 = 1 << 5;
 pub(super) const UINT32: u16 = 1 << 6;
 /// Attributes follow.
 pub(super) const ATTRIBUTES: u16 = 1 << 7;
-/// It is logged from level INFO on.
-const INFO: u16 = 1 << 8;
+/// It is logged from level VERBOSE on; without this, from INFO on.
+const VERBOSE: u16 = 1 << 8;
 /// It is logged at level DEBUG alone.
 const DEBUG: u16 = 1 << 9;
-/// To OpenSSH, a handle that it does not know is no such file here, elsewhere a failure.
-pub(super) const MISSING: u16 = 1 << 12;
+/// It is not logged here.
+const NEVER: u16 = VERBOSE | DEBUG;
 /// The extension's name has the suffix.
 const OPENSSH: u16 = 1 << 10;
 /// The extension's version is 2, not 1.
 const SECOND: u16 = 1 << 11;
-
-/// Above all these: from which level on it is told of.
-const LEVEL_SHIFT: u32 = 13;
+/// To OpenSSH, a handle that it does not know is no such file here, elsewhere a failure.
+pub(super) const MISSING: u16 = 1 << 12;
+/// Above all these: how it is logged.
+const FORMAT_SHIFT: u32 = 13;
+/// By its path.
+const BY_PATH: u16 = (Format::Path as u16) << FORMAT_SHIFT;
+/// By its path, which is called a name.
+const BY_NAME: u16 = (Format::Name as u16) << FORMAT_SHIFT;
+/// By two paths.
+const BY_TWO: u16 = (Format::Two as u16) << FORMAT_SHIFT;
+/// By its path, flags and mode.
+const OPENS: u16 = (Format::Open as u16) << FORMAT_SHIFT;
+/// By its path and mode.
+const MAKES: u16 = (Format::MakeDirectory as u16) << FORMAT_SHIFT;
+/// By what its attributes set.
+const SET: u16 = (Format::Size as u16) << FORMAT_SHIFT;
 
 /// The extension that checks an open file.
 pub(super) const CHECK_HANDLE: &[u8] = b"check-file-handle";
@@ -76,38 +108,38 @@ const PACKET_COUNT: usize = (kind::SYMLINK - kind::OPEN) as usize + 1;
 
 requests! {
     // Type of the packet, OpenSSH's name for the request, how it is carried out, the type of the reply, what it is like.
-    Open = OPEN "open", open => HANDLE, PATH | UINT32 | ATTRIBUTES | INFO;
-    Close = CLOSE "close", close => STATUS, FILE | DIRECTORY | MISSING | DEBUG;
-    Read = READ "read", read => DATA, FILE | OFFSET | UINT32 | DEBUG;
-    Write = WRITE "write", write => STATUS, WRITES | FILE | OFFSET | UINT32 | DEBUG;
-    LinkStat = LSTAT "lstat", stat => ATTRS, PATH;
-    OpenStat = FSTAT "fstat", stat => ATTRS, FILE | DEBUG;
-    SetStat = SETSTAT "setstat", set => STATUS, WRITES | PATH | ATTRIBUTES | INFO;
-    OpenSetStat = FSETSTAT "fsetstat", set => STATUS, WRITES | FILE | ATTRIBUTES | INFO;
-    OpenDirectory = OPENDIR "opendir", open => HANDLE, PATH | INFO;
-    ReadDirectory = READDIR "readdir", list => NAME, DIRECTORY | DEBUG;
-    Remove = REMOVE "remove", change_names => STATUS, WRITES | PATH | INFO;
-    MakeDirectory = MKDIR "mkdir", change_names => STATUS, WRITES | PATH | ATTRIBUTES | INFO;
-    RemoveDirectory = RMDIR "rmdir", change_names => STATUS, WRITES | PATH | INFO;
-    RealPath = REALPATH "realpath", real_path => NAME, PATH;
-    Stat = STAT "stat", stat => ATTRS, PATH;
-    Rename = RENAME "rename", change_names => STATUS, WRITES | PATH | OTHER | INFO;
-    ReadLink = READLINK "readlink", read_link => NAME, PATH;
-    SymbolicLink = SYMLINK "symlink", change_names => STATUS, WRITES | PATH | OTHER | INFO;
-    PosixRename = EXTENDED "posix-rename", change_names => STATUS, OPENSSH | WRITES | PATH | OTHER | INFO;
-    Space = EXTENDED "statvfs", statfs => EXTENDED_REPLY, OPENSSH | SECOND | PATH;
-    OpenSpace = EXTENDED "fstatvfs", statfs => EXTENDED_REPLY, OPENSSH | SECOND | FILE;
-    HardLink = EXTENDED "hardlink", change_names => STATUS, OPENSSH | WRITES | PATH | OTHER | INFO;
-    Sync = EXTENDED "fsync", sync => STATUS, OPENSSH | WRITES | FILE | MISSING;
-    LinkSetStat = EXTENDED "lsetstat", set => STATUS, OPENSSH | WRITES | PATH | ATTRIBUTES | INFO;
-    Limits = EXTENDED "limits", limits => EXTENDED_REPLY, OPENSSH;
-    ExpandPath = EXTENDED "expand-path", expand => NAME, OPENSSH | PATH;
-    Copy = EXTENDED "copy-data", copy => STATUS, WRITES | FILE | OFFSET | INFO;
-    Home = EXTENDED "home-directory", home => NAME, PATH;
-    Accounts = EXTENDED "users-groups-by-id", names => EXTENDED_REPLY, OPENSSH;
-    Check = EXTENDED "check-file", check => STATUS, 0;
-    SpaceAvailable = EXTENDED "space-available", statfs => EXTENDED_REPLY, PATH;
-    Vendor = EXTENDED "vendor-id", vendor => STATUS, 0;
+    Open = OPEN "open", open => HANDLE, PATH | UINT32 | ATTRIBUTES | OPENS;
+    Close = CLOSE "close", close => STATUS, FILE | DIRECTORY | MISSING;
+    Read = READ "read", read => DATA, FILE | OFFSET | UINT32 | DEBUG | BY_PATH;
+    Write = WRITE "write", write => STATUS, WRITES | FILE | OFFSET | UINT32 | DEBUG | BY_PATH;
+    LinkStat = LSTAT "lstat", stat => ATTRS, PATH | VERBOSE | BY_NAME;
+    OpenStat = FSTAT "fstat", stat => ATTRS, FILE | DEBUG | BY_PATH;
+    SetStat = SETSTAT "setstat", set => STATUS, WRITES | PATH | ATTRIBUTES | SET;
+    OpenSetStat = FSETSTAT "fsetstat", set => STATUS, WRITES | FILE | ATTRIBUTES | SET;
+    OpenDirectory = OPENDIR "opendir", open => HANDLE, PATH | BY_PATH;
+    ReadDirectory = READDIR "readdir", list => NAME, DIRECTORY | DEBUG | BY_PATH;
+    Remove = REMOVE "remove", change_names => STATUS, WRITES | PATH | BY_NAME;
+    MakeDirectory = MKDIR "mkdir", change_names => STATUS, WRITES | PATH | ATTRIBUTES | MAKES;
+    RemoveDirectory = RMDIR "rmdir", change_names => STATUS, WRITES | PATH | BY_NAME;
+    RealPath = REALPATH "realpath", real_path => NAME, PATH | VERBOSE | BY_PATH;
+    Stat = STAT "stat", stat => ATTRS, PATH | VERBOSE | BY_NAME;
+    Rename = RENAME "rename", change_names => STATUS, WRITES | PATH | OTHER | BY_TWO;
+    ReadLink = READLINK "readlink", read_link => NAME, PATH | VERBOSE | BY_PATH;
+    SymbolicLink = SYMLINK "symlink", change_names => STATUS, WRITES | PATH | OTHER | BY_TWO;
+    PosixRename = EXTENDED "posix-rename", change_names => STATUS, OPENSSH | WRITES | PATH | OTHER | BY_TWO;
+    Space = EXTENDED "statvfs", statfs => EXTENDED_REPLY, OPENSSH | SECOND | PATH | BY_PATH;
+    OpenSpace = EXTENDED "fstatvfs", statfs => EXTENDED_REPLY, OPENSSH | SECOND | FILE | DEBUG | BY_PATH;
+    HardLink = EXTENDED "hardlink", change_names => STATUS, OPENSSH | WRITES | PATH | OTHER | BY_TWO;
+    Sync = EXTENDED "fsync", sync => STATUS, OPENSSH | WRITES | FILE | MISSING | VERBOSE | BY_PATH;
+    LinkSetStat = EXTENDED "lsetstat", set => STATUS, OPENSSH | WRITES | PATH | ATTRIBUTES | SET;
+    Limits = EXTENDED "limits", limits => EXTENDED_REPLY, OPENSSH | DEBUG;
+    ExpandPath = EXTENDED "expand-path", expand => NAME, OPENSSH | PATH | NEVER;
+    Copy = EXTENDED "copy-data", copy => STATUS, WRITES | FILE | OFFSET | DEBUG | BY_PATH;
+    Home = EXTENDED "home-directory", home => NAME, PATH | NEVER;
+    Accounts = EXTENDED "users-groups-by-id", names => EXTENDED_REPLY, OPENSSH | VERBOSE;
+    Check = EXTENDED "check-file", check => STATUS, VERBOSE;
+    SpaceAvailable = EXTENDED "space-available", statfs => EXTENDED_REPLY, PATH | VERBOSE | BY_PATH;
+    Vendor = EXTENDED "vendor-id", vendor => STATUS, VERBOSE;
 }
 
 /// A line of the table without its name: of names there is one text.
@@ -133,12 +165,6 @@ static ENTRIES: [Entry; COUNT] = {
         assert!(
             is_packet && kind == kind::OPEN + ask as u8 || !is_packet && kind == kind::EXTENDED
         );
-        let level = match traits & (INFO | DEBUG) {
-            INFO => Level::Info,
-            DEBUG => Level::Debug,
-            _ => Level::Verbose,
-        };
-        let traits = traits | (level as u16) << LEVEL_SHIFT;
         entries[place] = Entry { ask, reply, traits };
         place += 1;
     }
@@ -181,13 +207,22 @@ pub(super) fn name(place: usize) -> &'static [u8] {
     nth(&NAMES, b' ', place)
 }
 
-/// The extensions that may be asked for.
-pub(super) fn extensions(permits: Permits) -> impl Iterator<Item = &'static Entry> {
-    let all = ENTRIES.get(PACKET_COUNT..).unwrap_or_default().iter();
-    all.filter(move |entry| permits.has(entry))
+/// All extensions.
+pub(super) fn extensions() -> &'static [Entry] {
+    ENTRIES.get(PACKET_COUNT..).unwrap_or_default()
 }
 
+/// What is logged of a request that would change something.
+pub(super) const READ_ONLY: Text = text!("Refusing $ request in read-only mode");
+
 impl Entry {
+    /// How it is logged.
+    pub(super) fn format(&self) -> Text {
+        Format::Bare
+            .text()
+            .plus((self.traits >> FORMAT_SHIFT) as u8)
+    }
+
     /// Whether it has one of these traits.
     pub(super) const fn has(&self, traits: u16) -> bool {
         self.traits & traits != 0
@@ -204,16 +239,19 @@ impl Entry {
     }
 
     /// Whether it is logged at this level.
-    pub(super) const fn is_told(&self, level: Level) -> bool {
-        level as u16 >= self.traits >> LEVEL_SHIFT
+    pub(super) const fn is_logged(&self, level: Level) -> bool {
+        const { assert!(DEBUG / VERBOSE == Level::Debug as u16 - Level::Info as u16) };
+        level as u16 >= Level::Info as u16 + self.traits / VERBOSE % 4
     }
 }
 
 /// What may be asked: by default everything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Permits {
-    /// A bit for each that may not.
+    /// A bit for each that is in a list of those that may not.
     denied: u32,
+    /// A bit for each that is in no list of those that may, if there is one.
+    unlisted: u32,
     read_only: bool,
 }
 
@@ -221,13 +259,13 @@ impl Permits {
     /// Everything.
     pub const ALL: Self = Self {
         denied: 0,
+        unlisted: 0,
         read_only: false,
     };
 
     /// Denies what would change anything.
     pub const fn read_only(&mut self) {
         self.read_only = true;
-        self.denied |= ALL_WRITES;
     }
 
     /// Denies what is in a list of names with commas between them. `None`: one of the names is unknown.
@@ -238,7 +276,7 @@ impl Permits {
 
     /// Denies what is not in such a list. What was denied stays so.
     pub fn allow_only(&mut self, list: &[u8]) -> Option<()> {
-        self.denied |= !listed(list)?;
+        self.unlisted |= !listed(list)?;
         Some(())
     }
 
@@ -248,24 +286,18 @@ impl Permits {
         !self.read_only || flags & CHANGES == 0
     }
 
-    /// Whether this may be asked.
-    pub(super) const fn has(self, entry: &Entry) -> bool {
-        self.denied & bit(entry.ask as usize) == 0
+    /// How it is logged that this may not be asked. `None`: it may.
+    pub(super) fn refusal(self, entry: &Entry) -> Option<Text> {
+        let is_in = |bits: u32| bits & bit(entry.ask as usize) > 0;
+        if self.read_only && entry.has(WRITES) {
+            Some(READ_ONLY)
+        } else if is_in(self.denied) {
+            Some(text!("Refusing denylisted $ request"))
+        } else {
+            is_in(self.unlisted).then_some(text!("Refusing non-allowlisted $ request"))
+        }
     }
 }
-
-/// The bits of what changes something.
-#[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-const ALL_WRITES: u32 = {
-    let (mut bits, mut place) = (0, 0);
-    while place < COUNT {
-        if ENTRIES[place].has(WRITES) {
-            bits |= bit(place);
-        }
-        place += 1;
-    }
-    bits
-};
 
 const fn bit(place: usize) -> u32 {
     1_u32 << place

@@ -1,6 +1,10 @@
 //! What requests come to: from what a backend says to what the wire says, after OpenSSH's table of the host's errors.
 
-use crate::text::{Text, texts};
+use super::Level;
+use super::lines::log;
+use crate::event::Events;
+use crate::mem::nth;
+use crate::text::{text, texts};
 use crate::vfs::{FsError, FsResult};
 use crate::wire::sftp::{Status, kind};
 use crate::wire::{Malformed, Writer};
@@ -131,14 +135,9 @@ impl Fault {
         }
     }
 
-    /// What a person is told.
-    pub(super) fn text(self) -> Text {
-        self.message().text()
-    }
-
-    /// Writes a STATUS.
+    /// Writes a STATUS and logs it.
     #[inline(never)]
-    pub(super) fn emit(self, reply: &mut Writer<'_>, id: u32) {
+    pub(super) fn emit(self, reply: &mut Writer<'_>, id: u32, level: Level, events: &mut Events) {
         let mut status = self.message() as u8;
         if status > Status::Unsupported as u8 {
             status = Status::Failure as u8;
@@ -146,15 +145,22 @@ impl Fault {
         let mut buffer = [0; 32];
         let start = reply.begin(kind::STATUS, id);
         reply.u32(status.into());
-        reply.string(match self.message() {
+        let message: &[u8] = match self.message() {
             // What is sent most is not decoded each time.
             Message::Success => b"Success",
             Message::NoSuchFile => b"No such file",
             message => message.text().decode(&mut buffer),
-        });
+        };
+        reply.string(message);
         // The language of the text.
         reply.u32(0);
         reply.end(start, 0);
+        let is_failure = status > Status::Eof as u8;
+        if level > Level::Verbose || level > Level::Error && is_failure {
+            // Without what OpenSSH does not say.
+            let message = nth(message, b':', 0);
+            log(events, text!("sent status $"), &[message], &[]);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What tests and fuzzers try SFTP with: a client's packets, and a server without streams, on the model tree.
 
-use super::{Level, Open, Permits, Session, Sftp};
+use super::{Level, LoggedPath, Open, Permits, Session, Sftp};
 use crate::config::{HASHES_BYTES, REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::engine::testing::tree::Tree;
 use crate::engine::{Cx, Order, Progress, State, Stream as _};
@@ -189,6 +189,8 @@ pub struct Memory {
     pub texts: [&'static mut [u8]; 3],
     /// For handles.
     pub handles: &'static mut [Option<Open>],
+    /// For their paths.
+    pub paths: &'static mut [LoggedPath],
     /// For hashes.
     pub hashes: &'static mut [u8],
 }
@@ -202,6 +204,7 @@ impl Memory {
                 .take(HANDLE_COUNT)
                 .collect::<Vec<_>>()
                 .leak(),
+            paths: vec![[0; 512]; HANDLE_COUNT].leak(),
             hashes: vec![0; HASHES_BYTES].leak(),
         }
     }
@@ -228,14 +231,14 @@ impl World {
             events: Events::new(Box::new(sink.clone())),
             sink,
             sftp: Sftp::new(permits, level, UID, None, memory.texts),
-            session: Session::new(memory.handles, memory.hashes),
+            session: Session::new(memory.handles, memory.paths, memory.hashes),
             buffer: vec![0; REPLY_BYTES],
         }
     }
 
     /// Another session begins.
     pub fn connect(&mut self, memory: Memory) {
-        self.session = Session::new(memory.handles, memory.hashes);
+        self.session = Session::new(memory.handles, memory.paths, memory.hashes);
     }
 
     fn advance(&mut self, input: &[u8]) -> Progress {
@@ -360,7 +363,8 @@ impl World {
 
     /// The connection is gone.
     pub fn hang_up(&mut self) {
-        self.sftp.abandon(&mut self.session, &mut self.tree);
+        self.sftp
+            .abandon(&mut self.session, &mut self.tree, &mut self.events);
         assert_eq!(self.tree.ram().pinned, 0, "a pin was kept");
     }
 }

@@ -12,6 +12,8 @@ pub(super) const MARCH_DAYS: i64 = 719_468;
 const HOUR_SECS: i64 = 60 * 60;
 /// Seconds of a year of the four centuries after which the calendar repeats.
 const YEAR_SECS: i64 = 146_097 * DAY_SECS / 400;
+/// Days from March of the year 0 to the year 10,000.
+pub(super) const YEARS_DAYS: u32 = 3_652_365;
 /// Days from the beginning of the year 0 to its March.
 const FEBRUARY_DAYS: i64 = 60;
 /// Whole weeks, more than there are days.
@@ -22,6 +24,30 @@ const NO_DAY: i32 = 7 << 20;
 pub(super) fn offset(file: &[u8], rule: &[u8], secs: i64) -> i64 {
     let offset = by_file(file, secs).or_else(|| by_rule(rule, secs));
     offset.unwrap_or_default()
+}
+
+/// Year, month, day, and second of the day; `None`: the year has more than four digits.
+///
+/// Years begin in March here, so that a leap day is the last of its year, of its century and of its four centuries.
+#[inline(never)]
+pub(super) fn calendar(secs: i64) -> Option<[u32; 4]> {
+    // Beyond four digits of a year, in either direction, this is far from 0.
+    let since = secs.wrapping_add(const { MARCH_DAYS * DAY_SECS }) as u64;
+    const DAY: u64 = DAY_SECS as u64;
+    let (days, rest) = (since / DAY, (since % DAY) as u32);
+    if days >= YEARS_DAYS.into() {
+        return None;
+    }
+    // Each step's numbers are quarters of days, three of them passed: 146,097 are a century, 1,461 a year.
+    let quarters = (days as u32) << 2 | 3;
+    let century = quarters / 146_097;
+    let quarters = (quarters % 146_097) | 3;
+    let year = century * 100 + quarters / 1461;
+    // From March on, months have 30.6 days; the rest rounds as it must.
+    let fifths = quarters % 1461 / 4 * 5 + 2;
+    let (month, day) = (fifths / 153, fifths % 153 / 5 + 1);
+    let next = month / 10;
+    Some([year + next, month + 3 - 12 * next, day, rest])
 }
 
 /// Bytes of a header, the last of which are six counts: of flags for UT and for standard time, leap seconds, transitions, types,

@@ -272,7 +272,8 @@ impl World {
         if let Some(order) = order {
             order.abandon(&mut self.tree);
         }
-        self.programs.abandon(&mut session, &mut self.tree);
+        self.programs
+            .abandon(&mut session, &mut self.tree, &mut self.events);
     }
 
     /// Gives a whole stream to a new connection in pieces; then the connection is gone.

@@ -254,7 +254,7 @@ fn ended(results: Reader<'_>) -> Option<()> {
     (results.check().is_ok() && results.rest().is_empty()).then_some(())
 }
 
-/// Puts a text into JSON: what a line would show as `\xNN` is shown so there, too.
+/// Puts a text into JSON: what a line would show as `\NNN` is shown so there, too.
 #[inline(never)]
 fn quote(json: &mut Writer<'_>, text: &[u8]) {
     json.put(b"\"");

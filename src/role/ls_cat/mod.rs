@@ -174,7 +174,7 @@ fn begin(out: &mut Writer<'_>, attr: &Attr, name: &[u8]) -> bool {
     attr.kind == Kind::SymbolicLink
 }
 
-/// What a terminal might obey becomes `\xNN`.
+/// What a terminal might obey becomes `\NNN`.
 #[inline(never)]
 fn escape(out: &mut Writer<'_>, name: &[u8]) {
     for byte in name {

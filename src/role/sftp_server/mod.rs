@@ -21,10 +21,10 @@ use crate::drive::linux::{self, syslog};
 use crate::drive::sftp::Sessions;
 #[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 use crate::drive::{Task, World, streams::Streams};
-use crate::engine::sftp::{Level, Session, Sftp, requests};
+use crate::engine::sftp::{Level, LoggedPath, Session, Sftp, log, requests};
 use crate::event::{self, Events, Line, Sink};
 use crate::mem::Ends as _;
-use crate::mem::{self, Slots};
+use crate::mem::{self, Slots, nth};
 use crate::sys::{self, Args, Errno};
 use crate::text::{Text, text};
 use crate::vfs::user::User;
@@ -142,12 +142,15 @@ fn talk(options: &Options) -> Fatal {
         sink = mem::leak(syslog::Syslog::open(options.facility));
     }
     let mut events = Events::to(sink);
+    let level = options.level;
+    let opened = text!("session opened for local user $ from [$]");
+    log_session(level, opened, &mut events);
     let mut greeted = move || {
         if let Some(jail) = jail {
             linux::restrict_to(jail);
         }
     };
-    let mut protocol = Sessions::new(sftp, sessions(1, handle_count));
+    let mut protocol = Sessions::new(sftp, sessions(1, handle_count, level));
     let mut transport = Standard;
     let mut session = StdioSession::new(
         &mut transport,
@@ -156,9 +159,22 @@ fn talk(options: &Options) -> Fatal {
         &mut events,
         &mut greeted,
     );
-    match session.run() {
+    let end = session.run();
+    let closed = text!("session closed for local user $ from [$]");
+    log_session(level, closed, &mut events);
+    match end {
         Text::NOTHING => DONE,
         why => complain(Fatal::Broken, text!("the session cannot go on"), b"", why),
+    }
+}
+
+/// Logs that a session begins or ends, for whom and from where. Both as sshd says it: a jail's passwd may be written by its user.
+#[inline(never)]
+fn log_session(level: Level, format: Text, events: &mut Events) {
+    let variable = |name| nth(sys::variable(name).unwrap_or(b"UNKNOWN"), b' ', 0);
+    if level >= Level::Info {
+        let client = [variable(b"LOGNAME="), variable(b"SSH_CONNECTION=")];
+        log(events, format, &client, &[]);
     }
 }
 
@@ -212,7 +228,10 @@ pub(super) fn task(
     let handle_count = handle_count();
     let (sftp, _) = server(options, handle_count, tree)?;
     Ok(mem::leak(Server {
-        sessions: Sessions::new(sftp, sessions(SFTP_CONNECTION_COUNT_MAX, handle_count)),
+        sessions: Sessions::new(
+            sftp,
+            sessions(SFTP_CONNECTION_COUNT_MAX, handle_count, Level::Error),
+        ),
         streams: Sessions::streams(),
         at,
     }))
@@ -268,14 +287,20 @@ fn handle_count() -> usize {
     spare.clamp(1, HANDLE_COUNT_MAX)
 }
 
-/// So many sessions that have begun, and share so many handles.
+/// So many sessions that have begun, share so many handles, and log so much.
 #[inline(never)]
-fn sessions(count: usize, handle_count: usize) -> &'static mut [Session] {
+fn sessions(count: usize, handle_count: usize, level: Level) -> &'static mut [Session] {
     let handle_count = (handle_count / count).max(1);
     let mut sessions = Slots::new(count);
     while !sessions.is_full() {
         let handles = Slots::defaults(handle_count).leak();
-        sessions.push(Session::new(handles, mem::bytes(HASHES_BYTES)));
+        let mut paths: &mut [_] = &mut [];
+        if level >= Level::Info {
+            let path_bytes = mem::scaled(handle_count) * size_of::<LoggedPath>();
+            paths = mem::bytes(path_bytes).as_chunks_mut().0;
+        }
+        let hashes = mem::bytes(HASHES_BYTES);
+        sessions.push(Session::new(handles, paths, hashes));
     }
     sessions.leak()
 }

@@ -231,6 +231,7 @@ impl Lent {
             texts: [users, groups, zone],
             // SAFETY: the same.
             handles: unsafe { &mut *handles },
+            paths: &mut [],
             hashes,
         };
         let tree = crate::TREE.with(stowaway::engine::testing::tree::Tree::another);

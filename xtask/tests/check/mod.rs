@@ -220,7 +220,7 @@ fn an_export_that_is_gone_is_named_also_in_json() -> Result<()> {
         serves(&words, 2, &place)?;
         fs::remove_dir(&gone)?;
         let about = format!(
-            "{}/a \"gone\" \\x5c \\xc3\\xa9\\x0a one",
+            "{}/a \"gone\" \\\\ \\303\\251\\n one",
             parent.path().display()
         );
         fails(&words, &about, "the server cannot get there")?;

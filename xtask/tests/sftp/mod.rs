@@ -8,6 +8,7 @@ mod copies;
 mod jail;
 mod listing;
 mod local_time;
+mod log_lines;
 mod mounted;
 mod paramiko;
 mod programs;

@@ -454,15 +454,24 @@ fn a_person_is_told_what_the_level_says_with_names_escaped() {
     };
     assert!(script(Level::Quiet).is_empty() && script(Level::Error).is_empty());
     let info = script(Level::Info);
-    assert_eq!(
-        info[..2],
-        ["stowaway: open hello", "stowaway: rename hello there"]
-    );
-    assert!(info[2].starts_with("stowaway: remove xxx"));
-    assert_eq!(info.len(), 3);
+    let opened = "stowaway: open \"hello\" flags READ mode 0666";
+    let status = |status| format!("stowaway: sent status {status}");
+    assert_eq!(info[0], opened);
+    // Of STAT, which is not logged.
+    assert_eq!(info[1], status("No such file"));
+    assert_eq!(info[2], r#"stowaway: rename old "hello" new "there""#);
+    assert!(info[3].starts_with("stowaway: remove name \"xxx"));
+    assert_eq!(info[4], status("Bad message"));
+    assert_eq!(info[5], r#"stowaway: close "hello" bytes read 1 written 0"#);
+    assert_eq!(info.len(), 6);
     let verbose = script(Level::Verbose);
-    assert_eq!(verbose[1], "stowaway: stat bad\\x1bname: No such file");
-    assert_eq!(verbose.len(), 4);
+    assert_eq!(
+        verbose[..2],
+        ["stowaway: received client version 3", opened]
+    );
+    assert_eq!(verbose[2], r#"stowaway: stat name "bad\033name""#);
+    assert_eq!(verbose.len(), 8);
     let debug = script(Level::Debug);
-    assert_eq!(debug[4..], ["stowaway: read", "stowaway: close"]);
+    assert_eq!(debug[5], status("Success"));
+    assert_eq!(debug[8], r#"stowaway: read "hello""#);
 }

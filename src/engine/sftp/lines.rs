@@ -1,0 +1,77 @@
+//! Lines of the log: a text, with strings and numbers where it has marks for them. The marks are those of the requests' formats.
+
+use super::zone::calendar;
+use crate::event::{Events, Line};
+use crate::text::{Text, text, texts};
+
+/// Bytes of the longest format.
+const FORMAT_BYTES: usize = 64;
+/// Logs a line with these strings and numbers, in turn.
+#[inline(never)]
+pub fn log(events: &mut Events, format: Text, strings: &[&[u8]], numbers: &[u64]) {
+    let mut line = Line::default();
+    line.begin();
+    put(&mut line, format, strings, numbers);
+    events.tell_line(&mut line);
+}
+
+#[inline(never)]
+fn put(line: &mut Line, format: Text, strings: &[&[u8]], numbers: &[u64]) {
+    let (mut strings, mut numbers) = (strings.iter(), numbers.iter());
+    for byte in format.decode(&mut [0; FORMAT_BYTES]) {
+        if *byte == b'$' {
+            line.escaped(strings.next().copied().unwrap_or_default());
+            continue;
+        }
+        if !matches!(byte, b'#'..=b')') {
+            line.byte(*byte);
+            continue;
+        }
+        let number = numbers.next().copied().unwrap_or_default();
+        match byte {
+            b')' => put_flags(line, number as u32),
+            b'\'' => put_time(line, number),
+            b'(' => {}
+            b'#' => _ = line.digits(number, 10, 1),
+            b'%' => _ = line.digits(number, 8, 1),
+            _ => _ = line.digits(number, 8, 4),
+        }
+    }
+}
+
+texts! {
+    /// Flags of OPEN, from the lowest on.
+    #[expect(dead_code, reason = "they are found by their places")]
+    enum Flag {
+        Read => "READ",
+        Write => "WRITE",
+        Append => "APPEND",
+        Create => "CREATE",
+        Truncate => "TRUNCATE",
+        Exclusive => "EXCL",
+    }
+}
+
+/// The names of OPEN's flags, with commas between them.
+fn put_flags(line: &mut Line, flags: u32) {
+    let mut comma = Text::NOTHING;
+    for place in 0..6 {
+        if flags >> place & 1 > 0 {
+            line.say(comma).say(Flag::Read.text().plus(place));
+            comma = text!(",");
+        }
+    }
+}
+
+/// Seconds since 1970 as `20261123-04:25:00`.
+fn put_time(line: &mut Line, secs: u64) {
+    if let Some([year, month, day, second]) = calendar(secs as i64) {
+        line.number(year * 10_000 + month * 100 + day);
+        let mut unit = 3600;
+        for before in *b"-::" {
+            let number = second / unit % 60;
+            line.byte(before).digits(number.into(), 10, 2);
+            unit /= 60;
+        }
+    }
+}

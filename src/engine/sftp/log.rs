@@ -1,0 +1,114 @@
+//! The log: a line for each request, one for its status, and what was read and written by each handle.
+//!
+//! Programs read them by pattern, so they are those of OpenSSH's sftp-server, as of 9.2p1, and in its order.
+
+use super::attributes::MODE_MASK;
+use super::files::FILE_MODE;
+use super::handles::{Handles, LIST, NONE};
+use super::lines::log;
+use super::names::DIRECTORY_MODE;
+use super::requests::{self, Ask, Entry, Format};
+use super::{Level, Turn};
+use crate::event::Events;
+use crate::mem::nth;
+use crate::text::{Text, text};
+use crate::wire::sftp::attribute;
+
+impl Handles {
+    /// The path of what is open there, as it is logged.
+    #[inline(never)]
+    fn path(&self, slot: u16) -> &[u8] {
+        let path = self.paths.get(usize::from(slot));
+        // OpenSSH's name for a handle that it does not know.
+        path.map_or(b"(null)", |path| nth(path, 0, 0))
+    }
+
+    /// Logs that what is there is closed.
+    #[inline(never)]
+    pub(super) fn log_close(&mut self, slot: u16, forced: &[u8], events: &mut Events) {
+        let mut format = text!("$closedir \"$\"");
+        let mut counts = [0; 2];
+        if let Some(open) = self.at(slot)
+            && open.mode & LIST == 0
+        {
+            format = text!("$close \"$\" bytes read # written #");
+            counts = [open.cookie, open.written];
+        }
+        log(events, format, &[forced, self.path(slot)], &counts);
+    }
+}
+
+impl Turn<'_> {
+    /// Logs what is said from VERBOSE on, about this name or number.
+    #[inline(never)]
+    pub(super) fn log_more(&mut self, format: Text, name: &[u8], number: u32) {
+        if self.sftp.level >= Level::Verbose {
+            log(self.events, format, &[name], &[number.into()]);
+        }
+    }
+
+    /// Whether it may be asked. If not, that is logged.
+    #[inline(never)]
+    pub(super) fn permits(&mut self, entry: &Entry) -> bool {
+        let refusal = self.sftp.permits.refusal(entry);
+        if let Some(format) = refusal {
+            self.log_more(format, requests::name(entry.ask as usize), 0);
+        }
+        refusal.is_none()
+    }
+
+    /// Logs a request before it is carried out.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn log(&mut self, entry: &Entry) {
+        let (ask, slot) = (entry.ask, self.request.slot);
+        let handles = &mut self.session.handles;
+        if ask == Ask::Close {
+            return handles.log_close(slot, b"", self.events);
+        }
+        let mut path = self.request.path;
+        if path.is_empty() {
+            path = handles.path(slot);
+        }
+        let told = self.request.attributes_told;
+        let mut numbers = self.request.numbers;
+        let [flags, mode, mtime, ..] = &mut numbers;
+        let format = entry.format();
+        if format != Format::Size.text() {
+            *flags = self.request.uint32.into();
+            if told & attribute::MODE == 0 {
+                *mode = u64::from(if ask == Ask::Open {
+                    FILE_MODE
+                } else {
+                    DIRECTORY_MODE
+                });
+            } else if ask == Ask::MakeDirectory {
+                *mode &= u64::from(MODE_MASK);
+            }
+            let name = requests::name(ask as usize);
+            log(
+                self.events,
+                format,
+                &[name, path, self.request.other],
+                &numbers,
+            );
+        } else if slot != NONE || ask != Ask::OpenSetStat {
+            self.sftp.accounts.load(self.vfs);
+            let ahead_secs = self.sftp.accounts.offset_at(*mtime as i64);
+            *mtime = mtime.wrapping_add_signed(ahead_secs);
+            for (place, attribute) in SET.iter().enumerate() {
+                if told & attribute > 0 {
+                    log(self.events, format.plus(place as u8), &[path], &numbers);
+                }
+            }
+        }
+    }
+}
+
+/// What can be set, in the order of the formats.
+static SET: [u32; 4] = [
+    attribute::SIZE,
+    attribute::MODE,
+    attribute::TIMES,
+    attribute::OWNER,
+];

@@ -1,0 +1,304 @@
+//! The log beside that of OpenSSH's server: line by line the same, at every level that auditors use.
+
+use super::{REFERENCE, Remote, batch_file, make};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use xtask::build::Arch;
+use xtask::clients::sftp::{Attrs, Program, Request, Sftp, SftpOptions, open};
+use xtask::machines::server::{public_dir, root_for};
+use xtask::machines::sshd::{Daemon, Kind};
+use xtask::setup::{self, Package};
+
+/// What a session logs, if requests are asked in a directory of its own, which is called `DIRECTORY`.
+fn logged(
+    program: Program,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    ask: impl Fn(&mut Sftp) -> Result<()>,
+) -> Result<Vec<String>> {
+    let directory = public_dir()?;
+    let user = user()?;
+    let environment = [("PATH", "/usr/bin:/bin"), ("LOGNAME", &user)]
+        .into_iter()
+        .chain(variables.iter().copied())
+        .map(|(name, value)| (name.to_string(), value.to_string()));
+    let options = SftpOptions {
+        program,
+        environment: Some(environment.collect()),
+        ..SftpOptions::at(directory.path())
+    };
+    let mut client = Sftp::start(&options.with(&["-e"]).with(arguments))?;
+    ask(&mut client)?;
+    let (_, ended) = client.finish()?;
+    ensure!(ended.code() == Some(0), "{ended:?}");
+    let place = directory.path().display().to_string();
+    let line = |line: &String| plain(line).replace(&place, "DIRECTORY");
+    Ok(ended.lines.iter().map(line).collect())
+}
+
+/// A line without what is ours, or theirs, at its ends.
+fn plain(line: &str) -> &str {
+    let line = line.strip_prefix("stowaway: ").unwrap_or(line);
+    line.trim_end_matches('\r')
+}
+
+/// What passwd(5) calls who we are, as sshd would say it.
+fn user() -> Result<String> {
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::current())?;
+    Ok(user.context("who we are is not in passwd")?.name)
+}
+
+/// Both servers log the same of such a session; the lines.
+fn same(
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    ask: impl Fn(&mut Sftp) -> Result<()>,
+) -> Result<Vec<String>> {
+    setup::need(&[Package::SFTP_SERVER, Package::TZDATA])?;
+    let ours = SftpOptions::default().program;
+    let ours = logged(ours, arguments, variables, &ask)?;
+    let theirs = logged(Program::Other(REFERENCE.into()), arguments, variables, &ask)?;
+    for (number, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        ensure!(
+            ours == theirs,
+            "line {number} is not theirs:\n{ours}\n{theirs}"
+        );
+    }
+    ensure!(
+        ours.len() == theirs.len(),
+        "{} lines, not {}: {:?}",
+        ours.len(),
+        theirs.len(),
+        ours.last()
+    );
+    Ok(ours)
+}
+
+/// A hundred requests, whatever comes of each: what succeeds and what fails, by paths and by handles, known and unknown.
+fn ask_everything(client: &mut Sftp) -> Result<()> {
+    const CREATE: u32 = open::WRITE | open::CREATE;
+    let file = client.open(
+        "file",
+        open::READ | CREATE | open::TRUNCATE,
+        Attrs::mode(0o100_600),
+    )?;
+    let copy = client.open(
+        "copy",
+        CREATE | open::APPEND | open::EXCLUSIVE,
+        Attrs::default(),
+    )?;
+    let dir = client.open_dir(".")?;
+    let large = vec![7; 200_000];
+    let all = Attrs {
+        size: Some(250_000),
+        owner: Some((
+            nix::unistd::getuid().as_raw(),
+            nix::unistd::getgid().as_raw(),
+        )),
+        mode: Some(0o100_644),
+        times: Some((5, 100_000_000)),
+        extended: Vec::new(),
+    };
+    let some = |times| Attrs {
+        times: Some((0, times)),
+        mode: Some(0o5),
+        ..Attrs::default()
+    };
+    let (name, gone) = (user()?, [0xff; 4]);
+    let long = [b'l'; 200];
+    let odd = b"q\"u%s$#\\o \x01\x1b\xc3\xa9\x7f".as_slice();
+    for request in [
+        Request::Write(&file, 0, b"hello"),
+        Request::Write(&file, 5, &large),
+        Request::Read(&file, 0, 3),
+        Request::Read(&file, 1, 190_000),
+        Request::Read(&file, 300_000, 10),
+        Request::FStat(&file),
+        Request::FSetStat(&file, all.clone()),
+        Request::FSync(&file),
+        Request::FStatVfs(&file),
+        Request::CopyData {
+            from: &file,
+            offset: 1,
+            len: 70_000,
+            to: &copy,
+            to_offset: 0,
+        },
+        Request::copy(&file, &file),
+        Request::ReadDir(&dir),
+        Request::ReadDir(&dir),
+        Request::Close(&dir),
+        Request::Close(&dir),
+        Request::Close(&copy),
+        Request::Close(&copy),
+        Request::Close(&gone),
+        Request::FSetStat(&copy, all.clone()),
+        Request::FSync(&copy),
+        Request::FStat(&copy),
+        Request::Read(&copy, 0, 1),
+        Request::Write(&copy, 0, b"lost"),
+        Request::Open(b"none", open::READ, Attrs::default()),
+        Request::Open(b"file", CREATE | open::EXCLUSIVE, Attrs::mode(0)),
+        Request::Open(b"file", 0, Attrs::default()),
+        Request::OpenDir(b"none"),
+        Request::OpenDir(b"."),
+        Request::MkDir(b"dir", Attrs::default()),
+        Request::MkDir(b"dir", Attrs::mode(0o41_777)),
+        Request::MkDir(b"dir/sub", Attrs::mode(0o750)),
+        Request::RmDir(b"dir/sub"),
+        Request::RmDir(b"none"),
+        Request::Stat(b"file"),
+        Request::Stat(odd),
+        Request::Stat(&long),
+        Request::LStat(b"file"),
+        Request::LStat(b"none/x"),
+        Request::RealPath(b"."),
+        Request::RealPath(b"./dir/"),
+        Request::RealPath(b"none/none"),
+        Request::SetStat(b"file", all),
+        Request::SetStat(b"file", Attrs::default()),
+        Request::SetStat(b"none", some(1_700_000_000)),
+        Request::SetStat(b"file", some(1_720_000_000)),
+        Request::SetStat(b"file", Attrs::mode(0o6755)),
+        Request::SetStat(b"file", Attrs::size(12_345_678)),
+        Request::Rename(b"file", b"file 2"),
+        Request::Rename(b"file 2", b"copy"),
+        Request::Rename(b"none", odd),
+        Request::PosixRename(b"file 2", b"file"),
+        Request::PosixRename(b"none", b"file"),
+        Request::SymLink(b"to/none", b"link"),
+        Request::SymLink(b"file", b"link"),
+        Request::ReadLink(b"link"),
+        Request::ReadLink(b"file"),
+        Request::LSetStat(b"link", Attrs::times(1, 2_000_000_000)),
+        Request::LSetStat(b"none", Attrs::times(1, 2)),
+        Request::HardLink(b"file", b"hard"),
+        Request::HardLink(b"file", b"hard"),
+        Request::StatVfs(b"."),
+        Request::StatVfs(b"none"),
+        Request::Limits,
+        Request::ExpandPath(b"~"),
+        Request::ExpandPath(b"~/file"),
+        Request::ExpandPath(b"dir"),
+        Request::ExpandPath(b"/none"),
+        Request::HomeDirectory(name.as_bytes()),
+        Request::Remove(b"hard"),
+        Request::Remove(b"none"),
+        Request::Remove(odd),
+        Request::Open(b"dir/left", CREATE, Attrs::mode(0o644)),
+    ] {
+        client.exchange(&request)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn lines_are_those_of_openssh_at_each_level() -> Result<()> {
+    let from = ("SSH_CONNECTION", "2001:db8::7 50123 2001:db8::1 22");
+    for (level, line_count) in [("QUIET", 0), ("ERROR", 0), ("INFO", 70), ("VERBOSE", 90)] {
+        for tz in ["UTC0", "Europe/Dublin", "Pacific/Chatham"] {
+            let lines = same(&["-l", level], &[from, ("TZ", tz)], ask_everything)
+                .with_context(|| format!("at {level}, in {tz}"))?;
+            ensure!(
+                lines.len() >= line_count && lines.is_empty() == (line_count == 0),
+                "{} lines at {level}",
+                lines.len()
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn refusals_are_logged_as_by_openssh() -> Result<()> {
+    // Those of our own are permitted, for OpenSSH's server has none of them to refuse.
+    const OURS: &str = "check-file,space-available,vendor-id";
+    let listed = format!("open,close,opendir,readdir,stat,setstat,{OURS}");
+    let fewer = format!("stat,open,opendir,mkdir,{OURS}");
+    for arguments in [
+        &["-R"][..],
+        &["-P", "remove,stat,read,close,limits,posix-rename"],
+        &["-p", &listed],
+        &["-R", "-P", "stat,mkdir", "-p", &fewer],
+    ] {
+        for level in ["INFO", "VERBOSE"] {
+            let arguments = [arguments, &["-l", level]].concat();
+            let lines = same(&arguments, &[], |client| {
+                for request in [
+                    Request::MkDir(b"dir", Attrs::mode(0o700)),
+                    Request::OpenDir(b"."),
+                    Request::Open(b"none", open::READ, Attrs::default()),
+                    Request::Open(b"none", open::WRITE, Attrs::default()),
+                    Request::Open(b"none", open::READ | open::CREATE, Attrs::mode(0o600)),
+                    Request::Stat(b"none"),
+                    Request::LStat(b"none"),
+                    Request::SetStat(b"none", Attrs::mode(0o600)),
+                    Request::Remove(b"none"),
+                    Request::PosixRename(b"none", b"there"),
+                    Request::StatVfs(b"none"),
+                    Request::Limits,
+                ] {
+                    client.exchange(&request)?;
+                }
+                Ok(())
+            })
+            .with_context(|| format!("with {arguments:?}"))?;
+            let refusals = lines.iter().filter(|line| line.starts_with("Refusing "));
+            ensure!((refusals.count() > 0) == (level == "VERBOSE"), "{lines:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn sshd_says_for_whom_and_from_where() -> Result<()> {
+    if !root_for("daemons") {
+        return Ok(());
+    }
+    let file = public_dir()?;
+    let ours = super::server(Arch::X86_64, &file.path().join("sftp-server"))?;
+    let mut logs = Vec::new();
+    for server in [ours, PathBuf::from(REFERENCE)] {
+        let log = through_sshd(&server).with_context(|| format!("by {}", server.display()))?;
+        logs.push(log);
+    }
+    ensure!(logs[0] == logs[1], "{logs:#?}");
+    let all = logs[0].join("\n");
+    for part in [
+        "session opened for local user guest from [127.0.0.1]",
+        "open \"HOME/file\" flags WRITE,CREATE,TRUNCATE mode 0600",
+        "close \"HOME/file\" bytes read 0 written 300000",
+        "close \"HOME/file\" bytes read 300000 written 0",
+        "sent status No such file",
+        "remove name \"HOME/none\"",
+        "session closed for local user guest from [127.0.0.1]",
+    ] {
+        ensure!(all.contains(part), "no line says {part}:\n{all}");
+    }
+    Ok(())
+}
+
+/// What a server logs of a session of OpenSSH's client; its home is called `HOME`.
+fn through_sshd(server: &Path) -> Result<Vec<String>> {
+    let remote = Remote {
+        daemon: Daemon::start_for(Kind::OpenSsh, server, "/bin/sh", "-e -l INFO 2>>log")?,
+        here: public_dir()?,
+        _file: public_dir()?,
+    };
+    make(&remote.here().join("file"), 50, 300_000)?;
+    fs::set_permissions(
+        remote.here().join("file"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )?;
+    let commands = "put file\nget file back\nls -l\nmkdir dir\nchmod 711 dir\n-rm none\nln -s file link\nrename link renamed\n";
+    let mut sftp = remote.openssh("sftp");
+    sftp.arg("-b").arg(batch_file(remote.here(), commands)?);
+    let ended = sftp.arg("x").output()?;
+    ensure!(ended.status.success(), "{ended:?}");
+    remote.daemon.wait_until_idle()?;
+    let home = remote.there().display().to_string();
+    let log = fs::read_to_string(remote.there().join("log"))?;
+    let lines = log.lines().map(|line| plain(line).replace(&home, "HOME"));
+    Ok(lines.collect())
+}
