@@ -133,16 +133,21 @@ const fn refusal(error: FsError) -> (Status, Text) {
 /// The export that `path` lies in; `path` becomes what lies below its top. If it lies in none as clients write their paths, it is
 /// looked for by what these are without links.
 fn find(exports: &[Export], path: &mut &[u8]) -> Option<usize> {
-    innermost(exports, 0, path).or_else(|| innermost(exports, 1, path))
+    innermost(exports, false, path).or_else(|| innermost(exports, true, path))
 }
 
-/// The innermost of the exports that `path` lies in, by the path that each has in this place.
+/// The innermost of the exports that `path` lies in, by the paths that these are given as, or by the real ones.
 #[inline(never)]
-fn innermost(exports: &[Export], place: usize, path: &mut &[u8]) -> Option<usize> {
+fn innermost(exports: &[Export], by_real: bool, path: &mut &[u8]) -> Option<usize> {
     let whole = *path;
     let mut found = None;
     for (number, export) in exports.iter().enumerate() {
-        if let Some(below) = below(export.paths.get(place)?, whole)
+        let top = if by_real {
+            export.top.real
+        } else {
+            export.path
+        };
+        if let Some(below) = below(top, whole)
             && (found.is_none() || below.len() < path.len())
         {
             found = Some(number);
@@ -186,7 +191,7 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
             reply.opaque(Line::default().address(*peer).bytes());
             path = *export;
         }
-        reply.opaque(exports.get(path).map_or(b"", |export| export.paths[0]));
+        reply.opaque(exports.get(path).map_or(b"", |export| export.path));
         if mounts.is_none() {
             reply.u32(0); // No groups: everybody.
         }
@@ -210,18 +215,18 @@ mod tests {
 
     /// Where an export is given as "LINK REAL", it has the path of a link.
     fn check_among(exports: &[&'static str], path: &str, expect: Option<(usize, &[&str])>) {
-        let export = |paths: &&'static str| Export {
-            paths: match paths.split_once(' ') {
-                Some((path, real)) => [path.as_bytes(), real.as_bytes()],
-                None => [paths.as_bytes(), b""],
-            },
-            rules: Rules::default(),
-            top: Top {
-                backend: Backend::Host,
-                tag: 0,
-                is_image: false,
-                real: b"",
-            },
+        let export = |paths: &&'static str| {
+            let (path, real) = paths.split_once(' ').unwrap_or((paths, ""));
+            Export {
+                path: path.as_bytes(),
+                rules: Rules::default(),
+                top: Top {
+                    backend: Backend::Host,
+                    tag: 0,
+                    is_image: false,
+                    real: real.as_bytes(),
+                },
+            }
         };
         let exports: Vec<Export> = exports.iter().map(export).collect();
         let mut rest = path.as_bytes();

@@ -142,6 +142,9 @@ pub fn bytes(count: usize) -> &'static mut [u8] {
 /// A copy of some bytes, for as long as the process lasts.
 #[inline(never)]
 pub fn copy(from: &[u8]) -> &'static mut [u8] {
+    if from.is_empty() {
+        return &mut [];
+    }
     let copy = bytes(from.len());
     for (to, from) in copy.iter_mut().zip(from) {
         *to = *from;

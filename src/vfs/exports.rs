@@ -78,15 +78,15 @@ pub struct Top {
     pub tag: u32,
     /// What is exported is inside the image that it is.
     pub is_image: bool,
-    /// Its path without the links in that by which it is exported; empty where that is not known.
+    /// Its path without links, if that by which it is exported has some; else nothing.
     pub real: &'static [u8],
 }
 
 /// A directory that clients may mount.
 #[derive(Clone, Copy, Debug)]
 pub struct Export {
-    /// Absolute path as clients write it; the same without links, where it is known.
-    pub paths: [&'static [u8]; 2],
+    /// Absolute path as clients write it.
+    pub path: &'static [u8],
     /// What clients may do.
     pub rules: Rules,
     /// What it begins at.
@@ -123,6 +123,11 @@ impl Tree {
         self.looks_anywhere = true;
     }
 
+    /// Makes space for so many exports.
+    pub fn expect(&mut self, count: usize) {
+        self.exports = Slots::new(count);
+    }
+
     /// Exports what begins at `top` as `path`.
     ///
     /// # Errors
@@ -131,8 +136,7 @@ impl Tree {
         if self.tagged(top.tag).is_some() {
             return Err(FsError::Exists);
         }
-        let paths = [path, top.real];
-        self.exports.push_more(Export { paths, rules, top });
+        self.exports.push_more(Export { path, rules, top });
         Ok(())
     }
 

@@ -200,7 +200,7 @@ impl Path<'_> {
             .export
             .and_then(|number| self.tree.exports().get(number));
         ended(match export {
-            Some(export) => export.paths[0],
+            Some(export) => export.path,
             None => self.tree.root_path(),
         })
     }
@@ -237,7 +237,7 @@ impl Path<'_> {
             let export = self
                 .export
                 .and_then(|number| self.tree.exports().get(number));
-            let real = export.and_then(|export| below(export.paths[1], names));
+            let real = export.and_then(|export| below(export.top.real, names));
             names = real
                 .or_else(|| beneath(self.top(), names))
                 .ok_or(FsError::NoEntry)?;

@@ -94,6 +94,7 @@ pub(super) fn task(
     linux::obey_quotas();
     let host = mem::leak(Host::new(node_count));
     let form = choose_form(options, host)?;
+    tree.expect(options.exports.len());
     for wanted in options.exports.iter() {
         let top = host.export(wanted.path, &wanted.rules);
         let top = top.map_err(|errno| cannot_export(wanted, errno))?;

@@ -123,7 +123,11 @@ impl Host {
             return Err(Errno::XDEV);
         }
         let mut buffer = [0; EXPORT_PATH_BYTES_MAX];
-        let real = mem::copy(fs::path_of(dir.as_raw_fd(), &mut buffer));
+        let mut real = fs::path_of(dir.as_raw_fd(), &mut buffer);
+        if real == path.to_bytes() {
+            real = b"";
+        }
+        let real = mem::copy(real);
         let image = match Kind::of_mode(stat.stx_mode.into()) {
             Kind::Directory => None,
             Kind::Regular if cfg!(feature = "iso") => Some(path),
