@@ -62,6 +62,8 @@ impl Package {
     pub const IPROUTE2: Self = Self::program("iproute2", "ip");
     /// `mount`.
     pub const MOUNT: Self = Self::program("mount", "mount");
+    /// `nfsmount`, as it is in initial RAM disks.
+    pub const KLIBC_UTILS: Self = Self::file("klibc-utils", "/usr/lib/klibc/bin/nfsmount");
     /// `mkfs.ext4`, `chattr`.
     pub const E2FSPROGS: Self = Self::program("e2fsprogs", "mkfs.ext4");
     /// `mkfs.btrfs`, `btrfs`.
@@ -123,7 +125,7 @@ impl Package {
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::LIBNFS,
         Self::NFS_COMMON,
         Self::RPCBIND,
@@ -138,6 +140,7 @@ impl Package {
         Self::STRACE,
         Self::IPROUTE2,
         Self::MOUNT,
+        Self::KLIBC_UTILS,
         Self::E2FSPROGS,
         Self::BTRFS_PROGS,
         Self::OPENSSH_CLIENT,

@@ -8,6 +8,7 @@ mod ends;
 mod hostile;
 mod image;
 mod inside;
+mod ipxe;
 mod iso;
 mod libnfs;
 mod loads;

@@ -1,6 +1,7 @@
 //! A machine that is only watched, from its start until it switches itself off.
 
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::guest::last_lines;
 use super::{Machine, Start};
-use crate::machines::wait_for;
+use crate::machines::{iso, wait_for};
 use crate::setup;
 
 const TIME_MAX: Duration = Duration::from_secs(180);
@@ -16,9 +17,25 @@ const TIME_MAX: Duration = Duration::from_secs(180);
 /// Boots qemu/`machine`.toml in the caller's network namespace, with more `words` for its kernel, and with `init` instead of
 /// its own if there is one: what its console said.
 pub fn watch(machine: &str, words: &str, init: Option<&str>) -> Result<String> {
+    let start = |machine: &Machine, directory: &Path| machine.start(directory, words, init);
+    watch_started(machine, start)
+}
+
+/// The same, but QEMU starts Debian's iPXE, and that does what `script` says.
+pub fn watch_ipxe(machine: &str, script: &str) -> Result<String> {
+    let ipxe = iso::shipped("ipxe")?.join("boot/ipxe.lkrn");
+    watch_started(machine, |machine, directory| {
+        machine.start_with(directory, &ipxe, script.as_bytes(), "")
+    })
+}
+
+fn watch_started(
+    machine: &str,
+    start: impl FnOnce(&Machine, &Path) -> Result<Start>,
+) -> Result<String> {
     let directory = tempfile::tempdir().context("cannot make a directory for the machine")?;
     let machine = Machine::load(machine)?;
-    let Start { mut command, .. } = machine.start(directory.path(), words, init)?;
+    let Start { mut command, .. } = start(&machine, directory.path())?;
     let _waiting = setup::progress("booting a machine");
     let place = directory.path().join("console");
     command

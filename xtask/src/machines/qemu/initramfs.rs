@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use object::{Object as _, ObjectSection as _};
 
 const DIRECTORY: u32 = 0o040_755;
 const REGULAR: u32 = 0o100_000;
@@ -88,11 +89,20 @@ fn libraries(path: &Path) -> Result<Vec<PathBuf>> {
         .context("cannot start ldd")?;
     let text = String::from_utf8_lossy(&output.stdout);
     // "name => /path (address)" or "/path (address)".
-    Ok(text
+    let listed = text
         .lines()
-        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
-        .map(PathBuf::from)
-        .collect())
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    Ok(listed.map(PathBuf::from).chain(loader(path)?).collect())
+}
+
+/// What starts a program, if it says so. ldd is silent about those of klibc, whose loader is their one library.
+fn loader(path: &Path) -> Result<Option<PathBuf>> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(object::File::parse(&*bytes).ok().and_then(|file| {
+        let section = file.section_by_name(".interp")?;
+        let loader = section.data().ok()?.strip_suffix(b"\0")?;
+        Some(str::from_utf8(loader).ok()?.into())
+    }))
 }
 
 #[cfg(test)]

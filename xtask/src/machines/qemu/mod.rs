@@ -23,7 +23,7 @@ use crate::machines::free_port;
 use crate::machines::nbd::Disk;
 use crate::machines::server;
 use crate::setup::{self, Package};
-pub use console::watch;
+pub use console::{watch, watch_ipxe};
 pub use guest::Guest;
 
 /// `cargo xtask qemu`
@@ -54,10 +54,12 @@ pub fn main(args: Args) -> Result<()> {
 
 /// Gets all that the machine needs from elsewhere. After that, booting it needs no network.
 pub fn prepare(machine: &str) -> Result<()> {
-    let machine = Machine::load(machine)?;
-    setup::need(&PACKAGES)?;
-    machine.system()?;
-    Ok(())
+    system(machine).map(drop)
+}
+
+/// The place of a machine's kernel, and its initramfs, for one that finds them elsewhere than QEMU does.
+pub fn system(machine: &str) -> Result<(PathBuf, Vec<u8>)> {
+    Machine::load(machine)?.system()
 }
 
 /// The same for every machine there is.
@@ -72,12 +74,13 @@ pub fn prepare_all() -> Result<()> {
 }
 
 /// Where the emulator and the files of an initramfs come from.
-const PACKAGES: [Package; 5] = [
+const PACKAGES: [Package; 6] = [
     Package::QEMU,
     Package::BUSYBOX,
     Package::NFS_COMMON,
     Package::E2FSPROGS,
     Package::STRACE,
+    Package::KLIBC_UTILS,
 ];
 
 /// One file of qemu/.
@@ -163,6 +166,7 @@ impl Machine {
 
     /// The kernel's place and the initramfs.
     fn system(&self) -> Result<(PathBuf, Vec<u8>)> {
+        setup::need(&PACKAGES)?;
         match (&self.kernel, &self.initramfs, &self.debian) {
             (Some(kernel), Some(contents), None) => {
                 let package = kernel::fetch(&kernel.package)?;
@@ -178,13 +182,25 @@ impl Machine {
     /// The emulator with all that the file says; kernel, initramfs and disk are made ready in `directory`. `init` takes the
     /// place of the system's own /init.
     fn start(&self, directory: &Path, more_boot_words: &str, init: Option<&str>) -> Result<Start> {
-        setup::need(&PACKAGES)?;
         let (kernel, mut archive) = self.system()?;
         if let Some(init) = init {
             // What comes last is what stays, and each archive begins at a multiple of four.
             archive.resize(archive.len().next_multiple_of(4), 0);
             archive.extend(initramfs::archive(&[], &[], init)?);
         }
+        let words = format!("{} {more_boot_words}", self.command_line);
+        self.start_with(directory, &kernel, &archive, &words)
+    }
+
+    /// The same with another kernel, or what passes for one.
+    fn start_with(
+        &self,
+        directory: &Path,
+        kernel: &Path,
+        archive: &[u8],
+        words: &str,
+    ) -> Result<Start> {
+        setup::need(&PACKAGES)?;
         let initramfs = directory.join("initramfs.cpio");
         fs::write(&initramfs, archive)
             .with_context(|| format!("cannot write {}", initramfs.display()))?;
@@ -207,13 +223,10 @@ impl Machine {
         ]);
         command
             .arg("-kernel")
-            .arg(&kernel)
+            .arg(kernel)
             .arg("-initrd")
             .arg(&initramfs);
-        command.args([
-            "-append",
-            &format!("{} {more_boot_words}", self.command_line),
-        ]);
+        command.args(["-append", words]);
         let mut network = self.network.clone();
         let mut ports = Vec::new();
         for &port in &self.forward {
