@@ -235,6 +235,20 @@ fn an_export_named_by_a_link_is_mounted_by_both_paths() -> Result<()> {
             ensure!(listed == [expected], "listed are:\n{exports}");
         }
     }
+    if root_for("a host without /proc") {
+        let hidden = "mount -t tmpfs none /proc && exec \"$@\"";
+        let through = ["unshare", "--mount", "sh", "-c", hidden, "sh"];
+        let server = Server::start(ServerOptions {
+            through: through.map(String::from).to_vec(),
+            ..ServerOptions::serving(&[&link])
+        })?;
+        let mut read = Vec::new();
+        for path in [&link, &real] {
+            let url = url(&server, &path.join("directory/file"));
+            read.push(Command::new("nfs-cat").arg(url).output()?.stdout);
+        }
+        ensure!(read == [&b"content"[..], b""], "without /proc: {read:?}");
+    }
     Ok(())
 }
 

@@ -5,9 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use xtask::build;
+use xtask::machines::free_port;
 use xtask::machines::server::{Server, ServerOptions};
 
 use crate::world::World;
@@ -31,11 +34,25 @@ pub struct Ground {
 impl Ground {
     /// Starts a server with `handles`, "kernel" or "path", that lets root be root.
     pub fn new(world: &World, handles: &str, place: Place) -> Result<Self> {
+        Self::of(world, "nfs", handles, place)
+    }
+
+    /// The same by itself, as "nfs", or under a supervisor, as "serve".
+    pub fn of(world: &World, role: &'static str, handles: &str, place: Place) -> Result<Self> {
+        let mut arguments = vec!["--handles".into(), handles.into()];
+        let mut port = 0;
+        if role == "serve" {
+            arguments.push("--no-mdns".into());
+            // The next server is to be found where this one was.
+            port = free_port()?;
+        }
         Self::with(
             world,
             place,
             ServerOptions {
-                arguments: vec!["--handles".into(), handles.into()],
+                role,
+                port,
+                arguments,
                 ..ServerOptions::default()
             },
         )
@@ -80,6 +97,15 @@ impl Ground {
     /// Ends the server as a power cut would.
     pub fn kill(&mut self) -> Result<()> {
         self.server.take().context("no server runs")?.kill()
+    }
+
+    /// Kills the server that a supervisor has started, and will start again.
+    pub fn kill_child(&self) -> Result<()> {
+        let server = self.server.as_ref().context("no supervisor runs")?;
+        let [child] = server.children()?[..] else {
+            bail!("the supervisor has other children than one server");
+        };
+        kill(Pid::from_raw(child.try_into()?), Signal::SIGKILL).context("cannot kill the server")
     }
 
     /// The exported directory.

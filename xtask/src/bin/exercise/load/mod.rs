@@ -2,7 +2,7 @@
 //!
 //! What a worker was told is done, it remembers. At the end `--manifest` has a line for each thing that must be there.
 //! A request that was carried out before a kill may be sent again after it; then, and only then, it may fail because it
-//! was carried out already.
+//! was carried out already, unless the server's replies outlive the kill.
 
 mod clock;
 mod model;
@@ -36,6 +36,9 @@ pub struct Args {
     /// Move names within their directory only: a handle that is a path from the top does not outlive more than that
     #[arg(long)]
     stay: bool,
+    /// No request fails because it was carried out before: the server's replies outlive a kill
+    #[arg(long)]
+    replies_kept: bool,
     /// How many work at the same time, each in a directory of its own
     #[arg(long, default_value_t = 4)]
     workers: u64,

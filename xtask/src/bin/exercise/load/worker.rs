@@ -27,6 +27,7 @@ pub struct Worker<'a> {
     home: PathBuf,
     name: String,
     stay: bool,
+    replies_kept: bool,
     random: Rng,
     model: Model,
     names_made: u64,
@@ -51,6 +52,7 @@ impl<'a> Worker<'a> {
         fs::create_dir(&home).with_context(|| format!("cannot make {}", home.display()))?;
         Ok(Self {
             stay: args.stay,
+            replies_kept: args.replies_kept,
             home,
             name,
             random: Rng::with_seed(seed.wrapping_add(number)),
@@ -102,6 +104,7 @@ impl<'a> Worker<'a> {
 
     /// Does it and writes down what came of it: whether it was done, and not before. `already` is how it fails when it was
     /// done before: that may be only when the server was killed meanwhile, so that the answer to the first request was lost.
+    /// A server that keeps its replies answers both alike.
     fn act(
         &mut self,
         what: &'static str,
@@ -109,6 +112,7 @@ impl<'a> Worker<'a> {
         already: Option<Errno>,
         act: impl FnOnce() -> io::Result<()>,
     ) -> Result<bool> {
+        let already = already.filter(|_| !self.replies_kept);
         let start = self.clock.now()?;
         let outcome = act();
         let end = self.clock.now()?;
