@@ -4,7 +4,6 @@
 //! open until that has ended.
 
 use super::requests::{DIRECTORY, FILE};
-use crate::event::Events;
 use crate::vfs::{OpenFlags, Pin, Tree};
 
 /// How what is only read is opened.
@@ -25,7 +24,7 @@ pub struct Open {
     /// Jobs that work on it, and one more while a client may have a handle for it.
     uses: u8,
     /// Whether the client may still use that handle.
-    known: bool,
+    pub(super) known: bool,
     pub(super) mode: u8,
     /// Of a directory, where its listing goes on; of a file, bytes that were read from it.
     pub(super) cookie: u64,
@@ -33,7 +32,7 @@ pub struct Open {
     pub(super) written: u64,
 }
 
-/// Bytes of a handle's path that are logged: as much of it as a line has. It ends with a NUL, if it is shorter.
+/// As much of a handle's path as a line has, with NULs behind it.
 pub type LoggedPath = [u8; 512];
 
 /// What may be done with what is open: bits of [`OpenFlags`].
@@ -85,9 +84,8 @@ impl Handles {
     /// Takes a place that was free; the handle.
     pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: u8, path: &[u8]) -> u32 {
         if let Some(logged) = self.paths.get_mut(usize::from(slot)) {
-            logged.fill(0);
-            for (to, from) in logged.iter_mut().zip(path) {
-                *to = *from;
+            for (place, byte) in logged.iter_mut().enumerate() {
+                *byte = path.get(place).copied().unwrap_or_default();
             }
         }
         self.last_stamp = self.last_stamp.wrapping_add(1);
@@ -141,10 +139,8 @@ impl Handles {
         {
             open.known &= known;
             open.uses -= 1;
-            if open.uses == 0
-                && let Some(open) = place.take()
-            {
-                vfs.unpin(open.pin);
+            if open.uses == 0 {
+                unpin(place, vfs);
             }
         }
     }
@@ -158,20 +154,25 @@ impl Handles {
         }
     }
 
-    /// Closes all, and logs it. What is in the slot that the driver was lent was given back by it.
-    pub(super) fn clear(&mut self, lent: u16, vfs: &mut Tree, events: &mut Events) {
-        for slot in 0..self.places.len() as u16 {
-            let is_logged = !self.paths.is_empty();
-            if is_logged && self.at(slot).is_some_and(|open| open.known) {
-                self.log_close(slot, b"forced ", events);
-            }
-            let open = self.place(slot).and_then(Option::take);
-            if let Some(open) = open
-                && slot != lent
-            {
-                vfs.unpin(open.pin);
-            }
+    /// Closes all.
+    pub(super) fn clear(&mut self, vfs: &mut Tree) {
+        for place in &mut *self.places {
+            unpin(place, vfs);
         }
+    }
+
+    /// What is open there was given back by the driver that had it.
+    pub(super) fn forget(&mut self, slot: u16) {
+        if let Some(place) = self.place(slot) {
+            *place = None;
+        }
+    }
+}
+
+#[inline(never)]
+fn unpin(place: &mut Option<Open>, vfs: &mut Tree) {
+    if let Some(open) = place.take() {
+        vfs.unpin(open.pin);
     }
 }
 

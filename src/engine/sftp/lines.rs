@@ -15,26 +15,28 @@ pub fn log(events: &mut Events, format: Text, strings: &[&[u8]], numbers: &[u64]
     events.tell_line(&mut line);
 }
 
+/// Puts it together.
 #[inline(never)]
-fn put(line: &mut Line, format: Text, strings: &[&[u8]], numbers: &[u64]) {
-    let (mut strings, mut numbers) = (strings.iter(), numbers.iter());
+fn put(line: &mut Line, format: Text, mut strings: &[&[u8]], mut numbers: &[u64]) {
     for byte in format.decode(&mut [0; FORMAT_BYTES]) {
-        if *byte == b'$' {
-            line.escaped(strings.next().copied().unwrap_or_default());
-            continue;
-        }
         if !matches!(byte, b'#'..=b')') {
             line.byte(*byte);
-            continue;
-        }
-        let number = numbers.next().copied().unwrap_or_default();
-        match byte {
-            b')' => put_flags(line, number as u32),
-            b'\'' => put_time(line, number),
-            b'(' => {}
-            b'#' => _ = line.digits(number, 10, 1),
-            b'%' => _ = line.digits(number, 8, 1),
-            _ => _ = line.digits(number, 8, 4),
+        } else if *byte == b'$' {
+            if let [string, behind @ ..] = strings {
+                line.escaped(string);
+                strings = behind;
+            }
+        } else if let [number, behind @ ..] = numbers {
+            let number = *number;
+            numbers = behind;
+            match byte {
+                b'(' => {}
+                b')' => put_flags(line, number as u32),
+                b'\'' => put_time(line, number),
+                b'#' => _ = line.digits(number, 10, 1),
+                b'%' => _ = line.digits(number, 8, 1),
+                _ => _ = line.digits(number, 8, 4),
+            }
         }
     }
 }
@@ -53,6 +55,7 @@ texts! {
 }
 
 /// The names of OPEN's flags, with commas between them.
+#[inline(never)]
 fn put_flags(line: &mut Line, flags: u32) {
     let mut comma = Text::NOTHING;
     for place in 0..6 {
@@ -64,6 +67,7 @@ fn put_flags(line: &mut Line, flags: u32) {
 }
 
 /// Seconds since 1970 as `20261123-04:25:00`.
+#[inline(never)]
 fn put_time(line: &mut Line, secs: u64) {
     if let Some([year, month, day, second]) = calendar(secs as i64) {
         line.number(year * 10_000 + month * 100 + day);

@@ -25,9 +25,8 @@ impl Handles {
 
     /// Logs that what is there is closed.
     #[inline(never)]
-    pub(super) fn log_close(&mut self, slot: u16, forced: &[u8], events: &mut Events) {
-        let mut format = text!("$closedir \"$\"");
-        let mut counts = [0; 2];
+    fn log_close(&mut self, slot: u16, forced: &[u8], events: &mut Events) {
+        let (mut format, mut counts) = (text!("$closedir \"$\""), [0; 2]);
         if let Some(open) = self.at(slot)
             && open.mode & LIST == 0
         {
@@ -35,6 +34,15 @@ impl Handles {
             counts = [open.cookie, open.written];
         }
         log(events, format, &[forced, self.path(slot)], &counts);
+    }
+
+    /// Logs, at a session's end, what its client left open.
+    pub(super) fn log_open(&mut self, events: &mut Events) {
+        for slot in 0..self.paths.len() as u16 {
+            if self.at(slot).is_some_and(|open| open.known) {
+                self.log_close(slot, b"forced ", events);
+            }
+        }
     }
 }
 
@@ -70,11 +78,18 @@ impl Turn<'_> {
         if path.is_empty() {
             path = handles.path(slot);
         }
-        let told = self.request.attributes_told;
-        let mut numbers = self.request.numbers;
-        let [flags, mode, mtime, ..] = &mut numbers;
-        let format = entry.format();
-        if format != Format::Size.text() {
+        let mut told = self.request.attributes_told;
+        let [flags, mode, mtime, ..] = &mut self.request.numbers;
+        let (mut name, format) = (requests::name(ask as usize), entry.format());
+        if format == Format::Size.text() {
+            if slot == NONE && ask == Ask::OpenSetStat {
+                return;
+            }
+            name = b"set";
+            self.sftp.accounts.load(self.vfs);
+            let ahead_secs = self.sftp.accounts.offset_at(*mtime as i64);
+            *mtime = mtime.wrapping_add_signed(ahead_secs);
+        } else {
             *flags = self.request.uint32.into();
             if told & attribute::MODE == 0 {
                 *mode = u64::from(if ask == Ask::Open {
@@ -85,21 +100,14 @@ impl Turn<'_> {
             } else if ask == Ask::MakeDirectory {
                 *mode &= u64::from(MODE_MASK);
             }
-            let name = requests::name(ask as usize);
-            log(
-                self.events,
-                format,
-                &[name, path, self.request.other],
-                &numbers,
-            );
-        } else if slot != NONE || ask != Ask::OpenSetStat {
-            self.sftp.accounts.load(self.vfs);
-            let ahead_secs = self.sftp.accounts.offset_at(*mtime as i64);
-            *mtime = mtime.wrapping_add_signed(ahead_secs);
-            for (place, attribute) in SET.iter().enumerate() {
-                if told & attribute > 0 {
-                    log(self.events, format.plus(place as u8), &[path], &numbers);
-                }
+            // One line.
+            told = attribute::SIZE;
+        }
+        let strings = [name, path, self.request.other];
+        for (place, attribute) in SET.iter().enumerate() {
+            if told & attribute > 0 {
+                let format = format.plus(place as u8);
+                log(self.events, format, &strings, &self.request.numbers);
             }
         }
     }

@@ -335,25 +335,24 @@ impl Stream for Sftp {
         let mut state = State::NeedInput;
         if let Some(Lent { slot, id, len }) = session.lent.take() {
             let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
-            let (mut read, mut written) = (0, len);
+            let is_read = matches!(order, Order::Send { .. });
+            if result.is_ok() {
+                let (read, written) = if is_read { (len, 0) } else { (0, len) };
+                session.handles.count(slot, read, written);
+            }
             match &order {
-                Order::Send { .. } => {
-                    (read, written) = (len, 0);
-                    // The length was promised in a head that is gone: there is no other way to take it back.
-                    if result.is_err() {
-                        let why = text!("a file became shorter while it was read");
-                        state = State::Closed(why);
-                    }
+                // The length was promised in a head that is gone: there is no other way to take it back.
+                Order::Send { .. } if result.is_err() => {
+                    let why = text!("a file became shorter while it was read");
+                    state = State::Closed(why);
                 }
+                Order::Send { .. } => {}
                 Order::Store { len, .. } => {
                     // What was not taken off the stream is of no use any more.
                     session.skip += *len;
                     fault.emit(&mut reply, id, self.level, cx.events);
                 }
                 Order::Sync { .. } => fault.emit(&mut reply, id, self.level, cx.events),
-            }
-            if result.is_ok() {
-                session.handles.count(slot, read, written);
             }
         } else {
             order.abandon(cx.vfs);
@@ -365,9 +364,12 @@ impl Stream for Sftp {
     fn interrupted(&mut self) {}
 
     fn abandon(&mut self, session: &mut Session, vfs: &mut Tree, events: &mut Events) {
+        session.handles.log_open(events);
         session.jobs.clear();
-        let lent = session.lent.take().map_or(handles::NONE, |lent| lent.slot);
-        session.handles.clear(lent, vfs, events);
+        if let Some(Lent { slot, .. }) = session.lent.take() {
+            session.handles.forget(slot);
+        }
+        session.handles.clear(vfs);
     }
 }
 

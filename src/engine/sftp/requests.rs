@@ -17,10 +17,10 @@ texts! {
         Two => "$ old \"$\" new \"$\"",
         Open => "$ \"$\" flags ) mode 0%",
         MakeDirectory => "$ name \"$\") mode 0%",
-        Size => "set \"$\" size #",
-        Mode => "set \"$\" mode (&",
-        Time => "set \"$\" modtime (('",
-        Owner => "set \"$\" owner (((# group #",
+        Size => "$ \"$\" size #",
+        Mode => "$ \"$\" mode (&",
+        Time => "$ \"$\" modtime (('",
+        Owner => "$ \"$\" owner (((# group #",
     }
 }
 
