@@ -147,6 +147,7 @@ impl Smol {
         if port.first != Some(socket.0) {
             return Err(NetError::WouldBlock);
         }
+        let index = self.index;
         let udp = self.sockets.get_mut::<Udp<'_>>(port.handle);
         let (bytes, metadata) = udp.recv().map_err(|_| NetError::WouldBlock)?;
         let len = bytes.len().min(buffer.len());
@@ -155,7 +156,7 @@ impl Smol {
         if let SocketAddr::V6(from) = &mut from
             && from.ip().is_unicast_link_local()
         {
-            from.set_scope_id(super::INDEX);
+            from.set_scope_id(index);
         }
         Ok(Received {
             len,

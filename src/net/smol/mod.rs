@@ -44,8 +44,6 @@ use streams::Connection;
 const PACE: u64 = 16;
 /// Frames that are taken in one turn, so that a flood leaves time for the rest.
 const FRAME_COUNT_MAX: usize = 256;
-/// The index of the one interface.
-const INDEX: u32 = 1;
 /// Sockets that are neither connections nor being made.
 const OTHER_COUNT_MAX: usize = 64;
 
@@ -96,6 +94,9 @@ pub struct Smol {
     addresses: Addresses,
     dhcp: Option<Dhcp>,
     own: Mac,
+    /// The index of the one interface: another one after the link was gone, so that what is joined there is joined again, and what
+    /// is announced there is announced again (RFC 6762 section 8.3).
+    index: u32,
     /// The time of this turn.
     now: Instant,
     rx: Slots<u8>,
@@ -139,6 +140,7 @@ impl Smol {
             addresses: Addresses::new(own, settings.ip, settings.gateway, other, now),
             dhcp,
             own,
+            index: 1,
             now,
             rx: Slots::zeroed(FRAME_BYTES_MAX),
             first: 0,
@@ -244,6 +246,8 @@ impl Smol {
                 Ok(frame) => frame,
                 Err(NetError::Gone) => {
                     self.addresses.restart(now);
+                    self.index += 1;
+                    self.tell_changes();
                     return;
                 }
                 Err(_) => return,
@@ -318,6 +322,10 @@ impl Smol {
         if let Some(router) = addresses.router() {
             let _ = routes.add_default_ipv6_route(router);
         }
+        self.tell_changes();
+    }
+
+    fn tell_changes(&mut self) {
         for open in self.open.iter_mut().flatten() {
             if let Kind::Changes(any) = &mut open.kind {
                 *any = true;
@@ -444,7 +452,7 @@ impl Multicast for Smol {
     fn interfaces(&self, out: &mut Interfaces) {
         out.clear();
         let mut known = Known {
-            index: INDEX,
+            index: self.index,
             is_running: true,
             is_multicast: true,
             mtu: self.port.limits().mtu as u32,
@@ -475,7 +483,7 @@ impl Multicast for Smol {
         group: SocketAddr,
         token: Token,
     ) -> NetResult<Socket> {
-        if index != INDEX || !self.has(own) {
+        if index != self.index || !self.has(own) {
             return Err(NetError::NoSuchAddress);
         }
         let joined = self.interface.join_multicast_group(group.ip());
@@ -487,7 +495,7 @@ impl Multicast for Smol {
     }
 
     fn claim(&mut self, index: u32, own: SocketAddr, token: Token) -> NetResult<Socket> {
-        if index != INDEX {
+        if index != self.index {
             return Err(NetError::NoSuchAddress);
         }
         self.bind(own, token)
