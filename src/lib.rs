@@ -53,7 +53,7 @@
 //! | a browser's cache and its questions | `engine/mdns/browser/{cache,questions}.rs` |
 //! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`role/nfs/mod.rs`, `task`) |
 //! | a new role | a folder of `role`, and a line of `roles!` in `role/mod.rs` |
-//! | a new network stack | a module of `net` that implements its traits; `drive::linux::run` has the host's |
+//! | a network stack of our own (`--net`): over links, by smoltcp | `net/link`, `net/smol`; `drive/linux/network.rs` has either this or the host's |
 //! | fallbacks for missing system calls | `sys/linux/fs`, `sys/linux/sockets.rs` |
 //!
 //! # Invariants

@@ -3,8 +3,11 @@
 use super::world::{Daemon, Link, World, shell, wait_for};
 use crate::mdns::world::{Avahi, Running};
 use anyhow::{Context as _, Result, ensure};
+use simple_dns::rdata::{AAAA, RData};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use xtask::clients::dns::{self, Asker, Message, TYPE};
 use xtask::clients::nfs::Client;
 use xtask::setup::{self, Package};
 
@@ -151,18 +154,28 @@ fn routers_give_addresses_of_ipv6_that_nobody_else_has() -> Result<()> {
         &world.theirs,
         &format!("ip addr add {own}/64 dev eth0 nodad"),
     )?;
-    let (avahi, running) = announced(&world, &["--ip", "192.0.2.1/24"])?;
-    let other = wait_for("another address", || {
-        let said = avahi.see(&["avahi-browse", "-artp"], &["box.local"])?;
-        let mut fields = said.split(';').filter(|field| field.starts_with("fd00::"));
-        let mut others = fields
-            .by_ref()
-            .filter_map(|field| field.parse::<Ipv6Addr>().ok());
-        Ok(others.find(|address| {
-            *address != own && *address != Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)
-        }))
-    });
-    let other = other.context("no address in the place of the duplicate")?;
-    answers(&world, other)?;
+    let (_avahi, running) = announced(&world, &["--ip", "192.0.2.1/24"])?;
+    let asker = world.theirs.run(|| Asker::member([192, 0, 2, 2].into()))?;
+    let question = dns::query(7, &[("box.local", TYPE::AAAA)], false);
+    let mut other = None;
+    let mut is_other = |message: &Message| {
+        let mut addresses = message
+            .records
+            .iter()
+            .filter_map(|record| match record.rdata {
+                RData::AAAA(AAAA { address }) if record.name.to_string() == "box.local" => {
+                    Some(Ipv6Addr::from(address))
+                }
+                _ => None,
+            });
+        other = addresses.find(|found| *found != own && found.segments()[0] == 0xfd00);
+        other.is_some()
+    };
+    // It asks first whether anybody has it.
+    wait_for("another address", || {
+        asker.send(&question)?;
+        asker.wait_for(Duration::from_secs(2), &mut is_other)
+    })?;
+    answers(&world, other.context("an address was found")?)?;
     running.stop()
 }

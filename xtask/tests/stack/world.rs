@@ -25,16 +25,8 @@ pub enum Link {
     Packet,
     /// A TAP interface that a bridge joins to it.
     Tap,
-}
-
-impl Link {
-    /// As `--net` names it.
-    pub fn words(self) -> [&'static str; 2] {
-        match self {
-            Self::Packet => ["--net", "packet:eth0"],
-            Self::Tap => ["--net", "tap:tap0"],
-        }
-    }
+    /// A socket file in the directory of the test.
+    Stream,
 }
 
 /// Two hosts, and what ours serves.
@@ -107,6 +99,20 @@ impl World {
         shell(&self.ours, "ip link set tap0 master br0 up").map(drop)
     }
 
+    /// As `--net` names what carries the frames.
+    pub fn net(&self) -> String {
+        match self.link {
+            Link::Packet => "packet:eth0".into(),
+            Link::Tap => "tap:tap0".into(),
+            Link::Stream => format!("stream:{}", self.socket().display()),
+        }
+    }
+
+    /// The socket file.
+    pub fn socket(&self) -> PathBuf {
+        self.place.path().join("socket")
+    }
+
     /// The directory that is served.
     pub fn files(&self) -> PathBuf {
         self.place.path().join("files")
@@ -115,8 +121,8 @@ impl World {
     /// Starts a role of ours over its own stack, which is called `box`.
     pub fn start(&self, role: &str, words: &[&str]) -> Result<Running> {
         let mut command = self.ours.command(&file()?.to_string_lossy());
-        command.arg(role).args(self.link.words());
-        command.args(["--name", "box"]).args(words);
+        command.args([role, "--net", &self.net(), "--name", "box"]);
+        command.args(words);
         Running::logging(command)
     }
 
@@ -129,14 +135,19 @@ impl World {
 
     /// libnfs reads and writes at this address, and the bytes are the same.
     pub fn use_files(&self, address: &str) -> Result<()> {
+        self.use_file(address, "first")
+    }
+
+    /// The same of one file.
+    pub fn use_file(&self, address: &str, name: &str) -> Result<()> {
         let files = self.files();
         let query = "version=3&nfsport=2049&mountport=2049";
         let url = |name: &str| format!("nfs://{address}{}/{name}?{query}", files.display());
-        let expected = sum_of(Command::new("cat").arg(files.join("first")))?;
-        let read = sum_of(self.theirs.command("nfs-cat").arg(url("first")))?;
+        let expected = sum_of(Command::new("cat").arg(files.join(name)))?;
+        let read = sum_of(self.theirs.command("nfs-cat").arg(url(name)))?;
         ensure!(read == expected, "read {read} instead of {expected}");
         let mut copy = self.theirs.command("nfs-cp");
-        setup::quietly(copy.arg(files.join("first")).arg(url("second")))?;
+        setup::quietly(copy.arg(files.join(name)).arg(url("second")))?;
         let written = sum_of(Command::new("cat").arg(files.join("second")))?;
         ensure!(written == expected, "wrote {written} instead of {expected}");
         fs::remove_file(files.join("second"))?;
