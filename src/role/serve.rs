@@ -226,16 +226,13 @@ fn announce_exports(
     }
     for wanted in options.exports.iter() {
         let path = wanted.path.to_bytes();
-        let mut buffer = [0; 1 + STRING_BYTES_MAX];
-        let mut txt = Writer::new(&mut buffer);
-        txt.put(&[(b"path=".len() + path.len()) as u8]);
-        txt.put(b"path=");
-        txt.put(path);
-        let Some(len) = txt.written() else {
+        let mut buffer = [0; _];
+        let txt = mdns::pairs(b"path", &[path], None, &mut buffer);
+        if txt.is_empty() {
             let what = text!("left out");
             super::complain(DONE, what, path, mdns::advice(Flaw::String));
             continue;
-        };
+        }
         let mut name = [0; 2 + STRING_BYTES_MAX];
         let mut named = Writer::new(&mut name);
         // As clients write it.
@@ -244,7 +241,7 @@ fn announce_exports(
         let name_len = named.position();
         add(&crate::wire::announce::Service {
             name: name.head(name_len),
-            ..mdns::plain(b"_nfs._tcp", options.at.port(), buffer.head(len))
+            ..mdns::plain(b"_nfs._tcp", options.at.port(), txt)
         });
     }
 }

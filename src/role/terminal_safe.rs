@@ -6,8 +6,6 @@ use crate::event::Line;
 use crate::mem;
 use crate::mem::Ends as _;
 #[cfg(feature = "browse")]
-use crate::text::Text;
-#[cfg(feature = "browse")]
 use crate::wire::dns::escape::decimal;
 use crate::wire::dns::escape::{LABEL_TEXT_BYTES_MAX, escape};
 #[cfg(feature = "browse")]
@@ -115,11 +113,6 @@ impl Out {
 /// What only `browse` prints.
 #[cfg(feature = "browse")]
 impl Out {
-    /// A text of ours.
-    pub(super) fn say(&mut self, text: Text) -> &mut Self {
-        self.put(text.decode(&mut [0; 64]))
-    }
-
     /// Where what follows begins.
     pub(super) const fn len(&self) -> usize {
         self.len

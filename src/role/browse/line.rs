@@ -62,11 +62,11 @@ pub(super) fn put_kinds(out: &mut Out, begun: Option<usize>, is_plain: bool) {
 pub(super) fn tell_unresolved(out: &mut Out, event: &Event<'_>) {
     let names = event.names();
     out.begin()
-        .say(text!("Failed to resolve service '"))
+        .put(b"Failed to resolve service '")
         .safe(names.label(event.name))
-        .say(text!("' of type '"))
+        .put(b"' of type '")
         .labels(names, names.parent(event.name), KIND_LABELS)
-        .say(text!("' in domain 'local': Timeout reached\n"));
+        .put(b"' in domain 'local': Timeout reached\n");
     Console.take(out.bytes());
 }
 

@@ -93,10 +93,8 @@ impl Machines {
             self.is_told = true;
             let mut line = Line::default();
             let count = self.announced.count();
-            line.number(count as u32).say(match count {
-                1 => text!(" virtual machine below "),
-                _ => text!(" virtual machines below "),
-            });
+            line.number(count as u32);
+            line.say(text!(" virtual machines below "));
             line.raw(path.to_bytes());
             let why = match is_all {
                 true => Text::NOTHING,

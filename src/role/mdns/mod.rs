@@ -326,7 +326,7 @@ const PAIRS_BYTES: usize = 600;
 
 /// The strings of a TXT record: these keys, which have spaces between them, and what is known of their values; that of the last
 /// is an identifier.
-fn pairs<'r>(
+pub(super) fn pairs<'r>(
     keys: &[u8],
     values: &[&[u8]],
     uuid: Option<Uuid>,
