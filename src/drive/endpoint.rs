@@ -14,7 +14,7 @@ use crate::mem::{Ends as _, Slots, nth};
 use crate::net::{Interface, Interfaces, NetError, NetResult, Signals, Socket};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
-use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// How often interfaces are looked at where nobody tells of changes.
 const LOOK: Duration = Duration::from_secs(5);
@@ -111,6 +111,10 @@ pub trait Endpoint {
     /// # Errors
     /// It has done what it was to do, or cannot: the status to exit with.
     fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Fatal>;
+    /// Whether it leaves something to another program that has the port: it is told of all links again when that has gone.
+    fn is_beside(&self) -> bool {
+        false
+    }
     /// What the process was asked to do.
     fn on_signals(&mut self, _now: Instant, _signals: Signals) {}
     /// Prepares the messages to send before the end: goodbyes (RFC 6762 section 10.1).
@@ -126,6 +130,8 @@ pub struct Mdns<'a> {
     changes: Option<Socket>,
     /// When interfaces are looked at.
     look_at: Instant,
+    /// Another program has the port, as far as was looked.
+    is_taken: bool,
     /// The endpoint ended the loop.
     is_over: bool,
     /// It was told that an interface cannot be served; that there are too many; that there is none.
@@ -141,6 +147,7 @@ impl<'a> Mdns<'a> {
             open: Slots::defaults(LINK_COUNT_MAX),
             changes: None,
             look_at: Instant::default(),
+            is_taken: false,
             is_over: false,
             has_complained: [false; 3],
         }
@@ -167,6 +174,9 @@ impl Task for Mdns<'_> {
         }
         if self.look_at <= world.now {
             self.look(world);
+        }
+        if self.endpoint.is_beside() {
+            self.look_in(world.now, LOOK);
         }
         self.send_all(world);
         // What that leads to is due at once, in the next turn.
@@ -217,13 +227,33 @@ impl Mdns<'_> {
         world.net.interfaces(&mut interfaces);
         let families = self.choice.families;
         for interface in interfaces.iter_mut().filter(|_| families != 0) {
-            let is_spoken = |(own, _): &(IpAddr, u8)| families & family::of(own) != 0;
-            interface.addresses.retain(is_spoken);
+            let (addresses, mut at) = (&mut interface.addresses, 0);
+            while let Some((own, _)) = addresses.get(at) {
+                if families & family::of(own) == 0 {
+                    addresses.swap_remove(at);
+                } else {
+                    at += 1;
+                }
+            }
         }
         self.look_at = match self.changes {
             Some(_) => Instant::NEVER,
             None => world.now.after(LOOK),
         };
+        // Who has the port at all addresses has it here, too.
+        let token = world.token(CHANGES);
+        let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT);
+        let was_taken = core::mem::replace(&mut self.is_taken, true);
+        if let Ok(socket) = world.net.claim(0, here, token) {
+            world.net.close(socket);
+            self.is_taken = false;
+            for (id, open) in self.open.iter().enumerate() {
+                if was_taken && open.index != 0 {
+                    let id = id as LinkId;
+                    self.endpoint.set_link(world.now, id, &open.link, b"");
+                }
+            }
+        }
         for id in 0..LINK_COUNT_MAX {
             let index = self.open.get(id).map_or(0, |open| open.index);
             let is_its = |other: &Interface| other.index == index && self.choice.takes(other);
@@ -256,7 +286,10 @@ impl Mdns<'_> {
         let Some(open) = self.open.get(id) else {
             return;
         };
-        let is_same = open.link.addresses == interface.addresses && open.link.mtu == interface.mtu;
+        let mut addresses = interface.addresses.iter();
+        let is_same = open.link.mtu == interface.mtu
+            && open.link.addresses.len() == addresses.len()
+            && addresses.all(|(own, bits)| open.link.bits_of(own) == Some(*bits));
         if open.index != 0 && is_same {
             return;
         }

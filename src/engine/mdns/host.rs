@@ -97,9 +97,17 @@ impl Responder {
             self.announcer = Host::Left;
             let _ = self.renamed.push(host);
         }
+        let is_new = zone.service_host != was;
+        self.ask_for_host(now, ms, is_new);
+    }
+
+    /// Leaves the host to another responder, and asks after so many milliseconds whether that is there. `is_new`: it has another
+    /// name for the host.
+    #[inline(never)]
+    pub(super) fn ask_for_host(&mut self, now: Instant, ms: u32, is_new: bool) {
+        let zone = &self.zone;
         // Two of ours that ask for each other do not claim the host at once.
         self.ask_at = later(now, ms + self.random.ms(0, PROBE_JITTER_MS));
-        let is_new = zone.service_host != was;
         let left = Probe {
             phase: Phase::Ask,
             is_new,
@@ -117,9 +125,9 @@ impl Responder {
                     on.begin(zone, record.name, left, self.ask_at);
                 }
             }
+            on.announce_claimed(zone, now);
             // They may be due later than they were.
             on.probes_at = now;
-            on.announce_claimed(zone, now);
         }
     }
 

@@ -45,9 +45,15 @@ impl Link {
         own.any(|(own, bits)| shares(own, address, *bits))
     }
 
-    #[inline(never)]
     pub(super) fn has(&self, address: &IpAddr) -> bool {
-        self.addresses.iter().any(|(own, _)| is_same(own, address))
+        self.bits_of(address).is_some()
+    }
+
+    /// How many bits an address of ours has in common with those of others.
+    #[inline(never)]
+    pub fn bits_of(&self, address: &IpAddr) -> Option<u8> {
+        let mut own = self.addresses.iter();
+        own.find_map(|(own, bits)| is_same(own, address).then_some(*bits))
     }
 }
 

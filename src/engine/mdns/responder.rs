@@ -7,7 +7,7 @@ use super::host::{Host, Sent};
 use super::link::{LINK_COUNT_MAX, Link, LinkId};
 use super::names::NameId;
 use super::on_link::OnLink;
-use super::record_state::{Phase, Probe, later};
+use super::record_state::{Probe, later};
 use super::truncated::TruncatedQueries;
 use super::zone::{Entry, Full, RenameStyle, Zone};
 use super::{Limits, Meta, PORT, Random, Transmit};
@@ -126,13 +126,9 @@ impl Responder {
                 self.withdraw(at, now);
             }
         }
-        let ms = self.random.ms(0, PROBE_JITTER_MS);
-        let due = later(now, ms);
-        if self.announcer == Host::Unknown && link.is_up() && self.ask_at == Instant::NEVER {
-            match link.shares_port {
-                true => self.ask_at = due,
-                false => self.announcer = Host::Ours,
-            }
+        let is_first = self.announcer == Host::Unknown && self.ask_at == Instant::NEVER;
+        if is_first && link.is_up() && !link.shares_port {
+            self.announcer = Host::Ours;
         }
         let zone = &mut self.zone;
         for (address, _) in &link.addresses {
@@ -148,28 +144,24 @@ impl Responder {
         if !link.is_up() {
             on.forget(zone);
         }
-        let left = Probe {
-            phase: Phase::Ask,
-            ..Probe::NEW
-        };
+        let due = later(now, self.random.ms(0, PROBE_JITTER_MS));
         for record in zone.records.iter() {
-            let is_left = self.announcer != Host::Ours && zone.is_of_host(record.name);
-            let (probe, due) = match is_left {
-                true => (left, self.ask_at),
-                false => {
-                    let is_held = on.holds(zone, record.name);
-                    (
-                        Probe {
-                            is_held,
-                            ..Probe::WAIT
-                        },
-                        due,
-                    )
-                }
-            };
+            let is_held = on.holds(zone, record.name);
             if record.is_on(bit) && record.is_unique && !record.is_goodbye {
-                on.begin(zone, record.name, probe, due);
+                on.begin(
+                    zone,
+                    record.name,
+                    Probe {
+                        is_held,
+                        ..Probe::WAIT
+                    },
+                    due,
+                );
             }
+        }
+        // Whoever has it may have come or gone.
+        if link.is_up() && self.announcer != Host::Ours {
+            self.ask_for_host(now, 0, false);
         }
         Ok(())
     }

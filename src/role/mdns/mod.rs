@@ -255,6 +255,10 @@ impl Endpoint for Announcer {
         Ok(())
     }
 
+    fn is_beside(&self) -> bool {
+        self.responder.other_host().is_some()
+    }
+
     fn on_signals(&mut self, now: Instant, signals: Signals) {
         if signals.reload {
             // What went wrong was told, and then all stays as it is.
