@@ -316,6 +316,11 @@ pub struct Avahi {
     log: Arc<Mutex<String>>,
 }
 
+/// Where an avahi of this directory looks for its service files.
+pub fn services(room: &Path) -> PathBuf {
+    room.join("services-of-avahi")
+}
+
 impl Avahi {
     /// Starts it for the host of this name, and waits until it has announced that.
     pub fn start(world: &World, name: &str, room: &Path) -> Result<Self> {
@@ -332,11 +337,15 @@ impl Avahi {
                 "[server]\nhost-name={name}\nuse-ipv4=yes\nuse-ipv6={ipv6}\nratelimit-interval-usec=0\n[publish]\npublish-workstation=yes\n"
             ),
         )?;
+        let services = services(room);
+        fs::create_dir_all(&services)?;
         let script = "mount -t tmpfs none /run && mkdir /run/dbus /run/avahi-daemon && \
+            mount --bind \"$1\" /etc/avahi/services && \
             dbus-daemon --system --fork --nopidfile && \
             exec avahi-daemon --no-drop-root --no-chroot --no-rlimits --file \"$0\"";
         let mut command = host.command("unshare");
-        command.args(["--mount", "sh", "-c", script]).arg(&config);
+        command.args(["--mount", "sh", "-c", script]);
+        command.args([&config, &services]);
         let mut child = command
             .process_group(0)
             .stdin(Stdio::null())
