@@ -159,7 +159,7 @@ fn long_and_odd_names_are_told_as_they_can_be() {
     assert!(services.is_empty());
     assert_eq!(
         told[0],
-        r"a\x1b[2J.dnssd:1: a name has 1 to 63 bytes of UTF-8 and no control characters"
+        r"a\033[2J.dnssd:1: a name has 1 to 63 bytes of UTF-8 and no control characters"
     );
     assert!(told[1].starts_with(&format!("{long}:1: it breaks off")));
     assert_eq!(told.len(), 2);
