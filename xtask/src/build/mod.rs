@@ -102,7 +102,7 @@ pub enum Role {
 
 impl Role {
     /// All that are in the file when nobody says which.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::Nfs,
         Self::Serve,
         Self::SftpServer,
@@ -114,7 +114,6 @@ impl Role {
         Self::Browse,
         Self::Resolve,
         Self::Publish,
-        Self::Smol,
     ];
 
     /// As on the command line and in Cargo.toml.

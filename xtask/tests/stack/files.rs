@@ -1,13 +1,11 @@
 //! Files over our own stack: by NFS and SFTP, with a fixed address, over each kind of link.
 
-use super::world::{Link, World, shell, sum_of};
+use super::world::{Link, World, file, shell, sum_of};
 use crate::mdns::world::Avahi;
 use anyhow::{Result, ensure};
 use std::process::Command;
-use xtask::build::Arch;
 use xtask::clients::sshfs::Sshfs;
 use xtask::machines::mounts;
-use xtask::machines::server::binary;
 use xtask::setup::{self, Package};
 
 fn everything_is_served(link: Link) -> Result<()> {
@@ -89,7 +87,7 @@ fn browse_resolve_and_publish_have_the_address_that_they_are_given() -> Result<(
     avahi.see(&["avahi-browse", "-artp"], &[line])?;
     publishing.stop()?;
     let printed = |role: &str, words: &[&str]| {
-        let mut command = world.ours.command(&binary(Arch::X86_64)?.to_string_lossy());
+        let mut command = world.ours.command(&file()?.to_string_lossy());
         command.args([role, "--net", &world.net()]);
         setup::quietly(command.args(address).args(words))
     };

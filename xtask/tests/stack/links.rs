@@ -1,10 +1,10 @@
 //! Links that cannot be had, that go and come back, and that take no privilege.
 
-use super::world::{Daemon, Link, PATIENCE, World, ip_on, shell, wait_for};
+use super::world::{Daemon, Link, PATIENCE, World, file, ip_on, shell, wait_for};
 use anyhow::{Context as _, Result, ensure};
-use xtask::build::{Arch, workspace_root};
+use xtask::build::workspace_root;
 use xtask::clients::dns::{Asker, Message};
-use xtask::machines::server::{Namespace, binary, cpu_ticks};
+use xtask::machines::server::{Namespace, cpu_ticks};
 use xtask::setup::{self, Package};
 use xtask::testing::pattern;
 
@@ -15,7 +15,7 @@ const NOBODY: &str = "65534";
 #[test]
 fn what_cannot_be_had_is_said_with_what_to_do() -> Result<()> {
     let host = Namespace::new()?;
-    let path = binary(Arch::X86_64)?;
+    let path = file()?;
     let place = xtask::machines::server::public_dir()?;
     let copy = place.path().join("stowaway");
     std::fs::copy(path, &copy)?;
@@ -172,7 +172,7 @@ fn passt_carries_it_without_any_privilege() -> Result<()> {
     let _passt = Daemon::start(command, &log)?;
     wait_for("passt's socket file", || Ok(socket.exists().then_some(())))?;
     let copy = world.place.path().join("stowaway");
-    std::fs::copy(binary(Arch::X86_64)?, &copy)?;
+    std::fs::copy(file()?, &copy)?;
     shell(
         &world.ours,
         &format!("chown -R {NOBODY} {}", world.files().display()),

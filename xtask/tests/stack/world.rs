@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use xtask::build::Arch;
-use xtask::machines::server::{Namespace, binary, ip, public_dir};
+use xtask::build::{self, Arch, Role};
+use xtask::machines::server::{Namespace, ip, public_dir};
 use xtask::setup::{self, Package};
 use xtask::testing::pattern;
 
@@ -42,6 +42,12 @@ pub struct World {
 /// Runs `script` on a host.
 pub fn shell(host: &Namespace, script: &str) -> Result<String> {
     setup::quietly(host.command("sh").args(["-ec", script]))
+}
+
+/// The file with all that ours can be.
+pub fn file() -> Result<PathBuf> {
+    let roles = [&Role::ALL[..], &[Role::Smol]].concat();
+    build::build_roles(Arch::X86_64, &roles)
 }
 
 impl World {
@@ -114,7 +120,7 @@ impl World {
 
     /// Starts a role of ours over its own stack, which is called `box`.
     pub fn start(&self, role: &str, words: &[&str]) -> Result<Running> {
-        let mut command = self.ours.command(&binary(Arch::X86_64)?.to_string_lossy());
+        let mut command = self.ours.command(&file()?.to_string_lossy());
         command.args([role, "--net", &self.net(), "--name", "box"]);
         command.args(words);
         Running::logging(command)
