@@ -3,6 +3,7 @@
 use super::{NetError, NetResult, Signals};
 use crate::sys::linux::fd::{AsFd as _, AsRawFd as _, RawFd};
 use crate::sys::linux::fs::File;
+use crate::sys::linux::link;
 use crate::sys::linux::poll::{PollFd, PollFlags};
 use crate::sys::linux::process::{self, Told};
 use crate::sys::{self, Errno};
@@ -41,15 +42,22 @@ pub struct Frame {
     pub is_verified: bool,
 }
 
+/// Frames that a link hands out at once, at most.
+pub const BATCH: usize = link::BATCH;
+
+/// Frames that were received together.
+pub type Frames = heapless::Vec<Frame, BATCH>;
+
 /// Carries Ethernet frames. Object-safe; only [`Link::wait`] sleeps.
 pub trait Link {
     /// What it carries.
     fn limits(&self) -> Limits;
-    /// Receives a frame into `buffer`, which has at least [`FRAME_BYTES_MAX`] bytes.
+    /// Receives frames into `buffer`, which has [`BATCH`] times [`FRAME_BYTES_MAX`] bytes: as many as one call of the host brings.
+    /// `frames` was empty, and may stay so.
     ///
     /// # Errors
     /// `WouldBlock`, also while the link is gone; `Gone`: it was, and is back, told once each time.
-    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<Frame>;
+    fn recv(&mut self, buffer: &mut [u8], frames: &mut Frames) -> NetResult<()>;
     /// Sends the frame that lies in `buffer` behind [`HEAD_BYTES`] bytes, which are the link's to write. With `segment`, it is a
     /// packet of TCP that is cut into segments with so many bytes of data.
     ///

@@ -1,11 +1,12 @@
 //! An interface of the host (packet(7)): all frames that pass it, beside the host's own stack.
 
-use super::{Descriptor, Frame, HEAD_BYTES, Limits, Link, vnet};
+use super::{BATCH, Descriptor, FRAME_BYTES_MAX, Frame, Frames, HEAD_BYTES, Limits, Link, vnet};
+use crate::mem::Ends as _;
 use crate::net::{NetError, NetResult, Signals};
 use crate::sys::Errno;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::link;
-use crate::sys::linux::sockets::{self, Address};
+use crate::sys::linux::sockets;
 use crate::time::Instant;
 use core::ffi::CStr;
 use core::num::NonZeroU16;
@@ -42,24 +43,26 @@ impl Link for Packet {
         self.limits
     }
 
-    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<Frame> {
+    fn recv(&mut self, buffer: &mut [u8], frames: &mut Frames) -> NetResult<()> {
         let head = if self.limits.has_offloads {
             HEAD_BYTES
         } else {
             0
         };
-        loop {
-            let mut from = Address::empty();
-            let recv = &mut |socket| sockets::recv_from(socket, buffer, &mut from);
-            let len = self.socket.recv(recv)?;
+        let mut lens = [0; BATCH];
+        let recv = &mut |socket| link::recv_frames(socket, buffer, FRAME_BYTES_MAX, &mut lens);
+        let count = self.socket.recv(recv)?;
+        let starts = (0..).step_by(FRAME_BYTES_MAX);
+        for (start, len) in starts.zip(lens).take(count) {
             // What was sent from here passes by, too.
-            if !link::is_outgoing(&from) {
-                return Ok(Frame {
-                    bytes: head.min(len)..len,
-                    is_verified: head > 0 && vnet::is_verified(buffer),
+            if len > 0 {
+                let _ = frames.push(Frame {
+                    bytes: start + head.min(len)..start + len,
+                    is_verified: head > 0 && vnet::is_verified(buffer.tail(start)),
                 });
             }
         }
+        Ok(())
     }
 
     fn send(&mut self, buffer: &mut [u8], segment: Option<NonZeroU16>) -> NetResult<()> {

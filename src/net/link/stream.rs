@@ -1,7 +1,7 @@
 //! Frames over a socket file, each behind its length in four bytes, as QEMU's `-netdev stream` and passt speak them. It takes no
 //! privilege.
 
-use super::{Descriptor, FRAME_BYTES_MAX, Frame, HEAD_BYTES, Limits, Link};
+use super::{Descriptor, FRAME_BYTES_MAX, Frame, Frames, HEAD_BYTES, Limits, Link};
 use crate::mem::{self, Ends as _, shift};
 use crate::net::{NetError, NetResult, Signals};
 use crate::sys::Errno;
@@ -89,7 +89,7 @@ impl Link for Stream {
         }
     }
 
-    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<Frame> {
+    fn recv(&mut self, buffer: &mut [u8], frames: &mut Frames) -> NetResult<()> {
         loop {
             let Ok(first) = self.first() else {
                 return Err(self.end());
@@ -99,10 +99,11 @@ impl Link for Stream {
                 let len = frame.len().min(buffer.len());
                 buffer.head_mut(len).copy_from_slice(frame.head(len));
                 self.waiting.start = first.end;
-                return Ok(Frame {
+                let _ = frames.push(Frame {
                     bytes: 0..len,
                     is_verified: false,
                 });
+                return Ok(());
             }
             let waiting = self.received.head_mut(self.waiting.end);
             self.waiting = 0..shift(waiting, self.waiting.start);

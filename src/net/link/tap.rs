@@ -1,6 +1,6 @@
 //! A TAP interface (Linux' Documentation/networking/tuntap.rst): the host has its other end, and offloads checksums and segments.
 
-use super::{Descriptor, Frame, HEAD_BYTES, Limits, Link, vnet};
+use super::{Descriptor, Frame, Frames, HEAD_BYTES, Limits, Link, vnet};
 use crate::net::{NetError, NetResult, Signals};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File};
@@ -42,16 +42,17 @@ impl Link for Tap {
         }
     }
 
-    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<Frame> {
+    fn recv(&mut self, buffer: &mut [u8], frames: &mut Frames) -> NetResult<()> {
         let len = self.file.recv(&mut |file| fs::read(file, buffer))?;
         // A descriptor outlasts that the interface is down; this frame tells that it is not any more, and is lost.
         if core::mem::take(&mut self.was_down) {
             return Err(NetError::Gone);
         }
-        Ok(Frame {
+        let _ = frames.push(Frame {
             bytes: HEAD_BYTES.min(len)..len,
             is_verified: vnet::is_verified(buffer),
-        })
+        });
+        Ok(())
     }
 
     fn send(&mut self, buffer: &mut [u8], segment: Option<NonZeroU16>) -> NetResult<()> {

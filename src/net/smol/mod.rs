@@ -21,7 +21,7 @@ mod streams;
 
 pub use addresses::Ip;
 
-use super::link::{FRAME_BYTES_MAX, Link};
+use super::link::{BATCH, FRAME_BYTES_MAX, Frames, Link};
 use super::{
     Datagrams, Interest, Interface as Known, Interfaces, Multicast, Net, NetError, NetResult,
     Ready, Received, Socket, Token,
@@ -42,7 +42,7 @@ use streams::Connection;
 
 /// How much faster smoltcp's clock runs.
 const PACE: u64 = 16;
-/// Frames that are taken in one turn, so that a flood leaves time for the rest.
+/// Frames that are taken in one turn at most, so that a flood leaves time for the rest.
 const FRAME_COUNT_MAX: usize = 256;
 /// Sockets that are neither connections nor being made.
 const OTHER_COUNT_MAX: usize = 64;
@@ -142,7 +142,7 @@ impl Smol {
             own,
             index: 1,
             now,
-            rx: Slots::zeroed(FRAME_BYTES_MAX),
+            rx: Slots::zeroed(BATCH * FRAME_BYTES_MAX),
             first: 0,
             next_port: 49152 + (seed as u16 & 0x3fff),
         }
@@ -241,9 +241,11 @@ impl Smol {
     }
 
     fn take_frames(&mut self, now: Instant) {
-        for _ in 0..FRAME_COUNT_MAX {
-            let frame = match self.port.link.recv(&mut self.rx) {
-                Ok(frame) => frame,
+        let has_offloads = self.port.limits().has_offloads;
+        for _ in 0..FRAME_COUNT_MAX / BATCH {
+            let mut frames = Frames::new();
+            match self.port.link.recv(&mut self.rx, &mut frames) {
+                Ok(()) => {}
                 Err(NetError::Gone) => {
                     self.addresses.restart(now);
                     self.index += 1;
@@ -251,14 +253,15 @@ impl Smol {
                     return;
                 }
                 Err(_) => return,
-            };
-            let must_verify = self.port.limits().has_offloads && !frame.is_verified;
+            }
             // The stack's buffer is lent to smoltcp beside the stack.
             let rx = core::mem::take(&mut self.rx);
-            if let Some(bytes) = rx.get(frame.bytes)
-                && (!must_verify || packet::is_intact(bytes))
-            {
-                self.take_frame(now, bytes);
+            for frame in frames {
+                if let Some(bytes) = rx.get(frame.bytes)
+                    && (!has_offloads || frame.is_verified || packet::is_intact(bytes))
+                {
+                    self.take_frame(now, bytes);
+                }
             }
             self.rx = rx;
         }

@@ -4,6 +4,9 @@ use super::fs::File;
 use super::sockets::{self, Address, NONBLOCK, PACKET, STREAM, UNIX, Verb, socket_call};
 use super::{Errno, outcome};
 use core::ffi::CStr;
+use core::{array, ptr};
+use linux_raw_sys::general::iovec;
+use linux_raw_sys::net::{mmsghdr, msghdr};
 use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
@@ -111,9 +114,46 @@ pub fn open_packet(name: &CStr) -> Result<(File, bool), Errno> {
     Ok((socket, has_header))
 }
 
-/// Whether a frame that was received from there was sent by this host.
-pub fn is_outgoing(from: &Address) -> bool {
-    from.frame_kind() == OUTGOING
+/// Frames that [`recv_frames`] receives at most.
+pub const BATCH: usize = 8;
+
+/// Receives frames (recvmmsg(2)), `step` bytes of `buffer` for each; how many. Their lengths go to `lens`; 0 is that of one which was
+/// sent by this host.
+pub fn recv_frames(
+    socket: RawFd,
+    buffer: &mut [u8],
+    step: usize,
+    lens: &mut [usize; BATCH],
+) -> Result<usize, Errno> {
+    // Where the type of `struct sockaddr_ll` is.
+    const TYPE: usize = 10;
+    let count = (buffer.len() / step).min(BATCH);
+    let mut senders = [[0u8; 20]; BATCH];
+    let start = buffer.as_mut_ptr();
+    let mut places = array::from_fn::<_, BATCH, _>(|at| iovec {
+        iov_base: start.wrapping_add(at * step).cast(),
+        iov_len: step as _,
+    });
+    let mut messages = array::from_fn::<_, BATCH, _>(|at| mmsghdr {
+        msg_hdr: msghdr {
+            msg_name: senders.as_mut_ptr().wrapping_add(at).cast(),
+            msg_namelen: 20,
+            msg_iov: places.as_mut_ptr().wrapping_add(at).cast(),
+            msg_iovlen: 1,
+            msg_control: ptr::null_mut(),
+            msg_controllen: 0,
+            msg_flags: 0,
+        },
+        msg_len: 0,
+    });
+    let at = messages.as_mut_ptr();
+    // SAFETY: so many messages, each with a name of 20 bytes and so many bytes of the buffer, which outlast the call.
+    let received = outcome(unsafe { raw_syscall!(Sysno::recvmmsg, socket, at, count, 0, 0) })?;
+    for ((len, message), sender) in lens.iter_mut().zip(&messages).zip(&senders) {
+        let is_ours = sender[TYPE] == OUTGOING;
+        *len = if is_ours { 0 } else { message.msg_len as usize };
+    }
+    Ok(received)
 }
 
 /// Attaches to the TAP interface `name`, with a `virtio_net_hdr` before each frame. `NXIO`: this host has none.

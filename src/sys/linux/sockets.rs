@@ -98,12 +98,6 @@ impl Address {
         to
     }
 
-    /// What kind of frame came from there (`sll_pkttype`).
-    #[cfg(feature = "smol")]
-    pub(super) fn frame_kind(&self) -> u8 {
-        self.bytes[10]
-    }
-
     /// The port, where there is one.
     pub fn port(&self) -> u16 {
         u16::from_be_bytes([self.bytes[2], self.bytes[3]])

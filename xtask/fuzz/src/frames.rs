@@ -9,7 +9,9 @@ use std::num::NonZeroU16;
 use std::path::Path;
 use std::rc::Rc;
 
-use stowaway::net::link::{ETHERNET_BYTES, FRAME_BYTES_MAX, Frame, HEAD_BYTES, Limits, Link};
+use stowaway::net::link::{
+    BATCH, ETHERNET_BYTES, FRAME_BYTES_MAX, Frame, Frames, HEAD_BYTES, Limits, Link,
+};
 use stowaway::net::smol::{Ip, Settings, Smol};
 use stowaway::net::{
     Connections as _, Datagrams as _, Interest, NetError, NetResult, Ready, Signals, Socket,
@@ -47,18 +49,20 @@ impl Link for End {
         }
     }
 
-    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<Frame> {
-        assert!(buffer.len() >= FRAME_BYTES_MAX);
+    fn recv(&mut self, buffer: &mut [u8], frames: &mut Frames) -> NetResult<()> {
+        assert!(buffer.len() >= BATCH * FRAME_BYTES_MAX && frames.is_empty());
         let arrived = self.0.borrow_mut().arriving.pop_front();
         let frame = arrived.ok_or(NetError::WouldBlock)?;
         if frame.is_empty() {
             return Err(NetError::Gone);
         }
         buffer[..frame.len()].copy_from_slice(&frame);
-        Ok(Frame {
+        let frame = Frame {
             bytes: 0..frame.len(),
             is_verified: true,
-        })
+        };
+        frames.push(frame).expect("an empty list");
+        Ok(())
     }
 
     fn send(&mut self, buffer: &mut [u8], segment: Option<NonZeroU16>) -> NetResult<()> {

@@ -1,7 +1,7 @@
 //! A cable with faults, in virtual time: it loses, delays, repeats and damages frames as chance has it.
 
 use crate::mem::leak;
-use crate::net::link::{FRAME_BYTES_MAX, Frame, HEAD_BYTES, Limits, Link};
+use crate::net::link::{BATCH, FRAME_BYTES_MAX, Frame, Frames, HEAD_BYTES, Limits, Link};
 use crate::net::{NetError, NetResult, Signals};
 use crate::time::{Duration, Instant};
 use cases::random::Random;
@@ -117,14 +117,25 @@ impl Link for End {
         }
     }
 
-    fn recv(&mut self, buffer: &mut [u8]) -> NetResult<Frame> {
-        assert!(buffer.len() >= FRAME_BYTES_MAX);
-        let frame = self.take().ok_or(NetError::WouldBlock)?;
-        buffer[..frame.len()].copy_from_slice(&frame);
-        Ok(Frame {
-            bytes: 0..frame.len(),
-            is_verified: false,
-        })
+    fn recv(&mut self, buffer: &mut [u8], frames: &mut Frames) -> NetResult<()> {
+        assert!(buffer.len() >= BATCH * FRAME_BYTES_MAX && frames.is_empty());
+        let mut start = 0;
+        while !frames.is_full()
+            && let Some(frame) = self.take()
+        {
+            let bytes = start..start + frame.len();
+            buffer[bytes.clone()].copy_from_slice(&frame);
+            start += FRAME_BYTES_MAX;
+            let frame = Frame {
+                bytes,
+                is_verified: false,
+            };
+            frames.push(frame).unwrap();
+        }
+        if frames.is_empty() {
+            return Err(NetError::WouldBlock);
+        }
+        Ok(())
     }
 
     fn send(&mut self, buffer: &mut [u8], _: Option<NonZeroU16>) -> NetResult<()> {
