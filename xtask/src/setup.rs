@@ -60,6 +60,8 @@ impl Package {
     pub const STRACE: Self = Self::program("strace", "strace");
     /// `ip`.
     pub const IPROUTE2: Self = Self::program("iproute2", "ip");
+    /// `ethtool`.
+    pub const ETHTOOL: Self = Self::program("ethtool", "ethtool");
     /// `mount`.
     pub const MOUNT: Self = Self::program("mount", "mount");
     /// `nfsmount`, as it is in initial RAM disks.
@@ -125,7 +127,7 @@ impl Package {
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::LIBNFS,
         Self::NFS_COMMON,
         Self::RPCBIND,
@@ -139,6 +141,7 @@ impl Package {
         Self::BINUTILS,
         Self::STRACE,
         Self::IPROUTE2,
+        Self::ETHTOOL,
         Self::MOUNT,
         Self::KLIBC_UTILS,
         Self::E2FSPROGS,

@@ -1,12 +1,10 @@
 //! Links that cannot be had, that go and come back, and that take no privilege.
 
 use super::world::{Daemon, Link, PATIENCE, World, file, ip_on, shell, wait_for};
-use anyhow::{Context as _, Result, ensure};
-use xtask::build::workspace_root;
+use anyhow::{Result, ensure};
 use xtask::clients::dns::{Asker, Message};
 use xtask::machines::server::{Namespace, cpu_ticks};
 use xtask::setup::{self, Package};
-use xtask::testing::pattern;
 
 /// Who is not root.
 const NOBODY: &str = "65534";
@@ -191,44 +189,4 @@ fn passt_carries_it_without_any_privilege() -> Result<()> {
     })?;
     world.use_files("192.0.2.1")?;
     running.stop()
-}
-
-/// NFS reads and writes over a cable that loses, repeats and swaps this part of all frames.
-fn over_a_faulty_cable(percent: u32) -> Result<()> {
-    setup::need(&[Package::PYTHON])?;
-    let world = World::new(Link::Stream)?;
-    std::fs::write(world.files().join("small"), pattern(2, 0, 4 << 20))?;
-    let seed = 7 * percent;
-    let mut command = world.theirs.command("python3");
-    command.arg(workspace_root().join("xtask/tests/stack/cable.py"));
-    command.arg("tap9").arg(world.socket());
-    command.args([percent.to_string(), seed.to_string()]);
-    let log = world.place.path().join("cable.log");
-    let _cable = Daemon::start(command, &log)?;
-    wait_for("the cable", || {
-        let said = std::fs::read_to_string(&log)?;
-        Ok(said.contains("ready").then_some(()))
-    })?;
-    shell(
-        &world.theirs,
-        "ip addr flush dev eth0; ip addr add 192.0.2.2/24 dev tap9; ip link set tap9 up",
-    )?;
-    let running = world.serve(&["--ip", "192.0.2.1/24", "--no-mdns"])?;
-    running.wait_for("for NFS")?;
-    for _ in 0..2 {
-        world
-            .use_file("192.0.2.1", "small")
-            .with_context(|| format!("seed {seed}"))?;
-    }
-    running.stop()
-}
-
-#[test]
-fn nothing_is_corrupt_over_a_cable_with_one_percent_of_each_fault() -> Result<()> {
-    over_a_faulty_cable(1)
-}
-
-#[test]
-fn nothing_is_corrupt_over_a_cable_with_five_percent_of_each_fault() -> Result<()> {
-    over_a_faulty_cable(5)
 }

@@ -1,6 +1,7 @@
 //! Roles over a network stack of their own: the host that they run on has no address, and is not touched.
 
 mod addresses;
+mod faults;
 mod files;
 mod links;
 mod world;

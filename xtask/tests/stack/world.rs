@@ -2,6 +2,7 @@
 
 use crate::mdns::world::Running;
 use anyhow::{Context as _, Result, ensure};
+use cases::random;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,12 +10,17 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xtask::build::{self, Arch, Role};
+use xtask::machines::cable::Cable;
 use xtask::machines::server::{Namespace, ip, public_dir};
 use xtask::setup::{self, Package};
 use xtask::testing::pattern;
 
 /// How long anything may take on a machine that has much else to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The socket file's name.
+const SOCKET: &str = "socket";
+/// How long a frame takes on a cable that can have faults.
+const LATENCY: Duration = Duration::from_millis(1);
 /// Bytes of the file that is served.
 const FILE_BYTES: usize = 20 << 20;
 
@@ -27,6 +33,8 @@ pub enum Link {
     Tap,
     /// A socket file in the directory of the test.
     Stream,
+    /// A socket file at the end of a cable that can have faults.
+    Cable,
 }
 
 /// Two hosts, and what ours serves.
@@ -37,6 +45,8 @@ pub struct World {
     pub theirs: Namespace,
     /// What is served is in its directory `files`.
     pub place: TempDir,
+    /// That of `Link::Cable`.
+    cable: Option<Cable>,
 }
 
 /// Runs `script` on a host.
@@ -59,19 +69,34 @@ impl World {
             Package::AVAHI_UTILS,
             Package::DBUS,
         ])?;
-        let (ours, theirs) = Namespace::pair()?;
-        shell(
-            &ours,
-            "ip addr flush dev eth0
-             for on in all default eth0; do echo 1 > /proc/sys/net/ipv6/conf/$on/disable_ipv6; done",
-        )?;
+        let place = public_dir()?;
+        let (ours, theirs, cable) = match link {
+            Link::Cable => {
+                let (ours, theirs) = (Namespace::new()?, Namespace::new()?);
+                let socket = place.path().join(SOCKET);
+                let cable = theirs.run(|| Cable::new("eth0", &socket, LATENCY, random::seed()))?;
+                shell(
+                    &theirs,
+                    "ip addr add 192.0.2.2/24 dev eth0; ip link set eth0 up",
+                )?;
+                (ours, theirs, Some(cable))
+            }
+            _ => {
+                let (ours, theirs) = Namespace::pair()?;
+                shell(
+                    &ours,
+                    "ip addr flush dev eth0
+                     for on in all default eth0; do echo 1 > /proc/sys/net/ipv6/conf/$on/disable_ipv6; done",
+                )?;
+                (ours, theirs, None)
+            }
+        };
         shell(
             &theirs,
             "ip addr add fd00::2/64 dev eth0 nodad
              ip addr add 169.254.0.2/16 dev eth0
              ip route add 224.0.0.0/4 dev eth0",
         )?;
-        let place = public_dir()?;
         let files = place.path().join("files");
         fs::create_dir(&files)?;
         fs::write(files.join("first"), pattern(1, 0, FILE_BYTES))?;
@@ -80,6 +105,7 @@ impl World {
             ours,
             theirs,
             place,
+            cable,
         };
         if link == Link::Tap {
             shell(&world.ours, "ip tuntap add tap0 mode tap")?;
@@ -94,6 +120,13 @@ impl World {
         Ok(world)
     }
 
+    /// From now on, of a thousand frames so many are lost, delayed, repeated, damaged: each.
+    pub fn set_faults(&self, per_mille: usize) -> Result<()> {
+        let cable = self.cable.as_ref().context("no cable of this kind")?;
+        cable.set_faults(per_mille);
+        Ok(())
+    }
+
     /// Joins the TAP interface to the bridge.
     pub fn plug_tap(&self) -> Result<()> {
         shell(&self.ours, "ip link set tap0 master br0 up").map(drop)
@@ -104,13 +137,13 @@ impl World {
         match self.link {
             Link::Packet => "packet:eth0".into(),
             Link::Tap => "tap:tap0".into(),
-            Link::Stream => format!("stream:{}", self.socket().display()),
+            Link::Stream | Link::Cable => format!("stream:{}", self.socket().display()),
         }
     }
 
     /// The socket file.
     pub fn socket(&self) -> PathBuf {
-        self.place.path().join("socket")
+        self.place.path().join(SOCKET)
     }
 
     /// The directory that is served.
@@ -131,6 +164,12 @@ impl World {
         let export = format!("{}:rw,no_root_squash", self.files().display());
         let first = ["--handles", "path", "--export", &export];
         self.start("serve", &[&first[..], words].concat())
+    }
+
+    /// NFS alone, at 192.0.2.1.
+    pub fn start_nfs(&self) -> Result<Running> {
+        let export = format!("{}:rw,no_root_squash", self.files().display());
+        self.start("nfs", &["--ip", "192.0.2.1/24", "--export", &export])
     }
 
     /// libnfs reads and writes at this address, and the bytes are the same.

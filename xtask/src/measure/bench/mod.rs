@@ -10,6 +10,7 @@ mod measure;
 mod nfs;
 mod report;
 mod sftp;
+mod stack;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ enum Which {
     Isos(isos::Args),
     /// The mDNS responder
     Mdns(mdns::Args),
+    /// Our own network stack, beside the host's
+    Stack(stack::Args),
 }
 
 /// What all of them take.
@@ -135,5 +138,6 @@ pub fn main(args: Args) -> Result<()> {
         Which::Sftp(args) => sftp::main(&args),
         Which::Isos(args) => isos::main(&args),
         Which::Mdns(args) => mdns::main(&args),
+        Which::Stack(args) => stack::main(&args),
     }
 }

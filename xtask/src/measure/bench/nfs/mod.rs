@@ -162,15 +162,15 @@ pub fn main(args: &Args) -> Result<()> {
 }
 
 /// What our server is told about an export. Root stays root on both servers.
-fn exported(ground: &Ground, export: Export) -> String {
+pub(super) fn exported(ground: &Ground, export: Export) -> String {
     let access = if export.is_writable() { "rw" } else { "ro" };
     format!("{}:{access},no_root_squash", ground.path(export).display())
 }
 
 /// One server as the load generator sees it.
-struct Side {
-    name: &'static str,
-    pid: u32,
+pub(super) struct Side {
+    pub name: &'static str,
+    pub pid: u32,
     nfs: SocketAddr,
     busy: Load<Connection>,
     /// Asks what is not measured.
@@ -180,7 +180,7 @@ struct Side {
 }
 
 impl Side {
-    fn new(
+    pub fn new(
         name: &'static str,
         pid: u32,
         nfs: SocketAddr,
@@ -228,7 +228,7 @@ impl Side {
         Ok(())
     }
 
-    fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
+    pub fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
         self.objects.pattern.turn();
         let cost = Cost::of(self.pid, || {
             workload.run(&mut self.busy, &self.objects, scale)

@@ -1,0 +1,145 @@
+//! `cargo xtask bench stack`: our own network stack beside the host's, by the same NFS server and the same client.
+//!
+//! With offloads, ours is at the other end of a TAP interface. Without, it is behind a socket file, as of passt, from which a relay
+//! carries frames to a TAP interface; the relay limits the rate. The host's is at the end of a pair of interfaces (veth), which cuts
+//! and sums up segments, or does not.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::frame::{self, Frame};
+use super::ground::{Export, Ground, Scale};
+use super::nfs::workload::Workload;
+use super::nfs::{Side, exported};
+use super::table::{Aim, Subject, What};
+use super::{Choice, Common, built};
+use crate::clients::nfs::Client;
+use crate::machines::cable::Cable;
+use crate::machines::server::{Namespace, Server, ServerOptions, ip};
+use crate::machines::wait_for;
+use crate::setup::{self, Package, quietly};
+
+/// Of the host's rate, ours should reach so much where there are offloads.
+const RATE_RATIO: f64 = 0.5;
+/// How long an address may take that others are asked about first.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// `cargo xtask bench stack`
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    choice: Choice<Workload>,
+}
+
+/// A workload, and whether links cut segments and sum them up.
+struct Line {
+    workload: Workload,
+    has_offloads: bool,
+}
+
+impl frame::Workload for Line {
+    fn subject(&self) -> Subject {
+        let mut subject = self.workload.subject();
+        subject.aims.clear();
+        if self.has_offloads {
+            return subject.aim(What::Rate, Aim::TimesPeer(RATE_RATIO));
+        }
+        subject.title += ", no offloads";
+        subject
+    }
+}
+
+/// Measures.
+pub fn main(args: &Args) -> Result<()> {
+    setup::need(&[Package::IPROUTE2, Package::E2FSPROGS, Package::ETHTOOL])?;
+    let file = args.choice.ours(built)?;
+    let mut frame = Frame::new("stack", ["own stack", "the host's"], &args.common, [2, 5])?;
+    let scale = Scale::of(&args.common);
+    let ground = Ground::new(scale)?;
+    let serve = |arguments: Vec<String>, through| {
+        Server::start(ServerOptions {
+            file: Some(file.clone()),
+            exports: Export::ALL.map(|export| exported(&ground, export)).into(),
+            address: Ipv4Addr::UNSPECIFIED,
+            arguments,
+            through,
+            ..ServerOptions::default()
+        })
+    };
+    let side = |name, server: &Server, address: [u8; 4]| {
+        let at = |port| SocketAddr::from((address, port));
+        let (nfs, mount) = (at(server.nfs_port), at(server.mount_port));
+        let is_there = || Ok(Client::connect(nfs).ok());
+        wait_for(START_MAX, is_there)?.with_context(|| format!("{name} is not at {nfs}"))?;
+        Side::new(name, server.pid(), nfs, mount, &ground, &scale)
+    };
+    let own = |link: String, address| vec!["--net".into(), link, "--ip".into(), address];
+
+    ip("tuntap add tap0 mode tap")?;
+    let relay = Cable::new("tap1", &ground.beside("relay"), Duration::ZERO, 1)?;
+    let host = Namespace::new()?;
+    ip(&format!(
+        "link add veth0 type veth peer name veth0 netns {}",
+        host.name()
+    ))?;
+    ip(&format!("-n {} link set veth0 up", host.name()))?;
+    ip(&format!(
+        "-n {} addr add 192.0.2.129/26 dev veth0",
+        host.name()
+    ))?;
+    for (name, address) in [
+        ("tap0", "192.0.2.2/26"),
+        ("tap1", "192.0.2.66/26"),
+        ("veth0", "192.0.2.130/26"),
+    ] {
+        ip(&format!("addr add {address} dev {name}"))?;
+        ip(&format!("link set {name} up"))?;
+    }
+    let tap = serve(own("tap:tap0".into(), "192.0.2.1/26".into()), Vec::new())?;
+    let stream = serve(own(relay.net(), "192.0.2.65/26".into()), Vec::new())?;
+    let kernel = serve(Vec::new(), host.enter())?;
+    let mut tap = side("own stack, TAP", &tap, [192, 0, 2, 1])?;
+    let mut stream = side("own stack, socket file", &stream, [192, 0, 2, 65])?;
+    let mut kernel = side("the host's, veth", &kernel, [192, 0, 2, 129])?;
+    for side in [&tap, &stream, &kernel] {
+        frame.attach(side.name, side.pid)?;
+    }
+    let mut lines = Vec::new();
+    for has_offloads in [true, false] {
+        let line = |workload| Line {
+            workload,
+            has_offloads,
+        };
+        let chosen = args.choice.only.clone();
+        let workloads = match chosen.is_empty() {
+            true => vec![Workload::Getattr, Workload::Read, Workload::WriteOver],
+            false => chosen,
+        };
+        lines.extend(workloads.into_iter().map(line));
+    }
+    frame.rounds(lines, |line, number| {
+        let side = match (number, line.has_offloads) {
+            (0, true) => &mut tap,
+            (0, false) => &mut stream,
+            (_, has_offloads) => {
+                let switch = if has_offloads { "on" } else { "off" };
+                let words = ["-K", "veth0", "tx", switch, "tso", switch, "gso", switch];
+                quietly(Command::new("ethtool").args(words))?;
+                quietly(host.command("ethtool").args(words))?;
+                &mut kernel
+            }
+        };
+        let cost = side.turn(line.workload, &scale)?;
+        if let Some(place) = line.workload.place() {
+            ground.settle(place)?;
+        }
+        Ok(Some(cost))
+    })?;
+    frame.detach()?;
+    frame.finish(&["one connection, 16 requests in flight; what lies on a tmpfs"])
+}

@@ -1,0 +1,217 @@
+//! A cable with faults between our stack and a client on Linux, and floods of connections and frames.
+
+use super::world::{Link, World, shell, wait_for};
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+use xtask::clients::nfs::{Call, Client};
+use xtask::machines::server::{cpu_ticks, proc_field};
+use xtask::setup::{self, Package};
+use xtask::testing::pattern;
+
+const ADDRESS: &str = "192.0.2.1";
+const NFS: ([u8; 4], u16) = ([192, 0, 2, 1], 2049);
+
+#[test]
+fn a_cable_with_faults_costs_time_and_no_byte() -> Result<()> {
+    let world = World::new(Link::Cable)?;
+    fs::write(world.files().join("small"), pattern(2, 0, 4 << 20))?;
+    let running = world.start_nfs()?;
+    wait_for("the address", || {
+        Ok(world.use_files(ADDRESS).is_ok().then_some(()))
+    })?;
+    let mut clean = None;
+    for per_mille in [0, 10, 50] {
+        world.set_faults(per_mille)?;
+        let start = Instant::now();
+        world.use_file(ADDRESS, "small")?;
+        let took = start.elapsed();
+        let times = took.as_secs_f64() / clean.get_or_insert(took).as_secs_f64();
+        eprintln!("{per_mille} of a thousand: {took:?}, {times:.1} times as long as none");
+    }
+    running.stop()
+}
+
+/// So many connect at once; how many were connected within a second. None is refused.
+fn connect_at_once(count: usize) -> Result<usize> {
+    let to = SocketAddr::from(NFS);
+    let connecting: Vec<_> = (0..count)
+        .map(|_| {
+            thread::Builder::new()
+                .stack_size(64 << 10)
+                .spawn(move || {
+                    let start = Instant::now();
+                    let connected = TcpStream::connect_timeout(&to, Duration::from_secs(30));
+                    connected.map(|stream| (stream, start.elapsed()))
+                })
+                .context("no thread")
+        })
+        .collect::<Result<_>>()?;
+    let mut in_time = 0;
+    // All stay until the last one is there.
+    let mut streams = Vec::new();
+    for one in connecting {
+        let (stream, took) = one.join().expect("it does not panic")?;
+        in_time += usize::from(took < Duration::from_secs(1));
+        streams.push(stream);
+    }
+    Ok(in_time)
+}
+
+#[test]
+fn a_thousand_connect_at_once_and_none_is_refused() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most.min(4096), most)?;
+    let world = World::new(Link::Tap)?;
+    let running = world.start_nfs()?;
+    wait_for("the address", || {
+        Ok(world.use_files(ADDRESS).is_ok().then_some(()))
+    })?;
+    let in_time = world.theirs.run(|| connect_at_once(1000))?;
+    eprintln!("{in_time} of 1000 within a second");
+    // On a machine that has much else to do, SYNs may wait until they are sent again.
+    world.use_files(ADDRESS)?;
+    running.stop()
+}
+
+#[test]
+fn what_is_closing_keeps_nobody_out() -> Result<()> {
+    let world = World::new(Link::Tap)?;
+    let running = world.start_nfs()?;
+    wait_for("the address", || {
+        Ok(world.use_files(ADDRESS).is_ok().then_some(()))
+    })?;
+    let pid = running.pid().as_raw() as u32;
+    let mut resident = 0;
+    for round in 0..100 {
+        world.theirs.run(|| {
+            let streams = (0..200)
+                .map(|_| {
+                    Ok(TcpStream::connect_timeout(
+                        &NFS.into(),
+                        Duration::from_secs(20),
+                    )?)
+                })
+                .collect::<Result<Vec<_>>>()?;
+            drop(streams);
+            Client::connect(NFS.into())?.call(&Call::null()).map(drop)
+        })?;
+        let now = proc_field(pid, "status", "VmRSS")?;
+        if round == 50 {
+            resident = now;
+        }
+        ensure!(
+            round <= 50 || now < resident + 512,
+            "{resident} KiB grew to {now}"
+        );
+    }
+    world.use_files(ADDRESS)?;
+    running.stop()
+}
+
+/// Frames that no host should send, each many times, from as many hosts as there are numbers.
+const FLOOD: &str = r#"
+import random, socket, struct, sys, time
+random.seed(1)
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("eth0", 0))
+to = bytes.fromhex(sys.argv[1].replace(":", ""))
+own = bytes.fromhex("020000000099")
+address = socket.inet_aton("192.0.2.1")
+def total(data):
+    data += b"\0" * (len(data) % 2)
+    number = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while number >> 16:
+        number = (number & 0xffff) + (number >> 16)
+    return struct.pack(">H", ~number & 0xffff)
+def ip(kind, payload, source):
+    head = struct.pack(">BBHHHBB", 0x45, 0, 20 + len(payload), 1, 0, 64, kind)
+    return head + total(head + b"\0\0" + source + address) + source + address + payload
+def syn():
+    source = socket.inet_aton(f"192.0.2.{random.randrange(3, 250)}")
+    tcp = struct.pack(">HHIIBBH", random.randrange(1024, 65536), 2049, random.getrandbits(32), 0, 0x50, 2, 9000)
+    pseudo = source + address + struct.pack(">HH", 6, 20)
+    return b"\x08\0" + ip(6, tcp + total(pseudo + tcp + b"\0\0\0\0") + b"\0\0", source)
+def junk(kind):
+    return lambda: kind + random.randbytes(random.randrange(0, 1500))
+def arp():
+    return b"\x08\x06\0\1\x08\0\6\4\0" + bytes([random.randrange(4)]) + random.randbytes(random.randrange(0, 24))
+def dhcp():
+    udp = struct.pack(">HHHH", 67, 68, 308, 0) + b"\2\1\6\0" + random.randbytes(300)
+    return b"\x08\0" + ip(17, udp, socket.inet_aton("192.0.2.2"))
+def v6(next, payload):
+    head = struct.pack(">IHBB", 6 << 28, len(payload), next, 255)
+    return b"\x86\xdd" + head + socket.inet_pton(socket.AF_INET6, "fe80::99") + socket.inet_pton(socket.AF_INET6, "ff02::1") + payload
+def extensions():
+    chain, kinds = b"", [0, 43, 44, 60, 51, 58]
+    first = random.choice(kinds)
+    for _ in range(random.randrange(1, 12)):
+        chain += bytes([random.choice(kinds), random.randrange(4)]) + random.randbytes(random.choice([6, 14, 3]))
+    return v6(first, chain)
+def nd():
+    return v6(58, bytes([random.randrange(133, 138), 0, 0, 0]) + random.randbytes(random.randrange(0, 80)))
+kinds = [syn, junk(b"\x08\0"), junk(b"\x86\xdd"), junk(b"\x08\x06"), arp, dhcp, extensions, nd]
+end = time.monotonic() + float(sys.argv[2])
+count = 0
+while time.monotonic() < end:
+    frame = (to if random.random() < .8 else b"\xff" * 6) + own + random.choice(kinds)()
+    try:
+        s.send(frame)
+        count += 1
+    except OSError:
+        pass
+print(count)
+"#;
+
+#[test]
+fn a_flood_of_frames_takes_no_memory_and_others_are_served() -> Result<()> {
+    setup::need(&[Package::PYTHON])?;
+    for link in [Link::Packet, Link::Tap] {
+        let world = World::new(link)?;
+        let running = world.start_nfs()?;
+        wait_for("the address", || {
+            Ok(world.use_files(ADDRESS).is_ok().then_some(()))
+        })?;
+        let pid = running.pid().as_raw() as u32;
+        let neighbor = shell(&world.theirs, &format!("ip neigh show {ADDRESS}"))?;
+        let mut words = neighbor
+            .split_whitespace()
+            .skip_while(|word| *word != "lladdr");
+        let mac = words.nth(1).context("no neighbor")?.to_owned();
+        let flood = |secs: &str| {
+            let mut command = world.theirs.command("python3");
+            command.args(["-c", FLOOD, &mac, secs]);
+            command
+        };
+        // Whatever is touched once is touched.
+        setup::quietly(&mut flood("3"))?;
+        let before = proc_field(pid, "status", "VmRSS")?;
+        let running_flood = thread::spawn({
+            let mut command = flood("8");
+            move || setup::quietly(&mut command)
+        });
+        let mut count = 0;
+        while !running_flood.is_finished() {
+            world.theirs.run(|| {
+                let mut client = Client::connect(NFS.into())?;
+                client.call(&Call::null()).map(drop)
+            })?;
+            count += 1;
+        }
+        let sent = running_flood.join().expect("it does not panic")?;
+        let after = proc_field(pid, "status", "VmRSS")?;
+        eprintln!("{link:?}: beside {} frames, {count} clients", sent.trim());
+        ensure!(after < before + 1024, "{before} KiB grew to {after}");
+        // It rests again.
+        thread::sleep(Duration::from_secs(1));
+        let ticks = cpu_ticks(pid)?;
+        thread::sleep(Duration::from_secs(2));
+        ensure!(cpu_ticks(pid)? - ticks < 40, "it does not rest");
+        world.use_files(ADDRESS)?;
+        running.stop()?;
+    }
+    Ok(())
+}
