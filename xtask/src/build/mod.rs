@@ -10,7 +10,7 @@ mod toolchain;
 mod variant;
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -114,6 +114,25 @@ impl Role {
         Self::Browse,
         Self::Resolve,
         Self::Publish,
+    ];
+
+    /// What tests start beside that: the responder alone, and all with a network stack of their own.
+    pub const BESIDE: [&[Self]; 2] = [
+        &[Self::Mdns],
+        &[
+            Self::Nfs,
+            Self::Serve,
+            Self::SftpServer,
+            Self::Iso,
+            Self::Ipxe,
+            Self::Ls,
+            Self::Check,
+            Self::Mdns,
+            Self::Browse,
+            Self::Resolve,
+            Self::Publish,
+            Self::Smol,
+        ],
     ];
 
     /// As on the command line and in Cargo.toml.
@@ -246,8 +265,7 @@ pub struct Made {
 
 /// Builds, and keeps what lies between the steps.
 pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
-    let place = compile(arch, roles)?;
-    let linked = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
+    let (place, linked) = link(arch, roles)?;
     let file = minimise::minimise(&linked)
         .with_context(|| format!("cannot minimise {}", place.display()))?;
     prove::prove(&linked, &file)
@@ -266,6 +284,16 @@ pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
         steps: steps::of(&linked, &file)?,
         linked,
     })
+}
+
+/// Compiles and links: where, and what it is. cargo puts all choices of roles to the same place, so one waits for the other.
+fn link(arch: Arch, roles: &[Role]) -> Result<(PathBuf, Vec<u8>)> {
+    let path = workspace_root().join("target/stowaway.lock");
+    let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    lock.lock().context("cannot wait for another build")?;
+    let place = compile(arch, roles)?;
+    let linked = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
+    Ok((place, linked))
 }
 
 /// Where `program` leaves a program.

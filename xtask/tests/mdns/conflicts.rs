@@ -54,7 +54,7 @@ fn a_service_that_looks_escaped_is_called_differently_as_others_are() -> Result<
     let seen = r"other.local;192.0.2.2;1;";
     avahi.see(&["avahi-browse", "-rtpk", "_http._tcp"], &[seen])?;
     let responder = world.announce(&["--name", "box", "--service", r"a.b\\c,_http._tcp,2"])?;
-    responder.wait_for(r"is now called a.b\x5cc (2)")?;
+    responder.wait_for(r"is now called a.b\\c (2)")?;
     responder.wait_for("announced box.local")?;
     let watch = world.browse(&["-r", "-p", "-k", "_http._tcp"])?;
     let theirs = r"=;eth0;IPv4;a\.b\\c;_http._tcp;local;other.local;192.0.2.2;1;";

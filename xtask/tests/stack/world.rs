@@ -56,8 +56,7 @@ pub fn shell(host: &Namespace, script: &str) -> Result<String> {
 
 /// The file with all that ours can be.
 pub fn file() -> Result<PathBuf> {
-    let roles = [&Role::ALL[..], &[Role::Smol]].concat();
-    build::build_roles(Arch::X86_64, &roles)
+    build::build_roles(Arch::X86_64, Role::BESIDE[1])
 }
 
 impl World {

@@ -102,7 +102,9 @@ fn build_job() -> Job {
         for arch in Arch::NATIVE {
             build::build_packed(arch, &Role::ALL)?;
         }
-        build::build_roles(Arch::X86_64, &[Role::Mdns])?;
+        for roles in Role::BESIDE {
+            build::build_roles(Arch::X86_64, roles)?;
+        }
         Ok(())
     })
 }
