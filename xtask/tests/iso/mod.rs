@@ -87,11 +87,19 @@ fn unescaped(shown: &str) -> Result<String> {
     while let [byte, behind @ ..] = rest {
         rest = behind;
         name.push(*byte);
-        if let (b'\\', [b'x', behind @ ..]) = (byte, behind) {
-            let (digits, behind) = behind.split_at(2);
+        // As vis(3) writes them.
+        if let (b'\\', [first, behind @ ..]) = (byte, behind) {
             name.pop();
-            name.push(u8::from_str_radix(std::str::from_utf8(digits)?, 16)?);
-            rest = behind;
+            if let Some((digits, behind)) = rest.split_at_checked(3)
+                && first.is_ascii_digit()
+            {
+                name.push(u8::from_str_radix(std::str::from_utf8(digits)?, 8)?);
+                rest = behind;
+            } else {
+                let letter = b"abtnvfr".iter().position(|letter| letter == first);
+                name.push(letter.map_or(*first, |place| place as u8 + 7));
+                rest = behind;
+            }
         }
     }
     Ok(String::from_utf8(name)?)
