@@ -16,6 +16,8 @@ use crate::setup;
 pub const COMPILE: &str = "compile";
 /// What no test may take.
 const TEST_MAX: Duration = Duration::from_secs(600);
+/// All tests of a suite that share one process, such as a guest's.
+const TOGETHER_MAX: Duration = Duration::from_secs(1200);
 /// What no part of the long form may take, on the slowest of machines: on ours it is nine minutes.
 const PART_MAX: Duration = Duration::from_secs(2700);
 /// Suites that are programs of their own.
@@ -219,7 +221,11 @@ fn test_job(mode: &Mode, program: &Path, suite: &str, part: &str, arguments: Vec
     if mode.is_full {
         command.env("STOWAWAY_FULL", "1");
     }
-    let time_max = if mode.is_full { PART_MAX } else { TEST_MAX };
+    let time_max = match (mode.is_full, budget.together) {
+        (true, _) => PART_MAX,
+        (_, true) => TOGETHER_MAX,
+        _ => TEST_MAX,
+    };
     let mut job = Job::new(suite, move || {
         let end = Instant::now() + time_max;
         Ok(steps::run_logged(&mut command, &log, Some(end))?.1)
