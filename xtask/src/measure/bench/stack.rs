@@ -15,7 +15,8 @@ use super::ground::{Export, Ground, Scale};
 use super::nfs::workload::Workload;
 use super::nfs::{Side, exported};
 use super::table::{Aim, Subject, What};
-use super::{Choice, Common, built};
+use super::{Choice, Common};
+use crate::build::{self, Arch, Role};
 use crate::clients::nfs::Client;
 use crate::machines::cable::Cable;
 use crate::machines::server::{Namespace, Server, ServerOptions, ip};
@@ -57,7 +58,8 @@ impl frame::Workload for Line {
 /// Measures.
 pub fn main(args: &Args) -> Result<()> {
     setup::need(&[Package::IPROUTE2, Package::E2FSPROGS, Package::ETHTOOL])?;
-    let file = args.choice.ours(built)?;
+    let build = || build::build_roles(Arch::X86_64, Role::BESIDE[1]);
+    let file = args.choice.ours(build)?;
     let mut frame = Frame::new("stack", ["own stack", "the host's"], &args.common, [2, 5])?;
     let scale = Scale::of(&args.common);
     let ground = Ground::new(scale)?;
