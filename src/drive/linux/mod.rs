@@ -1,5 +1,5 @@
-//! What only a host with processes has: loops over its own sockets or over a stack of our own, the supervisor that forks them, a process for each
-//! connection, sessions on standard input and output.
+//! What only a host with processes has: loops over its own sockets or over a stack of our own, the supervisor that forks them, a
+//! process for each connection, sessions on standard input and output.
 
 #[cfg(feature = "check")]
 pub mod client;

@@ -113,8 +113,8 @@ struct Lent {
 }
 
 impl Session {
-    /// A session with so many handles, whose paths are logged as far as there are places for them. One check has no more bytes of hashes than
-    /// there are in `hashes`, at most [`HASHES_BYTES`](crate::config::HASHES_BYTES); it is not touched before.
+    /// A session with so many handles, whose paths are logged as far as there are places for them. One check has no more bytes of
+    /// hashes than there are in `hashes`, at most [`HASHES_BYTES`](crate::config::HASHES_BYTES); it is not touched before.
     pub const fn new(
         handles: &'static mut [Option<Open>],
         paths: &'static mut [LoggedPath],

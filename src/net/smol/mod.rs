@@ -134,7 +134,8 @@ impl Smol {
         Self {
             port,
             interface,
-            sockets: SocketSet::new(alloc::vec::Vec::new()),
+            // All places at once: a set that cannot grow ends the process.
+            sockets: SocketSet::new(alloc::vec::Vec::with_capacity(count)),
             open: Slots::new(count),
             udp: heapless::Vec::new(),
             addresses: Addresses::new(own, settings.ip, settings.gateway, other, now),

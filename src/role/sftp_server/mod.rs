@@ -230,7 +230,7 @@ pub(super) fn task(
     Ok(mem::leak(Server {
         sessions: Sessions::new(
             sftp,
-            sessions(SFTP_CONNECTION_COUNT_MAX, handle_count, Level::Error),
+            sessions(SFTP_CONNECTION_COUNT_MAX, handle_count, options.level),
         ),
         streams: Sessions::streams(),
         at,

@@ -116,24 +116,15 @@ impl Role {
         Self::Publish,
     ];
 
-    /// What tests start beside that: the responder alone, and all with a network stack of their own.
-    pub const BESIDE: [&[Self]; 2] = [
-        &[Self::Mdns],
-        &[
-            Self::Nfs,
-            Self::Serve,
-            Self::SftpServer,
-            Self::Iso,
-            Self::Ipxe,
-            Self::Ls,
-            Self::Check,
-            Self::Mdns,
-            Self::Browse,
-            Self::Resolve,
-            Self::Publish,
-            Self::Smol,
-        ],
-    ];
+    /// All of them with a network stack of their own.
+    pub fn with_stack() -> Vec<Self> {
+        [&Self::ALL[..], &[Self::Smol]].concat()
+    }
+
+    /// What tests start beside the file of all: the responder alone, and all with a network stack of their own.
+    pub fn beside() -> [Vec<Self>; 2] {
+        [vec![Self::Mdns], Self::with_stack()]
+    }
 
     /// As on the command line and in Cargo.toml.
     pub const fn name(self) -> &'static str {

@@ -169,7 +169,7 @@ impl Sending {
         for _ in 0..1 + usize::from(self.happens()) {
             let mut frame = frame.to_vec();
             // An Ethernet finds damage itself, and loses the frame; routers and memory do it to packets.
-            if self.happens() && frame[12..14] != ARP {
+            if self.happens() && frame.len() > ETHERNET_BYTES && frame[12..14] != ARP {
                 let bit = self.random.below((frame.len() - ETHERNET_BYTES) * 8);
                 frame[ETHERNET_BYTES + bit / 8] ^= 1 << (bit % 8);
             }

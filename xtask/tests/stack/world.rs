@@ -56,7 +56,7 @@ pub fn shell(host: &Namespace, script: &str) -> Result<String> {
 
 /// The file with all that ours can be.
 pub fn file() -> Result<PathBuf> {
-    build::build_roles(Arch::X86_64, Role::BESIDE[1])
+    build::build_roles(Arch::X86_64, &Role::with_stack())
 }
 
 impl World {

@@ -102,8 +102,8 @@ fn build_job() -> Job {
         for arch in Arch::NATIVE {
             build::build_packed(arch, &Role::ALL)?;
         }
-        for roles in Role::BESIDE {
-            build::build_roles(Arch::X86_64, roles)?;
+        for roles in Role::beside() {
+            build::build_roles(Arch::X86_64, &roles)?;
         }
         Ok(())
     })

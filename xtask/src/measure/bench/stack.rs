@@ -58,7 +58,7 @@ impl frame::Workload for Line {
 /// Measures.
 pub fn main(args: &Args) -> Result<()> {
     setup::need(&[Package::IPROUTE2, Package::E2FSPROGS, Package::ETHTOOL])?;
-    let build = || build::build_roles(Arch::X86_64, Role::BESIDE[1]);
+    let build = || build::build_roles(Arch::X86_64, &Role::with_stack());
     let file = args.choice.ours(build)?;
     let mut frame = Frame::new("stack", ["own stack", "the host's"], &args.common, [2, 5])?;
     let scale = Scale::of(&args.common);
