@@ -279,7 +279,9 @@ pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
 
 /// Compiles and links: where, and what it is. cargo puts all choices of roles to the same place, so one waits for the other.
 fn link(arch: Arch, roles: &[Role]) -> Result<(PathBuf, Vec<u8>)> {
-    let path = workspace_root().join("target/stowaway.lock");
+    let target = workspace_root().join("target");
+    fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
+    let path = target.join("stowaway.lock");
     let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
     lock.lock().context("cannot wait for another build")?;
     let place = compile(arch, roles)?;
