@@ -58,11 +58,11 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
     for arch in Arch::NATIVE {
         let name = format!("unit-{}", arch.name());
         jobs.push(ranked(
-            4,
+            5,
             command_job(&name, move || build::unit_tests(arch)),
         ));
     }
-    jobs.push(ranked(4, command_job("unit-xtask", || Ok(unit_xtask()))));
+    jobs.push(ranked(5, command_job("unit-xtask", || Ok(unit_xtask()))));
     // Cargo lets only one of these into its directory: the others would wait for it on a processor of their own.
     for (first, second) in LINTS.iter().zip(&LINTS[1..]) {
         for job in jobs.iter_mut().filter(|job| job.suite == *second) {
