@@ -1,8 +1,15 @@
 //! Links that cannot be had, that go and come back, and that take no privilege.
 
-use super::world::{Daemon, Link, PATIENCE, World, file, ip_on, shell, wait_for};
+use super::world::{Daemon, Link, PATIENCE, World, file, ip_on, shell, sum_of, wait_for};
+use crate::mdns::world::Running;
 use anyhow::{Result, ensure};
+use std::fs::{self, Permissions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
 use xtask::clients::dns::{Asker, Message};
+use xtask::machines::qemu::{self, Guest};
 use xtask::machines::server::{Namespace, cpu_ticks};
 use xtask::setup::{self, Package};
 
@@ -16,7 +23,7 @@ fn what_cannot_be_had_is_said_with_what_to_do() -> Result<()> {
     let path = file()?;
     let place = xtask::machines::server::public_dir()?;
     let copy = place.path().join("stowaway");
-    std::fs::copy(path, &copy)?;
+    fs::copy(path, &copy)?;
     let export = place.path().display().to_string();
     let as_nobody = ["setpriv", "--reuid", NOBODY, "--clear-groups"];
     for (words, link, expected) in [
@@ -140,16 +147,33 @@ fn an_interface_that_was_taken_away_is_found_again() -> Result<()> {
     running.stop()
 }
 
+/// Serves over the socket file, as a user who may nothing but connect to it.
+fn start_as_nobody(world: &World, words: &[&str]) -> Result<Running> {
+    let copy = world.place.path().join("stowaway");
+    fs::copy(file()?, &copy)?;
+    shell(
+        &world.ours,
+        &format!("chown -R {NOBODY} {}", world.files().display()),
+    )?;
+    let mut command = world.ours.command("setpriv");
+    command
+        .args(["--reuid", NOBODY, "--clear-groups"])
+        .arg(&copy);
+    command.args(["nfs", "--net", &world.net()]).args(words);
+    command.args(["--handles", "path", "--export"]);
+    command.arg(format!("{}:rw", world.files().display()));
+    let running = Running::logging(command)?;
+    running.wait_for("for NFS")?;
+    Ok(running)
+}
+
 /// As an unprivileged user, over passt's socket file.
 #[test]
 fn passt_carries_it_without_any_privilege() -> Result<()> {
     setup::need(&[Package::PASST])?;
     let world = World::new(Link::Stream)?;
     let socket = world.socket();
-    std::fs::set_permissions(
-        world.place.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o777),
-    )?;
+    fs::set_permissions(world.place.path(), Permissions::from_mode(0o777))?;
     // passt gives its guest the host's own address, and listens there for it.
     shell(
         &world.ours,
@@ -169,24 +193,71 @@ fn passt_carries_it_without_any_privilege() -> Result<()> {
     let log = world.place.path().join("passt.log");
     let _passt = Daemon::start(command, &log)?;
     wait_for("passt's socket file", || Ok(socket.exists().then_some(())))?;
-    let copy = world.place.path().join("stowaway");
-    std::fs::copy(file()?, &copy)?;
-    shell(
-        &world.ours,
-        &format!("chown -R {NOBODY} {}", world.files().display()),
-    )?;
-    let mut command = world.ours.command("setpriv");
-    command
-        .args(["--reuid", NOBODY, "--clear-groups"])
-        .arg(&copy);
-    command.args(["nfs", "--net", &world.net()]);
-    command.args(["--handles", "path", "--export"]);
-    command.arg(format!("{}:rw", world.files().display()));
-    let running = crate::mdns::world::Running::logging(command)?;
-    running.wait_for("for NFS")?;
+    let running = start_as_nobody(&world, &[])?;
     wait_for("files", || {
         Ok(world.use_files("192.0.2.1").is_ok().then_some(()))
     })?;
     world.use_files("192.0.2.1")?;
+    running.stop()
+}
+
+/// A Linux guest, whose network card is QEMU's end of the cable: no host in between, and no privilege.
+#[test]
+fn a_linux_guest_mounts_at_the_other_end_of_qemus_cable() -> Result<()> {
+    const GUEST: &str = "nfs-client";
+    qemu::prepare(GUEST)?;
+    let world = World::new(Link::Stream)?;
+    let mut guest = Guest::boot_listening(GUEST, &world.socket())?;
+    fs::set_permissions(world.socket(), Permissions::from_mode(0o777))?;
+    let running = start_as_nobody(&world, &["--ip", "10.0.2.2/24"])?;
+    // What it reads is not what it has in memory.
+    let files = world.files();
+    let sum = guest.sh(&format!(
+        "set -e; mkdir -p /mnt/1
+        mount -o nolock,vers=3,proto=tcp,port=2049,mountport=2049 10.0.2.2:{} /mnt/1
+        cd /mnt/1; cp first second; echo 3 > /proc/sys/vm/drop_caches
+        sha256sum <first; cd /; umount /mnt/1",
+        files.display()
+    ))?;
+    for name in ["first", "second"] {
+        let expected = sum_of(Command::new("cat").arg(files.join(name)))?;
+        ensure!(sum == expected, "{name} is {expected} here, {sum} there");
+    }
+    running.stop()
+}
+
+/// The next frame of the stack's.
+fn frame_from(peer: &mut UnixStream) -> Result<Vec<u8>> {
+    let mut length = [0; 4];
+    peer.read_exact(&mut length)?;
+    let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+    peer.read_exact(&mut frame)?;
+    Ok(frame)
+}
+
+/// Whoever listens at the socket file goes away, and says what no frame is.
+#[test]
+fn a_socket_file_is_connected_to_again() -> Result<()> {
+    let world = World::new(Link::Stream)?;
+    let listener = UnixListener::bind(world.socket())?;
+    listener.set_nonblocking(true)?;
+    let running = world.start_nfs()?;
+    // Nothing; the length of no frame; a frame that does not end; frames without anything in them.
+    let frames = [&[][..], &[0xff; 8], &[0, 0, 1, 0, 7], &[0; 64]];
+    for said in frames.into_iter().chain([&[][..]]) {
+        let (mut peer, _) = wait_for("a connection", || Ok(listener.accept().ok()))?;
+        peer.set_nonblocking(false)?;
+        peer.set_read_timeout(Some(PATIENCE))?;
+        // It tells who it is: where it was not before, there may be others.
+        let who =
+            |frame: &[u8]| frame.get(12..14) == Some(&[8, 6]) && frame[28..32] == [192, 0, 2, 1];
+        while !who(&frame_from(&mut peer)?) {}
+        peer.write_all(said)?;
+        if said.first() == Some(&0xff) {
+            // It hangs up itself.
+            while frame_from(&mut peer).is_ok() {}
+        }
+    }
+    ensure_rests(running.pid().as_raw() as u32)?;
     running.stop()
 }

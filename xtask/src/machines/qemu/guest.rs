@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -44,8 +45,18 @@ pub struct Answer {
 impl Guest {
     /// Boots qemu/`machine`.toml in the caller's network namespace and waits until it takes scripts.
     pub fn boot(machine: &str) -> Result<Self> {
+        Self::start(&Machine::load(machine)?)
+    }
+
+    /// The same, but its network is what listens at the socket file `socket`.
+    pub fn boot_listening(machine: &str, socket: &Path) -> Result<Self> {
+        let mut machine = Machine::load(machine)?;
+        machine.listen_at(socket);
+        Self::start(&machine)
+    }
+
+    fn start(machine: &Machine) -> Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a directory for the guest")?;
-        let machine = Machine::load(machine)?;
         let Start {
             mut command,
             disk,

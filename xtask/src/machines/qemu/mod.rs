@@ -164,6 +164,14 @@ impl Machine {
         toml::from_str(&text).with_context(|| format!("{} is not a machine", path.display()))
     }
 
+    /// Its network card is at the end of a cable whose other end connects to the socket file `socket`.
+    fn listen_at(&mut self, socket: &Path) {
+        self.network = format!(
+            "stream,id=net,server=on,addr.type=unix,addr.path={}",
+            socket.display()
+        );
+    }
+
     /// The kernel's place and the initramfs.
     fn system(&self) -> Result<(PathBuf, Vec<u8>)> {
         setup::need(&PACKAGES)?;
