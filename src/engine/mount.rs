@@ -117,8 +117,11 @@ const fn refusal(error: FsError) -> (Status, Text) {
             (Status::Access, text!("the server itself may not go there"))
         }
         FsError::Io => (Status::Io, text!("the disk failed")),
+        FsError::NotSupported => (
+            Status::NotSupported,
+            text!("its file system is not supported (UDF?)"),
+        ),
         FsError::Stale
-        | FsError::NotSupported
         | FsError::TryLater
         | FsError::CrossDevice
         | FsError::TooLarge

@@ -57,6 +57,9 @@ pub enum Status {
     /// A component is longer than 255 bytes.
     #[doc(alias = "MNT3ERR_NAMETOOLONG")]
     NameTooLong = 63,
+    /// The server has no way to serve it.
+    #[doc(alias = "MNT3ERR_NOTSUPP")]
+    NotSupported = 10004,
     /// Try again later.
     #[doc(alias = "MNT3ERR_SERVERFAULT")]
     ServerFault = 10006,

@@ -301,12 +301,22 @@ pub(super) fn more_images_than_can_be_open_take_turns(world: &mut dyn World) {
 
 pub(super) fn what_is_no_image_is_told_apart(world: &mut dyn World) {
     let mut udf = sample();
-    udf.put(18, 0, b"\0NSR02");
-    udf.directory(ROOT, &[record(b"README.TXT;1", DATA, 5, 0, &[])]);
+    udf.put(18, 0, b"\0BEA01");
+    udf.put(19, 0, b"\0NSR02");
+    udf.put(ROOT, 0, &[0; 2048]);
+    udf.directory(
+        ROOT,
+        &[
+            record(b"\0", ROOT, 2048, 2, &[]),
+            record(b"\x01", ROOT, 2048, 2, &[]),
+            record(b"README.TXT;1", DATA, 5, 0, &[]),
+        ],
+    );
     for (bytes, error) in [
         (&b""[..], FsError::Invalid),
         (&[0; 100_000], FsError::Invalid),
         (&sample().0[..40_000], FsError::Io),
+        (&udf.0, FsError::NotSupported),
     ] {
         world.put("bad.iso", bytes);
         assert_eq!(

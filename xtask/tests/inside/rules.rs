@@ -4,12 +4,14 @@ use super::{Scene, content, sample, serve};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 use std::time::Duration;
 use xtask::clients::nfs::{
     Call, Client, How, Outcome, Set, body, failure, nfs3::ftype3, nfsstat3, stable_how, unpadded,
 };
 use xtask::clients::sftp::{self, Attrs, Sftp, SftpOptions};
 use xtask::machines::server::{Server, ServerOptions, users};
+use xtask::setup::{self, Package};
 
 #[test]
 fn an_image_is_mounted_and_not_walked_into() -> Result<()> {
@@ -92,6 +94,31 @@ fn links_to_images_are_followed_by_mounts_alone() -> Result<()> {
             ensure!(failed.is_some(), "OPEN of {path}");
         }
         ensure!(session.read_file("dir/../one.iso/link")? == b"00001");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_image_of_udf_is_not_supported_by_nfs_nor_sftp() -> Result<()> {
+    setup::need(&[Package::GENISOIMAGE])?;
+    let tree = tempfile::tempdir()?;
+    fs::write(tree.path().join("README.TXT"), "it says that this is UDF")?;
+    for user in users() {
+        let scene = Scene::new(user)?;
+        let mut make = Command::new("genisoimage");
+        make.args(["-quiet", "-udf", "-o"]);
+        setup::quietly(make.arg(scene.path("udf.iso")).arg(tree.path()))?;
+        let failed = failure(scene.mount("udf.iso"))?;
+        ensure!(failed == Some(nfsstat3::NFS3ERR_NOTSUPP), "{failed:?}");
+        scene.server.wait_for_line("UDF", Duration::from_secs(10))?;
+        let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
+        for path in ["udf.iso/README.TXT", "udf.iso/none"] {
+            let failed = sftp::failure(session.stat(path))?;
+            ensure!(
+                failed == Some(sftp::Status::OP_UNSUPPORTED),
+                "STAT of {path}: {failed:?}"
+            );
+        }
     }
     Ok(())
 }
