@@ -17,10 +17,23 @@ fn main() {
         env::var("DEFMT_LOG").unwrap_or_else(|_| "info".into())
     );
     let root = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-    for program in ["stowaway", "unpack"] {
-        link(program, &root);
+    let mut script = format!("{root}/linker/stowaway.ld");
+    if texts::is_bare() {
+        println!("cargo::rustc-cfg=bare");
+        script = with_bare(&script);
     }
+    link("stowaway", &script);
+    link("unpack", &format!("{root}/linker/unpack.ld"));
     collect_texts(&Path::new(&root).join("src"));
+}
+
+/// The linker script with what it has for a machine without an operating system.
+fn with_bare(script: &str) -> String {
+    let place = env::var("OUT_DIR").unwrap_or_default() + "/stowaway.ld";
+    let plain = fs::read_to_string(script).unwrap_or_default();
+    let text = plain.replace("/*bare ", "").replace(" bare*/", "");
+    fs::write(&place, text).unwrap_or_else(|why| panic!("{place}: {why}"));
+    place
 }
 
 /// Writes the tables that `src/text` includes, if the texts are others than before.
@@ -39,9 +52,9 @@ fn collect_texts(src: &Path) {
     }
 }
 
-fn link(program: &str, root: &str) {
+fn link(program: &str, script: &str) {
     let arg = |flag: &str| println!("cargo::rustc-link-arg-bin={program}={flag}");
-    let script = format!("-T{root}/linker/{program}.ld");
+    let script = format!("-T{script}");
     let own_start = ["-nostartfiles", "-nostdlib"]; // Our _start; no libc, no crt files.
     let flags = [
         "-static",           // No interpreter, no dynamic section.

@@ -321,10 +321,16 @@ fn holds(predicates: TokenStream) -> Vec<bool> {
                         .is_some_and(|values| values.split(',').any(|has| has == value)),
                 }
             }
+            _ if name == "bare" => is_bare(),
             _ => variable(&format!("CARGO_CFG_{name}")).is_some(),
         });
     }
     holding
+}
+
+/// Whether the file boots on a machine of its own, of which there is one kind.
+pub(crate) fn is_bare() -> bool {
+    has_feature("bare") && variable("CARGO_CFG_TARGET_ARCH").is_some_and(|arch| arch == "x86_64")
 }
 
 fn has_feature(name: &str) -> bool {

@@ -9,6 +9,9 @@
 mod builtins;
 #[path = "sys/arch/entry.rs"]
 mod entry;
+#[cfg(bare)]
+#[path = "sys/arch/pvh.rs"]
+mod pvh;
 
 use core::panic::PanicInfo;
 use stowaway::event::Line;
@@ -27,13 +30,25 @@ unsafe extern "C" {
 unsafe extern "C" fn begin(stack: *const usize) -> ! {
     // SAFETY: the stack pointer of the entry, once.
     let args = unsafe { start::enter(stack) };
+    sys::exit(stowaway::role::run(args, build_id()))
+}
+
+/// What a machine without an operating system begins with, in long mode.
+#[cfg(bare)]
+unsafe extern "C" fn begin_bare(start_info: u64) -> ! {
+    // SAFETY: what the entry was told, once.
+    unsafe { sys::bare::enter(start_info) };
+    sys::exit(stowaway::role::boot(build_id()))
+}
+
+#[inline(always)]
+fn build_id() -> &'static [u8; BUILD_ID_BYTES] {
     // SAFETY: the linker script asserts that an id of at least this length ends there.
-    let build_id = unsafe {
+    unsafe {
         &*(&raw const __build_id_end)
             .cast::<[u8; BUILD_ID_BYTES]>()
             .sub(1)
-    };
-    sys::exit(stowaway::role::run(args, build_id))
+    }
 }
 
 /// Inlined into the caller, so that no message is ever formatted and `core::fmt` stays out of the file.

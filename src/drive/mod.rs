@@ -2,10 +2,13 @@
 //!
 //! [`Loop`] waits once a turn and lends a [`World`] to each task. `streams` and `datagrams` serve any protocol over connections
 //! and datagrams, `endpoint` is multicast DNS, `orders` moves bytes between files and peers. `linux` has what only a host with
-//! processes has: the supervisor, a process per connection, sessions on standard input and output.
+//! processes has: the supervisor, a process per connection, sessions on standard input and output; `bare` has the disks of a machine
+//! without an operating system.
 
 #![forbid(unsafe_code)]
 
+#[cfg(bare)]
+pub mod bare;
 #[cfg(feature = "streams")]
 pub(crate) mod connection;
 #[cfg(feature = "nfs")]

@@ -8,8 +8,12 @@ use crate::mem::{give, parts, place_in};
 use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
 
+#[cfg(bare)]
+mod addresses;
 #[cfg_attr(not(all(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
 mod args;
+#[cfg(bare)]
+mod boot;
 #[cfg(feature = "browse")]
 mod browse;
 #[cfg(any(feature = "browse", feature = "resolve"))]
@@ -53,6 +57,9 @@ mod sftp_server;
 mod stack;
 #[cfg(any(feature = "browse", feature = "resolve"))]
 mod terminal_safe;
+
+#[cfg(bare)]
+pub use boot::boot;
 
 const HELP_HEAD: Text = text!("stowaway ROLE ..., or a link to it that is named as the ROLE:\n\n");
 const HELP_END: Text = text!("\nstowaway ROLE --help has its options.\n");

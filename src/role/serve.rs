@@ -75,7 +75,7 @@ impl Kind {
 }
 
 /// Tasks that are served.
-const KIND_COUNT: usize = 3;
+const KIND_COUNT: usize = if cfg!(bare) { 4 } else { 3 };
 
 /// What the arguments ask for.
 #[derive(Default)]
@@ -120,6 +120,10 @@ impl Served {
     fn run(&'static self, kinds: &[Kind], build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         let mut tasks = heapless::Vec::<_, KIND_COUNT>::new();
         let tree = linux::tree();
+        #[cfg(bare)]
+        if crate::sys::is_bare() {
+            let _ = tasks.push(super::addresses::task());
+        }
         for kind in kinds {
             if let Some(task) = self.task(*kind, build_id, tree)? {
                 let _ = tasks.push(task);
@@ -177,7 +181,9 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
         // What only this host can reach is not for others to know.
         served.is_silent |= served.nfs.at.ip().to_canonical().is_loopback();
     }
-    served.nfs.kept.set(supervisor::shared(1 + DRC_BYTES));
+    if !crate::sys::is_bare() {
+        served.nfs.kept.set(supervisor::shared(1 + DRC_BYTES));
+    }
     let served: &'static Served = served;
     #[cfg(feature = "mdns")]
     if served.is_silent {

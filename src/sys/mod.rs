@@ -1,13 +1,16 @@
 //! What the file runs on: a clock, entropy, a console, memory. Beside `mem`, the only module with unsafe code.
 //!
 //! The functions here are a façade over two arms, one of which is chosen at run time: `linux` is a kernel that is Linux, or
-//! almost; `bare` is a machine without one, where nothing boots yet. What only a host with processes and files has is
-//! `linux`' alone. What a host test must not inherit (`_start`, `mem*`) is in `arch`, which `main.rs` takes in.
+//! almost; `bare` is a machine without one. What only a host with processes and files has is `linux`' alone. What a host test must not inherit (`_start`, `mem*`) is in `arch`, which `main.rs` takes in.
 
 #![allow(unsafe_code)]
 
 mod args;
+#[cfg(not(bare))]
+#[path = "absent.rs"]
 mod bare;
+#[cfg(bare)]
+pub mod bare;
 pub mod interface;
 pub mod linux;
 
@@ -20,6 +23,12 @@ use core::mem::MaybeUninit;
 
 /// Bytes of the id that ties a trace to its debug file.
 pub const BUILD_ID_BYTES: usize = 8;
+
+/// Whether the file runs on a machine of its own: it makes no system call there.
+#[inline(always)]
+pub fn is_bare() -> bool {
+    bare::is_beneath()
+}
 
 macro_rules! facade {
     ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(

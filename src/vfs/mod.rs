@@ -26,6 +26,8 @@ mod by_handle;
 mod by_path;
 #[cfg(test)]
 mod conformance;
+#[cfg(bare)]
+pub mod disks;
 mod error;
 mod exports;
 mod handle;

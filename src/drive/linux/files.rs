@@ -75,6 +75,9 @@ impl Directory {
     /// # Errors
     /// Those of open(2).
     pub fn open(path: &CStr) -> FsResult<Self> {
+        if crate::sys::is_bare() {
+            return Err(FsError::NotSupported);
+        }
         // In one loop with a server of files, the last request may have been another user's.
         fsuid::restore();
         File::open(path, OFlags::DIRECTORY, 0).map(Self)

@@ -66,7 +66,10 @@ pub fn serve(
     sink: &'static mut dyn Sink,
     signals: Signals,
 ) -> Result<(), Fatal> {
-    let signals = process::signals(signals.reload, signals.child);
+    let signals = match sys::is_bare() {
+        true => None,
+        false => process::signals(signals.reload, signals.child),
+    };
     let net = network.open(signals, sink)?;
     let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(TX_BYTES));
     let mut events = Events::to(sink);

@@ -20,11 +20,21 @@ pub struct Network {
 
 impl Network {
     /// Whether it is a stack of our own.
-    pub const fn is_own(&self) -> bool {
+    pub fn is_own(&self) -> bool {
         #[cfg(feature = "smol")]
-        return self.stack.link.is_some();
+        return self.link().is_some();
         #[cfg(not(feature = "smol"))]
         false
+    }
+
+    /// What its own stack is over: of a machine without an operating system, always its card.
+    #[cfg(feature = "smol")]
+    fn link(&self) -> Option<(super::stack::Kind, &'static core::ffi::CStr)> {
+        #[cfg(bare)]
+        if crate::sys::is_bare() {
+            return Some((super::stack::Kind::Virtio, c"eth0"));
+        }
+        self.stack.link
     }
 
     /// What this host is to be called there; empty: as it calls itself.
@@ -59,7 +69,7 @@ impl Network {
         sink: &mut dyn Sink,
     ) -> Result<&'static mut dyn Net, Fatal> {
         #[cfg(feature = "smol")]
-        if let Some(link) = self.stack.link {
+        if let Some(link) = self.link() {
             return self.stack.open(link, signals, sink);
         }
         let net = mem::leak(Kernel::empty());

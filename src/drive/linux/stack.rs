@@ -6,6 +6,8 @@ use crate::config::STACK_HEAP_BYTES;
 use crate::event::{self, Fatal, Sink};
 use crate::mem::{self, heap, scaled};
 use crate::net::Net;
+#[cfg(bare)]
+use crate::net::link::virtio::Virtio;
 use crate::net::link::{Link, packet::Packet, stream::Stream, tap::Tap};
 use crate::net::smol::{Ip, Settings, Smol};
 use crate::sys::linux::fs::File;
@@ -23,6 +25,9 @@ pub enum Kind {
     Tap,
     /// A socket file.
     Stream,
+    /// The card of a machine without an operating system.
+    #[cfg(bare)]
+    Virtio,
 }
 
 /// A stack that is asked for.
@@ -56,6 +61,8 @@ impl Stack {
             Kind::Packet => leak(Packet::open(name, signals)),
             Kind::Tap => leak(Tap::open(name, signals)),
             Kind::Stream => leak(Stream::open(name, signals)),
+            #[cfg(bare)]
+            Kind::Virtio => leak(Virtio::open().ok_or(Errno::NODEV)),
         };
         let link = link.map_err(|errno| {
             let what = text!("cannot have a network of its own over");
@@ -65,8 +72,13 @@ impl Stack {
         heap::begin(mem::bytes(scaled(STACK_HEAP_BYTES)));
         let mut seed = [0; 16];
         sys::entropy(&mut seed);
+        let mac = match kind {
+            #[cfg(bare)]
+            Kind::Virtio => self.mac.or_else(sys::hardware_address),
+            _ => self.mac,
+        };
         let settings = Settings {
-            mac: self.mac.unwrap_or_else(|| self.derived_mac(name)),
+            mac: mac.unwrap_or_else(|| self.derived_mac(name)),
             ip: self.ip,
             gateway: self.gateway,
             name: self.name,
@@ -105,6 +117,8 @@ fn why(kind: Kind, errno: Errno) -> Text {
         (Kind::Tap, Errno::PERM | Errno::ACCESS) => text!(
             "this takes CAP_NET_ADMIN, or an interface that is this user's: ip tuntap add NAME mode tap user USER"
         ),
+        #[cfg(bare)]
+        (Kind::Virtio, _) => text!("there is no virtio network card"),
         (Kind::Packet, Errno::NODEV) => text!("there is no such interface; see ip link"),
         (Kind::Tap, Errno::NXIO) => text!(
             "there is no /dev/net/tun; load the module tun, or lend the container that device"

@@ -15,6 +15,8 @@ use core::ops::Range;
 pub mod packet;
 pub mod stream;
 pub mod tap;
+#[cfg(bare)]
+pub mod virtio;
 mod vnet;
 
 /// Bytes before a frame that is sent, for what a link writes there.

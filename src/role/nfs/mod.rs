@@ -4,6 +4,8 @@
 
 #[cfg(feature = "ipxe")]
 mod boot;
+#[cfg(bare)]
+pub(super) mod machine;
 mod options;
 
 use super::args::canonical;
@@ -91,29 +93,20 @@ pub(super) fn task(
         connection_count,
         node_count
     );
-    linux::obey_quotas();
-    let host = mem::leak(Host::new(node_count));
-    let form = choose_form(options, host)?;
     tree.expect(options.exports.len());
-    for wanted in options.exports.iter() {
-        let top = host.export(wanted.path, &wanted.rules);
-        let top = top.map_err(|errno| cannot_export(wanted, errno))?;
-        let exported = tree.export(wanted.path.to_bytes(), wanted.rules, top);
-        exported.map_err(|error| cannot_export(wanted, export_errno(error)))?;
-    }
     let kept = options.kept.take().split_first_mut();
     let is_kept = kept.is_some();
-    let replies = match kept {
-        Some((is_used, replies)) => {
-            if core::mem::replace(is_used, 1) > 0 {
-                host.commit_earlier();
-            }
-            replies
-        }
-        None => mem::bytes(scaled(DRC_BYTES)),
+    let (was_used, replies) = match kept {
+        Some((is_used, replies)) => (core::mem::replace(is_used, 1) > 0, replies),
+        None => (false, mem::bytes(scaled(DRC_BYTES))),
     };
-    let acts_as_callers = host.act_as_callers();
-    tree.add(Backend::Host, host);
+    let (form, acts_as_callers) = if sys::is_bare() {
+        #[cfg(bare)]
+        machine::export(options, tree)?;
+        (Form::Path, false)
+    } else {
+        export_host(options, node_count, was_used, tree)?
+    };
     for (number, wanted) in options.exports.iter().enumerate() {
         // An image is looked into now, so that its export fails if it is none.
         let root = tree.root(number);
@@ -137,6 +130,32 @@ pub(super) fn task(
         form,
         acts_as_callers,
     }))
+}
+
+/// Puts directories of the host in the tree; what handles they have, and whether files are used as each caller. Before, another
+/// server `was_used`.
+#[inline(always)]
+fn export_host(
+    options: &Options,
+    node_count: usize,
+    was_used: bool,
+    tree: &mut Tree,
+) -> Result<(Form, bool), Fatal> {
+    linux::obey_quotas();
+    let host = mem::leak(Host::new(node_count));
+    let form = choose_form(options, host)?;
+    for wanted in options.exports.iter() {
+        let top = host.export(wanted.path, &wanted.rules);
+        let top = top.map_err(|errno| cannot_export(wanted, errno))?;
+        let exported = tree.export(wanted.path.to_bytes(), wanted.rules, top);
+        exported.map_err(|error| cannot_export(wanted, export_errno(error)))?;
+    }
+    if was_used {
+        host.commit_earlier();
+    }
+    let acts_as_callers = host.act_as_callers();
+    tree.add(Backend::Host, host);
+    Ok((form, acts_as_callers))
 }
 
 /// The server: a task.

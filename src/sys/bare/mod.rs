@@ -1,43 +1,220 @@
-//! A machine without an operating system beneath. Nothing boots this way yet: no entry leads here, and the compiler leaves all
-//! of it out.
+//! A machine without an operating system beneath: a PC of 64 bits, entered by its PVH note, with virtio devices, a serial port and a
+//! local APIC. All memory below 4 GiB is mapped where it is.
+
+mod clock;
+mod memory;
+mod start;
+mod traps;
+pub mod virtio;
+
+pub use clock::{Source, describe_clock, idle};
+pub use memory::{STACK_END, command_line, memory_bytes, module};
+pub use start::enter;
 
 use super::{BUILD_ID_BYTES, Errno};
 use crate::time::Instant;
+use core::arch::asm;
+use core::cell::Cell;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the file runs on a machine of its own: whether it was entered by its PVH note, which it does not have yet.
-pub(super) const fn is_beneath() -> bool {
-    false
+/// Set by the entry of a machine.
+static IS_BENEATH: AtomicBool = AtomicBool::new(false);
+
+/// Whether the file runs on a machine of its own: whether it was entered by its PVH note.
+#[inline(always)]
+pub(super) fn is_beneath() -> bool {
+    IS_BENEATH.load(Ordering::Relaxed)
 }
 
-/// What cannot be reached while [`is_beneath`] is false.
-const fn nothing_boots_here() -> ! {
-    panic!()
+/// A value of a machine, which has one processor, and interrupts that touch nothing.
+struct Single<T>(Cell<T>);
+
+// SAFETY: as said; tests use none of these from several threads.
+unsafe impl<T> Sync for Single<T> {}
+
+impl<T: Copy> Single<T> {
+    const fn new(value: T) -> Self {
+        Self(Cell::new(value))
+    }
+
+    const fn get(&self) -> T {
+        self.0.get()
+    }
+
+    fn set(&self, value: T) {
+        self.0.set(value);
+    }
 }
 
-macro_rules! absent {
-    ($(fn $name:ident($($type:ty),*) -> $result:ty;)*) => {$(
-        pub(super) fn $name($(_: $type),*) -> $result {
-            nothing_boots_here()
+/// Writes a byte to a port.
+fn write_port(port: u16, byte: u8) {
+    // SAFETY: the ports that are used here change no memory.
+    unsafe {
+        asm!("out dx, al", in("dx") port, in("al") byte, options(nomem, nostack, preserves_flags))
+    };
+}
+
+/// Reads a byte from a port.
+fn read_port(port: u16) -> u8 {
+    let byte;
+    // SAFETY: as above.
+    unsafe {
+        asm!("in al, dx", in("dx") port, out("al") byte, options(nomem, nostack, preserves_flags))
+    };
+    byte
+}
+
+pub(super) fn now() -> Instant {
+    Instant::from_ms(clock::elapsed_ms())
+}
+
+/// The seconds since the machine was started: it has no clock that knows the year.
+pub(super) fn wall_clock() -> (i64, u32) {
+    let ms = clock::elapsed_ms();
+    ((ms / 1000) as i64, (ms % 1000 * 1_000_000) as u32)
+}
+
+/// Fills `out` by RDRAND, else from a device; whether there is either.
+pub fn has_entropy(out: &mut [u8; 16]) -> bool {
+    // SAFETY: every processor of 64 bits has this leaf.
+    let has_rdrand = core::arch::x86_64::__cpuid(1).ecx & 1 << 30 != 0;
+    let (words, _) = out.as_chunks_mut();
+    if has_rdrand && words.iter_mut().all(fill_word) {
+        return true;
+    }
+    virtio::entropy(out)
+}
+
+/// Fills a word by RDRAND, which may fail a few times (Intel's manual, 7.3.17).
+fn fill_word(out: &mut [u8; 8]) -> bool {
+    (0..10).any(|_| {
+        let (word, done): (u64, u8);
+        // SAFETY: the processor has it.
+        unsafe {
+            asm!("rdrand {}", "setc {}", out(reg) word, out(reg_byte) done, options(nomem, nostack))
+        };
+        *out = word.to_le_bytes();
+        done != 0
+    })
+}
+
+pub(super) fn entropy(out: &mut [u8; 16]) {
+    if !has_entropy(out) {
+        *out = seed();
+    }
+}
+
+/// When it was, and of which card.
+pub(super) fn seed() -> [u8; 16] {
+    let mut seed = [0; 16];
+    let mac = hardware_address().unwrap_or_default();
+    let ticks = clock::ticks().to_le_bytes();
+    for (to, from) in seed.iter_mut().zip(ticks.into_iter().chain(mac)) {
+        *to = from;
+    }
+    seed
+}
+
+/// Writes to the serial port, behind the time since the start.
+pub(super) fn console(line: &[u8]) {
+    let ms = clock::elapsed_ms();
+    put(b"[");
+    put_number(ms / 1000, 10, 4);
+    put(b".");
+    put_number(ms % 1000, 10, 3);
+    put(b"] ");
+    put(line);
+}
+
+/// The first serial port, and that of its status.
+const SERIAL: u16 = 0x3f8;
+const SERIAL_STATUS: u16 = SERIAL + 5;
+/// It takes a byte.
+const IS_EMPTY: u8 = 1 << 5;
+/// Times that a byte waits for that: none is lost at 9,600 baud, and a port that is not there stops nothing.
+const PATIENCE: u32 = 100_000;
+
+fn put(bytes: &[u8]) {
+    for byte in bytes {
+        if *byte == b'\n' {
+            put(b"\r");
         }
-    )*};
+        let _ = (0..PATIENCE).any(|_| read_port(SERIAL_STATUS) & IS_EMPTY != 0);
+        write_port(SERIAL, *byte);
+    }
 }
 
-absent! {
-    fn now() -> Instant;
-    fn wall_clock() -> (i64, u32);
-    fn entropy(&mut [u8; 16]) -> ();
-    fn seed() -> [u8; 16];
-    fn console(&[u8]) -> ();
-    fn print(&[u8]) -> bool;
-    fn trace_to(&CStr, &[u8; BUILD_ID_BYTES]) -> Result<(), Errno>;
-    fn region(usize) -> &'static mut [MaybeUninit<u8>];
-    fn descriptor_limit() -> usize;
-    fn user_id() -> u32;
-    fn host_name(&mut [u8]) -> usize;
-    fn hardware_address() -> Option<[u8; 6]>;
-    fn current_dir(&mut [u8]) -> Option<usize>;
-    fn variable(&[u8]) -> Option<&'static [u8]>;
-    fn exit(i32) -> !;
+/// Writes a number of at least so many digits, with spaces before those of a decimal one.
+fn put_number(number: u64, base: u64, digits: u32) {
+    if number >= base || digits > 1 {
+        put_number(number / base, base, digits.saturating_sub(1));
+    }
+    let digit = (number % base) as u8;
+    put(&[digit + if digit < 10 { b'0' } else { b'a' - 10 }]);
+}
+
+pub(super) fn print(bytes: &[u8]) -> bool {
+    put(bytes);
+    true
+}
+
+pub(super) fn trace_to(_: &CStr, _: &[u8; BUILD_ID_BYTES]) -> Result<(), Errno> {
+    Err(Errno::ROFS)
+}
+
+/// All memory that is not used yet.
+pub(super) fn region(_: usize) -> &'static mut [MaybeUninit<u8>] {
+    memory::free_memory()
+}
+
+pub(super) const fn descriptor_limit() -> usize {
+    usize::MAX
+}
+
+pub(super) const fn user_id() -> u32 {
+    0
+}
+
+pub(super) const fn host_name(_: &mut [u8]) -> usize {
+    0
+}
+
+pub(super) fn hardware_address() -> Option<[u8; 6]> {
+    virtio::mac()
+}
+
+pub(super) const fn current_dir(_: &mut [u8]) -> Option<usize> {
+    None
+}
+
+pub(super) const fn variable(_: &[u8]) -> Option<&'static [u8]> {
+    None
+}
+
+/// The port of QEMU's isa-debug-exit: its process exits with twice the status, and one.
+const DEBUG_EXIT: u16 = 0xf4;
+/// Registers of QEMU's microvm for sleep and reset (ACPI 6.4, sections 4.8.3.7 and 4.8.3.6; its GED).
+const SLEEP_CONTROL: *mut u8 = 0xfea0_0200 as *mut u8;
+const RESET: *mut u8 = 0xfea0_0202 as *mut u8;
+/// Sleep, as in S5.
+const SLEEP: u8 = 1 << 5 | 5 << 2;
+
+/// Powers the machine off, in the first way that it knows; else resets it.
+pub(super) fn exit(status: i32) -> ! {
+    if status != 0 {
+        // SAFETY: a port of four bytes, or none.
+        unsafe {
+            asm!("out dx, eax", in("dx") DEBUG_EXIT, in("eax") status, options(nomem, nostack))
+        };
+    }
+    // SAFETY: a register, or nothing: no memory lies so high.
+    unsafe {
+        SLEEP_CONTROL.write_volatile(SLEEP);
+        RESET.write_volatile(0x42);
+    }
+    // A keyboard's controller resets a PC, or ends Firecracker.
+    write_port(0x64, 0xfe);
+    traps::reset()
 }

@@ -116,5 +116,7 @@ unsafe impl Logger for Sink {
 
 defmt::timestamp!(
     "{=u64:ms}",
-    super::now().since(crate::time::Instant::default()).as_ms()
+    crate::sys::now()
+        .since(crate::time::Instant::default())
+        .as_ms()
 );

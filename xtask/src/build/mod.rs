@@ -98,6 +98,8 @@ pub enum Role {
     Resolve,
     /// A network stack of their own for all of these
     Smol,
+    /// The start of a machine of its own, without an operating system
+    Bare,
 }
 
 impl Role {
@@ -141,6 +143,7 @@ impl Role {
             Self::Publish => "publish",
             Self::Resolve => "resolve",
             Self::Smol => "smol",
+            Self::Bare => "bare",
         }
     }
 }

@@ -9,7 +9,7 @@ use object::elf::{
     PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, SHF_ALLOC, SHT_NOTE,
 };
 use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _};
-use object::{Endianness, FileKind};
+use object::{Endianness, FileKind, Object as _, ObjectSymbol as _};
 use std::ops::Range;
 
 /// Bytes of a page of most processors.
@@ -195,6 +195,10 @@ fn compare<H: FileHeader<Endian = Endianness>>(linked: &[u8], file: &[u8]) -> Re
         "it has other segments than were linked"
     );
     notes(was, linked, &after)?;
+    let symbols = object::File::parse(linked)?;
+    if let Some(entry) = symbols.symbol_by_name(PVH_ENTRY) {
+        pvh(&after, file, entry.address())?;
+    }
     for segment in before.iter().filter(|segment| segment.kind == PT_LOAD) {
         for address in segment.address..segment.address + segment.in_file {
             let (one, other) = (byte(&before, linked, address), byte(&after, file, address));
@@ -226,6 +230,32 @@ fn compare<H: FileHeader<Endian = Endianness>>(linked: &[u8], file: &[u8]) -> Re
             "byte {at:x} is there for nothing"
         );
     }
+    Ok(())
+}
+
+/// What the entry of a machine without an operating system is called; a file that has none does not boot there.
+const PVH_ENTRY: &str = "_start32";
+
+/// A hypervisor finds the entry of a machine: by the only note that is told of, of type 18 (XEN_ELFNOTE_PHYS32_ENTRY), four bytes
+/// that Xen owns.
+fn pvh(segments: &[Segment], file: &[u8], entry: u64) -> Result<()> {
+    let runs = |segment: &Segment| segment.flags == PF_R | PF_X && segment.maps(entry, 1);
+    let address = u32::try_from(entry)?;
+    ensure!(
+        segments.iter().any(runs),
+        "the PVH entry at {entry:x} cannot be run"
+    );
+    let mut notes = segments.iter().filter(|segment| segment.kind == PT_NOTE);
+    let bytes = notes.next().and_then(|note| {
+        let start = usize::try_from(note.offset).ok()?;
+        file.get(start..start + usize::try_from(note.in_file).ok()?)
+    });
+    let mut wanted = b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0".to_vec();
+    wanted.extend(address.to_le_bytes());
+    ensure!(
+        bytes == Some(&wanted) && notes.next().is_none(),
+        "its PVH note is {bytes:x?}, not {wanted:x?}"
+    );
     Ok(())
 }
 
@@ -309,11 +339,15 @@ mod tests {
 
     /// What a linker writes: a note, code in the next page, data in the one behind, a section header for each.
     fn linked() -> Vec<u8> {
+        linked_with(NOTE)
+    }
+
+    fn linked_with(note_bytes: &[u8]) -> Vec<u8> {
         let mut elf = Vec::new();
         let mut out = Writer::new(Endianness::Little, true, &mut elf);
         out.reserve_file_header();
         out.reserve_program_headers(5);
-        let note = out.reserve(NOTE.len(), 4) as u64;
+        let note = out.reserve(note_bytes.len(), 4) as u64;
         let code = out.reserve(64, 16) as u64;
         let data = out.reserve(16, 16) as u64;
         let name = out.add_section_name(b".note");
@@ -341,7 +375,7 @@ mod tests {
             p_memsz: in_memory,
             p_align: PAGE,
         };
-        let len = NOTE.len() as u64;
+        let len = note_bytes.len() as u64;
         out.write_program_header(&part(PT_LOAD, PF_R, 0, BASE, note + len, note + len));
         out.write_program_header(&part(
             PT_LOAD,
@@ -356,7 +390,7 @@ mod tests {
         out.write_program_header(&part(PT_NOTE, PF_R, note, BASE + note, len, len));
         out.write_program_header(&part(PT_GNU_STACK, PF_R | PF_W, 0, 0, 0, 0));
         out.write_align(4);
-        out.write(NOTE);
+        out.write(note_bytes);
         out.write_align(16);
         out.write(&[0x90; 64]);
         out.write(&[7; 16]);
@@ -461,6 +495,37 @@ mod tests {
         let file = minimise(&linked).unwrap();
         let text = prove(&linked, &file).unwrap_err().to_string();
         assert!(text.contains("note") && text.contains("is lost"), "{text}");
+    }
+
+    #[test]
+    fn a_hypervisor_finds_the_entry() {
+        let entry = (BASE + PAGE) as u32 + 0x178;
+        let mut note = b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0".to_vec();
+        note.extend(entry.to_le_bytes());
+        let found = |note: &[u8], entry: u32| {
+            let file = minimise(&linked_with(note)).unwrap();
+            let header = FileHeader64::<Endianness>::parse(&*file).unwrap();
+            let segments = sound(header, &file).unwrap();
+            pvh(&segments, &file, entry.into())
+        };
+        found(&note, entry).unwrap();
+        // Its type, its owner, its length, and where it leads: by one bit each.
+        for at in [8, 12, 4, 16] {
+            let mut changed = note.clone();
+            changed[at] ^= 1;
+            let text = found(&changed, entry).unwrap_err().to_string();
+            assert!(text.contains("PVH note"), "{text}");
+        }
+        let text = found(&note[..16], entry).unwrap_err().to_string();
+        assert!(text.contains("PVH note"), "{text}");
+        let text = found(&note, BASE as u32).unwrap_err().to_string();
+        assert!(text.contains("cannot be run"), "{text}");
+        // No note is told of at all.
+        let mut file = minimise(&linked_with(&note)).unwrap();
+        file[place(3, KIND)] = 0;
+        let header = FileHeader64::<Endianness>::parse(&*file).unwrap();
+        let segments = segments(header, &file).unwrap();
+        assert!(pvh(&segments, &file, entry.into()).is_err());
     }
 
     #[test]

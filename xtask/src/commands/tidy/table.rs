@@ -33,6 +33,12 @@ const LAYERS: &[Layer] = &[
         crates: &["heapless"],
     },
     Layer {
+        name: "sys::bare",
+        modules: &["mem", "config", "time"],
+        never: &["sys::linux"],
+        crates: &["alloc", "heapless", "virtio_drivers"],
+    },
+    Layer {
         name: "sys::linux",
         modules: &["mem", "config", "time"],
         never: &[],
@@ -76,6 +82,7 @@ const LAYERS: &[Layer] = &[
         ],
         // The traits, not what is behind them.
         never: &[
+            "vfs::disks",
             "vfs::exports",
             "vfs::host",
             "vfs::iso",

@@ -1,0 +1,78 @@
+//! The virtio network card of a machine of its own (`sys::bare`): frames, and offloads where it has them.
+
+use super::{BATCH, FRAME_BYTES_MAX, Frame, Frames, HEAD_BYTES, Limits, Link, vnet};
+use crate::net::{NetError, NetResult, Signals};
+use crate::sys::{self, bare};
+use crate::time::Instant;
+use core::num::NonZeroU16;
+
+/// Bytes of the longest packet on an Ethernet.
+const MTU: usize = 1500;
+
+/// Frames of a card.
+pub struct Virtio {
+    card: bare::virtio::Card,
+    /// That it was disconnected, and is not any more, is to be told.
+    is_back: bool,
+}
+
+impl Virtio {
+    /// The machine's card, once.
+    pub fn open() -> Option<Self> {
+        let card = bare::virtio::take_card()?;
+        Some(Self {
+            card,
+            is_back: false,
+        })
+    }
+}
+
+impl Link for Virtio {
+    fn limits(&self) -> Limits {
+        Limits {
+            mtu: MTU,
+            has_offloads: self.card.has_offloads(),
+        }
+    }
+
+    fn recv(&mut self, buffer: &mut [u8], frames: &mut Frames) -> NetResult<()> {
+        if core::mem::take(&mut self.is_back) {
+            return Err(NetError::Gone);
+        }
+        for (space, number) in buffer.chunks_mut(FRAME_BYTES_MAX).zip(0..BATCH) {
+            let Some(len) = self.card.recv(space) else {
+                break;
+            };
+            let start = number * FRAME_BYTES_MAX;
+            let _ = frames.push(Frame {
+                bytes: start + HEAD_BYTES.min(len)..start + len,
+                is_verified: vnet::is_verified(space),
+            });
+        }
+        match frames.is_empty() {
+            true => Err(NetError::WouldBlock),
+            false => Ok(()),
+        }
+    }
+
+    fn send(&mut self, buffer: &mut [u8], segment: Option<NonZeroU16>) -> NetResult<()> {
+        if self.card.has_offloads() {
+            vnet::fill(buffer, segment);
+        } else if let Some(header) = buffer.get_mut(..HEAD_BYTES) {
+            header.fill(0);
+        }
+        match self.card.send(buffer) {
+            true => Ok(()),
+            false => Err(NetError::WouldBlock),
+        }
+    }
+
+    fn wait(&mut self, now: Instant, until: Instant, sends: bool, _: &mut Signals) -> Instant {
+        // What comes after this look ends the wait at once.
+        self.is_back |= self.card.is_back();
+        if !self.is_back && until > now && !self.card.can_go_on(sends) {
+            bare::idle((until < Instant::NEVER).then(|| until.since(now)));
+        }
+        sys::now()
+    }
+}

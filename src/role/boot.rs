@@ -1,0 +1,103 @@
+//! The start of a machine without an operating system: boot arguments, which become those of `serve`; and what a person reads on
+//! its console meanwhile.
+
+use super::args::digits;
+use super::nfs::machine::{self, RAM};
+use super::{Console, Fatal, serve};
+use crate::drive::bare as drive;
+use crate::event::{self, Line};
+use crate::mem::{self, give, parts, place_in};
+use crate::sys::{self, Args, BUILD_ID_BYTES, bare};
+use crate::text::{Text, text};
+use crate::wire::Writer;
+
+/// Boot arguments: each is an argument of `serve` with dashes before it.
+const WORDS: &[u8] = b"ip gw name export service log";
+/// The argument that tells of a device, `SIZE@ADDRESS:PIN`, as hypervisors add it.
+const DEVICE: &[u8] = b"virtio_mmio.device=";
+/// Bytes of all arguments together.
+const LINE_BYTES: usize = 8 << 10;
+
+/// Runs what the boot arguments ask for; the status that the machine ends with.
+pub fn boot(build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
+    Fatal::status(start(build_id))
+}
+
+fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
+    let words = || parts(bare::command_line(), b' ').filter(|word| !word.is_empty());
+    let values = |name: &'static [u8]| words().filter_map(move |word| word.strip_prefix(name));
+    let has_ram = values(b"export=").any(|value| value.starts_with(RAM));
+    let ram = if has_ram { machine::ram_bytes() } else { 0 };
+    let [wanted, fixed] = [machine::MEMORY_BYTES, machine::FIXED_BYTES];
+    give(sys::region(0), wanted + ram, fixed + ram);
+    drive::find_devices(&mut values(DEVICE).filter_map(device));
+    tell_machine();
+    let mut line = Writer::new(mem::array::<LINE_BYTES>());
+    line.put(b"serve");
+    let mut exports = false;
+    for (number, word) in words().enumerate() {
+        let name = parts(word, b'=').next().unwrap_or_default();
+        match place_in(WORDS, name) {
+            Some(_) if name.len() < word.len() => {
+                exports |= name == b"export";
+                line.put(b" --");
+                line.put(word);
+            }
+            _ if number == 0 && word == b"serve" || word.starts_with(DEVICE) => {}
+            _ => tell(
+                text!("ignored: there is no boot argument"),
+                word,
+                Text::NOTHING,
+            ),
+        }
+    }
+    for (path, _) in drive::found().filter(|_| !exports) {
+        line.put(b" --export=");
+        line.put(path.as_bytes());
+    }
+    let mut args = Args::split(line.since(0));
+    args.next();
+    serve::run(args, build_id)
+}
+
+fn tell(what: Text, about: &[u8], why: Text) {
+    event::tell(&mut Console, what, about, why);
+}
+
+/// The address and the pin of `SIZE@ADDRESS:PIN`.
+fn device(value: &[u8]) -> Option<(usize, u32)> {
+    let (address, pin) = (parts(value, b'@').nth(1)?, parts(value, b':').nth(1)?);
+    let address = parts(address, b':').next()?.strip_prefix(b"0x")?;
+    Some((digits(address, 16)? as usize, digits(pin, 10)?))
+}
+
+/// Says what was found.
+fn tell_machine() {
+    let mut line = Line::default();
+    line.number((bare::memory_bytes() >> 20) as u32)
+        .text(" MiB");
+    tell(
+        text!("runs without an operating system, in"),
+        line.bytes(),
+        Text::NOTHING,
+    );
+    let (mhz, source) = bare::describe_clock();
+    let mut line = Line::default();
+    line.number(mhz).text(" MHz");
+    let source = match source {
+        bare::Source::Hypervisor => text!("as the hypervisor says"),
+        bare::Source::Processor => text!("as the processor says"),
+        bare::Source::Apic => text!("measured by the timer of its APIC"),
+    };
+    tell(text!("clock: time-stamp counter of"), line.bytes(), source);
+    if !bare::has_entropy(&mut [0; 16]) {
+        let why = text!("handles can be guessed, and nothing is exported to be written to");
+        tell(text!("no random numbers"), b"", why);
+    }
+    for (path, bytes) in drive::found() {
+        let mut line = Line::default();
+        line.text(path).text(", ");
+        line.number((bytes >> 20) as u32).text(" MiB");
+        tell(text!("found"), line.bytes(), Text::NOTHING);
+    }
+}

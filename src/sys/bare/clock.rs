@@ -1,0 +1,157 @@
+//! Time: the processor's time-stamp counter, and the timer of its local APIC, which ends an idle wait.
+
+use super::{Single, read_port, write_port};
+use crate::time::Duration;
+use core::arch::asm;
+use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
+
+/// Who told how fast the counter runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// The hypervisor: leaf 0x40000010, as VMware and KVM have it.
+    Hypervisor,
+    /// The processor: leaf 0x15 or 0x16.
+    Processor,
+    /// It was counted while the APIC's timer ran for a millisecond of its 1 GHz, as QEMU, KVM and Firecracker have it.
+    Apic,
+}
+
+/// What is known of both counters.
+#[derive(Clone, Copy)]
+struct Clock {
+    /// The time-stamp counter at the start.
+    began: u64,
+    /// How fast it runs.
+    khz: u64,
+    /// How fast the APIC's timer runs.
+    timer_khz: u64,
+    source: Source,
+}
+
+static CLOCK: Single<Clock> = Single::new(Clock {
+    began: 0,
+    khz: 1_000_000,
+    timer_khz: 1_000_000,
+    source: Source::Apic,
+});
+
+/// Registers of the local APIC (Intel's manual, volume 3, table 11-1).
+const APIC: usize = 0xfee0_0000;
+const END_OF_INTERRUPT: usize = 0xb0;
+const SPURIOUS: usize = 0xf0;
+const TIMER: usize = 0x320;
+const INITIAL_COUNT: usize = 0x380;
+const CURRENT_COUNT: usize = 0x390;
+const DIVIDE: usize = 0x3e0;
+const DIVIDE_BY_1: u32 = 0b1011;
+const DIVIDE_BY_128: u32 = 0b1010;
+const ENABLED: u32 = 1 << 8;
+const MASKED: u32 = 1 << 16;
+
+/// The vectors of all interrupts that end an idle wait, and of those without a cause.
+pub(super) const WAKE: u8 = 32;
+pub(super) const NOTHING: u8 = 33;
+
+fn write(register: usize, value: u32) {
+    // SAFETY: a register of the APIC, which every processor of 64 bits has there.
+    unsafe { ((APIC + register) as *mut u32).write_volatile(value) };
+}
+
+fn read(register: usize) -> u32 {
+    // SAFETY: as above.
+    unsafe { ((APIC + register) as *const u32).read_volatile() }
+}
+
+/// The time-stamp counter.
+pub(super) fn ticks() -> u64 {
+    // SAFETY: it is there, and nobody forbids it.
+    unsafe { _rdtsc() }
+}
+
+/// Milliseconds since the start.
+pub(super) fn elapsed_ms() -> u64 {
+    let Clock { began, khz, .. } = CLOCK.get();
+    (ticks() - began) / khz
+}
+
+/// How fast the counter runs, in MHz, and who told.
+pub fn describe_clock() -> (u32, Source) {
+    let Clock { khz, source, .. } = CLOCK.get();
+    ((khz / 1000) as u32, source)
+}
+
+/// The counters' rates as they are told: of the time-stamp counter and of the timer, in kHz.
+fn told() -> Option<(u64, u64, Source)> {
+    const HYPERVISOR: u32 = 0x4000_0000;
+    let has_hypervisor = __cpuid(1).ecx >> 31 != 0;
+    if has_hypervisor && (HYPERVISOR + 0x10..HYPERVISOR + 0x100).contains(&__cpuid(HYPERVISOR).eax)
+    {
+        let leaf = __cpuid(HYPERVISOR + 0x10);
+        if leaf.eax != 0 && leaf.ebx != 0 {
+            return Some((leaf.eax.into(), leaf.ebx.into(), Source::Hypervisor));
+        }
+    }
+    let last = __cpuid(0).eax;
+    if last >= 0x15 {
+        let leaf = __cpuid_count(0x15, 0);
+        if leaf.eax != 0 && leaf.ebx != 0 && leaf.ecx != 0 {
+            let khz = u64::from(leaf.ecx / 1000) * u64::from(leaf.ebx) / u64::from(leaf.eax);
+            return Some((khz, u64::from(leaf.ecx / 1000), Source::Processor));
+        }
+    }
+    None
+}
+
+/// Starts the clock: `began` is the counter at the entry.
+pub(super) fn start(began: u64) {
+    // Nothing comes by the old controllers.
+    write_port(0x21, 0xff);
+    write_port(0xa1, 0xff);
+    let _ = read_port(0x21);
+    write(SPURIOUS, ENABLED | u32::from(NOTHING));
+    let (khz, timer_khz, source) = told().unwrap_or_else(measure);
+    CLOCK.set(Clock {
+        began,
+        khz: khz.max(1),
+        timer_khz,
+        source,
+    });
+}
+
+/// Counts for a while of the timer. One that stands still ends it, too.
+fn measure() -> (u64, u64, Source) {
+    const KHZ: u64 = 1_000_000;
+    /// Half a millisecond.
+    const WHILE: u32 = 500_000;
+    /// Times that the timer is looked at: it takes longer than a nanosecond.
+    const LOOKS: u32 = WHILE;
+    write(TIMER, MASKED);
+    write(DIVIDE, DIVIDE_BY_1);
+    write(INITIAL_COUNT, u32::MAX);
+    let (first, began) = (read(CURRENT_COUNT), ticks());
+    let (mut passed, mut ended) = (0, began);
+    for _ in 0..LOOKS {
+        (passed, ended) = (first.wrapping_sub(read(CURRENT_COUNT)), ticks());
+        if passed >= WHILE {
+            break;
+        }
+    }
+    let khz = (ended - began) * KHZ / u64::from(passed.max(1));
+    (khz, KHZ, Source::Apic)
+}
+
+/// Waits for an interrupt, for so long at most; `None`: no limit. It may end early. This alone lets interrupts come, so that one
+/// that came before it is not missed.
+pub fn idle(limit: Option<Duration>) {
+    let count = match limit {
+        // A minute at most: the counter has 32 bits.
+        Some(limit) => limit.as_ms().clamp(1, 60_000) * CLOCK.get().timer_khz / 128,
+        None => 0,
+    };
+    write(DIVIDE, DIVIDE_BY_128);
+    write(TIMER, WAKE.into());
+    write(INITIAL_COUNT, count.min(u32::MAX.into()) as u32);
+    // SAFETY: the handler of an interrupt returns at once.
+    unsafe { asm!("sti", "hlt", "cli") };
+    write(END_OF_INTERRUPT, 0);
+}

@@ -1,0 +1,175 @@
+//! The start of a machine: what the hypervisor tells (`hvm_start_info`), and what may be done with which memory.
+
+use super::memory::{
+    DIRECTORIES, EXCEPTION_GUARD, EXCEPTION_STACK_END, GUARD, LARGE, LINE, LINE_BYTES_MAX, MARK,
+    MARKED, PAGE, PROCESSOR, STACK_END, TABLE, TOLD, Told, free,
+};
+use super::{IS_BENEATH, clock, traps};
+use core::arch::asm;
+use core::arch::x86_64::_rdtsc;
+use core::sync::atomic::Ordering;
+
+/// Bits of an entry.
+const PRESENT: u64 = 1;
+const WRITABLE: u64 = 2;
+const NO_EXECUTE: u64 = 1 << 63;
+
+unsafe extern "C" {
+    /// The file's own headers, which are the first of it in memory.
+    static __ehdr_start: [u8; 0];
+}
+
+/// A number at this address; 0 of one that is not mapped.
+fn read<T: Copy + Default>(at: u64) -> T {
+    if at == 0 || at >= 4 << 30 {
+        return T::default();
+    }
+    // SAFETY: mapped memory that nobody writes to; a number is anything.
+    unsafe { (at as *const T).read_unaligned() }
+}
+
+/// Gets the machine ready: memory, exceptions, clock.
+///
+/// # Safety
+/// Called once, by the entry, with the address of `hvm_start_info`.
+pub unsafe fn enter(info: u64) {
+    // SAFETY: it is there.
+    let began = unsafe { _rdtsc() };
+    IS_BENEATH.store(true, Ordering::Relaxed);
+    let base = free();
+    let mut told = Told {
+        memory: (base + STACK_END, 0),
+        module: (0, 0),
+        line_len: 0,
+        code: (0, 0),
+    };
+    read_info(info, &mut told);
+    let (start, end) = told.memory;
+    // SAFETY: these pages are free, as the layout above says.
+    unsafe {
+        let mark = (base + MARK) as *mut u64;
+        let is_first = mark.read_volatile() != MARKED;
+        let len = read_line(read(info + 24), base + LINE);
+        told.line_len = len;
+        ((base + PROCESSOR) as *mut [u8; LINE - PROCESSOR]).write_bytes(0, 1);
+        if !is_first && end > start {
+            // Power brings zeros, a reset does not.
+            (start as *mut u8).write_bytes(0, end - start);
+        }
+        mark.write_volatile(MARKED);
+        protect(base, &mut told);
+        traps::install(base + PROCESSOR, base + EXCEPTION_STACK_END);
+    }
+    TOLD.set(told);
+    clock::start(began);
+}
+
+/// Which memory there is, and where the module lies (Xen's arch-x86/hvm/start_info.h).
+fn read_info(info: u64, told: &mut Told) {
+    /// Entries of its map that are looked at.
+    const ENTRY_COUNT_MAX: u32 = 128;
+    /// The kind of memory that may be used.
+    const RAM: u32 = 1;
+    let (modules, map): (u64, u64) = (read(info + 16), read(info + 40));
+    let (module_count, entry_count): (u32, u32) = (read(info + 12), read(info + 48));
+    let (start, _) = told.memory;
+    for number in 0..u64::from(entry_count.min(ENTRY_COUNT_MAX)) {
+        let entry = map + number * 24;
+        let (at, size, kind): (u64, u64, u32) = (read(entry), read(entry + 8), read(entry + 16));
+        let end = at.saturating_add(size).min(4 << 30);
+        if kind == RAM && (at..end).contains(&(start as u64)) {
+            told.memory.1 = end as usize & !(PAGE - 1);
+        }
+    }
+    if module_count > 0 {
+        let (at, size): (u64, u64) = (read(modules), read(modules + 8));
+        let end = told.memory.1 as u64;
+        if at >= start as u64 && at <= end && size <= end - at {
+            told.module = (at as usize, size as usize);
+            told.memory.1 = at as usize & !(PAGE - 1);
+        }
+    }
+}
+
+/// Copies the command line to where it stays; its length.
+///
+/// # Safety
+/// There are [`LINE_BYTES_MAX`] bytes that nothing else uses at `to`.
+unsafe fn read_line(from: u64, to: usize) -> usize {
+    for at in 0..LINE_BYTES_MAX {
+        let byte: u8 = match from {
+            0 => 0,
+            from => read(from + at as u64),
+        };
+        if byte == 0 {
+            return at;
+        }
+        // SAFETY: as the function's.
+        unsafe { *((to + at) as *mut u8) = byte };
+    }
+    LINE_BYTES_MAX
+}
+
+/// Lets nothing be written to and run: of the file, each segment has the rights of its header, and nothing else is run. There is
+/// nothing at the first 2 MiB, so that no null pointer leads anywhere, and at the guards.
+///
+/// # Safety
+/// The tables are those that the entry made.
+unsafe fn protect(base: usize, told: &mut Told) {
+    // SAFETY: the tables' pages are ours; the headers are the linker's.
+    unsafe {
+        let header = (&raw const __ehdr_start).addr() as u64;
+        let first = header as usize & !(LARGE - 1);
+        let table = (base + TABLE) as *mut u64;
+        for page in 0..LARGE / PAGE {
+            let right = match base + EXCEPTION_GUARD {
+                guard if first + page * PAGE == guard => 0,
+                _ if first + page * PAGE == base + GUARD => 0,
+                _ => PRESENT | WRITABLE | NO_EXECUTE,
+            };
+            *table.add(page) = match right {
+                0 => 0,
+                right => (first + page * PAGE) as u64 | right,
+            };
+        }
+        for number in 0..u64::from(read::<u16>(header + 56)) {
+            /// A segment that lies in memory, and the flags of those that are run and written to.
+            const LOAD: u32 = 1;
+            const RUN: u32 = 1;
+            const WRITE: u32 = 2;
+            let at = header + read::<u64>(header + 32) + number * 56;
+            let (kind, flags): (u32, u32) = (read(at), read(at + 4));
+            let (from, len): (u64, u64) = (read(at + 16), read(at + 40));
+            if kind != LOAD {
+                continue;
+            }
+            let mut rights = PRESENT;
+            if flags & RUN == 0 {
+                rights |= NO_EXECUTE;
+            } else {
+                told.code = (from, from + len);
+            }
+            if flags & WRITE != 0 {
+                rights |= WRITABLE;
+            }
+            let from = from as usize & !(PAGE - 1);
+            let pages = (told_end(at) - from).div_ceil(PAGE);
+            for page in 0..pages {
+                let address = from + page * PAGE;
+                *table.add((address - first) / PAGE) = address as u64 | rights;
+            }
+        }
+        let directories = (base + DIRECTORIES) as *mut u64;
+        for number in 0..4 * 512 {
+            *directories.add(number) |= NO_EXECUTE;
+        }
+        *directories = 0;
+        *directories.add(first / LARGE) = table as u64 | PRESENT | WRITABLE;
+        asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack));
+    }
+}
+
+/// Where the segment of the header at `at` ends.
+fn told_end(at: u64) -> usize {
+    (read::<u64>(at + 16) + read::<u64>(at + 40)) as usize
+}
