@@ -103,12 +103,12 @@
 //! # Size
 //!
 //! The file is paid for by the byte, so some code has a form for its size. `core::fmt` is not linked: lines are written by
-//! `event::Line`, and a panic says only where. `#[inline(never)]` stands where a function has several callers and the compiler would
-//! copy it into each: it inlines by the cost of one call, not of the file. `#[repr(C)]` stands on structs whose first fields are
-//! used most: an offset below 128 takes one byte of an instruction, a larger one four. Slices are cut by `mem::Ends`, which has no
-//! path that panics. Traits are used as `dyn` where a generic would be compiled twice. Each compiler flag stands with its percentage
-//! in `xtask/src/build/toolchain.rs`; `cargo xtask size --attributes` builds without the attributes of each module and tells which
-//! of them pay.
+//! `event::Line`, and a panic tells addresses, which the debug file knows. `#[inline(never)]` stands where a function has several
+//! callers and the compiler would copy it into each: it inlines by the cost of one call, not of the file. `#[repr(C)]` stands on
+//! structs whose first fields are used most: an offset below 128 takes one byte of an instruction, a larger one four. Slices are
+//! cut by `mem::Ends`, which has no path that panics. Traits are used as `dyn` where a generic would be compiled twice. Each
+//! compiler flag stands with its percentage in `xtask/src/build/toolchain.rs`; `cargo xtask size --attributes` builds without the
+//! attributes of each module and tells which of them pay.
 
 #![cfg_attr(not(any(test, fuzzing)), no_std)]
 

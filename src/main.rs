@@ -25,6 +25,9 @@ static ALLOCATOR: Allocator = Allocator;
 unsafe extern "C" {
     /// The end of the linker's build id, whose last bytes are the id.
     static __build_id_end: [u8; 0];
+    /// Where code begins, and where it ends.
+    static __text_start: [u8; 0];
+    static __text_end: [u8; 0];
 }
 
 unsafe extern "C" fn begin(stack: *const usize) -> ! {
@@ -51,17 +54,16 @@ fn build_id() -> &'static [u8; BUILD_ID_BYTES] {
     }
 }
 
-/// Inlined into the caller, so that no message is ever formatted and `core::fmt` stays out of the file.
+/// Inlined into the caller, so that no message is ever formatted and `core::fmt` stays out of the file. Nor are the places of
+/// panics in it, 16,000 bytes with smoltcp: the debug file knows them by the addresses that are told.
 #[panic_handler]
 #[allow(unused_attributes)] // rustc calls the inline useless; the file's size shows that it is not.
 #[inline(always)]
-fn panic(info: &PanicInfo<'_>) -> ! {
+fn panic(_info: &PanicInfo<'_>) -> ! {
     #[cfg(measure_fmt)]
-    let _ = core::fmt::Write::write_fmt(&mut Formatted, format_args!("{info}\n"));
-    match info.location() {
-        Some(place) => die(place.file(), place.line()),
-        None => die("?", 0),
-    }
+    let _ = core::fmt::Write::write_fmt(&mut Formatted, format_args!("{_info}\n"));
+    let frame = 0_usize;
+    die(&raw const frame)
 }
 
 /// What text formatting would cost: `cargo xtask size --compare` builds with it, and nothing else does.
@@ -76,9 +78,12 @@ impl core::fmt::Write for Formatted {
     }
 }
 
+/// Tells what on the stack of a panic may be an address that a call returns to, the innermost first; `frame` is its last frame.
 #[cold]
 #[inline(never)]
-fn die(file: &str, number: u32) -> ! {
+fn die(frame: *const usize) -> ! {
+    /// Words of the stack that are looked at: the entry's frame has as many.
+    const STACK_WORDS: usize = 32;
     let mut line = Line::default();
     // What unpacks texts may be what failed.
     if let Some(bytes) = mem::shortage() {
@@ -88,10 +93,16 @@ fn die(file: &str, number: u32) -> ! {
         sys::console(line.end());
         sys::exit(1);
     }
-    line.text("stowaway: internal error at ")
-        .text(file)
-        .text(":")
-        .number(number);
+    line.text("stowaway: internal error at");
+    let code = (&raw const __text_start).addr()..(&raw const __text_end).addr();
+    for place in 0..STACK_WORDS {
+        // SAFETY: so much of the stack lies above any frame: arguments, environment and auxiliary vector are there.
+        let word = unsafe { frame.wrapping_add(place).read_volatile() };
+        if code.contains(&word) {
+            // A byte of the call itself: what follows it may belong to another function.
+            line.text(" ").digits(word as u64 - 1, 16, 1);
+        }
+    }
     sys::console(line.end());
     sys::exit(101)
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 use xtask::build::{self, Arch};
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
@@ -140,4 +141,36 @@ fn strace_tells_addresses_that_the_debug_file_names() -> Result<()> {
 fn name_of(address: &str, debug: &Path) -> Result<String> {
     let mut addr2line = Command::new("addr2line");
     quietly(addr2line.arg("-fipCe").arg(debug).arg(address))
+}
+
+#[test]
+fn a_panic_tells_addresses_that_the_debug_file_names() -> Result<()> {
+    setup::need(&[Package::GDB, Package::BINUTILS])?;
+    let directory = public_dir()?;
+    let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
+    // As if what the server is in had called it: with the stack as the ABI has it at a call.
+    gdb(
+        &server,
+        &[
+            "set $pc = core::panicking::panic",
+            "set language c",
+            "set $sp = ((long)$sp & -16) - 8",
+            "continue",
+        ],
+    )?;
+    let line = server.wait_for_line("internal error at", Duration::from_secs(10))?;
+    let addresses = line.split(" at ").last().unwrap_or_default();
+    let debug = debug_file()?;
+    let names: Vec<String> = addresses
+        .split_whitespace()
+        .map(|address| name_of(&format!("0x{address}"), &debug))
+        .collect::<Result<_>>()?;
+    ensure!(
+        names
+            .iter()
+            .any(|name| name.contains("stowaway::net::kernel::"))
+            && names.iter().all(|name| !name.starts_with("??")),
+        "not who called: {line}: {names:#?}"
+    );
+    Ok(())
 }
