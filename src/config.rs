@@ -199,6 +199,13 @@ pub const KEY_DIRECTORY: &CStr = c"/var/lib/stowaway";
 #[cfg(feature = "smol")]
 pub const STACK_CONNECTION_COUNT_MAX: usize = 1280;
 
+/// Those of them that NFS has at most: the others are being made, wait to be accepted, are closing, or are of SFTP.
+#[cfg(feature = "smol")]
+pub const STACK_NFS_COUNT_MAX: usize = 1024;
+#[cfg(feature = "smol")]
+const _: () =
+    assert!(STACK_NFS_COUNT_MAX + SFTP_CONNECTION_COUNT_MAX + 128 < STACK_CONNECTION_COUNT_MAX);
+
 /// Bytes that a connection of it receives before they are taken, and sends before they are acknowledged: while many are open, and
 /// while few are.
 #[cfg(feature = "smol")]

@@ -146,7 +146,7 @@ impl Served {
         tree: &mut Tree,
     ) -> Result<Option<&'static mut dyn Task>, Fatal> {
         Ok(match kind {
-            Kind::Nfs => Some(nfs::task(&self.nfs, build_id, tree)?),
+            Kind::Nfs => Some(nfs::task(&self.nfs, &self.network, build_id, tree)?),
             #[cfg(feature = "mdns")]
             Kind::Mdns => match self.mdns.take() {
                 Some(options) => {

@@ -37,6 +37,16 @@ impl Network {
         self.stack.link
     }
 
+    /// How many connections NFS may have there, if memory suffices.
+    #[cfg(feature = "nfs")]
+    pub fn connection_count_max(&self) -> usize {
+        #[cfg(feature = "smol")]
+        if self.is_own() {
+            return crate::config::STACK_NFS_COUNT_MAX;
+        }
+        crate::config::CONNECTION_COUNT_MAX
+    }
+
     /// What this host is to be called there; empty: as it calls itself.
     #[cfg(feature = "mdns")]
     pub const fn name(&self) -> &'static [u8] {

@@ -2,7 +2,7 @@
 
 use super::{Interest, Kind, Open, Smol, covers, paced_secs};
 use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_FEW_COUNT, STACK_RING_BYTES};
-use crate::mem::{Ends as _, heap};
+use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{Connections, NetError, NetResult, Socket, Streams, Token};
 use crate::time::{Duration, Instant};
 use core::net::SocketAddr;
@@ -106,7 +106,7 @@ impl Smol {
             return true;
         };
         let count = self.connections().count();
-        if count >= STACK_CONNECTION_COUNT_MAX {
+        if count >= scaled(STACK_CONNECTION_COUNT_MAX) {
             // What is not made yet gives way to what begins, and so does what is closing.
             let half_open = self.oldest(|one| one.phase == Phase::HalfOpen);
             let place = half_open.or_else(|| self.oldest(|one| one.phase == Phase::Closing));
@@ -128,7 +128,11 @@ impl Smol {
         count: usize,
     ) -> Option<()> {
         let [many, few] = STACK_RING_BYTES;
-        let (rx, tx) = if count < STACK_FEW_COUNT { few } else { many };
+        let (rx, tx) = if count < scaled(STACK_FEW_COUNT) {
+            few
+        } else {
+            many
+        };
         let ring = |len| heap::bytes(len).map(SocketBuffer::new);
         let mut socket = Tcp::new(ring(rx)?, ring(tx)?);
         socket.set_nagle_enabled(false);

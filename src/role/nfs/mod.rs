@@ -12,10 +12,10 @@ use super::args::canonical;
 use super::reasons::{self, Reason, reason};
 use super::{Console, Fatal};
 use crate::config::{
-    CONNECTION_COUNT_MAX, DESCRIPTOR_RESERVE, DRC_BYTES, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
-    NODE_COUNT_MIN,
+    DESCRIPTOR_RESERVE, DRC_BYTES, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX, NODE_COUNT_MIN,
 };
 use crate::drive::datagrams::Datagrams;
+use crate::drive::linux::network::Network;
 use crate::drive::rpc::Rpc;
 use crate::drive::streams::Streams;
 use crate::drive::{Task, World, linux};
@@ -56,7 +56,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
     let options = mem::leak(Options::default());
     let network = options.read(args)?;
     let tree = linux::tree();
-    let task = task(options, build_id, tree)?;
+    let task = task(options, &network, build_id, tree)?;
     linux::serve(
         &network,
         &mut [task],
@@ -70,6 +70,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
 #[expect(clippy::mut_from_ref, reason = "it is made here, and lends nothing")]
 pub(super) fn task(
     options: &'static Options,
+    network: &Network,
     build_id: &[u8; BUILD_ID_BYTES],
     tree: &mut Tree,
 ) -> Result<&'static mut dyn Task, Fatal> {
@@ -84,7 +85,7 @@ pub(super) fn task(
     let node_count = (spare / 4).clamp(NODE_COUNT_MIN, NODE_COUNT_MIN.max(scaled(NODE_COUNT_MAX)));
     let connection_count = spare
         .saturating_sub(node_count)
-        .min(scaled(CONNECTION_COUNT_MAX));
+        .min(scaled(network.connection_count_max()));
     if connection_count == 0 {
         return Err(failed(text!("cannot serve anybody"), b"", Errno::MFILE));
     }

@@ -4,4 +4,5 @@ mod addresses;
 mod faults;
 mod files;
 mod links;
+mod load;
 mod world;

@@ -167,8 +167,17 @@ impl World {
 
     /// NFS alone, at 192.0.2.1.
     pub fn start_nfs(&self) -> Result<Running> {
+        self.start_nfs_within("unlimited")
+    }
+
+    /// The same with this limit of address space in KiB, as ulimit takes it.
+    pub fn start_nfs_within(&self, limit: &str) -> Result<Running> {
         let export = format!("{}:rw,no_root_squash", self.files().display());
-        self.start("nfs", &["--ip", "192.0.2.1/24", "--export", &export])
+        let mut command = self.ours.command("sh");
+        command.args(["-c", "ulimit -v $0; exec \"$@\"", limit]);
+        command.arg(file()?).args(["nfs", "--net", &self.net()]);
+        command.args(["--ip", "192.0.2.1/24", "--export", &export]);
+        Running::logging(command)
     }
 
     /// libnfs reads and writes at this address, and the bytes are the same.
