@@ -8,7 +8,7 @@ use super::task::World;
 use crate::config::{ORDER_TURN_BYTES, PRESSED_TIMEOUT, REPLY_BYTES, REQUEST_INLINE_BYTES};
 use crate::engine::{Cx, Order, Progress, State};
 use crate::event;
-use crate::mem::Ends as _;
+use crate::mem::{self, Ends as _};
 use crate::net::{Interest, NetError};
 use core::ops::Range;
 
@@ -65,6 +65,8 @@ impl Streams {
             }
         }
         let mut used = 0;
+        // Replies at the beginning of the transmit buffer, which leave when what others share with them is on disk.
+        let mut held = 0;
         let blocked = loop {
             let World {
                 now,
@@ -81,13 +83,27 @@ impl Streams {
                 events,
             };
             let input = rx.head(have).tail(used);
-            let progress = turn.protocol.advance(
+            let mut progress = turn.protocol.advance(
                 connection.number(),
                 &mut cx,
                 input,
-                tx.head_mut(REPLY_BYTES),
+                tx.head_mut(REPLY_BYTES).tail_mut(held),
             );
             used += progress.consumed;
+            progress.produced += held;
+            let is_held = held > 0;
+            if self.shares_sync(
+                turn,
+                connection,
+                &mut progress,
+                is_held,
+                &mut used,
+                &mut have,
+            ) {
+                held = progress.produced;
+                continue;
+            }
+            held = 0;
             let needs_input = matches!(progress.state, State::NeedInput);
             let is_busy = matches!(progress.state, State::Busy);
             if let Err(blocked) = self.apply(turn, connection, progress) {
@@ -116,6 +132,61 @@ impl Streams {
             }
             end => end,
         }
+    }
+
+    /// Whether a sync is put off, because more has been received meanwhile that shares it: the sync that `progress` asks for, or
+    /// one that replies are held for already. `progress` has the replies that leave behind it then. Of `have` received bytes `used`
+    /// were used.
+    #[inline(never)]
+    fn shares_sync(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        progress: &mut Progress,
+        is_held: bool,
+        used: &mut usize,
+        have: &mut usize,
+    ) -> bool {
+        let is_sync = matches!(progress.state, State::Order(Order::Sync { .. }));
+        let waits = is_held && matches!(progress.state, State::NeedInput);
+        if !(is_sync || waits) || self.sync_failed || progress.produced > REPLY_BYTES / 2 {
+            return false;
+        }
+        let World {
+            now,
+            net,
+            tree,
+            events,
+            rx,
+            tx,
+            ..
+        } = &mut *turn.world;
+        *have = mem::shift(rx.head_mut(*have), core::mem::take(used));
+        let space = rx.head_mut(self.request_bytes).tail_mut(*have);
+        // An end of the stream is found again when it is waited for.
+        let received = net.recv(connection.socket, space).unwrap_or(0);
+        *have += received;
+        let State::Order(Order::Sync { file }) = &progress.state else {
+            return received > 0;
+        };
+        if *have == 0 || tree.sync_later(file).is_err() {
+            return false;
+        }
+        let Some(order) = progress.take_order() else {
+            return false;
+        };
+        let mut cx = Cx {
+            now: *now,
+            peer: connection.peer,
+            vfs: tree,
+            events,
+        };
+        let output = tx.head_mut(REPLY_BYTES).tail_mut(progress.produced);
+        let at = connection.number();
+        let done = turn.protocol.done(at, &mut cx, order, Ok(()), output);
+        progress.produced += done.produced;
+        progress.state = done.state;
+        true
     }
 
     /// Sends what is unsent, then goes on with the order, if there is one.
@@ -162,6 +233,7 @@ impl Streams {
             connection.order = progress.take_order();
             connection.answered |= progress.produced > 0;
             if progress.produced > 0 && turn.protocol.commit(turn.world.tree).is_err() {
+                self.sync_failed = true;
                 turn.protocol.break_promises();
                 return Err(CloseReason::Disk.into());
             }
@@ -179,6 +251,9 @@ impl Streams {
                     let Some(order) = connection.order.take() else {
                         break;
                     };
+                    if matches!(order, Order::Sync { .. }) {
+                        self.sync_failed = result.is_err();
+                    }
                     let mut cx = Cx {
                         now: world.now,
                         peer: connection.peer,

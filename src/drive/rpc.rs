@@ -57,7 +57,7 @@ impl Rpc {
 
 impl Protocol for Rpc {
     fn commit(&mut self, tree: &mut Tree) -> FsResult<()> {
-        tree.commit_metadata()
+        tree.commit()
     }
 
     fn open(&mut self, connection: usize, listener: u32) {

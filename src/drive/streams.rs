@@ -27,7 +27,7 @@ pub trait Protocol {
     /// Makes the changes that replies tell of durable, before they are sent.
     ///
     /// # Errors
-    /// Those of [`Tree::commit_metadata`].
+    /// Those of [`Tree::commit`].
     fn commit(&mut self, _tree: &mut Tree) -> FsResult<()> {
         Ok(())
     }
@@ -87,6 +87,8 @@ pub struct Streams {
     pub(super) tell_full_at: Instant,
     /// Bytes that the connection in hand has moved in this turn.
     pub(super) moved_bytes: usize,
+    /// The disk failed last: until a sync succeeds, each has one of its own, so that each request is told what came of it.
+    pub(super) sync_failed: bool,
     /// Bytes of the longest request.
     pub(super) request_bytes: usize,
     pub(super) free: Slots<u16>,
@@ -111,6 +113,7 @@ impl Streams {
             accept_at: Instant::NEVER,
             tell_full_at: Instant::default(),
             moved_bytes: 0,
+            sync_failed: false,
         }
     }
 

@@ -145,15 +145,21 @@ impl Tree {
             .create(dir, name, what, change)
     }
 
-    /// Makes durable what names and attributes were changed, before their changes are answered.
+    /// See [`Handles::sync_later`].
+    pub fn sync_later(&mut self, pin: &Pin) -> FsResult<()> {
+        let backend = self.handles(pin.node.backend());
+        backend.ok_or(FsError::Stale)?.sync_later(pin)
+    }
+
+    /// Makes durable what names and attributes were changed, and the files whose sync was put off, before that is answered.
     ///
     /// # Errors
     /// After any they may be lost.
-    pub fn commit_metadata(&mut self) -> FsResult<()> {
+    pub fn commit(&mut self) -> FsResult<()> {
         let mut committed = Ok(());
         for number in 0..Backend::COUNT {
             if let Some(backend) = self.handles(number) {
-                committed = committed.and(backend.commit_metadata());
+                committed = committed.and(backend.commit());
             }
         }
         committed

@@ -306,11 +306,18 @@ pub trait Handles {
         what: CreateWhat<'_>,
         change: &SetAttr,
     ) -> FsResult<Node>;
-    /// Makes durable what names and attributes were changed.
+    /// As [`Vfs::sync`], but with the next [`commit`](Self::commit).
+    ///
+    /// # Errors
+    /// After any it is not put off: [`Vfs::sync`] has to be called.
+    fn sync_later(&mut self, _pin: &Pin) -> FsResult<()> {
+        Err(FsError::NotSupported)
+    }
+    /// Makes durable what names and attributes were changed, and the files whose sync was put off.
     ///
     /// # Errors
     /// After any they may be lost.
-    fn commit_metadata(&mut self) -> FsResult<()>;
+    fn commit(&mut self) -> FsResult<()>;
 }
 
 /// What a [`Vfs`] has besides whose objects are named by paths, for one peer: what SFTP needs. Object-safe. Paths are as clients write them;

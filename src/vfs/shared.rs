@@ -201,8 +201,12 @@ impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
         pass!(self, Handles::create(dir, name, what, change))
     }
 
-    fn commit_metadata(&mut self) -> FsResult<()> {
-        pass!(self, Handles::commit_metadata())
+    fn sync_later(&mut self, pin: &Pin) -> FsResult<()> {
+        pass!(self, Handles::sync_later(pin))
+    }
+
+    fn commit(&mut self) -> FsResult<()> {
+        pass!(self, Handles::commit())
     }
 }
 

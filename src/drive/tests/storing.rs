@@ -4,7 +4,7 @@ use super::{Bench, MOMENT};
 use crate::config::{ORDER_TURN_BYTES, REQUEST_TIMEOUT};
 use crate::engine::testing::World;
 use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
-use crate::engine::testing::tree::BIG_BYTES;
+use crate::engine::testing::tree::{BIG_BYTES, big_byte};
 use crate::event;
 use crate::net::sim::Peer;
 use crate::time::Duration;
@@ -81,6 +81,69 @@ fn a_slow_writer_is_waited_for_as_long_as_something_comes() {
             assert!(bench.stored(11, MUCH) == data);
         });
     }
+}
+
+#[test]
+fn writes_that_come_together_share_the_sync_before_their_replies() {
+    for_seeds(200, |seed| {
+        super::with_server(seed, 10, |bench| {
+            let mut random = Random::new(seed);
+            let count = 2 + random.below(30);
+            let mut expect: Vec<u8> = (0..count * 4096).map(big_byte).collect();
+            let mut calls = Vec::new();
+            for (at, place) in expect.chunks_mut(4096).enumerate() {
+                let bytes = data(at, 4096 - random.below(4000));
+                place[..bytes.len()].copy_from_slice(&bytes);
+                let call = write(at * 4096, stable::FILE_SYNC, &bytes);
+                calls.push(call.xid(at as u32));
+            }
+            let peer = bench.connect();
+            let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
+            bench.sim.send(peer, &stream);
+            bench.run(MOMENT);
+            for body in bench.answers(peer, &calls) {
+                assert_eq!((body.status, body.words[1]), (OK, stable::FILE_SYNC));
+            }
+            assert!(
+                bench.host.syncs.get() <= 2,
+                "{} for {count}",
+                bench.host.syncs.get()
+            );
+            bench.tree.ram().lose_power();
+            assert!(bench.stored(0, expect.len()) == expect);
+        });
+    });
+}
+
+#[test]
+fn after_a_sync_that_failed_each_write_is_told_of_its_own() {
+    with_writers(0, 10, |bench| {
+        let calls: Vec<_> = (0..8)
+            .map(|at| write(at * 100, stable::FILE_SYNC, &data(at, 100)).xid(at as u32))
+            .collect();
+        let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
+        let mut burst = |status: Option<u32>| {
+            let peer = bench.connect();
+            bench
+                .host
+                .sync_fails
+                .set((status != Some(OK)).then_some(FsError::Io));
+            bench.sim.send(peer, &stream);
+            bench.run(MOMENT);
+            assert_eq!(bench.sim.is_closed(peer), status.is_none());
+            let Some(status) = status else {
+                assert!(bench.sim.take(peer).is_empty());
+                return;
+            };
+            for body in bench.answers(peer, &calls) {
+                assert_eq!(body.status, status);
+            }
+            bench.sim.hang_up(peer);
+        };
+        for status in [Some(OK), None, Some(IO), Some(IO), Some(OK), Some(OK), None] {
+            burst(status);
+        }
+    });
 }
 
 #[test]

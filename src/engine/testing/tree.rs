@@ -39,6 +39,10 @@ pub struct Host {
     pub commit_fails: Cell<Option<FsError>>,
     /// Names or attributes were changed and not made durable.
     pub is_dirty: Cell<bool>,
+    /// Syncs of files, at once and with a commit.
+    pub syncs: Cell<usize>,
+    /// They fail with this error.
+    pub sync_fails: Cell<Option<FsError>>,
     /// What the net received into a pipe, where it can.
     pub pipe: Rc<RefCell<VecDeque<u8>>>,
     /// Calls of `release_idle`.
@@ -119,6 +123,7 @@ impl Tree {
                 ram: Rc::downgrade(&ram),
                 host: Rc::downgrade(&host),
                 has_handles,
+                put_off: Vec::new(),
             }))
         };
         let path = ram.borrow().root_path();
@@ -153,6 +158,8 @@ struct Misbehaving {
     host: Weak<Host>,
     /// It is registered as the model's own, not as that of paths.
     has_handles: bool,
+    /// Files whose sync was put off.
+    put_off: Vec<Pin>,
 }
 
 /// Does something with the model.
@@ -167,6 +174,12 @@ macro_rules! ram {
 impl Misbehaving {
     fn host(&self) -> Rc<Host> {
         self.host.upgrade().expect("the test keeps it")
+    }
+
+    fn sync_one(&self, pin: &Pin) -> FsResult<()> {
+        self.host().sync_fails.get().map_or(Ok(()), Err)?;
+        self.host().syncs.update(|count| count + 1);
+        ram!(self.sync(pin))
     }
 }
 
@@ -230,8 +243,8 @@ impl Vfs for Misbehaving {
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
         self.host().works()?;
-        ram!(self.sync(pin))?;
-        self.commit_metadata()
+        self.sync_one(pin)?;
+        self.commit()
     }
 
     fn release_idle(&mut self) -> bool {
@@ -339,10 +352,23 @@ impl Handles for Misbehaving {
         ram!(self.access(node, access))
     }
 
-    fn commit_metadata(&mut self) -> FsResult<()> {
+    fn sync_later(&mut self, pin: &Pin) -> FsResult<()> {
+        if !self.put_off.iter().any(|other| other.node() == pin.node()) {
+            let pin = ram!(self.pin(pin.node(), None))?;
+            self.put_off.push(pin);
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> FsResult<()> {
+        for pin in core::mem::take(&mut self.put_off) {
+            let synced = self.sync_one(&pin);
+            ram!(self.unpin(pin));
+            synced?;
+        }
         self.host().commit_fails.get().map_or(Ok(()), Err)?;
         self.host().is_dirty.set(false);
-        ram!(self.commit_metadata())
+        ram!(self.commit())
     }
 }
 

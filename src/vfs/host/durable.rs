@@ -1,17 +1,17 @@
-//! What is on its way to the disk: names and attributes that were changed and not yet made durable.
+//! What is on its way to the disk: names, attributes and data that were changed and not yet made durable.
 //!
-//! They are made so all together before anybody is told: one call for a directory, however many of its names were changed by
-//! requests that came together. Of an export that is `async` they follow with the next COMMIT, or within two seconds.
+//! They are made so all together before anybody is told: one call for a directory or a file, however many requests that came
+//! together changed it. Of an export that is `async` they follow with the next COMMIT, or within two seconds.
 
 use super::super::kernel::error;
 use super::super::{FsError, FsResult, Node, Pin};
 use super::Host;
-use super::table::Opened;
+use super::table::{Entry, Opened};
 use crate::config::DIRTY_COUNT;
 use crate::sys::linux::fs;
 use rustix::fd::AsRawFd as _;
 
-/// Objects whose names or attributes are not durable yet, each pinned.
+/// Objects of which something is not durable yet, each pinned.
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
     nodes: heapless::Vec<Node, DIRTY_COUNT>,
@@ -20,8 +20,9 @@ pub(super) struct Dirty {
 }
 
 impl Host {
-    /// Names in a directory, or the attributes of an object, were changed.
+    /// Names in a directory, the attributes of an object or the data of a file were changed.
     pub(super) fn mark_dirty(&mut self, node: Node) -> FsResult<()> {
+        self.at(node)?.0.synced.set(false);
         if self.dirty.nodes.contains(&node) {
             return Ok(());
         }
@@ -50,7 +51,7 @@ impl Host {
         let reopened = self.reopen(node, Opened::Read);
         let (entry, top) = self.at(node)?;
         let synced = match reopened {
-            Ok(()) => fs::fsync(entry.file.as_raw_fd()),
+            Ok(()) => entry.sync(),
             Err(_) => Err(FsError::Invalid),
         };
         match synced {
@@ -76,14 +77,33 @@ impl Host {
     }
 
     pub(super) fn sync_file(&mut self, pin: &Pin) -> FsResult<()> {
-        let (entry, _) = self.at(pin.node)?;
-        // A caller that asked while another waited for the disk has what it wants.
-        if !entry.synced.get() {
-            fs::fsync::<FsError>(entry.file.as_raw_fd())?;
-            entry.synced.set(true);
-        }
+        self.at(pin.node)?.0.sync()?;
         // With the data the names.
         self.commit_all(true);
         self.committed()
+    }
+
+    /// What was written to a file gets to the disk with the next commit, if its export has any.
+    pub(super) fn sync_file_later(&mut self, pin: &Pin) -> FsResult<()> {
+        let (entry, top) = self.at(pin.node)?;
+        if top.is_async {
+            return Err(FsError::NotSupported);
+        }
+        if entry.synced.get() {
+            return Ok(());
+        }
+        self.mark_dirty(pin.node)
+    }
+}
+
+impl Entry {
+    /// A caller that asked while another waited for the disk has what it wants.
+    #[inline(never)]
+    fn sync(&self) -> FsResult<()> {
+        if !self.synced.get() {
+            fs::fsync::<FsError>(self.file.as_raw_fd())?;
+            self.synced.set(true);
+        }
+        Ok(())
     }
 }

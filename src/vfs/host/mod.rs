@@ -393,7 +393,11 @@ impl Handles for Host {
         self.make(dir, name, make, change)
     }
 
-    fn commit_metadata(&mut self) -> FsResult<()> {
+    fn sync_later(&mut self, pin: &Pin) -> FsResult<()> {
+        self.sync_file_later(pin)
+    }
+
+    fn commit(&mut self) -> FsResult<()> {
         self.commit_all(false);
         self.committed()
     }

@@ -31,7 +31,7 @@ pub(super) struct Entry {
     pub(super) opened: Opened,
     /// Whether it was written to, or made, since the last release.
     pub(super) written: Cell<bool>,
-    /// Whether all that was written to it is on disk, as far as it was written through it.
+    /// Whether all of it is on disk, as far as it was changed through this.
     pub(super) synced: Cell<bool>,
     pub(super) export: u16,
     pub(super) kind: Kind,

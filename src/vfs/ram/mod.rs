@@ -317,7 +317,7 @@ impl Vfs for Ram {
         self.get(pin.node)?;
         #[cfg(any(test, fuzzing))]
         self.end_writes(pin)?;
-        self.commit_metadata()
+        self.commit()
     }
 
     fn release_idle(&mut self) -> bool {

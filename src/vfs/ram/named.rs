@@ -106,7 +106,7 @@ impl Handles for Ram {
         Ok(self.node(number))
     }
 
-    fn commit_metadata(&mut self) -> FsResult<()> {
+    fn commit(&mut self) -> FsResult<()> {
         #[cfg(any(test, fuzzing))]
         self.end_changes();
         Ok(())

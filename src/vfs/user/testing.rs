@@ -22,7 +22,7 @@ impl Handles for User {
         Err(FsError::NotSupported)
     }
 
-    fn commit_metadata(&mut self) -> FsResult<()> {
+    fn commit(&mut self) -> FsResult<()> {
         Ok(())
     }
 

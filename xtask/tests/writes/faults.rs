@@ -7,7 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
-use xtask::clients::nfs::{Call, Client, How, Outcome, Set, nfsstat3, stable_how, status_of};
+use xtask::clients::nfs::{
+    Call, Client, How, Outcome, Set, nfsstat3, outcome, record, stable_how, status_of,
+};
 use xtask::machines::faulty::{Faulty, Op};
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 
@@ -22,6 +24,9 @@ const ERRORS: [(i32, nfsstat3); 6] = [
 
 /// Failing once may be tried again by somebody on the way; failing on does not help.
 const ALWAYS: usize = usize::MAX;
+
+/// WRITEs that are sent together.
+const TOGETHER: u32 = 32;
 
 struct Scene<'a> {
     // In this order: nobody may have a file open when it is unmounted.
@@ -299,6 +304,73 @@ fn what_could_not_be_synced_is_not_acknowledged() -> Result<()> {
                     status.is_none_or(|status| status == expected),
                     "to sync failed by {errno} and {call:?} was answered {status:?}"
                 );
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Sends as many WRITEs in one piece, each of which must be on disk before it is answered; what each was told, or that the
+/// connection ended.
+fn burst(scene: &mut Scene<'_>, file: &[u8]) -> Result<Vec<Option<nfsstat3>>> {
+    let auth = scene.client.auth.clone();
+    let calls = (0..TOGETHER).map(|at| {
+        let call = Call::write(file, u64::from(at) * 512, stable_how::FILE_SYNC, &[7; 512]);
+        record(&call.message(at, &auth))
+    });
+    scene.client.send(&calls.collect::<Vec<_>>().concat())?;
+    let mut told = Vec::new();
+    for at in 0..TOGETHER {
+        let Some(reply) = scene.client.receive()? else {
+            scene.client = scene.server.connect()?;
+            told.push(None);
+            break;
+        };
+        let (xid, outcome) = outcome(reply)?;
+        let Outcome::Success(results) = outcome else {
+            anyhow::bail!("WRITE {at} was answered {outcome:?}")
+        };
+        ensure!(xid == at, "WRITE {at} was answered as {xid}");
+        told.push(Some(status_of(results)?));
+    }
+    Ok(told)
+}
+
+#[test]
+fn writes_that_come_together_share_a_sync() -> Result<()> {
+    scene(|scene| {
+        let root = scene.root.clone();
+        let file = make(&mut scene.client, &root, "file", b"content")?;
+        let all_are = |told: &[Option<nfsstat3>], status| {
+            told.len() == TOGETHER as usize && told.iter().all(|one| *one == Some(status))
+        };
+        scene.faulty.asked();
+        let told = burst(scene, &file)?;
+        ensure!(all_are(&told, nfsstat3::NFS3_OK), "{told:?}");
+        let asked = scene.faulty.asked();
+        let count = |wanted| asked.iter().filter(|op| **op == wanted).count();
+        ensure!(count(Op::Write) >= TOGETHER as usize);
+        let syncs = count(Op::Sync);
+        // The first may have been alone, and one may have been cut in two.
+        ensure!(
+            (1..=4).contains(&syncs),
+            "{TOGETHER} WRITEs took {syncs} syncs"
+        );
+        for (errno, expected) in [
+            (EIO, nfsstat3::NFS3ERR_IO),
+            (ENOSPC, nfsstat3::NFS3ERR_NOSPC),
+        ] {
+            // What came together cannot be told apart: it is not acknowledged. Then each is told what is wrong.
+            scene.faulty.fail(Op::Sync, errno, ALWAYS);
+            let told = burst(scene, &file)?;
+            let refused = |one: &Option<nfsstat3>| one.is_none_or(|status| status == expected);
+            ensure!(told.iter().all(refused), "{told:?}");
+            let told = burst(scene, &file)?;
+            ensure!(all_are(&told, expected), "{told:?}");
+            scene.faulty.heal();
+            for _ in 0..2 {
+                let told = burst(scene, &file)?;
+                ensure!(all_are(&told, nfsstat3::NFS3_OK), "{told:?}");
             }
         }
         Ok(())
