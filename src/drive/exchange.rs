@@ -10,6 +10,7 @@ use crate::engine::{Cx, Order, Progress, State};
 use crate::event;
 use crate::mem::{self, Ends as _};
 use crate::net::{Interest, NetError};
+use crate::vfs::FsResult;
 use core::ops::Range;
 
 /// Why a connection does not go on for now.
@@ -92,6 +93,7 @@ impl Streams {
             used += progress.consumed;
             progress.produced += held;
             let is_held = held > 0;
+            self.store_at_once(turn, connection, &mut progress);
             if self.shares_sync(
                 turn,
                 connection,
@@ -134,6 +136,73 @@ impl Streams {
         }
     }
 
+    /// Carries out an order to store what has been received, before replies of `progress` are sent: a sync that follows may be
+    /// shared. What cannot be carried out now is left in `progress`.
+    #[inline(never)]
+    fn store_at_once(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        progress: &mut Progress,
+    ) {
+        if !self.may_hold(progress) || !matches!(progress.state, State::Order(Order::Store { .. }))
+        {
+            return;
+        }
+        let world = &mut *turn.world;
+        let mut order = progress.take_order();
+        let output = world.tx.head_mut(REPLY_BYTES).tail_mut(progress.produced);
+        let mut carrier = Carrier::new(world.net, connection.socket, output, 0..0);
+        let stored = carrier.carry_out(&mut order, world.tree);
+        if carrier.moved_bytes > 0 {
+            self.moved_bytes += carrier.moved_bytes;
+            connection.progress = world.now;
+        }
+        let Some(order) = order else { return };
+        match stored {
+            Ok(result) => self.done(turn, connection, progress, order, result),
+            Err(_) => progress.state = State::Order(order),
+        }
+    }
+
+    /// Adds what the protocol makes of an order that was carried out to the replies of `progress`.
+    fn done(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &Connection,
+        progress: &mut Progress,
+        order: Order,
+        result: FsResult<()>,
+    ) {
+        let World {
+            now,
+            tree,
+            events,
+            tx,
+            ..
+        } = &mut *turn.world;
+        let mut cx = Cx {
+            now: *now,
+            peer: connection.peer,
+            vfs: tree,
+            events,
+        };
+        let (at, output) = (
+            connection.number(),
+            tx.head_mut(REPLY_BYTES).tail_mut(progress.produced),
+        );
+        let done = turn.protocol.done(at, &mut cx, order, result, output);
+        progress.produced += done.produced;
+        progress.state = done.state;
+    }
+
+    /// Whether replies may wait for those of what follows.
+    const fn may_hold(&self, progress: &Progress) -> bool {
+        !self.sync_failed
+            && progress.produced <= REPLY_BYTES / 2
+            && self.moved_bytes < ORDER_TURN_BYTES as usize
+    }
+
     /// Whether a sync is put off, because more has been received meanwhile that shares it: the sync that `progress` asks for, or
     /// one that replies are held for already. `progress` has the replies that leave behind it then. Of `have` received bytes `used`
     /// were used.
@@ -149,18 +218,10 @@ impl Streams {
     ) -> bool {
         let is_sync = matches!(progress.state, State::Order(Order::Sync { .. }));
         let waits = is_held && matches!(progress.state, State::NeedInput);
-        if !(is_sync || waits) || self.sync_failed || progress.produced > REPLY_BYTES / 2 {
+        if !(is_sync || waits) || !self.may_hold(progress) {
             return false;
         }
-        let World {
-            now,
-            net,
-            tree,
-            events,
-            rx,
-            tx,
-            ..
-        } = &mut *turn.world;
+        let World { net, tree, rx, .. } = &mut *turn.world;
         *have = mem::shift(rx.head_mut(*have), core::mem::take(used));
         let space = rx.head_mut(self.request_bytes).tail_mut(*have);
         // An end of the stream is found again when it is waited for.
@@ -175,17 +236,7 @@ impl Streams {
         let Some(order) = progress.take_order() else {
             return false;
         };
-        let mut cx = Cx {
-            now: *now,
-            peer: connection.peer,
-            vfs: tree,
-            events,
-        };
-        let output = tx.head_mut(REPLY_BYTES).tail_mut(progress.produced);
-        let at = connection.number();
-        let done = turn.protocol.done(at, &mut cx, order, Ok(()), output);
-        progress.produced += done.produced;
-        progress.state = done.state;
+        self.done(turn, connection, progress, order, Ok(()));
         true
     }
 
@@ -254,14 +305,8 @@ impl Streams {
                     if matches!(order, Order::Sync { .. }) {
                         self.sync_failed = result.is_err();
                     }
-                    let mut cx = Cx {
-                        now: world.now,
-                        peer: connection.peer,
-                        vfs: world.tree,
-                        events: world.events,
-                    };
-                    let (at, output) = (connection.number(), world.tx.head_mut(REPLY_BYTES));
-                    progress = turn.protocol.done(at, &mut cx, order, result, output);
+                    progress.produced = 0;
+                    self.done(turn, connection, &mut progress, order, result);
                 }
                 Err(error) => {
                     if connection.order.is_some() {
