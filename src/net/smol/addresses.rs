@@ -2,7 +2,7 @@
 
 use super::chance::Chance;
 use super::claim::{Claim, Conflict};
-use super::dhcp::Lease;
+use super::dhcp::{self, Lease};
 use super::packet::{Content, Mac};
 use super::routers::{PREFIX_BITS, Prefix, Routers};
 use crate::time::{Duration, Instant};
@@ -15,6 +15,8 @@ const FALLBACK: Duration = Duration::from_secs(6);
 /// RFC 3927 section 9: after so many conflicts, a new address is tried once in so long.
 const CONFLICT_COUNT_MAX: u8 = 10;
 const RATE_LIMIT_MS: u32 = 60_000;
+/// RFC 2131 section 3.1.5: ten seconds at least, after a leased address was another host's for the first time, and for another time.
+const DECLINE_WAITS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 /// Identifiers that are tried for an address of version 6 (RFC 7217 section 6: IDGEN_RETRIES).
 const IDENTIFIER_COUNT_MAX: u8 = 3;
 
@@ -56,8 +58,12 @@ pub(super) struct Addresses {
     routers: Routers,
     /// What follows is not what it was when this was asked last.
     has_changed: bool,
-    /// The leased address is somebody else's.
-    is_lease_lost: bool,
+    /// What is leased.
+    lease: Option<Lease>,
+    /// That is somebody else's: the server is to be told.
+    is_declined: bool,
+    /// The lease is given up: when another one is to be looked for.
+    lease_lost: Option<Instant>,
 }
 
 impl Addresses {
@@ -79,7 +85,9 @@ impl Addresses {
             ipv6: heapless::Vec::new(),
             routers: Routers::new(),
             has_changed: true,
-            is_lease_lost: false,
+            lease: None,
+            is_declined: false,
+            lease_lost: None,
         };
         match ip {
             Ip::Dhcp => addresses.fallback_at = now.after(FALLBACK),
@@ -162,9 +170,9 @@ impl Addresses {
         core::mem::replace(&mut self.has_changed, false)
     }
 
-    /// Whether the leased address was lost to another host since this was asked last.
-    pub(super) const fn take_lease_lost(&mut self) -> bool {
-        core::mem::replace(&mut self.is_lease_lost, false)
+    /// Whether the lease was given up since this was asked last: when another one is to be looked for.
+    pub(super) const fn take_lease_lost(&mut self) -> Option<Instant> {
+        self.lease_lost.take()
     }
 
     /// Whether there is an address of version 4 that DHCP did not lease.
@@ -177,6 +185,7 @@ impl Addresses {
 
     /// DHCP has leased an address, or it has none any more.
     pub(super) fn set_lease(&mut self, lease: Option<Lease>, now: Instant) {
+        self.lease = lease;
         let known = self.ipv4.map(|claim| claim.address);
         let address = lease.map(|lease| lease.address.into());
         self.gateway = lease.and_then(|lease| lease.router);
@@ -187,7 +196,7 @@ impl Addresses {
         };
         // A renewed one is not announced again.
         if known != address || known.is_none() {
-            self.ipv4 = lease.map(|lease| Claim::assigned(lease.address.into(), lease.prefix, now));
+            self.ipv4 = lease.map(|lease| Claim::leased(lease.address.into(), lease.prefix, now));
         }
     }
 
@@ -200,7 +209,7 @@ impl Addresses {
             one.claim.announce(now);
         }
         self.routers.solicit(now);
-        self.is_lease_lost = self.ip == Ip::Dhcp;
+        self.lease_lost = (self.ip == Ip::Dhcp).then_some(now);
     }
 
     /// Looks at what a frame carries.
@@ -244,14 +253,14 @@ impl Addresses {
             Ip::Static(..) => return,
             Ip::Dhcp if !self.has_fallback() => {
                 self.ipv4 = None;
-                self.is_lease_lost = true;
-                self.fallback_at = now.after(FALLBACK);
+                self.is_declined = true;
+                // A server that leases it once more leaves time to use another address meanwhile.
+                let wait = DECLINE_WAITS[usize::from(self.conflicts > 0)];
+                self.lease_lost = Some(now.after(wait));
             }
-            _ => {
-                self.conflicts = self.conflicts.saturating_add(1);
-                self.take_link_local(now);
-            }
+            _ => self.take_link_local(now),
         }
+        self.conflicts = self.conflicts.saturating_add(1);
         self.has_changed = true;
     }
 
@@ -301,6 +310,9 @@ impl Addresses {
 
     /// When [`Addresses::advance`] has something to do.
     pub(super) fn poll_at(&self) -> Instant {
+        if self.is_declined {
+            return Instant::default();
+        }
         let ipv4 = self.ipv4.map_or(Instant::NEVER, |claim| claim.poll_at());
         let ipv6 = self.ipv6.iter();
         let ipv6 = ipv6.map(|one| one.claim.poll_at().min(one.valid_until));
@@ -313,6 +325,11 @@ impl Addresses {
     /// Does one thing that is due, and writes the frame that it takes to `out`: its length, or 0.
     pub(super) fn advance(&mut self, now: Instant, out: &mut [u8]) -> usize {
         let chance = self.chance.number();
+        if core::mem::take(&mut self.is_declined)
+            && let Some(lease) = &self.lease
+        {
+            return dhcp::decline(self.own, lease, out);
+        }
         if now >= self.fallback_at {
             self.fallback_at = Instant::NEVER;
             if self.ipv4.is_none() {

@@ -74,6 +74,14 @@ impl Claim {
         }
     }
 
+    /// Asks once whether somebody has the address that a server has leased (RFC 2131 section 4.4.1), which may have asked, too.
+    pub(super) const fn leased(address: IpAddr, prefix: u8, now: Instant) -> Self {
+        Self {
+            state: State::Probing(1),
+            ..Self::assigned(address, prefix, now)
+        }
+    }
+
     /// Whether it may be used.
     pub(super) const fn is_usable(&self) -> bool {
         matches!(self.state, State::Announcing(_))

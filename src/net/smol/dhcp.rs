@@ -24,6 +24,8 @@ pub(super) struct Lease {
     pub(super) address: Ipv4Addr,
     pub(super) prefix: u8,
     pub(super) router: Option<Ipv4Addr>,
+    /// Who has leased it.
+    pub(super) server: Ipv4Addr,
 }
 
 /// The client.
@@ -31,6 +33,8 @@ pub(super) struct Dhcp {
     interface: Interface,
     sockets: SocketSet<'static>,
     socket: SocketHandle,
+    /// Before that, no server is looked for.
+    start_at: Instant,
 }
 
 fn time(now: Instant) -> time::Instant {
@@ -62,6 +66,7 @@ impl Dhcp {
             interface: Interface::new(config, &mut port.device(None), time(now)),
             sockets,
             socket,
+            start_at: now,
         };
         dhcp.ask_rarely(false);
         dhcp
@@ -78,8 +83,9 @@ impl Dhcp {
         self.socket().set_retry_config(retry);
     }
 
-    /// Gives up the lease and looks for another.
-    pub(super) fn reset(&mut self) {
+    /// Gives up the lease and looks for another, from `start_at` on.
+    pub(super) fn reset(&mut self, start_at: Instant) {
+        self.start_at = start_at;
         self.socket().reset();
     }
 
@@ -99,13 +105,14 @@ impl Dhcp {
 
     /// When [`Dhcp::advance`] has something to do.
     pub(super) fn poll_at(&mut self, now: Instant) -> Instant {
-        match self.interface.poll_at(time(now), &self.sockets) {
+        let at = match self.interface.poll_at(time(now), &self.sockets) {
             Some(at) if at <= time(now) => now,
             Some(at) => now.after(Duration::from_ms(
                 (at - time(now)).total_millis() as u32 + 1,
             )),
             None => Instant::NEVER,
-        }
+        };
+        at.max(self.start_at)
     }
 
     /// Whether the lease is another one since this was asked last: which, or `Some(None)` if there is none any more.
@@ -116,6 +123,7 @@ impl Dhcp {
                 address: config.address.address(),
                 prefix: config.address.prefix_len(),
                 router: config.router,
+                server: config.server.identifier,
             }),
         };
         self.interface.update_ip_addrs(|addresses| {
@@ -131,4 +139,28 @@ impl Dhcp {
         }
         Some(lease)
     }
+}
+
+/// Writes what tells a server of DHCP that another host has the leased address (DHCPDECLINE, RFC 2131 section 4.4.4).
+pub(super) fn decline(own: Mac, lease: &Lease, out: &mut [u8]) -> usize {
+    const BYTES: usize = 342;
+    /// To everybody on the link, from a number of its own; IPv4 with its checksum, 328 bytes from nobody to everybody; UDP, 308
+    /// bytes, without a checksum; a request of Ethernet.
+    const HEAD: &[u8; 45] = b"\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\x08\0\
+        \x45\0\x01\x48\0\0\0\0\x40\x11\x79\xa6\0\0\0\0\xff\xff\xff\xff\0\x44\0\x43\x01\x34\0\0\x01\x01\x06";
+    /// The cookie, the kind of message, the address, the server, the client, the end.
+    const OPTIONS: &[u8; 29] =
+        b"\x63\x82\x53\x63\x35\x01\x04\x32\x04\0\0\0\0\x36\x04\0\0\0\0\x3d\x07\x01\0\0\0\0\0\0\xff";
+    let Some(out) = out.first_chunk_mut::<BYTES>() else {
+        return 0;
+    };
+    out.fill(0);
+    out[..45].copy_from_slice(HEAD);
+    out[278..307].copy_from_slice(OPTIONS);
+    for at in [6, 70, 300] {
+        out[at..at + 6].copy_from_slice(&own.0);
+    }
+    out[287..291].copy_from_slice(&lease.address.octets());
+    out[293..297].copy_from_slice(&lease.server.octets());
+    BYTES
 }

@@ -297,8 +297,8 @@ impl Smol {
         let Some(dhcp) = &mut self.dhcp else {
             return;
         };
-        if self.addresses.take_lease_lost() {
-            dhcp.reset();
+        if let Some(start_at) = self.addresses.take_lease_lost() {
+            dhcp.reset(start_at);
         }
         if dhcp.poll_at(now) <= now {
             dhcp.advance(now, &mut self.port);

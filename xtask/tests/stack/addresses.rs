@@ -1,11 +1,12 @@
 //! Addresses that our stack gets by itself, and those that somebody else has, too.
 
-use super::world::{Daemon, Link, World, shell, wait_for};
+use super::world::{Daemon, Link, World, ip_on, shell, wait_for};
 use crate::mdns::world::{Avahi, Running};
 use anyhow::{Context as _, Result, ensure};
 use simple_dns::rdata::{AAAA, RData};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::thread;
 use std::time::Duration;
 use xtask::clients::dns::{self, Asker, Message, TYPE};
 use xtask::clients::nfs::Client;
@@ -83,6 +84,62 @@ fn dhcp_leases_an_address_under_its_name() -> Result<()> {
     ensure!(leases.contains(&line), "{leases}");
     world.use_files(&address.to_string())?;
     world.ensure_host_has_none()?;
+    running.stop()
+}
+
+/// The server does not look whether anybody has what it leases.
+#[test]
+fn a_leased_address_that_somebody_has_is_declined() -> Result<()> {
+    let world = World::new(Link::Tap)?;
+    ip_on(&world.ours, "addr add 192.0.2.50/32 dev br0")?;
+    let words = ["--dhcp-range=192.0.2.60,192.0.2.69,2m", "--dhcp-host"];
+    let host = format!("{MAC},192.0.2.50");
+    let _dhcp = dnsmasq(&world, &[&words[..], &[&host]].concat())?;
+    let (avahi, running) = announced(&world, &[])?;
+    let address = wait_for("another leased address", || {
+        let address = resolved_v4(&avahi)?;
+        ensure!(address != Ipv4Addr::new(192, 0, 2, 50), "it is taken");
+        Ok((60..=69).contains(&address.octets()[3]).then_some(address))
+    })?;
+    let said = fs::read_to_string(world.place.path().join("dnsmasq.log"))?;
+    let line = format!("DHCPDECLINE(eth0) 192.0.2.50 {MAC}");
+    ensure!(said.contains(&line), "{said}");
+    world.use_files(&address.to_string())?;
+    running.stop()
+}
+
+/// Prints the first two addresses that are asked for before they are taken.
+const TWO_PROBES: &str = "
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x806))
+s.settimeout(60)
+seen = []
+while len(seen) < 2:
+    frame = s.recv(99)
+    if frame[28:32] == bytes(4) and frame[38:42] not in seen:
+        seen.append(frame[38:42])
+        print(socket.inet_ntoa(frame[38:42]), flush=True)
+";
+
+#[test]
+fn an_address_of_the_link_that_somebody_has_is_not_taken() -> Result<()> {
+    setup::need(&[Package::PYTHON])?;
+    let world = World::new(Link::Tap)?;
+    // The host at the bridge has them all.
+    ip_on(&world.ours, "route add local 169.254.0.0/16 dev lo")?;
+    let mut watching = world.theirs.command("python3");
+    let watching = thread::spawn(move || setup::quietly(watching.args(["-c", TWO_PROBES])));
+    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let running = world.serve(&["--mac", MAC, "--ip", "link-local"])?;
+    let refused = watching.join().expect("it does not panic")?;
+    ip_on(&world.ours, "route del local 169.254.0.0/16 dev lo")?;
+    let address = resolved_v4(&avahi)?;
+    let first = refused.lines().next().context("none was asked for")?;
+    ensure!(
+        address.is_link_local() && address.to_string() != first,
+        "{address} after {refused}"
+    );
+    world.use_files(&address.to_string())?;
     running.stop()
 }
 

@@ -4,20 +4,32 @@ use super::{Ip, PEER_MAC, World};
 use crate::net::smol::packet;
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use smoltcp::wire::{EthernetAddress, NdiscNeighborFlags, NdiscRepr};
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, DhcpMessageType as Message, DhcpPacket, DhcpRepr,
+    EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv4Repr,
+    NdiscNeighborFlags, NdiscRepr, UdpPacket, UdpRepr,
+};
 
 const PEER: EthernetAddress = EthernetAddress(PEER_MAC);
 
+/// Looks at a frame, what it carries, and when it came; may answer it.
+type Look<'a> = dyn FnMut(&[u8], &packet::Content<'_>, Instant) -> Option<Vec<u8>> + 'a;
+
 impl World {
-    /// Lets time pass, and calls `look` with each frame of the stack's, which may answer it.
+    /// Lets time pass, and calls `look` with what each frame of the stack's carries, which may answer it.
     fn watch(&mut self, secs: u32, look: &mut dyn FnMut(&packet::Content<'_>) -> Option<Vec<u8>>) {
+        self.watch_frames(secs, &mut |_, content, _| look(content));
+    }
+
+    /// The same with the frames and the time.
+    fn watch_frames(&mut self, secs: u32, look: &mut Look<'_>) {
         self.peer.is_on = false;
         let end = self.now.after(Duration::from_secs(secs));
         while self.now < end {
             self.turn();
             while let Some(frame) = self.end.take() {
                 let seen = packet::content(&frame, PEER);
-                if let Some(answer) = seen.and_then(|content| look(&content)) {
+                if let Some(answer) = seen.and_then(|content| look(&frame, &content, self.now)) {
                     self.end.put(&answer);
                 }
             }
@@ -81,6 +93,246 @@ fn without_dhcp_there_is_a_link_local_address() {
     assert_eq!(world.ipv4(), None);
     world.watch(20, &mut |_| None);
     assert!(world.ipv4().is_some_and(|own| own.is_link_local()));
+}
+
+/// A server of DHCP at the peer's addresses.
+struct Server {
+    /// What it leases, and for how long.
+    offer: Ipv4Addr,
+    secs: u32,
+    is_on: bool,
+    /// What it was asked: when, from where, what.
+    asked: Vec<(Instant, Ipv4Addr, Message, Option<Ipv4Addr>)>,
+}
+
+impl Server {
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+    const FRAME_BYTES: usize = 14 + 20 + 8;
+
+    const fn new(offer: Ipv4Addr, secs: u32) -> Self {
+        Self {
+            offer,
+            secs,
+            is_on: true,
+            asked: Vec::new(),
+        }
+    }
+
+    /// Answers a frame: a message of DHCP, or who it is.
+    fn answer(
+        &mut self,
+        frame: &[u8],
+        content: &packet::Content<'_>,
+        now: Instant,
+    ) -> Option<Vec<u8>> {
+        match *content {
+            packet::Content::Arp {
+                mac,
+                sender,
+                target: Self::ADDRESS,
+                is_reply: false,
+            } if self.is_on => Some(reply(Self::ADDRESS, mac, sender)),
+            packet::Content::Datagram { port: 67 } => {
+                let inner = Ipv4Packet::new_checked(&frame[14..]).unwrap();
+                assert!(inner.verify_checksum());
+                let message = DhcpPacket::new_checked(&frame[Self::FRAME_BYTES..]).unwrap();
+                let message = DhcpRepr::parse(&message).unwrap();
+                self.asked.push((
+                    now,
+                    inner.dst_addr(),
+                    message.message_type,
+                    message.requested_ip,
+                ));
+                let kind = match message.message_type {
+                    Message::Discover => Message::Offer,
+                    Message::Request => Message::Ack,
+                    _ => return None,
+                };
+                self.is_on.then(|| self.told(kind, &message))
+            }
+            _ => None,
+        }
+    }
+
+    fn told(&self, kind: Message, asked: &DhcpRepr<'_>) -> Vec<u8> {
+        let mut message = asked.clone();
+        message.message_type = kind;
+        message.your_ip = self.offer;
+        message.server_identifier = Some(Self::ADDRESS);
+        message.subnet_mask = Some(Ipv4Addr::new(255, 255, 255, 0));
+        message.lease_duration = Some(self.secs);
+        (message.client_identifier, message.requested_ip) = (None, None);
+        message.parameter_request_list = None;
+        message.additional_options = &[];
+        let (from, to) = (Self::ADDRESS, Ipv4Addr::BROADCAST);
+        let mut bytes = vec![0; Self::FRAME_BYTES + message.buffer_len()];
+        let mut frame = EthernetFrame::new_unchecked(&mut bytes);
+        frame.set_src_addr(PEER);
+        frame.set_dst_addr(EthernetAddress::BROADCAST);
+        frame.set_ethertype(EthernetProtocol::Ipv4);
+        let head = Ipv4Repr {
+            src_addr: from,
+            dst_addr: to,
+            next_header: IpProtocol::Udp,
+            payload_len: 8 + message.buffer_len(),
+            hop_limit: 64,
+        };
+        let mut inner = Ipv4Packet::new_unchecked(frame.payload_mut());
+        head.emit(&mut inner, &Default::default());
+        let ports = UdpRepr {
+            src_port: 67,
+            dst_port: 68,
+        };
+        ports.emit(
+            &mut UdpPacket::new_unchecked(inner.payload_mut()),
+            &from.into(),
+            &to.into(),
+            message.buffer_len(),
+            |payload| {
+                let mut packet = DhcpPacket::new_unchecked(payload);
+                message.emit(&mut packet).unwrap();
+            },
+            &Default::default(),
+        );
+        bytes
+    }
+
+    /// How many of these it was asked since then, and from where.
+    fn count(&self, since: Instant, kind: Message, to: Ipv4Addr) -> usize {
+        let asked = self.asked.iter();
+        let alike = asked.filter(|(at, addressed, message, _)| {
+            *at >= since && (*addressed, *message) == (to, kind)
+        });
+        alike.count()
+    }
+}
+
+/// A reply of ARP: the peer has `sender`.
+fn reply(sender: Ipv4Addr, mac: EthernetAddress, target: Ipv4Addr) -> Vec<u8> {
+    let reply = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Reply,
+        source_hardware_addr: PEER,
+        source_protocol_addr: sender,
+        target_hardware_addr: mac,
+        target_protocol_addr: target,
+    };
+    let mut bytes = vec![0; packet::ARP_BYTES];
+    let mut frame = EthernetFrame::new_unchecked(&mut bytes);
+    frame.set_src_addr(PEER);
+    frame.set_dst_addr(mac);
+    frame.set_ethertype(EthernetProtocol::Arp);
+    reply.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+    bytes
+}
+
+#[test]
+fn a_lease_is_renewed_then_rebound_then_lost_then_found_again() {
+    let offer = Ipv4Addr::new(192, 0, 2, 50);
+    let mut world = World::new(8, 0, Ip::Dhcp);
+    let mut server = Server::new(offer, 3600);
+    world.watch_frames(10, &mut |frame, content, now| {
+        server.answer(frame, content, now)
+    });
+    assert_eq!(world.ipv4(), Some(offer));
+    // Renewed after half of its time, by the server itself.
+    let since = world.now;
+    world.watch_frames(1800, &mut |frame, content, now| {
+        server.answer(frame, content, now)
+    });
+    assert_eq!(server.count(since, Message::Request, Server::ADDRESS), 1);
+    // The server is gone: it is asked again, then everybody is, after seven eighths.
+    server.is_on = false;
+    let since = world.now;
+    world.watch_frames(3500, &mut |frame, content, now| {
+        server.answer(frame, content, now)
+    });
+    assert_eq!(world.ipv4(), Some(offer));
+    let renewals = server.count(since, Message::Request, Server::ADDRESS);
+    let rebinds = server.count(since, Message::Request, Ipv4Addr::BROADCAST);
+    assert!(
+        renewals < 10 && (1..10).contains(&rebinds),
+        "{renewals} {rebinds}"
+    );
+    // It is over.
+    world.watch_frames(200, &mut |frame, content, now| {
+        server.answer(frame, content, now)
+    });
+    assert!(world.ipv4().is_some_and(|own| own.is_link_local()));
+    server.is_on = true;
+    world.watch_frames(70, &mut |frame, content, now| {
+        server.answer(frame, content, now)
+    });
+    assert_eq!(world.ipv4(), Some(offer));
+}
+
+#[test]
+fn a_leased_address_that_somebody_has_is_declined() {
+    let offers = [Ipv4Addr::new(192, 0, 2, 50), Ipv4Addr::new(192, 0, 2, 51)];
+    for learns in [true, false] {
+        let mut world = World::new(9, 0, Ip::Dhcp);
+        let mut server = Server::new(offers[0], 3600);
+        let mut is_used = false;
+        let mut answer = |frame: &[u8], content: &packet::Content<'_>, now| match *content {
+            packet::Content::Arp {
+                mac,
+                sender,
+                target,
+                ..
+            } if target == offers[0] => {
+                is_used |= sender == target;
+                Some(reply(target, mac, sender))
+            }
+            _ => {
+                let answer = server.answer(frame, content, now);
+                if let Some((.., Message::Decline, declined)) = server.asked.last() {
+                    assert_eq!(*declined, Some(offers[0]));
+                    server.offer = offers[usize::from(learns)];
+                }
+                answer
+            }
+        };
+        world.watch_frames(30, &mut answer);
+        let own = world.ipv4();
+        if learns {
+            assert_eq!(own, Some(offers[1]));
+        } else {
+            // A server that goes on leasing it: between its leases there is another one.
+            let mut times = 0;
+            for _ in 0..300 {
+                world.watch_frames(1, &mut answer);
+                times += usize::from(world.ipv4().is_some_and(|own| own.is_link_local()));
+            }
+            assert!(times > 200, "{times} of 300");
+        }
+        assert!(!is_used);
+        let declined = server.count(Instant::default(), Message::Decline, Ipv4Addr::BROADCAST);
+        assert!((1..10).contains(&declined), "{declined}");
+    }
+}
+
+#[test]
+fn an_address_given_by_hand_is_kept_and_defended_once_in_ten_seconds() {
+    let own = Ipv4Addr::from(super::ADDRESS);
+    let mut world = World::with_address(10, 0);
+    // Another host has it before this one, and goes on having it.
+    let mut told = Vec::new();
+    for _ in 0..25 {
+        world.end.put(&arp(own, own));
+        world.watch_frames(1, &mut |_, content, now| {
+            if let packet::Content::Arp {
+                sender,
+                is_reply: false,
+                ..
+            } = content
+                && *sender == own
+            {
+                told.push(now);
+            }
+            None
+        });
+    }
+    assert_eq!(world.ipv4(), Some(own));
+    assert!((3..=6).contains(&told.len()), "{told:?}");
 }
 
 #[test]
