@@ -142,7 +142,7 @@ impl Handles for Media {
         Err(NOTHING)
     }
 
-    fn commit_metadata(&mut self) -> FsResult<()> {
+    fn commit(&mut self) -> FsResult<()> {
         Ok(())
     }
 }

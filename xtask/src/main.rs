@@ -47,6 +47,7 @@ enum Own {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     xtask::run(|| match cli.command {
+        Own::Run(args) if args.is_vm() => workshop(env::args_os().skip(1)),
         Own::Run(args) => run::main(args),
         Own::Build(args) if args.is_packed() => workshop(env::args_os().skip(1)),
         Own::Build(args) => build::main(args),

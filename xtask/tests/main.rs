@@ -2,6 +2,7 @@
 //!
 //! `guest` and `isos` are programs of their own, because all their tests share one machine.
 
+mod bare;
 mod check;
 mod debuggers;
 mod ends;

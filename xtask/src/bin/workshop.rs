@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::build;
-use xtask::commands::{fuzz, hello, image, log, mutants, scorecard, test, tidy};
+use xtask::commands::{fuzz, hello, image, log, mutants, run, scorecard, test, tidy};
 use xtask::machines::qemu;
 use xtask::measure::{bench, size};
 
@@ -21,6 +21,8 @@ enum Command {
     /// Run every test, from formatting to real clients
     #[command(visible_alias = "ci")]
     Test(test::Args),
+    /// Build, then serve a directory over NFS from a machine until it ends
+    Run(run::Args),
     /// Build the finished file; the last line printed is its path
     Build(build::Args),
     /// Bytes per section, crate and module, against image/size.toml
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     xtask::run(|| match command {
         Command::Test(args) => test::main(args),
+        Command::Run(args) => run::main(args),
         Command::Build(args) => build::main(args),
         Command::Size(args) => size::main(args),
         Command::Tidy(args) => tidy::main(args),

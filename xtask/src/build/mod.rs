@@ -123,9 +123,14 @@ impl Role {
         [&Self::ALL[..], &[Self::Smol]].concat()
     }
 
-    /// What tests start beside the file of all: the responder alone, and all with a network stack of their own.
-    pub fn beside() -> [Vec<Self>; 2] {
-        [vec![Self::Mdns], Self::with_stack()]
+    /// All of them that also boot as a machine of their own.
+    pub fn with_bare() -> Vec<Self> {
+        [&Self::ALL[..], &[Self::Smol, Self::Bare]].concat()
+    }
+
+    /// What tests start beside the file of all: the responder alone, all with a network stack of their own, and what boots.
+    pub fn beside() -> [Vec<Self>; 3] {
+        [vec![Self::Mdns], Self::with_stack(), Self::with_bare()]
     }
 
     /// As on the command line and in Cargo.toml.

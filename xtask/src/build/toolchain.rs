@@ -135,7 +135,7 @@ pub fn unit_tests(arch: Arch) -> Result<Command> {
     // Tests unwind whatever the profile says; a core built from source must be told, or there would be two of them.
     cargo.arg("--lib").env("CARGO_PROFILE_DEV_PANIC", "unwind");
     if arch == Arch::X86_64 {
-        cargo.args(["--features", "smol"]);
+        cargo.args(["--features", "smol,bare"]);
     }
     Ok(cargo)
 }

@@ -6,6 +6,8 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::MetadataExt as _;
+#[cfg(feature = "workshop")]
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -16,6 +18,8 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
 use crate::build::{self, Arch, workspace_root};
+#[cfg(feature = "workshop")]
+use crate::machines::{iso, qemu};
 
 /// `cargo xtask run`
 #[derive(clap::Args)]
@@ -25,9 +29,19 @@ pub struct Args {
     /// The port for NFS and MOUNT [default: 2049, or any when that is taken]
     #[arg(short = 'n', value_name = "PORT")]
     port: Option<u16>,
-    /// Let clients write, each as the directory's owner
+    /// Let clients write, each as the directory's owner; with --vm into files in memory
     #[arg(long)]
     rw: bool,
+    /// Boot the same file in QEMU, without an operating system; the directory becomes the image of a disk
+    #[arg(long, conflicts_with = "port")]
+    vm: bool,
+}
+
+impl Args {
+    /// Whether a machine is asked for, which the workshop boots.
+    pub const fn is_vm(&self) -> bool {
+        self.vm
+    }
 }
 
 /// Where every client looks.
@@ -45,6 +59,10 @@ pub fn main(args: Args) -> Result<()> {
     };
     if !dir.is_dir() {
         bail!("cannot serve {}: it is not a directory", dir.display());
+    }
+    #[cfg(feature = "workshop")]
+    if args.vm {
+        return in_a_machine(&dir, args.rw);
     }
     let program = build::build(Arch::X86_64)?;
     let port = match args.port {
@@ -80,6 +98,30 @@ pub fn main(args: Args) -> Result<()> {
         println!("{}", place.advice());
     }
     wait(server, &signals)
+}
+
+/// Boots a machine with a disk that has the directory's files in an image of ISO 9660.
+#[cfg(feature = "workshop")]
+fn in_a_machine(dir: &Path, rw: bool) -> Result<()> {
+    let (_directory, image) = iso::image(iso::ROCK_RIDGE[0], dir)?;
+    let drive = format!(
+        "if=none,id=disk,format=raw,readonly=on,file={}",
+        image.display()
+    );
+    let words = if rw {
+        "export=/vda export=/ram:rw"
+    } else {
+        "export=/vda"
+    };
+    let disk = ["-drive", &drive, "-device", "virtio-blk-device,drive=disk"];
+    qemu::bare::on_this_terminal(words, &disk, |port| {
+        println!("what is in {} is /vda there, also for", dir.display());
+        println!("  nfs-ls 'nfs://127.0.0.1/vda?version=3&nfsport={port}&mountport={port}'");
+        println!(
+            "  mount -t nfs -o vers=3,proto=tcp,port={port},mountport={port},nolock 127.0.0.1:/vda /mnt"
+        );
+        println!("Ctrl-A X ends the machine; what it says:");
+    })
 }
 
 /// Waits for a reason to end, and ends the server with us.

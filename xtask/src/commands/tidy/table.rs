@@ -36,7 +36,7 @@ const LAYERS: &[Layer] = &[
         name: "sys::bare",
         modules: &["mem", "config", "time"],
         never: &["sys::linux"],
-        crates: &["alloc", "heapless", "virtio_drivers"],
+        crates: &["alloc", "heapless"],
     },
     Layer {
         name: "sys::linux",

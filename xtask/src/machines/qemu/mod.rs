@@ -3,6 +3,7 @@
 //! A machine is data: which emulator, which kernel, what lies in its initramfs. This file turns it into a command line
 //! and knows nothing about any one machine.
 
+pub mod bare;
 mod console;
 mod debian;
 mod disk;
@@ -18,7 +19,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::build::{self, Arch, workspace_root};
+use crate::build::{self, Arch, Role, workspace_root};
 use crate::machines::free_port;
 use crate::machines::nbd::Disk;
 use crate::machines::server;
@@ -54,7 +55,11 @@ pub fn main(args: Args) -> Result<()> {
 
 /// Gets all that the machine needs from elsewhere. After that, booting it needs no network.
 pub fn prepare(machine: &str) -> Result<()> {
-    system(machine).map(drop)
+    let machine = Machine::load(machine)?;
+    if machine.bare {
+        return setup::need(machine.packages());
+    }
+    machine.system().map(drop)
 }
 
 /// The place of a machine's kernel, and its initramfs, for one that finds them elsewhere than QEMU does.
@@ -98,6 +103,9 @@ struct Machine {
     devices: Vec<String>,
     disk: Option<disk::Choice>,
     command_line: String,
+    /// It starts our own file instead of a kernel, and has an initramfs only if that is to be a module.
+    #[serde(default)]
+    bare: bool,
     /// What it runs: a kernel and what we put beside it, or else what Debian's own tools make.
     kernel: Option<KernelChoice>,
     initramfs: Option<Contents>,
@@ -172,9 +180,22 @@ impl Machine {
         );
     }
 
+    /// What it takes to start it.
+    const fn packages(&self) -> &'static [Package] {
+        if self.bare {
+            &[Package::QEMU]
+        } else {
+            &PACKAGES
+        }
+    }
+
     /// The kernel's place and the initramfs.
     fn system(&self) -> Result<(PathBuf, Vec<u8>)> {
-        setup::need(&PACKAGES)?;
+        setup::need(self.packages())?;
+        if self.bare {
+            let file = build::build_roles(Arch::X86_64, &Role::with_bare())?;
+            return Ok((file, Vec::new()));
+        }
         match (&self.kernel, &self.initramfs, &self.debian) {
             (Some(kernel), Some(contents), None) => {
                 let package = kernel::fetch(&kernel.package)?;
@@ -208,7 +229,7 @@ impl Machine {
         archive: &[u8],
         words: &str,
     ) -> Result<Start> {
-        setup::need(&PACKAGES)?;
+        setup::need(self.packages())?;
         let initramfs = directory.join("initramfs.cpio");
         fs::write(&initramfs, archive)
             .with_context(|| format!("cannot write {}", initramfs.display()))?;
@@ -229,11 +250,10 @@ impl Machine {
             "-m",
             &self.memory_mib.to_string(),
         ]);
-        command
-            .arg("-kernel")
-            .arg(kernel)
-            .arg("-initrd")
-            .arg(&initramfs);
+        command.arg("-kernel").arg(kernel);
+        if !archive.is_empty() {
+            command.arg("-initrd").arg(&initramfs);
+        }
         command.args(["-append", words]);
         let mut network = self.network.clone();
         let mut ports = Vec::new();

@@ -1,0 +1,282 @@
+//! A ring of buffers that a device and its driver share: a split virtqueue (virtio 1.2, section 2.7), laid out as both versions of
+//! the transport have it. What a device writes there is not believed.
+
+use super::super::memory::PAGE;
+use alloc::alloc::alloc_zeroed;
+use core::alloc::Layout;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+use core::sync::atomic::{Ordering, fence};
+
+/// Places of a ring: as many as QEMU's source of entropy has.
+pub(super) const RING: usize = 8;
+
+/// The next descriptor goes on with it; the device writes to it.
+const NEXT: u16 = 1;
+const WRITE: u16 = 2;
+/// The device wants no notice of buffers; the driver wants none of their use.
+const SILENT: u16 = 1;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Descriptor {
+    address: u64,
+    len: u32,
+    flags: u16,
+    next: u16,
+}
+
+/// What the driver offers.
+#[repr(C)]
+struct Available {
+    flags: u16,
+    index: u16,
+    places: [u16; RING],
+}
+
+/// What the device has used, in a page of its own.
+#[repr(C, align(4096))]
+struct Used {
+    flags: u16,
+    index: u16,
+    places: [(u32, u32); RING],
+}
+
+/// Memory that both use.
+#[repr(C)]
+struct Shared {
+    descriptors: [Descriptor; RING],
+    available: Available,
+    used: Used,
+}
+
+const _: () = assert!(size_of::<Shared>() == 2 * PAGE);
+
+/// Bytes that a device reads, or writes to.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    Read(*const u8, usize),
+    Write(*mut u8, usize),
+}
+
+impl Part {
+    pub(super) const fn read(bytes: &[u8]) -> Self {
+        Self::Read(bytes.as_ptr(), bytes.len())
+    }
+
+    pub(super) const fn write(bytes: &mut [u8]) -> Self {
+        Self::Write(bytes.as_mut_ptr(), bytes.len())
+    }
+}
+
+pub(super) struct Ring {
+    shared: NonNull<Shared>,
+    /// Buffers that were offered, and that were taken back, as often as a number of 16 bits counts.
+    offered: u16,
+    taken: u16,
+    /// A bit for each place from which on a buffer is lent.
+    pub(super) lent: u8,
+}
+
+impl Ring {
+    /// One that has lent nothing. `None`: there is no memory.
+    pub(super) fn new() -> Option<Self> {
+        // SAFETY: it has a size.
+        let shared = unsafe { alloc_zeroed(Layout::new::<Shared>()) };
+        Some(Self {
+            shared: NonNull::new(shared.cast())?,
+            offered: 0,
+            taken: 0,
+            lent: 0,
+        })
+    }
+
+    /// Where the descriptors lie, what is offered, and what was used.
+    pub(super) fn addresses(&self) -> [usize; 3] {
+        let at = self.shared.as_ptr().addr();
+        [
+            at,
+            at + offset_of!(Shared, available),
+            at + offset_of!(Shared, used),
+        ]
+    }
+
+    /// Lends parts of a buffer, which take this place and those that follow; whether there are so many.
+    ///
+    /// # Safety
+    /// The bytes are not touched before they were taken back, or the device was reset.
+    pub(super) unsafe fn lend(&mut self, place: usize, parts: &[Part]) -> bool {
+        if parts.is_empty() || place + parts.len() > RING {
+            return false;
+        }
+        let shared = self.shared.as_ptr();
+        for (at, part) in (place..).zip(parts) {
+            let (address, len, mut flags) = match *part {
+                Part::Read(bytes, len) => (bytes.addr(), len, 0),
+                Part::Write(bytes, len) => (bytes.addr(), len, WRITE),
+            };
+            if at + 1 < place + parts.len() {
+                flags |= NEXT;
+            }
+            let descriptor = Descriptor {
+                address: address as u64,
+                len: len as u32,
+                flags,
+                next: at as u16 + 1,
+            };
+            // SAFETY: there is such a place, as was asked above, and the device does not look at it yet.
+            unsafe {
+                (&raw mut (*shared).descriptors)
+                    .cast::<Descriptor>()
+                    .add(at)
+                    .write_volatile(descriptor);
+            }
+        }
+        let next = usize::from(self.offered) % RING;
+        self.offered = self.offered.wrapping_add(1);
+        self.lent |= 1 << place;
+        // SAFETY: as above; the device sees all of it before it sees that there is one more.
+        unsafe {
+            (&raw mut (*shared).available.places)
+                .cast::<u16>()
+                .add(next)
+                .write_volatile(place as u16);
+            fence(Ordering::SeqCst);
+            (&raw mut (*shared).available.index).write_volatile(self.offered);
+            fence(Ordering::SeqCst);
+        }
+        true
+    }
+
+    /// Whether the device wants to be told that something was lent.
+    pub(super) fn is_awaited(&self) -> bool {
+        // SAFETY: shared memory.
+        unsafe { (&raw const (*self.shared.as_ptr()).used.flags).read_volatile() & SILENT == 0 }
+    }
+
+    /// Says whether the driver wants to be told that something was used.
+    pub(super) fn await_use(&mut self, wanted: bool) {
+        let flags = if wanted { 0 } else { SILENT };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.shared.as_ptr()).available.flags).write_volatile(flags) };
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether the device has used something that was not taken back.
+    pub(super) fn has_used(&self) -> bool {
+        // SAFETY: as above.
+        let index = unsafe { (&raw const (*self.shared.as_ptr()).used.index).read_volatile() };
+        fence(Ordering::SeqCst);
+        index != self.taken
+    }
+
+    /// Takes the next buffer back that the device has used: its place, and the bytes that were written to it, as the device says.
+    /// What was not lent there is skipped.
+    pub(super) fn take(&mut self) -> Option<(usize, usize)> {
+        // Of a device that says more than there can be, no more is believed.
+        for _ in 0..RING {
+            if !self.has_used() {
+                return None;
+            }
+            let next = usize::from(self.taken) % RING;
+            self.taken = self.taken.wrapping_add(1);
+            // SAFETY: within shared memory.
+            let (place, len) = unsafe {
+                let places = &raw const (*self.shared.as_ptr()).used.places;
+                places.cast::<(u32, u32)>().add(next).read_volatile()
+            };
+            let place = place as usize;
+            if place < RING && self.lent & 1 << place != 0 {
+                self.lent &= !(1 << place);
+                return Some((place, len as usize));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a device says that it has used.
+    fn use_up(ring: &mut Ring, told: &[(u32, u32)]) {
+        let shared = ring.shared.as_ptr();
+        for said in told {
+            // SAFETY: the test has both sides in one thread.
+            unsafe {
+                let used = &mut (*shared).used;
+                used.places[usize::from(used.index) % RING] = *said;
+                used.index = used.index.wrapping_add(1);
+            }
+        }
+    }
+
+    fn lend(ring: &mut Ring, place: usize) -> bool {
+        static BYTES: [u8; 4] = [0; 4];
+        // SAFETY: nobody writes to them.
+        unsafe { ring.lend(place, &[Part::read(&BYTES), Part::read(&BYTES)]) }
+    }
+
+    #[test]
+    fn buffers_come_back_in_any_order() {
+        let mut ring = Ring::new().unwrap();
+        assert!(lend(&mut ring, 0) && lend(&mut ring, 2) && !lend(&mut ring, RING - 1));
+        assert_eq!(ring.take(), None);
+        use_up(&mut ring, &[(2, 7), (0, 9)]);
+        assert!(ring.has_used());
+        assert_eq!(
+            [ring.take(), ring.take(), ring.take()],
+            [Some((2, 7)), Some((0, 9)), None]
+        );
+        // More often than there are places.
+        for round in 0..3 * RING as u32 {
+            assert!(lend(&mut ring, 4));
+            use_up(&mut ring, &[(4, round)]);
+            assert_eq!(ring.take(), Some((4, round as usize)));
+        }
+    }
+
+    #[test]
+    fn chains_are_as_the_specification_has_them() {
+        let mut ring = Ring::new().unwrap();
+        let (mut to, from) = ([0_u8; 3], [0_u8; 2]);
+        let parts = [Part::read(&from), Part::write(&mut to)];
+        // SAFETY: nothing uses them.
+        assert!(unsafe { ring.lend(5, &parts) });
+        // SAFETY: one thread.
+        let shared = unsafe { ring.shared.as_ref() };
+        let told = [5, 6].map(|at: usize| {
+            let Descriptor {
+                len, flags, next, ..
+            } = shared.descriptors[at];
+            (len, flags, next)
+        });
+        assert_eq!(told, [(2, NEXT, 6), (3, WRITE, 7)]);
+        assert_eq!(shared.descriptors[6].address, to.as_ptr().addr() as u64);
+        assert_eq!((shared.available.index, shared.available.places[0]), (1, 5));
+        let [descriptors, available, used] = ring.addresses();
+        assert_eq!(
+            [available - descriptors, used - descriptors],
+            [16 * RING, PAGE]
+        );
+    }
+
+    #[test]
+    fn a_device_that_lies_gets_nothing() {
+        let mut ring = Ring::new().unwrap();
+        assert!(lend(&mut ring, 1));
+        // Places that there are not, that were not lent, and one twice.
+        use_up(
+            &mut ring,
+            &[(8, 1), (u32::MAX, 1), (0, 1), (1, u32::MAX), (1, 1)],
+        );
+        assert_eq!(ring.take(), Some((1, u32::MAX as usize)));
+        assert_eq!(ring.take(), None);
+        assert_eq!(ring.lent, 0);
+        // It says that it has used more than there ever were.
+        // SAFETY: one thread.
+        unsafe { (*ring.shared.as_ptr()).used.index = 0x8000 };
+        assert_eq!(ring.take(), None);
+    }
+}

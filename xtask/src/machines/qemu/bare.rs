@@ -1,0 +1,173 @@
+//! qemu/bare.toml: our own file as a machine without an operating system. Its console is watched, its NFS server is reached through a
+//! port of loopback, and by QEMU's stub for gdb its code can be made to do what it never does.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::TempDir;
+
+use super::{Machine, Start};
+use crate::machines::wait_for;
+
+/// Under emulation, on a host that is busy.
+const TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Runs it on this terminal until it ends, with more boot arguments and arguments of QEMU. `tell` says how it is reached: by this
+/// port of 127.0.0.1.
+pub fn on_this_terminal(words: &str, more: &[&str], tell: impl FnOnce(u16)) -> Result<()> {
+    let directory = tempfile::tempdir().context("cannot make a directory for the machine")?;
+    let machine = Machine::load("bare")?;
+    let (file, _) = machine.system()?;
+    let words = format!("{} {words}", machine.command_line);
+    let mut start = machine.start_with(directory.path(), &file, &[], &words)?;
+    let (_, port) = *start.ports.first().context("no port is forwarded")?;
+    tell(port);
+    let command = start.command.args(["-serial", "mon:stdio"]).args(more);
+    let status = command.status().context("cannot start QEMU")?;
+    ensure!(status.success(), "the machine ended with {status}");
+    Ok(())
+}
+
+/// A machine that was started.
+pub struct Bare {
+    qemu: Child,
+    directory: TempDir,
+    /// The port of 127.0.0.1 that leads to the machine's NFS server.
+    pub port: u16,
+}
+
+impl Bare {
+    /// Starts it with more boot arguments, a module if there is one, and more arguments of QEMU.
+    pub fn boot(words: &str, module: Option<&Path>, more: &[&str]) -> Result<Self> {
+        let directory = tempfile::tempdir().context("cannot make a directory for the machine")?;
+        let machine = Machine::load("bare")?;
+        let (file, _) = machine.system()?;
+        let module = module.map(fs::read).transpose()?.unwrap_or_default();
+        let words = format!("{} {words}", machine.command_line);
+        let started = machine.start_with(directory.path(), &file, &module, &words)?;
+        let Start {
+            mut command, ports, ..
+        } = started;
+        let place = |name: &str| directory.path().join(name).display().to_string();
+        let stub = format!("socket,id=gdb,server=on,wait=off,path={}", place("gdb"));
+        command
+            .args(["-serial", &format!("file:{}", place("console"))])
+            .args(["-chardev", &stub, "-gdb", "chardev:gdb"])
+            .args(more)
+            .stdin(Stdio::null());
+        let qemu = command.spawn().context("cannot start QEMU")?;
+        let (_, port) = *ports
+            .first()
+            .context("no port of the machine is forwarded")?;
+        Ok(Self {
+            qemu,
+            directory,
+            port,
+        })
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// What its console said.
+    pub fn said(&self) -> String {
+        let said = fs::read(self.place("console")).unwrap_or_default();
+        String::from_utf8_lossy(&said).replace('\r', "")
+    }
+
+    /// Waits for a line with this in it.
+    pub fn wait_for_line(&mut self, part: &str) -> Result<String> {
+        let found = wait_for(TIME_MAX, || {
+            let has_ended = self.qemu.try_wait()?.is_some();
+            let said = self.said();
+            let mut whole = said
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'));
+            let line = whole.find(|line| line.contains(part));
+            ensure!(line.is_some() || !has_ended, "it has ended");
+            Ok(line.map(|line| line.trim_end().to_owned()))
+        });
+        let found = found.with_context(|| format!("its console:\n{}", self.said()))?;
+        found.with_context(|| format!("no line with '{part}'; its console:\n{}", self.said()))
+    }
+
+    /// Waits until it has switched itself off; what QEMU exits with.
+    pub fn wait_for_end(&mut self) -> Result<ExitStatus> {
+        let ended = wait_for(TIME_MAX, || Ok(self.qemu.try_wait()?))?;
+        ended.with_context(|| format!("it does not end; its console:\n{}", self.said()))
+    }
+
+    /// Where libnfs finds `path` of it.
+    pub fn url(&self, path: &str) -> String {
+        let port = self.port;
+        format!("nfs://127.0.0.1{path}?version=3&nfsport={port}&mountport={port}")
+    }
+
+    /// Has it run `code` next, wherever it is.
+    pub fn plant(&self, code: &[u8]) -> Result<()> {
+        /// The number of the instruction pointer among the registers, which have eight bytes each.
+        const RIP: usize = 16;
+        let mut stub = Stub(UnixStream::connect(self.place("gdb")).context("no stub for gdb")?);
+        stub.0.set_read_timeout(Some(TIME_MAX))?;
+        let registers = stub.ask("g")?;
+        let digits = registers
+            .get(RIP * 16..RIP * 16 + 16)
+            .context("no registers")?;
+        let rip = u64::from_str_radix(digits, 16)?.swap_bytes();
+        let bytes: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
+        let answer = stub.ask(&format!("M{rip:x},{:x}:{bytes}", code.len()))?;
+        ensure!(answer == "OK", "the stub wrote nothing: {answer}");
+        // Let go of, it goes on; a connection wakes it.
+        stub.ask("D")?;
+        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+        Ok(())
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+/// GDB's remote protocol: `$`, a packet, `#`, its sum.
+struct Stub(UnixStream);
+
+impl Stub {
+    fn ask(&mut self, packet: &str) -> Result<String> {
+        let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
+        write!(self.0, "${packet}#{sum:02x}")?;
+        loop {
+            let answer = self.answer()?;
+            self.0.write_all(b"+")?;
+            // That the machine has stopped is told without being asked for.
+            if !answer.starts_with('T') {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// The next packet; before it, a plus may say that ours came.
+    fn answer(&mut self) -> Result<String> {
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while !answer.ends_with(b"#") {
+            if self.0.read(&mut byte)? == 0 {
+                bail!("the stub hung up");
+            }
+            answer.extend(byte);
+        }
+        self.0.read_exact(&mut [0; 2])?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (_, text) = answer.split_once('$').context("no packet")?;
+        Ok(text.trim_end_matches('#').to_owned())
+    }
+}

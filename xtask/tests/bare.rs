@@ -1,0 +1,184 @@
+//! The built file, booted by QEMU as a machine without an operating system (`-M microvm -kernel`), against a real NFS client.
+
+use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use xtask::build::{self, Arch, Role};
+use xtask::machines::iso::{ROCK_RIDGE, image, sample};
+use xtask::machines::qemu::bare::Bare;
+use xtask::setup::{self, Package};
+
+/// What the machine says when it can be reached.
+const LEASED: &str = "address 10.0.2.15/24";
+
+/// What is in the file that `path` of the machine leads to.
+fn read(machine: &Bare, path: &str) -> Result<Vec<u8>> {
+    setup::need(&[Package::LIBNFS])?;
+    let cat = Command::new("nfs-cat").arg(machine.url(path)).output()?;
+    ensure!(
+        cat.status.success(),
+        "{path}: {}; its console:\n{}",
+        String::from_utf8_lossy(&cat.stderr),
+        machine.said()
+    );
+    Ok(cat.stdout)
+}
+
+/// Compares files of the sample with what the machine gives for them.
+fn compare(machine: &Bare, export: &str, tree: &Path) -> Result<()> {
+    for file in [
+        "hello.txt",
+        "empty",
+        "large",
+        "a/b/c/d/e/f/g/h/i/j/k/bottom",
+    ] {
+        let got = read(machine, &format!("{export}/{file}"))?;
+        let same = got == fs::read(tree.join(file))?;
+        ensure!(same, "{export}/{file} is not what it should be");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_file_that_runs_as_a_process_boots_and_serves_what_it_is_given() -> Result<()> {
+    let file = build::build_roles(Arch::X86_64, &Role::with_bare())?;
+    let before = fs::read(&file)?;
+    let version = Command::new(&file).arg("--version").output()?;
+    ensure!(version.stdout.starts_with(b"stowaway "), "{version:?}");
+    let tree = sample(20, 50)?;
+    let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
+    let mut machine = Bare::boot("", Some(&iso), &[])?;
+    // Without a word about exports, what is there is exported to be read.
+    machine.wait_for_line("exporting /initrd: read-only")?;
+    machine.wait_for_line(LEASED)?;
+    compare(&machine, "/initrd", tree.path())?;
+    machine.wait_for_line("announced stowaway-123456.local")?;
+    for part in [
+        "MiB",
+        "MHz",
+        "found /initrd, ",
+        "for NFS and MOUNT",
+        "mounted /initrd",
+    ] {
+        machine.wait_for_line(part)?;
+    }
+    // Each line begins with the seconds since the start.
+    for line in machine.said().lines() {
+        let (time, _) = line.split_once("] stowaway: ").context(line.to_owned())?;
+        time.trim_start_matches('[')
+            .parse::<f64>()
+            .context(line.to_owned())?;
+    }
+    ensure!(fs::read(&file)? == before, "it is another file now");
+    Ok(())
+}
+
+#[test]
+fn a_disk_is_read_by_both_versions_of_virtio() -> Result<()> {
+    let tree = sample(20, 50)?;
+    let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
+    let drive = format!(
+        "if=none,id=disk,format=raw,readonly=on,file={}",
+        iso.display()
+    );
+    for (legacy, words, address) in [
+        ("true", "export=/vda quiet", LEASED),
+        (
+            "false",
+            "export=/vda name=box ip=10.0.2.15/25 gw=10.0.2.2 quiet",
+            "address 10.0.2.15/25",
+        ),
+    ] {
+        let version = format!("virtio-mmio.force-legacy={legacy}");
+        let disk = ["-drive", &drive, "-device", "virtio-blk-device,drive=disk"];
+        let more = [&["-global", &version], &disk[..]].concat();
+        let mut machine = Bare::boot(words, None, &more)?;
+        machine.wait_for_line("there is no boot argument quiet")?;
+        machine.wait_for_line(address)?;
+        compare(&machine, "/vda", tree.path())?;
+        if words.contains("name=") {
+            machine.wait_for_line("announced box.local")?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn files_in_memory_are_written_to() -> Result<()> {
+    setup::need(&[Package::LIBNFS])?;
+    // A processor without RDRAND: entropy is the device's.
+    let entropy = ["-cpu", "qemu64", "-device", "virtio-rng-device"];
+    let mut machine = Bare::boot("export=/ram:rw", None, &entropy)?;
+    machine.wait_for_line(LEASED)?;
+    let directory = tempfile::tempdir()?;
+    let local = directory.path().join("file");
+    let bytes: Vec<u8> = (0..5_000_000_u32)
+        .map(|number| (number.wrapping_mul(number) >> 9) as u8)
+        .collect();
+    fs::write(&local, &bytes)?;
+    let copy = Command::new("nfs-cp")
+        .arg(&local)
+        .arg(machine.url("/ram/file"))
+        .output()?;
+    ensure!(copy.status.success(), "{copy:?}");
+    ensure!(
+        read(&machine, "/ram/file")? == bytes,
+        "it is not what was written"
+    );
+    Ok(())
+}
+
+#[test]
+fn without_entropy_nothing_is_written_to() -> Result<()> {
+    let mut machine = Bare::boot("export=/ram:rw", None, &["-cpu", "qemu64"])?;
+    machine.wait_for_line("no random numbers")?;
+    machine.wait_for_line("cannot let anybody write to /ram: there are no random numbers")?;
+    // Status 1, as isa-debug-exit has it.
+    ensure!(machine.wait_for_end()?.code() == Some(3));
+    Ok(())
+}
+
+/// What the processor is made to run, and what is said of it then.
+const FAULTS: [(&str, &[u8], &str); 5] = [
+    (
+        "mov eax, 39; syscall",
+        &[0xb8, 39, 0, 0, 0, 0x0f, 0x05],
+        "system call 39, and there is no system, by the code at ",
+    ),
+    (
+        "xor ecx, ecx; div ecx",
+        &[0x31, 0xc9, 0xf7, 0xf1],
+        "division by zero, by the code at ",
+    ),
+    (
+        "mov al, [0x10]",
+        &[0x8a, 0x04, 0x25, 0x10, 0, 0, 0],
+        "page fault at 10, by the code at ",
+    ),
+    (
+        "lea rcx, [rip]; mov [rcx], eax",
+        &[0x48, 0x8d, 0x0d, 0, 0, 0, 0, 0x89, 0x01],
+        "page fault at 2",
+    ),
+    (
+        "push rax, for ever",
+        &[0x50, 0xeb, 0xfd],
+        "stack overflow, by the code at ",
+    ),
+];
+
+#[test]
+fn exceptions_are_one_line_and_the_end() -> Result<()> {
+    for (code, bytes, said) in FAULTS {
+        let mut machine = Bare::boot("export=/ram", None, &[])?;
+        machine.wait_for_line(LEASED)?;
+        machine.plant(bytes)?;
+        let status = machine.wait_for_end()?;
+        let console = machine.said();
+        let last = console.lines().last().unwrap_or_default();
+        ensure!(last.contains(said), "{code}: {console}");
+        ensure!(status.code() == Some(2 * 101 + 1), "{code}: {status}");
+    }
+    Ok(())
+}
