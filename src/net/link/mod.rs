@@ -6,6 +6,7 @@ use crate::sys::linux::fs::File;
 use crate::sys::linux::link;
 use crate::sys::linux::poll::{PollFd, PollFlags};
 use crate::sys::linux::process::{self, Told};
+use crate::sys::linux::sockets;
 use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
 use core::ffi::CStr;
@@ -86,6 +87,8 @@ struct Descriptor {
     name: &'static CStr,
     open: fn(&CStr) -> Result<File, Errno>,
     signals: Option<File>,
+    /// What tells that an interface of the host has changed.
+    changes: Option<File>,
 }
 
 impl Descriptor {
@@ -103,6 +106,7 @@ impl Descriptor {
             name,
             open,
             signals,
+            changes: None,
         }
     }
 
@@ -155,7 +159,7 @@ impl Descriptor {
             }
             until = until.min(if self.is_back { now } else { self.retry_at });
         }
-        let mut polled = heapless::Vec::<PollFd<'_>, 2>::new();
+        let mut polled = heapless::Vec::<PollFd<'_>, 3>::new();
         if let Some(asked) = &self.signals {
             let _ = polled.push(PollFd::from_borrowed_fd(asked.as_fd(), PollFlags::IN));
         }
@@ -164,19 +168,29 @@ impl Descriptor {
             flags.set(PollFlags::OUT, sends);
             let _ = polled.push(PollFd::from_borrowed_fd(file.as_fd(), flags));
         }
+        if let Some(changes) = &self.changes {
+            let _ = polled.push(PollFd::from_borrowed_fd(changes.as_fd(), PollFlags::IN));
+        }
         let timeout = (until < Instant::NEVER).then(|| until.since(now));
         // An interrupted wait has found nothing, and the next one is at once.
         let slept = sys::linux::sleep(&mut polled, timeout);
-        if slept.is_ok()
-            && let Some(asked) = &self.signals
-            && polled
-                .first()
-                .is_some_and(|polled| !polled.revents().is_empty())
-        {
+        let is_told = |polled: Option<&PollFd<'_>>| {
+            slept.is_ok() && polled.is_some_and(|polled| !polled.revents().is_empty())
+        };
+        let (is_asked, is_changed) = (is_told(polled.first()), is_told(polled.last()));
+        drop(polled);
+        if let Some(asked) = self.signals.as_ref().filter(|_| is_asked) {
             match process::read_signal(asked.as_fd()) {
                 Told::Nothing => signals.child = true,
                 Told::LookAgain => signals.reload = true,
                 Told::Stop => signals.stop = true,
+            }
+        }
+        if let Some(changes) = self.changes.as_ref().filter(|_| is_changed) {
+            // What comes is of no interest, but what the interface is now.
+            while sockets::recv(changes.as_raw_fd(), &mut [0; 64]).is_ok() {}
+            if link::expect_running(self.name).is_err() {
+                self.end();
             }
         }
         sys::now()

@@ -5,6 +5,7 @@ use crate::mem::Ends as _;
 use crate::net::{NetError, NetResult, Signals};
 use crate::sys::Errno;
 use crate::sys::linux::fs::File;
+use crate::sys::linux::interfaces;
 use crate::sys::linux::link;
 use crate::sys::linux::sockets;
 use crate::time::Instant;
@@ -26,13 +27,15 @@ impl Packet {
     pub fn open(name: &'static CStr, signals: Option<File>) -> Result<Self, Errno> {
         let (socket, has_offloads) = link::open_packet(name)?;
         let mtu = link::mtu(name)?;
-        // One that is down says so at once; one that was taken away is another when it is back.
+        // One that is down says so at once, one without a carrier does not; one that was taken away is another when it is back.
         let open_again = |name: &CStr| {
-            link::expect_up(name)?;
+            link::expect_running(name)?;
             Ok(link::open_packet(name)?.0)
         };
+        let mut socket = Descriptor::new(socket, name, open_again, signals);
+        socket.changes = interfaces::watch().ok();
         Ok(Self {
-            socket: Descriptor::new(socket, name, open_again, signals),
+            socket,
             limits: Limits { mtu, has_offloads },
         })
     }

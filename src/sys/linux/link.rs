@@ -84,11 +84,11 @@ pub fn mtu(name: &CStr) -> Result<usize, Errno> {
     Ok(asked(name, SIOCGIFMTU)? as usize)
 }
 
-/// Looks whether the interface `name` is up. `NETDOWN`: it is not.
-pub fn expect_up(name: &CStr) -> Result<(), Errno> {
-    const UP: u32 = 1;
-    let is_up = asked(name, SIOCGIFFLAGS)? & UP != 0;
-    is_up.then_some(()).ok_or(Errno::NETDOWN)
+/// Looks whether the interface `name` is up and has a carrier. `NETDOWN`: it does not.
+pub fn expect_running(name: &CStr) -> Result<(), Errno> {
+    const RUNNING: u32 = 0x40;
+    let is_running = asked(name, SIOCGIFFLAGS)? & RUNNING != 0;
+    is_running.then_some(()).ok_or(Errno::NETDOWN)
 }
 
 /// A socket of all frames that pass the interface `name`; whether each has a `virtio_net_hdr` before it. While the interface is

@@ -87,6 +87,38 @@ fn dhcp_leases_an_address_under_its_name() -> Result<()> {
     running.stop()
 }
 
+/// How often the server has leased an address.
+fn count_leases(world: &World) -> Result<usize> {
+    let said = fs::read_to_string(world.place.path().join("dnsmasq.log"))?;
+    Ok(said.matches("DHCPACK").count())
+}
+
+/// It may be another network.
+#[test]
+fn a_link_that_is_back_is_asked_for_an_address_again() -> Result<()> {
+    let world = World::new(Link::Packet)?;
+    let _dhcp = dnsmasq(&world, &["--dhcp-range=192.0.2.50,192.0.2.60,2m"])?;
+    let (avahi, running) = announced(&world, &[])?;
+    let address = resolved_v4(&avahi)?;
+    // The interface is down; the other end is, so that there is no carrier.
+    for end in [&world.ours, &world.theirs] {
+        let before = count_leases(&world)?;
+        ip_on(end, "link set eth0 down")?;
+        wait_for("a link that is gone", || {
+            let sockets = shell(&world.ours, "wc -l < /proc/net/packet")?;
+            Ok((sockets.trim() == "1").then_some(()))
+        })?;
+        ip_on(end, "link set eth0 up")?;
+        wait_for("another lease", || {
+            Ok((count_leases(&world)? > before).then_some(()))
+        })?;
+        wait_for("files", || {
+            Ok(world.use_files(&address.to_string()).is_ok().then_some(()))
+        })?;
+    }
+    running.stop()
+}
+
 /// The server does not look whether anybody has what it leases.
 #[test]
 fn a_leased_address_that_somebody_has_is_declined() -> Result<()> {
