@@ -51,9 +51,15 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
             ),
         }
     }
-    for (path, _) in drive::found().filter(|_| !exports) {
-        line.put(b" --export=");
-        line.put(path.as_bytes());
+    for (path, bytes) in drive::found() {
+        let mut about = Line::default();
+        about.text(path).text(", ");
+        about.number((bytes >> 20) as u32).text(" MiB");
+        tell(text!("found"), about.bytes(), Text::NOTHING);
+        if !exports {
+            line.put(b" --export=");
+            line.put(path.as_bytes());
+        }
     }
     let mut args = Args::split(line.since(0));
     args.next();
@@ -93,11 +99,5 @@ fn tell_machine() {
     if !bare::has_entropy(&mut [0; 16]) {
         let why = text!("handles can be guessed, and nothing is exported to be written to");
         tell(text!("no random numbers"), b"", why);
-    }
-    for (path, bytes) in drive::found() {
-        let mut line = Line::default();
-        line.text(path).text(", ");
-        line.number((bytes >> 20) as u32).text(" MiB");
-        tell(text!("found"), line.bytes(), Text::NOTHING);
     }
 }

@@ -33,7 +33,8 @@ pub fn is_bare() -> bool {
 macro_rules! facade {
     ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
         $(#[$doc])*
-        #[inline(always)]
+        #[cfg_attr(bare, inline(never))] // Two calls and a choice.
+        #[cfg_attr(not(bare), inline(always))]
         pub fn $name($($argument: $type),*) -> $result {
             if bare::is_beneath() {
                 bare::$name($($argument),*)

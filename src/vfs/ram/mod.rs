@@ -237,8 +237,12 @@ impl Vfs for Ram {
         Some(self)
     }
 
+    /// Tests name them by paths; in the file, paths lead through the host's files alone.
     fn as_paths(&mut self) -> Option<&mut dyn Paths> {
-        Some(self)
+        if cfg!(any(test, fuzzing)) {
+            return Some(self);
+        }
+        None
     }
 
     fn handle(&mut self, node: Node) -> FsResult<Handle> {
