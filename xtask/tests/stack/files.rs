@@ -3,6 +3,9 @@
 use super::world::{Link, World, file, shell, sum_of};
 use crate::mdns::world::Avahi;
 use anyhow::{Result, ensure};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 use xtask::clients::sshfs::Sshfs;
 use xtask::machines::mounts;
@@ -33,20 +36,36 @@ fn everything_is_served(link: Link) -> Result<()> {
 
 /// sshfs reads what NFS serves, and writes it back.
 fn use_sftp(world: &World) -> Result<()> {
+    let files = world.files().display().to_string();
+    with_sshfs(world, &files, |mounted| copy_by(world, mounted))
+}
+
+/// The other host has this directory of ours mounted, whose links our server follows.
+fn with_sshfs(
+    world: &World,
+    directory: &str,
+    work: impl FnOnce(&Path) -> Result<()> + Send,
+) -> Result<()> {
     mounts::private("sshfs", || {
         // `ip netns exec` would mount it for itself alone.
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", world.theirs.path()));
-        command.args(["sshfs", "-f", "-o", "direct_io", "-o", "directport=2222"]);
-        command.arg(format!("192.0.2.1:{}", world.files().display()));
+        command.args(["sshfs", "-f", "-o", "direct_io,follow_symlinks"]);
+        command.args(["-o", "directport=2222"]);
+        command.arg(format!("192.0.2.1:{directory}"));
         let mounted = Sshfs::mount(command, &world.place.path().join("mounted"))?;
-        std::fs::copy(mounted.at.join("first"), mounted.at.join("third"))?;
-        let [expected, copied] = ["first", "third"]
-            .map(|name| sum_of(Command::new("cat").arg(world.files().join(name))));
-        let (expected, copied) = (expected?, copied?);
-        ensure!(copied == expected, "copied {copied} instead of {expected}");
-        Ok(())
+        work(&mounted.at)
     })
+}
+
+/// Copies a file of the server's, to the server.
+fn copy_by(world: &World, mounted: &Path) -> Result<()> {
+    fs::copy(mounted.join("first"), mounted.join("third"))?;
+    let [expected, copied] =
+        ["first", "third"].map(|name| sum_of(Command::new("cat").arg(world.files().join(name))));
+    let (expected, copied) = (expected?, copied?);
+    ensure!(copied == expected, "copied {copied} instead of {expected}");
+    Ok(())
 }
 
 #[test]
@@ -73,6 +92,33 @@ fn sftp_server_listens_on_its_own_address() -> Result<()> {
     let running = world.start("sftp-server", &words)?;
     running.wait_for("listening on 192.0.2.1:2222")?;
     use_sftp(&world)?;
+    running.stop()
+}
+
+/// All sessions of one process are in it.
+#[test]
+fn a_jail_is_kept_on_its_own_address() -> Result<()> {
+    setup::need(&[Package::SSHFS])?;
+    let world = World::new(Link::Packet)?;
+    let files = world.files();
+    fs::write(world.place.path().join("outside"), "outside")?;
+    symlink("/first", files.join("inner"))?;
+    symlink("../outside", files.join("up"))?;
+    symlink(world.place.path().join("outside"), files.join("whole"))?;
+    let words = ["--ip", "192.0.2.1/24", "--listen", "192.0.2.1:2222"];
+    let jail = ["--i-trust-this-network", "--jail", &files.to_string_lossy()];
+    let running = world.start("sftp-server", &[&words[..], &jail].concat())?;
+    running.wait_for("listening on 192.0.2.1:2222")?;
+    with_sshfs(&world, "/", |mounted| {
+        copy_by(&world, mounted)?;
+        let inner = fs::metadata(mounted.join("inner"))?.len();
+        ensure!(inner == fs::metadata(files.join("first"))?.len(), "{inner}");
+        for way in ["up", "whole"] {
+            let read = fs::read(mounted.join(way));
+            ensure!(read.is_err(), "{way} leads out: {read:?}");
+        }
+        Ok(())
+    })?;
     running.stop()
 }
 
