@@ -104,7 +104,7 @@ pub enum Role {
 
 impl Role {
     /// All that are in the file when nobody says which.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Nfs,
         Self::Serve,
         Self::SftpServer,
@@ -116,21 +116,17 @@ impl Role {
         Self::Browse,
         Self::Resolve,
         Self::Publish,
+        Self::Smol,
     ];
-
-    /// All of them with a network stack of their own.
-    pub fn with_stack() -> Vec<Self> {
-        [&Self::ALL[..], &[Self::Smol]].concat()
-    }
 
     /// All of them that also boot as a machine of their own.
     pub fn with_bare() -> Vec<Self> {
-        [&Self::ALL[..], &[Self::Smol, Self::Bare]].concat()
+        [&Self::ALL[..], &[Self::Bare]].concat()
     }
 
-    /// What tests start beside the file of all: the responder alone, all with a network stack of their own, and what boots.
-    pub fn beside() -> [Vec<Self>; 3] {
-        [vec![Self::Mdns], Self::with_stack(), Self::with_bare()]
+    /// What tests start beside the file of all: the responder alone, and what boots.
+    pub fn beside() -> [Vec<Self>; 2] {
+        [vec![Self::Mdns], Self::with_bare()]
     }
 
     /// As on the command line and in Cargo.toml.

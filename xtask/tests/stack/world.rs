@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use xtask::build::{self, Arch, Role};
+use xtask::build::{self, Arch};
 use xtask::machines::cable::Cable;
 use xtask::machines::server::{Namespace, ip, public_dir};
 use xtask::setup::{self, Package};
@@ -56,7 +56,7 @@ pub fn shell(host: &Namespace, script: &str) -> Result<String> {
 
 /// The file with all that ours can be.
 pub fn file() -> Result<PathBuf> {
-    build::build_roles(Arch::X86_64, &Role::with_stack())
+    build::build(Arch::X86_64)
 }
 
 impl World {

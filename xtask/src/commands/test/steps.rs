@@ -207,7 +207,7 @@ fn wait(child: &mut Child, end: Option<Instant>) -> Result<bool> {
 }
 
 /// The product's crates without what others ask of the same crates: with std one of them would bring a second panic handler.
-const PRODUCT: &[&str] = &["-p", "stowaway", "--features", "unpack,smol,bare"];
+const PRODUCT: &[&str] = &["-p", "stowaway", "--features", "unpack,bare"];
 const TOOLS: &[&str] = &["-p", "xtask", "-p", "cases", "--features", "xtask/workshop"];
 
 fn clippy(packages: &[&str]) -> Command {
@@ -233,7 +233,7 @@ fn lint_alone(role: &Role) -> Result<()> {
 
 /// A link in a doc comment that leads nowhere is an error.
 fn documentation() -> Command {
-    let features = "stowaway/unpack,stowaway/smol,stowaway/bare,xtask/workshop";
+    let features = "stowaway/unpack,stowaway/bare,xtask/workshop";
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--features", features]);
     doc.args(["--exclude", "fuzz", "--document-private-items"])
         .env("RUSTDOCFLAGS", "-D warnings");

@@ -16,7 +16,7 @@ use super::nfs::workload::Workload;
 use super::nfs::{Side, exported};
 use super::table::{Aim, Subject, What};
 use super::{Choice, Common};
-use crate::build::{self, Arch, Role};
+use crate::build::{self, Arch};
 use crate::clients::nfs::Client;
 use crate::machines::cable::Cable;
 use crate::machines::server::{Namespace, Server, ServerOptions, ip};
@@ -58,8 +58,7 @@ impl frame::Workload for Line {
 /// Measures.
 pub fn main(args: &Args) -> Result<()> {
     setup::need(&[Package::IPROUTE2, Package::E2FSPROGS, Package::ETHTOOL])?;
-    let build = || build::build_roles(Arch::X86_64, &Role::with_stack());
-    let file = args.choice.ours(build)?;
+    let file = args.choice.ours(|| build::build(Arch::X86_64))?;
     let mut frame = Frame::new("stack", ["own stack", "the host's"], &args.common, [2, 5])?;
     let scale = Scale::of(&args.common);
     let ground = Ground::new(scale)?;
