@@ -75,7 +75,7 @@ pub(crate) fn pack(texts: &Texts) -> String {
     );
     table("BITS", "u8", &shown(&bits.padded()));
     let places: Vec<String> = places.into_iter().step_by(PLACE_EVERY).collect();
-    table("PLACES", "u16", &places);
+    table("PLACES", "u32", &places);
     let all: Vec<String> = texts_in_file
         .iter()
         .map(|text| format!("{text:?}"))

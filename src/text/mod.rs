@@ -119,10 +119,10 @@ impl Text {
     /// Writes it to the beginning of `buffer`; what was written. What does not fit is cut.
     #[inline(never)]
     pub fn decode(self, buffer: &mut [u8]) -> &mut [u8] {
-        static EVERY: [u16; PLACES.len()] = PLACES;
+        static EVERY: [u32; PLACES.len()] = PLACES;
         let mut passed = usize::from(self.0) % PLACE_EVERY;
         let place = EVERY.get(usize::from(self.0) / PLACE_EVERY);
-        let (mut at, mut len) = (place.copied().unwrap_or_default().into(), 0);
+        let (mut at, mut len) = (place.copied().unwrap_or_default(), 0);
         loop {
             match next(&mut at) {
                 END if passed == 0 => return buffer.head_mut(len),
