@@ -3,7 +3,7 @@
 
 use super::args::digits;
 use super::nfs::machine::{self, RAM};
-use super::{Console, Fatal, serve};
+use super::{Console, FAILED, Fatal, complain, serve};
 use crate::drive::bare as drive;
 use crate::event::{self, Line};
 use crate::mem::{self, give, parts, place_in};
@@ -26,6 +26,10 @@ pub fn boot(build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
 fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let words = || parts(bare::command_line(), b' ').filter(|word| !word.is_empty());
     let values = |name: &'static [u8]| words().filter_map(move |word| word.strip_prefix(name));
+    if bare::memory_bytes() < machine::MEMORY_BYTES_MIN {
+        let why = text!("give the machine 12 MiB at least, and what its module takes");
+        return Err(complain(FAILED, text!("too little memory"), b"", why));
+    }
     let has_ram = values(b"export=").any(|value| value.starts_with(RAM));
     let ram = if has_ram { machine::ram_bytes() } else { 0 };
     let [wanted, fixed] = [machine::MEMORY_BYTES, machine::FIXED_BYTES];
@@ -51,15 +55,26 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
             ),
         }
     }
+    let has_exports = exports;
     for (path, bytes) in drive::found() {
         let mut about = Line::default();
         about.text(path).text(", ");
         about.number((bytes >> 20) as u32).text(" MiB");
         tell(text!("found"), about.bytes(), Text::NOTHING);
-        if !exports {
+        if !has_exports {
             line.put(b" --export=");
             line.put(path.as_bytes());
+            exports = true;
         }
+    }
+    if !exports {
+        let why = text!("add a disk or a module (-initrd), or the boot argument export=/ram:rw");
+        return Err(complain(
+            FAILED,
+            text!("there is nothing to export"),
+            b"",
+            why,
+        ));
     }
     let mut args = Args::split(line.since(0));
     args.next();

@@ -139,6 +139,25 @@ fn without_entropy_nothing_is_written_to() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_is_missing_is_said() -> Result<()> {
+    for (more, said) in [
+        (
+            &["-m", "8"][..],
+            "too little memory: give the machine 12 MiB at least",
+        ),
+        (&[], "there is nothing to export: add a disk or a module"),
+    ] {
+        let mut machine = Bare::boot("", None, more)?;
+        machine.wait_for_line(said)?;
+        ensure!(machine.wait_for_end()?.code() == Some(3));
+    }
+    // The least that serves.
+    let mut machine = Bare::boot("export=/ram", None, &["-m", "12"])?;
+    machine.wait_for_line(LEASED)?;
+    Ok(())
+}
+
 /// What the processor is made to run, and what is said of it then.
 const FAULTS: [(&str, &[u8], &str); 5] = [
     (

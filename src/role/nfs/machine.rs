@@ -21,6 +21,9 @@ pub(in super::super) const MEMORY_BYTES: usize = 2 * REGION_BYTES + STACK_HEAP_B
 pub(in super::super) const FIXED_BYTES: usize =
     REGION_FIXED_BYTES + STACK_FIXED_BYTES + 16 * FRAME_BYTES_MAX;
 
+/// Bytes without which none of it begins: of a machine with 12 MiB.
+pub(in super::super) const MEMORY_BYTES_MIN: usize = 8 << 20;
+
 /// Bytes for these files: what is left over, or half.
 pub(in super::super) fn ram_bytes() -> usize {
     let all = bare::memory_bytes();
