@@ -54,6 +54,7 @@
 //! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`role/nfs/mod.rs`, `task`) |
 //! | a new role | a folder of `role`, and a line of `roles!` in `role/mod.rs` |
 //! | a network stack of our own (`--net`): over links, by smoltcp | `net/link`, `net/smol`; `drive/linux/network.rs` has either this or the host's |
+//! | a machine without an operating system: its entry, devices, boot arguments, files | `sys/arch/pvh.rs`, `sys/bare`, `role/boot.rs`, `role/nfs/machine.rs`; `drive/linux` makes no system call there |
 //! | fallbacks for missing system calls | `sys/linux/fs`, `sys/linux/sockets.rs` |
 //!
 //! # Invariants
