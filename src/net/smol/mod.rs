@@ -216,6 +216,7 @@ impl Smol {
     /// Takes frames, sends frames, does what is due.
     fn run(&mut self, now: Instant) {
         self.now = now;
+        self.port.flush();
         self.take_frames(now);
         for _ in 0..FRAME_COUNT_MAX {
             if self.addresses.poll_at() > now {
@@ -339,13 +340,14 @@ impl Smol {
 
     /// When there is something to do without a frame.
     fn poll_at(&mut self, now: Instant) -> Instant {
+        // What waits for the link is not due before the link is.
+        if self.port.is_blocked() {
+            return Instant::NEVER;
+        }
         let dhcp = self.dhcp.as_mut();
         let mut at = dhcp.map_or(Instant::NEVER, |dhcp| dhcp.poll_at(now));
         at = at.min(self.addresses.poll_at());
-        // What waits for the link is not due before the link is.
-        if !self.port.is_blocked()
-            && let Some(due) = self.interface.poll_at(paced(now), &self.sockets)
-        {
+        if let Some(due) = self.interface.poll_at(paced(now), &self.sockets) {
             let wait = (due - paced(now).min(due)).total_millis().div_ceil(PACE);
             at = at.min(now.after(Duration::from_ms(wait as u32)));
         }

@@ -407,6 +407,24 @@ fn advertisement(router: Ipv6Addr) -> Vec<u8> {
 }
 
 #[test]
+fn nothing_is_due_before_the_link_takes_frames() {
+    let mut world = World::new(11, 0, Ip::Dhcp);
+    world.end.set_full(true);
+    for _ in 0..20 {
+        world.now = world.now.after(Duration::SECOND);
+        world.end.set_now(world.now);
+        world.turn();
+    }
+    assert_eq!(world.stack.poll_at(world.now), Instant::NEVER);
+    // What waited goes first, though nothing else be due.
+    world.end.set_full(false);
+    world.stack.run(world.now);
+    assert!(!world.stack.port.is_blocked());
+    world.watch(20, &mut |_| None);
+    assert!(world.ipv4().is_some_and(|own| own.is_link_local()));
+}
+
+#[test]
 fn an_address_is_forgotten_by_nobody_at_the_end_of_time() {
     // "For ever" is 2^32 - 1 seconds.
     assert!(Instant::default().after(Duration::from_secs(u32::MAX)) < Instant::NEVER);

@@ -16,6 +16,8 @@ pub(super) type PerMille = usize;
 struct Wire {
     random: Random,
     faults: PerMille,
+    /// It takes no frames now.
+    is_full: bool,
     now: Instant,
     /// When each frame arrives, at which end, and what it is.
     frames: Vec<(Instant, usize, Vec<u8>)>,
@@ -40,6 +42,7 @@ pub(super) fn cable(seed: u64, faults: PerMille) -> [End; 2] {
     let wire = Rc::new(RefCell::new(Wire {
         random: Random::new(seed),
         faults,
+        is_full: false,
         now: Instant::default(),
         frames: Vec::new(),
     }));
@@ -62,6 +65,10 @@ impl End {
 
     pub(super) fn set_faults(&self, faults: PerMille) {
         self.wire.borrow_mut().faults = faults;
+    }
+
+    pub(super) fn set_full(&self, is_full: bool) {
+        self.wire.borrow_mut().is_full = is_full;
     }
 
     pub(super) fn set_now(&self, now: Instant) {
@@ -139,6 +146,9 @@ impl Link for End {
     }
 
     fn send(&mut self, buffer: &mut [u8], _: Option<NonZeroU16>) -> NetResult<()> {
+        if self.wire.borrow().is_full {
+            return Err(NetError::WouldBlock);
+        }
         self.put(&buffer[HEAD_BYTES..]);
         Ok(())
     }
