@@ -96,6 +96,8 @@ impl Package {
     pub const DBUS: Self = Self::program("dbus-daemon", "dbus-daemon");
     /// A server of DHCP, and a router's announcements.
     pub const DNSMASQ: Self = Self::program("dnsmasq-base", "dnsmasq");
+    /// A server of DHCP whose leases may be as short as one likes.
+    pub const UDHCPD: Self = Self::program("udhcpd", "udhcpd");
     /// A network of frames on a socket file.
     pub const PASST: Self = Self::program("passt", "passt");
     /// Python.
@@ -127,7 +129,7 @@ impl Package {
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::LIBNFS,
         Self::NFS_COMMON,
         Self::RPCBIND,
@@ -159,6 +161,7 @@ impl Package {
         Self::AVAHI_UTILS,
         Self::DBUS,
         Self::DNSMASQ,
+        Self::UDHCPD,
         Self::PASST,
         Self::PYTHON,
         Self::PYTHON_KUBERNETES,

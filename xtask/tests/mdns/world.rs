@@ -406,19 +406,29 @@ impl Avahi {
 
     /// What it prints, as soon as it contains all of these.
     pub fn see(&self, words: &[&str], wanted: &[&str]) -> Result<String> {
+        let said = self.ask_until(words, |said| wanted.iter().all(|part| said.contains(*part)))?;
+        let missing = wanted.iter().find(|part| !said.contains(**part));
+        ensure!(missing.is_none(), "it never said {missing:?}, but:\n{said}");
+        Ok(said)
+    }
+
+    /// Waits until it does not print this any more.
+    pub fn see_no_more(&self, words: &[&str], gone: &str) -> Result<()> {
+        let said = self.ask_until(words, |said| !said.contains(gone))?;
+        ensure!(!said.contains(gone), "it went on to say {gone:?}:\n{said}");
+        Ok(())
+    }
+
+    /// What it prints last: as soon as this is `enough`, or when nobody waits any longer.
+    fn ask_until(&self, words: &[&str], enough: impl Fn(&str) -> bool) -> Result<String> {
         let end = Instant::now() + PATIENCE;
         loop {
             let (program, words) = words.split_first().context("a program is named")?;
             let output = self.command(program).args(words).output()?;
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            let missing = wanted.iter().find(|part| !said.contains(**part));
-            let Some(missing) = missing else {
+            if enough(&said) || Instant::now() > end {
                 return Ok(said);
-            };
-            ensure!(
-                Instant::now() < end,
-                "{program} never said {missing:?}, but:\n{said}"
-            );
+            }
             sleep(Duration::from_millis(200));
         }
     }

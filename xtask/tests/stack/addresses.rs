@@ -87,6 +87,63 @@ fn dhcp_leases_an_address_under_its_name() -> Result<()> {
     running.stop()
 }
 
+/// A server of DHCP that leases for twelve seconds.
+fn udhcpd(world: &World) -> Result<Daemon> {
+    setup::need(&[Package::UDHCPD])?;
+    let place = world.place.path();
+    let (leases, settings) = (place.join("leases"), place.join("udhcpd.conf"));
+    fs::write(&leases, "")?;
+    fs::write(
+        &settings,
+        format!(
+            "interface eth0\nstart 192.0.2.50\nend 192.0.2.60\noption subnet 255.255.255.0\noption lease 12\nmin_lease 5\n\
+             lease_file {}\npidfile {}\n",
+            leases.display(),
+            place.join("udhcpd.pid").display()
+        ),
+    )?;
+    let mut command = world.theirs.command("udhcpd");
+    command.arg("-f").arg(&settings);
+    Daemon::start(command, &place.join("udhcpd.log"))
+}
+
+#[test]
+fn a_lease_is_renewed_and_an_address_whose_lease_has_ended_is_left() -> Result<()> {
+    let world = World::new(Link::Tap)?;
+    let dhcp = udhcpd(&world)?;
+    let (avahi, running) = announced(&world, &[])?;
+    let leased = |what| {
+        wait_for(what, || {
+            let address = resolved_v4(&avahi)?;
+            Ok((50..=60).contains(&address.octets()[3]).then_some(address))
+        })
+    };
+    let address = leased("a leased address")?;
+    wait_for("a lease that is renewed twice", || {
+        let said = fs::read_to_string(world.place.path().join("udhcpd.log"))?;
+        Ok((said.matches("sending ACK").count() > 2).then_some(()))
+    })?;
+    world.use_files(&address.to_string())?;
+    drop(dhcp);
+    let own = wait_for("an address of the link", || {
+        let address = resolved_v4(&avahi)?;
+        Ok(address.is_link_local().then_some(address))
+    })?;
+    world.use_files(&own.to_string())?;
+    let connects = |address: Ipv4Addr| {
+        let mut command = world.theirs.command("timeout");
+        let script = format!(": < /dev/tcp/{address}/2049");
+        setup::quietly(command.args(["5", "bash", "-c", &script]))
+    };
+    connects(own)?;
+    ip_on(&world.theirs, "neigh flush dev eth0")?;
+    ensure!(connects(address).is_err(), "{address} is still there");
+    let _dhcp = udhcpd(&world)?;
+    let address = leased("another lease")?;
+    world.use_files(&address.to_string())?;
+    running.stop()
+}
+
 /// How often the server has leased an address.
 fn count_leases(world: &World) -> Result<usize> {
     let said = fs::read_to_string(world.place.path().join("dnsmasq.log"))?;
