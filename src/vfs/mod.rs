@@ -135,7 +135,7 @@ pub struct Extent {
 /// with `ReadOnly` where nothing can be changed; the rules of exports are the tree's business.
 ///
 /// Nothing that changes a backend is durable at once: data is after [`sync`](Vfs::sync), names and attributes after
-/// [`Handles::commit_metadata`].
+/// [`Handles::commit`].
 pub trait Vfs {
     /// This backend, if its objects have handles.
     fn as_handles(&mut self) -> Option<&mut dyn Handles> {
@@ -228,7 +228,7 @@ pub trait Vfs {
     /// # Errors
     /// None of its own.
     fn statfs(&mut self, node: Node) -> FsResult<FsStat>;
-    /// Changes attributes, perhaps none: they and, of a directory, its names are what [`Handles::commit_metadata`] makes durable.
+    /// Changes attributes, perhaps none: they and, of a directory, its names are what [`Handles::commit`] makes durable.
     ///
     /// # Errors
     /// `Invalid`: this kind of object has no such attribute; `TooLarge`. After any some may be changed.

@@ -231,7 +231,7 @@ fn an_export_that_is_gone_is_named_also_in_json() -> Result<()> {
 #[test]
 fn a_thousand_exports_are_served_and_checked_at_the_price_of_one() -> Result<()> {
     const COUNT: usize = 1000;
-    const REST_MAX_KIB: u64 = 768;
+    const REST_MAX_KIB: u64 = 896;
     let parent = public_dir()?;
     let paths: Vec<_> = (0..COUNT)
         .map(|number| parent.path().join(format!("of customer {number}")))

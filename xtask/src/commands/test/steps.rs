@@ -46,14 +46,14 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
             2,
             command_job("format", || Ok(cargo(&["fmt", "--all", "--", "--check"]))),
         ),
-        ranked(2, command_job("clippy", || Ok(clippy(PRODUCT)))),
-        ranked(2, command_job("clippy-tools", || Ok(clippy(TOOLS)))),
+        ranked(6, command_job("clippy", || Ok(clippy(PRODUCT)))),
+        ranked(6, command_job("clippy-tools", || Ok(clippy(TOOLS)))),
         ranked(
-            2,
+            6,
             check_job("clippy-alone", || ALONE.iter().try_for_each(lint_alone)),
         ),
         ranked(2, check_job("tidy", || tidy::main(tidy::Args {}))),
-        ranked(2, command_job("doc", || Ok(documentation()))),
+        ranked(6, command_job("doc", || Ok(documentation()))),
     ];
     for arch in Arch::NATIVE {
         let name = format!("unit-{}", arch.name());
