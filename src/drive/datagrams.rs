@@ -50,28 +50,14 @@ impl Datagrams {
             return false;
         };
         for _ in 0..TURN_COUNT {
-            let World {
-                now,
-                net,
-                tree,
-                events,
-                rx,
-                tx,
-                ..
-            } = &mut *world;
-            let Ok(Received { len, from, to }) = net.recv_from(socket, rx) else {
+            let Ok(Received { len, from, to }) = world.net.recv_from(socket, world.rx) else {
                 break;
             };
-            let mut cx = Cx {
-                now: *now,
-                peer: address(from),
-                vfs: tree,
-                events,
-            };
+            let (mut cx, rx, tx) = world.lend(address(from));
             let output = tx.head_mut(DATAGRAM_BYTES);
             let answer = protocol.answer(local, &mut cx, rx.head(len), output);
-            if let Some(reply) = answer.and_then(|len| tx.get(..len)) {
-                let _ = net.send_to(socket, to, from, reply);
+            if let Some(reply) = answer.and_then(|len| world.tx.get(..len)) {
+                let _ = world.net.send_to(socket, to, from, reply);
             }
         }
         true

@@ -6,7 +6,7 @@ use super::pool::{Block, Pool};
 use super::streams::{Protocol, Streams};
 use super::task::World;
 use crate::config::{ORDER_TURN_BYTES, PRESSED_TIMEOUT, REPLY_BYTES, REQUEST_INLINE_BYTES};
-use crate::engine::{Cx, Order, Progress, State};
+use crate::engine::{Order, Progress, State};
 use crate::event;
 use crate::mem::{self, Ends as _};
 use crate::net::{Interest, NetError};
@@ -69,27 +69,11 @@ impl Streams {
         // Replies at the beginning of the transmit buffer, which leave when what others share with them is on disk.
         let mut held = 0;
         let blocked = loop {
-            let World {
-                now,
-                tree,
-                events,
-                rx,
-                tx,
-                ..
-            } = &mut *turn.world;
-            let mut cx = Cx {
-                now: *now,
-                peer: connection.peer,
-                vfs: tree,
-                events,
-            };
+            let (mut cx, rx, tx) = turn.world.lend(connection.peer);
             let input = rx.head(have).tail(used);
-            let mut progress = turn.protocol.advance(
-                connection.number(),
-                &mut cx,
-                input,
-                tx.head_mut(REPLY_BYTES).tail_mut(held),
-            );
+            let output = tx.head_mut(REPLY_BYTES).tail_mut(held);
+            let at = connection.number();
+            let mut progress = turn.protocol.advance(at, &mut cx, input, output);
             used += progress.consumed;
             progress.produced += held;
             let is_held = held > 0;
@@ -174,23 +158,9 @@ impl Streams {
         order: Order,
         result: FsResult<()>,
     ) {
-        let World {
-            now,
-            tree,
-            events,
-            tx,
-            ..
-        } = &mut *turn.world;
-        let mut cx = Cx {
-            now: *now,
-            peer: connection.peer,
-            vfs: tree,
-            events,
-        };
-        let (at, output) = (
-            connection.number(),
-            tx.head_mut(REPLY_BYTES).tail_mut(progress.produced),
-        );
+        let (mut cx, _, tx) = turn.world.lend(connection.peer);
+        let output = tx.head_mut(REPLY_BYTES).tail_mut(progress.produced);
+        let at = connection.number();
         let done = turn.protocol.done(at, &mut cx, order, result, output);
         progress.produced += done.produced;
         progress.state = done.state;
@@ -227,6 +197,8 @@ impl Streams {
         // An end of the stream is found again when it is waited for.
         let received = net.recv(connection.socket, space).unwrap_or(0);
         *have += received;
+        // However fast it comes, a turn ends.
+        self.moved_bytes += received;
         let State::Order(Order::Sync { file }) = &progress.state else {
             return received > 0;
         };

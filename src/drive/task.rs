@@ -1,9 +1,13 @@
 //! Tasks: what a loop runs beside each other, and what it lends them.
 
+#[cfg(feature = "streams")]
+use crate::engine::Cx;
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Signals, Token};
 use crate::time::Instant;
 use crate::vfs::Tree;
+#[cfg(feature = "streams")]
+use core::net::Ipv6Addr;
 
 /// What a task may use, lent for one call.
 pub struct World<'a> {
@@ -29,6 +33,18 @@ impl World<'_> {
     /// A token of the task that this was lent to. `local` is less than [`Token::LOCAL_COUNT`].
     pub const fn token(&self, local: u32) -> Token {
         Token::new(self.task, local)
+    }
+
+    /// What a protocol is lent for a call by `peer`; and the buffers of what was received, and for what is to be sent.
+    #[cfg(feature = "streams")]
+    pub(super) const fn lend(&mut self, peer: Ipv6Addr) -> (Cx<'_>, &mut [u8], &mut [u8]) {
+        let cx = Cx {
+            now: self.now,
+            peer,
+            vfs: self.tree,
+            events: self.events,
+        };
+        (cx, self.rx, self.tx)
     }
 }
 

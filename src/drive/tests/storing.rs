@@ -1,9 +1,10 @@
 //! What is written: by who is slow, by who goes away, by several at once, onto a disk that fails.
 
 use super::{Bench, MOMENT};
-use crate::config::{ORDER_TURN_BYTES, REQUEST_TIMEOUT};
+use crate::config::{ORDER_TURN_BYTES, REQUEST_BYTES, REQUEST_TIMEOUT};
 use crate::engine::testing::World;
 use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
+use crate::engine::testing::replies;
 use crate::engine::testing::tree::{BIG_BYTES, big_byte};
 use crate::event;
 use crate::net::sim::Peer;
@@ -293,6 +294,31 @@ fn who_writes_much_takes_turns_with_others() {
         bench.answers(writer, &calls);
         assert!(questions > 0);
         bench.answers(other, &vec![question; questions]);
+    });
+}
+
+#[test]
+fn replies_that_wait_for_a_sync_do_not_wait_for_all_that_a_peer_sends() {
+    super::with_server(0, 10, |bench| {
+        let peer = bench.connect();
+        bench
+            .sim
+            .send(peer, &write(0, stable::FILE_SYNC, &data(1, 100)).record());
+        // Most of each is passed by, for a reply of a few bytes.
+        let long = Call::nfs(Procedure::Null).opaque(&vec![0; 1 << 20]);
+        for _ in 0..8 {
+            bench.sim.send(peer, &long.record());
+        }
+        bench.sim.allow(MOMENT);
+        while bench.sim.unreceived(peer) > 0 {
+            let before = bench.sim.unreceived(peer);
+            bench.turn();
+            let moved = before - bench.sim.unreceived(peer);
+            let most = ORDER_TURN_BYTES as usize + 2 * REQUEST_BYTES;
+            assert!(moved <= most, "{moved} bytes in a turn");
+        }
+        bench.run(MOMENT);
+        assert_eq!(replies::records(&bench.sim.take(peer)).unwrap().len(), 9);
     });
 }
 
