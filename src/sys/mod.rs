@@ -1,7 +1,8 @@
 //! What the file runs on: a clock, entropy, a console, memory. Beside `mem`, the only module with unsafe code.
 //!
 //! The functions here are a façade over two arms, one of which is chosen at run time: `linux` is a kernel that is Linux, or
-//! almost; `bare` is a machine without one. What only a host with processes and files has is `linux`' alone. What a host test must not inherit (`_start`, `mem*`) is in `arch`, which `main.rs` takes in.
+//! almost; `bare` is a machine without one. What only a host with processes and files has is `linux`' alone. What a host test must
+//! not inherit (`_start`, `mem*`) is in `arch`, which `main.rs` takes in.
 
 #![allow(unsafe_code)]
 
