@@ -30,6 +30,10 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         let why = text!("give the machine 12 MiB at least, and what its module takes");
         return Err(complain(FAILED, text!("too little memory"), b"", why));
     }
+    if bare::command_line().len() == bare::LINE_BYTES_MAX {
+        let why = text!("2,048 bytes are kept; name fewer exports and services");
+        return Err(complain(FAILED, text!("too long a command line"), b"", why));
+    }
     let has_ram = values(b"export=").any(|value| value.starts_with(RAM));
     let ram = if has_ram { machine::ram_bytes() } else { 0 };
     let [wanted, fixed] = [machine::MEMORY_BYTES, machine::FIXED_BYTES];

@@ -12,11 +12,11 @@ use core::ops::ControlFlow;
 const TAG: u32 = u32::from_le_bytes(*b"disk");
 
 /// The disks.
-pub struct Media {
+pub struct MachineDisks {
     disks: &'static dyn Disks,
 }
 
-impl Media {
+impl MachineDisks {
     /// Those of a machine.
     pub const fn new(disks: &'static dyn Disks) -> Self {
         Self { disks }
@@ -36,7 +36,7 @@ impl Media {
 /// There is nothing but images.
 const NOTHING: FsError = FsError::Stale;
 
-impl Vfs for Media {
+impl Vfs for MachineDisks {
     fn as_handles(&mut self) -> Option<&mut dyn Handles> {
         Some(self)
     }
@@ -118,7 +118,7 @@ impl Vfs for Media {
     }
 }
 
-impl Handles for Media {
+impl Handles for MachineDisks {
     fn root(&mut self, tag: u32) -> FsResult<Node> {
         let number = tag.checked_sub(TAG).ok_or(NOTHING)?;
         Ok(Node::of_number(Backend::Disks, Rights::NONE, number))

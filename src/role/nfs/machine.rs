@@ -32,7 +32,10 @@ pub(in super::super) fn ram_bytes() -> usize {
 
 /// Puts all of them in the tree.
 pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
-    tree.add(Backend::Disks, mem::leak(disks::Media::new(Media::open())));
+    tree.add(
+        Backend::Disks,
+        mem::leak(disks::MachineDisks::new(Media::open())),
+    );
     for wanted in options.exports.iter() {
         let path = wanted.path.to_bytes();
         let top = match path {
@@ -40,7 +43,7 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
             path => {
                 let number = Media::number_of(path);
                 let number = number.ok_or_else(|| cannot_export(wanted, Errno::NOENT))?;
-                disks::Media::export(number as u32)
+                disks::MachineDisks::export(number as u32)
             }
         };
         let exported = tree.export(path, wanted.rules, top);

@@ -11,8 +11,8 @@ pub(super) const PAGE: usize = 4096;
 /// Bytes that one entry of a directory maps.
 pub(super) const LARGE: usize = 2 << 20;
 /// Where each of them lies behind the file.
-pub(super) const DIRECTORIES: usize = 2 * PAGE;
-pub(super) const TABLE: usize = 6 * PAGE;
+pub(super) const PAGE_DIRECTORIES: usize = 2 * PAGE;
+pub(super) const PAGE_TABLE: usize = 6 * PAGE;
 pub(super) const PROCESSOR: usize = 7 * PAGE;
 pub(super) const EXCEPTION_GUARD: usize = 8 * PAGE;
 pub(super) const EXCEPTION_STACK_END: usize = 11 * PAGE;
@@ -21,7 +21,8 @@ pub(super) const GUARD: usize = 11 * PAGE;
 pub const STACK_END: usize = GUARD + PAGE + (128 << 10);
 /// In the processor's page: the command line, and what tells that this is not the first start since the power came.
 pub(super) const LINE: usize = PROCESSOR + 0x400;
-pub(super) const LINE_BYTES_MAX: usize = 2048;
+/// Bytes of the command line that are kept.
+pub const LINE_BYTES_MAX: usize = 2048;
 pub(super) const MARK: usize = PROCESSOR + PAGE - 8;
 pub(super) const MARKED: u64 = u64::from_le_bytes(*b"stowaway");
 

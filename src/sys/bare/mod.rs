@@ -8,7 +8,7 @@ mod traps;
 pub mod virtio;
 
 pub use clock::{Source, describe_clock, idle};
-pub use memory::{STACK_END, command_line, memory_bytes, module};
+pub use memory::{LINE_BYTES_MAX, STACK_END, command_line, memory_bytes, module};
 pub use start::enter;
 
 use super::{BUILD_ID_BYTES, Errno};

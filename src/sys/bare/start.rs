@@ -1,8 +1,8 @@
 //! The start of a machine: what the hypervisor tells (`hvm_start_info`), and what may be done with which memory.
 
 use super::memory::{
-    DIRECTORIES, EXCEPTION_GUARD, EXCEPTION_STACK_END, GUARD, LARGE, LINE, LINE_BYTES_MAX, MARK,
-    MARKED, PAGE, PROCESSOR, STACK_END, TABLE, TOLD, Told, free,
+    EXCEPTION_GUARD, EXCEPTION_STACK_END, GUARD, LARGE, LINE, LINE_BYTES_MAX, MARK, MARKED, PAGE,
+    PAGE_DIRECTORIES, PAGE_TABLE, PROCESSOR, STACK_END, TOLD, Told, free,
 };
 use super::{IS_BENEATH, clock, traps};
 use core::arch::asm;
@@ -120,7 +120,7 @@ unsafe fn protect(base: usize, told: &mut Told) {
     unsafe {
         let header = (&raw const __ehdr_start).addr() as u64;
         let first = header as usize & !(LARGE - 1);
-        let table = (base + TABLE) as *mut u64;
+        let table = (base + PAGE_TABLE) as *mut u64;
         for page in 0..LARGE / PAGE {
             let right = match base + EXCEPTION_GUARD {
                 guard if first + page * PAGE == guard => 0,
@@ -134,22 +134,22 @@ unsafe fn protect(base: usize, told: &mut Told) {
         }
         for number in 0..u64::from(read::<u16>(header + 56)) {
             /// A segment that lies in memory, and the flags of those that are run and written to.
-            const LOAD: u32 = 1;
-            const RUN: u32 = 1;
-            const WRITE: u32 = 2;
+            const PT_LOAD: u32 = 1;
+            const PF_X: u32 = 1;
+            const PF_W: u32 = 2;
             let at = header + read::<u64>(header + 32) + number * 56;
             let (kind, flags): (u32, u32) = (read(at), read(at + 4));
             let (from, len): (u64, u64) = (read(at + 16), read(at + 40));
-            if kind != LOAD {
+            if kind != PT_LOAD {
                 continue;
             }
             let mut rights = PRESENT;
-            if flags & RUN == 0 {
+            if flags & PF_X == 0 {
                 rights |= NO_EXECUTE;
             } else {
                 told.code = (from, from + len);
             }
-            if flags & WRITE != 0 {
+            if flags & PF_W != 0 {
                 rights |= WRITABLE;
             }
             let from = from as usize & !(PAGE - 1);
@@ -159,7 +159,7 @@ unsafe fn protect(base: usize, told: &mut Told) {
                 *table.add((address - first) / PAGE) = address as u64 | rights;
             }
         }
-        let directories = (base + DIRECTORIES) as *mut u64;
+        let directories = (base + PAGE_DIRECTORIES) as *mut u64;
         for number in 0..4 * 512 {
             *directories.add(number) |= NO_EXECUTE;
         }

@@ -1,20 +1,20 @@
-//! What the processor finds its way by: segments, stacks for exceptions, handlers. An exception ends the machine with one line.
+//! Descriptor tables: segments, the stack for exceptions, handlers. An exception ends the machine with one line.
 
 use super::{Single, clock, exit, memory, put, put_number};
 use crate::mem::nth;
 use core::arch::{asm, naked_asm};
 
-/// Where they lie in their page: segments, the task state segment, the table of handlers.
-const SEGMENTS: usize = 0;
-const TASK: usize = 0x40;
-const HANDLERS: usize = 0x100;
+/// Where they lie in their page: the global descriptor table, the task state segment, the interrupt descriptor table.
+const GDT: usize = 0;
+const TSS: usize = 0x40;
+const IDT: usize = 0x100;
 
 /// Selectors of the segments.
 const CODE: u16 = 8;
-const TASK_SELECTOR: u16 = 24;
+const TSS_SELECTOR: u16 = 24;
 /// Bytes of a task state segment, less one; where its first stack for exceptions stands.
-const TASK_LIMIT: u16 = 103;
-const FIRST_STACK: usize = 36;
+const TSS_LIMIT: u16 = 103;
+const IST1: usize = 36;
 
 const EXCEPTION_COUNT: u8 = 32;
 /// Bytes of the code before [`exceptions`]' last part, for each.
@@ -30,9 +30,9 @@ const SYSCALL: [u8; 2] = [0x0f, 0x05];
 /// What it is in, so that it ends there.
 static IS_TOLD: Single<bool> = Single::new(false);
 
-/// What the processor loads such tables by.
+/// What the processor loads a descriptor table by (Intel's manual, volume 3, figure 2-6).
 #[repr(C, packed)]
-struct Table {
+struct PseudoDescriptor {
     limit: u16,
     at: usize,
 }
@@ -42,7 +42,7 @@ struct Table {
 /// # Safety
 /// Nothing else refers to the page and the stack, ever.
 pub(super) unsafe fn install(page: usize, stack: usize) {
-    let (segments, task, handlers) = (page + SEGMENTS, page + TASK, page + HANDLERS);
+    let (segments, task, handlers) = (page + GDT, page + TSS, page + IDT);
     let put = |at: usize, value: u64| {
         // SAFETY: within the page, which is the caller's.
         unsafe { (at as *mut u64).write_unaligned(value) }
@@ -53,36 +53,36 @@ pub(super) unsafe fn install(page: usize, stack: usize) {
     let (low, high) = (task as u64 & 0xff_ffff, task as u64 >> 24 & 0xff);
     put(
         segments + 24,
-        u64::from(TASK_LIMIT) | low << 16 | 0x89 << 40 | high << 56,
+        u64::from(TSS_LIMIT) | low << 16 | 0x89 << 40 | high << 56,
     );
-    put(task + FIRST_STACK, stack as u64);
+    put(task + IST1, stack as u64);
     let exceptions = exceptions as *const () as usize;
     for vector in 0..EXCEPTION_COUNT {
-        handle(
+        set_gate(
             handlers,
             vector,
             exceptions + usize::from(vector) * STUB_BYTES,
             1,
         );
     }
-    handle(handlers, clock::WAKE, go_on as *const () as usize, 0);
-    handle(handlers, clock::NOTHING, go_on as *const () as usize, 0);
-    let segments = Table {
+    set_gate(handlers, clock::WAKE, interrupt as *const () as usize, 0);
+    set_gate(handlers, clock::NOTHING, interrupt as *const () as usize, 0);
+    let segments = PseudoDescriptor {
         limit: 39,
         at: segments,
     };
-    let handlers = Table {
+    let handlers = PseudoDescriptor {
         limit: 16 * (u16::from(clock::NOTHING) + 1) - 1,
         at: handlers,
     };
     // SAFETY: the tables are whole, and last; code and data are what they were.
     unsafe {
-        asm!("lgdt [{}]", "lidt [{}]", "ltr {:x}", in(reg) &raw const segments, in(reg) &raw const handlers, in(reg) TASK_SELECTOR);
+        asm!("lgdt [{}]", "lidt [{}]", "ltr {:x}", in(reg) &raw const segments, in(reg) &raw const handlers, in(reg) TSS_SELECTOR);
     }
 }
 
-/// Has this code handle a vector, on this of the task's stacks; 0: on that which is in use.
-fn handle(handlers: usize, vector: u8, code: usize, stack: u64) {
+/// Sets the gate of a vector: its code, and which stack of the interrupt stack table; 0: the one in use.
+fn set_gate(handlers: usize, vector: u8, code: usize, stack: u64) {
     const PRESENT_INTERRUPT: u64 = 0x8e;
     let code = code as u64;
     let entry = [
@@ -99,7 +99,7 @@ fn handle(handlers: usize, vector: u8, code: usize, stack: u64) {
 
 /// An interrupt: it has ended a wait.
 #[unsafe(naked)]
-extern "C" fn go_on() {
+extern "C" fn interrupt() {
     naked_asm!("iretq")
 }
 
@@ -163,7 +163,7 @@ const EXCEPTION_STATUS: i32 = 101;
 
 /// Resets the machine: an exception without a handler.
 pub(super) fn reset() -> ! {
-    let nothing = Table { limit: 0, at: 0 };
+    let nothing = PseudoDescriptor { limit: 0, at: 0 };
     // SAFETY: nothing is done after it.
     unsafe { asm!("lidt [{}]", "ud2", in(reg) &raw const nothing, options(noreturn)) }
 }

@@ -1,12 +1,12 @@
 //! virtio devices at their addresses in memory (virtio 1.2, sections 4.2 and 5): network card, disks, source of entropy. The
 //! transport is of either version; what a device says is not believed.
 
-mod ring;
+mod virtqueue;
 
 use super::{Single, clock};
 use crate::mem::{self, Ends as _, leak};
 use core::ptr::NonNull;
-use ring::{Part, RING, Ring};
+use virtqueue::{Element, QUEUE_SIZE, Virtqueue};
 
 /// Where QEMU's microvm has its devices, how far apart, and how many.
 const FIRST: usize = 0xfeb0_0000;
@@ -15,36 +15,37 @@ const COUNT: usize = 24;
 
 /// Registers of a device (section 4.2.2), and those that only the version before 1.0 has (section 4.2.4).
 mod register {
-    pub(super) const MAGIC: usize = 0;
+    pub(super) const MAGIC_VALUE: usize = 0;
     pub(super) const VERSION: usize = 4;
-    pub(super) const KIND: usize = 8;
-    pub(super) const FEATURES: usize = 0x10;
-    pub(super) const FEATURES_CHOICE: usize = 0x14;
-    pub(super) const WANTED: usize = 0x20;
-    pub(super) const WANTED_CHOICE: usize = 0x24;
-    pub(super) const OLD_PAGE_BYTES: usize = 0x28;
-    pub(super) const RING_CHOICE: usize = 0x30;
-    pub(super) const RING_PLACES_MAX: usize = 0x34;
-    pub(super) const RING_PLACES: usize = 0x38;
-    pub(super) const OLD_ALIGNMENT: usize = 0x3c;
-    pub(super) const OLD_PAGE: usize = 0x40;
-    pub(super) const RING_IS_READY: usize = 0x44;
-    pub(super) const NOTICE: usize = 0x50;
-    pub(super) const INTERRUPT: usize = 0x60;
-    pub(super) const INTERRUPT_TAKEN: usize = 0x64;
+    pub(super) const DEVICE_ID: usize = 8;
+    pub(super) const DEVICE_FEATURES: usize = 0x10;
+    pub(super) const DEVICE_FEATURES_SEL: usize = 0x14;
+    pub(super) const DRIVER_FEATURES: usize = 0x20;
+    pub(super) const DRIVER_FEATURES_SEL: usize = 0x24;
+    pub(super) const GUEST_PAGE_SIZE: usize = 0x28;
+    pub(super) const QUEUE_SEL: usize = 0x30;
+    pub(super) const QUEUE_NUM_MAX: usize = 0x34;
+    pub(super) const QUEUE_NUM: usize = 0x38;
+    pub(super) const QUEUE_ALIGN: usize = 0x3c;
+    pub(super) const QUEUE_PFN: usize = 0x40;
+    pub(super) const QUEUE_READY: usize = 0x44;
+    pub(super) const QUEUE_NOTIFY: usize = 0x50;
+    pub(super) const INTERRUPT_STATUS: usize = 0x60;
+    pub(super) const INTERRUPT_ACK: usize = 0x64;
     pub(super) const STATUS: usize = 0x70;
     /// Three addresses of eight bytes, 16 bytes apart.
-    pub(super) const RING_ADDRESSES: usize = 0x80;
+    pub(super) const QUEUE_ADDRESSES: usize = 0x80;
     pub(super) const CONFIG: usize = 0x100;
 }
 
 const MAGIC: u32 = u32::from_le_bytes(*b"virt");
 
-/// Bits of the status (section 2.1): the driver knows what it is, and knows how; has chosen the features; is ready.
+/// Bits of the device status (section 2.1).
 mod status {
-    pub(super) const DRIVER: u32 = 1 | 2;
-    pub(super) const READY: u32 = 4;
-    pub(super) const FEATURES: u32 = 8;
+    pub(super) const ACKNOWLEDGE: u32 = 1;
+    pub(super) const DRIVER: u32 = 2;
+    pub(super) const DRIVER_OK: u32 = 4;
+    pub(super) const FEATURES_OK: u32 = 8;
 }
 
 /// Kinds of devices (section 5).
@@ -52,9 +53,9 @@ const NETWORK_CARD: u32 = 1;
 const DISK: u32 = 2;
 const ENTROPY: u32 = 4;
 
-/// Features (sections 5.1.3, 6): what a network card does with checksums and segments, its number, whether it is connected; the
-/// version of the specification.
+/// Features (sections 5.1.3, 6).
 mod feature {
+    /// CSUM, GUEST_CSUM, GUEST_TSO4, HOST_TSO4.
     pub(super) const OFFLOADS: u64 = 1 | 1 << 1 | 1 << 7 | 1 << 11;
     pub(super) const MAC: u64 = 1 << 5;
     pub(super) const STATUS: u64 = 1 << 16;
@@ -76,11 +77,11 @@ impl Device {
             is_old: false,
             features: 0,
         };
-        if device.read(register::MAGIC) != MAGIC {
+        if device.read(register::MAGIC_VALUE) != MAGIC {
             return None;
         }
         device.is_old = device.read(register::VERSION) == 1;
-        let kind = device.read(register::KIND);
+        let kind = device.read(register::DEVICE_ID);
         (kind != 0).then_some((device, kind))
     }
 
@@ -97,52 +98,58 @@ impl Device {
     /// Begins with the features of `wanted` that it has (section 3.1.1).
     fn begin(&mut self, wanted: u64) {
         self.stop();
-        self.write(register::STATUS, status::DRIVER);
+        self.write(register::STATUS, status::ACKNOWLEDGE | status::DRIVER);
         let mut features = 0;
         for half in [1, 0] {
-            self.write(register::FEATURES_CHOICE, half);
-            features = features << 32 | u64::from(self.read(register::FEATURES));
+            self.write(register::DEVICE_FEATURES_SEL, half);
+            features = features << 32 | u64::from(self.read(register::DEVICE_FEATURES));
         }
         self.features = features & (wanted | feature::VERSION_1);
         for half in [0, 1] {
-            self.write(register::WANTED_CHOICE, half);
-            self.write(register::WANTED, (self.features >> (32 * half)) as u32);
+            self.write(register::DRIVER_FEATURES_SEL, half);
+            self.write(
+                register::DRIVER_FEATURES,
+                (self.features >> (32 * half)) as u32,
+            );
         }
-        self.write(register::STATUS, status::DRIVER | status::FEATURES);
+        self.write(
+            register::STATUS,
+            status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK,
+        );
     }
 
     const fn has(&self, features: u64) -> bool {
         self.features & features == features
     }
 
-    /// Makes the ring of this number. `None`: the device has none as long as ours.
-    fn ring(&self, number: u32) -> Option<Ring> {
+    /// Makes the virtqueue of this number. `None`: the device has none as long as ours.
+    fn queue(&self, number: u32) -> Option<Virtqueue> {
         const PAGE: usize = super::memory::PAGE;
-        self.write(register::RING_CHOICE, number);
-        if self.read(register::RING_PLACES_MAX) < RING as u32 {
+        self.write(register::QUEUE_SEL, number);
+        if self.read(register::QUEUE_NUM_MAX) < QUEUE_SIZE as u32 {
             return None;
         }
-        let ring = Ring::new()?;
-        let addresses = ring.addresses();
-        self.write(register::RING_PLACES, RING as u32);
+        let queue = Virtqueue::new()?;
+        let addresses = queue.addresses();
+        self.write(register::QUEUE_NUM, QUEUE_SIZE as u32);
         if self.is_old {
-            self.write(register::OLD_PAGE_BYTES, PAGE as u32);
-            self.write(register::OLD_ALIGNMENT, PAGE as u32);
-            self.write(register::OLD_PAGE, (addresses[0] / PAGE) as u32);
+            self.write(register::GUEST_PAGE_SIZE, PAGE as u32);
+            self.write(register::QUEUE_ALIGN, PAGE as u32);
+            self.write(register::QUEUE_PFN, (addresses[0] / PAGE) as u32);
         } else {
             // All memory lies below 4 GiB.
             for (place, address) in addresses.into_iter().enumerate() {
-                self.write(register::RING_ADDRESSES + 16 * place, address as u32);
-                self.write(register::RING_ADDRESSES + 16 * place + 4, 0);
+                self.write(register::QUEUE_ADDRESSES + 16 * place, address as u32);
+                self.write(register::QUEUE_ADDRESSES + 16 * place + 4, 0);
             }
-            self.write(register::RING_IS_READY, 1);
+            self.write(register::QUEUE_READY, 1);
         }
-        Some(ring)
+        Some(queue)
     }
 
-    /// All its rings are made.
-    fn is_ready(&self) {
-        let all = status::DRIVER | status::FEATURES | status::READY;
+    /// All its virtqueues are made.
+    fn finish(&self) {
+        let all = status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK | status::DRIVER_OK;
         self.write(register::STATUS, all);
     }
 
@@ -151,43 +158,23 @@ impl Device {
         self.read(register::CONFIG + at)
     }
 
-    /// Tells it that something was lent, if it wants to know.
-    fn notify(&self, ring: &Ring, number: u32) {
-        if ring.is_awaited() {
-            self.write(register::NOTICE, number);
+    /// Tells it that a buffer was added, if it wants to know.
+    fn notify(&self, queue: &Virtqueue, number: u32) {
+        if queue.wants_notification() {
+            self.write(register::QUEUE_NOTIFY, number);
         }
     }
 
-    /// Takes the interrupt away that tells of anything; what it told of.
-    fn take_interrupt(&self) -> u32 {
-        let told = self.read(register::INTERRUPT);
-        self.write(register::INTERRUPT_TAKEN, told);
+    /// Acknowledges its interrupt; what that told of.
+    fn acknowledge(&self) -> u32 {
+        let told = self.read(register::INTERRUPT_STATUS);
+        self.write(register::INTERRUPT_ACK, told);
         told
     }
 
     /// Resets it: it has forgotten all memory.
     fn stop(&self) {
         self.write(register::STATUS, 0);
-    }
-
-    /// Lends parts and waits until they were used; false: the device failed, and is stopped.
-    #[inline(never)]
-    fn exchange(&self, ring: &mut Ring, parts: &[Part]) -> bool {
-        /// A device that is silent for so long is gone.
-        const PATIENCE_MS: u64 = 30_000;
-        // SAFETY: the caller's bytes are not used before they were taken back, or the device was stopped.
-        unsafe { ring.lend(0, parts) };
-        self.notify(ring, 0);
-        let until = clock::elapsed_ms() + PATIENCE_MS;
-        while ring.take().is_none() {
-            if clock::elapsed_ms() > until {
-                self.stop();
-                return false;
-            }
-            core::hint::spin_loop();
-        }
-        self.take_interrupt();
-        true
     }
 }
 
@@ -196,9 +183,9 @@ pub struct Card {
     device: Device,
     /// Bytes of the header before a frame.
     head: usize,
-    rx: Ring,
-    tx: Ring,
-    /// A buffer for each place of both rings, of so many bytes each.
+    rx: Virtqueue,
+    tx: Virtqueue,
+    /// A buffer for each place of both virtqueues, of so many bytes each.
     buffers: [&'static mut [u8]; 2],
     buffer_bytes: usize,
     is_up: bool,
@@ -206,14 +193,14 @@ pub struct Card {
 
 /// Bytes of the header that both versions have before a frame.
 const HEADER_BYTES: usize = 10;
-/// The numbers of the rings.
+/// The numbers of the virtqueues.
 const RX: usize = 0;
 const TX: usize = 1;
 /// What an interrupt tells of: the configuration.
 const CHANGED: u32 = 2;
 
 impl Card {
-    /// Begins with a card. `None`: it has no rings as long as ours.
+    /// Begins with a card. `None`: it has no virtqueues as long as ours.
     fn begin(mut device: Device, frame_bytes: usize) -> Option<Self> {
         let other = feature::MAC | feature::STATUS;
         device.begin(feature::OFFLOADS | other);
@@ -228,17 +215,17 @@ impl Card {
         };
         let mut card = Self {
             head,
-            rx: device.ring(RX as u32)?,
-            tx: device.ring(TX as u32)?,
+            rx: device.queue(RX as u32)?,
+            tx: device.queue(TX as u32)?,
             device,
-            buffers: [(); 2].map(|()| mem::bytes(RING * buffer_bytes)),
+            buffers: [(); 2].map(|()| mem::bytes(QUEUE_SIZE * buffer_bytes)),
             buffer_bytes,
             is_up: true,
         };
-        card.tx.await_use(false);
-        card.device.is_ready();
-        for place in 0..RING {
-            card.lend(place);
+        card.tx.set_interrupts(false);
+        card.device.finish();
+        for place in 0..QUEUE_SIZE {
+            card.refill(place);
         }
         Some(card)
     }
@@ -255,24 +242,24 @@ impl Card {
         self.device.has(feature::OFFLOADS)
     }
 
-    /// The buffer of a place of a ring.
-    fn buffer(&mut self, ring: usize, place: usize) -> &mut [u8] {
-        let all = self.buffers.get_mut(ring).map(|all| &mut **all);
+    /// The buffer of a place of a virtqueue.
+    fn buffer(&mut self, queue: usize, place: usize) -> &mut [u8] {
+        let all = self.buffers.get_mut(queue).map(|all| &mut **all);
         let rest = all.unwrap_or_default().tail_mut(place * self.buffer_bytes);
         rest.head_mut(self.buffer_bytes)
     }
 
-    /// Lends it the buffer of a place for a frame.
-    fn lend(&mut self, place: usize) {
-        let part = Part::write(self.buffer(RX, place));
-        // SAFETY: it is not used before the ring has given it back.
-        unsafe { self.rx.lend(place, &[part]) };
+    /// Gives it the buffer of a place for a frame.
+    fn refill(&mut self, place: usize) {
+        let part = Element::write(self.buffer(RX, place));
+        // SAFETY: it is not used before the device has used it.
+        unsafe { self.rx.add(place, &[part]) };
         self.device.notify(&self.rx, RX as u32);
     }
 
     /// Copies the next frame to `out`, behind a header of ten bytes; how many bytes. `None`: there is none.
     pub fn recv(&mut self, out: &mut [u8]) -> Option<usize> {
-        let (place, len) = self.rx.take()?;
+        let (place, len) = self.rx.take_used()?;
         let head = self.head;
         let (header, frame) = self.buffer(RX, place).head(len).split_at(head.min(len));
         let (to_header, to_frame) = out.split_at_mut(HEADER_BYTES.min(out.len()));
@@ -281,15 +268,15 @@ impl Card {
         for (to, from) in to_header.iter_mut().zip(header) {
             *to = *from;
         }
-        self.lend(place);
+        self.refill(place);
         Some(HEADER_BYTES + len)
     }
 
     /// Sends a frame behind a header of ten bytes. False: it takes no more frames now.
     pub fn send(&mut self, frame: &[u8]) -> bool {
         self.take_sent();
-        let place = self.tx.lent.trailing_ones() as usize;
-        if place >= RING {
+        let place = self.tx.in_use.trailing_ones() as usize;
+        if place >= QUEUE_SIZE {
             return false;
         }
         let (header, data) = frame.split_at(HEADER_BYTES.min(frame.len()));
@@ -300,9 +287,9 @@ impl Card {
             let (to_header, to_data) = buffer.split_at_mut(head);
             to_header.head_mut(header.len()).copy_from_slice(header);
             to_data.head_mut(data.len()).copy_from_slice(data);
-            let part = Part::read(buffer.head(len));
-            // SAFETY: it is not used before the ring has given it back.
-            unsafe { self.tx.lend(place, &[part]) };
+            let part = Element::read(buffer.head(len));
+            // SAFETY: it is not used before the device has used it.
+            unsafe { self.tx.add(place, &[part]) };
             self.device.notify(&self.tx, TX as u32);
         }
         true
@@ -310,12 +297,12 @@ impl Card {
 
     /// Takes back the buffers of what was sent.
     fn take_sent(&mut self) {
-        while self.tx.take().is_some() {}
+        while self.tx.take_used().is_some() {}
     }
 
     /// Whether it was disconnected, and is connected again; told once. Takes away the interrupt that told of anything.
     pub fn is_back(&mut self) -> bool {
-        if self.device.take_interrupt() & CHANGED == 0 || !self.device.has(feature::STATUS) {
+        if self.device.acknowledge() & CHANGED == 0 || !self.device.has(feature::STATUS) {
             return false;
         }
         let is_up = self.device.config(4) >> 16 & 1 != 0;
@@ -324,56 +311,94 @@ impl Card {
 
     /// Whether there is a frame, or, if `sends`, space for one to send.
     pub fn can_go_on(&mut self, sends: bool) -> bool {
-        self.tx.await_use(sends);
+        self.tx.set_interrupts(sends);
         self.take_sent();
-        self.rx.has_used() || sends && self.tx.lent != u8::MAX
+        self.rx.has_used() || sends && self.tx.in_use != u8::MAX
     }
 }
 
 /// Bytes of a frame of 1,500 bytes of data with both headers and a tag, rounded up.
 const ORDINARY_BYTES: usize = 1536;
 
-/// A disk, which is only read.
-struct Disk {
+/// A device of one virtqueue, which is asked and answers.
+struct Requests {
     device: Device,
-    ring: Ring,
-    sectors: u64,
-    /// It failed in a way that it was stopped for.
+    queue: Virtqueue,
+    /// It did not answer, and was stopped for that.
     is_gone: bool,
 }
 
-const SECTOR: usize = 512;
-/// The status of a request that was carried out, and one that no device writes.
-const DONE: u8 = 0;
-const UNTOLD: u8 = 0xff;
-
-impl Disk {
+impl Requests {
     fn begin(mut device: Device) -> Option<Self> {
         device.begin(0);
-        let ring = device.ring(0)?;
-        device.is_ready();
-        let sectors = u64::from(device.config(4)) << 32 | u64::from(device.config(0));
+        let queue = device.queue(0)?;
+        device.finish();
         Some(Self {
             device,
-            ring,
-            sectors,
+            queue,
             is_gone: false,
         })
     }
 
-    /// Reads whole sectors; whether it could (section 5.2.6).
+    /// Adds the parts of a buffer and waits until they were used; false: the device is gone.
+    #[inline(never)]
+    fn exchange(&mut self, parts: &[Element]) -> bool {
+        /// A device that is silent for so long is gone.
+        const PATIENCE_MS: u64 = 30_000;
+        if self.is_gone {
+            return false;
+        }
+        // SAFETY: the caller's bytes are not used before they were taken back, or the device was stopped.
+        unsafe { self.queue.add(0, parts) };
+        self.device.notify(&self.queue, 0);
+        let until = clock::elapsed_ms() + PATIENCE_MS;
+        while self.queue.take_used().is_none() {
+            if clock::elapsed_ms() > until {
+                self.device.stop();
+                self.is_gone = true;
+                return false;
+            }
+            core::hint::spin_loop();
+        }
+        self.device.acknowledge();
+        true
+    }
+}
+
+/// A disk, which is only read.
+struct Disk {
+    requests: Requests,
+    sectors: u64,
+}
+
+const SECTOR: usize = 512;
+/// The request to read, the status of one that was carried out (section 5.2.6), and one that no device writes.
+const VIRTIO_BLK_T_IN: u64 = 0;
+const VIRTIO_BLK_S_OK: u8 = 0;
+const UNTOLD: u8 = 0xff;
+
+impl Disk {
+    fn begin(device: Device) -> Option<Self> {
+        let requests = Requests::begin(device)?;
+        let capacity = [4, 0].map(|at| u64::from(requests.device.config(at)));
+        Some(Self {
+            requests,
+            sectors: capacity[0] << 32 | capacity[1],
+        })
+    }
+
+    /// Reads whole sectors; whether it could.
     fn read(&mut self, sector: u64, out: &mut [u8]) -> bool {
-        // The request to read is 0.
-        let request = [0, sector];
+        let request = [VIRTIO_BLK_T_IN, sector];
         let mut status = UNTOLD;
         let parts = [
-            Part::Read((&raw const request).cast(), size_of_val(&request)),
-            Part::write(out),
-            Part::Write(&raw mut status, 1),
+            Element::Read((&raw const request).cast(), size_of_val(&request)),
+            Element::write(out),
+            Element::Write(&raw mut status, 1),
         ];
-        self.is_gone = self.is_gone || !self.device.exchange(&mut self.ring, &parts);
         // SAFETY: the device has written to it.
-        !self.is_gone && unsafe { (&raw const status).read_volatile() } == DONE
+        self.requests.exchange(&parts)
+            && unsafe { (&raw const status).read_volatile() } == VIRTIO_BLK_S_OK
     }
 }
 
@@ -383,8 +408,7 @@ struct Devices {
     card: Option<Card>,
     mac: Option<[u8; 6]>,
     disks: heapless::Vec<Disk, DISK_COUNT_MAX>,
-    /// It is begun with as a disk is.
-    entropy: Option<Disk>,
+    entropy: Option<Requests>,
 }
 
 /// Disks that are found.
@@ -403,15 +427,14 @@ pub fn find(words: &mut dyn Iterator<Item = (usize, u32)>, frame_bytes: usize) {
     let devices = leak(Devices::default());
     for slot in (0..COUNT).rev() {
         // Of the second controller it is the pin of this number, of the first the one that QEMU chose by its version.
-        if devices.add(FIRST + slot * STEP, frame_bytes) && !unmask(SECOND_CONTROLLER, slot as u32)
-        {
-            unmask(FIRST_CONTROLLER, slot as u32 + 5);
-            unmask(FIRST_CONTROLLER, slot as u32 + 16);
+        if devices.add(FIRST + slot * STEP, frame_bytes) && !unmask(SECOND_IO_APIC, slot as u32) {
+            unmask(FIRST_IO_APIC, slot as u32 + 5);
+            unmask(FIRST_IO_APIC, slot as u32 + 16);
         }
     }
     for (at, pin) in words {
         if at % 4 == 0 && devices.add(at, frame_bytes) {
-            unmask(FIRST_CONTROLLER, pin);
+            unmask(FIRST_IO_APIC, pin);
         }
     }
     DEVICES.set(Some(devices.into()));
@@ -433,7 +456,7 @@ impl Devices {
                     let _ = self.disks.push(disk);
                 }
             }
-            ENTROPY => self.entropy = Disk::begin(device),
+            ENTROPY => self.entropy = Requests::begin(device),
             _ => return false,
         }
         true
@@ -441,8 +464,8 @@ impl Devices {
 }
 
 /// Interrupt controllers (I/O APICs): a register chooses the one that the other shows.
-const FIRST_CONTROLLER: usize = 0xfec0_0000;
-const SECOND_CONTROLLER: usize = 0xfec1_0000;
+const FIRST_IO_APIC: usize = 0xfec0_0000;
+const SECOND_IO_APIC: usize = 0xfec1_0000;
 
 /// Has a pin's edge end an idle wait; false: there is no such pin.
 fn unmask(controller: usize, pin: u32) -> bool {
@@ -526,7 +549,6 @@ pub(super) fn entropy(out: &mut [u8; 16]) -> bool {
     let Some(source) = devices().and_then(|devices| devices.entropy.as_mut()) else {
         return false;
     };
-    let (device, ring) = (&source.device, &mut source.ring);
     out.fill(0);
-    device.exchange(ring, &[Part::write(out)]) && *out != [0; 16]
+    source.exchange(&[Element::write(out)]) && *out != [0; 16]
 }

@@ -1,5 +1,5 @@
-//! A ring of buffers that a device and its driver share: a split virtqueue (virtio 1.2, section 2.7), laid out as both versions of
-//! the transport have it. What a device writes there is not believed.
+//! A split virtqueue (virtio 1.2, section 2.7): buffers that a device and its driver share, laid out as both versions of the
+//! transport have it. What a device writes there is not believed.
 
 use super::super::memory::PAGE;
 use alloc::alloc::alloc_zeroed;
@@ -8,14 +8,15 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
 
-/// Places of a ring: as many as QEMU's source of entropy has.
-pub(super) const RING: usize = 8;
+/// Places of a virtqueue: as many as QEMU's source of entropy has.
+pub(super) const QUEUE_SIZE: usize = 8;
 
-/// The next descriptor goes on with it; the device writes to it.
-const NEXT: u16 = 1;
-const WRITE: u16 = 2;
-/// The device wants no notice of buffers; the driver wants none of their use.
-const SILENT: u16 = 1;
+/// Flags of a descriptor: the next one goes on with it; the device writes to it.
+const VIRTQ_DESC_F_NEXT: u16 = 1;
+const VIRTQ_DESC_F_WRITE: u16 = 2;
+/// What the device says in the used ring, and the driver in the available ring.
+const VIRTQ_USED_F_NO_NOTIFY: u16 = 1;
+const VIRTQ_AVAIL_F_NO_INTERRUPT: u16 = 1;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -26,26 +27,26 @@ struct Descriptor {
     next: u16,
 }
 
-/// What the driver offers.
+/// The available ring: what the driver offers.
 #[repr(C)]
 struct Available {
     flags: u16,
     index: u16,
-    places: [u16; RING],
+    places: [u16; QUEUE_SIZE],
 }
 
-/// What the device has used, in a page of its own.
+/// The used ring: what the device has used, in a page of its own.
 #[repr(C, align(4096))]
 struct Used {
     flags: u16,
     index: u16,
-    places: [(u32, u32); RING],
+    places: [(u32, u32); QUEUE_SIZE],
 }
 
 /// Memory that both use.
 #[repr(C)]
 struct Shared {
-    descriptors: [Descriptor; RING],
+    descriptors: [Descriptor; QUEUE_SIZE],
     available: Available,
     used: Used,
 }
@@ -54,12 +55,12 @@ const _: () = assert!(size_of::<Shared>() == 2 * PAGE);
 
 /// Bytes that a device reads, or writes to.
 #[derive(Clone, Copy)]
-pub(super) enum Part {
+pub(super) enum Element {
     Read(*const u8, usize),
     Write(*mut u8, usize),
 }
 
-impl Part {
+impl Element {
     pub(super) const fn read(bytes: &[u8]) -> Self {
         Self::Read(bytes.as_ptr(), bytes.len())
     }
@@ -69,17 +70,17 @@ impl Part {
     }
 }
 
-pub(super) struct Ring {
+pub(super) struct Virtqueue {
     shared: NonNull<Shared>,
     /// Buffers that were offered, and that were taken back, as often as a number of 16 bits counts.
     offered: u16,
     taken: u16,
-    /// A bit for each place from which on a buffer is lent.
-    pub(super) lent: u8,
+    /// A bit for each place at which a buffer begins that the device has.
+    pub(super) in_use: u8,
 }
 
-impl Ring {
-    /// One that has lent nothing. `None`: there is no memory.
+impl Virtqueue {
+    /// An empty one. `None`: there is no memory.
     pub(super) fn new() -> Option<Self> {
         // SAFETY: it has a size.
         let shared = unsafe { alloc_zeroed(Layout::new::<Shared>()) };
@@ -87,7 +88,7 @@ impl Ring {
             shared: NonNull::new(shared.cast())?,
             offered: 0,
             taken: 0,
-            lent: 0,
+            in_use: 0,
         })
     }
 
@@ -101,22 +102,22 @@ impl Ring {
         ]
     }
 
-    /// Lends parts of a buffer, which take this place and those that follow; whether there are so many.
+    /// Adds the parts of a buffer, which take this place and those that follow; whether there are so many.
     ///
     /// # Safety
     /// The bytes are not touched before they were taken back, or the device was reset.
-    pub(super) unsafe fn lend(&mut self, place: usize, parts: &[Part]) -> bool {
-        if parts.is_empty() || place + parts.len() > RING {
+    pub(super) unsafe fn add(&mut self, place: usize, parts: &[Element]) -> bool {
+        if parts.is_empty() || place + parts.len() > QUEUE_SIZE {
             return false;
         }
         let shared = self.shared.as_ptr();
         for (at, part) in (place..).zip(parts) {
             let (address, len, mut flags) = match *part {
-                Part::Read(bytes, len) => (bytes.addr(), len, 0),
-                Part::Write(bytes, len) => (bytes.addr(), len, WRITE),
+                Element::Read(bytes, len) => (bytes.addr(), len, 0),
+                Element::Write(bytes, len) => (bytes.addr(), len, VIRTQ_DESC_F_WRITE),
             };
             if at + 1 < place + parts.len() {
-                flags |= NEXT;
+                flags |= VIRTQ_DESC_F_NEXT;
             }
             let descriptor = Descriptor {
                 address: address as u64,
@@ -132,9 +133,9 @@ impl Ring {
                     .write_volatile(descriptor);
             }
         }
-        let next = usize::from(self.offered) % RING;
+        let next = usize::from(self.offered) % QUEUE_SIZE;
         self.offered = self.offered.wrapping_add(1);
-        self.lent |= 1 << place;
+        self.in_use |= 1 << place;
         // SAFETY: as above; the device sees all of it before it sees that there is one more.
         unsafe {
             (&raw mut (*shared).available.places)
@@ -148,15 +149,22 @@ impl Ring {
         true
     }
 
-    /// Whether the device wants to be told that something was lent.
-    pub(super) fn is_awaited(&self) -> bool {
+    /// Whether the device wants to be told that a buffer was added.
+    pub(super) fn wants_notification(&self) -> bool {
         // SAFETY: shared memory.
-        unsafe { (&raw const (*self.shared.as_ptr()).used.flags).read_volatile() & SILENT == 0 }
+        unsafe {
+            (&raw const (*self.shared.as_ptr()).used.flags).read_volatile() & VIRTQ_USED_F_NO_NOTIFY
+                == 0
+        }
     }
 
     /// Says whether the driver wants to be told that something was used.
-    pub(super) fn await_use(&mut self, wanted: bool) {
-        let flags = if wanted { 0 } else { SILENT };
+    pub(super) fn set_interrupts(&mut self, wanted: bool) {
+        let flags = if wanted {
+            0
+        } else {
+            VIRTQ_AVAIL_F_NO_INTERRUPT
+        };
         // SAFETY: as above.
         unsafe { (&raw mut (*self.shared.as_ptr()).available.flags).write_volatile(flags) };
         fence(Ordering::SeqCst);
@@ -171,14 +179,14 @@ impl Ring {
     }
 
     /// Takes the next buffer back that the device has used: its place, and the bytes that were written to it, as the device says.
-    /// What was not lent there is skipped.
-    pub(super) fn take(&mut self) -> Option<(usize, usize)> {
+    /// What was not added there is skipped.
+    pub(super) fn take_used(&mut self) -> Option<(usize, usize)> {
         // Of a device that says more than there can be, no more is believed.
-        for _ in 0..RING {
+        for _ in 0..QUEUE_SIZE {
             if !self.has_used() {
                 return None;
             }
-            let next = usize::from(self.taken) % RING;
+            let next = usize::from(self.taken) % QUEUE_SIZE;
             self.taken = self.taken.wrapping_add(1);
             // SAFETY: within shared memory.
             let (place, len) = unsafe {
@@ -186,8 +194,8 @@ impl Ring {
                 places.cast::<(u32, u32)>().add(next).read_volatile()
             };
             let place = place as usize;
-            if place < RING && self.lent & 1 << place != 0 {
-                self.lent &= !(1 << place);
+            if place < QUEUE_SIZE && self.in_use & 1 << place != 0 {
+                self.in_use &= !(1 << place);
                 return Some((place, len as usize));
             }
         }
@@ -200,83 +208,86 @@ mod tests {
     use super::*;
 
     /// What a device says that it has used.
-    fn use_up(ring: &mut Ring, told: &[(u32, u32)]) {
-        let shared = ring.shared.as_ptr();
+    fn use_up(queue: &mut Virtqueue, told: &[(u32, u32)]) {
+        let shared = queue.shared.as_ptr();
         for said in told {
             // SAFETY: the test has both sides in one thread.
             unsafe {
                 let used = &mut (*shared).used;
-                used.places[usize::from(used.index) % RING] = *said;
+                used.places[usize::from(used.index) % QUEUE_SIZE] = *said;
                 used.index = used.index.wrapping_add(1);
             }
         }
     }
 
-    fn lend(ring: &mut Ring, place: usize) -> bool {
+    fn add(queue: &mut Virtqueue, place: usize) -> bool {
         static BYTES: [u8; 4] = [0; 4];
         // SAFETY: nobody writes to them.
-        unsafe { ring.lend(place, &[Part::read(&BYTES), Part::read(&BYTES)]) }
+        unsafe { queue.add(place, &[Element::read(&BYTES), Element::read(&BYTES)]) }
     }
 
     #[test]
     fn buffers_come_back_in_any_order() {
-        let mut ring = Ring::new().unwrap();
-        assert!(lend(&mut ring, 0) && lend(&mut ring, 2) && !lend(&mut ring, RING - 1));
-        assert_eq!(ring.take(), None);
-        use_up(&mut ring, &[(2, 7), (0, 9)]);
-        assert!(ring.has_used());
+        let mut queue = Virtqueue::new().unwrap();
+        assert!(add(&mut queue, 0) && add(&mut queue, 2) && !add(&mut queue, QUEUE_SIZE - 1));
+        assert_eq!(queue.take_used(), None);
+        use_up(&mut queue, &[(2, 7), (0, 9)]);
+        assert!(queue.has_used());
         assert_eq!(
-            [ring.take(), ring.take(), ring.take()],
+            [queue.take_used(), queue.take_used(), queue.take_used()],
             [Some((2, 7)), Some((0, 9)), None]
         );
         // More often than there are places.
-        for round in 0..3 * RING as u32 {
-            assert!(lend(&mut ring, 4));
-            use_up(&mut ring, &[(4, round)]);
-            assert_eq!(ring.take(), Some((4, round as usize)));
+        for round in 0..3 * QUEUE_SIZE as u32 {
+            assert!(add(&mut queue, 4));
+            use_up(&mut queue, &[(4, round)]);
+            assert_eq!(queue.take_used(), Some((4, round as usize)));
         }
     }
 
     #[test]
     fn chains_are_as_the_specification_has_them() {
-        let mut ring = Ring::new().unwrap();
+        let mut queue = Virtqueue::new().unwrap();
         let (mut to, from) = ([0_u8; 3], [0_u8; 2]);
-        let parts = [Part::read(&from), Part::write(&mut to)];
+        let parts = [Element::read(&from), Element::write(&mut to)];
         // SAFETY: nothing uses them.
-        assert!(unsafe { ring.lend(5, &parts) });
+        assert!(unsafe { queue.add(5, &parts) });
         // SAFETY: one thread.
-        let shared = unsafe { ring.shared.as_ref() };
+        let shared = unsafe { queue.shared.as_ref() };
         let told = [5, 6].map(|at: usize| {
             let Descriptor {
                 len, flags, next, ..
             } = shared.descriptors[at];
             (len, flags, next)
         });
-        assert_eq!(told, [(2, NEXT, 6), (3, WRITE, 7)]);
+        assert_eq!(
+            told,
+            [(2, VIRTQ_DESC_F_NEXT, 6), (3, VIRTQ_DESC_F_WRITE, 7)]
+        );
         assert_eq!(shared.descriptors[6].address, to.as_ptr().addr() as u64);
         assert_eq!((shared.available.index, shared.available.places[0]), (1, 5));
-        let [descriptors, available, used] = ring.addresses();
+        let [descriptors, available, used] = queue.addresses();
         assert_eq!(
             [available - descriptors, used - descriptors],
-            [16 * RING, PAGE]
+            [16 * QUEUE_SIZE, PAGE]
         );
     }
 
     #[test]
     fn a_device_that_lies_gets_nothing() {
-        let mut ring = Ring::new().unwrap();
-        assert!(lend(&mut ring, 1));
-        // Places that there are not, that were not lent, and one twice.
+        let mut queue = Virtqueue::new().unwrap();
+        assert!(add(&mut queue, 1));
+        // Places that there are not, that were not added, and one twice.
         use_up(
-            &mut ring,
+            &mut queue,
             &[(8, 1), (u32::MAX, 1), (0, 1), (1, u32::MAX), (1, 1)],
         );
-        assert_eq!(ring.take(), Some((1, u32::MAX as usize)));
-        assert_eq!(ring.take(), None);
-        assert_eq!(ring.lent, 0);
+        assert_eq!(queue.take_used(), Some((1, u32::MAX as usize)));
+        assert_eq!(queue.take_used(), None);
+        assert_eq!(queue.in_use, 0);
         // It says that it has used more than there ever were.
         // SAFETY: one thread.
-        unsafe { (*ring.shared.as_ptr()).used.index = 0x8000 };
-        assert_eq!(ring.take(), None);
+        unsafe { (*queue.shared.as_ptr()).used.index = 0x8000 };
+        assert_eq!(queue.take_used(), None);
     }
 }
