@@ -1,4 +1,5 @@
-//! The head of an executable in memory, as far as unpacking asks. Both of ours have four segments right behind the header.
+//! The head of an executable in memory, as far as unpacking asks. Ours have four segments or more right behind the header, those
+//! that are loaded first.
 
 /// A segment that is loaded.
 pub(crate) const LOAD: u32 = 1;

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use xtask::build::{self, Arch, Role};
+use xtask::build::{self, Arch};
 use xtask::machines::iso::{ROCK_RIDGE, image, sample};
 use xtask::machines::qemu::bare::Bare;
 use xtask::setup::{self, Package};
@@ -42,7 +42,7 @@ fn compare(machine: &Bare, export: &str, tree: &Path) -> Result<()> {
 
 #[test]
 fn the_file_that_runs_as_a_process_boots_and_serves_what_it_is_given() -> Result<()> {
-    let file = build::build_roles(Arch::X86_64, &Role::with_bare())?;
+    let file = build::build(Arch::X86_64)?;
     let before = fs::read(&file)?;
     let version = Command::new(&file).arg("--version").output()?;
     ensure!(version.stdout.starts_with(b"stowaway "), "{version:?}");

@@ -104,7 +104,7 @@ pub enum Role {
 
 impl Role {
     /// All that are in the file when nobody says which.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Nfs,
         Self::Serve,
         Self::SftpServer,
@@ -117,17 +117,8 @@ impl Role {
         Self::Resolve,
         Self::Publish,
         Self::Smol,
+        Self::Bare,
     ];
-
-    /// All of them that also boot as a machine of their own.
-    pub fn with_bare() -> Vec<Self> {
-        [&Self::ALL[..], &[Self::Bare]].concat()
-    }
-
-    /// What tests start beside the file of all: the responder alone, and what boots.
-    pub fn beside() -> [Vec<Self>; 2] {
-        [vec![Self::Mdns], Self::with_bare()]
-    }
 
     /// As on the command line and in Cargo.toml.
     pub const fn name(self) -> &'static str {

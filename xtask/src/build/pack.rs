@@ -75,10 +75,12 @@ impl Image {
         let header = H::parse(plain)?;
         let endian = header.endian()?;
         let all = sound(header, plain)?;
-        // What unpacks finds the program headers there.
+        // What unpacks finds the program headers there, and reads the first four.
         ensure!(
-            header.e_phoff(endian).into() == size_of::<H>() as u64 && all.len() == 4,
-            "the plain file has not four program headers right behind its header"
+            header.e_phoff(endian).into() == size_of::<H>() as u64
+                && all.len() >= 4
+                && all[..3].iter().all(|part| part.kind == PT_LOAD),
+            "the plain file has not the headers of its three segments right behind its own"
         );
         let loaded = all.into_iter().filter(|part| part.kind == PT_LOAD);
         let parts: [Segment; 3] = loaded

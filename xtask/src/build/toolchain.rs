@@ -138,9 +138,6 @@ pub fn unit_tests(arch: Arch) -> Result<Command> {
     let mut cargo = Toolchain::find(arch)?.cargo("test", "-Zbuild-std=std,panic_unwind,test");
     // Tests unwind whatever the profile says; a core built from source must be told, or there would be two of them.
     cargo.arg("--lib").env("CARGO_PROFILE_DEV_PANIC", "unwind");
-    if arch == Arch::X86_64 {
-        cargo.args(["--features", "bare"]);
-    }
     Ok(cargo)
 }
 

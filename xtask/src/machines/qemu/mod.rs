@@ -19,7 +19,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::build::{self, Arch, Role, workspace_root};
+use crate::build::{self, Arch, workspace_root};
 use crate::machines::free_port;
 use crate::machines::nbd::Disk;
 use crate::machines::server;
@@ -193,7 +193,7 @@ impl Machine {
     fn system(&self) -> Result<(PathBuf, Vec<u8>)> {
         setup::need(self.packages())?;
         if self.bare {
-            let file = build::build_roles(Arch::X86_64, &Role::with_bare())?;
+            let file = build::build(Arch::X86_64)?;
             return Ok((file, Vec::new()));
         }
         match (&self.kernel, &self.initramfs, &self.debian) {
