@@ -68,6 +68,7 @@ impl Link for Virtio {
     }
 
     fn wait(&mut self, now: Instant, until: Instant, sends: bool, _: &mut Signals) -> Instant {
+        self.card.flush();
         // What comes after this look ends the wait at once.
         self.is_back |= self.card.is_back();
         if !self.is_back && until > now && !self.card.can_go_on(sends) {
