@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
@@ -17,6 +17,8 @@ use crate::machines::wait_for;
 
 /// Under emulation, on a host that is busy.
 const TIME_MAX: Duration = Duration::from_secs(120);
+/// Where its NFS server listens.
+const NFS_PORT: u16 = 2049;
 
 /// Runs it on this terminal until it ends, with more boot arguments and arguments of QEMU. `tell` says how it is reached: by this
 /// port of 127.0.0.1.
@@ -34,42 +36,104 @@ pub fn on_this_terminal(words: &str, more: &[&str], tell: impl FnOnce(u16)) -> R
     Ok(())
 }
 
+/// How a machine is started.
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// More boot arguments.
+    pub words: &'a str,
+    /// What QEMU puts into its memory beside the file.
+    pub module: Option<&'a Path>,
+    /// More arguments of QEMU.
+    pub more: &'a [&'a str],
+    /// Another file than the one that is built.
+    pub file: Option<&'a Path>,
+    /// Its card is this TAP interface, in the network namespace of the thread that starts it; else QEMU's own network.
+    pub tap: Option<&'a str>,
+    /// QEMU listens to a debugger, as [`Bare::plant`] needs it.
+    pub has_stub: bool,
+}
+
 /// A machine that was started.
 pub struct Bare {
     qemu: Child,
     directory: TempDir,
-    /// The port of 127.0.0.1 that leads to the machine's NFS server.
+    /// The port of 127.0.0.1 that leads to the machine's NFS server; over a TAP interface that of the server.
     pub port: u16,
+    /// When QEMU was started.
+    pub began: Instant,
 }
 
 impl Bare {
     /// Starts it with more boot arguments, a module if there is one, and more arguments of QEMU.
     pub fn boot(words: &str, module: Option<&Path>, more: &[&str]) -> Result<Self> {
+        Self::start(Options {
+            words,
+            module,
+            more,
+            has_stub: true,
+            ..Options::default()
+        })
+    }
+
+    /// Starts it.
+    pub fn start(options: Options<'_>) -> Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a directory for the machine")?;
-        let machine = Machine::load("bare")?;
-        let (file, _) = machine.system()?;
-        let module = module.map(fs::read).transpose()?.unwrap_or_default();
-        let words = format!("{} {words}", machine.command_line);
+        let mut machine = Machine::load("bare")?;
+        if let Some(tap) = options.tap {
+            machine.network = format!("tap,id=net,ifname={tap},script=no,downscript=no");
+            machine.forward.clear();
+        }
+        let file = match options.file {
+            Some(file) => file.to_owned(),
+            None => machine.system()?.0,
+        };
+        let module = options.module.map(fs::read).transpose()?;
+        let words = format!("{} {}", machine.command_line, options.words);
+        let module = module.unwrap_or_default();
         let started = machine.start_with(directory.path(), &file, &module, &words)?;
         let Start {
             mut command, ports, ..
         } = started;
         let place = |name: &str| directory.path().join(name).display().to_string();
-        let stub = format!("socket,id=gdb,server=on,wait=off,path={}", place("gdb"));
+        let monitor = format!("unix:{},server=on,wait=off", place("monitor"));
         command
             .args(["-serial", &format!("file:{}", place("console"))])
-            .args(["-chardev", &stub, "-gdb", "chardev:gdb"])
-            .args(more)
+            .args(["-monitor", &monitor])
             .stdin(Stdio::null());
-        let qemu = command.spawn().context("cannot start QEMU")?;
-        let (_, port) = *ports
-            .first()
-            .context("no port of the machine is forwarded")?;
+        if options.has_stub {
+            let stub = format!("socket,id=gdb,server=on,wait=off,path={}", place("gdb"));
+            command.args(["-chardev", &stub, "-gdb", "chardev:gdb"]);
+        }
+        let began = Instant::now();
+        let qemu = command.args(options.more).spawn();
         Ok(Self {
-            qemu,
+            qemu: qemu.context("cannot start QEMU")?,
             directory,
-            port,
+            port: ports.first().map_or(NFS_PORT, |(_, port)| *port),
+            began,
         })
+    }
+
+    /// The process of QEMU.
+    pub fn pid(&self) -> u32 {
+        self.qemu.id()
+    }
+
+    /// Gives QEMU a command of its monitor, and waits until it is done.
+    pub fn monitor(&self, command: &str) -> Result<String> {
+        /// What it says when it takes a command.
+        const PROMPT: &str = "(qemu) ";
+        let mut monitor = UnixStream::connect(self.place("monitor")).context("no monitor")?;
+        monitor.set_read_timeout(Some(TIME_MAX))?;
+        writeln!(monitor, "{command}")?;
+        let (mut said, mut buffer) = (String::new(), [0; 4096]);
+        // Once before the command, and once behind what it says.
+        while said.matches(PROMPT).count() < 2 {
+            let count = monitor.read(&mut buffer).context("the monitor is silent")?;
+            ensure!(count > 0, "QEMU is gone");
+            said += &String::from_utf8_lossy(buffer.get(..count).unwrap_or_default());
+        }
+        Ok(said)
     }
 
     fn place(&self, name: &str) -> PathBuf {

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: stowaway and a peer side by side, in one run. Each has a module with its workloads; how they are
 //! measured and what comes of it is the same for all.
 
+mod boot;
 mod frame;
 mod ground;
 mod isos;
@@ -42,6 +43,8 @@ enum Which {
     Mdns(mdns::Args),
     /// Our own network stack, beside the host's
     Stack(stack::Args),
+    /// Our file as a machine without an operating system
+    Boot(boot::Args),
 }
 
 /// What all of them take.
@@ -139,5 +142,6 @@ pub fn main(args: Args) -> Result<()> {
         Which::Isos(args) => isos::main(&args),
         Which::Mdns(args) => mdns::main(&args),
         Which::Stack(args) => stack::main(&args),
+        Which::Boot(args) => boot::main(&args),
     }
 }

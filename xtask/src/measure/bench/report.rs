@@ -63,13 +63,17 @@ impl Report {
     pub fn print(&self, setting: &[&str]) {
         println!("{}", self.machine);
         println!("{} rounds; {}", self.rounds, setting.join("\n"));
-        println!(
-            "median (min–max); ratio = {} / {}, less is better but for rates\n",
-            self.ours, self.peer
-        );
-        let mut rows = vec![Figure::head(self.sides())];
-        rows.extend(self.figures.iter().map(Figure::row));
-        println!("{}", aligned(&rows));
+        if self.figures.is_empty() {
+            println!("median (min–max)\n");
+        } else {
+            println!(
+                "median (min–max); ratio = {} / {}, less is better but for rates\n",
+                self.ours, self.peer
+            );
+            let mut rows = vec![Figure::head(self.sides())];
+            rows.extend(self.figures.iter().map(Figure::row));
+            println!("{}", aligned(&rows));
+        }
         for (title, rows) in &self.sections {
             println!("{title}:\n\n{}", aligned(rows));
         }
