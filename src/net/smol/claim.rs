@@ -20,7 +20,7 @@ const SOLICIT_WAIT: Duration = Duration::SECOND;
 /// How far it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// Nobody may use it yet; so many questions are left.
+    /// So many questions are left.
     Probing(u8),
     /// It is used; so many announcements are left.
     Announcing(u8),
@@ -42,6 +42,8 @@ pub(super) struct Claim {
     /// Bits of its network.
     pub(super) prefix: u8,
     state: State,
+    /// It is used while it is probed for.
+    is_optimistic: bool,
     /// When the next step is due.
     at: Instant,
     defended_at: Option<Instant>,
@@ -58,6 +60,7 @@ impl Claim {
             address,
             prefix,
             state: State::Probing(count),
+            is_optimistic: false,
             at: now.after(Duration::from_ms(delay_ms)),
             defended_at: None,
         }
@@ -69,21 +72,29 @@ impl Claim {
             address,
             prefix,
             state: State::Announcing(ANNOUNCE_COUNT),
+            is_optimistic: false,
             at: now,
             defended_at: None,
         }
     }
 
-    /// Asks once whether somebody has the address that a server has leased (RFC 2131 section 4.4.1), which may have asked, too.
+    /// Asks once whether somebody has the address that a server has leased (RFC 2131 section 4.4.1). The server may have asked, too,
+    /// and leases no address twice: it is used meanwhile, as RFC 4429 has it for version 6, and given up if somebody answers.
     pub(super) const fn leased(address: IpAddr, prefix: u8, now: Instant) -> Self {
         Self {
             state: State::Probing(1),
+            is_optimistic: true,
             ..Self::assigned(address, prefix, now)
         }
     }
 
     /// Whether it may be used.
     pub(super) const fn is_usable(&self) -> bool {
+        self.is_optimistic || self.is_own()
+    }
+
+    /// Whether nobody has answered the questions.
+    const fn is_own(&self) -> bool {
         matches!(self.state, State::Announcing(_))
     }
 
@@ -94,7 +105,7 @@ impl Claim {
 
     /// Announces it again: the link was down meanwhile.
     pub(super) const fn announce(&mut self, now: Instant) {
-        if self.is_usable() {
+        if self.is_own() {
             (self.state, self.at) = (State::Announcing(ANNOUNCE_COUNT), now);
         }
     }
@@ -164,7 +175,7 @@ impl Claim {
     /// Another host has the address, or asks for it as this one does.
     pub(super) fn conflict(&mut self, now: Instant) -> Conflict {
         let again = |at: Instant| now.since(at) < DEFEND_INTERVAL;
-        if !self.is_usable() || self.defended_at.is_some_and(again) {
+        if !self.is_own() || self.defended_at.is_some_and(again) {
             return Conflict::Lost;
         }
         self.defended_at = Some(now);

@@ -61,6 +61,7 @@ pub unsafe fn enter(info: u64) {
         traps::install(base + PROCESSOR, base + EXCEPTION_STACK_END);
     }
     TOLD.set(told);
+    super::begin_console();
     clock::start(began);
 }
 

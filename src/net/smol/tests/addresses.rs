@@ -311,6 +311,33 @@ fn a_leased_address_that_somebody_has_is_declined() {
 }
 
 #[test]
+fn a_leased_address_is_used_while_it_is_probed_for() {
+    let offer = Ipv4Addr::new(192, 0, 2, 50);
+    // Another host has it, and is heard in the first second; later, it is defended.
+    for (secs, is_kept) in [(1, false), (4, true)] {
+        let mut world = World::new(12, 0, Ip::Dhcp);
+        let mut server = Server::new(offer, 3600);
+        let mut asked = None;
+        let mut answer = |frame: &[u8], content: &packet::Content<'_>, now| {
+            if let packet::Content::Arp { sender, target, .. } = *content
+                && target == offer
+            {
+                asked.get_or_insert(sender);
+            }
+            server.answer(frame, content, now)
+        };
+        world.watch_frames(secs, &mut answer);
+        assert_eq!(world.ipv4(), Some(offer));
+        world.end.put(&arp(offer, Ipv4Addr::BROADCAST));
+        world.watch_frames(1, &mut answer);
+        assert_eq!(world.ipv4(), is_kept.then_some(offer));
+        assert_eq!(asked, Some(Ipv4Addr::UNSPECIFIED), "a probe is first");
+        let declined = server.count(Instant::default(), Message::Decline, Ipv4Addr::BROADCAST);
+        assert_eq!(declined, usize::from(!is_kept));
+    }
+}
+
+#[test]
 fn an_address_given_by_hand_is_kept_and_defended_once_in_ten_seconds() {
     let own = Ipv4Addr::from(super::ADDRESS);
     let mut world = World::with_address(10, 0);
