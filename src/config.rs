@@ -47,6 +47,8 @@ pub const DRC_REPLY_COUNT: usize = 64;
 pub const DRC_REPLY_BYTES: usize = 304;
 /// Bytes of the duplicate request cache: of each ring the place of the last reply, of each reply itself, its request's key and more.
 pub const DRC_BYTES: usize = DRC_PEER_COUNT * (1 + DRC_REPLY_COUNT * (DRC_REPLY_BYTES + 36));
+/// The same in the least memory: one ring.
+pub const DRC_BYTES_MIN: usize = DRC_BYTES / DRC_PEER_COUNT;
 /// Files and directories whose names or attributes wait together to be made durable.
 pub const DIRTY_COUNT: usize = 16;
 /// Files whose exclusive CREATE's verifier is kept.
@@ -122,6 +124,8 @@ const _: () =
 
 /// Connections, if descriptors suffice.
 pub const CONNECTION_COUNT_MAX: usize = 12_288;
+/// The same in the least memory.
+pub const CONNECTION_COUNT_MIN: usize = 4;
 /// Connections that have a process each.
 pub const PROCESS_COUNT_MAX: usize = 64;
 /// Blocks for requests that have not all arrived.
@@ -181,10 +185,16 @@ const _: () = assert!(EXPORT_PATH_BYTES_MAX * 5 + 1024 < CHECK_JSON_BYTES);
 
 /// Names that are announced, each label that they have in common counted once: of a thousand virtual machines and more.
 pub const ANNOUNCED_NAME_COUNT: usize = 1536;
+/// The same in the least memory: of a host with a few services, as what follows.
+pub const ANNOUNCED_NAME_COUNT_MIN: usize = 128;
 /// Records that are announced: five for a service.
 pub const ANNOUNCED_RECORD_COUNT: usize = 6144;
+/// The same in the least memory.
+pub const ANNOUNCED_RECORD_COUNT_MIN: usize = 256;
 /// Bytes of all that is announced of services beside their names.
 pub const ANNOUNCED_TEXT_BYTES: usize = 256 << 10;
+/// The same in the least memory.
+pub const ANNOUNCED_TEXT_BYTES_MIN: usize = 8 << 10;
 
 /// Events of one kind from one peer in a minute; the rest is counted, not told.
 pub const EVENT_COUNT_PER_MINUTE: u32 = 10;
@@ -198,6 +208,10 @@ pub const KEY_DIRECTORY: &CStr = c"/var/lib/stowaway";
 /// each packet is compared with all of them; but a thousand that come at once are answered.
 #[cfg(feature = "smol")]
 pub const STACK_CONNECTION_COUNT_MAX: usize = 1280;
+
+/// The same in the least memory.
+#[cfg(feature = "smol")]
+pub const STACK_CONNECTION_COUNT_MIN: usize = 8;
 
 /// Those of them that NFS has at most: the others are being made, wait to be accepted, are closing, or are of SFTP.
 #[cfg(feature = "smol")]
@@ -221,6 +235,15 @@ pub const STACK_HEAP_BYTES: usize = {
     let [(rx, tx), (rx_few, tx_few)] = STACK_RING_BYTES;
     STACK_CONNECTION_COUNT_MAX * (rx + tx) + STACK_FEW_COUNT * (rx_few + tx_few) + (4 << 20)
 };
+
+/// The same in the least memory: of a few connections.
+#[cfg(feature = "smol")]
+pub const STACK_HEAP_BYTES_MIN: usize = 448 << 10;
+
+/// Bytes of memory of a machine without an operating system without which it does not begin: what is left of 4 MiB.
+pub const MACHINE_BYTES_MIN: usize = 1_280 << 10;
+/// With less than this, its frames are ordinary ones, and its tables as small as they may be.
+pub const MACHINE_SMALL_BYTES: usize = 8 << 20;
 
 /// Bytes of its other tables, and of the frames that it and its link are at.
 #[cfg(feature = "smol")]

@@ -1,5 +1,6 @@
 //! What a machine without an operating system has: its disks, and the module that was loaded beside the file.
 
+use crate::config::MACHINE_SMALL_BYTES;
 use crate::mem::{self, Ends as _};
 use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::bare::{self, virtio};
@@ -17,7 +18,11 @@ const DESCRIPTOR_BYTES: usize = 2048;
 
 /// Finds all devices, also at the addresses and pins that the command line tells.
 pub fn find_devices(told: &mut dyn Iterator<Item = (usize, u32)>) {
-    virtio::find(told, FRAME_BYTES_MAX);
+    let frame_bytes = match bare::memory_bytes() < MACHINE_SMALL_BYTES {
+        true => virtio::ORDINARY_BYTES,
+        false => FRAME_BYTES_MAX,
+    };
+    virtio::find(told, frame_bytes);
 }
 
 /// The paths of what is there, and its bytes.

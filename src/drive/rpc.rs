@@ -34,8 +34,8 @@ impl Rpc {
     pub fn streams(connection_count: usize) -> Streams {
         let limits = Limits {
             connection_count,
-            request_count: scaled(REQUEST_BLOCK_COUNT),
-            reply_count: scaled(REPLY_BLOCK_COUNT),
+            request_count: scaled(1, REQUEST_BLOCK_COUNT),
+            reply_count: scaled(1, REPLY_BLOCK_COUNT),
         };
         Streams::new(limits, REQUEST_BYTES)
     }

@@ -47,9 +47,9 @@ pub fn give(region: &'static mut [MaybeUninit<u8>], wanted: usize, fixed: usize)
     ARENA.next.set(region.as_mut_ptr().cast());
 }
 
-/// How many entries a table has that would have `count` of them in a region as large as was wanted: at least one.
-pub fn scaled(count: usize) -> usize {
-    (count * ARENA.share.get() / WHOLE).max(1)
+/// How many entries a table has that would have `count` of them in a region as large as was wanted, and has `least` in any.
+pub fn scaled(least: usize, count: usize) -> usize {
+    (count * ARENA.share.get() / WHOLE).max(least)
 }
 
 /// Bytes that could not be had, if memory was short.

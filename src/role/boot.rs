@@ -4,6 +4,7 @@
 use super::args::digits;
 use super::nfs::machine::{self, RAM};
 use super::{Console, FAILED, Fatal, complain, serve};
+use crate::config::MACHINE_BYTES_MIN;
 use crate::drive::bare as drive;
 use crate::event::{self, Line};
 use crate::mem::{self, give, parts, place_in};
@@ -26,8 +27,8 @@ pub fn boot(build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
 fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let words = || parts(bare::command_line(), b' ').filter(|word| !word.is_empty());
     let values = |name: &'static [u8]| words().filter_map(move |word| word.strip_prefix(name));
-    if bare::memory_bytes() < machine::MEMORY_BYTES_MIN {
-        let why = text!("give the machine 12 MiB at least, and what its module takes");
+    if bare::memory_bytes() < MACHINE_BYTES_MIN {
+        let why = text!("give the machine 4 MiB at least, and what its module takes");
         return Err(complain(FAILED, text!("too little memory"), b"", why));
     }
     if bare::command_line().len() == bare::LINE_BYTES_MAX {
@@ -36,7 +37,7 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     }
     let has_ram = values(b"export=").any(|value| value.starts_with(RAM));
     let ram = if has_ram { machine::ram_bytes() } else { 0 };
-    let [wanted, fixed] = [machine::MEMORY_BYTES, machine::FIXED_BYTES];
+    let [wanted, fixed] = [machine::MEMORY_BYTES, machine::fixed_bytes()];
     give(sys::region(0), wanted + ram, fixed + ram);
     drive::find_devices(&mut values(DEVICE).filter_map(device));
     tell_machine();

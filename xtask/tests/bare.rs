@@ -143,8 +143,8 @@ fn without_entropy_nothing_is_written_to() -> Result<()> {
 fn what_is_missing_is_said() -> Result<()> {
     for (more, said) in [
         (
-            &["-m", "8"][..],
-            "too little memory: give the machine 12 MiB at least",
+            &["-m", "3"][..],
+            "too little memory: give the machine 4 MiB at least",
         ),
         (&[], "there is nothing to export: add a disk or a module"),
     ] {
@@ -152,9 +152,40 @@ fn what_is_missing_is_said() -> Result<()> {
         machine.wait_for_line(said)?;
         ensure!(machine.wait_for_end()?.code() == Some(3));
     }
-    // The least that serves.
-    let mut machine = Bare::boot("export=/ram", None, &["-m", "12"])?;
+    Ok(())
+}
+
+#[test]
+fn four_mib_are_enough() -> Result<()> {
+    setup::need(&[Package::LIBNFS])?;
+    let tree = sample(20, 50)?;
+    let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
+    let drive = format!(
+        "if=none,id=disk,format=raw,readonly=on,file={}",
+        iso.display()
+    );
+    let disk = ["-drive", &drive, "-device", "virtio-blk-device,drive=disk"];
+    let more = [&["-m", "4"], &disk[..]].concat();
+    let mut machine = Bare::boot("ip=10.0.2.15/24", None, &more)?;
+    machine.wait_for_line("announced stowaway-123456.local")?;
+    let list = Command::new("nfs-ls").arg(machine.url("/vda")).output()?;
+    ensure!(
+        String::from_utf8_lossy(&list.stdout).contains("hello.txt"),
+        "{list:?}"
+    );
+    compare(&machine, "/vda", tree.path())?;
+    // What is left over is for files in memory.
+    let mut machine = Bare::boot("export=/ram:rw", None, &["-m", "4"])?;
     machine.wait_for_line(LEASED)?;
+    let directory = tempfile::tempdir()?;
+    let local = directory.path().join("file");
+    fs::write(&local, "small")?;
+    let copy = Command::new("nfs-cp")
+        .arg(&local)
+        .arg(machine.url("/ram/file"))
+        .output()?;
+    ensure!(copy.status.success(), "{copy:?}");
+    ensure!(read(&machine, "/ram/file")? == b"small");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::STACK_HEAP_BYTES;
+use crate::config::{STACK_HEAP_BYTES, STACK_HEAP_BYTES_MIN};
 use crate::event::{self, Fatal, Sink};
 use crate::mem::{self, heap, scaled};
 use crate::net::Net;
@@ -69,7 +69,7 @@ impl Stack {
             event::tell(sink, what, name.to_bytes(), why(kind, errno));
             Fatal::Failed
         })?;
-        heap::begin(mem::bytes(scaled(STACK_HEAP_BYTES)));
+        heap::begin(mem::bytes(scaled(STACK_HEAP_BYTES_MIN, STACK_HEAP_BYTES)));
         let mut seed = [0; 16];
         sys::entropy(&mut seed);
         let mac = match kind {

@@ -34,6 +34,8 @@ pub struct Limits {
     pub mtu: usize,
     /// It fills in checksums of TCP and UDP, and cuts long packets of TCP into segments (offloads).
     pub has_offloads: bool,
+    /// Bytes of the longest frame, with what is before it: [`FRAME_BYTES_MAX`] at most.
+    pub frame_bytes: usize,
 }
 
 /// A frame that was received.
@@ -55,7 +57,7 @@ pub type Frames = heapless::Vec<Frame, BATCH>;
 pub trait Link {
     /// What it carries.
     fn limits(&self) -> Limits;
-    /// Receives frames into `buffer`, which has [`BATCH`] times [`FRAME_BYTES_MAX`] bytes: as many as one call of the host brings.
+    /// Receives frames into `buffer`, which has [`BATCH`] times [`Limits::frame_bytes`]: as many as one call of the host brings.
     /// `frames` was empty, and may stay so.
     ///
     /// # Errors

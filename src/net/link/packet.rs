@@ -36,7 +36,11 @@ impl Packet {
         socket.changes = interfaces::watch().ok();
         Ok(Self {
             socket,
-            limits: Limits { mtu, has_offloads },
+            limits: Limits {
+                mtu,
+                has_offloads,
+                frame_bytes: FRAME_BYTES_MAX,
+            },
         })
     }
 }

@@ -86,6 +86,7 @@ impl Link for Stream {
         Limits {
             mtu: MTU,
             has_offloads: false,
+            frame_bytes: FRAME_BYTES_MAX,
         }
     }
 

@@ -1,6 +1,6 @@
 //! A TAP interface (Linux' Documentation/networking/tuntap.rst): the host has its other end, and offloads checksums and segments.
 
-use super::{Descriptor, Frame, Frames, HEAD_BYTES, Limits, Link, vnet};
+use super::{Descriptor, FRAME_BYTES_MAX, Frame, Frames, HEAD_BYTES, Limits, Link, vnet};
 use crate::net::{NetError, NetResult, Signals};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File};
@@ -39,6 +39,7 @@ impl Link for Tap {
         Limits {
             mtu: self.mtu,
             has_offloads: true,
+            frame_bytes: FRAME_BYTES_MAX,
         }
     }
 

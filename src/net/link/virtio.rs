@@ -1,6 +1,6 @@
 //! The virtio network card of a machine of its own (`sys::bare`): frames, and offloads where it has them.
 
-use super::{BATCH, FRAME_BYTES_MAX, Frame, Frames, HEAD_BYTES, Limits, Link, vnet};
+use super::{BATCH, Frame, Frames, HEAD_BYTES, Limits, Link, vnet};
 use crate::net::{NetError, NetResult, Signals};
 use crate::sys::{self, bare};
 use crate::time::Instant;
@@ -32,6 +32,7 @@ impl Link for Virtio {
         Limits {
             mtu: MTU,
             has_offloads: self.card.has_offloads(),
+            frame_bytes: self.card.frame_bytes(),
         }
     }
 
@@ -39,11 +40,12 @@ impl Link for Virtio {
         if core::mem::take(&mut self.is_back) {
             return Err(NetError::Gone);
         }
-        for (space, number) in buffer.chunks_mut(FRAME_BYTES_MAX).zip(0..BATCH) {
+        let frame_bytes = self.card.frame_bytes();
+        for (space, number) in buffer.chunks_mut(frame_bytes).zip(0..BATCH) {
             let Some(len) = self.card.recv(space) else {
                 break;
             };
-            let start = number * FRAME_BYTES_MAX;
+            let start = number * frame_bytes;
             let _ = frames.push(Frame {
                 bytes: start + HEAD_BYTES.min(len)..start + len,
                 is_verified: vnet::is_verified(space),

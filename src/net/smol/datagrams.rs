@@ -1,7 +1,7 @@
 //! Sockets for datagrams: those of one port share one of smoltcp's.
 
 use super::{Interest, Kind, Open, Smol, covers};
-use crate::mem::{Ends as _, heap};
+use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{NetError, NetResult, Received, Socket, Token};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -11,6 +11,8 @@ use smoltcp::socket::udp::{PacketBuffer, PacketMetadata, SendError, Socket as Ud
 /// Datagrams that wait to be taken, and to be sent; bytes of each of both.
 const DATAGRAM_COUNT_MAX: usize = 64;
 const DATAGRAM_BYTES: usize = 64 << 10;
+/// The same in the least memory.
+const DATAGRAM_BYTES_MIN: usize = 16 << 10;
 /// Bytes of the headers of IP and UDP.
 const HEAD_BYTES_V4: usize = 28;
 const HEAD_BYTES_V6: usize = 48;
@@ -25,10 +27,11 @@ pub(super) struct Port {
 }
 
 fn buffer() -> Option<PacketBuffer<'static>> {
+    let bytes = scaled(DATAGRAM_BYTES_MIN, DATAGRAM_BYTES);
     let mut metadata = Vec::new();
     metadata.try_reserve_exact(DATAGRAM_COUNT_MAX).ok()?;
     metadata.resize(DATAGRAM_COUNT_MAX, PacketMetadata::EMPTY);
-    Some(PacketBuffer::new(metadata, heap::bytes(DATAGRAM_BYTES)?))
+    Some(PacketBuffer::new(metadata, heap::bytes(bytes)?))
 }
 
 impl Smol {

@@ -21,13 +21,13 @@ mod streams;
 
 pub use addresses::Ip;
 
-use super::link::{BATCH, FRAME_BYTES_MAX, Frames, Link};
+use super::link::{BATCH, Frames, Link};
 use super::{
     Datagrams, Interest, Interface as Known, Interfaces, Multicast, Net, NetError, NetResult,
     Ready, Received, Socket, Token,
 };
-use crate::config::STACK_CONNECTION_COUNT_MAX;
-use crate::mem::Slots;
+use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_CONNECTION_COUNT_MIN};
+use crate::mem::{Slots, scaled};
 use crate::time::{Duration, Instant};
 use addresses::Addresses;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -105,6 +105,11 @@ pub struct Smol {
     next_port: u16,
 }
 
+/// Connections in all phases, as many as memory suffices for.
+fn connection_count_max() -> usize {
+    scaled(STACK_CONNECTION_COUNT_MIN, STACK_CONNECTION_COUNT_MAX)
+}
+
 /// The time as smoltcp has it.
 fn paced(now: Instant) -> time::Instant {
     time::Instant::from_millis((now.since(Instant::default()).as_ms() * PACE) as i64)
@@ -126,12 +131,13 @@ impl Smol {
         let own = EthernetAddress(settings.mac);
         let mut config = Config::new(own.into());
         config.random_seed = seed;
-        let mut port = Port::new(link, Slots::zeroed(2 * FRAME_BYTES_MAX));
+        let frame_bytes = link.limits().frame_bytes;
+        let mut port = Port::new(link, Slots::zeroed(2 * frame_bytes));
         let interface = Interface::new(config, &mut port.device(None), paced(now));
         let dhcp =
             (settings.ip == Ip::Dhcp).then(|| Dhcp::new(own, settings.name, other, now, &mut port));
-        let count = STACK_CONNECTION_COUNT_MAX + OTHER_COUNT_MAX;
-        Self {
+        let count = connection_count_max() + OTHER_COUNT_MAX;
+        let mut stack = Self {
             port,
             interface,
             // All places at once: a set that cannot grow ends the process.
@@ -143,10 +149,13 @@ impl Smol {
             own,
             index: 1,
             now,
-            rx: Slots::zeroed(BATCH * FRAME_BYTES_MAX),
+            rx: Slots::zeroed(BATCH * frame_bytes),
             first: 0,
             next_port: 49152 + (seed as u16 & 0x3fff),
-        }
+        };
+        // A server of DHCP can answer while tasks begin.
+        stack.run(now);
+        stack
     }
 
     fn get(&self, socket: Socket) -> NetResult<&Open> {

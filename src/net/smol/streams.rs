@@ -1,7 +1,7 @@
 //! Connections, from the segment that asks for one to the acknowledgement of its end.
 
 use super::{Interest, Kind, Open, Smol, covers, paced_secs};
-use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_FEW_COUNT, STACK_RING_BYTES};
+use crate::config::{STACK_FEW_COUNT, STACK_RING_BYTES};
 use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{Connections, NetError, NetResult, Socket, Streams, Token};
 use crate::time::{Duration, Instant};
@@ -106,7 +106,7 @@ impl Smol {
             return true;
         };
         let count = self.connections().count();
-        if count >= scaled(STACK_CONNECTION_COUNT_MAX) {
+        if count >= super::connection_count_max() {
             // What is not made yet gives way to what begins, and so does what is closing.
             let half_open = self.oldest(|one| one.phase == Phase::HalfOpen);
             let place = half_open.or_else(|| self.oldest(|one| one.phase == Phase::Closing));
@@ -128,13 +128,13 @@ impl Smol {
         count: usize,
     ) -> Option<()> {
         let [many, few] = STACK_RING_BYTES;
-        let (rx, tx) = if count < scaled(STACK_FEW_COUNT) {
-            few
-        } else {
-            many
+        let rings = |(rx, tx)| Some((heap::bytes(rx)?, heap::bytes(tx)?));
+        let rings = match count < scaled(0, STACK_FEW_COUNT) {
+            true => rings(few),
+            false => rings(many),
         };
-        let ring = |len| heap::bytes(len).map(SocketBuffer::new);
-        let mut socket = Tcp::new(ring(rx)?, ring(tx)?);
+        let (rx, tx) = rings?;
+        let mut socket = Tcp::new(SocketBuffer::new(rx), SocketBuffer::new(tx));
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
         // A loss on the own link is no queue that overflows: with Reno's window, which is small ever after, most are found by the

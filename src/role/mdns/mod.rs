@@ -18,7 +18,10 @@ pub(super) use options::{FLAGS, Flag};
 
 use super::reasons;
 use super::{Console, FAILED, Fatal};
-use crate::config::{ANNOUNCED_NAME_COUNT, ANNOUNCED_RECORD_COUNT, ANNOUNCED_TEXT_BYTES};
+use crate::config::{
+    ANNOUNCED_NAME_COUNT, ANNOUNCED_NAME_COUNT_MIN, ANNOUNCED_RECORD_COUNT,
+    ANNOUNCED_RECORD_COUNT_MIN, ANNOUNCED_TEXT_BYTES, ANNOUNCED_TEXT_BYTES_MIN,
+};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::linux::files::Directory;
 use crate::drive::{Task, linux};
@@ -167,9 +170,9 @@ impl Announcer {
     /// One that has nothing to announce yet. The process ends when it does: nothing has to be given back.
     pub(super) fn new(now: Instant) -> Self {
         let limits = Limits {
-            name_count: scaled(ANNOUNCED_NAME_COUNT),
-            record_count: scaled(ANNOUNCED_RECORD_COUNT),
-            text_bytes: scaled(ANNOUNCED_TEXT_BYTES),
+            name_count: scaled(ANNOUNCED_NAME_COUNT_MIN, ANNOUNCED_NAME_COUNT),
+            record_count: scaled(ANNOUNCED_RECORD_COUNT_MIN, ANNOUNCED_RECORD_COUNT),
+            text_bytes: scaled(ANNOUNCED_TEXT_BYTES_MIN, ANNOUNCED_TEXT_BYTES),
         };
         Self {
             responder: Responder::new(limits, &sys::seed()),

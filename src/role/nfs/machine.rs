@@ -3,7 +3,10 @@
 use super::super::{FAILED, Fatal, complain};
 use super::options::{Options, Wanted};
 use super::{cannot_export, export_errno};
-use crate::config::{REGION_BYTES, REGION_FIXED_BYTES, STACK_FIXED_BYTES, STACK_HEAP_BYTES};
+use crate::config::{
+    MACHINE_BYTES_MIN, MACHINE_SMALL_BYTES, REGION_BYTES, REGION_FIXED_BYTES, STACK_FIXED_BYTES,
+    STACK_HEAP_BYTES,
+};
 use crate::drive::bare::Media;
 use crate::mem;
 use crate::net::link::FRAME_BYTES_MAX;
@@ -15,19 +18,25 @@ use crate::vfs::{Backend, FileTime, Top, Tree, disks};
 /// The path of files in memory.
 pub(in super::super) const RAM: &[u8] = b"/ram";
 
-/// Bytes that everything but these files takes; how many of them do not depend on how long the tables are: the frames that a card
-/// is at among them.
+/// Bytes that everything but these files takes; with the frames that a card is at.
 pub(in super::super) const MEMORY_BYTES: usize = 2 * REGION_BYTES + STACK_HEAP_BYTES + FIXED_BYTES;
-pub(in super::super) const FIXED_BYTES: usize =
-    REGION_FIXED_BYTES + STACK_FIXED_BYTES + 16 * FRAME_BYTES_MAX;
+const FIXED_BYTES: usize = REGION_FIXED_BYTES + STACK_FIXED_BYTES + 16 * FRAME_BYTES_MAX;
 
-/// Bytes without which none of it begins: of a machine with 12 MiB.
-pub(in super::super) const MEMORY_BYTES_MIN: usize = 8 << 20;
+/// Of these, how many do not depend on how long the tables are.
+pub(in super::super) fn fixed_bytes() -> usize {
+    match bare::memory_bytes() < MACHINE_SMALL_BYTES {
+        true => MACHINE_BYTES_MIN,
+        false => FIXED_BYTES,
+    }
+}
 
-/// Bytes for these files: what is left over, or half.
+/// Bytes for these files: what is left over, or half, or what the rest can do without.
 pub(in super::super) fn ram_bytes() -> usize {
     let all = bare::memory_bytes();
-    (all / 2).max(all.saturating_sub(MEMORY_BYTES))
+    let left = |bytes| all.saturating_sub(bytes);
+    (all / 2)
+        .max(left(MEMORY_BYTES))
+        .min(left(MACHINE_BYTES_MIN))
 }
 
 /// Puts all of them in the tree.

@@ -12,7 +12,8 @@ use super::args::canonical;
 use super::reasons::{self, Reason, reason};
 use super::{Console, Fatal};
 use crate::config::{
-    DESCRIPTOR_RESERVE, DRC_BYTES, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX, NODE_COUNT_MIN,
+    CONNECTION_COUNT_MIN, DESCRIPTOR_RESERVE, DRC_BYTES, DRC_BYTES_MIN, KEY_DIRECTORY, KEY_FILE,
+    NODE_COUNT_MAX, NODE_COUNT_MIN,
 };
 use crate::drive::datagrams::Datagrams;
 use crate::drive::linux::network::Network;
@@ -82,10 +83,13 @@ pub(super) fn task(
     // Half of a small limit is kept for what is not a client.
     let reserve = DESCRIPTOR_RESERVE + options.exports.len();
     let spare = descriptors - reserve.min(descriptors / 2);
-    let node_count = (spare / 4).clamp(NODE_COUNT_MIN, NODE_COUNT_MIN.max(scaled(NODE_COUNT_MAX)));
+    let node_count = (spare / 4).clamp(
+        NODE_COUNT_MIN,
+        NODE_COUNT_MIN.max(scaled(1, NODE_COUNT_MAX)),
+    );
     let connection_count = spare
         .saturating_sub(node_count)
-        .min(scaled(network.connection_count_max()));
+        .min(scaled(CONNECTION_COUNT_MIN, network.connection_count_max()));
     if connection_count == 0 {
         return Err(failed(text!("cannot serve anybody"), b"", Errno::MFILE));
     }
@@ -99,7 +103,7 @@ pub(super) fn task(
     let is_kept = kept.is_some();
     let (was_used, replies) = match kept {
         Some((is_used, replies)) => (core::mem::replace(is_used, 1) > 0, replies),
-        None => (false, mem::bytes(scaled(DRC_BYTES))),
+        None => (false, mem::bytes(scaled(DRC_BYTES_MIN, DRC_BYTES))),
     };
     let (form, acts_as_callers) = if sys::is_bare() {
         #[cfg(bare)]

@@ -296,7 +296,7 @@ fn sessions(count: usize, handle_count: usize, level: Level) -> &'static mut [Se
         let handles = Slots::defaults(handle_count).leak();
         let mut paths: &mut [_] = &mut [];
         if level >= Level::Info {
-            let path_bytes = mem::scaled(handle_count) * size_of::<LoggedPath>();
+            let path_bytes = mem::scaled(1, handle_count) * size_of::<LoggedPath>();
             paths = mem::bytes(path_bytes).as_chunks_mut().0;
         }
         let hashes = mem::bytes(HASHES_BYTES);

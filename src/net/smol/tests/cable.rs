@@ -121,6 +121,7 @@ impl Link for End {
         Limits {
             mtu: 1500,
             has_offloads: false,
+            frame_bytes: FRAME_BYTES_MAX,
         }
     }
 

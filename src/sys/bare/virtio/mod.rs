@@ -205,7 +205,9 @@ impl Card {
     /// Begins with a card. `None`: it has no virtqueues as long as ours.
     fn begin(mut device: Device, frame_bytes: usize) -> Option<Self> {
         let other = feature::MAC | feature::STATUS;
-        device.begin(feature::OFFLOADS | other);
+        if frame_bytes > ORDINARY_BYTES {
+            device.begin(feature::OFFLOADS | other);
+        }
         if !device.has(feature::OFFLOADS) {
             // All of them, or none.
             device.begin(other);
@@ -238,6 +240,11 @@ impl Card {
         let words = [0, 4].map(|at| self.device.config(at).to_le_bytes());
         let mac = words.as_flattened().first_chunk().copied();
         mac.filter(|_| self.device.has(feature::MAC))
+    }
+
+    /// Bytes of a frame and the header before it.
+    pub const fn frame_bytes(&self) -> usize {
+        self.buffer_bytes
     }
 
     /// Whether it fills in checksums, and cuts packets of TCP into segments.
@@ -331,7 +338,7 @@ impl Card {
 }
 
 /// Bytes of a frame of 1,500 bytes of data with both headers and a tag, rounded up.
-const ORDINARY_BYTES: usize = 1536;
+pub const ORDINARY_BYTES: usize = 1536;
 
 /// A device of one virtqueue, which is asked and answers.
 struct Requests {
@@ -435,7 +442,8 @@ fn devices() -> Option<&'static mut Devices> {
 }
 
 /// Finds the devices: where QEMU's microvm has them, and where the words `virtio_mmio.device=SIZE@ADDRESS:INTERRUPT` of a command
-/// line say. A frame with the header before it takes `frame_bytes` at most.
+/// line say. A frame with the header before it takes `frame_bytes` at most; cards have offloads only if that is more than
+/// [`ORDINARY_BYTES`].
 pub fn find(words: &mut dyn Iterator<Item = (usize, u32)>, frame_bytes: usize) {
     let devices = leak(Devices::default());
     for slot in (0..COUNT).rev() {
