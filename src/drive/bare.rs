@@ -4,17 +4,13 @@ use crate::config::MACHINE_SMALL_BYTES;
 use crate::mem::{self, Ends as _};
 use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::bare::{self, virtio};
-use crate::vfs::iso::Disks;
+use crate::vfs::iso::{Disks, sum};
 use crate::vfs::{Attr, FileTime, FsError, FsResult, Kind};
 
 /// What can be exported, with those that are not there: the module, then the disks.
 const PATHS: [&str; 1 + virtio::DISK_COUNT_MAX] = [
     "/initrd", "/vda", "/vdb", "/vdc", "/vdd", "/vde", "/vdf", "/vdg", "/vdh",
 ];
-
-/// Where an image of ISO 9660 has its descriptor, and its bytes.
-const DESCRIPTOR_AT: u64 = 0x8000;
-const DESCRIPTOR_BYTES: usize = 2048;
 
 /// Finds all devices, also at the addresses and pins that the command line tells.
 pub fn find_devices(told: &mut dyn Iterator<Item = (usize, u32)>) {
@@ -46,16 +42,7 @@ pub struct Media([u32; PATHS.len()]);
 impl Media {
     /// Looks at all of them.
     pub fn open() -> &'static Self {
-        let sums = core::array::from_fn(|number| {
-            let mut descriptor = [0; DESCRIPTOR_BYTES];
-            let len = read(number, DESCRIPTOR_AT, &mut descriptor).unwrap_or(0);
-            let mut sum = 0_u32;
-            for byte in descriptor.head(len as usize) {
-                // FNV-1a.
-                sum = (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-            }
-            sum
-        });
+        let sums = core::array::from_fn(|number| sum(&|offset, out| read(number, offset, out)));
         mem::leak(Self(sums))
     }
 

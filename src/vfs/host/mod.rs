@@ -130,7 +130,7 @@ impl Host {
         let real = mem::copy(real);
         let image = match Kind::of_mode(stat.stx_mode.into()) {
             Kind::Directory => None,
-            Kind::Regular if cfg!(feature = "iso") => Some(path),
+            Kind::Regular | Kind::BlockDevice if cfg!(feature = "iso") => Some(path),
             _ => return Err(Errno::NOTDIR),
         };
         let tag = rules

@@ -89,10 +89,11 @@ impl Host {
         Ok(node)
     }
 
-    /// Opens a regular file as an image, for as long as that needs it.
+    /// Opens a regular file as an image, or a disk that is exported, for as long as that needs it.
     #[inline(never)]
     pub(super) fn open_image_file(&mut self, file: Node) -> FsResult<ImageFile> {
-        if self.at(file)?.0.kind != Kind::Regular {
+        let (entry, top) = self.at(file)?;
+        if entry.kind != Kind::Regular && top.image.is_none() {
             return Err(FsError::NotDirectory);
         }
         self.reopen(file, Opened::Read)?;

@@ -17,7 +17,7 @@ use crate::wire::iso9660::{
     DESCRIPTORS_END, DESCRIPTORS_START, Descriptor, JOLIET, ROOT_OFFSET, Record, SECTOR_BYTES,
 };
 
-pub use disk::{Block, Disk, Disks};
+pub use disk::{Block, Disk, Disks, sum};
 pub use images::{ImageFile, Images};
 
 const SECTOR: u64 = SECTOR_BYTES as u64;

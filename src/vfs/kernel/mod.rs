@@ -1,13 +1,13 @@
 //! The kernel's files: what the backends over them have in common. What it says, in the terms of the trait.
 
-use super::iso::{Disk, Disks};
+use super::iso::{self, Disk, Disks};
 use super::{Attr, FileTime, FsError, FsResult, FsStat, Kind, Name};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, Statx};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use rustix::fd::{AsRawFd as _, RawFd};
-use rustix::fs::{AtFlags, OFlags, StatFs};
+use rustix::fs::{AtFlags, OFlags, SeekFrom, StatFs};
 
 pub(super) mod change;
 
@@ -255,7 +255,18 @@ impl Disks for Files {
     }
 
     fn attr(&self, number: i32) -> FsResult<Attr> {
-        told(number, c"", AtFlags::empty())
+        let mut attr = told(number, c"", AtFlags::empty())?;
+        if attr.kind == Kind::BlockDevice {
+            attr.kind = Kind::Regular;
+            attr.size = rustix::fs::seek(fs::borrow(number), SeekFrom::End(0)).map_err(error)?;
+            // Its node is made at each start; what is on it has a time of its own.
+            attr.inode = u64::from(attr.rdev.0) << 32 | u64::from(attr.rdev.1);
+            attr.mtime = FileTime {
+                secs: iso::sum(&|offset, out| self.read(number, offset, out)).into(),
+                nanos: 0,
+            };
+        }
+        Ok(attr)
     }
 
     fn close(&self, number: i32) {
