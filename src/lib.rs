@@ -55,6 +55,7 @@
 //! | a new role | a folder of `role`, and a line of `roles!` in `role/mod.rs` |
 //! | a network stack of our own (`--net`): over links, by smoltcp | `net/link`, `net/smol`; `drive/linux/network.rs` has either this or the host's |
 //! | a machine without an operating system: its entry, devices, boot arguments, files | `sys/arch/pvh.rs`, `sys/bare`, `role/boot.rs`, `role/nfs/machine.rs`; `drive/linux` makes no system call there |
+//! | a machine with Linux: its first process, what that asks of the kernel | `role/init.rs`, `drive/linux/init.rs`, `sys/linux/init.rs` |
 //! | fallbacks for missing system calls | `sys/linux/fs`, `sys/linux/sockets.rs` |
 //!
 //! # Invariants

@@ -1,23 +1,30 @@
-//! The task that tells people which addresses a machine without an operating system has: nothing else there does.
+//! The task that tells people which addresses a machine of its own has: nothing else there does. On Linux, it gives them to the
+//! kernel's interface.
 
 use super::Fatal;
+#[cfg(feature = "init")]
+use crate::drive::linux::init;
 use crate::drive::{Task, World};
 use crate::event::Line;
 use crate::mem;
 use crate::net::{Interfaces, Signals, Socket};
 use crate::text::{Text, text};
 use crate::time::Instant;
-use core::net::IpAddr;
+use core::ffi::CStr;
+use core::net::{IpAddr, Ipv4Addr};
 
 /// What was told.
 struct Addresses {
+    /// The host's interface that they are for.
+    card: Option<&'static CStr>,
     changes: Option<Socket>,
     told: heapless::Vec<(IpAddr, u8), 8>,
 }
 
 /// A task that has not started.
-pub(super) fn task() -> &'static mut dyn Task {
+pub(super) fn task(card: Option<&'static CStr>) -> &'static mut dyn Task {
     mem::leak(Addresses {
+        card,
         changes: None,
         told: heapless::Vec::new(),
     })
@@ -36,11 +43,21 @@ impl Task for Addresses {
         }
         let mut all = Interfaces::new();
         world.net.interfaces(&mut all);
-        let now = all.first().map(|interface| &interface.addresses[..]);
+        let interface = all.first();
+        let now = interface.map(|interface| &interface.addresses[..]);
         let now = now.unwrap_or_default();
-        self.told.retain(|told| now.contains(told));
+        let gateway = interface.and_then(|interface| interface.gateway);
+        let (card, told) = (self.card, &mut self.told);
+        told.retain(|told| {
+            let is_kept = now.contains(told);
+            if !is_kept && told.0.is_ipv4() {
+                give(card, (Ipv4Addr::UNSPECIFIED.into(), 0), None, world);
+            }
+            is_kept
+        });
         for address in now {
-            if !self.told.contains(address) && self.told.push(*address).is_ok() {
+            if !told.contains(address) && told.push(*address).is_ok() {
+                give(card, *address, gateway, world);
                 let mut line = Line::default();
                 let ip = match address.0 {
                     IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -62,3 +79,23 @@ impl Task for Addresses {
 
     fn stop(&mut self, _: &mut World<'_>) {}
 }
+
+/// Gives the host's interface an address; an unspecified one takes the last one away.
+#[cfg(feature = "init")]
+fn give(
+    card: Option<&CStr>,
+    address: (IpAddr, u8),
+    gateway: Option<Ipv4Addr>,
+    world: &mut World<'_>,
+) {
+    if let Some(card) = card
+        && init::set_address(card, address, gateway).is_err()
+    {
+        let what = text!("the kernel does not take an address for");
+        world.events.tell(what, card.to_bytes(), Text::NOTHING);
+    }
+}
+
+/// There is none.
+#[cfg(not(feature = "init"))]
+fn give(_: Option<&CStr>, _: (IpAddr, u8), _: Option<Ipv4Addr>, _: &mut World<'_>) {}

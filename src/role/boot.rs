@@ -2,22 +2,19 @@
 //! its console meanwhile.
 
 use super::args::digits;
+use super::boot_words::{self, LINE_BYTES, translate};
 use super::nfs::machine::{self, RAM};
 use super::{Console, FAILED, Fatal, complain, serve};
 use crate::config::MACHINE_BYTES_MIN;
 use crate::drive::bare as drive;
 use crate::event::{self, Line};
-use crate::mem::{self, give, parts, place_in};
+use crate::mem::{self, give, parts};
 use crate::sys::{self, Args, BUILD_ID_BYTES, bare};
 use crate::text::{Text, text};
 use crate::wire::Writer;
 
-/// Boot arguments: each is an argument of `serve` with dashes before it.
-const WORDS: &[u8] = b"ip gw name export service log";
 /// The argument that tells of a device, `SIZE@ADDRESS:PIN`, as hypervisors add it.
 const DEVICE: &[u8] = b"virtio_mmio.device=";
-/// Bytes of all arguments together.
-const LINE_BYTES: usize = 8 << 10;
 
 /// Runs what the boot arguments ask for; the status that the machine ends with.
 pub fn boot(build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
@@ -25,7 +22,7 @@ pub fn boot(build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
 }
 
 fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
-    let words = || parts(bare::command_line(), b' ').filter(|word| !word.is_empty());
+    let words = || boot_words::words(bare::command_line());
     let values = |name: &'static [u8]| words().filter_map(move |word| word.strip_prefix(name));
     if bare::memory_bytes() < MACHINE_BYTES_MIN {
         let why = text!("give the machine 4 MiB at least, and what its module takes");
@@ -42,24 +39,12 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     drive::find_devices(&mut values(DEVICE).filter_map(device));
     tell_machine();
     let mut line = Writer::new(mem::array::<LINE_BYTES>());
-    line.put(b"serve");
-    let mut exports = false;
-    for (number, word) in words().enumerate() {
-        let name = parts(word, b'=').next().unwrap_or_default();
-        match place_in(WORDS, name) {
-            Some(_) if name.len() < word.len() => {
-                exports |= name == b"export";
-                line.put(b" --");
-                line.put(word);
-            }
-            _ if number == 0 && word == b"serve" || word.starts_with(DEVICE) => {}
-            _ => tell(
-                text!("ignored: there is no boot argument"),
-                word,
-                Text::NOTHING,
-            ),
+    let mut exports = translate(bare::command_line(), &mut line, &mut |word| {
+        if !word.starts_with(DEVICE) {
+            let what = text!("ignored: there is no boot argument");
+            tell(what, word, Text::NOTHING);
         }
-    }
+    });
     let has_exports = exports;
     for (path, bytes) in drive::found() {
         let mut about = Line::default();

@@ -8,12 +8,14 @@ use crate::mem::{give, parts, place_in};
 use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
 
-#[cfg(bare)]
+#[cfg(any(bare, feature = "init"))]
 mod addresses;
 #[cfg_attr(not(all(feature = "nfs", feature = "sftp-server")), allow(dead_code))]
 mod args;
 #[cfg(bare)]
 mod boot;
+#[cfg(any(bare, feature = "init"))]
+mod boot_words;
 #[cfg(feature = "browse")]
 mod browse;
 #[cfg(any(feature = "browse", feature = "resolve"))]
@@ -29,6 +31,8 @@ mod check;
     feature = "resolve"
 ))]
 mod flags;
+#[cfg(feature = "init")]
+mod init;
 #[cfg(feature = "ls")]
 mod ls_cat;
 #[cfg(feature = "mdns")]
@@ -124,6 +128,8 @@ roles! {
     Publish "publish": publish::SUMMARY, |args, _| publish::run(args);
     #[cfg(feature = "resolve")]
     Resolve "resolve": resolve::SUMMARY, |args, _| resolve::run(args);
+    #[cfg(feature = "init")]
+    Init "init": Text::NOTHING, |args, build_id| init::run(args, build_id);
 }
 
 /// Writes texts one behind the other, as far as there is space; how long all of them are.
@@ -202,7 +208,11 @@ fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
         bytes *= 2;
     }
     #[cfg(feature = "smol")]
-    if stack::may_be_own(args.clone()) {
+    let is_own = stack::may_be_own(args.clone());
+    #[cfg(feature = "init")]
+    let is_own = is_own || role == Some(Role::Init);
+    #[cfg(feature = "smol")]
+    if is_own {
         bytes += STACK_HEAP_BYTES + STACK_FIXED_BYTES;
         fixed += STACK_FIXED_BYTES;
     }
@@ -269,6 +279,10 @@ impl Console {
 
 impl Sink for Console {
     fn take(&mut self, line: &[u8]) {
+        #[cfg(feature = "init")]
+        if let Some(mut stamped) = init::stamped(line) {
+            return sys::console(stamped.end());
+        }
         sys::console(line);
     }
 }

@@ -57,6 +57,9 @@ const FLAGS: Flags = Flags {
 /// A task that is served.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    /// The addresses of the host's interface.
+    #[cfg(feature = "init")]
+    Addresses,
     Nfs,
     #[cfg(feature = "mdns")]
     Mdns,
@@ -66,12 +69,16 @@ enum Kind {
 
 impl Kind {
     const ALL: &[Self] = &[
+        #[cfg(feature = "init")]
+        Self::Addresses,
         Self::Nfs,
         #[cfg(feature = "mdns")]
         Self::Mdns,
         #[cfg(all(feature = "mdns", feature = "sftp-server"))]
         Self::Sftp,
     ];
+    /// Those that may share a loop.
+    const TOGETHER: &[Self] = Self::ALL.split_at(cfg!(feature = "init") as usize).1;
 }
 
 /// Tasks that are served.
@@ -79,7 +86,10 @@ const KIND_COUNT: usize = if cfg!(bare) { 4 } else { 3 };
 
 /// What the arguments ask for.
 #[derive(Default)]
-struct Served {
+pub(super) struct Served {
+    /// The host's interface that is to get an address by them.
+    #[cfg(feature = "init")]
+    pub(super) card: Option<&'static core::ffi::CStr>,
     nfs: nfs::Options,
     /// `None`: nothing is announced, or it has begun.
     #[cfg(feature = "mdns")]
@@ -122,20 +132,20 @@ impl Served {
         let tree = linux::tree();
         #[cfg(bare)]
         if crate::sys::is_bare() {
-            let _ = tasks.push(super::addresses::task());
+            let _ = tasks.push(super::addresses::task(None));
         }
+        #[cfg_attr(not(feature = "init"), expect(unused_mut))]
+        let mut network = self.network;
         for kind in kinds {
+            #[cfg(feature = "init")]
+            if *kind == Kind::Addresses {
+                network.stack.link = self.card.map(|card| (linux::stack::Kind::Host, card));
+            }
             if let Some(task) = self.task(*kind, build_id, tree)? {
                 let _ = tasks.push(task);
             }
         }
-        linux::serve(
-            &self.network,
-            &mut tasks,
-            tree,
-            Console::leak(),
-            self.signals,
-        )
+        linux::serve(&network, &mut tasks, tree, Console::leak(), self.signals)
     }
 
     /// The task of this kind, if it is asked for, and its files in the tree.
@@ -146,6 +156,8 @@ impl Served {
         tree: &mut Tree,
     ) -> Result<Option<&'static mut dyn Task>, Fatal> {
         Ok(match kind {
+            #[cfg(feature = "init")]
+            Kind::Addresses => Some(super::addresses::task(self.card)),
             Kind::Nfs => Some(nfs::task(&self.nfs, &self.network, build_id, tree)?),
             #[cfg(feature = "mdns")]
             Kind::Mdns => match self.mdns.take() {
@@ -167,10 +179,15 @@ impl Served {
 /// Serves until the process is asked to stop.
 #[inline(never)]
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
+    let served: &'static Served = read(args)?;
+    served.run_all(build_id)
+}
+
+/// Reads the arguments: wrong usage is said once, also when a role is to be started again and again.
+pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     let served = mem::leak(Served::default());
     #[cfg(feature = "mdns")]
     served.mdns.set(Some(mdns::Options::none()));
-    // Wrong usage is said once, also when a role is to be started again and again.
     served.network = network::read(&FLAGS, args, &mut |given| served.set(given))?;
     served.nfs.check()?;
     #[cfg(feature = "mdns")]
@@ -184,28 +201,58 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
     if !crate::sys::is_bare() {
         served.nfs.kept.set(supervisor::shared(1 + DRC_BYTES));
     }
-    let served: &'static Served = served;
     #[cfg(feature = "mdns")]
     if served.is_silent {
         served.mdns.set(None);
     }
-    // One link is not shared among processes.
-    if served.is_one_process || served.network.is_own() {
-        return served.run(Kind::ALL, build_id);
+    Ok(served)
+}
+
+impl Served {
+    /// What is exported.
+    #[cfg(feature = "init")]
+    pub(super) fn exports(&self) -> impl Iterator<Item = &nfs::Wanted> {
+        self.nfs.exports.iter()
     }
-    // A process for each, so that a stalled disk leaves the others' timing alone. The last is the one that can be left out.
-    let mut loops = [
-        Child::new("nfs", false),
-        #[cfg(feature = "mdns")]
-        Child::new("mdns", served.signals.reload),
-    ];
-    let count = loops.len() - usize::from(served.is_silent);
-    let loops = loops.get_mut(..count);
-    let run = |number| match Kind::ALL.get(number) {
-        Some(kind) => served.run(core::slice::from_ref(kind), build_id),
-        None => Ok(()),
-    };
-    supervisor::run(loops.unwrap_or_default(), &run, &mut Console)
+
+    /// What the host is to be called; empty: nothing was said of that.
+    #[cfg(feature = "init")]
+    pub(super) const fn name(&self) -> &'static [u8] {
+        self.network.name()
+    }
+
+    /// Runs all of it until the process is asked to stop.
+    pub(super) fn run_all(&'static self, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
+        // One link is not shared among processes.
+        if self.is_one_process || self.network.is_own() {
+            return self.run(Kind::TOGETHER, build_id);
+        }
+        // A process for each, so that a stalled disk leaves the others' timing alone. The first and the last can be left out.
+        let mut loops = [
+            #[cfg(feature = "init")]
+            Child::new("addresses", false),
+            Child::new("nfs", false),
+            #[cfg(feature = "mdns")]
+            Child::new("mdns", self.signals.reload),
+        ];
+        let end = loops.len() - usize::from(self.is_silent);
+        let start = self.first_kind();
+        let kinds = Kind::ALL.get(start..).unwrap_or_default();
+        let run = |number| match kinds.get(number) {
+            Some(kind) => self.run(core::slice::from_ref(kind), build_id),
+            None => Ok(()),
+        };
+        let loops = loops.get_mut(start..end).unwrap_or_default();
+        supervisor::run(loops, &run, &mut Console)
+    }
+
+    /// The place of the first kind that is asked for.
+    const fn first_kind(&self) -> usize {
+        #[cfg(feature = "init")]
+        return self.card.is_none() as usize;
+        #[cfg(not(feature = "init"))]
+        0
+    }
 }
 
 /// Whether the arguments ask for one loop, which needs the memory of all roles.

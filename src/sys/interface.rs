@@ -1,6 +1,6 @@
 //! A network interface, as every system can tell of it. It lies this low so that a list is made once, where it is asked for.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 /// Interfaces that are told of.
 pub const INTERFACE_COUNT_MAX: usize = 16;
@@ -27,6 +27,8 @@ pub struct Interface {
     pub mtu: u32,
     /// Its number on an Ethernet.
     pub hardware: Option<[u8; 6]>,
+    /// What leads beyond its link, of version 4, where that is known.
+    pub gateway: Option<Ipv4Addr>,
     /// Its usable addresses and their prefix lengths in bits.
     pub addresses: heapless::Vec<(IpAddr, u8), ADDRESS_COUNT_MAX>,
 }

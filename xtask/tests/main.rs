@@ -12,6 +12,7 @@ mod inside;
 mod ipxe;
 mod iso;
 mod libnfs;
+mod linux_vm;
 mod loads;
 mod mdns;
 mod memory;

@@ -7,6 +7,8 @@ pub mod client;
 pub mod exec;
 #[cfg(any(feature = "mdns", feature = "browse", feature = "nfs"))]
 pub mod files;
+#[cfg(feature = "init")]
+pub mod init;
 pub mod network;
 #[cfg(feature = "sftp-server")]
 pub mod per_connection;

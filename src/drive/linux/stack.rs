@@ -21,6 +21,9 @@ use core::net::Ipv4Addr;
 pub enum Kind {
     /// An interface of the host.
     Packet,
+    /// The same, which has its own stack, and gets an address for that.
+    #[cfg(feature = "init")]
+    Host,
     /// A TAP interface.
     Tap,
     /// A socket file.
@@ -59,6 +62,8 @@ impl Stack {
         // Before that, a link would take its buffers from the heap.
         let link = match kind {
             Kind::Packet => leak(Packet::open(name, signals)),
+            #[cfg(feature = "init")]
+            Kind::Host => leak(Packet::of_addresses(name, signals)),
             Kind::Tap => leak(Tap::open(name, signals)),
             Kind::Stream => leak(Stream::open(name, signals)),
             #[cfg(bare)]
@@ -75,6 +80,8 @@ impl Stack {
         let mac = match kind {
             #[cfg(bare)]
             Kind::Virtio => self.mac.or_else(sys::hardware_address),
+            #[cfg(feature = "init")]
+            Kind::Host => crate::sys::linux::link::hardware(name).ok(),
             _ => self.mac,
         };
         let settings = Settings {
@@ -83,6 +90,10 @@ impl Stack {
             gateway: self.gateway,
             name: self.name,
             seed,
+            #[cfg(feature = "init")]
+            is_for_host: kind == Kind::Host,
+            #[cfg(not(feature = "init"))]
+            is_for_host: false,
         };
         Ok(mem::leak(Smol::new(link, &settings, sys::now())))
     }

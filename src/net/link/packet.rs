@@ -25,13 +25,32 @@ impl Packet {
     /// # Errors
     /// `PERM`: it takes CAP_NET_RAW. `NODEV`: there is none of this name.
     pub fn open(name: &'static CStr, signals: Option<File>) -> Result<Self, Errno> {
-        let (socket, has_offloads) = link::open_packet(name)?;
+        let opened = link::open_packet(name)?;
+        Self::of(opened, name, |name| again(name, link::open_packet), signals)
+    }
+
+    /// The same of what an address is found by alone, ARP and DHCP, of an interface whose packets are the host's.
+    ///
+    /// # Errors
+    /// As [`Packet::open`].
+    #[cfg(feature = "init")]
+    pub fn of_addresses(name: &'static CStr, signals: Option<File>) -> Result<Self, Errno> {
+        let opened = link::open_addresses(name)?;
+        Self::of(
+            opened,
+            name,
+            |name| again(name, link::open_addresses),
+            signals,
+        )
+    }
+
+    fn of(
+        (socket, has_offloads): (File, bool),
+        name: &'static CStr,
+        open_again: fn(&CStr) -> Result<File, Errno>,
+        signals: Option<File>,
+    ) -> Result<Self, Errno> {
         let mtu = link::mtu(name)?;
-        // One that is down says so at once, one without a carrier does not; one that was taken away is another when it is back.
-        let open_again = |name: &CStr| {
-            link::expect_running(name)?;
-            Ok(link::open_packet(name)?.0)
-        };
         let mut socket = Descriptor::new(socket, name, open_again, signals);
         socket.changes = interfaces::watch().ok();
         Ok(Self {
@@ -43,6 +62,12 @@ impl Packet {
             },
         })
     }
+}
+
+/// Opens it when it is back: one that is down says so at once, one without a carrier does not; one that was taken away is another.
+fn again(name: &CStr, open: fn(&CStr) -> Result<(File, bool), Errno>) -> Result<File, Errno> {
+    link::expect_running(name)?;
+    Ok(open(name)?.0)
 }
 
 impl Link for Packet {

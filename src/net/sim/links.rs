@@ -145,6 +145,7 @@ mod tests {
             is_point_to_point: false,
             mtu: 1500,
             hardware: None,
+            gateway: None,
             addresses: [(address.parse().unwrap(), 24)].into_iter().collect(),
         }
     }

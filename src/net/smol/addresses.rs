@@ -1,5 +1,6 @@
 //! Which addresses this host has: given by hand, leased (DHCP), taken (RFC 3927, RFC 4862), and what leads beyond the link.
 
+use super::Settings;
 use super::chance::Chance;
 use super::claim::{Claim, Conflict};
 use super::dhcp::{self, Lease};
@@ -67,13 +68,8 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    pub(super) fn new(
-        own: Mac,
-        ip: Ip,
-        gateway: Option<Ipv4Addr>,
-        seed: u64,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(own: Mac, settings: &Settings, seed: u64, now: Instant) -> Self {
+        let Settings { ip, gateway, .. } = *settings;
         let mut addresses = Self {
             own,
             ip,
@@ -103,7 +99,9 @@ impl Addresses {
                 });
             }
         }
-        addresses.take_ipv6([0xfe, 0x80, 0, 0, 0, 0, 0, 0], 0, Instant::NEVER, now);
+        if !settings.is_for_host {
+            addresses.take_ipv6([0xfe, 0x80, 0, 0, 0, 0, 0, 0], 0, Instant::NEVER, now);
+        }
         addresses
     }
 

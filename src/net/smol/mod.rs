@@ -60,6 +60,9 @@ pub struct Settings {
     pub name: &'static [u8],
     /// What cannot be predicted.
     pub seed: [u8; 16],
+    /// The link is an interface of the host, which has a stack of its own: this one finds an address for it, of version 4 unless it
+    /// is given by hand, and takes nothing else.
+    pub is_for_host: bool,
 }
 
 /// What a socket is.
@@ -93,6 +96,7 @@ pub struct Smol {
     udp: heapless::Vec<UdpPort, OTHER_COUNT_MAX>,
     addresses: Addresses,
     dhcp: Option<Dhcp>,
+    is_for_host: bool,
     own: Mac,
     /// The index of the one interface: another one after the link was gone, so that what is joined there is joined again, and what
     /// is announced there is announced again (RFC 6762 section 8.3).
@@ -144,8 +148,9 @@ impl Smol {
             sockets: SocketSet::new(alloc::vec::Vec::with_capacity(count)),
             open: Slots::new(count),
             udp: heapless::Vec::new(),
-            addresses: Addresses::new(own, settings.ip, settings.gateway, other, now),
+            addresses: Addresses::new(own, settings, other, now),
             dhcp,
+            is_for_host: settings.is_for_host,
             own,
             index: 1,
             now,
@@ -297,6 +302,9 @@ impl Smol {
             }
             Content::Syn { from, to } if !self.admit(now, from, to) => return,
             _ => {}
+        }
+        if self.is_for_host {
+            return;
         }
         let device = &mut self.port.device(Some(frame));
         self.interface
@@ -477,6 +485,7 @@ impl Multicast for Smol {
         let [e, t, h, zero, ..] = &mut known.name;
         (*e, *t, *h, *zero) = (b'e', b't', b'h', b'0');
         known.addresses.extend(self.addresses.usable());
+        known.gateway = self.addresses.gateway();
         if !known.addresses.is_empty() {
             let _ = out.push(known);
         }

@@ -35,6 +35,8 @@ use crate::wire::{mount, nfs3, portmap};
 use core::net::{Ipv4Addr, SocketAddrV6};
 
 pub(super) use options::Options;
+#[cfg(feature = "init")]
+pub(super) use options::Wanted;
 #[cfg(feature = "serve")]
 pub(super) use options::{FLAGS, Flag};
 

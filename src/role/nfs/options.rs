@@ -44,7 +44,7 @@ const _: () = assert!(EXPORT_PATH_BYTES_MAX == 1024);
 pub(in super::super) struct Wanted {
     /// As clients will write it.
     pub(in super::super) path: &'static CStr,
-    pub(super) rules: Rules,
+    pub(in super::super) rules: Rules,
     /// What boots the images in it is to be told.
     #[cfg_attr(not(feature = "ipxe"), allow(dead_code))]
     pub(super) boots: bool,

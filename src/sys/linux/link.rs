@@ -36,14 +36,14 @@ const OFFLOADS: usize = 1 | 2 | 4;
 
 /// What is asked of an interface: its name, then a number (`struct ifreq`).
 #[repr(C, align(8))]
-struct Request {
-    name: [u8; 16],
-    value: [u8; 24],
+pub(super) struct Request {
+    pub(super) name: [u8; 16],
+    pub(super) value: [u8; 24],
 }
 
 impl Request {
     /// About the interface `name`.
-    fn new(name: &CStr) -> Result<Self, Errno> {
+    pub(super) fn new(name: &CStr) -> Result<Self, Errno> {
         let mut request = Self {
             name: [0; 16],
             value: [0; 24],
@@ -54,13 +54,13 @@ impl Request {
         Ok(request)
     }
 
-    fn ask(&mut self, file: &File, what: u32) -> Result<(), Errno> {
+    pub(super) fn ask(&mut self, file: &File, what: u32) -> Result<(), Errno> {
         let at = &raw mut *self;
         // SAFETY: the kernel reads and writes a request of this size at most.
         outcome(unsafe { raw_syscall!(Sysno::ioctl, file.as_raw_fd(), what, at) }).map(drop)
     }
 
-    fn number(&self) -> u32 {
+    pub(super) fn number(&self) -> u32 {
         let [a, b, c, d, ..] = self.value;
         u32::from_ne_bytes([a, b, c, d])
     }
@@ -73,10 +73,26 @@ fn set(socket: &File, (level, name): (u32, u32), value: &[u8]) -> Result<(), Err
 }
 
 /// What an interface says of itself.
-fn asked(name: &CStr, what: u32) -> Result<u32, Errno> {
+fn answer(name: &CStr, what: u32) -> Result<Request, Errno> {
     let mut request = Request::new(name)?;
     request.ask(&sockets::open(sockets::INET, sockets::DATAGRAM)?, what)?;
-    Ok(request.number())
+    Ok(request)
+}
+
+/// The same, if it is a number.
+fn asked(name: &CStr, what: u32) -> Result<u32, Errno> {
+    Ok(answer(name, what)?.number())
+}
+
+/// The number of the interface `name` on its Ethernet. `NODEV`: it is none of an Ethernet.
+#[cfg(feature = "init")]
+pub fn hardware(name: &CStr) -> Result<[u8; 6], Errno> {
+    const SIOCGIFHWADDR: u32 = 0x8927;
+    const ETHERNET: u16 = 1;
+    let [a, b, hardware @ ..] = answer(name, SIOCGIFHWADDR)?.value;
+    let is_ethernet = u16::from_ne_bytes([a, b]) == ETHERNET;
+    let hardware = hardware.first_chunk().filter(|_| is_ethernet);
+    hardware.copied().ok_or(Errno::NODEV)
 }
 
 /// Bytes of the longest packet of the interface `name`.
@@ -112,6 +128,52 @@ pub fn open_packet(name: &CStr) -> Result<(File, bool), Errno> {
         &mut Address::of_frames(index),
     )?;
     Ok((socket, has_header))
+}
+
+/// The same, of ARP and of what is sent to clients of DHCP alone: the rest is the kernel's own stack's, which takes it beside this.
+#[cfg(feature = "init")]
+pub fn open_addresses(name: &CStr) -> Result<(File, bool), Errno> {
+    /// `struct sock_filter` (linux/filter.h): code, jumps if it is so and if not, a number.
+    #[repr(C)]
+    struct Step(u16, u8, u8, u32);
+    #[repr(C)]
+    struct Filter {
+        count: u16,
+        steps: *const Step,
+    }
+    const ATTACH_FILTER: (u32, u32) = (1, 26);
+    const LOAD_HALF: u16 = 0x28;
+    const LOAD_BYTE: u16 = 0x30;
+    const LOAD_HALF_BEHIND: u16 = 0x48;
+    const LOAD_HEADER_LEN: u16 = 0xb1;
+    const IS: u16 = 0x15;
+    const HAS_BITS: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+    static STEPS: [Step; 12] = [
+        Step(LOAD_HALF, 0, 0, 12),
+        Step(IS, 9, 0, 0x806), // ARP
+        Step(IS, 0, 7, 0x800), // IPv4
+        Step(LOAD_BYTE, 0, 0, 23),
+        Step(IS, 0, 5, 17), // UDP
+        Step(LOAD_HALF, 0, 0, 20),
+        Step(HAS_BITS, 3, 0, 0x1fff), // A later fragment
+        Step(LOAD_HEADER_LEN, 0, 0, 14),
+        Step(LOAD_HALF_BEHIND, 0, 0, 16),
+        Step(IS, 1, 0, 68), // The port of clients
+        Step(RETURN, 0, 0, 0),
+        Step(RETURN, 0, 0, u32::MAX),
+    ];
+    let opened = open_packet(name)?;
+    let filter = Filter {
+        count: STEPS.len() as u16,
+        steps: STEPS.as_ptr(),
+    };
+    let at = (&raw const filter).cast();
+    // SAFETY: the bytes of the structure.
+    set(&opened.0, ATTACH_FILTER, unsafe {
+        core::slice::from_raw_parts(at, size_of_val(&filter))
+    })?;
+    Ok(opened)
 }
 
 /// Frames that [`recv_frames`] receives at most.

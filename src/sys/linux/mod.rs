@@ -6,6 +6,8 @@ pub mod defmt_sink;
 pub mod epoll;
 pub mod fs;
 pub mod fsuid;
+#[cfg(feature = "init")]
+pub mod init;
 pub mod interfaces;
 #[cfg(feature = "smol")]
 pub mod link;

@@ -98,13 +98,15 @@ pub enum Role {
     Resolve,
     /// A network stack of their own for all of these
     Smol,
+    /// The first process of a machine with Linux
+    Init,
     /// The start of a machine of its own, without an operating system
     Bare,
 }
 
 impl Role {
     /// All that are in the file when nobody says which.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Nfs,
         Self::Serve,
         Self::SftpServer,
@@ -118,6 +120,7 @@ impl Role {
         Self::Publish,
         Self::Smol,
         Self::Bare,
+        Self::Init,
     ];
 
     /// As on the command line and in Cargo.toml.
@@ -135,6 +138,7 @@ impl Role {
             Self::Publish => "publish",
             Self::Resolve => "resolve",
             Self::Smol => "smol",
+            Self::Init => "init",
             Self::Bare => "bare",
         }
     }

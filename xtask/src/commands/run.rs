@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 
 use crate::build::{self, Arch, workspace_root};
 #[cfg(feature = "workshop")]
-use crate::machines::{iso, qemu};
+use crate::machines::{ext4, iso, qemu};
 
 /// `cargo xtask run`
 #[derive(clap::Args)]
@@ -29,18 +29,27 @@ pub struct Args {
     /// The port for NFS and MOUNT [default: 2049, or any when that is taken]
     #[arg(short = 'n', value_name = "PORT")]
     port: Option<u16>,
-    /// Let clients write, each as the directory's owner; with --vm into files in memory
+    /// Let clients write, each as the directory's owner; with --vm into files in memory, with --vm=linux into the copy
     #[arg(long)]
     rw: bool,
-    /// Boot the same file in QEMU, without an operating system; the directory becomes the image of a disk
-    #[arg(long, conflicts_with = "port")]
-    vm: bool,
+    /// Boot the same file in QEMU, without an operating system or with Linux; the directory becomes the image of a disk
+    #[arg(long, conflicts_with = "port", require_equals = true, num_args = 0..=1, default_missing_value = "bare")]
+    vm: Option<Vm>,
+}
+
+/// What is beneath the file in a machine of its own.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Vm {
+    /// No operating system
+    Bare,
+    /// Debian's kernel
+    Linux,
 }
 
 impl Args {
     /// Whether a machine is asked for, which the workshop boots.
     pub const fn is_vm(&self) -> bool {
-        self.vm
+        self.vm.is_some()
     }
 }
 
@@ -61,8 +70,8 @@ pub fn main(args: Args) -> Result<()> {
         bail!("cannot serve {}: it is not a directory", dir.display());
     }
     #[cfg(feature = "workshop")]
-    if args.vm {
-        return in_a_machine(&dir, args.rw);
+    if let Some(vm) = args.vm {
+        return in_a_machine(vm, &dir, args.rw);
     }
     let program = build::build(Arch::X86_64)?;
     let port = match args.port {
@@ -100,28 +109,41 @@ pub fn main(args: Args) -> Result<()> {
     wait(server, &signals)
 }
 
-/// Boots a machine with a disk that has the directory's files in an image of ISO 9660.
+/// Boots a machine with a disk that has the directory's files: in an image of ISO 9660, or with Linux in one of ext4.
 #[cfg(feature = "workshop")]
-fn in_a_machine(dir: &Path, rw: bool) -> Result<()> {
-    let (_directory, image) = iso::image(iso::ROCK_RIDGE[0], dir)?;
-    let drive = format!(
-        "if=none,id=disk,format=raw,readonly=on,file={}",
-        image.display()
-    );
-    let words = if rw {
-        "export=/vda export=/ram:rw"
-    } else {
-        "export=/vda"
-    };
-    let disk = ["-drive", &drive, "-device", "virtio-blk-device,drive=disk"];
-    qemu::bare::on_this_terminal(words, &disk, |port| {
+fn in_a_machine(vm: Vm, dir: &Path, rw: bool) -> Result<()> {
+    let tell = |port: u16| {
         println!("what is in {} is /vda there, also for", dir.display());
         println!("  nfs-ls 'nfs://127.0.0.1/vda?version=3&nfsport={port}&mountport={port}'");
         println!(
             "  mount -t nfs -o vers=3,proto=tcp,port={port},mountport={port},nolock 127.0.0.1:/vda /mnt"
         );
         println!("Ctrl-A X ends the machine; what it says:");
-    })
+    };
+    let drive = |place: &Path, options: &str| {
+        let place = place.display();
+        format!("if=none,id=disk,format=raw,{options}file={place}")
+    };
+    match vm {
+        Vm::Bare => {
+            let (_directory, image) = iso::image(iso::ROCK_RIDGE[0], dir)?;
+            let words = if rw {
+                "export=/vda export=/ram:rw"
+            } else {
+                "export=/vda"
+            };
+            let drive = drive(&image, "readonly=on,");
+            let disk = ["-drive", &drive, "-device", "virtio-blk-device,drive=disk"];
+            qemu::bare::on_this_terminal(words, &disk, tell)
+        }
+        Vm::Linux => {
+            let image = ext4::image(dir)?;
+            let words = if rw { "export=/vda:rw" } else { "export=/vda" };
+            let drive = drive(image.path(), "");
+            let disk = ["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"];
+            qemu::linux::on_this_terminal(words, &disk, tell)
+        }
+    }
 }
 
 /// Waits for a reason to end, and ends the server with us.

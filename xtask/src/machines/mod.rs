@@ -1,6 +1,7 @@
 //! What a server under test runs on: processes, network namespaces, poorer kernels, disks that fail, guests of QEMU.
 
 pub mod cable;
+pub mod ext4;
 pub mod faulty;
 pub mod iso;
 pub mod lockdown;

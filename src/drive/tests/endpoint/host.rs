@@ -283,6 +283,7 @@ pub(in super::super) fn interfaces(count: u32) -> Vec<Interface> {
             is_point_to_point: false,
             mtu: 1500,
             hardware: None,
+            gateway: None,
             addresses: addresses.into_iter().collect(),
         }
     };

@@ -37,6 +37,7 @@ impl World {
             gateway: None,
             name: b"box",
             seed: [seed as u8; 16],
+            is_for_host: false,
         };
         Self {
             now,

@@ -1,4 +1,5 @@
-//! `cargo xtask image oci`: container images without a container engine, from the built files and image/container.toml.
+//! `cargo xtask image oci`: container images without a container engine, from the built files and image/container.toml; `image
+//! initramfs`: what a Linux kernel starts a machine with.
 //!
 //! An OCI layout for every processor at once, and the same images as an archive for `docker load`. Same files, same bytes:
 //! nothing in them tells when, where or by whom they were made.
@@ -16,6 +17,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use crate::build::{self, Arch, workspace_root};
+use crate::machines::qemu;
 use crate::setup;
 use description::Description;
 use layer::Layer;
@@ -36,6 +38,12 @@ enum Kind {
         #[arg(long, value_delimiter = ',', value_name = "LIST")]
         arch: Vec<Arch>,
     },
+    /// What a Linux kernel starts a machine with: our file as /init, and nothing else
+    Initramfs {
+        /// The processor
+        #[arg(long, default_value = "x86_64")]
+        arch: Arch,
+    },
 }
 
 /// What an image may weigh beside its compressed file, in bytes: manifest, configuration and what a layer adds.
@@ -43,7 +51,10 @@ pub const OVERHEAD_MAX: usize = 1024;
 
 /// Builds the files and the images, and prints what they weigh and where they are.
 pub fn main(args: Args) -> Result<()> {
-    let Kind::Oci { arch: archs } = args.kind;
+    let archs = match args.kind {
+        Kind::Oci { arch } => arch,
+        Kind::Initramfs { arch } => return initramfs(arch),
+    };
     let archs = if archs.is_empty() {
         Arch::ALL.to_vec()
     } else {
@@ -70,6 +81,16 @@ pub fn main(args: Args) -> Result<()> {
     }
     println!("{}", places.archive.display());
     println!("{}", places.layout.display());
+    Ok(())
+}
+
+/// Writes an initramfs, and prints where it is.
+fn initramfs(arch: Arch) -> Result<()> {
+    let file = fs::read(build::build(arch)?)?;
+    let place = workspace_root().join("target/stowaway/initramfs.cpio");
+    fs::write(&place, qemu::initramfs::of_own(&file)?)
+        .with_context(|| format!("cannot write {}", place.display()))?;
+    println!("{}", place.display());
     Ok(())
 }
 

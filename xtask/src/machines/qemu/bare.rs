@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use super::{Machine, Start};
+use super::{Machine, Start, initramfs};
 use crate::machines::wait_for;
 
 /// Under emulation, on a host that is busy.
@@ -23,11 +23,18 @@ const NFS_PORT: u16 = 2049;
 /// Runs it on this terminal until it ends, with more boot arguments and arguments of QEMU. `tell` says how it is reached: by this
 /// port of 127.0.0.1.
 pub fn on_this_terminal(words: &str, more: &[&str], tell: impl FnOnce(u16)) -> Result<()> {
+    run_on_this_terminal("bare", words, more, tell)
+}
+
+/// The same of qemu/`machine`.toml.
+pub(super) fn run_on_this_terminal(
+    machine: &str,
+    words: &str,
+    more: &[&str],
+    tell: impl FnOnce(u16),
+) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot make a directory for the machine")?;
-    let machine = Machine::load("bare")?;
-    let (file, _) = machine.system()?;
-    let words = format!("{} {words}", machine.command_line);
-    let mut start = machine.start_with(directory.path(), &file, &[], &words)?;
+    let mut start = Machine::load(machine)?.start(directory.path(), words, None)?;
     let (_, port) = *start.ports.first().context("no port is forwarded")?;
     tell(port);
     let command = start.command.args(["-serial", "mon:stdio"]).args(more);
@@ -49,6 +56,8 @@ pub struct Options<'a> {
     pub file: Option<&'a Path>,
     /// Its card is this TAP interface, in the network namespace of the thread that starts it; else QEMU's own network.
     pub tap: Option<&'a str>,
+    /// Linux is beneath it, as in qemu/linux.toml; this follows the initramfs.
+    pub linux: Option<&'a [u8]>,
     /// QEMU listens to a debugger, as [`Bare::plant`] needs it.
     pub has_stub: bool,
 }
@@ -78,18 +87,27 @@ impl Bare {
     /// Starts it.
     pub fn start(options: Options<'_>) -> Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a directory for the machine")?;
-        let mut machine = Machine::load("bare")?;
+        let name = if options.linux.is_some() {
+            "linux"
+        } else {
+            "bare"
+        };
+        let mut machine = Machine::load(name)?;
         if let Some(tap) = options.tap {
             machine.network = format!("tap,id=net,ifname={tap},script=no,downscript=no");
             machine.forward.clear();
         }
-        let file = match options.file {
-            Some(file) => file.to_owned(),
-            None => machine.system()?.0,
+        let (file, mut module) = match options.file {
+            Some(file) => (file.to_owned(), Vec::new()),
+            None => machine.system()?,
         };
-        let module = options.module.map(fs::read).transpose()?;
+        if let Some(archive) = options.linux {
+            initramfs::append(&mut module, archive);
+        }
+        if let Some(place) = options.module {
+            module = fs::read(place)?;
+        }
         let words = format!("{} {}", machine.command_line, options.words);
-        let module = module.unwrap_or_default();
         let started = machine.start_with(directory.path(), &file, &module, &words)?;
         let Start {
             mut command, ports, ..

@@ -33,14 +33,43 @@ pub fn archive(files: &[(PathBuf, PathBuf)], modules: &[PathBuf], init: &str) ->
             read(module)?,
         );
     }
-    insert(
-        &mut entries,
-        "/init".into(),
-        (REGULAR | 0o755, init.trim_start().as_bytes().to_vec()),
-    );
+    let init = init.trim_start().as_bytes().to_vec();
+    insert(&mut entries, "/init".into(), (REGULAR | 0o755, init));
+    pack(&entries)
+}
 
+/// An archive with our own file as /init, and nothing else. Same file, same bytes.
+pub fn of_own(file: &[u8]) -> Result<Vec<u8>> {
+    pack(&BTreeMap::from([(
+        "/init".into(),
+        (REGULAR | 0o755, file.to_vec()),
+    )]))
+}
+
+/// An archive with modules, and the list by which our own /init loads them.
+pub fn of_modules(modules: &[PathBuf]) -> Result<Vec<u8>> {
+    let (mut entries, mut list) = (BTreeMap::new(), String::new());
+    let place = Path::new("/lib/modules");
+    for module in modules {
+        let name = module.file_name().unwrap_or_default();
+        insert(&mut entries, place.join(name), read(module)?);
+        list += &format!("{}\n", name.display());
+    }
+    let list = (REGULAR | 0o644, list.into_bytes());
+    insert(&mut entries, place.join("modules.load"), list);
+    pack(&entries)
+}
+
+/// Has an archive follow another one: what comes last is what stays.
+pub fn append(archive: &mut Vec<u8>, other: &[u8]) {
+    // Each begins at a multiple of four.
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    archive.extend(other);
+}
+
+fn pack(entries: &BTreeMap<PathBuf, Entry>) -> Result<Vec<u8>> {
     let mut archive = Vec::new();
-    for (number, (path, (mode, bytes))) in (1..).zip(&entries) {
+    for (number, (path, (mode, bytes))) in (1..).zip(entries) {
         let name = path
             .strip_prefix("/")
             .unwrap_or(path)

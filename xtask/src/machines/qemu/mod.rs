@@ -8,8 +8,9 @@ mod console;
 mod debian;
 mod disk;
 pub mod guest;
-mod initramfs;
+pub mod initramfs;
 mod kernel;
+pub mod linux;
 
 use std::fs;
 use std::io::Write as _;
@@ -106,7 +107,7 @@ struct Machine {
     /// It starts our own file instead of a kernel, and has an initramfs only if that is to be a module.
     #[serde(default)]
     bare: bool,
-    /// What it runs: a kernel and what we put beside it, or else what Debian's own tools make.
+    /// What it runs: a kernel and what we put beside it, or our own file alone; or else what Debian's own tools make.
     kernel: Option<KernelChoice>,
     initramfs: Option<Contents>,
     debian: Option<debian::Choice>,
@@ -203,8 +204,16 @@ impl Machine {
                 let archive = initramfs::archive(&contents.files()?, &modules, &contents.init)?;
                 Ok((package.image, archive))
             }
+            (Some(kernel), None, None) => {
+                let package = kernel::fetch(&kernel.package)?;
+                let file = fs::read(server::binary(Arch::X86_64)?)?;
+                let mut archive = initramfs::of_own(&file)?;
+                let modules = initramfs::of_modules(&package.modules(&kernel.modules)?)?;
+                initramfs::append(&mut archive, &modules);
+                Ok((package.image, archive))
+            }
             (None, None, Some(debian)) => debian.make(),
-            _ => bail!("a machine has either [kernel] and [initramfs] or [debian]"),
+            _ => bail!("a machine has either [kernel], perhaps with [initramfs], or [debian]"),
         }
     }
 
@@ -213,9 +222,7 @@ impl Machine {
     fn start(&self, directory: &Path, more_boot_words: &str, init: Option<&str>) -> Result<Start> {
         let (kernel, mut archive) = self.system()?;
         if let Some(init) = init {
-            // What comes last is what stays, and each archive begins at a multiple of four.
-            archive.resize(archive.len().next_multiple_of(4), 0);
-            archive.extend(initramfs::archive(&[], &[], init)?);
+            initramfs::append(&mut archive, &initramfs::archive(&[], &[], init)?);
         }
         let words = format!("{} {more_boot_words}", self.command_line);
         self.start_with(directory, &kernel, &archive, &words)

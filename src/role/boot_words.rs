@@ -1,0 +1,33 @@
+//! Boot arguments of a machine: those of `serve`, as a kernel's command line has them.
+
+use crate::mem::{parts, place_in};
+use crate::wire::Writer;
+
+/// Each is an argument of `serve` with dashes before it.
+const WORDS: &[u8] = b"ip gw name export service log";
+/// Bytes of all arguments together.
+pub(super) const LINE_BYTES: usize = 8 << 10;
+
+/// The arguments of a command line.
+pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    parts(line, b' ').filter(|word| !word.is_empty())
+}
+
+/// Writes the arguments of `serve` that those of this line are; whether one of them names an export. What is none goes to `other`.
+pub(super) fn translate(line: &[u8], to: &mut Writer<'_>, other: &mut dyn FnMut(&[u8])) -> bool {
+    let mut exports = false;
+    to.put(b"serve");
+    for word in words(line) {
+        let name = parts(word, b'=').next().unwrap_or_default();
+        match place_in(WORDS, name) {
+            Some(_) if name.len() < word.len() => {
+                exports |= name == b"export";
+                to.put(b" --");
+                to.put(word);
+            }
+            _ if word == b"serve" => {}
+            _ => other(word),
+        }
+    }
+    exports
+}

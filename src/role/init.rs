@@ -1,0 +1,110 @@
+//! `init`: the first process of a machine that Linux runs. It finds what the boot arguments ask for, or all that there is, and serves
+//! it until it is asked to stop; then it switches the machine off.
+
+use super::boot_words::{LINE_BYTES, translate};
+use super::serve::{self, Served};
+use super::{Console, FAILED, Fatal, USAGE, complain};
+use crate::drive::linux::init::{self, Found};
+use crate::event::{self, Line};
+use crate::mem;
+use crate::sys::{self, Args, BUILD_ID_BYTES};
+use crate::text::{Text, text};
+use crate::wire::Writer;
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// This process is that one, or was made by it.
+static IS_RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// Serves until the machine is to be switched off, and does that.
+pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
+    if !init::is_first() {
+        let what = text!("init is what Linux starts as the first process of a machine");
+        return Err(complain(USAGE, what, b"", super::SEE_HELP));
+    }
+    IS_RUNNING.store(true, Ordering::Relaxed);
+    let card = init::begin();
+    let outcome = read(args).and_then(|served| {
+        served.card = card;
+        let served: &'static Served = served;
+        let outcome = served.run_all(build_id);
+        init::unmount(&mut served.exports().map(|wanted| wanted.path));
+        outcome
+    });
+    init::power_off();
+    outcome
+}
+
+/// Reads the boot arguments and finds what they name.
+fn read(args: Args) -> Result<&'static mut Served, Fatal> {
+    let mut line = Writer::new(mem::array::<LINE_BYTES>());
+    let unknown = &mut |word: &[u8]| {
+        if init::is_unknown(word, args.clone()) {
+            tell(
+                text!("ignored: there is no boot argument"),
+                word,
+                Text::NOTHING,
+            );
+        }
+    };
+    let boot_line = init::command_line(mem::array::<LINE_BYTES>());
+    let mut has_exports = translate(boot_line, &mut line, unknown);
+    // Path handles outlast the machine's start: there is no place for the secret of kernel handles.
+    line.put(b" --handles=path");
+    if !has_exports {
+        init::disks(&mut |path, found| {
+            tell_found(path, found);
+            has_exports = true;
+            line.put(b" --export=");
+            line.put(path.to_bytes());
+        });
+    }
+    if !has_exports {
+        let why = text!("add a disk, or the boot argument export=/ram:rw");
+        return Err(complain(
+            FAILED,
+            text!("there is nothing to export"),
+            b"",
+            why,
+        ));
+    }
+    let mut args = Args::split(line.since(0));
+    args.next();
+    let served = serve::read(args)?;
+    if !served.name().is_empty() {
+        init::set_host_name(served.name());
+    }
+    for wanted in served.exports() {
+        tell_found(wanted.path, init::bring(wanted.path, wanted.rules.writable));
+    }
+    Ok(served)
+}
+
+fn tell(what: Text, about: &[u8], why: Text) {
+    event::tell(&mut Console, what, about, why);
+}
+
+fn tell_found(path: &CStr, found: Found) {
+    let what = match found {
+        Found::There => return,
+        Found::Memory => text!("files in memory"),
+        Found::Disk => text!("a disk, with a file system of the kernel's"),
+        Found::Image => text!("a disk, with an image of ISO 9660"),
+        Found::Share => text!("a share of the hypervisor"),
+        Found::Nothing => text!("neither a disk that can be read nor a share"),
+    };
+    tell(text!("found"), path.to_bytes(), what);
+}
+
+/// A line as the console of such a machine has it: behind the seconds since the kernel began. Else `None`.
+pub(super) fn stamped(line: &[u8]) -> Option<Line> {
+    if !IS_RUNNING.load(Ordering::Relaxed) {
+        return None;
+    }
+    let ms = sys::now().since(Default::default()).as_ms();
+    let mut stamped = Line::default();
+    stamped.text("[").digits(ms / 1000, 10, 1);
+    stamped.text(".").digits(ms % 1000, 10, 3).text("] ");
+    stamped.raw(line.strip_suffix(b"\n").unwrap_or(line));
+    Some(stamped)
+}

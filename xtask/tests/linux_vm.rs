@@ -1,0 +1,220 @@
+//! The built file as the first process of a machine with Linux: Debian's kernel under emulation, against real NFS clients.
+
+use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use xtask::build::Arch;
+use xtask::clients::nfs::{Client, How, Set, stable_how};
+use xtask::machines::ext4::{self, tool};
+use xtask::machines::iso::{ROCK_RIDGE, image, sample};
+use xtask::machines::qemu::bare::Bare;
+use xtask::machines::qemu::{initramfs, linux};
+use xtask::machines::server;
+use xtask::setup::{self, Package, quietly};
+
+/// What the machine says when it can be reached.
+const LEASED: &str = "address 10.0.2.15/24";
+
+/// The arguments of QEMU for disks, in the order in which the kernel finds them.
+fn disks(places: &[&Path], options: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for (number, place) in places.iter().enumerate() {
+        let place = place.display();
+        all.push("-drive".to_owned());
+        all.push(format!(
+            "if=none,id=disk{number},format=raw,{options}file={place}"
+        ));
+        all.push("-device".to_owned());
+        all.push(format!("virtio-blk-pci,drive=disk{number}"));
+    }
+    all
+}
+
+fn boot(words: &str, archive: &[u8], more: &[String]) -> Result<Bare> {
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let mut machine = linux::boot(words, archive, &more)?;
+    machine.wait_for_line(LEASED)?;
+    machine.wait_for_line("for NFS and MOUNT")?;
+    Ok(machine)
+}
+
+fn server(machine: &Bare) -> SocketAddr {
+    ([127, 0, 0, 1], machine.port).into()
+}
+
+/// Compares files of the sample with what the machine gives for them to libnfs.
+fn compare(machine: &Bare, export: &str, tree: &Path) -> Result<()> {
+    setup::need(&[Package::LIBNFS])?;
+    for file in ["hello.txt", "empty", "large"] {
+        let url = machine.url(&format!("{export}/{file}"));
+        let cat = Command::new("nfs-cat").arg(url).output()?;
+        let said = String::from_utf8_lossy(&cat.stderr);
+        ensure!(cat.status.success(), "{file}: {said}; {}", machine.said());
+        let same = cat.stdout == fs::read(tree.join(file))?;
+        ensure!(same, "{export}/{file} is not what it should be");
+    }
+    Ok(())
+}
+
+/// What e2fsck thinks of a disk that it may not mend.
+fn expect_clean(disk: &Path) -> Result<()> {
+    let header = quietly(tool("dumpe2fs").arg("-h").arg(disk))?;
+    let state = header
+        .lines()
+        .find(|line| line.starts_with("Filesystem state:"));
+    ensure!(
+        state.is_some_and(|line| line.ends_with(" clean")),
+        "{header}"
+    );
+    ensure!(!header.contains("needs_recovery"), "{header}");
+    quietly(tool("e2fsck").arg("-fn").arg(disk))?;
+    Ok(())
+}
+
+#[test]
+fn the_initramfs_has_the_file_and_nothing_else() -> Result<()> {
+    let file = fs::read(server::binary(Arch::X86_64)?)?;
+    let archive = initramfs::of_own(&file)?;
+    ensure!(archive == initramfs::of_own(&file)?, "other bytes");
+    setup::need(&[Package::BUSYBOX])?;
+    let directory = tempfile::tempdir()?;
+    let place = directory.path().join("initramfs.cpio");
+    fs::write(&place, &archive)?;
+    let unpack = format!(
+        "busybox cpio -idv <'{}' 2>&1 | grep -v blocks",
+        place.display()
+    );
+    let mut shell = Command::new("sh");
+    let names = quietly(shell.current_dir(&directory).args(["-c", &unpack]))?;
+    ensure!(names == "init\n", "{names}");
+    quietly(
+        Command::new("cmp")
+            .arg(directory.path().join("init"))
+            .arg(server::binary(Arch::X86_64)?),
+    )?;
+    Ok(())
+}
+
+#[test]
+fn all_disks_are_found_and_cannot_be_written_to() -> Result<()> {
+    let tree = sample(20, 50)?;
+    quietly(Command::new("chmod").args(["-R", "a+rX"]).arg(tree.path()))?;
+    let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
+    let ext4 = ext4::image(tree.path())?;
+    let before = fs::read(ext4.path())?;
+    let more = disks(&[ext4.path(), &iso], "");
+    let mut machine = boot("name=box what=ever", &[], &more)?;
+    for line in [
+        "ignored: there is no boot argument what=ever",
+        "found /vda: a disk, with a file system",
+        // This kernel has no module for it.
+        "found /vdb: a disk, with an image of ISO 9660",
+        "exporting /vda: read-only",
+        "exporting /vdb: read-only",
+        "announced box.local",
+    ] {
+        machine.wait_for_line(line)?;
+    }
+    // What the kernel knows is no business of ours.
+    let said = machine.said();
+    ensure!(!said.contains("boot argument quiet"), "{said}");
+    for export in ["/vda", "/vdb"] {
+        compare(&machine, export, tree.path())?;
+    }
+    let mut client = Client::connect(server(&machine))?;
+    let root = client.mount("/vda")?;
+    let how = How::Unchecked(Set::default());
+    let refused = client.create(&root, "new", how).unwrap_err();
+    ensure!(format!("{refused:#}").contains("ROFS"), "{refused:#}");
+    machine.monitor("sendkey ctrl-alt-delete")?;
+    machine.wait_for_line("stopping")?;
+    ensure!(machine.wait_for_end()?.success());
+    expect_clean(ext4.path())?;
+    ensure!(fs::read(ext4.path())? == before, "the disk was written to");
+    Ok(())
+}
+
+#[test]
+fn what_is_stable_survives_the_end_of_the_machine() -> Result<()> {
+    let tree = tempfile::tempdir()?;
+    let disk = ext4::image(tree.path())?;
+    let more = disks(&[disk.path()], "");
+    let words = "export=/vda:rw,no_root_squash";
+    let bytes: Vec<u8> = (0..300_000_u32)
+        .map(|at| (at.wrapping_mul(at) >> 7) as u8)
+        .collect();
+    let machine = boot(words, &[], &more)?;
+    let mut client = Client::connect(server(&machine))?;
+    let root = client.mount("/vda")?;
+    let how = || How::Unchecked(Set::default());
+    let stable = client.create(&root, "stable", how())?;
+    client.write_all(&stable, 0, stable_how::FILE_SYNC, &bytes, 32 << 10)?;
+    let committed = client.create(&root, "committed", how())?;
+    client.write_all(&committed, 0, stable_how::UNSTABLE, &bytes, 32 << 10)?;
+    client.commit(&committed, 0, 0)?;
+    // QEMU is killed: what its guest had in memory is gone.
+    drop(machine);
+
+    let mut machine = boot(words, &[], &more)?;
+    let mut client = Client::connect(server(&machine))?;
+    // Handles outlast it, too.
+    for (name, file) in [("stable", stable), ("committed", committed)] {
+        let mut got = Vec::new();
+        loop {
+            let (data, is_end) = client
+                .read(&file, got.len() as u64, 1 << 16)
+                .context(name)?;
+            got.extend_from_slice(data);
+            if is_end {
+                break;
+            }
+        }
+        ensure!(got == bytes, "{name} is not what was promised");
+    }
+    client.create(&root, "later", how())?;
+    machine.monitor("sendkey ctrl-alt-delete")?;
+    ensure!(machine.wait_for_end()?.success());
+    expect_clean(disk.path())
+}
+
+/// What a machine's first process may be before it is ours: it leaves a program that makes a thousand orphans, sees all of them
+/// reaped, and asks the first process to stop.
+const ORPHANS: &str = r#"
+#!/bin/busybox sh
+/bin/busybox mkdir -p /dev
+/bin/busybox mknod /dev/null c 1 3
+(
+    until /bin/busybox grep -q :0801 /proc/net/tcp6; do /bin/busybox usleep 100000; done
+    i=0
+    while [ $i -lt 1000 ]; do
+        (/bin/busybox true & )
+        i=$((i + 1))
+    done
+    # Processes that have ended and were not reaped have no memory.
+    until ! /bin/busybox grep -q '^State:.Z' /proc/[0-9]*/status; do /bin/busybox usleep 100000; done 2>/dev/null
+    echo "made $i orphans"
+    /bin/busybox kill -TERM 1
+) >/dev/console 2>&1 &
+exec /sbin/init "$@"
+"#;
+
+#[test]
+fn a_thousand_orphans_are_reaped_and_sigterm_powers_off() -> Result<()> {
+    setup::need(&[Package::BUSYBOX])?;
+    let files = [
+        ("/bin/busybox".into(), "/bin/busybox".into()),
+        (server::binary(Arch::X86_64)?, "/sbin/init".into()),
+    ];
+    let archive = initramfs::archive(&files, &[], ORPHANS)?;
+    let tree = tempfile::tempdir()?;
+    let disk = ext4::image(tree.path())?;
+    let more = disks(&[disk.path()], "");
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let mut machine = linux::boot("export=/vda:rw", &archive, &more)?;
+    machine.wait_for_line("made 1000 orphans")?;
+    machine.wait_for_line("stopping")?;
+    ensure!(machine.wait_for_end()?.success());
+    expect_clean(disk.path())
+}
