@@ -91,6 +91,8 @@ struct Descriptor {
     signals: Option<File>,
     /// What tells that an interface of the host has changed.
     changes: Option<File>,
+    /// That interface was up, with a carrier.
+    was_running: bool,
 }
 
 impl Descriptor {
@@ -109,6 +111,7 @@ impl Descriptor {
             open,
             signals,
             changes: None,
+            was_running: false,
         }
     }
 
@@ -191,7 +194,9 @@ impl Descriptor {
         if let Some(changes) = self.changes.as_ref().filter(|_| is_changed) {
             // What comes is of no interest, but what the interface is now.
             while sockets::recv(changes.as_raw_fd(), &mut [0; 64]).is_ok() {}
-            if link::expect_running(self.name).is_err() {
+            // One that is not up yet, as far as the host knows, may carry frames already.
+            let is_running = link::expect_running(self.name).is_ok();
+            if core::mem::replace(&mut self.was_running, is_running) && !is_running {
                 self.end();
             }
         }

@@ -53,6 +53,7 @@ impl Packet {
         let mtu = link::mtu(name)?;
         let mut socket = Descriptor::new(socket, name, open_again, signals);
         socket.changes = interfaces::watch().ok();
+        socket.was_running = link::expect_running(name).is_ok();
         Ok(Self {
             socket,
             limits: Limits {
