@@ -39,6 +39,7 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     drive::find_devices(&mut values(DEVICE).filter_map(device));
     tell_machine();
     let mut line = Writer::new(mem::array::<LINE_BYTES>());
+    line.put(b"serve");
     let mut exports = translate(bare::command_line(), &mut line, &mut |word| {
         if !word.starts_with(DEVICE) {
             let what = text!("ignored: there is no boot argument");

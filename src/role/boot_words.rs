@@ -4,7 +4,7 @@ use crate::mem::{parts, place_in};
 use crate::wire::Writer;
 
 /// Each is an argument of `serve` with dashes before it.
-const WORDS: &[u8] = b"ip gw name export service log";
+const WORDS: &[u8] = b"ip gw name export service log handles";
 /// Bytes of all arguments together.
 pub(super) const LINE_BYTES: usize = 8 << 10;
 
@@ -16,7 +16,6 @@ pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Writes the arguments of `serve` that those of this line are; whether one of them names an export. What is none goes to `other`.
 pub(super) fn translate(line: &[u8], to: &mut Writer<'_>, other: &mut dyn FnMut(&[u8])) -> bool {
     let mut exports = false;
-    to.put(b"serve");
     for word in words(line) {
         let name = parts(word, b'=').next().unwrap_or_default();
         match place_in(WORDS, name) {

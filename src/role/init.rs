@@ -38,6 +38,8 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
 /// Reads the boot arguments and finds what they name.
 fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     let mut line = Writer::new(mem::array::<LINE_BYTES>());
+    // They outlast the machine: there is no place where the secret of kernel handles would.
+    line.put(b"serve --handles=path");
     let unknown = &mut |word: &[u8]| {
         if init::is_unknown(word, args.clone()) {
             tell(
@@ -49,8 +51,6 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     };
     let boot_line = init::command_line(mem::array::<LINE_BYTES>());
     let mut has_exports = translate(boot_line, &mut line, unknown);
-    // Path handles outlast the machine's start: there is no place for the secret of kernel handles.
-    line.put(b" --handles=path");
     if !has_exports {
         init::disks(&mut |path, found| {
             tell_found(path, found);

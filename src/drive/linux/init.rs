@@ -66,6 +66,10 @@ pub fn begin() -> Option<&'static CStr> {
         let _ = make_directory(path);
         let _ = init::mount(kind, path, kind, init::NOSUID);
     }
+    // Where the secret of kernel handles is, if these are asked for.
+    for path in [c"/var", c"/var/lib"] {
+        let _ = make_directory(path);
+    }
     let mut list = [0; TOLD_BYTES];
     for name in parts(files::read(MODULES, &mut list).unwrap_or_default(), b'\n') {
         if let Some(path) = Path::of(&[b"/lib/modules/", name])

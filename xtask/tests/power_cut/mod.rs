@@ -12,13 +12,16 @@ mod seen;
 mod tree;
 mod verdict;
 
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use cases::random::{Random, seed};
 use xtask::clients::nfs::Client;
-use xtask::machines::mounts;
-use xtask::machines::qemu::Guest;
+use xtask::machines::nbd::Disk;
+use xtask::machines::qemu::{Guest, linux};
+use xtask::machines::{ext4, mounts};
 use xtask::testing::full;
 
 use load::Load;
@@ -37,19 +40,27 @@ fn run(through: &str, calls: usize, seed: u64) -> Result<Run> {
         timeout 20 sh -c 'until grep -q listening /run/said; do usleep 20000; done' || {{ cat /run/said; false; }}",
         names.join(" ")
     ))?;
-    let (disk, server) = (guest.disk()?, guest.port(NFS_PORT)?);
-    let root = Client::connect(server)?.mount("/disk")?;
+    let loads = load(guest.port(NFS_PORT)?, "/disk", guest.disk()?, calls, seed);
+    loads.or_else(|error| {
+        let said = guest.sh("cat /run/said")?;
+        Err(error.context(format!("the server said:\n{said}")))
+    })
+}
+
+/// Lets every client make `calls` calls at once, each in a directory of its own of what the server exports from this disk.
+fn load(server: SocketAddr, export: &str, disk: &Disk, calls: usize, seed: u64) -> Result<Run> {
+    let root = Client::connect(server)?.mount(export)?;
     let start = disk.position();
     let begin = Instant::now();
     let loads = std::thread::scope(|scope| {
-        let clients: Vec<_> = names
-            .iter()
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(directory)
             .zip(seed..)
             .map(|(name, seed)| {
                 let root = &root;
                 scope.spawn(move || {
                     let mut client = Client::connect(server)?;
-                    let directory = client.lookup(root, name)?;
+                    let directory = client.lookup(root, &name)?;
                     Load::new(client, directory, disk, seed)
                         .run(calls)
                         .with_context(|| name.clone())
@@ -62,14 +73,7 @@ fn run(through: &str, calls: usize, seed: u64) -> Result<Run> {
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         clients.into_iter().map(join).collect::<Result<Vec<_>>>()
-    });
-    let loads = match loads {
-        Ok(loads) => loads,
-        Err(error) => {
-            let said = guest.sh("cat /run/said")?;
-            return Err(error.context(format!("the server said:\n{said}")));
-        }
-    };
+    })?;
     let log = disk.log();
     eprintln!(
         "{CLIENTS} clients made {calls} calls each in {:.1} s: {} events on the disk",
@@ -117,6 +121,37 @@ fn survival() -> Result<()> {
         "a disk that ignores flushes is noticed in {} of {count} rounds",
         broken.len()
     );
+    Ok(())
+}
+
+#[test]
+fn what_is_acknowledged_survives_a_power_cut_of_a_machine_that_is_ours_alone() -> Result<()> {
+    mounts::private("power cuts", survival_of_init)
+}
+
+/// The file is the first process of the machine, and mounts the disk itself.
+fn survival_of_init() -> Result<()> {
+    let seed = seed();
+    let (calls, count) = if full() { (2000, 1000) } else { (300, 100) };
+    let tree = tempfile::tempdir()?;
+    for client in 0..CLIENTS {
+        fs::create_dir(tree.path().join(directory(client)))?;
+    }
+    let disk = Disk::serve(fs::read(ext4::image(tree.path())?.path())?)?;
+    let block = format!(
+        "driver=nbd,node-name=disk,server.type=unix,server.path={},cache.direct=on",
+        disk.socket().display()
+    );
+    let device = "virtio-blk-pci,drive=disk,write-cache=on,request-merging=off";
+    let more = ["-blockdev", &block, "-device", device];
+    let mut machine = linux::boot("export=/vda:rw,no_root_squash handles=kernel", &[], &more)?;
+    machine.wait_for_line("for NFS and MOUNT")?;
+    machine.wait_for_line("address ")?;
+    let server = (Ipv4Addr::LOCALHOST, machine.port).into();
+    let run = load(server, "/vda", &disk, calls, seed)
+        .with_context(|| format!("its console:\n{}", machine.said()))?;
+    let broken = run.rounds(count, &mut Random::new(seed))?;
+    ensure!(broken.is_empty(), "{}", summary(&broken, count));
     Ok(())
 }
 
