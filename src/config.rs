@@ -29,6 +29,8 @@ pub const RECORD_BYTES_MAX: u32 = WRITE_BYTES_MAX + REQUEST_BYTES as u32;
 pub const READ_BYTES_MAX: u32 = 1 << 20;
 /// Bytes of a READ that goes through the reply buffer; a larger one is an order to the driver.
 pub const READ_INLINE_BYTES: u32 = 64 << 10;
+/// After bytes of a larger one could not be read, all READs are that short for so long, and those that fail are answered.
+pub const READ_INLINE_TIME: Duration = Duration::from_secs(60);
 /// Bytes of one page of a directory.
 pub const DIRECTORY_BYTES_MAX: u32 = 64 << 10;
 /// Bytes of a reply beside its bulk data: header, attributes, handle, a symbolic link's target.

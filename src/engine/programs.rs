@@ -293,6 +293,7 @@ impl Stream for Programs {
                 // The count was promised in a head that is gone: there is no other way to take it back.
                 if result.is_err() {
                     state = SHRUNK;
+                    self.nfs.read_failed(cx.now);
                 } else {
                     reply.pad(4 - usize::from(*pad));
                 }

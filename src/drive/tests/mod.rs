@@ -11,7 +11,9 @@ use super::datagrams::Datagrams;
 use super::rpc::Rpc;
 use super::streams::{Protocol, Streams};
 use super::{Loop, Task, World as Lent};
-use crate::config::{ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE, RX_BYTES, TX_BYTES};
+use crate::config::{
+    ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE, READ_INLINE_BYTES, READ_INLINE_TIME, RX_BYTES, TX_BYTES,
+};
 use crate::engine::programs::ProgramSet;
 use crate::engine::testing::calls::{Asked, Call, every, large};
 use crate::engine::testing::replies::{self, Body};
@@ -438,6 +440,14 @@ fn a_disk_that_fails_under_a_promise_ends_the_connection() {
         bench.sim.set_reading(peer, true);
         bench.run(MOMENT);
         assert!(bench.sim.is_closed(peer));
+        // Who asks again is told so, and gets what can be read, a little each time; later as much as before.
+        let again = bench.connect();
+        assert_eq!(bench.ask(again, &read(0, 150_001)).status, 5);
+        bench.host.broken.set(None);
+        let len = READ_INLINE_BYTES as usize;
+        check_data(&bench.ask(again, &read(0, 150_001)), 0, len);
+        bench.run(READ_INLINE_TIME);
+        check_data(&bench.ask(again, &read(0, 150_001)), 0, 150_001);
     });
 }
 

@@ -6,9 +6,10 @@
 use super::Cx;
 use super::drc::DuplicateRequestCache;
 use super::rpc::Request;
-use crate::config::REPLY_HEAD_BYTES;
+use crate::config::{READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES};
 use crate::event;
 use crate::text::Text;
+use crate::time::Instant;
 use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Kind, Node, Pin};
 use crate::wire::Malformed;
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION};
@@ -84,6 +85,8 @@ pub(super) struct Nfs {
     create_verifiers: change::CreateVerifiers,
     /// The file's attributes before the WRITE in hand; nothing as soon as anything else may have changed.
     wcc_attr: Option<write::WccAttr>,
+    /// Until then READs are no longer than what is read before it is promised: of one, bytes that were promised could not be read.
+    reads_inline_until: Instant,
     /// The replies to what must not be done twice.
     pub(super) drc: DuplicateRequestCache,
 }
@@ -127,7 +130,13 @@ impl Nfs {
             verifier,
             create_verifiers: change::CreateVerifiers::NONE,
             wcc_attr: None,
+            reads_inline_until: Instant::from_ms(0),
         }
+    }
+
+    /// Bytes that were promised could not be read. Whoever asks again is told so, and of which they are.
+    pub(super) fn read_failed(&mut self, now: Instant) {
+        self.reads_inline_until = now.after(READ_INLINE_TIME);
     }
 
     /// Answers one call.
@@ -210,7 +219,13 @@ impl Nfs {
                 return match procedure {
                     Procedure::ReadDir => directory::list(cx, request, object, Detail::Names),
                     Procedure::ReadDirPlus => directory::list(cx, request, object, Detail::Objects),
-                    Procedure::Read => read::read(cx, request, object, phase),
+                    Procedure::Read => {
+                        let max = match cx.now < self.reads_inline_until {
+                            true => READ_INLINE_BYTES,
+                            false => READ_BYTES_MAX,
+                        };
+                        read::read(cx, request, object, max, phase)
+                    }
                     Procedure::Access => about::access(cx, request, object),
                     Procedure::ReadLink => read::read_link(cx, request, object),
                     Procedure::FsInfo => {

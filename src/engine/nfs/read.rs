@@ -3,17 +3,18 @@
 use super::super::Cx;
 use super::super::rpc::Request;
 use super::{Fault, Object, Phase, check_regular};
-use crate::config::{LINK_BYTES_MAX, READ_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
+use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
 use crate::vfs::Access;
 
 const WORD_BYTES: usize = 4;
 
 /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
-/// order; should the file shrink meanwhile, the connection is closed.
+/// order; should the file shrink meanwhile, the connection is closed. None is longer than `max`.
 pub(super) fn read(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
     object: &Object,
+    max: u32,
     phase: &mut Phase,
 ) -> Result<(), Fault> {
     let (offset, count) = (request.args.u64(), request.args.u32());
@@ -21,7 +22,7 @@ pub(super) fn read(
     check_regular(object)?;
     let reply = &mut *request.reply;
     let left = object.attr.size.saturating_sub(offset);
-    let wanted = left.min(count.min(READ_BYTES_MAX).into());
+    let wanted = left.min(count.min(max).into());
     let end = u32::from(wanted == left);
     let len = wanted as u32;
     let large = len > READ_INLINE_BYTES;
