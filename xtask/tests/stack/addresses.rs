@@ -17,7 +17,7 @@ const MAC: &str = "02:00:00:00:00:01";
 const IDENTIFIER: &str = "ff:fe00:1";
 
 /// A server of DHCP, and if it is asked to be, a router that tells of fd00::/64.
-fn dnsmasq(world: &World, words: &[&str]) -> Result<Daemon> {
+pub fn dnsmasq(world: &World, words: &[&str]) -> Result<Daemon> {
     setup::need(&[Package::DNSMASQ])?;
     let mut command = world.theirs.command("dnsmasq");
     let leases = world.place.path().join("leases");
@@ -31,7 +31,7 @@ fn dnsmasq(world: &World, words: &[&str]) -> Result<Daemon> {
 }
 
 /// What `box.local` resolves to at the other host, in this family.
-fn resolved(avahi: &Avahi, family: &str) -> Result<IpAddr> {
+pub fn resolved(avahi: &Avahi, family: &str) -> Result<IpAddr> {
     wait_for("an address of box.local", || {
         let output = avahi
             .command("avahi-resolve")
@@ -43,7 +43,7 @@ fn resolved(avahi: &Avahi, family: &str) -> Result<IpAddr> {
     })
 }
 
-fn resolved_v4(avahi: &Avahi) -> Result<Ipv4Addr> {
+pub fn resolved_v4(avahi: &Avahi) -> Result<Ipv4Addr> {
     match resolved(avahi, "-4")? {
         IpAddr::V4(address) => Ok(address),
         IpAddr::V6(address) => anyhow::bail!("{address}"),
@@ -145,7 +145,7 @@ fn a_lease_is_renewed_and_an_address_whose_lease_has_ended_is_left() -> Result<(
 }
 
 /// How often the server has leased an address.
-fn count_leases(world: &World) -> Result<usize> {
+pub fn count_leases(world: &World) -> Result<usize> {
     let said = fs::read_to_string(world.place.path().join("dnsmasq.log"))?;
     Ok(said.matches("DHCPACK").count())
 }

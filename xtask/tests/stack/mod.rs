@@ -1,8 +1,8 @@
 //! Roles over a network stack of their own: the host that they run on has no address, and is not touched.
 
-mod addresses;
+pub mod addresses;
 mod faults;
 mod files;
 mod links;
 mod load;
-mod world;
+pub mod world;

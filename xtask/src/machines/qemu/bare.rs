@@ -54,10 +54,11 @@ pub struct Options<'a> {
     pub more: &'a [&'a str],
     /// Another file than the one that is built.
     pub file: Option<&'a Path>,
-    /// Its card is this TAP interface, in the network namespace of the thread that starts it; else QEMU's own network.
-    pub tap: Option<&'a str>,
     /// Linux is beneath it, as in qemu/linux.toml; this follows the initramfs.
     pub linux: Option<&'a [u8]>,
+    /// What its card is connected to, as QEMU's -netdev has it without an id, in the network namespace of the thread that starts it;
+    /// else QEMU's own network.
+    pub network: Option<&'a str>,
     /// QEMU listens to a debugger, as [`Bare::plant`] needs it.
     pub has_stub: bool,
 }
@@ -66,7 +67,7 @@ pub struct Options<'a> {
 pub struct Bare {
     qemu: Child,
     directory: TempDir,
-    /// The port of 127.0.0.1 that leads to the machine's NFS server; over a TAP interface that of the server.
+    /// The port of 127.0.0.1 that leads to the machine's NFS server; elsewhere than in QEMU's network that of the server.
     pub port: u16,
     /// When QEMU was started.
     pub began: Instant,
@@ -93,9 +94,8 @@ impl Bare {
             "bare"
         };
         let mut machine = Machine::load(name)?;
-        if let Some(tap) = options.tap {
-            machine.network = format!("tap,id=net,ifname={tap},script=no,downscript=no");
-            machine.forward.clear();
+        if let Some(network) = options.network {
+            machine.connect_to(network);
         }
         let (file, mut module) = match options.file {
             Some(file) => (file.to_owned(), Vec::new()),

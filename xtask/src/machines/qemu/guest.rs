@@ -55,6 +55,13 @@ impl Guest {
         Self::start(&machine)
     }
 
+    /// The same, but its network is this, as QEMU's -netdev has it without an id.
+    pub fn boot_on(machine: &str, network: &str) -> Result<Self> {
+        let mut machine = Machine::load(machine)?;
+        machine.connect_to(network);
+        Self::start(&machine)
+    }
+
     fn start(machine: &Machine) -> Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a directory for the guest")?;
         let Start {

@@ -79,6 +79,11 @@ pub fn prepare_all() -> Result<()> {
     Ok(())
 }
 
+/// A TAP interface, as -netdev has it.
+pub fn tap(name: &str) -> String {
+    format!("tap,ifname={name},script=no,downscript=no")
+}
+
 /// Where the emulator and the files of an initramfs come from.
 const PACKAGES: [Package; 6] = [
     Package::QEMU,
@@ -179,6 +184,12 @@ impl Machine {
             "stream,id=net,server=on,addr.type=unix,addr.path={}",
             socket.display()
         );
+    }
+
+    /// Its network card is connected to this, as -netdev has it without an id.
+    fn connect_to(&mut self, network: &str) {
+        self.network = format!("{network},id=net");
+        self.forward.clear();
     }
 
     /// What it takes to start it.

@@ -27,6 +27,7 @@ use crate::clients::nfs::nfs3::GETATTR3res;
 use crate::clients::nfs::{Call, Client, ok, read as read_results};
 use crate::machines::iso::{ROCK_RIDGE, image};
 use crate::machines::qemu::bare::{Bare, Options};
+use crate::machines::qemu::tap;
 use crate::machines::server::{Namespace, ip};
 use crate::setup::{self, Package};
 
@@ -277,12 +278,13 @@ fn rates(frame: &mut Frame<'_>, file: &Path, rounds: u32) -> Result<Vec<Row>> {
             false => "ip=10.0.2.15/24",
         };
         let more = ["-m", "128"];
+        let tap = tap("tap0");
         let options = Options {
             words,
             module: (!is_disk).then_some(&*image),
             more: if is_disk { &disk } else { &more },
             file: Some(file),
-            tap: has_tap.then_some("tap0"),
+            network: has_tap.then_some(&*tap),
             ..Options::default()
         };
         let path = if is_disk { "/vda" } else { "/initrd" };

@@ -1,44 +1,13 @@
-//! The built file, booted by QEMU as a machine without an operating system (`-M microvm -kernel`), against a real NFS client.
+//! What it boots with, what it says, and how it ends.
 
+use super::{LEASED, compare, read};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use xtask::build::{self, Arch};
 use xtask::machines::iso::{ROCK_RIDGE, image, sample};
 use xtask::machines::qemu::bare::Bare;
 use xtask::setup::{self, Package};
-
-/// What the machine says when it can be reached.
-const LEASED: &str = "address 10.0.2.15/24";
-
-/// What is in the file that `path` of the machine leads to.
-fn read(machine: &Bare, path: &str) -> Result<Vec<u8>> {
-    setup::need(&[Package::LIBNFS])?;
-    let cat = Command::new("nfs-cat").arg(machine.url(path)).output()?;
-    ensure!(
-        cat.status.success(),
-        "{path}: {}; its console:\n{}",
-        String::from_utf8_lossy(&cat.stderr),
-        machine.said()
-    );
-    Ok(cat.stdout)
-}
-
-/// Compares files of the sample with what the machine gives for them.
-fn compare(machine: &Bare, export: &str, tree: &Path) -> Result<()> {
-    for file in [
-        "hello.txt",
-        "empty",
-        "large",
-        "a/b/c/d/e/f/g/h/i/j/k/bottom",
-    ] {
-        let got = read(machine, &format!("{export}/{file}"))?;
-        let same = got == fs::read(tree.join(file))?;
-        ensure!(same, "{export}/{file} is not what it should be");
-    }
-    Ok(())
-}
 
 #[test]
 fn the_file_that_runs_as_a_process_boots_and_serves_what_it_is_given() -> Result<()> {

@@ -1,0 +1,261 @@
+//! A machine on a bridge, with servers of DHCP and clients of others: a Linux guest, avahi, libnfs.
+
+use crate::mdns::world::Avahi;
+use crate::stack::addresses::{count_leases, dnsmasq, resolved, resolved_v4};
+use crate::stack::world::{Link, World, ip_on, shell, wait_for};
+use anyhow::{Result, ensure};
+use cases::random::seed;
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use xtask::clients::fsx::Fsx;
+use xtask::clients::nfs::{Call, Client};
+use xtask::machines::iso::{ROCK_RIDGE, image, sample};
+use xtask::machines::qemu::bare::{Bare, Options};
+use xtask::machines::qemu::{self, Guest, tap};
+use xtask::machines::server::proc_field;
+use xtask::setup;
+use xtask::testing::full;
+
+const GUEST: &str = "nfs-client";
+/// Another one than QEMU gives its guests.
+const MAC: &str = "52:54:00:00:00:01";
+/// Bytes that may be read at once, as others have it.
+const PIECE: u32 = 256 << 10;
+
+/// A tree, and its image.
+struct Image {
+    tree: TempDir,
+    file: std::path::PathBuf,
+    _directory: TempDir,
+}
+
+impl Image {
+    fn new() -> Result<Self> {
+        let tree = sample(20, 50)?;
+        let (directory, file) = image(ROCK_RIDGE[0], tree.path())?;
+        Ok(Self {
+            tree,
+            file,
+            _directory: directory,
+        })
+    }
+
+    /// What the machine has of it at this address is the same.
+    fn is_read(&self, world: &World, address: IpAddr) -> Result<()> {
+        let got = world.theirs.run(|| {
+            let mut client = Client::connect(SocketAddr::new(address, 2049))?;
+            let root = client.mount("/initrd")?;
+            let file = client.lookup(&root, "large")?;
+            let (mut all, mut is_end) = (Vec::new(), false);
+            while !is_end {
+                let (bytes, end) = client.read(&file, all.len() as u64, PIECE)?;
+                ensure!(!bytes.is_empty() || end, "nothing at {}", all.len());
+                all.extend_from_slice(bytes);
+                is_end = end;
+            }
+            Ok(all)
+        })?;
+        let same = got == std::fs::read(self.tree.path().join("large"))?;
+        ensure!(same, "{} bytes, or other ones", got.len());
+        Ok(())
+    }
+}
+
+/// Starts a machine that is called `box` and has the image, at a TAP interface of the bridge.
+fn start(world: &World, words: &str, image: &Image) -> Result<Bare> {
+    start_at(world, words, image, &tap("tap0"))
+}
+
+fn start_at(world: &World, words: &str, image: &Image, network: &str) -> Result<Bare> {
+    let mac = format!("virtio-net-device.mac={MAC}");
+    world.ours.run(|| {
+        Bare::start(Options {
+            words: &format!("name=box {words}"),
+            module: Some(&image.file),
+            more: &["-global", &mac],
+            network: Some(network),
+            ..Options::default()
+        })
+    })
+}
+
+/// The sums of all files, as `sha256sum` prints them.
+const SUMS: &str = "find . -type f -exec sha256sum {} + | LC_ALL=C sort -k 2";
+const MOUNT: &str = "mount -o nolock,vers=3,proto=tcp,port=2049,mountport=2049";
+/// Mostly reads and writes: all else makes a client send what it has, and wait.
+const FSX: &str = "
+    flen = 131072
+    nomsyncafterwrite = true
+    opsize = { min = 1, max = 16384 }
+    [weights]
+    read = 350
+    write = 380
+    mapread = 120
+    mapwrite = 116
+    truncate = 14
+    fsync = 3
+    fdatasync = 3
+    invalidate = 3
+    posix_fadvise = 18
+    close_open = 3
+";
+
+#[test]
+fn a_linux_guest_reads_and_writes_also_after_the_link_was_down() -> Result<()> {
+    qemu::prepare(GUEST)?;
+    let (world, image) = (World::new(Link::Tap)?, Image::new()?);
+    let _dhcp = dnsmasq(&world, &["--dhcp-range=192.0.2.50,192.0.2.60,2m"])?;
+    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let exports = "export=/initrd export=/ram:rw,no_root_squash";
+    let machine = start(&world, exports, &image)?;
+    let address = wait_for("a leased address", || {
+        let address = resolved_v4(&avahi)?;
+        Ok((50..=60).contains(&address.octets()[3]).then_some(address))
+    })?;
+    let leases = std::fs::read_to_string(world.place.path().join("leases"))?;
+    ensure!(
+        leases.contains(&format!("{MAC} {address} box ")),
+        "{leases}"
+    );
+    let at = format!("_nfs._tcp;local;box.local;{address};2049");
+    avahi.see(
+        &["avahi-browse", "-artpk"],
+        &[&at, "path=/initrd", "path=/ram"],
+    )?;
+
+    shell(
+        &world.ours,
+        "ip tuntap add tap1 mode tap; ip link set tap1 master br0 up",
+    )?;
+    let mut guest = world.ours.run(|| Guest::boot_on(GUEST, &tap("tap1")))?;
+    let expected = setup::quietly(
+        Command::new("sh")
+            .args(["-c", SUMS])
+            .current_dir(image.tree.path()),
+    )?;
+    let seen = guest.sh(&format!(
+        "set -e; ip address add 192.0.2.3/24 dev eth0; mkdir /mnt/1 /mnt/2
+        {MOUNT} {address}:/initrd /mnt/1; {MOUNT} {address}:/ram /mnt/2; cd /mnt/1; {SUMS}"
+    ))?;
+    ensure!(seen == expected, "{seen}\ninstead of\n{expected}");
+
+    let fsx = Fsx {
+        operations: if full() { 25_000 } else { 3000 },
+        seed: seed(),
+        config: FSX,
+    };
+    guest.sh(&fsx.command("fsx", "/mnt/2/file"))?;
+    // Not what the guest has in memory.
+    let url = format!("nfs://{address}/ram/file?version=3&nfsport=2049&mountport=2049");
+    let cat = world.theirs.command("nfs-cat").arg(url).output()?;
+    fsx.check(&cat.stdout)?;
+
+    let before = count_leases(&world)?;
+    machine.monitor("set_link net off")?;
+    guest.sh(&format!(
+        "echo 3 > /proc/sys/vm/drop_caches; (cd /mnt/1; {SUMS}) > /run/sums 2>&1 &"
+    ))?;
+    machine.monitor("set_link net on")?;
+    wait_for("another lease", || {
+        Ok((count_leases(&world)? > before).then_some(()))
+    })?;
+    let seen = guest.sh(
+        "for try in $(seq 600); do [ -s /run/sums ] && break; usleep 200000; done; cat /run/sums",
+    )?;
+    ensure!(seen == expected, "{seen}\ninstead of\n{expected}");
+    let said = machine.said();
+    ensure!(said.matches("announced box.local").count() > 0, "{said}");
+    Ok(())
+}
+
+#[test]
+fn without_dhcp_it_has_an_address_of_the_link() -> Result<()> {
+    let (world, image) = (World::new(Link::Tap)?, Image::new()?);
+    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let _machine = start(&world, "", &image)?;
+    let address = resolved_v4(&avahi)?;
+    ensure!(address.is_link_local(), "{address}");
+    image.is_read(&world, address.into())
+}
+
+#[test]
+fn it_is_found_and_read_over_ipv6_alone() -> Result<()> {
+    let (world, image) = (World::new(Link::Tap)?, Image::new()?);
+    shell(&world.theirs, "ip -4 addr flush dev eth0")?;
+    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let _machine = start(&world, "ip=fd00::1/64", &image)?;
+    let address = resolved(&avahi, "-6")?;
+    ensure!(address.is_ipv6(), "{address}");
+    avahi.see(&["avahi-browse", "-artp"], &["=;eth0;IPv6;box"])?;
+    image.is_read(&world, "fd00::1".parse()?)
+}
+
+/// Each fault happens to five frames of a hundred: they are lost, delayed, repeated, damaged.
+#[test]
+fn a_cable_with_faults_costs_no_byte() -> Result<()> {
+    let (world, image) = (World::new(Link::Cable)?, Image::new()?);
+    let network = format!(
+        "stream,server=off,addr.type=unix,addr.path={}",
+        world.socket().display()
+    );
+    let machine = start_at(&world, "ip=192.0.2.1/24", &image, &network)?;
+    let address = [192, 0, 2, 1].into();
+    wait_for("its address", || {
+        Ok(image.is_read(&world, address).is_ok().then_some(()))
+    })?;
+    world.set_faults(50)?;
+    image.is_read(&world, address)?;
+    drop(machine);
+    Ok(())
+}
+
+/// So many clients connect, ask and go, one after the other.
+fn come_and_go(world: &World, count: u32) -> Result<()> {
+    world.theirs.run(|| {
+        for _ in 0..count {
+            let mut client = Client::connect(([192, 0, 2, 1], 2049).into())?;
+            client.call(&Call::null())?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn connections_that_come_and_go_take_no_memory() -> Result<()> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    /// KiB that it may grow by.
+    const SLACK: u64 = 2048;
+    let (count, time) = match full() {
+        true => (10_000, HOUR),
+        false => (1000, Duration::ZERO),
+    };
+    let (world, image) = (World::new(Link::Tap)?, Image::new()?);
+    ip_on(&world.theirs, "addr add 192.0.2.3/24 dev eth0")?;
+    let machine = start(&world, "ip=192.0.2.1/24", &image)?;
+    let address = [192, 0, 2, 1].into();
+    wait_for("its address", || {
+        Ok(image.is_read(&world, address).is_ok().then_some(()))
+    })?;
+    // Whatever is touched once is touched.
+    come_and_go(&world, 500)?;
+    let resident = || proc_field(machine.pid(), "status", "VmRSS");
+    let before = resident()?;
+    come_and_go(&world, count)?;
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        thread::scope(|scope| {
+            let others = [0; 4].map(|_| scope.spawn(|| image.is_read(&world, address)));
+            come_and_go(&world, 100)?;
+            others
+                .into_iter()
+                .try_for_each(|other| other.join().expect("it does not panic"))
+        })?;
+    }
+    image.is_read(&world, address)?;
+    let after = resident()?;
+    ensure!(after < before + SLACK, "{before} KiB grew to {after}");
+    Ok(())
+}

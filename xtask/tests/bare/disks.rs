@@ -1,0 +1,131 @@
+//! Disks that cannot be read everywhere, that are shorter than what is on them, and that disappear.
+
+use super::{LEASED, compare};
+use anyhow::{Context as _, Result, ensure};
+
+use std::fs::{self, File};
+use std::path::Path;
+use xtask::clients::nfs::{Call, Client, nfsstat3};
+use xtask::machines::iso::{ROCK_RIDGE, image, sample};
+use xtask::machines::qemu::bare::Bare;
+
+const DISK: [&str; 2] = ["-device", "virtio-blk-device,drive=disk"];
+
+/// A machine with this disk, which it exports.
+fn boot(option: &str, disk: &str) -> Result<Bare> {
+    let more = [&[option, disk], &DISK[..]].concat();
+    let mut machine = Bare::boot("export=/vda", None, &more)?;
+    machine.wait_for_line(LEASED)?;
+    Ok(machine)
+}
+
+fn connect(machine: &Bare) -> Result<Client> {
+    Client::connect(([127, 0, 0, 1], machine.port).into())
+}
+
+/// Where the bytes of a file of the tree begin in its image.
+fn place(image: &Path, file: &Path) -> Result<usize> {
+    const SECTOR: usize = 2048;
+    let (image, file) = (fs::read(image)?, fs::read(file)?);
+    let mut starts = (0..image.len()).step_by(SECTOR);
+    let start = starts.find(|start| image[*start..].starts_with(&file));
+    start.context("the image has no such file")
+}
+
+/// READs there are answered by an error. Of one of a mebibyte more was promised than could be read, which ends the connection: who asks again
+/// is answered.
+fn ensure_fails(machine: &Bare, file: &[u8], offset: u64) -> Result<()> {
+    for (size, may_close) in [(4096, false), (1 << 20, true), (1 << 20, false)] {
+        let mut client = connect(machine)?;
+        match client.status(&Call::read(file, offset, size)) {
+            Ok(status) => ensure!(
+                status == nfsstat3::NFS3ERR_IO,
+                "{size} at {offset}: {status:?}"
+            ),
+            Err(_) if may_close => {}
+            Err(error) => return Err(error.context(format!("READ of {size} at {offset}"))),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_disk_cannot_read_is_told_and_the_rest_is_read() -> Result<()> {
+    let tree = sample(20, 50)?;
+    let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
+    let large = place(&iso, &tree.path().join("large"))?;
+    // One sector cannot be read, in the second mebibyte of a file.
+    let bad = (1 << 20) + (300 << 10);
+    let sector = (large + bad) / 512;
+    let disk = format!(
+        "driver=raw,node-name=disk,read-only=on,file.driver=blkdebug,file.image.driver=file,file.image.filename={},\
+         file.inject-error.0.event=read_aio,file.inject-error.0.errno=5,file.inject-error.0.sector={sector}",
+        iso.display()
+    );
+    let machine = boot("-blockdev", &disk)?;
+    let mut client = connect(&machine)?;
+    let root = client.mount("/vda")?;
+    let file = client.lookup(&root, "large")?;
+    ensure_fails(&machine, &file, bad as u64)?;
+    let expected = fs::read(tree.path().join("large"))?;
+    for at in [0, bad - (8 << 10), bad + (8 << 10)] {
+        let (bytes, _) = client.read(&file, at as u64, 4096)?;
+        ensure!(bytes == &expected[at..at + 4096], "other bytes at {at}");
+    }
+    for name in ["hello.txt", "Two Words And Capitals.TXT"] {
+        let file = client.lookup(&root, name)?;
+        let (bytes, _) = client.read(&file, 0, 4096)?;
+        ensure!(bytes == fs::read(tree.path().join(name))?, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_is_shorter_than_its_image_gives_the_files_that_are_all_there() -> Result<()> {
+    let tree = sample(20, 50)?;
+    let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
+    let large = place(&iso, &tree.path().join("large"))?;
+    let end = 1 << 20;
+    File::options()
+        .write(true)
+        .open(&iso)?
+        .set_len((large + end) as u64)?;
+    let disk = format!(
+        "if=none,id=disk,format=raw,readonly=on,file={}",
+        iso.display()
+    );
+    let machine = boot("-drive", &disk)?;
+    let mut client = connect(&machine)?;
+    let root = client.mount("/vda")?;
+    let file = client.lookup(&root, "large")?;
+    // Neither what is there of it nor what is not: what is promised must be there.
+    for offset in [0, end as u64] {
+        ensure_fails(&machine, &file, offset)?;
+    }
+    let file = client.lookup(&root, "hello.txt")?;
+    let (bytes, _) = client.read(&file, 0, 4096)?;
+    ensure!(bytes == b"hello\n", "{bytes:?}");
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_disappears_is_told_and_the_machine_goes_on() -> Result<()> {
+    let tree = sample(20, 50)?;
+    let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
+    let disk = format!(
+        "if=none,id=disk,format=raw,readonly=on,file={}",
+        iso.display()
+    );
+    let more = [&["-drive", &disk], &DISK[..]].concat();
+    let mut machine = Bare::boot("export=/vda export=/ram:rw", None, &more)?;
+    machine.wait_for_line(LEASED)?;
+    compare(&machine, "/vda", tree.path())?;
+    let mut client = connect(&machine)?;
+    let root = client.mount("/vda")?;
+    let file = client.lookup(&root, "large")?;
+    machine.monitor("drive_del disk")?;
+    ensure_fails(&machine, &file, 1 << 20)?;
+    // What lies elsewhere is served as before.
+    let ram = client.mount("/ram")?;
+    client.attr(&ram).map(drop)
+}
