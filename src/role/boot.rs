@@ -102,6 +102,11 @@ fn tell_machine() {
         bare::Source::Apic => text!("measured by the timer of its APIC"),
     };
     tell(text!("clock: time-stamp counter of"), line.bytes(), source);
+    if !bare::knows_date() {
+        let why =
+            text!("files get times from 1970 on; give the machine a real-time clock (rtc=on)");
+        tell(text!("no clock that knows the date"), b"", why);
+    }
     if !bare::has_entropy(&mut [0; 16]) {
         let why = text!("handles can be guessed, and nothing is exported to be written to");
         tell(text!("no random numbers"), b"", why);

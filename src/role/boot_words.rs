@@ -3,8 +3,9 @@
 use crate::mem::{parts, place_in};
 use crate::wire::Writer;
 
-/// Each is an argument of `serve` with dashes before it.
-const WORDS: &[u8] = b"ip gw name export service log handles";
+/// Each is an argument of `serve` with dashes before it. All but the last have a value.
+const WORDS: &[u8] = b"ip gw name export service log handles hwid identify";
+const LAST: usize = 8;
 /// Bytes of all arguments together.
 pub(super) const LINE_BYTES: usize = 8 << 10;
 
@@ -19,7 +20,7 @@ pub(super) fn translate(line: &[u8], to: &mut Writer<'_>, other: &mut dyn FnMut(
     for word in words(line) {
         let name = parts(word, b'=').next().unwrap_or_default();
         match place_in(WORDS, name) {
-            Some(_) if name.len() < word.len() => {
+            Some(place) if (name.len() < word.len()) == (place < LAST) => {
                 exports |= name == b"export";
                 to.put(b" --");
                 to.put(word);

@@ -1,8 +1,6 @@
 //! A machine without an operating system beneath, in a file that does not boot there: all of it is left out by the compiler.
 
-use super::{BUILD_ID_BYTES, Errno};
 use crate::time::Instant;
-use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
 /// Whether the file runs on a machine of its own.
@@ -26,7 +24,6 @@ absent! {
     fn seed() -> [u8; 16];
     fn console(&[u8]) -> ();
     fn print(&[u8]) -> bool;
-    fn trace_to(&CStr, &[u8; BUILD_ID_BYTES]) -> Result<(), Errno>;
     fn region(usize) -> &'static mut [MaybeUninit<u8>];
     fn descriptor_limit() -> usize;
     fn user_id() -> u32;

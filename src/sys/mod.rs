@@ -16,10 +16,9 @@ pub mod interface;
 pub mod linux;
 
 pub use args::Args;
-pub use linux::Errno;
+pub use linux::{Errno, trace_to};
 
 use crate::time::Instant;
-use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
 /// Bytes of the id that ties a trace to its debug file.
@@ -59,11 +58,6 @@ facade! {
     fn console(bytes: &[u8]) -> ();
     /// Writes all of `bytes` to where output goes (standard output), and waits for that. False: it cannot be written.
     fn print(bytes: &[u8]) -> bool;
-    /// Sends all later traces to the file at `path`, or to standard output for "-", beginning with the build's id.
-    ///
-    /// # Errors
-    /// Those of opening the file to write.
-    fn trace_to(path: &CStr, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Errno>;
     /// Memory of `wanted` bytes, all of them zero and untouched, or of as many as there are; perhaps none. Called once.
     fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>];
     /// Descriptors that may be open at once.

@@ -142,6 +142,10 @@ impl Announcer {
             let _ = options::read_service(service, &mut draft, &mut add);
         }
         let hardware = &mut options.hardware;
+        #[cfg(bare)]
+        if sys::is_bare() && !hardware.is_known() {
+            let _ = hardware.ask_firmware(options.identifies, self.memory);
+        }
         if !hardware.is_known()
             && let Ok(root) = Directory::open(c"/")
         {

@@ -2,20 +2,21 @@
 //! local APIC. All memory below 4 GiB is mapped where it is.
 
 mod clock;
+mod fw_cfg;
 mod memory;
+mod rtc;
 mod start;
 mod traps;
 pub mod virtio;
 
 pub use clock::{Source, describe_clock, idle};
+pub use fw_cfg::read_firmware;
 pub use memory::{LINE_BYTES_MAX, STACK_END, command_line, memory_bytes, module};
 pub use start::enter;
 
-use super::{BUILD_ID_BYTES, Errno};
 use crate::time::Instant;
 use core::arch::asm;
 use core::cell::Cell;
-use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -56,6 +57,14 @@ fn write_port(port: u16, byte: u8) {
     };
 }
 
+/// Writes two bytes to a port.
+fn write_port_16(port: u16, word: u16) {
+    // SAFETY: as above.
+    unsafe {
+        asm!("out dx, ax", in("dx") port, in("ax") word, options(nomem, nostack, preserves_flags))
+    };
+}
+
 /// Reads a byte from a port.
 fn read_port(port: u16) -> u8 {
     let byte;
@@ -70,9 +79,20 @@ pub(super) fn now() -> Instant {
     Instant::from_ms(clock::elapsed_ms())
 }
 
-/// The seconds since the machine was started: it has no clock that knows the year.
+/// When the machine was started, in milliseconds since 1970.
+static STARTED: Single<u64> = Single::new(0);
+
+/// Asks the clock that knows the date; whether there is one. Without it, time begins in 1970.
+pub fn knows_date() -> bool {
+    let told = rtc::seconds();
+    if let Some(seconds) = told {
+        STARTED.set((seconds * 1000).saturating_sub(clock::elapsed_ms()));
+    }
+    told.is_some()
+}
+
 pub(super) fn wall_clock() -> (i64, u32) {
-    let ms = clock::elapsed_ms();
+    let ms = STARTED.get() + clock::elapsed_ms();
     ((ms / 1000) as i64, (ms % 1000 * 1_000_000) as u32)
 }
 
@@ -171,8 +191,14 @@ pub(super) fn print(bytes: &[u8]) -> bool {
     true
 }
 
-pub(super) fn trace_to(_: &CStr, _: &[u8; BUILD_ID_BYTES]) -> Result<(), Errno> {
-    Err(Errno::ROFS)
+/// The port that hypervisors take traces from (QEMU's isa-debugcon, and Bochs').
+const TRACES: u16 = 0xe9;
+
+/// Writes a part of the traces, which would not be told from lines at the serial port.
+pub(super) fn trace(bytes: &[u8]) {
+    for byte in bytes {
+        write_port(TRACES, *byte);
+    }
 }
 
 /// All memory that is not used yet.

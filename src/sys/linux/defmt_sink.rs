@@ -11,13 +11,19 @@ use rustix::fs::OFlags;
 /// The descriptor that frames are written to, or −1.
 static SINK: AtomicI32 = AtomicI32::new(-1);
 
-/// Sends all later traces to the file at `path` (or, for "-", to standard output), beginning with `build_id`.
+/// Sends all later traces to the file at `path` (or, for "-", to standard output, or to a machine's port for them), beginning with
+/// `build_id`.
+///
+/// # Errors
+/// Those of opening the file to write. `ROFS`: a machine of its own has no files.
 pub fn trace_to(
     path: &core::ffi::CStr,
     build_id: &[u8; BUILD_ID_BYTES],
 ) -> Result<(), super::Errno> {
     let raw = if path == c"-" {
         1
+    } else if super::super::is_bare() {
+        return Err(super::Errno::ROFS);
     } else {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::APPEND | OFlags::NOCTTY;
@@ -31,6 +37,10 @@ pub fn trace_to(
 /// A disk that is full loses traces, nothing else: the decoder finds the next frame.
 fn write(bytes: &[u8]) {
     let raw = SINK.load(Ordering::Relaxed);
+    #[cfg(bare)]
+    if super::super::is_bare() {
+        return super::super::bare::trace(bytes);
+    }
     if raw >= 0 {
         // SAFETY: the descriptor was opened above and is never closed.
         let _ = rustix::io::write(unsafe { BorrowedFd::borrow_raw(raw) }, bytes);

@@ -57,6 +57,19 @@ impl HardwareId {
         }
     }
 
+    /// Asks the firmware of a machine without an operating system.
+    #[cfg(bare)]
+    pub(super) fn ask_firmware(&mut self, is_private: bool, memory: &mut Memory) -> Option<()> {
+        use crate::sys::bare::read_firmware;
+        self.is_private = is_private;
+        let mut anchor = [0; 32];
+        let len = read_firmware(b"etc/smbios/smbios-anchor", &mut anchor)?;
+        let entry = Entry::parse(anchor.head(len))?;
+        let len = read_firmware(b"etc/smbios/smbios-tables", &mut memory[..])?;
+        self.learn_all(memory.head(len), entry.version);
+        Some(())
+    }
+
     /// Whether anything is still to be looked for.
     fn lacks(&self) -> bool {
         let [public @ .., serial] = &self.words;

@@ -1,0 +1,45 @@
+//! What QEMU tells its firmware: files, by two ports (docs/specs/fw_cfg of QEMU).
+
+use super::{read_port, write_port_16};
+
+/// The port that takes which item is read, and the one that gives its bytes.
+const SELECTOR: u16 = 0x510;
+const DATA: u16 = 0x511;
+/// The items that every one has: what it says if it is there, and the directory of files.
+const SIGNATURE: u16 = 0;
+const DIRECTORY: u16 = 0x19;
+/// Files that are looked at.
+const FILE_COUNT_MAX: u32 = 64;
+
+/// Reads from the chosen item.
+fn read<const LEN: usize>() -> [u8; LEN] {
+    [(); LEN].map(|()| read_port(DATA))
+}
+
+/// Reads the file of this name into `out`, cut to its length; how many bytes. `None`: there is none, or nobody who tells.
+pub fn read_firmware(name: &[u8], out: &mut [u8]) -> Option<usize> {
+    write_port_16(SELECTOR, SIGNATURE);
+    if read() != *b"QEMU" {
+        return None;
+    }
+    write_port_16(SELECTOR, DIRECTORY);
+    let count = u32::from_be_bytes(read()).min(FILE_COUNT_MAX);
+    for _ in 0..count {
+        let len = u32::from_be_bytes(read());
+        let item = u16::from_be_bytes(read());
+        let _: [u8; 2] = read();
+        let found: [u8; 56] = read();
+        if found
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(&[0]))
+        {
+            write_port_16(SELECTOR, item);
+            let len = out.len().min(len as usize);
+            for byte in out.iter_mut().take(len) {
+                *byte = read_port(DATA);
+            }
+            return Some(len);
+        }
+    }
+    None
+}
