@@ -1,6 +1,5 @@
 //! What a machine without an operating system has: its disks, and the module that was loaded beside the file.
 
-use crate::config::MACHINE_SMALL_BYTES;
 use crate::mem::{self, Ends as _};
 use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::bare::{self, virtio};
@@ -12,9 +11,9 @@ const PATHS: [&str; 1 + virtio::DISK_COUNT_MAX] = [
     "/initrd", "/vda", "/vdb", "/vdc", "/vdd", "/vde", "/vdf", "/vdg", "/vdh",
 ];
 
-/// Finds all devices, also at the addresses and pins that the command line tells.
-pub fn find_devices(told: &mut dyn Iterator<Item = (usize, u32)>) {
-    let frame_bytes = match bare::memory_bytes() < MACHINE_SMALL_BYTES {
+/// Finds all devices, also at the addresses and pins that the command line tells. Where memory is small, frames are ordinary ones.
+pub fn find_devices(told: &mut dyn Iterator<Item = (usize, u32)>, is_small: bool) {
+    let frame_bytes = match is_small {
         true => virtio::ORDINARY_BYTES,
         false => FRAME_BYTES_MAX,
     };

@@ -22,7 +22,7 @@ impl Kind {
     /// The kind that a mode tells of; `Regular` where it tells of none that there is.
     #[expect(clippy::indexing_slicing, reason = "there is a place for each")]
     #[inline(never)]
-    pub(super) const fn of_mode(mode: u32) -> Self {
+    pub const fn of_mode(mode: u32) -> Self {
         static KINDS: [Kind; 16] = {
             let mut kinds = [Kind::Regular; 16];
             kinds[Kind::Directory as usize] = Kind::Directory;

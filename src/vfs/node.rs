@@ -3,7 +3,7 @@
 /// The backends there can be, one of each. A node begins with the number of the one that it is of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Backend {
-    /// The host's files by handles.
+    /// The host's files by handles; where there is no host, those of an archive, which are in memory.
     Host,
     /// Files in memory.
     Ram,

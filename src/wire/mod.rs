@@ -15,6 +15,7 @@
 )]
 
 pub mod announce;
+pub mod cpio;
 pub mod dns;
 pub mod iso9660;
 pub mod label;

@@ -1,6 +1,7 @@
 //! What a machine without an operating system exports: what is inside its disks and its module, and files in memory.
 
 use super::super::{FAILED, Fatal, complain};
+use super::archive;
 use super::options::{Options, Wanted};
 use super::{cannot_export, export_errno};
 use crate::config::{
@@ -12,9 +13,11 @@ use crate::mem;
 use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::{self, Errno, bare};
 use crate::text::text;
-use crate::vfs::ram::Ram;
+use crate::vfs::ram::{Counts, Ram};
 use crate::vfs::{Backend, FileTime, Top, Tree, disks};
 
+/// The path of what is in the module.
+const MODULE: &[u8] = b"/initrd";
 /// The path of files in memory.
 pub(in super::super) const RAM: &[u8] = b"/ram";
 
@@ -22,17 +25,27 @@ pub(in super::super) const RAM: &[u8] = b"/ram";
 pub(in super::super) const MEMORY_BYTES: usize = 2 * REGION_BYTES + STACK_HEAP_BYTES + FIXED_BYTES;
 const FIXED_BYTES: usize = REGION_FIXED_BYTES + STACK_FIXED_BYTES + 16 * FRAME_BYTES_MAX;
 
+/// Whether what is left beside the module's files is little memory.
+pub(in super::super) fn is_small() -> bool {
+    bare::memory_bytes() < MACHINE_SMALL_BYTES + archive_bytes()
+}
+
 /// Of these, how many do not depend on how long the tables are.
 pub(in super::super) fn fixed_bytes() -> usize {
-    match bare::memory_bytes() < MACHINE_SMALL_BYTES {
+    match is_small() {
         true => MACHINE_BYTES_MIN,
         false => FIXED_BYTES,
     }
 }
 
+/// Bytes for the files of the module, if it is an archive.
+pub(in super::super) fn archive_bytes() -> usize {
+    archive::counts(bare::module()).map_or(0, Counts::bytes)
+}
+
 /// Bytes for these files: what is left over, or half, or what the rest can do without.
 pub(in super::super) fn ram_bytes() -> usize {
-    let all = bare::memory_bytes();
+    let all = bare::memory_bytes().saturating_sub(archive_bytes());
     let left = |bytes| all.saturating_sub(bytes);
     (all / 2)
         .max(left(MEMORY_BYTES))
@@ -49,6 +62,7 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
         let path = wanted.path.to_bytes();
         let top = match path {
             RAM => ram(wanted, tree)?,
+            MODULE if archive_bytes() > 0 => unpack(wanted, tree)?,
             path => {
                 let number = Media::number_of(path);
                 let number = number.ok_or_else(|| cannot_export(wanted, Errno::NOENT))?;
@@ -75,11 +89,28 @@ fn ram(wanted: &Wanted, tree: &mut Tree) -> Result<Top, Fatal> {
     }
     let (instance, _) = entropy.split_at(8);
     let instance = u64::from_le_bytes(instance.try_into().unwrap_or_default());
-    let ram = mem::leak(Ram::new(path, ram_bytes(), instance, || {
-        let (secs, nanos) = sys::wall_clock();
-        FileTime { secs, nanos }
-    }));
+    let ram = mem::leak(Ram::new(path, Counts::within(ram_bytes()), instance, clock));
     let top = ram.export(&wanted.rules);
     tree.add(Backend::Ram, ram);
+    Ok(top)
+}
+
+fn clock() -> FileTime {
+    let (secs, nanos) = sys::wall_clock();
+    FileTime { secs, nanos }
+}
+
+/// The files of the module, which is an archive.
+fn unpack(wanted: &Wanted, tree: &mut Tree) -> Result<Top, Fatal> {
+    let (path, module) = (wanted.path.to_bytes(), bare::module());
+    let counts = archive::counts(module).unwrap_or(Counts::within(0));
+    let ram = mem::leak(Ram::new(path, counts, archive::instance(module), clock));
+    ram.backend = Backend::Host;
+    let top = archive::unpack(ram, module, &wanted.rules);
+    let top = top.map_err(|_| {
+        let why = text!("the archive is damaged, or lacks a directory, or has 65,535 objects");
+        complain(FAILED, text!("cannot export"), path, why)
+    })?;
+    tree.add(Backend::Host, ram);
     Ok(top)
 }

@@ -2,6 +2,8 @@
 //!
 //! The flags are unfsd's where unfsd has them: -n, -m, -l, -p.
 
+#[cfg(bare)]
+mod archive;
 #[cfg(feature = "ipxe")]
 mod boot;
 #[cfg(bare)]

@@ -13,6 +13,7 @@ use core::ops::ControlFlow;
 use inode::{Content, Directory, Inode};
 #[cfg(any(test, fuzzing))]
 pub use owner::TAG;
+pub use store::Counts;
 use store::Store;
 
 mod bytes;
@@ -70,6 +71,8 @@ pub struct Ram {
     path: &'static [u8],
     /// In its handles. It differs from that of yesterday's tree.
     tag: u32,
+    /// What its nodes begin with.
+    pub backend: Backend,
     clock: Clock,
     /// As whom the request is carried out.
     caller: (u32, u32),
@@ -91,19 +94,19 @@ pub struct Ram {
 }
 
 impl Ram {
-    /// An empty tree, which clients who name it by a path call `path`, in `capacity_bytes` of memory. `instance` comes from a source
-    /// of entropy: handles of another instance are stale here. Called at start only: where there is too little memory, the process
-    /// ends.
+    /// An empty tree, which clients who name it by a path call `path`, with space for `counts`. `instance` comes from a source of
+    /// entropy, if it is to be written to: handles of another instance are stale here. Called at start only: where there is too
+    /// little memory, the process ends.
     pub fn new(
         path: &'static [u8],
-        capacity_bytes: usize,
+        counts: Counts,
         instance: u64,
         clock: fn() -> FileTime,
     ) -> Self {
         let key = u128::from(instance).to_le_bytes();
         // Handles tell nothing of the key.
         let [tag, generation] = [&b"tag"[..], b"generation"].map(|of| handle::mac(&key, of) as u32);
-        let store = Store::new(capacity_bytes, key, generation);
+        let store = Store::new(counts, key, generation);
         Self::begun(store, path, tag, Clock::Given(clock), (0, 0))
     }
 
@@ -114,6 +117,7 @@ impl Ram {
             store,
             path,
             tag,
+            backend: Backend::Ram,
             clock,
             caller: (0, 0),
             pinned: 0,
@@ -136,7 +140,7 @@ impl Ram {
     pub const fn export(&mut self, rules: &Rules) -> Top {
         self.writable = rules.writable;
         Top {
-            backend: Backend::Ram,
+            backend: self.backend,
             tag: self.tag,
             is_image: false,
             real: b"",
@@ -166,7 +170,7 @@ impl Ram {
     /// The object of this number, for a request.
     fn node(&self, number: u32) -> Node {
         Node::new(
-            Backend::Ram,
+            self.backend,
             Rights::of(self.writable, false),
             number as usize,
             self.store.inodes.generation(number) as u16,

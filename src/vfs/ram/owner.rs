@@ -158,7 +158,7 @@ impl Ram {
 impl Ram {
     /// An empty tree, exported as `path`, for reading only. Time moves with each change.
     pub fn model(path: &'static [u8]) -> Self {
-        let store = Store::new(MEMORY_BYTES, [7; 16], 0);
+        let store = Store::new(super::Counts::within(MEMORY_BYTES), [7; 16], 0);
         let mut ram = Self::begun(store, path, TAG, Clock::Changes(0), OWNER);
         ram.capacity_bytes = 1 << 20;
         ram

@@ -20,14 +20,43 @@ pub(super) struct Store {
     pub(super) unsynced: Unsynced,
 }
 
+/// How much there may be in a tree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counts {
+    /// Objects, the top among them, and names.
+    pub objects: usize,
+    /// Blocks of files.
+    pub blocks: usize,
+}
+
+impl Counts {
+    const BLOCK_BYTES: usize = Blocks::PLACE_BYTES;
+    const OBJECT_BYTES: usize = Inodes::PLACE_BYTES + Names::PLACE_BYTES;
+
+    /// What takes no more than `capacity_bytes` together: as many blocks as objects and names, as long as objects can be told apart.
+    pub fn within(capacity_bytes: usize) -> Self {
+        let objects = capacity_bytes / (Self::BLOCK_BYTES + Self::OBJECT_BYTES);
+        let objects = objects.min(Inodes::COUNT_MAX);
+        let blocks = (capacity_bytes - objects * Self::OBJECT_BYTES) / Self::BLOCK_BYTES;
+        Self { objects, blocks }
+    }
+
+    /// The bytes that all of it takes.
+    pub const fn bytes(self) -> usize {
+        self.objects * Self::OBJECT_BYTES + self.blocks * Self::BLOCK_BYTES
+    }
+
+    /// The blocks of a file of `len` bytes.
+    pub const fn blocks_of(len: usize) -> usize {
+        len.div_ceil(BLOCK_BYTES)
+    }
+}
+
 impl Store {
-    /// Tables that take no more than `capacity_bytes` together: as many blocks as objects and names, as long as objects can be
-    /// told apart.
-    pub(super) fn new(capacity_bytes: usize, key: Key, generation: u32) -> Self {
-        let block = Blocks::PLACE_BYTES;
-        let object = Inodes::PLACE_BYTES + Names::PLACE_BYTES;
-        let objects = (capacity_bytes / (block + object)).min(Inodes::COUNT_MAX);
-        let blocks = (capacity_bytes - objects * object) / block;
+    /// Tables for so much, and for no more objects than can be told apart.
+    pub(super) fn new(counts: Counts, key: Key, generation: u32) -> Self {
+        let Counts { objects, blocks } = counts;
+        let objects = objects.min(Inodes::COUNT_MAX);
         Self {
             inodes: Inodes::new(objects, generation),
             names: Names::new(objects, key),

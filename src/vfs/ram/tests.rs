@@ -4,7 +4,7 @@ use super::super::{
     Access, Backend, Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Handles as _, Name,
     Node, Rules, SetAttr, Tree, Vfs as _,
 };
-use super::store::Store;
+use super::store::{Counts, Store};
 use super::{LINK_COUNT_MAX, Ram, TAG};
 use core::ops::ControlFlow;
 
@@ -33,7 +33,7 @@ fn content(ram: &mut Ram, file: Node) -> Vec<u8> {
 /// A tree as it is made to be served, in so many bytes of memory, with its top.
 fn served(capacity_bytes: usize, instance: u64) -> (Ram, Node) {
     let clock = || FileTime { secs: 7, nanos: 8 };
-    let mut ram = Ram::new(b"/ram", capacity_bytes, instance, clock);
+    let mut ram = Ram::new(b"/ram", Counts::within(capacity_bytes), instance, clock);
     let rules = Rules {
         writable: true,
         ..Rules::default()
@@ -69,7 +69,7 @@ fn list(ram: &mut Ram, dir: Node) -> Vec<String> {
 #[test]
 fn all_tables_together_fit_the_memory_that_is_given() {
     for bytes in [0, 1, 5_000, 1 << 20, 1 << 28] {
-        let store = Store::new(bytes, [7; 16], 0);
+        let store = Store::new(Counts::within(bytes), [7; 16], 0);
         let objects = store.inodes.left() * super::inode::Inodes::PLACE_BYTES;
         let names = store.names.left() * super::names::Names::PLACE_BYTES;
         let blocks = store.blocks.left() * super::bytes::Blocks::PLACE_BYTES;
@@ -83,7 +83,7 @@ fn all_tables_together_fit_the_memory_that_is_given() {
 #[test]
 fn a_tree_without_memory_is_stale() {
     let rules = Rules::default();
-    let mut ram = Ram::new(b"/ram", 100, 1, FileTime::default);
+    let mut ram = Ram::new(b"/ram", Counts::within(100), 1, FileTime::default);
     let top = ram.export(&rules);
     assert_eq!(ram.root(top.tag), Err(FsError::Stale));
 }
@@ -219,7 +219,7 @@ fn an_object_in_the_place_of_another_has_another_handle() {
 fn it_is_exported_by_rules_and_has_the_times_of_its_clock() {
     for writable in [true, false] {
         let clock = || FileTime { secs: 7, nanos: 8 };
-        let mut ram = Ram::new(b"/ram", 1 << 20, 1, clock);
+        let mut ram = Ram::new(b"/ram", Counts::within(1 << 20), 1, clock);
         let rules = Rules {
             writable,
             ..Rules::default()

@@ -158,6 +158,50 @@ fn four_mib_are_enough() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn an_archive_is_a_tree_of_files() -> Result<()> {
+    setup::need(&[Package::BUSYBOX, Package::LIBNFS])?;
+    let tree = sample(20, 50)?;
+    fs::hard_link(tree.path().join("large"), tree.path().join("same"))?;
+    let place = tempfile::tempdir()?;
+    let archive = place.path().join("test.cpio");
+    let find = format!(
+        "find . | busybox cpio -o -H newc 2>/dev/null >'{}'",
+        archive.display()
+    );
+    setup::quietly(
+        Command::new("sh")
+            .args(["-c", &find])
+            .current_dir(tree.path()),
+    )?;
+    let mut machine = Bare::boot("export=/initrd export=/ram:rw", Some(&archive), &[])?;
+    machine.wait_for_line(LEASED)?;
+    compare(&machine, "/initrd", tree.path())?;
+    let same = fs::read(tree.path().join("same"))?;
+    ensure!(read(&machine, "/initrd/same")? == same);
+    let list = Command::new("nfs-ls")
+        .arg(machine.url("/initrd"))
+        .output()?;
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    ensure!(list.contains("Two Words And Capitals.TXT"), "{list}");
+    // Files in memory are beside it, and it is not written to.
+    for (path, can) in [("/ram/file", true), ("/initrd/file", false)] {
+        let local = tree.path().join("hello.txt");
+        let copy = Command::new("nfs-cp")
+            .arg(local)
+            .arg(machine.url(path))
+            .output()?;
+        ensure!(copy.status.success() == can, "{path}: {copy:?}");
+    }
+    // One that is cut.
+    let bytes = fs::read(&archive)?;
+    fs::write(&archive, bytes.get(..100_000).context("a short archive")?)?;
+    let mut machine = Bare::boot("", Some(&archive), &[])?;
+    machine.wait_for_line("cannot export /initrd: the archive is damaged")?;
+    ensure!(machine.wait_for_end()?.code() == Some(3));
+    Ok(())
+}
+
 /// What the processor is made to run, and what is said of it then.
 const FAULTS: [(&str, &[u8], &str); 5] = [
     (

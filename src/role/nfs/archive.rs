@@ -1,0 +1,265 @@
+//! A module that is an archive of cpio: unpacked at the start into files in memory, which nobody writes to.
+
+use crate::mem::parts;
+use crate::vfs::ram::{Counts, Ram};
+use crate::vfs::{
+    Access, CreateWhat, FileTime, FsError, FsResult, Handles as _, Kind, Name, NewTime, Node,
+    Rules, SetAttr, Top, Vfs as _,
+};
+use crate::wire::cpio::{Entries, Entry, MAGIC};
+
+/// Times that objects are looked at to find one by another of its names.
+const LOOK_COUNT_MAX: usize = 1 << 22;
+
+/// What the files of an archive take. `None`: it is none.
+pub(super) fn counts(archive: &[u8]) -> Option<Counts> {
+    archive.starts_with(MAGIC).then(|| {
+        let mut counts = Counts {
+            objects: 1,
+            blocks: 0,
+        };
+        for entry in Entries::new(archive).flatten() {
+            counts.objects += 1;
+            counts.blocks += Counts::blocks_of(entry.data.len());
+        }
+        counts
+    })
+}
+
+/// What handles differ by from those of another archive: a sum of all its headers (FNV-1a).
+pub(super) fn instance(archive: &[u8]) -> u64 {
+    let mut sum = 0xcbf2_9ce4_8422_2325_u64;
+    for entry in Entries::new(archive).flatten() {
+        let [number, ..] = entry.identity;
+        let words =
+            [number, entry.mode, entry.mtime, entry.data.len() as u32].map(u32::to_le_bytes);
+        for byte in words.as_flattened().iter().chain(entry.name) {
+            sum = (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+    sum
+}
+
+/// Makes all files of an archive in an empty tree, and has it written to no more.
+///
+/// # Errors
+/// `Invalid`: it is malformed. Those of the tree, such as `NoEntry`: a directory is not there before what is in it.
+pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<Top> {
+    let top = ram.export(rules);
+    ram.writable = true;
+    let root = ram.root(top.tag)?;
+    let mut looks = 0;
+    for (number, entry) in Entries::new(archive).enumerate() {
+        let entry = entry.map_err(|_| FsError::Invalid)?;
+        if let (dir, Some(name)) = find(ram, root, entry.name)? {
+            let mut earlier = None;
+            if entry.nlink > 1 && kind(&entry) == Kind::Regular {
+                looks += number;
+                if looks > LOOK_COUNT_MAX {
+                    return Err(FsError::Invalid);
+                }
+                let mut before = Entries::new(archive).take(number).flatten();
+                earlier = before.find(|other| other.identity == entry.identity);
+            }
+            let node = match earlier {
+                Some(earlier) => {
+                    let node = found(ram, root, earlier.name)?;
+                    ram.link(node, dir, name)?;
+                    node
+                }
+                None => ram.create(dir, name, what(&entry), &SetAttr::default())?,
+            };
+            if kind(&entry) == Kind::Regular && !entry.data.is_empty() {
+                let pin = ram.pin(node, Some(Access::Write))?;
+                let written = ram.write(&pin, 0, entry.data);
+                ram.unpin(pin);
+                written?;
+            }
+        }
+    }
+    // Behind all that moves times.
+    for entry in Entries::new(archive).flatten() {
+        let node = found(ram, root, entry.name)?;
+        let time = NewTime::At(FileTime {
+            secs: entry.mtime.into(),
+            nanos: 0,
+        });
+        let (uid, gid) = entry.owner;
+        ram.set_attr(
+            node,
+            &SetAttr {
+                // That of a symbolic link means nothing.
+                mode: (kind(&entry) != Kind::SymbolicLink).then_some(entry.mode & 0o7777),
+                uid: Some(uid),
+                gid: Some(gid),
+                size: None,
+                atime: time,
+                mtime: time,
+            },
+        )?;
+    }
+    ram.writable = false;
+    Ok(top)
+}
+
+fn kind(entry: &Entry<'_>) -> Kind {
+    Kind::of_mode(entry.mode)
+}
+
+fn what<'a>(entry: &Entry<'a>) -> CreateWhat<'a> {
+    match kind(entry) {
+        Kind::Regular => CreateWhat::File,
+        Kind::Directory => CreateWhat::Directory,
+        Kind::SymbolicLink => CreateWhat::Link(entry.data),
+        kind => CreateWhat::Special(kind, entry.rdev),
+    }
+}
+
+/// The directory that a path leads into, and the name there; none of the top.
+fn find<'a>(ram: &mut Ram, root: Node, path: &'a [u8]) -> FsResult<(Node, Option<Name<'a>>)> {
+    let (mut dir, mut last) = (root, None);
+    for part in parts(path, b'/') {
+        if !part.is_empty()
+            && part != b"."
+            && let Some(before) = last.replace(Name::new(part)?)
+        {
+            dir = ram.lookup(dir, before)?;
+        }
+    }
+    Ok((dir, last))
+}
+
+/// What a path leads to.
+fn found(ram: &mut Ram, root: Node, path: &[u8]) -> FsResult<Node> {
+    match find(ram, root, path)? {
+        (dir, Some(name)) => ram.lookup(dir, name),
+        (top, None) => Ok(top),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::Attr;
+    use crate::wire::cpio::tests::{Object, archive};
+
+    const DIRECTORY: u32 = 0o40751;
+    const FILE: u32 = 0o100_640;
+
+    struct World {
+        ram: Ram,
+        result: FsResult<Top>,
+    }
+
+    impl World {
+        fn new(bytes: &[u8]) -> Self {
+            let counts = counts(bytes).unwrap();
+            let mut ram = Ram::new(b"/initrd", counts, instance(bytes), FileTime::default);
+            ram.backend = crate::vfs::Backend::Host;
+            let result = unpack(&mut ram, bytes, &Rules::default());
+            Self { ram, result }
+        }
+
+        fn found(&mut self, path: &str) -> FsResult<(Attr, Vec<u8>)> {
+            let root = self.ram.root(self.result?.tag)?;
+            let node = found(&mut self.ram, root, path.as_bytes())?;
+            let attr = self.ram.attr(node)?;
+            let mut bytes = vec![0; attr.size as usize];
+            match attr.kind {
+                Kind::Regular => {
+                    let pin = self.ram.pin(node, Some(Access::Read))?;
+                    self.ram.read(&pin, 0, &mut bytes)?;
+                    self.ram.unpin(pin);
+                }
+                Kind::SymbolicLink => _ = self.ram.readlink(node, &mut bytes)?,
+                _ => bytes.clear(),
+            }
+            Ok((attr, bytes))
+        }
+    }
+
+    #[test]
+    fn what_is_in_it_is_there_as_it_says_and_is_not_written_to() {
+        let long = vec![b'x'; 10_000];
+        let bytes = archive(&[
+            (".", 0, 0o40700, b""),
+            ("a", 0, DIRECTORY, b""),
+            ("a/one", 5, FILE, b""),
+            ("./a//two", 5, FILE, &long),
+            ("link", 0, 0o120_777, b"a/one"),
+            ("null", 0, 0o20666, b""),
+        ]);
+        let mut world = World::new(&bytes);
+        for path in ["a/one", "a/two"] {
+            let (attr, content) = world.found(path).unwrap();
+            assert_eq!((attr.mode, attr.nlink, attr.mtime.secs), (0o640, 2, 30));
+            assert_eq!((attr.uid, attr.gid), (10, 20));
+            assert!(content == long, "{path}");
+        }
+        let (attr, content) = world.found("link").unwrap();
+        assert_eq!(
+            (attr.kind, &content[..]),
+            (Kind::SymbolicLink, &b"a/one"[..])
+        );
+        let (attr, _) = world.found("null").unwrap();
+        assert_eq!((attr.kind, attr.rdev), (Kind::CharacterDevice, (3, 4)));
+        for (path, mode) in [("", 0o700), ("a", 0o751)] {
+            let (attr, _) = world.found(path).unwrap();
+            assert_eq!((attr.mode, attr.mtime.secs), (mode, 30), "{path}");
+        }
+        let root = world.ram.root(world.result.unwrap().tag).unwrap();
+        let made = world.ram.create(
+            root,
+            Name::new(b"b").unwrap(),
+            CreateWhat::File,
+            &SetAttr::default(),
+        );
+        assert_eq!(made, Err(FsError::ReadOnly));
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_an_error() {
+        let check = |objects: &[Object<'_>], expect| {
+            let world = World::new(&archive(objects));
+            assert_eq!(world.result.err(), Some(expect), "{objects:?}");
+        };
+        check(&[("a/b", 0, FILE, b"")], FsError::NoEntry);
+        check(&[("..", 0, FILE, b"")], FsError::Exists);
+        check(
+            &[("a", 0, FILE, b""), ("a/b", 0, FILE, b"")],
+            FsError::NotDirectory,
+        );
+        check(&[("a", 0, FILE, b""), ("a", 0, FILE, b"")], FsError::Exists);
+        check(&[("a\0b", 0, FILE, b"")], FsError::Invalid);
+        // Each name is looked up among all that were before.
+        let names: Vec<_> = (0..3000).map(|number| format!("{number}")).collect();
+        let objects: Vec<Object<'_>> = names
+            .iter()
+            .map(|name| {
+                (
+                    &name[..],
+                    1 + name.parse::<usize>().unwrap(),
+                    FILE,
+                    &b""[..],
+                )
+            })
+            .collect();
+        check(&objects, FsError::Invalid);
+        let mut cut = archive(&[("a", 0, FILE, b"")]);
+        cut.truncate(cut.len() - 20);
+        assert_eq!(World::new(&cut).result.err(), Some(FsError::Invalid));
+        assert_eq!(counts(b"CD001"), None);
+    }
+
+    #[test]
+    fn handles_are_the_same_at_each_start_of_one_archive() {
+        let tag = |name| {
+            World::new(&archive(&[(name, 0, FILE, b"")]))
+                .result
+                .unwrap()
+                .tag
+        };
+        assert_eq!(tag("a"), tag("a"));
+        assert_ne!(tag("a"), tag("b"));
+    }
+}

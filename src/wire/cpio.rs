@@ -1,0 +1,196 @@
+//! Archives of cpio in the form that initial RAM disks have ("newc": cpio(5); Linux' early-userspace/buffer-format). What follows the
+//! trailer is not looked at, and checksums are not verified.
+
+use super::Malformed;
+
+/// What an archive of this form begins with.
+pub const MAGIC: &[u8] = b"070701";
+/// Bytes of a header: the magic number, and 13 fields of eight digits each.
+const HEAD_BYTES: usize = 110;
+/// What the last header names.
+const TRAILER: &[u8] = b"TRAILER!!!";
+
+/// An object of an archive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry<'a> {
+    /// Its path.
+    pub name: &'a [u8],
+    /// What tells it from others of the archive: names of one object have the same number, major and minor number.
+    pub identity: [u32; 3],
+    /// Kind and permissions, as in stat(2).
+    pub mode: u32,
+    /// Owner and group.
+    pub owner: (u32, u32),
+    /// How many names it has.
+    pub nlink: u32,
+    /// Last written, in seconds since 1970.
+    pub mtime: u32,
+    /// Of a device, its major and minor number.
+    pub rdev: (u32, u32),
+    /// What is in a file, or the target of a symbolic link. Of an object with several names, one of them has it.
+    pub data: &'a [u8],
+}
+
+/// The objects of an archive, up to its trailer. Nothing follows what is malformed, such as an end without a trailer.
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    archive: &'a [u8],
+    /// Where the next header is. `None`: there is none.
+    at: Option<usize>,
+}
+
+impl<'a> Entries<'a> {
+    /// Those of this archive.
+    pub const fn new(archive: &'a [u8]) -> Self {
+        let at = Some(0);
+        Self { archive, at }
+    }
+
+    fn read(&mut self) -> Option<Entry<'a>> {
+        let at = self.at.take()?;
+        let (head, rest) = self.archive.get(at..)?.split_at_checked(HEAD_BYTES)?;
+        let (digits, _) = head.strip_prefix(MAGIC)?.as_chunks::<8>();
+        let mut fields = [0; 13];
+        for (field, digits) in fields.iter_mut().zip(digits) {
+            for digit in digits {
+                *field = *field << 4 | char::from(*digit).to_digit(16)?;
+            }
+        }
+        let [
+            number,
+            mode,
+            uid,
+            gid,
+            nlink,
+            mtime,
+            len,
+            major,
+            minor,
+            rmajor,
+            rminor,
+            name_len,
+            _,
+        ] = fields;
+        let (_, name) = rest.get(..name_len as usize)?.split_last()?;
+        // Header and name together end at a multiple of four, and so does the data.
+        let start = (at + HEAD_BYTES)
+            .checked_add(name_len as usize)?
+            .checked_next_multiple_of(4)?;
+        let end = start.checked_add(len as usize)?;
+        let data = self.archive.get(start..end)?;
+        self.at = end.checked_next_multiple_of(4);
+        Some(Entry {
+            name,
+            identity: [number, major, minor],
+            mode,
+            owner: (uid, gid),
+            nlink,
+            mtime,
+            rdev: (rmajor, rminor),
+            data,
+        })
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.at?;
+        let entry = self.read();
+        if entry.is_some_and(|entry| entry.name == TRAILER) {
+            self.at = None;
+            return None;
+        }
+        Some(entry.ok_or(Malformed))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An object: its name, its number if it has another name, its mode, its data.
+    pub(crate) type Object<'a> = (&'a str, usize, u32, &'a [u8]);
+
+    /// An archive of objects.
+    pub(crate) fn archive(objects: &[Object<'_>]) -> Vec<u8> {
+        let mut all = Vec::new();
+        let trailer = ("TRAILER!!!", 0, 0, &b""[..]);
+        for (place, (name, number, mode, data)) in objects.iter().chain([&trailer]).enumerate() {
+            let (number, nlink) = match number {
+                0 => (100 + place, 1),
+                number => (*number, 2),
+            };
+            let (mode, name_len) = (*mode as usize, name.len() + 1);
+            let last = [1, 2, 3, 4, name_len, 0];
+            all.extend(MAGIC);
+            for field in [number, mode, 10, 20, nlink, 30, data.len()]
+                .into_iter()
+                .chain(last)
+            {
+                all.extend(format!("{field:08x}").into_bytes());
+            }
+            for bytes in [&[name.as_bytes(), &[0]].concat(), *data] {
+                all.extend(bytes);
+                all.resize(all.len().next_multiple_of(4), 0);
+            }
+        }
+        all
+    }
+
+    const OBJECTS: [Object<'_>; 3] = [
+        (".", 0, 0o40755, b""),
+        ("etc", 0, 0o40700, b""),
+        ("etc/motd", 7, 0o100_644, b"hello"),
+    ];
+
+    #[test]
+    fn objects_are_read_up_to_the_trailer() {
+        let mut bytes = archive(&OBJECTS);
+        bytes.extend([0; 512]);
+        let entries: Vec<_> = Entries::new(&bytes).map(Result::unwrap).collect();
+        let expect = Entry {
+            name: b"etc/motd",
+            identity: [7, 1, 2],
+            mode: 0o100_644,
+            owner: (10, 20),
+            nlink: 2,
+            mtime: 30,
+            rdev: (3, 4),
+            data: b"hello",
+        };
+        assert_eq!(entries.len(), 3);
+        assert_eq!(entries[2], expect);
+        assert_eq!((entries[1].name, entries[1].mode), (&b"etc"[..], 0o40700));
+    }
+
+    #[test]
+    fn every_prefix_is_malformed() {
+        let bytes = archive(&OBJECTS);
+        // The padding behind the trailer's name is not asked for.
+        let end = bytes.len() - 3;
+        for len in 0..end {
+            let last = Entries::new(&bytes[..len]).last();
+            assert_eq!(last, Some(Err(Malformed)), "{len}");
+        }
+    }
+
+    #[test]
+    fn what_no_archive_has_is_malformed() {
+        // The first object's magic number, a digit of its number, its data's length, and its name's: none, and more than there is.
+        for (at, text) in [
+            (0, "070702"),
+            (6, "g"),
+            (6, "+"),
+            (54, "ffffffff"),
+            (94, "00000000"),
+            (94, "ffffffff"),
+        ] {
+            let mut bytes = archive(&OBJECTS);
+            bytes[at..at + text.len()].copy_from_slice(text.as_bytes());
+            let entries: Vec<_> = Entries::new(&bytes).collect();
+            assert_eq!(entries, [Err(Malformed)], "{text} at {at}");
+        }
+    }
+}
