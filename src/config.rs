@@ -53,6 +53,12 @@ pub const DRC_BYTES: usize = DRC_PEER_COUNT * (1 + DRC_REPLY_COUNT * (DRC_REPLY_
 pub const DRC_BYTES_MIN: usize = DRC_BYTES / DRC_PEER_COUNT;
 /// Files and directories whose names or attributes wait together to be made durable.
 pub const DIRTY_COUNT: usize = 16;
+/// Threads that wait for the disk.
+pub const WORKER_COUNT: usize = 4;
+/// Bytes of the stack of each.
+pub const WORKER_STACK_BYTES: usize = 8 << 10;
+/// Files and directories that they are asked to make durable: more are waited for.
+pub const JOB_COUNT: usize = 64;
 /// Files whose exclusive CREATE's verifier is kept.
 pub const CREATE_VERIFIER_COUNT: usize = 32;
 /// Files and directories that a session may have open, if descriptors suffice.

@@ -6,6 +6,7 @@ use crate::engine::Order;
 use crate::net::Socket;
 use crate::text::{Text, texts};
 use crate::time::{Duration, Instant};
+use crate::vfs::Ticket;
 use core::net::Ipv6Addr;
 
 texts! {
@@ -59,6 +60,8 @@ pub(super) struct Connection {
     pub(super) progress: Instant,
     pub(super) peer: Ipv6Addr,
     pub(super) unsent: Option<Unsent>,
+    /// What has to be durable before it goes on.
+    pub(super) ticket: Option<Ticket>,
     /// Its number for the protocol.
     number: u16,
     /// Whether it was ever answered.
@@ -83,6 +86,7 @@ impl Connection {
             input: None,
             inline: [0; REQUEST_INLINE_BYTES],
             unsent: None,
+            ticket: None,
             order: None,
             progress: now,
             answered: false,
@@ -102,6 +106,9 @@ impl Connection {
 
     /// How long it may make no progress, and why it is closed then; `None`: it holds nothing that others may need.
     pub(super) const fn timeout(&self) -> Option<(Duration, CloseReason)> {
+        if self.ticket.is_some() {
+            return None;
+        }
         let stores = matches!(self.order, Some(Order::Store { .. }));
         if self.unsent.is_some() || self.order.is_some() && !stores {
             Some((REPLY_TIMEOUT, CloseReason::Untaken))

@@ -10,7 +10,7 @@ use crate::engine::{Order, Progress, State};
 use crate::event;
 use crate::mem::{self, Ends as _};
 use crate::net::{Interest, NetError};
-use crate::vfs::FsResult;
+use crate::vfs::{FsResult, Ticket};
 use core::ops::Range;
 
 /// Why a connection does not go on for now.
@@ -208,6 +208,7 @@ impl Streams {
         let Some(order) = progress.take_order() else {
             return false;
         };
+        self.has_put_off = true;
         self.done(turn, connection, progress, order, Ok(()));
         true
     }
@@ -218,6 +219,21 @@ impl Streams {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
     ) -> Result<(), Blocked> {
+        let mut synced = None;
+        if let Some(ticket) = connection.ticket {
+            let committed = match turn.world.tree.committed(ticket, false) {
+                // Nothing is awaited of it meanwhile but that it ends.
+                Ok(false) => return Err(CloseReason::Gone.into()),
+                committed => committed.map(drop),
+            };
+            if committed.is_err() && connection.unsent.is_some() {
+                return Err(self.lost(turn));
+            }
+            connection.ticket = None;
+            connection.progress = turn.world.now;
+            self.waiting_count -= 1;
+            synced = Some(committed);
+        }
         if let Some(unsent) = &mut connection.unsent {
             let left = unsent.from as usize..unsent.to as usize;
             let block = self.replies.get(&unsent.block);
@@ -235,12 +251,62 @@ impl Streams {
         let Some(order) = connection.order.take() else {
             return Ok(());
         };
-        let progress = Progress {
+        let mut progress = Progress {
             consumed: 0,
             produced: 0,
-            state: State::Order(order),
+            state: State::NeedInput,
         };
+        match synced {
+            // It was put off, and this is what came of it.
+            Some(result) if matches!(order, Order::Sync { .. }) => {
+                self.sync_failed = result.is_err();
+                self.done(turn, connection, &mut progress, order, result);
+            }
+            _ => progress.state = State::Order(order),
+        }
         self.apply(turn, connection, progress)
+    }
+
+    /// Whether a connection's order is a sync that can be put off until the next commit, before its reply is sent.
+    fn puts_off(&mut self, turn: &mut Turn<'_, '_>, connection: &Connection) -> bool {
+        let Some(Order::Sync { file }) = &connection.order else {
+            return false;
+        };
+        let is_put_off =
+            self.has_threads && !self.sync_failed && turn.world.tree.sync_later(file).is_ok();
+        self.has_put_off |= is_put_off;
+        is_put_off
+    }
+
+    /// Has a connection wait for what a ticket is for. The replies of `progress` are kept meanwhile; where there is no place
+    /// for them, all others wait, too.
+    fn wait(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        ticket: Ticket,
+        progress: &Progress,
+    ) -> Result<(), Blocked> {
+        if progress.produced > 0 {
+            let has_place = self.has_threads && !self.replies.is_used_up();
+            if !has_place || matches!(progress.state, State::Closed(_)) {
+                return match turn.world.tree.committed(ticket, true) {
+                    Ok(_) => Ok(()),
+                    Err(_) => Err(self.lost(turn)),
+                };
+            }
+            self.keep(turn, connection, 0..progress.produced)?;
+        }
+        connection.ticket = Some(ticket);
+        self.waiting_count += 1;
+        Err(Blocked::Wait(Interest::None))
+    }
+
+    /// What replies tell of cannot be made durable: they are not sent.
+    fn lost(&mut self, turn: &mut Turn<'_, '_>) -> Blocked {
+        self.sync_failed = true;
+        turn.protocol.break_promises();
+        CloseReason::Disk.into()
     }
 
     /// Applies what the protocol made of a call: sends its bytes, which are in the transmit buffer, carries out its orders and
@@ -255,10 +321,14 @@ impl Streams {
         loop {
             connection.order = progress.take_order();
             connection.answered |= progress.produced > 0;
-            if progress.produced > 0 && turn.protocol.commit(turn.world.tree).is_err() {
-                self.sync_failed = true;
-                turn.protocol.break_promises();
-                return Err(CloseReason::Disk.into());
+            let mut synced = Ok(());
+            if self.puts_off(turn, connection) || progress.produced > 0 {
+                match turn.protocol.commit(turn.world.tree, self.has_put_off) {
+                    Ok(None) => {}
+                    Ok(Some(ticket)) => self.wait(turn, connection, ticket, &progress)?,
+                    Err(why) if progress.produced == 0 => synced = Err(why),
+                    Err(_) => return Err(self.lost(turn)),
+                }
             }
             let world = &mut *turn.world;
             let produced = 0..progress.produced;
@@ -274,6 +344,7 @@ impl Streams {
                     let Some(order) = connection.order.take() else {
                         break;
                     };
+                    let result = synced.and(result);
                     if matches!(order, Order::Sync { .. }) {
                         self.sync_failed = result.is_err();
                     }

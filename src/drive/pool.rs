@@ -43,6 +43,11 @@ impl Pool {
         }
     }
 
+    /// Whether all are held.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.free.is_empty() && self.bytes.is_full()
+    }
+
     /// Gives a block back.
     #[inline(never)]
     pub(super) fn give(&mut self, block: Block) {

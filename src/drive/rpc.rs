@@ -7,7 +7,7 @@ use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::{Cx, Datagrams as _, Order, Progress, Stream as _};
 use crate::event::Events;
 use crate::mem::{Slots, scaled};
-use crate::vfs::{FsResult, Tree};
+use crate::vfs::{FsResult, Ticket, Tree};
 
 /// The programs and their sessions.
 #[repr(C)] // The longest last.
@@ -56,8 +56,9 @@ impl Rpc {
 }
 
 impl Protocol for Rpc {
-    fn commit(&mut self, tree: &mut Tree) -> FsResult<()> {
-        tree.commit()
+    fn commit(&mut self, tree: &mut Tree, any: bool) -> FsResult<Option<Ticket>> {
+        let has_promised = self.programs.take_promises();
+        tree.commit(any || has_promised)
     }
 
     fn open(&mut self, connection: usize, listener: u32) {

@@ -14,22 +14,26 @@ use crate::engine::{Cx, Order, Progress};
 use crate::event::{self, Events};
 use crate::log;
 use crate::mem::Slots;
+use crate::net::FileId;
 use crate::time::{Duration, Instant};
-use crate::vfs::{FsResult, Tree};
+use crate::vfs::{FsResult, Ticket, Tree};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Tokens below this are a task's own; connections have those from here on.
 pub const CONNECTION_TOKEN: u32 = 8;
 
+/// The token of what tells that a thread has waited for the disk. Listeners have those below.
+pub const THREADS_TOKEN: u32 = CONNECTION_TOKEN - 1;
+
 /// A protocol over connections, which have numbers from 0: a [`Stream`](crate::engine::Stream) and its sessions.
 /// Object-safe, so that the loop is compiled once.
 pub trait Protocol {
-    /// Makes the changes that replies tell of durable, before they are sent.
+    /// Makes the changes that replies tell of durable, before they are sent. As [`Tree::commit`].
     ///
     /// # Errors
     /// Those of [`Tree::commit`].
-    fn commit(&mut self, _tree: &mut Tree) -> FsResult<()> {
-        Ok(())
+    fn commit(&mut self, _tree: &mut Tree, _any: bool) -> FsResult<Option<Ticket>> {
+        Ok(None)
     }
     /// A connection was accepted by the listener of this number.
     fn open(&mut self, connection: usize, listener: u32);
@@ -89,6 +93,12 @@ pub struct Streams {
     pub(super) moved_bytes: usize,
     /// The disk failed last: until a sync succeeds, each has one of its own, so that each request is told what came of it.
     pub(super) sync_failed: bool,
+    /// In this turn a sync was put off: replies promise that what was there before is durable, too.
+    pub(super) has_put_off: bool,
+    /// Threads wait for the disk.
+    pub(super) has_threads: bool,
+    /// Connections that have a ticket.
+    pub(super) waiting_count: usize,
     /// Bytes of the longest request.
     pub(super) request_bytes: usize,
     pub(super) free: Slots<u16>,
@@ -114,6 +124,9 @@ impl Streams {
             tell_full_at: Instant::default(),
             moved_bytes: 0,
             sync_failed: false,
+            has_put_off: false,
+            has_threads: false,
+            waiting_count: 0,
         }
     }
 
@@ -128,6 +141,7 @@ impl Streams {
         let turn = &mut Turn { world, protocol };
         match local.checked_sub(CONNECTION_TOKEN) {
             Some(at) => self.serve(turn, at as usize),
+            None if local == THREADS_TOKEN => self.serve_waiting(turn),
             None => self.accept(turn, local),
         }
         self.used_files(turn.world.now);
@@ -184,6 +198,7 @@ impl Streams {
             return;
         };
         self.moved_bytes = 0;
+        self.has_put_off = false;
         let mut blocked = match self.flush(turn, connection) {
             Ok(()) => self.on_readable(turn, connection),
             Err(blocked) => blocked,
@@ -243,6 +258,7 @@ impl Streams {
         if let Some(block) = connection.input.take() {
             self.requests.give(block);
         }
+        self.waiting_count -= usize::from(connection.ticket.is_some());
         if let Some(unsent) = connection.unsent.take() {
             self.replies.give(unsent.block);
         }
@@ -258,9 +274,41 @@ impl Streams {
         }
     }
 
+    /// Has threads wait for the disk from now on, if the host has any and the network can tell when they have.
+    pub fn use_threads(&mut self, world: &mut World<'_>) {
+        let token = world.token(THREADS_TOKEN);
+        let World { tree, net, .. } = world;
+        self.has_threads =
+            tree.use_threads(&mut |file| net.watch_file(FileId(file), token).is_ok());
+    }
+
+    /// Goes on with the connections that waited for the disk.
+    #[cold]
+    fn serve_waiting(&mut self, turn: &mut Turn<'_, '_>) {
+        turn.world.tree.collect_committed();
+        let mut left = self.waiting_count;
+        for at in 0..self.connections.len() {
+            if left == 0 {
+                return;
+            }
+            let Some(Some(connection)) = self.connections.get(at) else {
+                continue;
+            };
+            if let Some(ticket) = connection.ticket {
+                left -= 1;
+                if turn.world.tree.committed(ticket, false) != Ok(false) {
+                    self.serve(turn, at);
+                }
+            }
+        }
+    }
+
     /// The loop ends: what may wait for the disk does not outlast the process otherwise.
     pub fn stop(&mut self, world: &mut World<'_>) {
         world.tree.release_idle();
+        if let Ok(Some(ticket)) = world.tree.commit(true) {
+            let _ = world.tree.committed(ticket, true);
+        }
     }
 }
 

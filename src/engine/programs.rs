@@ -38,6 +38,8 @@ pub struct Programs {
     /// What the portmapper tells.
     pub mappings: Mappings,
     mounts: Mounts,
+    /// Replies were made that tell of changes, perhaps of earlier ones.
+    has_promised: bool,
 }
 
 impl Programs {
@@ -49,6 +51,7 @@ impl Programs {
             nfs: Nfs::new(verifier, memory, is_kept),
             mappings: Mappings::new(),
             mounts: Mounts::default(),
+            has_promised: false,
         }
     }
 
@@ -56,6 +59,12 @@ impl Programs {
     #[cfg(test)]
     pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
         self.nfs.drc.left_begun(was_there)
+    }
+
+    /// Whether replies were made, since this was last asked, that tell of changes or repeat what told of them: they may leave when
+    /// whatever was changed is durable.
+    pub const fn take_promises(&mut self) -> bool {
+        core::mem::replace(&mut self.has_promised, false)
     }
 
     /// Changes that were confirmed may be lost: cached replies are dropped, and the write verifier changes, so that clients write
@@ -119,6 +128,7 @@ impl Programs {
                     call.procedure
                 );
                 is_kept = programs.nfs && !nfs::is_idempotent(call);
+                self.has_promised |= is_kept;
                 if is_kept {
                     let drc = &mut self.nfs.drc;
                     drc.key.set(cx.peer, call, request.args.rest());

@@ -277,6 +277,11 @@ impl Streams for Kernel {
         }
         Ok(())
     }
+
+    fn watch_file(&mut self, file: FileId, token: Token) -> NetResult<()> {
+        let own = fs::dup::<Errno>(file.0).map(File::of);
+        self.watch_input(own, token).map(drop)
+    }
 }
 
 #[cfg(feature = "multicast")]

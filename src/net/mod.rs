@@ -232,6 +232,13 @@ pub trait Streams: Datagrams + Connections {
     /// # Errors
     /// `Gone`: it is not open.
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()>;
+    /// Watches a file that something is read from by others, for input, until the process ends.
+    ///
+    /// # Errors
+    /// `Unsupported`: it watches sockets of its own alone.
+    fn watch_file(&mut self, _file: FileId, _token: Token) -> NetResult<()> {
+        Err(NetError::Unsupported)
+    }
 }
 
 pub use crate::sys::interface::{Interface, Interfaces};

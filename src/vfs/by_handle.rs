@@ -2,7 +2,7 @@
 
 use super::{
     Access, Backend, Caller, CreateWhat, Export, FsError, FsResult, Handle, Handles, Kind, Name,
-    Node, Pin, SetAttr, Tree, handle,
+    Node, Pin, SetAttr, Ticket, Tree, handle,
 };
 
 impl Tree {
@@ -155,14 +155,47 @@ impl Tree {
     ///
     /// # Errors
     /// After any they may be lost.
-    pub fn commit(&mut self) -> FsResult<()> {
-        let mut committed = Ok(());
+    pub fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>> {
+        let mut committed = Ok(None);
         for number in 0..Backend::COUNT {
             if let Some(backend) = self.handles(number) {
-                committed = committed.and(backend.commit());
+                let its = backend.commit(any);
+                committed = committed.and_then(|ticket| Ok(its?.or(ticket)));
             }
         }
         committed
+    }
+
+    /// See [`Handles::committed`].
+    ///
+    /// # Errors
+    /// After any it may be lost.
+    pub fn committed(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {
+        let mut all = Ok(true);
+        for number in 0..Backend::COUNT {
+            if let Some(backend) = self.handles(number) {
+                let its = backend.committed(ticket, waits);
+                all = all.and_then(|all| Ok(its? && all));
+            }
+        }
+        all
+    }
+
+    /// See [`Handles::collect_committed`].
+    pub fn collect_committed(&mut self) {
+        for number in 0..Backend::COUNT {
+            if let Some(backend) = self.handles(number) {
+                backend.collect_committed();
+            }
+        }
+    }
+
+    /// See [`Handles::use_threads`].
+    pub fn use_threads(&mut self, watch: &mut dyn FnMut(i32) -> bool) -> bool {
+        (0..Backend::COUNT).any(|number| {
+            let backend = self.handles(number);
+            backend.is_some_and(|backend| backend.use_threads(watch))
+        })
     }
 
     /// Whether the caller may open an object, to use it so. The owner of a file may always read and write it: the client's own system

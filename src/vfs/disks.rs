@@ -4,7 +4,7 @@
 use super::iso::{Disk, Disks};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
-    Handles, ImageFile, Name, Node, Pin, Rights, Rules, SetAttr, Top, Vfs, handle,
+    Handles, ImageFile, Name, Node, Pin, Rights, Rules, SetAttr, Ticket, Top, Vfs, handle,
 };
 use core::ops::ControlFlow;
 
@@ -142,7 +142,7 @@ impl Handles for MachineDisks {
         Err(NOTHING)
     }
 
-    fn commit(&mut self) -> FsResult<()> {
-        Ok(())
+    fn commit(&mut self, _: bool) -> FsResult<Option<Ticket>> {
+        Ok(None)
     }
 }

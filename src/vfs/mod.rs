@@ -313,11 +313,33 @@ pub trait Handles {
     fn sync_later(&mut self, _pin: &Pin) -> FsResult<()> {
         Err(FsError::NotSupported)
     }
-    /// Makes durable what names and attributes were changed, and the files whose sync was put off.
+    /// Makes durable what names and attributes were changed, and the files whose sync was put off. What others wait for the disk
+    /// for is told of by a ticket; so is, if `any`, what earlier commits began.
     ///
     /// # Errors
     /// After any they may be lost.
-    fn commit(&mut self) -> FsResult<()>;
+    fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>>;
+    /// Whether what a ticket is for is durable. `waits`: until it is.
+    ///
+    /// # Errors
+    /// After any it may be lost.
+    fn committed(&mut self, _ticket: Ticket, _waits: bool) -> FsResult<bool> {
+        Ok(true)
+    }
+    /// Takes in what threads have done: what was watched is readable.
+    fn collect_committed(&mut self) {}
+    /// Has threads wait for the disk from now on, if there are any and `watch` takes the number of what is readable when one has
+    /// done so; whether they do.
+    fn use_threads(&mut self, _watch: &mut dyn FnMut(i32) -> bool) -> bool {
+        false
+    }
+}
+
+/// Changes that are on their way to the disk: so many jobs of threads have to end, and none may fail meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ticket {
+    pub(crate) jobs: u32,
+    pub(crate) failures: u32,
 }
 
 /// What a [`Vfs`] has besides whose objects are named by paths, for one peer: what SFTP needs. Object-safe. Paths are as clients write them;

@@ -2,8 +2,8 @@
 
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsResult,
-    FsStat, Handle, Handles, ImageFile, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr, Top,
-    Tree, Vfs,
+    FsStat, Handle, Handles, ImageFile, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr, Ticket,
+    Top, Tree, Vfs,
 };
 use core::cell::RefCell;
 use core::ffi::CStr;
@@ -205,8 +205,20 @@ impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
         pass!(self, Handles::sync_later(pin))
     }
 
-    fn commit(&mut self) -> FsResult<()> {
-        pass!(self, Handles::commit())
+    fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>> {
+        pass!(self, Handles::commit(any))
+    }
+
+    fn committed(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {
+        pass!(self, Handles::committed(ticket, waits))
+    }
+
+    fn collect_committed(&mut self) {
+        pass!(self, Handles::collect_committed());
+    }
+
+    fn use_threads(&mut self, watch: &mut dyn FnMut(i32) -> bool) -> bool {
+        pass!(self, Handles::use_threads(watch))
     }
 }
 

@@ -6,6 +6,7 @@ mod limits;
 mod storing;
 mod talking;
 mod together;
+mod waiting;
 
 use super::datagrams::Datagrams;
 use super::rpc::Rpc;
@@ -53,6 +54,7 @@ impl Task for Server {
         };
         self.rpc.set_service(0, EVERYTHING);
         self.rpc.set_service(1, portmap);
+        self.streams.use_threads(world);
         assert_eq!(self.streams.listen(world, AT, 0), Ok(AT));
         assert_eq!(self.datagrams.bind(world, PORTMAP_AT, 1), Ok(()));
         Ok(())
@@ -136,11 +138,27 @@ struct Bench {
 
 /// Runs `script` with a server for so many connections. In the end nothing may be held, whatever happened.
 fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Bench)) {
+    with_server_on(seed, connection_count, false, script);
+}
+
+/// The same, perhaps with threads that wait for the disk.
+fn with_server_on(
+    seed: u64,
+    connection_count: usize,
+    has_threads: bool,
+    script: impl FnOnce(&mut Bench),
+) {
     let (sim, sink) = (Sim::new(seed), Sink::default());
     let tree = Tree::writable();
     let host = tree.host.clone();
     let committing = host.clone();
     sim.set_witness(move || assert!(!committing.is_dirty.get(), "told before it is durable"));
+    if has_threads {
+        let host = host.clone();
+        sim.set_file_to_watch(move || {
+            host.is_told.get() || host.in_flight.get() && !host.is_held.get()
+        });
+    }
     let mut bench = Bench {
         server: Server {
             rpc: Rpc::new(programs(vec![0; DRC_BYTES].leak()), connection_count),

@@ -33,7 +33,8 @@ fn write(offset: usize, how: u32, data: &[u8]) -> Call {
     Call::write(&World::default().handle("big"), offset as u64, how, data)
 }
 
-/// Runs `script` with a server whose host stores what it is given, and with one that stores from a pipe.
+/// Runs `script` with a server whose host stores what it is given, and with one that stores from a pipe, and
+/// with one whose threads wait for the disk.
 fn with_writers(seed: u64, connection_count: usize, script: impl Fn(&mut Bench)) {
     super::with_server(seed, connection_count, &script);
     super::with_server(seed, connection_count, |bench| {
@@ -41,6 +42,7 @@ fn with_writers(seed: u64, connection_count: usize, script: impl Fn(&mut Bench))
         bench.sim.set_pipe(bench.host.pipe.clone());
         script(bench);
     });
+    super::with_server_on(seed, connection_count, true, script);
 }
 
 impl Bench {

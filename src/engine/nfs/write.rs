@@ -11,6 +11,7 @@ use crate::vfs::{Access, Attr, FsError, FsResult, Pin, Tree};
 use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::emit_reply;
 use crate::wire::{Reader, Writer};
+use core::net::Ipv6Addr;
 
 /// What a caller wants of its data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +60,7 @@ impl Writing {
 pub(super) struct WccAttr {
     attr: Attr,
     xid: u32,
+    peer: Ipv6Addr,
 }
 
 impl Nfs {
@@ -103,8 +105,8 @@ impl Nfs {
             cx.vfs.unpin(file);
             return Err(error.into());
         }
-        let (attr, xid) = (object.attr, request.call.xid);
-        self.wcc_attr = Some(WccAttr { attr, xid });
+        let (attr, xid, peer) = (object.attr, request.call.xid, cx.peer);
+        self.wcc_attr = Some(WccAttr { attr, xid, peer });
         *phase = Phase::Writing(Writing {
             file: Some(file),
             offset,
@@ -225,7 +227,9 @@ impl Nfs {
         let status = writing.error.map_or(Status::Ok, |error| tell(cx, error));
         reply.u32(status as u32);
         let before = match &self.wcc_attr {
-            Some(wcc_attr) if wcc_attr.xid == writing.xid => Some(&wcc_attr.attr),
+            Some(wcc_attr) if (wcc_attr.xid, wcc_attr.peer) == (writing.xid, cx.peer) => {
+                Some(&wcc_attr.attr)
+            }
             _ => None,
         };
         pre_op(reply, before);

@@ -3,7 +3,8 @@
 use crate::vfs::ram::{Ram, TAG};
 use crate::vfs::{
     self, Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError,
-    FsResult, FsStat, Handle, Handles, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr, Vfs,
+    FsResult, FsStat, Handle, Handles, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr, Ticket,
+    Vfs,
 };
 use core::cell::{Cell, RefCell, RefMut};
 use core::ffi::CStr;
@@ -47,6 +48,16 @@ pub struct Host {
     pub pipe: Rc<RefCell<VecDeque<u8>>>,
     /// Calls of `release_idle`.
     pub rests: Cell<usize>,
+    /// Threads wait for the disk.
+    pub has_threads: Cell<bool>,
+    /// What they were given, all in all, and whether some of it has not ended.
+    pub jobs: Cell<u32>,
+    /// See [`Host::jobs`].
+    pub in_flight: Cell<bool>,
+    /// There is something to collect, though nothing has ended since.
+    pub is_told: Cell<bool>,
+    /// The disk takes its time.
+    pub is_held: Cell<bool>,
     /// More to let go of at the next calls of `release_idle`.
     pub to_rest: Cell<usize>,
 }
@@ -124,6 +135,9 @@ impl Tree {
                 host: Rc::downgrade(&host),
                 has_handles,
                 put_off: Vec::new(),
+                begun: Vec::new(),
+                ended: 0,
+                failures: 0,
             }))
         };
         let path = ram.borrow().root_path();
@@ -160,6 +174,11 @@ struct Misbehaving {
     has_handles: bool,
     /// Files whose sync was put off.
     put_off: Vec<Pin>,
+    /// Those that threads have been given since.
+    begun: Vec<Pin>,
+    /// Jobs that have ended, and how many failed.
+    ended: u32,
+    failures: u32,
 }
 
 /// Does something with the model.
@@ -172,6 +191,31 @@ macro_rules! ram {
 }
 
 impl Misbehaving {
+    fn commit_all(&mut self) -> FsResult<()> {
+        let mut done = Ok(());
+        for pin in core::mem::take(&mut self.put_off) {
+            done = done.and(self.sync_one(&pin));
+            ram!(self.unpin(pin));
+        }
+        done?;
+        self.host().commit_fails.get().map_or(Ok(()), Err)?;
+        self.host().is_dirty.set(false);
+        ram!(self.commit(true)).map(drop)
+    }
+
+    /// All that threads were given has ended.
+    fn end_all(&mut self) {
+        let host = self.host();
+        if host.in_flight.take() {
+            self.ended = host.jobs.get();
+            let later = core::mem::replace(&mut self.put_off, core::mem::take(&mut self.begun));
+            let dirty = host.is_dirty.get();
+            self.failures += u32::from(self.commit_all().is_err());
+            host.is_dirty.set(dirty);
+            self.put_off = later;
+        }
+    }
+
     fn host(&self) -> Rc<Host> {
         self.host.upgrade().expect("the test keeps it")
     }
@@ -244,7 +288,7 @@ impl Vfs for Misbehaving {
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
         self.host().works()?;
         self.sync_one(pin)?;
-        self.commit()
+        self.commit_all()
     }
 
     fn release_idle(&mut self) -> bool {
@@ -360,15 +404,47 @@ impl Handles for Misbehaving {
         Ok(())
     }
 
-    fn commit(&mut self) -> FsResult<()> {
-        for pin in core::mem::take(&mut self.put_off) {
-            let synced = self.sync_one(&pin);
-            ram!(self.unpin(pin));
-            synced?;
+    fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>> {
+        let host = self.host();
+        if !host.has_threads.get() {
+            return self.commit_all().map(|()| None);
         }
-        self.host().commit_fails.get().map_or(Ok(()), Err)?;
-        self.host().is_dirty.set(false);
-        ram!(self.commit())
+        let is_begun = host.is_dirty.take() || !self.put_off.is_empty();
+        self.begun.append(&mut self.put_off);
+        if is_begun {
+            host.jobs.update(|jobs| jobs + 1);
+            host.in_flight.set(true);
+        }
+        let ticket = Ticket {
+            jobs: host.jobs.get(),
+            failures: self.failures,
+        };
+        Ok((is_begun || any && host.in_flight.get()).then_some(ticket))
+    }
+
+    fn committed(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {
+        if waits && self.ended < ticket.jobs {
+            self.end_all();
+            self.host().is_told.set(true);
+        }
+        if self.failures != ticket.failures {
+            return Err(FsError::Io);
+        }
+        Ok(self.ended >= ticket.jobs)
+    }
+
+    fn collect_committed(&mut self) {
+        self.host().is_told.set(false);
+        if !self.host().is_held.get() {
+            self.end_all();
+        }
+    }
+
+    fn use_threads(&mut self, watch: &mut dyn FnMut(i32) -> bool) -> bool {
+        watch(0) && {
+            self.host().has_threads.set(true);
+            true
+        }
     }
 }
 

@@ -219,7 +219,7 @@ impl World {
     /// Sends what was produced, as soon as it is so.
     fn tell(&mut self, talk: &mut Talk, progress: &Progress) {
         if progress.produced > 0 {
-            self.tree.commit().unwrap();
+            self.tree.commit(true).unwrap();
         }
         talk.output.extend(&self.buffer[..progress.produced]);
     }

@@ -67,6 +67,15 @@ struct Wire {
     closed: bool,
 }
 
+/// What a test is asked.
+struct Asked(Rc<dyn Fn() -> bool>);
+
+impl core::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("a question")
+    }
+}
+
 /// What a test wants to look at.
 struct Witness(Rc<dyn Fn()>);
 
@@ -100,6 +109,9 @@ struct World {
     file: Option<Vec<u8>>,
     /// What is received into, where that can be stored from.
     pipe: Option<Rc<RefCell<VecDeque<u8>>>>,
+    /// Whether a file can be read from that may be watched, and the token of who does.
+    file_to_watch: Option<Asked>,
+    file_token: Option<Token>,
     /// Looks whenever a peer is about to be told anything.
     witness: Option<Witness>,
     accept_calls: usize,
@@ -129,6 +141,8 @@ impl Sim {
             descriptors: usize::MAX,
             file: None,
             pipe: None,
+            file_to_watch: None,
+            file_token: None,
             witness: None,
             accept_calls: 0,
             sleep: None,
@@ -242,6 +256,11 @@ impl Sim {
     /// From now on, what comes can be received into a pipe, which the files read from.
     pub fn set_pipe(&self, pipe: Rc<RefCell<VecDeque<u8>>>) {
         self.world().pipe = Some(pipe);
+    }
+
+    /// From now on, a file may be watched, which can be read from when the test says so.
+    pub fn set_file_to_watch(&self, is_readable: impl Fn() -> bool + 'static) {
+        self.world().file_to_watch = Some(Asked(Rc::new(is_readable)));
     }
 
     /// From now on, this is called before anything is sent.
@@ -443,6 +462,11 @@ impl Datagrams for Sim {
                 let _ = ready.tokens.push(open.token);
             }
         }
+        if let (Some(token), Some(Asked(is_readable))) = (world.file_token, &world.file_to_watch)
+            && is_readable()
+        {
+            let _ = ready.tokens.push(token);
+        }
         if ready.tokens.is_empty() {
             let until = (until < Instant::NEVER).then_some(until);
             world.sleep = until;
@@ -530,6 +554,14 @@ impl Streams for Sim {
         let mut world = self.world();
         let open = world.get(socket)?;
         (open.token, open.interest) = (token, interest);
+        Ok(())
+    }
+
+    fn watch_file(&mut self, _: FileId, token: Token) -> NetResult<()> {
+        let mut world = self.world();
+        let can_be_watched = world.file_to_watch.as_ref().map(|_| ());
+        can_be_watched.ok_or(NetError::Unsupported)?;
+        world.file_token = Some(token);
         Ok(())
     }
 }

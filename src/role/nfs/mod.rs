@@ -181,6 +181,14 @@ struct Nfs {
 
 impl Task for Nfs {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
+        if self
+            .options
+            .exports
+            .iter()
+            .any(|wanted| wanted.rules.writable)
+        {
+            self.streams.use_threads(world);
+        }
         self.open_sockets(world)
     }
 

@@ -45,7 +45,7 @@ pub(super) fn what_is_gone_before_it_is_committed_is_no_failure(world: &mut dyn 
     };
     make(vfs, "made", CreateWhat::Directory).unwrap();
     put(vfs, "made/file", b"gone");
-    vfs.commit().unwrap();
+    vfs.commit(true).unwrap();
     while vfs.release_idle() {}
     // All in one batch: each is changed, and then removed.
     let dir = walk(vfs, "made").unwrap();
@@ -57,7 +57,7 @@ pub(super) fn what_is_gone_before_it_is_committed_is_no_failure(world: &mut dyn 
     vfs.remove(dir, name("fifo"), false).unwrap();
     let top = walk(vfs, "").unwrap();
     vfs.remove(top, name("made"), true).unwrap();
-    assert_eq!(vfs.commit(), Ok(()));
+    assert_eq!(vfs.commit(true), Ok(None));
 }
 
 pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {

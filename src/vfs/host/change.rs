@@ -43,7 +43,7 @@ impl Host {
         self.acting.user(pin.user)?;
         let (entry, _) = self.at(pin.node)?;
         entry.written.set(true);
-        entry.synced.set(false);
+        entry.change();
         Ok(entry)
     }
 

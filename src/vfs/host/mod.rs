@@ -17,12 +17,14 @@ use super::handle::{self, Key};
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
-    Handle, Handles, ImageFile, Kind, Name, Node, Pin, Rights, Rules, SetAttr, Vfs, exports,
+    Handle, Handles, ImageFile, Kind, Name, Node, Pin, Rights, Rules, SetAttr, Ticket, Vfs,
+    exports,
 };
 use crate::config::{EXPORT_PATH_BYTES_MAX, SEARCH_DEPTH_MAX};
 use crate::mem::{self, Slots};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
+use crate::sys::linux::threads::Workers;
 use acting::Acting;
 use core::cell::Cell;
 use core::ffi::CStr;
@@ -52,6 +54,8 @@ struct Top {
     rights: Rights,
     /// Changes of names and attributes need not be on disk before they are answered.
     is_async: bool,
+    /// Its disk took its time when something was last made durable.
+    is_slow: Cell<bool>,
     /// The path of the image that it is.
     image: Option<&'static CStr>,
 }
@@ -148,6 +152,7 @@ impl Host {
             tag,
             rights: Rights::of(rules.writable, rules.isos),
             is_async: rules.is_async,
+            is_slow: Cell::new(true),
             image,
         };
         self.tops.push_more(top);
@@ -397,9 +402,23 @@ impl Handles for Host {
         self.sync_file_later(pin)
     }
 
-    fn commit(&mut self) -> FsResult<()> {
-        self.commit_all(false);
-        self.committed()
+    fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>> {
+        let is_begun = self.commit_all(false);
+        self.committed(any || is_begun)
+    }
+
+    fn committed(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {
+        self.redeem(ticket, waits)
+    }
+
+    fn collect_committed(&mut self) {
+        self.collect();
+    }
+
+    fn use_threads(&mut self, watch: &mut dyn FnMut(i32) -> bool) -> bool {
+        let workers = Workers::new();
+        self.dirty.workers = workers.filter(|workers| watch(workers.told()));
+        self.dirty.workers.is_some()
     }
 }
 

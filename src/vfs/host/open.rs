@@ -77,7 +77,9 @@ impl Host {
             file,
             opened,
             written: Cell::new(true),
-            synced: Cell::new(false),
+            // What others did to it before is not known to be on disk.
+            changes: Cell::new(1),
+            durable: Cell::new(0),
             export,
             kind: Kind::of_mode(stat.stx_mode.into()),
             rights: top.rights,

@@ -31,8 +31,10 @@ pub(super) struct Entry {
     pub(super) opened: Opened,
     /// Whether it was written to, or made, since the last release.
     pub(super) written: Cell<bool>,
-    /// Whether all of it is on disk, as far as it was changed through this.
-    pub(super) synced: Cell<bool>,
+    /// How often it was changed through this.
+    pub(super) changes: Cell<u32>,
+    /// So many of the changes are on disk.
+    pub(super) durable: Cell<u32>,
     pub(super) export: u16,
     pub(super) kind: Kind,
     pub(super) rights: Rights,
@@ -265,7 +267,8 @@ mod tests {
             file: File::open::<FsError>(c"/", OFlags::PATH, 0).unwrap(),
             opened: Opened::Path,
             written: Cell::default(),
-            synced: Cell::default(),
+            changes: Cell::default(),
+            durable: Cell::default(),
             export: 0,
             kind: Kind::Directory,
             rights: Rights::ALL,

@@ -325,7 +325,7 @@ impl Vfs for Ram {
         self.get(pin.node)?;
         #[cfg(any(test, fuzzing))]
         self.end_writes(pin)?;
-        self.commit()
+        self.commit(true).map(drop)
     }
 
     fn release_idle(&mut self) -> bool {

@@ -1,7 +1,7 @@
 //! The backend as a tree of handles, which it does not know: so that tests of objects reach it.
 
 use super::*;
-use crate::vfs::{Access, Caller, CreateWhat, Handles, Rules};
+use crate::vfs::{Access, Caller, CreateWhat, Handles, Rules, Ticket};
 
 impl Handles for User {
     fn root(&mut self, _: u32) -> FsResult<Node> {
@@ -22,8 +22,8 @@ impl Handles for User {
         Err(FsError::NotSupported)
     }
 
-    fn commit(&mut self) -> FsResult<()> {
-        Ok(())
+    fn commit(&mut self, _: bool) -> FsResult<Option<Ticket>> {
+        Ok(None)
     }
 
     fn create(

@@ -14,6 +14,7 @@ mod odd;
 mod programs;
 mod rights;
 mod room;
+mod slow;
 mod wcc;
 
 use anyhow::{Context, Result, ensure};

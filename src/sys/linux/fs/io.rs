@@ -95,6 +95,20 @@ pub fn fsync<E: From<Errno>>(file: RawFd) -> Result<(), E> {
     unsafe { act(word(file), 0, 0, 0, 0, Sysno::fsync) }
 }
 
+/// Makes all of a file's system durable.
+pub fn syncfs(file: RawFd) -> Result<(), Errno> {
+    // SAFETY: a number.
+    unsafe { act(word(file), 0, 0, 0, 0, Sysno::syncfs) }
+}
+
+/// Makes what was written to a file durable; what has no way to the disk of its own gets there with all the rest.
+pub fn sync(file: RawFd) -> Result<(), Errno> {
+    match fsync(file) {
+        Err(Errno::INVAL) => syncfs(file),
+        synced => synced,
+    }
+}
+
 /// The call that takes a wide offset.
 #[cfg(target_pointer_width = "64")]
 pub(in super::super) const SENDFILE: Sysno = Sysno::sendfile;

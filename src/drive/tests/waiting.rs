@@ -1,0 +1,176 @@
+//! Threads wait for the disk: who is told when, and what others notice of it.
+
+use super::{AT, Bench, MOMENT, read, with_server_on};
+use crate::config::REPLY_BLOCK_COUNT;
+use crate::engine::testing::World;
+use crate::engine::testing::calls::{Call, NO_CHANGE, stable};
+use crate::net::sim::Peer;
+use crate::time::Duration;
+use crate::vfs::FsError;
+use crate::wire::nfs3::Procedure;
+use core::net::IpAddr;
+
+const OK: u32 = 0;
+const IO: u32 = 5;
+const EXISTS: u32 = 17;
+
+fn write(data: &[u8]) -> Call {
+    Call::write(&World::default().handle("big"), 0, stable::FILE_SYNC, data)
+}
+
+fn make(name: &[u8]) -> Call {
+    Call::of(Procedure::MkDir, &World::default().handle(""))
+        .opaque(name)
+        .words(NO_CHANGE)
+}
+
+/// Runs `script` on a disk that takes its time until it is let through.
+fn with_slow_disk(script: impl Fn(&mut Bench)) {
+    with_server_on(0, 100, true, |bench| {
+        bench.host.is_held.set(true);
+        script(bench);
+    });
+}
+
+impl Bench {
+    /// Sends a call that waits for the disk.
+    #[track_caller]
+    fn begin(&mut self, call: &Call) -> Peer {
+        let peer = self.connect();
+        self.begin_by(peer, call);
+        peer
+    }
+
+    #[track_caller]
+    fn begin_by(&mut self, peer: Peer, call: &Call) {
+        self.sim.send(peer, &call.record());
+        self.run(MOMENT);
+        assert!(self.host.in_flight.get());
+        assert!(self.sim.take(peer).is_empty(), "told before it is durable");
+    }
+
+    fn let_through(&mut self) {
+        self.host.is_held.set(false);
+        self.run(MOMENT);
+    }
+}
+
+#[test]
+fn others_are_served_while_one_waits_for_the_disk() {
+    for call in [write(b"data"), make(b"new")] {
+        with_slow_disk(|bench| {
+            let waiting = bench.begin(&call);
+            // Longer than any patience: a disk may take its time.
+            bench.run(Duration::from_secs(100));
+            let other = bench.connect();
+            assert_eq!(bench.ask(other, &read(0, 4)).status, OK);
+            bench.let_through();
+            assert_eq!(bench.answer(waiting, &call).status, OK);
+            // What comes next finds it as it was before.
+            assert_eq!(bench.ask(waiting, &read(0, 4)).status, OK);
+        });
+    }
+}
+
+#[test]
+fn what_was_told_is_durable() {
+    with_slow_disk(|bench| {
+        let call = write(b"data");
+        let waiting = bench.begin(&call);
+        bench.let_through();
+        assert_eq!(bench.answer(waiting, &call).status, OK);
+        bench.tree.ram().lose_power();
+        assert_eq!(bench.ask(waiting, &read(0, 4)).bytes, b"data");
+    });
+}
+
+#[test]
+fn what_is_asked_again_is_told_when_the_first_is_durable() {
+    with_slow_disk(|bench| {
+        let call = make(b"new");
+        // By the same client, so that it is known.
+        let client = IpAddr::from([10, 9, 0, 1]);
+        let [first, again] = [(); 2].map(|()| bench.sim.connect_from(client, AT));
+        bench.peers.extend([first, again]);
+        bench.begin_by(first, &call);
+        bench.begin_by(again, &call);
+        bench.let_through();
+        assert_eq!(bench.answer(first, &call).status, OK);
+        assert_eq!(bench.answer(again, &call).status, OK);
+    });
+}
+
+#[test]
+fn a_sync_waits_for_the_names_that_others_made() {
+    with_slow_disk(|bench| {
+        let made = bench.begin(&make(b"new"));
+        bench.begin(&write(b"data"));
+        // Nothing was changed, but that it is durable promises what was there before, too.
+        let commit = Call::commit(&World::default().handle("hello"));
+        let peer = bench.begin(&commit);
+        bench.let_through();
+        assert_eq!(bench.answer(peer, &commit).status, OK);
+        assert_eq!(bench.answer(made, &make(b"new")).status, OK);
+    });
+}
+
+#[test]
+fn a_disk_that_fails_meanwhile_fails_who_waits() {
+    with_slow_disk(|bench| {
+        let [stored, made] = [write(b"data"), make(b"new")].map(|call| bench.begin(&call));
+        bench.host.sync_fails.set(Some(FsError::Io));
+        bench.let_through();
+        // A write is told of it. A name was told of as made: that is neither sent nor remembered.
+        assert_eq!(bench.answer(stored, &write(b"data")).status, IO);
+        assert!(bench.sim.is_closed(made) && bench.sim.take(made).is_empty());
+        bench.host.sync_fails.set(None);
+        assert_eq!(bench.ask(stored, &write(b"data")).status, OK);
+    });
+}
+
+#[test]
+fn who_goes_away_while_it_waits_leaves_nothing_behind() {
+    for call in [write(b"data"), make(b"new")] {
+        with_slow_disk(|bench| {
+            let gone = bench.begin(&call);
+            let stays = bench.begin(&write(b"more"));
+            bench.sim.hang_up(gone);
+            bench.run(MOMENT);
+            bench.let_through();
+            assert_eq!(bench.answer(stays, &write(b"more")).status, OK);
+        });
+    }
+}
+
+#[test]
+fn more_wait_than_there_are_places_for_replies() {
+    with_slow_disk(|bench| {
+        let names: Vec<Vec<u8>> = (0..REPLY_BLOCK_COUNT + 10)
+            .map(|number| format!("{number}").into_bytes())
+            .collect();
+        let mut peers = Vec::new();
+        for name in &names {
+            let peer = bench.connect();
+            bench.sim.send(peer, &make(name).record());
+            bench.run(MOMENT);
+            peers.push(peer);
+        }
+        bench.let_through();
+        for (peer, name) in peers.iter().zip(&names) {
+            assert_eq!(bench.answer(*peer, &make(name)).status, OK);
+        }
+    });
+}
+
+#[test]
+fn what_is_on_its_way_when_the_loop_ends_gets_to_the_disk() {
+    with_slow_disk(|bench| {
+        bench.begin(&make(b"new"));
+        bench.with_loop(|all| all.stop());
+        bench.tree.ram().lose_power();
+        // As if it went on.
+        bench.let_through();
+        let peer = bench.connect();
+        assert_eq!(bench.ask(peer, &make(b"new")).status, EXISTS);
+    });
+}

@@ -1,0 +1,454 @@
+//! Threads that wait for the disk, so that nobody else need: each carries out one job at a time.
+//!
+//! A thread has a stack of the arena and a [`Worker`], through which it is given jobs and tells of their ends; it knows nothing
+//! else of ours. What is in hand is told by a byte in a pipe when it has ended.
+
+use super::fs::{self, File};
+use super::{Errno, outcome};
+use crate::config::{JOB_COUNT, WORKER_COUNT, WORKER_STACK_BYTES};
+use crate::mem;
+use crate::time::{Duration, Instant};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsRawFd as _, RawFd};
+use syscalls::{Sysno, raw_syscall};
+
+/// What is to be done with a file, which is closed after that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Work {
+    /// It is made durable (fsync), or all of its file system where it has no way to the disk of its own.
+    Sync,
+    /// All of its file system is (syncfs).
+    SyncSystem,
+    /// Nothing: the last close of a large file takes its time.
+    Close,
+}
+
+/// The states of a worker.
+const IDLE: u32 = 0;
+const GIVEN: u32 = 1;
+const ENDED: u32 = 2;
+
+/// What a thread and the loop share. Who may write to it is said by `state`: the loop unless a job is [`GIVEN`].
+#[derive(Debug)]
+struct Worker {
+    state: AtomicU32,
+    work: AtomicU32,
+    file: AtomicI32,
+    /// The number of the error, 0: it went well.
+    errno: AtomicI32,
+    /// The pipe that an end is told through.
+    pipe: RawFd,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Waits,
+    /// The worker of this place has it.
+    Given(usize, Instant),
+    Ended,
+}
+
+#[derive(Debug)]
+struct Job<T> {
+    work: Work,
+    file: RawFd,
+    tag: T,
+    stage: Stage,
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug)]
+pub struct End<T> {
+    /// What was given with it.
+    pub tag: T,
+    /// What came of it.
+    pub result: Result<(), Errno>,
+    /// How long it took, in whole milliseconds.
+    pub took: Duration,
+}
+
+/// The threads, and the jobs that have not ended. `T` tells the owner what a job was.
+#[derive(Debug)]
+pub struct Workers<T> {
+    workers: heapless::Vec<&'static Worker, WORKER_COUNT>,
+    /// Oldest first.
+    jobs: heapless::Deque<Job<T>, JOB_COUNT>,
+    /// How many have left the queue; they leave in their order.
+    left: u32,
+    /// Stacks of threads that are not there yet.
+    stacks: &'static mut [u8],
+    pipe: (File, File),
+}
+
+impl<T: Copy> Workers<T> {
+    /// None yet: threads are made when there are jobs. `None`: the host has no pipes.
+    pub fn new() -> Option<Self> {
+        Some(Self {
+            workers: heapless::Vec::new(),
+            jobs: heapless::Deque::new(),
+            left: 0,
+            stacks: mem::bytes(WORKER_COUNT * WORKER_STACK_BYTES),
+            pipe: fs::pipe().ok()?,
+        })
+    }
+
+    /// What is readable when a job has ended.
+    pub fn told(&self) -> RawFd {
+        self.pipe.0.as_raw_fd()
+    }
+
+    /// The number of jobs that were ever taken.
+    pub fn taken(&self) -> u32 {
+        self.left.wrapping_add(self.jobs.len() as u32)
+    }
+
+    /// Whether so many of those have ended, and all before them.
+    pub const fn has_ended(&self, count: u32) -> bool {
+        self.left.wrapping_sub(count) as i32 >= 0
+    }
+
+    /// Whether a job for which `is_same` holds waits for a thread: what was done meanwhile is part of it.
+    pub fn waits(&mut self, is_same: impl Fn(&T) -> bool) -> Option<&mut T> {
+        let mut waiting = self.jobs.iter_mut();
+        let found = waiting.find(|job| matches!(job.stage, Stage::Waits) && is_same(&job.tag));
+        found.map(|job| &mut job.tag)
+    }
+
+    /// Takes a job; whether it could: there is a place, and a thread. The file is a number of the job's own.
+    pub fn take(&mut self, work: Work, file: RawFd, tag: T, now: Instant) -> bool {
+        let stage = Stage::Waits;
+        let job = Job {
+            work,
+            file,
+            tag,
+            stage,
+        };
+        if self.jobs.is_full() || !self.has_thread() || self.jobs.push_back(job).is_err() {
+            return false;
+        }
+        self.give(now);
+        true
+    }
+
+    /// Whether there is a thread that is idle, or can be; or one at all.
+    fn has_thread(&mut self) -> bool {
+        let is_idle = |worker: &&Worker| worker.state.load(Ordering::Acquire) == IDLE;
+        self.workers.iter().any(is_idle) || self.start_thread() || !self.workers.is_empty()
+    }
+
+    fn start_thread(&mut self) -> bool {
+        let (stack, rest) = core::mem::take(&mut self.stacks)
+            .split_at_mut_checked(WORKER_STACK_BYTES)
+            .unwrap_or_default();
+        self.stacks = rest;
+        if stack.is_empty() {
+            return false;
+        }
+        let worker: &'static Worker = mem::leak(Worker {
+            state: AtomicU32::new(IDLE),
+            work: AtomicU32::new(0),
+            file: AtomicI32::new(0),
+            errno: AtomicI32::new(0),
+            pipe: self.pipe.1.as_raw_fd(),
+        });
+        // Where one cannot be made no other is tried.
+        let started = clone::start(stack, worker).is_ok() && self.workers.push(worker).is_ok();
+        if !started {
+            self.stacks = &mut [];
+        }
+        started
+    }
+
+    /// Gives jobs that wait to threads that are idle.
+    fn give(&mut self, now: Instant) {
+        let waiting = self.jobs.iter_mut();
+        let mut waiting = waiting.filter(|job| matches!(job.stage, Stage::Waits));
+        for (place, worker) in self.workers.iter().enumerate() {
+            if worker.state.load(Ordering::Acquire) != IDLE {
+                continue;
+            }
+            let Some(job) = waiting.next() else { return };
+            job.stage = Stage::Given(place, now);
+            worker.work.store(job.work as u32, Ordering::Relaxed);
+            worker.file.store(job.file, Ordering::Relaxed);
+            worker.state.store(GIVEN, Ordering::Release);
+            wake(&worker.state);
+        }
+    }
+
+    /// Takes what was told, or all but what is told again. Only then are ends collected by whom it is told to, so that none is missed.
+    pub fn take_told(&self) {
+        let _ = fs::read(self.told(), &mut [0; JOB_COUNT]);
+    }
+
+    /// Tells the loop to look.
+    pub fn tell(&self) {
+        tell(self.pipe.1.as_raw_fd());
+    }
+
+    /// Calls `each` for every job that has ended since the last time, and its number in the order of all.
+    pub fn collect(&mut self, now: Instant, each: &mut dyn FnMut(u32, &End<T>)) {
+        let mut any = false;
+        for (job, number) in self.jobs.iter_mut().zip(self.left..) {
+            let Stage::Given(place, begun) = job.stage else {
+                continue;
+            };
+            let Some(worker) = self.workers.get(place) else {
+                continue;
+            };
+            if worker.state.load(Ordering::Acquire) != ENDED {
+                continue;
+            }
+            let result = match worker.errno.load(Ordering::Relaxed) {
+                0 => Ok(()),
+                errno => Err(Errno::from_raw_os_error(errno)),
+            };
+            worker.state.store(IDLE, Ordering::Relaxed);
+            job.stage = Stage::Ended;
+            let took = now.since(begun);
+            let tag = job.tag;
+            each(number, &End { tag, result, took });
+            any = true;
+        }
+        if !any {
+            return;
+        }
+        while matches!(self.jobs.front(), Some(job) if matches!(job.stage, Stage::Ended)) {
+            self.jobs.pop_front();
+            self.left = self.left.wrapping_add(1);
+        }
+        self.give(now);
+    }
+
+    /// Sleeps until a job has ended.
+    pub fn wait(&self) {
+        let _ = super::sleep(&mut [PollFd::new(&self.pipe.0, PollFlags::IN)], None);
+    }
+}
+
+/// What a thread does: jobs, for as long as the process lives.
+extern "C" fn work(worker: &Worker) -> ! {
+    loop {
+        while worker.state.load(Ordering::Acquire) != GIVEN {
+            sleep_unless_changed(&worker.state);
+        }
+        let file = worker.file.load(Ordering::Relaxed);
+        let what = worker.work.load(Ordering::Relaxed);
+        let result = if what == Work::Sync as u32 {
+            fs::sync(file)
+        } else if what == Work::SyncSystem as u32 {
+            fs::syncfs(file)
+        } else {
+            Ok(())
+        };
+        fs::close(file);
+        let errno = result.map_or_else(Errno::raw_os_error, |()| 0);
+        worker.errno.store(errno, Ordering::Relaxed);
+        worker.state.store(ENDED, Ordering::Release);
+        tell(worker.pipe);
+    }
+}
+
+fn tell(pipe: RawFd) {
+    // SAFETY: the kernel reads a byte. A pipe that is full has told enough.
+    unsafe { raw_syscall!(Sysno::write, pipe, c"".as_ptr(), 1) };
+}
+
+const FUTEX_WAIT_PRIVATE: usize = 128;
+const FUTEX_WAKE_PRIVATE: usize = 129;
+
+/// Sleeps until [`wake`] is called, if `state` is not [`GIVEN`]; perhaps shorter.
+fn sleep_unless_changed(state: &AtomicU32) {
+    let seen = state.load(Ordering::Acquire);
+    if seen != GIVEN {
+        // SAFETY: the kernel reads the number, whose state outlives the call; no timeout.
+        unsafe { raw_syscall!(Sysno::futex, state.as_ptr(), FUTEX_WAIT_PRIVATE, seen, 0) };
+    }
+}
+
+fn wake(state: &AtomicU32) {
+    // SAFETY: the kernel looks for who sleeps at this address, and reads nothing.
+    unsafe { raw_syscall!(Sysno::futex, state.as_ptr(), FUTEX_WAKE_PRIVATE, 1) };
+}
+
+/// clone(2): the calls of each processor. The new thread begins behind the call with the same registers, but on its own stack,
+/// which has nothing to return to: it calls [`work`] there, for ever.
+mod clone {
+    use super::{Errno, Worker, outcome, work};
+    use core::arch::asm;
+
+    /// CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM: a thread as POSIX has them.
+    const FLAGS: usize = 0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000;
+
+    /// Starts a thread that works for `worker` on `stack`.
+    pub(super) fn start(stack: &'static mut [u8], worker: &'static Worker) -> Result<(), Errno> {
+        // As the ABI of each wants it at a call, with room for an argument.
+        let top = (stack.as_mut_ptr_range().end as usize & !15) - 16;
+        // SAFETY: the word lies in the stack.
+        unsafe { (top as *mut &Worker).write(worker) };
+        let returned: usize;
+        // SAFETY: the stack is the thread's own for ever, and so is what it needs; the caller's registers are as they were.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            asm!(
+                "syscall",
+                "test rax, rax",
+                "jnz 2f",
+                "xor ebp, ebp",
+                "mov rdi, [rsp]",
+                "call {work}",
+                "ud2",
+                "2:",
+                work = sym work,
+                inlateout("rax") 56_usize => returned,
+                in("rdi") FLAGS,
+                in("rsi") top,
+                in("rdx") 0,
+                in("r10") 0,
+                in("r8") 0,
+                out("rcx") _,
+                out("r11") _,
+            );
+        }
+        #[cfg(target_arch = "x86")]
+        // SAFETY: as above. ebx is the compiler's own, so it is lent.
+        unsafe {
+            asm!(
+                "xchg ebx, edi",
+                "int 0x80",
+                "test eax, eax",
+                "jnz 2f",
+                "xor ebp, ebp",
+                "call {work}",
+                "ud2",
+                "2:",
+                "xchg ebx, edi",
+                work = sym work,
+                inlateout("eax") 120_usize => returned,
+                in("edi") FLAGS,
+                in("ecx") top,
+                in("edx") 0,
+            );
+        }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: as above.
+        unsafe {
+            asm!(
+                "svc #0",
+                "cbnz x0, 2f",
+                "mov x29, xzr",
+                "ldr x0, [sp]",
+                "bl {work}",
+                "brk #1",
+                "2:",
+                work = sym work,
+                in("x8") 220_usize,
+                inlateout("x0") FLAGS => returned,
+                in("x1") top,
+                in("x2") 0,
+                in("x3") 0,
+                in("x4") 0,
+            );
+        }
+        #[cfg(target_arch = "arm")]
+        // SAFETY: as above. r7 may be the compiler's own, so it is kept.
+        unsafe {
+            asm!(
+                "mov {kept}, r7",
+                "mov r7, #120",
+                "svc #0",
+                "mov r7, {kept}",
+                "cmp r0, #0",
+                "bne 2f",
+                "ldr r0, [sp]",
+                "bl {work}",
+                "udf #0",
+                "2:",
+                kept = out(reg) _,
+                work = sym work,
+                inlateout("r0") FLAGS => returned,
+                in("r1") top,
+                in("r2") 0,
+                in("r3") 0,
+                in("r4") 0,
+            );
+        }
+        outcome(returned).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys;
+    use std::fs as files;
+    use std::os::fd::IntoRawFd as _;
+
+    fn file(name: &str) -> (RawFd, std::path::PathBuf) {
+        let path = std::env::temp_dir().join(format!("stowaway-{name}-{}", std::process::id()));
+        files::write(&path, b"data").unwrap();
+        (files::File::open(&path).unwrap().into_raw_fd(), path)
+    }
+
+    /// Waits until so many have ended; what is told of them, by their numbers.
+    fn ends(workers: &mut Workers<u32>, count: u32) -> Vec<(u32, u32, Result<(), Errno>)> {
+        let mut ends = Vec::new();
+        while !workers.has_ended(count) {
+            workers.wait();
+            workers.take_told();
+            workers.collect(sys::now(), &mut |number, end| {
+                ends.push((number, end.tag, end.result));
+            });
+        }
+        ends.sort_unstable_by_key(|end| end.0);
+        ends
+    }
+
+    #[test]
+    fn jobs_are_carried_out_and_told_of() {
+        let mut workers = Workers::new().unwrap();
+        let (own, path) = file("jobs");
+        let open = |_| files::File::open(&path).unwrap().into_raw_fd();
+        let kinds = [Work::Sync, Work::SyncSystem, Work::Close];
+        for (tag, work) in (0..).zip(kinds) {
+            assert!(workers.take(work, open(()), tag, sys::now()));
+        }
+        // No file at all.
+        assert!(workers.take(Work::Sync, -1, 9, sys::now()));
+        assert_eq!(workers.taken(), 4);
+        let told = ends(&mut workers, 4);
+        let results = [Ok(()), Ok(()), Ok(()), Err(Errno::BADF)];
+        for (at, (number, tag, result)) in told.into_iter().enumerate() {
+            assert_eq!((number as usize, result), (at, results[at]));
+            assert_eq!(tag, if at == 3 { 9 } else { at as u32 });
+        }
+        fs::close(own);
+        files::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn thousands_come_and_go_and_too_many_are_refused() {
+        let mut workers = Workers::new().unwrap();
+        let (own, path) = file("many");
+        let (mut taken, mut refused) = (0, 0);
+        while taken < 5000 {
+            let duplicate = fs::dup::<Errno>(own).unwrap();
+            if workers.take(Work::Close, duplicate, taken, sys::now()) {
+                taken += 1;
+            } else {
+                fs::close(duplicate);
+                refused += 1;
+                workers.wait();
+                workers.take_told();
+                workers.collect(sys::now(), &mut |_, _| {});
+            }
+        }
+        ends(&mut workers, taken);
+        assert_eq!(workers.taken(), taken);
+        assert!(refused > 0, "there is room for all");
+        fs::close(own);
+        files::remove_file(path).unwrap();
+    }
+}
