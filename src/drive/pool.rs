@@ -24,7 +24,7 @@ impl Pool {
     /// A pool of `count` blocks of `block_bytes` bytes.
     pub(super) fn new(count: usize, block_bytes: usize) -> Self {
         Self {
-            bytes: Slots::new(count * block_bytes),
+            bytes: Slots::zeroed(count * block_bytes),
             block_bytes,
             free: Slots::new(count),
             touched: 0,
@@ -34,7 +34,7 @@ impl Pool {
     /// A block, the one given back last first; `None` when all are held.
     pub(super) fn take(&mut self) -> Option<Block> {
         match self.free.pop() {
-            None if self.bytes.extend(self.block_bytes) => {
+            None if !self.is_used_up() => {
                 let block = Block(self.touched);
                 self.touched += 1;
                 Some(block)
@@ -45,7 +45,7 @@ impl Pool {
 
     /// Whether all are held.
     pub(super) fn is_used_up(&self) -> bool {
-        self.free.is_empty() && self.bytes.is_full()
+        self.free.is_empty() && usize::from(self.touched) * self.block_bytes == self.bytes.len()
     }
 
     /// Gives a block back.
@@ -65,7 +65,7 @@ impl Pool {
     /// The blocks that are held.
     #[cfg(test)]
     pub(super) fn holders(&self) -> impl Iterator<Item = usize> {
-        0..self.bytes.len() / self.block_bytes - self.free.len()
+        0..usize::from(self.touched) - self.free.len()
     }
 }
 

@@ -165,17 +165,6 @@ impl Slots<u8> {
         slots.len = count as u32;
         slots
     }
-
-    /// Appends `count` zero bytes; whether there was space for all of them.
-    pub fn extend(&mut self, count: usize) -> bool {
-        if count > (self.count - self.len) as usize {
-            return false;
-        }
-        // SAFETY: so many places are empty.
-        unsafe { self.places.add(self.len as usize).write_bytes(0, count) };
-        self.len += count as u32;
-        true
-    }
 }
 
 /// Tests start many servers in one process, which may have no more than 4 GiB to give away.
@@ -221,8 +210,7 @@ mod tests {
             [Some(0), Some(1), None]
         );
         assert_eq!((slots.pop(), &slots[..]), (Some(b'b'), &b"a"[..]));
-        assert!(!slots.extend(2) && slots.extend(1) && slots.is_full());
-        assert_eq!(slots[..], *b"a\0");
+        assert!(!slots.is_full());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Threads that wait for the disk, so that nobody else need: each carries out one job at a time.
 //!
-//! A thread has a stack of the arena and a [`Worker`], through which it is given jobs and tells of their ends; it knows nothing
-//! else of ours. What is in hand is told by a byte in a pipe when it has ended.
+//! A thread has a stack of the arena and a few words of memory, through which it is given jobs and tells of their ends; it knows
+//! nothing else of ours. What is in hand is told by a byte in a pipe when it has ended.
 
 use super::fs::{self, File};
 use super::{Errno, outcome};

@@ -46,6 +46,7 @@ impl Link for End {
         Limits {
             mtu: MTU,
             has_offloads: true,
+            frame_bytes: FRAME_BYTES_MAX,
         }
     }
 
@@ -108,6 +109,7 @@ impl World {
             gateway: None,
             name: b"box",
             seed: [how; 16],
+            is_for_host: false,
         };
         // It is as small as a few pointers, and lasts as long as the process.
         let link = Box::leak(Box::new(end.clone()));
