@@ -5,13 +5,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 use xtask::build::Arch;
 use xtask::clients::nfs::{Auth, Call, Client, How, Set, record, stable_how};
+use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
 use xtask::setup::{self, Package};
 
@@ -152,11 +152,11 @@ fn new_child(server: &Server, old: u32, directory: &Path) -> Result<u32> {
 #[test]
 fn serve_restarts_a_killed_role_and_takes_it_along_when_it_dies() -> Result<()> {
     let directory = public_dir()?;
-    // A port that stays the same over restarts: one that was free a moment ago.
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    // The next role is to be found where this one was.
+    let port = Port::reserve()?;
     let server = Server::start(ServerOptions {
         role: "serve",
-        port,
+        port: port.number(),
         ..ServerOptions::serving(&[directory.path()])
     })?;
     let first = new_child(&server, 0, directory.path())?;

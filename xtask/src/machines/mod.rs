@@ -7,15 +7,15 @@ pub mod iso;
 pub mod lockdown;
 pub mod mounts;
 pub mod nbd;
+pub mod port;
 pub mod qemu;
 pub mod server;
 pub mod sshd;
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 /// Asks until there is an answer; None when there was none in time.
 pub fn wait_for<T>(
@@ -30,11 +30,4 @@ pub fn wait_for<T>(
         }
         sleep(Duration::from_millis(5));
     }
-}
-
-/// A TCP port that nobody listens on. Nothing keeps another from taking it before it is used.
-pub fn free_port() -> Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("there is no free port")?;
-    Ok(listener.local_addr()?.port())
 }

@@ -5,8 +5,9 @@
 //! Debian's server, and a few accounts over the machine's, which stays as it is.
 
 use crate::machines::mounts;
+use crate::machines::port::Port;
 use crate::machines::server::public_dir;
-use crate::machines::{free_port, wait_for};
+use crate::machines::wait_for;
 use crate::setup::{self, Package};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -41,13 +42,9 @@ pub const SFTP_SERVER: &str = "/usr/lib/sftp-server";
 /// How long a daemon may take to answer, and its sessions to end.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Somebody else may take a port between the choice and the start.
-const PORT_TRIES: usize = 3;
-
 /// A running daemon. Dropping it ends it and all its sessions.
 pub struct Daemon {
-    /// Where it listens on 127.0.0.1.
-    pub port: u16,
+    port: Port,
     child: Child,
     private: TempDir,
 }
@@ -71,21 +68,24 @@ impl Daemon {
         let place = private.path();
         accounts(place, shell)?;
         keys(place)?;
-        for _ in 0..PORT_TRIES {
-            let port = free_port()?;
-            let mut child = spawn(kind, server, options, place, port)?;
-            if answers(kind, port, &mut child)? {
-                client_files(place, port)?;
-                return Ok(Self {
-                    port,
-                    child,
-                    private,
-                });
-            }
+        let port = Port::reserve()?;
+        let mut child = spawn(kind, server, options, place, port.number())?;
+        if !answers(kind, port.number(), &mut child)? {
             child.kill()?;
             child.wait()?;
+            bail!("{kind:?} did not listen; it said:\n{}", said(place));
         }
-        bail!("{kind:?} did not listen; it said:\n{}", said(place));
+        client_files(place, port.number())?;
+        Ok(Self {
+            port,
+            child,
+            private,
+        })
+    }
+
+    /// Where it listens on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port.number()
     }
 
     /// The user's home, where every session begins: the same path inside and outside.

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use xtask::build;
-use xtask::machines::free_port;
+use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions};
 
 use crate::world::World;
@@ -29,6 +29,8 @@ pub struct Ground {
     options: ServerOptions,
     server: Option<Server>,
     directory: TempDir,
+    /// The next server is to be found where this one was.
+    _port: Port,
 }
 
 impl Ground {
@@ -40,18 +42,14 @@ impl Ground {
     /// The same by itself, as "nfs", or under a supervisor, as "serve".
     pub fn of(world: &World, role: &'static str, handles: &str, place: Place) -> Result<Self> {
         let mut arguments = vec!["--handles".into(), handles.into()];
-        let mut port = 0;
         if role == "serve" {
             arguments.push("--no-mdns".into());
-            // The next server is to be found where this one was.
-            port = free_port()?;
         }
         Self::with(
             world,
             place,
             ServerOptions {
                 role,
-                port,
                 arguments,
                 ..ServerOptions::default()
             },
@@ -73,14 +71,17 @@ impl Ground {
         if let Some(id) = options.user {
             std::os::unix::fs::chown(&export, Some(id), Some(id))?;
         }
+        let port = Port::reserve()?;
         let mut ground = Self {
             options: ServerOptions {
+                port: port.number(),
                 exports: vec![format!("{}:rw,no_root_squash", export.display())],
                 key_file: Some(directory.path().join("key")),
                 ..options
             },
             server: None,
             directory,
+            _port: port,
         };
         ground.start(world)?;
         Ok(ground)
@@ -88,9 +89,7 @@ impl Ground {
 
     /// Starts the server again, at the port that the guest knows.
     pub fn start(&mut self, world: &World) -> Result<()> {
-        let server = world.serve(self.options.clone())?;
-        self.options.port = server.nfs_port;
-        self.server = Some(server);
+        self.server = Some(world.serve(self.options.clone())?);
         Ok(())
     }
 

@@ -5,12 +5,12 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xtask::clients::nfs::{Call, Client, How, Outcome, Set, nfsstat3, outcome, record, status_of};
+use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions, public_dir, users};
 
 /// How long a server may take to be there again. The supervisor waits for up to 30 seconds.
@@ -23,17 +23,19 @@ struct Scene {
     client: Client,
     root: Vec<u8>,
     directory: TempDir,
+    /// The next server is to be found where this one was.
+    _port: Port,
 }
 
 impl Scene {
     fn new(user: Option<u32>) -> Result<Self> {
         let directory = public_dir()?;
         std::os::unix::fs::chown(directory.path(), user, user)?;
+        let port = Port::reserve()?;
         let server = Server::start(ServerOptions {
             role: "serve",
             exports: vec![format!("{}:rw,no_root_squash", directory.path().display())],
-            // The next server is to be found where this one was.
-            port: free_port()?,
+            port: port.number(),
             arguments: vec!["--no-mdns".into()],
             user,
             ..ServerOptions::default()
@@ -44,6 +46,7 @@ impl Scene {
             client,
             root,
             directory,
+            _port: port,
         })
     }
 
@@ -80,12 +83,6 @@ impl Scene {
             }
         }
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
 }
 
 fn status(reply: &[u8]) -> Result<nfsstat3> {

@@ -15,7 +15,7 @@ pub fn run(remote: &Remote, part: &str) -> Result<String> {
     python
         .env("PYTHONPATH", PythonPackage::PARAMIKO.path()?)
         .arg(script)
-        .args([&daemon.port.to_string(), USER])
+        .args([&daemon.port().to_string(), USER])
         .args([daemon.key(), daemon.known_hosts()])
         .arg(part);
     setup::quietly(&mut python)

@@ -132,7 +132,7 @@ pub fn rclone(remote: &Remote) -> Result<Command> {
     command
         .args(["--retries", "1", "--low-level-retries", "1"])
         .args(["--sftp-host", "127.0.0.1", "--sftp-user", USER])
-        .args(["--sftp-port", &remote.daemon.port.to_string()])
+        .args(["--sftp-port", &remote.daemon.port().to_string()])
         .arg("--sftp-key-file")
         .arg(remote.daemon.key())
         .arg("--sftp-known-hosts-file")
@@ -207,7 +207,7 @@ pub fn lftp(remote: &Remote, commands: &str) -> Result<String> {
          set sftp:connect-program \"ssh -a -x -F {}\"\n\
          open -u {USER}, sftp://127.0.0.1:{}\n{commands}\n",
         remote.daemon.config().display(),
-        remote.daemon.port
+        remote.daemon.port()
     );
     setup::quietly(program("lftp", remote.here()).args(["-c", &script]))
 }

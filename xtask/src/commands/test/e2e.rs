@@ -214,6 +214,8 @@ fn test_job(mode: &Mode, program: &Path, suite: &str, part: &str, arguments: Vec
         .env("CARGO_MANIFEST_DIR", workspace_root().join("xtask"))
         // There is no way out of the test's network.
         .env("CARGO_NET_OFFLINE", "true")
+        // An error says where and why; behind a page of frames nobody sees it.
+        .env("RUST_LIB_BACKTRACE", "0")
         .env(
             build::BUILT_VARIABLE,
             std::env::join_paths(built()).unwrap_or_default(),

@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
 use super::{Machine, Start, initramfs};
+use crate::machines::port::Port;
 use crate::machines::wait_for;
 
 /// Under emulation, on a host that is busy.
@@ -35,8 +36,8 @@ pub(super) fn run_on_this_terminal(
 ) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot make a directory for the machine")?;
     let mut start = Machine::load(machine)?.start(directory.path(), words, None)?;
-    let (_, port) = *start.ports.first().context("no port is forwarded")?;
-    tell(port);
+    let (_, port) = start.ports.first().context("no port is forwarded")?;
+    tell(port.number());
     let command = start.command.args(["-serial", "mon:stdio"]).args(more);
     let status = command.status().context("cannot start QEMU")?;
     ensure!(status.success(), "the machine ended with {status}");
@@ -69,6 +70,7 @@ pub struct Bare {
     directory: TempDir,
     /// The port of 127.0.0.1 that leads to the machine's NFS server; elsewhere than in QEMU's network that of the server.
     pub port: u16,
+    _port: Option<Port>,
     /// When QEMU was started.
     pub began: Instant,
 }
@@ -112,6 +114,7 @@ impl Bare {
         let Start {
             mut command, ports, ..
         } = started;
+        let port = ports.into_iter().next().map(|(_, port)| port);
         let place = |name: &str| directory.path().join(name).display().to_string();
         let monitor = format!("unix:{},server=on,wait=off", place("monitor"));
         command
@@ -127,7 +130,8 @@ impl Bare {
         Ok(Self {
             qemu: qemu.context("cannot start QEMU")?,
             directory,
-            port: ports.first().map_or(NFS_PORT, |(_, port)| *port),
+            port: port.as_ref().map_or(NFS_PORT, Port::number),
+            _port: port,
             began,
         })
     }

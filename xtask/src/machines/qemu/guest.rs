@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use super::{Machine, Start};
 use crate::machines::nbd::Disk;
+use crate::machines::port::Port;
 use crate::setup;
 
 const BOOT_MAX: Duration = Duration::from_secs(120);
@@ -29,7 +30,7 @@ pub struct Guest {
     control: UnixStream,
     scripts_count: u32,
     disk: Option<Disk>,
-    ports: Vec<(u16, u16)>,
+    ports: Vec<(u16, Port)>,
     /// Holds the initramfs and the console's text.
     directory: TempDir,
 }
@@ -144,7 +145,7 @@ impl Guest {
         let forwarded = self.ports.iter().find(|(of, _)| *of == port);
         let (_, own) =
             forwarded.with_context(|| format!("this machine's port {port} is not forwarded"))?;
-        Ok((Ipv4Addr::LOCALHOST, *own).into())
+        Ok((Ipv4Addr::LOCALHOST, own.number()).into())
     }
 
     /// Reads until `found` makes something of all that came.

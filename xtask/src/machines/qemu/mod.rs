@@ -21,8 +21,8 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use crate::build::{self, Arch, workspace_root};
-use crate::machines::free_port;
 use crate::machines::nbd::Disk;
+use crate::machines::port::Port;
 use crate::machines::server;
 use crate::setup::{self, Package};
 pub use console::{watch, watch_ipxe};
@@ -159,7 +159,7 @@ struct Start {
     /// Lives as long as the machine needs it.
     disk: Option<Disk>,
     /// Ports of the machine, and the ports of loopback that lead there.
-    ports: Vec<(u16, u16)>,
+    ports: Vec<(u16, Port)>,
 }
 
 impl Machine {
@@ -276,8 +276,8 @@ impl Machine {
         let mut network = self.network.clone();
         let mut ports = Vec::new();
         for &port in &self.forward {
-            let own = free_port()?;
-            network += &format!(",hostfwd=tcp:127.0.0.1:{own}-:{port}");
+            let own = Port::reserve()?;
+            network += &format!(",hostfwd=tcp:127.0.0.1:{}-:{port}", own.number());
             ports.push((port, own));
         }
         command.args(["-netdev", &network]);
@@ -303,7 +303,10 @@ impl Machine {
         let directory = tempfile::tempdir().context("cannot make a directory for the initramfs")?;
         let mut start = self.start(directory.path(), more_boot_words, None)?;
         for (port, own) in &start.ports {
-            println!("port {port} of the machine is port {own} of 127.0.0.1");
+            println!(
+                "port {port} of the machine is port {} of 127.0.0.1",
+                own.number()
+            );
         }
         // Ctrl-A X ends QEMU, Ctrl-C goes to the machine.
         start.command.args(["-serial", "mon:stdio"]);

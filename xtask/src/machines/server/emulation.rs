@@ -6,8 +6,8 @@ use super::binary;
 use crate::build::{self, Arch, workspace_root};
 use crate::setup::{self, Package};
 use anyhow::{Context, Result};
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The emulator, where this machine's processor is another.
 fn emulator(arch: Arch) -> Option<&'static str> {
@@ -41,8 +41,9 @@ pub fn copy(file: &Path, copy: &Path, arch: Arch) -> Result<PathBuf> {
         None => copy.to_path_buf(),
         Some(_) => copy.with_extension(arch.name()),
     };
-    fs::copy(file, &place)
-        .with_context(|| format!("cannot copy {} to {}", file.display(), place.display()))?;
+    // By another process: what a process that is being forked has open for writing, its child has open too until it is another
+    // program, and so long the copy cannot be run (ETXTBSY). Tests start servers from several threads.
+    setup::quietly(Command::new("cp").args([file, &place]))?;
     if let Some(emulator) = emulator {
         write(emulator, &place, copy)?;
     }
