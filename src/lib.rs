@@ -44,6 +44,7 @@
 //! | the tree as NFS uses it, as SFTP does | `vfs/by_handle.rs`, `vfs/by_path.rs` |
 //! | file handles: kernel handles, path handles | `vfs/handle.rs`; `vfs/host/key.rs` has the secret of their MAC |
 //! | what is durable when | `vfs/host/durable.rs` |
+//! | threads that wait for a slow disk, connections that wait for these | `sys/linux/threads.rs`, `Ticket` in `vfs/mod.rs`, `wait` in `drive/exchange.rs` |
 //! | files in memory: where they and their names lie, what they may take | `vfs/ram/store.rs`, `vfs/ram/map.rs` |
 //! | which user a request acts as | `vfs/host/acting.rs`, `sys/linux/fsuid.rs` |
 //! | requests of SFTP, which write and which do not | the table in `engine/sftp/requests.rs` |
@@ -63,7 +64,7 @@
 //! - `wire` has no state. An engine has no sockets, no clock and makes no system call: time, files and events are lent for each call.
 //!   Only `drive` sees network, engine and files together. Unsafe code stands in `sys`, in `mem` and in the entry point alone.
 //! - All memory is planned at start, from one region. A connection is a slot of at most 192 bytes; a request that has not all
-//!   arrived waits in a block of 8 KiB, a reply that was not taken in one of 72 KiB, and of both there are few. When they
+//!   arrived waits in a block of 8 KiB, a reply that was not taken or waits for the disk in one of 72 KiB, and of both there are few. When they
 //!   run out, the connection that stalled longest is closed.
 //! - What multicast DNS keeps of others is bounded by tables; what one host asks or says never makes another wait.
 //! - A handle lasts: it is a kernel handle (the kernel's own, with a MAC) where the server may use those, else a path handle

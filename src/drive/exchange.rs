@@ -321,13 +321,20 @@ impl Streams {
         loop {
             connection.order = progress.take_order();
             connection.answered |= progress.produced > 0;
-            let mut synced = Ok(());
             if self.puts_off(turn, connection) || progress.produced > 0 {
                 match turn.protocol.commit(turn.world.tree, self.has_put_off) {
                     Ok(None) => {}
                     Ok(Some(ticket)) => self.wait(turn, connection, ticket, &progress)?,
-                    Err(why) if progress.produced == 0 => synced = Err(why),
-                    Err(_) => return Err(self.lost(turn)),
+                    Err(why) => {
+                        let Some(order) = connection.order.take_if(|_| progress.produced == 0)
+                        else {
+                            return Err(self.lost(turn));
+                        };
+                        // The sync that was put off, and nothing else: it is told.
+                        self.sync_failed = true;
+                        self.done(turn, connection, &mut progress, order, Err(why));
+                        continue;
+                    }
                 }
             }
             let world = &mut *turn.world;
@@ -344,7 +351,6 @@ impl Streams {
                     let Some(order) = connection.order.take() else {
                         break;
                     };
-                    let result = synced.and(result);
                     if matches!(order, Order::Sync { .. }) {
                         self.sync_failed = result.is_err();
                     }

@@ -2,12 +2,12 @@
 //! its console meanwhile.
 
 use super::args::digits;
-use super::boot_words::{self, LINE_BYTES, translate};
+use super::boot_words::{self, LINE_BYTES, ignore, nothing_to_export, tell, translate};
 use super::nfs::machine::{self, RAM};
-use super::{Console, FAILED, Fatal, complain, serve};
+use super::{FAILED, Fatal, complain, serve};
 use crate::config::MACHINE_BYTES_MIN;
 use crate::drive::bare as drive;
-use crate::event::{self, Line};
+use crate::event::Line;
 use crate::mem::{self, give, parts};
 use crate::sys::{self, Args, BUILD_ID_BYTES, bare};
 use crate::text::{Text, text};
@@ -43,8 +43,7 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     line.put(b"serve");
     let mut exports = translate(bare::command_line(), &mut line, &mut |word| {
         if !word.starts_with(DEVICE) {
-            let what = text!("ignored: there is no boot argument");
-            tell(what, word, Text::NOTHING);
+            ignore(word);
         }
     });
     let has_exports = exports;
@@ -61,20 +60,11 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     }
     if !exports {
         let why = text!("add a disk or a module (-initrd), or the boot argument export=/ram:rw");
-        return Err(complain(
-            FAILED,
-            text!("there is nothing to export"),
-            b"",
-            why,
-        ));
+        return Err(nothing_to_export(why));
     }
     let mut args = Args::split(line.since(0));
     args.next();
     serve::run(args, build_id)
-}
-
-fn tell(what: Text, about: &[u8], why: Text) {
-    event::tell(&mut Console, what, about, why);
 }
 
 /// The address and the pin of `SIZE@ADDRESS:PIN`.

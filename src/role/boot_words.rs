@@ -1,6 +1,9 @@
 //! Boot arguments of a machine: those of `serve`, as a kernel's command line has them.
 
+use super::{Console, FAILED, Fatal, complain};
+use crate::event;
 use crate::mem::{parts, place_in};
+use crate::text::{Text, text};
 use crate::wire::Writer;
 
 /// Each is an argument of `serve` with dashes before it. All but the last have a value.
@@ -30,4 +33,20 @@ pub(super) fn translate(line: &[u8], to: &mut Writer<'_>, other: &mut dyn FnMut(
         }
     }
     exports
+}
+
+/// Tells of what a machine found, or could not use.
+pub(super) fn tell(what: Text, about: &[u8], why: Text) {
+    event::tell(&mut Console, what, about, why);
+}
+
+/// Tells of a word that is no boot argument.
+pub(super) fn ignore(word: &[u8]) {
+    let what = text!("ignored: there is no boot argument");
+    tell(what, word, Text::NOTHING);
+}
+
+/// There is nothing to export: `why` says what to do.
+pub(super) fn nothing_to_export(why: Text) -> Fatal {
+    complain(FAILED, text!("there is nothing to export"), b"", why)
 }

@@ -1,14 +1,14 @@
 //! `init`: the first process of a machine that Linux runs. It finds what the boot arguments ask for, or all that there is, and serves
 //! it until it is asked to stop; then it switches the machine off.
 
-use super::boot_words::{LINE_BYTES, translate};
+use super::boot_words::{LINE_BYTES, ignore, nothing_to_export, tell, translate};
 use super::serve::{self, Served};
-use super::{Console, FAILED, Fatal, USAGE, complain};
+use super::{Fatal, USAGE, complain};
 use crate::drive::linux::init::{self, Found};
-use crate::event::{self, Line};
+use crate::event::Line;
 use crate::mem;
 use crate::sys::{self, Args, BUILD_ID_BYTES};
-use crate::text::{Text, text};
+use crate::text::text;
 use crate::wire::Writer;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -42,11 +42,7 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     line.put(b"serve --handles=path");
     let unknown = &mut |word: &[u8]| {
         if init::is_unknown(word, args.clone()) {
-            tell(
-                text!("ignored: there is no boot argument"),
-                word,
-                Text::NOTHING,
-            );
+            ignore(word);
         }
     };
     let boot_line = init::command_line(mem::array::<LINE_BYTES>());
@@ -61,12 +57,7 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     }
     if !has_exports {
         let why = text!("add a disk, or the boot argument export=/ram:rw");
-        return Err(complain(
-            FAILED,
-            text!("there is nothing to export"),
-            b"",
-            why,
-        ));
+        return Err(nothing_to_export(why));
     }
     let mut args = Args::split(line.since(0));
     args.next();
@@ -78,10 +69,6 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
         tell_found(wanted.path, init::bring(wanted.path, wanted.rules.writable));
     }
     Ok(served)
-}
-
-fn tell(what: Text, about: &[u8], why: Text) {
-    event::tell(&mut Console, what, about, why);
 }
 
 fn tell_found(path: &CStr, found: Found) {

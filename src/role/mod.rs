@@ -199,7 +199,7 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
 }
 
 /// Bytes that a role needs, and how many of these do not depend on how long its tables are.
-#[cfg_attr(not(feature = "serve"), allow(unused_variables))]
+#[cfg_attr(not(all(feature = "serve", feature = "mdns")), allow(unused_variables))]
 #[cfg_attr(not(feature = "smol"), allow(unused_mut))]
 fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
     let (mut bytes, mut fixed) = (REGION_BYTES, REGION_FIXED_BYTES);

@@ -1,7 +1,7 @@
 //! What the first process of a machine asks of the kernel: file systems, modules, the interface's addresses, the end.
 
 use super::fs::File;
-use super::link::Request;
+use super::link::{Request, SIOCGIFFLAGS, SIOCGIFINDEX};
 use super::sockets::{self, DATAGRAM, INET, INET6};
 use super::{Errno, outcome};
 use core::ffi::CStr;
@@ -72,14 +72,12 @@ pub fn power_off() {
     let _ = reboot(RebootCommand::PowerOff);
 }
 
-// Requests on interfaces (netdevice(7)).
+// Requests on interfaces (netdevice(7)) that nobody else makes.
 const SIOCADDRT: u32 = 0x890b;
 const SIOCGIFNAME: u32 = 0x8910;
-const SIOCGIFFLAGS: u32 = 0x8913;
 const SIOCSIFFLAGS: u32 = 0x8914;
 const SIOCSIFADDR: u32 = 0x8916;
 const SIOCSIFNETMASK: u32 = 0x891c;
-const SIOCGIFINDEX: u32 = 0x8933;
 
 /// Raises all interfaces; the name of the first that is an Ethernet's.
 pub fn raise_interfaces() -> Option<&'static CStr> {

@@ -24,9 +24,9 @@ const ADD_MEMBERSHIP: (u32, u32) = (263, 1);
 const VNET_HEADER: (u32, u32) = (263, 15);
 
 /// Requests on interfaces (netdevice(7), linux/if_tun.h).
-const SIOCGIFFLAGS: u32 = 0x8913;
+pub(super) const SIOCGIFFLAGS: u32 = 0x8913;
 const SIOCGIFMTU: u32 = 0x8921;
-const SIOCGIFINDEX: u32 = 0x8933;
+pub(super) const SIOCGIFINDEX: u32 = 0x8933;
 const TUNSETIFF: u32 = 0x4004_54ca;
 const TUNSETOFFLOAD: u32 = 0x4004_54d0;
 /// Frames, without a header of protocol, with one of `virtio_net_hdr`.
