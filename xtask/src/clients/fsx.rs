@@ -10,6 +10,24 @@ use anyhow::{Context as _, Result, ensure};
 use crate::build;
 use crate::setup;
 
+/// Mostly reads and writes: all else makes a client send what it has, and wait.
+pub const MOSTLY_DATA: &str = "
+    flen = 131072
+    nomsyncafterwrite = true
+    opsize = { min = 1, max = 16384 }
+    [weights]
+    read = 350
+    write = 380
+    mapread = 120
+    mapwrite = 116
+    truncate = 14
+    fsync = 3
+    fdatasync = 3
+    invalidate = 3
+    posix_fadvise = 18
+    close_open = 3
+";
+
 /// One run.
 pub struct Fsx<'a> {
     /// How many operations.

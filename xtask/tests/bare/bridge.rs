@@ -10,7 +10,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use xtask::clients::fsx::Fsx;
+use xtask::clients::fsx::{Fsx, MOSTLY_DATA};
 use xtask::clients::nfs::{Call, Client};
 use xtask::machines::iso::{ROCK_RIDGE, image, sample};
 use xtask::machines::qemu::bare::{Bare, Options};
@@ -85,23 +85,6 @@ fn start_at(world: &World, words: &str, image: &Image, network: &str) -> Result<
 /// The sums of all files, as `sha256sum` prints them.
 const SUMS: &str = "find . -type f -exec sha256sum {} + | LC_ALL=C sort -k 2";
 const MOUNT: &str = "mount -o nolock,vers=3,proto=tcp,port=2049,mountport=2049";
-/// Mostly reads and writes: all else makes a client send what it has, and wait.
-const FSX: &str = "
-    flen = 131072
-    nomsyncafterwrite = true
-    opsize = { min = 1, max = 16384 }
-    [weights]
-    read = 350
-    write = 380
-    mapread = 120
-    mapwrite = 116
-    truncate = 14
-    fsync = 3
-    fdatasync = 3
-    invalidate = 3
-    posix_fadvise = 18
-    close_open = 3
-";
 
 #[test]
 fn a_linux_guest_reads_and_writes_also_after_the_link_was_down() -> Result<()> {
@@ -145,7 +128,7 @@ fn a_linux_guest_reads_and_writes_also_after_the_link_was_down() -> Result<()> {
     let fsx = Fsx {
         operations: if full() { 25_000 } else { 3000 },
         seed: seed(),
-        config: FSX,
+        config: MOSTLY_DATA,
     };
     guest.sh(&fsx.command("fsx", "/mnt/2/file"))?;
     // Not what the guest has in memory.

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use cases::random::seed;
 use xtask::build::Arch;
-use xtask::clients::fsx::Fsx;
+use xtask::clients::fsx::{Fsx, MOSTLY_DATA};
 use xtask::machines::server::ServerOptions;
 use xtask::setup;
 use xtask::testing::full;
@@ -260,29 +260,11 @@ pub fn an_archive_of_five_thousand_files_is_unpacked(world: &mut World) -> Resul
     Ok(())
 }
 
-/// Mostly reads and writes: all else makes a client send what it has, and wait.
-const FSX: &str = "
-    flen = 131072
-    nomsyncafterwrite = true
-    opsize = { min = 1, max = 16384 }
-    [weights]
-    read = 350
-    write = 380
-    mapread = 120
-    mapwrite = 116
-    truncate = 14
-    fsync = 3
-    fdatasync = 3
-    invalidate = 3
-    posix_fadvise = 18
-    close_open = 3
-";
-
 pub fn a_hundred_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
     let mut seed = seed();
     let full = full();
     // To look at the size makes the client send all that it has: then nothing would ever stay in its memory.
-    let unseen = format!("nosizechecks = true\n{FSX}");
+    let unseen = format!("nosizechecks = true\n{MOSTLY_DATA}");
     for handles in ["kernel", "path"] {
         let ground = Ground::new(world, handles, Place::Memory)?;
         let mount = ground.mount(HOST, "/mnt/1");
@@ -290,7 +272,7 @@ pub fn a_hundred_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
         let cached = [(&mount, 25_000, unseen.as_str())].repeat(if full { 14 } else { 2 });
         // Each write is a request of its own, at just that offset and of just that length.
         let sync = mount.replace("-o rw,", "-o rw,sync,");
-        for (mount, operations, config) in cached.into_iter().chain([(&sync, 1000, FSX)]) {
+        for (mount, operations, config) in cached.into_iter().chain([(&sync, 1000, MOSTLY_DATA)]) {
             let fsx = Fsx {
                 operations,
                 seed,

@@ -1,0 +1,232 @@
+//! What the results of each procedure have that is compared, and what none may have.
+
+use super::*;
+
+impl Results for Void {
+    fn sort_into(&self, _: &mut Body) -> Result<()> {
+        Ok(())
+    }
+}
+
+macro_rules! numbers {
+    ($($name:ty)*) => {
+        $(impl Results for $name {
+            fn sort_into(&self, body: &mut Body) -> Result<()> {
+                body.words.extend(words(self));
+                Ok(())
+            }
+        })*
+    };
+}
+
+numbers! { bool u32 u64 stable_how writeverf3 cookieverf3 nfstime3 }
+
+impl<T: Results, E: Results> Results for Nfs3Result<T, E> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        match self {
+            Self::Ok(value) => value.sort_into(body),
+            Self::Err((status, value)) => {
+                body.status = *status as u32;
+                value.sort_into(body)
+            }
+        }
+    }
+}
+
+impl Results for READ3resok<'_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        self.file_attributes.sort_into(body)?;
+        let len = self.data.len();
+        ensure!(
+            self.count as usize == len,
+            "READ says {} bytes and brings {len}",
+            self.count
+        );
+        ensure!(len <= 1 << 20, "READ brings {len} bytes");
+        self.count.sort_into(body)?;
+        self.eof.sort_into(body)?;
+        body.bytes = self.data.to_vec();
+        Ok(())
+    }
+}
+
+impl Results for nfspath3<'_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        body.bytes = limited(&self.0, 4096)?;
+        Ok(())
+    }
+}
+
+impl Results for nfs_fh3 {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        body.handle = limited(&self.data, NFS3_FHSIZE)?;
+        ensure!(!body.handle.is_empty(), "the reply has an empty handle");
+        Ok(())
+    }
+}
+
+impl Results for post_op_fh3 {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        match self {
+            Self::Some(handle) => handle.sort_into(body),
+            Self::None => Ok(()),
+        }
+    }
+}
+
+impl Results for fattr3 {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        body.attributes.push(Some(attributes(self)?));
+        Ok(())
+    }
+}
+
+impl Results for post_op_attr {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        body.attributes.push(optional(self)?);
+        Ok(())
+    }
+}
+
+impl Results for wcc_data {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        body.before.push(match &self.before {
+            Nfs3Option::Some(was) => {
+                are_times(&[was.mtime, was.ctime])?;
+                Some(words(was).try_into().expect("of fixed length"))
+            }
+            Nfs3Option::None => None,
+        });
+        self.after.sort_into(body)
+    }
+}
+
+impl Results for dirlist3<'_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        for entry in &self.entries.0 {
+            body.entries.push(Entry {
+                inode: entry.fileid,
+                name: name(&entry.name)?,
+                cookie: entry.cookie,
+                attributes: None,
+                handle: None,
+            });
+        }
+        ends(self.eof, body)
+    }
+}
+
+impl Results for dirlistplus3<'_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        for entry in &self.entries.0 {
+            let mut object = Body::default();
+            entry.name_handle.sort_into(&mut object)?;
+            body.entries.push(Entry {
+                inode: entry.fileid,
+                name: name(&entry.name)?,
+                cookie: entry.cookie,
+                attributes: optional(&entry.name_attributes)?,
+                handle: entry.name_handle.is_some().then_some(object.handle),
+            });
+        }
+        ends(self.eof, body)
+    }
+}
+
+impl Results for mount::mountres3<'_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        match self {
+            Self::Ok(root) => {
+                ensure!(
+                    root.auth_flavors.contains(&1),
+                    "MNT does not offer AUTH_SYS"
+                );
+                body.words.extend(words(&root.auth_flavors));
+                body.handle = limited(&root.fhandle.0, NFS3_FHSIZE)?;
+                ensure!(!body.handle.is_empty(), "the reply has an empty handle");
+            }
+            Self::Err(status) => body.status = *status as u32,
+        }
+        Ok(())
+    }
+}
+
+impl Results for mount::mountlist<'_, '_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        for mount in &self.0 {
+            body.names
+                .push(limited(&mount.ml_hostname.0, mount::MNTNAMLEN)?);
+            body.names
+                .push(limited(&mount.ml_directory.0, mount::MNTPATHLEN)?);
+        }
+        Ok(())
+    }
+}
+
+impl Results for mount::exports<'_, '_> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        for export in &self.0 {
+            body.names
+                .push(limited(&export.ex_dir.0, mount::MNTPATHLEN)?);
+            ensure!(export.ex_groups.is_empty(), "an export for some only");
+        }
+        Ok(())
+    }
+}
+
+impl Results for List<portmap::mapping> {
+    fn sort_into(&self, body: &mut Body) -> Result<()> {
+        for mapping in &self.0 {
+            ensure!(mapping.port < 65_536, "portmap names an impossible port");
+            body.words.extend(words(mapping));
+        }
+        Ok(())
+    }
+}
+
+fn limited(bytes: &Opaque<'_>, max: usize) -> Result<Vec<u8>> {
+    ensure!(
+        bytes.len() <= max,
+        "the reply has {} bytes where {max} are allowed",
+        bytes.len()
+    );
+    Ok(bytes.to_vec())
+}
+
+fn name(name: &filename3<'_>) -> Result<Vec<u8>> {
+    let name = limited(&name.0, 255)?;
+    let is_name = !name.is_empty() && !name.contains(&b'/');
+    ensure!(is_name, "the directory has an entry named {name:?}");
+    Ok(name)
+}
+
+fn ends(eof: bool, body: &mut Body) -> Result<()> {
+    ensure!(
+        eof || !body.entries.is_empty(),
+        "an empty page that is not the end"
+    );
+    eof.sort_into(body)
+}
+
+fn are_times(times: &[nfstime3]) -> Result<()> {
+    let fit = times.iter().all(|time| time.nseconds < 1_000_000_000);
+    ensure!(fit, "the reply has times that are none: {times:?}");
+    Ok(())
+}
+
+fn attributes(attr: &fattr3) -> Result<Attributes> {
+    are_times(&[attr.atime, attr.mtime, attr.ctime])?;
+    ensure!(
+        attr.mode <= 0o7777,
+        "the reply has a mode of {:o}",
+        attr.mode
+    );
+    Ok(words(attr).try_into().expect("of fixed length"))
+}
+
+fn optional(attr: &post_op_attr) -> Result<Option<Attributes>> {
+    match attr {
+        Nfs3Option::Some(attr) => Ok(Some(attributes(attr)?)),
+        Nfs3Option::None => Ok(None),
+    }
+}
