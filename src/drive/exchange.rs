@@ -264,7 +264,7 @@ impl Streams {
             }
             _ => progress.state = State::Order(order),
         }
-        self.apply(turn, connection, progress)
+        self.resume(turn, connection, progress, synced.is_some())
     }
 
     /// Whether a connection's order is a sync that can be put off until the next commit, before its reply is sent.
@@ -311,12 +311,23 @@ impl Streams {
 
     /// Applies what the protocol made of a call: sends its bytes, which are in the transmit buffer, carries out its orders and
     /// what follows from them. Bytes that the socket does not take wait in a block.
-    #[inline(never)]
     fn apply(
         &mut self,
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
+        progress: Progress,
+    ) -> Result<(), Blocked> {
+        self.resume(turn, connection, progress, false)
+    }
+
+    /// The same; `has_waited`: for the disk, so that its first order is carried out whatever has to be waited for.
+    #[inline(never)]
+    fn resume(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
         mut progress: Progress,
+        mut has_waited: bool,
     ) -> Result<(), Blocked> {
         loop {
             connection.order = progress.take_order();
@@ -336,6 +347,13 @@ impl Streams {
                         continue;
                     }
                 }
+            }
+            if self.has_threads
+                && !core::mem::take(&mut has_waited)
+                && let Some(Order::Send { file, offset, len }) = &connection.order
+                && let Some(ticket) = turn.world.tree.read_ahead(file, *offset, *len)
+            {
+                self.wait(turn, connection, ticket, &progress)?;
             }
             let world = &mut *turn.world;
             let produced = 0..progress.produced;

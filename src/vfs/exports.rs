@@ -6,7 +6,7 @@
 use super::iso::Images;
 use super::{
     Access, Attr, Backend, Caller, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handles,
-    Name, Node, Paths, Pin, SetAttr, Vfs, is_image,
+    Name, Node, Paths, Pin, SetAttr, Ticket, Vfs, is_image,
 };
 use crate::mem::{self, Slots};
 use core::ops::ControlFlow;
@@ -231,6 +231,17 @@ impl Tree {
     /// See [`Vfs::read`].
     pub fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         self.backend(pin.node)?.read(pin, offset, out)
+    }
+
+    /// See [`Vfs::read_cached`].
+    pub fn read_cached(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        self.backend(pin.node)?.read_cached(pin, offset, out)
+    }
+
+    /// Has a thread read bytes that are to be sent, if they are not in memory; what has to be waited for then.
+    pub fn read_ahead(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Ticket> {
+        let extent = self.extent(pin, offset, len)?;
+        (0..Backend::COUNT).find_map(|number| self.handles(number)?.read_ahead(&extent))
     }
 
     /// See [`Vfs::extent`].

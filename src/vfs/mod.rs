@@ -177,6 +177,13 @@ pub trait Vfs {
     /// # Errors
     /// None of its own.
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
+    /// As [`read`](Self::read), where that waits for no disk.
+    ///
+    /// # Errors
+    /// `TryLater`: it would have to wait, and somebody else can: see [`Tree::read_ahead`].
+    fn read_cached(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        self.read(pin, offset, out)
+    }
     /// Where at most `len` bytes from `offset` on of a file that was pinned to be read lie; `None`: only [`read`](Self::read) knows.
     /// Nothing is promised of what lies there once the file was changed.
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent>;
@@ -319,7 +326,11 @@ pub trait Handles {
     /// # Errors
     /// After any they may be lost.
     fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>>;
-    /// Whether what a ticket is for is durable. `waits`: until it is.
+    /// Has a thread read bytes that lie here, if they are not in memory; what has to be waited for then.
+    fn read_ahead(&mut self, _extent: &Extent) -> Option<Ticket> {
+        None
+    }
+    /// Whether what a ticket is for is durable, or has been read. `waits`: until it is.
     ///
     /// # Errors
     /// After any it may be lost.
@@ -335,11 +346,21 @@ pub trait Handles {
     }
 }
 
-/// Changes that are on their way to the disk: so many jobs of threads have to end, and none may fail meanwhile.
+/// What threads wait for the disk for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ticket {
-    pub(crate) jobs: u32,
-    pub(crate) failures: u32,
+pub enum Ticket {
+    /// Changes that are on their way there: so many jobs have to end, and none may fail meanwhile.
+    Changes {
+        /// Jobs since the start.
+        jobs: u32,
+        /// Those that had failed when it was given out.
+        failures: u32,
+    },
+    /// Bytes that are on their way from there: a job has to end. What is wrong with them is found when they are sent.
+    Bytes {
+        /// Its number, from 0.
+        job: u32,
+    },
 }
 
 /// What a [`Vfs`] has besides whose objects are named by paths, for one peer: what SFTP needs. Object-safe. Paths are as clients write them;

@@ -73,6 +73,26 @@ fn others_are_served_while_one_waits_for_the_disk() {
 }
 
 #[test]
+fn who_reads_what_is_not_in_memory_waits_alone() {
+    let lookup = Call::lookup(&World::default().handle(""), b"hello");
+    // In the reply, and behind it.
+    for count in [4, 100_000] {
+        with_slow_disk(|bench| {
+            bench.host.numbered.set(true);
+            let before = bench.connect();
+            let expected = bench.ask(before, &read(0, count)).bytes;
+            bench.host.is_cold.set(true);
+            let waiting = bench.begin(&read(0, count));
+            bench.run(Duration::from_secs(100));
+            let other = bench.connect();
+            assert_eq!(bench.ask(other, &lookup).status, OK);
+            bench.let_through();
+            assert_eq!(bench.answer(waiting, &read(0, count)).bytes, expected);
+        });
+    }
+}
+
+#[test]
 fn what_was_told_is_durable() {
     with_slow_disk(|bench| {
         let call = write(b"data");

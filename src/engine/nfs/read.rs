@@ -4,12 +4,12 @@ use super::super::Cx;
 use super::super::rpc::Request;
 use super::{Fault, Object, Phase, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
-use crate::vfs::Access;
+use crate::vfs::{Access, FsError};
 
 const WORD_BYTES: usize = 4;
 
-/// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
-/// order; should the file shrink meanwhile, the connection is closed. None is longer than `max`.
+/// A small READ is exact: the file is read into the reply. A large one, or one that has to wait for the disk, promises what the file's
+/// size allows and becomes an order; should the file shrink meanwhile, the connection is closed. None is longer than `max`.
 pub(super) fn read(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
@@ -31,15 +31,18 @@ pub(super) fn read(
         return Err(Fault::NeedOutput);
     }
     let file = cx.vfs.pin(object.node, Some(Access::Read))?;
-    if large {
+    // The data first, to where it will stand: how much there is comes before it.
+    let got = if large {
+        Err(FsError::TryLater)
+    } else {
+        let data = reply.ahead(3 * WORD_BYTES, here);
+        cx.vfs.read_cached(&file, offset, data)
+    };
+    if got == Err(FsError::TryLater) {
         reply.words(&[len, end, len]);
         *phase = Phase::Send(file, offset, len);
         return Ok(());
     }
-    // The data first, to where it will stand: how much there is comes before it.
-    let got = cx
-        .vfs
-        .read(&file, offset, reply.ahead(3 * WORD_BYTES, here));
     cx.vfs.unpin(file);
     let got = got?;
     // Fewer than there should be: the file became shorter meanwhile, and this is its end.

@@ -56,6 +56,8 @@ pub struct Host {
     pub in_flight: Cell<bool>,
     /// There is something to collect, though nothing has ended since.
     pub is_told: Cell<bool>,
+    /// Nothing is in memory, whatever threads read.
+    pub is_cold: Cell<bool>,
     /// The disk takes its time.
     pub is_held: Cell<bool>,
     /// More to let go of at the next calls of `release_idle`.
@@ -260,6 +262,13 @@ impl Vfs for Misbehaving {
         ram!(self.read(pin, offset, &mut out[..len]))
     }
 
+    fn read_cached(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        if self.host().is_cold.get() {
+            return Err(FsError::TryLater);
+        }
+        self.read(pin, offset, out)
+    }
+
     fn extent(&mut self, _: &Pin, offset: u64, len: u32) -> Option<Extent> {
         let extent = Extent {
             file: 3,
@@ -415,7 +424,7 @@ impl Handles for Misbehaving {
             host.jobs.update(|jobs| jobs + 1);
             host.in_flight.set(true);
         }
-        let ticket = Ticket {
+        let ticket = Ticket::Changes {
             jobs: host.jobs.get(),
             failures: self.failures,
         };
@@ -423,14 +432,29 @@ impl Handles for Misbehaving {
     }
 
     fn committed(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {
-        if waits && self.ended < ticket.jobs {
+        let (jobs, failures) = match ticket {
+            Ticket::Changes { jobs, failures } => (jobs, Some(failures)),
+            Ticket::Bytes { job } => (job + 1, None),
+        };
+        if waits && self.ended < jobs {
             self.end_all();
             self.host().is_told.set(true);
         }
-        if self.failures != ticket.failures {
+        if failures.is_some_and(|failures| failures != self.failures) {
             return Err(FsError::Io);
         }
-        Ok(self.ended >= ticket.jobs)
+        Ok(self.ended >= jobs)
+    }
+
+    fn read_ahead(&mut self, _: &Extent) -> Option<Ticket> {
+        let host = self.host();
+        if !host.is_cold.get() || !host.has_threads.get() {
+            return None;
+        }
+        host.in_flight.set(true);
+        Some(Ticket::Bytes {
+            job: host.jobs.replace(host.jobs.get() + 1),
+        })
     }
 
     fn collect_committed(&mut self) {

@@ -8,6 +8,7 @@ use super::{Errno, outcome};
 use crate::config::{JOB_COUNT, WORKER_COUNT, WORKER_STACK_BYTES};
 use crate::mem;
 use crate::time::{Duration, Instant};
+use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsRawFd as _, RawFd};
@@ -15,12 +16,18 @@ use syscalls::{Sysno, raw_syscall};
 
 /// What is to be done with a file, which is closed after that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
 pub enum Work {
     /// It is made durable (fsync), or all of its file system where it has no way to the disk of its own.
     Sync,
     /// All of its file system is (syncfs).
     SyncSystem,
+    /// Bytes of it are read, so that they are in memory.
+    Read {
+        /// From here on.
+        offset: u64,
+        /// So many.
+        len: u32,
+    },
 }
 
 /// The states of a worker.
@@ -28,19 +35,21 @@ const IDLE: u32 = 0;
 const GIVEN: u32 = 1;
 const ENDED: u32 = 2;
 
-/// What a thread and the loop share. Who may write to it is said by `state`: the loop unless a job is [`GIVEN`].
+/// What a thread and the loop share. Who may use it is said by `state`: the loop unless a job is [`GIVEN`].
 #[derive(Debug)]
 struct Worker {
     state: AtomicU32,
-    work: AtomicU32,
-    file: AtomicI32,
+    job: UnsafeCell<(Work, RawFd)>,
     /// The number of the error, 0: it went well.
     errno: AtomicI32,
     /// The pipe that an end is told through.
     pipe: RawFd,
 }
 
-#[derive(Clone, Copy, Debug)]
+// SAFETY: `job` is written and read by turns, which `state` hands over (release, acquire).
+unsafe impl Sync for Worker {}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     Waits,
     /// The worker of this place has it.
@@ -108,6 +117,13 @@ impl<T: Copy> Workers<T> {
         self.left.wrapping_sub(count) as i32 >= 0
     }
 
+    /// Whether the job that was taken as the one of this number has ended.
+    pub fn has_ended_one(&self, number: u32) -> bool {
+        let mut jobs = self.jobs.iter();
+        let job = jobs.nth(number.wrapping_sub(self.left) as usize);
+        job.is_none_or(|job| job.stage == Stage::Ended)
+    }
+
     /// Whether a job for which `is_same` holds waits for a thread: what was done meanwhile is part of it.
     pub fn waits(&mut self, is_same: impl Fn(&T) -> bool) -> Option<&mut T> {
         let mut waiting = self.jobs.iter_mut();
@@ -147,8 +163,7 @@ impl<T: Copy> Workers<T> {
         }
         let worker: &'static Worker = mem::leak(Worker {
             state: AtomicU32::new(IDLE),
-            work: AtomicU32::new(0),
-            file: AtomicI32::new(0),
+            job: UnsafeCell::new((Work::Sync, -1)),
             errno: AtomicI32::new(0),
             pipe: self.pipe.1.as_raw_fd(),
         });
@@ -170,8 +185,8 @@ impl<T: Copy> Workers<T> {
             }
             let Some(job) = waiting.next() else { return };
             job.stage = Stage::Given(place, now);
-            worker.work.store(job.work as u32, Ordering::Relaxed);
-            worker.file.store(job.file, Ordering::Relaxed);
+            // SAFETY: the thread is idle, and does not look until it is given a job.
+            unsafe { *worker.job.get() = (job.work, job.file) };
             worker.state.store(GIVEN, Ordering::Release);
             let _ = wake(&worker.state);
         }
@@ -233,12 +248,12 @@ extern "C" fn work(worker: &Worker) -> ! {
         while worker.state.load(Ordering::Acquire) != GIVEN {
             sleep_unless_changed(&worker.state);
         }
-        let file = worker.file.load(Ordering::Relaxed);
-        let what = worker.work.load(Ordering::Relaxed);
-        let result = if what == Work::Sync as u32 {
-            fs::sync(file)
-        } else {
-            fs::syncfs(file)
+        // SAFETY: it was given, and stays as it is until it has ended.
+        let (work, file) = unsafe { *worker.job.get() };
+        let result = match work {
+            Work::Sync => fs::sync(file),
+            Work::SyncSystem => fs::syncfs(file),
+            Work::Read { offset, len } => fs::read_into_cache(file, offset, len),
         };
         fs::close(file);
         let errno = result.map_or_else(Errno::raw_os_error, |()| 0);
@@ -408,7 +423,11 @@ mod tests {
         let mut workers = Workers::new().unwrap();
         let (own, path) = file("jobs");
         let open = |_| files::File::open(&path).unwrap().into_raw_fd();
-        let kinds = [Work::Sync, Work::SyncSystem, Work::Sync];
+        let read = Work::Read {
+            offset: 1,
+            len: 1 << 20,
+        };
+        let kinds = [Work::Sync, Work::SyncSystem, read];
         for (tag, work) in (0..).zip(kinds) {
             assert!(workers.take(work, open(()), tag, sys::now()));
         }
@@ -416,6 +435,7 @@ mod tests {
         assert!(workers.take(Work::Sync, -1, 9, sys::now()));
         assert_eq!(workers.taken(), 4);
         let told = ends(&mut workers, 4);
+        assert!((0..4).all(|number| workers.has_ended_one(number)));
         let results = [Ok(()), Ok(()), Ok(()), Err(Errno::BADF)];
         for (at, (number, tag, result)) in told.into_iter().enumerate() {
             assert_eq!((number as usize, result), (at, results[at]));

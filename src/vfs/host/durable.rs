@@ -21,7 +21,8 @@ pub(super) struct Dirty {
     nodes: heapless::Vec<Node, DIRTY_COUNT>,
     /// What went wrong when they were made durable, and was not told yet.
     error: Option<FsError>,
-    pub(super) workers: Option<Workers<Changes>>,
+    /// Of a job that changes nothing there is nothing to remember.
+    pub(super) workers: Option<Workers<Option<Changes>>>,
     /// Of the jobs that were taken, so many have somebody who waits for them.
     awaited: u32,
     /// How many of those failed, and why the last did.
@@ -100,12 +101,14 @@ impl Host {
         if let Some(workers) = &mut dirty.workers
             && (top.is_slow.get() || entry.is_much())
         {
-            if let Some(waiting) = workers.waits(|other| other.node == node) {
-                *waiting = changes;
+            if let Some(waiting) =
+                workers.waits(|other| other.is_some_and(|other| other.node == node))
+            {
+                *waiting = Some(changes);
                 return Ok(true);
             }
             if let Ok(own) = fs::dup::<FsError>(file) {
-                if workers.take(work, own, changes, begun) {
+                if workers.take(work, own, Some(changes), begun) {
                     return Ok(true);
                 }
                 fs::close(own);
@@ -132,9 +135,9 @@ impl Host {
         workers.take_told();
         let (awaited, failures) = (dirty.awaited, &mut dirty.failures);
         let (failed, untold) = (&mut dirty.failed, &mut dirty.error);
-        workers.collect(
-            sys::now(),
-            &mut |number, End { tag, result, took }| match result {
+        workers.collect(sys::now(), &mut |number, End { tag, result, took }| {
+            let Some(changes) = tag else { return };
+            match result {
                 Err(errno) if awaited.wrapping_sub(number) as i32 <= 0 => {
                     *untold = untold.or(Some(error(*errno)));
                 }
@@ -143,16 +146,16 @@ impl Host {
                     *failed = Some(error(*errno));
                 }
                 Ok(()) => {
-                    let Some(entry) = table.get(tag.node) else {
+                    let Some(entry) = table.get(changes.node) else {
                         return;
                     };
-                    entry.is_durable_to(tag.count);
+                    entry.is_durable_to(changes.count);
                     if let Some(top) = tops.get(usize::from(entry.export)) {
                         top.is_slow.set(*took > Duration::default());
                     }
                 }
-            },
-        );
+            }
+        });
     }
 
     /// Whether all that was to be made durable is; else what those wait for who are to be told. `any`: of what was
@@ -167,34 +170,40 @@ impl Host {
             return Ok(None);
         }
         self.dirty.awaited = taken;
-        Ok(Some(Ticket {
+        Ok(Some(Ticket::Changes {
             jobs: taken,
             failures: self.dirty.failures,
         }))
     }
 
-    /// Whether what a ticket is for is durable. `waits`: until it is.
+    /// Whether what a ticket is for is durable, or has been read. `waits`: until it is.
     pub(super) fn redeem(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {
         let mut has_waited = false;
-        while let Some(workers) = &self.dirty.workers
-            && waits
-            && !workers.has_ended(ticket.jobs)
-        {
-            workers.wait();
-            self.collect();
-            has_waited = true;
+        loop {
+            let Some(workers) = &self.dirty.workers else {
+                return Ok(true);
+            };
+            let has_ended = match ticket {
+                Ticket::Changes { jobs, .. } => workers.has_ended(jobs),
+                Ticket::Bytes { job } => workers.has_ended_one(job),
+            };
+            if waits && !has_ended {
+                workers.wait();
+                self.collect();
+                has_waited = true;
+                continue;
+            }
+            if has_waited {
+                // What was told is taken: others who wait look once more.
+                workers.tell();
+            }
+            return match ticket {
+                Ticket::Changes { failures, .. } if failures != self.dirty.failures => {
+                    Err(self.dirty.failed.unwrap_or(FsError::Io))
+                }
+                _ => Ok(has_ended),
+            };
         }
-        let Some(workers) = &self.dirty.workers else {
-            return Ok(true);
-        };
-        if has_waited {
-            // What was told is taken: others who wait look once more.
-            workers.tell();
-        }
-        if self.dirty.failures != ticket.failures {
-            return Err(self.dirty.failed.unwrap_or(FsError::Io));
-        }
-        Ok(workers.has_ended(ticket.jobs))
     }
 
     /// Makes durable what an earlier server did: it may be killed before it has, and its replies are given all the same.

@@ -6,6 +6,7 @@
 //! host's owner moves out of the export stays reachable by the handles that clients hold, as with other NFS servers.
 
 mod acting;
+mod cached;
 mod change;
 mod durable;
 mod key;
@@ -56,6 +57,8 @@ struct Top {
     is_async: bool,
     /// Its disk took its time when something was last made durable.
     is_slow: Cell<bool>,
+    /// Its file system tells what is in memory.
+    tells_cached: Cell<bool>,
     /// The path of the image that it is.
     image: Option<&'static CStr>,
 }
@@ -153,6 +156,7 @@ impl Host {
             rights: Rights::of(rules.writable, rules.isos),
             is_async: rules.is_async,
             is_slow: Cell::new(true),
+            tells_cached: Cell::new(true),
             image,
         };
         self.tops.push_more(top);
@@ -312,6 +316,10 @@ impl Vfs for Host {
         kernel::read(&self.at(pin.node)?.0.file, offset, out)
     }
 
+    fn read_cached(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        self.read_at_once(pin, offset, out)
+    }
+
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         self.write_all(pin, offset, bytes)
     }
@@ -405,6 +413,10 @@ impl Handles for Host {
     fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>> {
         let is_begun = self.commit_all(false);
         self.committed(any || is_begun)
+    }
+
+    fn read_ahead(&mut self, extent: &Extent) -> Option<Ticket> {
+        self.fetch(extent)
     }
 
     fn committed(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {

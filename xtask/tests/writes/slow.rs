@@ -3,15 +3,31 @@
 use super::{WRITABLE, make};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
+use tempfile::NamedTempFile;
 use xtask::clients::nfs::{Client, How, Set, stable_how};
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 use xtask::setup::{self, Package};
 
-/// How long each sync takes.
-const SYNC: Duration = Duration::from_secs(3);
+/// How long the disk takes.
+const DISK: Duration = Duration::from_secs(3);
+
+/// A server on a disk that takes its time for this system call, and whatever more is injected by strace, which logs to `log`.
+fn start_slow(directory: &Path, call: &str, more: &[&str], log: &NamedTempFile) -> Result<Server> {
+    setup::need(&[Package::STRACE])?;
+    let delay = format!("inject={call}:delay_enter={}", DISK.as_micros());
+    let log = log.path().display().to_string();
+    let mut through = vec!["strace", "-f", "-qq", "-o", &log, "-e", &delay];
+    through.extend(more);
+    Server::start(ServerOptions {
+        exports: vec![format!("{}:{WRITABLE}", directory.display())],
+        through: through.into_iter().map(str::to_owned).collect(),
+        ..ServerOptions::default()
+    })
+}
 
 /// What waits for the disk.
 type Waits = fn(&mut Client, &[u8], &[u8]) -> Result<()>;
@@ -33,27 +49,9 @@ const WAITS: [Waits; 4] = [
 
 #[test]
 fn who_waits_for_the_disk_makes_nobody_else_wait() -> Result<()> {
-    setup::need(&[Package::STRACE])?;
-    let (directory, log) = (public_dir()?, tempfile::NamedTempFile::new()?);
+    let (directory, log) = (public_dir()?, NamedTempFile::new()?);
     fs::write(directory.path().join("file"), "before")?;
-    let inject = format!("inject=fsync:delay_enter={}", SYNC.as_micros());
-    let log = log.path().display().to_string();
-    let through = [
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        &log,
-        "-e",
-        "trace=fsync",
-        "-e",
-        &inject,
-    ];
-    let server = Server::start(ServerOptions {
-        exports: vec![format!("{}:{WRITABLE}", directory.path().display())],
-        through: through.map(str::to_owned).to_vec(),
-        ..ServerOptions::default()
-    })?;
+    let server = start_slow(directory.path(), "fsync", &[], &log)?;
     let (mut other, root) = server.open(directory.path())?;
     let file = other.lookup(&root, "file")?;
     // Something to commit.
@@ -91,7 +89,7 @@ fn who_waits_for_the_disk_makes_nobody_else_wait() -> Result<()> {
         ensure!(told == 0, "{told} were told before others were answered");
         for thread in threads {
             let took = thread.join().ok().context("a client panicked")??;
-            ensure!(took >= SYNC, "told after {took:?}, before the disk");
+            ensure!(took >= DISK, "told after {took:?}, before the disk");
         }
         Ok(())
     })?;
@@ -104,4 +102,49 @@ fn who_waits_for_the_disk_makes_nobody_else_wait() -> Result<()> {
             .all(|line| !line.contains("internal error"))
     );
     Ok(())
+}
+
+#[test]
+fn who_reads_from_the_disk_makes_nobody_else_wait() -> Result<()> {
+    let (directory, log) = (public_dir()?, NamedTempFile::new()?);
+    let data: Vec<u8> = (0..300_000_u32).map(|at| (at / 7) as u8).collect();
+    fs::write(directory.path().join("file"), &data)?;
+    // As if nothing were in memory: the kernel is asked for what is, a thread reads what is not.
+    let nothing = ["-e", "inject=preadv2:error=EAGAIN"];
+    let server = start_slow(directory.path(), "preadv", &nothing, &log)?;
+    let (mut other, root) = server.open(directory.path())?;
+    let file = other.lookup(&root, "file")?;
+    // In the reply, and behind it.
+    let mut clients = Vec::new();
+    for count in [4096, 100_000] {
+        clients.push((server.connect()?, count));
+    }
+    let done = AtomicUsize::new(0);
+    thread::scope(|scope| -> Result<()> {
+        let threads: Vec<_> = clients
+            .iter_mut()
+            .map(|(client, count)| {
+                let (data, file, done) = (&data, &file, &done);
+                scope.spawn(move || -> Result<Duration> {
+                    let begun = Instant::now();
+                    let (read, is_end) = client.read(file, 100_000, *count)?;
+                    done.fetch_add(1, Ordering::Relaxed);
+                    let range = 100_000..100_000 + *count as usize;
+                    ensure!(!is_end && read == &data[range], "not what the file has");
+                    Ok(begun.elapsed())
+                })
+            })
+            .collect();
+        for _ in 0..10 {
+            other.attr(&root)?;
+            sleep(DISK / 30);
+        }
+        let told = done.load(Ordering::Relaxed);
+        ensure!(told == 0, "{told} were told before others were answered");
+        for thread in threads {
+            let took = thread.join().ok().context("a client panicked")??;
+            ensure!(took >= DISK, "told after {took:?}, before the disk");
+        }
+        Ok(())
+    })
 }

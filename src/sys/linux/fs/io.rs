@@ -68,6 +68,44 @@ pub fn pread<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result
     })
 }
 
+/// Reads what is in memory of a range of a file, at most `out`; how many bytes. `AGAIN`: none are, and the disk would have to be waited
+/// for; `OPNOTSUPP`: the file system cannot tell.
+pub fn pread_cached(file: RawFd, offset: u64, out: &mut [u8]) -> Result<usize, Errno> {
+    const NOWAIT: usize = 8;
+    let part = (out.as_mut_ptr(), out.len());
+    let (low, high) = (offset as usize, (offset >> 32) as usize);
+    // SAFETY: the kernel writes at most so many bytes.
+    outcome(unsafe { raw_syscall!(Sysno::preadv2, file, &raw const part, 1, low, high, NOWAIT) })
+}
+
+/// Whether all of a range, of which the first and the last byte are looked at, is in memory, as far as can be told.
+pub fn is_cached(file: RawFd, offset: u64, len: u32) -> bool {
+    let last = offset + u64::from(len.saturating_sub(1));
+    let is_there = |at| pread_cached(file, at, &mut [0]) != Err(Errno::AGAIN);
+    is_there(last) && is_there(offset)
+}
+
+/// Reads a range of a file, and keeps nothing of it but what the kernel does: what comes after it is read ahead as it is for others.
+pub fn read_into_cache(file: RawFd, mut offset: u64, len: u32) -> Result<(), Errno> {
+    const PARTS: usize = 64;
+    const PART_BYTES: usize = 1 << 10;
+    let mut scratch = [0u8; PART_BYTES];
+    // All at the same place.
+    let parts = [(scratch.as_mut_ptr(), PART_BYTES); PARTS];
+    let end = offset + u64::from(len);
+    while offset < end {
+        let count = PARTS.min((end - offset).div_ceil(PART_BYTES as u64) as usize);
+        let (low, high) = (offset as usize, (offset >> 32) as usize);
+        // SAFETY: the kernel writes to each part, which are one, at most so many bytes.
+        let read = unsafe { raw_syscall!(Sysno::preadv, file, parts.as_ptr(), count, low, high) };
+        match outcome(read)? {
+            0 => break,
+            read => offset += read as u64,
+        }
+    }
+    Ok(())
+}
+
 /// Writes at `offset` of a file; how many bytes, which are fewer only if it never takes all of them.
 pub fn pwrite<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Result<u32, E> {
     #[cfg(target_pointer_width = "64")]
