@@ -22,11 +22,11 @@ pub fn boot(build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
 }
 
 fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
-    let words = || boot_words::words(bare::command_line());
-    let values = |name: &'static [u8]| words().filter_map(move |word| word.strip_prefix(name));
-    let archive = machine::archive_bytes();
-    if bare::memory_bytes() < MACHINE_BYTES_MIN + archive {
-        let why = text!("give the machine 4 MiB at least, and what its module takes");
+    let values = |name| boot_words::values(bare::command_line(), name);
+    let more = machine::more_bytes();
+    if bare::memory_bytes() < MACHINE_BYTES_MIN + more {
+        let why =
+            text!("give the machine 4 MiB at least, 2 more for SFTP, and what its module takes");
         return Err(complain(FAILED, text!("too little memory"), b"", why));
     }
     if bare::command_line().len() == bare::LINE_BYTES_MAX {
@@ -34,9 +34,9 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         return Err(complain(FAILED, text!("too long a command line"), b"", why));
     }
     let has_ram = values(b"export=").any(|value| value.starts_with(RAM));
-    let ram = archive + if has_ram { machine::ram_bytes() } else { 0 };
+    let more = more + if has_ram { machine::ram_bytes() } else { 0 };
     let [wanted, fixed] = [machine::MEMORY_BYTES, machine::fixed_bytes()];
-    give(sys::region(0), wanted + ram, fixed + ram);
+    give(sys::region(0), wanted + more, fixed + more);
     drive::find_devices(&mut values(DEVICE).filter_map(device), machine::is_small());
     tell_machine();
     let mut line = Writer::new(mem::array::<LINE_BYTES>());

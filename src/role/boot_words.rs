@@ -7,14 +7,23 @@ use crate::text::{Text, text};
 use crate::wire::Writer;
 
 /// Each is an argument of `serve` with dashes before it. All but the last have a value.
+#[cfg(feature = "sftp-server")]
+const WORDS: &[u8] = b"ip gw name export service log handles sftp hwid identify";
+#[cfg(not(feature = "sftp-server"))]
 const WORDS: &[u8] = b"ip gw name export service log handles hwid identify";
-const LAST: usize = 8;
+const LAST: usize = if cfg!(feature = "sftp-server") { 9 } else { 8 };
 /// Bytes of all arguments together.
 pub(super) const LINE_BYTES: usize = 8 << 10;
 
 /// The arguments of a command line.
 pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     parts(line, b' ').filter(|word| !word.is_empty())
+}
+
+/// What follows in the arguments of a command line that begin with `name`.
+#[cfg(bare)]
+pub(super) fn values<'a>(line: &'a [u8], name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
+    words(line).filter_map(move |word| word.strip_prefix(name))
 }
 
 /// Writes the arguments of `serve` that those of this line are; whether one of them names an export. What is none goes to `other`.

@@ -68,6 +68,10 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     for wanted in served.exports() {
         tell_found(wanted.path, init::bring(wanted.path, wanted.rules.writable));
     }
+    #[cfg(feature = "sftp-server")]
+    {
+        served.sftp_options.jail = Some(init::close_mounts());
+    }
     Ok(served)
 }
 

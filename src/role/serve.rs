@@ -82,7 +82,7 @@ impl Kind {
 }
 
 /// Tasks that are served.
-const KIND_COUNT: usize = if cfg!(bare) { 4 } else { 3 };
+const KIND_COUNT: usize = 4;
 
 /// What the arguments ask for.
 #[derive(Default)]
@@ -97,6 +97,9 @@ pub(super) struct Served {
     /// Where SFTP listens.
     #[cfg(all(feature = "mdns", feature = "sftp-server"))]
     sftp: Option<SocketAddrV6>,
+    #[cfg(all(feature = "mdns", feature = "sftp-server"))]
+    pub(super) sftp_options: super::sftp_server::Options,
+    #[cfg(feature = "mdns")]
     is_silent: bool,
     network: Network,
     is_one_process: bool,
@@ -169,7 +172,7 @@ impl Served {
             },
             #[cfg(all(feature = "mdns", feature = "sftp-server"))]
             Kind::Sftp => match self.sftp {
-                Some(at) => Some(super::sftp_server::task(&Default::default(), at, tree)?),
+                Some(at) => Some(super::sftp_server::task(&self.sftp_options, at, tree)?),
                 None => None,
             },
         })
@@ -227,31 +230,33 @@ impl Served {
         if self.is_one_process || self.network.is_own() {
             return self.run(Kind::TOGETHER, build_id);
         }
-        // A process for each, so that a stalled disk leaves the others' timing alone. The first and the last can be left out.
-        let mut loops = [
-            #[cfg(feature = "init")]
-            Child::new("addresses", false),
-            Child::new("nfs", false),
-            #[cfg(feature = "mdns")]
-            Child::new("mdns", self.signals.reload),
-        ];
-        let end = loops.len() - usize::from(self.is_silent);
-        let start = self.first_kind();
-        let kinds = Kind::ALL.get(start..).unwrap_or_default();
+        // A process for each, so that a stalled disk leaves the others' timing alone.
+        let mut kinds = heapless::Vec::<_, KIND_COUNT>::new();
+        let mut loops = heapless::Vec::<_, KIND_COUNT>::new();
+        for kind in Kind::ALL {
+            let (name, reloads) = match kind {
+                #[cfg(feature = "init")]
+                Kind::Addresses if self.card.is_none() => continue,
+                #[cfg(feature = "init")]
+                Kind::Addresses => ("addresses", false),
+                Kind::Nfs => ("nfs", false),
+                #[cfg(feature = "mdns")]
+                Kind::Mdns if self.is_silent => continue,
+                #[cfg(feature = "mdns")]
+                Kind::Mdns => ("mdns", self.signals.reload),
+                #[cfg(all(feature = "mdns", feature = "sftp-server"))]
+                Kind::Sftp if self.sftp.is_none() => continue,
+                #[cfg(all(feature = "mdns", feature = "sftp-server"))]
+                Kind::Sftp => ("sftp", false),
+            };
+            let _ = kinds.push(*kind);
+            let _ = loops.push(Child::new(name, reloads));
+        }
         let run = |number| match kinds.get(number) {
             Some(kind) => self.run(core::slice::from_ref(kind), build_id),
             None => Ok(()),
         };
-        let loops = loops.get_mut(start..end).unwrap_or_default();
-        supervisor::run(loops, &run, &mut Console)
-    }
-
-    /// The place of the first kind that is asked for.
-    const fn first_kind(&self) -> usize {
-        #[cfg(feature = "init")]
-        return self.card.is_none() as usize;
-        #[cfg(not(feature = "init"))]
-        0
+        supervisor::run(&mut loops, &run, &mut Console)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The tree's objects by their paths, for one peer: what SFTP needs. Paths are as clients write them; [`walk`](super::walk) has
 //! their rules. A backend follows what it can in one call; through images, and wherever else it cannot tell, the tree walks.
 
+#[cfg(bare)]
+use super::disks::TOP;
 use super::walk::{BUFFER_BYTES, End, Path, next_name};
 use super::{
     Attr, CreateWhat, FileTime, FsError, FsResult, Kind, Name, Node, OpenFlags, Pin, Tree, is_image,
@@ -67,7 +69,8 @@ impl Tree {
             return Ok(node);
         }
         // What the walk opened lasts no longer than the walk.
-        let paths = self.paths().ok_or(FsError::Stale)?;
+        let paths = self.backend(last.parent)?.as_paths();
+        let paths = paths.ok_or(FsError::Stale)?;
         paths.resolve(Some(last.parent), &last.name, false)
     }
 
@@ -101,7 +104,8 @@ impl Tree {
         let mut last = Last::default();
         self.walk(path, end, error, &mut last)?;
         if !last.node.unwrap_or(last.parent).is_inside() {
-            let paths = self.paths().ok_or(FsError::Stale)?;
+            let paths = self.backend(last.parent)?.as_paths();
+            let paths = paths.ok_or(FsError::Stale)?;
             return paths.open_at(Some(last.parent), &last.name, how);
         }
         if how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE) || how.create.is_some() {
@@ -127,13 +131,21 @@ impl Tree {
         let mut done = Path::new(self);
         done.follows = follows;
         done.walk(path, &mut [0; BUFFER_BYTES], end)?;
-        last.parent = done.parent;
+        (last.parent, last.node) = (done.parent, done.node());
         let name = match done.name() {
             b"" => b".",
             name => name,
         };
+        #[cfg(bare)]
+        let name = match last.node {
+            // To its own backend it is a directory that has no name.
+            Some(top) if last.parent == TOP => {
+                last.parent = top;
+                b"."
+            }
+            _ => name,
+        };
         let _ = last.name.extend_from_slice(name);
-        last.node = done.node();
         Ok(())
     }
 
@@ -146,7 +158,8 @@ impl Tree {
         mode: Option<u32>,
     ) -> FsResult<()> {
         Self::check_changeable(dir)?;
-        self.paths()
+        self.backend(dir)?
+            .as_paths()
             .ok_or(FsError::Stale)?
             .make(dir, name, what, mode)
     }

@@ -1,12 +1,20 @@
-//! Disks of a machine without an operating system, each exported as what is inside it: a backend of which clients never see an
-//! object of its own. Nothing of them is written to.
+//! Disks of a machine without an operating system, each exported as what is inside it, and what is the root directory to paths
+//! there: it has all exports in it. Clients never see another object of this backend. Nothing of it is written to.
 
 use super::iso::{Disk, Disks};
+use super::walk::put;
 use super::{
-    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
-    Handles, ImageFile, Name, Node, Pin, Rights, Rules, SetAttr, Ticket, Top, Vfs, handle,
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError,
+    FsResult, FsStat, Handles, ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, Rights, Rules,
+    SetAttr, Ticket, Top, Tree, Vfs, handle,
 };
+use core::ffi::CStr;
 use core::ops::ControlFlow;
+
+/// The root directory.
+pub(super) const TOP: Node = Node::of_number(Backend::User, Rights::NONE, u16::MAX as u32);
+/// Its path.
+const TOP_PATH: &[u8] = b"/";
 
 /// The tag of the first disk in handles; the others follow. It is the same at each start.
 const TAG: u32 = u32::from_le_bytes(*b"disk");
@@ -14,22 +22,56 @@ const TAG: u32 = u32::from_le_bytes(*b"disk");
 /// The disks.
 pub struct MachineDisks {
     disks: &'static dyn Disks,
+    clock: fn() -> FileTime,
 }
 
 impl MachineDisks {
-    /// Those of a machine.
-    pub const fn new(disks: &'static dyn Disks) -> Self {
-        Self { disks }
+    /// Those of a machine, whose files get their times from `clock`.
+    pub const fn new(disks: &'static dyn Disks, clock: fn() -> FileTime) -> Self {
+        Self { disks, clock }
     }
 
     /// What is inside the disk of this number, to be exported.
     pub const fn export(number: u32) -> Top {
         Top {
-            backend: Backend::Disks,
+            backend: Backend::User,
             tag: TAG + number,
             is_image: true,
             real: b"",
         }
+    }
+}
+
+/// The names in the root directory are the exports' paths, without the "/" that these begin with.
+impl Tree {
+    pub(super) fn lookup_export(&mut self, name: Name<'_>) -> FsResult<Node> {
+        let mut exports = self.exports().iter();
+        let named = |path: &[u8]| path.strip_prefix(TOP_PATH) == Some(name.bytes());
+        let number = exports.position(|export| named(export.path));
+        self.root(number.ok_or(FsError::NoEntry)?)
+    }
+
+    pub(super) fn list_exports(
+        &mut self,
+        from: u64,
+        each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
+    ) -> FsResult<bool> {
+        let mut number = from as usize;
+        while let Some(export) = self.exports().get(number) {
+            let name = export.path.strip_prefix(TOP_PATH).unwrap_or_default();
+            let attr = self.root(number).and_then(|top| self.attr(top));
+            number += 1;
+            let entry = DirEntry {
+                name,
+                cookie: number as u64,
+                inode: number as u64,
+                object: attr.as_ref().ok().map(|attr| (attr, None)),
+            };
+            if each(&entry).is_break() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -38,6 +80,10 @@ const NOTHING: FsError = FsError::Stale;
 
 impl Vfs for MachineDisks {
     fn as_handles(&mut self) -> Option<&mut dyn Handles> {
+        Some(self)
+    }
+
+    fn as_paths(&mut self) -> Option<&mut dyn Paths> {
         Some(self)
     }
 
@@ -76,7 +122,21 @@ impl Vfs for MachineDisks {
     }
 
     fn attr(&mut self, _: Node) -> FsResult<Attr> {
-        Err(NOTHING)
+        Ok(Attr {
+            kind: Kind::Directory,
+            mode: 0o555,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            used: 0,
+            rdev: (0, 0),
+            fsid: 0,
+            inode: 0,
+            atime: FileTime::default(),
+            mtime: FileTime::default(),
+            ctime: FileTime::default(),
+        })
     }
 
     fn lookup(&mut self, _: Node, _: Name<'_>) -> FsResult<Node> {
@@ -98,7 +158,11 @@ impl Vfs for MachineDisks {
     }
 
     fn statfs(&mut self, _: Node) -> FsResult<FsStat> {
-        Err(NOTHING)
+        Ok(FsStat {
+            read_only: true,
+            name_bytes_max: 255,
+            ..FsStat::default()
+        })
     }
 
     fn set_attr(&mut self, _: Node, _: &SetAttr) -> FsResult<()> {
@@ -121,7 +185,7 @@ impl Vfs for MachineDisks {
 impl Handles for MachineDisks {
     fn root(&mut self, tag: u32) -> FsResult<Node> {
         let number = tag.checked_sub(TAG).ok_or(NOTHING)?;
-        Ok(Node::of_number(Backend::Disks, Rights::NONE, number))
+        Ok(Node::of_number(Backend::User, Rights::NONE, number))
     }
 
     fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
@@ -144,5 +208,50 @@ impl Handles for MachineDisks {
 
     fn commit(&mut self, _: bool) -> FsResult<Option<Ticket>> {
         Ok(None)
+    }
+}
+
+/// The tree walks all paths, which begin here and lead to other backends.
+impl Paths for MachineDisks {
+    fn root_path(&self) -> &'static [u8] {
+        TOP_PATH
+    }
+
+    fn root_dir(&mut self) -> FsResult<Node> {
+        Ok(TOP)
+    }
+
+    fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32> {
+        Ok(put(out, 0, TOP_PATH) as u32)
+    }
+
+    fn chdir(&mut self, _: &'static CStr) -> FsResult<()> {
+        Err(FsError::NotSupported)
+    }
+
+    fn resolve(&mut self, dir: Option<Node>, _: &[u8], _: bool) -> FsResult<Node> {
+        dir.ok_or(FsError::CrossDevice)
+    }
+
+    fn attr_at(&mut self, _: &[u8], _: bool) -> FsResult<Attr> {
+        Err(FsError::CrossDevice)
+    }
+
+    fn open_at(&mut self, dir: Option<Node>, name: &[u8], how: &OpenFlags) -> FsResult<Pin> {
+        let node = dir.ok_or(FsError::CrossDevice)?;
+        match (name, how.has(OpenFlags::DIRECTORY)) {
+            (b".", true) => Ok(Pin { node, user: 0 }),
+            (b".", false) => Err(FsError::IsDirectory),
+            // It would be new.
+            _ => Err(FsError::ReadOnly),
+        }
+    }
+
+    fn make(&mut self, _: Node, _: Name<'_>, _: CreateWhat<'_>, _: Option<u32>) -> FsResult<()> {
+        Err(FsError::ReadOnly)
+    }
+
+    fn clock(&mut self) -> FileTime {
+        (self.clock)()
     }
 }

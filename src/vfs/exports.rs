@@ -3,6 +3,8 @@
 //! A new backend is registered by [`Tree::add`]. It knows its own objects alone. Images are entered here, on the way from a name
 //! or a handle to an object; nothing inside them can be changed. `by_handle` has what NFS needs besides, `by_path` what SFTP does.
 
+#[cfg(bare)]
+use super::disks::TOP;
 use super::iso::Images;
 use super::{
     Access, Attr, Backend, Caller, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handles,
@@ -289,6 +291,10 @@ impl Tree {
         if dir.is_inside() {
             self.admit(dir, Access::Execute)?;
         }
+        #[cfg(bare)]
+        if dir == TOP {
+            return self.lookup_export(name);
+        }
         self.backend(dir)?.lookup(dir, name)
     }
 
@@ -332,6 +338,10 @@ impl Tree {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
+        #[cfg(bare)]
+        if dir == TOP {
+            return self.list_exports(from, each);
+        }
         self.admit(dir, Access::Read)?;
         self.backend(dir)?.readdir(dir, from, detail, each)
     }

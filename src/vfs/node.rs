@@ -7,10 +7,7 @@ pub enum Backend {
     Host,
     /// Files in memory.
     Ram,
-    /// Disks of a machine without an operating system, of which only what is inside is seen.
-    #[cfg(bare)]
-    Disks,
-    /// The host's files by paths.
+    /// The host's files by paths; where there is no host, its disks, of which only what is inside is seen.
     User = 3,
     /// What is inside images. The last: only its nodes have the highest bit.
     Images,

@@ -181,6 +181,45 @@ fn what_is_stable_survives_the_end_of_the_machine() -> Result<()> {
     expect_clean(disk.path())
 }
 
+#[test]
+fn sftp_is_there_where_it_is_asked_for() -> Result<()> {
+    let tree = sample(20, 50)?;
+    quietly(Command::new("chmod").args(["-R", "a+rX"]).arg(tree.path()))?;
+    let ext4 = ext4::image(tree.path())?;
+    let more = disks(&[ext4.path()], "");
+    let words = "export=/vda export=/ram:rw sftp=0.0.0.0:2222";
+    let mut machine = boot(words, &[], &more)?;
+    machine.wait_for_line("for SFTP without SSH: whoever reaches it has the files")?;
+    let place = tempfile::tempdir()?;
+    let large = tree.path().join("large");
+    let seen = machine.sftp(
+        place.path(),
+        &format!(
+            "put {large} ram/l
+            -put {large} vda/new
+            -put {large} new
+            -get /init 1
+            -get ../init 2
+            get vda/large 3
+            get ram/l 4
+            ls -1 /",
+            large = large.display(),
+        ),
+    )?;
+    let mut names: Vec<_> = seen.lines().map(str::trim_end).collect();
+    names.sort_unstable();
+    ensure!(names == ["/ram", "/vda"], "{seen}");
+    for (name, is_there) in [("1", false), ("2", false), ("3", true), ("4", true)] {
+        let got = fs::read(place.path().join(name)).ok();
+        let expected = is_there.then(|| fs::read(&large)).transpose()?;
+        ensure!(got == expected, "{name}: {seen}");
+    }
+    compare(&machine, "/vda", tree.path())?;
+    machine.monitor("sendkey ctrl-alt-delete")?;
+    ensure!(machine.wait_for_end()?.success());
+    expect_clean(ext4.path())
+}
+
 /// What a machine's first process may be before it is ours: it leaves a program that makes a thousand orphans, sees all of them
 /// reaped, and asks the first process to stop.
 const ORPHANS: &str = r#"

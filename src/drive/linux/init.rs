@@ -25,6 +25,8 @@ const PATH_BYTES: usize = 128;
 /// Where the modules of the initramfs lie that are to be loaded, and their list, in the order of loading (Android's
 /// `modules.load`).
 const MODULES: &CStr = c"/lib/modules/modules.load";
+/// The directory that all that is found is mounted in, each by its name; links to them are what is exported.
+const MOUNTS: &CStr = c"/mnt";
 /// How long a file system may be used after the last server was told to end.
 const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_ms(10);
@@ -62,6 +64,7 @@ pub fn begin() -> Option<&'static CStr> {
         (c"/proc", c"proc"),
         (c"/sys", c"sysfs"),
         (c"/dev", c"devtmpfs"),
+        (MOUNTS, c"tmpfs"),
     ] {
         let _ = make_directory(path);
         let _ = init::mount(kind, path, kind, init::NOSUID);
@@ -116,13 +119,18 @@ pub fn bring(path: &CStr, is_writable: bool) -> Found {
     let (Some(device), Some(tag)) = (Path::of(&[b"/dev/", name]), Path::of(&[name])) else {
         return Found::Nothing;
     };
-    if make_directory(path).is_err() {
+    let Some(place) = Path::of(&[MOUNTS.to_bytes(), b"/", name]) else {
+        return Found::Nothing;
+    };
+    let (device, tag, place) = (device.c_str(), tag.c_str(), place.c_str());
+    let link = |target| fs::symlinkat::<Errno>(target, AT_FDCWD, path.to_bytes());
+    if link(place).is_err() {
         return Found::There;
     }
-    let (device, tag) = (device.c_str(), tag.c_str());
+    let _ = make_directory(place);
     let read_only = if is_writable { 0 } else { init::RDONLY };
     let flags = init::NOSUID | init::NODEV | init::SILENT | read_only;
-    let mount = |source: &CStr, kind: &CStr| init::mount(source, path, kind, flags).is_ok();
+    let mount = |source: &CStr, kind: &CStr| init::mount(source, place, kind, flags).is_ok();
     let found = match name {
         b"ram" if mount(tag, c"tmpfs") => Found::Memory,
         _ if is_there(device) => mount_disk(device, &mount),
@@ -130,12 +138,21 @@ pub fn bring(path: &CStr, is_writable: bool) -> Found {
         _ => Found::Nothing,
     };
     if matches!(found, Found::Image | Found::Nothing) {
-        let _ = fs::unlinkat::<Errno>(AT_FDCWD, path.to_bytes(), true);
+        for (path, is_directory) in [(place, true), (path, false)] {
+            let _ = fs::unlinkat::<Errno>(AT_FDCWD, path.to_bytes(), is_directory);
+        }
     }
     if found == Found::Image {
-        let _ = fs::symlinkat::<Errno>(device, AT_FDCWD, path.to_bytes());
+        let _ = link(device);
     }
     found
+}
+
+/// The directory that all that was found is in: from now on, nothing else gets into it.
+pub fn close_mounts() -> &'static CStr {
+    let flags = init::REMOUNT | init::BIND | init::RDONLY;
+    let _ = init::mount(MOUNTS, MOUNTS, c"", flags);
+    MOUNTS
 }
 
 fn is_there(path: &CStr) -> bool {

@@ -1,6 +1,6 @@
 //! What a machine without an operating system exports: what is inside its disks and its module, and files in memory.
 
-use super::super::{FAILED, Fatal, complain};
+use super::super::{FAILED, Fatal, boot_words, complain};
 use super::archive;
 use super::options::{Options, Wanted};
 use super::{cannot_export, export_errno};
@@ -25,9 +25,12 @@ pub(in super::super) const RAM: &[u8] = b"/ram";
 pub(in super::super) const MEMORY_BYTES: usize = 2 * REGION_BYTES + STACK_HEAP_BYTES + FIXED_BYTES;
 const FIXED_BYTES: usize = REGION_FIXED_BYTES + STACK_FIXED_BYTES + 16 * FRAME_BYTES_MAX;
 
-/// Whether what is left beside the module's files is little memory.
+/// Bytes that SFTP takes: buffers and open files of its sessions.
+const SFTP_BYTES: usize = 2 << 20;
+
+/// Whether what is left beside what the boot arguments ask for is little memory.
 pub(in super::super) fn is_small() -> bool {
-    bare::memory_bytes() < MACHINE_SMALL_BYTES + archive_bytes()
+    bare::memory_bytes() < MACHINE_SMALL_BYTES + more_bytes()
 }
 
 /// Of these, how many do not depend on how long the tables are.
@@ -39,13 +42,20 @@ pub(in super::super) fn fixed_bytes() -> usize {
 }
 
 /// Bytes for the files of the module, if it is an archive.
-pub(in super::super) fn archive_bytes() -> usize {
+fn archive_bytes() -> usize {
     archive::counts(bare::module()).map_or(0, Counts::bytes)
+}
+
+/// The same, and those for SFTP, if the boot arguments ask for it.
+pub(in super::super) fn more_bytes() -> usize {
+    let mut places = boot_words::values(bare::command_line(), b"sftp=");
+    let has_sftp = places.next().is_some();
+    archive_bytes() + if has_sftp { SFTP_BYTES } else { 0 }
 }
 
 /// Bytes for these files: what is left over, or half, or what the rest can do without.
 pub(in super::super) fn ram_bytes() -> usize {
-    let all = bare::memory_bytes().saturating_sub(archive_bytes());
+    let all = bare::memory_bytes().saturating_sub(more_bytes());
     let left = |bytes| all.saturating_sub(bytes);
     (all / 2)
         .max(left(MEMORY_BYTES))
@@ -55,8 +65,8 @@ pub(in super::super) fn ram_bytes() -> usize {
 /// Puts all of them in the tree.
 pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
     tree.add(
-        Backend::Disks,
-        mem::leak(disks::MachineDisks::new(Media::open())),
+        Backend::User,
+        mem::leak(disks::MachineDisks::new(Media::open(), clock)),
     );
     for wanted in options.exports.iter() {
         let path = wanted.path.to_bytes();

@@ -35,7 +35,7 @@ use crate::{config::SFTP_CONNECTION_COUNT_MAX, net::Signals, time::Instant};
 use core::ffi::CStr;
 #[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 use core::net::SocketAddrV6;
-use options::Options;
+pub(super) use options::Options;
 
 /// What `stowaway --help` says of it.
 pub(super) const SUMMARY: Text =
@@ -185,18 +185,22 @@ fn server(
     handle_count: usize,
     tree: &mut Tree,
 ) -> Result<(&'static mut Sftp, Option<i32>), Fatal> {
-    let user = mem::leak(User::new(handle_count));
-    if let Some(mask) = options.umask {
-        user.set_umask(mask);
+    let mut jail = None;
+    // Where there is no host, exports are the files.
+    if !sys::is_bare() {
+        let user = mem::leak(User::new(handle_count));
+        if let Some(mask) = options.umask {
+            user.set_umask(mask);
+        }
+        if let Some(jail) = options.jail
+            && let Err(errno) = user.jail(jail, options.at)
+        {
+            let what = text!("cannot make a jail of");
+            return Err(failed(what, jail.to_bytes(), errno));
+        }
+        jail = user.jail_descriptor();
+        tree.add(Backend::User, user);
     }
-    if let Some(jail) = options.jail
-        && let Err(errno) = user.jail(jail, options.at)
-    {
-        let what = text!("cannot make a jail of");
-        return Err(failed(what, jail.to_bytes(), errno));
-    }
-    let jail = user.jail_descriptor();
-    tree.add(Backend::User, user);
     let texts = [(); 3].map(|()| mem::bytes(ACCOUNT_BYTES_MAX));
     let uid = sys::user_id();
     let sftp = mem::leak(Sftp::new(
@@ -256,8 +260,9 @@ impl Task for Server {
             return Err(complain(FAILED, text!("cannot listen on"), about, why));
         };
         self.at.set_port(at.port());
-        line.socket(&self.at)
-            .say(text!(" for SFTP, without a password"));
+        line.socket(&self.at).say(text!(
+            " for SFTP without SSH: whoever reaches it has the files"
+        ));
         world
             .events
             .tell(event::LISTENING, line.bytes(), Text::NOTHING);

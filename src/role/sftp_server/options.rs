@@ -49,7 +49,7 @@ pub(in super::super) struct Options {
     pub(super) level: Level,
     pub(super) permits: Permits,
     pub(super) umask: Option<u32>,
-    pub(super) jail: Option<&'static CStr>,
+    pub(in super::super) jail: Option<&'static CStr>,
     /// What sshd would have any login shell run.
     command: &'static [u8],
     /// What clients see the jail as.

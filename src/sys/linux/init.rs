@@ -21,6 +21,10 @@ pub const RDONLY: usize = 1;
 pub const NOSUID: usize = 2;
 /// Its devices are none.
 pub const NODEV: usize = 4;
+/// What is mounted there stays, and is used by other flags.
+pub const REMOUNT: usize = 1 << 5;
+/// With the former: only there, not wherever else it is mounted.
+pub const BIND: usize = 1 << 12;
 /// The kernel does not complain of a file system of another kind.
 pub const SILENT: usize = 1 << 15;
 

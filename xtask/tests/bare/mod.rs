@@ -4,6 +4,7 @@ mod boots;
 mod bridge;
 mod card;
 mod disks;
+mod sftp;
 mod told;
 
 use crate::stack::world::World;

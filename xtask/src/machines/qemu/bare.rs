@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,11 +15,14 @@ use tempfile::TempDir;
 use super::{Machine, Start, initramfs};
 use crate::machines::port::Port;
 use crate::machines::wait_for;
+use crate::setup::{self, Package};
 
 /// Under emulation, on a host that is busy.
 const TIME_MAX: Duration = Duration::from_secs(120);
 /// Where its NFS server listens.
 const NFS_PORT: u16 = 2049;
+/// Where SFTP may listen, to be reached by [`Bare::sftp`].
+pub const SFTP_PORT: u16 = 2222;
 
 /// Runs it on this terminal until it ends, with more boot arguments and arguments of QEMU. `tell` says how it is reached: by this
 /// port of 127.0.0.1.
@@ -70,7 +73,8 @@ pub struct Bare {
     directory: TempDir,
     /// The port of 127.0.0.1 that leads to the machine's NFS server; elsewhere than in QEMU's network that of the server.
     pub port: u16,
-    _port: Option<Port>,
+    /// Ports of the machine, and those of 127.0.0.1 that lead there.
+    ports: Vec<(u16, Port)>,
     /// When QEMU was started.
     pub began: Instant,
 }
@@ -114,7 +118,7 @@ impl Bare {
         let Start {
             mut command, ports, ..
         } = started;
-        let port = ports.into_iter().next().map(|(_, port)| port);
+        let port = ports.first().map(|(_, port)| port.number());
         let place = |name: &str| directory.path().join(name).display().to_string();
         let monitor = format!("unix:{},server=on,wait=off", place("monitor"));
         command
@@ -130,8 +134,8 @@ impl Bare {
         Ok(Self {
             qemu: qemu.context("cannot start QEMU")?,
             directory,
-            port: port.as_ref().map_or(NFS_PORT, Port::number),
-            _port: port,
+            port: port.unwrap_or(NFS_PORT),
+            ports,
             began,
         })
     }
@@ -194,6 +198,22 @@ impl Bare {
     pub fn url(&self, path: &str) -> String {
         let port = self.port;
         format!("nfs://127.0.0.1{path}?version=3&nfsport={port}&mountport={port}")
+    }
+
+    /// Runs commands of OpenSSH's sftp over its port [`SFTP_PORT`], in this directory; what they print, without themselves.
+    pub fn sftp(&self, directory: &Path, commands: &str) -> Result<String> {
+        setup::need(&[Package::OPENSSH_CLIENT, Package::BUSYBOX])?;
+        let forwarded = self.ports.iter().find(|(of, _)| *of == SFTP_PORT);
+        let (_, port) = forwarded.context("the port of SFTP is not forwarded")?;
+        let batch = self.place("batch");
+        fs::write(&batch, commands)?;
+        let server = format!("busybox nc 127.0.0.1 {}", port.number());
+        let mut sftp = Command::new("timeout");
+        sftp.args(["120", "sftp", "-D", &server, "-b"]).arg(batch);
+        let said = setup::quietly(sftp.current_dir(directory));
+        let said = said.with_context(|| format!("its console:\n{}", self.said()))?;
+        let lines = said.lines().filter(|line| !line.starts_with("sftp> "));
+        Ok(lines.map(|line| format!("{line}\n")).collect())
     }
 
     /// Has it run `code` next, wherever it is.

@@ -1,0 +1,101 @@
+//! SFTP, where a boot argument asks for it: OpenSSH's client over a port without SSH.
+
+use super::LEASED;
+use anyhow::{Result, ensure};
+use std::fs;
+use std::net::TcpStream;
+use xtask::machines::iso::{ROCK_RIDGE, image, sample};
+use xtask::machines::qemu::bare::Bare;
+
+/// What is said where it listens.
+const LISTENS: &str =
+    "listening on 0.0.0.0:2222 for SFTP without SSH: whoever reaches it has the files";
+
+#[test]
+fn exports_are_directories_of_sftp_by_their_rules() -> Result<()> {
+    let tree = sample(20, 50)?;
+    let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
+    let words = "export=/initrd export=/ram:rw sftp=0.0.0.0:2222";
+    let mut machine = Bare::boot(words, Some(&iso), &[])?;
+    machine.wait_for_line(LISTENS)?;
+    machine.wait_for_line(LEASED)?;
+    let place = tempfile::tempdir()?;
+    fs::write(place.path().join("more"), "hello\nand more\n")?;
+    let (large, hello) = (tree.path().join("large"), tree.path().join("hello.txt"));
+    let seen = machine.sftp(
+        place.path(),
+        &format!(
+            "cd initrd
+            get large 1
+            get a/b/../../a/b/c/d/e/f/g/h/i/j/k/bottom 2
+            -put {hello} new
+            -rm hello.txt
+            cd /ram
+            mkdir d
+            put {large} d/l
+            rename d/l l
+            ln -s ../l d/link
+            put {hello} h
+            reput more h
+            get d/link 3
+            get h 4
+            chmod 640 h
+            -put {hello} /new
+            -mkdir /new
+            -rename /ram/l /initrd/l
+            -get ../etc/passwd 5
+            ls -1 /
+            ls -l h
+            pwd",
+            large = large.display(),
+            hello = hello.display(),
+        ),
+    )?;
+    let lines: Vec<_> = seen.lines().map(str::trim_end).collect();
+    let [initrd, ram, h, pwd] = lines[..] else {
+        anyhow::bail!("{seen}");
+    };
+    ensure!([initrd, ram] == ["/initrd", "/ram"], "{seen}");
+    ensure!(h.starts_with("-rw-r-----") && h.ends_with(" h"), "{seen}");
+    ensure!(pwd.ends_with(": /ram"), "{seen}");
+    let bottom = tree.path().join("a/b/c/d/e/f/g/h/i/j/k/bottom");
+    for (name, expected) in [("1", &large), ("2", &bottom), ("3", &large)] {
+        let same = fs::read(place.path().join(name))? == fs::read(expected)?;
+        ensure!(same, "{} is not what was got", expected.display());
+    }
+    ensure!(!place.path().join("5").exists());
+    ensure!(fs::read(place.path().join("4"))? == b"hello\nand more\n");
+    // What SFTP wrote, NFS reads, and the other way round.
+    ensure!(super::read(&machine, "/ram/l")? == fs::read(&large)?);
+    Ok(())
+}
+
+#[test]
+fn six_mib_are_enough_for_sftp() -> Result<()> {
+    let words = "export=/ram:rw sftp=0.0.0.0:2222";
+    let mut machine = Bare::boot(words, None, &["-m", "6"])?;
+    machine.wait_for_line(LEASED)?;
+    let place = tempfile::tempdir()?;
+    fs::write(place.path().join("one"), "small")?;
+    for name in ["first", "second"] {
+        let back = format!("put one ram/{name}\nget ram/{name} back\nls -1 ram");
+        let seen = machine.sftp(place.path(), &back)?;
+        ensure!(seen.contains(name), "{seen}");
+        ensure!(fs::read(place.path().join("back"))? == b"small");
+    }
+    let mut machine = Bare::boot(words, None, &["-m", "5"])?;
+    machine.wait_for_line("too little memory: give the machine 4 MiB at least, 2 more for SFTP")?;
+    ensure!(machine.wait_for_end()?.code() == Some(3));
+    Ok(())
+}
+
+#[test]
+fn there_is_no_sftp_unless_it_is_asked_for() -> Result<()> {
+    let mut machine = Bare::boot("export=/ram:rw", None, &[])?;
+    machine.wait_for_line(LEASED)?;
+    let refused = machine.sftp(std::path::Path::new("/"), "ls");
+    ensure!(refused.is_err(), "{refused:?}");
+    ensure!(!machine.said().contains("SFTP"), "{}", machine.said());
+    TcpStream::connect(("127.0.0.1", machine.port))?;
+    Ok(())
+}
