@@ -349,7 +349,7 @@ pub trait Handles {
 /// What threads wait for the disk for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ticket {
-    /// Changes that are on their way there: so many jobs have to end, and none may fail meanwhile.
+    /// Changes that are on their way there: of so many jobs all that sync have to end, and none may fail meanwhile.
     Changes {
         /// Jobs since the start.
         jobs: u32,

@@ -28,6 +28,15 @@ pub enum Work {
         /// So many.
         len: u32,
     },
+    /// Nothing else: that alone may take long, where it frees what was removed.
+    Close,
+}
+
+impl Work {
+    /// Whether it makes something durable.
+    const fn is_sync(self) -> bool {
+        matches!(self, Self::Sync | Self::SyncSystem)
+    }
 }
 
 /// The states of a worker.
@@ -49,20 +58,14 @@ struct Worker {
 // SAFETY: `job` is written and read by turns, which `state` hands over (release, acquire).
 unsafe impl Sync for Worker {}
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    Waits,
-    /// The worker of this place has it.
-    Given(usize, Instant),
-    Ended,
-}
-
 #[derive(Debug)]
 struct Job<T> {
+    number: u32,
     work: Work,
     file: RawFd,
     tag: T,
-    stage: Stage,
+    /// The place of the worker that has it, and since when.
+    given: Option<(usize, Instant)>,
 }
 
 /// How a job ended.
@@ -80,10 +83,10 @@ pub struct End<T> {
 #[derive(Debug)]
 pub struct Workers<T> {
     workers: heapless::Vec<&'static Worker, WORKER_COUNT>,
-    /// Oldest first.
-    jobs: heapless::Deque<Job<T>, JOB_COUNT>,
-    /// How many have left the queue; they leave in their order.
-    left: u32,
+    /// Those that have not ended, oldest first.
+    jobs: heapless::Vec<Job<T>, JOB_COUNT>,
+    /// How many there ever were.
+    taken: u32,
     /// Stacks of threads that are not there yet.
     stacks: &'static mut [u8],
     pipe: (File, File),
@@ -95,8 +98,8 @@ impl<T: Copy> Workers<T> {
         wake(&AtomicU32::new(IDLE)).ok()?;
         Some(Self {
             workers: heapless::Vec::new(),
-            jobs: heapless::Deque::new(),
-            left: 0,
+            jobs: heapless::Vec::new(),
+            taken: 0,
             stacks: mem::bytes(WORKER_COUNT * WORKER_STACK_BYTES),
             pipe: fs::pipe().ok()?,
         })
@@ -108,41 +111,47 @@ impl<T: Copy> Workers<T> {
     }
 
     /// The number of jobs that were ever taken.
-    pub fn taken(&self) -> u32 {
-        self.left.wrapping_add(self.jobs.len() as u32)
+    pub const fn taken(&self) -> u32 {
+        self.taken
     }
 
-    /// Whether so many of those have ended, and all before them.
-    pub const fn has_ended(&self, count: u32) -> bool {
-        self.left.wrapping_sub(count) as i32 >= 0
-    }
-
-    /// Whether the job that was taken as the one of this number has ended.
-    pub fn has_ended_one(&self, number: u32) -> bool {
+    /// Whether all of the first so many have ended that make something durable.
+    pub fn has_synced(&self, count: u32) -> bool {
+        let is_before = |number: u32| (number.wrapping_sub(count) as i32) < 0;
         let mut jobs = self.jobs.iter();
-        let job = jobs.nth(number.wrapping_sub(self.left) as usize);
-        job.is_none_or(|job| job.stage == Stage::Ended)
+        !jobs.any(|job| job.work.is_sync() && is_before(job.number))
+    }
+
+    /// Whether the job of this number, from 0, has ended.
+    pub fn has_ended(&self, number: u32) -> bool {
+        !self.jobs.iter().any(|job| job.number == number)
+    }
+
+    /// Whether all have.
+    pub fn is_idle(&self) -> bool {
+        self.jobs.is_empty()
     }
 
     /// Whether a job for which `is_same` holds waits for a thread: what was done meanwhile is part of it.
     pub fn waits(&mut self, is_same: impl Fn(&T) -> bool) -> Option<&mut T> {
         let mut waiting = self.jobs.iter_mut();
-        let found = waiting.find(|job| matches!(job.stage, Stage::Waits) && is_same(&job.tag));
+        let found = waiting.find(|job| job.given.is_none() && is_same(&job.tag));
         found.map(|job| &mut job.tag)
     }
 
     /// Takes a job; whether it could: there is a place, and a thread. The file is a number of the job's own.
     pub fn take(&mut self, work: Work, file: RawFd, tag: T, now: Instant) -> bool {
-        let stage = Stage::Waits;
         let job = Job {
+            number: self.taken,
             work,
             file,
             tag,
-            stage,
+            given: None,
         };
-        if self.jobs.is_full() || !self.has_thread() || self.jobs.push_back(job).is_err() {
+        if self.jobs.is_full() || !self.has_thread() || self.jobs.push(job).is_err() {
             return false;
         }
+        self.taken = self.taken.wrapping_add(1);
         self.give(now);
         true
     }
@@ -178,13 +187,13 @@ impl<T: Copy> Workers<T> {
     /// Gives jobs that wait to threads that are idle.
     fn give(&mut self, now: Instant) {
         let waiting = self.jobs.iter_mut();
-        let mut waiting = waiting.filter(|job| matches!(job.stage, Stage::Waits));
+        let mut waiting = waiting.filter(|job| job.given.is_none());
         for (place, worker) in self.workers.iter().enumerate() {
             if worker.state.load(Ordering::Acquire) != IDLE {
                 continue;
             }
             let Some(job) = waiting.next() else { return };
-            job.stage = Stage::Given(place, now);
+            job.given = Some((place, now));
             // SAFETY: the thread is idle, and does not look until it is given a job.
             unsafe { *worker.job.get() = (job.work, job.file) };
             worker.state.store(GIVEN, Ordering::Release);
@@ -204,35 +213,26 @@ impl<T: Copy> Workers<T> {
 
     /// Calls `each` for every job that has ended since the last time, and its number in the order of all.
     pub fn collect(&mut self, now: Instant, each: &mut dyn FnMut(u32, &End<T>)) {
-        let mut any = false;
-        for (job, number) in self.jobs.iter_mut().zip(self.left..) {
-            let Stage::Given(place, begun) = job.stage else {
-                continue;
-            };
-            let Some(worker) = self.workers.get(place) else {
-                continue;
+        let Self { workers, jobs, .. } = self;
+        jobs.retain(|job| {
+            let given = job
+                .given
+                .and_then(|(place, begun)| Some((workers.get(place)?, begun)));
+            let Some((worker, begun)) = given else {
+                return true;
             };
             if worker.state.load(Ordering::Acquire) != ENDED {
-                continue;
+                return true;
             }
             let result = match worker.errno.load(Ordering::Relaxed) {
                 0 => Ok(()),
                 errno => Err(Errno::from_raw_os_error(errno)),
             };
             worker.state.store(IDLE, Ordering::Relaxed);
-            job.stage = Stage::Ended;
-            let took = now.since(begun);
-            let tag = job.tag;
-            each(number, &End { tag, result, took });
-            any = true;
-        }
-        if !any {
-            return;
-        }
-        while matches!(self.jobs.front(), Some(job) if matches!(job.stage, Stage::Ended)) {
-            self.jobs.pop_front();
-            self.left = self.left.wrapping_add(1);
-        }
+            let (tag, took) = (job.tag, now.since(begun));
+            each(job.number, &End { tag, result, took });
+            false
+        });
         self.give(now);
     }
 
@@ -254,6 +254,7 @@ extern "C" fn work(worker: &Worker) -> ! {
             Work::Sync => fs::sync(file),
             Work::SyncSystem => fs::syncfs(file),
             Work::Read { offset, len } => fs::read_into_cache(file, offset, len),
+            Work::Close => Ok(()),
         };
         fs::close(file);
         let errno = result.map_or_else(Errno::raw_os_error, |()| 0);
@@ -404,10 +405,10 @@ mod tests {
         (files::File::open(&path).unwrap().into_raw_fd(), path)
     }
 
-    /// Waits until so many have ended; what is told of them, by their numbers.
-    fn ends(workers: &mut Workers<u32>, count: u32) -> Vec<(u32, u32, Result<(), Errno>)> {
+    /// Waits until all have ended; what is told of them, by their numbers.
+    fn ends(workers: &mut Workers<u32>) -> Vec<(u32, u32, Result<(), Errno>)> {
         let mut ends = Vec::new();
-        while !workers.has_ended(count) {
+        while !workers.is_idle() {
             workers.wait();
             workers.take_told();
             workers.collect(sys::now(), &mut |number, end| {
@@ -427,19 +428,19 @@ mod tests {
             offset: 1,
             len: 1 << 20,
         };
-        let kinds = [Work::Sync, Work::SyncSystem, read];
+        let kinds = [Work::Sync, Work::SyncSystem, read, Work::Close];
         for (tag, work) in (0..).zip(kinds) {
             assert!(workers.take(work, open(()), tag, sys::now()));
         }
         // No file at all.
         assert!(workers.take(Work::Sync, -1, 9, sys::now()));
-        assert_eq!(workers.taken(), 4);
-        let told = ends(&mut workers, 4);
-        assert!((0..4).all(|number| workers.has_ended_one(number)));
-        let results = [Ok(()), Ok(()), Ok(()), Err(Errno::BADF)];
+        assert_eq!(workers.taken(), 5);
+        let told = ends(&mut workers);
+        assert!((0..5).all(|number| workers.has_ended(number)) && workers.has_synced(5));
+        let results = [Ok(()), Ok(()), Ok(()), Ok(()), Err(Errno::BADF)];
         for (at, (number, tag, result)) in told.into_iter().enumerate() {
             assert_eq!((number as usize, result), (at, results[at]));
-            assert_eq!(tag, if at == 3 { 9 } else { at as u32 });
+            assert_eq!(tag, if at == 4 { 9 } else { at as u32 });
         }
         fs::close(own);
         files::remove_file(path).unwrap();
@@ -463,7 +464,7 @@ mod tests {
                 workers.collect(sys::now(), &mut |_, _| {});
             }
         }
-        ends(&mut workers, taken);
+        ends(&mut workers);
         assert_eq!(workers.taken(), taken);
         assert!(refused > 0, "there is room for all");
         fs::close(own);

@@ -57,7 +57,7 @@ impl Host {
                 // No file system does this; it must not become a loop.
                 Ok(0) => return Err(FsError::Io),
                 Ok(more) => done += more as usize,
-                Err(FsError::NoSpace | FsError::Quota) if self.table.drop_removed() => {}
+                Err(FsError::NoSpace | FsError::Quota) if self.make_room() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -85,7 +85,7 @@ impl Host {
                 };
                 match fs::splice(pipe, file, Some(&mut { offset }), len) {
                     Ok(count) if count > 0 => count,
-                    Err(Errno::NOSPC | Errno::DQUOT) if self.table.drop_removed() => continue,
+                    Err(Errno::NOSPC | Errno::DQUOT) if self.make_room() => continue,
                     // It cannot be moved there, but perhaps copied.
                     Err(Errno::INVAL) => {
                         moves = false;
@@ -213,8 +213,10 @@ impl Host {
     }
 
     pub(super) fn unlink(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
-        let dir_file = self.names_of(dir)?.file.as_raw_fd();
-        fs::unlinkat::<FsError>(dir_file, name.bytes(), directory)?;
+        let dir_file = &self.names_of(dir)?.file;
+        let file = self.hold_large(dir_file, name);
+        fs::unlinkat::<FsError>(dir_file.as_raw_fd(), name.bytes(), directory)?;
+        self.dirty.let_go(file);
         self.mark_dirty(dir)
     }
 
@@ -230,7 +232,9 @@ impl Host {
         }
         let old = (from_dir.file.as_raw_fd(), name.bytes());
         let new = (to_dir.file.as_raw_fd(), new_name.bytes());
+        let replaced = self.hold_large(&to_dir.file, new_name);
         fs::renameat::<FsError>(old, new, replace)?;
+        self.dirty.let_go(replaced);
         // The new name first: better twice than not at all.
         self.mark_dirty(to)?;
         self.mark_dirty(from)

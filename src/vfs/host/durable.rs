@@ -166,7 +166,7 @@ impl Host {
             return Ok(None);
         };
         let taken = workers.taken();
-        if workers.has_ended(taken) || !any {
+        if workers.has_synced(taken) || !any {
             return Ok(None);
         }
         self.dirty.awaited = taken;
@@ -184,8 +184,8 @@ impl Host {
                 return Ok(true);
             };
             let has_ended = match ticket {
-                Ticket::Changes { jobs, .. } => workers.has_ended(jobs),
-                Ticket::Bytes { job } => workers.has_ended_one(job),
+                Ticket::Changes { jobs, .. } => workers.has_synced(jobs),
+                Ticket::Bytes { job } => workers.has_ended(job),
             };
             if waits && !has_ended {
                 workers.wait();

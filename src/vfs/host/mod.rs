@@ -11,6 +11,7 @@ mod change;
 mod durable;
 mod key;
 mod open;
+mod removed;
 mod search;
 mod table;
 
@@ -355,7 +356,8 @@ impl Vfs for Host {
     fn release_idle(&mut self) -> bool {
         self.acting.server();
         self.commit_all(true);
-        self.table.release_idle()
+        let Self { table, dirty, .. } = self;
+        table.release_idle(&mut |entry| dirty.let_go_idle(entry))
     }
 }
 

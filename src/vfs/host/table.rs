@@ -218,9 +218,9 @@ impl Table {
         any
     }
 
-    /// Lets go of every entry that was not used since the last release, and of what makes a file writable if it was not written
-    /// to: the host's owner may want to run it. True: others are still open and unpinned.
-    pub(super) fn release_idle(&mut self) -> bool {
+    /// Lets go of every entry that was not used since the last release, by `close`, and of what makes a file writable if it was not
+    /// written to: the host's owner may want to run it. True: others are still open and unpinned.
+    pub(super) fn release_idle(&mut self, close: &mut dyn FnMut(Entry)) -> bool {
         let mut more = false;
         for slot in self.slots.iter_mut() {
             let Some(entry) = &mut slot.entry else {
@@ -239,7 +239,7 @@ impl Table {
             }
             entry.written.set(false);
             if unused {
-                slot.entry = None;
+                slot.entry.take().into_iter().for_each(&mut *close);
             } else {
                 more = true;
             }
@@ -307,7 +307,7 @@ mod tests {
             })
             .collect();
         assert_eq!(table.insert(entry(9)).unwrap_err(), FsError::TryLater);
-        assert!(!table.release_idle() && !table.release_idle());
+        assert!(!table.release_idle(&mut drop) && !table.release_idle(&mut drop));
         assert!(table.get(pins[0].node()).is_some());
         pins.into_iter().for_each(|pin| table.unpin(pin));
         assert!(table.insert(entry(9)).is_ok());
@@ -318,13 +318,13 @@ mod tests {
         let mut table = Table::new(64);
         (0..3).for_each(|number| assert!(table.insert(entry(number)).is_ok()));
         assert!(table.find(&[0; 30]).is_some());
-        assert!(table.release_idle());
+        assert!(table.release_idle(&mut drop));
         assert!(table.find(&[1; 30]).is_some());
-        assert!(table.release_idle());
+        assert!(table.release_idle(&mut drop));
         assert!(table.find(&[0; 30]).is_none());
         assert!(table.find(&[1; 30]).is_some());
-        assert!(table.release_idle());
-        assert!(!table.release_idle());
+        assert!(table.release_idle(&mut drop));
+        assert!(!table.release_idle(&mut drop));
         assert!(table.find(&[1; 30]).is_none());
     }
 

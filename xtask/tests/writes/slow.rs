@@ -1,7 +1,8 @@
 //! A disk that takes its time: who waits for it is alone with that.
 
 use super::{WRITABLE, make};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::fcntl::posix_fallocate;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -147,4 +148,68 @@ fn who_reads_from_the_disk_makes_nobody_else_wait() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// What frees a large file that is removed.
+#[test]
+fn who_removes_a_large_file_makes_nobody_wait() -> Result<()> {
+    setup::need(&[Package::STRACE])?;
+    let (directory, log) = (public_dir()?, NamedTempFile::new()?);
+    let log_path = log.path().display().to_string();
+    let through = [
+        "strace",
+        "-f",
+        "-y",
+        "-qq",
+        "-o",
+        &log_path,
+        "-e",
+        "trace=close",
+    ];
+    let server = Server::start(ServerOptions {
+        exports: vec![format!("{}:{WRITABLE}", directory.path().display())],
+        through: through.map(str::to_owned).to_vec(),
+        ..ServerOptions::default()
+    })?;
+    let (mut client, root) = server.open(directory.path())?;
+    let large = |name: &str| -> Result<()> {
+        let file = fs::File::create(directory.path().join(name))?;
+        posix_fallocate(&file, 0, 100 << 20)?;
+        Ok(())
+    };
+    // One that the server has never opened, one that it has open, one that another takes the name of.
+    let names = ["unknown", "read", "replaced"];
+    for name in names {
+        large(name)?;
+    }
+    let file = client.lookup(&root, "read")?;
+    client.read(&file, 0, 10)?;
+    fs::write(directory.path().join("other"), "other")?;
+    for name in ["unknown", "read"] {
+        client.remove(&root, name)?;
+    }
+    client.rename(&root, "other", &root, "replaced")?;
+    let [server_process] = server.children()?[..] else {
+        bail!("strace has not started one server");
+    };
+    // Who has closed each file last.
+    let mut last = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(20) && last.len() < names.len() + 1 {
+        sleep(Duration::from_millis(50));
+        let said = fs::read_to_string(log.path())?;
+        let lines = said.lines().filter(|line| line.contains("(deleted)"));
+        last = lines.map(str::to_owned).collect();
+    }
+    // Of the one that was open there are two.
+    ensure!(
+        last.len() == names.len() + 1,
+        "not all are freed: {last:#?}"
+    );
+    let own = format!("{server_process} ");
+    ensure!(
+        !last.iter().any(|line| line.starts_with(&own)),
+        "freed where everybody waits for it: {last:#?}"
+    );
+    Ok(())
 }
