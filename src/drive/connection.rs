@@ -60,7 +60,7 @@ pub(super) struct Connection {
     pub(super) progress: Instant,
     pub(super) peer: Ipv6Addr,
     pub(super) unsent: Option<Unsent>,
-    /// What has to be durable before it goes on.
+    /// What it waits for the disk for.
     pub(super) ticket: Option<Ticket>,
     /// Its number for the protocol.
     number: u16,
