@@ -36,8 +36,12 @@ mod tests;
 
 pub use task::{Task, World};
 
+#[cfg(feature = "smol")]
+use crate::event::Line;
 use crate::event::{Events, Fatal};
 use crate::net::{Net, Ready};
+#[cfg(feature = "smol")]
+use crate::text::text;
 use crate::time::Instant;
 use crate::vfs::Tree;
 
@@ -128,6 +132,14 @@ impl<'a, 't> Loop<'a, 't> {
         let due = self.tasks.iter().map(|task| task.poll_at());
         let until = due.min().unwrap_or(Instant::NEVER);
         self.world.now = self.world.net.wait(self.world.now, until, ready);
+        #[cfg(feature = "smol")]
+        if let Some(address) = self.world.net.take_conflict() {
+            let mut line = Line::default();
+            let about = line.address(address).bytes();
+            let what = text!("another host has the address");
+            let why = text!("give one of the two another one (--ip, or the boot argument ip=)");
+            self.world.events.tell(what, about, why);
+        }
         self.each(&mut |task, world| {
             for token in &ready.tokens {
                 if token.task() == world.task {

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::time::Instant;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 pub mod kernel;
 #[cfg(feature = "smol")]
@@ -168,6 +168,11 @@ pub trait Datagrams {
     fn close(&mut self, socket: Socket);
     /// Sleeps until a watched socket can go on, `until` ([`Instant::NEVER`]: no limit), or a signal. Returns the time.
     fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant;
+    /// The address that was given by hand, if another host has it too and that was not asked for yet; one of version 4 is mapped
+    /// into version 6.
+    fn take_conflict(&mut self) -> Option<Ipv6Addr> {
+        None
+    }
 }
 
 /// The bytes of connections. Where they block, they never say [`NetError::WouldBlock`].

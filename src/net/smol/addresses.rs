@@ -18,6 +18,8 @@ const CONFLICT_COUNT_MAX: u8 = 10;
 const RATE_LIMIT_MS: u32 = 60_000;
 /// RFC 2131 section 3.1.5: ten seconds at least, after a leased address was another host's for the first time, and for another time.
 const DECLINE_WAITS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
+/// A conflict is over when nothing was heard of it for so long.
+const CONFLICT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Identifiers that are tried for an address of version 6 (RFC 7217 section 6: IDGEN_RETRIES).
 const IDENTIFIER_COUNT_MAX: u8 = 3;
 
@@ -55,6 +57,10 @@ pub(super) struct Addresses {
     /// When DHCP has taken too long.
     fallback_at: Instant,
     conflicts: u8,
+    /// Another host has the address that was given by hand, which is to be told.
+    pub(super) conflict: Option<Ipv6Addr>,
+    /// Until then it is the same conflict.
+    conflict_until: Instant,
     ipv6: heapless::Vec<Ipv6, IPV6_COUNT_MAX>,
     routers: Routers,
     /// What follows is not what it was when this was asked last.
@@ -78,6 +84,8 @@ impl Addresses {
             gateway,
             fallback_at: Instant::NEVER,
             conflicts: 0,
+            conflict: None,
+            conflict_until: Instant::default(),
             ipv6: heapless::Vec::new(),
             routers: Routers::new(),
             has_changed: true,
@@ -224,8 +232,11 @@ impl Addresses {
                 };
                 let is_probe = sender.is_unspecified() && !is_reply && !claim.is_usable();
                 let other = if is_probe { target } else { sender };
-                if claim.address == other && claim.conflict(now) == Conflict::Lost {
-                    self.lose_ipv4(now);
+                if claim.address == other {
+                    if claim.conflict(now) == Conflict::Lost {
+                        self.lose_ipv4(now);
+                    }
+                    self.note_conflict(now, other.into());
                 }
             }
             // One that is probed for by another host is answered by smoltcp, if it is in use.
@@ -242,6 +253,19 @@ impl Addresses {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Another host has this address: it is told of one that was given by hand, once.
+    fn note_conflict(&mut self, now: Instant, address: IpAddr) {
+        if matches!(self.ip, Ip::Static(given, _) if given == address) {
+            if now >= self.conflict_until {
+                self.conflict = Some(match address {
+                    IpAddr::V4(address) => address.to_ipv6_mapped(),
+                    IpAddr::V6(address) => address,
+                });
+            }
+            self.conflict_until = now.after(CONFLICT_TIMEOUT);
         }
     }
 
@@ -283,6 +307,7 @@ impl Addresses {
                 self.take_ipv6(network, tried, valid_until, now);
             }
         }
+        self.note_conflict(now, address.into());
     }
 
     /// Takes an address of a network that a router told of, or keeps it for longer.

@@ -11,6 +11,8 @@ const PROBE_MS_MIN: u32 = 1000;
 const PROBE_MS_SPREAD: u32 = 1000;
 const ANNOUNCE_WAIT: Duration = Duration::from_secs(2);
 const ANNOUNCE_COUNT: u8 = 2;
+/// Before the announcements, a question: there are systems that have the address and answer nothing else.
+const ASKING: u8 = ANNOUNCE_COUNT + 1;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 /// RFC 4861 section 10: one question, and how long an answer may take.
@@ -22,7 +24,7 @@ const SOLICIT_WAIT: Duration = Duration::SECOND;
 enum State {
     /// So many questions are left.
     Probing(u8),
-    /// It is used; so many announcements are left.
+    /// It is used; so many announcements are left, before which it may be asked for.
     Announcing(u8),
 }
 
@@ -71,7 +73,7 @@ impl Claim {
         Self {
             address,
             prefix,
-            state: State::Announcing(ANNOUNCE_COUNT),
+            state: State::Announcing(ASKING),
             is_optimistic: false,
             at: now,
             defended_at: None,
@@ -106,7 +108,7 @@ impl Claim {
     /// Announces it again: the link was down meanwhile.
     pub(super) const fn announce(&mut self, now: Instant) {
         if self.is_own() {
-            (self.state, self.at) = (State::Announcing(ANNOUNCE_COUNT), now);
+            (self.state, self.at) = (State::Announcing(ASKING), now);
         }
     }
 
@@ -137,6 +139,9 @@ impl Claim {
             }
             State::Announcing(left) => {
                 self.state = State::Announcing(left - 1);
+                if left == ASKING {
+                    return self.ask(own, out);
+                }
                 self.at = now.after(ANNOUNCE_INTERVAL);
                 self.tell(own, out)
             }

@@ -450,6 +450,10 @@ impl Datagrams for Smol {
         }
     }
 
+    fn take_conflict(&mut self) -> Option<Ipv6Addr> {
+        self.addresses.conflict.take()
+    }
+
     fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant {
         ready.tokens.clear();
         ready.signals = super::Signals::default();

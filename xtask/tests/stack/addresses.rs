@@ -273,6 +273,26 @@ fn answers(world: &World, address: Ipv6Addr) -> Result<()> {
 }
 
 #[test]
+fn a_given_address_that_somebody_has_is_kept_and_told_of_once() -> Result<()> {
+    const LINE: &str = "another host has the address 192.0.2.1: give one of the two another one";
+    let world = World::new(Link::Packet)?;
+    // A Linux host, which says nothing of it unless it is asked.
+    ip_on(&world.theirs, "addr add 192.0.2.1/32 dev eth0")?;
+    let running = world.serve(&["--mac", MAC, "--ip", "192.0.2.1/24"])?;
+    running.wait_for(LINE)?;
+    // As it goes on, it is not told again.
+    for _ in 0..3 {
+        claim(&world, Ipv4Addr::new(192, 0, 2, 1))?;
+    }
+    ip_on(&world.theirs, "addr del 192.0.2.1/32 dev eth0")?;
+    ip_on(&world.theirs, "neigh flush dev eth0")?;
+    world.use_files("192.0.2.1")?;
+    let said = running.stop_and_read()?;
+    ensure!(!said.contains("another host has"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn it_does_with_ipv6_alone() -> Result<()> {
     let world = World::new(Link::Packet)?;
     shell(&world.theirs, "ip -4 addr flush dev eth0")?;

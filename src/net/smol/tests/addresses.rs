@@ -1,6 +1,7 @@
 //! Addresses that others have, too, and those that routers tell of.
 
 use super::{Ip, PEER_MAC, World};
+use crate::net::Datagrams as _;
 use crate::net::smol::packet;
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -360,6 +361,80 @@ fn an_address_given_by_hand_is_kept_and_defended_once_in_ten_seconds() {
     }
     assert_eq!(world.ipv4(), Some(own));
     assert!((3..=6).contains(&told.len()), "{told:?}");
+}
+
+#[test]
+fn a_conflict_about_an_address_given_by_hand_is_told_once() {
+    let own = Ipv4Addr::from(super::ADDRESS);
+    let mut world = World::with_address(13, 0);
+    // A host that answers nothing but questions, as Linux does.
+    let mut is_there = true;
+    let mut told = 0;
+    for secs in 0..100 {
+        is_there &= secs < 80;
+        world.watch(1, &mut |content| match *content {
+            packet::Content::Arp {
+                mac,
+                sender,
+                target,
+                is_reply: false,
+            } if is_there && sender.is_unspecified() && target == own => {
+                Some(reply(own, mac, sender))
+            }
+            _ => None,
+        });
+        if secs % 7 == 6 && is_there {
+            world.end.put(&arp(own, own));
+        }
+        told += u32::from(world.stack.take_conflict() == Some(own.to_ipv6_mapped()));
+        assert_eq!(told, 1, "after {secs} s");
+    }
+    assert_eq!(world.ipv4(), Some(own));
+    // Another conflict, after a long time.
+    world.watch(600, &mut |_| None);
+    assert_eq!(world.stack.take_conflict(), None);
+    world.end.put(&arp(own, own));
+    world.watch(1, &mut |_| None);
+    assert!(world.stack.take_conflict().is_some());
+    // None is that an address is asked for by somebody who has another one, or none yet.
+    let mut world = World::with_address(14, 0);
+    for sender in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::from(super::PEER_ADDRESS)] {
+        world.end.put(&arp(sender, own));
+        world.watch(5, &mut |_| None);
+    }
+    assert_eq!(world.stack.take_conflict(), None);
+    // Nor is a leased address, which is given up.
+    let mut world = World::new(15, 0, Ip::LinkLocal);
+    world.watch(20, &mut |_| None);
+    let own = world.ipv4().expect("an address");
+    world.end.put(&arp(own, own));
+    world.watch(1, &mut |_| None);
+    assert_eq!(world.stack.take_conflict(), None);
+}
+
+#[test]
+fn a_given_address_of_ipv6_that_somebody_has_is_told_and_not_used() {
+    let given: Ipv6Addr = "fd00::1".parse().unwrap();
+    let mut world = World::new(16, 0, Ip::Static(given.into(), 64));
+    world.watch(5, &mut |content| match *content {
+        packet::Content::Solicit { target, from, .. }
+            if from.is_unspecified() && target == given =>
+        {
+            let advert = NdiscRepr::NeighborAdvert {
+                flags: NdiscNeighborFlags::OVERRIDE,
+                target_addr: target,
+                lladdr: Some(PEER.into()),
+            };
+            let mut frame = vec![0; 128];
+            let group = super::super::claim::ALL_NODES;
+            let len = packet::discover(PEER, target, group, advert, &mut frame);
+            frame.truncate(len);
+            Some(frame)
+        }
+        _ => None,
+    });
+    assert!(!world.addresses().contains(&given.into()));
+    assert_eq!(world.stack.take_conflict(), Some(given));
 }
 
 #[test]
