@@ -76,6 +76,8 @@ pub const LINK_BYTES_MAX: usize = 4096;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Bytes of a WRITE that are received, and stored, at once: at most so many, up to the end of one of the file's pages.
 pub const STORE_BYTES: usize = 64 << 10;
+/// Bytes of an SFTP READ from which on the kernel moves them by itself, where it can.
+pub const READ_SPLICE_BYTES_MIN: u32 = 16 << 10;
 /// Bytes of a page of a file.
 pub const PAGE_BYTES: usize = 4 << 10;
 /// Bytes of a WRITE from which on they go through a pipe, where the host moves them by itself.

@@ -244,7 +244,7 @@ impl Connections for Kernel {
         }
         let (from, to) = self.pipe.as_ref().ok_or(NetError::Unsupported)?;
         let socket = self.get(socket)?.file.as_raw_fd();
-        match fs::splice(socket, to.as_raw_fd(), None, len as usize) {
+        match fs::splice(socket, None, to.as_raw_fd(), None, len as usize) {
             Err(Errno::INVAL) => Err(NetError::Unsupported),
             moved => Ok((moved?, FileId(from.as_raw_fd()))),
         }

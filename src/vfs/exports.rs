@@ -254,6 +254,12 @@ impl Tree {
         self.backend(pin.node).ok()?.extent(pin, offset, len)
     }
 
+    /// See [`Vfs::splice`].
+    pub fn splice(&mut self, pin: &Pin, offset: u64, len: u32) -> u32 {
+        self.backend(pin.node)
+            .map_or(0, |backend| backend.splice(pin, offset, len))
+    }
+
     /// See [`Vfs::write`].
     pub fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         self.backend(pin.node)?.write(pin, offset, bytes)

@@ -95,6 +95,10 @@ impl<B: Vfs + Handles + Paths + 'static> Vfs for Shared<B> {
         pass!(self, Vfs::extent(pin, offset, len))
     }
 
+    fn splice(&mut self, pin: &Pin, offset: u64, len: u32) -> u32 {
+        pass!(self, Vfs::splice(pin, offset, len))
+    }
+
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         pass!(self, Vfs::write(pin, offset, bytes))
     }

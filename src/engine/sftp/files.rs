@@ -112,8 +112,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// A small READ is exact: the file is read into the reply. A large one promises what the file's size allows and becomes an
-    /// order; should the file shrink meanwhile, the connection is closed.
+    /// A READ is exact: the file is read into the reply, or what is longer is moved into a pipe and sent from there. Where that
+    /// cannot be, a large one promises what the file's size allows; should the file shrink meanwhile, the connection is closed.
     pub(super) fn read(&mut self) -> Outcome {
         let asked = self.request.uint32.min(PACKET_DATA_BYTES_MAX);
         self.check_range(asked)?;
@@ -121,19 +121,22 @@ impl Turn<'_> {
             return Err(Fault::MISSING);
         }
         let offset = self.request.offset;
-        let mut len = asked;
-        if len > READ_INLINE_BYTES {
-            let node = self.request.node;
-            let left = self.vfs.attr(node)?.size.saturating_sub(offset);
-            // A device has no size: what it gives at once is a beginning.
-            len = (left.min(len.into()) as u32).max(READ_INLINE_BYTES);
-        }
-        if len > READ_INLINE_BYTES {
-            self.reply.u32(len);
-            self.request.uint32 = len;
-            return self.order(What::Send, offset, len).ok_or(Fault::FAILURE);
-        }
         let pin = self.request.pin.as_ref().ok_or(Fault::MISSING)?;
+        let mut sent = self.vfs.splice(pin, offset, asked);
+        if sent == 0 && asked > READ_INLINE_BYTES {
+            let size = self.vfs.attr(self.request.node)?.size;
+            let left = size.saturating_sub(offset).min(asked.into());
+            // A device has no size: what it gives at once is a beginning.
+            if left > READ_INLINE_BYTES.into() {
+                sent = left as u32;
+            }
+        }
+        if sent > 0 {
+            self.reply.u32(sent);
+            self.request.uint32 = sent;
+            return self.order(What::Send, offset, sent).ok_or(Fault::FAILURE);
+        }
+        let len = asked.min(READ_INLINE_BYTES);
         // The data first, to where it will stand: how much there is comes before it.
         let reply = &mut self.reply;
         let buffer = reply.ahead(WORD_BYTES, len as usize);

@@ -63,14 +63,22 @@ impl Stdio {
     /// # Safety
     ///
     /// As that of the call.
-    unsafe fn carry(self, what: Sysno, first: usize, second: usize, third: usize) -> usize {
+    unsafe fn carry(
+        self,
+        what: Sysno,
+        first: i32,
+        second: usize,
+        third: usize,
+        fourth: usize,
+        fifth: usize,
+    ) -> usize {
         loop {
             // SAFETY: the caller's.
-            let moved = unsafe { raw_syscall!(what, self as i32, first, second, third) };
+            let moved = unsafe { raw_syscall!(what, first, second, third, fourth, fifth, 0) };
             match outcome(moved) {
                 Ok(count) => return count,
                 Err(Errno::INTR) => {}
-                // The parent process left it so: it is waited for all the same.
+                // The parent process left it so, or the pipe is: it is waited for all the same.
                 Err(Errno::AGAIN) => _ = self.is_ready(true),
                 Err(_) => return 0,
             }
@@ -81,14 +89,14 @@ impl Stdio {
     fn receive(self, buffer: &mut [u8]) -> usize {
         let (at, len) = (buffer.as_mut_ptr() as usize, buffer.len());
         // SAFETY: the kernel writes at most so many bytes.
-        unsafe { self.carry(Sysno::read, at, len, 0) }
+        unsafe { self.carry(Sysno::read, self as i32, at, len, 0, 0) }
     }
 
     /// Sends bytes; how many, 0 when they cannot be taken any more.
     fn send(self, bytes: &[u8]) -> usize {
         let (at, len) = (bytes.as_ptr() as usize, bytes.len());
         // SAFETY: the kernel reads at most so many bytes.
-        unsafe { self.carry(Sysno::write, at, len, 0) }
+        unsafe { self.carry(Sysno::write, self as i32, at, len, 0, 0) }
     }
 
     /// Sends what is taken of `bytes` at once.
@@ -109,11 +117,16 @@ impl Stdio {
         is_written
     }
 
-    /// Sends bytes of a file without copying them here; 0: that is not possible, or there are none.
+    /// Sends bytes of a file, or of a pipe, without copying them here; 0: that is not possible, or there are none.
     pub fn send_file(self, file: i32, mut offset: u64, len: u32) -> usize {
-        let at = &raw mut offset as usize;
+        let (at, len) = (&raw mut offset as usize, len as usize);
+        let to = self as i32;
+        if offset == u64::MAX {
+            // SAFETY: numbers alone.
+            return unsafe { self.carry(Sysno::splice, file, 0, to as usize, 0, len) };
+        }
         // SAFETY: the kernel reads and writes the offset; a number that is no file's is an error, nothing worse.
-        unsafe { self.carry(SENDFILE, file as usize, at, len as usize) }
+        unsafe { self.carry(SENDFILE, to, file as usize, at, len, 0) }
     }
 
     /// Puts a connection in the place of standard input and output.

@@ -83,7 +83,7 @@ impl Host {
                         continue;
                     }
                 };
-                match fs::splice(pipe, file, Some(&mut { offset }), len) {
+                match fs::splice(pipe, None, file, Some(&mut { offset }), len) {
                     Ok(count) if count > 0 => count,
                     Err(Errno::NOSPC | Errno::DQUOT) if self.make_room() => continue,
                     // It cannot be moved there, but perhaps copied.

@@ -11,6 +11,7 @@ use super::{
     Attr, Backend, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat,
     Handle, ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, Rights, SetAttr, Vfs,
 };
+use crate::config::READ_SPLICE_BYTES_MIN;
 use crate::sys;
 use crate::sys::linux::fs::{self, AT_FDCWD};
 use crate::sys::linux::fsuid;
@@ -40,8 +41,13 @@ pub struct User {
     jail: Option<Jail>,
     /// What the text led to: where a descriptor is not enough, it is opened by its path once more.
     named: RawFd,
-    /// Whether anything was ever opened to be written.
-    writes: bool,
+    /// Whether anything was ever opened to be written, or the kernel could not move something.
+    copies: bool,
+    /// Whether there is one peer, whose orders are carried out at once.
+    serves_one: bool,
+    /// Where bytes of a file wait to be sent, and the file, if they do.
+    pipe: (RawFd, RawFd),
+    filled_from: RawFd,
     /// Bits that what is made has not.
     umask: Option<u32>,
     /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
@@ -60,6 +66,9 @@ impl Drop for User {
     fn drop(&mut self) {
         self.steps.release_idle();
         self.found.release_idle();
+        for end in [self.pipe.0, self.pipe.1] {
+            fs::close(end);
+        }
         if self.top > 2 {
             fs::close(self.top);
         }
@@ -77,9 +86,10 @@ const fn node_of(file: RawFd) -> Node {
 }
 
 impl User {
-    /// A backend that keeps at most `pin_count` files and directories open, beside a few descriptors of its own.
+    /// A backend that keeps at most `pin_count` files and directories open, beside a few descriptors of its own. If it
+    /// `serves_one` peer, whose orders are carried out at once, what that reads may wait in a pipe.
     #[inline(never)]
-    pub fn new(pin_count: usize) -> Self {
+    pub fn new(pin_count: usize, serves_one: bool) -> Self {
         Self {
             top: NONE,
             steps: Ring::new(STEP_COUNT),
@@ -89,8 +99,11 @@ impl User {
             text: Text::new(),
             at: AT_FDCWD,
             named: NONE,
-            writes: false,
+            copies: false,
+            serves_one,
             umask: None,
+            pipe: (NONE, NONE),
+            filled_from: NONE,
         }
     }
 
@@ -332,6 +345,8 @@ impl Vfs for User {
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
+        // What waits in the pipe cannot be sent from there: it is not used again.
+        self.copies |= number(pin.node) == self.filled_from;
         fs::pread(number(pin.node), offset, out)
     }
 
@@ -398,8 +413,41 @@ impl Vfs for User {
     }
 
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        let file = number(pin.node);
+        let (file, offset) = if self.filled_from == NONE {
+            (number(pin.node), offset)
+        } else {
+            (self.pipe.0, u64::MAX)
+        };
         self.lends().then_some(Extent { file, offset, len })
+    }
+
+    fn splice(&mut self, pin: &Pin, mut offset: u64, len: u32) -> u32 {
+        self.filled_from = NONE;
+        if self.copies || !self.serves_one || len < READ_SPLICE_BYTES_MIN {
+            return 0;
+        }
+        if self.pipe.1 == NONE
+            && let Ok((from, to)) = fs::pipe()
+        {
+            self.pipe = (from.leak(), to.leak());
+        }
+        let mut left = len as usize;
+        while left > 0 {
+            match fs::splice(number(pin.node), Some(&mut offset), self.pipe.1, None, left) {
+                Ok(0) => break,
+                Ok(count) => left -= count,
+                // What is in the pipe stays there: it is not used again.
+                Err(_) => {
+                    self.copies = true;
+                    return 0;
+                }
+            }
+        }
+        let count = len - left as u32;
+        if count > 0 {
+            self.filled_from = number(pin.node);
+        }
+        count
     }
 
     fn release_idle(&mut self) -> bool {
@@ -422,7 +470,7 @@ impl Paths for User {
     /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was
     /// written meanwhile. Where something is written, peers get copies.
     fn lends(&self) -> bool {
-        !self.writes
+        !self.copies
     }
 
     fn make(
@@ -473,7 +521,7 @@ impl Paths for User {
             return Err(FsError::TryLater);
         }
         let writes = how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE);
-        self.writes |= writes;
+        self.copies |= writes;
         let mut flags = match (how.has(OpenFlags::READ), writes) {
             (_, false) => READ,
             (true, true) => WRITE,

@@ -1,7 +1,8 @@
 //! What the backend does beyond the conformance tests.
 
 use super::User;
-use crate::sys::linux::sandbox;
+use crate::config::READ_SPLICE_BYTES_MIN;
+use crate::sys::linux::{fs, sandbox};
 use crate::vfs::shared::Shared;
 use crate::vfs::{Access, Backend, Detail, FsError, Kind, OpenFlags, SetAttr, Tree};
 #[cfg(target_pointer_width = "32")]
@@ -45,7 +46,7 @@ struct Served {
 
 impl Served {
     fn new(pin_count: usize) -> Self {
-        let user = Rc::new(RefCell::new(User::new(pin_count)));
+        let user = Rc::new(RefCell::new(User::new(pin_count, true)));
         let mut tree = Tree::default();
         tree.add(Backend::User, Shared::lend(&user));
         Self { tree, user }
@@ -161,6 +162,41 @@ fn once_something_is_written_bytes_move_by_copies_alone() {
     for pin in [read, written] {
         user.unpin(pin);
     }
+}
+
+#[test]
+fn bytes_are_moved_into_a_pipe_as_far_as_there_are_any() {
+    let scratch = Scratch::new("splices");
+    let mut user = Served::new(4);
+    let content: Vec<u8> = (0..40_000_u32).map(|at| (at % 251) as u8).collect();
+    std::fs::write(scratch.0.join("file"), &content).unwrap();
+    let file = user.open_at(&scratch.path("file"), &READ).unwrap();
+    // Of several peers each would need a pipe.
+    user.backend().serves_one = false;
+    assert_eq!(user.splice(&file, 0, READ_SPLICE_BYTES_MIN), 0);
+    user.backend().serves_one = true;
+    // What is short is read.
+    assert_eq!(user.splice(&file, 0, READ_SPLICE_BYTES_MIN - 1), 0);
+    assert_eq!(user.extent(&file, 5, 7).unwrap().offset, 5);
+    for (offset, count) in [(0, 32_768), (7, 32_768), (20_000, 20_000)] {
+        assert_eq!(user.splice(&file, offset, 32_768), count);
+        let extent = user.extent(&file, offset, count).unwrap();
+        assert_eq!(extent.offset, u64::MAX);
+        let mut moved = vec![0; 40_000];
+        let len = fs::read(extent.file, &mut moved).unwrap();
+        assert_eq!(len, count as usize);
+        let offset = offset as usize;
+        assert!(moved[..len] == content[offset..offset + len]);
+    }
+    // The end of the file leaves the pipe as it was.
+    assert_eq!(user.splice(&file, 40_000, 32_768), 0);
+    assert_eq!(user.extent(&file, 0, 5).unwrap().offset, 0);
+    // What was moved and is read all the same stays in the pipe: that is not used again.
+    assert_eq!(user.splice(&file, 0, 32_768), 32_768);
+    assert_eq!(user.read(&file, 0, &mut [0; 5]), Ok(5));
+    assert_eq!(user.splice(&file, 0, 32_768), 0);
+    assert_eq!(user.extent(&file, 0, 5), None);
+    user.unpin(file);
 }
 
 #[test]

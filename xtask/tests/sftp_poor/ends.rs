@@ -3,7 +3,7 @@
 use super::{play, repertoire};
 use anyhow::{Context, Result, ensure};
 use std::fs;
-use xtask::clients::sftp::{Attrs, Sftp, SftpOptions, Wire};
+use xtask::clients::sftp::{Attrs, READ_MAX, Sftp, SftpOptions, Wire};
 use xtask::machines::server::public_dir;
 
 #[test]
@@ -20,6 +20,28 @@ fn any_wire_will_do() -> Result<()> {
             client.finish_quietly()?;
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_wire_need_not_take_from_a_pipe() -> Result<()> {
+    let directory = public_dir()?;
+    let content: Vec<u8> = (0..400_000_u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(directory.path().join("file"), &content)?;
+    // The kernel splices nothing to what is appended to, unless that is a pipe.
+    let options = SftpOptions::at(directory.path())
+        .over(Wire::Pty)
+        .after("exec \"$@\" >>/dev/stdout");
+    let mut client = Sftp::start(&options)?;
+    let handle = client.open_read("file")?;
+    let mut offset = 1;
+    for len in [32_768, READ_MAX, 100, 40_000, READ_MAX, 32_768] {
+        let data = client.read(&handle, offset as u64, len)?;
+        let expected = &content[offset..offset + len as usize];
+        ensure!(data.as_deref() == Some(expected), "{len} bytes at {offset}");
+        offset += len as usize;
+    }
+    client.close(&handle)?;
     Ok(())
 }
 

@@ -182,12 +182,19 @@ pub fn pipe() -> Result<(File, File), Errno> {
     Ok((from, to))
 }
 
-/// Moves bytes to or from a pipe without copying them here; 0 is the end. `offset` is that of a file that is written to.
-pub fn splice(from: i32, to: i32, offset: Option<&mut u64>, len: usize) -> Result<usize, Errno> {
+/// Moves bytes to or from a pipe without copying them here; 0 is the end. The offsets are those of files.
+pub fn splice(
+    from: i32,
+    from_offset: Option<&mut u64>,
+    to: i32,
+    to_offset: Option<&mut u64>,
+    len: usize,
+) -> Result<usize, Errno> {
     const MOVE_NONBLOCK: usize = 1 | 2;
-    let offset = offset.map_or(core::ptr::null_mut(), core::ptr::from_mut);
-    // SAFETY: the kernel reads and writes the offset, if there is one.
-    outcome(unsafe { raw_syscall!(Sysno::splice, from, 0, to, offset, len, MOVE_NONBLOCK) })
+    let from_at = from_offset.map_or(core::ptr::null_mut(), core::ptr::from_mut);
+    let to_at = to_offset.map_or(core::ptr::null_mut(), core::ptr::from_mut);
+    // SAFETY: the kernel reads and writes the offsets, if there are any.
+    outcome(unsafe { raw_syscall!(Sysno::splice, from, from_at, to, to_at, len, MOVE_NONBLOCK) })
 }
 
 /// Reads from a pipe or a signalfd, or a file where it was read to.
