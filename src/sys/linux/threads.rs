@@ -127,9 +127,9 @@ impl<T: Copy> Workers<T> {
         !self.jobs.iter().any(|job| job.number == number)
     }
 
-    /// Whether all have.
-    pub fn is_idle(&self) -> bool {
-        self.jobs.is_empty()
+    /// Whether something is being closed.
+    pub fn is_freeing(&self) -> bool {
+        self.jobs.iter().any(|job| job.work == Work::Close)
     }
 
     /// Whether a job for which `is_same` holds waits for a thread: what was done meanwhile is part of it.
@@ -408,7 +408,7 @@ mod tests {
     /// Waits until all have ended; what is told of them, by their numbers.
     fn ends(workers: &mut Workers<u32>) -> Vec<(u32, u32, Result<(), Errno>)> {
         let mut ends = Vec::new();
-        while !workers.is_idle() {
+        while !workers.jobs.is_empty() {
             workers.wait();
             workers.take_told();
             workers.collect(sys::now(), &mut |number, end| {

@@ -27,11 +27,19 @@ impl Host {
     pub(super) fn read_at_once(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         let (entry, top) = self.at(pin.node)?;
         let file = entry.file.as_raw_fd();
-        if self.dirty.workers.is_some() && top.tells_cached.get() {
-            match fs::pread_cached(file, offset, out) {
-                Ok(len) if len == out.len() => return Ok(len as u32),
-                Ok(_) | Err(Errno::AGAIN) => return Err(FsError::TryLater),
-                Err(errno) => top.tells_cached.set(errno == Errno::IO),
+        let mut done = 0;
+        while self.dirty.workers.is_some() && top.tells_cached.get() {
+            let rest = out.get_mut(done..).unwrap_or_default();
+            if rest.is_empty() {
+                return Ok(done as u32);
+            }
+            match fs::pread_cached(file, offset + done as u64, rest) {
+                // The file ends here.
+                Ok(0) => return Ok(done as u32),
+                Ok(more) => done += more,
+                Err(Errno::AGAIN) => return Err(FsError::TryLater),
+                Err(Errno::IO | Errno::INTR) => break,
+                Err(_) => top.tells_cached.set(false),
             }
         }
         fs::pread(file, offset, out)

@@ -27,13 +27,14 @@ impl Host {
     pub(super) fn make_room(&mut self) -> bool {
         let mut any = false;
         while let Some(workers) = &self.dirty.workers
-            && !workers.is_idle()
+            && workers.is_freeing()
         {
             workers.wait();
             self.collect();
             any = true;
         }
-        if let Some(workers) = &self.dirty.workers {
+        if let Some(workers) = self.dirty.workers.as_ref().filter(|_| any) {
+            // What was told is taken: others who wait look once more.
             workers.tell();
         }
         self.table.drop_removed() || any

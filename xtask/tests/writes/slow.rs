@@ -6,7 +6,7 @@ use nix::fcntl::posix_fallocate;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, sleep};
+use std::thread::{self, ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 use xtask::clients::nfs::{Client, How, Set, stable_how};
@@ -28,6 +28,20 @@ fn start_slow(directory: &Path, call: &str, more: &[&str], log: &NamedTempFile) 
         through: through.into_iter().map(str::to_owned).collect(),
         ..ServerOptions::default()
     })
+}
+
+/// Nobody was told while others were answered; each was when the disk was done.
+fn told_late(
+    done: &AtomicUsize,
+    clients: Vec<ScopedJoinHandle<'_, Result<Duration>>>,
+) -> Result<()> {
+    let told = done.load(Ordering::Relaxed);
+    ensure!(told == 0, "{told} were told before others were answered");
+    for client in clients {
+        let took = client.join().ok().context("a client panicked")??;
+        ensure!(took >= DISK, "told after {took:?}, before the disk");
+    }
+    Ok(())
 }
 
 /// What waits for the disk.
@@ -86,13 +100,7 @@ fn who_waits_for_the_disk_makes_nobody_else_wait() -> Result<()> {
         }
         ensure!(other.read(&file, 0, 9)?.0.len() > 3, "the file is short");
         other.attr(&root)?;
-        let told = done.load(Ordering::Relaxed);
-        ensure!(told == 0, "{told} were told before others were answered");
-        for thread in threads {
-            let took = thread.join().ok().context("a client panicked")??;
-            ensure!(took >= DISK, "told after {took:?}, before the disk");
-        }
-        Ok(())
+        told_late(&done, threads)
     })?;
     // One by one again, with what is there now.
     make(&mut other, &root, "after", b"after")?;
@@ -140,17 +148,10 @@ fn who_reads_from_the_disk_makes_nobody_else_wait() -> Result<()> {
             other.attr(&root)?;
             sleep(DISK / 30);
         }
-        let told = done.load(Ordering::Relaxed);
-        ensure!(told == 0, "{told} were told before others were answered");
-        for thread in threads {
-            let took = thread.join().ok().context("a client panicked")??;
-            ensure!(took >= DISK, "told after {took:?}, before the disk");
-        }
-        Ok(())
+        told_late(&done, threads)
     })
 }
 
-/// What frees a large file that is removed.
 #[test]
 fn who_removes_a_large_file_makes_nobody_wait() -> Result<()> {
     setup::need(&[Package::STRACE])?;
