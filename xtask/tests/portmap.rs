@@ -227,7 +227,10 @@ fn a_taken_port_111_is_said_plainly_and_nfs_goes_on() -> Result<()> {
     let server = serve(&namespace, directory.path(), &[])?;
     let options = format!("port={},mountport={}", server.nfs_port, server.mount_port);
     let lines = server.lines();
-    let about: Vec<_> = lines.iter().filter(|line| line.contains("111")).collect();
+    let about: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("port 111"))
+        .collect();
     ensure!(
         about.len() == 1 && about[0].contains(&options),
         "no single line with {options}: {lines:#?}"

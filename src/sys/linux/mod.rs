@@ -128,7 +128,7 @@ pub fn seed() -> [u8; 16] {
     stack::auxiliary_random()
 }
 
-/// Writes to standard error what is taken at once.
+/// Writes to standard error what is taken soon.
 pub fn console(bytes: &[u8]) {
     stdio::Stdio::Error.offer(bytes);
 }

@@ -3,9 +3,15 @@
 use super::fs::{File, SENDFILE};
 use super::process::{FailedWrite, on_failed_write};
 use super::{Errno, outcome};
+use crate::time::Duration;
+use core::sync::atomic::{AtomicBool, Ordering};
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
-use rustix::fd::AsRawFd as _;
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::{AsRawFd as _, BorrowedFd};
 use syscalls::{Sysno, raw_syscall};
+
+/// How long a line is offered to standard error.
+const PATIENCE: Duration = Duration::from_ms(500);
 
 /// A standard stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,47 +21,24 @@ pub enum Stdio {
     Input = 0,
     /// Standard output: a write waits until it is taken.
     Output = 1,
-    /// Standard error: what is not taken at once is dropped, because a server must not wait for its log's reader.
+    /// Standard error: what is not taken soon is dropped, because a server must not wait for its log's reader.
     Error = 2,
 }
 
 impl Stdio {
-    /// Whether it can go on; if it cannot, waits until it can if `waits`.
+    /// Whether it can go on: at once, within the timeout, or without one some time.
     #[inline(never)]
-    fn is_ready(self, waits: bool) -> bool {
-        #[doc(alias = "pollfd")]
-        #[repr(C)]
-        struct Watched {
-            stream: i32,
-            wanted: u16,
-            ready: u16,
-        }
-        const IN: u16 = 1;
-        const OUT: u16 = 4;
-        let mut watched = Watched {
-            stream: self as i32,
-            wanted: if self == Self::Input { IN } else { OUT },
-            ready: 0,
+    fn is_ready(self, timeout: Option<Duration>) -> bool {
+        let wanted = if self == Self::Input {
+            PollFlags::IN
+        } else {
+            PollFlags::OUT
         };
-        #[cfg(target_pointer_width = "64")]
-        let count = {
-            let at_once = [0usize; 2];
-            let timeout = if waits {
-                core::ptr::null()
-            } else {
-                &raw const at_once
-            };
-            // SAFETY: the kernel reads a timespec, if there is one, and writes the structure.
-            unsafe { raw_syscall!(Sysno::ppoll, &raw mut watched, 1, timeout, 0) }
-        };
-        // As in `sleep`.
-        #[cfg(target_pointer_width = "32")]
-        let count = {
-            let ms = if waits { -1 } else { 0 };
-            // SAFETY: the kernel writes the structure.
-            unsafe { raw_syscall!(Sysno::poll, &raw mut watched, 1, ms) }
-        };
-        count != 0
+        // SAFETY: only asked about; it is never closed.
+        let stream = unsafe { BorrowedFd::borrow_raw(self as i32) };
+        let mut watched = [PollFd::from_borrowed_fd(stream, wanted)];
+        // What went wrong is told by what is done next.
+        super::sleep(&mut watched, timeout).is_err() || !watched[0].revents().is_empty()
     }
 
     /// Has the kernel move bytes to or from the stream; how many, 0 when there are no more or it failed.
@@ -79,7 +62,7 @@ impl Stdio {
                 Ok(count) => return count,
                 Err(Errno::INTR) => {}
                 // The parent process left it so, or the pipe is: it is waited for all the same.
-                Err(Errno::AGAIN) => _ = self.is_ready(true),
+                Err(Errno::AGAIN) => _ = self.is_ready(None),
                 Err(_) => return 0,
             }
         }
@@ -99,9 +82,18 @@ impl Stdio {
         unsafe { self.carry(Sysno::write, self as i32, at, len, 0, 0) }
     }
 
-    /// Sends what is taken of `bytes` at once.
+    /// Sends `bytes`, or drops them: a console or a pipe that is full for a moment is waited for, and where its reader has
+    /// stopped, that is done once.
     pub fn offer(self, bytes: &[u8]) {
-        if self.is_ready(false) {
+        static HAS_STOPPED: AtomicBool = AtomicBool::new(false);
+        let patience = if HAS_STOPPED.load(Ordering::Relaxed) {
+            Duration::from_ms(0)
+        } else {
+            PATIENCE
+        };
+        let is_ready = self.is_ready(Some(patience));
+        HAS_STOPPED.store(!is_ready, Ordering::Relaxed);
+        if is_ready {
             self.send(bytes);
         }
     }
@@ -219,7 +211,7 @@ impl Read for Stdio {
 
 impl ReadReady for Stdio {
     fn read_ready(&mut self) -> Result<bool, ErrorKind> {
-        Ok(self.is_ready(false))
+        Ok(self.is_ready(Some(Duration::from_ms(0))))
     }
 }
 
