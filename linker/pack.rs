@@ -121,44 +121,68 @@ fn symbols(text: &str) -> Vec<u16> {
 /// Makes pairs symbols while that saves anything; what the pairs are, from `FIRST_PAIR` on.
 fn pair_up(texts: &mut [Vec<u16>]) -> Vec<(u16, u16)> {
     let mut pairs = Vec::new();
+    let mut counts = Counts {
+        pairs: HashMap::new(),
+        single: vec![0; usize::from(FIRST_PAIR)],
+        total: 0,
+    };
+    texts.iter().for_each(|text| counts.add(text, 1));
     loop {
-        let mut counts: HashMap<(u16, u16), u32> = HashMap::new();
-        let mut single: HashMap<u16, u32> = HashMap::new();
-        let mut total = 0;
-        for text in &*texts {
-            let mut before = None;
-            for window in text.windows(2) {
-                let pair = (window[0], window[1]);
-                *single.entry(pair.0).or_default() += 1;
-                total += 1;
-                // Of three equal symbols, two are a pair.
-                if pair.1 == END || before == Some(pair) {
-                    before = None;
-                    continue;
-                }
-                before = Some(pair);
-                *counts.entry(pair).or_default() += 1;
-            }
-        }
-        let bits = |count: u32| f64::from(total).log2() - f64::from(count).log2();
-        let gain = |(pair, count): (&(u16, u16), &u32)| {
-            let apart =
-                bits(single[&pair.0]) + single.get(&pair.1).map_or(0.0, |count| bits(*count));
-            f64::from(*count) * (apart - bits(*count))
-        };
-        let best = counts.iter().map(|count| (gain(count), *count.0));
-        let best = best.max_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
-        let Some((gain, pair)) = best else {
+        let best = counts.best();
+        let Some((_, pair)) = best.filter(|(gain, _)| *gain >= PAIR_GAIN_MIN) else {
             return pairs;
         };
-        if gain < PAIR_GAIN_MIN {
-            return pairs;
-        }
         let symbol = FIRST_PAIR + pairs.len() as u16;
         pairs.push(pair);
-        for text in &mut *texts {
+        counts.single.push(0);
+        let has_pair = |text: &&mut Vec<u16>| text.windows(2).any(|it| (it[0], it[1]) == pair);
+        for text in texts.iter_mut().filter(has_pair) {
+            counts.add(text, -1);
             replace(text, pair, symbol);
+            counts.add(text, 1);
         }
+    }
+}
+
+/// How often symbols and pairs stand in all texts.
+struct Counts {
+    pairs: HashMap<(u16, u16), i32>,
+    /// By symbol.
+    single: Vec<i32>,
+    /// Of all symbols.
+    total: i32,
+}
+
+impl Counts {
+    /// Counts a text so many times more.
+    fn add(&mut self, text: &[u16], times: i32) {
+        let mut before = None;
+        for window in text.windows(2) {
+            let pair = (window[0], window[1]);
+            self.single[usize::from(pair.0)] += times;
+            self.total += times;
+            // Of three equal symbols, two are a pair.
+            if pair.1 == END || before == Some(pair) {
+                before = None;
+                continue;
+            }
+            before = Some(pair);
+            *self.pairs.entry(pair).or_default() += times;
+        }
+    }
+
+    /// The pair that saves most, and how many bits.
+    fn best(&self) -> Option<(f64, (u16, u16))> {
+        let bits = |count: i32| f64::from(self.total).log2() - f64::from(count).log2();
+        let single: Vec<f64> = self.single.iter().map(|count| bits(*count)).collect();
+        let gain = |pair: (u16, u16), count: i32| {
+            let apart = single[usize::from(pair.0)] + single[usize::from(pair.1)];
+            f64::from(count) * (apart - bits(count))
+        };
+        // What stands once saves nothing.
+        let often = self.pairs.iter().filter(|(_, count)| **count > 1);
+        let gains = often.map(|(pair, count)| (gain(*pair, *count), *pair));
+        gains.max_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)))
     }
 }
 
