@@ -13,9 +13,8 @@ use anyhow::Result;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use sha2::{Digest as _, Sha256};
+use xtask::testing::full;
 
-/// Files in `small/`, each with a line in `SHA256SUMS`.
-pub const SMALL_COUNT: usize = 5_000;
 /// Entries of `many/`.
 pub const MANY_COUNT: usize = 10_000;
 /// Directories within each other in `deep/`.
@@ -27,10 +26,15 @@ pub const FAR_LEN: usize = 200_000;
 /// Where `sparse` ends; the rest of it is holes.
 pub const SPARSE_LEN: u64 = 5 << 30;
 
+/// Files in `small/`, each with a line in `SHA256SUMS`.
+pub fn small_count() -> usize {
+    if full() { 5_000 } else { 1_000 }
+}
+
 /// Fills `root`.
 pub fn grow(root: &Path) -> Result<()> {
     let mut sums = String::new();
-    for number in 0..SMALL_COUNT {
+    for number in 0..small_count() {
         let name = format!("small/{:02}/{number:04}", number % 50);
         let content = content(number, number * 37 % 8192);
         writeln!(sums, "{}  {name}", hex(&content))?;

@@ -15,7 +15,7 @@ use xtask::testing::full;
 
 use crate::NOBODY;
 use crate::ground::{Ground, HOST, Place};
-use crate::tree::{self, FAR, FAR_LEN, SMALL_COUNT};
+use crate::tree::{self, FAR, FAR_LEN, small_count};
 use crate::world::{SECOND_HOST, World};
 
 pub fn changes_of_every_kind_with_kernel_handles(world: &mut World) -> Result<()> {
@@ -201,9 +201,10 @@ fn far_writes_reach_the_disk(ground: &Ground, world: &mut World) -> Result<()> {
     Ok(())
 }
 
-pub fn entries_go_while_ten_thousand_are_read(world: &mut World) -> Result<()> {
+pub fn entries_go_while_thousands_are_read(world: &mut World) -> Result<()> {
     let ground = Ground::new(world, "kernel", Place::Memory)?;
-    let said = ground.sh(world, "exercise crowd many")?;
+    let count = if full() { 10_000 } else { 4_000 };
+    let said = ground.sh(world, &format!("exercise crowd many --count {count}"))?;
     println!("{said}");
     ensure!(
         fs::read_dir(ground.export())?.next().is_none(),
@@ -229,7 +230,7 @@ pub fn of_two_clients_one_creates(world: &mut World) -> Result<()> {
     Ok(())
 }
 
-pub fn an_archive_of_five_thousand_files_is_unpacked(world: &mut World) -> Result<()> {
+pub fn an_archive_of_a_thousand_files_is_unpacked(world: &mut World) -> Result<()> {
     let ground = Ground::new(world, "kernel", Place::Disk)?;
     let archive = ground.export().join("archive");
     let words = [
@@ -247,9 +248,10 @@ pub fn an_archive_of_five_thousand_files_is_unpacked(world: &mut World) -> Resul
         world,
         "cd unpacked; find small -type f | wc -l; sha256sum -c SHA256SUMS | grep -c ': OK$'",
     )?;
+    let all = small_count();
     ensure!(
-        seen == format!("{SMALL_COUNT}\n{SMALL_COUNT}\n"),
-        "of {SMALL_COUNT} files there are, and are right:\n{seen}"
+        seen == format!("{all}\n{all}\n"),
+        "of {all} files there are, and are right:\n{seen}"
     );
     // On the host, tar finds nothing that differs in content, mode, owner or time.
     setup::quietly(
@@ -260,7 +262,7 @@ pub fn an_archive_of_five_thousand_files_is_unpacked(world: &mut World) -> Resul
     Ok(())
 }
 
-pub fn a_hundred_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
+pub fn fifty_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
     let mut seed = seed();
     let full = full();
     // To look at the size makes the client send all that it has: then nothing would ever stay in its memory.
@@ -269,7 +271,7 @@ pub fn a_hundred_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
         let ground = Ground::new(world, handles, Place::Memory)?;
         let mount = ground.mount(HOST, "/mnt/1");
         // A script may take three minutes at most, also on a busy machine.
-        let cached = [(&mount, 25_000, unseen.as_str())].repeat(if full { 14 } else { 2 });
+        let cached = [(&mount, 25_000, unseen.as_str())].repeat(if full { 14 } else { 1 });
         // Each write is a request of its own, at just that offset and of just that length.
         let sync = mount.replace("-o rw,", "-o rw,sync,");
         for (mount, operations, config) in cached.into_iter().chain([(&sync, 1000, MOSTLY_DATA)]) {

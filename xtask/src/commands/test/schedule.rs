@@ -11,6 +11,8 @@ use anyhow::Result;
 const SIDE_BY_SIDE_MAX: usize = 12;
 /// Processors are given out a little more than once, because no job computes all the time.
 const OVERCOMMIT: f64 = 1.2;
+/// Shares are tenths, whose sums are not exact: 0.4 + 1.2 + 0.8 is more than 2.4.
+const INEXACT: f64 = 1e-6;
 
 /// Something to do, and what must be known to find its place.
 pub struct Job {
@@ -156,7 +158,7 @@ fn next(waiting: &mut Vec<Job>, running: &[Running], capacity: f64) -> Option<Jo
         .chain(running.iter().map(|job| job.suite.as_str()))
         .collect();
     let may_begin = |job: &Job| {
-        let fits = running.is_empty() || (!job.alone && busy + job.share <= capacity);
+        let fits = running.is_empty() || (!job.alone && busy + job.share <= capacity + INEXACT);
         fits && !job.after.iter().any(|suite| unfinished.contains(suite))
     };
     let urgency = |job: &Job| (!job.alone, job.rank, job.usual);
@@ -296,6 +298,19 @@ mod tests {
                 .iter()
                 .all(|line| line.starts_with('+'))
         );
+    }
+
+    #[test]
+    fn jobs_that_fit_exactly_run_beside_each_other() {
+        let log = Log::default();
+        let jobs = [0.4, 1.2, 0.8].map(|share| {
+            let mut job = noting(&log, &format!("job {share}"));
+            job.share = share;
+            job
+        });
+        assert_eq!(all(jobs.into(), 2), 3);
+        let log = log.lock().unwrap();
+        assert!(log[..3].iter().all(|line| line.starts_with('+')), "{log:?}");
     }
 
     #[test]
