@@ -65,14 +65,12 @@ fn it_says_what_the_plain_file_says() -> Result<()> {
 
 #[test]
 fn it_is_the_same_each_time() -> Result<()> {
-    for arch in ARCHES {
-        // One that no other test starts.
-        let path = build::build_packed(arch, &[Role::Ls])?;
-        let first = fs::read(&path)?;
-        fs::remove_file(&path)?;
-        build::build_packed(arch, &[Role::Ls])?;
-        ensure!(fs::read(&path)? == first, "{arch:?}: other bytes");
-    }
+    // Of x86_64, `reproducible` tells it. One that no other test starts.
+    let path = build::build_packed(Arch::I686, &[Role::Ls])?;
+    let first = fs::read(&path)?;
+    fs::remove_file(&path)?;
+    build::build_packed(Arch::I686, &[Role::Ls])?;
+    ensure!(fs::read(&path)? == first, "other bytes");
     Ok(())
 }
 

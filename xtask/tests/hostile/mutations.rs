@@ -227,7 +227,7 @@ fn mutation_count(share: usize) -> usize {
     if full() {
         300_000 / share
     } else {
-        100_000 / share
+        30_000 / share
     }
 }
 
