@@ -32,8 +32,14 @@ const ALONE: [Role; 7] = [
 /// The suite that leaves the file for every processor.
 pub const BUILD: &str = "build";
 
-/// What cargo does in its directory of unoptimised crates.
-const LINTS: [&str; 4] = ["clippy", "clippy-alone", "clippy-tools", "doc"];
+/// What cargo does in its directories of unoptimised crates.
+const LINTS: [&str; 5] = [
+    "clippy",
+    "clippy-alone",
+    "clippy-tools",
+    "doc",
+    "unit-xtask",
+];
 
 /// Seconds that each target is fed.
 const FUZZ_SECS: u32 = 15;
@@ -63,7 +69,7 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
         ));
     }
     jobs.push(ranked(5, command_job("unit-xtask", || Ok(unit_xtask()))));
-    // Cargo lets only one of these into its directory: the others would wait for it on a processor of their own.
+    // Cargo lets only one of these into its directories: the others would wait for it on a processor of their own.
     for (first, second) in LINTS.iter().zip(&LINTS[1..]) {
         for job in jobs.iter_mut().filter(|job| job.suite == *second) {
             job.after = vec![first];
@@ -206,7 +212,17 @@ fn wait(child: &mut Child, end: Option<Instant>) -> Result<bool> {
 
 /// The product's crates without what others ask of the same crates: with std one of them would bring a second panic handler.
 const PRODUCT: &[&str] = &["-p", "stowaway", "--features", "unpack"];
-const TOOLS: &[&str] = &["-p", "xtask", "-p", "cases", "--features", "xtask/workshop"];
+/// What xtask is built with serves again: macros and build scripts above all.
+const TOOLS: &[&str] = &[
+    "-p",
+    "xtask",
+    "-p",
+    "cases",
+    "--features",
+    "xtask/workshop",
+    "--profile",
+    "tools",
+];
 
 fn clippy(packages: &[&str]) -> Command {
     let mut clippy = cargo(&["clippy", "--all-targets"]);
@@ -234,6 +250,8 @@ fn documentation() -> Command {
     let features = "stowaway/unpack,xtask/workshop";
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--features", features]);
     doc.args(["--exclude", "fuzz", "--document-private-items"])
+        // As the lints of the tools, which have left what it needs.
+        .args(["--profile", "tools"])
         .env("RUSTDOCFLAGS", "-D warnings");
     doc
 }
