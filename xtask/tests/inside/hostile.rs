@@ -10,10 +10,8 @@ use std::path::Path;
 use xtask::clients::nfs::{Call, Client, failure, nfsstat3};
 use xtask::clients::sftp::{self, Sftp, SftpOptions};
 use xtask::machines::server::{public_dir, users};
+use xtask::testing::full;
 
-const MUTATIONS: usize = 300;
-/// Of those, over SFTP: each path is walked from the top.
-const MUTATIONS_BY_PATHS: usize = 100;
 /// Objects in one image that are looked at, and pages of a directory. The clients wait ten seconds for an answer.
 const OBJECTS_MAX: usize = 400;
 const PAGES_MAX: usize = 2000;
@@ -21,6 +19,16 @@ const PAGES_MAX: usize = 2000;
 const GROWTH_MAX: u64 = 256;
 /// Where an image's descriptors begin.
 const FIRST: usize = 16 * 2048;
+
+/// Damaged images for each user over NFS.
+fn images() -> usize {
+    if full() { 1000 } else { 100 }
+}
+
+/// The same over SFTP, where each path is walked from the top.
+fn images_by_paths() -> usize {
+    if full() { 300 } else { 40 }
+}
 
 /// A tree with long names, links and depth, as an image.
 fn undamaged() -> Result<Vec<u8>> {
@@ -195,7 +203,7 @@ fn a_damaged_entry_is_the_same_over_nfs_and_sftp() -> Result<()> {
 #[test]
 fn damaged_images_are_errors_over_nfs() -> Result<()> {
     let image = undamaged()?;
-    let seed = seed();
+    let (seed, count) = (seed(), images());
     for user in users() {
         let dir = public_dir()?;
         fs::write(dir.path().join("other.iso"), &sample(2)?.image)?;
@@ -210,7 +218,7 @@ fn damaged_images_are_errors_over_nfs() -> Result<()> {
         let other = client.lookup(&other, "name")?;
         let before = server.rss_kib()?;
         let mut opened = 0;
-        for number in 0..MUTATIONS {
+        for number in 0..count {
             let mut random = Random::new(seed.wrapping_add(number as u64));
             put(dir.path(), &damage(&image, &mut random))?;
             let mut look = || match mount.mount(&path) {
@@ -237,11 +245,11 @@ fn damaged_images_are_errors_over_nfs() -> Result<()> {
                 .with_context(|| format!("mutation {number} of seed {seed}, as user {user:?}"))?;
             ensure!(server.is_alive()?, "it ended at mutation {number}");
         }
-        ensure!(opened > MUTATIONS / 4, "only {opened} could be mounted");
+        ensure!(opened > count / 4, "only {opened} could be mounted");
         let after = server.rss_kib()?;
         ensure!(after <= before + GROWTH_MAX, "{before} KiB became {after}");
         ensure!(content(&mut client, &other)? == b"00002");
-        println!("as user {user:?}: {opened} of {MUTATIONS} mounted; {before} KiB, then {after}");
+        println!("as user {user:?}: {opened} of {count} mounted; {before} KiB, then {after}");
     }
     Ok(())
 }
@@ -257,7 +265,7 @@ fn damaged_images_are_errors_over_sftp() -> Result<()> {
     let whole = look_by_paths(&mut session)?;
     ensure!(whole > 100, "only {whole} objects in the whole image");
     let before = session.process.rss_kib()?;
-    for number in 0..MUTATIONS_BY_PATHS {
+    for number in 0..images_by_paths() {
         let mut random = Random::new(seed.wrapping_add(number as u64));
         put(dir.path(), &damage(&image, &mut random))?;
         look_by_paths(&mut session).with_context(|| format!("mutation {number} of seed {seed}"))?;
