@@ -44,6 +44,9 @@ const LINTS: [&str; 5] = [
 /// Seconds that each target is fed.
 const FUZZ_SECS: u32 = 15;
 
+/// It compiles what all targets stand on: beside it, the others would only wait for cargo's directory.
+const FUZZ_FIRST: &str = "fuzz-records";
+
 /// All of them. What many wait for has the higher rank.
 pub fn jobs(mode: &Mode) -> Vec<Job> {
     let mut jobs = vec![
@@ -88,7 +91,12 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
                 ..Outcome::default()
             })
         });
-        job.rank = 3;
+        if job.suite == FUZZ_FIRST {
+            job.rank = 5;
+        } else {
+            job.rank = 3;
+            job.after = vec![FUZZ_FIRST];
+        }
         jobs.push(job);
     }
     for job in &mut jobs {
