@@ -48,9 +48,7 @@ pub const DRC_REPLY_COUNT: usize = 64;
 /// Bytes of the longest reply in the duplicate request cache: CREATE's with a handle of 64 bytes and all attributes.
 pub const DRC_REPLY_BYTES: usize = 304;
 /// Bytes of the duplicate request cache: of each ring the place of the last reply, of each reply itself, its request's key and more.
-pub const DRC_BYTES: usize = DRC_PEER_COUNT * (1 + DRC_REPLY_COUNT * (DRC_REPLY_BYTES + 36));
-/// The same in the least memory: one ring.
-pub const DRC_BYTES_MIN: usize = DRC_BYTES / DRC_PEER_COUNT;
+pub const DRC_BYTES: usize = DRC_PEER_COUNT * (1 + DRC_REPLY_COUNT * (DRC_REPLY_BYTES + 40));
 /// Files and directories whose names or attributes wait together to be made durable.
 pub const DIRTY_COUNT: usize = 16;
 /// Blocks of 512 bytes of a file that is removed that are freed where everybody waits for it: 16 MiB take less than 4 ms.
@@ -63,6 +61,14 @@ pub const WORKER_STACK_BYTES: usize = 8 << 10;
 pub const JOB_COUNT: usize = 64;
 /// Files whose exclusive CREATE's verifier is kept.
 pub const CREATE_VERIFIER_COUNT: usize = 32;
+/// Bytes of one, with what tells its file.
+pub const CREATE_VERIFIER_BYTES: usize = 32;
+/// Bytes of all of them, and of the place of the last.
+pub const CREATED_BYTES: usize = CREATE_VERIFIER_COUNT * CREATE_VERIFIER_BYTES + 1;
+/// Bytes that a server leaves to the next, and has in common with others of the same files.
+pub const KEPT_BYTES: usize = CREATED_BYTES + DRC_BYTES;
+/// The same in the least memory: replies of one ring.
+pub const KEPT_BYTES_MIN: usize = CREATED_BYTES + DRC_BYTES / DRC_PEER_COUNT;
 /// Files and directories that a session may have open, if descriptors suffice.
 pub const HANDLE_COUNT_MAX: usize = 2048;
 /// Descriptors for everything else in a session: the standard streams, the log, the jail, what a request needs. The few that need
@@ -163,7 +169,7 @@ const _: () = assert!(
         + REQUEST_BLOCK_COUNT * REQUEST_BYTES
         + (REPLY_BLOCK_COUNT + 1) * REPLY_BYTES
         + NODE_COUNT_MAX * 256
-        + DRC_BYTES
+        + KEPT_BYTES
         < REGION_BYTES - REGION_FIXED_BYTES
 );
 

@@ -57,6 +57,9 @@ impl Rpc {
 
 impl Protocol for Rpc {
     fn commit(&mut self, tree: &mut Tree, any: bool) -> FsResult<Option<Ticket>> {
+        if self.programs.take_of_others() {
+            tree.commit_earlier();
+        }
         let has_promised = self.programs.take_promises();
         tree.commit(any || has_promised)
     }

@@ -16,9 +16,9 @@ use core::net::Ipv6Addr;
 const KEY_BYTES: usize = 28;
 /// Bytes of a checksum.
 const SEAL_BYTES: usize = 4;
-/// Bytes of a slot: checksum, key, length of the reply, reply. Of a call that is begun, the checksum is the key's own, or one more
-/// if the name was there.
-const SLOT_BYTES: usize = SEAL_BYTES + KEY_BYTES + 4 + DRC_REPLY_BYTES;
+/// Bytes of a slot: checksum, key, number of the server, length of the reply, reply. Of a call that is begun, the checksum is the
+/// key's own, or one more if the name was there.
+const SLOT_BYTES: usize = SEAL_BYTES + KEY_BYTES + 4 + 4 + DRC_REPLY_BYTES;
 const _: () = assert!(DRC_PEER_COUNT * size_of::<Ring>() == DRC_BYTES);
 const _: () =
     assert!(256usize.is_multiple_of(DRC_REPLY_COUNT) && DRC_REPLY_BYTES.is_multiple_of(4));
@@ -57,10 +57,14 @@ impl Key {
     }
 }
 
-/// The cache.
+/// The cache. Servers that share it take turns.
 #[derive(Debug)]
 pub(super) struct DuplicateRequestCache {
     rings: &'static mut [Ring],
+    /// The server that this is.
+    pub(super) server: u32,
+    /// What was found since this was last asked is of another server, which may not have made it durable.
+    pub(super) is_of_other: bool,
     /// Another server will have what lies there.
     is_kept: bool,
     /// The call in hand.
@@ -73,9 +77,11 @@ pub(super) struct DuplicateRequestCache {
 
 impl DuplicateRequestCache {
     /// A cache of what an earlier one left in `memory`: [`DRC_BYTES`], or fewer for fewer rings. Zeros are an empty one.
-    pub(super) const fn new(memory: &'static mut [u8], is_kept: bool) -> Self {
+    pub(super) const fn new(memory: &'static mut [u8], is_kept: bool, server: u32) -> Self {
         Self {
             rings: memory.as_chunks_mut().0,
+            server,
+            is_of_other: false,
             is_kept,
             key: Key::NONE,
             place: 0,
@@ -86,7 +92,7 @@ impl DuplicateRequestCache {
     /// What is left of it when the call in hand was begun and not answered.
     #[cfg(test)]
     pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
-        let mut left = Self::new(self.rings.as_flattened().to_vec().leak(), true);
+        let mut left = Self::new(self.rings.as_flattened().to_vec().leak(), true, 1);
         left.key = self.key.clone();
         left.lookup();
         left.begin(was_there);
@@ -120,6 +126,7 @@ impl DuplicateRequestCache {
             was_there @ 0..=1 => self.begun = Some(was_there != 0),
             _ if seal == hash(slot.tail(SEAL_BYTES)) => {
                 reader.take(KEY_BYTES);
+                self.is_of_other |= reader.u32() != self.server;
                 return Some(reader.opaque(DRC_REPLY_BYTES as u32));
             }
             _ => {}
@@ -136,6 +143,7 @@ impl DuplicateRequestCache {
             if !is_done {
                 self.begin(is_there);
             }
+            self.is_of_other |= is_done;
             is_done
         }
     }
@@ -164,6 +172,7 @@ impl DuplicateRequestCache {
             let (seal, rest) = slot.split_at_mut(SEAL_BYTES);
             let mut writer = Writer::new(rest);
             writer.put(&self.key.bytes);
+            writer.u32(self.server);
             writer.opaque(reply);
             Writer::new(seal).u32(hash(rest.head(sealed_len)).wrapping_add(more));
         }
@@ -189,7 +198,7 @@ mod tests {
     }
 
     fn drc() -> DuplicateRequestCache {
-        DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), true)
+        DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), true, 0)
     }
 
     fn insert(drc: &mut DuplicateRequestCache, key: Key, reply: &[u8]) {
@@ -238,7 +247,7 @@ mod tests {
     /// Killed after any of its stores, in whichever order the compiler made them, a server leaves a whole reply or none.
     #[test]
     fn what_was_not_written_to_its_end_is_no_reply() {
-        let of = |ring: &[u8]| DuplicateRequestCache::new(ring.to_vec().leak(), true);
+        let of = |ring: &[u8]| DuplicateRequestCache::new(ring.to_vec().leak(), true, 0);
         let mut drc = of(&[0; size_of::<Ring>()]);
         // The place of the first is the second.
         for xid in 1..=DRC_REPLY_COUNT as u32 {
@@ -278,7 +287,7 @@ mod tests {
     /// Killed while it writes the reply, a server leaves that or that the call was begun. The checksum is one store, the last.
     #[test]
     fn a_call_stays_begun_until_its_whole_reply_is_there() {
-        let mut drc = DuplicateRequestCache::new(vec![0; size_of::<Ring>()].leak(), true);
+        let mut drc = DuplicateRequestCache::new(vec![0; size_of::<Ring>()].leak(), true, 0);
         insert(&mut drc, key(1, 6, b"args"), &[200; 260]);
         drc.key = key(1, 7, b"args");
         assert!(drc.lookup().is_none() && !drc.is_done(|| true));
@@ -290,7 +299,7 @@ mod tests {
         for stored in seal + SEAL_BYTES..=seal + SLOT_BYTES {
             let mut torn = begun;
             torn[seal + SEAL_BYTES..stored].copy_from_slice(&answered[seal + SEAL_BYTES..stored]);
-            let mut drc = DuplicateRequestCache::new(torn.to_vec().leak(), true);
+            let mut drc = DuplicateRequestCache::new(torn.to_vec().leak(), true, 0);
             assert!(lookup(&mut drc, key(1, 7, b"args")).is_none());
             assert!(drc.is_done(|| false), "{stored}");
             drc.insert(b"reply");
@@ -305,7 +314,7 @@ mod tests {
             insert(&mut drc, key(1, xid, b"args"), b"reply");
         }
         let left = drc.rings.as_flattened().to_vec();
-        let mut next = DuplicateRequestCache::new(left.leak(), true);
+        let mut next = DuplicateRequestCache::new(left.leak(), true, 0);
         insert(&mut next, key(1, 100, b"args"), b"reply");
         let oldest = 101 - DRC_REPLY_COUNT as u32;
         for xid in (oldest - 1..=100).rev() {
@@ -323,7 +332,7 @@ mod tests {
             assert!(drc.lookup().is_none() && !drc.is_done(|| was_there));
             for _ in 0..2 {
                 let left = drc.rings.as_flattened().to_vec();
-                drc = DuplicateRequestCache::new(left.leak(), true);
+                drc = DuplicateRequestCache::new(left.leak(), true, 0);
                 insert(&mut drc, key(1, 8, b"args"), b"another");
                 drc.key = key(1, 9, b"args");
                 assert!(drc.lookup().is_none() && !drc.is_done(|| !was_there));
@@ -334,7 +343,7 @@ mod tests {
             drc.insert(b"reply");
             assert_eq!(drc.lookup(), Some(&b"reply"[..]));
         }
-        let mut alone = DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), false);
+        let mut alone = DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), false, 0);
         assert!(alone.lookup().is_none() && !alone.is_done(|| unreachable!("nobody follows")));
     }
 }

@@ -36,6 +36,7 @@ pub mod sftp;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+pub mod turns;
 
 /// What an engine may use, lent for the length of one call.
 pub struct Cx<'a> {

@@ -7,6 +7,7 @@ use super::mount::{self, Mounts};
 use super::nfs::{self, Nfs, Phase};
 use super::portmap::{self, Mappings};
 use super::rpc::{Record, Request, patch_mark};
+use super::turns::Turns;
 use super::{Cx, Datagrams, Order, Progress, State, Stream};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::event::Events;
@@ -31,7 +32,6 @@ pub struct ProgramSet {
 }
 
 /// The programs, and what they share.
-#[derive(Debug)]
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Programs {
     nfs: Nfs,
@@ -44,11 +44,16 @@ pub struct Programs {
 
 impl Programs {
     /// Programs whose promises about unstable writes end with `verifier`: another one for every start. `memory` of
-    /// [`DRC_BYTES`](crate::config::DRC_BYTES), zeros or what earlier programs left there, is for replies that may be asked for
-    /// once more; if `is_kept`, later programs will have it.
-    pub fn new(verifier: [u8; VERIFIER_BYTES], memory: &'static mut [u8], is_kept: bool) -> Self {
+    /// [`KEPT_BYTES`](crate::config::KEPT_BYTES), zeros or what earlier programs left there, is for replies that may be asked for
+    /// once more; if `is_kept`, later programs will have it, and others that take `turns` have it now.
+    pub fn new(
+        verifier: [u8; VERIFIER_BYTES],
+        memory: &'static mut [u8],
+        is_kept: bool,
+        turns: Option<&'static dyn Turns>,
+    ) -> Self {
         Self {
-            nfs: Nfs::new(verifier, memory, is_kept),
+            nfs: Nfs::new(verifier, memory, is_kept, turns),
             mappings: Mappings::new(),
             mounts: Mounts::default(),
             has_promised: false,
@@ -58,7 +63,14 @@ impl Programs {
     /// What is left by programs that are killed when they have carried out a call and not kept its reply.
     #[cfg(test)]
     pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
-        self.nfs.drc.left_begun(was_there)
+        let left = self.nfs.drc.left_begun(was_there);
+        [&[0; crate::config::CREATED_BYTES], &*left].concat().leak()
+    }
+
+    /// Becomes another of several servers.
+    #[cfg(test)]
+    pub(super) fn set_server(&mut self, number: u32) {
+        self.nfs.drc.server = number;
     }
 
     /// Whether replies were made, since this was last asked, that tell of changes or repeat what told of them: they may leave when
@@ -70,8 +82,20 @@ impl Programs {
     /// Changes that were confirmed may be lost: cached replies are dropped, and the write verifier changes, so that clients write
     /// uncommitted data again (RFC 1813 section 3.3.7).
     pub fn break_promises(&mut self) {
+        let turns = self.nfs.turns;
+        if let Some(turns) = turns {
+            turns.begin();
+        }
         self.nfs.break_promises();
         self.nfs.drc.clear();
+        if let Some(turns) = turns {
+            turns.end();
+        }
+    }
+
+    /// Whether, since this was last asked, replies were made of what another server has done, which may not be durable.
+    pub fn take_of_others(&mut self) -> bool {
+        core::mem::take(&mut self.nfs.drc.is_of_other) && self.nfs.turns.is_some()
     }
 }
 
@@ -118,7 +142,8 @@ impl Programs {
     ) -> Result<(), NotACall> {
         let start = request.reply.position();
         let mut is_kept = false;
-        let outcome = match request.call.parse(&mut request.args) {
+        let mut is_known = false;
+        let mut outcome = match request.call.parse(&mut request.args) {
             Ok(()) => {
                 let call = &request.call;
                 log::debug!(
@@ -128,35 +153,46 @@ impl Programs {
                     call.procedure
                 );
                 is_kept = programs.nfs && !nfs::is_idempotent(call);
-                self.has_promised |= is_kept;
                 if is_kept {
-                    let drc = &mut self.nfs.drc;
-                    drc.key.set(cx.peer, call, request.args.rest());
-                    if let Some(reply) = drc.lookup() {
-                        request.reply.put(reply);
-                        return Ok(());
-                    }
+                    self.has_promised = true;
+                    self.nfs.begin_turn(cx, request);
+                    is_known = self.find_reply(cx, request);
                 }
-                emit_reply(request.reply, call.xid, Ok(()));
-                self.dispatch(programs, cx, request, phase)
+                if is_known {
+                    Ok(())
+                } else {
+                    emit_reply(request.reply, request.call.xid, Ok(()));
+                    self.dispatch(programs, cx, request, phase)
+                }
             }
             Err(NotACall::Refused(why)) => Err(why),
             Err(not_a_call) => return Err(not_a_call),
         };
-        let why = match outcome {
-            Ok(()) if request.reply.written().is_some() => {
-                if is_kept {
-                    self.nfs.drc.insert(request.reply.since(start));
-                }
-                return Ok(());
-            }
+        if outcome.is_ok() && request.reply.written().is_none() {
             // Only an answer to a datagram can be too long: a stream's output has space for every reply.
-            Ok(()) => Reject::System,
-            Err(why) => why,
-        };
-        request.reply.truncate(start);
-        emit_reply(request.reply, request.call.xid, Err(why));
+            outcome = Err(Reject::System);
+        }
+        if let Err(why) = outcome {
+            request.reply.truncate(start);
+            emit_reply(request.reply, request.call.xid, Err(why));
+        } else if is_kept && !is_known {
+            self.nfs.drc.insert(request.reply.since(start));
+        }
+        if is_kept && let Some(turns) = self.nfs.turns {
+            turns.end();
+        }
         Ok(())
+    }
+
+    /// Writes the reply to an earlier transmission of a call; whether there is one.
+    fn find_reply(&mut self, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> bool {
+        let drc = &mut self.nfs.drc;
+        drc.key.set(cx.peer, &request.call, request.args.rest());
+        let reply = drc.lookup();
+        if let Some(reply) = reply {
+            request.reply.put(reply);
+        }
+        reply.is_some()
     }
 
     fn dispatch(

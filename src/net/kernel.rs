@@ -47,6 +47,8 @@ pub struct Kernel {
     /// Signals are read from this socket.
     signals: Option<Socket>,
     epoll: Option<Epoll>,
+    /// Other processes have sockets at the same ports.
+    pub shares_ports: bool,
     /// Bytes go through it on their way from a socket to a file.
     pipe: Option<(File, File)>,
 }
@@ -57,6 +59,7 @@ impl Kernel {
         Self {
             sockets: Slots::new(SOCKET_COUNT_MAX),
             signals: None,
+            shares_ports: false,
             epoll: if HAS_STREAMS { Epoll::new().ok() } else { None },
             pipe: None,
         }
@@ -103,7 +106,7 @@ impl Kernel {
     }
 
     fn open(&mut self, at: SocketAddr, connects: bool, token: Token) -> NetResult<Socket> {
-        self.watch_input(sockets::open_at(at, connects), token)
+        self.watch_input(sockets::open_at(at, connects, self.shares_ports), token)
     }
 
     fn watch_input(&mut self, file: Result<File, Errno>, token: Token) -> NetResult<Socket> {

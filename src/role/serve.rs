@@ -3,15 +3,14 @@
 
 #[cfg(feature = "mdns")]
 use super::DONE;
+use super::args::digits;
 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
 use super::args::socket;
-#[cfg(feature = "mdns")]
-use super::flags::flags;
-use super::flags::{Flags, Given};
+use super::flags::{Flags, Given, flags};
 #[cfg(feature = "mdns")]
 use super::mdns;
 use super::{Console, Fatal, network, nfs};
-use crate::config::DRC_BYTES;
+use crate::drive::linux::loops::{Kept, LOOP_COUNT_MAX};
 use crate::drive::linux::network::Network;
 use crate::drive::linux::supervisor::{self, Child};
 use crate::drive::{Task, linux};
@@ -29,7 +28,6 @@ use core::net::SocketAddrV6;
 pub(super) const SUMMARY: Text =
     text!("  serve --export DIR ...\tthe same, started again when it ends\n");
 
-#[cfg(feature = "mdns")]
 flags! {
     enum Flag {
         bare {
@@ -38,7 +36,8 @@ flags! {
             OneProcess "--one-process",
         }
         valued {
-            #[cfg(feature = "sftp-server")]
+            Loops "--loops" => "name a number from 1 to 4",
+            #[cfg(all(feature = "mdns", feature = "sftp-server"))]
             Sftp "--sftp" => "name ADDRESS:PORT, such as 127.0.0.1:2222",
         }
     }
@@ -46,8 +45,8 @@ flags! {
 
 /// Those of `nfs`, its own, and those of `mdns`.
 const FLAGS: Flags = Flags {
-    #[cfg(feature = "mdns")]
     more: Some(&Flags {
+        #[cfg(feature = "mdns")]
         more: Some(&mdns::FLAGS),
         ..Flag::table(&[])
     }),
@@ -83,6 +82,8 @@ impl Kind {
 
 /// Tasks that are served.
 const KIND_COUNT: usize = 4;
+/// Loops, at most.
+const LOOP_COUNT: usize = KIND_COUNT - 1 + LOOP_COUNT_MAX as usize;
 
 /// What the arguments ask for.
 #[derive(Default)]
@@ -103,6 +104,8 @@ pub(super) struct Served {
     is_silent: bool,
     network: Network,
     is_one_process: bool,
+    /// Loops for NFS; 0: nothing was said of that, and there is one.
+    loop_count: u32,
     signals: Signals,
 }
 
@@ -111,11 +114,17 @@ impl Served {
     fn set(&mut self, given: Given) -> Option<()> {
         match given.table {
             0 => return self.nfs.set(nfs::Flag::of(given.number)?, given.value),
-            #[cfg(feature = "mdns")]
             1 => match Flag::of(given.number)? {
+                #[cfg(feature = "mdns")]
                 Flag::NoMdns => self.is_silent = true,
+                #[cfg(not(feature = "mdns"))]
+                Flag::NoMdns => {}
                 Flag::OneProcess => self.is_one_process = true,
-                #[cfg(feature = "sftp-server")]
+                Flag::Loops => {
+                    let count = digits(given.value.to_bytes(), 10)?;
+                    self.loop_count = (1..=LOOP_COUNT_MAX).contains(&count).then_some(count)?;
+                }
+                #[cfg(all(feature = "mdns", feature = "sftp-server"))]
                 Flag::Sftp => self.sftp = Some(socket(given.value.to_bytes())?),
             },
             #[cfg(feature = "mdns")]
@@ -137,8 +146,9 @@ impl Served {
         if crate::sys::is_bare() {
             let _ = tasks.push(super::addresses::task(None));
         }
-        #[cfg_attr(not(feature = "init"), expect(unused_mut))]
         let mut network = self.network;
+        let nfs_count = self.nfs.look(|kept| kept.loop_count);
+        network.shares_ports = nfs_count.is_some_and(|count| count > 1) && kinds == [Kind::Nfs];
         for kind in kinds {
             #[cfg(feature = "init")]
             if *kind == Kind::Addresses {
@@ -202,7 +212,12 @@ pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
         served.is_silent |= served.nfs.at.ip().to_canonical().is_loopback();
     }
     if !crate::sys::is_bare() {
-        served.nfs.kept.set(supervisor::shared(1 + DRC_BYTES));
+        let is_alone = served.is_one_process
+            || served.network.is_own()
+            // Each of them would take another port.
+            || served.nfs.at.port() == 0;
+        let loop_count = if is_alone { 1 } else { served.loop_count };
+        served.nfs.kept.set(Kept::new(loop_count));
     }
     #[cfg(feature = "mdns")]
     if served.is_silent {
@@ -231,15 +246,25 @@ impl Served {
             return self.run(Kind::TOGETHER, build_id);
         }
         // A process for each, so that a stalled disk leaves the others' timing alone.
-        let mut kinds = heapless::Vec::<_, KIND_COUNT>::new();
-        let mut loops = heapless::Vec::<_, KIND_COUNT>::new();
+        let mut kinds = heapless::Vec::<_, LOOP_COUNT>::new();
+        let mut loops = heapless::Vec::<_, LOOP_COUNT>::new();
+        let nfs_count = self.nfs.look(|kept| kept.loop_count).unwrap_or(1);
+        if nfs_count > 1 {
+            nfs::check_ports(&self.nfs)?;
+        }
         for kind in Kind::ALL {
             let (name, reloads) = match kind {
                 #[cfg(feature = "init")]
                 Kind::Addresses if self.card.is_none() => continue,
                 #[cfg(feature = "init")]
                 Kind::Addresses => ("addresses", false),
-                Kind::Nfs => ("nfs", false),
+                Kind::Nfs => {
+                    for _ in 1..nfs_count {
+                        let _ = kinds.push(*kind);
+                        let _ = loops.push(Child::new("nfs", false));
+                    }
+                    ("nfs", false)
+                }
                 #[cfg(feature = "mdns")]
                 Kind::Mdns if self.is_silent => continue,
                 #[cfg(feature = "mdns")]
@@ -252,9 +277,14 @@ impl Served {
             let _ = kinds.push(*kind);
             let _ = loops.push(Child::new(name, reloads));
         }
-        let run = |number| match kinds.get(number) {
-            Some(kind) => self.run(core::slice::from_ref(kind), build_id),
-            None => Ok(()),
+        let first = kinds.iter().position(|kind| *kind == Kind::Nfs);
+        let run = |place: usize| {
+            let Some(kind) = kinds.get(place) else {
+                return Ok(());
+            };
+            self.nfs
+                .look(|kept| kept.number = place.wrapping_sub(first.unwrap_or(0)) as u32);
+            self.run(core::slice::from_ref(kind), build_id)
         };
         supervisor::run(&mut loops, &run, &mut Console)
     }

@@ -166,6 +166,15 @@ impl Tree {
         committed
     }
 
+    /// See [`Handles::commit_earlier`].
+    pub fn commit_earlier(&mut self) {
+        for number in 0..Backend::COUNT {
+            if let Some(backend) = self.handles(number) {
+                backend.commit_earlier();
+            }
+        }
+    }
+
     /// See [`Handles::committed`].
     ///
     /// # Errors

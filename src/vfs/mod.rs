@@ -331,6 +331,8 @@ pub trait Handles {
     /// # Errors
     /// After any they may be lost.
     fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>>;
+    /// Makes durable what other servers did, also earlier ones: the next commit tells what went wrong.
+    fn commit_earlier(&mut self) {}
     /// Has a thread read bytes that lie here, if they are not in memory; what has to be waited for then.
     fn read_ahead(&mut self, _extent: &Extent) -> Option<Ticket> {
         None

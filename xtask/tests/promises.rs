@@ -16,6 +16,7 @@ use xtask::build::{Arch, workspace_root};
 use xtask::clients::nfs::{
     Auth, Call, Client, How, Set, SetTime, mknoddata3, nfsstat3, stable_how,
 };
+use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
 use xtask::setup::{self, Package};
 
@@ -145,8 +146,8 @@ const CALLS: &str = "
     faccessat2 fchmodat fchownat fcntl fcntl64 flock fstatfs fstatfs64 fsync ftruncate ftruncate64 futex getdents64 geteuid geteuid32 getpid
     getppid getrandom getsockname ioctl kill linkat listen lseek mkdirat mknodat mmap mmap2 munmap name_to_handle_at open open_by_handle_at
     openat pipe2 poll ppoll prctl pread64 preadv preadv2 prlimit64 pwrite64 read readlinkat recv recvfrom renameat rt_sigaction
-    rt_sigprocmask send sendfile sendfile64 sendto setfsgid setfsgid32 setfsuid setfsuid32 setgroups setgroups32 setsockopt signalfd4 socket
-    socketcall splice statx symlinkat syncfs umask unlinkat utimensat utimensat_time64 wait4 write
+    rt_sigprocmask send sendfile sendfile64 sendto set_robust_list setfsgid setfsgid32 setfsuid setfsuid32 setgroups
+    setgroups32 setsockopt signalfd4 socket socketcall splice statx symlinkat syncfs umask unlinkat utimensat utimensat_time64 wait4 write
 ";
 
 /// What a client can do to a directory and leave no trace.
@@ -274,6 +275,14 @@ fn system_calls_are_on_the_list() -> Result<()> {
             }
         }
     }
+    // Loops beside each other have one port, which must be known before.
+    let port = Port::reserve()?;
+    used.extend(calls(ServerOptions {
+        role: "serve",
+        port: port.number(),
+        arguments: ["--loops", "2"].map(Into::into).to_vec(),
+        ..ServerOptions::default()
+    })?);
     let used: BTreeSet<&str> = used.iter().map(String::as_str).collect();
     let new: Vec<_> = used.difference(&listed).collect();
     ensure!(new.is_empty(), "it calls what is not on the list: {new:?}");

@@ -9,6 +9,8 @@ pub mod exec;
 pub mod files;
 #[cfg(feature = "init")]
 pub mod init;
+#[cfg(feature = "serve")]
+pub mod loops;
 pub mod network;
 #[cfg(feature = "sftp-server")]
 pub mod per_connection;

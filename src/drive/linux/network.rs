@@ -16,6 +16,8 @@ pub struct Network {
     /// One of our own, if it has a link.
     #[cfg(feature = "smol")]
     pub stack: Stack,
+    /// Other loops have the same ports.
+    pub shares_ports: bool,
 }
 
 impl Network {
@@ -83,6 +85,7 @@ impl Network {
             return self.stack.open(link, signals, sink);
         }
         let net = mem::leak(Kernel::empty());
+        net.shares_ports = self.shares_ports;
         net.begin(signals);
         Ok(net)
     }

@@ -4,7 +4,6 @@
 
 use crate::event::{self, Fatal, Line, RESTARTING, STOPPING, Sink};
 use crate::sys;
-pub use crate::sys::linux::memory::shared;
 use crate::sys::linux::process::{self, Signal, Told};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};

@@ -7,7 +7,7 @@ use super::super::rpc::Request;
 use super::attributes::{KINDS, to_wire};
 use super::directory::NAME_BYTES_MAX;
 use super::{Fault, Nfs, Object, open, post_op, pre_op};
-use crate::config::{CREATE_VERIFIER_COUNT, LINK_BYTES_MAX};
+use crate::config::{CREATE_VERIFIER_BYTES, CREATE_VERIFIER_COUNT, LINK_BYTES_MAX};
 use crate::vfs::{
     Caller, CreateWhat, FileTime, FsError, FsResult, Kind, Name, NewTime, Node, SetAttr,
 };
@@ -25,27 +25,35 @@ const EXCLUSIVE: u32 = 2;
 
 /// A file, by file system and inode number, and the verifier of the exclusive CREATE that made it.
 #[doc(alias = "createverf3")]
-type CreateVerifier = (u64, u64, [i64; 2]);
+type CreateVerifier = [u8; CREATE_VERIFIER_BYTES];
 
 /// The verifiers of the last exclusive CREATEs: a repeated request with the same verifier succeeds. RFC 1813 section 3.3.8.
+///
+/// They lie in memory that servers share, who take turns, and that may outlive them.
 #[derive(Debug)]
 pub(super) struct CreateVerifiers {
-    list: [CreateVerifier; CREATE_VERIFIER_COUNT],
-    next: usize,
+    list: &'static mut [CreateVerifier],
+    /// The place of the next.
+    next: &'static mut [u8],
 }
 
 impl CreateVerifiers {
-    /// Nothing was created so far.
-    pub(super) const NONE: Self = Self {
-        list: [(0, 0, [0; 2]); CREATE_VERIFIER_COUNT],
-        next: 0,
-    };
+    /// Those that lie in `memory`: [`CREATED_BYTES`](crate::config::CREATED_BYTES), zeros if there are none.
+    pub(super) const fn new(memory: &'static mut [u8]) -> Self {
+        let (list, next) = memory.as_chunks_mut();
+        Self { list, next }
+    }
 
     fn add(&mut self, verifier: CreateVerifier) {
-        if let Some(place) = self.list.get_mut(self.next) {
-            *place = verifier;
+        if let Some(next) = self.next.first_mut() {
+            *next = next.wrapping_add(1);
+            if let Some(place) = self
+                .list
+                .get_mut(usize::from(*next) % CREATE_VERIFIER_COUNT)
+            {
+                *place = verifier;
+            }
         }
-        self.next = (self.next + 1) % CREATE_VERIFIER_COUNT;
     }
 }
 
@@ -234,7 +242,16 @@ impl Nfs {
             if there && attr.kind != Kind::Regular {
                 return Err(FsError::Exists.into());
             }
-            let made_under = (attr.fsid, attr.inode, verifier);
+            let mut made_under = [0; CREATE_VERIFIER_BYTES];
+            let mut writer = Writer::new(&mut made_under);
+            for word in [
+                attr.fsid,
+                attr.inode,
+                verifier[0] as u64,
+                verifier[1] as u64,
+            ] {
+                writer.u64(word);
+            }
             if !there {
                 self.create_verifiers.add(made_under);
             } else {

@@ -6,14 +6,18 @@
 use super::Cx;
 use super::drc::DuplicateRequestCache;
 use super::rpc::Request;
-use crate::config::{READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES};
+use super::turns::Turns;
+use crate::config::{
+    CREATED_BYTES, READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES,
+};
 use crate::event;
 use crate::text::Text;
 use crate::time::Instant;
-use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Kind, Node, Pin};
+use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Kind, Name, Node, Pin};
 use crate::wire::Malformed;
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION};
 use crate::wire::rpc::{Call, Reject};
+use core::sync::atomic::Ordering;
 
 mod about;
 mod attributes;
@@ -78,10 +82,11 @@ struct Object {
 }
 
 /// What NFS remembers from one request to the next.
-#[derive(Debug)]
 pub(super) struct Nfs {
-    /// Another one whenever what was written and not made durable may be lost.
-    verifier: [u8; VERIFIER_BYTES],
+    /// With how often promises were broken added, another one whenever what was written and not made durable may be lost.
+    verifier: u64,
+    /// Other servers of the same files, if there are any.
+    pub(super) turns: Option<&'static dyn Turns>,
     create_verifiers: change::CreateVerifiers,
     /// The file's attributes before the WRITE in hand; nothing as soon as anything else may have changed.
     wcc_attr: Option<write::WccAttr>,
@@ -120,15 +125,18 @@ const fn writes(procedure: Procedure) -> bool {
 }
 
 impl Nfs {
-    pub(super) const fn new(
+    pub(super) fn new(
         verifier: [u8; VERIFIER_BYTES],
         memory: &'static mut [u8],
         is_kept: bool,
+        turns: Option<&'static dyn Turns>,
     ) -> Self {
+        let (created, replies) = memory.split_at_mut(CREATED_BYTES.min(memory.len()));
         Self {
-            drc: DuplicateRequestCache::new(memory, is_kept),
-            verifier,
-            create_verifiers: change::CreateVerifiers::NONE,
+            drc: DuplicateRequestCache::new(replies, is_kept, turns.map_or(0, Turns::number)),
+            verifier: u64::from_be_bytes(verifier),
+            turns,
+            create_verifiers: change::CreateVerifiers::new(created),
             wcc_attr: None,
             reads_inline_until: Instant::from_ms(0),
         }
@@ -137,6 +145,40 @@ impl Nfs {
     /// Bytes that were promised could not be read. Whoever asks again is told so, and of which they are.
     pub(super) fn read_failed(&mut self, now: Instant) {
         self.reads_inline_until = now.after(READ_INLINE_TIME);
+    }
+
+    /// Begins this server's turn at a call that changes names or attributes. What has to come from the disk for it comes before:
+    /// a disk that takes its time keeps nobody waiting.
+    pub(super) fn begin_turn(&self, cx: &mut Cx<'_>, request: &Request<'_, '_>) {
+        let Some(turns) = self.turns else { return };
+        let mut args = request.args.clone();
+        let handle = args.opaque(HANDLE_BYTES_MAX);
+        let mut wcc_data = change::WccData::new(Procedure::Null);
+        if let Some(credential) = &request.call.credential {
+            wcc_data.set_caller(credential);
+        }
+        if let Ok(object) = open(cx, handle, &wcc_data.caller)
+            && let Ok(name) = Name::new(args.opaque(directory::NAME_BYTES_MAX))
+        {
+            let _ = cx.vfs.lookup(object.node, name);
+        }
+        turns.begin();
+    }
+
+    /// Unstable data may be lost: another verifier tells clients to write it again (RFC 1813 section 3.3.7).
+    pub(super) fn break_promises(&mut self) {
+        match self.turns {
+            Some(turns) => _ = turns.breaks().fetch_add(1, Ordering::Relaxed),
+            None => self.verifier = self.verifier.wrapping_add(1),
+        }
+    }
+
+    /// The verifier of what is written now.
+    fn verifier(&self) -> u64 {
+        let breaks = self
+            .turns
+            .map(|turns| turns.breaks().load(Ordering::Relaxed));
+        self.verifier.wrapping_add(breaks.unwrap_or(0).into())
     }
 
     /// Answers one call.

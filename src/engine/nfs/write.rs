@@ -106,7 +106,9 @@ impl Nfs {
             return Err(error.into());
         }
         let (attr, xid, peer) = (object.attr, request.call.xid, cx.peer);
-        self.wcc_attr = Some(WccAttr { attr, xid, peer });
+        // Beside other servers nobody knows that nothing else has changed.
+        let is_alone = self.turns.is_none();
+        self.wcc_attr = is_alone.then_some(WccAttr { attr, xid, peer });
         *phase = Phase::Writing(Writing {
             file: Some(file),
             offset,
@@ -248,21 +250,11 @@ impl Nfs {
             };
             reply.words(&[writing.count, committed]);
         }
-        reply.put(&self.verifier);
+        reply.u64(self.verifier());
     }
 
     /// Others may change files before the WRITE in hand has ended.
     pub(in super::super) fn forget_wcc_attr(&mut self) {
         self.wcc_attr = None;
-    }
-
-    /// Unstable data may be lost: another verifier tells clients to write it again (RFC 1813 section 3.3.7).
-    pub(in super::super) fn break_promises(&mut self) {
-        for byte in &mut self.verifier {
-            *byte = byte.wrapping_add(1);
-            if *byte != 0 {
-                break;
-            }
-        }
     }
 }

@@ -3,7 +3,7 @@
 use super::calls::{Asked, calls_in};
 use super::replies;
 use super::tree::Tree;
-use crate::config::{DATAGRAM_BYTES, DRC_BYTES, REPLY_BYTES, REQUEST_BYTES};
+use crate::config::{CREATED_BYTES, DATAGRAM_BYTES, KEPT_BYTES, REPLY_BYTES, REQUEST_BYTES};
 use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::{Cx, Datagrams as _, Order, Progress, State, Stream as _};
 use crate::event::Events;
@@ -47,7 +47,12 @@ pub struct Talk {
 
 /// The programs as one server offers them, with this memory for replies that may be asked for again.
 pub fn programs(memory: &'static mut [u8]) -> Programs {
-    let mut programs = Programs::new(VERIFIER, memory, false);
+    // Verifiers of exclusive CREATEs are kept in any case.
+    let memory = match memory {
+        [] => vec![0; CREATED_BYTES].leak(),
+        memory => memory,
+    };
+    let mut programs = Programs::new(VERIFIER, memory, false, None);
     for (program, version) in [(nfs3::PROGRAM, nfs3::VERSION), (mount::PROGRAM, 3)] {
         let mapping = Mapping {
             program,
@@ -95,7 +100,7 @@ impl World {
 
     /// The same, and it remembers its replies.
     pub fn remembering() -> Self {
-        Self::new(Tree::writable(), vec![0; DRC_BYTES].leak())
+        Self::new(Tree::writable(), vec![0; KEPT_BYTES].leak())
     }
 
     /// The handle of the object at `path`.

@@ -2,10 +2,12 @@
 
 use super::calls::{Call, NO_CHANGE, every};
 use super::{World, content};
-use crate::config::{DRC_BYTES, DRC_REPLY_COUNT};
+use crate::config::{DRC_REPLY_COUNT, KEPT_BYTES};
 use crate::engine::programs::Programs;
+use crate::engine::turns::Turns;
 use crate::wire::nfs3::Procedure;
 use core::net::Ipv4Addr;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 const OK: u32 = 0;
 const NO_ENTRY: u32 = 2;
@@ -138,10 +140,10 @@ fn the_next_server_knows_what_was_begun() {
         }
         seen += 1;
         let serve = |world: &mut World, left| {
-            world.programs = Programs::new([0; 8], left, true);
+            world.programs = Programs::new([0; 8], left, true, None);
         };
         let mut first = World::writable();
-        serve(&mut first, vec![0; DRC_BYTES].leak());
+        serve(&mut first, vec![0; KEPT_BYTES].leak());
         assert_eq!(first.ask(&call).unwrap().status, OK, "{name}");
         let was = first.tree.ram().clone();
         let left = first.programs.left_begun(was_there).to_vec();
@@ -170,13 +172,13 @@ fn the_next_server_knows_which_guard_held() {
         let set_mode = Call::of(Procedure::SetAttr, &hello).words(&[1, 0o600, 0, 0, 0, 0, 0, 1]);
         set_mode.words(&guard)
     };
-    world.programs = Programs::new([0; 8], vec![0; DRC_BYTES].leak(), true);
+    world.programs = Programs::new([0; 8], vec![0; KEPT_BYTES].leak(), true, None);
     let (right, wrong) = (call([1_000_000_000, 123_456_789]), call([1, 2]).xid(8));
     for (call, held, status) in [(wrong, false, NOT_SYNCHRONOUS), (right, true, OK)] {
         assert_eq!(world.ask(&call).unwrap().status, status);
         let was = world.tree.ram().clone();
         let left = world.programs.left_begun(held);
-        world.programs = Programs::new([0; 8], left, true);
+        world.programs = Programs::new([0; 8], left, true, None);
         for _ in 0..2 {
             assert_eq!(world.ask(&call).unwrap().status, status);
             assert!(world.tree.ram().is_like(&was));
@@ -191,7 +193,7 @@ fn the_next_server_knows_which_guard_held() {
 fn what_was_begun_in_vain_fails() {
     let mut world = World::writable();
     let top = world.handle("");
-    world.programs = Programs::new([0; 8], vec![0; DRC_BYTES].leak(), true);
+    world.programs = Programs::new([0; 8], vec![0; KEPT_BYTES].leak(), true, None);
     let remove = Call::of(Procedure::Remove, &top).opaque(b"none");
     for (call, was_there, status) in [
         (mkdir(&top, b"hello"), true, EXISTS),
@@ -199,7 +201,70 @@ fn what_was_begun_in_vain_fails() {
     ] {
         assert_eq!(world.ask(&call).unwrap().status, status);
         let left = world.programs.left_begun(was_there);
-        world.programs = Programs::new([0; 8], left, true);
+        world.programs = Programs::new([0; 8], left, true, None);
         assert_eq!(world.ask(&call).unwrap().status, status);
     }
+}
+
+/// Counts what is asked of it.
+#[derive(Default)]
+struct Beside {
+    begun: AtomicU32,
+    ended: AtomicU32,
+    breaks: AtomicU32,
+}
+
+impl Turns for Beside {
+    fn begin(&self) {
+        assert_eq!(
+            self.begun.fetch_add(1, Ordering::Relaxed),
+            self.ended.load(Ordering::Relaxed)
+        );
+    }
+
+    fn end(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn number(&self) -> u32 {
+        7
+    }
+
+    fn breaks(&self) -> &AtomicU32 {
+        &self.breaks
+    }
+}
+
+/// Beside others a server takes its turn at each call that changes names or attributes, and at no other. What another has done is
+/// made durable before it is told again; its own is not asked for twice.
+#[test]
+fn servers_beside_each_other_take_turns() {
+    let turns: &'static Beside = Box::leak(Box::default());
+    let count = || turns.ended.load(Ordering::Relaxed);
+    let mut world = World::writable();
+    let top = world.handle("");
+    world.programs = Programs::new([0; 8], vec![0; KEPT_BYTES].leak(), true, Some(turns));
+    for (name, call) in every(&mut World::default()) {
+        let (before, was) = (count(), world.tree.ram().clone());
+        world.ask(&call).unwrap();
+        assert_eq!(turns.begun.load(Ordering::Relaxed), count(), "{name}");
+        let taken = count() - before;
+        let writes = name.starts_with("Write");
+        assert!(
+            taken == 1 || writes || world.tree.ram().is_like(&was),
+            "{name}"
+        );
+        assert!(taken == 0 || !name.starts_with("Read"), "{name}");
+    }
+    let call = mkdir(&top, b"another").xid(77);
+    assert_eq!(world.ask(&call).unwrap().status, OK);
+    assert_eq!(world.ask(&call).unwrap().status, OK);
+    assert!(!world.programs.take_of_others());
+    // As if the server that answered had been another.
+    world.programs.set_server(8);
+    assert_eq!(world.ask(&call).unwrap().status, OK);
+    assert!(world.programs.take_of_others());
+    assert!(!world.programs.take_of_others());
+    world.programs.break_promises();
+    assert_eq!(turns.breaks.load(Ordering::Relaxed), 1);
 }

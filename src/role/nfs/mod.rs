@@ -14,15 +14,18 @@ use super::args::canonical;
 use super::reasons::{self, Reason, reason};
 use super::{Console, Fatal};
 use crate::config::{
-    CONNECTION_COUNT_MIN, DESCRIPTOR_RESERVE, DRC_BYTES, DRC_BYTES_MIN, KEY_DIRECTORY, KEY_FILE,
+    CONNECTION_COUNT_MIN, DESCRIPTOR_RESERVE, KEPT_BYTES, KEPT_BYTES_MIN, KEY_DIRECTORY, KEY_FILE,
     NODE_COUNT_MAX, NODE_COUNT_MIN,
 };
 use crate::drive::datagrams::Datagrams;
+#[cfg(feature = "serve")]
+use crate::drive::linux::loops::is_taken;
 use crate::drive::linux::network::Network;
 use crate::drive::rpc::Rpc;
 use crate::drive::streams::Streams;
 use crate::drive::{Task, World, linux};
 use crate::engine::programs::{ProgramSet, Programs};
+use crate::engine::turns::Turns;
 use crate::event::{self, Events, Line};
 use crate::log;
 use crate::mem::{self, scaled};
@@ -35,6 +38,8 @@ use crate::vfs::{Backend, FsError, Tree};
 use crate::wire::portmap::{Mapping, Transport};
 use crate::wire::{mount, nfs3, portmap};
 use core::net::{Ipv4Addr, SocketAddrV6};
+#[cfg(feature = "serve")]
+use core::sync::atomic::Ordering;
 
 pub(super) use options::Options;
 #[cfg(feature = "init")]
@@ -103,18 +108,21 @@ pub(super) fn task(
         node_count
     );
     tree.expect(options.exports.len());
-    let kept = options.kept.take().split_first_mut();
-    let is_kept = kept.is_some();
-    let (was_used, replies) = match kept {
-        Some((is_used, replies)) => (core::mem::replace(is_used, 1) > 0, replies),
-        None => (false, mem::bytes(scaled(DRC_BYTES_MIN, DRC_BYTES))),
-    };
+    let Common {
+        turns,
+        memory,
+        was_used,
+        is_first,
+        entropy,
+    } = common(options)?;
+    let is_kept = memory.is_some();
+    let memory = memory.unwrap_or_else(|| mem::bytes(scaled(KEPT_BYTES_MIN, KEPT_BYTES)));
     let (form, acts_as_callers) = if sys::is_bare() {
         #[cfg(bare)]
         machine::export(options, tree)?;
         (Form::Path, false)
     } else {
-        export_host(options, node_count, was_used, tree)?
+        export_host(options, node_count, (was_used, turns.is_some()), tree)?
     };
     for (number, wanted) in options.exports.iter().enumerate() {
         // An image is looked into now, so that its export fails if it is none.
@@ -127,10 +135,8 @@ pub(super) fn task(
             reasons::cannot_read(wanted.path.to_bytes(), error);
         }
     }
-    let mut entropy = [0; 16];
-    sys::entropy(&mut entropy);
     let [verifier @ .., _, _, _, _, _, _, _, _] = entropy;
-    let programs = Programs::new(verifier, replies, is_kept);
+    let programs = Programs::new(verifier, memory, is_kept, turns);
     Ok(mem::leak(Nfs {
         rpc: Rpc::new(programs, connection_count),
         streams: Rpc::streams(connection_count),
@@ -138,20 +144,68 @@ pub(super) fn task(
         options,
         form,
         acts_as_callers,
+        is_first,
     }))
 }
 
+/// What a server has in common with those before and beside it.
+struct Common {
+    /// Those beside it.
+    turns: Option<&'static dyn Turns>,
+    /// What is kept for the next.
+    memory: Option<&'static mut [u8]>,
+    /// One before it had that.
+    was_used: bool,
+    /// It tells what all beside it do.
+    is_first: bool,
+    /// What write verifiers begin with.
+    entropy: [u8; 16],
+}
+
+#[cfg_attr(not(feature = "serve"), expect(unused_variables))]
+fn common(options: &Options) -> Result<Common, Fatal> {
+    let mut entropy = [0; 16];
+    sys::entropy(&mut entropy);
+    #[cfg(feature = "serve")]
+    if let Some(kept) = options.kept.take() {
+        let is_first = kept.number == 0;
+        let joined = kept.join();
+        let joined = joined.map_err(|errno| failed(text!("cannot serve anybody"), b"", errno))?;
+        if let Some(turns) = joined.turns {
+            entropy = joined.entropy;
+            // What an earlier one did not make durable may be lost.
+            let breaks = u32::from(joined.was_used);
+            turns.breaks().fetch_add(breaks, Ordering::Relaxed);
+        }
+        return Ok(Common {
+            turns: joined.turns,
+            memory: Some(joined.memory),
+            was_used: joined.was_used,
+            is_first,
+            entropy,
+        });
+    }
+    Ok(Common {
+        turns: None,
+        memory: None,
+        was_used: false,
+        is_first: true,
+        entropy,
+    })
+}
+
 /// Puts directories of the host in the tree; what handles they have, and whether files are used as each caller. Before, another
-/// server `was_used`.
+/// server `was_used`; others change the same files if they are `is_shared`.
 #[inline(always)]
 fn export_host(
     options: &Options,
     node_count: usize,
-    was_used: bool,
+    (was_used, is_shared): (bool, bool),
     tree: &mut Tree,
 ) -> Result<(Form, bool), Fatal> {
     linux::obey_quotas();
     let host = mem::leak(Host::new(node_count));
+    host.is_shared = is_shared;
     let form = choose_form(options, host)?;
     for wanted in options.exports.iter() {
         let top = host.export(wanted.path, &wanted.rules);
@@ -160,11 +214,24 @@ fn export_host(
         exported.map_err(|error| cannot_export(wanted, export_errno(error)))?;
     }
     if was_used {
-        host.commit_earlier();
+        host.sync_systems();
     }
     let acts_as_callers = host.act_as_callers();
     tree.add(Backend::Host, host);
     Ok((form, acts_as_callers))
+}
+
+/// Whether ports that several loops would have are those of another program: of the same user's, nobody would be told.
+#[cfg(feature = "serve")]
+pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
+    for port in [Some(options.at.port()), options.mount_port] {
+        let mut at = options.at;
+        at.set_port(port.unwrap_or(at.port()));
+        if is_taken(canonical(&at)) {
+            return Err(cannot_listen(&at, Errno::ADDRINUSE));
+        }
+    }
+    Ok(())
 }
 
 /// The server: a task.
@@ -174,6 +241,8 @@ struct Nfs {
     form: Form,
     /// It uses files as each caller, not as the user who started it.
     acts_as_callers: bool,
+    /// It tells what is served, also by others beside it.
+    is_first: bool,
     datagrams: Datagrams,
     streams: Streams,
     rpc: Rpc,
@@ -315,16 +384,20 @@ impl Nfs {
             mount_at = nfs_at;
         }
         // Nothing is told before all that must work does; a program that waits for the port to be told has then read the rest.
-        tell_exports(options, self.form, self.acts_as_callers, world.events);
-        if own_port.is_some() {
-            tell_listening(world.events, &nfs_at, text!(" for NFS"));
-            tell_listening(world.events, &mount_at, text!(" for MOUNT"));
-        } else {
-            tell_listening(world.events, &nfs_at, text!(" for NFS and MOUNT"));
+        if self.is_first {
+            tell_exports(options, self.form, self.acts_as_callers, world.events);
+            if own_port.is_some() {
+                tell_listening(world.events, &nfs_at, text!(" for NFS"));
+                tell_listening(world.events, &mount_at, text!(" for MOUNT"));
+            } else {
+                tell_listening(world.events, &nfs_at, text!(" for NFS and MOUNT"));
+            }
         }
         let mut served = &MAPPINGS[..];
         if let Err(error) = self.bind(world, &mount_at, MOUNT_DATAGRAMS, MOUNT) {
-            failed(event::NO_DATAGRAMS, b"", net_errno(error));
+            if self.is_first {
+                failed(event::NO_DATAGRAMS, b"", net_errno(error));
+            }
             served = &MAPPINGS[..MAPPINGS.len() - 2];
         }
         for (program, version, transport) in served.iter().copied() {
@@ -350,6 +423,7 @@ impl Nfs {
                 }
             }
             match opened {
+                _ if !self.is_first => {}
                 Ok(()) => tell_listening(world.events, &portmap_at, text!(" for portmap")),
                 Err(error) => {
                     let mut ports = Line::default();
@@ -373,11 +447,8 @@ impl Nfs {
         local: u32,
         service: ProgramSet,
     ) -> Result<(), Fatal> {
-        self.open(world, at, local, service).map_err(|error| {
-            let mut line = Line::default();
-            let about = line.socket(at).bytes();
-            failed(text!("cannot listen on"), about, net_errno(error))
-        })
+        let opened = self.open(world, at, local, service);
+        opened.map_err(|error| cannot_listen(at, net_errno(error)))
     }
 
     /// Listens at `at`. Where there is no IPv6, every address is every address of IPv4.
@@ -413,6 +484,12 @@ impl Nfs {
         self.rpc.set_service(local, service);
         self.datagrams.bind(world, canonical(at), local)
     }
+}
+
+fn cannot_listen(at: &SocketAddrV6, errno: Errno) -> Fatal {
+    let mut line = Line::default();
+    let about = line.socket(at).bytes();
+    failed(text!("cannot listen on"), about, errno)
 }
 
 fn tell_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {

@@ -4,12 +4,15 @@ use super::super::args::{address, digits, port};
 use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
 use crate::config::{EXPORT_PATH_BYTES_MAX, NFS_PORT};
+#[cfg(feature = "serve")]
+use crate::drive::linux::loops::Kept;
 use crate::drive::linux::network::Network;
 use crate::mem::Slots;
 use crate::mem::{c_str, copy, parts, place_in};
 use crate::sys::Args;
 use crate::vfs::Rules;
 use crate::vfs::host::Form;
+#[cfg(feature = "serve")]
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::net::{Ipv6Addr, SocketAddrV6};
@@ -62,8 +65,9 @@ pub(in super::super) struct Options {
     pub(super) form: Option<Form>,
     pub(super) key_file: Option<&'static CStr>,
     pub(super) log: Option<&'static CStr>,
-    /// Memory that outlives the server: whether one had it before, and its replies. Or none.
-    pub(in super::super) kept: Cell<&'static mut [u8]>,
+    /// What outlives the server, and what it has in common with others. Or none.
+    #[cfg(feature = "serve")]
+    pub(in super::super) kept: Cell<Option<Kept>>,
     pub(in super::super) exports: Exports,
 }
 
@@ -72,6 +76,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             exports: Exports::default(),
+            #[cfg(feature = "serve")]
             kept: Cell::default(),
             at: SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, NFS_PORT, 0, 0),
             mount_port: None,
@@ -99,6 +104,15 @@ impl Options {
             return Err(refuse(b"--export", b"", Flag::Export.wanted()));
         }
         Ok(())
+    }
+
+    /// Looks at what is kept, if anything is.
+    #[cfg(feature = "serve")]
+    pub(in super::super) fn look<T>(&self, at: impl FnOnce(&mut Kept) -> T) -> Option<T> {
+        let mut kept = self.kept.take();
+        let seen = kept.as_mut().map(at);
+        self.kept.set(kept);
+        seen
     }
 
     /// Takes the value of a flag; `None`: it is not what the flag takes.

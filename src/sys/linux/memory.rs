@@ -1,4 +1,4 @@
-//! The memory of the process: one mapping, made at its start. Of a supervisor one more, which the processes that it forks share.
+//! The memory of the process: one mapping, made at its start.
 
 use core::mem::MaybeUninit;
 use syscalls::{Sysno, raw_syscall};
@@ -13,16 +13,16 @@ const STACK_BYTES: usize = 256 << 10;
 const STEP_BYTES: usize = 16 << 10;
 
 /// Protection of memory.
-const READ_WRITE: usize = 3;
+pub(super) const READ_WRITE: usize = 3;
 /// Flags of a mapping that is of no file and takes memory when it is used.
 const ANONYMOUS_NORESERVE: usize = 0x4020;
 const PRIVATE: usize = 2;
 #[cfg(feature = "serve")]
-const SHARED: usize = 1;
+pub(super) const SHARED: usize = 1;
 
 /// Maps `len` bytes of zeros.
 #[inline(never)]
-fn map(len: usize, protection: usize, sharing: usize) -> Option<*mut MaybeUninit<u8>> {
+pub(super) fn map(len: usize, protection: usize, sharing: usize) -> Option<*mut MaybeUninit<u8>> {
     // SAFETY: a new mapping, wherever there is none.
     let at = unsafe {
         raw_syscall!(
@@ -58,17 +58,6 @@ pub fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>] {
     match region {
         // SAFETY: so many bytes that nothing else knows, and that are never given back.
         Some(at) => unsafe { core::slice::from_raw_parts_mut(at, len) },
-        None => &mut [],
-    }
-}
-
-/// `len` zero bytes that this process shares with those that it forks: what one of them wrote is there for the next. None of them
-/// where the limits of the process, or the host, do not let it.
-#[cfg(feature = "serve")]
-pub fn shared(len: usize) -> &'static mut [u8] {
-    match map(len, READ_WRITE, SHARED) {
-        // SAFETY: so many bytes, which are never given back; of the processes that know them one at a time uses them.
-        Some(at) => unsafe { core::slice::from_raw_parts_mut(at.cast(), len) },
         None => &mut [],
     }
 }

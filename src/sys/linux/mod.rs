@@ -15,6 +15,8 @@ pub mod memory;
 pub mod multicast;
 pub mod process;
 pub mod sandbox;
+#[cfg(feature = "serve")]
+pub mod shared;
 pub mod sockets;
 mod stack;
 pub mod start;

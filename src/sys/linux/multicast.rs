@@ -6,12 +6,12 @@
 use super::Errno;
 use super::fs::File;
 use super::sockets::{
-    self, Address, DATAGRAM, INET, INET6, NONBLOCK, REUSE_ADDRESS, Setting, V6_ONLY, Verb,
+    self, Address, DATAGRAM, INET, INET6, NONBLOCK, REUSE_ADDRESS, REUSE_PORT, Setting, V6_ONLY,
+    Verb,
 };
 use core::net::{IpAddr, SocketAddr};
 use rustix::fd::AsRawFd as _;
 
-const REUSE_PORT: Setting = (1, 15);
 const JOIN_V4: Setting = (0, 35);
 const JOIN_V6: Setting = (41, 20);
 const INTERFACE_V4: Setting = (0, 32);

@@ -177,6 +177,7 @@ pub(super) use socket_call;
 /// Options of sockets: their level and number.
 pub(super) type Setting = (u8, u8);
 pub(super) const REUSE_ADDRESS: Setting = (1, 2);
+pub(super) const REUSE_PORT: Setting = (1, 15);
 const KEEPALIVE: Setting = (1, 9);
 const NO_DELAY: Setting = (6, 1);
 const KEEPALIVE_IDLE: Setting = (6, 4);
@@ -275,8 +276,9 @@ pub(super) fn set_bytes(socket: i32, option: Setting, value: &[u8]) -> Result<()
     outcome(unsafe { socket_call!(setsockopt, 14, socket, level, name, at, len) }).map(drop)
 }
 
-/// A non-blocking socket of the server at this address: one that `connects` listens, others are for datagrams.
-pub fn open_at(at: SocketAddr, connects: bool) -> Result<File, Errno> {
+/// A non-blocking socket of the server at this address: one that `connects` listens, others are for datagrams. Processes of one user
+/// may have one each at the same port if it `is_shared` in all of them; who connects gets to any of them.
+pub fn open_at(at: SocketAddr, connects: bool, is_shared: bool) -> Result<File, Errno> {
     /// Connections that wait to be accepted.
     const BACKLOG: usize = 4096;
     let family = if at.is_ipv4() { INET } else { INET6 };
@@ -299,6 +301,9 @@ pub fn open_at(at: SocketAddr, connects: bool) -> Result<File, Errno> {
         ] {
             let _ = set(socket, *level, *name, *value);
         }
+    }
+    if is_shared {
+        set(socket, REUSE_PORT.0, REUSE_PORT.1, 1)?;
     }
     call(socket, Verb::Bind, &mut Address::new(at))?;
     if connects {

@@ -206,9 +206,9 @@ impl Host {
         }
     }
 
-    /// Makes durable what an earlier server did: it may be killed before it has, and its replies are given all the same.
+    /// Makes durable what other servers did: one may be killed before it has, and its replies are given all the same.
     #[inline(never)]
-    pub fn commit_earlier(&mut self) {
+    pub fn sync_systems(&mut self) {
         for top in self.tops.iter().filter(|top| !top.is_async) {
             let synced = fs::syncfs(top.dir.as_raw_fd()).map_err(error);
             self.dirty.error = self.dirty.error.or(synced.err());
@@ -217,7 +217,12 @@ impl Host {
 
     /// Everything, now.
     pub(super) fn sync_file(&mut self, pin: &Pin) -> FsResult<()> {
-        self.at(pin.node)?.0.sync()?;
+        let entry = self.at(pin.node)?.0;
+        if self.is_shared {
+            // Others may have written to it.
+            entry.change();
+        }
+        entry.sync()?;
         // With the data the names.
         self.commit_and_wait()
     }
@@ -237,7 +242,7 @@ impl Host {
         if top.is_async {
             return Err(FsError::NotSupported);
         }
-        if entry.is_durable() {
+        if entry.is_durable() && !self.is_shared {
             return Ok(());
         }
         self.mark_dirty(pin.node)

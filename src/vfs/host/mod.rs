@@ -68,6 +68,8 @@ struct Top {
 #[derive(Debug)]
 #[repr(C)] // What is used most lies first, where short instructions reach it.
 pub struct Host {
+    /// Other servers change the same files: what one of them wrote is durable when another has made it so.
+    pub is_shared: bool,
     table: Table,
     form: Form,
     acting: Acting,
@@ -85,6 +87,7 @@ impl Host {
     /// A backend that keeps at most `node_count` descriptors open.
     pub fn new(node_count: usize) -> Self {
         Self {
+            is_shared: false,
             tops: Slots::default(),
             table: Table::new(node_count),
             form: Form::Path,
@@ -415,6 +418,10 @@ impl Handles for Host {
     fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>> {
         let is_begun = self.commit_all(false);
         self.committed(any || is_begun)
+    }
+
+    fn commit_earlier(&mut self) {
+        self.sync_systems();
     }
 
     fn read_ahead(&mut self, extent: &Extent) -> Option<Ticket> {

@@ -76,6 +76,8 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
     if arch == Arch::Aarch64 {
         // Else it asks a C library whether the processor does it.
         flags.push("--cfg=sha2_256_backend=\"soft\"".into());
+        // And which instructions it has for atomic operations.
+        flags.push("-Ctarget-feature=-outline-atomics".into());
     }
     if toolchain.debian.is_none() {
         flags.push(LINKER_OPTIMIZES.into());

@@ -1,6 +1,7 @@
 //! Handles and cookies are for ever: over a kill, a restart and a rename of what lies above the export.
 
 mod again;
+mod loops;
 
 use anyhow::{Context, Result, ensure};
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,7 +8,7 @@ pub mod xdr;
 pub use cases::calls::{Auth, Call, LAST_FRAGMENT, head, record};
 pub use cases::nfs3_types::{mount, nfs3, portmap};
 pub use cases::replies::{
-    Body, Entry, Outcome, body, failure, ok, outcome, read, status_of, words,
+    Attributes, Before, Body, Entry, Outcome, body, failure, ok, outcome, read, status_of, words,
 };
 pub use cases::values::{How, Set, SetTime, device, pack, time};
 pub use nfs3::{fattr3, mknoddata3, nfsstat3, nfstime3, stable_how};
