@@ -97,7 +97,7 @@ impl Node {
 #[derive(PartialEq, Eq, Debug)]
 pub struct Pin {
     pub(super) node: Node,
-    /// The user that it is written to as.
+    /// The user that it is written to as; of a user's files, whether it is written to.
     pub(super) user: u32,
 }
 

@@ -1,15 +1,18 @@
 //! What people read: one plain line for each mistake, help that fits a terminal, events, and traces made readable.
 
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{FcntlArg, fcntl};
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::build::Arch;
 use xtask::clients::nfs::{Client, nfsstat3};
+use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir, root_for};
 
 const USAGE: i32 = 2;
@@ -372,5 +375,54 @@ fn traces_become_lines_with_the_debug_file_of_their_build_only() -> Result<()> {
         !other.status.success() && other.stdout.is_empty(),
         "another build's debug file was taken: {other:?}"
     );
+    Ok(())
+}
+
+/// What is read a moment later is all there; what nobody reads keeps the server from nothing.
+#[test]
+fn who_reads_late_misses_nothing_and_who_never_does_is_not_waited_for() -> Result<()> {
+    for is_read in [true, false] {
+        let directory = public_dir()?;
+        let port = Port::reserve()?;
+        let (mut reader, mut writer) = std::io::pipe()?;
+        // It is full.
+        let len = fcntl(writer.as_fd(), FcntlArg::F_SETPIPE_SZ(4096))?;
+        writer.write_all(&vec![b'\n'; usize::try_from(len)?])?;
+        let mut child = Command::new(binary(Arch::X86_64)?)
+            .args(["nfs", "-p", "-l", "127.0.0.1", "--handles", "path"])
+            .args(["-n", &port.number().to_string(), "--export"])
+            .arg(directory.path())
+            .stderr(writer)
+            .spawn()?;
+        if is_read {
+            sleep(Duration::from_millis(50));
+            let mut said = Vec::new();
+            let lines = BufReader::new(&mut reader).lines().map_while(Result::ok);
+            for line in lines.filter(|line| !line.is_empty()) {
+                let is_last = line.contains("listening on");
+                said.push(line);
+                if is_last {
+                    break;
+                }
+            }
+            ensure!(said.len() == 3 && said[0].contains("exporting"), "{said:?}");
+        }
+        let server = ([127, 0, 0, 1], port.number()).into();
+        let end = Instant::now() + Duration::from_secs(60);
+        let mut client = loop {
+            match Client::connect(server) {
+                Ok(client) => break client,
+                Err(e) if Instant::now() > end => return Err(e),
+                Err(_) => sleep(Duration::from_millis(5)),
+            }
+        };
+        // Each of these is worth a line, until there were many of them.
+        for _ in 0..100 {
+            ensure!(client.mount("/no such export").is_err());
+        }
+        client.mount(&directory.path().display().to_string())?;
+        child.kill()?;
+        child.wait()?;
+    }
     Ok(())
 }

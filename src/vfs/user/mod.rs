@@ -41,7 +41,9 @@ pub struct User {
     jail: Option<Jail>,
     /// What the text led to: where a descriptor is not enough, it is opened by its path once more.
     named: RawFd,
-    /// Whether anything was ever opened to be written, or the kernel could not move something.
+    /// Pins that are open for writing.
+    writers: u32,
+    /// Whether the kernel could not move something.
     copies: bool,
     /// Whether there is one peer, whose orders are carried out at once.
     serves_one: bool,
@@ -99,6 +101,7 @@ impl User {
             text: Text::new(),
             at: AT_FDCWD,
             named: NONE,
+            writers: 0,
             copies: false,
             serves_one,
             umask: None,
@@ -341,6 +344,7 @@ impl Vfs for User {
 
     fn unpin(&mut self, pin: Pin) {
         self.pins_left += 1;
+        self.writers -= pin.user;
         fs::close(number(pin.node));
     }
 
@@ -423,7 +427,7 @@ impl Vfs for User {
 
     fn splice(&mut self, pin: &Pin, mut offset: u64, len: u32) -> u32 {
         self.filled_from = NONE;
-        if self.copies || !self.serves_one || len < READ_SPLICE_BYTES_MIN {
+        if !self.lends() || !self.serves_one || len < READ_SPLICE_BYTES_MIN {
             return 0;
         }
         if self.pipe.1 == NONE
@@ -468,9 +472,9 @@ impl Paths for User {
     }
 
     /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was
-    /// written meanwhile. Where something is written, peers get copies.
+    /// written meanwhile. While something is open for writing, peers get copies.
     fn lends(&self) -> bool {
-        !self.copies
+        !self.copies && self.writers == 0
     }
 
     fn make(
@@ -521,7 +525,6 @@ impl Paths for User {
             return Err(FsError::TryLater);
         }
         let writes = how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE);
-        self.copies |= writes;
         let mut flags = match (how.has(OpenFlags::READ), writes) {
             (_, false) => READ,
             (true, true) => WRITE,
@@ -544,7 +547,10 @@ impl Paths for User {
             self.check_kind(attr.kind, false)?;
         }
         let file = self.open_taken(flags, mode);
-        self.admit(file?, directory, how.has(OpenFlags::TRUNCATE))
+        let mut pin = self.admit(file?, directory, how.has(OpenFlags::TRUNCATE))?;
+        pin.user = writes.into();
+        self.writers += pin.user;
+        Ok(pin)
     }
 
     fn clock(&mut self) -> FileTime {
