@@ -82,7 +82,7 @@ impl Programs {
     /// Changes that were confirmed may be lost: cached replies are dropped, and the write verifier changes, so that clients write
     /// uncommitted data again (RFC 1813 section 3.3.7).
     pub fn break_promises(&mut self) {
-        let turns = self.nfs.turns;
+        let turns = self.nfs.turns();
         if let Some(turns) = turns {
             turns.begin();
         }
@@ -95,7 +95,7 @@ impl Programs {
 
     /// Whether, since this was last asked, replies were made of what another server has done, which may not be durable.
     pub fn take_of_others(&mut self) -> bool {
-        core::mem::take(&mut self.nfs.drc.is_of_other) && self.nfs.turns.is_some()
+        core::mem::take(&mut self.nfs.drc.is_of_other) && self.nfs.turns().is_some()
     }
 }
 
@@ -178,7 +178,7 @@ impl Programs {
         } else if is_kept && !is_known {
             self.nfs.drc.insert(request.reply.since(start));
         }
-        if is_kept && let Some(turns) = self.nfs.turns {
+        if is_kept && let Some(turns) = self.nfs.turns() {
             turns.end();
         }
         Ok(())

@@ -86,7 +86,7 @@ pub(super) struct Nfs {
     /// With how often promises were broken added, another one whenever what was written and not made durable may be lost.
     verifier: u64,
     /// Other servers of the same files, if there are any.
-    pub(super) turns: Option<&'static dyn Turns>,
+    turns: Option<&'static dyn Turns>,
     create_verifiers: change::CreateVerifiers,
     /// The file's attributes before the WRITE in hand; nothing as soon as anything else may have changed.
     wcc_attr: Option<write::WccAttr>,
@@ -147,10 +147,15 @@ impl Nfs {
         self.reads_inline_until = now.after(READ_INLINE_TIME);
     }
 
+    /// Other servers of the same files, if there are any: without a supervisor there are none.
+    pub(super) fn turns(&self) -> Option<&'static dyn Turns> {
+        self.turns.filter(|_| cfg!(any(feature = "serve", test)))
+    }
+
     /// Begins this server's turn at a call that changes names or attributes. What has to come from the disk for it comes before:
     /// a disk that takes its time keeps nobody waiting.
     pub(super) fn begin_turn(&self, cx: &mut Cx<'_>, request: &Request<'_, '_>) {
-        let Some(turns) = self.turns else { return };
+        let Some(turns) = self.turns() else { return };
         let mut args = request.args.clone();
         let handle = args.opaque(HANDLE_BYTES_MAX);
         let mut wcc_data = change::WccData::new(Procedure::Null);
@@ -167,7 +172,7 @@ impl Nfs {
 
     /// Unstable data may be lost: another verifier tells clients to write it again (RFC 1813 section 3.3.7).
     pub(super) fn break_promises(&mut self) {
-        match self.turns {
+        match self.turns() {
             Some(turns) => _ = turns.breaks().fetch_add(1, Ordering::Relaxed),
             None => self.verifier = self.verifier.wrapping_add(1),
         }
@@ -176,7 +181,7 @@ impl Nfs {
     /// The verifier of what is written now.
     fn verifier(&self) -> u64 {
         let breaks = self
-            .turns
+            .turns()
             .map(|turns| turns.breaks().load(Ordering::Relaxed));
         self.verifier.wrapping_add(breaks.unwrap_or(0).into())
     }

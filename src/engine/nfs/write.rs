@@ -107,7 +107,7 @@ impl Nfs {
         }
         let (attr, xid, peer) = (object.attr, request.call.xid, cx.peer);
         // Beside other servers nobody knows that nothing else has changed.
-        let is_alone = self.turns.is_none();
+        let is_alone = self.turns().is_none();
         self.wcc_attr = is_alone.then_some(WccAttr { attr, xid, peer });
         *phase = Phase::Writing(Writing {
             file: Some(file),

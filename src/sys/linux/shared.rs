@@ -157,7 +157,7 @@ mod tests {
         }
         let lock = Lock::of(shared).unwrap();
         let wanted = PROCESSES as u32 * (TIMES + 1);
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let end = std::time::Instant::now() + core::time::Duration::from_secs(60);
         loop {
             assert!(std::time::Instant::now() < end);
             lock.take();
