@@ -27,12 +27,17 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Runs `work`, which returns its amount, against the process `pid`.
-    pub fn of(pid: u32, work: impl FnOnce() -> Result<u64>) -> Result<Self> {
-        let start = settled(pid)?;
+    /// Runs `work`, which returns its amount, against a server of these processes.
+    pub fn of(pids: &[u32], work: impl FnOnce() -> Result<u64>) -> Result<Self> {
+        let used = || {
+            pids.iter()
+                .map(|pid| settled(*pid))
+                .sum::<Result<Duration>>()
+        };
+        let start = used()?;
         let cost = Self::alone(work)?;
-        wait_for_removed(pid)?;
-        let server = (settled(pid)? - start).as_secs_f64();
+        pids.iter().try_for_each(|pid| wait_for_removed(*pid))?;
+        let server = (used()? - start).as_secs_f64();
         Ok(Self { server, ..cost })
     }
 

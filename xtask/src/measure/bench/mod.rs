@@ -6,6 +6,7 @@ mod frame;
 mod ground;
 mod isos;
 mod load;
+mod loops;
 mod mdns;
 mod measure;
 mod nfs;
@@ -45,6 +46,8 @@ enum Which {
     Stack(stack::Args),
     /// Our file as a machine without an operating system
     Boot(boot::Args),
+    /// Several loops that serve the same files, beside one
+    Loops(loops::Args),
 }
 
 /// What all of them take.
@@ -143,5 +146,6 @@ pub fn main(args: Args) -> Result<()> {
         Which::Mdns(args) => mdns::main(&args),
         Which::Stack(args) => stack::main(&args),
         Which::Boot(args) => boot::main(&args),
+        Which::Loops(args) => loops::main(&args),
     }
 }

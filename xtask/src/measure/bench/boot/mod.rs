@@ -224,8 +224,8 @@ impl Asked {
     fn turn(&mut self, bytes: u64) -> Result<[Cost; 2]> {
         const COUNT: u64 = 2000;
         let (pid, load, big) = (self.machine.pid(), &mut self.load, &self.big);
-        let read = Cost::of(pid, || read_through(load, big, 0, bytes, READ_BYTES))?;
-        let attr = Cost::of(pid, || {
+        let read = Cost::of(&[pid], || read_through(load, big, 0, bytes, READ_BYTES))?;
+        let attr = Cost::of(&[pid], || {
             let check = |_, results: &[u8]| ok(read_results::<GETATTR3res>(results)?).map(drop);
             load.run(COUNT, Refill::Batch(1), |_| Call::get_attr(big), check)?;
             Ok(COUNT)

@@ -168,10 +168,10 @@ impl<'a> Peers<'a> {
         let (server, bytes) = (self.server, self.big_bytes);
         let side = &self.sides[usize::from(!inside)];
         match workload {
-            Workload::Read(size) if !inside => Cost::of(server, || {
+            Workload::Read(size) if !inside => Cost::of(&[server], || {
                 nfs::read_through(&mut self.nfs, &self.all, self.place, bytes, size)
             }),
-            Workload::Read(size) | Workload::ReadSource(size) => Cost::of(server, || {
+            Workload::Read(size) | Workload::ReadSource(size) => Cost::of(&[server], || {
                 nfs::read_through(&mut self.nfs, &side.big, 0, bytes, size)
             }),
             Workload::ReadSftp(size, transport) => {
@@ -183,20 +183,20 @@ impl<'a> Peers<'a> {
                 } else {
                     (all, self.place)
                 };
-                Cost::of(session.pid(), || {
+                Cost::of(&[session.pid()], || {
                     sftp::read(&mut session.load, &path, at, bytes, size.into(), DEPTH)
                 })
             }
             Workload::List(count) => {
                 let at = DIRECTORIES.iter().position(|it| *it == count);
                 let dir = &side.crowds[at.context("no such directory")?];
-                Cost::of(server, || {
+                Cost::of(&[server], || {
                     (0..LISTED / count)
                         .try_for_each(|_| nfs::walk(&mut self.nfs, dir, true, count).map(drop))?;
                     Ok(LISTED)
                 })
             }
-            Workload::Mount => Cost::of(server, || {
+            Workload::Mount => Cost::of(&[server], || {
                 for index in (0..SMALL_COUNT).cycle().take(SMALL_COUNT * MOUNTED) {
                     let path = self.images.small(index, inside);
                     self.mount.mount(&path.display().to_string())?;
@@ -206,7 +206,7 @@ impl<'a> Peers<'a> {
             Workload::Lookup { last, forgotten } => {
                 self.images.cold().forget(server, forgotten)?;
                 let name = crowd_name(if last { COLD - 1 } else { 0 });
-                Cost::of(server, || {
+                Cost::of(&[server], || {
                     self.nfs.run(
                         1,
                         BATCH,

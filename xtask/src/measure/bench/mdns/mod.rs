@@ -107,7 +107,7 @@ pub fn main(args: &Args) -> Result<()> {
             return (side == 0).then(|| floor::turn(&floor, count)).transpose();
         };
         let it = running.get(side).filter(|it| it.program.takes(*workload));
-        it.map(|it| Cost::of(it.pid(), || workload.run(&links[side], count)))
+        it.map(|it| Cost::of(&[it.pid()], || workload.run(&links[side], count)))
             .transpose()
     })?;
     frame.detach()?;

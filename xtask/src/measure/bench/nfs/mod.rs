@@ -3,7 +3,7 @@
 
 pub mod connection;
 mod floor;
-mod ganesha;
+pub mod ganesha;
 pub mod workload;
 mod writing;
 
@@ -228,9 +228,14 @@ impl Side {
         Ok(())
     }
 
+    /// Asks, for something that only reads.
+    pub fn ask(&mut self, workload: Workload, scale: &Scale) -> Result<u64> {
+        workload.run(&mut self.busy, &self.objects, scale)
+    }
+
     pub fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
         self.objects.pattern.turn();
-        let cost = Cost::of(self.pid, || {
+        let cost = Cost::of(&[self.pid], || {
             workload.run(&mut self.busy, &self.objects, scale)
         })?;
         workload.check(&mut self.aside, &self.objects, scale)?;

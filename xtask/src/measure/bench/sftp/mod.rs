@@ -147,7 +147,7 @@ impl Side {
             return starts(&self.program, self.transport);
         }
         self.objects.pattern.turn();
-        let cost = Cost::of(self.server.pid(), || {
+        let cost = Cost::of(&[self.server.pid()], || {
             workload.run(&mut self.server.load, &self.objects, scale)
         })?;
         workload.check(&self.objects, scale)?;

@@ -1,0 +1,165 @@
+//! `cargo xtask bench loops`: several loops that serve the same files beside one loop, or beside nfs-ganesha, for one client and
+//! for many at once.
+//!
+//! Clients are threads of this process, with a connection each, and need processors, too: where there are two, they take from
+//! the servers what these could do more.
+
+use std::thread;
+
+use anyhow::{Context as _, Result};
+
+use super::frame::{self, Frame};
+use super::ground::{Export, Ground, Scale};
+use super::measure::Cost;
+use super::nfs::ganesha::Ganesha;
+use super::nfs::workload::Workload;
+use super::nfs::{Side, exported};
+use super::table::Subject;
+use super::{Choice, Common, built};
+use crate::machines::port::Port;
+use crate::machines::server::{Server, ServerOptions};
+use crate::setup::{self, Package};
+
+/// What reads: names that two clients make at once would be the same.
+const WORKLOADS: [Workload; 3] = [Workload::Getattr, Workload::ReadRandom, Workload::Read];
+/// Loops at most.
+const LOOP_COUNT_MAX: usize = 4;
+
+/// `cargo xtask bench loops`
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    choice: Choice<Workload>,
+    /// How many clients ask at once
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16, 64])]
+    clients: Vec<usize>,
+    /// Beside nfs-ganesha instead of one loop
+    #[arg(long)]
+    ganesha: bool,
+}
+
+/// A workload, and how many clients ask for it at once.
+struct Line {
+    workload: Workload,
+    clients: usize,
+}
+
+impl frame::Workload for Line {
+    fn subject(&self) -> Subject {
+        let mut subject = self.workload.subject();
+        subject.aims.clear();
+        let plural = if self.clients == 1 { "" } else { "s" };
+        subject.title += &format!(", {} client{plural}", self.clients);
+        subject
+    }
+}
+
+/// A server's processes, and its clients.
+struct Crowd {
+    pids: Vec<u32>,
+    clients: Vec<Side>,
+}
+
+impl Crowd {
+    /// So many of the clients ask at once, for as much as one would alone.
+    fn turn(&mut self, line: &Line, scale: Scale) -> Result<Cost> {
+        let count = line.clients as u64;
+        let each = Scale {
+            request_count: scale.request_count / count,
+            big_bytes: scale.big_bytes / count,
+            ..scale
+        };
+        let clients = &mut self.clients[..line.clients];
+        Cost::of(&self.pids, || {
+            thread::scope(|scope| {
+                let asked: Vec<_> = clients
+                    .iter_mut()
+                    .map(|client| scope.spawn(|| client.ask(line.workload, &each)))
+                    .collect();
+                let answered = asked.into_iter().map(|client| {
+                    let answered = client.join();
+                    answered.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                });
+                answered.sum()
+            })
+        })
+    }
+}
+
+/// Measures.
+pub fn main(args: &Args) -> Result<()> {
+    setup::need(&[Package::IPROUTE2, Package::E2FSPROGS])?;
+    if args.ganesha {
+        setup::need(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
+    }
+    let file = args.choice.ours(built)?;
+    let peer = if args.ganesha {
+        "nfs-ganesha"
+    } else {
+        "one loop"
+    };
+    let mut frame = Frame::new("loops", ["several loops", peer], &args.common, [2, 5])?;
+    let scale = Scale::of(&args.common);
+    let ground = Ground::new(scale)?;
+    let most = args.clients.iter().copied().max().context("no clients")?;
+    let sides = |name, pid, nfs, mount| {
+        let side = |_| Side::new(name, pid, nfs, mount, &ground, &scale);
+        (0..most).map(side).collect::<Result<Vec<_>>>()
+    };
+    let serve = |name, loops: usize| {
+        let port = Port::reserve()?;
+        let server = Server::start(ServerOptions {
+            file: Some(file.clone()),
+            role: "serve",
+            exports: Export::ALL.map(|export| exported(&ground, export)).into(),
+            port: port.number(),
+            arguments: vec!["--no-mdns".into(), "--loops".into(), loops.to_string()],
+            ..ServerOptions::default()
+        })?;
+        let (pids, clients) = (
+            server.children()?,
+            sides(name, server.pid(), server.nfs(), server.mount())?,
+        );
+        anyhow::Ok(((server, port), Crowd { pids, clients }))
+    };
+    let loops = thread::available_parallelism()?
+        .get()
+        .clamp(2, LOOP_COUNT_MAX);
+    let (_several, mut ours) = serve("several loops", loops)?;
+    let (mut _one, mut _ganesha) = (None, None);
+    let mut theirs = if args.ganesha {
+        let ganesha = _ganesha.insert(Ganesha::start(&ground)?);
+        let pid = ganesha.pid();
+        Crowd {
+            pids: vec![pid],
+            clients: sides(peer, pid, Ganesha::NFS, Ganesha::MOUNT)?,
+        }
+    } else {
+        let (server, crowd) = serve(peer, 1)?;
+        _one = Some(server);
+        crowd
+    };
+    for pid in &ours.pids {
+        frame.attach("one of several loops", *pid)?;
+    }
+    frame.attach(peer, theirs.pids[0])?;
+    let workloads = match &args.choice.only[..] {
+        [] => WORKLOADS.to_vec(),
+        chosen => chosen.to_vec(),
+    };
+    let line = |workload| {
+        let line = move |clients| Line { workload, clients };
+        args.clients.iter().copied().map(line)
+    };
+    let lines: Vec<_> = workloads.into_iter().flat_map(line).collect();
+    frame.rounds(lines, |line, side| {
+        let crowd = if side == 0 { &mut ours } else { &mut theirs };
+        Ok(Some(crowd.turn(line, scale)?))
+    })?;
+    frame.detach()?;
+    frame.finish(&[&format!(
+        "{loops} loops; each client has one connection and up to 16 requests in flight; what lies on a tmpfs"
+    )])
+}
