@@ -6,7 +6,7 @@
 
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::frame::{self, Frame};
 use super::ground::{Export, Ground, Scale};
@@ -20,7 +20,7 @@ use crate::machines::port::Port;
 use crate::machines::server::{Server, ServerOptions};
 use crate::setup::{self, Package};
 
-/// What reads: names that two clients make at once would be the same.
+/// What is asked for unless something else is named.
 const WORKLOADS: [Workload; 3] = [Workload::Getattr, Workload::ReadRandom, Workload::Read];
 /// Loops at most.
 const LOOP_COUNT_MAX: usize = 4;
@@ -90,6 +90,18 @@ impl Crowd {
 
 /// Measures.
 pub fn main(args: &Args) -> Result<()> {
+    let workloads = match &args.choice.only[..] {
+        [] => WORKLOADS.to_vec(),
+        chosen => chosen.to_vec(),
+    };
+    ensure!(
+        workloads.iter().all(|it| it.place().is_none()),
+        "names that two clients make at once would be the same: choose what reads"
+    );
+    ensure!(
+        !args.clients.contains(&0),
+        "--clients 0: name numbers from 1 on"
+    );
     setup::need(&[Package::IPROUTE2, Package::E2FSPROGS])?;
     if args.ganesha {
         setup::need(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
@@ -145,10 +157,6 @@ pub fn main(args: &Args) -> Result<()> {
         frame.attach("one of several loops", *pid)?;
     }
     frame.attach(peer, theirs.pids[0])?;
-    let workloads = match &args.choice.only[..] {
-        [] => WORKLOADS.to_vec(),
-        chosen => chosen.to_vec(),
-    };
     let line = |workload| {
         let line = move |clients| Line { workload, clients };
         args.clients.iter().copied().map(line)
