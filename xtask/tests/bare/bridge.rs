@@ -47,6 +47,10 @@ impl Image {
     fn is_read(&self, world: &World, address: IpAddr) -> Result<()> {
         let got = world.theirs.run(|| {
             let mut client = Client::connect(SocketAddr::new(address, 2049))?;
+            // What is lost several times in a row is sent again later each time.
+            client
+                .stream()
+                .set_read_timeout(Some(Duration::from_secs(60)))?;
             let root = client.mount("/initrd")?;
             let file = client.lookup(&root, "large")?;
             let (mut all, mut is_end) = (Vec::new(), false);
