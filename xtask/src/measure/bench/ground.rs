@@ -73,6 +73,11 @@ impl Scale {
         made_count: 2_000,
     };
 
+    /// Whether it is only for a look.
+    pub fn is_quick(&self) -> bool {
+        self.big_bytes < Self::FULL.big_bytes
+    }
+
     /// What is asked for.
     pub fn of(common: &Common) -> Self {
         if common.quick {

@@ -146,7 +146,7 @@ pub fn main(args: &Args) -> Result<()> {
         let pid = ganesha.pid();
         Crowd {
             pids: vec![pid],
-            clients: sides(peer, pid, Ganesha::NFS, Ganesha::MOUNT)?,
+            clients: sides(peer, pid, ganesha.nfs(), ganesha.mount())?,
         }
     } else {
         let (server, crowd) = serve(peer, 1)?;

@@ -24,6 +24,8 @@ pub struct Cost {
     pub server: f64,
     /// Seconds of the load generator's CPU.
     pub own: f64,
+    /// How long requests waited, where that is measured.
+    pub waits: Waits,
 }
 
 impl Cost {
@@ -53,6 +55,7 @@ impl Cost {
             wall,
             server: own,
             own,
+            waits: Waits::default(),
         })
     }
 }
@@ -95,6 +98,34 @@ pub fn settled(pid: u32) -> Result<Duration> {
         before = now;
     }
     Ok(before)
+}
+
+/// How long many requests of a turn waited, in milliseconds.
+#[derive(Clone, Copy, Default)]
+pub struct Waits {
+    pub median: f64,
+    /// 99 of 100 waited no longer.
+    pub p99: f64,
+    pub longest: f64,
+}
+
+impl Waits {
+    /// Of one that asks again `pause` ms after it was answered. Those that it could not ask meanwhile count as well: what holds it up
+    /// for a second holds up whatever comes in that second, and not one request among many.
+    pub fn of(waits: &[f64], pause: f64) -> Option<Self> {
+        let at_any_time = waits.iter().flat_map(|&wait| {
+            let left = move |left: &f64| Some(left - pause).filter(|left| *left > 0.0);
+            std::iter::successors(Some(wait), left)
+        });
+        let mut sorted: Vec<f64> = at_any_time.collect();
+        sorted.sort_by(f64::total_cmp);
+        let longest = *sorted.last()?;
+        Some(Self {
+            median: sorted[sorted.len() / 2],
+            p99: sorted[sorted.len() * 99 / 100],
+            longest,
+        })
+    }
 }
 
 /// The middle of several values, and how far they lie apart.
@@ -166,5 +197,20 @@ impl std::fmt::Display for Memory {
             proportional,
         } = self;
         write!(f, "{resident} ({anonymous}, {proportional})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_up_for_long_weighs_as_much() {
+        // A second without answers among nine with them.
+        let waits: Vec<f64> = [[0.5; 4500].as_slice(), &[1000.0], &[0.5; 4500]].concat();
+        let waits = Waits::of(&waits, 1.0).unwrap();
+        assert_eq!((waits.median, waits.longest), (0.5, 1000.0));
+        assert!((890.0..910.0).contains(&waits.p99), "{}", waits.p99);
+        assert!(Waits::of(&[], 1.0).is_none());
     }
 }

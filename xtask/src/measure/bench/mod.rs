@@ -14,6 +14,7 @@ mod report;
 mod sftp;
 mod stack;
 mod table;
+mod wait;
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -48,6 +49,8 @@ enum Which {
     Boot(boot::Args),
     /// Several loops that serve the same files, beside one
     Loops(loops::Args),
+    /// How long a client waits while others keep the disk busy
+    Wait(wait::Args),
 }
 
 /// What all of them take.
@@ -147,5 +150,6 @@ pub fn main(args: Args) -> Result<()> {
         Which::Stack(args) => stack::main(&args),
         Which::Boot(args) => boot::main(&args),
         Which::Loops(args) => loops::main(&args),
+        Which::Wait(args) => wait::main(&args),
     }
 }

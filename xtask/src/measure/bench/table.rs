@@ -16,6 +16,8 @@ pub enum Unit {
     Entry,
     /// CPU in ms; no rate, but how long one takes in ms.
     Start,
+    /// No CPU and no rate, but how long requests waited in ms.
+    Wait,
 }
 
 /// A workload's name, measure and aims.
@@ -57,16 +59,16 @@ impl Subject {
 
     /// Brings the costs of ours and the peer's, round by round, to figures.
     pub fn figures(&self, costs: &[Vec<Cost>; 2]) -> Result<[Figure; 3]> {
-        let pace = match self.unit {
-            Unit::Start => What::Wall,
-            Unit::Byte | Unit::Request | Unit::Entry => What::Rate,
+        let whats = match self.unit {
+            Unit::Wait => [What::Median, What::P99, What::Longest],
+            Unit::Start => [What::ServerCpu, What::Wall, What::GeneratorCpu],
+            Unit::Byte | Unit::Request | Unit::Entry => {
+                [What::ServerCpu, What::Rate, What::GeneratorCpu]
+            }
         };
         let figure = |what| Figure::new(self, what, costs).context("nothing was measured");
-        Ok([
-            figure(What::ServerCpu)?,
-            figure(pace)?,
-            figure(What::GeneratorCpu)?,
-        ])
+        let [first, second, third] = whats.map(figure);
+        Ok([first?, second?, third?])
     }
 }
 
@@ -94,7 +96,7 @@ impl Figure {
     /// For people.
     pub fn row(&self) -> Vec<String> {
         let spread = |it: Option<Spread>| it.map_or_else(|| "-".into(), |it| it.to_string());
-        let title = Some(&self.workload).filter(|_| self.what == What::ServerCpu);
+        let title = Some(&self.workload).filter(|_| self.what.is_first());
         vec![
             title.cloned().unwrap_or_default(),
             format!("{} {}", self.what.title(), self.unit),
@@ -119,7 +121,7 @@ impl Figure {
         let ratio = match what {
             // Who serves must not matter to it.
             What::GeneratorCpu => None,
-            What::ServerCpu | What::Rate | What::Wall => Spread::of(
+            _ => Spread::of(
                 ours.iter()
                     .zip(peer)
                     .map(|(ours, peer)| value(ours) / value(peer)),
@@ -130,6 +132,7 @@ impl Figure {
         let aim = aims.find(|(of, _)| *of == what).map(|(_, aim)| *aim);
         let reached = match aim {
             Some(Aim::AtMost(limit)) => Some(ours.median <= limit),
+            Some(Aim::AtLeast(limit)) => Some(ours.median >= limit),
             Some(Aim::TimesPeer(factor)) => ratio.map(|ratio| ratio.median >= factor),
             Some(Aim::AtMostTimesPeer(factor)) => ratio.map(|ratio| ratio.median <= factor),
             None => None,
@@ -165,6 +168,12 @@ pub enum What {
     Wall,
     /// The load generator's CPU
     GeneratorCpu,
+    /// What half of all requests waited at most
+    Median,
+    /// What 99 of 100 waited at most
+    P99,
+    /// What the one waited that waited longest
+    Longest,
 }
 
 /// What the median of a figure should be.
@@ -173,6 +182,8 @@ pub enum What {
 pub enum Aim {
     /// At most this.
     AtMost(f64),
+    /// At least this.
+    AtLeast(f64),
     /// At least this many times the peer's.
     TimesPeer(f64),
     /// At most this many times the peer's.
@@ -186,17 +197,25 @@ impl What {
             Self::Rate => "rate",
             Self::Wall => "wall",
             Self::GeneratorCpu => "generator CPU",
+            Self::Median => "p50",
+            Self::P99 => "p99",
+            Self::Longest => "longest",
         }
+    }
+
+    /// The first row of a workload, which has its title.
+    const fn is_first(self) -> bool {
+        matches!(self, Self::ServerCpu | Self::Median)
     }
 
     /// The measure's name.
     const fn unit(self, unit: Unit) -> &'static str {
         match (self, unit) {
             (Self::Rate, Unit::Byte) => "MB/s",
-            (Self::Rate, Unit::Request | Unit::Entry | Unit::Start) => "1,000/s",
+            (Self::Rate, Unit::Request | Unit::Entry | Unit::Start | Unit::Wait) => "1,000/s",
             (_, Unit::Byte) => "s/GiB",
             (_, Unit::Request | Unit::Entry) => "µs",
-            (_, Unit::Start) => "ms",
+            (_, Unit::Start | Unit::Wait) => "ms",
         }
     }
 
@@ -207,15 +226,18 @@ impl What {
             (Self::ServerCpu, _) => cost.server,
             (Self::GeneratorCpu, _) => cost.own,
             (Self::Wall, _) => cost.wall,
+            (Self::Median, _) => return cost.waits.median,
+            (Self::P99, _) => return cost.waits.p99,
+            (Self::Longest, _) => return cost.waits.longest,
             (Self::Rate, Unit::Byte) => return amount / 1e6 / cost.wall,
-            (Self::Rate, Unit::Request | Unit::Entry | Unit::Start) => {
+            (Self::Rate, Unit::Request | Unit::Entry | Unit::Start | Unit::Wait) => {
                 return amount / 1e3 / cost.wall;
             }
         };
         match unit {
             Unit::Byte => seconds / (amount / f64::from(1 << 30)),
             Unit::Request | Unit::Entry => seconds * 1e6 / amount,
-            Unit::Start => seconds * 1e3 / amount,
+            Unit::Start | Unit::Wait => seconds * 1e3 / amount,
         }
     }
 }
@@ -224,6 +246,7 @@ impl std::fmt::Display for Aim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::AtMost(limit) => write!(f, "≤ {limit}"),
+            Self::AtLeast(limit) => write!(f, "≥ {limit}"),
             Self::TimesPeer(factor) => write!(f, "≥ {factor} ×"),
             Self::AtMostTimesPeer(factor) => write!(f, "≤ {factor} ×"),
         }

@@ -3,7 +3,7 @@
 //! Its settings are the defaults, but for NFSv3 alone, no root squashing, and enough for the idle connections.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -21,14 +21,13 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// A running ganesha. Dropping it ends it and its rpcbind.
 pub struct Ganesha {
     daemon: Process,
-    _rpcbind: Process,
+    ports: [u16; 2],
+    _rpcbind: Option<Process>,
 }
 
 impl Ganesha {
-    /// Where NFS listens.
-    pub const NFS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2049));
-    /// Where MOUNT listens.
-    pub const MOUNT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 20048));
+    /// Where NFS and MOUNT listen.
+    const PORTS: [u16; 2] = [2049, 20048];
 
     /// Starts both in our own network and waits until NFS answers.
     pub fn start(ground: &Ground) -> Result<Self> {
@@ -37,26 +36,56 @@ impl Ganesha {
             &ground.beside("rpcbind.log"),
         )?;
         rpcbind.wait_until(|| Path::new("/run/rpcbind.sock").exists())?;
+        Self::serve(ground, Self::PORTS, &[], Some(rpcbind))
+    }
 
-        let config = ground.beside("ganesha.conf");
-        fs::write(&config, settings(ground))
+    /// One more beside this one, by way of a command that ends by exec-ing its arguments.
+    pub fn another(&self, ground: &Ground, through: &[String]) -> Result<Self> {
+        Self::serve(ground, self.ports.map(|port| port + 1), through, None)
+    }
+
+    fn serve(
+        ground: &Ground,
+        ports: [u16; 2],
+        through: &[String],
+        rpcbind: Option<Process>,
+    ) -> Result<Self> {
+        let place = |end| ground.beside(&format!("ganesha-{}.{end}", ports[0]));
+        let config = place("conf");
+        fs::write(&config, settings(ground, ports, &place("state")))
             .with_context(|| format!("cannot write {}", config.display()))?;
-        let mut command = Command::new("/usr/bin/ganesha.nfsd");
+        let program = "/usr/bin/ganesha.nfsd".to_owned();
+        let words = [through, &[program]].concat();
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .args(["-F", "-L", "STDERR", "-N", "CRIT", "-f"])
             .arg(&config)
             .arg("-p")
-            .arg(ground.beside("ganesha.pid"));
-        let mut daemon = Process::spawn(&mut command, &ground.beside("ganesha.log"))?;
-        daemon.wait_until(|| {
-            Client::connect(Self::NFS)
+            .arg(place("pid"));
+        let daemon = Process::spawn(&mut command, &place("log"))?;
+        let mut ganesha = Self {
+            daemon,
+            ports,
+            _rpcbind: rpcbind,
+        };
+        let nfs = ganesha.nfs();
+        ganesha.daemon.wait_until(|| {
+            Client::connect(nfs)
                 .and_then(|mut client| client.call(&Call::null()).map(drop))
                 .is_ok()
         })?;
-        Ok(Self {
-            daemon,
-            _rpcbind: rpcbind,
-        })
+        Ok(ganesha)
+    }
+
+    /// Where NFS listens.
+    pub fn nfs(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports[0]).into()
+    }
+
+    /// Where MOUNT listens.
+    pub fn mount(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports[1]).into()
     }
 
     /// The process id.
@@ -65,7 +94,7 @@ impl Ganesha {
     }
 }
 
-fn settings(ground: &Ground) -> String {
+fn settings(ground: &Ground, [nfs, mount]: [u16; 2], state: &Path) -> String {
     let mut text = format!(
         "NFS_CORE_PARAM {{
              NFS_Protocols = 3; NFS_Port = {nfs}; MNT_Port = {mount};
@@ -73,9 +102,7 @@ fn settings(ground: &Ground) -> String {
              RPC_Max_Connections = 10000; RPC_Idle_Timeout_S = 3600;
          }}
          NFSv4 {{ Graceless = true; RecoveryRoot = {state}; }}\n",
-        nfs = Ganesha::NFS.port(),
-        mount = Ganesha::MOUNT.port(),
-        state = ground.beside("ganesha.state").display(),
+        state = state.display(),
     );
     for (id, export) in (1..).zip(Export::ALL) {
         text += &format!(

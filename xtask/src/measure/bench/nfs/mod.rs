@@ -5,7 +5,7 @@ pub mod connection;
 mod floor;
 pub mod ganesha;
 pub mod workload;
-mod writing;
+pub mod writing;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -103,7 +103,7 @@ pub fn main(args: &Args) -> Result<()> {
     let ganesha = with_peer.then(|| Ganesha::start(&ground)).transpose()?;
     let mut peer = match &ganesha {
         Some(it) => {
-            let (nfs, mount) = (Ganesha::NFS, Ganesha::MOUNT);
+            let (nfs, mount) = (it.nfs(), it.mount());
             Some(Side::new(
                 "nfs-ganesha",
                 it.pid(),
