@@ -84,6 +84,9 @@ pub const PATH_BYTES_MAX: usize = 4096;
 pub const STORE_BYTES: usize = 64 << 10;
 /// Bytes of an SFTP READ from which on the kernel moves them by itself, where it can.
 pub const READ_SPLICE_BYTES_MIN: u32 = 16 << 10;
+/// Bytes that a session's pipe for replies is made to hold once it was full: eight READs, and few enough for what the kernel
+/// lets a user's pipes have together.
+pub const REPLY_PIPE_BYTES: usize = 256 << 10;
 /// Bytes of a page of a file.
 pub const PAGE_BYTES: usize = 4 << 10;
 /// Bytes of a WRITE from which on they go through a pipe, where the host moves them by itself.

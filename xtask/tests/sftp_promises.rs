@@ -1,13 +1,17 @@
 //! What a session costs: system calls, as strace sees them, and memory; and what it has given up.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 use xtask::build::Arch;
-use xtask::clients::sftp::{Attrs, READ_MAX, Request, Sftp, SftpOptions, Status, Wire, open};
+use xtask::clients::sftp::{
+    Attrs, READ_MAX, Reply, Request, Sftp, SftpOptions, Status, Wire, open,
+};
 use xtask::machines::server::{public_dir, root_for};
+use xtask::machines::wait_for;
 use xtask::setup::{self, Package};
 
 /// Bytes of the requests whose calls are counted.
@@ -115,6 +119,50 @@ fn a_read_is_sent_by_the_kernel_behind_walls_too() -> Result<()> {
             let spliced = made.iter().filter(|call| *call == "splice").count();
             ensure!(spliced >= 4, "{made:?}");
             ensure!(!made.iter().any(|call| call == "pread64"), "{made:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Where a pipe has no place for two READs, both sides wait for each other after every one.
+#[test]
+fn a_pipe_that_was_full_is_made_larger() -> Result<()> {
+    const USUAL: usize = 64 << 10;
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let tree = public_dir()?;
+    let content: Vec<u8> = (0..DEPTH as u32 * BLOCK)
+        .map(|at| (at % 251) as u8)
+        .collect();
+    fs::write(tree.path().join("file"), &content)?;
+    for arch in Arch::NATIVE {
+        for jailed in [false, true] {
+            let options = SftpOptions::serving(tree.path(), jailed).by(arch);
+            let mut client = Sftp::start(&options.over(Wire::Pipes))?;
+            let handle = client.open_read("file")?;
+            client.read(&handle, 0, BLOCK)?;
+            let before = client.pipe_bytes()?;
+            ensure!(before <= USUAL, "one READ found a pipe of {before} bytes");
+            let reads = content
+                .chunks(BLOCK as usize)
+                .zip((0..).step_by(BLOCK as usize));
+            let mut asked = Vec::new();
+            for (part, at) in reads {
+                let request = Request::Read(&handle, at, BLOCK);
+                let id = client.next_id();
+                client.send(&request.packet(id))?;
+                asked.push((id, request, part));
+            }
+            // Nobody takes the answers yet.
+            let is_larger = || Ok((client.pipe_bytes()? > USUAL).then_some(()));
+            let larger = wait_for(PATIENCE, is_larger)?;
+            ensure!(larger.is_some(), "a full pipe stays as it is");
+            for (id, request, part) in asked {
+                let Reply::Data(data) = client.answer(id, &request)? else {
+                    bail!("{request:?} is not answered by data");
+                };
+                ensure!(data == part, "{request:?} is answered by something else");
+            }
+            client.finish()?;
         }
     }
     Ok(())

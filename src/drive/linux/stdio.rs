@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::{REPLY_BYTES, TALK_INPUT_BYTES};
+use crate::config::{REPLY_BYTES, REPLY_PIPE_BYTES, TALK_INPUT_BYTES};
 use crate::drive::connection::CloseReason;
 use crate::drive::orders::Carrier;
 use crate::drive::streams::Protocol;
@@ -34,8 +34,11 @@ pub fn pass_all_bytes() -> Option<impl Drop> {
 }
 
 /// Standard input and output.
-#[derive(Clone, Copy, Debug)]
-pub struct Standard;
+#[derive(Debug, Default)]
+pub struct Standard {
+    /// Whether the pipe for output was full once, and made larger.
+    is_larger: bool,
+}
 
 impl Connections for Standard {
     fn recv(&mut self, _: Socket, buffer: &mut [u8]) -> NetResult<usize> {
@@ -47,7 +50,12 @@ impl Connections for Standard {
     }
 
     fn send_file(&mut self, _: Socket, range: FileRange) -> NetResult<usize> {
-        Ok(Stdio::Output.send_file(range.file.0, range.offset, range.len))
+        let sent = Stdio::Output.send_file(range.file.0, range.offset, range.len);
+        // A pipe of the usual size has no place for two READs: both sides would wait for each other after every one.
+        if sent < range.len as usize && !core::mem::replace(&mut self.is_larger, true) {
+            Stdio::Output.set_pipe_size(REPLY_PIPE_BYTES);
+        }
+        Ok(sent)
     }
 }
 

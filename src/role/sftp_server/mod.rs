@@ -151,7 +151,7 @@ fn talk(options: &Options) -> Fatal {
         }
     };
     let mut protocol = Sessions::new(sftp, sessions(1, handle_count, level));
-    let mut transport = Standard;
+    let mut transport = Standard::default();
     let mut session = StdioSession::new(
         &mut transport,
         &mut protocol,

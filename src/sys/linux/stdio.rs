@@ -1,6 +1,6 @@
 //! The standard streams as byte streams.
 
-use super::fs::{File, SENDFILE};
+use super::fs::{File, SENDFILE, set_pipe_size};
 use super::process::{FailedWrite, on_failed_write};
 use super::{Errno, outcome};
 use crate::time::Duration;
@@ -119,6 +119,11 @@ impl Stdio {
         }
         // SAFETY: the kernel reads and writes the offset; a number that is no file's is an error, nothing worse.
         unsafe { self.carry(SENDFILE, to, file as usize, at, len, 0) }
+    }
+
+    /// Has the pipe, if it is one, hold so many bytes.
+    pub fn set_pipe_size(self, bytes: usize) {
+        set_pipe_size(self as i32, bytes);
     }
 
     /// Puts a connection in the place of standard input and output.

@@ -171,15 +171,21 @@ pub fn sendfile(socket: impl AsFd, file: i32, offset: u64, len: u32) -> Result<u
 /// A pipe as large as the host lets it be: the end to read from, and the other.
 pub fn pipe() -> Result<(File, File), Errno> {
     const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
-    const SET_SIZE: usize = 1031;
     let mut ends = [0i32; 2];
     // SAFETY: the kernel writes two numbers.
     outcome(unsafe { raw_syscall!(Sysno::pipe2, ends.as_mut_ptr(), CLOEXEC_NONBLOCK) })?;
     let [from, to] = ends.map(File);
     // A pipe of the usual size moves less at once.
-    // SAFETY: three numbers.
-    unsafe { raw_syscall!(Sysno::fcntl, to.0, SET_SIZE, 1usize << 20) };
+    set_pipe_size(to.0, 1 << 20);
     Ok((from, to))
+}
+
+/// Makes a pipe hold so many bytes, if it is one and the host lets it.
+#[doc(alias = "F_SETPIPE_SZ")]
+pub fn set_pipe_size(pipe: RawFd, bytes: usize) {
+    const SET_SIZE: usize = 1031;
+    // SAFETY: three numbers.
+    unsafe { raw_syscall!(Sysno::fcntl, pipe, SET_SIZE, bytes) };
 }
 
 /// Moves bytes to or from a pipe without copying them here; 0 is the end. The offsets are those of files.

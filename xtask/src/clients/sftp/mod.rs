@@ -15,6 +15,7 @@ pub use request::{Ids, Request, kind, open};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, chroot, read, write};
@@ -241,6 +242,12 @@ impl Sftp {
             &mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)],
             end,
         )?)
+    }
+
+    /// What the pipe for answers holds at most.
+    pub fn pipe_bytes(&self) -> Result<usize> {
+        let output = self.ends.output.as_ref().context("we hear no more")?;
+        Ok(fcntl(output, FcntlArg::F_GETPIPE_SZ)? as usize)
     }
 
     /// The id of the next request.
