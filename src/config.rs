@@ -268,4 +268,4 @@ pub const MACHINE_SMALL_BYTES: usize = 8 << 20;
 
 /// Bytes of its other tables, and of the frames that it and its link are at.
 #[cfg(feature = "smol")]
-pub const STACK_FIXED_BYTES: usize = 1 << 20;
+pub const STACK_FIXED_BYTES: usize = 1_280 << 10;

@@ -10,9 +10,14 @@ use smoltcp::time::Instant;
 /// Bytes of the longest packet that a link cuts into segments.
 const SEGMENTED_BYTES_MAX: usize = 65_535;
 
+/// Frames that wait for the link at most.
+const HELD_COUNT_MAX: usize = 4;
+/// Places for frames: of those that wait, and of one that is being written.
+const PLACE_COUNT: usize = HELD_COUNT_MAX + 1;
+
 /// A frame that the link did not take yet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+struct Held {
     len: usize,
     segment: Option<NonZeroU16>,
 }
@@ -21,18 +26,22 @@ pub(super) struct Held {
 pub(super) struct Port {
     pub(super) link: &'static mut dyn Link,
     limits: Limits,
+    /// Places of `Limits::frame_bytes`, in a ring.
     tx: Slots<u8>,
-    held: Option<Held>,
+    held: heapless::Deque<Held, HELD_COUNT_MAX>,
+    /// The place of the first that waits.
+    first: usize,
 }
 
 impl Port {
-    pub(super) fn new(link: &'static mut dyn Link, tx: Slots<u8>) -> Self {
+    pub(super) fn new(link: &'static mut dyn Link) -> Self {
         let limits = link.limits();
         Self {
             link,
             limits,
-            tx,
-            held: None,
+            tx: Slots::zeroed(PLACE_COUNT * limits.frame_bytes),
+            held: heapless::Deque::new(),
+            first: 0,
         }
     }
 
@@ -46,34 +55,50 @@ impl Port {
     }
 
     /// Whether a frame waits for the link.
-    pub(super) const fn is_blocked(&self) -> bool {
-        self.held.is_some()
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.held.is_empty()
     }
 
-    /// Sends the frame that waits; whether none waits any more.
+    /// Sends the frames that wait; whether none waits any more.
     pub(super) fn flush(&mut self) -> bool {
-        if let Some(Held { len, segment }) = self.held.take() {
-            self.send(len, segment);
+        let place_bytes = self.limits.frame_bytes;
+        while let Some(Held { len, segment }) = self.held.front().copied() {
+            let place = self.tx.tail_mut(self.first * place_bytes);
+            // What the link cannot send now is sent later; what it cannot send at all is lost, as on a cable.
+            if self.link.send(place.head_mut(HEAD_BYTES + len), segment)
+                == Err(NetError::WouldBlock)
+            {
+                return false;
+            }
+            self.held.pop_front();
+            self.first = (self.first + 1) % PLACE_COUNT;
         }
-        self.held.is_none()
+        true
     }
 
-    /// Sends a frame that is written by `fill` into the space for it and returns its length; 0: nothing. It is lost while another
-    /// one waits.
+    /// Sends a frame that is written by `fill` into the space for it and returns its length; 0: nothing. None is written while
+    /// others wait.
     pub(super) fn send_with(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) {
         if self.flush() {
-            let len = fill(self.tx.tail_mut(HEAD_BYTES));
+            let len = fill(self.space());
             if len > 0 {
                 self.send(len, None);
             }
         }
     }
 
+    /// The space for the next frame.
+    fn space(&mut self) -> &mut [u8] {
+        let place_bytes = self.limits.frame_bytes;
+        let place = (self.first + self.held.len()) % PLACE_COUNT;
+        let place = self.tx.tail_mut(place * place_bytes);
+        place.head_mut(place_bytes).tail_mut(HEAD_BYTES)
+    }
+
+    /// Sends the frame that lies there after those that wait. It is lost where too many do.
     fn send(&mut self, len: usize, segment: Option<NonZeroU16>) {
-        let frame = self.tx.head_mut(HEAD_BYTES + len);
-        // What the link cannot send now is sent later; what it cannot send at all is lost, as on a cable.
-        if self.link.send(frame, segment) == Err(NetError::WouldBlock) {
-            self.held = Some(Held { len, segment });
+        if self.held.push_back(Held { len, segment }).is_ok() {
+            self.flush();
         }
     }
 }
@@ -98,8 +123,10 @@ impl phy::Device for Device<'_> {
         Some((Received(frame), Sending::new(self.port)))
     }
 
+    /// Never refuses: smoltcp 0.14 forgets a segment that it sends again after three duplicate acknowledgements when it is refused,
+    /// and has no timer then, so that the connection stands still. What is lost it sends again.
     fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
-        self.port.flush().then(|| Sending::new(self.port))
+        Some(Sending::new(self.port))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -142,16 +169,8 @@ impl<'a> Sending<'a> {
 
 impl phy::TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
-        // An answer to what came is lost while another frame waits: it is written behind that one, and not sent.
-        let can_send = self.port.flush();
-        let (start, sent) = match self.port.held {
-            Some(held) => (HEAD_BYTES + held.len, false),
-            None => (HEAD_BYTES, can_send),
-        };
-        let written = write(self.port.tx.tail_mut(start).head_mut(len));
-        if sent {
-            self.port.send(len, self.segment);
-        }
+        let written = write(self.port.space().head_mut(len));
+        self.port.send(len, self.segment);
         written
     }
 

@@ -136,7 +136,7 @@ impl Smol {
         let mut config = Config::new(own.into());
         config.random_seed = seed;
         let frame_bytes = link.limits().frame_bytes;
-        let mut port = Port::new(link, Slots::zeroed(2 * frame_bytes));
+        let mut port = Port::new(link);
         let interface = Interface::new(config, &mut port.device(None), paced(now));
         let dhcp =
             (settings.ip == Ip::Dhcp).then(|| Dhcp::new(own, settings.name, other, now, &mut port));
@@ -245,6 +245,10 @@ impl Smol {
         }
         self.interface.poll_maintenance(paced(now));
         for _ in 0..FRAME_COUNT_MAX {
+            // Each of the sockets may send a frame in one round.
+            if self.port.is_blocked() {
+                break;
+            }
             let device = &mut self.port.device(None);
             let sent = self
                 .interface

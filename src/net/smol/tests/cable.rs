@@ -18,6 +18,8 @@ struct Wire {
     faults: PerMille,
     /// It takes no frames now.
     is_full: bool,
+    /// Of a thousand frames so many are not taken at once.
+    refused: PerMille,
     now: Instant,
     /// When each frame arrives, at which end, and what it is.
     frames: Vec<(Instant, usize, Vec<u8>)>,
@@ -43,6 +45,7 @@ pub(super) fn cable(seed: u64, faults: PerMille) -> [End; 2] {
         random: Random::new(seed),
         faults,
         is_full: false,
+        refused: 0,
         now: Instant::default(),
         frames: Vec::new(),
     }));
@@ -69,6 +72,10 @@ impl End {
 
     pub(super) fn set_full(&self, is_full: bool) {
         self.wire.borrow_mut().is_full = is_full;
+    }
+
+    pub(super) fn set_refused(&self, refused: PerMille) {
+        self.wire.borrow_mut().refused = refused;
     }
 
     pub(super) fn set_now(&self, now: Instant) {
@@ -147,8 +154,12 @@ impl Link for End {
     }
 
     fn send(&mut self, buffer: &mut [u8], _: Option<NonZeroU16>) -> NetResult<()> {
-        if self.wire.borrow().is_full {
-            return Err(NetError::WouldBlock);
+        {
+            let mut wire = self.wire.borrow_mut();
+            let refused = wire.refused;
+            if wire.is_full || wire.random.below(1000) < refused {
+                return Err(NetError::WouldBlock);
+            }
         }
         self.put(&buffer[HEAD_BYTES..]);
         Ok(())

@@ -2,7 +2,9 @@
 
 use super::{World, cable::PerMille};
 use crate::net::smol::packet::{Content, content};
-use crate::net::{Connections as _, Interest, NetError, Socket, Streams as _, Token};
+use crate::net::{
+    Connections as _, Datagrams as _, Interest, NetError, Socket, Streams as _, Token,
+};
 use crate::time::{Duration, Instant};
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl,
@@ -12,6 +14,7 @@ use smoltcp::wire::{
 const PORT: u16 = 2049;
 const LISTENER: Token = Token::new(0, 1);
 const CONNECTION: Token = Token::new(0, 2);
+const OTHER: Token = Token::new(0, 3);
 const BYTES: usize = 1 << 20;
 
 fn sample() -> Vec<u8> {
@@ -25,10 +28,15 @@ struct Time {
     stall: Duration,
 }
 
-/// Moves a mebibyte from the stack to its peer, or to the stack.
-fn transfer(seed: u64, faults: PerMille, to_stack: bool) -> Time {
+/// Moves a mebibyte from the stack to its peer, or to the stack, over a link that refuses so many frames at first.
+fn transfer(seed: u64, faults: PerMille, refused: PerMille, to_stack: bool) -> Time {
     let mut world = World::with_address(seed, 0);
     world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
+    // What else is sent keeps the link busy.
+    let other = world
+        .stack
+        .bind((super::ADDRESS, PORT).into(), OTHER)
+        .unwrap();
     let handle = world.peer.connect(PORT);
     let (data, mut sent, mut got) = (sample(), 0, Vec::<u8>::new());
     let (mut accepted, mut began, mut last) = (None::<Socket>, Instant::NEVER, Instant::NEVER);
@@ -53,7 +61,12 @@ fn transfer(seed: u64, faults: PerMille, to_stack: bool) -> Time {
             world.stack.watch(socket, CONNECTION, interest).unwrap();
             accepted = Some(socket);
             world.end.set_faults(faults);
+            world.end.set_refused(refused);
             (began, last) = (world.now, world.now);
+        }
+        if refused > 0 {
+            let to = (super::PEER_ADDRESS, PORT).into();
+            let _ = world.stack.send_to(other, None, to, b"datagram");
         }
         let mut buffer = vec![0; 64 << 10];
         if let Some(socket) = accepted {
@@ -98,10 +111,10 @@ const fn world_listener() -> Socket {
 #[test]
 fn faults_cost_time_and_no_byte() {
     for to_stack in [false, true] {
-        let clean = transfer(1, 0, to_stack).total.as_ms();
+        let clean = transfer(1, 0, 0, to_stack).total.as_ms();
         for (faults, times_max, stall_max) in [(10, 10, 200), (50, 30, 2000)] {
             let mut times: Vec<Time> = (1..=25)
-                .map(|seed| transfer(seed, faults, to_stack))
+                .map(|seed| transfer(seed, faults, 0, to_stack))
                 .collect();
             times.sort_by_key(|time| time.total);
             let median = times[12].total.as_ms();
@@ -114,6 +127,15 @@ fn faults_cost_time_and_no_byte() {
                 assert!(median < times_max * clean && stall <= stall_max);
             }
         }
+    }
+}
+
+/// A segment that is sent again early is not forgotten where the link does not take it at once.
+#[test]
+fn a_link_that_is_busy_stops_no_connection() {
+    for seed in 1..=100 {
+        let time = transfer(seed, 50, 300, false);
+        assert!(time.stall < Duration::from_secs(10), "{seed}: {time:?}");
     }
 }
 

@@ -65,9 +65,10 @@ impl World {
         let next = stack
             .min(self.peer.poll_at(self.now))
             .min(self.end.next_at());
-        // Whatever is due at once is done in the next turn.
+        // Whatever is due at once is done in the next turn, and then the link is asked again to take what waits.
         let soon = self.now.after(crate::time::Duration::from_ms(1));
-        self.now = next.max(soon).min(until);
+        let is_soon = self.stack.port.is_blocked();
+        self.now = if is_soon { soon } else { next.max(soon) }.min(until);
         self.end.set_now(self.now);
     }
 }
