@@ -80,6 +80,9 @@ impl Kind {
     const TOGETHER: &[Self] = Self::ALL.split_at(cfg!(feature = "init") as usize).1;
 }
 
+// What `--loops` takes is named above.
+const _: () = assert!(LOOP_COUNT_MAX == 4);
+
 /// Tasks that are served.
 const KIND_COUNT: usize = 4;
 /// Loops, at most.

@@ -54,7 +54,8 @@ facade! {
     fn entropy(out: &mut [u8; 16]) -> ();
     /// 16 bytes that differ from one start to the next, and are no secret.
     fn seed() -> [u8; 16];
-    /// Writes to where diagnostics go (standard error) what is taken at once: a server does not wait for its reader.
+    /// Writes to where diagnostics go (standard error) what is taken there within half a second: a server does not wait for who
+    /// never reads.
     fn console(bytes: &[u8]) -> ();
     /// Writes all of `bytes` to where output goes (standard output), and waits for that. False: it cannot be written.
     fn print(bytes: &[u8]) -> bool;

@@ -48,8 +48,8 @@ impl Kept {
     /// Of so many loops. `None`: the limits of the process, or the host, do not let it.
     pub fn new(loop_count: u32) -> Option<Self> {
         let (shared, bytes) = share(KEPT_BYTES)?;
-        // Where a loop that is killed would keep the others from their turns, there is one.
-        let is_possible = loop_count > 1 && Lock::of(shared).is_ok();
+        // Where a loop that is killed would keep the others from their turns, or they cannot have a port in common, there is one.
+        let is_possible = loop_count > 1 && Lock::of(shared).is_ok() && can_share_ports();
         let mut entropy = [0; 16];
         sys::entropy(&mut entropy);
         Some(Self {
@@ -79,6 +79,12 @@ impl Kept {
             entropy: self.entropy,
         })
     }
+}
+
+/// Whether the host lets several sockets listen at one port (SO_REUSEPORT, Linux 3.9).
+fn can_share_ports() -> bool {
+    let any = SocketAddr::from(([0; 4], 0));
+    !matches!(open_at(any, true, true), Err(Errno::NOPROTOOPT))
 }
 
 /// Whether a port is taken by others than loops beside this one: before these have begun.

@@ -3,13 +3,14 @@
 use super::again::{calls, serving, status, tree};
 use anyhow::{Context, Result, ensure};
 use std::fs;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use xtask::clients::nfs::Outcome;
 use xtask::clients::nfs::{
     Attributes, Before, Body, Call, Client, How, Set, body, nfsstat3, outcome, record, stable_how,
 };
 use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions, public_dir};
+use xtask::setup::{self, Package};
 
 /// A server with two loops, and a client of each.
 struct Scene {
@@ -95,6 +96,36 @@ fn what_one_loop_answered_another_knows() -> Result<()> {
     // What one has taken the other makes durable, and one that is killed breaks no promise silently.
     let wrote = first.write(&file, 0, stable_how::UNSTABLE, b"data")?;
     ensure!(second.commit(&file, 0, 0)? == wrote.verifier);
+    Ok(())
+}
+
+/// On a host whose sockets have no port in common there is one loop.
+#[test]
+fn without_ports_in_common_there_is_one_loop() -> Result<()> {
+    setup::need(&[Package::STRACE])?;
+    let (directory, log) = (public_dir()?, NamedTempFile::new()?);
+    let port = Port::reserve()?;
+    // The first socket that listens is the one that asks for it: its sixth option.
+    let trace = format!(
+        "strace -D -o {} -e trace=setsockopt -e inject=setsockopt:error=ENOPROTOOPT:when=6",
+        log.path().display()
+    );
+    let server = Server::start(ServerOptions {
+        role: "serve",
+        exports: vec![directory.path().display().to_string()],
+        port: port.number(),
+        arguments: ["--no-mdns", "--loops", "2"].map(Into::into).to_vec(),
+        through: trace.split_whitespace().map(Into::into).collect(),
+        ..ServerOptions::default()
+    })?;
+    server.open(directory.path())?;
+    ensure!(server.children()?.len() == 1, "not one loop");
+    let told = fs::read_to_string(log.path())?;
+    let refused = told.lines().find(|line| line.contains("INJECTED"));
+    ensure!(
+        refused.is_some_and(|line| line.contains("SO_REUSEPORT")),
+        "{told}"
+    );
     Ok(())
 }
 
