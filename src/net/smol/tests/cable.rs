@@ -157,7 +157,7 @@ impl Link for End {
         {
             let mut wire = self.wire.borrow_mut();
             let refused = wire.refused;
-            if wire.is_full || wire.random.below(1000) < refused {
+            if wire.is_full || refused > 0 && wire.random.below(1000) < refused {
                 return Err(NetError::WouldBlock);
             }
         }
