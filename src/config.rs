@@ -59,6 +59,12 @@ pub const WORKER_COUNT: usize = 4;
 pub const WORKER_STACK_BYTES: usize = 8 << 10;
 /// Files and directories that they are asked to make durable: more are waited for.
 pub const JOB_COUNT: usize = 64;
+/// Bytes of a file that were written and not made durable, behind which a host may make whoever writes wait for the disk.
+pub const UNSYNCED_BYTES_MAX: u32 = 16 << 20;
+/// Bytes of a WRITE from which on a thread stores it there.
+pub const THREAD_STORE_BYTES_MIN: u32 = 64 << 10;
+/// Parts of WRITEs that threads store at once: others are stored where everybody waits for them.
+pub const THREAD_STORE_COUNT: usize = 16;
 /// Files whose exclusive CREATE's verifier is kept.
 pub const CREATE_VERIFIER_COUNT: usize = 32;
 /// Bytes of one, with what tells its file.
@@ -157,8 +163,9 @@ pub const REPLY_BLOCK_COUNT: usize = 32;
 pub const NODE_COUNT_MAX: usize = 1024;
 /// The fewest descriptors of files and directories to work with.
 pub const NODE_COUNT_MIN: usize = 16;
-/// Descriptors for everything else but exports: sockets that listen, standard streams, the way down to a lost file.
-pub const DESCRIPTOR_RESERVE: usize = 32 + SEARCH_DEPTH_MAX;
+/// Descriptors for everything else but exports: sockets that listen, standard streams, the way down to a lost file, what threads
+/// store.
+pub const DESCRIPTOR_RESERVE: usize = 32 + SEARCH_DEPTH_MAX + 3 * THREAD_STORE_COUNT;
 
 /// Bytes of all memory that is not the stack or a constant. Untouched pages cost nothing.
 pub const REGION_BYTES: usize = 8 << 20;

@@ -229,6 +229,12 @@ impl Streams {
             if committed.is_err() && connection.unsent.is_some() {
                 return Err(self.lost(turn));
             }
+            if let Some(Order::Store { job, .. }) = &mut connection.order
+                && let Ticket::Stored { job: ended } = ticket
+            {
+                turn.world.tree.forget_stored(ended);
+                *job = None;
+            }
             connection.ticket = None;
             connection.progress = turn.world.now;
             self.waiting_count -= 1;
@@ -260,6 +266,10 @@ impl Streams {
             // It was put off, and this is what came of it.
             Some(result) if matches!(order, Order::Sync { .. }) => {
                 self.sync_failed = result.is_err();
+                self.done(turn, connection, &mut progress, order, result);
+            }
+            // A thread could not store what came before.
+            Some(result @ Err(_)) => {
                 self.done(turn, connection, &mut progress, order, result);
             }
             _ => progress.state = State::Order(order),
@@ -378,6 +388,12 @@ impl Streams {
                 Err(error) => {
                     if connection.order.is_some() {
                         turn.protocol.interrupted();
+                    }
+                    if let Some(Order::Store { job: Some(job), .. }) = connection.order
+                        && interest == Interest::None
+                    {
+                        connection.ticket = Some(Ticket::Stored { job });
+                        self.waiting_count += 1;
                     }
                     let blocked = Blocked::by(error, interest);
                     if matches!(blocked, Blocked::Wait(_)) && !unsent.is_empty() {

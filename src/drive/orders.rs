@@ -5,7 +5,7 @@ use crate::config::{PAGE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES};
 use crate::engine::Order;
 use crate::mem::Ends as _;
 use crate::net::{Connections, FileId, FileRange, Interest, NetError, NetResult, Socket};
-use crate::vfs::{FsError, FsResult, Pin, Tree};
+use crate::vfs::{Bytes, FsError, FsResult, Pin, Tree};
 use core::ops::Range;
 
 /// A connection, and bytes that are to be sent to it.
@@ -55,7 +55,7 @@ impl<'a> Carrier<'a> {
     }
 
     /// Sends what is unsent and moves an order's bytes, if there is one, until all are moved or the connection has to wait; what
-    /// came of it. What is left to do is in `unsent` and `order`.
+    /// came of it. What is left to do is in `unsent` and `order`; if that has a job, its end is what has to be waited for.
     #[inline(never)]
     pub(super) fn carry_out(
         &mut self,
@@ -63,7 +63,7 @@ impl<'a> Carrier<'a> {
         tree: &mut Tree,
     ) -> NetResult<FsResult<()>> {
         loop {
-            let mut stored = Ok(());
+            let mut stored = Ok(None);
             let (count, offset, len) = match order {
                 Some(Order::Send { file, offset, len }) if *len > 0 => {
                     let Some(count) = self.send_from(tree, file, *offset, *len)? else {
@@ -72,10 +72,23 @@ impl<'a> Carrier<'a> {
                     };
                     (count, offset, len)
                 }
-                Some(Order::Store { file, offset, len }) if *len > 0 => {
+                Some(Order::Store { job: Some(_), .. }) => {
+                    self.send(false)?;
+                    self.interest = Interest::None;
+                    return Err(NetError::WouldBlock);
+                }
+                Some(Order::Store {
+                    file,
+                    offset,
+                    len,
+                    job,
+                }) if *len > 0 => {
                     self.send(false)?;
                     self.interest = Interest::Input;
                     let count = self.store_from(tree, file, *offset, *len, &mut stored)?;
+                    if let Ok(by) = stored {
+                        *job = by;
+                    }
                     if count == 0 {
                         return Err(NetError::Gone);
                     }
@@ -92,8 +105,8 @@ impl<'a> Carrier<'a> {
             *offset += count as u64;
             *len -= count as u32;
             self.moved_bytes += count;
-            if stored.is_err() {
-                return Ok(stored);
+            if let Err(error) = stored {
+                return Ok(Err(error));
             }
         }
     }
@@ -138,21 +151,26 @@ impl<'a> Carrier<'a> {
         Ok(Some(sent - head))
     }
 
-    /// Receives bytes and stores them in a file: how many were received, and whether they are `stored`. 0: it is the end.
+    /// Receives bytes and stores them in a file, or has a thread do so: how many were received, and whether they are `stored`, or
+    /// the job. 0: it is the end.
     fn store_from(
         &mut self,
         tree: &mut Tree,
         file: &Pin,
         offset: u64,
         len: u32,
-        stored: &mut FsResult<()>,
+        stored: &mut FsResult<Option<u32>>,
     ) -> NetResult<usize> {
         if !self.copies && len >= SPLICE_BYTES_MIN && extent(tree, file, offset, len).is_some() {
             match self.net.recv_pipe(self.socket, len) {
                 Err(NetError::Unsupported) => self.copies = true,
                 received => {
                     let (count, FileId(pipe)) = received?;
-                    *stored = tree.write_from(file, offset, pipe, count);
+                    let job = tree.store_by_thread(file, offset, Bytes::Piped(pipe, count));
+                    *stored = match job {
+                        None => tree.write_from(file, offset, pipe, count).map(|()| None),
+                        job => Ok(job),
+                    };
                     return Ok(count);
                 }
             }
@@ -161,7 +179,11 @@ impl<'a> Carrier<'a> {
         let page = STORE_BYTES - (offset as usize & (PAGE_BYTES - 1));
         let buffer = self.tx.head_mut(page.min(len as usize));
         let count = self.net.recv(self.socket, buffer)?;
-        *stored = tree.write(file, offset, self.tx.head(count));
+        let bytes = self.tx.head(count);
+        *stored = match tree.store_by_thread(file, offset, Bytes::Here(bytes)) {
+            None => tree.write(file, offset, bytes).map(|()| None),
+            job => Ok(job),
+        };
         Ok(count)
     }
 }

@@ -78,6 +78,8 @@ pub enum Order {
         len: u32,
         /// Bytes from the start of the file.
         offset: u64,
+        /// The job by which a thread stores what came before these; it is waited for first.
+        job: Option<u32>,
     },
     /// Make durable what was written to a file.
     Sync {
@@ -89,6 +91,9 @@ pub enum Order {
 impl Order {
     /// Gives back what the order holds: its connection is gone.
     pub fn abandon(self, vfs: &mut Tree) {
+        if let Self::Store { job: Some(job), .. } = self {
+            vfs.forget_stored(job);
+        }
         let (Self::Send { file, .. } | Self::Store { file, .. } | Self::Sync { file }) = self;
         vfs.unpin(file);
     }

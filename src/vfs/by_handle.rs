@@ -1,8 +1,8 @@
 //! The tree's objects by their handles, for callers that differ: what NFS needs. And which of them a caller may open.
 
 use super::{
-    Access, Backend, Caller, CreateWhat, Export, FsError, FsResult, Handle, Handles, Kind, Name,
-    Node, Pin, SetAttr, Ticket, Tree, handle,
+    Access, Backend, Bytes, Caller, CreateWhat, Export, FsError, FsResult, Handle, Handles, Kind,
+    Name, Node, Pin, SetAttr, Ticket, Tree, handle,
 };
 
 impl Tree {
@@ -171,6 +171,22 @@ impl Tree {
         for number in 0..Backend::COUNT {
             if let Some(backend) = self.handles(number) {
                 backend.commit_earlier();
+            }
+        }
+    }
+
+    /// See [`Handles::store_by_thread`].
+    pub fn store_by_thread(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<u32> {
+        let backend = self.handles(pin.node.backend())?;
+        backend.store_by_thread(pin, offset, bytes)
+    }
+
+    /// See [`Handles::forget_stored`].
+    #[cold]
+    pub fn forget_stored(&mut self, job: u32) {
+        for number in 0..Backend::COUNT {
+            if let Some(backend) = self.handles(number) {
+                backend.forget_stored(job);
             }
         }
     }

@@ -337,7 +337,15 @@ pub trait Handles {
     fn read_ahead(&mut self, _extent: &Extent) -> Option<Ticket> {
         None
     }
-    /// Whether what a ticket is for is durable, or has been read. `waits`: until it is.
+    /// Has a thread store bytes at `offset` of a file that was pinned for it, where the host may make whoever does so wait for the
+    /// disk: the number of the job, which a [`Ticket::Stored`] waits for, until it is [forgotten](Self::forget_stored). `None`: they
+    /// are not taken.
+    fn store_by_thread(&mut self, _pin: &Pin, _offset: u64, _bytes: Bytes<'_>) -> Option<u32> {
+        None
+    }
+    /// Nobody asks for this job of [`store_by_thread`](Self::store_by_thread) any more.
+    fn forget_stored(&mut self, _job: u32) {}
+    /// Whether what a ticket is for is durable, has been read, or is stored. `waits`: until it is.
     ///
     /// # Errors
     /// After any it may be lost.
@@ -353,6 +361,15 @@ pub trait Handles {
     }
 }
 
+/// Bytes to store.
+#[derive(Clone, Copy, Debug)]
+pub enum Bytes<'a> {
+    /// These.
+    Here(&'a [u8]),
+    /// The next so many of a pipe, which is empty then.
+    Piped(i32, usize),
+}
+
 /// What threads wait for the disk for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ticket {
@@ -366,6 +383,11 @@ pub enum Ticket {
     /// Bytes that are on their way from there: a job has to end. What is wrong with them is found when they are sent.
     Bytes {
         /// Its number, from 0.
+        job: u32,
+    },
+    /// Bytes that are on their way into a file: a job has to end, of which is told what came of it.
+    Stored {
+        /// Its number, as [`Handles::store_by_thread`] told it.
         job: u32,
     },
 }

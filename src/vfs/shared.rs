@@ -1,7 +1,7 @@
 //! A backend that a tree and its test share: the tree's place of it lasts as long as the process, what is in it does not.
 
 use super::{
-    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsResult,
+    Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsResult,
     FsStat, Handle, Handles, ImageFile, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr, Ticket,
     Top, Tree, Vfs,
 };
@@ -211,6 +211,15 @@ impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
 
     fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>> {
         pass!(self, Handles::commit(any))
+    }
+
+    fn store_by_thread(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<u32> {
+        let backend = self.0.upgrade().expect("the test keeps it");
+        backend.borrow_mut().store_by_thread(pin, offset, bytes)
+    }
+
+    fn forget_stored(&mut self, job: u32) {
+        pass!(self, Handles::forget_stored(job));
     }
 
     fn committed(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {

@@ -372,3 +372,96 @@ fn what_cannot_be_made_durable_is_not_told_and_not_remembered() {
         assert_ne!(promise(bench, peer), promised);
     });
 }
+
+/// Runs `script` with a server whose threads store, from what it is given and from a pipe.
+fn with_threads_that_store(script: impl Fn(&mut Bench)) {
+    for has_pipe in [false, true] {
+        super::with_server_on(0, 20, true, |bench| {
+            bench.host.is_behind.set(true);
+            if has_pipe {
+                bench.host.numbered.set(true);
+                bench.sim.set_pipe(bench.host.pipe.clone());
+            }
+            script(bench);
+            assert_eq!(bench.host.stores.get(), 0, "a job is not forgotten");
+        });
+    }
+}
+
+#[test]
+fn what_threads_store_is_what_came() {
+    for cuts in [&[][..], &[HEAD_BYTES + 70_000, HEAD_BYTES + 70_001]] {
+        with_threads_that_store(|bench| {
+            let peer = bench.connect();
+            for (how, seed) in [(stable::UNSTABLE, 1), (stable::FILE_SYNC, 2)] {
+                let data = data(seed, MUCH);
+                let call = write(11, how, &data);
+                for piece in call.fragments(cuts).chunks(40_000) {
+                    bench.sim.send(peer, piece);
+                    bench.run(MOMENT);
+                }
+                bench.check_written(peer, &call, MUCH);
+                assert_eq!(bench.stored(11, MUCH), data);
+            }
+        });
+    }
+}
+
+#[test]
+fn others_are_served_while_a_thread_stores() {
+    with_threads_that_store(|bench| {
+        bench.host.is_held.set(true);
+        let [waiting, other] = [bench.connect(), bench.connect()];
+        let data = data(1, MUCH);
+        let call = write(11, stable::UNSTABLE, &data);
+        bench.sim.send(waiting, &call.record());
+        // Longer than any patience: a disk may take its time.
+        bench.run(Duration::from_secs(100));
+        assert!(bench.host.stores.get() > 0 && bench.sim.take(waiting).is_empty());
+        assert_eq!(bench.ask(other, &super::read(0, 4)).status, OK);
+        // Little is stored at once.
+        let little = write(0, stable::UNSTABLE, b"data");
+        assert_eq!(bench.ask(other, &little).status, OK);
+        bench.host.is_held.set(false);
+        bench.run(MOMENT);
+        bench.check_written(waiting, &call, MUCH);
+        assert_eq!(bench.stored(11, MUCH), data);
+    });
+}
+
+#[test]
+fn what_a_thread_cannot_store_is_told() {
+    with_threads_that_store(|bench| {
+        let peer = bench.connect();
+        let call = write(11, stable::UNSTABLE, &data(1, MUCH));
+        bench.host.is_held.set(true);
+        bench.sim.send(peer, &call.record());
+        bench.run(MOMENT);
+        bench.host.broken.set(Some(FsError::Io));
+        bench.host.is_held.set(false);
+        bench.run(MOMENT);
+        bench.host.broken.set(None);
+        assert_eq!(bench.answer(peer, &call).status, IO);
+        // The connection goes on.
+        bench.sim.send(peer, &call.record());
+        bench.run(MOMENT);
+        bench.check_written(peer, &call, MUCH);
+    });
+}
+
+#[test]
+fn who_goes_away_while_a_thread_stores_leaves_nothing_behind() {
+    with_threads_that_store(|bench| {
+        bench.host.is_held.set(true);
+        let [gone, stays] = [bench.connect(), bench.connect()];
+        let calls = [1, 2].map(|seed| write(seed * 200_000, stable::UNSTABLE, &data(seed, MUCH)));
+        bench.sim.send(gone, &calls[0].record());
+        bench.sim.send(stays, &calls[1].record());
+        bench.run(MOMENT);
+        bench.sim.hang_up(gone);
+        bench.run(MOMENT);
+        bench.host.is_held.set(false);
+        bench.run(MOMENT);
+        bench.check_written(stays, &calls[1], MUCH);
+    });
+}

@@ -73,6 +73,7 @@ impl Stream for Letters {
                         file,
                         offset: 7 + here as u64,
                         len: len - here as u32,
+                        job: None,
                     });
                 }
                 b'y' => progress.state = State::Order(Order::Sync { file: file(cx.vfs) }),

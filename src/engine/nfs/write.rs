@@ -5,9 +5,9 @@
 use super::super::rpc::{Record, Request, patch_mark};
 use super::super::{Cx, Order, State};
 use super::{Fault, Nfs, Object, Phase, post_op, pre_op, tell};
-use crate::config::WRITE_BYTES_MAX;
+use crate::config::{THREAD_STORE_BYTES_MIN, WRITE_BYTES_MAX};
 use crate::text::Text;
-use crate::vfs::{Access, Attr, FsError, FsResult, Pin, Tree};
+use crate::vfs::{Access, Attr, Bytes, FsError, FsResult, Pin, Tree};
 use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::emit_reply;
 use crate::wire::{Reader, Writer};
@@ -61,6 +61,28 @@ pub(super) struct WccAttr {
     attr: Attr,
     xid: u32,
     peer: Ipv6Addr,
+}
+
+/// Orders what comes next of a WRITE's data, up to the end of its fragment, behind what a thread stores.
+const fn order_rest(
+    writing: &mut Writing,
+    record: &mut Record,
+    file: Pin,
+    job: Option<u32>,
+) -> State {
+    let len = if writing.left < record.left {
+        writing.left
+    } else {
+        record.left
+    };
+    writing.left -= len;
+    record.left -= len;
+    State::Order(Order::Store {
+        file,
+        offset: writing.offset,
+        len,
+        job,
+    })
 }
 
 impl Nfs {
@@ -158,10 +180,14 @@ impl Nfs {
             let offset = writing.offset;
             let bytes = record.take(input, writing.left);
             if bytes.is_empty() {
-                let len = writing.left.min(record.left);
-                writing.left -= len;
-                record.left -= len;
-                return Err(State::Order(Order::Store { file, offset, len }));
+                return Err(order_rest(writing, record, file, None));
+            }
+            if writing.count >= THREAD_STORE_BYTES_MIN
+                && let Some(job) = cx.vfs.store_by_thread(&file, offset, Bytes::Here(bytes))
+            {
+                writing.offset += bytes.len() as u64;
+                writing.left -= bytes.len() as u32;
+                return Err(order_rest(writing, record, file, Some(job)));
             }
             writing.error = cx.vfs.write(&file, offset, bytes).err();
             writing.offset += bytes.len() as u64;
@@ -185,7 +211,9 @@ impl Nfs {
         reply: &mut Writer<'_>,
     ) -> Result<(), State> {
         match order {
-            Order::Store { file, offset, len } => {
+            Order::Store {
+                file, offset, len, ..
+            } => {
                 writing.file = Some(file);
                 writing.offset = offset;
                 writing.error = result.err();

@@ -42,7 +42,12 @@ impl Turn<'_> {
         });
         self.request.order = Some(match what {
             What::Send => Order::Send { file, offset, len },
-            What::Store => Order::Store { file, offset, len },
+            What::Store => Order::Store {
+                file,
+                offset,
+                len,
+                job: None,
+            },
             What::Sync => Order::Sync { file },
         });
         Some(())

@@ -339,7 +339,9 @@ impl World {
                 Some(Ok(()))
             }
             Order::Sync { file } => Some(self.tree.sync(file)),
-            Order::Store { file, offset, len } => {
+            Order::Store {
+                file, offset, len, ..
+            } => {
                 assert!(*len > 0, "an order for nothing");
                 while *len > 0 {
                     let left = input.len() - talk.consumed;

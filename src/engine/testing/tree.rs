@@ -2,9 +2,9 @@
 
 use crate::vfs::ram::{Ram, TAG};
 use crate::vfs::{
-    self, Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError,
-    FsResult, FsStat, Handle, Handles, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr, Ticket,
-    Vfs,
+    self, Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime,
+    FsError, FsResult, FsStat, Handle, Handles, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr,
+    Ticket, Vfs,
 };
 use core::cell::{Cell, RefCell, RefMut};
 use core::ffi::CStr;
@@ -60,6 +60,10 @@ pub struct Host {
     pub is_cold: Cell<bool>,
     /// The disk takes its time.
     pub is_held: Cell<bool>,
+    /// Much is not on the disk: threads store what follows.
+    pub is_behind: Cell<bool>,
+    /// Parts of WRITEs that are stored so, and not forgotten.
+    pub stores: Cell<usize>,
     /// More to let go of at the next calls of `release_idle`.
     pub to_rest: Cell<usize>,
 }
@@ -138,6 +142,7 @@ impl Tree {
                 has_handles,
                 put_off: Vec::new(),
                 begun: Vec::new(),
+                stores: Vec::new(),
                 ended: 0,
                 failures: 0,
             }))
@@ -168,6 +173,15 @@ impl Tree {
     }
 }
 
+/// What a thread stores: the job, where, what, and what came of it.
+struct Store {
+    job: u32,
+    file: Pin,
+    offset: u64,
+    bytes: Vec<u8>,
+    result: Option<FsResult<()>>,
+}
+
 /// The model on its host: a backend, whose test keeps both.
 struct Misbehaving {
     ram: Weak<RefCell<Ram>>,
@@ -178,6 +192,8 @@ struct Misbehaving {
     put_off: Vec<Pin>,
     /// Those that threads have been given since.
     begun: Vec<Pin>,
+    /// What threads store, with what came of it.
+    stores: Vec<Store>,
     /// Jobs that have ended, and how many failed.
     ended: u32,
     failures: u32,
@@ -210,6 +226,15 @@ impl Misbehaving {
         let host = self.host();
         if host.in_flight.take() {
             self.ended = host.jobs.get();
+            for store in self
+                .stores
+                .iter_mut()
+                .filter(|store| store.result.is_none())
+            {
+                let (file, bytes) = (&store.file, &store.bytes);
+                let written = || ram!(self.write(file, store.offset, bytes));
+                store.result = Some(host.works().and_then(|()| written()));
+            }
             let later = core::mem::replace(&mut self.put_off, core::mem::take(&mut self.begun));
             let dirty = host.is_dirty.get();
             self.failures += u32::from(self.commit_all().is_err());
@@ -435,6 +460,17 @@ impl Handles for Misbehaving {
         let (jobs, failures) = match ticket {
             Ticket::Changes { jobs, failures } => (jobs, Some(failures)),
             Ticket::Bytes { job } => (job + 1, None),
+            Ticket::Stored { job } => {
+                if waits {
+                    self.end_all();
+                }
+                let mut stores = self.stores.iter();
+                let store = stores.find(|store| store.job == job);
+                let Some(result) = store.map_or(Some(Ok(())), |store| store.result) else {
+                    return Ok(false);
+                };
+                return result.map(|()| true);
+            }
         };
         if waits && self.ended < jobs {
             self.end_all();
@@ -455,6 +491,36 @@ impl Handles for Misbehaving {
         Some(Ticket::Bytes {
             job: host.jobs.replace(host.jobs.get() + 1),
         })
+    }
+
+    fn store_by_thread(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<u32> {
+        let host = self.host();
+        if !host.is_behind.get() || !host.has_threads.get() {
+            return None;
+        }
+        let bytes: Vec<u8> = match bytes {
+            Bytes::Here(bytes) => bytes.into(),
+            Bytes::Piped(PIPE, len) => host.pipe.borrow_mut().drain(..len).collect(),
+            Bytes::Piped(..) => panic!("there is no other pipe"),
+        };
+        host.in_flight.set(true);
+        host.stores.update(|count| count + 1);
+        let job = host.jobs.replace(host.jobs.get() + 1);
+        self.stores.push(Store {
+            job,
+            file: pin.lend(),
+            offset,
+            bytes,
+            result: None,
+        });
+        Some(job)
+    }
+
+    fn forget_stored(&mut self, job: u32) {
+        let before = self.stores.len();
+        self.stores.retain(|store| store.job != job);
+        let forgotten = before - self.stores.len();
+        self.host().stores.update(|count| count - forgotten);
     }
 
     fn collect_committed(&mut self) {

@@ -63,20 +63,25 @@ fn effective<R>(with: impl FnOnce(&Effective) -> R) -> R {
 /// asks for its user whichever that is.
 #[inline(never)]
 pub fn set_user(user: u32) -> bool {
-    let [call, ..] = CALLS;
     effective(|now| {
         if now.user.load(Relaxed) == user {
             return true;
         }
-        // SAFETY: a number. The call returns no error, but the next one the present user.
-        let is_user = unsafe {
-            raw_syscall!(call, user);
-            raw_syscall!(call, NOBODY) as u32 == user
-        };
+        let is_user = set_thread_user(user);
         super::process::follow_supervisor();
         now.user.store(if is_user { user } else { NOBODY }, Relaxed);
         is_user
     })
+}
+
+/// Has this thread alone touch files as `user`; false if the host does not let it. It is for threads of which nothing is remembered here.
+pub fn set_thread_user(user: u32) -> bool {
+    let [call, ..] = CALLS;
+    // SAFETY: a number. The call returns no error, but the next one the present user.
+    unsafe {
+        raw_syscall!(call, user);
+        raw_syscall!(call, NOBODY) as u32 == user
+    }
 }
 
 /// Touches files as a member of `group` and of `groups`: what [`has_groups`] knows this setting by, or `None` if the host does

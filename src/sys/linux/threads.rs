@@ -4,7 +4,7 @@
 //! nothing else of ours. What is in hand is told by a byte in a pipe when it has ended.
 
 use super::fs::{self, File};
-use super::{Errno, outcome};
+use super::{Errno, fsuid, outcome};
 use crate::config::{JOB_COUNT, WORKER_COUNT, WORKER_STACK_BYTES};
 use crate::mem;
 use crate::time::{Duration, Instant};
@@ -27,6 +27,17 @@ pub enum Work {
         offset: u64,
         /// So many.
         len: u32,
+    },
+    /// The next bytes of a pipe are stored in it.
+    Store {
+        /// The pipe, which is not closed.
+        pipe: RawFd,
+        /// From here on.
+        offset: u64,
+        /// So many.
+        len: u32,
+        /// As this user, if the process can act as others.
+        user: Option<u32>,
     },
     /// Nothing else: that alone may take long, where it frees what was removed.
     Close,
@@ -51,6 +62,8 @@ struct Worker {
     job: UnsafeCell<(Work, RawFd)>,
     /// The number of the error, 0: it went well.
     errno: AtomicI32,
+    /// Bytes that were stored.
+    stored: AtomicU32,
     /// The pipe that an end is told through.
     pipe: RawFd,
 }
@@ -75,6 +88,8 @@ pub struct End<T> {
     pub tag: T,
     /// What came of it.
     pub result: Result<(), Errno>,
+    /// Of a [`Work::Store`], bytes that were stored, also where it failed.
+    pub stored: u32,
     /// How long it took, in whole milliseconds.
     pub took: Duration,
 }
@@ -174,6 +189,7 @@ impl<T: Copy> Workers<T> {
             state: AtomicU32::new(IDLE),
             job: UnsafeCell::new((Work::Sync, -1)),
             errno: AtomicI32::new(0),
+            stored: AtomicU32::new(0),
             pipe: self.pipe.1.as_raw_fd(),
         });
         // Where one cannot be made no other is tried.
@@ -228,9 +244,16 @@ impl<T: Copy> Workers<T> {
                 0 => Ok(()),
                 errno => Err(Errno::from_raw_os_error(errno)),
             };
+            let stored = worker.stored.load(Ordering::Relaxed);
             worker.state.store(IDLE, Ordering::Relaxed);
             let (tag, took) = (job.tag, now.since(begun));
-            each(job.number, &End { tag, result, took });
+            let end = End {
+                tag,
+                result,
+                stored,
+                took,
+            };
+            each(job.number, &end);
             false
         });
         self.give(now);
@@ -250,18 +273,50 @@ extern "C" fn work(worker: &Worker) -> ! {
         }
         // SAFETY: it was given, and stays as it is until it has ended.
         let (work, file) = unsafe { *worker.job.get() };
+        let mut stored = 0;
         let result = match work {
             Work::Sync => fs::sync(file),
             Work::SyncSystem => fs::syncfs(file),
             Work::Read { offset, len } => fs::read_into_cache(file, offset, len),
+            Work::Store {
+                pipe,
+                offset,
+                len,
+                user,
+            } => store(pipe, file, offset, len, user, &mut stored),
             Work::Close => Ok(()),
         };
         fs::close(file);
         let errno = result.map_or_else(Errno::raw_os_error, |()| 0);
         worker.errno.store(errno, Ordering::Relaxed);
+        worker.stored.store(stored, Ordering::Relaxed);
         worker.state.store(ENDED, Ordering::Release);
         tell(worker.pipe);
     }
+}
+
+/// Moves bytes from a pipe to a file; how many is `stored`, also after an error.
+fn store(
+    pipe: RawFd,
+    file: RawFd,
+    offset: u64,
+    len: u32,
+    user: Option<u32>,
+    stored: &mut u32,
+) -> Result<(), Errno> {
+    if !user.is_none_or(fsuid::set_thread_user) {
+        return Err(Errno::ACCESS);
+    }
+    while *stored < len {
+        let mut at = offset + u64::from(*stored);
+        match fs::splice(pipe, None, file, Some(&mut at), (len - *stored) as usize) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => *stored += count as u32,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 fn tell(pipe: RawFd) {

@@ -11,6 +11,7 @@ use making::*;
 use names::*;
 use paths::*;
 use reading::*;
+use storing::*;
 use worlds::{OfUser, OnHost, OnRam, Surroundings, World};
 
 mod content;
@@ -20,6 +21,7 @@ mod making;
 mod names;
 mod paths;
 mod reading;
+mod storing;
 mod worlds;
 
 macro_rules! with_ram {
@@ -197,12 +199,16 @@ mod inside {
     }
 }
 
-/// Conformance tests of descriptors: the model keeps none.
+/// Conformance tests of descriptors and of threads: the model has none.
 mod open_objects {
     tests_of_images! {
         release_idle_tells_whether_more_is_open
         what_was_let_go_is_stale_also_for_changes
         what_was_moved_out_has_no_parent
+
+        what_threads_store_is_there
+        jobs_that_nobody_asks_for_take_no_place
+        what_threads_cannot_store_is_told
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::super::{Extent, FsError, FsResult, Pin, Ticket};
 use super::Host;
+use super::jobs::Job;
 use crate::sys::linux::fs;
 use crate::sys::linux::threads::Work;
 use crate::sys::{self, Errno};
@@ -16,7 +17,7 @@ impl Host {
             return None;
         }
         let (own, job) = (fs::dup::<FsError>(file).ok()?, workers.taken());
-        if !workers.take(Work::Read { offset, len }, own, None, sys::now()) {
+        if !workers.take(Work::Read { offset, len }, own, Job::Other, sys::now()) {
             fs::close(own);
             return None;
         }

@@ -38,7 +38,7 @@ impl Host {
 
     /// A file is about to be written to: as the caller, so that the host takes set-user-id bits away, and keeps its last
     /// blocks for root.
-    fn begin_write(&self, pin: &Pin) -> FsResult<&Entry> {
+    pub(super) fn begin_write(&self, pin: &Pin) -> FsResult<&Entry> {
         self.seen.take();
         self.acting.user(pin.user)?;
         let (entry, _) = self.at(pin.node)?;
@@ -49,6 +49,7 @@ impl Host {
 
     #[inline(never)]
     pub(super) fn write_all(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
+        self.count_unsynced(pin, bytes.len());
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             let file = &self.begin_write(pin)?.file;
@@ -72,6 +73,7 @@ impl Host {
         pipe: i32,
         mut len: usize,
     ) -> FsResult<()> {
+        self.count_unsynced(pin, len);
         let (mut outcome, mut moves) = (Ok(()), true);
         let mut buffer = [0; PIPE_COPY_BYTES];
         while len > 0 {

@@ -7,6 +7,8 @@
 use super::super::kernel::error;
 use super::super::{FsError, FsResult, Node, Pin, Ticket};
 use super::Host;
+use super::jobs::{Changes, Job};
+use super::storing::Stores;
 use super::table::{Entry, Opened};
 use crate::config::DIRTY_COUNT;
 use crate::sys;
@@ -21,20 +23,13 @@ pub(super) struct Dirty {
     nodes: heapless::Vec<Node, DIRTY_COUNT>,
     /// What went wrong when they were made durable, and was not told yet.
     error: Option<FsError>,
-    /// Of a job that changes nothing there is nothing to remember.
-    pub(super) workers: Option<Workers<Option<Changes>>>,
+    pub(super) workers: Option<Workers<Job>>,
+    pub(super) stores: Stores,
     /// Of the jobs that were taken, so many have somebody who waits for them.
     awaited: u32,
     /// How many of those failed, and why the last did.
     failures: u32,
     failed: Option<FsError>,
-}
-
-/// What a job makes durable: so many changes of an object.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Changes {
-    node: Node,
-    count: u32,
 }
 
 /// A sync that took so long is worth a thread's time; one that took less than a millisecond is not.
@@ -102,13 +97,13 @@ impl Host {
             && (top.is_slow.get() || entry.is_much())
         {
             if let Some(waiting) =
-                workers.waits(|other| other.is_some_and(|other| other.node == node))
+                workers.waits(|other| matches!(other, Job::Sync(other) if other.node == node))
             {
-                *waiting = Some(changes);
+                *waiting = Job::Sync(changes);
                 return Ok(true);
             }
             if let Ok(own) = fs::dup::<FsError>(file) {
-                if workers.take(work, own, Some(changes), begun) {
+                if workers.take(work, own, Job::Sync(changes), begun) {
                     return Ok(true);
                 }
                 fs::close(own);
@@ -135,8 +130,14 @@ impl Host {
         workers.take_told();
         let (awaited, failures) = (dirty.awaited, &mut dirty.failures);
         let (failed, untold) = (&mut dirty.failed, &mut dirty.error);
-        workers.collect(sys::now(), &mut |number, End { tag, result, took }| {
-            let Some(changes) = tag else { return };
+        let stores = &mut dirty.stores;
+        workers.collect(sys::now(), &mut |number, end| {
+            let End { result, took, .. } = end;
+            let changes = match end.tag {
+                Job::Other => return,
+                Job::Store(number) => return stores.ended(number, end.stored),
+                Job::Sync(changes) => changes,
+            };
             match result {
                 Err(errno) if awaited.wrapping_sub(number) as i32 <= 0 => {
                     *untold = untold.or(Some(error(*errno)));
@@ -178,6 +179,9 @@ impl Host {
 
     /// Whether what a ticket is for is durable, or has been read. `waits`: until it is.
     pub(super) fn redeem(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {
+        if let Ticket::Stored { job } = ticket {
+            return self.stored(job, waits);
+        }
         let mut has_waited = false;
         loop {
             let Some(workers) = &self.dirty.workers else {
@@ -186,6 +190,7 @@ impl Host {
             let has_ended = match ticket {
                 Ticket::Changes { jobs, .. } => workers.has_synced(jobs),
                 Ticket::Bytes { job } => workers.has_ended(job),
+                Ticket::Stored { .. } => true,
             };
             if waits && !has_ended {
                 workers.wait();
@@ -268,6 +273,7 @@ impl Entry {
     fn is_durable_to(&self, count: u32) {
         if count.wrapping_sub(self.durable.get()) as i32 > 0 {
             self.durable.set(count);
+            self.unsynced_bytes.set(0);
         }
     }
 
@@ -276,7 +282,7 @@ impl Entry {
     fn sync(&self) -> FsResult<()> {
         if !self.is_durable() {
             fs::fsync::<FsError>(self.file.as_raw_fd())?;
-            self.durable.set(self.changes.get());
+            self.is_durable_to(self.changes.get());
         }
         Ok(())
     }

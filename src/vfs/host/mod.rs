@@ -9,17 +9,19 @@ mod acting;
 mod cached;
 mod change;
 mod durable;
+mod jobs;
 mod key;
 mod open;
 mod removed;
 mod search;
+mod storing;
 mod table;
 
 use super::handle::{self, Key};
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
-    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult, FsStat,
-    Handle, Handles, ImageFile, Kind, Name, Node, Pin, Rights, Rules, SetAttr, Ticket, Vfs,
+    Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult,
+    FsStat, Handle, Handles, ImageFile, Kind, Name, Node, Pin, Rights, Rules, SetAttr, Ticket, Vfs,
     exports,
 };
 use crate::config::{EXPORT_PATH_BYTES_MAX, SEARCH_DEPTH_MAX};
@@ -358,6 +360,7 @@ impl Vfs for Host {
 
     fn release_idle(&mut self) -> bool {
         self.acting.server();
+        self.dirty.stores.release_idle();
         self.commit_all(true);
         let Self { table, dirty, .. } = self;
         table.release_idle(&mut |entry| dirty.let_go_idle(entry))
@@ -426,6 +429,14 @@ impl Handles for Host {
 
     fn read_ahead(&mut self, extent: &Extent) -> Option<Ticket> {
         self.fetch(extent)
+    }
+
+    fn store_by_thread(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<u32> {
+        self.begin_store(pin, offset, bytes)
+    }
+
+    fn forget_stored(&mut self, job: u32) {
+        self.dirty.stores.forget(job);
     }
 
     fn committed(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {

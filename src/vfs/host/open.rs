@@ -80,6 +80,7 @@ impl Host {
             // What others did to it before is not known to be on disk.
             changes: Cell::new(1),
             durable: Cell::new(0),
+            unsynced_bytes: Cell::new(0),
             export,
             kind: Kind::of_mode(stat.stx_mode.into()),
             rights: top.rights,

@@ -5,6 +5,7 @@ use super::super::kernel::{self, PATH, terminated};
 use super::super::{Kind, Name};
 use super::Host;
 use super::durable::Dirty;
+use super::jobs::Job;
 use super::table::Entry;
 use crate::config::FREE_BLOCKS_MAX;
 use crate::sys;
@@ -48,7 +49,7 @@ impl Dirty {
             return;
         };
         let workers = self.workers.as_mut();
-        if !workers.is_some_and(|workers| workers.take(Work::Close, file, None, sys::now())) {
+        if !workers.is_some_and(|workers| workers.take(Work::Close, file, Job::Other, sys::now())) {
             fs::close(file);
         }
     }

@@ -35,6 +35,8 @@ pub(super) struct Entry {
     pub(super) changes: Cell<u32>,
     /// So many of the changes are on disk.
     pub(super) durable: Cell<u32>,
+    /// Bytes that were written since then, as far as they can be counted.
+    pub(super) unsynced_bytes: Cell<u32>,
     pub(super) export: u16,
     pub(super) kind: Kind,
     pub(super) rights: Rights,
@@ -269,6 +271,7 @@ mod tests {
             written: Cell::default(),
             changes: Cell::default(),
             durable: Cell::default(),
+            unsynced_bytes: Cell::default(),
             export: 0,
             kind: Kind::Directory,
             rights: Rights::ALL,

@@ -1,17 +1,21 @@
 //! A disk that takes its time: who waits for it is alone with that.
 
-use super::{WRITABLE, make};
+use super::{WRITABLE, fails, make, serve, user};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::fcntl::posix_fallocate;
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
-use xtask::clients::nfs::{Client, How, Set, stable_how};
+use xtask::clients::nfs::{Client, How, Set, nfsstat3, stable_how};
+use xtask::machines::mounts::on_image;
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 use xtask::setup::{self, Package};
+use xtask::testing::{holds, pattern};
 
 /// How long the disk takes.
 const DISK: Duration = Duration::from_secs(3);
@@ -35,7 +39,17 @@ fn told_late(
     done: &AtomicUsize,
     clients: Vec<ScopedJoinHandle<'_, Result<Duration>>>,
 ) -> Result<()> {
+    told_late_after(done, || (), clients)
+}
+
+/// As [`told_late`]; the disk is done when `release` is called.
+fn told_late_after(
+    done: &AtomicUsize,
+    release: impl FnOnce(),
+    clients: Vec<ScopedJoinHandle<'_, Result<Duration>>>,
+) -> Result<()> {
     let told = done.load(Ordering::Relaxed);
+    release();
     ensure!(told == 0, "{told} were told before others were answered");
     for client in clients {
         let took = client.join().ok().context("a client panicked")??;
@@ -213,4 +227,125 @@ fn who_removes_a_large_file_makes_nobody_wait() -> Result<()> {
         "freed where everybody waits for it: {last:#?}"
     );
     Ok(())
+}
+
+/// So much of a file that is not on disk, and threads store what is written next.
+const MUCH: u64 = 16 << 20;
+/// Bytes of a WRITE.
+const STEP: usize = 1 << 20;
+
+/// Writes a file's first bytes, up to where threads store.
+fn write_much(client: &mut Client, file: &[u8]) -> Result<()> {
+    for offset in (0..MUCH).step_by(STEP) {
+        client.write(
+            file,
+            offset,
+            stable_how::UNSTABLE,
+            &pattern(1, offset, STEP),
+        )?;
+    }
+    Ok(())
+}
+
+/// A file system where whoever writes waits, until this is dropped.
+struct Frozen<'a>(&'a Path);
+
+impl<'a> Frozen<'a> {
+    fn freeze(path: &'a Path) -> Result<Self> {
+        setup::quietly(Command::new("fsfreeze").arg("-f").arg(path))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let _ = setup::quietly(Command::new("fsfreeze").arg("-u").arg(self.0));
+    }
+}
+
+#[test]
+fn who_writes_behind_much_that_is_not_on_disk_makes_nobody_else_wait() -> Result<()> {
+    on_image(&["mkfs.ext4", "-q"], 128, |path| {
+        let (server, mut other, root) = serve(path, WRITABLE, ServerOptions::default())?;
+        let file = make(&mut other, &root, "file", b"")?;
+        write_much(&mut other, &file)?;
+        let mut clients = Vec::new();
+        for number in 0..6 {
+            clients.push((server.connect()?, MUCH + number * STEP as u64));
+        }
+        let frozen = Frozen::freeze(path)?;
+        let done = AtomicUsize::new(0);
+        thread::scope(|scope| -> Result<()> {
+            let threads: Vec<_> = clients
+                .iter_mut()
+                .map(|(client, offset)| {
+                    let (file, done) = (&file, &done);
+                    scope.spawn(move || -> Result<Duration> {
+                        let (begun, data) = (Instant::now(), pattern(1, *offset, STEP));
+                        client.write(file, *offset, stable_how::UNSTABLE, &data)?;
+                        done.fetch_add(1, Ordering::Relaxed);
+                        Ok(begun.elapsed())
+                    })
+                })
+                .collect();
+            for _ in 0..30 {
+                other.attr(&root)?;
+                let read = other.read(&file, MUCH - 4096, 4096)?.0;
+                ensure!(
+                    read == pattern(1, MUCH - 4096, 4096),
+                    "not what was written"
+                );
+                sleep(DISK / 30 + Duration::from_millis(5));
+            }
+            let outcome = told_late_after(&done, || drop(frozen), threads);
+            outcome.context("a WRITE to a file system that stands still")
+        })?;
+        other.commit(&file, 0, 0)?;
+        holds(&path.join("file"), MUCH + 6 * STEP as u64)
+    })
+}
+
+#[test]
+fn what_a_thread_cannot_store_is_told() -> Result<()> {
+    on_image(&["mkfs.ext4", "-q", "-m", "0"], 64, |path| {
+        let (_server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
+        let file = make(&mut client, &root, "file", b"")?;
+        write_much(&mut client, &file)?;
+        let mut len = MUCH;
+        loop {
+            let data = pattern(1, len, STEP);
+            match client.write(&file, len, stable_how::UNSTABLE, &data) {
+                Ok(wrote) => len += u64::from(wrote.count),
+                failed => {
+                    fails(failed, &[nfsstat3::NFS3ERR_NOSPC], "WRITE")?;
+                    break;
+                }
+            }
+            ensure!(len < 64 << 20, "more than the disk has fits");
+        }
+        ensure!(len > 32 << 20, "{len} bytes fitted");
+        client.commit(&file, 0, 0)?;
+        holds(&path.join("file"), len)
+    })
+}
+
+#[test]
+fn a_thread_stores_as_the_caller() -> Result<()> {
+    let directory = public_dir()?;
+    let (_server, mut client, root) = serve(directory.path(), WRITABLE, ServerOptions::default())?;
+    let file = make(&mut client, &root, "file", b"")?;
+    let path = directory.path().join("file");
+    chown(&path, Some(1000), Some(1000))?;
+    client.auth = user(1000, 1000, &[]);
+    write_much(&mut client, &file)?;
+    // The kernel takes the bit away when an ordinary user writes, and not when root does.
+    for (uid, mode) in [(0, 0o104_755), (1000, 0o100_755)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o4755))?;
+        client.auth = user(uid, uid, &[]);
+        let data = pattern(1, MUCH, STEP);
+        client.write(&file, MUCH, stable_how::UNSTABLE, &data)?;
+        let is = fs::metadata(&path)?.permissions().mode();
+        ensure!(is == mode, "mode {is:o} after a WRITE by {uid}");
+    }
+    holds(&path, MUCH + STEP as u64)
 }
