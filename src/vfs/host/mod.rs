@@ -58,6 +58,8 @@ struct Top {
     rights: Rights,
     /// Changes of names and attributes need not be on disk before they are answered.
     is_async: bool,
+    /// There is a disk at all.
+    has_disk: bool,
     /// Its disk took its time when something was last made durable.
     is_slow: Cell<bool>,
     /// Its file system tells what is in memory.
@@ -161,6 +163,7 @@ impl Host {
             tag,
             rights: Rights::of(rules.writable, rules.isos),
             is_async: rules.is_async,
+            has_disk: !kernel::is_in_memory(&system),
             is_slow: Cell::new(true),
             tells_cached: Cell::new(true),
             image,

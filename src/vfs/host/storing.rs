@@ -56,8 +56,8 @@ impl Host {
     /// See [`Handles::store_by_thread`](super::Handles::store_by_thread).
     #[cold]
     pub(super) fn begin_store(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<u32> {
-        let entry = self.table.get(pin.node)?;
-        let is_behind = entry.unsynced_bytes.get() >= UNSYNCED_BYTES_MAX;
+        let (entry, top) = self.entry_and_top(pin.node)?;
+        let is_behind = top.has_disk && entry.unsynced_bytes.get() >= UNSYNCED_BYTES_MAX;
         let stores = &self.dirty.stores.stores;
         // Behind the last offset that there is, a pipe tells another error than a buffer.
         let ends = offset.saturating_add(bytes.len() as u64) <= i64::MAX as u64;

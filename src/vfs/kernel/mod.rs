@@ -56,6 +56,12 @@ pub(super) fn is_pseudo(system: &StatFs) -> bool {
     false
 }
 
+/// Whether a file system lies in memory alone: a tmpfs.
+pub(super) const fn is_in_memory(system: &StatFs) -> bool {
+    const TMPFS_MAGIC: u32 = 0x0102_1994;
+    system.f_type as u32 == TMPFS_MAGIC
+}
+
 /// A name as the kernel wants it.
 pub(super) fn terminated<'a>(name: Name<'_>, buffer: &'a mut [u8; 256]) -> &'a CStr {
     // A name holds no NUL and is at most 255 bytes long, so the terminator is the zero that follows it.
