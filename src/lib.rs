@@ -29,7 +29,7 @@
 //! it is answered goes there (`Sync`).
 //!
 //! An SFTP session goes through the same engine interface, `engine::Stream`: as sshd starts it, over standard input and output in a
-//! process of its own (`drive::linux::stdio`), or in a loop over sockets (`drive::sftp`). Multicast DNS is a task too:
+//! process of its own (`drive::platform::host::stdio`), or in a loop over sockets (`drive::sftp`). Multicast DNS is a task too:
 //! `drive::endpoint` opens sockets as interfaces come and go, for `engine::mdns`' responder or its browser. `serve` lists which
 //! tasks share a loop: a process each, or with `--one-process` one loop for all.
 //!
@@ -55,9 +55,9 @@
 //! | a browser's cache and its questions | `engine/mdns/browser/{cache,questions}.rs` |
 //! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`role/nfs/mod.rs`, `task`) |
 //! | a new role | a folder of `role`, and a line of `roles!` in `role/mod.rs` |
-//! | a network stack of our own (`--net`): over links, by smoltcp | `net/link`, `net/smol`; `drive/linux/network.rs` has either this or the host's |
-//! | a machine without an operating system: its entry, devices, boot arguments, files | `sys/arch/pvh.rs`, `sys/bare`, `role/boot.rs`, `role/nfs/machine.rs`; `drive/linux` makes no system call there |
-//! | a machine with Linux: its first process, what that asks of the kernel | `role/init.rs`, `drive/linux/init.rs`, `sys/linux/init.rs` |
+//! | a network stack of our own (`--net`): over links, by smoltcp | `net/link`, `net/smol`; `drive/platform/network.rs` has either this or the host's |
+//! | a machine without an operating system: its entry, devices, boot arguments, files | `sys/arch/pvh.rs`, `sys/bare`, `role/boot.rs`, `role/nfs/machine.rs`; `drive/platform` makes no system call there |
+//! | a machine with Linux: its first process, what that asks of the kernel | `role/init.rs`, `drive/platform/host/init.rs`, `sys/linux/init.rs` |
 //! | fallbacks for missing system calls | `sys/linux/fs`, `sys/linux/sockets.rs` |
 //!
 //! # Invariants

@@ -1,14 +1,11 @@
 //! The loop: one network, some tasks, two buffers. The only module that sees net, engine and files together.
 //!
 //! [`Loop`] waits once a turn and lends a [`World`] to each task. `streams` and `datagrams` serve any protocol over connections
-//! and datagrams, `endpoint` is multicast DNS, `orders` moves bytes between files and peers. `linux` has what only a host with
-//! processes has: the supervisor, a process per connection, sessions on standard input and output; `bare` has the disks of a machine
-//! without an operating system.
+//! and datagrams, `endpoint` is multicast DNS, `orders` moves bytes between files and peers. `platform` is what
+//! the loop runs on: a host with processes, or a machine without an operating system.
 
 #![forbid(unsafe_code)]
 
-#[cfg(bare)]
-pub mod bare;
 #[cfg(feature = "streams")]
 pub(crate) mod connection;
 #[cfg(feature = "nfs")]
@@ -17,11 +14,11 @@ pub mod datagrams;
 pub mod endpoint;
 #[cfg(feature = "streams")]
 mod exchange;
-pub mod linux;
 #[cfg(feature = "streams")]
 mod listeners;
 #[cfg(feature = "streams")]
 pub mod orders;
+pub mod platform;
 #[cfg(feature = "streams")]
 mod pool;
 #[cfg(feature = "nfs")]

@@ -224,7 +224,7 @@ mod tests {
                 path: path.as_bytes(),
                 rules: Rules::default(),
                 top: Top {
-                    backend: Backend::Host,
+                    backend: Backend::ByHandle,
                     tag: 0,
                     is_image: false,
                     real: real.as_bytes(),

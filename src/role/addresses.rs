@@ -3,7 +3,7 @@
 
 use super::Fatal;
 #[cfg(feature = "init")]
-use crate::drive::linux::init;
+use crate::drive::platform::host::init;
 use crate::drive::{Task, World};
 use crate::event::Line;
 use crate::mem;

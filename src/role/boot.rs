@@ -6,7 +6,7 @@ use super::boot_words::{self, LINE_BYTES, ignore, nothing_to_export, tell, trans
 use super::nfs::machine::{self, RAM};
 use super::{FAILED, Fatal, complain, serve};
 use crate::config::MACHINE_BYTES_MIN;
-use crate::drive::bare as drive;
+use crate::drive::platform::machine as drive;
 use crate::event::Line;
 use crate::mem::{self, give, parts};
 use crate::sys::{self, Args, BUILD_ID_BYTES, bare};

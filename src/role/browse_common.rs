@@ -2,7 +2,7 @@
 
 use super::{Console, DONE, Fatal};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
-use crate::drive::linux::{self, network::Network};
+use crate::drive::platform::{self, network::Network};
 use crate::engine::mdns::browser::{Browser, Event, Limits, Wish};
 use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
 use crate::event::Events;
@@ -114,7 +114,7 @@ pub(super) fn run(
             ..Choice::default()
         },
     ));
-    let ended = linux::run(network, &mut [mdns], Console::leak(), signals);
+    let ended = platform::run(network, &mut [mdns], Console::leak(), signals);
     seeker.finder.leave();
     ended
 }

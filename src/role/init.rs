@@ -4,7 +4,7 @@
 use super::boot_words::{LINE_BYTES, ignore, nothing_to_export, tell, translate};
 use super::serve::{self, Served};
 use super::{Fatal, USAGE, complain};
-use crate::drive::linux::init::{self, Found};
+use crate::drive::platform::host::init::{self, Found};
 use crate::event::Line;
 use crate::mem;
 use crate::sys::{self, Args, BUILD_ID_BYTES};

@@ -4,7 +4,7 @@ use super::Fatal;
 use super::flags::{Flags, Given};
 #[cfg(feature = "smol")]
 use super::stack;
-use crate::drive::linux::network::Network;
+use crate::drive::platform::network::Network;
 use crate::sys::Args;
 
 /// A role's own flags, and those of a network behind them.

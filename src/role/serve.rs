@@ -10,10 +10,10 @@ use super::flags::{Flags, Given, flags};
 #[cfg(feature = "mdns")]
 use super::mdns;
 use super::{Console, Fatal, network, nfs};
-use crate::drive::linux::loops::{Kept, LOOP_COUNT_MAX};
-use crate::drive::linux::network::Network;
-use crate::drive::linux::supervisor::{self, Child};
-use crate::drive::{Task, linux};
+use crate::drive::platform::host::loops::{Kept, LOOP_COUNT_MAX};
+use crate::drive::platform::host::supervisor::{self, Child};
+use crate::drive::platform::network::Network;
+use crate::drive::{Task, platform};
 use crate::mem;
 use crate::net::Signals;
 use crate::sys::{Args, BUILD_ID_BYTES};
@@ -144,7 +144,7 @@ impl Served {
     /// Runs tasks in one loop until the process is asked to stop.
     fn run(&'static self, kinds: &[Kind], build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         let mut tasks = heapless::Vec::<_, KIND_COUNT>::new();
-        let tree = linux::tree();
+        let tree = platform::tree();
         #[cfg(bare)]
         if crate::sys::is_bare() {
             let _ = tasks.push(super::addresses::task(None));
@@ -155,13 +155,13 @@ impl Served {
         for kind in kinds {
             #[cfg(feature = "init")]
             if *kind == Kind::Addresses {
-                network.stack.link = self.card.map(|card| (linux::stack::Kind::Host, card));
+                network.stack.link = self.card.map(|card| (platform::stack::Kind::Host, card));
             }
             if let Some(task) = self.task(*kind, build_id, tree)? {
                 let _ = tasks.push(task);
             }
         }
-        linux::serve(&network, &mut tasks, tree, Console::leak(), self.signals)
+        platform::serve(&network, &mut tasks, tree, Console::leak(), self.signals)
     }
 
     /// The task of this kind, if it is asked for, and its files in the tree.

@@ -3,8 +3,8 @@
 use super::args::{address, digits, host_label};
 use super::flags::{Flags, Given, flags};
 use super::inform;
-use crate::drive::linux::network::Network;
-use crate::drive::linux::stack::Kind;
+use crate::drive::platform::network::Network;
+use crate::drive::platform::stack::Kind;
 use crate::mem::Ends as _;
 use crate::mem::{c_str, parts, place_in};
 use crate::net::smol::Ip;

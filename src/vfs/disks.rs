@@ -12,7 +12,7 @@ use core::ffi::CStr;
 use core::ops::ControlFlow;
 
 /// The root directory.
-pub(super) const TOP: Node = Node::of_number(Backend::User, Rights::NONE, u16::MAX as u32);
+pub(super) const TOP: Node = Node::of_number(Backend::ByPath, Rights::NONE, u16::MAX as u32);
 /// Its path.
 const TOP_PATH: &[u8] = b"/";
 
@@ -34,7 +34,7 @@ impl MachineDisks {
     /// What is inside the disk of this number, to be exported.
     pub const fn export(number: u32) -> Top {
         Top {
-            backend: Backend::User,
+            backend: Backend::ByPath,
             tag: TAG + number,
             is_image: true,
             real: b"",
@@ -185,7 +185,7 @@ impl Vfs for MachineDisks {
 impl Handles for MachineDisks {
     fn root(&mut self, tag: u32) -> FsResult<Node> {
         let number = tag.checked_sub(TAG).ok_or(NOTHING)?;
-        Ok(Node::of_number(Backend::User, Rights::NONE, number))
+        Ok(Node::of_number(Backend::ByPath, Rights::NONE, number))
     }
 
     fn open(&mut self, handle: &[u8]) -> FsResult<Node> {

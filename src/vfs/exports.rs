@@ -180,7 +180,7 @@ impl Tree {
         if !cfg!(any(feature = "sftp-server", feature = "ls")) {
             return None;
         }
-        self.numbered(Backend::User as usize)?.as_paths()
+        self.numbered(Backend::ByPath as usize)?.as_paths()
     }
 
     /// What is inside images, once one was opened.

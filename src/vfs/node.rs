@@ -4,11 +4,11 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Backend {
     /// The host's files by handles; where there is no host, those of an archive, which are in memory.
-    Host,
+    ByHandle,
     /// Files in memory.
     Ram,
     /// The host's files by paths; where there is no host, its disks, of which only what is inside is seen.
-    User = 3,
+    ByPath = 3,
     /// What is inside images. The last: only its nodes have the highest bit.
     Images,
 }

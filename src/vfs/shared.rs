@@ -31,7 +31,7 @@ impl Tree {
     ) -> Self {
         let mut tree = Self::default();
         let [one, other] = backend;
-        tree.add(Backend::User, other);
+        tree.add(Backend::ByPath, other);
         tree.add(kind, one);
         let top = Top {
             backend: kind,

@@ -1,7 +1,7 @@
 //! A conversation over streams, with a protocol of single letters.
 
 use crate::config::TALK_INPUT_BYTES;
-use crate::drive::linux::stdio::StdioSession;
+use crate::drive::platform::host::stdio::StdioSession;
 use crate::drive::streams::Protocol;
 use crate::engine::testing::tree as testing;
 use crate::engine::{Cx, Order, Progress, State, Stream};

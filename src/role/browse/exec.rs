@@ -5,7 +5,7 @@
 use super::super::terminal_safe::{Out, strings};
 use super::super::{Console, FAILED, Fatal, complain, refuse};
 use super::line::{KIND_LABELS, family};
-use crate::drive::linux::exec::{Ended, Program};
+use crate::drive::platform::host::exec::{Ended, Program};
 use crate::engine::mdns::browser::{Event, What};
 use crate::event;
 use crate::mem::{Ends as _, parts};

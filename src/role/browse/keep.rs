@@ -9,7 +9,7 @@ use super::super::browse_common::Links;
 use super::super::reasons::{Reason, failed_with, reason};
 use super::super::terminal_safe::{Out, strings};
 use super::line::{Form, KIND_LABELS, family};
-use crate::drive::linux::files;
+use crate::drive::platform::host::files;
 use crate::engine::mdns::browser::{Event, What};
 use crate::mem;
 use crate::mem::{Ends as _, Parts, nth, parts};

@@ -6,7 +6,7 @@ use super::args::{address, port};
 use super::flags::{Flags, flags};
 use super::{Console, FAILED, Fatal, USAGE, complain, inform, print};
 use crate::config::{CHECK_JSON_BYTES, CHECK_TIMEOUT, NFS_PORT, REPLY_BYTES};
-use crate::drive::linux::client::{self, Client};
+use crate::drive::platform::host::client::{self, Client};
 use crate::event::{self, Line};
 use crate::mem;
 use crate::mem::{Ends as _, place_in};

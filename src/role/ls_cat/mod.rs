@@ -50,7 +50,8 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
         path: walk::Text::new(),
         tree: Tree::default(),
     });
-    look.tree.add(Backend::User, mem::leak(User::new(1, false)));
+    look.tree
+        .add(Backend::ByPath, mem::leak(User::new(1, false)));
     look.tree.look_anywhere();
     for word in args {
         let word = word.to_bytes();

@@ -3,7 +3,7 @@
 use super::super::Console;
 use super::super::args::address;
 use super::source::{self, Memory};
-use crate::drive::linux::files::Directory;
+use crate::drive::platform::host::files::Directory;
 use crate::event::{self, Line};
 use crate::mem::parts;
 use crate::text::text;

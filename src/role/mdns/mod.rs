@@ -23,8 +23,8 @@ use crate::config::{
     ANNOUNCED_RECORD_COUNT_MIN, ANNOUNCED_TEXT_BYTES, ANNOUNCED_TEXT_BYTES_MIN,
 };
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
-use crate::drive::linux::files::Directory;
-use crate::drive::{Task, linux};
+use crate::drive::platform::host::files::Directory;
+use crate::drive::{Task, platform};
 use crate::engine::mdns::{Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
 use crate::event::{self, Events, Line};
 use crate::mem::{self, parts, scaled};
@@ -68,7 +68,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     options.check()?;
     let signals = options.signals();
     let task = task(options, &|_| {})?;
-    linux::run(&network, &mut [task], Console::leak(), signals)
+    platform::run(&network, &mut [task], Console::leak(), signals)
 }
 
 /// Hands out further services.

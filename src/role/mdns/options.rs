@@ -5,7 +5,7 @@ use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
 use super::files::advice;
 use super::hardware_id::HardwareId;
-use crate::drive::linux::network::Network;
+use crate::drive::platform::network::Network;
 use crate::engine::mdns::{ALIAS_COUNT_MAX, family};
 use crate::mem;
 use crate::net::Signals;

@@ -1,7 +1,7 @@
 //! What is read of a file, or of that which a link leads to: never what blocks or is no file, never too much.
 
 use super::super::reasons::{Reason, reason};
-use crate::drive::linux::files::Directory;
+use crate::drive::platform::host::files::Directory;
 use crate::sys::Errno;
 use crate::text::text;
 use crate::vfs::{FsError, FsResult};

@@ -1,6 +1,6 @@
 //! What the specifiers in the name of a unit of systemd's stand for on this host. systemd.dnssd(5), os-release(5).
 
-use crate::drive::linux::files::Directory;
+use crate::drive::platform::host::files::Directory;
 use crate::wire::Writer;
 use crate::wire::label::{behind, cut, put_byte};
 

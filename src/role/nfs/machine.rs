@@ -8,7 +8,7 @@ use crate::config::{
     MACHINE_BYTES_MIN, MACHINE_SMALL_BYTES, REGION_BYTES, REGION_FIXED_BYTES, STACK_FIXED_BYTES,
     STACK_HEAP_BYTES,
 };
-use crate::drive::bare::Media;
+use crate::drive::platform::machine::Media;
 use crate::mem;
 use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::{self, Errno, bare};
@@ -65,7 +65,7 @@ pub(in super::super) fn ram_bytes() -> usize {
 /// Puts all of them in the tree.
 pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
     tree.add(
-        Backend::User,
+        Backend::ByPath,
         mem::leak(disks::MachineDisks::new(Media::open(), clock)),
     );
     for wanted in options.exports.iter() {
@@ -115,12 +115,12 @@ fn unpack(wanted: &Wanted, tree: &mut Tree) -> Result<Top, Fatal> {
     let (path, module) = (wanted.path.to_bytes(), bare::module());
     let counts = archive::counts(module).unwrap_or(Counts::within(0));
     let ram = mem::leak(Ram::new(path, counts, archive::instance(module), clock));
-    ram.backend = Backend::Host;
+    ram.backend = Backend::ByHandle;
     let top = archive::unpack(ram, module, &wanted.rules);
     let top = top.map_err(|_| {
         let why = text!("the archive is damaged, or lacks a directory, or has 65,535 objects");
         complain(FAILED, text!("cannot export"), path, why)
     })?;
-    tree.add(Backend::Host, ram);
+    tree.add(Backend::ByHandle, ram);
     Ok(top)
 }

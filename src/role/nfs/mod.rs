@@ -19,11 +19,11 @@ use crate::config::{
 };
 use crate::drive::datagrams::Datagrams;
 #[cfg(feature = "serve")]
-use crate::drive::linux::loops::is_taken;
-use crate::drive::linux::network::Network;
+use crate::drive::platform::host::loops::is_taken;
+use crate::drive::platform::network::Network;
 use crate::drive::rpc::Rpc;
 use crate::drive::streams::Streams;
-use crate::drive::{Task, World, linux};
+use crate::drive::{Task, World, platform};
 use crate::engine::programs::{ProgramSet, Programs};
 use crate::engine::turns::Turns;
 use crate::event::{self, Events, Line};
@@ -65,9 +65,9 @@ const HELP: &[Text] = &[
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
     let network = options.read(args)?;
-    let tree = linux::tree();
+    let tree = platform::tree();
     let task = task(options, &network, build_id, tree)?;
-    linux::serve(
+    platform::serve(
         &network,
         &mut [task],
         tree,
@@ -203,7 +203,7 @@ fn export_host(
     (was_used, is_shared): (bool, bool),
     tree: &mut Tree,
 ) -> Result<(Form, bool), Fatal> {
-    linux::obey_quotas();
+    platform::host::obey_quotas();
     let host = mem::leak(Host::new(node_count));
     host.is_shared = is_shared;
     let form = choose_form(options, host)?;
@@ -217,7 +217,7 @@ fn export_host(
         host.sync_systems();
     }
     let acts_as_callers = host.act_as_callers();
-    tree.add(Backend::Host, host);
+    tree.add(Backend::ByHandle, host);
     Ok((form, acts_as_callers))
 }
 
@@ -316,7 +316,7 @@ fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Fatal> {
     }
     let path = options.key_file.unwrap_or_else(|| {
         // If it cannot be made, opening the key says so.
-        linux::files::make_private_directory(KEY_DIRECTORY);
+        platform::host::files::make_private_directory(KEY_DIRECTORY);
         KEY_FILE
     });
     let Err(errno) = host.use_kernel_handles(path) else {

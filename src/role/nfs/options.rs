@@ -5,8 +5,8 @@ use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
 use crate::config::{EXPORT_PATH_BYTES_MAX, NFS_PORT};
 #[cfg(feature = "serve")]
-use crate::drive::linux::loops::Kept;
-use crate::drive::linux::network::Network;
+use crate::drive::platform::host::loops::Kept;
+use crate::drive::platform::network::Network;
 use crate::mem::Slots;
 use crate::mem::{c_str, copy, parts, place_in};
 use crate::sys::Args;

@@ -5,7 +5,7 @@ use super::flags::{Flags, flags};
 use super::mdns::{self, Announcer};
 use super::{Console, Fatal, SEE_HELP, USAGE, complain, network, refuse};
 use crate::drive::endpoint::Choice;
-use crate::drive::linux;
+use crate::drive::platform;
 use crate::mem;
 use crate::net::Signals;
 use crate::sys;
@@ -146,5 +146,5 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         names: &options.interfaces,
         ..Choice::default()
     });
-    linux::run(&network, &mut [task], Console::leak(), Signals::default())
+    platform::run(&network, &mut [task], Console::leak(), Signals::default())
 }

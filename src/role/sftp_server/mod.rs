@@ -13,11 +13,11 @@ use super::{Console, DONE, FAILED, Fatal, complain, refuse};
 use crate::config::{
     ACCOUNT_BYTES_MAX, HANDLE_COUNT_MAX, HANDLE_DESCRIPTOR_RESERVE, HASHES_BYTES, PATH_BYTES_MAX,
 };
+use crate::drive::platform::host::per_connection::{self, Reach};
+use crate::drive::platform::host::stdio::{self, Standard, StdioSession};
 #[cfg(feature = "smol")]
-use crate::drive::linux::network::Network;
-use crate::drive::linux::per_connection::{self, Reach};
-use crate::drive::linux::stdio::{self, Standard, StdioSession};
-use crate::drive::linux::{self, syslog};
+use crate::drive::platform::network::Network;
+use crate::drive::platform::{self, host::syslog};
 use crate::drive::sftp::Sessions;
 #[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 use crate::drive::{Task, World, streams::Streams};
@@ -55,7 +55,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     if options.lists {
         return list_requests();
     }
-    linux::set_undumpable();
+    platform::host::set_undumpable();
     #[cfg(feature = "smol")]
     if network.is_own() {
         return serve_all(&network, &options);
@@ -84,9 +84,9 @@ fn serve_all(network: &Network, options: &Options) -> Result<(), Fatal> {
     if !options.trusts {
         return Err(refuse(b"--listen", text, FAR));
     }
-    let tree = linux::tree();
+    let tree = platform::tree();
     let task = task(options, at, tree)?;
-    linux::serve(
+    platform::serve(
         network,
         &mut [task],
         tree,
@@ -132,7 +132,7 @@ fn serve(options: &Options) -> ! {
 
 fn talk(options: &Options) -> Fatal {
     let handle_count = handle_count();
-    let tree = linux::tree();
+    let tree = platform::tree();
     let (sftp, jail) = match server(options, handle_count, tree, true) {
         Ok(server) => server,
         Err(status) => return status,
@@ -147,7 +147,7 @@ fn talk(options: &Options) -> Fatal {
     log_session(level, opened, &mut events);
     let mut greeted = move || {
         if let Some(jail) = jail {
-            linux::restrict_to(jail);
+            platform::host::restrict_to(jail);
         }
     };
     let mut protocol = Sessions::new(sftp, sessions(1, handle_count, level));
@@ -200,7 +200,7 @@ fn server(
             return Err(failed(what, jail.to_bytes(), errno));
         }
         jail = user.jail_descriptor();
-        tree.add(Backend::User, user);
+        tree.add(Backend::ByPath, user);
     }
     let texts = [(); 3].map(|()| mem::bytes(ACCOUNT_BYTES_MAX));
     let uid = sys::user_id();

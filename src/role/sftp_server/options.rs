@@ -3,8 +3,8 @@
 use super::super::args::{digits, socket};
 use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
-use crate::drive::linux::network::Network;
-use crate::drive::linux::per_connection::Address;
+use crate::drive::platform::host::per_connection::Address;
+use crate::drive::platform::network::Network;
 use crate::engine::sftp::{Level, Permits};
 use crate::mem::place_in;
 use crate::sys::Args;

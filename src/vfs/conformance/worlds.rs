@@ -167,7 +167,7 @@ impl Served {
         }
         let host = Rc::new(RefCell::new(host));
         let mut tree = Tree::default();
-        tree.add(Backend::Host, Shared::lend(&host));
+        tree.add(Backend::ByHandle, Shared::lend(&host));
         for (number, (path, rules, top)) in tops.into_iter().enumerate() {
             tree.export(path.to_bytes(), rules, top)?;
             tree.root(number)?;
@@ -322,10 +322,10 @@ impl OfUser {
             }
             let user = Rc::new(RefCell::new(user));
             let mut tree = Tree::default();
-            tree.add(Backend::User, Shared::lend(&user));
+            tree.add(Backend::ByPath, Shared::lend(&user));
             // Tests of objects begin at its root directory.
             let top = Top {
-                backend: Backend::User,
+                backend: Backend::ByPath,
                 tag: 0,
                 is_image: false,
                 real: b"",
@@ -451,7 +451,7 @@ fn two_backends_of_one_tree_keep_their_umask_and_their_user() {
     std::fs::set_permissions(&host.dir, PermissionsExt::from_mode(0o777)).unwrap();
     let is_privileged = host.is_privileged();
     let tree = host.vfs();
-    tree.add(Backend::User, Shared::lend(&user));
+    tree.add(Backend::ByPath, Shared::lend(&user));
     let top = tree.root(0).unwrap();
     let handle = tree.handle(top).unwrap();
     let caller = Caller {

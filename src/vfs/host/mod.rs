@@ -170,7 +170,7 @@ impl Host {
         };
         self.tops.push_more(top);
         Ok(exports::Top {
-            backend: Backend::Host,
+            backend: Backend::ByHandle,
             tag,
             is_image: image.is_some(),
             real,

@@ -255,7 +255,7 @@ impl Slot {
     fn node(&self, at: usize) -> Node {
         let entry = self.entry.as_ref();
         let rights = entry.map_or(Rights::NONE, |entry| entry.rights);
-        Node::new(Backend::Host, rights, at, self.generation)
+        Node::new(Backend::ByHandle, rights, at, self.generation)
     }
 }
 

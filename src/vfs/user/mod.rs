@@ -84,7 +84,7 @@ const fn number(node: Node) -> RawFd {
 
 /// The node of a descriptor.
 const fn node_of(file: RawFd) -> Node {
-    Node::of_number(Backend::User, Rights::ALL, file as u32)
+    Node::of_number(Backend::ByPath, Rights::ALL, file as u32)
 }
 
 impl User {

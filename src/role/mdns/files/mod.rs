@@ -10,7 +10,7 @@ use super::source::{self, Memory, REASONS};
 use super::specifiers;
 use super::vms::PRIME;
 use crate::config::ANNOUNCED_NAME_COUNT;
-use crate::drive::linux::files::Directory;
+use crate::drive::platform::host::files::Directory;
 use crate::engine::mdns::Responder;
 use crate::event::{self, Line, Sink};
 use crate::text::{text, texts};

@@ -3,7 +3,7 @@
 //! Serial number and UUID are only looked for when they are asked for: they are private.
 
 use super::source::{FILE_BYTES_MAX, Memory};
-use crate::drive::linux::files::Directory;
+use crate::drive::platform::host::files::Directory;
 use crate::mem::{Ends as _, nth, parts};
 use crate::vfs::{FsError, FsResult};
 use crate::wire::Writer;

@@ -6,7 +6,7 @@
 //! leads in circles. Names that begin with a dot are passed.
 
 use super::source::{self, Memory};
-use crate::drive::linux::files::Directory;
+use crate::drive::platform::host::files::Directory;
 use crate::vfs::{FsError, FsResult};
 use crate::wire::vmx::{self, Machine};
 use crate::wire::{Writer, label};

@@ -126,7 +126,7 @@ const LAYERS: &[Layer] = &[
         crates: &["heapless"],
     },
     Layer {
-        name: "drive::linux",
+        name: "drive::platform",
         modules: &[
             "net", "engine", "vfs", "event", "text", "mem", "sys", "time", "config", "log",
         ],

@@ -1,30 +1,14 @@
-//! What only a host with processes has: loops over its own sockets or over a stack of our own, the supervisor that forks them, a
-//! process for each connection, sessions on standard input and output.
+//! The platform that a loop runs on: a host with processes, or a machine without an operating system.
+//!
+//! `network` opens the kernel's sockets or a stack of our own (`stack`); `host` needs processes, `machine` has the disks of a bare
+//! machine.
 
-#[cfg(feature = "check")]
-pub mod client;
-#[cfg(feature = "browse")]
-pub mod exec;
-#[cfg(any(feature = "mdns", feature = "browse", feature = "nfs"))]
-pub mod files;
-#[cfg(feature = "init")]
-pub mod init;
-#[cfg(feature = "serve")]
-pub mod loops;
+pub mod host;
+#[cfg(bare)]
+pub mod machine;
 pub mod network;
-#[cfg(feature = "sftp-server")]
-pub mod per_connection;
 #[cfg(feature = "smol")]
 pub mod stack;
-#[cfg(feature = "sftp-server")]
-pub mod stdio;
-#[cfg(feature = "serve")]
-pub mod supervisor;
-#[cfg(feature = "sftp-server")]
-pub mod syslog;
-
-#[cfg(feature = "sftp-server")]
-pub use crate::sys::linux::sandbox::{restrict_to, set_undumpable};
 
 use super::{Loop, Task};
 use crate::config::{RX_BYTES, TX_BYTES};
@@ -78,10 +62,4 @@ pub fn serve(
     let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(TX_BYTES));
     let mut events = Events::to(sink);
     Loop::new(net, tree, tasks, &mut events, rx, tx, sys::now()).run()
-}
-
-/// Gives up the privilege of filling a disk beyond its quotas: clients have none.
-#[cfg(feature = "nfs")]
-pub fn obey_quotas() {
-    crate::sys::linux::fsuid::obey_quotas();
 }

@@ -1,0 +1,30 @@
+//! A host with processes: the supervisor and the loops that it forks, a process per connection, sessions on standard input and
+//! output, files that a role reads.
+
+#[cfg(feature = "check")]
+pub mod client;
+#[cfg(feature = "browse")]
+pub mod exec;
+#[cfg(any(feature = "mdns", feature = "browse", feature = "nfs"))]
+pub mod files;
+#[cfg(feature = "init")]
+pub mod init;
+#[cfg(feature = "serve")]
+pub mod loops;
+#[cfg(feature = "sftp-server")]
+pub mod per_connection;
+#[cfg(feature = "sftp-server")]
+pub mod stdio;
+#[cfg(feature = "serve")]
+pub mod supervisor;
+#[cfg(feature = "sftp-server")]
+pub mod syslog;
+
+#[cfg(feature = "sftp-server")]
+pub use crate::sys::linux::sandbox::{restrict_to, set_undumpable};
+
+/// Gives up CAP_SYS_RESOURCE, so that quotas hold for clients, too.
+#[cfg(feature = "nfs")]
+pub fn obey_quotas() {
+    crate::sys::linux::fsuid::obey_quotas();
+}
