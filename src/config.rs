@@ -41,14 +41,18 @@ pub const REPLY_BYTES: usize = REPLY_HEAD_BYTES + READ_INLINE_BYTES as usize;
 pub const TALK_INPUT_BYTES: usize = 128 << 10;
 /// Bytes of an answer to a datagram: no fragments, no amplification.
 pub const DATAGRAM_BYTES: usize = 1400;
-/// Rings of the duplicate request cache: clients' addresses are hashed onto them.
-pub const DRC_PEER_COUNT: usize = 16;
-/// Replies in one ring of the duplicate request cache.
-pub const DRC_REPLY_COUNT: usize = 64;
+/// Sets of the duplicate request cache. A prime: a client of which only every second or fourth call is kept uses all sets, too.
+pub const DRC_SET_COUNT: usize = 127;
+/// Sets of the duplicate request cache in the least memory.
+pub const DRC_SET_COUNT_MIN: usize = 7;
+/// Replies in one set of the duplicate request cache: up to this number of peers have a share of the set.
+pub const DRC_WAY_COUNT: usize = 8;
 /// Bytes of the longest reply in the duplicate request cache: CREATE's with a handle of 64 bytes and all attributes.
 pub const DRC_REPLY_BYTES: usize = 304;
-/// Bytes of the duplicate request cache: of each ring the place of the last reply, of each reply itself, its request's key and more.
-pub const DRC_BYTES: usize = DRC_PEER_COUNT * (1 + DRC_REPLY_COUNT * (DRC_REPLY_BYTES + 40));
+/// Bytes of a set of the duplicate request cache: its last stamp, and the replies, each with 44 bytes of key, checksum and numbers.
+pub const DRC_SET_BYTES: usize = 4 + DRC_WAY_COUNT * (DRC_REPLY_BYTES + 44);
+/// Bytes of the duplicate request cache.
+pub const DRC_BYTES: usize = DRC_SET_COUNT * DRC_SET_BYTES;
 /// Files and directories whose names or attributes wait together to be made durable.
 pub const DIRTY_COUNT: usize = 16;
 /// Blocks of 512 bytes of a file that is removed that are freed where everybody waits for it: 16 MiB take less than 4 ms.
@@ -73,8 +77,8 @@ pub const CREATE_VERIFIER_BYTES: usize = 32;
 pub const CREATED_BYTES: usize = CREATE_VERIFIER_COUNT * CREATE_VERIFIER_BYTES + 1;
 /// Bytes that a server leaves to the next, and has in common with others of the same files.
 pub const KEPT_BYTES: usize = CREATED_BYTES + DRC_BYTES;
-/// The same in the least memory: replies of one ring.
-pub const KEPT_BYTES_MIN: usize = CREATED_BYTES + DRC_BYTES / DRC_PEER_COUNT;
+/// The same in the least memory.
+pub const KEPT_BYTES_MIN: usize = CREATED_BYTES + DRC_SET_COUNT_MIN * DRC_SET_BYTES;
 /// Files and directories that a session may have open, if descriptors suffice.
 pub const HANDLE_COUNT_MAX: usize = 2048;
 /// Descriptors for everything else in a session: the standard streams, the log, the jail, what a request needs. The few that need

@@ -2,7 +2,7 @@
 
 use super::pool::Block;
 use crate::config::{CONNECTION_BYTES_MAX, REPLY_TIMEOUT, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
-use crate::engine::Order;
+use crate::engine::{Order, share};
 use crate::net::Socket;
 use crate::text::{Text, texts};
 use crate::time::{Duration, Instant};
@@ -117,14 +117,5 @@ impl Connection {
         } else {
             None
         }
-    }
-}
-
-/// Whose share of all connections those of a peer count to: its address, of IPv6 its network of 64 bits.
-pub(super) const fn share(peer: Ipv6Addr) -> u64 {
-    let address = peer.to_bits();
-    match (address >> 64) as u64 {
-        0 => address as u64, // One of IPv4, mapped.
-        network => network,
     }
 }

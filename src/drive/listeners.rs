@@ -1,12 +1,13 @@
 //! Listeners: which connections are accepted, and which give way when there is no place left.
 
-use super::connection::{CloseReason, Connection, share};
+use super::connection::{CloseReason, Connection};
 use super::exchange::Turn;
 use super::streams::{CONNECTION_TOKEN, Streams, address};
 use super::task::World;
 use crate::config::{
     ACCEPT_PAUSE, CONNECTION_COUNT_MAX, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT,
 };
+use crate::engine::share;
 use crate::event;
 use crate::log;
 use crate::net::{Interest, NetError, NetResult, Socket};

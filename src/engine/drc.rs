@@ -1,12 +1,16 @@
 //! The duplicate request cache: a client that lost its connection sends a request again, and gets the same reply.
 //!
-//! It holds replies to requests that are not idempotent. A request is known by the client's address, its xid, its procedure and
-//! a checksum of its arguments. Addresses are hashed onto rings, so that a client pushes out only replies of its own ring. It lies
-//! in memory that may outlive the server, which may be killed between any two stores: a reply with a wrong checksum is none.
-//! Before a name is made or taken away, whether it is there is kept until there is a reply, and before attributes are changed under a
-//! guard, whether that holds. If that call comes again and it is otherwise, an earlier server did it.
+//! The cache holds replies to requests that are not idempotent. A request is known by the client's address, its xid, its procedure
+//! and a checksum of its arguments. The slots form sets. The address and the xid choose the set, so that consecutive xids of a client
+//! are spread over all sets. In a full set a new call evicts the oldest reply of the peer that holds the most slots: a peer keeps its
+//! share of each set, whatever others send. A look-up evicts nothing.
+//!
+//! The memory may outlive the server, which may be killed between any two stores: a reply with a wrong checksum is ignored.
+//! Before a name is made or removed, the cache records whether the name exists; before attributes are changed under a guard, whether
+//! the guard holds. If the retransmitted call now finds the opposite, the killed server had carried it out.
 
-use crate::config::{DRC_BYTES, DRC_PEER_COUNT, DRC_REPLY_BYTES, DRC_REPLY_COUNT};
+use super::share;
+use crate::config::{DRC_BYTES, DRC_REPLY_BYTES, DRC_SET_COUNT, DRC_WAY_COUNT};
 use crate::mem::Ends as _;
 use crate::wire::rpc::Call;
 use crate::wire::{Reader, Writer};
@@ -14,38 +18,44 @@ use core::net::Ipv6Addr;
 
 /// Bytes of a key: xid, procedure, checksum of the arguments, address.
 const KEY_BYTES: usize = 28;
-/// Bytes of a checksum.
-const SEAL_BYTES: usize = 4;
-/// Bytes of a slot: checksum, key, number of the server, length of the reply, reply. Of a call that is begun, the checksum is the
-/// key's own, or one more if the name was there.
-const SLOT_BYTES: usize = SEAL_BYTES + KEY_BYTES + 4 + 4 + DRC_REPLY_BYTES;
-const _: () = assert!(DRC_PEER_COUNT * size_of::<Ring>() == DRC_BYTES);
-const _: () =
-    assert!(256usize.is_multiple_of(DRC_REPLY_COUNT) && DRC_REPLY_BYTES.is_multiple_of(4));
+/// Offset of the address in a key.
+const PEER_OFFSET: usize = 12;
+/// Bytes of a checksum, and of a stamp.
+const WORD_BYTES: usize = 4;
+/// Bytes of a slot: checksum, key, stamp, number of the server, length of the reply, reply. The checksum of a call that is begun is
+/// the key's own, or one more if the name was there.
+const SLOT_BYTES: usize = WORD_BYTES + KEY_BYTES + 3 * WORD_BYTES + DRC_REPLY_BYTES;
+const _: () = assert!(DRC_SET_COUNT * size_of::<Set>() == DRC_BYTES);
+const _: () = assert!(DRC_REPLY_BYTES.is_multiple_of(4));
 
-/// The place of the last reply, and the slots of the last replies to the addresses that share a ring.
-type Ring = [u8; 1 + SLOT_BYTES * DRC_REPLY_COUNT];
+type Slot = [u8; SLOT_BYTES];
+/// The last stamp, and the slots.
+type Set = [u8; WORD_BYTES + SLOT_BYTES * DRC_WAY_COUNT];
 
-/// What tells requests apart.
+/// The identity of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     bytes: [u8; KEY_BYTES],
-    ring: usize,
+    /// The number of the set, modulo the number of sets.
+    set: u32,
 }
 
-/// FNV-1a.
+/// FxHash of 32-bit words.
 #[inline(never)]
 fn hash(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    let (words, rest) = bytes.as_chunks();
+    let words = words.iter().map(|word| u32::from_ne_bytes(*word));
+    let rest = rest.iter().map(|byte| u32::from(*byte));
+    words.chain(rest).fold(1, |hash: u32, word| {
+        (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9)
     })
 }
 
 impl Key {
-    /// That of no call.
+    /// The key of no call.
     const NONE: Self = Self {
         bytes: [0; KEY_BYTES],
-        ring: 0,
+        set: 0,
     };
 
     /// Becomes the key of a call with these arguments.
@@ -53,128 +63,210 @@ impl Key {
         let mut key = Writer::new(&mut self.bytes);
         key.words(&[call.xid, call.procedure, hash(args)]);
         key.put(&peer.octets());
-        self.ring = hash(&peer.octets()) as usize;
+        self.set = number(peer, call.xid);
     }
+}
+
+/// The number of the set of a call, modulo the number of sets.
+fn number(peer: Ipv6Addr, xid: u32) -> u32 {
+    hash(&peer.octets()).wrapping_add(xid)
+}
+
+/// The last stamp and the slots of a set.
+fn set(sets: &mut [Set], number: u32) -> Option<(&mut [u8; WORD_BYTES], &mut [Slot])> {
+    let number = (number as usize).checked_rem(sets.len())?;
+    let (stamp, slots) = sets.get_mut(number)?.split_first_chunk_mut()?;
+    Some((stamp, slots.as_chunks_mut().0))
+}
+
+/// A slot's key, and what follows the key.
+fn from_key(slot: &Slot) -> &[u8] {
+    slot.tail(WORD_BYTES)
+}
+
+/// The number of calls that a set has stored after this slot's, up to the stamp `last`.
+fn age(slot: &Slot, last: u32) -> u32 {
+    last.wrapping_sub(Reader::new(from_key(slot).tail(KEY_BYTES)).u32())
+}
+
+/// The peer whose share a key counts to; 0 if a slot is empty.
+fn holder(key: &[u8]) -> u64 {
+    let peer = key.tail(PEER_OFFSET).first_chunk::<16>();
+    peer.map_or(0, |peer| share(Ipv6Addr::from(*peer)))
+}
+
+/// The slot for a new call with this key: an empty one, else the oldest of the peer that holds the most, this call included.
+#[inline(never)]
+fn choose(slots: &[Slot], key: &[u8], last: u32) -> Option<usize> {
+    let mut holders = [0; DRC_WAY_COUNT];
+    for (each, slot) in holders.iter_mut().zip(slots) {
+        *each = holder(from_key(slot));
+    }
+    let own = holder(key);
+    let rank = |place: &usize| {
+        let peer = holders.get(*place).copied().unwrap_or(0);
+        let same = holders.iter().filter(|other| **other == peer).count();
+        let count = match peer {
+            0 => usize::MAX,
+            _ => same + usize::from(peer == own),
+        };
+        (count, slots.get(*place).map(|slot| age(slot, last)))
+    };
+    (0..slots.len()).max_by_key(rank)
 }
 
 /// The cache. Servers that share it take turns.
 #[derive(Debug)]
 pub(super) struct DuplicateRequestCache {
-    rings: &'static mut [Ring],
-    /// The server that this is.
+    sets: &'static mut [Set],
+    /// The number of this server.
     pub(super) server: u32,
-    /// What was found since this was last asked is of another server, which may not have made it durable.
+    /// True if, since the caller last reset this, a reply of another server was found, which may not have made its change durable.
     pub(super) is_of_other: bool,
-    /// Another server will have what lies there.
+    /// True if another server has this memory, now or later.
     is_kept: bool,
     /// The call in hand.
     pub(super) key: Key,
-    /// Its slot.
-    place: usize,
-    /// An earlier server was killed when it had that call in hand: whether the name was there, or the guard held.
+    /// The slot of the call in hand in its set, if there is one.
+    place: Option<usize>,
+    /// `Some` if an earlier server was killed with the call in hand: true if the name was there, or the guard held.
     begun: Option<bool>,
 }
 
 impl DuplicateRequestCache {
-    /// A cache of what an earlier one left in `memory`: [`DRC_BYTES`], or fewer for fewer rings. Zeros are an empty one.
+    /// The cache that an earlier server left in `memory`: [`DRC_BYTES`], or fewer for fewer sets. Zeros are an empty one.
     pub(super) const fn new(memory: &'static mut [u8], is_kept: bool, server: u32) -> Self {
         Self {
-            rings: memory.as_chunks_mut().0,
+            sets: memory.as_chunks_mut().0,
             server,
             is_of_other: false,
             is_kept,
             key: Key::NONE,
-            place: 0,
+            place: None,
             begun: None,
         }
     }
 
-    /// What is left of it when the call in hand was begun and not answered.
+    /// The memory as a server leaves it that is killed after the call in hand was begun.
     #[cfg(test)]
     pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
-        let mut left = Self::new(self.rings.as_flattened().to_vec().leak(), true, 1);
+        let mut left = Self::new(self.sets.as_flattened().to_vec().leak(), true, 1);
         left.key = self.key.clone();
         left.lookup();
-        left.begin(was_there);
-        left.rings.as_flattened_mut()
+        left.put(b"", Some(was_there));
+        left.sets.as_flattened_mut()
+    }
+
+    /// Returns true if another server has this memory: only `serve` starts such.
+    const fn is_kept(&self) -> bool {
+        cfg!(any(feature = "serve", test)) && self.is_kept
     }
 
     /// Removes all replies.
     pub(super) fn clear(&mut self) {
-        self.rings.as_flattened_mut().fill(0);
+        self.sets.as_flattened_mut().fill(0);
     }
 
-    /// The reply to an earlier transmission of the call in hand. If there is none, there is a slot for it from now on.
+    /// Returns the reply to an earlier transmission of the call in hand.
     pub(super) fn lookup(&mut self) -> Option<&[u8]> {
-        self.begun = None;
-        let ring = self.key.ring.checked_rem(self.rings.len())?;
-        let [last, slots @ ..] = self.rings.get_mut(ring)?;
-        let slots = slots.as_chunks::<SLOT_BYTES>().0;
-        let found = slots
+        let is_kept = self.is_kept();
+        (self.place, self.begun) = (None, None);
+        let (_, slots) = set(self.sets, self.key.set)?;
+        let place = slots
             .iter()
-            .position(|slot| slot.tail(SEAL_BYTES).starts_with(&self.key.bytes));
-        let Some(place) = found else {
-            *last = last.wrapping_add(1);
-            self.place = usize::from(*last) % DRC_REPLY_COUNT;
-            return None;
-        };
-        self.place = place;
+            .position(|slot| from_key(slot).starts_with(&self.key.bytes))?;
+        self.place = Some(place);
         let slot = slots.get(place)?;
         let mut reader = Reader::new(slot);
         let seal = reader.u32();
-        match seal.wrapping_sub(hash(&self.key.bytes)) {
-            was_there @ 0..=1 => self.begun = Some(was_there != 0),
-            _ if seal == hash(slot.tail(SEAL_BYTES)) => {
-                reader.take(KEY_BYTES);
-                self.is_of_other |= reader.u32() != self.server;
-                return Some(reader.opaque(DRC_REPLY_BYTES as u32));
-            }
-            _ => {}
+        reader.take(KEY_BYTES + WORD_BYTES);
+        let server = reader.u32();
+        let reply = reader.opaque(DRC_REPLY_BYTES as u32);
+        let sealed_len = SLOT_BYTES - WORD_BYTES - reader.rest().len();
+        if is_kept && seal != hash(from_key(slot).head(sealed_len)) {
+            let was_there = seal.wrapping_sub(hash(&self.key.bytes));
+            self.begun = (was_there <= 1).then_some(was_there != 0);
+            return None;
         }
-        None
+        self.is_of_other |= is_kept && server != self.server;
+        Some(reply)
     }
 
-    /// Whether an earlier server carried out the call in hand, which makes a name, takes it away, or changes what its guard
-    /// was. If not, it is begun.
+    /// Returns true if an earlier server carried out the call in hand, which makes a name, removes it, or changes what its guard
+    /// was. If not, records that the call is begun.
     pub(super) fn is_done(&mut self, is_there: impl FnOnce() -> bool) -> bool {
-        self.is_kept && {
+        self.is_kept() && {
             let is_there = is_there();
             let is_done = self.begun == Some(!is_there);
             if !is_done {
-                self.begin(is_there);
+                self.put(b"", Some(is_there));
             }
             self.is_of_other |= is_done;
             is_done
         }
     }
 
-    /// Keeps that the call in hand is begun.
-    fn begin(&mut self, is_there: bool) {
-        self.put(b"", KEY_BYTES, is_there.into());
-    }
-
-    /// Keeps the reply to the call in hand, unless it is longer than [`DRC_REPLY_BYTES`].
+    /// Stores the reply to the call in hand, unless it is longer than [`DRC_REPLY_BYTES`].
     pub(super) fn insert(&mut self, reply: &[u8]) {
-        self.put(reply, SLOT_BYTES - SEAL_BYTES, 0);
+        self.put(reply, None);
     }
 
-    /// Fills the slot of the call in hand. The checksum of so many bytes, and `more`, is stored last: until then, a call that was begun
-    /// still is.
-    #[inline(never)]
-    fn put(&mut self, reply: &[u8], sealed_len: usize, more: u32) {
-        let Some(ring) = self.key.ring.checked_rem(self.rings.len()) else {
+    /// Overwrites the reply to the last call of `peer` with this xid, if the cache holds it. No call is in hand then.
+    pub(super) fn replace(&mut self, peer: Ipv6Addr, xid: u32, reply: &[u8]) {
+        self.key.set = number(peer, xid);
+        let Some((last, slots)) = set(self.sets, self.key.set) else {
             return;
         };
-        if let Some([_, slots @ ..]) = self.rings.get_mut(ring)
-            && let Some(slot) = slots.as_chunks_mut::<SLOT_BYTES>().0.get_mut(self.place)
-            && reply.len() <= DRC_REPLY_BYTES
+        let last = u32::from_be_bytes(*last);
+        let is_its = |slot: &Slot| {
+            let key = from_key(slot);
+            key.starts_with(&xid.to_be_bytes()) && key.tail(PEER_OFFSET).starts_with(&peer.octets())
+        };
+        self.place = (0..slots.len())
+            .filter(|place| slots.get(*place).is_some_and(is_its))
+            .min_by_key(|place| slots.get(*place).map(|slot| age(slot, last)));
+        if let Some(place) = self.place
+            && let Some(slot) = slots.get(place)
         {
-            let (seal, rest) = slot.split_at_mut(SEAL_BYTES);
-            let mut writer = Writer::new(rest);
-            writer.put(&self.key.bytes);
-            writer.u32(self.server);
-            writer.opaque(reply);
-            Writer::new(seal).u32(hash(rest.head(sealed_len)).wrapping_add(more));
+            self.key
+                .bytes
+                .copy_from_slice(from_key(slot).head(KEY_BYTES));
+            self.insert(reply);
+        }
+    }
+
+    /// Fills the slot of the call in hand with its reply, or records that it is `begun`. The checksum is stored last: until then, a
+    /// call that was begun still is.
+    #[inline(never)]
+    fn put(&mut self, reply: &[u8], begun: Option<bool>) {
+        let is_kept = self.is_kept();
+        let Some((stamp, slots)) = set(self.sets, self.key.set) else {
+            return;
+        };
+        if reply.len() > DRC_REPLY_BYTES {
+            return;
+        }
+        let last = u32::from_be_bytes(*stamp);
+        if self.place.is_none() {
+            self.place = choose(slots, &self.key.bytes, last);
+        }
+        let Some(slot) = self.place.and_then(|place| slots.get_mut(place)) else {
+            return;
+        };
+        let next = last.wrapping_add(1);
+        *stamp = next.to_be_bytes();
+        let (seal, rest) = slot.split_at_mut(WORD_BYTES);
+        let mut writer = Writer::new(rest);
+        writer.put(&self.key.bytes);
+        writer.words(&[next, self.server]);
+        writer.opaque(reply);
+        if is_kept {
+            let len = writer.position();
+            let sum = match begun {
+                Some(was_there) => hash(&self.key.bytes).wrapping_add(was_there.into()),
+                None => hash(rest.head(len)),
+            };
+            Writer::new(seal).u32(sum);
         }
     }
 }
@@ -182,6 +274,12 @@ impl DuplicateRequestCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::Ipv4Addr;
+
+    fn address(peer: u16) -> Ipv6Addr {
+        let [high, low] = peer.to_be_bytes();
+        Ipv4Addr::new(198, 18, high, low).to_ipv6_mapped()
+    }
 
     fn key(peer: u16, xid: u32, args: &[u8]) -> Key {
         let call = Call {
@@ -192,8 +290,7 @@ mod tests {
             credential: None,
         };
         let mut key = Key::NONE;
-        let peer = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, peer);
-        key.set(peer, &call, args);
+        key.set(address(peer), &call, args);
         key
     }
 
@@ -213,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_request_gets_the_same_bytes_and_another_none() {
+    fn only_the_same_request_gets_the_reply() {
         let mut drc = drc();
         assert_eq!(lookup(&mut drc, key(0, 0, b"")), None);
         insert(&mut drc, key(1, 7, b"args"), b"reply");
@@ -229,43 +326,128 @@ mod tests {
         assert_eq!(kept, Some(&[1; DRC_REPLY_BYTES][..]));
     }
 
+    /// Xids, from `first` on, of calls of this peer that meet in one set, which is the same for every peer.
+    fn xids(peer: u16, first: u32) -> impl Iterator<Item = u32> {
+        let sets = DRC_SET_COUNT as u32;
+        let start = first + (sets - key(peer, first, b"").set % sets) % sets;
+        (start..).step_by(DRC_SET_COUNT)
+    }
+
+    fn is_held(drc: &mut DuplicateRequestCache, peer: u16, xid: u32) -> bool {
+        lookup(drc, key(peer, xid, b"args")).is_some()
+    }
+
+    /// A call is looked up before it is carried out: a look-up that finds nothing must not evict what the next one looks for.
     #[test]
-    fn a_flood_pushes_out_only_what_is_in_its_own_ring() {
-        let mut drc = drc();
-        let mut peers = (2..).filter(|peer| key(*peer, 0, b"").ring != key(1, 0, b"").ring);
-        let other = peers.next().unwrap();
-        insert(&mut drc, key(1, 7, b"args"), b"reply");
-        for xid in 0..10_000 {
-            insert(&mut drc, key(other, xid, b"args"), b"flood");
+    fn replays_in_any_order_find_every_reply() {
+        for stride in [1, 2, 3, 4, 8, 64] {
+            let mut drc = drc();
+            let xids = (0..500).map(|call| (u32::MAX - 700).wrapping_add(call * stride));
+            let mut xids: Vec<_> = xids.collect();
+            for xid in &xids {
+                insert(&mut drc, key(1, *xid, b"args"), &xid.to_be_bytes());
+            }
+            xids.sort_unstable_by_key(|xid| xid.wrapping_mul(0x9e37_79b9));
+            let left = drc.sets.as_flattened().to_vec();
+            let mut next = DuplicateRequestCache::new(left.leak(), true, 0);
+            // The calls that were not carried out come first.
+            for missed in 0..500 {
+                let xid = u32::MAX - 701 - missed;
+                assert_eq!(lookup(&mut next, key(1, xid, b"args")), None);
+            }
+            for xid in xids {
+                let kept = lookup(&mut next, key(1, xid, b"args"));
+                assert_eq!(kept, Some(&xid.to_be_bytes()[..]), "{xid} by {stride}");
+            }
         }
-        assert!(lookup(&mut drc, key(1, 7, b"args")).is_some());
-        assert!(lookup(&mut drc, key(other, 9_999, b"args")).is_some());
-        let pushed_out = 9_999 - DRC_REPLY_COUNT as u32;
-        assert_eq!(lookup(&mut drc, key(other, pushed_out, b"args")), None);
+    }
+
+    #[test]
+    fn full_cache_evicts_a_peers_oldest_replies() {
+        let mut drc = drc();
+        let all = (DRC_SET_COUNT * DRC_WAY_COUNT) as u32;
+        for xid in 0..2 * all {
+            insert(&mut drc, key(1, xid, b"args"), b"reply");
+        }
+        for xid in (0..2 * all).rev() {
+            assert_eq!(is_held(&mut drc, 1, xid), xid >= all, "{xid}");
+        }
+    }
+
+    #[test]
+    fn colliding_peers_evict_no_reply_of_another_peers_share() {
+        for others in [1, 3, 7] {
+            let share = DRC_WAY_COUNT / (1 + usize::from(others));
+            let mut drc = drc();
+            // All peers send to one set, and the first no more than its share.
+            let own: Vec<_> = xids(1, 7).take(share).collect();
+            for xid in &own {
+                insert(&mut drc, key(1, *xid, b"args"), b"reply");
+            }
+            let mut sent: Vec<_> = (0..others).map(|peer| xids(2 + peer, 1000)).collect();
+            for round in 0..10_000_u32 {
+                let other = (round.wrapping_mul(0x9e37_79b9) >> 16) as u16 % others;
+                let xid = sent[usize::from(other)].next().unwrap();
+                assert!(!is_held(&mut drc, 2 + other, xid));
+                drc.insert(b"flood");
+                assert!(is_held(&mut drc, 2 + other, xid));
+            }
+            for xid in &own {
+                assert!(is_held(&mut drc, 1, *xid), "{others} others");
+            }
+        }
+    }
+
+    /// An IPv6 host may have any number of addresses of its network.
+    #[test]
+    fn addresses_of_one_ipv6_network_have_one_share() {
+        let mut drc = drc();
+        let call = |network: u16, host: u32, xid| {
+            let mut key = Key::NONE;
+            let mut peer = Ipv6Addr::new(0x2001, 0xdb8, 0, network, 0, 0, 0, 0).to_bits();
+            peer |= u128::from(host);
+            let call = Call {
+                xid,
+                ..Call::default()
+            };
+            key.set(Ipv6Addr::from_bits(peer), &call, b"args");
+            key
+        };
+        for xid in 0..200 {
+            insert(&mut drc, call(1, 1, xid), b"reply");
+        }
+        for host in 0..20_000 {
+            insert(&mut drc, call(2, host, host / 7), b"flood");
+        }
+        for xid in 0..200 {
+            assert!(lookup(&mut drc, call(1, 1, xid)).is_some(), "{xid}");
+        }
     }
 
     /// Killed after any of its stores, in whichever order the compiler made them, a server leaves a whole reply or none.
     #[test]
-    fn what_was_not_written_to_its_end_is_no_reply() {
-        let of = |ring: &[u8]| DuplicateRequestCache::new(ring.to_vec().leak(), true, 0);
-        let mut drc = of(&[0; size_of::<Ring>()]);
-        // The place of the first is the second.
-        for xid in 1..=DRC_REPLY_COUNT as u32 {
+    fn torn_reply_is_ignored() {
+        let of = |set: &[u8]| DuplicateRequestCache::new(set.to_vec().leak(), true, 0);
+        let mut drc = of(&[0; size_of::<Set>()]);
+        for xid in 1..=DRC_WAY_COUNT as u32 {
             insert(&mut drc, key(1, xid, b"args"), &[xid as u8; 240]);
         }
         let (old, new) = (|| key(1, 1, b"args"), || key(1, 1000, b"args"));
         drc.key = new();
         assert_eq!(drc.lookup(), None);
-        let before = drc.rings[0];
+        let before = drc.sets[0];
         drc.insert(&[200; 260]);
-        let after = drc.rings[0];
-        let (from, to) = (1 + SLOT_BYTES, 1 + 2 * SLOT_BYTES);
-        assert!(before[..from] == after[..from] && before[to..] == after[to..]);
+        let after = drc.sets[0];
+        let place = drc.place.unwrap();
+        let from = WORD_BYTES + place * SLOT_BYTES;
+        let to = from + SLOT_BYTES;
+        let rest = WORD_BYTES..from;
+        assert!(before[rest.clone()] == after[rest] && before[to..] == after[to..]);
         let mut found = [0; 2];
         for stored in from..=to {
             for [first, last] in [[&after, &before], [&before, &after]] {
                 let mut torn = of(&[&first[..stored], &last[stored..]].concat());
-                for xid in (2..=DRC_REPLY_COUNT as u32).rev() {
+                for xid in (2..=DRC_WAY_COUNT as u32).rev() {
                     let kept = lookup(&mut torn, key(1, xid, b"args"));
                     assert_eq!(kept, Some(&[xid as u8; 240][..]));
                 }
@@ -284,21 +466,21 @@ mod tests {
         assert!(found.iter().all(|found| (1..SLOT_BYTES).contains(found)));
     }
 
-    /// Killed while it writes the reply, a server leaves that or that the call was begun. The checksum is one store, the last.
+    /// Killed while it writes the reply, a server leaves the reply or the record that the call was begun. The checksum is one store,
+    /// the last.
     #[test]
-    fn a_call_stays_begun_until_its_whole_reply_is_there() {
-        let mut drc = DuplicateRequestCache::new(vec![0; size_of::<Ring>()].leak(), true, 0);
+    fn call_stays_begun_until_its_reply_is_complete() {
+        let mut drc = DuplicateRequestCache::new(vec![0; size_of::<Set>()].leak(), true, 0);
         insert(&mut drc, key(1, 6, b"args"), &[200; 260]);
         drc.key = key(1, 7, b"args");
         assert!(drc.lookup().is_none() && !drc.is_done(|| true));
-        let begun = drc.rings[0];
+        let begun = drc.sets[0];
         drc.insert(&[201; 260]);
-        let answered = drc.rings[0];
-        let differs = |at: &usize| begun[*at] != answered[*at];
-        let seal = (0..size_of::<Ring>()).find(differs).unwrap();
-        for stored in seal + SEAL_BYTES..=seal + SLOT_BYTES {
+        let answered = drc.sets[0];
+        let seal = WORD_BYTES + drc.place.unwrap() * SLOT_BYTES;
+        for stored in seal + WORD_BYTES..=seal + SLOT_BYTES {
             let mut torn = begun;
-            torn[seal + SEAL_BYTES..stored].copy_from_slice(&answered[seal + SEAL_BYTES..stored]);
+            torn[seal + WORD_BYTES..stored].copy_from_slice(&answered[seal + WORD_BYTES..stored]);
             let mut drc = DuplicateRequestCache::new(torn.to_vec().leak(), true, 0);
             assert!(lookup(&mut drc, key(1, 7, b"args")).is_none());
             assert!(drc.is_done(|| false), "{stored}");
@@ -308,30 +490,41 @@ mod tests {
     }
 
     #[test]
-    fn the_next_server_knows_the_replies_and_which_are_the_oldest() {
+    fn replaced_reply_is_the_last_with_its_xid() {
         let mut drc = drc();
-        for xid in 0..100 {
-            insert(&mut drc, key(1, xid, b"args"), b"reply");
+        for args in [b"1", b"3", b"2"] {
+            insert(&mut drc, key(1, 7, args), args);
         }
-        let left = drc.rings.as_flattened().to_vec();
-        let mut next = DuplicateRequestCache::new(left.leak(), true, 0);
-        insert(&mut next, key(1, 100, b"args"), b"reply");
-        let oldest = 101 - DRC_REPLY_COUNT as u32;
-        for xid in (oldest - 1..=100).rev() {
-            let kept = lookup(&mut next, key(1, xid, b"args")).is_some();
-            assert_eq!(kept, xid >= oldest, "{xid}");
+        insert(&mut drc, key(1, 8, b"2"), b"another");
+        insert(&mut drc, key(2, 7, b"2"), b"another");
+        drc.replace(address(1), 7, b"failed");
+        drc.replace(address(1), 9, b"none");
+        drc.replace(address(3), 7, b"none");
+        let left = drc.sets.as_flattened().to_vec();
+        let mut drc = DuplicateRequestCache::new(left.leak(), true, 0);
+        for (key, reply) in [
+            (key(1, 7, b"1"), Some(&b"1"[..])),
+            (key(1, 7, b"2"), Some(b"failed")),
+            (key(1, 7, b"3"), Some(b"3")),
+            (key(1, 8, b"2"), Some(b"another")),
+            (key(1, 9, b"2"), None),
+            (key(2, 7, b"2"), Some(b"another")),
+            (key(3, 7, b"2"), None),
+        ] {
+            assert_eq!(lookup(&mut drc, key), reply);
         }
+        DuplicateRequestCache::new(&mut [], true, 0).replace(address(1), 7, b"none");
     }
 
-    /// What was begun is known until it is answered, and is nothing to another call.
+    /// A call that was begun is known until it is answered, and does not affect another call.
     #[test]
-    fn what_was_begun_is_done_if_the_name_says_so() {
+    fn begun_call_is_done_if_the_name_changed() {
         for was_there in [false, true] {
             let mut drc = drc();
             drc.key = key(1, 7, b"args");
             assert!(drc.lookup().is_none() && !drc.is_done(|| was_there));
             for _ in 0..2 {
-                let left = drc.rings.as_flattened().to_vec();
+                let left = drc.sets.as_flattened().to_vec();
                 drc = DuplicateRequestCache::new(left.leak(), true, 0);
                 insert(&mut drc, key(1, 8, b"args"), b"another");
                 drc.key = key(1, 9, b"args");
@@ -344,6 +537,7 @@ mod tests {
             assert_eq!(drc.lookup(), Some(&b"reply"[..]));
         }
         let mut alone = DuplicateRequestCache::new(vec![0; DRC_BYTES].leak(), false, 0);
+        alone.key = key(1, 7, b"args");
         assert!(alone.lookup().is_none() && !alone.is_done(|| unreachable!("nobody follows")));
     }
 }

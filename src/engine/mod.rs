@@ -57,6 +57,15 @@ impl Cx<'_> {
     }
 }
 
+/// The share of a table to which a peer counts: its IPv4 address, or its IPv6 network of 64 bits. Never 0 for a real peer.
+pub const fn share(peer: Ipv6Addr) -> u64 {
+    let address = peer.to_bits();
+    match (address >> 64) as u64 {
+        0 => address as u64, // An IPv4 address, mapped.
+        network => network,
+    }
+}
+
 /// Something large, or something that may take long, that the driver does for an engine.
 #[derive(PartialEq, Eq, Debug)]
 #[repr(u32)] // What orders have in common lies at the same place in each.

@@ -18,6 +18,7 @@ use crate::wire::nfs3::VERIFIER_BYTES;
 use crate::wire::rpc::{Call, NotACall, Reject, emit_reply};
 use crate::wire::xdr::padding;
 use crate::wire::{Reader, Writer};
+use core::net::Ipv6Addr;
 
 /// The programs that are reached through one socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -88,6 +89,18 @@ impl Programs {
         }
         self.nfs.break_promises();
         self.nfs.drc.clear();
+        if let Some(turns) = turns {
+            turns.end();
+        }
+    }
+
+    /// Overwrites the cached reply to the last call of `peer` with this xid: a reply that was not sent before the disk failed.
+    pub fn replace_reply(&mut self, peer: Ipv6Addr, xid: u32, reply: &[u8]) {
+        let turns = self.nfs.turns();
+        if let Some(turns) = turns {
+            turns.begin();
+        }
+        self.nfs.drc.replace(peer, xid, reply);
         if let Some(turns) = turns {
             turns.end();
         }

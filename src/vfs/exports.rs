@@ -304,6 +304,12 @@ impl Tree {
         self.backend(dir)?.lookup(dir, name)
     }
 
+    /// See [`Vfs::has_name`].
+    pub fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
+        self.backend(dir)
+            .is_ok_and(|backend| backend.has_name(dir, name))
+    }
+
     /// The top of what is inside the image of this name in `dir`.
     ///
     /// # Errors

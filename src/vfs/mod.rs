@@ -219,6 +219,10 @@ pub trait Vfs {
     /// # Errors
     /// `NoEntry`; `NotDirectory`: `dir` is none; `OtherFileSystem`: another one is mounted there, which a handle cannot name.
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
+    /// Returns true unless `dir` has no such name: also if the caller may not see it.
+    fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
+        self.lookup(dir, name) != Err(FsError::NoEntry)
+    }
     /// A symbolic link's target, cut to `out`; its length.
     ///
     /// # Errors

@@ -171,11 +171,10 @@ impl Nfs {
         Ok(())
     }
 
-    /// Whether an earlier server has made this name, or taken it away.
+    /// Returns true if an earlier server made or removed this name for the call in hand.
     #[inline(never)]
     fn is_done(&mut self, cx: &mut Cx<'_>, dir: Node, name: Name<'_>) -> bool {
-        let drc = &mut self.drc;
-        drc.is_done(|| cx.vfs.lookup(dir, name) != Err(FsError::NoEntry))
+        self.drc.is_done(|| cx.vfs.has_name(dir, name))
     }
 
     /// CREATE, MKDIR, SYMLINK, MKNOD.

@@ -152,8 +152,8 @@ impl Nfs {
         self.turns.filter(|_| cfg!(any(feature = "serve", test)))
     }
 
-    /// Begins this server's turn at a call that changes names or attributes. What has to come from the disk for it comes before:
-    /// a disk that takes its time keeps nobody waiting.
+    /// Begins this server's turn at a call that changes names or attributes. Before it, the kernel reads the directory and the name
+    /// from the disk, so that other servers do not wait for a slow disk.
     pub(super) fn begin_turn(&self, cx: &mut Cx<'_>, request: &Request<'_, '_>) {
         let Some(turns) = self.turns() else { return };
         let mut args = request.args.clone();
@@ -162,10 +162,10 @@ impl Nfs {
         if let Some(credential) = &request.call.credential {
             wcc_data.set_caller(credential);
         }
-        if let Ok(object) = open(cx, handle, &wcc_data.caller)
+        if let Ok(node) = cx.vfs.open(handle, &wcc_data.caller)
             && let Ok(name) = Name::new(args.opaque(directory::NAME_BYTES_MAX))
         {
-            let _ = cx.vfs.lookup(object.node, name);
+            cx.vfs.has_name(node, name);
         }
         turns.begin();
     }

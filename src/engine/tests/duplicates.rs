@@ -2,7 +2,7 @@
 
 use super::calls::{Call, NO_CHANGE, every};
 use super::{World, content};
-use crate::config::{DRC_REPLY_COUNT, KEPT_BYTES};
+use crate::config::{DRC_SET_COUNT, DRC_WAY_COUNT, KEPT_BYTES};
 use crate::engine::programs::Programs;
 use crate::engine::turns::Turns;
 use crate::wire::nfs3::Procedure;
@@ -112,17 +112,51 @@ fn what_breaks_off_is_not_kept() {
 }
 
 #[test]
-fn so_many_are_kept_and_the_oldest_goes_first() {
+fn full_cache_evicts_the_oldest_reply() {
+    const COUNT: usize = DRC_SET_COUNT * DRC_WAY_COUNT;
     let mut world = World::remembering();
     let top = world.handle("");
     let call = |xid: usize| mkdir(&top, format!("{xid}").as_bytes()).xid(xid as u32);
-    for xid in 0..=DRC_REPLY_COUNT {
+    for xid in 0..=COUNT {
         assert_eq!(world.ask(&call(xid)).unwrap().status, OK);
     }
-    for xid in (1..=DRC_REPLY_COUNT).rev() {
+    for xid in (1..=COUNT).rev() {
         assert_eq!(world.ask(&call(xid)).unwrap().status, OK, "{xid}");
     }
     assert_eq!(world.ask(&call(0)).unwrap().status, EXISTS);
+}
+
+/// The server is killed with 200 calls of one client in flight, of which it has carried out all but the last. The client sends them
+/// again, last first or first first; another client has sent calls that fail meanwhile.
+#[test]
+fn calls_in_flight_are_replayed_right() {
+    for backwards in [false, true] {
+        let mut world = World::writable();
+        let top = world.handle("");
+        let kept = vec![0; KEPT_BYTES].leak();
+        world.programs = Programs::new([0; 8], kept, true, None);
+        let remove = |xid: u32| Call::of(Procedure::Remove, &top).opaque(b"none").xid(xid);
+        let mut calls: Vec<_> = (0..200)
+            .map(|xid| mkdir(&top, format!("{xid}").as_bytes()).xid(xid))
+            .collect();
+        for call in &calls[..199] {
+            assert_eq!(world.ask(call).unwrap().status, OK);
+        }
+        world.peer = Ipv4Addr::new(192, 0, 2, 8).to_ipv6_mapped();
+        for xid in 0..4000 {
+            assert_eq!(world.ask(&remove(xid)).unwrap().status, NO_ENTRY);
+        }
+        world.peer = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
+        assert_eq!(world.ask(&calls[199]).unwrap().status, OK);
+        let left = world.programs.left_begun(false);
+        world.programs = Programs::new([0; 8], left, true, None);
+        if backwards {
+            calls.reverse();
+        }
+        for (number, call) in calls.iter().enumerate() {
+            assert_eq!(world.ask(call).unwrap().status, OK, "{number}");
+        }
+    }
 }
 
 /// Every call that is not idempotent, when its reply was lost with the server: carried out before or not, it succeeds once.

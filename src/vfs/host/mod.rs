@@ -231,6 +231,16 @@ impl Vfs for Host {
         self.adopt(dir, file, Opened::Path)
     }
 
+    fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
+        // As in `lookup`, but without a handle or a descriptor of what it names.
+        let Ok(((entry, _), ())) = self.at(dir).and_then(|at| Ok((at, self.acting.caller()?)))
+        else {
+            return true;
+        };
+        let (mut text, mut stat) = ([0; 256], fs::blank());
+        fs::statx(&entry.file, terminated(name, &mut text), &mut stat) != Err(Errno::NOENT)
+    }
+
     #[inline(never)]
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         let (entry, _) = self.at(node)?;
