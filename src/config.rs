@@ -49,9 +49,9 @@ pub const DRC_SET_COUNT_MIN: usize = 7;
 pub const DRC_WAY_COUNT: usize = 8;
 /// Bytes of the longest reply in the duplicate request cache: CREATE's with a handle of 64 bytes and all attributes.
 pub const DRC_REPLY_BYTES: usize = 304;
-/// Bytes of a set of the duplicate request cache: its last stamp, and the replies, each with 44 bytes of key, checksum and numbers.
+/// Size of a set of the duplicate request cache (bytes): its last stamp, and each reply with 44 bytes of key, checksum and numbers.
 pub const DRC_SET_BYTES: usize = 4 + DRC_WAY_COUNT * (DRC_REPLY_BYTES + 44);
-/// Bytes of the duplicate request cache.
+/// Size of the duplicate request cache (bytes).
 pub const DRC_BYTES: usize = DRC_SET_COUNT * DRC_SET_BYTES;
 /// Files and directories whose names or attributes wait together to be made durable.
 pub const DIRTY_COUNT: usize = 16;
@@ -77,7 +77,7 @@ pub const CREATE_VERIFIER_BYTES: usize = 32;
 pub const CREATED_BYTES: usize = CREATE_VERIFIER_COUNT * CREATE_VERIFIER_BYTES + 1;
 /// Bytes that a server leaves to the next, and has in common with others of the same files.
 pub const KEPT_BYTES: usize = CREATED_BYTES + DRC_BYTES;
-/// The same in the least memory.
+/// Size of [`KEPT_BYTES`] in the least memory.
 pub const KEPT_BYTES_MIN: usize = CREATED_BYTES + DRC_SET_COUNT_MIN * DRC_SET_BYTES;
 /// Files and directories that a session may have open, if descriptors suffice.
 pub const HANDLE_COUNT_MAX: usize = 2048;

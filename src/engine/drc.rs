@@ -20,9 +20,9 @@ use core::net::Ipv6Addr;
 const KEY_BYTES: usize = 28;
 /// Offset of the address in a key.
 const PEER_OFFSET: usize = 12;
-/// Bytes of a checksum, and of a stamp.
+/// Size of a checksum, and of a stamp (bytes).
 const WORD_BYTES: usize = 4;
-/// Bytes of a slot: checksum, key, stamp, number of the server, length of the reply, reply. The checksum of a call that is begun is
+/// Size of a slot (bytes): checksum, key, stamp, number of the server, length of the reply, reply. The checksum of a call that is begun is
 /// the key's own, or one more if the name was there.
 const SLOT_BYTES: usize = WORD_BYTES + KEY_BYTES + 3 * WORD_BYTES + DRC_REPLY_BYTES;
 const _: () = assert!(DRC_SET_COUNT * size_of::<Set>() == DRC_BYTES);

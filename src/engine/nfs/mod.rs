@@ -165,7 +165,7 @@ impl Nfs {
         if let Ok(node) = cx.vfs.open(handle, &wcc_data.caller)
             && let Ok(name) = Name::new(args.opaque(directory::NAME_BYTES_MAX))
         {
-            cx.vfs.has_name(node, name);
+            cx.vfs.prefetch(node, name);
         }
         turns.begin();
     }

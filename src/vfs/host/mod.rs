@@ -177,6 +177,15 @@ impl Host {
         })
     }
 
+    /// Fails as a look-up of the name does, without opening what it names.
+    #[inline(never)]
+    fn ask_name(&self, dir: Node, name: Name<'_>) -> FsResult<()> {
+        self.acting.caller()?;
+        let (entry, _) = self.at(dir)?;
+        let (mut text, mut stat) = ([0; 256], fs::blank());
+        fs::statx(&entry.file, terminated(name, &mut text), &mut stat).map_err(error)
+    }
+
     /// The entry of a node, and the top of its export; `Stale` when it was let go meanwhile.
     #[inline(always)] // What it calls answers in registers; a result would lie in memory.
     fn at(&self, node: Node) -> FsResult<(&Entry, &Top)> {
@@ -232,13 +241,13 @@ impl Vfs for Host {
     }
 
     fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
-        // As in `lookup`, but without a handle or a descriptor of what it names.
-        let Ok(((entry, _), ())) = self.at(dir).and_then(|at| Ok((at, self.acting.caller()?)))
-        else {
-            return true;
-        };
-        let (mut text, mut stat) = ([0; 256], fs::blank());
-        fs::statx(&entry.file, terminated(name, &mut text), &mut stat) != Err(Errno::NOENT)
+        self.ask_name(dir, name) != Err(FsError::NoEntry)
+    }
+
+    fn prefetch(&mut self, dir: Node, name: Name<'_>) {
+        if self.at(dir).is_ok_and(|(_, top)| top.has_disk) {
+            let _ = self.ask_name(dir, name);
+        }
     }
 
     #[inline(never)]
