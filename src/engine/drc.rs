@@ -1,13 +1,10 @@
 //! The duplicate request cache: a client that lost its connection sends a request again, and gets the same reply.
 //!
-//! The cache holds replies to requests that are not idempotent. A request is known by the client's address, its xid, its procedure
-//! and a checksum of its arguments. The slots form sets. The address and the xid choose the set, so that consecutive xids of a client
-//! are spread over all sets. In a full set a new call evicts the oldest reply of the peer that holds the most slots: a peer keeps its
-//! share of each set, whatever others send. A look-up evicts nothing.
-//!
-//! The memory may outlive the server, which may be killed between any two stores: a reply with a wrong checksum is ignored.
-//! Before a name is made or removed, the cache records whether the name exists; before attributes are changed under a guard, whether
-//! the guard holds. If the retransmitted call now finds the opposite, the killed server had carried it out.
+//! A request that is not idempotent is known by the client's address, its xid, its procedure and a checksum of its arguments. Address
+//! and xid choose a set of slots; consecutive xids use all sets. In a full set a new call evicts the oldest reply of the peer that
+//! holds the most: each peer keeps its share, whatever others send. The memory may outlive the server, which may be killed between
+//! any two stores: a reply with a wrong checksum is ignored. Before a name is made or removed, the cache records whether it exists,
+//! and before a guarded change, whether the guard holds. If a retransmission finds the opposite, the killed server did the change.
 
 use super::share;
 use crate::config::{DRC_BYTES, DRC_REPLY_BYTES, DRC_SET_COUNT, DRC_WAY_COUNT};
@@ -40,14 +37,12 @@ pub(super) struct Key {
     set: u32,
 }
 
-/// FxHash of 32-bit words.
+/// FxHash of 32-bit words. XDR has no others: up to three bytes after the last word are ignored.
 #[inline(never)]
 fn hash(bytes: &[u8]) -> u32 {
-    let (words, rest) = bytes.as_chunks();
-    let words = words.iter().map(|word| u32::from_ne_bytes(*word));
-    let rest = rest.iter().map(|byte| u32::from(*byte));
-    words.chain(rest).fold(1, |hash: u32, word| {
-        (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9)
+    let words = bytes.as_chunks().0.iter();
+    words.fold(1, |hash: u32, word| {
+        (hash.rotate_left(5) ^ u32::from_ne_bytes(*word)).wrapping_mul(0x9e37_79b9)
     })
 }
 
@@ -97,22 +92,27 @@ fn holder(key: &[u8]) -> u64 {
 
 /// The slot for a new call with this key: an empty one, else the oldest of the peer that holds the most, this call included.
 #[inline(never)]
-fn choose(slots: &[Slot], key: &[u8], last: u32) -> Option<usize> {
+fn choose(slots: &[Slot], key: &[u8], last: u32) -> usize {
+    let own = holder(key);
     let mut holders = [0; DRC_WAY_COUNT];
     for (each, slot) in holders.iter_mut().zip(slots) {
         *each = holder(from_key(slot));
     }
-    let own = holder(key);
-    let rank = |place: &usize| {
-        let peer = holders.get(*place).copied().unwrap_or(0);
-        let same = holders.iter().filter(|other| **other == peer).count();
-        let count = match peer {
-            0 => usize::MAX,
-            _ => same + usize::from(peer == own),
-        };
-        (count, slots.get(*place).map(|slot| age(slot, last)))
-    };
-    (0..slots.len()).max_by_key(rank)
+    let (mut chosen, mut most) = (0, 0);
+    for (place, (peer, slot)) in holders.iter().zip(slots).enumerate() {
+        let mut count = u64::from(*peer == own);
+        for other in &holders {
+            count += u64::from(other == peer);
+        }
+        if *peer == 0 {
+            count = u64::MAX;
+        }
+        let rank = count << 32 | u64::from(age(slot, last));
+        if rank >= most {
+            (chosen, most) = (place, rank);
+        }
+    }
+    chosen
 }
 
 /// The cache. Servers that share it take turns.
@@ -247,10 +247,12 @@ impl DuplicateRequestCache {
             return;
         }
         let last = u32::from_be_bytes(*stamp);
-        if self.place.is_none() {
-            self.place = choose(slots, &self.key.bytes, last);
-        }
-        let Some(slot) = self.place.and_then(|place| slots.get_mut(place)) else {
+        let place = match self.place {
+            Some(place) => place,
+            None => choose(slots, &self.key.bytes, last),
+        };
+        self.place = Some(place);
+        let Some(slot) = slots.get_mut(place) else {
             return;
         };
         let next = last.wrapping_add(1);
@@ -492,24 +494,24 @@ mod tests {
     #[test]
     fn replaced_reply_is_the_last_with_its_xid() {
         let mut drc = drc();
-        for args in [b"1", b"3", b"2"] {
+        for args in [b"arg1", b"arg3", b"arg2"] {
             insert(&mut drc, key(1, 7, args), args);
         }
-        insert(&mut drc, key(1, 8, b"2"), b"another");
-        insert(&mut drc, key(2, 7, b"2"), b"another");
+        insert(&mut drc, key(1, 8, b"arg2"), b"another");
+        insert(&mut drc, key(2, 7, b"arg2"), b"another");
         drc.replace(address(1), 7, b"failed");
         drc.replace(address(1), 9, b"none");
         drc.replace(address(3), 7, b"none");
         let left = drc.sets.as_flattened().to_vec();
         let mut drc = DuplicateRequestCache::new(left.leak(), true, 0);
         for (key, reply) in [
-            (key(1, 7, b"1"), Some(&b"1"[..])),
-            (key(1, 7, b"2"), Some(b"failed")),
-            (key(1, 7, b"3"), Some(b"3")),
-            (key(1, 8, b"2"), Some(b"another")),
-            (key(1, 9, b"2"), None),
-            (key(2, 7, b"2"), Some(b"another")),
-            (key(3, 7, b"2"), None),
+            (key(1, 7, b"arg1"), Some(&b"arg1"[..])),
+            (key(1, 7, b"arg2"), Some(b"failed")),
+            (key(1, 7, b"arg3"), Some(b"arg3")),
+            (key(1, 8, b"arg2"), Some(b"another")),
+            (key(1, 9, b"arg2"), None),
+            (key(2, 7, b"arg2"), Some(b"another")),
+            (key(3, 7, b"arg2"), None),
         ] {
             assert_eq!(lookup(&mut drc, key), reply);
         }

@@ -32,6 +32,7 @@ pub(super) fn a_name_is_removed_as_what_it_is(world: &mut dyn World) {
         let found = vfs.lookup(top, name(text)).is_ok();
         let expect = expect.is_err() && expect != Err(FsError::NoEntry);
         assert_eq!(found, expect, "{text}");
+        assert_eq!(vfs.has_name(top, name(text)), expect, "{text}");
     }
     let names = list(vfs, top, 0, usize::MAX).0;
     assert!(!names.iter().any(|(name, _)| name == b"file"));

@@ -177,9 +177,13 @@ impl Host {
         })
     }
 
-    /// Fails as a look-up of the name does, without opening what it names.
+    /// Has the kernel look a name up, as the caller.
     #[inline(never)]
     fn ask_name(&self, dir: Node, name: Name<'_>) -> FsResult<()> {
+        // Only servers that others follow, or that have others beside them, ask.
+        if !cfg!(any(feature = "serve", test)) {
+            return Ok(());
+        }
         self.acting.caller()?;
         let (entry, _) = self.at(dir)?;
         let (mut text, mut stat) = ([0; 256], fs::blank());

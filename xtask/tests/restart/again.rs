@@ -189,7 +189,7 @@ const IN_FLIGHT: usize = 200;
 /// The client reads no reply before the kill, and sends every call again after it.
 #[test]
 fn calls_in_flight_at_a_kill_get_their_first_status() -> Result<()> {
-    // The server is killed as soon as it has removed so many files.
+    // The server is killed once it has removed `removed` files.
     for (loops, removed) in [("1", IN_FLIGHT), ("1", IN_FLIGHT / 2), ("2", IN_FLIGHT)] {
         let mut scene = Scene::new(None, loops)?;
         let names: Vec<_> = (0..IN_FLIGHT).map(|number| format!("{number}")).collect();
