@@ -57,18 +57,18 @@ pub const DRC_BYTES: usize = DRC_SET_COUNT * DRC_SET_BYTES;
 pub const DIRTY_COUNT: usize = 16;
 /// Blocks of 512 bytes of a file that is removed that are freed where everybody waits for it: 16 MiB take less than 4 ms.
 pub const FREE_BLOCKS_MAX: u64 = (16 << 20) / 512;
-/// Threads that wait for the disk.
+/// Worker threads, which wait for the disk.
 pub const WORKER_COUNT: usize = 4;
-/// Bytes of the stack of each.
+/// Bytes of a worker's stack.
 pub const WORKER_STACK_BYTES: usize = 8 << 10;
-/// Files and directories that they are asked to make durable: more are waited for.
+/// Jobs that workers have or wait for; more are carried out in place.
 pub const JOB_COUNT: usize = 64;
-/// Bytes of a file that were written and not made durable, behind which a host may make whoever writes wait for the disk.
+/// Bytes written to a file since its last sync beyond which the host may make a writer wait for the disk.
 pub const UNSYNCED_BYTES_MAX: u32 = 16 << 20;
-/// Bytes of a WRITE from which on a thread stores it there.
-pub const THREAD_STORE_BYTES_MIN: u32 = 64 << 10;
-/// Parts of WRITEs that threads store at once: others are stored where everybody waits for them.
-pub const THREAD_STORE_COUNT: usize = 16;
+/// Smallest WRITE (bytes) that a worker may store.
+pub const WORKER_WRITE_BYTES_MIN: u32 = 64 << 10;
+/// Parts of WRITEs that workers have at once; more are stored in place.
+pub const WORKER_WRITE_COUNT: usize = 16;
 /// Files whose exclusive CREATE's verifier is kept.
 pub const CREATE_VERIFIER_COUNT: usize = 32;
 /// Bytes of one, with what tells its file.
@@ -167,9 +167,10 @@ pub const REPLY_BLOCK_COUNT: usize = 32;
 pub const NODE_COUNT_MAX: usize = 1024;
 /// The fewest descriptors of files and directories to work with.
 pub const NODE_COUNT_MIN: usize = 16;
-/// Descriptors for everything else but exports: sockets that listen, standard streams, the way down to a lost file, what threads
-/// store.
-pub const DESCRIPTOR_RESERVE: usize = 32 + SEARCH_DEPTH_MAX + 3 * THREAD_STORE_COUNT;
+/// Descriptors for everything else but exports: listeners, standard streams, the directories down to a lost file, a file and a pipe
+/// for each WRITE of a worker, a pipe for each READ of one.
+pub const DESCRIPTOR_RESERVE: usize =
+    32 + SEARCH_DEPTH_MAX + 3 * WORKER_WRITE_COUNT + 2 * WORKER_COUNT;
 
 /// Bytes of all memory that is not the stack or a constant. Untouched pages cost nothing.
 pub const REGION_BYTES: usize = 8 << 20;

@@ -44,7 +44,7 @@
 //! | the tree as NFS uses it, as SFTP does | `vfs/by_handle.rs`, `vfs/by_path.rs` |
 //! | file handles: kernel handles, path handles | `vfs/handle.rs`; `vfs/host/key.rs` has the secret of their MAC |
 //! | what is durable when | `vfs/host/durable.rs` |
-//! | threads that wait for a slow disk, connections that wait for these | `sys/linux/threads.rs`, `Ticket` in `vfs/mod.rs`, `wait` in `drive/exchange.rs` |
+//! | threads that wait for a slow disk, connections that wait for these | `sys/linux/workers.rs`, `Ticket` in `vfs/mod.rs`, `wait` in `drive/exchange.rs` |
 //! | what they do: sync, read what is not in memory, free what is removed | `vfs/host/durable.rs`, `cached.rs`, `removed.rs` there |
 //! | files in memory: where they and their names lie, what they may take | `vfs/ram/store.rs`, `vfs/ram/map.rs` |
 //! | which user a request acts as | `vfs/host/acting.rs`, `sys/linux/fsuid.rs` |

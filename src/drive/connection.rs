@@ -6,7 +6,7 @@ use crate::engine::{Order, share};
 use crate::net::Socket;
 use crate::text::{Text, texts};
 use crate::time::{Duration, Instant};
-use crate::vfs::Ticket;
+use crate::vfs::{FsResult, JobId};
 use core::net::Ipv6Addr;
 
 texts! {
@@ -16,8 +16,6 @@ texts! {
         Gone => "",
         /// It sent more than a request may have.
         Large => "a request does not fit",
-        /// What it changed cannot be made durable.
-        Disk => "the disk failed under what it changed; see the kernel's log",
         /// There is no block for the beginning of its request.
         NoRequestBlock => "too many requests wait for their end",
         /// There is no block for the rest of its reply.
@@ -47,6 +45,17 @@ pub(super) struct Unsent {
     pub(super) to: u32,
     /// An order's bytes follow.
     pub(super) more: bool,
+    /// The sync that they wait for.
+    pub(super) sync: Option<Wait>,
+}
+
+/// A job that something waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wait {
+    /// It has not ended.
+    Pending(JobId),
+    /// It has ended with this result.
+    Ended(FsResult<()>),
 }
 
 /// A connection.
@@ -60,8 +69,8 @@ pub(super) struct Connection {
     pub(super) progress: Instant,
     pub(super) peer: Ipv6Addr,
     pub(super) unsent: Option<Unsent>,
-    /// What it waits for the disk for.
-    pub(super) ticket: Option<Ticket>,
+    /// The job that the order waits for.
+    pub(super) job: Option<Wait>,
     /// Its number for the protocol.
     number: u16,
     /// Whether it was ever answered.
@@ -86,7 +95,7 @@ impl Connection {
             input: None,
             inline: [0; REQUEST_INLINE_BYTES],
             unsent: None,
-            ticket: None,
+            job: None,
             order: None,
             progress: now,
             answered: false,
@@ -104,9 +113,22 @@ impl Connection {
         share(self.peer)
     }
 
+    /// The jobs that it waits for: one for its replies, one for its order.
+    pub(super) fn waits(&mut self) -> impl Iterator<Item = &mut Wait> {
+        let sync = self.unsent.as_mut().and_then(|unsent| unsent.sync.as_mut());
+        sync.into_iter().chain(self.job.as_mut())
+    }
+
+    /// Returns true if a job has not ended that it waits for.
+    pub(super) fn is_waiting(&self) -> bool {
+        let sync = self.unsent.as_ref().and_then(|unsent| unsent.sync);
+        let mut waits = [sync, self.job].into_iter().flatten();
+        waits.any(|wait| matches!(wait, Wait::Pending(_)))
+    }
+
     /// How long it may make no progress, and why it is closed then; `None`: it holds nothing that others may need.
-    pub(super) const fn timeout(&self) -> Option<(Duration, CloseReason)> {
-        if self.ticket.is_some() {
+    pub(super) fn timeout(&self) -> Option<(Duration, CloseReason)> {
+        if self.is_waiting() {
             return None;
         }
         let stores = matches!(self.order, Some(Order::Store { .. }));

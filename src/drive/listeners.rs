@@ -1,7 +1,7 @@
 //! Listeners: which connections are accepted, and which give way when there is no place left.
 
 use super::connection::{CloseReason, Connection};
-use super::exchange::Turn;
+use super::replies::Turn;
 use super::streams::{CONNECTION_TOKEN, Streams, address};
 use super::task::World;
 use crate::config::{

@@ -13,7 +13,7 @@ pub mod datagrams;
 #[cfg(feature = "multicast")]
 pub mod endpoint;
 #[cfg(feature = "streams")]
-mod exchange;
+mod group_commit;
 #[cfg(feature = "streams")]
 mod listeners;
 #[cfg(feature = "streams")]
@@ -21,6 +21,10 @@ pub mod orders;
 pub mod platform;
 #[cfg(feature = "streams")]
 mod pool;
+#[cfg(feature = "streams")]
+mod receive;
+#[cfg(feature = "streams")]
+mod replies;
 #[cfg(feature = "nfs")]
 pub mod rpc;
 #[cfg(feature = "sftp-server")]

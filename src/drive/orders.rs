@@ -1,42 +1,56 @@
-//! Orders: bytes that go from a file to a peer or from a peer to a file, and syncs. Carried out here for sockets and for
-//! standard streams.
+//! Orders: bytes that go from a file to a peer, or from a peer to a file. Carried out here for sockets and for standard streams.
 
 use crate::config::{PAGE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES};
 use crate::engine::Order;
 use crate::mem::Ends as _;
-use crate::net::{Connections, FileId, FileRange, Interest, NetError, NetResult, Socket};
-use crate::vfs::{Bytes, FsError, FsResult, Pin, Tree};
+use crate::net::{self, Connections, FileRange, Interest, NetError, NetResult, Socket};
+use crate::vfs::{Bytes, Extent, FileId, FsError, FsResult, Job, JobId, Pin, Submitted, Tree};
 use core::ops::Range;
 
-/// A connection, and bytes that are to be sent to it.
+/// How far an order is.
+pub(super) enum Carried {
+    /// It is carried out, or has failed.
+    Done(FsResult<()>),
+    /// It waits for a job.
+    Pending(JobId),
+}
+
+/// A connection, replies that leave before an order's bytes, and input that is part of an order.
 pub(super) struct Carrier<'a> {
     net: &'a mut dyn Connections,
     socket: Socket,
-    /// Beside what is unsent, space for what orders copy.
+    /// The replies, and space for bytes that are copied.
     tx: &'a mut [u8],
-    /// The bytes of `tx` to send.
+    /// The replies in `tx` that were not sent.
     pub(super) unsent: Range<usize>,
-    /// Bytes that were moved.
+    /// Received bytes.
+    input: &'a [u8],
+    /// Bytes of `input` that were stored.
+    pub(super) used: usize,
+    /// Bytes that were sent or received.
     pub(super) moved_bytes: usize,
-    /// What it waits for when it says [`NetError::WouldBlock`].
+    /// What it waits for after [`NetError::WouldBlock`].
     pub(super) interest: Interest,
-    /// Bytes are copied: the network moves none by itself.
+    /// Bytes are copied: the network has neither sendfile nor splice.
     copies: bool,
 }
 
 impl<'a> Carrier<'a> {
-    /// One that has nothing to send but `unsent` of `tx`.
+    /// A carrier of the replies `unsent` of `tx`, and of orders.
     pub(super) const fn new(
         net: &'a mut dyn Connections,
         socket: Socket,
         tx: &'a mut [u8],
         unsent: Range<usize>,
+        input: &'a [u8],
     ) -> Self {
         Self {
             net,
             socket,
             tx,
             unsent,
+            input,
+            used: 0,
             moved_bytes: 0,
             interest: Interest::Output,
             copies: false,
@@ -54,64 +68,60 @@ impl<'a> Carrier<'a> {
         Ok(())
     }
 
-    /// Sends what is unsent and moves an order's bytes, if there is one, until all are moved or the connection has to wait; what
-    /// came of it. What is left to do is in `unsent` and `order`; if that has a job, its end is what has to be waited for.
+    /// Sends the replies and carries out the order, if there is one, until it is done or has to wait. The rest is in `unsent` and
+    /// `order`. `ended` is the result of the job that the order waited for.
     #[inline(never)]
     pub(super) fn carry_out(
         &mut self,
         order: &mut Option<Order>,
+        ended: Option<FsResult<()>>,
         tree: &mut Tree,
-    ) -> NetResult<FsResult<()>> {
+    ) -> NetResult<Carried> {
+        if let Some(Err(error)) = ended {
+            return Ok(Carried::Done(Err(error)));
+        }
+        if let Some(Order::Send { file, offset, len } | Order::Read { file, offset, len }) = order
+            && ended.is_none()
+            && let Some(extent) = tree.extent(file, *offset, *len)
+            && let Submitted::Pending(id) = tree.submit(Job::Read(extent))
+        {
+            self.send(true)?;
+            return Ok(Carried::Pending(id));
+        }
         loop {
-            let mut stored = Ok(None);
+            let mut submitted = Submitted::Done(Ok(()));
             let (count, offset, len) = match order {
                 Some(Order::Send { file, offset, len }) if *len > 0 => {
                     let Some(count) = self.send_from(tree, file, *offset, *len)? else {
                         // It has become shorter.
-                        return Ok(Err(FsError::Io));
+                        return Ok(Carried::Done(Err(FsError::Io)));
                     };
                     (count, offset, len)
                 }
-                Some(Order::Store { job: Some(_), .. }) => {
-                    self.send(false)?;
-                    self.interest = Interest::None;
-                    return Err(NetError::WouldBlock);
-                }
-                Some(Order::Store {
-                    file,
-                    offset,
-                    len,
-                    job,
-                }) if *len > 0 => {
-                    self.send(false)?;
+                Some(Order::Store { file, offset, len }) if *len > 0 => {
                     self.interest = Interest::Input;
-                    let count = self.store_from(tree, file, *offset, *len, &mut stored)?;
-                    if let Ok(by) = stored {
-                        *job = by;
-                    }
+                    let count = self.store(tree, file, *offset, *len, &mut submitted)?;
                     if count == 0 {
                         return Err(NetError::Gone);
                     }
                     (count, offset, len)
                 }
-                order => {
+                _ => {
                     self.send(false)?;
-                    return Ok(match order {
-                        Some(Order::Sync { file }) => tree.sync(file),
-                        _ => Ok(()),
-                    });
+                    return Ok(Carried::Done(Ok(())));
                 }
             };
             *offset += count as u64;
             *len -= count as u32;
-            self.moved_bytes += count;
-            if let Err(error) = stored {
-                return Ok(Err(error));
+            match submitted {
+                Submitted::Done(Ok(())) => {}
+                Submitted::Done(error) => return Ok(Carried::Done(error)),
+                Submitted::Pending(id) => return Ok(Carried::Pending(id)),
             }
         }
     }
 
-    /// Sends bytes of a file, behind what is unsent; how many, `None`: it has no more.
+    /// Sends bytes of a file after the replies. Returns how many; `None`: the file has become shorter.
     fn send_from(
         &mut self,
         tree: &mut Tree,
@@ -120,12 +130,21 @@ impl<'a> Carrier<'a> {
         len: u32,
     ) -> NetResult<Option<usize>> {
         if !self.copies
-            && let Some(range) = extent(tree, file, offset, len)
+            && let Some(Extent { file, offset, len }) = tree.extent(file, offset, len)
         {
+            let range = FileRange {
+                file: net::FileId(file.0),
+                offset,
+                len,
+            };
             self.send(true)?;
             match self.net.send_file(self.socket, range) {
                 Ok(0) | Err(NetError::Unsupported) => self.copies = true,
-                sent => return sent.map(Some),
+                sent => {
+                    let sent = sent?;
+                    self.moved_bytes += sent;
+                    return Ok(Some(sent));
+                }
             }
         }
         // Bytes that are copied leave together with what is before them, whose place they have in `tx`.
@@ -145,32 +164,37 @@ impl<'a> Carrier<'a> {
         let sent = sent?;
         let head = head.min(sent);
         self.unsent.start += head;
-        self.moved_bytes += head;
+        self.moved_bytes += sent;
         // What is left of it goes before any byte of the file, or has to wait.
         self.send(true)?;
         Ok(Some(sent - head))
     }
 
-    /// Receives bytes and stores them in a file, or has a thread do so: how many were received, and whether they are `stored`, or
-    /// the job. 0: it is the end.
-    fn store_from(
+    /// Writes the next bytes of the stream to a file: input first, else what the peer sends. Returns how many; 0: the stream has
+    /// ended.
+    fn store(
         &mut self,
         tree: &mut Tree,
         file: &Pin,
         offset: u64,
         len: u32,
-        stored: &mut FsResult<Option<u32>>,
+        submitted: &mut Submitted,
     ) -> NetResult<usize> {
-        if !self.copies && len >= SPLICE_BYTES_MIN && extent(tree, file, offset, len).is_some() {
+        let bytes = self.input.tail(self.used);
+        let bytes = bytes.head(bytes.len().min(len as usize));
+        if !bytes.is_empty() {
+            self.used += bytes.len();
+            *submitted = tree.submit(Job::Write(file, offset, Bytes::Here(bytes)));
+            return Ok(bytes.len());
+        }
+        if !self.copies && len >= SPLICE_BYTES_MIN && tree.extent(file, offset, len).is_some() {
             match self.net.recv_pipe(self.socket, len) {
                 Err(NetError::Unsupported) => self.copies = true,
                 received => {
-                    let (count, FileId(pipe)) = received?;
-                    let job = tree.store_by_thread(file, offset, Bytes::Piped(pipe, count));
-                    *stored = match job {
-                        None => tree.write_from(file, offset, pipe, count).map(|()| None),
-                        job => Ok(job),
-                    };
+                    let (count, net::FileId(pipe)) = received?;
+                    let bytes = Bytes::Piped(FileId(pipe), count);
+                    self.moved_bytes += count;
+                    *submitted = tree.submit(Job::Write(file, offset, bytes));
                     return Ok(count);
                 }
             }
@@ -179,21 +203,9 @@ impl<'a> Carrier<'a> {
         let page = STORE_BYTES - (offset as usize & (PAGE_BYTES - 1));
         let buffer = self.tx.head_mut(page.min(len as usize));
         let count = self.net.recv(self.socket, buffer)?;
+        self.moved_bytes += count;
         let bytes = self.tx.head(count);
-        *stored = match tree.store_by_thread(file, offset, Bytes::Here(bytes)) {
-            None => tree.write(file, offset, bytes).map(|()| None),
-            job => Ok(job),
-        };
+        *submitted = tree.submit(Job::Write(file, offset, Bytes::Here(bytes)));
         Ok(count)
     }
-}
-
-/// Where the bytes of a file lie for the network, if they do.
-fn extent(tree: &mut Tree, file: &Pin, offset: u64, len: u32) -> Option<FileRange> {
-    let extent = tree.extent(file, offset, len)?;
-    Some(FileRange {
-        file: FileId(extent.file),
-        offset: extent.offset,
-        len: extent.len,
-    })
 }

@@ -3,11 +3,12 @@
 use super::datagrams;
 use super::streams::{self, Limits, Protocol, Streams};
 use crate::config::{CONNECTION_COUNT_MAX, REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT, REQUEST_BYTES};
+use crate::engine::nfs::Promise;
 use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::{Cx, Datagrams as _, Order, Progress, Stream as _};
 use crate::event::Events;
 use crate::mem::{Slots, scaled};
-use crate::vfs::{FsResult, Ticket, Tree};
+use crate::vfs::{FsResult, Tree};
 
 /// The programs and their sessions.
 #[repr(C)] // The longest last.
@@ -56,12 +57,12 @@ impl Rpc {
 }
 
 impl Protocol for Rpc {
-    fn commit(&mut self, tree: &mut Tree, any: bool) -> FsResult<Option<Ticket>> {
-        if self.programs.take_of_others() {
-            tree.commit_earlier();
-        }
-        let has_promised = self.programs.take_promises();
-        tree.commit(any || has_promised)
+    fn take_promise(&mut self) -> Promise {
+        self.programs.take_promise()
+    }
+
+    fn settle(&mut self, cx: &mut Cx<'_>, replies: &mut [u8], synced: FsResult<()>) -> usize {
+        self.programs.settle(cx, replies, synced)
     }
 
     fn open(&mut self, connection: usize, listener: u32) {

@@ -5,35 +5,38 @@
 //! Invariant: a slow or silent peer costs a slot, perhaps a block for a while, and never another connection's time.
 
 use super::connection::{CloseReason, Connection};
-use super::exchange::{Blocked, Turn};
+use super::group_commit::GroupCommit;
 use super::listeners::Listener;
 use super::pool::Pool;
+use super::replies::{Blocked, Turn};
 use super::task::World;
 use crate::config::{CONNECTION_COUNT_MAX, NODE_IDLE, REPLY_BYTES};
+use crate::engine::nfs::Promise;
 use crate::engine::{Cx, Order, Progress};
 use crate::event::{self, Events};
 use crate::log;
 use crate::mem::Slots;
 use crate::net::FileId;
 use crate::time::{Duration, Instant};
-use crate::vfs::{FsResult, Ticket, Tree};
+use crate::vfs::{FsResult, Job, Scope, Submitted, Tree};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Tokens below this are a task's own; connections have those from here on.
 pub const CONNECTION_TOKEN: u32 = 8;
 
-/// The token of what tells that a thread has waited for the disk. Listeners have those below.
-pub const THREADS_TOKEN: u32 = CONNECTION_TOKEN - 1;
+/// The token of the descriptor that is readable when a job has ended. Listeners have the tokens below.
+pub const JOBS_TOKEN: u32 = CONNECTION_TOKEN - 1;
 
 /// A protocol over connections, which have numbers from 0: a [`Stream`](crate::engine::Stream) and its sessions.
 /// Object-safe, so that the loop is compiled once.
 pub trait Protocol {
-    /// Makes the changes that replies tell of durable, before they are sent. As [`Tree::commit`].
-    ///
-    /// # Errors
-    /// Those of [`Tree::commit`].
-    fn commit(&mut self, _tree: &mut Tree, _any: bool) -> FsResult<Option<Ticket>> {
-        Ok(None)
+    /// What the replies promise that were written since the last call.
+    fn take_promise(&mut self) -> Promise {
+        Promise::Nothing
+    }
+    /// Makes replies that promise something final, after their sync. Returns their bytes, which are no more than before.
+    fn settle(&mut self, _cx: &mut Cx<'_>, replies: &mut [u8], _synced: FsResult<()>) -> usize {
+        replies.len()
     }
     /// A connection was accepted by the listener of this number.
     fn open(&mut self, connection: usize, listener: u32);
@@ -60,7 +63,7 @@ pub trait Protocol {
     }
     /// An order has to wait: others are served meanwhile.
     fn interrupted(&mut self) {}
-    /// What replies promised cannot be made durable: they are not sent, and not sent again.
+    /// A sync failed that no reply waited for: unstable data may be lost.
     fn break_promises(&mut self) {}
     /// The connection is closed.
     fn abandon(&mut self, connection: usize, tree: &mut Tree, events: &mut Events);
@@ -91,14 +94,8 @@ pub struct Streams {
     pub(super) tell_full_at: Instant,
     /// Bytes that the connection in hand has moved in this turn.
     pub(super) moved_bytes: usize,
-    /// The disk failed last: until a sync succeeds, each has one of its own, so that each request is told what came of it.
-    pub(super) sync_failed: bool,
-    /// In this turn a sync was put off: replies promise that what was there before is durable, too.
-    pub(super) has_put_off: bool,
-    /// Threads wait for the disk.
-    pub(super) has_threads: bool,
-    /// Connections that have a ticket.
-    pub(super) waiting_count: usize,
+    /// Which connections wait for which job.
+    pub(super) group: GroupCommit,
     /// Bytes of the longest request.
     pub(super) request_bytes: usize,
     pub(super) free: Slots<u16>,
@@ -123,15 +120,15 @@ impl Streams {
             accept_at: Instant::NEVER,
             tell_full_at: Instant::default(),
             moved_bytes: 0,
-            sync_failed: false,
-            has_put_off: false,
-            has_threads: false,
-            waiting_count: 0,
+            group: GroupCommit::default(),
         }
     }
 
     /// When [`Streams::turn`] has something to do.
     pub fn poll_at(&self) -> Instant {
+        if self.group.has_ended() {
+            return Instant::default();
+        }
         self.patrol_at.min(self.release_at).min(self.accept_at)
     }
 
@@ -141,7 +138,7 @@ impl Streams {
         let turn = &mut Turn { world, protocol };
         match local.checked_sub(CONNECTION_TOKEN) {
             Some(at) => self.serve(turn, at as usize),
-            None if local == THREADS_TOKEN => self.serve_waiting(turn),
+            None if local == JOBS_TOKEN => self.serve_ended(turn),
             None => self.accept(turn, local),
         }
         self.used_files(turn.world.now);
@@ -154,6 +151,9 @@ impl Streams {
 
     /// Closes connections and files whose time has come, and accepts connections again.
     pub fn turn(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol) {
+        if self.group.has_ended() {
+            self.serve_ended(&mut Turn { world, protocol });
+        }
         if self.patrol_at <= world.now {
             self.patrol(&mut Turn { world, protocol });
         }
@@ -188,7 +188,7 @@ impl Streams {
     }
 
     /// Does what a connection can do now.
-    fn serve(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
+    pub(super) fn serve(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
         let Some(place) = self.connections.get_mut(at) else {
             return;
         };
@@ -198,9 +198,8 @@ impl Streams {
             return;
         };
         self.moved_bytes = 0;
-        self.has_put_off = false;
-        let mut blocked = match self.flush(turn, connection) {
-            Ok(()) => self.on_readable(turn, connection),
+        let mut blocked = match self.send_kept(turn, connection) {
+            Ok(()) => self.answer_input(turn, connection),
             Err(blocked) => blocked,
         };
         let world = &mut *turn.world;
@@ -258,7 +257,7 @@ impl Streams {
         if let Some(block) = connection.input.take() {
             self.requests.give(block);
         }
-        self.waiting_count -= usize::from(connection.ticket.is_some());
+        self.group.forget(connection);
         if let Some(unsent) = connection.unsent.take() {
             self.replies.give(unsent.block);
         }
@@ -274,40 +273,22 @@ impl Streams {
         }
     }
 
-    /// Has threads wait for the disk from now on, if the host has any and the network can tell when they have.
-    pub fn use_threads(&mut self, world: &mut World<'_>) {
-        let token = world.token(THREADS_TOKEN);
+    /// Jobs may wait for the disk from now on, if the network can watch their end.
+    pub fn start_jobs(&mut self, world: &mut World<'_>) {
+        let token = world.token(JOBS_TOKEN);
         let World { tree, net, .. } = world;
-        self.has_threads =
-            tree.use_threads(&mut |file| net.watch_file(FileId(file), token).is_ok());
+        tree.start_jobs(&mut |file| net.watch_file(FileId(file.0), token).is_ok());
     }
 
-    /// Goes on with the connections that waited for the disk.
-    #[cold]
-    fn serve_waiting(&mut self, turn: &mut Turn<'_, '_>) {
-        turn.world.tree.collect_committed();
-        let mut left = self.waiting_count;
-        for at in 0..self.connections.len() {
-            if left == 0 {
-                return;
-            }
-            let Some(Some(connection)) = self.connections.get(at) else {
-                continue;
-            };
-            if let Some(ticket) = connection.ticket {
-                left -= 1;
-                if turn.world.tree.committed(ticket, false) != Ok(false) {
-                    self.serve(turn, at);
-                }
-            }
-        }
-    }
-
-    /// The loop ends: what may wait for the disk does not outlast the process otherwise.
+    /// Makes everything durable: the loop ends.
     pub fn stop(&mut self, world: &mut World<'_>) {
         world.tree.release_idle();
-        if let Ok(Some(ticket)) = world.tree.commit(true) {
-            let _ = world.tree.committed(ticket, true);
+        let (group, connections) = (&mut self.group, &mut self.connections);
+        while let Submitted::Pending(_) = world.tree.submit(Job::Sync(Scope::All)) {
+            world.tree.wait_for_jobs();
+            world
+                .tree
+                .reap(&mut |ended| _ = group.on_done(connections, ended));
         }
     }
 }

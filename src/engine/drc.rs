@@ -162,11 +162,6 @@ impl DuplicateRequestCache {
         cfg!(any(feature = "serve", test)) && self.is_kept
     }
 
-    /// Removes all replies.
-    pub(super) fn clear(&mut self) {
-        self.sets.as_flattened_mut().fill(0);
-    }
-
     /// Returns the reply to an earlier transmission of the call in hand.
     pub(super) fn lookup(&mut self) -> Option<&[u8]> {
         let is_kept = self.is_kept();
@@ -211,8 +206,11 @@ impl DuplicateRequestCache {
         self.put(reply, None);
     }
 
-    /// Overwrites the reply to the last call of `peer` with this xid, if the cache holds it. No call is in hand then.
-    pub(super) fn replace(&mut self, peer: Ipv6Addr, xid: u32, reply: &[u8]) {
+    /// Overwrites the reply to the last call of `peer` with this xid and procedure, if the cache holds it. No call is in hand then.
+    pub(super) fn replace(&mut self, peer: Ipv6Addr, procedure: u32, reply: &[u8]) {
+        let xid = Reader::new(reply).u32();
+        let mut call = [0; 8];
+        Writer::new(&mut call).words(&[xid, procedure]);
         self.key.set = number(peer, xid);
         let Some((last, slots)) = set(self.sets, self.key.set) else {
             return;
@@ -220,7 +218,7 @@ impl DuplicateRequestCache {
         let last = u32::from_be_bytes(*last);
         let is_its = |slot: &Slot| {
             let key = from_key(slot);
-            key.starts_with(&xid.to_be_bytes()) && key.tail(PEER_OFFSET).starts_with(&peer.octets())
+            key.starts_with(&call) && key.tail(PEER_OFFSET).starts_with(&peer.octets())
         };
         self.place = (0..slots.len())
             .filter(|place| slots.get(*place).is_some_and(is_its))
@@ -492,21 +490,23 @@ mod tests {
     }
 
     #[test]
-    fn replaced_reply_is_the_last_with_its_xid() {
+    fn replaced_reply_is_the_last_of_its_xid_and_procedure() {
         let mut drc = drc();
         for args in [b"arg1", b"arg3", b"arg2"] {
             insert(&mut drc, key(1, 7, args), args);
         }
         insert(&mut drc, key(1, 8, b"arg2"), b"another");
         insert(&mut drc, key(2, 7, b"arg2"), b"another");
-        drc.replace(address(1), 7, b"failed");
-        drc.replace(address(1), 9, b"none");
-        drc.replace(address(3), 7, b"none");
+        let failed = |xid: u8, reply: &[u8]| [&[0, 0, 0, xid], reply].concat();
+        drc.replace(address(1), 12, &failed(7, b"failed"));
+        drc.replace(address(1), 13, &failed(7, b"none"));
+        drc.replace(address(1), 12, &failed(9, b"none"));
+        drc.replace(address(3), 12, &failed(7, b"none"));
         let left = drc.sets.as_flattened().to_vec();
         let mut drc = DuplicateRequestCache::new(left.leak(), true, 0);
         for (key, reply) in [
             (key(1, 7, b"arg1"), Some(&b"arg1"[..])),
-            (key(1, 7, b"arg2"), Some(b"failed")),
+            (key(1, 7, b"arg2"), Some(b"\0\0\0\x07failed")),
             (key(1, 7, b"arg3"), Some(b"arg3")),
             (key(1, 8, b"arg2"), Some(b"another")),
             (key(1, 9, b"arg2"), None),
@@ -515,7 +515,7 @@ mod tests {
         ] {
             assert_eq!(lookup(&mut drc, key), reply);
         }
-        DuplicateRequestCache::new(&mut [], true, 0).replace(address(1), 7, b"none");
+        DuplicateRequestCache::new(&mut [], true, 0).replace(address(1), 12, &failed(7, b"none"));
     }
 
     /// A call that was begun is known until it is answered, and does not affect another call.

@@ -66,11 +66,11 @@ pub const fn share(peer: Ipv6Addr) -> u64 {
     }
 }
 
-/// Something large, or something that may take long, that the driver does for an engine.
+/// Bytes that the driver moves for an engine, because they are many or wait for a disk.
 #[derive(PartialEq, Eq, Debug)]
-#[repr(u32)] // What orders have in common lies at the same place in each.
+#[repr(u32)] // Fields that orders have in common have the same offset in each.
 pub enum Order {
-    /// After the produced bytes, send this range of a file. If the file has become shorter, this fails.
+    /// Sends this range of a file after the produced bytes. Fails if the file has become shorter.
     Send {
         /// The file.
         file: Pin,
@@ -79,31 +79,30 @@ pub enum Order {
         /// Bytes from the start of the file.
         offset: u64,
     },
-    /// After the produced bytes are sent, store the next bytes of the stream in a file.
+    /// Writes the next bytes of the stream to a file: input that was not consumed, then what the peer sends.
     Store {
         /// The file.
         file: Pin,
-        /// Bytes to store.
+        /// Bytes to write.
         len: u32,
         /// Bytes from the start of the file.
         offset: u64,
-        /// The job by which a thread stores what came before these; it is waited for first.
-        job: Option<u32>,
     },
-    /// Make durable what was written to a file.
-    Sync {
+    /// Reads this range of a file into memory.
+    Read {
         /// The file.
         file: Pin,
+        /// Bytes to read.
+        len: u32,
+        /// Bytes from the start of the file.
+        offset: u64,
     },
 }
 
 impl Order {
-    /// Gives back what the order holds: its connection is gone.
+    /// Unpins the file: the connection is gone.
     pub fn abandon(self, vfs: &mut Tree) {
-        if let Self::Store { job: Some(job), .. } = self {
-            vfs.forget_stored(job);
-        }
-        let (Self::Send { file, .. } | Self::Store { file, .. } | Self::Sync { file }) = self;
+        let (Self::Send { file, .. } | Self::Store { file, .. } | Self::Read { file, .. }) = self;
         vfs.unpin(file);
     }
 }

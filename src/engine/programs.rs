@@ -4,7 +4,7 @@
 //! duplicate request cache.
 
 use super::mount::{self, Mounts};
-use super::nfs::{self, Nfs, Phase};
+use super::nfs::{self, Nfs, Outcome, Phase, Promise};
 use super::portmap::{self, Mappings};
 use super::rpc::{Record, Request, patch_mark};
 use super::turns::Turns;
@@ -14,11 +14,10 @@ use crate::event::Events;
 use crate::log;
 use crate::text::{Text, text};
 use crate::vfs::{FsResult, Tree};
-use crate::wire::nfs3::VERIFIER_BYTES;
-use crate::wire::rpc::{Call, NotACall, Reject, emit_reply};
+use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, VERIFIER_BYTES};
+use crate::wire::rpc::{Call, MARK_BYTES, NotACall, Reject, emit_reply};
 use crate::wire::xdr::padding;
 use crate::wire::{Reader, Writer};
-use core::net::Ipv6Addr;
 
 /// The programs that are reached through one socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -39,8 +38,8 @@ pub struct Programs {
     /// What the portmapper tells.
     pub mappings: Mappings,
     mounts: Mounts,
-    /// Replies were made that tell of changes, perhaps of earlier ones.
-    has_promised: bool,
+    /// A sync failed last: until one succeeds, each promise has a sync of its own, so that each request gets its own result.
+    syncs_each: bool,
 }
 
 impl Programs {
@@ -57,7 +56,7 @@ impl Programs {
             nfs: Nfs::new(verifier, memory, is_kept, turns),
             mappings: Mappings::new(),
             mounts: Mounts::default(),
-            has_promised: false,
+            syncs_each: false,
         }
     }
 
@@ -74,41 +73,37 @@ impl Programs {
         self.nfs.drc.server = number;
     }
 
-    /// Whether replies were made, since this was last asked, that tell of changes or repeat what told of them: they may leave when
-    /// whatever was changed is durable.
-    pub const fn take_promises(&mut self) -> bool {
-        core::mem::replace(&mut self.has_promised, false)
+    /// What the replies promise that were written since the last call. They are [settled](Self::settle) before they are sent.
+    pub const fn take_promise(&mut self) -> Promise {
+        core::mem::replace(&mut self.nfs.promise, Promise::Nothing)
     }
 
-    /// Changes that were confirmed may be lost: cached replies are dropped, and the write verifier changes, so that clients write
-    /// uncommitted data again (RFC 1813 section 3.3.7).
+    /// Makes the replies to `peer` final after the sync that they waited for. If it failed, they become errors, and another write
+    /// verifier tells all clients to write unstable data again (RFC 1813 section 3.3.7). Returns the bytes of the replies.
+    pub fn settle(&mut self, cx: &mut Cx<'_>, replies: &mut [u8], synced: FsResult<()>) -> usize {
+        let error = synced.err();
+        self.syncs_each = error.is_some();
+        let turns = self.nfs.turns().filter(|_| error.is_some());
+        if let Some(turns) = turns {
+            turns.begin();
+        }
+        if let Some(error) = error {
+            self.break_promises();
+            nfs::tell(cx, error);
+        }
+        let drc = &mut self.nfs.drc;
+        let len = nfs::settle(replies, error, &mut |procedure, reply| {
+            drc.replace(cx.peer, procedure, reply);
+        });
+        if let Some(turns) = turns {
+            turns.end();
+        }
+        len
+    }
+
+    /// Changes the write verifier: unstable data may be lost.
     pub fn break_promises(&mut self) {
-        let turns = self.nfs.turns();
-        if let Some(turns) = turns {
-            turns.begin();
-        }
         self.nfs.break_promises();
-        self.nfs.drc.clear();
-        if let Some(turns) = turns {
-            turns.end();
-        }
-    }
-
-    /// Overwrites the cached reply to the last call of `peer` with this xid: a reply that was not sent before the disk failed.
-    pub fn replace_reply(&mut self, peer: Ipv6Addr, xid: u32, reply: &[u8]) {
-        let turns = self.nfs.turns();
-        if let Some(turns) = turns {
-            turns.begin();
-        }
-        self.nfs.drc.replace(peer, xid, reply);
-        if let Some(turns) = turns {
-            turns.end();
-        }
-    }
-
-    /// Whether, since this was last asked, replies were made of what another server has done, which may not be durable.
-    pub fn take_of_others(&mut self) -> bool {
-        core::mem::take(&mut self.nfs.drc.is_of_other) && self.nfs.turns().is_some()
     }
 }
 
@@ -141,7 +136,7 @@ impl Session {
 const SHRUNK: State = State::Closed(text!("a file became shorter while it was read"));
 
 impl Programs {
-    /// Answers one call, or refuses it; `phase` is what it led to, and idle before.
+    /// Answers one call, or refuses it.
     ///
     /// # Errors
     /// The message is not answered: it is no call.
@@ -151,11 +146,8 @@ impl Programs {
         programs: ProgramSet,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-        phase: &mut Phase,
-    ) -> Result<(), NotACall> {
+    ) -> Result<Outcome, NotACall> {
         let start = request.reply.position();
-        let mut is_kept = false;
-        let mut is_known = false;
         let mut outcome = match request.call.parse(&mut request.args) {
             Ok(()) => {
                 let call = &request.call;
@@ -165,17 +157,11 @@ impl Programs {
                     call.version,
                     call.procedure
                 );
-                is_kept = programs.nfs && !nfs::is_idempotent(call);
-                if is_kept {
-                    self.has_promised = true;
-                    self.nfs.begin_turn(cx, request);
-                    is_known = self.find_reply(cx, request);
-                }
-                if is_known {
-                    Ok(())
+                if programs.nfs && !nfs::is_idempotent(call) {
+                    self.change(cx, request)
                 } else {
                     emit_reply(request.reply, request.call.xid, Ok(()));
-                    self.dispatch(programs, cx, request, phase)
+                    self.dispatch(programs, cx, request)
                 }
             }
             Err(NotACall::Refused(why)) => Err(why),
@@ -185,16 +171,41 @@ impl Programs {
             // Only an answer to a datagram can be too long: a stream's output has space for every reply.
             outcome = Err(Reject::System);
         }
-        if let Err(why) = outcome {
+        Ok(outcome.unwrap_or_else(|why| {
             request.reply.truncate(start);
             emit_reply(request.reply, request.call.xid, Err(why));
-        } else if is_kept && !is_known {
-            self.nfs.drc.insert(request.reply.since(start));
-        }
-        if is_kept && let Some(turns) = self.nfs.turns() {
+            Outcome::Reply(None)
+        }))
+    }
+
+    /// Answers a call that changes names or attributes, from the duplicate request cache if it was answered before.
+    fn change(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: &mut Request<'_, '_>,
+    ) -> Result<Outcome, Reject> {
+        let start = request.reply.position();
+        let mut args = request.args.clone();
+        self.nfs.promise = self.nfs.promise.max(Promise::Names);
+        self.nfs.begin_turn(cx, request);
+        let outcome = if self.find_reply(cx, request) {
+            Ok(Outcome::Reply(Procedure::new(request.call.procedure)))
+        } else {
+            emit_reply(request.reply, request.call.xid, Ok(()));
+            let outcome = self.nfs.answer(cx, request);
+            if outcome.is_ok() {
+                self.nfs.drc.insert(request.reply.since(start));
+            }
+            outcome
+        };
+        if let Some(turns) = self.nfs.turns() {
             turns.end();
+            if core::mem::take(&mut self.nfs.drc.is_of_other) {
+                // The server that carried it out may not have synced it.
+                cx.vfs.stage_export(args.opaque(HANDLE_BYTES_MAX));
+            }
         }
-        Ok(())
+        outcome
     }
 
     /// Writes the reply to an earlier transmission of a call; whether there is one.
@@ -213,18 +224,18 @@ impl Programs {
         programs: ProgramSet,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-        phase: &mut Phase,
-    ) -> Result<(), Reject> {
+    ) -> Result<Outcome, Reject> {
         match request.call.program {
-            crate::wire::nfs3::PROGRAM if programs.nfs => self.nfs.answer(cx, request, phase),
+            crate::wire::nfs3::PROGRAM if programs.nfs => return self.nfs.answer(cx, request),
             crate::wire::mount::PROGRAM if programs.mount => {
-                mount::answer(&mut self.mounts, cx, request)
+                mount::answer(&mut self.mounts, cx, request)?;
             }
             crate::wire::portmap::PROGRAM if programs.portmap => {
-                portmap::answer(&self.mappings, request)
+                portmap::answer(&self.mappings, request)?;
             }
-            _ => Err(Reject::Program),
+            _ => return Err(Reject::Program),
         }
+        Ok(Outcome::Reply(None))
     }
 
     /// Skips some of what is left of a record, or answers the next; or says what has to happen first.
@@ -250,7 +261,8 @@ impl Programs {
             Phase::Idle => {}
             _ => return Err(State::NeedOutput),
         }
-        if reply.space().len() < REPLY_HEAD_BYTES {
+        let is_alone = self.syncs_each && self.nfs.promise != Promise::Nothing;
+        if is_alone || reply.space().len() < REPLY_HEAD_BYTES {
             return Err(State::NeedOutput);
         }
         if let Phase::Writing(writing) = &mut session.phase {
@@ -271,44 +283,67 @@ impl Programs {
             call: Call::default(),
             follows: next.last.then_some(next.left),
         };
-        let called = self.call(session.programs, cx, &mut request, &mut session.phase);
+        let called = self.call(session.programs, cx, &mut request);
         let Request {
             args: mut data,
             reply,
             ..
         } = request;
-        let mut done = Ok(());
-        match (&session.phase, called) {
-            (Phase::Idle, Ok(())) => patch_mark(reply, mark, 0),
-            (Phase::Send(file, offset, len), _) => {
-                let (file, offset, len) = (file.lend(), *offset, *len);
+        let span = input.rest().len() - left;
+        let (mut done, mut writing) = (Ok(()), None);
+        match called {
+            Ok(Outcome::Reply(promised)) => {
+                patch_mark(reply, mark, 0);
+                if let Some(procedure) = promised {
+                    nfs::mark_promise(reply, mark, procedure);
+                }
+            }
+            Ok(Outcome::Blocked) => {
+                reply.truncate(mark);
+                return Err(State::NeedOutput);
+            }
+            Ok(Outcome::Send(file, offset, len)) => {
                 let pad = padding(len as usize) as u8;
                 patch_mark(reply, mark, len + u32::from(pad));
                 session.phase = Phase::Sending(pad);
                 done = Err(State::Order(Order::Send { file, offset, len }));
             }
-            (Phase::Blocked, _) => {
+            Ok(Outcome::Read(file, reading)) => {
                 reply.truncate(mark);
-                session.phase = Phase::Idle;
-                return Err(State::NeedOutput);
+                let (offset, len) = (reading.offset, reading.len);
+                session.phase = Phase::Reading(reading);
+                done = Err(State::Order(Order::Read { file, offset, len }));
             }
-            (_, Ok(()) | Err(NotACall::Reply)) => reply.truncate(mark),
-            (_, Err(_)) => {
+            Ok(Outcome::Write(begun)) => {
+                reply.truncate(mark);
+                writing = Some(begun);
+            }
+            Err(NotACall::Reply) => reply.truncate(mark),
+            Err(_) => {
                 reply.truncate(mark);
                 return Err(State::Closed(text!("what it sent is no RPC call")));
             }
         }
-        input.take(input.rest().len() - left);
         session.record = next;
-        if let Phase::Writing(writing) = &mut session.phase {
-            // To what is stored, the packet is the beginning of what follows it.
-            let record = &mut session.record;
-            record.left += data.rest().len() as u32;
-            done = self.nfs.store(writing, record, cx, &mut data, reply);
+        let Some(mut writing) = writing else {
+            input.take(span);
+            return done;
+        };
+        // To a WRITE the data in the packet is the beginning of what is left of its record.
+        let record = &mut session.record;
+        let data_len = data.rest().len();
+        record.left += data_len as u32;
+        if span == packet.len() + MARK_BYTES {
+            input.take(span - data_len);
+        } else {
+            // The packet is a copy, joined from several fragments.
+            input.take(span);
+            writing.write_here(record, cx, &mut data);
             record.left -= data.rest().len() as u32;
-            if done.is_ok() {
-                session.phase = Phase::Idle;
-            }
+        }
+        done = self.nfs.store(&mut writing, record, cx, input, reply);
+        if done.is_err() {
+            session.phase = Phase::Writing(writing);
         }
         done
     }
@@ -359,15 +394,20 @@ impl Stream for Programs {
                 cx.vfs.unpin(file);
                 session.phase = Phase::Idle;
             }
-            (order, Phase::Writing(writing)) => {
-                let record = &mut session.record;
-                match self
+            (Order::Store { file, offset, len }, Phase::Writing(writing)) => {
+                let (rest, record) = ((file, offset, len), &mut session.record);
+                let resumed = self
                     .nfs
-                    .resume(writing, record, cx, order, result, &mut reply)
-                {
+                    .resume(writing, record, cx, rest, result, &mut reply);
+                match resumed {
                     Ok(()) => session.phase = Phase::Idle,
                     Err(more) => state = more,
                 }
+            }
+            (Order::Read { file, .. }, Phase::Reading(reading)) => {
+                reading.finish(&file, cx, &mut reply);
+                cx.vfs.unpin(file);
+                session.phase = Phase::Idle;
             }
             (order, _) => {
                 order.abandon(cx.vfs);
@@ -410,8 +450,7 @@ impl Datagrams for Programs {
             follows: Some(0),
         };
         // NFS itself is not served by datagrams, so there are no orders; what is no call gets no answer.
-        self.call(programs, cx, &mut request, &mut Phase::Idle)
-            .ok()?;
+        self.call(programs, cx, &mut request).ok()?;
         reply.written()
     }
 }

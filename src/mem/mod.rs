@@ -14,5 +14,5 @@ mod slots;
 
 pub use arena::{Allocator, give, scaled, shortage};
 pub use parts::{Ends, Parts, nth, parts, place_in};
-pub use slices::{c_str, shift};
+pub use slices::{c_str, copy_into, shift};
 pub use slots::{Slots, array, bytes, copy, leak};

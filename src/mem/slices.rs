@@ -11,6 +11,14 @@ pub fn c_str(bytes: &[u8]) -> &CStr {
     }
 }
 
+/// Copies as many bytes as fit.
+#[inline(never)]
+pub fn copy_into(to: &mut [u8], from: &[u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
 /// Moves what lies behind the first `used` bytes to the beginning; how many bytes these are.
 #[inline(never)]
 pub const fn shift(bytes: &mut [u8], used: usize) -> usize {

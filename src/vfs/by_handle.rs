@@ -1,8 +1,8 @@
 //! The tree's objects by their handles, for callers that differ: what NFS needs. And which of them a caller may open.
 
 use super::{
-    Access, Backend, Bytes, Caller, CreateWhat, Export, FsError, FsResult, Handle, Handles, Kind,
-    Name, Node, Pin, SetAttr, Ticket, Tree, handle,
+    Access, Caller, CreateWhat, Export, FsError, FsResult, Handle, Handles, Kind, Name, Node, Pin,
+    SetAttr, Tree, handle,
 };
 
 impl Tree {
@@ -143,84 +143,6 @@ impl Tree {
         self.handles(dir.backend())
             .ok_or(FsError::Stale)?
             .create(dir, name, what, change)
-    }
-
-    /// See [`Handles::sync_later`].
-    pub fn sync_later(&mut self, pin: &Pin) -> FsResult<()> {
-        let backend = self.handles(pin.node.backend());
-        backend.ok_or(FsError::Stale)?.sync_later(pin)
-    }
-
-    /// Makes durable what names and attributes were changed, and the files whose sync was put off, before that is answered.
-    ///
-    /// # Errors
-    /// After any they may be lost.
-    pub fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>> {
-        let mut committed = Ok(None);
-        for number in 0..Backend::COUNT {
-            if let Some(backend) = self.handles(number) {
-                let its = backend.commit(any);
-                committed = committed.and_then(|ticket| Ok(its?.or(ticket)));
-            }
-        }
-        committed
-    }
-
-    /// See [`Handles::commit_earlier`].
-    pub fn commit_earlier(&mut self) {
-        for number in 0..Backend::COUNT {
-            if let Some(backend) = self.handles(number) {
-                backend.commit_earlier();
-            }
-        }
-    }
-
-    /// See [`Handles::store_by_thread`].
-    pub fn store_by_thread(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<u32> {
-        let backend = self.handles(pin.node.backend())?;
-        backend.store_by_thread(pin, offset, bytes)
-    }
-
-    /// See [`Handles::forget_stored`].
-    #[cold]
-    pub fn forget_stored(&mut self, job: u32) {
-        for number in 0..Backend::COUNT {
-            if let Some(backend) = self.handles(number) {
-                backend.forget_stored(job);
-            }
-        }
-    }
-
-    /// See [`Handles::committed`].
-    ///
-    /// # Errors
-    /// After any it may be lost.
-    pub fn committed(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {
-        let mut all = Ok(true);
-        for number in 0..Backend::COUNT {
-            if let Some(backend) = self.handles(number) {
-                let its = backend.committed(ticket, waits);
-                all = all.and_then(|all| Ok(its? && all));
-            }
-        }
-        all
-    }
-
-    /// See [`Handles::collect_committed`].
-    pub fn collect_committed(&mut self) {
-        for number in 0..Backend::COUNT {
-            if let Some(backend) = self.handles(number) {
-                backend.collect_committed();
-            }
-        }
-    }
-
-    /// See [`Handles::use_threads`].
-    pub fn use_threads(&mut self, watch: &mut dyn FnMut(i32) -> bool) -> bool {
-        (0..Backend::COUNT).any(|number| {
-            let backend = self.handles(number);
-            backend.is_some_and(|backend| backend.use_threads(watch))
-        })
     }
 
     /// Whether the caller may open an object, to use it so. The owner of a file may always read and write it: the client's own system

@@ -6,7 +6,7 @@ use super::walk::put;
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError,
     FsResult, FsStat, Handles, ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, Rights, Rules,
-    SetAttr, Ticket, Top, Tree, Vfs, handle,
+    SetAttr, Top, Tree, Vfs, handle,
 };
 use core::ffi::CStr;
 use core::ops::ControlFlow;
@@ -109,10 +109,6 @@ impl Vfs for MachineDisks {
         Err(NOTHING)
     }
 
-    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
-        Err(NOTHING)
-    }
-
     fn sync(&mut self, _: &Pin) -> FsResult<()> {
         Err(NOTHING)
     }
@@ -204,10 +200,6 @@ impl Handles for MachineDisks {
 
     fn create(&mut self, _: Node, _: Name<'_>, _: CreateWhat<'_>, _: &SetAttr) -> FsResult<Node> {
         Err(NOTHING)
-    }
-
-    fn commit(&mut self, _: bool) -> FsResult<Option<Ticket>> {
-        Ok(None)
     }
 }
 

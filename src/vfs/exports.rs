@@ -8,7 +8,7 @@ use super::disks::TOP;
 use super::iso::Images;
 use super::{
     Access, Attr, Backend, Caller, Detail, DirEntry, Extent, FsError, FsResult, FsStat, Handles,
-    Name, Node, Paths, Pin, SetAttr, Ticket, Vfs, is_image,
+    Name, Node, Paths, Pin, SetAttr, Vfs, is_image,
 };
 use crate::mem::{self, Slots};
 use core::ops::ControlFlow;
@@ -99,7 +99,7 @@ pub struct Export {
 #[derive(Default)]
 pub struct Tree {
     /// Backends, by their numbers. Images are there once one was opened.
-    backends: [Option<&'static mut dyn Vfs>; Backend::COUNT],
+    pub(super) backends: [Option<&'static mut dyn Vfs>; Backend::COUNT],
     pub(super) exports: Slots<Export>,
     /// Whether any file may be an image to paths, whatever its name is and whether or not a link led there.
     pub(super) looks_anywhere: bool,
@@ -240,12 +240,6 @@ impl Tree {
         self.backend(pin.node)?.read_cached(pin, offset, out)
     }
 
-    /// Has a thread read bytes that are to be sent, if they are not in memory; what has to be waited for then.
-    pub fn read_ahead(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Ticket> {
-        let extent = self.extent(pin, offset, len)?;
-        (0..Backend::COUNT).find_map(|number| self.handles(number)?.read_ahead(&extent))
-    }
-
     /// See [`Vfs::extent`].
     pub fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
         if pin.node.is_inside() && self.paths().is_some_and(|paths| !paths.lends()) {
@@ -263,11 +257,6 @@ impl Tree {
     /// See [`Vfs::write`].
     pub fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         self.backend(pin.node)?.write(pin, offset, bytes)
-    }
-
-    /// See [`Vfs::write_from`].
-    pub fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
-        self.backend(pin.node)?.write_from(pin, offset, pipe, len)
     }
 
     /// See [`Vfs::sync`].

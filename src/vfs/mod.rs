@@ -33,6 +33,7 @@ mod exports;
 mod handle;
 pub mod host;
 pub mod iso;
+mod jobs;
 mod kernel;
 mod name;
 mod node;
@@ -48,6 +49,7 @@ pub use error::{FsError, FsResult};
 pub use exports::{Export, Rules, Top, Tree};
 pub use handle::Handle;
 pub use iso::{ImageFile, Images};
+pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Storage, Submitted};
 pub use name::{Name, is_image};
 pub use node::{Backend, Node, Pin, Rights};
 
@@ -115,18 +117,6 @@ pub enum Detail {
     Objects,
 }
 
-/// Bytes of a file that lie one behind the other in something that has a number of its own, so that a network may send from there
-/// without copying: where the tree lies on a host, in a file of this descriptor.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Extent {
-    /// The number.
-    pub file: i32,
-    /// Where the bytes begin there; [`u64::MAX`]: it is a pipe, which they are in.
-    pub offset: u64,
-    /// How many; 0: the file ends here.
-    pub len: u32,
-}
-
 /// A backend: its objects, what is read of them and changed, whatever they were named by. Object-safe.
 ///
 /// A node is valid until the request that it came from is answered; one that is not any more is `Stale`. Any method
@@ -134,11 +124,14 @@ pub struct Extent {
 /// rights with `Access` or `Permission`. What changes something fails with `NoSpace` or `Quota` where the disk is full, and
 /// with `ReadOnly` where nothing can be changed; the rules of exports are the tree's business.
 ///
-/// Nothing that changes a backend is durable at once: data is after [`sync`](Vfs::sync), names and attributes after
-/// [`Handles::commit`].
+/// No change is durable at once: data is after [`sync`](Vfs::sync), everything after [`Job::Sync`].
 pub trait Vfs {
     /// This backend, if its objects have handles.
     fn as_handles(&mut self) -> Option<&mut dyn Handles> {
+        None
+    }
+    /// This backend, if its files lie on a disk.
+    fn as_storage(&mut self) -> Option<&mut dyn Storage> {
         None
     }
     /// This backend, if it is that of images.
@@ -180,7 +173,7 @@ pub trait Vfs {
     /// As [`read`](Self::read), where that waits for no disk.
     ///
     /// # Errors
-    /// `TryLater`: it would have to wait, and somebody else can: see [`Tree::read_ahead`].
+    /// `TryLater`: it would have to wait; [`Job::Read`] waits instead.
     fn read_cached(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         self.read(pin, offset, out)
     }
@@ -197,12 +190,7 @@ pub trait Vfs {
     /// # Errors
     /// `TooLarge`: no file reaches so far. After any some may be written.
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
-    /// As [`write`](Self::write), the next `len` bytes of a pipe, which is empty then even after an error.
-    ///
-    /// # Errors
-    /// `NotSupported`: this backend cannot, and has taken nothing from the pipe.
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()>;
-    /// Makes durable what was written to a file, and its name.
+    /// Waits until the data of a file, and its name, are durable.
     ///
     /// # Errors
     /// After any, what was written before may be lost.
@@ -246,7 +234,7 @@ pub trait Vfs {
     /// # Errors
     /// None of its own.
     fn statfs(&mut self, node: Node) -> FsResult<FsStat>;
-    /// Changes attributes, perhaps none: they and, of a directory, its names are what [`Handles::commit`] makes durable.
+    /// Changes attributes, perhaps none: they and, of a directory, its names are what the next [`Job::Sync`] makes durable.
     ///
     /// # Errors
     /// `Invalid`: this kind of object has no such attribute; `TooLarge`. After any some may be changed.
@@ -324,78 +312,6 @@ pub trait Handles {
         what: CreateWhat<'_>,
         change: &SetAttr,
     ) -> FsResult<Node>;
-    /// As [`Vfs::sync`], but with the next [`commit`](Self::commit).
-    ///
-    /// # Errors
-    /// After any it is not put off: [`Vfs::sync`] has to be called.
-    fn sync_later(&mut self, _pin: &Pin) -> FsResult<()> {
-        Err(FsError::NotSupported)
-    }
-    /// Makes durable what names and attributes were changed, and the files whose sync was put off. What others wait for the disk
-    /// for is told of by a ticket; so is, if `any`, what earlier commits began.
-    ///
-    /// # Errors
-    /// After any they may be lost.
-    fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>>;
-    /// Makes durable what other servers did, also earlier ones: the next commit tells what went wrong.
-    fn commit_earlier(&mut self) {}
-    /// Has a thread read bytes that lie here, if they are not in memory; what has to be waited for then.
-    fn read_ahead(&mut self, _extent: &Extent) -> Option<Ticket> {
-        None
-    }
-    /// Has a thread store bytes at `offset` of a file that was pinned for it, where the host may make whoever does so wait for the
-    /// disk: the number of the job, which a [`Ticket::Stored`] waits for, until it is [forgotten](Self::forget_stored). `None`: they
-    /// are not taken.
-    fn store_by_thread(&mut self, _pin: &Pin, _offset: u64, _bytes: Bytes<'_>) -> Option<u32> {
-        None
-    }
-    /// Nobody asks for this job of [`store_by_thread`](Self::store_by_thread) any more.
-    fn forget_stored(&mut self, _job: u32) {}
-    /// Whether what a ticket is for is durable, has been read, or is stored. `waits`: until it is.
-    ///
-    /// # Errors
-    /// After any it may be lost.
-    fn committed(&mut self, _ticket: Ticket, _waits: bool) -> FsResult<bool> {
-        Ok(true)
-    }
-    /// Takes in what threads have done: what was watched is readable.
-    fn collect_committed(&mut self) {}
-    /// Has threads wait for the disk from now on, if there are any and `watch` takes the number of what is readable when one has
-    /// done so; whether they do.
-    fn use_threads(&mut self, _watch: &mut dyn FnMut(i32) -> bool) -> bool {
-        false
-    }
-}
-
-/// Bytes to store.
-#[derive(Clone, Copy, Debug)]
-pub enum Bytes<'a> {
-    /// These.
-    Here(&'a [u8]),
-    /// The next so many of a pipe, which is empty then.
-    Piped(i32, usize),
-}
-
-/// What threads wait for the disk for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ticket {
-    /// Changes that are on their way there: of so many jobs all that sync have to end, and none may fail meanwhile.
-    Changes {
-        /// Jobs since the start.
-        jobs: u32,
-        /// Those that had failed when it was given out.
-        failures: u32,
-    },
-    /// Bytes that are on their way from there: a job has to end. What is wrong with them is found when they are sent.
-    Bytes {
-        /// Its number, from 0.
-        job: u32,
-    },
-    /// Bytes that are on their way into a file: a job has to end, of which is told what came of it.
-    Stored {
-        /// Its number, as [`Handles::store_by_thread`] told it.
-        job: u32,
-    },
 }
 
 /// What a [`Vfs`] has besides whose objects are named by paths, for one peer: what SFTP needs. Object-safe. Paths are as clients write them;

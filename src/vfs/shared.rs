@@ -1,9 +1,9 @@
 //! A backend that a tree and its test share: the tree's place of it lasts as long as the process, what is in it does not.
 
 use super::{
-    Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsResult,
-    FsStat, Handle, Handles, ImageFile, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr, Ticket,
-    Top, Tree, Vfs,
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Ended, Extent, FileId, FileTime,
+    FsResult, FsStat, Handle, Handles, ImageFile, Job, Name, Node, OpenFlags, Paths, Pin, Rules,
+    SetAttr, Storage, Submitted, Top, Tree, Vfs,
 };
 use core::cell::RefCell;
 use core::ffi::CStr;
@@ -71,6 +71,12 @@ impl<B: Vfs + Handles + Paths + 'static> Vfs for Shared<B> {
         Some(self)
     }
 
+    fn as_storage(&mut self) -> Option<&mut dyn Storage> {
+        let backend = self.0.upgrade().expect("the test keeps it");
+        let has_disk = backend.borrow_mut().as_storage().is_some();
+        if has_disk { Some(self) } else { None }
+    }
+
     fn image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<ImageFile> {
         pass!(self, Vfs::image(dir, name))
     }
@@ -101,10 +107,6 @@ impl<B: Vfs + Handles + Paths + 'static> Vfs for Shared<B> {
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         pass!(self, Vfs::write(pin, offset, bytes))
-    }
-
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
-        pass!(self, Vfs::write_from(pin, offset, pipe, len))
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
@@ -204,34 +206,41 @@ impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
     ) -> FsResult<Node> {
         pass!(self, Handles::create(dir, name, what, change))
     }
+}
 
-    fn sync_later(&mut self, pin: &Pin) -> FsResult<()> {
-        pass!(self, Handles::sync_later(pin))
+/// Does something with the backend, which has a disk.
+macro_rules! storage {
+    ($self:ident.$method:ident($($argument:expr),*)) => {{
+        let backend = $self.0.upgrade().expect("the test keeps it");
+        let mut backend = backend.borrow_mut();
+        let storage = backend.as_storage().expect("it has a disk");
+        storage.$method($($argument),*)
+    }};
+}
+
+impl<B: Vfs + Handles + Paths + 'static> Storage for Shared<B> {
+    fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {
+        storage!(self.start(watch));
     }
 
-    fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>> {
-        pass!(self, Handles::commit(any))
+    fn stage(&mut self, file: &Pin) -> FsResult<()> {
+        storage!(self.stage(file))
     }
 
-    fn store_by_thread(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<u32> {
-        let backend = self.0.upgrade().expect("the test keeps it");
-        backend.borrow_mut().store_by_thread(pin, offset, bytes)
+    fn stage_export(&mut self, tag: u32) {
+        storage!(self.stage_export(tag));
     }
 
-    fn forget_stored(&mut self, job: u32) {
-        pass!(self, Handles::forget_stored(job));
+    fn submit(&mut self, job: Job<'_>) -> Submitted {
+        storage!(self.submit(job))
     }
 
-    fn committed(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {
-        pass!(self, Handles::committed(ticket, waits))
+    fn reap(&mut self, each: &mut dyn FnMut(Ended)) {
+        storage!(self.reap(each));
     }
 
-    fn collect_committed(&mut self) {
-        pass!(self, Handles::collect_committed());
-    }
-
-    fn use_threads(&mut self, watch: &mut dyn FnMut(i32) -> bool) -> bool {
-        pass!(self, Handles::use_threads(watch))
+    fn wait(&mut self) {
+        storage!(self.wait());
     }
 }
 

@@ -54,7 +54,7 @@ impl Task for Server {
         };
         self.rpc.set_service(0, EVERYTHING);
         self.rpc.set_service(1, portmap);
-        self.streams.use_threads(world);
+        self.streams.start_jobs(world);
         assert_eq!(self.streams.listen(world, AT, 0), Ok(AT));
         assert_eq!(self.datagrams.bind(world, PORTMAP_AT, 1), Ok(()));
         Ok(())
@@ -155,9 +155,7 @@ fn with_server_on(
     sim.set_witness(move || assert!(!committing.is_dirty.get(), "told before it is durable"));
     if has_threads {
         let host = host.clone();
-        sim.set_file_to_watch(move || {
-            host.is_told.get() || host.in_flight.get() && !host.is_held.get()
-        });
+        sim.set_file_to_watch(move || host.in_flight.get() && !host.is_held.get());
     }
     let mut bench = Bench {
         server: Server {

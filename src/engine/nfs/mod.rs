@@ -23,11 +23,15 @@ mod about;
 mod attributes;
 mod change;
 mod directory;
+mod promises;
 mod read;
 mod status;
 mod write;
 
 use attributes::{post_op, pre_op};
+pub use promises::Promise;
+pub(super) use promises::{mark_promise, settle};
+pub(super) use read::Reading;
 pub(super) use write::Writing;
 
 /// Why a procedure did not succeed.
@@ -58,18 +62,30 @@ impl From<Malformed> for Fault {
     }
 }
 
-/// What a connection is about, and what a call led to. Whatever is left of its record comes after that, and is skipped.
+/// How a call goes on after its arguments were read.
+pub(super) enum Outcome {
+    /// The reply is written. It promises that the changes of this procedure are durable.
+    Reply(Option<Procedure>),
+    /// Nothing was begun: the reply needs an empty output.
+    Blocked,
+    /// The head of a READ's reply is written; so many bytes of this file follow from this offset.
+    Send(Pin, u64, u32),
+    /// A READ is answered when its bytes are in memory.
+    Read(Pin, Reading),
+    /// A WRITE or COMMIT is answered when its data is stored.
+    Write(Writing),
+}
+
+/// What a connection is about between two calls of the engine.
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Every call so far is answered.
     Idle,
-    /// Nothing was begun: the reply needs an empty output.
-    Blocked,
-    /// The head of a READ's reply is written; data of this file follows, from this offset, so many bytes.
-    Send(Pin, u64, u32),
-    /// That order is under way; then so many zero bytes are due.
+    /// A READ's data is being sent; then this many zero bytes are due.
     Sending(u8),
-    /// The reply to a WRITE or COMMIT is written when its data is stored.
+    /// A READ's data is being read into memory.
+    Reading(Reading),
+    /// A WRITE's data arrives.
     Writing(Writing),
 }
 
@@ -92,6 +108,8 @@ pub(super) struct Nfs {
     wcc_attr: Option<write::WccAttr>,
     /// Until then READs are no longer than what is read before it is promised: of one, bytes that were promised could not be read.
     reads_inline_until: Instant,
+    /// The promises of the replies that were written since the driver last asked.
+    pub(super) promise: Promise,
     /// The replies to what must not be done twice.
     pub(super) drc: DuplicateRequestCache,
 }
@@ -139,6 +157,7 @@ impl Nfs {
             create_verifiers: change::CreateVerifiers::new(created),
             wcc_attr: None,
             reads_inline_until: Instant::from_ms(0),
+            promise: Promise::Nothing,
         }
     }
 
@@ -192,14 +211,13 @@ impl Nfs {
         &mut self,
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
-        phase: &mut Phase,
-    ) -> Result<(), Reject> {
+    ) -> Result<Outcome, Reject> {
         if request.call.version != VERSION {
             return Err(Reject::Version(VERSION as u8, VERSION as u8));
         }
         let procedure = Procedure::new(request.call.procedure).ok_or(Reject::Procedure)?;
         if procedure == Procedure::Null {
-            return Ok(());
+            return Ok(Outcome::Reply(None));
         }
         let handle = request.args.opaque(HANDLE_BYTES_MAX);
         request.args.check()?;
@@ -211,16 +229,16 @@ impl Nfs {
         let object = open(cx, handle, &wcc_data.caller);
         let outcome = match &object {
             Err(error) => Err(Fault::Files(*error)),
-            Ok(object) if changes(procedure) => self.change(cx, request, object, &mut wcc_data),
-            Ok(object) => self.carry_out(procedure, cx, request, object, phase),
+            Ok(object) if changes(procedure) => {
+                let changed = self.change(cx, request, object, &mut wcc_data);
+                changed.map(|()| Outcome::Reply(None))
+            }
+            Ok(object) => self.carry_out(procedure, cx, request, object),
         };
         let status = match outcome {
-            Ok(()) if !changes(procedure) => return Ok(()),
-            Ok(()) => Status::Ok,
-            Err(Fault::NeedOutput) => {
-                *phase = Phase::Blocked;
-                return Ok(());
-            }
+            Ok(outcome) if !changes(procedure) => return Ok(outcome),
+            Ok(_) => Status::Ok,
+            Err(Fault::NeedOutput) => return Ok(Outcome::Blocked),
             Err(Fault::Malformed) => return Err(Reject::Arguments),
             Err(Fault::Files(error)) => tell(cx, error),
             Err(Fault::NotSynchronous) => Status::NotSynchronous,
@@ -240,7 +258,7 @@ impl Nfs {
             }
             post_op(reply, attr);
         }
-        Ok(())
+        Ok(Outcome::Reply(changes(procedure).then_some(procedure)))
     }
 
     /// What changes neither attributes nor names.
@@ -251,45 +269,43 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-        phase: &mut Phase,
-    ) -> Result<(), Fault> {
+    ) -> Result<Outcome, Fault> {
         if writes(procedure) {
-            return self.write(procedure, cx, request, object, phase);
+            return self.write(procedure, cx, request, object);
         }
         let reply = &mut *request.reply;
         reply.u32(Status::Ok as u32);
         match procedure {
             Procedure::GetAttr => attributes::emit(reply, &object.attr),
-            Procedure::Lookup => return directory::lookup(cx, request, object),
+            Procedure::Lookup => directory::lookup(cx, request, object)?,
             _ => {
                 post_op(reply, Some(&object.attr));
-                return match procedure {
-                    Procedure::ReadDir => directory::list(cx, request, object, Detail::Names),
-                    Procedure::ReadDirPlus => directory::list(cx, request, object, Detail::Objects),
+                match procedure {
+                    Procedure::ReadDir => directory::list(cx, request, object, Detail::Names)?,
+                    Procedure::ReadDirPlus => {
+                        directory::list(cx, request, object, Detail::Objects)?;
+                    }
                     Procedure::Read => {
                         let max = match cx.now < self.reads_inline_until {
                             true => READ_INLINE_BYTES,
                             false => READ_BYTES_MAX,
                         };
-                        read::read(cx, request, object, max, phase)
+                        return read::read(cx, request, object, max);
                     }
-                    Procedure::Access => about::access(cx, request, object),
-                    Procedure::ReadLink => read::read_link(cx, request, object),
-                    Procedure::FsInfo => {
-                        about::fs_info(reply);
-                        Ok(())
-                    }
-                    _ => about::statfs(procedure, cx, request, object),
-                };
+                    Procedure::Access => about::access(cx, request, object)?,
+                    Procedure::ReadLink => read::read_link(cx, request, object)?,
+                    Procedure::FsInfo => about::fs_info(reply),
+                    _ => about::statfs(procedure, cx, request, object)?,
+                }
             }
         }
-        Ok(())
+        Ok(Outcome::Reply(None))
     }
 }
 
 /// Tells a person of what only a person can mend; the status.
 #[inline(never)]
-fn tell(cx: &mut Cx<'_>, error: FsError) -> Status {
+pub(super) fn tell(cx: &mut Cx<'_>, error: FsError) -> Status {
     let event = match error {
         FsError::Io => event::DISK_FAILED,
         FsError::NoSpace => event::DISK_FULL,

@@ -4,10 +4,9 @@
 
 use super::super::rpc::{Record, Request, patch_mark};
 use super::super::{Cx, Order, State};
-use super::{Fault, Nfs, Object, Phase, post_op, pre_op, tell};
-use crate::config::{THREAD_STORE_BYTES_MIN, WRITE_BYTES_MAX};
-use crate::text::Text;
-use crate::vfs::{Access, Attr, Bytes, FsError, FsResult, Pin, Tree};
+use super::{Fault, Nfs, Object, Outcome, Promise, mark_promise, post_op, pre_op, tell};
+use crate::config::{WORKER_WRITE_BYTES_MIN, WRITE_BYTES_MAX};
+use crate::vfs::{Access, Attr, FsError, FsResult, Pin, Tree};
 use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::emit_reply;
 use crate::wire::{Reader, Writer};
@@ -47,6 +46,36 @@ impl Writing {
         self.file.is_some()
     }
 
+    /// Writes the data that is in `input`.
+    pub(in super::super) fn write_here(
+        &mut self,
+        record: &mut Record,
+        cx: &mut Cx<'_>,
+        input: &mut Reader<'_>,
+    ) {
+        let bytes = record.take(input, self.left);
+        if let Some(file) = &self.file
+            && !bytes.is_empty()
+            && self.error.is_none()
+        {
+            self.error = cx.vfs.write(file, self.offset, bytes).err();
+        }
+        self.offset += bytes.len() as u64;
+        self.left -= bytes.len() as u32;
+    }
+
+    /// Orders the next bytes of the data, up to the end of the fragment.
+    fn order_rest(&mut self, record: &mut Record) -> State {
+        let Some(file) = self.file.take() else {
+            return State::NeedOutput;
+        };
+        let len = self.left.min(record.left);
+        self.left -= len;
+        record.left -= len;
+        let offset = self.offset;
+        State::Order(Order::Store { file, offset, len })
+    }
+
     /// Its connection is gone.
     pub(in super::super) fn abandon(self, vfs: &mut Tree) {
         if let Some(file) = self.file {
@@ -63,28 +92,6 @@ pub(super) struct WccAttr {
     peer: Ipv6Addr,
 }
 
-/// Orders what comes next of a WRITE's data, up to the end of its fragment, behind what a thread stores.
-const fn order_rest(
-    writing: &mut Writing,
-    record: &mut Record,
-    file: Pin,
-    job: Option<u32>,
-) -> State {
-    let len = if writing.left < record.left {
-        writing.left
-    } else {
-        record.left
-    };
-    writing.left -= len;
-    record.left -= len;
-    State::Order(Order::Store {
-        file,
-        offset: writing.offset,
-        len,
-        job,
-    })
-}
-
 impl Nfs {
     /// Begins a WRITE, of whose arguments the data is left unread, or a COMMIT.
     pub(super) fn write(
@@ -93,8 +100,7 @@ impl Nfs {
         cx: &mut Cx<'_>,
         request: &mut Request<'_, '_>,
         object: &Object,
-        phase: &mut Phase,
-    ) -> Result<(), Fault> {
+    ) -> Result<Outcome, Fault> {
         let args = &mut request.args;
         let (offset, count) = (args.u64(), args.u32());
         let (mut left, mut how, mut access) = (0, How::Commit, None);
@@ -131,7 +137,7 @@ impl Nfs {
         // Beside other servers nobody knows that nothing else has changed.
         let is_alone = self.turns().is_none();
         self.wcc_attr = is_alone.then_some(WccAttr { attr, xid, peer });
-        *phase = Phase::Writing(Writing {
+        Ok(Outcome::Write(Writing {
             file: Some(file),
             offset,
             left,
@@ -139,12 +145,11 @@ impl Nfs {
             count,
             how,
             error: None,
-        });
-        Ok(())
+        }))
     }
 
-    /// Goes on with a WRITE or COMMIT: what of its data lies in `input` is stored, what does not is ordered, and behind the last
-    /// of it the reply is written.
+    /// Goes on with a WRITE or COMMIT. Data of a small WRITE that is in `input` is stored; the driver stores the rest, and all of a
+    /// large WRITE, for which the disk may have to be waited for. After the last of it the reply is written.
     ///
     /// # Errors
     /// Why it is not answered yet.
@@ -157,15 +162,11 @@ impl Nfs {
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
     ) -> Result<(), State> {
-        let Some(file) = writing.file.take() else {
-            return Err(State::NeedOutput);
-        };
         while writing.left > 0 && writing.error.is_none() {
             if record.left == 0 {
                 match (!record.last).then(|| record.next_fragment(input)) {
                     Some(Err(State::NeedInput)) => {
                         self.forget_wcc_attr();
-                        writing.file = Some(file);
                         return Err(State::NeedInput);
                     }
                     // Nothing is stored of a request that is refused, so one that has begun is not. Fragments beyond the limit
@@ -177,63 +178,36 @@ impl Nfs {
                 }
                 continue;
             }
-            let offset = writing.offset;
-            let bytes = record.take(input, writing.left);
-            if bytes.is_empty() {
-                return Err(order_rest(writing, record, file, None));
+            if writing.count >= WORKER_WRITE_BYTES_MIN || input.rest().is_empty() {
+                return Err(writing.order_rest(record));
             }
-            if writing.count >= THREAD_STORE_BYTES_MIN
-                && let Some(job) = cx.vfs.store_by_thread(&file, offset, Bytes::Here(bytes))
-            {
-                writing.offset += bytes.len() as u64;
-                writing.left -= bytes.len() as u32;
-                return Err(order_rest(writing, record, file, Some(job)));
-            }
-            writing.error = cx.vfs.write(&file, offset, bytes).err();
-            writing.offset += bytes.len() as u64;
-            writing.left -= bytes.len() as u32;
+            writing.write_here(record, cx, input);
         }
+        let Some(file) = writing.file.take() else {
+            return Err(State::NeedOutput);
+        };
         if writing.how != How::Unstable && writing.error.is_none() {
-            return Err(State::Order(Order::Sync { file }));
+            writing.error = cx.vfs.stage(&file).err();
         }
         self.finish(writing, file, cx, reply);
         Ok(())
     }
 
-    /// Goes on after an order, of which the driver gives back what is left. As [`Nfs::store`].
+    /// Goes on after an order to store, of which the driver returns what is left. As [`Nfs::store`].
     pub(in super::super) fn resume(
         &mut self,
         writing: &mut Writing,
         record: &mut Record,
         cx: &mut Cx<'_>,
-        order: Order,
+        (file, offset, len): (Pin, u64, u32),
         result: FsResult<()>,
         reply: &mut Writer<'_>,
     ) -> Result<(), State> {
-        match order {
-            Order::Store {
-                file, offset, len, ..
-            } => {
-                writing.file = Some(file);
-                writing.offset = offset;
-                writing.error = result.err();
-                record.left += len;
-                self.store(writing, record, cx, &mut Reader::new(&[]), reply)
-            }
-            Order::Sync { file } => {
-                if result.is_err() {
-                    // What others wrote may be lost too: they will see by the verifier that they have to write it again.
-                    self.break_promises();
-                    writing.error = result.err();
-                }
-                self.finish(writing, file, cx, reply);
-                Ok(())
-            }
-            order @ Order::Send { .. } => {
-                order.abandon(cx.vfs);
-                Err(State::Closed(Text::NOTHING))
-            }
-        }
+        writing.file = Some(file);
+        writing.offset = offset;
+        writing.error = result.err();
+        record.left += len;
+        self.store(writing, record, cx, &mut Reader::new(&[]), reply)
     }
 
     /// Writes the reply to a WRITE or COMMIT whose data is stored, or could not be.
@@ -244,6 +218,14 @@ impl Nfs {
         emit_reply(reply, writing.xid, Ok(()));
         self.emit_results(writing, &file, cx, reply);
         patch_mark(reply, mark, 0);
+        if writing.how != How::Unstable {
+            let procedure = match writing.how {
+                How::Commit => Procedure::Commit,
+                _ => Procedure::Write,
+            };
+            mark_promise(reply, mark, procedure);
+            self.promise = Promise::Data;
+        }
         cx.vfs.unpin(file);
     }
 

@@ -1,7 +1,6 @@
 //! From a request to its reply: what requests bring along is read here, and each is carried out in its own way.
 
 use super::attributes;
-use super::files::What;
 use super::requests::{
     self, ATTRIBUTES, Ask, DIRECTORY, Entry, FILE, MISSING, OFFSET, OTHER, PATH, UINT32,
 };
@@ -111,8 +110,9 @@ impl Turn<'_> {
     }
 
     pub(super) fn sync(&mut self) -> Outcome {
-        self.order(What::Sync, 0, 0).ok_or(Fault::FAILURE)?;
-        Err(Fault::Later)
+        let pin = self.request.pin.as_ref().ok_or(Fault::FAILURE)?;
+        self.vfs.sync(pin)?;
+        Err(Fault::Done)
     }
 
     pub(super) fn limits(&mut self) -> Outcome {

@@ -26,7 +26,6 @@ const _: () = assert!(
 pub(super) enum What {
     Send,
     Store,
-    Sync,
 }
 
 impl Turn<'_> {
@@ -42,13 +41,7 @@ impl Turn<'_> {
         });
         self.request.order = Some(match what {
             What::Send => Order::Send { file, offset, len },
-            What::Store => Order::Store {
-                file,
-                offset,
-                len,
-                job: None,
-            },
-            What::Sync => Order::Sync { file },
+            What::Store => Order::Store { file, offset, len },
         });
         Some(())
     }

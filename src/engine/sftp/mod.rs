@@ -347,12 +347,11 @@ impl Stream for Sftp {
                     state = State::Closed(why);
                 }
                 Order::Send { .. } => {}
-                Order::Store { len, .. } => {
+                Order::Store { len, .. } | Order::Read { len, .. } => {
                     // What was not taken off the stream is of no use any more.
                     session.skip += *len;
                     fault.emit(&mut reply, id, self.level, cx.events);
                 }
-                Order::Sync { .. } => fault.emit(&mut reply, id, self.level, cx.events),
             }
         } else {
             order.abandon(cx.vfs);

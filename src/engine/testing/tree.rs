@@ -2,9 +2,9 @@
 
 use crate::vfs::ram::{Ram, TAG};
 use crate::vfs::{
-    self, Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime,
-    FsError, FsResult, FsStat, Handle, Handles, Name, Node, OpenFlags, Paths, Pin, Rules, SetAttr,
-    Ticket, Vfs,
+    self, Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Ended, Extent,
+    FileId, FileTime, FsError, FsResult, FsStat, Handle, Handles, Job, JobId, JobKind, Name, Node,
+    OpenFlags, Paths, Pin, Rules, SetAttr, Storage, Submitted, Vfs,
 };
 use core::cell::{Cell, RefCell, RefMut};
 use core::ffi::CStr;
@@ -50,19 +50,19 @@ pub struct Host {
     pub rests: Cell<usize>,
     /// Threads wait for the disk.
     pub has_threads: Cell<bool>,
-    /// What they were given, all in all, and whether some of it has not ended.
+    /// Jobs that were pending, all in all.
     pub jobs: Cell<u32>,
-    /// See [`Host::jobs`].
+    /// True if some of them have not ended.
     pub in_flight: Cell<bool>,
-    /// There is something to collect, though nothing has ended since.
-    pub is_told: Cell<bool>,
+    /// Exports that were staged.
+    pub staged_exports: Cell<usize>,
     /// Nothing is in memory, whatever threads read.
     pub is_cold: Cell<bool>,
     /// The disk takes its time.
     pub is_held: Cell<bool>,
     /// Much is not on the disk: threads store what follows.
     pub is_behind: Cell<bool>,
-    /// Parts of WRITEs that are stored so, and not forgotten.
+    /// Pending writes.
     pub stores: Cell<usize>,
     /// More to let go of at the next calls of `release_idle`.
     pub to_rest: Cell<usize>,
@@ -140,11 +140,11 @@ impl Tree {
                 ram: Rc::downgrade(&ram),
                 host: Rc::downgrade(&host),
                 has_handles,
-                put_off: Vec::new(),
+                staged: Vec::new(),
                 begun: Vec::new(),
                 stores: Vec::new(),
-                ended: 0,
-                failures: 0,
+                pending: Vec::new(),
+                ended: Vec::new(),
             }))
         };
         let path = ram.borrow().root_path();
@@ -173,13 +173,12 @@ impl Tree {
     }
 }
 
-/// What a thread stores: the job, where, what, and what came of it.
+/// A pending [`Job::Write`].
 struct Store {
-    job: u32,
+    id: JobId,
     file: Pin,
     offset: u64,
     bytes: Vec<u8>,
-    result: Option<FsResult<()>>,
 }
 
 /// The model on its host: a backend, whose test keeps both.
@@ -188,15 +187,15 @@ struct Misbehaving {
     host: Weak<Host>,
     /// It is registered as the model's own, not as that of paths.
     has_handles: bool,
-    /// Files whose sync was put off.
-    put_off: Vec<Pin>,
-    /// Those that threads have been given since.
+    /// Files that the next sync covers.
+    staged: Vec<Pin>,
+    /// Files that pending syncs cover.
     begun: Vec<Pin>,
-    /// What threads store, with what came of it.
     stores: Vec<Store>,
-    /// Jobs that have ended, and how many failed.
-    ended: u32,
-    failures: u32,
+    /// Pending syncs and reads.
+    pending: Vec<(JobId, JobKind)>,
+    /// Jobs that were not reaped.
+    ended: Vec<Ended>,
 }
 
 /// Does something with the model.
@@ -211,35 +210,60 @@ macro_rules! ram {
 impl Misbehaving {
     fn commit_all(&mut self) -> FsResult<()> {
         let mut done = Ok(());
-        for pin in core::mem::take(&mut self.put_off) {
+        for pin in core::mem::take(&mut self.staged) {
             done = done.and(self.sync_one(&pin));
             ram!(self.unpin(pin));
         }
+        // What fails is reported.
+        self.host().is_dirty.set(false);
         done?;
         self.host().commit_fails.get().map_or(Ok(()), Err)?;
-        self.host().is_dirty.set(false);
-        ram!(self.commit(true)).map(drop)
+        ram!(self.end_changes());
+        Ok(())
     }
 
-    /// All that threads were given has ended.
+    /// A new number of a pending job.
+    fn next_id(&self) -> JobId {
+        let host = self.host();
+        host.in_flight.set(true);
+        let number = host.jobs.get();
+        host.jobs.set(number + 1);
+        JobId(number)
+    }
+
+    /// Ends all pending jobs.
     fn end_all(&mut self) {
         let host = self.host();
-        if host.in_flight.take() {
-            self.ended = host.jobs.get();
-            for store in self
-                .stores
-                .iter_mut()
-                .filter(|store| store.result.is_none())
-            {
-                let (file, bytes) = (&store.file, &store.bytes);
-                let written = || ram!(self.write(file, store.offset, bytes));
-                store.result = Some(host.works().and_then(|()| written()));
-            }
-            let later = core::mem::replace(&mut self.put_off, core::mem::take(&mut self.begun));
-            let dirty = host.is_dirty.get();
-            self.failures += u32::from(self.commit_all().is_err());
-            host.is_dirty.set(dirty);
-            self.put_off = later;
+        if !host.in_flight.take() {
+            return;
+        }
+        for Store {
+            id,
+            file,
+            offset,
+            bytes,
+        } in core::mem::take(&mut self.stores)
+        {
+            host.stores.update(|count| count - 1);
+            let written = || ram!(self.write(&file, offset, &bytes));
+            self.ended.push(Ended {
+                id,
+                kind: JobKind::Write,
+                result: host.works().and_then(|()| written()),
+            });
+        }
+        let later = core::mem::replace(&mut self.staged, core::mem::take(&mut self.begun));
+        let dirty = host.is_dirty.get();
+        let synced = self.commit_all();
+        host.is_dirty.set(dirty);
+        self.staged = later;
+        for (id, kind) in core::mem::take(&mut self.pending) {
+            let result = if kind == JobKind::Sync {
+                synced
+            } else {
+                Ok(())
+            };
+            self.ended.push(Ended { id, kind, result });
         }
     }
 
@@ -261,6 +285,10 @@ impl Vfs for Misbehaving {
 
     fn as_paths(&mut self) -> Option<&mut dyn Paths> {
         Some(self)
+    }
+
+    fn as_storage(&mut self) -> Option<&mut dyn Storage> {
+        if self.has_handles { Some(self) } else { None }
     }
 
     fn handle(&mut self, node: Node) -> FsResult<Handle> {
@@ -296,7 +324,7 @@ impl Vfs for Misbehaving {
 
     fn extent(&mut self, _: &Pin, offset: u64, len: u32) -> Option<Extent> {
         let extent = Extent {
-            file: 3,
+            file: FileId(3),
             offset,
             len,
         };
@@ -306,17 +334,6 @@ impl Vfs for Misbehaving {
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         self.host().works()?;
         ram!(self.write(pin, offset, bytes))
-    }
-
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
-        assert_eq!(pipe, PIPE);
-        let host = self.host();
-        let mut held = host.pipe.borrow_mut();
-        // It is empty afterwards in any case.
-        let bytes: Vec<u8> = held.drain(..).collect();
-        assert_eq!(bytes.len(), len);
-        self.host().works()?;
-        ram!(self.write(pin, offset, &bytes))
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
@@ -429,112 +446,83 @@ impl Handles for Misbehaving {
         self.host().works()?;
         ram!(self.access(node, access))
     }
+}
 
-    fn sync_later(&mut self, pin: &Pin) -> FsResult<()> {
-        if !self.put_off.iter().any(|other| other.node() == pin.node()) {
+impl Storage for Misbehaving {
+    fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {
+        self.host().has_threads.set(watch(FileId(0)));
+    }
+
+    fn stage(&mut self, pin: &Pin) -> FsResult<()> {
+        if !self.staged.iter().any(|other| other.node() == pin.node()) {
             let pin = ram!(self.pin(pin.node(), None))?;
-            self.put_off.push(pin);
+            self.staged.push(pin);
         }
         Ok(())
     }
 
-    fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>> {
-        let host = self.host();
-        if !host.has_threads.get() {
-            return self.commit_all().map(|()| None);
-        }
-        let is_begun = host.is_dirty.take() || !self.put_off.is_empty();
-        self.begun.append(&mut self.put_off);
-        if is_begun {
-            host.jobs.update(|jobs| jobs + 1);
-            host.in_flight.set(true);
-        }
-        let ticket = Ticket::Changes {
-            jobs: host.jobs.get(),
-            failures: self.failures,
-        };
-        Ok((is_begun || any && host.in_flight.get()).then_some(ticket))
+    fn stage_export(&mut self, tag: u32) {
+        assert_eq!(tag, TAG);
+        self.host().is_dirty.set(true);
+        self.host().staged_exports.update(|count| count + 1);
     }
 
-    fn committed(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {
-        let (jobs, failures) = match ticket {
-            Ticket::Changes { jobs, failures } => (jobs, Some(failures)),
-            Ticket::Bytes { job } => (job + 1, None),
-            Ticket::Stored { job } => {
-                if waits {
-                    self.end_all();
+    fn submit(&mut self, job: Job<'_>) -> Submitted {
+        let host = self.host();
+        let has_threads = host.has_threads.get();
+        match job {
+            Job::Sync(_) if has_threads => {
+                if host.is_dirty.take() || !self.staged.is_empty() {
+                    self.begun.append(&mut self.staged);
+                    let id = self.next_id();
+                    self.pending.push((id, JobKind::Sync));
                 }
-                let mut stores = self.stores.iter();
-                let store = stores.find(|store| store.job == job);
-                let Some(result) = store.map_or(Some(Ok(())), |store| store.result) else {
-                    return Ok(false);
-                };
-                return result.map(|()| true);
+                let mut pending = self.pending.iter().rev();
+                match pending.find(|(_, kind)| *kind == JobKind::Sync) {
+                    Some((id, _)) => Submitted::Pending(*id),
+                    None => Submitted::Done(Ok(())),
+                }
             }
-        };
-        if waits && self.ended < jobs {
-            self.end_all();
-            self.host().is_told.set(true);
+            Job::Sync(_) => Submitted::Done(self.commit_all()),
+            Job::Read(_) if has_threads && host.is_cold.get() => {
+                let id = self.next_id();
+                self.pending.push((id, JobKind::Read));
+                Submitted::Pending(id)
+            }
+            Job::Read(_) => Submitted::Done(Ok(())),
+            Job::Write(pin, offset, bytes) => {
+                let bytes: Vec<u8> = match bytes {
+                    Bytes::Here(bytes) => bytes.into(),
+                    Bytes::Piped(file, len) => {
+                        assert_eq!(file, FileId(PIPE));
+                        host.pipe.borrow_mut().drain(..len).collect()
+                    }
+                };
+                if !has_threads || !host.is_behind.get() {
+                    return Submitted::Done(self.write(pin, offset, &bytes));
+                }
+                let (id, file) = (self.next_id(), pin.lend());
+                host.stores.update(|count| count + 1);
+                self.stores.push(Store {
+                    id,
+                    file,
+                    offset,
+                    bytes,
+                });
+                Submitted::Pending(id)
+            }
         }
-        if failures.is_some_and(|failures| failures != self.failures) {
-            return Err(FsError::Io);
-        }
-        Ok(self.ended >= jobs)
     }
 
-    fn read_ahead(&mut self, _: &Extent) -> Option<Ticket> {
-        let host = self.host();
-        if !host.is_cold.get() || !host.has_threads.get() {
-            return None;
-        }
-        host.in_flight.set(true);
-        Some(Ticket::Bytes {
-            job: host.jobs.replace(host.jobs.get() + 1),
-        })
-    }
-
-    fn store_by_thread(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<u32> {
-        let host = self.host();
-        if !host.is_behind.get() || !host.has_threads.get() {
-            return None;
-        }
-        let bytes: Vec<u8> = match bytes {
-            Bytes::Here(bytes) => bytes.into(),
-            Bytes::Piped(PIPE, len) => host.pipe.borrow_mut().drain(..len).collect(),
-            Bytes::Piped(..) => panic!("there is no other pipe"),
-        };
-        host.in_flight.set(true);
-        host.stores.update(|count| count + 1);
-        let job = host.jobs.replace(host.jobs.get() + 1);
-        self.stores.push(Store {
-            job,
-            file: pin.lend(),
-            offset,
-            bytes,
-            result: None,
-        });
-        Some(job)
-    }
-
-    fn forget_stored(&mut self, job: u32) {
-        let before = self.stores.len();
-        self.stores.retain(|store| store.job != job);
-        let forgotten = before - self.stores.len();
-        self.host().stores.update(|count| count - forgotten);
-    }
-
-    fn collect_committed(&mut self) {
-        self.host().is_told.set(false);
+    fn reap(&mut self, each: &mut dyn FnMut(Ended)) {
         if !self.host().is_held.get() {
             self.end_all();
         }
+        self.ended.drain(..).for_each(each);
     }
 
-    fn use_threads(&mut self, watch: &mut dyn FnMut(i32) -> bool) -> bool {
-        watch(0) && {
-            self.host().has_threads.set(true);
-            true
-        }
+    fn wait(&mut self) {
+        self.end_all();
     }
 }
 

@@ -256,7 +256,7 @@ impl Task for Nfs {
             .iter()
             .any(|wanted| wanted.rules.writable)
         {
-            self.streams.use_threads(world);
+            self.streams.start_jobs(world);
         }
         self.open_sockets(world)
     }

@@ -21,7 +21,7 @@ pub mod sockets;
 mod stack;
 pub mod start;
 pub mod stdio;
-pub mod threads;
+pub mod workers;
 
 pub use rustix::event as poll;
 pub use rustix::fd;

@@ -2,7 +2,8 @@
 
 use super::host::Form;
 use super::{
-    Access, Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Name, Node, SetAttr, Tree,
+    Access, Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Job, Name, Node, Scope,
+    SetAttr, Submitted, Tree,
 };
 use content::*;
 use core::ops::ControlFlow;
@@ -206,9 +207,9 @@ mod open_objects {
         what_was_let_go_is_stale_also_for_changes
         what_was_moved_out_has_no_parent
 
-        what_threads_store_is_there
-        jobs_that_nobody_asks_for_take_no_place
-        what_threads_cannot_store_is_told
+        bytes_that_a_worker_stores_are_in_the_file
+        more_writes_than_workers_take_are_stored_in_place
+        writes_that_workers_cannot_store_fail
     }
 
     #[test]
@@ -314,6 +315,19 @@ fn write(vfs: &mut Tree, node: Node, offset: u64, bytes: &[u8]) -> FsResult<()> 
     let synced = vfs.sync(&pin);
     vfs.unpin(pin);
     written.and(synced)
+}
+
+/// Makes everything durable.
+fn sync_all(vfs: &mut Tree) -> FsResult<()> {
+    loop {
+        match vfs.submit(Job::Sync(Scope::All)) {
+            Submitted::Done(synced) => return synced,
+            Submitted::Pending(_) => {
+                vfs.wait_for_jobs();
+                vfs.reap(&mut |_| {});
+            }
+        }
+    }
 }
 
 /// A time that can be compared.

@@ -3,7 +3,9 @@
 use super::super::{
     Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Kind, NewTime, Node, SetAttr,
 };
-use super::{Tree, World, content, instant, list, make, name, open, put, split, walk, writable};
+use super::{
+    Tree, World, content, instant, list, make, name, open, put, split, sync_all, walk, writable,
+};
 use core::ops::ControlFlow;
 use std::collections::BTreeMap;
 
@@ -46,7 +48,7 @@ pub(super) fn what_is_gone_before_it_is_committed_is_no_failure(world: &mut dyn 
     };
     make(vfs, "made", CreateWhat::Directory).unwrap();
     put(vfs, "made/file", b"gone");
-    vfs.commit(true).unwrap();
+    sync_all(vfs).unwrap();
     while vfs.release_idle() {}
     // All in one batch: each is changed, and then removed.
     let dir = walk(vfs, "made").unwrap();
@@ -58,7 +60,7 @@ pub(super) fn what_is_gone_before_it_is_committed_is_no_failure(world: &mut dyn 
     vfs.remove(dir, name("fifo"), false).unwrap();
     let top = walk(vfs, "").unwrap();
     vfs.remove(top, name("made"), true).unwrap();
-    assert_eq!(vfs.commit(true), Ok(None));
+    assert_eq!(sync_all(vfs), Ok(()));
 }
 
 pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {

@@ -1,30 +1,13 @@
-//! What is in memory, and what the disk has to be waited for.
+//! READs of what is in the page cache.
 
-use super::super::{Extent, FsError, FsResult, Pin, Ticket};
+use super::super::{FsError, FsResult, Pin};
 use super::Host;
-use super::jobs::Job;
+use crate::sys::Errno;
 use crate::sys::linux::fs;
-use crate::sys::linux::threads::Work;
-use crate::sys::{self, Errno};
 use rustix::fd::AsRawFd as _;
 
 impl Host {
-    /// Has a thread read bytes that are not in memory.
-    pub(super) fn fetch(&mut self, extent: &Extent) -> Option<Ticket> {
-        let workers = self.dirty.workers.as_mut()?;
-        let &Extent { file, offset, len } = extent;
-        if fs::is_cached(file, offset, len) {
-            return None;
-        }
-        let (own, job) = (fs::dup::<FsError>(file).ok()?, workers.taken());
-        if !workers.take(Work::Read { offset, len }, own, Job::Other, sys::now()) {
-            fs::close(own);
-            return None;
-        }
-        Some(Ticket::Bytes { job })
-    }
-
-    /// Reads bytes of a file if they are in memory, or where nobody else could wait for them.
+    /// Reads bytes of a file if they are in the page cache (RWF_NOWAIT), or where no worker could read them.
     pub(super) fn read_at_once(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         let (entry, top) = self.at(pin.node)?;
         let file = entry.file.as_raw_fd();

@@ -218,7 +218,7 @@ impl Host {
         let dir_file = &self.names_of(dir)?.file;
         let file = self.hold_large(dir_file, name);
         fs::unlinkat::<FsError>(dir_file.as_raw_fd(), name.bytes(), directory)?;
-        self.dirty.let_go(file);
+        self.dirty.close_by_worker(file);
         self.mark_dirty(dir)
     }
 
@@ -236,7 +236,7 @@ impl Host {
         let new = (to_dir.file.as_raw_fd(), new_name.bytes());
         let replaced = self.hold_large(&to_dir.file, new_name);
         fs::renameat::<FsError>(old, new, replace)?;
-        self.dirty.let_go(replaced);
+        self.dirty.close_by_worker(replaced);
         // The new name first: better twice than not at all.
         self.mark_dirty(to)?;
         self.mark_dirty(from)

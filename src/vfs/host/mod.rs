@@ -9,26 +9,25 @@ mod acting;
 mod cached;
 mod change;
 mod durable;
-mod jobs;
 mod key;
 mod open;
 mod removed;
 mod search;
-mod storing;
+mod storage;
 mod table;
+mod writes;
 
 use super::handle::{self, Key};
+use super::jobs::{Extent, FileId, Scope, Storage, Submitted};
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
-    Access, Attr, Backend, Bytes, Caller, CreateWhat, Detail, DirEntry, Extent, FsError, FsResult,
-    FsStat, Handle, Handles, ImageFile, Kind, Name, Node, Pin, Rights, Rules, SetAttr, Ticket, Vfs,
-    exports,
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, FsError, FsResult, FsStat, Handle,
+    Handles, ImageFile, Kind, Name, Node, Pin, Rights, Rules, SetAttr, Vfs, exports,
 };
 use crate::config::{EXPORT_PATH_BYTES_MAX, SEARCH_DEPTH_MAX};
 use crate::mem::{self, Slots};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
-use crate::sys::linux::threads::Workers;
 use acting::Acting;
 use core::cell::Cell;
 use core::ffi::CStr;
@@ -208,8 +207,8 @@ impl Vfs for Host {
         Some(self)
     }
 
-    fn write_from(&mut self, pin: &Pin, offset: u64, pipe: i32, len: usize) -> FsResult<()> {
-        self.write_pipe(pin, offset, pipe, len)
+    fn as_storage(&mut self) -> Option<&mut dyn Storage> {
+        Some(self)
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
@@ -340,7 +339,7 @@ impl Vfs for Host {
     }
 
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        let file = self.table.get(pin.node)?.file.as_raw_fd();
+        let file = FileId(self.table.get(pin.node)?.file.as_raw_fd());
         Some(Extent { file, offset, len })
     }
 
@@ -357,7 +356,15 @@ impl Vfs for Host {
     }
 
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
-        self.sync_file(pin)
+        self.stage(pin)?;
+        let mut synced = Ok(());
+        loop {
+            match self.sync_changes(Scope::All) {
+                Submitted::Done(last) => return synced.and(last),
+                Submitted::Pending(_) => self.wait(),
+            }
+            self.reap(&mut |ended| synced = synced.and(ended.result));
+        }
     }
 
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
@@ -386,10 +393,10 @@ impl Vfs for Host {
 
     fn release_idle(&mut self) -> bool {
         self.acting.server();
-        self.dirty.stores.release_idle();
-        self.commit_all(true);
+        self.dirty.writes.release_idle();
+        self.sync_objects(Scope::All);
         let Self { table, dirty, .. } = self;
-        table.release_idle(&mut |entry| dirty.let_go_idle(entry))
+        table.release_idle(&mut |entry| dirty.close_idle(entry))
     }
 }
 
@@ -438,45 +445,6 @@ impl Handles for Host {
         change: &SetAttr,
     ) -> FsResult<Node> {
         self.make(dir, name, make, change)
-    }
-
-    fn sync_later(&mut self, pin: &Pin) -> FsResult<()> {
-        self.sync_file_later(pin)
-    }
-
-    fn commit(&mut self, any: bool) -> FsResult<Option<Ticket>> {
-        let is_begun = self.commit_all(false);
-        self.committed(any || is_begun)
-    }
-
-    fn commit_earlier(&mut self) {
-        self.sync_systems();
-    }
-
-    fn read_ahead(&mut self, extent: &Extent) -> Option<Ticket> {
-        self.fetch(extent)
-    }
-
-    fn store_by_thread(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<u32> {
-        self.begin_store(pin, offset, bytes)
-    }
-
-    fn forget_stored(&mut self, job: u32) {
-        self.dirty.stores.forget(job);
-    }
-
-    fn committed(&mut self, ticket: Ticket, waits: bool) -> FsResult<bool> {
-        self.redeem(ticket, waits)
-    }
-
-    fn collect_committed(&mut self) {
-        self.collect();
-    }
-
-    fn use_threads(&mut self, watch: &mut dyn FnMut(i32) -> bool) -> bool {
-        let workers = Workers::new();
-        self.dirty.workers = workers.filter(|workers| watch(workers.told()));
-        self.dirty.workers.is_some()
     }
 }
 

@@ -1,19 +1,18 @@
-//! Files that have lost their last name: what they take up on the disk is freed when nobody has them open any more. Where that is
-//! much, it takes long, and a thread does it.
+//! Unlinked files that are still open. The last close frees their blocks; for a large file a worker closes it.
 
 use super::super::kernel::{self, PATH, terminated};
 use super::super::{Kind, Name};
 use super::Host;
 use super::durable::Dirty;
-use super::jobs::Job;
+use super::storage::Record;
 use super::table::Entry;
 use crate::config::FREE_BLOCKS_MAX;
 use crate::sys;
 use crate::sys::linux::fs::{self, File, Statx};
-use crate::sys::linux::threads::Work;
+use crate::sys::linux::workers::Work;
 
 impl Host {
-    /// The file that is about to lose this name, held open if it is large.
+    /// Opens a large file that is about to lose a name, so that a worker can close it last.
     pub(super) fn hold_large(&self, dir: &File, name: Name<'_>) -> Option<File> {
         self.dirty.workers.as_ref()?;
         let (mut text, mut stat) = ([0; 256], fs::blank());
@@ -23,46 +22,49 @@ impl Host {
         file?.ok()
     }
 
-    /// Waits for what threads free, and frees what else there is: whether there may be more room now.
+    /// After ENOSPC or EDQUOT: waits for the workers that free blocks, and closes removed files. Returns true if that may have made
+    /// room.
     #[cold]
     pub(super) fn make_room(&mut self) -> bool {
-        let mut any = false;
-        while let Some(workers) = &self.dirty.workers
+        let mut has_waited = false;
+        while let Some(workers) = &mut self.dirty.workers
             && workers.is_freeing()
         {
             workers.wait();
-            self.collect();
-            any = true;
+            workers.drain();
+            workers.collect(sys::now());
+            has_waited = true;
         }
-        if let Some(workers) = self.dirty.workers.as_ref().filter(|_| any) {
-            // What was told is taken: others who wait look once more.
+        if let Some(workers) = self.dirty.workers.as_ref().filter(|_| has_waited) {
+            // The pipe was read, and other jobs may have ended, too.
             workers.tell();
         }
-        self.table.drop_removed() || any
+        self.table.drop_removed() || has_waited
     }
 }
 
 impl Dirty {
-    /// Closes what was held open.
-    pub(super) fn let_go(&mut self, file: Option<File>) {
+    /// Has a worker close a file, which frees its blocks.
+    pub(super) fn close_by_worker(&mut self, file: Option<File>) {
         let Some(file) = file.map(File::leak) else {
             return;
         };
         let workers = self.workers.as_mut();
-        if !workers.is_some_and(|workers| workers.take(Work::Close, file, Job::Other, sys::now())) {
+        if !workers.is_some_and(|workers| workers.push(Work::Close, file, Record::Free, sys::now()))
+        {
             fs::close(file);
         }
     }
 
-    /// Closes what was not used for a while.
-    pub(super) fn let_go_idle(&mut self, entry: Entry) {
+    /// Closes an entry that was not used for a while.
+    pub(super) fn close_idle(&mut self, entry: Entry) {
         let mut stat = fs::blank();
         if entry.kind == Kind::Regular
             && fs::statx(&entry.file, c"", &mut stat).is_ok()
             && stat.stx_nlink == 0
             && is_large(&stat)
         {
-            self.let_go(Some(entry.file));
+            self.close_by_worker(Some(entry.file));
         }
     }
 }

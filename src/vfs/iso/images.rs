@@ -7,8 +7,8 @@
 
 use super::super::walk::put;
 use super::super::{
-    Access, Attr, Backend, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle,
-    Kind, Name, Node, Pin, Rights, SetAttr, Vfs, handle,
+    Access, Attr, Backend, Detail, DirEntry, Extent, FileId, FileTime, FsError, FsResult, FsStat,
+    Handle, Kind, Name, Node, Pin, Rights, SetAttr, Vfs, handle,
 };
 use super::{Block as _, Disk, Entry, Image, Layout};
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
@@ -365,7 +365,7 @@ impl Images {
             self.check()?;
         }
         Ok(Extent {
-            file: self.image.block().number(),
+            file: FileId(self.image.block().number()),
             offset: run.at,
             len: run.len.min(len.into()) as u32,
         })
@@ -417,10 +417,6 @@ impl Vfs for Images {
 
     fn write(&mut self, _: &Pin, _: u64, _: &[u8]) -> FsResult<()> {
         Err(FsError::ReadOnly)
-    }
-
-    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
-        Err(FsError::NotSupported)
     }
 
     fn sync(&mut self, _: &Pin) -> FsResult<()> {

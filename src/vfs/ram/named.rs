@@ -3,7 +3,7 @@
 use super::super::walk::put;
 use super::super::{
     Access, Attr, Caller, CreateWhat, FileTime, FsError, FsResult, Handles, Kind, Name, Node,
-    OpenFlags, Paths, Pin, Rules, SetAttr, Ticket, Vfs as _, handle,
+    OpenFlags, Paths, Pin, Rules, SetAttr, Vfs as _, handle,
 };
 use super::bytes::{BLOCK_BYTES, Bytes};
 use super::inode::{Content, Directory};
@@ -104,12 +104,6 @@ impl Handles for Ram {
             _ => {}
         }
         Ok(self.node(number))
-    }
-
-    fn commit(&mut self, _: bool) -> FsResult<Option<Ticket>> {
-        #[cfg(any(test, fuzzing))]
-        self.end_changes();
-        Ok(None)
     }
 }
 

@@ -125,7 +125,7 @@ impl Ram {
     }
 
     /// They are on the disk now.
-    pub(super) fn end_changes(&mut self) {
+    pub fn end_changes(&mut self) {
         self.durable = None;
     }
 

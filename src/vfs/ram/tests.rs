@@ -337,7 +337,7 @@ fn names_and_attributes_that_are_not_committed_are_lost_with_the_power() {
         let mut committed = ram.clone();
         ram.lose_power();
         assert!(ram.is_like(&before));
-        assert_eq!(committed.commit(true), Ok(None));
+        committed.end_changes();
         let after = committed.clone();
         committed.lose_power();
         assert!(committed.is_like(&after));

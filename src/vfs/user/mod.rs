@@ -294,11 +294,6 @@ impl Vfs for User {
         self.pin_node(node, access)
     }
 
-    fn write_from(&mut self, _: &Pin, _: u64, _: i32, _: usize) -> FsResult<()> {
-        // Never asked for: a tree that is written to lends nothing, so what peers send is read and written.
-        Err(FsError::NotSupported)
-    }
-
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         told(number(node), c"", AtFlags::empty())
     }
@@ -422,6 +417,7 @@ impl Vfs for User {
         } else {
             (self.pipe.0, u64::MAX)
         };
+        let file = super::FileId(file);
         self.lends().then_some(Extent { file, offset, len })
     }
 

@@ -1,7 +1,7 @@
 //! The backend as a tree of handles, which it does not know: so that tests of objects reach it.
 
 use super::*;
-use crate::vfs::{Access, Caller, CreateWhat, Handles, Rules, Ticket};
+use crate::vfs::{Access, Caller, CreateWhat, Handles, Rules};
 
 impl Handles for User {
     fn root(&mut self, _: u32) -> FsResult<Node> {
@@ -20,10 +20,6 @@ impl Handles for User {
 
     fn access(&mut self, _: Node, _: Access) -> FsResult<()> {
         Err(FsError::NotSupported)
-    }
-
-    fn commit(&mut self, _: bool) -> FsResult<Option<Ticket>> {
-        Ok(None)
     }
 
     fn create(

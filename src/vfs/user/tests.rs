@@ -183,7 +183,7 @@ fn bytes_are_moved_into_a_pipe_as_far_as_there_are_any() {
         let extent = user.extent(&file, offset, count).unwrap();
         assert_eq!(extent.offset, u64::MAX);
         let mut moved = vec![0; 40_000];
-        let len = fs::read(extent.file, &mut moved).unwrap();
+        let len = fs::read(extent.file.0, &mut moved).unwrap();
         assert_eq!(len, count as usize);
         let offset = offset as usize;
         assert!(moved[..len] == content[offset..offset + len]);

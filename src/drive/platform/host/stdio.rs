@@ -8,7 +8,7 @@
 
 use crate::config::{REPLY_BYTES, REPLY_PIPE_BYTES, TALK_INPUT_BYTES};
 use crate::drive::connection::CloseReason;
-use crate::drive::orders::Carrier;
+use crate::drive::orders::{Carried, Carrier};
 use crate::drive::streams::Protocol;
 use crate::engine::{Cx, Progress, State};
 use crate::event::Events;
@@ -181,19 +181,27 @@ impl<'a> StdioSession<'a> {
     /// Sends the bytes of a call and carries out its order. If there is one, `progress` becomes what the engine made of that.
     fn flush(&mut self, progress: &mut Progress) -> NetResult<bool> {
         let produced = 0..progress.produced;
-        let mut carrier = Carrier::new(self.peer, Socket::ONLY, self.tx, produced);
+        let input = self.rx.head(self.have);
+        let mut carrier = Carrier::new(self.peer, Socket::ONLY, self.tx, produced, input);
         let mut order = progress.take_order();
-        let carried = carrier.carry_out(&mut order, self.tree);
+        let carried = carrier.carry_out(&mut order, None, self.tree);
+        let used = carrier.used;
         if carrier.moved_bytes > 0
             && let Some(greeted) = self.greeted.take()
         {
             greeted();
         }
+        self.have = mem::shift(self.rx.head_mut(self.have), used);
         let Some(order) = order else {
             return carried.map(|_| false);
         };
         match carried {
-            Ok(result) => {
+            // Nobody else is served, so no job is ever pending.
+            Ok(Carried::Pending(_)) => {
+                order.abandon(self.tree);
+                Err(NetError::Gone)
+            }
+            Ok(Carried::Done(result)) => {
                 let mut cx = lend(self.tree, self.events);
                 *progress = self.protocol.done(0, &mut cx, order, result, self.tx);
                 Ok(true)

@@ -78,29 +78,36 @@ pub fn pread_cached(file: RawFd, offset: u64, out: &mut [u8]) -> Result<usize, E
     outcome(unsafe { raw_syscall!(Sysno::preadv2, file, &raw const part, 1, low, high, NOWAIT) })
 }
 
-/// Whether all of a range, of which the first and the last byte are looked at, is in memory, as far as can be told.
+/// Returns true if sendfile(2) of this range waits for no disk: all its pages are in the page cache (cachestat(2), Linux 6.5), and
+/// none of them is still being read. Readahead completes in order, so the last byte of the range and the last of the largest folio
+/// that it can end in say that. False where the kernel does not answer: ENOSYS, or EPERM for files of other users.
 pub fn is_cached(file: RawFd, offset: u64, len: u32) -> bool {
-    let last = offset + u64::from(len.saturating_sub(1));
-    let is_there = |at| pread_cached(file, at, &mut [0]) != Err(Errno::AGAIN);
-    is_there(last) && is_there(offset)
+    const PAGE_BYTES: u64 = 4096;
+    const FOLIO_BYTES_MAX: u64 = 2 << 20;
+    let end = offset + u64::from(len);
+    let range = [offset, u64::from(len)];
+    // nr_cache, and four that are of no interest.
+    let mut counts = [0u64; 5];
+    // SAFETY: the kernel reads two numbers and writes five.
+    let asked =
+        unsafe { raw_syscall!(Sysno::cachestat, file, &raw const range, &raw mut counts, 0) };
+    let pages = end.div_ceil(PAGE_BYTES) - offset / PAGE_BYTES;
+    let is_read = |at| pread_cached(file, at, &mut [0]) != Err(Errno::AGAIN);
+    outcome(asked).is_ok()
+        && counts[0] >= pages
+        && is_read(end - 1)
+        && is_read(end.next_multiple_of(FOLIO_BYTES_MAX) - 1)
 }
 
-/// Reads a range of a file, and keeps nothing of it but what the kernel does: what comes after it is read ahead as it is for others.
+/// Reads a range of a file into the page cache, by splice(2) into pipes that are closed at once. As sendfile(2) does, and unlike
+/// pread(2), splice waits until whole folios are up to date.
 pub fn read_into_cache(file: RawFd, mut offset: u64, len: u32) -> Result<(), Errno> {
-    const PARTS: usize = 64;
-    const PART_BYTES: usize = 1 << 10;
-    let mut scratch = [0u8; PART_BYTES];
-    // All at the same place.
-    let parts = [(scratch.as_mut_ptr(), PART_BYTES); PARTS];
     let end = offset + u64::from(len);
     while offset < end {
-        let count = PARTS.min((end - offset).div_ceil(PART_BYTES as u64) as usize);
-        let (low, high) = (offset as usize, (offset >> 32) as usize);
-        // SAFETY: the kernel writes to each part, which are one, at most so many bytes.
-        let read = unsafe { raw_syscall!(Sysno::preadv, file, parts.as_ptr(), count, low, high) };
-        match outcome(read)? {
-            0 => break,
-            read => offset += read as u64,
+        let (_from, to) = pipe()?;
+        let left = (end - offset) as usize;
+        if splice(file, Some(&mut offset), to.0, None, left)? == 0 {
+            break;
         }
     }
     Ok(())

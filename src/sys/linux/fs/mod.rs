@@ -55,9 +55,10 @@ impl File {
         core::mem::ManuallyDrop::new(self).0
     }
 
-    /// What has this number, which nothing else closes.
+    /// The file of this number, which nothing else closes. A negative number becomes one that is never open: [`BorrowedFd`] must not
+    /// be −1, and calls on it fail with EBADF all the same.
     pub const fn of(number: RawFd) -> Self {
-        Self(number)
+        Self(if number < 0 { RawFd::MAX } else { number })
     }
 }
 

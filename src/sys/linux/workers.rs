@@ -1,7 +1,7 @@
-//! Threads that wait for the disk, so that nobody else need: each carries out one job at a time.
+//! Worker threads: each carries out one job that may wait for a disk, so that the loop does not wait.
 //!
-//! A thread has a stack of the arena and a few words of memory, through which it is given jobs and tells of their ends; it knows
-//! nothing else of ours. What is in hand is told by a byte in a pipe when it has ended.
+//! A worker has a stack from the arena and a few shared words, through which the loop gives it a job and reads how it ended; it
+//! touches no other memory. It writes a byte to a pipe when a job has ended.
 
 use super::fs::{self, File};
 use super::{Errno, fsuid, outcome};
@@ -14,37 +14,37 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsRawFd as _, RawFd};
 use syscalls::{Sysno, raw_syscall};
 
-/// What is to be done with a file, which is closed after that.
+/// A job on a file, which the worker closes after it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Work {
-    /// It is made durable (fsync), or all of its file system where it has no way to the disk of its own.
+    /// fsync, or syncfs where the file has no fsync.
     Sync,
-    /// All of its file system is (syncfs).
+    /// syncfs.
     SyncSystem,
-    /// Bytes of it are read, so that they are in memory.
+    /// Reads a range into the page cache.
     Read {
-        /// From here on.
+        /// Bytes from the start of the file.
         offset: u64,
-        /// So many.
+        /// Bytes to read.
         len: u32,
     },
-    /// The next bytes of a pipe are stored in it.
-    Store {
-        /// The pipe, which is not closed.
+    /// Moves bytes from a pipe to the file.
+    Write {
+        /// The pipe, which stays open.
         pipe: RawFd,
-        /// From here on.
+        /// Bytes from the start of the file.
         offset: u64,
-        /// So many.
+        /// Bytes to move.
         len: u32,
-        /// As this user, if the process can act as others.
+        /// The user to act as, if the process can act as others.
         user: Option<u32>,
     },
-    /// Nothing else: that alone may take long, where it frees what was removed.
+    /// Only closes the file, which frees its blocks if it has no name any more.
     Close,
 }
 
 impl Work {
-    /// Whether it makes something durable.
+    /// Returns true for fsync and syncfs.
     const fn is_sync(self) -> bool {
         matches!(self, Self::Sync | Self::SyncSystem)
     }
@@ -55,16 +55,16 @@ const IDLE: u32 = 0;
 const GIVEN: u32 = 1;
 const ENDED: u32 = 2;
 
-/// What a thread and the loop share. Who may use it is said by `state`: the loop unless a job is [`GIVEN`].
+/// Memory that a worker and the loop share. `state` says whose it is: the worker's while a job is [`GIVEN`], else the loop's.
 #[derive(Debug)]
 struct Worker {
     state: AtomicU32,
     job: UnsafeCell<(Work, RawFd)>,
-    /// The number of the error, 0: it went well.
+    /// The errno of the job; 0: none.
     errno: AtomicI32,
-    /// Bytes that were stored.
+    /// Bytes that a [`Work::Write`] stored.
     stored: AtomicU32,
-    /// The pipe that an end is told through.
+    /// The pipe to write to when a job has ended.
     pipe: RawFd,
 }
 
@@ -77,101 +77,115 @@ struct Job<T> {
     work: Work,
     file: RawFd,
     tag: T,
-    /// The place of the worker that has it, and since when.
-    given: Option<(usize, Instant)>,
+    phase: Phase,
+}
+
+/// Where a job is.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// No worker is idle.
+    Waits,
+    /// A worker has it: its place, and since when.
+    Runs(usize, Instant),
+    /// It has ended and is not popped yet.
+    Ended(Outcome),
 }
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug)]
-pub struct End<T> {
-    /// What was given with it.
-    pub tag: T,
-    /// What came of it.
+pub struct Outcome {
+    /// What the system call returned.
     pub result: Result<(), Errno>,
-    /// Of a [`Work::Store`], bytes that were stored, also where it failed.
+    /// Bytes that a [`Work::Write`] stored, also where it failed.
     pub stored: u32,
     /// How long it took, in whole milliseconds.
     pub took: Duration,
 }
 
-/// The threads, and the jobs that have not ended. `T` tells the owner what a job was.
+/// A job that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<T> {
+    /// Its number, from 0.
+    pub number: u32,
+    /// What was given with it.
+    pub tag: T,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// The worker threads, and the jobs that were not popped yet. `T` is the owner's own record of a job.
 #[derive(Debug)]
 pub struct Workers<T> {
     workers: heapless::Vec<&'static Worker, WORKER_COUNT>,
-    /// Those that have not ended, oldest first.
+    /// Jobs that were not popped, oldest first.
     jobs: heapless::Vec<Job<T>, JOB_COUNT>,
-    /// How many there ever were.
-    taken: u32,
-    /// Stacks of threads that are not there yet.
+    /// Number of the next job.
+    next: u32,
+    /// Stacks of the threads that were not started yet.
     stacks: &'static mut [u8],
     pipe: (File, File),
 }
 
 impl<T: Copy> Workers<T> {
-    /// None yet: threads are made when there are jobs. `None`: the host has no pipes, or nothing that they could sleep by.
+    /// No threads yet: they start with the first jobs. `None`: the host has no pipe2 or no futex.
     pub fn new() -> Option<Self> {
         wake(&AtomicU32::new(IDLE)).ok()?;
         Some(Self {
             workers: heapless::Vec::new(),
             jobs: heapless::Vec::new(),
-            taken: 0,
+            next: 0,
             stacks: mem::bytes(WORKER_COUNT * WORKER_STACK_BYTES),
             pipe: fs::pipe().ok()?,
         })
     }
 
-    /// What is readable when a job has ended.
-    pub fn told(&self) -> RawFd {
+    /// The pipe that is readable when a job has ended.
+    pub fn wake(&self) -> RawFd {
         self.pipe.0.as_raw_fd()
     }
 
-    /// The number of jobs that were ever taken.
-    pub const fn taken(&self) -> u32 {
-        self.taken
+    /// Number of the next job, from 0.
+    pub const fn next(&self) -> u32 {
+        self.next
     }
 
-    /// Whether all of the first so many have ended that make something durable.
-    pub fn has_synced(&self, count: u32) -> bool {
-        let is_before = |number: u32| (number.wrapping_sub(count) as i32) < 0;
-        let mut jobs = self.jobs.iter();
-        !jobs.any(|job| job.work.is_sync() && is_before(job.number))
+    /// Number of the last sync that was not popped yet.
+    pub fn last_sync(&self) -> Option<u32> {
+        let mut syncs = self.jobs.iter().filter(|job| job.work.is_sync());
+        syncs.next_back().map(|job| job.number)
     }
 
-    /// Whether the job of this number, from 0, has ended.
-    pub fn has_ended(&self, number: u32) -> bool {
-        !self.jobs.iter().any(|job| job.number == number)
-    }
-
-    /// Whether something is being closed.
+    /// Returns true if a worker closes a file, or will.
     pub fn is_freeing(&self) -> bool {
-        self.jobs.iter().any(|job| job.work == Work::Close)
+        let mut closing = self.jobs.iter().filter(|job| job.work == Work::Close);
+        closing.any(|job| !matches!(job.phase, Phase::Ended(_)))
     }
 
-    /// Whether a job for which `is_same` holds waits for a thread: what was done meanwhile is part of it.
-    pub fn waits(&mut self, is_same: impl Fn(&T) -> bool) -> Option<&mut T> {
-        let mut waiting = self.jobs.iter_mut();
-        let found = waiting.find(|job| job.given.is_none() && is_same(&job.tag));
+    /// The record of a job that waits for a worker and that `is_same` accepts: it covers what was changed meanwhile.
+    pub fn find_waiting(&mut self, is_same: impl Fn(&T) -> bool) -> Option<&mut T> {
+        let mut jobs = self.jobs.iter_mut();
+        let found = jobs.find(|job| matches!(job.phase, Phase::Waits) && is_same(&job.tag));
         found.map(|job| &mut job.tag)
     }
 
-    /// Takes a job; whether it could: there is a place, and a thread. The file is a number of the job's own.
-    pub fn take(&mut self, work: Work, file: RawFd, tag: T, now: Instant) -> bool {
+    /// Takes a job. Returns false if there is no place or no thread for it. The worker closes `file`.
+    pub fn push(&mut self, work: Work, file: RawFd, tag: T, now: Instant) -> bool {
         let job = Job {
-            number: self.taken,
+            number: self.next,
             work,
             file,
             tag,
-            given: None,
+            phase: Phase::Waits,
         };
         if self.jobs.is_full() || !self.has_thread() || self.jobs.push(job).is_err() {
             return false;
         }
-        self.taken = self.taken.wrapping_add(1);
+        self.next = self.next.wrapping_add(1);
         self.give(now);
         true
     }
 
-    /// Whether there is a thread that is idle, or can be; or one at all.
+    /// Returns true if a worker is idle, another can be started, or there is one at all.
     fn has_thread(&mut self) -> bool {
         let is_idle = |worker: &&Worker| worker.state.load(Ordering::Acquire) == IDLE;
         self.workers.iter().any(is_idle) || self.start_thread() || !self.workers.is_empty()
@@ -200,85 +214,101 @@ impl<T: Copy> Workers<T> {
         started
     }
 
-    /// Gives jobs that wait to threads that are idle.
+    /// Gives waiting jobs to idle workers.
     fn give(&mut self, now: Instant) {
-        let waiting = self.jobs.iter_mut();
-        let mut waiting = waiting.filter(|job| job.given.is_none());
+        let jobs = self.jobs.iter_mut();
+        let mut waiting = jobs.filter(|job| matches!(job.phase, Phase::Waits));
         for (place, worker) in self.workers.iter().enumerate() {
             if worker.state.load(Ordering::Acquire) != IDLE {
                 continue;
             }
             let Some(job) = waiting.next() else { return };
-            job.given = Some((place, now));
-            // SAFETY: the thread is idle, and does not look until it is given a job.
+            job.phase = Phase::Runs(place, now);
+            // SAFETY: the worker is idle and reads `job` only after `state` is GIVEN.
             unsafe { *worker.job.get() = (job.work, job.file) };
             worker.state.store(GIVEN, Ordering::Release);
             let _ = wake(&worker.state);
         }
     }
 
-    /// Takes what was told, or all but what is told again. Only then are ends collected by whom it is told to, so that none is missed.
-    pub fn take_told(&self) {
-        let _ = fs::read(self.told(), &mut [0; JOB_COUNT]);
+    /// Reads the pipe until it is empty. Only then [`collect`](Self::collect), so that no end is missed.
+    pub fn drain(&self) {
+        let _ = fs::read(self.wake(), &mut [0; JOB_COUNT]);
     }
 
-    /// Tells the loop to look.
+    /// Makes the pipe readable, as the end of a job does.
     pub fn tell(&self) {
         tell(self.pipe.1.as_raw_fd());
     }
 
-    /// Calls `each` for every job that has ended since the last time, and its number in the order of all.
-    pub fn collect(&mut self, now: Instant, each: &mut dyn FnMut(u32, &End<T>)) {
-        let Self { workers, jobs, .. } = self;
-        jobs.retain(|job| {
-            let given = job
-                .given
-                .and_then(|(place, begun)| Some((workers.get(place)?, begun)));
-            let Some((worker, begun)) = given else {
-                return true;
+    /// Marks the jobs whose workers have ended, and gives these workers the next ones.
+    pub fn collect(&mut self, now: Instant) {
+        for job in &mut self.jobs {
+            let Phase::Runs(place, begun) = job.phase else {
+                continue;
+            };
+            let Some(worker) = self.workers.get(place) else {
+                continue;
             };
             if worker.state.load(Ordering::Acquire) != ENDED {
-                return true;
+                continue;
             }
             let result = match worker.errno.load(Ordering::Relaxed) {
                 0 => Ok(()),
                 errno => Err(Errno::from_raw_os_error(errno)),
             };
-            let stored = worker.stored.load(Ordering::Relaxed);
-            worker.state.store(IDLE, Ordering::Relaxed);
-            let (tag, took) = (job.tag, now.since(begun));
-            let end = End {
-                tag,
+            job.phase = Phase::Ended(Outcome {
                 result,
-                stored,
-                took,
-            };
-            each(job.number, &end);
-            false
-        });
+                stored: worker.stored.load(Ordering::Relaxed),
+                took: now.since(begun),
+            });
+            worker.state.store(IDLE, Ordering::Relaxed);
+        }
         self.give(now);
     }
 
-    /// Sleeps until a job has ended.
+    /// Removes the oldest job that has ended; a sync only after all syncs before it.
+    pub fn pop_ended(&mut self) -> Option<Ended<T>> {
+        let mut has_older_sync = false;
+        let at = self.jobs.iter().position(|job| {
+            let is_sync = job.work.is_sync();
+            let is_next = matches!(job.phase, Phase::Ended(_)) && !(is_sync && has_older_sync);
+            has_older_sync |= is_sync;
+            is_next
+        })?;
+        let Job {
+            number, tag, phase, ..
+        } = self.jobs.remove(at);
+        let Phase::Ended(outcome) = phase else {
+            return None;
+        };
+        Some(Ended {
+            number,
+            tag,
+            outcome,
+        })
+    }
+
+    /// Sleeps until the pipe is readable.
     pub fn wait(&self) {
         let _ = super::sleep(&mut [PollFd::new(&self.pipe.0, PollFlags::IN)], None);
     }
 }
 
-/// What a thread does: jobs, for as long as the process lives.
+/// The body of a worker: one job after the other, until the process ends.
 extern "C" fn work(worker: &Worker) -> ! {
     loop {
         while worker.state.load(Ordering::Acquire) != GIVEN {
             sleep_unless_changed(&worker.state);
         }
-        // SAFETY: it was given, and stays as it is until it has ended.
+        // SAFETY: the loop wrote it before GIVEN, and leaves it alone until ENDED.
         let (work, file) = unsafe { *worker.job.get() };
         let mut stored = 0;
         let result = match work {
             Work::Sync => fs::sync(file),
             Work::SyncSystem => fs::syncfs(file),
             Work::Read { offset, len } => fs::read_into_cache(file, offset, len),
-            Work::Store {
+            Work::Write {
                 pipe,
                 offset,
                 len,
@@ -295,7 +325,7 @@ extern "C" fn work(worker: &Worker) -> ! {
     }
 }
 
-/// Moves bytes from a pipe to a file; how many is `stored`, also after an error.
+/// Moves bytes from a pipe to a file. `stored` counts them, also after an error.
 fn store(
     pipe: RawFd,
     file: RawFd,
@@ -320,7 +350,7 @@ fn store(
 }
 
 fn tell(pipe: RawFd) {
-    // SAFETY: the kernel reads a byte. A pipe that is full has told enough.
+    // SAFETY: the kernel reads a byte. EAGAIN: the pipe is full, so it is readable already.
     unsafe { raw_syscall!(Sysno::write, pipe, c"".as_ptr(), 1) };
 }
 
@@ -460,40 +490,41 @@ mod tests {
         (files::File::open(&path).unwrap().into_raw_fd(), path)
     }
 
-    /// Waits until all have ended; what is told of them, by their numbers.
+    /// Waits until all jobs have ended; the popped ones, by their numbers.
     fn ends(workers: &mut Workers<u32>) -> Vec<(u32, u32, Result<(), Errno>)> {
         let mut ends = Vec::new();
         while !workers.jobs.is_empty() {
             workers.wait();
-            workers.take_told();
-            workers.collect(sys::now(), &mut |number, end| {
-                ends.push((number, end.tag, end.result));
-            });
+            workers.drain();
+            workers.collect(sys::now());
+            while let Some(end) = workers.pop_ended() {
+                ends.push((end.number, end.tag, end.outcome.result));
+            }
         }
         ends.sort_unstable_by_key(|end| end.0);
         ends
     }
 
     #[test]
-    fn jobs_are_carried_out_and_told_of() {
+    fn every_kind_of_job_reports_its_result() {
         let mut workers = Workers::new().unwrap();
         let (own, path) = file("jobs");
-        let open = |_| files::File::open(&path).unwrap().into_raw_fd();
+        let open = |()| files::File::open(&path).unwrap().into_raw_fd();
         let read = Work::Read {
             offset: 1,
             len: 1 << 20,
         };
         let kinds = [Work::Sync, Work::SyncSystem, read, Work::Close];
         for (tag, work) in (0..).zip(kinds) {
-            assert!(workers.take(work, open(()), tag, sys::now()));
+            assert!(workers.push(work, open(()), tag, sys::now()));
         }
-        // No file at all.
-        assert!(workers.take(Work::Sync, -1, 9, sys::now()));
-        assert_eq!(workers.taken(), 5);
-        let told = ends(&mut workers);
-        assert!((0..5).all(|number| workers.has_ended(number)) && workers.has_synced(5));
+        // A number that is no file's.
+        assert!(workers.push(Work::Sync, -1, 9, sys::now()));
+        assert_eq!((workers.next(), workers.last_sync()), (5, Some(4)));
+        let ends = ends(&mut workers);
+        assert_eq!(workers.last_sync(), None);
         let results = [Ok(()), Ok(()), Ok(()), Ok(()), Err(Errno::BADF)];
-        for (at, (number, tag, result)) in told.into_iter().enumerate() {
+        for (at, (number, tag, result)) in ends.into_iter().enumerate() {
             assert_eq!((number as usize, result), (at, results[at]));
             assert_eq!(tag, if at == 4 { 9 } else { at as u32 });
         }
@@ -502,25 +533,54 @@ mod tests {
     }
 
     #[test]
-    fn thousands_come_and_go_and_too_many_are_refused() {
+    fn syncs_are_popped_in_order_and_reads_at_once() {
+        let mut workers = Workers::<u32>::new().unwrap();
+        let outcome = Outcome {
+            result: Ok(()),
+            stored: 0,
+            took: Duration::default(),
+        };
+        let read = Work::Read { offset: 0, len: 1 };
+        for (number, work) in (0..).zip([Work::Sync, Work::SyncSystem, read, Work::Sync]) {
+            let job = Job {
+                number,
+                work,
+                file: -1,
+                tag: 0,
+                phase: Phase::Ended(outcome),
+            };
+            workers.jobs.push(job).unwrap();
+        }
+        workers.jobs[0].phase = Phase::Waits;
+        let pop = |workers: &mut Workers<u32>| workers.pop_ended().map(|ended| ended.number);
+        assert_eq!(pop(&mut workers), Some(2));
+        assert_eq!(pop(&mut workers), None);
+        assert_eq!(workers.last_sync(), Some(3));
+        workers.jobs[0].phase = Phase::Ended(outcome);
+        let rest = core::iter::from_fn(|| pop(&mut workers)).collect::<Vec<_>>();
+        assert_eq!(rest, [0, 1, 3]);
+    }
+
+    #[test]
+    fn jobs_beyond_the_table_are_refused() {
         let mut workers = Workers::new().unwrap();
-        // It has no way to a disk.
         let own = files::File::open("/proc/self/stat").unwrap().into_raw_fd();
         let (mut taken, mut refused) = (0, 0);
         while taken < 5000 {
             let duplicate = fs::dup::<Errno>(own).unwrap();
-            if workers.take(Work::Sync, duplicate, taken, sys::now()) {
+            if workers.push(Work::Sync, duplicate, taken, sys::now()) {
                 taken += 1;
             } else {
                 fs::close(duplicate);
                 refused += 1;
                 workers.wait();
-                workers.take_told();
-                workers.collect(sys::now(), &mut |_, _| {});
+                workers.drain();
+                workers.collect(sys::now());
+                while workers.pop_ended().is_some() {}
             }
         }
         ends(&mut workers);
-        assert_eq!(workers.taken(), taken);
+        assert_eq!(workers.next(), taken);
         assert!(refused > 0, "there is room for all");
         fs::close(own);
     }

@@ -1,0 +1,130 @@
+//! Group commit: which replies and orders wait for which job, and what happens when it ends.
+//!
+//! Replies that promise a durable change wait in a block until their sync has ended; all that were made before it was submitted share it.
+
+use super::connection::{Connection, Wait};
+use super::replies::Turn;
+use super::streams::Streams;
+use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Scope, Submitted, Tree};
+
+/// The connections' jobs.
+#[derive(Debug, Default)]
+pub(super) struct GroupCommit {
+    /// Jobs that connections wait for, each counted for every connection.
+    pending_count: usize,
+    /// Those that have ended, while their connections were not served since.
+    ended_count: usize,
+    /// The error of a sync that no connection waited for; the next sync reports it.
+    error: Option<FsError>,
+}
+
+impl GroupCommit {
+    /// Submits a sync for the changes that replies promise.
+    pub(super) fn flush(&mut self, tree: &mut Tree) -> Submitted {
+        match self.error.take() {
+            Some(why) => Submitted::Done(Err(why)),
+            None => tree.submit(Job::Sync(Scope::Promised)),
+        }
+    }
+
+    /// A connection waits for a job from now on.
+    pub(super) const fn add(&mut self, id: JobId) -> Option<Wait> {
+        self.pending_count += 1;
+        Some(Wait::Pending(id))
+    }
+
+    /// A connection does not wait any more.
+    pub(super) fn forget(&mut self, connection: &mut Connection) {
+        for wait in connection.waits() {
+            match wait {
+                Wait::Pending(_) => self.pending_count -= 1,
+                Wait::Ended(_) => self.ended_count -= 1,
+            }
+        }
+    }
+
+    /// The result of a job that has ended, once; `None` while it is pending.
+    pub(super) const fn take(&mut self, wait: &mut Option<Wait>) -> Option<FsResult<()>> {
+        let Some(Wait::Ended(result)) = *wait else {
+            return None;
+        };
+        *wait = None;
+        self.ended_count -= 1;
+        Some(result)
+    }
+
+    /// Returns true if connections can go on that waited.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.ended_count > 0
+    }
+
+    /// Tells the connections that wait for a job that it has ended. Returns true if it is a failed sync, and none did.
+    pub(super) fn on_done(&mut self, connections: &mut [Option<Connection>], ended: Ended) -> bool {
+        let before = self.pending_count;
+        for connection in connections.iter_mut().flatten() {
+            if self.pending_count == 0 {
+                break;
+            }
+            for wait in connection.waits() {
+                if *wait == Wait::Pending(ended.id) {
+                    *wait = Wait::Ended(ended.result);
+                    self.pending_count -= 1;
+                    self.ended_count += 1;
+                }
+            }
+        }
+        let is_lost = ended.kind == JobKind::Sync && before == self.pending_count;
+        self.error = self.error.or(ended.result.err().filter(|_| is_lost));
+        is_lost && ended.result.is_err()
+    }
+}
+
+impl Streams {
+    /// Tells connections of the jobs that have ended, and `each`.
+    fn reap(&mut self, turn: &mut Turn<'_, '_>, each: &mut dyn FnMut(Ended)) {
+        let (group, connections) = (&mut self.group, &mut self.connections);
+        let mut is_lost = false;
+        turn.world.tree.reap(&mut |ended| {
+            is_lost |= group.on_done(connections, ended);
+            each(ended);
+        });
+        if is_lost {
+            turn.protocol.break_promises();
+        }
+    }
+
+    /// Goes on with the connections whose jobs have ended.
+    #[cold]
+    pub(super) fn serve_ended(&mut self, turn: &mut Turn<'_, '_>) {
+        self.reap(turn, &mut |_| {});
+        for at in 0..self.connections.len() {
+            if !self.group.has_ended() {
+                return;
+            }
+            if let Some(Some(connection)) = self.connections.get_mut(at)
+                && connection
+                    .waits()
+                    .any(|wait| matches!(wait, Wait::Ended(_)))
+            {
+                self.serve(turn, at);
+            }
+        }
+    }
+
+    /// Waits for a job here, where no block is left for the replies that wait for it.
+    #[cold]
+    pub(super) fn wait_here(&mut self, turn: &mut Turn<'_, '_>, id: JobId) -> FsResult<()> {
+        let mut result = None;
+        loop {
+            turn.world.tree.wait_for_jobs();
+            self.reap(turn, &mut |ended| {
+                if ended.id == id {
+                    result = Some(ended.result);
+                }
+            });
+            if let Some(result) = result {
+                return result;
+            }
+        }
+    }
+}

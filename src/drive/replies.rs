@@ -1,0 +1,194 @@
+//! Replies: sent, or kept in a block while the peer does not take them or their sync has not ended.
+
+use super::connection::{CloseReason, Connection, Unsent, Wait};
+use super::orders::Carrier;
+use super::pool::{Block, Pool};
+use super::receive::Batch;
+use super::streams::{Protocol, Streams};
+use super::task::World;
+use crate::config::PRESSED_TIMEOUT;
+use crate::engine::Order;
+use crate::engine::nfs::Promise;
+use crate::mem::{self, Ends as _};
+use crate::net::{Interest, NetError};
+use crate::vfs::{FsResult, Submitted};
+use core::ops::Range;
+
+/// Why a connection does not go on for now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Blocked {
+    /// It waits for its socket, or ([`Interest::None`]) for a job.
+    Wait(Interest),
+    /// It ends.
+    End(CloseReason),
+}
+
+impl From<CloseReason> for Blocked {
+    fn from(reason: CloseReason) -> Self {
+        Self::End(reason)
+    }
+}
+
+impl Blocked {
+    /// After `error`, a connection waits for `interest`, or is gone.
+    pub(super) fn by(error: NetError, interest: Interest) -> Self {
+        match error {
+            NetError::WouldBlock | NetError::Full => Self::Wait(interest),
+            _ => CloseReason::Gone.into(),
+        }
+    }
+}
+
+/// The loop's part of a connection's turn.
+pub(super) struct Turn<'a, 'w> {
+    pub(super) world: &'a mut World<'w>,
+    pub(super) protocol: &'a mut dyn Protocol,
+}
+
+impl Streams {
+    /// Sends the replies that were kept, once their sync has ended. An order goes on when its own job has ended.
+    pub(super) fn send_kept(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+    ) -> Result<(), Blocked> {
+        if let Some(mut unsent) = connection.unsent.take() {
+            if let Some(synced) = self.group.take(&mut unsent.sync) {
+                connection.progress = turn.world.now;
+                let block = self.replies.get(&unsent.block);
+                let replies = block.head_mut(unsent.to as usize);
+                let len = settle(turn, connection, replies, synced);
+                unsent.to = len as u32;
+            }
+            let sent = match unsent.sync {
+                Some(_) => Err(Blocked::Wait(Interest::None)),
+                None => self.send_block(turn, connection, &mut unsent),
+            };
+            match sent {
+                Ok(()) => self.replies.give(unsent.block),
+                Err(blocked) => {
+                    connection.unsent = Some(unsent);
+                    return Err(blocked);
+                }
+            }
+        }
+        match connection.job {
+            Some(Wait::Pending(_)) => Err(Blocked::Wait(Interest::None)),
+            _ => Ok(()),
+        }
+    }
+
+    fn send_block(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        unsent: &mut Unsent,
+    ) -> Result<(), Blocked> {
+        let left = unsent.from as usize..unsent.to as usize;
+        let block = self.replies.get(&unsent.block);
+        let mut carrier = Carrier::new(turn.world.net, connection.socket, block, left, &[]);
+        let sent = carrier.send(unsent.more);
+        unsent.from = carrier.unsent.start as u32;
+        if carrier.moved_bytes > 0 {
+            connection.progress = turn.world.now;
+        }
+        sent.map_err(|error| Blocked::by(error, Interest::Output))
+    }
+
+    /// Sends the replies of a batch: after a sync, if they promise something. What the peer does not take, or has to wait, is kept in
+    /// a block.
+    pub(super) fn release(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        batch: &mut Batch,
+    ) -> Result<(), Blocked> {
+        let mut produced = core::mem::take(&mut batch.produced);
+        if core::mem::replace(&mut batch.promise, Promise::Nothing) != Promise::Nothing {
+            let synced = match self.group.flush(turn.world.tree) {
+                Submitted::Done(synced) => synced,
+                Submitted::Pending(id) if self.replies.is_used_up() => self.wait_here(turn, id),
+                Submitted::Pending(id) => {
+                    let sync = self.group.add(id);
+                    self.keep(turn, connection, 0..produced, sync)?;
+                    return Err(Blocked::Wait(Interest::None));
+                }
+            };
+            let (tx, replies) = (core::mem::take(&mut turn.world.tx), 0..produced);
+            produced = settle(turn, connection, tx.head_mut(replies.end), synced);
+            turn.world.tx = tx;
+        }
+        if produced == 0 {
+            return Ok(());
+        }
+        let world = &mut *turn.world;
+        let replies = 0..produced;
+        let mut carrier = Carrier::new(world.net, connection.socket, world.tx, replies, &[]);
+        let sent = carrier.send(false);
+        let unsent = carrier.unsent;
+        if carrier.moved_bytes > 0 {
+            self.moved_bytes += carrier.moved_bytes;
+            connection.progress = world.now;
+        }
+        let Err(error) = sent else { return Ok(()) };
+        let blocked = Blocked::by(error, Interest::Output);
+        if let Blocked::Wait(_) = blocked {
+            self.keep(turn, connection, unsent, None)?;
+        }
+        Err(blocked)
+    }
+
+    /// Keeps bytes of the transmit buffer in a block.
+    pub(super) fn keep(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        unsent: Range<usize>,
+        sync: Option<Wait>,
+    ) -> Result<(), Blocked> {
+        let block = self.block(
+            turn,
+            |streams| &mut streams.replies,
+            |other| other.unsent.is_some() && !other.is_waiting(),
+        );
+        let block = block.ok_or(CloseReason::NoReplyBlock)?;
+        let bytes = turn.world.tx.head(unsent.end).tail(unsent.start);
+        mem::copy_into(self.replies.get(&block), bytes);
+        connection.unsent = Some(Unsent {
+            block,
+            from: 0,
+            to: bytes.len() as u32,
+            more: matches!(connection.order, Some(Order::Send { .. })),
+            sync,
+        });
+        Ok(())
+    }
+
+    /// A block of a pool. If none is left, the connection that `holds` one and made no progress for longest is closed.
+    #[inline(never)]
+    pub(super) fn block(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        pool: fn(&mut Self) -> &mut Pool,
+        holds: fn(&Connection) -> bool,
+    ) -> Option<Block> {
+        let block = pool(self).take();
+        if block.is_some() {
+            return block;
+        }
+        let stalled = self.most_overdue(turn.world.now, PRESSED_TIMEOUT, holds)?;
+        self.close(turn, stalled, CloseReason::Gone);
+        pool(self).take()
+    }
+}
+
+/// Makes replies final after their sync; their bytes then.
+fn settle(
+    turn: &mut Turn<'_, '_>,
+    connection: &Connection,
+    replies: &mut [u8],
+    synced: FsResult<()>,
+) -> usize {
+    let (mut cx, _, _) = turn.world.lend(connection.peer);
+    turn.protocol.settle(&mut cx, replies, synced)
+}

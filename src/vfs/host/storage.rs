@@ -1,0 +1,126 @@
+//! The jobs of this backend: what a worker does, what the loop does in place, and what remains to be done when a worker has ended.
+
+use super::super::jobs::{Ended, FileId, Job, JobId, JobKind, Storage, Submitted};
+use super::super::{Extent, FsError, FsResult, Node, Pin};
+use super::Host;
+use super::durable::Scheduled;
+use crate::sys;
+use crate::sys::linux::fs;
+use crate::sys::linux::workers::{Ended as Worked, Work, Workers};
+
+/// The backend's record of a job that a worker has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Record {
+    /// These changes of an object are made durable.
+    Sync(Changes),
+    /// Bytes are read into the page cache.
+    Read,
+    /// Bytes are written; `Writes` has the rest.
+    Write,
+    /// The last descriptor of a removed file is closed.
+    Free,
+}
+
+/// The first `count` changes of an object.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Changes {
+    pub(super) node: Node,
+    pub(super) count: u32,
+}
+
+impl Host {
+    /// Gives a worker a READ that sendfile(2) would wait for.
+    fn read_into_cache(&mut self, extent: &Extent) -> Submitted {
+        let &Extent { file, offset, len } = extent;
+        let in_place = Submitted::Done(Ok(()));
+        if self.dirty.workers.is_none() || len == 0 {
+            return in_place;
+        }
+        // cachestat(2) asks for the rights of an owner.
+        self.acting.server();
+        if fs::is_cached(file.0, offset, len) {
+            return in_place;
+        }
+        let (Some(workers), Ok(own)) = (&mut self.dirty.workers, fs::dup::<FsError>(file.0)) else {
+            return in_place;
+        };
+        let id = JobId(workers.next());
+        if workers.push(Work::Read { offset, len }, own, Record::Read, sys::now()) {
+            return Submitted::Pending(id);
+        }
+        fs::close(own);
+        in_place
+    }
+
+    /// Completes a job whose worker has ended.
+    fn complete(&mut self, worked: &Worked<Record>) -> Option<Ended> {
+        let id = JobId(worked.number);
+        let (kind, result) = match worked.tag {
+            Record::Sync(changes) => (JobKind::Sync, self.complete_sync(changes, worked)),
+            Record::Read => (JobKind::Read, Ok(())),
+            Record::Write => {
+                let stored = worked.outcome.stored;
+                (JobKind::Write, self.complete_write(worked.number, stored))
+            }
+            Record::Free => return None,
+        };
+        Some(Ended { id, kind, result })
+    }
+}
+
+impl Storage for Host {
+    fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {
+        let workers = Workers::new();
+        self.dirty.workers = workers.filter(|workers| watch(FileId(workers.wake())));
+    }
+
+    fn stage(&mut self, file: &Pin) -> FsResult<()> {
+        let (entry, _) = self.at(file.node)?;
+        if self.is_shared {
+            // Other servers may have written to it.
+            entry.change();
+        }
+        if entry.is_durable() {
+            return Ok(());
+        }
+        self.schedule(file.node, Scheduled::Promised)
+    }
+
+    fn stage_export(&mut self, tag: u32) {
+        let Ok(top) = self.find_or_open(super::handle::root(tag).bytes()) else {
+            return;
+        };
+        if let Ok((entry, _)) = self.at(top) {
+            entry.change();
+        }
+        let _ = self.schedule(top, Scheduled::System);
+    }
+
+    fn submit(&mut self, job: Job<'_>) -> Submitted {
+        match job {
+            Job::Sync(scope) => self.sync_changes(scope),
+            Job::Read(extent) => self.read_into_cache(&extent),
+            Job::Write(file, offset, bytes) => self.store(file, offset, bytes),
+        }
+    }
+
+    fn reap(&mut self, each: &mut dyn FnMut(Ended)) {
+        if let Some(workers) = &mut self.dirty.workers {
+            workers.drain();
+            workers.collect(sys::now());
+        }
+        while let Some(workers) = &mut self.dirty.workers
+            && let Some(worked) = workers.pop_ended()
+        {
+            if let Some(ended) = self.complete(&worked) {
+                each(ended);
+            }
+        }
+    }
+
+    fn wait(&mut self) {
+        if let Some(workers) = &self.dirty.workers {
+            workers.wait();
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! WRITEs that a worker stores: once many bytes of a file are not on disk, a host makes every writer wait for the disk, also one that
+//! asked for no sync.
+//!
+//! The bytes go from the client's pipe to one of the job's own, and the worker splices them into the file. Bytes that it cannot
+//! store (ENOSPC, EINVAL) are stored in place, so that errors are the same as without a worker.
+
+use super::super::jobs::{Bytes, FileId, JobId, Submitted};
+use super::super::{FsError, FsResult, Pin};
+use super::Host;
+use super::storage::Record;
+use crate::config::{UNSYNCED_BYTES_MAX, WORKER_COUNT, WORKER_WRITE_COUNT};
+use crate::sys;
+use crate::sys::linux::fs::{self, File};
+use crate::sys::linux::workers::Work;
+use rustix::fd::AsRawFd as _;
+
+/// The end of a pipe to read from, and the end to write to.
+type Pipe = (File, File);
+
+/// A WRITE that a worker has.
+#[derive(Debug)]
+struct Write {
+    /// Number of the job.
+    number: u32,
+    file: Pin,
+    /// Bytes from the start of the file, for the next byte in the pipe.
+    offset: u64,
+    /// Bytes in the pipe.
+    len: u32,
+    pipe: Pipe,
+}
+
+/// The WRITEs that workers have, and empty pipes for the next ones.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    writes: heapless::Vec<Write, WORKER_WRITE_COUNT>,
+    pipes: heapless::Vec<Pipe, WORKER_COUNT>,
+}
+
+impl Host {
+    /// Writes bytes in place, or gives them to a worker.
+    pub(super) fn store(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Submitted {
+        let given = match self.may_wait(pin, offset, bytes.len()) {
+            true => self.give_write(pin, offset, bytes),
+            false => None,
+        };
+        given.unwrap_or_else(|| Submitted::Done(self.store_in_place(pin, offset, bytes)))
+    }
+
+    fn store_in_place(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> FsResult<()> {
+        match bytes {
+            Bytes::Here(bytes) => self.write_all(pin, offset, bytes),
+            Bytes::Piped(FileId(pipe), len) => self.write_pipe(pin, offset, pipe, len),
+        }
+    }
+
+    /// Returns true if the host may make this writer wait for the disk.
+    fn may_wait(&self, pin: &Pin, offset: u64, len: usize) -> bool {
+        let Some((entry, top)) = self.entry_and_top(pin.node) else {
+            return false;
+        };
+        // Beyond the largest offset, a pipe returns another errno than a buffer.
+        let ends = offset.saturating_add(len as u64) <= i64::MAX as u64;
+        top.has_disk && ends && entry.unsynced_bytes.get() >= UNSYNCED_BYTES_MAX
+    }
+
+    /// Gives bytes to a worker. `None`: there is none, or no pipe, and nothing was taken.
+    #[cold]
+    fn give_write(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<Submitted> {
+        if self.dirty.workers.is_none() || self.dirty.writes.writes.is_full() {
+            return None;
+        }
+        let own = fs::dup::<FsError>(self.begin_write(pin).ok()?.file.as_raw_fd());
+        let file = File::of(own.ok()?);
+        let pipe = self.dirty.writes.pipes.pop();
+        let pipe = pipe.or_else(|| fs::pipe().ok())?;
+        let (to, len) = (pipe.1.as_raw_fd(), bytes.len());
+        let moved = match bytes {
+            Bytes::Here(bytes) => rustix::io::write(&pipe.1, bytes),
+            Bytes::Piped(FileId(from), len) => fs::splice(from, None, to, None, len),
+        };
+        let moved = moved.unwrap_or(0);
+        let workers = self.dirty.workers.as_mut()?;
+        let write = Write {
+            number: workers.next(),
+            file: pin.lend(),
+            offset,
+            len: moved as u32,
+            pipe,
+        };
+        let work = Work::Write {
+            pipe: write.pipe.0.as_raw_fd(),
+            offset,
+            len: moved as u32,
+            user: self.acting.switches().then_some(pin.user),
+        };
+        let own = file.leak();
+        if moved == len && workers.push(work, own, Record::Write, sys::now()) {
+            let id = JobId(write.number);
+            self.count_unsynced(pin, len);
+            let _ = self.dirty.writes.writes.push(write);
+            return Some(Submitted::Pending(id));
+        }
+        fs::close(own);
+        let stored = self.store_rest(&write);
+        let rest = offset.saturating_add(moved as u64);
+        let rest = match bytes {
+            Bytes::Here(bytes) => self.write_all(pin, rest, bytes.get(moved..).unwrap_or_default()),
+            Bytes::Piped(FileId(from), len) => self.write_pipe(pin, rest, from, len - moved),
+        };
+        Some(Submitted::Done(stored.and(rest)))
+    }
+
+    /// Stores in place the bytes that are left in a pipe.
+    fn store_rest(&mut self, write: &Write) -> FsResult<()> {
+        let pipe = write.pipe.0.as_raw_fd();
+        self.write_pipe(&write.file, write.offset, pipe, write.len as usize)
+    }
+
+    /// Takes in the result of a WRITE whose worker has ended after it stored `stored` bytes.
+    pub(super) fn complete_write(&mut self, number: u32, stored: u32) -> FsResult<()> {
+        let writes = &mut self.dirty.writes.writes;
+        let place = writes.iter().position(|write| write.number == number);
+        let Some(mut write) = place.map(|place| writes.swap_remove(place)) else {
+            return Ok(());
+        };
+        write.offset += u64::from(stored);
+        write.len -= stored.min(write.len);
+        // A sync that ran meanwhile did not cover all of it: it counts as one more change.
+        self.begin_write(&write.file)?;
+        self.store_rest(&write)?;
+        let _ = self.dirty.writes.pipes.push(write.pipe);
+        Ok(())
+    }
+
+    /// Counts bytes that were written to a file and are not durable.
+    pub(super) fn count_unsynced(&self, pin: &Pin, len: usize) {
+        if let Some(entry) = self.table.get(pin.node) {
+            let bytes = &entry.unsynced_bytes;
+            bytes.set(bytes.get().saturating_add(len as u32));
+        }
+    }
+}
+
+impl Writes {
+    /// Closes the empty pipes.
+    pub(super) fn release_idle(&mut self) {
+        self.pipes.clear();
+    }
+}

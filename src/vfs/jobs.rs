@@ -1,0 +1,194 @@
+//! Jobs: work that may wait for a disk, so that neither the loop nor another client does.
+//!
+//! A caller submits a [`Job`] and goes on; [`Storage::reap`] reports the jobs that have ended. Where nothing can wait (files in memory, a
+//! host without threads, a network that cannot watch [`Storage`]) every job is [`Submitted::Done`] at once.
+
+use super::{FsError, FsResult, Pin, Tree};
+
+/// The host's number of an open file or pipe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileId(pub i32);
+
+/// The number of a pending job. Wraps around.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JobId(pub u32);
+
+/// Changes that a sync makes durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Staged files, and names and attributes in exports without the option `async`.
+    Promised,
+    /// Also names and attributes in `async` exports.
+    All,
+}
+
+/// Work that may wait for a disk.
+#[derive(Clone, Copy, Debug)]
+pub enum Job<'a> {
+    /// Makes changes durable (fsync, syncfs). It ends when all syncs that were submitted before have ended, and fails if one of
+    /// them does.
+    Sync(Scope),
+    /// Reads a part of a file into memory. Its result is always `Ok`: who sends the bytes finds the error.
+    Read(Extent),
+    /// Writes all bytes at an offset of a file that was pinned for it. `TooLarge`: no file reaches so far. After an error some may
+    /// be written.
+    Write(&'a Pin, u64, Bytes<'a>),
+}
+
+/// Bytes to write.
+#[derive(Clone, Copy, Debug)]
+pub enum Bytes<'a> {
+    /// A slice.
+    Here(&'a [u8]),
+    /// The next bytes of a pipe, which is empty then, also after an error.
+    Piped(FileId, usize),
+}
+
+impl Bytes<'_> {
+    /// Bytes to write.
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Here(bytes) => bytes.len(),
+            Self::Piped(_, len) => *len,
+        }
+    }
+
+    /// Returns true if there is nothing to write.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A contiguous range of an open file, for sendfile(2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// The file.
+    pub file: FileId,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// Bytes; 0: the file ends here.
+    pub len: u32,
+}
+
+/// The answer to a submitted job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Submitted {
+    /// It has ended.
+    Done(FsResult<()>),
+    /// [`Storage::reap`] will report it.
+    Pending(JobId),
+}
+
+/// The kind of an ended job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JobKind {
+    /// [`Job::Sync`].
+    Sync,
+    /// [`Job::Read`].
+    Read,
+    /// [`Job::Write`].
+    Write,
+}
+
+/// A job that has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// Its number.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: JobKind,
+    /// `NoSpace`, `Quota` or `Io` if the disk failed.
+    pub result: FsResult<()>,
+}
+
+/// A backend whose files lie on a disk. Object-safe.
+pub trait Storage {
+    /// Jobs may be pending from now on if `watch` accepts the descriptor that is readable when [`reap`](Self::reap) has something
+    /// to report.
+    fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool);
+    /// The next sync makes the data of this file durable, too.
+    ///
+    /// # Errors
+    /// `Stale`: the file is not open any more.
+    fn stage(&mut self, file: &Pin) -> FsResult<()>;
+    /// The next sync makes everything in the export with this tag durable: another server changed it.
+    fn stage_export(&mut self, tag: u32);
+    /// Carries out a job, or gives it to whoever waits for the disk.
+    fn submit(&mut self, job: Job<'_>) -> Submitted;
+    /// Calls `each` for every job that has ended since the last call. Syncs are reported in the order of their numbers.
+    fn reap(&mut self, each: &mut dyn FnMut(Ended));
+    /// Sleeps until [`reap`](Self::reap) has something to report.
+    fn wait(&mut self);
+}
+
+/// Jobs of the one backend that has a disk; the others carry out everything in place.
+impl Tree {
+    /// The backend that has a disk.
+    #[inline(never)]
+    fn storage(&mut self) -> Option<&mut dyn Storage> {
+        let mut backends = self.backends.iter_mut().flatten();
+        backends.find_map(|backend| backend.as_storage())
+    }
+
+    /// See [`Storage::start`].
+    pub fn start_jobs(&mut self, watch: &mut dyn FnMut(FileId) -> bool) {
+        if let Some(storage) = self.storage() {
+            storage.start(watch);
+        }
+    }
+
+    /// See [`Storage::stage`].
+    ///
+    /// # Errors
+    /// `Stale`: the file is not open any more; without a disk of its own, those of [`Vfs::sync`](super::Vfs::sync).
+    pub fn stage(&mut self, file: &Pin) -> FsResult<()> {
+        let backend = self.backend(file.node)?;
+        match backend.as_storage() {
+            Some(storage) => storage.stage(file),
+            None => backend.sync(file),
+        }
+    }
+
+    /// See [`Storage::stage_export`].
+    pub fn stage_export(&mut self, handle: &[u8]) {
+        if let Ok(tag) = super::handle::tag(handle)
+            && let Some(storage) = self.storage()
+        {
+            storage.stage_export(tag);
+        }
+    }
+
+    /// See [`Storage::submit`].
+    pub fn submit(&mut self, job: Job<'_>) -> Submitted {
+        if let Job::Write(file, offset, bytes) = job {
+            let Ok(backend) = self.backend(file.node) else {
+                return Submitted::Done(Err(FsError::Stale));
+            };
+            return match (backend.as_storage(), bytes) {
+                (Some(storage), _) => storage.submit(job),
+                (None, Bytes::Here(bytes)) => Submitted::Done(backend.write(file, offset, bytes)),
+                // Only files of a storage have extents, and only with these bytes are received into a pipe.
+                (None, Bytes::Piped(..)) => Submitted::Done(Err(FsError::NotSupported)),
+            };
+        }
+        match self.storage() {
+            Some(storage) => storage.submit(job),
+            None => Submitted::Done(Ok(())),
+        }
+    }
+
+    /// See [`Storage::reap`].
+    pub fn reap(&mut self, each: &mut dyn FnMut(Ended)) {
+        if let Some(storage) = self.storage() {
+            storage.reap(each);
+        }
+    }
+
+    /// See [`Storage::wait`].
+    pub fn wait_for_jobs(&mut self) {
+        if let Some(storage) = self.storage() {
+            storage.wait();
+        }
+    }
+}
