@@ -62,7 +62,8 @@ struct Common {
     /// Less of everything: shows that everything works, and the figures roughly
     #[arg(long)]
     quick: bool,
-    /// Another file of stowaway as the peer, such as the one before a change
+    /// Another file of stowaway to compare with, such as the one before a change; nfs, sftp and wait measure it beside
+    /// their peer
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// Where the figures go [default: target/bench/, named as what is measured]
@@ -109,6 +110,13 @@ impl<W: ValueEnum + Send + Sync + 'static> Choice<W> {
         } else {
             self.only.clone()
         }
+    }
+
+    /// Names of all sides: ours, the file of before, the peer.
+    fn sides(&self, peer: &'static str, common: &Common) -> Vec<&'static str> {
+        let before = common.against.is_some().then_some(BEFORE);
+        let peer = (!self.no_peer).then_some(peer);
+        ["stowaway"].into_iter().chain(before).chain(peer).collect()
     }
 
     /// Our file, which `build` makes if no other one is named.
