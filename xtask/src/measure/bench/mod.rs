@@ -51,6 +51,9 @@ enum Which {
     Loops(loops::Args),
     /// How long a client waits while others keep the disk busy
     Wait(wait::Args),
+    /// The minimal server that `bench nfs` starts
+    #[command(hide = true)]
+    Floor(nfs::minimal::Args),
 }
 
 /// What all of them take.
@@ -159,5 +162,6 @@ pub fn main(args: Args) -> Result<()> {
         Which::Boot(args) => boot::main(&args),
         Which::Loops(args) => loops::main(&args),
         Which::Wait(args) => wait::main(&args),
+        Which::Floor(args) => nfs::minimal::main(&args),
     }
 }

@@ -139,6 +139,6 @@ fn create_and_remove(directory: &Path, count: u64, sync_count: Option<usize>) ->
     Cost::alone(|| {
         each(|name| File::create_new(name).map(drop))?;
         each(|name| fs::remove_file(name))?;
-        Ok(count)
+        Ok(2 * count)
     })
 }

@@ -1,25 +1,26 @@
 //! A server that does the least for each call: it receives batches as ours does, makes the one system call that the answer
-//! needs, and sends all replies of a batch together. What it costs is the floor for a server of one thread.
+//! needs, and sends all replies of a batch together. What it costs is the floor for a server of one thread. It is a process
+//! of its own, as every server is: a switch between two processes costs more than one between threads.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt as _;
-use std::sync::mpsc;
-use std::thread;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum;
 use nix::fcntl::AtFlags;
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::sendfile::sendfile;
 use nix::sys::stat::{fstat, fstatat};
-use nix::time::ClockId;
 
 use super::connection::{BATCH, Connection, Packed, Request, SLIDE};
 use crate::clients::nfs::{Call as Nfs, LAST_FRAGMENT};
+use crate::measure::bench::Killed;
 use crate::measure::bench::ground::{self, BIG, CROWD, Export, Ground, NAME_COUNT, NAMES, Scale};
 use crate::measure::bench::load::{Load, Refill};
-use crate::measure::bench::measure::{Cost, read};
+use crate::measure::bench::measure::Cost;
 use crate::measure::bench::table::Unit;
 
 /// Bytes that are received at once.
@@ -38,7 +39,7 @@ const ATTRIBUTES: usize = 88;
 const FOUND: usize = 224;
 
 /// What is done for each call.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Call {
     /// fstat of an open file, as for GETATTR
     Stat,
@@ -64,46 +65,57 @@ impl Call {
         }
     }
 
-    /// One turn: the server's CPU is that of its thread.
+    /// One turn.
     pub fn turn(self, ground: &Ground, scale: &Scale) -> Result<Cost> {
         let (count, refill, amount) = match self {
             Self::StatAlone => (scale.request_count / 4, Refill::Slide(1), 1),
             Self::SendFile => (scale.big_bytes / LARGE as u64, SLIDE, LARGE),
-            Self::List => (scale.crowd_count / PAGE_ENTRIES as u64, BATCH, PAGE_ENTRIES),
+            Self::List => (
+                scale.crowd_count / PAGE_ENTRIES as u64,
+                Refill::Slide(1),
+                PAGE_ENTRIES,
+            ),
             _ => (scale.request_count, BATCH, 1),
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = listener.local_addr()?;
-        let answers = Answers::new(self, ground, scale)?;
-        let (ready, is_ready) = mpsc::channel();
-        // It ends with the connection.
-        let server = thread::spawn(move || {
-            // As in a process of one thread, a file is found without counting references. The descriptors of the load
-            // generator must not be copied: only then is the connection made.
-            unshare(CloneFlags::CLONE_FILES)?;
-            ready.send(())?;
-            let (stream, _) = listener.accept()?;
-            stream.set_nodelay(true)?;
-            serve(&stream, answers)
-        });
-        // An error: the thread has ended, and says why.
-        let _ = is_ready.recv();
+        let value = self.to_possible_value().context("a call without a name")?;
+        let mut server = Killed(
+            Command::new(std::env::current_exe()?)
+                .args(["bench", "floor", value.get_name()])
+                .arg(ground.path(Export::Tree))
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()
+                .context("cannot start the minimal server")?,
+        );
+        let mut address = String::new();
+        let stdout = server.0.stdout.take().context("no stdout")?;
+        BufReader::new(stdout).read_line(&mut address)?;
+        let address: SocketAddr = address.trim().parse().context("no address")?;
+        let mut load = Load::<Connection>::connect(address)?;
         // What is asked has the size of a GETATTR.
         let call = Packed::new(&Nfs::get_attr(&[0; 40]));
-        let mut load = Load::<Connection>::connect(address)?;
-        let cost = Cost::alone(|| {
+        Cost::of(&[server.0.id()], || {
             load.run(count, refill, |_| Request::Packed(&call), |_, _| Ok(()))?;
             Ok(count * amount as u64)
-        })?;
-        drop(load);
-        let used = server.join();
-        let used = used.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(Cost {
-            server: used,
-            own: cost.own - used,
-            ..cost
         })
     }
+}
+
+/// `cargo xtask bench floor`
+#[derive(clap::Args)]
+pub struct Args {
+    call: Call,
+    tree: PathBuf,
+}
+
+/// Prints its address, and answers one connection.
+pub fn main(args: &Args) -> Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let answers = Answers::new(args)?;
+    println!("{}", listener.local_addr()?);
+    let (stream, _) = listener.accept()?;
+    stream.set_nodelay(true)?;
+    serve(&stream, answers)
 }
 
 /// Files that calls are about.
@@ -113,18 +125,19 @@ struct Answers {
     big_bytes: u64,
     names: File,
     name: Vec<String>,
-    crowd: std::path::PathBuf,
+    crowd: PathBuf,
     entries: Option<fs::ReadDir>,
     next: u64,
 }
 
 impl Answers {
-    fn new(call: Call, ground: &Ground, scale: &Scale) -> Result<Self> {
-        let tree = ground.path(Export::Tree);
+    fn new(args: &Args) -> Result<Self> {
+        let tree = &args.tree;
+        let big = File::open(tree.join(BIG))?;
         Ok(Self {
-            call,
-            big: File::open(tree.join(BIG))?,
-            big_bytes: scale.big_bytes,
+            call: args.call,
+            big_bytes: big.metadata()?.len(),
+            big,
             names: File::open(tree.join(NAMES))?,
             name: (0..NAME_COUNT).map(ground::name).collect(),
             crowd: tree.join(CROWD),
@@ -133,8 +146,8 @@ impl Answers {
         })
     }
 
-    /// Makes the system call, and appends the reply but for what sendfile sends.
-    fn answer(&mut self, xid: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    /// Makes the system call, and writes the reply at the beginning of `out` but for what sendfile sends; its length.
+    fn answer(&mut self, xid: &[u8], out: &mut [u8]) -> Result<usize> {
         let results = match self.call {
             Call::Stat | Call::StatAlone => ATTRIBUTES,
             Call::StatName => FOUND,
@@ -142,18 +155,13 @@ impl Answers {
             Call::SendFile => LARGE,
             Call::List => PAGE,
         };
-        let start = out.len();
         let mark = LAST_FRAGMENT | (HEAD - 4 + results) as u32;
-        out.extend(mark.to_be_bytes());
-        out.extend(xid);
-        // MSG_ACCEPTED, AUTH_NONE, SUCCESS.
-        out.extend([0, 0, 0, 1]);
-        let len = if self.call == Call::SendFile {
-            0
-        } else {
-            results
-        };
-        out.resize(start + HEAD + len, 0);
+        out[..4].copy_from_slice(&mark.to_be_bytes());
+        out[4..8].copy_from_slice(xid);
+        // REPLY, MSG_ACCEPTED, AUTH_NONE, SUCCESS.
+        out[8..HEAD].copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let is_sent = self.call == Call::SendFile;
+        let len = HEAD + if is_sent { 0 } else { results };
         self.next = self
             .next
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -167,7 +175,7 @@ impl Answers {
             }
             Call::Read => {
                 let offset = random % (self.big_bytes / SMALL as u64) * SMALL as u64;
-                self.big.read_exact_at(&mut out[start + HEAD..], offset)?;
+                self.big.read_exact_at(&mut out[HEAD..len], offset)?;
             }
             Call::SendFile => {}
             Call::List => {
@@ -183,31 +191,29 @@ impl Answers {
                 }
             }
         }
-        Ok(())
+        Ok(len)
     }
 }
 
-/// Answers until the connection ends; seconds of CPU of this thread.
-fn serve(mut stream: &TcpStream, mut answers: Answers) -> Result<f64> {
-    let begun = read(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
-    let mut inbox = vec![0; RECEIVE];
-    let (mut have, mut out) = (0, Vec::new());
+/// Answers until the connection ends.
+fn serve(mut stream: &TcpStream, mut answers: Answers) -> Result<()> {
+    let (mut inbox, mut have) = (vec![0; RECEIVE], 0);
+    let mut outbox = vec![0; 2 * LARGE];
     let mut offset: i64 = 0;
     loop {
         let len = stream.read(&mut inbox[have..])?;
         if len == 0 {
-            let used = read(ClockId::CLOCK_THREAD_CPUTIME_ID)? - begun;
-            return Ok(used.as_secs_f64());
+            return Ok(());
         }
         have += len;
-        let mut at = 0;
+        let (mut at, mut filled) = (0, 0);
         while let Some((mark, rest)) = inbox[at..have].split_first_chunk() {
             let len = (u32::from_be_bytes(*mark) & !LAST_FRAGMENT) as usize;
             let Some(record) = rest.get(..len) else { break };
-            answers.answer(&record[..4], &mut out)?;
+            filled += answers.answer(&record[..4], &mut outbox[filled..])?;
             if answers.call == Call::SendFile {
-                stream.write_all(&out)?;
-                out.clear();
+                stream.write_all(&outbox[..filled])?;
+                filled = 0;
                 let end = offset + LARGE as i64;
                 while offset < end {
                     let left = (end - offset) as usize;
@@ -219,7 +225,6 @@ fn serve(mut stream: &TcpStream, mut answers: Answers) -> Result<f64> {
         }
         inbox.copy_within(at..have, 0);
         have -= at;
-        stream.write_all(&out)?;
-        out.clear();
+        stream.write_all(&outbox[..filled])?;
     }
 }

@@ -4,7 +4,7 @@
 pub mod connection;
 mod floor;
 pub mod ganesha;
-mod minimal;
+pub mod minimal;
 pub mod workload;
 pub mod writing;
 
