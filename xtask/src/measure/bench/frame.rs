@@ -117,7 +117,7 @@ impl<'a> Frame<'a> {
                 if !(first..=subject.round_max).contains(&round) {
                     continue;
                 }
-                // What comes later may find warmer caches: the sides take turns in that, too.
+                // Later sides find warmer caches, so the order changes from round to round.
                 for turn_of in 0..names.len() {
                     let side = (turn_of + round as usize) % names.len();
                     let what = format!("{}, {}", subject.title, names[side]);

@@ -43,7 +43,7 @@ pub trait Protocol {
 pub enum Refill {
     /// All together, in one send, when the last of the batch before is answered: for small replies.
     Batch(usize),
-    /// So many together, in one send, while as many are in flight: for small replies of a server that never waits for us.
+    /// A batch of this size in one send whenever no more than one batch is in flight: the server never waits for the client.
     Overlap(usize),
     /// One for each reply: for large requests and large replies.
     Slide(usize),

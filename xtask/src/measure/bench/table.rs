@@ -114,7 +114,7 @@ pub struct Figure {
     gates: Vec<Gate>,
 }
 
-/// The same figure of another side.
+/// Another side with the same figure.
 #[derive(Serialize)]
 pub struct Other {
     side: &'static str,
@@ -195,6 +195,7 @@ impl Figure {
                 Some(other.ratio?.median)
             };
             let value = match aim.of {
+                Of::Unit if aim.is_worst => ours.max,
                 Of::Unit => ours.median,
                 Of::Peer => ratio_to(&|side| side != BEFORE)?,
                 Of::Before => ratio_to(&|side| side == BEFORE)?,
@@ -281,6 +282,8 @@ pub struct Aim {
     /// The better value that is hoped for.
     goal: Option<f64>,
     of: Of,
+    /// True if the worst round is compared instead of the median.
+    is_worst: bool,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -290,15 +293,15 @@ enum Bound {
     AtLeast,
 }
 
-/// What a limit is a multiple of.
+/// Reference of a limit.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Of {
-    /// One of the figure's own unit
+    /// Nothing: an absolute limit
     Unit,
-    /// The same figure of the other program
+    /// Figure of the other program
     Peer,
-    /// The same figure of the file of before
+    /// Figure of the file of before
     Before,
     /// Our figure in the line with this title
     Line(&'static str),
@@ -315,7 +318,7 @@ impl Aim {
         Self::new(Bound::AtLeast, limit)
     }
 
-    /// The same limit as a multiple of another figure.
+    /// Makes the limit a multiple of another figure.
     pub const fn of(self, of: Of) -> Self {
         Self { of, ..self }
     }
@@ -334,6 +337,15 @@ impl Aim {
             limit,
             goal: None,
             of: Of::Unit,
+            is_worst: false,
+        }
+    }
+
+    /// Compares the round with the largest value: for faults that do not occur in every round.
+    pub const fn worst(self) -> Self {
+        Self {
+            is_worst: true,
+            ..self
         }
     }
 }
@@ -396,7 +408,8 @@ impl std::fmt::Display for Aim {
             Bound::AtMost => "≤",
             Bound::AtLeast => "≥",
         };
-        write!(f, "{bound} {}", self.limit)?;
+        let worst = if self.is_worst { "worst " } else { "" };
+        write!(f, "{worst}{bound} {}", self.limit)?;
         match self.of {
             Of::Unit => {}
             Of::Peer => write!(f, " × peer")?,

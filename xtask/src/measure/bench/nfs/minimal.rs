@@ -1,6 +1,7 @@
-//! A server that does the least for each call: it receives batches as ours does, makes the one system call that the answer
-//! needs, and sends all replies of a batch together. What it costs is the floor for a server of one thread. It is a process
-//! of its own, as every server is: a switch between two processes costs more than one between threads.
+//! The minimal server: its CPU time is the floor for a server of one thread.
+//!
+//! The server receives a batch, makes one system call for each call of NFS, and sends all replies of the batch together. It
+//! runs as a process of its own, because a switch between two processes costs more than one between two threads.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -23,27 +24,27 @@ use crate::measure::bench::load::{Load, Refill};
 use crate::measure::bench::measure::Cost;
 use crate::measure::bench::table::Unit;
 
-/// Bytes that are received at once.
+/// Receive buffer in bytes.
 const RECEIVE: usize = 64 << 10;
-/// Bytes of a reply's mark, xid and status.
+/// Length of a reply's mark, xid and status in bytes.
 const HEAD: usize = 4 + 24;
 /// Entries on a page of READDIRPLUS of 64 KiB.
 const PAGE_ENTRIES: usize = 350;
-/// Bytes of a page.
+/// Page size in bytes.
 const PAGE: usize = 64 << 10;
-/// Bytes of a small and of a large READ.
+/// Sizes of READs in bytes.
 const SMALL: usize = 4096;
 const LARGE: usize = 1 << 20;
-/// Bytes of the results of GETATTR and LOOKUP.
+/// Lengths of the results of GETATTR and LOOKUP in bytes.
 const ATTRIBUTES: usize = 88;
 const FOUND: usize = 224;
 
-/// What is done for each call.
+/// System call for each call of NFS.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Call {
     /// fstat of an open file, as for GETATTR
     Stat,
-    /// The same, one call in flight
+    /// fstat, with one call in flight
     StatAlone,
     /// statx of a name, as for LOOKUP
     StatName,
@@ -92,7 +93,7 @@ impl Call {
         BufReader::new(stdout).read_line(&mut address)?;
         let address: SocketAddr = address.trim().parse().context("no address")?;
         let mut load = Load::<Connection>::connect(address)?;
-        // What is asked has the size of a GETATTR.
+        // Requests have the length of a GETATTR.
         let call = Packed::new(&Nfs::get_attr(&[0; 40]));
         Cost::of(&[server.0.id()], || {
             load.run(count, refill, |_| Request::Packed(&call), |_, _| Ok(()))?;

@@ -37,9 +37,9 @@ pub enum Workload {
     Null,
     /// Of sixteen files in turn
     Getattr,
-    /// The same, and the next sixteen are in flight meanwhile
+    /// GETATTR with a second batch in flight
     GetattrOverlap,
-    /// The same, one after the other
+    /// GETATTR, one call after the other
     GetattrAlone,
     /// Of 1,000 names, in random order
     Lookup,
@@ -61,7 +61,7 @@ pub enum Workload {
     WriteExt4,
     /// Many names: made, then removed; tmpfs
     CreateRemove,
-    /// The same of a server that `serve` started; tmpfs
+    /// Names made and removed by a server that `serve` started; tmpfs
     CreateRemoveServed,
     /// The same on ext4
     CreateRemoveExt4,
@@ -93,20 +93,20 @@ impl frame::Workload for Workload {
         let of = |line, limit| Aim::at_most(limit).of(Of::Line(line));
         match self {
             Self::Null => asked("NULL"),
-            Self::Getattr => asked(GETATTR).cpu(of("floor: fstat", 1.5)),
+            Self::Getattr => asked(GETATTR).cpu(of("floor: fstat", 1.8)),
             Self::GetattrOverlap => asked("GETATTR, 32 in flight"),
             Self::GetattrAlone => asked("GETATTR, one at a time")
                 .cpu(of("floor: fstat, one at a time", 1.3))
                 .aim(What::Rate, Aim::at_least(1.0).of(Of::Peer)),
-            Self::Lookup => asked("LOOKUP").cpu(of("floor: statx", 2.7)),
+            Self::Lookup => asked("LOOKUP").cpu(of("floor: statx", 3.3)),
             Self::ReadRandom => asked("READ 4 KiB, random").cpu(of("floor: pread 4 KiB", 2.0)),
             Self::Read => moved("READ 1 MiB")
-                .cpu(of("floor: sendfile 1 MiB", 1.3))
+                .cpu(of("floor: sendfile 1 MiB", 1.6))
                 .aim(What::Rate, Aim::at_least(1.3).of(Of::Peer)),
             Self::Readdir => listed("READDIR"),
-            Self::Readdirplus => listed("READDIRPLUS").cpu(of("floor: getdents + statx", 1.6)),
+            Self::Readdirplus => listed("READDIRPLUS").cpu(of("floor: getdents + statx", 1.8)),
             Self::ReaddirplusPath => {
-                listed("READDIRPLUS, path handles").cpu(of("floor: getdents + statx", 1.1))
+                listed("READDIRPLUS, path handles").cpu(of("floor: getdents + statx", 1.2))
             }
             Self::Write => moved("WRITE + COMMIT").cpu(of("pwrite, new file", 2.0)),
             Self::WriteOver => moved("WRITE + COMMIT, in place").cpu(of("pwrite, in place", 2.2)),

@@ -34,7 +34,7 @@ const BLOCK: usize = 4096;
 const BLOCK_COUNT: u64 = 1024;
 /// How long the pages of a removed file may take to be free.
 const FREED_MAX: Duration = Duration::from_secs(60);
-/// Bytes of the file that is removed.
+/// Size of the removed file in bytes.
 const REMOVED_BYTES: i64 = 4 << 30;
 /// READs in flight from a slow disk.
 const COLD_DEPTH: usize = 4;

@@ -15,7 +15,7 @@ use nix::unistd::syncfs;
 use crate::machines::mounts;
 use crate::measure::bench::ground::{CHUNK, Ground};
 
-/// Bytes that a server reads from a slow disk in a second.
+/// Read rate of a slow disk for servers, in bytes a second.
 pub const BYTES_PER_SECOND: u64 = 1 << 20;
 /// Size of the file on each disk in bytes. READs end before the file does, so that readahead has something to read.
 const FILE_BYTES: u64 = 64 << 20;
