@@ -160,3 +160,53 @@ impl Load<Connection> {
         Self::new(Connection(Auth::root()), File::from(to), File::from(from))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Results with a status of `NFS3_OK` and these words after it.
+    fn results(words: &[u32]) -> Vec<u8> {
+        let words = [0].iter().chain(words);
+        words.flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    #[test]
+    fn packed_call_equals_the_call_with_its_xid() {
+        let connection = Connection(Auth::root());
+        let (mut packed, mut plain) = (Vec::new(), Vec::new());
+        let zero = Packed::new(&Call::read(b"file", 0, 4096));
+        connection.put(&Request::ReadAt(&zero, 1 << 33), 7, &mut packed);
+        let call = Call::read(b"file", 1 << 33, 4096);
+        connection.put(&call.into(), 7, &mut plain);
+        assert_eq!(packed, plain);
+    }
+
+    #[test]
+    fn size_is_read_from_regular_files_only() -> Result<()> {
+        let mut words = [0; 21];
+        (words[0], words[5], words[6]) = (1, 1, 2);
+        assert_eq!(size_of(&results(&words))?, (1 << 32) + 2);
+        words[0] = 2;
+        assert!(size_of(&results(&words)).is_err());
+        assert!(size_of(&[0, 0, 0, 70]).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn data_length_must_match_count_and_results() -> Result<()> {
+        assert_eq!(data_of(&results(&[0, 4, 1, 4, 0x0102_0304]))?, [1, 2, 3, 4]);
+        assert!(data_of(&results(&[0, 8, 1, 4, 0])).is_err());
+        assert!(data_of(&results(&[0, 8, 1, 8, 0])).is_err());
+        assert!(data_of(&[0, 0, 0, 5, 0, 0, 0, 0]).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn lookup_results_need_handle_and_attributes() {
+        let with = |words: usize| results(&[&[4, 9, 1][..], &vec![0; words]].concat());
+        assert!(check_found(&with(21 + 22)).is_ok());
+        assert!(check_found(&with(21)).is_err());
+        assert!(check_found(&[0, 0, 0, 2]).is_err());
+    }
+}

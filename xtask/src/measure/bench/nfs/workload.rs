@@ -101,7 +101,7 @@ impl frame::Workload for Workload {
             Self::Lookup => asked("LOOKUP").cpu(of("floor: statx", 3.3)),
             Self::ReadRandom => asked("READ 4 KiB, random").cpu(of("floor: pread 4 KiB", 2.0)),
             Self::Read => moved("READ 1 MiB")
-                .cpu(of("floor: sendfile 1 MiB", 1.6))
+                .cpu(of("floor: sendfile 1 MiB", 1.9))
                 .aim(What::Rate, Aim::at_least(1.3).of(Of::Peer)),
             Self::Readdir => listed("READDIR"),
             Self::Readdirplus => listed("READDIRPLUS").cpu(of("floor: getdents + statx", 1.8)),
