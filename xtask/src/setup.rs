@@ -68,6 +68,8 @@ impl Package {
     pub const KLIBC_UTILS: Self = Self::file("klibc-utils", "/usr/lib/klibc/bin/nfsmount");
     /// `mkfs.ext4`, `chattr`.
     pub const E2FSPROGS: Self = Self::program("e2fsprogs", "mkfs.ext4");
+    /// `mkfs.xfs`.
+    pub const XFSPROGS: Self = Self::program("xfsprogs", "mkfs.xfs");
     /// `mkfs.btrfs`, `btrfs`.
     pub const BTRFS_PROGS: Self = Self::program("btrfs-progs", "mkfs.btrfs");
     /// `ssh`, `sftp`, `scp`, `ssh-keygen`.
@@ -129,7 +131,7 @@ impl Package {
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
     /// All of them.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::LIBNFS,
         Self::NFS_COMMON,
         Self::RPCBIND,
@@ -147,6 +149,7 @@ impl Package {
         Self::MOUNT,
         Self::KLIBC_UTILS,
         Self::E2FSPROGS,
+        Self::XFSPROGS,
         Self::BTRFS_PROGS,
         Self::OPENSSH_CLIENT,
         Self::OPENSSH_SERVER,

@@ -8,14 +8,12 @@ use serde::Serialize;
 
 use super::measure::{Cost, Memory};
 use super::report::Report;
-use super::table::{Aim, Figure, Subject, What, verdict};
+use super::table::{Figure, Measured, Subject, verdict};
 use super::{BEFORE, Common};
 use crate::setup::{self, Progress};
 
 /// Rounds beside a file of before, unless another number is asked for.
 const AGAINST_ROUNDS_MIN: u32 = 7;
-/// So much of what a file of before costs may ours cost.
-const AGAINST_RATIO_MAX: f64 = 1.03;
 
 /// One line of a table.
 pub trait Workload {
@@ -45,18 +43,31 @@ struct Holding {
 }
 
 impl<'a> Frame<'a> {
-    /// Compares two sides in so many rounds: what was asked for, else the first number, if it is to be quick, or the second.
+    /// Compares ours with a peer, or with the file of before in its place.
     pub fn new(
         name: &'static str,
         [ours, peer]: [&'static str; 2],
         common: &'a Common,
         [quick, usual]: [u32; 2],
     ) -> Result<Self> {
+        let sides = match common.against {
+            Some(_) => vec!["stowaway", BEFORE],
+            None => vec![ours, peer],
+        };
+        Self::beside(name, sides, common, [quick, usual])
+    }
+
+    /// Compares the first of `sides` with all others. Without `--rounds` the first of the last two numbers is used with
+    /// `--quick`, else the second.
+    pub fn beside(
+        name: &'static str,
+        sides: Vec<&'static str>,
+        common: &'a Common,
+        [quick, usual]: [u32; 2],
+    ) -> Result<Self> {
         let mut usual = if common.quick { quick } else { usual };
-        let mut sides = [ours, peer];
-        if common.against.is_some() {
+        if common.against.is_some() && !common.quick {
             usual = usual.max(AGAINST_ROUNDS_MIN);
-            sides = ["stowaway", BEFORE];
         }
         Ok(Self {
             name,
@@ -88,17 +99,27 @@ impl<'a> Frame<'a> {
         workloads: impl IntoIterator<Item = W>,
         mut turn: impl FnMut(&W, usize) -> Result<Option<Cost>>,
     ) -> Result<()> {
-        let mut lines: Vec<_> = workloads
-            .into_iter()
-            .map(|workload| (self.subject(&workload), workload, [Vec::new(), Vec::new()]))
-            .collect();
-        let (rounds, names) = (self.report.rounds, self.report.sides());
+        let (rounds, names) = (self.report.rounds, self.report.sides.clone());
+        let mut lines = Vec::new();
+        for workload in workloads {
+            let subject = workload.subject();
+            if let Some(reason) = subject.skipped {
+                self.report.skipped.push([subject.title, reason]);
+                continue;
+            }
+            let costs = vec![Vec::new(); names.len()];
+            lines.push((workload, Measured { subject, costs }));
+        }
         // Round 0 fills caches and is not counted.
         for round in 0..=rounds {
-            // What comes second may find warmer caches: the sides take turns in that, too.
-            let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
-            for (subject, workload, costs) in &mut lines {
-                for side in order.into_iter().filter(|_| round <= subject.round_max) {
+            for (workload, Measured { subject, costs }) in &mut lines {
+                let first = if subject.has_warm_up { 0 } else { 1 };
+                if !(first..=subject.round_max).contains(&round) {
+                    continue;
+                }
+                // Later sides find warmer caches, so the order changes from round to round.
+                for turn_of in 0..names.len() {
+                    let side = (turn_of + round as usize) % names.len();
                     let what = format!("{}, {}", subject.title, names[side]);
                     self.progress
                         .say(format!("round {round} of {rounds}: {what}"));
@@ -107,25 +128,23 @@ impl<'a> Frame<'a> {
                 }
             }
         }
-        for (subject, _, costs) in &lines {
-            let figures = subject.figures(costs)?.into_iter();
+        let all: Vec<_> = lines.into_iter().map(|(_, measured)| measured).collect();
+        for (index, Measured { subject, .. }) in all.iter().enumerate() {
+            let figure = |what| {
+                let figure = Figure::new(&all, index, what, &names);
+                figure.with_context(|| format!("{}: nothing was measured", subject.title))
+            };
+            let figures = subject.whats().into_iter().map(figure);
             if subject.is_floor {
                 // Nobody generates a load.
-                self.floors.extend(figures.take(2));
+                let figures = figures.take(2).collect::<Result<Vec<_>>>()?;
+                self.floors.extend(figures);
             } else {
+                let figures = figures.collect::<Result<Vec<_>>>()?;
                 self.report.figures.extend(figures);
             }
         }
         Ok(())
-    }
-
-    /// A file of before has no aims but that ours costs no more.
-    fn subject(&self, workload: &impl Workload) -> Subject {
-        let mut subject = workload.subject();
-        if self.common.against.is_some() {
-            subject.aims = vec![(What::ServerCpu, Aim::AtMostTimesPeer(AGAINST_RATIO_MAX))];
-        }
-        subject
     }
 
     /// Looks at what servers hold once all is asked; they must still run.

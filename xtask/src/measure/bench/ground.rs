@@ -75,7 +75,7 @@ impl Scale {
 
     /// Whether it is only for a look.
     pub fn is_quick(&self) -> bool {
-        self.big_bytes < Self::FULL.big_bytes
+        self.request_count < Self::FULL.request_count
     }
 
     /// What is asked for.
@@ -249,6 +249,8 @@ impl Pattern {
 /// The tmpfs that everything lies in or is mounted in. Unmounted when dropped.
 pub struct Ground {
     directory: TempDir,
+    /// Further directories that nfs-ganesha exports read-only.
+    pub more: Vec<PathBuf>,
 }
 
 impl Ground {
@@ -282,7 +284,10 @@ impl Ground {
 
         let directory = TempDir::new().context("cannot make a directory to mount a tmpfs on")?;
         mounts::mount("tmpfs", "mode=755", directory.path())?;
-        let ground = Self { directory };
+        let ground = Self {
+            directory,
+            more: Vec::new(),
+        };
         ground.plant(scale).with_context(|| {
             format!(
                 "cannot make the tree of {} MiB in memory",

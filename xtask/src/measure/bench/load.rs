@@ -43,6 +43,8 @@ pub trait Protocol {
 pub enum Refill {
     /// All together, in one send, when the last of the batch before is answered: for small replies.
     Batch(usize),
+    /// A batch of this size in one send whenever no more than one batch is in flight: the server never waits for the client.
+    Overlap(usize),
     /// One for each reply: for large requests and large replies.
     Slide(usize),
 }
@@ -85,23 +87,29 @@ impl<P: Protocol> Load<P> {
     }
 
     /// Asks `count` times; `check` gets each reply with the number of its question.
-    pub fn run<'a>(
+    pub fn run<'a, R: Into<P::Request<'a>>>(
         &mut self,
         count: u64,
         refill: Refill,
-        mut ask: impl FnMut(u64) -> P::Request<'a>,
+        mut ask: impl FnMut(u64) -> R,
         mut check: impl FnMut(u64, P::Reply<'_>) -> Result<()>,
     ) -> Result<()> {
-        let (Refill::Batch(depth) | Refill::Slide(depth)) = refill;
+        let (depth, refill_at) = match refill {
+            Refill::Batch(depth) => (depth, 0),
+            Refill::Overlap(batch) => (2 * batch, batch),
+            Refill::Slide(depth) => (depth, depth),
+        };
         let mut in_flight: Vec<(u32, u64)> = Vec::with_capacity(depth);
         let (mut asked, mut refilling) = (0, true);
         let mut data: &[u8] = &[];
         while asked < count || !in_flight.is_empty() {
-            refilling |= matches!(refill, Refill::Slide(_)) || in_flight.is_empty();
+            refilling |= in_flight.len() <= refill_at;
             while refilling && data.is_empty() {
                 refilling = asked < count && in_flight.len() < depth;
                 if refilling {
-                    data = self.protocol.put(&ask(asked), self.id, &mut self.outbox);
+                    data = self
+                        .protocol
+                        .put(&ask(asked).into(), self.id, &mut self.outbox);
                     in_flight.push((self.id, asked));
                     self.id = self.id.wrapping_add(1);
                     asked += 1;
@@ -269,7 +277,11 @@ mod tests {
 
     #[test]
     fn replies_may_come_in_any_order_and_in_pieces() -> Result<()> {
-        for refill in [Refill::Batch(DEPTH), Refill::Slide(DEPTH)] {
+        for refill in [
+            Refill::Batch(DEPTH),
+            Refill::Overlap(DEPTH),
+            Refill::Slide(DEPTH),
+        ] {
             let mut load = against(|mut server| {
                 let (first, second) = (take(&mut server)?, take(&mut server)?);
                 for byte in [data(second, b"x"), data(first, b"x")].concat() {

@@ -117,7 +117,7 @@ pub fn main(args: &Args) -> Result<()> {
     let ground = Ground::new(scale)?;
     let most = args.clients.iter().copied().max().context("no clients")?;
     let sides = |name, pid, nfs, mount| {
-        let side = |_| Side::new(name, pid, nfs, mount, &ground, &scale);
+        let side = |_| Side::new(name, vec![pid], nfs, mount, &ground, &scale);
         (0..most).map(side).collect::<Result<Vec<_>>>()
     };
     let serve = |name, loops: usize| {

@@ -51,6 +51,9 @@ enum Which {
     Loops(loops::Args),
     /// How long a client waits while others keep the disk busy
     Wait(wait::Args),
+    /// The minimal server that `bench nfs` starts
+    #[command(hide = true)]
+    Floor(nfs::minimal::Args),
 }
 
 /// What all of them take.
@@ -62,7 +65,8 @@ struct Common {
     /// Less of everything: shows that everything works, and the figures roughly
     #[arg(long)]
     quick: bool,
-    /// Another file of stowaway as the peer, such as the one before a change
+    /// Another file of stowaway to compare with, such as the one before a change; nfs, sftp and wait measure it beside
+    /// their peer
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// Where the figures go [default: target/bench/, named as what is measured]
@@ -111,6 +115,13 @@ impl<W: ValueEnum + Send + Sync + 'static> Choice<W> {
         }
     }
 
+    /// Names of all sides: ours, the file of before, the peer.
+    fn sides(&self, peer: &'static str, common: &Common) -> Vec<&'static str> {
+        let before = common.against.is_some().then_some(BEFORE);
+        let peer = (!self.no_peer).then_some(peer);
+        ["stowaway"].into_iter().chain(before).chain(peer).collect()
+    }
+
     /// Our file, which `build` makes if no other one is named.
     fn ours(&self, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
         match &self.ours {
@@ -151,5 +162,6 @@ pub fn main(args: Args) -> Result<()> {
         Which::Boot(args) => boot::main(&args),
         Which::Loops(args) => loops::main(&args),
         Which::Wait(args) => wait::main(&args),
+        Which::Floor(args) => nfs::minimal::main(&args),
     }
 }

@@ -15,9 +15,11 @@ use crate::measure::chart::{self, Bar, Group};
 pub struct Report {
     machine: String,
     pub rounds: u32,
-    ours: &'static str,
-    peer: &'static str,
+    /// Names. The first is ours.
+    pub sides: Vec<&'static str>,
     pub figures: Vec<Figure>,
+    /// Workloads that were not measured, and why.
+    pub skipped: Vec<[String; 2]>,
     /// What sections are about.
     #[serde(flatten)]
     more: Map<String, Value>,
@@ -26,22 +28,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// An empty one, of ours and its peer by their names.
-    pub fn new([ours, peer]: [&'static str; 2], rounds: u32) -> Result<Self> {
+    /// A report without figures.
+    pub fn new(sides: Vec<&'static str>, rounds: u32) -> Result<Self> {
         Ok(Self {
             machine: machine()?,
             rounds,
-            ours,
-            peer,
+            sides,
             figures: Vec::new(),
+            skipped: Vec::new(),
             more: Map::new(),
             sections: Vec::new(),
         })
-    }
-
-    /// Ours and its peer.
-    pub fn sides(&self) -> [&'static str; 2] {
-        [self.ours, self.peer]
     }
 
     /// One more table, unless it has no rows; `name` is for programs.
@@ -67,12 +64,15 @@ impl Report {
             println!("median (min–max)\n");
         } else {
             println!(
-                "median (min–max); ratio = {} / {}, less is better but for rates\n",
-                self.ours, self.peer
+                "median (min–max); ratio = {} / other, less is better but for rates\n",
+                self.sides[0]
             );
-            let mut rows = vec![Figure::head(self.sides())];
-            rows.extend(self.figures.iter().map(Figure::row));
+            let mut rows = vec![Figure::head(&self.sides)];
+            rows.extend(self.figures.iter().flat_map(Figure::rows));
             println!("{}", aligned(&rows));
+        }
+        for [workload, reason] in &self.skipped {
+            println!("SKIPPED: {workload}: {reason}\n");
         }
         for (title, rows) in &self.sections {
             println!("{title}:\n\n{}", aligned(rows));
@@ -91,7 +91,8 @@ impl Report {
     /// The ratios of the servers' CPU, as a chart; nothing when there was no peer.
     pub fn write_svg(&self, path: &Path) -> Result<()> {
         let bar = |figure: &Figure| {
-            let ratio = figure.ratio.filter(|_| figure.what == What::ServerCpu)?;
+            let ratio = figure.others.first()?.ratio;
+            let ratio = ratio.filter(|_| figure.what == What::ServerCpu)?;
             Some(Bar {
                 name: figure.workload.clone(),
                 value: ratio.median,
@@ -104,7 +105,10 @@ impl Report {
         if bars.is_empty() {
             return Ok(());
         }
-        let title = format!("Server CPU, {} / {} (less is better)", self.ours, self.peer);
+        let title = format!(
+            "Server CPU, {} (less is better)",
+            self.sides[..2].join(" / ")
+        );
         make_parent(path)?;
         chart::draw(
             path,

@@ -14,7 +14,7 @@ use super::frame::{self, Frame};
 use super::ground::{Export, Ground, Scale};
 use super::nfs::workload::Workload;
 use super::nfs::{Side, exported};
-use super::table::{Aim, Subject, What};
+use super::table::{Aim, Of, Subject, What};
 use super::{Choice, Common};
 use crate::build::{self, Arch};
 use crate::clients::nfs::Client;
@@ -48,7 +48,7 @@ impl frame::Workload for Line {
         let mut subject = self.workload.subject();
         subject.aims.clear();
         if self.has_offloads {
-            return subject.aim(What::Rate, Aim::TimesPeer(RATE_RATIO));
+            return subject.aim(What::Rate, Aim::at_least(RATE_RATIO).of(Of::Peer));
         }
         subject.title += ", no offloads";
         subject
@@ -77,7 +77,7 @@ pub fn main(args: &Args) -> Result<()> {
         let (nfs, mount) = (at(server.nfs_port), at(server.mount_port));
         let is_there = || Ok(Client::connect(nfs).ok());
         wait_for(START_MAX, is_there)?.with_context(|| format!("{name} is not at {nfs}"))?;
-        Side::new(name, server.pid(), nfs, mount, &ground, &scale)
+        Side::new(name, vec![server.pid()], nfs, mount, &ground, &scale)
     };
     let own = |link: String, address| vec!["--net".into(), link, "--ip".into(), address];
 
@@ -108,7 +108,7 @@ pub fn main(args: &Args) -> Result<()> {
     let mut stream = side("own stack, socket file", &stream, [192, 0, 2, 65])?;
     let mut kernel = side("the host's, veth", &kernel, [192, 0, 2, 129])?;
     for side in [&tap, &stream, &kernel] {
-        frame.attach(side.name, side.pid)?;
+        frame.attach(&*side.name, side.pids[0])?;
     }
     let mut lines = Vec::new();
     for has_offloads in [true, false] {

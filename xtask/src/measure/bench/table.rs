@@ -1,9 +1,12 @@
 //! A workload's name, measure and aims, and the figures that its costs come to: ours beside a peer's, round by round.
 
-use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use super::BEFORE;
 use super::measure::{Cost, Spread};
+
+/// Largest ratio of our CPU to that of the file of before, unless a workload has its own.
+const BEFORE_MAX: f64 = 1.03;
 
 /// What a workload counts, and in which measure.
 #[derive(Clone, Copy)]
@@ -30,8 +33,14 @@ pub struct Subject {
     pub aims: Vec<(What, Aim)>,
     /// What the kernel alone takes: nobody serves.
     pub is_floor: bool,
-    /// It is left out of later rounds.
+    /// Last round it is part of.
     pub round_max: u32,
+    /// True if a first turn that does not count fills caches.
+    pub has_warm_up: bool,
+    /// Largest ratio of our CPU to that of the file of before. None: no gate.
+    pub before_max: Option<f64>,
+    /// Reason why it is not measured.
+    pub skipped: Option<String>,
 }
 
 impl Subject {
@@ -43,6 +52,9 @@ impl Subject {
             aims: Vec::new(),
             is_floor: false,
             round_max: u32::MAX,
+            has_warm_up: true,
+            before_max: Some(BEFORE_MAX),
+            skipped: None,
         }
     }
 
@@ -52,23 +64,42 @@ impl Subject {
         self
     }
 
-    /// The server should take at most so much CPU for a unit.
-    pub fn cpu(self, limit: f64) -> Self {
-        self.aim(What::ServerCpu, Aim::AtMost(limit))
+    /// With an aim for the server's CPU.
+    pub fn cpu(self, aim: Aim) -> Self {
+        self.aim(What::ServerCpu, aim)
     }
 
-    /// Brings the costs of ours and the peer's, round by round, to figures.
-    pub fn figures(&self, costs: &[Vec<Cost>; 2]) -> Result<[Figure; 3]> {
-        let whats = match self.unit {
+    /// Figures of this unit.
+    pub fn whats(&self) -> [What; 3] {
+        match self.unit {
             Unit::Wait => [What::Median, What::P99, What::Longest],
             Unit::Start => [What::ServerCpu, What::Wall, What::GeneratorCpu],
             Unit::Byte | Unit::Request | Unit::Entry => {
                 [What::ServerCpu, What::Rate, What::GeneratorCpu]
             }
-        };
-        let figure = |what| Figure::new(self, what, costs).context("nothing was measured");
-        let [first, second, third] = whats.map(figure);
-        Ok([first?, second?, third?])
+        }
+    }
+}
+
+/// The costs of one workload: for each side, its rounds.
+pub struct Measured {
+    /// Workload.
+    pub subject: Subject,
+    /// Costs by side, then by round. The first side is ours.
+    pub costs: Vec<Vec<Cost>>,
+}
+
+impl Measured {
+    /// Values of one side, round by round.
+    fn values(&self, what: What, side: usize) -> impl Iterator<Item = f64> {
+        let costs = self.costs.get(side).into_iter().flatten();
+        costs.map(move |cost| what.of(cost, self.subject.unit))
+    }
+
+    /// Ratios of our values to those of `other`, round by round.
+    fn ratio(&self, what: What, other: impl Iterator<Item = f64>) -> Option<Spread> {
+        let ours = self.values(what, 0);
+        Spread::of(ours.zip(other).map(|(ours, other)| ours / other))
     }
 }
 
@@ -79,75 +110,141 @@ pub struct Figure {
     pub what: What,
     unit: &'static str,
     ours: Spread,
-    peer: Option<Spread>,
-    /// Ours through the peer's, round by round.
+    pub others: Vec<Other>,
+    gates: Vec<Gate>,
+}
+
+/// Another side with the same figure.
+#[derive(Serialize)]
+pub struct Other {
+    side: &'static str,
+    value: Option<Spread>,
+    /// Ratio of ours to this one, round by round.
     pub ratio: Option<Spread>,
-    aim: Option<Aim>,
-    reached: Option<bool>,
+}
+
+/// An aim, the value that was compared with it, and the verdict.
+#[derive(Serialize)]
+pub struct Gate {
+    aim: Aim,
+    value: f64,
+    reached: bool,
+    goal_reached: Option<bool>,
 }
 
 impl Figure {
-    /// What stands above [`Self::row`]s.
-    pub fn head([ours, peer]: [&str; 2]) -> Vec<String> {
-        let head = ["workload", "figure", ours, peer, "ratio", "aim", "reached"];
-        head.map(str::to_owned).into()
+    /// The table's head, above all [`Self::rows`].
+    pub fn head(sides: &[&'static str]) -> Vec<String> {
+        let mut head = vec!["workload".into(), "figure".into(), sides[0].into()];
+        for side in &sides[1..] {
+            head.extend([(*side).into(), "ratio".into()]);
+        }
+        head.extend(["gate", "measured", "verdict"].map(Into::into));
+        head
     }
 
-    /// For people.
-    pub fn row(&self) -> Vec<String> {
+    /// A row, and one more for each further gate.
+    pub fn rows(&self) -> Vec<Vec<String>> {
         let spread = |it: Option<Spread>| it.map_or_else(|| "-".into(), |it| it.to_string());
         let title = Some(&self.workload).filter(|_| self.what.is_first());
-        vec![
+        let mut row = vec![
             title.cloned().unwrap_or_default(),
             format!("{} {}", self.what.title(), self.unit),
             self.ours.to_string(),
-            spread(self.peer),
-            spread(self.ratio),
-            self.aim.map_or_else(String::new, |aim| aim.to_string()),
-            self.reached.map_or("", verdict).into(),
-        ]
+        ];
+        for other in &self.others {
+            row.extend([spread(other.value), spread(other.ratio)]);
+        }
+        let blank = vec![String::new(); row.len()];
+        let mut rows = vec![row];
+        for (index, gate) in self.gates.iter().enumerate() {
+            if index > 0 {
+                rows.push(blank.clone());
+            }
+            rows[index].extend(gate.cells());
+        }
+        rows
     }
 
-    /// The same of what nobody serves.
+    /// The row of a workload without a server.
     pub fn floor_row(&self) -> Vec<String> {
-        let mut row = self.row();
+        let mut row = self.rows().swap_remove(0);
         row.truncate(3);
         row[1] = row[1].replace("server ", "");
         row
     }
 
-    fn new(subject: &Subject, what: What, [ours, peer]: &[Vec<Cost>; 2]) -> Option<Self> {
-        let value = |cost: &Cost| what.of(cost, subject.unit);
-        let ratio = match what {
-            // Who serves must not matter to it.
-            What::GeneratorCpu => None,
-            _ => Spread::of(
-                ours.iter()
-                    .zip(peer)
-                    .map(|(ours, peer)| value(ours) / value(peer)),
-            ),
+    /// Number `of` among `all` workloads, whose costs its gates may refer to. None: nothing was measured.
+    pub fn new(all: &[Measured], of: usize, what: What, sides: &[&'static str]) -> Option<Self> {
+        let measured = &all[of];
+        let subject = &measured.subject;
+        let ours = Spread::of(measured.values(what, 0))?;
+        let mut others = Vec::new();
+        for (index, side) in sides.iter().enumerate().skip(1) {
+            let ratio = measured.ratio(what, measured.values(what, index));
+            others.push(Other {
+                side,
+                value: Spread::of(measured.values(what, index)),
+                // The generator's CPU does not depend on the server.
+                ratio: ratio.filter(|_| what != What::GeneratorCpu),
+            });
+        }
+        let gate = |aim: Aim| {
+            let ratio_to = |wanted: &dyn Fn(&str) -> bool| {
+                let other = others.iter().find(|other| wanted(other.side))?;
+                Some(other.ratio?.median)
+            };
+            let value = match aim.of {
+                Of::Unit if aim.is_worst => ours.max,
+                Of::Unit => ours.median,
+                Of::Peer => ratio_to(&|side| side != BEFORE)?,
+                Of::Before => ratio_to(&|side| side == BEFORE)?,
+                Of::Line(title) => {
+                    let line = all.iter().find(|it| it.subject.title == title)?;
+                    measured.ratio(what, line.values(what, 0))?.median
+                }
+            };
+            let reaches = |limit| match aim.bound {
+                Bound::AtMost => value <= limit,
+                Bound::AtLeast => value >= limit,
+            };
+            Some(Gate {
+                aim,
+                value,
+                reached: reaches(aim.limit),
+                goal_reached: aim.goal.map(reaches),
+            })
         };
-        let ours = Spread::of(ours.iter().map(value))?;
-        let mut aims = subject.aims.iter();
-        let aim = aims.find(|(of, _)| *of == what).map(|(_, aim)| *aim);
-        let reached = match aim {
-            Some(Aim::AtMost(limit)) => Some(ours.median <= limit),
-            Some(Aim::AtLeast(limit)) => Some(ours.median >= limit),
-            Some(Aim::TimesPeer(factor)) => ratio.map(|ratio| ratio.median >= factor),
-            Some(Aim::AtMostTimesPeer(factor)) => ratio.map(|ratio| ratio.median <= factor),
-            None => None,
-        };
-        let peer = Spread::of(peer.iter().map(value));
+        let own = subject.aims.iter().filter(|(of, _)| *of == what);
+        let before = subject.before_max.filter(|_| what == What::ServerCpu);
+        let before = before.map(|limit| Aim::at_most(limit).of(Of::Before));
+        let aims = own.map(|(_, aim)| *aim).chain(before);
         Some(Self {
             workload: subject.title.clone(),
             what,
             unit: what.unit(subject.unit),
             ours,
-            peer,
-            ratio,
-            aim,
-            reached,
+            gates: aims.filter_map(gate).collect(),
+            others,
         })
+    }
+}
+
+impl Gate {
+    /// Gate, measured value, verdict.
+    fn cells(&self) -> [String; 3] {
+        let goal = match self.goal_reached {
+            Some(true) => ", aim too",
+            Some(false) => ", aim missed",
+            None => "",
+        };
+        let verdict = if self.reached { "reached" } else { "MISSED" };
+        let goal = if self.reached { goal } else { "" };
+        [
+            self.aim.to_string(),
+            format!("{:.2}", self.value),
+            format!("{verdict}{goal}"),
+        ]
     }
 }
 
@@ -176,18 +273,81 @@ pub enum What {
     Longest,
 }
 
-/// What the median of a figure should be.
+/// A limit for the median of a figure.
+#[derive(Clone, Copy, Serialize)]
+pub struct Aim {
+    bound: Bound,
+    /// The gate.
+    limit: f64,
+    /// The better value that is hoped for.
+    goal: Option<f64>,
+    of: Of,
+    /// True if the worst round is compared instead of the median.
+    is_worst: bool,
+}
+
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Aim {
-    /// At most this.
-    AtMost(f64),
-    /// At least this.
-    AtLeast(f64),
-    /// At least this many times the peer's.
-    TimesPeer(f64),
-    /// At most this many times the peer's.
-    AtMostTimesPeer(f64),
+enum Bound {
+    AtMost,
+    AtLeast,
+}
+
+/// Reference of a limit.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// Nothing: an absolute limit
+    Unit,
+    /// Figure of the other program
+    Peer,
+    /// Figure of the file of before
+    Before,
+    /// Our figure in the line with this title
+    Line(&'static str),
+}
+
+impl Aim {
+    /// Upper limit, in the figure's unit.
+    pub const fn at_most(limit: f64) -> Self {
+        Self::new(Bound::AtMost, limit)
+    }
+
+    /// Lower limit, in the figure's unit.
+    pub const fn at_least(limit: f64) -> Self {
+        Self::new(Bound::AtLeast, limit)
+    }
+
+    /// Makes the limit a multiple of another figure.
+    pub const fn of(self, of: Of) -> Self {
+        Self { of, ..self }
+    }
+
+    /// The gate and a better value that is hoped for.
+    pub const fn goal(self, goal: f64) -> Self {
+        Self {
+            goal: Some(goal),
+            ..self
+        }
+    }
+
+    const fn new(bound: Bound, limit: f64) -> Self {
+        Self {
+            bound,
+            limit,
+            goal: None,
+            of: Of::Unit,
+            is_worst: false,
+        }
+    }
+
+    /// Compares the round with the largest value: for faults that do not occur in every round.
+    pub const fn worst(self) -> Self {
+        Self {
+            is_worst: true,
+            ..self
+        }
+    }
 }
 
 impl What {
@@ -244,11 +404,77 @@ impl What {
 
 impl std::fmt::Display for Aim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::AtMost(limit) => write!(f, "≤ {limit}"),
-            Self::AtLeast(limit) => write!(f, "≥ {limit}"),
-            Self::TimesPeer(factor) => write!(f, "≥ {factor} ×"),
-            Self::AtMostTimesPeer(factor) => write!(f, "≤ {factor} ×"),
+        let bound = match self.bound {
+            Bound::AtMost => "≤",
+            Bound::AtLeast => "≥",
+        };
+        let worst = if self.is_worst { "worst " } else { "" };
+        write!(f, "{worst}{bound} {}", self.limit)?;
+        match self.of {
+            Of::Unit => {}
+            Of::Peer => write!(f, " × peer")?,
+            Of::Before => write!(f, " × {BEFORE}")?,
+            Of::Line(title) => write!(f, " × {title}")?,
         }
+        self.goal.map_or(Ok(()), |goal| write!(f, " (aim {goal})"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A workload of one request a round, with these CPU times in µs by side.
+    fn measured(title: &str, aims: &[Aim], sides: &[&[f64]]) -> Measured {
+        let mut subject = Subject::new(title, Unit::Request);
+        subject.aims = aims.iter().map(|aim| (What::ServerCpu, *aim)).collect();
+        let cost = |server: &f64| Cost {
+            amount: 1,
+            wall: 1.0,
+            server: server * 1e-6,
+            ..Cost::default()
+        };
+        Measured {
+            subject,
+            costs: sides
+                .iter()
+                .map(|it| it.iter().map(cost).collect())
+                .collect(),
+        }
+    }
+
+    fn verdicts(all: &[Measured], sides: &[&'static str]) -> Vec<bool> {
+        let figure = Figure::new(all, 0, What::ServerCpu, sides).unwrap();
+        figure.gates.iter().map(|gate| gate.reached).collect()
+    }
+
+    #[test]
+    fn line_gate_compares_rounds_of_two_lines() {
+        let gate = |limit| Aim::at_most(limit).of(Of::Line("floor"));
+        let sides: [&[f64]; 1] = [&[30.0, 10.0, 20.0]];
+        let floor: [&[f64]; 1] = [&[10.0, 5.0, 10.0]];
+        let lines = |limit| {
+            [
+                measured("asked", &[gate(limit)], &sides),
+                measured("floor", &[], &floor),
+            ]
+        };
+        assert_eq!(verdicts(&lines(2.0), &["stowaway"]), [true]);
+        assert_eq!(verdicts(&lines(1.9), &["stowaway"]), [false]);
+    }
+
+    #[test]
+    fn gate_without_its_line_is_left_out() {
+        let aims = [Aim::at_most(2.0).of(Of::Line("absent"))];
+        let lines = [measured("asked", &aims, &[&[1.0]])];
+        assert!(verdicts(&lines, &["stowaway"]).is_empty());
+    }
+
+    #[test]
+    fn earlier_file_gets_its_own_gate() {
+        let aims = [Aim::at_most(0.9).of(Of::Peer)];
+        let lines = [measured("asked", &aims, &[&[10.0], &[20.0], &[9.0]])];
+        let sides = ["stowaway", "peer", BEFORE];
+        assert_eq!(verdicts(&lines, &sides), [true, false]);
     }
 }

@@ -16,7 +16,7 @@ use crate::measure::bench::nfs::workload as nfs;
 use crate::measure::bench::sftp::server::{Server as Session, Transport};
 use crate::measure::bench::sftp::session::DEPTH;
 use crate::measure::bench::sftp::workload as sftp;
-use crate::measure::bench::table::{Aim, Subject, Unit, What};
+use crate::measure::bench::table::{Aim, Of, Subject, Unit, What};
 
 /// Entries that are listed in a turn, so that small directories are measured as well as large ones.
 const LISTED: u64 = 20_000;
@@ -72,8 +72,8 @@ impl frame::Workload for Workload {
         // What is read inside should cost no more than outside.
         let as_plain = |title: String| {
             Subject::new(title, Unit::Byte)
-                .aim(What::ServerCpu, Aim::AtMostTimesPeer(1.02))
-                .aim(What::Rate, Aim::TimesPeer(0.98))
+                .aim(What::ServerCpu, Aim::at_most(1.02).of(Of::Peer))
+                .aim(What::Rate, Aim::at_least(0.98).of(Of::Peer))
         };
         match *self {
             Self::Read(size) => as_plain(format!("NFS READ {} KiB", size >> 10)),
@@ -94,7 +94,7 @@ impl frame::Workload for Workload {
                 Subject {
                     // Before each one waits until the image is closed.
                     round_max: 5,
-                    ..Subject::new(title, Unit::Start).aim(What::Wall, Aim::AtMost(5.0))
+                    ..Subject::new(title, Unit::Start).aim(What::Wall, Aim::at_most(5.0))
                 }
             }
         }

@@ -44,13 +44,13 @@ impl frame::Workload for Workload {
     fn subject(&self) -> Subject {
         let asked = |title| Subject::new(title, Unit::Request);
         let start = |title, limit_ms| {
-            Subject::new(title, Unit::Start).aim(What::Wall, Aim::AtMost(limit_ms))
+            Subject::new(title, Unit::Start).aim(What::Wall, Aim::at_most(limit_ms))
         };
         match self {
-            Self::Address => asked("A of the host").cpu(4.0),
-            Self::Services => asked("PTR of ten instances").cpu(15.0),
-            Self::MemberAddress => asked("A, QU from port 5353").cpu(4.0),
-            Self::MemberServices => asked("PTR of ten, QU from 5353").cpu(15.0),
+            Self::Address => asked("A of the host").cpu(Aim::at_most(4.0)),
+            Self::Services => asked("PTR of ten instances").cpu(Aim::at_most(15.0)),
+            Self::MemberAddress => asked("A, QU from port 5353").cpu(Aim::at_most(4.0)),
+            Self::MemberServices => asked("PTR of ten, QU from 5353").cpu(Aim::at_most(15.0)),
             Self::Others => asked("questions for others"),
             // At most 250 ms by chance, then three times 250.
             Self::Probe => start("exec to first probe", 250.0),

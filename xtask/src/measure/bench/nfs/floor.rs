@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::connection::DEPTH;
+use super::minimal::Call;
 use crate::measure::bench::frame::Workload;
 use crate::measure::bench::ground::{CHUNK, Export, Ground, Pattern, Place, STANDING, Scale};
 use crate::measure::bench::measure::Cost;
@@ -17,8 +18,8 @@ use crate::measure::bench::table::{Subject, Unit};
 /// Changes that are made locally, one after the other.
 pub struct Floor {
     title: &'static str,
-    /// Where.
-    pub place: Place,
+    /// Directory that is changed.
+    pub place: Option<Place>,
     work: Work,
 }
 
@@ -30,6 +31,8 @@ enum Work {
     FillOver,
     /// The directory is made durable after so many changes, if at all
     Names(Option<usize>),
+    /// A minimal server answers calls
+    Answer(Call),
 }
 
 impl Workload for Floor {
@@ -37,6 +40,7 @@ impl Workload for Floor {
         let unit = match self.work {
             Work::Fill | Work::FillOver => Unit::Byte,
             Work::Names(_) => Unit::Request,
+            Work::Answer(call) => call.unit(),
         };
         Subject {
             is_floor: true,
@@ -47,7 +51,13 @@ impl Workload for Floor {
 
 impl Floor {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 13] = [
+        Self::answer("floor: fstat", Call::Stat),
+        Self::answer("floor: fstat, one at a time", Call::StatAlone),
+        Self::answer("floor: statx", Call::StatName),
+        Self::answer("floor: pread 4 KiB", Call::Read),
+        Self::answer("floor: sendfile 1 MiB", Call::SendFile),
+        Self::answer("floor: getdents + statx", Call::List),
         Self::new("pwrite, new file", Place::Tmpfs, Work::Fill),
         Self::new("pwrite, in place", Place::Tmpfs, Work::FillOver),
         Self::new("pwrite + fsync, ext4", Place::Ext4, Work::Fill),
@@ -59,12 +69,28 @@ impl Floor {
     ];
 
     const fn new(title: &'static str, place: Place, work: Work) -> Self {
-        Self { title, place, work }
+        Self {
+            title,
+            place: Some(place),
+            work,
+        }
+    }
+
+    const fn answer(title: &'static str, call: Call) -> Self {
+        Self {
+            title,
+            place: None,
+            work: Work::Answer(call),
+        }
     }
 
     /// One turn. What it makes it removes.
     pub fn turn(&self, ground: &Ground, scale: &Scale) -> Result<Cost> {
-        let directory = ground.directory_of(self.place);
+        if let Work::Answer(call) = self.work {
+            return call.turn(ground, scale).context(self.title);
+        }
+        let place = self.place.context("a floor without a directory")?;
+        let directory = ground.directory_of(place);
         let cost = match self.work {
             Work::Fill => {
                 let path = directory.join("floor");
@@ -73,6 +99,7 @@ impl Floor {
                 cost
             }
             Work::FillOver => fill(&ground.path(Export::Tmpfs).join(STANDING), scale.big_bytes),
+            Work::Answer(_) => unreachable!("answered above"),
             Work::Names(sync_count) => create_and_remove(&directory, scale.made_count, sync_count),
         };
         cost.with_context(|| format!("{} in {}", self.title, directory.display()))
@@ -112,6 +139,6 @@ fn create_and_remove(directory: &Path, count: u64, sync_count: Option<usize>) ->
     Cost::alone(|| {
         each(|name| File::create_new(name).map(drop))?;
         each(|name| fs::remove_file(name))?;
-        Ok(count)
+        Ok(2 * count)
     })
 }

@@ -104,16 +104,17 @@ fn settings(ground: &Ground, [nfs, mount]: [u16; 2], state: &Path) -> String {
          NFSv4 {{ Graceless = true; RecoveryRoot = {state}; }}\n",
         state = state.display(),
     );
-    for (id, export) in (1..).zip(Export::ALL) {
+    let exports = Export::ALL.map(|it| (ground.path(it), it.is_writable()));
+    let more = ground.more.iter().map(|path| (path.clone(), false));
+    for (id, (path, is_writable)) in (1..).zip(exports.into_iter().chain(more)) {
         text += &format!(
             "EXPORT {{
-                 Export_Id = {id}; Path = {path}; Pseudo = /{name}; Protocols = 3; Transports = TCP;
+                 Export_Id = {id}; Path = {path}; Pseudo = /{id}; Protocols = 3; Transports = TCP;
                  Access_Type = {access}; Squash = No_Root_Squash; SecType = sys;
                  FSAL {{ Name = VFS; }}
              }}\n",
-            path = ground.path(export).display(),
-            name = export.name(),
-            access = if export.is_writable() { "RW" } else { "RO" },
+            path = path.display(),
+            access = if is_writable { "RW" } else { "RO" },
         );
     }
     text

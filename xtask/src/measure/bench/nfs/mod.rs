@@ -1,9 +1,10 @@
-//! `cargo xtask bench nfs`: stowaway beside nfs-ganesha, over the same tmpfs and ext4. Each server holds 1,000 idle
+//! `cargo xtask bench nfs`: stowaway beside nfs-ganesha and, if one is named, an earlier file, over the same tmpfs and ext4. Each server holds 1,000 idle
 //! connections while a busy one asks.
 
 pub mod connection;
 mod floor;
 pub mod ganesha;
+pub mod minimal;
 pub mod workload;
 pub mod writing;
 
@@ -13,18 +14,19 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::frame::Frame;
-use super::ground::{Export, Ground, Place, Scale};
+use super::ground::{Export, Ground, Scale};
 use super::load::Load;
 use super::measure::Cost;
 use super::table::Subject;
 use super::{BEFORE, Choice, Common, built, frame};
 use crate::clients::nfs::{Call, Client};
+use crate::machines::port::Port;
 use crate::machines::server::{Server, ServerOptions};
 use crate::setup::{self, Package};
 use connection::{Connection, DEPTH};
 use floor::Floor;
 use ganesha::Ganesha;
-use workload::{Objects, Workload};
+use workload::{Kind, Objects, Workload};
 
 /// Connections that every server holds and nobody uses.
 const IDLE_COUNT: usize = 1000;
@@ -58,55 +60,39 @@ pub fn main(args: &Args) -> Result<()> {
     // What may need the network comes before we leave it.
     setup::need(&[Package::IPROUTE2, Package::E2FSPROGS])?;
     let before = args.common.against()?;
-    let with_peer = before.is_none() && !args.choice.no_peer;
+    let with_peer = !args.choice.no_peer;
     if with_peer {
         setup::need(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
     }
     let ours = args.choice.ours(built)?;
 
-    let mut frame = Frame::new("nfs", ["stowaway", "nfs-ganesha"], &args.common, [2, 5])?;
+    let names = args.choice.sides("nfs-ganesha", &args.common);
+    let mut frame = Frame::beside("nfs", names, &args.common, [2, 5])?;
     let scale = Scale::of(&args.common);
     let ground = Ground::new(scale)?;
     let workloads = args.choice.workloads();
-    let start = |name, file: &Path, kind: &str| {
-        let server = Server::start(ServerOptions {
-            file: Some(file.to_path_buf()),
-            exports: Export::ALL.map(|export| exported(&ground, export)).into(),
-            arguments: vec!["--handles".into(), kind.into()],
-            ..ServerOptions::default()
-        })?;
-        let side = Side::new(
-            name,
-            server.pid(),
-            server.nfs(),
-            server.mount(),
-            &ground,
-            &scale,
-        )?;
-        anyhow::Ok((server, side))
-    };
     // All run at once; the idle ones cost nothing.
-    let wanted = |path| workloads.iter().any(|it| it.has_path_handles() == path);
-    let start = |name, file: &Path, kind, path| {
-        let server = wanted(path).then(|| start(name, file, kind));
-        server.transpose()
-    };
-    let mut kernel = start("stowaway", &ours, "kernel", false)?;
-    let mut path = start("stowaway, path handles", &ours, "path", true)?;
-    let (mut kernel_before, mut path_before) = match &before {
-        Some(file) => (
-            start(BEFORE, file, "kernel", false)?,
-            start("before, path handles", file, "path", true)?,
-        ),
-        None => (None, None),
-    };
+    let files = [
+        Some(("stowaway", &ours)),
+        before.as_ref().map(|it| (BEFORE, it)),
+    ];
+    let mut sides = Vec::new();
+    for (name, file) in files.into_iter().flatten() {
+        let start = |kind| {
+            let is_wanted = workloads.iter().any(|it| it.server() == kind);
+            let server = is_wanted.then(|| Ours::start(name, file, kind, &ground, &scale));
+            server.transpose()
+        };
+        let [kernel, path, served] = Kind::ALL.map(start);
+        sides.push([kernel?, path?, served?]);
+    }
     let ganesha = with_peer.then(|| Ganesha::start(&ground)).transpose()?;
     let mut peer = match &ganesha {
         Some(it) => {
             let (nfs, mount) = (it.nfs(), it.mount());
             Some(Side::new(
                 "nfs-ganesha",
-                it.pid(),
+                vec![it.pid()],
                 nfs,
                 mount,
                 &ground,
@@ -115,42 +101,43 @@ pub fn main(args: &Args) -> Result<()> {
         }
         None => None,
     };
-    let servers = [&mut kernel, &mut path, &mut kernel_before, &mut path_before];
-    let sides = servers.into_iter().flatten().map(|(_, side)| side);
-    for side in sides.chain(&mut peer) {
-        frame.attach(side.name, side.pid)?;
+    let all = sides.iter_mut().flatten().flatten();
+    for side in all.map(|it| &mut it.side).chain(&mut peer) {
+        for pid in &side.pids {
+            frame.attach(&*side.name, *pid)?;
+        }
         side.fill_idle()?;
     }
 
     let mut lines: Vec<_> = workloads.iter().map(|it| Line::Asked(*it)).collect();
     let is_written = |place| workloads.iter().any(|it| it.place() == Some(place));
-    let floors = Floor::ALL.into_iter().filter(|it| is_written(it.place));
+    let is_read = workloads.iter().any(|it| it.place().is_none());
+    let floors = Floor::ALL.into_iter();
+    let floors = floors.filter(|it| it.place.map_or(is_read, is_written));
     lines.extend(floors.map(Line::Floor));
-    let settle = |place: Option<Place>| place.map_or(Ok(()), |place| ground.settle(place));
-    frame.rounds(lines, |line, side| {
-        let (cost, place) = match (line, side) {
-            (Line::Floor(floor), 0) => (floor.turn(&ground, &scale)?, Some(floor.place)),
-            (Line::Floor(_), _) => return Ok(None),
-            (Line::Asked(workload), _) => {
-                let (ours, before) = if workload.has_path_handles() {
-                    (&mut path, &mut path_before)
-                } else {
-                    (&mut kernel, &mut kernel_before)
+    frame.rounds(lines, |line, number| {
+        let (cost, place) = match line {
+            Line::Floor(floor) if number == 0 => (floor.turn(&ground, &scale)?, floor.place),
+            Line::Floor(_) => return Ok(None),
+            Line::Asked(workload) => {
+                let kind = workload.server();
+                let side = match sides.get_mut(number) {
+                    Some(servers) => servers[kind as usize].as_mut().map(|it| &mut it.side),
+                    // The peer has one kind of server.
+                    None => peer.as_mut().filter(|_| kind != Kind::Served),
                 };
-                let servers = if side == 0 { ours } else { before };
-                let server = servers.as_mut().map(|(_, side)| side);
-                let side = server.or(if side == 0 { None } else { peer.as_mut() });
                 let Some(side) = side else { return Ok(None) };
                 (side.turn(*workload, &scale)?, workload.place())
             }
         };
-        settle(place)?;
+        if let Some(place) = place {
+            ground.settle(place)?;
+        }
         Ok(Some(cost))
     })?;
     frame.detach()?;
-    let servers = [&mut kernel, &mut path, &mut kernel_before, &mut path_before];
-    let sides = servers.into_iter().flatten().map(|(_, side)| side);
-    for side in sides.chain(&mut peer) {
+    let all = sides.iter_mut().flatten().flatten();
+    for side in all.map(|it| &mut it.side).chain(&mut peer) {
         side.check_idle()?;
     }
     frame.finish(&[
@@ -158,7 +145,50 @@ pub fn main(args: &Args) -> Result<()> {
             "depth {DEPTH} (a directory is walked page by page); {IDLE_COUNT} idle connections to each server"
         ),
         "on a tmpfs, or on an ext4 in memory behind a loop device; dirsync: there the kernel makes names durable",
+        "floor: a server of one thread that makes one system call for each answer, in the same pattern of batches",
     ])
+}
+
+/// A server of one of our files.
+struct Ours {
+    side: Side,
+    _server: Server,
+    _port: Option<Port>,
+}
+
+impl Ours {
+    fn start(name: &str, file: &Path, kind: Kind, ground: &Ground, scale: &Scale) -> Result<Self> {
+        let (title, handles, more): (_, _, &[&str]) = match kind {
+            Kind::KernelHandles => (name.to_owned(), "kernel", &[]),
+            Kind::PathHandles => (format!("{name}, path handles"), "path", &[]),
+            Kind::Served => (format!("{name}, serve"), "kernel", &["--no-mdns"]),
+        };
+        let is_served = kind == Kind::Served;
+        // `serve` has no free port of its own choice.
+        let port = is_served.then(Port::reserve).transpose()?;
+        let server = Server::start(ServerOptions {
+            file: Some(file.to_path_buf()),
+            role: if is_served { "serve" } else { "nfs" },
+            port: port.as_ref().map_or(0, Port::number),
+            exports: Export::ALL.map(|export| exported(ground, export)).into(),
+            arguments: ["--handles", handles]
+                .iter()
+                .chain(more)
+                .map(|it| (*it).into())
+                .collect(),
+            ..ServerOptions::default()
+        })?;
+        let mut pids = vec![server.pid()];
+        if is_served {
+            pids = server.children()?;
+        }
+        let (nfs, mount) = (server.nfs(), server.mount());
+        Ok(Self {
+            side: Side::new(&title, pids, nfs, mount, ground, scale)?,
+            _server: server,
+            _port: port,
+        })
+    }
 }
 
 /// What our server is told about an export. Root stays root on both servers.
@@ -169,8 +199,9 @@ pub(super) fn exported(ground: &Ground, export: Export) -> String {
 
 /// One server as the load generator sees it.
 pub(super) struct Side {
-    pub name: &'static str,
-    pub pid: u32,
+    pub name: String,
+    /// All its processes that answer.
+    pub pids: Vec<u32>,
     nfs: SocketAddr,
     busy: Load<Connection>,
     /// Asks what is not measured.
@@ -181,8 +212,8 @@ pub(super) struct Side {
 
 impl Side {
     pub fn new(
-        name: &'static str,
-        pid: u32,
+        name: &str,
+        pids: Vec<u32>,
         nfs: SocketAddr,
         mount: SocketAddr,
         ground: &Ground,
@@ -196,13 +227,13 @@ impl Side {
                 .into_iter()
                 .collect::<Result<Vec<_>>>()?;
             // What one server wrote must not be taken for what another was to write.
-            let objects = Objects::find(&mut aside, &roots, scale, pid.into())?;
+            let objects = Objects::find(&mut aside, &roots, scale, pids[0].into())?;
             anyhow::Ok((aside, objects))
         };
         let (aside, objects) = find().with_context(|| format!("from {name}"))?;
         Ok(Self {
-            name,
-            pid,
+            name: name.to_owned(),
+            pids,
             nfs,
             busy: Load::connect(nfs)?,
             aside,
@@ -235,7 +266,7 @@ impl Side {
 
     pub fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
         self.objects.pattern.turn();
-        let cost = Cost::of(&[self.pid], || {
+        let cost = Cost::of(&self.pids, || {
             workload.run(&mut self.busy, &self.objects, scale)
         })?;
         workload.check(&mut self.aside, &self.objects, scale)?;

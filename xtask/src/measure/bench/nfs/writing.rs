@@ -106,7 +106,7 @@ pub fn check_filled(
     Ok(())
 }
 
-/// Makes names in `dir`, then removes them all; how many.
+/// Makes names in `dir`, then removes them all; the number of calls.
 pub fn create_and_remove(load: &mut Load, dir: &[u8], scale: &Scale) -> Result<u64> {
     let names: Vec<String> = (0..scale.made_count)
         .map(|index| format!("made-{index:06}"))
@@ -118,7 +118,7 @@ pub fn create_and_remove(load: &mut Load, dir: &[u8], scale: &Scale) -> Result<u
         |index| Call::remove(dir, names[index as usize].as_bytes()),
         |_, results| ok(read::<REMOVE3res>(results)?).map(drop),
     )?;
-    Ok(scale.made_count)
+    Ok(2 * scale.made_count)
 }
 
 /// Every name that was removed is gone.

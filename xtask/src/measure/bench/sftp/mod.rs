@@ -68,14 +68,16 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let ours = args.choice.ours(built)?;
 
-    let mut frame = Frame::new("sftp", ["stowaway", PEER], &args.common, [2, 5])?;
+    let names = args.choice.sides(PEER, &args.common);
+    let mut frame = Frame::beside("sftp", names, &args.common, [2, 5])?;
     frame.memory_aim = Some(640);
     let scale = Scale::of(&args.common);
     let ground = Ground::in_memory(scale)?;
     let mut programs = vec![Program::new("stowaway", &ours, &ground)?];
     if let Some(before) = args.common.against()? {
         programs.push(Program::new(BEFORE, &before, &ground)?);
-    } else if !args.choice.no_peer {
+    }
+    if !args.choice.no_peer {
         programs.push(Program::new(PEER, &args.peer, &ground)?);
     }
     // By transport, then by program.

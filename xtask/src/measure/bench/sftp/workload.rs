@@ -15,7 +15,7 @@ use crate::measure::bench::ground::{
     self, BIG, CHUNK, CROWD, Export, Ground, NAME_COUNT, NAMES, Pattern, STANDING, Scale, Seen,
 };
 use crate::measure::bench::load::{self, Refill};
-use crate::measure::bench::table::{Subject, Unit};
+use crate::measure::bench::table::{Aim, Of, Subject, Unit};
 
 type Load = load::Load<Session>;
 
@@ -56,18 +56,31 @@ impl Workload {
     pub fn subject(self) -> Subject {
         let moved = |title| Subject::new(title, Unit::Byte);
         let asked = |title| Subject::new(title, Unit::Request);
+        let of_peer = |limit| Aim::at_most(limit).of(Of::Peer);
+        // READs are copied since; only the peer counts.
+        let read = |title| Subject {
+            before_max: None,
+            ..moved(title).cpu(of_peer(0.92).goal(0.85))
+        };
         match self {
-            Self::Read32 => moved("READ 32 KiB").cpu(0.25),
-            Self::Read255 => moved("READ 255 KiB").cpu(0.20),
-            Self::Write32 => moved("WRITE 32 KiB").cpu(0.40),
-            Self::Write255 => moved("WRITE 255 KiB").cpu(0.40),
-            Self::Over32 => moved("overwrite 32 KiB"),
-            Self::Over255 => moved("overwrite 255 KiB"),
-            Self::Stat => asked("STAT").cpu(3.0),
-            Self::StatAlone => asked("STAT, one by one"),
-            Self::OpenClose => asked("OPEN + CLOSE").cpu(6.0),
-            Self::Readdir => Subject::new("READDIR", Unit::Entry).cpu(2.2),
-            Self::Start => Subject::new("spawn to VERSION", Unit::Start).cpu(0.25),
+            Self::Read32 => read("READ 32 KiB"),
+            Self::Read255 => read("READ 255 KiB"),
+            Self::Write32 => moved("WRITE 32 KiB").cpu(of_peer(1.0)),
+            Self::Write255 => moved("WRITE 255 KiB").cpu(of_peer(1.0)),
+            Self::Over32 => moved("overwrite 32 KiB").cpu(of_peer(1.0)),
+            Self::Over255 => moved("overwrite 255 KiB").cpu(of_peer(1.0)),
+            Self::Stat => asked("STAT").cpu(of_peer(0.7)),
+            Self::StatAlone => asked("STAT, one by one").cpu(of_peer(1.0)),
+            Self::OpenClose => {
+                let before = Aim::at_most(0.88).of(Of::Before).goal(0.8);
+                let subject = asked("OPEN + CLOSE").cpu(of_peer(0.9)).cpu(before);
+                Subject {
+                    before_max: None,
+                    ..subject
+                }
+            }
+            Self::Readdir => Subject::new("READDIR", Unit::Entry).cpu(of_peer(0.7)),
+            Self::Start => Subject::new("spawn to VERSION", Unit::Start).cpu(of_peer(0.3)),
         }
     }
 

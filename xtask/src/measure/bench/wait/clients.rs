@@ -12,11 +12,14 @@ use anyhow::{Context as _, Result, ensure};
 use nix::fcntl::posix_fallocate;
 use nix::sys::statvfs::statvfs;
 
+use super::disk::{self, Disk, Kind};
 use super::workload::{Question, SYNC, Work};
-use crate::clients::nfs::{Call, Client, stable_how, wrote};
+use crate::clients::nfs::{Call, Client, data, stable_how, wrote};
 use crate::machines::wait_for;
-use crate::measure::bench::ground::{BIG, Export, Ground, Pattern, Place, Scale, check_stamps};
-use crate::measure::bench::load::Load;
+use crate::measure::bench::ground::{
+    BIG, CHUNK, Export, Ground, Pattern, Place, Scale, check_stamps,
+};
+use crate::measure::bench::load::{Load, Refill};
 use crate::measure::bench::measure::{Cost, Waits};
 use crate::measure::bench::nfs::connection::{Connection, SLIDE};
 use crate::measure::bench::nfs::writing;
@@ -31,6 +34,10 @@ const BLOCK: usize = 4096;
 const BLOCK_COUNT: u64 = 1024;
 /// How long the pages of a removed file may take to be free.
 const FREED_MAX: Duration = Duration::from_secs(60);
+/// Size of the removed file in bytes.
+const REMOVED_BYTES: i64 = 4 << 30;
+/// READs in flight from a slow disk.
+const COLD_DEPTH: usize = 4;
 /// The file that is removed.
 const REMOVED: &str = "removed";
 
@@ -63,6 +70,8 @@ pub struct Clients {
     plain: [Vec<u8>; 2],
     /// Files that are written over, on the tmpfs and on the ext4.
     written: [Vec<Vec<u8>>; 2],
+    /// Files on slow disks.
+    cold: Vec<(Kind, Vec<u8>)>,
     pattern: Pattern,
 }
 
@@ -74,12 +83,18 @@ impl Clients {
         nfs: SocketAddr,
         mount: SocketAddr,
         ground: &Ground,
+        disks: &[Disk],
         scale: &Scale,
     ) -> Result<Self> {
         let find = || {
             let mut mount = Client::connect(mount)?;
             let mut waiting = Client::connect(nfs)?;
-            let mut root = |export| mount.mount(&ground.path(export).display().to_string());
+            let cold = disks.iter().map(|disk| {
+                let root = mount.mount(&disk.path.display().to_string())?;
+                Ok((disk.kind, waiting.lookup(&root, disk::FILE)?))
+            });
+            let cold = cold.collect::<Result<_>>()?;
+            let mut root = |export: Export| mount.mount(&ground.path(export).display().to_string());
             let big = waiting.walk(&root(Export::Tree)?, BIG)?;
             let mut place = |place: Place| {
                 let directory = waiting.walk(&root(place.export())?, place.name())?;
@@ -94,6 +109,7 @@ impl Clients {
                 writers: (0..WRITER_COUNT).map(connect).collect::<Result<_>>()?,
                 load: Load::connect(nfs)?,
                 big,
+                cold,
                 plain: [tmpfs.0, ext4.0],
                 written: [tmpfs.1, ext4.1],
                 // What one server wrote must not be taken for what another was to write.
@@ -112,14 +128,13 @@ impl Clients {
         ground: &Ground,
         scale: &Scale,
     ) -> Result<Cost> {
-        let size = if scale.is_quick() { 1 << 30 } else { 4 << 30 };
         let directory = ground.directory_of(Place::Tmpfs);
         let [tmpfs, ext4] = &self.plain;
         let before = free(&directory)?;
         if work == Work::Removed {
             // The server has it open when it goes.
             let file = File::create(directory.join(REMOVED))?;
-            posix_fallocate(&file, 0, size)?;
+            posix_fallocate(&file, 0, REMOVED_BYTES)?;
             let removed = self.writers[0].lookup(tmpfs, REMOVED)?;
             self.writers[0].read(&removed, 0, BLOCK as u32)?;
         }
@@ -140,7 +155,7 @@ impl Clients {
                 let removed = self.writers[0].remove(tmpfs, REMOVED);
                 removed.and_then(|()| wait_until_free(&directory, before))
             }
-            Work::Nobody | Work::Stable | Work::StableExt4 => {
+            Work::Nobody | Work::Cold | Work::Stable | Work::StableExt4 => {
                 sleep(span(scale));
                 Ok(())
             }
@@ -151,6 +166,32 @@ impl Clients {
             ground.settle(Place::Ext4)?;
         }
         Ok(cost)
+    }
+
+    /// Asks while another connection reads a file that is not cached from a slow disk.
+    pub fn cold(&mut self, disk: &Disk, scale: &Scale) -> Result<Cost> {
+        let file = self.cold.iter().find(|(kind, _)| *kind == disk.kind);
+        let (_, file) = file.context("a disk that was not looked up")?;
+        let (quick, usual) = disk.kind.read_counts();
+        let count = if scale.is_quick() { quick } else { usual };
+        let offset = |index| disk::FIRST_OFFSET + index * CHUNK as u64;
+        disk.forget()?;
+        let ask = || ask(&mut self.waiting, Question::GetAttr, &self.big, 0, scale);
+        waits(ask, || {
+            let begun = Instant::now();
+            self.load.run(
+                count,
+                Refill::Slide(COLD_DEPTH),
+                |index| Call::read(file, offset(index), CHUNK as u32),
+                |index, results| {
+                    let (data, _) = data(results)?;
+                    let is_right = data.len() == CHUNK && disk::is_content(data, offset(index));
+                    ensure!(is_right, "READ {index} brought other bytes");
+                    Ok(())
+                },
+            )?;
+            disk::check_slow(count * CHUNK as u64, begun.elapsed().as_secs_f64())
+        })
     }
 
     /// Sixteen stable WRITEs in flight, over a file that is there.

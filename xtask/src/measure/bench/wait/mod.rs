@@ -1,15 +1,16 @@
 //! `cargo xtask bench wait`: how long a client waits that has nothing to do with what others do to the disk, and how many stable
-//! WRITEs there are in a second; beside nfs-ganesha.
+//! WRITEs there are in a second; beside nfs-ganesha and, if one is named, an earlier file.
 //!
 //! Of every server there are two: one that has the disk as it is, and one for which each sync takes ten milliseconds. For that
 //! both are traced by strace, which stops at nothing but syncs.
 
 mod clients;
+mod disk;
 mod workload;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::frame::Frame;
 use super::ground::{Export, Ground, Scale};
@@ -19,6 +20,7 @@ use super::{BEFORE, Choice, Common, built};
 use crate::machines::server::{Server, ServerOptions};
 use crate::setup::{self, Package};
 use clients::Clients;
+use disk::{Disks, Group, Kind};
 use workload::{Line, SYNC, Work};
 
 /// `cargo xtask bench wait`
@@ -44,33 +46,70 @@ fn slow() -> Vec<String> {
 /// Measures.
 pub fn main(args: &Args) -> Result<()> {
     setup::need(&[Package::IPROUTE2, Package::E2FSPROGS, Package::STRACE])?;
+    let works = args.choice.workloads();
+    let is_cold = works.contains(&Work::Cold);
+    if is_cold {
+        setup::need(&[Package::XFSPROGS])?;
+    }
     let before = args.common.against()?;
-    let with_peer = before.is_none() && !args.choice.no_peer;
+    let with_peer = !args.choice.no_peer;
     if with_peer {
         setup::need(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
     }
     let ours = args.choice.ours(built)?;
-    let mut frame = Frame::new("wait", ["stowaway", "nfs-ganesha"], &args.common, [2, 5])?;
-    let scale = Scale::of(&args.common);
-    let ground = Ground::new(scale)?;
+    let names = args.choice.sides("nfs-ganesha", &args.common);
+    let mut frame = Frame::beside("wait", names, &args.common, [2, 5])?;
+    // COMMIT is of 1 GiB, quick or not.
+    let scale = Scale {
+        big_bytes: Scale::FULL.big_bytes,
+        ..Scale::of(&args.common)
+    };
+    let mut ground = Ground::new(scale)?;
     clients::plant(&ground)?;
+    let group = if is_cold {
+        Group::new()
+    } else {
+        Err("not asked for".into())
+    };
+    let missing = group.as_ref().err().cloned();
+    let disks = match group {
+        Ok(group) => {
+            let kinds = Kind::ALL.into_iter().filter(|it| it.missing().is_none());
+            Some(Disks::new(&ground, group, &kinds.collect::<Vec<_>>())?)
+        }
+        Err(_) => None,
+    };
+    let slow_disks = disks.as_ref().map_or(&[][..], |disks| &disks.all);
+    ground.more = slow_disks.iter().map(|disk| disk.path.clone()).collect();
+    let ground = ground;
 
     let slow = slow();
     let start = |file: &Path, through: &[String]| {
+        let more = ground.more.iter();
+        let more = more.map(|path| format!("{}:ro,no_root_squash", path.display()));
+        let exports = Export::ALL.map(|export| exported(&ground, export));
         Server::start(ServerOptions {
             file: Some(file.to_path_buf()),
-            exports: Export::ALL.map(|export| exported(&ground, export)).into(),
+            exports: exports.into_iter().chain(more).collect(),
             through: through.to_vec(),
             ..ServerOptions::default()
         })
     };
     // For each side, the server with the disk as it is, and the one with slow syncs.
-    let mut sides = [Vec::new(), Vec::new()];
+    let mut sides: Vec<Vec<Clients>> = Vec::new();
     let mut attach = |side: usize, name: &str, pid, nfs, mount| {
+        if sides.len() == side {
+            sides.push(Vec::new());
+        }
         let is_slow = !sides[side].is_empty();
         let name = format!("{name}{}", if is_slow { ", slow sync" } else { "" });
         frame.attach(&name, pid)?;
-        sides[side].push(Clients::new(&name, pid, nfs, mount, &ground, &scale)?);
+        if let Some(disks) = disks.as_ref().filter(|_| !is_slow) {
+            disks.throttle(pid)?;
+        }
+        sides[side].push(Clients::new(
+            &name, pid, nfs, mount, &ground, slow_disks, &scale,
+        )?);
         anyhow::Ok(())
     };
     let mut servers = Vec::new();
@@ -87,16 +126,23 @@ pub fn main(args: &Args) -> Result<()> {
         ganeshas.push(Ganesha::start(&ground)?);
         ganeshas.push(ganeshas[0].another(&ground, &slow)?);
     }
+    let last = usize::from(args.common.against.is_some()) + 1;
     for it in &ganeshas {
-        attach(1, "nfs-ganesha", it.pid(), it.nfs(), it.mount())?;
+        attach(last, "nfs-ganesha", it.pid(), it.nfs(), it.mount())?;
     }
 
-    let lines = args.choice.workloads().into_iter().flat_map(Line::of);
+    let lines = works.into_iter();
+    let lines = lines.flat_map(|work| Line::of(work, scale.is_quick(), missing.as_deref()));
     frame.rounds(lines.collect::<Vec<_>>(), |line, side| {
-        let (question, work) = match *line {
+        let (question, work) = match line {
             Line::Echo => return (side == 0).then(|| clients::echo(&scale)).transpose(),
-            Line::Asked(question, work) => (Some(question), work),
-            Line::Stable(work) => (None, work),
+            Line::Cold(kind, _) => {
+                let disk = slow_disks.iter().find(|disk| disk.kind == *kind);
+                let disk = disk.context("no such disk")?;
+                return sides[side][0].cold(disk, &scale).map(Some);
+            }
+            Line::Asked(question, work) => (Some(*question), *work),
+            Line::Stable(work) => (None, *work),
         };
         let clients = sides[side].get_mut(usize::from(work.has_slow_sync()));
         let cost = clients.map(|clients| match question {
@@ -109,6 +155,7 @@ pub fn main(args: &Args) -> Result<()> {
     frame.finish(&[
         "GETATTR and READ of a cached file, one after the other, 1 ms between them; requests that would have come while one",
         "waited count with what was left for them to wait",
-        "on a tmpfs, or on an ext4 in memory behind a loop device; slow sync: fsync takes 10 ms, by strace",
+        "on a tmpfs, or on an ext4 in memory behind a loop device; slow sync: fsync takes 10 ms, by strace; cold READs: 4 in",
+        "flight, 1 MiB each, of a file that is not cached, on a loop device from which servers read 1 MiB/s",
     ])
 }

@@ -4,19 +4,23 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::disk::Kind;
 use crate::measure::bench::frame;
 use crate::measure::bench::table::{Aim, Subject, Unit, What};
 
 /// How long a sync takes where it is slow.
 pub const SYNC: Duration = Duration::from_millis(10);
 
-/// Milliseconds that requests should wait at most.
-const P99_STABLE: (What, Aim) = (What::P99, Aim::AtMost(3.0));
-const P99_COMMIT: (What, Aim) = (What::P99, Aim::AtMost(20.0));
-const LONGEST_REMOVED: (What, Aim) = (What::Longest, Aim::AtMost(5.0));
+/// Longest waits in milliseconds.
+const P99_STABLE: (What, Aim) = (What::P99, Aim::at_most(3.0));
+const P99_COMMIT: (What, Aim) = (What::P99, Aim::at_most(20.0));
+const P99_COLD: (What, Aim) = (What::P99, Aim::at_most(5.0).worst());
+const P99_REMOVED: (What, Aim) = (What::P99, Aim::at_most(5.0));
+/// Rounds of READs from a slow disk: each takes seconds.
+const COLD_ROUND_MAX: u32 = 3;
 /// Thousands of stable WRITEs in a second.
-const RATE: (What, Aim) = (What::Rate, Aim::AtLeast(0.9));
-const RATE_EXT4: (What, Aim) = (What::Rate, Aim::AtLeast(5.0));
+const RATE: (What, Aim) = (What::Rate, Aim::at_least(0.9));
+const RATE_EXT4: (What, Aim) = (What::Rate, Aim::at_least(5.0));
 
 /// What others do while somebody waits.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,8 +33,10 @@ pub enum Work {
     Writers,
     /// A large file is written and committed; ext4
     Commit,
-    /// A file of 4 GiB that the server has open is removed; with --quick 1 GiB
+    /// A file of 4 GiB that the server has open is removed
     Removed,
+    /// A file that is not cached is read from a disk of 1 MiB/s, 1 MiB each, four READs in flight
+    Cold,
     /// Nobody waits: 16 stable WRITEs in flight, where a sync takes 10 ms
     Stable,
     /// The same on ext4
@@ -57,18 +63,27 @@ pub enum Line {
     Asked(Question, Work),
     /// So many stable WRITEs at once, and nobody waits
     Stable(Work),
+    /// GETATTR beside READs from a slow disk, or the reason why there is no such disk
+    Cold(Kind, Option<String>),
     /// Without a server: what this machine makes anybody wait
     Echo,
 }
 
 impl Line {
-    /// All lines of one kind of work.
-    pub fn of(work: Work) -> Vec<Self> {
-        let asked = [Question::GetAttr, Question::Read].map(|it| Self::Asked(it, work));
+    /// All lines of one kind of work. `is_quick` leaves out READ; `missing` is the reason why disks cannot be slow.
+    pub fn of(work: Work, is_quick: bool, missing: Option<&str>) -> Vec<Self> {
+        let questions = [Question::GetAttr, Question::Read];
+        let questions = &questions[..if is_quick { 1 } else { 2 }];
+        let asked = questions.iter().map(|it| Self::Asked(*it, work));
         match work {
+            Work::Cold => {
+                let reason = |kind: Kind| missing.map(str::to_owned).or_else(|| kind.missing());
+                let lines = Kind::ALL.map(|kind| Self::Cold(kind, reason(kind)));
+                lines.into()
+            }
             Work::Stable | Work::StableExt4 => vec![Self::Stable(work)],
             Work::Nobody => [Self::Echo].into_iter().chain(asked).collect(),
-            _ => asked.into(),
+            _ => asked.collect(),
         }
     }
 }
@@ -79,6 +94,17 @@ impl frame::Workload for Line {
             Self::Asked(Question::GetAttr, work) => ("GETATTR", work),
             Self::Asked(Question::Read, work) => ("READ 4 KiB", work),
             Self::Stable(work) => ("16 stable WRITEs", work),
+            Self::Cold(kind, missing) => {
+                let (fs, kib) = (kind.fs, kind.readahead_kib);
+                let title = format!("GETATTR, cold READs, {fs}, readahead {kib} KiB");
+                let subject = Subject {
+                    has_warm_up: false,
+                    round_max: COLD_ROUND_MAX,
+                    skipped: missing.clone(),
+                    ..Subject::new(title, Unit::Wait)
+                };
+                return subject.aim(P99_COLD.0, P99_COLD.1);
+            }
             Self::Echo => {
                 let subject = Subject::new("4 bytes sent back over loopback", Unit::Wait);
                 return Subject {
@@ -92,7 +118,8 @@ impl frame::Workload for Line {
             Work::Writer => ("1 stable writer, slow sync", Unit::Wait, Some(P99_STABLE)),
             Work::Writers => ("4 stable writers, slow sync", Unit::Wait, Some(P99_STABLE)),
             Work::Commit => ("WRITE + COMMIT, ext4", Unit::Wait, Some(P99_COMMIT)),
-            Work::Removed => ("large file removed", Unit::Wait, Some(LONGEST_REMOVED)),
+            Work::Removed => ("4 GiB removed", Unit::Wait, Some(P99_REMOVED)),
+            Work::Cold => ("cold READs", Unit::Wait, Some(P99_COLD)),
             Work::Stable => ("slow sync", Unit::Request, Some(RATE)),
             Work::StableExt4 => ("ext4", Unit::Request, Some(RATE_EXT4)),
         };

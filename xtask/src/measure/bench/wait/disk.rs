@@ -1,0 +1,199 @@
+//! Disks of 1 MiB a second: file systems in memory behind loop devices, whose reads the kernel throttles for the servers' group.
+//!
+//! Only servers are in the group. We make, fill and forget the files at full speed.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::sys::stat::{major, minor};
+use nix::unistd::syncfs;
+
+use crate::machines::mounts;
+use crate::measure::bench::ground::{CHUNK, Ground};
+
+/// Read rate of a slow disk for servers, in bytes a second.
+pub const BYTES_PER_SECOND: u64 = 1 << 20;
+/// Size of the file on each disk in bytes. READs end before the file does, so that readahead has something to read.
+const FILE_BYTES: u64 = 64 << 20;
+/// Offset of the first READ. No READ ends where a large folio ends: the kernel may have read a part of the last folio only.
+pub const FIRST_OFFSET: u64 = 51 << 12;
+/// Size of each file system in MiB: the least that mkfs.xfs accepts, and some more.
+const IMAGE_MIB: u64 = 320;
+/// The file's name.
+pub const FILE: &str = "cold";
+
+/// A file system and its readahead in KiB.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    pub fs: &'static str,
+    pub readahead_kib: u32,
+}
+
+impl Kind {
+    /// Every kind of slow disk.
+    pub const ALL: [Self; 4] = [
+        Self::new("ext4", 128),
+        Self::new("ext4", 2560),
+        Self::new("xfs", 128),
+        Self::new("xfs", 2560),
+    ];
+
+    const fn new(fs: &'static str, readahead_kib: u32) -> Self {
+        Self { fs, readahead_kib }
+    }
+
+    /// READs of a turn, with `--quick` and without. Readahead of 2,560 KiB needs about ten to reach its largest folios.
+    pub fn read_counts(self) -> (u64, u64) {
+        if self.readahead_kib > 128 {
+            (12, 20)
+        } else {
+            (4, 8)
+        }
+    }
+
+    /// Name of the directory where the file system is mounted.
+    fn name(self) -> String {
+        format!("slow-{}-{}", self.fs, self.readahead_kib)
+    }
+
+    /// Reason why this kernel cannot mount the file system.
+    pub fn missing(self) -> Option<String> {
+        let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        let is_known = known.split_whitespace().any(|word| word == self.fs);
+        (!is_known).then(|| format!("/proc/filesystems does not list {}", self.fs))
+    }
+}
+
+/// A mounted slow disk.
+pub struct Disk {
+    pub kind: Kind,
+    pub path: PathBuf,
+}
+
+impl Disk {
+    /// Drops the file from the page cache.
+    pub fn forget(&self) -> Result<()> {
+        let file = File::open(self.path.join(FILE))?;
+        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        Ok(())
+    }
+}
+
+/// All slow disks and the group that is throttled.
+pub struct Disks {
+    group: Group,
+    pub all: Vec<Disk>,
+}
+
+impl Disks {
+    /// Makes those of `kinds`.
+    pub fn new(ground: &Ground, group: Group, kinds: &[Kind]) -> Result<Self> {
+        let all = kinds.iter().map(|kind| disk(ground, &group, *kind));
+        let all = all.collect::<Result<_>>()?;
+        Ok(Self { group, all })
+    }
+
+    /// Throttles what a process reads from slow disks.
+    pub fn throttle(&self, pid: u32) -> Result<()> {
+        put(&self.group.directory.join("cgroup.procs"), &pid.to_string())
+    }
+}
+
+fn disk(ground: &Ground, group: &Group, kind: Kind) -> Result<Disk> {
+    let path = ground.beside(&kind.name());
+    fs::create_dir(&path)?;
+    let make: &[&str] = match kind.fs {
+        "ext4" => &["mkfs.ext4", "-q", "-F"],
+        _ => &["mkfs.xfs", "-q"],
+    };
+    mounts::mount_image(make, IMAGE_MIB, &path)?;
+    let device = fs::metadata(&path)?.dev();
+    let device = format!("{}:{}", major(device), minor(device));
+    put(
+        &Path::new("/sys/dev/block")
+            .join(&device)
+            .join("queue/read_ahead_kb"),
+        &kind.readahead_kib.to_string(),
+    )?;
+    let mut file = File::create(path.join(FILE))?;
+    for index in 0..FILE_BYTES / CHUNK as u64 {
+        file.write_all(&vec![index as u8; CHUNK])?;
+    }
+    syncfs(&file)?;
+    group.limit(&device)?;
+    Ok(Disk { kind, path })
+}
+
+/// A control group of the block layer. It is removed when this is dropped, if no process is left in it.
+pub struct Group {
+    directory: PathBuf,
+    has_v2: bool,
+}
+
+impl Group {
+    /// A new group, or the reason why there is none.
+    pub fn new() -> Result<Self, String> {
+        let v1 = Path::new("/sys/fs/cgroup/blkio");
+        let v2 = Path::new("/sys/fs/cgroup");
+        let has_v1 = v1.join("blkio.throttle.read_bps_device").exists();
+        let controllers = fs::read_to_string(v2.join("cgroup.controllers")).unwrap_or_default();
+        let has_v2 = !has_v1 && controllers.split_whitespace().any(|word| word == "io");
+        if !has_v1 && !has_v2 {
+            return Err("neither blkio (cgroup v1) nor io (v2) is in /sys/fs/cgroup".into());
+        }
+        let root = if has_v1 { v1 } else { v2 };
+        let directory = root.join(format!("stowaway-bench-{}", std::process::id()));
+        let make = || {
+            if has_v2 {
+                put(&root.join("cgroup.subtree_control"), "+io")?;
+            }
+            fs::create_dir(&directory).with_context(|| format!("mkdir {}", directory.display()))
+        };
+        make().map_err(|why| format!("{why:#}"))?;
+        Ok(Self { directory, has_v2 })
+    }
+
+    /// Limits reads from a device, which is `MAJOR:MINOR`.
+    fn limit(&self, device: &str) -> Result<()> {
+        let (file, limit) = if self.has_v2 {
+            ("io.max", format!("{device} rbps={BYTES_PER_SECOND}"))
+        } else {
+            let file = "blkio.throttle.read_bps_device";
+            (file, format!("{device} {BYTES_PER_SECOND}"))
+        };
+        put(&self.directory.join(file), &limit)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // EBUSY: a server has not ended yet. An empty group costs nothing.
+        let _ = fs::remove_dir(&self.directory);
+    }
+}
+
+/// Returns true if the first and the last byte of `data` are those of the file at `offset`.
+pub fn is_content(data: &[u8], offset: u64) -> bool {
+    let byte = |at: u64| (at / CHUNK as u64) as u8;
+    let last = offset + data.len() as u64 - 1;
+    data.first() == Some(&byte(offset)) && data.last() == Some(&byte(last))
+}
+
+fn put(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {text} to {}", path.display()))
+}
+
+/// Fails if READs of `bytes` took so little time that the disk was not slow.
+pub fn check_slow(bytes: u64, seconds: f64) -> Result<()> {
+    let expected = bytes as f64 / BYTES_PER_SECOND as f64;
+    // A throttle lets the first tenths of a second pass.
+    ensure!(
+        seconds > expected * 0.6,
+        "{bytes} bytes were read in {seconds:.2} s: the disk is not slow, or the file was cached"
+    );
+    Ok(())
+}
