@@ -49,8 +49,10 @@ pub const DRC_SET_COUNT_MIN: usize = 7;
 pub const DRC_WAY_COUNT: usize = 8;
 /// Bytes of the longest reply in the duplicate request cache: CREATE's with a handle of 64 bytes and all attributes.
 pub const DRC_REPLY_BYTES: usize = 304;
-/// Size of a set of the duplicate request cache (bytes): its last stamp, and each reply with 44 bytes of key, checksum and numbers.
-pub const DRC_SET_BYTES: usize = 4 + DRC_WAY_COUNT * (DRC_REPLY_BYTES + 44);
+/// Time after which a reply no longer counts for its peer's share (seconds): as long as Linux' own server keeps replies.
+pub const DRC_SHARE_SECS: u32 = 120;
+/// Size of a set of the duplicate request cache (bytes): its last stamp, and each reply with 48 bytes of key, checksum and numbers.
+pub const DRC_SET_BYTES: usize = 4 + DRC_WAY_COUNT * (DRC_REPLY_BYTES + 48);
 /// Size of the duplicate request cache (bytes).
 pub const DRC_BYTES: usize = DRC_SET_COUNT * DRC_SET_BYTES;
 /// Files and directories whose names or attributes wait together to be made durable.

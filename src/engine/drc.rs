@@ -2,13 +2,14 @@
 //!
 //! A request that is not idempotent is known by the client's address, its xid, its procedure and a checksum of its arguments. Address
 //! and xid choose a set of slots; consecutive xids use all sets. In a full set a new call evicts the oldest reply of the peer that
-//! holds the most: each peer keeps its share, whatever others send. The memory may outlive the server, which may be killed between
+//! holds the most: each peer keeps its share for two minutes, whatever others send. The memory may outlive the server, which may be killed between
 //! any two stores: a reply with a wrong checksum is ignored. Before a name is made or removed, the cache records whether it exists,
 //! and before a guarded change, whether the guard holds. If a retransmission finds the opposite, the killed server did the change.
 
 use super::share;
-use crate::config::{DRC_BYTES, DRC_REPLY_BYTES, DRC_SET_COUNT, DRC_WAY_COUNT};
+use crate::config::{DRC_BYTES, DRC_REPLY_BYTES, DRC_SET_COUNT, DRC_SHARE_SECS, DRC_WAY_COUNT};
 use crate::mem::Ends as _;
+use crate::time::Instant;
 use crate::wire::rpc::Call;
 use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
@@ -19,9 +20,9 @@ const KEY_BYTES: usize = 28;
 const PEER_OFFSET: usize = 12;
 /// Size of a checksum, and of a stamp (bytes).
 const WORD_BYTES: usize = 4;
-/// Size of a slot (bytes): checksum, key, stamp, number of the server, length of the reply, reply. The checksum of a call that is begun is
+/// Size of a slot (bytes): checksum, key, stamp, time in seconds, number of the server, length of the reply, reply. The checksum of a call that is begun is
 /// the key's own, or one more if the name was there.
-const SLOT_BYTES: usize = WORD_BYTES + KEY_BYTES + 3 * WORD_BYTES + DRC_REPLY_BYTES;
+const SLOT_BYTES: usize = WORD_BYTES + KEY_BYTES + 4 * WORD_BYTES + DRC_REPLY_BYTES;
 const _: () = assert!(DRC_SET_COUNT * size_of::<Set>() == DRC_BYTES);
 const _: () = assert!(DRC_REPLY_BYTES.is_multiple_of(4));
 
@@ -35,6 +36,8 @@ pub(super) struct Key {
     bytes: [u8; KEY_BYTES],
     /// The number of the set, modulo the number of sets.
     set: u32,
+    /// When the call came, in seconds.
+    time: u32,
 }
 
 /// FxHash of 32-bit words. XDR has no others: up to three bytes after the last word are ignored.
@@ -51,10 +54,12 @@ impl Key {
     const NONE: Self = Self {
         bytes: [0; KEY_BYTES],
         set: 0,
+        time: 0,
     };
 
-    /// Becomes the key of a call with these arguments.
-    pub(super) fn set(&mut self, peer: Ipv6Addr, call: &Call<'_>, args: &[u8]) {
+    /// Becomes the key of a call with these arguments, which came `now`.
+    pub(super) fn set(&mut self, peer: Ipv6Addr, now: Instant, call: &Call<'_>, args: &[u8]) {
+        self.time = now.secs();
         let mut key = Writer::new(&mut self.bytes);
         key.words(&[call.xid, call.procedure, hash(args)]);
         key.put(&peer.octets());
@@ -79,9 +84,10 @@ fn from_key(slot: &Slot) -> &[u8] {
     slot.tail(WORD_BYTES)
 }
 
-/// The number of calls that a set has stored after this slot's, up to the stamp `last`.
-fn age(slot: &Slot, last: u32) -> u32 {
-    last.wrapping_sub(Reader::new(from_key(slot).tail(KEY_BYTES)).u32())
+/// The stamp and the time of a slot.
+fn times(slot: &Slot) -> (u32, u32) {
+    let mut times = Reader::new(from_key(slot).tail(KEY_BYTES));
+    (times.u32(), times.u32())
 }
 
 /// The peer whose share a key counts to; 0 if a slot is empty.
@@ -90,10 +96,11 @@ fn holder(key: &[u8]) -> u64 {
     peer.map_or(0, |peer| share(Ipv6Addr::from(*peer)))
 }
 
-/// The slot for a new call with this key: an empty one, else the oldest of the peer that holds the most, this call included.
+/// The slot for a new call with this key: one that is empty or has lost its share, else the oldest of the peer that holds the most,
+/// this call included.
 #[inline(never)]
-fn choose(slots: &[Slot], key: &[u8], last: u32) -> usize {
-    let own = holder(key);
+fn choose(slots: &[Slot], key: &Key, last: u32) -> usize {
+    let own = holder(&key.bytes);
     let mut holders = [0; DRC_WAY_COUNT];
     for (each, slot) in holders.iter_mut().zip(slots) {
         *each = holder(from_key(slot));
@@ -104,10 +111,11 @@ fn choose(slots: &[Slot], key: &[u8], last: u32) -> usize {
         for other in &holders {
             count += u64::from(other == peer);
         }
-        if *peer == 0 {
+        let (stamp, time) = times(slot);
+        if *peer == 0 || key.time.saturating_sub(time) > DRC_SHARE_SECS {
             count = u64::MAX;
         }
-        let rank = count << 32 | u64::from(age(slot, last));
+        let rank = count << 32 | u64::from(last.wrapping_sub(stamp));
         if rank >= most {
             (chosen, most) = (place, rank);
         }
@@ -174,7 +182,7 @@ impl DuplicateRequestCache {
         let slot = slots.get(place)?;
         let mut reader = Reader::new(slot);
         let seal = reader.u32();
-        reader.take(KEY_BYTES + WORD_BYTES);
+        reader.take(KEY_BYTES + 2 * WORD_BYTES);
         let server = reader.u32();
         let reply = reader.opaque(DRC_REPLY_BYTES as u32);
         let sealed_len = SLOT_BYTES - WORD_BYTES - reader.rest().len();
@@ -222,7 +230,11 @@ impl DuplicateRequestCache {
         };
         self.place = (0..slots.len())
             .filter(|place| slots.get(*place).is_some_and(is_its))
-            .min_by_key(|place| slots.get(*place).map(|slot| age(slot, last)));
+            .min_by_key(|place| {
+                slots
+                    .get(*place)
+                    .map(|slot| last.wrapping_sub(times(slot).0))
+            });
         if let Some(place) = self.place
             && let Some(slot) = slots.get(place)
         {
@@ -247,7 +259,7 @@ impl DuplicateRequestCache {
         let last = u32::from_be_bytes(*stamp);
         let place = match self.place {
             Some(place) => place,
-            None => choose(slots, &self.key.bytes, last),
+            None => choose(slots, &self.key, last),
         };
         self.place = Some(place);
         let Some(slot) = slots.get_mut(place) else {
@@ -258,7 +270,7 @@ impl DuplicateRequestCache {
         let (seal, rest) = slot.split_at_mut(WORD_BYTES);
         let mut writer = Writer::new(rest);
         writer.put(&self.key.bytes);
-        writer.words(&[next, self.server]);
+        writer.words(&[next, self.key.time, self.server]);
         writer.opaque(reply);
         if is_kept {
             let len = writer.position();
@@ -290,7 +302,7 @@ mod tests {
             credential: None,
         };
         let mut key = Key::NONE;
-        key.set(address(peer), &call, args);
+        key.set(address(peer), Instant::from_ms(0), &call, args);
         key
     }
 
@@ -398,6 +410,32 @@ mod tests {
         }
     }
 
+    /// Old replies are kept until another peer needs the space: then they count for nothing.
+    #[test]
+    fn idle_peers_lose_their_shares() {
+        let mut drc = drc();
+        let busy = DRC_WAY_COUNT as u16;
+        let call = |peer, xid, time| Key {
+            time,
+            ..key(peer, xid, b"args")
+        };
+        // The first peer sends a last call as the others' shares end.
+        let calls = |peer| xids(peer, 7).take(if peer == busy { 7 } else { 1 });
+        for peer in 0..busy {
+            calls(peer).for_each(|xid| insert(&mut drc, call(peer, xid, 9), b"old"));
+        }
+        let end = 9 + DRC_SHARE_SECS;
+        let late = xids(0, 1000).next().unwrap();
+        insert(&mut drc, call(0, late, end), b"late");
+        for xid in calls(busy) {
+            insert(&mut drc, call(busy, xid, end + 1), b"reply");
+        }
+        for xid in calls(busy) {
+            assert!(is_held(&mut drc, busy, xid), "{xid}");
+        }
+        assert!(is_held(&mut drc, 0, late));
+    }
+
     /// An IPv6 host may have any number of addresses of its network.
     #[test]
     fn addresses_of_one_ipv6_network_have_one_share() {
@@ -410,7 +448,12 @@ mod tests {
                 xid,
                 ..Call::default()
             };
-            key.set(Ipv6Addr::from_bits(peer), &call, b"args");
+            key.set(
+                Ipv6Addr::from_bits(peer),
+                Instant::from_ms(0),
+                &call,
+                b"args",
+            );
             key
         };
         for xid in 0..200 {

@@ -211,7 +211,8 @@ impl Programs {
     /// Writes the reply to an earlier transmission of a call; whether there is one.
     fn find_reply(&mut self, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> bool {
         let drc = &mut self.nfs.drc;
-        drc.key.set(cx.peer, &request.call, request.args.rest());
+        let args = request.args.rest();
+        drc.key.set(cx.peer, cx.now, &request.call, args);
         let reply = drc.lookup();
         if let Some(reply) = reply {
             request.reply.put(reply);
