@@ -135,8 +135,8 @@ pub(super) struct DuplicateRequestCache {
     is_kept: bool,
     /// The call in hand.
     pub(super) key: Key,
-    /// The slot of the call in hand in its set, if there is one.
-    place: Option<usize>,
+    /// The slot of its set that the call in hand has, or will have once it is begun or answered.
+    place: usize,
     /// `Some` if an earlier server was killed with the call in hand: true if the name was there, or the guard held.
     begun: Option<bool>,
 }
@@ -150,7 +150,7 @@ impl DuplicateRequestCache {
             is_of_other: false,
             is_kept,
             key: Key::NONE,
-            place: None,
+            place: 0,
             begun: None,
         }
     }
@@ -173,12 +173,16 @@ impl DuplicateRequestCache {
     /// Returns the reply to an earlier transmission of the call in hand.
     pub(super) fn lookup(&mut self) -> Option<&[u8]> {
         let is_kept = self.is_kept();
-        (self.place, self.begun) = (None, None);
-        let (_, slots) = set(self.sets, self.key.set)?;
-        let place = slots
+        self.begun = None;
+        let (last, slots) = set(self.sets, self.key.set)?;
+        let found = slots
             .iter()
-            .position(|slot| from_key(slot).starts_with(&self.key.bytes))?;
-        self.place = Some(place);
+            .position(|slot| from_key(slot).starts_with(&self.key.bytes));
+        let Some(place) = found else {
+            self.place = choose(slots, &self.key, u32::from_be_bytes(*last));
+            return None;
+        };
+        self.place = place;
         let slot = slots.get(place)?;
         let mut reader = Reader::new(slot);
         let seal = reader.u32();
@@ -228,16 +232,17 @@ impl DuplicateRequestCache {
             let key = from_key(slot);
             key.starts_with(&call) && key.tail(PEER_OFFSET).starts_with(&peer.octets())
         };
-        self.place = (0..slots.len())
+        let newest = (0..slots.len())
             .filter(|place| slots.get(*place).is_some_and(is_its))
             .min_by_key(|place| {
                 slots
                     .get(*place)
                     .map(|slot| last.wrapping_sub(times(slot).0))
             });
-        if let Some(place) = self.place
+        if let Some(place) = newest
             && let Some(slot) = slots.get(place)
         {
+            self.place = place;
             self.key
                 .bytes
                 .copy_from_slice(from_key(slot).head(KEY_BYTES));
@@ -250,35 +255,25 @@ impl DuplicateRequestCache {
     #[inline(never)]
     fn put(&mut self, reply: &[u8], begun: Option<bool>) {
         let is_kept = self.is_kept();
-        let Some((stamp, slots)) = set(self.sets, self.key.set) else {
-            return;
-        };
-        if reply.len() > DRC_REPLY_BYTES {
-            return;
-        }
-        let last = u32::from_be_bytes(*stamp);
-        let place = match self.place {
-            Some(place) => place,
-            None => choose(slots, &self.key, last),
-        };
-        self.place = Some(place);
-        let Some(slot) = slots.get_mut(place) else {
-            return;
-        };
-        let next = last.wrapping_add(1);
-        *stamp = next.to_be_bytes();
-        let (seal, rest) = slot.split_at_mut(WORD_BYTES);
-        let mut writer = Writer::new(rest);
-        writer.put(&self.key.bytes);
-        writer.words(&[next, self.key.time, self.server]);
-        writer.opaque(reply);
-        if is_kept {
-            let len = writer.position();
-            let sum = match begun {
-                Some(was_there) => hash(&self.key.bytes).wrapping_add(was_there.into()),
-                None => hash(rest.head(len)),
-            };
-            Writer::new(seal).u32(sum);
+        if let Some((last, slots)) = set(self.sets, self.key.set)
+            && let Some(slot) = slots.get_mut(self.place)
+            && reply.len() <= DRC_REPLY_BYTES
+        {
+            let stamp = u32::from_be_bytes(*last).wrapping_add(1);
+            *last = stamp.to_be_bytes();
+            let (seal, rest) = slot.split_at_mut(WORD_BYTES);
+            let mut writer = Writer::new(rest);
+            writer.put(&self.key.bytes);
+            writer.words(&[stamp, self.key.time, self.server]);
+            writer.opaque(reply);
+            if is_kept {
+                let len = writer.position();
+                let sum = match begun {
+                    Some(was_there) => hash(&self.key.bytes).wrapping_add(was_there.into()),
+                    None => hash(rest.head(len)),
+                };
+                Writer::new(seal).u32(sum);
+            }
         }
     }
 }
@@ -481,7 +476,7 @@ mod tests {
         let before = drc.sets[0];
         drc.insert(&[200; 260]);
         let after = drc.sets[0];
-        let place = drc.place.unwrap();
+        let place = drc.place;
         let from = WORD_BYTES + place * SLOT_BYTES;
         let to = from + SLOT_BYTES;
         let rest = WORD_BYTES..from;
@@ -520,7 +515,7 @@ mod tests {
         let begun = drc.sets[0];
         drc.insert(&[201; 260]);
         let answered = drc.sets[0];
-        let seal = WORD_BYTES + drc.place.unwrap() * SLOT_BYTES;
+        let seal = WORD_BYTES + drc.place * SLOT_BYTES;
         for stored in seal + WORD_BYTES..=seal + SLOT_BYTES {
             let mut torn = begun;
             torn[seal + WORD_BYTES..stored].copy_from_slice(&answered[seal + WORD_BYTES..stored]);
