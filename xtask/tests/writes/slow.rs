@@ -134,7 +134,7 @@ fn who_reads_from_the_disk_makes_nobody_else_wait() -> Result<()> {
     fs::write(directory.path().join("file"), &data)?;
     // As if nothing were in memory: the kernel is asked for what is, a thread reads what is not.
     let nothing = ["-e", "inject=preadv2:error=EAGAIN"];
-    let server = start_slow(directory.path(), "preadv", &nothing, &log)?;
+    let server = start_slow(directory.path(), "splice", &nothing, &log)?;
     let (mut other, root) = server.open(directory.path())?;
     let file = other.lookup(&root, "file")?;
     // In the reply, and behind it.
