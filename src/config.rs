@@ -94,10 +94,8 @@ pub const LINK_BYTES_MAX: usize = 4096;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Bytes of a WRITE that are received, and stored, at once: at most so many, up to the end of one of the file's pages.
 pub const STORE_BYTES: usize = 64 << 10;
-/// Bytes of an SFTP READ from which on the kernel moves them by itself, where it can.
-pub const READ_SPLICE_BYTES_MIN: u32 = 16 << 10;
-/// Bytes that a session's pipe for replies is made to hold once it was full: eight READs, and few enough for what the kernel
-/// lets a user's pipes have together.
+/// Capacity (bytes) of an SFTP session's standard output once a batch did not fit the pipe: eight READs, and few enough for the
+/// limit of a user's pipes (fs.pipe-user-pages-soft).
 pub const REPLY_PIPE_BYTES: usize = 256 << 10;
 /// Bytes of a page of a file.
 pub const PAGE_BYTES: usize = 4 << 10;
@@ -125,6 +123,10 @@ pub const PACKET_DATA_BYTES_MAX: u32 = PACKET_BYTES_MAX - 1024;
 pub const PACKET_WHOLE_BYTES_MAX: u32 = 40 << 10;
 /// Bytes of a reply other than to READ and READDIR: a symbolic link's target, twice.
 pub const PACKET_REPLY_BYTES: usize = 12 << 10;
+/// Bytes of an SFTP session's reply buffer: the longest reply to READ, with its head.
+pub const SFTP_REPLY_BYTES: usize = PACKET_BYTES_MAX as usize;
+/// Bytes of SFTP replies that leave together. A larger batch falls out of the processor's cache between pread and write.
+pub const SFTP_BATCH_BYTES: usize = 64 << 10;
 /// Bytes of one page of a directory in SFTP: clients are known that take no more than 34,000.
 pub const NAMES_BYTES_MAX: usize = 32_000;
 /// Copies and checks of one SFTP session that wait for their end; the first goes on by a reply's bytes before other requests
@@ -138,6 +140,8 @@ pub const HASHES_BYTES: usize = 32 << 10;
 const _: () = assert!(2 * LINK_BYTES_MAX + 64 < PACKET_REPLY_BYTES);
 const _: () = assert!(READ_INLINE_BYTES as usize + 64 <= REPLY_BYTES);
 const _: () = assert!(NAMES_BYTES_MAX + 4096 <= REPLY_BYTES && HASHES_BYTES + 64 <= REPLY_BYTES);
+const _: () = assert!(PACKET_DATA_BYTES_MAX as usize + 64 <= SFTP_REPLY_BYTES);
+const _: () = assert!(SFTP_BATCH_BYTES < REPLY_BYTES && REPLY_BYTES <= SFTP_REPLY_BYTES);
 
 /// Bytes of a loop's receive buffer: the longest packet of SFTP, or message of multicast DNS.
 pub const RX_BYTES: usize = if cfg!(feature = "streams") {
@@ -146,7 +150,15 @@ pub const RX_BYTES: usize = if cfg!(feature = "streams") {
     9000
 };
 /// Bytes of its transmit buffer.
-pub const TX_BYTES: usize = if cfg!(feature = "streams") {
+pub const TX_BYTES: usize = if cfg!(feature = "sftp-server") {
+    SFTP_REPLY_BYTES
+} else if cfg!(feature = "streams") {
+    REPLY_BYTES
+} else {
+    1500
+};
+/// The same in the least memory: an SFTP READ is answered by fewer bytes then.
+pub const TX_BYTES_MIN: usize = if cfg!(feature = "streams") {
     REPLY_BYTES
 } else {
     1500

@@ -118,7 +118,7 @@ impl Streams {
     ) -> State {
         let (mut cx, rx, tx) = turn.world.lend(connection.peer);
         let input = rx.head(batch.have).tail(batch.used);
-        let output = tx.head_mut(REPLY_BYTES).tail_mut(batch.produced);
+        let output = tx.head_mut(self.reply_bytes).tail_mut(batch.produced);
         let at = connection.number();
         let progress = turn.protocol.advance(at, &mut cx, input, output);
         batch.used += progress.consumed;
@@ -135,7 +135,7 @@ impl Streams {
         result: FsResult<()>,
     ) -> State {
         let (mut cx, _, tx) = turn.world.lend(connection.peer);
-        let output = tx.head_mut(REPLY_BYTES).tail_mut(batch.produced);
+        let output = tx.head_mut(self.reply_bytes).tail_mut(batch.produced);
         let at = connection.number();
         let progress = turn.protocol.done(at, &mut cx, order, result, output);
         batch.add(turn, connection, progress)
@@ -168,12 +168,13 @@ impl Streams {
         let input = world.rx.head(batch.have).tail(batch.used);
         let mut carrier = match is_store {
             true => {
-                let tx = world.tx.tail_mut(batch.produced);
+                let tx = world.tx.head_mut(self.reply_bytes).tail_mut(batch.produced);
                 Carrier::new(world.net, connection.socket, tx, 0..0, input)
             }
             false => {
                 let unsent = 0..core::mem::take(&mut batch.produced);
-                Carrier::new(world.net, connection.socket, world.tx, unsent, input)
+                let tx = world.tx.head_mut(self.reply_bytes);
+                Carrier::new(world.net, connection.socket, tx, unsent, input)
             }
         };
         let carried = carrier.carry_out(&mut order, ended, world.tree);

@@ -2,7 +2,9 @@
 
 use super::datagrams;
 use super::streams::{self, Limits, Protocol, Streams};
-use crate::config::{CONNECTION_COUNT_MAX, REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT, REQUEST_BYTES};
+use crate::config::{
+    CONNECTION_COUNT_MAX, REPLY_BLOCK_COUNT, REPLY_BYTES, REQUEST_BLOCK_COUNT, REQUEST_BYTES,
+};
 use crate::engine::nfs::Promise;
 use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::{Cx, Datagrams as _, Order, Progress, Stream as _};
@@ -37,6 +39,7 @@ impl Rpc {
             connection_count,
             request_count: scaled(1, REQUEST_BLOCK_COUNT),
             reply_count: scaled(1, REPLY_BLOCK_COUNT),
+            reply_bytes: REPLY_BYTES,
         };
         Streams::new(limits, REQUEST_BYTES)
     }

@@ -1,10 +1,11 @@
 //! SFTP as the loop serves it: a session for each connection.
 
 use super::streams::{Limits, Protocol, Streams};
-use crate::config::{PACKET_WHOLE_BYTES_MAX, SFTP_CONNECTION_COUNT_MAX};
+use crate::config::{PACKET_WHOLE_BYTES_MAX, SFTP_CONNECTION_COUNT_MAX, TX_BYTES, TX_BYTES_MIN};
 use crate::engine::sftp::{Session, Sftp};
 use crate::engine::{Cx, Order, Progress, Stream as _};
 use crate::event::Events;
+use crate::mem::scaled;
 use crate::vfs::{FsResult, Tree};
 
 /// Bytes of the longest packet that must lie in the buffer as a whole, with its length.
@@ -29,6 +30,7 @@ impl<'a> Sessions<'a> {
             connection_count: SFTP_CONNECTION_COUNT_MAX,
             request_count: SFTP_CONNECTION_COUNT_MAX,
             reply_count: SFTP_CONNECTION_COUNT_MAX,
+            reply_bytes: scaled(TX_BYTES_MIN, TX_BYTES),
         };
         Streams::new(limits, REQUEST_BYTES)
     }

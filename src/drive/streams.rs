@@ -10,7 +10,7 @@ use super::listeners::Listener;
 use super::pool::Pool;
 use super::replies::{Blocked, Turn};
 use super::task::World;
-use crate::config::{CONNECTION_COUNT_MAX, NODE_IDLE, REPLY_BYTES};
+use crate::config::{CONNECTION_COUNT_MAX, NODE_IDLE};
 use crate::engine::nfs::Promise;
 use crate::engine::{Cx, Order, Progress};
 use crate::event::{self, Events};
@@ -78,6 +78,8 @@ pub struct Limits {
     pub request_count: usize,
     /// Replies that were not taken.
     pub reply_count: usize,
+    /// Bytes of all replies that leave together: no more than the loop's transmit buffer has.
+    pub reply_bytes: usize,
 }
 
 /// The connections of a protocol.
@@ -98,6 +100,8 @@ pub struct Streams {
     pub(super) group: GroupCommit,
     /// Bytes of the longest request.
     pub(super) request_bytes: usize,
+    /// Bytes of the transmit buffer that replies are written to, and of a block for those that were not taken.
+    pub(super) reply_bytes: usize,
     pub(super) free: Slots<u16>,
     pub(super) requests: Pool,
     pub(super) replies: Pool,
@@ -112,9 +116,10 @@ impl Streams {
             connections: Slots::new(count),
             free: Slots::new(count),
             requests: Pool::new(limits.request_count, request_bytes),
-            replies: Pool::new(limits.reply_count, REPLY_BYTES),
+            replies: Pool::new(limits.reply_count, limits.reply_bytes),
             listeners: heapless::Vec::new(),
             request_bytes,
+            reply_bytes: limits.reply_bytes,
             patrol_at: Instant::NEVER,
             release_at: Instant::NEVER,
             accept_at: Instant::NEVER,

@@ -129,7 +129,7 @@ pub struct FileId(pub i32);
 pub struct FileRange {
     /// The file.
     pub file: FileId,
-    /// Bytes from its start; [`u64::MAX`]: it is a pipe.
+    /// Bytes from its start.
     pub offset: u64,
     /// Bytes to send.
     pub len: u32,

@@ -242,16 +242,7 @@ impl Tree {
 
     /// See [`Vfs::extent`].
     pub fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        if pin.node.is_inside() && self.paths().is_some_and(|paths| !paths.lends()) {
-            return None;
-        }
         self.backend(pin.node).ok()?.extent(pin, offset, len)
-    }
-
-    /// See [`Vfs::splice`].
-    pub fn splice(&mut self, pin: &Pin, offset: u64, len: u32) -> u32 {
-        self.backend(pin.node)
-            .map_or(0, |backend| backend.splice(pin, offset, len))
     }
 
     /// See [`Vfs::write`].

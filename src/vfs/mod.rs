@@ -180,11 +180,6 @@ pub trait Vfs {
     /// Where at most `len` bytes from `offset` on of a file that was pinned to be read lie; `None`: only [`read`](Self::read) knows.
     /// Nothing is promised of what lies there once the file was changed.
     fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent>;
-    /// Moves `len` bytes from `offset` on of a file that was pinned to be read, or what there is, into a pipe: how many; 0: they are
-    /// to be read. The next order must be to send these; its [`extent`](Self::extent) is the pipe.
-    fn splice(&mut self, _pin: &Pin, _offset: u64, _len: u32) -> u32 {
-        0
-    }
     /// Writes all of `bytes` at `offset` of a file that was pinned for it.
     ///
     /// # Errors
@@ -366,10 +361,6 @@ pub trait Paths {
         what: CreateWhat<'_>,
         mode: Option<u32>,
     ) -> FsResult<()>;
-    /// Whether the network may send from files without copying.
-    fn lends(&self) -> bool {
-        true
-    }
     /// The clock that files get their times from.
     fn clock(&mut self) -> FileTime;
 }

@@ -101,10 +101,6 @@ impl<B: Vfs + Handles + Paths + 'static> Vfs for Shared<B> {
         pass!(self, Vfs::extent(pin, offset, len))
     }
 
-    fn splice(&mut self, pin: &Pin, offset: u64, len: u32) -> u32 {
-        pass!(self, Vfs::splice(pin, offset, len))
-    }
-
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
         pass!(self, Vfs::write(pin, offset, bytes))
     }
@@ -286,11 +282,6 @@ impl<B: Vfs + Handles + Paths + 'static> Paths for Shared<B> {
         mode: Option<u32>,
     ) -> FsResult<()> {
         pass!(self, Paths::make(dir, name, what, mode))
-    }
-
-    fn lends(&self) -> bool {
-        let backend = self.0.upgrade().expect("the test keeps it");
-        backend.borrow().lends()
     }
 
     fn clock(&mut self) -> FileTime {

@@ -260,12 +260,12 @@ impl Writer<'_> {
         start
     }
 
-    /// Ends the packet or string that began at `start`, but for `more` bytes that follow from elsewhere.
+    /// Ends the packet or string that began at `start`.
     #[inline(never)]
-    pub fn end(&mut self, start: usize, more: u32) {
+    pub fn end(&mut self, start: usize) {
         // After an overrun, which is noticed later, there may be none.
         let len = (self.position() - start).saturating_sub(LENGTH_BYTES) as u32;
-        self.patch(start, len + more);
+        self.patch(start, len);
     }
 }
 
@@ -365,10 +365,10 @@ mod tests {
         let packet = writer.begin(kind::DATA, 7);
         let string = writer.begin_string();
         writer.put(b"abc");
-        writer.end(string, 0);
-        writer.end(packet, 2);
+        writer.end(string);
+        writer.end(packet);
         assert_eq!(writer.written(), Some(16));
-        assert_eq!(buffer, *b"\0\0\0\x0e\x67\0\0\0\x07\0\0\0\x03abc\0\0\0\0");
+        assert_eq!(buffer, *b"\0\0\0\x0c\x67\0\0\0\x07\0\0\0\x03abc\0\0\0\0");
         assert_eq!(Reader::new(&buffer[4..]).byte(), kind::DATA);
     }
 }

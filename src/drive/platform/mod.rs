@@ -11,7 +11,7 @@ pub mod network;
 pub mod stack;
 
 use super::{Loop, Task};
-use crate::config::{RX_BYTES, TX_BYTES};
+use crate::config::{RX_BYTES, TX_BYTES, TX_BYTES_MIN};
 use crate::event::{Events, Fatal, Sink};
 use crate::mem;
 use crate::net::Signals;
@@ -59,7 +59,8 @@ pub fn serve(
         false => process::signals(signals.reload, signals.child),
     };
     let net = network.open(signals, sink)?;
-    let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(TX_BYTES));
+    let tx_bytes = mem::scaled(TX_BYTES_MIN, TX_BYTES);
+    let (rx, tx) = (mem::bytes(RX_BYTES), mem::bytes(tx_bytes));
     let mut events = Events::to(sink);
     Loop::new(net, tree, tasks, &mut events, rx, tx, sys::now()).run()
 }

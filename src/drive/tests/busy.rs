@@ -1,7 +1,7 @@
 //! A protocol with long work in hand, as a session has that hashes or copies a file.
 
 use super::{AT, Served, with_loop};
-use crate::config::{REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
+use crate::config::{REPLY_BYTES, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
 use crate::drive::streams::{Limits, Protocol, Streams};
 use crate::engine::testing::tree::Tree;
 use crate::engine::{Cx, Order, Progress, State};
@@ -54,6 +54,7 @@ fn requests_that_wait_for_long_work_are_not_timed_out() {
         connection_count: 1,
         request_count: 1,
         reply_count: 1,
+        reply_bytes: REPLY_BYTES,
     };
     let mut worker = Served {
         protocol: Working {

@@ -50,13 +50,13 @@ impl Turn<'_> {
             let whole = reply.begin_string();
             reply.put(name(entry.ask as usize));
             reply.put(entry.suffix().as_bytes());
-            reply.end(whole, 0);
+            reply.end(whole);
             reply.string(match entry.ask {
                 Ask::Vendor => &VENDOR,
                 _ => entry.version(),
             });
         }
-        self.reply.end(start, 0);
+        self.reply.end(start);
     }
 
     /// Answers with these numbers.
@@ -116,7 +116,7 @@ impl Turn<'_> {
                 self.reply.string(name.unwrap_or_default());
             }
             numbers.check()?;
-            self.reply.end(names, 0);
+            self.reply.end(names);
         }
         self.request.args.check()?;
         Ok(())

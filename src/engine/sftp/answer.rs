@@ -5,7 +5,7 @@ use super::requests::{
     self, ATTRIBUTES, Ask, DIRECTORY, Entry, FILE, MISSING, OFFSET, OTHER, PATH, UINT32,
 };
 use super::status::{Fault, Outcome};
-use super::{Order, State, Turn};
+use super::{State, Turn};
 use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
 use crate::wire::sftp::kind;
 
@@ -19,11 +19,7 @@ impl Turn<'_> {
         let fault = match self.handle_request(kind) {
             Err(fault) => fault,
             Ok(()) if self.reply.written().is_some() => {
-                let more = match &self.request.order {
-                    Some(Order::Send { len, .. }) => *len,
-                    _ => 0,
-                };
-                self.reply.end(start, more);
+                self.reply.end(start);
                 return Ok(());
             }
             // It is only the size of the reply that is wrong: nothing was changed.

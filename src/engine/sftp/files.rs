@@ -4,7 +4,7 @@ use super::handles::{APPEND, LIST, READ, WRITE};
 use super::requests::{self, Ask};
 use super::status::{Fault, Outcome};
 use super::{Lent, Order, Turn};
-use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES};
+use crate::config::PACKET_DATA_BYTES_MAX;
 use crate::vfs::{FsError, FsResult, OpenFlags};
 use crate::wire::sftp::{HANDLE_BYTES_MAX, HEAD_BYTES, open};
 
@@ -21,17 +21,9 @@ const _: () = assert!(
     FROM_WIRE as u32 == open::READ | open::WRITE | open::APPEND | open::TRUNCATE | open::EXCLUSIVE
 );
 
-/// What can be ordered.
-#[derive(Clone, Copy)]
-pub(super) enum What {
-    Send,
-    Store,
-}
-
 impl Turn<'_> {
-    /// Orders something that needs the pin of the handle; whether that was there.
-    #[inline(never)]
-    pub(super) fn order(&mut self, what: What, offset: u64, len: u32) -> Option<()> {
+    /// Orders that the rest of a WRITE's data is stored. `None`: the handle has no file.
+    fn order_store(&mut self, offset: u64, len: u32) -> Option<()> {
         let (slot, id) = (self.request.slot, self.request.id);
         let file = self.request.pin.as_ref()?.lend();
         self.session.lent = Some(Lent {
@@ -39,10 +31,7 @@ impl Turn<'_> {
             id,
             len: self.request.uint32,
         });
-        self.request.order = Some(match what {
-            What::Send => Order::Send { file, offset, len },
-            What::Store => Order::Store { file, offset, len },
-        });
+        self.request.order = Some(Order::Store { file, offset, len });
         Some(())
     }
 
@@ -110,8 +99,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// A READ is exact: the file is read into the reply, or what is longer is moved into a pipe and sent from there. Where that
-    /// cannot be, a large one promises what the file's size allows; should the file shrink meanwhile, the connection is closed.
+    /// A READ's reply is a copy: nothing that happens to the file later changes it. It is shorter than the client asked for at the
+    /// end of the file, and where little memory makes the output short.
     pub(super) fn read(&mut self) -> Outcome {
         let asked = self.request.uint32.min(PACKET_DATA_BYTES_MAX);
         self.check_range(asked)?;
@@ -120,25 +109,14 @@ impl Turn<'_> {
         }
         let offset = self.request.offset;
         let pin = self.request.pin.as_ref().ok_or(Fault::MISSING)?;
-        let mut sent = self.vfs.splice(pin, offset, asked);
-        if sent == 0 && asked > READ_INLINE_BYTES {
-            let size = self.vfs.attr(self.request.node)?.size;
-            let left = size.saturating_sub(offset).min(asked.into());
-            // A device has no size: what it gives at once is a beginning.
-            if left > READ_INLINE_BYTES.into() {
-                sent = left as u32;
-            }
-        }
-        if sent > 0 {
-            self.reply.u32(sent);
-            self.request.uint32 = sent;
-            return self.order(What::Send, offset, sent).ok_or(Fault::FAILURE);
-        }
-        let len = asked.min(READ_INLINE_BYTES);
-        // The data first, to where it will stand: how much there is comes before it.
         let reply = &mut self.reply;
-        let buffer = reply.ahead(WORD_BYTES, len as usize);
-        if buffer.len() < len as usize {
+        let mut len = asked as usize;
+        if reply.position() == HEAD_BYTES {
+            len = len.min(reply.space().len() - WORD_BYTES);
+        }
+        // The data first, to where it will stand: how much there is comes before it.
+        let buffer = reply.ahead(WORD_BYTES, len);
+        if buffer.len() < len {
             return Err(Fault::NeedOutput);
         }
         let got = self.vfs.read(pin, offset, buffer)? as usize;
@@ -180,7 +158,7 @@ impl Turn<'_> {
             return Err(Fault::Done);
         }
         let offset = self.request.offset + here as u64;
-        let ordered = self.order(What::Store, offset, left);
+        let ordered = self.order_store(offset, left);
         ordered.ok_or(Fault::FAILURE)?;
         self.session.skip -= left;
         Err(Fault::Later)

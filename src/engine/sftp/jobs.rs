@@ -8,7 +8,7 @@ use super::handles::{Handles, READ, TO_READ, WRITE};
 use super::requests::{CHECK, CHECK_NAME, FILE};
 use super::status::{Fault, Outcome};
 use super::{Session, Turn};
-use crate::config::JOB_COUNT_MAX;
+use crate::config::{JOB_COUNT_MAX, SFTP_BATCH_BYTES};
 use crate::mem::Ends as _;
 use crate::vfs::Tree;
 use crate::wire::sftp::kind;
@@ -114,7 +114,8 @@ fn go_on(
         job.len = check.begin(job.algorithm, range, size, hashes.len())?;
         job.begun = true;
     }
-    let len = job.len.min(buffer.len() as u64);
+    // Longer slices would make the loop's other connections wait.
+    let len = job.len.min(buffer.len().min(SFTP_BATCH_BYTES) as u64);
     let buffer = buffer.head_mut(len as usize);
     let got = vfs.read(pin, job.offset, buffer)? as usize;
     open.cookie += got as u64;
@@ -172,7 +173,7 @@ impl Turn<'_> {
         reply.string(job.algorithm.name());
         let len = check.finish(hashes);
         reply.put(hashes.head(len));
-        reply.end(start, 0);
+        reply.end(start);
     }
 
     /// The job that was written down last begins to wait: what it reads, and what it writes to.

@@ -5,7 +5,9 @@
 //! on in slices, and are answered when they are done. What is malformed is answered so, as long as its number is known.
 
 use super::{Cx, Order, Progress, State, Stream};
-use crate::config::{PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX};
+use crate::config::{
+    PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX, SFTP_BATCH_BYTES,
+};
 use crate::event::Events;
 use crate::text::{Text, text};
 use crate::vfs::{FsResult, Name, Node, Pin, SetAttr, Tree};
@@ -248,7 +250,8 @@ impl Turn<'_> {
         if have < wanted {
             return Err(State::NeedInput);
         }
-        if self.reply.space().len() < PACKET_REPLY_BYTES {
+        let is_short = self.reply.space().len() < PACKET_REPLY_BYTES;
+        if is_short || self.reply.position() >= SFTP_BATCH_BYTES {
             return Err(State::NeedOutput);
         }
         let here = whole.min(have);
@@ -335,24 +338,14 @@ impl Stream for Sftp {
         let mut state = State::NeedInput;
         if let Some(Lent { slot, id, len }) = session.lent.take() {
             let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
-            let is_read = matches!(order, Order::Send { .. });
             if result.is_ok() {
-                let (read, written) = if is_read { (len, 0) } else { (0, len) };
-                session.handles.count(slot, read, written);
+                session.handles.count(slot, 0, len);
             }
-            match &order {
-                // The length was promised in a head that is gone: there is no other way to take it back.
-                Order::Send { .. } if result.is_err() => {
-                    let why = text!("a file became shorter while it was read");
-                    state = State::Closed(why);
-                }
-                Order::Send { .. } => {}
-                Order::Store { len, .. } | Order::Read { len, .. } => {
-                    // What was not taken off the stream is of no use any more.
-                    session.skip += *len;
-                    fault.emit(&mut reply, id, self.level, cx.events);
-                }
+            if let Order::Store { len, .. } = &order {
+                // What was not taken off the stream is of no use any more.
+                session.skip += *len;
             }
+            fault.emit(&mut reply, id, self.level, cx.events);
         } else {
             order.abandon(cx.vfs);
             state = State::Closed(Text::NOTHING);

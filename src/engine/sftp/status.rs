@@ -154,7 +154,7 @@ impl Fault {
         reply.string(message);
         // The language of the text.
         reply.u32(0);
-        reply.end(start, 0);
+        reply.end(start);
         let is_failure = status > Status::Eof as u8;
         if level > Level::Verbose || level > Level::Error && is_failure {
             // Without what OpenSSH does not say.

@@ -133,7 +133,7 @@ fn serve(options: &Options) -> ! {
 fn talk(options: &Options) -> Fatal {
     let handle_count = handle_count();
     let tree = platform::tree();
-    let (sftp, jail) = match server(options, handle_count, tree, true) {
+    let (sftp, jail) = match server(options, handle_count, tree) {
         Ok(server) => server,
         Err(status) => return status,
     };
@@ -184,12 +184,11 @@ fn server(
     options: &Options,
     handle_count: usize,
     tree: &mut Tree,
-    serves_one: bool,
 ) -> Result<(&'static mut Sftp, Option<i32>), Fatal> {
     let mut jail = None;
     // Where there is no host, exports are the files.
     if !sys::is_bare() {
-        let user = mem::leak(User::new(handle_count, serves_one));
+        let user = mem::leak(User::new(handle_count));
         if let Some(mask) = options.umask {
             user.set_umask(mask);
         }
@@ -231,7 +230,7 @@ pub(super) fn task(
     tree: &mut Tree,
 ) -> Result<&'static mut dyn Task, Fatal> {
     let handle_count = handle_count();
-    let (sftp, _) = server(options, handle_count, tree, false)?;
+    let (sftp, _) = server(options, handle_count, tree)?;
     Ok(mem::leak(Server {
         sessions: Sessions::new(
             sftp,

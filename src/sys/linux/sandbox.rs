@@ -4,7 +4,7 @@
 //! is on every host, and neither is what keeps paths in the jail: that they are looked up beneath its descriptor.
 //! Specification: Documentation/userspace-api/{landlock,seccomp_filter}.rst of Linux.
 
-use super::fs::{File, SENDFILE};
+use super::fs::File;
 use super::outcome;
 use rustix::fd::{AsRawFd as _, RawFd};
 use syscalls::{Sysno, raw_syscall};
@@ -135,8 +135,6 @@ const NEEDED: &[Sysno] = &[
     Sysno::pwrite64,
     Sysno::openat2,
     Sysno::close,
-    Sysno::splice,
-    SENDFILE,
     Sysno::openat,
     Sysno::getdents64,
     Sysno::lseek,
@@ -156,7 +154,6 @@ const NEEDED: &[Sysno] = &[
     Sysno::renameat2,
     Sysno::fstatfs,
     Sysno::clock_gettime,
-    Sysno::pipe2,
     Sysno::fcntl,
     Sysno::rt_sigreturn,
     Sysno::restart_syscall,

@@ -1,6 +1,6 @@
 //! The standard streams as byte streams.
 
-use super::fs::{File, SENDFILE, set_pipe_size};
+use super::fs::{File, set_pipe_size};
 use super::process::{FailedWrite, on_failed_write};
 use super::{Errno, outcome};
 use crate::time::Duration;
@@ -46,18 +46,10 @@ impl Stdio {
     /// # Safety
     ///
     /// As that of the call.
-    unsafe fn carry(
-        self,
-        what: Sysno,
-        first: i32,
-        second: usize,
-        third: usize,
-        fourth: usize,
-        fifth: usize,
-    ) -> usize {
+    unsafe fn carry(self, what: Sysno, at: usize, len: usize) -> usize {
         loop {
             // SAFETY: the caller's.
-            let moved = unsafe { raw_syscall!(what, first, second, third, fourth, fifth, 0) };
+            let moved = unsafe { raw_syscall!(what, self as i32, at, len) };
             match outcome(moved) {
                 Ok(count) => return count,
                 Err(Errno::INTR) => {}
@@ -72,14 +64,14 @@ impl Stdio {
     fn receive(self, buffer: &mut [u8]) -> usize {
         let (at, len) = (buffer.as_mut_ptr() as usize, buffer.len());
         // SAFETY: the kernel writes at most so many bytes.
-        unsafe { self.carry(Sysno::read, self as i32, at, len, 0, 0) }
+        unsafe { self.carry(Sysno::read, at, len) }
     }
 
     /// Sends bytes; how many, 0 when they cannot be taken any more.
     fn send(self, bytes: &[u8]) -> usize {
         let (at, len) = (bytes.as_ptr() as usize, bytes.len());
         // SAFETY: the kernel reads at most so many bytes.
-        unsafe { self.carry(Sysno::write, self as i32, at, len, 0, 0) }
+        unsafe { self.carry(Sysno::write, at, len) }
     }
 
     /// Sends `bytes`, or drops them: a console or a pipe that is full for a moment is waited for, and where its reader has
@@ -107,18 +99,6 @@ impl Stdio {
             Self::Output.send(bytes);
         }
         is_written
-    }
-
-    /// Sends bytes of a file, or of a pipe, without copying them here; 0: that is not possible, or there are none.
-    pub fn send_file(self, file: i32, mut offset: u64, len: u32) -> usize {
-        let (at, len) = (&raw mut offset as usize, len as usize);
-        let to = self as i32;
-        if offset == u64::MAX {
-            // SAFETY: numbers alone.
-            return unsafe { self.carry(Sysno::splice, file, 0, to as usize, 0, len) };
-        }
-        // SAFETY: the kernel reads and writes the offset; a number that is no file's is an error, nothing worse.
-        unsafe { self.carry(SENDFILE, to, file as usize, at, len, 0) }
     }
 
     /// Has the pipe, if it is one, hold so many bytes.

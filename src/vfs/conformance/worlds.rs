@@ -314,7 +314,7 @@ impl OfUser {
             let name = format!("{test}-{starts_at_tree}-{around:?}").replace(['/', '"', ' '], "");
             let dir = fresh(&name);
             let path = CString::new(dir.as_os_str().as_bytes()).unwrap();
-            let mut user = User::new(64, false);
+            let mut user = User::new(64);
             match around.jail {
                 Some(at) => user.jail(&path, at.as_bytes()).unwrap(),
                 None if starts_at_tree => user.begin_at(&path),
@@ -442,7 +442,7 @@ impl Paths for Host {
 
 #[test]
 fn two_backends_of_one_tree_keep_their_umask_and_their_user() {
-    let user = Rc::new(RefCell::new(User::new(4, false)));
+    let user = Rc::new(RefCell::new(User::new(4)));
     let mut host = OnHost::new("two-trees", Form::Path).unwrap();
     host.make_writable();
     let path = CString::new(host.dir.as_os_str().as_bytes()).unwrap();

@@ -11,7 +11,6 @@ use super::{
     Attr, Backend, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat,
     Handle, ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, Rights, SetAttr, Vfs,
 };
-use crate::config::READ_SPLICE_BYTES_MIN;
 use crate::sys;
 use crate::sys::linux::fs::{self, AT_FDCWD};
 use crate::sys::linux::fsuid;
@@ -41,15 +40,6 @@ pub struct User {
     jail: Option<Jail>,
     /// What the text led to: where a descriptor is not enough, it is opened by its path once more.
     named: RawFd,
-    /// Pins that are open for writing.
-    writers: u32,
-    /// Whether the kernel could not move something.
-    copies: bool,
-    /// Whether there is one peer, whose orders are carried out at once.
-    serves_one: bool,
-    /// Where bytes of a file wait to be sent, and the file, if they do.
-    pipe: (RawFd, RawFd),
-    filled_from: RawFd,
     /// Bits that what is made has not.
     umask: Option<u32>,
     /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
@@ -68,9 +58,6 @@ impl Drop for User {
     fn drop(&mut self) {
         self.steps.release_idle();
         self.found.release_idle();
-        for end in [self.pipe.0, self.pipe.1] {
-            fs::close(end);
-        }
         if self.top > 2 {
             fs::close(self.top);
         }
@@ -88,10 +75,9 @@ const fn node_of(file: RawFd) -> Node {
 }
 
 impl User {
-    /// A backend that keeps at most `pin_count` files and directories open, beside a few descriptors of its own. If it
-    /// `serves_one` peer, whose orders are carried out at once, what that reads may wait in a pipe.
+    /// A backend that keeps at most `pin_count` files and directories open, beside a few descriptors of its own.
     #[inline(never)]
-    pub fn new(pin_count: usize, serves_one: bool) -> Self {
+    pub fn new(pin_count: usize) -> Self {
         Self {
             top: NONE,
             steps: Ring::new(STEP_COUNT),
@@ -101,12 +87,7 @@ impl User {
             text: Text::new(),
             at: AT_FDCWD,
             named: NONE,
-            writers: 0,
-            copies: false,
-            serves_one,
             umask: None,
-            pipe: (NONE, NONE),
-            filled_from: NONE,
         }
     }
 
@@ -339,13 +320,10 @@ impl Vfs for User {
 
     fn unpin(&mut self, pin: Pin) {
         self.pins_left += 1;
-        self.writers -= pin.user;
         fs::close(number(pin.node));
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        // What waits in the pipe cannot be sent from there: it is not used again.
-        self.copies |= number(pin.node) == self.filled_from;
         fs::pread(number(pin.node), offset, out)
     }
 
@@ -411,43 +389,9 @@ impl Vfs for User {
         }
     }
 
-    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent> {
-        let (file, offset) = if self.filled_from == NONE {
-            (number(pin.node), offset)
-        } else {
-            (self.pipe.0, u64::MAX)
-        };
-        let file = super::FileId(file);
-        self.lends().then_some(Extent { file, offset, len })
-    }
-
-    fn splice(&mut self, pin: &Pin, mut offset: u64, len: u32) -> u32 {
-        self.filled_from = NONE;
-        if !self.lends() || !self.serves_one || len < READ_SPLICE_BYTES_MIN {
-            return 0;
-        }
-        if self.pipe.1 == NONE
-            && let Ok((from, to)) = fs::pipe()
-        {
-            self.pipe = (from.leak(), to.leak());
-        }
-        let mut left = len as usize;
-        while left > 0 {
-            match fs::splice(number(pin.node), Some(&mut offset), self.pipe.1, None, left) {
-                Ok(0) => break,
-                Ok(count) => left -= count,
-                // What is in the pipe stays there: it is not used again.
-                Err(_) => {
-                    self.copies = true;
-                    return 0;
-                }
-            }
-        }
-        let count = len - left as u32;
-        if count > 0 {
-            self.filled_from = number(pin.node);
-        }
-        count
+    fn extent(&mut self, _: &Pin, _: u64, _: u32) -> Option<Extent> {
+        // sendfile would send the file's pages, which later writes change.
+        None
     }
 
     fn release_idle(&mut self) -> bool {
@@ -465,12 +409,6 @@ impl Paths for User {
             Some(mask) => fsuid::set_umask(mask),
             None => fsuid::restore_umask(),
         }
-    }
-
-    /// What the kernel sends of a file by itself are its pages: a peer that takes them later would find in them what was
-    /// written meanwhile. While something is open for writing, peers get copies.
-    fn lends(&self) -> bool {
-        !self.copies && self.writers == 0
     }
 
     fn make(
@@ -543,10 +481,7 @@ impl Paths for User {
             self.check_kind(attr.kind, false)?;
         }
         let file = self.open_taken(flags, mode);
-        let mut pin = self.admit(file?, directory, how.has(OpenFlags::TRUNCATE))?;
-        pin.user = writes.into();
-        self.writers += pin.user;
-        Ok(pin)
+        self.admit(file?, directory, how.has(OpenFlags::TRUNCATE))
     }
 
     fn clock(&mut self) -> FileTime {

@@ -1,8 +1,7 @@
 //! What the backend does beyond the conformance tests.
 
 use super::User;
-use crate::config::READ_SPLICE_BYTES_MIN;
-use crate::sys::linux::{fs, sandbox};
+use crate::sys::linux::sandbox;
 use crate::vfs::shared::Shared;
 use crate::vfs::{Access, Backend, Detail, FsError, Kind, OpenFlags, SetAttr, Tree};
 #[cfg(target_pointer_width = "32")]
@@ -46,7 +45,7 @@ struct Served {
 
 impl Served {
     fn new(pin_count: usize) -> Self {
-        let user = Rc::new(RefCell::new(User::new(pin_count, true)));
+        let user = Rc::new(RefCell::new(User::new(pin_count)));
         let mut tree = Tree::default();
         tree.add(Backend::ByPath, Shared::lend(&user));
         Self { tree, user }
@@ -148,55 +147,15 @@ fn a_kernel_without_wide_times_refuses_them_and_keeps_the_others() {
 }
 
 #[test]
-fn while_something_may_be_written_bytes_move_by_copies_alone() {
-    let scratch = Scratch::new("lends");
+fn files_have_no_extent_for_sendfile_or_splice() {
+    let scratch = Scratch::new("extents");
     let mut user = Served::new(4);
-    let path = scratch.path("file");
     std::fs::write(scratch.0.join("file"), "hello").unwrap();
-    let read = user.open_at(&path, &READ).unwrap();
-    assert!(user.extent(&read, 0, 5).is_some());
-    // Else a large write would go through a pipe, from which this backend takes nothing.
-    let written = user.open_at(&path, &WRITE).unwrap();
-    assert_eq!(user.extent(&written, 0, 5), None);
-    assert_eq!(user.extent(&read, 0, 5), None);
-    user.unpin(written);
-    assert!(user.extent(&read, 0, 5).is_some());
-    user.unpin(read);
-}
-
-#[test]
-fn bytes_are_moved_into_a_pipe_as_far_as_there_are_any() {
-    let scratch = Scratch::new("splices");
-    let mut user = Served::new(4);
-    let content: Vec<u8> = (0..40_000_u32).map(|at| (at % 251) as u8).collect();
-    std::fs::write(scratch.0.join("file"), &content).unwrap();
-    let file = user.open_at(&scratch.path("file"), &READ).unwrap();
-    // Of several peers each would need a pipe.
-    user.backend().serves_one = false;
-    assert_eq!(user.splice(&file, 0, READ_SPLICE_BYTES_MIN), 0);
-    user.backend().serves_one = true;
-    // What is short is read.
-    assert_eq!(user.splice(&file, 0, READ_SPLICE_BYTES_MIN - 1), 0);
-    assert_eq!(user.extent(&file, 5, 7).unwrap().offset, 5);
-    for (offset, count) in [(0, 32_768), (7, 32_768), (20_000, 20_000)] {
-        assert_eq!(user.splice(&file, offset, 32_768), count);
-        let extent = user.extent(&file, offset, count).unwrap();
-        assert_eq!(extent.offset, u64::MAX);
-        let mut moved = vec![0; 40_000];
-        let len = fs::read(extent.file.0, &mut moved).unwrap();
-        assert_eq!(len, count as usize);
-        let offset = offset as usize;
-        assert!(moved[..len] == content[offset..offset + len]);
+    for how in [&READ, &WRITE] {
+        let pin = user.open_at(&scratch.path("file"), how).unwrap();
+        assert_eq!(user.extent(&pin, 0, 5), None);
+        user.unpin(pin);
     }
-    // The end of the file leaves the pipe as it was.
-    assert_eq!(user.splice(&file, 40_000, 32_768), 0);
-    assert_eq!(user.extent(&file, 0, 5).unwrap().offset, 0);
-    // What was moved and is read all the same stays in the pipe: that is not used again.
-    assert_eq!(user.splice(&file, 0, 32_768), 32_768);
-    assert_eq!(user.read(&file, 0, &mut [0; 5]), Ok(5));
-    assert_eq!(user.splice(&file, 0, 32_768), 0);
-    assert_eq!(user.extent(&file, 0, 5), None);
-    user.unpin(file);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::{REPLY_BYTES, REPLY_PIPE_BYTES, TALK_INPUT_BYTES};
+use crate::config::{REPLY_PIPE_BYTES, SFTP_REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::drive::connection::CloseReason;
 use crate::drive::orders::{Carried, Carrier};
 use crate::drive::streams::Protocol;
@@ -14,7 +14,7 @@ use crate::engine::{Cx, Progress, State};
 use crate::event::Events;
 use crate::mem;
 use crate::mem::Ends as _;
-use crate::net::{Connections, FileRange, NetError, NetResult, Socket};
+use crate::net::{Connections, NetError, NetResult, Socket};
 use crate::sys::linux::stdio::Stdio;
 use crate::text::Text;
 use crate::time::Instant;
@@ -33,10 +33,13 @@ pub fn pass_all_bytes() -> Option<impl Drop> {
     Stdio::pass_all_bytes()
 }
 
+/// Default capacity of a pipe on Linux.
+const PIPE_BYTES: usize = 64 << 10;
+
 /// Standard input and output.
 #[derive(Debug, Default)]
 pub struct Standard {
-    /// Whether the pipe for output was full once, and made larger.
+    /// True once the pipe for output, if it is one, was made larger.
     is_larger: bool,
 }
 
@@ -46,16 +49,11 @@ impl Connections for Standard {
     }
 
     fn send(&mut self, _: Socket, bytes: &[u8], _: bool) -> NetResult<usize> {
-        send(&mut Stdio::Output, bytes)
-    }
-
-    fn send_file(&mut self, _: Socket, range: FileRange) -> NetResult<usize> {
-        let sent = Stdio::Output.send_file(range.file.0, range.offset, range.len);
-        // A pipe of the usual size has no place for two READs: both sides would wait for each other after every one.
-        if sent < range.len as usize && !core::mem::replace(&mut self.is_larger, true) {
+        // A pipe of the default size does not hold such a batch: server and client would wait for each other within each.
+        if bytes.len() > PIPE_BYTES && !core::mem::replace(&mut self.is_larger, true) {
             Stdio::Output.set_pipe_size(REPLY_PIPE_BYTES);
         }
-        Ok(sent)
+        send(&mut Stdio::Output, bytes)
     }
 }
 
@@ -96,9 +94,9 @@ fn send(output: &mut impl Write, bytes: &[u8]) -> NetResult<usize> {
 pub struct StdioSession<'a> {
     protocol: &'a mut dyn Protocol,
     tree: &'a mut Tree,
-    tx: &'static mut [u8; REPLY_BYTES],
-    rx: &'static mut [u8; TALK_INPUT_BYTES],
-    /// Bytes of `rx` that were received.
+    /// What was received, and behind it the replies: a page that both use at different times is in memory once.
+    buffer: &'static mut [u8; TALK_INPUT_BYTES + SFTP_REPLY_BYTES],
+    /// Bytes that were received, at most [`TALK_INPUT_BYTES`].
     have: usize,
     peer: &'a mut dyn Blocking,
     events: &'a mut Events,
@@ -121,8 +119,7 @@ impl<'a> StdioSession<'a> {
             protocol,
             tree,
             events,
-            rx: mem::array(),
-            tx: mem::array(),
+            buffer: mem::array(),
             have: 0,
             greeted: Some(greeted),
         }
@@ -135,7 +132,7 @@ impl<'a> StdioSession<'a> {
         let end = loop {
             // The engine may have left input, because it has enough to do.
             if !is_busy || self.have < TALK_INPUT_BYTES && self.peer.is_ready() {
-                let buffer = self.rx.tail_mut(self.have);
+                let buffer = self.buffer.head_mut(TALK_INPUT_BYTES).tail_mut(self.have);
                 if buffer.is_empty() {
                     break CloseReason::Large.message();
                 }
@@ -159,14 +156,16 @@ impl<'a> StdioSession<'a> {
     /// Answers what was received; what happens next: more input, unless the engine is busy.
     fn turn(&mut self) -> State {
         loop {
-            let input = self.rx.head_mut(self.have);
+            let start = self.have.min(TALK_INPUT_BYTES);
+            let (input, output) = self.buffer.split_at_mut(start);
+            let output = output.head_mut(SFTP_REPLY_BYTES);
             let mut cx = lend(self.tree, self.events);
-            let mut progress = self.protocol.advance(0, &mut cx, input, self.tx);
+            let mut progress = self.protocol.advance(0, &mut cx, input, output);
             self.have = mem::shift(input, progress.consumed);
             // There may be requests behind the one that ordered.
             let goes_on = matches!(progress.state, State::NeedOutput | State::Order(_));
             loop {
-                match self.flush(&mut progress) {
+                match self.flush(&mut progress, start) {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(_) => return State::Closed(Text::NOTHING),
@@ -178,11 +177,13 @@ impl<'a> StdioSession<'a> {
         }
     }
 
-    /// Sends the bytes of a call and carries out its order. If there is one, `progress` becomes what the engine made of that.
-    fn flush(&mut self, progress: &mut Progress) -> NetResult<bool> {
+    /// Sends the bytes of a call, which are at `start` of the buffer, and carries out its order. If there is one, `progress`
+    /// becomes what the engine made of that.
+    fn flush(&mut self, progress: &mut Progress, start: usize) -> NetResult<bool> {
         let produced = 0..progress.produced;
-        let input = self.rx.head(self.have);
-        let mut carrier = Carrier::new(self.peer, Socket::ONLY, self.tx, produced, input);
+        let (rx, tx) = self.buffer.split_at_mut(start.min(TALK_INPUT_BYTES));
+        let input = rx.head(self.have);
+        let mut carrier = Carrier::new(self.peer, Socket::ONLY, tx, produced, input);
         let mut order = progress.take_order();
         let carried = carrier.carry_out(&mut order, None, self.tree);
         let used = carrier.used;
@@ -191,7 +192,7 @@ impl<'a> StdioSession<'a> {
         {
             greeted();
         }
-        self.have = mem::shift(self.rx.head_mut(self.have), used);
+        self.have = mem::shift(rx.head_mut(self.have), used);
         let Some(order) = order else {
             return carried.map(|_| false);
         };
@@ -203,7 +204,7 @@ impl<'a> StdioSession<'a> {
             }
             Ok(Carried::Done(result)) => {
                 let mut cx = lend(self.tree, self.events);
-                *progress = self.protocol.done(0, &mut cx, order, result, self.tx);
+                *progress = self.protocol.done(0, &mut cx, order, result, tx);
                 Ok(true)
             }
             Err(error) => {

@@ -1,6 +1,7 @@
 //! What is told of file systems, accounts and limits.
 
 use super::*;
+use crate::config::REPLY_BYTES;
 use crate::engine::sftp::testing::HANDLE_COUNT;
 
 fn words(reply: &Reply) -> Vec<u64> {
@@ -56,6 +57,7 @@ fn available_space_is_told_as_the_draft_has_it() {
 #[test]
 fn numbers_have_the_names_that_are_in_the_tree() {
     let mut world = World::begun();
+    world.limit_output(REPLY_BYTES);
     world.tree.ram().dir("etc");
     world
         .tree

@@ -1,8 +1,9 @@
 //! READ.
 
 use super::*;
-use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES};
+use crate::config::{PACKET_DATA_BYTES_MAX, READ_INLINE_BYTES, REPLY_BYTES};
 use crate::engine::testing::tree::{BIG_BYTES, ENDLESS_BYTES, big_byte};
+use crate::wire::sftp::HEAD_BYTES;
 
 fn big(from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(big_byte).collect()
@@ -27,7 +28,7 @@ fn reads_of_any_size_give_what_is_there() {
         assert_eq!(reply.body[..4], (len as u32).to_be_bytes());
         assert!(reply.body[4..] == big(from, len), "{from} {len}");
     }
-    // Beyond the end, with and without an order.
+    // Beyond the end.
     for (from, len, there) in [
         (BIG_BYTES - 5, 100, 5),
         (BIG_BYTES - 5, 200_000, 5),
@@ -72,19 +73,29 @@ fn what_was_opened_for_writing_only_is_not_read() {
 }
 
 #[test]
-fn a_file_that_shrinks_under_a_promise_ends_the_connection() {
+fn shrunk_file_shortens_a_read_of_any_size() {
     let mut world = World::begun();
     let handle = world.opens(open_file(b"big", open::READ));
     world.tree.host.cut.set(Some(1000));
-    // Small ones are exact, large ones promise a length.
-    let reply = world.ask(read(&handle, 900, 30_000));
-    assert!(reply.body[4..] == big(900, 100));
-    world.refuses(read(&handle, 1000, 30_000), Status::Eof);
-
-    let talk = world.talk(&read(&handle, 0, 100_000).bytes(), || usize::MAX);
-    assert_eq!(talk.closed, Some("short"));
-    assert!(talk.output[13..] == big(0, 1000));
+    for len in [30_000, 100_000] {
+        let reply = world.ask(read(&handle, 900, len));
+        assert!(reply.body[4..] == big(900, 100));
+        world.refuses(read(&handle, 1000, len), Status::Eof);
+    }
     world.hang_up();
+}
+
+#[test]
+fn small_output_shortens_a_large_read() {
+    let mut world = World::begun();
+    world.limit_output(REPLY_BYTES);
+    let handle = world.opens(open_file(b"big", open::READ));
+    let packets = [read(&handle, 0, 10), read(&handle, 3, 200_000)];
+    let talk = world.talk(&stream(&packets), || usize::MAX);
+    let there = REPLY_BYTES - HEAD_BYTES - 4;
+    let lens: Vec<_> = talk.replies().iter().map(|it| it.body.len() - 4).collect();
+    assert_eq!(lens, [10, there]);
+    assert!(talk.replies()[1].body[4..] == big(3, there));
 }
 
 #[test]

@@ -156,9 +156,9 @@ pub fn sync(file: RawFd) -> Result<(), Errno> {
 
 /// The call that takes a wide offset.
 #[cfg(target_pointer_width = "64")]
-pub(in super::super) const SENDFILE: Sysno = Sysno::sendfile;
+const SENDFILE: Sysno = Sysno::sendfile;
 #[cfg(target_pointer_width = "32")]
-pub(in super::super) const SENDFILE: Sysno = Sysno::sendfile64;
+const SENDFILE: Sysno = Sysno::sendfile64;
 
 /// Sends a range of a file to a socket without copying it here; 0 is the end of the file.
 pub fn sendfile(socket: impl AsFd, file: i32, offset: u64, len: u32) -> Result<usize, Errno> {

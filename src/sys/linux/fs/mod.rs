@@ -17,7 +17,6 @@ pub use change::{
 };
 pub use directory::{Found, list};
 pub use handle::{KernelHandle, name_to_handle_at, open_by_handle_at};
-pub(super) use io::SENDFILE;
 pub use io::{
     fsync, is_cached, pipe, pread, pread_cached, pwrite, read, read_into_cache, readlinkat,
     sendfile, set_pipe_size, splice, sync, syncfs,
