@@ -28,7 +28,8 @@
 //! takes them (`Send`); of a WRITE, what has not arrived yet goes from the socket to the file (`Store`); what must be on disk before
 //! it is answered goes there (`Sync`).
 //!
-//! An SFTP session goes through the same engine interface, `engine::Stream`: as sshd starts it, over standard input and output in a
+//! An SFTP READ is copied into the reply when it is answered, whatever its length: an SFTP session has an output of 256 KiB.
+//! The session goes through the same engine interface, `engine::Stream`: as sshd starts it, over standard input and output in a
 //! process of its own (`drive::platform::host::stdio`), or in a loop over sockets (`drive::sftp`). Multicast DNS is a task too:
 //! `drive::endpoint` opens sockets as interfaces come and go, for `engine::mdns`' responder or its browser. `serve` lists which
 //! tasks share a loop: a process each, or with `--one-process` one loop for all.
@@ -65,7 +66,7 @@
 //! - `wire` has no state. An engine has no sockets, no clock and makes no system call: time, files and events are lent for each call.
 //!   Only `drive` sees network, engine and files together. Unsafe code stands in `sys`, in `mem` and in the entry point alone.
 //! - All memory is planned at start, from one region. A connection is a slot of at most 192 bytes; a request that has not all
-//!   arrived waits in a block of 8 KiB, a reply that was not taken or waits for the disk in one of 72 KiB, and of both there are few. When they
+//!   arrived waits in a block of 8 KiB, a reply that was not taken or waits for the disk in one of 72 KiB (SFTP: 256 KiB), and of both there are few. When they
 //!   run out, the connection that stalled longest is closed.
 //! - What multicast DNS keeps of others is bounded by tables; what one host asks or says never makes another wait.
 //! - A handle lasts: it is a kernel handle (the kernel's own, with a MAC) where the server may use those, else a path handle

@@ -53,6 +53,11 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Number of places.
+    pub const fn count(&self) -> usize {
+        self.count as usize
+    }
+
     /// Whether all places are taken.
     pub const fn is_full(&self) -> bool {
         self.len == self.count

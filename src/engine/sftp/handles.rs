@@ -4,6 +4,7 @@
 //! open until that has ended.
 
 use super::requests::{DIRECTORY, FILE};
+use crate::mem::Slots;
 use crate::vfs::{OpenFlags, Pin, Tree};
 
 /// How what is only read is opened.
@@ -46,21 +47,21 @@ pub(super) const LIST: u8 = OpenFlags::DIRECTORY;
 
 /// All that a session has open.
 pub(super) struct Handles {
-    places: &'static mut [Option<Open>],
+    places: Slots<Option<Open>>,
     last_stamp: u16,
+    /// All places below this one are taken.
+    first_free: u16,
     /// Their paths, if they are logged.
     pub(super) paths: &'static mut [LoggedPath],
 }
 
 impl Handles {
     /// Nothing is open. There may be as many as there are places.
-    pub(super) const fn new(
-        places: &'static mut [Option<Open>],
-        paths: &'static mut [LoggedPath],
-    ) -> Self {
+    pub(super) const fn new(places: Slots<Option<Open>>, paths: &'static mut [LoggedPath]) -> Self {
         Self {
             places,
             last_stamp: 0,
+            first_free: 0,
             paths,
         }
     }
@@ -72,13 +73,19 @@ impl Handles {
 
     /// How many there may be.
     pub(super) const fn count_max(&self) -> usize {
-        self.places.len()
+        self.places.count()
     }
 
     /// A place for what is about to be opened.
-    pub(super) fn free(&self) -> Option<u16> {
-        let free = self.places.iter().position(Option::is_none);
-        free.map(|slot| slot as u16)
+    pub(super) fn free(&mut self) -> Option<u16> {
+        while self.at(self.first_free).is_some() {
+            self.first_free += 1;
+        }
+        // A page of places is in memory once one of them was used.
+        if usize::from(self.first_free) == self.places.len() {
+            self.places.push(None)?;
+        }
+        Some(self.first_free)
     }
 
     /// Takes a place that was free; the handle.
@@ -141,6 +148,7 @@ impl Handles {
             open.uses -= 1;
             if open.uses == 0 {
                 unpin(place, vfs);
+                self.first_free = self.first_free.min(slot);
             }
         }
     }
@@ -159,12 +167,14 @@ impl Handles {
         for place in &mut *self.places {
             unpin(place, vfs);
         }
+        self.first_free = 0;
     }
 
     /// What is open there was given back by the driver that had it.
     pub(super) fn forget(&mut self, slot: u16) {
         if let Some(place) = self.place(slot) {
             *place = None;
+            self.first_free = 0;
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::config::{
     PACKET_BYTES_MAX, PACKET_REPLY_BYTES, PACKET_WHOLE_BYTES_MAX, SFTP_BATCH_BYTES,
 };
 use crate::event::Events;
+use crate::mem::Slots;
 use crate::text::{Text, text};
 use crate::vfs::{FsResult, Name, Node, Pin, SetAttr, Tree};
 use crate::wire::sftp::{HEAD_BYTES, LENGTH_BYTES, kind};
@@ -115,10 +116,10 @@ struct Lent {
 }
 
 impl Session {
-    /// A session with so many handles, whose paths are logged as far as there are places for them. One check has no more bytes of
+    /// A session with as many handles as there are places, whose paths are logged as far as there are places for them. One check has no more bytes of
     /// hashes than there are in `hashes`, at most [`HASHES_BYTES`](crate::config::HASHES_BYTES); it is not touched before.
     pub const fn new(
-        handles: &'static mut [Option<Open>],
+        handles: Slots<Option<Open>>,
         paths: &'static mut [LoggedPath],
         hashes: &'static mut [u8],
     ) -> Self {

@@ -6,6 +6,7 @@ use crate::engine::testing::tree::Tree;
 use crate::engine::{Cx, Order, Progress, State, Stream as _};
 use crate::event::Events;
 use crate::event::kept::Sink;
+use crate::mem::Slots;
 use crate::time::Instant;
 use crate::vfs::FsResult;
 use crate::wire::sftp::{Attributes, kind};
@@ -188,7 +189,7 @@ pub struct Memory {
     /// For passwd, group and local time's file.
     pub texts: [&'static mut [u8]; 3],
     /// For handles.
-    pub handles: &'static mut [Option<Open>],
+    pub handles: Slots<Option<Open>>,
     /// For their paths.
     pub paths: &'static mut [LoggedPath],
     /// For hashes.
@@ -200,10 +201,7 @@ impl Memory {
     pub fn leaked() -> Self {
         Self {
             texts: [(); 3].map(|()| &mut *vec![0; 4096].leak()),
-            handles: core::iter::repeat_with(|| None)
-                .take(HANDLE_COUNT)
-                .collect::<Vec<_>>()
-                .leak(),
+            handles: Slots::new(HANDLE_COUNT),
             paths: vec![[0; 512]; HANDLE_COUNT].leak(),
             hashes: vec![0; HASHES_BYTES].leak(),
         }

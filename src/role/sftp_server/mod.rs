@@ -298,7 +298,7 @@ fn sessions(count: usize, handle_count: usize, level: Level) -> &'static mut [Se
     let handle_count = (handle_count / count).max(1);
     let mut sessions = Slots::new(count);
     while !sessions.is_full() {
-        let handles = Slots::defaults(handle_count).leak();
+        let handles = Slots::new(handle_count);
         let mut paths: &mut [_] = &mut [];
         if level >= Level::Info {
             let path_bytes = mem::scaled(1, handle_count) * size_of::<LoggedPath>();

@@ -15,6 +15,7 @@ use crate::sys;
 use crate::sys::linux::fs::{self, AT_FDCWD};
 use crate::sys::linux::fsuid;
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::ops::ControlFlow;
 use jail::Jail;
 use ring::{FOUND_COUNT, NONE, Ring, STEP_COUNT};
@@ -40,6 +41,9 @@ pub struct User {
     jail: Option<Jail>,
     /// What the text led to: where a descriptor is not enough, it is opened by its path once more.
     named: RawFd,
+    /// Device number (st_dev) of a file system that is none of the kernel's own state; 0: none is known. Forgotten when the
+    /// backend is idle, because mount(2) uses numbers again.
+    plain_fs: u64,
     /// Bits that what is made has not.
     umask: Option<u32>,
     /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
@@ -87,6 +91,7 @@ impl User {
             text: Text::new(),
             at: AT_FDCWD,
             named: NONE,
+            plain_fs: 0,
             umask: None,
         }
     }
@@ -149,8 +154,8 @@ impl User {
     }
 
     /// Pins what was opened, if it may be.
-    fn admit(&mut self, file: RawFd, directory: bool, truncate: bool) -> FsResult<Pin> {
-        if let Err(error) = self.check(file, directory, truncate) {
+    fn admit(&mut self, file: RawFd, how: &OpenFlags, is_new: bool) -> FsResult<Pin> {
+        if let Err(error) = self.check(file, how, is_new) {
             fs::close(file);
             return Err(error);
         }
@@ -161,15 +166,32 @@ impl User {
         })
     }
 
-    /// Whether something may be open for more than its path. Nothing but a regular file is ever cut.
-    fn check(&self, file: RawFd, directory: bool, truncate: bool) -> FsResult<()> {
-        let attr = told(file, c"", AtFlags::empty())?;
-        self.check_kind(attr.kind, directory)?;
-        // Reading what the kernel makes of its own state has effects, or never ends. Such objects have no blocks.
-        if attr.used == 0 {
-            refuse_system(file)?;
+    /// The kind of what was taken.
+    #[allow(clippy::unnecessary_cast)] // As above.
+    fn kind_taken(&mut self, follow: bool) -> FsResult<Kind> {
+        if self.at == NONE {
+            return self.attr_taken(follow).map(|attr| attr.kind);
         }
-        if truncate && attr.kind == Kind::Regular {
+        let mut buffer = MaybeUninit::uninit();
+        let stat = fs::fstatat::<FsError>(self.at, self.text(), end_flags(follow), &mut buffer)?;
+        Ok(Kind::of_mode(stat.st_mode as u32))
+    }
+
+    /// Refuses an open object that may be open for no more than its path, and truncates a regular file if `how` says so. A local
+    /// user may have swapped the object since its kind was looked at.
+    #[allow(clippy::unnecessary_cast)] // The widths differ from one architecture to the next.
+    fn check(&mut self, file: RawFd, how: &OpenFlags, is_new: bool) -> FsResult<()> {
+        let mut buffer = MaybeUninit::uninit();
+        let stat = fs::fstatat::<FsError>(file, c"", AtFlags::empty(), &mut buffer)?;
+        let (kind, device) = (Kind::of_mode(stat.st_mode as u32), stat.st_dev as u64);
+        self.check_kind(kind, how.has(OpenFlags::DIRECTORY))?;
+        // Reading what the kernel makes of its own state has effects, or never ends. Such objects have no blocks.
+        if stat.st_blocks == 0 && device != self.plain_fs {
+            refuse_system(file)?;
+            self.plain_fs = device;
+        }
+        let is_cut = is_new && stat.st_size == 0;
+        if how.has(OpenFlags::TRUNCATE) && kind == Kind::Regular && !is_cut {
             fs::truncate::<FsError>(file, None, 0)?;
         }
         Ok(())
@@ -203,12 +225,7 @@ impl User {
             let node = self.resolve_taken(follow)?;
             return self.attr(node);
         }
-        let end = if follow {
-            AtFlags::empty()
-        } else {
-            AtFlags::SYMLINK_NOFOLLOW
-        };
-        told(self.at, self.text(), end)
+        told(self.at, self.text(), end_flags(follow))
     }
 
     #[inline(never)]
@@ -242,6 +259,15 @@ fn refuse_system(file: RawFd) -> FsResult<()> {
         return Err(FsError::Access);
     }
     Ok(())
+}
+
+/// fstatat(2) of an object at the end of a path; a link there is followed or kept.
+const fn end_flags(follow: bool) -> AtFlags {
+    if follow {
+        AtFlags::empty()
+    } else {
+        AtFlags::SYMLINK_NOFOLLOW
+    }
 }
 
 /// Only the path of an object; a link at its end is followed or kept.
@@ -396,6 +422,7 @@ impl Vfs for User {
 
     fn release_idle(&mut self) -> bool {
         self.named = NONE;
+        self.plain_fs = 0;
         self.steps.release_idle();
         self.found.release_idle();
         false
@@ -475,13 +502,15 @@ impl Paths for User {
         }
         self.take(dir, path)?;
         // Nothing is opened only to be refused: that has effects. What is to be a directory or new, the kernel looks at itself.
-        if !flags.intersects(OFlags::DIRECTORY | OFlags::EXCL)
-            && let Ok(attr) = self.attr_taken(dir.is_none())
-        {
-            self.check_kind(attr.kind, false)?;
+        let mut is_new = flags.contains(OFlags::EXCL);
+        if !flags.intersects(OFlags::DIRECTORY | OFlags::EXCL) {
+            match self.kind_taken(dir.is_none()) {
+                Ok(kind) => self.check_kind(kind, false)?,
+                Err(error) => is_new = error == FsError::NoEntry,
+            }
         }
         let file = self.open_taken(flags, mode);
-        self.admit(file?, directory, how.has(OpenFlags::TRUNCATE))
+        self.admit(file?, how, is_new)
     }
 
     fn clock(&mut self) -> FileTime {

@@ -57,10 +57,11 @@ impl User {
         match self.attr(node)?.kind {
             _ if self.pins_left == 0 => Err(FsError::TryLater),
             Kind::Regular => {
+                let how = OpenFlags::default();
                 let mut buffer = [0; 25];
                 let path = fs::proc_path(number(node), &mut buffer);
                 let file = fs::openat::<FsError>(AT_FDCWD, path, flags, 0)?;
-                self.admit(file, false, false)
+                self.admit(file, &how, true)
             }
             Kind::Directory => Err(FsError::IsDirectory),
             _ => Err(FsError::Invalid),

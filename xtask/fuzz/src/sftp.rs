@@ -5,7 +5,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use std::path::Path;
 use stowaway::config::HASHES_BYTES;
 use stowaway::engine::sftp::testing::{HANDLE_COUNT, Memory, Packet, Reply, World, replies};
-use stowaway::engine::sftp::{Level, Open, Permits};
+use stowaway::engine::sftp::{Level, Permits};
+use stowaway::mem::Slots;
 use stowaway::wire::sftp::{Attributes, kind};
 
 /// Steps of one script.
@@ -216,31 +217,23 @@ impl Step {
 struct Lent {
     world: World,
     memory: [*mut [u8]; 4],
-    handles: *mut [Option<Open>],
 }
 
 impl Lent {
     fn new() -> Self {
         let bytes = |len| Box::into_raw(vec![0; len].into_boxed_slice());
         let memory = [TEXT_BYTES, TEXT_BYTES, TEXT_BYTES, HASHES_BYTES].map(bytes);
-        let places = core::iter::repeat_with(|| None).take(HANDLE_COUNT);
-        let handles = Box::into_raw(places.collect::<Vec<_>>().into_boxed_slice());
         // SAFETY: nobody else has it, and the server that borrows it is gone before it is given back.
         let [users, groups, zone, hashes] = memory.map(|memory| unsafe { &mut *memory });
         let lent = Memory {
             texts: [users, groups, zone],
-            // SAFETY: the same.
-            handles: unsafe { &mut *handles },
+            handles: Slots::new(HANDLE_COUNT),
             paths: &mut [],
             hashes,
         };
         let tree = crate::TREE.with(stowaway::engine::testing::tree::Tree::another);
         let world = World::new(tree, Permits::default(), Level::Debug, lent);
-        let mut begun = Self {
-            world,
-            memory,
-            handles,
-        };
+        let mut begun = Self { world, memory };
         let talk = begun.world.talk(&Packet::init().bytes(), || usize::MAX);
         assert_eq!((talk.closed, talk.replies().len()), (None, 1));
         begun
@@ -250,18 +243,12 @@ impl Lent {
     fn end(mut self) {
         self.world.hang_up();
         self.world.tree.ram().check();
-        let Self {
-            world,
-            memory,
-            handles,
-        } = self;
+        let Self { world, memory } = self;
         drop(world);
         for memory in memory {
             // SAFETY: it came from a box, once, and nobody borrows it any more.
             drop(unsafe { Box::from_raw(memory) });
         }
-        // SAFETY: the same.
-        drop(unsafe { Box::from_raw(handles) });
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod batch;
 mod copies;
+mod exact;
 mod jail;
 mod listing;
 mod local_time;
