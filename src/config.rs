@@ -123,9 +123,9 @@ pub const PACKET_DATA_BYTES_MAX: u32 = PACKET_BYTES_MAX - 1024;
 pub const PACKET_WHOLE_BYTES_MAX: u32 = 40 << 10;
 /// Bytes of a reply other than to READ and READDIR: a symbolic link's target, twice.
 pub const PACKET_REPLY_BYTES: usize = 12 << 10;
-/// Bytes of an SFTP session's reply buffer: the longest reply to READ, with its head.
+/// Size (bytes) of an SFTP session's reply buffer: the longest reply to READ, with its head.
 pub const SFTP_REPLY_BYTES: usize = PACKET_BYTES_MAX as usize;
-/// Bytes of SFTP replies that leave together. A larger batch falls out of the processor's cache between pread and write.
+/// Size (bytes) from which on a batch of SFTP replies is sent. A larger batch falls out of the processor's cache between pread and write.
 pub const SFTP_BATCH_BYTES: usize = 64 << 10;
 /// Bytes of one page of a directory in SFTP: clients are known that take no more than 34,000.
 pub const NAMES_BYTES_MAX: usize = 32_000;
@@ -157,7 +157,7 @@ pub const TX_BYTES: usize = if cfg!(feature = "sftp-server") {
 } else {
     1500
 };
-/// The same in the least memory: an SFTP READ is answered by fewer bytes then.
+/// Size (bytes) of the transmit buffer in the least memory. An SFTP READ is answered by fewer bytes then.
 pub const TX_BYTES_MIN: usize = if cfg!(feature = "streams") {
     REPLY_BYTES
 } else {

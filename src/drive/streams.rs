@@ -78,7 +78,7 @@ pub struct Limits {
     pub request_count: usize,
     /// Replies that were not taken.
     pub reply_count: usize,
-    /// Bytes of all replies that leave together: no more than the loop's transmit buffer has.
+    /// Size (bytes) of a reply block, at most that of the loop's transmit buffer.
     pub reply_bytes: usize,
 }
 
@@ -100,7 +100,7 @@ pub struct Streams {
     pub(super) group: GroupCommit,
     /// Bytes of the longest request.
     pub(super) request_bytes: usize,
-    /// Bytes of the transmit buffer that replies are written to, and of a block for those that were not taken.
+    /// Size (bytes) of a reply block, and of the part of the transmit buffer that replies are written to.
     pub(super) reply_bytes: usize,
     pub(super) free: Slots<u16>,
     pub(super) requests: Pool,

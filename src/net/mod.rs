@@ -129,7 +129,7 @@ pub struct FileId(pub i32);
 pub struct FileRange {
     /// The file.
     pub file: FileId,
-    /// Bytes from its start.
+    /// Offset in the file.
     pub offset: u64,
     /// Bytes to send.
     pub len: u32,

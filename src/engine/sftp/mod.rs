@@ -343,7 +343,7 @@ impl Stream for Sftp {
                 session.handles.count(slot, 0, len);
             }
             if let Order::Store { len, .. } = &order {
-                // What was not taken off the stream is of no use any more.
+                // The rest of a WRITE that failed is skipped.
                 session.skip += *len;
             }
             fault.emit(&mut reply, id, self.level, cx.events);

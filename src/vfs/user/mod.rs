@@ -166,7 +166,7 @@ impl User {
         })
     }
 
-    /// The kind of what was taken.
+    /// Returns the kind of the object at the end of the path in `text`.
     #[allow(clippy::unnecessary_cast)] // As above.
     fn kind_taken(&mut self, follow: bool) -> FsResult<Kind> {
         if self.at == NONE {

@@ -17,7 +17,7 @@ use xtask::machines::wait_for;
 
 /// READs over each transport.
 const READ_COUNT: usize = 7000;
-/// Bytes of the file.
+/// Length (bytes) of the file.
 const FILE_BYTES: usize = 1 << 20;
 
 /// The file's byte at an offset: never zero.
@@ -25,7 +25,7 @@ fn byte_at(offset: usize) -> u8 {
     (offset % 251 + 1) as u8
 }
 
-/// One of the server's transports, with our ends of it.
+/// Server process, and the client's ends of its transport.
 struct Peer {
     input: Box<dyn Write>,
     output: Box<dyn Read>,

@@ -94,9 +94,9 @@ fn send(output: &mut impl Write, bytes: &[u8]) -> NetResult<usize> {
 pub struct StdioSession<'a> {
     protocol: &'a mut dyn Protocol,
     tree: &'a mut Tree,
-    /// What was received, and behind it the replies: a page that both use at different times is in memory once.
+    /// Input, and behind it the replies. A page that holds input at one time and replies at another is in memory once.
     buffer: &'static mut [u8; TALK_INPUT_BYTES + SFTP_REPLY_BYTES],
-    /// Bytes that were received, at most [`TALK_INPUT_BYTES`].
+    /// Length (bytes) of the input, at most [`TALK_INPUT_BYTES`].
     have: usize,
     peer: &'a mut dyn Blocking,
     events: &'a mut Events,
