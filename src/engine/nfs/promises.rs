@@ -3,7 +3,7 @@
 //! Until the sync has ended, the record mark of such a reply carries its procedure in bits 24 to 30, which no reply is long enough to
 //! need. [`settle`] clears them before the reply is sent, or makes an error of the reply if the sync failed.
 
-use crate::mem::Ends as _;
+use crate::mem::{self, Ends as _};
 use crate::vfs::FsError;
 use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::MARK_BYTES;
@@ -13,6 +13,11 @@ use crate::wire::{Reader, Writer};
 const LEN_BITS: u32 = 24;
 /// Bytes of a reply from its mark to its status: xid, REPLY, MSG_ACCEPTED, an empty verifier, SUCCESS.
 const HEAD_BYTES: usize = MARK_BYTES + 24;
+const STATUS_BYTES: usize = 4;
+/// Bytes of a failed WRITE or CREATE with its mark: after the status, no attributes from before and after (FALSE, FALSE).
+const FAILED_BYTES: usize = HEAD_BYTES + STATUS_BYTES + 8;
+/// RFC 5531 section 11.
+const LAST_FRAGMENT: u32 = 1 << 31;
 const _: () = assert!(crate::config::REPLY_BYTES < 1 << LEN_BITS);
 
 /// What replies promise to be durable.
@@ -32,64 +37,51 @@ pub(in super::super) fn mark_promise(reply: &mut Writer<'_>, mark: usize, proced
     reply.patch(mark, len | (procedure as u32) << LEN_BITS);
 }
 
-/// Makes replies final: whole records, of which some promise something. After `error` these are rewritten, and `failed` is called with
+/// Makes replies final: whole records, of which some promise something. After `error` these become errors, and `failed` is called with
 /// the procedure and the reply of each, without its mark. Returns the bytes of all.
+#[inline(never)]
 pub(in super::super) fn settle(
     replies: &mut [u8],
     error: Option<FsError>,
     failed: &mut dyn FnMut(u32, &[u8]),
 ) -> usize {
-    let (mut from, mut to) = (0, 0);
-    while from < replies.len() {
-        let mark = Reader::new(replies.tail(from)).u32();
+    const LEN_MASK: u32 = (1 << LEN_BITS) - 1;
+    let (mut at, mut end) = (0, replies.len());
+    while at < end {
+        let rest = replies.head_mut(end).tail_mut(at);
+        let mark = Reader::new(rest).u32();
+        let mut len = MARK_BYTES + (mark & LEN_MASK) as usize;
         let procedure = mark >> LEN_BITS & 0x7f;
-        // The data of a READ at the end follows later.
-        let end = replies
-            .len()
-            .min(from + MARK_BYTES + (mark & ((1 << LEN_BITS) - 1)) as usize);
-        let mut len = end - from;
-        if from != to {
-            replies.copy_within(from..end, to);
-        }
-        from = end;
-        let reply = replies.tail_mut(to).head_mut(len);
         if procedure > 0 {
+            Writer::new(rest).u32(LAST_FRAGMENT | mark & LEN_MASK);
             if let Some(error) = error
-                && Reader::new(reply.tail(HEAD_BYTES)).u32() == Status::Ok as u32
+                && Reader::new(rest.tail(HEAD_BYTES)).u32() == Status::Ok as u32
             {
-                len = rewrite(reply, procedure, error);
-                failed(procedure, reply.head(len).tail(MARK_BYTES));
-            } else {
-                Writer::new(reply).u32(mark & !(0x7f << LEN_BITS));
+                let before = len;
+                len = fail(rest, len, procedure, error);
+                end -= before - len;
+                failed(procedure, rest.head(len).tail(MARK_BYTES));
             }
         }
-        to += len;
+        at += len;
     }
-    to
+    end
 }
 
-/// Makes an error of a reply; its bytes. SETATTR, REMOVE, RMDIR, RENAME and LINK return the same after success and failure.
-fn rewrite(reply: &mut [u8], procedure: u32, error: FsError) -> usize {
-    let (_, results) = reply.split_at_mut(HEAD_BYTES.min(reply.len()));
-    let has_data = matches!(
-        Procedure::new(procedure),
-        Some(
-            Procedure::Write
-                | Procedure::Commit
-                | Procedure::Create
-                | Procedure::MkDir
-                | Procedure::SymLink
-                | Procedure::MkNod
-        )
-    );
-    let mut result_bytes = results.len();
-    if has_data {
-        // No attributes before and after: the sync may have lost what they say.
-        Writer::new(results).words(&[0, 0, 0]);
-        result_bytes = 12;
+/// Makes an error of the first reply, which has `len` bytes; its bytes then.
+#[cold]
+#[inline(never)]
+fn fail(replies: &mut [u8], len: usize, procedure: u32, error: FsError) -> usize {
+    Writer::new(replies.tail_mut(HEAD_BYTES)).u32(Status::from(error) as u32);
+    const SET_ATTR: u32 = Procedure::SetAttr as u32;
+    const REMOVE: u32 = Procedure::Remove as u32;
+    // SETATTR, REMOVE, RMDIR, RENAME and LINK return the same after success and after failure.
+    if procedure == SET_ATTR || (REMOVE..=Procedure::Link as u32).contains(&procedure) {
+        return len;
     }
-    Writer::new(results).u32(Status::from(error) as u32);
-    let len = HEAD_BYTES + result_bytes;
-    Writer::new(reply).u32(1 << 31 | (len - MARK_BYTES) as u32);
-    len
+    // The others return no attributes from before and after: the sync may have lost what they say.
+    Writer::new(replies.tail_mut(HEAD_BYTES + STATUS_BYTES)).u64(0);
+    Writer::new(replies).u32(LAST_FRAGMENT | (FAILED_BYTES - MARK_BYTES) as u32);
+    mem::shift(replies.tail_mut(FAILED_BYTES), len - FAILED_BYTES);
+    FAILED_BYTES
 }

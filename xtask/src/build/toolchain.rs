@@ -43,7 +43,7 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
         "apply-ext-tsp-for-size",
         // What is small enough to be no larger inlined than called is a little more than the compiler thinks, and a call
         // costs more than it thinks: 1.5 %.
-        "inline-threshold=10",
+        "inline-threshold=12",
         "inline-call-penalty=30",
         "inline-memaccess-cost=3",
         // Loops with fewer registers rather than fewer instructions, and values that are moved to memory where that is
