@@ -149,34 +149,65 @@ impl Streams {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
         batch: &mut Batch,
-        order: Order,
+        mut order: Order,
     ) -> Result<State, Blocked> {
         let is_store = matches!(order, Order::Store { .. });
-        let mut order = Some(order);
         let leaves_first = match is_store {
             true => !self.may_hold(batch),
             // Else the head of a READ's reply leaves with its data.
             false => batch.promise != Promise::Nothing,
         };
         if leaves_first {
-            connection.order = order;
+            connection.order = Some(order);
             self.release(turn, connection, batch)?;
-            order = connection.order.take();
+            let Some(own) = connection.order.take() else {
+                return Ok(State::NeedOutput);
+            };
+            order = own;
         }
-        let ended = self.group.take(&mut connection.job);
+        match self.carry(turn, connection, batch, Some(order)) {
+            Ok(Some((order, result))) => {
+                Ok(match self.done(turn, connection, batch, order, result) {
+                    // The protocol was not given the input that follows.
+                    State::NeedInput => State::NeedOutput,
+                    state => state,
+                })
+            }
+            Ok(None) => Ok(State::NeedOutput),
+            Err(blocked) => {
+                turn.protocol.interrupted();
+                if is_store && let Blocked::Wait(_) = blocked {
+                    self.release(turn, connection, batch)?;
+                }
+                Err(blocked)
+            }
+        }
+    }
+
+    /// Sends the replies of a batch and carries out an order, if there is one, as far as that goes. Returns the order and its result
+    /// once it is done. Replies that the peer does not take are kept in a block.
+    #[inline(never)]
+    pub(super) fn carry(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        connection: &mut Connection,
+        batch: &mut Batch,
+        mut order: Option<Order>,
+    ) -> Result<Option<(Order, FsResult<()>)>, Blocked> {
+        let mut replies = 0..0;
+        let mut space = 0;
+        match &order {
+            Some(Order::Store { .. }) => space = batch.produced,
+            _ => replies.end = core::mem::take(&mut batch.produced),
+        }
+        let mut ended = None;
+        if order.is_some() {
+            ended = self.group.take(&mut connection.job);
+        }
         let world = &mut *turn.world;
         let input = world.rx.head(batch.have).tail(batch.used);
-        let mut carrier = match is_store {
-            true => {
-                let tx = world.tx.head_mut(self.reply_bytes).tail_mut(batch.produced);
-                Carrier::new(world.net, connection.socket, tx, 0..0, input)
-            }
-            false => {
-                let unsent = 0..core::mem::take(&mut batch.produced);
-                let tx = world.tx.head_mut(self.reply_bytes);
-                Carrier::new(world.net, connection.socket, tx, unsent, input)
-            }
-        };
+        let tx = world.tx.head_mut(self.reply_bytes).tail_mut(space);
+        let mut carrier = Carrier::new(world.net, connection.socket, tx, replies, input);
         let carried = carrier.carry_out(&mut order, ended, world.tree);
         let (unsent, interest) = (carrier.unsent, carrier.interest);
         batch.used += carrier.used;
@@ -184,32 +215,19 @@ impl Streams {
             self.moved_bytes += carrier.moved_bytes;
             connection.progress = world.now;
         }
-        let blocked = match (carried, order) {
-            (Ok(Carried::Done(result)), Some(order)) => {
-                return Ok(match self.done(turn, connection, batch, order, result) {
-                    // The protocol was not given the input that follows.
-                    State::NeedInput => State::NeedOutput,
-                    state => state,
-                });
-            }
-            (Ok(Carried::Pending(id)), order) => {
-                connection.order = order;
+        let blocked = match carried {
+            Ok(Carried::Done(result)) => return Ok(order.map(|order| (order, result))),
+            Ok(Carried::Pending(id)) => {
                 connection.job = self.group.add(id);
                 Blocked::Wait(Interest::None)
             }
-            (Err(error), order) => {
-                connection.order = order;
-                Blocked::by(error, interest)
-            }
-            (Ok(_), None) => CloseReason::Gone.into(),
+            Err(error) => Blocked::by(error, interest),
         };
-        turn.protocol.interrupted();
-        if let Blocked::Wait(_) = blocked {
-            if is_store {
-                self.release(turn, connection, batch)?;
-            } else if !unsent.is_empty() {
-                self.keep(turn, connection, unsent, None)?;
-            }
+        connection.order = order;
+        if !unsent.is_empty()
+            && let Blocked::Wait(_) = blocked
+        {
+            self.keep(turn, connection, unsent, None)?;
         }
         Err(blocked)
     }

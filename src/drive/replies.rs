@@ -103,39 +103,29 @@ impl Streams {
         connection: &mut Connection,
         batch: &mut Batch,
     ) -> Result<(), Blocked> {
-        let mut produced = core::mem::take(&mut batch.produced);
         if core::mem::replace(&mut batch.promise, Promise::Nothing) != Promise::Nothing {
             let synced = match self.group.flush(turn.world.tree) {
                 Submitted::Done(synced) => synced,
                 Submitted::Pending(id) if self.replies.is_used_up() => self.wait_here(turn, id),
                 Submitted::Pending(id) => {
                     let sync = self.group.add(id);
-                    self.keep(turn, connection, 0..produced, sync)?;
+                    let replies = 0..core::mem::take(&mut batch.produced);
+                    self.keep(turn, connection, replies, sync)?;
                     return Err(Blocked::Wait(Interest::None));
                 }
             };
-            let (tx, replies) = (core::mem::take(&mut turn.world.tx), 0..produced);
-            produced = settle(turn, connection, tx.head_mut(replies.end), synced);
+            let tx = core::mem::take(&mut turn.world.tx);
+            batch.produced = settle(turn, connection, tx.head_mut(batch.produced), synced);
             turn.world.tx = tx;
         }
-        if produced == 0 {
+        if batch.produced == 0 {
             return Ok(());
         }
-        let world = &mut *turn.world;
-        let replies = 0..produced;
-        let mut carrier = Carrier::new(world.net, connection.socket, world.tx, replies, &[]);
-        let sent = carrier.send(false);
-        let unsent = carrier.unsent;
-        if carrier.moved_bytes > 0 {
-            self.moved_bytes += carrier.moved_bytes;
-            connection.progress = world.now;
-        }
-        let Err(error) = sent else { return Ok(()) };
-        let blocked = Blocked::by(error, Interest::Output);
-        if let Blocked::Wait(_) = blocked {
-            self.keep(turn, connection, unsent, None)?;
-        }
-        Err(blocked)
+        // The order waits until they have left.
+        let order = connection.order.take();
+        let sent = self.carry(turn, connection, batch, None);
+        connection.order = order;
+        sent.map(drop)
     }
 
     /// Keeps bytes of the transmit buffer in a block.

@@ -12,6 +12,7 @@ use super::{Cx, Datagrams, Order, Progress, State, Stream};
 use crate::config::REPLY_HEAD_BYTES;
 use crate::event::Events;
 use crate::log;
+use crate::mem::Ends as _;
 use crate::text::{Text, text};
 use crate::vfs::{FsResult, Tree};
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, VERIFIER_BYTES};
@@ -81,23 +82,24 @@ impl Programs {
     /// Makes the replies to `peer` final after the sync that they waited for. If it failed, they become errors, and another write
     /// verifier tells all clients to write unstable data again (RFC 1813 section 3.3.7). Returns the bytes of the replies.
     pub fn settle(&mut self, cx: &mut Cx<'_>, replies: &mut [u8], synced: FsResult<()>) -> usize {
-        let error = synced.err();
-        self.syncs_each = error.is_some();
-        let turns = self.nfs.turns().filter(|_| error.is_some());
-        if let Some(turns) = turns {
-            turns.begin();
-        }
-        if let Some(error) = error {
+        let mut len = replies.len();
+        self.syncs_each = synced.is_err();
+        if let Err(error) = synced {
+            let turns = self.nfs.turns();
+            if let Some(turns) = turns {
+                turns.begin();
+            }
             self.break_promises();
             nfs::tell(cx, error);
+            let drc = &mut self.nfs.drc;
+            len = nfs::fail(replies, error, &mut |procedure, reply| {
+                drc.replace(cx.peer, procedure, reply);
+            });
+            if let Some(turns) = turns {
+                turns.end();
+            }
         }
-        let drc = &mut self.nfs.drc;
-        let len = nfs::settle(replies, error, &mut |procedure, reply| {
-            drc.replace(cx.peer, procedure, reply);
-        });
-        if let Some(turns) = turns {
-            turns.end();
-        }
+        nfs::settle(replies.head_mut(len));
         len
     }
 
@@ -309,11 +311,10 @@ impl Programs {
                 session.phase = Phase::Sending(pad);
                 done = Err(State::Order(Order::Send { file, offset, len }));
             }
-            Ok(Outcome::Read(file, reading)) => {
+            // The call is read again when its bytes are in memory.
+            Ok(Outcome::Read(file, offset, len)) => {
                 reply.truncate(mark);
-                let (offset, len) = (reading.offset, reading.len);
-                session.phase = Phase::Reading(reading);
-                done = Err(State::Order(Order::Read { file, offset, len }));
+                return Err(State::Order(Order::Read { file, offset, len }));
             }
             Ok(Outcome::Write(begun)) => {
                 reply.truncate(mark);
@@ -405,10 +406,9 @@ impl Stream for Programs {
                     Err(more) => state = more,
                 }
             }
-            (Order::Read { file, .. }, Phase::Reading(reading)) => {
-                reading.finish(&file, cx, &mut reply);
+            (Order::Read { file, .. }, _) => {
+                self.nfs.is_in_memory = true;
                 cx.vfs.unpin(file);
-                session.phase = Phase::Idle;
             }
             (order, _) => {
                 order.abandon(cx.vfs);

@@ -290,13 +290,6 @@ impl Tree {
             .is_ok_and(|backend| backend.has_name(dir, name))
     }
 
-    /// See [`Vfs::prefetch`].
-    pub fn prefetch(&mut self, dir: Node, name: Name<'_>) {
-        if let Ok(backend) = self.backend(dir) {
-            backend.prefetch(dir, name);
-        }
-    }
-
     /// The top of what is inside the image of this name in `dir`.
     ///
     /// # Errors

@@ -206,8 +206,6 @@ pub trait Vfs {
     fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
         self.lookup(dir, name) != Err(FsError::NoEntry)
     }
-    /// Has the kernel read a name from the disk, if there is one: a change of the name then waits for no disk.
-    fn prefetch(&mut self, _dir: Node, _name: Name<'_>) {}
     /// A symbolic link's target, cut to `out`; its length.
     ///
     /// # Errors

@@ -30,8 +30,7 @@ mod write;
 
 use attributes::{post_op, pre_op};
 pub use promises::Promise;
-pub(super) use promises::{mark_promise, settle};
-pub(super) use read::Reading;
+pub(super) use promises::{fail, mark_promise, settle};
 pub(super) use write::Writing;
 
 /// Why a procedure did not succeed.
@@ -70,8 +69,8 @@ pub(super) enum Outcome {
     Blocked,
     /// The head of a READ's reply is written; so many bytes of this file follow from this offset.
     Send(Pin, u64, u32),
-    /// A READ is answered when its bytes are in memory.
-    Read(Pin, Reading),
+    /// A READ is answered when so many bytes of this file from this offset are in memory.
+    Read(Pin, u64, u32),
     /// A WRITE or COMMIT is answered when its data is stored.
     Write(Writing),
 }
@@ -83,8 +82,6 @@ pub(super) enum Phase {
     Idle,
     /// A READ's data is being sent; then this many zero bytes are due.
     Sending(u8),
-    /// A READ's data is being read into memory.
-    Reading(Reading),
     /// A WRITE's data arrives.
     Writing(Writing),
 }
@@ -108,6 +105,8 @@ pub(super) struct Nfs {
     wcc_attr: Option<write::WccAttr>,
     /// Until then READs are no longer than what is read before it is promised: of one, bytes that were promised could not be read.
     reads_inline_until: Instant,
+    /// A job has read the bytes of the READ that comes next.
+    pub(super) is_in_memory: bool,
     /// The promises of the replies that were written since the driver last asked.
     pub(super) promise: Promise,
     /// The replies to what must not be done twice.
@@ -157,6 +156,7 @@ impl Nfs {
             create_verifiers: change::CreateVerifiers::new(created),
             wcc_attr: None,
             reads_inline_until: Instant::from_ms(0),
+            is_in_memory: false,
             promise: Promise::Nothing,
         }
     }
@@ -184,7 +184,7 @@ impl Nfs {
         if let Ok(node) = cx.vfs.open(handle, &wcc_data.caller)
             && let Ok(name) = Name::new(args.opaque(directory::NAME_BYTES_MAX))
         {
-            cx.vfs.prefetch(node, name);
+            cx.vfs.has_name(node, name);
         }
         turns.begin();
     }
@@ -290,7 +290,8 @@ impl Nfs {
                             true => READ_INLINE_BYTES,
                             false => READ_BYTES_MAX,
                         };
-                        return read::read(cx, request, object, max);
+                        let is_in_memory = core::mem::take(&mut self.is_in_memory);
+                        return read::read(cx, request, object, max, is_in_memory);
                     }
                     Procedure::Access => about::access(cx, request, object)?,
                     Procedure::ReadLink => read::read_link(cx, request, object)?,

@@ -1,7 +1,7 @@
 //! Promises: replies that say that a change is durable, and that therefore wait for a sync.
 //!
 //! Until the sync has ended, the record mark of such a reply carries its procedure in bits 24 to 30, which no reply is long enough to
-//! need. [`settle`] clears them before the reply is sent, or makes an error of the reply if the sync failed.
+//! need. [`settle`] clears them before the reply is sent; if the sync failed, [`fail`] makes an error of it first.
 
 use crate::mem::{self, Ends as _};
 use crate::vfs::FsError;
@@ -11,11 +11,10 @@ use crate::wire::{Reader, Writer};
 
 /// Bits of a mark below the procedure.
 const LEN_BITS: u32 = 24;
-/// Bytes of a reply from its mark to its status: xid, REPLY, MSG_ACCEPTED, an empty verifier, SUCCESS.
-const HEAD_BYTES: usize = MARK_BYTES + 24;
-const STATUS_BYTES: usize = 4;
-/// Bytes of a failed WRITE or CREATE with its mark: after the status, no attributes from before and after (FALSE, FALSE).
-const FAILED_BYTES: usize = HEAD_BYTES + STATUS_BYTES + 8;
+/// Bytes of a reply before its status: xid, REPLY, MSG_ACCEPTED, an empty verifier, SUCCESS.
+const HEAD_BYTES: usize = 24;
+const RENAME: u32 = Procedure::Rename as u32;
+const LINK: u32 = Procedure::Link as u32;
 /// RFC 5531 section 11.
 const LAST_FRAGMENT: u32 = 1 << 31;
 const _: () = assert!(crate::config::REPLY_BYTES < 1 << LEN_BITS);
@@ -37,51 +36,68 @@ pub(in super::super) fn mark_promise(reply: &mut Writer<'_>, mark: usize, proced
     reply.patch(mark, len | (procedure as u32) << LEN_BITS);
 }
 
-/// Makes replies final: whole records, of which some promise something. After `error` these become errors, and `failed` is called with
-/// the procedure and the reply of each, without its mark. Returns the bytes of all.
+/// Makes replies final: whole records, of which some promise something.
 #[inline(never)]
-pub(in super::super) fn settle(
+pub(in super::super) fn settle(replies: &mut [u8]) {
+    let mut rest = replies;
+    while let Some((bytes, reply)) = rest.split_first_chunk_mut() {
+        let mark = Mark::of(*bytes);
+        *bytes = (LAST_FRAGMENT | mark.len).to_be_bytes();
+        // The data of a READ at the end follows later.
+        rest = reply.tail_mut(mark.len as usize);
+    }
+}
+
+/// Makes errors of the replies that promise something, and calls `failed` with the procedure and the reply of each. Returns the bytes
+/// of all replies.
+#[cold]
+#[inline(never)]
+pub(in super::super) fn fail(
     replies: &mut [u8],
-    error: Option<FsError>,
+    error: FsError,
     failed: &mut dyn FnMut(u32, &[u8]),
 ) -> usize {
-    const LEN_MASK: u32 = (1 << LEN_BITS) - 1;
     let (mut at, mut end) = (0, replies.len());
-    while at < end {
-        let rest = replies.head_mut(end).tail_mut(at);
-        let mark = Reader::new(rest).u32();
-        let mut len = MARK_BYTES + (mark & LEN_MASK) as usize;
-        let procedure = mark >> LEN_BITS & 0x7f;
-        if procedure > 0 {
-            Writer::new(rest).u32(LAST_FRAGMENT | mark & LEN_MASK);
-            if let Some(error) = error
-                && Reader::new(rest.tail(HEAD_BYTES)).u32() == Status::Ok as u32
-            {
-                let before = len;
-                len = fail(rest, len, procedure, error);
-                end -= before - len;
-                failed(procedure, rest.head(len).tail(MARK_BYTES));
+    while let Some(bytes) = replies.head(end).tail(at).first_chunk() {
+        let mark = Mark::of(*bytes);
+        let reply = replies.head_mut(end).tail_mut(at + MARK_BYTES);
+        let mut len = mark.len as usize;
+        if mark.procedure > 0 && Reader::new(reply.tail(HEAD_BYTES)).u32() == Status::Ok as u32 {
+            // Attributes before and after, each FALSE: the sync may have lost what they say.
+            let word_count = match mark.procedure {
+                RENAME => 4,
+                LINK => 3,
+                _ => 2,
+            };
+            let mut results = Writer::new(reply.tail_mut(HEAD_BYTES));
+            results.u32(Status::from(error) as u32);
+            for _ in 0..word_count {
+                results.u32(0);
             }
+            let short = HEAD_BYTES + 4 + 4 * word_count;
+            failed(mark.procedure, reply.head(short));
+            mem::shift(reply.tail_mut(short), len - short);
+            end -= len - short;
+            len = short;
+            Writer::new(replies.tail_mut(at)).u32(LAST_FRAGMENT | len as u32);
         }
-        at += len;
+        at += MARK_BYTES + len;
     }
     end
 }
 
-/// Makes an error of the first reply, which has `len` bytes; its bytes then.
-#[cold]
-#[inline(never)]
-fn fail(replies: &mut [u8], len: usize, procedure: u32, error: FsError) -> usize {
-    Writer::new(replies.tail_mut(HEAD_BYTES)).u32(Status::from(error) as u32);
-    const SET_ATTR: u32 = Procedure::SetAttr as u32;
-    const REMOVE: u32 = Procedure::Remove as u32;
-    // SETATTR, REMOVE, RMDIR, RENAME and LINK return the same after success and after failure.
-    if procedure == SET_ATTR || (REMOVE..=Procedure::Link as u32).contains(&procedure) {
-        return len;
+/// A record mark with its procedure.
+struct Mark {
+    len: u32,
+    procedure: u32,
+}
+
+impl Mark {
+    const fn of(bytes: [u8; MARK_BYTES]) -> Self {
+        let word = u32::from_be_bytes(bytes);
+        Self {
+            len: word & ((1 << LEN_BITS) - 1),
+            procedure: word >> LEN_BITS & 0x7f,
+        }
     }
-    // The others return no attributes from before and after: the sync may have lost what they say.
-    Writer::new(replies.tail_mut(HEAD_BYTES + STATUS_BYTES)).u64(0);
-    Writer::new(replies).u32(LAST_FRAGMENT | (FAILED_BYTES - MARK_BYTES) as u32);
-    mem::shift(replies.tail_mut(FAILED_BYTES), len - FAILED_BYTES);
-    FAILED_BYTES
 }

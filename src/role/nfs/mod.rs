@@ -213,7 +213,7 @@ fn export_host(
         let exported = tree.export(wanted.path.to_bytes(), wanted.rules, top);
         exported.map_err(|error| cannot_export(wanted, export_errno(error)))?;
     }
-    if was_used {
+    if cfg!(feature = "serve") && was_used {
         host.sync_systems();
     }
     let acts_as_callers = host.act_as_callers();

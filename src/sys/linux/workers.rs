@@ -15,7 +15,7 @@ use rustix::fd::{AsRawFd as _, RawFd};
 use syscalls::{Sysno, raw_syscall};
 
 /// A job on a file, which the worker closes after it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Work {
     /// fsync, or syncfs where the file has no fsync.
     Sync,
@@ -157,7 +157,10 @@ impl<T: Copy> Workers<T> {
 
     /// Returns true if a worker closes a file, or will.
     pub fn is_freeing(&self) -> bool {
-        let mut closing = self.jobs.iter().filter(|job| job.work == Work::Close);
+        let mut closing = self
+            .jobs
+            .iter()
+            .filter(|job| matches!(job.work, Work::Close));
         closing.any(|job| !matches!(job.phase, Phase::Ended(_)))
     }
 

@@ -124,11 +124,11 @@ impl Host {
             count: entry.changes.get(),
         };
         let begun = sys::now();
-        let is_slow = top.is_slow.get() || entry.is_much() || work == Work::SyncSystem;
+        let is_slow = top.is_slow.get() || entry.is_much();
         if let Some(workers) = dirty.workers.as_mut().filter(|_| top.has_disk && is_slow) {
             let is_same =
                 |other: &Record| matches!(other, Record::Sync(other) if other.node == node);
-            if work == Work::Sync
+            if let Work::Sync = work
                 && let Some(waiting) = workers.find_waiting(is_same)
             {
                 *waiting = Record::Sync(changes);

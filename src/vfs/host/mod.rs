@@ -247,12 +247,6 @@ impl Vfs for Host {
         self.ask_name(dir, name) != Err(FsError::NoEntry)
     }
 
-    fn prefetch(&mut self, dir: Node, name: Name<'_>) {
-        if self.at(dir).is_ok_and(|(_, top)| top.has_disk) {
-            let _ = self.ask_name(dir, name);
-        }
-    }
-
     #[inline(never)]
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         let (entry, _) = self.at(node)?;
