@@ -90,9 +90,9 @@ impl Programs {
                 turns.begin();
             }
             self.break_promises();
-            nfs::tell(cx, error);
+            let status = nfs::tell(cx, error);
             let drc = &mut self.nfs.drc;
-            len = nfs::fail(replies, error, &mut |procedure, reply| {
+            len = nfs::fail(replies, status, &mut |procedure, reply| {
                 drc.replace(cx.peer, procedure, reply);
             });
             if let Some(turns) = turns {
@@ -293,7 +293,7 @@ impl Programs {
             ..
         } = request;
         let span = input.rest().len() - left;
-        let (mut done, mut writing) = (Ok(()), None);
+        let mut done = Ok(());
         match called {
             Ok(Outcome::Reply(promised)) => {
                 patch_mark(reply, mark, 0);
@@ -305,21 +305,19 @@ impl Programs {
                 reply.truncate(mark);
                 return Err(State::NeedOutput);
             }
-            Ok(Outcome::Send(file, offset, len)) => {
-                let pad = padding(len as usize) as u8;
-                patch_mark(reply, mark, len + u32::from(pad));
-                session.phase = Phase::Sending(pad);
-                done = Err(State::Order(Order::Send { file, offset, len }));
+            Ok(Outcome::Order(order)) => {
+                if let Order::Send { len, .. } = order {
+                    let pad = padding(len as usize) as u8;
+                    patch_mark(reply, mark, len + u32::from(pad));
+                    session.phase = Phase::Sending(pad);
+                } else {
+                    // The call is read again when its bytes are in memory.
+                    reply.truncate(mark);
+                    return Err(State::Order(order));
+                }
+                done = Err(State::Order(order));
             }
-            // The call is read again when its bytes are in memory.
-            Ok(Outcome::Read(file, offset, len)) => {
-                reply.truncate(mark);
-                return Err(State::Order(Order::Read { file, offset, len }));
-            }
-            Ok(Outcome::Write(begun)) => {
-                reply.truncate(mark);
-                writing = Some(begun);
-            }
+            Ok(Outcome::Write) => reply.truncate(mark),
             Err(NotACall::Reply) => reply.truncate(mark),
             Err(_) => {
                 reply.truncate(mark);
@@ -327,7 +325,7 @@ impl Programs {
             }
         }
         session.record = next;
-        let Some(mut writing) = writing else {
+        let Some(mut writing) = self.nfs.begun.take() else {
             input.take(span);
             return done;
         };

@@ -3,17 +3,17 @@
 //! Every procedure but NULL begins with a handle, and nearly every reply carries that object's attributes: both are dealt with
 //! here, once. Nothing is remembered between requests, neither attributes nor names: the host's own tree is the only truth.
 
-use super::Cx;
 use super::drc::DuplicateRequestCache;
 use super::rpc::Request;
 use super::turns::Turns;
+use super::{Cx, Order};
 use crate::config::{
     CREATED_BYTES, READ_BYTES_MAX, READ_INLINE_BYTES, READ_INLINE_TIME, REPLY_HEAD_BYTES,
 };
 use crate::event;
 use crate::text::Text;
 use crate::time::Instant;
-use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Kind, Name, Node, Pin};
+use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Kind, Name, Node};
 use crate::wire::Malformed;
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION};
 use crate::wire::rpc::{Call, Reject};
@@ -67,12 +67,10 @@ pub(super) enum Outcome {
     Reply(Option<Procedure>),
     /// Nothing was begun: the reply needs an empty output.
     Blocked,
-    /// The head of a READ's reply is written; so many bytes of this file follow from this offset.
-    Send(Pin, u64, u32),
-    /// A READ is answered when so many bytes of this file from this offset are in memory.
-    Read(Pin, u64, u32),
-    /// A WRITE or COMMIT is answered when its data is stored.
-    Write(Writing),
+    /// A READ: its head is written and its bytes are sent, or it is answered when they are in memory.
+    Order(Order),
+    /// A WRITE or COMMIT, [`Nfs::begun`], is answered when its data is stored.
+    Write,
 }
 
 /// What a connection is about between two calls of the engine.
@@ -105,6 +103,8 @@ pub(super) struct Nfs {
     wcc_attr: Option<write::WccAttr>,
     /// Until then READs are no longer than what is read before it is promised: of one, bytes that were promised could not be read.
     reads_inline_until: Instant,
+    /// The WRITE or COMMIT of the call in hand.
+    pub(super) begun: Option<Writing>,
     /// A job has read the bytes of the READ that comes next.
     pub(super) is_in_memory: bool,
     /// The promises of the replies that were written since the driver last asked.
@@ -156,6 +156,7 @@ impl Nfs {
             create_verifiers: change::CreateVerifiers::new(created),
             wcc_attr: None,
             reads_inline_until: Instant::from_ms(0),
+            begun: None,
             is_in_memory: false,
             promise: Promise::Nothing,
         }

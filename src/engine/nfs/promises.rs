@@ -4,7 +4,6 @@
 //! need. [`settle`] clears them before the reply is sent; if the sync failed, [`fail`] makes an error of it first.
 
 use crate::mem::{self, Ends as _};
-use crate::vfs::FsError;
 use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::MARK_BYTES;
 use crate::wire::{Reader, Writer};
@@ -48,13 +47,13 @@ pub(in super::super) fn settle(replies: &mut [u8]) {
     }
 }
 
-/// Makes errors of the replies that promise something, and calls `failed` with the procedure and the reply of each. Returns the bytes
+/// Makes the replies that promise something errors of this status, and calls `failed` with the procedure and the reply of each. Returns the bytes
 /// of all replies.
 #[cold]
 #[inline(never)]
 pub(in super::super) fn fail(
     replies: &mut [u8],
-    error: FsError,
+    status: Status,
     failed: &mut dyn FnMut(u32, &[u8]),
 ) -> usize {
     let (mut at, mut end) = (0, replies.len());
@@ -70,7 +69,7 @@ pub(in super::super) fn fail(
                 _ => 2,
             };
             let mut results = Writer::new(reply.tail_mut(HEAD_BYTES));
-            results.u32(Status::from(error) as u32);
+            results.u32(status as u32);
             for _ in 0..word_count {
                 results.u32(0);
             }

@@ -1,7 +1,7 @@
 //! READ and READLINK.
 
-use super::super::Cx;
 use super::super::rpc::Request;
+use super::super::{Cx, Order};
 use super::{Fault, Object, Outcome, check_regular};
 use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
 use crate::vfs::{Access, FsError};
@@ -34,7 +34,7 @@ pub(super) fn read(
     let file = cx.vfs.pin(object.node, Some(Access::Read))?;
     if is_large {
         reply.words(&[len, u32::from(u64::from(len) == left), len]);
-        return Ok(Outcome::Send(file, offset, len));
+        return Ok(Outcome::Order(Order::Send { file, len, offset }));
     }
     // The data first, to its place: the count before it is not known yet.
     let data = reply.ahead(COUNTS_BYTES, inline);
@@ -43,7 +43,7 @@ pub(super) fn read(
         false => cx.vfs.read_cached(&file, offset, data),
     };
     if !is_in_memory && got == Err(FsError::TryLater) {
-        return Ok(Outcome::Read(file, offset, len));
+        return Ok(Outcome::Order(Order::Read { file, len, offset }));
     }
     cx.vfs.unpin(file);
     let got = got?;

@@ -137,7 +137,7 @@ impl Nfs {
         // Beside other servers nobody knows that nothing else has changed.
         let is_alone = self.turns().is_none();
         self.wcc_attr = is_alone.then_some(WccAttr { attr, xid, peer });
-        Ok(Outcome::Write(Writing {
+        self.begun = Some(Writing {
             file: Some(file),
             offset,
             left,
@@ -145,7 +145,8 @@ impl Nfs {
             count,
             how,
             error: None,
-        }))
+        });
+        Ok(Outcome::Write)
     }
 
     /// Goes on with a WRITE or COMMIT. Data of a small WRITE that is in `input` is stored; the driver stores the rest, and all of a
