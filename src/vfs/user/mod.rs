@@ -153,28 +153,26 @@ impl User {
         crate::mem::c_str(&self.text)
     }
 
-    /// Pins what was opened, if it may be.
-    fn admit(&mut self, file: RawFd, how: &OpenFlags, is_new: bool) -> FsResult<Pin> {
-        if let Err(error) = self.check(file, how, is_new) {
-            fs::close(file);
-            return Err(error);
-        }
+    /// The pin of an open file.
+    const fn admit(&mut self, file: RawFd) -> Pin {
         self.pins_left -= 1;
-        Ok(Pin {
+        Pin {
             node: node_of(file),
             user: 0,
-        })
+        }
     }
 
-    /// Returns the kind of the object at the end of the path in `text`.
+    /// Returns the kind of the object at the end of the path in `text`, and true if it is known to be on an ordinary file system.
     #[allow(clippy::unnecessary_cast)] // As above.
-    fn kind_taken(&mut self, follow: bool) -> FsResult<Kind> {
+    fn look(&mut self, follow: bool) -> FsResult<(Kind, bool)> {
         if self.at == NONE {
-            return self.attr_taken(follow).map(|attr| attr.kind);
+            return self.attr_taken(follow).map(|attr| (attr.kind, false));
         }
         let mut buffer = MaybeUninit::uninit();
         let stat = fs::fstatat::<FsError>(self.at, self.text(), end_flags(follow), &mut buffer)?;
-        Ok(Kind::of_mode(stat.st_mode as u32))
+        let is_plain = stat.st_blocks > 0 || stat.st_dev as u64 == self.plain_fs;
+        let kind = Kind::of_mode(stat.st_mode as u32);
+        Ok((kind, is_plain && self.jail.is_none()))
     }
 
     /// Refuses an open object that may be open for no more than its path, and truncates a regular file if `how` says so. A local
@@ -502,15 +500,23 @@ impl Paths for User {
         }
         self.take(dir, path)?;
         // Nothing is opened only to be refused: that has effects. What is to be a directory or new, the kernel looks at itself.
-        let mut is_new = flags.contains(OFlags::EXCL);
+        let (mut is_new, mut is_plain) = (flags.contains(OFlags::EXCL), false);
         if !flags.intersects(OFlags::DIRECTORY | OFlags::EXCL) {
-            match self.kind_taken(dir.is_none()) {
-                Ok(kind) => self.check_kind(kind, false)?,
+            match self.look(dir.is_none()) {
+                Ok((kind, has_blocks)) => {
+                    self.check_kind(kind, false)?;
+                    is_plain = has_blocks && kind == Kind::Regular;
+                }
                 Err(error) => is_new = error == FsError::NoEntry,
             }
         }
-        let file = self.open_taken(flags, mode);
-        self.admit(file?, how, is_new)
+        let file = self.open_taken(flags, mode)?;
+        // Without a jail a swapped object is one that the session's user may open anyway.
+        if !is_plain || how.has(OpenFlags::TRUNCATE) {
+            self.check(file, how, is_new)
+                .inspect_err(|_| fs::close(file))?;
+        }
+        Ok(self.admit(file))
     }
 
     fn clock(&mut self) -> FileTime {

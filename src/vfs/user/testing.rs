@@ -61,7 +61,9 @@ impl User {
                 let mut buffer = [0; 25];
                 let path = fs::proc_path(number(node), &mut buffer);
                 let file = fs::openat::<FsError>(AT_FDCWD, path, flags, 0)?;
-                self.admit(file, &how, true)
+                self.check(file, &how, true)
+                    .inspect_err(|_| fs::close(file))?;
+                Ok(self.admit(file))
             }
             Kind::Directory => Err(FsError::IsDirectory),
             _ => Err(FsError::Invalid),
