@@ -23,10 +23,14 @@
 //! `drive::Loop` waits for sockets and lends a `World` to each task whose socket can go on. Of an NFS server, `drive::streams`
 //! receives into the loop's buffer and hands the bytes to `engine::rpc`, which takes records off them; `engine::programs` parses
 //! each call and hands it to `nfs`, `mount` or `portmap`, which ask the tree of `vfs` and write their replies one behind the other
-//! into the loop's other buffer. `drive` sends these at once. What is large or slow is an *order*, which `drive::orders` carries
-//! out: of a READ beyond 64 KiB the engine writes the head of the reply, and the bytes go from the file to the socket as the socket
-//! takes them (`Send`); of a WRITE, what has not arrived yet goes from the socket to the file (`Store`); what must be on disk before
-//! it is answered goes there (`Sync`).
+//! into the loop's other buffer. Bytes that are many or wait for a disk are an *order*, which `drive::orders` carries out: of a READ
+//! above 64 KiB the engine writes the head of the reply, and sendfile sends the rest (`Send`); the data of a WRITE goes from the
+//! socket to the file (`Store`); a cold READ of up to 64 KiB is answered when its bytes are in memory (`Read`).
+//!
+//! All that may wait for a disk is a *job* (`vfs::jobs`): a sync, a read, a write. The backend carries it out at once or gives it to a
+//! worker thread, and reports its end; meanwhile the loop serves other clients. `drive::group_commit` knows which replies and orders
+//! wait for which job. A reply that promises a durable change waits in a block for its sync; if that fails, `engine::nfs::promises`
+//! makes an error of the reply.
 //!
 //! An SFTP READ is copied into the reply when it is answered, whatever its length: an SFTP session has an output of 256 KiB.
 //! The session goes through the same engine interface, `engine::Stream`: as sshd starts it, over standard input and output in a
@@ -45,8 +49,8 @@
 //! | the tree as NFS uses it, as SFTP does | `vfs/by_handle.rs`, `vfs/by_path.rs` |
 //! | file handles: kernel handles, path handles | `vfs/handle.rs`; `vfs/host/key.rs` has the secret of their MAC |
 //! | what is durable when | `vfs/host/durable.rs` |
-//! | threads that wait for a slow disk, connections that wait for these | `sys/linux/workers.rs`, `Ticket` in `vfs/mod.rs`, `wait` in `drive/exchange.rs` |
-//! | what they do: sync, read what is not in memory, free what is removed | `vfs/host/durable.rs`, `cached.rs`, `removed.rs` there |
+//! | jobs: their trait, the worker threads, the connections that wait | `vfs/jobs.rs`, `sys/linux/workers.rs`, `drive/group_commit.rs` |
+//! | the jobs of the host's files: sync, read, write, free removed files | `vfs/host/storage.rs`, `durable.rs`, `writes.rs`, `removed.rs` there |
 //! | files in memory: where they and their names lie, what they may take | `vfs/ram/store.rs`, `vfs/ram/map.rs` |
 //! | which user a request acts as | `vfs/host/acting.rs`, `sys/linux/fsuid.rs` |
 //! | requests of SFTP, which write and which do not | the table in `engine/sftp/requests.rs` |
@@ -75,7 +79,9 @@
 //! - Files are reached from descriptors, one name at a time, never by stored paths: nothing that is swapped meanwhile leads out
 //!   of the export. Neither attributes nor names are remembered from one request to the next.
 //! - Malformed input on a stream closes it; a request that cannot be carried out gets its protocol's own error. After a
-//!   promise that cannot be kept (a file that shrinks under a READ) the connection is closed: no padding, no stale bytes.
+//!   promise that cannot be kept (a file that shrinks under a READ) the connection is closed.
+//! - A READ over SFTP, and one of up to 64 KiB over NFS, is a copy: later changes of the file do not change the reply. A larger NFS
+//!   READ uses sendfile, as the kernel's server does: bytes that are cut off before the client has received them arrive as zeros.
 //! - Names and attributes are on disk before their change is answered, unless the export is `async`, and so is data for which the
 //!   client asks that. Data that may be lost is known to its writers by the write verifier, which changes with every start and with
 //!   every failure of the disk.
@@ -94,7 +100,8 @@
 //! - **task**: what a loop runs beside others: a server, a responder, a browser.
 //! - **world**: what a loop lends a task for one call: time, network, files, events, buffers.
 //! - **turn**: one pass of a loop; one call of a task.
-//! - **order**: bytes that an engine asks the driver to move between a socket and a file, or a sync.
+//! - **order**: bytes of a file that an engine asks the driver to send, store or read into memory.
+//! - **job**: work that may wait for a disk, carried out by a worker thread while the loop goes on.
 //! - **event**: a message for people, one escaped line; **trace**: one for developers, by defmt.
 //! - **text**: a message's constant part, packed in the file.
 //! - **tree**, **backend**: all files that a loop serves; one kind of them, behind the traits of `vfs`.

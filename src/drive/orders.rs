@@ -99,6 +99,8 @@ impl<'a> Carrier<'a> {
                     (count, offset, len)
                 }
                 Some(Order::Store { file, offset, len }) if *len > 0 => {
+                    // Replies of other requests are in the space that bytes are received into.
+                    self.send(false)?;
                     self.interest = Interest::Input;
                     let count = self.store(tree, file, *offset, *len, &mut submitted)?;
                     if count == 0 {

@@ -314,6 +314,12 @@ fn data_is_stored_in_whatever_pieces_it_comes() {
 }
 
 #[test]
+fn replies_leave_before_data_is_received() {
+    let (said, ..) = talk(&[b"e", b"eeew0009", b"123456789", b"e"], 20, false);
+    assert_eq!(said, b"eeeewe");
+}
+
+#[test]
 fn a_peer_that_vanishes_within_its_data_leaves_what_it_sent() {
     let (said, end, _, mut tree) = talk(&[b"ew00091234"], 20, false);
     assert_eq!((&said[..], end), (&b"e"[..], ""));

@@ -3,6 +3,7 @@
 use super::again::{calls, serving, status, tree};
 use anyhow::{Context, Result, ensure};
 use std::fs;
+use std::path::Path;
 use tempfile::{NamedTempFile, TempDir};
 use xtask::clients::nfs::Outcome;
 use xtask::clients::nfs::{
@@ -23,12 +24,21 @@ struct Scene {
 
 impl Scene {
     fn new(directory: TempDir) -> Result<Self> {
+        Self::beside(directory, &[], "")
+    }
+
+    /// A server of other directories, too, which the command `through` starts.
+    fn beside(directory: TempDir, others: &[&Path], through: &str) -> Result<Self> {
         let port = Port::reserve()?;
+        let exports = [directory.path()].into_iter().chain(others.iter().copied());
         let server = Server::start(ServerOptions {
             role: "serve",
-            exports: vec![format!("{}:rw,no_root_squash", directory.path().display())],
+            exports: exports
+                .map(|path| format!("{}:rw,no_root_squash", path.display()))
+                .collect(),
             port: port.number(),
             arguments: ["--no-mdns", "--loops", "2"].map(Into::into).to_vec(),
+            through: through.split_whitespace().map(Into::into).collect(),
             ..ServerOptions::default()
         })?;
         let (first, root) = server.open(directory.path())?;
@@ -96,6 +106,26 @@ fn what_one_loop_answered_another_knows() -> Result<()> {
     // What one has taken the other makes durable, and one that is killed breaks no promise silently.
     let wrote = first.write(&file, 0, stable_how::UNSTABLE, b"data")?;
     ensure!(second.commit(&file, 0, 0)? == wrote.verifier);
+    Ok(())
+}
+
+#[test]
+fn replay_by_another_loop_syncs_one_export() -> Result<()> {
+    setup::need(&[Package::STRACE])?;
+    let (others, log) = ([public_dir()?, public_dir()?], NamedTempFile::new()?);
+    let trace = format!("strace -D -f -o {} -e trace=syncfs", log.path().display());
+    let others = others.each_ref().map(TempDir::path);
+    let mut scene = Scene::beside(public_dir()?, &others, &trace)?;
+    let call = Call::mkdir(&scene.root, b"made", Set::default());
+    let message = record(&call.message(0x5c_0001, &scene.clients[0].auth));
+    for client in &mut scene.clients {
+        client.send(&message)?;
+        let answer = client.receive()?.context("closed")?.to_vec();
+        ensure!(status(&answer)? == nfsstat3::NFS3_OK, "{call:?}");
+    }
+    let said = fs::read_to_string(log.path())?;
+    let syncs = said.lines().filter(|line| line.contains("syncfs("));
+    ensure!(syncs.count() == 1, "of three exports: {said}");
     Ok(())
 }
 

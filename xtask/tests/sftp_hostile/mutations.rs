@@ -25,6 +25,8 @@ const LAST: u32 = u32::MAX;
 /// What is open from the batch before is closed under this one.
 const CLOSING: u32 = u32::MAX - 1;
 const GROWTH_MAX_KIB: u64 = 64;
+/// Bytes of the longest reply to READ.
+const LONGEST_READ_BYTES: usize = 255 << 10;
 
 /// Damages a message, at times by names that lead elsewhere. Words lie anywhere.
 fn damaged(random: &mut Random, message: &[u8]) -> Vec<u8> {
@@ -209,6 +211,11 @@ fn torment(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result<()> 
 fn survives(pit: &Pit, seed: u64, count: usize) -> Result<()> {
     let mut client = Sftp::start(&pit.options)?;
     torment(pit, &mut client, !seed, count / 10)?;
+    pit.renew()?;
+    // The longest READ touches all of the reply buffer.
+    let longest = vec![b'x'; LONGEST_READ_BYTES];
+    client.write_file("longest", &longest)?;
+    ensure!(client.read_file("longest")? == longest);
     pit.renew()?;
     client.list(".")?;
     let before = (client.process.anonymous_kib()?, client.process.fd_count()?);

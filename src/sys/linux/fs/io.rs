@@ -215,3 +215,38 @@ pub fn read(file: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: the kernel writes at most so many bytes.
     outcome(unsafe { raw_syscall!(Sysno::read, file, out.as_mut_ptr(), out.len()) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{Advice, FsWord, fadvise, fstatfs};
+    use std::fs;
+    use std::os::unix::fs::FileExt as _;
+
+    const TMPFS_MAGIC: FsWord = 0x0102_1994;
+    const LEN: u32 = 3 << 20;
+
+    #[test]
+    fn range_with_uncached_middle_is_not_cached() {
+        let path = std::env::temp_dir().join(format!("stowaway-cached-{}", std::process::id()));
+        fs::write(&path, vec![1; LEN as usize]).unwrap();
+        let file = fs::File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        let advise = |advice| fadvise(&file, 0, None, advice).unwrap();
+        advise(Advice::DontNeed);
+        // No readahead: only the pages of the first and the last byte are read.
+        advise(Advice::Random);
+        for at in [0, u64::from(LEN) - 1] {
+            file.read_at(&mut [0], at).unwrap();
+        }
+        let number = file.as_raw_fd();
+        if fstatfs(&file).unwrap().f_type == TMPFS_MAGIC {
+            assert!(is_cached(number, 0, LEN));
+        } else {
+            assert!(!is_cached(number, 0, LEN));
+            read_into_cache(number, 0, LEN).unwrap();
+            assert!(is_cached(number, 0, LEN) && is_cached(number, 5, LEN - 5));
+        }
+        fs::remove_file(path).unwrap();
+    }
+}
