@@ -14,10 +14,10 @@ use crate::wire::rpc::Call;
 use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
 
-/// Bytes of a key: xid, procedure, checksum of the arguments, address.
-const KEY_BYTES: usize = 28;
-/// Offset of the address in a key.
-const PEER_OFFSET: usize = 12;
+/// Bytes of a key: address, xid, procedure, checksum of the arguments.
+const KEY_BYTES: usize = CALL_BYTES + WORD_BYTES;
+/// Bytes of a key before the checksum.
+const CALL_BYTES: usize = 24;
 /// Size of a checksum, and of a stamp (bytes).
 const WORD_BYTES: usize = 4;
 /// Size of a slot (bytes): checksum, key, stamp, time in seconds, number of the server, length of the reply, reply. The checksum of a call that is begun is
@@ -60,16 +60,15 @@ impl Key {
     /// Becomes the key of a call with these arguments, which came `now`.
     pub(super) fn set(&mut self, peer: Ipv6Addr, now: Instant, call: &Call<'_>, args: &[u8]) {
         self.time = now.secs();
-        let mut key = Writer::new(&mut self.bytes);
-        key.words(&[call.xid, call.procedure, hash(args)]);
-        key.put(&peer.octets());
-        self.set = number(peer, call.xid);
+        self.set_words(peer, &[call.xid, call.procedure, hash(args)]);
     }
-}
 
-/// The number of the set of a call, modulo the number of sets.
-fn number(peer: Ipv6Addr, xid: u32) -> u32 {
-    hash(&peer.octets()).wrapping_add(xid)
+    fn set_words(&mut self, peer: Ipv6Addr, words: &[u32; 3]) {
+        let mut key = Writer::new(&mut self.bytes);
+        key.put(&peer.octets());
+        key.words(words);
+        self.set = hash(&peer.octets()).wrapping_add(words[0]);
+    }
 }
 
 /// The last stamp and the slots of a set.
@@ -92,7 +91,7 @@ fn times(slot: &Slot) -> (u32, u32) {
 
 /// The peer whose share a key counts to; 0 if a slot is empty.
 fn holder(key: &[u8]) -> u64 {
-    let peer = key.tail(PEER_OFFSET).first_chunk::<16>();
+    let peer = key.first_chunk::<16>();
     peer.map_or(0, |peer| share(Ipv6Addr::from(*peer)))
 }
 
@@ -224,19 +223,15 @@ impl DuplicateRequestCache {
     #[cold]
     pub(super) fn replace(&mut self, peer: Ipv6Addr, procedure: u32, reply: &[u8]) {
         let xid = Reader::new(reply).u32();
-        self.key.set = number(peer, xid);
+        self.key.set_words(peer, &[xid, procedure, 0]);
         for place in 0..DRC_WAY_COUNT {
             if let Some((_, slots)) = set(self.sets, self.key.set)
                 && let Some(slot) = slots.get(place)
-                && let Some(bytes) = from_key(slot).first_chunk()
+                && let Some(key) = from_key(slot).first_chunk()
+                && key.starts_with(self.key.bytes.head(CALL_BYTES))
             {
-                let mut key = Reader::new(bytes);
-                let call = (key.u32(), key.u32());
-                let _args = key.u32();
-                if call == (xid, procedure) && *key.rest() == peer.octets() {
-                    (self.key.bytes, self.place) = (*bytes, place);
-                    self.insert(reply);
-                }
+                (self.key.bytes, self.place) = (*key, place);
+                self.insert(reply);
             }
         }
     }

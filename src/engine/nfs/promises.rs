@@ -3,6 +3,7 @@
 //! Until the sync has ended, the record mark of such a reply carries its procedure in bits 24 to 30, which no reply is long enough to
 //! need. [`settle`] clears them before the reply is sent; if the sync failed, [`fail`] makes an error of it first.
 
+use super::super::rpc::patch_mark;
 use crate::mem::{self, Ends as _};
 use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::MARK_BYTES;
@@ -40,7 +41,7 @@ pub(in super::super) fn mark_promise(reply: &mut Writer<'_>, mark: usize, proced
 pub(in super::super) fn settle(replies: &mut [u8]) {
     let mut rest = replies;
     while let Some((bytes, reply)) = rest.split_first_chunk_mut() {
-        let mark = Mark::of(*bytes);
+        let mark = Mark::of(u32::from_be_bytes(*bytes));
         *bytes = (LAST_FRAGMENT | mark.len).to_be_bytes();
         // The data of a READ at the end follows later.
         rest = reply.tail_mut(mark.len as usize);
@@ -57,30 +58,31 @@ pub(in super::super) fn fail(
     failed: &mut dyn FnMut(u32, &[u8]),
 ) -> usize {
     let (mut at, mut end) = (0, replies.len());
-    while let Some(bytes) = replies.head(end).tail(at).first_chunk() {
-        let mark = Mark::of(*bytes);
-        let reply = replies.head_mut(end).tail_mut(at + MARK_BYTES);
-        let mut len = mark.len as usize;
-        if mark.procedure > 0 && Reader::new(reply.tail(HEAD_BYTES)).u32() == Status::Ok as u32 {
+    while at < end {
+        let record = replies.head_mut(end).tail_mut(at);
+        let mut head = Reader::new(record);
+        let mark = Mark::of(head.u32());
+        let _until_status = head.take(HEAD_BYTES);
+        at += MARK_BYTES + mark.len as usize;
+        if mark.procedure > 0 && head.u32() == Status::Ok as u32 {
+            let mut error = Writer::new(record);
+            error.put_ahead(MARK_BYTES + HEAD_BYTES);
+            error.u32(status as u32);
             // Attributes before and after, each FALSE: the sync may have lost what they say.
             let word_count = match mark.procedure {
                 RENAME => 4,
                 LINK => 3,
                 _ => 2,
             };
-            let mut results = Writer::new(reply.tail_mut(HEAD_BYTES));
-            results.u32(status as u32);
             for _ in 0..word_count {
-                results.u32(0);
+                error.u32(0);
             }
-            let short = HEAD_BYTES + 4 + 4 * word_count;
-            failed(mark.procedure, reply.head(short));
-            mem::shift(reply.tail_mut(short), len - short);
-            end -= len - short;
-            len = short;
-            Writer::new(replies.tail_mut(at)).u32(LAST_FRAGMENT | len as u32);
+            failed(mark.procedure, error.since(MARK_BYTES));
+            patch_mark(&mut error, 0, 0);
+            let cut = MARK_BYTES + mark.len as usize - error.position();
+            mem::shift(error.space(), cut);
+            (at, end) = (at - cut, end - cut);
         }
-        at += MARK_BYTES + len;
     }
     end
 }
@@ -92,8 +94,7 @@ struct Mark {
 }
 
 impl Mark {
-    const fn of(bytes: [u8; MARK_BYTES]) -> Self {
-        let word = u32::from_be_bytes(bytes);
+    const fn of(word: u32) -> Self {
         Self {
             len: word & ((1 << LEN_BITS) - 1),
             procedure: word >> LEN_BITS & 0x7f,
