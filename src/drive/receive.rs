@@ -49,8 +49,8 @@ impl Streams {
                 return CloseReason::Gone.into();
             }
             let is_store = matches!(connection.order, Some(Order::Store { .. }));
-            let state = match connection.order.take() {
-                Some(order) => self.carry_out(turn, connection, &mut batch, order),
+            let state = match connection.order {
+                Some(_) => self.carry_out(turn, connection, &mut batch),
                 None => Ok(self.advance(turn, connection, &mut batch)),
             };
             let blocked = match state {
@@ -125,15 +125,17 @@ impl Streams {
         batch.add(turn, connection, progress)
     }
 
-    /// Lets the protocol answer after an order.
+    /// Lets the protocol answer after the connection's order.
     fn done(
         &mut self,
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
         batch: &mut Batch,
-        order: Order,
         result: FsResult<()>,
     ) -> State {
+        let Some(order) = connection.order.take() else {
+            return State::NeedOutput;
+        };
         let (mut cx, _, tx) = turn.world.lend(connection.peer);
         let output = tx.head_mut(self.reply_bytes).tail_mut(batch.produced);
         let at = connection.number();
@@ -141,7 +143,7 @@ impl Streams {
         batch.add(turn, connection, progress)
     }
 
-    /// Carries out an order. Replies leave before it, except that bytes of a WRITE that have arrived are stored first: the sync that
+    /// Carries out the connection's order. Replies leave before it, except that bytes of a WRITE that have arrived are stored first: the sync that
     /// follows may be shared.
     #[inline(never)]
     fn carry_out(
@@ -149,31 +151,22 @@ impl Streams {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
         batch: &mut Batch,
-        mut order: Order,
     ) -> Result<State, Blocked> {
-        let is_store = matches!(order, Order::Store { .. });
+        let is_store = matches!(connection.order, Some(Order::Store { .. }));
         let leaves_first = match is_store {
             true => !self.may_hold(batch),
             // Else the head of a READ's reply leaves with its data.
             false => batch.promise != Promise::Nothing,
         };
         if leaves_first {
-            connection.order = Some(order);
             self.release(turn, connection, batch)?;
-            let Some(own) = connection.order.take() else {
-                return Ok(State::NeedOutput);
-            };
-            order = own;
         }
-        match self.carry(turn, connection, batch, Some(order)) {
-            Ok(Some((order, result))) => {
-                Ok(match self.done(turn, connection, batch, order, result) {
-                    // The protocol was not given the input that follows.
-                    State::NeedInput => State::NeedOutput,
-                    state => state,
-                })
-            }
-            Ok(None) => Ok(State::NeedOutput),
+        match self.carry(turn, connection, batch) {
+            Ok(result) => Ok(match self.done(turn, connection, batch, result) {
+                // The protocol was not given the input that follows.
+                State::NeedInput => State::NeedOutput,
+                state => state,
+            }),
             Err(blocked) => {
                 turn.protocol.interrupted();
                 if is_store && let Blocked::Wait(_) = blocked {
@@ -184,31 +177,30 @@ impl Streams {
         }
     }
 
-    /// Sends the replies of a batch and carries out an order, if there is one, as far as that goes. Returns the order and its result
-    /// once it is done. Replies that the peer does not take are kept in a block.
+    /// Sends the replies of a batch and carries out the connection's order, if there is one, as far as that goes. Returns the result
+    /// of the order, which is then at its end. Replies that the peer does not take are kept in a block.
     #[inline(never)]
     pub(super) fn carry(
         &mut self,
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
         batch: &mut Batch,
-        mut order: Option<Order>,
-    ) -> Result<Option<(Order, FsResult<()>)>, Blocked> {
+    ) -> Result<FsResult<()>, Blocked> {
         let mut replies = 0..0;
         let mut space = 0;
-        match &order {
+        match connection.order {
             Some(Order::Store { .. }) => space = batch.produced,
             _ => replies.end = core::mem::take(&mut batch.produced),
         }
         let mut ended = None;
-        if order.is_some() {
+        if connection.order.is_some() {
             ended = self.group.take(&mut connection.job);
         }
         let world = &mut *turn.world;
         let input = world.rx.head(batch.have).tail(batch.used);
         let tx = world.tx.head_mut(self.reply_bytes).tail_mut(space);
         let mut carrier = Carrier::new(world.net, connection.socket, tx, replies, input);
-        let carried = carrier.carry_out(&mut order, ended, world.tree);
+        let carried = carrier.carry_out(&mut connection.order, ended, world.tree);
         let (unsent, interest) = (carrier.unsent, carrier.interest);
         batch.used += carrier.used;
         if carrier.moved_bytes > 0 {
@@ -216,14 +208,13 @@ impl Streams {
             connection.progress = world.now;
         }
         let blocked = match carried {
-            Ok(Carried::Done(result)) => return Ok(order.map(|order| (order, result))),
+            Ok(Carried::Done(result)) => return Ok(result),
             Ok(Carried::Pending(id)) => {
                 connection.job = self.group.add(id);
                 Blocked::Wait(Interest::None)
             }
             Err(error) => Blocked::by(error, interest),
         };
-        connection.order = order;
         if !unsent.is_empty()
             && let Blocked::Wait(_) = blocked
         {

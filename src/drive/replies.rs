@@ -123,7 +123,7 @@ impl Streams {
         }
         // The order waits until they have left.
         let order = connection.order.take();
-        let sent = self.carry(turn, connection, batch, None);
+        let sent = self.carry(turn, connection, batch);
         connection.order = order;
         sent.map(drop)
     }
