@@ -221,6 +221,7 @@ mod tests {
     use super::*;
     use rustix::fs::{Advice, FsWord, fadvise, fstatfs};
     use std::fs;
+    use std::os::fd::AsRawFd as _;
     use std::os::unix::fs::FileExt as _;
 
     const TMPFS_MAGIC: FsWord = 0x0102_1994;
@@ -232,15 +233,16 @@ mod tests {
         fs::write(&path, vec![1; LEN as usize]).unwrap();
         let file = fs::File::open(&path).unwrap();
         file.sync_all().unwrap();
-        let advise = |advice| fadvise(&file, 0, None, advice).unwrap();
+        let number = file.as_raw_fd();
+        let own = super::super::borrow(number);
+        let advise = |advice| fadvise(own, 0, None, advice).unwrap();
         advise(Advice::DontNeed);
         // No readahead: only the pages of the first and the last byte are read.
         advise(Advice::Random);
         for at in [0, u64::from(LEN) - 1] {
             file.read_at(&mut [0], at).unwrap();
         }
-        let number = file.as_raw_fd();
-        if fstatfs(&file).unwrap().f_type == TMPFS_MAGIC {
+        if fstatfs(own).unwrap().f_type == TMPFS_MAGIC {
             assert!(is_cached(number, 0, LEN));
         } else {
             assert!(!is_cached(number, 0, LEN));
