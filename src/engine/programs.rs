@@ -241,7 +241,7 @@ impl Programs {
         Ok(Outcome::Reply(None))
     }
 
-    /// Skips some of what is left of a record, or answers the next; or says what has to happen first.
+    /// Skips some of what is left of a record, goes on with a WRITE, or reads the next call; or says what has to happen first.
     #[inline(never)]
     fn step(
         &mut self,
@@ -317,8 +317,7 @@ impl Programs {
                 }
                 done = Err(State::Order(order));
             }
-            Ok(Outcome::Write) => reply.truncate(mark),
-            Err(NotACall::Reply) => reply.truncate(mark),
+            Ok(Outcome::Write) | Err(NotACall::Reply) => reply.truncate(mark),
             Err(_) => {
                 reply.truncate(mark);
                 return Err(State::Closed(text!("what it sent is no RPC call")));
@@ -341,11 +340,8 @@ impl Programs {
             writing.write_here(record, cx, &mut data);
             record.left -= data.rest().len() as u32;
         }
-        done = self.nfs.store(&mut writing, record, cx, input, reply);
-        if done.is_err() {
-            session.phase = Phase::Writing(writing);
-        }
-        done
+        session.phase = Phase::Writing(writing);
+        Ok(())
     }
 }
 
