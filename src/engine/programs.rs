@@ -345,6 +345,29 @@ impl Programs {
     }
 }
 
+impl Programs {
+    /// Answers the calls in the input, until something has to happen first.
+    #[inline(never)]
+    fn go_on(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        input: &[u8],
+        reply: &mut Writer<'_>,
+    ) -> Progress {
+        let mut stream = Reader::new(input);
+        loop {
+            if let Err(state) = self.step(session, cx, &mut stream, reply) {
+                return Progress {
+                    consumed: input.len() - stream.rest().len(),
+                    produced: reply.position(),
+                    state,
+                };
+            }
+        }
+    }
+}
+
 impl Stream for Programs {
     type Session = Session;
 
@@ -355,17 +378,7 @@ impl Stream for Programs {
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
-        let mut stream = Reader::new(input);
-        let mut reply = Writer::new(output);
-        loop {
-            if let Err(state) = self.step(session, cx, &mut stream, &mut reply) {
-                return Progress {
-                    consumed: input.len() - stream.rest().len(),
-                    produced: reply.position(),
-                    state,
-                };
-            }
-        }
+        self.go_on(session, cx, input, &mut Writer::new(output))
     }
 
     fn done(
@@ -377,28 +390,22 @@ impl Stream for Programs {
         output: &mut [u8],
     ) -> Progress {
         let mut reply = Writer::new(output);
-        let mut state = State::NeedInput;
         match (order, &mut session.phase) {
             (Order::Send { file, .. }, Phase::Sending(pad)) => {
-                // The count was promised in a head that is gone: there is no other way to take it back.
-                if result.is_err() {
-                    state = SHRUNK;
-                    self.nfs.read_failed(cx.now);
-                } else {
-                    reply.pad(4 - usize::from(*pad));
-                }
                 cx.vfs.unpin(file);
+                if result.is_err() {
+                    // The count was promised in a head that is gone: there is no other way to take it back.
+                    self.nfs.read_failed(cx.now);
+                    return Progress {
+                        state: SHRUNK,
+                        ..Progress::CLOSED
+                    };
+                }
+                reply.pad(4 - usize::from(*pad));
                 session.phase = Phase::Idle;
             }
             (Order::Store { file, offset, len }, Phase::Writing(writing)) => {
-                let (rest, record) = ((file, offset, len), &mut session.record);
-                let resumed = self
-                    .nfs
-                    .resume(writing, record, cx, rest, result, &mut reply);
-                match resumed {
-                    Ok(()) => session.phase = Phase::Idle,
-                    Err(more) => state = more,
-                }
+                writing.resume(&mut session.record, (file, offset, len), result);
             }
             (Order::Read { file, .. }, _) => {
                 self.nfs.is_in_memory = true;
@@ -406,14 +413,10 @@ impl Stream for Programs {
             }
             (order, _) => {
                 order.abandon(cx.vfs);
-                state = State::Closed(Text::NOTHING);
+                return Progress::CLOSED;
             }
         }
-        Progress {
-            consumed: 0,
-            produced: reply.position(),
-            state,
-        }
+        self.go_on(session, cx, &[], &mut reply)
     }
 
     fn interrupted(&mut self) {

@@ -76,6 +76,19 @@ impl Writing {
         State::Order(Order::Store { file, offset, len })
     }
 
+    /// Takes back the file and what is left of an order to store.
+    pub(in super::super) fn resume(
+        &mut self,
+        record: &mut Record,
+        (file, offset, len): (Pin, u64, u32),
+        result: FsResult<()>,
+    ) {
+        self.file = Some(file);
+        self.offset = offset;
+        self.error = result.err();
+        record.left += len;
+    }
+
     /// Its connection is gone.
     pub(in super::super) fn abandon(self, vfs: &mut Tree) {
         if let Some(file) = self.file {
@@ -192,23 +205,6 @@ impl Nfs {
         }
         self.finish(writing, file, cx, reply);
         Ok(())
-    }
-
-    /// Goes on after an order to store, of which the driver returns what is left. As [`Nfs::store`].
-    pub(in super::super) fn resume(
-        &mut self,
-        writing: &mut Writing,
-        record: &mut Record,
-        cx: &mut Cx<'_>,
-        (file, offset, len): (Pin, u64, u32),
-        result: FsResult<()>,
-        reply: &mut Writer<'_>,
-    ) -> Result<(), State> {
-        writing.file = Some(file);
-        writing.offset = offset;
-        writing.error = result.err();
-        record.left += len;
-        self.store(writing, record, cx, &mut Reader::new(&[]), reply)
     }
 
     /// Writes the reply to a WRITE or COMMIT whose data is stored, or could not be.
