@@ -4,6 +4,7 @@
 //! host without threads, a network that cannot watch [`Storage`]) every job is [`Submitted::Done`] at once.
 
 use super::{FsError, FsResult, Pin, Tree};
+use crate::mem::Ends as _;
 
 /// The host's number of an open file or pipe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +46,14 @@ pub enum Bytes<'a> {
 }
 
 impl Bytes<'_> {
+    /// The bytes after the first `count`, which were moved elsewhere.
+    pub fn after(self, count: usize) -> Self {
+        match self {
+            Self::Here(bytes) => Self::Here(bytes.tail(count)),
+            Self::Piped(pipe, len) => Self::Piped(pipe, len - count),
+        }
+    }
+
     /// Bytes to write.
     pub const fn len(&self) -> usize {
         match self {

@@ -9,7 +9,7 @@ use super::super::{
 };
 use super::Host;
 use super::table::{Entry, Opened};
-use crate::sys::Errno;
+use crate::mem::Ends as _;
 use crate::sys::linux::fs::{self, AT_FDCWD, File};
 use crate::sys::linux::fsuid;
 use rustix::fd::AsRawFd as _;
@@ -74,43 +74,25 @@ impl Host {
         mut len: usize,
     ) -> FsResult<()> {
         self.count_unsynced(pin, len);
-        let (mut outcome, mut moves) = (Ok(()), true);
+        let mut outcome = Ok(());
         let mut buffer = [0; PIPE_COPY_BYTES];
         while len > 0 {
-            let count = if moves && outcome.is_ok() {
-                let file = match self.begin_write(pin) {
-                    Ok(entry) => entry.file.as_raw_fd(),
-                    Err(error) => {
-                        outcome = Err(error);
-                        continue;
-                    }
-                };
-                match fs::splice(pipe, None, file, Some(&mut { offset }), len) {
-                    Ok(count) if count > 0 => count,
-                    Err(Errno::NOSPC | Errno::DQUOT) if self.make_room() => continue,
-                    // It cannot be moved there, but perhaps copied.
-                    Err(Errno::INVAL) => {
-                        moves = false;
-                        continue;
-                    }
-                    Err(Errno::INTR) => continue,
-                    stopped => {
-                        outcome = Err(stopped.map_or_else(error, |_| FsError::Io));
-                        continue;
-                    }
-                }
-            } else {
-                // What cannot be stored is taken off the pipe all the same.
-                let buffer = buffer
-                    .get_mut(..len.min(PIPE_COPY_BYTES))
-                    .unwrap_or_default();
-                let count = fs::read(pipe, buffer).map_err(error)?;
+            let mut count = 0;
+            if outcome.is_ok()
+                && let Ok(entry) = self.begin_write(pin)
+            {
+                let (file, at) = (entry.file.as_raw_fd(), &mut { offset });
+                count = fs::splice(pipe, None, file, Some(at), len).unwrap_or(0);
+            }
+            if count == 0 {
+                // splice failed, but write may not, or has an errno to report. Bytes that cannot be stored leave the pipe, too.
+                let buffer = buffer.head_mut(len.min(PIPE_COPY_BYTES));
+                count = fs::read(pipe, buffer).map_err(error)?;
                 if outcome.is_ok() {
-                    let bytes = buffer.get(..count).unwrap_or_default();
-                    outcome = self.write_all(pin, offset, bytes);
+                    outcome = self.write_all(pin, offset, buffer.head(count));
                 }
-                count.max(1)
-            };
+                count = count.max(1);
+            }
             offset = offset.saturating_add(count as u64);
             len = len.saturating_sub(count);
         }

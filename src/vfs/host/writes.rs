@@ -47,6 +47,7 @@ impl Host {
         given.unwrap_or_else(|| Submitted::Done(self.store_in_place(pin, offset, bytes)))
     }
 
+    #[inline(never)]
     fn store_in_place(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> FsResult<()> {
         match bytes {
             Bytes::Here(bytes) => self.write_all(pin, offset, bytes),
@@ -104,10 +105,7 @@ impl Host {
         fs::close(own);
         let stored = self.store_rest(&write);
         let rest = offset.saturating_add(moved as u64);
-        let rest = match bytes {
-            Bytes::Here(bytes) => self.write_all(pin, rest, bytes.get(moved..).unwrap_or_default()),
-            Bytes::Piped(FileId(from), len) => self.write_pipe(pin, rest, from, len - moved),
-        };
+        let rest = self.store_in_place(pin, rest, bytes.after(moved));
         Some(Submitted::Done(stored.and(rest)))
     }
 
