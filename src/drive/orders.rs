@@ -7,6 +7,9 @@ use crate::net::{self, Connections, FileRange, Interest, NetError, NetResult, So
 use crate::vfs::{Bytes, Extent, FileId, FsError, FsResult, Job, JobId, Pin, Submitted, Tree};
 use core::ops::Range;
 
+/// SFTP orders no READs: it copies them.
+const HAS_READS: bool = cfg!(any(feature = "nfs", test));
+
 /// How far an order is.
 pub(super) enum Carried {
     /// It is carried out, or has failed.
@@ -80,7 +83,9 @@ impl<'a> Carrier<'a> {
         if let Some(Err(error)) = ended {
             return Ok(Carried::Done(Err(error)));
         }
-        if let Some(Order::Send { file, offset, len } | Order::Read { file, offset, len }) = order
+        if HAS_READS
+            && let Some(Order::Send { file, offset, len } | Order::Read { file, offset, len }) =
+                order
             && ended.is_none()
             && let Some(extent) = tree.extent(file, *offset, *len)
             && let Submitted::Pending(id) = tree.submit(Job::Read(extent))
@@ -91,7 +96,7 @@ impl<'a> Carrier<'a> {
         loop {
             let mut submitted = Submitted::Done(Ok(()));
             let (count, offset, len) = match order {
-                Some(Order::Send { file, offset, len }) if *len > 0 => {
+                Some(Order::Send { file, offset, len }) if HAS_READS && *len > 0 => {
                     let Some(count) = self.send_from(tree, file, *offset, *len)? else {
                         // It has become shorter.
                         return Ok(Carried::Done(Err(FsError::Io)));

@@ -4,9 +4,9 @@
 use super::iso::{Disk, Disks};
 use super::walk::put;
 use super::{
-    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError,
-    FsResult, FsStat, Handles, ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, Rights, Rules,
-    SetAttr, Top, Tree, Vfs, handle,
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult,
+    FsStat, Handles, ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, Rights, Rules, SetAttr,
+    Top, Tree, Vfs, handle,
 };
 use core::ffi::CStr;
 use core::ops::ControlFlow;
@@ -99,10 +99,6 @@ impl Vfs for MachineDisks {
 
     fn read(&mut self, _: &Pin, _: u64, _: &mut [u8]) -> FsResult<u32> {
         Err(NOTHING)
-    }
-
-    fn extent(&mut self, _: &Pin, _: u64, _: u32) -> Option<Extent> {
-        None
     }
 
     fn write(&mut self, _: &Pin, _: u64, _: &[u8]) -> FsResult<()> {

@@ -179,7 +179,9 @@ pub trait Vfs {
     }
     /// Where at most `len` bytes from `offset` on of a file that was pinned to be read lie; `None`: only [`read`](Self::read) knows.
     /// Nothing is promised of what lies there once the file was changed.
-    fn extent(&mut self, pin: &Pin, offset: u64, len: u32) -> Option<Extent>;
+    fn extent(&mut self, _pin: &Pin, _offset: u64, _len: u32) -> Option<Extent> {
+        None
+    }
     /// Writes all of `bytes` at `offset` of a file that was pinned for it.
     ///
     /// # Errors

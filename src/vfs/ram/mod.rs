@@ -5,8 +5,8 @@
 //! Reading moves no times. A directory has one name and counts no others, as on btrfs.
 
 use super::{
-    Access, Attr, Backend, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat, Handle,
-    Handles, Kind, Name, Node, Paths, Pin, Rights, Rules, SetAttr, Top, Vfs, handle,
+    Access, Attr, Backend, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle, Handles,
+    Kind, Name, Node, Paths, Pin, Rights, Rules, SetAttr, Top, Vfs, handle,
 };
 use bytes::SIZE_MAX;
 use core::ops::ControlFlow;
@@ -286,10 +286,6 @@ impl Vfs for Ram {
         }
         let number = self.find(pin.node)?;
         self.store.read(number, Kind::Regular, offset, out)
-    }
-
-    fn extent(&mut self, _: &Pin, _: u64, _: u32) -> Option<Extent> {
-        None
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {

@@ -8,8 +8,8 @@
 use super::kernel::{self, PATH, READ, WRITE, change, error, told};
 use super::walk::Text;
 use super::{
-    Attr, Backend, CreateWhat, Detail, DirEntry, Extent, FileTime, FsError, FsResult, FsStat,
-    Handle, ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, Rights, SetAttr, Vfs,
+    Attr, Backend, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle,
+    ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, Rights, SetAttr, Vfs,
 };
 use crate::sys;
 use crate::sys::linux::fs::{self, AT_FDCWD};
@@ -411,11 +411,6 @@ impl Vfs for User {
             }
             linked => linked,
         }
-    }
-
-    fn extent(&mut self, _: &Pin, _: u64, _: u32) -> Option<Extent> {
-        // sendfile would send the file's pages, which later writes change.
-        None
     }
 
     fn release_idle(&mut self) -> bool {
