@@ -45,8 +45,6 @@ pub(super) struct Unsent {
     pub(super) to: u32,
     /// An order's bytes follow.
     pub(super) more: bool,
-    /// The sync that they wait for.
-    pub(super) sync: Option<Wait>,
 }
 
 /// A job that something waits for.
@@ -69,8 +67,8 @@ pub(super) struct Connection {
     pub(super) progress: Instant,
     pub(super) peer: Ipv6Addr,
     pub(super) unsent: Option<Unsent>,
-    /// The job that the order waits for.
-    pub(super) job: Option<Wait>,
+    /// The sync that the unsent replies wait for, and the job that the order waits for.
+    pub(super) waits: [Option<Wait>; 2],
     /// Its number for the protocol.
     number: u16,
     /// Whether it was ever answered.
@@ -95,7 +93,7 @@ impl Connection {
             input: None,
             inline: [0; REQUEST_INLINE_BYTES],
             unsent: None,
-            job: None,
+            waits: [None; 2],
             order: None,
             progress: now,
             answered: false,
@@ -113,17 +111,10 @@ impl Connection {
         share(self.peer)
     }
 
-    /// The jobs that it waits for: one for its replies, one for its order.
-    pub(super) fn waits(&mut self) -> impl Iterator<Item = &mut Wait> {
-        let sync = self.unsent.as_mut().and_then(|unsent| unsent.sync.as_mut());
-        sync.into_iter().chain(self.job.as_mut())
-    }
-
     /// Returns true if a job has not ended that it waits for.
     pub(super) fn is_waiting(&self) -> bool {
-        let sync = self.unsent.as_ref().and_then(|unsent| unsent.sync);
-        let mut waits = [sync, self.job].into_iter().flatten();
-        waits.any(|wait| matches!(wait, Wait::Pending(_)))
+        let mut waits = self.waits.iter();
+        waits.any(|wait| matches!(wait, Some(Wait::Pending(_))))
     }
 
     /// How long it may make no progress, and why it is closed then; `None`: it holds nothing that others may need.

@@ -35,10 +35,11 @@ impl GroupCommit {
 
     /// A connection does not wait any more.
     pub(super) fn forget(&mut self, connection: &mut Connection) {
-        for wait in connection.waits() {
+        for wait in core::mem::take(&mut connection.waits) {
             match wait {
-                Wait::Pending(_) => self.pending_count -= 1,
-                Wait::Ended(_) => self.ended_count -= 1,
+                Some(Wait::Pending(_)) => self.pending_count -= 1,
+                Some(Wait::Ended(_)) => self.ended_count -= 1,
+                None => {}
             }
         }
     }
@@ -65,9 +66,9 @@ impl GroupCommit {
             if self.pending_count == 0 {
                 break;
             }
-            for wait in connection.waits() {
-                if *wait == Wait::Pending(ended.id) {
-                    *wait = Wait::Ended(ended.result);
+            for wait in &mut connection.waits {
+                if *wait == Some(Wait::Pending(ended.id)) {
+                    *wait = Some(Wait::Ended(ended.result));
                     self.pending_count -= 1;
                     self.ended_count += 1;
                 }
@@ -102,9 +103,8 @@ impl Streams {
                 return;
             }
             if let Some(Some(connection)) = self.connections.get_mut(at)
-                && connection
-                    .waits()
-                    .any(|wait| matches!(wait, Wait::Ended(_)))
+                && let mut waits = connection.waits.iter()
+                && waits.any(|wait| matches!(wait, Some(Wait::Ended(_))))
             {
                 self.serve(turn, at);
             }

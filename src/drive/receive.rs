@@ -192,9 +192,10 @@ impl Streams {
             Some(Order::Store { .. }) => space = batch.produced,
             _ => replies.end = core::mem::take(&mut batch.produced),
         }
+        let [_, job] = &mut connection.waits;
         let mut ended = None;
         if connection.order.is_some() {
-            ended = self.group.take(&mut connection.job);
+            ended = self.group.take(job);
         }
         let world = &mut *turn.world;
         let input = world.rx.head(batch.have).tail(batch.used);
@@ -210,7 +211,7 @@ impl Streams {
         let blocked = match carried {
             Ok(Carried::Done(result)) => return Ok(result),
             Ok(Carried::Pending(id)) => {
-                connection.job = self.group.add(id);
+                *job = self.group.add(id);
                 Blocked::Wait(Interest::None)
             }
             Err(error) => Blocked::by(error, interest),
@@ -218,7 +219,7 @@ impl Streams {
         if !unsent.is_empty()
             && let Blocked::Wait(_) = blocked
         {
-            self.keep(turn, connection, unsent, None)?;
+            self.keep(turn, connection, unsent)?;
         }
         Err(blocked)
     }

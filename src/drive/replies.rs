@@ -1,6 +1,6 @@
 //! Replies: sent, or kept in a block while the peer does not take them or their sync has not ended.
 
-use super::connection::{CloseReason, Connection, Unsent, Wait};
+use super::connection::{CloseReason, Connection, Unsent};
 use super::orders::Carrier;
 use super::pool::{Block, Pool};
 use super::receive::Batch;
@@ -53,16 +53,17 @@ impl Streams {
         connection: &mut Connection,
     ) -> Result<(), Blocked> {
         if let Some(mut unsent) = connection.unsent.take() {
-            if let Some(synced) = self.group.take(&mut unsent.sync) {
+            let [sync, _] = &mut connection.waits;
+            if let Some(synced) = self.group.take(sync) {
                 connection.progress = turn.world.now;
                 let block = self.replies.get(&unsent.block);
                 let replies = block.head_mut(unsent.to as usize);
                 let len = settle(turn, connection, replies, synced);
                 unsent.to = len as u32;
             }
-            let sent = match unsent.sync {
-                Some(_) => Err(Blocked::Wait(Interest::None)),
-                None => self.send_block(turn, connection, &mut unsent),
+            let sent = match connection.waits {
+                [Some(_), _] => Err(Blocked::Wait(Interest::None)),
+                [None, _] => self.send_block(turn, connection, &mut unsent),
             };
             match sent {
                 Ok(()) => self.replies.give(unsent.block),
@@ -72,9 +73,9 @@ impl Streams {
                 }
             }
         }
-        match connection.job {
-            Some(Wait::Pending(_)) => Err(Blocked::Wait(Interest::None)),
-            _ => Ok(()),
+        match connection.is_waiting() {
+            true => Err(Blocked::Wait(Interest::None)),
+            false => Ok(()),
         }
     }
 
@@ -108,9 +109,10 @@ impl Streams {
                 Submitted::Done(synced) => synced,
                 Submitted::Pending(id) if self.replies.is_used_up() => self.wait_here(turn, id),
                 Submitted::Pending(id) => {
-                    let sync = self.group.add(id);
                     let replies = 0..core::mem::take(&mut batch.produced);
-                    self.keep(turn, connection, replies, sync)?;
+                    self.keep(turn, connection, replies)?;
+                    let [sync, _] = &mut connection.waits;
+                    *sync = self.group.add(id);
                     return Err(Blocked::Wait(Interest::None));
                 }
             };
@@ -134,7 +136,6 @@ impl Streams {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
         unsent: Range<usize>,
-        sync: Option<Wait>,
     ) -> Result<(), Blocked> {
         let block = self.block(
             turn,
@@ -149,7 +150,6 @@ impl Streams {
             from: 0,
             to: bytes.len() as u32,
             more: matches!(connection.order, Some(Order::Send { .. })),
-            sync,
         });
         Ok(())
     }
