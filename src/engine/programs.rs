@@ -13,7 +13,7 @@ use crate::config::REPLY_HEAD_BYTES;
 use crate::event::Events;
 use crate::log;
 use crate::mem::Ends as _;
-use crate::text::{Text, text};
+use crate::text::text;
 use crate::vfs::{FsResult, Tree};
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, VERIFIER_BYTES};
 use crate::wire::rpc::{Call, MARK_BYTES, NotACall, Reject, emit_reply};

@@ -16,7 +16,7 @@ use crate::sys;
 use crate::sys::linux::fs;
 use crate::sys::linux::workers::{Ended, Work, Workers};
 use crate::time::Duration;
-use rustix::fd::AsRawFd as _;
+use rustix::fd::{AsRawFd as _, RawFd};
 
 /// The next sync that an object is part of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -125,20 +125,19 @@ impl Host {
         };
         let begun = sys::now();
         let is_slow = top.is_slow.get() || entry.is_much();
-        if let Some(workers) = dirty.workers.as_mut().filter(|_| top.has_disk && is_slow) {
+        if top.has_disk && is_slow {
             let is_same =
                 |other: &Record| matches!(other, Record::Sync(other) if other.node == node);
             if let Work::Sync = work
+                && let Some(workers) = &mut dirty.workers
                 && let Some(waiting) = workers.find_waiting(is_same)
             {
                 *waiting = Record::Sync(changes);
                 return Ok(());
             }
-            let own = fs::dup::<FsError>(file)?;
-            if workers.push(work, own, Record::Sync(changes), begun) {
+            if dirty.give(work, file, Record::Sync(changes)).is_some() {
                 return Ok(());
             }
-            fs::close(own);
         }
         let synced = match work {
             Work::Sync => fs::sync(file),
@@ -183,6 +182,21 @@ impl Host {
             let synced = fs::syncfs(top.dir.as_raw_fd()).map_err(error);
             self.dirty.error = self.dirty.error.or(synced.err());
         }
+    }
+}
+
+impl Dirty {
+    /// Gives a worker a job on a file, which stays open. Returns the number of the job.
+    #[inline(never)]
+    pub(super) fn give(&mut self, work: Work, file: RawFd, record: Record) -> Option<u32> {
+        let workers = self.workers.as_mut()?;
+        let own = fs::dup::<FsError>(file).ok()?;
+        let number = workers.next();
+        if workers.push(work, own, record, sys::now()) {
+            return Some(number);
+        }
+        fs::close(own);
+        None
     }
 }
 

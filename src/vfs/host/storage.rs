@@ -1,7 +1,7 @@
 //! The jobs of this backend: what a worker does, what the loop does in place, and what remains to be done when a worker has ended.
 
 use super::super::jobs::{Ended, FileId, Job, JobId, JobKind, Storage, Submitted};
-use super::super::{Extent, FsError, FsResult, Node, Pin};
+use super::super::{Extent, FsResult, Node, Pin};
 use super::Host;
 use super::durable::Scheduled;
 use crate::sys;
@@ -41,15 +41,11 @@ impl Host {
         if fs::is_cached(file.0, offset, len) {
             return in_place;
         }
-        let (Some(workers), Ok(own)) = (&mut self.dirty.workers, fs::dup::<FsError>(file.0)) else {
-            return in_place;
-        };
-        let id = JobId(workers.next());
-        if workers.push(Work::Read { offset, len }, own, Record::Read, sys::now()) {
-            return Submitted::Pending(id);
+        let work = Work::Read { offset, len };
+        match self.dirty.give(work, file.0, Record::Read) {
+            Some(number) => Submitted::Pending(JobId(number)),
+            None => in_place,
         }
-        fs::close(own);
-        in_place
     }
 
     /// Completes a job whose worker has ended.

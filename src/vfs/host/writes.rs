@@ -5,11 +5,10 @@
 //! store (ENOSPC, EINVAL) are stored in place, so that errors are the same as without a worker.
 
 use super::super::jobs::{Bytes, FileId, JobId, Submitted};
-use super::super::{FsError, FsResult, Pin};
+use super::super::{FsResult, Pin};
 use super::Host;
 use super::storage::Record;
 use crate::config::{UNSYNCED_BYTES_MAX, WORKER_COUNT, WORKER_WRITE_COUNT};
-use crate::sys;
 use crate::sys::linux::fs::{self, File};
 use crate::sys::linux::workers::Work;
 use rustix::fd::AsRawFd as _;
@@ -71,8 +70,7 @@ impl Host {
         if self.dirty.workers.is_none() || self.dirty.writes.writes.is_full() {
             return None;
         }
-        let own = fs::dup::<FsError>(self.begin_write(pin).ok()?.file.as_raw_fd());
-        let file = File::of(own.ok()?);
+        let file = self.begin_write(pin).ok()?.file.as_raw_fd();
         let pipe = self.dirty.writes.pipes.pop();
         let pipe = pipe.or_else(|| fs::pipe().ok())?;
         let (to, len) = (pipe.1.as_raw_fd(), bytes.len());
@@ -81,9 +79,8 @@ impl Host {
             Bytes::Piped(FileId(from), len) => fs::splice(from, None, to, None, len),
         };
         let moved = moved.unwrap_or(0);
-        let workers = self.dirty.workers.as_mut()?;
-        let write = Write {
-            number: workers.next(),
+        let mut write = Write {
+            number: 0,
             file: pin.lend(),
             offset,
             len: moved as u32,
@@ -95,14 +92,14 @@ impl Host {
             len: moved as u32,
             user: self.acting.switches().then_some(pin.user),
         };
-        let own = file.leak();
-        if moved == len && workers.push(work, own, Record::Write, sys::now()) {
-            let id = JobId(write.number);
+        if moved == len
+            && let Some(number) = self.dirty.give(work, file, Record::Write)
+        {
+            write.number = number;
             self.count_unsynced(pin, len);
             let _ = self.dirty.writes.writes.push(write);
-            return Some(Submitted::Pending(id));
+            return Some(Submitted::Pending(JobId(number)));
         }
-        fs::close(own);
         let stored = self.store_rest(&write);
         let rest = offset.saturating_add(moved as u64);
         let rest = self.store_in_place(pin, rest, bytes.after(moved));
