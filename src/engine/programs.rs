@@ -324,7 +324,10 @@ impl Programs {
             }
         }
         session.record = next;
-        let Some(mut writing) = self.nfs.begun.take() else {
+        if let Some(writing) = self.nfs.begun.take() {
+            session.phase = Phase::Writing(writing);
+        }
+        let Phase::Writing(writing) = &mut session.phase else {
             input.take(span);
             return done;
         };
@@ -340,7 +343,6 @@ impl Programs {
             writing.write_here(record, cx, &mut data);
             record.left -= data.rest().len() as u32;
         }
-        session.phase = Phase::Writing(writing);
         Ok(())
     }
 }
