@@ -61,7 +61,7 @@ pub const DIRTY_COUNT: usize = 16;
 pub const FREE_BLOCKS_MAX: u64 = (16 << 20) / 512;
 /// Worker threads, which wait for the disk.
 pub const WORKER_COUNT: usize = 4;
-/// Bytes of a worker's stack.
+/// Size of a worker's stack (bytes).
 pub const WORKER_STACK_BYTES: usize = 8 << 10;
 /// Jobs that workers have or wait for; more are carried out in place.
 pub const JOB_COUNT: usize = 64;

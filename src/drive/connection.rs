@@ -50,9 +50,9 @@ pub(super) struct Unsent {
 /// A job that something waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Wait {
-    /// It has not ended.
+    /// The job has not ended.
     Pending(JobId),
-    /// It has ended with this result.
+    /// The job has ended with this result.
     Ended(FsResult<()>),
 }
 

@@ -12,9 +12,9 @@ use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Scope, Submitted
 pub(super) struct GroupCommit {
     /// Jobs that connections wait for, each counted for every connection.
     pending_count: usize,
-    /// Those that have ended, while their connections were not served since.
+    /// Jobs that have ended while their connections were not served since.
     ended_count: usize,
-    /// The error of a sync that no connection waited for; the next sync reports it.
+    /// An error of a sync that no connection waited for; the next sync reports it.
     error: Option<FsError>,
 }
 
@@ -59,7 +59,7 @@ impl GroupCommit {
         self.ended_count > 0
     }
 
-    /// Tells the connections that wait for a job that it has ended. Returns true if it is a failed sync, and none did.
+    /// Records the end of a job for the connections that wait for it. Returns true for a failed sync that no connection waits for.
     pub(super) fn on_done(&mut self, connections: &mut [Option<Connection>], ended: Ended) -> bool {
         let before = self.pending_count;
         for connection in connections.iter_mut().flatten() {
@@ -81,7 +81,7 @@ impl GroupCommit {
 }
 
 impl Streams {
-    /// Tells connections of the jobs that have ended, and `each`.
+    /// Records the jobs that have ended, and calls `each` with them.
     fn reap(&mut self, turn: &mut Turn<'_, '_>, each: &mut dyn FnMut(Ended)) {
         let (group, connections) = (&mut self.group, &mut self.connections);
         let mut is_lost = false;

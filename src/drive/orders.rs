@@ -10,11 +10,11 @@ use core::ops::Range;
 /// SFTP orders no READs: it copies them.
 const HAS_READS: bool = cfg!(any(feature = "nfs", test));
 
-/// How far an order is.
+/// The state of an order.
 pub(super) enum Carried {
-    /// It is carried out, or has failed.
+    /// The order is carried out, or has failed.
     Done(FsResult<()>),
-    /// It waits for a job.
+    /// The order waits for a job.
     Pending(JobId),
 }
 
@@ -28,11 +28,11 @@ pub(super) struct Carrier<'a> {
     pub(super) unsent: Range<usize>,
     /// Received bytes.
     input: &'a [u8],
-    /// Bytes of `input` that were stored.
+    /// Count of bytes of `input` that were stored.
     pub(super) used: usize,
-    /// Bytes that were sent or received.
+    /// Count of bytes that were sent or received.
     pub(super) moved_bytes: usize,
-    /// What it waits for after [`NetError::WouldBlock`].
+    /// The socket's event to wait for after [`NetError::WouldBlock`].
     pub(super) interest: Interest,
     /// Bytes are copied: the network has neither sendfile nor splice.
     copies: bool,

@@ -1,4 +1,4 @@
-//! The turn of a connection: requests that arrive, in parts or many at once, and the orders that they lead to.
+//! Input of a connection: requests that arrive, in parts or many at once, and the orders that the protocol makes of them.
 
 use super::connection::{CloseReason, Connection};
 use super::orders::{Carried, Carrier};
@@ -14,13 +14,13 @@ use crate::vfs::FsResult;
 
 /// The loop's buffers while one connection has its turn.
 pub(super) struct Batch {
-    /// Bytes that were received, at the beginning of the receive buffer.
+    /// Length of the input at the beginning of the receive buffer (bytes).
     have: usize,
-    /// Bytes of these that were used.
+    /// Length of the input that was used (bytes).
     used: usize,
-    /// Bytes of replies that were not sent, at the beginning of the transmit buffer.
+    /// Length of the unsent replies at the beginning of the transmit buffer (bytes).
     pub(super) produced: usize,
-    /// What these promise.
+    /// The promises of the unsent replies.
     pub(super) promise: Promise,
 }
 

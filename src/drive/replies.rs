@@ -17,9 +17,9 @@ use core::ops::Range;
 /// Why a connection does not go on for now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Blocked {
-    /// It waits for its socket, or ([`Interest::None`]) for a job.
+    /// The connection waits for its socket, or ([`Interest::None`]) for a job.
     Wait(Interest),
-    /// It ends.
+    /// The connection is closed.
     End(CloseReason),
 }
 

@@ -30,7 +30,7 @@ pub const JOBS_TOKEN: u32 = CONNECTION_TOKEN - 1;
 /// A protocol over connections, which have numbers from 0: a [`Stream`](crate::engine::Stream) and its sessions.
 /// Object-safe, so that the loop is compiled once.
 pub trait Protocol {
-    /// What the replies promise that were written since the last call.
+    /// The promises of the replies that were written since the last call.
     fn take_promise(&mut self) -> Promise {
         Promise::Nothing
     }

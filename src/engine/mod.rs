@@ -66,7 +66,7 @@ pub const fn share(peer: Ipv6Addr) -> u64 {
     }
 }
 
-/// Bytes that the driver moves for an engine, because they are many or wait for a disk.
+/// A range of a file that the driver moves for an engine, because it is long or waits for a disk.
 #[derive(PartialEq, Eq, Debug)]
 #[repr(u32)] // Fields that orders have in common have the same offset in each.
 pub enum Order {

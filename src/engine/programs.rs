@@ -74,7 +74,7 @@ impl Programs {
         self.nfs.drc.server = number;
     }
 
-    /// What the replies promise that were written since the last call. They are [settled](Self::settle) before they are sent.
+    /// The promises of the replies that were written since the last call. The driver [settles](Self::settle) them before it sends them.
     pub const fn take_promise(&mut self) -> Promise {
         core::mem::replace(&mut self.nfs.promise, Promise::Nothing)
     }

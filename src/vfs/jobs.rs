@@ -29,10 +29,10 @@ pub enum Job<'a> {
     /// Makes changes durable (fsync, syncfs). It ends when all syncs that were submitted before have ended, and fails if one of
     /// them does.
     Sync(Scope),
-    /// Reads a part of a file into memory. Its result is always `Ok`: who sends the bytes finds the error.
+    /// Reads a part of a file into memory. Its result is always `Ok`: the READ that follows reports the error.
     Read(Extent),
-    /// Writes all bytes at an offset of a file that was pinned for it. `TooLarge`: no file reaches so far. After an error some may
-    /// be written.
+    /// Writes all bytes at an offset of a file that was pinned for it. `TooLarge`: the offset is beyond the largest file. After an
+    /// error some bytes may be written.
     Write(&'a Pin, u64, Bytes<'a>),
 }
 
@@ -73,7 +73,7 @@ impl Bytes<'_> {
 pub struct Extent {
     /// The file.
     pub file: FileId,
-    /// Bytes from its start.
+    /// Offset of the first byte.
     pub offset: u64,
     /// Bytes; 0: the file ends here.
     pub len: u32,
@@ -83,7 +83,7 @@ pub struct Extent {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Submitted {
-    /// It has ended.
+    /// The job has ended.
     Done(FsResult<()>),
     /// [`Storage::reap`] will report it.
     Pending(JobId),
@@ -123,7 +123,7 @@ pub trait Storage {
     fn stage(&mut self, file: &Pin) -> FsResult<()>;
     /// The next sync makes everything in the export with this tag durable: another server changed it.
     fn stage_export(&mut self, tag: u32);
-    /// Carries out a job, or gives it to whoever waits for the disk.
+    /// Carries out a job, or gives it to a worker.
     fn submit(&mut self, job: Job<'_>) -> Submitted;
     /// Calls `each` for every job that has ended since the last call. Syncs are reported in the order of their numbers.
     fn reap(&mut self, each: &mut dyn FnMut(Ended));

@@ -73,7 +73,7 @@ pub(super) enum Outcome {
     Write,
 }
 
-/// What a connection is about between two calls of the engine.
+/// The state of a connection between two calls of the engine.
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Every call so far is answered.

@@ -11,7 +11,7 @@ use crate::wire::{Reader, Writer};
 
 /// Bits of a mark below the procedure.
 const LEN_BITS: u32 = 24;
-/// Bytes of a reply before its status: xid, REPLY, MSG_ACCEPTED, an empty verifier, SUCCESS.
+/// Length of a reply before its status (bytes): xid, REPLY, MSG_ACCEPTED, an empty verifier, SUCCESS.
 const HEAD_BYTES: usize = 24;
 const RENAME: u32 = Procedure::Rename as u32;
 const LINK: u32 = Procedure::Link as u32;
@@ -19,7 +19,7 @@ const LINK: u32 = Procedure::Link as u32;
 const LAST_FRAGMENT: u32 = 1 << 31;
 const _: () = assert!(crate::config::REPLY_BYTES < 1 << LEN_BITS);
 
-/// What replies promise to be durable.
+/// The changes that replies promise to be durable.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Promise {
     /// Nothing.

@@ -7,7 +7,7 @@ use crate::config::{LINK_BYTES_MAX, READ_INLINE_BYTES, REPLY_HEAD_BYTES};
 use crate::vfs::{Access, FsError};
 
 const WORD_BYTES: usize = 4;
-/// Bytes of the results between the attributes and the data: count, eof and the data's length.
+/// Length of count, eof and the data's length, between the attributes and the data (bytes).
 const COUNTS_BYTES: usize = 3 * WORD_BYTES;
 
 /// A READ of up to [`READ_INLINE_BYTES`] is a copy: the file is read into the reply, after a job unless it `is_in_memory`. A larger one

@@ -87,14 +87,14 @@ enum Phase {
     Waits,
     /// A worker has it: its place, and since when.
     Runs(usize, Instant),
-    /// It has ended and is not popped yet.
+    /// The job has ended and is not popped yet.
     Ended(Outcome),
 }
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
-    /// What the system call returned.
+    /// The result of the system call.
     pub result: Result<(), Errno>,
     /// Bytes that a [`Work::Write`] stored, also where it failed.
     pub stored: u32,
@@ -107,7 +107,7 @@ pub struct Outcome {
 pub struct Ended<T> {
     /// Its number, from 0.
     pub number: u32,
-    /// What was given with it.
+    /// The owner's record of the job.
     pub tag: T,
     /// How it ended.
     pub outcome: Outcome,
@@ -164,7 +164,7 @@ impl<T: Copy> Workers<T> {
         closing.any(|job| !matches!(job.phase, Phase::Ended(_)))
     }
 
-    /// The record of a job that waits for a worker and that `is_same` accepts: it covers what was changed meanwhile.
+    /// The record of the first job that waits for a worker and that `is_same` accepts.
     pub fn find_waiting(&mut self, is_same: impl Fn(&T) -> bool) -> Option<&mut T> {
         let mut jobs = self.jobs.iter_mut();
         let found = jobs.find(|job| matches!(job.phase, Phase::Waits) && is_same(&job.tag));

@@ -1,4 +1,4 @@
-//! READs of what is in the page cache.
+//! READs that the page cache answers.
 
 use super::super::{FsError, FsResult, Pin};
 use super::Host;

@@ -21,11 +21,11 @@ use rustix::fd::{AsRawFd as _, RawFd};
 /// The next sync that an object is part of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Scheduled {
-    /// One of [`Scope::All`].
+    /// The next sync of [`Scope::All`].
     Later,
-    /// The next.
+    /// The next sync.
     Promised,
-    /// The next, with its whole file system.
+    /// The next sync, with the whole file system.
     System,
 }
 
@@ -33,10 +33,10 @@ pub(super) enum Scheduled {
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
     objects: heapless::Vec<(Node, Scheduled), DIRTY_COUNT>,
-    /// The error of a sync that nobody waited for; the next sync reports it.
+    /// An error of a sync in place that was not reported yet; the next sync reports it.
     error: Option<FsError>,
-    /// The error of the last sync that failed at a worker, and the number of the job that followed at that time: syncs up to there
-    /// fail, too, because their replies may depend on what was lost.
+    /// The error of the last sync that failed at a worker, and the number of the next job at that time. Syncs below that number fail,
+    /// too: their replies may depend on the lost changes.
     failed: Option<(FsError, u32)>,
     pub(super) workers: Option<Workers<Record>>,
     pub(super) writes: Writes,
@@ -75,7 +75,7 @@ impl Host {
         Ok(())
     }
 
-    /// Syncs what is scheduled. It ends with the last sync that a worker has, also where others submitted that.
+    /// Syncs the scheduled objects. The job ends with the last sync that a worker has, whichever client submitted that.
     pub(super) fn sync_changes(&mut self, scope: Scope) -> Submitted {
         self.sync_objects(scope);
         if let Some(why) = self.dirty.error.take() {
@@ -88,7 +88,7 @@ impl Host {
         }
     }
 
-    /// Syncs what is scheduled, in place or by workers. Keeps an error for the next [`sync_changes`](Self::sync_changes).
+    /// Syncs the scheduled objects, in place or by workers. An error is kept for the next [`sync_changes`](Self::sync_changes).
     pub(super) fn sync_objects(&mut self, scope: Scope) {
         for (node, scheduled) in core::mem::take(&mut self.dirty.objects) {
             if scope == Scope::Promised && scheduled == Scheduled::Later {

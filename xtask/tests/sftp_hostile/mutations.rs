@@ -25,7 +25,7 @@ const LAST: u32 = u32::MAX;
 /// What is open from the batch before is closed under this one.
 const CLOSING: u32 = u32::MAX - 1;
 const GROWTH_MAX_KIB: u64 = 64;
-/// Bytes of the longest reply to READ.
+/// Length of the longest READ (bytes).
 const LONGEST_READ_BYTES: usize = 255 << 10;
 
 /// Damages a message, at times by names that lead elsewhere. Words lie anywhere.

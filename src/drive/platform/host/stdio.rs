@@ -197,7 +197,7 @@ impl<'a> StdioSession<'a> {
             return carried.map(|_| false);
         };
         match carried {
-            // Nobody else is served, so no job is ever pending.
+            // This process has no workers: no job is ever pending.
             Ok(Carried::Pending(_)) => {
                 order.abandon(self.tree);
                 Err(NetError::Gone)
