@@ -10,6 +10,7 @@ use crate::engine::{Order, Progress, State};
 use crate::event;
 use crate::mem::{self, Ends as _};
 use crate::net::{Interest, NetError};
+use crate::text::Text;
 use crate::vfs::FsResult;
 
 /// The loop's buffers while one connection has its turn.
@@ -22,6 +23,18 @@ pub(super) struct Batch {
     pub(super) produced: usize,
     /// The promises of the unsent replies.
     pub(super) promise: Promise,
+}
+
+/// What the protocol needs next, besides the connection's order.
+enum Next {
+    /// More input.
+    Input,
+    /// An empty output.
+    Output,
+    /// Another turn: it has long work of its own in hand.
+    Turn,
+    /// That the connection is closed.
+    Close(Text),
 }
 
 impl Streams {
@@ -49,20 +62,17 @@ impl Streams {
                 return CloseReason::Gone.into();
             }
             let is_store = matches!(connection.order, Some(Order::Store { .. }));
-            let state = match connection.order {
+            let next = match connection.order {
                 Some(_) => self.carry_out(turn, connection, &mut batch),
                 None => Ok(self.advance(turn, connection, &mut batch)),
             };
-            let blocked = match state {
-                Ok(State::Order(order)) => {
-                    connection.order = Some(order);
-                    continue;
-                }
+            let blocked = match next {
+                Ok(_) if connection.order.is_some() => continue,
                 // The reply to a WRITE may wait for those to the input that follows.
-                Ok(State::NeedOutput) if is_store && self.may_hold(&batch) => continue,
-                Ok(State::NeedInput) if self.shares_sync(turn, connection, &mut batch) => continue,
-                Ok(state) => match self.release(turn, connection, &mut batch) {
-                    Ok(()) => self.after(turn, connection, state),
+                Ok(Next::Output) if is_store && self.may_hold(&batch) => continue,
+                Ok(Next::Input) if self.shares_sync(turn, connection, &mut batch) => continue,
+                Ok(next) => match self.release(turn, connection, &mut batch) {
+                    Ok(()) => self.after(turn, connection, next),
                     Err(blocked) => Some(blocked),
                 },
                 Err(blocked) => Some(blocked),
@@ -115,7 +125,7 @@ impl Streams {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
         batch: &mut Batch,
-    ) -> State {
+    ) -> Next {
         let (mut cx, rx, tx) = turn.world.lend(connection.peer);
         let input = rx.head(batch.have).tail(batch.used);
         let output = tx.head_mut(self.reply_bytes).tail_mut(batch.produced);
@@ -132,9 +142,9 @@ impl Streams {
         connection: &mut Connection,
         batch: &mut Batch,
         result: FsResult<()>,
-    ) -> State {
+    ) -> Next {
         let Some(order) = connection.order.take() else {
-            return State::NeedOutput;
+            return Next::Output;
         };
         let (mut cx, _, tx) = turn.world.lend(connection.peer);
         let output = tx.head_mut(self.reply_bytes).tail_mut(batch.produced);
@@ -151,7 +161,7 @@ impl Streams {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
         batch: &mut Batch,
-    ) -> Result<State, Blocked> {
+    ) -> Result<Next, Blocked> {
         let is_store = matches!(connection.order, Some(Order::Store { .. }));
         let leaves_first = match is_store {
             true => !self.may_hold(batch),
@@ -164,8 +174,8 @@ impl Streams {
         match self.carry(turn, connection, batch) {
             Ok(result) => Ok(match self.done(turn, connection, batch, result) {
                 // The protocol was not given the input that follows.
-                State::NeedInput => State::NeedOutput,
-                state => state,
+                Next::Input => Next::Output,
+                next => next,
             }),
             Err(blocked) => {
                 turn.protocol.interrupted();
@@ -254,17 +264,17 @@ impl Streams {
         &mut self,
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
-        state: State,
+        next: Next,
     ) -> Option<Blocked> {
-        match state {
-            State::NeedInput => Some(Blocked::Wait(Interest::Input)),
+        match next {
+            Next::Input => Some(Blocked::Wait(Interest::Input)),
             // Other connections' turn: after theirs this one is ready again.
-            State::Busy => {
+            Next::Turn => {
                 // The peer owes nothing meanwhile.
                 connection.progress = turn.world.now;
                 Some(Blocked::Wait(Interest::Output))
             }
-            State::Closed(why) => {
+            Next::Close(why) => {
                 let (now, events) = (turn.world.now, &mut turn.world.events);
                 events.tell_of(now, connection.peer, event::DISCONNECTED, b"", why);
                 Some(CloseReason::Gone.into())
@@ -322,10 +332,19 @@ impl Batch {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
         progress: Progress,
-    ) -> State {
+    ) -> Next {
         self.produced += progress.produced;
         self.promise = self.promise.max(turn.protocol.take_promise());
         connection.answered |= progress.produced > 0;
-        progress.state
+        match progress.state {
+            State::NeedInput => Next::Input,
+            State::NeedOutput => Next::Output,
+            State::Busy => Next::Turn,
+            State::Closed(why) => Next::Close(why),
+            State::Order(order) => {
+                connection.order = Some(order);
+                Next::Output
+            }
+        }
     }
 }
