@@ -105,10 +105,6 @@ impl Vfs for MachineDisks {
         Err(NOTHING)
     }
 
-    fn sync(&mut self, _: &Pin) -> FsResult<()> {
-        Err(NOTHING)
-    }
-
     fn release_idle(&mut self) -> bool {
         false
     }

@@ -190,8 +190,10 @@ pub trait Vfs {
     /// Waits until the data of a file, and its name, are durable.
     ///
     /// # Errors
-    /// After any, what was written before may be lost.
-    fn sync(&mut self, pin: &Pin) -> FsResult<()>;
+    /// After any, what was written before may be lost; `NotSupported`: [`Storage::stage`] and [`Job::Sync`] do that here.
+    fn sync(&mut self, _pin: &Pin) -> FsResult<()> {
+        Err(FsError::NotSupported)
+    }
     /// Lets go of what was not used since the last call. True: there is more to let go of later.
     fn release_idle(&mut self) -> bool;
     /// The object's attributes, as they are now.

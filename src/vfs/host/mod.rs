@@ -18,7 +18,7 @@ mod table;
 mod writes;
 
 use super::handle::{self, Key};
-use super::jobs::{Extent, FileId, Scope, Storage, Submitted};
+use super::jobs::{Extent, FileId, Scope, Storage};
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, FsError, FsResult, FsStat, Handle,
@@ -349,7 +349,9 @@ impl Vfs for Host {
         self.write_all(pin, offset, bytes)
     }
 
+    #[cfg(any(test, fuzzing))]
     fn sync(&mut self, pin: &Pin) -> FsResult<()> {
+        use super::Submitted;
         self.stage(pin)?;
         let mut synced = Ok(());
         loop {

@@ -484,14 +484,19 @@ impl Paths for User {
             (true, true) => WRITE,
             (false, true) => READ.union(OFlags::WRONLY),
         };
-        flags.set(OFlags::APPEND, how.has(OpenFlags::APPEND));
-        let directory = how.has(OpenFlags::DIRECTORY);
-        flags.set(OFlags::DIRECTORY, directory);
+        if how.has(OpenFlags::APPEND) {
+            flags |= OFlags::APPEND;
+        }
+        if how.has(OpenFlags::DIRECTORY) {
+            flags |= OFlags::DIRECTORY;
+        }
         let mut mode = 0;
         if let Some(bits) = how.create {
             mode = bits & 0o7777;
             flags |= OFlags::CREATE;
-            flags.set(OFlags::EXCL, how.has(OpenFlags::EXCLUSIVE));
+            if how.has(OpenFlags::EXCLUSIVE) {
+                flags |= OFlags::EXCL;
+            }
         }
         self.take(dir, path)?;
         // Nothing is opened only to be refused: that has effects. What is to be a directory or new, the kernel looks at itself.
