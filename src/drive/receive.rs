@@ -25,7 +25,7 @@ pub(super) struct Batch {
     pub(super) promise: Promise,
 }
 
-/// What the protocol needs next, besides the connection's order.
+/// The protocol's next need, after the connection's order if there is one.
 enum Next {
     /// More input.
     Input,
@@ -33,7 +33,7 @@ enum Next {
     Output,
     /// Another turn: it has long work of its own in hand.
     Turn,
-    /// That the connection is closed.
+    /// The end of the connection, for this reason.
     Close(Text),
 }
 

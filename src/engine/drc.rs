@@ -14,9 +14,9 @@ use crate::wire::rpc::Call;
 use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
 
-/// Bytes of a key: address, xid, procedure, checksum of the arguments.
+/// Size of a key (bytes): address, xid, procedure, checksum of the arguments.
 const KEY_BYTES: usize = CALL_BYTES + WORD_BYTES;
-/// Bytes of a key before the checksum.
+/// Size of a key without the checksum (bytes).
 const CALL_BYTES: usize = 24;
 /// Size of a checksum, and of a stamp (bytes).
 const WORD_BYTES: usize = 4;

@@ -241,7 +241,10 @@ impl Programs {
         Ok(Outcome::Reply(None))
     }
 
-    /// Skips some of what is left of a record, goes on with a WRITE, or reads the next call; or says what has to happen first.
+    /// Does one step: skips the rest of a record, continues a WRITE, or answers the next call.
+    ///
+    /// # Errors
+    /// The state that stops the session here.
     #[inline(never)]
     fn step(
         &mut self,

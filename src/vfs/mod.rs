@@ -190,7 +190,7 @@ pub trait Vfs {
     /// Waits until the data of a file, and its name, are durable.
     ///
     /// # Errors
-    /// After any, what was written before may be lost; `NotSupported`: [`Storage::stage`] and [`Job::Sync`] do that here.
+    /// After any, earlier WRITEs may be lost. `NotSupported`: use [`Storage::stage`] and [`Job::Sync`].
     fn sync(&mut self, _pin: &Pin) -> FsResult<()> {
         Err(FsError::NotSupported)
     }

@@ -76,7 +76,7 @@ impl Writing {
         State::Order(Order::Store { file, offset, len })
     }
 
-    /// Takes back the file and what is left of an order to store.
+    /// Restores the file, the offset and the unstored length after an [`Order::Store`] with this result.
     pub(in super::super) fn resume(
         &mut self,
         record: &mut Record,
