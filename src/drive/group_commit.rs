@@ -3,8 +3,8 @@
 //! Replies that promise a durable change wait in a block until their sync has ended; all that were made before it was submitted share it.
 
 use super::connection::{Connection, Wait};
-use super::replies::Turn;
 use super::streams::Streams;
+use super::turn::Turn;
 use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Scope, Submitted, Tree};
 
 /// The connections' jobs.

@@ -1,9 +1,9 @@
 //! Listeners: which connections are accepted, and which give way when there is no place left.
 
 use super::connection::{CloseReason, Connection};
-use super::replies::Turn;
 use super::streams::{CONNECTION_TOKEN, Streams, address};
 use super::task::World;
+use super::turn::Turn;
 use crate::config::{
     ACCEPT_PAUSE, CONNECTION_COUNT_MAX, IDLE_TIMEOUT, REPLY_BYTES, SILENT_TIMEOUT,
 };

@@ -22,6 +22,8 @@ pub mod platform;
 #[cfg(feature = "streams")]
 mod pool;
 #[cfg(feature = "streams")]
+mod protocol;
+#[cfg(feature = "streams")]
 mod receive;
 #[cfg(feature = "streams")]
 mod replies;
@@ -34,6 +36,8 @@ pub mod streams;
 mod task;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "streams")]
+mod turn;
 
 pub use task::{Task, World};
 

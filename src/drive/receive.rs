@@ -2,8 +2,8 @@
 
 use super::connection::{CloseReason, Connection};
 use super::orders::{Carried, Carrier};
-use super::replies::{Blocked, Turn};
 use super::streams::Streams;
+use super::turn::{Batch, Blocked, Turn};
 use crate::config::{ORDER_TURN_BYTES, REPLY_BYTES, REQUEST_INLINE_BYTES};
 use crate::engine::nfs::Promise;
 use crate::engine::{Order, Progress, State};
@@ -12,18 +12,6 @@ use crate::mem::{self, Ends as _};
 use crate::net::{Interest, NetError};
 use crate::text::Text;
 use crate::vfs::FsResult;
-
-/// The loop's buffers while one connection has its turn.
-pub(super) struct Batch {
-    /// Length of the input at the beginning of the receive buffer (bytes).
-    have: usize,
-    /// Length of the input that was used (bytes).
-    used: usize,
-    /// Length of the unsent replies at the beginning of the transmit buffer (bytes).
-    pub(super) produced: usize,
-    /// The promises of the unsent replies.
-    pub(super) promise: Promise,
-}
 
 /// The protocol's next need, after the connection's order if there is one.
 enum Next {

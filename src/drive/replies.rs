@@ -3,47 +3,15 @@
 use super::connection::{CloseReason, Connection, Unsent};
 use super::orders::Carrier;
 use super::pool::{Block, Pool};
-use super::receive::Batch;
-use super::streams::{Protocol, Streams};
-use super::task::World;
+use super::streams::Streams;
+use super::turn::{Batch, Blocked, Turn};
 use crate::config::PRESSED_TIMEOUT;
 use crate::engine::Order;
 use crate::engine::nfs::Promise;
 use crate::mem::{self, Ends as _};
-use crate::net::{Interest, NetError};
+use crate::net::Interest;
 use crate::vfs::{FsResult, Submitted};
 use core::ops::Range;
-
-/// Why a connection does not go on for now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Blocked {
-    /// The connection waits for its socket, or ([`Interest::None`]) for a job.
-    Wait(Interest),
-    /// The connection is closed.
-    End(CloseReason),
-}
-
-impl From<CloseReason> for Blocked {
-    fn from(reason: CloseReason) -> Self {
-        Self::End(reason)
-    }
-}
-
-impl Blocked {
-    /// After `error`, a connection waits for `interest`, or is gone.
-    pub(super) fn by(error: NetError, interest: Interest) -> Self {
-        match error {
-            NetError::WouldBlock | NetError::Full => Self::Wait(interest),
-            _ => CloseReason::Gone.into(),
-        }
-    }
-}
-
-/// The loop's part of a connection's turn.
-pub(super) struct Turn<'a, 'w> {
-    pub(super) world: &'a mut World<'w>,
-    pub(super) protocol: &'a mut dyn Protocol,
-}
 
 impl Streams {
     /// Sends the replies that were kept, once their sync has ended. An order goes on when its own job has ended.

@@ -8,7 +8,7 @@ use super::super::jobs::{JobId, Scope, Submitted};
 use super::super::kernel::error;
 use super::super::{FsError, FsResult, Node, Pin};
 use super::Host;
-use super::storage::{Changes, Record};
+use super::records::{Changes, Record};
 use super::table::{Entry, Opened};
 use super::writes::Writes;
 use crate::config::DIRTY_COUNT;
@@ -124,8 +124,7 @@ impl Host {
             count: entry.changes.get(),
         };
         let begun = sys::now();
-        let is_slow = top.is_slow.get() || entry.is_much();
-        if top.has_disk && is_slow {
+        if top.is_slow.get() || top.has_disk && entry.is_much() {
             let is_same =
                 |other: &Record| matches!(other, Record::Sync(other) if other.node == node);
             if let Work::Sync = work

@@ -11,6 +11,7 @@ mod change;
 mod durable;
 mod key;
 mod open;
+mod records;
 mod removed;
 mod search;
 mod storage;
@@ -154,6 +155,7 @@ impl Host {
             Form::Kernel => try_kernel_handles(&dir).map_err(|_| Errno::OPNOTSUPP)?,
             Form::Path => 0,
         };
+        let has_disk = !kernel::is_in_memory(&system);
         let top = Top {
             dir,
             dev: fs::device(&stat),
@@ -162,8 +164,8 @@ impl Host {
             tag,
             rights: Rights::of(rules.writable, rules.isos),
             is_async: rules.is_async,
-            has_disk: !kernel::is_in_memory(&system),
-            is_slow: Cell::new(true),
+            has_disk,
+            is_slow: Cell::new(has_disk),
             tells_cached: Cell::new(true),
             image,
         };

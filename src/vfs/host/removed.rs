@@ -4,7 +4,7 @@ use super::super::kernel::{self, PATH, terminated};
 use super::super::{Kind, Name};
 use super::Host;
 use super::durable::Dirty;
-use super::storage::Record;
+use super::records::Record;
 use super::table::Entry;
 use crate::config::FREE_BLOCKS_MAX;
 use crate::sys;

@@ -1,32 +1,13 @@
 //! The jobs of this backend: what a worker does, what the loop does in place, and what remains to be done when a worker has ended.
 
 use super::super::jobs::{Ended, FileId, Job, JobId, JobKind, Storage, Submitted};
-use super::super::{Extent, FsResult, Node, Pin};
+use super::super::{Extent, FsResult, Pin};
 use super::Host;
 use super::durable::Scheduled;
+use super::records::Record;
 use crate::sys;
 use crate::sys::linux::fs;
 use crate::sys::linux::workers::{Ended as Worked, Work, Workers};
-
-/// The backend's record of a job that a worker has.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Record {
-    /// These changes of an object are made durable.
-    Sync(Changes),
-    /// Bytes are read into the page cache.
-    Read,
-    /// Bytes are written; `Writes` has the rest.
-    Write,
-    /// The last descriptor of a removed file is closed.
-    Free,
-}
-
-/// The first `count` changes of an object.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Changes {
-    pub(super) node: Node,
-    pub(super) count: u32,
-}
 
 impl Host {
     /// Gives a worker a READ that sendfile(2) would wait for.

@@ -7,7 +7,7 @@
 use super::super::jobs::{Bytes, FileId, JobId, Submitted};
 use super::super::{FsResult, Pin};
 use super::Host;
-use super::storage::Record;
+use super::records::Record;
 use crate::config::{UNSYNCED_BYTES_MAX, WORKER_COUNT, WORKER_WRITE_COUNT};
 use crate::sys::linux::fs::{self, File};
 use crate::sys::linux::workers::Work;

@@ -1,0 +1,50 @@
+//! The turn of a connection: what the loop lends it, the bytes in the loop's buffers, and why it ends.
+
+use super::connection::CloseReason;
+use super::protocol::Protocol;
+use super::task::World;
+use crate::engine::nfs::Promise;
+use crate::net::{Interest, NetError};
+
+/// Why a connection does not go on for now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Blocked {
+    /// The connection waits for its socket, or ([`Interest::None`]) for a job.
+    Wait(Interest),
+    /// The connection is closed.
+    End(CloseReason),
+}
+
+impl From<CloseReason> for Blocked {
+    fn from(reason: CloseReason) -> Self {
+        Self::End(reason)
+    }
+}
+
+impl Blocked {
+    /// After `error`, a connection waits for `interest`, or is gone.
+    pub(super) fn by(error: NetError, interest: Interest) -> Self {
+        match error {
+            NetError::WouldBlock | NetError::Full => Self::Wait(interest),
+            _ => CloseReason::Gone.into(),
+        }
+    }
+}
+
+/// The loop's part of a connection's turn.
+pub(super) struct Turn<'a, 'w> {
+    pub(super) world: &'a mut World<'w>,
+    pub(super) protocol: &'a mut dyn Protocol,
+}
+
+/// The loop's buffers while one connection has its turn.
+pub(super) struct Batch {
+    /// Length of the input at the beginning of the receive buffer (bytes).
+    pub(super) have: usize,
+    /// Length of the input that was used (bytes).
+    pub(super) used: usize,
+    /// Length of the unsent replies at the beginning of the transmit buffer (bytes).
+    pub(super) produced: usize,
+    /// The promises of the unsent replies.
+    pub(super) promise: Promise,
+}
