@@ -111,6 +111,12 @@ impl Connection {
         share(self.peer)
     }
 
+    /// Returns true if a job that it waited for has ended, and it was not served since.
+    pub(super) fn can_go_on(&self) -> bool {
+        let mut waits = self.waits.iter();
+        waits.any(|wait| matches!(wait, Some(Wait::Ended(_))))
+    }
+
     /// Returns true if a job has not ended that it waits for.
     pub(super) fn is_waiting(&self) -> bool {
         let mut waits = self.waits.iter();

@@ -61,11 +61,13 @@ impl GroupCommit {
 
     /// Records the end of a job for the connections that wait for it. Returns true for a failed sync that no connection waits for.
     pub(super) fn on_done(&mut self, connections: &mut [Option<Connection>], ended: Ended) -> bool {
-        let before = self.pending_count;
+        // Syncs end in order: a connection that waits for a later one is told of this failure, too.
+        let mut is_heard = false;
         for connection in connections.iter_mut().flatten() {
             if self.pending_count == 0 {
                 break;
             }
+            is_heard |= matches!(connection.waits, [Some(Wait::Pending(_)), _]);
             for wait in &mut connection.waits {
                 if *wait == Some(Wait::Pending(ended.id)) {
                     *wait = Some(Wait::Ended(ended.result));
@@ -74,9 +76,11 @@ impl GroupCommit {
                 }
             }
         }
-        let is_lost = ended.kind == JobKind::Sync && before == self.pending_count;
-        self.error = self.error.or(ended.result.err().filter(|_| is_lost));
-        is_lost && ended.result.is_err()
+        let is_lost = ended.kind == JobKind::Sync && ended.result.is_err() && !is_heard;
+        if is_lost {
+            self.error = self.error.or(ended.result.err());
+        }
+        is_lost
     }
 }
 
@@ -102,9 +106,8 @@ impl Streams {
             if !self.group.has_ended() {
                 return;
             }
-            if let Some(Some(connection)) = self.connections.get_mut(at)
-                && let mut waits = connection.waits.iter()
-                && waits.any(|wait| matches!(wait, Some(Wait::Ended(_))))
+            if let Some(Some(connection)) = self.connections.get(at)
+                && connection.can_go_on()
             {
                 self.serve(turn, at);
             }
@@ -126,5 +129,34 @@ impl Streams {
                 return result;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Socket;
+    use crate::time::Instant;
+    use core::net::Ipv6Addr;
+
+    #[test]
+    fn failed_sync_is_lost_only_if_no_later_one_is_awaited() {
+        let now = Instant::default();
+        let mut connection = Connection::new(0, Socket::ONLY, Ipv6Addr::LOCALHOST, now);
+        let mut group = GroupCommit::default();
+        connection.waits = [group.add(JobId(5)), None];
+        let mut connections = [None, Some(connection)];
+        let ended = |number, result| Ended {
+            id: JobId(number),
+            kind: JobKind::Sync,
+            result,
+        };
+        let failed = Err(FsError::Io);
+        // Sync 5 fails with the error of sync 3.
+        assert!(!group.on_done(&mut connections, ended(3, failed)));
+        assert!(!group.on_done(&mut connections, ended(5, failed)));
+        assert_eq!((group.error, group.has_ended()), (None, true));
+        assert!(group.on_done(&mut connections, ended(6, failed)));
+        assert_eq!(group.error, Some(FsError::Io));
     }
 }

@@ -141,8 +141,8 @@ impl Streams {
         batch.add(turn, connection, progress)
     }
 
-    /// Carries out the connection's order. Replies leave before it, except that bytes of a WRITE that have arrived are stored first: the sync that
-    /// follows may be shared.
+    /// Carries out the connection's order. Replies leave before it, except that bytes of a WRITE that have arrived are stored first:
+    /// the sync that follows may be shared.
     #[inline(never)]
     fn carry_out(
         &mut self,
@@ -300,7 +300,7 @@ impl Streams {
             let block = self.block(
                 turn,
                 |streams| &mut streams.requests,
-                |other| other.input.is_some(),
+                |other| other.input.is_some() && !other.is_waiting(),
             );
             connection.input = Some(block.ok_or(CloseReason::NoRequestBlock)?);
         }

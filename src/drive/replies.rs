@@ -20,6 +20,10 @@ impl Streams {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
     ) -> Result<(), Blocked> {
+        // A socket that is watched for nothing is ready only when the peer has gone.
+        if connection.is_waiting() && !connection.can_go_on() {
+            return Err(CloseReason::Gone.into());
+        }
         if let Some(mut unsent) = connection.unsent.take() {
             let [sync, _] = &mut connection.waits;
             if let Some(synced) = self.group.take(sync) {

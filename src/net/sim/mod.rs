@@ -366,6 +366,8 @@ impl World {
 
     fn is_ready(&self, open: &Open) -> bool {
         match (open.interest, &open.kind) {
+            // EPOLLHUP is reported whatever a socket is watched for.
+            (Interest::None, Kind::Connection(peer)) => self.wires[*peer].hung_up,
             (Interest::None, _) => false,
             (Interest::Input, Kind::Listener(backlog)) => !backlog.is_empty(),
             (Interest::Input, Kind::Datagrams(inbox)) => !inbox.is_empty(),
