@@ -250,14 +250,7 @@ struct Nfs {
 
 impl Task for Nfs {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
-        if self
-            .options
-            .exports
-            .iter()
-            .any(|wanted| wanted.rules.writable)
-        {
-            self.streams.start_jobs(world);
-        }
+        self.streams.start_jobs(world);
         self.open_sockets(world)
     }
 
