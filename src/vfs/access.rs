@@ -1,6 +1,6 @@
-//! Access: what may be wanted of an object, and by which caller.
+//! Access rights, and the caller for whom they are checked.
 
-/// What a caller may want to do with an object. The numbers are the bits that modes have for it.
+/// An access right. The values are the permission bits of a mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// Read the file or list the directory.
@@ -11,21 +11,21 @@ pub enum Access {
     Execute = 1,
 }
 
-/// Supplementary groups of a caller: RFC 5531 allows no more.
+/// Most supplementary groups of a caller (limit of AUTH_SYS, RFC 5531).
 pub const GROUP_COUNT_MAX: usize = 16;
 
-/// The caller: what the request says, to be believed as far as the export's rules go.
+/// The caller's credentials as the request names them. [`super::Rules`] decide which of them are accepted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Caller {
-    /// User; [`Caller::NOBODY`] for a caller that names none.
+    /// UID; [`Caller::NOBODY`] for AUTH_NONE.
     pub uid: u32,
-    /// Group.
+    /// GID.
     pub gid: u32,
-    /// Other groups.
+    /// Supplementary groups.
     pub groups: heapless::Vec<u32, GROUP_COUNT_MAX>,
 }
 
 impl Caller {
-    /// No user and no group has this number: the kernel takes it for "no change".
+    /// UID and GID of no user: the kernel reads -1 as "no change".
     pub const NOBODY: u32 = u32::MAX;
 }

@@ -1,6 +1,6 @@
-//! Attributes: what an object is and is like, what is to change of that, and how full its file system is.
+//! Attributes of objects, changes of them (SETATTR), and the state of a file system (FSSTAT).
 
-/// Kinds of objects. The numbers are those that modes have above their twelve bits.
+/// Kinds of objects. The values are bits 12 to 15 of `st_mode` (`S_IFMT`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum Kind {
@@ -14,12 +14,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What a mode has for it.
+    /// The `S_IFMT` bits of a mode.
     pub const fn bits(self) -> u32 {
         (self as u32) << 12
     }
 
-    /// The kind that a mode tells of; `Regular` where it tells of none that there is.
+    /// The kind in a mode's `S_IFMT` bits; `Regular` if they are unknown.
     #[expect(clippy::indexing_slicing, reason = "there is a place for each")]
     #[inline(never)]
     pub const fn of_mode(mode: u32) -> Self {
@@ -49,23 +49,23 @@ pub struct FileTime {
 /// The attributes of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attr {
-    /// What it is.
+    /// File, directory, link, …
     pub kind: Kind,
     /// The low twelve bits of the mode.
     pub mode: u32,
-    /// Names it has.
+    /// Number of hard links.
     pub nlink: u32,
     /// Owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Bytes.
+    /// Length in bytes.
     pub size: u64,
-    /// Bytes on the disk.
+    /// Bytes allocated on the disk.
     pub used: u64,
     /// Major and minor number of a device.
     pub rdev: (u32, u32),
-    /// The same for all objects of an export, and for no other export on another file system.
+    /// File system ID. All objects of an export share it; exports on different file systems have different IDs.
     pub fsid: u64,
     /// Inode number.
     pub inode: u64,
@@ -77,19 +77,19 @@ pub struct Attr {
     pub ctime: FileTime,
 }
 
-/// What becomes of one of a file's times.
+/// Change of a file's atime or mtime.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum NewTime {
-    /// It stays.
+    /// No change.
     #[default]
     Keep,
-    /// The host's clock.
+    /// Set to the host's clock.
     Now,
-    /// This.
+    /// Set to this time.
     At(FileTime),
 }
 
-/// What is to change of an object; what is `None` stays.
+/// Attributes to change; `None` keeps an attribute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SetAttr {
     /// The low twelve bits of the mode.
@@ -98,7 +98,7 @@ pub struct SetAttr {
     pub uid: Option<u32>,
     /// Group.
     pub gid: Option<u32>,
-    /// Bytes: what is beyond is cut off, what is missing reads as zeros.
+    /// New length in bytes: truncates the file, or extends it with zeros.
     pub size: Option<u64>,
     /// Last read.
     pub atime: NewTime,
@@ -107,33 +107,33 @@ pub struct SetAttr {
 }
 
 impl SetAttr {
-    /// Whether one of the times is to change.
+    /// Returns true if atime or mtime is to change.
     pub(super) const fn times(&self) -> bool {
         !matches!((self.atime, self.mtime), (NewTime::Keep, NewTime::Keep))
     }
 }
 
-/// How full a file system is.
+/// Space, inodes and limits of a file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FsStat {
-    /// Bytes that are given out at once.
+    /// Allocation unit in bytes.
     pub unit_bytes: u32,
-    /// The number that the file system has for itself, 0 if none.
+    /// The file system's own ID (`f_fsid`), 0 if it has none.
     pub id: u64,
-    /// Nothing can be written to it.
+    /// True if the file system is mounted read-only.
     pub read_only: bool,
-    /// Set-user-id bits mean nothing on it.
+    /// True if set-user-ID bits are ignored (`nosuid`).
     pub ignores_set_user: bool,
-    /// Bytes there are.
+    /// Size in bytes.
     pub total_bytes: u64,
-    /// Bytes free.
+    /// Free bytes.
     pub free_bytes: u64,
-    /// Bytes free for the user that the server runs as.
+    /// Free bytes that the server's user may allocate.
     pub available_bytes: u64,
-    /// Inodes there are.
+    /// Total inodes.
     pub total_files: u64,
-    /// Inodes free.
+    /// Free inodes.
     pub free_files: u64,
-    /// Bytes of the longest name.
+    /// Longest name in bytes.
     pub name_bytes_max: u32,
 }

@@ -1,8 +1,8 @@
-//! Why a backend did not do something: the errors of POSIX that protocols tell apart.
+//! Errors of a backend: the POSIX errors that protocols distinguish.
 
-/// Why a backend did not do it.
+/// A backend's error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)] // So that a number or a node, or else this, is returned in two registers.
+#[repr(u32)] // `FsResult<u32>` and `FsResult<Node>` then fit in two registers.
 pub enum FsError {
     /// Not the owner.
     Permission,
@@ -10,47 +10,47 @@ pub enum FsError {
     NoEntry,
     /// The disk failed.
     Io,
-    /// The host does not allow it.
+    /// Permission denied.
     Access,
-    /// Another file system is mounted there; it is not entered.
+    /// A mount point, which is not crossed.
     OtherFileSystem,
-    /// There is such a name already.
+    /// The name exists already.
     Exists,
-    /// The two names do not lie in one export on one file system.
+    /// The two names are not in the same export and file system.
     CrossDevice,
     /// Not a directory.
     NotDirectory,
     /// A directory.
     IsDirectory,
-    /// It makes no sense for this kind of object.
+    /// Not possible for this kind of object.
     Invalid,
     /// The file would become larger than the host allows.
     TooLarge,
     /// The disk is full.
     NoSpace,
-    /// The user has used up what the disk has for it.
+    /// The user's disk quota is exceeded.
     Quota,
-    /// The object has as many names as it can have.
+    /// The object has the maximum number of hard links.
     TooManyLinks,
-    /// Symbolic links lead to symbolic links without end.
+    /// Too many symbolic links in a path, perhaps a loop.
     TooManyFollowed,
     /// The directory has entries.
     NotEmpty,
     /// A name is longer than 255 bytes.
     NameTooLong,
-    /// The export cannot be written to.
+    /// The export is read-only.
     ReadOnly,
-    /// The object that the handle named is gone.
+    /// The object of the handle was removed.
     Stale,
-    /// The handle is none of this server's.
+    /// Not a handle of this server.
     BadHandle,
-    /// The cookie is none of this directory's.
+    /// Not a cookie of this directory.
     BadCookie,
-    /// The host's file system cannot do it.
+    /// The host's file system does not support the operation.
     NotSupported,
-    /// Not now: descriptors or time ran out. The same request may succeed later.
+    /// Descriptors, memory or time ran out. The same request may succeed later.
     TryLater,
 }
 
-/// What a backend returns.
+/// Result of a backend's method.
 pub type FsResult<T> = Result<T, FsError>;

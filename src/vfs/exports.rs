@@ -1,7 +1,7 @@
-//! The tree: what is exported, by which rules, and the backend of each object.
+//! The tree: exports, their rules, and the backend of each object.
 //!
-//! A new backend is registered by [`Tree::add`]. It knows its own objects alone. Images are entered here, on the way from a name
-//! or a handle to an object; nothing inside them can be changed. `by_handle` has what NFS needs besides, `by_path` what SFTP does.
+//! [`Tree::add`] registers a backend, which knows only its own objects. The tree enters ISO images when it resolves a name or a
+//! handle; their contents are read-only. `by_handle` has the methods for NFS, `by_path` those for SFTP.
 
 #[cfg(bare)]
 use super::disks::TOP;
@@ -13,22 +13,23 @@ use super::{
 use crate::mem::{self, Slots};
 use core::ops::ControlFlow;
 
-/// What an export's owner says about its clients.
+/// The options of an export.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
-    /// The number that the export is known by, for good.
+    /// The option `fsid`: a number that identifies the export permanently.
     pub fsid: Option<u32>,
-    /// Clients may change what is in it.
+    /// True if clients may change files (`rw`).
     pub writable: bool,
-    /// Paths may go through the images in it.
+    /// True if paths may continue inside ISO images.
     pub isos: bool,
-    /// Changes of names and attributes are on disk with the next COMMIT or within two seconds, not before they are answered.
+    /// Option `async`: replies do not wait for changes of names and attributes to be durable. They are with the next COMMIT, or
+    /// within two seconds.
     pub is_async: bool,
-    /// A client's root is [`Rules::anonymous`] here.
+    /// Maps UID and GID 0 to [`Rules::anonymous`] (`root_squash`).
     pub squashes_root: bool,
-    /// So is every user.
+    /// Maps every UID and GID to [`Rules::anonymous`] (`all_squash`).
     pub squashes_all: bool,
-    /// User and group of a caller that is not believed, or names none.
+    /// UID and GID of squashed callers and of callers without credentials.
     pub anonymous: (u32, u32),
 }
 
@@ -46,11 +47,11 @@ impl Default for Rules {
     }
 }
 
-/// The user that is never refused.
+/// UID of the superuser, to which every access is allowed.
 pub(super) const ROOT: u32 = 0;
 
 impl Rules {
-    /// Whom a caller is taken for.
+    /// Squashes a caller: maps its UID and GIDs by these rules.
     pub(super) fn squash(&self, caller: &Caller) -> Caller {
         let nameless = [caller.uid, caller.gid].contains(&Caller::NOBODY);
         let believed = |number: u32, anonymous: u32| {
@@ -71,16 +72,16 @@ impl Rules {
     }
 }
 
-/// What its backend says of the top of an export.
+/// The top of an export, as its backend knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Top {
     /// The backend.
     pub backend: Backend,
-    /// Tells it from all others in handles, also after a restart.
+    /// Number of the export in handles: unique, and the same after a restart.
     pub tag: u32,
-    /// What is exported is inside the image that it is.
+    /// True if the top is an ISO image file; clients see its contents.
     pub is_image: bool,
-    /// Its path without links, if that by which it is exported has some; else nothing.
+    /// Path without symbolic links, if the exported path contains some; else empty.
     pub real: &'static [u8],
 }
 
@@ -89,19 +90,19 @@ pub struct Top {
 pub struct Export {
     /// Absolute path as clients write it.
     pub path: &'static [u8],
-    /// What clients may do.
+    /// Options.
     pub rules: Rules,
-    /// What it begins at.
+    /// The exported object.
     pub top: Top,
 }
 
-/// Files, whatever they lie on: the one way to them.
+/// All files that a loop serves, whatever their backend.
 #[derive(Default)]
 pub struct Tree {
-    /// Backends, by their numbers. Images are there once one was opened.
+    /// Backends by number. That of images is added when the first image is opened.
     pub(super) backends: [Option<&'static mut dyn Vfs>; Backend::COUNT],
     pub(super) exports: Slots<Export>,
-    /// Whether any file may be an image to paths, whatever its name is and whether or not a link led there.
+    /// True if paths may continue inside every image file, whatever its name, also if the path reached it by a symbolic link.
     pub(super) looks_anywhere: bool,
 }
 
@@ -111,7 +112,7 @@ impl core::fmt::Debug for Tree {
     }
 }
 
-/// What is registered.
+/// Registration of backends and exports.
 impl Tree {
     /// Registers a backend.
     pub fn add(&mut self, kind: Backend, backend: &'static mut dyn Vfs) {
@@ -120,20 +121,20 @@ impl Tree {
         }
     }
 
-    /// Lets paths go on in every file that is an image, whatever its name is and whether or not a link led there.
+    /// Lets paths continue inside every image file, whatever its name, also if the path reached it by a symbolic link.
     pub const fn look_anywhere(&mut self) {
         self.looks_anywhere = true;
     }
 
-    /// Makes space for so many exports.
+    /// Allocates space for `count` exports.
     pub fn expect(&mut self, count: usize) {
         self.exports = Slots::new(count);
     }
 
-    /// Exports what begins at `top` as `path`.
+    /// Exports `top` as `path`.
     ///
     /// # Errors
-    /// `Exists`: something with this tag is exported already.
+    /// `Exists`: another export has this tag.
     pub fn export(&mut self, path: &'static [u8], rules: Rules, top: Top) -> FsResult<()> {
         if self.tagged(top.tag).is_some() {
             return Err(FsError::Exists);
@@ -142,13 +143,13 @@ impl Tree {
         Ok(())
     }
 
-    /// What is exported. An export's number is its place here.
+    /// All exports. The number of an export is its index here.
     pub fn exports(&self) -> &[Export] {
         &self.exports
     }
 }
 
-/// Which backend, by which rules. A file without the roles that need one half leaves it out.
+/// Backends by object or number. Each `cfg!` drops a backend from executables without a role that needs it.
 impl Tree {
     /// The backend of an object.
     #[inline(always)] // A few instructions, after which the call goes on to the backend.
@@ -174,7 +175,7 @@ impl Tree {
         self.numbered(number)?.as_handles()
     }
 
-    /// The backend that paths lead through.
+    /// The backend that resolves paths.
     #[inline(never)]
     pub(super) fn paths(&mut self) -> Option<&mut dyn Paths> {
         if !cfg!(any(feature = "sftp-server", feature = "ls")) {
@@ -183,7 +184,7 @@ impl Tree {
         self.numbered(Backend::ByPath as usize)?.as_paths()
     }
 
-    /// What is inside images, once one was opened.
+    /// The backend for the contents of images, once an image was opened.
     #[inline(never)]
     pub(super) fn images(&mut self) -> Option<&mut Images> {
         if !cfg!(feature = "iso") {
@@ -199,10 +200,10 @@ impl Tree {
         exports.position(|export| export.top.tag == tag)
     }
 
-    /// Whether an object may be changed by the rules of where it lies.
+    /// Checks that the export's rules allow changes of an object.
     ///
     /// # Errors
-    /// `ReadOnly`: it may not.
+    /// `ReadOnly`: they do not.
     pub(super) fn check_changeable(node: Node) -> FsResult<()> {
         if node.may_change() {
             return Ok(());
@@ -210,7 +211,7 @@ impl Tree {
         Err(FsError::ReadOnly)
     }
 
-    /// Whether objects may be changed together.
+    /// Checks that a rename or link may use both directories: both are changeable and of the same backend.
     fn check_both(one: Node, other: Node) -> FsResult<()> {
         Self::check_changeable(one)?;
         Self::check_changeable(other)?;
@@ -221,7 +222,7 @@ impl Tree {
     }
 }
 
-/// What is in the files that are pinned: all that orders need. Any method fails with `Io` where the disk does.
+/// Contents of pinned files, for orders. Any method fails with `Io` if the disk failed.
 impl Tree {
     /// See [`Vfs::unpin`].
     pub fn unpin(&mut self, pin: Pin) {
@@ -258,7 +259,7 @@ impl Tree {
         self.backend(pin.node)?.sync(pin)
     }
 
-    /// Lets go of what was not used since the last call. True: there is more to let go of later.
+    /// See [`Vfs::release_idle`].
     pub fn release_idle(&mut self) -> bool {
         let mut more = false;
         for backend in self.backends.iter_mut().flatten() {
@@ -268,7 +269,7 @@ impl Tree {
     }
 }
 
-/// Objects: what is read of them and changed, whatever they were named by.
+/// Operations on objects, whether they were found by handle or by path.
 impl Tree {
     /// See [`Vfs::attr`].
     pub fn attr(&mut self, node: Node) -> FsResult<Attr> {
@@ -293,11 +294,11 @@ impl Tree {
             .is_ok_and(|backend| backend.has_name(dir, name))
     }
 
-    /// The top of what is inside the image of this name in `dir`.
+    /// Enters the image file `name` in `dir`: returns its top directory.
     ///
     /// # Errors
-    /// `NotDirectory`: it is no image, or one that is not entered; `Invalid`, `NotSupported`: it has no file system, or one that
-    /// is not known.
+    /// `NotDirectory`: not an image, or the rules forbid to enter it; `Invalid`: no file system in it; `NotSupported`: an unknown
+    /// one.
     pub fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         if dir.may_enter() && (self.looks_anywhere || is_image(name.bytes())) {
             return self.open_image(dir, Some(name));
@@ -305,7 +306,7 @@ impl Tree {
         Err(FsError::NotDirectory)
     }
 
-    /// The top of the image of this name in `dir`, or that `dir` itself is.
+    /// Opens the image file `name` in `dir`, or `dir` itself, and returns its top directory.
     #[inline(never)]
     pub(super) fn open_image(&mut self, dir: Node, name: Option<Name<'_>>) -> FsResult<Node> {
         if !cfg!(feature = "iso") {

@@ -1,14 +1,14 @@
-//! What stands in a handle: version, form, the export's tag, and one of four bodies.
+//! Layout of file handles: version, form, the export's tag, and one of four bodies.
 //!
-//! The tag follows from file system and inode of the export's top, so it outlives restarts and renames above the export. That of
-//! files in memory differs with every start, as they do.
-//! Kernel bodies carry a MAC because the kernel's bytes reach the whole file system. Path handles carry none: they are walked
-//! beneath the export with the server's own rights, so forging one gains nothing.
+//! The tag is computed from the file system and inode of the export's top, so it survives restarts and renames of parent
+//! directories. Files in memory do not survive a restart, and their tag changes with every start.
+//! Kernel handles carry a MAC, because a forged one could name any file of the file system. Path handles carry none: the server
+//! searches their object inside the export, so a forged one names nothing that a client could not look up.
 
 use super::error::{FsError, FsResult};
 use super::walk::{front, put};
 
-/// Bytes that name an object for good, and zeros behind them. At most 64, RFC 1813's limit.
+/// A persistent name of an object: at most 64 bytes (`NFS3_FHSIZE`, RFC 1813), zeros after them.
 #[derive(Clone, Copy, Debug)]
 pub struct Handle {
     len: u8,
@@ -16,27 +16,27 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Bytes of the longest handle.
+    /// Longest handle in bytes.
     pub const BYTES_MAX: usize = 64;
-    /// No object's handle.
+    /// An empty handle, which names no object.
     pub const EMPTY: Self = Self {
         len: 0,
         bytes: [0; Self::BYTES_MAX],
     };
 
-    /// The bytes it is made of.
+    /// The bytes, without padding.
     #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
         front(&self.bytes, self.len.into())
     }
 
-    /// The bytes that go on the wire: a multiple of 4, because iPXE does not skip the padding that XDR has behind others.
+    /// The bytes for the wire, zero-padded to a multiple of 4: iPXE does not skip the XDR padding of other lengths.
     #[inline(never)]
     pub fn padded(&self) -> &[u8] {
         front(&self.bytes, usize::from(self.len).next_multiple_of(4))
     }
 
-    /// Appends bytes; false when they do not fit.
+    /// Appends bytes. Returns false if they do not fit.
     pub(super) fn push(&mut self, more: &[u8]) -> bool {
         let buffer = self
             .bytes
@@ -58,11 +58,11 @@ impl PartialEq for Handle {
 }
 
 const VERSION: u8 = 1;
-/// That of the handle of something inside an image.
+/// Version of handles of objects inside an image.
 const VERSION_INSIDE: u8 = 2;
-/// What there is behind the handle of the image's file: what tells the image from others, what names the object.
+/// Bytes after the image file's handle: the image's identity (8) and the object's ID in it (6).
 const INSIDE_BYTES: usize = 8 + 6;
-/// Where the form stands.
+/// Offset of the form.
 const FORM_AT: usize = 1;
 const FORM_ROOT: u8 = 0;
 const FORM_KERNEL: u8 = 1;
@@ -70,36 +70,36 @@ const FORM_PATH: u8 = 2;
 const FORM_RAM: u8 = 3;
 /// Version, form and tag.
 const HEAD_BYTES: usize = 6;
-/// A root's handle has the length that MOUNT version 1 prescribes, so it is the same in both versions.
+/// Length of a root handle: the fixed length of MOUNT version 1, so that all versions of MOUNT return the same handle.
 const ROOT_BYTES: usize = 32;
 const MAC_BYTES: usize = 8;
-/// Bytes that the kernel may take: the rest is head, type and MAC.
+/// Longest kernel handle in bytes; the rest is our head, its type and the MAC.
 pub(super) const KERNEL_BYTES_MAX: usize = Handle::BYTES_MAX - HEAD_BYTES - 1 - MAC_BYTES;
-/// A path handle: inode, generation, parent, depth, and up to so many traces.
+/// Offsets of a path handle: inode, generation, parent, depth, then up to [`TRACE_COUNT_MAX`] traces.
 const INODE_AT: usize = HEAD_BYTES;
 const GENERATION_AT: usize = INODE_AT + 8;
 const PARENT_AT: usize = GENERATION_AT + 4;
 const DEPTH_AT: usize = PARENT_AT + 8;
-/// Ancestors that leave a trace. Deeper ones are counted only.
+/// Most ancestors with a trace in a path handle. Deeper ones are only counted.
 const TRACE_COUNT_MAX: usize = Handle::BYTES_MAX - DEPTH_AT - 1;
 
 /// A secret that lasts as long as the handles made with it.
 pub(super) type Key = [u8; 16];
 
-/// What the part of a handle after its head is.
+/// The part of a handle after its head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Body {
-    /// Nothing: the top of the export.
+    /// Zeros: the top of the export.
     Root,
     /// The kernel's own handle, for `open_by_handle_at`: [`kernel_parts`].
     Kernel,
-    /// Where the object was seen: [`PathHandle`].
+    /// The place where the object was looked up: [`PathHandle`].
     Path,
 }
 
-/// Where an object was seen: its parent, and a trace of each directory between that and the export's top.
+/// A path handle: inode numbers of object and parent, and a trace (hash byte) of each directory between parent and export's top.
 ///
-/// A view of a handle that [`check`] has found to be one.
+/// Holds bytes that [`check`] has accepted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PathHandle<'a>(pub(super) &'a [u8]);
 
@@ -114,22 +114,23 @@ impl PathHandle<'_> {
         self.number(INODE_AT)
     }
 
-    /// Tells an inode from a later one of the same number; 0 where the file system does not.
+    /// Generation of the inode, which differs if the number is reused; 0 if the file system has none.
     pub(super) fn generation(&self) -> u32 {
         self.number(GENERATION_AT) as u32
     }
 
-    /// Inode number of the directory it was seen in.
+    /// Inode number of the directory in which the object was looked up.
     pub(super) fn parent(&self) -> u64 {
         self.number(PARENT_AT)
     }
 
-    /// Directories from below the top down to the parent.
+    /// Number of directories from below the top to the parent.
     pub(super) fn depth(&self) -> usize {
         self.0.get(DEPTH_AT).map_or(0, |depth| usize::from(*depth))
     }
 
-    /// Whether the directory `inode` may lie on the way, `level` directories below the top.
+    /// Returns true if the directory `inode` can be the ancestor at `level` (0: directly below the top). False positives are
+    /// possible: a trace is one byte.
     pub(super) fn passes(&self, level: usize, inode: u64) -> bool {
         let at_parent = level + 1 == self.depth();
         self.0
@@ -139,7 +140,7 @@ impl PathHandle<'_> {
     }
 }
 
-/// One byte of an inode number.
+/// One hash byte of an inode number.
 const fn trace(inode: u64) -> u8 {
     (inode.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
@@ -158,17 +159,17 @@ pub(super) fn root(tag: u32) -> Handle {
     handle
 }
 
-/// The handle of an object in memory: its number, and which of the objects of that number it is.
+/// The handle of an object in memory: its number, and the generation of that number.
 pub(super) fn ram(tag: u32, number: u32, generation: u32) -> Handle {
     let mut handle = head(FORM_RAM, tag);
     handle.push(&number.to_le_bytes());
     handle.push(&generation.to_le_bytes());
-    // As many as XDR carries anyway.
+    // XDR would pad with the same two bytes.
     handle.push(&[0; 2]);
     handle
 }
 
-/// What such a handle names: tag, number and generation.
+/// Parses a handle of [`ram`]: tag, number and generation.
 pub(super) fn ram_parts(handle: &[u8]) -> Option<(u32, u32, u32)> {
     let ([VERSION, FORM_RAM, rest @ ..], [0, 0]) = handle.split_first_chunk::<14>()? else {
         return None;
@@ -180,7 +181,10 @@ pub(super) fn ram_parts(handle: &[u8]) -> Option<(u32, u32, u32)> {
     Some((words.next()?, words.next()?, words.next()?))
 }
 
-/// Makes the handle that holds the kernel's; `NotSupported` when that is too long.
+/// Makes the handle that contains a kernel handle.
+///
+/// # Errors
+/// `NotSupported`: the kernel's handle is too long.
 pub(super) fn kernel(
     tag: u32,
     key: &Key,
@@ -198,9 +202,9 @@ pub(super) fn kernel(
     }
 }
 
-/// Makes the handle of an object that was seen in the directory of `dir`, which has the inode number `parent`.
+/// Makes the path handle of an object that was looked up in a directory: the one with handle `dir` and inode number `parent`.
 pub(super) fn path(dir: &Handle, parent: u64, inode: u64, generation: u32, out: &mut Handle) {
-    // The tag is the same, and so are the traces, if there are any.
+    // Tag and traces are those of the directory's handle.
     *out = *dir;
     out.len = INODE_AT as u8;
     out.push(&inode.to_le_bytes());
@@ -216,7 +220,7 @@ pub(super) fn path(dir: &Handle, parent: u64, inode: u64, generation: u32, out: 
     }
 }
 
-/// The handle of what `id` names inside the image whose file has the handle `file`.
+/// Makes the handle of the object `id` inside an image. `file` is the handle of the image file.
 pub(super) fn inside(file: &Handle, identity: u64, id: u64, handle: &mut Handle) {
     *handle = *file;
     handle.bytes[0] = VERSION_INSIDE;
@@ -225,38 +229,37 @@ pub(super) fn inside(file: &Handle, identity: u64, id: u64, handle: &mut Handle)
     handle.push(&id);
 }
 
-/// Whether that fits.
+/// Returns true if handles of objects inside an image fit, given the handle of the image file.
 pub(super) const fn has_inside(file: &Handle) -> bool {
     file.len as usize + INSIDE_BYTES <= Handle::BYTES_MAX
 }
 
-/// Whether it is such a handle, or should be.
+/// Returns true if the version is that of an object inside an image. The rest is not checked.
 pub(super) fn is_inside(handle: &[u8]) -> bool {
     handle.first() == Some(&VERSION_INSIDE)
 }
 
-/// That of the image's file.
+/// The handle of the image file, from the handle of an object inside the image.
 pub(super) fn outside<'a>(handle: &[u8], buffer: &'a mut [u8; Handle::BYTES_MAX]) -> &'a [u8] {
     let len = put(buffer, 0, handle);
     buffer[0] = VERSION;
     front(buffer, len.saturating_sub(INSIDE_BYTES))
 }
 
-/// What tells the image from others, and what names the object inside.
+/// The image's identity and the object's ID in it, from the handle of an object inside an image.
 pub(super) fn name(handle: &[u8]) -> Option<(u64, u64)> {
     let (_, name) = handle.split_last_chunk::<INSIDE_BYTES>()?;
     let (identity, id) = name.split_at(8);
     Some((word(identity), word(id)))
 }
 
-/// What a handle that a client brings was made of: without its padding, which those have not that were given out by servers before
-/// this one.
+/// A handle from a client without the zeros that [`Handle::padded`] added. Handles of earlier versions of this server have none.
 #[inline(never)]
 pub(super) fn unpadded(handle: &[u8]) -> &[u8] {
     let inside_bytes = if is_inside(handle) { INSIDE_BYTES } else { 0 };
     let own_bytes = match handle.get(FORM_AT) {
         Some(&FORM_PATH) => path_bytes(handle),
-        // A multiple of 4 of the kernel's bytes, and 15 of ours.
+        // A kernel handle of a multiple of 4 bytes, and 15 bytes of ours.
         Some(&FORM_KERNEL) => handle.len().saturating_sub(inside_bytes + 3) & !3 | 3,
         _ => ROOT_BYTES,
     };
@@ -271,17 +274,17 @@ pub(super) fn unpadded(handle: &[u8]) -> &[u8] {
     }
 }
 
-/// Bytes of a path handle, which tells them itself.
+/// Length of a path handle, computed from its depth.
 fn path_bytes(handle: &[u8]) -> usize {
     handle.get(DEPTH_AT).map_or(0, |depth| {
         DEPTH_AT + 1 + usize::from(*depth).min(TRACE_COUNT_MAX)
     })
 }
 
-/// The export's tag in a handle that a client brings.
+/// The export's tag in a handle from a client.
 ///
 /// # Errors
-/// `BadHandle`: it is none.
+/// `BadHandle`: not a handle of this server.
 pub(super) fn tag(handle: &[u8]) -> FsResult<u32> {
     match handle.split_first_chunk::<HEAD_BYTES>() {
         Some(([VERSION, _, tag @ ..], _)) => Ok(u32::from_le_bytes(*tag)),
@@ -289,9 +292,10 @@ pub(super) fn tag(handle: &[u8]) -> FsResult<u32> {
     }
 }
 
-/// Checks a handle that a client brings: the export's tag and what follows.
+/// Checks a handle from a client. Returns the export's tag and the form of the body.
 ///
-/// What is not made as above is `BadHandle`; a kernel form whose MAC is wrong is `Stale`, because it may be from another key.
+/// # Errors
+/// `BadHandle`: not a handle of this server. `Stale`: a kernel handle with a wrong MAC, perhaps made with an earlier key.
 pub(super) fn check(handle: &[u8], key: &Key) -> FsResult<(u32, Body)> {
     let Some(([VERSION, form, tag @ ..], rest)) = handle.split_first_chunk::<HEAD_BYTES>() else {
         return Err(FsError::BadHandle);
@@ -314,7 +318,7 @@ pub(super) fn check(handle: &[u8], key: &Key) -> FsResult<(u32, Body)> {
     Ok((u32::from_le_bytes(*tag), body))
 }
 
-/// The type and the bytes of the kernel's handle within one of ours.
+/// Type and bytes of the kernel handle in one of our handles.
 pub(super) fn kernel_parts(handle: &Handle) -> (u8, &[u8]) {
     match handle.bytes().get(HEAD_BYTES..).unwrap_or_default() {
         [kind, bytes @ ..] => (
@@ -327,7 +331,7 @@ pub(super) fn kernel_parts(handle: &Handle) -> (u8, &[u8]) {
     }
 }
 
-/// SipHash-2-4, as its authors publish it. A crate's, which takes bytes piece by piece, is three times as large.
+/// SipHash-2-4 (Aumasson, Bernstein). Our own, because a crate with an incremental API takes three times the code size.
 #[inline(never)]
 pub(super) fn mac(key: &Key, bytes: &[u8]) -> u64 {
     let [k0, k1] = [word(key), word(key.get(8..).unwrap_or_default())];
@@ -369,7 +373,7 @@ fn rounds(v: &mut [u64; 4], count: usize) {
     }
 }
 
-/// The first eight bytes as a number, with zeros for what is missing.
+/// The first eight bytes as a little-endian number. A shorter slice is extended with zeros.
 fn word(bytes: &[u8]) -> u64 {
     bytes
         .iter()
@@ -378,7 +382,7 @@ fn word(bytes: &[u8]) -> u64 {
         .fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-/// 32 bits of two words that differ when the words do, nearly always.
+/// A 32-bit hash of two words. Not cryptographic.
 #[inline(never)]
 pub(super) const fn digest(first: u64, second: u64) -> u32 {
     let folded = (first.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ second)

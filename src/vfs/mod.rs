@@ -1,10 +1,11 @@
-//! Trees: the one way to files, whatever they lie on.
+//! File trees: the interface between the protocol engines and every kind of storage.
 //!
-//! A backend hands out three names for an object. A [`Node`] is valid for one request. A [`Pin`] is counted and keeps the
-//! object open for an order. A [`Handle`] lasts: it is bytes that a client may bring back after a restart.
-//! Invariant: no name, handle or symbolic link leads outside an export; a path with a separator cannot be written down.
-//! [`Tree`] is what engines see: exports, their rules, and the backend of each object. `ram` is files in memory, `host` the kernel's
-//! files by handles, `user` the same by paths, `iso` what is inside images, `conformance` the tests that every backend passes.
+//! A backend names an object in three ways. A [`Node`] is valid for one request. A [`Pin`] is counted and keeps the object open
+//! for an order. A [`Handle`] is persistent: a client may use its bytes after a restart.
+//! Invariant: no name, handle or symbolic link resolves to an object outside its export; a [`Name`] cannot contain a separator.
+//! Engines use [`Tree`], which knows the exports, their rules and the backend of each object. Backends: `ram` (files in memory),
+//! `host` (the kernel's files by handle), `user` (the kernel's files by path), `iso` (contents of ISO images). Every backend
+//! passes the tests of `conformance`.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -53,7 +54,7 @@ pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Storage
 pub use name::{Name, is_image};
 pub use node::{Backend, Node, Pin, Rights};
 
-/// What a new name is to stand for.
+/// The object to create under a new name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CreateWhat<'a> {
     /// An empty regular file.
@@ -69,27 +70,27 @@ pub enum CreateWhat<'a> {
 /// How the object at the end of a path is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct OpenFlags {
-    /// What for: the bits below.
+    /// The bits below.
     pub how: u8,
-    /// An empty regular file is made with this mode if nothing is there.
+    /// Mode of the regular file that is created if the path does not exist.
     pub create: Option<u32>,
 }
 
 impl OpenFlags {
-    /// To be read, or listed.
+    /// Open for reading or listing.
     pub const READ: u8 = 1;
-    /// To be written to.
+    /// Open for writing.
     pub const WRITE: u8 = 2;
-    /// Everything is written to its end, whatever the offset.
+    /// Every write appends to the file, whatever its offset (O_APPEND).
     pub const APPEND: u8 = 4;
-    /// It must be a directory, else it must be a regular file.
+    /// Opens a directory; without this bit, a regular file.
     pub const DIRECTORY: u8 = 8;
-    /// What was in it is cut off.
+    /// Sets the length to 0 (O_TRUNC).
     pub const TRUNCATE: u8 = 16;
-    /// If it is made, nothing may be there, not even a symbolic link that leads nowhere.
+    /// With `create`: fails if the name exists, even as a dangling symbolic link (O_EXCL).
     pub const EXCLUSIVE: u8 = 32;
 
-    /// Whether it is opened for one of these.
+    /// Returns true if one of `bits` is set.
     pub const fn has(&self, bits: u8) -> bool {
         self.how & bits != 0
     }
@@ -99,16 +100,16 @@ impl OpenFlags {
 pub struct DirEntry<'a> {
     /// The name; "." and ".." are listed too.
     pub name: &'a [u8],
-    /// Where the listing goes on after this entry.
+    /// Cookie that continues the listing after this entry.
     pub cookie: u64,
     /// Inode number.
     pub inode: u64,
-    /// Attributes, and the handle if the backend has handles, if they were asked for and the object is still there and within
-    /// the export.
+    /// Attributes, and the handle if the backend has handles. `None` if the caller did not request them, or if the object was
+    /// removed or is outside the export.
     pub object: Option<(&'a Attr, Option<&'a Handle>)>,
 }
 
-/// How much [`Tree::readdir`] tells of each entry.
+/// Detail of the entries that [`Tree::readdir`] returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Detail {
     /// Names, cookies and inode numbers.
@@ -117,108 +118,109 @@ pub enum Detail {
     Objects,
 }
 
-/// A backend: its objects, what is read of them and changed, whatever they were named by. Object-safe.
+/// A backend: reads and changes objects, whether they were found by handle or by path. Object-safe.
 ///
-/// A node is valid until the request that it came from is answered; one that is not any more is `Stale`. Any method
-/// fails with `Io` where the disk does, with `TryLater` where descriptors or memory ran out for now, and where the host checks
-/// rights with `Access` or `Permission`. What changes something fails with `NoSpace` or `Quota` where the disk is full, and
-/// with `ReadOnly` where nothing can be changed; the rules of exports are the tree's business.
+/// A node is valid until the request that looked it up is answered; later uses fail with `Stale`. Any method can fail with `Io`
+/// (the disk failed), `TryLater` (descriptors or memory ran out for now), and `Access` or `Permission` (the host denied it).
+/// Methods that change something can fail with `NoSpace` or `Quota` (the disk is full) and `ReadOnly` (the backend is read-only).
+/// [`Tree`] enforces the rules of exports, not the backend.
 ///
-/// No change is durable at once: data is after [`sync`](Vfs::sync), everything after [`Job::Sync`].
+/// A change is not durable when its method returns: [`sync`](Vfs::sync) makes data durable, [`Job::Sync`] everything.
 pub trait Vfs {
     /// This backend, if its objects have handles.
     fn as_handles(&mut self) -> Option<&mut dyn Handles> {
         None
     }
-    /// This backend, if its files lie on a disk.
+    /// This backend, if its files are on a disk.
     fn as_storage(&mut self) -> Option<&mut dyn Storage> {
         None
     }
-    /// This backend, if it is that of images.
+    /// This backend, if it serves the contents of images.
     fn as_images(&mut self) -> Option<&mut Images> {
         None
     }
-    /// This backend, if paths lead through it.
+    /// This backend, if it can resolve paths.
     fn as_paths(&mut self) -> Option<&mut dyn Paths> {
         None
     }
-    /// Opens the file of this name in `dir`, or `dir` itself, to be read as an image.
+    /// Opens the file `name` in `dir`, or `dir` itself, as an image.
     ///
     /// # Errors
-    /// `NotDirectory`: it is no regular file, or nothing here is entered.
+    /// `NotDirectory`: not a regular file, or this backend enters no images.
     fn image(&mut self, _dir: Node, _name: Option<Name<'_>>) -> FsResult<ImageFile> {
         Err(FsError::NotDirectory)
     }
-    /// The handle that names `node`, if it has one.
+    /// The handle of `node`.
     ///
     /// # Errors
-    /// `NotSupported`: there are none here.
+    /// `NotSupported`: this backend has no handles.
     fn handle(&mut self, _node: Node) -> FsResult<Handle> {
         Err(FsError::NotSupported)
     }
-    /// Keeps a regular file that was found otherwise than by its path open for longer than this request.
+    /// Keeps a regular file open for longer than this request. For files that were not opened by path (see [`Paths::open_at`]).
     ///
     /// # Errors
-    /// As [`Tree::pin`]; `NotSupported`: files are opened by their paths here.
+    /// As [`Tree::pin`]; `NotSupported`: this backend opens files by path only.
     fn pin(&mut self, _node: Node, _access: Option<Access>) -> FsResult<Pin> {
         Err(FsError::NotSupported)
     }
-    /// Gives a pin back.
+    /// Releases a pin.
     fn unpin(&mut self, pin: Pin);
-    /// Fills `out`, at most 2 GiB, from `offset` of a file that was pinned for it; fewer bytes mean the end of the file.
+    /// Reads from `offset` of a pinned file into `out` (at most 2 GiB). A short count means the end of the file.
     ///
     /// # Errors
     /// None of its own.
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32>;
-    /// As [`read`](Self::read), where that waits for no disk.
+    /// As [`read`](Self::read), but never waits for a disk.
     ///
     /// # Errors
-    /// `TryLater`: it would have to wait; [`Job::Read`] waits instead.
+    /// `TryLater`: the bytes are not in memory; submit a [`Job::Read`].
     fn read_cached(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         self.read(pin, offset, out)
     }
-    /// Where at most `len` bytes from `offset` on of a file that was pinned to be read lie; `None`: only [`read`](Self::read) knows.
-    /// Nothing is promised of what lies there once the file was changed.
+    /// The extent of at most `len` bytes at `offset` of a file that is pinned for reading. `None`: use [`read`](Self::read).
+    /// If the file changes later, the extent may contain other bytes.
     fn extent(&mut self, _pin: &Pin, _offset: u64, _len: u32) -> Option<Extent> {
         None
     }
-    /// Writes all of `bytes` at `offset` of a file that was pinned for it.
+    /// Writes all of `bytes` at `offset` of a file that is pinned for writing.
     ///
     /// # Errors
-    /// `TooLarge`: no file reaches so far. After any some may be written.
+    /// `TooLarge`: the offset is beyond the largest file. After any error, some bytes may be written.
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()>;
-    /// Waits until the data of a file, and its name, are durable.
+    /// Waits until a file's data and its name are durable.
     ///
     /// # Errors
-    /// After any, earlier WRITEs may be lost. `NotSupported`: use [`Storage::stage`] and [`Job::Sync`].
+    /// After any error, earlier WRITEs may be lost. `NotSupported`: use [`Storage::stage`] and [`Job::Sync`].
     fn sync(&mut self, _pin: &Pin) -> FsResult<()> {
         Err(FsError::NotSupported)
     }
-    /// Lets go of what was not used since the last call. True: there is more to let go of later.
+    /// Releases resources that were not used since the last call. Returns true if a later call can release more.
     fn release_idle(&mut self) -> bool;
-    /// The object's attributes, as they are now.
+    /// The object's current attributes.
     ///
     /// # Errors
-    /// `Stale`: it has no name any more.
+    /// `Stale`: the object was removed.
     fn attr(&mut self, node: Node) -> FsResult<Attr>;
-    /// The object of this name in `dir`. A symbolic link is itself.
+    /// Looks up `name` in `dir`. Does not follow symbolic links.
     ///
     /// # Errors
-    /// `NoEntry`; `NotDirectory`: `dir` is none; `OtherFileSystem`: another one is mounted there, which a handle cannot name.
+    /// `NoEntry`; `NotDirectory`: `dir` is not a directory; `OtherFileSystem`: a mount point, whose objects handles cannot name.
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
-    /// Returns true unless `dir` has no such name: also if the caller may not see it.
+    /// Returns false only if `dir` certainly has no such name (`NoEntry`); any other error counts as true.
     fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {
         self.lookup(dir, name) != Err(FsError::NoEntry)
     }
-    /// A symbolic link's target, cut to `out`; its length.
+    /// Reads a symbolic link's target, truncated to `out`. Returns the length.
     ///
     /// # Errors
-    /// `Invalid`: it is no symbolic link.
+    /// `Invalid`: not a symbolic link.
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32>;
-    /// Calls `each` with the entries that follow the cookie `from` (0: all) until it breaks. True: that was the last.
+    /// Calls `each` with the entries after the cookie `from` (0: from the start) until it breaks. Returns true at the end of the
+    /// directory.
     ///
     /// # Errors
-    /// `NotDirectory`; `BadCookie`: this directory never gave it.
+    /// `NotDirectory`; `BadCookie`: not a cookie of this directory.
     fn readdir(
         &mut self,
         dir: Node,
@@ -226,26 +228,27 @@ pub trait Vfs {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool>;
-    /// How full the file system of `node` is.
+    /// Space and limits of the file system of `node`.
     ///
     /// # Errors
     /// None of its own.
     fn statfs(&mut self, node: Node) -> FsResult<FsStat>;
-    /// Changes attributes, perhaps none: they and, of a directory, its names are what the next [`Job::Sync`] makes durable.
+    /// Changes attributes. Even without a change, the next [`Job::Sync`] makes the object's attributes durable, and the names in it
+    /// if it is a directory.
     ///
     /// # Errors
-    /// `Invalid`: this kind of object has no such attribute; `TooLarge`. After any some may be changed.
+    /// `Invalid`: this kind of object has no such attribute; `TooLarge`. After any error, some attributes may have changed.
     fn set_attr(&mut self, node: Node, change: &SetAttr) -> FsResult<()>;
-    /// Removes a name: that of an empty directory if `directory`, else that of anything else.
+    /// Removes a name. With `directory`, an empty directory (rmdir); else any other object (unlink).
     ///
     /// # Errors
-    /// `NoEntry`; `NotEmpty`; `NotDirectory` and `IsDirectory`: it is the name of the other.
+    /// `NoEntry`; `NotEmpty`; `NotDirectory` and `IsDirectory`: the object is not of the kind that `directory` asks for.
     fn remove(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()>;
-    /// Gives an object another name, which is taken from another object of its kind if `replace`.
+    /// Renames an object. With `replace`, overwrites a target of the same kind.
     ///
     /// # Errors
-    /// `NoEntry`; `Exists`: there is such a name and it is not to be replaced; `NotEmpty`, `NotDirectory`, `IsDirectory`: it cannot
-    /// be; `CrossDevice`: the directories have no file system or no export in common; `Invalid`: a directory would be inside itself.
+    /// `NoEntry`; `Exists`: the target exists and `replace` is false; `NotEmpty`, `NotDirectory`, `IsDirectory`: the target cannot
+    /// be overwritten; `CrossDevice`: not the same file system and export; `Invalid`: a directory would be inside itself.
     fn rename(
         &mut self,
         from: Node,
@@ -254,51 +257,52 @@ pub trait Vfs {
         new_name: Name<'_>,
         replace: bool,
     ) -> FsResult<()>;
-    /// Gives an object one more name.
+    /// Creates a hard link to an object.
     ///
     /// # Errors
-    /// `Exists`; `CrossDevice` as in [`rename`](Self::rename); `Permission`: it is a directory; `TooManyLinks`.
+    /// `Exists`; `CrossDevice` as in [`rename`](Self::rename); `Permission`: the object is a directory; `TooManyLinks`.
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()>;
 }
 
-/// What a [`Vfs`] has besides whose objects are named by handles, for callers that differ: what NFS needs. Object-safe. Where [`Tree`] has a
-/// method of the same name and says nothing else here, that tells what it does.
+/// The part of a [`Vfs`] that only NFS needs: objects by handle, for many callers. Object-safe. Methods without details here are
+/// described at the method of the same name of [`Tree`].
 pub trait Handles {
     /// The top of the export with this tag.
     ///
     /// # Errors
-    /// `Stale`: there is no such export, or its directory is gone.
+    /// `Stale`: no such export, or its directory was removed.
     fn root(&mut self, tag: u32) -> FsResult<Node>;
-    /// The object that a handle names, whose tag is that of an export. As the server itself.
+    /// Opens the object of a handle with the server's own rights. The caller has checked that the handle's tag is that of an
+    /// export.
     ///
     /// # Errors
     /// As [`Tree::open`].
     fn open(&mut self, handle: &[u8]) -> FsResult<Node>;
-    /// The directory that a directory lies in; of an export's top that itself. As the server itself.
+    /// The parent of a directory, with the server's own rights. The top of an export is its own parent.
     ///
     /// # Errors
-    /// `Stale`: it does not lie in its export any more.
+    /// `Stale`: the directory is not in its export any more.
     fn parent(&mut self, dir: Node) -> FsResult<Node>;
-    /// What follows is done as this caller, if the rules believe it; `None`: as the server itself.
+    /// Carries out the following calls as this caller, squashed by the rules. `None`: with the server's own rights.
     fn act_as(&mut self, caller: Option<(&Caller, &Rules)>);
-    /// Whether the caller may use the object so.
+    /// Checks that the caller has this access to the object.
     ///
     /// # Errors
-    /// `Access`: it may not.
+    /// `Access`: the caller has not.
     fn access(&mut self, node: Node, access: Access) -> FsResult<()>;
-    /// Whether the caller may use an object with these attributes so, which lies inside an image in this backend.
+    /// Checks that the caller has this access to an object inside an image of this backend, by the object's attributes.
     ///
     /// # Errors
-    /// `Access`: it may not.
+    /// `Access`: the caller has not.
     fn access_by_mode(&mut self, _attr: &Attr, _access: Access) -> FsResult<()> {
         Ok(())
     }
-    /// The user whose rights are to be asked for before something is opened; `None`: what is opened is opened as the caller, or
-    /// the caller may all.
+    /// UID to check access for before a file is opened. `None`: no check is needed, because the kernel checks when the file is
+    /// opened as the caller, or because the caller may do everything.
     fn caller(&self) -> Option<u32> {
         None
     }
-    /// Makes an object that was not there.
+    /// Creates an object.
     ///
     /// # Errors
     /// As [`Tree::create`].
@@ -311,51 +315,50 @@ pub trait Handles {
     ) -> FsResult<Node>;
 }
 
-/// What a [`Vfs`] has besides whose objects are named by paths, for one peer: what SFTP needs. Object-safe. Paths are as clients write them;
+/// The part of a [`Vfs`] that only SFTP needs: objects by path, for a single peer. Object-safe. Paths are as clients write them;
 /// [`walk`] has their rules.
 pub trait Paths {
-    /// What follows is done as the process itself and with this backend's umask: another backend of the process may have left
-    /// others.
+    /// Switches to the process's own UID and this backend's umask, because another backend of the process may have changed them.
     fn begin(&mut self) {}
-    /// The absolute path of the root directory: absolute paths begin with it, and outside of it there is nothing.
+    /// The absolute path of the root directory. All absolute paths begin with it; others do not exist.
     fn root_path(&self) -> &'static [u8];
     /// The root directory.
     ///
     /// # Errors
     /// None of its own.
     fn root_dir(&mut self) -> FsResult<Node>;
-    /// The absolute path of the working directory, which all paths begin with that are not absolute, cut to `out`; its length.
+    /// Writes the absolute path of the working directory, at which relative paths begin, truncated to `out`. Returns the length.
     ///
     /// # Errors
-    /// `NoEntry`: it was removed.
+    /// `NoEntry`: the directory was removed.
     fn cwd(&mut self, out: &mut [u8]) -> FsResult<u32>;
-    /// Has relative paths begin at the directory `dir`.
+    /// Sets the working directory.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
     fn chdir(&mut self, dir: &'static CStr) -> FsResult<()>;
-    /// The object at the end of a path, through directories and symbolic links; a link at the end is followed if `follow`. Or
-    /// that of a name in `dir`, where nothing is followed and "." is `dir` itself.
+    /// Resolves a path through directories and symbolic links; a link at the end is followed if `follow`. With `dir`, `path` is one
+    /// name in it, which is not followed ("." is `dir` itself).
     ///
     /// # Errors
-    /// `NoEntry`, `NotDirectory`, `NameTooLong`; `TooManyFollowed`: links lead to links without end; `Invalid`: there is a NUL in it;
-    /// `CrossDevice`: where this path leads the backend does not know by itself, so that it has to be walked.
+    /// `NoEntry`, `NotDirectory`, `NameTooLong`; `TooManyFollowed`: a loop of links; `Invalid`: the path contains a NUL;
+    /// `CrossDevice`: the backend cannot resolve this path in one call, so the tree must walk it.
     fn resolve(&mut self, dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node>;
     /// The attributes of the object at the end of a path.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr>;
-    /// Opens the object at the end of a path, or of a name in `dir`, for longer than this request.
+    /// Opens the object at the end of a path, or the name `path` in `dir`, for longer than this request.
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve); `IsDirectory`, `NotDirectory`: `how` wants the other; `Exists`; `Access`: it is neither a file
-    /// nor a directory.
+    /// As [`resolve`](Self::resolve); `IsDirectory`, `NotDirectory`: not the kind that `how` asks for; `Exists`; `Access`: neither
+    /// a regular file nor a directory.
     fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin>;
-    /// Makes an object that was not there, with this mode or the host's default.
+    /// Creates an object with this mode, or with the host's default.
     ///
     /// # Errors
-    /// `Exists`; `NotDirectory`; `NotSupported`: there are no such objects here.
+    /// `Exists`; `NotDirectory`; `NotSupported`: this backend has no such objects.
     fn make(
         &mut self,
         dir: Node,
@@ -363,7 +366,7 @@ pub trait Paths {
         what: CreateWhat<'_>,
         mode: Option<u32>,
     ) -> FsResult<()>;
-    /// The clock that files get their times from.
+    /// The current time of the clock that sets file times.
     fn clock(&mut self) -> FileTime;
 }
 

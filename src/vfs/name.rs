@@ -2,13 +2,16 @@
 
 use super::error::{FsError, FsResult};
 
-/// A directory entry's name: never "", ".", "..", longer than 255 bytes, or with a separator or NUL in it.
+/// A directory entry's name: 1 to 255 bytes without "/" and NUL, and neither "." nor "..".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Name<'a>(pub(super) &'a [u8]);
 
 impl<'a> Name<'a> {
-    /// Checks `raw`. "" is [`FsError::Access`], "." and ".." are there always: [`FsError::Exists`]. What no name can be is
-    /// [`FsError::Invalid`].
+    /// Checks `raw`.
+    ///
+    /// # Errors
+    /// [`FsError::Access`]: empty. [`FsError::Exists`]: "." or "..", which every directory has. [`FsError::Invalid`]: contains "/"
+    /// or NUL. [`FsError::NameTooLong`]: longer than 255 bytes.
     pub fn new(raw: &'a [u8]) -> FsResult<Self> {
         match raw {
             b"" => Err(FsError::Access),
@@ -25,11 +28,11 @@ impl<'a> Name<'a> {
     }
 }
 
-/// Whether a name is that of an image, which paths may lead through.
+/// Returns true if a name ends with ".iso" in any case: paths may continue inside such a file.
 pub fn is_image(name: &[u8]) -> bool {
     let Some((_, end)) = name.split_last_chunk() else {
         return false;
     };
-    // Letters differ from their capitals by one bit, which the dot has.
+    // Bit 0x20 makes letters lower-case; the dot already has it.
     cfg!(feature = "iso") && u32::from_be_bytes(*end) | 0x20_2020 == u32::from_be_bytes(*b".iso")
 }

@@ -1,24 +1,24 @@
-//! What names an object while it is used: a node for one request, a pin for longer.
+//! References to objects in use: a node lasts for one request, a pin for longer.
 
-/// The backends there can be, one of each. A node begins with the number of the one that it is of.
+/// The kinds of backends. A tree has at most one of each; the top 3 bits of a node are its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Backend {
-    /// The host's files by handles; where there is no host, those of an archive, which are in memory.
+    /// The host's files by handle. On a machine without a kernel: files of an archive, in memory.
     ByHandle,
     /// Files in memory.
     Ram,
-    /// The host's files by paths; where there is no host, its disks, of which only what is inside is seen.
+    /// The host's files by path. On a machine without a kernel: its disks, as images whose contents are exported.
     ByPath = 3,
-    /// What is inside images. The last: only its nodes have the highest bit.
+    /// Contents of ISO images. Must be the last: [`Node::is_inside`] tests the highest bit, which only its nodes have.
     Images,
 }
 
 impl Backend {
-    /// Numbers that a node can begin with.
+    /// Number of values of a node's 3 bits.
     pub(super) const COUNT: usize = 8;
 }
 
-/// What may be done to an object, by the rules of where it lies.
+/// Operations that the export's rules allow for an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rights(u32);
 
@@ -28,14 +28,13 @@ impl Rights {
     /// All.
     pub(super) const ALL: Self = Self::of(true, true);
 
-    /// It may be changed, and images among its names entered.
+    /// `change`: the object may be changed. `enter`: paths may continue inside image files of this directory.
     pub(super) const fn of(change: bool, enter: bool) -> Self {
         Self((change as u32) << 28 | (enter as u32) << 27)
     }
 }
 
-/// One object, for the length of one request: its backend in 3 bits, what may be done to it in 2, and 27 that are the backend's
-/// business.
+/// An object during one request. 3 bits: the backend; 2 bits: [`Rights`]; 27 bits: private to the backend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Node(u32);
 
@@ -43,7 +42,7 @@ impl Node {
     /// Bits of a generation.
     pub(super) const GENERATION_MASK: u16 = 0x7ff;
 
-    /// A place in the backend's table, and which of the objects that were in it.
+    /// A slot in the backend's table, and the generation of the object in it.
     pub(super) const fn new(
         backend: Backend,
         rights: Rights,
@@ -54,22 +53,22 @@ impl Node {
         Self::of_number(backend, rights, generation << 16 | slot as u32 & 0xffff)
     }
 
-    /// What is known by a number of up to 27 bits.
+    /// A node with a backend-private number of up to 27 bits.
     pub(super) const fn of_number(backend: Backend, rights: Rights, number: u32) -> Self {
         Self((backend as u32) << 29 | rights.0 | number)
     }
 
-    /// That number.
+    /// The backend-private number.
     pub(super) const fn number(self) -> u32 {
         self.0 & ((1 << 27) - 1)
     }
 
-    /// Whether it may be changed.
+    /// Returns true if the export's rules allow changes of the object.
     pub(super) const fn may_change(self) -> bool {
         self.0 & Rights::of(true, false).0 != 0
     }
 
-    /// Whether images among its names may be entered.
+    /// Returns true if paths may continue inside image files of this directory.
     pub(super) const fn may_enter(self) -> bool {
         self.0 & Rights::of(false, true).0 != 0
     }
@@ -87,22 +86,22 @@ impl Node {
         (self.0 >> 29) as usize
     }
 
-    /// Whether it lies inside an image.
+    /// Returns true if the object is inside an image.
     pub const fn is_inside(self) -> bool {
         cfg!(feature = "iso") && (self.0 as i32) < 0
     }
 }
 
-/// One object for longer than a request: it stays open until [`Tree::unpin`](super::Tree::unpin).
+/// An object that stays open after the request, until [`Tree::unpin`](super::Tree::unpin).
 #[derive(PartialEq, Eq, Debug)]
 pub struct Pin {
     pub(super) node: Node,
-    /// The user that it is written to as; of a user's files, whether it is written to.
+    /// `host`: UID that writes are done as. `user`: nonzero if the file is open for writing.
     pub(super) user: u32,
 }
 
 impl Pin {
-    /// The same pin, for a caller that does not outlast its holder: one of them gives it back.
+    /// A copy of the pin that must not outlive the holder. Only one of the two may be released.
     pub(crate) const fn lend(&self) -> Self {
         Self { ..*self }
     }
