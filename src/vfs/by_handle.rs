@@ -1,4 +1,4 @@
-//! The tree's objects by their handles, for callers that differ: what NFS needs. And which of them a caller may open.
+//! The tree's methods for NFS: objects by handle, for many callers, with checks of a caller's rights.
 
 use super::{
     Access, Caller, CreateWhat, Export, FsError, FsResult, Handle, Handles, Kind, Name, Node, Pin,
@@ -6,10 +6,10 @@ use super::{
 };
 
 impl Tree {
-    /// The top of an export. What follows is done as the server itself.
+    /// The top of an export. The following calls are carried out with the server's own rights.
     ///
     /// # Errors
-    /// `Stale`: there is no such export, or its directory is gone.
+    /// `Stale`: no such export, or its directory was removed.
     pub fn root(&mut self, number: usize) -> FsResult<Node> {
         let Export { top, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
         let backend = self.handles(top.backend as usize).ok_or(FsError::Stale)?;
@@ -21,10 +21,11 @@ impl Tree {
         Ok(node)
     }
 
-    /// The object that a handle names. What follows is done as `caller`, as far as the host and the export's rules allow.
+    /// Opens the object of a handle. The following calls are carried out as `caller`, as far as the host and the export's rules
+    /// allow.
     ///
     /// # Errors
-    /// `BadHandle`: no server of this kind made it; `Stale`: what it named is gone; `TryLater`: that is still being looked for.
+    /// `BadHandle`: not a handle of this server; `Stale`: the object was removed; `TryLater`: the search for the object continues.
     pub fn open(&mut self, bytes: &[u8], caller: &Caller) -> FsResult<Node> {
         let bytes = handle::unpadded(bytes);
         let mut buffer = [0; Handle::BYTES_MAX];
@@ -37,7 +38,7 @@ impl Tree {
         let number = self.tagged(handle::tag(file)?).ok_or(FsError::Stale)?;
         let Export { top, rules, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
         if is_inside && !rules.isos && !top.is_image {
-            // Made up, or from before the option was taken away.
+            // Forged, or made before the export lost its option for images.
             return Err(FsError::Stale);
         }
         let node = match inside {
@@ -52,7 +53,7 @@ impl Tree {
                     let found = self.images().and_then(|images| images.find(file, bytes));
                     found.ok_or(FsError::Stale)?
                 } else if top.is_image {
-                    // Of the image itself no handle was ever given.
+                    // The server never returns a handle of the image file itself.
                     return Err(FsError::Stale);
                 } else {
                     node
@@ -64,21 +65,20 @@ impl Tree {
         Ok(node)
     }
 
-    /// The directory that a directory lies in. Above the top of an export there is nothing, nor above that of an image: they lie in
-    /// themselves.
+    /// The parent of a directory. The top of an export is its own parent, and so is the top of an image.
     ///
     /// # Errors
-    /// `Stale`: it does not lie in its export any more.
+    /// `Stale`: the directory is not in its export any more.
     pub fn parent(&mut self, dir: Node) -> FsResult<Node> {
         if dir.is_inside() {
-            // Images have an entry of this name in each directory, also in their top.
+            // In an image every directory has this entry, also the top.
             return self.backend(dir)?.lookup(dir, Name(b".."));
         }
         let backend = self.handles(dir.backend()).ok_or(FsError::Stale)?;
         backend.parent(dir)
     }
 
-    /// The handle that names `node`: the same bytes every time, also after a restart.
+    /// The handle of `node`: the same bytes every time, also after a restart.
     ///
     /// # Errors
     /// None of its own.
@@ -86,10 +86,10 @@ impl Tree {
         self.backend(node)?.handle(node)
     }
 
-    /// Whether the caller may use the object so.
+    /// Checks that the caller has this access to the object.
     ///
     /// # Errors
-    /// `Access`: it may not.
+    /// `Access`: the caller has not.
     pub fn access(&mut self, node: Node, access: Access) -> FsResult<()> {
         if access == Access::Write && !node.may_change() {
             return Err(FsError::Access);
@@ -106,16 +106,16 @@ impl Tree {
         }
     }
 
-    /// Keeps a regular file open for longer than this request, to be used so; `None`: only to be made durable.
-    /// Its owner may always read and write.
+    /// Keeps a regular file open for longer than this request, for this access; `None`: only for a sync. The file's owner may
+    /// always read and write.
     ///
     /// # Errors
-    /// `IsDirectory`; `Invalid`: it is neither; `TryLater`: as many are pinned as can be.
+    /// `IsDirectory`; `Invalid`: neither file nor directory; `TryLater`: the maximum of files is pinned.
     pub fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
         if access == Some(Access::Write)
             && let Err(error) = Self::check_changeable(node)
         {
-            // What it is comes first.
+            // The error for a wrong kind of object precedes `ReadOnly`.
             return Err(match self.attr(node)?.kind {
                 Kind::Regular => error,
                 Kind::Directory => FsError::IsDirectory,
@@ -128,10 +128,10 @@ impl Tree {
         self.backend(node)?.pin(node, access)
     }
 
-    /// Makes an object that was not there: with `change`, owned by the caller otherwise.
+    /// Creates an object with the attributes of `change`, owned by the caller unless `change` names an owner.
     ///
     /// # Errors
-    /// `Exists`; `NotDirectory`; `NotSupported`: there are no such objects here. After any it is not there.
+    /// `Exists`; `NotDirectory`; `NotSupported`: the backend has no such objects. After any error, no object was created.
     pub fn create(
         &mut self,
         dir: Node,
@@ -145,11 +145,11 @@ impl Tree {
             .create(dir, name, what, change)
     }
 
-    /// Whether the caller may open an object, to use it so. The owner of a file may always read and write it: the client's own system
-    /// has asked already when the file was opened. Who may run a file must be able to read it.
+    /// Checks that the caller may open an object for this access. A file's owner may always read and write it, because the client's
+    /// kernel checked the mode at open(2). Execute permission implies reading, because clients run a file by READ.
     ///
     /// # Errors
-    /// `Access`: it may not.
+    /// `Access`: the caller may not.
     #[inline(never)]
     pub(super) fn admit(&mut self, node: Node, access: Access) -> FsResult<()> {
         let backend = self.asked(node);
@@ -169,8 +169,8 @@ impl Tree {
         }
     }
 
-    /// The backend that knows whether the caller may use an object: its own, or that of the image in which it lies. `None`: the caller
-    /// is the process itself.
+    /// The backend that checks the caller's rights: the object's, or for an object inside an image that of the image file. `None`:
+    /// no checks, because the caller is the process itself.
     fn asked(&mut self, node: Node) -> Option<&mut dyn Handles> {
         let mut number = node.backend();
         if node.is_inside() {

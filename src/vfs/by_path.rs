@@ -1,5 +1,5 @@
-//! The tree's objects by their paths, for one peer: what SFTP needs. Paths are as clients write them; [`walk`](super::walk) has
-//! their rules. A backend follows what it can in one call; through images, and wherever else it cannot tell, the tree walks.
+//! The tree's methods for SFTP: objects by path, for a single peer. Paths are as clients write them; [`walk`](super::walk) has
+//! their rules. The backend tries to resolve a path in one call. If it cannot, or an image is in the path, the tree walks it.
 
 #[cfg(bare)]
 use super::disks::TOP;
@@ -9,7 +9,7 @@ use super::{
 };
 use core::ffi::CStr;
 
-/// Where a walk ended: a directory, a name there, and its object, if there is one.
+/// The end of a walk: a directory, a name in it, and the object if it exists.
 #[derive(Default)]
 struct Last {
     parent: Node,
@@ -18,7 +18,7 @@ struct Last {
 }
 
 impl Tree {
-    /// A request of this peer begins: what follows is done as [`super::Paths::begin`] says, until a handle names a caller.
+    /// Begins a request of this peer: sets UID and umask as [`super::Paths::begin`]. Valid until a handle is opened for a caller.
     pub fn begin(&mut self) {
         if let Some(paths) = self.paths() {
             paths.begin();
@@ -40,10 +40,10 @@ impl Tree {
         self.paths().ok_or(FsError::Stale)?.cwd(out)
     }
 
-    /// Has relative paths begin at the directory `dir`, a path like all others.
+    /// Sets the working directory.
     ///
     /// # Errors
-    /// As [`Tree::resolve`]; `NotDirectory`: it is none.
+    /// As [`Tree::resolve`]; `NotDirectory`.
     pub fn chdir(&mut self, dir: &'static CStr) -> FsResult<()> {
         if self.attr_at(dir.to_bytes(), true)?.kind != Kind::Directory {
             return Err(FsError::NotDirectory);
@@ -51,7 +51,7 @@ impl Tree {
         self.paths().ok_or(FsError::Stale)?.chdir(dir)
     }
 
-    /// The object at the end of a path, through directories, symbolic links and images; a link at the end is followed if `follow`.
+    /// Resolves a path through directories, symbolic links and images; a link at the end is followed if `follow`.
     ///
     /// # Errors
     /// As [`super::Paths::resolve`].
@@ -68,7 +68,7 @@ impl Tree {
         if node.is_inside() {
             return Ok(node);
         }
-        // What the walk opened lasts no longer than the walk.
+        // Opened again, because the nodes of a walk are valid only during the walk.
         let paths = self.backend(last.parent)?.as_paths();
         let paths = paths.ok_or(FsError::Stale)?;
         paths.resolve(Some(last.parent), &last.name, false)
@@ -116,8 +116,8 @@ impl Tree {
         images.pin_as(node, how.has(OpenFlags::DIRECTORY))
     }
 
-    /// Walks a path for which the backend has this error: it may lead into an image, or the backend does not know by itself
-    /// where it leads.
+    /// Walks a path after the backend returned `error`, if that can mean an image in the path (`NotDirectory`) or a path that the
+    /// backend cannot resolve (`CrossDevice`). Else returns `error`.
     #[inline(never)]
     fn walk(&mut self, path: &[u8], end: End, error: FsError, last: &mut Last) -> FsResult<()> {
         let follows = self.looks_anywhere;
@@ -138,7 +138,7 @@ impl Tree {
         };
         #[cfg(bare)]
         let name = match last.node {
-            // To its own backend it is a directory that has no name.
+            // A disk's backend knows its top directory only as a directory without a name.
             Some(top) if last.parent == TOP => {
                 last.parent = top;
                 b"."

@@ -1,5 +1,5 @@
-//! Disks of a machine without an operating system, each exported as what is inside it, and what is the root directory to paths
-//! there: it has all exports in it. Clients never see another object of this backend. Nothing of it is written to.
+//! Disks of a machine without an operating system. Each is exported as a read-only ISO image. For paths, the backend also has
+//! the root directory, which lists all exports. Clients see no other object of it.
 
 use super::iso::{Disk, Disks};
 use super::walk::put;
@@ -13,25 +13,25 @@ use core::ops::ControlFlow;
 
 /// The root directory.
 pub(super) const TOP: Node = Node::of_number(Backend::ByPath, Rights::NONE, u16::MAX as u32);
-/// Its path.
+/// Path of the root directory.
 const TOP_PATH: &[u8] = b"/";
 
-/// The tag of the first disk in handles; the others follow. It is the same at each start.
+/// Tag of the first disk in handles; disk n has `TAG + n`. The same at each start.
 const TAG: u32 = u32::from_le_bytes(*b"disk");
 
-/// The disks.
+/// The backend of all disks.
 pub struct MachineDisks {
     disks: &'static dyn Disks,
     clock: fn() -> FileTime,
 }
 
 impl MachineDisks {
-    /// Those of a machine, whose files get their times from `clock`.
+    /// A backend for a machine's disks; `clock` is the current time for SFTP.
     pub const fn new(disks: &'static dyn Disks, clock: fn() -> FileTime) -> Self {
         Self { disks, clock }
     }
 
-    /// What is inside the disk of this number, to be exported.
+    /// The contents of a disk, to be exported.
     pub const fn export(number: u32) -> Top {
         Top {
             backend: Backend::ByPath,
@@ -42,7 +42,7 @@ impl MachineDisks {
     }
 }
 
-/// The names in the root directory are the exports' paths, without the "/" that these begin with.
+/// The root directory: its names are the exports' paths without the leading "/".
 impl Tree {
     pub(super) fn lookup_export(&mut self, name: Name<'_>) -> FsResult<Node> {
         let mut exports = self.exports().iter();
@@ -75,7 +75,7 @@ impl Tree {
     }
 }
 
-/// There is nothing but images.
+/// Error of operations on objects of this backend: all objects but the root directory are in the backend of images.
 const NOTHING: FsError = FsError::Stale;
 
 impl Vfs for MachineDisks {
@@ -195,7 +195,7 @@ impl Handles for MachineDisks {
     }
 }
 
-/// The tree walks all paths, which begin here and lead to other backends.
+/// `CrossDevice` makes the tree walk every path: paths begin here and continue in other backends.
 impl Paths for MachineDisks {
     fn root_path(&self) -> &'static [u8] {
         TOP_PATH
@@ -226,7 +226,7 @@ impl Paths for MachineDisks {
         match (name, how.has(OpenFlags::DIRECTORY)) {
             (b".", true) => Ok(Pin { node, user: 0 }),
             (b".", false) => Err(FsError::IsDirectory),
-            // It would be new.
+            // Names in the root directory are exports, so this would create one.
             _ => Err(FsError::ReadOnly),
         }
     }

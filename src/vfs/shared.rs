@@ -1,4 +1,4 @@
-//! A backend that a tree and its test share: the tree's place of it lasts as long as the process, what is in it does not.
+//! A backend that a test and its tree share. The tree leaks a small wrapper; the backend itself is freed with the test.
 
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Ended, Extent, FileId, FileTime,
@@ -10,7 +10,7 @@ use core::ffi::CStr;
 use core::ops::ControlFlow;
 use std::rc::{Rc, Weak};
 
-/// What all test trees are exported by: the backend decides what may be changed.
+/// Rules of the export of test trees. They allow everything, so the backend decides what may be changed.
 pub const RULES: Rules = Rules {
     fsid: None,
     writable: true,
@@ -22,7 +22,7 @@ pub const RULES: Rules = Rules {
 };
 
 impl Tree {
-    /// One with a backend that is registered as `kind`, and as that of paths too, and exported as `path`.
+    /// A tree whose backend is registered both as `kind` and as the backend of paths, and exported as `path`.
     pub fn of(
         kind: Backend,
         backend: [&'static mut dyn Vfs; 2],
@@ -48,7 +48,7 @@ impl Tree {
 pub struct Shared<B>(Weak<RefCell<B>>);
 
 impl<B: Vfs + Handles + Paths + 'static> Shared<B> {
-    /// What a tree gets of a backend.
+    /// Wraps a backend for a tree.
     pub fn lend(backend: &Rc<RefCell<B>>) -> &'static mut dyn Vfs {
         Box::leak(Box::new(Self(Rc::downgrade(backend))))
     }

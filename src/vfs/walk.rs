@@ -1,57 +1,57 @@
-//! The rules of paths: one name at a time, through directories and symbolic links, and never above the top.
+//! Path resolution: one name at a time, through directories and symbolic links, never above the top.
 //!
-//! It is the way of backends that have no quicker one, and tells what an object's true path is. Paths are as clients write
-//! them: absolute ones begin with that of the root directory, and outside of that there is nothing. A link that is
-//! absolute is such a path too, and ".." at the top stays there. A path that goes on behind the name of an image goes on inside
-//! it, unless a link led to the image; its top is written with a "/" at the end.
+//! Used where a backend cannot resolve a path in one call, and to find an object's true path. Paths and targets of links are as
+//! clients write them: absolute ones begin with the root directory's path, others do not exist; ".." at the top is the top.
+//! After the name of an ISO image the path continues inside the image, unless a symbolic link led to the image. The path of an
+//! image's top directory ends with "/".
 
 use super::{FsError, FsResult, Kind, Name, Node, Tree};
 use crate::config::PATH_BYTES_MAX;
 
-/// Symbolic links on one way, as in Linux.
+/// Most symbolic links followed by one walk, as in Linux.
 pub(super) const LINK_COUNT_MAX: u16 = 40;
-/// Names looked up on one way: ".." begins again at the top.
+/// Most names looked up by one walk. A limit is needed because ".." starts again at the top.
 const STEP_COUNT_MAX: u16 = 4096;
 
-/// What to do at the end of a path.
+/// Treatment of the last name of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// A symbolic link there is followed.
+    /// Follow a symbolic link.
     Follow,
-    /// A symbolic link there is what is looked for.
+    /// Return a symbolic link itself.
     Keep,
-    /// A symbolic link there is followed, and nothing need be there.
+    /// Follow a symbolic link; the last name may be absent.
     Absent,
-    /// Nothing should be there; a symbolic link there is what is found.
+    /// Return a symbolic link itself; the last name may be absent (for O_EXCL).
     New,
 }
 
-/// Bytes that make up a path.
+/// The bytes of a path.
 pub type Text = heapless::Vec<u8, PATH_BYTES_MAX>;
 
-/// Bytes that a walk needs: links on the way are kept there. One more than a path has, so that what fills it was cut.
+/// Size of a walk's buffer for link targets: the longest path plus one byte, so that a full buffer means a truncated target.
 pub const BUFFER_BYTES: usize = PATH_BYTES_MAX + 1;
 
-/// A walk, and the true path that it led to, beneath the top: without links, "." and "..". Empty for the top itself, else each
-/// name has a "/" before it.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+/// A walk, and the true path below the top that it has reached: without links, "." and "..". The text is empty for the top, else
+/// each name has a "/" before it.
+#[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub struct Path<'a> {
     tree: &'a mut Tree,
-    /// The directory that it ended in; the top for the top itself.
+    /// The directory in which the walk ended; the top if it ended there.
     pub(super) parent: Node,
-    /// What it ended at, if that is there; in the beginning it is the top.
+    /// The object at which the walk ended. `None`: absent, or the walk is at the top.
     node: Option<Node>,
     step_count: u16,
     link_count: u16,
-    /// Whether links may lead to images that it goes through.
+    /// True if the walk may enter an image that a symbolic link led to.
     pub(super) follows: bool,
-    /// The export at whose top it begins; `None`: at the root directory.
+    /// The export at whose top the walk begins; `None`: at the root directory.
     export: Option<usize>,
     text: Text,
 }
 
 impl<'a> Path<'a> {
-    /// None yet.
+    /// A walk that has not begun.
     #[inline(never)]
     pub fn new(tree: &'a mut Tree) -> Self {
         Self {
@@ -66,13 +66,13 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// What it led to, if that is there.
+    /// The object at which the walk ended, if it exists.
     pub(super) fn node(&self) -> Option<Node> {
         let top = self.text.is_empty().then_some(self.parent);
         self.node.or(top)
     }
 
-    /// The path as clients write it, cut to `out`.
+    /// Writes the path as clients write it, truncated to `out`.
     #[inline(never)]
     pub fn write(&mut self, out: &mut [u8]) -> usize {
         join(out, self.top(), &self.text)
@@ -84,15 +84,15 @@ impl<'a> Path<'a> {
     }
 }
 
-/// The last name of a path; empty when that ends with a "/", or has none.
+/// The last name of a path; empty if the path ends with "/" or contains no "/".
 #[inline(never)]
 fn last(text: &[u8]) -> &[u8] {
     let slash = text.iter().rposition(|byte| *byte == b'/');
     slash.and_then(|at| text.get(at + 1..)).unwrap_or_default()
 }
 
-/// The object `below` the top of an export, through symbolic links that lead nowhere else, as the server itself. Images on the
-/// way are entered, also that at its end.
+/// Resolves the path `below` an export's top, with the server's own rights. Follows symbolic links inside the export, and enters
+/// images, also one at the end.
 #[inline(never)]
 pub fn find(tree: &mut Tree, export: usize, mut below: &[u8]) -> FsResult<Node> {
     let mut path = Path::new(tree);
@@ -110,7 +110,7 @@ pub fn find(tree: &mut Tree, export: usize, mut below: &[u8]) -> FsResult<Node> 
     path.node().ok_or(FsError::NoEntry)
 }
 
-/// Takes the first name off a path; empty ones and "." mean nothing.
+/// Removes and returns the first name of a path; skips empty names and ".".
 pub fn next_name<'a>(path: &mut &'a [u8]) -> Option<&'a [u8]> {
     while !path.is_empty() {
         let end = path
@@ -133,7 +133,7 @@ pub fn add(text: &mut Text, bytes: &[u8]) -> FsResult<()> {
     added.map_err(|_| FsError::NameTooLong)
 }
 
-/// Copies bytes to a place in `out`, as far as they fit; where they end.
+/// Copies bytes to `out` at offset `at`, as far as they fit. Returns the end offset.
 #[inline(never)]
 pub fn put(out: &mut [u8], mut at: usize, bytes: &[u8]) -> usize {
     for byte in bytes {
@@ -145,7 +145,7 @@ pub fn put(out: &mut [u8], mut at: usize, bytes: &[u8]) -> usize {
     at
 }
 
-/// Writes a path of two parts, cut to `out`; nothing is "/".
+/// Joins the two parts of a path, truncated to `out`; "/" if both are empty. Returns the length.
 #[inline(never)]
 pub(super) fn join(out: &mut [u8], first: &[u8], second: &[u8]) -> usize {
     let at = put(out, 0, first);
@@ -155,13 +155,13 @@ pub(super) fn join(out: &mut [u8], first: &[u8], second: &[u8]) -> usize {
     }
 }
 
-/// The first bytes of a buffer.
+/// The first `len` bytes of a buffer; empty if the buffer is shorter.
 #[inline(always)]
 pub fn front(buffer: &[u8], len: usize) -> &[u8] {
     buffer.get(..len).unwrap_or_default()
 }
 
-/// What of `path` lies below `top`, if it does. Both are absolute, or there is nothing; empty names and "." mean nothing.
+/// The rest of `path` below `top`. `None`: `path` is outside, or one of them is not absolute. Ignores empty names and ".".
 #[inline(never)]
 pub fn below<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     let (mut top, mut rest) = (top, path);
@@ -185,7 +185,7 @@ pub fn ended(path: &[u8]) -> &[u8] {
     }
 }
 
-/// What of an absolute path lies beneath the top, if it does.
+/// As [`below`], but compares bytes: the rest is empty or begins with "/".
 #[inline(never)]
 pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     let (first, below) = path.split_at_checked(top.len())?;
@@ -193,7 +193,7 @@ pub(super) fn beneath<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 impl Path<'_> {
-    /// The path of where it begins without the "/" at its end: that of "/" is empty.
+    /// The path at which the walk begins, without a trailing "/": empty for "/".
     #[inline(never)]
     fn top(&mut self) -> &'static [u8] {
         let export = self
@@ -205,7 +205,7 @@ impl Path<'_> {
         })
     }
 
-    /// Begins again.
+    /// Starts (again) at the top.
     fn begin(&mut self) -> FsResult<()> {
         self.text.clear();
         self.node = None;
@@ -229,11 +229,11 @@ impl Path<'_> {
         self.go_on(path, buffer, end)
     }
 
-    /// Walks a path that is absolute, or begins where the last one has led.
+    /// Walks a path: an absolute one from the top, a relative one from where the last walk ended.
     #[inline(never)]
     pub(super) fn go_on(&mut self, mut names: &[u8], buffer: &mut [u8], end: End) -> FsResult<()> {
         if let [b'/', ..] = names {
-            // An export whose path is a link's has another one.
+            // An export's path may contain links: then the absolute path of a link in it may begin with the real path.
             let export = self
                 .export
                 .and_then(|number| self.tree.exports().get(number));
@@ -243,7 +243,7 @@ impl Path<'_> {
                 .ok_or(FsError::NoEntry)?;
             self.begin()?;
         }
-        // Whether the last name was that of the object itself.
+        // True if the walk may enter the object if it is an image: no link led to it, or links are allowed.
         let mut direct = self.follows;
         loop {
             self.step_count += 1;
@@ -264,7 +264,7 @@ impl Path<'_> {
             let name = front(whole, whole.len() - names.len());
             let end = if names.is_empty() { end } else { End::Follow };
             let target_len = if is_dots && name.len() < 3 {
-                // These can follow a directory only.
+                // "", "." and ".." are valid only after a directory.
                 if is_separated {
                     self.go_in(direct)?;
                 }
@@ -273,7 +273,7 @@ impl Path<'_> {
                     1 => continue,
                     _ => {}
                 }
-                // Again from the top: where the directory lies may have changed. It may be an image.
+                // Walk to the parent from the top, because the directory may have been moved. The parent may be inside an image.
                 let text = ended(&self.text);
                 let len = text.iter().rposition(|byte| *byte == b'/');
                 self.text.truncate(len.unwrap_or(0));
@@ -321,7 +321,7 @@ impl Path<'_> {
         }
     }
 
-    /// Goes on inside an image, if it may be entered and there is no directory to go on at.
+    /// Enters the image at which the walk is, unless the walk is at a directory. `direct`: images may be entered here.
     #[inline(never)]
     fn go_in(&mut self, direct: bool) -> FsResult<()> {
         let dir = self.node.unwrap_or(self.parent);
@@ -337,7 +337,7 @@ impl Path<'_> {
     }
 }
 
-/// What was written to a buffer, and what is left of that.
+/// Splits a buffer after the first `len` bytes. `NameTooLong` if it is full: the bytes may be truncated.
 fn split(buffer: &mut [u8], len: usize) -> FsResult<(&[u8], &mut [u8])> {
     if len >= buffer.len() {
         return Err(FsError::NameTooLong);
