@@ -26,7 +26,7 @@ pub struct MachineDisks {
 }
 
 impl MachineDisks {
-    /// A backend for a machine's disks; `clock` is the current time for SFTP.
+    /// A backend for a machine's disks; `clock` returns the current time.
     pub const fn new(disks: &'static dyn Disks, clock: fn() -> FileTime) -> Self {
         Self { disks, clock }
     }

@@ -70,7 +70,7 @@ struct Top {
 
 /// The backend.
 #[derive(Debug)]
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+#[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub struct Host {
     /// Other servers change the same files: what one of them wrote is durable when another has made it so.
     pub is_shared: bool,

@@ -65,7 +65,7 @@ struct Object {
 }
 
 /// The images that are open: a backend.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+#[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub struct Images {
     /// The image that is looked into.
     now: Slot,

@@ -158,7 +158,7 @@ impl Layout {
 }
 
 /// An image.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+#[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub struct Image<B> {
     block: B,
     tree: Layout,

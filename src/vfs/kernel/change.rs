@@ -1,4 +1,4 @@
-//! What changes names and attributes, one call each wherever the kernel has one.
+//! Changes of names and attributes, with one system call each where the kernel has one.
 
 use super::super::walk::{Text, add};
 use super::super::{CreateWhat, FileTime, FsError, FsResult, NewTime, SetAttr};
@@ -7,7 +7,7 @@ use core::ffi::CStr;
 use rustix::fd::RawFd;
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 
-/// Two times for the kernel.
+/// The times as utimensat(2) takes them.
 fn times(atime: NewTime, mtime: NewTime) -> Timestamps {
     Timestamps {
         last_access: time(atime),
@@ -30,8 +30,8 @@ fn time(time: NewTime) -> Timespec {
     }
 }
 
-/// Changes attributes of an open file, or of what a path leads to, in the order in which none undoes another. Its owner is
-/// changed by its descriptor in any case.
+/// Changes attributes of an open file, or of the object at `path`, in an order in which none undoes another (chown clears
+/// set-user-ID). The owner is always changed through the descriptor.
 #[inline(never)]
 pub(in super::super) fn set_attr(
     file: RawFd,
@@ -54,7 +54,7 @@ pub(in super::super) fn set_attr(
             return fs::utimensat(AT_FDCWD, path, &times, none);
         }
         match fs::utimensat(file, Some(c""), &times, AtFlags::EMPTY_PATH) {
-            // The kernel is too old for this.
+            // Old kernel without AT_EMPTY_PATH here.
             Err(FsError::Invalid) => return fs::utimensat(file, None, &times, none),
             done => return done,
         }
@@ -62,7 +62,7 @@ pub(in super::super) fn set_attr(
     Ok(())
 }
 
-/// Makes anything but a regular file, which is made by opening it.
+/// Creates any object but a regular file, which open(2) creates.
 #[inline(never)]
 pub(in super::super) fn make(
     dir: RawFd,
@@ -74,7 +74,7 @@ pub(in super::super) fn make(
         CreateWhat::File => Ok(()),
         CreateWhat::Directory => fs::mkdirat(dir, name, mode.unwrap_or(0o777)),
         CreateWhat::Link(target) => {
-            // It is never followed here, so it may be anything but empty.
+            // The server does not follow the target, so any bytes but none are valid.
             if target.is_empty() {
                 return Err(FsError::Invalid);
             }
@@ -87,7 +87,7 @@ pub(in super::super) fn make(
     }
 }
 
-/// Completes a path by `bytes` and a NUL, which there is no other of.
+/// Appends `bytes` and a NUL to a path. `Invalid`: the path contains another NUL.
 #[inline(never)]
 pub(in super::super) fn terminate<'a>(text: &'a mut Text, bytes: &[u8]) -> FsResult<&'a CStr> {
     add(text, bytes)?;
@@ -100,13 +100,13 @@ pub(in super::super) fn terminate<'a>(text: &'a mut Text, bytes: &[u8]) -> FsRes
     }
 }
 
-/// Gives an object one more name.
+/// Creates a hard link to an open object.
 #[inline(never)]
 pub(in super::super) fn link(file: RawFd, dir: RawFd, name: &[u8]) -> FsResult<()> {
     let mut buffer = [0; 25];
     let path = fs::proc_path(file, &mut buffer);
     match fs::linkat(AT_FDCWD, path, dir, name, AtFlags::SYMLINK_FOLLOW) {
-        // Without /proc only root can, and since Linux 6.10 the process that opened it.
+        // Without /proc: AT_EMPTY_PATH, which needs root, or since Linux 6.10 the process that opened the file.
         Err(FsError::NoEntry | FsError::NotDirectory) => {
             fs::linkat(file, c"", dir, name, AtFlags::EMPTY_PATH)
         }

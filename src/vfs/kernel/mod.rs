@@ -1,4 +1,4 @@
-//! The kernel's files: what the backends over them have in common. What it says, in the terms of the trait.
+//! Code that `host` and `user` share: calls of the kernel, with results and errno translated to the types of [`super::Vfs`].
 
 use super::iso::{self, Disk, Disks};
 use super::{Attr, FileTime, FsError, FsResult, FsStat, Kind, Name};
@@ -11,17 +11,18 @@ use rustix::fs::{AtFlags, OFlags, SeekFrom, StatFs};
 
 pub(super) mod change;
 
-/// Read once it is known to be a regular file: neither blocks nor becomes a terminal, whatever it turns into.
+/// Flags for reading a regular file. If the file was swapped for a FIFO or a terminal, open(2) neither blocks nor makes it the
+/// controlling terminal.
 pub(super) const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC)
     .union(OFlags::LARGEFILE);
-/// The same for reading and writing.
+/// [`READ`] for reading and writing.
 pub(super) const WRITE: OFlags = READ.union(OFlags::RDWR);
-/// Only to go on from there; a symbolic link is itself.
+/// Flags for lookups below an object (O_PATH); a symbolic link is not followed.
 pub(super) const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// File systems that are made of the kernel's own state: reading there has effects, or never ends.
+/// Magic numbers of pseudo file systems: reading their files can have effects, or never end.
 static PSEUDO_FILE_SYSTEMS: [u32; 21] = [
     0x9fa0,      // proc
     0x6265_6572, // sysfs
@@ -46,7 +47,7 @@ static PSEUDO_FILE_SYSTEMS: [u32; 21] = [
     0x6e73_6673, // nsfs
 ];
 
-/// Whether a file system is made of the kernel's own state.
+/// Returns true for a pseudo file system such as proc.
 pub(super) fn is_pseudo(system: &StatFs) -> bool {
     for kind in &PSEUDO_FILE_SYSTEMS {
         if *kind == system.f_type as u32 {
@@ -56,13 +57,13 @@ pub(super) fn is_pseudo(system: &StatFs) -> bool {
     false
 }
 
-/// Whether a file system lies in memory alone: a tmpfs.
+/// Returns true for a tmpfs.
 pub(super) const fn is_in_memory(system: &StatFs) -> bool {
     const TMPFS_MAGIC: u32 = 0x0102_1994;
     system.f_type as u32 == TMPFS_MAGIC
 }
 
-/// A name as the kernel wants it.
+/// A name with a NUL at its end.
 pub(super) fn terminated<'a>(name: Name<'_>, buffer: &'a mut [u8; 256]) -> &'a CStr {
     // A name holds no NUL and is at most 255 bytes long, so the terminator is the zero that follows it.
     buffer
@@ -94,7 +95,7 @@ pub(super) fn attr(stat: &Statx, tag: u32) -> Attr {
     }
 }
 
-/// The attributes of what a path leads to, or of what is open when it is empty.
+/// The attributes of the object at `path`, or of the open object `dir` if `path` is empty (fstatat).
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
 #[inline(never)]
 pub(super) fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
@@ -118,7 +119,7 @@ pub(super) fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
     })
 }
 
-/// How full the file system is that `file` lies on.
+/// Space and limits of the file system of `file`.
 #[inline(never)]
 pub(super) fn statfs(file: RawFd) -> FsResult<FsStat> {
     const READ_ONLY: u64 = 1;
@@ -146,12 +147,12 @@ pub(super) fn statfs(file: RawFd) -> FsResult<FsStat> {
 }
 
 const ERROR_COUNT: usize = 30;
-/// What errors of the host mean to a client. All others are `Io`.
+/// Translation of errno. Others become `Io`.
 const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::PERM, FsError::Permission),
     (Errno::NOENT, FsError::NoEntry),
     (Errno::ACCESS, FsError::Access),
-    // A program that is running, a directory that something is mounted on.
+    // ETXTBSY: a running program. EBUSY: a mount point.
     (Errno::TXTBSY, FsError::Access),
     (Errno::BUSY, FsError::Access),
     (Errno::EXIST, FsError::Exists),
@@ -159,9 +160,9 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::NOTDIR, FsError::NotDirectory),
     (Errno::ISDIR, FsError::IsDirectory),
     (Errno::INVAL, FsError::Invalid),
-    // Or a link where a file was: O_NOFOLLOW says so.
+    // Also the error of O_NOFOLLOW for a link.
     (Errno::LOOP, FsError::TooManyFollowed),
-    // A FIFO or a socket without a reader.
+    // A FIFO without a reader, or a socket.
     (Errno::NXIO, FsError::Access),
     (Errno::FBIG, FsError::TooLarge),
     (Errno::NOSPC, FsError::NoSpace),
@@ -172,7 +173,7 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     // A path that is longer than the buffer.
     (Errno::RANGE, FsError::NameTooLong),
     (Errno::STALE, FsError::Stale),
-    // Open, but not for this: for no more than its path.
+    // The descriptor is O_PATH.
     (Errno::BADF, FsError::Stale),
     (Errno::NOSYS, FsError::NotSupported),
     (Errno::OPNOTSUPP, FsError::NotSupported),
@@ -185,7 +186,7 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::ROFS, FsError::ReadOnly),
 ];
 
-/// The same in fewer bytes: the numbers, of which none is larger than a byte, and what they mean.
+/// [`ERRORS`] in fewer bytes: errno as `u8`, and the errors.
 #[allow(clippy::indexing_slicing)] // The compiler does it.
 static SHORT: ([u8; ERROR_COUNT], [FsError; ERROR_COUNT]) = {
     let mut short = ([0; ERROR_COUNT], [FsError::Io; ERROR_COUNT]);
@@ -199,7 +200,7 @@ static SHORT: ([u8; ERROR_COUNT], [FsError; ERROR_COUNT]) = {
     short
 };
 
-/// Asks for the attributes of a file.
+/// Calls statx(2) for an open file.
 #[inline(never)]
 pub(super) fn stat(file: &File, out: &mut Statx) -> FsResult<()> {
     fs::statx(file, c"", out).map_err(error)
@@ -211,7 +212,7 @@ pub(super) fn open(dir: &File, name: &CStr, flags: OFlags, mode: u32) -> FsResul
     fs::openat(dir.as_raw_fd(), name, flags, mode).map(File::of)
 }
 
-/// What an error of the host means to a client.
+/// Translates an errno.
 #[inline(never)]
 pub(super) fn error(errno: Errno) -> FsError {
     for (known, meaning) in SHORT.0.iter().zip(&SHORT.1) {
@@ -223,7 +224,7 @@ pub(super) fn error(errno: Errno) -> FsError {
 }
 
 impl FsError {
-    /// The host's number for it, for protocols that have words for those.
+    /// The errno of this error, for protocols with a message for each errno.
     pub fn number(self) -> u8 {
         for (known, meaning) in SHORT.0.iter().zip(&SHORT.1) {
             if *meaning == self {
@@ -247,10 +248,10 @@ pub(super) fn read(file: &File, offset: u64, out: &mut [u8]) -> FsResult<u32> {
 
 const _: () = assert!(READ.bits() & OFlags::NONBLOCK.bits() != 0);
 
-/// Open files, as disks that images lie on.
+/// Open files as disks that contain images.
 struct Files;
 
-/// A disk that is an open file, which closing it closes.
+/// An open file as a disk. The last user closes the file.
 pub(super) fn disk(file: RawFd) -> Disk {
     Disk::new(&Files, file)
 }
@@ -265,7 +266,8 @@ impl Disks for Files {
         if attr.kind == Kind::BlockDevice {
             attr.kind = Kind::Regular;
             attr.size = rustix::fs::seek(fs::borrow(number), SeekFrom::End(0)).map_err(error)?;
-            // Its node is made at each start; what is on it has a time of its own.
+            // The device node may be created at each boot, so its inode and mtime identify nothing. Use device number and a
+            // checksum.
             attr.inode = u64::from(attr.rdev.0) << 32 | u64::from(attr.rdev.1);
             attr.mtime = FileTime {
                 secs: iso::sum(&|offset, out| self.read(number, offset, out)).into(),

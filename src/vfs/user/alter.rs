@@ -1,7 +1,7 @@
-//! What changes attributes, by a descriptor that may be open only as a path, and what makes objects.
+//! Changes attributes through a descriptor that may be O_PATH, and creates objects.
 //!
-//! The kernel changes little by such a descriptor. For the rest there is the path in /proc, and where that is missing the object
-//! is opened.
+//! Few system calls accept an O_PATH descriptor. The others get the path /proc/self/fd/N; without /proc, the object is opened
+//! again.
 
 use super::super::kernel::change::{self, set_attr};
 use super::super::kernel::{READ, WRITE};
@@ -11,7 +11,7 @@ use crate::sys::linux::fs;
 use rustix::fd::RawFd;
 use rustix::fs::OFlags;
 
-/// A file that was not there.
+/// Flags of open(2) that create a new file.
 pub(super) const NEW: OFlags = WRITE
     .union(OFlags::CREATE)
     .union(OFlags::EXCL)
@@ -25,12 +25,12 @@ impl User {
         }
         let (file, mut buffer) = (number(node), [0; 25]);
         match set_attr(file, None, by) {
-            // It is open only as a path.
+            // EBADF: the descriptor is O_PATH.
             Err(FsError::Stale) => {}
             done => return done,
         }
         match set_attr(file, Some(fs::proc_path(file, &mut buffer)), by) {
-            // Without /proc it has to be found once more, if that has no effects.
+            // Without /proc, opens the path again if the object is one whose opening has no effects.
             Err(FsError::NoEntry | FsError::NotDirectory) if self.named == file => {}
             done => return done,
         }
@@ -42,13 +42,13 @@ impl User {
         let again = self.found.keep(again)?;
         let found = self.attr(again)?;
         if (found.fsid, found.inode) != (attr.fsid, attr.inode) {
-            // It was moved meanwhile.
+            // Another object has the path now.
             return Err(FsError::TryLater);
         }
         set_attr(number(again), None, by)
     }
 
-    /// Makes an object that was not there.
+    /// Creates an object.
     pub(super) fn name(
         &mut self,
         into: RawFd,

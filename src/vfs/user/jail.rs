@@ -1,4 +1,4 @@
-//! The jail: a directory that all paths begin at, and outside of which there is nothing.
+//! The jail: the directory at which all paths begin. Clients cannot name objects outside of it.
 
 use super::super::kernel::error;
 use super::super::walk::{Text, add, beneath, ended, front, join, put};
@@ -13,21 +13,21 @@ use core::ffi::CStr;
 use rustix::fd::RawFd;
 use rustix::fs::OFlags;
 
-/// Where a client believes to be, and where it is.
+/// The jail's directory, as the client sees it and as it is.
 #[derive(Debug)]
 pub(super) struct Jail {
-    /// The path that the top is shown as.
+    /// Path of the top as the client sees it.
     root: &'static [u8],
     /// The true path of the top, without the "/" at its end.
     real: &'static [u8],
-    /// What lies beneath the top of the path that relative ones begin with: nothing, or it begins with "/".
+    /// Working directory, relative to the top: empty, or begins with "/".
     cwd: &'static [u8],
 }
 
 impl Jail {
-    /// What lies beneath the top of a path: the beginning of that goes to `text`, the rest is returned.
+    /// Translates a client's path to one relative to the top: appends the beginning to `text` and returns the rest.
     pub(super) fn enter<'a>(&self, path: &'a [u8], text: &mut Text) -> FsResult<&'a [u8]> {
-        // What does not fit is told of what follows, which does not fit either.
+        // If this does not fit, the caller's next append fails and reports the error.
         let _ = add(text, b".");
         if path.first() == Some(&b'/') {
             return beneath(ended(self.root), path).ok_or(FsError::NoEntry);
@@ -37,24 +37,27 @@ impl Jail {
         Ok(path)
     }
 
-    /// The path that its directory is shown as.
+    /// Path of the top as the client sees it.
     pub(super) const fn root_path(&self) -> &'static [u8] {
         self.root
     }
 
-    /// The path that relative ones begin with.
+    /// Writes the path of the working directory as the client sees it.
     pub(super) fn cwd(&self, out: &mut [u8]) -> u32 {
         join(out, ended(self.root), self.cwd) as u32
     }
 }
 
 impl User {
-    /// Has all paths begin at the directory `dir`, which is shown as `at`. `INVAL`: that is not absolute.
+    /// Jails the client in the directory `dir`, which the client sees as `at`.
+    ///
+    /// # Errors
+    /// `INVAL`: `at` is not absolute; else those of open(2).
     pub fn jail(&mut self, dir: &CStr, at: &'static [u8]) -> Result<(), Errno> {
         if at.first() != Some(&b'/') {
             return Err(Errno::INVAL);
         }
-        // The owner's own path: links in it are followed.
+        // The administrator's path: links in it are followed.
         let top = File::open(dir, super::path_flags(true) | OFlags::DIRECTORY, 0)?.leak();
         let buffer = mem::bytes(PATH_BYTES_MAX);
         let len = fs::real_path(top, buffer)?;
@@ -68,13 +71,13 @@ impl User {
         Ok(())
     }
 
-    /// Has relative paths begin at the directory `dir`.
+    /// Sets the working directory.
     pub(super) fn begin_in(&mut self, dir: &'static CStr) -> FsResult<()> {
         if self.jail.is_none() {
             return rustix::process::chdir(dir).map_err(error);
         }
         self.take(None, dir.to_bytes())?;
-        // In place of the top there is a ".".
+        // The text is "." for the top, the path below it, and a NUL.
         if let (Some(jail), [_, below @ .., _]) = (&mut self.jail, &self.text[..]) {
             let buffer = mem::bytes(PATH_BYTES_MAX);
             let len = put(buffer, 0, below);
@@ -88,7 +91,7 @@ impl User {
         self.jail.as_ref().map(|_| self.top)
     }
 
-    /// The target of a link, which may have been made outside of the jail: what lies in the jail is shown as it is seen from there.
+    /// Rewrites a link's target for the client: if it begins with the top's real path, replaces that with the path the client sees.
     pub(super) fn show(&mut self, target: &mut [u8], len: u32) -> u32 {
         let Some(jail) = &self.jail else {
             return len;

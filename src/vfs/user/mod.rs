@@ -1,9 +1,9 @@
-//! The host's files by their paths, as the user sees them that the process runs as: for one peer, which has the same rights.
+//! The host's files by path, for a single peer, with the rights of the process's user.
 //!
-//! A path is one call wherever the kernel has one. Nothing is known by a handle: a node is the kernel's own number of a
-//! descriptor, which lasts for a request in a small ring, and as long as its pin. Regular files, directories and, outside of a
-//! jail, devices are opened, but nothing of what the kernel makes of its own state. In a jail all paths begin at its directory: the
-//! kernel is asked to stay beneath that, and where it cannot, or a path seems to lead out, [`walk`](super::walk) has the rules.
+//! A path is resolved in one system call where the kernel can. There are no handles: a node is a file descriptor, kept for one
+//! request in a small ring, or until its pin is released. The backend opens regular files, directories and, without a jail,
+//! devices, but no objects of pseudo file systems such as proc. In a jail all paths begin at its directory: `RESOLVE_BENEATH` of
+//! openat2 enforces that. If the call is missing, or a path seems to leave the jail, the tree walks it ([`walk`](super::walk)).
 
 use super::kernel::{self, PATH, READ, WRITE, change, error, told};
 use super::walk::Text;
@@ -32,31 +32,31 @@ mod tests;
 
 /// The backend.
 #[derive(Debug)]
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+#[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub struct User {
-    /// What all paths begin at.
+    /// Descriptor of the directory at which all paths begin.
     top: RawFd,
-    /// Pins that may still be given out.
+    /// Number of files that may still be opened.
     pins_left: u32,
     jail: Option<Jail>,
-    /// What the text led to: where a descriptor is not enough, it is opened by its path once more.
+    /// Descriptor of the object to which `text` resolved. Operations that cannot use an O_PATH descriptor open the path again.
     named: RawFd,
-    /// Device number (st_dev) of a file system that is none of the kernel's own state; 0: none is known. Forgotten when the
-    /// backend is idle, because mount(2) uses numbers again.
+    /// Device number (st_dev) of a file system that is known not to be a pseudo file system; 0: none. Reset when the backend is
+    /// idle, because mount(2) reuses numbers.
     plain_fs: u64,
-    /// Bits that what is made has not.
+    /// Umask of created objects; `None`: the process's own.
     umask: Option<u32>,
-    /// The path that was opened last, with its NUL; in a jail from its top, which is ".".
+    /// The current path, with a NUL at its end; in a jail, relative to the jail's top, beginning with ".".
     text: Text,
-    /// What the text begins at; [`NONE`]: the jail's top.
+    /// Directory at which `text` begins; [`NONE`]: the jail's top.
     at: RawFd,
-    /// Names that were looked up on the way to something else.
+    /// Descriptors of intermediate lookups of a walk.
     steps: Ring,
-    /// What paths led to.
+    /// Descriptors of resolved paths.
     found: Ring,
 }
 
-/// Tests have many of them in one process, which may have only so many descriptors. The role's lasts as long as its process.
+/// Tests create many backends in one process and would run out of descriptors. In the role, the backend lasts until exit.
 #[cfg(test)]
 impl Drop for User {
     fn drop(&mut self) {
@@ -79,7 +79,7 @@ const fn node_of(file: RawFd) -> Node {
 }
 
 impl User {
-    /// A backend that keeps at most `pin_count` files and directories open, beside a few descriptors of its own.
+    /// A backend that keeps at most `pin_count` files and directories open, besides a few descriptors of its own.
     #[inline(never)]
     pub fn new(pin_count: usize) -> Self {
         Self {
@@ -96,18 +96,18 @@ impl User {
         }
     }
 
-    /// Has what is made have none of these bits in its mode, instead of those of the process' own umask.
+    /// Sets the umask of created objects, instead of the process's own.
     pub const fn set_umask(&mut self, mask: u32) {
         self.umask = Some(mask);
     }
 
-    /// Names are looked up from this directory: what handles are looked for beneath.
+    /// Sets the directory at which all paths begin.
     #[cfg(test)]
     pub(super) fn begin_at(&mut self, dir: &CStr) {
         self.top = fs::File::open::<FsError>(dir, PATH, 0).unwrap().leak();
     }
 
-    /// Keeps a path in the kernel's words, or a name in `dir`.
+    /// Sets the current path: `path` translated for the kernel, or the name `path` in `dir`.
     #[inline(never)]
     fn take(&mut self, dir: Option<Node>, path: &[u8]) -> FsResult<()> {
         self.named = NONE;
@@ -124,20 +124,19 @@ impl User {
         change::terminate(&mut self.text, path).map(drop)
     }
 
-    /// Opens what was taken: a path that leads out of the jail, or may, is `CrossDevice`.
+    /// Opens the current path. `CrossDevice`: the path leaves the jail, or the kernel cannot exclude that.
     #[inline(never)]
     fn open_taken(&mut self, flags: OFlags, mode: u32) -> FsResult<RawFd> {
         if self.at == NONE {
             return match fs::open_beneath(self.top, self.text(), flags, mode) {
-                // Also where something was moved meanwhile. Old kernels do not know the call, and some sandboxes no better word
-                // for that.
+                // EAGAIN: a rename raced. ENOSYS: old kernel without openat2; some seccomp policies return EPERM instead.
                 Err(FsError::TryLater | FsError::Permission | FsError::NotSupported) => {
                     Err(FsError::CrossDevice)
                 }
                 opened => opened,
             };
         }
-        // A name is no way to elsewhere.
+        // A single name must not follow a link to elsewhere.
         let is_name = self.at != AT_FDCWD;
         let kept = if is_name {
             OFlags::NOFOLLOW
@@ -147,7 +146,7 @@ impl User {
         fs::openat(self.at, self.text(), flags | kept, mode)
     }
 
-    /// The path that was taken.
+    /// The current path.
     #[inline(never)]
     fn text(&self) -> &CStr {
         crate::mem::c_str(&self.text)
@@ -162,7 +161,7 @@ impl User {
         }
     }
 
-    /// Returns the kind of the object at the end of the path in `text`, and true if it is known to be on an ordinary file system.
+    /// The kind of the object at the current path, and true if the object is known to be on an ordinary file system.
     #[allow(clippy::unnecessary_cast)] // As above.
     fn look(&mut self, follow: bool) -> FsResult<(Kind, bool)> {
         if self.at == NONE {
@@ -195,8 +194,8 @@ impl User {
         Ok(())
     }
 
-    /// Whether something of this kind may be open. To open a FIFO would wait for another process, or end its waiting; a device is
-    /// none of a jail's.
+    /// Checks that objects of this kind may be opened. A FIFO may not: open(2) would wait for another process, or wake one. A
+    /// device may not in a jail.
     #[inline(never)]
     fn check_kind(&self, kind: Kind, directory: bool) -> FsResult<()> {
         match kind {
@@ -207,7 +206,7 @@ impl User {
         }
     }
 
-    /// The node of what was taken.
+    /// Opens the current path as a node.
     #[inline(never)]
     fn resolve_taken(&mut self, follow: bool) -> FsResult<Node> {
         let opened = self.open_taken(path_flags(follow), 0);
@@ -216,7 +215,7 @@ impl User {
         node
     }
 
-    /// The attributes of what was taken.
+    /// The attributes of the object at the current path.
     #[inline(never)]
     fn attr_taken(&mut self, follow: bool) -> FsResult<Attr> {
         if self.at == NONE {
@@ -234,7 +233,7 @@ impl User {
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
         fs::list(dir, from, &mut |found| {
-            // What is above may be outside.
+            // The parent may be outside of the jail.
             let attr = if self.jail.is_some() && found.name.to_bytes() == b".." {
                 Err(FsError::Access)
             } else {
@@ -259,7 +258,7 @@ fn refuse_system(file: RawFd) -> FsResult<()> {
     Ok(())
 }
 
-/// fstatat(2) of an object at the end of a path; a link there is followed or kept.
+/// Flags of fstatat(2): a link at the end of the path is followed if `follow`.
 const fn end_flags(follow: bool) -> AtFlags {
     if follow {
         AtFlags::empty()
@@ -268,7 +267,7 @@ const fn end_flags(follow: bool) -> AtFlags {
     }
 }
 
-/// Only the path of an object; a link at its end is followed or kept.
+/// Flags of open(2) with O_PATH: a link at the end of the path is followed if `follow`.
 const fn path_flags(follow: bool) -> OFlags {
     if follow {
         PATH.difference(OFlags::NOFOLLOW)
@@ -312,7 +311,7 @@ impl Vfs for User {
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         let read = fs::readlinkat::<FsError>(number(node), out);
         let len = read.map_err(|error| match error {
-            // So the kernel says that it is no link.
+            // ENOENT of readlinkat(2) with an empty path: not a symbolic link.
             FsError::NoEntry => FsError::Invalid,
             error => error,
         })?;
@@ -328,7 +327,7 @@ impl Vfs for User {
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
         match self.list(number(dir), from, each) {
-            // It is open only as a path.
+            // EBADF: the descriptor is O_PATH.
             Err(FsError::Stale) => {}
             listed => return listed,
         }
@@ -355,7 +354,7 @@ impl Vfs for User {
         self.begin();
         match fs::pwrite::<FsError>(number(pin.node), offset, bytes)? {
             done if done as usize == bytes.len() => Ok(()),
-            // No file system does this; it must not become a loop.
+            // A short write without an errno. No file system does this; retrying could loop.
             _ => Err(FsError::Io),
         }
     }
@@ -386,7 +385,7 @@ impl Vfs for User {
             Err(FsError::NotSupported | FsError::Invalid) if !replace => {}
             renamed => return renamed,
         }
-        // Linux before 3.15, or a file system that does not know how: a second name is never taken from anybody.
+        // No RENAME_NOREPLACE: Linux before 3.15, or the file system lacks it. linkat(2) never overwrites a name.
         if fs::link_entry::<FsError>(old, new).is_ok() {
             let removed = self.remove(from, name, false);
             if removed.is_err() {
@@ -394,7 +393,7 @@ impl Vfs for User {
             }
             return removed;
         }
-        // A directory has one name only, and so has everything on some file systems.
+        // Directories have no hard links, and some file systems have none at all.
         match self.lookup(to, new_name) {
             Ok(_) => Err(FsError::Exists),
             Err(FsError::NoEntry) => fs::renameat(old, new, true),
@@ -405,7 +404,7 @@ impl Vfs for User {
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
         let (file, dir) = (number(node), number(dir));
         match change::link(file, dir, name.bytes()) {
-            // Its path says what is meant, but nothing safe in a jail.
+            // Without /proc, link by the path. Not in a jail, where the path could be redirected.
             Err(FsError::NoEntry) if self.named == file && self.at == AT_FDCWD => {
                 fs::linkat(AT_FDCWD, self.text(), dir, name.bytes(), AtFlags::empty())
             }
@@ -474,7 +473,7 @@ impl Paths for User {
     }
 
     fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        // Before anything is made or cut.
+        // Checked before a file is created or truncated.
         if self.pins_left == 0 {
             return Err(FsError::TryLater);
         }
@@ -499,7 +498,7 @@ impl Paths for User {
             }
         }
         self.take(dir, path)?;
-        // Nothing is opened only to be refused: that has effects. What is to be a directory or new, the kernel looks at itself.
+        // Checks the kind before opening, because open(2) can have effects. With O_DIRECTORY or O_EXCL the kernel checks.
         let (mut is_new, mut is_plain) = (flags.contains(OFlags::EXCL), false);
         if !flags.intersects(OFlags::DIRECTORY | OFlags::EXCL) {
             match self.look(dir.is_none()) {
@@ -511,7 +510,7 @@ impl Paths for User {
             }
         }
         let file = self.open_taken(flags, mode)?;
-        // Without a jail a swapped object is one that the session's user may open anyway.
+        // If the object was swapped meanwhile: without a jail, the session's user could open the new one anyway.
         if !is_plain || how.has(OpenFlags::TRUNCATE) {
             self.check(file, how, is_new)
                 .inspect_err(|_| fs::close(file))?;

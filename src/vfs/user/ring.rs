@@ -1,4 +1,4 @@
-//! The descriptors that one request needs, which its end closes, or others that take their places.
+//! Descriptors of one request. They are closed when the backend is idle, or when newer descriptors replace them.
 
 use super::super::walk::LINK_COUNT_MAX;
 use super::super::{FsResult, Node};
@@ -6,20 +6,20 @@ use crate::config::HANDLE_DESCRIPTOR_RESERVE;
 use crate::sys::linux::fs::close;
 use rustix::fd::RawFd;
 
-/// Places for steps: a directory is still needed when all the links have been read that there may be on one way.
+/// Descriptors for steps of a walk: enough that a directory is still open after the maximum of links was read.
 pub(super) const STEP_COUNT: usize = 48;
 const _: () = assert!(STEP_COUNT > LINK_COUNT_MAX as usize + 3);
-/// Places for what was found: more than a request asks for. Tests of objects hold more of them at a time.
+/// Descriptors for resolved paths: more than one request resolves. Tests hold more at a time.
 pub(super) const FOUND_COUNT: usize = if cfg!(test) { 16 } else { 8 };
 const _: () = assert!(cfg!(test) || 1 + FOUND_COUNT + 8 <= HANDLE_DESCRIPTOR_RESERVE);
 /// No descriptor.
 pub(super) const NONE: RawFd = -1;
 
-/// Descriptors, the oldest of which gives way to the next.
+/// A ring of descriptors: a new one replaces, and closes, the oldest.
 #[derive(Debug)]
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+#[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub(super) struct Ring {
-    /// How many places are used.
+    /// Capacity.
     count: u32,
     turn: u32,
     files: [RawFd; STEP_COUNT],
@@ -34,7 +34,7 @@ impl Ring {
         }
     }
 
-    /// Takes in what was opened.
+    /// Stores the descriptor of an open(2), if that succeeded.
     #[inline(never)]
     pub(super) fn keep(&mut self, opened: FsResult<RawFd>) -> FsResult<Node> {
         let file = opened?;
@@ -43,13 +43,13 @@ impl Ring {
             self.turn = 0;
         }
         if let Some(place) = self.files.get_mut(self.turn as usize) {
-            // It may be none.
+            // The place may hold NONE, which close(2) ignores with EBADF.
             close(core::mem::replace(place, file));
         }
         Ok(super::node_of(file))
     }
 
-    /// Closes them.
+    /// Closes all descriptors.
     #[inline(never)]
     pub(super) fn release_idle(&mut self) {
         for place in &mut self.files {
@@ -60,7 +60,7 @@ impl Ring {
     }
 }
 
-/// A process has one backend until it ends, tests have many.
+/// For tests, which create many backends in one process.
 #[cfg(test)]
 impl Drop for Ring {
     fn drop(&mut self) {
