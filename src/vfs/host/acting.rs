@@ -1,24 +1,24 @@
-//! The user that the host is asked as: the caller wherever its rights count, the server itself where a caller cannot reach.
+//! Switching of the process's UID and GIDs: to the caller's where its rights count, else to the server's own.
 //!
-//! Only a server that was started by root can act as others. It does so by the rules of the export, as exports(5) has them.
+//! Only a server that was started by root can switch. The export's rules squash callers as in exports(5).
 
 use super::super::exports::ROOT;
 use super::super::{Caller, FsError, FsResult, Rules};
 use crate::sys::linux::fsuid;
 use core::cell::Cell;
 
-/// The user that the host takes us for, and the caller that we ask for.
+/// The caller of the current request, and the state of this process's credentials.
 #[derive(Debug)]
 pub(super) struct Acting {
-    /// Whether this process can act as others.
+    /// True if this process can switch users.
     switches: bool,
     caller: Caller,
-    /// The setting of groups that is the caller's, if there was one.
+    /// Number of the setgroups call that set the caller's groups, if there was one.
     groups: Cell<Option<u32>>,
 }
 
 impl Acting {
-    /// Acts as the user alone that the server runs as.
+    /// Never switches: all calls are made as the server's user.
     pub(super) const fn alone() -> Self {
         Self {
             switches: false,
@@ -31,22 +31,23 @@ impl Acting {
         }
     }
 
-    /// Will act as callers, if the host lets this process.
+    /// Switches to callers from now on, if this process can.
     pub(super) fn begin(&mut self) {
         self.switches = rustix::process::geteuid().is_root() && fsuid::can_switch();
     }
 
-    /// Whether calls are made as callers.
+    /// Returns true if calls are made with the callers' credentials.
     pub(super) const fn switches(&self) -> bool {
         self.switches
     }
 
-    /// Whether the caller is a user whose rights the host does not check by itself when the server opens a file.
+    /// Returns true if the caller is not root and calls are made as callers: then the server must check access before it opens a
+    /// file with its own rights.
     pub(super) const fn is_other(&self) -> bool {
         self.switches && self.caller.uid != ROOT
     }
 
-    /// The caller from now on, as the export's rules have it; `None`: the server itself.
+    /// Sets the caller, squashed by the export's rules; `None`: the server itself.
     pub(super) fn ask_for(&mut self, caller: Option<(&Caller, &Rules)>) {
         if !self.switches {
             return;
@@ -61,12 +62,12 @@ impl Acting {
         self.caller = next;
     }
 
-    /// The caller's user.
+    /// The caller's UID.
     pub(super) const fn uid(&self) -> u32 {
         self.caller.uid
     }
 
-    /// The next calls are made as the caller.
+    /// Switches to the caller's UID and GIDs.
     pub(super) fn caller(&self) -> FsResult<()> {
         if self.switches && !self.groups.get().is_some_and(fsuid::has_groups) {
             let groups = fsuid::set_groups(self.caller.gid, &self.caller.groups);
@@ -78,13 +79,13 @@ impl Acting {
         self.user(self.caller.uid)
     }
 
-    /// The next calls are made as the server itself.
+    /// Switches to the server's own UID.
     pub(super) fn server(&self) {
-        // Root may always be root again.
+        // A process started by root can always switch back.
         let _ = self.user(ROOT);
     }
 
-    /// The next calls are made as `user`, whatever the groups.
+    /// Switches to the UID `user` and leaves the groups as they are.
     #[inline(never)]
     pub(super) fn user(&self, user: u32) -> FsResult<()> {
         if self.switches && !fsuid::set_user(user) {
@@ -93,10 +94,11 @@ impl Acting {
         Ok(())
     }
 
-    /// Whether the mode's bits let the caller: for hosts that cannot be asked. `groups` of the server itself are not known.
+    /// Checks the caller against the permission bits of a mode, where the kernel cannot check. Ignores supplementary groups of the
+    /// server itself, which are not known.
     ///
     /// # Errors
-    /// `Access`: they do not.
+    /// `Access`: permission denied.
     pub(super) fn mode_lets(&self, mode: u32, owner: (u32, u32), bits: u32) -> FsResult<()> {
         let (uid, gid) = if self.switches {
             (self.caller.uid, self.caller.gid)
@@ -111,7 +113,7 @@ impl Acting {
         } else {
             0
         };
-        // Root may run only what some user may run.
+        // Root may execute only files with at least one execute bit.
         let lets = if uid == ROOT {
             6 | (mode | mode >> 3 | mode >> 6) & 1
         } else {

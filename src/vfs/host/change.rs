@@ -1,7 +1,7 @@
-//! What changes the host's files: data, attributes, names.
+//! Changes of the host's files: data, attributes, names.
 //!
-//! Names are changed as the caller, so the host's own rules decide. Where an object has to be opened for more than its caller
-//! may, it is opened as the server, after the caller's rights were looked at.
+//! Names are changed with the caller's credentials, so the kernel checks permissions. If an object must be opened in a mode that
+//! the kernel would deny to the caller, the server opens it itself after it checked the caller's access.
 
 use super::super::kernel::{self, PATH, WRITE, change, error};
 use super::super::{
@@ -15,16 +15,16 @@ use crate::sys::linux::fsuid;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 
-/// What a file is made with: it was not there before, and it can be written to at once, whatever its mode.
+/// Flags of open(2) that create a new file, which is open for writing whatever its mode.
 const MAKE: OFlags = WRITE
     .union(OFlags::CREATE)
     .union(OFlags::EXCL)
     .union(OFlags::NOFOLLOW);
-/// Bytes that go from a pipe to a file at once where the host cannot move them by itself.
+/// Bytes per copy from a pipe to a file if splice(2) fails.
 const PIPE_COPY_BYTES: usize = 4096;
 
 impl Host {
-    /// A directory whose names the caller is about to change.
+    /// Prepares a change of a directory's names: switches to the caller.
     fn names_of(&self, dir: Node) -> FsResult<&Entry> {
         self.seen.take();
         self.acting.caller()?;
@@ -36,8 +36,8 @@ impl Host {
         }
     }
 
-    /// A file is about to be written to: as the caller, so that the host takes set-user-id bits away, and keeps its last
-    /// blocks for root.
+    /// Prepares a write: switches to the user of the pin, so that the kernel clears set-user-ID bits and keeps reserved blocks for
+    /// root.
     pub(super) fn begin_write(&self, pin: &Pin) -> FsResult<&Entry> {
         self.seen.take();
         self.acting.user(pin.user)?;
@@ -55,7 +55,7 @@ impl Host {
             let file = &self.begin_write(pin)?.file;
             let at = offset.saturating_add(done as u64);
             match fs::pwrite(file.as_raw_fd(), at, rest) {
-                // No file system does this; it must not become a loop.
+                // No file system does this; retrying could loop.
                 Ok(0) => return Err(FsError::Io),
                 Ok(more) => done += more as usize,
                 Err(FsError::NoSpace | FsError::Quota) if self.make_room() => {}
@@ -65,7 +65,7 @@ impl Host {
         Ok(())
     }
 
-    /// As [`Host::write_all`], from a pipe, which is empty afterwards in any case.
+    /// As [`Host::write_all`], from a pipe. Empties the pipe, also after an error.
     pub(super) fn write_pipe(
         &mut self,
         pin: &Pin,
@@ -104,9 +104,9 @@ impl Host {
     pub(super) fn change(&mut self, node: Node, change: &SetAttr) -> FsResult<()> {
         self.seen.take();
         self.acting.caller()?;
-        // The size first: to be cut takes set-user-id bits away.
+        // The size first: truncation clears set-user-ID bits, which the mode may set.
         if let Some(size) = change.size {
-            // The tree has asked whether the caller may write to it; whether it is a file is asked here.
+            // The tree has checked the caller's write access. `pin_to_write` checks that the object is a regular file.
             let pin = self.pin_to_write(node)?;
             let cut = self.cut(&pin, size);
             self.table.unpin(pin);
@@ -114,15 +114,15 @@ impl Host {
             self.acting.caller()?;
         }
         let mut rest = *change;
-        // To be cut has set it already, also for a caller that may write and is not the owner: of one time alone the host would refuse
-        // them "now".
+        // Truncation has set mtime already. For a caller that may write but is not the owner, utimensat(2) would fail if only one
+        // of the times is UTIME_NOW.
         if rest.size.take().is_some() && rest.mtime == NewTime::Now {
             rest.mtime = NewTime::Keep;
         }
         let mut buffer = [0; 25];
         let file = self.at(node)?.0.file.as_raw_fd();
         match change::set_attr(file, Some(fs::proc_path(file, &mut buffer)), &rest) {
-            // Without /proc it has to be open for more than its path.
+            // Without /proc: needs a descriptor that is not O_PATH.
             Err(FsError::NoEntry | FsError::NotDirectory) => {
                 self.reopen(node, Opened::Read)?;
                 self.acting.caller()?;
@@ -151,7 +151,7 @@ impl Host {
         change: &SetAttr,
     ) -> FsResult<Node> {
         let at = self.names_of(dir)?.file.as_raw_fd();
-        // What clients make has the modes that they say.
+        // The client has applied its user's umask already.
         fsuid::set_umask(0);
         let (mut flags, mut opened) = (PATH, Opened::Path);
         if make == CreateWhat::File {
@@ -161,19 +161,19 @@ impl Host {
         }
         let file = fs::open_entry(at, name.bytes(), flags, change.mode.unwrap_or(0o666));
         if opened == Opened::Write {
-            // It is there only now, or was before.
+            // O_EXCL failed: nothing was created, so nothing must be removed.
             file?;
         }
         let made = file.and_then(|file| self.finish(dir, File::of(file), opened, change));
         if made.is_err() {
-            // All or nothing.
+            // Do not leave a half-made object.
             let _ = self.unlink(dir, name, matches!(make, CreateWhat::Directory));
         }
         self.mark_dirty(dir)?;
         made
     }
 
-    /// Takes in what was made, and gives it what it could not be made with.
+    /// Adds a created object to the table, and sets the attributes that open(2) or mkdir(2) could not set.
     fn finish(
         &mut self,
         dir: Node,
@@ -182,7 +182,7 @@ impl Host {
         change: &SetAttr,
     ) -> FsResult<Node> {
         let node = self.adopt(dir, file, opened)?;
-        // The mode it has already. Whose it is only root can say; some clients say it all the same.
+        // The mode is set already. Only root can set an owner; ignore the owner that some clients send with every CREATE.
         let mut rest = *change;
         rest.mode = None;
         if self.acting.is_other() {
@@ -219,7 +219,7 @@ impl Host {
         let replaced = self.hold_large(&to_dir.file, new_name);
         fs::renameat::<FsError>(old, new, replace)?;
         self.dirty.close_by_worker(replaced);
-        // The new name first: better twice than not at all.
+        // The new name first: after a crash, two names are better than none.
         self.mark_dirty(to)?;
         self.mark_dirty(from)
     }
@@ -235,7 +235,8 @@ impl Host {
     }
 }
 
-/// Opens a file that the server's own user has taken its own rights to away from: NFS lets an owner read and write.
+/// Opens a file of the server's own user whose mode denies that user access: in NFS, an owner may always read and write. Sets
+/// the mode for the duration of the open.
 pub(super) fn open_own(file: &File, flags: OFlags) -> FsResult<File> {
     let mut stat = fs::blank();
     kernel::stat(file, &mut stat)?;

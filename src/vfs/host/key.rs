@@ -6,17 +6,19 @@ use crate::sys::{self, Errno};
 use core::ffi::CStr;
 use rustix::fs::{FileType, FlockOperation, OFlags};
 
-/// Reads the key at `path`; where there is none, makes one with fresh entropy. `MSGSIZE`: the file is not 16 bytes long;
-/// `BADMSG`: others than its owner may read it.
+/// Reads the key at `path`, or creates the file with a random key.
+///
+/// # Errors
+/// `MSGSIZE`: the file is not 16 bytes long; `BADMSG`: group or others have access; `INVAL`: not a regular file.
 pub(super) fn load_or_make(path: &CStr) -> Result<Key, Errno> {
     let open = |flags| {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         File::open(path, flags, 0o600)
     };
-    // A key that was made elsewhere may lie where nothing can be written.
+    // A key that exists may be on a read-only file system.
     let file = open(OFlags::RDWR | OFlags::CREATE)
         .or_else(|error| open(OFlags::RDONLY).map_err(|_| error))?;
-    // Of two processes that come at once, the second finds what the first has written. Not every host has locks.
+    // With a lock, a second process that starts at the same time reads the first one's key. Some file systems have no locks.
     let _ = rustix::fs::flock(&file, FlockOperation::LockExclusive);
     let mut stat = fs::blank();
     fs::statx(&file, c"", &mut stat)?;

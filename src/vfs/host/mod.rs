@@ -1,9 +1,9 @@
 //! The host's own files, from descriptors, never from stored paths.
 //!
-//! Every step takes one name beneath one descriptor without following links, so nothing that is swapped meanwhile leads
-//! outside. Objects are opened with `O_PATH`, which touches neither FIFOs nor devices; only regular files and directories are
-//! opened again for reading. A name where another file system is mounted is listed, but not entered. A directory that the
-//! host's owner moves out of the export stays reachable by the handles that clients hold, as with other NFS servers.
+//! Each step looks up one name below one descriptor and follows no link, so a concurrent rename cannot redirect a lookup out of
+//! the export. Objects are opened with `O_PATH`, which has no effect on FIFOs and devices; only regular files and directories are
+//! opened again for reading. Mount points are listed, but not entered. If the administrator moves a directory out of the export,
+//! clients' handles of it stay valid, as with other NFS servers.
 
 mod acting;
 mod cached;
@@ -38,12 +38,12 @@ use rustix::fd::AsRawFd as _;
 use search::Search;
 use table::{Entry, Opened, Table};
 
-/// What the handles of an export are made of.
+/// The kind of file handles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
-    /// The kernel's handles, with a MAC: they survive renames everywhere.
+    /// The kernel's handles, with a MAC. They survive every rename.
     Kernel,
-    /// Path handles: they need no privilege, and survive what leaves the object's directory in place.
+    /// Path handles. They need no privilege, and survive renames that do not move the object's directory.
     Path,
 }
 
@@ -56,15 +56,15 @@ struct Top {
     mount: u32,
     tag: u32,
     rights: Rights,
-    /// Changes of names and attributes need not be on disk before they are answered.
+    /// True if replies need not wait until changes of names and attributes are on disk.
     is_async: bool,
-    /// There is a disk at all.
+    /// False for a tmpfs.
     has_disk: bool,
-    /// Its disk took its time when something was last made durable.
+    /// True if the last sync was slow.
     is_slow: Cell<bool>,
-    /// Its file system tells what is in memory.
+    /// True until the file system refuses non-blocking reads (RWF_NOWAIT).
     tells_cached: Cell<bool>,
-    /// The path of the image that it is.
+    /// Path of the image file if the export is an image.
     image: Option<&'static CStr>,
 }
 
@@ -72,7 +72,7 @@ struct Top {
 #[derive(Debug)]
 #[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub struct Host {
-    /// Other servers change the same files: what one of them wrote is durable when another has made it so.
+    /// True if other server processes change the same files, so that each must also make the others' changes durable.
     pub is_shared: bool,
     table: Table,
     form: Form,
@@ -81,9 +81,9 @@ pub struct Host {
     tops: Slots<Top>,
     search: Search,
     dirty: Dirty,
-    /// What was just opened, until anything is changed.
+    /// The object that was opened last; `None` after any change.
     seen: Cell<Option<Node>>,
-    /// What the host said of that then: it need not be asked again.
+    /// The statx result of `seen`, which saves a second call.
     seen_stat: Statx,
 }
 
@@ -104,32 +104,36 @@ impl Host {
         }
     }
 
-    /// Makes the handles of all exports kernel handles, with the key at `path`; it is made there if there is none.
-    /// `MSGSIZE`: that file is not a key; `BADMSG`: others may read it.
+    /// Uses kernel handles for all exports, with the key in the file at `path`, which is created if it does not exist.
+    ///
+    /// # Errors
+    /// `MSGSIZE`: the file is not a key; `BADMSG`: group or others may read it.
     pub fn use_kernel_handles(&mut self, path: &CStr) -> Result<(), Errno> {
         self.key = key::load_or_make(path)?;
         self.form = Form::Kernel;
         Ok(())
     }
 
-    /// Acts as callers say they are, if this process may; whether it does.
+    /// Acts with the callers' credentials from now on, if this process can switch users. Returns true if so.
     pub fn act_as_callers(&mut self) -> bool {
         self.acting.begin();
         self.acting.switches()
     }
 
-    /// Whether the host lets this user open files of the directory at `path` by the kernel's handles.
+    /// Returns true if this process may use kernel handles (open_by_handle_at) in the directory at `path`.
     pub fn gives_kernel_handles(path: &CStr) -> bool {
         let dir = File::open::<Errno>(path, READ, 0);
         dir.is_ok_and(|dir| try_kernel_handles(&dir).is_ok())
     }
 
-    /// Opens the directory at `path` to be exported by these rules, or the image there, under a tag of its own or that of the rules.
-    /// `XDEV`: it lies on a file system of the kernel's own state, such as /proc;
-    /// `OPNOTSUPP`: the host gives no kernel handles; `NOTDIR`: it is neither a directory nor a file.
+    /// Opens the directory or image at `path` for an export. The tag is the option `fsid`, or a hash of file system and inode.
+    ///
+    /// # Errors
+    /// `XDEV`: a pseudo file system such as proc; `OPNOTSUPP`: no kernel handles there; `NOTDIR`: neither a directory nor an image;
+    /// else those of open(2) and statx(2).
     #[inline(never)]
     pub fn export(&mut self, path: &'static CStr, rules: &Rules) -> Result<exports::Top, Errno> {
-        // The owner's own path: links in it are followed.
+        // The administrator's path: links in it are followed.
         let dir = File::open(path, READ, 0)?;
         let mut stat = fs::blank();
         fs::statx(&dir, c"", &mut stat)?;
@@ -178,10 +182,10 @@ impl Host {
         })
     }
 
-    /// Has the kernel look a name up, as the caller.
+    /// Looks up a name as the caller (statx), without opening it.
     #[inline(never)]
     fn ask_name(&self, dir: Node, name: Name<'_>) -> FsResult<()> {
-        // Only servers that others follow, or that have others beside them, ask.
+        // Only under `serve` can a restarted server, or another beside this one, see a request again.
         if !cfg!(any(feature = "serve", test)) {
             return Ok(());
         }
@@ -191,8 +195,11 @@ impl Host {
         fs::statx(&entry.file, terminated(name, &mut text), &mut stat).map_err(error)
     }
 
-    /// The entry of a node, and the top of its export; `Stale` when it was let go meanwhile.
-    #[inline(always)] // What it calls answers in registers; a result would lie in memory.
+    /// The entry of a node, and the top of its export.
+    ///
+    /// # Errors
+    /// `Stale`: the entry was evicted.
+    #[inline(always)] // `entry_and_top` returns in registers; a `Result` would be returned in memory.
     fn at(&self, node: Node) -> FsResult<(&Entry, &Top)> {
         self.entry_and_top(node).ok_or(FsError::Stale)
     }
@@ -280,7 +287,7 @@ impl Vfs for Host {
                     .identify(at, &entry.file, found.name, &mut handle, &mut stat, true)
                     .is_ok();
             let attr = attr(&stat, top.tag);
-            // Above the export there is nothing.
+            // The parent of the export's top is not shown.
             let is_top = dots && entry.inode == top.inode;
             each(&DirEntry {
                 name: found.name.to_bytes(),
@@ -291,7 +298,7 @@ impl Vfs for Host {
         });
         match listed {
             Err(Errno::INVAL) if from != 0 => Err(FsError::BadCookie),
-            // Removed while it was open: there is nothing in it.
+            // The directory was removed while it was open, so it is empty.
             Err(Errno::NOENT) => Ok(true),
             listed => listed.map_err(error),
         }

@@ -45,7 +45,7 @@ impl Host {
         handle::kernel(top.tag, &self.key, kind, bytes, handle)
     }
 
-    /// Takes in an object that was opened by its name in `dir`. That may stand for another by now: what was opened counts.
+    /// Adds an opened object of the directory `dir` to the table. Identifies it by descriptor, because its name may have changed.
     #[inline(never)]
     pub(super) fn adopt(&mut self, dir: Node, file: File, opened: Opened) -> FsResult<Node> {
         let at = self.at(dir)?;
@@ -58,7 +58,7 @@ impl Host {
         }
     }
 
-    /// Takes an object in.
+    /// Adds an object to the table.
     #[inline(never)]
     fn insert(
         &mut self,
@@ -77,7 +77,7 @@ impl Host {
             file,
             opened,
             written: Cell::new(true),
-            // What others did to it before is not known to be on disk.
+            // Earlier changes by other processes may not be on disk.
             changes: Cell::new(1),
             durable: Cell::new(0),
             unsynced_bytes: Cell::new(0),

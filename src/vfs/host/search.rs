@@ -1,7 +1,7 @@
-//! The way down from an export's top to an object of which only its path handle is known.
+//! The search for the object of a path handle, downwards from the export's top.
 //!
-//! It happens after a restart, or when a descriptor was let go. It is bounded twice: by the traces, which rule out 255 of 256
-//! directories at each level, and by entries looked at for one request, after which the client is told to try again later.
+//! Needed after a restart, or after the table evicted the descriptor. Two bounds: the traces rule out 255 of 256 directories at
+//! each level; and a request reads a limited number of entries, then fails with `TryLater` so that the client retries.
 
 use super::super::handle::PathHandle;
 use super::super::kernel::{self, READ};
@@ -13,7 +13,7 @@ use core::ops::ControlFlow;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 
-/// A directory on the way, and where in it the search goes on.
+/// A directory of the search, and the cookie at which its listing continues.
 #[derive(Debug)]
 struct Level {
     dir: File,
@@ -24,7 +24,7 @@ struct Level {
 
 type Levels = heapless::Vec<Level, SEARCH_DEPTH_MAX>;
 
-/// A search, perhaps interrupted; or none, when there is no level to go on from.
+/// A search, perhaps interrupted. No levels: no search.
 #[derive(Debug)]
 pub(super) struct Search {
     pub(super) handle: Handle,
@@ -44,12 +44,12 @@ impl Search {
         levels: heapless::Vec::new(),
     };
 
-    /// Whether there is something to go on with.
+    /// Returns true if an interrupted search can continue.
     pub(super) fn is_under_way(&self) -> bool {
         !self.levels.is_empty()
     }
 
-    /// Begins to look for the object of `handle` in an export whose top lies on the file system `dev`.
+    /// Begins a search for the object of `handle`, in an export on the file system `dev`.
     pub(super) fn begin(&mut self, handle: &Handle, export: u16, dev: (u32, u32)) {
         self.handle = *handle;
         self.export = export;
@@ -57,20 +57,23 @@ impl Search {
         self.levels.clear();
     }
 
-    /// Looks in `dir` and below, before everything that was added before; it lies `depth` levels below the top.
+    /// Adds a directory, `depth` levels below the top, to search first.
     pub(super) fn add(&mut self, dir: &File, depth: usize) -> FsResult<()> {
         let dir = kernel::open(dir, c".", READ, 0)?;
         descend(&mut self.levels, dir, depth)
     }
 
-    /// Goes on, and opens the object with `flags`. `TryLater`: it will take more; `Stale`: the object is nowhere.
+    /// Continues the search, and opens the object with `flags`.
+    ///
+    /// # Errors
+    /// `TryLater`: the request's limit was reached; `Stale`: not found.
     pub(super) fn step(&mut self, flags: OFlags, stat: &mut Statx) -> FsResult<File> {
         let wanted = PathHandle(self.handle.bytes());
         let (dev, mut budget) = (self.dev, SEARCH_ENTRY_COUNT);
         while let Some(Level { dir, depth, cookie }) = self.levels.last_mut() {
             let at_parent = *depth == wanted.depth();
             let mut hit = Err(FsError::Stale);
-            // A directory that cannot be read is at its end.
+            // A directory that cannot be read counts as searched.
             let _ = fs::list::<FsError>(dir.as_raw_fd(), *cookie, &mut |entry| {
                 if budget == 0 {
                     hit = Err(FsError::TryLater);
@@ -93,7 +96,7 @@ impl Search {
                         && (!at_parent || stat.stx_ino == wanted.inode())
                         && (!at_parent || generation(stat) == wanted.generation())
                 };
-                // What it is is asked before it is opened; that it is still the same is asked after.
+                // Checked before opening, and again after, because the entry may have been replaced.
                 if !fits(dir, entry.name) {
                     return ControlFlow::Continue(());
                 }
@@ -131,6 +134,6 @@ fn descend(levels: &mut Levels, dir: File, depth: usize) -> FsResult<()> {
         depth,
         cookie: 0,
     };
-    // Deeper than any search goes.
+    // The stack is full: deeper than a search goes.
     levels.push(level).map_err(|_| FsError::Stale)
 }

@@ -1,7 +1,7 @@
-//! The bounded table of open descriptors: what a `Node` of the host backend names.
+//! The bounded table of open descriptors. A `Node` of the host backend is a slot of it.
 //!
-//! It caches descriptors, never attributes or names. A descriptor keeps its inode from being used again, so a handle that
-//! is found here needs no further proof. A handle's hash names the few slots that it may be in.
+//! Caches descriptors, never attributes or names. An open descriptor keeps the kernel from reusing the inode, so a handle that is
+//! in the table needs no verification. The table is set-associative: a handle's hash selects [`WAYS`] slots.
 
 use super::super::{Backend, FsError, FsResult, Handle, Kind, Node, Pin, Rights};
 use crate::mem::Slots;
@@ -9,33 +9,33 @@ use crate::sys::linux::fs::{self, File};
 use core::cell::Cell;
 use rustix::fs::OFlags;
 
-/// Slots that a handle may be in.
+/// Number of slots in which a handle can be.
 const WAYS: usize = 8;
 
-/// What a descriptor can be used for.
+/// Mode in which a descriptor was opened.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Opened {
-    /// To go on from there.
+    /// `O_PATH`: for lookups only.
     Path,
-    /// To read.
+    /// For reading.
     Read,
-    /// To read and write.
+    /// For reading and writing.
     Write,
 }
 
 /// One open object.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// `O_PATH` at first, more once more was wanted.
+    /// `O_PATH` at first; reopened when a request reads or writes.
     pub(super) file: File,
     pub(super) opened: Opened,
-    /// Whether it was written to, or made, since the last release.
+    /// True if the object was written to, or created, since the last release.
     pub(super) written: Cell<bool>,
-    /// How often it was changed through this.
+    /// Count of changes through this entry.
     pub(super) changes: Cell<u32>,
-    /// So many of the changes are on disk.
+    /// Value of `changes` up to which the changes are on disk.
     pub(super) durable: Cell<u32>,
-    /// Bytes that were written since then, as far as they can be counted.
+    /// Bytes written since then. Saturates.
     pub(super) unsynced_bytes: Cell<u32>,
     pub(super) export: u16,
     pub(super) kind: Kind,
@@ -47,9 +47,9 @@ pub(super) struct Entry {
 #[derive(Debug)]
 struct Slot {
     entry: Option<Entry>,
-    /// Counts what was in this slot, so that an old node does not name a new object.
+    /// Incremented for each entry in this slot, so that an old node does not match a new object.
     generation: u16,
-    /// Pins on the entry.
+    /// Number of pins of the entry.
     pins: u16,
     /// Tick of the last use.
     used: Cell<u32>,
@@ -58,16 +58,16 @@ struct Slot {
 /// The table.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Where a handle may be: the number of the slot there, or 0 while there is none.
+    /// Sets of [`WAYS`] places: index + 1 of the place's slot, or 0 while it has none.
     places: Slots<u16>,
-    /// Those that were used: memory that nothing was in yet stays untouched.
+    /// Slots that were ever used. Grows on demand, so that unused memory is not touched.
     slots: Slots<Slot>,
     tick: Cell<u32>,
     released: u32,
 }
 
 impl Table {
-    /// A table of `count` descriptors, rounded to whole sets of slots.
+    /// A table of `count` descriptors, rounded up to whole sets.
     pub(super) fn new(count: usize) -> Self {
         let count = count.next_multiple_of(WAYS).min(1 << 15);
         let mut places = Slots::new(count);
@@ -82,7 +82,7 @@ impl Table {
         }
     }
 
-    /// The places that a handle may be at.
+    /// The set of places of a handle.
     fn set(&self, handle: &[u8]) -> core::ops::Range<usize> {
         let hash = handle.iter().fold(0x811c_9dc5u32, |hash, byte| {
             (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
@@ -92,13 +92,13 @@ impl Table {
         first..first + WAYS
     }
 
-    /// The slot at a place, if there is one, and its number.
+    /// The slot of a place and its index, if the place has one.
     fn slot_at(&self, place: usize) -> Option<(usize, &Slot)> {
         let number = usize::from(*self.places.get(place)?).checked_sub(1)?;
         Some((number, self.slots.get(number)?))
     }
 
-    /// A tick later than the one before.
+    /// Advances the clock of uses.
     fn tick(&self) -> u32 {
         let tick = self.tick.get().wrapping_add(1);
         self.tick.set(tick);
@@ -127,7 +127,10 @@ impl Table {
             .find(|entry| wanted(entry))
     }
 
-    /// Takes an entry in. Of those it competes with, the one that was not used for longest goes; `TryLater`: all are pinned.
+    /// Inserts an entry, and evicts the least recently used unpinned entry of its set.
+    ///
+    /// # Errors
+    /// `TryLater`: all entries of the set are pinned.
     pub(super) fn insert(&mut self, entry: Entry) -> FsResult<Node> {
         let tick = self.tick();
         let (mut best, mut longest) = (None, 0);
@@ -153,7 +156,7 @@ impl Table {
         Ok(slot.node(at))
     }
 
-    /// Makes the slot at a place; its number. There are as many slots as places.
+    /// Adds a slot for a place and returns its index. Cannot fail: there are as many slots as places.
     fn add_slot(&mut self, place: usize) -> Option<usize> {
         let at = self.slots.push(Slot {
             entry: None,
@@ -170,26 +173,26 @@ impl Table {
         (slot.generation == node.generation()).then_some(slot)
     }
 
-    /// The entry of a node; `None` when it was let go meanwhile.
+    /// The entry of a node; `None` if it was evicted.
     pub(super) fn get(&self, node: Node) -> Option<&Entry> {
         let slot = self.slots.get(node.slot())?;
         let entry = slot.entry.as_ref();
         entry.filter(|_| slot.generation == node.generation())
     }
 
-    /// The same, to be changed.
+    /// As [`get`](Self::get), but mutable.
     pub(super) fn get_mut(&mut self, node: Node) -> Option<&mut Entry> {
         self.slot(node)?.entry.as_mut()
     }
 
-    /// Keeps the entry of a node for `user` until [`Table::unpin`].
+    /// Protects the entry of a node from eviction until [`Table::unpin`]. Writes are done as `user`.
     pub(super) fn pin(&mut self, node: Node, user: u32) -> FsResult<Pin> {
         let slot = self.slot(node).ok_or(FsError::Stale)?;
         slot.pins = slot.pins.checked_add(1).ok_or(FsError::TryLater)?;
         Ok(Pin { node, user })
     }
 
-    /// Gives a pin back.
+    /// Releases a pin.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "a pin that was given back is gone"
@@ -202,7 +205,7 @@ impl Table {
         }
     }
 
-    /// Lets go of files that have no name any more, which take up space on the disk as long as they are open; whether there were
+    /// Closes unpinned files that were unlinked, because their blocks are not freed while they are open. Returns true if there were
     /// any.
     #[cold]
     pub(super) fn drop_removed(&mut self) -> bool {
@@ -220,8 +223,8 @@ impl Table {
         any
     }
 
-    /// Lets go of every entry that was not used since the last release, by `close`, and of what makes a file writable if it was not
-    /// written to: the host's owner may want to run it. True: others are still open and unpinned.
+    /// Passes unpinned entries that were not used since the last call to `close`. Reopens used but unwritten files with O_PATH,
+    /// because execve of a file that is open for writing fails with ETXTBSY. Returns true if unpinned entries remain.
     pub(super) fn release_idle(&mut self, close: &mut dyn FnMut(Entry)) -> bool {
         let mut more = false;
         for slot in self.slots.iter_mut() {

@@ -1,5 +1,5 @@
-//! WRITEs that a worker stores: once many bytes of a file are not on disk, a host makes every writer wait for the disk, also one that
-//! asked for no sync.
+//! WRITEs that a worker stores: once many bytes of a file are not on disk, a host makes every writer wait for the disk, also one
+//! that asked for no sync.
 //!
 //! The bytes go from the client's pipe to one of the job's own, and the worker splices them into the file. Bytes that it cannot
 //! store (ENOSPC, EINVAL) are stored in place, so that errors are the same as without a worker.
@@ -16,13 +16,13 @@ use rustix::fd::AsRawFd as _;
 /// The end of a pipe to read from, and the end to write to.
 type Pipe = (File, File);
 
-/// A WRITE that a worker has.
+/// A WRITE that a worker carries out.
 #[derive(Debug)]
 struct Write {
     /// Number of the job.
     number: u32,
     file: Pin,
-    /// Bytes from the start of the file, for the next byte in the pipe.
+    /// File offset of the next byte in the pipe.
     offset: u64,
     /// Bytes in the pipe.
     len: u32,

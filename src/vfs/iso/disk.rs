@@ -1,15 +1,15 @@
-//! What an image lies on: a file of a host, a device of a machine.
+//! Storage of an image: a file of the host, or a device of a machine.
 
 use super::super::{Attr, FsError, FsResult};
 
-/// Something of a known size that can be read at any place.
+/// Random-access storage of a known size.
 pub trait Block {
     /// Fills `out` from `offset`.
     ///
     /// # Errors
-    /// `Io`: there is not so much, or it cannot be read.
+    /// `Io`: beyond the end, or a read error.
     fn read(&mut self, offset: u64, out: &mut [u8]) -> FsResult<()>;
-    /// How many bytes there are.
+    /// Size in bytes.
     fn size(&self) -> u64;
 }
 
@@ -26,23 +26,23 @@ impl Block for &[u8] {
     }
 }
 
-/// Where disks are: among the open files of a host, the devices of a machine. Each has a number there.
+/// A set of numbered disks: open files of a host, or devices of a machine.
 pub trait Disks: Sync {
-    /// Reads from `offset` of a disk; fewer bytes mean its end.
+    /// Reads from `offset` of a disk. A short count means its end.
     ///
     /// # Errors
     /// `Io`.
     fn read(&self, number: i32, offset: u64, out: &mut [u8]) -> FsResult<u32>;
-    /// The attributes of a disk as they are now: one that is written to, or has no name any more, is not what it was.
+    /// The current attributes of a disk. They show if the image was changed or removed.
     ///
     /// # Errors
     /// `Io`.
     fn attr(&self, number: i32) -> FsResult<Attr>;
-    /// Gives a disk back.
+    /// Closes a disk.
     fn close(&self, number: i32);
 }
 
-/// What tells an image on a disk of a machine from another one of its size: a sum of its descriptor (FNV-1a), 0 where there is none.
+/// Checksum (FNV-1a) of the first volume descriptor, to distinguish images of the same size; 0 if it cannot be read.
 #[inline(never)]
 pub fn sum(read: &dyn Fn(u64, &mut [u8]) -> FsResult<u32>) -> u32 {
     const DESCRIPTOR_AT: u64 = 0x8000;
@@ -54,17 +54,17 @@ pub fn sum(read: &dyn Fn(u64, &mut [u8]) -> FsResult<u32>) -> u32 {
     descriptor.iter().fold(0, mix)
 }
 
-/// A disk, which its last user closes.
+/// A disk. The last user must close it.
 #[derive(Clone, Copy)]
 pub struct Disk {
-    /// `None`: there is none.
+    /// `None`: no disk.
     disks: Option<&'static dyn Disks>,
     number: i32,
     size: u64,
 }
 
 impl Disk {
-    /// None.
+    /// No disk.
     pub(super) const NONE: Self = Self {
         disks: None,
         number: 0,
@@ -80,22 +80,22 @@ impl Disk {
         }
     }
 
-    /// Its number: that of a host's file a network may send from.
+    /// The number; for a file of the host, the descriptor, for sendfile(2).
     pub(super) const fn number(&self) -> i32 {
         self.number
     }
 
-    /// Says how large it is.
+    /// Sets the size.
     pub(super) const fn resize(&mut self, size: u64) {
         self.size = size;
     }
 
-    /// Its attributes, as they are now.
+    /// The current attributes.
     pub(super) fn attr(&self) -> FsResult<Attr> {
         self.disks.ok_or(FsError::Stale)?.attr(self.number)
     }
 
-    /// Closes it.
+    /// Closes the disk.
     pub(super) fn close(&self) {
         if let Some(disks) = self.disks {
             disks.close(self.number);
@@ -108,7 +108,7 @@ impl Block for Disk {
         let disks = self.disks.ok_or(FsError::Stale)?;
         match disks.read(self.number, offset, out)? {
             len if len as usize == out.len() => Ok(()),
-            // It has become shorter.
+            // The disk became shorter.
             _ => Err(FsError::Io),
         }
     }

@@ -1,9 +1,8 @@
-//! What is inside an image of a disk: its tree as Linux shows it, read where it lies, nothing kept.
+//! Reader of ISO images: the tree as Linux shows it, read from the image for each request without a cache.
 //!
-//! An entry is named for good by a number: where its directory record begins, of a directory where its extent does. Questions
-//! are answered from the bytes of the image each time; beside a window onto it there is no state, and nothing grows with it.
-//! Whatever the bytes are, an answer comes after a bounded amount of work.
-//! Of file systems there are ISO 9660 with Rock Ridge, else with Joliet, else with plain names; of UDF only its presence.
+//! An entry's permanent ID is the offset of its directory record; of a directory, the offset of its extent. The only state is a
+//! buffer of one sector, so memory does not grow with the image. Each request does a bounded amount of work, whatever the image
+//! contains. Supports ISO 9660 with Rock Ridge, else Joliet, else plain names. UDF is detected, but not read.
 
 mod disk;
 mod images;
@@ -21,38 +20,38 @@ pub use disk::{Block, Disk, Disks, sum};
 pub use images::{ImageFile, Images};
 
 const SECTOR: u64 = SECTOR_BYTES as u64;
-/// What another extent of a file counts for: of 100, as on Linux, no file is read. Where a part of it lies is looked for among
-/// them each time.
+/// Cost of one more extent of a file, in looks: a file of 100 extents exhausts a request's budget, as Linux refuses it. Extents
+/// are searched for every read.
 const EXTENT_LOOK_COUNT: i32 = IMAGE_LOOK_COUNT_MAX / 100;
-/// Areas that one entry's fields may go on in: where they go round in a circle, it ends here.
+/// Most continuation areas of one entry's System Use fields. Bounds a cycle of them.
 const AREA_COUNT_MAX: u32 = 32;
-/// What is no place.
+/// An offset that does not exist.
 const NOWHERE: u64 = u64::MAX;
-/// The only file of images that have all others in UDF says so.
+/// Name of the only file in the ISO 9660 tree of a UDF image, which says that the files are in UDF.
 const README: &[u8] = b"readme.txt";
 
-/// Where bytes of a file lie one behind the other.
+/// A contiguous part of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Run {
-    /// Where in the image.
+    /// Offset in the image.
     pub at: u64,
-    /// How many; 0: the file has ended.
+    /// Bytes; 0: end of the file.
     pub len: u64,
 }
 
-/// What is known of one entry.
+/// A directory entry, parsed.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Entry {
-    /// What names it for good.
+    /// Permanent ID.
     pub id: u64,
-    /// Bytes of its content.
+    /// Length of the content in bytes.
     size: u64,
-    /// Bytes of it before `run`.
+    /// Offset of `run` in the content.
     before: u64,
-    /// Where bytes of it lie, if the image reaches so far.
+    /// One extent of the content. May be beyond the end of a truncated image.
     run: Run,
-    /// Where the next record is.
+    /// Offset of the next record.
     next: u64,
     record: Record,
 }
@@ -64,7 +63,7 @@ impl Default for Entry {
 }
 
 impl Entry {
-    /// Zeros, which take no bytes of the file.
+    /// All zeros, so that a static one takes no space in the executable.
     pub const EMPTY: Self = Self {
         id: 0,
         size: 0,
@@ -74,13 +73,13 @@ impl Entry {
         record: Record::new(),
     };
 
-    /// Nothing yet.
+    /// An empty entry.
     #[inline(never)]
     pub const fn new() -> Self {
         Self::EMPTY
     }
 
-    /// Its name.
+    /// The name.
     pub fn name(&self) -> &[u8] {
         self.record.name.bytes()
     }
@@ -90,18 +89,18 @@ impl Entry {
         self.record.target.bytes()
     }
 
-    /// Whether it is the directory itself, or the one above.
+    /// Returns true for "." and "..".
     pub const fn is_dots(&self) -> bool {
         self.record.dots
     }
 
-    /// What it is.
+    /// File, directory, link, …
     pub const fn kind(&self) -> Kind {
         let [mode, ..] = self.record.posix;
         Kind::of_mode(mode)
     }
 
-    /// Where in the image the extent ends that was asked for, or the first; 0 of one that is empty, which may be anywhere.
+    /// End offset, in the image, of the extent in `run`; 0 if it is empty, because the offset of an empty extent means nothing.
     pub const fn end(&self) -> u64 {
         match self.run.len {
             0 => 0,
@@ -109,7 +108,7 @@ impl Entry {
         }
     }
 
-    /// Its attributes, in a file system of this number. Those of a directory are known only after [`Image::entry`].
+    /// Attributes, with this file system ID. Of a directory they are valid only after [`Image::entry`].
     pub fn attr(&self, fsid: u64) -> Attr {
         let [mode, nlink, uid, gid] = self.record.posix;
         let [changed, written, read] = self.record.times;
@@ -128,7 +127,7 @@ impl Entry {
             used: (self.size + 511) & !511,
             rdev: self.record.device(),
             fsid,
-            // As on Linux: no two records begin so near to each other.
+            // As on Linux. Unique, because a record is longer than 32 bytes.
             inode: self.id >> 5,
             atime: time(read),
             mtime: time(written),
@@ -137,7 +136,7 @@ impl Entry {
     }
 }
 
-/// Where an image's tree is, and how its names are written.
+/// The place of an image's tree, and the encoding of its names.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     root: u64,
@@ -145,15 +144,15 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// None.
+    /// No tree.
     pub const EMPTY: Self = Self { root: 0, skip: 0 };
 
-    /// What names the top.
+    /// ID of the top directory.
     pub const fn root(&self) -> u64 {
-        self.root
+    self.root
     }
 
-    /// As long as nothing says more: the fields of Rock Ridge are behind what CD-ROM XA has there.
+    /// Layout before the top is parsed: assumes the 14 bytes of CD-ROM XA before the Rock Ridge fields.
     const UNKNOWN: Self = Self { root: 0, skip: 14 };
 }
 
@@ -162,22 +161,22 @@ impl Layout {
 pub struct Image<B> {
     block: B,
     tree: Layout,
-    /// The sector that was read begins here.
+    /// Offset of the sector in `sector`.
     at: u64,
-    /// The directory that is listed.
+    /// ID of the directory that is listed.
     dir: u64,
-    /// The place in it that is listed from.
+    /// Offset at which the listing began.
     from: u64,
-    /// Where the listing goes on.
+    /// Offset of the next record of the listing.
     next: u64,
-    /// Where it ends.
+    /// End offset of the directory.
     end: u64,
     looks_left: i32,
     sector: &'static mut [u8; SECTOR_BYTES as usize],
 }
 
 impl<B: Block> Image<B> {
-    /// What will [turn to](Self::turn_to) an image.
+    /// A reader. Call [`open`](Self::open) or [`turn_to`](Self::turn_to) before other methods.
     pub fn new(block: B) -> Self {
         Self {
             block,
@@ -192,16 +191,19 @@ impl<B: Block> Image<B> {
         }
     }
 
-    /// Finds the tree, before anything else. `Invalid`: there is none; `NotSupported`: there is UDF instead.
+    /// Finds the tree.
+    ///
+    /// # Errors
+    /// `Invalid`: no ISO 9660 file system; `NotSupported`: UDF only.
     #[inline(never)]
     pub fn open(&mut self, entry: &mut Entry) -> FsResult<()> {
         self.begin();
         self.tree = Layout::UNKNOWN;
-        // The first of their kinds are taken, and none once there is a better one, or behind the last, where those of an image
-        // inside may be.
+        // Uses the first descriptor of each kind, prefers better kinds, and stops at the terminator: descriptors after it may
+        // belong to an image inside this one.
         let (mut next, mut udf) = (Descriptor::Primary, false);
         let mut at = DESCRIPTORS_START * SECTOR;
-        // What ends before they do has none.
+        // An image that ends here has no more descriptors.
         while at < DESCRIPTORS_END * SECTOR && self.fetch(at).is_some() {
             match Descriptor::parse(self.sector) {
                 Descriptor::Udf => udf = true,
@@ -229,7 +231,7 @@ impl<B: Block> Image<B> {
             self.entry(root, entry)?;
             self.list(0, entry)?;
         }
-        // With UDF there is nothing here, or a file that says so.
+        // A UDF image has no ISO 9660 tree, or one with only a readme.
         if udf && (root == 0 || self.find(README, true, entry).is_err()) {
             return Err(FsError::NotSupported);
         }
@@ -239,38 +241,41 @@ impl<B: Block> Image<B> {
         Ok(())
     }
 
-    /// Where its tree is.
+    /// The image's layout, for [`turn_to`](Self::turn_to).
     pub const fn layout(&self) -> Layout {
         self.tree
     }
 
-    /// Becomes another image, which was open before or will be opened. So one is enough for many.
+    /// Switches to another image, so that one reader serves many. `tree` is the layout after [`open`](Self::open).
     pub fn turn_to(&mut self, block: B, tree: Layout) {
         (self.at, self.tree) = (NOWHERE, tree);
         self.block = block;
     }
 
-    /// What it lies on.
+    /// The disk of the image.
     pub const fn block(&mut self) -> &mut B {
         &mut self.block
     }
 
-    /// Lets another question be asked: what is done for one is bounded.
+    /// Begins a request: resets the budget of sectors to read.
     pub const fn begin(&mut self) {
         self.looks_left = IMAGE_LOOK_COUNT_MAX;
     }
 
-    /// What names the top.
+    /// ID of the top directory.
     pub const fn root(&self) -> u64 {
         self.tree.root
     }
 
-    /// Reads all about what a number names. `Stale`: it names nothing; `Io`: what is there is damaged, or beyond the end.
+    /// Reads the entry with this ID.
+    ///
+    /// # Errors
+    /// `Stale`: no such entry; `Io`: the record is damaged, or beyond the end of the image.
     pub fn entry(&mut self, id: u64, out: &mut Entry) -> FsResult<()> {
         self.entry_at(id, 0, out)
     }
 
-    /// Where the bytes of a regular file of which all is known lie from `offset` on.
+    /// The contiguous part at `offset` of a regular file. `entry` is from [`entry`](Self::entry).
     pub fn run(&mut self, offset: u64, entry: &mut Entry) -> FsResult<Run> {
         match entry.kind() {
             Kind::Regular => {}
@@ -281,7 +286,7 @@ impl<B: Block> Image<B> {
         if past.is_none_or(|past| past >= entry.run.len) {
             self.entry_at(entry.id, offset, entry)?;
         }
-        // What was read for this offset does not begin behind it.
+        // Cannot underflow: the extent read for this offset does not begin after it.
         let past = offset.saturating_sub(entry.before);
         let at = entry.run.at.saturating_add(past);
         let rest = self.block.size().saturating_sub(at);
@@ -292,7 +297,7 @@ impl<B: Block> Image<B> {
         Ok(Run { at, len })
     }
 
-    /// Begins to list a directory of which all is known behind the cookie `from`, or with all when that is 0.
+    /// Begins to list a directory after the cookie `from` (0: from the start). `dir` is from [`entry`](Self::entry).
     #[inline(never)]
     pub fn list(&mut self, from: u64, dir: &Entry) -> FsResult<()> {
         if !dir.record.is_directory() {
@@ -300,13 +305,16 @@ impl<B: Block> Image<B> {
         }
         self.dir = dir.id;
         self.from = dir.id.saturating_add(from);
-        // Records begin where sectors do: whatever the cookie is, the walk stays on them.
+        // A sector begins with a record, so start there: a made-up cookie cannot make us parse the middle of a record.
         self.next = self.from & !(SECTOR - 1);
         self.end = dir.id + dir.size;
         Ok(())
     }
 
-    /// The next entry of the directory, "." and ".." among them. `NoEntry`: there is none.
+    /// Reads the next entry of the listing; "." and ".." are included.
+    ///
+    /// # Errors
+    /// `NoEntry`: the end.
     #[inline(never)]
     pub fn next(&mut self, out: &mut Entry) -> FsResult<()> {
         while self.next < self.end {
@@ -323,17 +331,20 @@ impl<B: Block> Image<B> {
         Err(FsError::NoEntry)
     }
 
-    /// Where the listing goes on.
+    /// Cookie of the entry read last.
     pub const fn cookie(&self) -> u64 {
         self.next - self.dir
     }
 
-    /// The next entry of this name in the directory that is listed. `NoEntry`: there is none.
+    /// Reads the next entry with this name in the directory that is listed.
+    ///
+    /// # Errors
+    /// `NoEntry`: no such entry.
     pub fn lookup(&mut self, name: &[u8], out: &mut Entry) -> FsResult<()> {
         self.find(name, false, out)
     }
 
-    /// The next entry of this name, or of any other but this one, "." and "..".
+    /// Reads the next entry with this name; with `other`, the next that is neither this name nor "." nor "..".
     #[inline(never)]
     fn find(&mut self, name: &[u8], other: bool, out: &mut Entry) -> FsResult<()> {
         loop {
@@ -346,7 +357,7 @@ impl<B: Block> Image<B> {
 
     #[inline(never)]
     fn entry_at(&mut self, id: u64, offset: u64, out: &mut Entry) -> FsResult<()> {
-        // It may come from anywhere.
+        // The ID may be from a forged handle.
         if id >= self.block.size() {
             return Err(FsError::Stale);
         }
@@ -360,7 +371,7 @@ impl<B: Block> Image<B> {
         Ok(())
     }
 
-    /// Reads what the record at `at` says, and those that follow it when the file goes on in them.
+    /// Parses the record at `at`, and the records after it if they are more extents of the same file.
     #[inline(never)]
     fn read(&mut self, at: u64, offset: u64, out: &mut Entry) -> FsResult<()> {
         (out.id, out.size, out.next) = (NOWHERE, 0, at);
@@ -370,7 +381,7 @@ impl<B: Block> Image<B> {
         loop {
             let rest = self.fetch(out.next).ok_or(FsError::Io)?;
             if let [0, ..] = rest {
-                // There is none in the rest of the sector.
+                // A zero length: no more records in this sector.
                 out.next += rest.len() as u64;
                 if record.is_continued() {
                     continue;
@@ -381,7 +392,7 @@ impl<B: Block> Image<B> {
                 return Err(FsError::Io);
             }
             let [block, size] = record.extent.map(u64::from);
-            // The last that begins no later has it.
+            // `offset` is in the last extent that begins at or before it.
             if out.size <= offset {
                 out.before = out.size;
                 out.run = Run {
@@ -419,7 +430,7 @@ impl<B: Block> Image<B> {
         Ok(())
     }
 
-    /// The rest of the sector that a place is in.
+    /// Reads the sector that contains `at`, and returns it from there. `None`: a read error, or the request's budget is used up.
     #[inline(never)]
     fn fetch(&mut self, at: u64) -> Option<&[u8]> {
         self.looks_left -= 1;
