@@ -1,10 +1,10 @@
-//! An object, and the table of all of them.
+//! Objects (inodes) and their table.
 
 use super::super::{Attr, FsError, FsResult, Node};
 use super::bytes::Bytes;
 use alloc::vec::Vec;
 
-/// What an object consists of, besides what is stored elsewhere by its number.
+/// The part of an object that depends on its kind. Blocks and names are in other tables, by the object's number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Content {
     /// A regular file's bytes, or the target of a symbolic link.
@@ -13,14 +13,14 @@ pub(super) enum Content {
     Special,
 }
 
-/// A directory. Its names are found by its number.
+/// A directory. Its names are in [`super::names`], by its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Directory {
-    /// Where ".." leads.
+    /// Number of the parent (".."); the top is its own parent.
     pub(super) parent: u32,
-    /// How many names there are in it.
+    /// Number of names.
     pub(super) name_count: u32,
-    /// That of the name that was made last. None is given out twice.
+    /// Cookie of the newest name. Cookies are never reused.
     pub(super) last_cookie: u64,
 }
 
@@ -28,7 +28,7 @@ impl Directory {
     /// "." and ".." have the first two cookies.
     pub(super) const DOT_COUNT: u64 = 2;
 
-    /// An empty one in the directory `parent`.
+    /// An empty directory in `parent`.
     pub(super) const fn beneath(parent: u32) -> Self {
         Self {
             parent,
@@ -41,13 +41,13 @@ impl Directory {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Inode {
     pub(super) content: Content,
-    /// Size and bytes on the disk follow from the content.
+    /// `size` and `used` are ignored: [`Inode::attr`] computes them from the content.
     pub(super) attr: Attr,
     pub(super) pins: u32,
 }
 
 impl Inode {
-    /// The attributes, as they are now.
+    /// The current attributes.
     pub(super) const fn attr(&self) -> Attr {
         let (size, used) = match &self.content {
             Content::Bytes(bytes) if matches!(self.attr.kind, super::Kind::SymbolicLink) => {
@@ -64,7 +64,7 @@ impl Inode {
         }
     }
 
-    /// The directory that it is.
+    /// The content of a directory.
     pub(super) const fn directory(&self) -> FsResult<&Directory> {
         match &self.content {
             Content::Directory(directory) => Ok(directory),
@@ -75,33 +75,33 @@ impl Inode {
 
 #[derive(Clone, Debug)]
 struct Place {
-    /// Counts the objects that were here, so that an old handle does not name a new one.
+    /// Incremented for each object in this place, so that an old handle does not match a new object.
     generation: u32,
-    /// The number of the next place that is free, if this one is.
+    /// Number of the next free place, if this one is free.
     next: u32,
     inode: Option<Inode>,
 }
 
-/// All objects. An inode number is a place in the table, from 1.
+/// The table of objects. Inode numbers are places, counted from 1.
 #[derive(Clone, Debug)]
 pub(super) struct Inodes {
-    /// Those that were ever used: memory is touched when it is used first.
+    /// Places that were ever used. Grows on demand, so that unused memory is not touched.
     places: Vec<Place>,
     count_max: usize,
     used: usize,
-    /// The number of the first place that is free, 0 if none of those in use is.
+    /// Number of the first free place in `places`, 0 if none is free.
     free: u32,
-    /// Generations begin behind this.
+    /// Initial generation of places.
     generation: u32,
 }
 
 impl Inodes {
-    /// What an object takes, in bytes.
+    /// Memory per object in bytes.
     pub(super) const PLACE_BYTES: usize = size_of::<Place>();
-    /// As many as nodes can tell apart.
+    /// Most objects: a node has 16 bits for the number.
     pub(super) const COUNT_MAX: usize = u16::MAX as usize;
 
-    /// A table of at most `count` objects. Called at start only.
+    /// A table of at most `count` objects. Call at start only.
     pub(super) fn new(count: usize, generation: u32) -> Self {
         Self {
             places: Vec::with_capacity(count),
@@ -112,17 +112,20 @@ impl Inodes {
         }
     }
 
-    /// How many objects there are.
+    /// Number of objects.
     pub(super) const fn used(&self) -> usize {
         self.used
     }
 
-    /// How many more there is space for.
+    /// Number of objects that can be added.
     pub(super) const fn left(&self) -> usize {
         self.count_max.saturating_sub(self.used)
     }
 
-    /// Adds an object; its number, if there was space for it.
+    /// Adds an object. Returns its number.
+    ///
+    /// # Errors
+    /// `NoSpace`.
     pub(super) fn add(&mut self, content: Content, attr: Attr) -> FsResult<u32> {
         if self.left() == 0 {
             return Err(FsError::NoSpace);
@@ -152,7 +155,7 @@ impl Inodes {
         Ok(number)
     }
 
-    /// Forgets an object.
+    /// Removes an object.
     pub(super) fn remove(&mut self, number: u32) {
         let free = self.free;
         if let Some(place) = self.place_mut(number)
@@ -164,19 +167,22 @@ impl Inodes {
         }
     }
 
-    /// The object of a number.
+    /// The object with this number.
     pub(super) fn at(&self, number: u32) -> FsResult<&Inode> {
         let place = self.place(number).ok_or(FsError::Stale)?;
         place.inode.as_ref().ok_or(FsError::Stale)
     }
 
-    /// The same, to be changed.
+    /// As [`at`](Self::at), but mutable.
     pub(super) fn at_mut(&mut self, number: u32) -> FsResult<&mut Inode> {
         let place = self.place_mut(number).ok_or(FsError::Stale)?;
         place.inode.as_mut().ok_or(FsError::Stale)
     }
 
-    /// The number of an object that is still there, be it without a name.
+    /// The number of a node's object. An unlinked object that is pinned still exists.
+    ///
+    /// # Errors
+    /// `Stale`: the object was removed.
     pub(super) fn find(&self, node: Node) -> FsResult<u32> {
         let number = node.slot() as u32;
         self.at(number)?;
@@ -186,7 +192,7 @@ impl Inodes {
         Ok(number)
     }
 
-    /// Which of the objects of this number it is.
+    /// Generation of the object with this number.
     pub(super) fn generation(&self, number: u32) -> u32 {
         self.place(number).map_or(0, |place| place.generation)
     }

@@ -1,25 +1,25 @@
-//! An ordered map whose places are all made at start: no item is allocated, and what is removed leaves its place to the next.
+//! An ordered map that allocates all its places at start and reuses those of removed items.
 //!
-//! It is a treap: a search tree by what items are found by, and a heap by ranks. The ranks follow from a secret, so that no order of
-//! insertions makes it deep: its depth, and so that of the recursion in here, is a small multiple of the logarithm of its items.
+//! A treap: a binary search tree by key, and a heap by rank. Ranks are a MAC with a secret key, so a client cannot choose an order
+//! of insertions that degrades the tree. The depth, and so the recursion, is O(log n).
 
 use super::super::handle::{Key, mac};
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-/// What an item is found by: the number of the object that it belongs to, and which of that object's items it is.
+/// Key of an item: the number of its object, then the index of the item within the object.
 pub(super) type At = (u32, u64);
 
-/// The number of no place: they are counted from 1.
+/// No place. Places are numbered from 1.
 const NONE: u32 = 0;
 
 #[derive(Clone, Debug)]
 struct Place<T> {
     at: At,
-    /// The places beneath this one: of items before it, and of items behind it. Of a place that is free, the latter is the next that is.
+    /// The left and right child. `behind` of a free place is the next free place.
     before: u32,
     behind: u32,
-    /// No smaller than those beneath.
+    /// At least the rank of each child.
     rank: u32,
     item: T,
 }
@@ -27,7 +27,7 @@ struct Place<T> {
 /// The map.
 #[derive(Clone, Debug)]
 pub(super) struct Map<T> {
-    /// Those that were ever used: memory is touched when it is used first.
+    /// Places that were ever used. Grows on demand, so that unused memory is not touched.
     places: Vec<Place<T>>,
     count_max: usize,
     used: usize,
@@ -37,10 +37,10 @@ pub(super) struct Map<T> {
 }
 
 impl<T: Copy> Map<T> {
-    /// What an item takes, in bytes.
+    /// Memory per item in bytes.
     pub(super) const PLACE_BYTES: usize = size_of::<Place<T>>();
 
-    /// A map of at most `count` items, whose ranks follow from `key`. Called at start only.
+    /// A map of at most `count` items; `key` is the secret for ranks. Call at start only.
     pub(super) fn new(count: usize, key: Key) -> Self {
         Self {
             places: Vec::with_capacity(count),
@@ -52,34 +52,34 @@ impl<T: Copy> Map<T> {
         }
     }
 
-    /// How many items there are.
+    /// Number of items.
     pub(super) const fn used(&self) -> usize {
         self.used
     }
 
-    /// How many more there is space for.
+    /// Number of items that can be added.
     pub(super) const fn left(&self) -> usize {
         self.count_max.saturating_sub(self.used)
     }
 
-    /// Makes that so many.
+    /// Sets the number of items that can be added.
     #[cfg(any(test, fuzzing))]
     pub(super) const fn leave(&mut self, count: usize) {
         self.count_max = self.used + count;
     }
 
-    /// The item that is found by `at`.
+    /// The item with the key `at`.
     pub(super) fn get(&self, at: At) -> Option<&T> {
         self.place(self.find(at)).map(|place| &place.item)
     }
 
-    /// The same, to be changed.
+    /// As [`get`](Self::get), but mutable.
     pub(super) fn get_mut(&mut self, at: At) -> Option<&mut T> {
         let number = self.find(at);
         self.place_mut(number).map(|place| &mut place.item)
     }
 
-    /// The first item that is not before `from`.
+    /// The first item whose key is at least `from`.
     pub(super) fn first(&self, from: At) -> Option<(At, &T)> {
         let (mut here, mut found) = (self.root, None);
         while let Some(place) = self.place(here) {
@@ -93,13 +93,13 @@ impl<T: Copy> Map<T> {
         found
     }
 
-    /// The same, if it belongs to the same object: which of its items it is.
+    /// As [`first`](Self::first), within the object of `from`. Returns the item's index in the object.
     pub(super) fn first_of(&self, from: At) -> Option<(u64, &T)> {
         let (at, item) = self.first(from)?;
         (at.0 == from.0).then_some((at.1, item))
     }
 
-    /// Adds an item; whether there was space for it, and none that is found by the same.
+    /// Adds an item. Returns false if the map is full or has the key already.
     pub(super) fn insert(&mut self, at: At, item: T) -> bool {
         if self.left() == 0 || self.find(at) != NONE {
             return false;
@@ -112,7 +112,7 @@ impl<T: Copy> Map<T> {
         true
     }
 
-    /// Removes an item, if it is there.
+    /// Removes an item, if it exists.
     pub(super) fn remove(&mut self, at: At) {
         let (number, free) = (self.find(at), self.free);
         if number == NONE {
@@ -126,7 +126,7 @@ impl<T: Copy> Map<T> {
         }
     }
 
-    /// Puts an item in a place that is free, by itself; the place's number.
+    /// Stores an item in a free place, as a tree of its own. Returns the place's number.
     fn fill(&mut self, at: At, item: T) -> u32 {
         let number = self.free;
         if let Some(place) = self.place_mut(number) {
@@ -152,7 +152,7 @@ impl<T: Copy> Map<T> {
         number
     }
 
-    /// The number of the place of the item that is found by `at`.
+    /// Number of the place of the key `at`, or [`NONE`].
     fn find(&self, at: At) -> u32 {
         let mut here = self.root;
         while let Some(place) = self.place(here) {
@@ -165,7 +165,7 @@ impl<T: Copy> Map<T> {
         here
     }
 
-    /// Parts what lies at `here` and beneath it: items before `at`, and the others.
+    /// Splits the subtree `here` into keys less than `at`, and the others.
     fn split(&mut self, here: u32, at: At) -> (u32, u32) {
         let Some(place) = self.place(here) else {
             return (NONE, NONE);
@@ -181,10 +181,10 @@ impl<T: Copy> Map<T> {
         }
     }
 
-    /// Joins two such parts.
+    /// Merges two subtrees; all keys of `before` are less than those of `behind`.
     fn merge(&mut self, before: u32, behind: u32) -> u32 {
         let (Some(one), Some(other)) = (self.place(before), self.place(behind)) else {
-            // One of them at most is there.
+            // One of them is `NONE`, which is 0.
             return before | behind;
         };
         if one.rank >= other.rank {
@@ -198,7 +198,7 @@ impl<T: Copy> Map<T> {
         }
     }
 
-    /// What lies at `here` and beneath it, without what is found by `at`.
+    /// Removes the key `at` from the subtree `here`. Returns the new root.
     fn without(&mut self, here: u32, at: At) -> u32 {
         let Some(&Place {
             at: known,

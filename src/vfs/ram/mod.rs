@@ -1,8 +1,8 @@
-//! Files in memory: a tree as plain as can be. What it does is what the conformance tests mean.
+//! Files in memory: the simplest backend, and the reference for the conformance tests.
 //!
-//! All of its memory is taken at start: what does not fit is `NoSpace`, and what is removed makes space for what comes. It lasts as
-//! long as the process, and so do its handles. It checks no permissions: where the export is writable, everybody may do everything.
-//! Reading moves no times. A directory has one name and counts no others, as on btrfs.
+//! All memory is allocated at start; `NoSpace` if it is used up, and removed files free their space. Files and handles last as
+//! long as the process. Checks no permissions: in a writable export, every caller may do everything. Reading does not change
+//! atime. The link count of a directory is 1, as on btrfs.
 
 use super::{
     Access, Attr, Backend, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle, Handles,
@@ -28,18 +28,18 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-/// Names that an object may have.
+/// Most hard links of an object.
 pub const LINK_COUNT_MAX: u32 = 1000;
 /// Inode number of the top.
 const TOP: u32 = 1;
-/// Set for a pin that was opened by its path; below it whether it may be written to, and whether only at its end.
+/// Bit of `Pin::user` for a pin opened by path. The bits below it say if it may be written to, and if it only appends.
 const OPENED: u32 = 1 << 31;
 
-/// Where times come from.
+/// The source of file times.
 #[derive(Clone, Copy, Debug)]
 enum Clock {
     Given(fn() -> FileTime),
-    /// The changes that there were.
+    /// A count of changes.
     #[cfg(any(test, fuzzing))]
     Changes(u32),
 }
@@ -53,7 +53,7 @@ impl Clock {
         }
     }
 
-    /// When what is changed is changed.
+    /// The time of a change. Advances a clock that counts changes.
     fn of_change(&mut self) -> FileTime {
         #[cfg(any(test, fuzzing))]
         if let Self::Changes(count) = self {
@@ -67,36 +67,35 @@ impl Clock {
 #[derive(Clone, Debug)]
 pub struct Ram {
     store: Store,
-    /// What it is called by clients who name it by a path.
+    /// Path of the top for clients that use paths.
     path: &'static [u8],
-    /// In its handles. It differs from that of yesterday's tree.
+    /// Tag in handles. Differs from that of an earlier process.
     tag: u32,
-    /// What its nodes begin with.
+    /// Backend number of nodes.
     pub backend: Backend,
     clock: Clock,
-    /// As whom the request is carried out.
+    /// UID and GID of the caller.
     caller: (u32, u32),
-    /// Pins that were not given back.
+    /// Number of pins that were not released.
     pub pinned: usize,
-    /// Whether clients may change anything.
+    /// True if clients may change files.
     pub writable: bool,
-    /// Bytes that may be stored in files and links together.
+    /// Most bytes stored in files and link targets.
     pub capacity_bytes: u64,
-    /// What there was before names and attributes were changed that are not durable yet.
+    /// State before the first change of names or attributes that is not durable yet.
     #[cfg(any(test, fuzzing))]
     durable: Option<Store>,
-    /// The next write fails so, halfway.
+    /// Error with which the next write fails, halfway.
     #[cfg(any(test, fuzzing))]
     pub write_fails: Option<FsError>,
-    /// The next sync fails so, and what was to be made durable is lost.
+    /// Error with which the next sync fails. Changes that it should have made durable are lost.
     #[cfg(any(test, fuzzing))]
     pub sync_fails: Option<FsError>,
 }
 
 impl Ram {
-    /// An empty tree, which clients who name it by a path call `path`, with space for `counts`. `instance` comes from a source of
-    /// entropy, if it is to be written to: handles of another instance are stale here. Called at start only: where there is too
-    /// little memory, the process ends.
+    /// An empty tree with space for `counts`; `path` is its top for clients that use paths. `instance` must be random if the tree
+    /// is writable: handles of another instance are stale. Call at start only, because the process exits if memory runs out.
     pub fn new(
         path: &'static [u8],
         counts: Counts,
@@ -104,13 +103,13 @@ impl Ram {
         clock: fn() -> FileTime,
     ) -> Self {
         let key = u128::from(instance).to_le_bytes();
-        // Handles tell nothing of the key.
+        // Derived by a MAC, so that handles do not reveal the key.
         let [tag, generation] = [&b"tag"[..], b"generation"].map(|of| handle::mac(&key, of) as u32);
         let store = Store::new(counts, key, generation);
         Self::begun(store, path, tag, Clock::Given(clock), (0, 0))
     }
 
-    /// A tree of nothing but its top.
+    /// A tree that contains only its top.
     fn begun(store: Store, path: &'static [u8], tag: u32, clock: Clock, owner: (u32, u32)) -> Self {
         let mut ram = Self {
             capacity_bytes: store.left_bytes(),
@@ -131,7 +130,7 @@ impl Ram {
         };
         let attr = ram.fresh_attr(Kind::Directory, 0o755, owner);
         let directory = Content::Directory(Directory::beneath(TOP));
-        // If there is no space for it, the tree is stale in all that is done with it.
+        // If there is no space for the top, all operations on the tree return `Stale`.
         let _ = ram.store.inodes.add(directory, attr);
         ram
     }
@@ -147,7 +146,7 @@ impl Ram {
         }
     }
 
-    /// The attributes of what is made now; the rest follows.
+    /// Initial attributes of an object that is created now.
     fn fresh_attr(&self, kind: Kind, mode: u32, (uid, gid): (u32, u32)) -> Attr {
         let now = self.clock.now();
         Attr {
@@ -167,7 +166,7 @@ impl Ram {
         }
     }
 
-    /// The object of this number, for a request.
+    /// The node of an object.
     fn node(&self, number: u32) -> Node {
         Node::new(
             self.backend,
@@ -177,7 +176,7 @@ impl Ram {
         )
     }
 
-    /// The handle of the object of this number.
+    /// The handle of an object.
     fn handle_of(&self, number: u32) -> Handle {
         handle::ram(self.tag, number, self.store.inodes.generation(number))
     }
@@ -214,7 +213,7 @@ impl Ram {
         }
     }
 
-    /// Whether there is space for one more name.
+    /// Checks that there is space for one more name.
     const fn has_space_for_name(&self) -> FsResult<()> {
         match self.store.names.left() {
             0 => Err(FsError::NoSpace),
@@ -222,7 +221,7 @@ impl Ram {
         }
     }
 
-    /// Whether an object may lose its name to one that is a directory or not.
+    /// Checks that a rename may overwrite `replaced` with a directory (`by_directory`) or another object.
     fn can_replace(&self, replaced: u32, by_directory: bool) -> FsResult<()> {
         match (&self.store.inodes.at(replaced)?.content, by_directory) {
             (Content::Directory(directory), true) if directory.name_count > 0 => {
@@ -241,7 +240,7 @@ impl Vfs for Ram {
         Some(self)
     }
 
-    /// Tests name them by paths; in the file, where there is a host, paths lead through its files alone.
+    /// Paths are for tests and machines without a kernel. On a host, paths resolve only to the host's files.
     fn as_paths(&mut self) -> Option<&mut dyn Paths> {
         if cfg!(any(test, fuzzing, bare)) {
             return Some(self);
@@ -444,7 +443,7 @@ impl Vfs for Ram {
             return Err(FsError::Exists);
         }
         if replaced == Some(number) {
-            // Two names of one object stay what they are.
+            // rename(2) of a hard link to another link of the same object does nothing.
             return Ok(());
         }
         if self.store.lies_in(to, number) {
@@ -462,7 +461,7 @@ impl Vfs for Ram {
         if let Some(replaced) = replaced {
             self.take_name(to, new_name.bytes(), replaced)?;
         }
-        // The old name makes space for the new one. What it names is still said to have a name, so that it stays.
+        // Removing the old name frees space for the new one. The link count stays, so the object is not released.
         self.store.remove_name(from, name.bytes())?;
         self.touch(from, true);
         self.give_name(to, new_name.bytes(), number)
@@ -489,7 +488,7 @@ impl Vfs for Ram {
     }
 }
 
-/// What a pin is for, where the host keeps as whom it was made.
+/// The value of `Pin::user` for an access. (`host` stores a UID there.)
 fn use_of(access: Option<Access>) -> u32 {
     access.map_or(0, |access| access as u32 + 1)
 }

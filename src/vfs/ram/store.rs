@@ -1,4 +1,4 @@
-//! All that is stored: objects, names and blocks of files, in tables that are made at start, so that no request needs memory.
+//! The tables of objects, names and file blocks. They are allocated at start; requests allocate nothing.
 
 use super::super::handle::Key;
 use super::super::{FsError, FsResult, Kind};
@@ -15,15 +15,15 @@ pub(super) struct Store {
     pub(super) inodes: Inodes,
     pub(super) names: Names,
     pub(super) blocks: Blocks,
-    /// What the disk would still have.
+    /// Content that a simulated disk still has.
     #[cfg(any(test, fuzzing))]
     pub(super) unsynced: Unsynced,
 }
 
-/// How much there may be in a tree.
+/// Capacity of a tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counts {
-    /// Objects, the top among them, and names.
+    /// Objects, including the top; also the number of names.
     pub objects: usize,
     /// Blocks of files.
     pub blocks: usize,
@@ -33,7 +33,7 @@ impl Counts {
     const BLOCK_BYTES: usize = Blocks::PLACE_BYTES;
     const OBJECT_BYTES: usize = Inodes::PLACE_BYTES + Names::PLACE_BYTES;
 
-    /// What takes no more than `capacity_bytes` together: as many blocks as objects and names, as long as objects can be told apart.
+    /// The largest capacity within `capacity_bytes` of memory: as many blocks as objects, up to the maximum of objects.
     pub fn within(capacity_bytes: usize) -> Self {
         let objects = capacity_bytes / (Self::BLOCK_BYTES + Self::OBJECT_BYTES);
         let objects = objects.min(Inodes::COUNT_MAX);
@@ -41,19 +41,19 @@ impl Counts {
         Self { objects, blocks }
     }
 
-    /// The bytes that all of it takes.
+    /// Memory of all tables in bytes.
     pub const fn bytes(self) -> usize {
         self.objects * Self::OBJECT_BYTES + self.blocks * Self::BLOCK_BYTES
     }
 
-    /// The blocks of a file of `len` bytes.
+    /// Number of blocks of a file of `len` bytes.
     pub const fn blocks_of(len: usize) -> usize {
         len.div_ceil(BLOCK_BYTES)
     }
 }
 
 impl Store {
-    /// Tables for so much, and for no more objects than can be told apart.
+    /// Allocates tables for `counts`, with at most [`Inodes::COUNT_MAX`] objects.
     pub(super) fn new(counts: Counts, key: Key, generation: u32) -> Self {
         let Counts { objects, blocks } = counts;
         let objects = objects.min(Inodes::COUNT_MAX);
@@ -66,17 +66,17 @@ impl Store {
         }
     }
 
-    /// Bytes that are stored in files and links.
+    /// Bytes of blocks in use.
     pub(super) const fn stored_bytes(&self) -> u64 {
         (self.blocks.used() * BLOCK_BYTES) as u64
     }
 
-    /// How many more there is space for.
+    /// Bytes of free blocks.
     pub(super) const fn left_bytes(&self) -> u64 {
         (self.blocks.left() * BLOCK_BYTES) as u64
     }
 
-    /// How many more are stored after a write.
+    /// Bytes of blocks that a write would add.
     pub(super) fn growth(&self, number: u32, offset: u64, len: usize) -> u64 {
         (growth(&self.blocks, number, offset, len) * BLOCK_BYTES) as u64
     }
@@ -86,19 +86,19 @@ impl Store {
         self.inodes.at(number)?.directory()
     }
 
-    /// The number of what has this name in a directory.
+    /// Looks up a name in a directory: the number of its object.
     ///
     /// # Errors
-    /// `NoEntry`; `NotDirectory`: it is none.
+    /// `NoEntry`; `NotDirectory`.
     pub(super) fn named(&self, dir: u32, name: &[u8]) -> FsResult<u32> {
         self.directory(dir)?;
         self.names.get(dir, name).ok_or(FsError::NoEntry)
     }
 
-    /// The same, or that there is nothing of this name, and may be.
+    /// As [`named`](Self::named), but `None` if the name is absent and can be added.
     ///
     /// # Errors
-    /// `NotDirectory`; `NoEntry`: the directory was removed; `NoSpace`: another name there is in the way.
+    /// `NotDirectory`; `NoEntry`: the directory was removed; `NoSpace`: the name's digest collides with that of another name.
     pub(super) fn named_or_free(&self, dir: u32, name: &[u8]) -> FsResult<Option<u32>> {
         match self.named(dir, name) {
             Err(FsError::NoEntry) if self.inodes.at(dir)?.attr.nlink == 0 => Err(FsError::NoEntry),
@@ -108,9 +108,9 @@ impl Store {
         }
     }
 
-    /// Whether `dir` is the directory of this number, or lies beneath it.
+    /// Returns true if `dir` is the directory `number`, or is inside it.
     pub(super) fn lies_in(&self, mut dir: u32, number: u32) -> bool {
-        // No way up is longer than this.
+        // Bounds the loop: no path has more directories than there are objects.
         for _ in 0..self.inodes.used() {
             match self.directory(dir) {
                 Ok(_) if dir == number => return true,
@@ -121,7 +121,7 @@ impl Store {
         false
     }
 
-    /// Adds a name that is free, and for which there is space, to the object of this number.
+    /// Adds a name to an object. The caller has checked that the name is free and that there is space.
     pub(super) fn add_name(&mut self, dir: u32, name: &[u8], number: u32) -> FsResult<()> {
         let Content::Directory(within) = &mut self.inodes.at_mut(dir)?.content else {
             return Err(FsError::NotDirectory);
@@ -135,7 +135,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a name that is there, whatever becomes of what had it.
+    /// Removes an existing name. Does not change the object.
     pub(super) fn remove_name(&mut self, dir: u32, name: &[u8]) -> FsResult<()> {
         if let Content::Directory(within) = &mut self.inodes.at_mut(dir)?.content {
             within.name_count -= 1;
@@ -144,7 +144,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets an object that has neither names nor pins.
+    /// Frees an object if it has neither names nor pins.
     pub(super) fn release_unlinked(&mut self, number: u32) {
         let inode = self.inodes.at(number);
         if inode.is_ok_and(|inode| inode.attr.nlink == 0 && inode.pins == 0) {
@@ -155,10 +155,10 @@ impl Store {
         }
     }
 
-    /// Fills `out` as far as a file or the target of a link goes.
+    /// Reads a file or the target of a link into `out`. Returns the length.
     ///
     /// # Errors
-    /// `Invalid`: it is of another kind.
+    /// `Invalid`: the object is not of this `kind`.
     pub(super) fn read(
         &self,
         number: u32,
@@ -176,7 +176,7 @@ impl Store {
         }
     }
 
-    /// Writes all of `bytes` to a file or as the target of a link.
+    /// Writes all of `bytes` to a file or to the target of a link.
     pub(super) fn write(&mut self, number: u32, offset: u64, bytes: &[u8]) -> FsResult<()> {
         match &mut self.inodes.at_mut(number)?.content {
             Content::Bytes(stored) => stored.write(&mut self.blocks, number, offset, bytes),
@@ -184,7 +184,7 @@ impl Store {
         }
     }
 
-    /// Makes a file so long.
+    /// Sets the length of a file to `size`.
     pub(super) fn resize(&mut self, number: u32, size: u64) {
         if let Ok(inode) = self.inodes.at_mut(number)
             && let Content::Bytes(bytes) = &mut inode.content
