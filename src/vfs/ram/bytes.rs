@@ -1,34 +1,34 @@
-//! The content of a file or of a symbolic link in memory: zeros, but for the blocks that were written to.
+//! The content of a file or symbolic link in memory. Sparse: blocks that were never written are zeros and are not stored.
 
 use super::super::{FsError, FsResult};
 use super::map::Map;
 
-/// Bytes that are stored at a time.
+/// Block size in bytes.
 pub(super) const BLOCK_BYTES: usize = 4096;
-/// A file ends here at the latest: what lies beyond has no offset in the host's own numbers.
+/// Largest file in bytes: the largest `off_t`.
 pub(super) const SIZE_MAX: u64 = i64::MAX as u64;
 
-/// What is stored at a time. Of the last block of a file, the bytes beyond its end are zeros.
+/// A block. Bytes of the last block after the end of the file are zeros.
 pub(super) type Block = [u8; BLOCK_BYTES];
-/// The blocks of all files, by the number of the file and their place in it.
+/// The blocks of all files, by number of the file and index of the block.
 pub(super) type Blocks = Map<Block>;
 
-/// How many bytes a file has, and how many of its blocks are stored.
+/// The length of a file, and the number of its blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Bytes {
-    /// Bytes of the file.
+    /// Length in bytes.
     pub(super) size: u64,
-    /// Blocks that are stored.
+    /// Number of stored blocks.
     pub(super) block_count: u64,
 }
 
 impl Bytes {
-    /// Bytes that are stored.
+    /// Bytes of stored blocks.
     pub(super) const fn used(&self) -> u64 {
         self.block_count * BLOCK_BYTES as u64
     }
 
-    /// Fills `out` as far as the file `number` goes.
+    /// Reads the file `number` into `out`. Returns the length.
     pub(super) fn read(&self, blocks: &Blocks, number: u32, offset: u64, out: &mut [u8]) -> usize {
         let len = self.size.saturating_sub(offset).min(out.len() as u64) as usize;
         let (mut out, _) = out.split_at_mut(len);
@@ -44,10 +44,10 @@ impl Bytes {
         len
     }
 
-    /// Writes all of `bytes`, which must not reach beyond [`SIZE_MAX`].
+    /// Writes all of `bytes`. Their end must not exceed [`SIZE_MAX`].
     ///
     /// # Errors
-    /// `NoSpace`: there are fewer blocks left than [`growth`] says, and some is written.
+    /// `NoSpace`: fewer than [`growth`] blocks are left. Some bytes are written.
     pub(super) fn write(
         &mut self,
         blocks: &mut Blocks,
@@ -71,7 +71,7 @@ impl Bytes {
         Ok(())
     }
 
-    /// Cuts off what is beyond `size`, or adds zeros.
+    /// Sets the length: truncates the file, or extends it with zeros.
     pub(super) fn resize(&mut self, blocks: &mut Blocks, number: u32, size: u64) {
         self.size = size;
         let (last, end) = (size / BLOCK_BYTES as u64, size as usize % BLOCK_BYTES);
@@ -89,13 +89,13 @@ impl Bytes {
     }
 }
 
-/// How many more blocks are stored once `len` bytes were written to the file `number`.
+/// Number of blocks that a write of `len` bytes to the file `number` would add.
 pub(super) fn growth(blocks: &Blocks, number: u32, offset: u64, len: usize) -> usize {
     let fresh = pieces(offset, len).filter(|(at, ..)| blocks.get((number, *at)).is_none());
     fresh.count()
 }
 
-/// Which bytes of which blocks a range consists of: block, first byte there, bytes.
+/// Splits a range by blocks: index of the block, offset in it, length.
 fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, usize)> {
     let mut done = 0;
     core::iter::from_fn(move || {
@@ -116,7 +116,7 @@ mod tests {
         let (mut bytes, mut blocks) = (Bytes::default(), Map::new(4, [7; 16]));
         bytes.write(&mut blocks, 2, 4090, b"0123456789").unwrap();
         assert_eq!((bytes.size, bytes.used()), (4100, 8192));
-        // Those of another file, which stay.
+        // Another file's blocks are not affected.
         let (mut other, one) = (Bytes::default(), &[b'o'; BLOCK_BYTES]);
         other.write(&mut blocks, 3, 0, one).unwrap();
         bytes.resize(&mut blocks, 2, 4093);

@@ -1,14 +1,14 @@
-//! What changes have in common: names that come and go, times that move, attributes.
+//! Common steps of changes: names, times, attributes.
 
 use super::super::{FileTime, FsError, FsResult, Kind, NewTime, SetAttr};
 use super::Ram;
 use super::bytes::SIZE_MAX;
 
-/// Bits of a mode.
+/// Permission and set-ID bits of a mode.
 const MODE_MASK: u32 = 0o7777;
 
 impl Ram {
-    /// An object was changed, now; so was what is in it, if `content`.
+    /// Sets ctime of an object to now, and mtime too if its `content` was changed.
     pub(super) fn touch(&mut self, number: u32, content: bool) -> FileTime {
         let now = self.clock.of_change();
         if let Ok(inode) = self.store.inodes.at_mut(number) {
@@ -20,7 +20,7 @@ impl Ram {
         now
     }
 
-    /// Takes a name away from the object of this number, which may be its end.
+    /// Removes a name of an object (unlink). Frees the object if it was the last.
     pub(super) fn take_name(&mut self, dir: u32, name: &[u8], number: u32) -> FsResult<()> {
         self.store.remove_name(dir, name)?;
         self.touch(dir, true);
@@ -31,7 +31,7 @@ impl Ram {
         Ok(())
     }
 
-    /// Gives the object of this number a name that is free, and for which there is space.
+    /// Adds a name to an object. The caller has checked that the name is free and that there is space.
     pub(super) fn give_name(&mut self, dir: u32, name: &[u8], number: u32) -> FsResult<()> {
         self.store.add_name(dir, name, number)?;
         self.touch(dir, true);
@@ -39,7 +39,7 @@ impl Ram {
         Ok(())
     }
 
-    /// Whether an object of this kind can be changed so.
+    /// Checks that an object of this kind has the attributes to change.
     pub(super) fn can_change(kind: Kind, change: &SetAttr) -> FsResult<()> {
         match (kind, change.size) {
             (Kind::Regular, Some(size)) if size > SIZE_MAX => Err(FsError::TooLarge),

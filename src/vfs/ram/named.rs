@@ -1,4 +1,4 @@
-//! How objects are named: by handles, and by paths of one name, which the tree walks.
+//! Objects by handle, and by paths of one name; the tree walks longer paths.
 
 use super::super::walk::put;
 use super::super::{
@@ -10,7 +10,7 @@ use super::inode::{Content, Directory};
 use super::{OPENED, Ram, TOP};
 use core::ffi::CStr;
 
-/// What is made in a directory with this bit belongs to the directory's group.
+/// Set-group-ID bit (S_ISGID): new objects in such a directory get the directory's group.
 const SET_GROUP: u32 = 0o2000;
 
 impl Handles for Ram {
@@ -97,9 +97,9 @@ impl Handles for Ram {
         self.change(number, change)?;
         let attr = &mut self.store.inodes.at_mut(number)?.attr;
         match kind {
-            // A link's mode means nothing and never changes.
+            // The mode of a symbolic link is fixed and has no effect.
             Kind::SymbolicLink => attr.mode = mode,
-            // As with mkdir: the set-id bits are the parent's business.
+            // As mkdir(2): set-ID bits are inherited from the parent, not set by the caller.
             Kind::Directory => attr.mode = attr.mode & 0o1777 | within.mode & SET_GROUP,
             _ => {}
         }
@@ -108,7 +108,7 @@ impl Handles for Ram {
 }
 
 impl Ram {
-    /// What is opened, made if it must be.
+    /// The object to open. Creates it if it is absent and `how.create` says so.
     fn found_or_made(&mut self, dir: Node, name: &[u8], how: &OpenFlags) -> FsResult<Node> {
         match (self.entry(dir, name), how.create) {
             (Ok(_), Some(_)) if how.has(OpenFlags::EXCLUSIVE) => Err(FsError::Exists),
@@ -123,7 +123,7 @@ impl Ram {
         }
     }
 
-    /// The object of a name in a directory, "." is the directory itself.
+    /// Looks up a name in a directory; "." is the directory itself.
     fn entry(&mut self, dir: Node, name: &[u8]) -> FsResult<Node> {
         if name == b"." {
             return Ok(dir);

@@ -1,4 +1,4 @@
-//! The names in all directories: in the order in which they were made, and by themselves.
+//! The names in all directories, indexed by cookie (order of creation) and by digest of the name.
 
 use super::super::handle::{Key, mac};
 use super::map::Map;
@@ -8,7 +8,7 @@ use super::map::Map;
 pub(super) struct Entry {
     bytes: [u8; 255],
     len: u8,
-    /// The number of what has this name.
+    /// Number of the object.
     pub(super) object: u32,
 }
 
@@ -29,24 +29,24 @@ impl Entry {
     }
 }
 
-/// All names, by the number of their directory.
+/// All names, by number of their directory.
 ///
-/// Two names of one directory whose digests are equal cannot be there together: there is no space for the second. The digests follow
-/// from a secret and have 64 bits, so nobody meets such names, and nobody can look for them.
+/// A directory cannot contain two names with equal digests: adding the second fails with `NoSpace`. Digests are 64-bit MACs with a
+/// secret key, so collisions do not occur in practice and clients cannot construct them.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
-    /// By their cookies.
+    /// Names by cookie.
     pub(super) entries: Map<Entry>,
-    /// The cookies, by digests of the names.
+    /// Cookies by digest of the name.
     cookies: Map<u64>,
     key: Key,
 }
 
 impl Names {
-    /// What a name takes, in bytes.
+    /// Memory per name in bytes.
     pub(super) const PLACE_BYTES: usize = Map::<Entry>::PLACE_BYTES + Map::<u64>::PLACE_BYTES;
 
-    /// Space for so many names. Called at start only.
+    /// Allocates space for `count` names. Call at start only.
     pub(super) fn new(count: usize, key: Key) -> Self {
         Self {
             entries: Map::new(count, key),
@@ -55,24 +55,24 @@ impl Names {
         }
     }
 
-    /// How many more there is space for.
+    /// Number of names that can be added.
     pub(super) const fn left(&self) -> usize {
         self.entries.left()
     }
 
-    /// What has this name in the directory `dir`.
+    /// Looks up a name in the directory `dir`: the number of its object.
     pub(super) fn get(&self, dir: u32, name: &[u8]) -> Option<u32> {
         let cookie = self.cookies.get((dir, self.digest(name)))?;
         let entry = self.entries.get((dir, *cookie))?;
         (entry.name() == name).then_some(entry.object)
     }
 
-    /// Whether a name that is not there can be added, if there is space.
+    /// Returns true if the digest of an absent name is not taken, so that the name can be added.
     pub(super) fn is_free(&self, dir: u32, name: &[u8]) -> bool {
         self.cookies.get((dir, self.digest(name))).is_none()
     }
 
-    /// Adds a name for which there is space.
+    /// Adds a name. The caller has checked that there is space.
     pub(super) fn add(&mut self, dir: u32, cookie: u64, name: &[u8], object: u32) {
         let digest = self.digest(name);
         if let Some(entry) = Entry::new(name, object)
@@ -82,7 +82,7 @@ impl Names {
         }
     }
 
-    /// Removes a name that is there.
+    /// Removes an existing name.
     pub(super) fn remove(&mut self, dir: u32, name: &[u8]) {
         let digest = self.digest(name);
         if let Some(cookie) = self.cookies.get((dir, digest)) {

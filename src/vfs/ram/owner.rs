@@ -1,6 +1,6 @@
-//! What tests do to the tree, apart from its clients: they build it, remove, fill it up, have writes fail, pull the plug.
+//! Control of the tree by tests: they build it, remove files, fill it up, inject write errors, and simulate power loss.
 //!
-//! Memory has nothing that is durable and nothing that is not. Here there is both, as on a disk.
+//! Simulates a disk: tracks which changes are durable.
 
 use super::super::{FileTime, FsError, FsResult, Kind, Pin};
 use super::bytes::{BLOCK_BYTES, Block, Bytes};
@@ -9,40 +9,40 @@ use super::store::Store;
 use super::{Clock, Ram, TOP};
 use std::collections::BTreeMap;
 
-/// The tag in its handles.
+/// Tag in the tree's handles.
 pub const TAG: u32 = 7;
-/// User and group of what the tree's owner made.
+/// UID and GID of files that tests create.
 const OWNER: (u32, u32) = (1000, 100);
-/// More than tests fill, so that what they say of the capacity is what counts.
+/// Memory of the tree in bytes. Larger than every `capacity_bytes` of tests.
 const MEMORY_BYTES: usize = 16 << 20;
-/// What a name takes of the space that is left, in bytes.
+/// Bytes of free space that count as space for one name.
 const NAME_BYTES: u64 = 256;
-/// When the tree was made.
+/// Initial time.
 const BIRTH: FileTime = FileTime {
     secs: 1_000_000_000,
     nanos: 123_456_789,
 };
 
-/// The time after so many changes.
+/// The time after `count` changes.
 pub(super) fn time_after(count: u32) -> FileTime {
-    // A second is there for the eye, a nanosecond for who loses it on the way.
+    // Seconds make times readable. Nanoseconds reveal code that drops them.
     FileTime {
         secs: BIRTH.secs + i64::from(count),
         nanos: BIRTH.nanos + count % 800_000_000,
     }
 }
 
-/// What files have on the disk, of those that have something else in memory: bytes, and blocks that are stored.
+/// On-disk content of files that differ in memory: length and blocks.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Unsynced(BTreeMap<u32, (u64, BTreeMap<u64, Block>)>);
 
 impl Unsynced {
-    /// The object is gone.
+    /// Removes an object that was freed.
     pub(super) fn forget(&mut self, number: u32) {
         self.0.remove(&number);
     }
 
-    /// The file is made so long on the disk too.
+    /// Sets the on-disk length.
     pub(super) fn resize(&mut self, number: u32, size: u64) {
         let Some((was, blocks)) = self.0.get_mut(&number) else {
             return;
@@ -57,7 +57,7 @@ impl Unsynced {
 }
 
 impl Store {
-    /// A file's bytes, and the blocks of it that are stored.
+    /// The length and the stored blocks of a file.
     fn content(&self, number: u32) -> (u64, BTreeMap<u64, Block>) {
         let inode = self.inodes.at(number).expect("it is there");
         let (mut blocks, mut from) = (BTreeMap::new(), 0);
@@ -68,7 +68,7 @@ impl Store {
         (inode.attr().size, blocks)
     }
 
-    /// Makes this all that a file has in it.
+    /// Replaces the content of a file.
     fn set_content(&mut self, number: u32, (size, blocks): (u64, BTreeMap<u64, Block>)) {
         self.resize(number, 0);
         for (at, block) in blocks {
@@ -79,7 +79,7 @@ impl Store {
         self.resize(number, size);
     }
 
-    /// A file has on the disk what it has in memory, or the other way round.
+    /// Makes a file's content durable, or restores the on-disk content if `is_lost`.
     fn settle(&mut self, number: u32, is_lost: bool) {
         if let Some(durable) = self.unsynced.0.remove(&number)
             && is_lost
@@ -99,7 +99,7 @@ impl Store {
         all
     }
 
-    /// Whether everything is as in `other`, wherever in memory it lies.
+    /// Returns true if objects, names and contents equal those of `other`.
     fn is_like(&self, other: &Self) -> bool {
         let numbered = |inode: &super::Inode| inode.attr.inode as u32;
         let generations = |store: &Self| -> Vec<u32> {
@@ -117,19 +117,19 @@ impl Store {
     }
 }
 
-/// What changes do besides.
+/// Bookkeeping of durability.
 impl Ram {
-    /// Names or attributes are about to be changed.
+    /// Saves the durable state before a change of names or attributes.
     pub(super) fn keep_durable(&mut self) {
         self.durable.get_or_insert_with(|| self.store.clone());
     }
 
-    /// They are on the disk now.
+    /// Makes changes of names and attributes durable.
     pub fn end_changes(&mut self) {
         self.durable = None;
     }
 
-    /// A file is about to be written to. If that is to fail, half of it is done, and why it fails.
+    /// Saves a file's durable content before a write. If a write error is injected, writes the first half and returns the error.
     pub(super) fn begin_write(
         &mut self,
         number: u32,
@@ -146,7 +146,7 @@ impl Ram {
         Some(error)
     }
 
-    /// What was written to a file goes to the disk, or is lost if that is to fail.
+    /// Makes a file's writes durable; if a sync error is injected, discards them and fails.
     pub(super) fn end_writes(&mut self, pin: &Pin) -> FsResult<()> {
         let number = self.find(pin.node)?;
         let failure = self.sync_fails.take();
@@ -156,7 +156,7 @@ impl Ram {
 }
 
 impl Ram {
-    /// An empty tree, exported as `path`, for reading only. Time moves with each change.
+    /// An empty read-only tree, exported as `path`. Its clock advances with each change.
     pub fn model(path: &'static [u8]) -> Self {
         let store = Store::new(super::Counts::within(MEMORY_BYTES), [7; 16], 0);
         let mut ram = Self::begun(store, path, TAG, Clock::Changes(0), OWNER);
@@ -169,7 +169,7 @@ impl Ram {
         self.sparse(path, content.len() as u64, 0, content);
     }
 
-    /// Adds a file of `size` zeros, but for `bytes` at `offset`.
+    /// Adds a file of `size` zeros with `bytes` at `offset`.
     pub fn sparse(&mut self, path: &str, size: u64, offset: u64, bytes: &[u8]) {
         let content = Content::Bytes(Bytes::default());
         let number = self.add(path, Kind::Regular, 0o644, content);
@@ -177,7 +177,7 @@ impl Ram {
         self.store.resize(number, size);
     }
 
-    /// Makes this all that a file has in it, or adds the file.
+    /// Replaces the content of a file, or adds the file.
     pub fn overwrite(&mut self, path: &str, bytes: &[u8]) {
         let (dir, name) = self.split(path);
         let Ok(number) = self.store.named(dir, name) else {
@@ -208,14 +208,14 @@ impl Ram {
         self.add(path, Kind::Fifo, 0o600, Content::Special);
     }
 
-    /// Removes what is at `path`, even if a test still holds a handle to it.
+    /// Removes the object at `path`, even if a test still holds a handle of it.
     pub fn unlink(&mut self, path: &str) {
         let (dir, name) = self.split(path);
         let number = self.store.named(dir, name).expect("the path exists");
         self.take_name(dir, name, number).expect("it is there");
     }
 
-    /// The power fails, while nothing is pinned: what was written or changed and not made durable is lost.
+    /// Simulates power loss: discards changes that are not durable. Panics if something is pinned.
     pub fn lose_power(&mut self) {
         assert_eq!(self.pinned, 0);
         if let Some(durable) = self.durable.take() {
@@ -227,25 +227,25 @@ impl Ram {
         }
     }
 
-    /// Makes the capacity what is stored already and so many bytes more.
+    /// Sets the free space to `bytes`.
     pub fn leave_space(&mut self, bytes: u64) {
         self.capacity_bytes = self.store.stored_bytes() + bytes;
         let names = (bytes / NAME_BYTES) as usize;
         self.store.names.entries.leave(names);
     }
 
-    /// Whether nothing would be lost with the power.
+    /// Returns true if power loss would discard nothing.
     pub fn is_durable(&self) -> bool {
         self.durable.is_none() && self.store.unsynced.0.is_empty()
     }
 
-    /// Whether everything is as in `other`.
+    /// Returns true if objects, names and contents equal those of `other`.
     pub fn is_like(&self, other: &Self) -> bool {
         self.store.is_like(&other.store)
     }
 
-    /// Panics when the tree contradicts itself: every name leads to an object, every object has as many names as it says,
-    /// directories have one, and nothing is stored that belongs to no object.
+    /// Panics if the tree is inconsistent: checks that every name has an object, link counts are right, directories have one name,
+    /// and no block or name belongs to no object.
     pub fn check(&self) {
         let Store { inodes, blocks, .. } = &self.store;
         let mut names = BTreeMap::from([(TOP, 1)]);
@@ -291,7 +291,7 @@ impl Ram {
         number
     }
 
-    /// The directory of a path, and the name in it.
+    /// Splits a path: the number of its directory, and the name in it.
     fn split<'a>(&self, path: &'a str) -> (u32, &'a [u8]) {
         let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
         let names = dirs.split('/').filter(|name| !name.is_empty());
