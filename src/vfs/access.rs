@@ -1,4 +1,4 @@
-//! Access rights, and the caller for whom they are checked.
+//! Access rights, and callers with their credentials.
 
 /// An access right. The values are the permission bits of a mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,9 +1,8 @@
-//! The images that are open, and the backend of what is inside them.
+//! The open images, and the backend for their contents.
 //!
-//! An image is opened when something inside it is asked for, and closed when it was not used between two calls of
-//! `release_idle`. There are a few at most: another one takes the place of that which was opened first. They share one window
-//! and one entry, so that memory does not depend on how many or how large they are. What is inside belongs to an image as it
-//! was when it was opened: once that is another file, or was written to, or removed, it is stale.
+//! An image is opened when a request resolves an object in it, and closed if it was not used between two calls of `release_idle`.
+//! The number of open images is bounded; a new one evicts the one opened first. All share one sector buffer and one entry, so
+//! memory depends on neither their number nor their size. If an image is changed, replaced or removed, its objects are `Stale`.
 
 use super::super::walk::put;
 use super::super::{
@@ -17,38 +16,38 @@ use core::ops::ControlFlow;
 
 /// No object's number.
 const NOTHING: u64 = u64::MAX;
-/// Bytes that an image's file system gives out at once.
+/// Allocation unit of ISO 9660 in bytes.
 const UNIT_BYTES: u32 = 2048;
 
-/// Nodes that are valid at least as long as a request is answered.
+/// Number of nodes that a request can use before the oldest is reused.
 const REQUEST_NODE_COUNT: u32 = 64;
-/// All of them, and what sessions and orders keep.
+/// Number of nodes: those of a request, and those pinned by sessions and orders.
 const OBJECT_COUNT: usize = HANDLE_COUNT_MAX + 2 * REQUEST_NODE_COUNT as usize;
 
-/// A file that may be an image, which was opened to be read.
+/// An open file that may be an image.
 pub struct ImageFile {
-    /// What it is read from.
+    /// The open file.
     pub disk: Disk,
-    /// Its handle, if it has one.
+    /// The file's handle; empty if its backend has none.
     pub handle: Handle,
 }
 
-/// Asking the host whether an image changed takes a thirtieth of the time of a READ of 32 KiB.
+/// Reads of an object per check for a changed image. A check (fstat) takes a thirtieth of the time of a READ of 32 KiB.
 const READS_UNCHECKED: u32 = 8;
 
-/// An image that is open, if it has an identity.
+/// A slot for an open image; free if `identity` is 0.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Slot {
-    /// What tells it from every other image, and from what it is after it was written to.
+    /// Hash that identifies the image, and changes when the image is written to.
     identity: u64,
-    /// When it was written to last.
+    /// The image file's mtime when it was opened.
     mtime: FileTime,
     pins: u32,
-    /// The number of the backend in which it lies.
+    /// Number of the image file's backend.
     within: usize,
     used: bool,
-    /// That of its file.
+    /// Handle of the image file.
     handle: Handle,
     disk: Disk,
     layout: Layout,
@@ -60,27 +59,27 @@ struct Object {
     id: u64,
     image: u32,
     pins: u32,
-    /// How often it was asked where it lies.
+    /// Number of reads of the object.
     reads: u32,
 }
 
-/// The images that are open: a backend.
+/// The backend for contents of images.
 #[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub struct Images {
-    /// The image that is looked into.
+    /// The image that `image` currently reads.
     now: Slot,
-    /// Its place.
+    /// Slot of that image.
     turned: u32,
-    /// The place of the image that was opened last.
+    /// Slot of the image that was opened last.
     last: u32,
-    /// The object of which all is known.
+    /// ID of the object in `entry`, or [`NOTHING`].
     known: u64,
-    /// Where the last node is, and how many are kept.
+    /// Index of the last node, and number of pins.
     node: u32,
     pins: u32,
     image: Image<Disk>,
     entry: &'static mut Entry,
-    /// One that is listed.
+    /// The entry of a listing or lookup.
     listed: &'static mut Entry,
     slots: Slots<Slot>,
     objects: Slots<Object>,
@@ -92,8 +91,8 @@ impl core::fmt::Debug for Images {
     }
 }
 
-/// What tells an image whose file has this handle from others, and from what it was before it was written to. It outlives
-/// restarts, and is never 0.
+/// A hash of the image file's handle, inode, size and mtime: identifies an image, and changes when it is written to. The same
+/// after a restart; never 0.
 #[inline(never)]
 fn identity(attr: &Attr, handle: &Handle) -> u64 {
     let time = attr.mtime;
@@ -110,11 +109,13 @@ fn identity(attr: &Attr, handle: &Handle) -> u64 {
 }
 
 impl Images {
-    /// Takes in the image in a file of the backend of this number; its top. The file is closed when it is not needed any more.
+    /// Opens an image and returns its top. `within` is the number of the file's backend. Takes ownership of the file, and closes it
+    /// on error.
     ///
     /// # Errors
-    /// `NotDirectory`: it is no regular file; `Invalid`, `NotSupported`: it has no file system, or one that is not known;
-    /// `TryLater`: something is kept inside of as many images as can be open.
+    /// `NotDirectory`: not a regular file; `Invalid`: no file system in it; `NotSupported`: an unknown one, or no space for
+    /// handles;
+    /// `TryLater`: the maximum of images is open, and all have pins.
     #[inline(never)]
     pub(in super::super) fn take(&mut self, image: &ImageFile, within: usize) -> FsResult<Node> {
         let opened = match &image.disk.attr() {
@@ -130,8 +131,8 @@ impl Images {
         opened
     }
 
-    /// The object that a handle names, if its image is open: that whose file has the handle `file`. Another file's handle may be of
-    /// another export, and so of other rules.
+    /// The object of a handle, if its image is open and `file` is the image file's handle. Other handles of the same image may
+    /// belong to an export with other rules.
     pub(in super::super) fn find(&mut self, file: &[u8], handle: &[u8]) -> Option<Node> {
         let (identity, id) = handle::name(handle)?;
         let at = self.place(identity)?;
@@ -142,7 +143,7 @@ impl Images {
         self.name(id).ok()
     }
 
-    /// The number of the backend in which the image lies that an object is in.
+    /// Number of the backend of the image file that contains an object.
     pub(in super::super) fn within(&self, node: Node) -> Option<usize> {
         let object = self.objects.get(node.slot())?;
         Some(self.slots.get(object.image as usize)?.within)
@@ -191,7 +192,7 @@ impl Images {
         }
     }
 
-    /// Where the image is that is told from others so.
+    /// The slot of the image with this identity.
     #[inline(never)]
     fn place(&self, identity: u64) -> Option<u32> {
         let mut slots = self.slots.iter();
@@ -240,8 +241,8 @@ impl Images {
         self.name(self.now.layout.root())
     }
 
-    /// A node for an object in the image that is looked into. The places of those that are not pinned are used again, at the
-    /// earliest after [`REQUEST_NODE_COUNT`] others.
+    /// A node for an object in the current image. Nodes without pins are reused, at the earliest after [`REQUEST_NODE_COUNT`]
+    /// others.
     #[inline(never)]
     fn name(&mut self, id: u64) -> FsResult<Node> {
         for _ in 0..OBJECT_COUNT {
@@ -267,7 +268,7 @@ impl Images {
         Err(FsError::TryLater)
     }
 
-    /// Looks into this image.
+    /// Makes the image in slot `at` the current one.
     #[inline(never)]
     fn turn(&mut self, at: u32) -> FsResult<()> {
         match self.slots.get_mut(at as usize) {
@@ -285,7 +286,7 @@ impl Images {
         }
     }
 
-    /// Looks into the image that an object is in, and has all be known about the object.
+    /// Makes the image of an object the current one, and reads the object into `entry`.
     #[inline(never)]
     fn look(&mut self, node: Node) -> FsResult<()> {
         let object = self.objects.get(node.slot()).ok_or(FsError::Stale)?;
@@ -303,7 +304,10 @@ impl Images {
         handle::inside(&self.now.handle, self.now.identity, id, handle);
     }
 
-    /// `Stale`: the image is not what it was.
+    /// Checks that the current image was not changed or removed since it was opened.
+    ///
+    /// # Errors
+    /// `Stale`: it was.
     #[inline(never)]
     fn check(&self) -> FsResult<()> {
         let attr = self.now.disk.attr()?;
@@ -314,7 +318,7 @@ impl Images {
         Ok(())
     }
 
-    /// Keeps an object, which is a directory or is none, as is said.
+    /// Pins an object. Fails if it is not a directory with `directory`, or is one without.
     #[inline(never)]
     pub(in super::super) fn pin_as(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
         self.look(node)?;
@@ -326,7 +330,7 @@ impl Images {
                 FsError::NotDirectory
             });
         }
-        // What is promised must be there, however much of it is asked for at once.
+        // A READ promises its length before the bytes are sent, so the whole extent must be inside the image.
         if !directory && self.entry.end() > self.now.disk.size() {
             return Err(FsError::Io);
         }
@@ -337,7 +341,7 @@ impl Images {
         Ok(Pin { node, user: 0 })
     }
 
-    /// Has one more keep an object, or one less.
+    /// Adds (`more`) or removes a pin of an object.
     #[inline(never)]
     fn count(&mut self, node: Node, more: bool) {
         if let Some(object) = self.objects.get_mut(node.slot())
@@ -349,8 +353,11 @@ impl Images {
         }
     }
 
-    /// Where in the disk of the image at most `len` bytes of a file lie from `offset` on. `Stale`: the image is not what it was,
-    /// which is seen where the file ends and each time that is the [`READS_UNCHECKED`]th of this object.
+    /// The extent, in the image file, of at most `len` bytes at `offset` of a file. Checks for a changed image at the end of a
+    /// contiguous part, and at every [`READS_UNCHECKED`]th read of the object.
+    ///
+    /// # Errors
+    /// `Stale`: the image was changed or removed.
     #[inline(never)]
     fn find_extent(&mut self, node: Node, offset: u64, len: u32) -> FsResult<Extent> {
         self.look(node)?;
@@ -372,13 +379,13 @@ impl Images {
     }
 }
 
-/// Nothing inside can be changed.
+/// Read-only.
 impl Vfs for Images {
     fn as_images(&mut self) -> Option<&mut Images> {
         Some(self)
     }
 
-    /// That of the image, and what it is inside.
+    /// The image file's handle, followed by the image's identity and the object's ID.
     fn handle(&mut self, node: Node) -> FsResult<Handle> {
         self.look(node)?;
         let mut handle = Handle::EMPTY;
@@ -423,12 +430,13 @@ impl Vfs for Images {
         Ok(())
     }
 
-    /// Closes what was not used since the last release, and what no handle names. True: others are still open and not pinned.
+    /// Closes unpinned images that were not used since the last call, or have no handle. Returns true if unpinned images remain
+    /// open.
     fn release_idle(&mut self) -> bool {
         let mut more = false;
         for slot in self.slots.iter_mut() {
             if slot.pins == 0 && slot.identity != 0 {
-                // A peer that names it by its path may be silent for long.
+                // An image without a handle (SFTP) is closed at once, because the session may stay idle for long.
                 let is_kept = slot.used && slot.handle != Handle::EMPTY;
                 more |= is_kept;
                 if !is_kept {
@@ -480,7 +488,7 @@ impl Vfs for Images {
                 Err(FsError::NoEntry) => return Ok(true),
                 next => next?,
             }
-            // Of a directory, its own record tells.
+            // A directory's attributes are in its own record ("."), so read that.
             let (id, entry) = (self.listed.id, &mut *self.entry);
             self.known = NOTHING;
             let known = detail == Detail::Objects && self.image.entry(id, entry).is_ok();

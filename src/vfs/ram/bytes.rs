@@ -23,7 +23,7 @@ pub(super) struct Bytes {
 }
 
 impl Bytes {
-    /// Bytes of stored blocks.
+    /// Space of the stored blocks in bytes.
     pub(super) const fn used(&self) -> u64 {
         self.block_count * BLOCK_BYTES as u64
     }

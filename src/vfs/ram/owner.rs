@@ -15,7 +15,7 @@ pub const TAG: u32 = 7;
 const OWNER: (u32, u32) = (1000, 100);
 /// Memory of the tree in bytes. Larger than every `capacity_bytes` of tests.
 const MEMORY_BYTES: usize = 16 << 20;
-/// Bytes of free space that count as space for one name.
+/// Free space, in bytes, that counts as space for one name.
 const NAME_BYTES: u64 = 256;
 /// Initial time.
 const BIRTH: FileTime = FileTime {

@@ -66,17 +66,17 @@ impl Store {
         }
     }
 
-    /// Bytes of blocks in use.
+    /// Space of the blocks in use, in bytes.
     pub(super) const fn stored_bytes(&self) -> u64 {
         (self.blocks.used() * BLOCK_BYTES) as u64
     }
 
-    /// Bytes of free blocks.
+    /// Space of the free blocks, in bytes.
     pub(super) const fn left_bytes(&self) -> u64 {
         (self.blocks.left() * BLOCK_BYTES) as u64
     }
 
-    /// Bytes of blocks that a write would add.
+    /// Space of the blocks that a write would add, in bytes.
     pub(super) fn growth(&self, number: u32, offset: u64, len: usize) -> u64 {
         (growth(&self.blocks, number, offset, len) * BLOCK_BYTES) as u64
     }
