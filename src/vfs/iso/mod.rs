@@ -149,7 +149,7 @@ impl Layout {
 
     /// ID of the top directory.
     pub const fn root(&self) -> u64 {
-    self.root
+        self.root
     }
 
     /// Layout before the top is parsed: assumes the 14 bytes of CD-ROM XA before the Rock Ridge fields.
