@@ -1,7 +1,7 @@
 //! Jobs: work that may wait for a disk, so that neither the loop nor another client does.
 //!
-//! A caller submits a [`Job`] and goes on; [`Storage::reap`] reports the jobs that have ended. Where nothing can wait (files in memory, a
-//! host without threads, a network that cannot watch [`Storage`]) every job is [`Submitted::Done`] at once.
+//! A caller submits a [`Job`] and goes on; [`Storage::reap`] reports the jobs that have ended. Where nothing can wait (files in
+//! memory, a host without threads, a network that cannot watch [`Storage`]) every job is [`Submitted::Done`] at once.
 
 use super::{FsError, FsResult, Pin, Tree};
 use crate::mem::Ends as _;

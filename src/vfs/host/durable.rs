@@ -1,8 +1,8 @@
 //! Changes that are not durable yet: names, attributes and staged data.
 //!
 //! A sync makes all of them durable together: one fsync for a directory or a file, however many requests changed it. Names and
-//! attributes of an `async` export follow with the next sync of [`Scope::All`], which the loop submits within two seconds. A worker waits for
-//! a disk that was slow before.
+//! attributes of an `async` export follow with the next sync of [`Scope::All`], which the loop submits within two seconds. A worker
+//! waits for a disk that was slow before.
 
 use super::super::jobs::{JobId, Scope, Submitted};
 use super::super::kernel::error;
@@ -35,8 +35,8 @@ pub(super) struct Dirty {
     objects: heapless::Vec<(Node, Scheduled), DIRTY_COUNT>,
     /// An error of a sync in place that was not reported yet; the next sync reports it.
     error: Option<FsError>,
-    /// The error of the last sync that failed at a worker, and the number of the next job at that time. Syncs below that number fail,
-    /// too: their replies may depend on the lost changes.
+    /// The error of the last sync that failed at a worker, and the number of the next job at that time. Syncs below that number
+    /// fail, too: their replies may depend on the lost changes.
     failed: Option<(FsError, u32)>,
     pub(super) workers: Option<Workers<Record>>,
     pub(super) writes: Writes,
