@@ -96,7 +96,7 @@ impl Node {
 #[derive(PartialEq, Eq, Debug)]
 pub struct Pin {
     pub(super) node: Node,
-    /// `host`: UID that writes are done as. `user`: nonzero if the file is open for writing.
+    /// `host`: UID that writes are done as. `ram`: the access of the pin. Other backends: 0.
     pub(super) user: u32,
 }
 
