@@ -1,10 +1,11 @@
 //! The duplicate request cache: a client that lost its connection sends a request again, and gets the same reply.
 //!
-//! A request that is not idempotent is known by the client's address, its xid, its procedure and a checksum of its arguments. Address
-//! and xid choose a set of slots; consecutive xids use all sets. In a full set a new call evicts the oldest reply of the peer that
-//! holds the most: each peer keeps its share for two minutes, whatever others send. The memory may outlive the server, which may be killed between
-//! any two stores: a reply with a wrong checksum is ignored. Before a name is made or removed, the cache records whether it exists,
-//! and before a guarded change, whether the guard holds. If a retransmission finds the opposite, the killed server did the change.
+//! The key of a request that is not idempotent: the client's address, its xid, its procedure and a checksum of its arguments.
+//! Address and xid choose a set of slots; consecutive xids use all sets. In a full set a new call evicts the oldest reply of the
+//! peer that holds the most: each peer keeps its share for two minutes, whatever others send. The memory may outlive the server,
+//! which may be killed between any two stores: a reply with a wrong checksum is ignored. Before a name is made or removed, the
+//! cache records whether it exists, and before a guarded change, whether the guard holds. If a retransmission finds the opposite,
+//! the killed server did the change.
 
 use super::share;
 use crate::config::{DRC_BYTES, DRC_REPLY_BYTES, DRC_SET_COUNT, DRC_SHARE_SECS, DRC_WAY_COUNT};
@@ -20,27 +21,27 @@ const KEY_BYTES: usize = CALL_BYTES + WORD_BYTES;
 const CALL_BYTES: usize = 24;
 /// Size of a checksum, and of a stamp (bytes).
 const WORD_BYTES: usize = 4;
-/// Size of a slot (bytes): checksum, key, stamp, time in seconds, number of the server, length of the reply, reply. The checksum of a call that is begun is
-/// the key's own, or one more if the name was there.
+/// Size of a slot (bytes): checksum, key, stamp, time in seconds, number of the server, length of the reply, reply. Until a call is
+/// answered, its slot's checksum is that of the key alone, plus one if the name existed or the guard held.
 const SLOT_BYTES: usize = WORD_BYTES + KEY_BYTES + 4 * WORD_BYTES + DRC_REPLY_BYTES;
 const _: () = assert!(DRC_SET_COUNT * size_of::<Set>() == DRC_BYTES);
 const _: () = assert!(DRC_REPLY_BYTES.is_multiple_of(4));
 
 type Slot = [u8; SLOT_BYTES];
-/// The last stamp, and the slots.
+/// The last stamp given to a slot, then the slots.
 type Set = [u8; WORD_BYTES + SLOT_BYTES * DRC_WAY_COUNT];
 
 /// The identity of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     bytes: [u8; KEY_BYTES],
-    /// The number of the set, modulo the number of sets.
+    /// Index of the set, modulo the number of sets.
     set: u32,
-    /// When the call came, in seconds.
+    /// Arrival time of the call (seconds).
     time: u32,
 }
 
-/// FxHash of 32-bit words. XDR has no others: up to three bytes after the last word are ignored.
+/// FxHash of 32-bit words. XDR is made of such words, so up to three bytes after the last whole one are ignored.
 #[inline(never)]
 fn hash(bytes: &[u8]) -> u32 {
     let words = bytes.as_chunks().0.iter();
@@ -50,14 +51,14 @@ fn hash(bytes: &[u8]) -> u32 {
 }
 
 impl Key {
-    /// The key of no call.
+    /// A placeholder: the key of no call.
     const NONE: Self = Self {
         bytes: [0; KEY_BYTES],
         set: 0,
         time: 0,
     };
 
-    /// Becomes the key of a call with these arguments, which came `now`.
+    /// Sets this to the key of a call from `peer` with these arguments that arrived at `now`.
     pub(super) fn set(&mut self, peer: Ipv6Addr, now: Instant, call: &Call<'_>, args: &[u8]) {
         self.time = now.secs();
         self.set_words(peer, &[call.xid, call.procedure, hash(args)]);
@@ -78,7 +79,7 @@ fn set(sets: &mut [Set], number: u32) -> Option<(&mut [u8; WORD_BYTES], &mut [Sl
     Some((stamp, slots.as_chunks_mut().0))
 }
 
-/// A slot's key, and what follows the key.
+/// The bytes of a slot from its key on.
 fn from_key(slot: &Slot) -> &[u8] {
     slot.tail(WORD_BYTES)
 }
@@ -89,14 +90,14 @@ fn times(slot: &Slot) -> (u32, u32) {
     (times.u32(), times.u32())
 }
 
-/// The peer whose share a key counts to; 0 if a slot is empty.
+/// The share (see [`share`]) that a key's peer counts to; 0 if the slot is empty.
 fn holder(key: &[u8]) -> u64 {
     let peer = key.first_chunk::<16>();
     peer.map_or(0, |peer| share(Ipv6Addr::from(*peer)))
 }
 
-/// The slot for a new call with this key: one that is empty or has lost its share, else the oldest of the peer that holds the most,
-/// this call included.
+/// The slot for a new call with this key: one that is empty or older than [`DRC_SHARE_SECS`], else the oldest of the peer that
+/// holds the most, this call included.
 #[inline(never)]
 fn choose(slots: &[Slot], key: &Key, last: u32) -> usize {
     let own = holder(&key.bytes);
@@ -122,26 +123,29 @@ fn choose(slots: &[Slot], key: &Key, last: u32) -> usize {
     chosen
 }
 
-/// The cache. Servers that share it take turns.
+/// The cache. Server processes that share its memory access it in turn.
 #[derive(Debug)]
 pub(super) struct DuplicateRequestCache {
     sets: &'static mut [Set],
     /// The number of this server.
     pub(super) server: u32,
-    /// True if, since the caller last reset this, a reply of another server was found, which may not have made its change durable.
+    /// True if, since the caller last reset this, another server's reply was found. That server may not have made its change
+    /// durable.
     pub(super) is_of_other: bool,
-    /// True if another server has this memory, now or later.
+    /// True if other servers use this memory now, or a restarted one will.
     is_kept: bool,
     /// The call in hand.
     pub(super) key: Key,
-    /// The slot of its set that the call in hand has, or will have once it is begun or answered.
+    /// Index, in its set, of the slot for the call in hand.
     place: usize,
-    /// `Some` if an earlier server was killed with the call in hand: true if the name was there, or the guard held.
+    /// `Some` if an earlier server was killed while it carried out the call in hand: true if the name existed before, or the guard
+    /// held.
     begun: Option<bool>,
 }
 
 impl DuplicateRequestCache {
-    /// The cache that an earlier server left in `memory`: [`DRC_BYTES`], or fewer for fewer sets. Zeros are an empty one.
+    /// Opens the cache in `memory`, which may hold an earlier server's replies; all zeros are an empty cache. Its size is
+    /// [`DRC_BYTES`], or less for fewer sets.
     pub(super) const fn new(memory: &'static mut [u8], is_kept: bool, server: u32) -> Self {
         Self {
             sets: memory.as_chunks_mut().0,
@@ -154,7 +158,7 @@ impl DuplicateRequestCache {
         }
     }
 
-    /// The memory as a server leaves it that is killed after the call in hand was begun.
+    /// A copy of the memory as a server leaves it that is killed after it began the call in hand.
     #[cfg(test)]
     pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
         let mut left = Self::new(self.sets.as_flattened().to_vec().leak(), true, 1);
@@ -164,7 +168,7 @@ impl DuplicateRequestCache {
         left.sets.as_flattened_mut()
     }
 
-    /// Returns true if another server has this memory: only `serve` starts such.
+    /// Returns true if other servers use this memory, which only `serve` arranges.
     const fn is_kept(&self) -> bool {
         cfg!(any(feature = "serve", test)) && self.is_kept
     }
@@ -198,8 +202,8 @@ impl DuplicateRequestCache {
         Some(reply)
     }
 
-    /// Returns true if an earlier server carried out the call in hand, which makes a name, removes it, or changes what its guard
-    /// was. If not, records that the call is begun.
+    /// Returns true if an earlier server carried out the call in hand. `is_there` reports whether the name exists, or the guard
+    /// holds, now. If the call is not done, records its result before the call is carried out.
     pub(super) fn is_done(&mut self, is_there: impl FnOnce() -> bool) -> bool {
         self.is_kept() && {
             let is_there = is_there();
@@ -217,8 +221,8 @@ impl DuplicateRequestCache {
         self.put(reply, None);
     }
 
-    /// Overwrites the replies to calls of `peer` with this procedure and the xid of `reply`, if the cache holds any. No call is in hand
-    /// then.
+    /// Overwrites the cached replies to calls of `peer` with this procedure and the xid of `reply`. Clobbers the key of the call in
+    /// hand.
     #[inline(never)]
     #[cold]
     pub(super) fn replace(&mut self, peer: Ipv6Addr, procedure: u32, reply: &[u8]) {
@@ -236,8 +240,8 @@ impl DuplicateRequestCache {
         }
     }
 
-    /// Fills the slot of the call in hand with its reply, or records that it is `begun`. The checksum is stored last: until then, a
-    /// call that was begun still is.
+    /// Fills the slot of the call in hand with its reply, or records that the call is begun. The checksum is stored last, so that a
+    /// kill during this leaves a begun call marked as begun.
     #[inline(never)]
     fn put(&mut self, reply: &[u8], begun: Option<bool>) {
         let is_kept = self.is_kept();

@@ -1,11 +1,12 @@
 //! Protocols: state machines without sockets, clocks or allocation.
 //!
-//! An engine has three outputs: bytes, events, and orders for what is large. Time and files are lent for each call.
+//! An engine has three outputs: bytes, events, and orders for long or slow file transfers. The caller passes time and files to each
+//! call.
 //!
-//! Calling order: give it what arrived (`handle`, [`Stream::advance`], [`Stream::done`]); then, and whenever the time of `poll_at`
-//! has come, call `poll_transmit` until it returns `None`; then wait until `poll_at` or until something arrives. An order is
-//! part of what a call returned: the driver carries it out, and calls [`Stream::done`] before anything else for that session.
-//! Invariant: after malformed input a stream is closed for good; a request is only begun when its largest reply fits.
+//! Calling order: pass input (`handle`, [`Stream::advance`], [`Stream::done`]). Then, and whenever the time of `poll_at` has come,
+//! call `poll_transmit` until it returns `None`. Then wait until `poll_at` or for more input. If a call returns an order, the
+//! driver carries it out and calls [`Stream::done`] before anything else for that session. Invariant: after malformed input a
+//! stream is closed for good; a request is only begun when its largest reply fits.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -38,7 +39,7 @@ pub mod testing;
 mod tests;
 pub mod turns;
 
-/// What an engine may use, lent for the length of one call.
+/// The context of one call: clock, peer, files and events.
 pub struct Cx<'a> {
     /// The monotonic clock.
     pub now: Instant,
@@ -46,12 +47,12 @@ pub struct Cx<'a> {
     pub peer: Ipv6Addr,
     /// The files.
     pub vfs: &'a mut Tree,
-    /// Where a person is told.
+    /// The sink for messages to the administrator.
     pub events: &'a mut Events,
 }
 
 impl Cx<'_> {
-    /// Tells a person of this client.
+    /// Reports an event of this client, with its subject and the reason.
     fn tell(&mut self, event: Text, about: &[u8], why: Text) {
         self.events.tell_of(self.now, self.peer, event, about, why);
     }
@@ -66,7 +67,7 @@ pub const fn share(peer: Ipv6Addr) -> u64 {
     }
 }
 
-/// A range of a file that the driver moves for an engine, because it is long or waits for a disk.
+/// A file transfer that the driver carries out for an engine, because it is long or waits for a disk.
 #[derive(PartialEq, Eq, Debug)]
 #[repr(u32)] // Fields that orders have in common have the same offset in each.
 pub enum Order {
@@ -76,7 +77,7 @@ pub enum Order {
         file: Pin,
         /// Bytes to send.
         len: u32,
-        /// Bytes from the start of the file.
+        /// Offset in the file (bytes).
         offset: u64,
     },
     /// Writes the next bytes of the stream to a file: input that was not consumed, then what the peer sends.
@@ -85,7 +86,7 @@ pub enum Order {
         file: Pin,
         /// Bytes to write.
         len: u32,
-        /// Bytes from the start of the file.
+        /// Offset in the file (bytes).
         offset: u64,
     },
     /// Reads this range of a file into memory.
@@ -94,55 +95,55 @@ pub enum Order {
         file: Pin,
         /// Bytes to read.
         len: u32,
-        /// Bytes from the start of the file.
+        /// Offset in the file (bytes).
         offset: u64,
     },
 }
 
 impl Order {
-    /// Unpins the file: the connection is gone.
+    /// Unpins the file, after the connection has closed.
     pub fn abandon(self, vfs: &mut Tree) {
         let (Self::Send { file, .. } | Self::Store { file, .. } | Self::Read { file, .. }) = self;
         vfs.unpin(file);
     }
 }
 
-/// What an engine needs before it can go on.
+/// The reason why an engine returned, and its next need.
 #[derive(PartialEq, Eq, Debug)]
 pub enum State {
-    /// More input than it was given.
+    /// The engine needs more input.
     NeedInput,
-    /// An empty output buffer.
+    /// The engine needs an empty output buffer.
     NeedOutput,
-    /// Nothing: it has long work of its own in hand. Input that is there already goes first.
+    /// The engine has long work of its own to continue. Input that has arrived is handled first.
     Busy,
-    /// That the driver carries this out, after the produced bytes. The next call is then [`Stream::done`].
+    /// The driver is to send the produced bytes, carry out this order, and then call [`Stream::done`].
     Order(Order),
-    /// Nothing: the peer broke the protocol, and the connection is to be closed after the produced bytes.
+    /// The peer broke the protocol. The driver is to send the produced bytes and close the connection, with this reason.
     Closed(Text),
 }
 
-/// What one call did.
+/// The result of one call.
 #[derive(Debug)]
 #[must_use]
 pub struct Progress {
-    /// Bytes of the input that are not to be given again.
+    /// Length of the input that was consumed (bytes); the rest is passed again.
     pub consumed: usize,
-    /// Bytes of the output that are to be sent.
+    /// Length of the output to send (bytes).
     pub produced: usize,
-    /// What has to happen before the next call.
+    /// The engine's need before the next call.
     pub state: State,
 }
 
 impl Progress {
-    /// The connection is to be closed, and there is nothing to say about it.
+    /// Closes the connection without a message.
     pub const CLOSED: Self = Self {
         consumed: 0,
         produced: 0,
         state: State::Closed(Text::NOTHING),
     };
 
-    /// The order, if there is one. What the engine needs after it is output.
+    /// Takes the order, if there is one, and leaves [`State::NeedOutput`] in its place.
     #[inline(never)]
     pub fn take_order(&mut self) -> Option<Order> {
         match core::mem::replace(&mut self.state, State::NeedOutput) {
@@ -155,11 +156,12 @@ impl Progress {
     }
 }
 
-/// A protocol over byte streams: what all its connections share. What each has is a session.
+/// A protocol over byte streams. The implementor holds the state that all connections share; a session holds that of one
+/// connection.
 pub trait Stream {
     /// The state of one connection.
     type Session;
-    /// Reads requests from `input` and writes replies to `output`, as many as there are and fit.
+    /// Answers the requests in `input`, as far as the replies fit into `output`.
     fn advance(
         &mut self,
         session: &mut Self::Session,
@@ -167,8 +169,8 @@ pub trait Stream {
         input: &[u8],
         output: &mut [u8],
     ) -> Progress;
-    /// The driver carried the last order out, or failed, and gives back what is left of it: the engine finishes its reply, or
-    /// orders more.
+    /// Continues after the driver carried out the last order, with the given `result`. `order` is passed back, so that the engine
+    /// can release its file. The engine finishes its reply, or returns another order.
     fn done(
         &mut self,
         session: &mut Self::Session,
@@ -177,17 +179,17 @@ pub trait Stream {
         result: FsResult<()>,
         output: &mut [u8],
     ) -> Progress;
-    /// An order takes longer: others are served meanwhile.
+    /// Called when an order does not finish at once: other connections are served meanwhile.
     fn interrupted(&mut self);
-    /// The connection is gone: what its session holds is given back.
+    /// Releases the resources of a session whose connection has closed.
     fn abandon(&mut self, session: &mut Self::Session, vfs: &mut Tree, events: &mut Events);
 }
 
 /// A protocol of one datagram in, one or none out.
 pub trait Datagrams {
-    /// What a socket is bound for.
+    /// The services that a socket offers.
     type Service: Copy;
-    /// Answers `packet`; `None` means that nothing must be sent.
+    /// Answers `packet`. Returns the length of the reply, or `None` if no reply must be sent.
     fn answer(
         &mut self,
         service: Self::Service,

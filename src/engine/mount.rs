@@ -1,6 +1,6 @@
-//! MOUNT versions 1 and 3: from a path to the handle of a directory or file. RFC 1813 section 5.
+//! MOUNT versions 1 and 3: resolves a path to the handle of a directory or file. RFC 1813 section 5.
 //!
-//! The mount list is for people: it is bounded, it is kept in memory only, and nothing depends on it.
+//! The mount list is informational: it is bounded, it is kept in memory only, and nothing depends on it.
 
 use super::Cx;
 use super::rpc::Request;
@@ -23,7 +23,7 @@ pub struct Mounts {
     list: heapless::Vec<(Ipv6Addr, usize), MOUNT_COUNT_MAX>,
 }
 
-/// Answers one call. The lists are cut to what fits into the reply.
+/// Answers one call. Lists that do not fit into the reply are truncated.
 pub(super) fn answer(
     mounts: &mut Mounts,
     cx: &mut Cx<'_>,
@@ -44,7 +44,7 @@ pub(super) fn answer(
     Ok(())
 }
 
-/// MNT and UMNT, which have a path.
+/// MNT and UMNT, whose argument is a path.
 #[inline(never)]
 fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> Result<(), Reject> {
     let path = request.args.opaque(PATH_BYTES_MAX);
@@ -87,7 +87,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     Ok(())
 }
 
-/// The handle of the directory or regular file `below` an export.
+/// The handle of the directory or regular file at the path `below` in an export.
 fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8]) -> FsResult<Handle> {
     let node = walk::find(cx.vfs, export, below)?;
     match cx.vfs.attr(node)?.kind {
@@ -133,13 +133,14 @@ const fn refusal(error: FsError) -> (Status, Text) {
     }
 }
 
-/// The export that `path` lies in; `path` becomes what lies below its top. If it lies in none as clients write their paths, it is
-/// looked for by what these are without links.
+/// The export that contains `path`. Shortens `path` to the part below the export's top. The exports' paths as configured are tried
+/// first, then their real paths (without symbolic links).
 fn find(exports: &[Export], path: &mut &[u8]) -> Option<usize> {
     innermost(exports, false, path).or_else(|| innermost(exports, true, path))
 }
 
-/// The innermost of the exports that `path` lies in, by the paths that these are given as, or by the real ones.
+/// The innermost export that contains `path`. `by_real` compares real paths instead of configured ones. Shortens `path` to the part
+/// below the export's top.
 #[inline(never)]
 fn innermost(exports: &[Export], by_real: bool, path: &mut &[u8]) -> Option<usize> {
     let whole = *path;
@@ -170,12 +171,12 @@ impl Mounts {
         }
     }
 
-    /// Forgets one of the peer's mounts, or all.
+    /// Removes the peer's mount of `export`, or with `None` all its mounts.
     fn remove(&mut self, peer: Ipv6Addr, export: Option<usize>) {
         let mut at = 0usize;
         while let Some(mount) = self.list.get(at) {
             if mount.0 == peer && export.unwrap_or(mount.1) == mount.1 {
-                // The last takes its place.
+                // `at` stays: the last element has moved here.
                 self.list.swap_remove(at);
             } else {
                 at = at.saturating_add(1);
@@ -184,7 +185,8 @@ impl Mounts {
     }
 }
 
-/// Writes the mount list, or else all exports, as an XDR linked list: cut before the element that leaves no space for the end.
+/// Writes `mounts`, or with `None` all exports, as an XDR linked list. Stops before the first element that leaves no space for the
+/// end marker.
 fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &mut Writer<'_>) {
     for number in 0..mounts.map_or(exports.len(), <[_]>::len) {
         let before = reply.position();
@@ -196,7 +198,7 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
         }
         reply.opaque(exports.get(path).map_or(b"", |export| export.path));
         if mounts.is_none() {
-            reply.u32(0); // No groups: everybody.
+            reply.u32(0); // No groups: open to every client.
         }
         if reply.written().is_none() || reply.space().len() < size_of::<u32>() {
             reply.truncate(before);

@@ -6,9 +6,9 @@ use super::rpc::Request;
 use crate::wire::portmap::{Mapping, VERSION, parse_question, procedure};
 use crate::wire::rpc::Reject;
 
-/// What is told of, at most.
+/// Capacity of the table (mappings).
 pub const MAPPING_COUNT_MAX: usize = 12;
-/// The table.
+/// The table: program, version, protocol and port.
 pub type Mappings = heapless::Vec<Mapping, MAPPING_COUNT_MAX>;
 
 /// Answers one call.

@@ -1,7 +1,7 @@
-//! The programs behind the sockets: NFS, MOUNT and the portmapper, reached by RPC. RFC 5531.
+//! The RPC programs: NFS, MOUNT and the portmapper. RFC 5531.
 //!
-//! Calls that lie together in the input are answered together in the output. Calls that are not idempotent go through the
-//! duplicate request cache.
+//! Replies to the calls in one input are written to one output. Calls that are not idempotent go through the duplicate request
+//! cache.
 
 use super::mount::{self, Mounts};
 use super::nfs::{self, Nfs, Outcome, Phase, Promise};
@@ -20,7 +20,7 @@ use crate::wire::rpc::{Call, MARK_BYTES, NotACall, Reject, emit_reply};
 use crate::wire::xdr::padding;
 use crate::wire::{Reader, Writer};
 
-/// The programs that are reached through one socket.
+/// The programs that one socket serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(align(4))] // Copied as one word.
 pub struct ProgramSet {
@@ -32,21 +32,23 @@ pub struct ProgramSet {
     pub portmap: bool,
 }
 
-/// The programs, and what they share.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+/// The programs and their shared state.
+#[repr(C)] // Most-used fields first, where short instructions reach them.
 pub struct Programs {
     nfs: Nfs,
-    /// What the portmapper tells.
+    /// The portmapper's table.
     pub mappings: Mappings,
     mounts: Mounts,
-    /// A sync failed last: until one succeeds, each promise has a sync of its own, so that each request gets its own result.
+    /// True after a failed sync, until one succeeds: meanwhile each promise has a sync of its own, so that each request gets its
+    /// own result.
     syncs_each: bool,
 }
 
 impl Programs {
-    /// Programs whose promises about unstable writes end with `verifier`: another one for every start. `memory` of
-    /// [`KEPT_BYTES`](crate::config::KEPT_BYTES), zeros or what earlier programs left there, is for replies that may be asked for
-    /// once more; if `is_kept`, later programs will have it, and others that take `turns` have it now.
+    /// Creates the programs. `verifier` is the write verifier and differs for every start. `memory` of
+    /// [`KEPT_BYTES`](crate::config::KEPT_BYTES) is zeros or an earlier server's; it holds the duplicate request cache and the
+    /// verifiers of exclusive CREATEs. With `is_kept`, other servers use that memory too: those that take `turns` now, restarted
+    /// ones later.
     pub fn new(
         verifier: [u8; VERIFIER_BYTES],
         memory: &'static mut [u8],
@@ -61,26 +63,28 @@ impl Programs {
         }
     }
 
-    /// What is left by programs that are killed when they have carried out a call and not kept its reply.
+    /// A copy of `memory` as a server leaves it that is killed after it carried out a call and before it stored the reply.
     #[cfg(test)]
     pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
         let left = self.nfs.drc.left_begun(was_there);
         [&[0; crate::config::CREATED_BYTES], &*left].concat().leak()
     }
 
-    /// Becomes another of several servers.
+    /// Sets the number of this server.
     #[cfg(test)]
     pub(super) fn set_server(&mut self, number: u32) {
         self.nfs.drc.server = number;
     }
 
-    /// The promises of the replies that were written since the last call. The driver [settles](Self::settle) them before it sends them.
+    /// Takes the strongest promise of the replies that were written since the last call. The driver [settles](Self::settle) them
+    /// before it sends them.
     pub const fn take_promise(&mut self) -> Promise {
         core::mem::replace(&mut self.nfs.promise, Promise::Nothing)
     }
 
-    /// Makes the replies to `peer` final after the sync that they waited for. If it failed, they become errors, and another write
-    /// verifier tells all clients to write unstable data again (RFC 1813 section 3.3.7). Returns the bytes of the replies.
+    /// Makes the replies to `peer` final after the sync that they waited for. If it failed, they become errors, and the write
+    /// verifier changes, so that all clients send unstable data again (RFC 1813 section 3.3.7). Returns the length of the replies
+    /// (bytes).
     pub fn settle(&mut self, cx: &mut Cx<'_>, replies: &mut [u8], synced: FsResult<()>) -> usize {
         let mut len = replies.len();
         self.syncs_each = synced.is_err();
@@ -115,12 +119,12 @@ impl Programs {
 pub struct Session {
     phase: Phase,
     programs: ProgramSet,
-    /// What is left of the record that came last.
+    /// The unread rest of the last record.
     record: Record,
 }
 
 impl Session {
-    /// A connection to a socket of these programs.
+    /// The session of a new connection to a socket that serves `programs`.
     pub const fn new(programs: ProgramSet) -> Self {
         Self {
             phase: Phase::Idle,
@@ -129,7 +133,7 @@ impl Session {
         }
     }
 
-    /// Whether it holds a file until more input comes.
+    /// Returns true if a file is pinned for a WRITE whose data has not all arrived.
     pub const fn holds_file(&self) -> bool {
         matches!(&self.phase, Phase::Writing(writing) if writing.holds_file())
     }
@@ -138,10 +142,10 @@ impl Session {
 const SHRUNK: State = State::Closed(text!("a file became shorter while it was read"));
 
 impl Programs {
-    /// Answers one call, or refuses it.
+    /// Answers one call, or writes its RPC rejection.
     ///
     /// # Errors
-    /// The message is not answered: it is no call.
+    /// The message is not a call and is not answered.
     #[inline(never)]
     fn call(
         &mut self,
@@ -170,7 +174,7 @@ impl Programs {
             Err(not_a_call) => return Err(not_a_call),
         };
         if outcome.is_ok() && request.reply.written().is_none() {
-            // Only an answer to a datagram can be too long: a stream's output has space for every reply.
+            // Only a datagram's reply can overflow: a stream's output has space for every reply.
             outcome = Err(Reject::System);
         }
         Ok(outcome.unwrap_or_else(|why| {
@@ -180,7 +184,7 @@ impl Programs {
         }))
     }
 
-    /// Answers a call that changes names or attributes, from the duplicate request cache if it was answered before.
+    /// Answers a call that changes names or attributes. A retransmission is answered from the duplicate request cache.
     fn change(
         &mut self,
         cx: &mut Cx<'_>,
@@ -203,14 +207,14 @@ impl Programs {
         if let Some(turns) = self.nfs.turns() {
             turns.end();
             if core::mem::take(&mut self.nfs.drc.is_of_other) {
-                // The server that carried it out may not have synced it.
+                // The server that carried out the call may not have synced it.
                 cx.vfs.stage_export(args.opaque(HANDLE_BYTES_MAX));
             }
         }
         outcome
     }
 
-    /// Writes the reply to an earlier transmission of a call; whether there is one.
+    /// Writes the cached reply to an earlier transmission of the call. Returns true if there was one.
     fn find_reply(&mut self, cx: &Cx<'_>, request: &mut Request<'_, '_>) -> bool {
         let drc = &mut self.nfs.drc;
         let args = request.args.rest();
@@ -314,7 +318,7 @@ impl Programs {
                     patch_mark(reply, mark, len + u32::from(pad));
                     session.phase = Phase::Sending(pad);
                 } else {
-                    // The call is read again when its bytes are in memory.
+                    // The call is parsed again once the job has read the file's bytes.
                     reply.truncate(mark);
                     return Err(State::Order(order));
                 }
@@ -334,14 +338,14 @@ impl Programs {
             input.take(span);
             return done;
         };
-        // To a WRITE the data in the packet is the beginning of what is left of its record.
+        // The data in the packet is unread: put it back as the start of the rest of the record.
         let record = &mut session.record;
         let data_len = data.rest().len();
         record.left += data_len as u32;
         if span == packet.len() + MARK_BYTES {
             input.take(span - data_len);
         } else {
-            // The packet is a copy, joined from several fragments.
+            // The packet was joined from several fragments into a copy, so its data is written from there.
             input.take(span);
             writing.write_here(record, cx, &mut data);
             record.left -= data.rest().len() as u32;
@@ -351,7 +355,7 @@ impl Programs {
 }
 
 impl Programs {
-    /// Answers the calls in the input, until something has to happen first.
+    /// Answers the calls in the input until `step` needs the driver.
     #[inline(never)]
     fn go_on(
         &mut self,
@@ -399,7 +403,8 @@ impl Stream for Programs {
             (Order::Send { file, .. }, Phase::Sending(pad)) => {
                 cx.vfs.unpin(file);
                 if result.is_err() {
-                    // The count was promised in a head that is gone: there is no other way to take it back.
+                    // The reply's head, with the count, is already sent: closing the connection is the only way to report the
+                    // error.
                     self.nfs.read_failed(cx.now);
                     return Progress {
                         state: SHRUNK,
@@ -452,7 +457,7 @@ impl Datagrams for Programs {
             call: Call::default(),
             follows: Some(0),
         };
-        // NFS itself is not served by datagrams, so there are no orders; what is no call gets no answer.
+        // NFS itself is not served over UDP, so there are no orders. A message that is not a call is not answered.
         self.call(programs, cx, &mut request).ok()?;
         reply.written()
     }

@@ -1,19 +1,19 @@
-//! Servers of the same files beside each other: they take turns at what changes names and attributes.
+//! A lock between server processes that serve the same files: calls that change names or attributes take turns.
 //!
-//! Each has connections and open files of its own; replies that may be asked for again lie in memory that all of them have. Because
-//! of the turns a call that comes again to another server finds the reply, or what a server left that was killed, and the
-//! attributes before and after a change are of that change alone (RFC 1813 section 2.6).
+//! Each server has its own connections and open files. The duplicate request cache is in memory that all of them share. With the
+//! lock, a retransmission to another server finds the reply, or the record that a killed server left, and the attributes before and
+//! after a change are of that change alone (RFC 1813 section 2.6).
 
 use core::sync::atomic::AtomicU32;
 
-/// What such servers share beside memory.
+/// The lock and the counter that the servers share.
 pub trait Turns {
-    /// Waits until it is this server's turn, and keeps others waiting. A turn ends with its process, too, wherever that is.
+    /// Acquires the lock; blocks while another server has it. The lock is also released when its process ends, at whatever point.
     fn begin(&self);
-    /// Its turn has ended.
+    /// Releases the lock.
     fn end(&self);
-    /// The number of this server, which no other has.
+    /// The unique number of this server.
     fn number(&self) -> u32;
-    /// How often promises of any of them were broken.
+    /// Number of times that unstable data of any server may have been lost. It is added to the write verifier.
     fn breaks(&self) -> &AtomicU32;
 }

@@ -1,4 +1,4 @@
-//! ACCESS, FSSTAT, FSINFO, PATHCONF: what an object and its file system are like.
+//! ACCESS, FSSTAT, FSINFO, PATHCONF: access rights, properties and limits of an object and its file system.
 
 use super::super::Cx;
 use super::super::rpc::Request;
@@ -8,12 +8,13 @@ use crate::vfs::{Access, FsError, Kind};
 use crate::wire::Writer;
 use crate::wire::nfs3::{PROPERTIES, Procedure, access as bits};
 
-/// Links that an object may have. The host does not tell; this is what the strictest of its usual file systems allows.
+/// Maximum number of hard links, for PATHCONF. The host does not report it; this is the limit of its strictest common file system.
 const LINK_COUNT_MAX: u32 = 32_000;
-/// What READ and WRITE should be a multiple of, in bytes.
+/// Suggested multiple (bytes) of READ and WRITE sizes: rtmult and wtmult.
 const BLOCK_BYTES: u32 = 4096;
 
-/// What the caller itself may do; that an owner may always read and write is not told: a client would let it open its file.
+/// Answers ACCESS with the caller's own rights. READ and WRITE always succeed for the owner, but ACCESS does not grant that: the
+/// client would then allow the owner to open the file against its mode.
 pub(super) fn access(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
@@ -37,7 +38,7 @@ pub(super) fn access(
             continue;
         }
         let mut may = cx.vfs.access(object.node, *access);
-        // Names can only be changed where they can be looked up.
+        // Changing names in a directory also needs search permission.
         if is_dir && *access == Access::Write && may.is_ok() {
             may = cx.vfs.access(object.node, Access::Execute);
         }
@@ -61,7 +62,7 @@ pub(super) fn statfs(
     let stat = cx.vfs.statfs(object.node)?;
     let reply = &mut *request.reply;
     if procedure == Procedure::PathConf {
-        // Names are never cut, owners cannot give files away, case matters and is kept.
+        // no_trunc, chown_restricted; case_insensitive is false, case_preserving is true.
         reply.words(&[LINK_COUNT_MAX, stat.name_bytes_max, 1, 1, 0, 1]);
         return Ok(());
     }
@@ -71,13 +72,13 @@ pub(super) fn statfs(
     reply.u64(stat.total_files);
     reply.u64(stat.free_files);
     reply.u64(stat.free_files);
-    reply.u32(0); // Seconds for which this is expected to hold.
+    reply.u32(0); // invarsec: the values may change at any time.
     Ok(())
 }
 
 pub(super) fn fs_info(reply: &mut Writer<'_>) {
     reply.words(&[
-        // Largest, preferred and unit of READ, then of WRITE; preferred page of a directory.
+        // rtmax, rtpref, rtmult; wtmax, wtpref, wtmult; dtpref.
         READ_BYTES_MAX,
         READ_BYTES_MAX,
         BLOCK_BYTES,
@@ -85,10 +86,10 @@ pub(super) fn fs_info(reply: &mut Writer<'_>) {
         WRITE_BYTES_MAX,
         BLOCK_BYTES,
         DIRECTORY_BYTES_MAX,
-        // Largest file: 2^63 - 1 bytes.
+        // maxfilesize: 2^63 - 1 bytes.
         i32::MAX as u32,
         u32::MAX,
-        // Times are kept to the nanosecond.
+        // time_delta: 1 ns.
         0,
         1,
         PROPERTIES,

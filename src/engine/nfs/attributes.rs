@@ -3,7 +3,7 @@
 use crate::vfs::{Attr, FileTime, Kind};
 use crate::wire::Writer;
 
-/// Kinds of objects by their numbers on the wire, of which the first is 1.
+/// Kinds of objects in the order of ftype3, which begins at 1.
 pub(super) static KINDS: [Kind; 7] = [
     Kind::Regular,
     Kind::Directory,
@@ -14,7 +14,7 @@ pub(super) static KINDS: [Kind; 7] = [
     Kind::Fifo,
 ];
 
-/// Writes attributes that may be missing.
+/// Writes optional attributes.
 #[doc(alias = "post_op_attr")]
 #[inline(never)]
 pub(super) fn post_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
@@ -24,7 +24,7 @@ pub(super) fn post_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
     }
 }
 
-/// Writes what is known of an object before it was changed, or was not.
+/// Writes the optional size and times of an object before an operation.
 #[doc(alias = "pre_op_attr")]
 #[inline(never)]
 pub(super) fn pre_op(reply: &mut Writer<'_>, attr: Option<&Attr>) {
@@ -60,7 +60,7 @@ fn emit_time(reply: &mut Writer<'_>, time: FileTime) {
     reply.u32(nanos);
 }
 
-/// The wire counts from 1970 to 2106: what lies outside is shown at its edge.
+/// Converts a time to nfstime3, which covers 1970 to 2106; earlier and later times become the first and last second of that.
 #[inline(never)]
 pub(super) fn to_wire(time: FileTime) -> (u32, u32) {
     match u32::try_from(time.secs) {

@@ -1,6 +1,6 @@
 //! SETATTR, CREATE, MKDIR, SYMLINK, MKNOD, REMOVE, RMDIR, RENAME, LINK: attributes and names.
 //!
-//! Arguments are read to their end before anything is done.
+//! All arguments are parsed before the first change.
 
 use super::super::Cx;
 use super::super::rpc::Request;
@@ -15,12 +15,13 @@ use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure};
 use crate::wire::rpc::Credential;
 use crate::wire::{Reader, Writer};
 
-/// Bytes of a link's target on the wire: one more than there may be, so that it can be said what is wrong.
+/// Maximum length of a link's target on the wire (bytes): one more than allowed, so that a longer one gets the file system's error
+/// instead of GARBAGE_ARGS.
 const TARGET_BYTES_MAX: u32 = LINK_BYTES_MAX as u32 + 1;
 
-/// CREATE's mode GUARDED: a file that exists is an error. In UNCHECKED, which is 0, it is not.
+/// CREATE's mode GUARDED: an existing file is an error. It is not in mode UNCHECKED, which is 0.
 const GUARDED: u32 = 1;
-/// CREATE's mode EXCLUSIVE: a file that exists is an error unless it was created with the same verifier.
+/// CREATE's mode EXCLUSIVE: an existing file is an error unless it was created with the same verifier.
 const EXCLUSIVE: u32 = 2;
 
 /// A file, by file system and inode number, and the verifier of the exclusive CREATE that made it.
@@ -29,16 +30,16 @@ type CreateVerifier = [u8; CREATE_VERIFIER_BYTES];
 
 /// The verifiers of the last exclusive CREATEs: a repeated request with the same verifier succeeds. RFC 1813 section 3.3.8.
 ///
-/// They lie in memory that servers share, who take turns, and that may outlive them.
+/// Their memory is shared by the servers, which take turns, and may outlive them.
 #[derive(Debug)]
 pub(super) struct CreateVerifiers {
     list: &'static mut [CreateVerifier],
-    /// The place of the next.
+    /// Number of verifiers added, modulo 256. Modulo [`CREATE_VERIFIER_COUNT`] it is the index of the last.
     next: &'static mut [u8],
 }
 
 impl CreateVerifiers {
-    /// Those that lie in `memory`: [`CREATED_BYTES`](crate::config::CREATED_BYTES), zeros if there are none.
+    /// Opens the list in `memory` of [`CREATED_BYTES`](crate::config::CREATED_BYTES). Zeros are an empty list.
     pub(super) const fn new(memory: &'static mut [u8]) -> Self {
         let (list, next) = memory.as_chunks_mut();
         Self { list, next }
@@ -57,14 +58,14 @@ impl CreateVerifiers {
     }
 }
 
-/// What changes attributes or names, and what was changed beside the object of the request.
+/// The request that changes attributes or names, and the objects it affects beside its first argument.
 #[repr(C)]
 pub(super) struct WccData {
     procedure: Procedure,
-    /// What a name was made for.
+    /// The object that was created.
     made: Option<Node>,
     pub(super) caller: Caller,
-    /// The directory of the other name.
+    /// The second directory, of RENAME and LINK.
     other: FsResult<Object>,
 }
 
@@ -81,7 +82,7 @@ impl WccData {
         }
     }
 
-    /// Tells who calls, who is nobody otherwise.
+    /// Sets the caller from AUTH_SYS. Without this it is `Caller::NOBODY`.
     pub(super) fn set_caller(&mut self, credential: &Credential<'_>) {
         let caller = &mut self.caller;
         (caller.uid, caller.gid) = (credential.uid, credential.gid);
@@ -90,7 +91,8 @@ impl WccData {
         }
     }
 
-    /// Writes what follows the status: what was made, and what the objects were like before and are now.
+    /// Writes the results after the status: the created object's handle and attributes, then the attributes of each object before
+    /// and after.
     pub(super) fn emit(&self, cx: &mut Cx<'_>, object: Option<&Object>, reply: &mut Writer<'_>) {
         if let Some(node) = self.made {
             let handle = cx.vfs.handle(node);
@@ -112,14 +114,14 @@ impl WccData {
     }
 }
 
-/// Writes the attributes that an object has now.
+/// Writes an object's current attributes.
 #[inline(never)]
 fn emit_after(cx: &mut Cx<'_>, node: Option<Node>, reply: &mut Writer<'_>) {
     let attr = node.and_then(|node| cx.vfs.attr(node).ok());
     post_op(reply, attr.as_ref());
 }
 
-/// The name of something that is there, or of something new: that "." and ".." are there is no news.
+/// Checks a name. "." and ".." exist: with `new` they return `Exists`, otherwise `Invalid`.
 #[inline(never)]
 fn name<'a>(raw: &'a [u8], new: bool) -> FsResult<Name<'a>> {
     Name::new(raw).map_err(|error| match error {
@@ -146,7 +148,7 @@ impl Nfs {
         }
     }
 
-    /// SETATTR. What another server carried out has changed the guard.
+    /// SETATTR. If an earlier server already carried it out, the guard (ctime) no longer matches; `is_done` recognises that.
     fn set_attr(
         &mut self,
         cx: &mut Cx<'_>,
@@ -189,13 +191,13 @@ impl Nfs {
         let raw = args.opaque(NAME_BYTES_MAX);
         let mut change = no_change();
         let mut make = CreateWhat::File;
-        // All but CREATE make what was not there.
+        // All procedures but CREATE fail if the name exists.
         let mut how = GUARDED;
         let mut verifier = [0; 2];
         if wcc_data.procedure == Procedure::Create {
             how = args.u32();
             if how == EXCLUSIVE {
-                // Times that every file system can keep, as others do it too.
+                // The verifier is stored in atime and mtime, as other servers do; 31 bits fit every file system.
                 for secs in &mut verifier {
                     *secs = (args.u32() & 0x7fff_ffff).into();
                 }
@@ -221,7 +223,7 @@ impl Nfs {
         args.check()?;
         let name = name(raw, true)?;
         if self.is_done(cx, dir, name) {
-            // With its mode; clients set what else there is by calls of their own.
+            // The object has its mode; the client sets other attributes by calls of their own.
             wcc_data.made = Some(cx.vfs.lookup(dir, name)?);
             return Ok(());
         }
@@ -230,7 +232,7 @@ impl Nfs {
         if there {
             made = cx.vfs.lookup(dir, name);
             if made == Err(FsError::NoEntry) {
-                // Removed since.
+                // Removed between `create` and `lookup`.
                 made = Err(FsError::TryLater);
             }
         }
@@ -259,7 +261,8 @@ impl Nfs {
                 {
                     return Err(FsError::Exists.into());
                 }
-                // The request that created it may never have been answered. This one is, so the file has to be on disk first.
+                // The CREATE that made the file may not have been answered, so file and name may not be durable yet. `set_attr`
+                // stages both for the sync that this reply waits for.
                 let mut cut = no_change();
                 cut.size = change.size;
                 cx.vfs.set_attr(node, &cut)?;
@@ -326,7 +329,7 @@ fn no_change() -> SetAttr {
     SetAttr::default()
 }
 
-/// Reads what MKDIR, SYMLINK or MKNOD makes.
+/// Parses the arguments of MKDIR, SYMLINK or MKNOD after the name.
 fn read_make<'a>(
     procedure: Procedure,
     args: &mut Reader<'a>,
@@ -344,7 +347,7 @@ fn read_make<'a>(
     Ok(match kind {
         _ if procedure == Procedure::MkDir => CreateWhat::Directory,
         _ if procedure == Procedure::SymLink => {
-            // Links have no mode of their own.
+            // Symbolic links have no mode.
             change.mode = None;
             CreateWhat::Link(args.opaque(TARGET_BYTES_MAX))
         }
@@ -355,12 +358,12 @@ fn read_make<'a>(
     })
 }
 
-/// Reads what is to change.
+/// Parses new attributes.
 #[doc(alias = "sattr3")]
 #[inline(never)]
 fn read_change(args: &mut Reader<'_>, change: &mut SetAttr) -> Result<(), Fault> {
     change.mode = word(args).map(|mode| mode & 0o7777);
-    // To the host this number means "no change", and so it does here.
+    // `Caller::NOBODY` is -1, which chown(2) takes as "no change"; the same applies here.
     change.uid = word(args).filter(|uid| *uid != Caller::NOBODY);
     change.gid = word(args).filter(|gid| *gid != Caller::NOBODY);
     change.size = args.flag().then(|| args.u64());
@@ -382,7 +385,7 @@ fn read_change(args: &mut Reader<'_>, change: &mut SetAttr) -> Result<(), Fault>
     Ok(args.check()?)
 }
 
-/// A word that may be missing.
+/// Parses an optional word.
 #[inline(never)]
 fn word(args: &mut Reader<'_>) -> Option<u32> {
     args.flag().then(|| args.u32())

@@ -10,7 +10,7 @@ use crate::wire::nfs3::{ATTRIBUTES_BYTES, VERIFIER_BYTES};
 use crate::wire::xdr::padding;
 use core::ops::ControlFlow;
 
-/// Bytes that a name on the wire may have before it is taken for garbage; the file system's own limit is lower.
+/// Longest name on the wire (bytes); a longer one is GARBAGE_ARGS. The file system's own limit is lower.
 pub(super) const NAME_BYTES_MAX: u32 = 1024;
 
 #[inline(never)]
@@ -22,7 +22,7 @@ pub(super) fn lookup(
     let name = request.args.opaque(NAME_BYTES_MAX);
     request.args.check()?;
     let node = match Name::new(name) {
-        // "." or "..". RFC 1813 section 3.2: the server should be prepared for them.
+        // "." or "..". RFC 1813 section 3.2: servers should be prepared for them.
         Err(FsError::Exists) => {
             if dir.attr.kind != Kind::Directory {
                 return Err(FsError::NotDirectory.into());
@@ -45,7 +45,7 @@ pub(super) fn lookup(
     Ok(())
 }
 
-/// READDIR and READDIRPLUS: as many entries as fit the caller's count, at least one, or `TooSmall`.
+/// READDIR and READDIRPLUS: as many entries as fit into the client's count, but at least one, or else `TooSmall`.
 pub(super) fn list(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
@@ -54,7 +54,7 @@ pub(super) fn list(
 ) -> Result<(), Fault> {
     let (args, reply) = (&mut request.args, &mut *request.reply);
     let cookie = args.u64();
-    // The host's cookies hold as long as the directory does: there is nothing to verify.
+    // The host's cookies stay valid while the directory exists, so the cookie verifier is ignored.
     args.take(VERIFIER_BYTES);
     let names_left = args.u32();
     let bytes_max = if detail == Detail::Names {
@@ -77,7 +77,7 @@ pub(super) fn list(
     let listed = cx.vfs.readdir(dir.node, cookie, detail, &mut |entry| {
         page.take(reply, entry)
     });
-    // What was listed before a failure is true: the client will meet the failure at the next page.
+    // After an error, return the entries listed before it: the client gets the error with the next page.
     let end = match listed {
         Err(error) if page.empty => return Err(error.into()),
         Ok(end) => end,
@@ -90,25 +90,25 @@ pub(super) fn list(
     Ok(())
 }
 
-/// The limits of one page, and what came of it.
+/// The remaining space of one page, and whether an entry was written.
 struct Page {
     detail: Detail,
     /// Bytes left for entries.
     bytes_left: u32,
-    /// Bytes left for names, cookies and inode numbers: a hint, beyond which one entry always goes.
+    /// Bytes left for names, cookies and inode numbers (dircount). It is a hint: the first entry may exceed it.
     names_left: u32,
     empty: bool,
 }
 
 impl Page {
-    /// Bytes around the entries: status, the directory's attributes, verifier; no further entry, whether that was all.
+    /// Length of a reply without entries (bytes): status, the directory's attributes, verifier; end of list, eof.
     const FRAME_BYTES: u32 = 4 + 4 + ATTRIBUTES_BYTES as u32 + 8 + 4 + 4;
-    /// Bytes of attributes and handle, but for the handle's own.
+    /// Length of an entry's attributes and handle, without the handle's own bytes.
     const OBJECT_BYTES: u32 = 4 + ATTRIBUTES_BYTES as u32 + 4 + 4;
 
-    /// Writes one entry, if it fits.
+    /// Writes one entry, or stops the listing if it does not fit.
     fn take(&mut self, reply: &mut Writer<'_>, entry: &DirEntry<'_>) -> ControlFlow<()> {
-        // A flag, inode number, length and bytes of the name, cookie.
+        // Value-follows flag, inode number, length of the name, cookie.
         let plain = padded(entry.name) + (4 + 8 + 4 + 8);
         let more = match &entry.object {
             _ if self.detail == Detail::Names => 0,
@@ -140,7 +140,7 @@ impl Page {
     }
 }
 
-/// Bytes that a name takes, but for its length.
+/// Length of a name with its padding, without the length word (bytes).
 const fn padded(bytes: &[u8]) -> u32 {
     (bytes.len() + padding(bytes.len())) as u32
 }

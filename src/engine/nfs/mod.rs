@@ -1,7 +1,7 @@
-//! NFS version 3: what each procedure answers. RFC 1813 section 3.3.
+//! NFS version 3: the procedures. RFC 1813 section 3.3.
 //!
-//! Every procedure but NULL begins with a handle, and nearly every reply carries that object's attributes: both are dealt with
-//! here, once. Nothing is remembered between requests, neither attributes nor names: the host's own tree is the only truth.
+//! Every procedure but NULL begins with a handle, and nearly every reply carries that object's attributes: both are handled here.
+//! Neither attributes nor names are cached between requests.
 
 use super::drc::DuplicateRequestCache;
 use super::rpc::Request;
@@ -33,19 +33,19 @@ pub use promises::Promise;
 pub(super) use promises::{fail, mark_promise, settle};
 pub(super) use write::Writing;
 
-/// Why a procedure did not succeed.
+/// The reason why a procedure failed.
 enum Fault {
-    /// The file system's answer, which becomes a status.
+    /// An error of the file system, which becomes a status.
     Files(FsError),
-    /// The object has changed since the caller looked at it.
+    /// The guard of a SETATTR does not match the object's ctime.
     NotSynchronous,
-    /// No object of this kind can be made.
+    /// MKNOD cannot create an object of this kind.
     BadType,
-    /// The results do not fit the count that the caller set.
+    /// Not even one entry fits into the client's count.
     TooSmall,
     /// The arguments did not parse.
     Malformed,
-    /// Nothing was begun: the results need an empty output.
+    /// The results need an empty output buffer. Nothing was done yet.
     NeedOutput,
 }
 
@@ -61,26 +61,27 @@ impl From<Malformed> for Fault {
     }
 }
 
-/// How a call goes on after its arguments were read.
+/// The result of a call whose arguments parsed.
 pub(super) enum Outcome {
-    /// The reply is written. It promises that the changes of this procedure are durable.
+    /// The reply is written. With a procedure, it promises that this procedure's changes are durable.
     Reply(Option<Procedure>),
-    /// Nothing was begun: the reply needs an empty output.
+    /// The reply needs an empty output buffer. Nothing was done yet.
     Blocked,
-    /// A READ: its head is written and its bytes are sent, or it is answered when they are in memory.
+    /// A READ. With [`Order::Send`] the reply's head is written and the driver sends the data; with [`Order::Read`] the call is
+    /// answered once its bytes are in memory.
     Order(Order),
-    /// A WRITE or COMMIT, [`Nfs::begun`], is answered when its data is stored.
+    /// A WRITE or COMMIT, now in [`Nfs::begun`]. It is answered when its data is stored.
     Write,
 }
 
 /// The state of a connection between two calls of the engine.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Every call so far is answered.
+    /// No call is in progress.
     Idle,
-    /// A READ's data is being sent; then this many zero bytes are due.
+    /// The driver sends a READ's data; then this number of padding bytes is due.
     Sending(u8),
-    /// A WRITE's data arrives.
+    /// A WRITE or COMMIT that is not yet answered.
     Writing(Writing),
 }
 
@@ -92,35 +93,36 @@ struct Object {
     attr: Attr,
 }
 
-/// What NFS remembers from one request to the next.
+/// The state of NFS that all connections share.
 pub(super) struct Nfs {
-    /// With how often promises were broken added, another one whenever what was written and not made durable may be lost.
+    /// The write verifier at start. Clients get this plus the number of failed syncs, so that it changes whenever unstable data may
+    /// be lost.
     verifier: u64,
-    /// Other servers of the same files, if there are any.
+    /// The lock shared with other servers of the same files, if there are any.
     turns: Option<&'static dyn Turns>,
     create_verifiers: change::CreateVerifiers,
-    /// The file's attributes before the WRITE in hand; nothing as soon as anything else may have changed.
+    /// The file's attributes before the WRITE in progress; `None` once another client may have changed the file.
     wcc_attr: Option<write::WccAttr>,
-    /// Until then READs are no longer than what is read before it is promised: of one, bytes that were promised could not be read.
+    /// Until this time, READs are limited to [`READ_INLINE_BYTES`], because sendfile failed for a longer one.
     reads_inline_until: Instant,
     /// The WRITE or COMMIT of the call in hand.
     pub(super) begun: Option<Writing>,
-    /// A job has read the bytes of the READ that comes next.
+    /// True if a job has just read the bytes of the next READ into memory.
     pub(super) is_in_memory: bool,
-    /// The promises of the replies that were written since the driver last asked.
+    /// The strongest promise of the replies written since the driver last took it.
     pub(super) promise: Promise,
-    /// The replies to what must not be done twice.
+    /// The replies to calls that are not idempotent.
     pub(super) drc: DuplicateRequestCache,
 }
 
-/// Whether a call may be carried out twice. The reply to one that may not is kept in the duplicate request cache.
+/// Returns true if a call may be carried out twice. Replies to other calls are kept in the duplicate request cache.
 pub(super) fn is_idempotent(call: &Call<'_>) -> bool {
     call.program != crate::wire::nfs3::PROGRAM
         || call.version != VERSION
         || !Procedure::new(call.procedure).is_some_and(changes)
 }
 
-/// Whether a procedure changes attributes or names.
+/// Returns true if a procedure changes attributes or names.
 const fn changes(procedure: Procedure) -> bool {
     matches!(
         procedure,
@@ -136,7 +138,7 @@ const fn changes(procedure: Procedure) -> bool {
     )
 }
 
-/// Whether a procedure is answered when data is where it belongs.
+/// Returns true for WRITE and COMMIT, which are answered when their data is stored.
 const fn writes(procedure: Procedure) -> bool {
     matches!(procedure, Procedure::Write | Procedure::Commit)
 }
@@ -162,18 +164,20 @@ impl Nfs {
         }
     }
 
-    /// Bytes that were promised could not be read. Whoever asks again is told so, and of which they are.
+    /// Called when sendfile could not send the bytes that a READ's head had announced. For [`READ_INLINE_TIME`], READs are short:
+    /// their data is read before the head is written, so that a client that tries again gets the error, and sees which bytes are
+    /// affected.
     pub(super) fn read_failed(&mut self, now: Instant) {
         self.reads_inline_until = now.after(READ_INLINE_TIME);
     }
 
-    /// Other servers of the same files, if there are any: without a supervisor there are none.
+    /// The lock shared with other servers of the same files. There are none without a supervisor.
     pub(super) fn turns(&self) -> Option<&'static dyn Turns> {
         self.turns.filter(|_| cfg!(any(feature = "serve", test)))
     }
 
-    /// Begins this server's turn at a call that changes names or attributes. Before it, the kernel reads the directory and the name
-    /// from the disk, so that other servers do not wait for a slow disk.
+    /// Acquires the lock for a call that changes names or attributes. Before that, looks the name up, so that the kernel reads it
+    /// from the disk now and other servers do not wait for a slow disk.
     pub(super) fn begin_turn(&self, cx: &mut Cx<'_>, request: &Request<'_, '_>) {
         let Some(turns) = self.turns() else { return };
         let mut args = request.args.clone();
@@ -190,7 +194,7 @@ impl Nfs {
         turns.begin();
     }
 
-    /// Unstable data may be lost: another verifier tells clients to write it again (RFC 1813 section 3.3.7).
+    /// Changes the write verifier, because unstable data may be lost: clients send that data again (RFC 1813 section 3.3.7).
     pub(super) fn break_promises(&mut self) {
         match self.turns() {
             Some(turns) => _ = turns.breaks().fetch_add(1, Ordering::Relaxed),
@@ -198,7 +202,7 @@ impl Nfs {
         }
     }
 
-    /// The verifier of what is written now.
+    /// The current write verifier.
     fn verifier(&self) -> u64 {
         let breaks = self
             .turns()
@@ -262,7 +266,7 @@ impl Nfs {
         Ok(Outcome::Reply(changes(procedure).then_some(procedure)))
     }
 
-    /// What changes neither attributes nor names.
+    /// Carries out a procedure that changes neither attributes nor names.
     #[inline(never)]
     fn carry_out(
         &mut self,
@@ -305,7 +309,7 @@ impl Nfs {
     }
 }
 
-/// Tells a person of what only a person can mend; the status.
+/// Maps an error to its status. Reports those that need an administrator.
 #[inline(never)]
 pub(super) fn tell(cx: &mut Cx<'_>, error: FsError) -> Status {
     let event = match error {
@@ -318,14 +322,14 @@ pub(super) fn tell(cx: &mut Cx<'_>, error: FsError) -> Status {
     error.into()
 }
 
-/// The object that a handle names.
+/// Resolves a handle to its object.
 fn open(cx: &mut Cx<'_>, handle: &[u8], caller: &Caller) -> FsResult<Object> {
     let node = cx.vfs.open(handle, caller)?;
     let attr = cx.vfs.attr(node)?;
     Ok(Object { node, attr })
 }
 
-/// What must be a regular file.
+/// Fails unless the object is a regular file.
 fn check_regular(object: &Object) -> FsResult<()> {
     match object.attr.kind {
         Kind::Regular => Ok(()),

@@ -1,7 +1,7 @@
-//! Promises: replies that say that a change is durable, and that therefore wait for a sync.
+//! Promises: replies that report a durable change and therefore wait for a sync.
 //!
-//! Until the sync has ended, the record mark of such a reply carries its procedure in bits 24 to 30, which no reply is long enough to
-//! need. [`settle`] clears them before the reply is sent; if the sync failed, [`fail`] makes an error of it first.
+//! Until the sync has ended, the record mark of such a reply carries its procedure in bits 24 to 30: no reply is long enough to
+//! need them. [`settle`] clears them before the reply is sent; if the sync failed, [`fail`] first turns the reply into an error.
 
 use super::super::rpc::patch_mark;
 use crate::mem::{self, Ends as _};
@@ -9,47 +9,47 @@ use crate::wire::nfs3::{Procedure, Status};
 use crate::wire::rpc::MARK_BYTES;
 use crate::wire::{Reader, Writer};
 
-/// Bits of a mark below the procedure.
+/// Number of bits of a mark below the procedure.
 const LEN_BITS: u32 = 24;
-/// Length of a reply before its status (bytes): xid, REPLY, MSG_ACCEPTED, an empty verifier, SUCCESS.
+/// Length of a reply before its status (bytes): xid, REPLY, MSG_ACCEPTED, verifier (AUTH_NONE, empty), SUCCESS.
 const HEAD_BYTES: usize = 24;
 const RENAME: u32 = Procedure::Rename as u32;
 const LINK: u32 = Procedure::Link as u32;
-/// RFC 5531 section 11.
+/// The last-fragment bit of a record mark. RFC 5531 section 11.
 const LAST_FRAGMENT: u32 = 1 << 31;
 const _: () = assert!(crate::config::REPLY_BYTES < 1 << LEN_BITS);
 
-/// The changes that replies promise to be durable.
+/// The kind of change that replies promise to be durable, weakest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Promise {
-    /// Nothing.
+    /// No promise.
     Nothing,
-    /// Names or attributes.
+    /// Changed names or attributes.
     Names,
-    /// Data: more of it may have arrived, and can share the sync.
+    /// Data. The sync may wait for more data that has arrived, to cover that too.
     Data,
 }
 
-/// Adds to a reply, whose mark is at `mark`, the procedure whose promise it makes.
+/// Stores in the mark at `mark` the procedure whose change the reply promises to be durable.
 pub(in super::super) fn mark_promise(reply: &mut Writer<'_>, mark: usize, procedure: Procedure) {
     let len = Reader::new(reply.since(mark)).u32();
     reply.patch(mark, len | (procedure as u32) << LEN_BITS);
 }
 
-/// Makes replies final: whole records, of which some promise something.
+/// Removes the procedures from the marks of whole replies.
 #[inline(never)]
 pub(in super::super) fn settle(replies: &mut [u8]) {
     let mut rest = replies;
     while let Some((bytes, reply)) = rest.split_first_chunk_mut() {
         let mark = Mark::of(u32::from_be_bytes(*bytes));
         *bytes = (LAST_FRAGMENT | mark.len).to_be_bytes();
-        // The data of a READ at the end follows later.
+        // The data of a READ at the end is sent later.
         rest = reply.tail_mut(mark.len as usize);
     }
 }
 
-/// Makes the replies that promise something errors of this status, and calls `failed` with the procedure and the reply of each. Returns the bytes
-/// of all replies.
+/// Turns each reply that promises something into an error with this status, and calls `failed` with its procedure and bytes.
+/// Returns the length of all replies (bytes).
 #[cold]
 #[inline(never)]
 pub(in super::super) fn fail(
@@ -68,7 +68,7 @@ pub(in super::super) fn fail(
             let mut error = Writer::new(record);
             error.put_ahead(MARK_BYTES + HEAD_BYTES);
             error.u32(status as u32);
-            // Attributes before and after, each FALSE: the sync may have lost what they say.
+            // Attributes before and after, all absent (FALSE): after the failed sync they may be wrong.
             let word_count = match mark.procedure {
                 RENAME => 4,
                 LINK => 3,
@@ -87,7 +87,7 @@ pub(in super::super) fn fail(
     end
 }
 
-/// A record mark with its procedure.
+/// The length and procedure in a record mark.
 struct Mark {
     len: u32,
     procedure: u32,

@@ -1,4 +1,4 @@
-//! From what a backend says to what the wire says: one total table, in the order of the errors.
+//! The NFS status of each backend error: one total table, in the order of the errors.
 
 use crate::vfs::FsError;
 use crate::wire::nfs3::Status;
@@ -18,7 +18,7 @@ const PAIRS: [(FsError, Status); 23] = [
     (FsError::NoSpace, Status::NoSpace),
     (FsError::Quota, Status::Quota),
     (FsError::TooManyLinks, Status::TooManyLinks),
-    // A name that turned into a link meanwhile: no handle stands for it.
+    // The name became a symbolic link meanwhile, which no handle can name.
     (FsError::TooManyFollowed, Status::Invalid),
     (FsError::NotEmpty, Status::NotEmpty),
     (FsError::NameTooLong, Status::NameTooLong),
@@ -45,7 +45,7 @@ static STATUSES: [Status; PAIRS.len()] = {
 
 impl From<FsError> for Status {
     fn from(error: FsError) -> Self {
-        // There is a place for each: `TryLater` is the last.
+        // The table covers every error: `TryLater` is the last.
         const { assert!(FsError::TryLater as usize + 1 == PAIRS.len()) };
         STATUSES.get(error as usize).copied().unwrap_or(Self::Io)
     }

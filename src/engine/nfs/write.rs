@@ -1,6 +1,6 @@
-//! WRITE and COMMIT: data on its way from the stream to a file, and onto the disk.
+//! WRITE and COMMIT: store data from the stream in a file and make it durable.
 //!
-//! A WRITE's data is stored as it comes, so its reply is written when the last of it is there, or on disk.
+//! A WRITE's data is stored as it arrives. Its reply is written when all of it is stored; a stable one waits for the sync.
 
 use super::super::rpc::{Record, Request, patch_mark};
 use super::super::{Cx, Order, State};
@@ -12,14 +12,14 @@ use crate::wire::rpc::emit_reply;
 use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
 
-/// What a caller wants of its data.
+/// The durability that the client requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum How {
-    /// That all that is in the file is on disk: it brings no data.
+    /// COMMIT: all data of the file on disk. Carries no data.
     Commit,
-    /// To be in the file.
+    /// Data in the file, durable only after a COMMIT.
     Unstable,
-    /// To be on disk.
+    /// Data on disk.
     Stable,
 }
 
@@ -27,26 +27,26 @@ enum How {
 #[derive(Debug)]
 #[repr(C)]
 pub(in super::super) struct Writing {
-    /// The file; `None` while an order has it.
+    /// The file; `None` while an order holds it.
     file: Option<Pin>,
-    /// Where the next of the data goes, in bytes from the start of the file.
+    /// File offset of the next data (bytes).
     offset: u64,
-    /// Bytes that are neither stored nor ordered to be.
+    /// Length of the data that is neither stored nor part of an order (bytes).
     left: u32,
     xid: u32,
     count: u32,
     how: How,
-    /// What went wrong first.
+    /// The first error.
     error: Option<FsError>,
 }
 
 impl Writing {
-    /// Whether it waits for more of its data.
+    /// Returns true if a file is pinned, and no order holds it.
     pub(in super::super) const fn holds_file(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Writes the data that is in `input`.
+    /// Writes the data in `input` to the file. After an error, skips it.
     pub(in super::super) fn write_here(
         &mut self,
         record: &mut Record,
@@ -64,7 +64,7 @@ impl Writing {
         self.left -= bytes.len() as u32;
     }
 
-    /// Orders the next bytes of the data, up to the end of the fragment.
+    /// Returns an order for the next data, up to the end of the fragment.
     fn order_rest(&mut self, record: &mut Record) -> State {
         let Some(file) = self.file.take() else {
             return State::NeedOutput;
@@ -76,7 +76,7 @@ impl Writing {
         State::Order(Order::Store { file, offset, len })
     }
 
-    /// Restores the file, the offset and the unstored length after an [`Order::Store`] with this result.
+    /// Takes back the file, the offset and the unstored length after an [`Order::Store`] with this result.
     pub(in super::super) fn resume(
         &mut self,
         record: &mut Record,
@@ -89,7 +89,7 @@ impl Writing {
         record.left += len;
     }
 
-    /// Its connection is gone.
+    /// Unpins the file, after the connection has closed.
     pub(in super::super) fn abandon(self, vfs: &mut Tree) {
         if let Some(file) = self.file {
             vfs.unpin(file);
@@ -97,7 +97,7 @@ impl Writing {
     }
 }
 
-/// The attributes of a file before a WRITE, and which WRITE. RFC 1813 section 2.6.
+/// The attributes of a file before a WRITE, and the WRITE's identity. RFC 1813 section 2.6.
 #[derive(Debug)]
 pub(super) struct WccAttr {
     attr: Attr,
@@ -106,7 +106,7 @@ pub(super) struct WccAttr {
 }
 
 impl Nfs {
-    /// Begins a WRITE, of whose arguments the data is left unread, or a COMMIT.
+    /// Begins a WRITE, whose data is left unread, or a COMMIT.
     pub(super) fn write(
         &mut self,
         procedure: Procedure,
@@ -133,7 +133,7 @@ impl Nfs {
             access = Some(Access::Write);
         }
         args.check()?;
-        // Whether anything may be written there at all comes first.
+        // Errors of the file come before errors of the range.
         let file = cx.vfs.pin(object.node, access)?;
         let refused = if left > WRITE_BYTES_MAX {
             Some(FsError::Invalid)
@@ -147,7 +147,7 @@ impl Nfs {
             return Err(error.into());
         }
         let (attr, xid, peer) = (object.attr, request.call.xid, cx.peer);
-        // Beside other servers nobody knows that nothing else has changed.
+        // With other servers running, this one cannot know that the file did not change meanwhile.
         let is_alone = self.turns().is_none();
         self.wcc_attr = is_alone.then_some(WccAttr { attr, xid, peer });
         self.begun = Some(Writing {
@@ -162,11 +162,11 @@ impl Nfs {
         Ok(Outcome::Write)
     }
 
-    /// Goes on with a WRITE or COMMIT. Data of a small WRITE that is in `input` is stored; the driver stores the rest, and all of a
-    /// large WRITE, for which the disk may have to be waited for. After the last of it the reply is written.
+    /// Continues a WRITE or COMMIT. Data of a small WRITE that is in `input` is stored here. The driver stores the rest, and all of
+    /// a large WRITE, because the disk may be slow. After the last data the reply is written.
     ///
     /// # Errors
-    /// Why it is not answered yet.
+    /// The state that the WRITE waits for.
     #[inline(never)]
     pub(in super::super) fn store(
         &mut self,
@@ -183,8 +183,9 @@ impl Nfs {
                         self.forget_wcc_attr();
                         return Err(State::NeedInput);
                     }
-                    // Nothing is stored of a request that is refused, so one that has begun is not. Fragments beyond the limit
-                    // are read while they bring data; where that ends early, it is a shorter WRITE (RFC 1813 section 3.3.7).
+                    // A WRITE that has begun is not rejected: a rejected request must not have stored anything. Fragments beyond
+                    // the limit are read while they bring data; if the data ends early, the WRITE is answered with a smaller count
+                    // (RFC 1813 section 3.3.7).
                     None | Some(Err(_)) if record.left == 0 => {
                         writing.count -= core::mem::take(&mut writing.left);
                     }
@@ -207,7 +208,7 @@ impl Nfs {
         Ok(())
     }
 
-    /// Writes the reply to a WRITE or COMMIT whose data is stored, or could not be.
+    /// Writes the reply to a WRITE or COMMIT whose data is stored or could not be stored.
     #[inline(never)]
     fn finish(&mut self, writing: &Writing, file: Pin, cx: &mut Cx<'_>, reply: &mut Writer<'_>) {
         let mark = reply.position();
@@ -260,7 +261,7 @@ impl Nfs {
         reply.u64(self.verifier());
     }
 
-    /// Others may change files before the WRITE in hand has ended.
+    /// Forgets the attributes before the WRITE in progress: other clients may change the file before it ends.
     pub(in super::super) fn forget_wcc_attr(&mut self) {
         self.wcc_attr = None;
     }

@@ -1,6 +1,6 @@
 //! ONC RPC over byte streams and datagrams: records and the calls in them. RFC 5531.
 //!
-//! The programs that are called stand in [`super::programs`].
+//! The programs themselves are in [`super::programs`].
 
 mod call;
 mod record;

@@ -1,7 +1,7 @@
 //! Record marking: a message on a byte stream is a record of one or more fragments. RFC 5531 section 11.
 //!
-//! A record is joined as far as any request needs, [`REQUEST_BYTES`]; what a WRITE carries beyond that is read fragment by
-//! fragment.
+//! The first [`REQUEST_BYTES`] of a record, all that any request needs, are joined. The data of a WRITE beyond that is read
+//! fragment by fragment.
 
 use crate::config::{FRAGMENT_BYTES, FRAGMENT_COUNT, RECORD_BYTES_MAX, REQUEST_BYTES};
 use crate::engine::State;
@@ -9,21 +9,21 @@ use crate::text::text;
 use crate::wire::rpc::{MARK_BYTES, Mark};
 use crate::wire::{Reader, Writer};
 
-/// What is left of a record.
+/// The unread rest of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in super::super) struct Record {
-    /// Bytes left of the fragment.
+    /// Length of the fragment's unread rest (bytes).
     pub(in super::super) left: u32,
-    /// Whether the record ends with that fragment.
+    /// True if the fragment is the record's last.
     pub(in super::super) last: bool,
-    /// Fragments so far.
+    /// Number of fragments, this one included.
     fragments: u32,
-    /// Bytes of the record, as far as the marks so far announce them.
+    /// Length of all fragments, this one included (bytes).
     announced: u32,
 }
 
 impl Record {
-    /// Nothing is left.
+    /// A record that has been read to its end.
     pub(in super::super) const END: Self = Self {
         left: 0,
         last: true,
@@ -31,7 +31,7 @@ impl Record {
         announced: 0,
     };
 
-    /// A record whose first mark comes next.
+    /// A record before its first mark.
     pub(in super::super) const START: Self = Self {
         last: false,
         ..Self::END
@@ -40,7 +40,7 @@ impl Record {
     /// Reads the next fragment's mark.
     ///
     /// # Errors
-    /// `NeedInput`; `Closed` if the record is longer, or in more fragments, than any request.
+    /// `NeedInput`; `Closed` if the record is longer than any request, or has more fragments.
     #[inline(never)]
     pub(in super::super) fn next_fragment(&mut self, stream: &mut Reader<'_>) -> Result<(), State> {
         let mark = Mark::parse(stream).ok_or(State::NeedInput)?;
@@ -51,10 +51,10 @@ impl Record {
         self.check()
     }
 
-    /// Whether any request may be so long, and in so many fragments.
+    /// Fails if the record is longer than any request, or has more fragments.
     ///
     /// # Errors
-    /// `Closed`: none may.
+    /// `Closed`.
     pub(in super::super) const fn check(&self) -> Result<(), State> {
         let arrived = self.announced - self.left;
         if self.fragments > FRAGMENT_COUNT + arrived / FRAGMENT_BYTES
@@ -65,7 +65,7 @@ impl Record {
         Ok(())
     }
 
-    /// Takes off the stream what has arrived of the fragment, or of its next `len_max` bytes.
+    /// Reads the bytes of the fragment that have arrived, at most `len_max`.
     #[inline(never)]
     pub(in super::super) fn take<'a>(&mut self, stream: &mut Reader<'a>, len_max: u32) -> &'a [u8] {
         let wanted = self.left.min(len_max) as usize;
@@ -74,8 +74,8 @@ impl Record {
         bytes
     }
 
-    /// The first [`REQUEST_BYTES`] of the record that `input` begins with, or all of it; in `joined`, where it comes in several
-    /// fragments.
+    /// Returns the first [`REQUEST_BYTES`] of the record at the start of `input`, or all of it if it is shorter. Uses `joined` if
+    /// the record has several fragments.
     ///
     /// # Errors
     /// As [`Record::next_fragment`].
@@ -84,7 +84,7 @@ impl Record {
         input: &mut Reader<'a>,
         joined: &'a mut heapless::Vec<u8, REQUEST_BYTES>,
     ) -> Result<&'a [u8], State> {
-        // A record that will not fit is answered from its head once the input can hold no more of it.
+        // A record that does not fit is answered from its head once the input buffer is full.
         let full = input.rest().len() >= REQUEST_BYTES;
         while !self.last {
             match self.next_fragment(input) {
@@ -113,7 +113,7 @@ const TOO_LONG: State = State::Closed(text!(
     "its record is longer, or in more fragments, than any request"
 ));
 
-/// Writes, at `mark`, the mark of the record that ends here, or `bulk` bytes from here.
+/// Writes, at `mark`, the mark of the record that ends here, or with `bulk` that number of bytes after here.
 pub(in super::super) fn patch_mark(reply: &mut Writer<'_>, mark: usize, bulk: u32) {
     let len = reply.position() - mark - MARK_BYTES;
     reply.patch(mark, Mark::whole(len as u32 + bulk));
