@@ -1,4 +1,4 @@
-//! What is told of file systems, accounts and the server itself.
+//! VERSION and the extensions about file systems, accounts and the server itself.
 
 use super::Turn;
 use super::requests::{Ask, extensions, name};
@@ -37,7 +37,7 @@ const VENDOR: [u8; {
 const MADE: [&str; 3] = ["stowaway", "stowaway", env!("CARGO_PKG_VERSION")];
 
 impl Turn<'_> {
-    /// Writes VERSION, with the extensions that may be asked for.
+    /// Writes VERSION with the extensions that are permitted.
     pub(super) fn greet(&mut self) {
         let version = self.request.id;
         self.log_more(text!("received client version #"), b"", version);
@@ -67,7 +67,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Answers how full a file system is: as OpenSSH does, or, for space-available, as draft-ietf-secsh-filexfer-13 has it.
+    /// Answers statvfs@openssh.com and fstatvfs@openssh.com, and space-available as in draft-ietf-secsh-filexfer-13.
     pub(super) fn statfs(&mut self) -> Outcome {
         if self.request.ask != Ask::OpenSpace {
             self.resolve(self.request.path, true)?;
@@ -76,7 +76,7 @@ impl Turn<'_> {
         let unit = u64::from(stat.unit_bytes).max(1);
         let (total, free, mine) = (stat.total_bytes, stat.free_bytes, stat.available_bytes);
         if self.request.ask == Ask::SpaceAvailable {
-            // What is reserved for root is no space for this user.
+            // Blocks reserved for root do not count as space of this user.
             let kept = free.saturating_sub(mine);
             self.numbers(&[total, free, total.saturating_sub(kept), mine]);
             self.reply.u32(stat.unit_bytes);
@@ -93,14 +93,14 @@ impl Turn<'_> {
             stat.free_files,
             stat.free_files,
             stat.id,
-            // Read-only, set-user-id bits without meaning.
+            // f_flag: ST_RDONLY and ST_NOSUID.
             u64::from(stat.read_only) | u64::from(stat.ignores_set_user) << 1,
             stat.name_bytes_max.into(),
         ]);
         Ok(())
     }
 
-    /// Answers with names for numbers, "" for those that have none: users, then groups.
+    /// Answers users-groups-by-id@openssh.com: a name for each user ID, then for each group ID; "" if it has none.
     pub(super) fn names(&mut self) -> Outcome {
         self.sftp.accounts.load(self.vfs);
         for groups in 0..2 {

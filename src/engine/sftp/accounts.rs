@@ -1,7 +1,7 @@
-//! Users' and groups' names, and local time: passwd(5), group(5) and tzfile(5) of the tree that is served, read once.
+//! User names, group names and local time: passwd(5), group(5) and tzfile(5) of the served tree, each read once.
 //!
-//! Under a jail these are the jail's own files. Nothing else is asked, no network and no library: a user that is not in them
-//! is shown as a number.
+//! In a jail these are the jail's own files. There are no other sources, no network and no NSS: the listing shows the number of a
+//! user or group that is not in the files.
 
 use super::handles::TO_READ;
 use super::zone;
@@ -11,23 +11,24 @@ use crate::vfs::walk::{Text, add};
 use crate::wire::Writer;
 use core::cell::Cell;
 
-/// Bytes that are read of passwd, and of group; what is behind the last whole line of them is left out.
+/// Length that is read of passwd and of group (bytes), cut to whole lines.
 pub const TEXT_BYTES: usize = 64 << 10;
-/// Bytes of a name; what is longer is none. Two of them fit into a line of a listing.
+/// Maximum length of a name (bytes); longer ones are ignored. Two names fit into a line of a listing.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// The names and the time zone, once they are loaded.
+/// The names and the time zone, loaded at the first use.
 pub struct Accounts {
     users: Table,
     groups: Table,
-    /// What TZ says: a file's path, or its name among those of all zones; or a rule.
+    /// The value of TZ: a path, a name below /usr/share/zoneinfo, or a POSIX rule.
     tz: &'static [u8],
     zone: File,
     loaded: bool,
 }
 
 impl Accounts {
-    /// Empty, and local time is what TZ says, if it is set. The memory is for the files, and is not touched before they are read.
+    /// Creates it empty. Local time follows `tz`, or else /etc/localtime. The memory is for the three files and is not touched
+    /// before they are read.
     pub fn new(tz: Option<&'static [u8]>, [users, groups, zone]: [&'static mut [u8]; 3]) -> Self {
         Self {
             users: Table::new(users),
@@ -38,7 +39,7 @@ impl Accounts {
         }
     }
 
-    /// Reads the files, if they were not read before. In what cannot be read there are no names.
+    /// Reads the files at the first call. A file that cannot be read counts as empty.
     #[inline(never)]
     pub fn load(&mut self, vfs: &mut Tree) {
         if !self.loaded {
@@ -56,7 +57,7 @@ impl Accounts {
         }
     }
 
-    /// By how many seconds local time is ahead of UTC at a time in seconds since 1970.
+    /// Offset of local time from UTC (seconds, east is positive) at `secs` since 1970.
     pub fn offset_at(&self, secs: i64) -> i64 {
         zone::offset(self.zone.text, self.tz, secs)
     }
@@ -71,18 +72,18 @@ impl Accounts {
         self.groups.name(gid)
     }
 
-    /// The home directory of the user of this name.
+    /// The home directory of the user with this name.
     pub fn home(&self, name: &[u8]) -> Option<&'static [u8]> {
         self.users.find(NAME, name, HOME)
     }
 
-    /// The home directory of the user of this number.
+    /// The home directory of the user with this UID.
     pub fn home_of(&self, uid: u32) -> Option<&'static [u8]> {
         self.users.find_number(uid, HOME)
     }
 }
 
-/// A blank, and the number to the right of so many places, or of more if they do not suffice.
+/// Writes a space, then the number, right-aligned in at least `places` columns.
 #[inline(never)]
 pub(super) fn number(out: &mut Writer<'_>, number: u64, places: usize) {
     let mut text = [b' '; 21];
@@ -101,7 +102,7 @@ pub(super) fn number(out: &mut Writer<'_>, number: u64, places: usize) {
 
 #[cfg(test)]
 impl Accounts {
-    /// Those in these texts.
+    /// Accounts with the contents of these two files.
     pub fn known(passwd: &[u8], group: &[u8]) -> Self {
         let mut known = Self::new(None, [(); 3].map(|()| &mut [][..]));
         known.users.file.text = passwd.to_vec().leak();
@@ -113,18 +114,18 @@ impl Accounts {
     }
 }
 
-/// Places of fields in a line.
+/// Indices of fields in a line of passwd(5).
 const NAME: usize = 0;
 const NUMBER: usize = 2;
 const HOME: usize = 5;
 
-/// A number, and its name if it has one.
+/// A UID or GID, and its name if it has one.
 type Known = (u32, Option<&'static [u8]>);
 
-/// A file of the tree.
+/// A file of the served tree, read into memory.
 struct File {
     memory: &'static mut [u8],
-    /// What was read into it: nothing, where it cannot be read.
+    /// The contents that were read; empty if the file cannot be read.
     text: &'static [u8],
 }
 
@@ -133,7 +134,7 @@ impl File {
         Self { memory, text: &[] }
     }
 
-    /// Reads it, up to the last whole line that there is memory for.
+    /// Reads the file, up to the last whole line that fits into the memory.
     #[inline(never)]
     fn load(&mut self, vfs: &mut Tree, dir: &[u8], name: &[u8]) {
         let memory = core::mem::take(&mut self.memory);
@@ -152,7 +153,7 @@ impl File {
         let full = len == memory.len();
         let memory: &'static [u8] = memory;
         let mut text = memory.head(len);
-        // The last line of what fills the memory may go on behind it.
+        // If the memory is full, the last line may be incomplete.
         while let [before @ .., last] = text
             && full
             && *last != b'\n'
@@ -163,11 +164,10 @@ impl File {
     }
 }
 
-/// One of the files of names: lines of fields between colons.
+/// passwd or group: lines of fields that are separated by colons.
 struct Table {
     file: File,
-    /// Numbers that were asked for lately, each in the place that its lowest bits say, and their names. A directory of many
-    /// files has few owners.
+    /// Cache of recent lookups, indexed by the lowest bits of the number. A directory of many files has few owners.
     recent: [Cell<Option<Known>>; Self::RECENT_COUNT],
 }
 
@@ -181,7 +181,7 @@ impl Table {
         }
     }
 
-    /// What stands in a field of the first line that has `wanted` in another.
+    /// Returns field `wish` of the first line whose field `place` is `wanted`.
     #[inline(never)]
     fn find(&self, place: usize, wanted: &[u8], wish: usize) -> Option<&'static [u8]> {
         let mut rest = self.file.text;
@@ -200,7 +200,7 @@ impl Table {
         let mut buffer = [0; 11];
         let mut digits = Writer::new(&mut buffer);
         self::number(&mut digits, number.into(), 0);
-        // There is a blank before the digits.
+        // `number` writes a space before the digits.
         self.find(NUMBER, digits.since(1), wish)
     }
 
@@ -219,7 +219,7 @@ impl Table {
     }
 }
 
-/// The field of this place in the first line of a text, empty if there is none.
+/// The field at index `place` of the first line of `text`; empty if there is none.
 #[inline(never)]
 fn field(text: &'static [u8], place: usize) -> &'static [u8] {
     let (mut rest, mut left) = (text, place);
@@ -255,7 +255,7 @@ mod tests {
         testing::tree::Tree::of(ram)
     }
 
-    /// What is known after `files` were read into memories of `bytes`.
+    /// Accounts after `files` were read into memories of `bytes`.
     fn loaded(top: &'static [u8], files: &[(&[u8], &[u8])], bytes: usize) -> Accounts {
         let memory = || &mut *vec![0xff; bytes].leak();
         let mut accounts = Accounts::new(None, [memory(), memory(), memory()]);
@@ -281,13 +281,13 @@ mod tests {
         for top in [&b"/"[..], b"/srv/data"] {
             let files = [(&b"passwd"[..], PASSWD), (b"group", b"users:x:100:ann\n")];
             let accounts = loaded(top, &files, 4096);
-            // Twice: the second answer is remembered.
+            // Twice: the second answer comes from the cache.
             for _ in 0..2 {
                 for (uid, name) in [
                     (0, Some(&b"root"[..])),
                     (9, None),
                     (1000, Some(b"ann")),
-                    // It shares its place among those asked for lately with the one before.
+                    // Has the same place in the cache as the one before.
                     (1000 + 64, None),
                     (7, None),
                     (1, None),

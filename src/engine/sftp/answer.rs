@@ -1,4 +1,4 @@
-//! From a request to its reply: what requests bring along is read here, and each is carried out in its own way.
+//! Parses a request's arguments, dispatches it and writes its reply.
 
 use super::attributes;
 use super::requests::{
@@ -10,10 +10,10 @@ use crate::config::{PACKET_BYTES_MAX, PACKET_DATA_BYTES_MAX};
 use crate::wire::sftp::kind;
 
 impl Turn<'_> {
-    /// Answers a request, or orders what has to happen before.
+    /// Answers a request, or stores the order that its reply must wait for.
     ///
     /// # Errors
-    /// Nothing was begun: the same packet is to be given again.
+    /// Nothing was done: the same packet is passed again.
     pub(super) fn answer(&mut self, kind: u8) -> Result<(), State> {
         let start = self.reply.position();
         let fault = match self.handle_request(kind) {
@@ -22,7 +22,7 @@ impl Turn<'_> {
                 self.reply.end(start);
                 return Ok(());
             }
-            // It is only the size of the reply that is wrong: nothing was changed.
+            // The reply does not fit into an empty output. Nothing was changed.
             Ok(()) if start == 0 => Fault::FAILURE,
             Ok(()) => Fault::NeedOutput,
         };
@@ -39,7 +39,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Finds out what is asked, has it carried out, and logs it.
+    /// Looks the request up in the table, reads its paths, and carries it out if it is permitted.
     #[inline(never)]
     fn handle_request(&mut self, kind: u8) -> Outcome {
         let mut name: &[u8] = &[];
@@ -52,7 +52,7 @@ impl Turn<'_> {
         self.request.ask = entry.ask;
         if entry.has(PATH) {
             self.request.path = self.request.args.path();
-            // The draft has "" for where the session began.
+            // In the draft, "" is the directory in which the session began.
             if self.request.path.is_empty() && entry.ask != Ask::SymbolicLink {
                 self.request.path = b".";
             }
@@ -66,7 +66,7 @@ impl Turn<'_> {
         self.carry_out(entry)
     }
 
-    /// Reads the rest of what a request brings along, and carries it out.
+    /// Parses the rest of the arguments, logs the request and carries it out.
     #[inline(always)]
     fn carry_out(&mut self, entry: &Entry) -> Outcome {
         let mut found = Ok(());
@@ -118,7 +118,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// What the client is does not matter.
+    /// vendor-id: the client's version is checked for its format and ignored.
     pub(super) fn vendor(&mut self) -> Outcome {
         for _ in 0..3 {
             self.request.args.string();

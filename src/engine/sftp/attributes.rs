@@ -1,4 +1,4 @@
-//! Attributes on their way from the tree to the wire and back.
+//! Attributes: conversion between the wire and the tree; STAT and SETSTAT.
 
 use super::handles::WRITE;
 use super::requests::Ask;
@@ -11,10 +11,10 @@ use crate::wire::sftp::attribute;
 /// The bits of a mode that can be changed.
 pub(super) const MODE_MASK: u32 = 0o7777;
 
-/// Appends what the wire tells of an object.
+/// Appends the ATTRS of an object.
 #[inline(never)]
 pub(super) fn put(reply: &mut Writer<'_>, attr: &Attr) {
-    // The wire counts from 1970 to 2106: what lies outside is shown at its edge.
+    // ATTRS hold times from 1970 to 2106; others become the first or last of these.
     let time = |time: FileTime| time.secs.clamp(0, u32::MAX.into()) as u32;
     let mode = attr.kind.bits() | attr.mode;
     reply.u32(attribute::SIZE | attribute::OWNER | attribute::MODE | attribute::TIMES);
@@ -22,7 +22,7 @@ pub(super) fn put(reply: &mut Writer<'_>, attr: &Attr) {
     reply.words(&[attr.uid, attr.gid, mode, time(attr.atime), time(attr.mtime)]);
 }
 
-/// Reads attributes: what a client wants to be changed.
+/// Parses the attributes that a client wants to change.
 #[inline(never)]
 pub(super) fn read(request: &mut Request<'_>) {
     let (args, change) = (&mut request.args, &mut request.set_attr);
@@ -34,7 +34,7 @@ pub(super) fn read(request: &mut Request<'_>) {
         change.size = Some(*size);
     }
     if told & attribute::OWNER != 0 {
-        // To chown(2), the last number means that the owner stays.
+        // chown(2) takes -1 as "no change".
         let id = |id: u32| Some(id).filter(|id| *id != u32::MAX);
         let (user, group) = (args.u32(), args.u32());
         (*uid, *gid) = (user.into(), group.into());
@@ -72,19 +72,19 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// SETSTAT, FSETSTAT, and lsetstat@openssh.com, which changes a symbolic link itself, and so has no size to change.
+    /// SETSTAT, FSETSTAT, and lsetstat@openssh.com, which changes a symbolic link itself and therefore cannot set a size.
     pub(super) fn set(&mut self) -> Outcome {
         if self.request.set_attr.size > Some(i64::MAX as u64) {
             return Err(FsError::Invalid.into());
         }
         let sized = self.request.attributes_told & attribute::SIZE != 0;
         if self.request.ask == Ask::OpenSetStat {
-            // Only what may be written is cut.
+            // Setting the size needs a handle that is open for writing.
             if sized && self.request.mode & WRITE == 0 {
                 return Err(FsError::Invalid.into());
             }
         } else if self.request.attributes_told & attribute::ALL == 0 {
-            // As with OpenSSH, nothing is changed of what is not there.
+            // As with OpenSSH, a SETSTAT without attributes succeeds even if the path does not exist.
             return Err(Fault::Done);
         } else if !sized {
             self.resolve(self.request.path, self.request.ask == Ask::SetStat)?;

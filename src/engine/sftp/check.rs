@@ -1,7 +1,8 @@
-//! Hashes of files, and of the blocks of files: what the extension check-file answers, computed in slices.
+//! The extension check-file: hashes of files and of their blocks, computed in slices.
 //!
-//! draft-ietf-secsh-filexfer-extensions-00 section 3. SHA-256 and CRC-32 are those of well-kept crates, called where they are
-//! smallest: with whole chunks of 64 bytes. What is around the chunks is alike for all but one of them, and is here.
+//! draft-ietf-secsh-filexfer-extensions-00 section 3. SHA-256 and CRC-32 come from crates, called through the entry points that
+//! need the least code: with whole chunks of 64 bytes. Buffering and padding around the chunks are the same for all but CRC-32, and
+//! are here.
 
 use super::rounds;
 use crate::mem::Ends as _;
@@ -9,30 +10,30 @@ use crate::vfs::{FsError, FsResult};
 use crate::wire::Writer;
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
-/// Bytes of the smallest block that a client may ask for.
+/// Smallest block that a client may request (bytes).
 const BLOCK_BYTES_MIN: u32 = 256;
-/// Bytes of a block that is everything: no file is so long.
+/// Block size (bytes) for one hash over everything: no file is this long.
 const ALL: u64 = u64::MAX;
-/// Bytes of what is hashed at once.
+/// Size of the chunks that the hash functions consume (bytes).
 const CHUNK_BYTES: usize = 64;
 
-/// How a hash is made.
+/// A hash function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Algorithm {
     /// FIPS 180-4.
     Sha256,
-    /// FIPS 180-4; against accidents only.
+    /// FIPS 180-4; not secure, detects accidents only.
     Sha1,
-    /// RFC 1321; against accidents only.
+    /// RFC 1321; not secure, detects accidents only.
     Md5,
-    /// That of Ethernet and ZIP, as a big-endian word; against accidents only.
+    /// CRC-32 of Ethernet and ZIP, as a big-endian word; not secure, detects accidents only.
     Crc32,
 }
 
 impl Algorithm {
     const ALL: [Self; 4] = [Self::Sha256, Self::Sha1, Self::Md5, Self::Crc32];
 
-    /// The first that is known in a client's list, which has commas between the names.
+    /// The first supported name in a client's comma-separated list.
     pub fn choose(list: &[u8]) -> Option<Self> {
         list.split(|byte| *byte == b',')
             .find_map(|name| Self::ALL.into_iter().find(|known| known.name() == name))
@@ -48,7 +49,7 @@ impl Algorithm {
         }
     }
 
-    /// Words of a hash.
+    /// Length of a hash (32-bit words).
     const fn word_count(self) -> usize {
         match self {
             Self::Sha256 => 8,
@@ -58,12 +59,12 @@ impl Algorithm {
         }
     }
 
-    /// Bytes of a hash.
+    /// Length of a hash (bytes).
     const fn hash_bytes(self) -> usize {
         self.word_count() * 4
     }
 
-    /// The words that a hash begins with: MD5's are the first of SHA-1's.
+    /// The initial state. MD5's is the first four words of SHA-1's.
     const fn start(self) -> &'static [u32; 8] {
         match self {
             Self::Sha256 => &[
@@ -91,18 +92,18 @@ impl Algorithm {
     }
 }
 
-/// A computation that is not at its end.
+/// A check in progress.
 #[derive(Debug)]
 pub struct Check {
     sum: Sum,
-    /// Bytes of a block, or [`ALL`].
+    /// Block size (bytes), or [`ALL`].
     block_bytes: u64,
-    /// Bytes of the hashes so far.
+    /// Length of the hashes written (bytes).
     produced: usize,
 }
 
 impl Check {
-    /// One that begins later.
+    /// A check that has not begun.
     pub const IDLE: Self = Self {
         sum: Sum {
             algorithm: Algorithm::Sha256,
@@ -114,9 +115,9 @@ impl Check {
         produced: 0,
     };
 
-    /// Begins with `len` bytes from `offset` of a file of `size` bytes, 0: to its end; what is beyond it is left out. There is
-    /// one hash for each `block_bytes`, 0: for all of them. How many bytes are to be taken; `Invalid` if no client may ask for
-    /// that, or if the hashes do not fit `buffer` bytes.
+    /// Begins a check of `len` bytes from `offset` of a file of `size` bytes, cut at its end; a `len` of 0 means up to the end.
+    /// Computes one hash for each `block_bytes`, or a single one if that is 0. Returns the number of bytes to pass to `step`.
+    /// `Invalid`: the client may not request this, or the hashes do not fit into `buffer` bytes.
     pub fn begin(
         &mut self,
         algorithm: Algorithm,
@@ -142,8 +143,8 @@ impl Check {
         Ok(left)
     }
 
-    /// Takes the next bytes, not more than are left. The hashes of the blocks that they end go to their places in `hashes`,
-    /// which is the same buffer each time.
+    /// Hashes the next bytes, at most those that are left. Writes the hash of each block that they complete to `hashes`, which is
+    /// the same buffer in each call.
     pub fn step(&mut self, bytes: &[u8], hashes: &mut [u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -157,7 +158,8 @@ impl Check {
         }
     }
 
-    /// Ends the last block: nothing is left, or the file has become shorter. How many bytes of `hashes` there are.
+    /// Ends the last block, at the end of the range or because the file has become shorter. Returns the length of the hashes
+    /// (bytes).
     pub fn finish(&mut self, hashes: &mut [u8]) -> usize {
         if self.block_bytes == ALL || self.sum.len > 0 {
             self.put(hashes);
@@ -165,7 +167,7 @@ impl Check {
         self.produced
     }
 
-    /// Puts the hash of what was taken to its place, and begins another.
+    /// Appends the block's hash to `hashes` and begins the next block.
     #[inline(never)]
     fn put(&mut self, hashes: &mut [u8]) {
         let algorithm = self.sum.algorithm;
@@ -183,14 +185,14 @@ impl Check {
     }
 }
 
-/// One hash.
+/// The state of one hash.
 #[derive(Debug)]
 struct Sum {
     algorithm: Algorithm,
     words: [u32; 8],
-    /// Bytes hashed so far.
+    /// Number of bytes hashed.
     len: u64,
-    /// Those of them that are no whole chunk.
+    /// The incomplete chunk.
     chunk: [u8; CHUNK_BYTES],
 }
 
@@ -224,18 +226,18 @@ impl Sum {
         copy(&mut self.chunk, rest);
     }
 
-    /// What CRC-32 does with bytes.
+    /// Adds bytes to a CRC-32.
     fn add(&mut self, bytes: &[u8]) {
-        // Without a table: what is checked comes from a disk, and a KiB is a KiB.
+        // Without a table, which would cost 1 KiB: the disk is slower anyway.
         let crc = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
         let [word, ..] = &mut self.words;
-        // The crate wants to begin with the word as it is before it is turned round.
+        // The crate takes the initial value before reflection and final XOR.
         let mut digest = crc.digest_with_initial((!*word).reverse_bits());
         digest.update(bytes);
         *word = digest.finalize();
     }
 
-    /// Takes what is behind the bytes: the words are the hash then.
+    /// Adds the padding and the length; the state then is the hash.
     fn end(&mut self) {
         const PADDING: [u8; CHUNK_BYTES] = {
             let mut padding = [0; CHUNK_BYTES];
@@ -248,14 +250,14 @@ impl Sum {
             Algorithm::Md5 => bits.to_le_bytes(),
             _ => bits.to_be_bytes(),
         };
-        // One byte at least, and so many that the length ends a chunk.
+        // At least one byte of padding, up to where the length ends a chunk.
         let padding = 55_usize.wrapping_sub(self.len as usize) % CHUNK_BYTES;
         self.take(PADDING.head(padding + 1));
         self.take(&bits);
     }
 }
 
-/// What the algorithm does with whole chunks.
+/// Adds whole chunks to the state.
 #[inline(never)]
 fn mix(algorithm: Algorithm, words: &mut [u32; 8], chunks: &[[u8; CHUNK_BYTES]]) {
     let rounds = match algorithm {
@@ -272,7 +274,7 @@ fn mix(algorithm: Algorithm, words: &mut [u32; 8], chunks: &[[u8; CHUNK_BYTES]])
     }
 }
 
-/// Copies to the beginning of a buffer that is large enough.
+/// Copies to the start of a buffer that is large enough.
 fn copy(buffer: &mut [u8], bytes: &[u8]) {
     if let Some(buffer) = buffer.get_mut(..bytes.len()) {
         buffer.copy_from_slice(bytes);
@@ -310,7 +312,7 @@ mod tests {
         answer(algorithm, bytes, (0, 0, 0), slice).unwrap()
     }
 
-    /// Of nothing, "abc", the 56 bytes that FIPS 180 has for two chunks, and a MiB of "a".
+    /// Hashes of the empty string, "abc", the 56-byte example of FIPS 180 that needs two chunks, and a MiB of "a".
     const KNOWN: [(Algorithm, [&str; 4]); 4] = [
         (
             Algorithm::Sha256,

@@ -8,12 +8,13 @@ use crate::config::NAMES_BYTES_MAX;
 use crate::vfs::{Detail, FsError};
 use core::ops::ControlFlow;
 
-/// Bytes of the largest entry: name, line, attributes.
+/// Size of the largest entry (bytes): name, longname, attributes.
 const ENTRY_BYTES_MAX: usize = 4 + 255 + HEAD_BYTES_MAX + 255 + 32;
 
 impl Turn<'_> {
-    /// As many entries as fit into a page. Where the host does not tell the attributes of "." and "..", they are the
-    /// directory's own; others that have none are gone, or, inside an image, damaged: these are names, as over NFS.
+    /// Writes as many entries as fit into a page. If the host does not report attributes of "." and "..", the directory's own are
+    /// used. Other entries without attributes have been removed meanwhile and are skipped; inside an ISO image such an entry is
+    /// damaged, and is listed by name alone, as over NFS.
     pub(super) fn list(&mut self) -> Outcome {
         let (reply, vfs) = (&mut self.reply, &mut *self.vfs);
         if reply.space().len() < NAMES_BYTES_MAX {
@@ -57,9 +58,9 @@ impl Turn<'_> {
             Err(error) => Err(*error),
         };
         match listed {
-            // What was listed before a failure is true: the client will meet the failure at the next page.
+            // After an error, return the entries listed before it: the client gets the error with the next page.
             _ if count > 0 => reply.patch(head, count),
-            // The latter: it was removed meanwhile.
+            // `NoEntry`: the directory was removed meanwhile.
             Ok(_) | Err(FsError::NoEntry) => return Err(Fault::Eof),
             Err(error) => return Err(error.into()),
         }

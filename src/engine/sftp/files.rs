@@ -9,20 +9,20 @@ use crate::vfs::{FsError, FsResult, OpenFlags};
 use crate::wire::sftp::{HANDLE_BYTES_MAX, HEAD_BYTES, open};
 
 const WORD_BYTES: usize = 4;
-/// Bytes before a WRITE's data, at most: head, handle, offset, length.
+/// Maximum length of a WRITE before its data (bytes): head, handle, offset, length.
 pub(super) const WRITE_HEAD_BYTES: usize =
     HEAD_BYTES + WORD_BYTES + HANDLE_BYTES_MAX as usize + 2 * WORD_BYTES + WORD_BYTES;
-/// The mode of a file for which none is asked.
+/// The mode of a new file if the client requests none.
 pub(super) const FILE_MODE: u32 = 0o666;
 
-/// The bits that the wire and a backend have in common.
+/// The open flags that have the same bits on the wire and in a backend.
 const FROM_WIRE: u8 = READ | WRITE | APPEND | OpenFlags::TRUNCATE | OpenFlags::EXCLUSIVE;
 const _: () = assert!(
     FROM_WIRE as u32 == open::READ | open::WRITE | open::APPEND | open::TRUNCATE | open::EXCLUSIVE
 );
 
 impl Turn<'_> {
-    /// Orders that the rest of a WRITE's data is stored. `None`: the handle has no file.
+    /// Orders the driver to store the rest of a WRITE's data. `None`: the handle has no file.
     fn order_store(&mut self, offset: u64, len: u32) -> Option<()> {
         let (slot, id) = (self.request.slot, self.request.id);
         let file = self.request.pin.as_ref()?.lend();
@@ -35,7 +35,7 @@ impl Turn<'_> {
         Some(())
     }
 
-    /// Whether a file can have so many bytes from the offset on.
+    /// Fails if the end of the range, `len` bytes from the request's offset, exceeds the largest file size.
     const fn check_range(&self, len: u32) -> FsResult<()> {
         if self.request.offset.saturating_add(len as u64) > i64::MAX as u64 {
             return Err(FsError::Invalid);
@@ -43,7 +43,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Opens what a path leads to: `slot` is where that is then, and `word` its handle.
+    /// Opens the object at a path. Sets the request's `slot` to its slot and `uint32` to its handle.
     #[inline(never)]
     pub(super) fn pin(&mut self, path: &[u8], how: &OpenFlags) -> Outcome {
         let handles = &mut self.session.handles;
@@ -53,14 +53,14 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// What a path leads to.
+    /// Sets the request's `node` to the object at a path.
     #[inline(never)]
     pub(super) fn resolve(&mut self, path: &[u8], follow: bool) -> Outcome {
         self.request.node = self.vfs.resolve(path, follow)?;
         Ok(())
     }
 
-    /// What a handle names.
+    /// Sets the request's slot, mode, node and pin to those of a handle.
     #[inline(never)]
     pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Outcome {
         let open = self.session.handles.find(handle, traits);
@@ -75,7 +75,7 @@ impl Turn<'_> {
     pub(super) fn open(&mut self) -> Outcome {
         let mut flags = self.request.uint32;
         let mut how = flags as u8 & FROM_WIRE;
-        // As with OpenSSH, what is opened for nothing can be read.
+        // As with OpenSSH, a file opened for neither can be read.
         if how & WRITE == 0 {
             how |= READ;
         }
@@ -99,8 +99,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// A READ's reply is a copy: nothing that happens to the file later changes it. It is shorter than the client asked for at the
-    /// end of the file, and where little memory makes the output short.
+    /// READ. The reply is a copy, so later changes of the file do not affect it. It is shorter than requested at the end of the
+    /// file, and if the output buffer is small for lack of memory.
     pub(super) fn read(&mut self) -> Outcome {
         let asked = self.request.uint32.min(PACKET_DATA_BYTES_MAX);
         self.check_range(asked)?;
@@ -114,7 +114,7 @@ impl Turn<'_> {
         if reply.position() == HEAD_BYTES {
             len = len.min(reply.space().len() - WORD_BYTES);
         }
-        // The data first, to where it will stand: how much there is comes before it.
+        // Read the data into its place first: its length, which comes before it, is not known yet.
         let buffer = reply.ahead(WORD_BYTES, len);
         if buffer.len() < len {
             return Err(Fault::NeedOutput);
@@ -129,7 +129,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// What of the data is there is written at once, the rest by an order.
+    /// WRITE. Stores the data that has arrived, and orders the rest.
     pub(super) fn write(&mut self) -> Outcome {
         let len = self.request.uint32;
         let here = self.request.args.rest().len().min(len as usize);
@@ -143,7 +143,7 @@ impl Turn<'_> {
             return Err(Fault::MISSING);
         }
         if self.request.mode & APPEND > 0 {
-            // It goes to the end, whatever the offset says.
+            // The kernel appends, whatever the offset is.
             self.request.offset = 0;
         } else {
             in_range?;

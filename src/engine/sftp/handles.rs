@@ -1,13 +1,12 @@
-//! Open files and directories, and the four bytes by which a client knows each.
+//! Open files and directories, and the four-byte handles by which clients name them.
 //!
-//! A handle that was closed is not known any more, also when its place is taken again. A file that a job still works on stays
-//! open until that has ended.
+//! A closed handle stays invalid after its slot is reused. A file stays open until the last job on it has ended.
 
 use super::requests::{DIRECTORY, FILE};
 use crate::mem::Slots;
 use crate::vfs::{OpenFlags, Pin, Tree};
 
-/// How what is only read is opened.
+/// Flags to open a file for reading.
 pub(super) static TO_READ: OpenFlags = OpenFlags {
     how: READ,
     create: None,
@@ -15,48 +14,48 @@ pub(super) static TO_READ: OpenFlags = OpenFlags {
 
 /// An open file or directory.
 #[derive(Debug)]
-#[repr(align(16))] // A power of two: to find one is a shift then.
+#[repr(align(16))] // A power of two, so that indexing is a shift.
 pub struct Open {
-    /// An order may have it too.
+    /// The open file, which an order may use too.
     pub(super) pin: Pin,
-    /// Its place, and which of those that were there.
+    /// Its slot, and a counter that tells apart the handles that used the slot.
     pub(super) slot: u16,
     stamp: u16,
-    /// Jobs that work on it, and one more while a client may have a handle for it.
+    /// Number of jobs that use it, plus one while the client may have a handle for it.
     uses: u8,
-    /// Whether the client may still use that handle.
+    /// True until the client closes the handle.
     pub(super) known: bool,
     pub(super) mode: u8,
-    /// Of a directory, where its listing goes on; of a file, bytes that were read from it.
+    /// For a directory, the cookie of the next entry; for a file, the number of bytes read.
     pub(super) cookie: u64,
-    /// Bytes that were written to it.
+    /// Number of bytes written to the file.
     pub(super) written: u64,
 }
 
-/// As much of a handle's path as a line has, with NULs behind it.
+/// A handle's path as it is logged: cut to this length, padded with NULs.
 pub type LoggedPath = [u8; 512];
 
-/// What may be done with what is open: bits of [`OpenFlags`].
+/// Access modes of an open file: bits of [`OpenFlags`].
 pub(super) const READ: u8 = OpenFlags::READ;
 pub(super) const WRITE: u8 = OpenFlags::WRITE;
 pub(super) const APPEND: u8 = OpenFlags::APPEND;
 /// No slot.
 pub(super) const NONE: u16 = u16::MAX;
-/// It is a directory.
+/// The open object is a directory.
 pub(super) const LIST: u8 = OpenFlags::DIRECTORY;
 
-/// All that a session has open.
+/// The open files and directories of a session.
 pub(super) struct Handles {
     places: Slots<Option<Open>>,
     last_stamp: u16,
-    /// All places below this one are taken.
+    /// The slots below this one are in use.
     first_free: u16,
-    /// Their paths, if they are logged.
+    /// The paths of the open objects; empty unless they are logged.
     pub(super) paths: &'static mut [LoggedPath],
 }
 
 impl Handles {
-    /// Nothing is open. There may be as many as there are places.
+    /// Creates the table without open files. `places` is its capacity.
     pub(super) const fn new(places: Slots<Option<Open>>, paths: &'static mut [LoggedPath]) -> Self {
         Self {
             places,
@@ -71,24 +70,24 @@ impl Handles {
         self.places.get_mut(usize::from(slot))
     }
 
-    /// How many there may be.
+    /// Maximum number of open files and directories.
     pub(super) const fn count_max(&self) -> usize {
         self.places.count()
     }
 
-    /// A place for what is about to be opened.
+    /// Returns a free slot.
     pub(super) fn free(&mut self) -> Option<u16> {
         while self.at(self.first_free).is_some() {
             self.first_free += 1;
         }
-        // A page of places is in memory once one of them was used.
+        // The table grows only when needed: the kernel allocates a page at its first use.
         if usize::from(self.first_free) == self.places.len() {
             self.places.push(None)?;
         }
         Some(self.first_free)
     }
 
-    /// Takes a place that was free; the handle.
+    /// Fills a free slot. Returns the handle.
     pub(super) fn put(&mut self, slot: u16, pin: Pin, mode: u8, path: &[u8]) -> u32 {
         if let Some(logged) = self.paths.get_mut(usize::from(slot)) {
             for (place, byte) in logged.iter_mut().enumerate() {
@@ -112,7 +111,7 @@ impl Handles {
         u32::from(slot) << 16 | u32::from(stamp)
     }
 
-    /// What a handle names, if it is of a kind that the request's traits tell.
+    /// The open object of a handle, if it is of a kind (`FILE`, `DIRECTORY`) that `traits` allows.
     pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Option<&mut Open> {
         let handle = u32::from_be_bytes(*handle.as_array()?);
         let open = self.at((handle >> 16) as u16)?;
@@ -125,20 +124,20 @@ impl Handles {
         named.then_some(open)
     }
 
-    /// What is open there.
+    /// The open object in a slot.
     #[inline(never)]
     pub(super) fn at(&mut self, slot: u16) -> Option<&mut Open> {
         self.place(slot)?.as_mut()
     }
 
-    /// A job begins to work on it.
+    /// Adds a job's use of the object in a slot.
     pub(super) fn hold(&mut self, slot: u16) {
         if let Some(open) = self.at(slot) {
             open.uses += 1;
         }
     }
 
-    /// A job, or the client, does not need it any more; unless `known`, its handle is gone. After the last of them it is closed.
+    /// Removes a use, of a job or of the client. Unless `known`, the handle becomes invalid. The last use closes the object.
     #[inline(never)]
     pub(super) fn release(&mut self, slot: u16, known: bool, vfs: &mut Tree) {
         if let Some(place) = self.place(slot)
@@ -153,7 +152,7 @@ impl Handles {
         }
     }
 
-    /// Counts bytes that were read from the file there, or written to it.
+    /// Adds to the numbers of bytes read from and written to the file in a slot.
     #[inline(never)]
     pub(super) fn count(&mut self, slot: u16, read: u32, written: u32) {
         if let Some(open) = self.at(slot) {
@@ -162,7 +161,7 @@ impl Handles {
         }
     }
 
-    /// Closes all.
+    /// Closes everything.
     pub(super) fn clear(&mut self, vfs: &mut Tree) {
         for place in &mut *self.places {
             unpin(place, vfs);
@@ -170,7 +169,7 @@ impl Handles {
         self.first_free = 0;
     }
 
-    /// What is open there was given back by the driver that had it.
+    /// Empties a slot whose file the driver has already released.
     pub(super) fn forget(&mut self, slot: u16) {
         if let Some(place) = self.place(slot) {
             *place = None;
@@ -186,6 +185,6 @@ fn unpin(place: &mut Option<Open>, vfs: &mut Tree) {
     }
 }
 
-// A handle has no bits for more.
+// A handle has 16 bits for the slot.
 const _: () = assert!(crate::config::HANDLE_COUNT_MAX <= NONE as usize);
 const _: () = assert!(crate::config::JOB_COUNT_MAX * 2 < u8::MAX as usize);

@@ -1,7 +1,7 @@
-//! copy-data and check-file: what may take long is done in slices, between which other requests are answered.
-//! draft-ietf-secsh-filexfer-extensions-00 sections 3 and 7.
+//! copy-data and check-file: long work, done in slices between other requests. draft-ietf-secsh-filexfer-extensions-00 sections 3
+//! and 7.
 //!
-//! One job is in hand, the others wait for it, in the order in which they came.
+//! One job runs at a time; the others wait in the order of their requests.
 
 use super::check::{Algorithm, Check};
 use super::handles::{Handles, READ, TO_READ, WRITE};
@@ -13,40 +13,40 @@ use crate::mem::Ends as _;
 use crate::vfs::Tree;
 use crate::wire::sftp::kind;
 
-/// To copy so many bytes means to copy all there are.
+/// Length (bytes) of a copy up to the end of the file.
 const TO_END: u64 = u64::MAX;
 
-/// What is under way.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+/// The queue of jobs.
+#[repr(C)] // Most-used fields first, where short instructions reach them.
 pub(super) struct Jobs {
-    /// From the first on, which is in hand, so many in turn.
+    /// Index of the running job in `ring`; `count` jobs are queued from there, itself included.
     first: usize,
     count: usize,
-    /// The hashes of the check in hand, if it is one.
+    /// Buffer for the hashes of the running check.
     hashes: &'static mut [u8],
     check: Check,
     ring: [Job; JOB_COUNT_MAX],
 }
 
-/// What is to be done.
+/// A copy or a check.
 struct Job {
-    /// Where the next bytes are in the file that is read, and how many are left. Of a check that has not begun: as the client
-    /// says.
+    /// Offset of the next bytes to read, and the length left (bytes). For a check that has not begun, both are as the client
+    /// requested.
     offset: u64,
     len: u64,
-    /// Of a copy: where they go.
+    /// For a copy: the offset of the next bytes to write.
     to_offset: u64,
-    /// The request.
+    /// The id of the request.
     id: u32,
-    /// Of a check: bytes of a block.
+    /// For a check: the block size (bytes).
     block_bytes: u32,
-    /// The file that is read, and that which is written to; of a check the same.
+    /// The slots of the source and the destination; for a check they are the same.
     from: u16,
     to: u16,
     algorithm: Algorithm,
     copies: bool,
     begun: bool,
-    /// The reply begins with the extension's name.
+    /// True if the reply begins with the extension's name.
     labelled: bool,
 }
 
@@ -67,7 +67,7 @@ impl Job {
 }
 
 impl Jobs {
-    /// Nothing is to be done. The buffer is for the hashes of one check.
+    /// Creates an empty queue. `hashes` is the buffer for the hashes of one check.
     pub(super) const fn new(hashes: &'static mut [u8]) -> Self {
         Self {
             ring: const { [const { Job::NONE }; JOB_COUNT_MAX] },
@@ -82,7 +82,7 @@ impl Jobs {
         self.count = 0;
     }
 
-    /// Where another job is written down, if the queue is not full.
+    /// The entry for the next job, or `None` if the queue is full.
     #[inline(never)]
     fn next(&mut self) -> Option<&mut Job> {
         if self.count == JOB_COUNT_MAX {
@@ -97,7 +97,7 @@ impl Jobs {
     }
 }
 
-/// Goes on with a job by as much as fits into `buffer`: until it is done, or `Later`.
+/// Continues a job by one slice through `buffer`. Returns `Later` unless that completes it.
 fn go_on(
     job: &mut Job,
     check: &mut Check,
@@ -132,9 +132,9 @@ fn go_on(
     let got = got as u64;
     job.offset += got;
     job.to_offset += got;
-    // As with OpenSSH, the last bytes of a copy need not all be there.
+    // As with OpenSSH, a copy may end early at the end of the file.
     job.len -= if job.copies { len } else { got };
-    // A file that becomes shorter while it is checked ends there.
+    // If a file becomes shorter during a check, the check ends there.
     if job.len > 0 && got > 0 {
         return Err(Fault::Later);
     }
@@ -142,7 +142,7 @@ fn go_on(
 }
 
 impl Turn<'_> {
-    /// Carries the job in hand on by a slice, with the whole output as its buffer, and answers it when it is done.
+    /// Continues the running job by a slice, with the output's space as its buffer, and answers it when it is complete.
     #[inline(never)]
     pub(super) fn go_on(&mut self) {
         let Session { handles, jobs, .. } = &mut *self.session;
@@ -176,7 +176,7 @@ impl Turn<'_> {
         reply.end(start);
     }
 
-    /// The job that was written down last begins to wait: what it reads, and what it writes to.
+    /// Queues the job that the caller has filled in at [`Jobs::next`], and holds its two files open.
     #[inline(never)]
     fn begin_job(&mut self, from: u16, to: u16) -> Outcome {
         let Session { handles, jobs, .. } = &mut *self.session;
@@ -189,7 +189,7 @@ impl Turn<'_> {
         Err(Fault::Later)
     }
 
-    /// copy-data. A file is not copied to itself: there might be no end.
+    /// copy-data. A file is not copied to itself, because that might not end.
     pub(super) fn copy(&mut self) -> Outcome {
         let job = self.session.jobs.next().ok_or(Fault::Busy)?;
         (job.copies, job.begun) = (true, true);
@@ -220,9 +220,9 @@ impl Turn<'_> {
         self.begin_job(from, self.request.slot)
     }
 
-    /// check-file-handle and check-file-name; and check-file, as paramiko asks for the former.
+    /// check-file-handle and check-file-name; also check-file, which paramiko sends for check-file-handle.
     pub(super) fn check(&mut self) -> Outcome {
-        // Among these three, its length tells a name.
+        // The three names differ in length.
         let by_name = self.request.extension_name_len == CHECK_NAME.len();
         let job = self.session.jobs.next().ok_or(Fault::Busy)?;
         (job.copies, job.begun) = (false, false);

@@ -1,12 +1,13 @@
-//! Lines of the log: a text, with strings and numbers where it has marks for them. The marks are those of the requests' formats.
+//! Formats lines of the log: a text with marks, which strings and numbers replace. The marks are those of `Format` in
+//! [`super::requests`].
 
 use super::zone::calendar;
 use crate::event::{Events, Line};
 use crate::text::{Text, text, texts};
 
-/// Bytes of the longest format.
+/// Length of the longest format (bytes).
 const FORMAT_BYTES: usize = 64;
-/// Logs a line with these strings and numbers, in turn.
+/// Logs a line with these strings and numbers, in the order of the marks.
 #[inline(never)]
 pub fn log(events: &mut Events, format: Text, strings: &[&[u8]], numbers: &[u64]) {
     let mut line = Line::default();
@@ -15,7 +16,7 @@ pub fn log(events: &mut Events, format: Text, strings: &[&[u8]], numbers: &[u64]
     events.tell_line(&mut line);
 }
 
-/// Puts it together.
+/// Writes the formatted line.
 #[inline(never)]
 fn put(line: &mut Line, format: Text, mut strings: &[&[u8]], mut numbers: &[u64]) {
     for byte in format.decode(&mut [0; FORMAT_BYTES]) {
@@ -54,7 +55,7 @@ texts! {
     }
 }
 
-/// The names of OPEN's flags, with commas between them.
+/// Writes the names of OPEN's flags, separated by commas.
 #[inline(never)]
 fn put_flags(line: &mut Line, flags: u32) {
     let mut comma = Text::NOTHING;
@@ -66,7 +67,7 @@ fn put_flags(line: &mut Line, flags: u32) {
     }
 }
 
-/// Seconds since 1970 as `20261123-04:25:00`.
+/// Writes seconds since 1970 as `20261123-04:25:00`.
 #[inline(never)]
 fn put_time(line: &mut Line, secs: u64) {
     if let Some([year, month, day, second]) = calendar(secs as i64) {

@@ -1,6 +1,6 @@
-//! The log: a line for each request, one for its status, and what was read and written by each handle.
+//! The log: a line for each request, one for its status, and the bytes read and written through each handle.
 //!
-//! Programs read them by pattern, so they are those of OpenSSH's sftp-server, as of 9.2p1, and in its order.
+//! Programs parse these lines, so wording and order are those of OpenSSH's sftp-server 9.2p1.
 
 use super::attributes::MODE_MASK;
 use super::files::FILE_MODE;
@@ -15,15 +15,15 @@ use crate::text::{Text, text};
 use crate::wire::sftp::attribute;
 
 impl Handles {
-    /// The path of what is open there, as it is logged.
+    /// The logged path of a slot.
     #[inline(never)]
     fn path(&self, slot: u16) -> &[u8] {
         let path = self.paths.get(usize::from(slot));
-        // OpenSSH's name for a handle that it does not know.
+        // OpenSSH logs this for an invalid handle.
         path.map_or(b"(null)", |path| nth(path, 0, 0))
     }
 
-    /// Logs that what is there is closed.
+    /// Logs the close of a slot.
     #[inline(never)]
     fn log_close(&mut self, slot: u16, forced: &[u8], events: &mut Events) {
         let (mut format, mut counts) = (text!("$closedir \"$\""), [0; 2]);
@@ -36,7 +36,7 @@ impl Handles {
         log(events, format, &[forced, self.path(slot)], &counts);
     }
 
-    /// Logs, at a session's end, what its client left open.
+    /// Logs, at the end of a session, the handles that the client did not close.
     pub(super) fn log_open(&mut self, events: &mut Events) {
         for slot in 0..self.paths.len() as u16 {
             if self.at(slot).is_some_and(|open| open.known) {
@@ -47,7 +47,7 @@ impl Handles {
 }
 
 impl Turn<'_> {
-    /// Logs what is said from VERBOSE on, about this name or number.
+    /// Logs a line with this name and number at level VERBOSE and above.
     #[inline(never)]
     pub(super) fn log_more(&mut self, format: Text, name: &[u8], number: u32) {
         if self.sftp.level >= Level::Verbose {
@@ -55,7 +55,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether it may be asked. If not, that is logged.
+    /// Returns true if the request is permitted. Logs a refusal.
     #[inline(never)]
     pub(super) fn permits(&mut self, entry: &Entry) -> bool {
         let refusal = self.sftp.permits.refusal(entry);
@@ -100,7 +100,7 @@ impl Turn<'_> {
             } else if ask == Ask::MakeDirectory {
                 *mode &= u64::from(MODE_MASK);
             }
-            // One line.
+            // One line, not one for each attribute.
             told = attribute::SIZE;
         }
         let strings = [name, path, self.request.other];
@@ -113,7 +113,7 @@ impl Turn<'_> {
     }
 }
 
-/// What can be set, in the order of the formats.
+/// The attributes that can be set, in the order of the formats from `Format::Size` on.
 static SET: [u32; 4] = [
     attribute::SIZE,
     attribute::MODE,

@@ -1,27 +1,27 @@
-//! What `ls -l` would print of a file: READDIR's longname, which clients read columns of.
+//! READDIR's longname: the line that `ls -l` prints for a file. Clients parse its columns.
 //!
-//! It is the line of OpenSSH's ls_file, byte for byte: mode as by strmode(3) with a blank behind it, number of names, user,
-//! group, size, date, name.
+//! Byte for byte the line of OpenSSH's ls_file: mode as by strmode(3), with a space after it, link count, user, group, size, date,
+//! name.
 
 use super::accounts::{Accounts, NAME_BYTES_MAX, number};
 use super::zone::{DAY_SECS, calendar};
 use crate::vfs::Attr;
 use crate::wire::Writer;
 
-/// Bytes of the longest line's length and of what stands in it before the name.
+/// Maximum length of the length word and the line up to the name (bytes).
 pub const HEAD_BYTES_MAX: usize =
     4 + 11 + (1 + 10) + 2 * (1 + NAME_BYTES_MAX) + (1 + 20) + (1 + 12) + 1;
 
-/// English, whatever the host speaks.
+/// English, in any locale.
 #[rustfmt::skip]
 const MONTHS: [[u8; 3]; 12] = [
     *b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun",
     *b"Jul", *b"Aug", *b"Sep", *b"Oct", *b"Nov", *b"Dec",
 ];
-/// What is older than half a year, or lies ahead, is shown with its year instead of its time.
+/// Age (seconds) from which a date is shown with its year instead of its time; so is one in the future.
 const RECENT_SECS: i64 = 365 * DAY_SECS / 2;
 
-/// Appends the line, preceded by its length. Without accounts, owner and group are numbers, and the date is UTC.
+/// Appends the length and the line. Without accounts, owner and group are numbers and the date is UTC.
 pub fn longname(
     out: &mut Writer<'_>,
     name: &[u8],
@@ -57,7 +57,7 @@ fn mode(out: &mut Writer<'_>, attr: &Attr) {
     let mut text = *b"?rwxrwxrwx ";
     let [first, letters @ .., _] = &mut text;
     *first = kind.unwrap_or_default();
-    // From the right, as the bits. Behind them are three for every third letter.
+    // From the lowest bit up. `more_bits` are the set-user-ID, set-group-ID and sticky bits, one for each third letter.
     let (mut bits, mut more_bits, mut special) = (attr.mode, attr.mode >> 9, b't');
     for letter in letters.iter_mut().rev() {
         let runs = *letter == b'x';
@@ -76,7 +76,7 @@ fn mode(out: &mut Writer<'_>, attr: &Attr) {
     out.put(&text);
 }
 
-/// A blank, and the name, or the number where there is no name, to the left of eight places or more.
+/// Writes a space and the name, or the number if there is no name, left-aligned in at least eight columns.
 #[inline(never)]
 fn account(out: &mut Writer<'_>, name: Option<&[u8]>, id: u32) {
     let start = out.position();
@@ -92,14 +92,14 @@ fn account(out: &mut Writer<'_>, name: Option<&[u8]>, id: u32) {
     }
 }
 
-/// A letter and two digits.
+/// Writes a character and a number of two digits.
 #[inline(never)]
 fn pair(out: &mut Writer<'_>, before: u8, number: u32) {
     let (tens, ones) = ((number / 10) as u8, (number % 10) as u8);
     out.put(&[before, tens + b'0', ones + b'0']);
 }
 
-/// A blank, month and day, and the time or the year; the blank alone where there is no year of at most four digits.
+/// Writes a space, month and day, and the time or the year. Only the space if the year does not have at most four digits.
 fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64, ahead_secs: i64) {
     blank(out);
     let Some([year, month, day, rest]) = calendar(secs.wrapping_add(ahead_secs)) else {
@@ -170,7 +170,7 @@ mod tests {
         String::from_utf8(buffer[1..len].to_vec()).unwrap()
     }
 
-    /// What OpenSSH's server answered for such files, with TZ=UTC.
+    /// OpenSSH's answers for such files, with TZ=UTC.
     #[test]
     #[rustfmt::skip]
     fn lines_are_those_of_openssh() {
@@ -257,7 +257,7 @@ mod tests {
         for days in -MARCH_DAYS..i64::from(YEARS_DAYS) - MARCH_DAYS {
             let name = core::str::from_utf8(&MONTHS[month]).unwrap();
             let date = date_of(days * DAY_SECS + 86_399);
-            // Of this year's dates some show the time.
+            // Some of this year's dates are shown with a time.
             assert!(
                 date == format!("{name} {day:2}  {year}")
                     || year == 2026 && date == format!("{name} {day:2} 23:59"),

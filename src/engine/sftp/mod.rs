@@ -1,8 +1,8 @@
-//! SFTP version 3 as OpenSSH serves it: packets from a byte stream, and what each is answered. draft-ietf-secsh-filexfer-02.
+//! SFTP version 3 with OpenSSH's extensions: parses packets from a byte stream and answers them. draft-ietf-secsh-filexfer-02.
 //!
-//! A packet is answered when it is there as a whole, but for a WRITE: what of its data has not arrived goes from the stream to
-//! the file by an order. Replies come in the order of the requests; only copies and checks, which may take long, are carried
-//! on in slices, and are answered when they are done. What is malformed is answered so, as long as its number is known.
+//! A packet is answered when all of it has arrived. The exception is WRITE: an order moves the rest of its data from the stream to
+//! the file. Replies come in the order of the requests; only copies and checks, which may take long, run in slices and are answered
+//! when they are complete. A malformed request is answered with an error if its id is known.
 
 use super::{Cx, Order, Progress, State, Stream};
 use crate::config::{
@@ -47,7 +47,7 @@ pub use handles::{LoggedPath, Open};
 pub use lines::log;
 pub use requests::{Permits, requests};
 
-/// How much is told of requests, in OpenSSH's words.
+/// The log level, as OpenSSH names it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 #[allow(missing_docs)]
 pub enum Level {
@@ -59,19 +59,19 @@ pub enum Level {
     Debug,
 }
 
-/// A server: what all its sessions share.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+/// A server: the state that its sessions share.
+#[repr(C)] // Most-used fields first, where short instructions reach them.
 pub struct Sftp {
     permits: Permits,
     level: Level,
-    /// The user that runs it.
+    /// UID of the server.
     uid: u32,
     accounts: Accounts,
 }
 
 impl Sftp {
-    /// A server that the user of this number runs, where TZ is this. The memory is for passwd, group and local time's file, and
-    /// is not touched before they are needed.
+    /// Creates a server that runs as `uid`. `tz` is the value of TZ. `texts` is memory for passwd, group and the time zone file,
+    /// and is not touched before these are needed.
     pub fn new(
         permits: Permits,
         level: Level,
@@ -94,30 +94,31 @@ impl Sftp {
 }
 
 /// The state of one connection.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+#[repr(C)] // Most-used fields first, where short instructions reach them.
 pub struct Session {
     handles: Handles,
-    /// What the order under way is for.
+    /// The request that the current order belongs to.
     lent: Option<Lent>,
-    /// Bytes of a packet that was answered already.
+    /// Length of the unread rest of a packet that was already answered (bytes).
     skip: u32,
-    /// Whether it has begun with INIT.
+    /// True after INIT.
     greeted: bool,
     jobs: Jobs,
 }
 
-/// A handle whose file an order has, and the request that is answered after it.
+/// A handle whose file an order uses, and the request to answer after it.
 #[derive(Clone, Copy)]
 struct Lent {
     slot: u16,
     id: u32,
-    /// Bytes that the request reads or writes.
+    /// Length of the request's data (bytes).
     len: u32,
 }
 
 impl Session {
-    /// A session with as many handles as there are places, whose paths are logged as far as there are places for them. One check has no more bytes of
-    /// hashes than there are in `hashes`, at most [`HASHES_BYTES`](crate::config::HASHES_BYTES); it is not touched before.
+    /// Creates a session. `handles` limits the number of open handles, `paths` the number of those whose paths are logged. `hashes`
+    /// limits the hashes of one check; it has at most [`HASHES_BYTES`](crate::config::HASHES_BYTES) and is not touched before the
+    /// first check.
     pub const fn new(
         handles: Slots<Option<Open>>,
         paths: &'static mut [LoggedPath],
@@ -132,19 +133,19 @@ impl Session {
         }
     }
 
-    /// The same for the next connection, after [`Stream::abandon`].
+    /// Resets the session for the next connection, after [`Stream::abandon`].
     pub const fn renew(&mut self) {
         (self.skip, self.greeted) = (0, false);
     }
 }
 
-/// One call of [`Sftp::advance`]: what it may use.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+/// The context of one call of [`Sftp::advance`].
+#[repr(C)] // Most-used fields first, where short instructions reach them.
 struct Turn<'a> {
     vfs: &'a mut Tree,
     session: &'a mut Session,
     sftp: &'a mut Sftp,
-    /// Where the next reply goes.
+    /// Writer for the next reply.
     reply: Writer<'a>,
     request: Request<'a>,
     /// The stream from this request on.
@@ -152,40 +153,40 @@ struct Turn<'a> {
     events: &'a mut Events,
 }
 
-/// The request in hand.
+/// The current request.
 #[repr(C)] // As above.
 struct Request<'a> {
-    /// Its arguments from the first that was not read yet on, as far as they have arrived: the session knows how much has not.
+    /// The unread arguments that have arrived; `Session::skip` counts those that have not.
     args: Reader<'a>,
     path: &'a [u8],
     offset: u64,
-    /// Flags of OPEN, and then its handle; length of READ and WRITE.
+    /// For OPEN the flags, then the handle; for READ and WRITE the length.
     uint32: u32,
     id: u32,
-    /// Which attributes it has.
+    /// Flags of the attributes it sets.
     attributes_told: u32,
     ask: Ask,
-    /// What its handle names: what that is open for, where it is, and which object it is.
+    /// The open object of its handle: access mode, slot, object and pin.
     mode: u8,
     slot: u16,
     node: Node,
     pin: Option<Pin>,
-    /// Of an extension: bytes of its name.
+    /// For an extension: length of its name (bytes).
     extension_name_len: usize,
-    /// What its attributes are to change.
+    /// The attributes to change.
     set_attr: SetAttr,
-    /// The same as it is logged: size, mode, time of the last write, user and group, as far as they are told.
+    /// These values as they are logged: size, mode, mtime, UID and GID; only those in `attributes_told` are valid.
     numbers: [u64; 5],
     /// A second path.
     other: &'a [u8],
-    /// The name that a path ends with.
+    /// The last name of a path.
     last_name: Option<Name<'a>>,
-    /// What it ordered.
+    /// The order that must be carried out next.
     order: Option<Order>,
 }
 
 impl Request<'_> {
-    /// One without arguments.
+    /// A request without arguments.
     fn new() -> Self {
         Self {
             args: Reader::new(&[]),
@@ -210,7 +211,7 @@ impl Request<'_> {
 }
 
 impl Turn<'_> {
-    /// Skips some of what is left of a packet, or answers the next; or says what has to happen first.
+    /// Skips bytes of an answered packet, or answers the next packet. Returns the state if the driver must act first.
     fn step(&mut self) -> Result<(), State> {
         let have = self.input.rest().len();
         let session = &mut *self.session;
@@ -223,7 +224,7 @@ impl Turn<'_> {
             self.input.take(here);
             return Ok(());
         }
-        // What is not there reads as zero.
+        // Missing bytes are read as zeros; `check` reports them.
         self.request = Request::new();
         let args = &mut self.request.args;
         *args = self.input.clone();
@@ -265,7 +266,7 @@ impl Turn<'_> {
             session.greeted = true;
             self.greet();
             self.input.take(here);
-            // The greeting leaves alone: the driver may have to lock itself in before anything else is looked at.
+            // VERSION is sent alone: the driver may have to enter its sandbox before any other request is parsed.
             return Err(State::NeedOutput);
         }
         let answered = if session.greeted {
@@ -285,7 +286,7 @@ impl Turn<'_> {
     }
 }
 
-/// What was done, and what is to be done next.
+/// The progress of one call. While jobs remain, NeedInput becomes Busy.
 #[inline(always)]
 fn progress(session: &Session, consumed: usize, reply: &Writer<'_>, mut state: State) -> Progress {
     if state == State::NeedInput && !session.jobs.is_empty() {
@@ -317,7 +318,7 @@ impl Stream for Sftp {
             input: Reader::new(input),
             events: cx.events,
         };
-        // Neither short requests without end nor long jobs must keep the others from their end.
+        // One slice of a job, then requests: neither can starve the other.
         turn.go_on();
         loop {
             if let Err(state) = turn.step() {

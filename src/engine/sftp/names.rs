@@ -6,12 +6,12 @@ use super::status::{Fault, Outcome, done};
 use crate::mem::Ends as _;
 use crate::vfs::{CreateWhat, FsError, Kind, Name};
 
-/// The mode of a directory for which none is asked.
+/// The mode of a new directory if the client requests none.
 pub(super) const DIRECTORY_MODE: u32 = 0o777;
 
 impl<'a> Turn<'a> {
-    /// Finds the directory that a path leads to, and the name that it ends with. A "/" behind that is for what is a directory,
-    /// or is to be one.
+    /// Resolves the parent directory of a path and stores the path's last name. A trailing "/" is accepted only if the object is,
+    /// or will be, a directory.
     #[inline(never)]
     fn parent(&mut self, path: &'a [u8], directory: bool) -> Outcome {
         let mut whole = path;
@@ -25,7 +25,7 @@ impl<'a> Turn<'a> {
             parent = before;
         }
         let name = Name::new(whole.tail(parent.len()));
-        // "", "." and "..": these are there, and stay what they are.
+        // "", "." and ".." exist and cannot be changed.
         if matches!(
             name,
             Err(FsError::Access | FsError::Exists | FsError::Invalid)
@@ -45,14 +45,14 @@ impl<'a> Turn<'a> {
     /// REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
     pub(super) fn change_names(&mut self) -> Outcome {
         let ask = self.request.ask;
-        // What is of a file needs no such thing as a directory's name.
+        // For these requests a path with a trailing "/" is an error.
         let directory = !matches!(ask, Ask::Remove | Ask::SymbolicLink | Ask::HardLink);
         if ask == Ask::HardLink {
             self.resolve(self.request.path, false)?;
         } else if ask != Ask::SymbolicLink {
             self.parent(self.request.path, directory)?;
         }
-        // What is there, and is to have another name.
+        // The existing object, and its name.
         let (first, old) = (self.request.node, self.request.last_name);
         if !matches!(ask, Ask::Remove | Ask::MakeDirectory | Ask::RemoveDirectory) {
             self.parent(self.request.other, directory)?;
@@ -67,7 +67,7 @@ impl<'a> Turn<'a> {
             Ask::HardLink => return done(vfs.link(first, dir, name)),
             Ask::MakeDirectory => CreateWhat::Directory,
             Ask::SymbolicLink if self.request.path.is_empty() => return Err(Fault::MISSING),
-            // First what it leads to, then its name: the draft has it the other way round, OpenSSH and all clients this way.
+            // The target comes first, then the link's path: OpenSSH and all clients use this order, not the draft's.
             Ask::SymbolicLink => CreateWhat::Link(self.request.path),
             _ => {
                 if self.request.path.ends_with(b"/") || self.request.other.ends_with(b"/") {
@@ -76,12 +76,12 @@ impl<'a> Turn<'a> {
                         return Err(Fault::MISSING);
                     }
                 }
-                // RENAME takes no name away.
+                // RENAME does not overwrite an existing name.
                 let replace = ask == Ask::PosixRename;
                 return done(vfs.rename(first, old, dir, name, replace));
             }
         };
-        // Nothing else of what is told is for a directory, and nothing at all for a link.
+        // Other attributes are ignored for a directory, and all for a symbolic link.
         let mode = self.request.set_attr.mode.unwrap_or(DIRECTORY_MODE);
         done(vfs.make(dir, name, make, directory.then_some(mode)))
     }

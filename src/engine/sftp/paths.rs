@@ -1,4 +1,4 @@
-//! REALPATH, READLINK, expand-path@openssh.com, home-directory: what is answered with a path.
+//! REALPATH, READLINK, expand-path@openssh.com, home-directory: requests that are answered with a path.
 
 use super::Turn;
 use super::requests::Ask;
@@ -9,11 +9,11 @@ use crate::text::text;
 use crate::vfs::walk::{BUFFER_BYTES, End, Path, Text, add};
 
 impl Turn<'_> {
-    /// Answers with the name at the beginning of a buffer, and no attributes.
+    /// Answers with the first `len` bytes of `buffer` as a name without attributes.
     #[inline(never)]
     fn named(&mut self, buffer: &[u8], len: usize) {
         let name = buffer.head(len);
-        // Of these, what they mean is logged, not what was asked.
+        // These two log the result, not the argument.
         match self.request.ask {
             Ask::ExpandPath => self.log_more(text!("expand \"$\""), name, 0),
             Ask::Home => self.log_more(text!("home-directory \"$\""), name, 0),
@@ -26,7 +26,7 @@ impl Turn<'_> {
         reply.u32(0);
     }
 
-    /// Answers with the true path of an object, of which the last name need not be there.
+    /// Answers with the real path of an object. The last name need not exist.
     #[inline(never)]
     fn true_path(&mut self, path: &[u8]) -> Outcome {
         let mut done = Path::new(self.vfs);
@@ -50,14 +50,14 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// The home of the user of this name.
+    /// The home directory of the user with this name.
     #[inline(never)]
     fn home_of(&mut self, name: &[u8]) -> Option<&'static [u8]> {
         self.sftp.accounts.load(self.vfs);
         self.sftp.accounts.home(name)
     }
 
-    /// Answers with a true path. "~" is where the session began, "~NAME" the home of that user.
+    /// expand-path@openssh.com. "~" is the directory in which the session began, "~NAME" the home directory of that user.
     pub(super) fn expand(&mut self) -> Outcome {
         let Some(user) = self.request.path.strip_prefix(b"~") else {
             return self.real_path();
@@ -80,7 +80,7 @@ impl Turn<'_> {
         self.true_path(&whole)
     }
 
-    /// Answers with a user's home as it is written; without a name, with that of the user that runs the server.
+    /// home-directory: answers with the home directory as in passwd(5); without a name, that of the server's user.
     pub(super) fn home(&mut self) -> Outcome {
         let own = self.request.path == b".";
         let mut home = self.home_of(self.request.path);
@@ -89,7 +89,7 @@ impl Turn<'_> {
         }
         match home {
             Some(home) => self.named(home, home.len()),
-            // A user that has no entry in passwd(5) has a directory all the same.
+            // The server's user has no entry in passwd(5).
             None if own => return self.true_path(b"."),
             None => return Err(Fault::FAILURE),
         }

@@ -1,4 +1,4 @@
-//! Everything that can be asked, in one table: what each request brings along, how it is answered, what may be refused.
+//! The table of requests: arguments, handler, type of the reply, log format, and whether it writes.
 
 use super::status::Outcome;
 use super::{Level, Turn};
@@ -7,8 +7,8 @@ use crate::text::{Text, text, texts};
 use crate::wire::sftp::{kind, open};
 
 texts! {
-    /// What lines look like. `$` is a string; `#` is a number, `%` one in octal, `&` the same in four digits or more; `)` are
-    /// flags of OPEN; `'` is a time; `(` is a number that is left out.
+    /// Formats of log lines. `$` is a string; `#` is a decimal number, `%` an octal one, `&` an octal one of at least four digits;
+    /// `)` stands for flags of OPEN; `'` is a time; `(` skips a number.
     #[expect(dead_code, reason = "what is set is found by its place")]
     pub(super) enum Format {
         Bare => "$",
@@ -24,19 +24,19 @@ texts! {
     }
 }
 
-/// The table of requests: what each brings along, the function that carries it out, and whether it writes stand here alone.
+/// Defines `Ask`, `TABLE` and `dispatch` from one list of requests.
 macro_rules! requests {
     ($($ask:ident = $kind:ident $name:literal, $handler:ident => $reply:ident, $traits:expr;)+) => {
-        /// What can be asked.
+        /// A request or extension.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub(super) enum Ask {
             $($ask),+
         }
 
-        /// How much can be asked.
+        /// Number of requests and extensions.
         const COUNT: usize = [$(Ask::$ask),+].len();
 
-        /// In the order of the types, then in the order in which extensions are advertised.
+        /// In the order of the packet types, then in the order in which extensions are advertised.
         const TABLE: [(&str, Ask, u8, u8, u16); COUNT] =
             [$(($name, Ask::$ask, kind::$kind, kind::$reply, $traits)),+];
 
@@ -52,15 +52,15 @@ macro_rules! requests {
     };
 }
 
-/// It changes something. OPEN may or may not, and looks itself.
+/// The request changes files. OPEN may, and checks its flags itself.
 const WRITES: u16 = 1 << 0;
-/// Its arguments begin with a path.
+/// The arguments begin with a path.
 pub(super) const PATH: u16 = 1 << 1;
 /// A second path follows.
 pub(super) const OTHER: u16 = 1 << 2;
-/// Its arguments begin with the handle of a file.
+/// The arguments begin with the handle of a file.
 pub(super) const FILE: u16 = 1 << 3;
-/// Its arguments begin with the handle of a directory.
+/// The arguments begin with the handle of a directory.
 pub(super) const DIRECTORY: u16 = 1 << 4;
 /// An offset follows.
 pub(super) const OFFSET: u16 = 1 << 5;
@@ -68,46 +68,46 @@ pub(super) const OFFSET: u16 = 1 << 5;
 pub(super) const UINT32: u16 = 1 << 6;
 /// Attributes follow.
 pub(super) const ATTRIBUTES: u16 = 1 << 7;
-/// It is logged from level VERBOSE on; without this, from INFO on.
+/// Logged from level VERBOSE on; without this flag, from INFO on.
 const VERBOSE: u16 = 1 << 8;
-/// It is logged at level DEBUG alone.
+/// Logged from level DEBUG on.
 const DEBUG: u16 = 1 << 9;
-/// It is not logged here.
+/// Not logged here.
 const NEVER: u16 = VERBOSE | DEBUG;
-/// The extension's name has the suffix.
+/// The extension's name ends with [`SUFFIX`].
 const OPENSSH: u16 = 1 << 10;
 /// The extension's version is 2, not 1.
 const SECOND: u16 = 1 << 11;
-/// To OpenSSH, a handle that it does not know is no such file here, elsewhere a failure.
+/// An invalid handle is NO_SUCH_FILE, as with OpenSSH; FAILURE in other requests.
 pub(super) const MISSING: u16 = 1 << 12;
-/// Above all these: how it is logged.
+/// Lowest bit of the log format.
 const FORMAT_SHIFT: u32 = 13;
-/// By its path.
+/// Logged with its path.
 const BY_PATH: u16 = (Format::Path as u16) << FORMAT_SHIFT;
-/// By its path, which is called a name.
+/// Logged with its path, labelled "name".
 const BY_NAME: u16 = (Format::Name as u16) << FORMAT_SHIFT;
-/// By two paths.
+/// Logged with both paths.
 const BY_TWO: u16 = (Format::Two as u16) << FORMAT_SHIFT;
-/// By its path, flags and mode.
+/// Logged with its path, flags and mode.
 const OPENS: u16 = (Format::Open as u16) << FORMAT_SHIFT;
-/// By its path and mode.
+/// Logged with its path and mode.
 const MAKES: u16 = (Format::MakeDirectory as u16) << FORMAT_SHIFT;
-/// By what its attributes set.
+/// Logged with a line for each attribute that it sets.
 const SET: u16 = (Format::Size as u16) << FORMAT_SHIFT;
 
-/// The extension that checks an open file.
+/// Name of the extension that checks an open file.
 pub(super) const CHECK_HANDLE: &[u8] = b"check-file-handle";
-/// The extension that checks a file by its path.
+/// Name of the extension that checks a file by its path.
 pub(super) const CHECK_NAME: &[u8] = b"check-file-name";
-/// paramiko's name for the former.
+/// paramiko's name for [`CHECK_HANDLE`].
 pub(super) const CHECK: &[u8] = b"check-file";
-/// What the names of OpenSSH's extensions end with.
+/// The suffix of OpenSSH's extension names.
 const SUFFIX: &str = "@openssh.com";
-/// Packets of a type of their own, whose numbers follow each other.
+/// Number of requests with a packet type of their own; the types are consecutive.
 const PACKET_COUNT: usize = (kind::SYMLINK - kind::OPEN) as usize + 1;
 
 requests! {
-    // Type of the packet, OpenSSH's name for the request, how it is carried out, the type of the reply, what it is like.
+    // Packet type, OpenSSH's name for the request, handler, type of the reply, traits.
     Open = OPEN "open", open => HANDLE, PATH | UINT32 | ATTRIBUTES | OPENS;
     Close = CLOSE "close", close => STATUS, FILE | DIRECTORY | MISSING;
     Read = READ "read", read => DATA, FILE | OFFSET | UINT32 | DEBUG | BY_PATH;
@@ -142,7 +142,7 @@ requests! {
     Vendor = EXTENDED "vendor-id", vendor => STATUS, VERBOSE;
 }
 
-/// A line of the table without its name: of names there is one text.
+/// A line of the table without its name: the names are in one text, [`NAMES`].
 #[derive(Clone, Copy)]
 pub(super) struct Entry {
     pub(super) ask: Ask,
@@ -171,7 +171,7 @@ static ENTRIES: [Entry; COUNT] = {
     entries
 };
 
-/// The names, a space between each two.
+/// The names, separated by spaces.
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 static NAMES: [u8; {
     let (mut len, mut place) = (COUNT - 1, 0);
@@ -197,38 +197,38 @@ static NAMES: [u8; {
     names
 };
 
-/// The names of all that can be asked, as OpenSSH lists them.
+/// The names of the requests, as OpenSSH lists them.
 pub fn requests() -> impl Iterator<Item = &'static [u8]> {
     (0..COUNT).map(name)
 }
 
-/// The name of what stands there in the table.
+/// The name of the request at this index of the table.
 pub(super) fn name(place: usize) -> &'static [u8] {
     nth(&NAMES, b' ', place)
 }
 
-/// All extensions.
+/// The extensions.
 pub(super) fn extensions() -> &'static [Entry] {
     ENTRIES.get(PACKET_COUNT..).unwrap_or_default()
 }
 
-/// What is logged of a request that would change something.
+/// The log line of a request that is refused because it would write.
 pub(super) const READ_ONLY: Text = text!("Refusing $ request in read-only mode");
 
 impl Entry {
-    /// How it is logged.
+    /// The log format.
     pub(super) fn format(&self) -> Text {
         Format::Bare
             .text()
             .plus((self.traits >> FORMAT_SHIFT) as u8)
     }
 
-    /// Whether it has one of these traits.
+    /// Returns true if the request has one of these traits.
     pub(super) const fn has(&self, traits: u16) -> bool {
         self.traits & traits != 0
     }
 
-    /// What the extension's name ends with.
+    /// The suffix of the extension's name.
     pub(super) const fn suffix(&self) -> &'static str {
         if self.has(OPENSSH) { SUFFIX } else { "" }
     }
@@ -238,55 +238,55 @@ impl Entry {
         if self.has(SECOND) { b"2" } else { b"1" }
     }
 
-    /// Whether it is logged at this level.
+    /// Returns true if the request is logged at this level.
     pub(super) const fn is_logged(&self, level: Level) -> bool {
         const { assert!(DEBUG / VERBOSE == Level::Debug as u16 - Level::Info as u16) };
         level as u16 >= Level::Info as u16 + self.traits / VERBOSE % 4
     }
 }
 
-/// What may be asked: by default everything.
+/// The requests that are permitted; by default every one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Permits {
-    /// A bit for each that is in a list of those that may not.
+    /// Bit mask of the requests on a denylist.
     denied: u32,
-    /// A bit for each that is in no list of those that may, if there is one.
+    /// Bit mask of the requests that are missing on an allowlist.
     unlisted: u32,
     read_only: bool,
 }
 
 impl Permits {
-    /// Everything.
+    /// Permits every request.
     pub const ALL: Self = Self {
         denied: 0,
         unlisted: 0,
         read_only: false,
     };
 
-    /// Denies what would change anything.
+    /// Denies requests that write.
     pub const fn read_only(&mut self) {
         self.read_only = true;
     }
 
-    /// Denies what is in a list of names with commas between them. `None`: one of the names is unknown.
+    /// Denies the requests in a comma-separated list. `None`: a name is unknown.
     pub fn deny(&mut self, list: &[u8]) -> Option<()> {
         self.denied |= listed(list)?;
         Some(())
     }
 
-    /// Denies what is not in such a list. What was denied stays so.
+    /// Denies the requests that are not in such a list. Denied requests stay denied.
     pub fn allow_only(&mut self, list: &[u8]) -> Option<()> {
         self.unlisted |= !listed(list)?;
         Some(())
     }
 
-    /// Whether it may be asked to open a file so.
+    /// Returns true if OPEN with these flags is permitted.
     pub(super) const fn opening(self, flags: u32) -> bool {
         const CHANGES: u32 = open::WRITE | open::APPEND | open::CREATE | open::TRUNCATE;
         !self.read_only || flags & CHANGES == 0
     }
 
-    /// How it is logged that this may not be asked. `None`: it may.
+    /// The log line that reports the refusal of a request. `None`: it is permitted.
     pub(super) fn refusal(self, entry: &Entry) -> Option<Text> {
         let is_in = |bits: u32| bits & bit(entry.ask as usize) > 0;
         if self.read_only && entry.has(WRITES) {
@@ -305,7 +305,7 @@ const fn bit(place: usize) -> u32 {
 
 const _: () = assert!(COUNT <= u32::BITS as usize);
 
-/// The bits of what is in a list.
+/// Bit mask of the requests in a comma-separated list.
 fn listed(list: &[u8]) -> Option<u32> {
     let mut bits = 0;
     for name in list.split(|byte| *byte == b',') {
@@ -314,7 +314,7 @@ fn listed(list: &[u8]) -> Option<u32> {
     Some(bits)
 }
 
-/// What a packet of this type asks; if it is for an extension, that of this name.
+/// The request of a packet with this type; if the type is EXTENDED, the extension with this name.
 #[inline(never)]
 pub(super) fn lookup(kind: u8, name: &[u8]) -> Option<&'static Entry> {
     let mut suffix = false;
@@ -324,7 +324,7 @@ pub(super) fn lookup(kind: u8, name: &[u8]) -> Option<&'static Entry> {
         if let Some(before) = name.strip_suffix(SUFFIX.as_bytes()) {
             (plain, suffix) = (before, true);
         }
-        // The draft has two names for it, by what follows; paramiko has this one.
+        // The draft has two names, with different arguments; paramiko uses a third, which is the one in the table.
         if name == CHECK_NAME || name == CHECK_HANDLE {
             plain = CHECK;
         }

@@ -1,10 +1,10 @@
 //! The rounds of SHA-1 (FIPS 180-4, section 6.1.2) and of MD5 (RFC 1321, section 3.4), as loops.
 //!
-//! Written out, as their crates have them, they are 6.6 KB, nearly a fifth of a file that does nothing but SFTP; here they are
-//! an eighth of that. Neither is secure against an attacker any more, so the processor's instructions for them are not used. The tests
-//! compare both with the crates.
+//! Unrolled, as in their crates, they are 6.6 KB, nearly a fifth of a file that only serves SFTP; these loops are an eighth of
+//! that. Neither hash is secure any more, so the processor's instructions for them are not used. The tests compare both with the
+//! crates.
 
-/// The whole part of 2^32 times the sine of 1 to 64.
+/// The integer part of 2^32 * abs(sin(i)), for i from 1 to 64.
 const SINES: [u32; 64] = [
     0xd76a_a478,
     0xe8c7_b756,
@@ -71,7 +71,7 @@ const SINES: [u32; 64] = [
     0x2ad7_d2bb,
     0xeb86_d391,
 ];
-/// By how many bits MD5 turns, in each sixteen of its steps.
+/// Rotation (bits) of MD5's steps: a row for each 16 steps, repeated every four.
 const TURNS: [[u8; 4]; 4] = [
     [7, 12, 17, 22],
     [5, 9, 14, 20],
@@ -79,7 +79,7 @@ const TURNS: [[u8; 4]; 4] = [
     [6, 10, 15, 21],
 ];
 
-/// What SHA-1 does with a chunk, but for adding the words that were there before. Five of them are SHA-1's.
+/// SHA-1's rounds over a chunk. The caller adds the previous state. Uses the first five words.
 pub(super) fn sha1(words: &mut [u32; 8], chunk: &[u8; 64]) {
     let mut ring = [0; 16];
     for (place, bytes) in ring.iter_mut().zip(chunk.as_chunks().0) {
@@ -107,7 +107,7 @@ pub(super) fn sha1(words: &mut [u32; 8], chunk: &[u8; 64]) {
     }
 }
 
-/// What MD5 does with a chunk, but for adding the words that were there before. Four of them are MD5's.
+/// MD5's rounds over a chunk. The caller adds the previous state. Uses the first four words.
 pub(super) fn md5(words: &mut [u32; 8], chunk: &[u8; 64]) {
     for (step, sine) in SINES.iter().enumerate() {
         let [a, b, c, d, ..] = *words;

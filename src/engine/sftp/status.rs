@@ -1,4 +1,4 @@
-//! What requests come to: from what a backend says to what the wire says, after OpenSSH's table of the host's errors.
+//! STATUS replies: the status and message of each backend error, as in OpenSSH's table of errnos.
 
 use super::Level;
 use super::lines::log;
@@ -9,27 +9,27 @@ use crate::vfs::{FsError, FsResult};
 use crate::wire::sftp::{Status, kind};
 use crate::wire::{Malformed, Writer};
 
-/// Why a request is not answered as it would like to be.
+/// The reason why the handler did not write a reply of the request's own type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fault {
-    /// The file system's answer.
+    /// An error of the file system.
     Files(FsError),
-    /// None: it is done. Its number follows those of `Files`, as `Ok`'s does in a backend's results.
+    /// No error: the reply is STATUS OK. Its discriminant follows those of `Files`, as that of `Ok` does in a backend's results.
     Done,
-    /// There is no more.
+    /// End of the file or directory.
     Eof,
-    /// Nothing was begun: the reply needs an empty output.
+    /// The reply needs an empty output buffer. Nothing was done yet.
     NeedOutput,
-    /// Nothing was begun: as much is under way as there may be.
+    /// The queue of jobs is full. Nothing was done yet.
     Busy,
-    /// None: the reply follows.
+    /// No error: the reply is written later.
     Later,
 }
 
-/// What a request led to: the reply is written, or it is a STATUS, which says why, or that it is done.
+/// The result of a handler: `Ok` if it wrote the reply; otherwise a STATUS follows, of an error or of success.
 pub(super) type Outcome = Result<(), Fault>;
 
-/// What is answered when a backend has done what was asked, or has not.
+/// Converts a backend's result into a STATUS.
 #[inline(always)]
 pub(super) fn done(result: FsResult<()>) -> Outcome {
     Err(result.map_or_else(Fault::Files, |()| Fault::Done))
@@ -48,7 +48,7 @@ impl From<Malformed> for Fault {
 }
 
 texts! {
-    /// What a STATUS says: OpenSSH's message for each status, at its number, and behind these better ones for some failures.
+    /// The messages of STATUS replies: OpenSSH's message at the number of each status, then more specific ones for some failures.
     #[expect(dead_code, reason = "every number has a value")]
     #[expect(clippy::enum_variant_names, reason = "BadMessage is what the draft calls it")]
     enum Message {
@@ -109,17 +109,17 @@ static MESSAGES: [Message; FsError::TryLater as usize + 1] = {
     messages
 };
 
-// What goes wrong before a backend is asked is told in the same words.
+// Errors found before a backend is called use the same codes.
 impl Fault {
-    /// There is no such file, or it is not open for that.
+    /// No such file, or it is not open for this.
     pub(super) const MISSING: Self = Self::Files(FsError::NoEntry);
-    /// It may not be asked.
+    /// The request is not permitted.
     pub(super) const DENIED: Self = Self::Files(FsError::Access);
-    /// What has no word of its own.
+    /// Any other failure.
     pub(super) const FAILURE: Self = Self::Files(FsError::BadHandle);
-    /// It makes no sense.
+    /// The request is malformed.
     pub(super) const BAD_MESSAGE: Self = Self::Files(FsError::Invalid);
-    /// There is no such request.
+    /// The request is unknown.
     pub(super) const UNSUPPORTED: Self = Self::Files(FsError::NotSupported);
 
     #[inline(never)]
@@ -130,7 +130,7 @@ impl Fault {
                 message.unwrap_or(Message::Success)
             }
             Self::Eof => Message::Eof,
-            // And what is not answered.
+            // Also those that are not answered; the message is not used.
             _ => Message::Success,
         }
     }
@@ -146,18 +146,18 @@ impl Fault {
         let start = reply.begin(kind::STATUS, id);
         reply.u32(status.into());
         let message: &[u8] = match self.message() {
-            // What is sent most is not decoded each time.
+            // The most frequent messages are not decoded each time.
             Message::Success => b"Success",
             Message::NoSuchFile => b"No such file",
             message => message.text().decode(&mut buffer),
         };
         reply.string(message);
-        // The language of the text.
+        // The language tag, empty.
         reply.u32(0);
         reply.end(start);
         let is_failure = status > Status::Eof as u8;
         if level > Level::Verbose || level > Level::Error && is_failure {
-            // Without what OpenSSH does not say.
+            // Without the details after the colon, which OpenSSH does not have.
             let message = nth(message, b':', 0);
             log(events, text!("sent status $"), &[message], &[]);
         }

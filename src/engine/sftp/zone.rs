@@ -1,7 +1,7 @@
-//! Local time: how far from UTC it is.
+//! Local time: its offset from UTC.
 //!
-//! Files are tzfile(5) of version 2 or later (RFC 8536), without leap seconds; a rule, be it in TZ or at a file's end, is as in
-//! POSIX (XBD section 8.3). Where there is neither, or what there is makes no sense, local time is UTC.
+//! Time zone files are tzfile(5) of version 2 or later (RFC 8536), without leap seconds. Rules, in TZ or at the end of a file, are
+//! those of POSIX (XBD section 8.3). If there is neither, or it is malformed, local time is UTC.
 
 use crate::mem::{Ends as _, nth};
 
@@ -10,16 +10,16 @@ pub(super) const DAY_SECS: i64 = 24 * 60 * 60;
 /// Days from March of the year 0 to 1970.
 pub(super) const MARCH_DAYS: i64 = 719_468;
 const HOUR_SECS: i64 = 60 * 60;
-/// Seconds of a year of the four centuries after which the calendar repeats.
+/// Mean length of a year (seconds): the calendar repeats after 400 years.
 const YEAR_SECS: i64 = 146_097 * DAY_SECS / 400;
 /// Days from March of the year 0 to the year 10,000.
 pub(super) const YEARS_DAYS: u32 = 3_652_365;
-/// Days from the beginning of the year 0 to its March.
+/// Days from January to March of the year 0.
 const FEBRUARY_DAYS: i64 = 60;
-/// Whole weeks, more than there are days.
+/// A whole number of weeks, in days, that exceeds every day number: keeps a remainder non-negative.
 const NO_DAY: i32 = 7 << 20;
 
-/// By how many seconds local time is ahead of UTC at a time in seconds since 1970, by a file, or if that is none, by a rule.
+/// Offset of local time from UTC (seconds, east is positive) at `secs` since 1970: from the file, or else from the rule.
 #[inline(never)]
 pub(super) fn offset(file: &[u8], rule: &[u8], secs: i64) -> i64 {
     let offset = by_file(file, secs).or_else(|| by_rule(rule, secs));
@@ -31,34 +31,34 @@ pub(super) fn offset(file: &[u8], rule: &[u8], secs: i64) -> i64 {
 /// Years begin in March here, so that a leap day is the last of its year, of its century and of its four centuries.
 #[inline(never)]
 pub(super) fn calendar(secs: i64) -> Option<[u32; 4]> {
-    // Beyond four digits of a year, in either direction, this is far from 0.
+    // A year outside 0 to 9999 gives a number that is too large: negative ones wrap.
     let since = secs.wrapping_add(const { MARCH_DAYS * DAY_SECS }) as u64;
     const DAY: u64 = DAY_SECS as u64;
     let (days, rest) = (since / DAY, (since % DAY) as u32);
     if days >= YEARS_DAYS.into() {
         return None;
     }
-    // Each step's numbers are quarters of days, three of them passed: 146,097 are a century, 1,461 a year.
+    // Units are quarters of days, plus three: 146,097 make a century, 1,461 a year.
     let quarters = (days as u32) << 2 | 3;
     let century = quarters / 146_097;
     let quarters = (quarters % 146_097) | 3;
     let year = century * 100 + quarters / 1461;
-    // From March on, months have 30.6 days; the rest rounds as it must.
+    // From March on, months have 30.6 days on average; the division rounds correctly.
     let fifths = quarters % 1461 / 4 * 5 + 2;
     let (month, day) = (fifths / 153, fifths % 153 / 5 + 1);
     let next = month / 10;
     Some([year + next, month + 3 - 12 * next, day, rest])
 }
 
-/// Bytes of a header, the last of which are six counts: of flags for UT and for standard time, leap seconds, transitions, types,
-/// letters.
+/// Length of a header (bytes). It ends with six counts: UT/local indicators, standard/wall indicators, leap seconds, transitions,
+/// types, and characters of the abbreviations.
 const HEADER_BYTES: usize = 44;
-/// Bytes of one of each, first with times of four bytes, as in version 1, then with eight.
+/// Size of one item of each count (bytes): first with times of four bytes, as in version 1, then of eight.
 static ITEM_BYTES: [[u8; 6]; 2] = [[1, 1, 8, 5, 6, 1], [1, 1, 12, 9, 6, 1]];
 
 fn by_file(file: &[u8], secs: i64) -> Option<i64> {
     let (mut counts, mut data, mut rest) = ([0; 6], &[][..], file);
-    // In version 1 it does not come twice.
+    // A file of version 1 has no second part and fails here.
     for items in &ITEM_BYTES {
         let (header, behind) = rest.split_at_checked(HEADER_BYTES)?;
         let ([[b'T', b'Z', b'i', b'f'], _, _, _, _, words @ ..], _) = header.as_chunks::<4>()
@@ -67,7 +67,7 @@ fn by_file(file: &[u8], secs: i64) -> Option<i64> {
         };
         let mut bytes = 0;
         for ((count, item_bytes), word) in counts.iter_mut().zip(items).zip(words) {
-            // More would not fit into the file.
+            // Larger counts would not fit into the file, and are refused below.
             *count = u32::from_be_bytes(*word).min(u16::MAX.into()) as usize;
             bytes += *count * usize::from(*item_bytes);
         }
@@ -77,13 +77,14 @@ fn by_file(file: &[u8], secs: i64) -> Option<i64> {
     let (transitions, _) = data.head(count * 8).as_chunks();
     let has_passed = |time: &[u8; 8]| i64::from_be_bytes(*time) <= secs;
     let passed = transitions.partition_point(has_passed);
-    // Behind the last transition there is a rule, perhaps.
+    // After the last transition, the rule at the end of the file applies, if there is one.
     if passed == count
         && let Some(offset) = by_rule(nth(rest, b'\n', 1), secs)
     {
         return Some(offset);
     }
-    // A type for each transition, and the types, which begin with their offsets. Before all transitions it is the first type.
+    // The type index of each transition, then the types, each of which begins with its offset. Before the first transition, the
+    // first type applies.
     let kinds = data.tail(count * 8);
     let kind = passed.checked_sub(1).and_then(|last| kinds.get(last));
     let place = count + usize::from(*kind.unwrap_or(&0)) * 6;
@@ -96,7 +97,7 @@ fn by_file(file: &[u8], secs: i64) -> Option<i64> {
 fn by_rule(rule: &[u8], secs: i64) -> Option<i64> {
     let rest = &mut { rule };
     skip_name(rest);
-    // To POSIX, what is west of Greenwich is positive.
+    // In POSIX rules, west of Greenwich is positive.
     let standard = -time(rest);
     let mut offset = standard;
     if !rest.is_empty() {
@@ -106,13 +107,13 @@ fn by_rule(rule: &[u8], secs: i64) -> Option<i64> {
             daylight = -time(rest);
             skip(rest, b',');
         }
-        // Around New Year, when the rules of either year tell the same, it may be the other.
+        // Approximate near New Year, where both years' rules have the same result.
         let since = secs.wrapping_add((MARCH_DAYS + FEBRUARY_DAYS) * DAY_SECS) as u64;
         let year = (since / YEAR_SECS as u64).min(9999) as i32;
         let start = change(rest, year) - standard;
         skip(rest, b',');
         let end = change(rest, year) - daylight;
-        // In the south it ends before it begins.
+        // In the southern hemisphere, daylight time ends before it begins in a year.
         if (secs >= start) ^ (secs >= end) ^ (start > end) {
             offset = daylight;
         }
@@ -120,8 +121,8 @@ fn by_rule(rule: &[u8], secs: i64) -> Option<i64> {
     rest.is_empty().then_some(offset)
 }
 
-/// Takes a time that each year has, in standard time or in the other, and tells it in seconds since 1970, were there no offset:
-/// `Mm.w.d`, `Jn` from 1 on, which does not count a leap day, or `n` from 0 on, which does; perhaps `/time`.
+/// Parses the date and time of a yearly change. Returns it for `year` in seconds since 1970, without the offset from UTC. `Mm.w.d`;
+/// `Jn` from 1 on, which does not count a leap day; or `n` from 0 on, which does; each with an optional `/time`.
 #[inline(never)]
 fn change(rest: &mut &[u8], year: i32) -> i64 {
     let mut day;
@@ -130,7 +131,7 @@ fn change(rest: &mut &[u8], year: i32) -> i64 {
         skip(rest, b'.');
         let mut week = number(rest);
         skip(rest, b'.');
-        // The fifth of a weekday is the last.
+        // Week 5 means the last in the month.
         if week == 5 {
             (month, week) = (month + 1, 0);
         }
@@ -153,7 +154,7 @@ fn change(rest: &mut &[u8], year: i32) -> i64 {
     (i64::from(day) - MARCH_DAYS) * DAY_SECS + secs
 }
 
-/// Days from March of the year 0 to the first of a month; month 13 is the next year's January. (In the year 0, about.)
+/// Days from March of the year 0 to the first of a month; month 13 is the next year's January. (Approximate in the year 0.)
 #[inline(never)]
 const fn month_start(year: i32, month: i32) -> i32 {
     // From March on a leap day is the last of its year, of its century and of its four centuries.
@@ -162,7 +163,7 @@ const fn month_start(year: i32, month: i32) -> i32 {
     year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5
 }
 
-/// Passes over a byte, if it comes next.
+/// Skips a byte if it comes next. Returns true if it did.
 #[inline(never)]
 fn skip(rest: &mut &[u8], byte: u8) -> bool {
     if let [first, behind @ ..] = *rest
@@ -174,10 +175,10 @@ fn skip(rest: &mut &[u8], byte: u8) -> bool {
     false
 }
 
-/// What nothing passes over: a rule that is wrong ends so.
+/// The rest of a malformed rule: no parser consumes it, so the rule is never read to its end.
 const WRONG: &[u8] = b"?";
 
-/// Passes over the name of a time: letters, or anything between < and >.
+/// Skips the name of a time: letters, or anything between < and >.
 #[inline(never)]
 fn skip_name(rest: &mut &[u8]) {
     let len = rest.len();
@@ -193,7 +194,7 @@ fn skip_name(rest: &mut &[u8]) {
     }
 }
 
-/// Takes a number.
+/// Parses a number.
 #[inline(never)]
 fn number(rest: &mut &[u8]) -> i32 {
     let (mut number, len) = (0, rest.len());
@@ -209,7 +210,7 @@ fn number(rest: &mut &[u8]) -> i32 {
     number
 }
 
-/// Takes `[+-]hh[:mm[:ss]]`, in seconds.
+/// Parses `[+-]hh[:mm[:ss]]` into seconds.
 #[inline(never)]
 fn time(rest: &mut &[u8]) -> i64 {
     let is_negative = skip(rest, b'-');
