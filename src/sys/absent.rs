@@ -1,9 +1,10 @@
-//! A machine without an operating system beneath, in a file that does not boot there: all of it is left out by the compiler.
+//! Stands in for `bare` in builds that cannot boot without an operating system: `is_beneath` is constant false, so the compiler
+//! drops every call of these functions.
 
 use crate::time::Instant;
 use core::mem::MaybeUninit;
 
-/// Whether the file runs on a machine of its own.
+/// Returns true if the program runs without an operating system: never in this build.
 pub(super) const fn is_beneath() -> bool {
     false
 }
@@ -11,7 +12,7 @@ pub(super) const fn is_beneath() -> bool {
 macro_rules! absent {
     ($(fn $name:ident($($type:ty),*) -> $result:ty;)*) => {$(
         pub(super) fn $name($(_: $type),*) -> $result {
-            // What cannot be reached while `is_beneath` is false.
+            // Unreachable: `is_beneath` is false.
             panic!()
         }
     )*};

@@ -1,24 +1,24 @@
-//! The arguments that the file was started with: those of a process, or the words of a kernel's command line.
+//! Command-line arguments: those of a process, or the words of a kernel command line.
 
 use crate::mem::{self, Slots};
 use core::ffi::{CStr, c_char};
 
-/// The arguments, the name that the file was started by first.
+/// The arguments; the first is the program's name (`argv[0]`).
 #[derive(Clone, Debug)]
 pub struct Args {
     rest: &'static [*const c_char],
 }
 
 impl Args {
-    /// Arguments at these addresses.
+    /// Wraps a list of pointers to C strings.
     ///
     /// # Safety
-    /// Each is a string that ends with NUL and lasts as long as the process.
+    /// Each pointer is to a NUL-terminated string that lives as long as the process.
     pub(super) const unsafe fn new(rest: &'static [*const c_char]) -> Self {
         Self { rest }
     }
 
-    /// The words of a line, with blanks between them: of a command, as a shell is given it. Quotes mean nothing.
+    /// Splits a command line into words at blanks. Quotes have no special meaning.
     #[inline(never)]
     pub fn split(line: &[u8]) -> Self {
         let count_max = line.len() + 1;
@@ -31,7 +31,7 @@ impl Args {
                 if before <= b' ' {
                     words.push(to.cast_const().cast());
                 }
-                // SAFETY: there is a place for each byte of the line, and one more.
+                // SAFETY: the buffer has a byte for each byte of the line, and one more.
                 unsafe { *to = *byte };
             }
             before = *byte;
@@ -48,7 +48,7 @@ impl Iterator for Args {
     fn next(&mut self) -> Option<&'static CStr> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;
-        // SAFETY: that of `new`.
+        // SAFETY: `new` requires valid strings; `split` ends each word with NUL.
         Some(unsafe { CStr::from_ptr(*first) })
     }
 }

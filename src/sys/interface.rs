@@ -1,37 +1,38 @@
-//! A network interface, as every system can tell of it. It lies this low so that a list is made once, where it is asked for.
+//! A network interface, in one type for all platforms and network stacks. It is in `sys`, so that the netlink code fills it in
+//! without a copy.
 
 use core::net::{IpAddr, Ipv4Addr};
 
-/// Interfaces that are told of.
+/// Interfaces in a list, at most.
 pub const INTERFACE_COUNT_MAX: usize = 16;
-/// Addresses that are told of each.
+/// Addresses of an interface, at most.
 pub const ADDRESS_COUNT_MAX: usize = 16;
 
 /// A network interface that has an address.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[repr(C)] // The longest last.
+#[repr(C)] // The largest field last, so that the others have small offsets.
 pub struct Interface {
-    /// Its index; 0 where the host has none.
+    /// Interface index; 0 if the platform has none.
     pub index: u32,
-    /// Its name, zeros behind it.
+    /// Name, padded with zeros.
     pub name: [u8; 16],
-    /// It is up and has a carrier.
+    /// True if it is up and has a carrier.
     pub is_running: bool,
-    /// It can send to groups.
+    /// True if it supports multicast.
     pub is_multicast: bool,
-    /// It reaches this host alone.
+    /// True for a loopback interface.
     pub is_loopback: bool,
-    /// It reaches one other host at most.
+    /// True for a point-to-point link.
     pub is_point_to_point: bool,
-    /// Bytes of the longest packet; 0: unknown.
+    /// MTU in bytes; 0: unknown.
     pub mtu: u32,
-    /// Its number on an Ethernet.
+    /// MAC address.
     pub hardware: Option<[u8; 6]>,
-    /// What leads beyond its link, of version 4, where that is known.
+    /// IPv4 default gateway, if known.
     pub gateway: Option<Ipv4Addr>,
-    /// Its usable addresses and their prefix lengths in bits.
+    /// Usable addresses with their prefix lengths.
     pub addresses: heapless::Vec<(IpAddr, u8), ADDRESS_COUNT_MAX>,
 }
 
-/// The interfaces of a host. Those beyond the last place are left out.
+/// The interfaces of a host, truncated to [`INTERFACE_COUNT_MAX`].
 pub type Interfaces = heapless::Vec<Interface, INTERFACE_COUNT_MAX>;

@@ -1,8 +1,8 @@
-//! What the file runs on: a clock, entropy, a console, memory. Beside `mem`, the only module with unsafe code.
+//! The platform: clock, entropy, console, memory. Beside `mem`, the only module with unsafe code.
 //!
-//! The functions here are a façade over two arms, one of which is chosen at run time: `linux` is a kernel that is Linux, or
-//! almost; `bare` is a machine without one. What only a host with processes and files has is `linux`' alone. What a host test must
-//! not inherit (`_start`, `mem*`) is in `arch`, which `main.rs` takes in.
+//! The functions here call one of two implementations, chosen at run time: `linux` makes Linux system calls, `bare` drives a
+//! machine without an operating system. Processes and host files are in `linux` alone. `arch` has what a host test must not link
+//! (`_start`, `mem*`); `main.rs` includes it.
 
 #![allow(unsafe_code)]
 
@@ -21,10 +21,10 @@ pub use linux::{Errno, trace_to};
 use crate::time::Instant;
 use core::mem::MaybeUninit;
 
-/// Bytes of the id that ties a trace to its debug file.
+/// Length (bytes) of the build id by which a trace finds its debug file.
 pub const BUILD_ID_BYTES: usize = 8;
 
-/// Whether the file runs on a machine of its own: it makes no system call there.
+/// Returns true if the program runs without an operating system; it then makes no system call.
 #[inline(always)]
 pub fn is_bare() -> bool {
     bare::is_beneath()
@@ -33,7 +33,7 @@ pub fn is_bare() -> bool {
 macro_rules! facade {
     ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {$(
         $(#[$doc])*
-        #[cfg_attr(bare, inline(never))] // Two calls and a choice.
+        #[cfg_attr(bare, inline(never))] // Two calls and a branch: too large to copy into each caller.
         #[cfg_attr(not(bare), inline(always))]
         pub fn $name($($argument: $type),*) -> $result {
             if bare::is_beneath() {
@@ -48,31 +48,31 @@ macro_rules! facade {
 facade! {
     /// The monotonic clock.
     fn now() -> Instant;
-    /// The clock that files get their times from: seconds and nanoseconds since 1970.
+    /// Wall clock, for file times: seconds and nanoseconds since 1970.
     fn wall_clock() -> (i64, u32);
-    /// Fills `out` with bytes that cannot be predicted.
+    /// Fills `out` with unpredictable bytes.
     fn entropy(out: &mut [u8; 16]) -> ();
-    /// 16 bytes that differ from one start to the next, and are no secret.
+    /// 16 bytes that differ at every start; they may be guessable.
     fn seed() -> [u8; 16];
-    /// Writes to where diagnostics go (standard error) what is taken there within half a second: a server does not wait for who
-    /// never reads.
+    /// Writes diagnostics to standard error or the serial port. What a pipe or terminal has not accepted after half a second is
+    /// dropped: a server does not wait for a reader that never reads.
     fn console(bytes: &[u8]) -> ();
-    /// Writes all of `bytes` to where output goes (standard output), and waits for that. False: it cannot be written.
+    /// Writes all of `bytes` to standard output or the serial port; blocks. Returns false if the write fails.
     fn print(bytes: &[u8]) -> bool;
-    /// Memory of `wanted` bytes, all of them zero and untouched, or of as many as there are; perhaps none. Called once.
+    /// Returns `wanted` bytes of zeroed memory, or fewer (perhaps none) if there are not enough. Called once.
     fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>];
-    /// Descriptors that may be open at once.
+    /// Maximum number of open descriptors.
     fn descriptor_limit() -> usize;
-    /// The number of the user as whom files are used.
+    /// UID used for file access.
     fn user_id() -> u32;
-    /// Writes the name of the host to `out`; how many bytes, cut to its length.
+    /// Copies the host name to `out`, truncated to its length; returns the number of bytes.
     fn host_name(out: &mut [u8]) -> usize;
-    /// The address of an interface, if there is one with an address of six bytes.
+    /// MAC address of an interface; `None` if no interface has one of six bytes.
     fn hardware_address() -> Option<[u8; 6]>;
-    /// Writes the absolute path that relative ones begin with to `out`; how many bytes. `None`: it is longer, or gone.
+    /// Copies the absolute path of the working directory to `out`; returns its length. `None` if it does not fit or was removed.
     fn current_dir(out: &mut [u8]) -> Option<usize>;
-    /// What the environment has behind this name and its "=".
+    /// Value of the environment variable `name`, which ends with "=".
     fn variable(name: &[u8]) -> Option<&'static [u8]>;
-    /// Ends the process, or the machine, with this status.
+    /// Ends the process or powers the machine off, with this status.
     fn exit(status: i32) -> !;
 }

@@ -1,29 +1,29 @@
-//! Time: the processor's time-stamp counter, and the timer of its local APIC, which ends an idle wait.
+//! The clock: the time-stamp counter (TSC). The local APIC's timer wakes the processor from [`idle`].
 
 use super::{Single, read_port, write_port};
 use crate::time::Duration;
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count, _rdtsc};
 
-/// Who told how fast the counter runs.
+/// Where the TSC's frequency comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// The hypervisor: leaf 0x40000010, as VMware and KVM have it.
+    /// CPUID leaf 0x40000010 of the hypervisor (VMware, KVM).
     Hypervisor,
-    /// The processor: leaf 0x15 or 0x16.
+    /// CPUID leaf 0x15 of the processor.
     Processor,
-    /// It was counted while the APIC's timer ran for a millisecond of its 1 GHz, as QEMU, KVM and Firecracker have it.
+    /// Measured against the APIC timer, which runs at 1 GHz in QEMU, KVM and Firecracker.
     Apic,
 }
 
-/// What is known of both counters.
+/// Frequencies of TSC and APIC timer.
 #[derive(Clone, Copy)]
 struct Clock {
-    /// The time-stamp counter at the start.
+    /// TSC at the start.
     began: u64,
-    /// How fast it runs.
+    /// TSC frequency in kHz.
     khz: u64,
-    /// How fast the APIC's timer runs.
+    /// APIC timer frequency in kHz.
     timer_khz: u64,
     source: Source,
 }
@@ -48,12 +48,12 @@ const DIVIDE_BY_128: u32 = 0b1010;
 const ENABLED: u32 = 1 << 8;
 const MASKED: u32 = 1 << 16;
 
-/// The vectors of all interrupts that end an idle wait, and of those without a cause.
+/// Vector of all interrupts that wake [`idle`], and vector of spurious interrupts.
 pub(super) const WAKE: u8 = 32;
 pub(super) const NOTHING: u8 = 33;
 
 fn write(register: usize, value: u32) {
-    // SAFETY: a register of the APIC, which every processor of 64 bits has there.
+    // SAFETY: a local APIC register; every 64-bit processor has it at this address.
     unsafe { ((APIC + register) as *mut u32).write_volatile(value) };
 }
 
@@ -64,7 +64,7 @@ fn read(register: usize) -> u32 {
 
 /// The time-stamp counter.
 pub(super) fn ticks() -> u64 {
-    // SAFETY: it is there, and nobody forbids it.
+    // SAFETY: every 64-bit processor has RDTSC, and it is not disabled (CR4.TSD).
     unsafe { _rdtsc() }
 }
 
@@ -74,13 +74,13 @@ pub(super) fn elapsed_ms() -> u64 {
     (ticks() - began) / khz
 }
 
-/// How fast the counter runs, in MHz, and who told.
+/// TSC frequency in MHz, and its source.
 pub fn describe_clock() -> (u32, Source) {
     let Clock { khz, source, .. } = CLOCK.get();
     ((khz / 1000) as u32, source)
 }
 
-/// The counters' rates as they are told: of the time-stamp counter and of the timer, in kHz.
+/// Frequencies of TSC and APIC timer in kHz according to CPUID.
 fn told() -> Option<(u64, u64, Source)> {
     const HYPERVISOR: u32 = 0x4000_0000;
     let has_hypervisor = __cpuid(1).ecx >> 31 != 0;
@@ -102,9 +102,9 @@ fn told() -> Option<(u64, u64, Source)> {
     None
 }
 
-/// Starts the clock: `began` is the counter at the entry.
+/// Starts the clock. `began`: TSC at the entry.
 pub(super) fn start(began: u64) {
-    // Nothing comes by the old controllers.
+    // Masks all interrupts of the legacy controllers (8259).
     write_port(0x21, 0xff);
     write_port(0xa1, 0xff);
     let _ = read_port(0x21);
@@ -118,12 +118,12 @@ pub(super) fn start(began: u64) {
     });
 }
 
-/// Counts for a while of the timer. One that stands still ends it, too.
+/// Measures the TSC against the APIC timer. Terminates even if that timer does not count.
 fn measure() -> (u64, u64, Source) {
     const KHZ: u64 = 1_000_000;
-    /// Half a millisecond.
+    /// Duration of the measurement in timer ticks: 0.5 ms.
     const WHILE: u32 = 500_000;
-    /// Times that the timer is looked at: it takes longer than a nanosecond.
+    /// Limit of timer reads; each takes more than a nanosecond.
     const LOOKS: u32 = WHILE;
     write(TIMER, MASKED);
     write(DIVIDE, DIVIDE_BY_1);
@@ -140,18 +140,18 @@ fn measure() -> (u64, u64, Source) {
     (khz, KHZ, Source::Apic)
 }
 
-/// Waits for an interrupt, for so long at most; `None`: no limit. It may end early. This alone lets interrupts come, so that one
-/// that came before it is not missed.
+/// Halts until an interrupt or `limit` (`None`: no limit); may return early. Interrupts are enabled only here, so an interrupt that
+/// came before is not lost.
 pub fn idle(limit: Option<Duration>) {
     let count = match limit {
-        // A minute at most: the counter has 32 bits.
+        // One minute at most: the counter has 32 bits.
         Some(limit) => limit.as_ms().clamp(1, 60_000) * CLOCK.get().timer_khz / 128,
         None => 0,
     };
     write(DIVIDE, DIVIDE_BY_128);
     write(TIMER, WAKE.into());
     write(INITIAL_COUNT, count.min(u32::MAX.into()) as u32);
-    // SAFETY: the handler of an interrupt returns at once.
+    // SAFETY: the interrupt handler only returns.
     unsafe { asm!("sti", "hlt", "cli") };
     write(END_OF_INTERRUPT, 0);
 }

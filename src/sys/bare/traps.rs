@@ -1,55 +1,55 @@
-//! Descriptor tables: segments, the stack for exceptions, handlers. An exception ends the machine with one line.
+//! Descriptor tables: segments, exception stack, handlers. An exception prints one line and ends the machine.
 
 use super::{Single, clock, exit, memory, put, put_number};
 use crate::mem::nth;
 use core::arch::{asm, naked_asm};
 
-/// Where they lie in their page: the global descriptor table, the task state segment, the interrupt descriptor table.
+/// Offsets in the page: global descriptor table, task state segment, interrupt descriptor table.
 const GDT: usize = 0;
 const TSS: usize = 0x40;
 const IDT: usize = 0x100;
 
-/// Selectors of the segments.
+/// Segment selectors.
 const CODE: u16 = 8;
 const TSS_SELECTOR: u16 = 24;
-/// Bytes of a task state segment, less one; where its first stack for exceptions stands.
+/// Limit (size - 1) of the task state segment; offset of IST1, its first exception stack pointer.
 const TSS_LIMIT: u16 = 103;
 const IST1: usize = 36;
 
 const EXCEPTION_COUNT: u8 = 32;
-/// Bytes of the code before [`exceptions`]' last part, for each.
+/// Code bytes per vector at the start of [`exceptions`].
 const STUB_BYTES: usize = 4;
 
-/// What exceptions are called; those without a name here need none.
+/// Exception names by vector; the others are printed as "exception".
 const NAMES: &[u8] = b"division by zero|||breakpoint|||invalid instruction||double fault|||||protection fault|page fault";
 const INVALID_INSTRUCTION: u64 = 6;
 const PAGE_FAULT: u64 = 14;
-/// The instruction, which is an invalid one where system calls are off.
+/// The SYSCALL instruction; it raises #UD because EFER.SCE is off.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
-/// What it is in, so that it ends there.
+/// True once an exception was reported; a second one resets the machine.
 static IS_TOLD: Single<bool> = Single::new(false);
 
-/// What the processor loads a descriptor table by (Intel's manual, volume 3, figure 2-6).
+/// Operand of LGDT and LIDT (Intel's manual, volume 3, figure 2-6).
 #[repr(C, packed)]
 struct PseudoDescriptor {
     limit: u16,
     at: usize,
 }
 
-/// Makes the tables in a page of zeros at `page`; exceptions use the stack that ends at `stack`.
+/// Creates the tables in the zeroed `page` and loads them. Exceptions use the stack that ends at `stack`.
 ///
 /// # Safety
-/// Nothing else refers to the page and the stack, ever.
+/// Nothing else ever uses the page or the stack.
 pub(super) unsafe fn install(page: usize, stack: usize) {
     let (segments, task, handlers) = (page + GDT, page + TSS, page + IDT);
     let put = |at: usize, value: u64| {
-        // SAFETY: within the page, which is the caller's.
+        // SAFETY: within the page, which the caller owns.
         unsafe { (at as *mut u64).write_unaligned(value) }
     };
     put(segments + 8, 0x00af_9b00_0000_ffff);
     put(segments + 16, 0x00cf_9300_0000_ffff);
-    // A task state segment that is below 4 GiB, in use by nobody.
+    // Task state segment: available, below 4 GiB.
     let (low, high) = (task as u64 & 0xff_ffff, task as u64 >> 24 & 0xff);
     put(
         segments + 24,
@@ -75,13 +75,13 @@ pub(super) unsafe fn install(page: usize, stack: usize) {
         limit: 16 * (u16::from(clock::NOTHING) + 1) - 1,
         at: handlers,
     };
-    // SAFETY: the tables are whole, and last; code and data are what they were.
+    // SAFETY: the tables are complete and never freed; code and data segments are equivalent to the current ones.
     unsafe {
         asm!("lgdt [{}]", "lidt [{}]", "ltr {:x}", in(reg) &raw const segments, in(reg) &raw const handlers, in(reg) TSS_SELECTOR);
     }
 }
 
-/// Sets the gate of a vector: its code, and which stack of the interrupt stack table; 0: the one in use.
+/// Sets a vector's gate: handler address and index in the interrupt stack table (0: current stack).
 fn set_gate(handlers: usize, vector: u8, code: usize, stack: u64) {
     const PRESENT_INTERRUPT: u64 = 0x8e;
     let code = code as u64;
@@ -97,13 +97,13 @@ fn set_gate(handlers: usize, vector: u8, code: usize, stack: u64) {
     unsafe { ((handlers + usize::from(vector) * 16) as *mut [u64; 2]).write(entry) };
 }
 
-/// An interrupt: it has ended a wait.
+/// Interrupt handler: does nothing; the interrupt itself has ended the `hlt`.
 #[unsafe(naked)]
 extern "C" fn interrupt() {
     naked_asm!("iretq")
 }
 
-/// Exceptions, each with four bytes of code of its own.
+/// Exception entry points, four bytes of code per vector.
 #[unsafe(naked)]
 extern "C" fn exceptions() {
     naked_asm!(
@@ -114,7 +114,7 @@ extern "C" fn exceptions() {
         ".set vector, vector + 1",
         ".endr",
         "2: mov rdi, rsp",
-        "mov rsi, rax", // The number, if it was a system call.
+        "mov rsi, rax", // System call number, for an attempted SYSCALL.
         "and rsp, -16",
         "call {}",
         "ud2",
@@ -122,21 +122,21 @@ extern "C" fn exceptions() {
     )
 }
 
-/// Says what happened and ends the machine. `frame` is the vector, an error code with some, and where it happened.
+/// Prints the exception and ends the machine. `frame`: vector, error code (some exceptions), instruction pointer. `number`: RAX.
 unsafe extern "C" fn tell(frame: *const u64, number: u64) -> ! {
-    // The stack began at a round address: one word more is an error code.
+    // The stack was 16-byte aligned: misalignment by 8 means that an error code was pushed.
     let has_code = frame as usize & 8 != 0;
-    // SAFETY: what the processor and the code above pushed.
+    // SAFETY: pushed by the processor and the stub above.
     let (vector, at) = unsafe { (*frame, *frame.add(1 + usize::from(has_code))) };
     if IS_TOLD.get() {
         reset();
     }
     IS_TOLD.set(true);
     let address: u64;
-    // SAFETY: it is only read.
+    // SAFETY: reads a register.
     unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack)) };
     super::console(b"stowaway: ");
-    // SAFETY: two bytes of our own code.
+    // SAFETY: two bytes of the program's code.
     let is_call = || memory::is_code(at) && unsafe { *(at as *const [u8; 2]) } == SYSCALL;
     if vector == INVALID_INSTRUCTION && is_call() {
         put(b"system call ");
@@ -158,12 +158,12 @@ unsafe extern "C" fn tell(frame: *const u64, number: u64) -> ! {
     exit(EXCEPTION_STATUS)
 }
 
-/// What a machine exits with after an exception.
+/// Exit status after an exception.
 const EXCEPTION_STATUS: i32 = 101;
 
-/// Resets the machine: an exception without a handler.
+/// Resets the machine by a triple fault: an exception with an empty descriptor table.
 pub(super) fn reset() -> ! {
     let nothing = PseudoDescriptor { limit: 0, at: 0 };
-    // SAFETY: nothing is done after it.
+    // SAFETY: does not return.
     unsafe { asm!("lidt [{}]", "ud2", in(reg) &raw const nothing, options(noreturn)) }
 }

@@ -1,5 +1,5 @@
-//! virtio devices at their addresses in memory (virtio 1.2, sections 4.2 and 5): network card, disks, source of entropy. The
-//! transport is of either version; what a device says is not believed.
+//! virtio-mmio devices (virtio 1.2, sections 4.2 and 5): network card, disks, entropy source. Supports legacy and version 1
+//! transports; values that a device returns are not trusted.
 
 mod virtqueue;
 
@@ -8,12 +8,12 @@ use crate::mem::{self, Ends as _, leak};
 use core::ptr::NonNull;
 use virtqueue::{Element, QUEUE_SIZE, Virtqueue};
 
-/// Where QEMU's microvm has its devices, how far apart, and how many.
+/// Devices of QEMU's microvm: address of the first, distance between two, number of slots.
 const FIRST: usize = 0xfeb0_0000;
 const STEP: usize = 0x200;
 const COUNT: usize = 24;
 
-/// Registers of a device (section 4.2.2), and those that only the version before 1.0 has (section 4.2.4).
+/// Register offsets (section 4.2.2; those of legacy devices: 4.2.4).
 mod register {
     pub(super) const MAGIC_VALUE: usize = 0;
     pub(super) const VERSION: usize = 4;
@@ -33,7 +33,7 @@ mod register {
     pub(super) const INTERRUPT_STATUS: usize = 0x60;
     pub(super) const INTERRUPT_ACK: usize = 0x64;
     pub(super) const STATUS: usize = 0x70;
-    /// Three addresses of eight bytes, 16 bytes apart.
+    /// Three 64-bit addresses, 16 bytes apart: descriptors, available ring, used ring.
     pub(super) const QUEUE_ADDRESSES: usize = 0x80;
     pub(super) const CONFIG: usize = 0x100;
 }
@@ -48,12 +48,12 @@ mod status {
     pub(super) const FEATURES_OK: u32 = 8;
 }
 
-/// Kinds of devices (section 5).
+/// Device ids (section 5).
 const NETWORK_CARD: u32 = 1;
 const DISK: u32 = 2;
 const ENTROPY: u32 = 4;
 
-/// Features (sections 5.1.3, 6).
+/// Feature bits (sections 5.1.3, 6).
 mod feature {
     /// CSUM, GUEST_CSUM, GUEST_TSO4, HOST_TSO4.
     pub(super) const OFFLOADS: u64 = 1 | 1 << 1 | 1 << 7 | 1 << 11;
@@ -62,7 +62,7 @@ mod feature {
     pub(super) const VERSION_1: u64 = 1 << 32;
 }
 
-/// A device.
+/// A virtio-mmio device. `features` are the negotiated ones.
 struct Device {
     at: usize,
     is_old: bool,
@@ -70,7 +70,7 @@ struct Device {
 }
 
 impl Device {
-    /// The device at this address, if there is one: it, and its kind.
+    /// Probes an address; returns the device found there and its device id.
     fn find(at: usize) -> Option<(Self, u32)> {
         let mut device = Self {
             at,
@@ -86,16 +86,16 @@ impl Device {
     }
 
     fn read(&self, register: usize) -> u32 {
-        // SAFETY: a register, or an address without memory.
+        // SAFETY: a device register, or an unmapped bus address.
         unsafe { ((self.at + register) as *const u32).read_volatile() }
     }
 
     fn write(&self, register: usize, value: u32) {
-        // SAFETY: a device's register.
+        // SAFETY: a device register.
         unsafe { ((self.at + register) as *mut u32).write_volatile(value) };
     }
 
-    /// Begins with the features of `wanted` that it has (section 3.1.1).
+    /// Resets the device and negotiates those of the `wanted` features that it offers (section 3.1.1).
     fn begin(&mut self, wanted: u64) {
         self.stop();
         self.write(register::STATUS, status::ACKNOWLEDGE | status::DRIVER);
@@ -122,7 +122,7 @@ impl Device {
         self.features & features == features
     }
 
-    /// Makes the virtqueue of this number. `None`: the device has none as long as ours.
+    /// Sets up virtqueue `number`. `None` if the device supports fewer than [`QUEUE_SIZE`] entries or memory is short.
     fn queue(&self, number: u32) -> Option<Virtqueue> {
         const PAGE: usize = super::memory::PAGE;
         self.write(register::QUEUE_SEL, number);
@@ -137,7 +137,7 @@ impl Device {
             self.write(register::QUEUE_ALIGN, PAGE as u32);
             self.write(register::QUEUE_PFN, (addresses[0] / PAGE) as u32);
         } else {
-            // All memory lies below 4 GiB.
+            // All memory is below 4 GiB.
             for (place, address) in addresses.into_iter().enumerate() {
                 self.write(register::QUEUE_ADDRESSES + 16 * place, address as u32);
                 self.write(register::QUEUE_ADDRESSES + 16 * place + 4, 0);
@@ -147,32 +147,32 @@ impl Device {
         Some(queue)
     }
 
-    /// All its virtqueues are made.
+    /// Sets DRIVER_OK, once all virtqueues are set up.
     fn finish(&self) {
         let all = status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK | status::DRIVER_OK;
         self.write(register::STATUS, all);
     }
 
-    /// A number of its configuration.
+    /// Reads a word of the device's configuration space.
     fn config(&self, at: usize) -> u32 {
         self.read(register::CONFIG + at)
     }
 
-    /// Tells it that a buffer was added, if it wants to know.
+    /// Notifies the device of an added buffer, unless it has suppressed notifications.
     fn notify(&self, queue: &Virtqueue, number: u32) {
         if queue.wants_notification() {
             self.write(register::QUEUE_NOTIFY, number);
         }
     }
 
-    /// Acknowledges its interrupt; what that told of.
+    /// Acknowledges the device's interrupt; returns the interrupt status.
     fn acknowledge(&self) -> u32 {
         let told = self.read(register::INTERRUPT_STATUS);
         self.write(register::INTERRUPT_ACK, told);
         told
     }
 
-    /// Resets it: it has forgotten all memory.
+    /// Resets the device: it no longer accesses any memory.
     fn stop(&self) {
         self.write(register::STATUS, 0);
     }
@@ -181,35 +181,35 @@ impl Device {
 /// A network card.
 pub struct Card {
     device: Device,
-    /// Bytes of the header before a frame.
+    /// Length (bytes) of the virtio-net header before a frame.
     head: usize,
     rx: Virtqueue,
     tx: Virtqueue,
-    /// A buffer for each place of both virtqueues, of so many bytes each.
+    /// Buffers of the two virtqueues, `buffer_bytes` for each descriptor.
     buffers: [&'static mut [u8]; 2],
     buffer_bytes: usize,
-    /// Frames were added that it was not told of.
+    /// True if frames were queued without a notification.
     has_unsent: bool,
     is_up: bool,
 }
 
-/// Bytes of the header that both versions have before a frame.
+/// Length (bytes) of the legacy virtio-net header; version 1 adds two bytes.
 const HEADER_BYTES: usize = 10;
-/// The numbers of the virtqueues.
+/// Virtqueue indexes.
 const RX: usize = 0;
 const TX: usize = 1;
-/// What an interrupt tells of: the configuration.
+/// Bit of the interrupt status: the configuration changed.
 const CHANGED: u32 = 2;
 
 impl Card {
-    /// Begins with a card. `None`: it has no virtqueues as long as ours.
+    /// Initialises a network card. `None` if its virtqueues are shorter than [`QUEUE_SIZE`].
     fn begin(mut device: Device, frame_bytes: usize) -> Option<Self> {
         let other = feature::MAC | feature::STATUS;
         if frame_bytes > ORDINARY_BYTES {
             device.begin(feature::OFFLOADS | other);
         }
         if !device.has(feature::OFFLOADS) {
-            // All of them, or none.
+            // The card offers only some of the offloads: use none.
             device.begin(other);
         }
         let head = HEADER_BYTES + if device.has(feature::VERSION_1) { 2 } else { 0 };
@@ -235,39 +235,40 @@ impl Card {
         Some(card)
     }
 
-    /// Its number on the Ethernet, if it has one.
+    /// MAC address, if the card has one.
     fn mac(&self) -> Option<[u8; 6]> {
         let words = [0, 4].map(|at| self.device.config(at).to_le_bytes());
         let mac = words.as_flattened().first_chunk().copied();
         mac.filter(|_| self.device.has(feature::MAC))
     }
 
-    /// Bytes of a frame and the header before it.
+    /// Longest frame with its header, in bytes.
     pub const fn frame_bytes(&self) -> usize {
         self.buffer_bytes
     }
 
-    /// Whether it fills in checksums, and cuts packets of TCP into segments.
+    /// Returns true if the card computes checksums and does TCP segmentation (TSO).
     pub const fn has_offloads(&self) -> bool {
         self.device.has(feature::OFFLOADS)
     }
 
-    /// The buffer of a place of a virtqueue.
+    /// Returns the buffer of a descriptor.
     fn buffer(&mut self, queue: usize, place: usize) -> &mut [u8] {
         let all = self.buffers.get_mut(queue).map(|all| &mut **all);
         let rest = all.unwrap_or_default().tail_mut(place * self.buffer_bytes);
         rest.head_mut(self.buffer_bytes)
     }
 
-    /// Gives it the buffer of a place for a frame.
+    /// Offers a receive buffer to the card.
     fn refill(&mut self, place: usize) {
         let part = Element::write(self.buffer(RX, place));
-        // SAFETY: it is not used before the device has used it.
+        // SAFETY: the buffer is not touched until the device has returned it.
         unsafe { self.rx.add(place, &[part]) };
         self.device.notify(&self.rx, RX as u32);
     }
 
-    /// Copies the next frame to `out`, behind a header of ten bytes; how many bytes. `None`: there is none.
+    /// Copies the next received frame to `out` after a header of [`HEADER_BYTES`]; returns the length of both. `None` if no frame
+    /// was received.
     pub fn recv(&mut self, out: &mut [u8]) -> Option<usize> {
         let (place, len) = self.rx.take_used()?;
         let head = self.head;
@@ -282,7 +283,7 @@ impl Card {
         Some(HEADER_BYTES + len)
     }
 
-    /// Sends a frame behind a header of ten bytes. False: it takes no more frames now.
+    /// Queues a frame, which follows a header of [`HEADER_BYTES`], for sending. Returns false if the transmit queue is full.
     pub fn send(&mut self, frame: &[u8]) -> bool {
         self.take_sent();
         let place = self.tx.in_use.trailing_ones() as usize;
@@ -292,13 +293,13 @@ impl Card {
         let (header, data) = frame.split_at(HEADER_BYTES.min(frame.len()));
         let head = self.head;
         let (len, buffer) = (head + data.len(), self.buffer(TX, place));
-        // What is longer than a frame is lost.
+        // Longer frames are dropped.
         if len <= buffer.len() {
             let (to_header, to_data) = buffer.split_at_mut(head);
             to_header.head_mut(header.len()).copy_from_slice(header);
             to_data.head_mut(data.len()).copy_from_slice(data);
             let part = Element::read(buffer.head(len));
-            // SAFETY: it is not used before the device has used it.
+            // SAFETY: the buffer is not touched until the device has returned it.
             unsafe { self.tx.add(place, &[part]) };
             self.has_unsent = true;
             if self.tx.in_use == u8::MAX {
@@ -308,19 +309,19 @@ impl Card {
         true
     }
 
-    /// Has it send what was added: told of many frames at once, it takes less than for each.
+    /// Notifies the card of queued frames: one notification (a VM exit) for many frames.
     pub fn flush(&mut self) {
         if core::mem::take(&mut self.has_unsent) {
             self.device.notify(&self.tx, TX as u32);
         }
     }
 
-    /// Takes back the buffers of what was sent.
+    /// Reclaims the buffers of sent frames.
     fn take_sent(&mut self) {
         while self.tx.take_used().is_some() {}
     }
 
-    /// Whether it was disconnected, and is connected again; told once. Takes away the interrupt that told of anything.
+    /// Returns true once after the link came up again. Acknowledges any interrupt.
     pub fn is_back(&mut self) -> bool {
         if self.device.acknowledge() & CHANGED == 0 || !self.device.has(feature::STATUS) {
             return false;
@@ -329,7 +330,7 @@ impl Card {
         is_up && !core::mem::replace(&mut self.is_up, is_up)
     }
 
-    /// Whether there is a frame, or, if `sends`, space for one to send.
+    /// Returns true if a frame was received or, with `sends`, if the transmit queue has room.
     pub fn can_go_on(&mut self, sends: bool) -> bool {
         self.tx.set_interrupts(sends);
         self.take_sent();
@@ -337,14 +338,14 @@ impl Card {
     }
 }
 
-/// Bytes of a frame of 1,500 bytes of data with both headers and a tag, rounded up.
+/// Longest ordinary frame, in bytes: 1,500 of payload, virtio-net and Ethernet headers, a VLAN tag; rounded up.
 pub const ORDINARY_BYTES: usize = 1536;
 
-/// A device of one virtqueue, which is asked and answers.
+/// A device with one virtqueue for requests and their replies.
 struct Requests {
     device: Device,
     queue: Virtqueue,
-    /// It did not answer, and was stopped for that.
+    /// True if it timed out and was reset.
     is_gone: bool,
 }
 
@@ -360,15 +361,15 @@ impl Requests {
         })
     }
 
-    /// Adds the parts of a buffer and waits until they were used; false: the device is gone.
+    /// Submits a request and waits until the device has completed it. Returns false if the device timed out, now or before.
     #[inline(never)]
     fn exchange(&mut self, parts: &[Element]) -> bool {
-        /// A device that is silent for so long is gone.
+        /// Timeout of a request, in milliseconds.
         const PATIENCE_MS: u64 = 30_000;
         if self.is_gone {
             return false;
         }
-        // SAFETY: the caller's bytes are not used before they were taken back, or the device was stopped.
+        // SAFETY: the caller's buffers are borrowed until the device has returned them or was reset.
         unsafe { self.queue.add(0, parts) };
         self.device.notify(&self.queue, 0);
         let until = clock::elapsed_ms() + PATIENCE_MS;
@@ -385,14 +386,15 @@ impl Requests {
     }
 }
 
-/// A disk, which is only read.
+/// A read-only disk.
 struct Disk {
     requests: Requests,
     sectors: u64,
 }
 
 const SECTOR: usize = 512;
-/// The request to read, the status of one that was carried out (section 5.2.6), and one that no device writes.
+/// VIRTIO_BLK_T_IN: read. VIRTIO_BLK_S_OK: success (section 5.2.6). `UNTOLD`: initial value of the status byte, which no device
+/// writes.
 const VIRTIO_BLK_T_IN: u64 = 0;
 const VIRTIO_BLK_S_OK: u8 = 0;
 const UNTOLD: u8 = 0xff;
@@ -407,7 +409,7 @@ impl Disk {
         })
     }
 
-    /// Reads whole sectors; whether it could.
+    /// Reads whole sectors. Returns false if the device failed.
     fn read(&mut self, sector: u64, out: &mut [u8]) -> bool {
         let request = [VIRTIO_BLK_T_IN, sector];
         let mut status = UNTOLD;
@@ -416,13 +418,13 @@ impl Disk {
             Element::write(out),
             Element::Write(&raw mut status, 1),
         ];
-        // SAFETY: the device has written to it.
+        // SAFETY: a local variable, read after the device has written to it.
         self.requests.exchange(&parts)
             && unsafe { (&raw const status).read_volatile() } == VIRTIO_BLK_S_OK
     }
 }
 
-/// All devices.
+/// The devices in use.
 #[derive(Default)]
 struct Devices {
     card: Option<Card>,
@@ -431,23 +433,24 @@ struct Devices {
     entropy: Option<Requests>,
 }
 
-/// Disks that are found.
+/// Disks in use, at most.
 pub const DISK_COUNT_MAX: usize = 8;
 
 static DEVICES: Single<Option<NonNull<Devices>>> = Single::new(None);
 
 fn devices() -> Option<&'static mut Devices> {
-    // SAFETY: they last as long as the machine, and each function below is done with them when it returns.
+    // SAFETY: the devices are never freed, and no function below keeps the reference after it returns.
     DEVICES.get().map(|mut devices| unsafe { devices.as_mut() })
 }
 
-/// Finds the devices: where QEMU's microvm has them, and where the words `virtio_mmio.device=SIZE@ADDRESS:INTERRUPT` of a command
-/// line say. A frame with the header before it takes `frame_bytes` at most; cards have offloads only if that is more than
+/// Probes QEMU microvm's slots and the addresses of the command line's words `virtio_mmio.device=SIZE@ADDRESS:INTERRUPT` (`words`:
+/// address, interrupt). `frame_bytes` is the longest frame with its header; offloads are negotiated only if it exceeds
 /// [`ORDINARY_BYTES`].
 pub fn find(words: &mut dyn Iterator<Item = (usize, u32)>, frame_bytes: usize) {
     let devices = leak(Devices::default());
     for slot in (0..COUNT).rev() {
-        // Of the second controller it is the pin of this number, of the first the one that QEMU chose by its version.
+        // A slot's interrupt is the pin of the same number on the second I/O APIC if that exists, else pin 5 + slot or 16 + slot of
+        // the first, depending on QEMU's version.
         if devices.add(FIRST + slot * STEP, frame_bytes) && !unmask(SECOND_IO_APIC, slot as u32) {
             unmask(FIRST_IO_APIC, slot as u32 + 5);
             unmask(FIRST_IO_APIC, slot as u32 + 16);
@@ -462,7 +465,7 @@ pub fn find(words: &mut dyn Iterator<Item = (usize, u32)>, frame_bytes: usize) {
 }
 
 impl Devices {
-    /// Takes in what is at this address; whether there is a device.
+    /// Initialises the device at `at`. Returns false if no supported device is there.
     fn add(&mut self, at: usize, frame_bytes: usize) -> bool {
         let Some((device, kind)) = Device::find(at) else {
             return false;
@@ -484,16 +487,17 @@ impl Devices {
     }
 }
 
-/// Interrupt controllers (I/O APICs): a register chooses the one that the other shows.
+/// I/O APICs. The first register selects the register that the one 16 bytes later accesses.
 const FIRST_IO_APIC: usize = 0xfec0_0000;
 const SECOND_IO_APIC: usize = 0xfec1_0000;
 
-/// Has a pin's edge end an idle wait; false: there is no such pin.
+/// Routes an I/O APIC pin to the vector that wakes [`clock::idle`], edge-triggered. Returns false if the controller has no such
+/// pin.
 fn unmask(controller: usize, pin: u32) -> bool {
     const VERSION: u32 = 1;
     const PINS: u32 = 16;
     let access = |register: u32, value: Option<u32>| {
-        // SAFETY: registers, or addresses without memory.
+        // SAFETY: device registers, or unmapped bus addresses.
         unsafe {
             (controller as *mut u32).write_volatile(register);
             let shown = (controller + 16) as *mut u32;
@@ -513,30 +517,30 @@ fn unmask(controller: usize, pin: u32) -> bool {
     true
 }
 
-/// The network card, for good.
+/// Returns the network card, once.
 pub fn take_card() -> Option<Card> {
     devices()?.card.take()
 }
 
-/// Its number on the Ethernet.
+/// MAC address of the network card.
 pub fn mac() -> Option<[u8; 6]> {
     devices()?.mac
 }
 
-/// How many disks there are.
+/// Number of disks.
 pub fn disk_count() -> usize {
     devices().map_or(0, |devices| devices.disks.len())
 }
 
-/// The bytes of a disk.
+/// Size of a disk in bytes.
 pub fn disk_bytes(number: usize) -> Option<u64> {
     let disk = devices()?.disks.get(number)?;
     disk.sectors.checked_mul(SECTOR as u64)
 }
 
-/// Fills `out` from `offset` of a disk, all of which lies in it; whether it could.
+/// Fills `out` from `offset` of a disk; the range is within the disk. Returns false if a read fails.
 pub fn read_disk(number: usize, mut offset: u64, mut out: &mut [u8]) -> bool {
-    /// Bytes that are asked for at once.
+    /// Longest read request, in bytes.
     const BYTES_MAX: usize = 128 << 10;
     let Some(disk) = devices().and_then(|devices| devices.disks.get_mut(number)) else {
         return false;
@@ -565,7 +569,7 @@ pub fn read_disk(number: usize, mut offset: u64, mut out: &mut [u8]) -> bool {
     true
 }
 
-/// Fills `out` from the source of entropy; false: there is none.
+/// Fills `out` from the entropy device. Returns false if none works.
 pub(super) fn entropy(out: &mut [u8; 16]) -> bool {
     let Some(source) = devices().and_then(|devices| devices.entropy.as_mut()) else {
         return false;

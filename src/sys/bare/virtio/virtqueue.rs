@@ -1,5 +1,5 @@
-//! A split virtqueue (virtio 1.2, section 2.7): buffers that a device and its driver share, laid out as both versions of the
-//! transport have it. What a device writes there is not believed.
+//! A split virtqueue (virtio 1.2, section 2.7) in the layout that legacy and version 1 transports share. Values that the device
+//! writes are not trusted.
 
 use super::super::memory::PAGE;
 use alloc::alloc::alloc_zeroed;
@@ -8,13 +8,13 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
 
-/// Places of a virtqueue: as many as QEMU's source of entropy has.
+/// Descriptors of a virtqueue: as many as QEMU's entropy device has.
 pub(super) const QUEUE_SIZE: usize = 8;
 
-/// Flags of a descriptor: the next one goes on with it; the device writes to it.
+/// Descriptor flags: the chain continues at `next`; the device writes to the buffer.
 const VIRTQ_DESC_F_NEXT: u16 = 1;
 const VIRTQ_DESC_F_WRITE: u16 = 2;
-/// What the device says in the used ring, and the driver in the available ring.
+/// Flags by which the device suppresses notifications (used ring) and the driver suppresses interrupts (available ring).
 const VIRTQ_USED_F_NO_NOTIFY: u16 = 1;
 const VIRTQ_AVAIL_F_NO_INTERRUPT: u16 = 1;
 
@@ -27,7 +27,7 @@ struct Descriptor {
     next: u16,
 }
 
-/// The available ring: what the driver offers.
+/// The available ring: chains that the driver offers.
 #[repr(C)]
 struct Available {
     flags: u16,
@@ -35,7 +35,7 @@ struct Available {
     places: [u16; QUEUE_SIZE],
 }
 
-/// The used ring: what the device has used, in a page of its own.
+/// The used ring: chains that the device has completed. Legacy devices want it on a page of its own.
 #[repr(C, align(4096))]
 struct Used {
     flags: u16,
@@ -43,7 +43,7 @@ struct Used {
     places: [(u32, u32); QUEUE_SIZE],
 }
 
-/// Memory that both use.
+/// The memory shared by driver and device.
 #[repr(C)]
 struct Shared {
     descriptors: [Descriptor; QUEUE_SIZE],
@@ -53,7 +53,7 @@ struct Shared {
 
 const _: () = assert!(size_of::<Shared>() == 2 * PAGE);
 
-/// Bytes that a device reads, or writes to.
+/// A buffer that the device reads from or writes to.
 #[derive(Clone, Copy)]
 pub(super) enum Element {
     Read(*const u8, usize),
@@ -72,17 +72,17 @@ impl Element {
 
 pub(super) struct Virtqueue {
     shared: NonNull<Shared>,
-    /// Buffers that were offered, and that were taken back, as often as a number of 16 bits counts.
+    /// Counters (modulo 65,536) of chains offered to the device and reclaimed from it.
     offered: u16,
     taken: u16,
-    /// A bit for each place at which a buffer begins that the device has.
+    /// Bit mask of the first descriptors of all chains that the device owns.
     pub(super) in_use: u8,
 }
 
 impl Virtqueue {
-    /// An empty one. `None`: there is no memory.
+    /// Allocates an empty virtqueue. `None` if memory is exhausted.
     pub(super) fn new() -> Option<Self> {
-        // SAFETY: it has a size.
+        // SAFETY: the layout's size is not zero.
         let shared = unsafe { alloc_zeroed(Layout::new::<Shared>()) };
         Some(Self {
             shared: NonNull::new(shared.cast())?,
@@ -92,7 +92,7 @@ impl Virtqueue {
         })
     }
 
-    /// Where the descriptors lie, what is offered, and what was used.
+    /// Addresses of the descriptor table, the available ring and the used ring.
     pub(super) fn addresses(&self) -> [usize; 3] {
         let at = self.shared.as_ptr().addr();
         [
@@ -102,10 +102,10 @@ impl Virtqueue {
         ]
     }
 
-    /// Adds the parts of a buffer, which take this place and those that follow; whether there are so many.
+    /// Offers a chain of buffers in the descriptors from `place` on. Returns false if they do not fit.
     ///
     /// # Safety
-    /// The bytes are not touched before they were taken back, or the device was reset.
+    /// The buffers are not touched until the chain was reclaimed or the device was reset.
     pub(super) unsafe fn add(&mut self, place: usize, parts: &[Element]) -> bool {
         if parts.is_empty() || place + parts.len() > QUEUE_SIZE {
             return false;
@@ -125,7 +125,7 @@ impl Virtqueue {
                 flags,
                 next: at as u16 + 1,
             };
-            // SAFETY: there is such a place, as was asked above, and the device does not look at it yet.
+            // SAFETY: the index was checked above; the device does not read a descriptor that was not offered.
             unsafe {
                 (&raw mut (*shared).descriptors)
                     .cast::<Descriptor>()
@@ -136,7 +136,7 @@ impl Virtqueue {
         let next = usize::from(self.offered) % QUEUE_SIZE;
         self.offered = self.offered.wrapping_add(1);
         self.in_use |= 1 << place;
-        // SAFETY: as above; the device sees all of it before it sees that there is one more.
+        // SAFETY: as above; the fence orders the entry before the index.
         unsafe {
             (&raw mut (*shared).available.places)
                 .cast::<u16>()
@@ -149,7 +149,7 @@ impl Virtqueue {
         true
     }
 
-    /// Whether the device wants to be told that a buffer was added.
+    /// Returns true unless the device suppresses notifications.
     pub(super) fn wants_notification(&self) -> bool {
         // SAFETY: shared memory.
         unsafe {
@@ -158,7 +158,7 @@ impl Virtqueue {
         }
     }
 
-    /// Says whether the driver wants to be told that something was used.
+    /// Enables or suppresses interrupts for used buffers.
     pub(super) fn set_interrupts(&mut self, wanted: bool) {
         let flags = if wanted {
             0
@@ -170,7 +170,7 @@ impl Virtqueue {
         fence(Ordering::SeqCst);
     }
 
-    /// Whether the device has used something that was not taken back.
+    /// Returns true if the device has completed a chain that was not reclaimed yet.
     pub(super) fn has_used(&self) -> bool {
         // SAFETY: as above.
         let index = unsafe { (&raw const (*self.shared.as_ptr()).used.index).read_volatile() };
@@ -178,10 +178,10 @@ impl Virtqueue {
         index != self.taken
     }
 
-    /// Takes the next buffer back that the device has used: its place, and the bytes that were written to it, as the device says.
-    /// What was not added there is skipped.
+    /// Reclaims the next completed chain; returns its first descriptor and the number of bytes that the device claims to have
+    /// written. Entries for chains that were never offered are skipped.
     pub(super) fn take_used(&mut self) -> Option<(usize, usize)> {
-        // Of a device that says more than there can be, no more is believed.
+        // Bounds the loop if a device claims more completions than the ring can hold.
         for _ in 0..QUEUE_SIZE {
             if !self.has_used() {
                 return None;
