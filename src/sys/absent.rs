@@ -1,5 +1,5 @@
-//! Stands in for `bare` in builds that cannot boot without an operating system: `is_beneath` is constant false, so the compiler
-//! drops every call of these functions.
+//! Replaces `bare` in builds that cannot boot without an operating system. `is_beneath` is constant false, so the compiler drops
+//! every call of the functions here.
 
 use crate::time::Instant;
 use core::mem::MaybeUninit;

@@ -1,19 +1,19 @@
-//! What the compiler expects a C library to have: memcpy, memmove, memset, memcmp, bcmp, strlen; on aarch64 an atomic swap.
+//! C library functions that the compiler calls: memcpy, memmove, memset, memcmp, bcmp, strlen; an atomic swap on aarch64.
 //!
-//! It belongs to the binary alone: in the library it would stand in for libc's in everything that links it. Short ranges
-//! go by words, because `rep` costs some 30 cycles to start; long ones by `rep` where the processor has it.
+//! They are part of the binary only: in the library they would replace libc's in every program that links it. Short ranges are
+//! copied by words, because `rep` takes some 30 cycles to start; long ones by `rep` where the processor has it.
 
 use core::ffi::{c_char, c_int};
 use core::mem::size_of;
 
-/// From this length on `rep` is faster than words.
+/// Shortest copy (bytes) for which `rep` is faster than words.
 #[cfg(target_arch = "x86_64")]
 const REP_BYTES_MIN: usize = 128;
 
 /// Copies `len` bytes forward.
 ///
 /// # Safety
-/// Both ranges are valid, and `to` does not lie within `len` bytes behind `from`.
+/// Both ranges are valid, and `to` is not less than `len` bytes after `from`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
     let mut at = 0;
@@ -21,7 +21,7 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if len >= REP_BYTES_MIN && stowaway::sys::is_bare() {
-            // An emulator takes as long for eight bytes as for one; processors take longer where ranges are not aligned.
+            // An emulator spends as long on eight bytes as on one; real processors are slower if ranges are not aligned.
             core::arch::asm!("rep movsq", inout("rcx") len / 8 => _, inout("rdi") to => _, inout("rsi") from => _,
                 options(nostack, preserves_flags));
             at = len & !7;
@@ -121,7 +121,7 @@ unsafe extern "C" fn strlen(text: *const c_char) -> usize {
     len
 }
 
-/// Swaps a word. The compiler's own would ask a C library for newer instructions.
+/// Atomic swap; without it the compiler would call the C library's, which detects newer instructions.
 #[cfg(target_arch = "aarch64")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __aarch64_swp4_relax(new: u32, at: *mut u32) -> u32 {
@@ -131,7 +131,7 @@ unsafe extern "C" fn __aarch64_swp4_relax(new: u32, at: *mut u32) -> u32 {
         core::arch::asm!(
             "2: ldxr {old:w}, [{at}]",
             "stxr {failed:w}, {new:w}, [{at}]",
-            "cbnz {failed:w}, 2b", // It was written to meanwhile.
+            "cbnz {failed:w}, 2b", // Another write came between.
             old = out(reg) old, failed = out(reg) _, new = in(reg) new, at = in(reg) at,
             options(nostack, preserves_flags));
     }

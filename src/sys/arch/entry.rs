@@ -1,9 +1,9 @@
-//! `_start` of each processor: hands the initial stack to `begin`. It belongs to the binary alone.
+//! `_start` for each architecture: passes the initial stack pointer to `begin`. Part of the binary only.
 
 use super::begin;
 
-// What debuggers find callers by goes into a section that is not mapped, instead of .eh_frame: that of all functions, as they
-// are assembled in one go.
+// Call frame information goes to a section that is not loaded, instead of .eh_frame. This applies to all functions, as they are
+// assembled together.
 core::arch::global_asm!(".cfi_sections .debug_frame");
 
 #[cfg(target_arch = "x86_64")]
@@ -13,10 +13,10 @@ core::arch::global_asm!(
     ".type _start, @function",
     "_start:",
     ".cfi_startproc",
-    ".cfi_undefined rip", // It has no caller, as debuggers are told.
+    ".cfi_undefined rip", // Ends a debugger's backtrace.
     "xor ebp, ebp",  // The outermost frame.
-    "mov rdi, rsp",  // argc, argv, envp and auxv lie there.
-    "and rsp, -16",  // As the ABI wants it at a call.
+    "mov rdi, rsp",  // argc, argv, envp and auxv.
+    "and rsp, -16",  // Stack alignment of the ABI.
     "call {begin}",
     "ud2",
     ".cfi_endproc",
@@ -32,8 +32,8 @@ core::arch::global_asm!(
     ".cfi_startproc",
     ".cfi_undefined eip",
     "xor ebp, ebp",  // The outermost frame.
-    "mov eax, esp",  // argc, argv, envp and auxv lie there.
-    "and esp, -16",  // As the ABI wants it at a call, with the argument pushed.
+    "mov eax, esp",  // argc, argv, envp and auxv.
+    "and esp, -16",  // Stack alignment of the ABI, with the argument pushed.
     "sub esp, 12",
     "push eax",
     "call {begin}",
@@ -49,7 +49,7 @@ core::arch::global_asm!(
     "_start:",
     "mov x29, xzr", // The outermost frame.
     "mov x30, xzr",
-    "mov x0, sp", // argc, argv, envp and auxv lie there, aligned as the ABI wants it.
+    "mov x0, sp", // argc, argv, envp and auxv; aligned as the ABI requires.
     "bl {begin}",
     "brk #1",
     begin = sym begin,
@@ -63,7 +63,7 @@ core::arch::global_asm!(
     "_start:",
     "mov r11, #0", // The outermost frame.
     "mov lr, #0",
-    "mov r0, sp", // argc, argv, envp and auxv lie there, aligned as the ABI wants it.
+    "mov r0, sp", // argc, argv, envp and auxv; aligned as the ABI requires.
     "bl {begin}",
     "udf #0",
     begin = sym begin,

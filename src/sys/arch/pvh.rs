@@ -1,18 +1,18 @@
-//! The entry of a machine without an operating system (Xen's PVH: docs/misc/pvh.pandoc of Xen), which a note of type 18 names:
-//! from protected mode of 32 bits to long mode, with all of the first 4 GiB mapped where it is; then `begin_bare`. What lies
-//! behind `__bare_free` is told in `sys::bare::start`. It belongs to the binary alone.
+//! The entry without an operating system (PVH: docs/misc/pvh.pandoc of Xen), found by an ELF note of type 18. Switches from 32-bit
+//! protected mode to long mode with the first 4 GiB identity-mapped, then calls `begin_bare`. The layout after `__bare_free` is in
+//! `sys::bare::memory`. Part of the binary only.
 
 use super::begin_bare;
 
 core::arch::global_asm!(
     ".section .note.xen,\"a\",@note",
     ".balign 4",
-    ".long 4, 4, 18", // XEN_ELFNOTE_PHYS32_ENTRY, an address of four bytes.
+    ".long 4, 4, 18", // XEN_ELFNOTE_PHYS32_ENTRY, a four-byte address.
     ".asciz \"Xen\"",
     ".long _start32",
     ".section .rodata.bare_segments,\"a\",@progbits",
     ".balign 8",
-    "_segments: .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff", // None, code of 64 bits, data.
+    "_segments: .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff", // Null, 64-bit code, data.
     "_segments_end: .word 23",
     ".long _segments",
     ".section .text._start32,\"ax\",@progbits",
@@ -20,11 +20,11 @@ core::arch::global_asm!(
     ".globl _start32",
     "_start32:",
     "cld",
-    "mov ebp, ebx", // Where hvm_start_info lies.
+    "mov ebp, ebx", // Address of hvm_start_info.
     "mov esp, offset __bare_free + {stack_end}",
     "mov edi, offset __bare_free",
     "xor eax, eax",
-    "mov ecx, 0x6000 / 4", // One table of each upper level, four directories of pages of 2 MiB.
+    "mov ecx, 0x6000 / 4", // A PML4, a PDPT, four page directories with 2 MiB pages.
     "rep stosd",
     "lea eax, [edi - 0x5000 + 3]", // Present, writable.
     "mov [edi - 0x6000], eax",
@@ -36,7 +36,7 @@ core::arch::global_asm!(
     "add ebx, 8",
     "loop 4b",
     "lea ebx, [edi - 0x4000]",
-    "mov eax, 0x83", // The same, and a page of 2 MiB.
+    "mov eax, 0x83", // Present, writable, 2 MiB page.
     "mov ecx, 2048",
     "5: mov [ebx], eax",
     "add ebx, 8",
@@ -45,15 +45,15 @@ core::arch::global_asm!(
     "lea eax, [edi - 0x6000]",
     "mov cr3, eax",
     "mov eax, cr4",
-    "or eax, 0x620", // PAE; SSE, and its exceptions.
+    "or eax, 0x620", // PAE; SSE and its exceptions.
     "mov cr4, eax",
     "mov ecx, 0xc0000080",
     "rdmsr",
-    "or eax, 0x900", // Long mode; pages that are not run. System calls stay off.
+    "or eax, 0x900", // Long mode, no-execute; system calls stay off.
     "wrmsr",
     "mov eax, cr0",
-    "and al, 0xf3",        // SSE is there, and may be used.
-    "or eax, 0x80010022",  // Paging, also for what is read-only; the coprocessor.
+    "and al, 0xf3",        // Enable SSE: no emulation, not task-switched.
+    "or eax, 0x80010022",  // Paging, write protection in ring 0, x87.
     "mov cr0, eax",
     "lgdt [_segments_end]",
     "push 8",

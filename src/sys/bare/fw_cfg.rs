@@ -1,22 +1,23 @@
-//! What QEMU tells its firmware: files, by two ports (docs/specs/fw_cfg of QEMU).
+//! QEMU's firmware configuration device (fw_cfg), read by two I/O ports (docs/specs/fw_cfg of QEMU).
 
 use super::{read_port, write_port_16};
 
-/// The port that takes which item is read, and the one that gives its bytes.
+/// Ports: selector of the item, then its data bytes.
 const SELECTOR: u16 = 0x510;
 const DATA: u16 = 0x511;
-/// The items that every one has: what it says if it is there, and the directory of files.
+/// Items that always exist: the signature, and the directory of named files.
 const SIGNATURE: u16 = 0;
 const DIRECTORY: u16 = 0x19;
-/// Files that are looked at.
+/// Directory entries to search, at most.
 const FILE_COUNT_MAX: u32 = 64;
 
-/// Reads from the chosen item.
+/// Reads the next bytes of the selected item.
 fn read<const LEN: usize>() -> [u8; LEN] {
     [(); LEN].map(|()| read_port(DATA))
 }
 
-/// Reads the file of this name into `out`, cut to its length; how many bytes. `None`: there is none, or nobody who tells.
+/// Reads the file `name` into `out`, truncated to its length; returns the number of bytes. `None` if QEMU has no such file, or the
+/// hypervisor is not QEMU.
 pub fn read_firmware(name: &[u8], out: &mut [u8]) -> Option<usize> {
     write_port_16(SELECTOR, SIGNATURE);
     if read() != *b"QEMU" {

@@ -1,5 +1,5 @@
-//! A machine without an operating system beneath: a PC of 64 bits, entered by its PVH note, with virtio devices, a serial port and a
-//! local APIC. All memory below 4 GiB is mapped where it is.
+//! The platform without an operating system: a 64-bit PC entered by its PVH note, with virtio-mmio devices, a serial port and a
+//! local APIC. All memory below 4 GiB is identity-mapped.
 
 mod clock;
 mod fw_cfg;
@@ -20,19 +20,19 @@ use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Set by the entry of a machine.
+/// Set by [`enter`], before anything else runs.
 static IS_BENEATH: AtomicBool = AtomicBool::new(false);
 
-/// Whether the file runs on a machine of its own: whether it was entered by its PVH note.
+/// Returns true if the program was entered by its PVH note.
 #[inline(always)]
 pub(super) fn is_beneath() -> bool {
     IS_BENEATH.load(Ordering::Relaxed)
 }
 
-/// A value of a machine, which has one processor, and interrupts that touch nothing.
+/// A global variable. The machine has one processor, and its interrupt handlers touch no memory.
 struct Single<T>(Cell<T>);
 
-// SAFETY: as said; tests use none of these from several threads.
+// SAFETY: one thread, as said above; tests do not use them from several threads.
 unsafe impl<T> Sync for Single<T> {}
 
 impl<T: Copy> Single<T> {
@@ -51,7 +51,7 @@ impl<T: Copy> Single<T> {
 
 /// Writes a byte to a port.
 fn write_port(port: u16, byte: u8) {
-    // SAFETY: the ports that are used here change no memory.
+    // SAFETY: I/O to the ports used here changes no memory.
     unsafe {
         asm!("out dx, al", in("dx") port, in("al") byte, options(nomem, nostack, preserves_flags))
     };
@@ -79,10 +79,10 @@ pub(super) fn now() -> Instant {
     Instant::from_ms(clock::elapsed_ms())
 }
 
-/// When the machine was started, in milliseconds since 1970.
+/// Wall clock at the start, in milliseconds since 1970.
 static STARTED: Single<u64> = Single::new(0);
 
-/// Asks the clock that knows the date; whether there is one. Without it, time begins in 1970.
+/// Reads the real-time clock. Returns false if the machine has none; wall-clock time then starts in 1970.
 pub fn knows_date() -> bool {
     let told = rtc::seconds();
     if let Some(seconds) = told {
@@ -96,9 +96,9 @@ pub(super) fn wall_clock() -> (i64, u32) {
     ((ms / 1000) as i64, (ms % 1000 * 1_000_000) as u32)
 }
 
-/// Fills `out` by RDRAND, else from a device; whether there is either.
+/// Fills `out` by RDRAND, else from the entropy device. Returns false if neither works.
 pub fn has_entropy(out: &mut [u8; 16]) -> bool {
-    // SAFETY: every processor of 64 bits has this leaf.
+    // SAFETY: every 64-bit processor has CPUID leaf 1.
     let has_rdrand = core::arch::x86_64::__cpuid(1).ecx & 1 << 30 != 0;
     let (words, _) = out.as_chunks_mut();
     if has_rdrand && words.iter_mut().all(fill_word) {
@@ -107,11 +107,11 @@ pub fn has_entropy(out: &mut [u8; 16]) -> bool {
     virtio::entropy(out)
 }
 
-/// Fills a word by RDRAND, which may fail a few times (Intel's manual, 7.3.17).
+/// Fills a word by RDRAND, retrying as Intel recommends (Intel's manual, 7.3.17).
 fn fill_word(out: &mut [u8; 8]) -> bool {
     (0..10).any(|_| {
         let (word, done): (u64, u8);
-        // SAFETY: the processor has it.
+        // SAFETY: the caller has checked that the processor has RDRAND.
         unsafe {
             asm!("rdrand {}", "setc {}", out(reg) word, out(reg_byte) done, options(nomem, nostack))
         };
@@ -126,7 +126,7 @@ pub(super) fn entropy(out: &mut [u8; 16]) {
     }
 }
 
-/// When it was, and of which card.
+/// The time-stamp counter and the MAC address.
 pub(super) fn seed() -> [u8; 16] {
     let mut seed = [0; 16];
     let mac = hardware_address().unwrap_or_default();
@@ -137,7 +137,7 @@ pub(super) fn seed() -> [u8; 16] {
     seed
 }
 
-/// Writes to the serial port, behind the time since the start.
+/// Writes `line` to the serial port, after the seconds since the start.
 pub(super) fn console(line: &[u8]) {
     let ms = clock::elapsed_ms();
     put(b"[");
@@ -148,19 +148,19 @@ pub(super) fn console(line: &[u8]) {
     put(line);
 }
 
-/// The first serial port, its control of the FIFO, and its status.
+/// First serial port (COM1): data, FIFO control, line status.
 const SERIAL: u16 = 0x3f8;
 const SERIAL_FIFO: u16 = SERIAL + 2;
 const SERIAL_STATUS: u16 = SERIAL + 5;
-/// Its FIFO is used.
+/// FIFO control bit: enable the FIFO.
 const IS_ENABLED: u8 = 1;
-/// That is empty, and takes so many bytes.
+/// Line status bit: transmit FIFO empty. Size of that FIFO in bytes.
 const IS_EMPTY: u8 = 1 << 5;
 const FIFO_BYTES: usize = 16;
-/// Times that bytes wait for that: none is lost at 9,600 baud, and a port that is not there stops nothing.
+/// Polls of the line status before bytes are sent regardless. Enough for 9,600 baud; a missing port does not block the machine.
 const PATIENCE: u32 = 1_000_000;
 
-/// Gets the port ready.
+/// Enables the serial port's FIFO.
 fn begin_console() {
     write_port(SERIAL_FIFO, IS_ENABLED);
 }
@@ -177,7 +177,7 @@ fn put(bytes: &[u8]) {
     }
 }
 
-/// Writes a number of at least so many digits, with spaces before those of a decimal one.
+/// Writes a number with at least `digits` digits, padded with zeros.
 fn put_number(number: u64, base: u64, digits: u32) {
     if number >= base || digits > 1 {
         put_number(number / base, base, digits.saturating_sub(1));
@@ -191,17 +191,17 @@ pub(super) fn print(bytes: &[u8]) -> bool {
     true
 }
 
-/// The port that hypervisors take traces from (QEMU's isa-debugcon, and Bochs').
+/// Debug console port of QEMU (isa-debugcon) and Bochs.
 const TRACES: u16 = 0xe9;
 
-/// Writes a part of the traces, which would not be told from lines at the serial port.
+/// Writes traces to the debug console port, because they are binary and would mix with the serial port's lines.
 pub(super) fn trace(bytes: &[u8]) {
     for byte in bytes {
         write_port(TRACES, *byte);
     }
 }
 
-/// All memory that is not used yet.
+/// All free memory.
 pub(super) fn region(_: usize) -> &'static mut [MaybeUninit<u8>] {
     memory::free_memory()
 }
@@ -230,28 +230,28 @@ pub(super) const fn variable(_: &[u8]) -> Option<&'static [u8]> {
     None
 }
 
-/// The port of QEMU's isa-debug-exit: its process exits with twice the status, and one.
+/// Port of QEMU's isa-debug-exit: QEMU exits with status × 2 + 1.
 const DEBUG_EXIT: u16 = 0xf4;
-/// Registers of QEMU's microvm for sleep and reset (ACPI 6.4, sections 4.8.3.7 and 4.8.3.6; its GED).
+/// Sleep control and reset registers of QEMU's microvm (its GED device; ACPI 6.4, sections 4.8.3.7 and 4.8.3.6).
 const SLEEP_CONTROL: *mut u8 = 0xfea0_0200 as *mut u8;
 const RESET: *mut u8 = 0xfea0_0202 as *mut u8;
-/// Sleep, as in S5.
+/// Value for power-off: SLP_EN, sleep type 5 (S5).
 const SLEEP: u8 = 1 << 5 | 5 << 2;
 
-/// Powers the machine off, in the first way that it knows; else resets it.
+/// Powers the machine off by the first method that works; else resets it.
 pub(super) fn exit(status: i32) -> ! {
     if status != 0 {
-        // SAFETY: a port of four bytes, or none.
+        // SAFETY: an I/O port, perhaps without a device.
         unsafe {
             asm!("out dx, eax", in("dx") DEBUG_EXIT, in("eax") status, options(nomem, nostack))
         };
     }
-    // SAFETY: a register, or nothing: no memory lies so high.
+    // SAFETY: device registers, or unmapped bus addresses; RAM ends below.
     unsafe {
         SLEEP_CONTROL.write_volatile(SLEEP);
         RESET.write_volatile(0x42);
     }
-    // A keyboard's controller resets a PC, or ends Firecracker.
+    // The keyboard controller (8042) resets a PC and ends Firecracker.
     write_port(0x64, 0xfe);
     traps::reset()
 }

@@ -1,18 +1,18 @@
-//! The clock that knows the date: the MC146818 of a PC, by two ports, in UTC.
+//! The real-time clock of a PC (MC146818), read by two ports; it is in UTC.
 
 use super::{read_port, write_port};
 
-/// The port that takes the number of a register, and that of its byte.
+/// Ports: register index, register data.
 const INDEX: u16 = 0x70;
 const DATA: u16 = 0x71;
-/// Seconds, minutes, hours, day, month, year of the century.
+/// Registers: seconds, minutes, hours, day, month, year of the century.
 const REGISTERS: [u8; 6] = [0, 2, 4, 7, 8, 9];
-/// The register of an update in progress, and its bit; that of how numbers are written: in binary, not each digit by itself.
+/// Register A and its bit "update in progress"; register B and its bit "binary" (else numbers are BCD).
 const STATUS_A: u8 = 10;
 const IN_PROGRESS: u8 = 1 << 7;
 const STATUS_B: u8 = 11;
 const IS_BINARY: u8 = 1 << 2;
-/// Days before each month of a year that is no leap year.
+/// Days before each month in a non-leap year.
 const DAYS_BEFORE: [u16; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
 /// Days from 1970 to 2000.
 const DAYS_TO_2000: u64 = 10_957;
@@ -22,15 +22,15 @@ fn read(register: u8) -> u8 {
     read_port(DATA)
 }
 
-/// The seconds since 1970. `None`: there is no such clock.
+/// Reads the clock: seconds since 1970. `None` if the machine has no such clock.
 pub(super) fn seconds() -> Option<u64> {
-    /// Times that it is looked at: an update takes two milliseconds.
+    /// Reads before giving up: an update takes two milliseconds.
     const LOOKS: u32 = 10_000;
     let mut last = None;
     for _ in 0..LOOKS {
         if read(STATUS_A) & IN_PROGRESS == 0 {
             let now = REGISTERS.map(read);
-            // What an update has changed on the way differs the next time.
+            // Two equal reads: no update came between.
             if last == Some(now) {
                 return since_1970(now, read(STATUS_B) & IS_BINARY != 0);
             }
@@ -40,7 +40,7 @@ pub(super) fn seconds() -> Option<u64> {
     None
 }
 
-/// The seconds since 1970 of a time of this century.
+/// Converts register values (of this century) to seconds since 1970. `None` if month or day is out of range.
 fn since_1970(time: [u8; 6], is_binary: bool) -> Option<u64> {
     let time = time.map(|number| match is_binary {
         true => u64::from(number),

@@ -1,4 +1,4 @@
-//! The start of a machine: what the hypervisor tells (`hvm_start_info`), and what may be done with which memory.
+//! Start without an operating system: reads `hvm_start_info` from the hypervisor and sets the access rights of memory pages.
 
 use super::memory::{
     EXCEPTION_GUARD, EXCEPTION_STACK_END, GUARD, LARGE, LINE, LINE_BYTES_MAX, MARK, MARKED, PAGE,
@@ -9,31 +9,31 @@ use core::arch::asm;
 use core::arch::x86_64::_rdtsc;
 use core::sync::atomic::Ordering;
 
-/// Bits of an entry.
+/// Bits of a page table entry.
 const PRESENT: u64 = 1;
 const WRITABLE: u64 = 2;
 const NO_EXECUTE: u64 = 1 << 63;
 
 unsafe extern "C" {
-    /// The file's own headers, which are the first of it in memory.
+    /// ELF header of the image, at its start in memory.
     static __ehdr_start: [u8; 0];
 }
 
-/// A number at this address; 0 of one that is not mapped.
+/// Reads a number at a physical address; 0 if the address is not mapped.
 fn read<T: Copy + Default>(at: u64) -> T {
     if at == 0 || at >= 4 << 30 {
         return T::default();
     }
-    // SAFETY: mapped memory that nobody writes to; a number is anything.
+    // SAFETY: mapped memory that is not written to meanwhile; any bit pattern is a number.
     unsafe { (at as *const T).read_unaligned() }
 }
 
-/// Gets the machine ready: memory, exceptions, clock.
+/// Initialises memory, exceptions, console and clock.
 ///
 /// # Safety
 /// Called once, by the entry, with the address of `hvm_start_info`.
 pub unsafe fn enter(info: u64) {
-    // SAFETY: it is there.
+    // SAFETY: every 64-bit processor has RDTSC.
     let began = unsafe { _rdtsc() };
     IS_BENEATH.store(true, Ordering::Relaxed);
     let base = free();
@@ -45,7 +45,7 @@ pub unsafe fn enter(info: u64) {
     };
     read_info(info, &mut told);
     let (start, end) = told.memory;
-    // SAFETY: these pages are free, as the layout above says.
+    // SAFETY: these pages are free, see the layout in `memory`.
     unsafe {
         let mark = (base + MARK) as *mut u64;
         let is_first = mark.read_volatile() != MARKED;
@@ -53,7 +53,7 @@ pub unsafe fn enter(info: u64) {
         told.line_len = len;
         ((base + PROCESSOR) as *mut [u8; LINE - PROCESSOR]).write_bytes(0, 1);
         if !is_first && end > start {
-            // Power brings zeros, a reset does not.
+            // Memory is zero after a power cycle, but not after a reset.
             (start as *mut u8).write_bytes(0, end - start);
         }
         mark.write_volatile(MARKED);
@@ -65,11 +65,11 @@ pub unsafe fn enter(info: u64) {
     clock::start(began);
 }
 
-/// Which memory there is, and where the module lies (Xen's arch-x86/hvm/start_info.h).
+/// Finds free memory and the module in `hvm_start_info` (Xen's arch-x86/hvm/start_info.h).
 fn read_info(info: u64, told: &mut Told) {
-    /// Entries of its map that are looked at.
+    /// Memory map entries to read, at most.
     const ENTRY_COUNT_MAX: u32 = 128;
-    /// The kind of memory that may be used.
+    /// Memory map type of usable RAM.
     const RAM: u32 = 1;
     let (modules, map): (u64, u64) = (read(info + 16), read(info + 40));
     let (module_count, entry_count): (u32, u32) = (read(info + 12), read(info + 48));
@@ -92,7 +92,7 @@ fn read_info(info: u64, told: &mut Told) {
     }
 }
 
-/// Copies the command line to where it stays; its length.
+/// Copies the command line to `to`; returns its length.
 ///
 /// # Safety
 /// There are [`LINE_BYTES_MAX`] bytes that nothing else uses at `to`.
@@ -105,19 +105,19 @@ unsafe fn read_line(from: u64, to: usize) -> usize {
         if byte == 0 {
             return at;
         }
-        // SAFETY: as the function's.
+        // SAFETY: required of the caller.
         unsafe { *((to + at) as *mut u8) = byte };
     }
     LINE_BYTES_MAX
 }
 
-/// Lets nothing be written to and run: of the file, each segment has the rights of its header, and nothing else is run. There is
-/// nothing at the first 2 MiB, so that no null pointer leads anywhere, and at the guards.
+/// Sets page rights so that no page is both writable and executable: each segment of the image gets the rights of its ELF header,
+/// all else is not executable. The first 2 MiB (null pointers) and the stack guards are unmapped.
 ///
 /// # Safety
-/// The tables are those that the entry made.
+/// The page tables are those that the entry made.
 unsafe fn protect(base: usize, told: &mut Told) {
-    // SAFETY: the tables' pages are ours; the headers are the linker's.
+    // SAFETY: the page tables are ours; the ELF headers are the linker's.
     unsafe {
         let header = (&raw const __ehdr_start).addr() as u64;
         let first = header as usize & !(LARGE - 1);
@@ -134,7 +134,7 @@ unsafe fn protect(base: usize, told: &mut Told) {
             };
         }
         for number in 0..u64::from(read::<u16>(header + 56)) {
-            /// A segment that lies in memory, and the flags of those that are run and written to.
+            /// Segment type of a loaded segment; flags of executable and writable ones.
             const PT_LOAD: u32 = 1;
             const PF_X: u32 = 1;
             const PF_W: u32 = 2;
@@ -170,7 +170,7 @@ unsafe fn protect(base: usize, told: &mut Told) {
     }
 }
 
-/// Where the segment of the header at `at` ends.
+/// End address of the segment with the program header at `at`.
 fn told_end(at: u64) -> usize {
     (read::<u64>(at + 16) + read::<u64>(at + 40)) as usize
 }

@@ -207,7 +207,7 @@ impl Virtqueue {
 mod tests {
     use super::*;
 
-    /// What a device says that it has used.
+    /// Reports chains as used, as the device would.
     fn use_up(queue: &mut Virtqueue, told: &[(u32, u32)]) {
         let shared = queue.shared.as_ptr();
         for said in told {
@@ -222,7 +222,7 @@ mod tests {
 
     fn add(queue: &mut Virtqueue, place: usize) -> bool {
         static BYTES: [u8; 4] = [0; 4];
-        // SAFETY: nobody writes to them.
+        // SAFETY: the bytes are constant.
         unsafe { queue.add(place, &[Element::read(&BYTES), Element::read(&BYTES)]) }
     }
 
@@ -237,7 +237,7 @@ mod tests {
             [queue.take_used(), queue.take_used(), queue.take_used()],
             [Some((2, 7)), Some((0, 9)), None]
         );
-        // More often than there are places.
+        // More chains than the ring has entries.
         for round in 0..3 * QUEUE_SIZE as u32 {
             assert!(add(&mut queue, 4));
             use_up(&mut queue, &[(4, round)]);
@@ -277,7 +277,7 @@ mod tests {
     fn a_device_that_lies_gets_nothing() {
         let mut queue = Virtqueue::new().unwrap();
         assert!(add(&mut queue, 1));
-        // Places that there are not, that were not added, and one twice.
+        // Indexes out of range, one that was not offered, and one twice.
         use_up(
             &mut queue,
             &[(8, 1), (u32::MAX, 1), (0, 1), (1, u32::MAX), (1, 1)],
@@ -285,8 +285,7 @@ mod tests {
         assert_eq!(queue.take_used(), Some((1, u32::MAX as usize)));
         assert_eq!(queue.take_used(), None);
         assert_eq!(queue.in_use, 0);
-        // It says that it has used more than there ever were.
-        // SAFETY: one thread.
+        // The device claims more completions than there ever were chains.
         unsafe { (*queue.shared.as_ptr()).used.index = 0x8000 };
         assert_eq!(queue.take_used(), None);
     }
