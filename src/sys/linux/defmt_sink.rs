@@ -1,4 +1,4 @@
-//! Where traces go: defmt frames to one descriptor, after the build's id. Without `--log` nothing is written.
+//! Writes traces: defmt frames to one descriptor, after the build id. Without `--log` nothing is written.
 
 use super::super::BUILD_ID_BYTES;
 use core::cell::UnsafeCell;
@@ -8,14 +8,14 @@ use defmt::{Encoder, Logger};
 use rustix::fd::{AsRawFd as _, BorrowedFd};
 use rustix::fs::OFlags;
 
-/// The descriptor that frames are written to, or −1.
+/// Descriptor for frames, or -1.
 static SINK: AtomicI32 = AtomicI32::new(-1);
 
-/// Sends all later traces to the file at `path` (or, for "-", to standard output, or to a machine's port for them), beginning with
-/// `build_id`.
+/// Opens the destination of traces and writes `build_id`. `path` is a file, or "-" for standard output (without an operating
+/// system: the debug console port).
 ///
 /// # Errors
-/// Those of opening the file to write. `ROFS`: a machine of its own has no files.
+/// Errors of open(2). `ROFS`: there is no operating system, so there are no files.
 pub fn trace_to(
     path: &core::ffi::CStr,
     build_id: &[u8; BUILD_ID_BYTES],
@@ -34,7 +34,7 @@ pub fn trace_to(
     Ok(())
 }
 
-/// A disk that is full loses traces, nothing else: the decoder finds the next frame.
+/// Ignores errors: a full disk only loses traces, and the decoder resynchronises at the next frame.
 fn write(bytes: &[u8]) {
     let raw = SINK.load(Ordering::Relaxed);
     #[cfg(bare)]
@@ -47,7 +47,7 @@ fn write(bytes: &[u8]) {
     }
 }
 
-/// Bytes of the longest encoded frame; what is longer goes out in pieces.
+/// Buffer size (bytes); longer frames are written in pieces.
 const FRAME_BYTES: usize = 256;
 
 struct Frame {
@@ -95,7 +95,7 @@ static FRAME: Cell = Cell(UnsafeCell::new(Frame {
 #[defmt::global_logger]
 struct Sink;
 
-/// Lends the frame under construction, if frames go anywhere.
+/// Calls `extend` with the current frame if traces are written at all.
 fn with_frame(extend: impl FnOnce(&mut Encoder, &mut Buffer)) {
     if SINK.load(Ordering::Relaxed) >= 0 {
         // SAFETY: one thread, and no reference outlives the call: see `Cell`.

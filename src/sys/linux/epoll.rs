@@ -1,5 +1,4 @@
-//! Waiting for many descriptors at once, where the host has epoll. rustix has the calls too, but with checks and conversions
-//! that are larger than all of this.
+//! epoll. rustix has these calls too, but its checks and conversions take more code than this file.
 
 use super::fs::File;
 use super::{Errno, outcome};
@@ -7,45 +6,45 @@ use core::mem::MaybeUninit;
 use rustix::fd::{AsRawFd as _, RawFd};
 use syscalls::{Sysno, raw_syscall};
 
-/// What is waited for, and what is found ready.
+/// An epoll instance.
 #[derive(Debug)]
 pub struct Epoll(File);
 
-/// Something that is ready.
+/// A ready descriptor.
 #[doc(alias = "epoll_event")]
 #[derive(Clone, Copy, Debug)]
-#[repr(C)] // The number has 64 bits for the kernel, and follows at once on PCs.
+#[repr(C)] // The kernel's `data` has 64 bits; on x86 it follows without padding.
 pub struct Event {
     what: u32,
     #[cfg(any(target_arch = "arm", target_arch = "aarch64"))]
     gap: u32,
-    /// The number that was given along.
+    /// The token passed to [`Epoll::set`].
     pub token: u32,
     high: u32,
 }
 
-/// EventBuffer for what is ready.
+/// Room for the events of one wait.
 pub type EventBuffer = [MaybeUninit<Event>; 64];
 
-/// How a descriptor is watched from now on.
+/// Operation of epoll_ctl.
 #[derive(Clone, Copy, Debug)]
 #[repr(usize)]
 pub enum Change {
-    /// It was not watched before.
+    /// EPOLL_CTL_ADD.
     Add = 1,
-    /// It was watched for something else.
+    /// EPOLL_CTL_MOD.
     Modify = 3,
 }
 
 impl Epoll {
-    /// Watches nothing yet.
+    /// Creates an instance that watches nothing.
     pub fn new() -> Result<Self, Errno> {
         const CLOEXEC: usize = 0o2_000_000;
         // SAFETY: a number.
         File::opened(unsafe { raw_syscall!(Sysno::epoll_create1, CLOEXEC) }).map(Self)
     }
 
-    /// Has it watch `file` for what is in the mask `what`, whose numbers are those of poll.
+    /// Watches `file` for the events in the mask `what`, whose bits are those of poll.
     #[inline(never)]
     pub fn set(&self, change: Change, file: RawFd, token: u32, what: u16) -> Result<(), Errno> {
         let event = Event {
@@ -56,7 +55,7 @@ impl Epoll {
             high: 0,
         };
         let epoll = self.0.as_raw_fd();
-        // SAFETY: the kernel reads the structure; a number that is no file's is an error, nothing worse.
+        // SAFETY: the kernel reads the structure; an invalid descriptor is an error.
         outcome(unsafe {
             raw_syscall!(
                 Sysno::epoll_ctl,
@@ -69,7 +68,7 @@ impl Epoll {
         .map(drop)
     }
 
-    /// Waits until something is ready, or so many milliseconds are over; −1: for ever. What is ready.
+    /// Waits for events, `timeout_ms` at most (-1: indefinitely); returns them.
     pub fn wait<'a>(
         &self,
         events: &'a mut EventBuffer,
@@ -77,11 +76,11 @@ impl Epoll {
     ) -> Result<&'a [Event], Errno> {
         let (epoll, timeout) = (self.0.as_raw_fd(), timeout_ms as isize);
         let at = events.as_mut_ptr().cast::<Event>();
-        // SAFETY: the kernel writes at most so many events.
+        // SAFETY: the kernel writes at most `events.len()` events.
         let count = outcome(unsafe {
             raw_syscall!(Sysno::epoll_pwait, epoll, at, events.len(), timeout, 0)
         })?;
-        // SAFETY: it has written so many.
+        // SAFETY: the kernel has written `count` events.
         Ok(unsafe { core::slice::from_raw_parts(at, count) })
     }
 }

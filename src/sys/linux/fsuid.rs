@@ -1,33 +1,33 @@
-//! As whom this process touches files: user and groups of its file system calls, as setfsuid(2) has it, and its umask.
+//! The UID and groups of file system calls (setfsuid(2)), and the umask.
 
 use super::outcome;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use rustix::fs::Mode;
 use syscalls::{Sysno, raw_syscall};
 
-/// The calls that take numbers of 32 bits. Those without a number are of another age where both are.
+/// The calls with 32-bit ids: on 32-bit x86 and ARM, those without "32" in the name take 16 bits.
 #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
 const CALLS: [Sysno; 3] = [Sysno::setfsuid, Sysno::setfsgid, Sysno::setgroups];
 #[cfg(any(target_arch = "x86", target_arch = "arm"))]
 const CALLS: [Sysno; 3] = [Sysno::setfsuid32, Sysno::setfsgid32, Sysno::setgroups32];
 
-/// No user: asks for the present one, and changes nothing.
+/// Invalid UID: setfsuid(2) then returns the current one and changes nothing.
 const NOBODY: u32 = u32::MAX;
 
-/// What calls on files are made with. A process has one of each, and perhaps several trees with wishes of their own: here they
-/// are remembered, so that the kernel is told only what is new.
+/// The current settings of the process. Several trees may want different ones; they are cached here, so that system calls are made
+/// only for changes.
 struct Effective {
     user: AtomicU32,
-    /// Which of all settings of groups is in effect; 0: those that the process began with.
+    /// Number of the group setting in effect; 0: the initial one.
     groups: AtomicU32,
-    /// The one that [`restore`] goes back to.
+    /// Number of the setting that [`restore`] has made.
     own_groups: AtomicU32,
     umask: AtomicU32,
-    /// That of the process when it began.
+    /// Initial umask of the process.
     first_umask: AtomicU32,
 }
 
-/// It is not known.
+/// The value is not known yet.
 const UNKNOWN: u32 = u32::MAX;
 
 impl Effective {
@@ -44,7 +44,7 @@ impl Effective {
     };
 }
 
-/// The process has one thread. Those of tests have each their own, as the kernel has it.
+/// The process has one thread. Test threads have their own settings each, as in the kernel.
 #[cfg(not(any(test, fuzzing)))]
 fn effective<R>(with: impl FnOnce(&Effective) -> R) -> R {
     static EFFECTIVE: Effective = Effective::FIRST;
@@ -59,8 +59,8 @@ fn effective<R>(with: impl FnOnce(&Effective) -> R) -> R {
     EFFECTIVE.with(with)
 }
 
-/// Touches files as `user` from now on; false if the host does not let it. Then the present user is not known: the next call
-/// asks for its user whichever that is.
+/// Sets the UID of file system calls. Returns false if the kernel refuses; the current UID is then unknown, and the next call sets
+/// it in any case.
 #[inline(never)]
 pub fn set_user(user: u32) -> bool {
     effective(|now| {
@@ -74,25 +74,26 @@ pub fn set_user(user: u32) -> bool {
     })
 }
 
-/// Has this thread alone touch files as `user`; false if the host does not let it. It is for threads of which nothing is remembered here.
+/// Sets the UID of file system calls of this thread only, without caching it; for worker threads. Returns false if the kernel
+/// refuses.
 pub fn set_thread_user(user: u32) -> bool {
     let [call, ..] = CALLS;
-    // SAFETY: a number. The call returns no error, but the next one the present user.
+    // SAFETY: integers only. setfsuid(2) returns no errors, so a second call reads the UID back.
     unsafe {
         raw_syscall!(call, user);
         raw_syscall!(call, NOBODY) as u32 == user
     }
 }
 
-/// Touches files as a member of `group` and of `groups`: what [`has_groups`] knows this setting by, or `None` if the host does
-/// not let it.
+/// Sets the GID and supplementary groups of file system calls; returns the number of this setting for [`has_groups`]. `None` if the
+/// kernel refuses.
 #[inline(never)]
 pub fn set_groups(group: u32, groups: &[u32]) -> Option<u32> {
     let [_, group_call, groups_call] = CALLS;
     effective(|now| {
         let setting = now.groups.load(Relaxed).wrapping_add(1);
         now.groups.store(setting, Relaxed);
-        // SAFETY: a number; then the kernel reads so many numbers.
+        // SAFETY: the kernel reads `groups.len()` numbers.
         let is_set = unsafe {
             raw_syscall!(group_call, group);
             outcome(raw_syscall!(groups_call, groups.len(), groups.as_ptr())).is_ok()
@@ -102,12 +103,12 @@ pub fn set_groups(group: u32, groups: &[u32]) -> Option<u32> {
     })
 }
 
-/// Whether the groups of that setting are still in effect.
+/// Returns true if that group setting is still in effect.
 pub fn has_groups(setting: u32) -> bool {
     effective(|now| now.groups.load(Relaxed) == setting)
 }
 
-/// Whether this process can touch files as others; it does so as root, and as a member of root's group alone, until it is told.
+/// Returns true if this process can act as other users. On success it acts as UID 0 and GID 0 without supplementary groups.
 pub fn can_switch() -> bool {
     let can = set_user(1) && set_user(0);
     let Some(own) = set_groups(0, &[]).filter(|_| can) else {
@@ -117,10 +118,10 @@ pub fn can_switch() -> bool {
     true
 }
 
-/// Touches files as the process itself again, whatever [`set_user`] and [`set_groups`] made of it.
+/// Restores UID 0 and GID 0, undoing [`set_user`] and [`set_groups`].
 #[inline(never)]
 pub fn restore() {
-    // Root may always be root again.
+    // A process that is root may always set UID 0.
     let _ = set_user(0);
     let own = effective(|now| now.own_groups.load(Relaxed));
     if !has_groups(own)
@@ -130,7 +131,7 @@ pub fn restore() {
     }
 }
 
-/// What is made from now on has none of the bits of `mask` in its mode.
+/// Sets the umask.
 #[inline(never)]
 pub fn set_umask(mask: u32) {
     effective(|now| {
@@ -144,7 +145,7 @@ pub fn set_umask(mask: u32) {
     });
 }
 
-/// The mask that the process began with is its own again.
+/// Restores the initial umask.
 pub fn restore_umask() {
     let first = effective(|now| now.first_umask.load(Relaxed));
     if first != UNKNOWN {
@@ -152,12 +153,12 @@ pub fn restore_umask() {
     }
 }
 
-/// Gives up the privilege of filling a disk beyond its quotas and to its last block: clients have none.
+/// Drops CAP_SYS_RESOURCE, by which root exceeds quotas and uses reserved blocks: clients must not.
 pub fn obey_quotas() {
     const VERSION_3: u32 = 0x2008_0522;
     const SYS_RESOURCE: u32 = 1 << 24;
     let header = [VERSION_3, 0];
-    // Effective, permitted, inheritable; of the lower 32 privileges, then of the upper.
+    // Effective, permitted, inheritable: of capabilities 0 to 31, then of the others.
     let mut sets = [0u32; 6];
     // SAFETY: the kernel reads two numbers and writes six.
     let told = unsafe { raw_syscall!(Sysno::capget, header.as_ptr(), sets.as_mut_ptr()) };

@@ -1,4 +1,4 @@
-//! What the first process of a machine asks of the kernel: file systems, modules, the interface's addresses, the end.
+//! System calls of process 1: mounts, kernel modules, interface addresses, power-off.
 
 use super::fs::File;
 use super::link::{Request, SIOCGIFFLAGS, SIOCGIFINDEX};
@@ -10,83 +10,83 @@ use rustix::fd::AsRawFd as _;
 use rustix::system::{RebootCommand, reboot};
 use syscalls::{Sysno, raw_syscall};
 
-/// Whether this is the first process.
+/// Returns true if this is process 1.
 pub fn is_first() -> bool {
     rustix::process::getpid() == rustix::process::Pid::INIT
 }
 
-/// Flag of a mount (mount(2)): nothing is written to it.
+/// MS_RDONLY.
 pub const RDONLY: usize = 1;
-/// Its programs run as whoever starts them.
+/// MS_NOSUID: ignore set-user-ID bits.
 pub const NOSUID: usize = 2;
-/// Its devices are none.
+/// MS_NODEV: device files cannot be opened.
 pub const NODEV: usize = 4;
-/// What is mounted there stays, and is used by other flags.
+/// MS_REMOUNT: change the flags of an existing mount.
 pub const REMOUNT: usize = 1 << 5;
-/// With the former: only there, not wherever else it is mounted.
+/// MS_BIND; with [`REMOUNT`]: change this mount only, not the file system's others.
 pub const BIND: usize = 1 << 12;
-/// The kernel does not complain of a file system of another kind.
+/// MS_SILENT: no kernel message if the file system is of another type.
 pub const SILENT: usize = 1 << 15;
 
-/// Mounts what `source` is at `target`, as a file system of this kind.
+/// Mounts `source` at `target`; `kind` is the file system's type.
 pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: usize) -> Result<(), Errno> {
     let [source, target, kind] = [source, target, kind].map(CStr::as_ptr);
-    // SAFETY: the kernel reads texts with a NUL behind each.
+    // SAFETY: the kernel reads NUL-terminated strings.
     outcome(unsafe { raw_syscall!(Sysno::mount, source, target, kind, flags, 0) }).map(drop)
 }
 
-/// Takes away what is mounted at `target`.
+/// Unmounts `target`.
 ///
 /// # Errors
-/// `BUSY`: it is used.
+/// `BUSY`: a file or directory on it is in use.
 #[doc(alias = "umount2")]
 pub fn unmount(target: &CStr) -> Result<(), Errno> {
-    // SAFETY: the kernel reads a text with a NUL behind it.
+    // SAFETY: the kernel reads a NUL-terminated string.
     outcome(unsafe { raw_syscall!(Sysno::umount2, target.as_ptr(), 0) }).map(drop)
 }
 
-/// Loads a module of the kernel.
+/// Loads a kernel module.
 #[doc(alias = "finit_module")]
 pub fn load_module(file: &File) -> Result<(), Errno> {
-    // SAFETY: the kernel reads a text with a NUL behind it.
+    // SAFETY: the kernel reads a NUL-terminated string.
     outcome(unsafe { raw_syscall!(Sysno::finit_module, file.as_raw_fd(), c"".as_ptr(), 0) })
         .map(drop)
 }
 
-/// Has Ctrl-Alt-Del ask this process to stop (SIGINT), and not reset the machine.
+/// Makes Ctrl-Alt-Del send SIGINT to process 1 instead of resetting the machine.
 pub fn take_ctrl_alt_del() {
     let _ = reboot(RebootCommand::CadOff);
 }
 
-/// Gives the host a name.
+/// Sets the host name.
 pub fn set_host_name(name: &[u8]) {
     let _ = rustix::system::sethostname(name);
 }
 
-/// Ends all other processes.
+/// Sends SIGKILL to all other processes.
 pub fn end_others() {
     const SIGKILL: usize = 9;
     // SAFETY: two numbers.
     unsafe { raw_syscall!(Sysno::kill, -1isize, SIGKILL) };
 }
 
-/// Powers the machine off, once all is written to its disks.
+/// Powers the machine off after sync(2).
 pub fn power_off() {
     rustix::fs::sync();
     let _ = reboot(RebootCommand::PowerOff);
 }
 
-// Requests on interfaces (netdevice(7)) that nobody else makes.
+// ioctl requests on interfaces (netdevice(7)) that only this file uses.
 const SIOCADDRT: u32 = 0x890b;
 const SIOCGIFNAME: u32 = 0x8910;
 const SIOCSIFFLAGS: u32 = 0x8914;
 const SIOCSIFADDR: u32 = 0x8916;
 const SIOCSIFNETMASK: u32 = 0x891c;
 
-/// Raises all interfaces; the name of the first that is an Ethernet's.
+/// Brings all interfaces up; returns the name of the first Ethernet interface.
 pub fn raise_interfaces() -> Option<&'static CStr> {
     const UP: u8 = 1;
-    /// Numbers that are looked at: nothing was taken away yet.
+    /// Highest interface index to try: at boot no interface was removed yet.
     const INDEX_MAX: u32 = 32;
     let socket = sockets::open(INET, DATAGRAM).ok()?;
     let mut first = None;
@@ -108,7 +108,7 @@ pub fn raise_interfaces() -> Option<&'static CStr> {
     first
 }
 
-/// An address of version 4 as interfaces have it (`struct sockaddr_in`).
+/// Builds a `struct sockaddr_in`.
 fn socket_address(address: Ipv4Addr) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..2].copy_from_slice(&INET.to_ne_bytes());
@@ -116,8 +116,8 @@ fn socket_address(address: Ipv4Addr) -> [u8; 16] {
     bytes
 }
 
-/// Gives the interface `name` an address of a network with so many bits: of version 4 instead of that which it had, and an
-/// unspecified one takes that away.
+/// Sets an address of the interface `name`, with a prefix length. An IPv4 address replaces the former one; the unspecified IPv4
+/// address removes it.
 pub fn set_address(name: &CStr, address: IpAddr, prefix: u8) -> Result<(), Errno> {
     match address {
         IpAddr::V4(address) => {
@@ -159,7 +159,7 @@ pub fn set_address(name: &CStr, address: IpAddr, prefix: u8) -> Result<(), Errno
     }
 }
 
-/// Sends all that no interface has a network for to `gateway`.
+/// Sets the IPv4 default gateway.
 pub fn set_gateway(gateway: Ipv4Addr) -> Result<(), Errno> {
     const UP: u16 = 1;
     const GATEWAY: u16 = 2;
@@ -171,7 +171,7 @@ pub fn set_gateway(gateway: Ipv4Addr) -> Result<(), Errno> {
         gateway: [u8; 16],
         mask: [u8; 16],
         flags: u16,
-        /// Nothing of this is given.
+        /// Metric, device, MTU and so on: unset.
         rest: [usize; 8],
     }
     let anywhere = socket_address(Ipv4Addr::UNSPECIFIED);
@@ -185,6 +185,6 @@ pub fn set_gateway(gateway: Ipv4Addr) -> Result<(), Errno> {
     };
     let socket = sockets::open(INET, DATAGRAM)?;
     let (socket, at) = (socket.as_raw_fd(), &raw const route);
-    // SAFETY: the kernel reads the structure, which is as long as its own.
+    // SAFETY: the kernel reads the structure, which has the size of its own.
     outcome(unsafe { raw_syscall!(Sysno::ioctl, socket, SIOCADDRT, at) }).map(drop)
 }

@@ -1,4 +1,4 @@
-//! The memory of the process: one mapping, made at its start.
+//! Memory of the process: one mapping, made at its start.
 
 use core::mem::MaybeUninit;
 use syscalls::{Sysno, raw_syscall};
@@ -7,23 +7,23 @@ use syscalls::{Sysno, raw_syscall};
 const MMAP: Sysno = Sysno::mmap;
 #[cfg(target_pointer_width = "32")]
 const MMAP: Sysno = Sysno::mmap2;
-/// Bytes that the stack grows by at most. They count against RLIMIT_AS, as the region does.
+/// Address space (bytes) left for the growth of the stack; it counts against RLIMIT_AS, as the region does.
 const STACK_BYTES: usize = 256 << 10;
-/// Bytes by which less is tried where so many are refused.
+/// Step (bytes) by which the wanted size is reduced after ENOMEM.
 const STEP_BYTES: usize = 16 << 10;
 
 /// Protection of memory.
 pub(super) const READ_WRITE: usize = 3;
-/// Flags of a mapping that is of no file and takes memory when it is used.
+/// MAP_ANONYMOUS | MAP_NORESERVE.
 const ANONYMOUS_NORESERVE: usize = 0x4020;
 const PRIVATE: usize = 2;
 #[cfg(feature = "serve")]
 pub(super) const SHARED: usize = 1;
 
-/// Maps `len` bytes of zeros.
+/// Maps `len` zero bytes.
 #[inline(never)]
 pub(super) fn map(len: usize, protection: usize, sharing: usize) -> Option<*mut MaybeUninit<u8>> {
-    // SAFETY: a new mapping, wherever there is none.
+    // SAFETY: a new mapping at an address that the kernel chooses.
     let at = unsafe {
         raw_syscall!(
             MMAP,
@@ -35,15 +35,14 @@ pub(super) fn map(len: usize, protection: usize, sharing: usize) -> Option<*mut 
             0
         )
     };
-    // The last page is that of errors: other addresses may be negative numbers, too.
+    // Only the last 4,095 values are errors; other addresses may also be negative as an `isize`.
     (at < -4095isize as usize).then_some(at as *mut MaybeUninit<u8>)
 }
 
-/// Memory of `wanted` bytes, all of them zero and untouched, or of as many as the limits of the process leave to it
-/// (RLIMIT_AS, RLIMIT_DATA); perhaps none.
+/// Returns `wanted` bytes of untouched, zeroed memory, or as many as RLIMIT_AS and RLIMIT_DATA allow; perhaps none.
 pub fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>] {
     const NONE: usize = 0;
-    // What cannot be written to counts as addresses, but not as data: so does a stack.
+    // PROT_NONE counts against RLIMIT_AS but not RLIMIT_DATA, as the stack does.
     let stack = map(STACK_BYTES, NONE, PRIVATE);
     let mut len = wanted.next_multiple_of(STEP_BYTES);
     let mut region = map(len, READ_WRITE, PRIVATE);
@@ -52,11 +51,11 @@ pub fn region(wanted: usize) -> &'static mut [MaybeUninit<u8>] {
         region = map(len, READ_WRITE, PRIVATE);
     }
     if let Some(stack) = stack {
-        // SAFETY: nothing of ours is there.
+        // SAFETY: nothing uses this mapping.
         unsafe { raw_syscall!(Sysno::munmap, stack, STACK_BYTES) };
     }
     match region {
-        // SAFETY: so many bytes that nothing else knows, and that are never given back.
+        // SAFETY: a mapping of `len` bytes that nothing else uses and that is never unmapped.
         Some(at) => unsafe { core::slice::from_raw_parts_mut(at, len) },
         None => &mut [],
     }

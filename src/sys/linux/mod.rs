@@ -1,6 +1,6 @@
-//! Linux, and what resembles it: system calls that rustix does not have, or not on every host.
+//! Linux system calls that rustix lacks, or that not every supported kernel has.
 //!
-//! Fallbacks live here once: a modern call, what to do where it is missing, and how that is remembered.
+//! Fallbacks are here and nowhere else: the modern call, the substitute where it is missing, and how the choice is remembered.
 
 pub mod defmt_sink;
 pub mod epoll;
@@ -36,10 +36,11 @@ use rustix::event::PollFd;
 /// Errors of system calls.
 pub use rustix::io::Errno;
 
-/// What a raw system call returned. None of ours returns so much that it would be negative, which takes more to tell apart.
+/// Converts the return value of a raw system call. Any negative value is an error, which is cheaper to test than the range -4095 to
+/// -1; no call used here returns so large a success.
 fn outcome(returned: usize) -> Result<usize, Errno> {
     if (returned as isize) < 0 {
-        // SAFETY: the kernel has no other errors.
+        // SAFETY: the kernel returns no errors below -4095.
         unsafe { core::hint::assert_unchecked(returned as isize >= -4095) };
     }
     syscalls::Errno::from_ret(returned).map_err(|errno| Errno::from_raw_os_error(errno.into_raw()))
@@ -52,15 +53,15 @@ pub fn now() -> Instant {
     Instant::from_ms(secs as u64 * 1000 + u64::from(nanos) / 1_000_000)
 }
 
-/// The clock that files get their times from: seconds and nanoseconds since 1970.
+/// Wall clock, for file times: seconds and nanoseconds since 1970.
 pub fn wall_clock() -> (i64, u32) {
     const CLOCK_REALTIME: usize = 0;
     clock(CLOCK_REALTIME)
 }
 
-/// A raw call: rustix' own reads the vDSO, whose parser is larger than the time saved by it once a turn.
+/// clock_gettime as a system call: rustix reads the vDSO, whose parser takes more code than one faster call per turn is worth.
 fn clock(which: usize) -> (i64, u32) {
-    // Kernels since 5.1 have one that passes 2038; new ones may have no other.
+    // Linux 5.1 and later has a call for times after 2038; a kernel may be built without the older one.
     #[cfg(target_pointer_width = "32")]
     {
         let mut time = [0i64; 2];
@@ -79,12 +80,12 @@ fn clock(which: usize) -> (i64, u32) {
         nanos: isize,
     }
     let mut time = Timespec::default();
-    // SAFETY: the kernel writes two words, whose size is that of this call's timespec on every architecture.
+    // SAFETY: the kernel writes two words, as this call's timespec has on every architecture.
     unsafe { syscalls::raw_syscall!(syscalls::Sysno::clock_gettime, which, &raw mut time) };
     (time.secs as i64, time.nanos as u32)
 }
 
-/// Sleeps until one of `watched` is ready or `timeout` is over. Without a timeout, for ever.
+/// Sleeps until a descriptor of `watched` is ready or `timeout` is over; without a timeout, indefinitely.
 pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<(), Errno> {
     let (first, count) = (watched.as_mut_ptr(), watched.len());
     #[cfg(target_pointer_width = "64")]
@@ -96,20 +97,20 @@ pub fn sleep(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<()
         let at = words
             .as_ref()
             .map_or(core::ptr::null(), |words| words.as_ptr());
-        // SAFETY: the kernel reads two words, if there are any, and writes to so many of these structures, which are its own.
+        // SAFETY: the kernel reads the timeout, if any, and writes to `count` structures, which have its own layout.
         unsafe { syscalls::raw_syscall!(syscalls::Sysno::ppoll, first, count, at, 0) }
     };
-    // Of the calls with a timespec, old kernels lack the wide one, and new ones may lack the other.
+    // poll, because it takes milliseconds: old kernels lack the ppoll with a 64-bit timespec, and new ones may lack the other.
     #[cfg(target_pointer_width = "32")]
     let returned = {
         let ms = timeout.map_or(-1, |timeout| timeout.as_ms().min(i32::MAX as u64) as i32);
-        // SAFETY: the kernel writes to so many of these structures, which are its own.
+        // SAFETY: the kernel writes to `count` structures, which have its own layout.
         unsafe { syscalls::raw_syscall!(syscalls::Sysno::poll, first, count, ms) }
     };
     outcome(returned).map(drop)
 }
 
-/// Fills `out` from the kernel's entropy: getrandom, else /dev/urandom, else the 16 bytes that came with the process.
+/// Fills `out` by getrandom, else from /dev/urandom, else with the 16 bytes of AT_RANDOM.
 pub fn entropy(out: &mut [u8; 16]) {
     // SAFETY: the kernel writes at most `out.len()` bytes to `out`.
     let got = unsafe {
@@ -125,33 +126,33 @@ pub fn entropy(out: &mut [u8; 16]) {
     }
 }
 
-/// 16 bytes that cannot be known outside this process, for what is no secret but has to differ from one start to the next.
+/// The 16 bytes of AT_RANDOM: they differ at every start, but are not for secrets.
 pub fn seed() -> [u8; 16] {
     stack::auxiliary_random()
 }
 
-/// Writes to standard error what is taken soon.
+/// Writes to standard error; output that the reader does not accept soon is dropped.
 pub fn console(bytes: &[u8]) {
     stdio::Stdio::Error.offer(bytes);
 }
 
-/// Writes all of `bytes` to standard output; false: it cannot be written.
+/// Writes all of `bytes` to standard output. Returns false if the write fails.
 pub fn print(bytes: &[u8]) -> bool {
     stdio::Stdio::print(bytes)
 }
 
-/// The effective user.
+/// The effective UID.
 pub fn user_id() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// What the environment has behind this name and its "=".
+/// Value of the environment variable `name`, which ends with "=".
 #[inline(never)]
 pub fn variable(name: &[u8]) -> Option<&'static [u8]> {
     stack::environment().find_map(|text| text.to_bytes().strip_prefix(name))
 }
 
-/// The host's name, as uname(2) has it.
+/// Copies the host name of uname(2) to `out`, truncated; returns the number of bytes.
 pub fn host_name(out: &mut [u8]) -> usize {
     let system = rustix::system::uname();
     let name = system.nodename().to_bytes();
@@ -159,7 +160,7 @@ pub fn host_name(out: &mut [u8]) -> usize {
     name.len().min(out.len())
 }
 
-/// The address of the first interface that has one of six bytes.
+/// MAC address of the first interface that has one of six bytes.
 pub fn hardware_address() -> Option<[u8; 6]> {
     let mut all = super::interface::Interfaces::new();
     interfaces::list(&mut all);

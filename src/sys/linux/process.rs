@@ -1,4 +1,4 @@
-//! Processes and signals: fork, wait, and signals as something to read.
+//! Processes and signals: fork, exec, wait, signalfd.
 
 use super::fs::File;
 use super::{Errno, outcome};
@@ -13,9 +13,9 @@ use rustix::fs::OFlags;
 use rustix::process::{Resource, Rlimit};
 use syscalls::{Sysno, raw_syscall};
 
-/// Ends the process, all of it.
+/// Ends the process with all its threads.
 pub fn exit(code: i32) -> ! {
-    // SAFETY: takes a number, returns never.
+    // SAFETY: the call does not return.
     unsafe { raw_syscall!(Sysno::exit_group, code) };
     loop {
         core::hint::spin_loop();
@@ -25,26 +25,26 @@ pub fn exit(code: i32) -> ! {
 const SIGPIPE: usize = 13;
 const SIGXFSZ: usize = 25;
 
-/// What a write does that fails because its reader is gone, or because the file may not grow.
+/// Effect of a write to a closed pipe or socket (SIGPIPE), or beyond the file size limit (SIGXFSZ).
 #[derive(Clone, Copy)]
 #[repr(usize)]
 pub(super) enum FailedWrite {
-    /// SIG_DFL: it ends the process.
+    /// SIG_DFL: the signal ends the process.
     Ends = 0,
-    /// SIG_IGN: it is an error, and no more.
+    /// SIG_IGN: the write fails with EPIPE or EFBIG.
     Fails = 1,
 }
 
-/// Says what a failed write does from now on.
+/// Sets the actions of SIGPIPE and SIGXFSZ.
 pub(super) fn on_failed_write(what: FailedWrite) {
     act_on(SIGPIPE, what as usize, 0);
     act_on(SIGXFSZ, what as usize, 0);
 }
 
-/// Where stderr is closed, the first file that is opened would take its place, and what is said would be written to it: there
-/// something that takes no bytes comes first.
+/// If descriptor 2 is closed, opens `O_PATH` descriptors until it is in use. Otherwise a file opened later would become descriptor
+/// 2, and error messages would be written into that file.
 pub(super) fn hold_stderr() {
-    // SAFETY: only asked about; it is never closed.
+    // SAFETY: only queried; never closed.
     let stderr = unsafe { BorrowedFd::borrow_raw(2) };
     while rustix::io::fcntl_getfd(stderr).is_err() {
         let Ok(held) = File::open::<Errno>(c"/", OFlags::PATH, 0) else {
@@ -54,7 +54,7 @@ pub(super) fn hold_stderr() {
     }
 }
 
-/// Has the kernel act on a signal so.
+/// Sets the action of a signal.
 #[inline(never)]
 fn act_on(signal: usize, handler: usize, flags: usize) {
     // The kernel's sigaction: handler, flags, restorer, mask. Eight words are enough on every architecture.
@@ -63,7 +63,7 @@ fn act_on(signal: usize, handler: usize, flags: usize) {
     unsafe { raw_syscall!(Sysno::rt_sigaction, signal, action.as_ptr(), 0, 8) };
 }
 
-/// Signals that wait to be read.
+/// How to change the signal mask: block or unblock.
 #[derive(Clone, Copy, Debug)]
 #[repr(usize)]
 enum Block {
@@ -88,9 +88,9 @@ fn mask(how: Block, signals: u64) {
     };
 }
 
-/// A descriptor that signals can be read from: those to stop; with `reload` SIGHUP, with `children` that one has ended.
+/// A signalfd for SIGINT and SIGTERM; with `reload` also SIGHUP, with `children` SIGCHLD. The signals are blocked.
 ///
-/// Where the host has no signalfd there is none, and signals act as they always do.
+/// `None` if the kernel has no signalfd; signals then keep their default actions.
 pub fn signals(reload: bool, children: bool) -> Option<File> {
     let mut signals = STOP_SIGNALS;
     if reload {
@@ -123,35 +123,35 @@ fn readable(signals: u64) -> Option<File> {
     signalled
 }
 
-/// What a signal asks for.
+/// Meaning of a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Told {
-    /// Nothing, or that a child has ended.
+    /// No signal, or SIGCHLD.
     Nothing,
-    /// To look at files again.
+    /// SIGHUP: read files again.
     LookAgain,
-    /// To stop.
+    /// SIGINT, SIGTERM.
     Stop,
 }
 
-/// Sleeps until a signal comes or `timeout` is over.
+/// Sleeps until a signal arrives or `timeout` is over.
 pub fn wait_for_signal(signals: Option<&File>, timeout: Option<Duration>) -> Told {
     let mut watched = signals.map(|signals| PollFd::new(signals, PollFlags::IN));
     let _ = super::sleep(watched.as_mut_slice(), timeout);
     signals.map_or(Told::Nothing, |signals| read_signal(signals.as_fd()))
 }
 
-/// Takes one signal off a descriptor of them.
+/// Reads one signal from a signalfd.
 pub fn read_signal(signals: BorrowedFd<'_>) -> Told {
     let mut info = MaybeUninit::<[u32; 32]>::uninit();
     let number = info.as_mut_ptr().cast::<u32>();
-    // SAFETY: the kernel writes at most as many bytes as there are.
+    // SAFETY: the kernel writes at most the size of `info`.
     let read =
         unsafe { raw_syscall!(Sysno::read, signals.as_raw_fd(), number, size_of_val(&info)) };
     if outcome(read).unwrap_or(0) == 0 {
         return Told::Nothing;
     }
-    // SAFETY: what it writes it writes as a whole, and the signal's number comes first.
+    // SAFETY: a read returns whole structures, which begin with the signal's number.
     match unsafe { number.read() } {
         SIGCHLD => Told::Nothing,
         SIGHUP => Told::LookAgain,
@@ -159,8 +159,8 @@ pub fn read_signal(signals: BorrowedFd<'_>) -> Told {
     }
 }
 
-/// Ends the process when it is asked to stop, also where it is the first of a container, which signals do not end by
-/// themselves. The socket at which it listens ends before it, but not with a child of it.
+/// Installs handlers for SIGINT and SIGTERM that exit with 0. They are needed in a container, where process 1 ignores signals
+/// without a handler. The handler also closes the listening socket, except in a child process made by [`fork`].
 pub fn stop_when_asked() {
     extern "C" fn stop(_: i32) -> ! {
         if !HAS_SUPERVISOR.load(Ordering::Relaxed) {
@@ -168,7 +168,7 @@ pub fn stop_when_asked() {
         }
         exit(0)
     }
-    /// The kernel insists on a way back, which is never taken.
+    /// SA_RESTORER: the kernel requires a return address. It is never used, because the handler does not return.
     const RESTORER: usize = 0x0400_0000;
     let handler = stop as extern "C" fn(i32) -> ! as usize;
     for signal in [2, 15] {
@@ -179,15 +179,15 @@ pub fn stop_when_asked() {
 const SIGHUP: u32 = 1;
 const SIGCHLD: u32 = 17;
 
-/// The number of a process that this one made.
+/// PID of a child process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Child(i32);
 
-/// Whether [`fork`] made this process.
+/// True in a process made by [`fork`].
 static HAS_SUPERVISOR: AtomicBool = AtomicBool::new(false);
 
-/// Has this process end when the one does that made it by [`fork`]. The kernel forgets it whenever a process changes as whom
-/// it touches files.
+/// Makes the kernel send SIGTERM to this process when its parent ends (PR_SET_PDEATHSIG). The kernel clears this setting at each
+/// setfsuid(2).
 pub(super) fn follow_supervisor() {
     if HAS_SUPERVISOR.load(Ordering::Relaxed) {
         let _ =
@@ -195,10 +195,10 @@ pub(super) fn follow_supervisor() {
     }
 }
 
-/// Splits the process in two. The new one gets `None`, and ends when the old one does.
+/// Forks. Returns `None` in the child, which receives SIGTERM when the parent ends.
 pub fn fork() -> Result<Option<Child>, Errno> {
     let parent = rustix::process::getpid();
-    // SAFETY: one thread and a copied address space: the child goes on with everything as it was.
+    // SAFETY: the process has one thread, and the child has a copy of its memory.
     let made = outcome(unsafe { raw_syscall!(Sysno::clone, SIGCHLD, 0, 0, 0, 0) })?;
     if made != 0 {
         return Ok(Some(Child(made as i32)));
@@ -212,11 +212,11 @@ pub fn fork() -> Result<Option<Child>, Errno> {
     Ok(None)
 }
 
-/// Starts the program at `path`, without arguments. Its environment is this process's and `more`, texts with a NUL behind each,
-/// which count instead of those of the process that begin with `but`.
+/// Runs the program at `path` without arguments. Its environment is `more` (NUL-terminated strings), then this process's variables,
+/// except those that begin with `but`.
 #[doc(alias = "execve")]
 pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
-    // SAFETY: one thread and a copied address space: the child goes on with everything as it was.
+    // SAFETY: the process has one thread, and the child has a copy of its memory.
     let made = outcome(unsafe { raw_syscall!(Sysno::clone, SIGCHLD, 0, 0, 0, 0) })?;
     if made != 0 {
         return Ok(Child(made as i32));
@@ -224,7 +224,7 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
     mask(Block::Off, STOP_SIGNALS | CHILD_SIGNAL | HANG_UP_SIGNAL);
     on_failed_write(FailedWrite::Ends);
     let mut environment = [core::ptr::null(); ENVIRONMENT_COUNT_MAX];
-    // The last one is null.
+    // The last pointer stays null.
     let (places, _) = environment.split_at_mut(ENVIRONMENT_COUNT_MAX - 1);
     let mut more = more;
     let more = core::iter::from_fn(|| {
@@ -237,7 +237,7 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
         *place = text;
     }
     let arguments = [path.as_ptr(), core::ptr::null()];
-    // SAFETY: the kernel reads texts with a NUL behind each, and lists of them with a null at the end.
+    // SAFETY: the kernel reads NUL-terminated strings, and null-terminated lists of them.
     unsafe {
         raw_syscall!(
             Sysno::execve,
@@ -249,12 +249,12 @@ pub fn start(path: &CStr, more: &[u8], but: &[u8]) -> Result<Child, Errno> {
     exit(CANNOT_RUN)
 }
 
-/// Texts in the environment of a program that is started.
+/// Environment variables of a started program, at most.
 const ENVIRONMENT_COUNT_MAX: usize = 512;
-/// The status of a child that is no program, as in shells.
+/// Exit status of a child if execve failed, as in shells.
 pub const CANNOT_RUN: i32 = 127;
 
-/// A child that has ended: the status it exited with, or −1 when it was killed. Waits for one only if it `waits`.
+/// Reaps a child that has ended; returns its exit status, or -1 if a signal killed it. Blocks if it `waits`.
 pub fn reap_any(waits: bool) -> Option<(Child, i32)> {
     const WNOHANG: usize = 1;
     let (how, mut status) = (if waits { 0 } else { WNOHANG }, 0i32);
@@ -269,7 +269,7 @@ pub fn reap_any(waits: bool) -> Option<(Child, i32)> {
     Some((Child(child as i32), status))
 }
 
-/// Whether `child`, the only one that matters, has ended, as [`reap_any`].
+/// Reaps all children that have ended; returns the status of `child` if it is among them.
 pub fn reap(child: Child) -> Option<i32> {
     core::iter::from_fn(|| reap_any(false))
         .find_map(|(ended, status)| (ended == child).then_some(status))
@@ -279,11 +279,11 @@ pub fn reap(child: Child) -> Option<i32> {
 #[derive(Clone, Copy, Debug)]
 #[repr(usize)]
 pub enum Signal {
-    /// SIGHUP: to look at its files again.
+    /// SIGHUP: read files again.
     LookAgain = 1,
-    /// SIGKILL: its end.
+    /// SIGKILL.
     End = 9,
-    /// SIGTERM: to stop.
+    /// SIGTERM.
     Stop = 15,
 }
 
@@ -293,7 +293,7 @@ pub fn tell(child: Child, signal: Signal) {
     unsafe { raw_syscall!(Sysno::kill, child.0, signal as usize) };
 }
 
-/// Descriptors the process may have, after asking for as many as the host allows.
+/// Raises the soft limit of open descriptors to the hard limit; returns the limit in effect.
 pub fn descriptor_limit() -> usize {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit {

@@ -1,6 +1,6 @@
-//! Memory and a lock that a supervisor shares with the processes that it forks. What one of them wrote is there for the next.
+//! Memory and a lock that a supervisor shares with its children. The memory's content survives a restart of a child.
 //!
-//! The lock is a robust futex (futex(2), get_robust_list(2)): the kernel opens it when a process ends that has it.
+//! The lock is a robust futex (futex(2), get_robust_list(2)): the kernel releases it when the owning process ends.
 
 use super::memory::{READ_WRITE, SHARED, map};
 use super::{Errno, outcome};
@@ -8,23 +8,23 @@ use crate::mem;
 use core::sync::atomic::{AtomicU32, Ordering};
 use syscalls::{Sysno, raw_syscall};
 
-/// What lies before the bytes.
+/// Header of the shared memory.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Shared {
-    /// The thread that has the lock, and whether others wait for it.
+    /// Futex: the owner's TID, and a flag for waiters.
     lock: AtomicU32,
-    /// A number of the users'.
+    /// A counter for the users of the memory.
     pub count: AtomicU32,
-    /// Processes that have used it: a bit for each of their numbers.
+    /// Bit mask of the process numbers that have used the memory.
     users: AtomicU32,
 }
 
-/// `len` zero bytes, and what their users share beside them. `None`: the limits of the process, or the host, do not let it.
+/// Maps shared memory: `len` zero bytes and their header. `None` if mmap fails.
 pub fn share(len: usize) -> Option<(&'static Shared, &'static mut [u8])> {
     let at = map(size_of::<Shared>() + len, READ_WRITE, SHARED)?;
-    // SAFETY: zeros are a value of it, and the mapping is never taken away. Of the processes that know the bytes behind it, one at a
-    // time uses them: the one that has the lock.
+    // SAFETY: zeros are a valid header, and the mapping is never removed. Of the processes that share the bytes, only the owner of
+    // the lock accesses them.
     Some(unsafe {
         let bytes = at.add(size_of::<Shared>()).cast();
         (&*at.cast(), core::slice::from_raw_parts_mut(bytes, len))
@@ -32,29 +32,29 @@ pub fn share(len: usize) -> Option<(&'static Shared, &'static mut [u8])> {
 }
 
 impl Shared {
-    /// Whether a process of this number has used it before.
+    /// Records that process `number` uses the memory; returns true if a process with that number did before.
     pub fn was_used_by(&self, number: u32) -> bool {
         let user = 1 << number;
         self.users.fetch_or(user, Ordering::Relaxed) & user != 0
     }
 }
 
-/// The lock as one process has it.
+/// A process's access to the lock.
 #[derive(Debug)]
 pub struct Lock {
     lock: &'static AtomicU32,
-    /// Its thread.
+    /// The process's own TID.
     own: u32,
 }
 
-/// Others wait.
+/// FUTEX_WAITERS: other threads wait.
 const WAITERS: u32 = 1 << 31;
-/// The number of the thread that has it.
+/// FUTEX_TID_MASK: TID of the owner.
 const OWNER: u32 = (1 << 30) - 1;
 const FUTEX_WAIT: usize = 0;
 const FUTEX_WAKE: usize = 1;
 
-/// `struct robust_list_head`: there is one lock, so the list is empty, and that lock is always the one that may just be taken.
+/// `struct robust_list_head`. There is only one lock: the list stays empty, and `pending` always names that lock.
 #[repr(C)]
 struct RobustList {
     next: *const Self,
@@ -63,10 +63,10 @@ struct RobustList {
 }
 
 impl Lock {
-    /// The lock of what is shared, which opens when this process ends.
+    /// Returns the lock of `shared`, and registers it so that the kernel releases it when this process ends.
     ///
     /// # Errors
-    /// The host has none that does.
+    /// ENOSYS: the kernel has no robust futexes.
     pub fn of(shared: &'static Shared) -> Result<Self, Errno> {
         let list = mem::leak(RobustList {
             next: core::ptr::null(),
@@ -75,7 +75,7 @@ impl Lock {
         });
         list.next = list;
         let len = size_of::<RobustList>();
-        // SAFETY: the kernel reads the list when the thread ends; it lasts as long as the process.
+        // SAFETY: the kernel reads the list when the thread ends; the list is never freed.
         outcome(unsafe { raw_syscall!(Sysno::set_robust_list, &raw const *list, len) })?;
         let process = rustix::process::getpid();
         Ok(Self {
@@ -84,12 +84,12 @@ impl Lock {
         })
     }
 
-    /// The number of the process that has it so.
+    /// TID of this process, by which it owns the lock.
     pub const fn owner(&self) -> u32 {
         self.own
     }
 
-    /// Waits until no other process has it, and takes it.
+    /// Acquires the lock, waiting for other owners.
     pub fn take(&self) {
         let mut own = self.own;
         loop {
@@ -107,13 +107,13 @@ impl Lock {
                     return;
                 }
                 self.futex(FUTEX_WAIT, next);
-                // Others may have waited beside this one.
+                // Other threads may be waiting too: keep the flag.
                 own |= WAITERS;
             }
         }
     }
 
-    /// Gives it back.
+    /// Releases the lock.
     pub fn give(&self) {
         if self.lock.swap(0, Ordering::Release) & WAITERS != 0 {
             self.futex(FUTEX_WAKE, 1);
@@ -122,7 +122,7 @@ impl Lock {
 
     fn futex(&self, what: usize, value: u32) {
         let lock = self.lock.as_ptr();
-        // SAFETY: the kernel reads the number; no timeout.
+        // SAFETY: the kernel reads the word; no timeout.
         unsafe { raw_syscall!(Sysno::futex, lock, what, value, 0) };
     }
 }

@@ -1,9 +1,9 @@
-//! The entry of the process: its arguments, and what has to be so before anything else.
+//! The entry of the process: arguments, and settings that must precede everything else.
 
 use super::super::Args;
 use super::process::FailedWrite;
 
-/// Reads the initial stack and gets the process ready: no huge pages, no SIGPIPE, a stderr.
+/// Reads the initial stack and prepares the process: no huge pages, SIGPIPE and SIGXFSZ ignored, descriptor 2 open.
 ///
 /// # Safety
 /// `stack` is the stack pointer as the kernel left it at the entry of the process, and this is called once.
@@ -11,7 +11,7 @@ pub unsafe fn enter(stack: *const usize) -> Args {
     super::stack::remember(stack);
     // SAFETY: the stack holds argc, argc pointers, null, the environment's pointers, null, and pairs up to AT_NULL.
     let (argc, argv) = unsafe { (*stack, stack.add(1)) };
-    // There its system calls go the way that the kernel tells, which is quicker; nothing else of it asks for what is told here.
+    // On 32-bit x86 rustix then makes system calls through the vDSO, which is faster. Nothing else in rustix uses these values.
     #[cfg(target_arch = "x86")]
     // SAFETY: as above.
     unsafe {

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsRawFd as _, BorrowedFd};
 use syscalls::{Sysno, raw_syscall};
 
-/// How long a line is offered to standard error.
+/// Longest wait for the reader of standard error.
 const PATIENCE: Duration = Duration::from_ms(500);
 
 /// A standard stream.
@@ -19,14 +19,14 @@ const PATIENCE: Duration = Duration::from_ms(500);
 pub enum Stdio {
     /// Standard input.
     Input = 0,
-    /// Standard output: a write waits until it is taken.
+    /// Standard output: a write blocks.
     Output = 1,
-    /// Standard error: what is not taken soon is dropped, because a server must not wait for its log's reader.
+    /// Standard error: output that is not accepted soon is dropped, because a server must not wait for the reader of its log.
     Error = 2,
 }
 
 impl Stdio {
-    /// Whether it can go on: at once, within the timeout, or without one some time.
+    /// Waits until the stream is ready; returns false after `timeout`.
     #[inline(never)]
     fn is_ready(self, timeout: Option<Duration>) -> bool {
         let wanted = if self == Self::Input {
@@ -34,48 +34,48 @@ impl Stdio {
         } else {
             PollFlags::OUT
         };
-        // SAFETY: only asked about; it is never closed.
+        // SAFETY: only polled; never closed.
         let stream = unsafe { BorrowedFd::borrow_raw(self as i32) };
         let mut watched = [PollFd::from_borrowed_fd(stream, wanted)];
-        // What went wrong is told by what is done next.
+        // An error is found by the following read or write.
         super::sleep(&mut watched, timeout).is_err() || !watched[0].revents().is_empty()
     }
 
-    /// Has the kernel move bytes to or from the stream; how many, 0 when there are no more or it failed.
+    /// Reads or writes (`what`); returns the number of bytes, 0 at the end of input or after an error.
     ///
     /// # Safety
     ///
-    /// As that of the call.
+    /// `at` is valid for `len` bytes.
     unsafe fn carry(self, what: Sysno, at: usize, len: usize) -> usize {
         loop {
-            // SAFETY: the caller's.
+            // SAFETY: required of the caller.
             let moved = unsafe { raw_syscall!(what, self as i32, at, len) };
             match outcome(moved) {
                 Ok(count) => return count,
                 Err(Errno::INTR) => {}
-                // The parent process left it so, or the pipe is: it is waited for all the same.
+                // The parent process has made the stream non-blocking: wait nevertheless.
                 Err(Errno::AGAIN) => _ = self.is_ready(None),
                 Err(_) => return 0,
             }
         }
     }
 
-    /// Receives bytes; how many, 0 when there will be no more.
+    /// Reads bytes; returns their number, 0 at the end.
     fn receive(self, buffer: &mut [u8]) -> usize {
         let (at, len) = (buffer.as_mut_ptr() as usize, buffer.len());
-        // SAFETY: the kernel writes at most so many bytes.
+        // SAFETY: the kernel writes at most `len` bytes.
         unsafe { self.carry(Sysno::read, at, len) }
     }
 
-    /// Sends bytes; how many, 0 when they cannot be taken any more.
+    /// Writes bytes; returns their number, 0 if the reader is gone or the write fails.
     fn send(self, bytes: &[u8]) -> usize {
         let (at, len) = (bytes.as_ptr() as usize, bytes.len());
-        // SAFETY: the kernel reads at most so many bytes.
+        // SAFETY: the kernel reads at most `len` bytes.
         unsafe { self.carry(Sysno::write, at, len) }
     }
 
-    /// Sends `bytes`, or drops them: a console or a pipe that is full for a moment is waited for, and where its reader has
-    /// stopped, that is done once.
+    /// Writes `bytes` if the stream is ready within [`PATIENCE`], else drops them. After a timeout, later calls do not wait until
+    /// the stream is ready again.
     pub fn offer(self, bytes: &[u8]) {
         static HAS_STOPPED: AtomicBool = AtomicBool::new(false);
         let patience = if HAS_STOPPED.load(Ordering::Relaxed) {
@@ -90,8 +90,8 @@ impl Stdio {
         }
     }
 
-    /// Writes all of `bytes` to standard output; false: it cannot be written. Where its reader is gone, the process ends by the
-    /// signal for that, quietly, as every program does that prints (`head` reads no more than it wants).
+    /// Writes all of `bytes` to standard output. Returns false if the write fails. If the reader is gone, SIGPIPE ends the process,
+    /// as in any program that prints (into `head`, for example).
     pub fn print(bytes: &[u8]) -> bool {
         let is_written = Self::Output.write_all(bytes).is_ok();
         if !is_written {
@@ -101,19 +101,19 @@ impl Stdio {
         is_written
     }
 
-    /// Has the pipe, if it is one, hold so many bytes.
+    /// Sets the capacity of the stream if it is a pipe.
     pub fn set_pipe_size(self, bytes: usize) {
         set_pipe_size(self as i32, bytes);
     }
 
-    /// Puts a connection in the place of standard input and output.
+    /// Replaces standard input and output with a connection.
     pub fn replace(connection: &File) -> Result<(), Errno> {
         for place in [Self::Input, Self::Output] {
             let (from, to) = (connection.as_raw_fd(), place as i32);
             #[cfg(not(target_arch = "aarch64"))]
-            // SAFETY: two numbers; what the second stood for is closed, and nothing depends on it.
+            // SAFETY: integers only; nothing depends on the descriptor that is replaced.
             outcome(unsafe { raw_syscall!(Sysno::dup2, from, to) })?;
-            // The older call is not there.
+            // aarch64 has no dup2.
             #[cfg(target_arch = "aarch64")]
             // SAFETY: as above.
             outcome(unsafe { raw_syscall!(Sysno::dup3, from, to, 0) })?;
@@ -122,7 +122,7 @@ impl Stdio {
     }
 }
 
-/// A terminal's settings, as the kernel has them.
+/// Terminal settings, in the kernel's layout.
 #[doc(alias = "termios")]
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -135,7 +135,7 @@ struct Settings {
     characters: [u8; 19],
 }
 
-/// A terminal that passes every byte as it is, until this is dropped.
+/// A terminal in raw mode; restored on drop.
 pub struct Transparent {
     before: Settings,
 }
@@ -144,7 +144,7 @@ const GET_SETTINGS: usize = 0x5401;
 const SET_SETTINGS: usize = 0x5402;
 
 impl Stdio {
-    /// Makes the terminal behind standard input pass every byte as it is; `None`: there is none.
+    /// Puts the terminal of standard input into raw mode. `None` if standard input is not a terminal.
     pub fn pass_all_bytes() -> Option<Transparent> {
         const WAIT: usize = 5;
         const COUNT: usize = 6;
@@ -162,7 +162,7 @@ impl Stdio {
         outcome(got).ok()?;
         let before = settings;
         (settings.input, settings.output, settings.local) = (0, 0, 0);
-        // A byte is enough to go on with.
+        // VTIME 0, VMIN 1: a read returns after one byte.
         (settings.characters[WAIT], settings.characters[COUNT]) = (0, 1);
         // SAFETY: the kernel reads the structure.
         unsafe { raw_syscall!(Sysno::ioctl, input, SET_SETTINGS, &raw const settings) };

@@ -1,7 +1,7 @@
 //! Worker threads: each carries out one job that may wait for a disk, so that the loop does not wait.
 //!
-//! A worker has a stack from the arena and a few shared words, through which the loop gives it a job and reads how it ended; it
-//! touches no other memory. It writes a byte to a pipe when a job has ended.
+//! A worker has a stack from the arena and shares a few words with the loop, for the job and its result; it touches no other
+//! memory. It writes a byte to a pipe when a job has ended.
 
 use super::fs::{self, File};
 use super::{Errno, fsuid, outcome};
@@ -14,16 +14,16 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsRawFd as _, RawFd};
 use syscalls::{Sysno, raw_syscall};
 
-/// A job on a file, which the worker closes after it.
+/// Work on a file. The worker closes the file after it.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
-    /// fsync, or syncfs where the file has no fsync.
+    /// fsync, or syncfs if fsync fails with EINVAL.
     Sync,
     /// syncfs.
     SyncSystem,
     /// Reads a range into the page cache.
     Read {
-        /// Bytes from the start of the file.
+        /// Offset in the file, in bytes.
         offset: u64,
         /// Bytes to read.
         len: u32,
@@ -32,14 +32,14 @@ pub enum Work {
     Write {
         /// The pipe, which stays open.
         pipe: RawFd,
-        /// Bytes from the start of the file.
+        /// Offset in the file, in bytes.
         offset: u64,
         /// Bytes to move.
         len: u32,
         /// The user to act as, if the process can act as others.
         user: Option<u32>,
     },
-    /// Only closes the file, which frees its blocks if it has no name any more.
+    /// Only closes the file. The last close of an unlinked file frees its blocks.
     Close,
 }
 
@@ -55,20 +55,20 @@ const IDLE: u32 = 0;
 const GIVEN: u32 = 1;
 const ENDED: u32 = 2;
 
-/// Memory that a worker and the loop share. `state` says whose it is: the worker's while a job is [`GIVEN`], else the loop's.
+/// Memory shared by a worker and the loop. While `state` is [`GIVEN`], only the worker accesses it, else only the loop.
 #[derive(Debug)]
 struct Worker {
     state: AtomicU32,
     job: UnsafeCell<(Work, RawFd)>,
     /// The errno of the job; 0: none.
     errno: AtomicI32,
-    /// Bytes that a [`Work::Write`] stored.
+    /// Number of bytes that a [`Work::Write`] stored.
     stored: AtomicU32,
     /// The pipe to write to when a job has ended.
     pipe: RawFd,
 }
 
-// SAFETY: `job` is written and read by turns, which `state` hands over (release, acquire).
+// SAFETY: only one side at a time accesses `job`; `state` passes it on (release, acquire).
 unsafe impl Sync for Worker {}
 
 #[derive(Debug)]
@@ -80,25 +80,25 @@ struct Job<T> {
     phase: Phase,
 }
 
-/// Where a job is.
+/// Progress of a job.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// No worker is idle.
+    /// The job waits for an idle worker.
     Waits,
-    /// A worker has it: its place, and since when.
+    /// A worker runs the job: the worker's index, and the start time.
     Runs(usize, Instant),
     /// The job has ended and is not popped yet.
     Ended(Outcome),
 }
 
-/// How a job ended.
+/// Result of a job.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
     /// The result of the system call.
     pub result: Result<(), Errno>,
-    /// Bytes that a [`Work::Write`] stored, also where it failed.
+    /// Number of bytes that a [`Work::Write`] stored, even if it failed.
     pub stored: u32,
-    /// How long it took, in whole milliseconds.
+    /// Duration, in whole milliseconds.
     pub took: Duration,
 }
 
@@ -109,7 +109,7 @@ pub struct Ended<T> {
     pub number: u32,
     /// The owner's record of the job.
     pub tag: T,
-    /// How it ended.
+    /// Its result.
     pub outcome: Outcome,
 }
 
@@ -127,7 +127,7 @@ pub struct Workers<T> {
 }
 
 impl<T: Copy> Workers<T> {
-    /// No threads yet: they start with the first jobs. `None`: the host has no pipe2 or no futex.
+    /// Creates no threads yet: they start with the first jobs. `None` if the kernel has no pipe2 or no futex.
     pub fn new() -> Option<Self> {
         wake(&AtomicU32::new(IDLE)).ok()?;
         Some(Self {
@@ -155,7 +155,7 @@ impl<T: Copy> Workers<T> {
         syncs.next_back().map(|job| job.number)
     }
 
-    /// Returns true if a worker closes a file, or will.
+    /// Returns true if a [`Work::Close`] job has not ended yet.
     pub fn is_freeing(&self) -> bool {
         let mut closing = self
             .jobs
@@ -171,7 +171,7 @@ impl<T: Copy> Workers<T> {
         found.map(|job| &mut job.tag)
     }
 
-    /// Takes a job. Returns false if there is no place or no thread for it. The worker closes `file`.
+    /// Adds a job. Returns false if the table is full or no thread can be started. The worker closes `file`.
     pub fn push(&mut self, work: Work, file: RawFd, tag: T, now: Instant) -> bool {
         let job = Job {
             number: self.next,
@@ -188,7 +188,7 @@ impl<T: Copy> Workers<T> {
         true
     }
 
-    /// Returns true if a worker is idle, another can be started, or there is one at all.
+    /// Returns true if a worker is idle, another was started, or at least one exists.
     fn has_thread(&mut self) -> bool {
         let is_idle = |worker: &&Worker| worker.state.load(Ordering::Acquire) == IDLE;
         self.workers.iter().any(is_idle) || self.start_thread() || !self.workers.is_empty()
@@ -209,7 +209,7 @@ impl<T: Copy> Workers<T> {
             stored: AtomicU32::new(0),
             pipe: self.pipe.1.as_raw_fd(),
         });
-        // Where one cannot be made no other is tried.
+        // After a failed clone no other is tried.
         let started = clone::start(stack, worker).is_ok() && self.workers.push(worker).is_ok();
         if !started {
             self.stacks = &mut [];
@@ -217,7 +217,7 @@ impl<T: Copy> Workers<T> {
         started
     }
 
-    /// Gives waiting jobs to idle workers.
+    /// Passes waiting jobs to idle workers.
     fn give(&mut self, now: Instant) {
         let jobs = self.jobs.iter_mut();
         let mut waiting = jobs.filter(|job| matches!(job.phase, Phase::Waits));
@@ -234,7 +234,7 @@ impl<T: Copy> Workers<T> {
         }
     }
 
-    /// Reads the pipe until it is empty. Only then [`collect`](Self::collect), so that no end is missed.
+    /// Empties the pipe. Call it before [`collect`](Self::collect), so that no end of a job is missed.
     pub fn drain(&self) {
         let _ = fs::read(self.wake(), &mut [0; JOB_COUNT]);
     }
@@ -244,7 +244,7 @@ impl<T: Copy> Workers<T> {
         tell(self.pipe.1.as_raw_fd());
     }
 
-    /// Marks the jobs whose workers have ended, and gives these workers the next ones.
+    /// Marks the jobs that their workers have finished, and passes these workers the next jobs.
     pub fn collect(&mut self, now: Instant) {
         for job in &mut self.jobs {
             let Phase::Runs(place, begun) = job.phase else {
@@ -298,13 +298,13 @@ impl<T: Copy> Workers<T> {
     }
 }
 
-/// The body of a worker: one job after the other, until the process ends.
+/// The main function of a worker thread: runs jobs until the process ends.
 extern "C" fn work(worker: &Worker) -> ! {
     loop {
         while worker.state.load(Ordering::Acquire) != GIVEN {
             sleep_unless_changed(&worker.state);
         }
-        // SAFETY: the loop wrote it before GIVEN, and leaves it alone until ENDED.
+        // SAFETY: the loop wrote `job` before GIVEN, and does not access it until ENDED.
         let (work, file) = unsafe { *worker.job.get() };
         let mut stored = 0;
         let result = match work {
@@ -328,7 +328,7 @@ extern "C" fn work(worker: &Worker) -> ! {
     }
 }
 
-/// Moves bytes from a pipe to a file. `stored` counts them, also after an error.
+/// Moves bytes from a pipe to a file. `stored` counts them, even if an error follows.
 fn store(
     pipe: RawFd,
     file: RawFd,
@@ -353,29 +353,29 @@ fn store(
 }
 
 fn tell(pipe: RawFd) {
-    // SAFETY: the kernel reads a byte. EAGAIN: the pipe is full, so it is readable already.
+    // SAFETY: the kernel reads one byte. EAGAIN: the pipe is full, so it is readable already.
     unsafe { raw_syscall!(Sysno::write, pipe, c"".as_ptr(), 1) };
 }
 
 const FUTEX_WAIT_PRIVATE: usize = 128;
 const FUTEX_WAKE_PRIVATE: usize = 129;
 
-/// Sleeps until [`wake`] is called, if `state` is not [`GIVEN`]; perhaps shorter.
+/// Sleeps until [`wake`] is called, unless `state` is [`GIVEN`]. May return early.
 fn sleep_unless_changed(state: &AtomicU32) {
     let seen = state.load(Ordering::Acquire);
     if seen != GIVEN {
-        // SAFETY: the kernel reads the number, whose state outlives the call; no timeout.
+        // SAFETY: the kernel reads the word, which outlives the call; no timeout.
         unsafe { raw_syscall!(Sysno::futex, state.as_ptr(), FUTEX_WAIT_PRIVATE, seen, 0) };
     }
 }
 
 fn wake(state: &AtomicU32) -> Result<(), Errno> {
-    // SAFETY: the kernel looks for who sleeps at this address, and reads nothing.
+    // SAFETY: the kernel uses only the address, to find the sleeping thread.
     outcome(unsafe { raw_syscall!(Sysno::futex, state.as_ptr(), FUTEX_WAKE_PRIVATE, 1) }).map(drop)
 }
 
-/// clone(2): the calls of each processor. The new thread begins behind the call with the same registers, but on its own stack,
-/// which has nothing to return to: it calls [`work`] there, for ever.
+/// clone(2) on each architecture. The new thread returns from the call with the same registers but its own, empty stack, and calls
+/// [`work`], which never returns.
 mod clone {
     use super::{Errno, Worker, outcome, work};
     use core::arch::asm;
@@ -383,14 +383,14 @@ mod clone {
     /// CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM: a thread as POSIX has them.
     const FLAGS: usize = 0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000;
 
-    /// Starts a thread that works for `worker` on `stack`.
+    /// Starts the thread of `worker` on `stack`.
     pub(super) fn start(stack: &'static mut [u8], worker: &'static Worker) -> Result<(), Errno> {
-        // As the ABI of each wants it at a call, with room for an argument.
+        // Stack alignment of all ABIs at a call, with room for an argument.
         let top = (stack.as_mut_ptr_range().end as usize & !15) - 16;
-        // SAFETY: the word lies in the stack.
+        // SAFETY: the word is within the stack.
         unsafe { (top as *mut &Worker).write(worker) };
         let returned: usize;
-        // SAFETY: the stack is the thread's own for ever, and so is what it needs; the caller's registers are as they were.
+        // SAFETY: the stack and `worker` are never freed; the caller's registers are preserved or declared as outputs.
         #[cfg(target_arch = "x86_64")]
         unsafe {
             asm!(
@@ -414,7 +414,7 @@ mod clone {
             );
         }
         #[cfg(target_arch = "x86")]
-        // SAFETY: as above. ebx is the compiler's own, so it is lent.
+        // SAFETY: as above. The compiler reserves ebx, so it is swapped and restored.
         unsafe {
             asm!(
                 "xchg ebx, edi",
@@ -454,7 +454,7 @@ mod clone {
             );
         }
         #[cfg(target_arch = "arm")]
-        // SAFETY: as above. r7 may be the compiler's own, so it is kept.
+        // SAFETY: as above. The compiler may reserve r7, so it is saved.
         unsafe {
             asm!(
                 "mov {kept}, r7",
@@ -493,7 +493,7 @@ mod tests {
         (files::File::open(&path).unwrap().into_raw_fd(), path)
     }
 
-    /// Waits until all jobs have ended; the popped ones, by their numbers.
+    /// Waits until all jobs have ended; returns the popped ones, sorted by number.
     fn ends(workers: &mut Workers<u32>) -> Vec<(u32, u32, Result<(), Errno>)> {
         let mut ends = Vec::new();
         while !workers.jobs.is_empty() {

@@ -1,4 +1,4 @@
-//! What changes names and attributes.
+//! System calls that change names and attributes.
 
 use super::super::Errno;
 #[cfg(target_pointer_width = "32")]
@@ -9,17 +9,17 @@ use rustix::fd::RawFd;
 use rustix::fs::{AtFlags, Timestamps};
 use syscalls::Sysno;
 
-/// Cuts an open file, or what a path leads to, or makes it longer.
+/// Sets the size of an open file or, with `path`, of the file at that path.
 pub fn truncate<E: From<Errno>>(file: RawFd, path: Option<&CStr>, size: u64) -> Result<(), E> {
     #[cfg(target_pointer_width = "64")]
     let (numbers, size) = ([Sysno::ftruncate, Sysno::truncate], [size as usize, 0, 0]);
-    // A size is two words there, the low one first.
+    // A 64-bit size is passed as two words, the low one first.
     #[cfg(target_arch = "x86")]
     let (numbers, size) = (
         [Sysno::ftruncate64, Sysno::truncate64],
         [size as usize, (size >> 32) as usize, 0],
     );
-    // The first of the two has an even place.
+    // The ABI wants the pair to begin at an even argument register.
     #[cfg(target_arch = "arm")]
     let (numbers, size) = (
         [Sysno::ftruncate64, Sysno::truncate64],
@@ -27,27 +27,27 @@ pub fn truncate<E: From<Errno>>(file: RawFd, path: Option<&CStr>, size: u64) -> 
     );
     let ([by_number, by_path], [second, third, fourth]) = (numbers, size);
     match path {
-        // SAFETY: numbers.
+        // SAFETY: integers only.
         None => unsafe { act(word(file), second, third, fourth, 0, by_number) },
         // SAFETY: the kernel reads the path.
         Some(path) => unsafe { act(path.as_ptr() as usize, second, third, fourth, 0, by_path) },
     }
 }
 
-/// Removes a name: that of an empty directory if `directory`, else that of anything else.
+/// Removes a name: an empty directory if `directory`, else any other object.
 pub fn unlinkat<E: From<Errno>>(dir: RawFd, name: &[u8], directory: bool) -> Result<(), E> {
     let flags = usize::from(directory) * AtFlags::REMOVEDIR.bits() as usize;
     // SAFETY: the kernel reads the name.
     unsafe { call_on_entry(dir, name, flags, 0, Sysno::unlinkat) }.map(drop)
 }
 
-/// Makes a directory.
+/// Creates a directory.
 pub fn mkdirat<E: From<Errno>>(dir: RawFd, name: &[u8], mode: u32) -> Result<(), E> {
     // SAFETY: the kernel reads the name.
     unsafe { call_on_entry(dir, name, mode as usize, 0, Sysno::mkdirat) }.map(drop)
 }
 
-/// Makes a FIFO, a socket or a device with these bits and numbers.
+/// Creates a FIFO, a socket or a device; `mode` includes the type, `device` is major and minor number.
 pub fn mknodat<E: From<Errno>>(
     dir: RawFd,
     name: &[u8],
@@ -59,7 +59,7 @@ pub fn mknodat<E: From<Errno>>(
     unsafe { call_on_entry(dir, name, mode as usize, device as usize, Sysno::mknodat) }.map(drop)
 }
 
-/// Makes a symbolic link.
+/// Creates a symbolic link.
 pub fn symlinkat<E: From<Errno>>(target: &CStr, dir: RawFd, name: &[u8]) -> Result<(), E> {
     let (target, mut buffer) = (target.as_ptr() as usize, Text::uninit());
     let name = text(name, &mut buffer);
@@ -67,8 +67,8 @@ pub fn symlinkat<E: From<Errno>>(target: &CStr, dir: RawFd, name: &[u8]) -> Resu
     unsafe { act(target, word(dir), name, 0, 0, Sysno::symlinkat) }
 }
 
-/// Gives what has a name in a directory another, which is taken from another object if `replace`, else that `EXIST`; `NOSYS`
-/// and `INVAL` if the kernel or the file system cannot do that.
+/// Renames an object. With `replace`, overwrites a target of the same kind; without it an existing target is EEXIST, and ENOSYS or
+/// EINVAL mean that kernel or file system lacks RENAME_NOREPLACE.
 pub fn renameat<E: From<Errno>>(
     from: (RawFd, &[u8]),
     to: (RawFd, &[u8]),
@@ -80,17 +80,17 @@ pub fn renameat<E: From<Errno>>(
     } else {
         Sysno::renameat2
     };
-    // SAFETY: the kernel reads two names; the older call knows no flags.
+    // SAFETY: the kernel reads two names; renameat has no flags and ignores them.
     unsafe { twice(call, from, to, NO_REPLACE) }
 }
 
-/// Gives what has a name in a directory one more.
+/// Creates a hard link.
 pub fn link_entry<E: From<Errno>>(from: (RawFd, &[u8]), to: (RawFd, &[u8])) -> Result<(), E> {
     // SAFETY: the kernel reads two names.
     unsafe { twice(Sysno::linkat, from, to, 0) }
 }
 
-/// Gives what `path` leads to from `from`, or `from` itself when it is empty, a name in a directory.
+/// Creates a hard link to the object at `path`, relative to `from`; an empty `path` is `from` itself.
 #[inline(always)]
 pub fn linkat<E: From<Errno>>(
     from: RawFd,
@@ -105,7 +105,7 @@ pub fn linkat<E: From<Errno>>(
     unsafe { act(word(from), path, word(dir), at, flags, Sysno::linkat) }
 }
 
-/// Gives a file to its new owner and group; `None` stays.
+/// Changes owner and group of an open file; `None` leaves one unchanged.
 pub fn chown<E: From<Errno>>(file: RawFd, user: Option<u32>, group: Option<u32>) -> Result<(), E> {
     let id = |id: Option<u32>| id.unwrap_or(u32::MAX) as usize;
     let (empty, flags) = (c"".as_ptr() as usize, AtFlags::EMPTY_PATH.bits() as usize);
@@ -114,11 +114,11 @@ pub fn chown<E: From<Errno>>(file: RawFd, user: Option<u32>, group: Option<u32>)
     unsafe { act(word(file), empty, user, group, flags, Sysno::fchownat) }
 }
 
-/// Changes the mode of an open file, or of what a path leads to.
+/// Changes the mode of an open file or, with `path`, of the file at that path.
 pub fn chmod<E: From<Errno>>(file: RawFd, path: Option<&CStr>, mode: u32) -> Result<(), E> {
     let mode = mode as usize;
     match path {
-        // SAFETY: two numbers.
+        // SAFETY: integers only.
         None => unsafe { act(word(file), mode, 0, 0, 0, Sysno::fchmod) },
         Some(path) => {
             let path = path.as_ptr() as usize;
@@ -128,8 +128,7 @@ pub fn chmod<E: From<Errno>>(file: RawFd, path: Option<&CStr>, mode: u32) -> Res
     }
 }
 
-/// Changes the times of what `path` leads to from `dir`, or of `dir` itself when it is empty; before Linux 5.8 of an open file
-/// only when there is no path at all.
+/// Changes the times of the object at `path`, relative to `dir`. `None`, or since Linux 5.8 an empty path, is `dir` itself.
 pub fn utimensat<E: From<Errno>>(
     dir: RawFd,
     path: Option<&CStr>,
@@ -140,7 +139,7 @@ pub fn utimensat<E: From<Errno>>(
     {
         let path = path.map_or(0, |path| path.as_ptr() as usize);
         let (times, flags) = (core::ptr::from_ref(times) as usize, flags.bits() as usize);
-        // SAFETY: the kernel reads the path, if there is one, and the times, which are as rustix gives them to it.
+        // SAFETY: the kernel reads the path, if any, and the times, which have its own layout.
         unsafe { act(word(dir), path, times, flags, 0, Sysno::utimensat) }
     }
     #[cfg(target_pointer_width = "32")]

@@ -1,4 +1,4 @@
-//! Directories and their entries.
+//! Directory listing.
 
 use super::super::Errno;
 #[cfg(target_pointer_width = "64")]
@@ -13,25 +13,25 @@ use core::ops::ControlFlow;
 use rustix::fd::RawFd;
 use syscalls::Sysno;
 
-/// An entry of a directory while it is listed.
+/// A directory entry.
 #[derive(Debug)]
 pub struct Found<'a> {
     /// Its name.
     pub name: &'a CStr,
     /// Inode number.
     pub inode: u64,
-    /// Where the listing goes on after it.
+    /// Position after this entry, to continue the listing from.
     pub cookie: u64,
 }
 
 impl Found<'_> {
-    /// Whether it is "." or "..".
+    /// Returns true for "." and "..".
     pub fn is_dots(&self) -> bool {
         matches!(self.name.to_bytes(), b"." | b"..")
     }
 }
 
-/// An entry as the kernel writes it; the name goes on to its NUL.
+/// A directory entry as getdents64 returns it; the name ends with NUL.
 #[doc(alias = "linux_dirent64")]
 #[repr(C)]
 struct RawEntry {
@@ -42,8 +42,7 @@ struct RawEntry {
     name: [c_char; 0],
 }
 
-/// Calls `each` with the entries of a directory that follow the cookie `from` (0: all) until it breaks. True: that was the
-/// last.
+/// Calls `each` for the entries after the cookie `from` (0: all entries) until it breaks. Returns true at the end of the directory.
 #[doc(alias = "getdents64")]
 pub fn list<E: From<Errno>>(
     dir: RawFd,
@@ -60,7 +59,7 @@ pub fn list<E: From<Errno>>(
         }
         let mut at = 0;
         while at < len {
-            // SAFETY: the kernel has written whole entries, one behind the other and aligned, and a NUL behind each name.
+            // SAFETY: the kernel writes whole, aligned entries without gaps, with a NUL after each name.
             let (entry, name) = unsafe {
                 let entry = start.byte_add(at).cast::<RawEntry>();
                 let name = entry.byte_add(offset_of!(RawEntry, name)).cast();
@@ -79,7 +78,7 @@ pub fn list<E: From<Errno>>(
     }
 }
 
-/// Has a directory be listed from a place that it told, or from its beginning, which is 0.
+/// Sets the position from which a directory is listed: 0 or a cookie.
 fn seek<E: From<Errno>>(dir: RawFd, place: u64) -> Result<(), E> {
     #[cfg(target_pointer_width = "64")]
     // SAFETY: numbers.
@@ -93,10 +92,10 @@ fn seek<E: From<Errno>>(dir: RawFd, place: u64) -> Result<(), E> {
     }
 }
 
-/// Writes the next entries of a directory to `out`; how many bytes, 0 at the end.
+/// Reads the next entries of a directory into `out`; returns the number of bytes, 0 at the end.
 #[doc(alias = "getdents64")]
 fn getdents<E: From<Errno>>(dir: RawFd, out: &mut [MaybeUninit<u64>]) -> Result<usize, E> {
     let (at, len) = (out.as_mut_ptr() as usize, size_of_val(out));
-    // SAFETY: the kernel writes at most so many bytes.
+    // SAFETY: the kernel writes at most `len` bytes.
     unsafe { call(word(dir), at, len, 0, 0, Sysno::getdents64) }.map(|len| len as usize)
 }

@@ -1,4 +1,4 @@
-//! The kernel's own handles for files, which outlive renames and restarts. open_by_handle_at(2).
+//! Kernel file handles, which remain valid after renames and restarts: name_to_handle_at(2), open_by_handle_at(2).
 
 use super::super::{Errno, outcome};
 use super::File;
@@ -7,7 +7,7 @@ use rustix::fd::{AsFd, AsRawFd as _};
 use rustix::fs::{AtFlags, OFlags};
 use syscalls::{Sysno, raw_syscall};
 
-/// The kernel's own name for a file, which outlives renames and restarts.
+/// A kernel file handle.
 #[doc(alias = "file_handle")]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -18,16 +18,16 @@ pub struct KernelHandle {
 }
 
 impl KernelHandle {
-    /// Bytes of the longest that fits; for longer ones the kernel says `OVERFLOW`.
+    /// Longest handle (bytes); EOVERFLOW for longer ones.
     pub const BYTES_MAX: usize = 48;
-    /// One for the kernel to write to.
+    /// An empty handle, for the kernel to write to.
     pub const EMPTY: Self = Self {
         len: Self::BYTES_MAX as u32,
         kind: 0,
         bytes: [0; Self::BYTES_MAX],
     };
 
-    /// A handle from its parts, cut to what fits.
+    /// Builds a handle from its type and bytes, truncated to [`Self::BYTES_MAX`].
     pub fn new(kind: u8, from: &[u8]) -> Self {
         let mut handle = Self::EMPTY;
         handle.len = 0;
@@ -39,14 +39,14 @@ impl KernelHandle {
         handle
     }
 
-    /// The type, of which every file system in Linux uses one byte, and the bytes.
+    /// The type and the bytes. All file systems in Linux use one byte of the type.
     pub fn parts(&self) -> (u8, &[u8]) {
         let len = Self::BYTES_MAX.min(self.len as usize);
         (self.kind as u8, self.bytes.split_at(len).0)
     }
 }
 
-/// The kernel's handle for the entry `name` of `dir`, or for `dir` itself when `name` is empty. Returns its mount's number.
+/// Returns the mount id, and in `out` the handle of the entry `name` of `dir`; an empty name is `dir` itself.
 pub fn name_to_handle_at(
     dir: impl AsFd,
     name: &CStr,
@@ -60,7 +60,7 @@ pub fn name_to_handle_at(
     };
     let dir = dir.as_fd().as_raw_fd();
     out.len = KernelHandle::BYTES_MAX as u32;
-    // SAFETY: the kernel writes at most `out.len` bytes behind the two words, and one number to `mount`.
+    // SAFETY: the kernel writes at most `out.len` bytes after the two words, and one number to `mount`.
     outcome(unsafe {
         raw_syscall!(
             Sysno::name_to_handle_at,
@@ -74,7 +74,7 @@ pub fn name_to_handle_at(
     Ok(mount)
 }
 
-/// Opens what a kernel handle names on the file system of `mount`, which must not be an `O_PATH` descriptor.
+/// Opens the file of a kernel handle. `mount` is any descriptor on its file system, except an `O_PATH` one.
 pub fn open_by_handle_at(
     mount: impl AsFd,
     handle: &KernelHandle,

@@ -1,4 +1,4 @@
-//! Bytes of files and pipes, moved here or by the kernel alone.
+//! Reads, writes, syncs and splices files and pipes.
 
 use super::super::{Errno, outcome};
 #[cfg(target_pointer_width = "32")]
@@ -7,11 +7,11 @@ use super::{File, act, call, word};
 use rustix::fd::{AsFd, AsRawFd as _, RawFd};
 use syscalls::{Sysno, raw_syscall};
 
-/// One that moves bytes at an offset, until all are moved or no more are; how many.
+/// Repeats pread or pwrite until `len` bytes are moved or the call returns 0; returns the number of bytes.
 ///
 /// # Safety
 ///
-/// As that of the call.
+/// The requirements of the system call `what`.
 #[cfg(target_pointer_width = "64")]
 #[inline(never)]
 unsafe fn carry<E: From<Errno>>(
@@ -25,7 +25,7 @@ unsafe fn carry<E: From<Errno>>(
     while done < len {
         let (at, left) = (at + done, len - done);
         let offset = offset as usize + done;
-        // SAFETY: the caller's.
+        // SAFETY: required of the caller.
         match unsafe { call::<E>(word(file), at, left, offset, 0, what) }? {
             0 => break,
             more => done += more as usize,
@@ -34,7 +34,7 @@ unsafe fn carry<E: From<Errno>>(
     Ok(done as u32)
 }
 
-/// The same where an offset is two words, the order of which differs from one architecture to the next.
+/// As above; the 64-bit offset is passed as two words, in an order that depends on the architecture.
 #[cfg(target_pointer_width = "32")]
 fn carry<E: From<Errno>>(
     len: usize,
@@ -53,7 +53,7 @@ fn carry<E: From<Errno>>(
     Ok(done as u32)
 }
 
-/// Reads from `offset` of a file until its end or that of `out`; how many bytes.
+/// Reads from `offset` of a file until `out` is full or the file ends; returns the number of bytes.
 #[inline(never)]
 pub fn pread<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result<u32, E> {
     #[cfg(target_pointer_width = "64")]
@@ -68,8 +68,8 @@ pub fn pread<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result
     })
 }
 
-/// Reads what is in memory of a range of a file, at most `out`; how many bytes. `AGAIN`: none are, and the disk would have to be waited
-/// for; `OPNOTSUPP`: the file system cannot tell.
+/// Reads at most `out.len()` bytes from the page cache, without waiting for a disk; returns their number. EAGAIN: the first byte is
+/// not cached. EOPNOTSUPP: the file system does not support RWF_NOWAIT.
 pub fn pread_cached(file: RawFd, offset: u64, out: &mut [u8]) -> Result<usize, Errno> {
     const NOWAIT: usize = 8;
     let part = (out.as_mut_ptr(), out.len());
@@ -78,15 +78,16 @@ pub fn pread_cached(file: RawFd, offset: u64, out: &mut [u8]) -> Result<usize, E
     outcome(unsafe { raw_syscall!(Sysno::preadv2, file, &raw const part, 1, low, high, NOWAIT) })
 }
 
-/// Returns true if sendfile(2) of this range waits for no disk: all its pages are in the page cache (cachestat(2), Linux 6.5), and
-/// none of them is still being read. Readahead completes in order, so the last byte of the range and the last of the largest folio
-/// that it can end in say that. False where the kernel does not answer: ENOSYS, or EPERM for files of other users.
+/// Returns true if sendfile(2) of this range does not wait for a disk: all its pages are in the page cache (cachestat(2), Linux
+/// 6.5), and none of them is still being read. Readahead completes in order, so it is enough to check the last byte of the range
+/// and the last byte of the largest folio that the range can end in. False if cachestat fails: ENOSYS, or EPERM for files of other
+/// users.
 pub fn is_cached(file: RawFd, offset: u64, len: u32) -> bool {
     const PAGE_BYTES: u64 = 4096;
     const FOLIO_BYTES_MAX: u64 = 2 << 20;
     let end = offset + u64::from(len);
     let range = [offset, u64::from(len)];
-    // nr_cache, and four that are of no interest.
+    // nr_cache, then four counters that are not used.
     let mut counts = [0u64; 5];
     // SAFETY: the kernel reads two numbers and writes five.
     let asked =
@@ -99,7 +100,7 @@ pub fn is_cached(file: RawFd, offset: u64, len: u32) -> bool {
         && is_read(end.next_multiple_of(FOLIO_BYTES_MAX) - 1)
 }
 
-/// Reads a range of a file into the page cache, by splice(2) into pipes that are closed at once. As sendfile(2) does, and unlike
+/// Reads a range of a file into the page cache, by splice(2) into pipes that are closed at once. Like sendfile(2) and unlike
 /// pread(2), splice waits until whole folios are up to date.
 pub fn read_into_cache(file: RawFd, mut offset: u64, len: u32) -> Result<(), Errno> {
     let end = offset + u64::from(len);
@@ -113,12 +114,12 @@ pub fn read_into_cache(file: RawFd, mut offset: u64, len: u32) -> Result<(), Err
     Ok(())
 }
 
-/// Writes at `offset` of a file; how many bytes, which are fewer only if it never takes all of them.
+/// Writes `bytes` at `offset`; returns the number written. It is smaller than `bytes.len()` only if a write returned 0.
 pub fn pwrite<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Result<u32, E> {
     #[cfg(target_pointer_width = "64")]
     {
         let (at, len) = (bytes.as_ptr() as usize, bytes.len());
-        // SAFETY: the kernel reads at most so many bytes.
+        // SAFETY: the kernel reads at most `len` bytes.
         unsafe { carry(file, at, len, offset, Sysno::pwrite64) }
     }
     #[cfg(target_pointer_width = "32")]
@@ -127,26 +128,26 @@ pub fn pwrite<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Result<
     })
 }
 
-/// The target of a symbolic link, cut to `out`. `NOENT`: it is none.
+/// Reads the target of a symbolic link, truncated to `out.len()`. ENOENT: not a symbolic link.
 pub fn readlinkat<E: From<Errno>>(link: RawFd, out: &mut [u8]) -> Result<u32, E> {
     let (empty, at) = (c"".as_ptr() as usize, out.as_mut_ptr() as usize);
     // SAFETY: the kernel writes at most so many bytes.
     unsafe { call(word(link), empty, at, out.len(), 0, Sysno::readlinkat) }.map(|len| len as u32)
 }
 
-/// Makes what was written durable.
+/// Makes data and metadata of a file durable.
 pub fn fsync<E: From<Errno>>(file: RawFd) -> Result<(), E> {
     // SAFETY: a number.
     unsafe { act(word(file), 0, 0, 0, 0, Sysno::fsync) }
 }
 
-/// Makes all of a file's system durable.
+/// Makes the whole file system of a file durable.
 pub fn syncfs(file: RawFd) -> Result<(), Errno> {
     // SAFETY: a number.
     unsafe { act(word(file), 0, 0, 0, 0, Sysno::syncfs) }
 }
 
-/// Makes what was written to a file durable; what has no way to the disk of its own gets there with all the rest.
+/// Makes a file durable: fsync, or syncfs if the object has no fsync (EINVAL).
 pub fn sync(file: RawFd) -> Result<(), Errno> {
     match fsync(file) {
         Err(Errno::INVAL) => syncfs(file),
@@ -154,16 +155,16 @@ pub fn sync(file: RawFd) -> Result<(), Errno> {
     }
 }
 
-/// The call that takes a wide offset.
+/// sendfile with a 64-bit offset.
 #[cfg(target_pointer_width = "64")]
 const SENDFILE: Sysno = Sysno::sendfile;
 #[cfg(target_pointer_width = "32")]
 const SENDFILE: Sysno = Sysno::sendfile64;
 
-/// Sends a range of a file to a socket without copying it here; 0 is the end of the file.
+/// Sends a range of a file to a socket without copying; returns the number of bytes, 0 at the end of the file.
 pub fn sendfile(socket: impl AsFd, file: i32, offset: u64, len: u32) -> Result<usize, Errno> {
     let mut offset = offset;
-    // SAFETY: the kernel reads and writes the offset; a number that is no file's is an error, nothing worse.
+    // SAFETY: the kernel reads and writes the offset; an invalid descriptor is an error.
     outcome(unsafe {
         raw_syscall!(
             SENDFILE,
@@ -175,27 +176,27 @@ pub fn sendfile(socket: impl AsFd, file: i32, offset: u64, len: u32) -> Result<u
     })
 }
 
-/// A pipe as large as the host lets it be: the end to read from, and the other.
+/// Creates a non-blocking pipe of up to 1 MiB: read end, write end.
 pub fn pipe() -> Result<(File, File), Errno> {
     const CLOEXEC_NONBLOCK: usize = 0o2_004_000;
     let mut ends = [0i32; 2];
     // SAFETY: the kernel writes two numbers.
     outcome(unsafe { raw_syscall!(Sysno::pipe2, ends.as_mut_ptr(), CLOEXEC_NONBLOCK) })?;
     let [from, to] = ends.map(File);
-    // A pipe of the usual size moves less at once.
+    // A larger pipe moves more per call. The kernel may refuse.
     set_pipe_size(to.0, 1 << 20);
     Ok((from, to))
 }
 
-/// Makes a pipe hold so many bytes, if it is one and the host lets it.
+/// Sets the capacity of a pipe; ignores errors (not a pipe, above the limit).
 #[doc(alias = "F_SETPIPE_SZ")]
 pub fn set_pipe_size(pipe: RawFd, bytes: usize) {
     const SET_SIZE: usize = 1031;
-    // SAFETY: three numbers.
+    // SAFETY: integers only.
     unsafe { raw_syscall!(Sysno::fcntl, pipe, SET_SIZE, bytes) };
 }
 
-/// Moves bytes to or from a pipe without copying them here; 0 is the end. The offsets are those of files.
+/// Moves bytes from or to a pipe without copying; returns their number, 0 at the end. An offset is for an end that is a file.
 pub fn splice(
     from: i32,
     from_offset: Option<&mut u64>,
@@ -210,7 +211,7 @@ pub fn splice(
     outcome(unsafe { raw_syscall!(Sysno::splice, from, from_at, to, to_at, len, MOVE_NONBLOCK) })
 }
 
-/// Reads from a pipe or a signalfd, or a file where it was read to.
+/// Reads from a pipe, a signalfd, or a file at its current position.
 pub fn read(file: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: the kernel writes at most so many bytes.
     outcome(unsafe { raw_syscall!(Sysno::read, file, out.as_mut_ptr(), out.len()) })

@@ -1,9 +1,9 @@
-//! Calls on files. Each has the name of the system call, and takes descriptors as numbers: a number that is no file's is an
-//! error, nothing worse.
+//! System calls on files. Each function has the name of the call, and takes descriptors as numbers: an invalid one is just an error
+//! (EBADF).
 //!
-//! Errors are of the type that the caller wants, so that what one means is said once. Each call is a jump to one place, which
-//! is a few bytes where rustix' own are dozens; those that it makes from wide numbers are left to it, for they differ from one
-//! architecture to the next.
+//! Generic over the error type, so that errno is mapped in one place. Each call is a jump to one shared function and takes a few
+//! bytes where rustix takes dozens. Calls with 64-bit arguments on 32-bit machines use rustix, because their ABI differs by
+//! architecture.
 
 mod change;
 mod directory;
@@ -34,28 +34,28 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd as _, OwnedFd, RawFd};
 use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
 
-/// The current directory, where a call wants a directory.
+/// Denotes the current directory in a call that takes a directory.
 pub const AT_FDCWD: RawFd = -100;
 
-/// A file, directory or socket that is open for as long as this lives.
+/// An owned descriptor, closed on drop.
 ///
-/// rustix' own asks in each call whether it is one.
+/// `OwnedFd` would check in each call that it is valid.
 #[derive(Debug)]
 pub struct File(RawFd);
 
 impl File {
-    /// What a call made that returns a new descriptor.
+    /// Wraps the return value of a call that opens a descriptor.
     pub(super) fn opened(returned: usize) -> Result<Self, Errno> {
         Ok(Self(outcome(returned)? as RawFd))
     }
 
-    /// Its number, which is not closed from now on.
+    /// Returns the descriptor without closing it.
     pub fn leak(self) -> RawFd {
         core::mem::ManuallyDrop::new(self).0
     }
 
-    /// The file of this number, which nothing else closes. A negative number becomes one that is never open: [`BorrowedFd`] must not
-    /// be −1, and calls on it fail with EBADF all the same.
+    /// Takes ownership of a descriptor. A negative number becomes one that is never open: [`BorrowedFd`] must not be -1, and calls
+    /// fail with EBADF all the same.
     pub const fn of(number: RawFd) -> Self {
         Self(if number < 0 { RawFd::MAX } else { number })
     }
@@ -69,7 +69,7 @@ impl From<OwnedFd> for File {
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: it has the form of a number, and this one is open and not −1: the kernel has given it, or another owner.
+        // SAFETY: a `BorrowedFd` has the layout of a number, and this one is open and not -1.
         unsafe { transmute(self.0) }
     }
 }
@@ -83,25 +83,26 @@ impl AsRawFd for File {
 impl Drop for File {
     #[inline(never)]
     fn drop(&mut self) {
-        // SAFETY: nothing else owns the number.
+        // SAFETY: nothing else owns the descriptor.
         unsafe { raw_syscall!(Sysno::close, self.0) };
     }
 }
 
 impl File {
-    /// Opens `path`; what is made thereby has the bits of `mode`.
+    /// Opens `path`; `mode` is for a file that is created.
     pub fn open<E: From<Errno>>(path: &CStr, flags: OFlags, mode: u32) -> Result<Self, E> {
         openat(AT_FDCWD, path, flags, mode).map(Self)
     }
 
-    /// Opens what a descriptor stands for once more, with other flags, by its path in /proc. `NOENT` where there is none.
+    /// Opens the file of a descriptor again with other flags, by /proc/self/fd. ENOENT if /proc is not mounted.
     pub fn reopen<E: From<Errno>>(&self, flags: OFlags) -> Result<Self, E> {
         let mut buffer = [0; 25];
         Self::open(proc_path(self.0, &mut buffer), flags, 0)
     }
 }
 
-/// One for all: with fewer arguments, the kernel does not look at the others. They are in the order in which it wants them.
+/// Makes any system call, repeating it on EINTR. The kernel ignores surplus arguments. Parameters are in the order of the system
+/// call, which needs no moves between registers.
 ///
 /// # Safety
 ///
@@ -126,7 +127,7 @@ unsafe fn call<E: From<Errno>>(
     }
 }
 
-/// One that returns nothing.
+/// Makes a system call without a result.
 ///
 /// # Safety
 ///
@@ -143,7 +144,7 @@ unsafe fn act<E: From<Errno>>(
     unsafe { call(first, second, third, fourth, fifth, what) }.map(drop)
 }
 
-/// One that begins with a name in a directory.
+/// Makes a system call whose first two arguments are a directory and a name.
 ///
 /// # Safety
 ///
@@ -158,11 +159,11 @@ unsafe fn call_on_entry<E: From<Errno>>(
 ) -> Result<RawFd, E> {
     let mut buffer = Text::uninit();
     let name = text(name, &mut buffer);
-    // SAFETY: the caller's, and the name ends.
+    // SAFETY: required of the caller; `text` has added a NUL to the name.
     unsafe { call(word(dir), name, third, fourth, 0, what) }
 }
 
-/// One with a name in each of two directories.
+/// Makes a system call with two pairs of directory and name.
 ///
 /// # Safety
 ///
@@ -176,7 +177,7 @@ unsafe fn twice<E: From<Errno>>(
 ) -> Result<(), E> {
     let (mut buffer, mut other_buffer) = (Text::uninit(), Text::uninit());
     let (at, other_at) = (text(name, &mut buffer), text(other_name, &mut other_buffer));
-    // SAFETY: the caller's, and the names end.
+    // SAFETY: required of the caller; `text` has added a NUL to each name.
     unsafe { act(word(dir), at, word(other), other_at, flags, what) }
 }
 
@@ -187,11 +188,11 @@ const fn word(number: RawFd) -> usize {
 /// A buffer for a name and its NUL.
 type Text = MaybeUninit<[u8; 256]>;
 
-/// Where a name lies in `buffer`, with a NUL behind it: cut to 255 bytes.
+/// Copies a name and a NUL to `buffer`, truncated to 255 bytes; returns its address.
 #[inline(never)]
 fn text(name: &[u8], buffer: &mut Text) -> usize {
     let (len, at) = (name.len().min(255), buffer.as_mut_ptr().cast::<u8>());
-    // SAFETY: the name is so long, and the buffer is one byte longer.
+    // SAFETY: the name has at least `len` bytes, and the buffer at least one more.
     unsafe {
         at.copy_from_nonoverlapping(name.as_ptr(), len);
         at.add(len).write(0);
@@ -199,9 +200,9 @@ fn text(name: &[u8], buffer: &mut Text) -> usize {
     at as usize
 }
 
-/// A number as rustix wants it.
+/// Converts a descriptor to rustix' type.
 pub const fn borrow<'a>(file: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: the number is not −1, which is all that the type asks for; it closes nothing.
+    // SAFETY: the number is not -1, as the type requires; it is not closed.
     unsafe { core::mem::transmute(if file == -1 { i32::MAX } else { file }) }
 }
 
@@ -212,14 +213,14 @@ pub fn close(file: RawFd) {
     unsafe { raw_syscall!(Sysno::close, file) };
 }
 
-/// A number for the same file that lasts when that of the other is given back.
+/// Duplicates a descriptor.
 pub fn dup<E: From<Errno>>(file: RawFd) -> Result<RawFd, E> {
     const DUPLICATE_CLOEXEC: usize = 1030;
     // SAFETY: a number.
     unsafe { call(word(file), DUPLICATE_CLOEXEC, 0, 0, 0, Sysno::fcntl) }
 }
 
-/// Opens what `path` leads to from `dir`; what is made thereby has the bits of `mode`.
+/// Opens `path` relative to `dir`; `mode` is for a file that is created.
 pub fn openat<E: From<Errno>>(
     dir: RawFd,
     path: &CStr,
@@ -233,7 +234,7 @@ pub fn openat<E: From<Errno>>(
     unsafe { call(word(dir), path, flags, mode, 0, Sysno::openat) }
 }
 
-/// The same of a name.
+/// Opens the entry `name` of `dir`. `name` needs no NUL.
 #[inline(never)]
 pub fn open_entry<E: From<Errno>>(
     dir: RawFd,
@@ -246,8 +247,8 @@ pub fn open_entry<E: From<Errno>>(
     unsafe { call_on_entry(dir, name, flags, mode, Sysno::openat) }
 }
 
-/// Opens what `path` leads to from `dir` if that is nowhere above it or elsewhere, and not by the kernel's own links to what is
-/// open: else `XDEV` and `LOOP`. `AGAIN`: something is moved meanwhile. `NOSYS` on kernels before 5.6.
+/// Opens `path` relative to `dir` with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS: EXDEV if it leaves `dir`, ELOOP at a link in
+/// /proc. EAGAIN: a rename raced. ENOSYS: kernel before 5.6.
 #[doc(alias = "openat2")]
 pub fn open_beneath<E: From<Errno>>(
     dir: RawFd,
@@ -267,7 +268,7 @@ pub fn open_beneath<E: From<Errno>>(
     unsafe { call(word(dir), path, at, size_of_val(&how), 0, Sysno::openat2) }
 }
 
-/// The path of what a descriptor stands for, where there is /proc; nothing is looked up on the way.
+/// Builds the path "/proc/self/fd/N" of a descriptor, without looking it up.
 #[inline(never)]
 pub fn proc_path(mut rest: RawFd, buffer: &mut [u8; 25]) -> &CStr {
     *buffer = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
@@ -284,31 +285,31 @@ pub fn proc_path(mut rest: RawFd, buffer: &mut [u8; 25]) -> &CStr {
     crate::mem::c_str(buffer)
 }
 
-/// The path that the kernel has of what a descriptor stands for; nothing where there is no /proc, or not enough space.
+/// Reads the path of an open file from /proc; empty if /proc is not mounted or `out` is too short.
 pub fn path_of(file: RawFd, out: &mut [u8]) -> &[u8] {
     let mut buffer = [0; 25];
     let (path, at) = (proc_path(file, &mut buffer).as_ptr(), out.as_mut_ptr());
-    // SAFETY: the kernel reads a path, and writes at most `out.len()` bytes.
+    // SAFETY: the kernel reads a path and writes at most `out.len()` bytes.
     let len = unsafe { raw_syscall!(Sysno::readlinkat, AT_FDCWD, path, at, out.len()) };
-    // An error is a larger number.
+    // An error is a larger number than `out.len()`.
     if len < out.len() { out.head(len) } else { b"" }
 }
 
-/// The path of the current directory; how long it is.
+/// Reads the path of the current directory; returns its length.
 pub fn getcwd<E: From<Errno>>(out: &mut [u8]) -> Result<u32, E> {
     let (at, len) = (out.as_mut_ptr() as usize, out.len());
     // SAFETY: the kernel writes at most so many bytes.
     let len = unsafe { call(at, len, 0, 0, 0, Sysno::getcwd) };
-    // It counts the NUL.
+    // The kernel counts the NUL.
     len.map(|len| len as u32 - 1)
 }
 
-/// The true path of a directory, which the current directory becomes; how long it is.
+/// Changes the current directory to `dir` and reads its path, free of symbolic links; returns its length.
 pub fn real_path(dir: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: a number.
     outcome(unsafe { raw_syscall!(Sysno::fchdir, dir) })?;
     // SAFETY: the kernel writes at most `out.len()` bytes.
     let len = outcome(unsafe { raw_syscall!(Sysno::getcwd, out.as_mut_ptr(), out.len()) })?;
-    // It counts the NUL.
+    // The kernel counts the NUL.
     Ok(len - 1)
 }

@@ -1,4 +1,4 @@
-//! What the kernel says of a file.
+//! File attributes: statx, fstatat, statfs, faccessat2.
 
 use super::super::{Errno, outcome};
 #[cfg(target_pointer_width = "32")]
@@ -14,19 +14,19 @@ use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use rustix::fs::{AtFlags, StatFs};
 use syscalls::{Sysno, raw_syscall};
 
-/// What statx(2) tells of a file.
+/// Result of statx(2).
 pub type Statx = linux_raw_sys::general::statx;
 
-/// Where [`statx`] writes.
+/// An all-zero structure, for [`statx`] to write to.
 pub const fn blank() -> Statx {
-    // SAFETY: a structure of numbers, for which zeros are values.
+    // SAFETY: the structure consists of integers, for which zeros are valid.
     unsafe { core::mem::zeroed() }
 }
 
-/// Asks for the entry `name` of a directory, or for the file itself when `name` is empty. Symbolic links are not followed,
-/// automounts not started.
+/// Reads the attributes of the entry `name` of a directory, or of `dir` itself if `name` is empty. Does not follow symbolic links,
+/// does not trigger automounts.
 ///
-/// statx, else fstatat: the latter knows neither birth nor mount points, so both are as if there were none.
+/// Falls back to fstatat, which has neither birth time nor the mount root flag; both are then zero.
 #[inline(never)]
 fn statx_from(dir: BorrowedFd<'_>, name: &CStr, out: &mut Statx) -> Result<(), Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
@@ -43,7 +43,7 @@ fn statx_from(dir: BorrowedFd<'_>, name: &CStr, out: &mut Statx) -> Result<(), E
         )
     };
     match outcome(answer) {
-        // Sandboxes that are older than the call forbid it.
+        // Some seccomp policies that predate statx return EPERM.
         Err(Errno::NOSYS | Errno::PERM) => {
             let mut buffer = MaybeUninit::uninit();
             from_stat(
@@ -56,13 +56,13 @@ fn statx_from(dir: BorrowedFd<'_>, name: &CStr, out: &mut Statx) -> Result<(), E
     }
 }
 
-/// Asks for the entry `name` of a directory, or for the file itself when `name` is empty. Symbolic links are not followed,
-/// automounts not started.
+/// Reads the attributes of the entry `name` of a directory, or of `dir` itself if `name` is empty. Does not follow symbolic links,
+/// does not trigger automounts.
 pub fn statx(dir: impl AsFd, name: &CStr, out: &mut Statx) -> Result<(), Errno> {
     statx_from(dir.as_fd(), name, out)
 }
 
-#[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // Field widths differ by architecture.
 #[cold]
 fn from_stat(stat: &Stat, out: &mut Statx) {
     *out = blank();
@@ -91,37 +91,37 @@ fn from_stat(stat: &Stat, out: &mut Statx) {
     );
 }
 
-/// The file system that the object lies on.
+/// Device number (major, minor) of the file system of an object.
 pub const fn device(stat: &Statx) -> (u32, u32) {
     (stat.stx_dev_major, stat.stx_dev_minor)
 }
 
-/// The file system that a file lies on.
+/// Device number (major, minor) of the file system of an object.
 pub fn fstatfs(file: RawFd) -> Result<StatFs, Errno> {
     rustix::fs::fstatfs(super::borrow(file))
 }
 
-/// The number that a file system has for itself, 0 if none. rustix keeps it to itself.
+/// File system id (`f_fsid`), 0 if none; rustix does not expose the field.
 pub fn fsid(system: &StatFs) -> u64 {
-    // SAFETY: the field is two 32-bit numbers.
+    // SAFETY: the field consists of two 32-bit numbers.
     unsafe { (&raw const system.f_fsid).cast::<u64>().read_unaligned() }
 }
 
-/// Whether another file system begins at the object.
+/// Returns true if the object is the root of a mount.
 pub const fn is_mount_root(stat: &Statx) -> bool {
     stat.stx_attributes & STATX_ATTR_MOUNT_ROOT as u64 != 0
 }
 
-/// Major and minor number of a device.
+/// Splits a device number into major and minor.
 #[inline(never)]
 pub const fn device_numbers(number: u32) -> (u32, u32) {
     (number >> 8 & 0xfff, number & 0xff | number >> 12 & 0xf_ff00)
 }
 
-/// What stat(2) tells of a file.
+/// Result of stat(2).
 pub type Stat = rustix::fs::Stat;
 
-/// Asks for what `path` leads to from `dir`, or for `dir` itself when it is empty. Automounts are not started.
+/// Reads the attributes of `path` relative to `dir`, or of `dir` itself if `path` is empty. Does not trigger automounts.
 pub fn fstatat<'a, E: From<Errno>>(
     dir: RawFd,
     path: &CStr,
@@ -138,7 +138,7 @@ pub fn fstatat<'a, E: From<Errno>>(
         let (path, at) = (path.as_ptr() as usize, out.as_mut_ptr() as usize);
         // SAFETY: the kernel reads the path and writes the structure.
         let done = unsafe { act(word(dir), path, at, flags.bits() as usize, 0, STAT) };
-        // SAFETY: it was written, if all went well.
+        // SAFETY: the kernel has written it if the call succeeded.
         done.map(|()| unsafe { out.assume_init_ref() })
     }
     #[cfg(target_pointer_width = "32")]
@@ -147,7 +147,7 @@ pub fn fstatat<'a, E: From<Errno>>(
     }
 }
 
-/// Whether the process may use a file so, access lists included: `bits` are those of modes. `NOSYS` on kernels before 5.8.
+/// Checks the effective user's access to an open file, including ACLs; `bits` are R_OK, W_OK, X_OK. ENOSYS: kernel before 5.8.
 pub fn faccessat2(file: impl AsFd, bits: u32) -> Result<(), Errno> {
     let flags = (AtFlags::EMPTY_PATH | AtFlags::EACCESS).bits();
     // SAFETY: the kernel reads an empty string.
