@@ -1,4 +1,4 @@
-//! The host's own sockets. Waits with epoll where the host has it, with poll on every other.
+//! Kernel sockets. Waits by epoll, or by poll if the kernel lacks epoll.
 
 use super::{
     Connections, Datagrams, FileId, FileRange, HAS_STREAMS, Interest, Net, NetError, NetResult,
@@ -21,13 +21,13 @@ use crate::time::{Duration, Instant};
 use core::mem::MaybeUninit;
 use core::net::{IpAddr, SocketAddr};
 
-/// Sockets that may be open: connections, and those that are not. Without connections poll does as well as epoll.
+/// Open sockets at most: connections and 64 others. Without connections, poll is used.
 const SOCKET_COUNT_MAX: usize = if HAS_STREAMS {
     CONNECTION_COUNT_MAX + 64
 } else {
     1024
 };
-/// The token of the descriptor that signals are read from.
+/// Token of the signalfd.
 const SIGNALS: Token = Token(u32::MAX);
 
 #[derive(Debug)]
@@ -35,21 +35,21 @@ struct Watched {
     file: File,
     token: Token,
     interest: Interest,
-    /// The destination of all that it receives, if there is one alone.
+    /// Destination of all datagrams it receives, if there is only one.
     to: Option<IpAddr>,
 }
 
 /// The kernel's sockets.
 #[derive(Debug)]
 pub struct Kernel {
-    /// By the number of their descriptor.
+    /// Sockets, indexed by descriptor.
     sockets: Slots<Option<Watched>>,
-    /// Signals are read from this socket.
+    /// The signalfd.
     signals: Option<Socket>,
     epoll: Option<Epoll>,
-    /// Other processes have sockets at the same ports.
+    /// True if other processes bind the same ports (SO_REUSEPORT).
     pub shares_ports: bool,
-    /// Bytes go through it on their way from a socket to a file.
+    /// Pipe for splicing bytes from a socket to a file.
     pipe: Option<(File, File)>,
 }
 
@@ -65,10 +65,10 @@ impl Kernel {
         }
     }
 
-    /// Called before anything else: looks how the host waits. [`Datagrams::wait`] also tells of the signals that can be read from
-    /// `signals`; without them a signal ends the process.
+    /// Tests whether epoll works; called first. [`Datagrams::wait`] also reports the signals of the signalfd `signals`; without one
+    /// a signal ends the process.
     pub fn begin(&mut self, signals: Option<File>) {
-        // Some hosts can make one and lack the call that waits.
+        // Some kernels have epoll_create1 but not epoll_pwait.
         if HAS_STREAMS
             && self
                 .wait_epoll(Some(Duration::default()), &mut Ready::default())
@@ -116,7 +116,7 @@ impl Kernel {
     fn wait_epoll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
         let epoll = self.epoll.as_ref().ok_or(Errno::NOSYS)?;
         let mut events: EventBuffer = [const { MaybeUninit::uninit() }; _];
-        // A timeout that is cut short is waited for again.
+        // If the timeout is truncated, the loop waits again.
         let timeout_ms = timeout.map_or(-1, |timeout| timeout.as_ms().min(i32::MAX as u64) as i32);
         for event in epoll.wait(&mut events, timeout_ms)? {
             self.add(Token(event.token), ready);
@@ -124,8 +124,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Looks at every socket each time: 50 µs for a thousand of them, on hosts that have nothing better.
-    #[inline(never)] // Its array has 96 KiB, which the frame of `wait` would touch where it is not needed.
+    /// Waits by poll, which checks every socket: 50 µs for a thousand.
+    #[inline(never)] // Its array of 96 KiB would otherwise be part of the frame of `wait`.
     fn wait_poll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
         let watched = || {
             let sockets = self.sockets.iter().flatten();
@@ -159,12 +159,12 @@ impl Kernel {
     }
 }
 
-/// The descriptor of a socket. The kernel itself says of one that is closed, and of a file, that it is none.
+/// Descriptor of a socket. If it is closed, the system call fails with EBADF.
 const fn number(socket: Socket) -> RawFd {
     socket.0 as RawFd
 }
 
-/// For epoll and for poll, whose numbers are the same.
+/// Event mask for epoll and poll, which use the same bits.
 const fn flags(interest: Interest) -> u16 {
     match interest {
         Interest::None => 0,
@@ -215,7 +215,7 @@ impl Datagrams for Kernel {
         ready.tokens.clear();
         ready.signals = Signals::default();
         let timeout = (until < Instant::NEVER).then(|| until.since(now));
-        // An interrupted wait has found nothing, and the next one is at once.
+        // On EINTR nothing is ready, and the loop waits again.
         let _ = match self.epoll {
             Some(_) if HAS_STREAMS => self.wait_epoll(timeout, ready),
             _ => self.wait_poll(timeout, ready),
@@ -317,7 +317,7 @@ impl Multicast for Kernel {
 
 #[cfg(feature = "multicast")]
 impl Kernel {
-    /// Watches a socket whose datagrams all have the destination `to`, if that is known.
+    /// Watches a socket; `to` is the destination of all its datagrams, if known.
     fn watch_bound(&mut self, file: File, to: Option<IpAddr>, token: Token) -> NetResult<Socket> {
         let socket = self.watch_input(Ok(file), token)?;
         if let Some(Some(watched)) = self.sockets.get_mut(socket.0) {

@@ -1,6 +1,7 @@
-//! Network stacks as the loop sees them: sockets, whatever carries their bytes.
+//! The network as the loop sees it: traits for sockets, implemented by the kernel and by our own stack.
 //!
-//! Invariant: only [`Datagrams::wait`] sleeps. Everything else does what it can at once, or says [`NetError::WouldBlock`].
+//! Invariant: only [`Datagrams::wait`] sleeps. All other calls return at once, with [`NetError::WouldBlock`] if they cannot
+//! proceed.
 
 #![forbid(unsafe_code)]
 
@@ -20,16 +21,16 @@ pub mod smol;
 pub struct Socket(usize);
 
 impl Socket {
-    /// That of [`Connections`] which are one alone.
+    /// The only socket of a [`Connections`] that is a single connection.
     pub const ONLY: Self = Self(0);
 }
 
-/// Whose socket can go on: the task's place in its loop, and the task's own number of the socket.
+/// Identifies a ready socket: the task's index in its loop, and the task's own number of the socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Token(u32);
 
 impl Token {
-    /// Numbers that a task can give: 24 bits.
+    /// Numbers available to a task: 24 bits.
     pub const LOCAL_COUNT: u32 = 1 << 24;
 
     /// The token of a task's socket. `local` is less than [`Token::LOCAL_COUNT`].
@@ -37,7 +38,7 @@ impl Token {
         Self((task as u32) << 24 | local)
     }
 
-    /// The task's place in its loop.
+    /// The task's index in its loop.
     pub const fn task(self) -> u8 {
         (self.0 >> 24) as u8
     }
@@ -48,46 +49,45 @@ impl Token {
     }
 }
 
-/// Why a network did not do it. It tells of one call: the socket can be used again, except after [`NetError::Gone`] on a
-/// connection.
+/// Error of a network call. It concerns that call only: the socket stays usable, except after [`NetError::Gone`] on a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)] // A count or an error is returned in two registers.
 pub enum NetError {
-    /// Not now; [`Datagrams::wait`] tells when.
+    /// The call would block; [`Datagrams::wait`] returns when it can be repeated.
     WouldBlock,
     /// The peer is gone, or the connection is broken.
     Gone,
-    /// There is no descriptor, socket or memory left.
+    /// No descriptor, socket or memory is left.
     Full,
     /// The port is in use.
     InUse,
-    /// Not allowed to this user.
+    /// Permission denied.
     Denied,
     /// This host has no such address.
     NoSuchAddress,
-    /// There is no route to the destination, or no address to send from yet.
+    /// No route to the destination, or no source address yet.
     Unreachable,
-    /// The datagram is longer than this network sends.
+    /// The datagram is too long for this network.
     TooLong,
-    /// This network cannot do it; there is another way.
+    /// Not supported by this network; the caller falls back to another call.
     Unsupported,
 }
 
-/// What a network returns.
+/// Result of a network call.
 pub type NetResult<T> = Result<T, NetError>;
 
-/// What a connection waits for.
+/// Events that a socket is watched for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Interest {
     /// Nothing.
     None,
-    /// Something to receive or accept.
+    /// Bytes to receive or a connection to accept.
     Input,
     /// Space to send.
     Output,
 }
 
-/// What the process, or the machine, was asked to do since the last turn.
+/// Signals received since the last turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(align(4))] // Copied as one word.
 pub struct Signals {
@@ -99,32 +99,32 @@ pub struct Signals {
     pub child: bool,
 }
 
-/// What [`Datagrams::wait`] found.
+/// Result of [`Datagrams::wait`].
 #[derive(Debug, Default)]
 pub struct Ready {
-    /// Sockets that can go on. Those that did not fit are still ready in the next turn.
+    /// Tokens of ready sockets. Those that did not fit are reported by the next call.
     pub tokens: heapless::Vec<Token, 64>,
-    /// What was asked.
+    /// Signals received.
     pub signals: Signals,
 }
 
 /// A datagram that was received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Received {
-    /// Bytes in the buffer. A longer datagram is cut.
+    /// Length in bytes. A longer datagram is truncated.
     pub len: usize,
     /// Its source.
     pub from: SocketAddr,
-    /// Its destination, which tells multicast from unicast. `None` where the host does not tell: then it is the address that
-    /// the socket is bound to, or, at a socket bound to a group on a host without IP_MULTICAST_ALL, perhaps another group.
+    /// Destination address; distinguishes multicast from unicast. `None` if the kernel does not report it: it is then the socket's
+    /// own address or, for a socket bound to a group on a kernel without IP_MULTICAST_ALL, perhaps another group.
     pub to: Option<IpAddr>,
 }
 
-/// The network's own number of an open file or pipe.
+/// A file or pipe, by the network's own number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileId(pub i32);
 
-/// Bytes of a file that a network may send without copying them through the process.
+/// Range of a file, for sendfile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileRange {
     /// The file.
@@ -135,25 +135,25 @@ pub struct FileRange {
     pub len: u32,
 }
 
-/// Datagrams, and the wait for everything. Object-safe, as the traits that build on it.
+/// Datagram sockets, and waiting for all sockets. Object-safe, as are the traits that extend it.
 pub trait Datagrams {
-    /// Opens a socket at `at`, watched for input; port 0 takes a free one.
+    /// Opens a socket bound to `at` and watches it for input. Port 0: any free port.
     ///
     /// # Errors
     /// `InUse`, `Denied`, `NoSuchAddress`, `Full`; `Unsupported` where this address family is missing.
     fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
-    /// The address and port a socket is bound to.
+    /// Returns the address and port that a socket is bound to.
     ///
     /// # Errors
-    /// `Gone`: it is not open.
+    /// `Gone`: the socket is not open.
     fn local(&self, socket: Socket) -> NetResult<SocketAddr>;
     /// Receives one datagram.
     ///
     /// # Errors
-    /// `WouldBlock`; any other is that of one earlier datagram.
+    /// `WouldBlock`. Other errors concern an earlier datagram.
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received>;
-    /// Sends one datagram. A stack whose socket is bound to no address sends it from `from`, or from where the route leads;
-    /// the host's sockets send from where they are bound.
+    /// Sends one datagram. If the socket is bound to no address, our own stack sends from `from`, or from the address that the
+    /// route selects. Kernel sockets send from the address they are bound to.
     ///
     /// # Errors
     /// `WouldBlock`, `Unreachable`, `TooLong`: nothing was sent.
@@ -166,30 +166,29 @@ pub trait Datagrams {
     ) -> NetResult<()>;
     /// Closes a socket.
     fn close(&mut self, socket: Socket);
-    /// Sleeps until a watched socket can go on, `until` ([`Instant::NEVER`]: no limit), or a signal. Returns the time.
+    /// Sleeps until a watched socket is ready, until `until` ([`Instant::NEVER`]: no limit), or until a signal. Returns the time.
     fn wait(&mut self, now: Instant, until: Instant, ready: &mut Ready) -> Instant;
-    /// The address that was given by hand, if another host has it too and that was not asked for yet; one of version 4 is mapped
-    /// into version 6.
+    /// Returns the static address, once, if another host uses it too. An IPv4 address is mapped to IPv6.
     fn take_conflict(&mut self) -> Option<Ipv6Addr> {
         None
     }
 }
 
-/// The bytes of connections. Where they block, they never say [`NetError::WouldBlock`].
+/// Data of connections. Implementations that block never return [`NetError::WouldBlock`].
 pub trait Connections {
-    /// Receives bytes; 0 is the end.
+    /// Receives bytes; returns their number, 0 at the end.
     ///
     /// # Errors
     /// `WouldBlock`, `Gone`.
     fn recv(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<usize>;
-    /// Sends bytes, perhaps not all; `more` follow soon (MSG_MORE).
+    /// Sends bytes; returns how many were accepted. `more`: further bytes follow soon (MSG_MORE).
     ///
     /// # Errors
     /// `WouldBlock`, `Gone`.
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize>;
-    /// Sends the first `head` bytes of `tx` and then what `fill` makes: it is called once with the space for it and returns the
-    /// bytes it wrote. A stack with rings of its own lends space in the ring, others what is left of `tx`. Returns the bytes
-    /// sent, the head's first; those of `fill` that were not sent are lost.
+    /// Sends the first `head` bytes of `tx`, then the bytes written by `fill`, which is called once with a buffer and returns their
+    /// number. The buffer is in the send ring if the stack has one, else it is the rest of `tx`. Returns the bytes sent, including
+    /// the head; bytes of `fill` that were not sent are lost.
     ///
     /// # Errors
     /// `WouldBlock`, `Gone`.
@@ -204,43 +203,43 @@ pub trait Connections {
         let len = sent.len() + fill(space);
         self.send(socket, tx.get(..len).unwrap_or_default(), false)
     }
-    /// Sends a range of a file, perhaps not all (sendfile); 0: the file is at its end.
+    /// Sends a range of a file (sendfile); returns how many bytes were sent, 0 at the end of the file.
     ///
     /// # Errors
-    /// `WouldBlock`, `Gone`; `Unsupported`: read it and send the bytes.
+    /// `WouldBlock`, `Gone`. `Unsupported`: the caller must read the bytes and send them.
     fn send_file(&mut self, _socket: Socket, _range: FileRange) -> NetResult<usize> {
         Err(NetError::Unsupported)
     }
-    /// Receives at most `len` bytes into an empty pipe (splice): how many, 0 is the end, and the pipe.
+    /// Receives at most `len` bytes into an empty pipe (splice); returns their number (0 at the end) and the pipe.
     ///
     /// # Errors
-    /// `WouldBlock`, `Gone`; `Unsupported`: receive the bytes and write them.
+    /// `WouldBlock`, `Gone`. `Unsupported`: the caller must receive the bytes and write them.
     fn recv_pipe(&mut self, _socket: Socket, _len: u32) -> NetResult<(usize, FileId)> {
         Err(NetError::Unsupported)
     }
 }
 
-/// Connections, from where they are accepted to where they end.
+/// Listeners and their connections.
 pub trait Streams: Datagrams + Connections {
-    /// Listens for connections at `at`, watched for input; port 0 takes a free one.
+    /// Listens at `at` and watches the listener for input. Port 0: any free port.
     ///
     /// # Errors
     /// As those of [`Datagrams::bind`].
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket>;
-    /// Takes the next connection of a listener, and its peer's address. It is not watched yet.
+    /// Accepts a connection; returns it and its peer's address. It is not watched yet.
     ///
     /// # Errors
-    /// `WouldBlock`; `Full`: it waits to be accepted; `Gone`: the peer hung up before it was accepted.
+    /// `WouldBlock`. `Full`: no socket is free, the connection stays in the backlog. `Gone`: the peer closed it before.
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)>;
-    /// Watches a socket for something else than before.
+    /// Changes the token and the events that a socket is watched for.
     ///
     /// # Errors
-    /// `Gone`: it is not open.
+    /// `Gone`: the socket is not open.
     fn watch(&mut self, socket: Socket, token: Token, interest: Interest) -> NetResult<()>;
-    /// Watches a file that something is read from by others, for input, until the process ends.
+    /// Watches a pipe or similar file for input, until the process ends. Other code reads it.
     ///
     /// # Errors
-    /// `Unsupported`: it watches sockets of its own alone.
+    /// `Unsupported`: this network can watch only its own sockets.
     fn watch_file(&mut self, _file: FileId, _token: Token) -> NetResult<()> {
         Err(NetError::Unsupported)
     }
@@ -248,17 +247,18 @@ pub trait Streams: Datagrams + Connections {
 
 pub use crate::sys::interface::{Interface, Interfaces};
 
-/// Interfaces and the groups that are joined there, as multicast DNS needs them.
+/// Interfaces and multicast groups, for multicast DNS.
 pub trait Multicast: Datagrams {
     /// Lists the interfaces that have an address.
     fn interfaces(&self, out: &mut Interfaces);
-    /// Opens what is ready when that list may have changed, until receiving from it says [`NetError::WouldBlock`].
+    /// Opens a socket that becomes ready when the list of interfaces may have changed. It stays ready until receiving returns
+    /// [`NetError::WouldBlock`].
     ///
     /// # Errors
-    /// `Unsupported`, `Denied`: look at the list now and then.
+    /// `Unsupported`, `Denied`: the caller must poll the list.
     fn changes(&mut self, token: Token) -> NetResult<Socket>;
-    /// Joins `group` on the interface `index`, of which `own` is an address of the group's family. Watched for input, bound to
-    /// the group, sends by that interface.
+    /// Joins `group` on the interface `index`; `own` is an address of that interface in the group's family. The socket is bound to
+    /// the group, watched for input, and sends by that interface.
     ///
     /// # Errors
     /// `InUse`, `Unsupported`, `NoSuchAddress`.
@@ -269,22 +269,23 @@ pub trait Multicast: Datagrams {
         group: SocketAddr,
         token: Token,
     ) -> NetResult<Socket>;
-    /// Opens a socket at `own`, an address and port of the interface `index`, unless there is one. Watched for input.
+    /// Opens a socket bound to `own`, an address of the interface `index`, unless another socket is bound there. It is watched for
+    /// input.
     ///
     /// # Errors
     /// `InUse`, `NoSuchAddress`.
     fn claim(&mut self, index: u32, own: SocketAddr, token: Token) -> NetResult<Socket>;
 }
 
-/// Whether a role of this file has connections.
+/// True if a role in this build uses connections.
 pub const HAS_STREAMS: bool = cfg!(feature = "streams");
 
-/// What the roles of this file need of a network.
+/// The network traits that the roles in this build need.
 #[cfg(all(feature = "streams", feature = "multicast"))]
 pub trait Net: Streams + Multicast {}
-/// What the roles of this file need of a network: no interfaces.
+/// The network traits that the roles in this build need, without multicast.
 #[cfg(not(feature = "multicast"))]
 pub trait Net: Streams {}
-/// What the roles of this file need of a network: no connections.
+/// The network traits that the roles in this build need, without connections.
 #[cfg(all(feature = "multicast", not(feature = "streams")))]
 pub trait Net: Multicast {}

@@ -1,4 +1,4 @@
-//! Links: what carries Ethernet frames between a network stack of our own and the hosts beyond it.
+//! Links: they carry Ethernet frames between our own network stack and other hosts.
 
 use super::{NetError, NetResult, Signals};
 use crate::sys::linux::fd::{AsFd as _, AsRawFd as _, RawFd};
@@ -20,34 +20,34 @@ pub mod tap;
 pub mod virtio;
 mod vnet;
 
-/// Bytes before a frame that is sent, for what a link writes there.
+/// Space before a frame (bytes) for the link's own header.
 pub const HEAD_BYTES: usize = vnet::BYTES;
-/// Bytes of the header of a frame: destination, source, type.
+/// Length of an Ethernet header (bytes): destination, source, type.
 pub const ETHERNET_BYTES: usize = 14;
-/// Bytes of the longest frame, with what is before it: a packet of 64 KiB that the link cuts into segments, or has put together.
+/// Longest frame with the space before it, in bytes: a TCP packet of 64 KiB that the link segments, or has reassembled.
 pub const FRAME_BYTES_MAX: usize = HEAD_BYTES + ETHERNET_BYTES + (64 << 10);
 
-/// What a link carries.
+/// Properties of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Bytes of the longest packet, without the Ethernet header.
+    /// MTU: longest packet (bytes) without the Ethernet header.
     pub mtu: usize,
-    /// It fills in checksums of TCP and UDP, and cuts long packets of TCP into segments (offloads).
+    /// True if the link computes TCP and UDP checksums and segments long TCP packets (offloads).
     pub has_offloads: bool,
-    /// Bytes of the longest frame, with what is before it: [`FRAME_BYTES_MAX`] at most.
+    /// Longest frame with the space before it, in bytes; [`FRAME_BYTES_MAX`] at most.
     pub frame_bytes: usize,
 }
 
 /// A frame that was received.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
-    /// Where it lies in the buffer.
+    /// Its range in the buffer.
     pub bytes: Range<usize>,
-    /// The link vouches for its checksums: they need not be verified, and may not be filled in.
+    /// True if the link vouches for the checksums. They need not be verified, and may be incomplete.
     pub is_verified: bool,
 }
 
-/// Frames that a link hands out at once, at most.
+/// Frames per receive call, at most.
 pub const BATCH: usize = link::BATCH;
 
 /// Frames that were received together.
@@ -55,48 +55,48 @@ pub type Frames = heapless::Vec<Frame, BATCH>;
 
 /// Carries Ethernet frames. Object-safe; only [`Link::wait`] sleeps.
 pub trait Link {
-    /// What it carries.
+    /// Returns the link's properties.
     fn limits(&self) -> Limits;
-    /// Receives frames into `buffer`, which has [`BATCH`] times [`Limits::frame_bytes`]: as many as one call of the host brings.
-    /// `frames` was empty, and may stay so.
+    /// Receives the frames of one system call into `buffer`, whose size is [`BATCH`] times [`Limits::frame_bytes`], and adds them
+    /// to `frames`, which is empty before and may stay so.
     ///
     /// # Errors
-    /// `WouldBlock`, also while the link is gone; `Gone`: it was, and is back, told once each time.
+    /// `WouldBlock`, also while the link is down. `Gone`: the link was down and is up again; returned once each time.
     fn recv(&mut self, buffer: &mut [u8], frames: &mut Frames) -> NetResult<()>;
-    /// Sends the frame that lies in `buffer` behind [`HEAD_BYTES`] bytes, which are the link's to write. With `segment`, it is a
-    /// packet of TCP that is cut into segments with so many bytes of data.
+    /// Sends the frame in `buffer` after its first [`HEAD_BYTES`] bytes, which are for the link's header. With `segment`, the frame
+    /// is a TCP packet to be cut into segments of that many bytes of data.
     ///
     /// # Errors
-    /// `WouldBlock`: later. Any other: the frame is lost.
+    /// `WouldBlock`: try again later. After other errors the frame is lost.
     fn send(&mut self, buffer: &mut [u8], segment: Option<NonZeroU16>) -> NetResult<()>;
-    /// Sleeps until there may be a frame, `until` ([`Instant::NEVER`]: no limit), a signal, or, if `sends`, the link takes frames
-    /// again. Adds what was asked to `signals`; returns the time.
+    /// Sleeps until a frame may have arrived, until `until` ([`Instant::NEVER`]: no limit), until a signal or, if `sends`, until
+    /// the link accepts frames again. Adds signals to `signals`; returns the time.
     fn wait(&mut self, now: Instant, until: Instant, sends: bool, signals: &mut Signals)
     -> Instant;
 }
 
-/// After it was gone, a link is looked for so often.
+/// Interval between attempts to reopen a link.
 const RETRY: Duration = Duration::SECOND;
 
-/// What links have in common: a descriptor that may go and come back, and one that signals are read from.
+/// Common part of links on Linux: a descriptor that may have to be reopened, and a signalfd.
 #[derive(Debug)]
 struct Descriptor {
-    /// `None`: it is gone.
+    /// `None` while the link is down.
     file: Option<File>,
-    /// That it was gone is to be told.
+    /// True if [`Link::recv`] must still report that the link is up again.
     is_back: bool,
     retry_at: Instant,
     name: &'static CStr,
     open: fn(&CStr) -> Result<File, Errno>,
     signals: Option<File>,
-    /// What tells that an interface of the host has changed.
+    /// rtnetlink socket that reports changes of interfaces.
     changes: Option<File>,
-    /// That interface was up, with a carrier.
+    /// True if the interface was up and had a carrier at the last change.
     was_running: bool,
 }
 
 impl Descriptor {
-    /// `file`, for which there is another by `open` when it is gone.
+    /// Wraps `file`, which `open` reopens after the link was down.
     const fn new(
         file: File,
         name: &'static CStr,
@@ -115,7 +115,7 @@ impl Descriptor {
         }
     }
 
-    /// Its number.
+    /// Returns the descriptor.
     ///
     /// # Errors
     /// `Gone`.
@@ -143,12 +143,12 @@ impl Descriptor {
         received
     }
 
-    /// It is gone.
+    /// Closes the descriptor: the link is down.
     fn end(&mut self) {
         self.file = None;
     }
 
-    /// Sleeps as [`Link::wait`] does; looks for what is gone.
+    /// Sleeps as [`Link::wait`] does; tries to reopen the link if it is down.
     fn wait(
         &mut self,
         now: Instant,
@@ -177,7 +177,7 @@ impl Descriptor {
             let _ = polled.push(PollFd::from_borrowed_fd(changes.as_fd(), PollFlags::IN));
         }
         let timeout = (until < Instant::NEVER).then(|| until.since(now));
-        // An interrupted wait has found nothing, and the next one is at once.
+        // On EINTR nothing is ready, and the loop waits again.
         let slept = sys::linux::sleep(&mut polled, timeout);
         let is_told = |polled: Option<&PollFd<'_>>| {
             slept.is_ok() && polled.is_some_and(|polled| !polled.revents().is_empty())
@@ -192,9 +192,9 @@ impl Descriptor {
             }
         }
         if let Some(changes) = self.changes.as_ref().filter(|_| is_changed) {
-            // What comes is of no interest, but what the interface is now.
+            // The messages are not parsed: the state of the interface is queried instead.
             while sockets::recv(changes.as_raw_fd(), &mut [0; 64]).is_ok() {}
-            // One that is not up yet, as far as the host knows, may carry frames already.
+            // An interface that was never reported as up may carry frames already, so only a change to down closes it.
             let is_running = link::expect_running(self.name).is_ok();
             if core::mem::replace(&mut self.was_running, is_running) && !is_running {
                 self.end();

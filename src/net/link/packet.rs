@@ -1,4 +1,4 @@
-//! An interface of the host (packet(7)): all frames that pass it, beside the host's own stack.
+//! A packet socket (packet(7)): all frames of an interface, which the kernel's stack receives too.
 
 use super::{BATCH, Descriptor, FRAME_BYTES_MAX, Frame, Frames, HEAD_BYTES, Limits, Link, vnet};
 use crate::mem::Ends as _;
@@ -23,13 +23,13 @@ impl Packet {
     /// Opens the interface `name`.
     ///
     /// # Errors
-    /// `PERM`: it takes CAP_NET_RAW. `NODEV`: there is none of this name.
+    /// `PERM`: CAP_NET_RAW is needed. `NODEV`: no interface has this name.
     pub fn open(name: &'static CStr, signals: Option<File>) -> Result<Self, Errno> {
         let opened = link::open_packet(name)?;
         Self::of(opened, name, |name| again(name, link::open_packet), signals)
     }
 
-    /// The same of what an address is found by alone, ARP and DHCP, of an interface whose packets are the host's.
+    /// Opens the interface `name` for ARP and DHCP only; the kernel's stack uses it for everything else.
     ///
     /// # Errors
     /// As [`Packet::open`].
@@ -65,7 +65,7 @@ impl Packet {
     }
 }
 
-/// Opens it when it is back: one that is down says so at once, one without a carrier does not; one that was taken away is another.
+/// Reopens the interface once it is up and has a carrier. An interface that was removed and created again needs a new socket.
 fn again(name: &CStr, open: fn(&CStr) -> Result<(File, bool), Errno>) -> Result<File, Errno> {
     link::expect_running(name)?;
     Ok(open(name)?.0)
@@ -87,7 +87,7 @@ impl Link for Packet {
         let count = self.socket.recv(recv)?;
         let starts = (0..).step_by(FRAME_BYTES_MAX);
         for (start, len) in starts.zip(lens).take(count) {
-            // What was sent from here passes by, too.
+            // Length 0: a frame sent by this host.
             if len > 0 {
                 let _ = frames.push(Frame {
                     bytes: start + head.min(len)..start + len,
@@ -106,7 +106,7 @@ impl Link for Packet {
         }
         let frame = buffer.get(start..).unwrap_or_default();
         match sockets::send(self.socket.number()?, frame, false).map_err(NetError::from) {
-            // Its queue is full: poll tells at once that it can be written to, and the frame is lost as on a cable.
+            // ENOBUFS: the interface's queue is full. Poll would report the socket as writable at once, so the frame is dropped.
             Err(NetError::Full) | Ok(_) => Ok(()),
             Err(error) => Err(error),
         }

@@ -1,4 +1,4 @@
-//! Frames over a socket file, each behind its length in four bytes, as QEMU's `-netdev stream` and passt speak them. It takes no
+//! Frames over a socket file, each after its length in four bytes: the protocol of QEMU's `-netdev stream` and passt. Needs no
 //! privilege.
 
 use super::{Descriptor, FRAME_BYTES_MAX, Frame, Frames, HEAD_BYTES, Limits, Link};
@@ -12,20 +12,20 @@ use core::ffi::CStr;
 use core::num::NonZeroU16;
 use core::ops::Range;
 
-/// Bytes of a length.
+/// Size of the length field, in bytes.
 const LENGTH_BYTES: usize = 4;
-/// Bytes of the longest packet: both peers take that of an Ethernet.
+/// MTU in bytes: both peers accept that of Ethernet.
 const MTU: usize = 1500;
 
 /// Frames over a socket file.
 #[derive(Debug)]
 pub struct Stream {
     socket: Descriptor,
-    /// What came and was not handed out.
+    /// Receive buffer.
     received: &'static mut [u8],
-    /// Which of these bytes it is.
+    /// Range of `received` that was not returned yet.
     waiting: Range<usize>,
-    /// The rest of a frame that was sent in part.
+    /// Rest of a frame that was sent in part.
     unsent: &'static mut [u8],
     unsent_len: usize,
 }
@@ -34,7 +34,7 @@ impl Stream {
     /// Connects to the process that listens at `path`.
     ///
     /// # Errors
-    /// `NOENT`, `CONNREFUSED`: nothing listens there. `ACCESS`.
+    /// `NOENT`, `CONNREFUSED`: no process listens there. `ACCESS`.
     pub fn open(path: &'static CStr, signals: Option<File>) -> Result<Self, Errno> {
         let socket = link::connect_stream(path)?;
         Ok(Self {
@@ -46,10 +46,10 @@ impl Stream {
         })
     }
 
-    /// Where the first frame lies that has all come.
+    /// Range of the first complete frame.
     ///
     /// # Errors
-    /// `Gone`: its length is none of a frame.
+    /// `Gone`: the length is larger than any frame.
     fn first(&self) -> NetResult<Option<Range<usize>>> {
         let waiting = self.received.get(self.waiting.clone());
         let Some((length, rest)) = waiting.and_then(|bytes| bytes.split_first_chunk()) else {
@@ -63,14 +63,14 @@ impl Stream {
         Ok((rest.len() >= len).then_some(start..start + len))
     }
 
-    /// Ends the connection. What was on its way is lost.
+    /// Closes the connection and drops partial frames.
     fn end(&mut self) -> NetError {
         self.socket.end();
         (self.waiting, self.unsent_len) = (0..0, 0);
         NetError::WouldBlock
     }
 
-    /// Sends what is left of a frame.
+    /// Sends the rest of a frame.
     fn flush(&mut self) -> NetResult<()> {
         while self.unsent_len > 0 {
             let unsent = self.unsent.head(self.unsent_len);

@@ -1,4 +1,4 @@
-//! A TAP interface (Linux' Documentation/networking/tuntap.rst): the host has its other end, and offloads checksums and segments.
+//! A TAP interface (Linux' Documentation/networking/tuntap.rst) with offloads. The kernel's stack is at its other end.
 
 use super::{Descriptor, FRAME_BYTES_MAX, Frame, Frames, HEAD_BYTES, Limits, Link, vnet};
 use crate::net::{NetError, NetResult, Signals};
@@ -14,16 +14,16 @@ use core::num::NonZeroU16;
 pub struct Tap {
     file: Descriptor,
     mtu: usize,
-    /// It did not take a frame because it was down.
+    /// True if a write failed with EIO, because the interface was down.
     was_down: bool,
 }
 
 impl Tap {
-    /// Attaches to the interface `name`, which is made if there is none.
+    /// Attaches to the interface `name`, creating it if needed.
     ///
     /// # Errors
-    /// `PERM`: it takes CAP_NET_ADMIN, or an interface that was made for this user. `BUSY`: another process is attached. `NXIO`: the
-    /// host has no TAP interfaces. `INVAL`: it is another kind of interface.
+    /// `PERM`: CAP_NET_ADMIN is needed, or an interface created for this user. `BUSY`: another process is attached. `NXIO`: the
+    /// kernel has no TUN/TAP driver. `INVAL`: not a TAP interface.
     pub fn open(name: &'static CStr, signals: Option<File>) -> Result<Self, Errno> {
         let file = link::open_tap(name)?;
         Ok(Self {
@@ -45,7 +45,7 @@ impl Link for Tap {
 
     fn recv(&mut self, buffer: &mut [u8], frames: &mut Frames) -> NetResult<()> {
         let len = self.file.recv(&mut |file| fs::read(file, buffer))?;
-        // A descriptor outlasts that the interface is down; this frame tells that it is not any more, and is lost.
+        // The descriptor stays open while the interface is down. This frame shows that it is up again; the frame itself is dropped.
         if core::mem::take(&mut self.was_down) {
             return Err(NetError::Gone);
         }

@@ -1,4 +1,4 @@
-//! The virtio network card of a machine of its own (`sys::bare`): frames, and offloads where it has them.
+//! The virtio network card without an operating system (`sys::bare`), with offloads if the card has them.
 
 use super::{BATCH, Frame, Frames, HEAD_BYTES, Limits, Link, vnet};
 use crate::net::{NetError, NetResult, Signals};
@@ -6,18 +6,18 @@ use crate::sys::{self, bare};
 use crate::time::Instant;
 use core::num::NonZeroU16;
 
-/// Bytes of the longest packet on an Ethernet.
+/// MTU of Ethernet, in bytes.
 const MTU: usize = 1500;
 
 /// Frames of a card.
 pub struct Virtio {
     card: bare::virtio::Card,
-    /// That it was disconnected, and is not any more, is to be told.
+    /// True if [`Link::recv`] must still report that the cable is connected again.
     is_back: bool,
 }
 
 impl Virtio {
-    /// The machine's card, once.
+    /// Returns the machine's network card, once.
     pub fn open() -> Option<Self> {
         let card = bare::virtio::take_card()?;
         Some(Self {
@@ -71,7 +71,7 @@ impl Link for Virtio {
 
     fn wait(&mut self, now: Instant, until: Instant, sends: bool, _: &mut Signals) -> Instant {
         self.card.flush();
-        // What comes after this look ends the wait at once.
+        // A frame that arrives after this check raises an interrupt, which ends the wait at once.
         self.is_back |= self.card.is_back();
         if !self.is_back && until > now && !self.card.can_go_on(sends) {
             bare::idle((until < Instant::NEVER).then(|| until.since(now)));

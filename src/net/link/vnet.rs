@@ -1,14 +1,14 @@
-//! The header that Linux has before a frame where the sender leaves checksums and segments to it (virtio specification
-//! section 5.1.6; `struct virtio_net_hdr` of linux/virtio_net.h), in the byte order of the host.
+//! The virtio-net header before a frame, by which checksums and segmentation are offloaded (virtio specification section 5.1.6;
+//! `struct virtio_net_hdr` of linux/virtio_net.h). In host byte order.
 
 use core::num::NonZeroU16;
 
-/// Bytes of the header: flags, kind of segments, then four numbers of two bytes.
+/// Header length (bytes): flags, segmentation type, then four 16-bit numbers.
 pub(super) const BYTES: usize = 10;
 
-/// The checksum is to be filled in: where what it covers begins, and its own place behind that, follow.
+/// VIRTIO_NET_HDR_F_NEEDS_CSUM: checksum the bytes from `csum_start` on, and store it at `csum_offset` from there.
 const NEEDS_CHECKSUM: u8 = 1;
-/// The checksum was verified.
+/// VIRTIO_NET_HDR_F_DATA_VALID.
 const IS_VERIFIED: u8 = 2;
 const SEGMENTS_V4: u8 = 1;
 const SEGMENTS_V6: u8 = 4;
@@ -19,23 +19,23 @@ const IPV6: [u8; 2] = [0x86, 0xdd];
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// Whether a frame with this header has checksums that need not be verified.
+/// Returns true if a frame with this header has checksums that need not be verified.
 pub(super) fn is_verified(header: &[u8]) -> bool {
     header
         .first()
         .is_some_and(|flags| flags & (NEEDS_CHECKSUM | IS_VERIFIED) != 0)
 }
 
-/// What the checksum of a packet of TCP or UDP covers.
+/// Position of a TCP or UDP checksum and of the bytes it covers.
 struct Covered {
-    /// Where the header of TCP or UDP begins in the frame.
+    /// Offset of the TCP or UDP header in the frame.
     start: usize,
-    /// Where the checksum is behind that.
+    /// Offset of the checksum in that header.
     checksum: usize,
-    /// Bytes of the header, if it is TCP's.
+    /// Length of that header in bytes.
     header: usize,
     kind: u8,
-    /// The sum over the addresses, the protocol and the length (RFC 9293 section 3.1), not complemented.
+    /// Sum of the pseudo-header: addresses, protocol, length (RFC 9293 section 3.1). Not complemented.
     pseudo: u16,
 }
 
@@ -52,7 +52,7 @@ fn fold(sum: u32) -> u16 {
     ((once & 0xffff) + (once >> 16)) as u16
 }
 
-/// Finds it in a frame that we have made: no fragment, no extension header. `None`: it is neither TCP nor UDP.
+/// Locates the checksum in a frame that our stack has built: no fragment, no extension header. `None`: neither TCP nor UDP.
 fn covered(frame: &[u8]) -> Option<Covered> {
     let packet = frame.get(ETHERNET_BYTES..)?;
     let (protocol, addresses, start, kind) = match *frame.get(12..ETHERNET_BYTES)?.first_chunk()? {
@@ -79,8 +79,8 @@ fn covered(frame: &[u8]) -> Option<Covered> {
     })
 }
 
-/// Writes the header of the frame behind it, and what the kernel wants in the frame's checksum: the sum over what does not lie in
-/// the packet.
+/// Writes the virtio-net header of the frame after it, and the pseudo-header's sum as the frame's checksum, to which the kernel
+/// adds the rest.
 pub(super) fn fill(buffer: &mut [u8], segment: Option<NonZeroU16>) {
     let Some((header, frame)) = buffer.split_at_mut_checked(BYTES) else {
         return;

@@ -1,4 +1,4 @@
-//! What carries Ethernet frames on a Linux host: sockets of packet(7), TAP interfaces, socket files.
+//! Ethernet frames on Linux: packet sockets, TAP interfaces, socket files.
 
 use super::fs::File;
 use super::sockets::{self, Address, NONBLOCK, PACKET, STREAM, UNIX, Verb, socket_call};
@@ -11,11 +11,11 @@ use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
 
-/// Frames that wait to be received take at most so many bytes: a burst of a thousand small ones takes 768 each.
+/// Receive buffer of a packet socket, in bytes. A small frame takes 768, so a burst of a thousand fits.
 const RECEIVE_BYTES: u32 = 4 << 20;
-/// A socket gets all that passes the interface, whomever it is for.
+/// PACKET_MR_PROMISC: receive frames for any destination.
 const PROMISCUOUS: u16 = 1;
-/// What was sent from this host.
+/// PACKET_OUTGOING: type of frames that this host has sent.
 const OUTGOING: u8 = 4;
 
 /// Options of sockets: level, number.
@@ -29,12 +29,12 @@ const SIOCGIFMTU: u32 = 0x8921;
 pub(super) const SIOCGIFINDEX: u32 = 0x8933;
 const TUNSETIFF: u32 = 0x4004_54ca;
 const TUNSETOFFLOAD: u32 = 0x4004_54d0;
-/// Frames, without a header of protocol, with one of `virtio_net_hdr`.
+/// IFF_TAP | IFF_NO_PI | IFF_VNET_HDR.
 const TAP: u16 = 0x2 | 0x1000 | 0x4000;
-/// Checksums, segments of both versions of IP.
+/// TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6.
 const OFFLOADS: usize = 1 | 2 | 4;
 
-/// What is asked of an interface: its name, then a number (`struct ifreq`).
+/// Argument and result of an interface's ioctl: name, value (`struct ifreq`).
 #[repr(C, align(8))]
 pub(super) struct Request {
     pub(super) name: [u8; 16],
@@ -42,7 +42,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// About the interface `name`.
+    /// A request about the interface `name`.
     pub(super) fn new(name: &CStr) -> Result<Self, Errno> {
         let mut request = Self {
             name: [0; 16],
@@ -68,23 +68,23 @@ impl Request {
 
 fn set(socket: &File, (level, name): (u32, u32), value: &[u8]) -> Result<(), Errno> {
     let (socket, at, len) = (socket.as_raw_fd(), value.as_ptr(), value.len());
-    // SAFETY: the kernel reads so many bytes.
+    // SAFETY: the kernel reads only the bytes passed, by their length.
     outcome(unsafe { socket_call!(setsockopt, 14, socket, level, name, at, len) }).map(drop)
 }
 
-/// What an interface says of itself.
+/// Makes a request about an interface; returns the result.
 fn answer(name: &CStr, what: u32) -> Result<Request, Errno> {
     let mut request = Request::new(name)?;
     request.ask(&sockets::open(sockets::INET, sockets::DATAGRAM)?, what)?;
     Ok(request)
 }
 
-/// The same, if it is a number.
+/// As [`answer`], for a numeric result.
 fn asked(name: &CStr, what: u32) -> Result<u32, Errno> {
     Ok(answer(name, what)?.number())
 }
 
-/// The number of the interface `name` on its Ethernet. `NODEV`: it is none of an Ethernet.
+/// MAC address of the interface `name`. ENODEV if it is not an Ethernet interface.
 #[cfg(feature = "init")]
 pub fn hardware(name: &CStr) -> Result<[u8; 6], Errno> {
     const SIOCGIFHWADDR: u32 = 0x8927;
@@ -95,20 +95,20 @@ pub fn hardware(name: &CStr) -> Result<[u8; 6], Errno> {
     hardware.copied().ok_or(Errno::NODEV)
 }
 
-/// Bytes of the longest packet of the interface `name`.
+/// MTU of the interface `name`, in bytes.
 pub fn mtu(name: &CStr) -> Result<usize, Errno> {
     Ok(asked(name, SIOCGIFMTU)? as usize)
 }
 
-/// Looks whether the interface `name` is up and has a carrier. `NETDOWN`: it does not.
+/// Checks that the interface `name` is up and has a carrier. ENETDOWN if not.
 pub fn expect_running(name: &CStr) -> Result<(), Errno> {
     const RUNNING: u32 = 0x40;
     let is_running = asked(name, SIOCGIFFLAGS)? & RUNNING != 0;
     is_running.then_some(()).ok_or(Errno::NETDOWN)
 }
 
-/// A socket of all frames that pass the interface `name`; whether each has a `virtio_net_hdr` before it. While the interface is
-/// down, receiving says so once.
+/// Opens a packet socket for all frames on the interface `name`. The result is true if each frame has a `virtio_net_hdr`. After the
+/// interface goes down, one receive returns ENETDOWN.
 pub fn open_packet(name: &CStr) -> Result<(File, bool), Errno> {
     const RAW: u32 = 3;
     let socket = sockets::open(PACKET, RAW | NONBLOCK)?;
@@ -116,7 +116,7 @@ pub fn open_packet(name: &CStr) -> Result<(File, bool), Errno> {
     request.ask(&socket, SIOCGIFINDEX)?;
     let index = request.number();
     let has_header = set(&socket, VNET_HEADER, &1u32.to_ne_bytes()).is_ok();
-    // More than users may have; where that is refused, bursts lose more.
+    // SO_RCVBUFFORCE needs CAP_NET_ADMIN; without it more frames of a burst are lost.
     let _ = set(&socket, RECEIVE_BUFFER, &RECEIVE_BYTES.to_ne_bytes());
     let mut membership = [0; 16];
     membership[..4].copy_from_slice(&index.to_ne_bytes());
@@ -130,10 +130,11 @@ pub fn open_packet(name: &CStr) -> Result<(File, bool), Errno> {
     Ok((socket, has_header))
 }
 
-/// The same, of ARP and of what is sent to clients of DHCP alone: the rest is the kernel's own stack's, which takes it beside this.
+/// As [`open_packet`], but only for ARP and for datagrams to the DHCP client port. The kernel's own stack handles all other
+/// packets.
 #[cfg(feature = "init")]
 pub fn open_addresses(name: &CStr) -> Result<(File, bool), Errno> {
-    /// `struct sock_filter` (linux/filter.h): code, jumps if it is so and if not, a number.
+    /// `struct sock_filter` (linux/filter.h): code, jump if true, jump if false, operand.
     #[repr(C)]
     struct Step(u16, u8, u8, u32);
     #[repr(C)]
@@ -169,25 +170,25 @@ pub fn open_addresses(name: &CStr) -> Result<(File, bool), Errno> {
         steps: STEPS.as_ptr(),
     };
     let at = (&raw const filter).cast();
-    // SAFETY: the bytes of the structure.
+    // SAFETY: the bytes of a `repr(C)` structure without padding that is read.
     set(&opened.0, ATTACH_FILTER, unsafe {
         core::slice::from_raw_parts(at, size_of_val(&filter))
     })?;
     Ok(opened)
 }
 
-/// Frames that [`recv_frames`] receives at most.
+/// Frames per call of [`recv_frames`], at most.
 pub const BATCH: usize = 8;
 
-/// Receives frames (recvmmsg(2)), `step` bytes of `buffer` for each; how many. Their lengths go to `lens`; 0 is that of one which was
-/// sent by this host.
+/// Receives frames (recvmmsg(2)) into `buffer`, one every `step` bytes; returns their number. Writes the length of each to `lens`:
+/// 0 for a frame that this host has sent.
 pub fn recv_frames(
     socket: RawFd,
     buffer: &mut [u8],
     step: usize,
     lens: &mut [usize; BATCH],
 ) -> Result<usize, Errno> {
-    // Where the type of `struct sockaddr_ll` is.
+    // Offset of the packet type in `struct sockaddr_ll`.
     const TYPE: usize = 10;
     let count = (buffer.len() / step).min(BATCH);
     let mut senders = [[0u8; 20]; BATCH];
@@ -209,7 +210,7 @@ pub fn recv_frames(
         msg_len: 0,
     });
     let at = messages.as_mut_ptr();
-    // SAFETY: so many messages, each with a name of 20 bytes and so many bytes of the buffer, which outlast the call.
+    // SAFETY: `count` messages, each with a name of 20 bytes and `step` bytes of the buffer; all outlive the call.
     let received = outcome(unsafe { raw_syscall!(Sysno::recvmmsg, socket, at, count, 0, 0) })?;
     for ((len, message), sender) in lens.iter_mut().zip(&messages).zip(&senders) {
         let is_ours = sender[TYPE] == OUTGOING;
@@ -218,7 +219,7 @@ pub fn recv_frames(
     Ok(received)
 }
 
-/// Attaches to the TAP interface `name`, with a `virtio_net_hdr` before each frame. `NXIO`: this host has none.
+/// Attaches to the TAP interface `name`; each frame has a `virtio_net_hdr`. ENXIO: the kernel has no TUN/TAP driver.
 pub fn open_tap(name: &CStr) -> Result<File, Errno> {
     let file = File::open::<Errno>(c"/dev/net/tun", OFlags::RDWR | OFlags::NONBLOCK, 0);
     let file = file.map_err(|errno| match errno {
@@ -235,14 +236,14 @@ pub fn open_tap(name: &CStr) -> Result<File, Errno> {
     Ok(file)
 }
 
-/// Writes a frame to a TAP interface.
+/// Sends a frame by a TAP interface.
 pub fn write(file: RawFd, frame: &[u8]) -> Result<(), Errno> {
     let (at, len) = (frame.as_ptr(), frame.len());
-    // SAFETY: the kernel reads so many bytes.
+    // SAFETY: the kernel reads only the bytes passed, by their length.
     outcome(unsafe { raw_syscall!(Sysno::write, file, at, len) }).map(drop)
 }
 
-/// Connects to the process that listens at the socket file `path`, for bytes, non-blocking.
+/// Opens a non-blocking stream connection to the socket file `path`.
 pub fn connect_stream(path: &CStr) -> Result<File, Errno> {
     let socket = sockets::open(UNIX, STREAM | NONBLOCK)?;
     let mut at = Address::empty();

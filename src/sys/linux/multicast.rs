@@ -1,7 +1,6 @@
-//! Sockets for multicast DNS (RFC 6762 §3, §11), of which each belongs to one interface: whatever comes there came in by it.
+//! Sockets for multicast DNS (RFC 6762 §3, §11). Each belongs to one interface and receives only what came in there.
 //!
-//! So nothing depends on being told by which interface a packet came. A socket at the group's own address hears nothing else,
-//! and sends all the same.
+//! So no IP_PKTINFO is needed. A socket bound to the group's address receives no unicast, but can send.
 
 use super::Errno;
 use super::fs::File;
@@ -16,14 +15,14 @@ const JOIN_V4: Setting = (0, 35);
 const JOIN_V6: Setting = (41, 20);
 const INTERFACE_V4: Setting = (0, 32);
 const INTERFACE_V6: Setting = (41, 17);
-/// By which interface it sends to a single host, in the order of bytes that the net has.
+/// IP_UNICAST_IF, IPV6_UNICAST_IF: interface for unicast, an index in network byte order.
 const UNICAST_V4: Setting = (0, 50);
 const UNICAST_V6: Setting = (41, 76);
-/// Whether a socket hears groups that another socket has joined.
+/// IP_MULTICAST_ALL: receive from groups that other sockets have joined.
 const ALL_V4: Setting = (0, 49);
 
-/// How far packets go: so far that no host beyond the link could have sent them (RFC 6762 §11). And that this host hears them,
-/// too.
+/// Hop limit 255 for unicast and multicast: a receiver then knows that the sender is on the link (RFC 6762 §11). And multicast
+/// loopback, for other processes on this host.
 const REACH: [(Setting, u32); 6] = [
     ((0, 2), 255),
     ((0, 33), 255),
@@ -33,8 +32,8 @@ const REACH: [(Setting, u32); 6] = [
     ((41, 19), 1),
 ];
 
-/// A socket at the group's address that hears the interface `index` and sends there. `own` is an address of the interface: the
-/// group is of its version, and datagrams of version 4 come from it.
+/// Opens a socket bound to `group` that receives and sends on the interface `index`. `own` is an address of that interface in the
+/// group's family; an IPv4 socket sends from it.
 pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<File, Errno> {
     let file = open(index, group, true)?;
     let socket = file.as_raw_fd();
@@ -42,7 +41,8 @@ pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<File, Errno> {
     let index = index.to_ne_bytes();
     match (own, group.ip()) {
         (IpAddr::V4(own), IpAddr::V4(group)) => {
-            // Group, address and number. Older forms have no number, or the address alone.
+            // struct ip_mreqn: group, address, index. Older kernels accept only the first two, or for IP_MULTICAST_IF only the
+            // address.
             let [[a, b, c, d], [e, f, g, h], [i, j, k, l]] = [group.octets(), own.octets(), index];
             let membership = [a, b, c, d, e, f, g, h, i, j, k, l];
             let [older @ .., _, _, _, _] = &membership;
@@ -62,44 +62,45 @@ pub fn join(index: u32, own: IpAddr, group: SocketAddr) -> Result<File, Errno> {
     Ok(file)
 }
 
-/// Whether a socket that has joined a group of version 4 hears no other one from now on: an old host has it hear what other
-/// sockets have joined.
+/// Clears IP_MULTICAST_ALL of an IPv4 socket, so that it receives only from the group it has joined. Returns false if the kernel
+/// lacks that option.
 pub fn isolate(joined: &File) -> bool {
     let (level, name) = ALL_V4;
     sockets::set(joined.as_raw_fd(), level, name, 0).is_ok()
 }
 
-/// A socket at `own`, an address of the interface `index`, if no other process has one: so what is sent there arrives here. Others
-/// may share it from now on.
+/// Binds a socket to `own`, an address of the interface `index`. Fails with EADDRINUSE if another socket is bound there, so unicast
+/// to `own` arrives here. From then on other sockets may share the address.
 pub fn claim(index: u32, own: SocketAddr) -> Result<File, Errno> {
     let file = open(index, own, false)?;
     share(file.as_raw_fd());
     Ok(file)
 }
 
-/// Lets others have a socket there, too: responders know the one way or the other.
+/// Allows other sockets at the same address. Other responders set either SO_REUSEADDR or SO_REUSEPORT.
 fn share(socket: i32) {
     for &(level, name) in &[REUSE_ADDRESS, REUSE_PORT] {
         let _ = sockets::set(socket, level, name, 1);
     }
 }
 
-/// A socket at `at`, perhaps one of several there, that sends by this interface what all hosts there can tell to be of the link.
+/// Opens a socket bound to `at` that sends by the interface `index` with hop limit 255. With `shares`, other sockets may be bound
+/// there.
 fn open(index: u32, mut at: SocketAddr, shares: bool) -> Result<File, Errno> {
     let mut family = INET;
     if let SocketAddr::V6(at) = &mut at {
-        // Bound with the number, those of the link belong to the interface. Others do not look at it.
+        // With a scope id, a link-local address is of this interface; other addresses ignore the scope id.
         at.set_scope_id(index);
         family = INET6;
     }
     let file = sockets::open(family, DATAGRAM | NONBLOCK)?;
     let socket = file.as_raw_fd();
     for &(level, name) in &[UNICAST_V4, UNICAST_V6] {
-        // Else two interfaces of one network would be one.
+        // Otherwise the kernel would send by one interface only if two are in the same network.
         let _ = sockets::set(socket, level, name, index.to_be());
     }
     let _ = sockets::set(socket, V6_ONLY.0, V6_ONLY.1, 1);
-    // Those of the other version mean nothing to it, and a host that lacks one is served all the same.
+    // Options of the other IP version fail and are ignored, as are those that the kernel lacks.
     for &((level, name), value) in &REACH {
         let _ = sockets::set(socket, level, name, value);
     }
@@ -161,7 +162,7 @@ mod tests {
         assert_eq!(shared, Ok(()));
         drop((first, other));
         let first = claim().unwrap();
-        // Nobody is there, which the host says; the socket hears what comes later all the same.
+        // The host reports that no socket is there (ECONNREFUSED); the socket still receives later datagrams.
         let nobody = SocketAddr::new(own.ip(), 9);
         assert_eq!(
             sockets::send_to(first.as_raw_fd(), nobody, b"nobody"),

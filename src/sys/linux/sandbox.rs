@@ -1,7 +1,7 @@
-//! What the process gives up for good, as far as the kernel enforces it: a mistake of ours then opens nothing outside.
+//! Sandbox of a process: rights that it gives up for good, so that a bug in this program opens nothing outside the jail.
 //!
-//! Landlock has the kernel refuse files that do not lie in the jail, seccomp calls that serving files does not need. Neither
-//! is on every host, and neither is what keeps paths in the jail: that they are looked up beneath its descriptor.
+//! Landlock makes the kernel refuse files outside the jail, seccomp refuses system calls that file service does not need. Not every
+//! kernel has them, and they are not what keeps paths inside the jail: that is path lookup relative to its descriptor.
 //! Specification: Documentation/userspace-api/{landlock,seccomp_filter}.rst of Linux.
 
 use super::fs::File;
@@ -9,33 +9,33 @@ use super::outcome;
 use rustix::fd::{AsRawFd as _, RawFd};
 use syscalls::{Sysno, raw_syscall};
 
-/// Which sandbox stand.
+/// Sandbox mechanisms that are active.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sandbox {
-    /// Files outside the jail are refused.
+    /// True if Landlock refuses files outside the jail.
     pub landlock: bool,
-    /// Calls that are not needed are refused.
+    /// True if seccomp refuses system calls that are not needed.
     pub seccomp: bool,
 }
 
-/// No other process of the same user may trace this one, and no core of it is written (PR_SET_DUMPABLE).
+/// Clears PR_SET_DUMPABLE: other processes of the same user cannot trace this one, and no core is dumped.
 pub fn set_undumpable() {
     const SET_DUMPABLE: usize = 4;
     prctl(SET_DUMPABLE, 0, 0);
 }
 
-/// With huge pages "always", one touched byte of the arena would cost 2 MiB. Kernels before 3.15 have none to switch off.
+/// Disables transparent huge pages: if they are set to "always", one touched byte of the arena would take 2 MiB. Fails on kernels
+/// before 3.15, which are ignored.
 pub(super) fn disable_huge_pages() {
     const DISABLE_HUGE_PAGES: usize = 41;
     prctl(DISABLE_HUGE_PAGES, 1, 0);
 }
 
-/// Restricts the process for good to the directory that `jail` is a descriptor of, as far as the kernel can. What is open stays
-/// open.
+/// Restricts the process for good to the directory `jail`, as far as the kernel supports it. Open descriptors stay usable.
 pub fn restrict_to(jail: RawFd) -> Sandbox {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
-    // What is relative by mistake is inside.
-    // SAFETY: a number; one that is no directory's is an error, nothing worse.
+    // A relative path used by mistake then stays inside.
+    // SAFETY: integers only; an invalid descriptor is an error.
     unsafe { raw_syscall!(Sysno::fchdir, jail) };
     prctl(SET_NO_NEW_PRIVILEGES, 1, 0);
     Sandbox {
@@ -45,19 +45,19 @@ pub fn restrict_to(jail: RawFd) -> Sandbox {
 }
 
 fn prctl(what: usize, first: usize, second: usize) -> bool {
-    // SAFETY: of the calls made here only one has an address, which is that of what it wants.
+    // SAFETY: only PR_SET_SECCOMP takes an address here, and its caller passes the right structure.
     outcome(unsafe { raw_syscall!(Sysno::prctl, what, first, second, 0, 0) }).is_ok()
 }
 
-/// What the kernel is told to watch, in the order in which it learnt to.
+/// Accesses that the ruleset handles; later ABI versions have added fields.
 #[doc(alias = "landlock_ruleset_attr")]
 #[repr(C)]
 struct Watched {
-    /// Rights to files.
+    /// File access rights.
     files: u64,
-    /// To bind and connect TCP sockets.
+    /// bind and connect of TCP sockets.
     sockets: u64,
-    /// Abstract sockets of others, and signals to them.
+    /// Scope: connections to abstract sockets of other processes, signals to them.
     others: u64,
 }
 
@@ -68,16 +68,17 @@ struct Beneath {
     dir: i32,
 }
 
-/// Has the kernel refuse all files but those beneath a directory, if it knows how.
+/// Restricts file access to the directory `jail` and its descendants. Returns false if the kernel lacks Landlock (or has ABI
+/// version 1 only).
 fn landlock(jail: RawFd) -> bool {
     const ASK_VERSION: usize = 1;
     const PATH_BENEATH: usize = 1;
-    // Running programs, making devices, commanding them: nothing that a client may ask for.
+    // Execute, create character and block devices, ioctl on devices: clients never need them.
     const NOT_NEEDED: u64 = 1 | 1 << 6 | 1 << 11 | 1 << 15;
-    // SAFETY: with this flag it takes nothing but numbers.
+    // SAFETY: with this flag the call takes integers only.
     let version = unsafe { raw_syscall!(Sysno::landlock_create_ruleset, 0, 0, ASK_VERSION) };
-    // Of each version from the second on, the rights to files that it knows and the bytes of what it takes. The first refuses
-    // every rename from one directory to another.
+    // For ABI versions 2 to 6: number of file rights, and size of the structure. Version 1 is not used, because it refuses every
+    // rename between directories.
     const VERSIONS: [(u8, u8); 5] = [(14, 8), (15, 8), (15, 16), (16, 16), (16, 24)];
     let known = outcome(version)
         .ok()
@@ -90,7 +91,7 @@ fn landlock(jail: RawFd) -> bool {
         sockets: 3,
         others: 3,
     };
-    // SAFETY: the kernel reads so many bytes.
+    // SAFETY: the kernel reads `size` bytes of the structure.
     let rules = unsafe {
         raw_syscall!(
             Sysno::landlock_create_ruleset,
@@ -122,12 +123,12 @@ fn landlock(jail: RawFd) -> bool {
         && outcome(unsafe { raw_syscall!(Sysno::landlock_restrict_self, rules, 0) }).is_ok()
 }
 
-/// What a filter says of a call.
+/// Actions of a seccomp filter: SECCOMP_RET_ALLOW.
 const ALLOW: u32 = 0x7fff_0000;
-/// As a kernel that does not know the call: `ENOSYS`.
+/// SECCOMP_RET_ERRNO with ENOSYS, as if the kernel lacked the call.
 const REFUSE: u32 = 0x0005_0000 | 38;
 
-/// The calls that serving files needs, those that are made most often first: old kernels go through all of them.
+/// System calls that file service needs, the most frequent first: older kernels run the filter from the start for each call.
 const NEEDED: &[Sysno] = &[
     Sysno::read,
     Sysno::write,
@@ -159,7 +160,7 @@ const NEEDED: &[Sysno] = &[
     Sysno::restart_syscall,
     Sysno::exit,
     Sysno::exit_group,
-    // What these are called where the above are not what there was first, or are too narrow.
+    // Names of these calls on other architectures, and variants for 64-bit values.
     #[cfg(target_arch = "x86_64")]
     Sysno::newfstatat,
     #[cfg(target_arch = "aarch64")]
@@ -182,7 +183,7 @@ const NEEDED: &[Sysno] = &[
     Sysno::clock_gettime64,
 ];
 
-/// The architecture whose numbers [`NEEDED`] has.
+/// AUDIT_ARCH value of the numbers in [`NEEDED`].
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "x86")]
@@ -192,7 +193,7 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 #[cfg(target_arch = "arm")]
 const ARCHITECTURE: u32 = 0x4000_0028;
 
-/// The same in half the bytes.
+/// [`NEEDED`] as 16-bit numbers, which take half the space.
 static NEEDED_NUMBERS: [u16; NEEDED.len()] = {
     let (mut numbers, mut at) = ([0; NEEDED.len()], 0);
     while at < NEEDED.len() {
@@ -202,22 +203,22 @@ static NEEDED_NUMBERS: [u16; NEEDED.len()] = {
     numbers
 };
 
-/// Instructions that a filter may have.
+/// Instructions of a filter, at most.
 const STEP_COUNT_MAX: usize = 64;
 const _: () = assert!(NEEDED.len() + 8 <= STEP_COUNT_MAX);
 
-/// The command that gives a terminal its settings.
+/// ioctl request that sets a terminal's attributes.
 #[doc(alias = "TCSETS")]
 const SET_SETTINGS: u32 = 0x5402;
 
-/// Has the kernel say `listed` to calls of these numbers from now on, and `otherwise` to all others.
+/// Installs a filter: the action `listed` for these system calls, `otherwise` for all others.
 fn seccomp(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     const SET_SECCOMP: usize = 22;
     const MODE_FILTER: usize = 2;
     const LOAD: u64 = 0x20;
     const RETURN: u64 = 0x06;
     const IF_EQUAL: u64 = 0x15;
-    /// Offsets of what a filter is told about a call.
+    /// Offsets in `struct seccomp_data`.
     const NUMBER: u32 = 0;
     const ARCH: u32 = 4;
     const SECOND_ARGUMENT: u32 = 24;
@@ -227,18 +228,18 @@ fn seccomp(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
         len: u16,
         code: *const u64,
     }
-    // An instruction: what to do, how many to pass over if so and if not, and an operand.
+    // Encodes a BPF instruction: code, instructions to skip if true and if false, operand.
     let step = |what: u64, pass: usize, pass_else: usize, operand: u32| {
         what | (pass as u64) << 16 | (pass_else as u64) << 24 | u64::from(operand) << 32
     };
     let first = [
         step(LOAD, 0, 0, ARCH),
-        // Over all but what is said of others.
+        // Wrong architecture: skip to `otherwise`.
         step(IF_EQUAL, 0, numbers.len() + 4, ARCHITECTURE),
         step(LOAD, 0, 0, NUMBER),
     ];
     let last = [
-        // A terminal gets its settings back at the end; no other command is needed.
+        // TCSETS is needed at the end, to restore a terminal; no other ioctl is.
         step(IF_EQUAL, 0, 2, Sysno::ioctl as u32),
         step(LOAD, 0, 0, SECOND_ARGUMENT),
         step(IF_EQUAL, 1, 0, SET_SETTINGS),
@@ -249,7 +250,7 @@ fn seccomp(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     let len = numbers.len() + first.len();
     code[..first.len()].copy_from_slice(&first);
     for (at, number) in numbers.iter().enumerate() {
-        // To the last of all.
+        // Skip to `listed`.
         let pass = numbers.len() - at + 3;
         code[first.len() + at] = step(IF_EQUAL, pass, 0, u32::from(*number));
     }
@@ -261,7 +262,7 @@ fn seccomp(numbers: &[u16], listed: u32, otherwise: u32) -> bool {
     prctl(SET_SECCOMP, MODE_FILTER, &raw const program as usize)
 }
 
-/// This thread's kernel does not know some calls from now on.
+/// Makes system calls fail with ENOSYS in this thread.
 #[cfg(test)]
 pub fn refuse_calls(numbers: &[Sysno]) {
     const SET_NO_NEW_PRIVILEGES: usize = 38;
@@ -270,7 +271,8 @@ pub fn refuse_calls(numbers: &[Sysno]) {
     assert!(seccomp(&numbers, REFUSE, ALLOW));
 }
 
-/// This thread has a current directory of its own from now on, and if root runs it perhaps no /proc; whether it has.
+/// Gives this thread a current directory of its own and, with `from_proc` and as root, removes /proc from its view. Returns true if
+/// /proc is still mounted.
 #[cfg(test)]
 pub fn unshare(from_proc: bool) -> bool {
     const OWN_DIRECTORY: usize = 0x200;
@@ -300,7 +302,7 @@ mod tests {
     use super::*;
     use rustix::fs::OFlags;
 
-    /// What `attempt` finds in a thread that is restricted to a directory: the restriction is the thread's alone.
+    /// Runs `attempt` in a thread that is restricted to a directory: the restriction is per thread.
     fn sandboxed<T: Send + 'static>(dir: &core::ffi::CStr, attempt: fn(Sandbox) -> T) -> T {
         let dir = File::open::<Errno>(dir, OFlags::PATH | OFlags::DIRECTORY, 0).unwrap();
         let attempt = std::thread::spawn(move || {
@@ -333,8 +335,8 @@ mod tests {
                 Sysno::clone,
                 Sysno::unshare,
             ];
-            // Arguments that would do no harm.
-            // SAFETY: no address is one, and no number anybody's.
+            // The arguments are harmless.
+            // SAFETY: no argument is a valid address or descriptor.
             let tried = calls.map(|call| outcome(unsafe { raw_syscall!(call, 8, 8, 8, 8, 8) }));
             (sandbox, tried)
         });

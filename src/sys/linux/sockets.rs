@@ -1,4 +1,4 @@
-//! Calls on sockets that name an address. rustix has them too, but with checks and conversions that are larger than all of this.
+//! Socket system calls with addresses. rustix has them too, but its checks and conversions take more code than this file.
 
 use super::fs::{AT_FDCWD, File};
 use super::{Errno, outcome};
@@ -19,11 +19,11 @@ pub(super) const INET6: u16 = 10;
 const NETLINK: u16 = 16;
 #[cfg(feature = "smol")]
 pub(super) const PACKET: u16 = 17;
-/// The request that makes a descriptor non-blocking.
+/// ioctl request that sets non-blocking mode.
 const FIONBIO: u32 = 0x5421;
 
-/// The address of a socket as the kernel has it: family, port, then an IPv4 address, or flow, an IPv6 address and scope; or
-/// family and the path of a socket file, which ends with NUL.
+/// A socket address in the kernel's layout: family, port and an IPv4 address; or family, port, flow label, IPv6 address and scope
+/// id; or family and the NUL-terminated path of a socket file.
 #[doc(alias = "sockaddr")]
 #[derive(Debug)]
 #[repr(C, align(4))]
@@ -33,7 +33,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// An address that is to be set, by us or by the kernel.
+    /// An empty address, to be filled in by a setter or by the kernel.
     #[inline(never)]
     pub fn empty() -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Address {
         }
     }
 
-    /// Becomes that of a host, whose version 4 is mapped into version 6, and of a port there.
+    /// Sets the address of a host and port. An IPv4-mapped address becomes an IPv4 one.
     pub fn set_host(&mut self, host: Ipv6Addr, port: u16) {
         match &host.octets() {
             [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, octets @ ..] => self.set_v4(octets, port),
@@ -62,7 +62,7 @@ impl Address {
         self.become_one_of(INET6, 28);
     }
 
-    /// Becomes that of a socket file. `None`: its path is longer than an address can be.
+    /// Sets the path of a socket file. `None` if the path is too long.
     pub fn set_file(&mut self, path: &CStr) -> Option<()> {
         let path = path.to_bytes_with_nul();
         self.bytes.get_mut(2..2 + path.len())?.copy_from_slice(path);
@@ -70,7 +70,7 @@ impl Address {
         Some(())
     }
 
-    /// That of a listener to what the kernel tells these groups.
+    /// A netlink address that receives these multicast groups of rtnetlink.
     pub(super) fn of_listener(groups: u32) -> Self {
         let mut to = Self::empty();
         to.bytes[8..12].copy_from_slice(&groups.to_ne_bytes());
@@ -87,7 +87,7 @@ impl Address {
         u16::from_ne_bytes([self.bytes[0], self.bytes[1]])
     }
 
-    /// That of all frames that pass an interface (`sockaddr_ll`, packet(7)).
+    /// A packet socket address for all protocols on an interface (`sockaddr_ll`, packet(7)).
     #[cfg(feature = "smol")]
     pub(super) fn of_frames(interface: u32) -> Self {
         const EVERY_PROTOCOL: u16 = 3;
@@ -98,12 +98,12 @@ impl Address {
         to
     }
 
-    /// The port, where there is one.
+    /// The port of an IP address.
     pub fn port(&self) -> u16 {
         u16::from_be_bytes([self.bytes[2], self.bytes[3]])
     }
 
-    /// From where it can be reached.
+    /// Returns which clients can reach a listener at this address.
     pub fn reach(&self) -> Reach {
         match self.family() {
             UNIX => Reach::Owner,
@@ -117,7 +117,7 @@ impl Address {
         let mut to = Self::empty();
         match from {
             SocketAddr::V4(from) => to.set_v4(&from.ip().octets(), from.port()),
-            // Also one of version 4 that is mapped: so a socket of version 6 knows it.
+            // IPv4-mapped addresses stay IPv6, for IPv6 sockets.
             SocketAddr::V6(from) => {
                 to.set_v6(&from.ip().octets(), from.port());
                 to.bytes[24..28].copy_from_slice(&from.scope_id().to_ne_bytes());
@@ -126,7 +126,7 @@ impl Address {
         to
     }
 
-    /// What the kernel wrote. Of families there are only these two on the sockets that we open.
+    /// Returns the IP address that the kernel wrote. The sockets opened here have no families but these two.
     #[inline(never)]
     pub fn get(&self) -> SocketAddr {
         let port = self.port();
@@ -147,18 +147,18 @@ impl Address {
     }
 }
 
-/// From where an address can be reached.
+/// Clients that can reach a listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reach {
-    /// Whom the host lets open the file.
+    /// Users with access to the socket file.
     Owner,
-    /// Every user of this host.
+    /// All users of this host.
     Host,
-    /// Other hosts, too.
+    /// Other hosts too.
     Anywhere,
 }
 
-/// A call of the socket family. Old kernels for i686 know them only by their number within `socketcall`.
+/// A socket system call. Old kernels on 32-bit x86 have only `socketcall`, with a number for each.
 macro_rules! socket_call {
     ($name:ident, $number:literal, $($argument:expr),*) => {{
         #[cfg(target_arch = "x86")]
@@ -174,7 +174,7 @@ macro_rules! socket_call {
 #[cfg(feature = "smol")]
 pub(super) use socket_call;
 
-/// Options of sockets: their level and number.
+/// Socket options: level and number.
 pub(super) type Setting = (u8, u8);
 pub(super) const REUSE_ADDRESS: Setting = (1, 2);
 pub(super) const REUSE_PORT: Setting = (1, 15);
@@ -184,20 +184,20 @@ const KEEPALIVE_IDLE: Setting = (6, 4);
 const KEEPALIVE_INTERVAL: Setting = (6, 5);
 pub(super) const V6_ONLY: Setting = (41, 26);
 
-/// What is done with an address.
+/// A system call with an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
     Bind,
     Connect,
-    /// The socket's own is written there.
+    /// getsockname, which writes to the address.
     Name,
 }
 
-/// Makes a call with an address.
+/// Calls bind, connect or getsockname.
 #[inline(never)]
 pub(super) fn call(socket: i32, verb: Verb, at: &mut Address) -> Result<(), Errno> {
     let (bytes, len) = (at.bytes.as_mut_ptr(), at.len);
-    // SAFETY: the kernel reads so many bytes of the address; or it writes at most so many, and how many there are.
+    // SAFETY: the kernel reads `len` bytes of the address, or writes at most `len` and their number.
     outcome(unsafe {
         match verb {
             Verb::Bind => socket_call!(bind, 2, socket, bytes, len),
@@ -208,15 +208,15 @@ pub(super) fn call(socket: i32, verb: Verb, at: &mut Address) -> Result<(), Errn
     .map(drop)
 }
 
-/// Listens for connections at a port, 0: one that is free, which is told then; or at a socket file, which only its owner may
-/// use, and which is replaced if no process listens at it any more.
+/// Listens at an address. With port 0 the kernel chooses one, which is written to `at`. A socket file is accessible to its owner
+/// only; a stale one is replaced.
 pub fn listen(at: &mut Address) -> Result<File, Errno> {
-    // As many as the host allows (net.core.somaxconn): a client for which there is no space has to ask again a second later.
+    // The kernel reduces this to net.core.somaxconn. If the backlog is full, a client retries its SYN after a second.
     const BACKLOG: usize = 4096;
-    // One that is of no use ends with the process, which says why.
+    // On error the descriptor stays open: the process exits anyway.
     let socket = ManuallyDrop::new(open(at.family(), STREAM)?);
     let descriptor = socket.as_raw_fd();
-    // The port may be taken again at once; connections are not held back, and end with their peers. Files know none of this.
+    // Reuse the port at once, disable Nagle's algorithm, probe idle peers. Socket files ignore these options.
     for (level, name) in &[REUSE_ADDRESS, NO_DELAY, KEEPALIVE] {
         let _ = set(descriptor, *level, *name, 1);
     }
@@ -235,11 +235,11 @@ pub fn listen(at: &mut Address) -> Result<File, Errno> {
     Ok(ManuallyDrop::into_inner(socket))
 }
 
-/// What [`listen`] made.
+/// Descriptor of the listening socket made by [`listen`], or -1.
 static LISTENER: AtomicI32 = AtomicI32::new(-1);
 
-/// Stops to listen at what [`listen`] made, and removes its file, unless that is another process' by now. It makes system calls
-/// alone: a signal may interrupt anything.
+/// Shuts the listener of [`listen`] down and removes its socket file, unless another process listens there now. Makes system calls
+/// only, because a signal handler calls it.
 pub(super) fn stop_listening() {
     const BOTH_WAYS: usize = 2;
     let (listener, mut at) = (LISTENER.load(Ordering::Relaxed), Address::empty());
@@ -252,7 +252,7 @@ pub(super) fn stop_listening() {
     }
 }
 
-/// Removes a socket file that nobody listens at. `socket` is not used yet.
+/// Removes a socket file at which no process listens (ECONNREFUSED). `socket` is an unconnected socket.
 #[inline(never)]
 fn remove_unused(socket: RawFd, at: &mut Address) {
     if at.family() == UNIX && call(socket, Verb::Connect, at) == Err(Errno::CONNREFUSED) {
@@ -262,40 +262,40 @@ fn remove_unused(socket: RawFd, at: &mut Address) {
     }
 }
 
-/// Sets an option of a socket.
+/// Sets an integer option.
 #[inline(never)]
 pub(super) fn set(socket: i32, level: u8, name: u8, value: u32) -> Result<(), Errno> {
     set_bytes(socket, (level, name), &value.to_ne_bytes())
 }
 
-/// Sets an option whose value is more than a number.
+/// Sets an option with a value of any type.
 pub(super) fn set_bytes(socket: i32, option: Setting, value: &[u8]) -> Result<(), Errno> {
     let (level, name) = (u32::from(option.0), u32::from(option.1));
     let (at, len) = (value.as_ptr(), value.len());
-    // SAFETY: the kernel reads so many bytes.
+    // SAFETY: the kernel reads only the bytes passed, by their length.
     outcome(unsafe { socket_call!(setsockopt, 14, socket, level, name, at, len) }).map(drop)
 }
 
-/// A non-blocking socket of the server at this address: one that `connects` listens, others are for datagrams. Processes of one user
-/// may have one each at the same port if it `is_shared` in all of them; who connects gets to any of them.
+/// Opens a non-blocking socket bound to `at`: a listener if `connects`, else for datagrams. Processes of one user may bind the same
+/// port if all set `is_shared` (SO_REUSEPORT); the kernel distributes clients among them.
 pub fn open_at(at: SocketAddr, connects: bool, is_shared: bool) -> Result<File, Errno> {
-    /// Connections that wait to be accepted.
+    /// Backlog: connections that may wait to be accepted.
     const BACKLOG: usize = 4096;
     let family = if at.is_ipv4() { INET } else { INET6 };
     let kind = if connects { STREAM } else { DATAGRAM };
     let file = open(family, kind | NONBLOCK)?;
     let socket = file.as_raw_fd();
     if at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        // One socket for both families.
+        // Dual stack: one socket for IPv4 and IPv6.
         set(socket, V6_ONLY.0, V6_ONLY.1, 0)?;
     }
     if connects {
         set(socket, REUSE_ADDRESS.0, REUSE_ADDRESS.1, 1)?;
-        // Connections inherit these. A host that lacks one is served all the same.
+        // Accepted connections inherit these options. Kernels that lack one are supported.
         for ((level, name), value) in &[
             (NO_DELAY, 1),
             (KEEPALIVE, 1),
-            // Silence after which the kernel asks whether a peer is still there, and between its questions: in seconds.
+            // Keepalive, in seconds: idle time before the first probe, and interval between probes.
             (KEEPALIVE_IDLE, 60),
             (KEEPALIVE_INTERVAL, 15),
         ] {
@@ -313,7 +313,7 @@ pub fn open_at(at: SocketAddr, connects: bool, is_shared: bool) -> Result<File, 
     Ok(file)
 }
 
-/// A non-blocking connection to a port of a host: whether it was made is told when it is used.
+/// Starts a non-blocking connect; later calls report its result.
 pub fn connect(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
     let mut at = Address::empty();
     at.set_host(host, port);
@@ -324,7 +324,7 @@ pub fn connect(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
     }
 }
 
-/// A socket for datagrams to the process that listens at the socket file `path`. What is not taken at once is lost.
+/// Opens a datagram socket connected to the socket file `path`. Datagrams that do not fit into the receiver's queue are lost.
 pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
     let socket = open(UNIX, DATAGRAM | NONBLOCK)?;
     let mut at = Address::empty();
@@ -333,7 +333,7 @@ pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
     Ok(socket)
 }
 
-/// A datagram socket for talking to the kernel about the net.
+/// Opens a non-blocking rtnetlink socket.
 pub(super) fn open_netlink() -> Result<File, Errno> {
     open(NETLINK, DATAGRAM | NONBLOCK)
 }
@@ -345,20 +345,20 @@ pub(super) fn open(family: u16, kind: u32) -> Result<File, Errno> {
     File::opened(unsafe { socket_call!(socket, 1, family, kind, 0) })
 }
 
-/// The address of a socket becomes `at`.
+/// Writes the local address of a socket to `at`.
 pub fn name(socket: RawFd, at: &mut Address) -> Result<(), Errno> {
     call(socket, Verb::Name, at)
 }
 
-/// The next connection of a listener.
+/// Accepts a connection.
 pub fn accept_any(listener: &File) -> Result<File, Errno> {
     // SAFETY: three numbers.
     File::opened(unsafe { socket_call!(accept, 5, listener.as_raw_fd(), 0, 0) })
 }
 
-/// The next connection of a listener, non-blocking; its peer becomes `from`.
+/// Accepts a connection in non-blocking mode; writes the peer's address to `from`.
 pub fn accept(listener: RawFd, from: &mut Address) -> Result<File, Errno> {
-    // The oldest kind, which every host has. It gives no flags along: one more call, once for a connection.
+    // accept exists in all kernels, unlike accept4. It has no flags: this costs one more call per connection.
     // SAFETY: as for `name`.
     let accepted = File::opened(unsafe {
         socket_call!(
@@ -376,28 +376,28 @@ pub fn accept(listener: RawFd, from: &mut Address) -> Result<File, Errno> {
     Ok(accepted)
 }
 
-/// Bytes that came; how many, 0 when there will be no more.
-#[inline(always)] // Its result does not fit into registers.
+/// Receives bytes; returns their number, 0 at the end.
+#[inline(always)] // The result does not fit into registers.
 pub fn recv(socket: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     let (to, buffer) = (buffer.as_mut_ptr(), buffer.len());
-    // SAFETY: the kernel writes at most so many bytes.
+    // SAFETY: the kernel writes at most the buffer's length.
     outcome(unsafe { socket_call!(recvfrom, 12, socket, to, buffer, 0, 0, 0) })
 }
 
-/// Sends bytes, behind which `more` may follow; how many are taken.
+/// Sends bytes; returns how many were accepted. `more`: further bytes follow (MSG_MORE).
 #[inline(always)] // As that of `recv`.
 pub fn send(socket: RawFd, bytes: &[u8], more: bool) -> Result<usize, Errno> {
     const NO_SIGNAL: u32 = 0x4000;
     const MORE: u32 = 0x8000;
     let flags = if more { NO_SIGNAL | MORE } else { NO_SIGNAL };
-    // SAFETY: the kernel reads so many bytes.
+    // SAFETY: the kernel reads only the bytes passed, by their length.
     outcome(unsafe { socket_call!(sendto, 11, socket, bytes.as_ptr(), bytes.len(), flags, 0, 0) })
 }
 
-/// The next datagram, cut to `buffer`: its bytes. Its sender becomes `from`.
+/// Receives a datagram, truncated to `buffer`; returns its length, and writes the sender to `from`.
 pub fn recv_from(socket: RawFd, buffer: &mut [u8], from: &mut Address) -> Result<usize, Errno> {
     let (to, buffer) = (buffer.as_mut_ptr(), buffer.len());
-    // SAFETY: as for `name`; and at most so many bytes of the buffer.
+    // SAFETY: as for `name`; the kernel writes at most the buffer's length.
     outcome(unsafe {
         socket_call!(
             recvfrom,
@@ -415,7 +415,7 @@ pub fn recv_from(socket: RawFd, buffer: &mut [u8], from: &mut Address) -> Result
 /// Sends a datagram.
 pub fn send_to(socket: RawFd, to: SocketAddr, bytes: &[u8]) -> Result<(), Errno> {
     let to = Address::new(to);
-    // SAFETY: the kernel reads so many bytes of both.
+    // SAFETY: the kernel reads the bytes and the address, by their lengths.
     outcome(unsafe {
         socket_call!(
             sendto,

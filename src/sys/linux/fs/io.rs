@@ -59,7 +59,7 @@ pub fn pread<E: From<Errno>>(file: RawFd, offset: u64, out: &mut [u8]) -> Result
     #[cfg(target_pointer_width = "64")]
     {
         let (at, len) = (out.as_mut_ptr() as usize, out.len());
-        // SAFETY: the kernel writes at most so many bytes.
+        // SAFETY: the kernel writes at most the length of `out`.
         unsafe { carry(file, at, len, offset, Sysno::pread64) }
     }
     #[cfg(target_pointer_width = "32")]
@@ -74,7 +74,7 @@ pub fn pread_cached(file: RawFd, offset: u64, out: &mut [u8]) -> Result<usize, E
     const NOWAIT: usize = 8;
     let part = (out.as_mut_ptr(), out.len());
     let (low, high) = (offset as usize, (offset >> 32) as usize);
-    // SAFETY: the kernel writes at most so many bytes.
+    // SAFETY: the kernel writes at most the length of `out`.
     outcome(unsafe { raw_syscall!(Sysno::preadv2, file, &raw const part, 1, low, high, NOWAIT) })
 }
 
@@ -131,7 +131,7 @@ pub fn pwrite<E: From<Errno>>(file: RawFd, offset: u64, bytes: &[u8]) -> Result<
 /// Reads the target of a symbolic link, truncated to `out.len()`. ENOENT: not a symbolic link.
 pub fn readlinkat<E: From<Errno>>(link: RawFd, out: &mut [u8]) -> Result<u32, E> {
     let (empty, at) = (c"".as_ptr() as usize, out.as_mut_ptr() as usize);
-    // SAFETY: the kernel writes at most so many bytes.
+    // SAFETY: the kernel writes at most the length of `out`.
     unsafe { call(word(link), empty, at, out.len(), 0, Sysno::readlinkat) }.map(|len| len as u32)
 }
 
@@ -213,7 +213,7 @@ pub fn splice(
 
 /// Reads from a pipe, a signalfd, or a file at its current position.
 pub fn read(file: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
-    // SAFETY: the kernel writes at most so many bytes.
+    // SAFETY: the kernel writes at most the length of `out`.
     outcome(unsafe { raw_syscall!(Sysno::read, file, out.as_mut_ptr(), out.len()) })
 }
 

@@ -1,12 +1,13 @@
-//! Word of changes by rtnetlink(7). What comes is of no interest, but that it does: the interfaces are listed again.
+//! Notification of interface changes by rtnetlink(7). The messages are not parsed: any of them makes the caller list the interfaces
+//! again.
 
 use super::super::Errno;
 use super::super::fs::File;
 use super::super::sockets::{self, Address, Verb};
 use rustix::fd::AsRawFd as _;
 
-/// A non-blocking socket that can be received from when an interface or an address of it has changed. What comes
-/// is of no interest; that something was lost is told as [`Errno::NOBUFS`].
+/// Opens a non-blocking socket that is readable after an interface or address has changed. The messages need not be parsed;
+/// [`Errno::NOBUFS`] means that some were lost.
 pub fn watch() -> Result<File, Errno> {
     const LINKS: u32 = 1;
     const ADDRESSES: u32 = 0x10;

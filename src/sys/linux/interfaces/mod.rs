@@ -1,7 +1,7 @@
-//! The host's network interfaces and their addresses, as far as they have any.
+//! The host's network interfaces that have addresses.
 //!
-//! ioctl(2) tells of version 4, and for version 6 there is /proc/net/if_inet6 or, where that is not, the addresses that the
-//! kernel would send from. Of changes rtnetlink(7) brings word, where there is one. See netdevice(7).
+//! IPv4 addresses come from ioctl(2). IPv6 addresses come from /proc/net/if_inet6 or, if that is missing, are found as the source
+//! addresses that the kernel would choose. rtnetlink(7) reports changes. See netdevice(7).
 
 mod changes;
 mod requests;
@@ -13,10 +13,10 @@ pub use changes::watch;
 use crate::sys::interface::{Interface, Interfaces};
 use core::net::IpAddr;
 
-/// Notes what it is called. An address may have a name of its own, which begins with the interface's and a colon.
+/// Stores an interface's name. The label of an IPv4 address may be the name, a colon and a suffix; the suffix is dropped.
 fn set_name(interface: &mut Interface, name: &[u8]) {
     let name = name.iter().take_while(|byte| !matches!(byte, 0 | b':'));
-    // The last byte stays zero.
+    // The last byte stays NUL.
     for (to, from) in interface.name.iter_mut().take(15).zip(name) {
         *to = *from;
     }
@@ -28,7 +28,7 @@ pub fn list(out: &mut Interfaces) {
     requests::list(out);
 }
 
-/// Notes an address of the interface `index`, which may be new. `None`: there is no place for it.
+/// Adds an address of the interface `index`, and the interface itself if it is new. `None` if the list is full.
 #[inline(never)]
 fn add(
     out: &mut Interfaces,
@@ -36,7 +36,7 @@ fn add(
     address: IpAddr,
     prefix_len: u8,
 ) -> Option<&mut Interface> {
-    // Without numbers, each address is that of another one.
+    // Index 0 means unknown: each address then gets an entry of its own.
     let is_it = |other: &Interface| other.index == index && index != 0;
     let at = out.iter().position(is_it).unwrap_or(out.len());
     if at == out.len() {
@@ -52,7 +52,7 @@ fn add(
     Some(interface)
 }
 
-/// Whether a version 6 address with these flags is one to be known by: no duplicate, and not deprecated.
+/// Returns true unless the IPv6 address is tentative or a duplicate, or is a deprecated temporary one.
 const fn is_usable(flags: u32) -> bool {
     const TEMPORARY: u32 = 1;
     const TAKEN: u32 = 8;

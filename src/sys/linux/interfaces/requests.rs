@@ -1,5 +1,5 @@
-//! The older ways to interfaces: ioctl(2) as in netdevice(7), /proc/net/if_inet6, and what a socket is called when it is
-//! connected: nothing is sent for that, but the kernel chooses the address that it would send from.
+//! Interfaces without rtnetlink: ioctl(2) (netdevice(7)), /proc/net/if_inet6, and the source address of a connected UDP socket, for
+//! which the kernel sends nothing.
 
 use super::super::fs::{self, File};
 use super::super::sockets::{self, Address, DATAGRAM, INET, INET6, Verb};
@@ -10,14 +10,13 @@ use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 use syscalls::{Sysno, raw_syscall};
 
-/// Numbers that are tried where only version 6 has addresses: they are not listed then.
+/// Highest index to try for interfaces that have only IPv6 addresses: no table lists those.
 const INDEX_MAX: u32 = 256;
 
-/// Bytes of the file that are read at once.
+/// Read size for /proc/net/if_inet6, in bytes.
 const PIECE_BYTES: usize = 256;
 
-// Flags of an interface: it is up; it reaches this host alone, or one other at most; what leads out of it is there, a cable or an
-// access point; it knows multicast.
+// Interface flags (IFF_*).
 const UP: u32 = 1;
 const LOOPBACK: u32 = 8;
 const POINT_TO_POINT: u32 = 0x10;
@@ -32,7 +31,7 @@ const GET_MTU: u32 = 0x8921;
 const GET_HARDWARE: u32 = 0x8927;
 const GET_INDEX: u32 = 0x8933;
 
-/// What is asked about an interface, and the answer: the kernel's own structure, whose size follows from its pointers.
+/// Argument and result of an interface's ioctl: the kernel's own structure, whose size depends on that of pointers.
 #[doc(alias = "ifreq")]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -47,20 +46,20 @@ impl Request {
         value: [0; _],
     };
 
-    /// About an interface that is known by its number.
+    /// A request about the interface with this index.
     fn of(index: u32) -> Self {
         let mut request = Self::EMPTY;
         request.value[0] = index;
         request
     }
 
-    /// Asks; whether there is an answer.
+    /// Makes the request. Returns false if it fails.
     #[inline(never)]
     fn ask(&mut self, socket: &File, what: u32) -> bool {
         ask(socket, what, self)
     }
 
-    /// Asks for a number, which is 0 if there is no answer.
+    /// Makes the request for a number; returns 0 if it fails.
     #[inline(never)]
     fn get(&mut self, socket: &File, what: u32) -> u32 {
         self.value = [0; _];
@@ -69,17 +68,17 @@ impl Request {
     }
 }
 
-/// Whether there is an answer to a request whose structure is this one.
+/// Makes an ioctl with the structure `of`. Returns false if it fails.
 fn ask<T>(socket: &File, what: u32, of: &mut T) -> bool {
     let at = core::ptr::from_mut(of);
     // SAFETY: the kernel reads and writes the structure.
     outcome(unsafe { raw_syscall!(Sysno::ioctl, socket.as_raw_fd(), what, at) }).is_ok()
 }
 
-/// Lists what has an address.
+/// Lists all interfaces that have an address.
 #[inline(never)]
 pub(super) fn list(out: &mut Interfaces) {
-    /// The kind of hardware whose numbers have six bytes.
+    /// ARPHRD_ETHER: hardware addresses have six bytes.
     const ETHERNET: u16 = 1;
     let socket = sockets::open(INET, DATAGRAM).or_else(|_| sockets::open(INET6, DATAGRAM));
     let Ok(socket) = socket else { return };
@@ -110,11 +109,11 @@ pub(super) fn list(out: &mut Interfaces) {
     }
 }
 
-/// The addresses of version 4, for which there is a table.
-#[inline(never)] // For the sake of the stack.
+/// Lists the IPv4 addresses (SIOCGIFCONF).
+#[inline(never)] // Keeps this large frame off the caller's stack.
 pub(super) fn list_v4(socket: &File, out: &mut Interfaces) {
     const COUNT_MAX: usize = 128;
-    /// How many bytes the kernel may write, and has written.
+    /// Size of the table: available, then used.
     #[doc(alias = "ifconf")]
     #[repr(C)]
     struct Table {
@@ -133,7 +132,7 @@ pub(super) fn list_v4(socket: &File, out: &mut Interfaces) {
     for entry in buffer.iter().take(count) {
         let mut request = *entry;
         let index = request.get(socket, GET_INDEX);
-        // Of several addresses with one name, the mask of this one is asked for.
+        // A request for a mask needs the address too, as an interface may have several.
         let mut request = *entry;
         let prefix_len = if request.ask(socket, GET_MASK) {
             u32::from_ne_bytes(request.value[1].to_be_bytes()).leading_ones() as u8
@@ -147,7 +146,7 @@ pub(super) fn list_v4(socket: &File, out: &mut Interfaces) {
     }
 }
 
-/// The addresses of version 6, for which there may be a file; whether it is there and has one.
+/// Lists the IPv6 addresses of /proc/net/if_inet6. Returns false if the file is missing or empty.
 pub(super) fn list_in_file(out: &mut Interfaces) -> bool {
     let Ok(file) = File::open::<Errno>(c"/proc/net/if_inet6", OFlags::RDONLY, 0) else {
         return false;
@@ -159,10 +158,10 @@ pub(super) fn list_in_file(out: &mut Interfaces) -> bool {
     lines.any
 }
 
-/// Lines of address, index, bits of the network, reach and flags, all in hexadecimal, and a name, as far as they were read.
+/// Parser for lines of address, index, prefix length, scope and flags (all hexadecimal), and a name.
 #[derive(Default)]
 pub(super) struct Lines {
-    /// There was one.
+    /// True once a complete line was read.
     pub(super) any: bool,
     numbers: [u128; 5],
     count: usize,
@@ -170,7 +169,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Reads on.
+    /// Parses the next piece of the file.
     pub(super) fn read(&mut self, text: &[u8], out: &mut Interfaces) {
         for byte in text {
             let digit = char::from(*byte).to_digit(16);
@@ -196,16 +195,16 @@ impl Lines {
                     }
                 }
                 (b' ', ..) => {}
-                // No number: the rest of the line means nothing.
+                // Not a number: skip the rest of the line.
                 _ => self.count = self.numbers.len(),
             }
         }
     }
 }
 
-/// Finds addresses of version 6 by asking from which one the kernel would send: the link's own, and one that reaches farther.
+/// Finds IPv6 addresses as the source addresses that the kernel would choose on each interface: a link-local one and a global one.
 pub(super) fn list_by_asking(socket: &File, out: &mut Interfaces) {
-    // Interfaces that are known have any number.
+    // Interfaces that are already in the list may have indexes above [`INDEX_MAX`].
     let known = out.len();
     for at in 0..known {
         let index = out.get(at).map_or(0, |interface| interface.index);
@@ -223,19 +222,19 @@ fn ask_for(index: u32, out: &mut Interfaces) {
     const LINK: u16 = 0xff02;
     const EVERYWHERE: u16 = 0xff0e;
     for &reach in &[LINK, EVERYWHERE] {
-        // What has no address of this reach would send from one of the other.
+        // If the interface has no address of this scope, the kernel chooses one of the other.
         if let Ok(address) = source(index, reach)
             && address.is_unicast_link_local() == (reach == LINK)
             && !address.is_unspecified()
         {
-            // The length of the prefix is not told, but it is 64 by custom.
+            // The prefix length is unknown; 64 is the convention.
             let prefix_len = if address.is_loopback() { 128 } else { 64 };
             add(out, index, IpAddr::V6(address), prefix_len);
         }
     }
 }
 
-/// The address that the kernel would send from, by this interface to a group of this reach.
+/// Returns the source address that the kernel would use to send to a group of this scope by the interface `index`.
 fn source(index: u32, reach: u16) -> Result<Ipv6Addr, Errno> {
     const INTERFACE: u8 = 17;
     let socket = sockets::open(INET6, DATAGRAM)?;
