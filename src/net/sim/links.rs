@@ -1,11 +1,11 @@
-//! Interfaces in memory: the test says which there are, hears what is sent to groups by each, and has datagrams arrive there.
+//! Simulated interfaces: the test sets them, receives what is sent to groups, and injects datagrams.
 
 use super::{Kind, Sim, World};
 use crate::net::{Interest, Interface, Interfaces, Multicast, NetError, NetResult, Socket, Token};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::collections::VecDeque;
 
-/// A socket for the multicast DNS of an interface.
+/// A multicast DNS socket on an interface.
 #[derive(Debug)]
 pub(super) struct Group {
     index: u32,
@@ -13,7 +13,7 @@ pub(super) struct Group {
     pub(super) inbox: VecDeque<(Vec<u8>, SocketAddr)>,
 }
 
-/// An address with the number of its interface, where it needs one.
+/// Builds a socket address, with a scope id if the address needs one.
 fn at(index: u32, address: IpAddr, port: u16) -> SocketAddr {
     match address {
         IpAddr::V6(address) if address.is_unicast_link_local() || address.is_multicast() => {
@@ -24,7 +24,7 @@ fn at(index: u32, address: IpAddr, port: u16) -> SocketAddr {
 }
 
 impl Sim {
-    /// From now on, these are the interfaces. Groups of others hear nothing any more.
+    /// Replaces the interfaces. Groups on removed interfaces receive nothing more.
     pub fn set_interfaces(&self, interfaces: &[Interface]) {
         let mut world = self.world();
         world.interfaces = interfaces.iter().cloned().collect();
@@ -35,19 +35,20 @@ impl Sim {
         }
     }
 
-    /// A datagram comes in by an interface, for the group of this family.
+    /// Injects a datagram that arrives on an interface, for the group of its family.
     pub fn arrive(&self, index: u32, from: SocketAddr, bytes: &[u8]) {
         self.world().deliver_to_group(index, from, bytes);
     }
 
-    /// What was sent to groups since this was asked last: by which interface, and to whom.
+    /// Returns the datagrams sent to groups since the last call: interface, bytes, destination.
     pub fn take_multicast(&self) -> Vec<(u32, Vec<u8>, SocketAddr)> {
         core::mem::take(&mut self.world().multicast)
     }
 }
 
 impl World {
-    /// Sends to a group, if that is what `to` is; sockets that joined it here hear it, too.
+    /// Sends to a group if `to` is one; sockets here that have joined the group receive the datagram too. Returns false if `to` is
+    /// no group or the socket has not joined one.
     pub(super) fn send_to_group(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> bool {
         let Ok(Kind::Group(Group { index, own, .. })) = self.get(socket).map(|open| &open.kind)
         else {

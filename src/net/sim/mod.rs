@@ -1,7 +1,7 @@
-//! A net in memory: sockets are queues with bounds, time passes only in `wait`, and what is random follows from a seed.
+//! A simulated network: sockets are bounded queues, time passes only in `wait`, and random choices are derived from a seed.
 //!
-//! The loop has one half of it, the test the other: there it connects, sends, reads or refuses to, and hangs up.
-//! `wait` ends the loop when nothing can happen before the instant that the test has set.
+//! The loop uses one side, the test the other: it connects, sends, reads or stops reading, and hangs up. `wait` ends the loop when
+//! nothing can happen before the instant that the test has set.
 
 use super::{
     Connections, Datagrams, FileId, FileRange, Interest, Interfaces, Net, NetError, NetResult,
@@ -17,29 +17,29 @@ use std::rc::Rc;
 
 mod links;
 
-/// What a turn of the loop takes: a task that spins makes time pass, but not for ever.
+/// Simulated duration of a turn (ms), so that time passes even if a task spins.
 const TURN_MS: u64 = 1;
-/// Turns without the test's doing; more of them mean that the loop spins.
+/// Turns without an action of the test, after which the loop is considered to spin.
 const TURN_COUNT_MAX: usize = 100_000;
-/// Bytes that a socket takes before its peer reads.
+/// Send buffer of a socket, in bytes.
 pub const SEND_BYTES: usize = 64 << 10;
 
-/// The test's name of a connection.
+/// The test's handle of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peer(usize);
 
-/// What a socket is.
+/// Type of a socket.
 #[derive(Debug)]
 enum Kind {
-    /// The connections that wait to be accepted.
+    /// The backlog.
     Listener(VecDeque<usize>),
-    /// The test's number of the connection.
+    /// Index in `World::wires`.
     Connection(usize),
-    /// Datagrams that wait to be received.
+    /// Received datagrams with their senders.
     Datagrams(VecDeque<(Vec<u8>, SocketAddr)>),
     /// The multicast DNS of an interface.
     Group(links::Group),
-    /// Whether interfaces have changed since it was received from.
+    /// True if interfaces have changed since the last receive.
     Changes(bool),
 }
 
@@ -57,17 +57,17 @@ struct Wire {
     from: SocketAddr,
     to_server: VecDeque<u8>,
     to_peer: VecDeque<u8>,
-    /// Bytes that `to_peer` takes.
+    /// Capacity of `to_peer`, in bytes.
     capacity: usize,
-    /// What the peer has read.
+    /// Bytes that the peer has read.
     read: Vec<u8>,
     reads: bool,
     hung_up: bool,
-    /// The server closed it.
+    /// True once the server has closed it.
     closed: bool,
 }
 
-/// What a test is asked.
+/// A test's callback that returns a bool.
 struct Asked(Rc<dyn Fn() -> bool>);
 
 impl core::fmt::Debug for Asked {
@@ -76,7 +76,7 @@ impl core::fmt::Debug for Asked {
     }
 }
 
-/// What a test wants to look at.
+/// A test's callback, called before each send.
 struct Witness(Rc<dyn Fn()>);
 
 impl core::fmt::Debug for Witness {
@@ -88,43 +88,43 @@ impl core::fmt::Debug for Witness {
 #[derive(Debug)]
 struct World {
     random: Random,
-    /// Of so many datagrams to and from groups one is lost, as chance has it; 0: none.
+    /// One in this many datagrams to and from groups is lost at random; 0: none.
     lose_one_in: usize,
-    /// Sends take only a part of what fits; receives always do.
+    /// True if sends accept a random part of the bytes. Receives always return a random part.
     parts: bool,
     now: Instant,
-    /// When the test wants to go on.
+    /// Time at which the test continues.
     until: Instant,
     turns: usize,
     sockets: Vec<Option<Open>>,
     wires: Vec<Wire>,
-    /// What was sent by datagram, and to whom.
+    /// Datagrams sent, with their destinations.
     sent: Vec<(Vec<u8>, SocketAddr)>,
-    /// Interfaces, and what was sent to groups there: by which, to whom.
+    /// Interfaces; datagrams sent to groups: interface, bytes, destination.
     interfaces: Interfaces,
     multicast: Vec<(u32, Vec<u8>, SocketAddr)>,
-    /// Sockets that may be open at once.
+    /// Open sockets, at most.
     descriptors: usize,
-    /// What every file that is sent from holds.
+    /// Content of every file that is sent.
     file: Option<Vec<u8>>,
-    /// What is received into, where that can be stored from.
+    /// Pipe for received bytes, if the network supports one.
     pipe: Option<Rc<RefCell<VecDeque<u8>>>>,
-    /// Whether a file can be read from that may be watched, and the token of who does.
+    /// Tells if the watched file is readable, and the token of its watcher.
     file_to_watch: Option<Asked>,
     file_token: Option<Token>,
-    /// Looks whenever a peer is about to be told anything.
+    /// Called before each send.
     witness: Option<Witness>,
     accept_calls: usize,
-    /// Until when the loop would sleep.
+    /// Time until which the loop would sleep.
     sleep: Option<Instant>,
 }
 
-/// The net. Clones are the same one.
+/// The simulated network. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Sim(Rc<RefCell<World>>);
 
 impl Sim {
-    /// A net in which chance follows from `seed`.
+    /// Creates a network whose random choices are derived from `seed`.
     pub fn new(seed: u64) -> Self {
         Self(Rc::new(RefCell::new(World {
             random: Random::new(seed),
@@ -153,23 +153,23 @@ impl Sim {
         self.0.borrow_mut()
     }
 
-    /// From now on, sends take only a part of what fits, as chance has it.
+    /// Makes sends accept a random part of the bytes.
     pub fn send_in_parts(&self) {
         self.world().parts = true;
     }
 
-    /// From now on, of so many datagrams to and from groups one is lost, as chance has it.
+    /// Loses one in `count` datagrams to and from groups, at random.
     pub fn lose_one_in(&self, count: usize) {
         self.world().lose_one_in = count;
     }
 
-    /// Connects to what listens at `at`, from an address of its own.
+    /// Connects to the listener at `at`, from a new address.
     pub fn connect(&self, at: SocketAddr) -> Peer {
         let [high, low] = (self.world().wires.len() as u16).to_be_bytes();
         self.connect_from(IpAddr::from([10, 0, high, low]), at)
     }
 
-    /// Connects to what listens at `at`, from this address.
+    /// Connects to the listener at `at`, from the address `from`.
     pub fn connect_from(&self, from: IpAddr, at: SocketAddr) -> Peer {
         let mut world = self.world();
         let peer = world.wires.len();
@@ -194,42 +194,42 @@ impl Sim {
         Peer(peer)
     }
 
-    /// The peer sends bytes.
+    /// Sends bytes from the peer.
     pub fn send(&self, peer: Peer, bytes: &[u8]) {
         self.world().wires[peer.0].to_server.extend(bytes);
     }
 
-    /// Whether the peer reads what comes. At first it does.
+    /// Makes the peer read, or stop reading. Initially it reads.
     pub fn set_reading(&self, peer: Peer, reads: bool) {
         self.world().wires[peer.0].reads = reads;
     }
 
-    /// Bounds the bytes that are taken before the peer reads.
+    /// Sets the capacity of the send buffer to the peer, in bytes.
     pub fn set_capacity(&self, peer: Peer, capacity: usize) {
         self.world().wires[peer.0].capacity = capacity;
     }
 
-    /// The peer closes the connection.
+    /// Closes the connection from the peer's side.
     pub fn hang_up(&self, peer: Peer) {
         self.world().wires[peer.0].hung_up = true;
     }
 
-    /// What the peer has read since it was asked last.
+    /// Returns the bytes that the peer has read since the last call.
     pub fn take(&self, peer: Peer) -> Vec<u8> {
         core::mem::take(&mut self.world().wires[peer.0].read)
     }
 
-    /// Bytes that the peer has sent and the server not received.
+    /// Number of bytes that the peer has sent and the server has not received.
     pub fn unreceived(&self, peer: Peer) -> usize {
         self.world().wires[peer.0].to_server.len()
     }
 
-    /// Whether the server closed the connection.
+    /// Returns true if the server closed the connection.
     pub fn is_closed(&self, peer: Peer) -> bool {
         self.world().wires[peer.0].closed
     }
 
-    /// Sends a datagram to what is bound at `at`.
+    /// Sends a datagram to the socket bound to `at`.
     pub fn send_datagram(&self, at: SocketAddr, from: SocketAddr, bytes: &[u8]) {
         for open in self.world().sockets.iter_mut().flatten() {
             if let (true, Kind::Datagrams(inbox)) = (open.at == at, &mut open.kind) {
@@ -238,57 +238,57 @@ impl Sim {
         }
     }
 
-    /// The datagrams that were answered, and to whom.
+    /// Returns the datagrams that the loop has sent since the last call, with their destinations.
     pub fn take_datagrams(&self) -> Vec<(Vec<u8>, SocketAddr)> {
         core::mem::take(&mut self.world().sent)
     }
 
-    /// Bounds the sockets that may be open at once.
+    /// Limits the number of open sockets.
     pub fn set_descriptors(&self, count: usize) {
         self.world().descriptors = count;
     }
 
-    /// From now on, files can be sent from, and this is what they hold.
+    /// Enables [`Connections::send_file`]; `bytes` is the content of every file.
     pub fn set_file(&self, bytes: Vec<u8>) {
         self.world().file = Some(bytes);
     }
 
-    /// From now on, what comes can be received into a pipe, which the files read from.
+    /// Enables [`Connections::recv_pipe`] with this pipe, from which the files read.
     pub fn set_pipe(&self, pipe: Rc<RefCell<VecDeque<u8>>>) {
         self.world().pipe = Some(pipe);
     }
 
-    /// From now on, a file may be watched, which can be read from when the test says so.
+    /// Enables [`Streams::watch_file`]; the file is ready while `is_readable` returns true.
     pub fn set_file_to_watch(&self, is_readable: impl Fn() -> bool + 'static) {
         self.world().file_to_watch = Some(Asked(Rc::new(is_readable)));
     }
 
-    /// From now on, this is called before anything is sent.
+    /// Sets a callback that is called before each send.
     pub fn set_witness(&self, witness: impl Fn() + 'static) {
         self.world().witness = Some(Witness(Rc::new(witness)));
     }
 
-    /// Sockets that are open.
+    /// Number of open sockets.
     pub fn open_count(&self) -> usize {
         self.world().sockets.iter().flatten().count()
     }
 
-    /// How often a connection was to be accepted.
+    /// Number of calls of [`Streams::accept`].
     pub fn accept_calls(&self) -> usize {
         self.world().accept_calls
     }
 
-    /// What the loop would wait for if nothing came.
+    /// Time until which the loop would sleep if nothing arrived.
     pub fn sleep(&self) -> Option<Instant> {
         self.world().sleep
     }
 
-    /// The time.
+    /// The simulated time.
     pub fn now(&self) -> Instant {
         self.world().now
     }
 
-    /// Lets the loop run for so long from now.
+    /// Lets the loop run for `time`, from now.
     pub fn allow(&self, time: Duration) {
         let mut world = self.world();
         world.until = world.now.after(time);
@@ -333,7 +333,7 @@ impl World {
         Ok(Socket(number))
     }
 
-    /// The socket takes bytes that are sent, as many as fit.
+    /// Appends bytes to a connection's send buffer, as many as fit.
     fn take(&mut self, socket: Socket, bytes: &[u8]) -> NetResult<usize> {
         let chance = if self.parts {
             self.random.number() as usize
@@ -357,7 +357,7 @@ impl World {
         Ok(len)
     }
 
-    /// Peers that read, read.
+    /// Delivers sent bytes to the peers that read.
     fn deliver(&mut self) {
         for wire in self.wires.iter_mut().filter(|wire| wire.reads) {
             wire.read.extend(wire.to_peer.drain(..));
@@ -455,7 +455,7 @@ impl Datagrams for Sim {
         let now = Instant::from_ms(now + TURN_MS);
         world.now = now;
         world.deliver();
-        // Begins anywhere, so that no order is relied upon.
+        // Starts at a random socket, so that no task relies on the order.
         let count = world.sockets.len();
         let first = world.random.below(count);
         for at in (first..count).chain(0..first) {
@@ -492,7 +492,7 @@ impl Connections for Sim {
         let wire = world.wire(socket)?;
         let most = wire.to_server.len().min(buffer.len());
         if most == 0 {
-            // A buffer of no bytes receives none, as with the kernel.
+            // An empty buffer receives 0 bytes, as with the kernel.
             let at_end = buffer.is_empty() || wire.hung_up;
             return if at_end {
                 Ok(0)
@@ -568,7 +568,7 @@ impl Streams for Sim {
     }
 }
 
-/// How many of `most` bytes go at once: often all, often few, never none of some.
+/// Chooses how many of `most` bytes are moved: often all, often few, at least one.
 fn part(chance: usize, most: usize) -> usize {
     match chance % 4 {
         0 | 1 => most,

@@ -1,4 +1,4 @@
-//! Which addresses this host has: given by hand, leased (DHCP), taken (RFC 3927, RFC 4862), and what leads beyond the link.
+//! Addresses of this host: static, leased (DHCP), self-assigned (RFC 3927, RFC 4862). And its gateways.
 
 use super::Settings;
 use super::chance::Chance;
@@ -9,38 +9,38 @@ use super::routers::{PREFIX_BITS, Prefix, Routers};
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Addresses of version 6: the link's own, and one for each of so many networks.
+/// IPv6 addresses at most: the link-local one, and one for each of four prefixes.
 const IPV6_COUNT_MAX: usize = 5;
-/// Without an answer of DHCP within this time, an address of the link is taken beside.
+/// Wait for DHCP before a link-local IPv4 address is used.
 const FALLBACK: Duration = Duration::from_secs(6);
-/// RFC 3927 section 9: after so many conflicts, a new address is tried once in so long.
+/// RFC 3927 section 9 (MAX_CONFLICTS, RATE_LIMIT_INTERVAL): after this many conflicts, the interval between new addresses.
 const CONFLICT_COUNT_MAX: u8 = 10;
 const RATE_LIMIT_MS: u32 = 60_000;
-/// RFC 2131 section 3.1.5: ten seconds at least, after a leased address was another host's for the first time, and for another time.
+/// Wait after a DHCPDECLINE: the first, later ones (RFC 2131 section 3.1.5: ten seconds at least).
 const DECLINE_WAITS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
-/// A conflict is over when nothing was heard of it for so long.
+/// A conflict without further evidence for this long is over.
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(600);
-/// Identifiers that are tried for an address of version 6 (RFC 7217 section 6: IDGEN_RETRIES).
+/// Interface identifiers tried for an IPv6 address (RFC 7217 section 6: IDGEN_RETRIES).
 const IDENTIFIER_COUNT_MAX: u8 = 3;
 
-/// How the host gets its addresses.
+/// Source of the host's addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Ip {
-    /// By DHCP, else as `LinkLocal`.
+    /// DHCP; without an answer as `LinkLocal`.
     #[default]
     Dhcp,
-    /// One of 169.254/16 that nobody else has.
+    /// A free address of 169.254/16.
     LinkLocal,
-    /// This one, and the bits of its network. One of version 6 is had beside those that follow from what routers say; then there is
-    /// none of version 4.
+    /// Static address and prefix length. A static IPv6 address is used beside those from router advertisements; the host then has
+    /// no IPv4 address.
     Static(IpAddr, u8),
 }
 
-/// An address of version 6.
+/// An IPv6 address.
 #[derive(Debug)]
 struct Ipv6 {
     claim: Claim,
-    /// Identifiers that were tried and are others'.
+    /// Identifiers tried that other hosts have.
     tried: u8,
     valid_until: Instant,
 }
@@ -52,24 +52,24 @@ pub(super) struct Addresses {
     ip: Ip,
     chance: Chance,
     ipv4: Option<Claim>,
-    /// That of DHCP, or that which was given by hand.
+    /// Gateway from DHCP, or the static one.
     gateway: Option<Ipv4Addr>,
-    /// When DHCP has taken too long.
+    /// When to fall back to a link-local address.
     fallback_at: Instant,
     conflicts: u8,
-    /// Another host has the address that was given by hand, which is to be told.
+    /// The static address, if a conflict with another host must still be reported.
     pub(super) conflict: Option<Ipv6Addr>,
-    /// Until then it is the same conflict.
+    /// Evidence before this time belongs to the same conflict.
     conflict_until: Instant,
     ipv6: heapless::Vec<Ipv6, IPV6_COUNT_MAX>,
     routers: Routers,
-    /// What follows is not what it was when this was asked last.
+    /// True if usable addresses or gateways have changed since [`Addresses::take_change`].
     has_changed: bool,
-    /// What is leased.
+    /// The current lease.
     lease: Option<Lease>,
-    /// That is somebody else's: the server is to be told.
+    /// True if a DHCPDECLINE must be sent, because another host has the leased address.
     is_declined: bool,
-    /// The lease is given up: when another one is to be looked for.
+    /// Set if the lease was given up: when to look for another.
     lease_lost: Option<Instant>,
 }
 
@@ -113,7 +113,7 @@ impl Addresses {
         addresses
     }
 
-    /// Takes an address of 169.254/16, but none of its first and last 256 (RFC 3927 section 2.1).
+    /// Starts probing a random address of 169.254/16, except its first and last 256 (RFC 3927 section 2.1).
     fn take_link_local(&mut self, now: Instant) {
         let number = self.chance.number();
         let address = Ipv4Addr::new(169, 254, 1 + (number % 254) as u8, (number >> 8) as u8);
@@ -125,8 +125,8 @@ impl Addresses {
         self.has_changed = true;
     }
 
-    /// Takes an address of a network: its identifier follows from the Ethernet number (RFC 4291 appendix A), or, where others had
-    /// that, from chance.
+    /// Starts probing an address of a network. Its identifier is derived from the MAC address (RFC 4291 appendix A) or, if another
+    /// host has that, random.
     fn take_ipv6(&mut self, network: [u8; 8], tried: u8, valid_until: Instant, now: Instant) {
         let [a, b, c, d, e, f] = self.own.0;
         let identifier = match tried {
@@ -134,7 +134,7 @@ impl Addresses {
             _ => {
                 let numbers = [(); 2].map(|()| self.chance.number().to_be_bytes());
                 let [[a, b, c, d], [e, f, g, h]] = numbers;
-                // Neither one of an Ethernet number nor a group.
+                // Clears the universal bit and the group bit.
                 [a & !3, b, c, d, e, f, g, h]
             }
         };
@@ -151,7 +151,7 @@ impl Addresses {
         });
     }
 
-    /// Those that may be used, and the bits of their networks.
+    /// Returns the usable addresses with their prefix lengths.
     pub(super) fn usable(&self) -> impl Iterator<Item = (IpAddr, u8)> {
         let all = self
             .ipv4
@@ -161,27 +161,27 @@ impl Addresses {
         usable.map(|claim| (claim.address, claim.prefix))
     }
 
-    /// What leads beyond the link, of version 4.
+    /// Returns the IPv4 default gateway.
     pub(super) fn gateway(&self) -> Option<Ipv4Addr> {
         self.gateway.filter(|_| self.ipv4.is_some())
     }
 
-    /// What leads beyond the link, of version 6.
+    /// Returns the IPv6 default router.
     pub(super) fn router(&self) -> Option<Ipv6Addr> {
         self.routers.router()
     }
 
-    /// Whether any of these has changed since this was asked last.
+    /// Returns true if addresses or gateways have changed since the last call.
     pub(super) const fn take_change(&mut self) -> bool {
         core::mem::replace(&mut self.has_changed, false)
     }
 
-    /// Whether the lease was given up since this was asked last: when another one is to be looked for.
+    /// Returns, once after the lease was given up, when to look for another.
     pub(super) const fn take_lease_lost(&mut self) -> Option<Instant> {
         self.lease_lost.take()
     }
 
-    /// Whether there is an address of version 4 that DHCP did not lease.
+    /// Returns true if a link-local IPv4 address is in use.
     pub(super) fn has_fallback(&self) -> bool {
         self.ipv4.is_some_and(|claim| match claim.address {
             IpAddr::V4(address) => address.is_link_local(),
@@ -189,7 +189,7 @@ impl Addresses {
         })
     }
 
-    /// DHCP has leased an address, or it has none any more.
+    /// Records a new DHCP lease, or its end.
     pub(super) fn set_lease(&mut self, lease: Option<Lease>, now: Instant) {
         self.lease = lease;
         let known = self.ipv4.map(|claim| claim.address);
@@ -200,13 +200,14 @@ impl Addresses {
             Some(_) => Instant::NEVER,
             None => now.after(FALLBACK),
         };
-        // A renewed one is not announced again.
+        // A renewed lease is not announced again.
         if known != address || known.is_none() {
             self.ipv4 = lease.map(|lease| Claim::leased(lease.address.into(), lease.prefix, now));
         }
     }
 
-    /// The link was down: what others knew of this host may be gone, and it may be another network.
+    /// Announces all addresses again after the link was down, because neighbors may have forgotten them. Looks for routers and a
+    /// lease again, because it may be another network.
     pub(super) fn restart(&mut self, now: Instant) {
         if let Some(claim) = &mut self.ipv4 {
             claim.announce(now);
@@ -218,7 +219,7 @@ impl Addresses {
         self.lease_lost = (self.ip == Ip::Dhcp).then_some(now);
     }
 
-    /// Looks at what a frame carries.
+    /// Handles ARP and neighbor discovery.
     pub(super) fn handle(&mut self, now: Instant, content: &Content<'_>) {
         match *content {
             Content::Arp {
@@ -239,7 +240,7 @@ impl Addresses {
                     self.note_conflict(now, other.into());
                 }
             }
-            // One that is probed for by another host is answered by smoltcp, if it is in use.
+            // If another host probes for a usable address of ours, smoltcp answers.
             Content::Solicit { from, target, .. } if from.is_unspecified() => {
                 self.contend_ipv6(now, target, true);
             }
@@ -256,7 +257,7 @@ impl Addresses {
         }
     }
 
-    /// Another host has this address: it is told of one that was given by hand, once.
+    /// Records a conflict if the address is static, to be reported once.
     fn note_conflict(&mut self, now: Instant, address: IpAddr) {
         if matches!(self.ip, Ip::Static(given, _) if given == address) {
             if now >= self.conflict_until {
@@ -271,12 +272,12 @@ impl Addresses {
 
     fn lose_ipv4(&mut self, now: Instant) {
         match self.ip {
-            // Who gave it by hand wants it kept (RFC 5227 section 2.4, c).
+            // A static address is kept (RFC 5227 section 2.4, c).
             Ip::Static(..) => return,
             Ip::Dhcp if !self.has_fallback() => {
                 self.ipv4 = None;
                 self.is_declined = true;
-                // A server that leases it once more leaves time to use another address meanwhile.
+                // If the server leases the same address again, this leaves time to use a link-local one.
                 let wait = DECLINE_WAITS[usize::from(self.conflicts > 0)];
                 self.lease_lost = Some(now.after(wait));
             }
@@ -286,7 +287,7 @@ impl Addresses {
         self.has_changed = true;
     }
 
-    /// Another host has an address of version 6, or wants it as this one does.
+    /// Another host uses an IPv6 address of ours, or probes for it too.
     fn contend_ipv6(&mut self, now: Instant, address: Ipv6Addr, is_probe: bool) {
         let place = self
             .ipv6
@@ -310,9 +311,10 @@ impl Addresses {
         self.note_conflict(now, address.into());
     }
 
-    /// Takes an address of a network that a router told of, or keeps it for longer.
+    /// Starts to use a prefix of a router advertisement, or extends its lifetime.
     fn use_prefix(&mut self, prefix: Prefix, now: Instant) {
-        /// RFC 4862 section 5.5.3: no router shortens what is left below two hours, since anybody can say it is one.
+        /// RFC 4862 section 5.5.3: an advertisement cannot reduce the remaining lifetime below two hours, because any host can send
+        /// one.
         const VALID_MIN: Duration = Duration::from_secs(2 * 3600);
         let valid_until = now.after(prefix.valid);
         let known = self.ipv6.iter_mut().find(|one| match one.claim.address {
@@ -331,7 +333,7 @@ impl Addresses {
         }
     }
 
-    /// When [`Addresses::advance`] has something to do.
+    /// Time of the next call of [`Addresses::advance`].
     pub(super) fn poll_at(&self) -> Instant {
         if self.is_declined {
             return Instant::default();
@@ -345,7 +347,7 @@ impl Addresses {
             .min(self.routers.poll_at())
     }
 
-    /// Does one thing that is due, and writes the frame that it takes to `out`: its length, or 0.
+    /// Does one step that is due. Writes a frame to `out`; returns its length, or 0.
     pub(super) fn advance(&mut self, now: Instant, out: &mut [u8]) -> usize {
         let chance = self.chance.number();
         if core::mem::take(&mut self.is_declined)
@@ -374,7 +376,7 @@ impl Addresses {
             let len = claim.advance(now, self.own, chance, out);
             if claim.is_usable() != was_usable {
                 self.has_changed = true;
-                // The first address of version 6 is the link's own, which routers are asked from.
+                // The first IPv6 address is link-local; router solicitations are sent from it.
                 if claim.address.is_ipv6() {
                     self.routers.solicit(now);
                 }

@@ -1,11 +1,11 @@
-//! Numbers that differ from host to host and from start to start: delays, identifiers. No secret follows from them.
+//! Random numbers for delays and identifiers, different on each host and at each start; not for secrets.
 
 /// Marsaglia's xorshift of 64 bits.
 #[derive(Clone, Debug)]
 pub(super) struct Chance(u64);
 
 impl Chance {
-    /// Begins with `seed`.
+    /// Creates a generator.
     pub(super) const fn new(seed: u64) -> Self {
         Self(seed | 1)
     }

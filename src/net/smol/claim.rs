@@ -1,4 +1,4 @@
-//! One address, from the question whether somebody else has it to its defence: RFC 5227 for IPv4, RFC 4862 section 5.4 for IPv6.
+//! State of one address: probing, announcing, defending. RFC 5227 for IPv4, RFC 4862 section 5.4 for IPv6.
 
 use super::packet::{self, Mac};
 use crate::time::{Duration, Instant};
@@ -11,48 +11,48 @@ const PROBE_MS_MIN: u32 = 1000;
 const PROBE_MS_SPREAD: u32 = 1000;
 const ANNOUNCE_WAIT: Duration = Duration::from_secs(2);
 const ANNOUNCE_COUNT: u8 = 2;
-/// Before the announcements, a question: there are systems that have the address and answer nothing else.
+/// State before the announcements: one more probe, because some systems that own the address answer only a probe.
 const ASKING: u8 = ANNOUNCE_COUNT + 1;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
-/// RFC 4861 section 10: one question, and how long an answer may take.
+/// RFC 4861 section 10: one probe, and the wait for an answer.
 const SOLICIT_COUNT: u8 = 1;
 const SOLICIT_WAIT: Duration = Duration::SECOND;
 
-/// How far it is.
+/// State of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// So many questions are left.
+    /// Number of probes left.
     Probing(u8),
-    /// It is used; so many announcements are left, before which it may be asked for.
+    /// In use; number of announcements left. [`ASKING`]: one more probe first.
     Announcing(u8),
 }
 
-/// What follows from another host's having the address.
+/// Result of a conflict with another host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Conflict {
-    /// It is announced once more, and kept.
+    /// The address is announced once more and kept.
     Defended,
-    /// It is the other's.
+    /// The address is lost to the other host.
     Lost,
 }
 
-/// An address of this host, or one that is to be.
+/// An address that this host uses or probes for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
     pub(super) address: IpAddr,
-    /// Bits of its network.
+    /// Prefix length.
     pub(super) prefix: u8,
     state: State,
-    /// It is used while it is probed for.
+    /// True if the address is used while it is probed for.
     is_optimistic: bool,
-    /// When the next step is due.
+    /// Time of the next step.
     at: Instant,
     defended_at: Option<Instant>,
 }
 
 impl Claim {
-    /// Asks whether somebody has the address, after a wait of `delay_ms`, before it is used.
+    /// Probes for the address before using it, after a wait of `delay_ms`.
     pub(super) const fn probing(address: IpAddr, prefix: u8, now: Instant, delay_ms: u32) -> Self {
         let count = match address {
             IpAddr::V4(_) => PROBE_COUNT,
@@ -68,7 +68,7 @@ impl Claim {
         }
     }
 
-    /// Uses the address at once: somebody has assigned it to this host.
+    /// Uses a static address at once.
     pub(super) const fn assigned(address: IpAddr, prefix: u8, now: Instant) -> Self {
         Self {
             address,
@@ -80,8 +80,8 @@ impl Claim {
         }
     }
 
-    /// Asks once whether somebody has the address that a server has leased (RFC 2131 section 4.4.1). The server may have asked, too,
-    /// and leases no address twice: it is used meanwhile, as RFC 4429 has it for version 6, and given up if somebody answers.
+    /// Probes once for a leased address (RFC 2131 section 4.4.1). The server may have probed too, and does not lease an address
+    /// twice. So the address is used meanwhile, as RFC 4429 allows for IPv6, and given up if another host answers.
     pub(super) const fn leased(address: IpAddr, prefix: u8, now: Instant) -> Self {
         Self {
             state: State::Probing(1),
@@ -90,29 +90,29 @@ impl Claim {
         }
     }
 
-    /// Whether it may be used.
+    /// Returns true if the address may be used.
     pub(super) const fn is_usable(&self) -> bool {
         self.is_optimistic || self.is_own()
     }
 
-    /// Whether nobody has answered the questions.
+    /// Returns true if probing has ended without a conflict.
     const fn is_own(&self) -> bool {
         matches!(self.state, State::Announcing(_))
     }
 
-    /// When [`Claim::advance`] has something to do.
+    /// Time of the next call of [`Claim::advance`].
     pub(super) const fn poll_at(&self) -> Instant {
         self.at
     }
 
-    /// Announces it again: the link was down meanwhile.
+    /// Announces the address again, after the link was down.
     pub(super) const fn announce(&mut self, now: Instant) {
         if self.is_own() {
             (self.state, self.at) = (State::Announcing(ASKING), now);
         }
     }
 
-    /// Does the next step, if it is due, and writes the frame of it to `out`: its length, or 0. `chance` is any number.
+    /// Does the next step if it is due. Writes a frame to `out`; returns its length, or 0. `chance` is a random number.
     pub(super) fn advance(&mut self, now: Instant, own: Mac, chance: u32, out: &mut [u8]) -> usize {
         if now < self.at {
             return 0;
@@ -162,7 +162,7 @@ impl Claim {
         }
     }
 
-    /// Writes what tells all hosts on the link that this one has the address.
+    /// Writes an announcement of the address to all hosts on the link.
     fn tell(&self, own: Mac, out: &mut [u8]) -> usize {
         match self.address {
             IpAddr::V4(address) => packet::arp(own, address, address, out),
@@ -177,7 +177,7 @@ impl Claim {
         }
     }
 
-    /// Another host has the address, or asks for it as this one does.
+    /// Handles another host that uses the address or probes for it too.
     pub(super) fn conflict(&mut self, now: Instant) -> Conflict {
         let again = |at: Instant| now.since(at) < DEFEND_INTERVAL;
         if !self.is_own() || self.defended_at.is_some_and(again) {
@@ -189,12 +189,12 @@ impl Claim {
     }
 }
 
-/// All hosts of the link.
+/// All nodes of the link.
 pub(super) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-/// All its routers.
+/// All routers of the link.
 pub(super) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 
-/// The group that hosts with an address like this one listen to (RFC 4291 section 2.7.1).
+/// The solicited-node group of an address (RFC 4291 section 2.7.1).
 const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = address.octets();
     Ipv6Addr::new(

@@ -1,4 +1,4 @@
-//! Sockets for datagrams: those of one port share one of smoltcp's.
+//! Datagram sockets. All sockets of one port share one smoltcp socket.
 
 use super::{Interest, Kind, Open, Smol, covers};
 use crate::mem::{Ends as _, heap, scaled};
@@ -8,21 +8,21 @@ use core::net::{IpAddr, SocketAddr};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::udp::{PacketBuffer, PacketMetadata, SendError, Socket as Udp, UdpMetadata};
 
-/// Datagrams that wait to be taken, and to be sent; bytes of each of both.
+/// Limits of each receive and send queue: datagrams, bytes.
 const DATAGRAM_COUNT_MAX: usize = 64;
 const DATAGRAM_BYTES: usize = 64 << 10;
-/// The same in the least memory.
+/// Size of a queue (bytes) on a host with the least memory.
 const DATAGRAM_BYTES_MIN: usize = 16 << 10;
-/// Bytes of the headers of IP and UDP.
+/// Length of IP and UDP headers, in bytes.
 const HEAD_BYTES_V4: usize = 28;
 const HEAD_BYTES_V6: usize = 48;
 
-/// A port that sockets are bound to.
+/// A UDP port in use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Port {
     number: u16,
     handle: SocketHandle,
-    /// The socket that the first datagram which waits is for.
+    /// Index of the socket that receives the first queued datagram.
     first: Option<usize>,
 }
 
@@ -69,7 +69,7 @@ impl Smol {
         })
     }
 
-    /// How far datagrams of a port go.
+    /// Sets the hop limit of a port's datagrams.
     pub(super) fn set_hop_limit(&mut self, number: u16, limit: u8) {
         if let Some(port) = self.udp_port(number) {
             let socket = self.sockets.get_mut::<Udp<'_>>(port.handle);
@@ -98,7 +98,8 @@ impl Smol {
         all.any(|open| matches!(open.kind, Kind::Datagrams | Kind::Group) && is_it(open))
     }
 
-    /// Whose a datagram to this port and address is: a socket at just that address comes first.
+    /// Index of the socket that receives a datagram to this port and address. A socket bound to exactly that address has
+    /// precedence.
     fn recipient(&self, number: u16, to: IpAddr) -> Option<usize> {
         let place = |is_it: &dyn Fn(IpAddr) -> bool| {
             self.open.iter().position(|open| {
@@ -113,7 +114,7 @@ impl Smol {
         place(&|at| at == to).or_else(|| place(&|at| covers(at, to)))
     }
 
-    /// Finds whose the first datagram of each port is, and takes away what is nobody's.
+    /// Assigns the first datagram of each port to a socket, and drops datagrams without one.
     pub(super) fn sort_datagrams(&mut self) {
         for place in 0..self.udp.len() {
             let mut first = None;
@@ -133,7 +134,7 @@ impl Smol {
         }
     }
 
-    /// Whether the first datagram of its port is for the socket in this place.
+    /// Returns true if the first datagram of its port is for the socket at this index.
     pub(super) fn has_datagram(&self, place: usize, open: &Open) -> bool {
         let port = self.udp_port(open.at.port());
         port.is_some_and(|port| port.first == Some(place))
@@ -182,7 +183,7 @@ impl Smol {
         } else {
             HEAD_BYTES_V6
         };
-        // smoltcp cuts no datagram into fragments.
+        // smoltcp does not fragment datagrams.
         if bytes.len() + head > self.port.limits().mtu {
             return Err(NetError::TooLong);
         }

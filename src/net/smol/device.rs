@@ -1,4 +1,4 @@
-//! smoltcp's device over a link: one frame that came at a time, and frames to send.
+//! smoltcp's device over a link. It receives one frame at a time, and queues frames that the link does not accept at once.
 
 use crate::mem::{Ends as _, Slots};
 use crate::net::NetError;
@@ -7,29 +7,29 @@ use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
-/// Bytes of the longest packet that a link cuts into segments.
+/// Longest packet (bytes) that a link segments.
 const SEGMENTED_BYTES_MAX: usize = 65_535;
 
-/// Frames that wait for the link at most.
+/// Queued frames, at most.
 const HELD_COUNT_MAX: usize = 4;
-/// Places for frames: of those that wait, and of one that is being written.
+/// Frame buffers: the queued frames, and one that is being written.
 const PLACE_COUNT: usize = HELD_COUNT_MAX + 1;
 
-/// A frame that the link did not take yet.
+/// A queued frame.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     len: usize,
     segment: Option<NonZeroU16>,
 }
 
-/// What a device keeps between two calls of smoltcp.
+/// State of the device between two calls of smoltcp.
 pub(super) struct Port {
     pub(super) link: &'static mut dyn Link,
     limits: Limits,
-    /// Places of `Limits::frame_bytes`, in a ring.
+    /// Ring of frame buffers of `Limits::frame_bytes` each.
     tx: Slots<u8>,
     held: heapless::Deque<Held, HELD_COUNT_MAX>,
-    /// The place of the first that waits.
+    /// Index of the first queued frame's buffer.
     first: usize,
 }
 
@@ -49,22 +49,22 @@ impl Port {
         self.limits
     }
 
-    /// A device that has received `frame`, or nothing.
+    /// A device that returns `frame` to smoltcp once, or no frame.
     pub(super) const fn device<'a>(&'a mut self, frame: Option<&'a [u8]>) -> Device<'a> {
         Device { port: self, frame }
     }
 
-    /// Whether a frame waits for the link.
+    /// Returns true if frames are queued.
     pub(super) fn is_blocked(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// Sends the frames that wait; whether none waits any more.
+    /// Sends queued frames. Returns true if the queue is empty afterwards.
     pub(super) fn flush(&mut self) -> bool {
         let place_bytes = self.limits.frame_bytes;
         while let Some(Held { len, segment }) = self.held.front().copied() {
             let place = self.tx.tail_mut(self.first * place_bytes);
-            // What the link cannot send now is sent later; what it cannot send at all is lost, as on a cable.
+            // WouldBlock: try again later. After other errors the frame is lost, as on a cable.
             if self.link.send(place.head_mut(HEAD_BYTES + len), segment)
                 == Err(NetError::WouldBlock)
             {
@@ -76,8 +76,8 @@ impl Port {
         true
     }
 
-    /// Sends a frame that is written by `fill` into the space for it and returns its length; 0: nothing. None is written while
-    /// others wait.
+    /// Sends a frame that `fill` writes to a buffer; it returns the length, 0 for none. Does not call `fill` while frames are
+    /// queued.
     pub(super) fn send_with(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) {
         if self.flush() {
             let len = fill(self.space());
@@ -87,7 +87,7 @@ impl Port {
         }
     }
 
-    /// The space for the next frame.
+    /// Buffer for the next frame.
     fn space(&mut self) -> &mut [u8] {
         let place_bytes = self.limits.frame_bytes;
         let place = (self.first + self.held.len()) % PLACE_COUNT;
@@ -95,7 +95,7 @@ impl Port {
         place.head_mut(place_bytes).tail_mut(HEAD_BYTES)
     }
 
-    /// Sends the frame that lies there after those that wait. It is lost where too many do.
+    /// Queues the frame in that buffer and sends the queue. The frame is lost if the queue is full.
     fn send(&mut self, len: usize, segment: Option<NonZeroU16>) {
         if self.held.push_back(Held { len, segment }).is_ok() {
             self.flush();
@@ -123,8 +123,8 @@ impl phy::Device for Device<'_> {
         Some((Received(frame), Sending::new(self.port)))
     }
 
-    /// Never refuses: smoltcp 0.14 forgets a segment that it sends again after three duplicate acknowledgements when it is refused,
-    /// and has no timer then, so that the connection stands still. What is lost it sends again.
+    /// Always returns a token. If none is returned, smoltcp 0.14 loses a segment of a fast retransmission and has no timer for it,
+    /// so that the connection stalls. Frames dropped by a full queue are retransmitted.
     fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
         Some(Sending::new(self.port))
     }
@@ -135,10 +135,10 @@ impl phy::Device for Device<'_> {
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = limits.mtu + ETHERNET_BYTES;
         if limits.has_offloads {
-            // The kernel fills them in; `packet::is_intact` verified them.
+            // The link computes them; `packet::is_intact` has verified those received.
             (capabilities.checksum.tcp, capabilities.checksum.udp) =
                 (Checksum::None, Checksum::None);
-            // smoltcp 0.14 drops packets of IPv6 that would have to be cut.
+            // IPv4 only: smoltcp 0.14 drops IPv6 packets that need segmentation.
             capabilities.segmentation.tcpv4 = NonZeroUsize::new(SEGMENTED_BYTES_MAX);
         }
         capabilities

@@ -1,4 +1,4 @@
-//! The client of DHCP (RFC 2131): smoltcp's, on an interface of its own, whose clock is the true one.
+//! DHCP client (RFC 2131): smoltcp's, on a smoltcp interface of its own with a real-time clock.
 
 use super::device::Port;
 use super::packet::Mac;
@@ -9,31 +9,31 @@ use smoltcp::socket::dhcpv4::{Event, RetryConfig, Socket};
 use smoltcp::time;
 use smoltcp::wire::{DhcpOption, EthernetAddress, IpCidr};
 
-/// The port of clients.
+/// UDP port of DHCP clients.
 pub(super) const CLIENT_PORT: u16 = 68;
-/// A server that is there answers within this time; how often is asked while nobody uses another address.
+/// Interval between DHCPDISCOVER messages while the host has no address.
 const DISCOVER: time::Duration = time::Duration::from_secs(2);
-/// The same once there is an address without DHCP.
+/// Interval between DHCPDISCOVER messages once the host has an address without DHCP.
 const DISCOVER_RARELY: time::Duration = time::Duration::from_secs(60);
-/// The option of the host's name (RFC 2132 section 3.14).
+/// DHCP option: host name (RFC 2132 section 3.14).
 const HOST_NAME: u8 = 12;
 
-/// What a server has leased.
+/// A lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Lease {
     pub(super) address: Ipv4Addr,
     pub(super) prefix: u8,
     pub(super) router: Option<Ipv4Addr>,
-    /// Who has leased it.
+    /// The server that granted it.
     pub(super) server: Ipv4Addr,
 }
 
-/// The client.
+/// The DHCP client.
 pub(super) struct Dhcp {
     interface: Interface,
     sockets: SocketSet<'static>,
     socket: SocketHandle,
-    /// Before that, no server is looked for.
+    /// No DHCPDISCOVER is sent before this time.
     start_at: Instant,
 }
 
@@ -42,7 +42,7 @@ fn time(now: Instant) -> time::Instant {
 }
 
 impl Dhcp {
-    /// A client that asks for an address from now on. An empty name is not told.
+    /// Creates a client that starts now. `name` is the host name to send, unless empty.
     pub(super) fn new(
         own: Mac,
         name: &'static [u8],
@@ -76,34 +76,34 @@ impl Dhcp {
         self.sockets.get_mut(self.socket)
     }
 
-    /// How often a server is looked for.
+    /// Chooses the interval between DHCPDISCOVER messages.
     pub(super) fn ask_rarely(&mut self, rarely: bool) {
         let mut retry = RetryConfig::default();
         retry.discover_timeout = if rarely { DISCOVER_RARELY } else { DISCOVER };
         self.socket().set_retry_config(retry);
     }
 
-    /// Gives up the lease and looks for another, from `start_at` on.
+    /// Drops the lease and looks for another, from `start_at` on.
     pub(super) fn reset(&mut self, start_at: Instant) {
         self.start_at = start_at;
         self.socket().reset();
     }
 
-    /// Takes a frame that is for it.
+    /// Handles a received frame.
     pub(super) fn handle(&mut self, now: Instant, frame: &[u8], port: &mut Port) {
         let device = &mut port.device(Some(frame));
         self.interface
             .poll_ingress_single(time(now), device, &mut self.sockets);
     }
 
-    /// Sends what is due.
+    /// Sends messages that are due.
     pub(super) fn advance(&mut self, now: Instant, port: &mut Port) {
         let device = &mut port.device(None);
         self.interface
             .poll_egress(time(now), device, &mut self.sockets);
     }
 
-    /// When [`Dhcp::advance`] has something to do.
+    /// Time of the next call of [`Dhcp::advance`].
     pub(super) fn poll_at(&mut self, now: Instant) -> Instant {
         let at = match self.interface.poll_at(time(now), &self.sockets) {
             Some(at) if at <= time(now) => now,
@@ -115,7 +115,7 @@ impl Dhcp {
         at.max(self.start_at)
     }
 
-    /// Whether the lease is another one since this was asked last: which, or `Some(None)` if there is none any more.
+    /// Returns the new lease if it has changed since the last call; `Some(None)` if it has ended.
     pub(super) fn poll_event(&mut self) -> Option<Option<Lease>> {
         let lease = match self.sockets.get_mut::<Socket<'_>>(self.socket).poll()? {
             Event::Deconfigured => None,
@@ -141,14 +141,14 @@ impl Dhcp {
     }
 }
 
-/// Writes what tells a server of DHCP that another host has the leased address (DHCPDECLINE, RFC 2131 section 4.4.4).
+/// Writes a DHCPDECLINE frame: another host has the leased address (RFC 2131 section 4.4.4).
 pub(super) fn decline(own: Mac, lease: &Lease, out: &mut [u8]) -> usize {
     const BYTES: usize = 342;
-    /// To everybody on the link, from a number of its own; IPv4 with its checksum, 328 bytes from nobody to everybody; UDP, 308
-    /// bytes, without a checksum; a request of Ethernet.
+    /// Ethernet broadcast; IPv4 with checksum, 328 bytes, from 0.0.0.0 to 255.255.255.255; UDP, 308 bytes, without checksum;
+    /// BOOTREQUEST, Ethernet.
     const HEAD: &[u8; 45] = b"\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\x08\0\
         \x45\0\x01\x48\0\0\0\0\x40\x11\x79\xa6\0\0\0\0\xff\xff\xff\xff\0\x44\0\x43\x01\x34\0\0\x01\x01\x06";
-    /// The cookie, the kind of message, the address, the server, the client, the end.
+    /// Magic cookie; options: message type, requested address, server identifier, client identifier, end.
     const OPTIONS: &[u8; 29] =
         b"\x63\x82\x53\x63\x35\x01\x04\x32\x04\0\0\0\0\x36\x04\0\0\0\0\x3d\x07\x01\0\0\0\0\0\0\xff";
     let Some(out) = out.first_chunk_mut::<BYTES>() else {

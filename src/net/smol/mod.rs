@@ -1,11 +1,11 @@
-//! A network stack of our own, over a link: smoltcp, and what it lacks. It is for a dozen clients, not for a thousand.
+//! Our own network stack over a link: smoltcp, and what smoltcp lacks. Meant for about a dozen clients.
 //!
-//! smoltcp has no backlog: a socket that listens becomes the connection. So none listens before somebody connects: what asks for a
-//! connection to one of our listeners gets a socket, and is handed to smoltcp then. Sockets for datagrams of one port are one of
-//! smoltcp's, which cannot tell groups apart; each datagram is handed to the one that its destination belongs to.
+//! smoltcp has no backlog: a listening socket becomes the connection. So a smoltcp socket is created only when a SYN for one of our
+//! listeners arrives, just before smoltcp sees that SYN. Datagram sockets of one port share one smoltcp socket, which cannot tell
+//! groups apart; each datagram goes to the socket that matches its destination.
 //!
-//! smoltcp retransmits after a second at the earliest, which cannot be set. Its clock runs 16 times as fast as the host's, for
-//! everything but DHCP: so it does after 63 ms (Linux: 200 ms), or later where acknowledgements are measured to take longer.
+//! smoltcp's shortest retransmission timeout is one second and cannot be set. Therefore its clock runs 16 times as fast as real
+//! time, except for DHCP: the timeout is 63 ms (Linux: 200 ms), or longer if the measured round-trip time demands it.
 
 #![forbid(unsafe_code)]
 
@@ -40,48 +40,48 @@ use smoltcp::time;
 use smoltcp::wire::{EthernetAddress, IpCidr};
 use streams::Connection;
 
-/// How much faster smoltcp's clock runs.
+/// Speed of smoltcp's clock, relative to real time.
 const PACE: u64 = 16;
-/// Frames that are taken in one turn at most, so that a flood leaves time for the rest.
+/// Frames received in one turn, at most, so that a flood leaves time for other work.
 const FRAME_COUNT_MAX: usize = 256;
-/// Sockets that are neither connections nor being made.
+/// Sockets other than connections, at most.
 const OTHER_COUNT_MAX: usize = 64;
 
-/// How the stack is set up.
+/// Configuration of the stack.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// The number on the Ethernet: that of one host, made by hand.
+    /// MAC address: unicast, locally administered.
     pub mac: [u8; 6],
-    /// How it gets its addresses.
+    /// Source of its addresses.
     pub ip: Ip,
-    /// What leads beyond the link, of version 4, where DHCP does not tell.
+    /// IPv4 default gateway if DHCP supplies none.
     pub gateway: Option<Ipv4Addr>,
-    /// The name of the host for DHCP; empty: none.
+    /// Host name sent by DHCP; empty: none.
     pub name: &'static [u8],
-    /// What cannot be predicted.
+    /// Unpredictable bytes.
     pub seed: [u8; 16],
-    /// The link is an interface of the host, which has a stack of its own: this one finds an address for it, of version 4 unless it
-    /// is given by hand, and takes nothing else.
+    /// True if the link is an interface that the kernel's stack also uses. This stack then only obtains an IPv4 address for it (and
+    /// a static IPv6 one), and handles no other traffic.
     pub is_for_host: bool,
 }
 
-/// What a socket is.
+/// Type of a socket.
 #[derive(Debug)]
 enum Kind {
     Listener,
     Connection(Connection),
-    /// Datagrams to one address, or to all.
+    /// Datagrams to one address or to all addresses.
     Datagrams,
-    /// Datagrams to a group.
+    /// Datagrams to a multicast group.
     Group,
-    /// Whether addresses have changed since it was received from.
+    /// True if addresses have changed since the last receive.
     Changes(bool),
 }
 
 #[derive(Debug)]
 struct Open {
     kind: Kind,
-    /// Its own address.
+    /// Local address.
     at: SocketAddr,
     token: Token,
     interest: Interest,
@@ -98,34 +98,34 @@ pub struct Smol {
     dhcp: Option<Dhcp>,
     is_for_host: bool,
     own: Mac,
-    /// The index of the one interface: another one after the link was gone, so that what is joined there is joined again, and what
-    /// is announced there is announced again (RFC 6762 section 8.3).
+    /// Index of the only interface. It changes after the link was down, so that multicast DNS joins its groups and announces its
+    /// records again (RFC 6762 section 8.3).
     index: u32,
-    /// The time of this turn.
+    /// Time of the current turn.
     now: Instant,
     rx: Slots<u8>,
-    /// The socket that is asked first whether it is ready.
+    /// Index of the first socket to check for readiness.
     first: usize,
     next_port: u16,
 }
 
-/// Connections in all phases, as many as memory suffices for.
+/// Maximum number of connections in all phases; depends on the memory size.
 fn connection_count_max() -> usize {
     scaled(STACK_CONNECTION_COUNT_MIN, STACK_CONNECTION_COUNT_MAX)
 }
 
-/// The time as smoltcp has it.
+/// Converts a time to smoltcp's faster clock.
 fn paced(now: Instant) -> time::Instant {
     time::Instant::from_millis((now.since(Instant::default()).as_ms() * PACE) as i64)
 }
 
-/// A span of time as smoltcp has it.
+/// Converts seconds to smoltcp's faster clock.
 const fn paced_secs(secs: u64) -> time::Duration {
     time::Duration::from_secs(secs * PACE)
 }
 
 impl Smol {
-    /// A stack over `link`. Its sockets' memory comes from the heap (`mem::heap`).
+    /// Creates a stack over `link`. Memory for sockets comes from the heap (`mem::heap`).
     pub fn new(link: &'static mut dyn Link, settings: &Settings, now: Instant) -> Self {
         let seeds = settings.seed.as_chunks::<8>().0;
         let [seed, other, ..] = *seeds else {
@@ -144,7 +144,7 @@ impl Smol {
         let mut stack = Self {
             port,
             interface,
-            // All places at once: a set that cannot grow ends the process.
+            // Full capacity from the start: growing may fail, which would end the process.
             sockets: SocketSet::new(alloc::vec::Vec::with_capacity(count)),
             open: Slots::new(count),
             udp: heapless::Vec::new(),
@@ -158,7 +158,7 @@ impl Smol {
             first: 0,
             next_port: 49152 + (seed as u16 & 0x3fff),
         };
-        // A server of DHCP can answer while tasks begin.
+        // Sends a first DHCPDISCOVER now, so that the server answers while tasks start.
         stack.run(now);
         stack
     }
@@ -185,7 +185,7 @@ impl Smol {
         Ok(Socket(place))
     }
 
-    /// What a new socket at `at` is bound to: port 0 is one that is free.
+    /// Returns the address for a new socket at `at`; port 0 becomes a free port.
     ///
     /// # Errors
     /// `NoSuchAddress`, `InUse`.
@@ -227,7 +227,7 @@ impl Smol {
         self.addresses.usable().any(|(own, _)| own == address)
     }
 
-    /// Takes frames, sends frames, does what is due.
+    /// Receives and sends frames, and runs expired timers.
     fn run(&mut self, now: Instant) {
         self.now = now;
         self.port.flush();
@@ -245,7 +245,7 @@ impl Smol {
         }
         self.interface.poll_maintenance(paced(now));
         for _ in 0..FRAME_COUNT_MAX {
-            // Each of the sockets may send a frame in one round.
+            // Each socket may send a frame in one round.
             if self.port.is_blocked() {
                 break;
             }
@@ -274,7 +274,7 @@ impl Smol {
                 }
                 Err(_) => return,
             }
-            // The stack's buffer is lent to smoltcp beside the stack.
+            // Moved out, because `self` is borrowed mutably below.
             let rx = core::mem::take(&mut self.rx);
             for frame in frames {
                 if let Some(bytes) = rx.get(frame.bytes)
@@ -359,9 +359,9 @@ impl Smol {
         }
     }
 
-    /// When there is something to do without a frame.
+    /// Time of the next timer.
     fn poll_at(&mut self, now: Instant) -> Instant {
-        // What waits for the link is not due before the link is.
+        // While frames wait for the link, nothing else can be sent.
         if self.port.is_blocked() {
             return Instant::NEVER;
         }
@@ -375,7 +375,7 @@ impl Smol {
         at
     }
 
-    /// Collects the sockets that can go on. Those that did not fit are first in the next turn.
+    /// Collects the tokens of ready sockets. Sockets that did not fit are checked first in the next turn.
     fn collect(&mut self, ready: &mut Ready) {
         self.sort_datagrams();
         let count = self.open.len();
@@ -403,7 +403,7 @@ impl Smol {
     }
 }
 
-/// Whether what is sent to `address` is for a socket at `at`, where that is all addresses of a family, or of both.
+/// Returns true if a socket bound to `at`, an unspecified address, receives datagrams to `address`.
 fn covers(at: IpAddr, address: IpAddr) -> bool {
     at.is_unspecified() && (at.is_ipv6() || address.is_ipv4())
 }
@@ -521,7 +521,7 @@ impl Multicast for Smol {
         let joined = self.interface.join_multicast_group(group.ip());
         joined.map_err(|_| NetError::Full)?;
         let socket = self.open_datagrams(Kind::Group, group, token)?;
-        // RFC 6762 section 11: all that is sent, to the group or not.
+        // RFC 6762 section 11: for multicast and unicast.
         self.set_hop_limit(group.port(), 255);
         Ok(socket)
     }

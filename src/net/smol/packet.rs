@@ -1,5 +1,5 @@
-//! Frames as the stack looks at them by itself, before smoltcp does: what begins a connection, what concerns addresses. And the few
-//! that it makes: ARP (RFC 826, RFC 5227), neighbor and router discovery (RFC 4861).
+//! Parses frames before smoltcp does, for SYNs and address conflicts. Builds ARP frames (RFC 826, RFC 5227) and neighbor and router
+//! discovery messages (RFC 4861).
 
 use crate::mem::Ends as _;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,13 +10,13 @@ use smoltcp::wire::{
     UdpPacket,
 };
 
-/// Bytes of a frame of ARP.
+/// Length of an ARP frame, in bytes.
 pub(super) const ARP_BYTES: usize = 42;
 
-/// A number on an Ethernet.
+/// MAC address.
 pub(super) type Mac = EthernetAddress;
 
-/// What a frame carries, as far as the stack itself looks at it.
+/// Content of a frame, as far as the stack handles it before smoltcp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Content<'a> {
     /// ARP for IPv4 on Ethernet.
@@ -26,25 +26,25 @@ pub(super) enum Content<'a> {
         sender: Ipv4Addr,
         target: Ipv4Addr,
     },
-    /// A segment of TCP that asks for a connection: SYN without ACK.
+    /// A TCP segment that requests a connection: SYN without ACK.
     Syn { from: SocketAddr, to: SocketAddr },
-    /// A datagram of UDP to this port.
+    /// A UDP datagram to this port.
     Datagram { port: u16 },
-    /// A host asks who has an address; from the unspecified address: whether anybody has it.
+    /// Neighbor solicitation; from the unspecified address it is a probe for duplicates.
     Solicit {
         mac: Mac,
         from: Ipv6Addr,
         target: Ipv6Addr,
     },
-    /// A host says that it has an address.
+    /// Neighbor advertisement.
     Advertise { target: Ipv6Addr },
-    /// A router says what it routes: the message of ICMPv6.
+    /// Router advertisement; `message` is the ICMPv6 message.
     Router { from: Ipv6Addr, message: &'a [u8] },
     /// Anything else.
     Other,
 }
 
-/// What a frame carries, which came by the link itself, not over a router. `None`: it is damaged, not for `own`, or of `own`.
+/// Parses a frame. `None` if it is malformed, is not addressed to `own` or to a group, or was sent by `own`.
 pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
     let frame = EthernetFrame::new_checked(frame).ok()?;
     let to = frame.dst_addr();
@@ -84,7 +84,7 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
             let packet = Ipv6Packet::new_checked(frame.payload()).ok()?;
             let (from, to) = (packet.src_addr(), packet.dst_addr());
             Some(match packet.next_header() {
-                // What has another hop limit came over a router (RFC 4861 section 6.1.2, 7.1).
+                // Another hop limit means that a router forwarded the message (RFC 4861 section 6.1.2, 7.1).
                 IpProtocol::Icmpv6 if packet.hop_limit() == 255 => {
                     discovery(from, to, frame.src_addr(), packet.payload())
                 }
@@ -143,14 +143,14 @@ fn discovery(from: Ipv6Addr, to: Ipv6Addr, mac: Mac, bytes: &[u8]) -> Content<'_
     }
 }
 
-/// Whether the checksums of TCP and UDP in a frame are right, where it has any. What is no packet of these is for others to judge.
+/// Returns true if the TCP or UDP checksum of a frame is correct, or if it has none.
 pub(super) fn is_intact(frame: &[u8]) -> bool {
     let Ok(frame) = EthernetFrame::new_checked(frame) else {
         return false;
     };
     let (from, to, protocol, payload): (IpAddr, IpAddr, _, _) = match frame.ethertype() {
         EthernetProtocol::Ipv4 => match Ipv4Packet::new_checked(frame.payload()) {
-            // smoltcp puts no fragments together.
+            // smoltcp does not reassemble fragments.
             Ok(packet) => (
                 packet.src_addr().into(),
                 packet.dst_addr().into(),
@@ -181,8 +181,8 @@ pub(super) fn is_intact(frame: &[u8]) -> bool {
     }
 }
 
-/// Writes a request of ARP for `target`, which everybody hears; from the unspecified address it is a probe (RFC 5227 section 2.1.1),
-/// from `target` itself an announcement (section 2.3).
+/// Writes a broadcast ARP request for `target`. From the unspecified address it is a probe (RFC 5227 section 2.1.1), from `target`
+/// itself an announcement (section 2.3).
 pub(super) fn arp(own: Mac, sender: Ipv4Addr, target: Ipv4Addr, out: &mut [u8]) -> usize {
     let request = ArpRepr::EthernetIpv4 {
         operation: ArpOperation::Request,
@@ -203,7 +203,7 @@ pub(super) fn arp(own: Mac, sender: Ipv4Addr, target: Ipv4Addr, out: &mut [u8]) 
     ARP_BYTES
 }
 
-/// Writes a message of neighbor discovery to a group.
+/// Writes a neighbor discovery message to a group.
 pub(super) fn discover(
     own: Mac,
     from: Ipv6Addr,

@@ -1,4 +1,4 @@
-//! What routers say (RFC 4861 section 6): which of them leads on, which networks there are to have addresses of (RFC 4862).
+//! Router advertisements (RFC 4861 section 6): the default router, and prefixes for address autoconfiguration (RFC 4862).
 
 use super::claim::ALL_ROUTERS;
 use super::packet::{self, Mac};
@@ -10,31 +10,31 @@ use smoltcp::wire::NdiscRepr;
 /// RFC 4861 section 10.
 const SOLICIT_COUNT: u8 = 3;
 const SOLICIT_INTERVAL: Duration = Duration::from_secs(4);
-/// Bytes of an advertisement before its options.
+/// Length of an advertisement before its options, in bytes.
 const HEAD_BYTES: usize = 16;
-/// Prefixes of longer networks leave no space for an identifier of 64 bits.
+/// Length of usable prefixes: an interface identifier takes the other 64 bits.
 pub(super) const PREFIX_BITS: u8 = 64;
 
-/// A network that hosts may give themselves addresses of.
+/// A prefix for address autoconfiguration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Prefix {
-    /// Its first half.
+    /// The first 64 bits of addresses.
     pub(super) network: [u8; 8],
-    /// How long addresses of it are valid. Zero: from now on no more.
+    /// Valid lifetime of addresses; zero: the prefix is withdrawn.
     pub(super) valid: Duration,
 }
 
-/// The router that leads on, and the questions for one.
+/// The default router, and router solicitations.
 #[derive(Debug)]
 pub(super) struct Routers {
     router: Option<(Ipv6Addr, Instant)>,
-    /// Questions that are left.
+    /// Solicitations left to send.
     left: u8,
     at: Instant,
 }
 
 impl Routers {
-    /// Asks nothing yet.
+    /// No router, no solicitations.
     pub(super) const fn new() -> Self {
         Self {
             router: None,
@@ -43,23 +43,24 @@ impl Routers {
         }
     }
 
-    /// Asks which routers there are, from now on.
+    /// Starts sending router solicitations.
     pub(super) const fn solicit(&mut self, now: Instant) {
         (self.left, self.at) = (SOLICIT_COUNT, now);
     }
 
-    /// The router that leads on.
+    /// Returns the default router.
     pub(super) fn router(&self) -> Option<Ipv6Addr> {
         self.router.map(|(router, _)| router)
     }
 
-    /// When [`Routers::advance`] has something to do.
+    /// Time of the next call of [`Routers::advance`].
     pub(super) fn poll_at(&self) -> Instant {
         let end = self.router.map_or(Instant::NEVER, |(_, end)| end);
         self.at.min(end)
     }
 
-    /// Does what is due: writes a question from the address `from` to `out`, its length or 0; whether the router has changed.
+    /// Writes a solicitation from the address `from` to `out` if one is due; returns its length or 0, and true if the default
+    /// router has expired.
     pub(super) fn advance(
         &mut self,
         now: Instant,
@@ -86,7 +87,7 @@ impl Routers {
         (len, is_gone)
     }
 
-    /// Takes an advertisement: whether the router has changed. `found` is called with each prefix.
+    /// Handles an advertisement. Returns true if the default router has changed. Calls `found` for each usable prefix.
     pub(super) fn handle(
         &mut self,
         now: Instant,
@@ -106,7 +107,7 @@ impl Routers {
         } else if before == Some(from) {
             self.router = None;
         }
-        // Each option has its kind, its length in units of eight bytes, and the rest.
+        // Option: type, length in units of eight bytes, data.
         while let [kind, units, ..] = *options {
             let len = usize::from(units) * 8;
             if len == 0 || len > options.len() {
@@ -123,7 +124,7 @@ impl Routers {
     }
 }
 
-/// The prefix of an option of it, if hosts may give themselves addresses of it.
+/// Parses a prefix option. `None` unless the prefix is for autoconfiguration.
 fn parse_prefix(option: &[u8]) -> Option<Prefix> {
     const IS_AUTONOMOUS: u8 = 0x40;
     let [_, _, bits, flags, a, b, c, d, ..] = *option.first_chunk::<32>()?;
@@ -131,7 +132,7 @@ fn parse_prefix(option: &[u8]) -> Option<Prefix> {
     let is_link_local = network.starts_with(&[0xfe, 0x80]);
     (bits == PREFIX_BITS && flags & IS_AUTONOMOUS != 0 && !is_link_local && network[0] != 0xff)
         .then(|| {
-            // "For ever" is longer than any host runs.
+            // Infinity (0xffff_ffff) is used as that number of seconds.
             let secs = u32::from_be_bytes([a, b, c, d]);
             Prefix {
                 network,

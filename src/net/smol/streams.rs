@@ -1,4 +1,4 @@
-//! Connections, from the segment that asks for one to the acknowledgement of its end.
+//! TCP listeners and connections, from SYN to the last ACK.
 
 use super::{Interest, Kind, Open, Smol, covers, paced_secs};
 use crate::config::{STACK_FEW_COUNT, STACK_RING_BYTES};
@@ -10,27 +10,26 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket as Tcp, SocketBuffer, State};
 use smoltcp::wire::{IpCidr, IpListenEndpoint};
 
-/// A connection that is not made within this time is given up: smoltcp sends its part again three times meanwhile.
+/// Timeout of the handshake, in seconds; smoltcp repeats its SYN-ACK three times meanwhile.
 const HALF_OPEN_SECS: u64 = 10;
-/// As the host's stack has it (`sys::linux::sockets`): silence after which a peer is asked whether it is still there, and after
-/// which it is not.
+/// Keepalive as for kernel sockets (`sys::linux::sockets`), in seconds: idle time before a probe, and before the connection fails.
 const KEEP_ALIVE_SECS: u64 = 60;
 const TIMEOUT_SECS: u64 = 60 + 9 * 15;
-/// What was closed waits so long for the peer's acknowledgement of what it was sent.
+/// Longest wait for the peer to acknowledge the sent data of a closed connection.
 const LINGER: Duration = Duration::from_secs(30);
-/// And so long for copies of its last segments (TIME-WAIT): what has no place for longer goes first.
+/// Time that a closed connection stays in TIME-WAIT.
 const TIME_WAIT: Duration = Duration::SECOND;
 
-/// How far a connection is.
+/// Phase of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
-    /// The peer has asked for it.
+    /// SYN received.
     HalfOpen,
-    /// It waits to be accepted.
+    /// Established, in the backlog.
     Waiting,
-    /// It was accepted.
+    /// Accepted by the task.
     Accepted,
-    /// It was closed, and what was sent is on its way.
+    /// Closed by the task; sent data is not acknowledged yet.
     Closing,
 }
 
@@ -38,11 +37,11 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Connection {
     handle: SocketHandle,
-    /// The socket that listens, until it is accepted.
+    /// Index of the listener, until the connection is accepted.
     listener: usize,
     peer: SocketAddr,
     phase: Phase,
-    /// When the phase began.
+    /// Start of the phase.
     since: Instant,
 }
 
@@ -67,14 +66,14 @@ impl Smol {
         })
     }
 
-    /// The oldest connection in one of these phases.
+    /// The connection whose phase began first, of those that `is_it` accepts.
     fn oldest(&self, is_it: impl Fn(&Connection) -> bool) -> Option<usize> {
         let all = self.connections().filter(|(_, one, _)| is_it(one));
         let oldest = all.min_by_key(|(_, one, _)| one.since);
         oldest.map(|(place, ..)| place)
     }
 
-    /// Forgets a connection at once. Its peer is told nothing.
+    /// Removes a connection at once, without sending anything to the peer.
     fn forget(&mut self, place: usize) {
         let taken = self.open.get_mut(place).and_then(Option::take);
         if let Some(Kind::Connection(connection)) = taken.map(|open| open.kind) {
@@ -82,13 +81,13 @@ impl Smol {
         }
     }
 
-    /// Makes a socket for a connection that is asked for, if one of ours listens there; whether smoltcp is to see what asks.
+    /// Handles a SYN: creates a socket if one of our listeners matches. Returns false if smoltcp must not see the SYN.
     pub(super) fn admit(&mut self, now: Instant, from: SocketAddr, to: SocketAddr) -> bool {
         let known = self
             .connections()
             .find(|(_, one, open)| (one.peer, open.at) == (from, to));
         if let Some((place, handle)) = known.map(|(place, one, _)| (place, one.handle)) {
-            // The peer has forgotten one that is over here, too, but for copies (RFC 9293 section 3.6.1).
+            // The peer reuses the ports of a connection in TIME-WAIT (RFC 9293 section 3.6.1).
             if self.sockets.get::<Tcp<'_>>(handle).state() != State::TimeWait {
                 return true;
             }
@@ -102,16 +101,16 @@ impl Smol {
             open.as_ref().is_some_and(listens)
         });
         let Some(listener) = listener.filter(|_| self.has(to.ip())) else {
-            // smoltcp refuses it.
+            // smoltcp answers with RST.
             return true;
         };
         let count = self.connections().count();
         if count >= super::connection_count_max() {
-            // What is not made yet gives way to what begins, and so does what is closing.
+            // Evicts the oldest half-open connection, or else the oldest closing one.
             let half_open = self.oldest(|one| one.phase == Phase::HalfOpen);
             let place = half_open.or_else(|| self.oldest(|one| one.phase == Phase::Closing));
             let Some(place) = place else {
-                // It asks again.
+                // The peer will repeat its SYN.
                 return false;
             };
             self.forget(place);
@@ -137,8 +136,8 @@ impl Smol {
         let mut socket = Tcp::new(SocketBuffer::new(rx), SocketBuffer::new(tx));
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
-        // A loss on the own link is no queue that overflows: with Reno's window, which is small ever after, most are found by the
-        // timer alone, and the duplicate acknowledgements that it takes otherwise do not come.
+        // On the same link, a loss is not congestion. Reno's small window after it would leave too few duplicate ACKs for a fast
+        // retransmission, and most later losses would wait for the timer.
         let is_near = |own: &IpCidr| own.contains_addr(&peer.ip().into());
         let congestion_control = match self.interface.ip_addrs().iter().any(is_near) {
             true => CongestionControl::None,
@@ -170,7 +169,7 @@ impl Smol {
         opened.ok().map(drop)
     }
 
-    /// Moves connections on whose peers have done something, and forgets those that are over.
+    /// Updates the phases of connections, and removes those that have ended.
     pub(super) fn sweep(&mut self, now: Instant) {
         for place in 0..self.open.len() {
             let Some(Some(Open {
@@ -190,9 +189,9 @@ impl Smol {
                     socket.set_keep_alive(Some(paced_secs(KEEP_ALIVE_SECS)));
                     false
                 }
-                // What asked for it was none after all, or took it back.
+                // The handshake failed or the peer has reset it.
                 (Phase::HalfOpen, _) => true,
-                // It is told that it is broken when it is used.
+                // An error is reported at the next call on the socket.
                 (Phase::Waiting | Phase::Accepted, _) => false,
                 (Phase::Closing, State::Closed) => true,
                 (Phase::Closing, State::TimeWait) => age >= TIME_WAIT,
@@ -208,7 +207,7 @@ impl Smol {
         }
     }
 
-    /// The connection that has waited longest to be accepted by the socket in this place.
+    /// The connection that has been longest in the backlog of this listener.
     pub(super) fn waiting(&self, listener: usize) -> Option<usize> {
         self.oldest(|one| one.phase == Phase::Waiting && one.listener == listener)
     }
@@ -235,7 +234,7 @@ impl Smol {
         }
     }
 
-    /// Closes what listens; what waits to be accepted there is reset.
+    /// Closes a listener and resets the connections in its backlog.
     pub(super) fn close_listener(&mut self, socket: Socket) {
         if let Some(place) = self.open.get_mut(socket.0) {
             *place = None;
@@ -285,7 +284,7 @@ impl Connections for Smol {
         }
         let head = tx.head(head);
         let sent = tcp.send(|ring| {
-            // At the end of the ring there may be too little in one piece; the rest is sent next.
+            // The contiguous space at the end of the ring may be too small; the rest is sent by the next call.
             let len = head.len().min(ring.len());
             ring.head_mut(len).copy_from_slice(head.head(len));
             let filled = match ring.tail_mut(len) {
