@@ -1,4 +1,4 @@
-//! Simulated interfaces: the test sets them, receives what is sent to groups, and injects datagrams.
+//! Simulated interfaces. The test configures them, injects datagrams, and reads the datagrams sent to groups.
 
 use super::{Kind, Sim, World};
 use crate::net::{Interest, Interface, Interfaces, Multicast, NetError, NetResult, Socket, Token};

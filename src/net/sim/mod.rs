@@ -59,7 +59,7 @@ struct Wire {
     to_peer: VecDeque<u8>,
     /// Capacity of `to_peer`, in bytes.
     capacity: usize,
-    /// Bytes that the peer has read.
+    /// Data that the peer has read.
     read: Vec<u8>,
     reads: bool,
     hung_up: bool,

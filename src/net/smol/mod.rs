@@ -50,7 +50,7 @@ const OTHER_COUNT_MAX: usize = 64;
 /// Configuration of the stack.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// MAC address: unicast, locally administered.
+    /// MAC address; must be unicast.
     pub mac: [u8; 6],
     /// Source of its addresses.
     pub ip: Ip,

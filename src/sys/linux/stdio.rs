@@ -74,7 +74,7 @@ impl Stdio {
         unsafe { self.carry(Sysno::write, at, len) }
     }
 
-    /// Writes `bytes` if the stream is ready within [`PATIENCE`], else drops them. After a timeout, later calls do not wait until
+    /// Writes `bytes` if the stream is ready within `PATIENCE`, else drops them. After a timeout, later calls do not wait until
     /// the stream is ready again.
     pub fn offer(self, bytes: &[u8]) {
         static HAS_STOPPED: AtomicBool = AtomicBool::new(false);

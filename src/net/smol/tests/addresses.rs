@@ -1,4 +1,4 @@
-//! Addresses that others have, too, and those that routers tell of.
+//! Tests of address conflicts, DHCP and router advertisements.
 
 use super::{Ip, PEER_MAC, World};
 use crate::net::Datagrams as _;
@@ -13,16 +13,16 @@ use smoltcp::wire::{
 
 const PEER: EthernetAddress = EthernetAddress(PEER_MAC);
 
-/// Looks at a frame, what it carries, and when it came; may answer it.
+/// Callback for a frame, its parsed content and its time; returns a reply, if any.
 type Look<'a> = dyn FnMut(&[u8], &packet::Content<'_>, Instant) -> Option<Vec<u8>> + 'a;
 
 impl World {
-    /// Lets time pass, and calls `look` with what each frame of the stack's carries, which may answer it.
+    /// Advances time, and calls `look` with the content of each frame that the stack sends; sends its replies.
     fn watch(&mut self, secs: u32, look: &mut dyn FnMut(&packet::Content<'_>) -> Option<Vec<u8>>) {
         self.watch_frames(secs, &mut |_, content, _| look(content));
     }
 
-    /// The same with the frames and the time.
+    /// As [`World::watch`], with frames and times.
     fn watch_frames(&mut self, secs: u32, look: &mut Look<'_>) {
         self.peer.is_on = false;
         let end = self.now.after(Duration::from_secs(secs));
@@ -96,13 +96,13 @@ fn without_dhcp_there_is_a_link_local_address() {
     assert!(world.ipv4().is_some_and(|own| own.is_link_local()));
 }
 
-/// A server of DHCP at the peer's addresses.
+/// A DHCP server at the peer's addresses.
 struct Server {
-    /// What it leases, and for how long.
+    /// Offered address and lease time.
     offer: Ipv4Addr,
     secs: u32,
     is_on: bool,
-    /// What it was asked: when, from where, what.
+    /// Received messages: time, destination, type, requested address.
     asked: Vec<(Instant, Ipv4Addr, Message, Option<Ipv4Addr>)>,
 }
 
@@ -119,7 +119,7 @@ impl Server {
         }
     }
 
-    /// Answers a frame: a message of DHCP, or who it is.
+    /// Answers DHCP messages, and ARP requests for the server's address.
     fn answer(
         &mut self,
         frame: &[u8],
@@ -198,7 +198,7 @@ impl Server {
         bytes
     }
 
-    /// How many of these it was asked since then, and from where.
+    /// Counts the messages of this type and destination since a time.
     fn count(&self, since: Instant, kind: Message, to: Ipv4Addr) -> usize {
         let asked = self.asked.iter();
         let alike = asked.filter(|(at, addressed, message, _)| {
@@ -208,7 +208,7 @@ impl Server {
     }
 }
 
-/// A reply of ARP: the peer has `sender`.
+/// Builds an ARP reply: the peer has `sender`.
 fn reply(sender: Ipv4Addr, mac: EthernetAddress, target: Ipv4Addr) -> Vec<u8> {
     let reply = ArpRepr::EthernetIpv4 {
         operation: ArpOperation::Reply,
@@ -235,13 +235,13 @@ fn a_lease_is_renewed_then_rebound_then_lost_then_found_again() {
         server.answer(frame, content, now)
     });
     assert_eq!(world.ipv4(), Some(offer));
-    // Renewed after half of its time, by the server itself.
+    // The lease is renewed after half its time, by unicast to the server.
     let since = world.now;
     world.watch_frames(1800, &mut |frame, content, now| {
         server.answer(frame, content, now)
     });
     assert_eq!(server.count(since, Message::Request, Server::ADDRESS), 1);
-    // The server is gone: it is asked again, then everybody is, after seven eighths.
+    // The server is down: the client asks it again (T1), then broadcasts after seven eighths of the lease (T2).
     server.is_on = false;
     let since = world.now;
     world.watch_frames(3500, &mut |frame, content, now| {
@@ -254,7 +254,7 @@ fn a_lease_is_renewed_then_rebound_then_lost_then_found_again() {
         renewals < 10 && (1..10).contains(&rebinds),
         "{renewals} {rebinds}"
     );
-    // It is over.
+    // The lease has expired.
     world.watch_frames(200, &mut |frame, content, now| {
         server.answer(frame, content, now)
     });
@@ -367,7 +367,7 @@ fn an_address_given_by_hand_is_kept_and_defended_once_in_ten_seconds() {
 fn a_conflict_about_an_address_given_by_hand_is_told_once() {
     let own = Ipv4Addr::from(super::ADDRESS);
     let mut world = World::with_address(13, 0);
-    // A host that answers nothing but questions, as Linux does.
+    // A host that answers only probes, as Linux does.
     let mut is_there = true;
     let mut told = 0;
     for secs in 0..100 {
@@ -475,13 +475,13 @@ fn routers_tell_of_networks_and_addresses_that_are_taken_are_others() {
     assert_eq!(found.len(), 1, "{own:?}");
     assert_ne!(*found[0], IpAddr::V6(first));
     assert_eq!(world.stack.addresses.router(), Some(router));
-    // Of a router that says nothing more, nothing is left after 100 s.
+    // Without further advertisements, router and prefix expire after 100 s.
     world.watch(120, &mut |_| None);
     assert_eq!(world.stack.addresses.router(), None);
     assert_eq!(world.addresses().iter().filter(network).count(), 0);
 }
 
-/// A router for 100 s, and 2001:db8::/64 for as long.
+/// Builds a router advertisement: router and prefix 2001:db8::/64, both for 100 s.
 fn advertisement(router: Ipv6Addr) -> Vec<u8> {
     use smoltcp::wire::{NdiscPrefixInfoFlags, NdiscPrefixInformation, NdiscRouterFlags};
     let secs = |secs| smoltcp::time::Duration::from_secs(secs);
@@ -518,7 +518,7 @@ fn nothing_is_due_before_the_link_takes_frames() {
         world.turn();
     }
     assert_eq!(world.stack.poll_at(world.now), Instant::NEVER);
-    // What waited goes first, though nothing else be due.
+    // Queued frames are sent first, even if no timer is due.
     world.end.set_full(false);
     world.stack.run(world.now);
     assert!(!world.stack.port.is_blocked());
@@ -528,6 +528,6 @@ fn nothing_is_due_before_the_link_takes_frames() {
 
 #[test]
 fn an_address_is_forgotten_by_nobody_at_the_end_of_time() {
-    // "For ever" is 2^32 - 1 seconds.
+    // An infinite lifetime is 2^32 - 1 seconds.
     assert!(Instant::default().after(Duration::from_secs(u32::MAX)) < Instant::NEVER);
 }

@@ -1,4 +1,4 @@
-//! A cable with faults, in virtual time: it loses, delays, repeats and damages frames as chance has it.
+//! A simulated cable that loses, delays, repeats and damages frames at random, in virtual time.
 
 use crate::mem::leak;
 use crate::net::link::{BATCH, FRAME_BYTES_MAX, Frame, Frames, HEAD_BYTES, Limits, Link};
@@ -9,19 +9,19 @@ use core::cell::RefCell;
 use core::num::NonZeroU16;
 use std::rc::Rc;
 
-/// Of a thousand frames so many are lost, delayed, repeated, damaged: each.
+/// Probability (per mille) of each fault: loss, delay, repetition, damage.
 pub(super) type PerMille = usize;
 
 #[derive(Debug)]
 struct Wire {
     random: Random,
     faults: PerMille,
-    /// It takes no frames now.
+    /// True if the cable accepts no frames.
     is_full: bool,
-    /// Of a thousand frames so many are not taken at once.
+    /// Probability (per mille) that a frame is refused at first.
     refused: PerMille,
     now: Instant,
-    /// When each frame arrives, at which end, and what it is.
+    /// Frames in transit: arrival time, destination end, content.
     frames: Vec<(Instant, usize, Vec<u8>)>,
 }
 
@@ -32,14 +32,14 @@ pub(super) struct End {
     number: usize,
 }
 
-/// How long a frame takes, and one that is delayed takes longer.
+/// Latency of the cable, and largest additional delay.
 const LATENCY: Duration = Duration::from_ms(1);
 const DELAY_MS_MAX: usize = 20;
 const ETHERNET_BYTES: usize = 14;
-/// The type of the protocol that has no checksum.
+/// EtherType of ARP, which has no checksum.
 const ARP: [u8; 2] = [8, 6];
 
-/// Both ends of a cable in which chance follows from `seed`.
+/// Creates a cable whose faults are derived from `seed`; returns both ends.
 pub(super) fn cable(seed: u64, faults: PerMille) -> [End; 2] {
     let wire = Rc::new(RefCell::new(Wire {
         random: Random::new(seed),
@@ -82,14 +82,14 @@ impl End {
         self.wire.borrow_mut().now = now;
     }
 
-    /// When the next frame arrives anywhere.
+    /// Arrival time of the next frame at either end.
     pub(super) fn next_at(&self) -> Instant {
         let wire = self.wire.borrow();
         let first = wire.frames.iter().map(|(at, ..)| *at).min();
         first.unwrap_or(Instant::NEVER)
     }
 
-    /// The next frame that has arrived here.
+    /// Returns the next frame that has arrived at this end.
     pub(super) fn take(&self) -> Option<Vec<u8>> {
         let mut wire = self.wire.borrow_mut();
         let now = wire.now;
@@ -109,7 +109,7 @@ impl End {
         let copies = 1 + usize::from(wire.happens());
         for _ in 0..copies {
             let mut frame = frame.to_vec();
-            // An Ethernet finds damage itself, and loses the frame; routers and memory do it to packets.
+            // Frames damaged on Ethernet are dropped by their CRC; this is damage in routers or memory, which does not concern ARP.
             if wire.happens() && frame[12..14] != ARP {
                 let bit = wire.random.below((frame.len() - ETHERNET_BYTES) * 8);
                 frame[ETHERNET_BYTES + bit / 8] ^= 1 << (bit % 8);

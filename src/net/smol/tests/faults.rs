@@ -1,4 +1,4 @@
-//! Bytes that go each way over a cable that loses, delays, repeats and damages, and many that connect at once.
+//! Transfers over a cable that loses, delays, repeats and damages frames; and many simultaneous connections.
 
 use super::{World, cable::PerMille};
 use crate::net::smol::packet::{Content, content};
@@ -21,18 +21,18 @@ fn sample() -> Vec<u8> {
     (0..BYTES).map(|at| (at * 7 + at / 251) as u8).collect()
 }
 
-/// How long a transfer took, and the longest time in which nothing arrived.
+/// Duration of a transfer, and its longest stall.
 #[derive(Debug)]
 struct Time {
     total: Duration,
     stall: Duration,
 }
 
-/// Moves a mebibyte from the stack to its peer, or to the stack, over a link that refuses so many frames at first.
+/// Transfers a mebibyte from the stack to its peer, or with `to_stack` the other way, over a link that refuses frames at first.
 fn transfer(seed: u64, faults: PerMille, refused: PerMille, to_stack: bool) -> Time {
     let mut world = World::with_address(seed, 0);
     world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
-    // What else is sent keeps the link busy.
+    // A second socket keeps the link busy.
     let other = world
         .stack
         .bind((super::ADDRESS, PORT).into(), OTHER)
@@ -138,7 +138,7 @@ fn faults_cost_time_and_no_byte() {
     }
 }
 
-/// A segment that is sent again early is not forgotten where the link does not take it at once.
+/// A fast retransmission that the link refuses at first is not lost.
 #[test]
 fn a_link_that_is_busy_stops_no_connection() {
     for seed in 1..=100 {
@@ -147,7 +147,7 @@ fn a_link_that_is_busy_stops_no_connection() {
     }
 }
 
-/// A frame of the peer's with a segment that asks for a connection.
+/// Builds a SYN from the peer.
 fn syn(port: u16) -> Vec<u8> {
     let segment = TcpRepr {
         src_port: port,

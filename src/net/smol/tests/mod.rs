@@ -1,4 +1,4 @@
-//! The stack over a cable in memory, with virtual time; its peer is smoltcp as it comes.
+//! Tests of the stack over a simulated cable, in virtual time; the peer is unmodified smoltcp.
 
 mod addresses;
 mod cable;
@@ -12,13 +12,13 @@ use crate::time::Instant;
 use cable::{End, PerMille, cable};
 use peer::Peer;
 
-/// The stack's numbers, and its peer's.
+/// MAC addresses of the stack and its peer.
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const ADDRESS: [u8; 4] = [192, 0, 2, 1];
 const PEER_ADDRESS: [u8; 4] = [192, 0, 2, 2];
 
-/// A stack, and what is at the other end of its cable.
+/// A stack and its peer, connected by a cable.
 struct World {
     now: Instant,
     stack: Smol,
@@ -51,7 +51,7 @@ impl World {
         Self::new(seed, faults, Ip::Static(ADDRESS.into(), 24))
     }
 
-    /// Lets the stack run once; whose sockets are ready.
+    /// Runs the stack once; returns the tokens of ready sockets.
     fn turn(&mut self) -> heapless::Vec<Token, 64> {
         let mut ready = Ready::default();
         self.stack.wait(self.now, self.now, &mut ready);
@@ -59,7 +59,7 @@ impl World {
         ready.tokens
     }
 
-    /// Lets time pass until something happens, but not beyond `until`.
+    /// Advances time to the next event, at most to `until`.
     fn sleep(&mut self, until: Instant) {
         let stack = self.stack.poll_at(self.now);
         let next = stack

@@ -1,4 +1,4 @@
-//! What is at the other end of the cable: smoltcp with a clock of its own, or nothing but a test that looks at frames.
+//! The other end of the cable: a smoltcp stack with its own clock, or nothing, if the test reads the frames itself.
 
 use super::cable::End;
 use super::{PEER_ADDRESS, PEER_MAC};
@@ -14,7 +14,7 @@ pub(super) struct Peer {
     interface: Interface,
     pub(super) sockets: SocketSet<'static>,
     next_port: u16,
-    /// It takes frames.
+    /// True if the peer processes frames.
     pub(super) is_on: bool,
 }
 
@@ -57,7 +57,7 @@ impl Device for Plug {
     }
 }
 
-/// Its clock runs five times as fast, so that it sends again after 200 ms, as Linux does.
+/// Speed of the peer's clock: it retransmits after 200 ms, as Linux does.
 const PACE: u64 = 5;
 
 fn time(now: Instant) -> time::Instant {

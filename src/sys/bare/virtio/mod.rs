@@ -267,7 +267,7 @@ impl Card {
         self.device.notify(&self.rx, RX as u32);
     }
 
-    /// Copies the next received frame to `out` after a header of [`HEADER_BYTES`]; returns the length of both. `None` if no frame
+    /// Copies the next received frame to `out` after a header of `HEADER_BYTES`; returns the length of both. `None` if no frame
     /// was received.
     pub fn recv(&mut self, out: &mut [u8]) -> Option<usize> {
         let (place, len) = self.rx.take_used()?;
@@ -283,7 +283,7 @@ impl Card {
         Some(HEADER_BYTES + len)
     }
 
-    /// Queues a frame, which follows a header of [`HEADER_BYTES`], for sending. Returns false if the transmit queue is full.
+    /// Queues a frame, which follows a header of `HEADER_BYTES`, for sending. Returns false if the transmit queue is full.
     pub fn send(&mut self, frame: &[u8]) -> bool {
         self.take_sent();
         let place = self.tx.in_use.trailing_ones() as usize;

@@ -1,4 +1,4 @@
-//! What the kernel says, whole, cut and invented; and that every way of asking this host tells the same.
+//! Parses valid, truncated and invalid kernel output; checks that all sources list the same interfaces on this host.
 
 use super::*;
 use crate::sys::Errno;
@@ -6,7 +6,7 @@ use crate::sys::linux::sockets::{self, DATAGRAM, INET};
 use requests::{Lines, list_by_asking, list_in_file, list_v4};
 use rustix::fd::AsRawFd as _;
 
-/// Reads the file's text; whether there was a line. In whatever pieces it comes, it says the same.
+/// Parses the text, whole and in pieces, and checks that the results are equal. Returns true if it had a line.
 fn read_lines(text: &[u8], out: &mut Interfaces) -> bool {
     let (mut in_pieces, mut others) = (Lines::default(), out.clone());
     for piece in text.chunks(7) {
@@ -45,7 +45,7 @@ fn lines_of_the_file_are_read_and_all_that_they_are_cut_to() {
     }
 }
 
-/// Avahi 2b4e8d7a: prefixes of more than 120 bits, and of more than there are.
+/// Avahi 2b4e8d7a: prefix lengths above 120 and above 128.
 #[test]
 fn a_prefix_has_as_many_bits_as_an_address_at_most() {
     for told in 0..=255u8 {
