@@ -38,7 +38,7 @@ fn transfer(seed: u64, faults: PerMille, refused: PerMille, to_stack: bool) -> T
         .bind((super::ADDRESS, PORT).into(), OTHER)
         .unwrap();
     if refused > 0 {
-        // smoltcp forgets its neighbors when an address is added, and what it would send then: none is any more.
+        // smoltcp flushes its neighbor cache, and the packets that need it, when an address is added. Wait until no more is added.
         let settled = world.now.after(Duration::from_secs(10));
         while world.now < settled {
             world.turn();
@@ -130,7 +130,7 @@ fn faults_cost_time_and_no_byte() {
             println!(
                 "to stack {to_stack}, {faults}: {median} of {clean} ms, longest stall {stall}"
             );
-            // What is sent to the stack depends on the peer's timer.
+            // Transfers to the stack depend on the peer's timer.
             if !to_stack {
                 assert!(median < times_max * clean && stall <= stall_max);
             }
@@ -191,7 +191,7 @@ fn syn(port: u16) -> Vec<u8> {
 fn a_thousand_that_connect_at_once_are_all_answered() {
     let mut world = World::with_address(3, 0);
     world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
-    // The stack learns who asks.
+    // The stack learns the peer's MAC address.
     let first = world.peer.connect(PORT);
     while !world.peer.socket(first).may_send() {
         world.turn();

@@ -15,12 +15,12 @@ trait Stage {
     fn net(&mut self) -> &mut dyn Net;
     /// The address of the server.
     fn address(&self) -> Ipv4Addr;
-    /// Lets a millisecond pass; whose sockets are ready.
+    /// Advances time by a millisecond; returns the tokens of ready sockets.
     fn step(&mut self) -> Vec<Token>;
     fn connect(&mut self, port: u16) -> usize;
     /// Sends all bytes.
     fn send(&mut self, client: usize, bytes: &[u8]);
-    /// What has come until now: `None` at the end or after a reset.
+    /// Returns the bytes received so far; `None` at the end or after a reset.
     fn recv(&mut self, client: usize) -> Option<Vec<u8>>;
     fn shut_down(&mut self, client: usize);
     fn reset(&mut self, client: usize);
@@ -77,7 +77,7 @@ impl Stage for Host {
     }
 
     fn reset(&mut self, client: usize) {
-        // What it has not read makes its end a reset.
+        // Closing a socket with unread data sends RST.
         drop(self.clients.remove(client));
     }
 }
@@ -175,7 +175,7 @@ fn received(stage: &mut dyn Stage, socket: Socket) -> String {
     }
 }
 
-/// What a client gets within five seconds, up to `len` bytes.
+/// Returns the bytes that a client receives within five seconds, up to `len`.
 fn gets(stage: &mut dyn Stage, client: usize, len: usize) -> Option<Vec<u8>> {
     let mut all = Vec::new();
     for _ in 0..5000 {
@@ -258,7 +258,7 @@ fn play(stage: &mut dyn Stage) -> Vec<String> {
     say("recv", received(stage, socket));
     stage.net().close(socket);
 
-    // A client that does not read fills all there is; when it reads, everything comes.
+    // A client that does not read fills all buffers; once it reads, every byte arrives.
     let client = stage.connect(port);
     until_ready(stage, LISTENER);
     let (socket, _) = stage.net().accept(listener).unwrap();

@@ -119,7 +119,7 @@ fn version_6_is_found_without_the_file() {
         all
     };
     assert_eq!(only(&told), only(&asked));
-    // What it says of others is true, if not all.
+    // Global addresses found by asking must be in the list, but need not be complete.
     for interface in &asked {
         let other = told.iter().find(|other| other.index == interface.index);
         let other = other.expect("nothing is invented");
