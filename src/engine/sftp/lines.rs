@@ -1,5 +1,5 @@
 //! Formats lines of the log: a text with marks, which strings and numbers replace. The marks are those of `Format` in
-//! [`super::requests`].
+//! [`mod@super::requests`].
 
 use super::zone::calendar;
 use crate::event::{Events, Line};
