@@ -396,14 +396,14 @@ fn a_conflict_about_an_address_given_by_hand_is_told_once() {
     world.end.put(&arp(own, own));
     world.watch(1, &mut |_| None);
     assert!(world.stack.take_conflict().is_some());
-    // None is that an address is asked for by somebody who has another one, or none yet.
+    // An ARP request from a host with another address, or without one, is no conflict.
     let mut world = World::with_address(14, 0);
     for sender in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::from(super::PEER_ADDRESS)] {
         world.end.put(&arp(sender, own));
         world.watch(5, &mut |_| None);
     }
     assert_eq!(world.stack.take_conflict(), None);
-    // Nor is a leased address, which is given up.
+    // A conflict of an address that is not static is not reported: the address is given up.
     let mut world = World::new(15, 0, Ip::LinkLocal);
     world.watch(20, &mut |_| None);
     let own = world.ipv4().expect("an address");

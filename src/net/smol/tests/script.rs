@@ -20,7 +20,7 @@ trait Stage {
     fn connect(&mut self, port: u16) -> usize;
     /// Sends all bytes.
     fn send(&mut self, client: usize, bytes: &[u8]);
-    /// Returns the bytes received so far; `None` at the end or after a reset.
+    /// Returns the bytes received since the last call; `None` at the end or after a reset.
     fn recv(&mut self, client: usize) -> Option<Vec<u8>>;
     fn shut_down(&mut self, client: usize);
     fn reset(&mut self, client: usize);
