@@ -1,13 +1,13 @@
-//! Archives of cpio in the form that initial RAM disks have ("newc": cpio(5); Linux' early-userspace/buffer-format). What follows the
-//! trailer is not looked at, and checksums are not verified.
+//! cpio archives in the "newc" format of initramfs images (cpio(5); Linux' early-userspace/buffer-format). Data after the trailer
+//! is ignored, and checksums are not verified.
 
 use super::Malformed;
 
-/// What an archive of this form begins with.
+/// The magic number of the newc format.
 pub const MAGIC: &[u8] = b"070701";
-/// Bytes of a header: the magic number, and 13 fields of eight digits each.
+/// Size of a header (bytes): the magic number and 13 fields of eight hexadecimal digits.
 const HEAD_BYTES: usize = 110;
-/// What the last header names.
+/// The name in the last header.
 const TRAILER: &[u8] = b"TRAILER!!!";
 
 /// An object of an archive.
@@ -15,32 +15,33 @@ const TRAILER: &[u8] = b"TRAILER!!!";
 pub struct Entry<'a> {
     /// Its path.
     pub name: &'a [u8],
-    /// What tells it from others of the archive: names of one object have the same number, major and minor number.
+    /// Inode, major and minor number: hard links to one object have the same.
     pub identity: [u32; 3],
     /// Kind and permissions, as in stat(2).
     pub mode: u32,
     /// Owner and group.
     pub owner: (u32, u32),
-    /// How many names it has.
+    /// Number of hard links.
     pub nlink: u32,
-    /// Last written, in seconds since 1970.
+    /// Modification time, in seconds since 1970.
     pub mtime: u32,
-    /// Of a device, its major and minor number.
+    /// For a device: its major and minor number.
     pub rdev: (u32, u32),
-    /// What is in a file, or the target of a symbolic link. Of an object with several names, one of them has it.
+    /// The contents of a file, or the target of a symbolic link. Of several hard links, only one has the data.
     pub data: &'a [u8],
 }
 
-/// The objects of an archive, up to its trailer. Nothing follows what is malformed, such as an end without a trailer.
+/// Iterator over the objects of an archive, up to its trailer. Stops after the first malformed header; a missing trailer is
+/// malformed too.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
     archive: &'a [u8],
-    /// Where the next header is. `None`: there is none.
+    /// Offset of the next header. `None`: the iteration has ended.
     at: Option<usize>,
 }
 
 impl<'a> Entries<'a> {
-    /// Those of this archive.
+    /// Creates an iterator over this archive.
     pub const fn new(archive: &'a [u8]) -> Self {
         let at = Some(0);
         Self { archive, at }

@@ -1,12 +1,12 @@
-//! Text that others wrote, as it may stand in a name or be shown: whole letters of UTF-8, no control characters.
+//! Untrusted text, made safe for names and terminals: whole UTF-8 characters, no control characters.
 
 use super::Writer;
 use crate::mem::Ends as _;
 
-/// Bytes of the longest label of a name in DNS.
+/// Maximum length of a DNS label (bytes).
 pub const BYTES_MAX: usize = 63;
 
-/// Bytes of the letter that `text` begins with; 0: it is empty, or not UTF-8 there.
+/// Length of the first character of `text` (bytes); 0 if `text` is empty or does not begin with valid UTF-8.
 #[inline(never)]
 pub fn letter(text: &[u8]) -> usize {
     let [first, rest @ ..] = text else {
@@ -34,12 +34,12 @@ pub fn letter(text: &[u8]) -> usize {
     len
 }
 
-/// Whether the letter that `text` begins with is a control character.
+/// Returns true if the first character of `text` is a control character.
 pub const fn is_control(text: &[u8]) -> bool {
     matches!(text, [..0x20 | 0x7f, ..] | [0xc2, 0x80..0xa0, ..])
 }
 
-/// Whether all of it is UTF-8 without control characters.
+/// Returns true if the text is UTF-8 without control characters.
 #[inline(never)]
 pub fn is_clean(text: &[u8]) -> bool {
     let mut rest = text;
@@ -58,7 +58,7 @@ pub fn put_byte(out: &mut Writer<'_>, byte: u8) {
     out.put(&[byte]);
 }
 
-/// Appends bytes as digits, two for each.
+/// Appends bytes as hexadecimal digits.
 #[inline(never)]
 pub fn put_hex(out: &mut Writer<'_>, bytes: &[u8]) {
     for byte in bytes {
@@ -70,7 +70,7 @@ pub fn put_hex(out: &mut Writer<'_>, bytes: &[u8]) {
     }
 }
 
-/// Appends a letter.
+/// Appends a character in UTF-8.
 #[inline(never)]
 pub fn put_letter(out: &mut Writer<'_>, letter: char) {
     let number = u32::from(letter);
@@ -87,7 +87,7 @@ pub fn put_letter(out: &mut Writer<'_>, letter: char) {
     }
 }
 
-/// What stands before the first `separator`, and what behind it; without one, everything and nothing.
+/// Splits at the first `separator`. Without one, the second part is empty.
 #[inline(never)]
 pub fn cut(text: &[u8], separator: u8) -> (&[u8], &[u8]) {
     let mut rest = text;
@@ -101,7 +101,7 @@ pub fn cut(text: &[u8], separator: u8) -> (&[u8], &[u8]) {
     (text, rest)
 }
 
-/// What stands behind `start`, if the text begins so.
+/// The text after the prefix `start`, if it has that.
 #[inline(never)]
 pub const fn behind<'a>(text: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
     let (mut rest, mut left) = (text, start);
@@ -114,7 +114,7 @@ pub const fn behind<'a>(text: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
     Some(rest)
 }
 
-/// Where `word` stands among `words`, which have a separator between them, in capitals or not.
+/// Index of `word` in the list `words`, ignoring ASCII case.
 #[inline(never)]
 pub fn place_like(words: &[u8], separator: u8, word: &[u8]) -> Option<usize> {
     let (mut rest, mut place) = (words, 0_usize);
@@ -129,24 +129,24 @@ pub fn place_like(words: &[u8], separator: u8, word: &[u8]) -> Option<usize> {
     None
 }
 
-/// Whether it is the domain of multicast DNS, with a dot at its end or without.
+/// Returns true for the domain of multicast DNS, `local`, with or without a trailing dot.
 pub fn is_local(domain: &[u8]) -> bool {
     place_like(b"local local.", b' ', domain).is_some()
 }
 
-/// What a digit counts, if it is one in this base.
+/// The value of a digit, if it is one in this base.
 #[inline(never)]
 pub fn digit(byte: u8, base: u32) -> Option<usize> {
     let value = match byte {
         b'0'..=b'9' => byte - b'0',
-        // Letters, small ones or not.
+        // Letters, in upper or lower case.
         b'A'.. => (byte | 0x20) - (b'a' - 10),
         _ => return None,
     };
     (u32::from(value) < base).then_some(value.into())
 }
 
-/// A number of nothing but digits.
+/// Parses a number that consists of digits only.
 #[inline(never)]
 pub fn number(digits: &[u8], base: u32) -> Option<u32> {
     digits.first()?;
@@ -158,15 +158,16 @@ pub fn number(digits: &[u8], base: u32) -> Option<u32> {
     Some(value)
 }
 
-/// Whether two texts are the same, in capitals or not. A byte at a time: what the library does with 16 is larger.
+/// Returns true if two texts are equal, ignoring ASCII case. Compares bytes one by one: the library's version, for 16 at a time, is
+/// larger.
 #[inline(never)]
 pub fn is_like(one: &[u8], other: &[u8]) -> bool {
     let same = |(one, other): (&u8, &u8)| one.eq_ignore_ascii_case(other);
     one.len() == other.len() && one.iter().zip(other).all(same)
 }
 
-/// Appends text as it may be shown, cut to [`BYTES_MAX`] and without the blanks around it. What is not UTF-8 is taken for
-/// Latin-1; control characters become blanks.
+/// Appends text in a form that is safe to display, trimmed and truncated to [`BYTES_MAX`]. Invalid UTF-8 is read as Latin-1;
+/// control characters become spaces.
 #[inline(never)]
 pub fn put(out: &mut Writer<'_>, text: &[u8]) {
     let start = out.position();
@@ -199,7 +200,7 @@ pub fn put(out: &mut Writer<'_>, text: &[u8]) {
     out.truncate(end);
 }
 
-/// A text of at most [`BYTES_MAX`], as [`put`] leaves it.
+/// A text of at most [`BYTES_MAX`] bytes, as written by [`put`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Word {
     len: u8,
@@ -222,12 +223,12 @@ impl Word {
         self.bytes.head(self.len.into())
     }
 
-    /// Whether there is none.
+    /// Returns true if the text is empty.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Takes the place of what was there.
+    /// Replaces the text.
     #[inline(never)]
     pub fn set(&mut self, text: &[u8]) {
         let mut out = Writer::new(&mut self.bytes);

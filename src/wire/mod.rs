@@ -1,7 +1,7 @@
 //! Bytes to values and back. Borrowed, stateless, `core` only.
 //!
-//! Invariant: reading never panics, whatever the bytes; writing never panics, whatever the buffer.
-//! Nothing here knows what a socket or a file is.
+//! Invariant: reading never panics, whatever the bytes; writing never panics, whatever the buffer. Nothing here uses sockets or
+//! files.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -32,6 +32,6 @@ pub mod xdr;
 
 pub use xdr::{Reader, Writer};
 
-/// The peer sent something outside its specification: it breaks off, or a length or number is out of its range.
+/// The input violates its specification: it is truncated, or a length or number is out of range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Malformed;

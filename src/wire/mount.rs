@@ -12,7 +12,7 @@ pub const PATH_BYTES_MAX: u32 = 1024;
 /// The longest name of a group in the list of exports, in bytes.
 #[doc(alias = "MNTNAMLEN")]
 pub const GROUP_BYTES_MAX: u32 = 255;
-/// Bytes of a version 1 handle, always.
+/// Length of a version 1 handle (bytes); it is fixed.
 #[doc(alias = "FHSIZE")]
 pub const HANDLE_V1_BYTES: usize = 32;
 
@@ -20,15 +20,15 @@ pub const HANDLE_V1_BYTES: usize = 32;
 pub mod procedure {
     /// Does nothing.
     pub const NULL: u32 = 0;
-    /// Asks for the handle of a path.
+    /// Returns the handle of a path.
     pub const MNT: u32 = 1;
-    /// Lists clients and what they mounted.
+    /// Lists the clients and their mounts.
     pub const DUMP: u32 = 2;
-    /// Says that a path is no longer used.
+    /// Removes a mount of this client from the list.
     pub const UMNT: u32 = 3;
-    /// Says that no path is used any longer.
+    /// Removes all mounts of this client from the list.
     pub const UMNTALL: u32 = 4;
-    /// Lists what may be mounted.
+    /// Lists the exports.
     pub const EXPORT: u32 = 5;
 }
 
@@ -36,7 +36,7 @@ pub mod procedure {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Status {
-    /// Here is the handle.
+    /// Success: the handle follows.
     #[doc(alias = "MNT3_OK")]
     Ok = 0,
     /// No such path.
@@ -57,7 +57,7 @@ pub enum Status {
     /// A component is longer than 255 bytes.
     #[doc(alias = "MNT3ERR_NAMETOOLONG")]
     NameTooLong = 63,
-    /// The server has no way to serve it.
+    /// The server does not support this file system.
     #[doc(alias = "MNT3ERR_NOTSUPP")]
     NotSupported = 10004,
     /// Try again later.

@@ -7,9 +7,9 @@ pub const VERSION: u32 = 3;
 /// The longest handle, in bytes.
 #[doc(alias = "NFS3_FHSIZE")]
 pub const HANDLE_BYTES_MAX: u32 = 64;
-/// Bytes of a verifier of cookies and writes.
+/// Length of a cookie verifier or write verifier (bytes).
 pub const VERIFIER_BYTES: usize = 8;
-/// Bytes of attributes on the wire.
+/// Length of attributes on the wire (bytes).
 #[doc(alias = "fattr3")]
 pub const ATTRIBUTES_BYTES: usize = 84;
 
@@ -106,7 +106,7 @@ pub enum Status {
     /// A directory.
     #[doc(alias = "NFS3ERR_ISDIR")]
     IsDirectory = 21,
-    /// An argument makes no sense for this object.
+    /// An argument is invalid for this object.
     #[doc(alias = "NFS3ERR_INVAL")]
     Invalid = 22,
     /// The file would become too large.
@@ -118,7 +118,7 @@ pub enum Status {
     /// The export is read-only.
     #[doc(alias = "NFS3ERR_ROFS")]
     ReadOnly = 30,
-    /// The object has as many names as it can have.
+    /// The object has the maximum number of hard links.
     #[doc(alias = "NFS3ERR_MLINK")]
     TooManyLinks = 31,
     /// A name is longer than 255 bytes.
@@ -127,16 +127,16 @@ pub enum Status {
     /// The directory has entries.
     #[doc(alias = "NFS3ERR_NOTEMPTY")]
     NotEmpty = 66,
-    /// The user's share of the disk is used up.
+    /// The user's disk quota is exceeded.
     #[doc(alias = "NFS3ERR_DQUOT")]
     Quota = 69,
-    /// The object is gone.
+    /// The object no longer exists.
     #[doc(alias = "NFS3ERR_STALE")]
     Stale = 70,
-    /// No handle of ours.
+    /// The handle is not one of this server.
     #[doc(alias = "NFS3ERR_BADHANDLE")]
     BadHandle = 10001,
-    /// The object has changed since the caller looked at it.
+    /// The guard of a SETATTR does not match the object's ctime.
     #[doc(alias = "NFS3ERR_NOT_SYNC")]
     NotSynchronous = 10002,
     /// The cookie is not one of this directory.
@@ -148,7 +148,7 @@ pub enum Status {
     /// The reply does not fit the count that the caller set.
     #[doc(alias = "NFS3ERR_TOOSMALL")]
     TooSmall = 10005,
-    /// No object of this kind can be made.
+    /// An object of this type cannot be created.
     #[doc(alias = "NFS3ERR_BADTYPE")]
     BadType = 10007,
     /// Try again later.
@@ -162,7 +162,7 @@ pub mod access {
     pub const READ: u32 = 1;
     /// Look up a name.
     pub const LOOKUP: u32 = 2;
-    /// Change what is in a file, or which objects a directory's names stand for.
+    /// Change the contents of a file, or existing entries of a directory.
     pub const MODIFY: u32 = 4;
     /// Make a file longer, or add names to a directory.
     pub const EXTEND: u32 = 8;
@@ -172,7 +172,7 @@ pub mod access {
     pub const EXECUTE: u32 = 32;
 }
 
-/// Bits of FSINFO's properties: links, symbolic links, one PATHCONF for all, times that can be set.
+/// Bits of FSINFO's properties: hard links, symbolic links, the same PATHCONF for all objects, settable times.
 pub const PROPERTIES: u32 = 0x1 | 0x2 | 0x8 | 0x10;
 
 #[cfg(test)]

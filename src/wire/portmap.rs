@@ -13,9 +13,9 @@ pub const PORT: u16 = 111;
 pub mod procedure {
     /// Does nothing.
     pub const NULL: u32 = 0;
-    /// Asks for a port.
+    /// Returns the port of a program.
     pub const GETPORT: u32 = 3;
-    /// Asks for the whole table.
+    /// Returns the whole table.
     pub const DUMP: u32 = 4;
 }
 
@@ -36,14 +36,14 @@ pub struct Mapping {
     pub program: u32,
     /// Its version.
     pub version: u32,
-    /// What carries it.
+    /// The transport.
     pub transport: Transport,
     /// The port it listens on.
     pub port: u16,
 }
 
 impl Mapping {
-    /// Whether this line answers `question`: program, version and transport number.
+    /// Returns true if this line answers `question`: program, version and transport number.
     pub fn answers(&self, question: (u32, u32, u32)) -> bool {
         (self.program, self.version, self.transport as u32) == question
     }
@@ -60,7 +60,7 @@ impl Mapping {
     }
 }
 
-/// Parses GETPORT's arguments: program, version and transport number. The port in them means nothing.
+/// Parses GETPORT's arguments: program, version and transport number. The port in them is ignored.
 pub fn parse_question(args: &mut Reader<'_>) -> Result<(u32, u32, u32), Malformed> {
     let question = (args.u32(), args.u32(), args.u32());
     args.u32();

@@ -12,10 +12,10 @@ const MACHINE_BYTES_MAX: u32 = 255;
 const GROUPS_MAX: u32 = 16;
 /// A record mark's flag of the last fragment. RFC 5531 section 11.
 const LAST_FRAGMENT: u32 = 1 << 31;
-/// Bytes of a record mark.
+/// Length of a record mark (bytes).
 pub const MARK_BYTES: usize = 4;
 
-/// The caller's user and groups, as it says itself.
+/// The user and groups that the client claims.
 #[doc(alias = "AUTH_SYS")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Credential<'a> {
@@ -49,14 +49,14 @@ pub struct Call<'a> {
     pub credential: Option<Credential<'a>>,
 }
 
-/// Why a message is not a call that can be carried out.
+/// The reason why a message is not a call that can be carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotACall {
-    /// There is no xid to answer to, or the header breaks off.
+    /// The xid is missing, or the header is truncated.
     Malformed,
-    /// A reply: nothing was asked of it, so nothing is answered.
+    /// The message is a reply, which is not answered.
     Reply,
-    /// The call, of whose header only the xid holds, is refused.
+    /// The call is rejected. Of its header, only the xid is valid.
     Refused(Reject),
 }
 
@@ -66,25 +66,25 @@ impl From<Malformed> for NotACall {
     }
 }
 
-/// Why a call was not carried out. RFC 5531 9: `accept_stat`, `reject_stat` and `auth_stat` in one.
+/// The reason why a call was rejected. RFC 5531 9: `accept_stat`, `reject_stat` and `auth_stat` in one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reject {
     /// No such program here.
     Program,
-    /// The program is here in these versions only, lowest and highest.
+    /// The version is not supported; the lowest and highest that are.
     Version(u8, u8),
     /// No such procedure.
     Procedure,
     /// The arguments did not parse.
     Arguments,
-    /// The reply would not fit, or something failed that the procedure has no word for.
+    /// The reply does not fit, or the procedure has no status for the failure.
     System,
     /// Another version of RPC itself.
     RpcVersion,
     /// The credential is not well formed.
     #[doc(alias = "AUTH_BADCRED")]
     BadCredential,
-    /// The flavor is one that we do not speak.
+    /// The authentication flavor is not supported.
     #[doc(alias = "AUTH_REJECTEDCRED")]
     UnknownFlavor,
     /// The verifier is not well formed.
@@ -137,16 +137,16 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Writes a whole record's mark, to be patched, and the header of a call, which the arguments follow, of a program's version 3,
-/// by root, as mounts are asked for as a rule. The machine has no name.
+/// Writes a record mark, which the caller patches, and the header of a call to version 3 of a program. Calls as root, like
+/// mount(8). The machine name is empty.
 pub fn emit_call(record: &mut Writer<'_>, xid: u32, program: u32, procedure: u32) {
     record.words(&[0, xid, 0, 2, program, 3, procedure]);
-    // AUTH_SYS of five words, which are all 0; then AUTH_NONE without any.
+    // AUTH_SYS with five words, all 0; then an empty AUTH_NONE verifier.
     record.put(&[0, 0, 0, 1, 0, 0, 0, 20]);
     record.put(&[0; 28]);
 }
 
-/// Takes an AUTH_SYS body apart.
+/// Parses an AUTH_SYS body.
 fn auth_sys<'a>(body: &mut Reader<'a>) -> Credential<'a> {
     let _stamp = body.u32();
     body.opaque(MACHINE_BYTES_MAX);
@@ -184,7 +184,7 @@ pub fn emit_reply(reply: &mut Writer<'_>, xid: u32, outcome: Result<(), Reject>)
     }
 }
 
-/// Takes the header of the reply to a call and leaves `packet` at the results; malformed, also if the call was not carried out.
+/// Parses the header of the reply to a call and leaves `packet` at the results. Malformed also if the call was rejected.
 pub fn parse_reply(packet: &mut Reader<'_>, xid: u32) {
     let replies = packet.u32() == xid;
     let accepts = packet.u32() == 1 && packet.u32() == 0;
@@ -195,17 +195,17 @@ pub fn parse_reply(packet: &mut Reader<'_>, xid: u32) {
     }
 }
 
-/// What stands before each fragment of a record on a byte stream.
+/// The mark before each fragment of a record on a byte stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
-    /// Bytes of this fragment.
+    /// Length of the fragment (bytes).
     pub len: u32,
-    /// Whether the record ends with it.
+    /// True for the last fragment of the record.
     pub last: bool,
 }
 
 impl Mark {
-    /// Takes a mark off a stream; nothing, if it has not all arrived.
+    /// Parses a mark. Returns `None` and consumes nothing if it has not all arrived.
     pub fn parse(stream: &mut Reader<'_>) -> Option<Self> {
         if stream.rest().len() < MARK_BYTES {
             return None;

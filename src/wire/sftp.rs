@@ -1,16 +1,16 @@
 //! SFTP version 3: packets, strings, attributes, statuses. draft-ietf-secsh-filexfer-02.
 //!
-//! A packet is a length, a type, and, but for INIT and VERSION, the number that a reply repeats. Nothing is padded.
+//! A packet is a length, a type and the request's id, which the reply repeats; INIT and VERSION have no id. Nothing is padded.
 
 use super::{Reader, Writer};
 
 /// The only version spoken.
 pub const VERSION: u32 = 3;
-/// Bytes of a packet's length.
+/// Length of a packet's length field (bytes).
 pub const LENGTH_BYTES: usize = 4;
-/// Bytes before what a request brings along: length, type, number.
+/// Length of a packet before its arguments (bytes): length, type, id.
 pub const HEAD_BYTES: usize = LENGTH_BYTES + 1 + 4;
-/// Bytes of a handle, at most. Section 6.3.
+/// Maximum length of a handle (bytes). Section 6.3.
 pub const HANDLE_BYTES_MAX: u32 = 256;
 
 /// Types of packets.
@@ -45,14 +45,14 @@ pub mod kind {
     pub const EXTENDED_REPLY: u8 = 201;
 }
 
-/// Outcomes.
+/// Statuses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Status {
     /// Done.
     #[doc(alias = "SSH_FX_OK")]
     Ok = 0,
-    /// There is no more.
+    /// End of the file or directory.
     #[doc(alias = "SSH_FX_EOF")]
     Eof = 1,
     /// No such name.
@@ -61,67 +61,67 @@ pub enum Status {
     /// Not allowed.
     #[doc(alias = "SSH_FX_PERMISSION_DENIED")]
     PermissionDenied = 3,
-    /// All else that goes wrong.
+    /// Any other failure.
     #[doc(alias = "SSH_FX_FAILURE")]
     Failure = 4,
-    /// The request makes no sense.
+    /// The request is malformed.
     #[doc(alias = "SSH_FX_BAD_MESSAGE")]
     BadMessage = 5,
-    /// There is no such request, or it cannot be done here.
+    /// The request is unknown or not supported here.
     #[doc(alias = "SSH_FX_OP_UNSUPPORTED")]
     Unsupported = 8,
 }
 
-/// Bits of how a file is opened.
+/// Flags of OPEN.
 pub mod open {
-    /// To be read.
+    /// Open for reading.
     #[doc(alias = "SSH_FXF_READ")]
     pub const READ: u32 = 1;
-    /// To be written to.
+    /// Open for writing.
     #[doc(alias = "SSH_FXF_WRITE")]
     pub const WRITE: u32 = 2;
-    /// Only at its end.
+    /// Append every write.
     #[doc(alias = "SSH_FXF_APPEND")]
     pub const APPEND: u32 = 4;
-    /// It is made if there is none.
+    /// Create the file if it does not exist.
     #[doc(alias = "SSH_FXF_CREAT")]
     pub const CREATE: u32 = 8;
-    /// What was in it is cut off.
+    /// Truncate the file.
     #[doc(alias = "SSH_FXF_TRUNC")]
     pub const TRUNCATE: u32 = 16;
-    /// With [`CREATE`]: there must be none.
+    /// With [`CREATE`]: fail if the file exists.
     #[doc(alias = "SSH_FXF_EXCL")]
     pub const EXCLUSIVE: u32 = 32;
 }
 
-/// Bits of which attributes follow, in this order.
+/// Flags of the attributes that follow, in this order.
 pub mod attribute {
-    /// Bytes: two words.
+    /// Size (bytes), 64 bits.
     pub const SIZE: u32 = 1;
-    /// User and group.
+    /// UID and GID.
     pub const OWNER: u32 = 2;
-    /// Mode, perhaps with the bits that tell the kind of object.
+    /// Mode, optionally with the file type bits.
     pub const MODE: u32 = 4;
-    /// Seconds since 1970 of the last read and the last write.
+    /// Times of last access and modification, in seconds since 1970.
     pub const TIMES: u32 = 8;
-    /// All that have a meaning.
+    /// Every attribute that is not an extension.
     pub const ALL: u32 = SIZE | OWNER | MODE | TIMES;
-    /// A number, and so many pairs of strings.
+    /// A count, and that number of pairs of strings.
     pub const EXTENDED: u32 = 1 << 31;
 }
 
-/// Attributes as a client tells and is told them.
+/// Attributes as a client sends and receives them.
 #[cfg(any(test, fuzzing))]
 #[doc(alias = "ATTRS")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Attributes {
-    /// Bytes.
+    /// Size (bytes).
     pub size: Option<u64>,
-    /// User and group.
+    /// UID and GID.
     pub owner: Option<(u32, u32)>,
-    /// Mode, perhaps with the bits that tell the kind of object.
+    /// Mode, optionally with the file type bits.
     pub mode: Option<u32>,
-    /// Seconds since 1970 of the last read and the last write.
+    /// Times of last access and modification, in seconds since 1970.
     pub times: Option<(u32, u32)>,
 }
 
@@ -144,7 +144,7 @@ impl Attributes {
         from.extended_attributes(flags);
     }
 
-    /// The attributes that come next.
+    /// Parses attributes.
     pub fn parse(from: &mut Reader<'_>) -> Self {
         let mut told = Self::default();
         told.read(from);
@@ -176,7 +176,7 @@ impl Attributes {
 }
 
 impl<'a> Reader<'a> {
-    /// One byte.
+    /// Parses one byte.
     pub fn byte(&mut self) -> u8 {
         match self.take(1) {
             [byte] => *byte,
@@ -184,18 +184,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string: length and bytes.
+    /// Parses a string: length and bytes.
     #[inline(never)]
     pub fn string(&mut self) -> &'a [u8] {
         let len = self.u32();
         self.take(len as usize)
     }
 
-    /// The name of a file, which has no zero byte.
+    /// Parses a path. A NUL byte in it is malformed.
     #[inline(never)]
     pub fn path(&mut self) -> &'a [u8] {
         let path = self.string();
-        // One by one: they are few, and a quicker search is longer.
+        // Byte by byte: paths are short, and a faster search is more code.
         for byte in path {
             if *byte == 0 {
                 self.refuse();
@@ -204,11 +204,11 @@ impl<'a> Reader<'a> {
         path
     }
 
-    /// Passes over the attributes that are extended, if there are any.
+    /// Skips extended attributes, if `told` has their flag.
     pub fn extended_attributes(&mut self, told: u32) {
         if told & attribute::EXTENDED != 0 {
             let mut count = self.u32();
-            // There may be fewer than was said.
+            // Stop at the end of the packet, whatever the count.
             while count > 0 && self.check().is_ok() {
                 self.string();
                 self.string();
@@ -217,7 +217,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A handle.
+    /// Parses a handle.
     pub fn handle(&mut self) -> &'a [u8] {
         let handle = self.string();
         if handle.len() > HANDLE_BYTES_MAX as usize {
@@ -230,19 +230,19 @@ impl<'a> Reader<'a> {
 impl Writer<'_> {
     /// Appends a string: length and bytes.
     pub fn string(&mut self, bytes: &[u8]) {
-        // What does not fit 32 bits does not fit the buffer either.
+        // A length beyond 32 bits does not fit into the buffer either.
         self.u32(bytes.len() as u32);
         self.put(bytes);
     }
 
-    /// Appends a string of `len` bytes that are in their place already, a word from here.
+    /// Appends a string whose `len` bytes are already in place, after the length word.
     pub fn string_ahead(&mut self, len: usize) {
-        // What does not fit 32 bits does not fit the buffer either.
+        // A length beyond 32 bits does not fit into the buffer either.
         self.u32(len as u32);
         self.put_ahead(len);
     }
 
-    /// Begins a packet; where it begins.
+    /// Begins a packet. Returns its start, for [`Writer::end`].
     #[inline(never)]
     pub fn begin(&mut self, kind: u8, id: u32) -> usize {
         let start = self.position();
@@ -253,7 +253,7 @@ impl Writer<'_> {
         start
     }
 
-    /// Begins a string, whose length is not known yet; where it begins.
+    /// Begins a string whose length is not known yet. Returns its start, for [`Writer::end`].
     pub fn begin_string(&mut self) -> usize {
         let start = self.position();
         self.u32(0);
@@ -263,7 +263,7 @@ impl Writer<'_> {
     /// Ends the packet or string that began at `start`.
     #[inline(never)]
     pub fn end(&mut self, start: usize) {
-        // After an overrun, which is noticed later, there may be none.
+        // After an overrun, which is detected later, `start` may be the current position.
         let len = (self.position() - start).saturating_sub(LENGTH_BYTES) as u32;
         self.patch(start, len);
     }

@@ -1,13 +1,14 @@
-//! What a TXT record says of a service: strings of a key, and perhaps a value. RFC 6763 section 6.
+//! The TXT record of a service: strings of a key and an optional value. RFC 6763 section 6.
 
-/// The keys and values of a record, each key once: of keys that are the same the first counts. What is no key is left out.
+/// Iterator over the keys and values of a record. Of duplicate keys only the first is returned; strings without a valid key are
+/// skipped.
 #[derive(Clone, Debug)]
 pub struct Pairs<'a> {
     whole: &'a [u8],
     rest: &'a [u8],
 }
 
-/// The keys and values in the content of a TXT record. That without a byte says the same as that of a single zero: nothing.
+/// The keys and values in the rdata of a TXT record. Empty rdata and a single zero byte both mean none.
 pub const fn pairs(content: &[u8]) -> Pairs<'_> {
     Pairs {
         whole: content,
@@ -15,7 +16,7 @@ pub const fn pairs(content: &[u8]) -> Pairs<'_> {
     }
 }
 
-/// The strings of a record, whatever they hold; what breaks off ends them.
+/// Iterator over the strings of a record. A truncated string ends it.
 #[derive(Clone, Debug)]
 pub struct Strings<'a>(pub &'a [u8]);
 
@@ -31,10 +32,10 @@ impl<'a> Iterator for Strings<'a> {
     }
 }
 
-/// A key, and its value: `None` where there is no `=`.
+/// A key and its value; `None` if there is no `=`.
 pub type Pair<'a> = (&'a [u8], Option<&'a [u8]>);
 
-/// The key and the value of a string; `None` where there is no key, or one that no key can be.
+/// Splits a string into key and value. `None`: the key is missing or invalid.
 pub fn split(string: &[u8]) -> Option<Pair<'_>> {
     let mut parts = string.splitn(2, |byte| *byte == b'=');
     let key = parts.next()?;
@@ -54,7 +55,7 @@ impl<'a> Iterator for Pairs<'a> {
             let Some((key, value)) = split(string) else {
                 continue;
             };
-            // A record is read once in a while: this is quadratic in a few strings.
+            // Quadratic, but records are short and rarely read.
             let mut before = Strings(self.whole.get(..begin).unwrap_or_default()).filter_map(split);
             if !before.any(|(other, _)| other.eq_ignore_ascii_case(key)) {
                 return Some((key, value));

@@ -8,10 +8,10 @@ use super::label::{digit, put_byte, put_hex};
 pub struct Uuid(pub [u8; 16]);
 
 impl Uuid {
-    /// Bytes of one as text.
+    /// Length of the text form (bytes).
     pub const TEXT_BYTES: usize = 36;
 
-    /// Reads 32 digits, however they are grouped by blanks and hyphens. `None`: it is none, or one that stands for none.
+    /// Parses 32 digits, ignoring spaces and hyphens. `None`: not a UUID, or one that means "unknown".
     #[inline(never)]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let (mut bytes, mut count) = ([0; 16], 0_usize);
@@ -30,7 +30,7 @@ impl Uuid {
         Self(bytes).known()
     }
 
-    /// The same, if not all of its bits are equal: firmware says so that it has none.
+    /// Returns `None` if all bits are equal, which firmware uses for "unknown".
     pub fn known(self) -> Option<Self> {
         let is_none = |none: u8| self.0.iter().all(|byte| *byte == none);
         if is_none(0) || is_none(0xff) {
@@ -39,7 +39,7 @@ impl Uuid {
         Some(self)
     }
 
-    /// Appends its text.
+    /// Appends its text form.
     pub fn emit(&self, out: &mut Writer<'_>) {
         for (at, byte) in self.0.iter().enumerate() {
             if matches!(at, 4 | 6 | 8 | 10) {

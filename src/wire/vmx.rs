@@ -1,29 +1,28 @@
-//! Descriptions of virtual machines, `*.vmx`, as far as they tell which one it is: lines of `key = "value"`.
+//! VMware's descriptions of virtual machines, `*.vmx`: lines of `key = "value"`. Reads the name, guest and UUID.
 //!
-//! What is not understood is passed; a file in which nothing is understood describes no machine. Some hosts have such files in
-//! Latin-1, all others in UTF-8.
+//! Unknown lines are skipped; a file without any known key does not describe a machine. Some hosts write Latin-1, others UTF-8.
 
 use super::Writer;
 use super::label::{Word, cut, digit, place_like, put_byte};
 use super::uuid::Uuid;
 
-/// What tells which machine it is, and what VMware writes into every file.
+/// The keys that are used, and `config.version`, which VMware writes into every file.
 const KEYS: &[u8] = b"displayName guestOS uuid.bios config.version";
-/// Bytes of a value that are looked at.
+/// Maximum length of a value (bytes); the rest is dropped.
 const VALUE_BYTES_MAX: usize = 255;
 
 /// A virtual machine.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Machine {
-    /// What people call it.
+    /// The display name.
     pub name: Word,
     /// The guest's operating system in VMware's words; may be empty.
     pub guest: Word,
-    /// What its firmware tells the guest.
+    /// The UUID that the guest sees in SMBIOS.
     pub uuid: Option<Uuid>,
 }
 
-/// Reads what there is. Without a name, a machine is called `other`. `None`: it describes none.
+/// Parses a file. A machine without a name gets the name `other`. `None`: it does not describe a machine.
 pub fn parse(file: &[u8], other: &[u8]) -> Option<Machine> {
     let mut machine = Machine::default();
     let mut is_machine = false;
@@ -52,7 +51,7 @@ pub fn parse(file: &[u8], other: &[u8]) -> Option<Machine> {
     is_machine.then_some(machine)
 }
 
-/// Appends what stands in quotes, or without them; `|22` is the letter of this number. What does not fit is left out.
+/// Appends a value without its quotes; `|22` is the byte with this hexadecimal number. What does not fit is dropped.
 fn unescape(value: &[u8], out: &mut Writer<'_>) {
     let (mut rest, is_quoted) = match value {
         [b'"', rest @ ..] => (rest, true),

@@ -1,11 +1,11 @@
-//! External data representation: big-endian words, opaque bytes padded to four. RFC 4506.
+//! External Data Representation: big-endian words, opaque bytes padded to four. RFC 4506.
 
 use super::Malformed;
 
 /// A cursor over a received packet. Values borrow from the packet, not from the cursor.
 ///
-/// What is not there, or not in its range, is remembered, not returned: it reads as zero or empty, and so does all that would
-/// follow it. Ask [`Reader::check`] before anything is made of what was read.
+/// Errors are stored, not returned: a missing or invalid value reads as zero or empty, and so do all that follow. Call
+/// [`Reader::check`] before using what was read.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
@@ -22,12 +22,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What was not read yet.
+    /// The unread rest.
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// Whether all that was read was there and in its range.
+    /// Fails if anything that was read was missing or invalid.
     pub const fn check(&self) -> Result<(), Malformed> {
         if self.malformed {
             Err(Malformed)
@@ -36,7 +36,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Remembers that what was read is out of its range.
+    /// Marks the input as malformed.
     #[inline(never)]
     pub const fn refuse(&mut self) {
         self.rest = &[];
@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An unsigned 32-bit number.
+    /// Parses an unsigned 32-bit number.
     #[inline(never)]
     pub fn u32(&mut self) -> u32 {
         match self.rest.split_first_chunk() {
@@ -73,14 +73,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An unsigned 64-bit number.
+    /// Parses an unsigned 64-bit number.
     #[inline(never)]
     pub fn u64(&mut self) -> u64 {
         let high = u64::from(self.u32());
         high << 32 | u64::from(self.u32())
     }
 
-    /// True or false.
+    /// Parses a boolean.
     #[inline(never)]
     pub fn flag(&mut self) -> bool {
         let word = self.u32();
@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
         word == 1
     }
 
-    /// Variable-length opaque or string: length, bytes, zero to three bytes of padding.
+    /// Parses variable-length opaque or a string: length, bytes, zero to three bytes of padding.
     #[inline(never)]
     pub fn opaque(&mut self, len_max: u32) -> &'a [u8] {
         let len = self.u32();
@@ -103,19 +103,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A cursor over a reply under construction.
+/// A cursor over a message under construction.
 ///
-/// An overrun is remembered, not returned: ask [`Writer::written`] once, at the end.
+/// An overrun is stored, not returned: call [`Writer::written`] once, at the end.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Writer<'a> {
-    /// Where the next byte goes; behind the buffer after an overrun.
+    /// Offset of the next byte; beyond the buffer after an overrun.
     len: usize,
     buffer: &'a mut [u8],
 }
 
 impl<'a> Writer<'a> {
-    /// Where no buffer reaches.
+    /// The offset after an overrun, beyond any buffer.
     const OVERRUN: usize = usize::MAX;
 
     /// Writes from the first byte of `buffer`.
@@ -170,7 +170,7 @@ impl<'a> Writer<'a> {
 
     /// Appends variable-length opaque or string.
     pub fn opaque(&mut self, bytes: &[u8]) {
-        // What does not fit 32 bits does not fit the buffer either.
+        // A length beyond 32 bits does not fit into the buffer either.
         self.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         self.put(bytes);
         self.pad(bytes.len());
@@ -181,14 +181,14 @@ impl<'a> Writer<'a> {
         self.put([0; 3].get(..padding(len)).unwrap_or_default());
     }
 
-    /// What is left of the buffer.
+    /// The unused rest of the buffer.
     #[inline(never)]
     pub fn space(&mut self) -> &mut [u8] {
         let from = self.len.min(self.buffer.len());
         self.buffer.get_mut(from..).unwrap_or_default()
     }
 
-    /// `len` bytes of the buffer, `skip` bytes from here; empty if there are not so many.
+    /// `len` bytes of the buffer, `skip` bytes ahead; empty if there is less space.
     #[inline(never)]
     pub fn ahead(&mut self, skip: usize, len: usize) -> &mut [u8] {
         let start = self.len.saturating_add(skip);
@@ -196,35 +196,35 @@ impl<'a> Writer<'a> {
         self.buffer.get_mut(start..end).unwrap_or_default()
     }
 
-    /// Appends variable-length opaque of `len` bytes that are in their place already, a word from here.
+    /// Appends variable-length opaque whose `len` bytes are already in place, after the length word.
     pub fn opaque_ahead(&mut self, len: usize) {
         self.u32(u32::try_from(len).unwrap_or(u32::MAX));
         self.put_ahead(len);
         self.pad(len);
     }
 
-    /// Appends `len` bytes that are in their place already.
+    /// Appends `len` bytes that are already in place.
     pub const fn put_ahead(&mut self, len: usize) {
         self.len = self.len.saturating_add(len);
     }
 
-    /// What was written from `position` on.
+    /// The bytes written since `position`.
     #[inline(never)]
     pub fn since(&self, position: usize) -> &[u8] {
         self.buffer.get(position..self.len).unwrap_or_default()
     }
 
-    /// Where the next byte goes.
+    /// Offset of the next byte.
     pub const fn position(&self) -> usize {
         self.len
     }
 
-    /// Forgets everything after `position`, an overrun too.
+    /// Removes everything after `position`, and an overrun too.
     pub fn truncate(&mut self, position: usize) {
         self.len = position.min(self.len);
     }
 
-    /// Overwrites the word at `position`, which was written before.
+    /// Overwrites the word at `position`, which must have been written.
     #[inline(never)]
     pub fn patch(&mut self, position: usize, value: u32) {
         let word = self
@@ -237,7 +237,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// How much was written, or `None` if it did not fit.
+    /// Length of the output, or `None` after an overrun.
     pub const fn written(&self) -> Option<usize> {
         if self.len > self.buffer.len() {
             None
@@ -247,7 +247,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// How many zero bytes follow opaque content of `len` bytes. RFC 4506 section 4.10.
+/// Number of zero bytes after opaque content of `len` bytes. RFC 4506 section 4.10.
 pub const fn padding(len: usize) -> usize {
     len.wrapping_neg() & 3
 }

@@ -1,21 +1,21 @@
-//! avahi's files, `*.service`: as much of XML as they have. avahi.service(5), XML 1.0.
+//! avahi's `*.service` files: the subset of XML that they use. avahi.service(5), XML 1.0.
 //!
-//! Comments, processing instructions and the name of a document type are passed. Nothing is ever looked up or replaced but XML's
-//! own five entities and letters by number. Elements lie in each other as they do there and nowhere else, three deep.
+//! Comments, processing instructions and the document type's name are skipped. Entities other than XML's five and numeric character
+//! references are errors; nothing is loaded from elsewhere. Elements must be nested as in avahi's DTD, three levels deep.
 
 use super::{Coding, Flaw, NAME, Reader, TXT};
 use crate::mem::parts::{Ends as _, parts, place_in};
 use crate::wire::label::{behind, cut, number, put_byte, put_letter};
 
-/// The elements. The place among them is an element's number, and that of its part.
+/// The element names. An element's index here is its number, and that of its [`Part`](super::Part) if it has one.
 const ELEMENTS: &[u8] =
     b"name type subtype host-name txt-record domain-name port service service-group";
 const SERVICE: usize = 7;
 const GROUP: usize = 8;
-/// In no element.
+/// The number for "in no element".
 pub(super) const OUTSIDE: usize = 9;
 
-/// What begins what is not letters; of those that begin alike, the longer first.
+/// Starts of markup. A longer one precedes those that are its prefix.
 const MARKS: &[u8] = b"<!-- <? <![CDATA[ <!DOCTYPE </ < &";
 const COMMENT: usize = 0;
 const INSTRUCTION: usize = 1;
@@ -24,7 +24,7 @@ const TYPE: usize = 3;
 const END: usize = 4;
 const BEGIN: usize = 5;
 
-/// The element in which this one lies.
+/// The element that must contain this one.
 const fn parent(element: usize) -> usize {
     match element {
         NAME | SERVICE => GROUP,
@@ -34,7 +34,7 @@ const fn parent(element: usize) -> usize {
 }
 
 impl<'f> Reader<'f, '_, '_, '_> {
-    /// Reads all of a file.
+    /// Parses a whole file.
     pub(super) fn read_group(&mut self) -> Result<(), Flaw> {
         self.passes(b"\xef\xbb\xbf");
         loop {
@@ -73,7 +73,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
         }
     }
 
-    /// Takes the letter that an entity stands for.
+    /// Appends the character of an entity or character reference.
     fn put_entity(&mut self) -> Result<(), Flaw> {
         let start = self.rest;
         let name = self.until(b";")?;
@@ -91,7 +91,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
         Ok(())
     }
 
-    /// A tag that begins an element; whether it ends it, too.
+    /// Parses a start tag. Returns true if it is an empty-element tag, which ends with "/>".
     fn begin(&mut self) -> Result<bool, Flaw> {
         let element = self.word()?;
         if parent(element) != self.element || self.ended {
@@ -114,7 +114,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
             }
             let attribute: &[u8] = match element {
                 NAME => b"replace-wildcards no yes",
-                // The place of each is what `Draft::families` has.
+                // The index of each value is its bits in `Draft::families`.
                 SERVICE => b"protocol any ipv4 ipv6",
                 TXT => b"value-format text binary-hex binary-base64",
                 _ => b" ",
@@ -140,7 +140,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
         }
     }
 
-    /// Takes what is in an element that ends.
+    /// Ends an element and stores its text in the draft.
     fn end(&mut self) -> Result<(), Flaw> {
         let element = self.element;
         self.element = parent(element);
@@ -155,11 +155,11 @@ impl<'f> Reader<'f, '_, '_, '_> {
         Ok(())
     }
 
-    /// Takes a letter's byte as it stands there. Between elements there is none but blanks.
+    /// Appends a byte of text. Between elements only whitespace is allowed.
     #[inline(never)]
     fn put(&mut self, byte: u8) -> Result<(), Flaw> {
         match byte {
-            // Ends of lines are line feeds.
+            // Lines end with a line feed; carriage returns are dropped.
             b'\r' => {}
             b'\n' | b'\t' | b' '.. if self.element < SERVICE => put_byte(&mut self.text, byte),
             b'\n' | b'\t' | b' ' => {}
@@ -168,7 +168,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
         Ok(())
     }
 
-    /// The document type declaration: a name, and an external identifier.
+    /// Skips the document type declaration: a name and an external identifier.
     fn pass_type(&mut self) -> Result<(), Flaw> {
         if self.element != OUTSIDE || self.ended {
             return Err(Flaw::Form);
@@ -185,7 +185,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
         Err(Flaw::Form)
     }
 
-    /// Whether `text` comes next, which is then passed.
+    /// Returns true and skips `text` if it comes next.
     #[inline(never)]
     fn passes(&mut self, text: &[u8]) -> bool {
         match behind(self.rest, text) {
@@ -197,7 +197,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
         }
     }
 
-    /// Passes `text`, which has to come next.
+    /// Skips `text`, which must come next.
     #[inline(never)]
     fn expect(&mut self, text: &[u8]) -> Result<(), Flaw> {
         if self.passes(text) {
@@ -207,7 +207,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
         }
     }
 
-    /// What stands before `end`, which is passed, too.
+    /// Returns the text before `end`, and skips both.
     #[inline(never)]
     fn until(&mut self, end: &[u8]) -> Result<&'f [u8], Flaw> {
         let start = self.rest;
@@ -218,12 +218,12 @@ impl<'f> Reader<'f, '_, '_, '_> {
             }
             self.rest = self.rest.tail(1);
         }
-        // It begins here, in this line.
+        // The error is reported at the line where this began.
         self.rest = start;
         Err(Flaw::Form)
     }
 
-    /// An element's number.
+    /// Parses an element's name. Returns its number.
     #[inline(never)]
     fn word(&mut self) -> Result<usize, Flaw> {
         let is_end = |byte: &u8| !matches!(byte, b'a'..=b'z' | b'-');
@@ -235,14 +235,14 @@ impl<'f> Reader<'f, '_, '_, '_> {
     }
 }
 
-/// A letter by its number: `#228` or `#xe4`.
+/// The character of a reference: `#228` or `#xe4`.
 fn letter(name: &[u8]) -> Option<char> {
     let number = match name {
         [b'#', b'x', digits @ ..] => number(digits, 16),
         [b'#', digits @ ..] => number(digits, 10),
         _ => None,
     };
-    // Of control characters, XML has three.
+    // XML allows three control characters: tab, line feed, carriage return.
     let number = number.filter(|number| *number >= 0x20 || matches!(number, 9 | 10 | 13));
     char::from_u32(number?)
 }

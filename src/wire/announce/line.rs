@@ -1,10 +1,10 @@
-//! Services on the command line: `NAME,TYPE,PORT[,key=value...]`. Behind a backslash, a comma or a backslash is itself.
+//! Services on the command line: `NAME,TYPE,PORT[,key=value...]`. A backslash escapes a comma or a backslash.
 
 use super::{Draft, Flaw, Part, STRING_BYTES_MAX, Service, put_name};
 use crate::wire::Writer;
 use crate::wire::label::put_byte;
 
-/// Hands out a service.
+/// Parses a service and passes it to `each`.
 pub fn parse(
     text: &[u8],
     draft: &mut Draft<'_>,
@@ -19,7 +19,7 @@ pub fn parse(
             return draft.hand_out(each);
         }
         let part = part.unwrap_or(Part::Txt);
-        // A byte more than anything has: what is longer is seen to be.
+        // One byte more than any field may have, so that a longer one is detected.
         let mut buffer = [0; STRING_BYTES_MAX + 1];
         let mut field = Writer::new(&mut buffer);
         next_field(&mut rest, &mut field)?;
@@ -31,8 +31,7 @@ pub fn parse(
     }
 }
 
-/// Appends what stands before the next comma, and goes behind that; a field that is not there is empty. What does not fit is left
-/// out.
+/// Appends the text up to the next comma, and skips the comma. A missing field is empty. What exceeds the buffer is dropped.
 #[inline(never)]
 pub fn next_field(rest: &mut Option<&[u8]>, out: &mut Writer<'_>) -> Result<(), Flaw> {
     let mut left = rest.take().unwrap_or_default();

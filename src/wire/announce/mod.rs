@@ -1,7 +1,7 @@
-//! Services to be announced, checked: from the command line, from avahi's files, from systemd's units. RFC 6763, RFC 6335.
+//! Parsers of services to announce, with checks: the command line, avahi's files, systemd's units. RFC 6763, RFC 6335.
 //!
-//! Whatever describes them, they are put together in a [`Draft`], whose buffer the caller lends. A file that is wrong anywhere
-//! is wrong as a whole; what of it was good is handed out before that is known.
+//! Each parser collects a service in a [`Draft`], whose buffer the caller provides. A file with any error is invalid as a whole,
+//! but the services before the error have already been passed on when it is found.
 
 mod avahi;
 mod line;
@@ -15,52 +15,53 @@ pub use line::{next_field, parse as parse_line};
 use reader::Reader;
 pub use reader::{parse_avahi, parse_unit};
 
-/// IPv4, which is the bit 1, and IPv6, which is the bit 2.
+/// Both address families: bit 1 is IPv4, bit 2 is IPv6.
 pub const ANY_FAMILY: u8 = 3;
-/// In a name, stands for the host's.
+/// Placeholder byte in a service's name for the host's name.
 pub const HOST: u8 = 0;
-/// Bytes of the longest string of a TXT record.
+/// Maximum length of a string of a TXT record (bytes).
 pub const STRING_BYTES_MAX: usize = 255;
-/// Bytes of all strings of a TXT record, their lengths included: with the rest they fit a packet. RFC 6763 section 6.2.
+/// Maximum length of all strings of a TXT record with their length bytes (bytes): the record then fits into a packet. RFC 6763
+/// section 6.2.
 pub const TXT_BYTES_MAX: usize = 1300;
-/// Bytes of the longest type.
+/// Maximum length of a type (bytes).
 pub const KIND_BYTES_MAX: usize = label::BYTES_MAX + 5;
-/// Bytes of all subtypes, their lengths included.
+/// Maximum length of all subtypes with their length bytes (bytes).
 pub const SUBTYPES_BYTES_MAX: usize = 512;
-/// Bytes of the longest name of a host.
+/// Maximum length of a host name (bytes).
 pub const HOST_BYTES_MAX: usize = 253;
-/// Bytes of the buffer of a draft.
+/// Size of a draft's buffer (bytes).
 pub const ROOM_BYTES: usize =
     label::BYTES_MAX + KIND_BYTES_MAX + SUBTYPES_BYTES_MAX + HOST_BYTES_MAX + TXT_BYTES_MAX;
 
-/// Bytes of what stands in one place of a file.
+/// Maximum length of one value in a file (bytes).
 const TEXT_BYTES_MAX: usize = 1024;
 
 /// A service to be announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Service<'a> {
-    /// The instance's label, 1 to 63 bytes: UTF-8 without control characters, in which [`HOST`] stands for the host's name.
+    /// The instance's label, 1 to 63 bytes: UTF-8 without control characters. [`HOST`] in it is replaced by the host's name.
     pub name: &'a [u8],
     /// The type, as `_http._tcp`.
     pub kind: &'a [u8],
-    /// Labels, each with its length before it.
+    /// The subtypes' labels, each preceded by its length.
     pub subtypes: &'a [u8],
-    /// Another host that has it: a whole name, without a dot at its end.
+    /// Another host that offers the service: a full name without a trailing dot. `None`: this host.
     pub host: Option<&'a [u8]>,
-    /// In which of the Internet's families it is announced: bits of [`ANY_FAMILY`].
+    /// The address families in which it is announced: bits of [`ANY_FAMILY`].
     pub families: u8,
-    /// 0: none, the name alone is taken.
+    /// The port; 0: no service, only the name is reserved.
     pub port: u16,
-    /// As in SRV, like the weight.
+    /// The SRV priority.
     pub priority: u16,
-    /// The share among those of one priority.
+    /// The SRV weight: the share among targets of equal priority.
     pub weight: u16,
-    /// Strings, each with its length before it.
+    /// The strings of the TXT record, each preceded by its length.
     pub txt: &'a [u8],
 }
 
 impl Service<'_> {
-    /// The name on a host of this name, cut to whole letters.
+    /// The instance's name on a host named `host`, truncated to whole characters.
     #[inline(never)]
     pub fn name_on<'r>(&self, host: &[u8], buffer: &'r mut [u8; label::BYTES_MAX]) -> &'r [u8] {
         let mut whole = [0; 256];
@@ -81,7 +82,7 @@ impl Service<'_> {
     }
 }
 
-/// What is wrong with a description.
+/// An error in a description of a service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Flaw {
@@ -91,7 +92,7 @@ pub enum Flaw {
     Kind,
     /// A subtype that is empty, longer than 63 bytes, or of another type.
     Subtype,
-    /// The name of a host that is none.
+    /// An invalid host name.
     Host,
     /// A domain other than `local`.
     Domain,
@@ -99,39 +100,39 @@ pub enum Flaw {
     Number,
     /// A string of TXT that is longer than 255 bytes.
     String,
-    /// One without printable ASCII before its "=".
+    /// A string of TXT whose key, before the "=", is empty or not printable ASCII.
     Key,
-    /// More of them than 1,300 bytes.
+    /// The strings of TXT exceed 1,300 bytes.
     Strings,
-    /// What is not base64, or has an odd number of hexadecimal digits.
+    /// Invalid base64, or an odd number of hexadecimal digits.
     Digits,
-    /// More in one place than anything may have.
+    /// A value that is longer than any may be.
     Long,
-    /// A word that is not known there: an element, an attribute or its value; a key.
+    /// An unknown element, attribute, attribute value or key.
     Unknown,
-    /// It breaks off, or has not the form that such a file has.
+    /// The file is truncated or violates its syntax.
     Form,
-    /// An entity other than the five that XML has, or a number that is no letter.
+    /// An entity other than XML's five, or a reference to an invalid character.
     Entity,
-    /// Declarations of its own.
+    /// A DTD inside the file.
     Declarations,
-    /// `%` with a letter that stands for nothing that is known here.
+    /// An unknown specifier: `%` and a letter.
     Specifier,
-    /// `\` with what cannot follow it.
+    /// An invalid escape sequence after `\`.
     Escape,
 }
 
-/// What is wrong, and in which line.
+/// An error in a file, with its line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wrong {
-    /// The first is 1.
+    /// Line number, from 1.
     pub line: u32,
-    /// What.
+    /// The error.
     pub flaw: Flaw,
 }
 
 impl Wrong {
-    /// A flaw where `rest` of `file` begins.
+    /// An error at the start of `rest`, the unparsed end of `file`.
     #[inline(never)]
     fn at(file: &[u8], rest: &[u8], flaw: Flaw) -> Self {
         let read = file.len().saturating_sub(rest.len());
@@ -144,7 +145,7 @@ impl Wrong {
     }
 }
 
-/// What a service has, in the order in which a [`Draft`] keeps it.
+/// The parts of a service, in the order in which a [`Draft`] stores them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Part {
@@ -152,23 +153,23 @@ pub enum Part {
     Name,
     /// The type.
     Kind,
-    /// One more subtype, which may have its type behind it.
+    /// Another subtype, optionally followed by its type.
     Subtype,
-    /// Another host.
+    /// Another host that offers the service.
     Host,
-    /// One more string.
+    /// Another string of TXT.
     Txt,
-    /// The domain, which is nothing else than `local`.
+    /// The domain, which must be `local`.
     Domain,
-    /// In digits.
+    /// In decimal digits.
     Port,
-    /// In digits.
+    /// In decimal digits.
     Priority,
-    /// In digits.
+    /// In decimal digits.
     Weight,
 }
 
-/// All of them: files call them by their places.
+/// Every part; the parsers refer to them by their index.
 const PARTS: [Part; 9] = [
     Part::Name,
     Part::Kind,
@@ -186,7 +187,7 @@ const TXT: usize = Part::Txt as usize;
 /// The digits of base64.
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// How the value behind a key is written: bits of a digit.
+/// The encoding of the value after a key; the discriminant is the number of bits per digit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 enum Coding {
@@ -195,15 +196,15 @@ enum Coding {
     Base64 = 6,
 }
 
-/// Writes what a specifier in a unit stands for on this host: `%` and this letter. `None`: that is not known here.
+/// Writes the value of a specifier, `%` and this letter, on this host. `None`: the specifier is unknown.
 pub type Specifier = fn(letter: u8, out: &mut Writer<'_>) -> Option<()>;
 
-/// A service that is being put together.
+/// A service under construction.
 #[derive(Debug)]
 pub struct Draft<'a> {
-    /// What specifiers stand for, but for `%H` and `%%`.
+    /// Resolves specifiers other than `%H` and `%%`.
     pub specifier: Specifier,
-    /// The first of its parts.
+    /// The parts from `Name` to `Txt`.
     parts: [Writer<'a>; 5],
     /// Port, priority, weight.
     numbers: [u16; 3],
@@ -211,7 +212,7 @@ pub struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Nothing is in it yet.
+    /// Creates an empty draft.
     #[inline(never)]
     pub fn new(buffer: &'a mut [u8; ROOM_BYTES]) -> Self {
         let mut rest = &mut buffer[..];
@@ -236,14 +237,14 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Forgets everything.
+    /// Clears everything.
     fn forget(&mut self) {
         let [name, ..] = &mut self.parts;
         name.truncate(0);
         self.begin();
     }
 
-    /// Forgets everything but the name.
+    /// Clears everything but the name.
     #[inline(never)]
     fn begin(&mut self) {
         let [_, others @ ..] = &mut self.parts;
@@ -252,8 +253,8 @@ impl<'a> Draft<'a> {
         self.families = ANY_FAMILY;
     }
 
-    /// Takes a part, if nothing is wrong with it. Of subtypes and strings there may be many, the others take the place of what
-    /// was there. A subtype may have its type behind it if that was taken before.
+    /// Checks a part and stores it. Subtypes and strings are appended; other parts replace the previous value. A subtype may be
+    /// followed by its type if that was stored before.
     #[inline(never)]
     pub fn put(&mut self, part: Part, bytes: &[u8]) -> Result<(), Flaw> {
         let (is_good, flaw) = match part {
@@ -311,7 +312,7 @@ impl<'a> Draft<'a> {
         put_behind_len(txt, bytes).ok_or(Flaw::Strings)
     }
 
-    /// Takes a string whose value is written in digits.
+    /// Decodes a string whose value is in hex or base64, and stores it.
     #[inline(never)]
     fn put_coded(&mut self, bytes: &[u8], coding: Coding) -> Result<(), Flaw> {
         let bits = coding as u32;
@@ -344,7 +345,7 @@ impl<'a> Draft<'a> {
                 put_byte(&mut out, (number >> have) as u8);
             }
         }
-        // A digit that is no whole byte with the one before it.
+        // A last digit that does not complete a byte.
         if have >= bits {
             return Err(Flaw::Digits);
         }
@@ -354,7 +355,7 @@ impl<'a> Draft<'a> {
         self.put(Part::Txt, out.since(0))
     }
 
-    /// Hands out the service, if it has a name and a type.
+    /// Passes the service to `each`, if it has a name and a type.
     #[inline(never)]
     pub fn hand_out(&self, each: &mut dyn FnMut(&Service<'_>)) -> Result<(), Flaw> {
         let [name, kind, subtypes, host, txt] = &self.parts;
@@ -382,7 +383,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Whether it is a type, as `_http._tcp`. Names longer than the fifteen bytes that RFC 6335 gives them are in use.
+/// Returns true for a type, such as `_http._tcp`. Names longer than the 15 bytes of RFC 6335 are accepted, because they are in use.
 #[inline(never)]
 pub fn is_kind(kind: &[u8]) -> bool {
     let (name, transport) = cut(kind, b'.');
@@ -403,12 +404,12 @@ pub fn is_kind(kind: &[u8]) -> bool {
         && place_like(b"_tcp _udp", b' ', transport).is_some()
 }
 
-/// Whether it is one label of a name, without what a terminal might obey.
+/// Returns true for a label of a name: 1 to 63 bytes of UTF-8 without control characters, which a terminal might obey.
 pub fn is_label(label: &[u8]) -> bool {
     (1..=label::BYTES_MAX).contains(&label.len()) && is_clean(label)
 }
 
-/// The labels of a host's name before `.local`, without which there is one.
+/// The labels of a host name before `.local`. Without `.local`, the name must be a single label.
 pub fn host_labels(name: &[u8]) -> Option<&[u8]> {
     const LOCAL: &[u8] = b".local";
     let (first, _) = cut(name, b'.');
@@ -421,7 +422,7 @@ pub fn host_labels(name: &[u8]) -> Option<&[u8]> {
     (is_short && all(labels, b'.', is_label)).then_some(labels)
 }
 
-/// Whether all parts of a text are good.
+/// Returns true if `is_good` accepts all parts of a text.
 fn all(text: &[u8], separator: u8, is_good: fn(&[u8]) -> bool) -> bool {
     let mut rest = text;
     loop {
@@ -436,7 +437,7 @@ fn all(text: &[u8], separator: u8, is_good: fn(&[u8]) -> bool) -> bool {
     }
 }
 
-/// Appends bytes with their length before them; `None`: they do not fit, and nothing is appended.
+/// Appends bytes preceded by their length. `None`: they do not fit, and nothing is appended.
 fn put_behind_len(out: &mut Writer<'_>, bytes: &[u8]) -> Option<()> {
     let before = out.position();
     put_byte(out, u8::try_from(bytes.len()).ok()?);
@@ -448,18 +449,18 @@ fn put_behind_len(out: &mut Writer<'_>, bytes: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Takes a name in which `%` and `host` stand for the host's, unless that is 0. With `H`, as in systemd's units, `%%` is a `%`,
-/// and other letters behind it are specifiers.
+/// Stores a name. Unless `host` is 0, `%` followed by the byte `host` is the host's name. If `host` is `H`, as in systemd's units,
+/// `%%` is a `%` and other letters after `%` are specifiers.
 #[inline(never)]
 fn put_name(draft: &mut Draft<'_>, text: &[u8], host: u8) -> Result<(), Flaw> {
-    // A byte more than a name has: what is longer is seen to be.
+    // One byte more than a name may have, so that a longer one is detected.
     let mut buffer = [0; label::BYTES_MAX + 1];
     let mut out = Writer::new(&mut buffer);
     let mut rest = text;
     while let [first, behind @ ..] = rest {
         let mut byte = *first;
         rest = behind;
-        // It would stand for the host.
+        // NUL is the placeholder [`HOST`].
         if byte == 0 {
             return Err(Flaw::Name);
         }

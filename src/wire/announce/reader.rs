@@ -1,25 +1,25 @@
-//! What reads a file, of whichever form: where it is, what it has read in one place, and what becomes of that.
+//! The state of a parser, for both file formats: its position, the current text, the draft.
 
 use super::{Coding, Draft, Flaw, PARTS, Part, Service, TEXT_BYTES_MAX, Wrong, avahi, put_name};
 use crate::wire::Writer;
 
-/// A file that is being read.
+/// A file during parsing.
 pub(super) struct Reader<'f, 'r, 'd, 'e> {
-    /// What was not read yet.
+    /// The unparsed rest.
     pub(super) rest: &'f [u8],
-    /// What stands in one place of it.
+    /// The text of the current value.
     pub(super) text: Writer<'r>,
     pub(super) draft: &'e mut Draft<'d>,
     pub(super) each: &'e mut dyn FnMut(&Service<'_>),
-    /// Where avahi's are: in the innermost element that was begun and not ended.
+    /// For avahi's files: the innermost open element.
     pub(super) element: usize,
-    /// Which of its values the attribute of that has.
+    /// Index of the value of that element's attribute.
     pub(super) choice: usize,
-    /// The outermost was ended.
+    /// True once the outermost element has ended.
     pub(super) ended: bool,
 }
 
-/// Hands out the services of a file of avahi's, all of which have its name.
+/// Parses one of avahi's files and passes each service to `each`. The services share a name.
 pub fn parse_avahi(
     file: &[u8],
     draft: &mut Draft<'_>,
@@ -28,7 +28,7 @@ pub fn parse_avahi(
     parse(file, draft, each, false)
 }
 
-/// Hands out the service of a unit of systemd's.
+/// Parses one of systemd's units and passes its service to `each`.
 pub fn parse_unit(
     file: &[u8],
     draft: &mut Draft<'_>,
@@ -64,7 +64,7 @@ fn parse(
 }
 
 impl Reader<'_, '_, '_, '_> {
-    /// Takes what the text is: the part at this place. In a name, `%` and `host` stand for the host's.
+    /// Stores the current text as the part with index `place`. In a name, `%` followed by the byte `host` is the host's name.
     #[inline(never)]
     pub(super) fn take(&mut self, place: usize, host: u8, coding: Coding) -> Result<(), Flaw> {
         if self.text.written().is_none() {
@@ -82,7 +82,7 @@ impl Reader<'_, '_, '_, '_> {
         }
     }
 
-    /// Passes blanks and ends of lines.
+    /// Skips whitespace.
     #[inline(never)]
     pub(super) fn blanks(&mut self) {
         self.rest = self.rest.trim_ascii_start();

@@ -1,19 +1,19 @@
-//! systemd's units, `*.dnssd`: systemd.dnssd(5), systemd.syntax(7).
+//! systemd's units, `*.dnssd`. systemd.dnssd(5), systemd.syntax(7).
 //!
-//! What several lines say of TXT becomes one record, where systemd announces one for each: others read only one. What
-//! its specifiers stand for is asked of the caller.
+//! Several TxtText and TxtData lines are merged into one TXT record. systemd announces a record for each, but other software reads
+//! only one. The caller resolves specifiers.
 
 use super::{Coding, Flaw, Reader, TXT};
 use crate::mem::parts::{Ends as _, place_in};
 use crate::wire::label::{cut, number, put_byte};
 
-/// The keys. The place among them is that of the part; no key is called "=".
+/// The keys. A key's index is that of its part; "=" fills the gaps, since no key can match it.
 const KEYS: &[u8] = b"Name Type SubType = TxtText = Port Priority Weight TxtData";
-/// The one that is another way to write what is at [`TXT`].
+/// Index of TxtData, the base64 form of [`TXT`].
 const DATA: usize = 9;
 
 impl Reader<'_, '_, '_, '_> {
-    /// Reads all of a unit.
+    /// Parses a whole unit.
     pub(super) fn read_unit(&mut self) -> Result<(), Flaw> {
         let mut is_service = false;
         loop {
@@ -43,7 +43,7 @@ impl Reader<'_, '_, '_, '_> {
         }
     }
 
-    /// Takes the value of the key of this number.
+    /// Parses the value of the key with this index and stores it.
     fn set(&mut self, place: usize) -> Result<(), Flaw> {
         let coding = match place {
             TXT => Coding::Text,
@@ -65,7 +65,7 @@ impl Reader<'_, '_, '_, '_> {
             self.take(TXT, 0, coding)?;
             is_empty = false;
         }
-        // As if nothing had been said of it before.
+        // An empty value clears the earlier ones.
         if is_empty {
             let [.., txt] = &mut self.draft.parts;
             txt.truncate(0);
@@ -73,7 +73,7 @@ impl Reader<'_, '_, '_, '_> {
         Ok(())
     }
 
-    /// The text becomes the next word: what stands between blanks outside of quotes. False: there is none.
+    /// Sets the text to the next word of the value; words are separated by blanks outside of quotes. False: there is none.
     fn next_word(&mut self) -> Result<bool, Flaw> {
         let (mut quote, mut is_word) = (0, false);
         self.text.truncate(0);
@@ -101,7 +101,7 @@ impl Reader<'_, '_, '_, '_> {
     }
 }
 
-/// What stands for `\` and `byte`, and the digits that may follow.
+/// The value of the escape sequence of `\`, `byte` and the digits that may follow.
 fn unescape(byte: u8, rest: &mut &[u8]) -> Option<u8> {
     const NAMES: &[u8] = b"abfnrtvs\\\"'";
     const BYTES: &[u8] = b"\x07\x08\x0c\n\r\t\x0b \\\"'";
@@ -123,13 +123,14 @@ fn unescape(byte: u8, rest: &mut &[u8]) -> Option<u8> {
     u8::try_from(value?).ok().filter(|value| *value != 0)
 }
 
-/// A byte of a value, perhaps behind a backslash.
+/// A byte of a value, plain or after a backslash.
 enum Unit {
     Plain(u8),
     Escaped(u8),
 }
 
-/// The next of a value, which goes on behind a backslash at the end of a line: a blank then, and comments are passed.
+/// The next unit of a value; `None` at the end of the line. A backslash at the end of a line continues the value with a space;
+/// comment lines in between are skipped.
 #[inline(never)]
 fn next(rest: &mut &[u8]) -> Option<Unit> {
     let (byte, behind) = match *rest {

@@ -1,11 +1,11 @@
-//! Names as people read and write them: labels between dots, and what would be mistaken behind a backslash. RFC 1035 section 5.1.
+//! Names in text form: labels separated by dots, with escapes after a backslash. RFC 1035 section 5.1.
 
 use super::LABEL_BYTES_MAX;
 
-/// Bytes of a label's text: each of its own may be a backslash and three digits.
+/// Maximum length of a label as text (bytes): each byte may become a backslash and three digits.
 pub const LABEL_TEXT_BYTES_MAX: usize = 4 * LABEL_BYTES_MAX;
 
-/// Writes a label as avahi prints it, `\032` for a blank; how many bytes that are. What does not fit is left out.
+/// Writes a label as avahi prints it, with `\032` for a space. Returns the length of the text. What does not fit is dropped.
 pub fn escape(label: &[u8], buffer: &mut [u8]) -> usize {
     let mut len = 0usize;
     for byte in label {
@@ -36,7 +36,7 @@ pub fn decimal(number: u8) -> [u8; 3] {
     ]
 }
 
-/// The byte at the beginning of a text, and what follows it. `None`: a backslash is followed by nothing that it could mean.
+/// The first byte of a text, unescaped, and the rest. `None`: an invalid escape sequence.
 #[inline(never)]
 pub fn byte(text: &[u8]) -> Option<(u8, &[u8])> {
     let (first, rest) = text.split_first()?;
@@ -55,8 +55,8 @@ pub fn byte(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((u8::try_from(number).ok()?, behind))
 }
 
-/// Reads one label, behind which there is a dot or nothing, into `buffer`; how many bytes it has, and what follows the dot.
-/// `None`: it is empty, too long, or nothing that is written so.
+/// Parses one label, up to a dot or the end, into `buffer`. Returns its length and the text after the dot. `None`: the label is
+/// empty, too long or has an invalid escape sequence.
 pub fn unescape<'a>(text: &'a [u8], buffer: &mut [u8]) -> Option<(usize, &'a [u8])> {
     let (mut len, mut rest) = (0usize, text);
     while let [first, behind @ ..] = rest {
@@ -71,8 +71,8 @@ pub fn unescape<'a>(text: &'a [u8], buffer: &mut [u8]) -> Option<(usize, &'a [u8
     (len != 0).then_some((len, rest))
 }
 
-/// Reads a name into `buffer`, in the form without pointers; how many bytes that are. A dot at its end says nothing.
-/// `None`: a label of it is nothing, or it does not fit.
+/// Parses a name into `buffer`, in wire format without pointers. Returns its length. A trailing dot is ignored. `None`: a label is
+/// invalid, or the name does not fit.
 #[inline(never)]
 pub fn parse(text: &[u8], buffer: &mut [u8]) -> Option<usize> {
     let (mut at, mut rest) = (0usize, text);

@@ -1,57 +1,57 @@
-//! What came: a header, questions, and records in three sections.
+//! Parses a message: a header, questions, and records in three sections.
 
 use super::super::Malformed;
 use super::{CLASS_ANY, CLASS_IN, HEADER_BYTES, Name, TOP_BIT, UncompressedRdata, flag, kind};
 
-/// A message whose shape is right: as many questions and records as its header says, and nothing that leads beyond its end.
+/// A message of valid structure: it has as many questions and records as its header says, and none extends beyond its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     bytes: &'a [u8],
-    /// Where the first record is.
+    /// Offset of the first record.
     records_at: usize,
 }
 
-/// Where a record stands.
+/// The section of a record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Section {
     /// Answers; in a query, known answers.
     Answer,
     /// In a probe, the records that its sender proposes.
     Authority,
-    /// What may be asked next.
+    /// Records that the querier may ask for next.
     Additional,
 }
 
-/// All of them, in the order in which they stand.
+/// The sections in the order of the message.
 const SECTIONS: [Section; 3] = [Section::Answer, Section::Authority, Section::Additional];
-/// Where in the header is how many questions there are.
+/// Offset of the number of questions in the header.
 const QUESTION_COUNT_AT: usize = 4;
-/// Where is how many records there are in each section.
+/// Offset of the numbers of records in each section.
 const RECORD_COUNTS_AT: usize = 6;
 
 /// A question.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// For what.
+    /// The name asked for.
     pub name: Name<'a>,
-    /// For records of this kind.
+    /// The type of records asked for.
     pub kind: u16,
     /// Its class, with the QU bit.
     pub class: u16,
 }
 
 impl Question<'_> {
-    /// Whether it has the QU bit: a unicast response is wanted. RFC 6762 section 5.4.
+    /// Returns true if the QU bit is set: the querier wants a unicast response. RFC 6762 section 5.4.
     pub const fn wants_unicast(&self) -> bool {
         self.class & TOP_BIT != 0
     }
 
-    /// Whether it is for records of this kind, of the only class there is.
+    /// Returns true if the question matches records of this type in class IN.
     pub const fn asks_for(&self, kind: u16) -> bool {
         self.asks_in_class() && (self.kind == kind || self.kind == kind::ANY)
     }
 
-    /// Whether it is for records of the only class there is.
+    /// Returns true if the question matches class IN.
     pub const fn asks_in_class(&self) -> bool {
         matches!(self.class & !TOP_BIT, CLASS_IN | CLASS_ANY)
     }
@@ -60,24 +60,24 @@ impl Question<'_> {
 /// A record.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// Whose it is.
+    /// The owner name.
     pub name: Name<'a>,
-    /// What it holds.
+    /// The type.
     pub kind: u16,
-    /// Its class, and whether it replaces what was known before.
+    /// The class, with the cache-flush bit.
     pub class: u16,
-    /// For how many seconds it may be remembered; 0: it is gone.
+    /// Time to live (seconds); 0: a goodbye.
     pub ttl: u32,
-    /// Where in the message it stands.
+    /// The section it is in.
     pub section: Section,
     message: &'a [u8],
-    /// Where its rdata begins and ends in the message.
+    /// Start and end of its rdata in the message.
     at: usize,
     end: usize,
 }
 
 impl<'a> Record<'a> {
-    /// A record whose rdata stands by itself, of a name that does not matter.
+    /// A record with this rdata outside of a message; its name does not matter.
     pub const fn alone(kind: u16, data: &'a [u8]) -> Self {
         Self {
             name: Name::ROOT,
@@ -91,35 +91,35 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Whether it is of the only class there is.
+    /// Returns true if the record's class is IN.
     pub const fn is_in_class(&self) -> bool {
         self.class & !TOP_BIT == CLASS_IN
     }
 
-    /// Whether it replaces what was known of its name and kind.
+    /// Returns true if the cache-flush bit is set: the record replaces cached ones with its name and type.
     pub const fn flushes(&self) -> bool {
         self.class & TOP_BIT != 0
     }
 
-    /// Its rdata as it stands in the message.
+    /// The rdata as in the message, with compressed names.
     pub fn rdata(&self) -> &'a [u8] {
         self.message.get(self.at..self.end).unwrap_or_default()
     }
 
-    /// Its rdata with all names written out; without end where it is broken.
+    /// The rdata with all names uncompressed. Malformed rdata is cut short.
     pub fn uncompressed_rdata(&self) -> UncompressedRdata<'a> {
         UncompressedRdata::new(self.kind, self.message, self.at, self.end)
     }
 
-    /// The name that it points to, behind `skip` other bytes: of PTR and CNAME 0, of SRV 6. None where there is none.
+    /// The name in its rdata after `skip` bytes: 0 for PTR and CNAME, 6 for SRV. `None` if it is malformed.
     pub fn target(&self, skip: usize) -> Option<Name<'a>> {
         let (name, end) = Name::parse(self.message, self.at + skip).ok()?;
         (end <= self.end).then_some(name)
     }
 
-    /// Of NSEC: whether there are records of this kind below 256. `None` where it cannot be read.
+    /// For NSEC: `Some(true)` if its bitmap lists this type, which must be below 256. `None`: it is malformed.
     pub fn lists(&self, kind: u16) -> Option<bool> {
-        // What the next name is does not matter here.
+        // The next domain name is ignored.
         let (_, mut at) = Name::parse(self.message, self.at).ok()?;
         while at < self.end {
             let window = self.message.get(at..self.end)?;
@@ -138,7 +138,7 @@ impl<'a> Record<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Looks a message through.
+    /// Checks the structure of a message.
     #[inline(never)]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         if bytes.len() < HEADER_BYTES {
@@ -153,14 +153,14 @@ impl<'a> Message<'a> {
         message.records_at = questions.at;
         let mut records = message.records();
         while records.next().is_some() {}
-        // They end early at what is broken. What may follow the last belongs to no record.
+        // The iterators stop early at a malformed item. Bytes after the last record are ignored.
         if questions.left != 0 || records.left != [0; 3] {
             return Err(Malformed);
         }
         Ok(message)
     }
 
-    /// The query ID, which a legacy querier matches responses by.
+    /// The query ID, by which a legacy querier matches responses.
     pub fn id(&self) -> u16 {
         word(self.bytes, 0)
     }
@@ -170,28 +170,28 @@ impl<'a> Message<'a> {
         word(self.bytes, 2)
     }
 
-    /// Whether it answers, or asks. `None`: it does neither, and is to be ignored.
+    /// Returns true for a response, false for a query. `None`: an opcode or response code that RFC 6762 says to ignore.
     pub fn is_response(&self) -> Option<bool> {
         let flags = self.flags();
         (flags & (flag::OPCODE | flag::RESPONSE_CODE) == 0).then_some(flags & flag::RESPONSE != 0)
     }
 
-    /// Whether more known answers follow.
+    /// Returns true if the TC bit is set: more known answers follow.
     pub fn is_truncated(&self) -> bool {
         self.flags() & flag::TRUNCATED != 0
     }
 
-    /// Whether anything is asked.
+    /// Returns true if there are questions.
     pub fn has_questions(&self) -> bool {
         word(self.bytes, QUESTION_COUNT_AT) != 0
     }
 
-    /// Whether there are records in this section.
+    /// Returns true if there are records in this section.
     pub fn has(&self, section: Section) -> bool {
         word(self.bytes, RECORD_COUNTS_AT + section as usize * 2) != 0
     }
 
-    /// What is asked.
+    /// The questions.
     #[inline(never)]
     pub fn questions(&self) -> Questions<'a> {
         Questions {
@@ -212,7 +212,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Questions one after another.
+/// Iterator over the questions.
 #[derive(Clone, Debug)]
 pub struct Questions<'a> {
     bytes: &'a [u8],
@@ -240,12 +240,12 @@ impl<'a> Iterator for Questions<'a> {
     }
 }
 
-/// Records one after another.
+/// Iterator over the records.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Of each section.
+    /// Number of records left in each section.
     left: [u16; 3],
 }
 

@@ -1,7 +1,7 @@
 //! DNS messages as they are sent by multicast: header, questions, records. RFC 1035 section 4, RFC 6762 section 18.
 //!
-//! A message is looked through once, so that its shape is known to be right; what its records hold is parsed when it is
-//! needed. A record whose rdata is broken leaves the others alone.
+//! The structure of a message is checked once; rdata is parsed when it is needed. Malformed rdata does not affect the other
+//! records.
 
 pub mod escape;
 mod message;
@@ -22,23 +22,23 @@ pub use writer::{Head, Label, Writer};
 
 /// The port of multicast DNS.
 pub const PORT: u16 = 5353;
-/// Bytes of a name: of its labels, their lengths, and the zero at its end. RFC 6762, appendix C.
+/// Maximum length of a name with its length bytes and the final zero (bytes). RFC 6762, appendix C.
 pub const NAME_BYTES_MAX: usize = 256;
-/// Bytes of a label.
+/// Maximum length of a label (bytes).
 pub const LABEL_BYTES_MAX: usize = 63;
-/// Bytes of a message's header.
+/// Length of a message's header (bytes).
 pub const HEADER_BYTES: usize = 12;
-/// Bytes of the longest message, with those of UDP and IPv6 before it. RFC 6762 section 17.
+/// Maximum length of a message (bytes), so that with its IPv6 and UDP headers it has 9,000. RFC 6762 section 17.
 pub const MESSAGE_BYTES_MAX: usize = 9000 - 48;
 
-/// The only class there is, but for [`CLASS_ANY`].
+/// Class IN, the only one in use besides [`CLASS_ANY`].
 pub const CLASS_IN: u16 = 1;
 /// A question for every class.
 pub const CLASS_ANY: u16 = 255;
-/// Of a question's class: the QU bit (RFC 6762 section 5.4). Of a record's: the cache-flush bit (section 10.2).
+/// In a question's class: the QU bit (RFC 6762 section 5.4). In a record's: the cache-flush bit (section 10.2).
 pub const TOP_BIT: u16 = 1 << 15;
 
-/// What a record holds.
+/// Types of records.
 #[allow(missing_docs)] // The standard's own words.
 pub mod kind {
     pub const A: u16 = 1;
@@ -63,13 +63,13 @@ pub mod kind {
 
 /// Bits of a header's second word.
 pub mod flag {
-    /// It is a response.
+    /// QR: the message is a response.
     pub const RESPONSE: u16 = 1 << 15;
-    /// The opcode: multicast DNS has 0 alone.
+    /// The opcode: always 0 in multicast DNS.
     pub const OPCODE: u16 = 0xf << 11;
-    /// The answer of an authority. Always set in responses.
+    /// AA: an authoritative answer. Always set in responses.
     pub const AUTHORITATIVE: u16 = 1 << 10;
-    /// More known answers follow.
+    /// TC: more known answers follow.
     pub const TRUNCATED: u16 = 1 << 9;
     /// The response code: not 0 in errors, which are ignored (RFC 6762 section 18.11).
     pub const RESPONSE_CODE: u16 = 0xf;

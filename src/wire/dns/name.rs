@@ -1,20 +1,20 @@
-//! Names within a message: labels, and pointers to labels that stand before them. RFC 1035 section 4.1.4.
+//! Names in a message: labels, and pointers to earlier labels. RFC 1035 section 4.1.4.
 
 use super::super::Malformed;
 use super::super::label::is_like;
 use super::{Label, NAME_BYTES_MAX};
 
-/// A name within a message, whose pointers are known to lead backwards to an end.
+/// A name in a message. Its pointers have been checked: each points backwards, so the name ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Name<'a> {
     message: &'a [u8],
     at: usize,
 }
 
-/// Pointers in one name: before each of its labels but the first there may be one, and one before the end.
+/// Maximum number of pointers in one name: one before each label but the first, and one before the end.
 const POINTER_COUNT_MAX: u8 = 127;
 
-/// Where a pointer leads from here, or how long the label is that stands here.
+/// The target of the pointer, or the length of the label, at a position.
 enum Step {
     Label(usize),
     Pointer(usize),
@@ -32,7 +32,7 @@ fn step(message: &[u8], at: usize) -> Option<Step> {
     }
 }
 
-/// Where the name at `at` ends.
+/// Checks the name at `at`. Returns the offset after it.
 #[inline(never)]
 fn end(message: &[u8], at: usize) -> Result<usize, Malformed> {
     let (mut place, mut begin, mut end, mut len) = (at, at, None, 0usize);
@@ -50,7 +50,7 @@ fn end(message: &[u8], at: usize) -> Result<usize, Malformed> {
                 }
                 place = behind;
             }
-            // It leads to what stands before all that was read since the last one: so there is an end.
+            // The target is before everything read since the previous pointer, so there is no loop.
             Step::Pointer(to) if to < begin && pointers_left > 0 => {
                 pointers_left -= 1;
                 end = end.or(Some(place + 2));
@@ -62,24 +62,24 @@ fn end(message: &[u8], at: usize) -> Result<usize, Malformed> {
 }
 
 impl<'a> Name<'a> {
-    /// The name that stands at `at`, and where what follows it begins.
+    /// Parses the name at `at`. Returns it and the offset after it.
     pub fn parse(message: &'a [u8], at: usize) -> Result<(Self, usize), Malformed> {
         let behind = end(message, at)?;
         Ok((Self { message, at }, behind))
     }
 
-    /// A name that stands by itself, in the form without pointers; the root where it is none.
+    /// A name in wire format without pointers, outside of a message; the root if it is malformed.
     pub fn of(plain: &'a [u8]) -> Self {
         Self::parse(plain, 0).map_or(Self::ROOT, |(name, _)| name)
     }
 
-    /// The name without labels.
+    /// The root: the name without labels.
     pub const ROOT: Self = Self {
         message: &[0],
         at: 0,
     };
 
-    /// Its labels, the most special one first.
+    /// Its labels, from the most specific to the top level.
     pub const fn labels(self) -> Labels<'a> {
         Labels {
             message: self.message,
@@ -87,12 +87,12 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Its labels, to be written: none of a name that we have a number for.
+    /// Its labels for a [`Writer`](super::Writer), without numbers and so without compression.
     pub fn unnumbered(self) -> impl Iterator<Item = Label<'a>> {
         self.labels().map(|bytes| Label { bytes, number: 0 })
     }
 
-    /// Whether both are the same name: letters of ASCII are the same in both cases.
+    /// Returns true if both names are equal, ignoring ASCII case.
     pub fn is(self, other: Name<'_>) -> bool {
         let (mut one, mut two) = (self.labels(), other.labels());
         loop {
@@ -104,7 +104,7 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Writes the name without pointers; how many bytes that are, 0 where it does not fit.
+    /// Writes the name without pointers. Returns its length, or 0 if it does not fit.
     pub fn write(self, buffer: &mut [u8]) -> usize {
         let mut len = 0usize;
         for label in self.labels() {
@@ -124,7 +124,7 @@ impl<'a> Name<'a> {
     }
 }
 
-/// The labels of a name.
+/// Iterator over the labels of a name.
 #[derive(Clone, Debug)]
 pub struct Labels<'a> {
     message: &'a [u8],
@@ -132,7 +132,7 @@ pub struct Labels<'a> {
 }
 
 impl<'a> Labels<'a> {
-    /// The next label, and its length before it.
+    /// The next label, preceded by its length byte.
     #[inline(never)]
     pub(super) fn whole(&mut self) -> Option<&'a [u8]> {
         loop {
@@ -143,7 +143,7 @@ impl<'a> Labels<'a> {
                     self.at = begin + 1 + len;
                     return self.message.get(begin..self.at);
                 }
-                // As it was looked through before, this comes to an end.
+                // `Name::parse` has checked that this ends.
                 Step::Pointer(to) => self.at = to,
             }
         }

@@ -1,19 +1,19 @@
-//! What a record holds, piece by piece, with the names in it written out: as it is compared. RFC 6762 sections 8.2 and 18.14.
+//! Rdata with its names uncompressed, piece by piece, for comparisons. RFC 6762 sections 8.2 and 18.14.
 
 use super::super::label::is_like;
 use super::{Labels, Name, kind};
 
-/// The rdata of a record, an iterator over its pieces: labels with their lengths, and what stands between names. What is
-/// broken ends early.
+/// Iterator over the pieces of a record's rdata: labels with their lengths, and the bytes between names. Malformed rdata ends
+/// early.
 #[derive(Clone, Debug)]
 pub struct UncompressedRdata<'a> {
     message: &'a [u8],
-    /// What is passed on as it is, up to `plain_end`; then names follow.
+    /// Start of the bytes that are returned unchanged, up to `plain_end`; names follow.
     at: usize,
     plain_end: usize,
     end: usize,
     name_count: u8,
-    /// What is left of the name that is written out.
+    /// The remaining labels of the current name.
     labels: Option<Labels<'a>>,
 }
 
@@ -30,12 +30,12 @@ impl<'a> UncompressedRdata<'a> {
         }
     }
 
-    /// Content that stands by itself.
+    /// Iterates over rdata outside of a message.
     pub fn of(kind: u16, data: &'a [u8]) -> Self {
         Self::new(kind, data, 0, data.len())
     }
 
-    /// Writes all pieces, as far as they fit into `buffer`; how many bytes they have.
+    /// Writes all pieces, as far as they fit into `buffer`. Returns their total length.
     #[inline(never)]
     pub fn emit(self, buffer: &mut [u8]) -> usize {
         let mut len = 0;
@@ -49,7 +49,7 @@ impl<'a> UncompressedRdata<'a> {
         len
     }
 
-    /// Whether both are the same; in names, letters of ASCII are the same in both cases.
+    /// Returns true if both are equal; in names, ASCII case is ignored.
     pub fn is(self, other: UncompressedRdata<'_>) -> bool {
         let (mut one, mut two) = (self, other);
         loop {
@@ -63,7 +63,7 @@ impl<'a> UncompressedRdata<'a> {
     }
 }
 
-/// The bytes before the names in a record of this kind, and how many names these are. Bytes may follow them.
+/// The number of bytes before the names in rdata of this type, and the number of names. Other bytes may follow.
 const fn layout(kind: u16) -> (usize, u8) {
     match kind {
         kind::NS | kind::CNAME | kind::PTR | kind::DNAME | kind::NSEC => (0, 1),

@@ -1,13 +1,13 @@
-//! The name in reverse of an address. RFC 1035 section 3.5, RFC 3596 section 2.5.
+//! The name for the reverse lookup of an address. RFC 1035 section 3.5, RFC 3596 section 2.5.
 
 use super::super::Writer;
 use super::escape::decimal;
 use core::net::IpAddr;
 
-/// Bytes of the longest: 32 digits, `ip6`, `arpa`.
+/// Maximum length of such a name (bytes): 32 digits, `ip6`, `arpa`.
 pub const REVERSE_BYTES_MAX: usize = 64 + 4 + 5 + 1;
 
-/// Writes the name under which the name of an address is found; how many bytes that are.
+/// Writes the name for the reverse lookup of `address`. Returns its length.
 #[inline(never)]
 pub fn reverse(address: IpAddr, buffer: &mut [u8; REVERSE_BYTES_MAX]) -> usize {
     let mut out = Writer::new(buffer);

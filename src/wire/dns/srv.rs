@@ -1,9 +1,10 @@
-//! Which of several SRV records is to be used. RFC 2782.
+//! Selects one of several SRV records. RFC 2782.
 
 /// Priority and weight.
 pub type Rank = (u16, u16);
 
-/// Which of `ranks` is to be used: one of the lowest priority, each as often as its weight says. `random` decides.
+/// Selects one of `ranks` by its index: one of the lowest priority, with a probability proportional to its weight. `random` seeds
+/// the choice.
 pub fn choose(ranks: &mut dyn FnMut() -> Option<Rank>, random: u32) -> Option<usize> {
     let (mut chosen, mut priority, mut sum) = (None, u16::MAX, 0u32);
     let (mut at, mut random) = (0usize, random);
@@ -12,8 +13,8 @@ pub fn choose(ranks: &mut dyn FnMut() -> Option<Rank>, random: u32) -> Option<us
             (chosen, priority, sum) = (None, next, 0);
         }
         if next == priority {
-            // Each takes the place of those before it with the probability that its weight has among them all. Those
-            // without weight have a small one.
+            // Each candidate replaces the previous choice with the probability of its weight in the sum so far. A weight of 0
+            // counts as 1/64.
             let weight = u32::from(weight) * 64 + 1;
             sum = sum.saturating_add(weight);
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

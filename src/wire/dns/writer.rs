@@ -1,34 +1,34 @@
-//! A message under construction. Names that share an end share its bytes, as far as the caller knows them by number.
+//! Builds a message. Names are compressed if the caller numbers them: names with a common end share its bytes.
 
 use super::{HEADER_BYTES, Section};
 use crate::wire;
 
-/// A label of a name, and the number by which the name that begins with it is known; 0: by none.
+/// A label of a name, and the number of the name that begins with it; 0: it has none.
 #[derive(Clone, Copy, Debug)]
 pub struct Label<'a> {
-    /// At most 63 bytes, and at least one.
+    /// The label, 1 to 63 bytes.
     pub bytes: &'a [u8],
-    /// Of the label with all that follow it.
+    /// The number of this label with all that follow it.
     pub number: u16,
 }
 
-/// Names whose places are remembered in one message.
+/// Maximum number of names that one message can refer to by pointers.
 const PLACE_COUNT: usize = 64;
 
-/// Writes a message. What does not fit is as if it had never been begun, and everything before it stays.
+/// Writes a message. A question or record that does not fit is undone; everything before it stays.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Writer<'a> {
     out: wire::Writer<'a>,
-    /// Query ID, flags, and how many questions there are, and records in each section.
+    /// Query ID, flags, and the numbers of questions and of records in each section.
     header: [u16; HEADER_BYTES / 2],
     place_count: usize,
-    /// Numbers of names, and where they stand.
+    /// Numbers of names, and their offsets in the message.
     places: [[u16; 2]; PLACE_COUNT],
 }
 
 impl<'a> Writer<'a> {
-    /// A message in this buffer.
+    /// Begins a message in this buffer.
     pub fn new(buffer: &'a mut [u8], id: u16, flags: u16) -> Self {
         let mut out = wire::Writer::new(buffer);
         out.put(&[0; HEADER_BYTES]);
@@ -40,12 +40,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Bytes so far.
+    /// Length of the message (bytes).
     pub const fn len(&self) -> usize {
         self.out.position()
     }
 
-    /// Whether there is neither a question nor a record in it.
+    /// Returns true if there is neither a question nor a record.
     pub fn is_empty(&self) -> bool {
         let [_, _, counts @ ..] = &self.header;
         *counts == [0; 4]
@@ -56,20 +56,20 @@ impl<'a> Writer<'a> {
         self.out.put(bytes);
     }
 
-    /// Appends a number.
+    /// Appends a 16-bit number.
     #[inline(never)]
     pub fn word(&mut self, word: u16) {
         self.put(&word.to_be_bytes());
     }
 
-    /// Appends a name, by pointers where its end was written before and `shortens`.
+    /// Appends a name. With `shortens`, ends with a pointer if the rest of the name is already in the message.
     #[inline(never)]
     pub fn name(&mut self, labels: &mut dyn Iterator<Item = Label<'_>>, shortens: bool) {
         for label in labels {
             let mut known = self.places.iter().take(self.place_count);
             match known.find(|[number, _]| *number == label.number) {
                 Some([_, place]) if shortens => return self.word(0xc000 | *place),
-                // Once is enough: names in full would fill the table with what it has.
+                // Only names that are not yet in the table are added, or uncompressed names would fill it with duplicates.
                 None if label.number != 0 && self.len() < 0x4000 => {
                     if let Some(place) = self.places.get_mut(self.place_count) {
                         *place = [label.number, self.out.position() as u16];
@@ -84,7 +84,8 @@ impl<'a> Writer<'a> {
         self.put(&[0]);
     }
 
-    /// Appends what `write` does, or nothing if that does not fit: whether it did. It counts in this word of the header.
+    /// Appends the output of `write`, or nothing if it does not fit. Increments word `which` of the header. Returns true if it
+    /// fitted.
     #[inline(never)]
     fn whole(&mut self, which: usize, write: &mut dyn FnMut(&mut Self)) -> bool {
         let (len, place_count) = (self.len(), self.place_count);
@@ -100,7 +101,7 @@ impl<'a> Writer<'a> {
         true
     }
 
-    /// Appends a question; whether it fitted.
+    /// Appends a question. Returns true if it fitted.
     pub fn question(
         &mut self,
         labels: &mut dyn Iterator<Item = Label<'_>>,
@@ -114,7 +115,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Appends a record whose rdata `write` writes; whether it fitted.
+    /// Appends a record, whose rdata `write` writes. Returns true if it fitted.
     #[inline(never)]
     pub fn record(
         &mut self,
@@ -133,7 +134,7 @@ impl<'a> Writer<'a> {
             let begin = writer.len();
             write(writer);
             let end = writer.len();
-            // Back to the length; an overrun stays one, as the end of it is where no buffer reaches.
+            // Go back and write the length. An overrun remains one, because its end is beyond any buffer.
             writer.out.truncate(len_at);
             writer.word((end - begin) as u16);
             writer.out.put_ahead(end - begin);
@@ -145,7 +146,7 @@ impl<'a> Writer<'a> {
         self.header[1] |= bit;
     }
 
-    /// The end: how many bytes there are.
+    /// Writes the header. Returns the length of the message.
     pub fn finish(mut self) -> usize {
         let len = self.len();
         self.out.truncate(0);
@@ -156,13 +157,13 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// What stands between a record's name and its rdata.
+/// The fields between a record's name and its rdata.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
-    /// What it holds.
+    /// The type.
     pub kind: u16,
-    /// Its class, and whether it replaces what was known before.
+    /// The class, with the cache-flush bit.
     pub class: u16,
-    /// For how many seconds it may be remembered.
+    /// Time to live (seconds).
     pub ttl: u32,
 }

@@ -1,9 +1,9 @@
-//! Times: seven numbers, or sixteen digits and a number. ECMA-119 sections 9.1.5 and 8.4.26.1.
+//! Dates: seven numbers, or sixteen digits and a number. ECMA-119 sections 9.1.5 and 8.4.26.1.
 
-/// The flag of dates that are digits.
+/// The flag of dates in digits (LONG_FORM).
 pub(super) const DIGITS: u8 = 0x80;
 
-/// Dates, one behind the other.
+/// A sequence of dates.
 pub(super) struct Dates<'a> {
     rest: &'a [u8],
     flags: u8,
@@ -11,7 +11,7 @@ pub(super) struct Dates<'a> {
 }
 
 impl<'a> Dates<'a> {
-    /// All are digits with [`DIGITS`], else numbers.
+    /// All dates are digits if `flags` has [`DIGITS`], else numbers.
     pub(super) const fn new(rest: &'a [u8], flags: u8) -> Self {
         Self {
             rest,
@@ -20,12 +20,12 @@ impl<'a> Dates<'a> {
         }
     }
 
-    /// Whether more were read than there are; they were zeros.
+    /// Returns true if bytes were missing; they were read as zeros.
     pub(super) const fn are_short(&self) -> bool {
         self.short
     }
 
-    /// Seconds since 1970 of the next date, also of what is no date: as Linux' mktime64 counts them.
+    /// The next date in seconds since 1970. Invalid dates give what Linux' mktime64 computes.
     #[inline(never)]
     pub(super) fn seconds(&mut self) -> i64 {
         let mut year = 1900;
@@ -40,7 +40,7 @@ impl<'a> Dates<'a> {
         } else {
             year = year.wrapping_sub(1);
         }
-        // Divided by 100 and by 12: for every year and month that can be written, a multiplication tells it, which is shorter.
+        // Divide by 100 and by 12 by multiplying, which is less code and exact for every year and month that can be written.
         let century = year.wrapping_mul(5243) >> 19;
         let days = (year.wrapping_mul(1461) / 4)
             .wrapping_sub(century)
@@ -48,7 +48,7 @@ impl<'a> Dates<'a> {
             .wrapping_add(month.wrapping_mul(2_004_310) >> 16)
             .wrapping_add(self.number())
             .wrapping_sub(719_499);
-        // Before 1970 they are negative.
+        // Negative before 1970.
         let mut total = i64::from(days as i32);
         let mut unit = 24;
         for _ in 0..3 {
@@ -58,7 +58,7 @@ impl<'a> Dates<'a> {
         if self.flags & DIGITS != 0 {
             self.number();
         }
-        // Quarters of an hour from Greenwich; no place is farther away than 13 hours, and some disks have anything there.
+        // Offset from UTC in quarters of an hour. More than 13 hours is ignored: some disks contain garbage here.
         let zone = self.byte() as i8;
         if (-52..=52).contains(&zone) {
             total = total.wrapping_sub(i64::from(zone).wrapping_mul(15 * 60));

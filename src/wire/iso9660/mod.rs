@@ -1,7 +1,7 @@
-//! Images of disks: volume descriptors, directory records, Rock Ridge, Joliet. ECMA-119, SUSP 1.12, RRIP 1.12.
+//! ISO 9660 images: volume descriptors, directory records, Rock Ridge, Joliet. ECMA-119, SUSP 1.12, RRIP 1.12.
 //!
-//! Names and times are what Linux makes of them. Numbers that stand in both byte orders must agree. Blocks have 2,048 bytes,
-//! as those of all disks have. Interleaved files are refused, and what is compressed stays so.
+//! Names and times are interpreted as by Linux. Numbers in both byte orders must agree. Blocks have 2,048 bytes, as on all known
+//! disks. Interleaved files are rejected, and compressed ones are not decompressed.
 
 mod date;
 mod name;
@@ -10,38 +10,38 @@ mod rock;
 
 pub use record::Record;
 
-/// Bytes of a sector, and of a block.
+/// Size of a sector, and of a block (bytes).
 pub const SECTOR_BYTES: u32 = 2048;
-/// The first volume descriptor lies in this sector.
+/// Sector of the first volume descriptor.
 pub const DESCRIPTORS_START: u64 = 16;
-/// Volume descriptors are looked for before this sector, as on Linux.
+/// Volume descriptors are searched up to here (sectors), as on Linux.
 pub const DESCRIPTORS_END: u64 = 100;
-/// Bytes of the longest name.
+/// Maximum length of a name (bytes).
 pub const NAME_BYTES_MAX: usize = 255;
-/// Bytes of the longest target of a symbolic link on Linux.
+/// Maximum length of a symbolic link's target on Linux (bytes).
 pub const TARGET_BYTES_MAX: usize = 4095;
-/// Bytes to skip where names are Joliet's, whose records have no fields.
+/// Value of `skip` for Joliet names. It is larger than any record, because Joliet records have no Rock Ridge fields.
 pub const JOLIET: u16 = 256;
-/// Where in a descriptor the record of the tree's top is.
+/// Offset of the root directory's record in a descriptor (bytes).
 pub const ROOT_OFFSET: u64 = 156;
 
-/// What lies in one of the first sectors.
+/// The kind of a volume descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
 pub enum Descriptor {
-    /// It has the record of the tree's top, with plain names or with Rock Ridge, at [`ROOT_OFFSET`].
+    /// The primary tree, with plain names or Rock Ridge. Its root record is at [`ROOT_OFFSET`].
     Primary,
-    /// The same of the tree with Joliet's names.
+    /// The tree with Joliet names. Its root record is at [`ROOT_OFFSET`].
     Joliet,
-    /// The last of them.
+    /// The end of the descriptors.
     End,
-    /// There is a UDF file system too. This may stand behind the last.
+    /// The image also has a UDF file system. May come after `End`.
     Udf,
-    /// Anything else, and trees with blocks of other sizes.
+    /// Anything else, including trees with another block size.
     Other,
 }
 
 impl Descriptor {
-    /// Tells what a sector is.
+    /// Returns the kind of a sector.
     pub fn parse(sector: &[u8; SECTOR_BYTES as usize]) -> Self {
         let [kind, a, b, c, d, last, ..] = sector;
         match (u32::from_le_bytes([*a, *b, *c, *d]), *last) {
@@ -71,7 +71,7 @@ const UCS_2_2: u32 = u32::from_le_bytes(*b"%/C\0");
 const UCS_2_3: u32 = u32::from_le_bytes(*b"%/E\0");
 const NSR0: u32 = u32::from_le_bytes(*b"NSR0");
 
-/// A few bytes that are put together one after the other.
+/// A byte string with a fixed capacity.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Text {
@@ -87,24 +87,24 @@ impl Text {
         }
     }
 
-    /// How many there are.
+    /// Length (bytes).
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns true if it is empty.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// What there is so far.
+    /// The contents.
     #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
         let len = self.len.min(self.buffer.len());
         self.buffer.get(..len).unwrap_or_default()
     }
 
-    /// Appends bytes, all or none. True: there would be more than `max`.
+    /// Appends all bytes or none. Returns true if the total would exceed `max`.
     #[inline(never)]
     fn add(&mut self, bytes: &[u8], max: usize) -> bool {
         let over = self.len + bytes.len() > max;

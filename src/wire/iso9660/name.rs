@@ -1,10 +1,9 @@
-//! Names as Linux shows them: plain ones in lower case, Joliet's in UTF-8, both without the version ";1".
+//! Names as Linux presents them: plain ones in lower case, Joliet's in UTF-8, both without the version ";1".
 
 use super::Text;
 
-/// Plain identifiers: what follows a NUL is left out, separators that are none become dots. Joliet's: letters of 16 bits,
-/// highest byte first; what follows a NUL is left out, as are halves of pairs, a byte too many, and dots at the end, which
-/// Windows has none of.
+/// Converts an identifier to a name. Plain: ends at a NUL; other separators become dots; dots before the version ";1" are removed
+/// with it. Joliet: UCS-2, big-endian; ends at a NUL; surrogates, an odd last byte and trailing dots are removed.
 pub(super) fn read(id: &[u8], joliet: bool, out: &mut Text) {
     if joliet {
         for unit in id.as_chunks().0 {

@@ -3,34 +3,34 @@
 use super::date::Dates;
 use super::{JOLIET, Text, name};
 
-/// What an entry says of itself, in its record and in the fields of Rock Ridge.
+/// The attributes of an entry, from its directory record and its Rock Ridge fields.
 #[derive(Debug)]
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+#[repr(C)] // Most-used fields first, where short instructions reach them.
 pub struct Record {
-    /// When attributes, content, and last access were, in seconds since 1970.
+    /// Times of the last change of attributes, modification and access, in seconds since 1970.
     pub times: [i64; 3],
-    /// The whole mode, names, owner and group.
+    /// st_mode, link count, UID and GID.
     pub posix: [u32; 4],
-    /// Of a device, as they stand there.
+    /// For a device: the two numbers of its PN field.
     pub(super) numbers: [u32; 2],
-    /// The block in which the extent begins, behind its extended attribute record, and its bytes. Of a directory that had to be
-    /// moved, or of the one above it: the block where that really is.
+    /// The first block of the extent, after its extended attribute record, and its length (bytes). For a relocated directory (CL),
+    /// or the parent of one (PL), the block is the real one.
     pub extent: [u32; 2],
-    /// Where its fields go on: the block, where in it, and how many bytes; 0: they do not. Like the lengths, whatever stood there.
+    /// The continuation area of its fields (CE): block, offset, length; length 0: there is none. Not checked, like the lengths.
     pub more: [u32; 3],
-    /// Bytes before the fields of all entries but the first.
+    /// Bytes to skip before the fields of every entry but the first, from the SP field.
     pub skip: u8,
-    /// A field says that there is Rock Ridge.
+    /// True if there is an ER field: the image uses an extension such as Rock Ridge.
     pub extended: bool,
-    /// The next component of the target follows a separator.
+    /// True if a "/" precedes the next component of the target.
     pub(super) separated: bool,
-    /// The name is what the identifier stands for.
+    /// True if the name comes from the identifier, not from an NM field.
     pub(super) plain: bool,
-    /// It contradicts itself, has not the form that it should have, or a name does not fit.
+    /// True if the record is inconsistent or malformed, or a name is too long.
     pub malformed: bool,
-    /// It is the directory itself, or the one above.
+    /// True for "." and "..".
     pub dots: bool,
-    /// Bytes of the record.
+    /// Length of the record (bytes).
     pub len: u8,
     pub(super) flags: u8,
     /// The name.
@@ -50,7 +50,7 @@ impl Record {
     pub(super) const ASSOCIATED: u8 = 4;
     const CONTINUED: u8 = 0x80;
 
-    /// Says nothing.
+    /// An empty record.
     pub const fn new() -> Self {
         Self {
             times: [0; 3],
@@ -71,12 +71,12 @@ impl Record {
         }
     }
 
-    /// Has what is read next be the first record of an entry; while there is none, it is elsewhere.
+    /// Makes the next record the first of an entry, not a continuation. Until then, `is_elsewhere` is true.
     pub const fn clear(&mut self) {
         self.flags = Self::ASSOCIATED;
     }
 
-    /// The two numbers of a device. Some programs put both into the second, which Linux takes apart so.
+    /// Major and minor number of a device. Some programs store both in the second number; Linux splits them in this way.
     pub const fn device(&self) -> (u32, u32) {
         match self.numbers {
             [0, both] => (both >> 8, both & 0xff),
@@ -84,24 +84,24 @@ impl Record {
         }
     }
 
-    /// Whether it is a directory, which its mode says too in the end.
+    /// Returns true for a directory. `finish` makes the mode agree.
     pub const fn is_directory(&self) -> bool {
         self.flags & Self::DIRECTORY != 0
     }
 
-    /// Whether it belongs to another file of the same name, or to another directory.
+    /// Returns true if the record is to be skipped: an associated file, or a directory that was relocated.
     pub const fn is_elsewhere(&self) -> bool {
         self.flags & Self::ASSOCIATED != 0
     }
 
-    /// Whether the file goes on with the extent of the next record.
+    /// Returns true if the next record has another extent of this file.
     pub const fn is_continued(&self) -> bool {
         self.flags & Self::CONTINUED != 0
     }
 
-    /// Reads the record that `sector` begins with, the rest of its sector; of one that goes on with the last, only where its
-    /// extent lies. Its fields begin `skip` bytes behind where they should, unless it is the first of all; [`JOLIET`] tells
-    /// of its name. False: it has not the form of a record, or crosses the sector's end.
+    /// Parses the record at the start of `sector`, the rest of its sector. If the previous record is continued, reads only the
+    /// extent. The fields start after `skip` bytes, except in the very first entry; a `skip` of [`JOLIET`] means a Joliet name.
+    /// False: it is not a record, or it crosses the end of the sector.
     #[inline(never)]
     pub fn begin(&mut self, sector: &[u8], skip: u16) -> bool {
         let [len, ..] = sector else {
@@ -149,7 +149,7 @@ impl Record {
         } else {
             name::read(id, skip == JOLIET, &mut self.name);
         }
-        // Behind the identifier, at an even place.
+        // The fields start at an even offset after the identifier.
         if *id_len & 1 == 0
             && let [_, behind @ ..] = fields
         {
@@ -165,9 +165,9 @@ impl Record {
         true
     }
 
-    /// When all its fields were read.
+    /// Completes the record after all its fields were read.
     pub fn finish(&mut self) {
-        // A directory is one, whatever its mode says; nothing else can be.
+        // The record's directory flag decides; only a directory may have the mode of one.
         let [mode, ..] = &mut self.posix;
         let says_so = *mode >> 12 == 0o04;
         if self.flags & Self::DIRECTORY != 0 {
@@ -178,8 +178,7 @@ impl Record {
     }
 }
 
-/// Reads numbers of 32 bits, each of which stands in a field twice, lowest byte first and highest byte first. True: they are
-/// not there, or not the same.
+/// Reads 32-bit numbers, each of which is stored twice, little-endian and big-endian. Returns true if they are missing or differ.
 #[inline(never)]
 pub(super) fn numbers(places: &mut [u32], mut field: &[u8]) -> bool {
     for place in places {

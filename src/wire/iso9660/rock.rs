@@ -1,15 +1,15 @@
-//! Rock Ridge: what files are on Unix, in fields of the system use area and of the areas that continue it.
+//! Rock Ridge: POSIX attributes, in fields of the system use area and its continuation areas.
 
 use super::date::Dates;
 use super::record::numbers;
 use super::{NAME_BYTES_MAX, Record, TARGET_BYTES_MAX};
 
 impl Record {
-    /// Reads an area. What no field says stays as it was.
+    /// Parses the fields of an area. Attributes without a field keep their values.
     #[inline(never)]
     pub fn read(&mut self, area: &[u8]) {
         let mut rest = area;
-        // Behind the last field there may be less than a field.
+        // Fewer bytes than a field's head may follow the last field.
         while let [a, b, len @ 4..=255, _, behind @ ..] = rest {
             let len = usize::from(*len) - 4;
             let Some((field, behind)) = behind.split_at_checked(len) else {
@@ -60,7 +60,7 @@ impl Record {
     }
 
     fn add_name(&mut self, field: &[u8]) {
-        // The other flags are for "." and "..", which have their names elsewhere, and for hosts.
+        // Other flags mean ".", "..", which are named by their records, or a host name.
         if let [0 | 1, text @ ..] = field
             && !self.dots
         {
@@ -80,7 +80,8 @@ impl Record {
         for at in 0..4 {
             if flags & 1 != 0 {
                 let time = dates.seconds();
-                // Some have the time of the last change of attributes where that of the creation should be, as Linux takes it.
+                // TF order: creation, modification, access, attributes. Creation and attributes share a place, as on Linux: some
+                // images store the time of the attributes' change as the creation.
                 if let Some(place) = self.times.get_mut(at % 3) {
                     *place = time;
                 }
@@ -100,7 +101,7 @@ impl Record {
                 break;
             };
             rest = behind;
-            // 2 is the directory itself, 4 the one above.
+            // 2 is ".", 4 is "..".
             let dots = flags & !(CONTINUES | TOP);
             if dots != 0 {
                 match b"..".get(..(dots / 2).into()) {
@@ -115,7 +116,7 @@ impl Record {
                 self.target.put(b'/');
             }
             self.malformed |= self.target.add(text, TARGET_BYTES_MAX);
-            // The top ends with its separator, and what is continued does not end here.
+            // The root already ends with "/", and a continued component does not end here.
             self.separated = flags & (CONTINUES | TOP) == 0;
         }
         self.malformed |= !rest.is_empty();

@@ -1,26 +1,26 @@
-//! What firmware says of the hardware: the SMBIOS tables, and where they are. DSP0134.
+//! SMBIOS tables: finds the entry point and parses manufacturer, product, serial number and UUID. DSP0134.
 
 use super::label::{cut, place_like};
 use super::uuid::Uuid;
 
-/// Where the search for the entry point begins on a PC without UEFI.
+/// Start of the search for the entry point on a PC without UEFI (physical address).
 pub const AREA_START: u64 = 0xf_0000;
-/// Bytes that are searched for it.
+/// Length of that search (bytes).
 pub const AREA_BYTES: usize = 0x1_0000;
 
-/// What tells where the structures are.
+/// The entry point: the location of the structures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
     /// Major and minor number of the specification.
     pub version: (u8, u8),
-    /// Where in memory the structures begin.
+    /// Physical address of the structures.
     pub address: u64,
-    /// Bytes of all of them, or more.
+    /// Length of the structures, or an upper bound (bytes).
     pub len: u32,
 }
 
 impl Entry {
-    /// Reads the entry point that `bytes` begin with.
+    /// Parses the entry point at the start of `bytes`.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (len, least) = match bytes {
             [b'_', b'S', b'M', b'3', b'_', _, len, ..] => (*len, 24),
@@ -54,7 +54,7 @@ impl Entry {
         })
     }
 
-    /// Looks for an entry point in a part of memory.
+    /// Searches a part of memory for an entry point.
     pub fn find(memory: &[u8]) -> Option<Self> {
         let mut rest = memory;
         while let Some(behind) = rest.get(16..) {
@@ -67,7 +67,7 @@ impl Entry {
     }
 }
 
-/// Whether the sum of all bytes is 0.
+/// Returns true if the checksum is right: the sum of all bytes is 0.
 fn sums_up(bytes: &[u8]) -> bool {
     bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)) == 0
 }
@@ -75,14 +75,14 @@ fn sums_up(bytes: &[u8]) -> bool {
 /// The hardware.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Hardware<'a> {
-    /// Manufacturer, product name, serial number; what is not known is empty.
+    /// Manufacturer, product name and serial number; empty if unknown.
     pub words: [&'a [u8]; 3],
-    /// Its identifier.
+    /// The system's UUID.
     pub uuid: Option<Uuid>,
 }
 
 impl<'a> Hardware<'a> {
-    /// Reads the structures: the system's own; where it says nothing, the board's; where that does not, the case's.
+    /// Parses the structures: type 1 (system), then type 2 (board), then type 3 (chassis) for values that are still missing.
     #[inline(never)]
     pub fn parse(structures: &'a [u8], version: (u8, u8)) -> Self {
         let mut hardware = Self::default();
@@ -93,7 +93,7 @@ impl<'a> Hardware<'a> {
                     continue;
                 }
                 for (word, at) in hardware.words.iter_mut().zip(b"\x04\x05\x07") {
-                    // A case has its form there.
+                    // In type 3 this field is the chassis type.
                     if word.is_empty() && (kind, *at) != (3, 5) {
                         *word = string(fields, strings, (*at).into());
                     }
@@ -109,9 +109,9 @@ impl<'a> Hardware<'a> {
     }
 }
 
-/// An identifier as its digits are written.
+/// Converts a UUID to the byte order of its text form.
 fn uuid(mut bytes: [u8; 16], version: (u8, u8)) -> Uuid {
-    // Since then, numbers have their lowest byte first.
+    // Since version 2.6, the first three fields are little-endian.
     if version >= (2, 6) {
         let [a, b, c, d, e, f, g, h, ..] = bytes;
         let [first @ .., _, _, _, _, _, _, _, _] = &mut bytes;
@@ -120,9 +120,9 @@ fn uuid(mut bytes: [u8; 16], version: (u8, u8)) -> Uuid {
     Uuid(bytes)
 }
 
-/// The next structure: its type, its fields with the head, and the strings behind them. `None`: there is none.
+/// The next structure: its type, its fields including the header, and its strings. `None`: there is none.
 fn next<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8], &'a [u8])> {
-    /// The last.
+    /// The type of the last structure.
     const END: u8 = 127;
     let [kind @ ..END, len, ..] = *rest else {
         return None;
@@ -135,7 +135,7 @@ fn next<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8], &'a [u8])> {
     Some((*kind, fields, strings))
 }
 
-/// The string whose number is the field at `at`; empty if there is none, or only a filler.
+/// The string whose number is in the field at `at`; empty if there is none, or it is a placeholder.
 #[inline(never)]
 fn string<'a>(fields: &[u8], strings: &'a [u8], at: usize) -> &'a [u8] {
     let mut left = fields.get(at).copied().unwrap_or(0);
@@ -147,16 +147,16 @@ fn string<'a>(fields: &[u8], strings: &'a [u8], at: usize) -> &'a [u8] {
     if is_filler(string) { &[] } else { string }
 }
 
-/// What boards say that were never told what they are.
+/// Placeholders of vendors that did not fill in a string.
 const FILLERS: &[u8] = b"To be filled by O.E.M.|O.E.M.|OEM|Default string|Empty|None|N/A|Unknown|Invalid|Undefined|\
     System manufacturer|System Product Name|System Serial Number|Not Specified|Not Applicable|0123456789";
 
-/// Whether a text says nothing.
+/// Returns true for a placeholder.
 #[inline(never)]
 pub fn is_filler(text: &[u8]) -> bool {
     let text = text.trim_ascii();
     let is_first = |byte: &u8| Some(byte) == text.first();
-    // Nothing but dots, zeros, or the like.
+    // Empty, or one repeated character, such as zeros or dots.
     text.iter().all(is_first) || place_like(FILLERS, b'|', text).is_some()
 }
 
