@@ -158,7 +158,7 @@ impl DuplicateRequestCache {
         }
     }
 
-    /// A copy of the memory as a server leaves it that is killed after it began the call in hand.
+    /// A copy of the memory, as left by a server that was killed after it began the call in hand.
     #[cfg(test)]
     pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
         let mut left = Self::new(self.sets.as_flattened().to_vec().leak(), true, 1);

@@ -63,7 +63,7 @@ impl Programs {
         }
     }
 
-    /// A copy of `memory` as a server leaves it that is killed after it carried out a call and before it stored the reply.
+    /// A copy of `memory`, as left by a server that was killed after it carried out a call and before it stored the reply.
     #[cfg(test)]
     pub(super) fn left_begun(&self, was_there: bool) -> &'static mut [u8] {
         let left = self.nfs.drc.left_begun(was_there);

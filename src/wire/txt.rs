@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn values_hold_any_bytes() {
         assert_eq!(read(&[b"v==\0\xff="]), [pair("v", Some(b"=\0\xff="))]);
-        // What breaks off ends it.
+        // A truncated string ends the record.
         assert_eq!(pairs(b"\x01a\x05b").count(), 1);
     }
 }

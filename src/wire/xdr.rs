@@ -4,8 +4,8 @@ use super::Malformed;
 
 /// A cursor over a received packet. Values borrow from the packet, not from the cursor.
 ///
-/// Errors are stored, not returned: a missing or invalid value reads as zero or empty, and so do all that follow. Call
-/// [`Reader::check`] before using what was read.
+/// Errors are stored, not returned: a missing or invalid value reads as zero or empty, and so does everything after it. Call
+/// [`Reader::check`] before using the values.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],

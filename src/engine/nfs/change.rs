@@ -82,7 +82,7 @@ impl WccData {
         }
     }
 
-    /// Sets the caller from AUTH_SYS. Without this it is `Caller::NOBODY`.
+    /// Sets the caller from AUTH_SYS. Without this, the caller has no UID.
     pub(super) fn set_caller(&mut self, credential: &Credential<'_>) {
         let caller = &mut self.caller;
         (caller.uid, caller.gid) = (credential.uid, credential.gid);
@@ -363,7 +363,7 @@ fn read_make<'a>(
 #[inline(never)]
 fn read_change(args: &mut Reader<'_>, change: &mut SetAttr) -> Result<(), Fault> {
     change.mode = word(args).map(|mode| mode & 0o7777);
-    // `Caller::NOBODY` is -1, which chown(2) takes as "no change"; the same applies here.
+    // -1, which chown(2) takes as "no change"; the same applies here.
     change.uid = word(args).filter(|uid| *uid != Caller::NOBODY);
     change.gid = word(args).filter(|gid| *gid != Caller::NOBODY);
     change.size = args.flag().then(|| args.u64());

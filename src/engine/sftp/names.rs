@@ -45,7 +45,7 @@ impl<'a> Turn<'a> {
     /// REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
     pub(super) fn change_names(&mut self) -> Outcome {
         let ask = self.request.ask;
-        // For these requests a path with a trailing "/" is an error.
+        // REMOVE, SYMLINK and hardlink@openssh.com reject a path with a trailing "/".
         let directory = !matches!(ask, Ask::Remove | Ask::SymbolicLink | Ask::HardLink);
         if ask == Ask::HardLink {
             self.resolve(self.request.path, false)?;

@@ -1,4 +1,4 @@
-//! What tests and fuzzers try SFTP with: a client's packets, and a server without streams, on the model tree.
+//! Tools for tests and fuzzers of SFTP: a client's packets, and a server without streams, on the model tree.
 
 use super::{Level, LoggedPath, Open, Permits, Session, Sftp};
 use crate::config::{HASHES_BYTES, SFTP_REPLY_BYTES, TALK_INPUT_BYTES};
@@ -13,9 +13,9 @@ use crate::wire::sftp::{Attributes, kind};
 use crate::wire::{Reader, Writer};
 use core::net::Ipv6Addr;
 
-/// Handles of a session.
+/// Number of handles of a session.
 pub const HANDLE_COUNT: usize = 8;
-/// Who runs the server.
+/// UID of the server.
 pub const UID: u32 = 1000;
 
 /// A packet of a client, without its length.
@@ -23,12 +23,12 @@ pub const UID: u32 = 1000;
 pub struct Packet(pub Vec<u8>);
 
 impl Packet {
-    /// One of this type and number.
+    /// Creates a packet with this type and id.
     pub fn new(kind: u8, id: u32) -> Self {
         Self([&[kind][..], &id.to_be_bytes()].concat())
     }
 
-    /// The first of a session.
+    /// INIT, the first packet of a session.
     pub fn init() -> Self {
         Self::new(kind::INIT, 3)
     }
@@ -38,28 +38,28 @@ impl Packet {
         Self::new(kind::EXTENDED, id).string(name)
     }
 
-    /// With these bytes behind it.
+    /// Appends these bytes.
     pub fn raw(mut self, bytes: &[u8]) -> Self {
         self.0.extend(bytes);
         self
     }
 
-    /// With a word behind it.
+    /// Appends a 32-bit number.
     pub fn u32(self, word: u32) -> Self {
         self.raw(&word.to_be_bytes())
     }
 
-    /// With two words behind it.
+    /// Appends a 64-bit number.
     pub fn u64(self, words: u64) -> Self {
         self.raw(&words.to_be_bytes())
     }
 
-    /// With a string behind it.
+    /// Appends a string.
     pub fn string(self, bytes: &[u8]) -> Self {
         self.u32(bytes.len() as u32).raw(bytes)
     }
 
-    /// With attributes behind it.
+    /// Appends attributes.
     pub fn attributes(self, told: &Attributes) -> Self {
         let mut buffer = [0; 64];
         let mut writer = Writer::new(&mut buffer);
@@ -68,30 +68,30 @@ impl Packet {
         self.raw(&buffer[..len])
     }
 
-    /// As it is sent.
+    /// The packet as it is sent, with its length.
     pub fn bytes(&self) -> Vec<u8> {
         [&(self.0.len() as u32).to_be_bytes()[..], &self.0].concat()
     }
 }
 
-/// Packets as they are sent, one behind the other.
+/// Concatenates packets as they are sent.
 pub fn stream<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Vec<u8> {
     packets.into_iter().flat_map(Packet::bytes).collect()
 }
 
-/// What a server said in one packet.
+/// One packet of a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reply {
     /// Its type.
     pub kind: u8,
-    /// The number of the request; of VERSION, the version.
+    /// The id of the request; for VERSION, the version.
     pub id: u32,
-    /// What is behind them.
+    /// The rest of the packet.
     pub body: Vec<u8>,
 }
 
 impl Reply {
-    /// What is wrong with it, as an answer to a packet of this type.
+    /// Returns the error in this reply to a packet of type `asked`, if there is one.
     pub fn fault(&self, asked: u8) -> Option<&'static str> {
         let fits = match asked {
             kind::INIT => kind::VERSION,
@@ -99,7 +99,7 @@ impl Reply {
             kind::READ => kind::DATA,
             kind::LSTAT | kind::FSTAT | kind::STAT => kind::ATTRS,
             kind::READDIR | kind::REALPATH | kind::READLINK => kind::NAME,
-            // Extensions have many answers.
+            // Replies to extensions are of several types.
             kind::EXTENDED if self.kind == kind::NAME => kind::NAME,
             kind::EXTENDED => kind::EXTENDED_REPLY,
             _ => kind::STATUS,
@@ -135,7 +135,7 @@ impl Reply {
                     Attributes::parse(&mut body);
                 }
             }
-            // What these have in them depends.
+            // The contents of the others depend on the request.
             _ => return None,
         }
         match body.check() {
@@ -145,7 +145,7 @@ impl Reply {
     }
 }
 
-/// The packets that a server sent; the rest breaks off.
+/// Parses the packets that a server sent. A truncated last one is ignored.
 pub fn replies(mut output: &[u8]) -> Vec<Reply> {
     let mut all = Vec::new();
     while let Some((len, rest)) = output.split_first_chunk() {
@@ -164,21 +164,21 @@ pub fn replies(mut output: &[u8]) -> Vec<Reply> {
     all
 }
 
-/// What came of a stream of packets.
+/// The result of a stream of packets.
 #[derive(Debug, Default)]
 pub struct Talk {
-    /// All that was sent.
+    /// The output of the server.
     pub output: Vec<u8>,
     /// Why the connection was closed.
     pub closed: Option<&'static str>,
-    /// Bytes of the input that were used up.
+    /// Length of the input that was consumed (bytes).
     pub consumed: usize,
     /// Calls of the engine without anything new to read.
     pub idle: usize,
 }
 
 impl Talk {
-    /// What was answered.
+    /// The replies.
     pub fn replies(&self) -> Vec<Reply> {
         replies(&self.output)
     }
@@ -197,7 +197,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Memory that is never given back.
+    /// Memory that is never freed.
     pub fn leaked() -> Self {
         Self {
             texts: [(); 3].map(|()| &mut *vec![0; 4096].leak()),
@@ -212,7 +212,7 @@ impl Memory {
 pub struct World {
     /// The files.
     pub tree: Tree,
-    /// What a person was told.
+    /// The messages to the administrator.
     pub sink: Sink,
     events: Events,
     sftp: Sftp,

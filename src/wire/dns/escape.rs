@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(unescape(text.as_bytes(), &mut buffer), Some((63, &b""[..])));
             assert_eq!(buffer, label);
         }
-        // What does not fit is left out, never halved.
+        // An escape sequence that does not fit is dropped as a whole.
         let mut buffer = [0; 6];
         assert_eq!(escape(b"ab c", &mut buffer), 6);
         assert_eq!(escape(b"abc d", &mut buffer), 3);

@@ -144,7 +144,7 @@ fn rdata_is_not_longer_than_its_length_can_say() {
     }
 }
 
-/// python-zeroconf #1756: rdata that is said to be longer than the message, or shorter than what is in it.
+/// python-zeroconf #1756: a record length beyond the end of the message, or shorter than the rdata.
 #[test]
 fn rdata_ends_where_it_is_said_to_end() {
     let name = b"\x01b\x01c\0";
@@ -169,7 +169,7 @@ fn rdata_ends_where_it_is_said_to_end() {
                 assert_eq!(records[1].rdata(), [1, 2, 3, 4]);
                 continue;
             }
-            // What is in the one or the other may be read as something, but nothing beyond its end.
+            // Either record may parse, but no rdata may extend beyond its end.
             for record in parsed.iter().flat_map(Message::records) {
                 assert!(record.rdata().len() <= bytes.len() - 14);
                 if len < rdata.len() && record.kind == kind {
@@ -255,7 +255,7 @@ fn names_are_bounded_also_through_pointers() {
     let mut name = long(4);
     name.push(0);
     assert!(Message::parse(&asked(&name)).is_err());
-    // The same length by a pointer.
+    // The same length, reached through a pointer.
     let mut bytes = asked(&[long(3), vec![0]].concat());
     let at = bytes.len();
     bytes.extend_from_slice(&[63; 64]);
@@ -302,7 +302,7 @@ fn rdata_is_compared_with_its_names_written_out() {
             .flatten()
             .eq(b"\x01a\0\x01b\x01c\0rest")
     );
-    // What is broken ends early, and nothing panics.
+    // Malformed rdata ends early, without a panic.
     for data in [
         &b""[..],
         b"\0\0\0\0\0",
@@ -337,7 +337,7 @@ fn denials_are_read_whatever_their_next_name() {
     // Another name, and a block of other kinds before.
     assert_eq!(lists(b"\x03xyz\0\0\x01\x40", kind::A), Some(true));
     assert_eq!(lists(b"\0\0\x01\x40\x01\x01\x40", 257), Some(true));
-    // What cannot be read says nothing, and the message stays.
+    // A malformed NSEC returns `None`; the message stays valid.
     for broken in [
         &b""[..],
         b"\xc0",
@@ -357,7 +357,7 @@ fn other_operations_and_errors_are_neither_asked_nor_answered() {
         (0u16, Some(false)),
         (0x8400, Some(true)),
         (0x0200, Some(false)),
-        (0x87f0, Some(true)), // All that is to be ignored.
+        (0x87f0, Some(true)), // Every bit that must be ignored.
         (0x2800, None),       // An update.
         (0x8403, None),       // No such name.
     ] {

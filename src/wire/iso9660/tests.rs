@@ -218,7 +218,7 @@ fn names_are_put_together_and_end() {
     let part = |flags: u8, text: &[u8]| field(b"NM", &[&[flags][..], text].concat());
     let record = read(b"A", &[&part(1, b"ab"), &part(0, b"cd")]);
     assert_eq!(record.name.bytes(), b"abcd");
-    // Those of "." and ".." are known, hosts' are none.
+    // Flags for ".", ".." and the host name are ignored.
     assert_eq!(
         read(b"A", &[&part(2, b""), &part(4, b"x"), &part(0x20, b"h")])
             .name

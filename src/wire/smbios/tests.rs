@@ -166,7 +166,7 @@ fn both_entry_points_are_found() {
         assert_eq!(Entry::parse(&bytes), Some(entry));
         for place in [0, 16, 0x5000, AREA_BYTES - 32] {
             let mut memory = vec![0xff; AREA_BYTES];
-            // One that is broken, and a name alone, come first.
+            // First an entry point with a wrong checksum, and a bare anchor.
             memory[place..][..bytes.len()].copy_from_slice(&bytes);
             if place > 16 {
                 memory[..bytes.len()].copy_from_slice(&bytes);

@@ -85,7 +85,7 @@ fn every_prefix_and_every_change_is_read_or_refused() {
     check_prefixes(parse_avahi, ALL.as_bytes());
     check_mutations(parse_avahi, ALL.as_bytes());
     check_mutations(parse_avahi, SSH.as_bytes());
-    // Nothing but what is behind the last element may be missing.
+    // Only the text after the last element may be missing.
     let end = ALL.find("</service-group>").unwrap() + "</service-group>".len();
     for len in 0..ALL.len() {
         let is_whole = len == end || len == end + 1 || len == ALL.len() - 1;

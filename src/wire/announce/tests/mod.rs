@@ -1,4 +1,4 @@
-//! What is announced, whatever describes it.
+//! Tests of the parsers of services to announce.
 
 use super::*;
 
@@ -9,11 +9,11 @@ mod unit;
 /// Reads a description.
 type Parse = fn(&[u8], &mut Draft<'_>, &mut dyn FnMut(&Service<'_>)) -> Result<(), Wrong>;
 
-/// The services of a file, each as one line, or what is wrong with it and where.
+/// Parses a file. Returns each service as one line, or the error and its line.
 fn read(parse: Parse, file: &[u8]) -> Result<Vec<String>, (u32, Flaw)> {
     let mut buffer = [0xaa; ROOM_BYTES];
     let mut draft = Draft::new(&mut buffer);
-    // What was read before leaves nothing behind.
+    // Values from an earlier file must not remain.
     draft.put(Part::Name, b"before").unwrap();
     draft.put(Part::Txt, b"before=1").unwrap();
     draft.put(Part::Host, b"before.local").unwrap();
@@ -253,7 +253,7 @@ fn all_strings_together_fit_a_packet() {
     let mut draft = Draft::new(&mut buffer);
     draft.put(Part::Name, b"n").unwrap();
     draft.put(Part::Kind, b"_http._tcp").unwrap();
-    // Of 260 bytes with its length: five of them are 1,300.
+    // The two strings have 260 bytes with their lengths; five pairs are 1,300.
     for _ in 0..5 {
         draft.put(Part::Txt, &[b'k'; 255]).unwrap();
         draft.put(Part::Txt, b"key").unwrap();
