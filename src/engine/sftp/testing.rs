@@ -321,7 +321,7 @@ impl World {
         }
     }
 
-    /// What came of an order; `None` if the connection ends with it.
+    /// Carries out an order. Returns its result, or `None` if the connection ends with it.
     fn carry_out(
         &mut self,
         order: &mut Order,

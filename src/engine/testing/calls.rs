@@ -8,7 +8,7 @@ use cases::calls::{Auth, Call as Request, fragments, head};
 use cases::nfs3_types::nfs3::{mknoddata3, stable_how};
 use cases::values::{How, Set, SetTime, device};
 
-/// Bytes of a call before its arguments.
+/// Length of a call before its arguments (bytes).
 pub const HEADER_BYTES: usize = 16 * 4;
 
 /// A call under construction: what follows the record mark.

@@ -1,4 +1,4 @@
-//! What tests and fuzzers try the engines with: a client, a server without sockets, and a reader as strict as the RFCs write.
+//! Tools for tests and fuzzers of the engines: a client, a server without sockets, and a parser of replies as strict as the RFCs.
 
 pub mod calls;
 pub mod replies;

@@ -1,4 +1,4 @@
-//! The model tree with something of everything in it, on a host that misbehaves as the test wants, and counts.
+//! The model tree, with every kind of object, on a simulated host that fails as the test requests and counts calls.
 
 use crate::vfs::ram::{Ram, TAG};
 use crate::vfs::{
@@ -12,27 +12,27 @@ use core::ops::{ControlFlow, Deref, DerefMut};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
-/// Bytes of the file that is read by order: beyond the largest inline READ, and not a multiple of four.
+/// Size of the file that is read by an order (bytes): larger than the largest inline READ, and not a multiple of four.
 pub const BIG_BYTES: usize = 200_003;
-/// Bytes of the sparse file: as many as a file can have.
+/// Size of the sparse file (bytes): the largest possible.
 pub const ENDLESS_BYTES: u64 = i64::MAX as u64;
 
-/// The number of the only pipe there is.
+/// The file descriptor of the only pipe.
 pub const PIPE: i32 = 4;
 
-/// What the byte at `at` of the file "big" is.
+/// The byte at offset `at` of the file "big".
 pub fn big_byte(at: usize) -> u8 {
     (at.wrapping_mul(31) ^ (at >> 8)) as u8
 }
 
-/// What the host does, and what was done to it.
+/// The behaviour of the simulated host, and counts of calls.
 #[derive(Default)]
 pub struct Host {
-    /// Handles open to this error.
+    /// Opening a handle fails with this error.
     pub lost: Cell<Option<FsError>>,
-    /// Objects that were opened fail with this error, though their attributes are known.
+    /// Operations on open objects fail with this error, although their attributes are known.
     pub broken: Cell<Option<FsError>>,
-    /// Files have become this short since their size was told.
+    /// Files shrink to this length (bytes) after their size was reported.
     pub cut: Cell<Option<u64>>,
     /// Files have numbers, though the net cannot send from them.
     pub numbered: Cell<bool>,
@@ -40,21 +40,21 @@ pub struct Host {
     pub commit_fails: Cell<Option<FsError>>,
     /// Names or attributes were changed and not made durable.
     pub is_dirty: Cell<bool>,
-    /// Syncs of files, at once and with a commit.
+    /// Number of syncs of files, immediate ones and those of a commit.
     pub syncs: Cell<usize>,
-    /// They fail with this error.
+    /// Syncs fail with this error.
     pub sync_fails: Cell<Option<FsError>>,
     /// What the net received into a pipe, where it can.
     pub pipe: Rc<RefCell<VecDeque<u8>>>,
-    /// Calls of `release_idle`.
+    /// Number of calls of `release_idle`.
     pub rests: Cell<usize>,
-    /// Threads wait for the disk.
+    /// True if there are worker threads, which wait for the disk.
     pub has_threads: Cell<bool>,
-    /// Jobs that were pending, all in all.
+    /// Total number of jobs that were pending.
     pub jobs: Cell<u32>,
     /// True if some of them have not ended.
     pub in_flight: Cell<bool>,
-    /// Exports that were staged.
+    /// Number of staged exports.
     pub staged_exports: Cell<usize>,
     /// Nothing is in memory, whatever threads read.
     pub is_cold: Cell<bool>,
@@ -73,7 +73,7 @@ impl Host {
         self.broken.get().map_or(Ok(()), Err)
     }
 
-    /// It works, and something is about to be changed.
+    /// Fails if the host is broken; otherwise marks names or attributes as changed.
     fn changes(&self) -> FsResult<()> {
         self.works()?;
         self.is_dirty.set(true);
@@ -85,7 +85,7 @@ impl Host {
 pub struct Tree {
     files: vfs::Tree,
     ram: Rc<RefCell<Ram>>,
-    /// What it lies on.
+    /// The simulated host.
     pub host: Rc<Host>,
 }
 

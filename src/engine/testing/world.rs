@@ -16,39 +16,39 @@ use crate::wire::{mount, nfs3};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 const PEER: Ipv6Addr = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
-/// Other than anything that a reply is full of.
+/// A write verifier that differs from the other contents of replies.
 pub const VERIFIER: [u8; 8] = *b"verifier";
 /// The programs with all that they need.
 pub struct World {
     /// The files.
     pub tree: Tree,
     pub(in crate::engine) programs: Programs,
-    /// Who asks.
+    /// The client's address.
     pub peer: Ipv6Addr,
-    /// What a person was told.
+    /// The messages to the administrator.
     pub sink: Sink,
     pub(in crate::engine) events: Events,
     pub(in crate::engine) buffer: Vec<u8>,
 }
 
-/// What came of a stream of requests.
+/// The result of a stream of requests.
 #[derive(Debug, Default)]
 pub struct Talk {
-    /// All that was sent.
+    /// The output of the server.
     pub output: Vec<u8>,
     /// Why the connection was closed.
     pub closed: Option<&'static str>,
-    /// Bytes of the input that were used up.
+    /// Length of the input that was consumed (bytes).
     pub consumed: usize,
-    /// Calls of the engine.
+    /// Number of calls of the engine.
     pub turns: usize,
-    /// Waits for more than there was of the stream.
+    /// An order that waits for input beyond the end of the stream.
     pub order: Option<Order>,
 }
 
-/// The programs as one server offers them, with this memory for replies that may be asked for again.
+/// The programs as one server offers them, with `memory` for the duplicate request cache.
 pub fn programs(memory: &'static mut [u8]) -> Programs {
-    // Verifiers of exclusive CREATEs are kept in any case.
+    // The verifiers of exclusive CREATEs always need memory.
     let memory = match memory {
         [] => vec![0; CREATED_BYTES].leak(),
         memory => memory,
@@ -66,7 +66,7 @@ pub fn programs(memory: &'static mut [u8]) -> Programs {
     programs
 }
 
-/// A socket through which all programs are reached.
+/// A socket that serves every program.
 pub const EVERYTHING: ProgramSet = ProgramSet {
     nfs: true,
     mount: true,
@@ -74,14 +74,14 @@ pub const EVERYTHING: ProgramSet = ProgramSet {
 };
 
 impl Default for World {
-    /// A server that nobody has asked yet, for reading only. It remembers no replies, so every call is carried out.
+    /// A new, read-only server. It has no duplicate request cache, so every call is carried out.
     fn default() -> Self {
         Self::new(Tree::default(), &mut [])
     }
 }
 
 impl World {
-    /// A server of this tree, with this memory for replies that may be asked for again: zeros.
+    /// A server of this tree, with zeroed `memory` for the duplicate request cache.
     pub fn new(tree: Tree, memory: &'static mut [u8]) -> Self {
         let sink = Sink::default();
         Self {
@@ -99,7 +99,7 @@ impl World {
         Self::new(Tree::writable(), &mut [])
     }
 
-    /// The same, and it remembers its replies.
+    /// A writable server with a duplicate request cache.
     pub fn remembering() -> Self {
         Self::new(Tree::writable(), vec![0; KEPT_BYTES].leak())
     }
@@ -216,7 +216,7 @@ impl World {
         }
     }
 
-    /// Sends what was produced, as soon as it is so.
+    /// Sends the produced replies, after the sync that they wait for.
     fn tell(&mut self, talk: &mut Talk, progress: &Progress) {
         let mut produced = progress.produced;
         if self.programs.take_promise() != Promise::Nothing {
@@ -235,7 +235,7 @@ impl World {
         talk.output.extend(&self.buffer[..produced]);
     }
 
-    /// What came of an order; `None` if the stream has no more for it.
+    /// Carries out an order. Returns its result, or `None` if the stream ends before it.
     pub(in crate::engine) fn carry_out(
         &mut self,
         order: &mut Order,
