@@ -255,7 +255,7 @@ fn names_are_bounded_also_through_pointers() {
     let mut name = long(4);
     name.push(0);
     assert!(Message::parse(&asked(&name)).is_err());
-    // The same length, reached through a pointer.
+    // A name that is too long only through its pointer.
     let mut bytes = asked(&[long(3), vec![0]].concat());
     let at = bytes.len();
     bytes.extend_from_slice(&[63; 64]);
