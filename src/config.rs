@@ -3,110 +3,115 @@
 use crate::time::Duration;
 use core::ffi::CStr;
 
-/// The port NFS is found at when the portmapper is not asked.
+/// Default TCP port of NFS; clients that do not ask the portmapper use this one.
 pub const NFS_PORT: u16 = 2049;
 
-/// Bytes of an export's path: what MOUNT can carry.
+/// Longest path of an export (bytes), as MOUNT limits it (MNTPATHLEN).
 pub const EXPORT_PATH_BYTES_MAX: usize = 1024;
-/// Lines of the list of mounts. The oldest gives way.
+/// Entries in the mount list (MOUNT DUMP). A new entry evicts the oldest.
 pub const MOUNT_COUNT_MAX: usize = 64;
 
-/// Bytes of a request before its bulk data: header, credential, verifier, handle and two names stay far below.
-/// It is also what is received at once and the size of a block for a request that has not all arrived.
+/// Size (bytes) of the request buffer, of one receive and of a block for a partial request. Header, credential, verifier, handle
+/// and two names of a call are far smaller; bulk data follows separately.
 pub const REQUEST_BYTES: usize = 8 << 10;
-/// Bytes of a request that a connection keeps without a block.
+/// Longest partial request (bytes) that a connection stores in its own slot, without a block.
 pub const REQUEST_INLINE_BYTES: usize = 64;
-/// Fragments of one request, empty ones counted: so many, and another for each [`FRAGMENT_BYTES`] of it that arrived before.
+/// Fragments allowed in one request, empty ones included. Each [`FRAGMENT_BYTES`] of the request received before allow one more.
 pub const FRAGMENT_COUNT: u32 = 16;
-/// Bytes of a fragment, on the average of many: clients are known that send 1,456.
+/// Smallest average size (bytes) of the fragments of a long request; known clients send fragments of 1,456 bytes.
 pub const FRAGMENT_BYTES: u32 = 256;
-/// Bytes that one WRITE may carry.
+/// Largest WRITE (bytes).
 pub const WRITE_BYTES_MAX: u32 = 1 << 20;
-/// Bytes of one whole request.
+/// Largest request (bytes), with its bulk data.
 pub const RECORD_BYTES_MAX: u32 = WRITE_BYTES_MAX + REQUEST_BYTES as u32;
 
-/// Bytes that one READ may ask for.
+/// Largest READ (bytes).
 pub const READ_BYTES_MAX: u32 = 1 << 20;
-/// Bytes of a READ that goes through the reply buffer; a larger one is an order to the driver.
+/// Largest READ (bytes) that is copied into the reply buffer; for a larger one the engine returns an order.
 pub const READ_INLINE_BYTES: u32 = 64 << 10;
-/// After bytes of a larger one could not be read, all READs are that short for so long, and those that fail are answered.
+/// After an order for a READ failed, READs are limited to [`READ_INLINE_BYTES`] for this time, so that a failing READ is answered
+/// with an error instead of a closed connection.
 pub const READ_INLINE_TIME: Duration = Duration::from_secs(60);
-/// Bytes of one page of a directory.
+/// Largest READDIR or READDIRPLUS reply (bytes).
 pub const DIRECTORY_BYTES_MAX: u32 = 64 << 10;
-/// Bytes of a reply beside its bulk data: header, attributes, handle, a symbolic link's target.
+/// Largest reply (bytes) without bulk data: header, attributes, handle, a symbolic link's target.
 pub const REPLY_HEAD_BYTES: usize = 8 << 10;
-/// Bytes of the reply buffer, and of a block for replies that a socket did not take.
+/// Size (bytes) of the reply buffer, and of a block for unsent replies.
 pub const REPLY_BYTES: usize = REPLY_HEAD_BYTES + READ_INLINE_BYTES as usize;
-/// Bytes that are received at once where there is one peer only.
+/// Size (bytes) of the receive buffer of a process that serves a single peer.
 pub const TALK_INPUT_BYTES: usize = 128 << 10;
-/// Bytes of an answer to a datagram: no fragments, no amplification.
+/// Largest reply to a datagram (bytes): fits one packet, limits amplification.
 pub const DATAGRAM_BYTES: usize = 1400;
-/// Sets of the duplicate request cache. A prime: a client of which only every second or fourth call is kept uses all sets, too.
+/// Sets of the duplicate request cache. Prime, so that a client of which only every second or fourth call is cached still uses
+/// all sets.
 pub const DRC_SET_COUNT: usize = 127;
-/// Sets of the duplicate request cache in the least memory.
+/// [`DRC_SET_COUNT`] with minimum memory.
 pub const DRC_SET_COUNT_MIN: usize = 7;
-/// Replies in one set of the duplicate request cache: up to this number of peers have a share of the set.
+/// Replies in one set of the duplicate request cache; also the number of peers that can share a set.
 pub const DRC_WAY_COUNT: usize = 8;
-/// Bytes of the longest reply in the duplicate request cache: CREATE's with a handle of 64 bytes and all attributes.
+/// Longest reply (bytes) in the duplicate request cache: CREATE's with a handle of 64 bytes and all attributes.
 pub const DRC_REPLY_BYTES: usize = 304;
-/// Time after which a reply no longer counts for its peer's share (seconds): as long as Linux' own server keeps replies.
+/// Time (seconds) after which a cached reply can be replaced before others, however few its peer has; Linux's nfsd keeps replies
+/// as long.
 pub const DRC_SHARE_SECS: u32 = 120;
-/// Size of a set of the duplicate request cache (bytes): its last stamp, and each reply with 48 bytes of key, checksum and numbers.
+/// Size (bytes) of one set: its last stamp, then the replies, each with 48 bytes of key, checksum and stamps.
 pub const DRC_SET_BYTES: usize = 4 + DRC_WAY_COUNT * (DRC_REPLY_BYTES + 48);
 /// Size of the duplicate request cache (bytes).
 pub const DRC_BYTES: usize = DRC_SET_COUNT * DRC_SET_BYTES;
-/// Files and directories whose names or attributes wait together to be made durable.
+/// Objects with changed names or attributes that can await the next sync at the same time.
 pub const DIRTY_COUNT: usize = 16;
-/// Blocks of 512 bytes of a file that is removed that are freed where everybody waits for it: 16 MiB take less than 4 ms.
+/// Largest unlinked file (512-byte blocks) that is closed on the loop's thread; a worker closes larger ones. Freeing 16 MiB takes
+/// less than 4 ms.
 pub const FREE_BLOCKS_MAX: u64 = (16 << 20) / 512;
-/// Worker threads, which wait for the disk.
+/// Worker threads for calls that may block on the disk.
 pub const WORKER_COUNT: usize = 4;
 /// Size of a worker's stack (bytes).
 pub const WORKER_STACK_BYTES: usize = 8 << 10;
-/// Jobs that workers have or wait for; more are carried out in place.
+/// Jobs queued or running at the workers; further jobs run on the loop's thread.
 pub const JOB_COUNT: usize = 64;
-/// Bytes written to a file since its last sync beyond which the host may make a writer wait for the disk.
+/// Bytes written to a file since its last sync after which a WRITE goes to a worker: the kernel may throttle the writer.
 pub const UNSYNCED_BYTES_MAX: u32 = 16 << 20;
 /// Smallest WRITE (bytes) that a worker may store.
 pub const WORKER_WRITE_BYTES_MIN: u32 = 64 << 10;
-/// Parts of WRITEs that workers have at once; more are stored in place.
+/// Parts of WRITEs queued or running at the workers; further ones are written on the loop's thread.
 pub const WORKER_WRITE_COUNT: usize = 16;
-/// Files whose exclusive CREATE's verifier is kept.
+/// Exclusive CREATE verifiers that are kept (RFC 1813 section 3.3.8).
 pub const CREATE_VERIFIER_COUNT: usize = 32;
-/// Bytes of one, with what tells its file.
+/// Size (bytes) of one CREATE verifier with its file's identity.
 pub const CREATE_VERIFIER_BYTES: usize = 32;
-/// Bytes of all of them, and of the place of the last.
+/// Size (bytes) of all CREATE verifiers, plus one byte for the position of the last.
 pub const CREATED_BYTES: usize = CREATE_VERIFIER_COUNT * CREATE_VERIFIER_BYTES + 1;
-/// Bytes that a server leaves to the next, and has in common with others of the same files.
+/// Size (bytes) of the memory that several loops share and that a restarted loop inherits: CREATE verifiers and the duplicate
+/// request cache.
 pub const KEPT_BYTES: usize = CREATED_BYTES + DRC_BYTES;
-/// Size of [`KEPT_BYTES`] in the least memory.
+/// [`KEPT_BYTES`] with minimum memory.
 pub const KEPT_BYTES_MIN: usize = CREATED_BYTES + DRC_SET_COUNT_MIN * DRC_SET_BYTES;
-/// Files and directories that a session may have open, if descriptors suffice.
+/// Open handles of an SFTP session, if descriptors suffice.
 pub const HANDLE_COUNT_MAX: usize = 2048;
-/// Descriptors for everything else in a session: the standard streams, the log, the jail, what a request needs. The few that need
-/// more, for long ways through links, fail while all handles are open.
+/// Descriptors of an SFTP session that handles cannot use: standard streams, log, jail, temporary ones of a request. A request
+/// that needs more (a long chain of symbolic links) fails while all handles are open.
 pub const HANDLE_DESCRIPTOR_RESERVE: usize = 20;
-/// Bytes of passwd(5), of group(5) and of a time zone's file that are looked at.
+/// Bytes read of passwd(5), of group(5) and of a time zone file.
 pub const ACCOUNT_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a symbolic link's target on Linux.
+/// Longest target of a symbolic link on Linux (bytes).
 pub const LINK_BYTES_MAX: usize = 4096;
-/// Bytes of a path on Linux.
+/// Longest path on Linux (bytes).
 pub const PATH_BYTES_MAX: usize = 4096;
-/// Bytes of a WRITE that are received, and stored, at once: at most so many, up to the end of one of the file's pages.
+/// Part of a WRITE (bytes) that is received and written at a time; each part but the last ends at a page boundary of the file.
 pub const STORE_BYTES: usize = 64 << 10;
 /// Capacity (bytes) of an SFTP session's standard output once a batch did not fit the pipe: eight READs, and few enough for the
 /// limit of a user's pipes (fs.pipe-user-pages-soft).
 pub const REPLY_PIPE_BYTES: usize = 256 << 10;
-/// Bytes of a page of a file.
+/// Page size of a file (bytes).
 pub const PAGE_BYTES: usize = 4 << 10;
-/// Bytes of a WRITE from which on they go through a pipe, where the host moves them by itself.
+/// Smallest WRITE (bytes) that is spliced through a pipe, if the network supports splice(2).
 pub const SPLICE_BYTES_MIN: u32 = 64 << 10;
-/// Bytes that one turn moves for one connection before the others have theirs.
+/// Quantum (bytes) that a connection may move in one turn before other connections are served.
 pub const ORDER_TURN_BYTES: u32 = 2 << 20;
 
-/// Images that are open at once. A node has four bits for which of them it is in.
+/// ISO images open at the same time. A node stores its image in four bits.
 pub const IMAGE_COUNT_MAX: usize = 16;
-/// Times that one question may look at an image, at a sector each: enough for a directory of 100,000 names.
+/// Sector reads per request in an ISO image: enough for a directory of 100,000 names.
 pub const IMAGE_LOOK_COUNT_MAX: i32 = 128 << 10;
 
 const _: () = assert!(DIRECTORY_BYTES_MAX <= READ_INLINE_BYTES);
@@ -115,26 +120,27 @@ const _: () = assert!(STORE_BYTES <= REPLY_BYTES && STORE_BYTES.is_multiple_of(P
 const _: () = assert!(LINK_BYTES_MAX < REPLY_HEAD_BYTES);
 const _: () = assert!(REQUEST_INLINE_BYTES < REQUEST_BYTES);
 
-/// Bytes of one packet of SFTP, its length not counted: OpenSSH's limit, as are those that follow from it.
+/// Largest SFTP packet (bytes) without its length field: OpenSSH's limit.
 pub const PACKET_BYTES_MAX: u32 = 256 << 10;
-/// Bytes that one packet reads or writes.
+/// Largest SFTP READ or WRITE (bytes), as in OpenSSH.
 pub const PACKET_DATA_BYTES_MAX: u32 = PACKET_BYTES_MAX - 1024;
-/// Bytes of a packet that is not a WRITE: two paths stay far below. It lies in the receive buffer as a whole.
+/// Largest SFTP packet (bytes) other than WRITE: far more than two paths need. The receive buffer holds it whole.
 pub const PACKET_WHOLE_BYTES_MAX: u32 = 40 << 10;
-/// Bytes of a reply other than to READ and READDIR: a symbolic link's target, twice.
+/// Largest SFTP reply (bytes) other than to READ and READDIR: a symbolic link's target, twice.
 pub const PACKET_REPLY_BYTES: usize = 12 << 10;
 /// Size (bytes) of an SFTP session's reply buffer: the longest reply to READ, with its head.
 pub const SFTP_REPLY_BYTES: usize = PACKET_BYTES_MAX as usize;
-/// Size (bytes) from which on a batch of SFTP replies is sent. A larger batch falls out of the processor's cache between pread and write.
+/// Size (bytes) at which a batch of SFTP replies is sent. A larger batch is evicted from the processor's cache between pread and
+/// write.
 pub const SFTP_BATCH_BYTES: usize = 64 << 10;
-/// Bytes of one page of a directory in SFTP: clients are known that take no more than 34,000.
+/// Largest SFTP READDIR reply (bytes): some clients accept at most 34,000.
 pub const NAMES_BYTES_MAX: usize = 32_000;
-/// Copies and checks of one SFTP session that wait for their end; the first goes on by a reply's bytes before other requests
-/// are looked for. Further ones wait in the stream.
+/// Copies and checks queued in one SFTP session. The first advances by one reply's worth of bytes before the next request is
+/// parsed; if the queue is full, further requests stay in the stream.
 pub const JOB_COUNT_MAX: usize = 8;
-/// SFTP sessions in one loop.
+/// SFTP sessions per loop.
 pub const SFTP_CONNECTION_COUNT_MAX: usize = 8;
-/// Bytes of the hashes that one check answers.
+/// Largest total of hashes (bytes) in the reply to one check.
 pub const HASHES_BYTES: usize = 32 << 10;
 
 const _: () = assert!(2 * LINK_BYTES_MAX + 64 < PACKET_REPLY_BYTES);
@@ -143,13 +149,13 @@ const _: () = assert!(NAMES_BYTES_MAX + 4096 <= REPLY_BYTES && HASHES_BYTES + 64
 const _: () = assert!(PACKET_DATA_BYTES_MAX as usize + 64 <= SFTP_REPLY_BYTES);
 const _: () = assert!(SFTP_BATCH_BYTES < REPLY_BYTES && REPLY_BYTES <= SFTP_REPLY_BYTES);
 
-/// Bytes of a loop's receive buffer: the longest packet of SFTP, or message of multicast DNS.
+/// Size (bytes) of a loop's receive buffer: the longest SFTP packet or multicast DNS message.
 pub const RX_BYTES: usize = if cfg!(feature = "streams") {
     48 << 10
 } else {
     9000
 };
-/// Bytes of its transmit buffer.
+/// Size (bytes) of a loop's transmit buffer.
 pub const TX_BYTES: usize = if cfg!(feature = "sftp-server") {
     SFTP_REPLY_BYTES
 } else if cfg!(feature = "streams") {
@@ -157,7 +163,7 @@ pub const TX_BYTES: usize = if cfg!(feature = "sftp-server") {
 } else {
     1500
 };
-/// Size (bytes) of the transmit buffer in the least memory. An SFTP READ is answered by fewer bytes then.
+/// [`TX_BYTES`] with minimum memory. An SFTP READ then returns fewer bytes than requested.
 pub const TX_BYTES_MIN: usize = if cfg!(feature = "streams") {
     REPLY_BYTES
 } else {
@@ -169,28 +175,28 @@ const _: () =
 
 /// Connections, if descriptors suffice.
 pub const CONNECTION_COUNT_MAX: usize = 12_288;
-/// The same in the least memory.
+/// [`CONNECTION_COUNT_MAX`] with minimum memory.
 pub const CONNECTION_COUNT_MIN: usize = 4;
-/// Connections that have a process each.
+/// Connections served at the same time with one process each.
 pub const PROCESS_COUNT_MAX: usize = 64;
-/// Blocks for requests that have not all arrived.
+/// Blocks for partial requests.
 pub const REQUEST_BLOCK_COUNT: usize = 128;
-/// Blocks for replies that were not taken.
+/// Blocks for unsent replies.
 pub const REPLY_BLOCK_COUNT: usize = 32;
-/// Descriptors of files and directories that are kept open, if the limit allows.
+/// Cached descriptors of files and directories, if the descriptor limit allows.
 pub const NODE_COUNT_MAX: usize = 1024;
-/// The fewest descriptors of files and directories to work with.
+/// Smallest number of cached descriptors that the server starts with.
 pub const NODE_COUNT_MIN: usize = 16;
-/// Descriptors for everything else but exports: listeners, standard streams, the directories down to a lost file, a file and a pipe
-/// for each WRITE of a worker, a pipe for each READ of one.
+/// Descriptors reserved for other uses than exports: listeners, standard streams, one per directory level of a search by inode
+/// number, a file and a pipe for each WRITE at a worker, a pipe for each READ at a worker.
 pub const DESCRIPTOR_RESERVE: usize =
     32 + SEARCH_DEPTH_MAX + 3 * WORKER_WRITE_COUNT + 2 * WORKER_COUNT;
 
-/// Bytes of all memory that is not the stack or a constant. Untouched pages cost nothing.
+/// Size (bytes) of the region for all memory except the stack and constants. Untouched pages use no memory.
 pub const REGION_BYTES: usize = 8 << 20;
-/// Bytes of it that do not depend on how long the tables are: what is left is shared out to them in proportion.
+/// Part of the region (bytes) for objects of fixed size; the tables share the rest in proportion to their sizes.
 pub const REGION_FIXED_BYTES: usize = 512 << 10;
-/// Bytes of a connection's state.
+/// Largest size (bytes) of a connection's slot.
 pub const CONNECTION_BYTES_MAX: usize = 192;
 
 const _: () = assert!(
@@ -202,96 +208,96 @@ const _: () = assert!(
         < REGION_BYTES - REGION_FIXED_BYTES
 );
 
-/// Directory levels on the way to a file that is looked for by its inode number.
+/// Deepest directory level of a search for a file by its inode number.
 pub const SEARCH_DEPTH_MAX: usize = 64;
-/// Directory entries looked at for one request before the client is told to try again later.
+/// Directory entries that a search reads per request; then the client gets NFS3ERR_JUKEBOX.
 pub const SEARCH_ENTRY_COUNT: usize = 20_000;
-/// Bytes of directory entries fetched at once. What does not fit in a page is fetched again: a small buffer wastes less.
+/// Buffer size (bytes) for getdents64(2). Entries that do not fit the reply are read again later, so a small buffer wastes less.
 pub const DIRECTORY_BUFFER_BYTES: usize = 4 << 10;
 
-/// A request that has begun to arrive and makes no progress for so long closes its connection.
+/// A partial request without progress for this time closes its connection.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// A reply that is not taken for so long closes its connection.
+/// An unsent reply without progress for this time closes its connection.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
-/// The same for either when another connection needs its block.
+/// Timeout of a partial request or an unsent reply if another connection needs its block.
 pub const PRESSED_TIMEOUT: Duration = Duration::from_secs(1);
-/// A silent connection is given up for a new one after so long, when there is no slot for both.
+/// If all slots are used, a connection that was never answered and is silent for this time is closed for a new one.
 pub const SILENT_TIMEOUT: Duration = Duration::from_secs(1);
-/// The same for a connection that has been answered before.
+/// If all slots are used, a connection that was answered before and is silent for this time is closed for a new one.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long no connection is accepted after there was no descriptor for one.
+/// Pause before the next accept(2) after EMFILE or with all slots in use.
 pub const ACCEPT_PAUSE: Duration = Duration::from_ms(500);
-/// Descriptors of files are let go when nothing was asked for so long, so that deleted files free their space.
+/// Cached descriptors are closed after this time without requests, so that unlinked files free their blocks.
 pub const NODE_IDLE: Duration = Duration::from_secs(1);
 
-/// How long a check waits for all answers together: less than its caller does.
+/// Timeout of `check` for all replies together: shorter than the usual timeout of its caller.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes of what a check says in JSON: a path of which each byte is escaped, and some words.
+/// Longest JSON output of `check` (bytes): a path with every byte escaped, and the keys.
 pub const CHECK_JSON_BYTES: usize = 8 << 10;
 const _: () = assert!(EXPORT_PATH_BYTES_MAX * 5 + 1024 < CHECK_JSON_BYTES);
 
-/// Names that are announced, each label that they have in common counted once: of a thousand virtual machines and more.
+/// Announced names, a shared label counted once: enough for more than a thousand virtual machines.
 pub const ANNOUNCED_NAME_COUNT: usize = 1536;
-/// The same in the least memory: of a host with a few services, as what follows.
+/// [`ANNOUNCED_NAME_COUNT`] with minimum memory: enough for a host with a few services, as are the minima below.
 pub const ANNOUNCED_NAME_COUNT_MIN: usize = 128;
-/// Records that are announced: five for a service.
+/// Announced records: five per service.
 pub const ANNOUNCED_RECORD_COUNT: usize = 6144;
-/// The same in the least memory.
+/// [`ANNOUNCED_RECORD_COUNT`] with minimum memory.
 pub const ANNOUNCED_RECORD_COUNT_MIN: usize = 256;
-/// Bytes of all that is announced of services beside their names.
+/// Space (bytes) for the announced services' data other than names.
 pub const ANNOUNCED_TEXT_BYTES: usize = 256 << 10;
-/// The same in the least memory.
+/// [`ANNOUNCED_TEXT_BYTES`] with minimum memory.
 pub const ANNOUNCED_TEXT_BYTES_MIN: usize = 8 << 10;
 
-/// Events of one kind from one peer in a minute; the rest is counted, not told.
+/// Events of one kind that are reported per peer and minute; further ones are only counted.
 pub const EVENT_COUNT_PER_MINUTE: u32 = 10;
 
-/// Where the key of the handles lies unless `--key-file` says otherwise.
+/// Default of `--key-file`: the secret of kernel handles.
 pub const KEY_FILE: &CStr = c"/var/lib/stowaway/handle.key";
-/// The directory that is made for it.
+/// Directory of [`KEY_FILE`], created if missing.
 pub const KEY_DIRECTORY: &CStr = c"/var/lib/stowaway";
 
-/// Connections of our own network stack, with those that are being made and those that are closing: a dozen clients are meant, and
-/// each packet is compared with all of them; but a thousand that come at once are answered.
+/// Connections of our own network stack, including those in handshake or closing. Meant for a dozen clients, since each packet is
+/// compared with every connection, but a burst of a thousand is answered.
 #[cfg(feature = "smol")]
 pub const STACK_CONNECTION_COUNT_MAX: usize = 1280;
 
-/// The same in the least memory.
+/// [`STACK_CONNECTION_COUNT_MAX`] with minimum memory.
 #[cfg(feature = "smol")]
 pub const STACK_CONNECTION_COUNT_MIN: usize = 8;
 
-/// Those of them that NFS has at most: the others are being made, wait to be accepted, are closing, or are of SFTP.
+/// NFS connections of our own stack. The remaining slots are for handshakes, unaccepted and closing connections, and SFTP.
 #[cfg(feature = "smol")]
 pub const STACK_NFS_COUNT_MAX: usize = 1024;
 #[cfg(feature = "smol")]
 const _: () =
     assert!(STACK_NFS_COUNT_MAX + SFTP_CONNECTION_COUNT_MAX + 128 < STACK_CONNECTION_COUNT_MAX);
 
-/// Bytes that a connection of it receives before they are taken, and sends before they are acknowledged: while many are open, and
-/// while few are.
+/// TCP receive and send buffers (bytes) of a connection of our own stack: first with at least [`STACK_FEW_COUNT`] connections
+/// open, then with fewer.
 #[cfg(feature = "smol")]
 pub const STACK_RING_BYTES: [(usize, usize); 2] = [(16 << 10, 64 << 10), (128 << 10, 256 << 10)];
 
-/// Connections that are few.
+/// Connections that get the larger buffers of [`STACK_RING_BYTES`].
 #[cfg(feature = "smol")]
 pub const STACK_FEW_COUNT: usize = 16;
 
-/// Bytes of the heap that its rings lie in; what is not used is not touched.
+/// Heap size (bytes) for the TCP buffers of our own stack. Unused pages are not touched.
 #[cfg(feature = "smol")]
 pub const STACK_HEAP_BYTES: usize = {
     let [(rx, tx), (rx_few, tx_few)] = STACK_RING_BYTES;
     STACK_CONNECTION_COUNT_MAX * (rx + tx) + STACK_FEW_COUNT * (rx_few + tx_few) + (4 << 20)
 };
 
-/// The same in the least memory: of a few connections.
+/// [`STACK_HEAP_BYTES`] with minimum memory: enough for a few connections.
 #[cfg(feature = "smol")]
 pub const STACK_HEAP_BYTES_MIN: usize = 448 << 10;
 
-/// Bytes of memory of a machine without an operating system without which it does not begin: what is left of 4 MiB.
+/// Smallest free memory (bytes) with which a machine without an operating system starts: the remainder of 4 MiB.
 pub const MACHINE_BYTES_MIN: usize = 1_280 << 10;
-/// With less than this, its frames are ordinary ones, and its tables as small as they may be.
+/// Below this free memory (bytes) the network card uses frames of normal size and all tables have their minimum sizes.
 pub const MACHINE_SMALL_BYTES: usize = 8 << 20;
 
-/// Bytes of its other tables, and of the frames that it and its link are at.
+/// Size (bytes) of our own stack's fixed tables, and of the frame buffers of the stack and its link.
 #[cfg(feature = "smol")]
 pub const STACK_FIXED_BYTES: usize = 1_280 << 10;

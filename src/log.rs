@@ -1,5 +1,5 @@
-//! Traces for developers: defmt frames, written where `--log` says and nowhere otherwise.
+//! Traces for developers: defmt frames, written only to the target of `--log`.
 //!
-//! What a person should read is an [event](crate::event) instead.
+//! Messages for users are [events](crate::event).
 
 pub use defmt::{debug, info, warn};

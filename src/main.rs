@@ -1,5 +1,5 @@
-//! What a host test must not inherit: `_start` and `mem*` from `sys::arch`, the panic handler, the allocator. Everything else is in
-//! the library.
+//! The binary's own parts, which host tests must not link: `_start`, `mem*` from `sys::arch`, panic handler, allocator.
+//! Everything else is in the library.
 
 #![no_std]
 #![no_main]
@@ -25,7 +25,7 @@ static ALLOCATOR: Allocator = Allocator;
 unsafe extern "C" {
     /// The end of the linker's build id, whose last bytes are the id.
     static __build_id_end: [u8; 0];
-    /// Where code begins, and where it ends.
+    /// Start and end of the code.
     static __text_start: [u8; 0];
     static __text_end: [u8; 0];
 }
@@ -36,7 +36,7 @@ unsafe extern "C" fn begin(stack: *const usize) -> ! {
     sys::exit(stowaway::role::run(args, build_id()))
 }
 
-/// What a machine without an operating system begins with, in long mode.
+/// Entry of a machine without an operating system, called in long mode.
 #[cfg(bare)]
 unsafe extern "C" fn begin_bare(start_info: u64) -> ! {
     // SAFETY: what the entry was told, once.
@@ -54,10 +54,10 @@ fn build_id() -> &'static [u8; BUILD_ID_BYTES] {
     }
 }
 
-/// Inlined into the caller, so that no message is ever formatted and `core::fmt` stays out of the file. Nor are the places of
-/// panics in it, 16,000 bytes with smoltcp: the debug file knows them by the addresses that are told.
+/// Inlined into the caller, so that no panic message is formatted and `core::fmt` is not linked. Panic locations are not in the
+/// binary either (16,000 bytes with smoltcp); the debug file resolves the printed addresses.
 #[panic_handler]
-#[allow(unused_attributes)] // rustc calls the inline useless; the file's size shows that it is not.
+#[allow(unused_attributes)] // rustc reports the attribute as unused, but the file is smaller with it.
 #[inline(always)]
 fn panic(_info: &PanicInfo<'_>) -> ! {
     #[cfg(measure_fmt)]
@@ -66,7 +66,7 @@ fn panic(_info: &PanicInfo<'_>) -> ! {
     die(&raw const frame)
 }
 
-/// What text formatting would cost: `cargo xtask size --compare` builds with it, and nothing else does.
+/// Links text formatting, to measure its cost. Built by `cargo xtask size --compare` only.
 #[cfg(measure_fmt)]
 struct Formatted;
 
@@ -78,14 +78,14 @@ impl core::fmt::Write for Formatted {
     }
 }
 
-/// Tells what on the stack of a panic may be an address that a call returns to, the innermost first; `frame` is its last frame.
+/// Prints the words on the stack that may be return addresses, innermost first. `frame` points into the panicking frame.
 #[cold]
 #[inline(never)]
 fn die(frame: *const usize) -> ! {
-    /// Words of the stack that are looked at: the entry's frame has as many.
+    /// Stack words to scan; the entry's frame has at least this size.
     const STACK_WORDS: usize = 32;
     let mut line = Line::default();
-    // What unpacks texts may be what failed.
+    // Plain strings: the decoder of packed texts may be what failed.
     if let Some(bytes) = mem::shortage() {
         line.text("stowaway: not enough memory: needs at least ")
             .number((bytes / 1024 + 1) as u32)
@@ -99,7 +99,7 @@ fn die(frame: *const usize) -> ! {
         // SAFETY: so much of the stack lies above any frame: arguments, environment and auxiliary vector are there.
         let word = unsafe { frame.wrapping_add(place).read_volatile() };
         if code.contains(&word) {
-            // A byte of the call itself: what follows it may belong to another function.
+            // Address of the call instruction's last byte: the return address may already be in another function.
             line.text(" ").digits(word as u64 - 1, 16, 1);
         }
     }

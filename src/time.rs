@@ -1,11 +1,11 @@
-//! Instants and durations of the monotonic clock, to the millisecond. There is no clock in here: `now` is an argument.
+//! Instants and durations of the monotonic clock, in milliseconds. Code gets the time as an argument `now`.
 
 /// Milliseconds of the monotonic clock, counted from the host's start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Instant(u64);
 
 impl Instant {
-    /// The far end of time.
+    /// Later than any other instant: no deadline.
     pub const NEVER: Self = Self(u64::MAX);
 
     /// The instant `ms` milliseconds after the clock's zero.
@@ -13,17 +13,17 @@ impl Instant {
         Self(ms)
     }
 
-    /// The instant `by` later. The host will not run so long that this overflows.
+    /// The instant `by` later. Does not overflow in the host's lifetime.
     pub const fn after(self, by: Duration) -> Self {
         Self(self.0 + by.0)
     }
 
-    /// How long ago `earlier` was; zero when it lies ahead.
+    /// Time since `earlier`; zero if `earlier` is in the future.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }
 
-    /// Whole seconds since the clock's zero, for tables that are to be small.
+    /// Whole seconds since the clock's zero, to save space in tables.
     pub const fn secs(self) -> u32 {
         (self.0 / Duration::SECOND.0) as u32
     }

@@ -1,4 +1,4 @@
-//! The region that all memory beside the stack comes from, and the global allocator over it.
+//! The region for all memory except the stack, and the global allocator over it.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
@@ -7,20 +7,20 @@ use core::ptr;
 
 /// The allocator over the region, for a process of one thread.
 ///
-/// Nothing is ever given back, so there is nothing to keep a list of: a general allocator would be 700 bytes more.
+/// Blocks are never freed, so there is no free list; a general allocator would add 700 bytes.
 #[derive(Debug)]
 pub struct Allocator;
 
-/// All of what a table would have without a limit.
+/// The value of `share` for tables of full size.
 const WHOLE: usize = 1 << 10;
 
-/// What is left of the region, and what the tables are made to fit.
+/// The rest of the region, and the scale of the tables.
 struct Arena {
     next: Cell<*mut u8>,
     left: Cell<usize>,
-    /// What tables get of what they would have without a limit.
+    /// Scale of the tables, in units of 1/[`WHOLE`].
     share: Cell<usize>,
-    /// Bytes that could not be had.
+    /// Shortage (bytes) of the last failed allocation; 0: none failed.
     missing: Cell<usize>,
 }
 
@@ -35,11 +35,11 @@ static ARENA: Arena = Arena {
     missing: Cell::new(0),
 };
 
-/// Gives the process its memory: `region`, all of it zero and aligned to a page. `wanted` bytes were asked for, `fixed` bytes of
-/// which do not depend on the sizes of tables. Called once, before anything is allocated.
+/// Sets the process's region, zeroed and page-aligned. `wanted` bytes were requested, of which `fixed` bytes do not scale with
+/// the tables. Called once, before any allocation.
 pub fn give(region: &'static mut [MaybeUninit<u8>], wanted: usize, fixed: usize) {
     let given = region.len().min(wanted).saturating_sub(fixed);
-    // In units in which neither overflows.
+    // In KiB, so that neither product nor quotient overflows.
     ARENA
         .share
         .set((given >> 10) * WHOLE / ((wanted - fixed) >> 10));
@@ -47,12 +47,12 @@ pub fn give(region: &'static mut [MaybeUninit<u8>], wanted: usize, fixed: usize)
     ARENA.next.set(region.as_mut_ptr().cast());
 }
 
-/// How many entries a table has that would have `count` of them in a region as large as was wanted, and has `least` in any.
+/// Returns the entries of a table that has `count` in a region of the wanted size; at least `least`.
 pub fn scaled(least: usize, count: usize) -> usize {
     (count * ARENA.share.get() / WHOLE).max(least)
 }
 
-/// Bytes that could not be had, if memory was short.
+/// Returns how many bytes were missing if an allocation failed.
 pub fn shortage() -> Option<usize> {
     Some(ARENA.missing.get()).filter(|bytes| *bytes > 0)
 }
@@ -68,7 +68,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // What is handed out for the first time, and nothing ever is again, is zero and untouched.
+        // Memory is never handed out twice, so it is zero and untouched.
         cut(layout)
     }
 
@@ -82,7 +82,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Cuts a block off the region; a null pointer if there is too little.
+/// Cuts a block off the region; returns a null pointer if the rest is too small.
 fn cut(layout: Layout) -> *mut u8 {
     let (next, left) = (ARENA.next.get(), ARENA.left.get());
     let gap = next.addr().wrapping_neg() & (layout.align() - 1);

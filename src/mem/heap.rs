@@ -1,4 +1,4 @@
-//! The heap: for what comes and goes in sizes of its own, the rings of connections above all. It is made of bytes of the region.
+//! The heap for objects that are freed again, mostly TCP buffers. Its memory is cut from the region.
 
 use core::alloc::Layout;
 use core::cell::RefCell;
@@ -12,14 +12,14 @@ unsafe impl Sync for Shared {}
 
 static HEAP: Shared = Shared(RefCell::new(Heap::empty()));
 
-/// Makes a heap of these bytes. From now on, what is allocated comes from it; what is to be zero from the start does not: that is
-/// never given back. Called once.
+/// Makes `bytes` the heap. From now on, allocations come from it, except zeroed ones, which come from the region and are never
+/// freed. Called once.
 pub fn begin(bytes: &'static mut [u8]) {
     // SAFETY: nothing else refers to them, for as long as the process lasts.
     unsafe { HEAP.0.borrow_mut().init(bytes.as_mut_ptr(), bytes.len()) };
 }
 
-/// A block, if there is a heap; a null pointer if it has no space.
+/// Allocates a block. `None`: there is no heap. A null pointer: the heap is full.
 pub(super) fn alloc(layout: Layout) -> Option<*mut u8> {
     let mut heap = HEAP.0.borrow_mut();
     if heap.size() == 0 {
@@ -29,10 +29,10 @@ pub(super) fn alloc(layout: Layout) -> Option<*mut u8> {
     Some(block.map_or(ptr::null_mut(), NonNull::as_ptr))
 }
 
-/// Takes a block back, if it is one of the heap's.
+/// Frees a block of the heap; ignores blocks of the region.
 ///
 /// # Safety
-/// It was allocated with this layout, and nothing refers to it.
+/// The block was allocated with this layout, and nothing refers to it.
 pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     let mut heap = HEAP.0.borrow_mut();
     if (heap.bottom()..heap.top()).contains(&block)
@@ -43,7 +43,7 @@ pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     }
 }
 
-/// Bytes that may hold anything, and are not touched before they are used. `None`: there is no space.
+/// Allocates `len` bytes of unspecified content without touching them. `None`: the heap is full.
 pub fn bytes(len: usize) -> Option<alloc::vec::Vec<u8>> {
     let mut bytes = alloc::vec::Vec::new();
     bytes.try_reserve_exact(len).ok()?;

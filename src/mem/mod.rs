@@ -1,7 +1,7 @@
-//! Memory: a region that is given at start, the slots and bytes that it is cut into, and helpers for slices of bytes.
+//! Memory: the region allocated at start, slots and bytes cut from it, and helpers for byte slices.
 //!
-//! Nothing is given back: all tables have their sizes from the start, and what does not fit fails. Things that come and go in
-//! sizes of their own, which only a network stack of our own has, are the heap's (`linked_list_allocator`).
+//! The region is never freed: all tables get their sizes at start, and an element that does not fit is refused. Only our own
+//! network stack has objects that come and go; they are in a heap (`linked_list_allocator`).
 
 #![allow(unsafe_code)]
 

@@ -1,11 +1,11 @@
-//! Texts of several parts: words, names of a path, texts that lie one behind the other; and the ends of slices.
+//! Splitting of bytes: words, path components, NUL-separated texts; and the head and tail of slices.
 
-/// Where `word` stands among `words`.
+/// Returns the index of `word` in the space-separated list `words`.
 pub fn place_in(words: &[u8], word: &[u8]) -> Option<usize> {
     parts(words, b' ').position(|other| other == word)
 }
 
-/// The part of this number; empty, if there are fewer.
+/// Returns part `number` (from 0), or an empty slice if there are fewer parts.
 pub fn nth(text: &[u8], separator: u8, number: usize) -> &[u8] {
     let mut parts = parts(text, separator);
     let mut left = number;
@@ -18,7 +18,7 @@ pub fn nth(text: &[u8], separator: u8, number: usize) -> &[u8] {
     }
 }
 
-/// What stands between `separator`s: at least one part, perhaps an empty one.
+/// Splits `text` at every `separator`: at least one part, which may be empty.
 pub const fn parts(text: &[u8], separator: u8) -> Parts<'_> {
     Parts {
         rest: Some(text),
@@ -26,10 +26,10 @@ pub const fn parts(text: &[u8], separator: u8) -> Parts<'_> {
     }
 }
 
-/// An iterator over parts. That of slices would be compiled once more for every separator.
+/// Iterator of [`parts`]. The iterator of `slice::split` would be compiled once per separator closure.
 #[derive(Clone, Debug)]
 pub struct Parts<'a> {
-    /// What was not looked at yet; `None` behind the last part.
+    /// The unread rest; `None` after the last part.
     pub rest: Option<&'a [u8]>,
     separator: u8,
 }
@@ -51,17 +51,17 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
-/// The ends of a slice, as far as it has them.
+/// Head and tail of a slice, without panics.
 ///
-/// `get(..len).unwrap_or_default()` says the same in twice the instructions: its nothing lies elsewhere, not in the slice.
+/// `get(..len).unwrap_or_default()` compiles to twice the instructions, because its empty slice has another address.
 pub trait Ends {
-    /// The first `len` bytes; nothing, if there are not so many.
+    /// The first `len` bytes; empty if the slice is shorter.
     fn head(&self, len: usize) -> &Self;
-    /// The same, to be changed.
+    /// Mutable [`Ends::head`].
     fn head_mut(&mut self, len: usize) -> &mut Self;
-    /// What is behind the first `from` bytes; nothing, if there are not so many.
+    /// The bytes after the first `from`; empty if the slice is shorter.
     fn tail(&self, from: usize) -> &Self;
-    /// The same, to be changed.
+    /// Mutable [`Ends::tail`].
     fn tail_mut(&mut self, from: usize) -> &mut Self;
 }
 

@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-/// The text before the first NUL of `bytes`, whose last byte must be one; else the empty text.
+/// The text before the first NUL of `bytes`; empty if the last byte is not NUL.
 pub fn c_str(bytes: &[u8]) -> &CStr {
     match bytes.last() {
         // SAFETY: a NUL ends the text within the slice, and both live equally long.
@@ -19,7 +19,7 @@ pub fn copy_into(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// Moves what lies behind the first `used` bytes to the beginning; how many bytes these are.
+/// Removes the first `used` bytes by moving the rest to the start; returns the length of the rest.
 #[inline(never)]
 pub const fn shift(bytes: &mut [u8], used: usize) -> usize {
     let Some(left) = bytes.len().checked_sub(used) else {

@@ -1,28 +1,27 @@
-//! Slots: vectors whose number of places is decided once.
+//! Slots: vectors whose capacity is fixed when they are created.
 
 use core::alloc::Layout;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
-/// A vector with so many places and never more. A place is touched when it is used first.
+/// A vector with fixed capacity. A slot's memory is untouched until the slot is first used.
 ///
-/// It lasts as long as the process: neither its places nor what is in them are given back. What `Vec` has beyond this, the
-/// code that grows and frees it, would be larger than all of this.
+/// Neither slots nor elements are freed while the process runs. `Vec`'s code for growing and freeing is larger than this module.
 #[derive(Debug)]
 pub struct Slots<T> {
-    /// The first `len` of `count` places hold elements.
+    /// The first `len` of `count` slots hold elements.
     places: NonNull<T>,
     len: u32,
     count: u32,
 }
 
-/// Bytes that are never asked for at once.
+/// Limit of one allocation (bytes); a larger request panics.
 const SIZE_MAX: usize = 1 << 30;
 
-/// What all memory is aligned to: no type of ours wants more.
+/// Alignment of every allocation (bytes); checked against each type.
 const ALIGNMENT: usize = 16;
 
-/// Memory for `count` elements of `size` bytes, all of it zero. Called at start only: where there is too little, the process ends.
+/// Allocates zeroed memory for `count` elements of `size` bytes. Called at start only; panics if memory is short.
 fn cut(count: usize, size: usize) -> NonNull<u8> {
     let size = size.saturating_mul(count);
     let mut memory = None;
@@ -36,14 +35,14 @@ fn cut(count: usize, size: usize) -> NonNull<u8> {
     memory.unwrap_or_else(|| misused())
 }
 
-/// What is asked for at start cannot be had: more memory than there is.
+/// Panics because an allocation at start failed.
 #[cold]
 fn misused() -> ! {
     panic!()
 }
 
 impl<T> Slots<T> {
-    /// `count` places, all empty.
+    /// Creates `count` empty slots.
     pub fn new(count: usize) -> Self {
         const { assert!(align_of::<T>() <= ALIGNMENT) };
         Self {
@@ -53,17 +52,17 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Number of places.
+    /// Number of slots.
     pub const fn count(&self) -> usize {
         self.count as usize
     }
 
-    /// Whether all places are taken.
+    /// Returns true if all slots are used.
     pub const fn is_full(&self) -> bool {
         self.len == self.count
     }
 
-    /// Appends an element; where it is, or `None` when all places are taken.
+    /// Appends an element. Returns its index, or `None` if all slots are used.
     pub fn push(&mut self, element: T) -> Option<usize> {
         let at = self.len as usize;
         if self.is_full() {
@@ -75,7 +74,8 @@ impl<T> Slots<T> {
         Some(at)
     }
 
-    /// Appends an element; where all places are taken, it moves to twice as many. Called at start only.
+    /// Appends an element. If all slots are used, the elements move to twice as many slots; the old ones are not freed. Called at
+    /// start only.
     pub fn push_more(&mut self, element: T) {
         if self.is_full() {
             let count = self.count * 2 + 8;
@@ -87,7 +87,7 @@ impl<T> Slots<T> {
         self.push(element);
     }
 
-    /// The elements, for as long as the process lasts.
+    /// Returns the elements with static lifetime.
     pub fn leak(self) -> &'static mut [T]
     where
         T: 'static,
@@ -97,7 +97,7 @@ impl<T> Slots<T> {
         unsafe { core::slice::from_raw_parts_mut(kept.places.as_ptr(), kept.len as usize) }
     }
 
-    /// Takes the last element away.
+    /// Removes and returns the last element.
     pub fn pop(&mut self) -> Option<T> {
         self.len = self.len.checked_sub(1)?;
         // SAFETY: this place held an element, and counts as empty from now on.
@@ -105,7 +105,7 @@ impl<T> Slots<T> {
     }
 }
 
-/// No places yet.
+/// No slots.
 impl<T> Default for Slots<T> {
     fn default() -> Self {
         Self {
@@ -117,7 +117,7 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T: Default> Slots<T> {
-    /// `count` places, each with a default in it.
+    /// Creates `count` slots, each with a default element.
     pub fn defaults(count: usize) -> Self {
         let mut slots = Self::new(count);
         while slots.push(T::default()).is_some() {}
@@ -125,7 +125,7 @@ impl<T: Default> Slots<T> {
     }
 }
 
-/// A value for as long as the process lasts. Called at start only.
+/// Stores `value` for the life of the process. Called at start only.
 pub fn leak<'a, T: 'a>(value: T) -> &'a mut T {
     const { assert!(align_of::<T>() <= ALIGNMENT) };
     let mut place = match size_of::<T>() {
@@ -139,12 +139,12 @@ pub fn leak<'a, T: 'a>(value: T) -> &'a mut T {
     }
 }
 
-/// `count` zero bytes for as long as the process lasts, touched when they are used first.
+/// `count` zero bytes with static lifetime, untouched until first used.
 pub fn bytes(count: usize) -> &'static mut [u8] {
     Slots::zeroed(count).leak()
 }
 
-/// A copy of some bytes, for as long as the process lasts.
+/// Copies `from` into memory with static lifetime.
 #[inline(never)]
 pub fn copy(from: &[u8]) -> &'static mut [u8] {
     if from.is_empty() {
@@ -157,14 +157,14 @@ pub fn copy(from: &[u8]) -> &'static mut [u8] {
     copy
 }
 
-/// The same as many as the type says.
+/// As [`bytes`], with the count in the type.
 pub fn array<const COUNT: usize>() -> &'static mut [u8; COUNT] {
     // SAFETY: so many zero bytes, which nothing else refers to and which are never given back.
     unsafe { cut(COUNT, 1).cast().as_mut() }
 }
 
 impl Slots<u8> {
-    /// `count` zero bytes, touched when they are used first.
+    /// Creates `count` zero bytes, untouched until first used.
     pub fn zeroed(count: usize) -> Self {
         let mut slots = Self::new(count);
         slots.len = count as u32;
@@ -172,7 +172,7 @@ impl Slots<u8> {
     }
 }
 
-/// Tests start many servers in one process, which may have no more than 4 GiB to give away.
+/// Tests start many servers in one process, whose limit is 4 GiB, so slots are freed there.
 #[cfg(any(test, fuzzing))]
 impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
