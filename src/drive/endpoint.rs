@@ -1,8 +1,8 @@
-//! Multicast DNS on the interfaces of a host: links come and go as interfaces do; datagrams go to an endpoint, a responder or
-//! a querier, and its messages to the groups.
+//! Multicast DNS on the host's interfaces: opens and closes links as interfaces appear and disappear, passes datagrams to an
+//! endpoint (a responder or a querier) and sends its messages to the multicast groups.
 //!
-//! Of each interface there is a socket for each family's group and one for each address of ours: so it is known where a
-//! datagram came in, and whether it was for all, on hosts that do not say so.
+//! Each interface has one socket per multicast group and one per own address. The receiving socket thus identifies the interface,
+//! and multicast or unicast, even on hosts that do not report the destination address.
 
 use super::task::{Task, World};
 use crate::engine::mdns::{
@@ -16,56 +16,56 @@ use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// How often interfaces are looked at where nobody tells of changes.
+/// Interval of polling the interfaces if the host does not report changes.
 const LOOK: Duration = Duration::from_secs(5);
-/// After a change, until it is looked at: there are more of them.
+/// Delay between a reported change and reading the interfaces; changes come in bursts.
 const SETTLE: Duration = Duration::from_ms(100);
-/// Datagrams taken from one socket in one turn.
+/// Datagrams received from one socket in one turn.
 const TURN: usize = 64;
-/// Changes taken at once.
+/// Change messages received in one turn.
 const CHANGE_COUNT_MAX: usize = 1024;
-/// Sockets of one link: two groups and its addresses.
+/// Sockets of one link: two groups and 16 own addresses.
 const SOCKET_COUNT_MAX: usize = 18;
-/// The token of the socket that tells of changes; those of links are below.
+/// Token of the socket that reports changes of interfaces; tokens of links are smaller.
 const CHANGES: u32 = (LINK_COUNT_MAX * SOCKET_COUNT_MAX) as u32;
 
 /// A socket of a link.
 #[derive(Clone, Copy, Debug)]
 struct LinkSocket {
     socket: Socket,
-    /// The address it is bound to, or one of the family whose group it has joined.
+    /// The address the socket is bound to or, for a group's socket, the address it joined from.
     own: IpAddr,
-    /// It is bound to the group.
+    /// True if the socket has joined the multicast group.
     is_group: bool,
 }
 
 impl LinkSocket {
-    /// Sends what was written.
+    /// Sends the first `len` bytes of the transmit buffer.
     #[inline(never)]
     fn send(&self, world: &mut World<'_>, to: &SocketAddr, len: usize) {
         let bytes = world.tx.head(len);
-        // What is lost is sent again, or asked for again.
+        // Errors are ignored as packet loss is: messages and queries are repeated.
         let _ = world.net.send_to(self.socket, Some(self.own), *to, bytes);
     }
 }
 
-/// What is open on a link.
+/// The sockets of a link.
 #[derive(Debug, Default)]
 struct Open {
-    /// The interface's number; 0 is nobody's.
+    /// Interface index; 0: unused.
     index: u32,
     link: Link,
     sockets: heapless::Vec<LinkSocket, SOCKET_COUNT_MAX>,
 }
 
-/// Which interfaces are served, and how.
+/// Interfaces and address families to serve.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Choice<'a> {
-    /// These; if there are none, all that lead to several others.
+    /// Interfaces to serve. Empty: all that are multicast-capable, except loopback and point-to-point.
     pub names: &'a [&'a [u8]],
-    /// But not these.
+    /// Interfaces to exclude.
     pub denied: &'a [&'a [u8]],
-    /// In these families, as bits of [`family`]; if there are none, in all.
+    /// Address families to serve, as bits of [`family`]; 0: all.
     pub families: u8,
 }
 
@@ -83,18 +83,18 @@ impl Choice<'_> {
     }
 }
 
-/// What an interface is called.
+/// The interface's name.
 fn name(interface: &Interface) -> &[u8] {
     nth(&interface.name, 0, 0)
 }
 
-/// What takes part in multicast DNS on links: a responder, or a querier. Object-safe.
+/// A responder or a querier of multicast DNS. Object-safe.
 ///
 /// Call `handle` for each datagram, then `poll_transmit` until it is `None`, then `poll_event`, then wait until `poll_at`.
 pub trait Endpoint {
-    /// The addresses of a link and the name of its interface; false: it has more addresses than there are places.
+    /// Sets a link's addresses and the name of its interface. Returns false if the addresses do not fit the endpoint's table.
     fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool;
-    /// Takes a datagram. Returns the length of the reply in `out` that goes to its sender alone, if there is one.
+    /// Handles a datagram. Returns the length of a unicast reply to the sender in `out`, if there is one.
     fn handle(
         &mut self,
         now: Instant,
@@ -102,44 +102,45 @@ pub trait Endpoint {
         datagram: &[u8],
         out: &mut [u8],
     ) -> Option<usize>;
-    /// The next message to send now, which is in `out`.
+    /// Writes the next message that is due to `out`.
     fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit>;
-    /// When it wants to be asked again.
+    /// The next time at which `poll_transmit` or `poll_event` has work.
     fn poll_at(&self) -> Instant;
-    /// Tells what happened, once a turn.
+    /// Reports events, once a turn.
     ///
     /// # Errors
-    /// It has done what it was to do, or cannot: the status to exit with.
+    /// The exit status once the endpoint has finished or has failed.
     fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Fatal>;
-    /// Whether it leaves something to another program that has the port: it is told of all links again when that has gone.
+    /// Returns true if the endpoint leaves something to another program on port 5353. It then gets `set_link` for every link once
+    /// that program has closed the port.
     fn is_beside(&self) -> bool {
         false
     }
-    /// What the process was asked to do.
+    /// Handles signals to the process.
     fn on_signals(&mut self, _now: Instant, _signals: Signals) {}
     /// Prepares the messages to send before the end: goodbyes (RFC 6762 section 10.1).
     fn goodbye(&mut self, now: Instant, events: &mut Events);
 }
 
-/// An endpoint on the links of this host: a task.
+/// A task that runs an endpoint on the host's links.
 pub struct Mdns<'a> {
     endpoint: &'a mut dyn Endpoint,
     choice: Choice<'a>,
     open: Slots<Open>,
-    /// What tells of changes, if the host does.
+    /// Socket that reports changes of interfaces, if the host has one.
     changes: Option<Socket>,
-    /// When interfaces are looked at.
+    /// Next time at which to read the interfaces.
     look_at: Instant,
-    /// Another program has the port, as far as was looked.
+    /// True if another program had port 5353 when the interfaces were last read.
     is_taken: bool,
-    /// The endpoint ended the loop.
+    /// True once the endpoint has ended the loop.
     is_over: bool,
-    /// It was told that an interface cannot be served; that there are too many; that there is none.
+    /// Complaints already reported: an interface cannot be served, there are too many, there is none.
     has_complained: [bool; 3],
 }
 
 impl<'a> Mdns<'a> {
-    /// One that has not looked at the interfaces yet.
+    /// Creates the task; `turn` reads the interfaces first.
     pub fn new(endpoint: &'a mut dyn Endpoint, choice: Choice<'a>) -> Self {
         Self {
             endpoint,
@@ -179,7 +180,7 @@ impl Task for Mdns<'_> {
             self.look_in(world.now, LOOK);
         }
         self.send_all(world);
-        // What that leads to is due at once, in the next turn.
+        // Messages that follow from an event are sent in the next turn, which is due at once.
         if let Err(status) = self.endpoint.poll_event(world.now, world.events) {
             self.is_over = true;
             world.exit = Some(status);
@@ -199,29 +200,29 @@ impl Task for Mdns<'_> {
 }
 
 impl Mdns<'_> {
-    /// Looks at the interfaces after so long, or earlier.
+    /// Reads the interfaces after `time`, or earlier if that is planned.
     fn look_in(&mut self, now: Instant, time: Duration) {
         self.look_at = self.look_at.min(now.after(time));
     }
 
-    /// Something changed: it is looked at in a while.
+    /// Plans to read the interfaces after a change, and empties the socket that reported the change.
     fn take_changes(&mut self, world: &mut World<'_>) {
         self.look_in(world.now, SETTLE);
         let Some(socket) = self.changes else {
             return;
         };
-        // That there were more than it could hold is also one.
+        // ENOBUFS (the socket's queue overflowed) also means a change.
         for _ in 0..CHANGE_COUNT_MAX {
             if let Err(NetError::WouldBlock) = world.net.recv_from(socket, &mut []) {
                 return;
             }
         }
-        // It says so for ever: from now on, interfaces are looked at now and then.
+        // The socket never runs dry, so it is broken: close it and poll the interfaces instead.
         world.net.close(socket);
         self.changes = None;
     }
 
-    /// Opens, changes and closes links as the interfaces are now.
+    /// Opens, updates and closes links according to the host's interfaces.
     fn look(&mut self, world: &mut World<'_>) {
         let mut interfaces = Interfaces::new();
         world.net.interfaces(&mut interfaces);
@@ -240,7 +241,7 @@ impl Mdns<'_> {
             Some(_) => Instant::NEVER,
             None => world.now.after(LOOK),
         };
-        // Who has the port at all addresses has it here, too.
+        // A program that has bound port 5353 to all addresses also blocks this bind to loopback.
         let token = world.token(CHANGES);
         let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT);
         let was_taken = core::mem::replace(&mut self.is_taken, true);
@@ -276,7 +277,7 @@ impl Mdns<'_> {
         }
     }
 
-    /// Opens an interface, or opens it again when its addresses have changed.
+    /// Opens a link on an interface, or reopens it if its addresses or MTU have changed.
     fn take_interface(&mut self, world: &mut World<'_>, interface: &Interface) {
         let place = |index: u32| self.open.iter().position(|open| open.index == index);
         let Some(id) = place(interface.index).or_else(|| place(0)) else {
@@ -318,7 +319,8 @@ impl Mdns<'_> {
         }
     }
 
-    /// Says once that an interface cannot be served, or that there is none. It is tried again whenever interfaces are looked at.
+    /// Reports once that an interface cannot be served, or that there is none. Opening is retried whenever the interfaces are
+    /// read.
     fn complain(&mut self, world: &mut World<'_>, which: usize, interface: &[u8], why: Text) {
         let what = text!("cannot take part in multicast DNS on");
         if let Some(has_complained @ false) = self.has_complained.get_mut(which) {
@@ -327,7 +329,7 @@ impl Mdns<'_> {
         }
     }
 
-    /// Opens all sockets of an interface; why one could not be.
+    /// Opens all sockets of an interface. Returns the error of a group's socket that failed.
     fn open_sockets(
         &mut self,
         world: &mut World<'_>,
@@ -341,7 +343,7 @@ impl Mdns<'_> {
         open.link.addresses.clone_from(&interface.addresses);
         open.link.mtu = interface.mtu;
         open.link.shares_port = false;
-        // The groups first, each by one address of its family.
+        // First one socket per family's group, then one per address.
         for &is_group in &[true, false] {
             for (own, _) in &interface.addresses {
                 let is_known = |socket: &LinkSocket| socket.own.is_ipv4() == own.is_ipv4();
@@ -360,7 +362,7 @@ impl Mdns<'_> {
                         };
                         let _ = open.sockets.push(socket);
                     }
-                    // Then a message that is sent to us alone may reach another program.
+                    // Another program also receives on this address, so a unicast message to us may reach it instead.
                     Err(_) if !is_group => open.link.shares_port = true,
                     Err(why) => error = why,
                 }
@@ -397,13 +399,13 @@ impl Mdns<'_> {
             }
         }
         if is_broken {
-            // It would be so at once, and for ever: the link is opened again in a while.
+            // All receives failed, and would again: close the link and reopen it later.
             self.close(world, id);
             self.look_in(world.now, LOOK);
         }
     }
 
-    /// Takes one datagram from a socket of a link; there is none from one that was closed.
+    /// Receives one datagram from a socket of a link and handles it. A closed socket counts as empty.
     #[inline(never)]
     fn take_datagram(&mut self, world: &mut World<'_>, id: usize, place: usize) -> NetResult<()> {
         let open = self.open.get(id);
@@ -431,12 +433,12 @@ impl Mdns<'_> {
         Ok(())
     }
 
-    /// Sends to one host, from the address that it can tell to be on its link.
+    /// Sends to one host from an own address of the family if there is a socket for one, else from the group's socket.
     fn send_to(&self, world: &mut World<'_>, id: usize, to: &SocketAddr, len: usize) {
         let Some(open) = self.open.get(id) else {
             return;
         };
-        // The group's is the first of its family.
+        // A family's first socket is the group's.
         let is_its = |socket: &&LinkSocket| socket.own.is_ipv4() == to.is_ipv4();
         let mut sockets = open.sockets.iter().filter(is_its);
         let group = sockets.next();
@@ -445,7 +447,7 @@ impl Mdns<'_> {
         }
     }
 
-    /// Sends all there is to send now.
+    /// Sends all messages that are due.
     fn send_all(&mut self, world: &mut World<'_>) {
         while let Some(transmit) = self.endpoint.poll_transmit(world.now, tx(world.tx)) {
             self.send_to_groups(world, &transmit);
@@ -464,12 +466,12 @@ impl Mdns<'_> {
     }
 }
 
-/// The part of the loop's buffer that messages are written to.
+/// The part of the transmit buffer that holds one message.
 fn tx(tx: &mut [u8]) -> &mut [u8] {
     tx.head_mut(MESSAGE_BYTES)
 }
 
-/// The group of this address' family on an interface.
+/// The multicast group for `own`'s family, on interface `index`.
 #[inline(never)]
 const fn group(index: u32, own: IpAddr) -> SocketAddr {
     match own {
@@ -478,7 +480,7 @@ const fn group(index: u32, own: IpAddr) -> SocketAddr {
     }
 }
 
-/// Opens a socket at the group of `own`'s family, or at `own`.
+/// Opens a socket for the group of `own`'s family, or bound to `own`.
 fn open_socket(
     world: &mut World<'_>,
     index: u32,

@@ -1,4 +1,4 @@
-//! Tasks: what a loop runs beside each other, and what it lends them.
+//! Tasks that share a loop, and the resources that the loop lends them.
 
 #[cfg(feature = "streams")]
 use crate::engine::Cx;
@@ -9,33 +9,33 @@ use crate::vfs::Tree;
 #[cfg(feature = "streams")]
 use core::net::Ipv6Addr;
 
-/// What a task may use, lent for one call.
+/// The resources of a loop, lent to a task for one call.
 pub struct World<'a> {
-    /// The monotonic clock.
+    /// Current time of the monotonic clock.
     pub now: Instant,
-    /// The place of the task in its loop.
+    /// Index of the task in its loop.
     pub task: u8,
     /// The network.
     pub net: &'a mut dyn Net,
-    /// The files.
+    /// The exported files.
     pub tree: &'a mut Tree,
-    /// Messages for people.
+    /// Messages for users.
     pub events: &'a mut Events,
-    /// For received bytes. What is in it lasts for one call.
+    /// Receive buffer. Its content is lost after the call.
     pub rx: &'a mut [u8],
-    /// For bytes to send. What is in it lasts for one call.
+    /// Transmit buffer. Its content is lost after the call.
     pub tx: &'a mut [u8],
-    /// Set by a task that has done all it was to do: the loop ends, and its process exits with this status.
+    /// Set by a task that has finished: the loop ends and the process exits with this status.
     pub exit: Option<Fatal>,
 }
 
 impl World<'_> {
-    /// A token of the task that this was lent to. `local` is less than [`Token::LOCAL_COUNT`].
+    /// Returns a token of the current task. `local` is less than [`Token::LOCAL_COUNT`].
     pub const fn token(&self, local: u32) -> Token {
         Token::new(self.task, local)
     }
 
-    /// What a protocol is lent for a call by `peer`; and the buffers of what was received, and for what is to be sent.
+    /// Returns the context of a protocol call for `peer`, the receive buffer and the transmit buffer.
     #[cfg(feature = "streams")]
     pub(super) const fn lend(&mut self, peer: Ipv6Addr) -> (Cx<'_>, &mut [u8], &mut [u8]) {
         let cx = Cx {
@@ -48,19 +48,19 @@ impl World<'_> {
     }
 }
 
-/// What a loop runs beside others: a server, a responder, a browser. Object-safe.
+/// A server, a responder or a browser that shares a loop with others. Object-safe.
 pub trait Task {
-    /// Opens sockets; says what is served.
+    /// Opens sockets and reports the services.
     ///
     /// # Errors
-    /// It cannot serve, and has told why: the status to exit with.
+    /// The exit status if the task cannot serve; the reason is already reported.
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal>;
-    /// The socket that the task opened with the token `local` can go on.
+    /// Called when the socket with the token `local` is ready.
     fn ready(&mut self, world: &mut World<'_>, local: u32);
-    /// Does what is due. Called in each turn of the loop, after the sockets that were ready.
+    /// Does the work that is due. Called in each turn of the loop, after `ready` for each ready socket.
     fn turn(&mut self, world: &mut World<'_>, signals: Signals);
-    /// When [`Task::turn`] has something to do.
+    /// The next time at which [`Task::turn`] has work.
     fn poll_at(&self) -> Instant;
-    /// The loop ends: says goodbye, makes durable what was promised.
+    /// Called when the loop ends: sends goodbyes, makes promised changes durable.
     fn stop(&mut self, world: &mut World<'_>);
 }

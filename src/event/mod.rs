@@ -1,6 +1,6 @@
-//! What a person is told: plain lines, escaped and rate-limited. Traces for developers are in [`log`].
+//! Messages for users: plain lines, escaped and rate-limited. Traces for developers are in [`log`].
 //!
-//! An event is one of the texts below, with what it is about and why. Told of a client, its address comes first.
+//! A line is one of the texts below, then its subject and the reason. A line about a client starts with the client's address.
 
 use crate::config::EVENT_COUNT_PER_MINUTE;
 use crate::log;
@@ -9,53 +9,53 @@ use crate::text::{Text, text};
 use crate::time::Instant;
 use core::net::{Ipv6Addr, SocketAddrV6};
 
-/// A socket is open.
+/// A socket is bound.
 pub const LISTENING: Text = text!("listening on");
-/// A directory is offered.
+/// A directory is exported.
 pub const EXPORTING: Text = text!("exporting");
-/// Every client that reaches the server acts as one user.
+/// File access uses one UID for all clients.
 pub const ACTING_AS: Text = text!("every client acts as user");
-/// Every client that reaches the server is the user that it says it is.
+/// File access uses the UID of each client's AUTH_SYS credential.
 pub const ACTING_AS_CALLERS: Text = text!("clients act as the users they say they are");
-/// There is no portmapper of ours; about the options to mount with instead.
+/// The portmap port cannot be bound; the subject is the mount options to use instead.
 pub const NO_PORTMAP: Text = text!("no portmap service on port 111; mount with the options");
-/// MOUNT is served by TCP alone.
+/// MOUNT is served over TCP only.
 pub const NO_DATAGRAMS: Text = text!("no MOUNT over UDP, only over TCP");
-/// The secret of kernel handles cannot be kept.
+/// The key file cannot be read or created, so only path handles are used.
 pub const NO_KERNEL_HANDLES: Text =
     text!("no kernel handles, so moved files may be lost; choose a --key-file other than");
-/// An export that some clients cannot use.
+/// The export's name cannot be mounted by Windows clients.
 pub const UNUSABLE_BY_WINDOWS: Text =
     text!("Windows clients cannot use an export of this name; export a directory below");
-/// A role's process ended and will be started again.
+/// A role's process ended; the supervisor will restart it.
 pub const RESTARTING: Text = text!("starting again in a while: the role");
-/// The process was asked to stop.
+/// The process got a signal to stop.
 pub const STOPPING: Text = text!("stopping");
-/// No descriptor is left for a connection.
+/// No descriptor or slot is left for a connection.
 pub const FULL: Text =
     text!("no descriptor is left for another client; raise the limit (ulimit -n)");
 /// A client mounted a path.
 pub const MOUNTED: Text = text!("mounted");
-/// A client asked for a path and does not get it.
+/// MNT was refused.
 pub const MAY_NOT_MOUNT: Text = text!("may not mount");
-/// A client came upon a file system that is not exported.
+/// A client looked up a mount point inside an export; file systems mounted there are not exported.
 pub const OTHER_FILE_SYSTEM: Text =
     text!("came upon another file system beneath the export; export it by itself");
-/// The disk failed under a client's request.
+/// A client's request failed with EIO.
 pub const DISK_FAILED: Text = text!("met a failure of the disk; see the kernel's log");
-/// The disk is full under what a client writes.
+/// A client's WRITE or CREATE failed with ENOSPC.
 pub const DISK_FULL: Text = text!("met a full disk; free some space there");
-/// A client's connection was closed by us.
+/// We closed a client's connection.
 pub const DISCONNECTED: Text = text!("was disconnected");
 
-/// Bytes of the longest line; what is longer is cut.
+/// Longest line (bytes); the excess is cut.
 const LINE_BYTES: usize = 512;
-/// Kinds and peers whose events are counted at once.
+/// Pairs of event kind and peer that are counted at the same time.
 const COUNTER_COUNT: usize = 64;
 
 /// One line of text under construction, without `core::fmt`.
 #[derive(Debug)]
-#[repr(C)] // The shortest instructions reach what lies first.
+#[repr(C)] // Short instructions reach the first fields.
 pub struct Line {
     len: u32,
     bytes: [u8; LINE_BYTES],
@@ -72,12 +72,12 @@ impl Default for Line {
 }
 
 impl Line {
-    /// Begins with the name of the program.
+    /// Appends the program's name.
     pub fn begin(&mut self) -> &mut Self {
         self.say(text!("stowaway: "))
     }
 
-    /// Appends a text of ours.
+    /// Appends one of our texts.
     pub fn say(&mut self, text: Text) -> &mut Self {
         // The last byte is for the newline.
         let (buffer, _) = self.bytes.split_at_mut(LINE_BYTES - 1);
@@ -92,7 +92,7 @@ impl Line {
         self.raw(text.as_bytes())
     }
 
-    /// Appends bytes that were escaped before.
+    /// Appends bytes that are already escaped.
     #[inline(never)]
     pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
         for byte in bytes {
@@ -107,7 +107,7 @@ impl Line {
         self.digits(number.into(), 10, 1)
     }
 
-    /// Appends bytes from a peer or a file's name: what a terminal might obey becomes `\n` or `\NNN`, as vis(3) writes it.
+    /// Appends bytes from a peer or a file name. Bytes that a terminal may interpret become `\n` or `\NNN`, as in vis(3).
     pub fn escaped(&mut self, bytes: &[u8]) -> &mut Self {
         for byte in bytes {
             let is_plain = matches!(byte, b' '..=b'~');
@@ -127,17 +127,17 @@ impl Line {
         self
     }
 
-    /// The same between quotation marks.
+    /// As [`Line::escaped`], in double quotes.
     pub fn quoted(&mut self, bytes: &[u8]) -> &mut Self {
         self.byte(b'"').escaped(bytes).byte(b'"')
     }
 
-    /// Appends an address as people write it.
+    /// Appends an address in its usual notation, an IPv4-mapped one as IPv4.
     pub fn address(&mut self, address: Ipv6Addr) -> &mut Self {
         self.host(address, "", "")
     }
 
-    /// Appends an address and a port.
+    /// Appends an address and a port, an IPv6 address in brackets.
     pub fn socket(&mut self, socket: &SocketAddrV6) -> &mut Self {
         self.host(*socket.ip(), "[", "]")
             .byte(b':')
@@ -171,7 +171,7 @@ impl Line {
             }
         }
         for (at, group) in groups.iter().enumerate() {
-            // Without such a run, `end` is 0 and nothing lies before it.
+            // Without such a run, `end` is 0 and this condition is false.
             if at < end && at + longest >= end {
                 if at + 1 == end {
                     self.byte(b':').byte(b':');
@@ -185,7 +185,7 @@ impl Line {
         }
     }
 
-    /// Appends, behind what is told, what it is about, and why; both may be empty.
+    /// Appends the subject and the reason; both may be empty.
     pub fn told(&mut self, about: &[u8], why: Text) -> &mut Self {
         if !about.is_empty() {
             self.byte(b' ').escaped(about);
@@ -202,7 +202,7 @@ impl Line {
         self.bytes.head(self.len as usize)
     }
 
-    /// The text and a newline, for which there is always space.
+    /// Appends a newline, for which one byte is reserved, and returns the line.
     pub fn end(&mut self) -> &[u8] {
         if let Some(place) = self.bytes.get_mut(self.len as usize) {
             *place = b'\n';
@@ -211,7 +211,7 @@ impl Line {
         self.bytes()
     }
 
-    /// Appends a number in at least so many digits.
+    /// Appends a number with at least `count_min` digits.
     #[inline(never)]
     pub fn digits(&mut self, number: u64, base: u64, count_min: u32) -> &mut Self {
         if number >= base || count_min > 1 {
@@ -221,10 +221,10 @@ impl Line {
         self.byte(if digit < 10 { b'0' } else { b'a' - 10 } + digit)
     }
 
-    /// Appends a letter.
+    /// Appends a byte, unless the line is full.
     #[inline(never)]
     pub fn byte(&mut self, byte: u8) -> &mut Self {
-        // The last one is for the newline.
+        // The last byte is for the newline.
         let (buffer, _) = self.bytes.split_at_mut(LINE_BYTES - 1);
         if let Some(place) = buffer.get_mut(self.len as usize) {
             *place = byte;
@@ -234,18 +234,18 @@ impl Line {
     }
 }
 
-/// Where the lines go.
+/// The destination of lines.
 pub trait Sink {
-    /// Takes a whole line, or loses it: the program does not wait.
+    /// Writes a whole line, or drops it if writing would block.
     fn take(&mut self, line: &[u8]);
 }
 
-/// Tells what, about what, and why; the latter two may be empty.
+/// Reports an event; `about` and `why` may be empty.
 pub fn tell(sink: &mut dyn Sink, what: Text, about: &[u8], why: Text) {
     tell_line(sink, what, b"", about, why);
 }
 
-/// The same of what has a name of its own: an argument.
+/// Reports a line that starts with `name`, such as a command-line argument, instead of a text of ours.
 pub fn tell_name(sink: &mut dyn Sink, name: &[u8], about: &[u8], why: Text) {
     tell_line(sink, Text::NOTHING, name, about, why);
 }
@@ -262,32 +262,32 @@ fn hand_over(sink: &mut dyn Sink, line: &mut Line) {
     sink.take(line.end());
 }
 
-/// How often one peer made one kind of event of late.
+/// Events of one kind from one peer.
 #[derive(Clone, Copy, Debug)]
 struct Counter {
     kind: Text,
     peer: Ipv6Addr,
-    /// The second in which counting began.
+    /// Start of the count (seconds of the monotonic clock).
     since: u32,
     count: u32,
 }
 
-/// A process, or a task of it, cannot begin or is over: why has been told, and this is the status to exit with.
+/// Exit status of a process or task that ended or cannot start. The reason is already reported.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Fatal {
-    /// It is over because all is done that it was to do.
+    /// All work is done.
     Done = 0,
-    /// It failed.
+    /// A failure.
     Failed = 1,
-    /// It was not asked in the right way.
+    /// A usage error: wrong arguments.
     Usage = 2,
-    /// A session cannot go on: OpenSSH's status of that.
+    /// A protocol error ended the session; OpenSSH uses the same status.
     Broken = 11,
 }
 
 impl Fatal {
-    /// The status to exit with after `outcome`.
+    /// Returns the exit status for `outcome`.
     pub fn status(outcome: Result<(), Self>) -> i32 {
         outcome.err().unwrap_or(Self::Done) as i32
     }
@@ -300,20 +300,20 @@ const UNUSED: Counter = Counter {
     count: 0,
 };
 
-/// Where events go.
+/// The sink of events, with the counters of the rate limit.
 pub struct Events {
     sink: &'static mut dyn Sink,
     counters: [Counter; COUNTER_COUNT],
 }
 
 impl Events {
-    /// Events that go to `sink`.
+    /// Reports events to `sink`.
     #[cfg(any(test, fuzzing))]
     pub fn new(sink: std::boxed::Box<dyn Sink>) -> Self {
         Self::to(std::boxed::Box::leak(sink))
     }
 
-    /// Events that go to `sink`.
+    /// Reports events to `sink`.
     pub fn to(sink: &'static mut dyn Sink) -> Self {
         Self {
             sink,
@@ -321,17 +321,17 @@ impl Events {
         }
     }
 
-    /// Tells of the server itself: what, about what, and why; the latter two may be empty.
+    /// Reports an event of the server itself; `about` and `why` may be empty.
     pub fn tell(&mut self, event: Text, about: &[u8], why: Text) {
         tell(self.sink, event, about, why);
     }
 
-    /// Tells a whole line.
+    /// Reports a complete line.
     pub fn tell_line(&mut self, line: &mut Line) {
         hand_over(self.sink, line);
     }
 
-    /// Tells of a client, unless there were many like it within a minute.
+    /// Reports an event of a client, at most [`EVENT_COUNT_PER_MINUTE`] of each kind a minute.
     pub fn tell_of(&mut self, now: Instant, peer: Ipv6Addr, event: Text, about: &[u8], why: Text) {
         let Some(withheld) = self.count(now.secs(), peer, event) else {
             return;
@@ -347,13 +347,13 @@ impl Events {
         hand_over(self.sink, &mut line);
     }
 
-    /// `None`: too many. Else how many were withheld in the minute before.
+    /// Counts an event. `None`: over the limit. Otherwise the number of events suppressed in the minute before.
     fn count(&mut self, now: u32, peer: Ipv6Addr, kind: Text) -> Option<u32> {
         let is_it = |counter: &Counter| counter.kind == kind && counter.peer == peer;
         let counter = match self.counters.iter().position(is_it) {
             Some(at) => self.counters.get_mut(at)?,
             None => {
-                // One that was never used is the oldest.
+                // An unused counter is the oldest.
                 let age = |counter: &&mut Counter| {
                     u64::from(counter.since) << 32 | u64::from(counter.count)
                 };
@@ -383,12 +383,12 @@ impl core::fmt::Debug for Events {
     }
 }
 
-/// Where tests and fuzzers find a sink.
+/// A sink for tests and fuzzers.
 #[cfg(any(test, fuzzing))]
 pub mod kept {
     use std::sync::{Arc, Mutex};
 
-    /// Collects what is written.
+    /// A sink that stores the lines.
     #[derive(Clone, Default)]
     pub struct Sink(Arc<Mutex<Vec<u8>>>);
 
@@ -516,7 +516,7 @@ mod tests {
         };
         (0..10).for_each(|_| _ = tell(0, 0));
         assert_eq!(tell(0, 0), 10);
-        // All places but the first one's are taken, and that one is known still.
+        // All counters but one are in use, and that one is still the first peer's.
         (1..64).for_each(|peer| _ = tell(1, peer));
         assert_eq!(tell(1, 0), 10 + 63);
         assert_eq!(tell(2, 64), 10 + 64);
