@@ -1,4 +1,4 @@
-//! One connection: a slot of a fixed size, which holds what neither the socket nor the protocol's session holds.
+//! One connection: a slot of fixed size with the state that neither the socket nor the protocol's session has.
 
 use super::pool::Block;
 use crate::config::{CONNECTION_BYTES_MAX, REPLY_TIMEOUT, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
@@ -10,25 +10,25 @@ use crate::vfs::{FsResult, JobId};
 use core::net::Ipv6Addr;
 
 texts! {
-    /// Why a connection is closed.
+    /// The reason for closing a connection.
     pub(crate) enum CloseReason {
-        /// The peer closed it, or it gave way to another, or the reason has been told.
+        /// Nothing to report: the peer closed it, it was evicted, or the reason is already reported.
         Gone => "",
-        /// It sent more than a request may have.
+        /// A request exceeds the size limit.
         Large => "a request does not fit",
-        /// There is no block for the beginning of its request.
+        /// No block is free for a partial request.
         NoRequestBlock => "too many requests wait for their end",
-        /// There is no block for the rest of its reply.
+        /// No block is free for an unsent reply.
         NoReplyBlock => "too many replies wait to be taken",
-        /// Its request did not go on in time.
+        /// A partial request timed out ([`REQUEST_TIMEOUT`]).
         Unended => "a request did not end",
-        /// Its reply was not taken in time.
+        /// An unsent reply timed out ([`REPLY_TIMEOUT`]).
         Untaken => "it took no reply for a minute",
     }
 }
 
 impl CloseReason {
-    /// As a person reads it; empty if there is nothing to say.
+    /// The message for the log; empty if there is nothing to report.
     pub(super) fn message(self) -> Text {
         match self {
             Self::Gone => Text::NOTHING,
@@ -37,17 +37,17 @@ impl CloseReason {
     }
 }
 
-/// Bytes of a reply that the socket did not take: those of this block, from here to there.
+/// Unsent part of a reply: the range `from..to` of a block.
 #[derive(Debug)]
 pub(super) struct Unsent {
     pub(super) block: Block,
     pub(super) from: u32,
     pub(super) to: u32,
-    /// An order's bytes follow.
+    /// True if an order's data follows.
     pub(super) more: bool,
 }
 
-/// A job that something waits for.
+/// A job that a connection waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Wait {
     /// The job has not ended.
@@ -58,24 +58,24 @@ pub(super) enum Wait {
 
 /// A connection.
 #[derive(Debug)]
-#[repr(C)] // The longest last.
+#[repr(C)] // The longest field is last.
 pub(super) struct Connection {
-    /// What is left to do of the order in hand.
+    /// The rest of the current order.
     pub(super) order: Option<Order>,
     pub(super) socket: Socket,
-    /// The last time that bytes came or went.
+    /// Time of the last sent or received byte.
     pub(super) progress: Instant,
     pub(super) peer: Ipv6Addr,
     pub(super) unsent: Option<Unsent>,
-    /// The sync that the unsent replies wait for, and the job that the order waits for.
+    /// The sync that the unsent replies wait for, then the job that the order waits for.
     pub(super) waits: [Option<Wait>; 2],
-    /// Its number for the protocol.
+    /// Connection number in the protocol.
     number: u16,
-    /// Whether it was ever answered.
+    /// True once a reply was sent.
     pub(super) answered: bool,
-    /// The protocol has a file open until more of a request arrives.
+    /// True if the protocol keeps a file open until more of a request arrives.
     pub(super) holds_file: bool,
-    /// Bytes of a request that has not all arrived. They are in `input`, or without a block in `inline`.
+    /// Length (bytes) of the partial request. It is in the block `input`, or without a block in `inline`.
     pub(super) input_len: u32,
     pub(super) input: Option<Block>,
     pub(super) inline: [u8; REQUEST_INLINE_BYTES],
@@ -101,29 +101,30 @@ impl Connection {
         }
     }
 
-    /// Its number for the protocol.
+    /// Connection number in the protocol.
     pub(super) const fn number(&self) -> usize {
         self.number as usize
     }
 
-    /// Whose share of all connections it counts to.
+    /// Key of the peer, for limits of connections per peer.
     pub(super) const fn share(&self) -> u64 {
         share(self.peer)
     }
 
-    /// Returns true if a job that it waited for has ended, and it was not served since.
+    /// Returns true if a job has ended that the connection waited for, and it was not served since.
     pub(super) fn can_go_on(&self) -> bool {
         let mut waits = self.waits.iter();
         waits.any(|wait| matches!(wait, Some(Wait::Ended(_))))
     }
 
-    /// Returns true if a job has not ended that it waits for.
+    /// Returns true if a job that the connection waits for is pending.
     pub(super) fn is_waiting(&self) -> bool {
         let mut waits = self.waits.iter();
         waits.any(|wait| matches!(wait, Some(Wait::Pending(_))))
     }
 
-    /// How long it may make no progress, and why it is closed then; `None`: it holds nothing that others may need.
+    /// Time without progress after which the connection is closed, and the reason. `None`: it holds no resources that others may
+    /// need.
     pub(super) fn timeout(&self) -> Option<(Duration, CloseReason)> {
         if self.is_waiting() {
             return None;

@@ -61,7 +61,7 @@ struct Open {
 /// Interfaces and address families to serve.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Choice<'a> {
-    /// Interfaces to serve. Empty: all that are multicast-capable, except loopback and point-to-point.
+    /// Interfaces to serve. Empty: every multicast-capable one, except loopback and point-to-point.
     pub names: &'a [&'a [u8]],
     /// Interfaces to exclude.
     pub denied: &'a [&'a [u8]],

@@ -1,4 +1,4 @@
-//! Listeners: which connections are accepted, and which give way when there is no place left.
+//! Listeners: accepts connections, and evicts others if all slots are used.
 
 use super::connection::{CloseReason, Connection};
 use super::streams::{CONNECTION_TOKEN, Streams, address};
@@ -17,32 +17,33 @@ use core::net::SocketAddr;
 
 /// Connections accepted from one listener in one turn.
 const ACCEPT_COUNT: usize = 64;
-/// How long a person is not told again that clients wait.
+/// Shortest interval between two [`event::FULL`] messages.
 const FULL_SILENCE: Duration = Duration::from_secs(60);
 
-/// The connections of one address: how many, and the place of the one without progress for longest.
+/// Connections of one peer: their count, and the slot of the one with the longest time without progress.
 type Share = (usize, usize);
 
-/// Of so many connections of the address that has most, one more goes.
+/// One in this many connections of the largest share is evicted as well.
 const SHARE_CUT: usize = 8;
-/// Entries of the table of shares, as a power of two; a few more lie behind them.
+/// Size of the hash table of shares, log2 of its entries; entries past the end are for collisions.
 const SHARE_BITS: u32 = 14;
 
 const _: () = assert!(4 << SHARE_BITS <= REPLY_BYTES && CONNECTION_COUNT_MAX < 1 << SHARE_BITS);
 
-/// A socket that peers connect to.
+/// A listening socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listener {
     socket: Socket,
-    /// Its token, and its number for the protocol.
+    /// Its token, which is also the listener's number in the protocol.
     local: u32,
 }
 
 impl Streams {
-    /// Listens at `at`; where that is. `local`, below [`CONNECTION_TOKEN`], is the listener's number for the protocol.
+    /// Listens at `at` and returns the bound address. `local`, below [`CONNECTION_TOKEN`], is the listener's number in the
+    /// protocol.
     ///
     /// # Errors
-    /// As [`crate::net::Streams::listen`]; `Full` when there are too many.
+    /// As [`crate::net::Streams::listen`]; `Full` if there are too many listeners.
     pub fn listen(
         &mut self,
         world: &mut World<'_>,
@@ -55,7 +56,7 @@ impl Streams {
         world.net.local(socket)
     }
 
-    /// Closes the listener that was opened last.
+    /// Closes the listener opened last.
     pub fn close_listener(&mut self, world: &mut World<'_>) {
         if let Some(listener) = self.listeners.pop() {
             world.net.close(listener.socket);
@@ -69,13 +70,13 @@ impl Streams {
         }
     }
 
-    /// Accepts the connections that wait at a listener.
+    /// Accepts the pending connections of a listener.
     pub(super) fn accept(&mut self, turn: &mut Turn<'_, '_>, local: u32) {
         let mut listeners = self.listeners.iter();
         let Some(listener) = listeners.find(|listener| listener.local == local).copied() else {
             return;
         };
-        // A place first: a connection that was accepted must be kept, unless others have more right to their places.
+        // Free a slot before accept(2): an accepted connection is kept, unless another peer's connections have priority.
         let mut largest = None;
         if self.is_full() && !self.drop_silent(turn) {
             largest = self.largest_share(turn.world);
@@ -97,19 +98,19 @@ impl Streams {
                     }
                     self.admit(turn, socket, peer, local);
                 }
-                // At least one waits, perhaps no more: a place is made for one.
+                // EMFILE. At least one connection is pending: free a descriptor for it.
                 Err(NetError::Full) if count == 0 => {
                     if !self.drop_silent(turn) {
                         return self.pause(turn.world);
                     }
                 }
-                Err(NetError::Gone) => {} // It hung up while it waited.
+                Err(NetError::Gone) => {} // The peer hung up before accept(2).
                 Err(_) => return,
             }
         }
     }
 
-    /// Whether all places are taken.
+    /// Returns true if all slots are used.
     fn is_full(&self) -> bool {
         self.free.is_empty() && self.connections.is_full()
     }
@@ -131,7 +132,8 @@ impl Streams {
         }
     }
 
-    /// Closes a connection that was silent for too long, one that was never answered before the others; whether there is one.
+    /// Closes the connection that was silent for longest, if longer than its timeout; never-answered ones first. Returns false if
+    /// there is none.
     fn drop_silent(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let now = turn.world.now;
         let silent = self
@@ -143,7 +145,7 @@ impl Streams {
         silent.is_some()
     }
 
-    /// Accepts no connections for a while.
+    /// Stops accepting connections for [`ACCEPT_PAUSE`].
     fn pause(&mut self, world: &mut World<'_>) {
         let now = world.now;
         if self.tell_full_at <= now {
@@ -154,12 +156,12 @@ impl Streams {
         self.watch_listeners(world, Interest::None);
     }
 
-    /// Of the address that has most connections, if it has several: how many, and which made no progress for longest.
+    /// Returns the share of the peer with the most connections, if it has several.
     #[inline(never)]
     fn largest_share(&self, world: &mut World<'_>) -> Option<Share> {
         let now = world.now;
-        // A hash table in the buffer, which is free now. An address that finds no entry is not counted this time; the next time
-        // others are near it.
+        // A hash table in the transmit buffer, which is unused here. A peer that finds no free entry is not counted; the seed
+        // changes with the time, so it collides with others at the next call.
         let (entries, _) = world.tx.as_chunks_mut();
         entries.fill([0; 4]);
         let seed = now.since(Instant::default()).as_ms();
@@ -186,7 +188,8 @@ impl Streams {
         Some(unpack(largest)).filter(|(count, _)| *count > 1)
     }
 
-    /// Whether the address that has most connections gives way to `peer`: it has more also after that.
+    /// Returns true if a connection of the largest share is evicted for `peer`: afterwards that share must still exceed the
+    /// peer's.
     #[inline(never)]
     fn gives_way(&self, (count, _): Share, peer: SocketAddr) -> bool {
         let share = share(address(peer));
@@ -195,8 +198,8 @@ impl Streams {
         same.count() + 1 < count
     }
 
-    /// Closes the connection of the largest share that made no progress for longest, and of many some more, so that a flood does
-    /// not cost a look at all connections for each.
+    /// Closes the connection of the largest share with the longest time without progress. If the share has many, closes some
+    /// more, so that a flood of connections does not cost a scan of all slots for each.
     #[inline(never)]
     fn cut_share(&mut self, turn: &mut Turn<'_, '_>, (count, oldest): Share) {
         let now = turn.world.now;
@@ -212,7 +215,7 @@ impl Streams {
         }
     }
 
-    /// Whose share a connection counts to, and how long it made no progress. There is one at each place while all are taken.
+    /// Returns the peer's key and the time without progress of the connection in a slot. Called while all slots are used.
     #[inline(never)]
     fn share(&self, at: usize, now: Instant) -> (u64, Duration) {
         match self.connections.get(at) {
@@ -227,7 +230,7 @@ impl Streams {
     }
 }
 
-/// What an entry of the table of shares says.
+/// Decodes an entry of the table of shares.
 const fn unpack(entry: u32) -> Share {
     ((entry >> 16) as usize, entry as u16 as usize)
 }

@@ -1,8 +1,8 @@
-//! The loop: one network, some tasks, two buffers. The only module that sees net, engine and files together.
+//! The loop: one network, some tasks, two buffers. Only this module sees network, engine and files together.
 //!
-//! [`Loop`] waits once a turn and lends a [`World`] to each task. `streams` and `datagrams` serve any protocol over connections
-//! and datagrams, `endpoint` is multicast DNS, `orders` moves bytes between files and peers. `platform` is what
-//! the loop runs on: a host with processes, or a machine without an operating system.
+//! [`Loop`] waits once per turn and lends a [`World`] to each task. `streams` and `datagrams` serve any protocol over connections
+//! and datagrams, `endpoint` is multicast DNS, `orders` moves bytes between files and peers. `platform` is either a host with
+//! processes or a machine without an operating system.
 
 #![forbid(unsafe_code)]
 
@@ -50,15 +50,15 @@ use crate::text::text;
 use crate::time::Instant;
 use crate::vfs::Tree;
 
-/// One network, and the tasks that share it.
+/// A network and the tasks that share it.
 pub struct Loop<'a, 't> {
     tasks: &'a mut [&'t mut dyn Task],
     world: World<'a>,
 }
 
 impl<'a, 't> Loop<'a, 't> {
-    /// A loop that has started nothing yet. There are at most 255 tasks. `rx` and `tx` are as long as the longest that one of
-    /// them asks for.
+    /// Creates a loop; no task is started yet. At most 255 tasks. `rx` and `tx` must be as long as the longest buffer that a task
+    /// needs.
     pub const fn new(
         net: &'a mut dyn Net,
         tree: &'a mut Tree,
@@ -81,7 +81,7 @@ impl<'a, 't> Loop<'a, 't> {
         Self { tasks, world }
     }
 
-    /// Calls `call` with each task and what is lent to it.
+    /// Calls `call` with each task and its [`World`].
     fn each(&mut self, call: &mut dyn FnMut(&mut dyn Task, &mut World<'_>)) {
         for (task, place) in self.tasks.iter_mut().zip(0..) {
             self.world.task = place;
@@ -92,7 +92,7 @@ impl<'a, 't> Loop<'a, 't> {
     /// Starts all tasks.
     ///
     /// # Errors
-    /// That of the first task that cannot start.
+    /// The error of the first task that cannot start.
     pub fn start(&mut self) -> Result<(), Fatal> {
         let mut started = Ok(());
         self.each(&mut |task, world| {
@@ -103,10 +103,10 @@ impl<'a, 't> Loop<'a, 't> {
         started
     }
 
-    /// Starts all tasks and runs them until the process is asked to stop, or one of them ends the loop.
+    /// Starts all tasks and runs them until the process gets a signal to stop, or a task ends the loop.
     ///
     /// # Errors
-    /// The status to exit with. A task that cannot start has told why.
+    /// The exit status. The reason is already reported.
     pub fn run(&mut self) -> Result<(), Fatal> {
         self.start()?;
         self.turns();
@@ -122,7 +122,7 @@ impl<'a, 't> Loop<'a, 't> {
         self.each(&mut |task, world| task.stop(world));
     }
 
-    /// Runs the tasks until the process is asked to stop, or one of them ends the loop.
+    /// Runs the tasks until the process gets a signal to stop, or a task ends the loop.
     pub fn turns(&mut self) {
         let mut ready = Ready::default();
         while !ready.signals.stop && self.world.exit.is_none() {
@@ -130,8 +130,7 @@ impl<'a, 't> Loop<'a, 't> {
         }
     }
 
-    /// Waits once and lets each task do what can be done then. A function of its own, so that a debugger finds the loop: inlined
-    /// where it was made, it has no address.
+    /// Waits once and runs each task that is ready or due. Not inlined, so that debuggers find the loop by its address.
     #[inline(never)]
     pub fn turn(&mut self, ready: &mut Ready) {
         let due = self.tasks.iter().map(|task| task.poll_at());

@@ -1,4 +1,4 @@
-//! Orders: bytes that go from a file to a peer, or from a peer to a file. Carried out here for sockets and for standard streams.
+//! Orders: transfers between a file and a peer, over sockets or standard streams.
 
 use crate::config::{PAGE_BYTES, SPLICE_BYTES_MIN, STORE_BYTES};
 use crate::engine::Order;
@@ -7,39 +7,39 @@ use crate::net::{self, Connections, FileRange, Interest, NetError, NetResult, So
 use crate::vfs::{Bytes, Extent, FileId, FsError, FsResult, Job, JobId, Pin, Submitted, Tree};
 use core::ops::Range;
 
-/// SFTP orders no READs: it copies them.
+/// An SFTP READ is copied by the engine, without an order.
 const HAS_READS: bool = cfg!(any(feature = "nfs", test));
 
-/// The state of an order.
+/// Result of a step of an order.
 pub(super) enum Carried {
-    /// The order is carried out, or has failed.
+    /// The order has ended with this result.
     Done(FsResult<()>),
     /// The order waits for a job.
     Pending(JobId),
 }
 
-/// A connection, replies that leave before an order's bytes, and input that is part of an order.
+/// A connection with its unsent replies, which precede an order's data, and the received input.
 pub(super) struct Carrier<'a> {
     net: &'a mut dyn Connections,
     socket: Socket,
-    /// The replies, and space for bytes that are copied.
+    /// The replies, then space for copied data.
     tx: &'a mut [u8],
-    /// The replies in `tx` that were not sent.
+    /// Range of the unsent replies in `tx`.
     pub(super) unsent: Range<usize>,
     /// Received bytes.
     input: &'a [u8],
-    /// Count of bytes of `input` that were stored.
+    /// Count of bytes of `input` that were written to the file.
     pub(super) used: usize,
     /// Count of bytes that were sent or received.
     pub(super) moved_bytes: usize,
     /// The socket's event to wait for after [`NetError::WouldBlock`].
     pub(super) interest: Interest,
-    /// Bytes are copied: the network has neither sendfile nor splice.
+    /// True if data is copied: the network lacks sendfile or splice.
     copies: bool,
 }
 
 impl<'a> Carrier<'a> {
-    /// A carrier of the replies `unsent` of `tx`, and of orders.
+    /// A carrier for the replies `tx[unsent]` and an order.
     pub(super) const fn new(
         net: &'a mut dyn Connections,
         socket: Socket,
@@ -60,7 +60,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Sends what is unsent, all of it unless it has to wait; `more` follow soon.
+    /// Sends the unsent replies until the socket would block. With `more`, data follows soon (MSG_MORE).
     pub(super) fn send(&mut self, more: bool) -> NetResult<()> {
         while !self.unsent.is_empty() {
             let bytes = self.tx.head(self.unsent.end).tail(self.unsent.start);
@@ -71,7 +71,7 @@ impl<'a> Carrier<'a> {
         Ok(())
     }
 
-    /// Sends the replies and carries out the order, if there is one, until it is done or has to wait. The rest is in `unsent` and
+    /// Sends the replies and carries out the order, if there is one, until it ends or has to wait. The rest stays in `unsent` and
     /// `order`. `ended` is the result of the job that the order waited for.
     #[inline(never)]
     pub(super) fn carry_out(
@@ -98,13 +98,13 @@ impl<'a> Carrier<'a> {
             let (count, offset, len) = match order {
                 Some(Order::Send { file, offset, len }) if HAS_READS && *len > 0 => {
                     let Some(count) = self.send_from(tree, file, *offset, *len)? else {
-                        // It has become shorter.
+                        // The file was truncated.
                         return Ok(Carried::Done(Err(FsError::Io)));
                     };
                     (count, offset, len)
                 }
                 Some(Order::Store { file, offset, len }) if *len > 0 => {
-                    // Replies of other requests are in the space that bytes are received into.
+                    // Data is received into the space of earlier replies, so these are sent first.
                     self.send(false)?;
                     self.interest = Interest::Input;
                     let count = self.store(tree, file, *offset, *len, &mut submitted)?;
@@ -128,7 +128,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Sends bytes of a file after the replies. Returns how many; `None`: the file has become shorter.
+    /// Sends bytes of a file after the replies. Returns their count; `None`: the file was truncated.
     fn send_from(
         &mut self,
         tree: &mut Tree,
@@ -154,7 +154,7 @@ impl<'a> Carrier<'a> {
                 }
             }
         }
-        // Bytes that are copied leave together with what is before them, whose place they have in `tx`.
+        // Copied data follows the replies in `tx`, so that one call sends both.
         let mut is_short = false;
         let mut fill = |space: &mut [u8]| {
             let most = space.len().min(len as usize);
@@ -172,13 +172,13 @@ impl<'a> Carrier<'a> {
         let head = head.min(sent);
         self.unsent.start += head;
         self.moved_bytes += sent;
-        // What is left of it goes before any byte of the file, or has to wait.
+        // Unsent replies precede any further data, or the socket would block.
         self.send(true)?;
         Ok(Some(sent - head))
     }
 
-    /// Writes the next bytes of the stream to a file: input first, else what the peer sends. Returns how many; 0: the stream has
-    /// ended.
+    /// Writes the next bytes of the stream to a file: first input, then data from the socket. Returns their count; 0: end of
+    /// stream.
     fn store(
         &mut self,
         tree: &mut Tree,
@@ -206,7 +206,7 @@ impl<'a> Carrier<'a> {
                 }
             }
         }
-        // Up to where a page of the file begins.
+        // Ends at a page boundary of the file.
         let page = STORE_BYTES - (offset as usize & (PAGE_BYTES - 1));
         let buffer = self.tx.head_mut(page.min(len as usize));
         let count = self.net.recv(self.socket, buffer)?;

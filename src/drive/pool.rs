@@ -1,22 +1,22 @@
-//! Blocks of one size, a bounded number of them, touched only as they are needed.
+//! A fixed number of blocks of equal size. Memory of a block is untouched until its first use.
 
 use crate::config::{REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT};
 use crate::mem::Ends as _;
 use crate::mem::Slots;
 
-/// A block that is held, by its number. Its holder gives it back.
+/// A block in use, by its index. Its holder returns it with [`Pool::give`].
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Block(u8);
 
 const _: () = assert!(REQUEST_BLOCK_COUNT < 256 && REPLY_BLOCK_COUNT < 256);
 
-/// The pool.
+/// A pool of blocks.
 #[derive(Debug)]
 pub(super) struct Pool {
     bytes: Slots<u8>,
     block_bytes: usize,
     free: Slots<Block>,
-    /// Blocks that were taken before: those behind them are untouched.
+    /// Count of blocks that were ever used; the others are untouched.
     touched: u8,
 }
 
@@ -31,7 +31,7 @@ impl Pool {
         }
     }
 
-    /// A block, the one given back last first; `None` when all are held.
+    /// Returns a free block, the last returned one first; `None` if all are in use.
     pub(super) fn take(&mut self) -> Option<Block> {
         match self.free.pop() {
             None if !self.is_used_up() => {
@@ -43,12 +43,12 @@ impl Pool {
         }
     }
 
-    /// Whether all are held.
+    /// Returns true if all blocks are in use.
     pub(super) fn is_used_up(&self) -> bool {
         self.free.is_empty() && usize::from(self.touched) * self.block_bytes == self.bytes.len()
     }
 
-    /// Gives a block back.
+    /// Returns a block to the pool.
     #[inline(never)]
     pub(super) fn give(&mut self, block: Block) {
         self.free.push(block);
@@ -62,7 +62,7 @@ impl Pool {
         rest.head_mut(self.block_bytes)
     }
 
-    /// The blocks that are held.
+    /// One item per block in use.
     #[cfg(test)]
     pub(super) fn holders(&self) -> impl Iterator<Item = usize> {
         0..usize::from(self.touched) - self.free.len()

@@ -1,4 +1,4 @@
-//! The RPC programs as the loop serves them: over connections and over datagrams, behind several sockets.
+//! The RPC programs over a loop's connections and datagrams, on several sockets.
 
 use super::datagrams;
 use super::streams::{self, Limits, Protocol, Streams};
@@ -13,18 +13,18 @@ use crate::mem::{Slots, scaled};
 use crate::vfs::{FsResult, Tree};
 
 /// The programs and their sessions.
-#[repr(C)] // The longest last.
+#[repr(C)] // The longest field is last.
 pub struct Rpc {
-    /// By the number of the connection.
+    /// Indexed by connection number.
     sessions: Slots<Session>,
-    /// Which programs are reached through the socket with this token.
+    /// Programs served at the socket with this token.
     services: [ProgramSet; streams::CONNECTION_TOKEN as usize],
     /// The programs.
     pub programs: Programs,
 }
 
 impl Rpc {
-    /// Programs for at most `connection_count` connections, behind no sockets yet.
+    /// Serves `programs` on at most `connection_count` connections; no socket has a service yet.
     pub fn new(programs: Programs, connection_count: usize) -> Self {
         Self {
             programs,
@@ -33,7 +33,7 @@ impl Rpc {
         }
     }
 
-    /// What serves their connections.
+    /// Creates the connections of this protocol.
     pub fn streams(connection_count: usize) -> Streams {
         let limits = Limits {
             connection_count,
@@ -44,7 +44,7 @@ impl Rpc {
         Streams::new(limits, REQUEST_BYTES)
     }
 
-    /// The socket with the token `local` leads to `service`.
+    /// Serves `service` at the socket with the token `local`.
     pub fn set_service(&mut self, local: u32, service: ProgramSet) {
         if let Some(place) = self.services.get_mut(local as usize) {
             *place = service;
@@ -72,7 +72,7 @@ impl Protocol for Rpc {
         let session = Session::new(self.service(listener));
         match self.sessions.get_mut(connection) {
             Some(place) => *place = session,
-            // Connections take the numbers that were used, then the next.
+            // Connections reuse numbers, or take the next one.
             None => _ = self.sessions.push(session),
         }
     }

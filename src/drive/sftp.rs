@@ -1,4 +1,4 @@
-//! SFTP as the loop serves it: a session for each connection.
+//! SFTP over a loop's connections, one session each.
 
 use super::streams::{Limits, Protocol, Streams};
 use crate::config::{PACKET_WHOLE_BYTES_MAX, SFTP_CONNECTION_COUNT_MAX, TX_BYTES, TX_BYTES_MIN};
@@ -8,23 +8,23 @@ use crate::event::Events;
 use crate::mem::scaled;
 use crate::vfs::{FsResult, Tree};
 
-/// Bytes of the longest packet that must lie in the buffer as a whole, with its length.
+/// Longest packet (bytes), with its length field, that must be in the receive buffer as a whole.
 pub const REQUEST_BYTES: usize = PACKET_WHOLE_BYTES_MAX as usize + 4;
 
 /// A server and its sessions.
 pub struct Sessions<'a> {
     sftp: &'a mut Sftp,
-    /// By the number of the connection. All have begun.
+    /// Indexed by connection number. All are initialized.
     sessions: &'a mut [Session],
 }
 
 impl<'a> Sessions<'a> {
-    /// A server for as many connections as there are `sessions`, of which each has begun.
+    /// A server for `sessions.len()` connections. All sessions must be initialized.
     pub const fn new(sftp: &'a mut Sftp, sessions: &'a mut [Session]) -> Self {
         Self { sftp, sessions }
     }
 
-    /// What serves their connections.
+    /// Creates the connections of this protocol.
     pub fn streams() -> Streams {
         let limits = Limits {
             connection_count: SFTP_CONNECTION_COUNT_MAX,

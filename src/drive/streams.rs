@@ -1,8 +1,8 @@
-//! The connections of one protocol: buffers, limits and turns, whatever the protocol says.
+//! The connections of one protocol: buffers, limits and turns, independent of the protocol.
 //!
-//! Bytes move between sockets and the protocol through the loop's two buffers. A request that has not all arrived and a reply
-//! that was not taken each wait in a block of a pool. While a connection's output waits, nothing more is read from it.
-//! Invariant: a slow or silent peer costs a slot, perhaps a block for a while, and never another connection's time.
+//! Bytes move between sockets and the protocol through the loop's two buffers. A partial request and an unsent reply each wait in
+//! a block of a pool. While a connection has unsent output, nothing is read from it. Invariant: a slow or silent peer costs a
+//! slot, perhaps a block for some time, and never another connection's time.
 
 use super::connection::{CloseReason, Connection};
 use super::group_commit::GroupCommit;
@@ -20,10 +20,10 @@ use crate::time::{Duration, Instant};
 use crate::vfs::{Job, Scope, Submitted};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Tokens below this are a task's own; connections have those from here on.
+/// First token of the connections; smaller ones are the task's own.
 pub const CONNECTION_TOKEN: u32 = 8;
 
-/// The token of the descriptor that is readable when a job has ended. Listeners have the tokens below.
+/// Token of the descriptor that is readable once a job has ended. Listeners have smaller tokens.
 pub const JOBS_TOKEN: u32 = CONNECTION_TOKEN - 1;
 
 /// The limits of a [`Streams`].
@@ -31,33 +31,33 @@ pub const JOBS_TOKEN: u32 = CONNECTION_TOKEN - 1;
 pub struct Limits {
     /// Connections.
     pub connection_count: usize,
-    /// Requests that have not all arrived.
+    /// Blocks for partial requests.
     pub request_count: usize,
-    /// Replies that were not taken.
+    /// Blocks for unsent replies.
     pub reply_count: usize,
     /// Size (bytes) of a reply block, at most that of the loop's transmit buffer.
     pub reply_bytes: usize,
 }
 
 /// The connections of a protocol.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+#[repr(C)] // Short instructions reach the first fields, which are used most.
 pub struct Streams {
     pub(super) connections: Slots<Option<Connection>>,
-    /// When connections are looked through, because some hold what others may need.
+    /// Next time at which to check the connections' timeouts.
     patrol_at: Instant,
-    /// When files that were not used are closed.
+    /// Next time at which to close unused files.
     release_at: Instant,
-    /// When connections are accepted again.
+    /// Time at which to accept connections again.
     pub(super) accept_at: Instant,
-    /// When a person may be told again that clients wait.
+    /// Earliest time of the next [`event::FULL`] message.
     pub(super) tell_full_at: Instant,
-    /// Bytes that the connection in hand has moved in this turn.
+    /// Count (bytes) that the current connection has moved in this turn.
     pub(super) moved_bytes: usize,
-    /// Which connections wait for which job.
+    /// The jobs that connections wait for.
     pub(super) group: GroupCommit,
-    /// Bytes of the longest request.
+    /// Longest request (bytes).
     pub(super) request_bytes: usize,
-    /// Size (bytes) of a reply block, and of the part of the transmit buffer that replies are written to.
+    /// Size (bytes) of a reply block, and of the part of the transmit buffer for replies.
     pub(super) reply_bytes: usize,
     pub(super) free: Slots<u16>,
     pub(super) requests: Pool,
@@ -66,7 +66,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// The connections of a protocol whose longest request has `request_bytes` bytes.
+    /// Creates the connections of a protocol whose longest request has `request_bytes` bytes.
     pub fn new(limits: Limits, request_bytes: usize) -> Self {
         let count = limits.connection_count.min(CONNECTION_COUNT_MAX);
         Self {
@@ -86,7 +86,7 @@ impl Streams {
         }
     }
 
-    /// When [`Streams::turn`] has something to do.
+    /// The next time at which [`Streams::turn`] has work.
     pub fn poll_at(&self) -> Instant {
         if self.group.has_ended() {
             return Instant::default();
@@ -94,7 +94,7 @@ impl Streams {
         self.patrol_at.min(self.release_at).min(self.accept_at)
     }
 
-    /// A connection or a listener can go on. `local` is its token.
+    /// Serves the connection, listener or job descriptor with the token `local`, which is ready.
     #[inline(never)]
     pub fn ready(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol, local: u32) {
         let turn = &mut Turn { world, protocol };
@@ -106,12 +106,12 @@ impl Streams {
         self.used_files(turn.world.now);
     }
 
-    /// Files were used: they are closed when they were not for a while.
+    /// Schedules the closing of unused files.
     pub fn used_files(&mut self, now: Instant) {
         self.release_at = self.release_at.min(now.after(NODE_IDLE));
     }
 
-    /// Closes connections and files whose time has come, and accepts connections again.
+    /// Closes connections and files that timed out, and accepts connections again.
     pub fn turn(&mut self, world: &mut World<'_>, protocol: &mut dyn Protocol) {
         if self.group.has_ended() {
             self.serve_ended(&mut Turn { world, protocol });
@@ -130,7 +130,8 @@ impl Streams {
         }
     }
 
-    /// The connection without progress for longest, of those that are meant and have made none for `timeout`.
+    /// Returns the slot of the connection with the longest time without progress, at least `timeout`, among those for which
+    /// `is_meant` is true.
     #[inline(never)]
     pub(super) fn most_overdue(
         &self,
@@ -149,12 +150,12 @@ impl Streams {
         most
     }
 
-    /// Does what a connection can do now.
+    /// Serves a connection until it has to wait or its turn ends.
     pub(super) fn serve(&mut self, turn: &mut Turn<'_, '_>, at: usize) {
         let Some(place) = self.connections.get_mut(at) else {
             return;
         };
-        // Taken out of its place, so that all the rest can be used with it.
+        // Removed from its slot, so that all other fields of `self` can be borrowed.
         let mut taken = place.take();
         let Some(connection) = &mut taken else {
             return;
@@ -183,7 +184,7 @@ impl Streams {
         }
     }
 
-    /// Closes the connections whose timeout is over. Called every second while any has one.
+    /// Closes the connections that timed out. Called every second while a connection has a timeout.
     fn patrol(&mut self, turn: &mut Turn<'_, '_>) {
         let now = turn.world.now;
         self.patrol_at = Instant::NEVER;
@@ -202,7 +203,7 @@ impl Streams {
         }
     }
 
-    /// Closes a connection, tells why if a person may want to know, and takes back all that it had.
+    /// Closes a connection, reports the reason if users may want it, and frees its resources.
     pub(super) fn close(&mut self, turn: &mut Turn<'_, '_>, at: usize, reason: CloseReason) {
         let Turn { world, protocol } = turn;
         let Some(place) = self.connections.get_mut(at) else {
@@ -229,20 +230,20 @@ impl Streams {
         protocol.abandon(at, world.tree, world.events);
         *place = None;
         self.free.push(at as u16);
-        // There is a place again, and a descriptor: a peer that waits for one need not wait longer.
+        // A slot and a descriptor are free: accept pending connections at once.
         if self.accept_at < Instant::NEVER {
             self.accept_again(world);
         }
     }
 
-    /// Jobs may wait for the disk from now on, if the network can watch their end.
+    /// Starts the workers if the network can watch their wake-up descriptor.
     pub fn start_jobs(&mut self, world: &mut World<'_>) {
         let token = world.token(JOBS_TOKEN);
         let World { tree, net, .. } = world;
         tree.start_jobs(&mut |file| net.watch_file(FileId(file.0), token).is_ok());
     }
 
-    /// Makes everything durable: the loop ends.
+    /// Syncs everything before the loop ends.
     pub fn stop(&mut self, world: &mut World<'_>) {
         world.tree.release_idle();
         let (group, connections) = (&mut self.group, &mut self.connections);
@@ -255,7 +256,7 @@ impl Streams {
     }
 }
 
-/// The address of a peer, one of IPv4 mapped into IPv6, also at a socket for both families.
+/// The peer's address, an IPv4 address as IPv4-mapped, also at a dual-stack socket.
 #[inline(never)]
 pub(super) const fn address(peer: SocketAddr) -> Ipv6Addr {
     match peer.ip() {

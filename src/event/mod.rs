@@ -196,7 +196,7 @@ impl Line {
         self
     }
 
-    /// The text so far.
+    /// The text without a newline.
     #[inline(never)]
     pub fn bytes(&self) -> &[u8] {
         self.bytes.head(self.len as usize)
@@ -399,7 +399,7 @@ pub mod kept {
     }
 
     impl Sink {
-        /// The lines so far.
+        /// The lines written since the start.
         pub fn lines(&self) -> Vec<String> {
             let text = String::from_utf8(self.0.lock().unwrap().clone());
             text.unwrap().lines().map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! What a machine without an operating system has: its disks, and the module that was loaded beside the file.
+//! Disks and boot module of a machine without an operating system.
 
 use crate::mem::{self, Ends as _};
 use crate::net::link::FRAME_BYTES_MAX;
@@ -6,12 +6,13 @@ use crate::sys::bare::{self, virtio};
 use crate::vfs::iso::{Disks, sum};
 use crate::vfs::{Attr, FileTime, FsError, FsResult, Kind};
 
-/// What can be exported, with those that are not there: the module, then the disks.
+/// Paths of all possible media: the boot module, then the disks.
 const PATHS: [&str; 1 + virtio::DISK_COUNT_MAX] = [
     "/initrd", "/vda", "/vdb", "/vdc", "/vdd", "/vde", "/vdf", "/vdg", "/vdh",
 ];
 
-/// Finds all devices, also at the addresses and pins that the command line tells. Where memory is small, frames are ordinary ones.
+/// Probes for virtio devices, also at the addresses and interrupt pins in `told` (from the boot command line). With `is_small`,
+/// the card's frames have normal size, without offloads.
 pub fn find_devices(told: &mut dyn Iterator<Item = (usize, u32)>, is_small: bool) {
     let frame_bytes = match is_small {
         true => virtio::ORDINARY_BYTES,
@@ -20,14 +21,14 @@ pub fn find_devices(told: &mut dyn Iterator<Item = (usize, u32)>, is_small: bool
     virtio::find(told, frame_bytes);
 }
 
-/// The paths of what is there, and its bytes.
+/// Returns the path and size (bytes) of each medium that is present.
 pub fn found() -> impl Iterator<Item = (&'static str, u64)> {
     let all = PATHS.into_iter().enumerate();
     let all = all.map(|(number, path)| (path, bytes_of(number)));
     all.filter(|(_, bytes)| *bytes > 0)
 }
 
-/// The bytes of the medium of this number; 0: it is not there.
+/// Size (bytes) of medium `number`; 0: not present.
 fn bytes_of(number: usize) -> u64 {
     match number.checked_sub(1) {
         None => bare::module().len() as u64,
@@ -35,17 +36,17 @@ fn bytes_of(number: usize) -> u64 {
     }
 }
 
-/// The module and the disks. Of each, what tells it from another one of its size: of an image, a sum of its descriptor.
+/// The media. For each, a checksum of its ISO 9660 descriptor, which tells an exchanged image from one of the same size.
 pub struct Media([u32; PATHS.len()]);
 
 impl Media {
-    /// Looks at all of them.
+    /// Computes the checksum of each medium.
     pub fn open() -> &'static Self {
         let sums = core::array::from_fn(|number| sum(&|offset, out| read(number, offset, out)));
         mem::leak(Self(sums))
     }
 
-    /// The number of the one that is there by this path.
+    /// Returns the number of the medium at `path`, if it is present.
     pub fn number_of(path: &[u8]) -> Option<usize> {
         let number = PATHS.iter().position(|other| other.as_bytes() == path)?;
         (bytes_of(number) > 0).then_some(number)

@@ -1,7 +1,7 @@
-//! The platform that a loop runs on: a host with processes, or a machine without an operating system.
+//! The platform of a loop: a host with processes, or a machine without an operating system.
 //!
-//! `network` opens the kernel's sockets or a stack of our own (`stack`); `host` needs processes, `machine` has the disks of a bare
-//! machine.
+//! `network` opens the kernel's sockets or our own stack (`stack`); `host` needs processes; `machine` has the disks of a machine
+//! without an operating system.
 
 pub mod host;
 #[cfg(bare)]
@@ -20,8 +20,8 @@ use crate::sys::linux::process;
 use crate::vfs::Tree;
 use network::Network;
 
-/// A tree without anything in it, which lasts as long as the process. It is made here, and not beside the code of the tree, which
-/// roles without files would have in memory with it (linker/stowaway.ld).
+/// Creates an empty tree with static lifetime. It is in this module, not in `vfs`, so that roles without files do not load the
+/// tree's code pages (linker/stowaway.ld).
 #[inline(never)]
 pub fn tree() -> &'static mut Tree {
     mem::leak(Tree::default())
@@ -41,11 +41,11 @@ pub fn run(
     serve(network, tasks, tree(), sink, signals)
 }
 
-/// Runs tasks over this network and these files until the process is asked to stop, or one of them ends the loop. What they tell
-/// goes to `sink`; `signals` are those they want to be told of beside that.
+/// Runs tasks until the process gets a signal to stop, or a task ends the loop. Events go to `sink`; `signals` are the signals
+/// that the tasks want besides.
 ///
 /// # Errors
-/// The status to exit with, after it was said why.
+/// The exit status; the reason is already reported.
 #[inline(never)]
 pub fn serve(
     network: &Network,

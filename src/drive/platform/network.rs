@@ -1,4 +1,4 @@
-//! Which network a loop has: that of the host, or a stack of our own over a link. No task knows which.
+//! Network of a loop: the kernel's, or our own stack over a link. Tasks use either through [`Net`].
 
 #![forbid(unsafe_code)]
 
@@ -10,18 +10,18 @@ use crate::net::Net;
 use crate::net::kernel::Kernel;
 use crate::sys::linux::fs::File;
 
-/// Which network is asked for.
+/// The configured network.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Network {
-    /// One of our own, if it has a link.
+    /// Our own stack; used if it has a link.
     #[cfg(feature = "smol")]
     pub stack: Stack,
-    /// Other loops have the same ports.
+    /// True if several loops bind the same ports (SO_REUSEPORT).
     pub shares_ports: bool,
 }
 
 impl Network {
-    /// Whether it is a stack of our own.
+    /// Returns true if our own stack is used.
     pub fn is_own(&self) -> bool {
         #[cfg(feature = "smol")]
         return self.link().is_some();
@@ -29,7 +29,7 @@ impl Network {
         false
     }
 
-    /// What its own stack is over: of a machine without an operating system, always its card.
+    /// The link of our own stack. A machine without an operating system always uses its network card.
     #[cfg(feature = "smol")]
     fn link(&self) -> Option<(super::stack::Kind, &'static core::ffi::CStr)> {
         #[cfg(bare)]
@@ -39,7 +39,7 @@ impl Network {
         self.stack.link
     }
 
-    /// How many connections NFS may have there, if memory suffices.
+    /// Limit of NFS connections, if memory suffices.
     #[cfg(feature = "nfs")]
     pub fn connection_count_max(&self) -> usize {
         #[cfg(feature = "smol")]
@@ -49,7 +49,7 @@ impl Network {
         crate::config::CONNECTION_COUNT_MAX
     }
 
-    /// What this host is to be called there; empty: as it calls itself.
+    /// Host name to announce; empty: the kernel's host name.
     #[cfg(feature = "mdns")]
     pub const fn name(&self) -> &'static [u8] {
         #[cfg(feature = "smol")]
@@ -58,7 +58,7 @@ impl Network {
         b""
     }
 
-    /// The same network, on which this host is to be called so.
+    /// Sets the host name to announce, unless `name` is empty.
     #[cfg(feature = "mdns")]
     #[must_use]
     #[cfg_attr(not(feature = "smol"), expect(unused_variables, unused_mut))]
@@ -70,10 +70,10 @@ impl Network {
         self
     }
 
-    /// Opens it, for as long as the process lasts. `signals` are what wakes it up beside sockets.
+    /// Opens the network with static lifetime. `signals`, a signalfd, also wakes up `wait`.
     ///
     /// # Errors
-    /// It cannot be had, which was told to `sink`.
+    /// The network cannot be opened; the reason is already reported to `sink`.
     #[cfg_attr(not(feature = "smol"), expect(unused_variables))]
     pub(super) fn open(
         &self,

@@ -1,4 +1,4 @@
-//! A network stack of our own, over what the host has to carry its frames.
+//! Our own network stack (smoltcp) over a link.
 
 #![forbid(unsafe_code)]
 
@@ -16,50 +16,50 @@ use crate::text::{Text, text};
 use core::ffi::CStr;
 use core::net::Ipv4Addr;
 
-/// What carries its frames.
+/// The type of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// An interface of the host.
+    /// A packet socket (packet(7)) on an interface of the host.
     Packet,
-    /// The same, which has its own stack, and gets an address for that.
+    /// A packet socket on an interface that the kernel's stack uses, to get an address for it by DHCP.
     #[cfg(feature = "init")]
     Host,
     /// A TAP interface.
     Tap,
-    /// A socket file.
+    /// A Unix stream socket, as passt and QEMU use.
     Stream,
-    /// The card of a machine without an operating system.
+    /// The virtio network card of a machine without an operating system.
     #[cfg(bare)]
     Virtio,
 }
 
-/// A stack that is asked for.
+/// Configuration of our own stack.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Stack {
-    /// What carries its frames, and its name. `None`: none is asked for.
+    /// Type and name of the link. `None`: our own stack is not used.
     pub link: Option<(Kind, &'static CStr)>,
-    /// How it gets its addresses.
+    /// Source of the IP addresses.
     pub ip: Ip,
-    /// What leads beyond the link.
+    /// IPv4 default gateway.
     pub gateway: Option<Ipv4Addr>,
-    /// Its number on the Ethernet. `None`: one that follows from the host, the link and the name.
+    /// MAC address. `None`: derived from the host, the link and the name.
     pub mac: Option<[u8; 6]>,
-    /// What it is called; empty: nothing.
+    /// Host name; empty: none.
     pub name: &'static [u8],
 }
 
 impl Stack {
-    /// Opens it.
+    /// Opens the link and the stack.
     ///
     /// # Errors
-    /// The host does not let it be opened: why was told.
+    /// The link cannot be opened; the reason is already reported.
     pub(super) fn open(
         &self,
         (kind, name): (Kind, &'static CStr),
         signals: Option<File>,
         sink: &mut dyn Sink,
     ) -> Result<&'static mut dyn Net, Fatal> {
-        // Before that, a link would take its buffers from the heap.
+        // Opened before the heap exists, so that the link's buffers come from the region.
         let link = match kind {
             Kind::Packet => leak(Packet::open(name, signals)),
             #[cfg(feature = "init")]
@@ -98,8 +98,8 @@ impl Stack {
         Ok(mem::leak(Smol::new(link, &settings, sys::now())))
     }
 
-    /// A number that is administered locally (IEEE 802), the same at each start, and another one on another host, over another
-    /// link, or by another name: a hash (FNV-1a) of these.
+    /// Derives a locally administered MAC address (IEEE 802) by FNV-1a from host, link and name: stable across restarts,
+    /// different on another host, another link or under another name.
     fn derived_mac(&self, link: &CStr) -> [u8; 6] {
         let mut host = [0; 64];
         let len = sys::host_name(&mut host);
@@ -114,12 +114,12 @@ impl Stack {
     }
 }
 
-/// A link for as long as the process lasts.
+/// Gives a link static lifetime.
 fn leak<L: Link + 'static>(link: Result<L, Errno>) -> Result<&'static mut dyn Link, Errno> {
     link.map(|link| mem::leak(link) as &mut dyn Link)
 }
 
-/// Why a link cannot be opened, and what to do about it.
+/// Explains why a link cannot be opened and how to fix that.
 fn why(kind: Kind, errno: Errno) -> Text {
     match (kind, errno) {
         (Kind::Packet, Errno::PERM) => text!(

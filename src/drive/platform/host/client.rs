@@ -1,4 +1,4 @@
-//! A connection to a server that is waited for, until an instant.
+//! A blocking TCP client with a deadline.
 
 #![forbid(unsafe_code)]
 
@@ -11,12 +11,12 @@ use crate::sys::linux::sockets;
 use crate::time::Instant;
 use core::net::SocketAddrV6;
 
-/// Why nothing more comes.
+/// The reason why a call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ended {
-    /// The server is not there, or hung up.
+    /// The server refused or closed the connection.
     Closed,
-    /// The time is over.
+    /// The deadline passed.
     TimedOut,
 }
 
@@ -28,17 +28,17 @@ pub struct Client {
 }
 
 impl Client {
-    /// A connection to `at`, whose version 4 is mapped into version 6. Nothing waits longer than `until`. That it could not be
-    /// made may be told only when it is used.
+    /// Connects to `at`, an IPv4 address as IPv4-mapped. No call waits beyond `until`. A connect error may be returned only by
+    /// the first use.
     pub fn connect(at: &SocketAddrV6, until: Instant) -> Option<Self> {
         let socket = sockets::connect(*at.ip(), at.port()).ok()?;
         Some(Self { socket, until })
     }
 
-    /// Sends so few bytes that they are taken at once.
+    /// Sends `bytes`, which must fit the socket's send buffer.
     ///
     /// # Errors
-    /// `Closed`, also if they are not all taken; `TimedOut`.
+    /// `Closed`, also if the buffer took only a part; `TimedOut`.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Ended> {
         self.wait(PollFlags::OUT)?;
         match sockets::send(self.socket.as_raw_fd(), bytes, false) {
@@ -47,10 +47,10 @@ impl Client {
         }
     }
 
-    /// Receives as many bytes as `out` has.
+    /// Receives until `out` is full.
     ///
     /// # Errors
-    /// `Closed` before there were so many; `TimedOut`.
+    /// `Closed` before `out` was full; `TimedOut`.
     pub fn recv_exact(&mut self, mut out: &mut [u8]) -> Result<(), Ended> {
         while !out.is_empty() {
             self.wait(PollFlags::IN)?;

@@ -1,4 +1,4 @@
-//! A program of the host that is run again and again, once at a time and never by a shell.
+//! A program that is run repeatedly, one process at a time, without a shell.
 
 #![forbid(unsafe_code)]
 
@@ -8,18 +8,18 @@ use crate::sys::linux::process::{self, Child};
 use core::ffi::CStr;
 use rustix::fs::{Access, OFlags};
 
-/// How a program has ended.
+/// Result of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ended {
-    /// With status 0.
+    /// Exit status 0.
     Well,
-    /// With another status, or by a signal.
+    /// Another exit status, or killed by a signal.
     Badly,
-    /// It could not be run at all.
+    /// execve failed.
     NotRun,
 }
 
-/// A program, and whether it runs.
+/// A program and its process, if one is running.
 #[derive(Debug)]
 pub struct Program {
     path: &'static CStr,
@@ -27,7 +27,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// The program at `path`; `None`: there is none that this user may run.
+    /// The program at `path`. `None`: not an executable file, or access(2) denies execution.
     pub fn new(path: &'static CStr) -> Option<Self> {
         let is_dir = File::open::<Errno>(path, OFlags::PATH | OFlags::DIRECTORY, 0).is_ok();
         let may_run = !is_dir && rustix::fs::access(path, Access::EXEC_OK).is_ok();
@@ -39,19 +39,19 @@ impl Program {
         self.path
     }
 
-    /// Whether it runs.
+    /// Returns true if the program is running.
     pub const fn is_running(&self) -> bool {
         self.child.is_some()
     }
 
-    /// Runs it without arguments. Its environment is that of this process and `more`, strings with a NUL behind each, which count
-    /// instead of those of the process that begin with `but`. False: the host has no process left.
+    /// Starts the program without arguments. Its environment is `more` (NUL-terminated strings), then this process's environment
+    /// except the strings that begin with `but`. Returns false if fork failed.
     pub fn start(&mut self, more: &[u8], but: &[u8]) -> bool {
         self.child = process::start(self.path, more, but).ok();
         self.child.is_some()
     }
 
-    /// How it has ended, once, if it was running.
+    /// Returns the result once after each run; `None` while the program runs or was not started.
     pub fn ended(&mut self) -> Option<Ended> {
         let status = process::reap(self.child?)?;
         self.child = None;

@@ -1,6 +1,6 @@
-//! Files that a role reads as a whole, or replaces as a whole: configuration, what the host tells of itself, what is remembered.
+//! Files that a role reads or replaces as a whole: configuration, /proc and /sys, saved state.
 //!
-//! Nothing is read that blocks or is no file.
+//! Only regular files are read, except by `read_at`, so that no read blocks.
 
 #![forbid(unsafe_code)]
 
@@ -14,45 +14,45 @@ use core::ops::ControlFlow;
 use rustix::fd::{AsRawFd as _, RawFd};
 use rustix::fs::{AtFlags, CWD, OFlags};
 
-/// How what a name leads to is opened: it neither blocks nor becomes a terminal, whatever it is.
+/// Flags for files that may be reached by a link: open neither blocks nor makes the file a controlling terminal.
 const FOLLOW: OFlags = OFlags::NONBLOCK
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC)
     .union(OFlags::LARGEFILE);
-/// The same of what is no link.
+/// [`FOLLOW`] without following links.
 const READ: OFlags = FOLLOW.union(OFlags::NOFOLLOW);
-/// A file that is made, or written over.
+/// Flags for a file that is created or overwritten.
 const WRITE: OFlags = READ
     .union(OFlags::WRONLY)
     .union(OFlags::CREATE)
     .union(OFlags::TRUNC);
 
-/// What is known of an entry of a directory.
+/// Attributes of a directory entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Info {
-    /// It is an ordinary file.
+    /// True for a regular file.
     pub is_file: bool,
-    /// It is a directory.
+    /// True for a directory.
     pub is_directory: bool,
-    /// The file system it lies on.
+    /// Device number of its file system.
     pub device: u64,
-    /// Its number there.
+    /// Inode number.
     pub inode: u64,
-    /// Bytes.
+    /// Size (bytes).
     pub size: u64,
-    /// When it was written to last, in nanoseconds since 1970.
+    /// Modification time in nanoseconds since 1970.
     pub written: u64,
 }
 
 impl Info {
-    /// What is known of what `path` leads to from `dir`, or of `dir` itself when it is empty.
+    /// Reads the attributes of the entry `path` of `dir`, or of `dir` itself if `path` is empty.
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
     fn of(dir: RawFd, path: &CStr) -> FsResult<Self> {
         let mut buffer = MaybeUninit::uninit();
         let stat: &Stat =
             fs::fstatat::<FsError>(dir, path, AtFlags::SYMLINK_NOFOLLOW, &mut buffer)?;
         let kind = stat.st_mode >> 12 & 0o17;
-        // It lasts until the year 2554.
+        // Overflows in the year 2554.
         let written = (stat.st_mtime as u64).wrapping_mul(1_000_000_000);
         Ok(Self {
             is_file: kind == 0o10,
@@ -65,12 +65,12 @@ impl Info {
     }
 }
 
-/// A directory that is open.
+/// An open directory.
 #[derive(Debug)]
 pub struct Directory(File);
 
 impl Directory {
-    /// The directory that `path` leads to; links are followed, as it is the user's own.
+    /// Opens the directory at `path`, following links: the path is the user's own.
     ///
     /// # Errors
     /// Those of open(2).
@@ -78,22 +78,22 @@ impl Directory {
         if crate::sys::is_bare() {
             return Err(FsError::NotSupported);
         }
-        // In one loop with a server of files, the last request may have been another user's.
+        // A file server in the same loop may have set the file-system UID of another user.
         fsuid::restore();
         File::open(path, OFlags::DIRECTORY, 0).map(Self)
     }
 
-    /// The directory in it that has this name, or, if it `follows`, that which a link leads to.
+    /// Opens the subdirectory `name`; follows a link if `follows`.
     ///
     /// # Errors
-    /// Those of openat(2); `NotDirectory` if it is a link that is not followed, or a file.
+    /// Those of openat(2); `NotDirectory` for a file, or for a link unless `follows`.
     pub fn directory(&self, name: &[u8], follows: bool) -> FsResult<Self> {
         let mut flags = FOLLOW.union(OFlags::DIRECTORY);
         flags.set(OFlags::NOFOLLOW, !follows);
         self.open_entry(name, flags).map(Self)
     }
 
-    /// What is known of the directory itself.
+    /// Reads the directory's own attributes.
     ///
     /// # Errors
     /// Those of fstatat(2).
@@ -101,7 +101,7 @@ impl Directory {
         Info::of(self.0.as_raw_fd(), c"")
     }
 
-    /// What is known of the entry of this name, which may be a link.
+    /// Reads the attributes of entry `name`, of a link itself.
     ///
     /// # Errors
     /// Those of fstatat(2).
@@ -109,7 +109,7 @@ impl Directory {
         Info::of(self.0.as_raw_fd(), name)
     }
 
-    /// Hands out the names in it, "." and ".." among them, until `each` breaks. True: these were all.
+    /// Calls `each` with every name, including "." and "..", until it breaks. Returns true if it did not break.
     ///
     /// # Errors
     /// Those of getdents64(2).
@@ -121,15 +121,15 @@ impl Directory {
         fs::open_entry(self.0.as_raw_fd(), name, flags, 0).map(File::of)
     }
 
-    /// Reads an ordinary file, or that which a link leads to, from its beginning, as far as `out` has space for it.
+    /// Reads a regular file from its start, up to the length of `out`. Follows links.
     ///
     /// # Errors
-    /// `IsDirectory`; `Invalid`: it is neither a file nor a directory; those of open(2) and pread(2).
+    /// `IsDirectory`; `Invalid`: neither a file nor a directory; those of open(2) and pread(2).
     pub fn read<'o>(&self, name: &[u8], out: &'o mut [u8]) -> FsResult<&'o [u8]> {
         read_file(&self.open_entry(name, FOLLOW)?, out)
     }
 
-    /// Reads from `offset` of a file of whatever kind.
+    /// Reads from `offset` of a file of any type. Does not follow links.
     ///
     /// # Errors
     /// Those of open(2) and pread(2).
@@ -140,7 +140,7 @@ impl Directory {
     }
 }
 
-/// Reads what is open, if it is an ordinary file.
+/// Reads an open file if it is a regular file.
 fn read_file<'o>(file: &File, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
     let info = Info::of(file.as_raw_fd(), c"")?;
     if info.is_directory {
@@ -153,7 +153,7 @@ fn read_file<'o>(file: &File, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
     Ok(out.head(len as usize))
 }
 
-/// Reads the ordinary file at `path`, which is no link, as far as `out` has space for it.
+/// Reads the regular file at `path`, up to the length of `out`. Does not follow a link.
 ///
 /// # Errors
 /// As [`Directory::read`].
@@ -162,11 +162,10 @@ pub fn read<'o>(path: &CStr, out: &'o mut [u8]) -> FsResult<&'o [u8]> {
     read_file(&File::open::<FsError>(path, READ, 0)?, out)
 }
 
-/// Puts a file with these bytes in the place of what is at `path`: it is written at `new_path` and renamed, so that one of both
-/// is there whole whatever happens.
+/// Replaces the file at `path` atomically: writes `bytes` to `new_path`, syncs and renames it.
 ///
 /// # Errors
-/// Those of open(2), pwrite(2), fsync(2) and rename(2). There is nothing at `new_path` then.
+/// Those of open(2), pwrite(2), fsync(2) and rename(2). `new_path` is then removed.
 pub fn replace(path: &CStr, new_path: &CStr, bytes: &[u8]) -> FsResult<()> {
     let file = File::open::<FsError>(new_path, WRITE, 0o644)?;
     let done =
@@ -186,7 +185,7 @@ fn fill(file: &File, bytes: &[u8]) -> FsResult<()> {
     fs::fsync(file)
 }
 
-/// Makes a directory that only its owner uses, if it is not there.
+/// Creates a directory with mode 0700 unless it exists.
 pub fn make_private_directory(path: &CStr) {
     let _ = fs::mkdirat::<FsError>(AT_FDCWD, path.to_bytes(), 0o700);
 }

@@ -1,5 +1,4 @@
-//! What the first process of a machine does to Linux before a server has anything to serve, and when it is over: file systems,
-//! modules, interfaces, disks.
+//! Tasks of PID 1 on Linux before and after serving: mounts file systems, loads modules, configures interfaces, finds disks.
 
 #![forbid(unsafe_code)]
 
@@ -18,24 +17,23 @@ use rustix::fs::OFlags;
 
 pub use init::{is_first, power_off, set_host_name};
 
-/// Bytes of what the kernel tells of its disks, or of its file systems.
+/// Buffer size (bytes) for files of /proc that list disks or file systems, and for the list of modules.
 const TOLD_BYTES: usize = 4 << 10;
-/// Bytes of the longest path of a disk or a share, with its NUL.
+/// Longest path of a disk or a share (bytes), with its NUL.
 const PATH_BYTES: usize = 128;
-/// Where the modules of the initramfs lie that are to be loaded, and their list, in the order of loading (Android's
-/// `modules.load`).
+/// List of the initramfs's modules in loading order (Android's `modules.load`); the modules are in the same directory.
 const MODULES: &CStr = c"/lib/modules/modules.load";
-/// The directory that all that is found is mounted in, each by its name; links to them are what is exported.
+/// Directory of the mount points, one per disk or share; the exported paths are links to them.
 const MOUNTS: &CStr = c"/mnt";
-/// How long a file system may be used after the last server was told to end.
+/// Time to retry umount(2) on EBUSY after the last server was stopped.
 const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_ms(10);
 
-/// A path, made of parts.
+/// A NUL-terminated path.
 struct Path([u8; PATH_BYTES]);
 
 impl Path {
-    /// `None`: it is too long.
+    /// Concatenates `parts`. `None`: too long.
     fn of(parts: &[&[u8]]) -> Option<Self> {
         let (mut path, mut len) = (Self([0; _]), 0);
         for part in parts {
@@ -56,8 +54,8 @@ fn make_directory(path: &CStr) -> Result<(), Errno> {
     fs::mkdirat(AT_FDCWD, path.to_bytes(), 0o755)
 }
 
-/// Gets the machine ready: what the kernel tells is there, modules are loaded, interfaces are up. The name of the first interface
-/// of an Ethernet.
+/// Prepares the machine: mounts the kernel's file systems, loads modules, brings interfaces up. Returns the name of the first
+/// Ethernet interface.
 pub fn begin() -> Option<&'static CStr> {
     init::take_ctrl_alt_del();
     for (path, kind) in [
@@ -69,7 +67,7 @@ pub fn begin() -> Option<&'static CStr> {
         let _ = make_directory(path);
         let _ = init::mount(kind, path, kind, init::NOSUID);
     }
-    // Where the secret of kernel handles is, if these are asked for.
+    // For the key file of kernel handles.
     for path in [c"/var", c"/var/lib"] {
         let _ = make_directory(path);
     }
@@ -84,36 +82,36 @@ pub fn begin() -> Option<&'static CStr> {
     init::raise_interfaces()
 }
 
-/// The boot arguments, without those that follow what `out` has space for.
+/// Reads the boot arguments, cut to the length of `out`.
 pub fn command_line(out: &mut [u8]) -> &[u8] {
     let line = files::read(c"/proc/cmdline", out).unwrap_or_default();
     line.strip_suffix(b"\n").unwrap_or(line)
 }
 
-/// Whether nobody knows a boot argument: the kernel leaves what it does not know to its first process.
+/// Returns true if the kernel does not know a boot argument: the kernel passes those to PID 1, as arguments or environment.
 pub fn is_unknown(argument: &[u8], mut args: Args) -> bool {
     sys::variable(argument) == Some(b"") || args.any(|left| left.to_bytes() == argument)
 }
 
-/// What is found by a path that is to be exported.
+/// Result of [`bring`] for an exported path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
-    /// What was there before.
+    /// The path existed already.
     There,
-    /// Files in memory.
+    /// Files in memory (tmpfs).
     Memory,
-    /// A disk, with a file system that the kernel knows.
+    /// A disk with a file system that the kernel mounts.
     Disk,
-    /// A disk, with an image that it does not know.
+    /// A disk with an ISO 9660 image that the kernel cannot mount.
     Image,
-    /// A share of the hypervisor.
+    /// A share of the hypervisor (virtiofs or 9p).
     Share,
-    /// None of these.
+    /// Not found.
     Nothing,
 }
 
-/// Mounts what is to be found by `path`, if that is not there: files in memory, the disk of this name, or the share of this tag. An
-/// image that the kernel cannot mount is linked to.
+/// Unless `path` exists, mounts by its name: tmpfs (`ram`), the disk of this name, or the share with this tag. If the kernel
+/// cannot mount a disk with an ISO image, `path` becomes a link to the disk.
 pub fn bring(path: &CStr, is_writable: bool) -> Found {
     let name = path.to_bytes().strip_prefix(b"/").unwrap_or_default();
     let (Some(device), Some(tag)) = (Path::of(&[b"/dev/", name]), Path::of(&[name])) else {
@@ -148,7 +146,7 @@ pub fn bring(path: &CStr, is_writable: bool) -> Found {
     found
 }
 
-/// The directory that all that was found is in: from now on, nothing else gets into it.
+/// Makes the directory of the mount points read-only, without the file systems mounted in it, and returns its path.
 pub fn close_mounts() -> &'static CStr {
     let flags = init::REMOUNT | init::BIND | init::RDONLY;
     let _ = init::mount(MOUNTS, MOUNTS, c"", flags);
@@ -159,7 +157,7 @@ fn is_there(path: &CStr) -> bool {
     File::open::<Errno>(path, OFlags::PATH, 0).is_ok()
 }
 
-/// Mounts a disk as the first kind of file system that it has: before those of disks, the kernel has no "nodev".
+/// Mounts a disk with the first file system of /proc/filesystems that succeeds; the kernel marks those without a disk "nodev".
 fn mount_disk(device: &CStr, mount: &dyn Fn(&CStr, &CStr) -> bool) -> Found {
     let mut list = [0; TOLD_BYTES];
     let list = files::read(c"/proc/filesystems", &mut list).unwrap_or_default();
@@ -175,7 +173,7 @@ fn mount_disk(device: &CStr, mount: &dyn Fn(&CStr, &CStr) -> bool) -> Found {
     }
 }
 
-/// Whether a disk has an image of ISO 9660 on it.
+/// Returns true if a disk has an ISO 9660 image.
 fn has_image(device: &CStr) -> bool {
     const AT: u64 = 0x8001;
     let mut name = [0; 5];
@@ -184,14 +182,14 @@ fn has_image(device: &CStr) -> bool {
     read.is_ok() && name == *b"CD001"
 }
 
-/// Brings all disks and parts of disks that have files in them; hands out the path of each, and what was found.
+/// Mounts all disks and partitions with files, and calls `each` with the path and result of each.
 pub fn disks(each: &mut dyn FnMut(&CStr, Found)) {
     let mut list = [0; TOLD_BYTES];
     let list = files::read(c"/proc/partitions", &mut list).unwrap_or_default();
-    // A line of headings, and an empty one.
+    // The first two lines are a heading and an empty line.
     for line in parts(list, b'\n').skip(2) {
         let name = parts(line, b' ').last().unwrap_or_default();
-        // Not what the kernel makes of its own memory.
+        // Not RAM disks or zram.
         let is_disk = !matches!(
             name,
             [] | [b'r', b'a', b'm', ..] | [b'z', b'r', b'a', b'm', ..]
@@ -205,7 +203,7 @@ pub fn disks(each: &mut dyn FnMut(&CStr, Found)) {
     }
 }
 
-/// Gives the interface `name` an address as [`init::set_address`], and a way beyond its link.
+/// Sets an address of interface `name`, as [`init::set_address`], and optionally the default gateway.
 ///
 /// # Errors
 /// Those of ioctl(2).
@@ -218,7 +216,7 @@ pub fn set_address(
     gateway.map_or(Ok(()), init::set_gateway)
 }
 
-/// Ends what still runs, and takes away what is mounted at `paths`.
+/// Kills all other processes and unmounts `paths`.
 pub fn unmount(paths: &mut dyn Iterator<Item = &'static CStr>) {
     init::end_others();
     let until = sys::now().after(UNMOUNT_TIMEOUT);

@@ -1,4 +1,4 @@
-//! Loops that serve the same files, each in a process of its own: what they have in common.
+//! Memory and locks shared by loops that serve the same files, each in its own process.
 
 #![forbid(unsafe_code)]
 
@@ -11,44 +11,44 @@ use crate::sys::{self, Errno};
 use core::net::SocketAddr;
 use core::sync::atomic::AtomicU32;
 
-/// Loops that serve the same files, at most.
+/// Limit of loops that serve the same files.
 pub const LOOP_COUNT_MAX: u32 = 4;
 
-/// What a supervisor makes before it forks them.
+/// State that the supervisor creates before it forks the loops.
 pub struct Kept {
-    /// How many they are.
+    /// Number of loops.
     pub loop_count: u32,
-    /// The number of this one, from 0.
+    /// Index of this loop.
     pub number: u32,
     shared: &'static Shared,
     bytes: &'static mut [u8],
-    /// What their write verifiers begin with.
+    /// First bytes of the write verifiers.
     entropy: [u8; 16],
 }
 
-/// What a loop has of it.
+/// State of one loop after [`Kept::join`].
 pub struct Joined {
-    /// Their turns, if there are several.
+    /// The lock between the loops, if there are several.
     pub turns: Option<&'static dyn Turns>,
-    /// [`KEPT_BYTES`] that they have in common.
+    /// Memory shared by the loops, [`KEPT_BYTES`] long.
     pub memory: &'static mut [u8],
-    /// A loop of this number had it before.
+    /// True if an earlier process with this index used the memory.
     pub was_used: bool,
-    /// What their write verifiers begin with.
+    /// First bytes of the write verifiers.
     pub entropy: [u8; 16],
 }
 
-/// One of several loops.
+/// A loop's handle on the shared lock.
 struct Member {
     lock: Lock,
     shared: &'static Shared,
 }
 
 impl Kept {
-    /// Of so many loops. `None`: the limits of the process, or the host, do not let it.
+    /// Creates the state of `loop_count` loops. `None`: the shared memory cannot be mapped.
     pub fn new(loop_count: u32) -> Option<Self> {
         let (shared, bytes) = share(KEPT_BYTES)?;
-        // Where a loop that is killed would keep the others from their turns, or they cannot have a port in common, there is one.
+        // Falls back to one loop if the host lacks robust futexes (a killed loop would keep the lock) or SO_REUSEPORT.
         let is_possible = loop_count > 1 && Lock::of(shared).is_ok() && can_share_ports();
         let mut entropy = [0; 16];
         sys::entropy(&mut entropy);
@@ -61,10 +61,10 @@ impl Kept {
         })
     }
 
-    /// What the loop of this number has of it.
+    /// Joins the loop with index `number` to the shared state.
     ///
     /// # Errors
-    /// The host has no lock that opens when a process ends.
+    /// The host has no robust futexes.
     pub fn join(self) -> Result<Joined, Errno> {
         let shared = self.shared;
         let mut turns = None;
@@ -81,13 +81,13 @@ impl Kept {
     }
 }
 
-/// Whether the host lets several sockets listen at one port (SO_REUSEPORT, Linux 3.9).
+/// Returns true if several sockets can listen at one port (SO_REUSEPORT, Linux 3.9).
 fn can_share_ports() -> bool {
     let any = SocketAddr::from(([0; 4], 0));
     !matches!(open_at(any, true, true), Err(Errno::NOPROTOOPT))
 }
 
-/// Whether a port is taken by others than loops beside this one: before these have begun.
+/// Returns true if another program listens at `at`. Called before the loops start.
 pub fn is_taken(at: SocketAddr) -> bool {
     matches!(open_at(at, true, false), Err(Errno::ADDRINUSE))
 }

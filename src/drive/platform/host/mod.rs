@@ -1,5 +1,5 @@
-//! A host with processes: the supervisor and the loops that it forks, a process per connection, sessions on standard input and
-//! output, files that a role reads.
+//! A host with processes: the supervisor and its loops, a process per connection, sessions on standard input and output, files
+//! that a role reads.
 
 #[cfg(feature = "check")]
 pub mod client;
@@ -23,7 +23,7 @@ pub mod syslog;
 #[cfg(feature = "sftp-server")]
 pub use crate::sys::linux::sandbox::{restrict_to, set_undumpable};
 
-/// Gives up CAP_SYS_RESOURCE, so that quotas hold for clients, too.
+/// Drops CAP_SYS_RESOURCE, so that disk quotas apply to clients.
 #[cfg(feature = "nfs")]
 pub fn obey_quotas() {
     crate::sys::linux::fsuid::obey_quotas();

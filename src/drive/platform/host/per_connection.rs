@@ -1,4 +1,4 @@
-//! A process for each connection: a crash of one leaves the others alone, and each has a sandbox of its own.
+//! A process per connection: a crash affects one connection only, and each process has its own sandbox.
 
 use crate::config::{ACCEPT_PAUSE, PROCESS_COUNT_MAX};
 use crate::sys;
@@ -6,10 +6,10 @@ use crate::sys::linux::fs::File;
 use crate::sys::linux::stdio::Stdio;
 use crate::sys::linux::{process, sockets};
 
-/// Where connections are taken: an address and a port, or a socket file.
+/// Listening addresses: IP address and port, or a socket file.
 pub use sockets::{Address, Reach};
 
-/// Listens at `at`, whose port is that which was free if it was 0; a socket file that nobody listens at any more is replaced.
+/// Listens at `at`. A port 0 is replaced by the port that the kernel chose. A socket file without a listener is replaced.
 ///
 /// # Errors
 /// Those of bind(2) and listen(2).
@@ -17,8 +17,8 @@ pub fn listen(at: &mut Address) -> Result<File, sys::Errno> {
     sockets::listen(at)
 }
 
-/// Takes connections for as long as the process lives: `serve` runs in a process of its own with the connection as its
-/// standard input and output, and ends it.
+/// Accepts connections until the process ends. Each gets a process with the connection as standard input and output, which calls
+/// `serve`; `serve` does not return.
 pub fn run(listener: &File, serve: &mut dyn FnMut()) -> ! {
     process::stop_when_asked();
     let mut count = 0;
@@ -37,7 +37,7 @@ pub fn run(listener: &File, serve: &mut dyn FnMut()) -> ! {
         match child {
             Ok(Some(_)) => count += 1,
             Ok(None) => sys::exit(1),
-            // It hung up, or there are too few descriptors or processes.
+            // The peer hung up (ECONNABORTED), or EMFILE, or fork failed.
             Err(_) => _ = sys::linux::sleep(&mut [], Some(ACCEPT_PAUSE)),
         }
     }

@@ -1,8 +1,7 @@
-//! One session over a pair of byte streams: standard input and output, or a connection in their place.
+//! One session over a pair of byte streams: standard input and output, or a connection.
 //!
-//! It waits in `read` and in `write` and nowhere else: there is no other peer to serve. All requests that came together are
-//! answered before more is read, and their replies leave together. Only while the engine has long work in hand, input is
-//! asked for without waiting.
+//! The process blocks only in read(2) and write(2), since there is no other peer. All requests received together are answered
+//! before the next read, and their replies are sent together. While the engine has long work, input is only read if it is ready.
 
 #![forbid(unsafe_code)]
 
@@ -22,13 +21,13 @@ use crate::vfs::Tree;
 use core::net::Ipv6Addr;
 use embedded_io::{Read, ReadReady, Write};
 
-/// One connection, which waits.
+/// A connection with blocking calls.
 pub trait Blocking: Connections {
-    /// Whether receiving would not wait.
+    /// Returns true if `recv` would not block.
     fn is_ready(&mut self) -> bool;
 }
 
-/// Makes the terminal behind standard input pass every byte as it is for as long as what is returned lasts; `None`: there is none.
+/// Puts the terminal on standard input into raw mode until the returned value is dropped. `None`: not a terminal.
 pub fn pass_all_bytes() -> Option<impl Drop> {
     Stdio::pass_all_bytes()
 }
@@ -39,7 +38,7 @@ const PIPE_BYTES: usize = 64 << 10;
 /// Standard input and output.
 #[derive(Debug, Default)]
 pub struct Standard {
-    /// True once the pipe for output, if it is one, was made larger.
+    /// True once the output pipe's capacity was raised.
     is_larger: bool,
 }
 
@@ -49,7 +48,7 @@ impl Connections for Standard {
     }
 
     fn send(&mut self, _: Socket, bytes: &[u8], _: bool) -> NetResult<usize> {
-        // A pipe of the default size does not hold such a batch: server and client would wait for each other within each.
+        // A pipe of default capacity does not hold such a batch: client and server would block on each other within each batch.
         if bytes.len() > PIPE_BYTES && !core::mem::replace(&mut self.is_larger, true) {
             Stdio::Output.set_pipe_size(REPLY_PIPE_BYTES);
         }
@@ -90,23 +89,23 @@ fn send(output: &mut impl Write, bytes: &[u8]) -> NetResult<usize> {
     }
 }
 
-/// A session and all it needs. It is the connection 0 of its protocol.
+/// A session with its buffers. It is connection 0 of its protocol.
 pub struct StdioSession<'a> {
     protocol: &'a mut dyn Protocol,
     tree: &'a mut Tree,
-    /// Input, and behind it the replies. A page that holds input at one time and replies at another is in memory once.
+    /// Input, followed by the replies. Adjacent, so that a page that holds input and later replies is in memory only once.
     buffer: &'static mut [u8; TALK_INPUT_BYTES + SFTP_REPLY_BYTES],
     /// Length (bytes) of the input, at most [`TALK_INPUT_BYTES`].
     have: usize,
     peer: &'a mut dyn Blocking,
     events: &'a mut Events,
-    /// Called when the first reply has been sent.
+    /// Called once the first reply is sent.
     greeted: Option<&'a mut dyn FnMut()>,
 }
 
 impl<'a> StdioSession<'a> {
-    /// A session with `peer`. `greeted` is called once, when the first reply is sent and before anything that came after
-    /// its request is looked at: an engine's first reply leaves alone.
+    /// A session with `peer`. `greeted` is called once, after the first reply is sent and before any later request is parsed; an
+    /// engine sends its first reply alone.
     pub fn new(
         peer: &'a mut dyn Blocking,
         protocol: &'a mut dyn Protocol,
@@ -125,12 +124,12 @@ impl<'a> StdioSession<'a> {
         }
     }
 
-    /// Serves until the peer ends it. Why it ended; empty when the peer closed it, or is gone.
+    /// Serves the session until its end. Returns the reason; empty if the peer closed the connection or is gone.
     pub fn run(&mut self) -> Text {
         self.protocol.open(0, 0);
         let mut is_busy = false;
         let end = loop {
-            // The engine may have left input, because it has enough to do.
+            // A busy engine may leave input unread.
             if !is_busy || self.have < TALK_INPUT_BYTES && self.peer.is_ready() {
                 let buffer = self.buffer.head_mut(TALK_INPUT_BYTES).tail_mut(self.have);
                 if buffer.is_empty() {
@@ -153,7 +152,7 @@ impl<'a> StdioSession<'a> {
         end
     }
 
-    /// Answers what was received; what happens next: more input, unless the engine is busy.
+    /// Answers the received requests. Returns the engine's next need: more input, or another call if busy.
     fn turn(&mut self) -> State {
         loop {
             let start = self.have.min(TALK_INPUT_BYTES);
@@ -162,7 +161,7 @@ impl<'a> StdioSession<'a> {
             let mut cx = lend(self.tree, self.events);
             let mut progress = self.protocol.advance(0, &mut cx, input, output);
             self.have = mem::shift(input, progress.consumed);
-            // There may be requests behind the one that ordered.
+            // More requests may follow the one with the order.
             let goes_on = matches!(progress.state, State::NeedOutput | State::Order(_));
             loop {
                 match self.flush(&mut progress, start) {
@@ -177,8 +176,8 @@ impl<'a> StdioSession<'a> {
         }
     }
 
-    /// Sends the bytes of a call, which are at `start` of the buffer, and carries out its order. If there is one, `progress`
-    /// becomes what the engine made of that.
+    /// Sends the replies of a call, which are at `start` in the buffer, and carries out its order. Returns true if there was an
+    /// order; `progress` is then the engine's result after it.
     fn flush(&mut self, progress: &mut Progress, start: usize) -> NetResult<bool> {
         let produced = 0..progress.produced;
         let (rx, tx) = self.buffer.split_at_mut(start.min(TALK_INPUT_BYTES));
@@ -215,7 +214,7 @@ impl<'a> StdioSession<'a> {
     }
 }
 
-/// What the protocol is lent for a call. Nothing depends on the time or the peer here.
+/// Context of a protocol call. Time and peer are not used here.
 #[inline(never)]
 fn lend<'a>(tree: &'a mut Tree, events: &'a mut Events) -> Cx<'a> {
     Cx {

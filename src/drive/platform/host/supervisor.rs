@@ -1,6 +1,6 @@
-//! Loops as processes: forks them, waits, and starts again those that ended, after a pause that doubles.
+//! Supervisor: forks a process per loop and restarts those that end, after a pause that doubles each time.
 //!
-//! A stalled disk or a crash in one child leaves the others' timing alone. The supervisor opens no sockets and no files.
+//! A stalled disk or a crash in one child does not delay the others. The supervisor opens no sockets and no files.
 
 use crate::event::{self, Fatal, Line, RESTARTING, STOPPING, Sink};
 use crate::sys;
@@ -8,37 +8,37 @@ use crate::sys::linux::process::{self, Signal, Told};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 
-/// Milliseconds before the first restart; each further one waits twice as long, up to [`PAUSE_MAX_MS`].
+/// Pause (ms) before the first restart; each further pause doubles, up to [`PAUSE_MAX_MS`].
 const PAUSE_MIN_MS: u32 = 100;
-/// Milliseconds before any restart, at most.
+/// Longest pause (ms) before a restart.
 const PAUSE_MAX_MS: u32 = 30_000;
-/// A child that ran so long is healthy: its next restart is like a first one.
+/// A child that ran for this time is healthy: its next restart waits [`PAUSE_MIN_MS`].
 const HEALTHY: Duration = Duration::from_secs(60);
-/// A child that fails within this could not start: it said why, and would only say it again.
+/// A first run that fails within this time is not restarted: the child could not start and has reported why.
 const BEGINNING: Duration = Duration::from_secs(1);
-/// How often children are reaped where signals cannot be read.
+/// Interval of reaping children if the host has no signalfd.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often when it should have stopped.
+/// Interval of reaping children while they stop.
 const LOOK_WHEN_STOPPING: Duration = Duration::from_ms(10);
-/// How long a child may take to stop.
+/// Time allowed for children to stop before they are killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A loop in a process of its own.
 pub struct Child {
     name: &'static str,
     process: Option<process::Child>,
-    /// When it was started last.
+    /// Time of the last start.
     since: Instant,
     restart_at: Instant,
     pause_ms: u32,
-    /// It ended once, and not because it could not begin.
+    /// True once it ended for another reason than failing to start.
     has_begun: bool,
-    /// It looks at its files again when it is told to.
+    /// True if the child rereads its files on SIGHUP.
     reloads: bool,
 }
 
 impl Child {
-    /// A process that was not started yet: what it is called, and whether it looks at files again on SIGHUP.
+    /// A child that is not started yet. `name` appears in messages; with `reloads`, SIGHUP is forwarded to the child.
     pub const fn new(name: &'static str, reloads: bool) -> Self {
         Self {
             name,
@@ -51,7 +51,7 @@ impl Child {
         }
     }
 
-    /// Starts a process that does `run`.
+    /// Forks a process that calls `run`.
     fn start(&mut self, now: Instant, run: &dyn Fn() -> Result<(), Fatal>) {
         self.since = now;
         self.restart_at = Instant::NEVER;
@@ -62,7 +62,7 @@ impl Child {
         }
     }
 
-    /// Plans the restart of a child whose process ended after `lived`.
+    /// Schedules the restart of a child whose process ran for `lived`.
     fn ended(&mut self, now: Instant, lived: Duration) {
         if lived >= HEALTHY {
             self.pause_ms = PAUSE_MIN_MS;
@@ -72,7 +72,7 @@ impl Child {
     }
 }
 
-/// Asks all processes to stop, and ends those that do not.
+/// Sends SIGTERM to all children, and SIGKILL to those that do not end in time.
 fn stop(children: &mut [Child]) {
     tell(children, Signal::Stop);
     let until = sys::now().after(STOP_TIMEOUT);
@@ -87,7 +87,7 @@ fn stop(children: &mut [Child]) {
     tell(children, Signal::End);
 }
 
-/// Sends a signal to the processes that are meant.
+/// Sends a signal to all children; SIGHUP only to those that reload.
 fn tell(children: &[Child], signal: Signal) {
     let is_meant = |child: &&Child| child.reloads || !matches!(signal, Signal::LookAgain);
     let children = children
@@ -97,8 +97,8 @@ fn tell(children: &[Child], signal: Signal) {
     children.for_each(|child| process::tell(child, signal));
 }
 
-/// Runs `children` until this process is asked to stop, or one of them cannot even begin. The process of each does `run` with its
-/// place among them. What becomes of them is told to `sink`.
+/// Runs `children` until this process gets a signal to stop, or a child cannot start. Each child process calls `run` with its
+/// index. Events go to `sink`.
 ///
 /// # Errors
 /// The status to exit with.
@@ -107,7 +107,7 @@ pub fn run(
     run: &dyn Fn(usize) -> Result<(), Fatal>,
     sink: &mut dyn Sink,
 ) -> Result<(), Fatal> {
-    // Where there is no signalfd, a signal ends the supervisor as it always does, and the kernel ends its children with it.
+    // Without signalfd, signals have their default action: they end the supervisor, and the kernel then ends its children.
     let signals = process::signals(children.iter().any(|child| child.reloads), true);
     loop {
         let now = sys::now();
@@ -131,7 +131,7 @@ pub fn run(
                 return Ok(());
             }
         }
-        // Also of others, which are nobody's: the first process of a container inherits those of all its descendants.
+        // Also reaps orphans: PID 1 of a container inherits all orphaned descendants.
         while let Some((ended, status)) = process::reap_any(false) {
             let is_it = |child: &&mut Child| child.process == Some(ended);
             let Some(child) = children.iter_mut().find(is_it) else {

@@ -1,4 +1,4 @@
-//! The host's log, as syslog(3) writes to it.
+//! The host's log, in the format of syslog(3).
 
 #![forbid(unsafe_code)]
 
@@ -7,14 +7,14 @@ use crate::mem::Ends as _;
 use crate::sys::linux::fs::File;
 use crate::sys::linux::sockets;
 
-/// Where every host has it that has one.
+/// The socket of the system logger.
 const PATH: &core::ffi::CStr = c"/dev/log";
-/// Information, in syslog's numbers.
+/// LOG_INFO.
 const SEVERITY: u32 = 6;
-/// Bytes of what every line begins with that is meant for people at a terminal: "stowaway: ".
+/// Length (bytes) of the prefix "stowaway: " of every line, which is removed.
 const HEAD_BYTES: usize = 10;
 
-/// A sink whose lines begin as syslog's do: with priority, name and number of the process.
+/// A sink whose lines begin as those of syslog(3): priority, program name, PID.
 pub struct Syslog {
     socket: Option<File>,
     priority: u32,
@@ -22,7 +22,7 @@ pub struct Syslog {
 }
 
 impl Syslog {
-    /// A sink for lines of this facility, one of syslog's numbers. Where the host has no log, they are lost.
+    /// Creates a sink for a syslog facility (its number). Lines are lost if the host has no system logger.
     pub fn open(facility: u32) -> Self {
         Self {
             socket: sockets::datagrams_to(PATH).ok(),
@@ -41,7 +41,7 @@ impl Sink for Syslog {
             .text(">sftp-server[")
             .number(self.pid)
             .text("]: ");
-        // Escaped already, and with a newline at its end.
+        // The line is already escaped and ends with a newline.
         let end = line.len().saturating_sub(1);
         whole.raw(line.head(end).tail(HEAD_BYTES));
         if let Some(socket) = &self.socket {
