@@ -1,4 +1,4 @@
-//! Protocols of one datagram in, one or none out.
+//! Protocols with one datagram per request and at most one per reply.
 
 use super::streams::address;
 use super::task::World;
@@ -10,12 +10,12 @@ use core::net::SocketAddr;
 
 /// Datagrams received from one socket in one turn.
 const TURN_COUNT: usize = 64;
-/// Sockets that a task may have.
+/// Limit of sockets of a task.
 const SOCKET_COUNT_MAX: usize = 4;
 
 /// A protocol over datagrams. Object-safe.
 pub trait Protocol {
-    /// Answers a datagram that came to the socket of this number: the length of the answer in `output`, if there is one.
+    /// Answers a datagram received at socket `local`. Returns the length of the reply in `output`, if there is one.
     fn answer(
         &mut self,
         local: u32,
@@ -25,7 +25,7 @@ pub trait Protocol {
     ) -> Option<usize>;
 }
 
-/// The sockets of a protocol, and the tokens by which the task knows them.
+/// The sockets of a protocol and their tokens.
 #[derive(Debug, Default)]
 pub struct Datagrams {
     sockets: heapless::Vec<(Socket, u32), SOCKET_COUNT_MAX>,
@@ -35,7 +35,7 @@ impl Datagrams {
     /// Binds a socket at `at`.
     ///
     /// # Errors
-    /// As [`crate::net::Datagrams::bind`]; `Full` when there are too many.
+    /// As [`crate::net::Datagrams::bind`]; `Full` if there are too many sockets.
     pub fn bind(&mut self, world: &mut World<'_>, at: SocketAddr, local: u32) -> NetResult<()> {
         let socket = world.net.bind(at, world.token(local))?;
         self.sockets
@@ -43,7 +43,8 @@ impl Datagrams {
             .map_err(|_| NetError::Full)
     }
 
-    /// Answers what waits at the socket with the token `local`; false: it is none of these.
+    /// Answers the datagrams queued at the socket with the token `local`. Returns false if the token is not one of these
+    /// sockets'.
     pub fn ready(&self, world: &mut World<'_>, protocol: &mut dyn Protocol, local: u32) -> bool {
         let mut sockets = self.sockets.iter();
         let Some((socket, _)) = sockets.find(|(_, known)| *known == local).copied() else {

@@ -1,6 +1,7 @@
-//! Group commit: which replies and orders wait for which job, and what happens when it ends.
+//! Group commit: records which replies and orders wait for which job, and serves their connections when it ends.
 //!
-//! Replies that promise a durable change wait in a block until their sync has ended; all that were made before it was submitted share it.
+//! Replies that promise a durable change wait in a block until their sync has ended. A sync covers all replies written before it
+//! was submitted.
 
 use super::connection::{Connection, Wait};
 use super::streams::Streams;
@@ -10,11 +11,11 @@ use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Scope, Submitted
 /// The connections' jobs.
 #[derive(Debug, Default)]
 pub(super) struct GroupCommit {
-    /// Jobs that connections wait for, each counted for every connection.
+    /// Number of pairs of a connection and a pending job.
     pending_count: usize,
-    /// Jobs that have ended while their connections were not served since.
+    /// Number of ended waits whose connections were not served yet.
     ended_count: usize,
-    /// An error of a sync that no connection waited for; the next sync reports it.
+    /// Error of a sync that no connection waited for; the next sync reports it.
     error: Option<FsError>,
 }
 
@@ -27,13 +28,13 @@ impl GroupCommit {
         }
     }
 
-    /// A connection waits for a job from now on.
+    /// Counts a connection that waits for job `id`.
     pub(super) const fn add(&mut self, id: JobId) -> Option<Wait> {
         self.pending_count += 1;
         Some(Wait::Pending(id))
     }
 
-    /// A connection does not wait any more.
+    /// Stops a connection from waiting for its jobs.
     pub(super) fn forget(&mut self, connection: &mut Connection) {
         for wait in core::mem::take(&mut connection.waits) {
             match wait {
@@ -44,7 +45,7 @@ impl GroupCommit {
         }
     }
 
-    /// The result of a job that has ended, once; `None` while it is pending.
+    /// Returns the result of an ended job once; `None` while it is pending.
     pub(super) const fn take(&mut self, wait: &mut Option<Wait>) -> Option<FsResult<()>> {
         let Some(Wait::Ended(result)) = *wait else {
             return None;
@@ -54,12 +55,13 @@ impl GroupCommit {
         Some(result)
     }
 
-    /// Returns true if connections can go on that waited.
+    /// Returns true if a job has ended whose connections were not served yet.
     pub(super) const fn has_ended(&self) -> bool {
         self.ended_count > 0
     }
 
-    /// Records the end of a job for the connections that wait for it. Returns true for a failed sync that no connection waits for.
+    /// Records the end of a job for the connections that wait for it. Returns true for a failed sync that no connection waits
+    /// for.
     pub(super) fn on_done(&mut self, connections: &mut [Option<Connection>], ended: Ended) -> bool {
         // Syncs end in order: a connection that waits for a later one is told of this failure, too.
         let mut is_heard = false;
@@ -85,7 +87,7 @@ impl GroupCommit {
 }
 
 impl Streams {
-    /// Records the jobs that have ended, and calls `each` with them.
+    /// Collects the ended jobs and calls `each` with them.
     fn reap(&mut self, turn: &mut Turn<'_, '_>, each: &mut dyn FnMut(Ended)) {
         let (group, connections) = (&mut self.group, &mut self.connections);
         let mut is_lost = false;
@@ -98,7 +100,7 @@ impl Streams {
         }
     }
 
-    /// Goes on with the connections whose jobs have ended.
+    /// Serves the connections whose jobs have ended.
     #[cold]
     pub(super) fn serve_ended(&mut self, turn: &mut Turn<'_, '_>) {
         self.reap(turn, &mut |_| {});
@@ -114,7 +116,7 @@ impl Streams {
         }
     }
 
-    /// Waits for a job here, where no block is left for the replies that wait for it.
+    /// Blocks the loop until a job ends: no block is free for the replies that wait for it.
     #[cold]
     pub(super) fn wait_here(&mut self, turn: &mut Turn<'_, '_>, id: JobId) -> FsResult<()> {
         let mut result = None;

@@ -172,7 +172,7 @@ impl<'a> Carrier<'a> {
         let head = head.min(sent);
         self.unsent.start += head;
         self.moved_bytes += sent;
-        // Unsent replies precede any further data, or the socket would block.
+        // The rest of the replies must be sent before the next data of the file.
         self.send(true)?;
         Ok(Some(sent - head))
     }

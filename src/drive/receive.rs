@@ -1,4 +1,4 @@
-//! Input of a connection: requests that arrive, in parts or many at once, and the orders that the protocol makes of them.
+//! Input of a connection: partial requests, several requests at once, and the orders that the protocol returns for them.
 
 use super::connection::{CloseReason, Connection};
 use super::orders::{Carried, Carrier};
@@ -13,20 +13,20 @@ use crate::net::{Interest, NetError};
 use crate::text::Text;
 use crate::vfs::FsResult;
 
-/// The protocol's next need, after the connection's order if there is one.
+/// The protocol's next need after its order, if there is one, is carried out.
 enum Next {
     /// More input.
     Input,
     /// An empty output.
     Output,
-    /// Another turn: it has long work of its own in hand.
+    /// Another turn: the protocol has long work.
     Turn,
     /// The end of the connection, for this reason.
     Close(Text),
 }
 
 impl Streams {
-    /// Receives input, lets the protocol answer it, and carries out its orders, until something has to be waited for.
+    /// Receives input, has the protocol answer it, and carries out its orders, until the connection has to wait.
     pub(super) fn answer_input(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -43,7 +43,7 @@ impl Streams {
             if connection.order.is_none()
                 && batch.produced == 0
                 && core::mem::take(&mut is_first)
-                // A protocol with long work in hand may have left as much as fits.
+                // A busy protocol may have left a full buffer of input.
                 && batch.have < self.request_bytes
                 && self.receive(turn, connection, &mut batch).is_err()
             {
@@ -56,7 +56,7 @@ impl Streams {
             };
             let blocked = match next {
                 Ok(_) if connection.order.is_some() => continue,
-                // The reply to a WRITE may wait for those to the input that follows.
+                // The reply to a WRITE may be held to share a sync with the replies to the input that follows.
                 Ok(Next::Output) if is_store && self.may_hold(&batch) => continue,
                 Ok(Next::Input) if self.shares_sync(turn, connection, &mut batch) => continue,
                 Ok(next) => match self.release(turn, connection, &mut batch) {
@@ -83,7 +83,7 @@ impl Streams {
         }
     }
 
-    /// Receives what fits behind the input.
+    /// Receives after the input, as much as fits.
     fn receive(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -107,7 +107,7 @@ impl Streams {
         }
     }
 
-    /// Lets the protocol answer the input.
+    /// Passes the input to the protocol.
     fn advance(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -123,7 +123,7 @@ impl Streams {
         batch.add(turn, connection, progress)
     }
 
-    /// Lets the protocol answer after the connection's order.
+    /// Passes the result of the connection's order to the protocol.
     fn done(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -141,8 +141,8 @@ impl Streams {
         batch.add(turn, connection, progress)
     }
 
-    /// Carries out the connection's order. Replies leave before it, except that bytes of a WRITE that have arrived are stored first:
-    /// the sync that follows may be shared.
+    /// Carries out the connection's order. Replies are sent before its data, except that received data of a WRITE is written
+    /// first: the sync that follows may be shared.
     #[inline(never)]
     fn carry_out(
         &mut self,
@@ -153,7 +153,7 @@ impl Streams {
         let is_store = matches!(connection.order, Some(Order::Store { .. }));
         let leaves_first = match is_store {
             true => !self.may_hold(batch),
-            // Else the head of a READ's reply leaves with its data.
+            // Without a promise, the head of a READ's reply is sent together with its data.
             false => batch.promise != Promise::Nothing,
         };
         if leaves_first {
@@ -161,7 +161,7 @@ impl Streams {
         }
         match self.carry(turn, connection, batch) {
             Ok(result) => Ok(match self.done(turn, connection, batch, result) {
-                // The protocol was not given the input that follows.
+                // The protocol has not seen the input that follows.
                 Next::Input => Next::Output,
                 next => next,
             }),
@@ -175,8 +175,8 @@ impl Streams {
         }
     }
 
-    /// Sends the replies of a batch and carries out the connection's order, if there is one, as far as that goes. Returns the result
-    /// of the order, which is then at its end. Replies that the peer does not take are kept in a block.
+    /// Sends the replies of a batch and carries out the connection's order, if there is one, until the socket would block or a
+    /// job is pending. Returns the order's result once it has ended. Unsent replies are copied to a block.
     #[inline(never)]
     pub(super) fn carry(
         &mut self,
@@ -222,12 +222,12 @@ impl Streams {
         Err(blocked)
     }
 
-    /// Returns true if replies may wait for those of later requests.
+    /// Returns true if replies may be held until those of later requests are ready.
     const fn may_hold(&self, batch: &Batch) -> bool {
         batch.produced <= REPLY_BYTES / 2 && self.moved_bytes < ORDER_TURN_BYTES as usize
     }
 
-    /// Returns true if more has arrived that can share the sync of replies that promise data.
+    /// Returns true if more input has arrived, whose replies can share the sync of the promised replies in the batch.
     #[inline(never)]
     fn shares_sync(
         &mut self,
@@ -240,14 +240,14 @@ impl Streams {
         }
         let used = core::mem::take(&mut batch.used);
         batch.have = mem::shift(turn.world.rx.head_mut(batch.have), used);
-        // The end of the stream is found again when the connection waits for input.
+        // End of stream and errors are found again when the connection waits for input.
         let received = self.receive(turn, connection, batch).unwrap_or(0);
-        // However fast a client sends, a turn ends.
+        // Counted, so that the turn of a fast client ends.
         self.moved_bytes += received;
         received > 0
     }
 
-    /// Why a connection does not go on after its replies were sent.
+    /// Returns why the connection has to wait or close after its replies were sent; `None`: it continues.
     fn after(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -256,9 +256,9 @@ impl Streams {
     ) -> Option<Blocked> {
         match next {
             Next::Input => Some(Blocked::Wait(Interest::Input)),
-            // Other connections' turn: after theirs this one is ready again.
+            // Other connections are served first; then this socket is ready again.
             Next::Turn => {
-                // The peer owes nothing meanwhile.
+                // The timeout does not run: the protocol is busy, not the peer.
                 connection.progress = turn.world.now;
                 Some(Blocked::Wait(Interest::Output))
             }
@@ -274,7 +274,7 @@ impl Streams {
         }
     }
 
-    /// Copies the input that was kept back into the receive buffer; its bytes.
+    /// Copies the saved input into the receive buffer and returns its length.
     fn restore(&mut self, rx: &mut [u8], connection: &mut Connection) -> usize {
         let len = connection.input_len as usize;
         let kept = match &connection.input {
@@ -288,7 +288,7 @@ impl Streams {
         len
     }
 
-    /// Keeps the input that was not used: inline if it is short, else in a block.
+    /// Saves the unused input: inline if it is short, else in a block.
     fn save(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -314,7 +314,7 @@ impl Streams {
 }
 
 impl Batch {
-    /// Adds replies.
+    /// Adds replies and their promises to the batch.
     fn add(
         &mut self,
         turn: &mut Turn<'_, '_>,

@@ -1,4 +1,4 @@
-//! Replies: sent, or kept in a block while the peer does not take them or their sync has not ended.
+//! Replies: sent, or kept in a block while the socket would block or their sync is pending.
 
 use super::connection::{CloseReason, Connection, Unsent};
 use super::orders::Carrier;
@@ -14,7 +14,7 @@ use crate::vfs::{FsResult, Submitted};
 use core::ops::Range;
 
 impl Streams {
-    /// Sends the replies that were kept, once their sync has ended. An order goes on when its own job has ended.
+    /// Sends kept replies once their sync has ended, and continues the order once its own job has ended.
     pub(super) fn send_kept(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -68,8 +68,8 @@ impl Streams {
         sent.map_err(|error| Blocked::by(error, Interest::Output))
     }
 
-    /// Sends the replies of a batch: after a sync, if they promise something. What the peer does not take, or has to wait, is kept in
-    /// a block.
+    /// Sends the replies of a batch, after a sync if they promise a durable change. Replies that have to wait are kept in a
+    /// block.
     pub(super) fn release(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -95,14 +95,14 @@ impl Streams {
         if batch.produced == 0 {
             return Ok(());
         }
-        // The order waits until they have left.
+        // The order continues after these replies are sent.
         let order = connection.order.take();
         let sent = self.carry(turn, connection, batch);
         connection.order = order;
         sent.map(drop)
     }
 
-    /// Keeps bytes of the transmit buffer in a block.
+    /// Copies bytes of the transmit buffer to a block.
     pub(super) fn keep(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -126,7 +126,8 @@ impl Streams {
         Ok(())
     }
 
-    /// A block of a pool. If none is left, the connection that `holds` one and made no progress for longest is closed.
+    /// Allocates a block of a pool. If none is free, closes the connection without progress for longest among those for which
+    /// `holds` is true.
     #[inline(never)]
     pub(super) fn block(
         &mut self,
@@ -144,7 +145,7 @@ impl Streams {
     }
 }
 
-/// Makes replies final after their sync; their bytes then.
+/// Finishes replies after their sync; returns their new length.
 fn settle(
     turn: &mut Turn<'_, '_>,
     connection: &Connection,

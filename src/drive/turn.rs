@@ -1,4 +1,4 @@
-//! The turn of a connection: what the loop lends it, the bytes in the loop's buffers, and why it ends.
+//! The turn of a connection: the resources that the loop lends, the bytes in its buffers, and the reason why it ends.
 
 use super::connection::CloseReason;
 use super::protocol::Protocol;
@@ -6,7 +6,7 @@ use super::task::World;
 use crate::engine::nfs::Promise;
 use crate::net::{Interest, NetError};
 
-/// Why a connection does not go on for now.
+/// The reason why a connection's turn ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Blocked {
     /// The connection waits for its socket, or ([`Interest::None`]) for a job.
@@ -22,7 +22,7 @@ impl From<CloseReason> for Blocked {
 }
 
 impl Blocked {
-    /// After `error`, a connection waits for `interest`, or is gone.
+    /// Maps a socket error: after `WouldBlock` the connection waits for `interest`, else it is closed.
     pub(super) fn by(error: NetError, interest: Interest) -> Self {
         match error {
             NetError::WouldBlock | NetError::Full => Self::Wait(interest),

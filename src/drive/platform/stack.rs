@@ -21,7 +21,8 @@ use core::net::Ipv4Addr;
 pub enum Kind {
     /// A packet socket (packet(7)) on an interface of the host.
     Packet,
-    /// A packet socket on an interface that the kernel's stack uses, to get an address for it by DHCP.
+    /// A packet socket on an interface that the kernel's stack uses: ours only obtains an IPv4 address for it, unless one is
+    /// configured.
     #[cfg(feature = "init")]
     Host,
     /// A TAP interface.
