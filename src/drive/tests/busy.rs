@@ -1,4 +1,4 @@
-//! A protocol with long work in hand, as a session has that hashes or copies a file.
+//! A protocol that is busy with long work, as an SFTP session that hashes or copies a file.
 
 use super::{AT, Served, with_loop};
 use crate::config::{REPLY_BYTES, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
@@ -10,7 +10,7 @@ use crate::net::sim::Sim;
 use crate::time::{Duration, Instant};
 use crate::vfs::{self, FsResult};
 
-/// Each byte is a request; the first asks for work that ends at a time.
+/// A protocol whose requests are single bytes; it is busy until `until` and then answers them all.
 struct Working {
     until: Instant,
 }
@@ -67,7 +67,7 @@ fn requests_that_wait_for_long_work_are_not_timed_out() {
     with_loop(&sim, &mut tree, &mut [&mut worker], &sink, |all| {
         assert_eq!(all.start(), Ok(()));
         let peer = sim.connect(AT);
-        // More than a connection keeps for itself: what waits holds a block that others may need.
+        // More than fits inline, so that the input waits in a block.
         let requests = [b'r'; REQUEST_INLINE_BYTES + 1];
         sim.send(peer, &requests);
         for _ in 0..3 {

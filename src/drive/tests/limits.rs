@@ -1,4 +1,4 @@
-//! What is scarce: blocks for requests and replies, places, descriptors, time. Who waits, who gives way, and who does not.
+//! Limits: blocks for requests and replies, slots, descriptors, timeouts; which connections wait, are evicted or are kept.
 
 use super::{AT, Bench, LISTENER_COUNT, MOMENT, check_data, read, with_server};
 use crate::config::{
@@ -16,7 +16,7 @@ impl Bench {
         (0..count).map(|_| self.connect()).collect()
     }
 
-    /// Peers that ask for so many bytes and read only the head of the reply.
+    /// Connects `count` peers that request a READ of `bytes` bytes and accept only the head of the reply.
     fn connect_stopped(&mut self, count: usize, bytes: u32) -> Vec<Peer> {
         let peers = self.connect_many(count);
         for peer in &peers {
@@ -28,7 +28,7 @@ impl Bench {
         peers
     }
 
-    /// Whoever was not closed sends the `rest` of its request, and must have its answer.
+    /// Sends the `rest` of `call` on every open connection and checks the replies.
     fn complete(&mut self, call: &Call, rest: &[u8]) {
         let open = self.peers.iter().filter(|peer| !self.sim.is_closed(**peer));
         let open: Vec<Peer> = open.copied().collect();
@@ -55,7 +55,7 @@ fn who_stops_reading_delays_nobody_and_is_closed_after_a_minute() {
                 bench.sim.send(stopped, &read(0, count).xid(xid).record());
             }
             bench.run(MOMENT);
-            // What was asked beyond one buffer waits in the socket, and there it stays.
+            // Requests that exceed the receive buffer stay in the socket.
             let waiting = bench.sim.unreceived(stopped);
             assert!(waiting > 0);
             bench.run(Duration::from_secs(30));
@@ -70,7 +70,7 @@ fn who_stops_reading_delays_nobody_and_is_closed_after_a_minute() {
     }
 }
 
-/// A socket may take any part of a reply's head and of the bytes behind it, also the head and nothing more.
+/// A short send may end anywhere in a reply's head or in its data, also exactly after the head.
 #[test]
 fn a_large_reply_may_be_cut_anywhere_in_its_head() {
     for capacity in 1..300 {
@@ -109,7 +109,7 @@ fn who_reads_slowly_but_reads_is_kept() {
     }
 }
 
-/// The first half of a request is more than a connection keeps for itself; the second completes it.
+/// A call and its two halves; the first half does not fit inline in a connection.
 fn halves() -> (Call, Vec<u8>, Vec<u8>) {
     let call = read(5, 10);
     let mut first = call.record();
@@ -161,7 +161,7 @@ fn the_beginning_of_a_request_needs_no_block() {
             bench.run(Duration::from_secs(9));
             assert_eq!(bench.closed_count(), 0);
             bench.complete(&call, &[middle, &second].concat());
-            // It has to end in time all the same.
+            // The request timeout applies without a block, too.
             peers.iter().for_each(|peer| bench.sim.send(*peer, start));
             bench.run(REQUEST_TIMEOUT);
             bench.run(Duration::SECOND);
@@ -289,7 +289,7 @@ fn a_full_table_of_proven_clients_makes_new_ones_wait_their_turn() {
         bench.run(ACCEPT_PAUSE);
         bench.run(MOMENT);
         check_data(&bench.answer(early, &call), 5, 10);
-        // After a minute of silence the proven ones go as well.
+        // After a minute of silence, connections with replies are evicted as well.
         bench.run(IDLE_TIMEOUT);
         bench.ask(late, &call);
         assert!(bench.closed_count() >= 2);
@@ -297,7 +297,7 @@ fn a_full_table_of_proven_clients_makes_new_ones_wait_their_turn() {
 }
 
 impl Bench {
-    /// Connects from these addresses in turn, and asks something through each connection.
+    /// Connects from the addresses in turn and completes a call on each connection.
     fn connect_proven(&mut self, count: usize, from: &[IpAddr]) -> Vec<Peer> {
         let peers = (0..count).map(|number| {
             let peer = self.sim.connect_from(from[number % from.len()], AT);
@@ -322,15 +322,15 @@ fn a_full_table_takes_from_the_address_that_has_most() {
         bench.run(MOMENT);
         let many = bench.connect_proven(7, &[of(2)]);
         bench.run(MOMENT);
-        // Its own oldest but one has been silent for longest.
+        // Its second connection is now the one with the longest silence.
         bench.ask(many[0], &read(5, 10));
         let new = bench.connect_proven(1, &[of(3)])[0];
         assert!(bench.sim.is_closed(many[1]));
-        // They share what there is: three, four and three.
+        // The ten slots are shared: three, four and three.
         let others = bench.connect_proven(2, &[of(3)]);
         assert_eq!((bench.open(&few), bench.open(&many)), (3, 4));
         assert_eq!(bench.open(&others) + bench.open(&[new]), 3);
-        // One that has most already, or as many as others, gets no more.
+        // A peer with the largest share, or with an equal one, gets no further slot.
         for number in [1, 2, 3] {
             let more = bench.sim.connect_from(of(number), AT);
             bench.run(MOMENT);

@@ -1,4 +1,4 @@
-//! The loop between the net in memory and the model tree: what goes in comes out, and all that was held is given back.
+//! The loop between the simulated network and the model tree: requests are answered, and all resources are freed at the end.
 
 mod busy;
 mod endpoint;
@@ -32,11 +32,11 @@ use cases::random::{Random, for_seeds};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-/// Where the tests' server is.
+/// Address of the server under test.
 const AT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1)), 2049);
 const PORTMAP_AT: SocketAddr = SocketAddr::new(AT.ip(), portmap::PORT);
 const LISTENER_COUNT: usize = 2;
-/// Long for a machine, short for every patience.
+/// Long enough for every reply, shorter than every timeout.
 const MOMENT: Duration = Duration::from_ms(100);
 
 /// The RPC programs as a task.
@@ -109,7 +109,7 @@ impl<P: Protocol> Task for Served<P> {
     }
 }
 
-/// What `run` does with a loop over these tasks on a network of the test's.
+/// Calls `run` with a loop over `tasks` on the simulated network.
 fn with_loop<T>(
     sim: &Sim,
     tree: &mut vfs::Tree,
@@ -126,7 +126,7 @@ fn with_loop<T>(
     ))
 }
 
-/// A server and its surroundings.
+/// A server with its network, tree and clients.
 struct Bench {
     sim: Sim,
     server: Server,
@@ -136,12 +136,12 @@ struct Bench {
     peers: Vec<Peer>,
 }
 
-/// Runs `script` with a server for so many connections. In the end nothing may be held, whatever happened.
+/// Runs `script` with a server for `connection_count` connections, then checks that no resource is held.
 fn with_server(seed: u64, connection_count: usize, script: impl FnOnce(&mut Bench)) {
     with_server_on(seed, connection_count, false, script);
 }
 
-/// The same, perhaps with threads that wait for the disk.
+/// As [`with_server`], optionally with workers.
 fn with_server_on(
     seed: u64,
     connection_count: usize,
@@ -187,13 +187,13 @@ fn with_server_on(
 }
 
 impl Bench {
-    /// Lets so much time pass.
+    /// Runs the loop for `time`.
     fn run(&mut self, time: Duration) {
         self.sim.allow(time);
         self.with_loop(|all| all.turns());
     }
 
-    /// What a loop over the server does.
+    /// Calls `run` with a loop over the server.
     fn with_loop<T>(&mut self, run: impl FnOnce(&mut Loop<'_, '_>) -> T) -> T {
         let tasks: &mut [&mut dyn Task] = &mut [&mut self.server];
         with_loop(&self.sim, &mut self.tree, tasks, &self.sink, run)
@@ -210,7 +210,7 @@ impl Bench {
         peer
     }
 
-    /// What a peer has read: the answers to `calls`, all of them.
+    /// Returns the replies that a peer received; asserts that they answer exactly `calls`.
     #[track_caller]
     fn answers(&self, peer: Peer, calls: &[Call]) -> Vec<Body> {
         let bytes = self.sim.take(peer);
@@ -223,13 +223,13 @@ impl Bench {
         answers.iter().zip(calls).map(read).collect()
     }
 
-    /// The same for one call.
+    /// As [`Bench::answers`] for one call.
     #[track_caller]
     fn answer(&self, peer: Peer, call: &Call) -> Body {
         self.answers(peer, core::slice::from_ref(call)).remove(0)
     }
 
-    /// Asks, and has the answer within a moment.
+    /// Sends a call and returns its reply, which must arrive within [`MOMENT`].
     #[track_caller]
     fn ask(&mut self, peer: Peer, call: &Call) -> Body {
         self.sim.send(peer, &call.record());
@@ -237,7 +237,7 @@ impl Bench {
         self.answer(peer, call)
     }
 
-    /// How many lines with these words a person was told.
+    /// Counts the log lines that contain `words`.
     fn told(&self, words: Text) -> usize {
         let lines = self.sink.lines();
         lines
@@ -265,7 +265,7 @@ fn check_data(body: &Body, offset: usize, len: usize) {
     );
 }
 
-/// All calls there are, under xids of their own.
+/// The calls of [`every`], with distinct xids.
 fn all_calls() -> Vec<Call> {
     let calls = every(&mut World::default()).into_iter();
     calls
@@ -309,7 +309,7 @@ fn requests_come_in_pieces_of_any_size_and_are_answered_in_order() {
     });
 }
 
-/// What a client does besides asking.
+/// The behaviour of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Manner {
     Good,
@@ -368,7 +368,7 @@ fn good_clients_among_bad_ones_have_all_their_answers() {
     });
 }
 
-/// Sends large reads and small ones over sockets that are full again and again.
+/// Checks large and small READs over a socket whose send buffer is often full.
 fn check_interrupted_reads(seed: u64, prepare: impl FnOnce(&Bench)) {
     with_server(seed, 10, |bench| {
         prepare(bench);
@@ -404,7 +404,7 @@ fn files_are_sent_from_where_they_can_be() {
         check_interrupted_reads(seed, |bench| {
             bench.host.numbered.set(true);
             bench.sim.set_file(file.clone());
-            // Whoever copies them instead fails.
+            // Makes a copy with pread fail, so that only sendfile succeeds.
             bench.host.cut.set(Some(1000));
         });
     });
@@ -456,7 +456,7 @@ fn a_disk_that_fails_under_a_promise_ends_the_connection() {
         bench.sim.set_reading(peer, true);
         bench.run(MOMENT);
         assert!(bench.sim.is_closed(peer));
-        // Who asks again is told so, and gets what can be read, a little each time; later as much as before.
+        // A retry gets the error, then short READs, and after [`READ_INLINE_TIME`] the full length again.
         let again = bench.connect();
         assert_eq!(bench.ask(again, &read(0, 150_001)).status, 5);
         bench.host.broken.set(None);

@@ -1,4 +1,4 @@
-//! What is written: by who is slow, by who goes away, by several at once, onto a disk that fails.
+//! WRITEs: by slow clients, by clients that disconnect, by several at once, and to a failing disk.
 
 use super::{Bench, MOMENT};
 use crate::config::{ORDER_TURN_BYTES, REQUEST_BYTES, REQUEST_TIMEOUT};
@@ -13,15 +13,15 @@ use crate::vfs::FsError;
 use crate::wire::nfs3::Procedure;
 use cases::random::{Random, for_seeds};
 
-/// Bytes of a WRITE of which most is stored by order.
+/// Length of a WRITE (bytes) most of which is stored by an order.
 const MUCH: usize = 150_000;
-/// Bytes of a call of WRITE before its data.
+/// Length of a WRITE call (bytes) before its data.
 const HEAD_BYTES: usize = 110;
 const OK: u32 = 0;
 const IO: u32 = 5;
 const EXISTS: u32 = 17;
 
-/// Data that is not what the file holds.
+/// Data that differs from the file's.
 fn data(seed: usize, len: usize) -> Vec<u8> {
     (0..len)
         .map(|at| (at * 5 + seed * 77 + (at >> 9)) as u8)
@@ -33,8 +33,7 @@ fn write(offset: usize, how: u32, data: &[u8]) -> Call {
     Call::write(&World::default().handle("big"), offset as u64, how, data)
 }
 
-/// Runs `script` with a server whose host stores what it is given, and with one that stores from a pipe, and
-/// with one whose threads wait for the disk.
+/// Runs `script` with three servers: one writes from its buffer, one splices through a pipe, one uses workers.
 fn with_writers(seed: u64, connection_count: usize, script: impl Fn(&mut Bench)) {
     super::with_server(seed, connection_count, &script);
     super::with_server(seed, connection_count, |bench| {
@@ -46,7 +45,7 @@ fn with_writers(seed: u64, connection_count: usize, script: impl Fn(&mut Bench))
 }
 
 impl Bench {
-    /// Some bytes of the big file, asked for by somebody else.
+    /// Reads bytes of the big file over another connection.
     #[track_caller]
     fn stored(&mut self, offset: usize, len: usize) -> Vec<u8> {
         let peer = self.connect();
@@ -76,7 +75,7 @@ fn a_slow_writer_is_waited_for_as_long_as_something_comes() {
                 bench.sim.send(slow, piece);
                 bench.run(MOMENT);
                 assert_eq!(bench.sim.unreceived(slow), 0);
-                // What comes is stored, and neither waits in a block nor for others.
+                // Received data is written at once, without a block.
                 assert_eq!(bench.server.streams.requests.holders().count(), 0);
                 bench.ask(other, &super::read(0, 10));
             }
@@ -91,7 +90,7 @@ fn writes_that_come_together_share_the_sync_before_their_replies() {
     for_seeds(200, |seed| {
         with_writers(seed, 10, |bench| {
             let mut random = Random::new(seed);
-            // What does not fit into the buffer of requests is stored by order.
+            // Data that exceeds the request buffer is stored by an order.
             let most = *random.pick(&[4096, 20_000, 60_000]);
             let mut expect: Vec<u8> = (0..BIG_BYTES).map(big_byte).collect();
             let mut calls = Vec::new();
@@ -145,7 +144,7 @@ fn after_a_sync_that_failed_each_write_is_told_of_its_own() {
 #[test]
 fn a_writer_that_stalls_is_given_ten_seconds() {
     for cut in [9_000, HEAD_BYTES + 50_000] {
-        // Within a fragment, behind one, within a mark.
+        // Within a fragment, after one, within a record mark.
         for (cuts, more) in [(&[][..], 0), (&[cut], 4), (&[cut], 6), (&[cut], 9)] {
             with_writers(0, 10, |bench| {
                 let stalled = bench.connect();
@@ -301,7 +300,7 @@ fn replies_that_wait_for_a_sync_do_not_wait_for_all_that_a_peer_sends() {
         bench
             .sim
             .send(peer, &write(0, stable::FILE_SYNC, &data(1, 100)).record());
-        // Most of each is passed by, for a reply of a few bytes.
+        // The calls' long arguments are skipped; their replies are a few bytes.
         let long = Call::nfs(Procedure::Null).opaque(&vec![0; 1 << 20]);
         for _ in 0..8 {
             bench.sim.send(peer, &long.record());
@@ -326,7 +325,7 @@ fn replies_that_are_not_taken_stop_who_writes() {
         bench.sim.set_reading(stopped, false);
         bench.sim.set_capacity(stopped, 100);
         let call = write(0, stable::FILE_SYNC, &data(1, 20_000));
-        // More than is stored by order in a turn.
+        // More data than [`ORDER_TURN_BYTES`].
         let calls = vec![call; 200];
         let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
         bench.sim.send(stopped, &stream);
@@ -366,7 +365,7 @@ fn change_that_cannot_be_synced_fails_and_stays_failed() {
     });
 }
 
-/// Runs `script` with a server whose threads store, from what it is given and from a pipe.
+/// Runs `script` with servers whose workers write, from a buffer and from a pipe.
 fn with_threads_that_store(script: impl Fn(&mut Bench)) {
     for has_pipe in [false, true] {
         super::with_server_on(0, 20, true, |bench| {
@@ -408,11 +407,11 @@ fn others_are_served_while_a_thread_stores() {
         let data = data(1, MUCH);
         let call = write(11, stable::UNSTABLE, &data);
         bench.sim.send(waiting, &call.record());
-        // Longer than any patience: a disk may take its time.
+        // Longer than every timeout: a slow disk must not close connections.
         bench.run(Duration::from_secs(100));
         assert!(bench.host.stores.get() > 0 && bench.sim.take(waiting).is_empty());
         assert_eq!(bench.ask(other, &super::read(0, 4)).status, OK);
-        // Little is stored at once.
+        // A small WRITE is written without a worker.
         let little = write(0, stable::UNSTABLE, b"data");
         assert_eq!(bench.ask(other, &little).status, OK);
         bench.host.is_held.set(false);
@@ -435,7 +434,7 @@ fn what_a_thread_cannot_store_is_told() {
         bench.run(MOMENT);
         bench.host.broken.set(None);
         assert_eq!(bench.answer(peer, &call).status, IO);
-        // The connection goes on.
+        // The connection stays usable.
         bench.sim.send(peer, &call.record());
         bench.run(MOMENT);
         bench.check_written(peer, &call, MUCH);

@@ -1,4 +1,4 @@
-//! A conversation over streams, with a protocol of single letters.
+//! A session over a pair of streams, with a protocol of single letters.
 
 use crate::config::TALK_INPUT_BYTES;
 use crate::drive::platform::host::stdio::StdioSession;
@@ -13,12 +13,12 @@ use core::cell::RefCell;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use std::rc::Rc;
 
-/// `e`: answers "e"; `r`: the whole file; `w` and four digits: so many bytes follow for the file; `y`: on disk; `b`: three
-/// pieces of work, then "b"; `x`: an offence; `z`: never ends.
+/// Requests: `e`: reply "e"; `r`: reply with the whole file; `w` and four digits: data of this length for the file follows; `y`:
+/// sync; `b`: three turns of work, then reply "b"; `x`: a violation; `z`: an endless request.
 #[derive(Default)]
 struct Letters {
     work: usize,
-    /// Turns that had input while there was work.
+    /// Calls with input while work was pending.
     heard: usize,
 }
 
@@ -65,7 +65,7 @@ impl Stream for Letters {
                         return progress;
                     };
                     let len: u32 = core::str::from_utf8(digits).unwrap().parse().unwrap();
-                    // The data that has arrived stays in the input.
+                    // Received data is not consumed here.
                     progress.consumed += 4;
                     progress.state = State::Order(Order::Store {
                         file: file(cx.vfs),
@@ -137,7 +137,7 @@ impl Stream for Letters {
         Progress {
             consumed: 0,
             produced: letter.iter().count(),
-            // Also with requests behind it: of those it knows nothing.
+            // Returned even if requests follow, which `done` does not see.
             state: State::NeedInput,
         }
     }
@@ -147,7 +147,7 @@ impl Stream for Letters {
     fn abandon(&mut self, _: &mut bool, _: &mut Tree, _: &mut Events) {}
 }
 
-/// The one session there is.
+/// A protocol with a single session.
 struct Alone<'a> {
     letters: &'a mut Letters,
     greeted: bool,
@@ -175,13 +175,13 @@ impl Protocol for Alone<'_> {
     fn abandon(&mut self, _: usize, _: &mut Tree, _: &mut Events) {}
 }
 
-/// The other side.
+/// The peer of the session.
 #[derive(Clone, Default)]
 struct Peer(Rc<RefCell<Said>>);
 
 #[derive(Default)]
 struct Said {
-    /// What it says, in pieces.
+    /// Input of the session, one read per piece.
     pieces: Vec<Vec<u8>>,
     heard: Vec<u8>,
     deaf: bool,
@@ -209,7 +209,7 @@ impl Read for Peer {
 
 impl ReadReady for Peer {
     fn read_ready(&mut self) -> Result<bool, ErrorKind> {
-        // The end is there to be read, too.
+        // End of stream is readable, too.
         Ok(true)
     }
 }
@@ -220,7 +220,7 @@ impl Write for Peer {
         if peer.deaf {
             return Err(ErrorKind::BrokenPipe);
         }
-        // Not all at once.
+        // A short write.
         let len = bytes.len().min(50_000);
         peer.heard.extend(&bytes[..len]);
         Ok(len)
@@ -231,7 +231,7 @@ impl Write for Peer {
     }
 }
 
-/// What the peer heard of `pieces`, how it ended, and the file afterwards.
+/// Runs a session with the input `pieces`. Returns its output, its close reason, the protocol and the tree.
 fn talk(
     pieces: &[&[u8]],
     size: usize,

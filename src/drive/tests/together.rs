@@ -1,4 +1,4 @@
-//! All tasks in one loop over one network that loses datagrams and takes bytes in parts: each serves as if it were alone.
+//! All tasks in one loop, over a network that loses datagrams and sends short: each serves as if it were alone.
 
 use super::endpoint::host::{self, Host, PEER, QUERY};
 use super::{AT, MOMENT, Served, Server, all_calls, with_loop};

@@ -1,4 +1,4 @@
-//! Threads wait for the disk: who is told when, and what others notice of it.
+//! Workers that block on the disk: replies wait for durability, other clients do not wait.
 
 use super::{AT, Bench, MOMENT, read, with_server_on};
 use crate::config::REPLY_BLOCK_COUNT;
@@ -24,7 +24,7 @@ fn make(name: &[u8]) -> Call {
         .words(NO_CHANGE)
 }
 
-/// Runs `script` on a disk that takes its time until it is let through.
+/// Runs `script` with a disk whose jobs end only after [`Bench::let_through`].
 fn with_slow_disk(script: impl Fn(&mut Bench)) {
     with_server_on(0, 100, true, |bench| {
         bench.host.is_held.set(true);
@@ -33,7 +33,7 @@ fn with_slow_disk(script: impl Fn(&mut Bench)) {
 }
 
 impl Bench {
-    /// Sends a call that waits for the disk.
+    /// Sends a call whose reply waits for the disk.
     #[track_caller]
     fn begin(&mut self, call: &Call) -> Peer {
         let peer = self.connect();
@@ -60,13 +60,13 @@ fn others_are_served_while_one_waits_for_the_disk() {
     for call in [write(b"data"), make(b"new")] {
         with_slow_disk(|bench| {
             let waiting = bench.begin(&call);
-            // Longer than any patience: a disk may take its time.
+            // Longer than every timeout: a slow disk must not close connections.
             bench.run(Duration::from_secs(100));
             let other = bench.connect();
             assert_eq!(bench.ask(other, &read(0, 4)).status, OK);
             bench.let_through();
             assert_eq!(bench.answer(waiting, &call).status, OK);
-            // What comes next finds it as it was before.
+            // The connection's next request is served as usual.
             assert_eq!(bench.ask(waiting, &read(0, 4)).status, OK);
         });
     }
@@ -75,7 +75,7 @@ fn others_are_served_while_one_waits_for_the_disk() {
 #[test]
 fn who_reads_what_is_not_in_memory_waits_alone() {
     let lookup = Call::lookup(&World::default().handle(""), b"hello");
-    // In the reply, and behind it.
+    // Inline in the reply, and as an order.
     for count in [4, 100_000] {
         with_slow_disk(|bench| {
             bench.host.numbered.set(true);
@@ -84,7 +84,7 @@ fn who_reads_what_is_not_in_memory_waits_alone() {
             bench.host.is_cold.set(true);
             let waiting = bench.connect();
             bench.sim.send(waiting, &read(0, count).record());
-            // Longer than any patience: a disk may take its time.
+            // Longer than every timeout: a slow disk must not close connections.
             bench.run(Duration::from_secs(100));
             assert!(bench.host.in_flight.get());
             let other = bench.connect();
@@ -111,7 +111,7 @@ fn what_was_told_is_durable() {
 fn what_is_asked_again_is_told_when_the_first_is_durable() {
     with_slow_disk(|bench| {
         let call = make(b"new");
-        // By the same client, so that it is known.
+        // One client address for both, so that the duplicate request cache matches.
         let client = IpAddr::from([10, 9, 0, 1]);
         let [first, again] = [(); 2].map(|()| bench.sim.connect_from(client, AT));
         bench.peers.extend([first, again]);
@@ -128,7 +128,7 @@ fn a_sync_waits_for_the_names_that_others_made() {
     with_slow_disk(|bench| {
         let made = bench.begin(&make(b"new"));
         bench.begin(&write(b"data"));
-        // Nothing was changed, but that it is durable promises what was there before, too.
+        // This COMMIT follows no WRITE of its file, but its sync still covers the earlier changes.
         let commit = Call::commit(&World::default().handle("hello"));
         let peer = bench.begin(&commit);
         bench.let_through();
@@ -191,7 +191,7 @@ fn what_is_on_its_way_when_the_loop_ends_gets_to_the_disk() {
         bench.begin(&make(b"new"));
         bench.with_loop(|all| all.stop());
         bench.tree.ram().lose_power();
-        // As if it went on.
+        // The disk continues.
         bench.let_through();
         let peer = bench.connect();
         assert_eq!(bench.ask(peer, &make(b"new")).status, EXISTS);

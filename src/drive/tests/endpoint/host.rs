@@ -1,4 +1,4 @@
-//! A responder on interfaces in memory, on a host that fails as it is told to.
+//! A responder on simulated interfaces, on a host with injected faults.
 
 use crate::config::{RX_BYTES, TX_BYTES};
 use crate::drive::Loop;
@@ -20,39 +20,39 @@ use std::rc::Rc;
 
 pub(in super::super) const PEER: &str = "192.0.2.9:5353";
 const GROUPS: [&str; 2] = ["224.0.0.251:5353", "[ff02::fb]:5353"];
-/// Until everything is probed for and announced.
+/// Time until all records are probed and announced.
 pub(in super::super) const SETTLED: Duration = Duration::from_secs(4);
 /// `? box.local A`
 pub(in super::super) const QUERY: &[u8] =
     b"\0\0\0\0\0\x01\0\0\0\0\0\0\x03box\x05local\0\0\x01\0\x01";
 
-/// What the host does not do, and what is asked of it.
+/// Faults to inject, and counters.
 #[derive(Default)]
 pub(in super::super) struct Faults {
-    /// These interfaces alone are wished.
+    /// Names of the interfaces to serve.
     pub(in super::super) names: &'static [&'static [u8]],
-    /// Every datagram that is sent fails so.
+    /// Error of every send.
     pub(in super::super) send: Option<NetError>,
-    /// Every socket is ready at once, and says no more than this.
+    /// Error of every receive; all sockets count as ready.
     pub(in super::super) recv: Option<NetError>,
-    /// No group can be joined.
+    /// Error of joining a group.
     pub(in super::super) join: Option<NetError>,
-    /// Somebody else has our addresses.
+    /// Error of binding an own address.
     pub(in super::super) claim: Option<NetError>,
-    /// Nobody tells of changes.
+    /// True if the host does not report changes of interfaces.
     pub(in super::super) no_changes: bool,
-    /// A socket at a group hears others, too.
+    /// True if a group's socket also receives datagrams of other interfaces.
     pub(in super::super) hears_others: bool,
-    /// The process is told to reload.
+    /// True if SIGHUP is pending.
     pub(in super::super) reload: bool,
-    /// What is open.
+    /// The open sockets.
     pub(in super::super) open: Vec<(Socket, Token)>,
-    /// How often it was waited, and received.
+    /// Counts of `wait` and of receives.
     pub(in super::super) waits: usize,
     pub(in super::super) recvs: usize,
 }
 
-/// The net in memory on such a host.
+/// The simulated network with these faults.
 struct Poor(Sim, Rc<RefCell<Faults>>);
 
 impl Poor {
@@ -192,7 +192,7 @@ impl Multicast for Poor {
     }
 }
 
-/// The host `box`, as a role has it.
+/// An endpoint that responds for the host `box`.
 pub(in super::super) struct Host {
     responder: Responder,
     pub(in super::super) calls: Rc<RefCell<usize>>,
@@ -214,7 +214,7 @@ impl Host {
     }
 }
 
-/// Whether the host's address was told to a group since this was asked last.
+/// Returns true if the host's address was multicast since the last call.
 pub(in super::super) fn is_answered(sim: &Sim) -> bool {
     sim.take_multicast().iter().any(|(_, bytes, _)| {
         let message = Message::parse(bytes).unwrap();
@@ -254,7 +254,7 @@ impl Endpoint for Host {
     }
 }
 
-/// A loop and its surroundings.
+/// A loop with its network and faults.
 pub(in super::super) struct Bench<'a> {
     pub(in super::super) sim: Sim,
     net: Poor,
@@ -264,7 +264,7 @@ pub(in super::super) struct Bench<'a> {
     pub(in super::super) sink: Sink,
 }
 
-/// Interfaces with two addresses each, the first of which has the number 2.
+/// Returns `count` interfaces with two addresses each, with indices from 2.
 pub(in super::super) fn interfaces(count: u32) -> Vec<Interface> {
     let interface = |index: u32| {
         let mut name = [0; 16];
@@ -312,7 +312,7 @@ pub(in super::super) fn with_host(faults: Faults, script: impl FnOnce(&mut Bench
     script(&mut bench);
 }
 
-/// The same on a host with one interface, when everything is announced.
+/// Runs `script` with one interface, after all records are announced.
 pub(in super::super) fn with_announced(faults: Faults, script: impl FnOnce(&mut Bench<'_>)) {
     with_host(faults, |bench| {
         bench.sim.set_interfaces(&interfaces(1));
@@ -323,13 +323,13 @@ pub(in super::super) fn with_announced(faults: Faults, script: impl FnOnce(&mut 
 }
 
 impl Bench<'_> {
-    /// Lets so much time pass.
+    /// Runs the loop for `time`.
     pub(in super::super) fn run(&mut self, time: Duration) {
         self.sim.allow(time);
         self.with_loop(|all| all.turns());
     }
 
-    /// Asks the loop to stop, and has the endpoint say goodbye.
+    /// Stops the loop, so that the endpoint sends its goodbyes.
     pub(in super::super) fn stop(&mut self) {
         self.sim.allow(Duration::default());
         self.with_loop(|mdns| {
@@ -338,7 +338,7 @@ impl Bench<'_> {
         });
     }
 
-    /// What a loop over the endpoint does.
+    /// Calls `run` with a loop over the endpoint.
     fn with_loop<T>(&mut self, run: impl FnOnce(&mut Loop<'_, '_>) -> T) -> T {
         let mut events = Events::new(Box::new(self.sink.clone()));
         let (mut rx, mut tx) = (vec![0; RX_BYTES], vec![0; TX_BYTES]);
@@ -354,7 +354,7 @@ impl Bench<'_> {
         ))
     }
 
-    /// How often everybody was asked, told, and told for the last time, since this was asked last.
+    /// Counts of multicast queries, announcements and goodbyes since the last call.
     pub(in super::super) fn heard(&self) -> (usize, usize, usize) {
         let (mut asked, mut told, mut left) = (0, 0, 0);
         for (_, bytes, to) in self.sim.take_multicast() {
@@ -376,9 +376,9 @@ impl Bench<'_> {
         (asked, told, left)
     }
 
-    /// Whether a neighbour that asks for the host's address has it within a moment.
+    /// Returns true if a query for the host's address is answered within a second.
     pub(in super::super) fn answers(&mut self) -> bool {
-        // It is not told twice within a second.
+        // A record is not multicast twice within one second.
         self.run(Duration::from_secs(2));
         self.sim.take_multicast();
         self.sim.arrive(2, PEER.parse().unwrap(), QUERY);

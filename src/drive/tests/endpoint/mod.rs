@@ -1,4 +1,4 @@
-//! The loop of multicast DNS: what comes and goes, what is bad, and what fails.
+//! The task of multicast DNS: changing interfaces, bad datagrams, failing calls.
 
 pub(super) mod host;
 
@@ -8,7 +8,7 @@ use cases::random::{Random, for_seeds};
 use host::{Faults, PEER, QUERY, SETTLED, interfaces, with_announced, with_host};
 
 const ERRORS: [NetError; 5] = [
-    // No buffers; no route; a filter.
+    // ENOBUFS, no route, a packet filter, and others.
     NetError::Full,
     NetError::Gone,
     NetError::Denied,
@@ -25,7 +25,7 @@ fn who_is_asked_to_stop_takes_leave_in_each_family() {
         bench.stop();
         assert_eq!(bench.heard(), (0, 0, 2));
     });
-    // Also before anything was announced, and where there is nowhere to say it.
+    // Also before the first announcement, and without an interface.
     for count in [0, 1] {
         with_host(Faults::default(), |bench| {
             bench.sim.set_interfaces(&interfaces(count));
@@ -48,7 +48,7 @@ fn who_is_called_hears_it_at_once() {
     });
 }
 
-/// Nothing but its deadlines wakes it: at rest there are none.
+/// Only deadlines wake the loop; at rest there are none.
 /// RFC 6762 section 8.3: "MUST NOT send announcements in the absence of information that its network connectivity may have
 /// changed".
 #[test]
@@ -62,7 +62,7 @@ fn at_rest_it_sleeps_until_something_comes() {
             bench.faults.borrow_mut().waits = 0;
             bench.run(Duration::from_secs(60));
             let waits = bench.faults.borrow().waits;
-            // Every five seconds it looks whether there are others.
+            // Without reports of changes, interfaces are read every five seconds.
             assert_eq!(waits, if no_changes { 13 } else { 1 });
             assert_eq!(bench.sim.sleep().is_none(), !no_changes);
             assert_eq!(bench.heard(), (0, 0, 0));
@@ -101,7 +101,7 @@ fn an_interface_that_went_is_left_alone_until_it_is_back() {
     }
 }
 
-/// Who has nowhere to speak says so once, and waits.
+/// Without an interface, the endpoint reports that once and waits.
 #[test]
 fn where_there_is_no_interface_that_is_told_once() {
     with_host(Faults::default(), |bench| {
@@ -130,7 +130,7 @@ fn another_address_is_probed_for_and_the_lost_one_is_no_more() {
         let (asked, told, left) = bench.heard();
         assert!((6, 4) == (asked, told) && left > 0, "{asked} {told} {left}");
         assert!(bench.answers());
-        // The same again, and a change of others, are none of ours.
+        // Unchanged addresses, and changes of interfaces that are not served, cause no message.
         changed.extend(interfaces(1).into_iter().map(|interface| Interface {
             index: 9,
             is_loopback: true,
@@ -159,7 +159,7 @@ fn of_too_many_interfaces_those_that_fit_are_served_and_it_is_told_once() {
         bench.sim.set_interfaces(&interfaces(11));
         bench.run(SETTLED);
         assert_eq!(bench.sink.lines(), [told]);
-        // A place that becomes free is taken.
+        // A closed link's slot is used again.
         bench.sim.set_interfaces(&interfaces(10)[2..]);
         bench.run(SETTLED);
         assert_eq!(bench.heard(), (2 * 6, 2 * 4, 0));
@@ -186,7 +186,7 @@ fn a_port_that_another_has_for_himself_is_told_once_and_tried_again() {
     });
 }
 
-/// Where somebody else has our address, too, nobody is asked to answer there.
+/// If another program also binds our address, questions do not set the QU bit.
 #[test]
 fn answers_to_us_alone_are_not_asked_for_where_they_may_be_another_s() {
     for claim in [None, Some(NetError::InUse)] {
@@ -207,7 +207,7 @@ fn answers_to_us_alone_are_not_asked_for_where_they_may_be_another_s() {
     }
 }
 
-/// On an old host a socket hears what came in by another interface: then who sent it tells.
+/// On an old host, a group's socket also receives datagrams of other interfaces; the source address shows these.
 #[test]
 fn what_another_interface_hears_is_not_answered_here() {
     for hears_others in [false, true] {
@@ -262,7 +262,7 @@ fn bad_datagrams_change_nothing() {
     });
 }
 
-/// A flood on one interface keeps no other waiting.
+/// A flood on one interface does not delay another.
 #[test]
 fn one_socket_has_its_turn_and_then_others_have() {
     with_host(Faults::default(), |bench| {
@@ -278,14 +278,14 @@ fn one_socket_has_its_turn_and_then_others_have() {
             bench.sim.arrive(2, PEER.parse().unwrap(), b"no message");
         }
         bench.sim.arrive(3, later, QUERY);
-        // A few turns of a millisecond, of the 150 that the flood takes.
+        // A few turns of 1 ms; the flood takes 150.
         bench.run(Duration::from_ms(5));
         let sent = bench.sim.take_multicast();
         assert!(sent.iter().any(|(index, ..)| *index == 3), "{}", sent.len());
     });
 }
 
-/// What is lost is said again, or asked for again; and nobody spins meanwhile.
+/// Failed sends are repeated later, and the loop does not spin.
 #[test]
 fn sends_that_fail_are_no_end() {
     for error in ERRORS {
@@ -310,7 +310,7 @@ fn sends_that_fail_are_no_end() {
     }
 }
 
-/// A socket that is ready for ever and has nothing but an error: its link is opened again now and then, and that is all.
+/// If a socket is always ready but every receive fails, its link is reopened at intervals, and the loop does not spin.
 #[test]
 fn sockets_that_fail_for_ever_are_not_asked_for_ever() {
     for error in ERRORS {
