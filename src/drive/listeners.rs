@@ -160,8 +160,8 @@ impl Streams {
     #[inline(never)]
     fn largest_share(&self, world: &mut World<'_>) -> Option<Share> {
         let now = world.now;
-        // A hash table in the transmit buffer, which is unused here. A peer that finds no free entry is not counted; the seed
-        // changes with the time, so it collides with others at the next call.
+        // A hash table in the transmit buffer, which is unused here. A peer that finds no free entry is not counted; the hash
+        // depends on the time, so that this happens to other peers at the next call.
         let (entries, _) = world.tx.as_chunks_mut();
         entries.fill([0; 4]);
         let seed = now.since(Instant::default()).as_ms();

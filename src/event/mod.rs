@@ -24,7 +24,7 @@ pub const NO_DATAGRAMS: Text = text!("no MOUNT over UDP, only over TCP");
 /// The key file cannot be read or created, so only path handles are used.
 pub const NO_KERNEL_HANDLES: Text =
     text!("no kernel handles, so moved files may be lost; choose a --key-file other than");
-/// The export's name cannot be mounted by Windows clients.
+/// The export is `/`, which Windows clients cannot mount.
 pub const UNUSABLE_BY_WINDOWS: Text =
     text!("Windows clients cannot use an export of this name; export a directory below");
 /// A role's process ended; the supervisor will restart it.

@@ -26,7 +26,7 @@ pub const fn parts(text: &[u8], separator: u8) -> Parts<'_> {
     }
 }
 
-/// Iterator of [`parts`]. The iterator of `slice::split` would be compiled once per separator closure.
+/// Iterator of [`parts()`]. The iterator of `slice::split` would be compiled once per separator closure.
 #[derive(Clone, Debug)]
 pub struct Parts<'a> {
     /// The unread rest; `None` after the last part.

@@ -157,7 +157,7 @@ pub fn copy(from: &[u8]) -> &'static mut [u8] {
     copy
 }
 
-/// As [`bytes`], with the count in the type.
+/// As [`bytes()`], with the count in the type.
 pub fn array<const COUNT: usize>() -> &'static mut [u8; COUNT] {
     // SAFETY: so many zero bytes, which nothing else refers to and which are never given back.
     unsafe { cut(COUNT, 1).cast().as_mut() }

@@ -14,7 +14,8 @@ const PAUSE_MIN_MS: u32 = 100;
 const PAUSE_MAX_MS: u32 = 30_000;
 /// A child that ran for this time is healthy: its next restart waits [`PAUSE_MIN_MS`].
 const HEALTHY: Duration = Duration::from_secs(60);
-/// A first run that fails within this time is not restarted: the child could not start and has reported why.
+/// If a child's first run fails within this time, it could not start and has reported why: the supervisor stops all children and
+/// fails.
 const BEGINNING: Duration = Duration::from_secs(1);
 /// Interval of reaping children if the host has no signalfd.
 const LOOK: Duration = Duration::from_secs(1);
