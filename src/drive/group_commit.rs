@@ -63,7 +63,7 @@ impl GroupCommit {
     /// Records the end of a job for the connections that wait for it. Returns true for a failed sync that no connection waits
     /// for.
     pub(super) fn on_done(&mut self, connections: &mut [Option<Connection>], ended: Ended) -> bool {
-        // Syncs end in order: a connection that waits for a later one is told of this failure, too.
+        // Syncs end in order, and a later one fails with this error, too: a connection that waits for it reports the error.
         let mut is_heard = false;
         for connection in connections.iter_mut().flatten() {
             if self.pending_count == 0 {

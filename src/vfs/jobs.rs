@@ -177,7 +177,7 @@ impl Tree {
             return match (backend.as_storage(), bytes) {
                 (Some(storage), _) => storage.submit(job),
                 (None, Bytes::Here(bytes)) => Submitted::Done(backend.write(file, offset, bytes)),
-                // Only files of a storage have extents, and only with these bytes are received into a pipe.
+                // Never called: the driver receives into a pipe only if the file has an extent.
                 (None, Bytes::Piped(..)) => Submitted::Done(Err(FsError::NotSupported)),
             };
         }

@@ -214,7 +214,7 @@ impl Misbehaving {
             done = done.and(self.sync_one(&pin));
             ram!(self.unpin(pin));
         }
-        // What fails is reported.
+        // A failed change is reported, so it counts as made durable.
         self.host().is_dirty.set(false);
         done?;
         self.host().commit_fails.get().map_or(Ok(()), Err)?;
