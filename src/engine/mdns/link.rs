@@ -1,40 +1,40 @@
-//! Links: the addresses of an interface, and which others are on it.
+//! Links: the addresses of an interface, and the check whether a peer's address is on the link.
 
 use crate::mem::Ends as _;
 use core::net::IpAddr;
 
-/// Interfaces that are served at once.
+/// Maximum number of interfaces in use at the same time.
 pub const LINK_COUNT_MAX: usize = 8;
-/// Addresses of one interface.
+/// Maximum number of addresses of one interface.
 const ADDRESS_COUNT_MAX: usize = 16;
 
-/// The number of a link, below [`LINK_COUNT_MAX`].
+/// Index of a link, below [`LINK_COUNT_MAX`].
 pub type LinkId = u8;
 
-/// What is known of a link.
+/// MTU and addresses of an interface.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[repr(C)] // The longest last.
+#[repr(C)] // The largest field is last.
 pub struct Link {
-    /// Bytes of a packet on it; 0: those of Ethernet.
+    /// MTU (bytes); 0: Ethernet's MTU of 1,500.
     pub mtu: u32,
-    /// Another process on this host has the port, too: a unicast to us might reach that.
+    /// True if another process on this host also has port 5353 open: the kernel may deliver unicasts for us to that process.
     pub shares_port: bool,
-    /// Our addresses on it, and the bits that they have in common with those of others there. None: it is not there.
+    /// The interface's addresses with their prefix lengths (bits). Empty: the link is down.
     pub addresses: heapless::Vec<(IpAddr, u8), ADDRESS_COUNT_MAX>,
 }
 
 impl Link {
-    /// Whether it is there.
+    /// Returns true if the link is up, that is, has an address.
     pub fn is_up(&self) -> bool {
         !self.addresses.is_empty()
     }
 
-    /// Whether `address` is on the link, as far as addresses tell.
+    /// Returns true if `address` has the prefix of an address of ours on the link.
     pub fn reaches(&self, address: IpAddr) -> bool {
         self.leads_to(&address)
     }
 
-    /// Whether `address` is ours.
+    /// Returns true if `address` is one of our addresses on the link.
     pub fn owns(&self, address: IpAddr) -> bool {
         self.has(&address)
     }
@@ -49,7 +49,7 @@ impl Link {
         self.bits_of(address).is_some()
     }
 
-    /// How many bits an address of ours has in common with those of others.
+    /// Returns the prefix length of `address` (bits), or `None` if the address is not ours.
     #[inline(never)]
     pub fn bits_of(&self, address: &IpAddr) -> Option<u8> {
         let mut own = self.addresses.iter();
@@ -57,10 +57,10 @@ impl Link {
     }
 }
 
-/// Bytes of the longest address.
+/// Size of an IPv6 address (bytes).
 pub(super) const ADDRESS_BYTES_MAX: usize = 16;
 
-/// The bytes of an address.
+/// Returns an address in network byte order, copied to `buffer`: 4 or 16 bytes.
 #[inline(never)]
 pub(super) fn octets<'a>(address: &IpAddr, buffer: &'a mut [u8; ADDRESS_BYTES_MAX]) -> &'a [u8] {
     match address {
@@ -76,12 +76,12 @@ pub(super) fn octets<'a>(address: &IpAddr, buffer: &'a mut [u8; ADDRESS_BYTES_MA
     }
 }
 
-/// Whether both are the same address.
+/// Returns true if both addresses are equal.
 pub(super) fn is_same(one: &IpAddr, two: &IpAddr) -> bool {
     shares(one, two, u8::MAX)
 }
 
-/// Whether both addresses are of one family and share their first `bits`.
+/// Returns true if both addresses are of the same family and their first `bits` bits are equal.
 #[inline(never)]
 fn shares(one: &IpAddr, two: &IpAddr, bits: u8) -> bool {
     let (mut one_buffer, mut two_buffer) = ([0; ADDRESS_BYTES_MAX], [0; ADDRESS_BYTES_MAX]);
@@ -123,7 +123,7 @@ mod tests {
         assert!(link.owns("fe80::1".parse().unwrap()) && !link.owns("fe80::2".parse().unwrap()));
     }
 
-    /// Avahi 2b4e8d7a: prefixes of more than 120 bits, and of every other length.
+    /// Regression of avahi 2b4e8d7a (prefixes of more than 120 bits), tested for every prefix length.
     #[test]
     fn each_bit_of_a_prefix_counts_and_no_other() {
         for (own, most) in [("2001:db8::5a5a", 128u8), ("192.0.2.90", 32)] {

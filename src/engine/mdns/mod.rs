@@ -1,8 +1,8 @@
 //! Multicast DNS and DNS-based service discovery. RFC 6762, RFC 6763.
 //!
-//! A *link* is what one interface leads to, whatever families are spoken there: what is said is said in all of them, but
-//! for services that are announced in one alone. Time,
-//! entropy and the links' addresses are told; what comes out are messages, events and an instant. All tables are cut at start.
+//! A *link* is one interface with its IPv4 and IPv6 addresses. Messages are sent in both families, except for services that are
+//! announced in one family only. The caller passes in time, entropy, datagrams and the links' addresses; the engine returns
+//! messages, events and the instant of its next action. All tables are allocated at start.
 
 mod announce;
 mod answer;
@@ -32,14 +32,14 @@ pub use zone::{ALIAS_COUNT_MAX, Full};
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The port of every responder and querier (RFC 6762 section 2).
+/// UDP port of all responders and queriers (RFC 6762 section 2).
 pub const PORT: u16 = 5353;
-/// Their IPv4 group (RFC 6762 section 3).
+/// IPv4 multicast group (RFC 6762 section 3).
 pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
-/// Their IPv6 group.
+/// IPv6 multicast group (RFC 6762 section 3).
 pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 
-/// Address families of the Internet, as bits.
+/// Address families as bits.
 pub mod family {
     use core::net::IpAddr;
 
@@ -50,78 +50,79 @@ pub mod family {
     /// Both.
     pub const ANY: u8 = IPV4 | IPV6;
 
-    // As services are described.
+    // A service description uses the same bits.
     const _: () = assert!(ANY == crate::wire::announce::ANY_FAMILY);
 
-    /// That of an address.
+    /// Returns the family bit of an address.
     pub const fn of(address: &IpAddr) -> u8 {
         if address.is_ipv4() { IPV4 } else { IPV6 }
     }
 }
 
-/// How much a responder can keep.
+/// Capacity of a responder's tables.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Names, each label that names have in common counted once.
+    /// Number of names; a label that several names share as their common suffix counts once.
     pub name_count: usize,
-    /// Records: about five for a service.
+    /// Number of records; a service needs about five.
     pub record_count: usize,
-    /// Bytes of all TXT records.
+    /// Total size of the TXT records (bytes).
     pub text_bytes: usize,
 }
 
-/// What a datagram was sent to, as far as the host tells.
+/// Kind of a datagram's destination address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cast {
-    /// The group on the link.
+    /// The multicast group.
     Multicast,
-    /// One of our addresses.
+    /// An address of this host.
     Unicast,
-    /// One of both. It counts only if it comes from the link: another link's socket hears it, too.
+    /// Multicast or unicast: the network stack does not report the destination. Accepted only from a source address on the link,
+    /// because the socket also receives multicasts of other links.
     Unknown,
 }
 
-/// What arrived, and where.
+/// Source, link and destination of a received datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct Meta {
-    /// Its sender.
+    /// Source address and port.
     pub from: SocketAddr,
-    /// Where it came from.
+    /// Link on which the datagram arrived.
     pub link: LinkId,
-    /// What it was sent to.
+    /// Kind of the destination address.
     pub cast: Cast,
 }
 
-/// An envelope of what goes to everybody on a link; the bytes are in the buffer that the caller lent.
+/// A multicast message for one link. Its bytes are in the caller's buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit {
-    /// Where it is sent.
+    /// Link to send on.
     pub link: LinkId,
-    /// Bytes.
+    /// Length of the message (bytes).
     pub len: usize,
-    /// In which families, as far as the link speaks them.
+    /// Families to send in: bits of [`family`]. The caller ignores families without an address on the link.
     pub families: u8,
 }
 
-/// Bytes of the longest message that may come.
+/// Longest message (bytes) that a peer may send.
 pub const MESSAGE_BYTES_MAX: usize = crate::wire::dns::MESSAGE_BYTES_MAX;
-/// Bytes of a message that is not larger than it must be: what an Ethernet frame carries in IPv6.
+/// Longest message (bytes) without fragmentation: the payload of UDP over IPv6 in an Ethernet frame.
 pub const MESSAGE_BYTES: usize = 1500 - HEAD_BYTES;
-/// Bytes of what stands before a message: IPv6 and UDP.
+/// Size of the IPv6 and UDP headers (bytes).
 const HEAD_BYTES: usize = 40 + 8;
 
-/// Random numbers, not to be predicted without the seed.
+/// Pseudo-random numbers (xorshift64*), seeded with the host's entropy.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// From 16 bytes of entropy.
+    /// Seeds the generator with 16 bytes of entropy.
     pub fn new(entropy: &[u8; 16]) -> Self {
         let number = u128::from_ne_bytes(*entropy);
         Self((number as u64 ^ (number >> 64) as u64) | 1)
     }
 
-    /// A number of milliseconds of at least `from` and below `from + count`.
+    /// Returns a random number of milliseconds: at least `from`, less than `from + count`.
     #[inline(never)]
     pub fn ms(&mut self, from: u32, count: u32) -> u32 {
         // xorshift64*

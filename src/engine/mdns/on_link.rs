@@ -1,4 +1,4 @@
-//! A link, and when something is due there.
+//! The responder's state of one link: its addresses, and when the next message is due.
 
 use super::link::{Link, LinkId};
 use super::names::NameId;
@@ -7,30 +7,32 @@ use super::zone::{Entry, Record, Zone};
 use super::{HEAD_BYTES, MESSAGE_BYTES, Transmit};
 use crate::time::Instant;
 
-/// Between messages of which each is full.
+/// Interval (milliseconds) between messages while each of them is full.
 pub(super) const PACE_MS: u32 = 10;
 
-/// A link, and when something is due there.
+/// A link with its timers.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct OnLink {
-    /// Not later than the first record that is due, or name.
+    /// When the next multicast response is due, at the latest.
     pub(super) answers_at: Instant,
+    /// When the next probe is due, at the latest.
     pub(super) probes_at: Instant,
-    /// Until when answers to us alone are waited for.
+    /// Unicast responses are accepted until then: our last probe had the QU bit set.
     pub(super) unicast_until: Instant,
-    /// Among the records between these are all that are asked for.
+    /// Index range of the records that the current query asks for; the range also has other records.
     pub(super) asked_from: u16,
     pub(super) asked_end: u16,
-    /// Its number, and what it is in [`Record::links`].
+    /// Index of the link.
     pub(super) id: LinkId,
+    /// The link's bit in [`Record::links`].
     pub(super) bit: u8,
-    // The longest last.
+    // The largest field is last.
     pub(super) link: Link,
 }
 
 impl OnLink {
-    /// A link that is not there yet.
+    /// A link that is down.
     pub(super) fn new(id: usize) -> Self {
         Self {
             answers_at: Instant::NEVER,
@@ -44,7 +46,7 @@ impl OnLink {
         }
     }
 
-    /// Bytes of one message.
+    /// Longest message (bytes) that fits the link's MTU.
     #[inline(never)]
     pub(super) fn message_bytes(&self) -> usize {
         match self.link.mtu {
@@ -53,35 +55,35 @@ impl OnLink {
         }
     }
 
-    /// What is with a record.
+    /// Returns the state of a record on this link.
     #[inline(never)]
     pub(super) fn of<'a>(&self, record: &'a Entry) -> &'a RecordState {
         record.on(self.id)
     }
 
-    /// What is with a name; nothing of one that is not ours.
+    /// Returns the state of a name on this link: that of its first record. `None` if none of our unique records has this name.
     pub(super) fn probe<'a>(&self, zone: &'a Zone, name: NameId) -> Option<&'a RecordState> {
         zone.unique(name).map(|record| self.of(record))
     }
 
-    /// How far a name is.
+    /// Returns the probing phase of a name on this link.
     pub(super) fn phase(&self, zone: &Zone, name: NameId) -> Phase {
         let probe = self.probe(zone, name);
         probe.map_or(Phase::Idle, |state| state.probe.get().phase)
     }
 
-    /// Whether a name is ours: it is answered for, and defended.
+    /// Returns true if we own a name on this link: we answer queries for the name and defend it.
     pub(super) fn holds(&self, zone: &Zone, name: NameId) -> bool {
         let probe = self.probe(zone, name);
         probe.is_some_and(|state| state.probe.get().holds())
     }
 
-    /// Whether a record is told here: its owner is ours.
+    /// Returns true if the record may be sent on this link: the record is for this link and we own its owner name.
     pub(super) fn tells(&self, zone: &Zone, record: &Record) -> bool {
         record.is_on(self.bit) && self.holds(zone, record.owner)
     }
 
-    /// An envelope of so many bytes to all.
+    /// Returns the envelope of a multicast message of `len` bytes.
     pub(super) const fn transmit(&self, len: usize, families: u8) -> Transmit {
         Transmit {
             link: self.id,
@@ -90,7 +92,7 @@ impl OnLink {
         }
     }
 
-    /// The link is down: nothing was ever told here.
+    /// Resets timers and record states because the link is down.
     pub(super) fn forget(&mut self, zone: &mut Zone) {
         zone.forget_link(self.id);
         (self.answers_at, self.probes_at) = (Instant::NEVER, Instant::NEVER);
