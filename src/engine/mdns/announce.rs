@@ -1,5 +1,5 @@
-//! Announcing: unsolicited responses with what has become ours, and with what others would forget too early. RFC 6762
-//! sections 8.3 and 6.6.
+//! Announcing: unsolicited responses with newly claimed records, and with records that other hosts' caches would expire too
+//! early. RFC 6762 sections 8.3 and 6.6.
 
 use super::names::NameId;
 use super::on_link::OnLink;
@@ -7,13 +7,13 @@ use super::record_state::{MANY, Probe, RecordState, later};
 use super::zone::{Entry, Record, Zone};
 use crate::time::Instant;
 
-/// Between announcements.
+/// Interval (milliseconds) between the announcements of a record.
 pub(super) const ANNOUNCE_MS: u32 = 1000;
-/// Announcements after the first.
+/// Number of announcements after the first.
 const ANNOUNCE_COUNT: u8 = 1;
 
 impl OnLink {
-    /// Announces what belongs to names that have just become ours, or points to them.
+    /// Announces the records of names that have just become ours, and the records that point to such names.
     pub(super) fn announce_claimed(&mut self, zone: &Zone, now: Instant) {
         for record in zone.records.iter() {
             if record.is_held(self.bit)
@@ -32,7 +32,7 @@ impl OnLink {
         }
     }
 
-    /// Whether a record's owner, or the name that it points to, has just become ours.
+    /// Returns true if a record's owner, or the name that the record points to, has just become ours.
     fn is_news(&self, zone: &Zone, record: &Record) -> bool {
         let is_new = |name: NameId| {
             let probe = self.probe(zone, name);
@@ -41,7 +41,7 @@ impl OnLink {
         is_new(record.owner) || is_new(record.target)
     }
 
-    /// Schedules the announcement of a record, now and once more.
+    /// Schedules the announcements of a record: one now, [`ANNOUNCE_COUNT`] later.
     fn announce(&mut self, record: &Entry, now: Instant) {
         let state = self.of(record);
         state.due.set(now);
@@ -50,7 +50,8 @@ impl OnLink {
         self.answers_at = self.answers_at.min(now);
     }
 
-    /// Schedules the multicast of a record that others would forget too early (RFC 6762 section 10.1).
+    /// Schedules the multicast of a record that other hosts' caches would expire too early: now, or one second after its last
+    /// multicast. RFC 6762 sections 6.6 and 10.1.
     pub(super) fn rescue(&mut self, record: &Entry, now: Instant) {
         let state = self.of(record);
         let due = match state.was_multicast_within(ANNOUNCE_MS, now) {
@@ -63,7 +64,7 @@ impl OnLink {
 }
 
 impl RecordState {
-    /// The record was multicast.
+    /// Notes that the record was multicast, and schedules its next announcement if one is left.
     pub(super) fn set_multicast(&self, now: Instant) {
         self.settle(now);
         self.bits.set(0);

@@ -1,4 +1,4 @@
-//! Claiming unique names: which label a name gets, and another one after a conflict. RFC 6762 sections 8.1 and 9.
+//! Unique names: chooses the label of a name, and a new label after a conflict. RFC 6762 sections 8.1 and 9.
 
 use super::names::NameId;
 use super::record_state::{Phase, later};
@@ -9,18 +9,19 @@ use crate::mem::Ends as _;
 use crate::time::Instant;
 use crate::wire::dns::LABEL_BYTES_MAX;
 
-/// Fifteen conflicts within this time limit the rate of probes. RFC 6762 section 8.1.
+/// Period (milliseconds): 15 conflicts within it limit the rate of probes. RFC 6762 section 8.1.
 const CONFLICT_MS: u32 = 10_000;
-/// How long each further probe then waits.
+/// Delay (milliseconds) of each new probing attempt while the rate is limited.
 const CONFLICT_PAUSE_MS: u32 = 5000;
-/// The rate is limited until there were no conflicts for this time.
+/// Period without conflicts (milliseconds) after which the rate limit ends.
 const PEACE_MS: u32 = 60_000;
-/// Numbers from which one is chosen. Two hosts that choose the same one notice that, but for one time in ten thousand where a
-/// tenth of all messages is lost: so of hundreds, hardly any two should.
+/// Range of the random number in a new label. If two hosts draw the same number, they detect the conflict, except once in 10,000
+/// cases on a link that loses 10 % of the messages. The range makes equal numbers rare among hundreds of hosts.
 const NUMBER_COUNT: u32 = 1 << 16;
 
 impl Zone {
-    /// Makes a name unique: its first label is `label`, or a variant of it where that is one of ours already.
+    /// Adds a unique name before `parent`. Its first label is `label`, with a number appended if another name of ours has that
+    /// label. `None`: a table is full.
     #[inline(never)]
     pub(super) fn claim_name(
         &mut self,
@@ -43,13 +44,15 @@ impl Zone {
         Some(name)
     }
 
+    /// Returns true if we have a unique name with this label and records that are not withdrawn.
     fn is_ours(&self, parent: NameId, label: &[u8]) -> bool {
         let name = self.names.child(parent, label);
         let has_records = |name| self.of(name).any(|(_, record)| !record.is_goodbye);
         name.is_some_and(|name| self.unique(name).is_some() && has_records(name))
     }
 
-    /// Gives a unique name another label, the one of this number.
+    /// Changes the label of a unique name to the requested label with `number` appended. Returns false if another name in the table
+    /// has that label.
     #[inline(never)]
     pub(super) fn rename(&mut self, name: NameId, number: u32) -> bool {
         let claim = self.claim(name);
@@ -68,8 +71,8 @@ impl Zone {
 }
 
 impl Responder {
-    /// Another host has a name. A name that is ours is probed for again; one that we only probe for is given up, for another if
-    /// there is one.
+    /// Handles a conflict: another host claims `name`. If we own the name, probes for it again. If we are still probing, chooses a
+    /// new name, or gives the name up if its [`RenameStyle`] has no other name.
     pub(super) fn conflict(&mut self, now: Instant, link: usize, name: NameId) {
         self.count_conflict(now);
         let ms = self.probe_delay_ms(now);
@@ -89,7 +92,7 @@ impl Responder {
         }
     }
 
-    /// One more conflict.
+    /// Counts a conflict. Limits the rate of probes after 15 conflicts within [`CONFLICT_MS`].
     pub(super) fn count_conflict(&mut self, now: Instant) {
         let mut later_one = later(now, CONFLICT_MS);
         for place in self.conflicts.iter_mut().rev() {
@@ -101,12 +104,12 @@ impl Responder {
         }
     }
 
-    /// Whether there were many conflicts lately.
+    /// Returns true if recent conflicts limit the rate of probes.
     fn is_rate_limited(&self, now: Instant) -> bool {
         now < self.rate_limited_until
     }
 
-    /// How long the next attempt waits.
+    /// Returns the delay (milliseconds) before the first probe of a new attempt.
     pub(super) fn probe_delay_ms(&mut self, now: Instant) -> u32 {
         let ms = self.random.ms(0, PROBE_JITTER_MS);
         if self.is_rate_limited(now) {
@@ -115,9 +118,10 @@ impl Responder {
         ms
     }
 
-    /// Chooses another label for a name, and probes for that.
+    /// Chooses a new label for a name and starts probing `ms` milliseconds later.
     pub(super) fn choose_other_name(&mut self, now: Instant, name: NameId, ms: u32) {
-        // After a few, a random number: many hosts that want the same name would conflict at each further one.
+        // The first new labels have the numbers 2 to 4, later ones a random number: with consecutive numbers, many hosts that
+        // request the same name would conflict at each number.
         let mut number = u32::from(self.zone.claim(name).renames) + 2;
         if number > 4 {
             number = self.random.ms(number, NUMBER_COUNT);
@@ -134,7 +138,7 @@ impl Responder {
     }
 }
 
-/// Another label than the one that is wished, with a number.
+/// Returns the requested label with a number appended. A label that would be too long is cut at the end of a UTF-8 character.
 fn other_label(wished: &[u8], rename_style: RenameStyle, number: u32) -> Line {
     let (open, close) = match rename_style {
         RenameStyle::Instance => (" (", ")"),
@@ -145,7 +149,7 @@ fn other_label(wished: &[u8], rename_style: RenameStyle, number: u32) -> Line {
     let mut kept = wished
         .len()
         .min(LABEL_BYTES_MAX.saturating_sub(end.bytes().len()));
-    // Not in the middle of a letter.
+    // 0b10xxxxxx: a continuation byte of a UTF-8 character.
     while kept > 0 && wished.get(kept).is_some_and(|byte| byte & 0xc0 == 0x80) {
         kept -= 1;
     }

@@ -1,5 +1,5 @@
-//! What others say: conflicts with our names, records of ours that would be forgotten, and answers that spare us ours. RFC 6762
-//! sections 6.6, 7.4, 8.1 and 9.
+//! Responses of other hosts: conflicts with our names, our own records with a TTL that is too low, and duplicate answer
+//! suppression. RFC 6762 sections 6.6, 7.4, 8.1 and 9.
 
 use super::names::NameId;
 use super::on_link::OnLink;
@@ -24,7 +24,7 @@ impl Responder {
         let Some(on) = self.links.get(link) else {
             return;
         };
-        // What was sent to us alone was asked for, or it is nothing.
+        // A unicast response is accepted only after a probe that requested one.
         let was_asked = now < on.unicast_until;
         let is_heard = meta.cast == Cast::Multicast
             || (on.link.leads_to(from) && (was_asked || meta.cast == Cast::Unknown));
@@ -36,7 +36,7 @@ impl Responder {
                 continue;
             }
             let spares = record.section == Section::Answer;
-            // What has begun again with the first of them is in no conflict with the others.
+            // The first conflict resets the name to before its first probe, so that further records in the message are no conflict.
             if let Some(name) = self.zone.names.find(record.name)
                 && let Some(on) = self.links.get_mut(link)
                 && on.is_conflict(&self.zone, now, name, spares, &record)
@@ -48,8 +48,9 @@ impl Responder {
 }
 
 impl OnLink {
-    /// Whether a record says that a name of ours is another's. If it says what we say, that is noted; if it `spares` us ours, we do
-    /// not say it again.
+    /// Returns true if a received record conflicts with our use of `name`. A record that equals one of ours is no conflict: if its
+    /// TTL is less than half of ours, our record is multicast again. Otherwise, if `spares` (the record is in the answer section),
+    /// the scheduled multicast of our record is cancelled.
     #[inline(never)]
     fn is_conflict(
         &mut self,
@@ -62,7 +63,7 @@ impl OnLink {
         let (mut has_kind, mut is_ours) = (false, false);
         for (_, own) in zone.of(name) {
             has_kind |= own.kind == record.kind && own.is_on(self.bit);
-            // On whatever link: it may have come back through another one.
+            // The records of all our links are compared: a bridge may return our own response through another link.
             if !zone.says(own, record) {
                 continue;
             }
@@ -74,7 +75,7 @@ impl OnLink {
             let is_due = state.due.get() != Instant::NEVER;
             let is_announced = state.announcements_left.get() == 0;
             if record.ttl < own.ttl() / 2 {
-                // Others would forget it too early.
+                // Other hosts would remove our record from their caches too early.
                 if is_announced || !is_due {
                     self.rescue(own, now);
                 }
@@ -87,7 +88,7 @@ impl OnLink {
             return false;
         }
         if self.holds(zone, name) {
-            // NSEC alone is no conflict: its sender has other records of the name, which come too.
+            // NSEC alone is no conflict: its sender has other records of this name, and these conflict when they arrive.
             return has_kind && record.kind != kind::NSEC;
         }
         self.phase(zone, name) >= Phase::First

@@ -1,4 +1,4 @@
-//! Goodbyes: a record that goes is announced once more with a TTL of 0. RFC 6762 section 10.1.
+//! Goodbyes: a withdrawn record is announced once more with a TTL of 0. RFC 6762 section 10.1.
 
 use super::names::NameId;
 use super::on_link::OnLink;
@@ -9,19 +9,19 @@ use crate::time::Instant;
 use crate::wire::dns::kind;
 
 impl Responder {
-    /// Schedules goodbyes for all records. When nothing is due any more, all of them were sent.
+    /// Schedules goodbyes for all records. They have been sent when `poll_at` returns [`Instant::NEVER`].
     pub fn goodbye(&mut self, now: Instant) {
         self.is_stopping = true;
         for on in &mut self.links {
             for record in self.zone.records.iter() {
                 on.say_goodbye(&self.zone, record, now);
             }
-            // Nothing is probed for any more.
+            // Stops probing.
             on.probes_at = Instant::NEVER;
         }
     }
 
-    /// Withdraws a service.
+    /// Withdraws the service with this instance name: schedules goodbyes for its records.
     pub fn remove_service(&mut self, now: Instant, name: NameId) {
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
@@ -31,7 +31,8 @@ impl Responder {
         }
     }
 
-    /// Schedules the goodbye of a record on the links where it was announced; then it is removed.
+    /// Schedules the goodbye of a record on the links where it was multicast. A record that was multicast nowhere is removed at
+    /// once; otherwise [`Self::remove_withdrawn`] removes it.
     pub(super) fn withdraw(&mut self, id: RecordId, now: Instant) {
         if let Some(entry) = self.zone.records.get_mut(id) {
             entry.record.is_goodbye = true;
@@ -48,7 +49,7 @@ impl Responder {
         }
     }
 
-    /// Removes records whose goodbyes were sent.
+    /// Removes withdrawn records whose goodbyes have been sent on all links.
     pub(super) fn remove_withdrawn(&mut self) {
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
@@ -64,7 +65,7 @@ impl Responder {
 }
 
 impl OnLink {
-    /// Schedules the goodbye of a record, if it was announced on this link; whether it was.
+    /// Schedules the goodbye of a record if it was multicast on this link. Returns true if so.
     pub(super) fn say_goodbye(&mut self, zone: &Zone, record: &Entry, now: Instant) -> bool {
         let state = self.of(record);
         let is_known = state.last_multicast.get() != Instant::NEVER && record.kind != kind::NSEC;
@@ -80,8 +81,8 @@ impl OnLink {
 }
 
 impl Zone {
-    /// The PTR record that lists a service type belongs to one service of the type; when that one goes, to another. Whether there
-    /// is another.
+    /// Keeps the PTR record that lists a service type (RFC 6763 section 9) when the service that owns it is withdrawn: assigns the
+    /// record to another service of this type. Returns false if no other is left, or if `id` is another kind of record.
     pub(super) fn pass_on(&mut self, id: RecordId) -> bool {
         let Some(record) = self.records.get(id) else {
             return false;

@@ -1,4 +1,5 @@
-//! Probing: three queries whether another host has the names that we claim, and tie-breaking. RFC 6762 sections 8.1 and 8.2.
+//! Probing: three queries that ask whether another host uses the names that we claim; tie-breaking between hosts that probe for
+//! the same name. RFC 6762 sections 8.1 and 8.2.
 
 use super::Transmit;
 use super::names::NameId;
@@ -10,21 +11,22 @@ use crate::time::Instant;
 use crate::wire::dns::{self, Message, Section, Writer, kind};
 use core::cmp::Ordering;
 
-/// Between probes, and after the last.
+/// Interval (milliseconds) between probes, and from the third probe to the announcement.
 const PROBE_MS: u32 = 250;
-/// For how long the loser of a tie waits.
+/// Delay (milliseconds) before the loser of a tie probes again.
 const TIE_PAUSE_MS: u32 = 1000;
-/// For how long answers to us alone are taken after we asked for them.
+/// Period (milliseconds) after a probe with the QU bit in which unicast responses are accepted.
 const UNICAST_MS: u32 = 2000;
-/// Names in one probe.
+/// Maximum number of names in one probe message.
 const PROBE_NAME_COUNT: usize = 32;
-/// Records of one name that are compared: all that are ours, and as many of others.
+/// Maximum number of records compared to break a tie: ours and the peer's together.
 const TIE_RECORD_COUNT: usize = 40;
-/// Bytes of what they say.
+/// Size (bytes) of the buffer for the types and rdata of these records.
 const TIE_BYTES: usize = 4096;
 
 impl OnLink {
-    /// Writes a probe for the names whose time has come; names without an answer after three probes are ours.
+    /// Writes a probe message for the names that are due. A name for which three probes got no response becomes ours and is
+    /// announced.
     pub(super) fn send_probes(
         &mut self,
         zone: &Zone,
@@ -43,7 +45,7 @@ impl OnLink {
             dns::CLASS_IN | dns::TOP_BIT
         };
         let (mut has_claimed, mut next, mut families) = (false, Instant::NEVER, 0);
-        // Each name once, by the first of its records.
+        // A name has several records but one state, which is no longer due once the name's question is written.
         for record in zone.records.iter() {
             let Some(state) = self.probe(zone, record.name) else {
                 continue;
@@ -65,7 +67,7 @@ impl OnLink {
                 } else if asked.is_full()
                     || (size > left || families != record.families) && !asked.is_empty()
                 {
-                    // For all others, too.
+                    // This name and all further ones wait for the next message.
                     left = 0;
                 } else {
                     left = left.saturating_sub(size);
@@ -92,7 +94,7 @@ impl OnLink {
             return None;
         }
         for name in &asked {
-            // What is only asked for is not proposed.
+            // Phases before `First` only ask: their questions have no proposed records in the authority section.
             if self.phase(zone, *name) >= Phase::First {
                 zone.write_tentative(&mut writer, *name, self.bit);
             }
@@ -103,12 +105,12 @@ impl OnLink {
         Some(self.transmit(writer.finish(), families))
     }
 
-    /// Begins to probe for a name after so many milliseconds.
+    /// Schedules the first probe for a name `ms` milliseconds from now.
     pub(super) fn begin_probing(&mut self, zone: &Zone, name: NameId, now: Instant, ms: u32) {
         self.begin(zone, name, Probe::WAIT, later(now, ms));
     }
 
-    /// Begins with a name where the link is there.
+    /// Sets the probing state of a name, and when its next probe is due. Does nothing while the link is down.
     #[inline(never)]
     pub(super) fn begin(&mut self, zone: &Zone, name: NameId, probe: Probe, due: Instant) {
         if self.link.is_up()
@@ -120,13 +122,13 @@ impl OnLink {
         }
     }
 
-    /// A name is not ours, and will not be.
+    /// Gives a name up: this link neither probes for the name nor answers for it.
     pub(super) fn give_up(&mut self, zone: &Zone, name: NameId) {
         self.begin(zone, name, Probe::NEW, Instant::NEVER);
     }
 
-    /// Breaks the tie with another host that probes for the same name: the lexicographically later rdata wins. The loser waits, and
-    /// probes again. RFC 6762 section 8.2.
+    /// Breaks the tie with another host that probes for the same name: the lexicographically later records win. If we lose, we wait
+    /// for [`TIE_PAUSE_MS`] and probe again. RFC 6762 section 8.2.
     #[inline(never)]
     pub(super) fn break_tie(
         &mut self,
@@ -135,7 +137,7 @@ impl OnLink {
         name: NameId,
         message: &Message<'_>,
     ) {
-        // What is ours is defended.
+        // No tie: either the name is ours and we answer the probe, or we have not probed yet.
         if self.holds(zone, name) || self.phase(zone, name) < Phase::First {
             return;
         }
@@ -156,7 +158,7 @@ impl OnLink {
                 && record.is_in_class()
                 && zone.names.find(record.name) == Some(name)
             {
-                // On whatever link: it may have come back through another one.
+                // The records of all our links are compared: a bridge may return our own probe through another link.
                 are_ours &= zone.of(name).any(|(_, own)| zone.says(own, &record));
                 let begin = writer.len() as u16;
                 writer.word(record.kind);
@@ -173,10 +175,10 @@ impl OnLink {
     }
 }
 
-/// Whether it is ours, and from where to where it stands: a kind, and what is records.
+/// Records in the tie buffer: true if ours, then where their type and rdata begin and end.
 type TieRecords = heapless::Vec<(bool, u16, u16), TIE_RECORD_COUNT>;
 
-/// Whether what we say is lexicographically earlier than what they say, each in order.
+/// Returns true if our records, sorted, are lexicographically earlier than the peer's.
 fn is_less(bytes: &[u8], records: &TieRecords) -> bool {
     let (mut ours, mut theirs): (&[u8], &[u8]) = (&[], &[]);
     loop {
@@ -189,7 +191,8 @@ fn is_less(bytes: &[u8], records: &TieRecords) -> bool {
     }
 }
 
-/// The smallest that is larger than `last`, or nothing. No host has the same record twice.
+/// Returns the next record of one host in sorted order: the smallest that is larger than `last`. Empty after the last. Equal
+/// records of one host count once.
 #[inline(never)]
 fn next<'a>(bytes: &'a [u8], records: &TieRecords, are_ours: bool, last: &[u8]) -> &'a [u8] {
     let mut found: &[u8] = &[];
