@@ -1,8 +1,10 @@
-//! Who announces the host: its name, its addresses and their reverse mapping. Another responder on this host may, as avahi does;
-//! then we announce services alone, which point to the name that it has. RFC 6762 section 15.
+//! Choice of the host's announcer, that is, the responder that announces the host's name, addresses and reverse mapping. If another
+//! responder on this host (such as avahi) does, we announce services only, and their SRV records point to its name for the host.
+//! RFC 6762 section 15.
 //!
-//! It is known by what it says from an address of ours: it claims the host's name, or the reverse mapping of an address. Our records
-//! of these stay, but are not ours to tell. When it says goodbye, or three questions are not answered, they are probed for.
+//! We detect another responder by its messages: they come from an address of ours and claim the host's name or the reverse mapping
+//! of an address. We keep our host records, but do not send them. When the other responder says goodbye, or does not answer three
+//! questions, we probe for the host's names.
 
 use super::names::{NameId, hash};
 use super::on_link::OnLink;
@@ -12,24 +14,27 @@ use super::zone::{EVERYWHERE, HOST_TTL, RenameStyle, Zone};
 use crate::time::Instant;
 use crate::wire::dns::{Message, Section, kind};
 
-/// After a goodbye the other may come back, after a probe it announces: until we ask.
+/// Delay (milliseconds) from the other responder's goodbye until we ask for the host: the responder may be restarting. Twice as
+/// long after its probe, which its announcement should follow.
 const PAUSE_MS: u32 = 1000;
-/// Messages of ours that may still come back.
+/// Number of our last messages that are recognised when the network stack loops them back.
 const SENT_COUNT: usize = 32;
 
-/// Who announces the host.
+/// The responder that announces the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Host {
-    /// Another program has our port: it is asked first, as a probe could make it change its name.
+    /// Not known yet. If another program has our port, we ask before we probe: a probe could make that responder rename the host.
     Unknown,
+    /// This responder.
     Ours,
-    /// Another responder here.
+    /// Another responder on this host.
     Left,
-    /// Not us, whatever others do.
+    /// The user has excluded the host's records: we never announce them.
     Never,
 }
 
-/// What is sent comes back, as to all programs on this host: the hashes of the last messages.
+/// Hashes of our last messages. The network stack loops our multicasts back to us; a matching hash distinguishes them from
+/// messages of other responders on this host.
 #[derive(Debug)]
 pub(super) struct Sent {
     hashes: [u32; SENT_COUNT],
@@ -59,12 +64,12 @@ impl Sent {
 }
 
 impl Responder {
-    /// Handles what another program on this host says: whether that announces the host.
+    /// Handles a message of another program on this host. If that program announces the host, leaves the host to it.
     #[inline(never)]
     pub(super) fn meet(&mut self, now: Instant, message: &Message<'_>, is_response: bool) {
         let (zone, mut heard) = (&mut self.zone, None);
         for record in message.records() {
-            // What a querier knows is no claim of its own.
+            // Known answers in a query are no claim.
             if is_response == (record.section == Section::Authority) || !record.is_in_class() {
                 continue;
             }
@@ -88,7 +93,7 @@ impl Responder {
             0 if !is_known => return,
             0 => PAUSE_MS,
             _ if !is_response => 2 * PAUSE_MS,
-            // Four fifths, as queriers do. RFC 6762 section 5.2.
+            // Ask after 80 % of the TTL, as queriers do. RFC 6762 section 5.2.
             ttl => ttl.min(HOST_TTL) * 800,
         };
         let was = zone.service_host;
@@ -101,12 +106,12 @@ impl Responder {
         self.ask_for_host(now, ms, is_new);
     }
 
-    /// Leaves the host to another responder, and asks after so many milliseconds whether that is there. `is_new`: it has another
-    /// name for the host.
+    /// Leaves the host to another responder, and asks `ms` milliseconds from now whether that responder still runs. `is_new` is
+    /// true if its name for the host differs from the previous one.
     #[inline(never)]
     pub(super) fn ask_for_host(&mut self, now: Instant, ms: u32, is_new: bool) {
         let zone = &self.zone;
-        // Two of ours that ask for each other do not claim the host at once.
+        // Jitter: otherwise two instances of this responder that ask for each other would claim the host at the same time.
         self.ask_at = later(now, ms + self.random.ms(0, PROBE_JITTER_MS));
         let left = Probe {
             phase: Phase::Ask,
@@ -114,7 +119,7 @@ impl Responder {
             ..Probe::NEW
         };
         for on in &mut self.links {
-            // Under the same name, what others remember stays true.
+            // If the name stays the same, our records in other hosts' caches stay valid and need no goodbye.
             for record in zone.records.iter().filter(|_| is_new) {
                 if zone.is_of_host(record.name) {
                     on.say_goodbye(zone, record, now);
@@ -126,12 +131,12 @@ impl Responder {
                 }
             }
             on.announce_claimed(zone, now);
-            // They may be due later than they were.
+            // The names may now be due later than `probes_at`; the next poll computes the minimum again.
             on.probes_at = now;
         }
     }
 
-    /// Takes the host where nobody has answered who has it.
+    /// Becomes the announcer once three questions for the host's name got no answer on a link.
     pub(super) fn take_host(&mut self) {
         let host = self.zone.host;
         let is_free = |on: &OnLink| on.phase(&self.zone, host) >= Phase::Wait;
@@ -144,19 +149,19 @@ impl Responder {
 }
 
 impl Zone {
-    /// Whether a name is the host's, or that of one of its addresses in reverse.
+    /// Returns true if a name is the host's, or the reverse mapping of one of the host's addresses.
     #[inline(never)]
     pub(super) fn is_of_host(&self, name: NameId) -> bool {
         self.unique(name)
             .is_some_and(|record| match self.claim(name).rename_style {
                 RenameStyle::Host => true,
-                // Those of addresses elsewhere are the same on every link.
+                // An alias with a static address has its reverse mapping on every link; a host's address is valid on one link.
                 RenameStyle::Fixed => record.links != EVERYWHERE,
                 _ => false,
             })
     }
 
-    /// The host is called so where services of ours point to it; the name was kept for that.
+    /// Makes `host` the target of our services' SRV records. The caller has already counted this use of the name.
     fn point_to(&mut self, host: NameId) {
         let was = core::mem::replace(&mut self.service_host, host);
         self.names.release(was);

@@ -1,7 +1,8 @@
-//! The responder: it claims names, announces their records, answers, defends, and says goodbye. RFC 6762 sections 5 to 10.
+//! The responder: claims names, announces their records, answers queries, defends the names and says goodbye. RFC 6762 sections 5
+//! to 10.
 //!
-//! For each link it keeps what was multicast when, and what is due. A name is probed for on each link by itself; a name that is
-//! lost on one link is given up on all.
+//! The responder stores per link when each record was last multicast and when the next multicast is due. It probes for a name on
+//! each link separately; a host or service name that is lost on one link is changed on all links.
 
 use super::host::{Host, Sent};
 use super::link::{LINK_COUNT_MAX, Link, LinkId};
@@ -17,38 +18,39 @@ use crate::wire::announce::Service;
 use crate::wire::dns::Message;
 use core::net::IpAddr;
 
-/// Before the first probe: a random delay below this, so that hosts that were switched on together do not all probe at once.
-/// RFC 6762 section 8.1.
+/// Upper limit of the random delay (milliseconds) before the first probe, so that hosts that start together do not probe at the
+/// same time. RFC 6762 section 8.1.
 pub(super) const PROBE_JITTER_MS: u32 = 250;
-/// Conflicts that are remembered.
+/// Number of conflicts within ten seconds that limits the rate of probes. RFC 6762 section 8.1.
 pub(super) const CONFLICT_COUNT: usize = 15;
 
-/// Names that were changed since the caller asked.
+/// Maximum number of changed names until the caller fetches them with [`Responder::renamed`].
 const RENAMED_COUNT_MAX: usize = 16;
 
 /// The responder.
 #[derive(Debug)]
-#[repr(C)] // What is used most first, the longest last.
+#[repr(C)] // The most used fields first, the largest last.
 pub struct Responder {
     pub(super) zone: Zone,
     pub(super) random: Random,
-    /// Until when attempts wait.
+    /// The rate of probing attempts is limited until then.
     pub(super) rate_limited_until: Instant,
-    /// Names that were changed or given up, until the caller asks.
+    /// Names that were changed or given up, until the caller fetches them.
     pub(super) renamed: heapless::Vec<NameId, RENAMED_COUNT_MAX>,
+    /// True once the goodbyes are scheduled: the responder ignores all datagrams.
     pub(super) is_stopping: bool,
     pub(super) announcer: Host,
-    /// When another responder on this host is asked whether it is still there.
+    /// When another responder on this host is next asked for the host's names, to check that it still runs.
     pub(super) ask_at: Instant,
     sent: Sent,
-    /// Until when the last conflicts count, the oldest first.
+    /// When each of the last conflicts stops counting towards the rate limit, the oldest first.
     pub(super) conflicts: [Instant; CONFLICT_COUNT],
     pub(super) truncated_queries: TruncatedQueries,
     pub(super) links: [OnLink; LINK_COUNT_MAX],
 }
 
 impl Responder {
-    /// A responder that has nothing to say yet.
+    /// Creates a responder without names and links.
     pub fn new(limits: Limits, entropy: &[u8; 16]) -> Self {
         let mut random = Random::new(entropy);
         let seed = random.ms(0, u32::MAX);
@@ -67,7 +69,7 @@ impl Responder {
         }
     }
 
-    /// What the host is called: one label. To be told first.
+    /// Sets the requested label of the host's name. Call before adding services and links.
     pub fn set_host(&mut self, label: &[u8]) -> Result<(), Full> {
         let zone = &mut self.zone;
         let host = zone.claim_name(zone.local, label, RenameStyle::Host);
@@ -83,23 +85,23 @@ impl Responder {
         }
     }
 
-    /// Another name, of labels before `.local`: of this host, or, with reverse, of an address. It is never changed: where another
-    /// host has it, it is given up. To be told before there are links.
+    /// Adds an alias, `labels` with `.local` appended: a further name of this host, or with `address` the name of that address, and
+    /// its reverse mapping. If another host has the name, the alias is given up instead of renamed. Call before adding links.
     pub fn add_alias(&mut self, labels: &[u8], address: Option<&IpAddr>) -> Result<NameId, Full> {
         self.zone.add_alias(labels, address).ok_or(Full)
     }
 
-    /// No PTR records lead from addresses to the host. To be told before there are links.
+    /// Omits the PTR records that map addresses to names. Call before adding links.
     pub const fn leave_reverse_out(&mut self) {
         self.zone.reverses = false;
     }
 
-    /// Others announce the host, or nobody. To be told first.
+    /// Never announces the host's name and addresses, even if no other responder does. Call before [`Self::set_host`].
     pub const fn leave_host_out(&mut self) {
         self.announcer = Host::Never;
     }
 
-    /// Announces a service as soon as its name is ours.
+    /// Adds a service: probes for its instance name, then announces its records. Returns the name.
     pub fn add_service(&mut self, now: Instant, service: &Service<'_>) -> Result<NameId, Full> {
         let name = self.zone.add_service(service).ok_or(Full)?;
         let ms = self.random.ms(0, PROBE_JITTER_MS);
@@ -109,7 +111,7 @@ impl Responder {
         Ok(name)
     }
 
-    /// A link has these addresses from now on, and others than before. Everything is probed for again there; what is ours is
+    /// Sets the addresses of a link when they change. All names are probed for again on the link; names that are already ours stay
     /// defended meanwhile.
     pub fn set_link(&mut self, now: Instant, id: LinkId, link: &Link) -> Result<(), Full> {
         let Some(on) = self.links.get_mut(usize::from(id)) else {
@@ -159,14 +161,14 @@ impl Responder {
                 );
             }
         }
-        // Whoever has it may have come or gone.
+        // Another responder on this host may have started or ended with the change.
         if link.is_up() && self.announcer != Host::Ours {
             self.ask_for_host(now, 0, false);
         }
         Ok(())
     }
 
-    /// Takes what came. The bytes of a reply to its sender alone, if there is one, are in `out`: how many.
+    /// Handles a received datagram. Returns the length of a unicast reply to its sender, which is written to `out`, or `None`.
     pub fn handle(
         &mut self,
         now: Instant,
@@ -195,7 +197,7 @@ impl Responder {
         }
     }
 
-    /// What is to be sent to a link now, if there is anything.
+    /// Writes the next multicast message that is due to `out`. `None` if none is due.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
         self.take_host();
         for link in 0..LINK_COUNT_MAX {
@@ -216,7 +218,7 @@ impl Responder {
         None
     }
 
-    /// When there is something to send again.
+    /// Returns when the next message is due.
     pub fn poll_at(&self) -> Instant {
         let mut first = Instant::NEVER;
         for on in &self.links {
@@ -225,39 +227,40 @@ impl Responder {
         first
     }
 
-    /// A name that others had, and that was changed or, if it is an alias, given up; told once.
+    /// Returns a name that has changed: renamed after a conflict, given up (an alias), or the name under which another responder on
+    /// this host announces the host. Each change is returned once.
     pub fn renamed(&mut self) -> Option<NameId> {
         self.renamed.pop()
     }
 
-    /// Whether a name is never changed.
+    /// Returns true if a name is an alias, which is given up after a conflict instead of renamed.
     pub fn is_alias(&self, name: NameId) -> bool {
         self.zone.claim(name).rename_style == RenameStyle::Alias
     }
 
-    /// The first label of a name of ours.
+    /// Returns the first label of one of our names.
     pub fn label(&self, name: NameId) -> &[u8] {
         self.zone.names.label(name)
     }
 
-    /// Whether all names are ours wherever there is a link.
+    /// Returns true if probing has ended on all links and the host's announcer is known.
     pub fn is_settled(&self) -> bool {
-        // That the host is asked for later is no matter.
+        // The check whether another responder on this host still runs does not count as probing.
         let is_done = |on: &OnLink| on.probes_at == Instant::NEVER || on.probes_at == self.ask_at;
         self.announcer != Host::Unknown && self.links.iter().all(is_done)
     }
 
-    /// The name of the host.
+    /// Returns the host's name, as this responder claims it.
     pub const fn host(&self) -> NameId {
         self.zone.host
     }
 
-    /// The name that another responder on this host has for it, if it announces the host instead of us.
+    /// Returns the host's name as another responder on this host announces it, or `None` if no other responder does.
     pub fn other_host(&self) -> Option<NameId> {
         (self.announcer == Host::Left).then_some(self.zone.service_host)
     }
 
-    /// All unique names of ours but those of addresses, as they are written.
+    /// Returns all our unique names as text, except those of reverse mappings.
     #[cfg(test)]
     pub(super) fn own_names(&self) -> Vec<String> {
         let records = self.zone.records.iter();
