@@ -1,4 +1,4 @@
-//! What records say: whether others say the same, and how it is written.
+//! Rdata: compares received records with ours, and writes our records.
 
 use super::MESSAGE_BYTES;
 use super::names::NameId;
@@ -6,26 +6,26 @@ use super::zone::{Record, Zone};
 use crate::mem::Ends as _;
 use crate::wire::dns::{self, Head, Section, Writer, kind};
 
-/// The TTL in answers to legacy unicast queries, in seconds. RFC 6762 section 6.7.
+/// TTL (seconds) in answers to legacy unicast queries. RFC 6762 section 6.7.
 const LEGACY_TTL: u32 = 10;
-/// The TTL of a record that is withdrawn. RFC 6762 section 10.1.
+/// TTL (seconds) in goodbyes. RFC 6762 section 10.1.
 const GOODBYE_TTL: u32 = 0;
 
-/// In which form a record is written.
+/// Form in which a record is written: TTL, cache-flush bit, name compression.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Form {
-    /// As it is announced: with its TTL, and the cache-flush bit if it is unique.
+    /// In multicast responses: with its TTL, and the cache-flush bit if it is unique.
     Regular,
-    /// With a TTL of 0.
+    /// In goodbyes: with a TTL of 0.
     Goodbye,
-    /// In a probe: without the cache-flush bit.
+    /// In probes: without the cache-flush bit.
     Tentative,
-    /// In the answer to a legacy unicast query.
+    /// In answers to legacy unicast queries: with a TTL of 10 s, without the cache-flush bit and without compression in the rdata.
     Legacy,
 }
 
 impl Zone {
-    /// Whether a record that came says the same as one of ours.
+    /// Returns true if a received record has the type and rdata of one of ours. Always false for NSEC.
     #[inline(never)]
     pub(super) fn says(&self, own: &Record, other: &dns::Record<'_>) -> bool {
         if own.kind != other.kind || own.kind == kind::NSEC {
@@ -40,7 +40,7 @@ impl Zone {
             && target.is_some_and(|target| self.names.find(target) == Some(self.target(own)))
     }
 
-    /// Writes a record; whether it fitted.
+    /// Writes a record. Returns true if it fitted.
     #[inline(never)]
     pub(super) fn write(
         &self,
@@ -72,7 +72,7 @@ impl Zone {
         })
     }
 
-    /// Writes what a name is wished for.
+    /// Writes the records that a probe proposes for a name.
     pub(super) fn write_tentative(&self, writer: &mut Writer<'_>, name: NameId, link: u8) {
         for (_, record) in self.of(name) {
             if record.is_held(link) {
@@ -81,7 +81,7 @@ impl Zone {
         }
     }
 
-    /// Bytes that a probe for a name takes at most.
+    /// Returns the size (bytes) that a name adds to a probe, at most.
     #[inline(never)]
     pub(super) fn probe_bytes(&self, name: NameId, link: u8) -> usize {
         let mut buffer = [0; MESSAGE_BYTES];
@@ -91,7 +91,7 @@ impl Zone {
         writer.finish()
     }
 
-    /// Writes what a record says.
+    /// Writes a record's rdata; with `shortens`, compresses the name in it.
     pub(super) fn write_rdata(
         &self,
         writer: &mut Writer<'_>,
@@ -110,7 +110,7 @@ impl Zone {
             writer.name(&mut self.names.labels(name), shortens);
         }
         if is_denial {
-            // The last octet is one with a bit in it.
+            // The bit map ends with the last non-zero octet.
             let map = self.kinds(record.name, link);
             let len = 8 - map.trailing_zeros() / 8;
             writer.put(&[0, len as u8]);

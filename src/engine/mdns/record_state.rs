@@ -1,48 +1,56 @@
-//! What is with every record and every name on a link: when it was told, when it is due, how far it is probed for.
+//! The state of a record or name on a link: when it was last multicast, when it is due, and its probing phase.
 //!
-//! The states of a record on all links lie side by side in the zone, so that few pages hold them. They are cells: what is due
-//! changes while records are gone through.
+//! The zone stores a record's states on all links next to each other, so that they occupy few pages. Their fields are cells, so
+//! that the responder can change due times while it iterates over the records.
 
 use crate::time::{Duration, Instant};
 use core::cell::Cell;
 
-/// So many milliseconds later.
+/// Returns the instant `ms` milliseconds after `now`.
 pub(super) const fn later(now: Instant, ms: u32) -> Instant {
     now.after(Duration::from_ms(ms))
 }
 
-/// Bits of [`RecordState::bits`]: it is asked for, by a QM or by a QU question; it is a known answer; it is part of the unicast reply
-/// that is being written; its goodbye is due.
+/// Bits of [`RecordState::bits`]. All but `GOODBYE` are valid only while one query is handled.
 pub(super) mod bit {
+    /// A QM question of the query asks for the record.
     pub(in super::super) const ASKED: u8 = 1;
+    /// A QU question, or a query sent to us by unicast, asks for the record.
     pub(in super::super) const ASKED_UNICAST: u8 = 2;
+    /// The querier already knows the record.
     pub(in super::super) const KNOWN: u8 = 4;
+    /// The record is part of the unicast reply that is being written.
     pub(in super::super) const REPLY: u8 = 8;
+    /// The record is withdrawn: the next multicast is its goodbye.
     pub(in super::super) const GOODBYE: u8 = 16;
 }
 
-/// More than one waits for it.
+/// Instead of a truncated query's number: the record's due multicast serves no query in particular, and known answers do not
+/// cancel it.
 pub(super) const MANY: u8 = 0;
 
-/// What is with a record on a link.
+/// State of a record on a link.
 #[derive(Debug)]
 pub(super) struct RecordState {
-    /// When it was multicast last; [`Instant::NEVER`]: never.
+    /// When the record was last multicast; [`Instant::NEVER`]: not yet.
     pub(super) last_multicast: Cell<Instant>,
-    /// When it is to be multicast.
+    /// When the record is to be multicast; [`Instant::NEVER`]: it is not due.
     pub(super) due: Cell<Instant>,
+    /// Flags from [`bit`].
     pub(super) bits: Cell<u8>,
-    /// Announcements that are still to follow.
+    /// Number of announcements left after the next one.
     pub(super) announcements_left: Cell<u8>,
-    /// Whose further known answers may make it unnecessary: the number of the truncated query, or [`MANY`].
+    /// Number of the truncated query that alone waits for the record, or [`MANY`]. Further known answers of its querier may cancel
+    /// the multicast.
     pub(super) wanted_by: Cell<u8>,
-    /// Of the first record of a unique name: how far that is, and when it goes on.
+    /// Probing state of the name. Valid in the first record of a unique name only.
     pub(super) probe: Cell<Probe>,
+    /// When the name's next probe, question or announcement is due; [`Instant::NEVER`]: none.
     pub(super) probe_due: Cell<Instant>,
 }
 
 impl RecordState {
-    /// It was never multicast.
+    /// The state of a record that was never multicast.
     pub(super) const fn new() -> Self {
         Self {
             last_multicast: Cell::new(Instant::NEVER),
@@ -55,19 +63,19 @@ impl RecordState {
         }
     }
 
-    /// It was multicast now, by us or by another.
+    /// Notes that the record was multicast at `now`, by us or by another host, and is no longer due.
     pub(super) fn settle(&self, now: Instant) {
         self.last_multicast.set(now);
         self.cancel();
     }
 
-    /// It need not be multicast.
+    /// Cancels the multicast that is due.
     pub(super) fn cancel(&self) {
         self.due.set(Instant::NEVER);
         self.wanted_by.set(MANY);
     }
 
-    /// Whether one of these bits is set.
+    /// Returns true if one of these bits is set.
     pub(super) fn has(&self, bits: u8) -> bool {
         self.bits.get() & bits != 0
     }
@@ -80,36 +88,40 @@ impl RecordState {
         self.bits.set(self.bits.get() & !bits);
     }
 
-    /// Whether it was multicast at most `ms` ago.
+    /// Returns true if the record was multicast less than `ms` milliseconds ago.
     pub(super) fn was_multicast_within(&self, ms: u32, now: Instant) -> bool {
         let last = self.last_multicast.get();
         last != Instant::NEVER && now < later(last, ms)
     }
 }
 
-/// How far a name is on a link.
+/// Probing phase of a name on a link.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 #[repr(u8)]
 pub(super) enum Phase {
-    /// It has no records there, or was given up.
+    /// The name has no records on the link, or was given up.
     #[default]
     Idle,
-    /// It is asked for three times: another responder on this host may have it.
+    /// The first of three questions for the name is due: another responder on this host may have the name.
     Ask,
+    /// The second question is due.
     AskAgain,
+    /// The third question is due.
     AskLast,
-    /// It will be probed for.
+    /// The first probe is due.
     Wait,
-    /// So many probes were sent.
+    /// One probe was sent.
     First,
+    /// Two probes were sent.
     Second,
+    /// Three probes were sent.
     Third,
-    /// It is ours.
+    /// The name is ours.
     Done,
 }
 
 impl Phase {
-    /// After one more question or probe, or when the last was not answered.
+    /// Returns the phase after a question or probe, or once the last probe got no answer.
     pub(super) fn next(self) -> Self {
         const NEXT: [Phase; 8] = [
             Phase::Idle,
@@ -125,32 +137,32 @@ impl Phase {
     }
 }
 
-/// What is with a name on a link.
+/// Probing state of a name on a link.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(4))] // Copied as one word.
 pub(super) struct Probe {
     pub(super) phase: Phase,
-    /// It is ours, though it is probed for again.
+    /// True if the name is ours and stays so while it is probed for again.
     pub(super) is_held: bool,
-    /// It has become ours, and is not announced yet.
+    /// True if the name has become ours and is not announced yet.
     pub(super) is_new: bool,
 }
 
 impl Probe {
-    /// There is nothing to be probed for.
+    /// State of a name that is not probed for.
     pub(super) const NEW: Self = Self {
         phase: Phase::Idle,
         is_held: false,
         is_new: false,
     };
 
-    /// It will be probed for.
+    /// State of a name whose first probe is due.
     pub(super) const WAIT: Self = Self {
         phase: Phase::Wait,
         ..Self::NEW
     };
 
-    /// Whether the name is ours.
+    /// Returns true if the name is ours.
     pub(super) const fn holds(&self) -> bool {
         self.is_held || matches!(self.phase, Phase::Done)
     }

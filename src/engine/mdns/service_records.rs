@@ -1,4 +1,4 @@
-//! What a service, and an address, consist of.
+//! Adds the records of services, aliases and addresses to the zone.
 
 use super::family;
 use super::link::{ADDRESS_BYTES_MAX, octets};
@@ -9,7 +9,7 @@ use crate::wire::dns::{Name, REVERSE_BYTES_MAX, kind, reverse};
 use core::net::IpAddr;
 
 impl Zone {
-    /// Adds what a service consists of; its name. `None`: a table is full.
+    /// Adds the records of a service. Returns its instance name. `None`: a table is full.
     pub(super) fn add_service(&mut self, service: &Service<'_>) -> Option<NameId> {
         let kind = self.names.extend(self.local, service.kind)?;
         let mut buffer = [0; _];
@@ -21,7 +21,7 @@ impl Zone {
             if added.is_none() {
                 self.remove_all_of(name);
             }
-            // From now on it is its records that use it.
+            // The service's records keep the name in use.
             self.names.release(name);
             added.map(|()| name)
         });
@@ -64,12 +64,13 @@ impl Zone {
             self.add_shared(&mut record, name)?;
         }
         let all = self.names.extend(self.local, b"_services._dns-sd._udp");
-        // Services of other families may be of the type, too.
+        // Services of this type may exist in the other address family.
         (record.target, record.families) = (kind, family::ANY);
         self.add_shared(&mut record, all)
     }
 
-    /// Adds a pointer from a name, unless it is there. The name is used once less.
+    /// Adds the shared PTR record `record` at `name`, unless that name has one with the same target. Releases the caller's use of
+    /// the name.
     #[inline(never)]
     fn add_shared(&mut self, record: &mut Record, name: Option<NameId>) -> Option<()> {
         record.name = name?;
@@ -83,12 +84,12 @@ impl Zone {
         added
     }
 
-    /// Adds that a host has no other records than those there are.
+    /// Adds a host's NSEC record, which denies all record types that the host lacks.
     pub(super) fn add_denial(&mut self, host: NameId) -> Option<()> {
         self.add(&Record::unique(host, kind::NSEC, EVERYWHERE), &[])
     }
 
-    /// Adds a name of labels before `.local`: one of this host's, or that of an address. `None`: a table is full.
+    /// Adds an alias, `labels` with `.local` appended, of this host or of `address`. `None`: a table is full.
     pub(super) fn add_alias(&mut self, labels: &[u8], address: Option<&IpAddr>) -> Option<NameId> {
         let name = self.names.extend(self.local, labels)?;
         if self.unique(name).is_none() {
@@ -99,12 +100,12 @@ impl Zone {
             Some(address) => self.add_address(name, EVERYWHERE, address),
             None => self.hosts.push(name).ok(),
         };
-        // It is its records that use it.
+        // The alias' records keep the name in use.
         self.names.release(name);
         added.map(|()| name)
     }
 
-    /// Whether a record is of this address: says it, or is of its name in reverse.
+    /// Returns true if a record belongs to this address: its rdata is the address, or its name is the reverse mapping.
     pub(super) fn is_of(&self, record: &Record, address: &IpAddr) -> bool {
         let (mut own, mut name) = ([0; ADDRESS_BYTES_MAX], [0; REVERSE_BYTES_MAX]);
         reverse(*address, &mut name);
@@ -112,7 +113,8 @@ impl Zone {
             || self.names.find(Name::of(&name)) == Some(record.name)
     }
 
-    /// Adds what an address consists of, unless it is there: also its name in reverse, but of an alias of this host.
+    /// Adds an address record to `host`, unless it exists on these links. Also adds the reverse mapping, except for an alias of
+    /// this host.
     pub(super) fn add_address(&mut self, host: NameId, links: u8, address: &IpAddr) -> Option<()> {
         let mut buffer = [0; ADDRESS_BYTES_MAX];
         let text = octets(address, &mut buffer);

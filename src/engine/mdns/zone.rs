@@ -1,7 +1,8 @@
-//! What is announced: records of the names that are ours, and what each is bound to.
+//! The zone: all records that the responder may announce.
 //!
-//! A name of ours is *unique*, then it is probed for before its records are told, or shared with others. Whatever its kind, a
-//! record says some bytes and then perhaps a name: the bytes of all are in one piece of memory, names are known by numbers.
+//! A name is *unique* (the responder probes for it before it sends its records) or *shared* with other hosts. The rdata of every
+//! record type is stored as a prefix of fixed bytes and a target name, either of which may be empty. The prefixes of all records
+//! share one buffer; a name is stored as a [`NameId`].
 
 use super::Limits;
 use super::family;
@@ -13,49 +14,49 @@ use crate::mem::{Slots, shift};
 use crate::wire::dns::kind;
 use core::ops::Deref;
 
-/// Seconds for which others remember what a host's name or address is part of. RFC 6762 section 10.
+/// TTL (seconds) of records whose name or rdata has a host's name or address. RFC 6762 section 10.
 pub(super) const HOST_TTL: u32 = 120;
-/// Seconds for which others remember everything else.
+/// TTL (seconds) of all other records. RFC 6762 section 10.
 const OTHER_TTL: u32 = 75 * 60;
 
-/// The place of a record in the table.
+/// Index of a record in the table.
 pub(super) type RecordId = usize;
 
-/// Of a record that is told on every link.
+/// [`Record::links`] of a record that is announced on every link.
 pub(super) const EVERYWHERE: u8 = u8::MAX;
-/// Further names of a host's addresses.
+/// Maximum number of aliases of the host.
 pub const ALIAS_COUNT_MAX: usize = 8;
-/// Bytes that a record says which is no text: of few records more, of most none.
+/// Average size (bytes) of the rdata prefix of a record other than TXT: SRV has 6, A 4, AAAA 16, PTR and NSEC none.
 const SHORT_BYTES: usize = 4;
 
-/// A record of ours.
+/// A record that the responder may announce.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Record {
-    /// Whose it is.
+    /// Name of the record.
     pub(super) name: NameId,
-    /// The unique name that must be ours before this is told.
+    /// The unique name that must be ours before this record is sent.
     pub(super) owner: NameId,
-    /// The name that it points to; the root: to none.
+    /// The name in the rdata: the target of PTR and SRV. The root: none.
     pub(super) target: NameId,
     pub(super) kind: u16,
-    /// The next record of the same name, and 1; 0: there is none. Of free places, too.
+    /// Index + 1 of the next record with this name (0: end). Also links the free list.
     next: u16,
-    /// A bit for each link on which it is told: one, or [`EVERYWHERE`]. None: the place is free.
+    /// Links on which the record is announced: the bit of one link, or [`EVERYWHERE`]. 0: the slot is free.
     pub(super) links: u8,
-    /// The families in which it is told; the same for all records of a unique name.
+    /// Address families in which the record is sent; equal for all records of a unique name.
     pub(super) families: u8,
-    /// No other host has records of this name.
+    /// True if only this host may have records of this name.
     pub(super) is_unique: bool,
-    /// It is withdrawn: its goodbyes are being sent.
+    /// True once the record is withdrawn: its goodbyes are due.
     pub(super) is_goodbye: bool,
-    /// What it says before the name: so many bytes of the texts.
+    /// Offset and length (bytes) of the rdata prefix in [`Zone::texts`].
     at: u32,
     len: u32,
 }
 
 impl Record {
-    /// One of a unique name, which points nowhere.
+    /// A record of a unique name, with empty rdata.
     pub(super) const fn unique(name: NameId, kind: u16, links: u8) -> Self {
         Self {
             name,
@@ -72,18 +73,18 @@ impl Record {
         }
     }
 
-    /// Whether it is told on the link of this bit.
+    /// Returns true if the record is announced on the link with this bit.
     pub(super) const fn is_on(&self, link: u8) -> bool {
         self.links & link != 0
     }
 
-    /// Whether it says on this link what there is: neither that there is nothing else, nor that it is gone.
+    /// Returns true if the record is positive data on this link: neither NSEC nor withdrawn.
     #[inline(never)]
     pub(super) const fn is_held(&self, link: u8) -> bool {
         self.is_on(link) && self.kind != kind::NSEC && !self.is_goodbye
     }
 
-    /// Seconds for which it is remembered.
+    /// The record's TTL (seconds).
     #[inline(never)]
     pub(super) const fn ttl(&self) -> u32 {
         if self.is_unique && self.kind != kind::TXT {
@@ -94,7 +95,7 @@ impl Record {
     }
 }
 
-/// A record in the table, and what is with it on each link; that of the first record of a name, with the name.
+/// A record with its state on each link. The first record of a name also holds the name's probing state.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Entry {
@@ -110,15 +111,15 @@ impl Entry {
         }
     }
 
-    /// What is with it on a link.
+    /// Returns the record's state on a link.
     pub(super) fn on(&self, link: LinkId) -> &RecordState {
         let [first, ..] = &self.states;
-        // No link has a higher number, and so the compiler knows it, too.
+        // A `LinkId` is always below the count; with the modulo, the compiler omits the bounds check.
         let place = usize::from(link) % LINK_COUNT_MAX;
         self.states.get(place).unwrap_or(first)
     }
 
-    /// The same on all links.
+    /// Returns the record's states on all links.
     pub(super) fn states(&self) -> core::slice::Iter<'_, RecordState> {
         self.states.iter()
     }
@@ -132,21 +133,21 @@ impl Deref for Entry {
     }
 }
 
-/// What is known of a name of ours.
+/// Data of one of our names.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Claim {
-    /// The first record of this name, and 1.
+    /// Index + 1 of the first record with this name; 0: none.
     first: u16,
-    /// How often another name was chosen.
+    /// Number of times that the name was changed.
     pub(super) renames: u16,
-    /// Bytes of the label that was wished.
+    /// Length (bytes) of the requested label, a prefix of the current one.
     pub(super) wished_len: u8,
-    /// What the name becomes when others have it.
+    /// How the name changes after a conflict.
     pub(super) rename_style: RenameStyle,
 }
 
 impl Claim {
-    /// Of a name that is not ours.
+    /// The claim of a name that is not ours.
     const NONE: Self = Self {
         first: 0,
         renames: 0,
@@ -155,17 +156,17 @@ impl Claim {
     };
 }
 
-/// How another name is chosen.
+/// Rule for a name that another host has.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) enum RenameStyle {
-    /// There is no other: it is given up.
+    /// The name is given up (reverse mappings).
     #[default]
     Fixed,
-    /// `box-2`.
+    /// The host's name: renamed to `box-2`.
     Host,
-    /// `A box (2)`.
+    /// A service instance: renamed to `A box (2)`.
     Instance,
-    /// There is no other: it is given up, and that is told.
+    /// An alias: given up and reported by [`Responder::renamed`](super::Responder::renamed).
     Alias,
 }
 
@@ -173,27 +174,30 @@ pub(super) enum RenameStyle {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
 
-/// All records.
+/// The table of all records.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Zone {
     pub(super) records: Slots<Entry>,
-    /// By name.
+    /// Claims, indexed by [`NameId::place`].
     claims: Slots<Claim>,
+    /// The rdata prefixes of all records without gaps.
     texts: Slots<u8>,
     texts_len: usize,
-    /// The first free place among the records, and 1.
+    /// Index + 1 of the first free slot among the records; 0: none.
     free: u16,
+    /// The domain `local`.
     pub(super) local: NameId,
-    /// What the host is called, and what it is called where records of ours point to it: another responder on it may have another
-    /// name for it.
+    /// The host's name, as this responder claims it.
     pub(super) host: NameId,
+    /// The host's name in the rdata of our records. Differs from `host` if another responder on this host announces the host under
+    /// another name.
     pub(super) service_host: NameId,
-    /// Names of the host's addresses: the host's, if we are to announce it, and aliases.
+    /// Names that get the host's addresses: the host's name, unless it is excluded, and aliases.
     pub(super) hosts: heapless::Vec<NameId, { 1 + ALIAS_COUNT_MAX }>,
-    /// Addresses lead back to the host.
+    /// True if PTR records map addresses to names.
     pub(super) reverses: bool,
-    // The longest last.
+    // The largest field is last.
     pub(super) names: Names,
 }
 
@@ -217,11 +221,12 @@ impl Zone {
         }
     }
 
-    /// What is known of a name; nothing of one that is not ours.
+    /// Returns the claim of a name, or [`Claim::NONE`] for a name that is not ours.
     pub(super) fn claim(&self, name: NameId) -> &Claim {
         self.claims.get(name.place()).unwrap_or(&Claim::NONE)
     }
 
+    /// Returns the claim of a name and creates it if necessary. `None`: the table is full.
     #[inline(never)]
     pub(super) fn claim_mut(&mut self, name: NameId) -> Option<&mut Claim> {
         while self.claims.len() <= name.place() {
@@ -230,15 +235,15 @@ impl Zone {
         self.claims.get_mut(name.place())
     }
 
-    /// Which kinds of records a name has on a link, but for what says so: a bit for each, the first one for kind 0. None of ours
-    /// is above 63.
+    /// Returns the type bit map for a name's NSEC record on a link, without the NSEC bit. The most significant bit is type 0; the
+    /// responder has no types above 63.
     #[inline(never)]
     pub(super) fn kinds(&self, name: NameId, link: u8) -> u64 {
         let held = self.of(name).filter(|(_, record)| record.is_held(link));
         held.fold(0, |kinds, (_, record)| kinds | bit_of(record.kind))
     }
 
-    /// The records of a name.
+    /// Iterates over the records of a name.
     #[inline(never)]
     pub(super) fn of(&self, name: NameId) -> Of<'_> {
         Of {
@@ -247,7 +252,7 @@ impl Zone {
         }
     }
 
-    /// Adds a record, which says `text` before the name that it points to. `None`: a table is full.
+    /// Adds a record with `text` as the rdata prefix. `None`: a table is full.
     #[inline(never)]
     pub(super) fn add(&mut self, record: &Record, text: &[u8]) -> Option<()> {
         let first = self.claim_mut(record.name)?.first;
@@ -275,7 +280,8 @@ impl Zone {
         Some(())
     }
 
-    /// Another record of a name becomes the first: what is with the name goes to that.
+    /// Copies the name's probing state to another record of this name, which becomes the first. Both arguments are index + 1; 0:
+    /// does nothing.
     #[inline(never)]
     fn hand_over(&self, from: u16, to: u16) {
         let entry = |number: u16| self.records.get(usize::from(number.checked_sub(1)?));
@@ -287,14 +293,14 @@ impl Zone {
         }
     }
 
-    /// The first record of a unique name.
+    /// Returns the first record of a unique name. `None` for a shared name, and for a name without records.
     #[inline(never)]
     pub(super) fn unique(&self, name: NameId) -> Option<&Entry> {
         let (_, first) = self.of(name).next()?;
         first.is_unique.then_some(first)
     }
 
-    /// Forgets what is with records and names on a link.
+    /// Resets the states of all records and names on a link.
     pub(super) fn forget_link(&mut self, link: LinkId) {
         for entry in self.records.iter_mut() {
             if let Some(state) = entry.states.get_mut(usize::from(link)) {
@@ -303,7 +309,7 @@ impl Zone {
         }
     }
 
-    /// Takes a record away.
+    /// Removes a record. Does nothing if the slot is free.
     #[inline(never)]
     pub(super) fn remove(&mut self, id: RecordId) {
         let number = id as u16 + 1;
@@ -322,7 +328,7 @@ impl Zone {
             ..Record::unique(NameId::ROOT, 0, 0)
         });
         self.free = number;
-        // What led to it leads to what follows it.
+        // Unlinks the record from the list of its name.
         if let Some(claim) = self.claim_mut(gone.name) {
             let mut at = claim.first;
             if at == number {
@@ -346,7 +352,7 @@ impl Zone {
         self.names.release(gone.name);
     }
 
-    /// Takes all records away that depend on a name.
+    /// Removes all records whose owner is this name.
     pub(super) fn remove_all_of(&mut self, owner: NameId) {
         for id in 0..self.records.len() {
             if self
@@ -359,7 +365,7 @@ impl Zone {
         }
     }
 
-    /// Forgets a text; those behind it move to its place.
+    /// Removes a rdata prefix; the prefixes after it move up.
     fn forget(&mut self, at: u32, len: u32) {
         if len == 0 {
             return;
@@ -374,7 +380,7 @@ impl Zone {
         }
     }
 
-    /// The name that a record points to.
+    /// Returns the name in a record's rdata, with the host's name replaced by the one that is in use.
     pub(super) fn target(&self, record: &Record) -> NameId {
         match record.target {
             target if target == self.host => self.service_host,
@@ -382,7 +388,7 @@ impl Zone {
         }
     }
 
-    /// What a record says before the name that it points to.
+    /// Returns the rdata prefix of a record.
     pub(super) fn text(&self, record: &Record) -> &[u8] {
         self.texts
             .tail(record.at as usize)
@@ -390,12 +396,12 @@ impl Zone {
     }
 }
 
-/// The bit of a kind in [`Zone::kinds`].
+/// Returns the bit of a record type in [`Zone::kinds`].
 pub(super) const fn bit_of(kind: u16) -> u64 {
     1 << 63 >> kind
 }
 
-/// Records of one name.
+/// Iterator over the records of a name, with their index.
 pub(super) struct Of<'a> {
     records: &'a [Entry],
     next: u16,
