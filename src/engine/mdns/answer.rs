@@ -11,37 +11,41 @@ use crate::time::Instant;
 use crate::wire::dns::{Message, PORT, Section, kind};
 use core::net::IpAddr;
 
-/// An answer that others may give too (a shared record) is delayed by at least this. RFC 6762 section 6.
+/// Shortest delay (milliseconds) of an answer that other hosts may also give (a shared record). RFC 6762 section 6.
 const SHARED_MS: u32 = 20;
-/// A random time below this is added.
+/// Upper limit of the random time (milliseconds) that is added.
 const SHARED_RANGE_MS: u32 = 100;
-/// The delay of the answer to a truncated query. RFC 6762 section 7.2.
+/// Shortest delay (milliseconds) of the answer to a truncated query. RFC 6762 section 7.2.
 const TRUNCATED_MS: u32 = 400;
+/// Upper limit of the random time (milliseconds) that is added.
 const TRUNCATED_RANGE_MS: u32 = 100;
-/// A truncated query is answered within this, however many known answers follow.
+/// Longest delay (milliseconds) of that answer, however many messages with known answers follow.
 const TRUNCATED_MS_MAX: u32 = 2000;
 
-/// A record is not multicast twice within this. RFC 6762 section 6.
+/// Shortest interval (milliseconds) between two multicasts of a record. RFC 6762 section 6.
 pub(super) const HOLD_OFF_MS: u32 = 1000;
-/// The same for the answer to a probe.
+/// Shortest such interval (milliseconds) when a probe is answered.
 const HOLD_OFF_PROBE_MS: u32 = 250;
 
-/// How and when a record that is asked for is sent.
+/// How and when the answers to a query are sent.
 #[derive(Clone, Copy)]
 struct AnswerTiming {
-    /// The response is unicast.
+    /// True if the response is unicast.
     is_direct: bool,
-    /// More known answers follow.
+    /// True if the querier announces further messages with known answers (TC bit).
     is_truncated: bool,
+    /// Delay (milliseconds) if all answers are unique records.
     delay: u32,
-    /// The same, if one of them is shared with others.
+    /// Delay (milliseconds) if one answer is a shared record.
     shared_delay: u32,
+    /// Shortest interval (milliseconds) since the last multicast of a record.
     hold_off: u32,
+    /// Number of the truncated query, or [`MANY`].
     wanted_by: u8,
 }
 
 impl Responder {
-    /// Handles a query. Length of the unicast reply, if there is one.
+    /// Handles a query. Returns the length of the unicast reply, if any.
     pub(super) fn query(
         &mut self,
         now: Instant,
@@ -55,8 +59,8 @@ impl Responder {
         let number = self.truncated_queries.number(meta, from);
         let (zone, link) = (&self.zone, usize::from(meta.link));
         let on = self.links.get_mut(link)?;
-        // A querier beyond the link is not answered by unicast: its address may be forged, and the answer is larger than the query
-        // (RFC 6762 section 5.5).
+        // A querier outside the link's prefixes gets no unicast answer: its address may be forged, and the answer is larger than
+        // the query (RFC 6762 section 5.5).
         if (is_direct || meta.cast == Cast::Unknown) && !on.link.leads_to(from) {
             return None;
         }
@@ -109,14 +113,15 @@ impl Responder {
         on.write_reply(&self.zone, now, message, is_legacy, family, out)
     }
 
-    /// Waits for more known answers of a querier; what its questions are marked with.
+    /// Starts to wait for further known answers of a querier. Returns the number of the truncated query, or [`MANY`] if the table
+    /// is full.
     fn accumulate(&mut self, now: Instant, meta: &Meta, from: &IpAddr, known: u8) -> u8 {
         let end = later(now, TRUNCATED_MS_MAX);
         let number = self
             .truncated_queries
             .accumulate(now, meta, from, known, end);
         if number != MANY {
-            // What still has this number belongs to no querier in particular.
+            // Records that still have this number from an earlier query no longer depend on its querier.
             for state in self.zone.records.iter().flat_map(Entry::states) {
                 if state.wanted_by.get() == number {
                     state.wanted_by.set(MANY);
@@ -126,7 +131,8 @@ impl Responder {
         number
     }
 
-    /// Even more known answers follow: waits for them, but not for ever.
+    /// Postpones the answers to a truncated query, because another message with known answers follows. Does nothing once the
+    /// query's deadline would pass.
     fn accumulate_further(&mut self, now: Instant, number: u8) {
         let Some((link, end)) = self.truncated_queries.waits(number) else {
             return;
@@ -145,7 +151,7 @@ impl Responder {
 }
 
 impl OnLink {
-    /// Marks what is asked for in this family, and where in the table that is.
+    /// Marks the records that a query in this family asks for, and sets the range of their indices.
     #[inline(never)]
     fn mark_asked(&mut self, zone: &Zone, message: &Message<'_>, is_direct: bool, family: u8) {
         (self.asked_from, self.asked_end) = (u16::MAX, 0);
@@ -162,7 +168,7 @@ impl OnLink {
                 bit::ASKED
             };
             let mut has_any = false;
-            // The denial, where there is nothing else.
+            // The first pass marks matching records; the second marks the NSEC record if none matched.
             for &is_denial in &[false, true] {
                 for (id, record) in zone.of(name) {
                     let is_meant = if is_denial {
@@ -186,8 +192,8 @@ impl OnLink {
         }
     }
 
-    /// Known-answer suppression (RFC 6762 section 7.1): marks records that the query lists as known, or proposes as we have them, as
-    /// our own probes do. What only this querier waits for, and knows, is not multicast.
+    /// Known-answer suppression (RFC 6762 section 7.1): marks records that the query lists as known answers, or proposes with our
+    /// rdata (as our own probes do when they return). Cancels multicasts for which only this querier waits.
     fn suppress_known_answers(&self, zone: &Zone, message: &Message<'_>, number: u8) {
         for record in message.records() {
             if record.section == Section::Additional || !record.is_in_class() {
@@ -204,7 +210,7 @@ impl OnLink {
                 if number != MANY && state.wanted_by.get() == number {
                     state.cancel();
                 }
-                // Where it is not asked for, it is no matter.
+                // A record outside the query keeps no mark, because only queried records are cleared afterwards.
                 if state.is_asked() {
                     state.set(bit::KNOWN);
                 }
@@ -212,12 +218,12 @@ impl OnLink {
         }
     }
 
-    /// Where what is asked for lies in the table.
+    /// Returns the index range of the records that the query asks for.
     fn asked(&self) -> core::ops::Range<usize> {
         self.asked_from.into()..self.asked_end.into()
     }
 
-    /// Decides for each record that is asked for when it is sent, and whether by multicast. Whether there is a unicast reply.
+    /// Schedules each requested record for multicast or marks it for the unicast reply. Returns true if there is a unicast reply.
     fn schedule_answers(&mut self, zone: &Zone, now: Instant, timing: &AnswerTiming) -> bool {
         let (mut has_reply, mut delay) = (false, timing.delay);
         for id in self.asked() {
@@ -228,7 +234,7 @@ impl OnLink {
                     delay = delay.max(timing.shared_delay);
                     continue;
                 }
-                // Of several that replace one another, all are told or none.
+                // All records of a unique name and type are sent together or not at all (cache-flush, RFC 6762 section 10.2).
                 for (_, also) in zone.of(record.name) {
                     if also.kind == record.kind {
                         self.of(also).clear(bit::KNOWN);
@@ -246,7 +252,8 @@ impl OnLink {
             if !is_wanted {
                 continue;
             }
-            // A question with the QU bit is answered by unicast only if the record was multicast lately (RFC 6762 section 5.4).
+            // A QU question is answered by unicast only if the record was multicast within a quarter of its TTL (RFC 6762 section
+            // 5.4).
             let age_ms = record.ttl() * 1000 / 4;
             let is_recent = state.was_multicast_within(age_ms, now);
             let alone = bits & bit::ASKED == 0 && is_recent && !timing.is_truncated;
@@ -263,22 +270,22 @@ impl OnLink {
 }
 
 impl RecordState {
-    /// Whether it is asked for.
+    /// Returns true if the current query asks for the record.
     fn is_asked(&self) -> bool {
         self.has(bit::ASKED | bit::ASKED_UNICAST)
     }
 
-    /// Whether it is asked for, and is no known answer.
+    /// Returns true if the current query asks for the record and the querier does not know it.
     fn is_wanted(&self) -> bool {
         self.is_asked() && !self.has(bit::KNOWN)
     }
 
-    /// Schedules the multicast of a record.
+    /// Schedules the multicast of a record `delay` milliseconds from now, or when the hold-off ends if that is later.
     fn schedule(&self, now: Instant, delay: u32, timing: &AnswerTiming) {
         let mut due = later(now, delay);
         if self.was_multicast_within(HOLD_OFF_MS, now) {
             let free = later(self.last_multicast.get(), timing.hold_off);
-            // Not before it may be told again.
+            // Wait for the end of the hold-off.
             if due <= free {
                 due = free;
             }

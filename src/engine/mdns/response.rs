@@ -1,4 +1,4 @@
-//! Response messages: unicast replies, and what is due by multicast. RFC 6762 section 6.
+//! Writes response messages: unicast replies, and multicast responses with the records that are due. RFC 6762 section 6.
 
 use super::answer::HOLD_OFF_MS;
 use super::on_link::{OnLink, PACE_MS};
@@ -9,19 +9,19 @@ use super::{NameId, Transmit};
 use crate::time::Instant;
 use crate::wire::dns::{self, Message, Section, Writer, flag, kind};
 
-/// Records in one message whose further ones are added.
+/// Maximum number of records in one message.
 const WRITTEN_COUNT: usize = 96;
-/// Names of which further records are added.
+/// Maximum number of names whose records are added to a message as additional records.
 const ADDITIONAL_NAME_COUNT: usize = 24;
 
-/// The records in a message.
+/// Indices of the records in a message.
 type Written = heapless::Vec<u16, WRITTEN_COUNT>;
 
-/// What a response says of itself.
+/// Header flags of a response.
 const FLAGS: u16 = flag::RESPONSE | flag::AUTHORITATIVE;
 
 impl OnLink {
-    /// Writes a unicast reply to a querier of this family.
+    /// Writes the unicast reply to a querier that uses this address family. Returns its length, or `None` if no record fits.
     pub(super) fn write_reply(
         &mut self,
         zone: &Zone,
@@ -60,7 +60,7 @@ impl OnLink {
             } else if is_legacy {
                 writer.flag(flag::TRUNCATED);
             } else {
-                // It does not fit: it is multicast.
+                // The record does not fit into the reply: multicast it now.
                 state.due.set(state.due.get().min(now));
                 self.answers_at = self.answers_at.min(now);
             }
@@ -72,8 +72,9 @@ impl OnLink {
         Some(writer.finish())
     }
 
-    /// Writes what is due to all, or, `alone`, the first of that, which no packet may carry as a whole; whether some of it is
-    /// gone. What is told in other families than the first follows in a message of its own.
+    /// Writes a multicast response with the records that are due. With `alone`, writes only the first of them, which is larger than
+    /// the MTU and is sent in fragments. Also returns true if a goodbye was written. Records for other families than the first
+    /// record's follow in another message.
     #[inline(never)]
     pub(super) fn send_multicast(
         &mut self,
@@ -107,7 +108,7 @@ impl OnLink {
                     Form::Regular
                 };
                 if !is_gone && !self.holds(zone, record.owner) {
-                    // It is no longer ours to tell.
+                    // The record's owner name is no longer ours.
                     state.due.set(Instant::NEVER);
                 } else if !written.is_full()
                     && zone.write(&mut writer, Section::Answer, record, self.bit, form)
@@ -121,7 +122,7 @@ impl OnLink {
                     if !alone {
                         return self.send_multicast(zone, now, out, true);
                     }
-                    // Nothing could ever carry it.
+                    // The record exceeds the largest message: drop it.
                     state.due.set(Instant::NEVER);
                 } else {
                     is_full = true;
@@ -129,7 +130,7 @@ impl OnLink {
             }
             next = next.min(state.due.get());
         }
-        // Full messages are sent at a limited pace, as receive buffers are small. Only goodbyes do not wait.
+        // Full messages are sent at intervals because receive buffers are small. Only goodbyes are sent without a pause.
         self.answers_at = if is_full && !are_gone {
             later(now, PACE_MS)
         } else {
@@ -151,8 +152,8 @@ impl OnLink {
         (Some(self.transmit(writer.finish(), families)), are_gone)
     }
 
-    /// Adds additional records that are told in these families: SRV and TXT of what a PTR points to, the addresses of SRV's
-    /// target. RFC 6763 section 12.
+    /// Writes additional records for these families: SRV and TXT of a PTR's target, the addresses of an SRV's target, the host's
+    /// other addresses. RFC 6763 section 12.
     #[inline(never)]
     fn add_additional(
         &self,
@@ -185,7 +186,7 @@ impl OnLink {
         let mut at = 0;
         while let Some(name) = names.get(at).copied() {
             at += 1;
-            // That there is no address of a family is worth telling; that a service has no address is not.
+            // NSEC is added only if the name has addresses of one family: the record denies the other family.
             let kinds = zone.kinds(name, self.bit);
             let has_one = (kinds & bit_of(kind::A) != 0) != (kinds & bit_of(kind::AAAA) != 0);
             for (id, record) in zone.of(name) {

@@ -1,5 +1,5 @@
-//! Truncated queries: a querier with more known answers than one message takes sends the rest in further messages. They are
-//! accumulated: what it knows already is not answered. RFC 6762 section 7.2.
+//! Truncated queries: a querier whose known answers exceed one message sends the others in further messages. The responder waits
+//! for these messages before it answers, and omits the known answers. RFC 6762 section 7.2.
 
 use super::link::is_same;
 use super::record_state::MANY;
@@ -7,20 +7,20 @@ use super::{LinkId, Meta};
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv4Addr};
 
-/// Queriers of which further known answers are waited for at once, at most.
+/// Maximum number of truncated queries at the same time.
 const TRUNCATED_QUERY_COUNT: usize = 8;
 
-/// A querier of which further known answers are waited for.
+/// A query whose further known answers are awaited.
 #[derive(Clone, Copy, Debug)]
 struct TruncatedQuery {
     from: IpAddr,
     port: u16,
     link: LinkId,
-    /// When it is answered at the latest.
+    /// Deadline of the answer.
     end: Instant,
 }
 
-/// All of them. The number of one is never [`MANY`].
+/// The table of truncated queries. A query's number is its index + 1, so never [`MANY`].
 #[derive(Debug)]
 pub(super) struct TruncatedQueries {
     all: [TruncatedQuery; TRUNCATED_QUERY_COUNT],
@@ -36,7 +36,7 @@ impl TruncatedQueries {
         }; TRUNCATED_QUERY_COUNT],
     };
 
-    /// The number of the querier that a message comes from, or [`MANY`].
+    /// Returns the number of the truncated query whose querier sent this message, or [`MANY`] if the table has none.
     pub(super) fn number(&self, meta: &Meta, from: &IpAddr) -> u8 {
         self.number_of(&|other| {
             other.link == meta.link && other.port == meta.from.port() && is_same(&other.from, from)
@@ -48,8 +48,8 @@ impl TruncatedQueries {
         place.map_or(MANY, |place| place as u8 + 1)
     }
 
-    /// Waits until `end` for more known answers of a querier, whose number so far is `known`. Its number; [`MANY`] if there are
-    /// too many.
+    /// Adds a truncated query with the deadline `end`, in the slot with the number `known` or, if that is [`MANY`], in a slot whose
+    /// deadline has passed. Returns its number, or [`MANY`] if the table is full.
     pub(super) fn accumulate(
         &mut self,
         now: Instant,
@@ -60,7 +60,7 @@ impl TruncatedQueries {
     ) -> u8 {
         let mut number = known;
         if number == MANY {
-            // One that was answered gives way.
+            // Reuse the slot of a query that has been answered.
             number = self.number_of(&|other| other.end <= now);
         }
         let place = usize::from(number).checked_sub(1);
@@ -75,7 +75,7 @@ impl TruncatedQueries {
         number
     }
 
-    /// The link of the querier of this number, and when it is answered at the latest.
+    /// Returns the link and the deadline of the truncated query with this number.
     pub(super) fn waits(&self, number: u8) -> Option<(LinkId, Instant)> {
         let query = self.all.get(usize::from(number).checked_sub(1)?)?;
         Some((query.link, query.end))
