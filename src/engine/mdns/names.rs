@@ -1,36 +1,37 @@
-//! Names that are in use, each known by a number: a tree of labels, so that names that share an end share its labels.
+//! Table of names in use, each with a number and a use count. Names form a tree of labels: names with a common suffix share the
+//! suffix's entries.
 
 use crate::mem::{self, Ends as _, Slots};
 use crate::wire::dns::{LABEL_BYTES_MAX, Label, Name};
 use crate::wire::label::is_like;
 
-/// The number of a name.
+/// Index of a name in [`Names`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NameId(u16);
 
 impl NameId {
-    /// The name without labels: none that anybody has.
+    /// The root: the name without labels. No host or service has this name.
     pub const ROOT: Self = Self(0);
 
-    /// Where something that belongs to the name stands in a table.
+    /// Returns the index for tables with one element per name.
     pub const fn place(self) -> usize {
         self.0 as usize
     }
 }
 
-/// Labels of the longest name that is looked for: a reversed IPv6 address.
+/// Maximum number of labels of a name: those of an IPv6 reverse mapping.
 const LABEL_COUNT_MAX: usize = 34;
-/// Lists of names.
+/// Number of hash buckets.
 const LIST_COUNT: u32 = 256;
 
-/// A name: its first label, and the name that follows it.
+/// A name: its first label, and the parent, that is, the name without that label.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Entry {
     parent: NameId,
-    /// The next in its list, or the next that is free.
+    /// The next name in the same hash bucket, or the next free entry.
     next: NameId,
-    /// Uses: names that end in this one, and others. 0: the place is free.
+    /// Use count: child names and users of this name. 0: the entry is free.
     users: u16,
     len: u8,
     label: [u8; LABEL_BYTES_MAX],
@@ -42,19 +43,20 @@ impl Entry {
     }
 }
 
-/// All names.
+/// The table of names.
 #[derive(Debug)]
 pub struct Names {
     entries: Slots<Entry>,
+    /// The first free entry; the root: none.
     free: NameId,
-    /// It is secret, so that a peer cannot put all names into one list.
+    /// Secret seed of the hash, so that a peer cannot choose names that all fall into one bucket.
     seed: u32,
-    /// The first of each list of names whose labels have something in common.
+    /// Hash buckets: the first name of each.
     lists: &'static mut [NameId; LIST_COUNT as usize],
 }
 
 impl Names {
-    /// A table of at most `count` names, less than 65,536; which list each is in follows from `seed`.
+    /// Creates a table for `count` names, less than 65,536. `seed` seeds the hash.
     pub fn new(count: usize, seed: u32) -> Self {
         let mut entries = Slots::new(count);
         entries.push(Entry {
@@ -76,7 +78,7 @@ impl Names {
         self.entries.get(name.place())
     }
 
-    /// The name of `label` before `parent`, if it is in use.
+    /// Finds the name `label`.`parent`. `None`: the name is not in use.
     #[inline(never)]
     pub fn child(&self, parent: NameId, label: &[u8]) -> Option<NameId> {
         let mut name = *self.lists.get(list_of(self.seed, parent, label))?;
@@ -90,7 +92,7 @@ impl Names {
         None
     }
 
-    /// The name of `label` before `parent`, which is in use from now on, once more. `None`: the table is full.
+    /// Finds or adds the name `label`.`parent` and increments its use count. `None`: the table is full.
     #[inline(never)]
     pub fn add(&mut self, parent: NameId, label: &[u8]) -> Option<NameId> {
         if let Some(name) = self.child(parent, label) {
@@ -119,7 +121,7 @@ impl Names {
         Some(name)
     }
 
-    /// The name of these labels, which have dots between them, before `parent`; it is in use from now on, once more. `None`: the
+    /// Finds or adds the name `labels`.`parent`, where `labels` is separated by dots, and increments its use count. `None`: the
     /// table is full.
     #[inline(never)]
     pub fn extend(&mut self, parent: NameId, labels: &[u8]) -> Option<NameId> {
@@ -131,7 +133,7 @@ impl Names {
         Some(name)
     }
 
-    /// The number of `name`, which is in use from now on, once more. `None`: the table is full, or it has too many labels.
+    /// Finds or adds `name` and increments its use count. `None`: the table is full, or the name has too many labels.
     pub fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
         let mut labels = LabelVec::new();
         gather(name, &mut labels)?;
@@ -142,7 +144,7 @@ impl Names {
         Some(name)
     }
 
-    /// Goes from a name that is in use to that of one more label before it. The longer name keeps the shorter.
+    /// Replaces `name` by `label`.`name`, adding that if necessary. Moves the caller's use from the shorter name to the longer one.
     #[inline(never)]
     fn lengthen(&mut self, name: &mut NameId, label: &[u8]) -> Option<()> {
         let next = self.add(*name, label);
@@ -151,12 +153,12 @@ impl Names {
         Some(())
     }
 
-    /// Whether `name` could be added: it has not too many labels.
+    /// Returns true if `name` has few enough labels for the table.
     pub fn takes(&self, name: Name<'_>) -> bool {
         gather(name, &mut LabelVec::new()).is_some()
     }
 
-    /// The number of `name`, if it is in use.
+    /// Finds `name`. `None`: the name is not in use.
     #[inline(never)]
     pub fn find(&self, name: Name<'_>) -> Option<NameId> {
         let (mut labels, mut found) = (LabelVec::new(), NameId::ROOT);
@@ -167,7 +169,7 @@ impl Names {
         Some(found)
     }
 
-    /// One more uses the name.
+    /// Increments the name's use count.
     #[inline(never)]
     pub fn keep(&mut self, name: NameId) {
         if let Some(entry) = self.entries.get_mut(name.place()) {
@@ -175,11 +177,11 @@ impl Names {
         }
     }
 
-    /// One fewer uses the name.
+    /// Decrements the name's use count. A name without users is removed, which releases its parent in turn.
     #[inline(never)]
     pub fn release(&mut self, name: NameId) {
         let mut name = name;
-        // The root is never let go.
+        // The root stays.
         while name != NameId::ROOT
             && let Some(entry) = self.entries.get_mut(name.place())
         {
@@ -197,7 +199,7 @@ impl Names {
         }
     }
 
-    /// Puts a name into its list.
+    /// Inserts a name into its hash bucket.
     fn enlist(&mut self, name: NameId) {
         if let Some(entry) = self.entries.get_mut(name.place())
             && let list = list_of(self.seed, entry.parent, entry.label())
@@ -207,7 +209,7 @@ impl Names {
         }
     }
 
-    /// Takes a name out of its list.
+    /// Removes a name from its hash bucket.
     fn unlist(&mut self, name: NameId) {
         let Some(entry) = self.entry(name) else {
             return;
@@ -216,7 +218,7 @@ impl Names {
         let Some(first) = self.lists.get_mut(list) else {
             return;
         };
-        // What led to it leads to what follows it.
+        // Link the predecessor to the successor.
         if *first == name {
             *first = next;
         }
@@ -231,7 +233,8 @@ impl Names {
         }
     }
 
-    /// Gives a name another first label; those that end in it follow. False: another name has it.
+    /// Replaces the first label of a name, and so changes all names that end in it. Returns false if another name already has this
+    /// label and parent.
     pub fn relabel(&mut self, name: NameId, label: &[u8]) -> bool {
         let parent = self.parent(name);
         if self.child(parent, label).is_some_and(|other| other != name) {
@@ -248,25 +251,25 @@ impl Names {
         true
     }
 
-    /// The first label of a name.
+    /// Returns the first label of a name.
     #[inline(never)]
     pub fn label(&self, name: NameId) -> &[u8] {
         self.entry(name).map_or(&[], Entry::label)
     }
 
-    /// The name that follows a name's first label.
+    /// Returns the name without its first label.
     #[inline(never)]
     pub fn parent(&self, name: NameId) -> NameId {
         self.entry(name).map_or(NameId::ROOT, |entry| entry.parent)
     }
 
-    /// The labels of a name, to be written.
+    /// Iterates over the labels of a name, for [`Writer`](crate::wire::dns::Writer).
     pub const fn labels(&self, name: NameId) -> Labels<'_> {
         Labels { names: self, name }
     }
 }
 
-/// The labels of a name of ours, the most special one first.
+/// Iterator over the labels of a name in the table, the first label first.
 #[derive(Clone, Debug)]
 pub struct Labels<'a> {
     names: &'a Names,
@@ -286,10 +289,10 @@ impl<'a> Iterator for Labels<'a> {
     }
 }
 
-/// Labels of a name.
+/// The labels of a name in a message.
 type LabelVec<'a> = heapless::Vec<&'a [u8], LABEL_COUNT_MAX>;
 
-/// Gathers the labels of a name. `None`: there are too many.
+/// Collects the labels of a name. `None`: the name has too many labels.
 #[inline(never)]
 fn gather<'a>(name: Name<'a>, labels: &mut LabelVec<'a>) -> Option<()> {
     for label in name.labels() {
@@ -298,14 +301,14 @@ fn gather<'a>(name: Name<'a>, labels: &mut LabelVec<'a>) -> Option<()> {
     Some(())
 }
 
-/// Which list a name is in.
+/// Returns the hash bucket of a name.
 #[inline(never)]
 fn list_of(seed: u32, parent: NameId, label: &[u8]) -> usize {
     let hash = hash(seed ^ u32::from(parent.0), label);
     ((hash ^ hash >> 16) & (LIST_COUNT - 1)) as usize
 }
 
-/// FNV-1a; letters of ASCII are the same in both cases.
+/// FNV-1a with ASCII letters in lower case.
 #[inline(never)]
 pub(super) fn hash(seed: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(seed, |hash, byte| {
@@ -353,7 +356,7 @@ mod tests {
         let c = names.add(local, b"c").unwrap();
         assert_eq!(plain(&names, c), "c.local");
         assert_eq!(names.child(local, b"a"), None);
-        // What failed halfway left nothing behind.
+        // The `intern` that failed halfway left no entries.
         names.release(c);
         assert!(names.add(local, b"d").is_some());
     }
