@@ -1,4 +1,4 @@
-//! Many hosts that all wish the same name, on a link that loses and doubles what is said.
+//! Many hosts that request the same names, on a link that loses and duplicates messages.
 
 use super::world::link;
 use crate::engine::mdns::{Cast, Limits, Meta, Responder};
@@ -13,7 +13,7 @@ use std::collections::{BinaryHeap, HashSet};
 struct Host {
     responder: Responder,
     address: Ipv4Addr,
-    /// What it has sent in each second.
+    /// Number of messages sent in each second.
     sent: Vec<u32>,
 }
 
@@ -21,12 +21,13 @@ struct Crowd {
     hosts: Vec<Host>,
     random: Random,
     now: u64,
-    /// When hosts want to speak.
+    /// When each host next has a message to send.
     agenda: BinaryHeap<core::cmp::Reverse<(u64, usize)>>,
 }
 
-/// Of a hundred messages, so many are lost, and so many come twice.
+/// Percentage of messages that are lost.
 const LOST: usize = 10;
+/// Percentage of messages that are delivered twice.
 const DOUBLED: usize = 10;
 
 impl Crowd {
@@ -84,6 +85,7 @@ impl Crowd {
         crowd
     }
 
+    /// Schedules a host at the instant of its next message.
     fn plan(&mut self, number: usize) {
         let at = self.hosts[number].responder.poll_at();
         if at != Instant::NEVER {
@@ -93,7 +95,7 @@ impl Crowd {
         }
     }
 
-    /// Until everybody has what he wants, or the end.
+    /// Runs until no host has a message to send, or until `end` (milliseconds).
     fn run(&mut self, end: u64) {
         let mut out = vec![0; 9000];
         while let Some(core::cmp::Reverse((at, number))) = self.agenda.pop() {
@@ -117,6 +119,7 @@ impl Crowd {
         }
     }
 
+    /// Delivers a multicast message to all hosts but its sender, and their unicast replies to the sender.
     fn deliver(&mut self, now: Instant, from: Ipv4Addr, bytes: &[u8]) {
         let mut reply = vec![0; 9000];
         let mut replies = Vec::new();
@@ -147,7 +150,7 @@ impl Crowd {
                 self.plan(number);
             }
         }
-        // Replies to the one who asked.
+        // Unicast replies to the querier.
         let Some(asker) = self.hosts.iter().position(|host| host.address == from) else {
             return;
         };
@@ -167,7 +170,7 @@ impl Crowd {
 }
 
 impl Crowd {
-    /// Somebody asks for all records of a name, and whoever has it answers for all to hear.
+    /// A querier outside the crowd asks for all records of a name; the hosts that claim the name answer by multicast.
     fn ask(&mut self, name: &str) {
         let mut packet = Packet::new_query(0);
         let (kind, class) = (QTYPE::ANY, QCLASS::CLASS(CLASS::IN));
@@ -182,7 +185,7 @@ impl Crowd {
         );
     }
 
-    /// The names of all; and those that two have.
+    /// Returns the names of all hosts, and the names that two hosts claim.
     fn names(&self) -> (HashSet<String>, Vec<String>) {
         let (mut names, mut twice) = (HashSet::new(), Vec::new());
         for host in &self.hosts {
@@ -198,11 +201,11 @@ impl Crowd {
     }
 }
 
-/// Times that a name is asked for which two have.
+/// Number of times that a querier asks for the names that two hosts claim.
 const ASKED_MAX: usize = 5;
 
-/// RFC 6762 section 9: conflicts end. Now and then everything that two hosts with one name say to each other while they claim it is
-/// lost: three probes or their answers, and two announcements (in about one claim of 15,000). They learn of it when somebody asks.
+/// RFC 6762 section 9: conflicts end. In about one claim of 15,000, all messages between two hosts that claim the same name are
+/// lost: three probes or their answers, and two announcements. The hosts detect the conflict when a querier asks for the name.
 fn converge(count: usize, seed: u64, minutes: u64) {
     let mut crowd = Crowd::new(count, seed);
     crowd.run(minutes * 60_000);
@@ -213,7 +216,7 @@ fn converge(count: usize, seed: u64, minutes: u64) {
         crowd.run(crowd.now + minutes * 60_000);
     }
     let (names, twice) = crowd.names();
-    assert!(twice.is_empty(), "{twice:?} are had twice");
+    assert!(twice.is_empty(), "two hosts claim {twice:?}");
     assert_eq!(names.len(), count * 4);
     let most = crowd
         .hosts
@@ -232,21 +235,21 @@ fn converge(count: usize, seed: u64, minutes: u64) {
         "{count} hosts of one name: settled after {last} s; {all} messages, {} per host, {most} at most in a second",
         all / count as u32
     );
-    assert!(*most <= 40, "{most} messages of one host in a second");
-    // Then they are quiet.
+    assert!(*most <= 40, "a host sent {most} messages in one second");
+    // Afterwards no host sends anything for an hour.
     let settled = crowd.now;
     crowd.run(settled + 3_600_000);
     assert_eq!(crowd.now, settled);
 }
 
 #[test]
-fn a_crowd_of_one_name_converges() {
+fn thirty_hosts_with_one_name_converge() {
     for_seeds(5, |seed| converge(30, seed, 20));
 }
 
-/// With `STOWAWAY_FULL`, of five hundred, ten times, which takes minutes.
+/// With `STOWAWAY_FULL`: 500 hosts, ten times, which takes minutes.
 #[test]
-fn a_large_crowd_of_one_name_converges() {
+fn hundreds_of_hosts_with_one_name_converge() {
     let is_full = std::env::var_os("STOWAWAY_FULL").is_some();
     let (times, count) = if is_full { (10, 500) } else { (1, 100) };
     for_seeds(times, |seed| converge(count, seed, 60));

@@ -1,6 +1,6 @@
-//! What the standards say a responder must do, and what hostile neighbours do: scripts in virtual time.
+//! Tests of the responder against RFC 6762, RFC 6763 and hostile peers, in virtual time.
 //!
-//! A test whose documentation quotes a section counts on the scorecard.
+//! The scorecard counts the RFC requirements that the documentation of a test quotes.
 
 mod announcing;
 mod answering;

@@ -1,7 +1,7 @@
-//! Messages as lines of text, to be written and read by `simple-dns`, which shares nothing with what it judges.
+//! Messages as lines of text. The crate `simple-dns` encodes and decodes them, so that the tests do not rely on the code they test.
 //!
-//! `? NAME KIND [QU]` is a question; a record is `= NAME TTL [flush] KIND DATA` where it answers, `!` where it is wished for, `+`
-//! where it is added.
+//! `? NAME KIND [QU]` is a question. A record is `= NAME TTL [flush] KIND DATA` in the answer section, with `!` in the authority
+//! section, with `+` in the additional section.
 
 use crate::wire::dns::flag;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -29,7 +29,7 @@ fn kind_name(kind: u16) -> String {
     known.map_or_else(|| kind.to_string(), |(name, _)| (*name).to_owned())
 }
 
-/// A name in which `~` stands for a blank. What is empty between two dots is so on the wire, too.
+/// Parses a name. `~` stands for a space; empty labels between dots are encoded as such.
 fn name(text: &str) -> Name<'static> {
     let text = text.replace('~', " ");
     let text = text.trim_end_matches('.');
@@ -38,7 +38,7 @@ fn name(text: &str) -> Name<'static> {
     Name::new_with_labels(&labels.collect::<Vec<_>>())
 }
 
-/// A message of these lines.
+/// Encodes a message of these lines.
 pub(super) fn message(flags: u16, id: u16, lines: &[&str]) -> Vec<u8> {
     let mut packet = Packet::new_query(id);
     for line in lines {
@@ -103,26 +103,26 @@ fn data<'a>(kind: &str, words: &[&'a str]) -> RData<'a> {
     }
 }
 
-/// A query of these lines.
+/// Encodes a query.
 pub(super) fn query(lines: &[&str]) -> Vec<u8> {
     message(0, 0, lines)
 }
 
-/// A query that says that more known answers follow.
+/// Encodes a query with the TC bit: further known answers follow.
 pub(super) fn truncated(lines: &[&str]) -> Vec<u8> {
     message(flag::TRUNCATED, 0, lines)
 }
 
-/// A response of these lines.
+/// Encodes a response.
 pub(super) fn response(lines: &[&str]) -> Vec<u8> {
     message(flag::RESPONSE | flag::AUTHORITATIVE, 0, lines)
 }
 
-/// The lines of a message.
+/// Decodes a message into lines. Panics if the message is malformed or has trailing bytes.
 pub(super) fn lines(bytes: &[u8]) -> Vec<String> {
-    let packet = Packet::parse(bytes).expect("what we send is well-formed");
+    let packet = Packet::parse(bytes).expect("the responder sends well-formed messages");
     let shorter = Packet::parse(&bytes[..bytes.len() - 1]);
-    assert!(shorter.is_err(), "there is more than the message");
+    assert!(shorter.is_err(), "the message has trailing bytes");
     let mut lines = Vec::new();
     for question in &packet.questions {
         let kind = kind_name(question.qtype.into());
@@ -145,7 +145,8 @@ pub(super) fn lines(bytes: &[u8]) -> Vec<String> {
     lines
 }
 
-/// Whether a record is in the message as it must be written behind its name, if there is no name in its data.
+/// Returns true if the message has the exact bytes that `simple-dns` writes for the record after its name. Always true for a
+/// record with a name in its rdata, which may be compressed.
 fn is_exact(record: &ResourceRecord<'_>, bytes: &[u8]) -> bool {
     let mut alone = Packet::new_reply(0);
     alone.answers.push(ResourceRecord {
@@ -189,7 +190,7 @@ fn text(name: &Name<'_>) -> String {
 }
 
 #[test]
-fn lines_survive_the_wire() {
+fn encoded_lines_decode_to_the_same_lines() {
     let expect = [
         "? box.local ANY QU",
         "= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local",

@@ -1,4 +1,4 @@
-//! One responder on a link, its neighbours, and time that passes when the test says so.
+//! Test harness: one responder, the messages that it sends, and virtual time.
 
 use super::script;
 use crate::engine::mdns::{Cast, Limits, Link, LinkId, Meta, NameId, Responder, family};
@@ -6,9 +6,10 @@ use crate::time::Instant;
 use crate::wire::announce::Service;
 use core::net::SocketAddr;
 
-/// What was sent, when, and to whom.
+/// A multicast message that the responder sent.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
+    /// Virtual time of sending (milliseconds).
     pub(super) at: u64,
     pub(super) link: LinkId,
     pub(super) families: u8,
@@ -21,25 +22,26 @@ impl Sent {
     }
 }
 
-/// A neighbour on the link.
+/// Another multicast DNS host on the link.
 pub(super) const PEER: &str = "192.0.2.9:5353";
-/// The same, who does not know what multicast DNS is.
+/// A legacy querier on the link: its source port is not 5353.
 pub(super) const LEGACY: &str = "192.0.2.9:40000";
-/// What the tests share.
+/// Table sizes of the responder in the tests.
 pub(super) const LIMITS: Limits = Limits {
     name_count: 128,
     record_count: 128,
     text_bytes: 2048,
 };
 
-/// A responder and what it has sent.
+/// A responder with the messages that it sent.
 pub(super) struct World {
     pub(super) responder: Responder,
+    /// Virtual time (milliseconds).
     pub(super) now: u64,
     pub(super) sent: Vec<Sent>,
 }
 
-/// A link with these addresses.
+/// Returns a link with these addresses, each as `address/prefix length`.
 pub(super) fn link(addresses: &[&str]) -> Link {
     let mut link = Link::default();
     for address in addresses {
@@ -51,12 +53,12 @@ pub(super) fn link(addresses: &[&str]) -> Link {
 }
 
 impl World {
-    /// The host `box` on a link that is down yet.
+    /// The host `box`, without a link.
     pub(super) fn new(seed: u8) -> Self {
         Self::of(Self::nameless(seed))
     }
 
-    /// The same, which others announce.
+    /// The host `box` with its own records excluded, without a link.
     pub(super) fn without_host(seed: u8) -> Self {
         let mut responder = Self::nameless(seed);
         responder.leave_host_out();
@@ -64,7 +66,7 @@ impl World {
     }
 
     fn nameless(seed: u8) -> Responder {
-        // Halves that are equal would say nothing.
+        // Not all bytes equal: the two halves of the entropy are XORed and would cancel out.
         let mut entropy = [0; 16];
         entropy[0] = seed;
         Responder::new(LIMITS, &entropy)
@@ -79,21 +81,21 @@ impl World {
         }
     }
 
-    /// The same, whose link has come up.
+    /// The host `box`, whose link 0 has just come up.
     pub(super) fn up(seed: u8) -> Self {
         let mut world = Self::new(seed);
         world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
         world
     }
 
-    /// The same, after everything was announced.
+    /// The host `box` after its announcements.
     pub(super) fn settled(seed: u8) -> Self {
         let mut world = Self::up(seed);
         world.settle();
         world
     }
 
-    /// The same with a service.
+    /// The host `box` with the service `a box`, after its announcements.
     pub(super) fn serving(seed: u8) -> Self {
         let mut world = Self::up(seed);
         world.serve("a box", 2049, &["path=/srv"]);
@@ -101,6 +103,7 @@ impl World {
         world
     }
 
+    /// Runs for ten seconds, so that probing and announcing end, and clears the sent messages.
     pub(super) fn settle(&mut self) {
         self.run(10_000);
         self.sent.clear();
@@ -115,11 +118,12 @@ impl World {
         self.responder.set_link(now, id, &link(addresses)).unwrap();
     }
 
+    /// Adds an NFS service in both families. Returns its instance name.
     pub(super) fn serve(&mut self, instance: &str, port: u16, texts: &[&str]) -> NameId {
         self.serve_in(family::ANY, instance, port, texts)
     }
 
-    /// The same in these families.
+    /// Adds an NFS service in these families. Returns its instance name.
     pub(super) fn serve_in(
         &mut self,
         families: u8,
@@ -147,7 +151,7 @@ impl World {
         self.responder.add_service(now, &service).unwrap()
     }
 
-    /// Lets so many milliseconds pass.
+    /// Advances the virtual time by `ms` milliseconds and collects the messages sent meanwhile.
     pub(super) fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         let mut turns = 0;
@@ -159,18 +163,22 @@ impl World {
             } else {
                 at.since(Instant::from_ms(0)).as_ms()
             };
-            assert!(next >= self.now, "it wakes up in the past");
+            assert!(next >= self.now, "poll_at returned an instant in the past");
             if next >= end {
                 self.now = end;
                 self.drain();
                 return;
             }
             turns = if next == self.now { turns + 1 } else { 0 };
-            assert!(turns < 3, "it wakes up for nothing");
+            assert!(
+                turns < 3,
+                "poll_at did not advance although nothing was due"
+            );
             self.now = next;
         }
     }
 
+    /// Collects all messages that are due now.
     fn drain(&mut self) {
         let mut out = vec![0; 9000];
         let now = self.instant();
@@ -178,7 +186,7 @@ impl World {
             let Some(sent) = self.responder.poll_transmit(now, &mut out) else {
                 return;
             };
-            assert!(sent.len <= 1452, "larger than a frame");
+            assert!(sent.len <= 1452, "message exceeds an Ethernet frame");
             self.sent.push(Sent {
                 at: self.now,
                 link: sent.link,
@@ -186,10 +194,10 @@ impl World {
                 bytes: out[..sent.len].to_vec(),
             });
         }
-        panic!("it never ends");
+        panic!("poll_transmit returned 1,000 messages at the same instant");
     }
 
-    /// A datagram arrives on a link; the reply to its sender alone, and what is sent at once is noted.
+    /// Delivers a datagram on a link. Returns the unicast reply; multicasts that are due at once are added to `sent`.
     pub(super) fn hear_on(
         &mut self,
         link: LinkId,
@@ -205,16 +213,18 @@ impl World {
         len.map(|len| out[..len].to_vec())
     }
 
-    /// A datagram to all arrives.
+    /// Delivers a multicast datagram on link 0. Returns the unicast reply.
     pub(super) fn hear(&mut self, from: &str, bytes: &[u8]) -> Option<Vec<u8>> {
         self.hear_on(0, from, Cast::Multicast, bytes)
     }
 
-    /// A query to all arrives, which nobody answers alone; the lines of what is sent to all within a second, and after how long.
+    /// Delivers a multicast query, which must get no unicast reply. Returns the multicasts of the next 1,500 milliseconds: their
+    /// delay and their lines.
     pub(super) fn ask(&mut self, lines: &[&str]) -> Vec<(u64, Vec<String>)> {
         self.ask_bytes(&script::query(lines))
     }
 
+    /// [`Self::ask`] with the bytes of the query.
     pub(super) fn ask_bytes(&mut self, bytes: &[u8]) -> Vec<(u64, Vec<String>)> {
         let asked = self.now;
         self.sent.clear();
@@ -224,7 +234,7 @@ impl World {
         told.map(|sent| (sent.at - asked, sent.lines())).collect()
     }
 
-    /// All lines of what is sent to all, whenever.
+    /// [`Self::ask`], but returns the lines of all multicasts without delays.
     pub(super) fn answers(&mut self, lines: &[&str]) -> Vec<String> {
         self.ask(lines)
             .into_iter()
@@ -232,18 +242,18 @@ impl World {
             .collect()
     }
 
-    /// The lines of the reply to the one who asks alone.
+    /// Delivers a multicast query. Returns the lines of the unicast reply.
     pub(super) fn reply(&mut self, from: &str, lines: &[&str]) -> Option<Vec<String>> {
         let reply = self.hear(from, &script::query(lines))?;
         Some(script::lines(&reply))
     }
 
-    /// All lines that were sent so far.
+    /// Returns the lines of all sent messages.
     pub(super) fn all(&self) -> Vec<String> {
         self.sent.iter().flat_map(Sent::lines).collect()
     }
 
-    /// What the host is called.
+    /// Returns the first label of the host's name.
     pub(super) fn host(&self) -> String {
         let label = self.responder.label(self.responder.host());
         String::from_utf8(label.to_vec()).unwrap()
