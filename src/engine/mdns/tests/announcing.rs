@@ -1,10 +1,10 @@
-//! How much is announced at once.
+//! The pace of announcements and goodbyes for many services.
 
 use super::world::World;
 
-/// Who is told of many services has to take them in: a burst of all of them would be lost.
+/// A burst of full messages would overflow the receivers' socket buffers.
 #[test]
-fn many_services_are_announced_one_message_after_another() {
+fn many_services_are_announced_at_intervals() {
     let mut world = World::new(1);
     let text = "x".repeat(80);
     for number in 0..20 {
@@ -31,9 +31,9 @@ fn many_services_are_announced_one_message_after_another() {
     }
 }
 
-/// Nobody waits for who takes leave: all of it is said at once.
+/// Goodbyes are sent without intervals, because the responder is about to end.
 #[test]
-fn who_leaves_says_so_of_many_services_at_once() {
+fn goodbyes_of_many_services_are_sent_at_once() {
     let mut world = World::up(1);
     let text = "x".repeat(80);
     for number in 0..20 {

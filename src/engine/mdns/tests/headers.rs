@@ -1,10 +1,10 @@
-//! What stands at the head of messages, and in which form names are.
+//! Message headers, and the encoding of names.
 
 use super::script::{lines, message, query, response};
 use super::world::{LEGACY, PEER, World};
 use crate::wire::dns::flag;
 
-/// Every message that a responder sends in its life.
+/// Returns all messages that a responder sends from start to goodbye.
 fn life() -> Vec<Vec<u8>> {
     let mut world = World::up(1);
     world.serve("a box", 2049, &["path=/srv"]);
@@ -34,7 +34,7 @@ fn life() -> Vec<Vec<u8>> {
 /// RFC 6762 section 6: "Multicast DNS responses MUST NOT contain any questions in the Question Section".
 /// RFC 6762 section 8.1: probes are queries, announcements are responses.
 #[test]
-fn heads_are_as_they_must_be() {
+fn sent_headers_have_the_required_flags() {
     let (mut queries, mut responses) = (0, 0);
     for bytes in life() {
         assert_eq!(bytes[..2], [0, 0]);
@@ -54,7 +54,7 @@ fn heads_are_as_they_must_be() {
 /// RFC 6762 section 18.3: "messages received with an OPCODE other than zero MUST be silently ignored".
 /// RFC 6762 section 18.11: "messages received with non-zero Response Codes MUST be silently ignored".
 #[test]
-fn other_operations_and_errors_are_ignored() {
+fn nonzero_opcodes_and_response_codes_are_ignored() {
     let mut world = World::serving(1);
     for flags in [0x0800u16, 0x2800, 0x7800, 0x0001, 0x000f] {
         let asked = message(flags, 0, &["? box.local A"]);
@@ -70,7 +70,7 @@ fn other_operations_and_errors_are_ignored() {
 /// RFC 6762 section 18.1: the identifier "MUST be ignored on reception".
 /// RFC 6762 section 18.4, 18.5, 18.6, 18.7, 18.8, 18.9, 18.10: AA, TC, RD, RA, Z, AD and CD "MUST be ignored on reception".
 #[test]
-fn what_is_to_be_ignored_in_a_head_is() {
+fn received_id_and_reserved_flags_are_ignored() {
     let mut world = World::serving(1);
     for flags in [0x0400u16, 0x0100, 0x0080, 0x0040, 0x0020, 0x0010, 0x05f0] {
         world.run(3000);
@@ -78,7 +78,7 @@ fn what_is_to_be_ignored_in_a_head_is() {
         world.hear(PEER, &message(flags, 0x1234, &["? box.local A"]));
         assert_eq!(world.sent.len(), 1, "{flags:x}");
     }
-    // In a response that says that more follow, too.
+    // Likewise in a response with the TC bit.
     let all = flag::RESPONSE | flag::TRUNCATED | 0x01f0;
     world.sent.clear();
     world.hear(
@@ -112,9 +112,9 @@ fn responses_from_other_ports_are_ignored() {
 
 /// RFC 6762 section 6: "MUST only accept unicast responses if they answer a recently sent query … that explicitly requested
 /// unicast responses", "MUST silently ignore all other unicast responses".
-/// RFC 6762 section 11: what comes from beyond the link is nothing.
+/// RFC 6762 section 11: responses from outside the link are ignored.
 #[test]
-fn responses_to_us_alone_count_while_we_probe() {
+fn unicast_responses_count_only_while_probing() {
     use crate::engine::mdns::Cast;
     let rival = response(&["= box.local 120 flush A 192.0.2.77"]);
     let mut world = World::serving(1);
@@ -132,10 +132,10 @@ fn responses_to_us_alone_count_while_we_probe() {
 
 /// RFC 6762 section 18.14: "MUST correctly decode compressed names appearing in the Question Section".
 #[test]
-fn names_by_pointers_are_understood() {
+fn compressed_names_in_questions_are_decoded() {
     let mut world = World::serving(1);
     let mut asked = query(&["? box.local A"]);
-    // A second question whose name leads to the end of the first.
+    // A second question: its name ends with a pointer to `local` in the first one.
     asked[5] = 2;
     asked.extend_from_slice(b"\x03cat\xc0\x10\0\x01\0\x01");
     world.hear(PEER, &asked);
@@ -151,9 +151,9 @@ fn names_by_pointers_are_understood() {
     assert_eq!(world.sent[0].lines().len(), 2);
 }
 
-/// RFC 6762 section 16: names are compared with letters of ASCII alike in both cases, and all others as they are.
+/// RFC 6762 section 16: ASCII letters in names compare without case, all other characters compare exactly.
 #[test]
-fn names_are_asked_for_in_either_case() {
+fn queried_names_match_without_ascii_case() {
     let mut world = World::serving(1);
     assert_eq!(
         world.answers(&["? BoX.LOCAL A"])[0],
@@ -173,7 +173,7 @@ fn names_are_asked_for_in_either_case() {
 /// RFC 6763 section 6: "Every DNS-SD service MUST have a TXT record in addition to its SRV record".
 /// RFC 6763 section 6.1: "DNS-SD implementations MUST NOT emit empty TXT records".
 #[test]
-fn a_service_without_texts_has_a_text_all_the_same() {
+fn service_without_texts_has_a_nonempty_txt_record() {
     let mut world = World::up(1);
     world.serve("plain", 1, &[]);
     world.settle();

@@ -1,20 +1,20 @@
-//! Neighbours that send what nobody should: nothing is answered that must not be, nothing grows, nothing spins.
+//! Malformed and hostile messages: the responder sends no forbidden answers, and its memory and work stay bounded.
 
 use super::script::{message, query, response, truncated};
 use super::world::{LEGACY, PEER, World};
 use crate::engine::mdns::Cast;
 
-/// CVE-2008-5081: an answer to port 0 would go nowhere, and once ended a server.
+/// CVE-2008-5081: a query from port 0 crashed avahi; an answer to port 0 cannot be delivered.
 #[test]
-fn nobody_has_port_0() {
+fn query_from_port_0_is_ignored() {
     let mut world = World::serving(1);
     assert_eq!(world.hear("192.0.2.9:0", &query(&["? box.local A"])), None);
     assert!(world.sent.is_empty());
 }
 
-/// CVE-2010-2244, CVE-2011-1002: a datagram without a byte.
+/// CVE-2010-2244, CVE-2011-1002: an empty datagram.
 #[test]
-fn nothing_at_all_is_no_message() {
+fn empty_and_constant_datagrams_are_ignored() {
     let mut world = World::serving(1);
     for bytes in [
         &[][..],
@@ -31,9 +31,9 @@ fn nothing_at_all_is_no_message() {
     assert!(world.sent.is_empty());
 }
 
-/// CVE-2017-6519: who asks from beyond the link is not answered: he may not be who he says.
+/// CVE-2017-6519: a query from outside the link is not answered, because its source address may be forged.
 #[test]
-fn legacy_queries_from_beyond_the_link_get_no_answer() {
+fn legacy_queries_from_outside_the_link_are_ignored() {
     let mut world = World::serving(1);
     for from in [
         "198.51.100.1:40000",
@@ -52,9 +52,9 @@ fn legacy_queries_from_beyond_the_link_get_no_answer() {
     assert!(world.reply("[fe80::9]:40000", &["? box.local A"]).is_some());
 }
 
-/// CVE-2021-3468, CVE-2021-3502, avahi #965: names that look like ours and are not, and names with nothing between dots.
+/// CVE-2021-3468, CVE-2021-3502, avahi #965: names similar to ours, and names with empty labels.
 #[test]
-fn odd_names_are_nobodys() {
+fn odd_names_match_no_record() {
     let mut world = World::serving(1);
     for question in [
         "? a A",
@@ -82,10 +82,9 @@ fn odd_names_are_nobodys() {
     assert!(world.sent.is_empty());
 }
 
-/// CVE-2023-38472, python-zeroconf #1756, avahi a2ba25e9: our names with rdata that is empty, ends
-/// too early, or makes no sense.
+/// CVE-2023-38472, python-zeroconf #1756, avahi a2ba25e9: our names with empty, truncated or malformed rdata and a TTL of 0.
 #[test]
-fn broken_content_is_passed_over() {
+fn malformed_rdata_with_ttl_0_is_ignored() {
     let mut world = World::up(1);
     world.run(300);
     for kind in [1u16, 12, 16, 28, 33, 47] {
@@ -101,7 +100,7 @@ fn broken_content_is_passed_over() {
             let at = bytes.len();
             bytes.extend_from_slice(&(data.len() as u16).to_be_bytes());
             bytes.extend_from_slice(data);
-            // The kind stands eight bytes before the length.
+            // The type field is eight bytes before the length field.
             bytes[at - 8..at - 6].copy_from_slice(&kind.to_be_bytes());
             world.hear(PEER, &bytes);
         }
@@ -116,11 +115,11 @@ fn broken_content_is_passed_over() {
 /// RFC 6762 section 6.1: "MUST NOT reject or ignore an NSEC record it receives just because it finds an unexpected value in the
 /// 'Next Domain Name' field".
 #[test]
-fn a_broken_denial_leaves_the_others_alone() {
+fn malformed_nsec_does_not_hide_later_records() {
     let mut world = World::up(1);
     world.run(300);
     let mut bytes = response(&["= cat.local 120 flush NSEC cat.local A"]);
-    // Its name leads nowhere, and its map is longer than it.
+    // Its next name is an invalid pointer, and its bit map is longer than the rdata.
     let at = bytes.len() - 14;
     bytes[at..].fill(0xff);
     bytes[7] = 2;
@@ -130,9 +129,9 @@ fn a_broken_denial_leaves_the_others_alone() {
     assert_eq!(world.host(), "box-2");
 }
 
-/// CVE-2026-48045, python-zeroconf #1732 and #1751: spoofed senders that all have more known answers to send.
+/// CVE-2026-48045, python-zeroconf #1732 and #1751: many spoofed senders of truncated queries.
 #[test]
-fn many_who_never_end_their_lists_keep_nobody_waiting() {
+fn flood_of_truncated_queries_does_not_delay_answers() {
     let mut world = World::serving(1);
     let pointer = "= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local";
     for number in 0..5000u32 {
@@ -145,7 +144,7 @@ fn many_who_never_end_their_lists_keep_nobody_waiting() {
             world.run(10);
         }
     }
-    // Five seconds: it was told about once a second.
+    // In five seconds, the record was multicast about once a second.
     let told = world
         .all()
         .into_iter()
@@ -154,9 +153,9 @@ fn many_who_never_end_their_lists_keep_nobody_waiting() {
     assert!((3..=6).contains(&told), "{told}");
 }
 
-/// python-zeroconf #1750: whether questions are always the same or alternate, who sends them gains nothing.
+/// python-zeroconf #1750: a flood of two alternating queries is rate-limited like a flood of one.
 #[test]
-fn a_flood_is_answered_once_a_second() {
+fn flood_of_queries_is_answered_once_a_second() {
     let mut world = World::serving(1);
     let questions = [
         query(&["? box.local A", "? _nfs._tcp.local PTR"]),
@@ -167,7 +166,7 @@ fn a_flood_is_answered_once_a_second() {
         if round % 10 == 0 {
             world.run(10);
         }
-        // Another one is answered all the same.
+        // A legacy querier still gets its reply.
         if round % 100 == 0 {
             assert!(world.reply("192.0.2.7:41000", &["? box.local A"]).is_some());
         }
@@ -176,23 +175,23 @@ fn a_flood_is_answered_once_a_second() {
 }
 
 #[test]
-fn as_many_questions_as_a_message_holds() {
+fn message_full_of_questions_is_answered() {
     let mut world = World::serving(1);
     let mut lines = vec!["? box.local A"; 300];
     lines.extend(vec!["? _nfs._tcp.local PTR"; 200]);
     world.hear(PEER, &query(&lines));
     world.run(2000);
     assert_eq!(world.sent.len(), 1);
-    // To him alone: what fits.
+    // The unicast reply contains what fits.
     let reply = world.hear(LEGACY, &query(&lines[270..310])).unwrap();
     assert!(reply.len() <= 1452);
-    // His questions alone are more than a message.
+    // The questions, which a legacy reply repeats, exceed a message.
     assert_eq!(world.hear(LEGACY, &query(&lines)), None);
 }
 
-/// CVE-2006-6870, python-zeroconf #1719: pointers that lead to themselves, to one another, ahead, or through many others.
+/// CVE-2006-6870, python-zeroconf #1719: compression pointers to themselves, in a circle, forward, or in a long chain.
 #[test]
-fn pointers_that_lead_nowhere_are_not_followed() {
+fn pointer_loops_and_long_chains_are_rejected() {
     let mut world = World::serving(1);
     let asked = |name: &[u8]| [&[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], name, &[0, 1, 0, 1]].concat();
     for name in [
@@ -205,7 +204,7 @@ fn pointers_that_lead_nowhere_are_not_followed() {
         assert_eq!(world.hear(LEGACY, &asked(name)), None, "{name:?}");
         assert_eq!(world.hear(PEER, &asked(name)), None, "{name:?}");
     }
-    // He who asks for our host knows something of it, and each of his records is named by a pointer to the one before.
+    // A query for our host with known answers; the name of each is a pointer to the previous record's name.
     for (count, is_answered) in [(1, true), (127, true), (128, false), (500, false)] {
         let mut bytes = asked(b"\x03box\x05local\0");
         let mut at = 12u16;
@@ -222,9 +221,9 @@ fn pointers_that_lead_nowhere_are_not_followed() {
     assert!(world.sent.is_empty());
 }
 
-/// CVE-2009-0758: who hears what he says himself, to all or to one, does not answer that, nor what answers it.
+/// CVE-2009-0758: a responder that receives its own multicasts and unicast replies must not answer them in a loop.
 #[test]
-fn nothing_goes_round_between_us_and_ourselves() {
+fn own_messages_are_not_answered_in_a_loop() {
     let mut world = World::serving(1);
     let asked = query(&["? box.local A", "? _nfs._tcp.local PTR"]);
     for port in [5353, 40_000] {
@@ -237,7 +236,7 @@ fn nothing_goes_round_between_us_and_ourselves() {
                 rounds += 1;
             }
             assert!(rounds <= 1, "{from}: {rounds}");
-            // What was told to all comes back, too.
+            // The network stack also loops multicasts back.
             for _ in 0..100 {
                 for sent in core::mem::take(&mut world.sent) {
                     for port in [5353, 40_000] {
@@ -254,9 +253,9 @@ fn nothing_goes_round_between_us_and_ourselves() {
     assert_eq!(world.host(), "box");
 }
 
-/// Seeded: messages of ours and of others, damaged, at any time. Nothing panics, and names stay in use.
+/// Seeded mutations of valid messages at random times: the responder does not panic, and answers for its name afterwards.
 #[test]
-fn damaged_messages_do_no_harm() {
+fn mutated_messages_do_no_harm() {
     use cases::mutate::mutate;
     use cases::random::{Random, for_seeds};
     let good = [
