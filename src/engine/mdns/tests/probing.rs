@@ -1,4 +1,4 @@
-//! Probing and announcing: how names become ours.
+//! Probing, tie-breaking and announcing.
 
 use super::script::{query, response};
 use super::world::{PEER, World};
@@ -6,10 +6,10 @@ use super::world::{PEER, World};
 /// RFC 6762 section 2: "a responder MUST probe to verify that no other responder already claims ownership".
 /// RFC 6762 section 8.1: "it MUST send a Multicast DNS query asking for those resource records".
 #[test]
-fn probes_three_times_before_it_announces() {
+fn new_names_are_probed_three_times_then_announced() {
     for seed in 1..50 {
         let mut world = World::new(seed);
-        // The very first millisecond is told as the second one.
+        // Start at one millisecond instead of zero.
         world.run(1);
         world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
         world.run(5000);
@@ -46,7 +46,7 @@ fn probes_three_times_before_it_announces() {
 /// RFC 6762 section 8.3: "containing, in the Answer Section, all of its newly registered resource records (both shared records,
 /// and unique records that have completed the probing step)".
 #[test]
-fn announces_shared_and_unique_records_twice() {
+fn new_service_is_announced_twice() {
     let mut world = World::settled(1);
     world.serve("a box", 2049, &["path=/srv"]);
     world.run(5000);
@@ -72,7 +72,7 @@ fn announces_shared_and_unique_records_twice() {
 
 /// RFC 6762 section 8.3: "a Multicast DNS responder MUST NOT send regular periodic announcements".
 #[test]
-fn says_nothing_when_nothing_changes() {
+fn unchanged_records_are_not_announced_again() {
     let mut world = World::serving(1);
     assert_eq!(world.responder.poll_at(), crate::time::Instant::NEVER);
     world.run(24 * 3600 * 1000);
@@ -82,7 +82,7 @@ fn says_nothing_when_nothing_changes() {
 /// RFC 6762 section 8.1: "Apparently conflicting Multicast DNS responses received *before* the first probe packet is sent MUST be
 /// silently ignored".
 #[test]
-fn conflicts_before_the_first_probe_are_none() {
+fn responses_before_the_first_probe_are_no_conflict() {
     let mut world = World::up(1);
     world.hear(PEER, &response(&["= box.local 120 flush A 192.0.2.77"]));
     world.run(5000);
@@ -93,7 +93,7 @@ fn conflicts_before_the_first_probe_are_none() {
 /// RFC 6762 section 8.1: "if any conflicting Multicast DNS response is received, then the probing host MUST defer to the existing
 /// host".
 #[test]
-fn a_name_that_another_has_is_given_up() {
+fn conflicting_response_while_probing_renames_the_host() {
     for probe in 0..3 {
         let mut world = World::up(1);
         while world.sent.len() <= probe {
@@ -122,7 +122,7 @@ fn a_name_that_another_has_is_given_up() {
 
 /// RFC 6762 section 8.1: "any answer containing a record with that name, of any type, MUST be considered a conflicting response".
 #[test]
-fn records_of_any_kind_are_conflicts_while_probing() {
+fn records_of_any_type_conflict_while_probing() {
     for line in [
         "= box.local 120 flush TXT hello",
         "= box.local 10 CNAME cat.local",
@@ -136,9 +136,9 @@ fn records_of_any_kind_are_conflicts_while_probing() {
     }
 }
 
-/// A host that comes back finds what it has said itself, perhaps told by another for it.
+/// A restarted host may receive its own earlier records, perhaps from a proxy.
 #[test]
-fn what_we_wish_to_say_is_no_conflict() {
+fn records_equal_to_ours_are_no_conflict() {
     for line in [
         "= box.local 120 flush A 192.0.2.1",
         "= BOX.Local 120 flush AAAA fe80::1",
@@ -155,8 +155,9 @@ fn what_we_wish_to_say_is_no_conflict() {
 
 /// RFC 6762 section 8.2: "the names MUST be uncompressed before comparison".
 #[test]
-fn names_are_compared_as_they_are_and_not_as_they_are_written() {
-    // Ours leads to box.local. Theirs is a pointer to a name that stands among the questions: as bytes of the message it is later.
+fn tie_break_compares_uncompressed_names() {
+    // Our SRV has the target box.local. The peer's target is a compression pointer to a name in the question section; the bytes
+    // of the pointer itself would always be later.
     for (target, loses) in [
         ("aa.local", false),
         ("cat.local", true),
@@ -169,7 +170,7 @@ fn names_are_compared_as_they_are_and_not_as_they_are_written() {
         let mut probe = query(&["? a~box._nfs._tcp.local ANY QU", &other]);
         let at = 0xc000 | (probe.len() - 4 - target.len() - 2) as u16;
         probe[9] = 2;
-        // The same text as ours, and a place that differs in its host at most.
+        // A TXT equal to ours, and an SRV that differs from ours in its target at most.
         probe.extend_from_slice(b"\xc0\x0c\0\x10\0\x01\0\0\0\x78\0\x01\0");
         probe.extend_from_slice(b"\xc0\x0c\0\x21\0\x01\0\0\0\x78\0\x08\0\0\0\0\x08\x01");
         probe.extend_from_slice(&at.to_be_bytes());
@@ -188,14 +189,15 @@ fn names_are_compared_as_they_are_and_not_as_they_are_written() {
     }
 }
 
-/// RFC 6762 section 8.2: who is lexicographically later wins; the other waits a second, and probes again for the same name.
+/// RFC 6762 section 8.2: the host with the lexicographically later records wins; the loser waits one second and probes again for
+/// the same name.
 #[test]
-fn of_two_who_probe_the_later_one_wins() {
+fn earlier_records_lose_the_tie_for_one_second() {
     // Ours: A 192.0.2.1, AAAA fe80::1.
     for (theirs, loses) in [
         (&["! box.local 120 A 192.0.2.2"][..], true),
         (&["! box.local 120 A 192.0.2.0"], false),
-        // The same, and one more; or one less.
+        // Our records and a further one: later.
         (
             &[
                 "! box.local 120 A 192.0.2.1",
@@ -204,7 +206,7 @@ fn of_two_who_probe_the_later_one_wins() {
             ],
             true,
         ),
-        // In any order.
+        // The order in the message is irrelevant.
         (
             &[
                 "! box.local 120 AAAA fe80::2",
@@ -219,7 +221,7 @@ fn of_two_who_probe_the_later_one_wins() {
             ],
             false,
         ),
-        // Another kind comes first.
+        // TXT (16) is compared with A (1) first: later.
         (&["! box.local 120 TXT a"], true),
         (&[], false),
     ] {
@@ -243,9 +245,9 @@ fn of_two_who_probe_the_later_one_wins() {
     }
 }
 
-/// A prefix of what the other wishes is earlier.
+/// The peer proposes only the first of our two records, which is earlier, so we continue to probe.
 #[test]
-fn who_wishes_less_is_earlier() {
+fn peer_with_fewer_records_loses_the_tie() {
     let mut world = World::up(1);
     world.run(300);
     world.sent.clear();
@@ -260,7 +262,7 @@ fn who_wishes_less_is_earlier() {
 /// RFC 6762 section 8.1: "If fifteen conflicts occur within any ten-second period, then the host MUST wait at least five seconds
 /// before each successive additional probe attempt".
 #[test]
-fn after_fifteen_conflicts_each_attempt_waits_five_seconds() {
+fn fifteen_conflicts_delay_probes_by_five_seconds() {
     let mut world = World::up(1);
     let mut conflicts = Vec::new();
     while world.now < 60_000 && conflicts.len() < 20 {
@@ -284,7 +286,7 @@ fn after_fifteen_conflicts_each_attempt_waits_five_seconds() {
 /// RFC 6762 section 10.2: "it MUST first probe to re-verify uniqueness of its unique records", "MUST then send a series of
 /// unsolicited announcements".
 #[test]
-fn a_link_that_comes_back_is_probed_anew() {
+fn names_are_probed_again_when_link_returns() {
     let mut world = World::serving(1);
     world.set_link(0, &[]);
     world.run(5000);
@@ -300,7 +302,7 @@ fn a_link_that_comes_back_is_probed_anew() {
 }
 
 #[test]
-fn questions_are_for_all_where_another_has_the_port_too() {
+fn probe_on_shared_port_asks_for_multicast_answers() {
     let mut world = World::new(1);
     let mut link = super::world::link(&["192.0.2.1/24"]);
     link.shares_port = true;

@@ -1,4 +1,4 @@
-//! What the standards demand that the other files do not ask: whole sets of records, whose they are, and how names are written.
+//! Further requirements of RFC 6762 and RFC 6763: complete record sets, the cache-flush bit, and the encoding of names and texts.
 
 use super::script::{query, response};
 use super::world::{LEGACY, PEER, World};
@@ -12,7 +12,7 @@ fn sorted(mut lines: Vec<String>) -> Vec<String> {
 /// RFC 6762 section 5: "a Multicast DNS responder MUST also implement a Multicast DNS querier so that it can first verify the
 /// uniqueness of those records before it begins answering queries for them".
 #[test]
-fn a_name_is_asked_for_before_it_is_told() {
+fn name_is_probed_before_queries_are_answered() {
     let mut world = World::up(1);
     while world.sent.is_empty() {
         world.run(10);
@@ -26,7 +26,7 @@ fn a_name_is_asked_for_before_it_is_told() {
 /// RFC 6762 section 6: "A Multicast DNS responder MUST NOT place records from its cache, which have been learned from other
 /// responders on the network, in the Resource Record Sections of outgoing response messages".
 #[test]
-fn what_others_announced_is_not_told_for_them() {
+fn records_learned_from_peers_are_not_answered() {
     let mut world = World::serving(1);
     let others = [
         "= other.local 120 flush A 192.0.2.9",
@@ -53,7 +53,7 @@ fn what_others_announced_is_not_told_for_them() {
 
 /// RFC 6762 section 6: "Except for these three specific cases, responses MUST NOT be sent via unicast".
 #[test]
-fn questions_to_all_are_answered_to_all() {
+fn multicast_questions_get_multicast_answers() {
     let mut world = World::serving(1);
     let kinds = [
         "? box.local A",
@@ -76,7 +76,7 @@ fn questions_to_all_are_answered_to_all() {
 /// RFC 6762 section 10.2: "Any time a host sends a response packet containing some members of a unique RRSet, it MUST send the
 /// entire RRSet", "The host MUST set the cache-flush bit on all members of the unique RRSet".
 #[test]
-fn records_that_replace_others_are_told_all_at_once() {
+fn unique_record_sets_are_sent_complete_with_flush() {
     let mut world = World::new(1);
     world.set_link(0, &["192.0.2.1/24", "192.0.2.5/24", "fe80::1/64"]);
     world.serve("a box", 2049, &["path=/srv"]);
@@ -85,7 +85,7 @@ fn records_that_replace_others_are_told_all_at_once() {
         "= box.local 120 flush A 192.0.2.1",
         "= box.local 120 flush A 192.0.2.5",
     ];
-    // Also to one who knows a half.
+    // Likewise for a querier that knows one of the two.
     let known = ["? box.local A", "= box.local 120 A 192.0.2.1"];
     for asked in [&known[..1], &known] {
         let told = world.answers(asked);
@@ -111,7 +111,7 @@ fn records_that_replace_others_are_told_all_at_once() {
 
 /// RFC 6762 section 10.2: "The cache-flush bit MUST NOT ever be set in any shared resource record".
 #[test]
-fn records_that_others_may_have_replace_nothing() {
+fn shared_records_never_have_the_flush_bit() {
     let mut world = World::up(1);
     world.serve("a box", 2049, &["path=/srv"]);
     // The announcements, then the answers, then the goodbye.
@@ -139,7 +139,7 @@ fn records_that_others_may_have_replace_nothing() {
 /// RFC 6762 section 10.2: "The cache-flush bit MUST NOT be set in any resource records in a response message sent in legacy
 /// unicast responses to UDP ports other than 5353".
 #[test]
-fn nothing_is_replaced_for_resolvers_of_old() {
+fn legacy_replies_never_have_the_flush_bit() {
     let mut world = World::serving(1);
     for question in [
         "? box.local ANY",
@@ -155,10 +155,10 @@ fn nothing_is_replaced_for_resolvers_of_old() {
     }
 }
 
-/// RFC 6762 section 8.3: "The Multicast DNS responder MUST send at least two unsolicited responses, one second apart", also where
-/// the host hears what it says itself.
+/// RFC 6762 section 8.3: "The Multicast DNS responder MUST send at least two unsolicited responses, one second apart", also if the
+/// network stack loops them back to the responder.
 #[test]
-fn what_we_hear_of_ourselves_spares_us_nothing() {
+fn looped_back_announcements_suppress_nothing() {
     let mut world = World::up(1);
     let mut heard = 0;
     for _ in 0..1000 {
@@ -177,14 +177,15 @@ fn what_we_hear_of_ourselves_spares_us_nothing() {
     assert_eq!(announced.len(), 2);
     assert_eq!(announced[1].at, announced[0].at + 1000);
     assert_eq!(announced[1].lines(), announced[0].lines());
-    // Nor when it is asked for.
+    // Looped-back messages do not suppress answers either.
     world.run(2000);
     assert!(!world.ask(&["? box.local A"]).is_empty());
 }
 
-/// What we probe for again, as after a new address, is ours meanwhile, and is answered for; but not to ourselves.
+/// After a change of addresses, names are probed for again while queries for them are still answered. The responder must not
+/// answer its own looped-back probes.
 #[test]
-fn what_we_ask_ourselves_is_no_question() {
+fn looped_back_probes_are_not_answered() {
     let mut world = World::serving(1);
     world.run(100_000_000);
     world.set_link(0, &["192.0.2.1/24", "192.0.2.5/24", "fe80::1/64"]);
@@ -200,14 +201,14 @@ fn what_we_ask_ourselves_is_no_question() {
             heard += 1;
         }
     }
-    // Then it is announced, twice.
+    // Three probes, then two announcements.
     assert_eq!((probes, heard), (3, 5), "{:?}", world.all());
 }
 
 /// RFC 6762 section 14: "addresses in IPv4 or IPv6 address records in Multicast DNS responses MUST be valid for use on the
 /// interface on which the response is being sent".
 #[test]
-fn every_address_that_is_told_is_one_of_that_link() {
+fn sent_addresses_are_valid_on_their_link() {
     let mut world = World::new(1);
     let own = [
         (0, ["192.0.2.1/24", "fe80::1/64"]),
@@ -254,7 +255,7 @@ fn every_address_that_is_told_is_one_of_that_link() {
 /// RFC 6762 section 16: "Any occurrence of the Unicode character U+FEFF … MUST be interpreted as being an actual intended part of
 /// the name".
 #[test]
-fn names_are_told_byte_by_byte() {
+fn names_are_sent_as_unmodified_utf8() {
     for name in ["B\u{fc}ro \u{1f5c4}", "with\u{feff}in"] {
         let mut world = World::up(1);
         world.serve(name, 2049, &["path=/srv"]);
@@ -278,7 +279,7 @@ fn names_are_told_byte_by_byte() {
 
 /// RFC 6763 section 6.5: "The value MUST NOT be enclosed in additional quotation marks".
 #[test]
-fn texts_are_told_as_they_are() {
+fn txt_strings_are_sent_unmodified() {
     let texts = ["path=/srv", "empty=", "none", "quoted=\"a\"", "a==b"];
     let mut world = World::up(1);
     world.serve("a box", 2049, &texts);
