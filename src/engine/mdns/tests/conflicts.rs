@@ -1,11 +1,13 @@
-//! Names that another turns out to have, too.
+//! Conflicts: another host has one of our names.
 
 use super::script::{query, response};
 use super::world::{LIMITS, PEER, World};
 use crate::engine::mdns::Responder;
 
+/// A record of another host with our host's name.
 const RIVAL: &str = "= box.local 120 flush A 192.0.2.77";
 
+/// Returns how often the responder has sent this line.
 fn count(world: &World, line: &str) -> usize {
     world.all().iter().filter(|other| *other == line).count()
 }
@@ -15,18 +17,18 @@ fn count(world: &World, line: &str) -> usize {
 /// RFC 6762 section 8.3: "containing a conflicting resource record, the conflict MUST be resolved as described in Section 9".
 /// RFC 6762 section 6.6: "then this is a conflict and MUST be handled as described in Section 9".
 #[test]
-fn a_name_that_is_contested_is_probed_for_again() {
+fn conflict_with_owned_name_restarts_probing() {
     for section in ['=', '!', '+'] {
         let mut world = World::serving(1);
         world.hear(
             PEER,
             &response(&[&RIVAL.replace('=', &section.to_string())]),
         );
-        // Until it is known whose it is, nobody is told that it is ours.
+        // Until the conflict is resolved, queries for the name are not answered.
         world.hear(PEER, &query(&["? box.local A"]));
         assert!(world.sent.is_empty());
         world.run(5000);
-        // Nobody said anything: it stays.
+        // The other host does not answer the probes, so we keep the name.
         assert_eq!(world.host(), "box");
         assert_eq!(
             world.answers(&["? box.local A"])[0],
@@ -39,7 +41,7 @@ fn a_name_that_is_contested_is_probed_for_again() {
 /// RFC 6762 section 9: "The protocol used in the Probing phase will determine a winner and a loser, and the loser MUST cease using
 /// the name, and reconfigure".
 #[test]
-fn who_loses_a_contested_name_takes_another() {
+fn second_conflict_renames_the_host() {
     let mut world = World::serving(1);
     world.hear(PEER, &response(&[RIVAL]));
     world.run(400);
@@ -49,7 +51,7 @@ fn who_loses_a_contested_name_takes_another() {
     assert_eq!(world.host(), "box-2");
     assert_eq!(count(&world, "? box-2.local ANY QU"), 3);
     assert_eq!(count(&world, "= box-2.local 120 flush A 192.0.2.1"), 2);
-    // What leads to the host follows.
+    // SRV and PTR records get the new name as their target.
     assert_eq!(
         count(
             &world,
@@ -61,13 +63,13 @@ fn who_loses_a_contested_name_takes_another() {
         count(&world, "= 1.2.0.192.in-addr.arpa 120 flush PTR box-2.local"),
         2
     );
-    // The service's own name was not contested.
+    // The service's instance name had no conflict.
     assert_eq!(count(&world, "? a~box._nfs._tcp.local ANY QU"), 0);
     assert!(world.answers(&["? box.local A"]).is_empty());
 }
 
 #[test]
-fn a_service_that_another_has_is_renamed_as_people_would() {
+fn conflicting_service_gets_a_number_in_parentheses() {
     let mut world = World::up(1);
     world.serve("a box", 2049, &[]);
     world.run(300);
@@ -80,7 +82,7 @@ fn a_service_that_another_has_is_renamed_as_people_would() {
         world.answers(&["? _nfs._tcp.local PTR"])[0],
         "= _nfs._tcp.local 4500 PTR a~box~(2)._nfs._tcp.local"
     );
-    // Two of ours that are to be called the same are not.
+    // A further service of ours that requests the same name also gets a number.
     world.serve("a box (2)", 1, &[]);
     world.settle();
     let lines = world.answers(&["? _nfs._tcp.local PTR"]);
@@ -92,7 +94,7 @@ fn a_service_that_another_has_is_renamed_as_people_would() {
     );
 }
 
-/// A response in which the name of this label before `parent` has a record of that kind.
+/// Returns a response with a record of type `kind` for the name `label`.`parent`.
 fn taken(label: &str, parent: &[u8], kind: u8, data: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0, label.len() as u8];
     bytes.extend_from_slice(label.as_bytes());
@@ -102,9 +104,9 @@ fn taken(label: &str, parent: &[u8], kind: u8, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// CVE-2023-38471, CVE-2023-38473: dots and backslashes are letters like others, before a name is changed and after.
+/// CVE-2023-38471, CVE-2023-38473: dots and backslashes in a label are ordinary characters, before and after a rename.
 #[test]
-fn what_looks_like_an_escape_is_none() {
+fn dots_and_backslashes_in_labels_are_no_escapes() {
     let [slashes, dots] = ["\\", "."].map(|letter| letter.repeat(63));
     let ends_so = format!("{}\\", "x".repeat(58));
     let wished = [
@@ -114,7 +116,7 @@ fn what_looks_like_an_escape_is_none() {
         let mut world = World::up(1);
         let name = world.serve(wished, 1, &[]);
         world.run(300);
-        // The same letters as labels of their own, or as people write them, are another name.
+        // These characters as two labels, or with an escape, are another name.
         if wished == "a.b" {
             world.hear(
                 PEER,
@@ -131,7 +133,7 @@ fn what_looks_like_an_escape_is_none() {
         let expect = format!("{} (2)", &wished[..wished.len().min(59)]);
         assert_eq!(world.responder.label(name), expect.as_bytes());
         world.run(5000);
-        // That is one label where it is told.
+        // The new name is sent as one label.
         let told = world.sent.iter().map(|sent| &sent.bytes);
         let one = [&[expect.len() as u8], expect.as_bytes(), b"\x04_nfs"].concat();
         let count = told.filter(|bytes| bytes.windows(one.len()).any(|at| at == one));
@@ -156,7 +158,7 @@ fn what_looks_like_an_escape_is_none() {
 }
 
 #[test]
-fn long_names_are_cut_at_the_end_of_a_letter() {
+fn long_labels_are_cut_between_characters() {
     for (wished, expect) in [
         ("x".repeat(63), format!("{} (2)", "x".repeat(59))),
         ("ä".repeat(31), format!("{} (2)", "ä".repeat(29))),
@@ -173,9 +175,9 @@ fn long_names_are_cut_at_the_end_of_a_letter() {
     }
 }
 
-/// What we have said on one link and hear on another, as a bridge brings it, is ours.
+/// A bridge between our links: messages that we send on one link arrive on the other.
 #[test]
-fn own_records_seen_through_another_link_are_no_conflict() {
+fn own_records_from_another_link_are_no_conflict() {
     let mut world = World::new(1);
     world.set_link(0, &["192.0.2.1/24"]);
     world.set_link(1, &["192.0.2.2/24"]);
@@ -183,7 +185,7 @@ fn own_records_seen_through_another_link_are_no_conflict() {
     let mut seen = 0;
     for _ in 0..10_000 {
         world.run(1);
-        // Each hears what was said on both.
+        // Each link receives the messages of both.
         for sent in world.sent.split_off(seen.min(world.sent.len())) {
             for link in [0, 1] {
                 let from = if sent.link == 0 {
@@ -206,9 +208,9 @@ fn own_records_seen_through_another_link_are_no_conflict() {
     assert_eq!(world.responder.renamed(), None);
 }
 
-/// Another responder on this host claims the address for its own name: the address is no reason to be called otherwise.
+/// A peer claims the reverse mapping of our address: we give up the PTR record, but keep the host's name.
 #[test]
-fn a_contested_address_is_given_up() {
+fn conflicting_reverse_mapping_is_given_up() {
     let mut world = World::settled(1);
     world.hear(
         PEER,
@@ -221,21 +223,21 @@ fn a_contested_address_is_given_up() {
 }
 
 #[test]
-fn contested_names_do_not_end_in_a_storm() {
-    // Another says again and again that our name is his, and never defends it.
+fn repeated_conflicts_do_not_cause_a_storm() {
+    // A peer announces our name again and again, but does not answer our probes.
     let mut world = World::serving(1);
     for _ in 0..600 {
         world.hear(PEER, &response(&[RIVAL]));
         world.run(100);
     }
-    // A minute: at most one message in a third of a second, and not one for each of his.
+    // In one minute: at most one message per 300 milliseconds, fewer than the peer's.
     assert!(world.sent.len() < 200, "{}", world.sent.len());
 }
 
 /// RFC 6762 section 8.1: "When sending probe queries, a host MUST NOT consult its cache for potential answers".
-/// RFC 6762 section 10.2: known records of others are no reason to keep still.
+/// RFC 6762 section 10.2: known records of other hosts do not replace probing.
 #[test]
-fn what_was_heard_before_does_not_spare_the_probe() {
+fn earlier_responses_do_not_replace_probing() {
     let mut world = World::new(1);
     world.hear(PEER, &response(&[RIVAL]));
     world.set_link(0, &["192.0.2.1/24"]);
@@ -243,9 +245,9 @@ fn what_was_heard_before_does_not_spare_the_probe() {
     assert_eq!(count(&world, "? box.local ANY QU"), 3);
 }
 
-/// A query of another for our name is no conflict.
+/// Known answers in a peer's query that contradict our records are no conflict.
 #[test]
-fn questions_are_no_conflicts() {
+fn queries_for_our_name_are_no_conflict() {
     let mut world = World::serving(1);
     world.hear(
         PEER,
@@ -255,9 +257,10 @@ fn questions_are_no_conflicts() {
     assert_eq!(world.host(), "box");
 }
 
-/// An alias has the host's addresses on each link, and none of them leads back to it; another name has its own address.
+/// An alias of the host has the host's addresses on each link, but no reverse mapping; an alias with a static address has that
+/// address.
 #[test]
-fn aliases_are_claimed_and_given_up_where_another_has_them() {
+fn aliases_are_claimed_and_given_up_on_conflict() {
     let mut world = World::new(1);
     for (labels, address) in [
         ("www", None),
@@ -297,7 +300,7 @@ fn aliases_are_claimed_and_given_up_where_another_has_them() {
         !reverse.iter().any(|line| line.contains("a.b")),
         "{reverse:?}"
     );
-    // What is ours is defended, and not given up for one message.
+    // A conflict with an alias that is already ours restarts probing; the alias is not given up.
     world.hear(PEER, &response(&["= a.b.local 120 flush A 192.0.2.77"]));
     world.settle();
     assert_eq!(world.responder.renamed(), None);
@@ -305,7 +308,7 @@ fn aliases_are_claimed_and_given_up_where_another_has_them() {
         world.answers(&["? a.b.local A"])[0],
         "= a.b.local 120 flush A 192.0.2.1"
     );
-    // The addresses of a link that goes go with it.
+    // When the link's address changes, the alias gets the new address only.
     world.set_link(0, &["192.0.2.5/24"]);
     world.settle();
     let lines = world.answers(&["? a.b.local A"]);

@@ -1,16 +1,17 @@
-//! Several links, addresses that come and go, services that do, and the end.
+//! Several links, changing addresses, added and withdrawn services, and the goodbye.
 
 use super::script::{query, response};
 use super::world::{LEGACY, PEER, World};
 use crate::engine::mdns::Cast;
 
+/// Returns how often the responder has sent this line.
 fn count(world: &World, line: &str) -> usize {
     world.all().iter().filter(|other| *other == line).count()
 }
 
 /// RFC 6762 section 6.2: "MUST NOT include addresses that are not valid on that interface".
 #[test]
-fn each_link_is_told_its_own_addresses() {
+fn answers_have_only_the_links_own_addresses() {
     let mut world = World::new(1);
     world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
     world.set_link(3, &["198.51.100.1/24"]);
@@ -40,7 +41,7 @@ fn each_link_is_told_its_own_addresses() {
     );
     assert_eq!((told[1].0, told[1].1.len()), (3, 2));
     assert_eq!(told[1].1[0], "= box.local 120 flush A 198.51.100.1");
-    // There is no address of the other family on that one.
+    // Link 3 has no IPv6 address.
     world.sent.clear();
     world.hear_on(
         3,
@@ -54,14 +55,14 @@ fn each_link_is_told_its_own_addresses() {
 /// RFC 6762 section 8.4: "if any of a host's IP addresses change, it MUST re-announce those address records".
 /// RFC 6762 section 8: "receives an indication of a network interface "Link Change" event, … MUST perform the two startup steps".
 #[test]
-fn a_changed_address_is_announced() {
+fn changed_addresses_are_announced() {
     let mut world = World::serving(1);
     world.set_link(0, &["192.0.2.5/24", "fe80::1/64"]);
     world.run(5000);
     assert_eq!(count(&world, "? box.local ANY QU"), 3);
     assert_eq!(count(&world, "= box.local 120 flush A 192.0.2.5"), 2);
     assert_eq!(count(&world, "= box.local 120 flush A 192.0.2.1"), 0);
-    // Who asks for the old address is told that there is nobody.
+    // The reverse mapping of the old address is withdrawn.
     assert_eq!(
         count(&world, "= 1.2.0.192.in-addr.arpa 0 flush PTR box.local"),
         1
@@ -73,21 +74,21 @@ fn a_changed_address_is_announced() {
     assert!(world.answers(&["? 1.2.0.192.in-addr.arpa PTR"]).is_empty());
 }
 
-/// What is ours stays ours while it is probed for again: others would take it else.
+/// After a change of addresses, a name that we own stays ours while it is probed for again; otherwise another host could claim it.
 #[test]
-fn a_name_is_defended_while_it_is_probed_for_anew() {
+fn owned_name_is_defended_while_probed_again() {
     let mut world = World::serving(1);
     world.set_link(0, &["192.0.2.1/24", "fe80::1/64", "fe80::2/64"]);
     world.run(400);
     assert!(count(&world, "? box.local ANY QU") > 0);
-    // Another one's wish would win a tie, but there is none.
+    // The peer's probe has later records, but we own the name, so tie-breaking does not apply.
     world.sent.clear();
     world.hear(
         PEER,
         &query(&["? box.local ANY", "! box.local 120 A 192.0.2.77"]),
     );
     assert!(count(&world, "= box.local 120 flush A 192.0.2.1") > 0);
-    // Who says that it is his contests it: it is asked who has it, not given up at once.
+    // A conflicting response restarts probing; the name is not given up at once.
     world.hear(PEER, &response(&["= box.local 120 flush A 192.0.2.77"]));
     world.sent.clear();
     world.hear(PEER, &query(&["? box.local A"]));
@@ -99,7 +100,7 @@ fn a_name_is_defended_while_it_is_probed_for_anew() {
 }
 
 #[test]
-fn addresses_that_come_and_go_use_nothing_up() {
+fn changing_addresses_do_not_fill_the_tables() {
     let mut world = World::serving(1);
     for round in 0..3000u32 {
         let address = format!("192.0.2.{}/24", 1 + round % 250);
@@ -121,10 +122,10 @@ fn addresses_that_come_and_go_use_nothing_up() {
     );
 }
 
-/// RFC 6762 section 10.1: what is gone is told with a time of 0.
+/// RFC 6762 section 10.1: withdrawn records are announced with a TTL of 0.
 /// RFC 6762 section 8.4: "In the case of shared records, a host MUST send a "goodbye" announcement with RR TTL zero".
 #[test]
-fn a_service_that_goes_takes_leave() {
+fn withdrawn_service_sends_goodbyes() {
     let mut world = World::serving(1);
     let name = world.serve("other", 1, &[]);
     world.settle();
@@ -149,7 +150,7 @@ fn a_service_that_goes_takes_leave() {
 }
 
 #[test]
-fn the_last_service_of_a_kind_takes_the_kind_along() {
+fn last_service_of_a_type_withdraws_the_type() {
     let mut world = World::up(1);
     let first = world.serve("first", 1, &[]);
     let second = world.serve("second", 2, &[]);
@@ -183,7 +184,7 @@ fn the_last_service_of_a_kind_takes_the_kind_along() {
 /// RFC 6762 section 8.4: "if the rdata of any of a host's Multicast DNS records changes, the host MUST repeat the Announcing
 /// step".
 #[test]
-fn services_that_come_and_go_use_nothing_up() {
+fn added_and_removed_services_do_not_fill_tables() {
     let mut world = World::up(1);
     for round in 0..2000u32 {
         let text = format!("number={round}");
@@ -202,9 +203,9 @@ fn services_that_come_and_go_use_nothing_up() {
     );
 }
 
-/// What a service says changes: it keeps its name.
+/// A service whose TXT record changes is withdrawn and added again, and keeps its name.
 #[test]
-fn a_service_that_goes_and_comes_keeps_its_name() {
+fn withdrawn_service_added_again_keeps_its_name() {
     let mut world = World::up(1);
     let name = world.serve("a box", 2049, &["path=/old"]);
     world.settle();
@@ -226,7 +227,7 @@ fn a_service_that_goes_and_comes_keeps_its_name() {
 }
 
 #[test]
-fn the_end_is_told_of_everything() {
+fn goodbye_covers_all_records_and_ends_answers() {
     let mut world = World::serving(1);
     let now = world.instant();
     world.responder.goodbye(now);
@@ -253,7 +254,7 @@ fn the_end_is_told_of_everything() {
 }
 
 #[test]
-fn who_was_never_told_of_is_not_taken_leave_of() {
+fn unannounced_records_get_no_goodbye() {
     let mut world = World::up(1);
     world.run(500);
     world.sent.clear();
@@ -264,7 +265,7 @@ fn who_was_never_told_of_is_not_taken_leave_of() {
 }
 
 #[test]
-fn a_full_table_is_said_and_nothing_is_lost() {
+fn full_table_is_reported_and_keeps_earlier_services() {
     let mut world = World::settled(1);
     let mut added = 0;
     loop {
