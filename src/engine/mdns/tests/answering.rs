@@ -1,4 +1,4 @@
-//! What is answered, when, and to whom.
+//! Answers to queries: their records, delay and destination.
 
 use super::script::{self, query};
 use super::world::{LEGACY, PEER, World};
@@ -8,10 +8,10 @@ const V4: &str = "= box.local 120 flush A 192.0.2.1";
 const V6: &str = "= box.local 120 flush AAAA fe80::1";
 const POINTER: &str = "= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local";
 
-/// RFC 6762 section 6: unique records are told at once.
+/// RFC 6762 section 6: unique records are sent without delay.
 /// RFC 6762 section 6.2: "it MUST include all addresses that are valid on the interface".
 #[test]
-fn a_unique_record_is_told_at_once() {
+fn unique_records_are_answered_without_delay() {
     let mut world = World::serving(1);
     let told = world.ask(&["? box.local A"]);
     assert_eq!(told.len(), 1);
@@ -38,10 +38,10 @@ fn a_unique_record_is_told_at_once() {
     );
 }
 
-/// RFC 6762 section 6: shared records are told after 20 to 120 ms, each moment as likely as the others.
-/// RFC 6763 section 12.1: what a pointer leads to comes along.
+/// RFC 6762 section 6: shared records are sent after 20 to 120 ms, uniformly distributed.
+/// RFC 6763 section 12.1: the records of a PTR's target are additional records.
 #[test]
-fn a_shared_record_is_told_after_a_random_while() {
+fn shared_records_are_answered_after_a_random_delay() {
     let mut world = World::serving(1);
     let mut quarters = [0; 4];
     for _ in 0..400 {
@@ -66,9 +66,9 @@ fn a_shared_record_is_told_after_a_random_while() {
     }
 }
 
-/// RFC 6763 section 9: all kinds of services are told of.
+/// RFC 6763 section 9: the service types are listed, each once.
 #[test]
-fn kinds_of_services_are_listed() {
+fn service_types_are_enumerated() {
     let mut world = World::serving(1);
     world.serve("other", 1, &[]);
     world.settle();
@@ -99,7 +99,7 @@ fn several_questions_are_answered_together() {
 /// RFC 6762 section 6.5: "a Multicast DNS responder MUST respond with *ALL* of its records that match the query".
 /// RFC 6762 section 6: "should client software use classes other than 1, the matching rules described above MUST be used".
 #[test]
-fn any_is_answered_by_all_there_is() {
+fn any_is_answered_with_all_records() {
     let mut world = World::serving(1);
     let mut lines = world.answers(&["? box.local ANY"]);
     lines.sort();
@@ -125,7 +125,7 @@ fn any_is_answered_by_all_there_is() {
 /// RFC 6762 section 6.1: "the synthesized Multicast DNS NSEC records MUST NOT have the NSEC bit set in the Type Bit Map".
 /// RFC 6762 section 6.1: "MUST at least correctly generate and parse the restricted DNS NSEC record format".
 #[test]
-fn what_is_not_there_is_denied_at_once() {
+fn missing_record_types_are_denied_by_nsec() {
     let mut world = World::new(1);
     world.set_link(0, &["192.0.2.1/24"]);
     world.serve("a box", 2049, &[]);
@@ -143,10 +143,10 @@ fn what_is_not_there_is_denied_at_once() {
         world.answers(&["? 1.2.0.192.in-addr.arpa A"]),
         ["= 1.2.0.192.in-addr.arpa 120 flush NSEC 1.2.0.192.in-addr.arpa PTR"]
     );
-    // Who asks for an address is told that there is no other, before he asks.
+    // The answer with the IPv4 address also denies IPv6 addresses in its additional records.
     let lines = world.answers(&["? box.local A"]);
     assert_eq!(lines, [V4, "+ box.local 120 flush NSEC box.local A"]);
-    // To him alone, too.
+    // A unicast reply has the NSEC record, too.
     let reply = world.reply(LEGACY, &["? box.local AAAA"]).unwrap();
     assert_eq!(
         reply,
@@ -159,7 +159,7 @@ fn what_is_not_there_is_denied_at_once() {
 /// RFC 6762 section 6: "For shared records, NXDOMAIN and other error responses MUST NOT be sent".
 /// RFC 6762 section 6.1: "MUST only generate negative responses to queries for which it has legitimate ownership".
 #[test]
-fn nobody_else_is_answered_for() {
+fn queries_for_foreign_names_are_not_answered() {
     let mut world = World::serving(1);
     for question in [
         "? cat.local A",
@@ -176,9 +176,9 @@ fn nobody_else_is_answered_for() {
     }
 }
 
-/// RFC 6762 section 8.1: names that are not ours yet are not told.
+/// RFC 6762 section 8.1: queries for names that are not ours yet are not answered.
 #[test]
-fn nothing_is_answered_while_it_is_probed_for() {
+fn names_are_not_answered_while_probing() {
     let mut world = World::up(1);
     world.run(600);
     world.sent.clear();
@@ -190,7 +190,7 @@ fn nothing_is_answered_while_it_is_probed_for() {
 /// RFC 6762 section 6: "MUST NOT (except in the one special case of answering probe queries) multicast a record on a given
 /// interface until at least one second has elapsed since the last time that record was multicast".
 #[test]
-fn nothing_is_told_to_all_twice_within_a_second() {
+fn records_are_multicast_at_most_once_a_second() {
     let mut world = World::serving(1);
     let mut told = Vec::new();
     for _ in 0..1000 {
@@ -217,13 +217,13 @@ fn nothing_is_told_to_all_twice_within_a_second() {
 /// RFC 6762 section 9: "It is very important that any host receiving a resource record that conflicts with one of its own MUST
 /// take action".
 #[test]
-fn who_probes_for_our_name_is_told_at_once() {
+fn probes_for_our_name_are_answered_at_once() {
     let mut world = World::serving(1);
     let probe = &["? box.local ANY", "! box.local 120 A 192.0.2.200"];
     let told = world.ask(probe);
     assert_eq!(told[0].0, 0);
     assert!(told[0].1.iter().any(|line| line == V4));
-    // Again within a quarter of a second, as probes come.
+    // Likewise for probes at intervals of 250 ms.
     let mut at = Vec::new();
     for _ in 0..3 {
         world.sent.clear();
@@ -234,11 +234,11 @@ fn who_probes_for_our_name_is_told_at_once() {
     assert_eq!(at.len(), 3);
 }
 
-/// RFC 6762 section 5.4: who would take an answer to himself gets it so, if all others were told lately.
+/// RFC 6762 section 5.4: a QU question is answered by unicast if the record was multicast recently.
 /// RFC 6762 section 6: "The destination … MUST be the mDNS IPv4 link-local multicast address … except when generating a reply to
 /// a query that explicitly requested a unicast response".
 #[test]
-fn who_wants_it_for_himself_gets_it_so() {
+fn qu_question_for_recent_record_gets_unicast_reply() {
     let mut world = World::serving(1);
     let told = world.answers(&["? box.local A"]);
     assert_eq!(told[0], V4);
@@ -247,20 +247,20 @@ fn who_wants_it_for_himself_gets_it_so() {
     assert_eq!(reply[0], V4);
     world.run(2000);
     assert!(world.sent.is_empty());
-    // After a quarter of its time, all are told.
+    // After a quarter of the TTL, the answer is multicast.
     world.run(30_000);
     assert_eq!(world.reply(PEER, &["? box.local A QU"]), None);
     assert_eq!(world.sent[0].lines()[0], V4);
-    // What one wants for himself and another for all, is for all.
+    // A QU and a QM question for the same record: the answer is multicast.
     assert_eq!(
         world.reply(PEER, &["? box.local A QU", "? box.local A"]),
         None
     );
 }
 
-/// RFC 6762 section 5.5: who asks us alone is answered alone, if he is on the link.
+/// RFC 6762 section 5.5: a query sent to us by unicast is answered by unicast if the querier is on the link.
 #[test]
-fn who_asks_us_alone_is_answered_alone() {
+fn unicast_query_from_the_link_gets_unicast_reply() {
     let mut world = World::serving(1);
     let asked = query(&["? box.local A"]);
     let reply = world.hear_on(0, PEER, Cast::Unicast, &asked).unwrap();
@@ -270,7 +270,7 @@ fn who_asks_us_alone_is_answered_alone() {
     assert_eq!(world.hear_on(0, foreign, Cast::Unicast, &asked), None);
     assert_eq!(world.hear_on(0, foreign, Cast::Unknown, &asked), None);
     assert!(world.sent.is_empty());
-    // By multicast he can only be on the link, whatever his address.
+    // A multicast comes from the link, whatever its source address.
     world.hear_on(0, foreign, Cast::Multicast, &asked);
     assert_eq!(world.sent.len(), 1);
 }
@@ -280,7 +280,7 @@ fn who_asks_us_alone_is_answered_alone() {
 /// RFC 6762 section 6.7: "the cache-flush bit … MUST NOT be set in legacy unicast responses".
 /// RFC 6762 section 18.1: "the Query Identifier MUST match the ID from the query message".
 #[test]
-fn resolvers_of_old_are_answered_as_they_expect() {
+fn legacy_queries_get_conventional_dns_replies() {
     let mut world = World::serving(1);
     let asked = super::script::message(0x0100, 0xbeef, &["? a~box._nfs._tcp.local SRV"]);
     let reply = world.hear(LEGACY, &asked).unwrap();
@@ -298,9 +298,9 @@ fn resolvers_of_old_are_answered_as_they_expect() {
     assert!(world.sent.is_empty());
 }
 
-/// RFC 6762 section 18.14: "name compression MUST NOT be performed on SRV records" for those who do not know multicast DNS.
+/// RFC 6762 section 18.14: "name compression MUST NOT be performed on SRV records" in replies to legacy queries.
 #[test]
-fn a_services_host_is_written_out_for_resolvers_of_old() {
+fn srv_targets_in_legacy_replies_are_uncompressed() {
     let mut world = World::serving(1);
     let reply = world
         .hear(LEGACY, &query(&["? a~box._nfs._tcp.local SRV"]))
@@ -314,10 +314,10 @@ fn a_services_host_is_written_out_for_resolvers_of_old() {
 }
 
 /// RFC 6762 section 17: "A Multicast DNS packet larger than the interface MTU, which is sent using fragments, MUST NOT contain
-/// more than one resource record": none is larger, and the next one takes what is left.
+/// more than one resource record": no message exceeds the MTU; the next message has the remaining records.
 /// RFC 6762 section 17: "a Multicast DNS packet, including IP and UDP headers, MUST NOT exceed 9000 bytes".
 #[test]
-fn many_services_are_told_in_several_messages() {
+fn many_answers_are_split_into_several_messages() {
     let mut world = World::new(1);
     world.set_link(0, &["192.0.2.1/24"]);
     for number in 0..15 {
@@ -331,7 +331,7 @@ fn many_services_are_told_in_several_messages() {
         .iter()
         .filter(|line| line.starts_with("= _nfs._tcp.local"));
     assert_eq!(pointers.count(), 15);
-    // A link that carries less.
+    // A link with a smaller MTU.
     let mut link = super::world::link(&["192.0.2.1/24"]);
     link.mtu = 576;
     let now = world.instant();
@@ -349,7 +349,7 @@ fn many_services_are_told_in_several_messages() {
 /// RFC 6762 section 17: "a Multicast DNS responder SHOULD send the resource record alone, in a single IP datagram, using multiple
 /// IP fragments".
 #[test]
-fn what_no_packet_can_carry_goes_alone() {
+fn record_larger_than_mtu_is_sent_alone() {
     let mut world = World::new(1);
     let mut link = super::world::link(&["192.0.2.1/24"]);
     link.mtu = 1280;
@@ -379,9 +379,9 @@ fn what_no_packet_can_carry_goes_alone() {
     }
 }
 
-/// RFC 6762 section 6: answers to several who ask at about the same time are one.
+/// RFC 6762 section 6: queriers that ask at about the same time get one common answer.
 #[test]
-fn answers_to_several_are_one_message() {
+fn simultaneous_queries_get_one_answer() {
     let mut world = World::serving(1);
     world.sent.clear();
     for from in ["192.0.2.7:5353", "192.0.2.8:5353", "192.0.2.9:5353"] {
@@ -392,9 +392,9 @@ fn answers_to_several_are_one_message() {
     assert_eq!(world.sent.len(), 1);
 }
 
-/// avahi.service(5): a service may be announced in one of the Internet's families alone.
+/// avahi.service(5): a service may be announced in one address family only.
 #[test]
-fn a_service_of_one_family_is_unknown_in_the_other() {
+fn one_family_service_is_hidden_from_the_other() {
     let mut world = World::up(1);
     world.serve_in(2, "six", 6, &[]);
     world.serve_in(1, "four", 4, &[]);
@@ -430,6 +430,6 @@ fn a_service_of_one_family_is_unknown_in_the_other() {
             "{lines}"
         );
     }
-    // Three probes, two announcements, an answer and a goodbye at least; those of both families together with the host's.
+    // At least three probes, two announcements, an answer and a goodbye for each of IPv4, IPv6 and both.
     assert!(told.iter().all(|count| *count >= 7), "{told:?}");
 }

@@ -1,4 +1,4 @@
-//! What who asks knows already, in one message or in several; what others say for us.
+//! Known answers in one message or several, and answers that other hosts give in our place.
 
 use super::script::{query, response, truncated};
 use super::world::{PEER, World};
@@ -6,6 +6,7 @@ use super::world::{PEER, World};
 const POINTER: &str = "= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local";
 const ASKED: &str = "? _nfs._tcp.local PTR";
 
+/// Returns true if the responder has sent [`POINTER`].
 fn is_told(world: &World) -> bool {
     world.all().iter().any(|line| line == POINTER)
 }
@@ -15,7 +16,7 @@ fn is_told(world: &World) -> bool {
 /// RFC 6762 section 7.1: "If the RR TTL of the answer as given in the Answer Section is less than half of the true RR TTL … the
 /// responder MUST send an answer".
 #[test]
-fn what_is_known_is_not_told_again() {
+fn known_answers_with_sufficient_ttl_are_suppressed() {
     let mut world = World::serving(1);
     for (ttl, is_told) in [(4500, false), (2250, false), (2249, true), (0, true)] {
         let known = format!("= _nfs._tcp.local {ttl} PTR A~BOX._nfs._tcp.LOCAL");
@@ -46,9 +47,9 @@ fn what_is_known_is_not_told_again() {
 }
 
 /// RFC 6762 section 6.2: "it MUST include all addresses that are valid on the interface".
-/// RFC 6762 section 10.2: of records that replace one another, all are told or none.
+/// RFC 6762 section 10.2: a unique record set is sent completely or not at all.
 #[test]
-fn who_knows_one_address_is_told_all() {
+fn one_known_address_of_two_suppresses_neither() {
     let mut world = World::new(1);
     world.set_link(0, &["192.0.2.1/24", "192.0.2.2/24"]);
     world.settle();
@@ -63,9 +64,9 @@ fn who_knows_one_address_is_told_all() {
     assert!(world.answers(&both).is_empty());
 }
 
-/// RFC 6762 section 7.2: who has more known answers is waited for, 400 to 500 ms.
+/// RFC 6762 section 7.2: the answer to a truncated query is delayed by 400 to 500 ms.
 #[test]
-fn who_has_more_to_say_is_waited_for() {
+fn truncated_query_waits_for_more_known_answers() {
     for seed in 1..30 {
         let mut world = World::serving(seed);
         let told = world.ask_bytes(&truncated(&[ASKED]));
@@ -77,14 +78,14 @@ fn who_has_more_to_say_is_waited_for() {
 /// RFC 6762 section 7.2: "If the responder sees any of its answers listed in the Known-Answer lists of subsequent packets from
 /// the querying host, it MUST delete that answer".
 #[test]
-fn known_answers_in_further_messages_count() {
+fn known_answers_in_later_messages_suppress_the_answer() {
     let mut world = World::serving(1);
     world.hear(PEER, &truncated(&[ASKED]));
     world.run(300);
     world.hear(PEER, &query(&[POINTER]));
     world.run(3000);
     assert!(!is_told(&world));
-    // From another one they do not.
+    // Known answers of another querier do not count.
     world.hear(PEER, &truncated(&[ASKED]));
     world.run(300);
     world.hear("192.0.2.10:5353", &query(&[POINTER]));
@@ -95,7 +96,7 @@ fn known_answers_in_further_messages_count() {
 /// RFC 6762 section 7.2: "(provided that no other host on the network has also issued a query for that record and is waiting to
 /// receive an answer)".
 #[test]
-fn others_who_wait_are_answered_all_the_same() {
+fn record_wanted_by_two_queriers_is_still_sent() {
     let mut world = World::serving(1);
     world.hear(PEER, &truncated(&[ASKED]));
     world.hear("192.0.2.10:5353", &truncated(&[ASKED]));
@@ -105,10 +106,10 @@ fn others_who_wait_are_answered_all_the_same() {
     assert!(is_told(&world));
 }
 
-/// CVE-2026-48045: the time for which is waited does not grow with what comes.
-/// RFC 6762 section 7.2: the last message of many is waited for, but not for ever.
+/// CVE-2026-48045: further messages with known answers do not extend the delay without limit.
+/// RFC 6762 section 7.2: each further message with the TC bit extends the delay, up to 2 s in all.
 #[test]
-fn an_endless_list_of_known_answers_does_not_hold_the_answer_back() {
+fn endless_known_answers_delay_the_answer_two_seconds() {
     let mut world = World::serving(1);
     let begun = world.now;
     world.hear(PEER, &truncated(&[ASKED]));
@@ -119,7 +120,7 @@ fn an_endless_list_of_known_answers_does_not_hold_the_answer_back() {
     }
     let told = world.sent[0].at - begun;
     assert!((1500..=2500).contains(&told), "{told}");
-    // Some are waited for.
+    // One further message extends the delay once.
     world.run(2000);
     let begun = world.now;
     world.sent.clear();
@@ -133,15 +134,15 @@ fn an_endless_list_of_known_answers_does_not_hold_the_answer_back() {
     assert!((750..850).contains(&told), "{told}");
 }
 
-/// RFC 6762 section 7.4: what another has just said for us need not be said again.
+/// RFC 6762 section 7.4: duplicate answer suppression.
 #[test]
-fn what_another_says_need_not_be_said() {
+fn identical_answer_of_a_peer_suppresses_ours() {
     let mut world = World::serving(1);
     world.hear(PEER, &query(&[ASKED]));
     world.hear(PEER, &response(&[POINTER]));
     world.run(3000);
     assert!(!is_told(&world));
-    // With less time left it must.
+    // A TTL below half of ours does not suppress the answer.
     world.hear(PEER, &query(&[ASKED]));
     world.hear(
         PEER,
@@ -154,7 +155,7 @@ fn what_another_says_need_not_be_said() {
 /// RFC 6762 section 6.6: "If the TTL of B's resource record given in the message is less than half the true TTL from A's point of
 /// view, then A MUST mark its record to be announced via multicast".
 #[test]
-fn what_others_would_forget_is_told_again() {
+fn own_record_with_low_ttl_is_multicast_again() {
     let mut world = World::serving(1);
     for line in [
         "= box.local 59 A 192.0.2.1",
