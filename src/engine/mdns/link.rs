@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_shares_the_prefix_is_on_the_link() {
+    fn addresses_with_the_links_prefix_are_on_link() {
         let mut link = Link::default();
         assert!(!link.is_up() && !link.reaches("192.0.2.1".parse().unwrap()));
         for (address, bits) in [("192.0.2.1", 25), ("fe80::1", 64), ("2001:db8::5", 128)] {
@@ -125,7 +125,7 @@ mod tests {
 
     /// Regression of avahi 2b4e8d7a (prefixes of more than 120 bits), tested for every prefix length.
     #[test]
-    fn each_bit_of_a_prefix_counts_and_no_other() {
+    fn prefix_match_compares_exactly_the_prefix_bits() {
         for (own, most) in [("2001:db8::5a5a", 128u8), ("192.0.2.90", 32)] {
             let own: IpAddr = own.parse().unwrap();
             for bits in 0..=u8::MAX {

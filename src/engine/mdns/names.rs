@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_found_while_somebody_uses_it() {
+    fn name_is_found_until_its_last_release() {
         let mut names = Names::new(8, 7);
         let name = Name::of(b"\x03box\x05local\0");
         assert_eq!(names.find(name), None);
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_takes_names_again_when_others_are_gone() {
+    fn full_table_reuses_released_entries() {
         let mut names = Names::new(4, 7);
         let local = names.add(NameId::ROOT, b"local").unwrap();
         let a = names.add(local, b"a").unwrap();
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renamed_name_takes_those_along_that_end_in_it() {
+    fn relabel_changes_all_names_with_that_suffix() {
         let mut names = Names::new(16, 7);
         let host = names.intern(Name::of(b"\x03box\x05local\0")).unwrap();
         let below = names.add(host, b"sub").unwrap();
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn many_names_come_and_go() {
+    fn random_adds_and_releases_keep_the_table_consistent() {
         let mut names = Names::new(400, 7);
         let mut kept = std::collections::HashMap::new();
         let mut seed = 7u32;

@@ -1,14 +1,14 @@
-//! Another responder on this host, which speaks from one of its addresses: it has the host, we have our services.
+//! Another responder on this host, with the host's address as its source address: it announces the host, we announce services only.
 
 use super::script::{message, query, response};
 use super::world::{PEER, World, link};
 use crate::engine::mdns::Cast;
 
-/// From where it speaks.
+/// Source address of the other responder.
 const HERE: &str = "192.0.2.1:5353";
 const REVERSE: &str = "1.2.0.192.in-addr.arpa";
 
-/// Its probe for this name, as avahi writes it.
+/// Returns the other responder's probe for this host name, as avahi writes it.
 fn probe(name: &str) -> Vec<u8> {
     query(&[
         &format!("? {name}.local ANY"),
@@ -18,7 +18,7 @@ fn probe(name: &str) -> Vec<u8> {
     ])
 }
 
-/// What it announces, or with a TTL of 0 says goodbye to.
+/// Returns the other responder's announcement of the host, or with a TTL of 0 its goodbye.
 fn announcement(name: &str, ttl: u32) -> Vec<u8> {
     response(&[
         &format!("= {name}.local {ttl} flush A 192.0.2.1"),
@@ -26,11 +26,12 @@ fn announcement(name: &str, ttl: u32) -> Vec<u8> {
     ])
 }
 
+/// Returns true if the responder has sent a line with this beginning.
 fn has(world: &World, begin: &str) -> bool {
     world.all().iter().any(|line| line.starts_with(begin))
 }
 
-/// Whether anything of the host is told or proposed: addresses, or whose they are.
+/// Returns true if the responder has sent records of the host: addresses or reverse mappings.
 fn tells_host(world: &World) -> bool {
     let is_its = |line: &String| {
         line.contains(" A 192") || line.contains(" AAAA ") || line.contains("arpa ")
@@ -41,16 +42,16 @@ fn tells_host(world: &World) -> bool {
         .any(|line| !line.starts_with('?') && is_its(line))
 }
 
-/// What we send is heard by ourselves.
+/// Delivers the responder's own messages to it, as a network stack loops multicasts back.
 fn hear_ourselves(world: &mut World) {
     for sent in world.sent.clone() {
         world.hear_on(sent.link, HERE, Cast::Multicast, &sent.bytes);
     }
 }
 
-/// It probes after we have announced: what we say of the host would make it take another name.
+/// The other responder starts later and probes. An answer with our host records would make it rename the host.
 #[test]
-fn who_probes_from_here_gets_the_host() {
+fn other_responder_that_probes_gets_the_host() {
     for name in ["box", "vm"] {
         let mut world = World::serving(1);
         world.hear(HERE, &probe(name));
@@ -74,15 +75,15 @@ fn who_probes_from_here_gets_the_host() {
     }
 }
 
-/// It answers our probe: it was here first.
+/// The other responder started earlier and answers our probe.
 #[test]
-fn who_answers_from_here_keeps_the_host() {
+fn other_responder_that_answers_keeps_the_host() {
     for name in ["box", "vm"] {
         let mut world = World::up(1);
         world.serve("a box", 2049, &[]);
         world.run(300);
         hear_ourselves(&mut world);
-        // Of two names, the reverse mapping tells which is the other's.
+        // The reverse mapping has the other responder's name for the host.
         let answer = format!("= {REVERSE} 120 flush PTR {name}.local");
         world.hear(HERE, &response(&[&answer]));
         world.sent.clear();
@@ -99,9 +100,9 @@ fn who_answers_from_here_keeps_the_host() {
     }
 }
 
-/// Another program has the port: it is asked, and a probe that could cost it its name is not sent before.
+/// If another program has port 5353, we ask for the host's names first: a probe could make that program rename the host.
 #[test]
-fn who_may_be_here_is_asked_first() {
+fn shared_port_asks_for_the_host_before_probing() {
     let shared = |world: &mut World| {
         let mut link = link(&["192.0.2.1/24"]);
         link.shares_port = true;
@@ -116,7 +117,7 @@ fn who_may_be_here_is_asked_first() {
     world.hear(HERE, &announcement("vm", 120));
     world.run(5000);
     assert!(!tells_host(&world) && world.responder.is_settled());
-    // Nobody answers.
+    // No responder answers: the host is ours.
     let mut world = World::new(1);
     shared(&mut world);
     world.run(5000);
@@ -128,7 +129,7 @@ fn who_may_be_here_is_asked_first() {
 }
 
 #[test]
-fn who_says_goodbye_or_is_silent_leaves_us_the_host() {
+fn goodbye_or_silence_returns_the_host() {
     for says_goodbye in [true, false] {
         for name in ["box", "vm"] {
             let mut world = World::serving(1);
@@ -152,7 +153,7 @@ fn who_says_goodbye_or_is_silent_leaves_us_the_host() {
                 assert!(has(&world, line), "{name}: {line}");
             }
             assert_eq!(world.host(), "box");
-            // The name is claimed as it was: another host's makes it another.
+            // The name is ours like before: a conflict with a different host renames it.
             world.run(400);
             world.set_link(0, &[]);
             world.set_link(0, &["192.0.2.1/24"]);
@@ -163,9 +164,9 @@ fn who_says_goodbye_or_is_silent_leaves_us_the_host() {
     }
 }
 
-/// It is asked before its records expire, and answers.
+/// The other responder is asked before its records expire, and answers.
 #[test]
-fn who_answers_stays() {
+fn other_responder_that_answers_stays_announcer() {
     let mut world = World::serving(1);
     world.hear(HERE, &announcement("vm", 120));
     for _ in 0..10 {
@@ -179,9 +180,10 @@ fn who_answers_stays() {
     }
 }
 
-/// What comes back of ours, what queriers know and say of us, names of an address that are no host's, other hosts: nobody is here.
+/// Messages that do not reveal another responder on this host: our own, looped back; known answers in queries; a different name for
+/// our address; a goodbye; a header with an error; other hosts' announcements.
 #[test]
-fn nobody_is_taken_for_another_responder() {
+fn unrelated_messages_do_not_reveal_another_responder() {
     let mut world = World::up(1);
     world.serve("a box", 2049, &[]);
     for _ in 0..50 {
@@ -209,9 +211,10 @@ fn nobody_is_taken_for_another_responder() {
     assert!(!world.answers(&["? box.local A"]).is_empty());
 }
 
-/// Two of ours probe at once: both give way, and one of them comes back.
+/// Two instances of this responder probe at the same time: both leave the host to the other, then one of them claims the host
+/// again.
 #[test]
-fn two_of_ours_end_with_one_host() {
+fn two_instances_end_with_one_host_announcer() {
     for seed in 1..20 {
         let mut worlds = [World::new(seed), World::new(seed + 100)];
         for (number, world) in worlds.iter_mut().enumerate() {
@@ -250,7 +253,7 @@ fn two_of_ours_end_with_one_host() {
 }
 
 #[test]
-fn the_host_and_its_reverse_mapping_can_be_left_out() {
+fn host_and_reverse_mapping_can_be_excluded() {
     let mut world = World::new(1);
     world.responder.leave_reverse_out();
     world.set_link(0, &["192.0.2.1/24"]);
