@@ -16,7 +16,7 @@ impl OnLink {
     /// Announces the records of names that have just become ours, and the records that point to such names.
     pub(super) fn announce_claimed(&mut self, zone: &Zone, now: Instant) {
         for record in zone.records.iter() {
-            if record.is_held(self.bit)
+            if record.is_active(self.bit)
                 && self.is_news(zone, record)
                 && self.holds(zone, record.owner)
             {

@@ -142,7 +142,7 @@ impl Responder {
             return;
         }
         for record in self.zone.records.iter() {
-            let state = record.on(link);
+            let state = record.state_on(link);
             if state.wanted_by.get() == number && state.due.get() != Instant::NEVER {
                 state.due.set(due);
             }
@@ -170,7 +170,7 @@ impl OnLink {
             let mut has_any = false;
             // The first pass marks matching records; the second marks the NSEC record if none matched.
             for &is_denial in &[false, true] {
-                for (id, record) in zone.of(name) {
+                for (id, record) in zone.records_of(name) {
                     let is_meant = if is_denial {
                         !has_any
                     } else {
@@ -202,8 +202,8 @@ impl OnLink {
             let Some(name) = zone.names.find(record.name) else {
                 continue;
             };
-            for (_, own) in zone.of(name) {
-                if record.ttl < own.ttl() / 2 || !zone.says(own, &record) {
+            for (_, own) in zone.records_of(name) {
+                if record.ttl < own.ttl() / 2 || !zone.is_equal(own, &record) {
                     continue;
                 }
                 let state = self.of(own);
@@ -235,7 +235,7 @@ impl OnLink {
                     continue;
                 }
                 // All records of a unique name and type are sent together or not at all (cache-flush, RFC 6762 section 10.2).
-                for (_, also) in zone.of(record.name) {
+                for (_, also) in zone.records_of(record.name) {
                     if also.kind == record.kind {
                         self.of(also).clear(bit::KNOWN);
                     }

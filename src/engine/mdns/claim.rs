@@ -47,7 +47,7 @@ impl Zone {
     /// Returns true if we have a unique name with this label and records that are not withdrawn.
     fn is_ours(&self, parent: NameId, label: &[u8]) -> bool {
         let name = self.names.child(parent, label);
-        let has_records = |name| self.of(name).any(|(_, record)| !record.is_goodbye);
+        let has_records = |name| self.records_of(name).any(|(_, record)| !record.is_goodbye);
         name.is_some_and(|name| self.unique(name).is_some() && has_records(name))
     }
 

@@ -61,10 +61,10 @@ impl OnLink {
         record: &Record<'_>,
     ) -> bool {
         let (mut has_kind, mut is_ours) = (false, false);
-        for (_, own) in zone.of(name) {
+        for (_, own) in zone.records_of(name) {
             has_kind |= own.kind == record.kind && own.is_on(self.bit);
             // The records of all our links are compared: a bridge may return our own response through another link.
-            if !zone.says(own, record) {
+            if !zone.is_equal(own, record) {
                 continue;
             }
             is_ours = true;

@@ -87,7 +87,7 @@ impl Zone {
         let Some(record) = self.records.get(id) else {
             return false;
         };
-        let mut others = self.of(record.target).map(|(_, other)| other);
+        let mut others = self.records_of(record.target).map(|(_, other)| other);
         let other = others
             .find(|other| !other.is_unique && !other.is_goodbye && other.owner != record.owner)
             .map(|other| other.owner);

@@ -58,7 +58,7 @@ impl OnLink {
     /// Returns the state of a record on this link.
     #[inline(never)]
     pub(super) fn of<'a>(&self, record: &'a Entry) -> &'a RecordState {
-        record.on(self.id)
+        record.state_on(self.id)
     }
 
     /// Returns the state of a name on this link: that of its first record. `None` if none of our unique records has this name.
@@ -94,7 +94,7 @@ impl OnLink {
 
     /// Resets timers and record states because the link is down.
     pub(super) fn forget(&mut self, zone: &mut Zone) {
-        zone.forget_link(self.id);
+        zone.reset_link(self.id);
         (self.answers_at, self.probes_at) = (Instant::NEVER, Instant::NEVER);
     }
 }

@@ -144,8 +144,8 @@ impl OnLink {
         let mut buffer = [0; TIE_BYTES];
         let mut writer = Writer::new(&mut buffer, 0, 0);
         let mut records = TieRecords::new();
-        for (_, own) in zone.of(name) {
-            if own.is_held(self.bit) {
+        for (_, own) in zone.records_of(name) {
+            if own.is_active(self.bit) {
                 let begin = writer.len() as u16;
                 writer.word(own.kind);
                 zone.write_rdata(&mut writer, own, self.bit, false);
@@ -159,7 +159,9 @@ impl OnLink {
                 && zone.names.find(record.name) == Some(name)
             {
                 // The records of all our links are compared: a bridge may return our own probe through another link.
-                are_ours &= zone.of(name).any(|(_, own)| zone.says(own, &record));
+                are_ours &= zone
+                    .records_of(name)
+                    .any(|(_, own)| zone.is_equal(own, &record));
                 let begin = writer.len() as u16;
                 writer.word(record.kind);
                 record

@@ -27,16 +27,16 @@ pub(super) enum Form {
 impl Zone {
     /// Returns true if a received record has the type and rdata of one of ours. Always false for NSEC.
     #[inline(never)]
-    pub(super) fn says(&self, own: &Record, other: &dns::Record<'_>) -> bool {
+    pub(super) fn is_equal(&self, own: &Record, other: &dns::Record<'_>) -> bool {
         if own.kind != other.kind || own.kind == kind::NSEC {
             return false;
         }
-        let text = self.text(own);
+        let prefix = self.rdata_prefix(own);
         if own.target == NameId::ROOT {
-            return other.rdata() == text;
+            return other.rdata() == prefix;
         }
-        let target = other.target(text.len());
-        other.rdata().starts_with(text)
+        let target = other.target(prefix.len());
+        other.rdata().starts_with(prefix)
             && target.is_some_and(|target| self.names.find(target) == Some(self.target(own)))
     }
 
@@ -74,8 +74,8 @@ impl Zone {
 
     /// Writes the records that a probe proposes for a name.
     pub(super) fn write_tentative(&self, writer: &mut Writer<'_>, name: NameId, link: u8) {
-        for (_, record) in self.of(name) {
-            if record.is_held(link) {
+        for (_, record) in self.records_of(name) {
+            if record.is_active(link) {
                 self.write(writer, Section::Authority, record, link, Form::Tentative);
             }
         }
@@ -99,7 +99,7 @@ impl Zone {
         link: u8,
         shortens: bool,
     ) {
-        writer.put(self.text(record));
+        writer.put(self.rdata_prefix(record));
         let is_denial = record.kind == kind::NSEC;
         let name = if is_denial {
             record.name

@@ -189,7 +189,7 @@ impl OnLink {
             // NSEC is added only if the name has addresses of one family: the record denies the other family.
             let kinds = zone.kinds(name, self.bit);
             let has_one = (kinds & bit_of(kind::A) != 0) != (kinds & bit_of(kind::AAAA) != 0);
-            for (id, record) in zone.of(name) {
+            for (id, record) in zone.records_of(name) {
                 if (record.kind == kind::NSEC && !has_one)
                     || !record.is_unique
                     || record.is_goodbye

@@ -75,7 +75,7 @@ impl Zone {
     fn add_shared(&mut self, record: &mut Record, name: Option<NameId>) -> Option<()> {
         record.name = name?;
         let is_it = |other: &Record| other.target == record.target && !other.is_goodbye;
-        let is_there = self.of(record.name).any(|(_, other)| is_it(other));
+        let is_there = self.records_of(record.name).any(|(_, other)| is_it(other));
         let added = match is_there {
             true => Some(()),
             false => self.add(record, &[]),
@@ -109,7 +109,7 @@ impl Zone {
     pub(super) fn is_of(&self, record: &Record, address: &IpAddr) -> bool {
         let (mut own, mut name) = ([0; ADDRESS_BYTES_MAX], [0; REVERSE_BYTES_MAX]);
         reverse(*address, &mut name);
-        self.text(record) == octets(address, &mut own)
+        self.rdata_prefix(record) == octets(address, &mut own)
             || self.names.find(Name::of(&name)) == Some(record.name)
     }
 
@@ -118,9 +118,10 @@ impl Zone {
     pub(super) fn add_address(&mut self, host: NameId, links: u8, address: &IpAddr) -> Option<()> {
         let mut buffer = [0; ADDRESS_BYTES_MAX];
         let text = octets(address, &mut buffer);
-        let mut others = self.of(host).map(|(_, other)| other);
-        if others.any(|other| other.links == links && !other.is_goodbye && self.text(other) == text)
-        {
+        let mut others = self.records_of(host).map(|(_, other)| other);
+        if others.any(|other| {
+            other.links == links && !other.is_goodbye && self.rdata_prefix(other) == text
+        }) {
             return Some(());
         }
         let kind = match address {

@@ -50,9 +50,9 @@ pub(super) struct Record {
     pub(super) is_unique: bool,
     /// True once the record is withdrawn: its goodbyes are due.
     pub(super) is_goodbye: bool,
-    /// Offset and length (bytes) of the rdata prefix in [`Zone::texts`].
-    at: u32,
-    len: u32,
+    /// Offset and length (bytes) of the rdata prefix in [`Zone::prefixes`].
+    prefix_at: u32,
+    prefix_len: u32,
 }
 
 impl Record {
@@ -68,8 +68,8 @@ impl Record {
             families: family::ANY,
             is_unique: true,
             is_goodbye: false,
-            at: 0,
-            len: 0,
+            prefix_at: 0,
+            prefix_len: 0,
         }
     }
 
@@ -80,7 +80,7 @@ impl Record {
 
     /// Returns true if the record is positive data on this link: neither NSEC nor withdrawn.
     #[inline(never)]
-    pub(super) const fn is_held(&self, link: u8) -> bool {
+    pub(super) const fn is_active(&self, link: u8) -> bool {
         self.is_on(link) && self.kind != kind::NSEC && !self.is_goodbye
     }
 
@@ -112,11 +112,11 @@ impl Entry {
     }
 
     /// Returns the record's state on a link.
-    pub(super) fn on(&self, link: LinkId) -> &RecordState {
+    pub(super) fn state_on(&self, link: LinkId) -> &RecordState {
         let [first, ..] = &self.states;
         // A `LinkId` is always below the count; with the modulo, the compiler omits the bounds check.
-        let place = usize::from(link) % LINK_COUNT_MAX;
-        self.states.get(place).unwrap_or(first)
+        let index = usize::from(link) % LINK_COUNT_MAX;
+        self.states.get(index).unwrap_or(first)
     }
 
     /// Returns the record's states on all links.
@@ -182,8 +182,8 @@ pub(super) struct Zone {
     /// Claims, indexed by [`NameId::place`].
     claims: Slots<Claim>,
     /// The rdata prefixes of all records without gaps.
-    texts: Slots<u8>,
-    texts_len: usize,
+    prefixes: Slots<u8>,
+    prefixes_len: usize,
     /// Index + 1 of the first free slot among the records; 0: none.
     free: u16,
     /// The domain `local`.
@@ -209,8 +209,8 @@ impl Zone {
         Self {
             records: Slots::new(limits.record_count),
             claims: Slots::new(limits.name_count),
-            texts: Slots::zeroed(limits.text_bytes.saturating_add(short_bytes)),
-            texts_len: 0,
+            prefixes: Slots::zeroed(limits.text_bytes.saturating_add(short_bytes)),
+            prefixes_len: 0,
             free: 0,
             local,
             host: NameId::ROOT,
@@ -239,51 +239,53 @@ impl Zone {
     /// responder has no types above 63.
     #[inline(never)]
     pub(super) fn kinds(&self, name: NameId, link: u8) -> u64 {
-        let held = self.of(name).filter(|(_, record)| record.is_held(link));
+        let held = self
+            .records_of(name)
+            .filter(|(_, record)| record.is_active(link));
         held.fold(0, |kinds, (_, record)| kinds | bit_of(record.kind))
     }
 
     /// Iterates over the records of a name.
     #[inline(never)]
-    pub(super) fn of(&self, name: NameId) -> Of<'_> {
-        Of {
+    pub(super) fn records_of(&self, name: NameId) -> RecordsOf<'_> {
+        RecordsOf {
             records: &self.records,
             next: self.claim(name).first,
         }
     }
 
-    /// Adds a record with `text` as the rdata prefix. `None`: a table is full.
+    /// Adds a record with `prefix` as its rdata prefix. `None`: a table is full.
     #[inline(never)]
-    pub(super) fn add(&mut self, record: &Record, text: &[u8]) -> Option<()> {
+    pub(super) fn add(&mut self, record: &Record, prefix: &[u8]) -> Option<()> {
         let first = self.claim_mut(record.name)?.first;
-        let (at, end) = (self.texts_len, self.texts_len + text.len());
-        self.texts.get_mut(at..end)?.copy_from_slice(text);
+        let (at, end) = (self.prefixes_len, self.prefixes_len + prefix.len());
+        self.prefixes.get_mut(at..end)?.copy_from_slice(prefix);
         let record = Record {
             next: first,
-            at: at as u32,
-            len: text.len() as u32,
+            prefix_at: at as u32,
+            prefix_len: prefix.len() as u32,
             ..*record
         };
         let id = match self.free.checked_sub(1) {
             Some(free) => {
-                let place = self.records.get_mut(usize::from(free))?;
-                self.free = core::mem::replace(&mut place.record, record).next;
+                let entry = self.records.get_mut(usize::from(free))?;
+                self.free = core::mem::replace(&mut entry.record, record).next;
                 free
             }
             None => self.records.push(Entry::new(record))? as u16,
         };
-        self.texts_len = end;
+        self.prefixes_len = end;
         self.names.keep(record.name);
         self.names.keep(record.target);
         self.claim_mut(record.name)?.first = id + 1;
-        self.hand_over(first, id + 1);
+        self.move_probing_state(first, id + 1);
         Some(())
     }
 
     /// Copies the name's probing state to another record of this name, which becomes the first. Both arguments are index + 1; 0:
     /// does nothing.
     #[inline(never)]
-    fn hand_over(&self, from: u16, to: u16) {
+    fn move_probing_state(&self, from: u16, to: u16) {
         let entry = |number: u16| self.records.get(usize::from(number.checked_sub(1)?));
         if let (Some(from), Some(to)) = (entry(from), entry(to)) {
             for (from, to) in from.states.iter().zip(&to.states) {
@@ -296,12 +298,12 @@ impl Zone {
     /// Returns the first record of a unique name. `None` for a shared name, and for a name without records.
     #[inline(never)]
     pub(super) fn unique(&self, name: NameId) -> Option<&Entry> {
-        let (_, first) = self.of(name).next()?;
+        let (_, first) = self.records_of(name).next()?;
         first.is_unique.then_some(first)
     }
 
     /// Resets the states of all records and names on a link.
-    pub(super) fn forget_link(&mut self, link: LinkId) {
+    pub(super) fn reset_link(&mut self, link: LinkId) {
         for entry in self.records.iter_mut() {
             if let Some(state) = entry.states.get_mut(usize::from(link)) {
                 *state = RecordState::new();
@@ -319,7 +321,7 @@ impl Zone {
         if gone.links == 0 {
             return;
         }
-        self.hand_over(number, gone.next);
+        self.move_probing_state(number, gone.next);
         let Some(entry) = self.records.get_mut(id) else {
             return;
         };
@@ -330,25 +332,25 @@ impl Zone {
         self.free = number;
         // Unlinks the record from the list of its name.
         if let Some(claim) = self.claim_mut(gone.name) {
-            let mut at = claim.first;
-            if at == number {
+            let mut cursor = claim.first;
+            if cursor == number {
                 claim.first = gone.next;
                 if gone.next == 0 {
                     *claim = Claim::default();
                 }
             } else {
-                while let Some(place) = at.checked_sub(1)
-                    && let Some(before) = self.records.get_mut(usize::from(place))
+                while let Some(index) = cursor.checked_sub(1)
+                    && let Some(before) = self.records.get_mut(usize::from(index))
                 {
-                    at = before.next;
-                    if at == number {
+                    cursor = before.next;
+                    if cursor == number {
                         before.record.next = gone.next;
                     }
                 }
             }
         }
         self.names.release(gone.target);
-        self.forget(gone.at, gone.len);
+        self.remove_prefix(gone.prefix_at, gone.prefix_len);
         self.names.release(gone.name);
     }
 
@@ -366,16 +368,16 @@ impl Zone {
     }
 
     /// Removes a rdata prefix; the prefixes after it move up.
-    fn forget(&mut self, at: u32, len: u32) {
+    fn remove_prefix(&mut self, at: u32, len: u32) {
         if len == 0 {
             return;
         }
-        let all = self.texts.head_mut(self.texts_len);
+        let all = self.prefixes.head_mut(self.prefixes_len);
         let left = shift(all.tail_mut(at as usize), len as usize);
-        self.texts_len = at as usize + left;
+        self.prefixes_len = at as usize + left;
         for entry in self.records.iter_mut() {
-            if entry.at > at {
-                entry.record.at -= len;
+            if entry.prefix_at > at {
+                entry.record.prefix_at -= len;
             }
         }
     }
@@ -389,10 +391,10 @@ impl Zone {
     }
 
     /// Returns the rdata prefix of a record.
-    pub(super) fn text(&self, record: &Record) -> &[u8] {
-        self.texts
-            .tail(record.at as usize)
-            .head(record.len as usize)
+    pub(super) fn rdata_prefix(&self, record: &Record) -> &[u8] {
+        self.prefixes
+            .tail(record.prefix_at as usize)
+            .head(record.prefix_len as usize)
     }
 }
 
@@ -402,12 +404,12 @@ pub(super) const fn bit_of(kind: u16) -> u64 {
 }
 
 /// Iterator over the records of a name, with their index.
-pub(super) struct Of<'a> {
+pub(super) struct RecordsOf<'a> {
     records: &'a [Entry],
     next: u16,
 }
 
-impl<'a> Iterator for Of<'a> {
+impl<'a> Iterator for RecordsOf<'a> {
     type Item = (RecordId, &'a Entry);
 
     #[inline]
