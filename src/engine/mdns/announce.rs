@@ -17,14 +17,14 @@ impl OnLink {
     pub(super) fn announce_claimed(&mut self, zone: &Zone, now: Instant) {
         for record in zone.records.iter() {
             if record.is_active(self.bit)
-                && self.is_news(zone, record)
+                && self.is_newly_claimed(zone, record)
                 && self.holds(zone, record.owner)
             {
                 self.announce(record, now);
             }
         }
         for record in zone.records.iter() {
-            let probe = &self.of(record).probe;
+            let probe = &self.state(record).probe;
             probe.set(Probe {
                 is_new: false,
                 ..probe.get()
@@ -33,17 +33,17 @@ impl OnLink {
     }
 
     /// Returns true if a record's owner, or the name that the record points to, has just become ours.
-    fn is_news(&self, zone: &Zone, record: &Record) -> bool {
+    fn is_newly_claimed(&self, zone: &Zone, record: &Record) -> bool {
         let is_new = |name: NameId| {
-            let probe = self.probe(zone, name);
-            probe.is_some_and(|state| state.probe.get().is_new)
+            let state = self.name_state(zone, name);
+            state.is_some_and(|state| state.probe.get().is_new)
         };
         is_new(record.owner) || is_new(record.target)
     }
 
     /// Schedules the announcements of a record: one now, [`ANNOUNCE_COUNT`] later.
     fn announce(&mut self, record: &Entry, now: Instant) {
-        let state = self.of(record);
+        let state = self.state(record);
         state.due.set(now);
         state.announcements_left.set(ANNOUNCE_COUNT);
         state.wanted_by.set(MANY);
@@ -53,7 +53,7 @@ impl OnLink {
     /// Schedules the multicast of a record that other hosts' caches would expire too early: now, or one second after its last
     /// multicast. RFC 6762 sections 6.6 and 10.1.
     pub(super) fn rescue(&mut self, record: &Entry, now: Instant) {
-        let state = self.of(record);
+        let state = self.state(record);
         let due = match state.was_multicast_within(ANNOUNCE_MS, now) {
             true => later(state.last_multicast.get(), ANNOUNCE_MS),
             false => now,

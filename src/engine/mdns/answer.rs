@@ -180,9 +180,9 @@ impl OnLink {
                         && (record.kind == kind::NSEC) == is_denial
                         && !record.is_goodbye
                         && record.families & family != 0
-                        && self.tells(zone, record)
+                        && self.may_send(zone, record)
                     {
-                        self.of(record).set(bit);
+                        self.state(record).set(bit);
                         self.asked_from = self.asked_from.min(id as u16);
                         self.asked_end = self.asked_end.max(id as u16 + 1);
                         has_any |= !is_denial;
@@ -206,7 +206,7 @@ impl OnLink {
                 if record.ttl < own.ttl() / 2 || !zone.is_equal(own, &record) {
                     continue;
                 }
-                let state = self.of(own);
+                let state = self.state(own);
                 if number != MANY && state.wanted_by.get() == number {
                     state.cancel();
                 }
@@ -228,7 +228,7 @@ impl OnLink {
         let (mut has_reply, mut delay) = (false, timing.delay);
         for id in self.asked() {
             if let Some(record) = zone.records.get(id)
-                && self.of(record).is_wanted()
+                && self.state(record).is_wanted()
             {
                 if !record.is_unique {
                     delay = delay.max(timing.shared_delay);
@@ -237,7 +237,7 @@ impl OnLink {
                 // All records of a unique name and type are sent together or not at all (cache-flush, RFC 6762 section 10.2).
                 for (_, also) in zone.records_of(record.name) {
                     if also.kind == record.kind {
-                        self.of(also).clear(bit::KNOWN);
+                        self.state(also).clear(bit::KNOWN);
                     }
                 }
             }
@@ -246,7 +246,7 @@ impl OnLink {
             let Some(record) = zone.records.get(id) else {
                 continue;
             };
-            let state = self.of(record);
+            let state = self.state(record);
             let (is_wanted, bits) = (state.is_wanted(), state.bits.get());
             state.clear(!bit::GOODBYE);
             if !is_wanted {

@@ -81,7 +81,7 @@ impl Responder {
             return;
         };
         if style != RenameStyle::Fixed && on.holds(&self.zone, name) {
-            on.begin_probing(&self.zone, name, now, ms);
+            on.start_probing(&self.zone, name, now, ms);
         } else if matches!(style, RenameStyle::Host | RenameStyle::Instance) {
             self.choose_other_name(now, name, ms);
         } else {
@@ -132,7 +132,7 @@ impl Responder {
         let _ = self.renamed.push(name);
         for on in &mut self.links {
             if on.phase(&self.zone, name) != Phase::Idle {
-                on.begin_probing(&self.zone, name, now, ms);
+                on.start_probing(&self.zone, name, now, ms);
             }
         }
     }

@@ -35,11 +35,11 @@ impl Responder {
             if !record.is_in_class() {
                 continue;
             }
-            let spares = record.section == Section::Answer;
+            let is_answer = record.section == Section::Answer;
             // The first conflict resets the name to before its first probe, so that further records in the message are no conflict.
             if let Some(name) = self.zone.names.find(record.name)
                 && let Some(on) = self.links.get_mut(link)
-                && on.is_conflict(&self.zone, now, name, spares, &record)
+                && on.is_conflict(&self.zone, now, name, is_answer, &record)
             {
                 self.conflict(now, link, name);
             }
@@ -49,7 +49,7 @@ impl Responder {
 
 impl OnLink {
     /// Returns true if a received record conflicts with our use of `name`. A record that equals one of ours is no conflict: if its
-    /// TTL is less than half of ours, our record is multicast again. Otherwise, if `spares` (the record is in the answer section),
+    /// TTL is less than half of ours, our record is multicast again. Otherwise, if `is_answer` (the record is in the answer section),
     /// the scheduled multicast of our record is cancelled.
     #[inline(never)]
     fn is_conflict(
@@ -57,7 +57,7 @@ impl OnLink {
         zone: &Zone,
         now: Instant,
         name: NameId,
-        spares: bool,
+        is_answer: bool,
         record: &Record<'_>,
     ) -> bool {
         let (mut has_kind, mut is_ours) = (false, false);
@@ -68,10 +68,10 @@ impl OnLink {
                 continue;
             }
             is_ours = true;
-            if own.is_goodbye || !self.tells(zone, own) {
+            if own.is_goodbye || !self.may_send(zone, own) {
                 continue;
             }
-            let state = self.of(own);
+            let state = self.state(own);
             let is_due = state.due.get() != Instant::NEVER;
             let is_announced = state.announcements_left.get() == 0;
             if record.ttl < own.ttl() / 2 {
@@ -79,7 +79,7 @@ impl OnLink {
                 if is_announced || !is_due {
                     self.rescue(own, now);
                 }
-            } else if spares && is_announced && is_due {
+            } else if is_answer && is_announced && is_due {
                 // Duplicate answer suppression (RFC 6762 section 7.4).
                 state.settle(now);
             }

@@ -67,9 +67,9 @@ impl Responder {
 impl OnLink {
     /// Schedules the goodbye of a record if it was multicast on this link. Returns true if so.
     pub(super) fn say_goodbye(&mut self, zone: &Zone, record: &Entry, now: Instant) -> bool {
-        let state = self.of(record);
+        let state = self.state(record);
         let is_known = state.last_multicast.get() != Instant::NEVER && record.kind != kind::NSEC;
-        let was_told = is_known && self.tells(zone, record) && self.link.is_up();
+        let was_told = is_known && self.may_send(zone, record) && self.link.is_up();
         state.bits.set(bit::GOODBYE);
         state.due.set(Instant::NEVER);
         if was_told {

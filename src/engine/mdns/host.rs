@@ -127,7 +127,7 @@ impl Responder {
             }
             for record in zone.records.iter() {
                 if zone.is_of_host(record.name) {
-                    on.begin(zone, record.name, left, self.ask_at);
+                    on.set_probe(zone, record.name, left, self.ask_at);
                 }
             }
             on.announce_claimed(zone, now);

@@ -57,29 +57,29 @@ impl OnLink {
 
     /// Returns the state of a record on this link.
     #[inline(never)]
-    pub(super) fn of<'a>(&self, record: &'a Entry) -> &'a RecordState {
+    pub(super) fn state<'a>(&self, record: &'a Entry) -> &'a RecordState {
         record.state_on(self.id)
     }
 
     /// Returns the state of a name on this link: that of its first record. `None` if none of our unique records has this name.
-    pub(super) fn probe<'a>(&self, zone: &'a Zone, name: NameId) -> Option<&'a RecordState> {
-        zone.unique(name).map(|record| self.of(record))
+    pub(super) fn name_state<'a>(&self, zone: &'a Zone, name: NameId) -> Option<&'a RecordState> {
+        zone.unique(name).map(|record| self.state(record))
     }
 
     /// Returns the probing phase of a name on this link.
     pub(super) fn phase(&self, zone: &Zone, name: NameId) -> Phase {
-        let probe = self.probe(zone, name);
-        probe.map_or(Phase::Idle, |state| state.probe.get().phase)
+        let state = self.name_state(zone, name);
+        state.map_or(Phase::Idle, |state| state.probe.get().phase)
     }
 
     /// Returns true if we own a name on this link: we answer queries for the name and defend it.
     pub(super) fn holds(&self, zone: &Zone, name: NameId) -> bool {
-        let probe = self.probe(zone, name);
-        probe.is_some_and(|state| state.probe.get().holds())
+        let state = self.name_state(zone, name);
+        state.is_some_and(|state| state.probe.get().holds())
     }
 
     /// Returns true if the record may be sent on this link: the record is for this link and we own its owner name.
-    pub(super) fn tells(&self, zone: &Zone, record: &Record) -> bool {
+    pub(super) fn may_send(&self, zone: &Zone, record: &Record) -> bool {
         record.is_on(self.bit) && self.holds(zone, record.owner)
     }
 
@@ -93,7 +93,7 @@ impl OnLink {
     }
 
     /// Resets timers and record states because the link is down.
-    pub(super) fn forget(&mut self, zone: &mut Zone) {
+    pub(super) fn reset(&mut self, zone: &mut Zone) {
         zone.reset_link(self.id);
         (self.answers_at, self.probes_at) = (Instant::NEVER, Instant::NEVER);
     }

@@ -36,8 +36,8 @@ impl OnLink {
         if self.probes_at > now {
             return None;
         }
-        let mut left = self.message_bytes();
-        let mut writer = Writer::new(out.get_mut(..left)?, 0, 0);
+        let mut room = self.message_bytes();
+        let mut writer = Writer::new(out.get_mut(..room)?, 0, 0);
         let mut asked = heapless::Vec::<NameId, PROBE_NAME_COUNT>::new();
         let class = if self.link.shares_port {
             dns::CLASS_IN
@@ -47,7 +47,7 @@ impl OnLink {
         let (mut has_claimed, mut next, mut families) = (false, Instant::NEVER, 0);
         // A name has several records but one state, which is no longer due once the name's question is written.
         for record in zone.records.iter() {
-            let Some(state) = self.probe(zone, record.name) else {
+            let Some(state) = self.name_state(zone, record.name) else {
                 continue;
             };
             if !record.is_on(self.bit) {
@@ -65,12 +65,12 @@ impl OnLink {
                     state.probe_due.set(Instant::NEVER);
                     has_claimed = true;
                 } else if asked.is_full()
-                    || (size > left || families != record.families) && !asked.is_empty()
+                    || (size > room || families != record.families) && !asked.is_empty()
                 {
                     // This name and all further ones wait for the next message.
-                    left = 0;
+                    room = 0;
                 } else {
-                    left = left.saturating_sub(size);
+                    room = room.saturating_sub(size);
                     families = record.families;
                     let labels = &mut zone.names.labels(record.name);
                     if writer.question(labels, kind::ANY, class) {
@@ -85,7 +85,7 @@ impl OnLink {
             }
             next = next.min(state.probe_due.get());
         }
-        let is_full = left == 0;
+        let is_full = room == 0;
         self.probes_at = if is_full { later(now, PACE_MS) } else { next };
         if has_claimed {
             self.announce_claimed(zone, now);
@@ -106,15 +106,15 @@ impl OnLink {
     }
 
     /// Schedules the first probe for a name `ms` milliseconds from now.
-    pub(super) fn begin_probing(&mut self, zone: &Zone, name: NameId, now: Instant, ms: u32) {
-        self.begin(zone, name, Probe::WAIT, later(now, ms));
+    pub(super) fn start_probing(&mut self, zone: &Zone, name: NameId, now: Instant, ms: u32) {
+        self.set_probe(zone, name, Probe::WAIT, later(now, ms));
     }
 
     /// Sets the probing state of a name, and when its next probe is due. Does nothing while the link is down.
     #[inline(never)]
-    pub(super) fn begin(&mut self, zone: &Zone, name: NameId, probe: Probe, due: Instant) {
+    pub(super) fn set_probe(&mut self, zone: &Zone, name: NameId, probe: Probe, due: Instant) {
         if self.link.is_up()
-            && let Some(state) = self.probe(zone, name)
+            && let Some(state) = self.name_state(zone, name)
         {
             state.probe.set(probe);
             state.probe_due.set(due);
@@ -124,7 +124,7 @@ impl OnLink {
 
     /// Gives a name up: this link neither probes for the name nor answers for it.
     pub(super) fn give_up(&mut self, zone: &Zone, name: NameId) {
-        self.begin(zone, name, Probe::NEW, Instant::NEVER);
+        self.set_probe(zone, name, Probe::NEW, Instant::NEVER);
     }
 
     /// Breaks the tie with another host that probes for the same name: the lexicographically later records win. If we lose, we wait
@@ -146,10 +146,10 @@ impl OnLink {
         let mut records = TieRecords::new();
         for (_, own) in zone.records_of(name) {
             if own.is_active(self.bit) {
-                let begin = writer.len() as u16;
+                let start = writer.len() as u16;
                 writer.word(own.kind);
                 zone.write_rdata(&mut writer, own, self.bit, false);
-                let _ = records.push((true, begin, writer.len() as u16));
+                let _ = records.push((true, start, writer.len() as u16));
             }
         }
         let mut are_ours = true;
@@ -162,30 +162,30 @@ impl OnLink {
                 are_ours &= zone
                     .records_of(name)
                     .any(|(_, own)| zone.is_equal(own, &record));
-                let begin = writer.len() as u16;
+                let start = writer.len() as u16;
                 writer.word(record.kind);
                 record
                     .uncompressed_rdata()
                     .for_each(|piece| writer.put(piece));
-                let _ = records.push((false, begin, writer.len() as u16));
+                let _ = records.push((false, start, writer.len() as u16));
             }
         }
         writer.finish();
         if !are_ours && is_less(&buffer, &records) {
-            self.begin_probing(zone, name, now, TIE_PAUSE_MS);
+            self.start_probing(zone, name, now, TIE_PAUSE_MS);
         }
     }
 }
 
-/// Records in the tie buffer: true if ours, then where their type and rdata begin and end.
+/// Records in the tie buffer: true if ours, then the start and end offsets of their type and rdata.
 type TieRecords = heapless::Vec<(bool, u16, u16), TIE_RECORD_COUNT>;
 
 /// Returns true if our records, sorted, are lexicographically earlier than the peer's.
 fn is_less(bytes: &[u8], records: &TieRecords) -> bool {
     let (mut ours, mut theirs): (&[u8], &[u8]) = (&[], &[]);
     loop {
-        ours = next(bytes, records, true, ours);
-        theirs = next(bytes, records, false, theirs);
+        ours = next_record(bytes, records, true, ours);
+        theirs = next_record(bytes, records, false, theirs);
         match ours.cmp(theirs) {
             Ordering::Equal if !ours.is_empty() => {}
             order => return order == Ordering::Less,
@@ -196,15 +196,15 @@ fn is_less(bytes: &[u8], records: &TieRecords) -> bool {
 /// Returns the next record of one host in sorted order: the smallest that is larger than `last`. Empty after the last. Equal
 /// records of one host count once.
 #[inline(never)]
-fn next<'a>(bytes: &'a [u8], records: &TieRecords, are_ours: bool, last: &[u8]) -> &'a [u8] {
+fn next_record<'a>(bytes: &'a [u8], records: &TieRecords, are_ours: bool, last: &[u8]) -> &'a [u8] {
     let mut found: &[u8] = &[];
-    for (is_ours, begin, end) in records {
-        let one = bytes.head((*end).into()).tail((*begin).into());
+    for (is_ours, start, end) in records {
+        let candidate = bytes.head((*end).into()).tail((*start).into());
         if *is_ours == are_ours
-            && one.cmp(last) == Ordering::Greater
-            && (found.is_empty() || one.cmp(found) == Ordering::Less)
+            && candidate.cmp(last) == Ordering::Greater
+            && (found.is_empty() || candidate.cmp(found) == Ordering::Less)
         {
-            found = one;
+            found = candidate;
         }
     }
     found

@@ -106,7 +106,7 @@ impl Responder {
         let name = self.zone.add_service(service).ok_or(Full)?;
         let ms = self.random.ms(0, PROBE_JITTER_MS);
         for on in &mut self.links {
-            on.begin_probing(&self.zone, name, now, ms);
+            on.start_probing(&self.zone, name, now, ms);
         }
         Ok(name)
     }
@@ -144,13 +144,13 @@ impl Responder {
             return Err(Full);
         };
         if !link.is_up() {
-            on.forget(zone);
+            on.reset(zone);
         }
         let due = later(now, self.random.ms(0, PROBE_JITTER_MS));
         for record in zone.records.iter() {
             let is_held = on.holds(zone, record.name);
             if record.is_on(bit) && record.is_unique && !record.is_goodbye {
-                on.begin(
+                on.set_probe(
                     zone,
                     record.name,
                     Probe {

@@ -48,7 +48,7 @@ impl OnLink {
             let Some(record) = zone.records.get(usize::from(id)) else {
                 continue;
             };
-            let state = self.of(record);
+            let state = self.state(record);
             if !state.has(bit::REPLY) {
                 continue;
             }
@@ -98,7 +98,7 @@ impl OnLink {
         let mut written = Written::new();
         let (mut next, mut is_full, mut families) = (Instant::NEVER, false, 0);
         for (id, record) in zone.records.iter().enumerate() {
-            let state = self.of(record);
+            let state = self.state(record);
             let is_meant = written.is_empty() || families == record.families;
             if state.due.get() <= now && !is_full && is_meant {
                 let is_gone = state.has(bit::GOODBYE);
@@ -194,12 +194,12 @@ impl OnLink {
                     || !record.is_unique
                     || record.is_goodbye
                     || families & !record.families != 0
-                    || !self.tells(zone, record)
+                    || !self.may_send(zone, record)
                 {
                     continue;
                 }
                 add(&mut names, record.target);
-                let state = self.of(record);
+                let state = self.state(record);
                 let is_early =
                     form == Form::Regular && state.was_multicast_within(HOLD_OFF_MS, now);
                 if !is_early
