@@ -46,7 +46,7 @@ struct AnswerTiming {
 
 impl Responder {
     /// Handles a query. Returns the length of the unicast reply, if any.
-    pub(super) fn query(
+    pub(super) fn handle_query(
         &mut self,
         now: Instant,
         meta: &Meta,

@@ -14,7 +14,7 @@ const CONFLICT_MS: u32 = 10_000;
 /// Delay (milliseconds) of each new probing attempt while the rate is limited.
 const CONFLICT_PAUSE_MS: u32 = 5000;
 /// Period without conflicts (milliseconds) after which the rate limit ends.
-const PEACE_MS: u32 = 60_000;
+const QUIET_MS: u32 = 60_000;
 /// Range of the random number in a new label. If two hosts draw the same number, they detect the conflict, except once in 10,000
 /// cases on a link that loses 10 % of the messages. The range makes equal numbers rare among hundreds of hosts.
 const NUMBER_COUNT: u32 = 1 << 16;
@@ -29,23 +29,23 @@ impl Zone {
         label: &[u8],
         rename_style: RenameStyle,
     ) -> Option<NameId> {
-        let mut other;
+        let mut numbered;
         let (mut tried, mut renames) = (label, 0u16);
-        while self.is_ours(parent, tried) {
+        while self.is_label_used(parent, tried) {
             renames += 1;
-            other = other_label(label, rename_style, (renames + 1).into());
-            tried = other.bytes();
+            numbered = numbered_label(label, rename_style, (renames + 1).into());
+            tried = numbered.bytes();
         }
         let name = self.names.add(parent, tried)?;
         let claim = self.claim_mut(name)?;
         claim.renames = renames;
-        claim.wished_len = label.len().min(tried.len()) as u8;
+        claim.requested_len = label.len().min(tried.len()) as u8;
         claim.rename_style = rename_style;
         Some(name)
     }
 
     /// Returns true if we have a unique name with this label and records that are not withdrawn.
-    fn is_ours(&self, parent: NameId, label: &[u8]) -> bool {
+    fn is_label_used(&self, parent: NameId, label: &[u8]) -> bool {
         let name = self.names.child(parent, label);
         let has_records = |name| self.records_of(name).any(|(_, record)| !record.is_goodbye);
         name.is_some_and(|name| self.unique(name).is_some() && has_records(name))
@@ -56,14 +56,14 @@ impl Zone {
     #[inline(never)]
     pub(super) fn rename(&mut self, name: NameId, number: u32) -> bool {
         let claim = self.claim(name);
-        let wished = self.names.label(name).head(claim.wished_len.into());
-        let label = other_label(wished, claim.rename_style, number);
+        let requested = self.names.label(name).head(claim.requested_len.into());
+        let label = numbered_label(requested, claim.rename_style, number);
         let label = label.bytes();
         if !self.names.relabel(name, label) {
             return false;
         }
         if let Some(claim) = self.claim_mut(name) {
-            claim.wished_len = claim.wished_len.min(label.len() as u8);
+            claim.requested_len = claim.requested_len.min(label.len() as u8);
             claim.renames = claim.renames.saturating_add(1);
         }
         true
@@ -73,7 +73,7 @@ impl Zone {
 impl Responder {
     /// Handles a conflict: another host claims `name`. If we own the name, probes for it again. If we are still probing, chooses a
     /// new name, or gives the name up if its [`RenameStyle`] has no other name.
-    pub(super) fn conflict(&mut self, now: Instant, link: usize, name: NameId) {
+    pub(super) fn handle_conflict(&mut self, now: Instant, link: usize, name: NameId) {
         self.count_conflict(now);
         let ms = self.probe_delay_ms(now);
         let style = self.zone.claim(name).rename_style;
@@ -83,7 +83,7 @@ impl Responder {
         if style != RenameStyle::Fixed && on.holds(&self.zone, name) {
             on.start_probing(&self.zone, name, now, ms);
         } else if matches!(style, RenameStyle::Host | RenameStyle::Instance) {
-            self.choose_other_name(now, name, ms);
+            self.choose_new_name(now, name, ms);
         } else {
             on.give_up(&self.zone, name);
             if style == RenameStyle::Alias {
@@ -94,13 +94,13 @@ impl Responder {
 
     /// Counts a conflict. Limits the rate of probes after 15 conflicts within [`CONFLICT_MS`].
     pub(super) fn count_conflict(&mut self, now: Instant) {
-        let mut later_one = later(now, CONFLICT_MS);
-        for place in self.conflicts.iter_mut().rev() {
-            later_one = core::mem::replace(place, later_one);
+        let mut expiry = later(now, CONFLICT_MS);
+        for slot in self.conflicts.iter_mut().rev() {
+            expiry = core::mem::replace(slot, expiry);
         }
         let [oldest, ..] = &self.conflicts;
         if now < *oldest || self.is_rate_limited(now) {
-            self.rate_limited_until = later(now, PEACE_MS);
+            self.rate_limited_until = later(now, QUIET_MS);
         }
     }
 
@@ -119,7 +119,7 @@ impl Responder {
     }
 
     /// Chooses a new label for a name and starts probing `ms` milliseconds later.
-    pub(super) fn choose_other_name(&mut self, now: Instant, name: NameId, ms: u32) {
+    pub(super) fn choose_new_name(&mut self, now: Instant, name: NameId, ms: u32) {
         // The first new labels have the numbers 2 to 4, later ones a random number: with consecutive numbers, many hosts that
         // request the same name would conflict at each number.
         let mut number = u32::from(self.zone.claim(name).renames) + 2;
@@ -139,21 +139,21 @@ impl Responder {
 }
 
 /// Returns the requested label with a number appended. A label that would be too long is cut at the end of a UTF-8 character.
-fn other_label(wished: &[u8], rename_style: RenameStyle, number: u32) -> Line {
+fn numbered_label(requested: &[u8], rename_style: RenameStyle, number: u32) -> Line {
     let (open, close) = match rename_style {
         RenameStyle::Instance => (" (", ")"),
         _ => ("-", ""),
     };
-    let mut end = Line::default();
-    end.text(open).number(number).text(close);
-    let mut kept = wished
+    let mut suffix = Line::default();
+    suffix.text(open).number(number).text(close);
+    let mut kept = requested
         .len()
-        .min(LABEL_BYTES_MAX.saturating_sub(end.bytes().len()));
+        .min(LABEL_BYTES_MAX.saturating_sub(suffix.bytes().len()));
     // 0b10xxxxxx: a continuation byte of a UTF-8 character.
-    while kept > 0 && wished.get(kept).is_some_and(|byte| byte & 0xc0 == 0x80) {
+    while kept > 0 && requested.get(kept).is_some_and(|byte| byte & 0xc0 == 0x80) {
         kept -= 1;
     }
     let mut label = Line::default();
-    label.raw(wished.head(kept)).raw(end.bytes());
+    label.raw(requested.head(kept)).raw(suffix.bytes());
     label
 }

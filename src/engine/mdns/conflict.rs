@@ -13,7 +13,7 @@ use core::net::IpAddr;
 
 impl Responder {
     /// Handles a response.
-    pub(super) fn response(
+    pub(super) fn handle_response(
         &mut self,
         now: Instant,
         meta: &Meta,
@@ -41,7 +41,7 @@ impl Responder {
                 && let Some(on) = self.links.get_mut(link)
                 && on.is_conflict(&self.zone, now, name, is_answer, &record)
             {
-                self.conflict(now, link, name);
+                self.handle_conflict(now, link, name);
             }
         }
     }

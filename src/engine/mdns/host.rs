@@ -22,15 +22,15 @@ const SENT_COUNT: usize = 32;
 
 /// The responder that announces the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Host {
+pub(super) enum Announcer {
     /// Not known yet. If another program has our port, we ask before we probe: a probe could make that responder rename the host.
     Unknown,
     /// This responder.
     Ours,
     /// Another responder on this host.
-    Left,
+    Other,
     /// The user has excluded the host's records: we never announce them.
-    Never,
+    Disabled,
 }
 
 /// Hashes of our last messages. The network stack loops our multicasts back to us; a matching hash distinguishes them from
@@ -52,8 +52,8 @@ impl Sent {
     }
 
     pub(super) fn add(&mut self, message: &[u8]) {
-        if let Some(place) = self.hashes.get_mut(self.next % SENT_COUNT) {
-            *place = hash(self.seed, message);
+        if let Some(slot) = self.hashes.get_mut(self.next % SENT_COUNT) {
+            *slot = hash(self.seed, message);
         }
         self.next = (self.next + 1) % SENT_COUNT;
     }
@@ -66,7 +66,12 @@ impl Sent {
 impl Responder {
     /// Handles a message of another program on this host. If that program announces the host, leaves the host to it.
     #[inline(never)]
-    pub(super) fn meet(&mut self, now: Instant, message: &Message<'_>, is_response: bool) {
+    pub(super) fn detect_announcer(
+        &mut self,
+        now: Instant,
+        message: &Message<'_>,
+        is_response: bool,
+    ) {
         let (zone, mut heard) = (&mut self.zone, None);
         for record in message.records() {
             // Known answers in a query are no claim.
@@ -78,17 +83,17 @@ impl Responder {
             };
             match record.target(0) {
                 _ if owner == zone.service_host => heard = Some((record.name, record.ttl)),
-                Some(target) if record.kind == kind::PTR && zone.is_of_host(owner) => {
+                Some(target) if record.kind == kind::PTR && zone.is_host_name(owner) => {
                     heard = Some((target, record.ttl));
                 }
                 _ => {}
             }
         }
-        let Some((name, ttl)) = heard.filter(|_| self.announcer != Host::Never) else {
+        let Some((name, ttl)) = heard.filter(|_| self.announcer != Announcer::Disabled) else {
             return;
         };
         let is_known =
-            self.announcer == Host::Left && zone.names.find(name) == Some(zone.service_host);
+            self.announcer == Announcer::Other && zone.names.find(name) == Some(zone.service_host);
         let ms = match ttl {
             0 if !is_known => return,
             0 => PAUSE_MS,
@@ -96,13 +101,13 @@ impl Responder {
             // Ask after 80 % of the TTL, as queriers do. RFC 6762 section 5.2.
             ttl => ttl.min(HOST_TTL) * 800,
         };
-        let was = zone.service_host;
+        let previous = zone.service_host;
         if !is_known && let Some(host) = zone.names.intern(name) {
-            zone.point_to(host);
-            self.announcer = Host::Left;
+            zone.set_service_host(host);
+            self.announcer = Announcer::Other;
             let _ = self.renamed.push(host);
         }
-        let is_new = zone.service_host != was;
+        let is_new = zone.service_host != previous;
         self.ask_for_host(now, ms, is_new);
     }
 
@@ -113,7 +118,7 @@ impl Responder {
         let zone = &self.zone;
         // Jitter: otherwise two instances of this responder that ask for each other would claim the host at the same time.
         self.ask_at = later(now, ms + self.random.ms(0, PROBE_JITTER_MS));
-        let left = Probe {
+        let asking = Probe {
             phase: Phase::Ask,
             is_new,
             ..Probe::NEW
@@ -121,13 +126,13 @@ impl Responder {
         for on in &mut self.links {
             // If the name stays the same, our records in other hosts' caches stay valid and need no goodbye.
             for record in zone.records.iter().filter(|_| is_new) {
-                if zone.is_of_host(record.name) {
+                if zone.is_host_name(record.name) {
                     on.say_goodbye(zone, record, now);
                 }
             }
             for record in zone.records.iter() {
-                if zone.is_of_host(record.name) {
-                    on.set_probe(zone, record.name, left, self.ask_at);
+                if zone.is_host_name(record.name) {
+                    on.set_probe(zone, record.name, asking, self.ask_at);
                 }
             }
             on.announce_claimed(zone, now);
@@ -137,13 +142,13 @@ impl Responder {
     }
 
     /// Becomes the announcer once three questions for the host's name got no answer on a link.
-    pub(super) fn take_host(&mut self) {
+    pub(super) fn claim_host(&mut self) {
         let host = self.zone.host;
         let is_free = |on: &OnLink| on.phase(&self.zone, host) >= Phase::Wait;
-        if self.announcer != Host::Ours && self.links.iter().any(is_free) {
-            self.announcer = Host::Ours;
+        if self.announcer != Announcer::Ours && self.links.iter().any(is_free) {
+            self.announcer = Announcer::Ours;
             self.zone.names.keep(host);
-            self.zone.point_to(host);
+            self.zone.set_service_host(host);
         }
     }
 }
@@ -151,7 +156,7 @@ impl Responder {
 impl Zone {
     /// Returns true if a name is the host's, or the reverse mapping of one of the host's addresses.
     #[inline(never)]
-    pub(super) fn is_of_host(&self, name: NameId) -> bool {
+    pub(super) fn is_host_name(&self, name: NameId) -> bool {
         self.unique(name)
             .is_some_and(|record| match self.claim(name).rename_style {
                 RenameStyle::Host => true,
@@ -162,8 +167,8 @@ impl Zone {
     }
 
     /// Makes `host` the target of our services' SRV records. The caller has already counted this use of the name.
-    fn point_to(&mut self, host: NameId) {
-        let was = core::mem::replace(&mut self.service_host, host);
-        self.names.release(was);
+    fn set_service_host(&mut self, host: NameId) {
+        let previous = core::mem::replace(&mut self.service_host, host);
+        self.names.release(previous);
     }
 }

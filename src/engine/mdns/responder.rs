@@ -4,7 +4,7 @@
 //! The responder stores per link when each record was last multicast and when the next multicast is due. It probes for a name on
 //! each link separately; a host or service name that is lost on one link is changed on all links.
 
-use super::host::{Host, Sent};
+use super::host::{Announcer, Sent};
 use super::link::{LINK_COUNT_MAX, Link, LinkId};
 use super::names::NameId;
 use super::on_link::OnLink;
@@ -39,7 +39,7 @@ pub struct Responder {
     pub(super) renamed: heapless::Vec<NameId, RENAMED_COUNT_MAX>,
     /// True once the goodbyes are scheduled: the responder ignores all datagrams.
     pub(super) is_stopping: bool,
-    pub(super) announcer: Host,
+    pub(super) announcer: Announcer,
     /// When another responder on this host is next asked for the host's names, to check that it still runs.
     pub(super) ask_at: Instant,
     sent: Sent,
@@ -63,7 +63,7 @@ impl Responder {
             renamed: heapless::Vec::new(),
             random,
             sent: Sent::new(seed),
-            announcer: Host::Unknown,
+            announcer: Announcer::Unknown,
             ask_at: Instant::NEVER,
             is_stopping: false,
         }
@@ -77,7 +77,7 @@ impl Responder {
         zone.service_host = zone.host;
         zone.names.keep(zone.host);
         match self.announcer {
-            Host::Never => Ok(()),
+            Announcer::Disabled => Ok(()),
             _ => {
                 let _ = zone.hosts.push(zone.host);
                 zone.add_denial(zone.host).ok_or(Full)
@@ -98,7 +98,7 @@ impl Responder {
 
     /// Never announces the host's name and addresses, even if no other responder does. Call before [`Self::set_host`].
     pub const fn leave_host_out(&mut self) {
-        self.announcer = Host::Never;
+        self.announcer = Announcer::Disabled;
     }
 
     /// Adds a service: probes for its instance name, then announces its records. Returns the name.
@@ -119,25 +119,25 @@ impl Responder {
         };
         on.link.clone_from(link);
         let bit = on.bit;
-        for at in 0..self.zone.records.len() {
+        for record_id in 0..self.zone.records.len() {
             let is_gone = |record: &Entry| {
                 let mut addresses = link.addresses.iter();
                 record.links == bit && !addresses.any(|(own, _)| self.zone.is_of(record, own))
             };
-            if self.zone.records.get(at).is_some_and(is_gone) {
-                self.withdraw(at, now);
+            if self.zone.records.get(record_id).is_some_and(is_gone) {
+                self.withdraw(record_id, now);
             }
         }
-        let is_first = self.announcer == Host::Unknown && self.ask_at == Instant::NEVER;
+        let is_first = self.announcer == Announcer::Unknown && self.ask_at == Instant::NEVER;
         if is_first && link.is_up() && !link.shares_port {
-            self.announcer = Host::Ours;
+            self.announcer = Announcer::Ours;
         }
         let zone = &mut self.zone;
         for (address, _) in &link.addresses {
-            let mut at = 0;
-            while let Some(name) = zone.hosts.get(at) {
+            let mut index = 0;
+            while let Some(name) = zone.hosts.get(index) {
                 zone.add_address(*name, bit, address).ok_or(Full)?;
-                at += 1;
+                index += 1;
             }
         }
         let Some(on) = self.links.get_mut(usize::from(id)) else {
@@ -162,7 +162,7 @@ impl Responder {
             }
         }
         // Another responder on this host may have started or ended with the change.
-        if link.is_up() && self.announcer != Host::Ours {
+        if link.is_up() && self.announcer != Announcer::Ours {
             self.ask_for_host(now, 0, false);
         }
         Ok(())
@@ -187,19 +187,19 @@ impl Responder {
             if self.sent.has(datagram) {
                 return None;
             }
-            self.meet(now, &message, is_response);
+            self.detect_announcer(now, &message, is_response);
         }
         if is_response {
-            self.response(now, &meta, &from, &message);
+            self.handle_response(now, &meta, &from, &message);
             None
         } else {
-            self.query(now, &meta, &from, &message, out)
+            self.handle_query(now, &meta, &from, &message, out)
         }
     }
 
     /// Writes the next multicast message that is due to `out`. `None` if none is due.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
-        self.take_host();
+        self.claim_host();
         for link in 0..LINK_COUNT_MAX {
             let on = self.links.get_mut(link)?;
             let mut sent = on.send_probes(&self.zone, now, out);
@@ -220,11 +220,11 @@ impl Responder {
 
     /// Returns when the next message is due.
     pub fn poll_at(&self) -> Instant {
-        let mut first = Instant::NEVER;
+        let mut due = Instant::NEVER;
         for on in &self.links {
-            first = first.min(on.answers_at).min(on.probes_at);
+            due = due.min(on.answers_at).min(on.probes_at);
         }
-        first
+        due
     }
 
     /// Returns a name that has changed: renamed after a conflict, given up (an alias), or the name under which another responder on
@@ -247,7 +247,7 @@ impl Responder {
     pub fn is_settled(&self) -> bool {
         // The check whether another responder on this host still runs does not count as probing.
         let is_done = |on: &OnLink| on.probes_at == Instant::NEVER || on.probes_at == self.ask_at;
-        self.announcer != Host::Unknown && self.links.iter().all(is_done)
+        self.announcer != Announcer::Unknown && self.links.iter().all(is_done)
     }
 
     /// Returns the host's name, as this responder claims it.
@@ -257,7 +257,7 @@ impl Responder {
 
     /// Returns the host's name as another responder on this host announces it, or `None` if no other responder does.
     pub fn other_host(&self) -> Option<NameId> {
-        (self.announcer == Host::Left).then_some(self.zone.service_host)
+        (self.announcer == Announcer::Other).then_some(self.zone.service_host)
     }
 
     /// Returns all our unique names as text, except those of reverse mappings.

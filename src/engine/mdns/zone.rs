@@ -141,7 +141,7 @@ pub(super) struct Claim {
     /// Number of times that the name was changed.
     pub(super) renames: u16,
     /// Length (bytes) of the requested label, a prefix of the current one.
-    pub(super) wished_len: u8,
+    pub(super) requested_len: u8,
     /// How the name changes after a conflict.
     pub(super) rename_style: RenameStyle,
 }
@@ -151,7 +151,7 @@ impl Claim {
     const NONE: Self = Self {
         first: 0,
         renames: 0,
-        wished_len: 0,
+        requested_len: 0,
         rename_style: RenameStyle::Fixed,
     };
 }
