@@ -52,7 +52,7 @@ impl OnLink {
 
     /// Schedules the multicast of a record that other hosts' caches would expire too early: now, or one second after its last
     /// multicast. RFC 6762 sections 6.6 and 10.1.
-    pub(super) fn rescue(&mut self, record: &Entry, now: Instant) {
+    pub(super) fn schedule_refresh(&mut self, record: &Entry, now: Instant) {
         let state = self.state(record);
         let due = match state.was_multicast_within(ANNOUNCE_MS, now) {
             true => later(state.last_multicast.get(), ANNOUNCE_MS),
@@ -65,8 +65,8 @@ impl OnLink {
 
 impl RecordState {
     /// Notes that the record was multicast, and schedules its next announcement if one is left.
-    pub(super) fn set_multicast(&self, now: Instant) {
-        self.settle(now);
+    pub(super) fn finish_multicast(&self, now: Instant) {
+        self.mark_multicast(now);
         self.bits.set(0);
         if let Some(left) = self.announcements_left.get().checked_sub(1) {
             self.announcements_left.set(left);

@@ -77,11 +77,11 @@ impl OnLink {
             if record.ttl < own.ttl() / 2 {
                 // Other hosts would remove our record from their caches too early.
                 if is_announced || !is_due {
-                    self.rescue(own, now);
+                    self.schedule_refresh(own, now);
                 }
             } else if is_answer && is_announced && is_due {
                 // Duplicate answer suppression (RFC 6762 section 7.4).
-                state.settle(now);
+                state.mark_multicast(now);
             }
         }
         if is_ours || record.ttl == 0 || zone.unique(name).is_none() {

@@ -14,7 +14,7 @@ impl Responder {
         self.is_stopping = true;
         for on in &mut self.links {
             for record in self.zone.records.iter() {
-                on.say_goodbye(&self.zone, record, now);
+                on.schedule_goodbye(&self.zone, record, now);
             }
             // Stops probing.
             on.probes_at = Instant::NEVER;
@@ -25,7 +25,7 @@ impl Responder {
     pub fn remove_service(&mut self, now: Instant, name: NameId) {
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
-            if record.is_some_and(|record| record.owner == name) && !self.zone.pass_on(id) {
+            if record.is_some_and(|record| record.owner == name) && !self.zone.reassign_owner(id) {
                 self.withdraw(id, now);
             }
         }
@@ -40,11 +40,11 @@ impl Responder {
         let Some(record) = self.zone.records.get(id) else {
             return;
         };
-        let mut was_told = false;
+        let mut was_multicast = false;
         for on in &mut self.links {
-            was_told |= on.say_goodbye(&self.zone, record, now);
+            was_multicast |= on.schedule_goodbye(&self.zone, record, now);
         }
-        if !was_told {
+        if !was_multicast {
             self.zone.remove(id);
         }
     }
@@ -66,33 +66,33 @@ impl Responder {
 
 impl OnLink {
     /// Schedules the goodbye of a record if it was multicast on this link. Returns true if so.
-    pub(super) fn say_goodbye(&mut self, zone: &Zone, record: &Entry, now: Instant) -> bool {
+    pub(super) fn schedule_goodbye(&mut self, zone: &Zone, record: &Entry, now: Instant) -> bool {
         let state = self.state(record);
         let is_known = state.last_multicast.get() != Instant::NEVER && record.kind != kind::NSEC;
-        let was_told = is_known && self.may_send(zone, record) && self.link.is_up();
+        let was_multicast = is_known && self.may_send(zone, record) && self.link.is_up();
         state.bits.set(bit::GOODBYE);
         state.due.set(Instant::NEVER);
-        if was_told {
+        if was_multicast {
             state.due.set(now);
             self.answers_at = self.answers_at.min(now);
         }
-        was_told
+        was_multicast
     }
 }
 
 impl Zone {
     /// Keeps the PTR record that lists a service type (RFC 6763 section 9) when the service that owns it is withdrawn: assigns the
     /// record to another service of this type. Returns false if no other is left, or if `id` is another kind of record.
-    pub(super) fn pass_on(&mut self, id: RecordId) -> bool {
+    pub(super) fn reassign_owner(&mut self, id: RecordId) -> bool {
         let Some(record) = self.records.get(id) else {
             return false;
         };
-        let mut others = self.records_of(record.target).map(|(_, other)| other);
-        let other = others
+        let mut services = self.records_of(record.target).map(|(_, other)| other);
+        let new_owner = services
             .find(|other| !other.is_unique && !other.is_goodbye && other.owner != record.owner)
             .map(|other| other.owner);
-        match (other, self.records.get_mut(id)) {
-            (Some(other), Some(entry)) => entry.record.owner = other,
+        match (new_owner, self.records.get_mut(id)) {
+            (Some(owner), Some(entry)) => entry.record.owner = owner,
             _ => return false,
         }
         true

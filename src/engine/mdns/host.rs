@@ -127,7 +127,7 @@ impl Responder {
             // If the name stays the same, our records in other hosts' caches stay valid and need no goodbye.
             for record in zone.records.iter().filter(|_| is_new) {
                 if zone.is_host_name(record.name) {
-                    on.say_goodbye(zone, record, now);
+                    on.schedule_goodbye(zone, record, now);
                 }
             }
             for record in zone.records.iter() {

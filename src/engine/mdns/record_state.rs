@@ -64,7 +64,7 @@ impl RecordState {
     }
 
     /// Notes that the record was multicast at `now`, by us or by another host, and is no longer due.
-    pub(super) fn settle(&self, now: Instant) {
+    pub(super) fn mark_multicast(&self, now: Instant) {
         self.last_multicast.set(now);
         self.cancel();
     }

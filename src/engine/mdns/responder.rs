@@ -204,9 +204,9 @@ impl Responder {
             let on = self.links.get_mut(link)?;
             let mut sent = on.send_probes(&self.zone, now, out);
             if sent.is_none() {
-                let are_gone;
-                (sent, are_gone) = on.send_multicast(&self.zone, now, out, false);
-                if are_gone {
+                let has_goodbye;
+                (sent, has_goodbye) = on.send_multicast(&self.zone, now, out, false);
+                if has_goodbye {
                     self.remove_withdrawn();
                 }
             }

@@ -83,7 +83,7 @@ impl OnLink {
         out: &mut [u8],
         alone: bool,
     ) -> (Option<Transmit>, bool) {
-        let mut are_gone = false;
+        let mut has_goodbye = false;
         let mut bytes = self.message_bytes();
         if alone {
             bytes = out.len();
@@ -99,15 +99,15 @@ impl OnLink {
         let (mut next, mut is_full, mut families) = (Instant::NEVER, false, 0);
         for (id, record) in zone.records.iter().enumerate() {
             let state = self.state(record);
-            let is_meant = written.is_empty() || families == record.families;
-            if state.due.get() <= now && !is_full && is_meant {
-                let is_gone = state.has(bit::GOODBYE);
-                let form = if is_gone {
+            let is_same_family = written.is_empty() || families == record.families;
+            if state.due.get() <= now && !is_full && is_same_family {
+                let is_goodbye = state.has(bit::GOODBYE);
+                let form = if is_goodbye {
                     Form::Goodbye
                 } else {
                     Form::Regular
                 };
-                if !is_gone && !self.holds(zone, record.owner) {
+                if !is_goodbye && !self.holds(zone, record.owner) {
                     // The record's owner name is no longer ours.
                     state.due.set(Instant::NEVER);
                 } else if !written.is_full()
@@ -115,8 +115,8 @@ impl OnLink {
                 {
                     let _ = written.push(id as u16);
                     families = record.families;
-                    state.set_multicast(now);
-                    are_gone |= is_gone;
+                    state.finish_multicast(now);
+                    has_goodbye |= is_goodbye;
                     is_full = alone;
                 } else if written.is_empty() {
                     if !alone {
@@ -131,7 +131,7 @@ impl OnLink {
             next = next.min(state.due.get());
         }
         // Full messages are sent at intervals because receive buffers are small. Only goodbyes are sent without a pause.
-        self.answers_at = if is_full && !are_gone {
+        self.answers_at = if is_full && !has_goodbye {
             later(now, PACE_MS)
         } else {
             next
@@ -139,7 +139,7 @@ impl OnLink {
         if written.is_empty() {
             return (None, false);
         }
-        if !are_gone && !alone {
+        if !has_goodbye && !alone {
             self.add_additional(
                 zone,
                 &mut writer,
@@ -149,7 +149,7 @@ impl OnLink {
                 families,
             );
         }
-        (Some(self.transmit(writer.finish(), families)), are_gone)
+        (Some(self.transmit(writer.finish(), families)), has_goodbye)
     }
 
     /// Writes additional records for these families: SRV and TXT of a PTR's target, the addresses of an SRV's target, the host's
@@ -165,7 +165,7 @@ impl OnLink {
         families: u8,
     ) {
         let mut names = heapless::Vec::<NameId, ADDITIONAL_NAME_COUNT>::new();
-        let add = |names: &mut heapless::Vec<_, ADDITIONAL_NAME_COUNT>, name| {
+        let push_once = |names: &mut heapless::Vec<_, ADDITIONAL_NAME_COUNT>, name| {
             if !names.contains(&name) {
                 let _ = names.push(name);
             }
@@ -173,7 +173,7 @@ impl OnLink {
         for id in written.iter() {
             if let Some(record) = zone.records.get(usize::from(*id)) {
                 let is_address = matches!(record.kind, kind::A | kind::AAAA);
-                add(
+                push_once(
                     &mut names,
                     if is_address {
                         record.name
@@ -183,9 +183,9 @@ impl OnLink {
                 );
             }
         }
-        let mut at = 0;
-        while let Some(name) = names.get(at).copied() {
-            at += 1;
+        let mut index = 0;
+        while let Some(name) = names.get(index).copied() {
+            index += 1;
             // NSEC is added only if the name has addresses of one family: the record denies the other family.
             let kinds = zone.kinds(name, self.bit);
             let has_one = (kinds & bit_of(kind::A) != 0) != (kinds & bit_of(kind::AAAA) != 0);
@@ -198,7 +198,7 @@ impl OnLink {
                 {
                     continue;
                 }
-                add(&mut names, record.target);
+                push_once(&mut names, record.target);
                 let state = self.state(record);
                 let is_early =
                     form == Form::Regular && state.was_multicast_within(HOLD_OFF_MS, now);
