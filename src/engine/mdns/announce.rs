@@ -3,7 +3,7 @@
 
 use super::names::NameId;
 use super::on_link::OnLink;
-use super::record_state::{MANY, Probe, RecordState, later};
+use super::record_state::{NO_QUERY, Probe, RecordState, later};
 use super::zone::{Entry, Record, Zone};
 use crate::time::Instant;
 
@@ -46,7 +46,7 @@ impl OnLink {
         let state = self.state(record);
         state.due.set(now);
         state.announcements_left.set(ANNOUNCE_COUNT);
-        state.wanted_by.set(MANY);
+        state.wanted_by.set(NO_QUERY);
         self.answers_at = self.answers_at.min(now);
     }
 

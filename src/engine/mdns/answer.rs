@@ -3,7 +3,7 @@
 
 use super::family;
 use super::on_link::OnLink;
-use super::record_state::{MANY, RecordState, bit, later};
+use super::record_state::{NO_QUERY, RecordState, bit, later};
 use super::responder::Responder;
 use super::zone::{Entry, Zone};
 use super::{Cast, Meta};
@@ -40,7 +40,7 @@ struct AnswerTiming {
     shared_delay: u32,
     /// Shortest interval (milliseconds) since the last multicast of a record.
     hold_off: u32,
-    /// Number of the truncated query, or [`MANY`].
+    /// Number of the truncated query, or [`NO_QUERY`].
     wanted_by: u8,
 }
 
@@ -77,13 +77,13 @@ impl Responder {
         }
         let family = family::of(from);
         on.mark_asked(zone, message, is_direct, family);
-        if on.asked_from < on.asked_end || number != MANY {
+        if on.asked_from < on.asked_end || number != NO_QUERY {
             on.suppress_known_answers(zone, message, number);
         }
         let is_truncated = message.is_truncated();
         if !message.has_questions() {
             if is_truncated {
-                self.accumulate_further(now, number);
+                self.postpone_answers(now, number);
             }
             return None;
         }
@@ -100,7 +100,7 @@ impl Responder {
             } else {
                 HOLD_OFF_MS
             },
-            wanted_by: MANY,
+            wanted_by: NO_QUERY,
         };
         if timing.is_truncated {
             timing.delay = self.random.ms(TRUNCATED_MS, TRUNCATED_RANGE_MS);
@@ -113,18 +113,18 @@ impl Responder {
         on.write_reply(&self.zone, now, message, is_legacy, family, out)
     }
 
-    /// Starts to wait for further known answers of a querier. Returns the number of the truncated query, or [`MANY`] if the table
-    /// is full.
+    /// Starts to wait for further known answers of a querier. Returns the number of the truncated query, or [`NO_QUERY`] if the
+    /// table is full.
     fn accumulate(&mut self, now: Instant, meta: &Meta, from: &IpAddr, known: u8) -> u8 {
-        let end = later(now, TRUNCATED_MS_MAX);
+        let deadline = later(now, TRUNCATED_MS_MAX);
         let number = self
             .truncated_queries
-            .accumulate(now, meta, from, known, end);
-        if number != MANY {
+            .accumulate(now, meta, from, known, deadline);
+        if number != NO_QUERY {
             // Records that still have this number from an earlier query no longer depend on its querier.
             for state in self.zone.records.iter().flat_map(Entry::states) {
                 if state.wanted_by.get() == number {
-                    state.wanted_by.set(MANY);
+                    state.wanted_by.set(NO_QUERY);
                 }
             }
         }
@@ -133,12 +133,12 @@ impl Responder {
 
     /// Postpones the answers to a truncated query, because another message with known answers follows. Does nothing once the
     /// query's deadline would pass.
-    fn accumulate_further(&mut self, now: Instant, number: u8) {
-        let Some((link, end)) = self.truncated_queries.waits(number) else {
+    fn postpone_answers(&mut self, now: Instant, number: u8) {
+        let Some((link, deadline)) = self.truncated_queries.pending(number) else {
             return;
         };
         let due = later(now, self.random.ms(TRUNCATED_MS, TRUNCATED_RANGE_MS));
-        if end <= due {
+        if deadline <= due {
             return;
         }
         for record in self.zone.records.iter() {
@@ -171,12 +171,12 @@ impl OnLink {
             // The first pass marks matching records; the second marks the NSEC record if none matched.
             for &is_denial in &[false, true] {
                 for (id, record) in zone.records_of(name) {
-                    let is_meant = if is_denial {
+                    let is_match = if is_denial {
                         !has_any
                     } else {
                         question.asks_for(record.kind)
                     };
-                    if is_meant
+                    if is_match
                         && (record.kind == kind::NSEC) == is_denial
                         && !record.is_goodbye
                         && record.families & family != 0
@@ -207,7 +207,7 @@ impl OnLink {
                     continue;
                 }
                 let state = self.state(own);
-                if number != MANY && state.wanted_by.get() == number {
+                if number != NO_QUERY && state.wanted_by.get() == number {
                     state.cancel();
                 }
                 // A record outside the query keeps no mark, because only queried records are cleared afterwards.
@@ -219,14 +219,14 @@ impl OnLink {
     }
 
     /// Returns the index range of the records that the query asks for.
-    fn asked(&self) -> core::ops::Range<usize> {
+    fn asked_range(&self) -> core::ops::Range<usize> {
         self.asked_from.into()..self.asked_end.into()
     }
 
     /// Schedules each requested record for multicast or marks it for the unicast reply. Returns true if there is a unicast reply.
     fn schedule_answers(&mut self, zone: &Zone, now: Instant, timing: &AnswerTiming) -> bool {
         let (mut has_reply, mut delay) = (false, timing.delay);
-        for id in self.asked() {
+        for id in self.asked_range() {
             if let Some(record) = zone.records.get(id)
                 && self.state(record).is_wanted()
             {
@@ -235,14 +235,14 @@ impl OnLink {
                     continue;
                 }
                 // All records of a unique name and type are sent together or not at all (cache-flush, RFC 6762 section 10.2).
-                for (_, also) in zone.records_of(record.name) {
-                    if also.kind == record.kind {
-                        self.state(also).clear(bit::KNOWN);
+                for (_, member) in zone.records_of(record.name) {
+                    if member.kind == record.kind {
+                        self.state(member).clear(bit::KNOWN);
                     }
                 }
             }
         }
-        for id in self.asked() {
+        for id in self.asked_range() {
             let Some(record) = zone.records.get(id) else {
                 continue;
             };
@@ -256,8 +256,8 @@ impl OnLink {
             // 5.4).
             let age_ms = record.ttl() * 1000 / 4;
             let is_recent = state.was_multicast_within(age_ms, now);
-            let alone = bits & bit::ASKED == 0 && is_recent && !timing.is_truncated;
-            if timing.is_direct || alone {
+            let is_unicast = bits & bit::ASKED == 0 && is_recent && !timing.is_truncated;
+            if timing.is_direct || is_unicast {
                 state.set(bit::REPLY);
                 has_reply = true;
                 continue;
@@ -284,16 +284,16 @@ impl RecordState {
     fn schedule(&self, now: Instant, delay: u32, timing: &AnswerTiming) {
         let mut due = later(now, delay);
         if self.was_multicast_within(HOLD_OFF_MS, now) {
-            let free = later(self.last_multicast.get(), timing.hold_off);
+            let hold_off_end = later(self.last_multicast.get(), timing.hold_off);
             // Wait for the end of the hold-off.
-            if due <= free {
-                due = free;
+            if due <= hold_off_end {
+                due = hold_off_end;
             }
         }
         if self.due.get() == Instant::NEVER {
             self.wanted_by.set(timing.wanted_by);
         } else if self.wanted_by.get() != timing.wanted_by {
-            self.wanted_by.set(MANY);
+            self.wanted_by.set(NO_QUERY);
         }
         self.due.set(self.due.get().min(due));
     }

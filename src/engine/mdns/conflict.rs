@@ -49,8 +49,8 @@ impl Responder {
 
 impl OnLink {
     /// Returns true if a received record conflicts with our use of `name`. A record that equals one of ours is no conflict: if its
-    /// TTL is less than half of ours, our record is multicast again. Otherwise, if `is_answer` (the record is in the answer section),
-    /// the scheduled multicast of our record is cancelled.
+    /// TTL is less than half of ours, our record is multicast again. Otherwise, if `is_answer` (the record is in the answer
+    /// section), the scheduled multicast of our record is cancelled.
     #[inline(never)]
     fn is_conflict(
         &mut self,

@@ -27,7 +27,7 @@ pub(super) mod bit {
 
 /// Instead of a truncated query's number: the record's due multicast serves no query in particular, and known answers do not
 /// cancel it.
-pub(super) const MANY: u8 = 0;
+pub(super) const NO_QUERY: u8 = 0;
 
 /// State of a record on a link.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub(super) struct RecordState {
     pub(super) bits: Cell<u8>,
     /// Number of announcements left after the next one.
     pub(super) announcements_left: Cell<u8>,
-    /// Number of the truncated query that alone waits for the record, or [`MANY`]. Further known answers of its querier may cancel
-    /// the multicast.
+    /// Number of the truncated query that alone waits for the record, or [`NO_QUERY`]. Further known answers of its querier may
+    /// cancel the multicast.
     pub(super) wanted_by: Cell<u8>,
     /// Probing state of the name. Valid in the first record of a unique name only.
     pub(super) probe: Cell<Probe>,
@@ -57,7 +57,7 @@ impl RecordState {
             due: Cell::new(Instant::NEVER),
             bits: Cell::new(0),
             announcements_left: Cell::new(0),
-            wanted_by: Cell::new(MANY),
+            wanted_by: Cell::new(NO_QUERY),
             probe: Cell::new(Probe::NEW),
             probe_due: Cell::new(Instant::NEVER),
         }
@@ -72,7 +72,7 @@ impl RecordState {
     /// Cancels the multicast that is due.
     pub(super) fn cancel(&self) {
         self.due.set(Instant::NEVER);
-        self.wanted_by.set(MANY);
+        self.wanted_by.set(NO_QUERY);
     }
 
     /// Returns true if one of these bits is set.

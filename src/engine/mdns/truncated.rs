@@ -2,7 +2,7 @@
 //! for these messages before it answers, and omits the known answers. RFC 6762 section 7.2.
 
 use super::link::is_same;
-use super::record_state::MANY;
+use super::record_state::NO_QUERY;
 use super::{LinkId, Meta};
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv4Addr};
@@ -17,10 +17,10 @@ struct TruncatedQuery {
     port: u16,
     link: LinkId,
     /// Deadline of the answer.
-    end: Instant,
+    deadline: Instant,
 }
 
-/// The table of truncated queries. A query's number is its index + 1, so never [`MANY`].
+/// The table of truncated queries. A query's number is its index + 1, so never [`NO_QUERY`].
 #[derive(Debug)]
 pub(super) struct TruncatedQueries {
     all: [TruncatedQuery; TRUNCATED_QUERY_COUNT],
@@ -32,52 +32,52 @@ impl TruncatedQueries {
             from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             port: 0,
             link: 0,
-            end: Instant::from_ms(0),
+            deadline: Instant::from_ms(0),
         }; TRUNCATED_QUERY_COUNT],
     };
 
-    /// Returns the number of the truncated query whose querier sent this message, or [`MANY`] if the table has none.
+    /// Returns the number of the truncated query whose querier sent this message, or [`NO_QUERY`] if the table has none.
     pub(super) fn number(&self, meta: &Meta, from: &IpAddr) -> u8 {
-        self.number_of(&|other| {
+        self.find_number(&|other| {
             other.link == meta.link && other.port == meta.from.port() && is_same(&other.from, from)
         })
     }
 
-    fn number_of(&self, is_it: &dyn Fn(&TruncatedQuery) -> bool) -> u8 {
-        let place = self.all.iter().position(is_it);
-        place.map_or(MANY, |place| place as u8 + 1)
+    fn find_number(&self, matches: &dyn Fn(&TruncatedQuery) -> bool) -> u8 {
+        let index = self.all.iter().position(matches);
+        index.map_or(NO_QUERY, |index| index as u8 + 1)
     }
 
-    /// Adds a truncated query with the deadline `end`, in the slot with the number `known` or, if that is [`MANY`], in a slot whose
-    /// deadline has passed. Returns its number, or [`MANY`] if the table is full.
+    /// Adds a truncated query with this `deadline`, in the slot with the number `known` or, for [`NO_QUERY`], in a slot whose
+    /// deadline has passed. Returns its number, or [`NO_QUERY`] if the table is full.
     pub(super) fn accumulate(
         &mut self,
         now: Instant,
         meta: &Meta,
         from: &IpAddr,
         known: u8,
-        end: Instant,
+        deadline: Instant,
     ) -> u8 {
         let mut number = known;
-        if number == MANY {
+        if number == NO_QUERY {
             // Reuse the slot of a query that has been answered.
-            number = self.number_of(&|other| other.end <= now);
+            number = self.find_number(&|other| other.deadline <= now);
         }
-        let place = usize::from(number).checked_sub(1);
-        if let Some(query) = place.and_then(|place| self.all.get_mut(place)) {
+        let index = usize::from(number).checked_sub(1);
+        if let Some(query) = index.and_then(|index| self.all.get_mut(index)) {
             *query = TruncatedQuery {
                 from: *from,
                 port: meta.from.port(),
                 link: meta.link,
-                end,
+                deadline,
             };
         }
         number
     }
 
     /// Returns the link and the deadline of the truncated query with this number.
-    pub(super) fn waits(&self, number: u8) -> Option<(LinkId, Instant)> {
+    pub(super) fn pending(&self, number: u8) -> Option<(LinkId, Instant)> {
         let query = self.all.get(usize::from(number).checked_sub(1)?)?;
-        Some((query.link, query.end))
+        Some((query.link, query.deadline))
     }
 }
