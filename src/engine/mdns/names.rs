@@ -22,7 +22,7 @@ impl NameId {
 /// Maximum number of labels of a name: those of an IPv6 reverse mapping.
 const LABEL_COUNT_MAX: usize = 34;
 /// Number of hash buckets.
-const LIST_COUNT: u32 = 256;
+const BUCKET_COUNT: u32 = 256;
 
 /// A name: its first label, and the parent, that is, the name without that label.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ struct Entry {
     /// The next name in the same hash bucket, or the next free entry.
     next: NameId,
     /// Use count: child names and users of this name. 0: the entry is free.
-    users: u16,
+    use_count: u16,
     len: u8,
     label: [u8; LABEL_BYTES_MAX],
 }
@@ -52,7 +52,7 @@ pub struct Names {
     /// Secret seed of the hash, so that a peer cannot choose names that all fall into one bucket.
     seed: u32,
     /// Hash buckets: the first name of each.
-    lists: &'static mut [NameId; LIST_COUNT as usize],
+    buckets: &'static mut [NameId; BUCKET_COUNT as usize],
 }
 
 impl Names {
@@ -62,13 +62,13 @@ impl Names {
         entries.push(Entry {
             parent: NameId::ROOT,
             next: NameId::ROOT,
-            users: 1,
+            use_count: 1,
             len: 0,
             label: [0; LABEL_BYTES_MAX],
         });
         Self {
             entries,
-            lists: mem::leak([NameId::ROOT; LIST_COUNT as usize]),
+            buckets: mem::leak([NameId::ROOT; BUCKET_COUNT as usize]),
             free: NameId::ROOT,
             seed,
         }
@@ -81,7 +81,7 @@ impl Names {
     /// Finds the name `label`.`parent`. `None`: the name is not in use.
     #[inline(never)]
     pub fn child(&self, parent: NameId, label: &[u8]) -> Option<NameId> {
-        let mut name = *self.lists.get(list_of(self.seed, parent, label))?;
+        let mut name = *self.buckets.get(bucket_of(self.seed, parent, label))?;
         while name != NameId::ROOT {
             let entry = self.entry(name)?;
             if entry.parent == parent && is_like(entry.label(), label) {
@@ -102,22 +102,22 @@ impl Names {
         let mut entry = Entry {
             parent,
             next: NameId::ROOT,
-            users: 1,
+            use_count: 1,
             len: label.len() as u8,
             label: [0; LABEL_BYTES_MAX],
         };
         entry.label.get_mut(..label.len())?.copy_from_slice(label);
         let name = self.free;
         let name = match self.entries.get_mut(name.place()) {
-            Some(place) if name != NameId::ROOT => {
-                self.free = place.next;
-                *place = entry;
+            Some(slot) if name != NameId::ROOT => {
+                self.free = slot.next;
+                *slot = entry;
                 name
             }
             _ => NameId(self.entries.push(entry)? as u16),
         };
         self.keep(parent);
-        self.enlist(name);
+        self.insert(name);
         Some(name)
     }
 
@@ -128,7 +128,7 @@ impl Names {
         let mut name = parent;
         self.keep(name);
         for label in labels.rsplit(|byte| *byte == b'.') {
-            self.lengthen(&mut name, label)?;
+            self.prepend(&mut name, label)?;
         }
         Some(name)
     }
@@ -136,17 +136,17 @@ impl Names {
     /// Finds or adds `name` and increments its use count. `None`: the table is full, or the name has too many labels.
     pub fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
         let mut labels = LabelVec::new();
-        gather(name, &mut labels)?;
+        collect_labels(name, &mut labels)?;
         let mut name = NameId::ROOT;
         for label in labels.iter().rev() {
-            self.lengthen(&mut name, label)?;
+            self.prepend(&mut name, label)?;
         }
         Some(name)
     }
 
     /// Replaces `name` by `label`.`name`, adding that if necessary. Moves the caller's use from the shorter name to the longer one.
     #[inline(never)]
-    fn lengthen(&mut self, name: &mut NameId, label: &[u8]) -> Option<()> {
+    fn prepend(&mut self, name: &mut NameId, label: &[u8]) -> Option<()> {
         let next = self.add(*name, label);
         self.release(*name);
         *name = next?;
@@ -155,14 +155,14 @@ impl Names {
 
     /// Returns true if `name` has few enough labels for the table.
     pub fn takes(&self, name: Name<'_>) -> bool {
-        gather(name, &mut LabelVec::new()).is_some()
+        collect_labels(name, &mut LabelVec::new()).is_some()
     }
 
     /// Finds `name`. `None`: the name is not in use.
     #[inline(never)]
     pub fn find(&self, name: Name<'_>) -> Option<NameId> {
         let (mut labels, mut found) = (LabelVec::new(), NameId::ROOT);
-        gather(name, &mut labels)?;
+        collect_labels(name, &mut labels)?;
         for label in labels.iter().rev() {
             found = self.child(found, label)?;
         }
@@ -173,7 +173,7 @@ impl Names {
     #[inline(never)]
     pub fn keep(&mut self, name: NameId) {
         if let Some(entry) = self.entries.get_mut(name.place()) {
-            entry.users = entry.users.saturating_add(1);
+            entry.use_count = entry.use_count.saturating_add(1);
         }
     }
 
@@ -185,12 +185,12 @@ impl Names {
         while name != NameId::ROOT
             && let Some(entry) = self.entries.get_mut(name.place())
         {
-            entry.users = entry.users.saturating_sub(1);
-            if entry.users != 0 {
+            entry.use_count = entry.use_count.saturating_sub(1);
+            if entry.use_count != 0 {
                 return;
             }
             let parent = entry.parent;
-            self.unlist(name);
+            self.unlink(name);
             if let Some(entry) = self.entries.get_mut(name.place()) {
                 entry.next = self.free;
                 self.free = name;
@@ -200,36 +200,39 @@ impl Names {
     }
 
     /// Inserts a name into its hash bucket.
-    fn enlist(&mut self, name: NameId) {
+    fn insert(&mut self, name: NameId) {
         if let Some(entry) = self.entries.get_mut(name.place())
-            && let list = list_of(self.seed, entry.parent, entry.label())
-            && let Some(list) = self.lists.get_mut(list)
+            && let bucket = bucket_of(self.seed, entry.parent, entry.label())
+            && let Some(first) = self.buckets.get_mut(bucket)
         {
-            entry.next = core::mem::replace(list, name);
+            entry.next = core::mem::replace(first, name);
         }
     }
 
     /// Removes a name from its hash bucket.
-    fn unlist(&mut self, name: NameId) {
+    fn unlink(&mut self, name: NameId) {
         let Some(entry) = self.entry(name) else {
             return;
         };
-        let (list, next) = (list_of(self.seed, entry.parent, entry.label()), entry.next);
-        let Some(first) = self.lists.get_mut(list) else {
+        let (bucket, next) = (
+            bucket_of(self.seed, entry.parent, entry.label()),
+            entry.next,
+        );
+        let Some(first) = self.buckets.get_mut(bucket) else {
             return;
         };
         // Link the predecessor to the successor.
         if *first == name {
             *first = next;
         }
-        let mut before = *first;
-        while before != NameId::ROOT
-            && let Some(entry) = self.entries.get_mut(before.place())
+        let mut previous = *first;
+        while previous != NameId::ROOT
+            && let Some(entry) = self.entries.get_mut(previous.place())
         {
             if entry.next == name {
                 entry.next = next;
             }
-            before = entry.next;
+            previous = entry.next;
         }
     }
 
@@ -240,14 +243,14 @@ impl Names {
         if self.child(parent, label).is_some_and(|other| other != name) {
             return false;
         }
-        self.unlist(name);
+        self.unlink(name);
         if let Some(entry) = self.entries.get_mut(name.place())
-            && let Some(place) = entry.label.get_mut(..label.len())
+            && let Some(bytes) = entry.label.get_mut(..label.len())
         {
-            place.copy_from_slice(label);
+            bytes.copy_from_slice(label);
             entry.len = label.len() as u8;
         }
-        self.enlist(name);
+        self.insert(name);
         true
     }
 
@@ -294,7 +297,7 @@ type LabelVec<'a> = heapless::Vec<&'a [u8], LABEL_COUNT_MAX>;
 
 /// Collects the labels of a name. `None`: the name has too many labels.
 #[inline(never)]
-fn gather<'a>(name: Name<'a>, labels: &mut LabelVec<'a>) -> Option<()> {
+fn collect_labels<'a>(name: Name<'a>, labels: &mut LabelVec<'a>) -> Option<()> {
     for label in name.labels() {
         labels.push(label).ok()?;
     }
@@ -303,9 +306,9 @@ fn gather<'a>(name: Name<'a>, labels: &mut LabelVec<'a>) -> Option<()> {
 
 /// Returns the hash bucket of a name.
 #[inline(never)]
-fn list_of(seed: u32, parent: NameId, label: &[u8]) -> usize {
+fn bucket_of(seed: u32, parent: NameId, label: &[u8]) -> usize {
     let hash = hash(seed ^ u32::from(parent.0), label);
-    ((hash ^ hash >> 16) & (LIST_COUNT - 1)) as usize
+    ((hash ^ hash >> 16) & (BUCKET_COUNT - 1)) as usize
 }
 
 /// FNV-1a with ASCII letters in lower case.
