@@ -61,7 +61,7 @@ impl Responder {
         let on = self.links.get_mut(link)?;
         // A querier outside the link's prefixes gets no unicast answer: its address may be forged, and the answer is larger than
         // the query (RFC 6762 section 5.5).
-        if (is_direct || meta.cast == Cast::Unknown) && !on.link.leads_to(from) {
+        if (is_direct || meta.cast == Cast::Unknown) && !on.link.covers(from) {
             return None;
         }
         let is_probe = message.has(Section::Authority);

@@ -27,7 +27,7 @@ impl Responder {
         // A unicast response is accepted only after a probe that requested one.
         let was_asked = now < on.unicast_until;
         let is_heard = meta.cast == Cast::Multicast
-            || (on.link.leads_to(from) && (was_asked || meta.cast == Cast::Unknown));
+            || (on.link.covers(from) && (was_asked || meta.cast == Cast::Unknown));
         if meta.from.port() != PORT || !is_heard {
             return;
         }

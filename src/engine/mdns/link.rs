@@ -31,29 +31,29 @@ impl Link {
 
     /// Returns true if `address` has the prefix of an address of ours on the link.
     pub fn reaches(&self, address: IpAddr) -> bool {
-        self.leads_to(&address)
+        self.covers(&address)
     }
 
     /// Returns true if `address` is one of our addresses on the link.
     pub fn owns(&self, address: IpAddr) -> bool {
-        self.has(&address)
+        self.has_address(&address)
     }
 
     #[inline(never)]
-    pub(super) fn leads_to(&self, address: &IpAddr) -> bool {
-        let mut own = self.addresses.iter();
-        own.any(|(own, bits)| shares(own, address, *bits))
+    pub(super) fn covers(&self, address: &IpAddr) -> bool {
+        let mut addresses = self.addresses.iter();
+        addresses.any(|(own, bits)| shares(own, address, *bits))
     }
 
-    pub(super) fn has(&self, address: &IpAddr) -> bool {
+    pub(super) fn has_address(&self, address: &IpAddr) -> bool {
         self.bits_of(address).is_some()
     }
 
     /// Returns the prefix length of `address` (bits), or `None` if the address is not ours.
     #[inline(never)]
     pub fn bits_of(&self, address: &IpAddr) -> Option<u8> {
-        let mut own = self.addresses.iter();
-        own.find_map(|(own, bits)| is_same(own, address).then_some(*bits))
+        let mut addresses = self.addresses.iter();
+        addresses.find_map(|(own, bits)| is_same(own, address).then_some(*bits))
     }
 }
 
@@ -86,12 +86,12 @@ pub(super) fn is_same(one: &IpAddr, two: &IpAddr) -> bool {
 fn shares(one: &IpAddr, two: &IpAddr, bits: u8) -> bool {
     let (mut one_buffer, mut two_buffer) = ([0; ADDRESS_BYTES_MAX], [0; ADDRESS_BYTES_MAX]);
     let (one, two) = (octets(one, &mut one_buffer), octets(two, &mut two_buffer));
-    let mut left = u32::from(bits);
+    let mut bits_left = u32::from(bits);
     one.len() == two.len()
         && one.iter().zip(two).all(|(one, two)| {
-            let wanted = left.min(8);
-            left = left.saturating_sub(8);
-            (one ^ two).leading_zeros() >= wanted
+            let compared = bits_left.min(8);
+            bits_left = bits_left.saturating_sub(8);
+            (one ^ two).leading_zeros() >= compared
         })
 }
 
@@ -126,18 +126,18 @@ mod tests {
     /// Regression of avahi 2b4e8d7a (prefixes of more than 120 bits), tested for every prefix length.
     #[test]
     fn prefix_match_compares_exactly_the_prefix_bits() {
-        for (own, most) in [("2001:db8::5a5a", 128u8), ("192.0.2.90", 32)] {
+        for (own, bit_count) in [("2001:db8::5a5a", 128u8), ("192.0.2.90", 32)] {
             let own: IpAddr = own.parse().unwrap();
             for bits in 0..=u8::MAX {
                 let mut link = Link::default();
                 link.addresses.push((own, bits)).unwrap();
                 assert!(link.reaches(own));
-                for at in 0..most {
+                for index in 0..bit_count {
                     let other = match own {
-                        IpAddr::V4(own) => IpAddr::V4((own.to_bits() ^ 1 << (31 - at)).into()),
-                        IpAddr::V6(own) => IpAddr::V6((own.to_bits() ^ 1 << (127 - at)).into()),
+                        IpAddr::V4(own) => IpAddr::V4((own.to_bits() ^ 1 << (31 - index)).into()),
+                        IpAddr::V6(own) => IpAddr::V6((own.to_bits() ^ 1 << (127 - index)).into()),
                     };
-                    assert_eq!(link.reaches(other), at >= bits, "{other}/{bits}");
+                    assert_eq!(link.reaches(other), index >= bits, "{other}/{bits}");
                 }
             }
         }

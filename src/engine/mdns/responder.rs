@@ -183,7 +183,7 @@ impl Responder {
         }
         let from = meta.from.ip();
         let is_response = message.is_response()?;
-        if meta.from.port() == PORT && self.links.iter().any(|on| on.link.has(&from)) {
+        if meta.from.port() == PORT && self.links.iter().any(|on| on.link.has_address(&from)) {
             if self.sent.has(datagram) {
                 return None;
             }
