@@ -323,7 +323,7 @@ pub(super) fn hash(seed: u32, bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    fn plain(names: &Names, name: NameId) -> String {
+    fn to_text(names: &Names, name: NameId) -> String {
         let labels: Vec<_> = names
             .labels(name)
             .map(|label| String::from_utf8_lossy(label.bytes).into_owned())
@@ -339,7 +339,7 @@ mod tests {
         let id = names.intern(name).unwrap();
         assert_eq!(names.intern(Name::of(b"\x03BOX\x05Local\0")), Some(id));
         assert_eq!(names.find(name), Some(id));
-        assert_eq!(plain(&names, id), "box.local");
+        assert_eq!(to_text(&names, id), "box.local");
         names.release(id);
         assert_eq!(names.find(name), Some(id));
         names.release(id);
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(names.intern(Name::of(b"\x01x\x01c\x05local\0")), None);
         names.release(a);
         let c = names.add(local, b"c").unwrap();
-        assert_eq!(plain(&names, c), "c.local");
+        assert_eq!(to_text(&names, c), "c.local");
         assert_eq!(names.child(local, b"a"), None);
         // The `intern` that failed halfway left no entries.
         names.release(c);
@@ -372,7 +372,7 @@ mod tests {
         let other = names.intern(Name::of(b"\x03cat\x05local\0")).unwrap();
         assert!(!names.relabel(host, b"CAT"));
         assert!(names.relabel(host, b"box-2"));
-        assert_eq!(plain(&names, below), "sub.box-2.local");
+        assert_eq!(to_text(&names, below), "sub.box-2.local");
         assert_eq!(names.find(Name::of(b"\x05box-2\x05local\0")), Some(host));
         assert_eq!(names.find(Name::of(b"\x03box\x05local\0")), None);
         names.release(other);
@@ -398,7 +398,7 @@ mod tests {
             }
         }
         for (key, id) in kept {
-            assert_eq!(plain(&names, id), format!("host-{key}.local"));
+            assert_eq!(to_text(&names, id), format!("host-{key}.local"));
         }
     }
 

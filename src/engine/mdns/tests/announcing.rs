@@ -25,9 +25,9 @@ fn many_services_are_announced_at_intervals() {
     assert!(world.responder.is_settled());
     for number in 0..20 {
         let begin = format!("= box~{number}._nfs._tcp.local 120 flush SRV");
-        let told = world.all();
-        let told = told.iter().filter(|line| line.starts_with(&begin));
-        assert_eq!(told.count(), 2, "{number}");
+        let lines = world.all();
+        let announced = lines.iter().filter(|line| line.starts_with(&begin));
+        assert_eq!(announced.count(), 2, "{number}");
     }
 }
 

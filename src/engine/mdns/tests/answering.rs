@@ -13,15 +13,15 @@ const POINTER: &str = "= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local";
 #[test]
 fn unique_records_are_answered_without_delay() {
     let mut world = World::serving(1);
-    let told = world.ask(&["? box.local A"]);
-    assert_eq!(told.len(), 1);
-    let (after, lines) = &told[0];
+    let multicasts = world.ask(&["? box.local A"]);
+    assert_eq!(multicasts.len(), 1);
+    let (after, lines) = &multicasts[0];
     assert_eq!(*after, 0);
     assert_eq!(lines[..], [V4, "+ box.local 120 flush AAAA fe80::1"]);
-    let told = world.ask(&["? a~box._nfs._tcp.local SRV"]);
-    assert_eq!(told[0].0, 0);
+    let multicasts = world.ask(&["? a~box._nfs._tcp.local SRV"]);
+    assert_eq!(multicasts[0].0, 0);
     assert_eq!(
-        told[0].1,
+        multicasts[0].1,
         [
             "= a~box._nfs._tcp.local 120 flush SRV 2049 box.local",
             "+ box.local 120 flush AAAA fe80::1",
@@ -45,9 +45,9 @@ fn shared_records_are_answered_after_a_random_delay() {
     let mut world = World::serving(1);
     let mut quarters = [0; 4];
     for _ in 0..400 {
-        let told = world.ask(&["? _nfs._tcp.local PTR"]);
-        assert_eq!(told.len(), 1);
-        let (after, lines) = &told[0];
+        let multicasts = world.ask(&["? _nfs._tcp.local PTR"]);
+        assert_eq!(multicasts.len(), 1);
+        let (after, lines) = &multicasts[0];
         assert!((20..120).contains(after), "{after}");
         quarters[(*after as usize - 20) / 25] += 1;
         assert_eq!(
@@ -83,16 +83,19 @@ fn service_types_are_enumerated() {
 #[test]
 fn several_questions_are_answered_together() {
     let mut world = World::serving(1);
-    let told = world.ask(&[
+    let multicasts = world.ask(&[
         "? box.local A",
         "? cat.local A",
         "? _nfs._tcp.local PTR",
         "? box.local AAAA",
     ]);
-    assert_eq!(told.len(), 1);
-    assert!((20..120).contains(&told[0].0));
+    assert_eq!(multicasts.len(), 1);
+    assert!((20..120).contains(&multicasts[0].0));
     for line in [V4, V6, POINTER] {
-        assert!(told[0].1.iter().any(|other| other == line), "{told:?}");
+        assert!(
+            multicasts[0].1.iter().any(|other| other == line),
+            "{multicasts:?}"
+        );
     }
 }
 
@@ -131,8 +134,8 @@ fn missing_record_types_are_denied_by_nsec() {
     world.serve("a box", 2049, &[]);
     world.settle();
     let denial = "= box.local 120 flush NSEC box.local A";
-    let told = world.ask(&["? box.local AAAA"]);
-    assert_eq!(told, [(0, vec![denial.to_owned()])]);
+    let multicasts = world.ask(&["? box.local AAAA"]);
+    assert_eq!(multicasts, [(0, vec![denial.to_owned()])]);
     assert_eq!(world.answers(&["? box.local TXT"]), [denial]);
     assert_eq!(world.answers(&["? box.local NSEC"]), [denial]);
     assert_eq!(
@@ -192,19 +195,19 @@ fn names_are_not_answered_while_probing() {
 #[test]
 fn records_are_multicast_at_most_once_a_second() {
     let mut world = World::serving(1);
-    let mut told = Vec::new();
+    let mut records = Vec::new();
     for _ in 0..1000 {
         world.hear(PEER, &query(&["? box.local A", "? _nfs._tcp.local PTR"]));
         world.run(10);
         for sent in world.sent.drain(..) {
             for line in sent.lines() {
-                told.push((line[2..].to_owned(), sent.at));
+                records.push((line[2..].to_owned(), sent.at));
             }
         }
     }
-    told.sort();
+    records.sort();
     let mut count = 0;
-    for pair in told.windows(2) {
+    for pair in records.windows(2) {
         if pair[0].0 == pair[1].0 {
             assert!(pair[1].1 - pair[0].1 >= 1000, "{pair:?}");
             count += 1;
@@ -220,18 +223,18 @@ fn records_are_multicast_at_most_once_a_second() {
 fn probes_for_our_name_are_answered_at_once() {
     let mut world = World::serving(1);
     let probe = &["? box.local ANY", "! box.local 120 A 192.0.2.200"];
-    let told = world.ask(probe);
-    assert_eq!(told[0].0, 0);
-    assert!(told[0].1.iter().any(|line| line == V4));
+    let multicasts = world.ask(probe);
+    assert_eq!(multicasts[0].0, 0);
+    assert!(multicasts[0].1.iter().any(|line| line == V4));
     // Likewise for probes at intervals of 250 ms.
-    let mut at = Vec::new();
+    let mut times = Vec::new();
     for _ in 0..3 {
         world.sent.clear();
         world.hear(PEER, &query(probe));
         world.run(250);
-        at.extend(world.sent.first().map(|sent| sent.at));
+        times.extend(world.sent.first().map(|sent| sent.at));
     }
-    assert_eq!(at.len(), 3);
+    assert_eq!(times.len(), 3);
 }
 
 /// RFC 6762 section 5.4: a QU question is answered by unicast if the record was multicast recently.
@@ -240,8 +243,8 @@ fn probes_for_our_name_are_answered_at_once() {
 #[test]
 fn qu_question_for_recent_record_gets_unicast_reply() {
     let mut world = World::serving(1);
-    let told = world.answers(&["? box.local A"]);
-    assert_eq!(told[0], V4);
+    let lines = world.answers(&["? box.local A"]);
+    assert_eq!(lines[0], V4);
     world.sent.clear();
     let reply = world.reply(PEER, &["? box.local A QU"]).unwrap();
     assert_eq!(reply[0], V4);
@@ -325,8 +328,8 @@ fn many_answers_are_split_into_several_messages() {
         world.serve(&format!("service number {number}"), 1000 + number, &[&text]);
     }
     world.settle();
-    let told = world.ask(&["? _nfs._tcp.local PTR"]);
-    let lines: Vec<_> = told.iter().flat_map(|(_, lines)| lines).collect();
+    let multicasts = world.ask(&["? _nfs._tcp.local PTR"]);
+    let lines: Vec<_> = multicasts.iter().flat_map(|(_, lines)| lines).collect();
     let pointers = lines
         .iter()
         .filter(|line| line.starts_with("= _nfs._tcp.local"));
@@ -418,11 +421,11 @@ fn one_family_service_is_hidden_from_the_other() {
     }
     world.responder.goodbye(now);
     world.run(1000);
-    let mut told = [0; 3];
+    let mut counts = [0; 3];
     for sent in &world.sent {
         let lines = sent.lines().join("\n");
         let has = |name: &str| lines.contains(&format!("{name}._nfs._tcp.local"));
-        told[usize::from(sent.families) - 1] += 1;
+        counts[usize::from(sent.families) - 1] += 1;
         assert!(!has("six") || sent.families == 2, "{lines}");
         assert!(!has("four") || sent.families == 1, "{lines}");
         assert!(
@@ -431,5 +434,5 @@ fn one_family_service_is_hidden_from_the_other() {
         );
     }
     // At least three probes, two announcements, an answer and a goodbye for each of IPv4, IPv6 and both.
-    assert!(told.iter().all(|count| *count >= 7), "{told:?}");
+    assert!(counts.iter().all(|count| *count >= 7), "{counts:?}");
 }

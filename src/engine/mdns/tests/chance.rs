@@ -23,13 +23,13 @@ fn random_numbers_depend_on_entropy_and_are_uniform() {
     for entropy in [[0; 16], [1; 16], [0xff; 16]] {
         let mut random = Random::new(&entropy);
         let numbers: Vec<u32> = (0..4096).map(|_| random.ms(100, 64)).collect();
-        for place in 100..164 {
-            let count = numbers.iter().filter(|number| **number == place).count();
+        for value in 100..164 {
+            let count = numbers.iter().filter(|number| **number == value).count();
             // The mean is 64.
-            assert!((20..120).contains(&count), "{place}: {count}");
+            assert!((20..120).contains(&count), "{value}: {count}");
         }
-        let ups = numbers.windows(2).filter(|pair| pair[0] < pair[1]).count();
-        assert!((1800..2300).contains(&ups), "{ups}");
+        let rises = numbers.windows(2).filter(|pair| pair[0] < pair[1]).count();
+        assert!((1800..2300).contains(&rises), "{rises}");
         // Consecutive numbers have many different distances; a counter would have one.
         let steps = numbers.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
         assert!(steps.collect::<HashSet<_>>().len() > 100);

@@ -134,9 +134,9 @@ fn dots_and_backslashes_in_labels_are_no_escapes() {
         assert_eq!(world.responder.label(name), expect.as_bytes());
         world.run(5000);
         // The new name is sent as one label.
-        let told = world.sent.iter().map(|sent| &sent.bytes);
-        let one = [&[expect.len() as u8], expect.as_bytes(), b"\x04_nfs"].concat();
-        let count = told.filter(|bytes| bytes.windows(one.len()).any(|at| at == one));
+        let messages = world.sent.iter().map(|sent| &sent.bytes);
+        let label = [&[expect.len() as u8], expect.as_bytes(), b"\x04_nfs"].concat();
+        let count = messages.filter(|bytes| bytes.windows(label.len()).any(|part| part == label));
         assert!(count.count() >= 3, "{expect}");
         assert!(world.responder.is_settled());
     }

@@ -80,13 +80,13 @@ impl Crowd {
             now: 0,
         };
         for number in 0..count {
-            crowd.plan(number);
+            crowd.schedule(number);
         }
         crowd
     }
 
     /// Schedules a host at the instant of its next message.
-    fn plan(&mut self, number: usize) {
+    fn schedule(&mut self, number: usize) {
         let at = self.hosts[number].responder.poll_at();
         if at != Instant::NEVER {
             let at = at.since(Instant::from_ms(0)).as_ms();
@@ -115,7 +115,7 @@ impl Crowd {
                 let from = host.address;
                 self.deliver(now, from, &out[..sent.len]);
             }
-            self.plan(number);
+            self.schedule(number);
         }
     }
 
@@ -147,7 +147,7 @@ impl Crowd {
                 replies.extend(len.map(|len| (host.address, reply[..len].to_vec())));
             }
             if host.responder.poll_at() != before {
-                self.plan(number);
+                self.schedule(number);
             }
         }
         // Unicast replies to the querier.
@@ -165,7 +165,7 @@ impl Crowd {
                 assert_eq!(asker.handle(now, meta, &bytes, &mut reply), None);
             }
         }
-        self.plan(asker);
+        self.schedule(asker);
     }
 }
 
@@ -187,17 +187,17 @@ impl Crowd {
 
     /// Returns the names of all hosts, and the names that two hosts claim.
     fn names(&self) -> (HashSet<String>, Vec<String>) {
-        let (mut names, mut twice) = (HashSet::new(), Vec::new());
+        let (mut names, mut duplicates) = (HashSet::new(), Vec::new());
         for host in &self.hosts {
             assert!(host.responder.is_settled(), "{} still probes", host.address);
             for name in host.responder.own_names() {
                 let name = name.to_ascii_lowercase();
                 if !names.insert(name.clone()) {
-                    twice.push(name);
+                    duplicates.push(name);
                 }
             }
         }
-        (names, twice)
+        (names, duplicates)
     }
 }
 
@@ -215,8 +215,8 @@ fn converge(count: usize, seed: u64, minutes: u64) {
         }
         crowd.run(crowd.now + minutes * 60_000);
     }
-    let (names, twice) = crowd.names();
-    assert!(twice.is_empty(), "two hosts claim {twice:?}");
+    let (names, duplicates) = crowd.names();
+    assert!(duplicates.is_empty(), "two hosts claim {duplicates:?}");
     assert_eq!(names.len(), count * 4);
     let most = crowd
         .hosts

@@ -145,12 +145,12 @@ fn flood_of_truncated_queries_does_not_delay_answers() {
         }
     }
     // In five seconds, the record was multicast about once a second.
-    let told = world
+    let count = world
         .all()
         .into_iter()
         .filter(|line| line == pointer)
         .count();
-    assert!((3..=6).contains(&told), "{told}");
+    assert!((3..=6).contains(&count), "{count}");
 }
 
 /// python-zeroconf #1750: a flood of two alternating queries is rate-limited like a flood of one.

@@ -7,7 +7,7 @@ const POINTER: &str = "= _nfs._tcp.local 4500 PTR a~box._nfs._tcp.local";
 const ASKED: &str = "? _nfs._tcp.local PTR";
 
 /// Returns true if the responder has sent [`POINTER`].
-fn is_told(world: &World) -> bool {
+fn has_answer(world: &World) -> bool {
     world.all().iter().any(|line| line == POINTER)
 }
 
@@ -18,10 +18,10 @@ fn is_told(world: &World) -> bool {
 #[test]
 fn known_answers_with_sufficient_ttl_are_suppressed() {
     let mut world = World::serving(1);
-    for (ttl, is_told) in [(4500, false), (2250, false), (2249, true), (0, true)] {
+    for (ttl, is_sent) in [(4500, false), (2250, false), (2249, true), (0, true)] {
         let known = format!("= _nfs._tcp.local {ttl} PTR A~BOX._nfs._tcp.LOCAL");
-        let told = world.answers(&[ASKED, &known]);
-        assert_eq!(told.iter().any(|line| line == POINTER), is_told, "{ttl}");
+        let lines = world.answers(&[ASKED, &known]);
+        assert_eq!(lines.iter().any(|line| line == POINTER), is_sent, "{ttl}");
     }
     let other = "= _nfs._tcp.local 4500 PTR cat._nfs._tcp.local";
     assert!(
@@ -30,10 +30,10 @@ fn known_answers_with_sufficient_ttl_are_suppressed() {
             .iter()
             .any(|line| line == POINTER)
     );
-    let mut told = world.answers(&["? box.local A", "= box.local 120 A 192.0.2.1"]);
-    assert!(told.is_empty());
-    told = world.answers(&["? box.local A", "= box.local 120 A 192.0.2.7"]);
-    assert_eq!(told[0], "= box.local 120 flush A 192.0.2.1");
+    let mut lines = world.answers(&["? box.local A", "= box.local 120 A 192.0.2.1"]);
+    assert!(lines.is_empty());
+    lines = world.answers(&["? box.local A", "= box.local 120 A 192.0.2.7"]);
+    assert_eq!(lines[0], "= box.local 120 flush A 192.0.2.1");
     let texts = [
         "? a~box._nfs._tcp.local TXT",
         "= a~box._nfs._tcp.local 4500 TXT path=/srv",
@@ -53,9 +53,9 @@ fn one_known_address_of_two_suppresses_neither() {
     let mut world = World::new(1);
     world.set_link(0, &["192.0.2.1/24", "192.0.2.2/24"]);
     world.settle();
-    let told = world.answers(&["? box.local A", "= box.local 120 A 192.0.2.1"]);
-    let answers: Vec<_> = told.iter().filter(|line| line.starts_with('=')).collect();
-    assert_eq!(answers.len(), 2, "{told:?}");
+    let lines = world.answers(&["? box.local A", "= box.local 120 A 192.0.2.1"]);
+    let answers: Vec<_> = lines.iter().filter(|line| line.starts_with('=')).collect();
+    assert_eq!(answers.len(), 2, "{lines:?}");
     let both = [
         "? box.local A",
         "= box.local 120 A 192.0.2.1",
@@ -69,9 +69,9 @@ fn one_known_address_of_two_suppresses_neither() {
 fn truncated_query_waits_for_more_known_answers() {
     for seed in 1..30 {
         let mut world = World::serving(seed);
-        let told = world.ask_bytes(&truncated(&[ASKED]));
-        assert_eq!(told.len(), 1);
-        assert!((400..500).contains(&told[0].0), "{}", told[0].0);
+        let multicasts = world.ask_bytes(&truncated(&[ASKED]));
+        assert_eq!(multicasts.len(), 1);
+        assert!((400..500).contains(&multicasts[0].0), "{}", multicasts[0].0);
     }
 }
 
@@ -84,13 +84,13 @@ fn known_answers_in_later_messages_suppress_the_answer() {
     world.run(300);
     world.hear(PEER, &query(&[POINTER]));
     world.run(3000);
-    assert!(!is_told(&world));
+    assert!(!has_answer(&world));
     // Known answers of another querier do not count.
     world.hear(PEER, &truncated(&[ASKED]));
     world.run(300);
     world.hear("192.0.2.10:5353", &query(&[POINTER]));
     world.run(3000);
-    assert!(is_told(&world));
+    assert!(has_answer(&world));
 }
 
 /// RFC 6762 section 7.2: "(provided that no other host on the network has also issued a query for that record and is waiting to
@@ -103,7 +103,7 @@ fn record_wanted_by_two_queriers_is_still_sent() {
     world.run(300);
     world.hear(PEER, &query(&[POINTER]));
     world.run(3000);
-    assert!(is_told(&world));
+    assert!(has_answer(&world));
 }
 
 /// CVE-2026-48045: further messages with known answers do not extend the delay without limit.
@@ -111,27 +111,27 @@ fn record_wanted_by_two_queriers_is_still_sent() {
 #[test]
 fn endless_known_answers_delay_the_answer_two_seconds() {
     let mut world = World::serving(1);
-    let begun = world.now;
+    let start = world.now;
     world.hear(PEER, &truncated(&[ASKED]));
     let other = "= _nfs._tcp.local 4500 PTR cat._nfs._tcp.local";
-    while world.now < begun + 10_000 && !is_told(&world) {
+    while world.now < start + 10_000 && !has_answer(&world) {
         world.run(100);
         world.hear(PEER, &truncated(&[other]));
     }
-    let told = world.sent[0].at - begun;
-    assert!((1500..=2500).contains(&told), "{told}");
+    let delay = world.sent[0].at - start;
+    assert!((1500..=2500).contains(&delay), "{delay}");
     // One further message extends the delay once.
     world.run(2000);
-    let begun = world.now;
+    let start = world.now;
     world.sent.clear();
     world.hear(PEER, &truncated(&[ASKED]));
     world.run(350);
     world.hear(PEER, &truncated(&[other]));
     world.run(350);
-    assert!(!is_told(&world));
+    assert!(!has_answer(&world));
     world.run(1000);
-    let told = world.sent[0].at - begun;
-    assert!((750..850).contains(&told), "{told}");
+    let delay = world.sent[0].at - start;
+    assert!((750..850).contains(&delay), "{delay}");
 }
 
 /// RFC 6762 section 7.4: duplicate answer suppression.
@@ -141,7 +141,7 @@ fn identical_answer_of_a_peer_suppresses_ours() {
     world.hear(PEER, &query(&[ASKED]));
     world.hear(PEER, &response(&[POINTER]));
     world.run(3000);
-    assert!(!is_told(&world));
+    assert!(!has_answer(&world));
     // A TTL below half of ours does not suppress the answer.
     world.hear(PEER, &query(&[ASKED]));
     world.hear(
@@ -149,7 +149,7 @@ fn identical_answer_of_a_peer_suppresses_ours() {
         &response(&["= _nfs._tcp.local 100 PTR a~box._nfs._tcp.local"]),
     );
     world.run(3000);
-    assert!(is_told(&world));
+    assert!(has_answer(&world));
 }
 
 /// RFC 6762 section 6.6: "If the TTL of B's resource record given in the message is less than half the true TTL from A's point of

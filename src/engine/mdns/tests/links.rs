@@ -23,14 +23,14 @@ fn answers_have_only_the_links_own_addresses() {
         Cast::Multicast,
         &query(&["? box.local ANY"]),
     );
-    let told: Vec<_> = world
+    let messages: Vec<_> = world
         .sent
         .iter()
         .map(|sent| (sent.link, sent.lines()))
         .collect();
-    assert_eq!(told.len(), 2);
-    assert_eq!(told[0].0, 0);
-    let mut lines = told[0].1.clone();
+    assert_eq!(messages.len(), 2);
+    assert_eq!(messages[0].0, 0);
+    let mut lines = messages[0].1.clone();
     lines.sort();
     assert_eq!(
         lines,
@@ -39,8 +39,8 @@ fn answers_have_only_the_links_own_addresses() {
             "= box.local 120 flush AAAA fe80::1"
         ]
     );
-    assert_eq!((told[1].0, told[1].1.len()), (3, 2));
-    assert_eq!(told[1].1[0], "= box.local 120 flush A 198.51.100.1");
+    assert_eq!((messages[1].0, messages[1].1.len()), (3, 2));
+    assert_eq!(messages[1].1[0], "= box.local 120 flush A 198.51.100.1");
     // Link 3 has no IPv6 address.
     world.sent.clear();
     world.hear_on(

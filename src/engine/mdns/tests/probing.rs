@@ -175,16 +175,16 @@ fn tie_break_compares_uncompressed_names() {
         probe.extend_from_slice(b"\xc0\x0c\0\x21\0\x01\0\0\0\x78\0\x08\0\0\0\0\x08\x01");
         probe.extend_from_slice(&at.to_be_bytes());
         world.sent.clear();
-        let begun = world.now;
+        let start = world.now;
         world.hear(PEER, &probe);
         world.run(5000);
         let asks = |sent: &&super::world::Sent| sent.lines()[0] == "? a~box._nfs._tcp.local ANY QU";
         let first = world.sent.iter().find(asks).unwrap();
         assert_eq!(
-            first.at == begun + 1000,
+            first.at == start + 1000,
             loses,
             "{target}: {}",
-            first.at - begun
+            first.at - start
         );
     }
 }
@@ -230,17 +230,17 @@ fn earlier_records_lose_the_tie_for_one_second() {
         let mut lines = vec!["? box.local ANY QU"];
         lines.extend_from_slice(theirs);
         world.sent.clear();
-        let begun = world.now;
+        let start = world.now;
         assert_eq!(world.hear(PEER, &query(&lines)), None);
         world.run(5000);
         assert_eq!(world.host(), "box", "{theirs:?}");
         let asks = |sent: &&super::world::Sent| sent.lines()[0] == "? box.local ANY QU";
         let first = world.sent.iter().find(asks).unwrap();
         if loses {
-            assert_eq!(first.at, begun + 1000, "{theirs:?}");
+            assert_eq!(first.at, start + 1000, "{theirs:?}");
             assert_eq!(world.sent.iter().filter(asks).count(), 3);
         } else {
-            assert!(first.at < begun + 250, "{theirs:?}");
+            assert!(first.at < start + 250, "{theirs:?}");
         }
     }
 }

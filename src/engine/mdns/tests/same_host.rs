@@ -32,18 +32,18 @@ fn has(world: &World, begin: &str) -> bool {
 }
 
 /// Returns true if the responder has sent records of the host: addresses or reverse mappings.
-fn tells_host(world: &World) -> bool {
-    let is_its = |line: &String| {
+fn sent_host_records(world: &World) -> bool {
+    let is_host_record = |line: &String| {
         line.contains(" A 192") || line.contains(" AAAA ") || line.contains("arpa ")
     };
     world
         .all()
         .iter()
-        .any(|line| !line.starts_with('?') && is_its(line))
+        .any(|line| !line.starts_with('?') && is_host_record(line))
 }
 
 /// Delivers the responder's own messages to it, as a network stack loops multicasts back.
-fn hear_ourselves(world: &mut World) {
+fn loop_back(world: &mut World) {
     for sent in world.sent.clone() {
         world.hear_on(sent.link, HERE, Cast::Multicast, &sent.bytes);
     }
@@ -82,13 +82,13 @@ fn other_responder_that_answers_keeps_the_host() {
         let mut world = World::up(1);
         world.serve("a box", 2049, &[]);
         world.run(300);
-        hear_ourselves(&mut world);
+        loop_back(&mut world);
         // The reverse mapping has the other responder's name for the host.
         let answer = format!("= {REVERSE} 120 flush PTR {name}.local");
         world.hear(HERE, &response(&[&answer]));
         world.sent.clear();
         world.run(3000);
-        assert!(!tells_host(&world), "{:?}", world.all());
+        assert!(!sent_host_records(&world), "{:?}", world.all());
         assert!(has(
             &world,
             &format!("= a~box._nfs._tcp.local 120 flush SRV 2049 {name}.local")
@@ -113,10 +113,10 @@ fn shared_port_asks_for_the_host_before_probing() {
     shared(&mut world);
     world.run(300);
     assert!(has(&world, "? box.local ANY") && has(&world, "? 1.2.0.192.in-addr.arpa ANY"));
-    assert!(!tells_host(&world) && !world.responder.is_settled());
+    assert!(!sent_host_records(&world) && !world.responder.is_settled());
     world.hear(HERE, &announcement("vm", 120));
     world.run(5000);
-    assert!(!tells_host(&world) && world.responder.is_settled());
+    assert!(!sent_host_records(&world) && world.responder.is_settled());
     // No responder answers: the host is ours.
     let mut world = World::new(1);
     shared(&mut world);
@@ -135,7 +135,7 @@ fn goodbye_or_silence_returns_the_host() {
             let mut world = World::serving(1);
             world.hear(HERE, &announcement(name, 120));
             world.run(90_000);
-            assert!(!tells_host(&world) || name == "vm");
+            assert!(!sent_host_records(&world) || name == "vm");
             if says_goodbye {
                 world.hear(HERE, &announcement(name, 0));
             } else {
@@ -176,7 +176,7 @@ fn other_responder_that_answers_stays_announcer() {
         assert_eq!(world.sent.len(), 1, "{:?}", world.all());
         assert!(has(&world, "? 1.2.0.192.in-addr.arpa ANY"));
         world.hear(HERE, &announcement("vm", 120));
-        assert!(!tells_host(&world));
+        assert!(!sent_host_records(&world));
     }
 }
 
@@ -188,7 +188,7 @@ fn unrelated_messages_do_not_reveal_another_responder() {
     world.serve("a box", 2049, &[]);
     for _ in 0..50 {
         world.run(100);
-        hear_ourselves(&mut world);
+        loop_back(&mut world);
         world.sent.clear();
     }
     for heard in [
@@ -222,14 +222,14 @@ fn two_instances_end_with_one_host_announcer() {
             world.serve(&format!("service {number}"), 1, &[]);
         }
         for _ in 0..40_000 {
-            let mut said = [Vec::new(), Vec::new()];
-            for (world, said) in worlds.iter_mut().zip(&mut said) {
+            let mut messages = [Vec::new(), Vec::new()];
+            for (world, messages) in worlds.iter_mut().zip(&mut messages) {
                 world.run(1);
-                *said = core::mem::take(&mut world.sent);
+                *messages = core::mem::take(&mut world.sent);
             }
-            for (from, said) in said.iter().enumerate() {
+            for (from, messages) in messages.iter().enumerate() {
                 for (to, world) in worlds.iter_mut().enumerate() {
-                    for sent in said {
+                    for sent in messages {
                         world.hear(HERE, &sent.bytes);
                         assert!(from != to || world.sent.is_empty());
                     }
@@ -264,12 +264,12 @@ fn host_and_reverse_mapping_can_be_excluded() {
     world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
     world.serve("a box", 2049, &[]);
     world.run(5000);
-    assert!(!tells_host(&world) && !has(&world, "? box.local"));
+    assert!(!sent_host_records(&world) && !has(&world, "? box.local"));
     assert!(has(
         &world,
         "= a~box._nfs._tcp.local 120 flush SRV 2049 box.local"
     ));
     world.hear(HERE, &announcement("box", 120));
     world.run(200_000);
-    assert!(!tells_host(&world) && world.responder.is_settled());
+    assert!(!sent_host_records(&world) && world.responder.is_settled());
 }

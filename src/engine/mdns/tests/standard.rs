@@ -41,13 +41,13 @@ fn records_learned_from_peers_are_not_answered() {
         "? 9.2.0.192.in-addr.arpa PTR",
         "? _nfs._tcp.local PTR",
     ];
-    let told = world.answers(&asked);
-    assert!(told.iter().any(|line| line.contains("a~box")), "{told:?}");
+    let lines = world.answers(&asked);
+    assert!(lines.iter().any(|line| line.contains("a~box")), "{lines:?}");
     assert!(
-        !told
+        !lines
             .iter()
             .any(|line| line.contains("other") || line.contains("theirs")),
-        "{told:?}"
+        "{lines:?}"
     );
 }
 
@@ -88,8 +88,8 @@ fn unique_record_sets_are_sent_complete_with_flush() {
     // Likewise for a querier that knows one of the two.
     let known = ["? box.local A", "= box.local 120 A 192.0.2.1"];
     for asked in [&known[..1], &known] {
-        let told = world.answers(asked);
-        let answers = told.into_iter().filter(|line| line.starts_with('='));
+        let lines = world.answers(asked);
+        let answers = lines.into_iter().filter(|line| line.starts_with('='));
         assert_eq!(sorted(answers.collect()), both);
     }
     let unique = [
@@ -99,12 +99,12 @@ fn unique_record_sets_are_sent_complete_with_flush() {
         ("? box.local SRV", 1),
     ];
     for (question, count) in unique {
-        let told = world.answers(&[question]);
-        let answers: Vec<_> = told.iter().filter(|line| line.starts_with('=')).collect();
-        assert_eq!(answers.len(), count, "{told:?}");
+        let lines = world.answers(&[question]);
+        let answers: Vec<_> = lines.iter().filter(|line| line.starts_with('=')).collect();
+        assert_eq!(answers.len(), count, "{lines:?}");
         assert!(
             answers.iter().all(|line| line.contains(" flush ")),
-            "{told:?}"
+            "{lines:?}"
         );
     }
 }

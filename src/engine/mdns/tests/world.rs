@@ -55,24 +55,24 @@ pub(super) fn link(addresses: &[&str]) -> Link {
 impl World {
     /// The host `box`, without a link.
     pub(super) fn new(seed: u8) -> Self {
-        Self::of(Self::nameless(seed))
+        Self::with_host_box(Self::responder_without_host(seed))
     }
 
     /// The host `box` with its own records excluded, without a link.
     pub(super) fn without_host(seed: u8) -> Self {
-        let mut responder = Self::nameless(seed);
+        let mut responder = Self::responder_without_host(seed);
         responder.leave_host_out();
-        Self::of(responder)
+        Self::with_host_box(responder)
     }
 
-    fn nameless(seed: u8) -> Responder {
+    fn responder_without_host(seed: u8) -> Responder {
         // Not all bytes equal: the two halves of the entropy are XORed and would cancel out.
         let mut entropy = [0; 16];
         entropy[0] = seed;
         Responder::new(LIMITS, &entropy)
     }
 
-    fn of(mut responder: Responder) -> Self {
+    fn with_host_box(mut responder: Responder) -> Self {
         responder.set_host(b"box").unwrap();
         Self {
             responder,
@@ -131,10 +131,10 @@ impl World {
         port: u16,
         texts: &[&str],
     ) -> NameId {
-        let mut text = Vec::new();
-        for one in texts {
-            text.push(one.len() as u8);
-            text.extend_from_slice(one.as_bytes());
+        let mut txt = Vec::new();
+        for string in texts {
+            txt.push(string.len() as u8);
+            txt.extend_from_slice(string.as_bytes());
         }
         let service = Service {
             name: instance.as_bytes(),
@@ -145,7 +145,7 @@ impl World {
             port,
             priority: 0,
             weight: 0,
-            txt: &text,
+            txt: &txt,
         };
         let now = self.instant();
         self.responder.add_service(now, &service).unwrap()
@@ -226,12 +226,14 @@ impl World {
 
     /// [`Self::ask`] with the bytes of the query.
     pub(super) fn ask_bytes(&mut self, bytes: &[u8]) -> Vec<(u64, Vec<String>)> {
-        let asked = self.now;
+        let start = self.now;
         self.sent.clear();
         assert_eq!(self.hear(PEER, bytes), None);
         self.run(1500);
-        let told = self.sent.iter();
-        told.map(|sent| (sent.at - asked, sent.lines())).collect()
+        let multicasts = self.sent.iter();
+        multicasts
+            .map(|sent| (sent.at - start, sent.lines()))
+            .collect()
     }
 
     /// [`Self::ask`], but returns the lines of all multicasts without delays.
