@@ -210,7 +210,7 @@ impl OnLink {
                 if number != NO_QUERY && state.wanted_by.get() == number {
                     state.cancel();
                 }
-                // A record outside the query keeps no mark, because only queried records are cleared afterwards.
+                // Marks only records that the query asks for: no other marks are cleared afterwards.
                 if state.is_asked() {
                     state.set(bit::KNOWN);
                 }

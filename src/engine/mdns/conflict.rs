@@ -12,7 +12,7 @@ use crate::wire::dns::{Message, PORT, Record, Section, kind};
 use core::net::IpAddr;
 
 impl Responder {
-    /// Handles a response.
+    /// Handles a response of another host: resolves conflicts with our names, and updates the states of records equal to ours.
     pub(super) fn handle_response(
         &mut self,
         now: Instant,

@@ -100,7 +100,7 @@ pub struct Transmit {
     pub link: LinkId,
     /// Length of the message (bytes).
     pub len: usize,
-    /// Families to send in: bits of [`family`]. The caller ignores families without an address on the link.
+    /// Families to send in: bits of [`family`]. The caller skips a family for which the link has no socket.
     pub families: u8,
 }
 
@@ -125,7 +125,6 @@ impl Random {
     /// Returns a random number of milliseconds: at least `from`, less than `from + count`.
     #[inline(never)]
     pub fn ms(&mut self, from: u32, count: u32) -> u32 {
-        // xorshift64*
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

@@ -181,7 +181,7 @@ impl Names {
     #[inline(never)]
     pub fn release(&mut self, name: NameId) {
         let mut name = name;
-        // The root stays.
+        // The root is never removed.
         while name != NameId::ROOT
             && let Some(entry) = self.entries.get_mut(name.place())
         {

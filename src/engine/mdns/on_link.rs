@@ -1,4 +1,4 @@
-//! The responder's state of one link: its addresses, and when the next message is due.
+//! The responder's state of a link: its addresses, when the next message is due, and which records a query asks for.
 
 use super::link::{Link, LinkId};
 use super::names::NameId;
@@ -10,13 +10,13 @@ use crate::time::Instant;
 /// Interval (milliseconds) between messages while each of them is full.
 pub(super) const PACE_MS: u32 = 10;
 
-/// A link with its timers.
+/// A link with its timers and the range of the records that the current query asks for.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct OnLink {
-    /// When the next multicast response is due, at the latest.
+    /// When a record is next due for multicast, or an earlier instant. [`OnLink::send_multicast`] recomputes it.
     pub(super) answers_at: Instant,
-    /// When the next probe is due, at the latest.
+    /// When a name is next due for a probe, or an earlier instant. [`OnLink::send_probes`] recomputes it.
     pub(super) probes_at: Instant,
     /// Unicast responses are accepted until then: our last probe had the QU bit set.
     pub(super) unicast_until: Instant,

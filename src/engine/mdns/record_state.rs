@@ -25,8 +25,8 @@ pub(super) mod bit {
     pub(in super::super) const GOODBYE: u8 = 16;
 }
 
-/// Instead of a truncated query's number: the record's due multicast serves no query in particular, and known answers do not
-/// cancel it.
+/// In place of a truncated query's number: no truncated query, or several queries. Later known answers then do not cancel the
+/// record's multicast.
 pub(super) const NO_QUERY: u8 = 0;
 
 /// State of a record on a link.

@@ -26,7 +26,7 @@ pub(super) type RecordId = usize;
 pub(super) const EVERYWHERE: u8 = u8::MAX;
 /// Maximum number of aliases of the host.
 pub const ALIAS_COUNT_MAX: usize = 8;
-/// Average size (bytes) of the rdata prefix of a record other than TXT: SRV has 6, A 4, AAAA 16, PTR and NSEC none.
+/// Memory (bytes) reserved per record for the rdata prefixes of types other than TXT: SRV needs 6, A 4, AAAA 16, PTR and NSEC 0.
 const SHORT_BYTES: usize = 4;
 
 /// A record that the responder may announce.
