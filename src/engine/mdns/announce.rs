@@ -1,8 +1,8 @@
 //! Announcing: unsolicited responses with newly claimed records, and with records that other hosts' caches would expire too
 //! early. RFC 6762 sections 8.3 and 6.6.
 
+use super::link_state::LinkState;
 use super::names::NameId;
-use super::on_link::OnLink;
 use super::record_state::{NO_QUERY, Probe, RecordState, later};
 use super::zone::{Entry, Record, Zone};
 use crate::time::Instant;
@@ -12,7 +12,7 @@ pub(super) const ANNOUNCE_MS: u32 = 1000;
 /// Number of announcements after the first.
 const ANNOUNCE_COUNT: u8 = 1;
 
-impl OnLink {
+impl LinkState {
     /// Announces the records of names that have just become ours, and the records that point to such names.
     pub(super) fn announce_claimed(&mut self, zone: &Zone, now: Instant) {
         for record in zone.records.iter() {

@@ -2,7 +2,7 @@
 //! RFC 6762 sections 6 and 7.
 
 use super::family;
-use super::on_link::OnLink;
+use super::link_state::LinkState;
 use super::record_state::{NO_QUERY, RecordState, bit, later};
 use super::responder::Responder;
 use super::zone::{Entry, Zone};
@@ -58,10 +58,10 @@ impl Responder {
         let is_direct = is_legacy || meta.cast == Cast::Unicast;
         let number = self.truncated_queries.number(meta, from);
         let (zone, link) = (&self.zone, usize::from(meta.link));
-        let on = self.links.get_mut(link)?;
+        let link_state = self.links.get_mut(link)?;
         // A querier outside the link's prefixes gets no unicast answer: its address may be forged, and the answer is larger than
         // the query (RFC 6762 section 5.5).
-        if (is_direct || meta.cast == Cast::Unknown) && !on.link.covers(from) {
+        if (is_direct || meta.cast == Cast::Unknown) && !link_state.link.covers(from) {
             return None;
         }
         let is_probe = message.has(Section::Authority);
@@ -71,14 +71,14 @@ impl Responder {
                 if let Some(name) = zone.names.find(question.name)
                     && zone.unique(name).is_some()
                 {
-                    on.break_tie(zone, now, name, message);
+                    link_state.break_tie(zone, now, name, message);
                 }
             }
         }
         let family = family::of(from);
-        on.mark_asked(zone, message, is_direct, family);
-        if on.asked_from < on.asked_end || number != NO_QUERY {
-            on.suppress_known_answers(zone, message, number);
+        link_state.mark_asked(zone, message, is_direct, family);
+        if link_state.asked_from < link_state.asked_end || number != NO_QUERY {
+            link_state.suppress_known_answers(zone, message, number);
         }
         let is_truncated = message.is_truncated();
         if !message.has_questions() {
@@ -87,7 +87,7 @@ impl Responder {
             }
             return None;
         }
-        if on.asked_from >= on.asked_end {
+        if link_state.asked_from >= link_state.asked_end {
             return None;
         }
         let mut timing = AnswerTiming {
@@ -106,11 +106,11 @@ impl Responder {
             timing.delay = self.random.ms(TRUNCATED_MS, TRUNCATED_RANGE_MS);
             timing.wanted_by = self.accumulate(now, meta, from, number);
         }
-        let on = self.links.get_mut(link)?;
-        if !on.schedule_answers(&self.zone, now, &timing) {
+        let link_state = self.links.get_mut(link)?;
+        if !link_state.schedule_answers(&self.zone, now, &timing) {
             return None;
         }
-        on.write_reply(&self.zone, now, message, is_legacy, family, out)
+        link_state.write_reply(&self.zone, now, message, is_legacy, family, out)
     }
 
     /// Starts to wait for further known answers of a querier. Returns the number of the truncated query, or [`NO_QUERY`] if the
@@ -150,7 +150,7 @@ impl Responder {
     }
 }
 
-impl OnLink {
+impl LinkState {
     /// Marks the records that a query in this family asks for, and sets the range of their indices.
     #[inline(never)]
     fn mark_asked(&mut self, zone: &Zone, message: &Message<'_>, is_direct: bool, family: u8) {

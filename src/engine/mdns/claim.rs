@@ -77,15 +77,15 @@ impl Responder {
         self.count_conflict(now);
         let ms = self.probe_delay_ms(now);
         let style = self.zone.claim(name).rename_style;
-        let Some(on) = self.links.get_mut(link) else {
+        let Some(link_state) = self.links.get_mut(link) else {
             return;
         };
-        if style != RenameStyle::Fixed && on.holds(&self.zone, name) {
-            on.start_probing(&self.zone, name, now, ms);
+        if style != RenameStyle::Fixed && link_state.holds(&self.zone, name) {
+            link_state.start_probing(&self.zone, name, now, ms);
         } else if matches!(style, RenameStyle::Host | RenameStyle::Instance) {
             self.choose_new_name(now, name, ms);
         } else {
-            on.give_up(&self.zone, name);
+            link_state.give_up(&self.zone, name);
             if style == RenameStyle::Alias {
                 let _ = self.renamed.push(name);
             }
@@ -130,9 +130,9 @@ impl Responder {
             number += 1;
         }
         let _ = self.renamed.push(name);
-        for on in &mut self.links {
-            if on.phase(&self.zone, name) != Phase::Idle {
-                on.start_probing(&self.zone, name, now, ms);
+        for link_state in &mut self.links {
+            if link_state.phase(&self.zone, name) != Phase::Idle {
+                link_state.start_probing(&self.zone, name, now, ms);
             }
         }
     }

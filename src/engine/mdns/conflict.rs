@@ -1,8 +1,8 @@
 //! Responses of other hosts: conflicts with our names, our own records with a TTL that is too low, and duplicate answer
 //! suppression. RFC 6762 sections 6.6, 7.4, 8.1 and 9.
 
+use super::link_state::LinkState;
 use super::names::NameId;
-use super::on_link::OnLink;
 use super::record_state::Phase;
 use super::responder::Responder;
 use super::zone::Zone;
@@ -21,13 +21,13 @@ impl Responder {
         message: &Message<'_>,
     ) {
         let link = usize::from(meta.link);
-        let Some(on) = self.links.get(link) else {
+        let Some(link_state) = self.links.get(link) else {
             return;
         };
         // A unicast response is accepted only after a probe that requested one.
-        let was_asked = now < on.unicast_until;
+        let was_asked = now < link_state.unicast_until;
         let is_heard = meta.cast == Cast::Multicast
-            || (on.link.covers(from) && (was_asked || meta.cast == Cast::Unknown));
+            || (link_state.link.covers(from) && (was_asked || meta.cast == Cast::Unknown));
         if meta.from.port() != PORT || !is_heard {
             return;
         }
@@ -38,8 +38,8 @@ impl Responder {
             let is_answer = record.section == Section::Answer;
             // The first conflict resets the name to before its first probe, so that further records in the message are no conflict.
             if let Some(name) = self.zone.names.find(record.name)
-                && let Some(on) = self.links.get_mut(link)
-                && on.is_conflict(&self.zone, now, name, is_answer, &record)
+                && let Some(link_state) = self.links.get_mut(link)
+                && link_state.is_conflict(&self.zone, now, name, is_answer, &record)
             {
                 self.handle_conflict(now, link, name);
             }
@@ -47,7 +47,7 @@ impl Responder {
     }
 }
 
-impl OnLink {
+impl LinkState {
     /// Returns true if a received record conflicts with our use of `name`. A record that equals one of ours is no conflict: if its
     /// TTL is less than half of ours, our record is multicast again. Otherwise, if `is_answer` (the record is in the answer
     /// section), the scheduled multicast of our record is cancelled.

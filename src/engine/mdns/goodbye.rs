@@ -1,7 +1,7 @@
 //! Goodbyes: a withdrawn record is announced once more with a TTL of 0. RFC 6762 section 10.1.
 
+use super::link_state::LinkState;
 use super::names::NameId;
-use super::on_link::OnLink;
 use super::record_state::bit;
 use super::responder::Responder;
 use super::zone::{Entry, RecordId, Zone};
@@ -12,12 +12,12 @@ impl Responder {
     /// Schedules goodbyes for all records. They have been sent when `poll_at` returns [`Instant::NEVER`].
     pub fn goodbye(&mut self, now: Instant) {
         self.is_stopping = true;
-        for on in &mut self.links {
+        for link_state in &mut self.links {
             for record in self.zone.records.iter() {
-                on.schedule_goodbye(&self.zone, record, now);
+                link_state.schedule_goodbye(&self.zone, record, now);
             }
             // Stops probing.
-            on.probes_at = Instant::NEVER;
+            link_state.probes_at = Instant::NEVER;
         }
     }
 
@@ -41,8 +41,8 @@ impl Responder {
             return;
         };
         let mut was_multicast = false;
-        for on in &mut self.links {
-            was_multicast |= on.schedule_goodbye(&self.zone, record, now);
+        for link_state in &mut self.links {
+            was_multicast |= link_state.schedule_goodbye(&self.zone, record, now);
         }
         if !was_multicast {
             self.zone.remove(id);
@@ -64,7 +64,7 @@ impl Responder {
     }
 }
 
-impl OnLink {
+impl LinkState {
     /// Schedules the goodbye of a record if it was multicast on this link. Returns true if so.
     pub(super) fn schedule_goodbye(&mut self, zone: &Zone, record: &Entry, now: Instant) -> bool {
         let state = self.state(record);

@@ -6,8 +6,8 @@
 //! of an address. We keep our host records, but do not send them. When the other responder says goodbye, or does not answer three
 //! questions, we probe for the host's names.
 
+use super::link_state::LinkState;
 use super::names::{NameId, hash};
-use super::on_link::OnLink;
 use super::record_state::{Phase, Probe, later};
 use super::responder::{PROBE_JITTER_MS, Responder};
 use super::zone::{EVERYWHERE, HOST_TTL, RenameStyle, Zone};
@@ -123,28 +123,28 @@ impl Responder {
             is_new,
             ..Probe::NEW
         };
-        for on in &mut self.links {
+        for link_state in &mut self.links {
             // If the name stays the same, our records in other hosts' caches stay valid and need no goodbye.
             for record in zone.records.iter().filter(|_| is_new) {
                 if zone.is_host_name(record.name) {
-                    on.schedule_goodbye(zone, record, now);
+                    link_state.schedule_goodbye(zone, record, now);
                 }
             }
             for record in zone.records.iter() {
                 if zone.is_host_name(record.name) {
-                    on.set_probe(zone, record.name, asking, self.ask_at);
+                    link_state.set_probe(zone, record.name, asking, self.ask_at);
                 }
             }
-            on.announce_claimed(zone, now);
+            link_state.announce_claimed(zone, now);
             // The names may now be due later than `probes_at`; the next poll computes the minimum again.
-            on.probes_at = now;
+            link_state.probes_at = now;
         }
     }
 
     /// Becomes the announcer once three questions for the host's name got no answer on a link.
     pub(super) fn claim_host(&mut self) {
         let host = self.zone.host;
-        let is_free = |on: &OnLink| on.phase(&self.zone, host) >= Phase::Wait;
+        let is_free = |link_state: &LinkState| link_state.phase(&self.zone, host) >= Phase::Wait;
         if self.announcer != Announcer::Ours && self.links.iter().any(is_free) {
             self.announcer = Announcer::Ours;
             self.zone.names.keep(host);

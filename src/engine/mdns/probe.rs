@@ -2,8 +2,8 @@
 //! the same name. RFC 6762 sections 8.1 and 8.2.
 
 use super::Transmit;
+use super::link_state::{LinkState, PACE_MS};
 use super::names::NameId;
-use super::on_link::{OnLink, PACE_MS};
 use super::record_state::{Phase, Probe, later};
 use super::zone::Zone;
 use crate::mem::Ends as _;
@@ -24,7 +24,7 @@ const TIE_RECORD_COUNT: usize = 40;
 /// Size (bytes) of the buffer for the types and rdata of these records.
 const TIE_BYTES: usize = 4096;
 
-impl OnLink {
+impl LinkState {
     /// Writes a probe message for the names that are due. A name for which three probes got no response becomes ours and is
     /// announced.
     pub(super) fn send_probes(

@@ -6,8 +6,8 @@
 
 use super::host::{Announcer, Sent};
 use super::link::{LINK_COUNT_MAX, Link, LinkId};
+use super::link_state::LinkState;
 use super::names::NameId;
-use super::on_link::OnLink;
 use super::record_state::{Probe, later};
 use super::truncated::TruncatedQueries;
 use super::zone::{Entry, Full, RenameStyle, Zone};
@@ -46,7 +46,7 @@ pub struct Responder {
     /// When each of the last conflicts stops counting towards the rate limit, the oldest first.
     pub(super) conflicts: [Instant; CONFLICT_COUNT],
     pub(super) truncated_queries: TruncatedQueries,
-    pub(super) links: [OnLink; LINK_COUNT_MAX],
+    pub(super) links: [LinkState; LINK_COUNT_MAX],
 }
 
 impl Responder {
@@ -56,7 +56,7 @@ impl Responder {
         let seed = random.ms(0, u32::MAX);
         Self {
             zone: Zone::new(&limits, seed),
-            links: core::array::from_fn(OnLink::new),
+            links: core::array::from_fn(LinkState::new),
             truncated_queries: TruncatedQueries::NONE,
             conflicts: [Instant::default(); CONFLICT_COUNT],
             rate_limited_until: Instant::default(),
@@ -105,8 +105,8 @@ impl Responder {
     pub fn add_service(&mut self, now: Instant, service: &Service<'_>) -> Result<NameId, Full> {
         let name = self.zone.add_service(service).ok_or(Full)?;
         let ms = self.random.ms(0, PROBE_JITTER_MS);
-        for on in &mut self.links {
-            on.start_probing(&self.zone, name, now, ms);
+        for link_state in &mut self.links {
+            link_state.start_probing(&self.zone, name, now, ms);
         }
         Ok(name)
     }
@@ -114,11 +114,11 @@ impl Responder {
     /// Sets the addresses of a link when they change. All names are probed for again on the link; names that are already ours stay
     /// defended meanwhile.
     pub fn set_link(&mut self, now: Instant, id: LinkId, link: &Link) -> Result<(), Full> {
-        let Some(on) = self.links.get_mut(usize::from(id)) else {
+        let Some(link_state) = self.links.get_mut(usize::from(id)) else {
             return Err(Full);
         };
-        on.link.clone_from(link);
-        let bit = on.bit;
+        link_state.link.clone_from(link);
+        let bit = link_state.bit;
         for record_id in 0..self.zone.records.len() {
             let is_gone = |record: &Entry| {
                 let mut addresses = link.addresses.iter();
@@ -140,17 +140,17 @@ impl Responder {
                 index += 1;
             }
         }
-        let Some(on) = self.links.get_mut(usize::from(id)) else {
+        let Some(link_state) = self.links.get_mut(usize::from(id)) else {
             return Err(Full);
         };
         if !link.is_up() {
-            on.reset(zone);
+            link_state.reset(zone);
         }
         let due = later(now, self.random.ms(0, PROBE_JITTER_MS));
         for record in zone.records.iter() {
-            let is_held = on.holds(zone, record.name);
+            let is_held = link_state.holds(zone, record.name);
             if record.is_on(bit) && record.is_unique && !record.is_goodbye {
-                on.set_probe(
+                link_state.set_probe(
                     zone,
                     record.name,
                     Probe {
@@ -177,13 +177,18 @@ impl Responder {
         out: &mut [u8],
     ) -> Option<usize> {
         let message = Message::parse(datagram).ok()?;
-        let on = self.links.get(usize::from(meta.link))?;
-        if meta.from.port() == 0 || self.is_stopping || !on.link.is_up() {
+        let link_state = self.links.get(usize::from(meta.link))?;
+        if meta.from.port() == 0 || self.is_stopping || !link_state.link.is_up() {
             return None;
         }
         let from = meta.from.ip();
         let is_response = message.is_response()?;
-        if meta.from.port() == PORT && self.links.iter().any(|on| on.link.has_address(&from)) {
+        if meta.from.port() == PORT
+            && self
+                .links
+                .iter()
+                .any(|link_state| link_state.link.has_address(&from))
+        {
             if self.sent.has(datagram) {
                 return None;
             }
@@ -201,11 +206,11 @@ impl Responder {
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
         self.claim_host();
         for link in 0..LINK_COUNT_MAX {
-            let on = self.links.get_mut(link)?;
-            let mut sent = on.send_probes(&self.zone, now, out);
+            let link_state = self.links.get_mut(link)?;
+            let mut sent = link_state.send_probes(&self.zone, now, out);
             if sent.is_none() {
                 let has_goodbye;
-                (sent, has_goodbye) = on.send_multicast(&self.zone, now, out, false);
+                (sent, has_goodbye) = link_state.send_multicast(&self.zone, now, out, false);
                 if has_goodbye {
                     self.remove_withdrawn();
                 }
@@ -221,8 +226,8 @@ impl Responder {
     /// Returns when the next message is due.
     pub fn poll_at(&self) -> Instant {
         let mut due = Instant::NEVER;
-        for on in &self.links {
-            due = due.min(on.answers_at).min(on.probes_at);
+        for link_state in &self.links {
+            due = due.min(link_state.answers_at).min(link_state.probes_at);
         }
         due
     }
@@ -246,7 +251,9 @@ impl Responder {
     /// Returns true if probing has ended on all links and the host's announcer is known.
     pub fn is_settled(&self) -> bool {
         // The check whether another responder on this host still runs does not count as probing.
-        let is_done = |on: &OnLink| on.probes_at == Instant::NEVER || on.probes_at == self.ask_at;
+        let is_done = |link_state: &LinkState| {
+            link_state.probes_at == Instant::NEVER || link_state.probes_at == self.ask_at
+        };
         self.announcer != Announcer::Unknown && self.links.iter().all(is_done)
     }
 

@@ -1,7 +1,7 @@
 //! Writes response messages: unicast replies, and multicast responses with the records that are due. RFC 6762 section 6.
 
 use super::answer::HOLD_OFF_MS;
-use super::on_link::{OnLink, PACE_MS};
+use super::link_state::{LinkState, PACE_MS};
 use super::rdata::Form;
 use super::record_state::{bit, later};
 use super::zone::{Zone, bit_of};
@@ -20,7 +20,7 @@ type Written = heapless::Vec<u16, WRITTEN_COUNT>;
 /// Header flags of a response.
 const FLAGS: u16 = flag::RESPONSE | flag::AUTHORITATIVE;
 
-impl OnLink {
+impl LinkState {
     /// Writes the unicast reply to a querier that uses this address family. Returns its length, or `None` if no record fits.
     pub(super) fn write_reply(
         &mut self,

@@ -13,10 +13,10 @@ pub(super) const PACE_MS: u32 = 10;
 /// A link with its timers and the range of the records that the current query asks for.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct OnLink {
-    /// When a record is next due for multicast, or an earlier instant. [`OnLink::send_multicast`] recomputes it.
+pub(super) struct LinkState {
+    /// When a record is next due for multicast, or an earlier instant. [`LinkState::send_multicast`] recomputes it.
     pub(super) answers_at: Instant,
-    /// When a name is next due for a probe, or an earlier instant. [`OnLink::send_probes`] recomputes it.
+    /// When a name is next due for a probe, or an earlier instant. [`LinkState::send_probes`] recomputes it.
     pub(super) probes_at: Instant,
     /// Unicast responses are accepted until then: our last probe had the QU bit set.
     pub(super) unicast_until: Instant,
@@ -31,7 +31,7 @@ pub(super) struct OnLink {
     pub(super) link: Link,
 }
 
-impl OnLink {
+impl LinkState {
     /// A link that is down.
     pub(super) fn new(id: usize) -> Self {
         Self {
