@@ -202,11 +202,11 @@ impl LinkState {
             let Some(name) = zone.names.find(record.name) else {
                 continue;
             };
-            for (_, own) in zone.records_of(name) {
-                if record.ttl < own.ttl() / 2 || !zone.is_equal(own, &record) {
+            for (_, ours) in zone.records_of(name) {
+                if record.ttl < ours.ttl() / 2 || !zone.is_equal(ours, &record) {
                     continue;
                 }
-                let state = self.state(own);
+                let state = self.state(ours);
                 if number != NO_QUERY && state.wanted_by.get() == number {
                     state.cancel();
                 }

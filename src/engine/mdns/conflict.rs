@@ -61,23 +61,23 @@ impl LinkState {
         record: &Record<'_>,
     ) -> bool {
         let (mut has_kind, mut is_ours) = (false, false);
-        for (_, own) in zone.records_of(name) {
-            has_kind |= own.kind == record.kind && own.is_on(self.bit);
+        for (_, ours) in zone.records_of(name) {
+            has_kind |= ours.kind == record.kind && ours.is_on(self.bit);
             // The records of all our links are compared: a bridge may return our own response through another link.
-            if !zone.is_equal(own, record) {
+            if !zone.is_equal(ours, record) {
                 continue;
             }
             is_ours = true;
-            if own.is_goodbye || !self.may_send(zone, own) {
+            if ours.is_goodbye || !self.may_send(zone, ours) {
                 continue;
             }
-            let state = self.state(own);
+            let state = self.state(ours);
             let is_due = state.due.get() != Instant::NEVER;
             let is_announced = state.announcements_left.get() == 0;
-            if record.ttl < own.ttl() / 2 {
+            if record.ttl < ours.ttl() / 2 {
                 // Other hosts would remove our record from their caches too early.
                 if is_announced || !is_due {
-                    self.schedule_refresh(own, now);
+                    self.schedule_refresh(ours, now);
                 }
             } else if is_answer && is_announced && is_due {
                 // Duplicate answer suppression (RFC 6762 section 7.4).

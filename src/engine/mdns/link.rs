@@ -42,7 +42,7 @@ impl Link {
     #[inline(never)]
     pub(super) fn covers(&self, address: &IpAddr) -> bool {
         let mut addresses = self.addresses.iter();
-        addresses.any(|(own, bits)| shares(own, address, *bits))
+        addresses.any(|(local, bits)| shares(local, address, *bits))
     }
 
     pub(super) fn has_address(&self, address: &IpAddr) -> bool {
@@ -53,7 +53,7 @@ impl Link {
     #[inline(never)]
     pub fn bits_of(&self, address: &IpAddr) -> Option<u8> {
         let mut addresses = self.addresses.iter();
-        addresses.find_map(|(own, bits)| is_same(own, address).then_some(*bits))
+        addresses.find_map(|(local, bits)| is_same(local, address).then_some(*bits))
     }
 }
 
@@ -77,21 +77,24 @@ pub(super) fn octets<'a>(address: &IpAddr, buffer: &'a mut [u8; ADDRESS_BYTES_MA
 }
 
 /// Returns true if both addresses are equal.
-pub(super) fn is_same(one: &IpAddr, two: &IpAddr) -> bool {
-    shares(one, two, u8::MAX)
+pub(super) fn is_same(left: &IpAddr, right: &IpAddr) -> bool {
+    shares(left, right, u8::MAX)
 }
 
 /// Returns true if both addresses are of the same family and their first `bits` bits are equal.
 #[inline(never)]
-fn shares(one: &IpAddr, two: &IpAddr, bits: u8) -> bool {
-    let (mut one_buffer, mut two_buffer) = ([0; ADDRESS_BYTES_MAX], [0; ADDRESS_BYTES_MAX]);
-    let (one, two) = (octets(one, &mut one_buffer), octets(two, &mut two_buffer));
+fn shares(left: &IpAddr, right: &IpAddr, bits: u8) -> bool {
+    let (mut left_buffer, mut right_buffer) = ([0; ADDRESS_BYTES_MAX], [0; ADDRESS_BYTES_MAX]);
+    let (left, right) = (
+        octets(left, &mut left_buffer),
+        octets(right, &mut right_buffer),
+    );
     let mut bits_left = u32::from(bits);
-    one.len() == two.len()
-        && one.iter().zip(two).all(|(one, two)| {
+    left.len() == right.len()
+        && left.iter().zip(right).all(|(left, right)| {
             let compared = bits_left.min(8);
             bits_left = bits_left.saturating_sub(8);
-            (one ^ two).leading_zeros() >= compared
+            (left ^ right).leading_zeros() >= compared
         })
 }
 
@@ -126,16 +129,20 @@ mod tests {
     /// Regression of avahi 2b4e8d7a (prefixes of more than 120 bits), tested for every prefix length.
     #[test]
     fn prefix_match_compares_exactly_the_prefix_bits() {
-        for (own, bit_count) in [("2001:db8::5a5a", 128u8), ("192.0.2.90", 32)] {
-            let own: IpAddr = own.parse().unwrap();
+        for (local, bit_count) in [("2001:db8::5a5a", 128u8), ("192.0.2.90", 32)] {
+            let local: IpAddr = local.parse().unwrap();
             for bits in 0..=u8::MAX {
                 let mut link = Link::default();
-                link.addresses.push((own, bits)).unwrap();
-                assert!(link.reaches(own));
+                link.addresses.push((local, bits)).unwrap();
+                assert!(link.reaches(local));
                 for index in 0..bit_count {
-                    let other = match own {
-                        IpAddr::V4(own) => IpAddr::V4((own.to_bits() ^ 1 << (31 - index)).into()),
-                        IpAddr::V6(own) => IpAddr::V6((own.to_bits() ^ 1 << (127 - index)).into()),
+                    let other = match local {
+                        IpAddr::V4(local) => {
+                            IpAddr::V4((local.to_bits() ^ 1 << (31 - index)).into())
+                        }
+                        IpAddr::V6(local) => {
+                            IpAddr::V6((local.to_bits() ^ 1 << (127 - index)).into())
+                        }
                     };
                     assert_eq!(link.reaches(other), index >= bits, "{other}/{bits}");
                 }

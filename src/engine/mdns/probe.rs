@@ -144,11 +144,11 @@ impl LinkState {
         let mut buffer = [0; TIE_BYTES];
         let mut writer = Writer::new(&mut buffer, 0, 0);
         let mut records = TieRecords::new();
-        for (_, own) in zone.records_of(name) {
-            if own.is_active(self.bit) {
+        for (_, ours) in zone.records_of(name) {
+            if ours.is_active(self.bit) {
                 let start = writer.len() as u16;
-                writer.word(own.kind);
-                zone.write_rdata(&mut writer, own, self.bit, false);
+                writer.word(ours.kind);
+                zone.write_rdata(&mut writer, ours, self.bit, false);
                 let _ = records.push((true, start, writer.len() as u16));
             }
         }
@@ -161,7 +161,7 @@ impl LinkState {
                 // The records of all our links are compared: a bridge may return our own probe through another link.
                 are_ours &= zone
                     .records_of(name)
-                    .any(|(_, own)| zone.is_equal(own, &record));
+                    .any(|(_, ours)| zone.is_equal(ours, &record));
                 let start = writer.len() as u16;
                 writer.word(record.kind);
                 record

@@ -27,17 +27,17 @@ pub(super) enum Form {
 impl Zone {
     /// Returns true if a received record has the type and rdata of one of ours. Always false for NSEC.
     #[inline(never)]
-    pub(super) fn is_equal(&self, own: &Record, other: &dns::Record<'_>) -> bool {
-        if own.kind != other.kind || own.kind == kind::NSEC {
+    pub(super) fn is_equal(&self, ours: &Record, received: &dns::Record<'_>) -> bool {
+        if ours.kind != received.kind || ours.kind == kind::NSEC {
             return false;
         }
-        let prefix = self.rdata_prefix(own);
-        if own.target == NameId::ROOT {
-            return other.rdata() == prefix;
+        let prefix = self.rdata_prefix(ours);
+        if ours.target == NameId::ROOT {
+            return received.rdata() == prefix;
         }
-        let target = other.target(prefix.len());
-        other.rdata().starts_with(prefix)
-            && target.is_some_and(|target| self.names.find(target) == Some(self.target(own)))
+        let target = received.target(prefix.len());
+        received.rdata().starts_with(prefix)
+            && target.is_some_and(|target| self.names.find(target) == Some(self.target(ours)))
     }
 
     /// Writes a record. Returns true if it fitted.

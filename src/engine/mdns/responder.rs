@@ -122,7 +122,8 @@ impl Responder {
         for record_id in 0..self.zone.records.len() {
             let is_gone = |record: &Entry| {
                 let mut addresses = link.addresses.iter();
-                record.links == bit && !addresses.any(|(own, _)| self.zone.is_of(record, own))
+                record.links == bit
+                    && !addresses.any(|(address, _)| self.zone.belongs_to(record, address))
             };
             if self.zone.records.get(record_id).is_some_and(is_gone) {
                 self.withdraw(record_id, now);
@@ -271,11 +272,11 @@ impl Responder {
     #[cfg(test)]
     pub(super) fn own_names(&self) -> Vec<String> {
         let records = self.zone.records.iter();
-        let own = records.filter(|record| {
+        let ours = records.filter(|record| {
             record.kind == crate::wire::dns::kind::NSEC
                 && self.zone.claim(record.name).rename_style != RenameStyle::Fixed
         });
-        own.map(|record| {
+        ours.map(|record| {
             let labels = self.zone.names.labels(record.name);
             let labels = labels.map(|label| String::from_utf8_lossy(label.bytes).into_owned());
             labels.collect::<Vec<_>>().join(".")

@@ -74,8 +74,10 @@ impl Zone {
     #[inline(never)]
     fn add_shared(&mut self, record: &mut Record, name: Option<NameId>) -> Option<()> {
         record.name = name?;
-        let is_it = |other: &Record| other.target == record.target && !other.is_goodbye;
-        let is_there = self.records_of(record.name).any(|(_, other)| is_it(other));
+        let is_equal = |other: &Record| other.target == record.target && !other.is_goodbye;
+        let is_there = self
+            .records_of(record.name)
+            .any(|(_, other)| is_equal(other));
         let added = match is_there {
             true => Some(()),
             false => self.add(record, &[]),
@@ -106,10 +108,10 @@ impl Zone {
     }
 
     /// Returns true if a record belongs to this address: its rdata is the address, or its name is the reverse mapping.
-    pub(super) fn is_of(&self, record: &Record, address: &IpAddr) -> bool {
-        let (mut own, mut name) = ([0; ADDRESS_BYTES_MAX], [0; REVERSE_BYTES_MAX]);
+    pub(super) fn belongs_to(&self, record: &Record, address: &IpAddr) -> bool {
+        let (mut bytes, mut name) = ([0; ADDRESS_BYTES_MAX], [0; REVERSE_BYTES_MAX]);
         reverse(*address, &mut name);
-        self.rdata_prefix(record) == octets(address, &mut own)
+        self.rdata_prefix(record) == octets(address, &mut bytes)
             || self.names.find(Name::of(&name)) == Some(record.name)
     }
 
