@@ -1,4 +1,4 @@
-//! Bytes and time, beside other programs.
+//! Measures stowaway's size (`size`) and speed (`bench`) and compares both with other programs.
 
 pub mod bench;
 mod chart;

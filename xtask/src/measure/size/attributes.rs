@@ -1,8 +1,8 @@
-//! What the attributes for size are worth: the file without `#[inline(never)]` and `#[repr(C)]`, module by module or, within one,
-//! attribute by attribute.
+//! `cargo xtask size --attributes`: measures how many bytes `#[inline(never)]` and `#[repr(C)]` save. Builds stowaway without the
+//! attributes of one module after the other or, within a named module, without one attribute after the other.
 //!
-//! Attributes are taken out of a copy of the source. Those of `sys` and `unpack` are not looked at: there `repr(C)` is a layout of
-//! the kernel's.
+//! The attributes are removed in a copy of the source. `sys` and `unpack` are left out because `repr(C)` there is a layout that
+//! the kernel prescribes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,33 +14,34 @@ use super::table::{self, Table};
 use crate::build::{self, workspace_root};
 use crate::setup;
 
-/// Modules that are not looked at.
+/// Files and folders of `src` whose attributes are kept in every build.
 const LEFT_OUT: [&str; 3] = ["main.rs", "sys", "unpack"];
-/// What is looked at; a comment may follow.
+/// The attributes to remove. Matched at the start of a line, so that a comment may follow.
 const ATTRIBUTES: [&str; 2] = ["#[inline(never)]", "#[repr(C)]"];
 
-/// An attribute.
+/// The line of an attribute.
 #[derive(Clone)]
 struct Place {
-    /// Within `src`.
+    /// Path relative to `src`.
     file: PathBuf,
-    /// The first is 0.
+    /// Index from 0.
     line: usize,
 }
 
 impl Place {
-    /// The first two names of its path: a module that is large enough to be worth a line.
+    /// Module for the table's row: the first two components of the path.
     fn module(&self) -> String {
         let names = self.file.iter().take(2).map(|name| name.to_string_lossy());
         names.collect::<Vec<_>>().join("/")
     }
 }
 
-/// Builds without the attributes of each module, or without each attribute of those that `within` begins.
+/// Builds once with all attributes, then once without those of each module. With `within`, a path relative to `src`, builds once
+/// without each attribute below that path.
 pub(super) fn run(within: Option<&str>) -> Result<Table> {
     let copy = Copy::new()?;
     let places = copy.attributes()?;
-    let waiting = setup::progress("building stowaway without attributes");
+    let progress = setup::progress("building stowaway without attributes");
     let with_all = copy.build(&[])?;
     let mut rows = vec![("with all".to_owned(), with_all)];
     let mut groups: Vec<(String, Vec<Place>)> = Vec::new();
@@ -59,49 +60,50 @@ pub(super) fn run(within: Option<&str>) -> Result<Table> {
     }
     ensure!(
         !groups.is_empty(),
-        "there are no attributes in {}",
+        "{} has neither #[inline(never)] nor #[repr(C)] to remove",
         within.unwrap_or("src")
     );
     let count = groups.len();
     for (number, (name, group)) in (1..).zip(groups) {
-        waiting.say(format!("{number} of {count}: {name}"));
+        progress.say(format!("{number} of {count}: {name}"));
         let bytes = copy.build(&group)?;
         let change = bytes.cast_signed() - with_all.cast_signed();
         let title = format!("without {} of {name}", group.len());
-        waiting.println(&format!("{number} of {count}: {title}: {change:+}"));
+        progress.println(&format!("{number} of {count}: {title}: {change:+}"));
         rows.push((title, bytes));
     }
     Ok(table::compared(rows))
 }
 
-/// A copy of the workspace.
+/// A copy of the workspace in `target/attributes/copy`, whose source may be changed.
 struct Copy {
     root: PathBuf,
 }
 
 impl Copy {
+    /// Copies all files that git tracks.
     fn new() -> Result<Self> {
         let from = workspace_root();
         let root = from.join("target/attributes/copy");
         let listed = setup::quietly(Command::new("git").arg("-C").arg(&from).arg("ls-files"))?;
         for name in listed.lines() {
             let (from, to) = (from.join(name), root.join(name));
-            let place = to.parent().context("no directory")?;
-            fs::create_dir_all(place)?;
-            // One that was removed and is still listed is left out.
+            let directory = to.parent().context("no directory")?;
+            fs::create_dir_all(directory)?;
+            // `git ls-files` also lists files that were removed but not yet committed.
             if from.exists() {
-                replace(&to, &fs::read(&from)?)?;
+                write_if_changed(&to, &fs::read(&from)?)?;
             }
         }
         Ok(Self { root })
     }
 
-    /// All attributes, by file.
+    /// All attributes outside of `LEFT_OUT`, sorted by file and line.
     fn attributes(&self) -> Result<Vec<Place>> {
         let src = self.root.join("src");
         let mut places = Vec::new();
-        let mut waiting = vec![src.clone()];
-        while let Some(directory) = waiting.pop() {
+        let mut pending = vec![src.clone()];
+        while let Some(directory) = pending.pop() {
             for entry in fs::read_dir(&directory)? {
                 let path = entry?.path();
                 let name = path.strip_prefix(&src)?.to_path_buf();
@@ -109,7 +111,7 @@ impl Copy {
                     continue;
                 }
                 if path.is_dir() {
-                    waiting.push(path);
+                    pending.push(path);
                 } else if path.extension().is_some_and(|end| end == "rs") {
                     let text = fs::read_to_string(&path)?;
                     let lines = text.lines().enumerate();
@@ -125,7 +127,7 @@ impl Copy {
         Ok(places)
     }
 
-    /// Bytes that are mapped of the file without these attributes. The copy is whole again then.
+    /// Builds without these attributes and returns the bytes of the file that are mapped into memory. Restores the source.
     fn build(&self, without: &[Place]) -> Result<u64> {
         let mut texts: Vec<(PathBuf, String)> = Vec::new();
         for Place { file, line } in without {
@@ -134,10 +136,10 @@ impl Copy {
                 let text = fs::read_to_string(&path)?;
                 texts.push((path.clone(), text));
             }
-            // Lines keep their numbers.
+            // The line is emptied, not removed, so that later line numbers stay valid.
             let text = fs::read_to_string(&path)?;
             let lines = text.lines().enumerate();
-            let lines = lines.map(|(at, text)| if at == *line { "" } else { text });
+            let lines = lines.map(|(index, text)| if index == *line { "" } else { text });
             fs::write(&path, lines.collect::<Vec<_>>().join("\n"))?;
         }
         let bytes = build::bytes_of_copy(&self.root);
@@ -154,8 +156,8 @@ fn is_attribute(line: &str) -> bool {
         .any(|attribute| line.trim_start().starts_with(attribute))
 }
 
-/// Leaves what is the same as it is, and its time.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes `bytes` to the file unless it already has them: an unchanged modification time spares cargo a rebuild.
+fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }

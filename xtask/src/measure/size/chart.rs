@@ -1,4 +1,5 @@
-//! Bars: the file beside others that were found here, the steps to it, and its bytes by module and crate.
+//! `cargo xtask size --svg`: a chart of stowaway's size beside the programs found on this machine, after each build step, and by
+//! module and crate.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use super::{Measured, by_size};
 use crate::build::Arch;
 use crate::measure::chart::{self, BLUE, Bar, GREY, Group};
 
-/// Writes an SVG.
+/// Writes the three groups of bars to an SVG file.
 pub(super) fn draw(path: &Path, arch: Arch, measured: &Measured, peers: &[Peer]) -> Result<()> {
     let groups = [
         programs(measured, peers),
@@ -61,7 +62,7 @@ fn steps(arch: Arch, measured: &Measured) -> Group {
     group(title, steps.iter().map(row))
 }
 
-/// Our own crate is shown by modules.
+/// Bytes of each module of stowaway and of each other crate, largest first.
 fn parts(measured: &Measured) -> Group {
     let sizes = &measured.sizes;
     let modules = by_size(&sizes.modules).into_iter();

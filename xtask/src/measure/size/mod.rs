@@ -1,8 +1,8 @@
-//! `cargo xtask size`: where the file's bytes are, by section, crate and module, against the budgets in image/size.toml;
-//! what each step of the build saves; and what other servers weigh that are found here.
+//! `cargo xtask size`: prints the file's bytes by section, crate and module and compares them with the budgets in image/size.toml;
+//! prints what each build step saves, and the sizes of other servers installed on this machine.
 //!
-//! The symbols tell: what has none (string constants, padding) stands in a line of its own. A function that was inlined
-//! counts for the one that it was inlined into.
+//! Bytes are attributed by the symbols of the debug file. Bytes without a symbol (string constants, padding) have a row of their
+//! own. An inlined function counts for its caller.
 
 mod attributes;
 mod chart;
@@ -24,20 +24,20 @@ use table::Column;
 /// `cargo xtask size`
 #[derive(clap::Args)]
 pub struct Args {
-    /// The processor to look at; all of them when absent
+    /// Processor to build for [default: all]
     #[arg(long)]
     arch: Option<Arch>,
-    /// Build for x86_64 in other ways instead, and print what each is worth; takes minutes
+    /// Instead, build for x86_64 with other compiler settings and print the bytes of each result; takes minutes
     #[arg(long, conflicts_with_all = ["arch", "svg"])]
     compare: bool,
-    /// Build for x86_64 without the attributes for size of each module instead, or without each of those within one, such as
-    /// vfs/host; takes a minute each
+    /// Instead, build for x86_64 once without the size attributes of each module or, with MODULE (such as vfs/host), once without
+    /// each attribute in it; takes a minute per build
     #[arg(long, value_name = "MODULE", num_args = 0..=1, conflicts_with_all = ["arch", "svg", "compare"])]
     attributes: Option<Option<String>>,
-    /// Print tables in Markdown instead: the steps, and the programs found here
+    /// Print Markdown: the tables of build steps and of programs found on this machine
     #[arg(long)]
     markdown: bool,
-    /// Draw it, too
+    /// Also draw a chart to this file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 }
@@ -89,7 +89,7 @@ pub fn main(args: Args) -> Result<()> {
     refuse(&breaches)
 }
 
-/// The same for every processor, without the tables.
+/// Fails when a budget of any processor is exceeded or text formatting crept in; prints no tables.
 pub fn check() -> Result<()> {
     let mut breaches = Vec::new();
     for arch in Arch::ALL {
@@ -98,21 +98,21 @@ pub fn check() -> Result<()> {
     refuse(&breaches)
 }
 
-/// The role of this name.
+/// Looks up a role that image/size.toml names.
 fn role(name: &str) -> Result<Role> {
     let mut roles = Role::ALL.into_iter();
     roles.find(|role| role.name() == name).with_context(|| {
-        format!("image/size.toml has a budget for {name}, and there is no such role")
+        format!("image/size.toml has a budget for the role {name:?}, which does not exist")
     })
 }
 
-/// One processor's files: those with some roles alone that have a budget, and the one with all.
+/// Sizes of one processor's files: one file for each entry of `roles` in the budget, and the file with all roles.
 struct Measured {
     arch: Arch,
     budget: Budget,
     /// The last one is the file with all roles.
     columns: Vec<Column>,
-    /// Of the file with all roles.
+    /// Sizes within the file with all roles.
     sizes: Sizes,
 }
 
@@ -158,7 +158,7 @@ impl Measured {
     }
 }
 
-/// What is over its budget.
+/// The message for a `size` above its budget `most`; None if it is within.
 fn over(arch: Arch, what: &str, size: u64, most: u64) -> Option<String> {
     (size > most).then(|| {
         format!(
@@ -177,14 +177,14 @@ fn refuse(breaches: &[String]) -> Result<()> {
     }
 }
 
-/// What one processor's file may weigh.
+/// Size limits in bytes for one processor: its table in image/size.toml.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Budget {
     file: u64,
     #[serde(default)]
     modules: BTreeMap<String, u64>,
-    /// Of the files that have these roles alone, with + between them.
+    /// Limits of files built with a subset of roles. Keys are role names joined by `+`.
     #[serde(default)]
     roles: BTreeMap<String, u64>,
 }
@@ -194,14 +194,14 @@ impl Budget {
         let path = workspace_root().join("image/size.toml");
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut all: BTreeMap<String, Self> = toml::from_str(&text)
-            .with_context(|| format!("cannot understand {}", path.display()))?;
+        let mut all: BTreeMap<String, Self> =
+            toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
         all.remove(arch.name())
             .with_context(|| format!("{} has no budget for {}", path.display(), arch.name()))
     }
 }
 
-/// Bytes in the file that ships, unless said otherwise.
+/// Where the bytes of the shipped file are.
 struct Sizes {
     file: u64,
     /// Name, bytes in memory, bytes in the file.
@@ -212,13 +212,13 @@ struct Sizes {
     formatting: Vec<String>,
 }
 
-/// Bytes that no symbol names.
+/// Row for bytes that belong to no symbol.
 const UNNAMED: &str = "(constants, padding)";
-/// Symbols without a path: mem*, the entry.
+/// Row for symbols without a Rust path: memcpy and the like, the entry point.
 const PLAIN: &str = "(no path)";
 
 impl Sizes {
-    /// `elf` is the debug file of a file of `file` bytes.
+    /// Attributes bytes by the symbols in `elf`, the debug file of a shipped file of `file` bytes.
     fn measure(file: u64, elf: &[u8]) -> Result<Self> {
         const SHF_ALLOC: u64 = object::elf::SHF_ALLOC as u64;
         let elf = object::File::parse(elf)?;
@@ -246,7 +246,7 @@ impl Sizes {
                 stored.push(section.index());
             }
         }
-        // Functions with equal code share an address, and its bytes.
+        // The linker folds functions with equal code into one address: count its bytes once.
         let mut seen = BTreeMap::new();
         for symbol in elf.symbols().filter(|symbol| symbol.size() > 0) {
             if symbol
@@ -270,7 +270,7 @@ impl Sizes {
     fn add(&mut self, size: u64, name: &str) {
         let mut path = path_of(name);
         let crate_name = path.next().unwrap_or(PLAIN);
-        // What stands in no module is the file's entry.
+        // Items of the crate's root are counted as module `main`.
         let module = path
             .next()
             .map(|module| path.next().map_or("main", |_| module));
@@ -313,13 +313,13 @@ impl Sizes {
             .map(|(name, most)| match self.modules.get(name) {
                 Some(size) => over(arch, name, *size, *most),
                 None => Some(format!(
-                    "{}: image/size.toml has a budget for {name}, and there is no such module",
+                    "{}: image/size.toml has a budget for the module {name:?}, which does not exist",
                     arch.name()
                 )),
             });
         let formatting = (!self.formatting.is_empty()).then(|| {
             format!(
-                "{}: core::fmt is in the file; print without it:\n  {}",
+                "{}: core::fmt is linked; format without it:\n  {}",
                 arch.name(),
                 self.formatting.join("\n  ")
             )
@@ -333,13 +333,13 @@ impl Sizes {
     }
 }
 
-/// The names at the start of a demangled symbol: `<stowaway::net::Kernel as …>::wait` is stowaway, net, Kernel.
-/// Nothing when it is no path.
+/// Components of the path at the start of a demangled symbol: stowaway, net, Kernel for `<stowaway::net::Kernel as …>::wait`.
+/// Empty for a symbol without `::`.
 fn path_of(name: &str) -> impl Iterator<Item = &str> {
     let start = name.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '_');
     let start = ["mut ", "dyn ", "const "]
         .iter()
-        .fold(start, |rest, word| rest.strip_prefix(word).unwrap_or(rest));
+        .fold(start, |name, word| name.strip_prefix(word).unwrap_or(name));
     let end = start
         .find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
         .unwrap_or(start.len());
@@ -348,7 +348,7 @@ fn path_of(name: &str) -> impl Iterator<Item = &str> {
         .filter(move |part| path.contains("::") && !part.is_empty())
 }
 
-/// The largest first.
+/// Sorted by size, largest first.
 fn by_size(sizes: &BTreeMap<String, u64>) -> Vec<(&String, u64)> {
     let mut sorted: Vec<(&String, u64)> = sizes.iter().map(|(name, size)| (name, *size)).collect();
     sorted.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn symbols_are_counted_for_the_room_that_wrote_them() {
+    fn symbols_count_for_their_defining_module() {
         let sizes = sizes(&[
             (10, "stowaway::wire::xdr::padding"),
             (20, "<stowaway::wire::Reader>::take"),
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_budget_is_said_and_formatting_too() {
+    fn exceeded_budgets_and_text_formatting_are_reported() {
         let over = sizes(&[
             (31, "stowaway::wire::xdr::padding"),
             (5, "<u8 as core::fmt::Display>::fmt"),

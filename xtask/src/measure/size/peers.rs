@@ -1,6 +1,6 @@
-//! Other servers that are found on this machine, and what they weigh: their file, and every library that it needs.
+//! Other servers installed on this machine, and their size in bytes: the program's file and every library that it loads.
 //!
-//! Libraries are found as ld.so finds them, by the crate lddtree.
+//! The crate lddtree resolves libraries by the rules of ld.so.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use lddtree::DependencyAnalyzer;
 
-/// Name, what it does, where it may be; then what it opens while it runs, without which it does nothing.
+/// Name, purpose, possible paths, and the paths of plug-ins that the program loads with dlopen and cannot serve without.
 type Known = (
     &'static str,
     &'static str,
@@ -76,47 +76,44 @@ const KNOWN: [Known; 9] = [
     ),
 ];
 
-/// A server on this machine.
+/// A server installed on this machine.
 pub(crate) struct Peer {
     pub name: &'static str,
     pub what: &'static str,
-    /// Bytes of its own file.
+    /// Bytes of the program's file alone.
     pub file: u64,
-    /// Bytes of that and all that it needs.
+    /// Bytes of the program's file, its plug-ins and all libraries.
     pub all: u64,
-    /// How many libraries that are.
+    /// Number of libraries and plug-ins.
     pub libraries: usize,
 }
 
-/// Those that are here; the smallest first.
+/// The known servers that are installed on this machine, smallest first.
 pub(super) fn found() -> Result<Vec<Peer>> {
-    let is_there = |path: &&Path| path.is_file();
+    let is_installed = |path: &&Path| path.is_file();
     let mut peers = Vec::new();
-    for (name, what, places, opened) in KNOWN {
-        if let Some(path) = places.iter().map(Path::new).find(is_there) {
-            let opened = opened.iter().map(Path::new).filter(is_there);
-            let weight = weigh(path, opened)?;
-            peers.push(Peer {
-                name,
-                what,
-                ..weight
-            });
+    for (name, what, places, plugins) in KNOWN {
+        if let Some(path) = places.iter().map(Path::new).find(is_installed) {
+            let plugins = plugins.iter().map(Path::new).filter(is_installed);
+            let size = weigh(path, plugins)?;
+            peers.push(Peer { name, what, ..size });
         }
     }
     peers.sort_by_key(|peer| peer.all);
     Ok(peers)
 }
 
-/// What a program weighs that opens these while it runs; it has no name yet.
-pub(crate) fn weigh<'a>(path: &'a Path, opened: impl Iterator<Item = &'a Path>) -> Result<Peer> {
+/// Measures the program at `path` with its libraries, and with the `plugins` that it loads at run time. Leaves `name` and `what`
+/// empty.
+pub(crate) fn weigh<'a>(path: &'a Path, plugins: impl Iterator<Item = &'a Path>) -> Result<Peer> {
     let mut counted = BTreeSet::new();
-    for file in std::iter::once(path).chain(opened) {
-        let needs = || format!("cannot tell what {} needs", file.display());
+    for file in std::iter::once(path).chain(plugins) {
+        let needs = || format!("cannot list the libraries of {}", file.display());
         counted.insert(fs::canonicalize(file).with_context(needs)?);
         let tree = DependencyAnalyzer::default().analyze(file);
         for (library, found) in tree.with_context(needs)?.libraries {
             counted.insert(found.realpath.with_context(|| {
-                format!("{} needs {library}, and it is not found", file.display())
+                format!("{} needs {library}, which was not found", file.display())
             })?);
         }
     }
@@ -135,12 +132,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_weighed_with_its_libraries_each_once() -> Result<()> {
+    fn each_library_of_a_program_counts_once() -> Result<()> {
         let shell = Path::new("/bin/sh");
         let alone = fs::metadata(shell)?.len();
         let peer = weigh(shell, std::iter::empty())?;
         assert_eq!(peer.file, alone);
-        // The C library and what links it.
+        // The C library and the dynamic linker.
         assert!(peer.libraries >= 2 && peer.all > alone + 1_000_000);
         let twice = weigh(shell, std::iter::once(shell))?;
         assert_eq!((twice.all, twice.libraries), (peer.all, peer.libraries));
@@ -148,16 +145,16 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_not_there_is_told() -> Result<()> {
+    fn missing_library_is_named_in_the_error() -> Result<()> {
         let name = b"libc.so.6";
         let mut shell = fs::read("/bin/sh")?;
-        let at = shell.windows(name.len()).position(|it| it == name);
-        shell[at.context("the shell needs no C library")?] = b'x';
-        let other = tempfile::NamedTempFile::new()?;
-        fs::write(other.path(), shell)?;
-        let why = weigh(other.path(), std::iter::empty()).err();
+        let offset = shell.windows(name.len()).position(|it| it == name);
+        shell[offset.context("/bin/sh does not name libc.so.6")?] = b'x';
+        let changed = tempfile::NamedTempFile::new()?;
+        fs::write(changed.path(), shell)?;
+        let why = weigh(changed.path(), std::iter::empty()).err();
         let why = why.map(|why| why.to_string()).unwrap_or_default();
-        assert!(why.contains("xibc.so.6, and it is not found"), "{why}");
+        assert!(why.contains("xibc.so.6, which was not found"), "{why}");
         Ok(())
     }
 }

@@ -3,31 +3,31 @@
 use super::peers::Peer;
 use crate::build::{Arch, Step};
 
-/// A file of ours, and the steps to it.
+/// A file of stowaway, and its size after each build step.
 pub(super) struct Column {
-    /// Its role, when it has one alone.
+    /// The file's roles joined by `+`, or `all roles`.
     pub name: String,
     pub steps: Vec<Step>,
 }
 
 impl Column {
-    /// Bytes of the file that ships.
+    /// Bytes of the shipped file: the size after the last step.
     pub(super) fn bytes(&self) -> u64 {
         self.steps.last().map_or(0, |step| step.bytes)
     }
 }
 
-/// Words on the left and numbers on the right, with a line for what they are.
+/// A table with a head, names in the first column and numbers in the others.
 pub(super) struct Table {
     head: Vec<String>,
     rows: Vec<(String, Vec<u64>)>,
 }
 
-/// Bytes after each step on the way to each file.
+/// Bytes of each file after each build step.
 pub(super) fn steps(arch: Arch, columns: &[Column]) -> Table {
     let steps = columns.first().map_or(&[][..], |column| &column.steps);
-    let rows = steps.iter().enumerate().map(|(at, step)| {
-        let bytes = |column: &Column| column.steps.get(at).map_or(0, |step| step.bytes);
+    let rows = steps.iter().enumerate().map(|(index, step)| {
+        let bytes = |column: &Column| column.steps.get(index).map_or(0, |step| step.bytes);
         (step.name.to_owned(), columns.iter().map(bytes).collect())
     });
     let names = columns.iter().map(|column| column.name.clone());
@@ -39,7 +39,7 @@ pub(super) fn steps(arch: Arch, columns: &[Column]) -> Table {
     }
 }
 
-/// Our files among those of others, the smallest first.
+/// stowaway's files and the other programs, sorted by bytes with libraries, smallest first.
 pub(super) fn programs(columns: &[Column], peers: &[Peer]) -> Table {
     let ours = columns.iter().map(|column| {
         let bytes = column.bytes();
@@ -59,7 +59,7 @@ pub(super) fn programs(columns: &[Column], peers: &[Peer]) -> Table {
     }
 }
 
-/// Ways to build, and what each one's file weighs.
+/// Build variants, and the bytes of each one's file.
 pub(super) fn compared(rows: Vec<(String, u64)>) -> Table {
     Table {
         head: ["built for x86_64", "bytes mapped"]
@@ -73,7 +73,7 @@ pub(super) fn compared(rows: Vec<(String, u64)>) -> Table {
 }
 
 impl Table {
-    /// For a terminal.
+    /// Formats the table for a terminal.
     pub(super) fn text(&self) -> String {
         let numbers = |row: &[u64]| {
             row.iter()
@@ -88,7 +88,7 @@ impl Table {
         text
     }
 
-    /// For README.
+    /// Formats the table as Markdown, for the README.
     pub(super) fn markdown(&self) -> String {
         let mut text = format!(
             "| {} |\n|---|{}\n",
@@ -103,11 +103,11 @@ impl Table {
     }
 }
 
-/// 94332 is 94,332.
+/// Inserts commas between groups of three digits: 94,332.
 pub(super) fn grouped(number: u64) -> String {
     match number / 1000 {
         0 => number.to_string(),
-        rest => format!("{},{:03}", grouped(rest), number % 1000),
+        thousands => format!("{},{:03}", grouped(thousands), number % 1000),
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_stand_by_what_they_weigh_in_all() {
+    fn programs_are_sorted_by_bytes_with_libraries() {
         let step = |bytes| Step {
             name: "linked",
             bytes,
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_grouped() {
+    fn thousands_are_separated_by_commas() {
         let cases = [
             (0, "0"),
             (999, "999"),
