@@ -1,7 +1,7 @@
-//! What every bench does: rounds, sides in turn, what servers hold in memory, and a report of all that.
+//! Runs a bench: rounds in which each workload runs on each side, the servers' memory before and after, and the report.
 //!
-//! A bench is a list of workloads and a function that has one of them asked of one side. A slow figure never fails the
-//! command, a wrong answer does. What a server costs is its CPU time: on a busy machine it wavers least.
+//! A bench is a list of workloads and a function that runs one workload on one side. A wrong reply fails the command, a slow
+//! figure does not. A server's main cost is its CPU time, which varies less on a busy machine than wall time.
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -12,29 +12,29 @@ use super::table::{Figure, Measured, Subject, verdict};
 use super::{BEFORE, Common};
 use crate::setup::{self, Progress};
 
-/// Rounds beside a file of before, unless another number is asked for.
+/// Smallest number of rounds with `--against`, unless `--rounds` is given.
 const AGAINST_ROUNDS_MIN: u32 = 7;
 
 /// One line of a table.
 pub trait Workload {
-    /// What it is and should come to.
+    /// Its title, unit and aims.
     fn subject(&self) -> Subject;
 }
 
-/// A bench that runs.
+/// A running bench.
 pub struct Frame<'a> {
-    /// The name of the command, and of the files that it writes.
+    /// Name of the subcommand and of its output files.
     name: &'static str,
     common: &'a Common,
     pub progress: Progress,
-    /// Resident memory should stay below this, in KiB.
+    /// Aim for the servers' resident memory at the end: below this many KiB.
     pub memory_aim: Option<u64>,
     report: Report,
     floors: Vec<Figure>,
     servers: Vec<(u32, Holding)>,
 }
 
-/// What a server holds, before the first request and after the last.
+/// Memory of a server, before the first request and after the last.
 #[derive(Serialize)]
 struct Holding {
     server: String,
@@ -43,7 +43,7 @@ struct Holding {
 }
 
 impl<'a> Frame<'a> {
-    /// Compares ours with a peer, or with the file of before in its place.
+    /// Compares two sides; with `--against`, that file takes the place of `peer`.
     pub fn new(
         name: &'static str,
         [ours, peer]: [&'static str; 2],
@@ -57,8 +57,8 @@ impl<'a> Frame<'a> {
         Self::beside(name, sides, common, [quick, usual])
     }
 
-    /// Compares the first of `sides` with all others. Without `--rounds` the first of the last two numbers is used with
-    /// `--quick`, else the second.
+    /// Compares the first of `sides` with all others. `quick` and `usual` are the numbers of rounds with and without `--quick`,
+    /// unless `--rounds` is given.
     pub fn beside(
         name: &'static str,
         sides: Vec<&'static str>,
@@ -80,7 +80,7 @@ impl<'a> Frame<'a> {
         })
     }
 
-    /// Says which process a server is, and looks at what it holds before it is asked for anything.
+    /// Prints a server's process id and measures its memory before the first request.
     pub fn attach(&mut self, server: impl Into<String>, pid: u32) -> Result<()> {
         let (server, at_rest) = (server.into(), Memory::of(pid)?);
         self.progress.println(&format!("{server} is process {pid}"));
@@ -93,7 +93,8 @@ impl<'a> Frame<'a> {
         Ok(())
     }
 
-    /// Has every workload asked of both sides, round by round. `turn` returns None where a side takes no part.
+    /// Runs every workload on every side, round by round. `turn` gets the workload and the index of the side; it returns None if
+    /// the side does not take part.
     pub fn rounds<W: Workload>(
         &mut self,
         workloads: impl IntoIterator<Item = W>,
@@ -110,7 +111,7 @@ impl<'a> Frame<'a> {
             let costs = vec![Vec::new(); names.len()];
             lines.push((workload, Measured { subject, costs }));
         }
-        // Round 0 fills caches and is not counted.
+        // Round 0 fills caches and does not count.
         for round in 0..=rounds {
             for (workload, Measured { subject, costs }) in &mut lines {
                 let first = if subject.has_warm_up { 0 } else { 1 };
@@ -118,8 +119,8 @@ impl<'a> Frame<'a> {
                     continue;
                 }
                 // Later sides find warmer caches, so the order changes from round to round.
-                for turn_of in 0..names.len() {
-                    let side = (turn_of + round as usize) % names.len();
+                for position in 0..names.len() {
+                    let side = (position + round as usize) % names.len();
                     let what = format!("{}, {}", subject.title, names[side]);
                     self.progress
                         .say(format!("round {round} of {rounds}: {what}"));
@@ -136,7 +137,7 @@ impl<'a> Frame<'a> {
             };
             let figures = subject.whats().into_iter().map(figure);
             if subject.is_floor {
-                // Nobody generates a load.
+                // Leaves out the third figure: the generator's CPU, or the longest wait.
                 let figures = figures.take(2).collect::<Result<Vec<_>>>()?;
                 self.floors.extend(figures);
             } else {
@@ -147,7 +148,7 @@ impl<'a> Frame<'a> {
         Ok(())
     }
 
-    /// Looks at what servers hold once all is asked; they must still run.
+    /// Measures the servers' memory after the last request; the servers must still run.
     pub fn detach(&mut self) -> Result<()> {
         for (pid, holding) in &mut self.servers {
             holding.at_end = Memory::of(*pid)?;
@@ -155,7 +156,7 @@ impl<'a> Frame<'a> {
         Ok(())
     }
 
-    /// One more table; `name` is for programs.
+    /// Adds a table to the report. `name` is the key of `data` in the JSON file.
     pub fn section(
         &mut self,
         name: &'static str,
@@ -166,7 +167,7 @@ impl<'a> Frame<'a> {
         self.report.section(name, title, data, rows)
     }
 
-    /// Prints everything, with `setting` above it, and writes JSON and SVG.
+    /// Prints the tables, with `setting` above them, and writes JSON and SVG.
     pub fn finish(mut self, setting: &[&str]) -> Result<()> {
         let title = "the kernel alone, without a server";
         let rows = self.floors.iter().map(Figure::floor_row).collect();
@@ -176,12 +177,12 @@ impl<'a> Frame<'a> {
         if let Some(aim) = self.memory_aim {
             title += &format!("; the aim is less than {aim}");
         }
-        let row = |it: &Holding| {
-            let reached = self.memory_aim.map(|aim| it.at_end.resident < aim);
+        let row = |holding: &Holding| {
+            let reached = self.memory_aim.map(|aim| holding.at_end.resident < aim);
             vec![
-                it.server.clone(),
-                format!("at rest {}", it.at_rest),
-                format!("at the end {}", it.at_end),
+                holding.server.clone(),
+                format!("at rest {}", holding.at_rest),
+                format!("at the end {}", holding.at_end),
                 reached.map_or_else(String::new, |it| format!("reached: {}", verdict(it))),
             ]
         };
@@ -189,14 +190,14 @@ impl<'a> Frame<'a> {
         self.report.section("memory", &title, &servers, rows)?;
         self.progress.done();
         self.report.print(setting);
-        let place = |given: &Option<_>, end| {
+        let output = |argument: &Option<_>, extension| {
             let kind = self.common.against.as_ref().map_or("", |_| "-against");
-            let name = format!("target/bench/{}{kind}.{end}", self.name);
-            given
+            let name = format!("target/bench/{}{kind}.{extension}", self.name);
+            argument
                 .clone()
                 .unwrap_or_else(|| crate::build::workspace_root().join(name))
         };
-        self.report.write_json(&place(&self.common.json, "json"))?;
-        self.report.write_svg(&place(&self.common.svg, "svg"))
+        self.report.write_json(&output(&self.common.json, "json"))?;
+        self.report.write_svg(&output(&self.common.svg, "svg"))
     }
 }

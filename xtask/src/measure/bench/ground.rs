@@ -1,8 +1,8 @@
-//! The ground that the servers stand on: mounts of our own and what is read and written there; for NFS also a network and
-//! three exports.
+//! The file systems that benched servers export and the files in them, in a mount namespace of this process; for NFS also a
+//! network namespace.
 //!
-//! The ext4 is an image in memory behind a loop device: every machine has it, it waits for no disk, and its figures do not
-//! waver with one. All ends with this process; the rest of the machine does not see it.
+//! The ext4 is an image in memory behind a loop device: it works on every machine, and its figures do not depend on a disk. Other
+//! processes of the machine do not see the mounts, which end with this process.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -22,50 +22,50 @@ use crate::setup::quietly;
 
 /// The large file's name.
 pub const BIG: &str = "big";
-/// The large file repeats its offset, as eight bytes, little-endian, at every multiple of this.
+/// The large file has a stamp at every multiple of this: its offset there in eight bytes, little-endian.
 pub const STAMP_STEP: usize = 4096;
 /// The directory of [`NAME_COUNT`] files.
 pub const NAMES: &str = "names";
-/// How many files that directory has.
+/// Number of files in that directory.
 pub const NAME_COUNT: u64 = 1000;
 /// The large directory's name.
 pub const CROWD: &str = "crowd";
 
-/// A file of the same size on the tmpfs that is written to.
+/// Name of a file on the writable tmpfs that workloads write over; as large as the large file.
 pub const STANDING: &str = "standing";
 
-/// Descriptors for us and for each server: the idle connections and some more.
+/// Limit of open files (RLIMIT_NOFILE) of this process and of each server: enough for the idle connections.
 const FILE_MAX: u64 = 16384;
 
-/// What is written at once, in bytes.
+/// Size of a WRITE in bytes.
 pub const CHUNK: usize = 1 << 20;
-/// Two chunks that follow each other begin this far apart in the pattern; so no two of a file are alike.
+/// Distance in the pattern, in bytes, between the starts of successive chunks: no two chunks of a file are equal.
 const STRIDE: usize = 64;
-/// So many turns in a row write something else to the same place.
+/// Number of successive turns that write different bytes to the same offset.
 const SHIFT_MAX: usize = 16;
 
-/// How large everything is.
+/// Sizes of files and directories, and numbers of requests.
 #[derive(Clone, Copy)]
 pub struct Scale {
-    /// Of the large file.
+    /// Bytes of the large file.
     pub big_bytes: u64,
-    /// In the large directory.
+    /// Entries of the large directory.
     pub crowd_count: u64,
     /// Small requests in a turn.
     pub request_count: u64,
-    /// Names that are made and removed in a turn.
+    /// Names created and removed in a turn.
     pub made_count: u64,
 }
 
 impl Scale {
-    /// For figures to be quoted.
+    /// Scale for figures that may be published.
     pub const FULL: Self = Self {
         big_bytes: 1 << 30,
         crowd_count: 100_000,
         request_count: 64_000,
         made_count: 8_000,
     };
-    /// For a look.
+    /// Scale of `--quick`.
     pub const QUICK: Self = Self {
         big_bytes: 1 << 28,
         crowd_count: 10_000,
@@ -73,12 +73,12 @@ impl Scale {
         made_count: 2_000,
     };
 
-    /// Whether it is only for a look.
+    /// Returns true if this is the scale of `--quick`.
     pub fn is_quick(&self) -> bool {
         self.request_count < Self::FULL.request_count
     }
 
-    /// What is asked for.
+    /// The scale that the arguments ask for.
     pub fn of(common: &Common) -> Self {
         if common.quick {
             Self::QUICK
@@ -88,22 +88,22 @@ impl Scale {
     }
 }
 
-/// What the servers export.
+/// A directory that the servers export.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Export {
-    /// The tree that is only read, on a tmpfs
+    /// A read-only tree on a tmpfs
     Tree,
-    /// A tmpfs that is written to
+    /// A writable tmpfs
     Tmpfs,
-    /// An ext4 that is written to
+    /// A writable ext4
     Ext4,
 }
 
 impl Export {
-    /// Every one, in the order of the variants.
+    /// All exports, in the order of the variants.
     pub const ALL: [Self; 3] = [Self::Tree, Self::Tmpfs, Self::Ext4];
 
-    /// Its directory's name.
+    /// Name of its directory.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tree => "tree",
@@ -112,13 +112,13 @@ impl Export {
         }
     }
 
-    /// Whether clients may change it.
+    /// Returns true if clients may write to it.
     pub fn is_writable(self) -> bool {
         self != Self::Tree
     }
 }
 
-/// A directory, empty at first, that is written to.
+/// A directory for workloads that write; empty at first.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// On the tmpfs
@@ -130,10 +130,10 @@ pub enum Place {
 }
 
 impl Place {
-    /// Every one, in the order of the variants.
+    /// All directories, in the order of the variants.
     pub const ALL: [Self; 3] = [Self::Tmpfs, Self::Ext4, Self::Ext4Synced];
 
-    /// Where it lies.
+    /// The export that contains it.
     pub fn export(self) -> Export {
         match self {
             Self::Tmpfs => Export::Tmpfs,
@@ -141,7 +141,7 @@ impl Place {
         }
     }
 
-    /// Its name there.
+    /// Its name in that export.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tmpfs | Self::Ext4 => "plain",
@@ -150,17 +150,17 @@ impl Place {
     }
 }
 
-/// Name number `index` in the directory of names.
+/// Name of file `index` in the directory [`NAMES`].
 pub fn name(index: u64) -> String {
     format!("name-{index:04}")
 }
 
-/// Name number `index` in a large directory.
+/// Name of entry `index` in a large directory.
 pub fn crowd_name(index: u64) -> String {
     format!("entry-{index:06}")
 }
 
-/// Makes a directory of so many empty files.
+/// Creates a directory of `count` empty files.
 pub fn crowd(directory: &Path, count: u64) -> Result<()> {
     fs::create_dir_all(directory)?;
     for index in 0..count {
@@ -169,16 +169,16 @@ pub fn crowd(directory: &Path, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Which names of a large directory were listed: each must come exactly once.
+/// Records which entries of a large directory were listed, and checks that each is listed exactly once.
 pub struct Seen(Vec<bool>);
 
 impl Seen {
-    /// None yet.
+    /// A directory of `count` entries, none of them listed yet.
     pub fn of(count: u64) -> Self {
         Self(vec![false; count as usize])
     }
 
-    /// One was listed; false when it is the directory itself or the one above.
+    /// Records a listed name. Returns false for `.` and `..`. Fails for an unknown name and for a repeated one.
     pub fn add(&mut self, name: &[u8]) -> Result<bool> {
         if name == b"." || name == b".." {
             return Ok(false);
@@ -187,13 +187,14 @@ impl Seen {
             .ok()
             .and_then(|name| name.strip_prefix("entry-")?.parse::<usize>().ok());
         let seen = index.and_then(|index| self.0.get_mut(index));
-        let seen = seen.context("a name that nobody made")?;
-        ensure!(!*seen, "{} came twice", name.escape_ascii());
+        let seen = seen
+            .with_context(|| format!("listed {:?}, which does not exist", name.escape_ascii()))?;
+        ensure!(!*seen, "{} was listed twice", name.escape_ascii());
         *seen = true;
         Ok(true)
     }
 
-    /// All were; how many.
+    /// Fails unless every entry was listed; returns their number.
     pub fn all(self) -> Result<u64> {
         ensure!(
             self.0.iter().all(|seen| *seen),
@@ -203,29 +204,29 @@ impl Seen {
     }
 }
 
-/// Whether `data` was read at `start` of a large file: the first and the last of the stamps that lie in it whole.
+/// Fails unless `data` was read at offset `start` of a large file. Checks the first and the last stamp that `data` contains whole.
 pub fn check_stamps(data: &[u8], start: u64) -> Result<()> {
     const STEP: u64 = STAMP_STEP as u64;
     let last = (start + data.len() as u64).saturating_sub(8);
-    for at in [start.next_multiple_of(STEP), last / STEP * STEP] {
-        // What is short may have none.
-        let is_here = (start..=last).contains(&at);
+    for offset in [start.next_multiple_of(STEP), last / STEP * STEP] {
+        // A short READ may contain no whole stamp.
+        let is_inside = (start..=last).contains(&offset);
         ensure!(
-            !is_here || data[(at - start) as usize..].starts_with(&at.to_le_bytes()),
-            "READ at {start} brought bytes of another place"
+            !is_inside || data[(offset - start) as usize..].starts_with(&offset.to_le_bytes()),
+            "READ at offset {start} returned bytes of another offset"
         );
     }
     Ok(())
 }
 
-/// What a large file is filled with.
+/// Random bytes with which a large file is filled.
 pub struct Pattern {
     bytes: Vec<u8>,
     shift: usize,
 }
 
 impl Pattern {
-    /// Enough for a file of `file_bytes`; another `seed` makes another pattern.
+    /// A pattern for a file of `file_bytes`. Patterns of different seeds differ.
     pub fn new(file_bytes: u64, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let chunk_count = (file_bytes / CHUNK as u64) as usize;
@@ -235,34 +236,34 @@ impl Pattern {
         Self { bytes, shift: 0 }
     }
 
-    /// Another content, so that what an earlier turn left is not taken for what the next one writes.
+    /// Changes the content, so that bytes left by an earlier turn do not pass as those of the next one.
     pub fn turn(&mut self) {
         self.shift = (self.shift + 1) % SHIFT_MAX;
     }
 
-    /// What [`CHUNK`] number `index` of the file holds.
+    /// Content of the file's chunk `index`, of [`CHUNK`] bytes.
     pub fn chunk(&self, index: u64) -> &[u8] {
         &self.bytes[STRIDE * (index as usize + self.shift)..][..CHUNK]
     }
 }
 
-/// The tmpfs that everything lies in or is mounted in. Unmounted when dropped.
+/// The tmpfs that contains all files and mount points of a bench. Unmounted on drop.
 pub struct Ground {
     directory: TempDir,
-    /// Further directories that nfs-ganesha exports read-only.
+    /// More directories for nfs-ganesha to export, read-only.
     pub more: Vec<PathBuf>,
 }
 
 impl Ground {
-    /// Leaves the machine's network and mounts for empty ones, and makes all exports there.
+    /// Enters a new network namespace and a new mount namespace, and makes all exports.
     pub fn new(scale: Scale) -> Result<Self> {
         setrlimit(Resource::RLIMIT_NOFILE, FILE_MAX, FILE_MAX)
             .context("cannot raise the limit of open files")?;
-        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a namespace for the network")?;
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot create a network namespace")?;
         quietly(Command::new("ip").args(["link", "set", "lo", "up"]))?;
         let ground = Self::in_memory(scale)?;
         ground
-            .format(scale)
+            .make_ext4(scale)
             .context("cannot make an ext4 in memory")?;
         for place in Place::ALL {
             fs::create_dir(ground.directory_of(place))?;
@@ -275,11 +276,10 @@ impl Ground {
         Ok(ground)
     }
 
-    /// Leaves the machine's mounts for ones of our own, and makes there the tree that is read and the tmpfs that is
-    /// written to.
+    /// Enters a new mount namespace, and makes the read-only tree and the writable tmpfs there.
     pub fn in_memory(scale: Scale) -> Result<Self> {
         mounts::leave()?;
-        // rpcbind and ganesha leave sockets and process ids here.
+        // For the sockets and PID files of rpcbind and ganesha.
         mounts::mount("tmpfs", "mode=755", Path::new("/run"))?;
 
         let directory = TempDir::new().context("cannot make a directory to mount a tmpfs on")?;
@@ -288,25 +288,25 @@ impl Ground {
             directory,
             more: Vec::new(),
         };
-        ground.plant(scale).with_context(|| {
+        ground.make_tree(scale).with_context(|| {
             format!(
                 "cannot make the tree of {} MiB in memory",
                 scale.big_bytes >> 20
             )
         })?;
-        let empty = ground.path(Export::Tmpfs);
-        fs::create_dir(&empty)?;
-        mounts::mount("tmpfs", "mode=755", &empty)?;
-        fs::write(empty.join(STANDING), vec![0; scale.big_bytes as usize])?;
+        let tmpfs = ground.path(Export::Tmpfs);
+        fs::create_dir(&tmpfs)?;
+        mounts::mount("tmpfs", "mode=755", &tmpfs)?;
+        fs::write(tmpfs.join(STANDING), vec![0; scale.big_bytes as usize])?;
         Ok(ground)
     }
 
-    /// Where an export lies.
+    /// Path of an export.
     pub fn path(&self, export: Export) -> PathBuf {
         self.beside(export.name())
     }
 
-    /// Writes back what changed in a place, so that the kernel's threads leave the next turn alone.
+    /// Syncs the file system of `place` after a turn, so that the kernel's writeback does not disturb the next one.
     pub fn settle(&self, place: Place) -> Result<()> {
         let path = self.directory_of(place);
         let directory =
@@ -314,27 +314,28 @@ impl Ground {
         syncfs(&directory).with_context(|| format!("cannot sync {}", path.display()))
     }
 
-    /// A place beside the exports.
+    /// A path in the tmpfs next to the exports, for files that are not exported.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Where a place lies.
+    /// Path of a writable directory.
     pub fn directory_of(&self, place: Place) -> PathBuf {
         self.path(place.export()).join(place.name())
     }
 
-    fn plant(&self, scale: Scale) -> Result<()> {
+    /// Makes the large file, the directory of names and the large directory.
+    fn make_tree(&self, scale: Scale) -> Result<()> {
         let export = self.path(Export::Tree);
         fs::create_dir(&export)?;
         let mut big = File::create(export.join(BIG))?;
         let mut block = vec![0; 1 << 20];
         for start in (0..scale.big_bytes).step_by(block.len()) {
-            for (at, page) in (start..)
+            for (offset, page) in (start..)
                 .step_by(STAMP_STEP)
                 .zip(block.chunks_mut(STAMP_STEP))
             {
-                page[..8].copy_from_slice(&at.to_le_bytes());
+                page[..8].copy_from_slice(&offset.to_le_bytes());
             }
             big.write_all(&block)?;
         }
@@ -345,13 +346,14 @@ impl Ground {
         crowd(&export.join(CROWD), scale.crowd_count)
     }
 
-    fn format(&self, scale: Scale) -> Result<()> {
+    /// Makes an image with an ext4 and mounts it.
+    fn make_ext4(&self, scale: Scale) -> Result<()> {
         let image = self.beside("ext4.image");
-        // Room for the written file, and for the one before it until the journal has let it go.
+        // Room for the written file and for the one of the turn before, whose blocks are freed when the journal commits.
         File::create(&image)?.set_len(2 * scale.big_bytes)?;
         quietly(
             Command::new("mkfs.ext4")
-                // What is put off here would be done during the measurement.
+                // Lazy initialization would run in a kernel thread during the measurement.
                 .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
                 .arg(&image),
         )?;
@@ -363,7 +365,8 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        // Detached at once, it goes when the servers have closed it. If not, the namespace's end does the same.
+        // MNT_DETACH: the file system ends when the servers have closed its files. On failure, the end of the mount namespace
+        // unmounts it.
         let _ = umount2(self.directory.path(), MntFlags::MNT_DETACH);
     }
 }
@@ -374,7 +377,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn no_two_chunks_of_turns_and_servers_are_alike() {
+    fn chunks_differ_between_offsets_turns_and_seeds() {
         let mut seen = HashSet::new();
         for seed in [1, 2] {
             let mut pattern = Pattern::new(8 * CHUNK as u64, seed);

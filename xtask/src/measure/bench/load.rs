@@ -1,9 +1,9 @@
-//! The load generator: one connection with several requests in flight. It believes nothing: every reply answers a request in
-//! flight, and its result is checked.
+//! The load generator: one connection with several requests in flight. Each reply must have the id of a request in flight, and
+//! the caller checks its content.
 //!
-//! One thread writes and reads without ever blocking in either: so it cannot deadlock with the server, and where there are
-//! two processors the server has one to itself. Data to be written is sent from where it lies, and replies are looked at
-//! where they arrived: copies here would be measured as if the server were slow.
+//! One thread sends and receives without blocking in either call: a server that waits until its replies are read cannot deadlock
+//! with it, and on two processors the server has one for itself. The data of a WRITE is sent from the caller's buffer, and
+//! replies are parsed in the receive buffer: copies would add to the measured wall time.
 
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
@@ -14,64 +14,64 @@ use anyhow::{Context as _, Result, ensure};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// What one read asks for at least.
+/// Smallest buffer passed to a read call, in bytes.
 const READ_MIN: usize = 256 << 10;
-/// A server that is silent for so long is an error.
+/// Longest time in which the server may neither send nor accept bytes.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
-/// What is spoken: messages with their length in front, and in each a number by which a reply is known.
+/// A protocol whose messages begin with their length, and whose replies repeat the id of their request.
 pub trait Protocol {
-    /// What is asked.
+    /// A request.
     type Request<'a>;
-    /// What is answered.
+    /// The content of a reply.
     type Reply<'a>;
-    /// No reply is longer.
+    /// Longest reply in bytes, without its length prefix.
     const REPLY_MAX: usize;
 
-    /// Puts a request with its length behind what is in `out`, but for data that ends it.
+    /// Appends a request with its length prefix to `out`, except for data at its end (that of a WRITE), which is returned.
     fn put<'a>(&self, request: &Self::Request<'a>, id: u32, out: &mut Vec<u8>) -> &'a [u8];
 
-    /// How long the message is that begins so.
+    /// Length of the message that follows this prefix.
     fn len(prefix: [u8; 4]) -> Result<usize>;
 
-    /// The number and the content of a message without its length.
+    /// Parses a message without its prefix: the id and the content.
     fn parse(message: &[u8]) -> Result<(u32, Self::Reply<'_>)>;
 }
 
-/// When the next requests are sent, and how many are in flight at most.
+/// When the next requests are sent, and the largest number in flight.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Refill {
-    /// All together, in one send, when the last of the batch before is answered: for small replies.
+    /// A batch of this size in one send, after the last reply to the batch before: for small replies.
     Batch(usize),
-    /// A batch of this size in one send whenever no more than one batch is in flight: the server never waits for the client.
+    /// A batch of this size in one send, as soon as at most one batch is in flight: the server never waits for the client.
     Overlap(usize),
-    /// One for each reply: for large requests and large replies.
+    /// One request after each reply, with this many in flight: for large requests and large replies.
     Slide(usize),
 }
 
-/// Both directions of a connection.
+/// A connection under load.
 pub struct Load<P> {
     protocol: P,
     to: File,
     from: File,
-    /// Of the next request.
+    /// Id of the next request.
     pub(super) id: u32,
     outbox: Vec<u8>,
-    /// How much of the outbox is sent.
+    /// Bytes of the outbox that were sent.
     sent: usize,
     inbox: Vec<u8>,
-    /// The part of the inbox that has arrived and is not looked at yet.
+    /// Received bytes that are not yet parsed: `inbox[start..end]`.
     start: usize,
     end: usize,
 }
 
 impl<P: Protocol> Load<P> {
-    /// Over these two, which may be one socket.
+    /// A load that sends to one file and receives from the other; both may be the same socket.
     pub fn new(protocol: P, to: File, from: File) -> Result<Self> {
         for file in [&to, &from] {
             let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
             fcntl(file, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))
-                .context("cannot keep from blocking")?;
+                .context("cannot set O_NONBLOCK")?;
         }
         Ok(Self {
             protocol,
@@ -86,7 +86,7 @@ impl<P: Protocol> Load<P> {
         })
     }
 
-    /// Asks `count` times; `check` gets each reply with the number of its question.
+    /// Sends `count` requests: `ask` makes each from its index, `check` gets each reply with the index of its request.
     pub fn run<'a, R: Into<P::Request<'a>>>(
         &mut self,
         count: u64,
@@ -120,19 +120,20 @@ impl<P: Protocol> Load<P> {
                 continue;
             }
             self.receive(!sent)?;
-            while let Some(message) = next::<P>(&self.inbox[self.start..self.end])? {
+            while let Some(message) = first_message::<P>(&self.inbox[self.start..self.end])? {
                 self.start += 4 + message.len();
                 let (id, reply) = P::parse(message)?;
-                let at = in_flight.iter().position(|(sent, _)| *sent == id);
-                let at = at.with_context(|| format!("reply {id} to nothing that was asked"))?;
-                let (_, index) = in_flight.swap_remove(at);
+                let position = in_flight.iter().position(|(sent, _)| *sent == id);
+                let position = position
+                    .with_context(|| format!("a reply has the id {id} of no request in flight"))?;
+                let (_, index) = in_flight.swap_remove(position);
                 check(index, reply)?;
             }
         }
         Ok(())
     }
 
-    /// Sends the outbox and `data` behind it; whether all has gone.
+    /// Sends the outbox, then `data`, as far as the socket accepts them. Returns true if all bytes were sent.
     fn send(&mut self, data: &mut &[u8]) -> Result<bool> {
         loop {
             let head = &self.outbox[self.sent..];
@@ -156,7 +157,7 @@ impl<P: Protocol> Load<P> {
         }
     }
 
-    /// Waits for more bytes, or, when `sending`, until more can be sent.
+    /// Waits for bytes of the server and reads them. With `sending`, also returns when the socket accepts bytes again.
     fn receive(&mut self, sending: bool) -> Result<()> {
         let out = if sending {
             PollFlags::POLLOUT
@@ -166,11 +167,11 @@ impl<P: Protocol> Load<P> {
         if !self.wait(out | PollFlags::POLLIN)? {
             return Ok(());
         }
-        // What is left is the beginning of one reply.
+        // The bytes not parsed are the beginning of one reply.
         self.inbox.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        // A large reply is read to its end and little further, so that little must be moved.
+        // A large reply is read up to its end and not far beyond it: few bytes of the next one are moved to the front later.
         let missing = match self.inbox[..self.end].first_chunk() {
             Some(prefix) => (4 + P::len(*prefix)?).saturating_sub(self.end),
             None => 0,
@@ -178,39 +179,47 @@ impl<P: Protocol> Load<P> {
         let limit = self.inbox.len().min(self.end + missing.max(READ_MIN));
         let arrived = match self.from.read(&mut self.inbox[self.end..limit]) {
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
-            arrived => arrived.context("no reply")?,
+            arrived => arrived.context("cannot receive from the server")?,
         };
         ensure!(arrived > 0, "the server closed the connection");
         self.end += arrived;
         Ok(())
     }
 
-    /// Waits for `wanted`; whether there is something to read.
+    /// Waits for an event of `wanted`. Returns true if there are bytes to read.
     fn wait(&self, wanted: PollFlags) -> Result<bool> {
-        let mut ends = [
+        let mut fds = [
             PollFd::new(self.from.as_fd(), wanted & PollFlags::POLLIN),
             PollFd::new(self.to.as_fd(), wanted & PollFlags::POLLOUT),
         ];
-        // What nobody waits for would still report its end, again and again.
+        // poll reports a hang-up even of a file without wanted events, so leave `to` out unless POLLOUT is wanted: else poll would
+        // return at once, again and again.
         let count = if wanted.contains(PollFlags::POLLOUT) {
             2
         } else {
             1
         };
-        let ready = poll(&mut ends[..count], PollTimeout::try_from(SILENCE_MAX)?)?;
-        ensure!(ready > 0, "the server is silent");
-        Ok(ends[0].any() == Some(true))
+        let ready = poll(&mut fds[..count], PollTimeout::try_from(SILENCE_MAX)?)?;
+        ensure!(
+            ready > 0,
+            "the server neither sent nor accepted bytes for {SILENCE_MAX:?}"
+        );
+        Ok(fds[0].any() == Some(true))
     }
 }
 
-/// The first message in `bytes` without its length, if it is there whole.
-fn next<P: Protocol>(bytes: &[u8]) -> Result<Option<&[u8]>> {
-    let Some((prefix, rest)) = bytes.split_first_chunk() else {
+/// The first message in `bytes`, without its length prefix. None if not all of it has arrived.
+fn first_message<P: Protocol>(bytes: &[u8]) -> Result<Option<&[u8]>> {
+    let Some((prefix, after)) = bytes.split_first_chunk() else {
         return Ok(None);
     };
     let len = P::len(*prefix)?;
-    ensure!(len <= P::REPLY_MAX, "a reply of {len} bytes");
-    Ok(rest.get(..len))
+    ensure!(
+        len <= P::REPLY_MAX,
+        "a reply of {len} bytes; the longest allowed has {}",
+        P::REPLY_MAX
+    );
+    Ok(after.get(..len))
 }
 
 #[cfg(test)]
@@ -227,19 +236,19 @@ mod tests {
 
     const DEPTH: usize = 64;
 
-    /// A load whose server is `serve`, which gets its end of the socket.
-    fn against(
+    /// A load on a server thread that runs `serve` with its end of a socket pair.
+    fn load_on(
         serve: impl FnOnce(File) -> io::Result<()> + Send + 'static,
     ) -> Result<Load<Session>> {
         let (ours, theirs) = UnixStream::pair()?;
-        // What becomes of the server is seen from our end.
+        // If the server fails, the client sees the end of the connection.
         thread::spawn(move || serve(OwnedFd::from(theirs).into()));
         let again = OwnedFd::from(ours.try_clone()?);
         Load::new(Session, OwnedFd::from(ours).into(), again.into())
     }
 
-    /// One request's id.
-    fn take(server: &mut File) -> io::Result<[u8; 4]> {
+    /// Reads one request and returns its id.
+    fn read_request(server: &mut File) -> io::Result<[u8; 4]> {
         let mut len = [0; 4];
         server.read_exact(&mut len)?;
         let mut packet = vec![0; u32::from_be_bytes(len) as usize];
@@ -259,7 +268,7 @@ mod tests {
         [&head.concat(), bytes].concat()
     }
 
-    /// What comes of two READs, the second of which asks at 1.
+    /// Sends two READs, of offsets 0 and 1, and returns the offsets in the order of the replies. Each reply must be `x`.
     fn two_reads(load: &mut Load<Session>, refill: Refill) -> Result<Vec<u64>> {
         let mut order = Vec::new();
         let ask = |offset| Request::Read {
@@ -276,14 +285,14 @@ mod tests {
     }
 
     #[test]
-    fn replies_may_come_in_any_order_and_in_pieces() -> Result<()> {
+    fn replies_may_be_reordered_and_arrive_in_pieces() -> Result<()> {
         for refill in [
             Refill::Batch(DEPTH),
             Refill::Overlap(DEPTH),
             Refill::Slide(DEPTH),
         ] {
-            let mut load = against(|mut server| {
-                let (first, second) = (take(&mut server)?, take(&mut server)?);
+            let mut load = load_on(|mut server| {
+                let (first, second) = (read_request(&mut server)?, read_request(&mut server)?);
                 for byte in [data(second, b"x"), data(first, b"x")].concat() {
                     server.write_all(&[byte])?;
                 }
@@ -295,50 +304,50 @@ mod tests {
     }
 
     #[test]
-    fn no_reply_is_believed_that_nothing_asked_for() -> Result<()> {
+    fn unexpected_replies_are_errors() -> Result<()> {
         type Answer = fn([u8; 4]) -> Vec<u8>;
         let wrong: [(Answer, &str); 5] = [
             (|id| data(id, b"y"), "Data"),
-            (|_| data([0, 0, 0, 2], b"x"), "nothing that was asked"),
-            (|_| data([0xff; 4], b"x"), "nothing that was asked"),
+            (|_| data([0, 0, 0, 2], b"x"), "no request in flight"),
+            (|_| data([0xff; 4], b"x"), "no request in flight"),
             (
                 |id| [data(id, b"x"), data(id, b"x")].concat(),
-                "nothing that was asked",
+                "no request in flight",
             ),
             (|_| vec![0, 4, 0, 1, kind::DATA], "a reply of"),
         ];
         for (answer, why) in wrong {
-            let mut load = against(move |mut server| {
-                let id = take(&mut server)?;
+            let mut load = load_on(move |mut server| {
+                let id = read_request(&mut server)?;
                 server.write_all(&answer(id))
             })?;
-            let told = two_reads(&mut load, Refill::Batch(DEPTH)).unwrap_err();
-            assert!(format!("{told:#}").contains(why), "{told:#}");
+            let error = two_reads(&mut load, Refill::Batch(DEPTH)).unwrap_err();
+            assert!(format!("{error:#}").contains(why), "{error:#}");
         }
         Ok(())
     }
 
     #[test]
-    fn a_connection_that_ends_early_is_an_error() -> Result<()> {
-        let mut load = against(|mut server| {
-            let reply = data(take(&mut server)?, b"x");
-            take(&mut server)?;
+    fn connection_closed_within_a_reply_is_an_error() -> Result<()> {
+        let mut load = load_on(|mut server| {
+            let reply = data(read_request(&mut server)?, b"x");
+            read_request(&mut server)?;
             server.write_all(&reply[..reply.len() - 1])
         })?;
-        let told = two_reads(&mut load, Refill::Batch(DEPTH)).unwrap_err();
+        let error = two_reads(&mut load, Refill::Batch(DEPTH)).unwrap_err();
         assert!(
-            told.to_string().contains("closed the connection"),
-            "{told:#}"
+            error.to_string().contains("closed the connection"),
+            "{error:#}"
         );
         Ok(())
     }
 
     #[test]
-    fn a_server_that_first_wants_its_replies_read_is_not_waited_for() -> Result<()> {
+    fn server_that_blocks_on_unread_replies_causes_no_deadlock() -> Result<()> {
         const COUNT: u64 = 200;
-        let mut load = against(|mut server| {
+        let mut load = load_on(|mut server| {
             for _ in 0..COUNT {
-                let id = take(&mut server)?;
+                let id = read_request(&mut server)?;
                 server.write_all(&data(id, &[7; 128 << 10]))?;
             }
             Ok(())

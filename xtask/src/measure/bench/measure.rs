@@ -1,4 +1,4 @@
-//! What a turn costs: time on the wall, the server's CPU and our own; and what several turns come to.
+//! Measures a turn: wall time, CPU time of the server and of the load generator; computes statistics of waits and of rounds.
 
 use std::ops::AddAssign;
 use std::path::PathBuf;
@@ -13,23 +13,23 @@ use serde::Serialize;
 use crate::machines::server::{open_files, proc_field};
 use crate::machines::wait_for;
 
-/// One turn of a workload on one server.
+/// Cost of one turn: a workload run once on one server.
 #[derive(Clone, Copy, Default)]
 pub struct Cost {
-    /// Requests, bytes or entries.
+    /// Number of requests, bytes, entries or starts.
     pub amount: u64,
-    /// Seconds on the wall.
+    /// Wall time in seconds.
     pub wall: f64,
-    /// Seconds of the server's CPU, in user mode and in the kernel, all its threads.
+    /// CPU time of all the server's threads in seconds, user and system.
     pub server: f64,
-    /// Seconds of the load generator's CPU.
-    pub own: f64,
-    /// How long requests waited, where that is measured.
+    /// CPU time of the load generator in seconds.
+    pub generator: f64,
+    /// Waits of requests; zero in benches that do not measure them.
     pub waits: Waits,
 }
 
 impl Cost {
-    /// Runs `work`, which returns its amount, against a server of these processes.
+    /// Runs `work`, which returns its amount, against a server that consists of these processes.
     pub fn of(pids: &[u32], work: impl FnOnce() -> Result<u64>) -> Result<Self> {
         let used = || {
             pids.iter()
@@ -43,18 +43,19 @@ impl Cost {
         Ok(Self { server, ..cost })
     }
 
-    /// Runs `work`, which returns its amount, without a server: its own CPU stands for the server's.
+    /// Runs `work`, which returns its amount, without a server: this process's CPU time is entered as the server's, too.
     pub fn alone(work: impl FnOnce() -> Result<u64>) -> Result<Self> {
-        let own_start = read(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
+        let generator_start = read_clock(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
         let start = Instant::now();
         let amount = work()?;
         let wall = start.elapsed().as_secs_f64();
-        let own = (read(ClockId::CLOCK_PROCESS_CPUTIME_ID)? - own_start).as_secs_f64();
+        let generator = read_clock(ClockId::CLOCK_PROCESS_CPUTIME_ID)? - generator_start;
+        let generator = generator.as_secs_f64();
         Ok(Self {
             amount,
             wall,
-            server: own,
-            own,
+            server: generator,
+            generator,
             waits: Waits::default(),
         })
     }
@@ -65,33 +66,34 @@ impl AddAssign for Cost {
         self.amount += other.amount;
         self.wall += other.wall;
         self.server += other.server;
-        self.own += other.own;
+        self.generator += other.generator;
     }
 }
 
-/// Brings a system's clock of CPU time to a duration.
-pub fn read(clock: ClockId) -> Result<Duration> {
+/// Reads a CPU clock.
+pub fn read_clock(clock: ClockId) -> Result<Duration> {
     Ok(clock.now().context("cannot read a CPU clock")?.into())
 }
 
-/// Waits until the server holds no file any more that was removed: letting go of them is a part of what REMOVE costs.
+/// Waits until the server has closed all removed files: their close is part of the cost of REMOVE.
 fn wait_for_removed(pid: u32) -> Result<()> {
     const WAIT_MAX: Duration = Duration::from_secs(5);
     let is_removed = |path: &PathBuf| path.as_os_str().as_encoded_bytes().ends_with(b" (deleted)");
-    let none = || Ok((!open_files(pid)?.iter().any(is_removed)).then_some(()));
-    wait_for(WAIT_MAX, none).map(drop)
+    let all_closed = || Ok((!open_files(pid)?.iter().any(is_removed)).then_some(()));
+    wait_for(WAIT_MAX, all_closed).map(drop)
 }
 
-/// The CPU time that the process `pid` has used once it sleeps: after the last reply a server still has a little to do.
+/// CPU time of a process, read after it has gone to sleep: a server still works for a moment after its last reply. After 50 tries
+/// the time so far is returned.
 pub fn settled(pid: u32) -> Result<Duration> {
     const TRY_MAX: u32 = 50;
-    // Exact to the nanosecond while the process sleeps, and threads that ended are counted too.
-    let clock =
-        ClockId::pid_cpu_clock_id(Pid::from_raw(pid.try_into()?)).context("the server is gone")?;
-    let mut before = read(clock)?;
+    // This clock has nanoseconds, and includes threads that have ended.
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.try_into()?))
+        .with_context(|| format!("the server, process {pid}, has ended"))?;
+    let mut before = read_clock(clock)?;
     for _ in 0..TRY_MAX {
         sleep(Duration::from_millis(2));
-        let now = read(clock)?;
+        let now = read_clock(clock)?;
         if now == before {
             break;
         }
@@ -100,24 +102,25 @@ pub fn settled(pid: u32) -> Result<Duration> {
     Ok(before)
 }
 
-/// How long many requests of a turn waited, in milliseconds.
+/// Statistics of the waits of a turn's requests, in milliseconds.
 #[derive(Clone, Copy, Default)]
 pub struct Waits {
     pub median: f64,
-    /// 99 of 100 waited no longer.
+    /// 99th percentile.
     pub p99: f64,
     pub longest: f64,
 }
 
 impl Waits {
-    /// Of one that asks again `pause` ms after it was answered. Those that it could not ask meanwhile count as well: what holds it up
-    /// for a second holds up whatever comes in that second, and not one request among many.
+    /// Statistics for a client that sends its next request `pause` ms after each reply. The requests that it could not send
+    /// during a wait, one every `pause` ms, are counted with the wait that remained for them: a stall of one second delays every
+    /// request of that second, not only one. None without waits.
     pub fn of(waits: &[f64], pause: f64) -> Option<Self> {
-        let at_any_time = waits.iter().flat_map(|&wait| {
-            let left = move |left: &f64| Some(left - pause).filter(|left| *left > 0.0);
-            std::iter::successors(Some(wait), left)
+        let with_delayed = waits.iter().flat_map(|&wait| {
+            let next = move |wait: &f64| Some(wait - pause).filter(|wait| *wait > 0.0);
+            std::iter::successors(Some(wait), next)
         });
-        let mut sorted: Vec<f64> = at_any_time.collect();
+        let mut sorted: Vec<f64> = with_delayed.collect();
         sorted.sort_by(f64::total_cmp);
         let longest = *sorted.last()?;
         Some(Self {
@@ -128,10 +131,10 @@ impl Waits {
     }
 }
 
-/// The middle of several values, and how far they lie apart.
+/// Median and range of several values.
 #[derive(Clone, Copy, Serialize)]
 pub struct Spread {
-    /// The middle one, or between the middle two.
+    /// Middle value; of an even number of values, the mean of the middle two.
     pub median: f64,
     /// The smallest.
     pub min: f64,
@@ -140,7 +143,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// None when there are no values.
+    /// None without values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
@@ -152,7 +155,7 @@ impl Spread {
 
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Three digits that mean something.
+        // Three significant digits.
         let digits = match self.median {
             value if value >= 100.0 => 0,
             value if value >= 10.0 => 1,
@@ -167,18 +170,18 @@ impl std::fmt::Display for Spread {
     }
 }
 
-/// What a process holds, in KiB.
+/// Memory of a process in KiB, from /proc/PID/smaps_rollup.
 #[derive(Clone, Copy, Serialize)]
 pub struct Memory {
     pub resident: u64,
-    /// The part of it that is no file's.
+    /// Resident pages that are not backed by a file.
     anonymous: u64,
-    /// Each page divided by how many processes have it.
+    /// Resident memory, with each page divided by the number of processes that map it (Pss).
     proportional: u64,
 }
 
 impl Memory {
-    /// That of the process `pid`.
+    /// Reads the memory of the process `pid`.
     pub fn of(pid: u32) -> Result<Self> {
         let field = |name| proc_field(pid, "smaps_rollup", name);
         Ok(Self {
@@ -205,8 +208,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_up_for_long_weighs_as_much() {
-        // A second without answers among nine with them.
+    fn long_stall_counts_by_its_duration() {
+        // A stall of one second delays 1,000 requests; 9,000 others are answered at once.
         let waits: Vec<f64> = [[0.5; 4500].as_slice(), &[1000.0], &[0.5; 4500]].concat();
         let waits = Waits::of(&waits, 1.0).unwrap();
         assert_eq!((waits.median, waits.longest), (0.5, 1000.0));

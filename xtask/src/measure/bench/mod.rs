@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: stowaway and a peer side by side, in one run. Each has a module with its workloads; how they are
-//! measured and what comes of it is the same for all.
+//! `cargo xtask bench`: measures stowaway and a peer in the same run and compares them. Each bench has a module with its workloads;
+//! `frame`, `load`, `measure`, `table` and `report` are shared.
 
 mod boot;
 mod frame;
@@ -29,59 +29,59 @@ use crate::machines::server::binary;
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    server: Which,
+    bench: Bench,
 }
 
-/// What can be measured.
+/// Subcommand: the bench to run.
 #[derive(clap::Subcommand)]
-enum Which {
+enum Bench {
     /// The NFSv3 server
     Nfs(nfs::Args),
     /// The SFTP server
     Sftp(sftp::Args),
-    /// What is inside ISO images, beside plain files
+    /// Files inside ISO images, compared with plain files
     Isos(isos::Args),
     /// The mDNS responder
     Mdns(mdns::Args),
-    /// Our own network stack, beside the host's
+    /// stowaway's own network stack, compared with the host's
     Stack(stack::Args),
-    /// Our file as a machine without an operating system
+    /// stowaway as a machine without an operating system
     Boot(boot::Args),
-    /// Several loops that serve the same files, beside one
+    /// Several loops that serve the same files, compared with one
     Loops(loops::Args),
-    /// How long a client waits while others keep the disk busy
+    /// How long a client waits while other clients keep the disk busy
     Wait(wait::Args),
     /// The minimal server that `bench nfs` starts
     #[command(hide = true)]
     Floor(nfs::minimal::Args),
 }
 
-/// What all of them take.
+/// Arguments of all benches.
 #[derive(clap::Args)]
 struct Common {
-    /// How often every workload runs on every server [default: 5, of images 31; with --quick fewer, with --against at least 7]
+    /// Rounds: how often each workload runs on each server [default: 5, isos 31; fewer with --quick; at least 7 with --against]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Less of everything: shows that everything works, and the figures roughly
+    /// Use smaller files and fewer requests: checks that the bench works; the figures are rough
     #[arg(long)]
     quick: bool,
-    /// Another file of stowaway to compare with, such as the one before a change; nfs, sftp and wait measure it beside
+    /// Also measure another file of stowaway, such as the build before a change; nfs, sftp and wait measure it in addition to
     /// their peer
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// Where the figures go [default: target/bench/, named as what is measured]
+    /// Write the figures to this file [default: target/bench/BENCH.json]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Where the chart goes [default: beside the figures]
+    /// Write the chart to this file [default: target/bench/BENCH.svg]
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 }
 
-/// For tables, what a file is called that ours is compared with.
+/// Name of the `--against` file in tables.
 const BEFORE: &str = "before";
 
 impl Common {
-    /// The other file of stowaway, if there is one.
+    /// Absolute path of the `--against` file.
     fn against(&self) -> Result<Option<PathBuf>> {
         self.against.as_deref().map(existing).transpose()
     }
@@ -89,24 +89,25 @@ impl Common {
 
 fn existing(path: &Path) -> Result<PathBuf> {
     path.canonicalize()
-        .with_context(|| format!("there is no {}", path.display()))
+        .with_context(|| format!("cannot find {}", path.display()))
 }
 
-/// What those take that run beside another program.
+/// Arguments of benches that compare stowaway with another program.
 #[derive(clap::Args)]
 struct Choice<W: ValueEnum + Send + Sync + 'static> {
-    /// Only this workload; may be repeated
+    /// Run only this workload; may be repeated
     #[arg(long, value_name = "WORKLOAD")]
     only: Vec<W>,
-    /// Without the peer, e.g. to attach a profiler to the process that is named
+    /// Leave out the peer, e.g. to attach a profiler to the process whose id is printed
     #[arg(long)]
     no_peer: bool,
-    /// Another file as ours [default: what cargo xtask build makes]
+    /// Measure this file of stowaway [default: a new build]
     #[arg(long, value_name = "FILE")]
     ours: Option<PathBuf>,
 }
 
 impl<W: ValueEnum + Send + Sync + 'static> Choice<W> {
+    /// The workloads of `--only`, else all.
     fn workloads(&self) -> Vec<W> {
         if self.only.is_empty() {
             W::value_variants().to_vec()
@@ -115,14 +116,14 @@ impl<W: ValueEnum + Send + Sync + 'static> Choice<W> {
         }
     }
 
-    /// Names of all sides: ours, the file of before, the peer.
+    /// Names of all sides: stowaway, the `--against` file, the peer.
     fn sides(&self, peer: &'static str, common: &Common) -> Vec<&'static str> {
         let before = common.against.is_some().then_some(BEFORE);
         let peer = (!self.no_peer).then_some(peer);
         ["stowaway"].into_iter().chain(before).chain(peer).collect()
     }
 
-    /// Our file, which `build` makes if no other one is named.
+    /// Path of the file to measure: `--ours`, else what `build` makes.
     fn ours(&self, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
         match &self.ours {
             Some(path) => existing(path),
@@ -131,37 +132,37 @@ impl<W: ValueEnum + Send + Sync + 'static> Choice<W> {
     }
 }
 
-/// The file with all roles.
+/// Builds the file with all roles and returns its path.
 fn built() -> Result<PathBuf> {
     binary(Arch::X86_64)
 }
 
-/// A process that is killed when this is dropped.
+/// A child process that is killed on drop.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Measures, prints tables, writes JSON and SVG.
+/// Runs a bench: measures, prints tables, writes JSON and SVG.
 pub fn main(args: Args) -> Result<()> {
     ensure!(
         nix::unistd::geteuid().is_root(),
-        "cargo xtask bench needs root, for a network and mounts of its own. Type: sudo -E cargo xtask bench"
+        "cargo xtask bench needs root to create network and mount namespaces; run: sudo -E cargo xtask bench"
     );
-    match args.server {
-        Which::Nfs(args) => nfs::main(&args),
-        Which::Sftp(args) => sftp::main(&args),
-        Which::Isos(args) => isos::main(&args),
-        Which::Mdns(args) => mdns::main(&args),
-        Which::Stack(args) => stack::main(&args),
-        Which::Boot(args) => boot::main(&args),
-        Which::Loops(args) => loops::main(&args),
-        Which::Wait(args) => wait::main(&args),
-        Which::Floor(args) => nfs::minimal::main(&args),
+    match args.bench {
+        Bench::Nfs(args) => nfs::main(&args),
+        Bench::Sftp(args) => sftp::main(&args),
+        Bench::Isos(args) => isos::main(&args),
+        Bench::Mdns(args) => mdns::main(&args),
+        Bench::Stack(args) => stack::main(&args),
+        Bench::Boot(args) => boot::main(&args),
+        Bench::Loops(args) => loops::main(&args),
+        Bench::Wait(args) => wait::main(&args),
+        Bench::Floor(args) => nfs::minimal::main(&args),
     }
 }

@@ -1,4 +1,4 @@
-//! What came out: tables for people, JSON for programs, a chart for both.
+//! The report of a bench: tables on standard output, a JSON file and a chart.
 
 use std::fs;
 use std::path::Path;
@@ -15,14 +15,15 @@ use crate::measure::chart::{self, Bar, Group};
 pub struct Report {
     machine: String,
     pub rounds: u32,
-    /// Names. The first is ours.
+    /// Names of the sides. The first one is compared with all others.
     pub sides: Vec<&'static str>,
     pub figures: Vec<Figure>,
     /// Workloads that were not measured, and why.
     pub skipped: Vec<[String; 2]>,
-    /// What sections are about.
+    /// Data of the sections, by name.
     #[serde(flatten)]
     more: Map<String, Value>,
+    /// Title and rows of each section.
     #[serde(skip)]
     sections: Vec<(String, Vec<Vec<String>>)>,
 }
@@ -41,7 +42,7 @@ impl Report {
         })
     }
 
-    /// One more table, unless it has no rows; `name` is for programs.
+    /// Adds a table unless it has no rows. `name` is the key of `data` in the JSON file.
     pub fn section(
         &mut self,
         name: &str,
@@ -56,7 +57,7 @@ impl Report {
         Ok(())
     }
 
-    /// The tables, on stdout, with `setting` above them.
+    /// Prints the tables, with `setting` above them.
     pub fn print(&self, setting: &[&str]) {
         println!("{}", self.machine);
         println!("{} rounds; {}", self.rounds, setting.join("\n"));
@@ -64,7 +65,7 @@ impl Report {
             println!("median (min–max)\n");
         } else {
             println!(
-                "median (min–max); ratio = {} / other, less is better but for rates\n",
+                "median (min–max); ratio = {} / other, less is better except for rates\n",
                 self.sides[0]
             );
             let mut rows = vec![Figure::head(&self.sides)];
@@ -79,7 +80,7 @@ impl Report {
         }
     }
 
-    /// Everything.
+    /// Writes the whole report as JSON and prints the path.
     pub fn write_json(&self, path: &Path) -> Result<()> {
         make_parent(path)?;
         fs::write(path, serde_json::to_string_pretty(self)?)
@@ -88,7 +89,7 @@ impl Report {
         Ok(())
     }
 
-    /// The ratios of the servers' CPU, as a chart; nothing when there was no peer.
+    /// Draws each workload's ratio of server CPU, first side to second. Writes no file without a second side.
     pub fn write_svg(&self, path: &Path) -> Result<()> {
         let bar = |figure: &Figure| {
             let ratio = figure.others.first()?.ratio;
@@ -126,14 +127,16 @@ fn make_parent(path: &Path) -> Result<()> {
     fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))
 }
 
-/// Rows with columns as wide as what is widest in them.
+/// Formats rows in columns, each as wide as its widest cell.
 fn aligned(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |at| {
-        let cells = rows.iter().filter_map(|row| row.get(at));
+    let width = |column| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell: &String| cell.chars().count()).max()
     };
-    let widths: Vec<_> = (0..count).map(|at| width(at).unwrap_or_default()).collect();
+    let widths: Vec<_> = (0..count)
+        .map(|column| width(column).unwrap_or_default())
+        .collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths);
         let line: String = cells
@@ -144,7 +147,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// The kernel and the processors: figures mean nothing without them.
+/// Kernel version, number and model of the processors: figures depend on all three.
 fn machine() -> Result<String> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
         .context("cannot read the kernel's version")?;

@@ -1,8 +1,8 @@
-//! `cargo xtask bench stack`: our own network stack beside the host's, by the same NFS server and the same client.
+//! `cargo xtask bench stack`: stowaway's own network stack compared with the host's, with the same NFS server and the same client.
 //!
-//! With offloads, ours is at the other end of a TAP interface. Without, it is behind a socket file, as of passt, from which a relay
-//! carries frames to a TAP interface; the relay limits the rate. The host's is at the end of a pair of interfaces (veth), which cuts
-//! and sums up segments, or does not.
+//! For the lines with offloads, the own stack uses a TAP interface. For those without, it uses a socket file as passt's; a relay
+//! carries frames between that socket and a TAP interface and limits the rate. The host's stack uses a veth pair, whose checksum
+//! and segmentation offloads are switched on or off.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -23,9 +23,9 @@ use crate::machines::server::{Namespace, Server, ServerOptions, ip};
 use crate::machines::wait_for;
 use crate::setup::{self, Package, quietly};
 
-/// Of the host's rate, ours should reach so much where there are offloads.
+/// Aim: smallest ratio of the own stack's rate to that of the host's, with offloads.
 const RATE_RATIO: f64 = 0.5;
-/// How long an address may take that others are asked about first.
+/// Longest time until the server accepts a connection. The own stack first probes whether another host uses its address.
 const START_MAX: Duration = Duration::from_secs(20);
 
 /// `cargo xtask bench stack`
@@ -37,9 +37,10 @@ pub struct Args {
     choice: Choice<Workload>,
 }
 
-/// A workload, and whether links cut segments and sum them up.
+/// A workload with or without offloads.
 struct Line {
     workload: Workload,
+    /// True if links compute checksums and split segments.
     has_offloads: bool,
 }
 
@@ -55,7 +56,7 @@ impl frame::Workload for Line {
     }
 }
 
-/// Measures.
+/// Starts a server on each network, and compares them.
 pub fn main(args: &Args) -> Result<()> {
     setup::need(&[Package::IPROUTE2, Package::E2FSPROGS, Package::ETHTOOL])?;
     let file = args.choice.ours(|| build::build(Arch::X86_64))?;
@@ -75,8 +76,10 @@ pub fn main(args: &Args) -> Result<()> {
     let side = |name, server: &Server, address: [u8; 4]| {
         let at = |port| SocketAddr::from((address, port));
         let (nfs, mount) = (at(server.nfs_port), at(server.mount_port));
-        let is_there = || Ok(Client::connect(nfs).ok());
-        wait_for(START_MAX, is_there)?.with_context(|| format!("{name} is not at {nfs}"))?;
+        let connect = || Ok(Client::connect(nfs).ok());
+        wait_for(START_MAX, connect)?.with_context(|| {
+            format!("{name} does not accept connections at {nfs} within {START_MAX:?}")
+        })?;
         Side::new(name, vec![server.pid()], nfs, mount, &ground, &scale)
     };
     let own = |link: String, address| vec!["--net".into(), link, "--ip".into(), address];
@@ -142,5 +145,5 @@ pub fn main(args: &Args) -> Result<()> {
         Ok(Some(cost))
     })?;
     frame.detach()?;
-    frame.finish(&["one connection, 16 requests in flight; what lies on a tmpfs"])
+    frame.finish(&["one connection, 16 requests in flight; files on a tmpfs"])
 }

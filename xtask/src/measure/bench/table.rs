@@ -1,14 +1,14 @@
-//! A workload's name, measure and aims, and the figures that its costs come to: ours beside a peer's, round by round.
+//! The rows of a bench's table: a workload's title, unit and aims, and its figures for each side, computed from its costs.
 
 use serde::Serialize;
 
 use super::BEFORE;
 use super::measure::{Cost, Spread};
 
-/// Largest ratio of our CPU to that of the file of before, unless a workload has its own.
+/// Largest ratio of our CPU to that of the `--against` file, unless the workload has a limit of its own.
 const BEFORE_MAX: f64 = 1.03;
 
-/// What a workload counts, and in which measure.
+/// Unit of a workload's amount; decides the units of its figures.
 #[derive(Clone, Copy)]
 pub enum Unit {
     /// CPU in seconds per GiB; rate in MB/s.
@@ -17,34 +17,34 @@ pub enum Unit {
     Request,
     /// CPU in µs; rate in thousands per second.
     Entry,
-    /// CPU in ms; no rate, but how long one takes in ms.
+    /// CPU and wall time of one start in ms; no rate.
     Start,
-    /// No CPU and no rate, but how long requests waited in ms.
+    /// Waits of requests in ms; no CPU and no rate.
     Wait,
 }
 
-/// A workload's name, measure and aims.
+/// A workload's title, unit and aims.
 pub struct Subject {
-    /// For tables.
+    /// Title in tables.
     pub title: String,
-    /// What is counted.
+    /// Unit of its amount.
     pub unit: Unit,
-    /// What its figures should reach.
+    /// Limits for its figures.
     pub aims: Vec<(What, Aim)>,
-    /// What the kernel alone takes: nobody serves.
+    /// True if the kernel is measured without a server of ours or the peer's: a lower bound for servers.
     pub is_floor: bool,
-    /// Last round it is part of.
+    /// Last round in which the workload runs.
     pub round_max: u32,
-    /// True if a first turn that does not count fills caches.
+    /// True if the workload also runs in round 0, which fills caches and does not count.
     pub has_warm_up: bool,
-    /// Largest ratio of our CPU to that of the file of before. None: no gate.
+    /// Largest ratio of our CPU to that of the `--against` file. None: no gate.
     pub before_max: Option<f64>,
-    /// Reason why it is not measured.
+    /// Reason why the workload is not measured.
     pub skipped: Option<String>,
 }
 
 impl Subject {
-    /// One that is part of all rounds.
+    /// A subject without aims, measured in all rounds.
     pub fn new(title: impl Into<String>, unit: Unit) -> Self {
         Self {
             title: title.into(),
@@ -58,18 +58,18 @@ impl Subject {
         }
     }
 
-    /// With one more aim.
+    /// Adds an aim for a figure.
     pub fn aim(mut self, what: What, aim: Aim) -> Self {
         self.aims.push((what, aim));
         self
     }
 
-    /// With an aim for the server's CPU.
+    /// Adds an aim for the server's CPU.
     pub fn cpu(self, aim: Aim) -> Self {
         self.aim(What::ServerCpu, aim)
     }
 
-    /// Figures of this unit.
+    /// The figures that a workload of this unit has.
     pub fn whats(&self) -> [What; 3] {
         match self.unit {
             Unit::Wait => [What::Median, What::P99, What::Longest],
@@ -174,17 +174,17 @@ impl Figure {
         row
     }
 
-    /// Number `of` among `all` workloads, whose costs its gates may refer to. None: nothing was measured.
-    pub fn new(all: &[Measured], of: usize, what: What, sides: &[&'static str]) -> Option<Self> {
-        let measured = &all[of];
+    /// The figure `what` of `all[index]`; gates may refer to other lines of `all`. None if nothing was measured.
+    pub fn new(all: &[Measured], index: usize, what: What, sides: &[&'static str]) -> Option<Self> {
+        let measured = &all[index];
         let subject = &measured.subject;
         let ours = Spread::of(measured.values(what, 0))?;
         let mut others = Vec::new();
-        for (index, side) in sides.iter().enumerate().skip(1) {
-            let ratio = measured.ratio(what, measured.values(what, index));
+        for (number, side) in sides.iter().enumerate().skip(1) {
+            let ratio = measured.ratio(what, measured.values(what, number));
             others.push(Other {
                 side,
-                value: Spread::of(measured.values(what, index)),
+                value: Spread::of(measured.values(what, number)),
                 // The generator's CPU does not depend on the server.
                 ratio: ratio.filter(|_| what != What::GeneratorCpu),
             });
@@ -215,10 +215,10 @@ impl Figure {
                 goal_reached: aim.goal.map(reaches),
             })
         };
-        let own = subject.aims.iter().filter(|(of, _)| *of == what);
+        let listed = subject.aims.iter().filter(|(figure, _)| *figure == what);
         let before = subject.before_max.filter(|_| what == What::ServerCpu);
         let before = before.map(|limit| Aim::at_most(limit).of(Of::Before));
-        let aims = own.map(|(_, aim)| *aim).chain(before);
+        let aims = listed.map(|(_, aim)| *aim).chain(before);
         Some(Self {
             workload: subject.title.clone(),
             what,
@@ -248,28 +248,28 @@ impl Gate {
     }
 }
 
-/// For the last column.
+/// Verdict on an aim, in words.
 pub const fn verdict(reached: bool) -> &'static str {
     if reached { "yes" } else { "no" }
 }
 
-/// What a figure is about.
+/// A kind of figure.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
     /// The server's CPU
     ServerCpu,
-    /// How much there is in a second
+    /// Bytes, requests or entries per second
     Rate,
-    /// How long one takes
+    /// Wall time of one start
     Wall,
     /// The load generator's CPU
     GeneratorCpu,
-    /// What half of all requests waited at most
+    /// Median wait of a request
     Median,
-    /// What 99 of 100 waited at most
+    /// 99th percentile of the waits
     P99,
-    /// What the one waited that waited longest
+    /// Longest wait
     Longest,
 }
 
@@ -279,7 +279,7 @@ pub struct Aim {
     bound: Bound,
     /// The gate.
     limit: f64,
-    /// The better value that is hoped for.
+    /// A stricter limit to aim for; missing it does not miss the gate.
     goal: Option<f64>,
     of: Of,
     /// True if the worst round is compared instead of the median.
@@ -299,9 +299,9 @@ enum Bound {
 pub enum Of {
     /// Nothing: an absolute limit
     Unit,
-    /// Figure of the other program
+    /// The peer's figure
     Peer,
-    /// Figure of the file of before
+    /// The figure of the `--against` file
     Before,
     /// Our figure in the line with this title
     Line(&'static str),
@@ -323,7 +323,7 @@ impl Aim {
         Self { of, ..self }
     }
 
-    /// The gate and a better value that is hoped for.
+    /// Adds a stricter limit to aim for.
     pub const fn goal(self, goal: f64) -> Self {
         Self {
             goal: Some(goal),
@@ -363,12 +363,12 @@ impl What {
         }
     }
 
-    /// The first row of a workload, which has its title.
+    /// Returns true for the first figure of a workload, whose row has the title.
     const fn is_first(self) -> bool {
         matches!(self, Self::ServerCpu | Self::Median)
     }
 
-    /// The measure's name.
+    /// Name of the figure's unit.
     const fn unit(self, unit: Unit) -> &'static str {
         match (self, unit) {
             (Self::Rate, Unit::Byte) => "MB/s",
@@ -379,12 +379,12 @@ impl What {
         }
     }
 
-    /// One turn's figure in that measure.
+    /// The figure of one turn, in that unit.
     fn of(self, cost: &Cost, unit: Unit) -> f64 {
         let amount = cost.amount as f64;
         let seconds = match (self, unit) {
             (Self::ServerCpu, _) => cost.server,
-            (Self::GeneratorCpu, _) => cost.own,
+            (Self::GeneratorCpu, _) => cost.generator,
             (Self::Wall, _) => cost.wall,
             (Self::Median, _) => return cost.waits.median,
             (Self::P99, _) => return cost.waits.p99,

@@ -1,4 +1,5 @@
-//! What the kernel alone takes for a question and its answer: a thread that sends back whatever it receives.
+//! The floor: CPU time of a thread that sends each datagram back, the least that the kernel charges a responder for a query and its
+//! reply.
 
 use std::net::{Ipv4Addr, UdpSocket};
 
@@ -10,10 +11,10 @@ use super::workload;
 use crate::clients::dns::{GROUP, PORT, TYPE, query};
 use crate::measure::bench::measure::{self, Cost};
 
-/// Ends the thread.
+/// A datagram with this content ends the echo thread.
 const STOP: &[u8] = b"stop";
 
-/// Asks so many times for what comes back as it is.
+/// Sends `count` queries to an echo on the responder's end of `link`.
 pub fn turn(link: &Link, count: usize) -> Result<Cost> {
     let socket = link.responder.run(|| {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT))?;
@@ -31,12 +32,12 @@ pub fn turn(link: &Link, count: usize) -> Result<Cost> {
     let both = both?;
     Ok(Cost {
         server,
-        own: both.own - server,
+        generator: both.generator - server,
         ..both
     })
 }
 
-/// Sends back until it is told to stop; the seconds of its CPU.
+/// Sends datagrams back until [`STOP`] arrives. Returns the thread's CPU time in seconds.
 fn echo(socket: &UdpSocket) -> Result<f64> {
     let mut buffer = [0; 9000];
     loop {
@@ -47,5 +48,5 @@ fn echo(socket: &UdpSocket) -> Result<f64> {
         }
         socket.send_to(datagram, from)?;
     }
-    Ok(measure::read(ClockId::CLOCK_THREAD_CPUTIME_ID)?.as_secs_f64())
+    Ok(measure::read_clock(ClockId::CLOCK_THREAD_CPUTIME_ID)?.as_secs_f64())
 }
