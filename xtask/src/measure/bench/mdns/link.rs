@@ -1,4 +1,4 @@
-//! The ground that responders stand on: mounts of our own with the services that both announce, and a link for each.
+//! The environment of the responders: a mount namespace with the service files that both announce, and a network link for each.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,32 +13,32 @@ use crate::machines::server::{Namespace, ip};
 use crate::setup;
 use std::net::Ipv4Addr;
 
-/// The responder's address on its link.
+/// Address of the responder on its link.
 pub const RESPONDER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// Its neighbour's.
+/// Address of the querier.
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-/// What the host is called.
+/// Host name of the responder, without `.local`.
 pub const HOST: &str = "box";
-/// The type of all its services.
+/// Service type of all instances.
 pub const TYPE: &str = "_http._tcp";
-/// How many it has.
+/// Number of service instances.
 pub const INSTANCE_COUNT: usize = 10;
 
-/// Where avahi looks for services.
+/// Directory from which avahi reads service files.
 const AVAHI_SERVICES: &str = "/etc/avahi/services";
-/// Where it leaves its number.
+/// Directory to which avahi writes its PID file.
 const AVAHI_RUN: &str = "/run/avahi-daemon";
 
-/// Mounts that nobody else sees; they end with this process.
+/// A mount namespace of this process, and the files that responders read.
 pub struct Ground {
     directory: TempDir,
 }
 
 impl Ground {
-    /// Leaves the machine's mounts for ones of our own.
+    /// Enters a new mount namespace, writes the service files and avahi's configuration, and mounts them where avahi reads them.
     pub fn new() -> Result<Self> {
         let ground = Self {
-            directory: TempDir::new().context("cannot make a directory")?,
+            directory: TempDir::new().context("cannot create a temporary directory")?,
         };
         fs::create_dir(ground.services())?;
         for number in 0..INSTANCE_COUNT {
@@ -48,7 +48,7 @@ impl Ground {
             );
             fs::write(ground.services().join(format!("{number}.service")), service)?;
         }
-        // No bus: it would only make it slower and larger.
+        // Without D-Bus, avahi is faster and smaller.
         fs::write(
             ground.avahi_config(),
             format!(
@@ -57,8 +57,8 @@ impl Ground {
             ),
         )?;
         mounts::leave()?;
-        for place in [AVAHI_SERVICES, AVAHI_RUN] {
-            fs::create_dir_all(place).with_context(|| format!("cannot make {place}"))?;
+        for directory in [AVAHI_SERVICES, AVAHI_RUN] {
+            fs::create_dir_all(directory).with_context(|| format!("cannot create {directory}"))?;
         }
         let services = ground.services();
         setup::quietly(
@@ -70,30 +70,30 @@ impl Ground {
         Ok(ground)
     }
 
-    /// What both announce.
+    /// Directory of the service files that both responders announce.
     pub fn services(&self) -> PathBuf {
         self.directory.path().join("services")
     }
 
-    /// How avahi is told all else.
+    /// Path of avahi's configuration file.
     pub fn avahi_config(&self) -> PathBuf {
         self.directory.path().join("avahi.conf")
     }
 
-    /// Somewhere.
+    /// Working directory of the responders.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 }
 
-/// Two hosts with nobody else.
+/// A link with two hosts: a responder and a querier.
 pub struct Link {
     pub responder: Namespace,
     neighbour: Namespace,
 }
 
 impl Link {
-    /// Makes one that is up.
+    /// Creates the two network namespaces and the link between them, which is up.
     pub fn new() -> Result<Self> {
         let (responder, neighbour) = Namespace::pair()?;
         let b = neighbour.name();
@@ -104,12 +104,12 @@ impl Link {
         })
     }
 
-    /// A neighbour that knows multicast DNS.
+    /// A querier at port 5353 that has joined the multicast group.
     pub fn member(&self) -> Result<Asker> {
         self.neighbour.run(|| Asker::member(NEIGHBOUR))
     }
 
-    /// A neighbour that does not.
+    /// A one-shot querier (RFC 6762 section 5.1) at another port, which responders answer by unicast.
     pub fn stranger(&self) -> Result<Asker> {
         self.neighbour.run(|| Asker::stranger(NEIGHBOUR))
     }

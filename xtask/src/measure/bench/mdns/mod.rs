@@ -1,8 +1,8 @@
-//! `cargo xtask bench mdns`: our responder beside avahi-daemon, each on a link of its own with the same neighbour.
+//! `cargo xtask bench mdns`: stowaway's responder compared with avahi-daemon, each on a link of its own with one querier.
 //!
-//! Both announce the same host and ten services from the same files. Questions come from strangers to multicast DNS, who are
-//! answered one by one: what goes to all may be said once a second only (RFC 6762 section 6), however fast a responder is.
-//! Who knows multicast DNS and wants the answer alone gets it so from us; avahi tells it to all, so it is not in that line.
+//! Both announce the same host and ten services from the same files. The queries ask for unicast replies, because a record may be
+//! multicast only once a second (RFC 6762 section 6), however fast the responder is. One-shot queries (from a port other than
+//! 5353) go to both. QU queries from port 5353 go to stowaway alone: avahi multicasts its reply to them.
 
 mod floor;
 mod link;
@@ -24,11 +24,11 @@ use link::{Ground, Link};
 use responder::{File, Program, Running};
 use workload::{DEPTH, Workload};
 
-/// The peer, for tables.
+/// Name of the peer in tables.
 const PEER: &str = "avahi-daemon";
 
-/// Until everything that is said at the start has been said.
-const REST: Duration = Duration::from_secs(4);
+/// Wait after the start, until responders have sent all probes and announcements.
+const SETTLE: Duration = Duration::from_secs(4);
 
 /// `cargo xtask bench mdns`
 #[derive(clap::Args)]
@@ -39,9 +39,11 @@ pub struct Args {
     choice: Choice<Workload>,
 }
 
-/// What is asked, or what the kernel alone does.
+/// A line of the table.
 enum Line {
+    /// A workload on a responder
     Asked(Workload),
+    /// The kernel alone, with a thread that sends queries back
     Floor,
 }
 
@@ -51,18 +53,18 @@ impl frame::Workload for Line {
             Self::Asked(workload) => workload.subject(),
             Self::Floor => Subject {
                 is_floor: true,
-                ..Subject::new("a question and its answer", Unit::Request)
+                ..Subject::new("a query and its reply", Unit::Request)
             },
         }
     }
 }
 
-/// Measures.
+/// Measures replies, then starts, then file sizes.
 pub fn main(args: &Args) -> Result<()> {
     setup::need(&[Package::IPROUTE2])?;
     let mut setting = vec![
-        format!("batches of {DEPTH} questions; each is answered to the one who asks alone,"),
-        "for what goes to all may be said once a second only (RFC 6762 section 6);".into(),
+        format!("batches of {DEPTH} queries; each is answered by unicast,"),
+        "because a record may be multicast only once a second (RFC 6762 section 6);".into(),
         "avahi-daemon without its rate limit and without D-Bus".into(),
     ];
     let before = args.common.against()?;
@@ -71,7 +73,7 @@ pub fn main(args: &Args) -> Result<()> {
         setting.push(format!("{PEER} is left out: {why}"));
         has_peer = false;
     }
-    // A file of before has all roles.
+    // The `--against` file has all roles: compare it with a file that has them, too.
     let ours = args.choice.ours(|| match before {
         Some(_) => built(),
         None => build::build_roles(Arch::X86_64, &[Role::Mdns]),
@@ -89,12 +91,12 @@ pub fn main(args: &Args) -> Result<()> {
     let links = links.collect::<Result<Vec<Link>>>()?;
     let mut running = Vec::new();
     for (program, link) in programs.iter().zip(&links) {
-        let (it, _) = Running::start(program, &ground, link, Workload::Announced)?;
-        running.push(it);
+        let (responder, _) = Running::start(program, &ground, link, Workload::Announced)?;
+        running.push(responder);
     }
-    sleep(REST);
-    for it in &running {
-        frame.attach(it.program.name, it.pid())?;
+    sleep(SETTLE);
+    for responder in &running {
+        frame.attach(responder.program.name, responder.pid())?;
     }
 
     let floor = Link::new()?;
@@ -106,12 +108,14 @@ pub fn main(args: &Args) -> Result<()> {
         let Line::Asked(workload) = line else {
             return (side == 0).then(|| floor::turn(&floor, count)).transpose();
         };
-        let it = running.get(side).filter(|it| it.program.takes(*workload));
-        it.map(|it| Cost::of(&[it.pid()], || workload.run(&links[side], count)))
+        let responder = running.get(side);
+        let responder = responder.filter(|it| it.program.supports(*workload));
+        responder
+            .map(|it| Cost::of(&[it.pid()], || workload.run(&links[side], count)))
             .transpose()
     })?;
     frame.detach()?;
-    // Each start has its link for itself.
+    // End the responders: each start is measured alone on its link.
     drop(running);
     frame.rounds(starts, |workload, side| {
         let program = programs.get(side);

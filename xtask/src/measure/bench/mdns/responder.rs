@@ -1,4 +1,4 @@
-//! The two responders: how each is started, and until when one waits for it.
+//! Starts stowaway's responder or avahi-daemon, and waits for its first probe or announcement.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -13,10 +13,10 @@ use crate::clients::dns::{Message, TYPE};
 use crate::measure::bench::Killed;
 use crate::measure::size::peers;
 
-/// Until the first announcement.
+/// Longest time until the first announcement.
 const START_MAX: Duration = Duration::from_secs(20);
 
-/// What a program is made of.
+/// Size of a responder, alone and with its libraries.
 #[derive(Serialize)]
 pub struct File {
     responder: &'static str,
@@ -26,7 +26,7 @@ pub struct File {
 }
 
 impl File {
-    /// For people.
+    /// Row of the table of file sizes.
     pub fn row(&self) -> Vec<String> {
         vec![
             self.responder.into(),
@@ -39,17 +39,17 @@ impl File {
     }
 }
 
-/// Who is measured.
+/// A responder to start.
 #[derive(Clone)]
 pub struct Program {
-    /// For tables.
+    /// Name in tables.
     pub name: &'static str,
     path: PathBuf,
     is_ours: bool,
 }
 
 impl Program {
-    /// Ours, from this file.
+    /// stowaway, from the file at `path`.
     pub fn ours(name: &'static str, path: PathBuf) -> Self {
         Self {
             name,
@@ -58,7 +58,7 @@ impl Program {
         }
     }
 
-    /// Debian's avahi.
+    /// avahi-daemon, as installed.
     pub fn avahi() -> Self {
         let found = which::which("avahi-daemon");
         Self {
@@ -68,19 +68,19 @@ impl Program {
         }
     }
 
-    /// Whether it does what that measures.
-    pub fn takes(&self, workload: Workload) -> bool {
+    /// Returns true if the responder answers the queries of `workload` by unicast.
+    pub fn supports(&self, workload: Workload) -> bool {
         self.is_ours || !workload.is_for_members()
     }
 
-    /// What its file weighs, with all that it needs.
+    /// Measures the program's file and its libraries.
     pub fn weigh(&self) -> Result<File> {
-        let weight = peers::weigh(&self.path, std::iter::empty())?;
+        let size = peers::weigh(&self.path, std::iter::empty())?;
         Ok(File {
             responder: self.name,
-            bytes: weight.file,
-            bytes_with_libraries: weight.all,
-            libraries: weight.libraries,
+            bytes: size.file,
+            bytes_with_libraries: size.all,
+            libraries: size.libraries,
         })
     }
 
@@ -103,7 +103,7 @@ impl Program {
         }
         command
             .current_dir(ground.path())
-            // From cargo: its linker would look for every library there first.
+            // cargo sets this. The dynamic linker would search these directories first, which would slow the start.
             .env_remove("LD_LIBRARY_PATH")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -112,14 +112,15 @@ impl Program {
     }
 }
 
-/// One that runs, and is killed when it is dropped: nothing is said then that the next would have to be told from.
+/// A running responder. It is killed on drop, so that no goodbye packet of it reaches the next run.
 pub struct Running {
     pub program: Program,
     process: Killed,
 }
 
 impl Running {
-    /// Starts it; and how long it took from the exec until the first message of that kind was on the link.
+    /// Starts a responder. Also returns the time from exec to its first message on the link: the first probe if `until` is
+    /// [`Workload::Probe`], else the first announcement.
     pub fn start(
         program: &Program,
         ground: &Ground,
@@ -139,20 +140,23 @@ impl Running {
             process: Killed(child),
         };
         let host = format!("{HOST}.local");
-        let is_it = |message: &Message| match until {
+        let is_expected = |message: &Message| match until {
             Workload::Probe => {
                 let mut asked = message.questions.iter().map(|it| it.qname.to_string());
                 !message.is_response && asked.any(|name| name == host)
             }
             _ => message.is_response && message.find(&host, TYPE::A).is_some(),
         };
-        match listener.wait_for(START_MAX, is_it)? {
+        match listener.wait_for(START_MAX, is_expected)? {
             Some(_) => Ok((running, start.elapsed())),
-            None => bail!("{} says nothing for {START_MAX:?}", program.name),
+            None => bail!(
+                "{} did not probe or announce {host} within {START_MAX:?}",
+                program.name
+            ),
         }
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.0.id()
     }

@@ -1,4 +1,4 @@
-//! What is measured: answers that are asked for many times, questions for others, and starts.
+//! The workloads: queries for records of the responder, queries for names of other hosts, and starts.
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ use crate::measure::bench::frame;
 use crate::measure::bench::measure::{self, Cost};
 use crate::measure::bench::table::{Aim, Subject, Unit, What};
 
-/// Questions that are under way at once: they are asked, then all answers are awaited.
+/// Queries in a batch: all are sent, then their replies are awaited.
 pub const DEPTH: usize = 16;
-/// Questions for others between two for us.
-const STRANGE_COUNT: usize = 63;
-/// What has not been answered by then never will be.
+/// Queries for names of other hosts before each query for the responder's name.
+const FOREIGN_COUNT: usize = 63;
+/// Longest wait for a reply; after that the query counts as lost.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
-/// Of so many that are answered, one may be lost.
+/// One query may be lost for each 100 that were answered.
 const LOST_SHARE: u64 = 100;
 
-/// One line of the table.
+/// A workload: a line of the table.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
-    /// The host's address, asked by strangers to multicast DNS
+    /// One-shot queries for the host's address
     Address,
-    /// Its ten services of a type, likewise
+    /// One-shot queries for its ten services of a type
     Services,
-    /// The host's address, asked by who knows multicast DNS and wants the answer alone
+    /// QU queries from port 5353 for the host's address
     MemberAddress,
-    /// Its services, likewise
+    /// QU queries from port 5353 for its ten services
     MemberServices,
-    /// Questions for names that others may have
+    /// Queries for names of other hosts, which are not answered
     Others,
     /// From exec to the first probe
     Probe,
@@ -51,8 +51,8 @@ impl frame::Workload for Workload {
             Self::Services => asked("PTR of ten instances").cpu(Aim::at_most(15.0)),
             Self::MemberAddress => asked("A, QU from port 5353").cpu(Aim::at_most(4.0)),
             Self::MemberServices => asked("PTR of ten, QU from 5353").cpu(Aim::at_most(15.0)),
-            Self::Others => asked("questions for others"),
-            // At most 250 ms by chance, then three times 250.
+            Self::Others => asked("queries for other names"),
+            // A random delay of up to 250 ms precedes the first of three probes, 250 ms apart (RFC 6762 section 8.1).
             Self::Probe => start("exec to first probe", 250.0),
             Self::Announced => start("exec to announced", 1000.0),
         }
@@ -60,17 +60,17 @@ impl frame::Workload for Workload {
 }
 
 impl Workload {
-    /// It measures a start.
+    /// Returns true if the workload measures a start.
     pub fn is_start(self) -> bool {
         matches!(self, Self::Probe | Self::Announced)
     }
 
-    /// Those ask who know multicast DNS.
+    /// Returns true if the queries come from port 5353.
     pub fn is_for_members(self) -> bool {
         matches!(self, Self::MemberAddress | Self::MemberServices)
     }
 
-    /// Starts a responder, and ends it.
+    /// Starts a responder, measures the start, and kills the responder.
     pub fn start(self, program: &Program, ground: &Ground, link: &Link) -> Result<Cost> {
         let mut started = None;
         let cost = Cost::alone(|| {
@@ -85,7 +85,7 @@ impl Workload {
         })
     }
 
-    /// Asks so many questions; how many were answered, or taken.
+    /// Sends `count` queries. Returns the number of replies; for [`Workload::Others`], that of queries.
     pub fn run(self, link: &Link, count: usize) -> Result<u64> {
         let (host, kind) = (format!("{HOST}.local"), format!("{TYPE}.local"));
         let address = |asker: &Asker, id| asker.send(&query(id, &[(&host, TYPE::A)], true));
@@ -97,23 +97,23 @@ impl Workload {
             Self::MemberServices => answered(&link.member()?, count, INSTANCE_COUNT, services),
             Self::Others => {
                 let asker = link.stranger()?;
-                let turn_count = count / (STRANGE_COUNT + 1);
+                let turn_count = count / (FOREIGN_COUNT + 1);
                 for turn in 0..turn_count {
-                    for number in 0..STRANGE_COUNT {
+                    for number in 0..FOREIGN_COUNT {
                         let name = format!("other-{turn}-{number}.local");
                         asker.send(&query(1, &[(&name, TYPE::A)], false))?;
                     }
-                    // When this one is answered, those before it were looked at.
+                    // The responder's reply to this query shows that it has handled the queries before.
                     answered(&asker, 1, 1, address)?;
                 }
-                Ok((turn_count * (STRANGE_COUNT + 1)) as u64)
+                Ok((turn_count * (FOREIGN_COUNT + 1)) as u64)
             }
-            Self::Probe | Self::Announced => anyhow::bail!("a start asks nothing"),
+            Self::Probe | Self::Announced => anyhow::bail!("a start has no queries"),
         }
     }
 }
 
-/// Asks in batches; each is answered by so many records at least.
+/// Sends queries in batches, made by `ask`. Each reply must have at least `records` records.
 fn answered(
     asker: &Asker,
     count: usize,
@@ -124,14 +124,14 @@ fn answered(
         let message = Message::parse(bytes)?;
         ensure!(
             message.is_response && message.records.len() >= records,
-            "not what was asked for: {message:?}"
+            "not a response with at least {records} records: {message:?}"
         );
         Ok(())
     })
 }
 
-/// Asks in batches; answers that do not come are few, and not counted. The first of a batch is looked at and stands for all:
-/// reading costs more than answering.
+/// Sends `count` queries in batches, made by `ask`, and returns the number of replies. Fails if too many are lost. `check` gets
+/// only the first reply of each batch, because parsing a reply costs more than making it.
 pub fn batches(
     asker: &Asker,
     count: usize,
@@ -157,7 +157,7 @@ pub fn batches(
     }
     ensure!(
         lost <= count_got / LOST_SHARE,
-        "{lost} of {count} questions were not answered"
+        "{lost} of {count} queries were not answered"
     );
     Ok(count_got)
 }
