@@ -1,6 +1,6 @@
-//! `cargo xtask bench boot`: our file as a machine without an operating system, under QEMU's emulation. How long it takes from
-//! QEMU's exec to the first answer, beside what QEMU takes by itself and beside the same file under Debian's cloud kernel; then what
-//! READ and GETATTR cost, and what it takes at rest.
+//! `cargo xtask bench boot`: stowaway as a machine without an operating system, emulated by QEMU. Measures the time from QEMU's
+//! exec to the first reply, compared with QEMU alone and with the same file under Debian's cloud kernel; then READ and GETATTR, the
+//! CPU time at rest, and the least memory that suffices.
 
 mod floor;
 
@@ -37,29 +37,32 @@ use crate::setup::{self, Package};
 pub struct Args {
     #[command(flatten)]
     common: Common,
-    /// Another file as ours [default: what cargo xtask build makes]
+    /// Measure this file of stowaway [default: a new build]
     #[arg(long, value_name = "FILE")]
     ours: Option<PathBuf>,
 }
 
-/// From exec to the first answer, in milliseconds: with an address of its own, more than the floor; with one of DHCP.
+/// Aim: largest time from exec to the first reply above the floor's, in ms, with a static address.
 const STATIC_OVER_FLOOR_MS: f64 = 10.0;
+/// Aim: largest time from exec to the first reply, in ms, with an address from DHCP.
 const DHCP_MS: f64 = 45.0;
-/// So many times as long should a kernel of Linux take with our file as its first process.
+/// Aim: smallest ratio of a boot of Linux, with our file as its first process, to a boot without it.
 const LINUX_RATIO: f64 = 15.0;
-/// READ of 1 MiB in MB/s; GETATTR in microseconds of the host's processor; at rest, of one processor.
+/// Aim: smallest rate of READs of 1 MiB, in MB/s.
 const READ_RATE: f64 = 150.0;
+/// Aim: largest CPU time of the host for a GETATTR, in µs.
 const GETATTR_US: f64 = 400.0;
+/// Aim: largest share of a host's processor at rest, in percent.
 const IDLE_PERCENT: f64 = 1.0;
-/// MiB that it should be content with.
+/// Aim: memory in MiB with which the machine still serves.
 const MEMORY_MIB: u32 = 4;
 
-/// How long anything may take.
+/// Longest time until a machine replies.
 const TIME_MAX: Duration = Duration::from_secs(60);
 /// Bytes of one READ.
 const READ_BYTES: u32 = 1 << 20;
 
-/// One line.
+/// A row of the tables.
 #[derive(Serialize)]
 struct Row {
     title: &'static str,
@@ -84,13 +87,13 @@ impl Row {
         })
     }
 
-    /// The median should be so much at most.
+    /// Sets the aim: the largest median.
     fn at_most(mut self, limit: f64) -> Self {
         (self.aim, self.reached) = (Some(limit), Some(self.spread.median <= limit));
         self
     }
 
-    /// The median should be so much at least.
+    /// Sets the aim: the smallest median.
     fn at_least(mut self, limit: f64) -> Self {
         (self.aim, self.reached) = (Some(limit), Some(self.spread.median >= limit));
         self
@@ -109,7 +112,7 @@ impl Row {
     }
 }
 
-/// Measures.
+/// Measures boots, rates, and the machine at rest.
 pub fn main(args: &Args) -> Result<()> {
     setup::need(&[Package::QEMU, Package::IPROUTE2, Package::XORRISO])?;
     let file = match &args.ours {
@@ -123,7 +126,7 @@ pub fn main(args: &Args) -> Result<()> {
     };
     let rounds = args.common.rounds.unwrap_or(rounds);
     let (kernel, _) = system("linux")?;
-    // What is named takes the place of what is built.
+    // With `--ours`, a second initramfs with that file follows the built one and replaces its /init.
     let init = match &args.ours {
         Some(_) => initramfs::of_own(&fs::read(&file)?)?,
         None => Vec::new(),
@@ -132,7 +135,7 @@ pub fn main(args: &Args) -> Result<()> {
     let rates = rates(&mut frame, &file, quick)?;
     let rest = [at_rest(&mut frame, &file)?, memory(&mut frame, &file)?];
     for (name, title, rows) in [
-        ("boots", "from QEMU's exec to the first answer", &boots[..]),
+        ("boots", "from QEMU's exec to the first reply", &boots[..]),
         (
             "rates",
             "one connection: 16 READs in flight, GETATTR one after the other",
@@ -144,24 +147,27 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let kernel = kernel.file_name().unwrap_or_default().display();
     frame.finish(&[
-        "QEMU's microvm, emulated (accel=tcg); the answer is one to a NULL call of NFS",
+        "QEMU's microvm, emulated (accel=tcg); the first reply is one to an NFS NULL call",
         &format!(
             "Linux: {kernel} on QEMU's q35, emulated, with our file as /init and the modules of its devices"
         ),
     ])
 }
 
-/// Connects as soon as somebody listens, and asks; when it was answered.
+/// Connects again and again until a NULL call is answered. Returns the time since QEMU's exec.
 fn first_answer(machine: &Bare, host: Ipv4Addr) -> Result<Duration> {
-    let at = SocketAddr::from((host, machine.port));
+    let address = SocketAddr::from((host, machine.port));
     loop {
         let answered =
-            Client::connect(at).and_then(|mut client| client.call(&Call::null()).map(drop));
+            Client::connect(address).and_then(|mut client| client.call(&Call::null()).map(drop));
         let took = machine.began.elapsed();
         match answered {
             Ok(()) => return Ok(took),
             Err(error) if took > TIME_MAX => {
-                return Err(error.context(format!("its console:\n{}", machine.said())));
+                return Err(error.context(format!(
+                    "the machine does not answer within {TIME_MAX:?}; its console:\n{}",
+                    machine.said()
+                )));
             }
             Err(_) => sleep(Duration::from_micros(200)),
         }
@@ -172,26 +178,28 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Boots by turns; `init` follows the initramfs of Linux.
+/// Boots the floor, the bare machine with a static and a DHCP address, and Linux, in each round. `init` is appended to the
+/// initramfs of Linux.
 fn boots(frame: &mut Frame<'_>, file: &Path, init: &[u8], rounds: u32) -> Result<[Row; 5]> {
-    const TOLD: &str = "export=/ram ip=10.0.2.15/24 gw=10.0.2.2";
-    // QEMU's network tries again after six seconds where a guest had no address for what was asked, and gives up what it does not
-    // answer for a second: who has to wait for its address, or for long, is asked when its console says that it can answer.
+    const STATIC: &str = "export=/ram ip=10.0.2.15/24 gw=10.0.2.2";
+    // QEMU's user network retries only after six seconds if the guest had no address when a connection arrived, and gives a
+    // connection up that the guest does not answer for a second. So a guest with DHCP, or one that boots slowly, is called only
+    // after its console has printed that it is ready.
     let ways = [
-        (TOLD, None, ""),
+        (STATIC, None, ""),
         ("export=/ram ip=dhcp", None, "address 10.0.2.15"),
-        (TOLD, Some(init), "for NFS"),
+        (STATIC, Some(init), "for NFS"),
     ];
     let directory = tempfile::tempdir()?;
-    let nothing = directory.path().join("nothing");
-    floor::write(&nothing)?;
+    let floor = directory.path().join("floor");
+    floor::write(&floor)?;
     let mut times = [const { Vec::new() }; 4];
-    // Round 0 fills caches and is not counted.
+    // Round 0 fills caches and does not count.
     for round in 0..=rounds {
         frame.progress.say(format!("boot {round} of {rounds}"));
         let mut took = Vec::new();
         let mut machine = Bare::start(Options {
-            file: Some(&nothing),
+            file: Some(&floor),
             ..Options::default()
         })?;
         let status = machine.wait_for_end()?;
@@ -223,14 +231,14 @@ fn boots(frame: &mut Frame<'_>, file: &Path, init: &[u8], rounds: u32) -> Result
     let limit = floor.spread.median + STATIC_OVER_FLOOR_MS;
     Ok([
         floor,
-        Row::new("bare, its address told", "ms", fixed)?.at_most(limit),
+        Row::new("bare, static address", "ms", fixed)?.at_most(limit),
         Row::new("bare, DHCP over QEMU's network", "ms", dhcp)?.at_most(DHCP_MS),
-        Row::new("Debian's cloud kernel, its address told", "ms", linux)?,
-        Row::new("that, through bare, its address told", "×", ratios)?.at_least(LINUX_RATIO),
+        Row::new("Debian's cloud kernel, static address", "ms", linux)?,
+        Row::new("Debian's cloud kernel / bare", "×", ratios)?.at_least(LINUX_RATIO),
     ])
 }
 
-/// A machine that has an image, and who asks for what is in it.
+/// A machine that exports an image, and a client that reads from it.
 struct Asked {
     machine: Bare,
     load: Load<Connection>,
@@ -238,19 +246,20 @@ struct Asked {
 }
 
 impl Asked {
+    /// Waits until the machine serves, and looks up the large file of the export `path`.
     fn new(machine: Bare, host: Ipv4Addr, path: &str) -> Result<Self> {
         first_answer(&machine, host)?;
-        let at = SocketAddr::from((host, machine.port));
-        let mut client = Client::connect(at)?;
+        let address = SocketAddr::from((host, machine.port));
+        let mut client = Client::connect(address)?;
         let root = client.mount(path)?;
         Ok(Self {
             big: client.lookup(&root, BIG)?,
-            load: Load::connect(at)?,
+            load: Load::connect(address)?,
             machine,
         })
     }
 
-    /// READs, then GETATTRs one after the other; what each cost.
+    /// Costs of READs of the whole file, and of GETATTRs one after the other.
     fn turn(&mut self, bytes: u64) -> Result<[Cost; 2]> {
         const COUNT: u64 = 2000;
         let (pid, load, big) = (self.machine.pid(), &mut self.load, &self.big);
@@ -264,24 +273,25 @@ impl Asked {
     }
 }
 
-/// An image with a large file.
-fn big(bytes: u64) -> Result<(TempDir, PathBuf)> {
+/// Makes an ISO image with a large file of `bytes`.
+fn make_image(bytes: u64) -> Result<(TempDir, PathBuf)> {
     let tree = tempfile::tempdir()?;
     let mut file = File::create(tree.path().join(BIG))?;
     let mut page = [0; STAMP_STEP];
-    for at in (0..bytes).step_by(STAMP_STEP) {
-        page[..8].copy_from_slice(&at.to_le_bytes());
+    for offset in (0..bytes).step_by(STAMP_STEP) {
+        page[..8].copy_from_slice(&offset.to_le_bytes());
         file.write_all(&page)?;
     }
     drop(file);
     image(ROCK_RIDGE[0], tree.path())
 }
 
-/// Over a TAP interface, which has offloads, of a module and of a disk; and over QEMU's own network.
+/// Measures READ and GETATTR: over a TAP interface, which has offloads, of an image that is a boot module and of one that is a
+/// disk; and over QEMU's user network.
 fn rates(frame: &mut Frame<'_>, file: &Path, rounds: u32) -> Result<Vec<Row>> {
     const BYTES: u64 = 64 << 20;
     const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-    let (_directory, image) = big(BYTES)?;
+    let (_directory, image) = make_image(BYTES)?;
     let drive = format!(
         "if=none,id=disk,format=raw,readonly=on,file={}",
         image.display()
@@ -351,7 +361,7 @@ fn rates(frame: &mut Frame<'_>, file: &Path, rounds: u32) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What it takes while nobody asks for anything.
+/// CPU time of a machine without requests.
 fn at_rest(frame: &mut Frame<'_>, file: &Path) -> Result<Row> {
     const SECONDS: u32 = 5;
     frame.progress.say("at rest".to_owned());
@@ -361,7 +371,7 @@ fn at_rest(frame: &mut Frame<'_>, file: &Path) -> Result<Row> {
         ..Options::default()
     })?;
     first_answer(&machine, Ipv4Addr::LOCALHOST)?;
-    // Its name is announced a second later, and once more after that.
+    // Announcing its name by mDNS takes a second and is repeated once: wait until that is over.
     machine.wait_for_line("announced")?;
     sleep(Duration::from_secs(3));
     let mut shares = Vec::new();
@@ -374,7 +384,7 @@ fn at_rest(frame: &mut Frame<'_>, file: &Path) -> Result<Row> {
     Ok(Row::new("at rest, in five seconds", "% of a processor", shares)?.at_most(IDLE_PERCENT))
 }
 
-/// The least memory with which it serves.
+/// The least memory with which a machine serves.
 fn memory(frame: &mut Frame<'_>, file: &Path) -> Result<Row> {
     for size in MEMORY_MIB..64 {
         frame.progress.say(format!("with {size} MiB"));
@@ -392,5 +402,5 @@ fn memory(frame: &mut Frame<'_>, file: &Path) -> Result<Row> {
             return Ok(row.at_most(MEMORY_MIB.into()));
         }
     }
-    anyhow::bail!("it does not serve with 63 MiB")
+    anyhow::bail!("the machine does not serve with 63 MiB of memory")
 }
