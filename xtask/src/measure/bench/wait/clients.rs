@@ -1,4 +1,4 @@
-//! The clients of one server: the one that waits, and those that work meanwhile.
+//! The clients of one server: one whose waits are measured, and others that keep the server busy.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -24,30 +24,30 @@ use crate::measure::bench::measure::{Cost, Waits};
 use crate::measure::bench::nfs::connection::{Connection, SLIDE};
 use crate::measure::bench::nfs::writing;
 
-/// Between an answer and the next question.
+/// Time between a reply and the client's next request.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Who write at once, at most.
+/// Largest number of clients that write at the same time.
 const WRITER_COUNT: usize = 4;
 /// Bytes of a READ and of a stable WRITE.
 const BLOCK: usize = 4096;
-/// Blocks of a file that is written over.
+/// Size of a file that is written over, in blocks.
 const BLOCK_COUNT: u64 = 1024;
-/// How long the pages of a removed file may take to be free.
+/// Longest time until the space of a removed file is free.
 const FREED_MAX: Duration = Duration::from_secs(60);
 /// Size of the removed file in bytes.
 const REMOVED_BYTES: i64 = 4 << 30;
 /// READs in flight from a slow disk.
 const COLD_DEPTH: usize = 4;
-/// The file that is removed.
+/// Name of the file that is removed.
 const REMOVED: &str = "removed";
 
-/// The name of a file that is written over.
+/// Name of the file that writer `index` writes over.
 fn written(index: usize) -> String {
     format!("written-{index}")
 }
 
 /// Makes the files that are written over.
-pub fn plant(ground: &Ground) -> Result<()> {
+pub fn make_files(ground: &Ground) -> Result<()> {
     let bytes = vec![0; BLOCK * BLOCK_COUNT as usize];
     for place in [Place::Tmpfs, Place::Ext4] {
         for index in 0..WRITER_COUNT {
@@ -58,25 +58,27 @@ pub fn plant(ground: &Ground) -> Result<()> {
     Ok(())
 }
 
-/// All of them, and handles of what they ask for.
+/// All clients of a server, and the file handles that they use.
 pub struct Clients {
+    /// Process id of the server.
     pid: u32,
+    /// The client whose waits are measured.
     waiting: Client,
     writers: Vec<Client>,
     load: Load<Connection>,
-    /// What is read.
+    /// Handle of the large file, which `waiting` reads.
     big: Vec<u8>,
-    /// The directories of the tmpfs and the ext4.
+    /// Handles of the writable directories on the tmpfs and on the ext4.
     plain: [Vec<u8>; 2],
-    /// Files that are written over, on the tmpfs and on the ext4.
+    /// Handles of the files that are written over, on the tmpfs and on the ext4.
     written: [Vec<Vec<u8>>; 2],
-    /// Files on slow disks.
+    /// Handles of the files on slow disks.
     cold: Vec<(Kind, Vec<u8>)>,
     pattern: Pattern,
 }
 
 impl Clients {
-    /// Connects to a server, and looks everything up.
+    /// Connects to a server and looks up all files.
     pub fn new(
         name: &str,
         pid: u32,
@@ -112,15 +114,15 @@ impl Clients {
                 cold,
                 plain: [tmpfs.0, ext4.0],
                 written: [tmpfs.1, ext4.1],
-                // What one server wrote must not be taken for what another was to write.
+                // A seed per server: bytes that one server wrote must not pass as those of another.
                 pattern: Pattern::new(scale.big_bytes, pid.into()),
                 waiting,
             })
         };
-        find().with_context(|| format!("from {name}"))
+        find().with_context(|| format!("cannot look up files on {name}"))
     }
 
-    /// Asks while others work.
+    /// Measures the waits of one client for `question` while the others do `work`.
     pub fn wait(
         &mut self,
         question: Question,
@@ -132,7 +134,7 @@ impl Clients {
         let [tmpfs, ext4] = &self.plain;
         let before = free(&directory)?;
         if work == Work::Removed {
-            // The server has it open when it goes.
+            // The READ makes the server open the file: REMOVE then finds it open.
             let file = File::create(directory.join(REMOVED))?;
             posix_fallocate(&file, 0, REMOVED_BYTES)?;
             let removed = self.writers[0].lookup(tmpfs, REMOVED)?;
@@ -168,17 +170,17 @@ impl Clients {
         Ok(cost)
     }
 
-    /// Asks while another connection reads a file that is not cached from a slow disk.
+    /// Measures the waits of GETATTR while another connection reads an uncached file from a slow disk.
     pub fn cold(&mut self, disk: &Disk, scale: &Scale) -> Result<Cost> {
         let file = self.cold.iter().find(|(kind, _)| *kind == disk.kind);
-        let (_, file) = file.context("a disk that was not looked up")?;
+        let (_, file) = file.context("the file of this disk was not looked up")?;
         let (quick, usual) = disk.kind.read_counts();
         let count = if scale.is_quick() { quick } else { usual };
         let offset = |index| disk::FIRST_OFFSET + index * CHUNK as u64;
         disk.forget()?;
         let ask = || ask(&mut self.waiting, Question::GetAttr, &self.big, 0, scale);
         waits(ask, || {
-            let begun = Instant::now();
+            let start = Instant::now();
             self.load.run(
                 count,
                 Refill::Slide(COLD_DEPTH),
@@ -186,15 +188,15 @@ impl Clients {
                 |index, results| {
                     let (data, _) = data(results)?;
                     let is_right = data.len() == CHUNK && disk::is_content(data, offset(index));
-                    ensure!(is_right, "READ {index} brought other bytes");
+                    ensure!(is_right, "READ {index} returned wrong data");
                     Ok(())
                 },
             )?;
-            disk::check_slow(count * CHUNK as u64, begun.elapsed().as_secs_f64())
+            disk::check_slow(count * CHUNK as u64, start.elapsed().as_secs_f64())
         })
     }
 
-    /// Sixteen stable WRITEs in flight, over a file that is there.
+    /// Measures stable WRITEs over an existing file, 16 in flight.
     pub fn stable(&mut self, work: Work, scale: &Scale) -> Result<Cost> {
         let [tmpfs, ext4] = &self.written;
         let (file, count) = match work {
@@ -213,24 +215,24 @@ impl Clients {
                 let is_stable = wrote.committed == stable_how::FILE_SYNC;
                 ensure!(
                     wrote.count as usize == BLOCK && is_stable,
-                    "WRITE {index} was answered {wrote:?}"
+                    "WRITE {index} did not store {BLOCK} bytes stably: {wrote:?}"
                 );
                 Ok(())
             })?;
             Ok(count)
         })?;
         let (last, _) = self.waiting.read(file, 0, BLOCK as u32)?;
-        ensure!(last == data, "the file does not hold what was written");
+        ensure!(last == data, "READ does not return the bytes written");
         Ok(cost)
     }
 }
 
-/// How long to look where nothing ends by itself: for a figure that may be quoted, or for a look.
+/// Duration of a measurement beside work that has no end of its own.
 fn span(scale: &Scale) -> Duration {
     Duration::from_secs(if scale.is_quick() { 1 } else { 3 })
 }
 
-/// Asks again and again until others have worked; `ask` tells how long its answer took.
+/// Calls `ask`, which sends a request and returns how long its reply took, again and again until `work` has returned.
 fn waits(
     mut ask: impl FnMut() -> Result<Duration> + Send,
     work: impl FnOnce() -> Result<()>,
@@ -250,14 +252,14 @@ fn waits(
         let waits = asking.join();
         worked.and(waits.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
-    let waits = Waits::of(&waits, PAUSE.as_secs_f64() * 1e3).context("nothing was asked")?;
+    let waits = Waits::of(&waits, PAUSE.as_secs_f64() * 1e3).context("no request was sent")?;
     Ok(Cost {
         waits,
         ..Cost::default()
     })
 }
 
-/// Asks once; how long the answer took.
+/// Sends one request and returns how long its reply took. Checks the reply after that.
 fn ask(
     client: &mut Client,
     question: Question,
@@ -270,20 +272,28 @@ fn ask(
         Question::GetAttr => {
             let size = client.attr(big)?.size;
             let took = asked.elapsed();
-            ensure!(size == scale.big_bytes, "a size of {size} bytes");
+            ensure!(
+                size == scale.big_bytes,
+                "GETATTR returned a size of {size} bytes instead of {}",
+                scale.big_bytes
+            );
             Ok(took)
         }
         Question::Read => {
             let (data, _) = client.read(big, offset, BLOCK as u32)?;
             let took = asked.elapsed();
-            ensure!(data.len() == BLOCK, "READ brought {} bytes", data.len());
+            ensure!(
+                data.len() == BLOCK,
+                "READ of {BLOCK} bytes returned {}",
+                data.len()
+            );
             check_stamps(data, offset)?;
             Ok(took)
         }
     }
 }
 
-/// How long bytes take to a thread of our own and back: nobody serves.
+/// The floor: waits for four bytes that a thread of this process sends back over loopback.
 pub fn echo(scale: &Scale) -> Result<Cost> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut near = TcpStream::connect(listener.local_addr()?)?;
@@ -291,7 +301,7 @@ pub fn echo(scale: &Scale) -> Result<Cost> {
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
     let mut bytes = [0; 4];
-    // It ends with the connection.
+    // The thread ends with the connection.
     thread::spawn(move || {
         let mut bytes = [0; 4];
         while far.read_exact(&mut bytes).is_ok() && far.write_all(&bytes).is_ok() {}
@@ -308,20 +318,24 @@ pub fn echo(scale: &Scale) -> Result<Cost> {
     })
 }
 
-/// Each of them writes to a file of its own, one stable WRITE after the other.
+/// Each writer sends stable WRITEs to a file of its own, one after the other, for [`span`]. Fails if one was faster than a slow
+/// sync.
 fn write(writers: &mut [Client], files: &[Vec<u8>], scale: &Scale) -> Result<()> {
-    let (begun, span) = (Instant::now(), span(scale));
+    let (start, span) = (Instant::now(), span(scale));
     thread::scope(|scope| {
         let all: Vec<_> = writers
             .iter_mut()
             .zip(files)
             .map(|(writer, file)| {
                 scope.spawn(move || {
-                    while begun.elapsed() < span {
+                    while start.elapsed() < span {
                         let asked = Instant::now();
                         writer.write(file, 0, stable_how::FILE_SYNC, &[1; BLOCK])?;
                         let took = asked.elapsed();
-                        ensure!(took >= SYNC, "a stable WRITE took {took:?}: no slow sync");
+                        ensure!(
+                            took >= SYNC,
+                            "a stable WRITE took {took:?}, less than the slow sync of {SYNC:?}"
+                        );
                     }
                     Ok(())
                 })
@@ -334,16 +348,16 @@ fn write(writers: &mut [Client], files: &[Vec<u8>], scale: &Scale) -> Result<()>
     })
 }
 
-/// How many bytes are free where a directory lies.
+/// Free bytes of the file system that contains `directory`.
 fn free(directory: &Path) -> Result<u64> {
-    let it = statvfs(directory)?;
-    Ok(it.blocks_available() * it.fragment_size())
+    let stat = statvfs(directory)?;
+    Ok(stat.blocks_available() * stat.fragment_size())
 }
 
-/// Waits until so many bytes are free, but for a few that others took.
+/// Waits until `bytes` are free, less the tolerance for what other files have grown by.
 fn wait_until_free(directory: &Path, bytes: u64) -> Result<()> {
-    const OTHERS: u64 = 1 << 20;
-    let is_free = || Ok((free(directory)? + OTHERS >= bytes).then_some(()));
+    const TOLERANCE: u64 = 1 << 20;
+    let is_free = || Ok((free(directory)? + TOLERANCE >= bytes).then_some(()));
     let freed = wait_for(FREED_MAX, is_free)?;
-    freed.with_context(|| format!("a removed file is not freed within {FREED_MAX:?}"))
+    freed.with_context(|| format!("the space of the removed file is not free after {FREED_MAX:?}"))
 }

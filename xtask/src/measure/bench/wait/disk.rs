@@ -1,6 +1,6 @@
-//! Disks of 1 MiB a second: file systems in memory behind loop devices, whose reads the kernel throttles for the servers' group.
+//! Disks of 1 MiB a second: file systems in memory behind loop devices, whose reads the kernel throttles for one control group.
 //!
-//! Only servers are in the group. We make, fill and forget the files at full speed.
+//! Only servers are in that group: this process makes, fills and uncaches the files at full speed.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -15,7 +15,7 @@ use nix::unistd::syncfs;
 use crate::machines::mounts;
 use crate::measure::bench::ground::{CHUNK, Ground};
 
-/// Read rate of a slow disk for servers, in bytes a second.
+/// Read rate of a slow disk for servers, in bytes per second.
 pub const BYTES_PER_SECOND: u64 = 1 << 20;
 /// Size of the file on each disk in bytes. READs end before the file does, so that readahead has something to read.
 const FILE_BYTES: u64 = 64 << 20;
@@ -90,19 +90,20 @@ pub struct Disks {
 }
 
 impl Disks {
-    /// Makes those of `kinds`.
+    /// Makes and mounts a disk of each of `kinds`.
     pub fn new(ground: &Ground, group: Group, kinds: &[Kind]) -> Result<Self> {
         let all = kinds.iter().map(|kind| disk(ground, &group, *kind));
         let all = all.collect::<Result<_>>()?;
         Ok(Self { group, all })
     }
 
-    /// Throttles what a process reads from slow disks.
+    /// Puts a process into the group, which throttles its reads from slow disks.
     pub fn throttle(&self, pid: u32) -> Result<()> {
-        put(&self.group.directory.join("cgroup.procs"), &pid.to_string())
+        write_file(&self.group.directory.join("cgroup.procs"), &pid.to_string())
     }
 }
 
+/// Makes a disk with the file [`FILE`], and throttles it.
 fn disk(ground: &Ground, group: &Group, kind: Kind) -> Result<Disk> {
     let path = ground.beside(&kind.name());
     fs::create_dir(&path)?;
@@ -113,7 +114,7 @@ fn disk(ground: &Ground, group: &Group, kind: Kind) -> Result<Disk> {
     mounts::mount_image(make, IMAGE_MIB, &path)?;
     let device = fs::metadata(&path)?.dev();
     let device = format!("{}:{}", major(device), minor(device));
-    put(
+    write_file(
         &Path::new("/sys/dev/block")
             .join(&device)
             .join("queue/read_ahead_kb"),
@@ -135,7 +136,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// A new group, or the reason why there is none.
+    /// Creates a group. The error is the reason why this machine cannot throttle reads.
     pub fn new() -> Result<Self, String> {
         let v1 = Path::new("/sys/fs/cgroup/blkio");
         let v2 = Path::new("/sys/fs/cgroup");
@@ -149,7 +150,7 @@ impl Group {
         let directory = root.join(format!("stowaway-bench-{}", std::process::id()));
         let make = || {
             if has_v2 {
-                put(&root.join("cgroup.subtree_control"), "+io")?;
+                write_file(&root.join("cgroup.subtree_control"), "+io")?;
             }
             fs::create_dir(&directory).with_context(|| format!("mkdir {}", directory.display()))
         };
@@ -157,7 +158,7 @@ impl Group {
         Ok(Self { directory, has_v2 })
     }
 
-    /// Limits reads from a device, which is `MAJOR:MINOR`.
+    /// Limits the group's reads from `device` (`MAJOR:MINOR`).
     fn limit(&self, device: &str) -> Result<()> {
         let (file, limit) = if self.has_v2 {
             ("io.max", format!("{device} rbps={BYTES_PER_SECOND}"))
@@ -165,7 +166,7 @@ impl Group {
             let file = "blkio.throttle.read_bps_device";
             (file, format!("{device} {BYTES_PER_SECOND}"))
         };
-        put(&self.directory.join(file), &limit)
+        write_file(&self.directory.join(file), &limit)
     }
 }
 
@@ -178,19 +179,19 @@ impl Drop for Group {
 
 /// Returns true if the first and the last byte of `data` are those of the file at `offset`.
 pub fn is_content(data: &[u8], offset: u64) -> bool {
-    let byte = |at: u64| (at / CHUNK as u64) as u8;
+    let byte = |offset: u64| (offset / CHUNK as u64) as u8;
     let last = offset + data.len() as u64 - 1;
     data.first() == Some(&byte(offset)) && data.last() == Some(&byte(last))
 }
 
-fn put(path: &Path, text: &str) -> Result<()> {
+fn write_file(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {text} to {}", path.display()))
 }
 
 /// Fails if READs of `bytes` took so little time that the disk was not slow.
 pub fn check_slow(bytes: u64, seconds: f64) -> Result<()> {
     let expected = bytes as f64 / BYTES_PER_SECOND as f64;
-    // A throttle lets the first tenths of a second pass.
+    // The throttle does not yet limit reads in the first tenths of a second.
     ensure!(
         seconds > expected * 0.6,
         "{bytes} bytes were read in {seconds:.2} s: the disk is not slow, or the file was cached"

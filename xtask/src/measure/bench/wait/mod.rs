@@ -1,8 +1,8 @@
-//! `cargo xtask bench wait`: how long a client waits that has nothing to do with what others do to the disk, and how many stable
-//! WRITEs there are in a second; beside nfs-ganesha and, if one is named, an earlier file.
+//! `cargo xtask bench wait`: measures how long one client waits for a reply that needs no disk while other clients keep the disk
+//! busy, and the rate of stable WRITEs; compares stowaway with nfs-ganesha and with the `--against` file.
 //!
-//! Of every server there are two: one that has the disk as it is, and one for which each sync takes ten milliseconds. For that
-//! both are traced by strace, which stops at nothing but syncs.
+//! Each server runs twice: as it is, and under strace, which delays each sync by ten milliseconds and does not stop at other
+//! system calls.
 
 mod clients;
 mod disk;
@@ -32,18 +32,18 @@ pub struct Args {
     choice: Choice<Work>,
 }
 
-/// A command that starts another one whose syncs take [`SYNC`].
+/// The beginning of a command line: strace, which delays each sync of the program that follows by [`SYNC`].
 fn slow() -> Vec<String> {
     const CALLS: &str = "fsync,fdatasync,syncfs,sync_file_range";
     let trace = format!("trace={CALLS}");
     let inject = format!("inject={CALLS}:delay_enter={}", SYNC.as_micros());
-    // What is started is our child, as without strace; what it calls else is not stopped at.
+    // -D: the program, not strace, is our child. --seccomp-bpf: other system calls are not stopped.
     let words = ["strace", "-D", "-f", "--seccomp-bpf", "-qq"];
     let more = ["-o", "/dev/null", "-e", &trace, "-e", &inject];
     words.into_iter().chain(more).map(str::to_owned).collect()
 }
 
-/// Measures.
+/// Starts both servers of each side, and compares the sides.
 pub fn main(args: &Args) -> Result<()> {
     setup::need(&[Package::IPROUTE2, Package::E2FSPROGS, Package::STRACE])?;
     let works = args.choice.workloads();
@@ -59,13 +59,13 @@ pub fn main(args: &Args) -> Result<()> {
     let ours = args.choice.ours(built)?;
     let names = args.choice.sides("nfs-ganesha", &args.common);
     let mut frame = Frame::beside("wait", names, &args.common, [2, 5])?;
-    // COMMIT is of 1 GiB, quick or not.
+    // COMMIT is always measured with 1 GiB, even with `--quick`.
     let scale = Scale {
         big_bytes: Scale::FULL.big_bytes,
         ..Scale::of(&args.common)
     };
     let mut ground = Ground::new(scale)?;
-    clients::plant(&ground)?;
+    clients::make_files(&ground)?;
     let group = if is_cold {
         Group::new()
     } else {
@@ -95,7 +95,7 @@ pub fn main(args: &Args) -> Result<()> {
             ..ServerOptions::default()
         })
     };
-    // For each side, the server with the disk as it is, and the one with slow syncs.
+    // For each side: the clients of the plain server, and those of the one with slow syncs.
     let mut sides: Vec<Vec<Clients>> = Vec::new();
     let mut attach = |side: usize, name: &str, pid, nfs, mount| {
         if sides.len() == side {
@@ -138,7 +138,7 @@ pub fn main(args: &Args) -> Result<()> {
             Line::Echo => return (side == 0).then(|| clients::echo(&scale)).transpose(),
             Line::Cold(kind, _) => {
                 let disk = slow_disks.iter().find(|disk| disk.kind == *kind);
-                let disk = disk.context("no such disk")?;
+                let disk = disk.with_context(|| format!("no slow disk with {}", kind.fs))?;
                 return sides[side][0].cold(disk, &scale).map(Some);
             }
             Line::Asked(question, work) => (Some(*question), *work),
@@ -153,9 +153,9 @@ pub fn main(args: &Args) -> Result<()> {
     })?;
     frame.detach()?;
     frame.finish(&[
-        "GETATTR and READ of a cached file, one after the other, 1 ms between them; requests that would have come while one",
-        "waited count with what was left for them to wait",
+        "GETATTR and READ of a cached file, one after the other, 1 ms between them; requests that could not be sent while one",
+        "waited count with the time that remained",
         "on a tmpfs, or on an ext4 in memory behind a loop device; slow sync: fsync takes 10 ms, by strace; cold READs: 4 in",
-        "flight, 1 MiB each, of a file that is not cached, on a loop device from which servers read 1 MiB/s",
+        "flight, 1 MiB each, of an uncached file, on a loop device from which servers read 1 MiB/s",
     ])
 }

@@ -1,4 +1,4 @@
-//! What others do meanwhile, what the client asks that waits, and how long it should wait at most.
+//! The workloads: what other clients do, which request the measured client sends, and the aims for its waits.
 
 use std::time::Duration;
 
@@ -8,69 +8,69 @@ use super::disk::Kind;
 use crate::measure::bench::frame;
 use crate::measure::bench::table::{Aim, Subject, Unit, What};
 
-/// How long a sync takes where it is slow.
+/// Duration of a sync on the server with slow syncs.
 pub const SYNC: Duration = Duration::from_millis(10);
 
-/// Longest waits in milliseconds.
+/// Aims for waits, in milliseconds.
 const P99_STABLE: (What, Aim) = (What::P99, Aim::at_most(3.0));
 const P99_COMMIT: (What, Aim) = (What::P99, Aim::at_most(20.0));
 const P99_COLD: (What, Aim) = (What::P99, Aim::at_most(5.0).worst());
 const P99_REMOVED: (What, Aim) = (What::P99, Aim::at_most(5.0));
-/// Rounds of READs from a slow disk: each takes seconds.
+/// Last round with READs from a slow disk, each of which takes seconds.
 const COLD_ROUND_MAX: u32 = 3;
-/// Thousands of stable WRITEs in a second.
+/// Aims for stable WRITEs, in thousands per second.
 const RATE: (What, Aim) = (What::Rate, Aim::at_least(0.9));
 const RATE_EXT4: (What, Aim) = (What::Rate, Aim::at_least(5.0));
 
-/// What others do while somebody waits.
+/// What other clients do while one waits.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Work {
     /// Nothing
     Nobody,
-    /// One writes stably, where a sync takes 10 ms
+    /// One client sends stable WRITEs; a sync takes 10 ms
     Writer,
-    /// Four do
+    /// Four clients send stable WRITEs; a sync takes 10 ms
     Writers,
-    /// A large file is written and committed; ext4
+    /// A client writes and commits a large file on ext4
     Commit,
-    /// A file of 4 GiB that the server has open is removed
+    /// A client removes a file of 4 GiB that the server has open
     Removed,
-    /// A file that is not cached is read from a disk of 1 MiB/s, 1 MiB each, four READs in flight
+    /// A client reads an uncached file from a disk of 1 MiB/s, with four READs of 1 MiB in flight
     Cold,
-    /// Nobody waits: 16 stable WRITEs in flight, where a sync takes 10 ms
+    /// No waits: rate of stable WRITEs, 16 in flight; a sync takes 10 ms
     Stable,
-    /// The same on ext4
+    /// Rate of stable WRITEs on ext4, 16 in flight
     StableExt4,
 }
 
 impl Work {
-    /// Whether it is for the server whose syncs are slow.
+    /// Returns true if the workload runs on the server with slow syncs.
     pub fn has_slow_sync(self) -> bool {
         matches!(self, Self::Writer | Self::Writers | Self::Stable)
     }
 }
 
-/// What is asked while others work.
+/// The request that the measured client sends.
 #[derive(Clone, Copy)]
 pub enum Question {
     GetAttr,
     Read,
 }
 
-/// One line.
+/// A line of the table.
 pub enum Line {
-    /// What is asked while others work
+    /// Waits for a request while other clients work
     Asked(Question, Work),
-    /// So many stable WRITEs at once, and nobody waits
+    /// Rate of stable WRITEs, 16 in flight
     Stable(Work),
-    /// GETATTR beside READs from a slow disk, or the reason why there is no such disk
+    /// Waits for GETATTR while another client reads from a slow disk, or the reason why that disk cannot be made
     Cold(Kind, Option<String>),
-    /// Without a server: what this machine makes anybody wait
+    /// The floor without a server: waits that this machine itself causes
     Echo,
 }
 
 impl Line {
-    /// All lines of one kind of work. `is_quick` leaves out READ; `missing` is the reason why disks cannot be slow.
+    /// All lines with this work. `is_quick` leaves out READ. `missing` is the reason why reads cannot be throttled.
     pub fn of(work: Work, is_quick: bool, missing: Option<&str>) -> Vec<Self> {
         let questions = [Question::GetAttr, Question::Read];
         let questions = &questions[..if is_quick { 1 } else { 2 }];
@@ -114,7 +114,7 @@ impl frame::Workload for Line {
             }
         };
         let (beside, unit, aim) = match work {
-            Work::Nobody => ("nobody else", Unit::Wait, None),
+            Work::Nobody => ("no other client", Unit::Wait, None),
             Work::Writer => ("1 stable writer, slow sync", Unit::Wait, Some(P99_STABLE)),
             Work::Writers => ("4 stable writers, slow sync", Unit::Wait, Some(P99_STABLE)),
             Work::Commit => ("WRITE + COMMIT, ext4", Unit::Wait, Some(P99_COMMIT)),
