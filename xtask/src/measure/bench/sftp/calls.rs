@@ -1,4 +1,4 @@
-//! System calls for one request, as strace sees them, in a short pass of their own: a traced server is a slow one.
+//! Counts the system calls of one request with strace, in sessions of their own: a traced server is slow, so time is not measured.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,10 +14,10 @@ use crate::measure::bench::ground::{Export, Ground, Scale};
 use crate::measure::bench::load::Load;
 use crate::measure::bench::table::verdict;
 
-/// Calls with their names.
+/// Number of calls by name; per request, so not always whole.
 type Calls = BTreeMap<String, f64>;
 
-/// What is counted.
+/// The request whose system calls are counted, or the start of a server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Count {
     ReadAlone,
@@ -32,19 +32,19 @@ pub enum Count {
     StartJailed,
 }
 
-/// One line of the table.
+/// A line of the table.
 #[derive(Serialize)]
 pub struct Line {
     title: &'static str,
     ours: Calls,
-    /// None where only our server can be asked.
+    /// None for `--jail`, which the peer does not have.
     peer: Option<Calls>,
-    /// At most so many.
+    /// Largest number of our calls that is aimed for.
     aim: Option<f64>,
 }
 
 impl Line {
-    /// For people: what each side calls, and what stands above it.
+    /// Rows of the table: title and aim, then the calls of each side.
     pub fn rows(&self) -> Vec<Vec<String>> {
         let sum: f64 = self.ours.values().sum();
         let aim = self.aim.map_or_else(String::new, |aim| {
@@ -60,7 +60,7 @@ impl Line {
     }
 }
 
-/// The sum, and what it is made of: the most frequent first.
+/// The number of all calls, then the number of each, most frequent first.
 fn listed(calls: &Calls) -> String {
     let mut parts: Vec<_> = calls.iter().filter(|(_, count)| **count >= 0.005).collect();
     parts.sort_by(|(_, a), (_, b)| b.total_cmp(a));
@@ -80,7 +80,7 @@ fn number(value: f64) -> String {
 }
 
 impl Count {
-    /// Every one.
+    /// All counts.
     pub const ALL: [Self; 10] = [
         Self::ReadAlone,
         Self::Read,
@@ -94,7 +94,7 @@ impl Count {
         Self::StartJailed,
     ];
 
-    /// What it is for tables, and the aim.
+    /// Title and aim.
     fn facts(self) -> (&'static str, Option<f64>) {
         match self {
             Self::ReadAlone => ("READ 32 KiB, one by one", Some(3.0)),
@@ -110,19 +110,20 @@ impl Count {
         }
     }
 
-    /// Counts it on our server and, where it can be asked, on the peer.
+    /// Counts the calls of stowaway and, if it can run the request, of the peer.
     pub fn line(self, sides: &[Program], ground: &Ground, scale: &Scale) -> Result<Line> {
         let (title, aim) = self.facts();
         let mut calls = sides
             .iter()
             .take(if self.is_jailed() { 1 } else { 2 })
             .map(|program| {
-                self.of(program, ground, scale)
-                    .with_context(|| format!("calls of {title} on {}", program.name))
+                self.of(program, ground, scale).with_context(|| {
+                    format!("cannot count the calls of {title} on {}", program.name)
+                })
             });
         Ok(Line {
             title,
-            ours: calls.next().context("nobody to ask")??,
+            ours: calls.next().context("no server to trace")??,
             peer: calls.next().transpose()?,
             aim,
         })
@@ -132,6 +133,7 @@ impl Count {
         matches!(self, Self::StatJailed | Self::StartJailed)
     }
 
+    /// Counts the calls per request of a traced `program`.
     fn of(self, program: &Program, ground: &Ground, scale: &Scale) -> Result<Calls> {
         let tree = ground.path(Export::Tree);
         let (arguments, objects) = if self.is_jailed() {
@@ -146,27 +148,27 @@ impl Count {
             let mut server = Server::traced(program, &arguments, &trace)?;
             server.load.begin()?;
             self.ask(&mut server.load, &objects, scale, count)?;
-            // strace writes its last line when the server has ended.
+            // strace writes its last line after the server has ended.
             server.end()?;
             fs::read_to_string(&trace).context("strace wrote nothing")
         };
         if matches!(self, Self::Start | Self::StartJailed) {
             return until_version(&session(0)?);
         }
-        // What two sessions differ in belongs to the requests; what begins and ends them does not.
-        let (some, more) = (names(&session(1)?), names(&session(2)?));
+        // The second session has twice as many requests. The difference is theirs: start and end of the sessions cancel out.
+        let (single, double) = (count_names(&session(1)?), count_names(&session(2)?));
         let count = match self {
             Self::Readdir => scale.crowd_count,
             _ => COUNT,
         };
         let per_request = |(name, calls): (String, u64)| {
-            let before = some.get(&name).copied().unwrap_or(0);
+            let before = single.get(&name).copied().unwrap_or(0);
             (name, (calls as f64 - before as f64) / count as f64)
         };
-        Ok(more.into_iter().map(per_request).collect())
+        Ok(double.into_iter().map(per_request).collect())
     }
 
-    /// Asks `times` times what is counted.
+    /// Sends `times` × [`COUNT`] requests, or reads the directory `times` times.
     fn ask(
         self,
         load: &mut Load<Session>,
@@ -189,11 +191,11 @@ impl Count {
     }
 }
 
-/// Requests whose calls are counted; so many more make as many more calls.
+/// Requests of a session; the session it is compared with has twice as many.
 const COUNT: u64 = 512;
 
-/// How often each call is in a trace.
-fn names(trace: &str) -> BTreeMap<String, u64> {
+/// Number of calls in a trace, by name.
+fn count_names(trace: &str) -> BTreeMap<String, u64> {
     let mut names = BTreeMap::new();
     for (name, _) in trace.lines().filter_map(call) {
         *names.entry(name.to_owned()).or_default() += 1;
@@ -201,25 +203,25 @@ fn names(trace: &str) -> BTreeMap<String, u64> {
     names
 }
 
-/// The calls after the exec until VERSION leaves, that one included.
+/// The calls from the exec to the write that sends VERSION, including that write.
 fn until_version(trace: &str) -> Result<Calls> {
     let mut calls = Calls::new();
     let mut lines = trace.lines().filter_map(call);
     lines
         .find(|(name, _)| *name == "execve")
-        .context("strace saw no start")?;
+        .context("the trace has no execve")?;
     for (name, arguments) in lines {
         *calls.entry(name.to_owned()).or_default() += 1.0;
         if name.starts_with("write") || name.starts_with("send") {
             let stdout = arguments.split(',').next();
             ensure!(
                 stdout == Some("1"),
-                "before VERSION leaves: {name}({arguments}"
+                "the server writes to another file before VERSION: {name}({arguments}"
             );
             return Ok(calls);
         }
     }
-    anyhow::bail!("VERSION did not leave")
+    anyhow::bail!("the trace has no write to standard output: VERSION was not sent")
 }
 
 /// The name and the arguments in `1234  openat(AT_FDCWD, …) = 3`. Signals and exits have no name of this form.
@@ -246,8 +248,8 @@ mod tests {
 ";
 
     #[test]
-    fn calls_are_told_from_signals_and_ends() {
-        let names = names(TRACE);
+    fn signals_and_exits_are_not_counted_as_calls() {
+        let names = count_names(TRACE);
         let counts: Vec<_> = names.iter().map(|(name, n)| (&**name, *n)).collect();
         assert_eq!(
             counts,
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_version_is_counted_with_it() -> Result<()> {
+    fn start_counts_calls_up_to_version() -> Result<()> {
         let calls = until_version(TRACE)?;
         assert_eq!(calls.values().sum::<f64>(), 3.0);
         assert!(until_version(&TRACE.replace("write(1", "write(2")).is_err());

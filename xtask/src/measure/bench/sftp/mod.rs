@@ -1,4 +1,4 @@
-//! `cargo xtask bench sftp`: stowaway's SFTP server beside OpenSSH's, over a socketpair and over pipes. Each server has one
+//! `cargo xtask bench sftp`: stowaway's SFTP server compared with OpenSSH's, over a socketpair and over pipes. Each server has one
 //! session.
 
 mod calls;
@@ -22,10 +22,10 @@ use server::{Program, Server, Transport};
 use session::DEPTH;
 use workload::{Objects, Workload};
 
-/// The peer, for tables.
+/// Name of the peer in tables.
 const PEER: &str = "OpenSSH";
 
-/// Servers that are started in a turn.
+/// Servers started in a turn of [`Workload::Start`].
 const START_COUNT: u64 = 100;
 
 /// `cargo xtask bench sftp`
@@ -35,10 +35,10 @@ pub struct Args {
     common: Common,
     #[command(flatten)]
     choice: Choice<Workload>,
-    /// Without system calls
+    /// Do not count system calls
     #[arg(long)]
     no_calls: bool,
-    /// Another file as the peer
+    /// Path of the peer
     #[arg(
         long,
         value_name = "FILE",
@@ -47,7 +47,7 @@ pub struct Args {
     peer: PathBuf,
 }
 
-/// A workload, and through what it is asked: which of [`Transport::ALL`].
+/// A workload, and the transport as an index into [`Transport::ALL`].
 struct Line(Workload, usize);
 
 impl frame::Workload for Line {
@@ -60,7 +60,7 @@ impl frame::Workload for Line {
     }
 }
 
-/// Measures.
+/// Measures all workloads over both transports, then counts system calls.
 pub fn main(args: &Args) -> Result<()> {
     setup::need(&[Package::SFTP_SERVER])?;
     if !args.no_calls {
@@ -80,7 +80,7 @@ pub fn main(args: &Args) -> Result<()> {
     if !args.choice.no_peer {
         programs.push(Program::new(PEER, &args.peer, &ground)?);
     }
-    // By transport, then by program.
+    // Indexed by transport, then by program.
     let mut sides = Vec::new();
     for transport in Transport::ALL {
         let mut pair = Vec::new();
@@ -95,7 +95,11 @@ pub fn main(args: &Args) -> Result<()> {
 
     let transports = 0..Transport::ALL.len();
     let workloads = args.choice.workloads().into_iter();
-    let lines = workloads.flat_map(|it| transports.clone().map(move |at| Line(it, at)));
+    let lines = workloads.flat_map(|workload| {
+        transports
+            .clone()
+            .map(move |transport| Line(workload, transport))
+    });
     frame.rounds(lines, |Line(workload, transport), side| {
         let side = sides[*transport].get_mut(side);
         side.map(|side| side.turn(*workload, &scale)).transpose()
@@ -111,15 +115,15 @@ pub fn main(args: &Args) -> Result<()> {
             lines.push(count.line(&programs, &ground, &scale)?);
         }
         let rows = lines.iter().flat_map(calls::Line::rows).collect();
-        frame.section("calls", "system calls for one", &lines, rows)?;
+        frame.section("calls", "system calls per request", &lines, rows)?;
     }
     frame.finish(&[
-        &format!("depth {DEPTH} (a directory is walked page by page)"),
+        &format!("depth {DEPTH} (a directory is read page by page)"),
         "files are in the page cache, on a tmpfs",
     ])
 }
 
-/// One server as the load generator sees it.
+/// A running server, and what it takes to load it.
 struct Side {
     program: Program,
     transport: Transport,
@@ -157,7 +161,7 @@ impl Side {
     }
 }
 
-/// Starts many servers, one after the other. Their ends are not measured.
+/// Starts [`START_COUNT`] servers, one after the other. Their ends are not measured.
 fn starts(program: &Program, transport: Transport) -> Result<Cost> {
     let mut sum = Cost::default();
     for _ in 0..START_COUNT {

@@ -1,18 +1,18 @@
-//! The packets that are sent and expected, where they lie: only what the workloads need.
+//! SFTP packets for the load generator: the requests that the workloads need, and replies parsed without copies.
 //!
-//! The tests' client knows them all and copies each; here that would be measured as if the server were slow.
+//! The tests' client (`clients::sftp`) knows all packets and copies each, which would add to the measured wall time.
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::clients::sftp::{Status, kind, open};
 
-/// What a file is opened for, as flags of OPEN.
+/// Flags of OPEN.
 #[derive(Clone, Copy)]
 pub enum Mode {
     Read = open::READ as isize,
-    /// What is there is written over
+    /// Writes over an existing file
     Write = open::WRITE as isize,
-    /// Anew
+    /// Creates or truncates the file, then writes
     Make = (open::WRITE | open::CREATE | open::TRUNCATE) as isize,
 }
 
@@ -49,30 +49,30 @@ pub enum Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Puts the request behind what is in `out`, but for the data of a WRITE, which ends it.
+    /// Appends the request to `out`, except for the data of a WRITE, which is returned.
     pub fn put(&self, id: u32, out: &mut Vec<u8>) -> &'a [u8] {
         let start = out.len();
-        let mut rest: &[u8] = &[];
+        let mut tail: &[u8] = &[];
         out.extend([0; 4]);
         out.push(self.kind());
-        // In INIT the version stands here.
+        // INIT has the version in place of an id.
         out.extend(id.to_be_bytes());
         match *self {
             Self::Init => {}
             Self::Open { path, mode } => {
-                string(out, path);
+                put_string(out, path);
                 out.extend((mode as u32).to_be_bytes());
                 // No attributes.
                 out.extend([0; 4]);
             }
-            Self::Stat { path } | Self::OpenDir { path } => string(out, path),
-            Self::Close { handle } | Self::ReadDir { handle } => string(out, handle),
+            Self::Stat { path } | Self::OpenDir { path } => put_string(out, path),
+            Self::Close { handle } | Self::ReadDir { handle } => put_string(out, handle),
             Self::Read {
                 handle,
                 offset,
                 len,
             } => {
-                string(out, handle);
+                put_string(out, handle);
                 out.extend(offset.to_be_bytes());
                 out.extend(len.to_be_bytes());
             }
@@ -81,15 +81,15 @@ impl<'a> Request<'a> {
                 offset,
                 data,
             } => {
-                string(out, handle);
+                put_string(out, handle);
                 out.extend(offset.to_be_bytes());
                 out.extend((data.len() as u32).to_be_bytes());
-                rest = data;
+                tail = data;
             }
         }
-        let len = (out.len() - start - 4 + rest.len()) as u32;
+        let len = (out.len() - start - 4 + tail.len()) as u32;
         out[start..start + 4].copy_from_slice(&len.to_be_bytes());
-        rest
+        tail
     }
 
     fn kind(&self) -> u8 {
@@ -106,12 +106,12 @@ impl<'a> Request<'a> {
     }
 }
 
-fn string(out: &mut Vec<u8>, bytes: &[u8]) {
+fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend((bytes.len() as u32).to_be_bytes());
     out.extend(bytes);
 }
 
-/// What is answered.
+/// A reply. Names and data refer to the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply<'a> {
     Version,
@@ -122,14 +122,14 @@ pub enum Reply<'a> {
     Attrs(Attrs),
 }
 
-/// Entries of a directory that are not looked at yet.
+/// Directory entries of a NAME packet, not yet parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Names<'a> {
     count: u32,
-    rest: &'a [u8],
+    bytes: &'a [u8],
 }
 
-/// The part of the attributes that is looked at.
+/// The attributes that the workloads check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attrs {
     pub size: Option<u64>,
@@ -137,86 +137,95 @@ pub struct Attrs {
 }
 
 impl<'a> Reply<'a> {
-    /// A packet without its length: the id, or the version instead, and what it says.
+    /// Parses a packet without its length: the id (the version, in VERSION) and the content.
     pub fn parse(packet: &'a [u8]) -> Result<(u32, Self)> {
-        let (&of, mut rest) = packet.split_first().context("an empty packet")?;
-        let rest = &mut rest;
-        let id = word(rest)?;
-        let reply = match of {
-            // Extensions follow.
+        let (&packet_type, mut unread) = packet.split_first().context("an empty packet")?;
+        let unread = &mut unread;
+        let id = read_u32(unread)?;
+        let reply = match packet_type {
+            // The extensions that follow are ignored.
             kind::VERSION => return Ok((id, Self::Version)),
             kind::STATUS => {
-                let code = word(rest)?;
-                // A message and its language.
-                take(rest)?;
-                take(rest)?;
+                let code = read_u32(unread)?;
+                // Error message and language tag.
+                read_string(unread)?;
+                read_string(unread)?;
                 Self::Status(Status(code))
             }
-            kind::HANDLE => Self::Handle(take(rest)?),
-            kind::DATA => Self::Data(take(rest)?),
+            kind::HANDLE => Self::Handle(read_string(unread)?),
+            kind::DATA => Self::Data(read_string(unread)?),
             kind::NAME => {
-                let count = word(rest)?;
-                let rest = std::mem::take(rest);
-                Self::Names(Names { count, rest })
+                let count = read_u32(unread)?;
+                let bytes = std::mem::take(unread);
+                Self::Names(Names { count, bytes })
             }
-            kind::ATTRS => Self::Attrs(Attrs::parse(rest)?),
-            _ => bail!("a packet of type {of}"),
+            kind::ATTRS => Self::Attrs(Attrs::parse(unread)?),
+            _ => bail!("a packet of the unexpected type {packet_type}"),
         };
-        ensure!(rest.is_empty(), "{} bytes too many", rest.len());
+        ensure!(
+            unread.is_empty(),
+            "{} bytes follow the end of the packet",
+            unread.len()
+        );
         Ok((id, reply))
     }
 }
 
 impl Names<'_> {
-    /// Calls `each` with every name and its attributes; how many there are.
-    pub fn each(&self, mut each: impl FnMut(&[u8], Attrs) -> Result<()>) -> Result<u32> {
-        let mut rest = self.rest;
+    /// Calls `visit` with each name and its attributes; returns the number of names.
+    pub fn each(&self, mut visit: impl FnMut(&[u8], Attrs) -> Result<()>) -> Result<u32> {
+        let mut unread = self.bytes;
         for _ in 0..self.count {
-            let name = take(&mut rest)?;
-            let long = take(&mut rest)?;
-            ensure!(long.ends_with(name), "a line of another name");
-            each(name, Attrs::parse(&mut rest)?)?;
+            let name = read_string(&mut unread)?;
+            let long_name = read_string(&mut unread)?;
+            ensure!(
+                long_name.ends_with(name),
+                "the long name does not end with {:?}",
+                name.escape_ascii()
+            );
+            visit(name, Attrs::parse(&mut unread)?)?;
         }
-        ensure!(rest.is_empty(), "{} bytes too many", rest.len());
+        ensure!(
+            unread.is_empty(),
+            "{} bytes follow the last name",
+            unread.len()
+        );
         Ok(self.count)
     }
 }
 
 impl Attrs {
-    fn parse(rest: &mut &[u8]) -> Result<Self> {
-        let flags = word(rest)?;
+    fn parse(unread: &mut &[u8]) -> Result<Self> {
+        let flags = read_u32(unread)?;
         let size = match flags & 1 {
             0 => None,
-            _ => Some(u64::from(word(rest)?) << 32 | u64::from(word(rest)?)),
+            _ => Some(u64::from(read_u32(unread)?) << 32 | u64::from(read_u32(unread)?)),
         };
         if flags & 2 != 0 {
-            let _owner = (word(rest)?, word(rest)?);
+            let _owner = (read_u32(unread)?, read_u32(unread)?);
         }
         let mode = match flags & 4 {
             0 => None,
-            _ => Some(word(rest)?),
+            _ => Some(read_u32(unread)?),
         };
         if flags & 8 != 0 {
-            let _times = (word(rest)?, word(rest)?);
+            let _times = (read_u32(unread)?, read_u32(unread)?);
         }
-        ensure!(
-            flags & !15 == 0,
-            "attributes of an unknown kind: {flags:#x}"
-        );
+        ensure!(flags & !15 == 0, "unknown attribute flags: {flags:#x}");
         Ok(Self { size, mode })
     }
 }
 
-fn word(rest: &mut &[u8]) -> Result<u32> {
-    let (word, after) = rest.split_first_chunk().context("a packet cut short")?;
-    *rest = after;
+fn read_u32(unread: &mut &[u8]) -> Result<u32> {
+    let (word, after) = unread.split_first_chunk().context("a packet cut short")?;
+    *unread = after;
     Ok(u32::from_be_bytes(*word))
 }
 
-fn take<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
-    let len = word(rest)? as usize;
-    let (bytes, after) = rest.split_at_checked(len).context("a packet cut short")?;
-    *rest = after;
+fn read_string<'a>(unread: &mut &'a [u8]) -> Result<&'a [u8]> {
+    let len = read_u32(unread)? as usize;
+    let (bytes, after) = unread.split_at_checked(len).context("a packet cut short")?;
+    *unread = after;
     Ok(bytes)
 }
 
@@ -225,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_the_drafts_bytes() {
+    fn requests_have_the_bytes_of_the_draft() {
         let mut out = vec![9];
         let none = Request::Stat { path: b"/a" }.put(7, &mut out);
         assert_eq!(out, b"\x09\0\0\0\x0b\x11\0\0\0\x07\0\0\0\x02/a");
@@ -242,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn no_reply_is_believed_that_is_cut_short_or_too_long() -> Result<()> {
+    fn short_and_long_replies_are_rejected() -> Result<()> {
         let names = b"\x68\0\0\0\x05\0\0\0\x01\0\0\0\x01a\0\0\0\x03- a\0\0\0\x05\0\0\0\0\0\0\0\x06\0\0\x81\xa4";
         let data = b"\x67\0\0\0\x05\0\0\0\x02ab";
         let whole = |packet: &[u8]| -> Result<u32> {

@@ -1,4 +1,4 @@
-//! A server process with a session, as sshd (a socketpair) or dropbear (pipes) starts it.
+//! A server process with one session, started as by sshd (over a socketpair) or by dropbear (over pipes).
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,7 +17,7 @@ use crate::measure::bench::Killed;
 use crate::measure::bench::ground::Ground;
 use crate::measure::bench::load::Load;
 
-/// What connects a server with the daemon that starts it.
+/// Connection between a server and the SSH daemon that starts it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     Socketpair,
@@ -25,10 +25,10 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Both.
+    /// All transports.
     pub const ALL: [Self; 2] = [Self::Socketpair, Self::Pipes];
 
-    /// For tables.
+    /// Name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Socketpair => "socketpair",
@@ -37,21 +37,21 @@ impl Transport {
     }
 }
 
-/// How a server is started.
+/// A server's program.
 #[derive(Clone)]
 pub struct Program {
-    /// Who it is, for tables.
+    /// Name in tables.
     pub name: &'static str,
-    /// Its file; the last name in this path is `sftp-server`.
+    /// Path of the program, or of a link to it, with the file name `sftp-server`.
     pub path: PathBuf,
 }
 
 impl Program {
-    /// What is called `sftp-server` is one: our file knows its role by that name.
+    /// Makes a link named `sftp-server` to `file`: started by that name, stowaway is an SFTP server.
     pub fn new(name: &'static str, file: &Path, ground: &Ground) -> Result<Self> {
         let file = file
             .canonicalize()
-            .with_context(|| format!("there is no {}", file.display()))?;
+            .with_context(|| format!("cannot find {}", file.display()))?;
         let directory = ground.beside(name);
         std::fs::create_dir(&directory)?;
         let path = directory.join("sftp-server");
@@ -60,20 +60,20 @@ impl Program {
     }
 }
 
-/// A running one.
+/// A running server.
 pub struct Server {
     pub load: Load<Session>,
     process: Killed,
 }
 
 impl Server {
-    /// Starts it; the session has not begun.
+    /// Starts a server. INIT is not yet sent.
     pub fn start(program: &Program, transport: Transport) -> Result<Self> {
         Self::spawn(Command::new(&program.path), transport)
             .with_context(|| format!("cannot start {}", program.path.display()))
     }
 
-    /// Starts it under strace, which writes every call to `trace`, one line each.
+    /// Starts a server under strace, which writes each system call to the file `trace`, one per line.
     pub fn traced(program: &Program, arguments: &[OsString], trace: &Path) -> Result<Self> {
         let mut command = Command::new("strace");
         command
@@ -88,8 +88,8 @@ impl Server {
         let (to, from, stdin, stdout): (OwnedFd, OwnedFd, OwnedFd, OwnedFd) = match transport {
             Transport::Socketpair => {
                 let (ours, theirs) = UnixStream::pair()?;
-                let (again, also) = (ours.try_clone()?, theirs.try_clone()?);
-                (ours.into(), again.into(), theirs.into(), also.into())
+                let (from, stdout) = (ours.try_clone()?, theirs.try_clone()?);
+                (ours.into(), from.into(), theirs.into(), stdout.into())
             }
             Transport::Pipes => {
                 let (stdin, to) = std::io::pipe()?;
@@ -98,7 +98,7 @@ impl Server {
             }
         };
         command
-            // From cargo: a peer's linker would look for every library there first, which no daemon has it do.
+            // cargo sets this. The dynamic linker would search these directories first, which would slow the start.
             .env_remove("LD_LIBRARY_PATH")
             .stdin(Stdio::from(stdin))
             .stdout(Stdio::from(stdout));
@@ -107,18 +107,20 @@ impl Server {
         Ok(Self { load, process })
     }
 
-    /// Its process; with strace, that of strace.
+    /// Process id of the server, or of strace.
     pub fn pid(&self) -> u32 {
         self.process.0.id()
     }
 
-    /// Ends the session as a daemon does whose client is gone. The server must end well.
+    /// Ends the session by closing the connection, as a daemon does if its client has left. The server must exit with status 0.
     pub fn end(self) -> Result<()> {
         const WAIT_MAX: Duration = Duration::from_secs(10);
         let Self { load, mut process } = self;
         drop(load);
         let status = wait_for(WAIT_MAX, || Ok(process.0.try_wait()?))?;
-        let status = status.context("the server does not end with its session")?;
+        let status = status.with_context(|| {
+            format!("the server still runs {WAIT_MAX:?} after the end of its session")
+        })?;
         ensure!(status.success(), "the server ended with {status}");
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A session of SFTP, for the load generator.
+//! An SFTP session of the load generator.
 
 use anyhow::{Result, bail, ensure};
 
@@ -6,13 +6,13 @@ use super::packets::{Mode, Reply, Request};
 use crate::clients::sftp::{PACKET_MAX, Status};
 use crate::measure::bench::load::{Load, Protocol, Refill};
 
-/// Requests in flight at most, as OpenSSH's clients have them.
+/// Largest number of requests in flight: that of OpenSSH's client.
 pub const DEPTH: usize = 64;
 
-/// One by one.
+/// One request in flight.
 const ALONE: Refill = Refill::Slide(1);
 
-/// What is spoken.
+/// The protocol SFTP.
 pub struct Session;
 
 impl Protocol for Session {
@@ -34,27 +34,27 @@ impl Protocol for Session {
 }
 
 impl Load<Session> {
-    /// Begins the session.
+    /// Sends INIT and waits for VERSION.
     pub fn begin(&mut self) -> Result<()> {
-        // The version stands where others have their id, in the reply too.
+        // INIT and VERSION have the protocol version, 3, in place of an id.
         self.id = 3;
         self.run(
             1,
             ALONE,
             |_| Request::Init,
             |_, reply| {
-                ensure!(reply == Reply::Version, "INIT is answered by {reply:?}");
+                ensure!(reply == Reply::Version, "the reply to INIT is {reply:?}");
                 Ok(())
             },
         )
     }
 
-    /// A handle of a file.
+    /// Opens a file and returns its handle.
     pub fn open(&mut self, path: &[u8], mode: Mode) -> Result<Vec<u8>> {
         self.handle(Request::Open { path, mode })
     }
 
-    /// A handle of a directory.
+    /// Opens a directory and returns its handle.
     pub fn open_dir(&mut self, path: &[u8]) -> Result<Vec<u8>> {
         self.handle(Request::OpenDir { path })
     }
@@ -67,7 +67,7 @@ impl Load<Session> {
             |_| request,
             |_, reply| {
                 let Reply::Handle(bytes) = reply else {
-                    bail!("OPEN is answered by {reply:?}")
+                    bail!("the reply to OPEN or OPENDIR is {reply:?}")
                 };
                 handle.extend(bytes);
                 Ok(())
@@ -76,17 +76,17 @@ impl Load<Session> {
         Ok(handle)
     }
 
-    /// Lets a handle go.
+    /// Closes a handle.
     pub fn close(&mut self, handle: &[u8]) -> Result<()> {
         self.run(1, ALONE, |_| Request::Close { handle }, ok)
     }
 }
 
-/// Nothing but SSH_FX_OK.
+/// Fails unless the reply is SSH_FX_OK.
 pub fn ok(index: u64, reply: Reply<'_>) -> Result<()> {
     ensure!(
         reply == Reply::Status(Status::OK),
-        "request {index} is answered by {reply:?}"
+        "the reply to request {index} is {reply:?}"
     );
     Ok(())
 }

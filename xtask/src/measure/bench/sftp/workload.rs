@@ -1,4 +1,4 @@
-//! The workloads: what is asked, what a right answer is, and the aims that we measure ourselves by.
+//! The workloads: their requests, the checks of the replies, and their aims.
 
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
@@ -19,45 +19,45 @@ use crate::measure::bench::table::{Aim, Of, Subject, Unit};
 
 type Load = load::Load<Session>;
 
-/// What most clients read and write at once.
+/// Bytes of a READ or WRITE of most clients.
 const SMALL: u64 = 32 << 10;
-/// What OpenSSH's server reads and writes at most, and its own client asks for.
+/// Bytes of a READ or WRITE of OpenSSH's client; the largest that its server supports.
 const LARGE: u64 = 255 << 10;
 
-/// One kind of request. Files are in the page cache, on a tmpfs.
+/// A workload. Files are in the page cache, on a tmpfs.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
-    /// A file from its beginning to its end, 32 KiB each
+    /// Sequential READs of 32 KiB of a large file
     Read32,
-    /// The same, 255 KiB each
+    /// Sequential READs of 255 KiB of a large file
     Read255,
-    /// A new file from its beginning to its end, 32 KiB each
+    /// Sequential WRITEs of 32 KiB to a new file
     Write32,
-    /// The same, 255 KiB each
+    /// Sequential WRITEs of 255 KiB to a new file
     Write255,
-    /// Over a file that is there, 32 KiB each
+    /// Sequential WRITEs of 32 KiB over an existing file
     Over32,
-    /// The same, 255 KiB each
+    /// Sequential WRITEs of 255 KiB over an existing file
     Over255,
-    /// Of 1,000 names, 64 requests at once
+    /// STAT of 1,000 names, 64 in flight
     Stat,
-    /// The same, one after the other
+    /// STAT of 1,000 names, one after the other
     StatAlone,
-    /// Of 1,000 names, 64 requests at once
+    /// OPEN and CLOSE of 1,000 names, 64 in flight
     OpenClose,
-    /// A directory of 100,000, one page after the other
+    /// READDIR of a directory of 100,000 entries, one page after the other
     Readdir,
-    /// From before the fork until VERSION is there
+    /// Start of a server, from before the fork until VERSION has arrived
     Start,
 }
 
 impl Workload {
-    /// What its figures say.
+    /// Title, unit and aims.
     pub fn subject(self) -> Subject {
         let moved = |title| Subject::new(title, Unit::Byte);
         let asked = |title| Subject::new(title, Unit::Request);
         let of_peer = |limit| Aim::at_most(limit).of(Of::Peer);
-        // READs are copied since; only the peer counts.
+        // Earlier files do not copy the data of a READ into the reply, so READs have no gate against them.
         let read = |title| Subject {
             before_max: None,
             ..moved(title).cpu(of_peer(0.92).goal(0.85))
@@ -84,7 +84,7 @@ impl Workload {
         }
     }
 
-    /// One turn; how many bytes, requests or entries it was.
+    /// Runs one turn and returns the number of bytes, requests or entries.
     pub fn run(self, load: &mut Load, objects: &Objects, scale: &Scale) -> Result<u64> {
         let (bytes, count) = (scale.big_bytes, scale.request_count);
         match self {
@@ -98,11 +98,11 @@ impl Workload {
             Self::StatAlone => stat(load, objects, count, 1),
             Self::OpenClose => open_and_close(load, objects, count / 2),
             Self::Readdir => list(load, objects, scale.crowd_count),
-            Self::Start => bail!("a running server does not start"),
+            Self::Start => bail!("a start is not measured on a running server"),
         }
     }
 
-    /// What a turn left behind is what it should have; what it made is removed.
+    /// Checks the file that a turn wrote, and removes a file that it made.
     pub fn check(self, objects: &Objects, scale: &Scale) -> Result<()> {
         let bytes = scale.big_bytes;
         match self {
@@ -112,12 +112,12 @@ impl Workload {
             Self::Over255 => return objects.check(&objects.standing, bytes, LARGE),
             _ => return Ok(()),
         }
-        fs::remove_file(&objects.made).context("what was written is not there")
+        fs::remove_file(&objects.made).context("cannot remove the written file")
     }
 }
 
-/// READs of `step` bytes, as many as cover the `bytes` of a large file that begins at `from` of what is asked, each checked
-/// for its length and for bytes of the right place.
+/// Reads a large file of `bytes`, which begins at offset `from` of the file at `path`, with READs of `step` bytes. Checks the
+/// length of each reply and the offset that its data comes from.
 pub fn read(
     load: &mut Load,
     path: &Path,
@@ -137,13 +137,14 @@ pub fn read(
         },
         |index, reply| {
             let Reply::Data(data) = reply else {
-                bail!("READ is answered by {reply:?}")
+                bail!("the reply to READ is {reply:?}")
             };
             let (start, end) = (index * step, (index * step + step).min(bytes));
             ensure!(
                 data.len() as u64 == end - start,
-                "READ {index} brought {} bytes",
-                data.len()
+                "READ {index} returned {} bytes instead of {}",
+                data.len(),
+                end - start
             );
             ground::check_stamps(data, start)
         },
@@ -152,7 +153,7 @@ pub fn read(
     Ok(bytes)
 }
 
-/// Writes a file from its beginning to its end.
+/// Writes `bytes` of the pattern to a file, with WRITEs of `step` bytes.
 fn write(
     load: &mut Load,
     path: &Path,
@@ -176,7 +177,7 @@ fn write(
     Ok(bytes)
 }
 
-/// STATs of the names in turn.
+/// Sends `count` STATs of the names in turn, `depth` in flight.
 pub fn stat(load: &mut Load, objects: &Objects, count: u64, depth: usize) -> Result<u64> {
     load.run(
         count,
@@ -186,13 +187,13 @@ pub fn stat(load: &mut Load, objects: &Objects, count: u64, depth: usize) -> Res
         },
         |_, reply| match reply {
             Reply::Attrs(it) if it.size == Some(0) && it.mode.is_some() => Ok(()),
-            _ => bail!("STAT is answered by {reply:?}"),
+            _ => bail!("the reply to STAT is {reply:?}"),
         },
     )?;
     Ok(count)
 }
 
-/// OPENs of the names in turn, 64 at once, and then as many CLOSEs.
+/// OPENs the names in turn, 64 in flight, and then CLOSEs these 64, until `count` files were opened.
 pub fn open_and_close(load: &mut Load, objects: &Objects, count: u64) -> Result<u64> {
     let batches = count / DEPTH as u64;
     let mut handles = vec![Vec::new(); DEPTH];
@@ -206,11 +207,11 @@ pub fn open_and_close(load: &mut Load, objects: &Objects, count: u64) -> Result<
             },
             |index, reply| {
                 let Reply::Handle(handle) = reply else {
-                    bail!("OPEN is answered by {reply:?}")
+                    bail!("the reply to OPEN is {reply:?}")
                 };
-                let place = &mut handles[index as usize];
-                place.clear();
-                place.extend(handle);
+                let slot = &mut handles[index as usize];
+                slot.clear();
+                slot.extend(handle);
                 Ok(())
             },
         )?;
@@ -226,7 +227,7 @@ pub fn open_and_close(load: &mut Load, objects: &Objects, count: u64) -> Result<
     Ok(batches * DEPTH as u64)
 }
 
-/// Lists the large directory from its beginning to its end. Every entry must come exactly once.
+/// Lists the whole large directory. Each entry must be listed exactly once. Returns their number.
 pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64> {
     let handle = load.open_dir(objects.crowd.as_os_str().as_bytes())?;
     let mut seen = Seen::of(entry_count);
@@ -243,16 +244,18 @@ pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64>
                         eof = true;
                         return Ok(());
                     }
-                    _ => bail!("READDIR is answered by {reply:?}"),
+                    _ => bail!("the reply to READDIR is {reply:?}"),
                 };
                 let count = names.each(|name, attrs| {
                     ensure!(
                         !seen.add(name)? || attrs.size == Some(0),
-                        "an entry has not its size"
+                        "READDIR: {:?} has a size of {:?} instead of 0",
+                        name.escape_ascii(),
+                        attrs.size
                     );
                     Ok(())
                 })?;
-                ensure!(count > 0, "a page without names");
+                ensure!(count > 0, "READDIR returned no names and no EOF");
                 Ok(())
             },
         )?;
@@ -261,28 +264,29 @@ pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64>
     seen.all()
 }
 
-/// Paths of what is asked for, and what is written.
+/// Paths of the files of the requests, and the content to write.
 pub struct Objects {
     big: PathBuf,
     crowd: PathBuf,
     names: Vec<PathBuf>,
-    /// The file that is made and written.
+    /// The file that a turn makes and writes.
     made: PathBuf,
-    /// The file that is written over.
+    /// The existing file that a turn writes over.
     standing: PathBuf,
-    /// What the next turn writes.
+    /// Content that the next turn writes.
     pub pattern: Pattern,
 }
 
 impl Objects {
-    /// What one server wrote must not be taken for what another was to write: each has its own `seed`.
+    /// Paths as a server without a jail sees them. Each server has its own `seed`, so that bytes that one server wrote do not pass
+    /// as those of another.
     pub fn new(ground: &Ground, scale: &Scale, seed: u64) -> Self {
         let tree = ground.path(Export::Tree);
         let tmpfs = ground.path(Export::Tmpfs);
         Self::below(&tree, &tmpfs, scale, seed)
     }
 
-    /// The same as a server sees it that shows these directories under other names.
+    /// Paths as a server sees them for which the exports are the directories `tree` and `tmpfs`.
     pub fn below(tree: &Path, tmpfs: &Path, scale: &Scale, seed: u64) -> Self {
         let names = tree.join(NAMES);
         Self {
@@ -293,17 +297,17 @@ impl Objects {
                 .collect(),
             made: tmpfs.join("made"),
             standing: tmpfs.join(STANDING),
-            // The pattern has as many beginnings as there are WRITEs.
+            // A WRITE of any size uses a chunk of its own.
             pattern: Pattern::new(scale.big_bytes.div_ceil(SMALL) * CHUNK as u64, seed),
         }
     }
 
-    /// READs of 32 KiB.
+    /// Sends `count` READs of 32 KiB.
     pub fn read_some(&self, load: &mut Load, count: u64, depth: usize) -> Result<()> {
         read(load, &self.big, 0, count * SMALL, SMALL, depth).map(drop)
     }
 
-    /// WRITEs of 32 KiB to the standing file.
+    /// Sends `count` WRITEs of 32 KiB over the existing file.
     pub fn write_some(&self, load: &mut Load, count: u64) -> Result<()> {
         write(
             load,
@@ -321,22 +325,29 @@ impl Objects {
         self.names[index].as_os_str().as_bytes()
     }
 
-    /// What WRITE number `index` writes.
+    /// Data of WRITE `index`.
     fn part(&self, index: u64, bytes: u64, step: u64) -> &[u8] {
         let len = step.min(bytes - index * step);
         &self.pattern.chunk(index)[..len as usize]
     }
 
+    /// Reads the written file, without the server, and compares it with the pattern.
     fn check(&self, path: &Path, bytes: u64, step: u64) -> Result<()> {
-        let file = File::open(path).context("what was written is not there")?;
+        let file = File::open(path).context("cannot open the written file")?;
         let len = file.metadata()?.len();
-        ensure!(len == bytes, "the file has {len} bytes, not {bytes}");
+        ensure!(
+            len == bytes,
+            "the written file has {len} bytes instead of {bytes}"
+        );
         let mut found = vec![0; step as usize];
         for index in 0..bytes.div_ceil(step) {
             let written = self.part(index, bytes, step);
             let found = &mut found[..written.len()];
             file.read_exact_at(found, index * step)?;
-            ensure!(found == written, "part {index} is not what was written");
+            ensure!(
+                found == written,
+                "the file does not contain the data of WRITE {index}"
+            );
         }
         Ok(())
     }
