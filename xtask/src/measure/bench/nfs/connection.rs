@@ -1,4 +1,4 @@
-//! A connection of NFS, for the load generator: every reply is one fragment and a success.
+//! An NFS connection of the load generator. Each reply must be one fragment and successful.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
@@ -9,23 +9,23 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::clients::nfs::{Auth, Call, LAST_FRAGMENT, Outcome, outcome, record};
 use crate::measure::bench::load::{Load, Protocol, Refill};
 
-/// Requests in flight.
+/// Calls in flight, or in a batch.
 pub const DEPTH: usize = 16;
-/// For small replies.
+/// Refill for small replies.
 pub const BATCH: Refill = Refill::Batch(DEPTH);
-/// For small replies of a server that always has the next batch.
+/// Refill for small replies, so that the server always has the next batch.
 pub const OVERLAP: Refill = Refill::Overlap(DEPTH);
-/// For large requests and replies.
+/// Refill for large requests and replies.
 pub const SLIDE: Refill = Refill::Slide(DEPTH);
 
-/// The sender of calls.
+/// The protocol NFS, with the credential of all calls.
 pub struct Connection(Auth);
 
-/// A call, as it is or packed before.
+/// A call: to be encoded, or encoded before.
 pub enum Request<'a> {
     Call(Call<'a>),
     Packed(&'a Packed),
-    /// A READ that was packed before, at another offset.
+    /// A READ that was encoded before, sent with this offset.
     ReadAt(&'a Packed, u64),
 }
 
@@ -35,11 +35,11 @@ impl<'a> From<Call<'a>> for Request<'a> {
     }
 }
 
-/// A record of one call without data. Only its xid changes from one sending to the next.
+/// The encoded record of a call without data. Only its xid changes when it is sent again.
 pub struct Packed(Vec<u8>);
 
 impl Packed {
-    /// Packs what root calls.
+    /// Encodes a call by root.
     pub fn new(call: &Call<'_>) -> Self {
         Self(record(&call.message(0, &Auth::root())))
     }
@@ -48,7 +48,7 @@ impl Packed {
 impl Protocol for Connection {
     type Request<'a> = Request<'a>;
     type Reply<'a> = &'a [u8];
-    // 1 MiB of data and its head.
+    // 1 MiB of data and the header.
     const REPLY_MAX: usize = (1 << 20) + 4096;
 
     fn put<'a>(&self, request: &Self::Request<'a>, xid: u32, out: &mut Vec<u8>) -> &'a [u8] {
@@ -58,7 +58,8 @@ impl Protocol for Connection {
                 let head = call.head(xid, &self.0);
                 assert!(
                     call.data.len().is_multiple_of(4),
-                    "padding would have to follow"
+                    "data of {} bytes needs padding",
+                    call.data.len()
                 );
                 let len = (head.len() + call.data.len()) as u32;
                 out.extend((LAST_FRAGMENT | len).to_be_bytes());
@@ -70,9 +71,9 @@ impl Protocol for Connection {
         out.extend_from_slice(&packed.0);
         out[start + 4..start + 8].copy_from_slice(&xid.to_be_bytes());
         if let Request::ReadAt(_, offset) = request {
-            // A READ ends with the offset and the count.
-            let at = out.len() - 12;
-            out[at..at + 8].copy_from_slice(&offset.to_be_bytes());
+            // A READ ends with the offset (8 bytes) and the count (4 bytes).
+            let start = out.len() - 12;
+            out[start..start + 8].copy_from_slice(&offset.to_be_bytes());
         }
         &[]
     }
@@ -81,7 +82,7 @@ impl Protocol for Connection {
         let mark = u32::from_be_bytes(mark);
         ensure!(
             mark & LAST_FRAGMENT != 0,
-            "the reply is more than one fragment"
+            "the reply has more than one fragment"
         );
         Ok((mark & !LAST_FRAGMENT) as usize)
     }
@@ -89,19 +90,22 @@ impl Protocol for Connection {
     fn parse(message: &[u8]) -> Result<(u32, &[u8])> {
         match outcome(message)? {
             (xid, Outcome::Success(body)) => Ok((xid, body)),
-            (_, outcome) => bail!("the server answered {outcome:?}"),
+            (_, outcome) => bail!("the call failed: {outcome:?}"),
         }
     }
 }
 
-/// Words of the attributes of a file.
+/// Length of a file's attributes (`fattr3`) in bytes.
 const ATTRIBUTES: usize = 84;
 
 /// The size in the results of a successful GETATTR of a regular file.
 pub fn size_of(results: &[u8]) -> Result<u64> {
     // Status, type, mode, nlink, uid, gid, size.
     let is_file = results.len() == 4 + ATTRIBUTES && results[..8] == [0, 0, 0, 0, 0, 0, 0, 1];
-    ensure!(is_file, "GETATTR is answered by {results:02x?}");
+    ensure!(
+        is_file,
+        "GETATTR does not return a regular file: {results:02x?}"
+    );
     number(&results[24..])
 }
 
@@ -118,7 +122,10 @@ pub fn check_found(results: &[u8]) -> Result<()> {
             && results[..4] == [0; 4]
             && results[end..end + 4] == [0, 0, 0, 1]
     });
-    ensure!(is_found, "LOOKUP is answered by {results:02x?}");
+    ensure!(
+        is_found,
+        "LOOKUP does not return a handle and attributes: {results:02x?}"
+    );
     Ok(())
 }
 
@@ -137,7 +144,7 @@ pub fn data_of(results: &[u8]) -> Result<&[u8]> {
     });
     ensure!(
         is_data,
-        "READ is answered by {} bytes: {:02x?}",
+        "READ returns malformed results of {} bytes: {:02x?}",
         results.len(),
         &results[..results.len().min(120)]
     );
@@ -145,12 +152,12 @@ pub fn data_of(results: &[u8]) -> Result<&[u8]> {
 }
 
 fn number(bytes: &[u8]) -> Result<u64> {
-    let bytes = bytes.first_chunk().context("the results are short")?;
+    let bytes = bytes.first_chunk().context("the results are cut short")?;
     Ok(u64::from_be_bytes(*bytes))
 }
 
 impl Load<Connection> {
-    /// Connects.
+    /// Connects to a server, as root.
     pub fn connect(server: SocketAddr) -> Result<Self> {
         let stream =
             TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
@@ -165,7 +172,7 @@ impl Load<Connection> {
 mod tests {
     use super::*;
 
-    /// Results with a status of `NFS3_OK` and these words after it.
+    /// Results with the status `NFS3_OK`, followed by these words.
     fn results(words: &[u32]) -> Vec<u8> {
         let words = [0].iter().chain(words);
         words.flat_map(|word| word.to_be_bytes()).collect()

@@ -1,6 +1,7 @@
-//! The floor: what the kernel charges for changes that nobody asks for over a network, durable and not.
+//! The floors: the CPU time that the kernel takes for the same changes made locally, with fsync and without, and for the replies of
+//! a minimal server.
 //!
-//! A server that makes names durable before it answers cannot be quicker than the floor that does the same.
+//! No server that syncs before it replies can be faster than the floor that syncs as often.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -15,23 +16,23 @@ use crate::measure::bench::ground::{CHUNK, Export, Ground, Pattern, Place, STAND
 use crate::measure::bench::measure::Cost;
 use crate::measure::bench::table::{Subject, Unit};
 
-/// Changes that are made locally, one after the other.
+/// A workload without one of the compared servers.
 pub struct Floor {
     title: &'static str,
-    /// Directory that is changed.
+    /// Directory in which files are changed; None for a minimal server.
     pub place: Option<Place>,
     work: Work,
 }
 
 #[derive(Clone, Copy)]
 enum Work {
-    /// A new file
+    /// Writes a new file
     Fill,
-    /// The one that stands
+    /// Writes over an existing file
     FillOver,
-    /// The directory is made durable after so many changes, if at all
+    /// Creates and removes names; the directory is synced after each batch of this many changes, or never
     Names(Option<usize>),
-    /// A minimal server answers calls
+    /// Calls to a minimal server
     Answer(Call),
 }
 
@@ -50,7 +51,7 @@ impl Workload for Floor {
 }
 
 impl Floor {
-    /// Every one.
+    /// All floors.
     pub const ALL: [Self; 13] = [
         Self::answer("floor: fstat", Call::Stat),
         Self::answer("floor: fstat, one at a time", Call::StatAlone),
@@ -64,7 +65,7 @@ impl Floor {
         Self::new("open + unlink", Place::Tmpfs, Work::Names(None)),
         Self::new("open + unlink, ext4", Place::Ext4, Work::Names(None)),
         Self::new("fsync after each", Place::Ext4, Work::Names(Some(1))),
-        // What a server could reach that answers a pipelined batch at once.
+        // A bound for servers that sync once per pipelined batch.
         Self::new("fsync after sixteen", Place::Ext4, Work::Names(Some(DEPTH))),
     ];
 
@@ -84,12 +85,12 @@ impl Floor {
         }
     }
 
-    /// One turn. What it makes it removes.
+    /// Runs one turn, and removes the files that it made.
     pub fn turn(&self, ground: &Ground, scale: &Scale) -> Result<Cost> {
         if let Work::Answer(call) = self.work {
             return call.turn(ground, scale).context(self.title);
         }
-        let place = self.place.context("a floor without a directory")?;
+        let place = self.place.context("the floor has no directory")?;
         let directory = ground.directory_of(place);
         let cost = match self.work {
             Work::Fill => {
@@ -99,13 +100,14 @@ impl Floor {
                 cost
             }
             Work::FillOver => fill(&ground.path(Export::Tmpfs).join(STANDING), scale.big_bytes),
-            Work::Answer(_) => unreachable!("answered above"),
+            Work::Answer(_) => unreachable!("handled above"),
             Work::Names(sync_count) => create_and_remove(&directory, scale.made_count, sync_count),
         };
         cost.with_context(|| format!("{} in {}", self.title, directory.display()))
     }
 }
 
+/// Writes `file_bytes` of a pattern to a file, and syncs it.
 fn fill(path: &Path, file_bytes: u64) -> Result<Cost> {
     let pattern = Pattern::new(file_bytes, 0);
     Cost::alone(|| {
@@ -122,6 +124,7 @@ fn fill(path: &Path, file_bytes: u64) -> Result<Cost> {
     })
 }
 
+/// Creates `count` files, then removes them. Syncs the directory after each `sync_count` changes.
 fn create_and_remove(directory: &Path, count: u64, sync_count: Option<usize>) -> Result<Cost> {
     let names: Vec<_> = (0..count)
         .map(|index| directory.join(format!("floor-{index:06}")))

@@ -1,6 +1,6 @@
-//! The peer: nfs-ganesha with its VFS back end, as Debian ships it, and the rpcbind that it insists on.
+//! The peer: nfs-ganesha with its VFS back end, as Debian ships it, and rpcbind, without which it does not start.
 //!
-//! Its settings are the defaults, but for NFSv3 alone, no root squashing, and enough for the idle connections.
+//! It has its default settings except for NFSv3 alone, no root squashing, and a limit of connections that admits the idle ones.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,10 +15,10 @@ use crate::machines::wait_for;
 use crate::measure::bench::Killed;
 use crate::measure::bench::ground::{Export, Ground};
 
-/// How long either may take to start.
+/// Longest time until ganesha or rpcbind is ready.
 const START_MAX: Duration = Duration::from_secs(30);
 
-/// A running ganesha. Dropping it ends it and its rpcbind.
+/// A running ganesha. Killed on drop, together with its rpcbind.
 pub struct Ganesha {
     daemon: Process,
     ports: [u16; 2],
@@ -26,10 +26,10 @@ pub struct Ganesha {
 }
 
 impl Ganesha {
-    /// Where NFS and MOUNT listen.
+    /// Ports of NFS and MOUNT.
     const PORTS: [u16; 2] = [2049, 20048];
 
-    /// Starts both in our own network and waits until NFS answers.
+    /// Starts rpcbind and ganesha in the current network namespace, and waits until NFS answers.
     pub fn start(ground: &Ground) -> Result<Self> {
         let mut rpcbind = Process::spawn(
             Command::new("/usr/sbin/rpcbind").arg("-f"),
@@ -39,7 +39,7 @@ impl Ganesha {
         Self::serve(ground, Self::PORTS, &[], Some(rpcbind))
     }
 
-    /// One more beside this one, by way of a command that ends by exec-ing its arguments.
+    /// Starts another ganesha, on the next ports. `through` is a command that ends by executing its arguments, such as strace.
     pub fn another(&self, ground: &Ground, through: &[String]) -> Result<Self> {
         Self::serve(ground, self.ports.map(|port| port + 1), through, None)
     }
@@ -50,9 +50,9 @@ impl Ganesha {
         through: &[String],
         rpcbind: Option<Process>,
     ) -> Result<Self> {
-        let place = |end| ground.beside(&format!("ganesha-{}.{end}", ports[0]));
-        let config = place("conf");
-        fs::write(&config, settings(ground, ports, &place("state")))
+        let file = |extension| ground.beside(&format!("ganesha-{}.{extension}", ports[0]));
+        let config = file("conf");
+        fs::write(&config, settings(ground, ports, &file("state")))
             .with_context(|| format!("cannot write {}", config.display()))?;
         let program = "/usr/bin/ganesha.nfsd".to_owned();
         let words = [through, &[program]].concat();
@@ -62,8 +62,8 @@ impl Ganesha {
             .args(["-F", "-L", "STDERR", "-N", "CRIT", "-f"])
             .arg(&config)
             .arg("-p")
-            .arg(place("pid"));
-        let daemon = Process::spawn(&mut command, &place("log"))?;
+            .arg(file("pid"));
+        let daemon = Process::spawn(&mut command, &file("log"))?;
         let mut ganesha = Self {
             daemon,
             ports,
@@ -78,12 +78,12 @@ impl Ganesha {
         Ok(ganesha)
     }
 
-    /// Where NFS listens.
+    /// Address of NFS.
     pub fn nfs(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports[0]).into()
     }
 
-    /// Where MOUNT listens.
+    /// Address of MOUNT.
     pub fn mount(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.ports[1]).into()
     }
@@ -94,6 +94,7 @@ impl Ganesha {
     }
 }
 
+/// Content of ganesha's configuration file.
 fn settings(ground: &Ground, [nfs, mount]: [u16; 2], state: &Path) -> String {
     let mut text = format!(
         "NFS_CORE_PARAM {{
@@ -120,7 +121,7 @@ fn settings(ground: &Ground, [nfs, mount]: [u16; 2], state: &Path) -> String {
     text
 }
 
-/// A program that runs beside us.
+/// A child process with a log file.
 struct Process {
     child: Killed,
     name: String,
@@ -151,11 +152,11 @@ impl Process {
             Ok(ended.map(Err).or_else(|| is_ready().then_some(Ok(()))))
         })?;
         if started != Some(Ok(())) {
-            let said = fs::read(&self.log).unwrap_or_default();
+            let log = fs::read(&self.log).unwrap_or_default();
             bail!(
-                "{} was not ready within {START_MAX:?} ({started:?}); it said:\n{}",
+                "{} was not ready within {START_MAX:?} ({started:?}); its log:\n{}",
                 self.name,
-                String::from_utf8_lossy(&said)
+                String::from_utf8_lossy(&log)
             );
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The minimal server: its CPU time is the floor for a server of one thread.
 //!
-//! The server receives a batch, makes one system call for each call of NFS, and sends all replies of the batch together. It
-//! runs as a process of its own, because a switch between two processes costs more than one between two threads.
+//! The server receives a batch, makes one system call for each NFS call, and sends all replies of the batch together. It runs as a
+//! process of its own, as real servers do: a switch between two processes costs more than one between two threads.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -24,13 +24,13 @@ use crate::measure::bench::load::{Load, Refill};
 use crate::measure::bench::measure::Cost;
 use crate::measure::bench::table::Unit;
 
-/// Receive buffer in bytes.
+/// Size of the receive buffer in bytes.
 const RECEIVE: usize = 64 << 10;
-/// Length of a reply's mark, xid and status in bytes.
+/// Length of a reply's record mark and RPC header in bytes.
 const HEAD: usize = 4 + 24;
-/// Entries on a page of READDIRPLUS of 64 KiB.
+/// Entries in a READDIRPLUS reply of 64 KiB.
 const PAGE_ENTRIES: usize = 350;
-/// Page size in bytes.
+/// Length of a READDIRPLUS reply's results in bytes.
 const PAGE: usize = 64 << 10;
 /// Sizes of READs in bytes.
 const SMALL: usize = 4096;
@@ -39,7 +39,7 @@ const LARGE: usize = 1 << 20;
 const ATTRIBUTES: usize = 88;
 const FOUND: usize = 224;
 
-/// System call for each call of NFS.
+/// The system call made for each NFS call.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Call {
     /// fstat of an open file, as for GETATTR
@@ -48,16 +48,16 @@ pub enum Call {
     StatAlone,
     /// statx of a name, as for LOOKUP
     StatName,
-    /// pread of 4 KiB anywhere
+    /// pread of 4 KiB at a random offset
     Read,
-    /// sendfile of 1 MiB, one after the other
+    /// sendfile of 1 MiB, sequential
     SendFile,
-    /// A page of a directory: getdents, and statx of each name
+    /// getdents and statx of each name, for one page of a directory
     List,
 }
 
 impl Call {
-    /// Unit of the amount.
+    /// Unit of a turn's amount.
     pub fn unit(self) -> Unit {
         match self {
             Self::SendFile => Unit::Byte,
@@ -66,7 +66,7 @@ impl Call {
         }
     }
 
-    /// One turn.
+    /// Starts a minimal server and runs one turn on it.
     pub fn turn(self, ground: &Ground, scale: &Scale) -> Result<Cost> {
         let (count, refill, amount) = match self {
             Self::StatAlone => (scale.request_count / 4, Refill::Slide(1), 1),
@@ -89,11 +89,13 @@ impl Call {
                 .context("cannot start the minimal server")?,
         );
         let mut address = String::new();
-        let stdout = server.0.stdout.take().context("no stdout")?;
+        let stdout = server.0.stdout.take().context("stdout is not piped")?;
         BufReader::new(stdout).read_line(&mut address)?;
-        let address: SocketAddr = address.trim().parse().context("no address")?;
+        let address: SocketAddr = address.trim().parse().with_context(|| {
+            format!("the minimal server printed {address:?} instead of its address")
+        })?;
         let mut load = Load::<Connection>::connect(address)?;
-        // Requests have the length of a GETATTR.
+        // The server ignores the content of a call: send GETATTR.
         let call = Packed::new(&Nfs::get_attr(&[0; 40]));
         Cost::of(&[server.0.id()], || {
             load.run(count, refill, |_| Request::Packed(&call), |_, _| Ok(()))?;
@@ -109,7 +111,7 @@ pub struct Args {
     tree: PathBuf,
 }
 
-/// Prints its address, and answers one connection.
+/// Runs the minimal server: prints its address and serves one connection.
 pub fn main(args: &Args) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let answers = Answers::new(args)?;
@@ -119,7 +121,7 @@ pub fn main(args: &Args) -> Result<()> {
     serve(&stream, answers)
 }
 
-/// Files that calls are about.
+/// The files that the system calls use, and the state between calls.
 struct Answers {
     call: Call,
     big: File,
@@ -128,7 +130,8 @@ struct Answers {
     name: Vec<String>,
     crowd: PathBuf,
     entries: Option<fs::ReadDir>,
-    next: u64,
+    /// State of a linear congruential generator.
+    random: u64,
 }
 
 impl Answers {
@@ -143,11 +146,11 @@ impl Answers {
             name: (0..NAME_COUNT).map(ground::name).collect(),
             crowd: tree.join(CROWD),
             entries: None,
-            next: 0,
+            random: 0,
         })
     }
 
-    /// Makes the system call, and writes the reply at the beginning of `out` but for what sendfile sends; its length.
+    /// Makes the system call and writes the reply to `out`, without data that sendfile sends. Returns the length written.
     fn answer(&mut self, xid: &[u8], out: &mut [u8]) -> Result<usize> {
         let results = match self.call {
             Call::Stat | Call::StatAlone => ATTRIBUTES,
@@ -163,11 +166,11 @@ impl Answers {
         out[8..HEAD].copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         let is_sent = self.call == Call::SendFile;
         let len = HEAD + if is_sent { 0 } else { results };
-        self.next = self
-            .next
+        self.random = self
+            .random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        let random = self.next >> 33;
+        let random = self.random >> 33;
         match self.call {
             Call::Stat | Call::StatAlone => drop(fstat(&self.big)?),
             Call::StatName => {
@@ -185,7 +188,7 @@ impl Answers {
                         Some(entry) => entry,
                         None => {
                             let entries = self.entries.insert(fs::read_dir(&self.crowd)?);
-                            entries.next().context("an empty directory")?
+                            entries.next().context("the large directory is empty")?
                         }
                     };
                     entry?.metadata()?;
@@ -196,36 +199,38 @@ impl Answers {
     }
 }
 
-/// Answers until the connection ends.
+/// Answers calls until the client closes the connection.
 fn serve(mut stream: &TcpStream, mut answers: Answers) -> Result<()> {
-    let (mut inbox, mut have) = (vec![0; RECEIVE], 0);
+    let (mut inbox, mut received) = (vec![0; RECEIVE], 0);
     let mut outbox = vec![0; 2 * LARGE];
     let mut offset: i64 = 0;
     loop {
-        let len = stream.read(&mut inbox[have..])?;
+        let len = stream.read(&mut inbox[received..])?;
         if len == 0 {
             return Ok(());
         }
-        have += len;
-        let (mut at, mut filled) = (0, 0);
-        while let Some((mark, rest)) = inbox[at..have].split_first_chunk() {
+        received += len;
+        let (mut parsed, mut filled) = (0, 0);
+        while let Some((mark, unread)) = inbox[parsed..received].split_first_chunk() {
             let len = (u32::from_be_bytes(*mark) & !LAST_FRAGMENT) as usize;
-            let Some(record) = rest.get(..len) else { break };
+            let Some(record) = unread.get(..len) else {
+                break;
+            };
             filled += answers.answer(&record[..4], &mut outbox[filled..])?;
             if answers.call == Call::SendFile {
                 stream.write_all(&outbox[..filled])?;
                 filled = 0;
                 let end = offset + LARGE as i64;
                 while offset < end {
-                    let left = (end - offset) as usize;
-                    sendfile(stream, &answers.big, Some(&mut offset), left)?;
+                    let remaining = (end - offset) as usize;
+                    sendfile(stream, &answers.big, Some(&mut offset), remaining)?;
                 }
                 offset %= answers.big_bytes as i64;
             }
-            at += 4 + len;
+            parsed += 4 + len;
         }
-        inbox.copy_within(at..have, 0);
-        have -= at;
+        inbox.copy_within(parsed..received, 0);
+        received -= parsed;
         stream.write_all(&outbox[..filled])?;
     }
 }

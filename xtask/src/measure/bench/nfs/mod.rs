@@ -1,5 +1,5 @@
-//! `cargo xtask bench nfs`: stowaway beside nfs-ganesha and, if one is named, an earlier file, over the same tmpfs and ext4. Each server holds 1,000 idle
-//! connections while a busy one asks.
+//! `cargo xtask bench nfs`: stowaway compared with nfs-ganesha and with the `--against` file, on the same tmpfs and ext4. Each
+//! server holds 1,000 idle connections while one is busy.
 
 pub mod connection;
 mod floor;
@@ -28,7 +28,7 @@ use floor::Floor;
 use ganesha::Ganesha;
 use workload::{Kind, Objects, Workload};
 
-/// Connections that every server holds and nobody uses.
+/// Idle connections to each server.
 const IDLE_COUNT: usize = 1000;
 
 /// `cargo xtask bench nfs`
@@ -40,9 +40,11 @@ pub struct Args {
     choice: Choice<Workload>,
 }
 
-/// What is asked, or what the kernel alone does.
+/// A line of the table.
 enum Line {
+    /// A workload on the compared servers
     Asked(Workload),
+    /// A floor without them
     Floor(Floor),
 }
 
@@ -55,9 +57,9 @@ impl frame::Workload for Line {
     }
 }
 
-/// Measures.
+/// Starts all servers, and compares them.
 pub fn main(args: &Args) -> Result<()> {
-    // What may need the network comes before we leave it.
+    // Installing packages and building may need the network: both precede the change of the network namespace.
     setup::need(&[Package::IPROUTE2, Package::E2FSPROGS])?;
     let before = args.common.against()?;
     let with_peer = !args.choice.no_peer;
@@ -71,7 +73,7 @@ pub fn main(args: &Args) -> Result<()> {
     let scale = Scale::of(&args.common);
     let ground = Ground::new(scale)?;
     let workloads = args.choice.workloads();
-    // All run at once; the idle ones cost nothing.
+    // All servers run at the same time; a server without calls uses no CPU.
     let files = [
         Some(("stowaway", &ours)),
         before.as_ref().map(|it| (BEFORE, it)),
@@ -88,11 +90,11 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let ganesha = with_peer.then(|| Ganesha::start(&ground)).transpose()?;
     let mut peer = match &ganesha {
-        Some(it) => {
-            let (nfs, mount) = (it.nfs(), it.mount());
+        Some(ganesha) => {
+            let (nfs, mount) = (ganesha.nfs(), ganesha.mount());
             Some(Side::new(
                 "nfs-ganesha",
-                vec![it.pid()],
+                vec![ganesha.pid()],
                 nfs,
                 mount,
                 &ground,
@@ -123,7 +125,7 @@ pub fn main(args: &Args) -> Result<()> {
                 let kind = workload.server();
                 let side = match sides.get_mut(number) {
                     Some(servers) => servers[kind as usize].as_mut().map(|it| &mut it.side),
-                    // The peer has one kind of server.
+                    // The peer has one server, which runs the workloads of all kinds but `Served`.
                     None => peer.as_mut().filter(|_| kind != Kind::Served),
                 };
                 let Some(side) = side else { return Ok(None) };
@@ -142,14 +144,14 @@ pub fn main(args: &Args) -> Result<()> {
     }
     frame.finish(&[
         &format!(
-            "depth {DEPTH} (a directory is walked page by page); {IDLE_COUNT} idle connections to each server"
+            "depth {DEPTH} (a directory is read page by page); {IDLE_COUNT} idle connections to each server"
         ),
-        "on a tmpfs, or on an ext4 in memory behind a loop device; dirsync: there the kernel makes names durable",
-        "floor: a server of one thread that makes one system call for each answer, in the same pattern of batches",
+        "on a tmpfs, or on an ext4 in memory behind a loop device; dirsync: the kernel syncs each change of a name",
+        "floor: a server of one thread that makes one system call for each reply, in the same pattern of batches",
     ])
 }
 
-/// A server of one of our files.
+/// A server started from a file of stowaway.
 struct Ours {
     side: Side,
     _server: Server,
@@ -164,7 +166,7 @@ impl Ours {
             Kind::Served => (format!("{name}, serve"), "kernel", &["--no-mdns"]),
         };
         let is_served = kind == Kind::Served;
-        // `serve` has no free port of its own choice.
+        // `serve` does not choose a free port itself.
         let port = is_served.then(Port::reserve).transpose()?;
         let server = Server::start(ServerOptions {
             file: Some(file.to_path_buf()),
@@ -191,26 +193,28 @@ impl Ours {
     }
 }
 
-/// What our server is told about an export. Root stays root on both servers.
+/// The export's argument on stowaway's command line. Like the peer, stowaway does not squash root.
 pub(super) fn exported(ground: &Ground, export: Export) -> String {
     let access = if export.is_writable() { "rw" } else { "ro" };
     format!("{}:{access},no_root_squash", ground.path(export).display())
 }
 
-/// One server as the load generator sees it.
+/// A running server, and the connections to it.
 pub(super) struct Side {
     pub name: String,
-    /// All its processes that answer.
+    /// Process ids of the server whose CPU time is measured.
     pub pids: Vec<u32>,
     nfs: SocketAddr,
+    /// The measured connection.
     busy: Load<Connection>,
-    /// Asks what is not measured.
+    /// A connection for look-ups and checks, which are not measured.
     aside: Client,
     idle: Vec<Client>,
     objects: Objects,
 }
 
 impl Side {
+    /// Connects to a server and looks up all files.
     pub fn new(
         name: &str,
         pids: Vec<u32>,
@@ -226,11 +230,11 @@ impl Side {
                 .map(|export| mount.mount(&ground.path(export).display().to_string()))
                 .into_iter()
                 .collect::<Result<Vec<_>>>()?;
-            // What one server wrote must not be taken for what another was to write.
+            // A seed per server: bytes that one server wrote must not pass as those of another.
             let objects = Objects::find(&mut aside, &roots, scale, pids[0].into())?;
             anyhow::Ok((aside, objects))
         };
-        let (aside, objects) = find().with_context(|| format!("from {name}"))?;
+        let (aside, objects) = find().with_context(|| format!("cannot look up files on {name}"))?;
         Ok(Self {
             name: name.to_owned(),
             pids,
@@ -242,28 +246,31 @@ impl Side {
         })
     }
 
+    /// Opens the idle connections.
     fn fill_idle(&mut self) -> Result<()> {
         for _ in 0..IDLE_COUNT {
             self.idle.push(Client::connect(self.nfs)?);
         }
-        // One answer each: the server has accepted them, not only its kernel.
+        // A reply on each shows that the server has accepted it, not only the kernel.
         self.check_idle()
     }
 
+    /// Fails unless a NULL call succeeds on every idle connection.
     fn check_idle(&mut self) -> Result<()> {
         for client in &mut self.idle {
             client
                 .call(&Call::null())
-                .with_context(|| format!("an idle connection to {} is dead", self.name))?;
+                .with_context(|| format!("an idle connection to {} failed", self.name))?;
         }
         Ok(())
     }
 
-    /// Asks, for something that only reads.
+    /// Runs one turn of a workload that only reads, without measuring it.
     pub fn ask(&mut self, workload: Workload, scale: &Scale) -> Result<u64> {
         workload.run(&mut self.busy, &self.objects, scale)
     }
 
+    /// Runs and measures one turn, then checks the files that it changed.
     pub fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
         self.objects.pattern.turn();
         let cost = Cost::of(&self.pids, || {

@@ -1,4 +1,4 @@
-//! The workloads: what is asked, what a right answer is, and the aims that we measure ourselves by.
+//! The workloads: their calls, the checks of the replies, and their aims.
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
@@ -17,59 +17,59 @@ use crate::measure::bench::table::{Aim, Of, Subject, Unit, What};
 
 type Load = load::Load<Connection>;
 
-/// A sequential READ.
+/// Bytes of a sequential READ.
 const LARGE: u32 = 1 << 20;
-/// A random READ.
+/// Bytes of a random READ.
 const SMALL: u32 = 4096;
-/// What a page of a directory may take, as common clients ask.
+/// Largest reply of READDIR and READDIRPLUS in bytes, as common clients ask for.
 const PAGE: u32 = 64 << 10;
 
-/// Titles of lines that others are compared with.
+/// Titles of lines to which other lines' aims refer.
 const GETATTR: &str = "GETATTR";
 const CREATE_REMOVE: &str = "CREATE + REMOVE";
-/// Ratio of CREATE and REMOVE to the file of before: 8.2 µs a call where that took 10.4.
+/// Largest ratio of CREATE and REMOVE to the `--against` file: 8.2 µs per call instead of 10.4.
 const CREATE_REMOVE_BEFORE_MAX: f64 = 0.79;
 
-/// One kind of request.
+/// A workload.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
-    /// The floor: what the network alone costs
+    /// NULL: the cost of RPC and network alone
     Null,
-    /// Of sixteen files in turn
+    /// GETATTR of sixteen files in turn
     Getattr,
     /// GETATTR with a second batch in flight
     GetattrOverlap,
     /// GETATTR, one call after the other
     GetattrAlone,
-    /// Of 1,000 names, in random order
+    /// LOOKUP of 1,000 names in random order
     Lookup,
-    /// 4 KiB anywhere in a large file
+    /// READs of 4 KiB at random offsets of a large file
     ReadRandom,
-    /// A large file from its beginning to its end, 1 MiB each
+    /// Sequential READs of 1 MiB of a large file
     Read,
-    /// A directory of 100,000, one page after the other
+    /// READDIR of a directory of 100,000 entries, one page after the other
     Readdir,
-    /// The same with attributes and kernel handles
+    /// READDIRPLUS of that directory, with kernel handles
     Readdirplus,
-    /// The same with path handles
+    /// READDIRPLUS of that directory, with path handles
     ReaddirplusPath,
-    /// A new file from its beginning to its end, 1 MiB each, then COMMIT; tmpfs
+    /// Sequential WRITEs of 1 MiB to a new file on tmpfs, then COMMIT
     Write,
-    /// The same over a file that is there
+    /// Sequential WRITEs of 1 MiB over an existing file on tmpfs, then COMMIT
     WriteOver,
-    /// A new file on ext4
+    /// Sequential WRITEs of 1 MiB to a new file on ext4, then COMMIT
     WriteExt4,
-    /// Many names: made, then removed; tmpfs
+    /// CREATE of many files on tmpfs, then REMOVE
     CreateRemove,
-    /// Names made and removed by a server that `serve` started; tmpfs
+    /// CREATE and REMOVE on tmpfs, with a server that `serve` started
     CreateRemoveServed,
-    /// The same on ext4
+    /// CREATE and REMOVE on ext4
     CreateRemoveExt4,
-    /// The same where the kernel makes names durable, whatever the server does
+    /// CREATE and REMOVE in a directory that the kernel syncs with each change (`chattr +D`)
     CreateRemoveSynced,
 }
 
-/// Servers that are started of each file of ours.
+/// The servers that may be started from each file of stowaway.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `nfs` with kernel handles
@@ -81,7 +81,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every one, in the order of the variants.
+    /// All kinds, in the order of the variants.
     pub const ALL: [Self; 3] = [Self::KernelHandles, Self::PathHandles, Self::Served];
 }
 
@@ -127,7 +127,7 @@ impl frame::Workload for Workload {
 }
 
 impl Workload {
-    /// The server of ours that is asked.
+    /// The server of stowaway that the workload runs on.
     pub fn server(self) -> Kind {
         match self {
             Self::ReaddirplusPath => Kind::PathHandles,
@@ -136,7 +136,7 @@ impl Workload {
         }
     }
 
-    /// Where it writes.
+    /// The directory that the workload changes; None if it only reads.
     pub fn place(self) -> Option<Place> {
         match self {
             Self::Write | Self::WriteOver | Self::CreateRemove | Self::CreateRemoveServed => {
@@ -148,10 +148,10 @@ impl Workload {
         }
     }
 
-    /// One turn; how many units it was.
+    /// Runs one turn and returns the number of bytes, calls or entries.
     pub fn run(self, load: &mut Load, objects: &Objects, scale: &Scale) -> Result<u64> {
         let count = scale.request_count;
-        // The same seed every time: every server and every round is asked the same.
+        // A fixed seed: every server gets the same calls in every round.
         let mut random = fastrand::Rng::with_seed(1);
         match self {
             Self::Null => {
@@ -161,7 +161,7 @@ impl Workload {
                     BATCH,
                     |_| Request::Packed(&call),
                     |_, results| {
-                        ensure!(results.is_empty(), "NULL has results");
+                        ensure!(results.is_empty(), "the reply to NULL has results");
                         Ok(())
                     },
                 )?;
@@ -222,7 +222,7 @@ impl Workload {
         Ok(count)
     }
 
-    /// What a turn left behind is what it should have; what it made is removed.
+    /// Checks the files that a turn wrote or removed, and removes those that it made.
     pub fn check(self, client: &mut Client, objects: &Objects, scale: &Scale) -> Result<()> {
         match self {
             Self::Write | Self::WriteExt4 => {
@@ -241,13 +241,14 @@ impl Workload {
         }
     }
 
+    /// Handle of the directory that the workload changes.
     fn dir(self, objects: &Objects) -> Result<&[u8]> {
-        let place = self.place().context("a workload that only reads")?;
+        let place = self.place().context("the workload only reads")?;
         Ok(&objects.places[place as usize])
     }
 }
 
-/// GETATTRs of the empty files in turn.
+/// Sends `count` GETATTRs of the empty files in turn.
 fn get_attr(load: &mut Load, objects: &Objects, count: u64, refill: Refill) -> Result<()> {
     let calls: Vec<_> = objects
         .files
@@ -260,13 +261,16 @@ fn get_attr(load: &mut Load, objects: &Objects, count: u64, refill: Refill) -> R
         |index| Request::Packed(&calls[index as usize % DEPTH]),
         |_, results| {
             let size = size_of(results)?;
-            ensure!(size == 0, "an empty file has {size} bytes");
+            ensure!(
+                size == 0,
+                "GETATTR of an empty file returned a size of {size} bytes"
+            );
             Ok(())
         },
     )
 }
 
-/// Reads a large file of `bytes`, which begins at `start` of what is asked, from its beginning to its end, `size` each.
+/// Reads a large file of `bytes`, which begins at offset `start` of `file`, with sequential READs of `size` bytes.
 pub fn read_through(
     load: &mut Load,
     file: &[u8],
@@ -280,7 +284,7 @@ pub fn read_through(
     Ok(bytes)
 }
 
-/// READs of `size` bytes, each checked for its length and for bytes of the place that was asked for.
+/// Sends `count` READs of `size` bytes. Checks the length of each reply and the offset that its data comes from.
 fn read(
     load: &mut Load,
     file: &[u8],
@@ -299,7 +303,7 @@ fn read(
             let data = data_of(body)?;
             ensure!(
                 data.len() == size as usize,
-                "READ of {size} bytes brought {}",
+                "READ of {size} bytes returned {}",
                 data.len()
             );
             ground::check_stamps(data, offset(index))
@@ -307,12 +311,12 @@ fn read(
     )
 }
 
-/// Lists a large directory from its beginning to its end. Every entry must come exactly once.
+/// Lists a whole large directory, with READDIRPLUS if `plus`. Each entry must be listed exactly once. Returns their number.
 pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result<u64> {
     let mut seen = Seen::of(entry_count);
     let (mut cookie, mut verifier, mut eof) = (0, [0; 8], false);
     while !eof {
-        let ask = if plus {
+        let call = if plus {
             Call::read_dir_plus(dir, cookie, verifier, PAGE, PAGE)
         } else {
             Call::read_dir(dir, cookie, verifier, PAGE)
@@ -320,15 +324,16 @@ pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result
         load.run(
             1,
             BATCH,
-            |_| ask.clone(),
+            |_| call.clone(),
             |_, results| {
-                let page = page(&ask, results)?;
+                let page = page(&call, results)?;
                 for entry in page.entries {
                     cookie = entry.cookie;
                     let is_whole = entry.attributes.is_some() && entry.handle.is_some();
                     ensure!(
                         !seen.add(&entry.name)? || !plus || is_whole,
-                        "an entry has no attributes or no handle"
+                        "READDIRPLUS: {:?} has no attributes or no handle",
+                        entry.name.escape_ascii()
                     );
                 }
                 (verifier, eof) = (page.verifier, page.eof);
@@ -339,22 +344,22 @@ pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result
     seen.all()
 }
 
-/// Handles of what is asked for, and what is written.
+/// Handles of the files of the calls, and the content to write.
 pub struct Objects {
     big: Vec<u8>,
     names: Vec<u8>,
     files: Vec<Vec<u8>>,
     crowd: Vec<u8>,
-    /// In the order of [`Place::ALL`].
+    /// Writable directories, in the order of [`Place::ALL`].
     places: Vec<Vec<u8>>,
-    /// The file that is written over.
+    /// The existing file that a turn writes over.
     standing: Vec<u8>,
-    /// What the next turn writes.
+    /// Content that the next turn writes.
     pub pattern: Pattern,
 }
 
 impl Objects {
-    /// Looks everything up; `roots` has one handle for each of [`Export::ALL`]; `seed` is of what is written.
+    /// Looks up all files. `roots` has the root handle of each of [`Export::ALL`]; `seed` is that of the pattern.
     pub fn find(client: &mut Client, roots: &[Vec<u8>], scale: &Scale, seed: u64) -> Result<Self> {
         let root = &roots[Export::Tree as usize];
         let names = client.walk(root, NAMES)?;

@@ -1,4 +1,4 @@
-//! The workloads that change something, and the look at what they left behind, which is not measured.
+//! The workloads that change files, and the checks of the changed files, which are not measured.
 
 use anyhow::{Result, ensure};
 
@@ -10,12 +10,12 @@ use crate::measure::bench::load;
 
 type Load = load::Load<Connection>;
 
-/// The file that is made and written.
+/// Name of the file that is made and written.
 const MADE: &str = "made";
-/// How many chunks are read back.
+/// Number of chunks that are read back.
 const LOOK_COUNT: u64 = 16;
 
-/// Makes a file in `dir` and fills it as [`fill`] does.
+/// Makes a file in `dir` and writes it with [`fill`].
 pub fn make_and_fill(
     load: &mut Load,
     dir: &[u8],
@@ -27,7 +27,7 @@ pub fn make_and_fill(
     fill(load, &file, pattern, file_bytes)
 }
 
-/// Writes a file from its beginning to its end and has it made durable; how many bytes it has.
+/// Writes a file with sequential unstable WRITEs, then sends a COMMIT. Returns the file's length in bytes.
 pub fn fill(load: &mut Load, file: &[u8], pattern: &Pattern, file_bytes: u64) -> Result<u64> {
     let mut verifier = None;
     load.run(
@@ -46,7 +46,7 @@ pub fn fill(load: &mut Load, file: &[u8], pattern: &Pattern, file_bytes: u64) ->
             );
             ensure!(
                 *verifier.get_or_insert(wrote.verifier) == wrote.verifier,
-                "the write verifier changed"
+                "WRITE {index} has another write verifier than the WRITEs before it"
             );
             Ok(())
         },
@@ -59,7 +59,7 @@ pub fn fill(load: &mut Load, file: &[u8], pattern: &Pattern, file_bytes: u64) ->
             let committed = ok(read::<COMMIT3res>(results)?)?.verf.0;
             ensure!(
                 verifier == Some(committed),
-                "COMMIT has another verifier than the WRITEs"
+                "COMMIT has another write verifier than the WRITEs"
             );
             Ok(())
         },
@@ -67,7 +67,7 @@ pub fn fill(load: &mut Load, file: &[u8], pattern: &Pattern, file_bytes: u64) ->
     Ok(file_bytes)
 }
 
-/// Reads some of what [`make_and_fill`] wrote, and removes the file.
+/// Reads some chunks that [`make_and_fill`] wrote, and removes the file.
 pub fn check_made(
     client: &mut Client,
     dir: &[u8],
@@ -76,12 +76,12 @@ pub fn check_made(
 ) -> Result<()> {
     let file = client.lookup(dir, MADE)?;
     check_filled(client, &file, pattern, file_bytes)?;
-    // A server may hold a removed file for a while. What it costs to free the data would be taken for the next turn's.
+    // A server may keep a removed file open for a while: free its data now, so that the next turn is not charged for that.
     client.set_attr(&file, Set::size(0))?;
     client.remove(dir, MADE)
 }
 
-/// Reads some of what [`fill`] wrote.
+/// Compares the file's size and some chunks with what [`fill`] wrote.
 pub fn check_filled(
     client: &mut Client,
     file: &[u8],
@@ -91,22 +91,22 @@ pub fn check_filled(
     let size = client.attr(file)?.size;
     ensure!(
         size == file_bytes,
-        "the written file has {size} bytes, not {file_bytes}"
+        "the written file has {size} bytes instead of {file_bytes}"
     );
     let chunk_count = file_bytes / CHUNK as u64;
-    // The first, the last, and some between.
-    for look in 0..LOOK_COUNT {
-        let index = look * (chunk_count - 1) / (LOOK_COUNT - 1);
+    // The first chunk, the last, and some between.
+    for number in 0..LOOK_COUNT {
+        let index = number * (chunk_count - 1) / (LOOK_COUNT - 1);
         let (data, _) = client.read(file, index * CHUNK as u64, CHUNK as u32)?;
         ensure!(
             data == pattern.chunk(index),
-            "chunk {index} does not hold what was written"
+            "READ of chunk {index} does not return the bytes written"
         );
     }
     Ok(())
 }
 
-/// Makes names in `dir`, then removes them all; the number of calls.
+/// Creates files in `dir`, then removes them. Returns the number of calls.
 pub fn create_and_remove(load: &mut Load, dir: &[u8], scale: &Scale) -> Result<u64> {
     let names: Vec<String> = (0..scale.made_count)
         .map(|index| format!("made-{index:06}"))
@@ -121,19 +121,19 @@ pub fn create_and_remove(load: &mut Load, dir: &[u8], scale: &Scale) -> Result<u
     Ok(2 * scale.made_count)
 }
 
-/// Every name that was removed is gone.
+/// Fails if a removed name is still listed in `dir`.
 pub fn check_removed(client: &mut Client, dir: &[u8]) -> Result<()> {
-    let mut left = client.list(dir)?;
-    left.retain(|entry| entry.name != b"." && entry.name != b"..");
+    let mut remaining = client.list(dir)?;
+    remaining.retain(|entry| entry.name != b"." && entry.name != b"..");
     ensure!(
-        left.is_empty(),
+        remaining.is_empty(),
         "{} removed names are still listed",
-        left.len()
+        remaining.len()
     );
     Ok(())
 }
 
-/// Makes files in `dir` that are not there yet; `made` gets their handles.
+/// Creates new files in `dir` (GUARDED), and calls `each` with their handles.
 fn create(
     load: &mut Load,
     dir: &[u8],
