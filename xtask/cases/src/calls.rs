@@ -1,4 +1,4 @@
-//! Calls of portmap, MOUNT and NFSv3: each procedure with its arguments, to be sent as it is, pipelined, or damaged.
+//! Calls of portmap, MOUNT and NFSv3: constructors for every procedure, and their encoding as messages and records.
 
 use nfs3_types::mount::MOUNT_PROGRAM::*;
 use nfs3_types::mount::dirpath;
@@ -12,7 +12,7 @@ use nfs3_types::{mount, nfs3, portmap};
 
 use crate::values::{How, Set, entry, handle, option, pack, time};
 
-/// The bit of a record mark that says "last fragment".
+/// The bit of a record mark that is set in the last fragment.
 pub const LAST_FRAGMENT: u32 = 1 << 31;
 
 /// `message` as one record of one fragment.
@@ -20,7 +20,7 @@ pub fn record(message: &[u8]) -> Vec<u8> {
     fragments(message, &[])
 }
 
-/// `message` as one record whose fragments end at `cuts` and at its end.
+/// `message` as one record of several fragments, which end at the offsets `cuts` and at the end of the message.
 pub fn fragments(message: &[u8], cuts: &[usize]) -> Vec<u8> {
     let mut record = Vec::with_capacity(message.len() + 4 * (cuts.len() + 1));
     let mut from = 0;
@@ -40,9 +40,9 @@ pub fn fragments(message: &[u8], cuts: &[usize]) -> Vec<u8> {
 /// A credential (RFC 5531 section 8.2), of any flavor and with any body. The verifier is always AUTH_NONE.
 #[derive(Clone, Debug)]
 pub struct Auth {
-    /// What it is.
+    /// Flavor, such as AUTH_SYS.
     pub flavor: u32,
-    /// What it says.
+    /// Encoded body.
     pub body: Vec<u8>,
 }
 
@@ -70,7 +70,7 @@ impl Auth {
         }
     }
 
-    /// Who AUTH_SYS says that it is; None for other flavors.
+    /// The decoded body of AUTH_SYS; None for other flavors.
     pub fn caller(&self) -> Option<auth_unix> {
         let is_sys = self.flavor == auth_flavor::AUTH_UNIX as u32;
         let (caller, _) = auth_unix::unpack(&mut &self.body[..]).ok()?;
@@ -86,7 +86,7 @@ impl Auth {
 /// Program, version and procedure.
 pub type Place = (u32, u32, u32);
 
-/// The head of a call, so that a test can get any part of it wrong; `place` may be of no program.
+/// Encodes the header of a call. Tests may pass any RPC version, and a `place` that does not exist.
 pub fn head(xid: u32, rpc_version: u32, place: Place, auth: &Auth) -> Vec<u8> {
     let (program, version, procedure) = place;
     let call = msg_type::CALL as u32;
@@ -108,16 +108,16 @@ pub fn head(xid: u32, rpc_version: u32, place: Place, auth: &Auth) -> Vec<u8> {
 /// A procedure with its arguments.
 #[derive(Clone, Debug)]
 pub struct Call<'a> {
-    /// Which procedure.
+    /// Program, version and procedure.
     pub place: Place,
-    /// The arguments; of a WRITE all but its data and padding.
+    /// Encoded arguments; for WRITE without the data and its padding.
     pub arguments: Vec<u8>,
-    /// A WRITE's data, which is not copied.
+    /// Data of a WRITE, which is not copied.
     pub data: &'a [u8],
 }
 
 impl<'a> Call<'a> {
-    /// Any procedure.
+    /// A call of any procedure.
     pub fn new(place: Place, arguments: &impl Pack) -> Self {
         Self {
             place,
@@ -126,26 +126,26 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// With more arguments, whether they fit or not.
+    /// Appends more arguments, valid for the procedure or not.
     pub fn and(mut self, arguments: &impl Pack) -> Self {
         self.arguments.extend(pack(arguments));
         self
     }
 
-    /// The same of version 1 of MOUNT, whose arguments are no others.
+    /// The call of MOUNT version 1, which has the same arguments as version 3.
     pub fn version_1(mut self) -> Self {
         self.place.1 = 1;
         self
     }
 
-    /// The message but for a WRITE's data and padding.
+    /// Encodes the message, without the data and padding of a WRITE.
     pub fn head(&self, xid: u32, auth: &Auth) -> Vec<u8> {
         let mut head = head(xid, RPC_VERSION_2, self.place, auth);
         head.extend(&self.arguments);
         head
     }
 
-    /// The whole message.
+    /// Encodes the whole message.
     pub fn message(&self, xid: u32, auth: &Auth) -> Vec<u8> {
         let mut message = self.head(xid, auth);
         message.extend(self.data);
@@ -154,7 +154,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Constructors: a name with its arguments, the procedure, and those arguments as the crate knows them.
+/// Defines constructors. Each line has the function's name and parameters, the procedure, and its arguments as `nfs3_types` values.
 macro_rules! calls {
     ($place:ident: $($name:ident($($argument:ident: $type:ty),*) = $number:expr, $arguments:expr;)*) => {
         $(pub fn $name($($argument: $type),*) -> Self { Self::new($place($number as u32), &$arguments) })*
@@ -173,7 +173,7 @@ const fn nfs(procedure: u32) -> Place {
     (nfs3::PROGRAM, nfs3::VERSION, procedure)
 }
 
-/// Portmap, version 2 (RFC 1833), and MOUNT, version 3 (RFC 1813, appendix I), whose arguments are those of version 1.
+/// Portmap version 2 (RFC 1833), and MOUNT version 3 (RFC 1813, appendix I), which has the same arguments as version 1.
 #[allow(missing_docs)] // The RFCs' own words.
 #[rustfmt::skip] // A table.
 impl Call<'_> {
@@ -195,7 +195,7 @@ impl Call<'_> {
     }
 }
 
-/// NFS, version 3 (RFC 1813).
+/// NFS version 3 (RFC 1813).
 #[allow(missing_docs)] // The RFC's own words.
 #[rustfmt::skip] // A table.
 impl<'a> Call<'a> {
@@ -239,14 +239,14 @@ impl<'a> Call<'a> {
         Self::write_of(file, offset, data.len() as u32, stable as u32, data)
     }
 
-    /// A WRITE that need not bring the `count` bytes that it says, of a stability that need not be one.
+    /// A WRITE whose `count` may differ from the length of `data`, and whose `stable` may be invalid.
     pub fn write_of(file: &[u8], offset: u64, count: u32, stable: u32, data: &'a [u8]) -> Self {
         let call = Self::new(nfs(NFSPROC3_WRITE as u32), &handle(file));
         let call = call.and(&offset).and(&count).and(&stable).and(&(data.len() as u32));
         Self { data, ..call }
     }
 
-    /// MKNOD of a type of file that need not be one, and nothing behind it.
+    /// A MKNOD without arguments after the file type, which may be invalid.
     pub fn mknod_of(dir: &[u8], name: &[u8], kind: u32) -> Self {
         Self::new(nfs(NFSPROC3_MKNOD as u32), &entry(dir, name)).and(&kind)
     }
@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_in_two_parts_is_the_same_write() {
+    fn write_head_and_data_equal_the_whole_arguments() {
         let (file, data) = (handle(b"handle"), b"what is written");
         let args = WRITE3args {
             file,

@@ -1,7 +1,7 @@
-//! What unit tests, fuzz targets, end-to-end tests and measurements have in common: calls of ONC RPC, the judge of their
-//! replies, chance that can be repeated, and damage to messages.
+//! Shared by unit tests, fuzz targets, end-to-end tests and benches: ONC RPC calls, a strict parser of their replies, repeatable
+//! random numbers, and mutations of messages.
 //!
-//! How values are laid out, `nfs3_types` says, which shares no code with stowaway.
+//! The crate `nfs3_types`, which shares no code with stowaway, encodes and decodes the values.
 
 pub mod calls;
 pub mod mutate;

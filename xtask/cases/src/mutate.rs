@@ -1,8 +1,8 @@
-//! Damage to messages: bits, bytes, lengths, and parts of other messages.
+//! Mutates messages: flips bits, inserts, removes and repeats bytes, overwrites lengths, inserts parts of other messages.
 
 use crate::random::Random;
 
-/// Words that lie at an edge of something: of a protocol's limits, of numbers with and without a sign.
+/// Boundary values: around the protocols' limits and the limits of signed and unsigned numbers.
 #[rustfmt::skip] // A table.
 const EDGES: [u32; 43] = [
     0, 1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 63, 64, 65, 255, 256, 257, 400, 401, 1024, 1025, 4095, 4096, 8192, 32_768, 65_536,
@@ -10,28 +10,28 @@ const EDGES: [u32; 43] = [
     0x3fff_ffff, 0x7fff_ffff, 0x8000_0000, 0xffff_fffc, 0xffff_fffd, 0xffff_fffe, 0xffff_ffff,
 ];
 
-/// Damages `bytes` once. `other` is a message whose parts may get into this one; words lie at multiples of `align`.
+/// Mutates `bytes` once. May insert parts of the message `other`. Words that are overwritten begin at multiples of `align`.
 pub fn mutate(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8], align: usize) {
-    let at = random.below(bytes.len());
-    let end = (at + random.below(40)).min(bytes.len());
+    let start = random.below(bytes.len());
+    let end = (start + random.below(40)).min(bytes.len());
     match random.below(12) {
-        0 | 1 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
-        2 => bytes.truncate(at),
-        3 => drop(bytes.drain(at..end)),
+        0 | 1 if !bytes.is_empty() => bytes[start] ^= 1 << random.below(8),
+        2 => bytes.truncate(start),
+        3 => drop(bytes.drain(start..end)),
         4 => {
-            let again = bytes[at..end].to_vec();
-            bytes.splice(at..at, again);
+            let repeated = bytes[start..end].to_vec();
+            bytes.splice(start..start, repeated);
         }
         5 => {
             let len = random.below(24);
-            bytes.splice(at..at, random.bytes(len));
+            bytes.splice(start..start, random.bytes(len));
         }
         6 => {
             let from = random.below(other.len());
             let to = (from + random.below(60)).min(other.len());
-            bytes.splice(at..end, other[from..to].iter().copied());
+            bytes.splice(start..end, other[from..to].iter().copied());
         }
-        // The tempting values of a word, lengths above all.
+        // Overwrites a word: with a value close to the message's length, a random one, or a boundary value.
         kind => {
             let len = bytes.len() as u32;
             let near = [len.saturating_sub(9), len.saturating_sub(4), len, len + 1];
@@ -40,15 +40,15 @@ pub fn mutate(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8], align: usi
                 8 => random.number() as u32,
                 _ => *random.pick(&EDGES),
             };
-            let at = at / align * align;
-            if let Some(word) = bytes.get_mut(at..at + 4) {
+            let start = start / align * align;
+            if let Some(word) = bytes.get_mut(start..start + 4) {
                 word.copy_from_slice(&value.to_be_bytes());
             }
         }
     }
 }
 
-/// A copy that is damaged once, twice or three times.
+/// A copy of `message` with one to three mutations.
 pub fn mutated(random: &mut Random, message: &[u8], align: usize) -> Vec<u8> {
     let mut bytes = message.to_vec();
     for _ in 0..1 + random.below(3) {

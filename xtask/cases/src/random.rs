@@ -1,16 +1,16 @@
-//! Chance that can be repeated: numbers that follow from a seed, and the seed in the message of whatever fails.
+//! Repeatable random numbers: generated from a seed, which is printed when a test fails.
 
 use std::env;
 
-/// A generator of numbers that look random.
+/// A pseudo-random number generator.
 #[derive(Clone, Debug)]
 pub struct Random(fastrand::Rng);
 
 impl Random {
-    /// The same seed gives the same numbers.
+    /// Generators with the same seed return the same numbers.
     pub fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        // Of seeds that lie side by side, the first numbers are too much alike.
+        // The first numbers of adjacent seeds are too similar: mix the seed.
         random.seed(random.clone().u64(..) ^ seed);
         Self(random)
     }
@@ -20,12 +20,12 @@ impl Random {
         self.0.u64(..)
     }
 
-    /// A number below `end`; 0 where there is none.
+    /// A number below `end`; 0 if `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
         self.0.usize(..end.max(1))
     }
 
-    /// True `percent` times in a hundred.
+    /// Returns true with a probability of `percent` in 100.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -35,7 +35,7 @@ impl Random {
         &choices[self.below(choices.len())]
     }
 
-    /// `len` bytes.
+    /// `len` random bytes.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.0.fill(&mut bytes);
@@ -43,31 +43,31 @@ impl Random {
     }
 }
 
-/// The seed that `STOWAWAY_SEED` names.
+/// Value of the environment variable `STOWAWAY_SEED`.
 fn given() -> Option<u64> {
     let seed = env::var("STOWAWAY_SEED").ok()?;
     Some(seed.parse().expect("STOWAWAY_SEED is a number"))
 }
 
-/// The seed that `STOWAWAY_SEED` names, or always the same one. It is printed, so that a failure can be repeated.
+/// The seed in `STOWAWAY_SEED`, or else a fixed one. Prints the seed, so that a failure can be replayed.
 pub fn seed() -> u64 {
     let seed = given().unwrap_or(20_261_120);
     eprintln!("seed {seed}; replay with STOWAWAY_SEED={seed}");
     seed
 }
 
-/// Says how to repeat what fails while it lives.
+/// Prints how to replay the seed if the thread panics before this is dropped.
 struct Replay(u64);
 
 impl Drop for Replay {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("this alone again: STOWAWAY_SEED={}", self.0);
+            eprintln!("replay this case alone with STOWAWAY_SEED={}", self.0);
         }
     }
 }
 
-/// Runs `case` for `count` seeds, or, where `STOWAWAY_SEED` is set, for that one.
+/// Runs `case` for the seeds 0 to `count` - 1 or, if `STOWAWAY_SEED` is set, for that seed alone.
 pub fn for_seeds(count: u64, mut case: impl FnMut(u64)) {
     let seeds = given().map_or(0..count, |seed| seed..seed + 1);
     for seed in seeds {

@@ -1,4 +1,4 @@
-//! Arguments as tests keep them: small values that can be copied and compared, and that become those of `nfs3_types`.
+//! Arguments of calls as tests write them: small values that can be copied and compared, with conversions to those of `nfs3_types`.
 
 use nfs3_types::nfs3::{
     Nfs3Option, createhow3, createverf3, devicedata3, diropargs3, nfs_fh3, nfstime3, sattr3,
@@ -6,23 +6,21 @@ use nfs3_types::nfs3::{
 };
 use nfs3_types::xdr_codec::{Opaque, Pack, Unpack};
 
-/// A value's XDR.
+/// Encodes a value as XDR.
 pub fn pack(value: &impl Pack) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(value.packed_size());
-    value
-        .pack(&mut bytes)
-        .expect("a message of ours can be encoded");
+    value.pack(&mut bytes).expect("the value can be encoded");
     bytes
 }
 
-/// A handle.
+/// A file handle with these bytes.
 pub fn handle(bytes: &[u8]) -> nfs_fh3 {
     nfs_fh3 {
         data: Opaque::owned(bytes.to_vec()),
     }
 }
 
-/// A name in a directory.
+/// A directory's handle and a name in it.
 pub fn entry<'a>(dir: &[u8], name: &'a [u8]) -> diropargs3<'a> {
     diropargs3 {
         dir: handle(dir),
@@ -30,12 +28,12 @@ pub fn entry<'a>(dir: &[u8], name: &'a [u8]) -> diropargs3<'a> {
     }
 }
 
-/// A time.
+/// A time, from seconds and nanoseconds.
 pub fn time((seconds, nseconds): (u32, u32)) -> nfstime3 {
     nfstime3 { seconds, nseconds }
 }
 
-/// What MKNOD is told of a device.
+/// The arguments of MKNOD for a block or character device.
 pub fn device(set: Set, major: u32, minor: u32) -> devicedata3 {
     devicedata3 {
         dev_attributes: set.into(),
@@ -46,7 +44,7 @@ pub fn device(set: Set, major: u32, minor: u32) -> devicedata3 {
     }
 }
 
-/// What may be missing.
+/// An optional value.
 pub fn option<T: Pack + Unpack>(value: Option<T>) -> Nfs3Option<T> {
     value.map_or(Nfs3Option::None, Nfs3Option::Some)
 }
@@ -54,16 +52,16 @@ pub fn option<T: Pack + Unpack>(value: Option<T>) -> Nfs3Option<T> {
 /// A time to set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SetTime {
-    /// Leave it.
+    /// Do not change the time.
     #[default]
     Keep,
-    /// The server's clock.
+    /// Set the time of the server's clock.
     Server,
-    /// Seconds and nanoseconds of the client's.
+    /// Set this time: seconds and nanoseconds.
     Client(u32, u32),
 }
 
-/// Attributes to set (`sattr3`), each only if given.
+/// Attributes to set (`sattr3`); None: not changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // RFC 1813's own words.
 pub struct Set {
@@ -76,7 +74,7 @@ pub struct Set {
 }
 
 impl Set {
-    /// A mode and nothing else.
+    /// Sets only the mode.
     pub fn mode(mode: u32) -> Self {
         Self {
             mode: Some(mode),
@@ -84,7 +82,7 @@ impl Set {
         }
     }
 
-    /// A size and nothing else.
+    /// Sets only the size.
     pub fn size(size: u64) -> Self {
         Self {
             size: Some(size),
@@ -114,14 +112,14 @@ impl From<Set> for sattr3 {
     }
 }
 
-/// What CREATE does about a name that exists (`createhow3`).
+/// Behaviour of CREATE if the name exists (`createhow3`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// Takes the file as it is, but for a size that is given.
+    /// Returns the existing file, and sets its size if one is given.
     Unchecked(Set),
-    /// Fails.
+    /// Fails with NFS3ERR_EXIST.
     Guarded(Set),
-    /// Fails, unless it was made with the same verifier.
+    /// Fails with NFS3ERR_EXIST unless the file was created with the same verifier.
     Exclusive([u8; 8]),
 }
 

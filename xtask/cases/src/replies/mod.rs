@@ -1,4 +1,4 @@
-//! What comes back, read strictly: what was read is encoded again, and must be what came, to the last byte and the padding.
+//! A strict parser of replies: each parsed value is encoded again and must equal the received bytes, including the padding.
 
 use anyhow::{Context, Result, bail, ensure};
 use nfs3_types::nfs3::*;
@@ -11,11 +11,11 @@ mod results;
 use crate::calls::{LAST_FRAGMENT, Place};
 use crate::values::pack;
 
-/// How the server took a call (RFC 5531).
+/// Outcome of a call at the RPC level (RFC 5531).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // The RFC's own words.
 pub enum Outcome<'a> {
-    /// With what is behind the reply's header.
+    /// The procedure's results, after the reply's header.
     Success(&'a [u8]),
     ProgramUnavailable,
     ProgramMismatch {
@@ -32,14 +32,14 @@ pub enum Outcome<'a> {
     AuthError(u32),
 }
 
-/// What follows the xid of nearly every reply: it is accepted, with a verifier of AUTH_NONE, and a success.
+/// The header of a successful reply after the xid: REPLY, MSG_ACCEPTED, verifier AUTH_NONE, SUCCESS.
 const SUCCESS: [u8; 20] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// The xid and the outcome in a reply message. Only a verifier of AUTH_NONE is expected.
+/// Parses a reply message: the xid and the outcome. A success with a verifier other than AUTH_NONE is an error.
 pub fn outcome(message: &[u8]) -> Result<(u32, Outcome<'_>)> {
-    // Load generators come here for each reply.
-    if let Some((xid, rest)) = message.split_first_chunk()
-        && let Some(body) = rest.strip_prefix(&SUCCESS)
+    // Fast path for the load generators, which call this for each reply.
+    if let Some((xid, after)) = message.split_first_chunk()
+        && let Some(body) = after.strip_prefix(&SUCCESS)
     {
         return Ok((u32::from_be_bytes(*xid), Outcome::Success(body)));
     }
@@ -62,6 +62,7 @@ pub fn outcome(message: &[u8]) -> Result<(u32, Outcome<'_>)> {
     Ok((reply.xid, outcome))
 }
 
+/// Decodes a value that must take up all of `bytes`, encoded canonically.
 fn read_all<T: Unpack + Pack>(mut bytes: &[u8]) -> Result<T> {
     let whole = bytes;
     let (value, _) = T::unpack(&mut bytes).context("the reply is malformed")?;
@@ -72,24 +73,24 @@ fn read_all<T: Unpack + Pack>(mut bytes: &[u8]) -> Result<T> {
     );
     ensure!(
         pack(&value) == whole,
-        "the reply is not as it would be encoded: {whole:02x?}"
+        "the reply is not in canonical XDR: {whole:02x?}"
     );
     Ok(value)
 }
 
-/// Results as their type says they are, and as the RFC says beyond that: limits, and counts that agree.
+/// Decodes results of a known type, and checks what the RFC requires beyond the type: limits, and counts that agree.
 pub fn read<T: Unpack + Pack + Results>(bytes: &[u8]) -> Result<T> {
     let value: T = read_all(bytes)?;
     value.sort_into(&mut Body::default())?;
     Ok(value)
 }
 
-/// The status that results begin with.
+/// Decodes the status at the beginning of results.
 pub fn status_of(results: &[u8]) -> Result<nfsstat3> {
     read_all(results.get(..4).context("no status")?)
 }
 
-/// What success brings; a status that is not `NFS3_OK` is the error.
+/// The results of a successful procedure. A status other than `NFS3_OK` becomes the error.
 pub fn ok<T, E>(results: Nfs3Result<T, E>) -> Result<T> {
     match results {
         Nfs3Result::Ok(value) => Ok(value),
@@ -97,7 +98,7 @@ pub fn ok<T, E>(results: Nfs3Result<T, E>) -> Result<T> {
     }
 }
 
-/// The status that a call failed with: None for success, and an error for what is no answer of NFS.
+/// The status with which a call failed; None if the call succeeded. Other errors, such as a malformed reply, are returned as such.
 pub fn failure<T>(result: Result<T>) -> Result<Option<nfsstat3>> {
     match result {
         Ok(_) => Ok(None),
@@ -108,57 +109,63 @@ pub fn failure<T>(result: Result<T>) -> Result<Option<nfsstat3>> {
     }
 }
 
-/// Takes a stream of replies apart: each must be one fragment, and nothing may be left over.
+/// Splits a stream into replies. Each must be one fragment, and the stream must end with a whole reply.
 pub fn records(mut stream: &[u8]) -> Result<Vec<&[u8]>> {
     let mut records = Vec::new();
     while !stream.is_empty() {
-        let (mark, rest) = stream.split_first_chunk().context("half a record mark")?;
+        let (mark, after_mark) = stream
+            .split_first_chunk()
+            .context("the stream ends within a record mark")?;
         let mark = u32::from_be_bytes(*mark);
-        ensure!(mark & LAST_FRAGMENT != 0, "a reply in several fragments");
+        ensure!(
+            mark & LAST_FRAGMENT != 0,
+            "the reply has more than one fragment"
+        );
         let len = (mark & !LAST_FRAGMENT) as usize;
-        let (record, rest) = rest
-            .split_at_checked(len)
-            .with_context(|| format!("{} of {len} bytes of a reply", rest.len()))?;
+        let (record, after) = after_mark.split_at_checked(len).with_context(|| {
+            let received = after_mark.len();
+            format!("the stream ends after {received} of {len} bytes of a reply")
+        })?;
         records.push(record);
-        stream = rest;
+        stream = after;
     }
     Ok(records)
 }
 
-/// The words of an object's attributes.
+/// An object's attributes (`fattr3`) as XDR words.
 pub type Attributes = [u32; 21];
 
-/// Size, time of the last write, time of the last change.
+/// Size, mtime and ctime (`wcc_attr`) as XDR words.
 pub type Before = [u32; 6];
 
-/// Results of any procedure, sorted by what they are.
+/// Results of any procedure, collected by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body {
-    /// 0 where the procedure has none.
+    /// Status; 0 if the procedure has none.
     pub status: u32,
-    /// What objects were like before they were changed, or were not; missing ones too.
+    /// Attributes from before the operation (`pre_op_attr`), in their order in the reply; None: left out by the server.
     pub before: Vec<Option<Before>>,
-    /// Attributes before the results and after, in their order, missing ones too.
+    /// Attributes of objects (`post_op_attr` and others), in their order in the reply; None: left out by the server.
     pub attributes: Vec<Option<Attributes>>,
-    /// A handle.
+    /// File handle; empty if the reply has none.
     pub handle: Vec<u8>,
-    /// Whatever is a number.
+    /// XDR words of all other numbers, in their order in the reply.
     pub words: Vec<u32>,
-    /// A file's data, or a link's target.
+    /// Data of READ, or target of READLINK.
     pub bytes: Vec<u8>,
-    /// A directory's entries.
+    /// Entries of READDIR and READDIRPLUS.
     pub entries: Vec<Entry>,
-    /// Names and paths of the other lists.
+    /// Host names and paths in the lists of MOUNT.
     pub names: Vec<Vec<u8>>,
 }
 
 impl Body {
-    /// The status as the crate knows it.
+    /// The status as a value of `nfs3_types`.
     pub fn status(&self) -> Result<nfsstat3> {
         read_all(&self.status.to_be_bytes())
     }
 
-    /// Itself; a status that is not `NFS3_OK` is the error.
+    /// Returns itself. A status other than `NFS3_OK` becomes the error.
     pub fn ok(self) -> Result<Self> {
         match self.status()? {
             nfsstat3::NFS3_OK => Ok(self),
@@ -166,10 +173,11 @@ impl Body {
         }
     }
 
-    /// The attributes at this place as the crate knows them.
-    pub fn attr(&self, at: usize) -> Result<fattr3> {
-        let words = self.attributes.get(at).copied().flatten();
-        let words = words.with_context(|| format!("no attributes at {at}"))?;
+    /// The attributes at `index` of [`Self::attributes`] as a value of `nfs3_types`.
+    pub fn attr(&self, index: usize) -> Result<fattr3> {
+        let words = self.attributes.get(index).copied().flatten();
+        let words =
+            words.with_context(|| format!("the reply has no attributes at index {index}"))?;
         read_all(&words.map(u32::to_be_bytes).concat())
     }
 }
@@ -179,17 +187,17 @@ impl Body {
 pub struct Entry {
     /// Inode number.
     pub inode: u64,
-    /// Its name.
+    /// Name.
     pub name: Vec<u8>,
-    /// Where the listing goes on.
+    /// Cookie with which the next READDIR continues.
     pub cookie: u64,
-    /// Told by READDIRPLUS.
+    /// Attributes, if READDIRPLUS returned them.
     pub attributes: Option<Attributes>,
-    /// Told by READDIRPLUS.
+    /// File handle, if READDIRPLUS returned one.
     pub handle: Option<Vec<u8>>,
 }
 
-/// The results of a procedure that was carried out.
+/// Decodes the results of a successful call of any procedure.
 pub fn body(place: Place, bytes: &[u8]) -> Result<Body> {
     let mut body = Body::default();
     let it = &mut body;
@@ -220,7 +228,7 @@ pub fn body(place: Place, bytes: &[u8]) -> Result<Body> {
             NFS_PROGRAM::NFSPROC3_COMMIT => sort::<COMMIT3res>(bytes, it),
         },
         (mount::PROGRAM, 1, 1) if bytes.starts_with(&[0; 4]) => {
-            // Not in the crate: a handle of version 1 has a length that both sides know.
+            // `nfs3_types` does not have this type: a handle of MOUNT version 1 has a fixed length.
             let handle: [u8; 32] = read_all(&bytes[4..])?;
             it.handle = handle.to_vec();
             Ok(())
@@ -232,7 +240,7 @@ pub fn body(place: Place, bytes: &[u8]) -> Result<Body> {
         (portmap::PROGRAM, portmap::VERSION, 0) => sort::<Void>(bytes, it),
         (portmap::PROGRAM, portmap::VERSION, 3) => sort::<u32>(bytes, it),
         (portmap::PROGRAM, portmap::VERSION, 4) => sort::<portmap::pmaplist>(bytes, it),
-        _ => bail!("success of {place:?}, which is no procedure of ours"),
+        _ => bail!("the procedure {place:?} succeeded, but does not exist"),
     }?;
     Ok(body)
 }
@@ -241,13 +249,13 @@ fn sort<T: Unpack + Pack + Results>(bytes: &[u8], body: &mut Body) -> Result<()>
     read_all::<T>(bytes)?.sort_into(body)
 }
 
-/// What can be results, or a part of them.
+/// Results of a procedure, or a part of them.
 pub trait Results {
-    /// Puts each part where it belongs, if it is as the RFC says.
+    /// Adds each part to the field of `body` for its kind. Fails if a part violates the RFC.
     fn sort_into(&self, body: &mut Body) -> Result<()>;
 }
 
-/// Which parts results have, in their order.
+/// Implements [`Results`] for types whose fields are all [`Results`]: lists types with their fields, in order.
 macro_rules! parts {
     ($([$($name:ty),*] $fields:tt)*) => { $($(parts!($name, $fields);)*)* };
     ($name:ty, { $($field:ident)* }) => {
@@ -283,7 +291,7 @@ parts! {
     [COMMIT3resok] { file_wcc verf }
 }
 
-/// A value's XDR, word by word.
+/// A value's XDR words.
 pub fn words(value: &impl Pack) -> Vec<u32> {
     let bytes = pack(value);
     let (words, _) = bytes.as_chunks();
@@ -299,10 +307,10 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_are_told_apart() {
+    fn rpc_outcomes_are_parsed() {
         let mismatch = bytes(&[5, 1, 0, 0, 0, 2, 3, 3]);
-        let told = Outcome::ProgramMismatch { low: 3, high: 3 };
-        assert_eq!(outcome(&mismatch).unwrap(), (5, told));
+        let expected = Outcome::ProgramMismatch { low: 3, high: 3 };
+        assert_eq!(outcome(&mismatch).unwrap(), (5, expected));
         let denied = bytes(&[5, 1, 1, 1, 2]);
         assert_eq!(outcome(&denied).unwrap(), (5, Outcome::AuthError(2)));
         assert!(outcome(&denied[..16]).is_err());
@@ -318,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn results_must_be_whole_and_end_where_they_end() {
+    fn truncated_or_overlong_results_are_rejected() {
         let access = (nfs3::PROGRAM, 3, NFS_PROGRAM::NFSPROC3_ACCESS as u32);
         let remove = (nfs3::PROGRAM, 3, NFS_PROGRAM::NFSPROC3_REMOVE as u32);
         let lookup = (nfs3::PROGRAM, 3, NFS_PROGRAM::NFSPROC3_LOOKUP as u32);
@@ -351,16 +359,16 @@ mod tests {
     }
 
     #[test]
-    fn what_the_types_allow_and_the_rfc_does_not_is_refused() {
+    fn values_outside_the_rfc_limits_are_rejected() {
         let get_attr = (nfs3::PROGRAM, 3, NFS_PROGRAM::NFSPROC3_GETATTR as u32);
         let mut words = [0; 22];
         words[1] = 1;
         let is_ok = |words: &[u32]| body(get_attr, &bytes(words)).is_ok();
         assert!(is_ok(&words));
-        for (at, value) in [(1, 8), (2, 0o10000), (17, 1_000_000_000), (21, u32::MAX)] {
+        for (index, value) in [(1, 8), (2, 0o10000), (17, 1_000_000_000), (21, u32::MAX)] {
             let mut wrong = words;
-            wrong[at] = value;
-            assert!(!is_ok(&wrong), "{value} at {at}");
+            wrong[index] = value;
+            assert!(!is_ok(&wrong), "{value} at {index}");
         }
         let read = (nfs3::PROGRAM, 3, NFS_PROGRAM::NFSPROC3_READ as u32);
         assert!(body(read, &bytes(&[0, 0, 4, 1, 4, 0])).is_ok());
@@ -371,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_whole() {
+    fn partial_and_fragmented_records_are_rejected() {
         assert_eq!(records(&[0x80, 0, 0, 1, 9]).unwrap(), [[9]]);
         assert!(records(&[0x80, 0, 0, 1]).is_err());
         assert!(records(&[0, 0, 0, 1, 9]).is_err());

@@ -1,4 +1,4 @@
-//! What the results of each procedure have that is compared, and what none may have.
+//! Implements [`Results`] for the types that need checks: limits of the RFC, counts that agree, valid times and names.
 
 use super::*;
 
@@ -39,10 +39,10 @@ impl Results for READ3resok<'_> {
         let len = self.data.len();
         ensure!(
             self.count as usize == len,
-            "READ says {} bytes and brings {len}",
+            "READ has a count of {} and {len} bytes of data",
             self.count
         );
-        ensure!(len <= 1 << 20, "READ brings {len} bytes");
+        ensure!(len <= 1 << 20, "READ returns {len} bytes, more than 1 MiB");
         self.count.sort_into(body)?;
         self.eof.sort_into(body)?;
         body.bytes = self.data.to_vec();
@@ -112,7 +112,7 @@ impl Results for dirlist3<'_> {
                 handle: None,
             });
         }
-        ends(self.eof, body)
+        check_end(self.eof, body)
     }
 }
 
@@ -129,7 +129,7 @@ impl Results for dirlistplus3<'_> {
                 handle: entry.name_handle.is_some().then_some(object.handle),
             });
         }
-        ends(self.eof, body)
+        check_end(self.eof, body)
     }
 }
 
@@ -168,7 +168,10 @@ impl Results for mount::exports<'_, '_> {
         for export in &self.0 {
             body.names
                 .push(limited(&export.ex_dir.0, mount::MNTPATHLEN)?);
-            ensure!(export.ex_groups.is_empty(), "an export for some only");
+            ensure!(
+                export.ex_groups.is_empty(),
+                "EXPORT lists groups for an export"
+            );
         }
         Ok(())
     }
@@ -177,7 +180,11 @@ impl Results for mount::exports<'_, '_> {
 impl Results for List<portmap::mapping> {
     fn sort_into(&self, body: &mut Body) -> Result<()> {
         for mapping in &self.0 {
-            ensure!(mapping.port < 65_536, "portmap names an impossible port");
+            ensure!(
+                mapping.port < 65_536,
+                "portmap lists the invalid port {}",
+                mapping.port
+            );
             body.words.extend(words(mapping));
         }
         Ok(())
@@ -200,17 +207,20 @@ fn name(name: &filename3<'_>) -> Result<Vec<u8>> {
     Ok(name)
 }
 
-fn ends(eof: bool, body: &mut Body) -> Result<()> {
+fn check_end(eof: bool, body: &mut Body) -> Result<()> {
     ensure!(
         eof || !body.entries.is_empty(),
-        "an empty page that is not the end"
+        "the reply has neither entries nor EOF"
     );
     eof.sort_into(body)
 }
 
 fn are_times(times: &[nfstime3]) -> Result<()> {
     let fit = times.iter().all(|time| time.nseconds < 1_000_000_000);
-    ensure!(fit, "the reply has times that are none: {times:?}");
+    ensure!(
+        fit,
+        "the reply has times with too many nanoseconds: {times:?}"
+    );
     Ok(())
 }
 
@@ -218,7 +228,7 @@ fn attributes(attr: &fattr3) -> Result<Attributes> {
     are_times(&[attr.atime, attr.mtime, attr.ctime])?;
     ensure!(
         attr.mode <= 0o7777,
-        "the reply has a mode of {:o}",
+        "the reply has the invalid mode {:o}",
         attr.mode
     );
     Ok(words(attr).try_into().expect("of fixed length"))
