@@ -1,4 +1,4 @@
-//! What the target `announced` does with an input: the first byte says who reads the rest.
+//! The target `announced`: the first byte of an input selects the parser of the other bytes.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use stowaway::wire::label::{BYTES_MAX, is_clean};
 use stowaway::wire::smbios::{Entry, Hardware};
 use stowaway::wire::{txt, vmx};
 
-/// Reads it.
+/// Runs one input.
 pub fn read(input: &[u8]) {
     let Some((kind, bytes)) = input.split_first() else {
         return;
@@ -48,7 +48,7 @@ pub fn read(input: &[u8]) {
     }
 }
 
-/// A name as people write it: whatever is read is written, and read again as it was.
+/// Parses a DNS name in text form. Its escaped form must parse to the same name.
 fn name(text: &[u8]) {
     let mut room = [0; NAME_BYTES_MAX];
     let Some(len) = escape::parse(text, &mut room) else {
@@ -66,7 +66,7 @@ fn name(text: &[u8]) {
     assert_eq!(again[..len], room[..len]);
 }
 
-/// What a TXT record says: each key once, and no more than there is.
+/// Parses a TXT record: each key must be returned once, and all pairs together must not be longer than the record.
 fn texts(content: &[u8]) {
     let mut known = Vec::new();
     let mut sum = 0;
@@ -80,20 +80,22 @@ fn texts(content: &[u8]) {
     assert!(sum <= content.len());
 }
 
-/// Whether a service is what it promises.
+/// Fails unless a parsed service has a valid name and type and whole strings.
 fn check(service: &Service<'_>) {
     assert!((1..=BYTES_MAX).contains(&service.name.len()) && is_kind(service.kind));
     let mut room = [0; BYTES_MAX];
     assert!(is_clean(service.name_on("Büro".as_bytes(), &mut room)));
-    for mut rest in [service.subtypes, service.txt] {
-        while let Some((len, behind)) = rest.split_first() {
+    for mut strings in [service.subtypes, service.txt] {
+        while let Some((len, after_len)) = strings.split_first() {
             assert!(*len > 0);
-            rest = behind.get(usize::from(*len)..).expect("strings are whole");
+            strings = after_len
+                .get(usize::from(*len)..)
+                .expect("strings are whole");
         }
     }
 }
 
-/// Writes one good input of each kind to where the environment says.
+/// Writes a valid input for each parser to the directory in [`super::SEEDS`].
 pub fn write_seeds() {
     let Some(dir) = std::env::var_os(super::SEEDS) else {
         return;
@@ -119,6 +121,6 @@ pub fn write_seeds() {
         let mut seed = seed.to_vec();
         seed[0] = number as u8;
         let path = Path::new(&dir).join(number.to_string());
-        std::fs::write(&path, seed).expect("the directory for first inputs can be written to");
+        std::fs::write(&path, seed).expect("the directory in STOWAWAY_SEEDS is writable");
     }
 }

@@ -1,7 +1,7 @@
-//! What the target `frames` does with an input: a stack's life, as its link tells it.
+//! The target `frames`: sends frames to a network stack with a listener and a datagram socket.
 //!
-//! The first byte says how the stack gets its addresses. Each step is three bytes (how much time passes, how long the frame is) and
-//! a frame. The link vouches for checksums, so that what lies behind them is reached.
+//! The first byte selects how the stack gets its address. Each step is three bytes (the time that passes, the frame's length) and
+//! a frame. The link marks each frame's checksums as verified, so that the input need not have valid ones.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -22,22 +22,26 @@ use stowaway::time::{Duration, Instant};
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const PEER: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const MTU: usize = 1500;
-/// Frames that follow one another in no time; more of them mean that it never rests.
+/// Largest number of frames or events in one step; more mean that the stack loops forever.
 const SENT_COUNT_MAX: usize = 5000;
 
-/// Who is told what.
+/// Tokens of the listener, the accepted connection and the datagram socket.
 const LISTENER: Token = Token::new(0, 1);
 const CONNECTION: Token = Token::new(0, 2);
 const DATAGRAMS: Token = Token::new(0, 3);
 
+/// State of the link.
 #[derive(Debug, Default)]
 struct Wire {
+    /// Frames for the stack to receive.
     arriving: VecDeque<Vec<u8>>,
+    /// Frames that the stack sent in this step.
     sent: Vec<Vec<u8>>,
+    /// End of this step.
     now: Instant,
 }
 
-/// A link whose frames are the input's.
+/// A link on which the input's frames arrive.
 #[derive(Clone, Debug, Default)]
 struct End(Rc<RefCell<Wire>>);
 
@@ -73,17 +77,20 @@ impl Link for End {
         assert_eq!(frame[6..12], MAC);
         let mut wire = self.0.borrow_mut();
         wire.sent.push(frame.to_vec());
-        assert!(wire.sent.len() < SENT_COUNT_MAX, "it never rests");
+        assert!(
+            wire.sent.len() < SENT_COUNT_MAX,
+            "the stack sends frames without end"
+        );
         Ok(())
     }
 
     fn wait(&mut self, _: Instant, until: Instant, _: bool, _: &mut Signals) -> Instant {
-        // Time passes as far as the stack wants, but not beyond the step.
+        // Returns the time that the stack waits for, but not a later one than the end of the step.
         self.0.borrow().now.min(until)
     }
 }
 
-/// A stack that answers what it is asked, and its link.
+/// A stack, its sockets and its link.
 struct World {
     stack: Smol,
     listener: Socket,
@@ -111,7 +118,7 @@ impl World {
             seed: [how; 16],
             is_for_host: false,
         };
-        // It is as small as a few pointers, and lasts as long as the process.
+        // The link must live as long as the process, so it is leaked.
         let link = Box::leak(Box::new(end.clone()));
         let mut stack = Smol::new(link, &settings, now);
         let any = |port| ([0; 4], port).into();
@@ -127,13 +134,16 @@ impl World {
         }
     }
 
-    /// Lets the stack go on until then.
+    /// Runs the stack until the time `until`, and serves its events.
     fn run(&mut self, until: Instant) {
         self.end.0.borrow_mut().sent.clear();
         self.end.0.borrow_mut().now = until;
         let mut ready = Ready::default();
         for turn in 0.. {
-            assert!(turn < SENT_COUNT_MAX, "it is always ready");
+            assert!(
+                turn < SENT_COUNT_MAX,
+                "the stack reports events without end"
+            );
             let end = self.stack.wait(self.now, until, &mut ready);
             self.now = end.max(self.now);
             let tokens = std::mem::take(&mut ready.tokens);
@@ -146,12 +156,13 @@ impl World {
         }
     }
 
+    /// Accepts and closes connections, or echoes datagrams.
     fn serve(&mut self, token: Token) {
         let (stack, buffer) = (&mut self.stack, &mut self.buffer);
         match token {
             LISTENER => {
                 while let Ok((socket, _)) = stack.accept(self.listener) {
-                    // Says something, hears what there is, and goes.
+                    // Send, receive once, close. Errors do not matter.
                     let _ = stack.send(socket, b"hello", false);
                     let _ = stack.watch(socket, CONNECTION, Interest::Input);
                     let _ = stack.recv(socket, buffer);
@@ -168,28 +179,28 @@ impl World {
     }
 }
 
-/// Plays it.
+/// Runs one input.
 pub fn receive(input: &[u8]) {
-    let Some((how, mut rest)) = input.split_first() else {
+    let Some((how, mut steps)) = input.split_first() else {
         return;
     };
     let mut world = World::new(*how);
-    while let [pause, len @ ..] = rest {
-        let Some((len, behind)) = len.split_first_chunk() else {
+    while let [pause, after_pause @ ..] = steps {
+        let Some((len, after_len)) = after_pause.split_first_chunk() else {
             break;
         };
-        let len = usize::from(u16::from_le_bytes(*len)).min(behind.len());
-        let (frame, behind) = behind.split_at(len);
-        rest = behind;
+        let len = usize::from(u16::from_le_bytes(*len)).min(after_len.len());
+        let (frame, after_frame) = after_len.split_at(len);
+        steps = after_frame;
         let arriving = frame[..len.min(MTU + ETHERNET_BYTES)].to_vec();
         world.end.0.borrow_mut().arriving.push_back(arriving);
-        // From nothing to 65 s.
+        // A step lasts from 0 to 65 s.
         let until = world.now.after(Duration::from_ms(u32::from(*pause).pow(2)));
         world.run(until);
     }
 }
 
-/// Writes to where the environment says what a stack itself sends, for another one, and what asks for a connection.
+/// Writes first inputs to the directory in [`super::SEEDS`]: the frames that a stack itself sends, and a TCP SYN.
 pub fn write_seeds() {
     let Some(dir) = std::env::var_os(super::SEEDS) else {
         return;
@@ -206,11 +217,11 @@ pub fn write_seeds() {
             steps.extend_from_slice(&frame);
         }
         let path = Path::new(&dir).join(how.to_string());
-        std::fs::write(&path, steps).expect("the directory for first inputs can be written to");
+        std::fs::write(&path, steps).expect("the directory in STOWAWAY_SEEDS is writable");
     }
 }
 
-/// A frame that asks 192.0.2.1 for a connection to port 2049.
+/// A frame with a TCP SYN to 192.0.2.1, port 2049.
 const SYN: [u8; 54] = *b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\0\
     \x45\0\0\x28\0\0\x40\0\x40\x06\xb6\xcc\xc0\0\x02\x02\xc0\0\x02\x01\
     \x9c\x40\x08\x01\0\0\0\x07\0\0\0\0\x50\x02\x20\0\0\0\0\0";

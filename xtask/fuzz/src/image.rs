@@ -1,8 +1,8 @@
-//! What the target `iso` does with an input.
+//! The target `iso`: reads a mutated ISO image.
 
 use stowaway::vfs::iso::testing::{FIRST, explore, sample};
 
-/// Looks at all that is inside an image of which some bytes are others: two bytes of the input say which, one what it is.
+/// Reads everything in an image with changed bytes. Three bytes of the input change one: two are its offset, one is its value.
 pub fn inside(input: &[u8]) {
     let mut bytes = sample().0;
     let count = bytes.len() - FIRST;

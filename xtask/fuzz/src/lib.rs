@@ -1,4 +1,4 @@
-//! What the fuzz targets do with an input. They share the model tree, the client and the strict reader with the unit tests.
+//! The fuzz targets' functions. They share the model tree, the client and the strict parser of replies with the unit tests.
 
 pub mod announced;
 pub mod frames;
@@ -19,25 +19,25 @@ pub use image::inside;
 pub use play::play;
 pub use script::Script;
 
-/// Where the first inputs are to be written, if anywhere.
+/// Environment variable: the directory to which the targets write their first inputs.
 const SEEDS: &str = "STOWAWAY_SEEDS";
 
 thread_local! {
-    /// To make others like it is faster than to make one from nothing.
+    /// A model tree to copy, which is faster than making a new one for each input.
     static TREE: Tree = Tree::writable();
 }
 
-/// Runs `case` with a server of its own, so that an input does the same every time.
+/// Runs `case` with a new server, so that an input always has the same effect.
 fn with_world(case: impl FnOnce(World)) {
     let memory = Box::into_raw(vec![0; DRC_BYTES].into_boxed_slice());
-    // SAFETY: nobody else has it, and the server that borrows it is gone before it is given back.
+    // SAFETY: no other reference to the box exists, and `case` drops the server that borrows it before the box is dropped.
     let replies = unsafe { &mut *memory };
     case(World::new(TREE.with(Tree::another), replies));
-    // SAFETY: it came from a box, once.
+    // SAFETY: the pointer came from Box::into_raw above and is used only once.
     drop(unsafe { Box::from_raw(memory) });
 }
 
-/// Gives bytes to a connection, whatever they are: the first says in which pieces.
+/// Sends any bytes to a connection. The first byte of `input` selects the size of the pieces in which the others arrive.
 pub fn records(input: &[u8]) {
     let Some((size, stream)) = input.split_first() else {
         return;
@@ -52,7 +52,7 @@ pub fn records(input: &[u8]) {
     });
 }
 
-/// Writes the unit tests' calls to where the environment says, as inputs of [`records`].
+/// Writes the unit tests' calls to the directory in [`SEEDS`], as inputs of [`records`].
 pub fn write_seeds() {
     let Some(dir) = std::env::var_os(SEEDS) else {
         return;
@@ -70,7 +70,7 @@ pub fn write_seeds() {
         ] {
             let input = [&[0][..], &stream].concat();
             let path = Path::new(&dir).join(format!("{number:02}-{name}"));
-            std::fs::write(&path, input).expect("the directory for first inputs can be written to");
+            std::fs::write(&path, input).expect("the directory in STOWAWAY_SEEDS is writable");
         }
     }
 }

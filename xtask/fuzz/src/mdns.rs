@@ -1,6 +1,6 @@
-//! What the target `mdns` does with an input: a link's life, as a responder and a browser hear it.
+//! The target `mdns`: sends datagrams to a responder and a browser on one link.
 //!
-//! Each step is four bytes (how, from whom, how much time passes) and a datagram with its length before it.
+//! Each step is four bytes (destination and port, sender's address, time that passes, datagram's length) and a datagram.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,11 +13,11 @@ use stowaway::time::{Duration, Instant};
 use stowaway::wire::announce::Service;
 use stowaway::wire::dns::{Message, Name};
 
-/// Messages that follow one another without anything in between; more of them mean that it never ends.
+/// Largest number of messages and events in one step; more mean that the engine loops forever.
 const SENT_COUNT_MAX: usize = 2000;
 
-/// Plays it.
-pub fn hear(input: &[u8]) {
+/// Runs one input.
+pub fn receive(input: &[u8]) {
     let mut now = Instant::from_ms(0);
     let limits = Limits {
         name_count: 64,
@@ -67,11 +67,11 @@ pub fn hear(input: &[u8]) {
         .set_link(now, 0, &links[0])
         .expect("there is room");
     browser.link_changed(now, 0, &links[0]);
-    let mut rest = input;
+    let mut steps = input;
     let mut out = vec![0; MESSAGE_BYTES];
-    while let [how, from, pause, len, behind @ ..] = rest {
-        let (datagram, behind) = behind.split_at(usize::from(*len).min(behind.len()));
-        rest = behind;
+    while let [how, from, pause, len, after_len @ ..] = steps {
+        let (datagram, after) = after_len.split_at(usize::from(*len).min(after_len.len()));
+        steps = after;
         let cast = [Cast::Multicast, Cast::Unicast, Cast::Unknown][usize::from(how % 3)];
         let port = if how & 64 == 0 { 5353 } else { 40_000 };
         let from = SocketAddr::new([192, 0, 2, *from].into(), port);
@@ -89,7 +89,7 @@ pub fn hear(input: &[u8]) {
     }
 }
 
-/// Lets both speak until then.
+/// Runs responder and browser until the time `until`: takes their messages and events.
 fn drain(
     responder: &mut Responder,
     browser: &mut Browser,
@@ -113,19 +113,19 @@ fn drain(
         }
         *now = next.max(*now).min(until);
     }
-    panic!("it never rests");
+    panic!("responder or browser sends messages without end");
 }
 
-/// Writes some good datagrams to where the environment says.
+/// Writes inputs with valid datagrams to the directory in [`super::SEEDS`].
 pub fn write_seeds() {
     let Some(dir) = std::env::var_os(super::SEEDS) else {
         return;
     };
     let seeds: [&[u8]; 4] = [
-        // Who asks for the host, and who wishes its name.
+        // A query for the host's address, and a probe for its name.
         b"\0\0\0\0\0\x01\0\0\0\0\0\0\x03box\x05local\0\0\x01\0\x01",
         b"\0\0\0\0\0\x01\0\0\0\x01\0\0\x03box\x05local\0\0\xff\x80\x01\xc0\x0c\0\x01\0\x01\0\0\0\x78\0\x04\xc0\0\x02\x4d",
-        // Who knows an answer, and who says that the name is his.
+        // A query with a known answer, and an announcement of the host's name by another host.
         b"\0\0\x02\0\0\x01\0\x01\0\0\0\0\x04_nfs\x04_tcp\x05local\0\0\x0c\0\x01\xc0\x0c\0\x0c\0\x01\0\0\x11\x94\0\x08\x05a box\xc0\x0c",
         b"\0\0\x84\0\0\0\0\x01\0\0\0\x01\x03box\x05local\0\0\x01\x80\x01\0\0\0\x78\0\x04\xc0\0\x02\x4d\x03cat\xc0\x10\0\x2f\x80\x01\0\0\0\x78\0\x05\xc0\x2a\0\x01\x40",
     ];
@@ -136,6 +136,6 @@ pub fn write_seeds() {
             steps.extend_from_slice(seed);
         }
         let path = Path::new(&dir).join(number.to_string());
-        std::fs::write(&path, steps).expect("the directory for first inputs can be written to");
+        std::fs::write(&path, steps).expect("the directory in STOWAWAY_SEEDS is writable");
     }
 }

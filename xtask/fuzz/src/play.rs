@@ -1,5 +1,5 @@
-//! Plays a script on two servers: to one each call comes whole, to the other in fragments and pieces. Both must answer the
-//! same, as the RFCs write it, and keep what they promised.
+//! The target `calls`: runs a script on two servers. One receives each call as one record, the other in fragments and pieces. Both
+//! replies must be equal and valid, and stable changes must be on the disk.
 
 use stowaway::engine::testing::calls::{Asked, Call};
 use stowaway::engine::testing::replies::{self, Body};
@@ -11,31 +11,35 @@ use stowaway::wire::rpc::Reject;
 use crate::script::{Script, Step, Way};
 use crate::with_world;
 
-/// Objects that are remembered.
+/// Largest number of remembered handles.
 const KNOWN_COUNT: usize = 256;
-/// Where in attributes the times are, which move with each piece that is stored.
+/// Index of the times in attributes (`fattr3`). They are not compared, because each piece of a WRITE that is stored changes them.
 const TIMES_AT: usize = 15;
-/// The same in what is told of before.
+/// Index of the times in attributes from before an operation (`wcc_attr`).
 const TIMES_BEFORE_AT: usize = 2;
 
 type Answer = Result<Body, Reject>;
 
-/// Plays a script to its end.
+/// Runs a script.
 pub fn play(script: &Script) {
     with_world(|whole| with_world(|parts| Play::new(whole, parts).run(script)));
 }
 
 struct Play {
+    /// The server that receives each call as one record.
     whole: World,
+    /// The server that receives each call in fragments and pieces.
     parts: World,
-    /// Whether both are still the same: of a write that fails, more or less is written.
+    /// True while both servers have the same files. After a failed WRITE they may have stored different parts of the data.
     alike: bool,
+    /// Handles that calls use.
     known: Vec<Vec<u8>>,
+    /// The last call, and the reply of `parts`.
     last: Option<(Call, Vec<u8>)>,
     xid: u32,
-    /// Whether something was written that need not be on disk.
+    /// True if data may not be on the disk: after an unstable or a failed WRITE, until power fails.
     unstable: bool,
-    /// Whether a sync has failed, so that promises end with another verifier.
+    /// True after a failed WRITE or COMMIT, which allows another write verifier.
     broken: bool,
 }
 
@@ -92,9 +96,12 @@ impl Play {
                     }
                 }
             }
-            // What is neither unstable nor failed is on disk.
+            // Without an unstable or failed WRITE, everything must be on the disk.
             let durable = self.whole.tree.ram().is_durable() && self.parts.tree.ram().is_durable();
-            assert!(self.unstable || durable, "a promise was not kept: {step:?}");
+            assert!(
+                self.unstable || durable,
+                "a stable change is not on the disk after {step:?}"
+            );
         }
         for world in [&self.whole, &self.parts] {
             world.tree.ram().check();
@@ -102,8 +109,9 @@ impl Play {
         }
     }
 
+    /// Sends a call to both servers and compares the replies.
     fn ask(&mut self, call: Call, way: &Way) {
-        let asked = Asked::of(&call.0).expect("it is a call");
+        let asked = Asked::of(&call.0).expect("a valid call");
         let whole = send(&mut self.whole, &call, None);
         let parts = send(&mut self.parts, &call, Some(way));
         let [mut one, mut other] = [&whole, &parts].map(|reply| read(reply, asked));
@@ -112,9 +120,10 @@ impl Play {
             for answer in [&mut one, &mut other] {
                 forget_times(answer);
             }
+            // The reply to a call in parts may lack attributes from before the operation: do not compare these.
             if let (Ok(one), Ok(other)) = (&one, &mut other) {
-                for (was, told) in other.before.iter_mut().zip(&one.before) {
-                    *was = was.or(*told);
+                for (in_parts, in_whole) in other.before.iter_mut().zip(&one.before) {
+                    *in_parts = in_parts.or(*in_whole);
                 }
             }
             let status = |answer: &Answer| answer.as_ref().map(|body| body.status).ok();
@@ -122,25 +131,26 @@ impl Play {
             assert_eq!(status(&one), status(&other), "{asked:?}");
             assert!(
                 !self.alike || one == other,
-                "{asked:?}: {one:?}, but in parts {other:?}"
+                "{asked:?}: the reply is {one:?}, but to the call in parts {other:?}"
             );
         }
-        let datagrams = (asked.what.0 != nfs3::PROGRAM)
+        // Portmap and MOUNT also serve UDP.
+        let answer = (asked.what.0 != nfs3::PROGRAM)
             .then(|| self.whole.datagram(&call.0))
             .flatten();
-        if let Some(answer) = datagrams {
+        if let Some(answer) = answer {
             let _ = read(&answer, asked);
         }
         self.last = Some((call, parts));
     }
 
-    /// Remembers what an answer says.
+    /// Remembers the handles in a reply. Of WRITE and COMMIT, checks the write verifier and the stability.
     fn learn(&mut self, answer: &Answer, asked: Asked, call: &Call) {
         let Ok(body) = answer else {
             return;
         };
-        let told = body.entries.iter().filter_map(|entry| entry.handle.clone());
-        for handle in told.chain([body.handle.clone()]) {
+        let listed = body.entries.iter().filter_map(|entry| entry.handle.clone());
+        for handle in listed.chain([body.handle.clone()]) {
             if !handle.is_empty() && self.known.len() < KNOWN_COUNT && !self.known.contains(&handle)
             {
                 self.known.push(handle);
@@ -153,8 +163,8 @@ impl Play {
             return;
         }
         if writes || is(asked, Procedure::Commit) {
-            let told = &body.words[body.words.len() - 2..];
-            let first: Vec<u32> = VERIFIER
+            let verifier = &body.words[body.words.len() - 2..];
+            let expected: Vec<u32> = VERIFIER
                 .chunks(4)
                 .map(|word| {
                     word.iter()
@@ -162,39 +172,40 @@ impl Play {
                 })
                 .collect();
             assert!(
-                self.broken || told == first,
-                "another verifier without a reason"
+                self.broken || verifier == expected,
+                "the write verifier changed without a failed WRITE or COMMIT"
             );
         }
         if writes {
-            // The word before the data's length says how it is to be kept.
+            // `stable` is the word before the data's length. The reply to a stable WRITE must say FILE_SYNC (2).
             let len = body.words[0] as usize;
-            let at = call.0.len() - len.next_multiple_of(4) - 8;
-            self.unstable |= call.0[at..at + 4] == [0; 4];
-            assert!(body.words[1] == 2 || call.0[at..at + 4] == [0; 4]);
+            let offset = call.0.len() - len.next_multiple_of(4) - 8;
+            self.unstable |= call.0[offset..offset + 4] == [0; 4];
+            assert!(body.words[1] == 2 || call.0[offset..offset + 4] == [0; 4]);
         }
     }
 
+    /// Retransmits the last call. A call that must not be carried out twice must get the same reply and change nothing.
     fn ask_again(&mut self, way: &Way) {
-        let Some((call, told)) = self.last.take() else {
+        let Some((call, reply)) = self.last.take() else {
             return;
         };
-        let asked = Asked::of(&call.0).expect("it is a call");
-        let was = self.parts.tree.ram().clone();
+        let asked = Asked::of(&call.0).expect("a valid call");
+        let before = self.parts.tree.ram().clone();
         let again = send(&mut self.parts, &call, Some(way));
         let whole = send(&mut self.whole, &call, None);
         let answer = read(&again, asked);
         if changes(asked) && answer.is_ok() {
-            assert_eq!(again, told, "it was done twice: {asked:?}");
+            assert_eq!(again, reply, "carried out twice: {asked:?}");
             assert!(
-                self.parts.tree.ram().is_like(&was),
-                "it was done twice: {asked:?}"
+                self.parts.tree.ram().is_like(&before),
+                "carried out twice: {asked:?}"
             );
         }
         let answer = read(&whole, asked);
         self.learn(&answer, asked, &call);
         self.alike &= !is(asked, Procedure::Write) || answer.is_ok_and(|body| body.status == 0);
-        self.last = Some((call, told));
+        self.last = Some((call, reply));
     }
 }
 
@@ -202,7 +213,7 @@ fn is(asked: Asked, procedure: Procedure) -> bool {
     asked.what == (nfs3::PROGRAM, nfs3::VERSION, procedure as u32)
 }
 
-/// Whether a request must not be carried out twice.
+/// Returns true if a retransmitted call of this procedure must not be carried out again.
 fn changes(asked: Asked) -> bool {
     use Procedure::{Create, Link, MkDir, MkNod, Remove, Rename, RmDir, SetAttr, SymLink};
     [
@@ -212,7 +223,7 @@ fn changes(asked: Asked) -> bool {
     .any(|procedure| is(asked, procedure))
 }
 
-/// The one reply to a call that comes this way.
+/// Sends a call, in fragments and pieces if `way` is given, and returns its reply, which must be the only one.
 fn send(world: &mut World, call: &Call, way: Option<&Way>) -> Vec<u8> {
     let mut cuts: Vec<usize> = Vec::new();
     let mut piece = usize::MAX;
@@ -223,7 +234,7 @@ fn send(world: &mut World, call: &Call, way: Option<&Way>) -> Vec<u8> {
         cuts.sort_unstable();
         piece = match way.piece_bytes {
             0 => usize::MAX,
-            // A byte at a time is tried by small calls only.
+            // At most 64 pieces: only small calls arrive byte by byte.
             bytes => usize::from(bytes).max(call.0.len() / 64),
         };
     }
@@ -232,16 +243,17 @@ fn send(world: &mut World, call: &Call, way: Option<&Way>) -> Vec<u8> {
     let talk = world.send_in(&record, || piece);
     let end = (talk.closed, talk.consumed);
     assert_eq!(end, (None, record.len()), "{asked:?}");
-    let answers = replies::records(&talk.output).expect("records");
+    let answers = replies::records(&talk.output).expect("whole records");
     assert_eq!(answers.len(), 1, "{asked:?}");
     assert_eq!(world.tree.ram().pinned, 0, "{asked:?}");
     answers[0].to_vec()
 }
 
 fn read(reply: &[u8], asked: Asked) -> Answer {
-    replies::parse(reply, asked).unwrap_or_else(|why| panic!("{why} in the answer to {asked:?}"))
+    replies::parse(reply, asked).unwrap_or_else(|why| panic!("{why} in the reply to {asked:?}"))
 }
 
+/// Sets all times to 0, so that they are not compared.
 fn forget_times(answer: &mut Answer) {
     let Ok(body) = answer else {
         return;

@@ -1,45 +1,44 @@
-//! What a client may do, in words that a fuzzer's bytes become: every procedure of every program, on objects that there are
-//! more often than not.
+//! A script of calls, which `arbitrary` makes from a fuzzer's bytes: all procedures of all programs, mostly on objects that exist.
 
 use arbitrary::Arbitrary;
 use cases::calls::Call;
 use cases::nfs3_types::nfs3::mknoddata3;
 use cases::values::{How, Set, SetTime, device};
 
-/// What happens, step by step.
+/// A sequence of steps.
 #[derive(Arbitrary, Debug)]
 pub struct Script {
     /// The steps.
     pub steps: Vec<Step>,
 }
 
-/// One thing that happens.
+/// A call, or a fault of the disk.
 #[derive(Arbitrary, Debug)]
 pub enum Step {
-    /// A call, and the way that it takes.
+    /// A call, and how it is split on the wire.
     Ask(What, Way),
-    /// The last call once more, as after a lost reply.
+    /// A retransmission of the last call, as after a lost reply.
     AskAgain(Way),
-    /// What is not on disk is lost.
+    /// A power cut: everything not yet on the disk is lost.
     PowerFails,
-    /// The next write or sync fails.
+    /// The next write fails if the first value is true, the next sync if the second is.
     DiskFails(bool, bool),
-    /// So many bytes are left on the disk.
+    /// Sets the free space of the disk, in units of 16 bytes.
     DiskIsFull(u16),
 }
 
-/// How a call comes over the wire.
+/// How a call is split into fragments and pieces.
 #[derive(Arbitrary, Debug)]
 pub struct Way {
-    /// Where its fragments end.
+    /// Offsets at which fragments end.
     pub cuts: [u16; 3],
-    /// How many of those count.
+    /// Number of `cuts` that are used, modulo 4.
     pub cut_count: u8,
-    /// Bytes that arrive at a time; 0: all.
+    /// Size of the pieces in which the call arrives, in bytes; 0: one piece.
     pub piece_bytes: u16,
 }
 
-/// One of the objects that were seen, the top first.
+/// Number of a known handle; 0 is the export's root.
 #[derive(Arbitrary, Debug, Clone, Copy)]
 pub struct Object(u8);
 
@@ -49,16 +48,16 @@ impl Object {
     }
 }
 
-/// Names, most of them few enough to meet again.
+/// A name, mostly one of a few that occur again.
 #[derive(Arbitrary, Debug)]
 pub enum Name {
-    /// What is in the tree.
+    /// A name of the model tree, or `.` or `..`.
     There(u8),
-    /// What may be.
+    /// A name that the script may create, of six.
     New(u8),
-    /// Of so many bytes.
+    /// A name of up to 299 bytes.
     Long(u16),
-    /// Anything.
+    /// Any bytes.
     Any(Vec<u8>),
 }
 
@@ -76,16 +75,16 @@ impl Name {
     }
 }
 
-/// Offsets and sizes: small ones, and those at an edge.
+/// Offsets and sizes: small ones, and boundary values.
 #[derive(Arbitrary, Debug)]
 pub enum Far {
-    /// Within a small file.
+    /// An offset within a small file.
     Near(u16),
-    /// Within a large one.
+    /// An offset within a large file.
     Middle(u32),
-    /// So far from where offsets end.
+    /// An offset around the largest of a file, i64::MAX.
     End(u8),
-    /// Anywhere.
+    /// Any offset.
     Any(u64),
 }
 
@@ -103,11 +102,11 @@ impl Far {
 /// A time to set.
 #[derive(Arbitrary, Debug)]
 pub enum Time {
-    /// None.
+    /// Do not set the time.
     Keep,
-    /// The server's.
+    /// The server's time.
     Now,
-    /// This.
+    /// This time: seconds and nanoseconds.
     At(u32, u32),
 }
 
@@ -145,14 +144,14 @@ impl Change {
     }
 }
 
-/// How CREATE takes a name that is there.
+/// Behaviour of CREATE if the name exists.
 #[derive(Arbitrary, Debug)]
 pub enum Creation {
-    /// As it is.
+    /// Succeeds.
     Unchecked(Change),
-    /// As an error.
+    /// Fails.
     Guarded(Change),
-    /// As its own, if it made it. Few verifiers: none looks like a time of the tree.
+    /// Fails unless the file was created with the same verifier, made of these two bytes. None of these equals a time in the tree.
     Exclusive(u8, u8),
 }
 
@@ -187,7 +186,7 @@ pub enum What {
 }
 
 impl What {
-    /// The call.
+    /// Encodes the call, with handles from `known`.
     pub fn call(&self, known: &[Vec<u8>]) -> stowaway::engine::testing::calls::Call {
         let of = |object: &Object| object.handle(known);
         match self {
@@ -201,7 +200,7 @@ impl What {
             Self::ReadLink(object) => Call::read_link(of(object)),
             Self::Read(object, offset, count) => Call::read(of(object), offset.number(), *count),
             Self::Write(object, offset, how, len) => {
-                let data: Vec<u8> = (0..*len).map(|at| (at ^ at >> 8) as u8).collect();
+                let data: Vec<u8> = (0..*len).map(|index| (index ^ index >> 8) as u8).collect();
                 let how = u32::from(*how % 3);
                 let (file, offset, count) = (of(object), offset.number(), (*len).into());
                 return Call::write_of(file, offset, count, how, &data).into();

@@ -1,5 +1,6 @@
-//! Plays SFTP on two servers: one is sent each packet by itself, the other all of them in pieces. Every request must be
-//! answered once, in a form that fits it, and both must say and do the same, but for what goes on in the background.
+//! The target `sftp`: sends requests to two servers. One receives each packet separately, the other all packets in pieces. Each
+//! request must get exactly one reply, of a type that fits. Both servers must send the same replies and have the same files, unless
+//! a request is carried out in the background or the disk is full.
 
 use arbitrary::{Arbitrary, Unstructured};
 use std::path::Path;
@@ -9,44 +10,44 @@ use stowaway::engine::sftp::{Level, Permits};
 use stowaway::mem::Slots;
 use stowaway::wire::sftp::{Attributes, kind};
 
-/// Steps of one script.
+/// Largest number of steps of a script.
 const STEP_COUNT: usize = 100;
-/// Bytes of passwd and of group.
+/// Size in bytes of each buffer for users, groups and time zone.
 const TEXT_BYTES: usize = 4096;
 
-/// What an input is.
+/// An input.
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
-    /// Bytes that come in such pieces behind INIT.
+    /// Size of pieces - 1, and bytes that follow INIT.
     Bytes(u16, &'a [u8]),
-    /// Steps; the pieces in which they come once more; bytes that are free on the disk, if few.
+    /// Requests; sizes of the pieces in which the second server receives them; free bytes on the disk, if it is to be nearly full.
     Script(Vec<Step>, Vec<u16>, Option<u16>),
 }
 
-/// One request.
+/// A request.
 #[derive(Arbitrary, Debug)]
 enum Step {
-    Open(Name, u8, Told),
+    Open(Name, u8, Set),
     Read(Handle, u32, u32),
     Write(Handle, u32, u16),
-    /// Of a type with a handle.
+    /// A request of a type with a handle.
     Handle(u8, Handle),
-    /// Of a type with a path.
+    /// A request of a type with a path.
     Path(u8, Name),
-    /// Of a type with two.
+    /// A request of a type with two paths.
     Paths(u8, Name, Name),
-    SetStat(Name, Told),
-    SetOpen(Handle, Told),
-    MakeDirectory(Name, Told),
-    LinkSetStat(Name, Told),
+    SetStat(Name, Set),
+    SetOpen(Handle, Set),
+    MakeDirectory(Name, Set),
+    LinkSetStat(Name, Set),
     Copy(Handle, u16, u16, Handle, u16),
     Check(u8, Handle, Name, u16, u16, u8),
     Accounts(Vec<u32>, Vec<u32>),
-    /// Of any type, with anything.
+    /// A request of any type, with any bytes.
     Other(u8, Vec<u8>),
 }
 
-/// One of the handles that were given out, or none.
+/// Number of a handle that the server returned, or of an invalid one.
 #[derive(Arbitrary, Debug, Clone, Copy)]
 struct Handle(u8);
 
@@ -57,17 +58,17 @@ impl Handle {
     }
 }
 
-/// A path, more often than not of something.
+/// A path, mostly of an object that exists.
 #[derive(Arbitrary, Debug)]
 enum Name {
-    There(u8),
+    Existing(u8),
     New(u8),
-    Beneath(u8, u8),
+    Nested(u8, u8),
     Long(u16),
     Any(Vec<u8>),
 }
 
-const THERE: [&str; 10] = [
+const EXISTING: [&str; 10] = [
     "hello",
     "big",
     "dir",
@@ -82,12 +83,13 @@ const THERE: [&str; 10] = [
 
 impl Name {
     fn bytes(&self) -> Vec<u8> {
-        let there = |at: u8| THERE[usize::from(at) % THERE.len()];
+        let existing = |number: u8| EXISTING[usize::from(number) % EXISTING.len()];
         match self {
-            Self::There(at) => there(*at).into(),
-            Self::New(at) => format!("new{}", at % 4).into(),
-            Self::Beneath(at, new) => {
-                format!("{}/../{}/new{}", there(*at), there(*at), new % 4).into()
+            Self::Existing(number) => existing(*number).into(),
+            Self::New(number) => format!("new{}", number % 4).into(),
+            Self::Nested(number, new) => {
+                let parent = existing(*number);
+                format!("{parent}/../{parent}/new{}", new % 4).into()
             }
             Self::Long(len) => vec![b'n'; usize::from(*len)],
             Self::Any(bytes) => bytes.clone(),
@@ -95,16 +97,16 @@ impl Name {
     }
 }
 
-/// Attributes, few of them out of the ordinary.
+/// Attributes to set. Sizes are at most 16 MiB.
 #[derive(Arbitrary, Debug)]
-struct Told {
+struct Set {
     size: Option<u32>,
     owner: Option<(u32, u32)>,
     mode: Option<u16>,
     times: Option<(u32, u32)>,
 }
 
-impl Told {
+impl Set {
     fn attributes(&self) -> Attributes {
         Attributes {
             size: self.size.map(|size| u64::from(size) >> 8),
@@ -120,10 +122,10 @@ impl Step {
         let new = |kind| Packet::new(kind, id);
         let openssh = |name: &str| Packet::extended(format!("{name}@openssh.com").as_bytes(), id);
         match self {
-            Self::Open(name, flags, told) => new(kind::OPEN)
+            Self::Open(name, flags, set) => new(kind::OPEN)
                 .string(&name.bytes())
                 .u32((*flags).into())
-                .attributes(&told.attributes()),
+                .attributes(&set.attributes()),
             Self::Read(handle, offset, len) => new(kind::READ)
                 .string(handle.bytes(known))
                 .u64(u64::from(*offset) >> 12)
@@ -161,18 +163,18 @@ impl Step {
             }
             .string(&one.bytes())
             .string(&other.bytes()),
-            Self::SetStat(name, told) => new(kind::SETSTAT)
+            Self::SetStat(name, set) => new(kind::SETSTAT)
                 .string(&name.bytes())
-                .attributes(&told.attributes()),
-            Self::SetOpen(handle, told) => new(kind::FSETSTAT)
+                .attributes(&set.attributes()),
+            Self::SetOpen(handle, set) => new(kind::FSETSTAT)
                 .string(handle.bytes(known))
-                .attributes(&told.attributes()),
-            Self::MakeDirectory(name, told) => new(kind::MKDIR)
+                .attributes(&set.attributes()),
+            Self::MakeDirectory(name, set) => new(kind::MKDIR)
                 .string(&name.bytes())
-                .attributes(&told.attributes()),
-            Self::LinkSetStat(name, told) => openssh("lsetstat")
+                .attributes(&set.attributes()),
+            Self::LinkSetStat(name, set) => openssh("lsetstat")
                 .string(&name.bytes())
-                .attributes(&told.attributes()),
+                .attributes(&set.attributes()),
             Self::Copy(from, offset, len, to, at) => Packet::extended(b"copy-data", id)
                 .string(from.bytes(known))
                 .u64((*offset).into())
@@ -207,63 +209,64 @@ impl Step {
         }
     }
 
-    /// Whether others are answered before it is done.
+    /// Returns true if the server may carry the request out in the background and answer later requests first.
     const fn takes_long(&self) -> bool {
         matches!(self, Self::Copy(..) | Self::Check(..) | Self::Other(..))
     }
 }
 
-/// A server whose session has begun, and what it borrowed.
-struct Lent {
+/// A server after INIT, and the buffers that it borrows.
+struct Session {
     world: World,
     memory: [*mut [u8]; 4],
 }
 
-impl Lent {
+impl Session {
     fn new() -> Self {
         let bytes = |len| Box::into_raw(vec![0; len].into_boxed_slice());
         let memory = [TEXT_BYTES, TEXT_BYTES, TEXT_BYTES, HASHES_BYTES].map(bytes);
-        // SAFETY: nobody else has it, and the server that borrows it is gone before it is given back.
+        // SAFETY: no other references to the boxes exist, and `end` drops the server that borrows them before it drops the boxes.
         let [users, groups, zone, hashes] = memory.map(|memory| unsafe { &mut *memory });
-        let lent = Memory {
+        let buffers = Memory {
             texts: [users, groups, zone],
             handles: Slots::new(HANDLE_COUNT),
             paths: &mut [],
             hashes,
         };
         let tree = crate::TREE.with(stowaway::engine::testing::tree::Tree::another);
-        let world = World::new(tree, Permits::default(), Level::Debug, lent);
-        let mut begun = Self { world, memory };
-        let talk = begun.world.talk(&Packet::init().bytes(), || usize::MAX);
+        let world = World::new(tree, Permits::default(), Level::Debug, buffers);
+        let mut session = Self { world, memory };
+        let talk = session.world.talk(&Packet::init().bytes(), || usize::MAX);
         assert_eq!((talk.closed, talk.replies().len()), (None, 1));
-        begun
+        session
     }
 
-    /// The connection ends, and the tree must be in order.
+    /// Closes the connection, checks the tree and frees the buffers.
     fn end(mut self) {
         self.world.hang_up();
         self.world.tree.ram().check();
         let Self { world, memory } = self;
         drop(world);
         for memory in memory {
-            // SAFETY: it came from a box, once, and nobody borrows it any more.
+            // SAFETY: the pointer came from Box::into_raw, is used only once, and the server that borrowed it was dropped.
             drop(unsafe { Box::from_raw(memory) });
         }
     }
 }
 
-/// Plays what an input says.
+/// Runs one input.
 pub fn play(input: &[u8]) {
     match Input::arbitrary_take_rest(Unstructured::new(input)) {
-        Ok(Input::Bytes(piece, bytes)) => anything(bytes, usize::from(piece) + 1),
-        Ok(Input::Script(steps, pieces, room)) => script(&steps, &pieces, room),
+        Ok(Input::Bytes(piece, bytes)) => send_bytes(bytes, usize::from(piece) + 1),
+        Ok(Input::Script(steps, pieces, room)) => run_script(&steps, &pieces, room),
         Err(_) => {}
     }
 }
 
-fn anything(bytes: &[u8], piece: usize) {
-    let mut lent = Lent::new();
-    let talk = lent.world.talk(bytes, || piece);
+/// Sends any bytes after INIT. Each reply must be valid for at least one type of request.
+fn send_bytes(bytes: &[u8], piece: usize) {
+    let mut session = Session::new();
+    let talk = session.world.talk(bytes, || piece);
     for reply in talk.replies() {
         let asked = [
             kind::INIT,
@@ -276,11 +279,12 @@ fn anything(bytes: &[u8], piece: usize) {
         let fits = asked.iter().any(|asked| reply.fault(*asked).is_none());
         assert!(fits, "{reply:?}");
     }
-    lent.end();
+    session.end();
 }
 
-fn script(steps: &[Step], pieces: &[u16], room: Option<u16>) {
-    let (mut one, mut all) = (Lent::new(), Lent::new());
+/// Sends a script to two servers, to the second in pieces, and compares replies and files. `room` is the free space in bytes.
+fn run_script(steps: &[Step], pieces: &[u16], room: Option<u16>) {
+    let (mut one, mut all) = (Session::new(), Session::new());
     if let Some(room) = room {
         one.world.tree.ram().leave_space(room.into());
         all.world.tree.ram().leave_space(room.into());
@@ -300,25 +304,25 @@ fn script(steps: &[Step], pieces: &[u16], room: Option<u16>) {
         stream.extend(packet.bytes());
         expect.push((packet, answer));
     }
-    let mut at = 0;
+    let mut number = 0;
     let talk = all.world.talk(&stream, || {
-        at += 1;
+        number += 1;
         pieces
-            .get(at % (pieces.len() + 1))
+            .get(number % (pieces.len() + 1))
             .map_or(usize::MAX, |piece| usize::from(*piece))
     });
     assert_eq!(talk.closed, None);
     let answers = replies(&talk.output);
-    assert_eq!(answers.len(), expect.len(), "each is answered once");
-    // Of a write that meets a full disk, more or less is stored.
+    assert_eq!(answers.len(), expect.len(), "one reply per request");
+    // On a full disk, WRITEs that arrive in pieces may store other parts of the data: compare replies and files only without one.
     if room.is_none() && !steps.iter().any(Step::takes_long) {
-        // The model's time moves with each piece that is written.
+        // Each piece that is written moves the model's clock: after a WRITE, times differ.
         let timeless = !steps.iter().any(|step| matches!(step, Step::Write(..)));
         for (answer, (packet, expect)) in answers.iter().zip(&expect) {
             let has_times = matches!(expect.kind, kind::ATTRS | kind::NAME);
             assert!(
                 answer == expect || has_times && !timeless,
-                "{packet:?}: {answer:?}, not {expect:?}"
+                "{packet:?}: the reply is {answer:?} instead of {expect:?}"
             );
         }
         assert!(!timeless || one.world.tree.ram().is_like(&all.world.tree.ram()));
@@ -327,21 +331,22 @@ fn script(steps: &[Step], pieces: &[u16], room: Option<u16>) {
                 .string(handle)
                 .u64(0)
                 .u32(u32::MAX);
-            let [one, all] =
-                [&mut one, &mut all].map(|lent| lent.world.talk(&read.bytes(), || usize::MAX));
+            let [one, all] = [&mut one, &mut all]
+                .map(|session| session.world.talk(&read.bytes(), || usize::MAX));
             assert!(one.output == all.output);
         }
     } else {
         for (packet, _) in &expect {
             let id = u32::from_be_bytes(packet.0[1..5].try_into().unwrap());
             let mut its = answers.iter().filter(|answer| answer.id == id);
-            check(packet, its.next().expect("each is answered"));
+            check(packet, its.next().expect("a reply to each request"));
         }
     }
     one.end();
     all.end();
 }
 
+/// Fails unless a reply is valid for the request's type and has its id.
 fn check(packet: &Packet, answer: &Reply) {
     if let Some(why) = answer.fault(packet.0[0]) {
         panic!("{why} in {answer:?} to {packet:?}");
@@ -349,7 +354,7 @@ fn check(packet: &Packet, answer: &Reply) {
     assert_eq!(answer.id.to_be_bytes(), packet.0[1..5]);
 }
 
-/// Writes first inputs to where the environment says: a request of each type, as bytes.
+/// Writes first inputs to the directory in [`crate::SEEDS`]: requests of each type, as [`Input::Bytes`].
 pub fn write_seeds() {
     let Some(dir) = std::env::var_os(crate::SEEDS) else {
         return;
@@ -363,10 +368,10 @@ pub fn write_seeds() {
             .string(b"new")
             .raw(&[0; 8]);
         let stream = [open.bytes(), by_handle.bytes(), by_path.bytes()].concat();
-        // An input begins with which kind it is, and the pieces; bytes have their length at the end.
+        // An input begins with the number of its variant and the size of pieces.
         let input = [&[0; 6][..], &stream].concat();
         std::fs::write(Path::new(&dir).join(format!("{kind:02}")), input)
-            .expect("the directory for first inputs can be written to");
+            .expect("the directory in STOWAWAY_SEEDS is writable");
     }
     for name in [
         "posix-rename@openssh.com",
@@ -379,6 +384,6 @@ pub fn write_seeds() {
             .string(b"md5");
         let input = [&[0; 6][..], &packet.raw(&[0; 20]).bytes()].concat();
         std::fs::write(Path::new(&dir).join(name), input)
-            .expect("the directory for first inputs can be written to");
+            .expect("the directory in STOWAWAY_SEEDS is writable");
     }
 }

@@ -1,4 +1,4 @@
-//! Descriptions of what mdns announces: any bytes, to everything that reads them.
+//! Fuzz target: any bytes to the parsers of service descriptions and of other texts that the mdns role reads.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Calls that are well formed, one after the other, on one tree.
+//! Fuzz target: sequences of well-formed RPC calls on one tree.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Frames of an Ethernet, whatever they are, to the network stack.
+//! Fuzz target: any Ethernet frames to the network stack.
 
 #![no_main]
 

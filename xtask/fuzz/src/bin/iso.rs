@@ -1,4 +1,4 @@
-//! ISO images: a good one, with any of its bytes changed.
+//! Fuzz target: a valid ISO image with some bytes changed.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
-//! Datagrams of a link, whatever they are, to a responder and a browser.
+//! Fuzz target: any datagrams to an mDNS responder and browser.
 
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(init: { fuzz::mdns::write_seeds() }, |input: &[u8]| {
-    fuzz::mdns::hear(input);
+    fuzz::mdns::receive(input);
 });

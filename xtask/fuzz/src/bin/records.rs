@@ -1,4 +1,4 @@
-//! Anything at all, as a stream of records and as a datagram.
+//! Fuzz target: any bytes to the RPC server, as a stream of records and as a datagram.
 
 #![no_main]
 

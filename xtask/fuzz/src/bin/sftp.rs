@@ -1,4 +1,4 @@
-//! SFTP: anything at all, and requests that are well formed, one after the other, on one tree.
+//! Fuzz target: any bytes, or a sequence of well-formed requests, to the SFTP server.
 
 #![no_main]
 
