@@ -30,7 +30,7 @@ impl Random {
         self.below(100) < percent
     }
 
-    /// One of `choices`, which must not be empty.
+    /// Returns a random element of `choices`, which must not be empty.
     pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len())]
     }
