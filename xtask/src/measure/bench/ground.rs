@@ -39,7 +39,7 @@ const FILE_MAX: u64 = 16384;
 
 /// Size of a WRITE in bytes.
 pub const CHUNK: usize = 1 << 20;
-/// Distance in the pattern, in bytes, between the starts of successive chunks: no two chunks of a file are equal.
+/// Distance in the pattern, in bytes, between the starts of successive chunks; not 0, so that no two chunks of a file are equal.
 const STRIDE: usize = 64;
 /// Number of successive turns that write different bytes to the same offset.
 const SHIFT_MAX: usize = 16;
@@ -47,7 +47,7 @@ const SHIFT_MAX: usize = 16;
 /// Sizes of files and directories, and numbers of requests.
 #[derive(Clone, Copy)]
 pub struct Scale {
-    /// Bytes of the large file.
+    /// Size of the large file in bytes.
     pub big_bytes: u64,
     /// Entries of the large directory.
     pub crowd_count: u64,
@@ -314,7 +314,7 @@ impl Ground {
         syncfs(&directory).with_context(|| format!("cannot sync {}", path.display()))
     }
 
-    /// A path in the tmpfs next to the exports, for files that are not exported.
+    /// Path of a file or directory in the tmpfs, beside the directories of [`Export`].
     pub fn beside(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -57,7 +57,7 @@ pub struct Load<P> {
     /// Id of the next request.
     pub(super) id: u32,
     outbox: Vec<u8>,
-    /// Bytes of the outbox that were sent.
+    /// Number of bytes of the outbox that were sent.
     sent: usize,
     inbox: Vec<u8>,
     /// Received bytes that are not yet parsed: `inbox[start..end]`.

@@ -83,8 +83,8 @@ fn wait_for_removed(pid: u32) -> Result<()> {
     wait_for(WAIT_MAX, all_closed).map(drop)
 }
 
-/// CPU time of a process, read after it has gone to sleep: a server still works for a moment after its last reply. After 50 tries
-/// the time so far is returned.
+/// CPU time of a process, read once it no longer changes: a server still works for a moment after its last reply. Gives up waiting
+/// after 50 readings.
 pub fn settled(pid: u32) -> Result<Duration> {
     const TRY_MAX: u32 = 50;
     // This clock has nanoseconds, and includes threads that have ended.
@@ -143,7 +143,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// None without values.
+    /// Returns None without values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);

@@ -49,7 +49,7 @@ enum Bench {
     Boot(boot::Args),
     /// Several loops that serve the same files, compared with one
     Loops(loops::Args),
-    /// How long a client waits while other clients keep the disk busy
+    /// Waits of a client while other clients keep the disk busy
     Wait(wait::Args),
     /// The minimal server that `bench nfs` starts
     #[command(hide = true)]

@@ -62,7 +62,7 @@ fn steps(arch: Arch, measured: &Measured) -> Group {
     group(title, steps.iter().map(row))
 }
 
-/// Bytes of each module of stowaway and of each other crate, largest first.
+/// The size in bytes of each module of stowaway and of each other crate, largest first.
 fn parts(measured: &Measured) -> Group {
     let sizes = &measured.sizes;
     let modules = by_size(&sizes.modules).into_iter();

@@ -80,9 +80,9 @@ const KNOWN: [Known; 9] = [
 pub(crate) struct Peer {
     pub name: &'static str,
     pub what: &'static str,
-    /// Bytes of the program's file alone.
+    /// Size of the program's file in bytes.
     pub file: u64,
-    /// Bytes of the program's file, its plug-ins and all libraries.
+    /// Size of the program's file, its plug-ins and all libraries, in bytes.
     pub all: u64,
     /// Number of libraries and plug-ins.
     pub libraries: usize,

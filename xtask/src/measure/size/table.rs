@@ -11,7 +11,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// Bytes of the shipped file: the size after the last step.
+    /// Size of the shipped file in bytes: that after the last step.
     pub(super) fn bytes(&self) -> u64 {
         self.steps.last().map_or(0, |step| step.bytes)
     }
@@ -23,7 +23,7 @@ pub(super) struct Table {
     rows: Vec<(String, Vec<u64>)>,
 }
 
-/// Bytes of each file after each build step.
+/// The size in bytes of each file after each build step.
 pub(super) fn steps(arch: Arch, columns: &[Column]) -> Table {
     let steps = columns.first().map_or(&[][..], |column| &column.steps);
     let rows = steps.iter().enumerate().map(|(index, step)| {

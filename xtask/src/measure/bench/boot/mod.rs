@@ -59,7 +59,7 @@ const MEMORY_MIB: u32 = 4;
 
 /// Longest time until a machine replies.
 const TIME_MAX: Duration = Duration::from_secs(60);
-/// Bytes of one READ.
+/// Length of a READ in bytes.
 const READ_BYTES: u32 = 1 << 20;
 
 /// A row of the tables.

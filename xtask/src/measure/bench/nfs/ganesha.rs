@@ -1,6 +1,6 @@
 //! The peer: nfs-ganesha with its VFS back end, as Debian ships it, and rpcbind, without which it does not start.
 //!
-//! It has its default settings except for NFSv3 alone, no root squashing, and a limit of connections that admits the idle ones.
+//! Settings are the defaults except for NFSv3 alone, no root squashing, and a limit of connections that admits the idle ones.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -17,9 +17,9 @@ use crate::measure::bench::table::{Aim, Of, Subject, Unit, What};
 
 type Load = load::Load<Connection>;
 
-/// Bytes of a sequential READ.
+/// Length of a sequential READ in bytes.
 const LARGE: u32 = 1 << 20;
-/// Bytes of a random READ.
+/// Length of a random READ in bytes.
 const SMALL: u32 = 4096;
 /// Largest reply of READDIR and READDIRPLUS in bytes, as common clients ask for.
 const PAGE: u32 = 64 << 10;

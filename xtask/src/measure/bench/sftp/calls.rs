@@ -37,7 +37,7 @@ pub enum Count {
 pub struct Line {
     title: &'static str,
     ours: Calls,
-    /// None for `--jail`, which the peer does not have.
+    /// The peer's calls; None for `--jail`, which the peer does not have.
     peer: Option<Calls>,
     /// Largest number of our calls that is aimed for.
     aim: Option<f64>,

@@ -123,7 +123,7 @@ pub fn main(args: &Args) -> Result<()> {
     ])
 }
 
-/// A running server, and what it takes to load it.
+/// A running server, and the paths that its requests use.
 struct Side {
     program: Program,
     transport: Transport,

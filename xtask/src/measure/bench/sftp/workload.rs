@@ -19,9 +19,9 @@ use crate::measure::bench::table::{Aim, Of, Subject, Unit};
 
 type Load = load::Load<Session>;
 
-/// Bytes of a READ or WRITE of most clients.
+/// Length in bytes of most clients' READs and WRITEs.
 const SMALL: u64 = 32 << 10;
-/// Bytes of a READ or WRITE of OpenSSH's client; the largest that its server supports.
+/// Length in bytes of the READs and WRITEs of OpenSSH's client: the largest that its server supports.
 const LARGE: u64 = 255 << 10;
 
 /// A workload. Files are in the page cache, on a tmpfs.

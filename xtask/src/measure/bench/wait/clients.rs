@@ -28,7 +28,7 @@ use crate::measure::bench::nfs::writing;
 const PAUSE: Duration = Duration::from_millis(1);
 /// Largest number of clients that write at the same time.
 const WRITER_COUNT: usize = 4;
-/// Bytes of a READ and of a stable WRITE.
+/// Length of a READ and of a stable WRITE in bytes.
 const BLOCK: usize = 4096;
 /// Size of a file that is written over, in blocks.
 const BLOCK_COUNT: u64 = 1024;

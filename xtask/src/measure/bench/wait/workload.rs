@@ -22,7 +22,7 @@ const COLD_ROUND_MAX: u32 = 3;
 const RATE: (What, Aim) = (What::Rate, Aim::at_least(0.9));
 const RATE_EXT4: (What, Aim) = (What::Rate, Aim::at_least(5.0));
 
-/// What other clients do while one waits.
+/// The work of other clients while one waits.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Work {
     /// Nothing
