@@ -1,4 +1,4 @@
-//! Several hosts on one link: everybody sees everybody, and what comes back to us is nobody else's.
+//! Several hosts on bridged links, with avahi and python-zeroconf as peers. Our own packets that come back are no conflict.
 
 use super::world::{Avahi, Running};
 use anyhow::{Context as _, Result, ensure};
@@ -10,16 +10,16 @@ use xtask::clients::dns::{self, Asker, TYPE};
 use xtask::machines::server::{Namespace, ip};
 use xtask::setup::{self, Package, PythonPackage};
 
-/// How long programs wait for an answer that does not come: glibc's resolver, avahi's tools.
+/// Timeout of glibc's resolver and of avahi's tools for a query that gets no answer.
 const LOOKUP: Duration = Duration::from_secs(5);
 
-/// Bridges, joined to one link or each for itself.
+/// A namespace with Linux bridges. Each bridge is a link of its own until `join` connects two.
 struct Bridges {
     switch: Namespace,
 }
 
 impl Bridges {
-    /// So many, none joined to another.
+    /// Creates `count` separate bridges.
     fn new(count: usize) -> Result<Self> {
         setup::need(&[
             Package::IPROUTE2,
@@ -30,7 +30,7 @@ impl Bridges {
         let switch = Namespace::new()?;
         let name = switch.name();
         for bridge in 0..count {
-            // What a bridge may learn from who is asked for what is not what is tested.
+            // No IGMP/MLD snooping: the bridge forwards all multicast.
             ip(&format!(
                 "-n {name} link add br{bridge} type bridge mcast_snooping 0"
             ))?;
@@ -39,13 +39,15 @@ impl Bridges {
         Ok(Self { switch })
     }
 
-    /// Two of them are one from now on.
+    /// Connects the first two bridges by a veth pair, so that they form one link.
     fn join(&self) -> Result<()> {
         let name = self.switch.name();
-        ip(&format!("-n {name} link add end0 type veth peer name end1"))?;
-        for (end, bridge) in [("end0", 0), ("end1", 1)] {
-            ip(&format!("-n {name} link set {end} master br{bridge}"))?;
-            ip(&format!("-n {name} link set {end} up"))?;
+        ip(&format!(
+            "-n {name} link add join0 type veth peer name join1"
+        ))?;
+        for (port, bridge) in [("join0", 0), ("join1", 1)] {
+            ip(&format!("-n {name} link set {port} master br{bridge}"))?;
+            ip(&format!("-n {name} link set {port} up"))?;
         }
         Ok(())
     }
@@ -53,16 +55,16 @@ impl Bridges {
     /// Plugs a host's interface into a bridge.
     fn plug(&self, host: &Namespace, eth: &str, address: Ipv4Addr, bridge: usize) -> Result<()> {
         let (name, switch) = (host.name(), self.switch.name());
-        let end = format!("p{}", address.octets()[3]);
+        let port = format!("p{}", address.octets()[3]);
         ip(&format!(
-            "link add {eth} netns {name} type veth peer name {end} netns {switch}"
+            "link add {eth} netns {name} type veth peer name {port} netns {switch}"
         ))?;
-        ip(&format!("-n {switch} link set {end} master br{bridge} up"))?;
-        let at_once = format!("echo 0 > /proc/sys/net/ipv6/conf/{eth}/accept_dad");
-        setup::quietly(host.command("sh").args(["-c", &at_once]))?;
+        ip(&format!("-n {switch} link set {port} master br{bridge} up"))?;
+        let without_dad = format!("echo 0 > /proc/sys/net/ipv6/conf/{eth}/accept_dad");
+        setup::quietly(host.command("sh").args(["-c", &without_dad]))?;
         ip(&format!("-n {name} addr add {address}/24 dev {eth}"))?;
         ip(&format!("-n {name} link set {eth} up"))?;
-        // For those who do not say by which interface.
+        // Route for programs that do not choose an interface themselves.
         setup::quietly(
             host.command("ip")
                 .args(["route", "replace", "224.0.0.0/4", "dev", eth]),
@@ -70,7 +72,7 @@ impl Bridges {
         Ok(())
     }
 
-    /// A host with one interface.
+    /// Creates a host with one interface, at 192.0.2.`number`.
     fn host(&self, number: u8, bridge: usize) -> Result<(Namespace, Ipv4Addr)> {
         let (host, address) = (Namespace::new()?, Ipv4Addr::new(192, 0, 2, number));
         self.plug(&host, "eth0", address, bridge)?;
@@ -79,13 +81,13 @@ impl Bridges {
 }
 
 fn without_ipv6(host: &Namespace) -> Result<()> {
-    let never = "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6";
-    setup::quietly(host.command("sh").args(["-c", never])).map(drop)
+    let disable = "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6";
+    setup::quietly(host.command("sh").args(["-c", disable])).map(drop)
 }
 
-/// Two hosts without IPv6: ours says that there is no such address, and who asks goes on at once. Avahi says nothing.
+/// Two hosts without IPv6. For AAAA, our responder sends an NSEC record, so that the resolver need not wait; avahi sends nothing.
 #[test]
-fn that_there_is_no_address_is_answered_where_avahi_is_silent() -> Result<()> {
+fn missing_ipv6_address_is_denied_by_nsec() -> Result<()> {
     let (bridges, room) = (Bridges::new(1)?, tempfile::tempdir()?);
     let ((ours, _), (theirs, _), (client, address)) = (
         bridges.host(1, 0)?,
@@ -97,11 +99,11 @@ fn that_there_is_no_address_is_answered_where_avahi_is_silent() -> Result<()> {
     let _avahi = Avahi::on(&theirs, "other", false, room.path())?;
     let responder = Running::responder(&ours, &["--name", "box"])?;
     responder.wait_for("announced box.local")?;
-    // What is said unasked is over.
+    // Waits until the unsolicited announcements are over.
     sleep(Duration::from_secs(3));
     let member = client.run(|| Asker::member(address))?;
     let stranger = client.run(|| Asker::stranger(address))?;
-    for (who, asker) in [("knows multicast DNS", &member), ("does not", &stranger)] {
+    for (kind_of_asker, asker) in [("multicast DNS", &member), ("legacy", &stranger)] {
         let mut waited = Vec::new();
         for host in ["box.local", "other.local"] {
             let ask = |kind| {
@@ -112,9 +114,10 @@ fn that_there_is_no_address_is_answered_where_avahi_is_silent() -> Result<()> {
                 };
                 asker.wait_for(LOOKUP, is_it)
             };
-            let (message, _) = ask(TYPE::A)?.with_context(|| format!("{host} is not there"))?;
+            let (message, _) =
+                ask(TYPE::A)?.with_context(|| format!("no answer with the A record of {host}"))?;
             ensure!(message.find(host, TYPE::A).is_some(), "{message:?}");
-            // Nothing is told to all twice in a second.
+            // RFC 6762 section 6: a record is multicast at most once a second.
             sleep(Duration::from_millis(1200));
             let start = Instant::now();
             let denied = ask(TYPE::AAAA)?;
@@ -127,13 +130,15 @@ fn that_there_is_no_address_is_answered_where_avahi_is_silent() -> Result<()> {
                     };
                     ensure!(denied.types().eq([TYPE::A]), "{denial:?}");
                 }
-                ("box.local", None) => anyhow::bail!("we say nothing to who {who}"),
-                (_, Some((message, _))) => anyhow::bail!("avahi has learnt it: {message:?}"),
+                ("box.local", None) => {
+                    anyhow::bail!("stowaway sent no answer to the {kind_of_asker} querier")
+                }
+                (_, Some((message, _))) => anyhow::bail!("avahi answered AAAA with: {message:?}"),
                 (_, None) => {}
             }
         }
         println!(
-            "AAAA of a host without, asked by one who {who}: ours {:?}, avahi {:?} (never)",
+            "AAAA of a host without IPv6, {kind_of_asker} querier: stowaway answered after {:?}, avahi not within {:?}",
             waited[0], waited[1]
         );
     }
@@ -161,9 +166,9 @@ fn zeroconf_announces(host: &Namespace, address: Ipv4Addr) -> Result<Running> {
     Ok(watch)
 }
 
-/// Ours has an interface on each of two links, with avahi on one and zeroconf on the other.
+/// Our responder has an interface on each of two links, with avahi on the first and python-zeroconf on the second.
 #[test]
-fn hosts_on_two_links_see_us_on_theirs() -> Result<()> {
+fn each_link_sees_its_own_address() -> Result<()> {
     let (bridges, room) = (Bridges::new(2)?, tempfile::tempdir()?);
     let ours = Namespace::new()?;
     bridges.plug(&ours, "eth0", Ipv4Addr::new(192, 0, 2, 1), 0)?;
@@ -178,7 +183,7 @@ fn hosts_on_two_links_see_us_on_theirs() -> Result<()> {
     let words = ["--name", "box", "--service", "ship,_sftp-ssh._tcp,22,by=us"];
     let responder = Running::responder(&ours, &words)?;
     responder.wait_for("announced box.local")?;
-    // Avahi sees us and itself, at the address of its own link, in both families; zeroconf's is on the other.
+    // avahi lists our service and its own, with addresses of its own link and in both families, and nothing of the second link.
     let seen = avahi.see(
         &["avahi-browse", "-rtp", SERVICE],
         &[
@@ -191,7 +196,7 @@ fn hosts_on_two_links_see_us_on_theirs() -> Result<()> {
         !seen.contains("snake") && !seen.contains("198.51"),
         "{seen}"
     );
-    // Our browser sees all of them, each where it is.
+    // Our browser lists all services, each with its interface.
     let watch = Running::browser(&ours, &["-r", "-p", "-k", SERVICE])?;
     watch.wait_for_all(&[
         "=;eth0;IPv4;bird;_sftp-ssh._tcp;local;other.local;192.0.2.2;2223;\"by=avahi\"",
@@ -200,7 +205,7 @@ fn hosts_on_two_links_see_us_on_theirs() -> Result<()> {
         "=;eth1;IPv4;ship;_sftp-ssh._tcp;local;box.local;198.51.100.7;22;",
         "=;eth1;IPv4;snake;_sftp-ssh._tcp;local;snake.local;198.51.100.3;2222;\"by=python\"",
     ])?;
-    // Zeroconf sees us at the other address.
+    // python-zeroconf resolves our service to the address on the second link.
     let mut browser = python.command(PythonPackage::PYTHON);
     let look = include_str!("zeroconf.py").replace("192.0.2.2", &python_address.to_string());
     browser
@@ -215,9 +220,9 @@ fn hosts_on_two_links_see_us_on_theirs() -> Result<()> {
     responder.stop()
 }
 
-/// Two interfaces of ours on one link, joined by two bridges: whatever we say by one comes in by the other.
+/// Two of our interfaces are on one link, made of two joined bridges: each receives the multicasts that the other sends.
 #[test]
-fn what_comes_back_to_us_is_no_conflict() -> Result<()> {
+fn own_packets_that_return_are_no_conflict() -> Result<()> {
     let (bridges, room) = (Bridges::new(2)?, tempfile::tempdir()?);
     bridges.join()?;
     let ours = Namespace::new()?;
@@ -238,8 +243,8 @@ fn what_comes_back_to_us_is_no_conflict() -> Result<()> {
         !seen.contains("box-2") && !seen.contains("ship\\032"),
         "{seen}"
     );
-    // Nobody was told of another name all the while.
-    let said = responder.stop_and_read()?;
-    ensure!(!said.contains("is now called"), "{said}");
+    // The responder has not chosen another name in the meantime.
+    let output = responder.stop_and_read()?;
+    ensure!(!output.contains("is now called"), "{output}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Our browser, beside avahi's.
+//! The browser role (`browse`): the same lines and exit codes as avahi-browse.
 
 use super::WORDS;
 use super::world::{Avahi, Running, Said, World};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use xtask::setup::PythonPackage;
 
 #[test]
-fn our_browser_sees_what_avahi_announces() -> Result<()> {
+fn browser_resolves_services_of_avahi() -> Result<()> {
     sees_avahi(&World::new()?)
 }
 
@@ -30,7 +30,7 @@ pub fn sees_avahi(world: &World) -> Result<()> {
         "path=/",
         "say=\u{1b}]",
     ])?;
-    // No byte reaches the terminal that it would obey.
+    // Control characters are escaped, so that a TXT record cannot send escape sequences to the terminal.
     let name = r"A\032\027\0912J\032\034site\034";
     let line = watch.wait_for(&format!(
         "=;eth0;IPv4;{name};_http._tcp;local;other.local;192.0.2.2;8080;"
@@ -54,7 +54,7 @@ pub fn sees_avahi(world: &World) -> Result<()> {
             && line["port"] == 8080
     };
     ensure!(found.iter().any(is_it), "{all}");
-    // An answer that comes late is missed once in a while: it waits for a second only.
+    // With -t the browser waits one second only, so a late answer may be missed: up to five attempts.
     let mut types = String::new();
     for _ in 0..5 {
         types += &world.browse(&["--types", "-t", "-p", "-k"])?.all()?;
@@ -69,7 +69,7 @@ pub fn sees_avahi(world: &World) -> Result<()> {
 }
 
 #[test]
-fn our_browser_sees_us_and_what_changes() -> Result<()> {
+fn browser_follows_changes_of_our_responder() -> Result<()> {
     sees_us(&World::new()?)
 }
 
@@ -89,14 +89,14 @@ pub fn sees_us(world: &World) -> Result<()> {
     responder.stop()
 }
 
-/// Lines of a browser as a set, with the strings of texts in order: avahi turns them round.
+/// Output of a browser as a set of lines. The TXT strings of each line are sorted, because avahi prints them in reverse order.
 fn set(text: &str) -> BTreeSet<String> {
     let lines = text.lines().map(|line| {
-        // In columns avahi has underscores instead of what is not ASCII.
+        // In columns, avahi prints an underscore for each byte that is not ASCII.
         let line = line.replace('ö', "__");
         let line: String = line.split_whitespace().collect::<Vec<_>>().join(" ");
-        let begin = line.find('"').unwrap_or(line.len());
-        let (head, texts) = line.split_at(begin);
+        let start = line.find('"').unwrap_or(line.len());
+        let (head, texts) = line.split_at(start);
         let mut texts: Vec<_> = texts.trim_end_matches(']').split("\" \"").collect();
         for text in &mut texts {
             *text = text.trim_matches('"');
@@ -104,7 +104,7 @@ fn set(text: &str) -> BTreeSet<String> {
         texts.sort_unstable();
         format!("{head}{}", texts.join("|"))
     });
-    // avahi takes part on the loopback interface, too.
+    // avahi announces on the loopback interface, too; these lines are dropped.
     lines
         .filter(|line| {
             !line.contains(" lo IPv") && !line.contains(";lo;") && !line.contains("127.0.0.1")
@@ -112,11 +112,12 @@ fn set(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// For the same network both print the same: types, services, and where they are, local ones included.
+/// On the same network, `browse` and avahi-browse print the same lines: types, services and resolved addresses, local services
+/// included.
 #[test]
-fn our_lines_are_those_of_avahi_browse() -> Result<()> {
+fn browser_prints_the_lines_of_avahi_browse() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
-    // With one family there is no choice which address is printed.
+    // Without IPv6 each service resolves to one address only; with both families, the programs could print different ones.
     for host in [&world.ours, &world.theirs] {
         world.without_ipv6_on(host)?;
     }
@@ -166,13 +167,12 @@ fn our_lines_are_those_of_avahi_browse() -> Result<()> {
     ] {
         let mut is_same = false;
         let mut last = (BTreeSet::new(), BTreeSet::new());
-        // Either may miss what the other sees once in a while: both wait for a second only.
+        // With -t both programs wait for one second only and may miss a late answer: up to five attempts.
         for _ in 0..5 {
             let theirs = Said::by(avahi.command("avahi-browse").args(words))?;
             let ours = Said::by(&mut world.browser(&world.theirs, words)?)?;
             ensure!(ours.code == Some(0) && ours.stderr.is_empty(), "{ours:?}");
             last = (set(&ours.stdout), set(&theirs.stdout));
-            // Names that avahi prints with underscores in columns are letters here.
             is_same = last.0 == last.1 && !last.0.is_empty();
             if is_same {
                 break;
@@ -185,7 +185,7 @@ fn our_lines_are_those_of_avahi_browse() -> Result<()> {
             last.1
         );
     }
-    // What types are called is avahi's, of those that it has a name for here.
+    // Descriptive names of service types: ours are a subset of those in avahi's database.
     for words in ["-b", "-bk"] {
         let ours = Said::by(&mut world.browser(&world.theirs, &[words])?)?;
         let theirs = Said::by(avahi.command("avahi-browse").arg(words))?;
@@ -195,9 +195,10 @@ fn our_lines_are_those_of_avahi_browse() -> Result<()> {
     responder.stop()
 }
 
-/// A service whose host nobody has: both say that of each family, in the same words, and end.
+/// A service whose target host does not exist: both programs print the same timeout message for each family, and end with the same
+/// code.
 #[test]
-fn what_cannot_be_resolved_is_said_as_avahi_browse_says_it() -> Result<()> {
+fn resolve_timeout_is_reported_like_avahi_browse() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     for host in [&world.ours, &world.theirs] {
         world.without_ipv6_on(host)?;
@@ -225,9 +226,9 @@ fn what_cannot_be_resolved_is_said_as_avahi_browse_says_it() -> Result<()> {
     Ok(())
 }
 
-/// python-zeroconf has them on one host, and needs seconds for all that is asked of it.
+/// python-zeroconf announces 1000 services on one host; to answer every query it needs several seconds.
 #[test]
-fn a_thousand_services_of_one_host_are_all_resolved() -> Result<()> {
+fn thousand_services_of_one_host_are_resolved() -> Result<()> {
     let world = World::new()?;
     let mut python = world.ours.command(PythonPackage::PYTHON);
     python
@@ -258,9 +259,9 @@ fn a_thousand_services_of_one_host_are_all_resolved() -> Result<()> {
     crowd.kill()
 }
 
-/// `browse | head -n 1` ends as `avahi-browse | head -n 1` does: by SIGPIPE, and without a word.
+/// `browse | head -n 1` ends like `avahi-browse | head -n 1`: killed by SIGPIPE, without a message.
 #[test]
-fn who_reads_no_further_ends_it_quietly() -> Result<()> {
+fn closed_pipe_ends_browser_by_sigpipe() -> Result<()> {
     let world = World::new()?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
@@ -276,7 +277,7 @@ fn who_reads_no_further_ends_it_quietly() -> Result<()> {
         output.status.signal() == Some(Signal::SIGPIPE as i32) && output.stderr.is_empty(),
         "{output:?}"
     );
-    // What cannot be written for another reason is said.
+    // Any other write error is reported.
     let full = fs::File::options().write(true).open("/dev/full")?;
     let output = world
         .browser(&world.ours, &["-a", "-t"])?
@@ -291,28 +292,28 @@ fn who_reads_no_further_ends_it_quietly() -> Result<()> {
     responder.stop()
 }
 
-/// A program that may be run.
-fn script(place: &Path, text: &str) -> Result<String> {
-    fs::write(place, format!("#!/bin/sh\n{text}\n"))?;
-    fs::set_permissions(place, fs::Permissions::from_mode(0o755))?;
-    Ok(place.to_string_lossy().into_owned())
+/// Writes an executable shell script and returns its path.
+fn script(path: &Path, text: &str) -> Result<String> {
+    fs::write(path, format!("#!/bin/sh\n{text}\n"))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    Ok(path.to_string_lossy().into_owned())
 }
 
-/// Waits until a file is as it should be.
-fn wait_for(place: &Path, is_right: impl Fn(&str) -> bool) -> Result<String> {
-    let end = Instant::now() + Duration::from_secs(40);
+/// Waits until `is_right` accepts the contents of the file, which are returned.
+fn wait_for(path: &Path, is_right: impl Fn(&str) -> bool) -> Result<String> {
+    let deadline = Instant::now() + Duration::from_secs(40);
     loop {
-        let text = fs::read_to_string(place).unwrap_or_default();
+        let text = fs::read_to_string(path).unwrap_or_default();
         if is_right(&text) {
             return Ok(text);
         }
-        ensure!(Instant::now() < end, "{}: {text}", place.display());
+        ensure!(Instant::now() < deadline, "{}: {text}", path.display());
         sleep(Duration::from_millis(50));
     }
 }
 
 #[test]
-fn a_program_is_run_for_each_event_one_at_a_time() -> Result<()> {
+fn exec_runs_one_program_per_event() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let log = room.path().join("log");
     let program = script(
@@ -344,16 +345,19 @@ fn a_program_is_run_for_each_event_one_at_a_time() -> Result<()> {
         text.contains("begin remove IPv4 My Files, all|_sftp-ssh._tcp||||||kept0"),
         "{text}"
     );
-    // One ends before another begins, and nothing that is open here is open there.
+    // The program runs once at a time, and inherits neither sockets nor event descriptors.
     let lines: Vec<_> = text.lines().collect();
     for run in lines.chunks(3) {
-        let [begin, open, end] = run else {
+        let [begin_line, open_line, end_line] = run else {
             anyhow::bail!("{text}");
         };
-        ensure!(begin.starts_with("begin") && *end == "end", "{text}");
-        ensure!(*open == "open 0", "{text}");
+        ensure!(
+            begin_line.starts_with("begin") && *end_line == "end",
+            "{text}"
+        );
+        ensure!(*open_line == "open 0", "{text}");
     }
-    // Nothing is left of them.
+    // The browser has reaped all of them.
     sleep(Duration::from_millis(500));
     let pid = watch.pid();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
@@ -362,17 +366,17 @@ fn a_program_is_run_for_each_event_one_at_a_time() -> Result<()> {
 }
 
 #[test]
-fn a_program_that_fails_or_is_not_there_is_told() -> Result<()> {
+fn failed_or_missing_exec_program_is_reported() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let file = room.path().join("file");
     fs::write(&file, "text")?;
     let file = file.to_string_lossy();
     for program in ["/nowhere/program", &file, "/"] {
-        let said =
+        let output =
             Said::by(&mut world.browser(&world.ours, &["-t", "--exec", program, "_http._tcp"])?)?;
         ensure!(
-            said.code == Some(1) && said.stderr.contains("there is no such program"),
-            "{said:?}"
+            output.code == Some(1) && output.stderr.contains("there is no such program"),
+            "{output:?}"
         );
     }
     fs::set_permissions(&*file, fs::Permissions::from_mode(0o755))?;
@@ -383,27 +387,27 @@ fn a_program_that_fails_or_is_not_there_is_told() -> Result<()> {
         (&*file, "cannot be run: the program"),
         (&bad, "has failed: the program"),
     ] {
-        let said = Said::by(
+        let output = Said::by(
             &mut world.browser(&world.ours, &["-t", "--exec", program, "_sftp-ssh._tcp"])?,
         )?;
         ensure!(
-            said.code == Some(0) && said.stderr.contains(&format!("{part} {program}")),
-            "{said:?}"
+            output.code == Some(0) && output.stderr.contains(&format!("{part} {program}")),
+            "{output:?}"
         );
     }
     responder.stop()
 }
 
-/// A dead host cannot say where its services were.
+/// `--keep` stores resolved services in a file, so that the browser can show where the services of a dead host were.
 #[test]
-fn what_was_on_a_host_that_died_is_known() -> Result<()> {
-    who_died_is_known(&World::new()?)
+fn services_of_a_dead_host_are_remembered() -> Result<()> {
+    remembers_dead_host(&World::new()?)
 }
 
-pub fn who_died_is_known(world: &World) -> Result<()> {
+pub fn remembers_dead_host(world: &World) -> Result<()> {
     let room = tempfile::tempdir()?;
     let file = room.path().join("file");
-    let keep = file.to_str().context("it is UTF-8")?.to_owned();
+    let keep = file.to_str().context("the path is not UTF-8")?.to_owned();
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     let watch = world.browse_from_theirs(&["-p", "--keep", &keep, "_sftp-ssh._tcp"])?;
@@ -418,33 +422,37 @@ pub fn who_died_is_known(world: &World) -> Result<()> {
     ensure!(line.ends_with(";\"path=/srv\"\n"), "{line}");
     responder.kill()?;
     if std::env::var_os("STOWAWAY_FULL").is_some() {
-        // Its records last for 120 s.
+        // The TTL of address records is 120 s.
         watch.wait_for_within(
             r"?;eth0;IPv4;My\032Files\044\032all;_sftp-ssh._tcp;local;box.local;192.0.2.1;22;",
             Duration::from_secs(140),
         )?;
     }
     watch.stop()?;
-    let again = |words: &[&str]| {
+    let browse_once = |words: &[&str]| {
         let words = [words, &["-t", "--keep", &keep]].concat();
-        let said = world.browse_there_once(&words)?;
-        ensure!(said.code == Some(0) && said.stderr.is_empty(), "{said:?}");
-        Ok(said.stdout)
+        let output = world.browse_there_once(&words)?;
+        ensure!(
+            output.code == Some(0) && output.stderr.is_empty(),
+            "{output:?}"
+        );
+        Ok(output.stdout)
     };
-    let fields = again(&["-p", "_sftp-ssh._tcp"])?;
+    let fields = browse_once(&["-p", "_sftp-ssh._tcp"])?;
     ensure!(
         fields.starts_with(
             r"?;eth0;IPv4;My\032Files\044\032all;_sftp-ssh._tcp;local;box.local;192.0.2.1;22;"
         ),
         "{fields}"
     );
-    let plain = again(&["-a"])?;
+    let plain = browse_once(&["-a"])?;
     ensure!(
         plain.starts_with("lost My Files, all _sftp-ssh._tcp eth0, last seen 2")
             && plain.contains(" UTC on box.local at 192.0.2.1 \"path=/srv\""),
         "{plain}"
     );
-    let json: serde_json::Value = serde_json::from_str(&again(&["--json", "_sftp-ssh._tcp"])?)?;
+    let json: serde_json::Value =
+        serde_json::from_str(&browse_once(&["--json", "_sftp-ssh._tcp"])?)?;
     ensure!(
         json["event"] == "lost"
             && json["host"] == "box.local"
@@ -452,45 +460,48 @@ pub fn who_died_is_known(world: &World) -> Result<()> {
             && json["port"] == 22,
         "{json}"
     );
-    // Of another type nothing is lost.
-    ensure!(again(&["-p", "_http._tcp"])?.is_empty());
-    // Who is back is there, and who says farewell is forgotten.
+    // The type filter applies to lost services, too.
+    ensure!(browse_once(&["-p", "_http._tcp"])?.is_empty());
+    // A service that is announced again is no longer shown as lost; one that sends a goodbye is removed from the file.
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
-    ensure!(!again(&["-p", "_sftp-ssh._tcp"])?.contains('?'));
+    ensure!(!browse_once(&["-p", "_sftp-ssh._tcp"])?.contains('?'));
     let watch = world.browse_from_theirs(&["-p", "--keep", &keep, "_sftp-ssh._tcp"])?;
     watch.wait_for("=;eth0;IPv4;My")?;
     responder.stop()?;
     watch.wait_for("-;eth0;IPv4;My")?;
     watch.stop()?;
     ensure!(fs::read_to_string(&file)?.is_empty());
-    ensure!(again(&["-p", "_sftp-ssh._tcp"])?.is_empty());
+    ensure!(browse_once(&["-p", "_sftp-ssh._tcp"])?.is_empty());
     Ok(())
 }
 
 #[test]
-fn what_cannot_be_kept_is_told_once() -> Result<()> {
+fn full_disk_is_reported_once_by_keep() -> Result<()> {
     let world = World::new()?;
-    let room = tempfile::tempdir()?;
-    let disk = room.path().join("disk");
+    let directory = tempfile::tempdir()?;
+    let disk = directory.path().join("disk");
     fs::create_dir(&disk)?;
     let (place, browser) = (
         disk.to_string_lossy().into_owned(),
         world.browser(&world.ours, &[])?,
     );
-    let said = Said::by(&mut world.browser(&world.ours, &["-t", "--keep", &place, "-a"])?)?;
+    let output = Said::by(&mut world.browser(&world.ours, &["-t", "--keep", &place, "-a"])?)?;
     ensure!(
-        said.code == Some(1) && said.stderr.contains("cannot remember in"),
-        "{said:?}"
+        output.code == Some(1) && output.stderr.contains("cannot remember in"),
+        "{output:?}"
     );
-    // A disk with room for one page, which is taken.
+    // A tmpfs of one page, filled completely.
     let script = "mount -t tmpfs -o size=4k none \"$0\" && cp /dev/zero \"$0/full\" 2>/dev/null; shift 0; exec \"$@\"";
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     let mut full = world.ours.command("unshare");
-    full.args(["--mount", "sh", "-c", script])
-        .arg(&disk)
-        .arg(browser.get_args().nth(3).context("its path")?);
+    full.args(["--mount", "sh", "-c", script]).arg(&disk).arg(
+        browser
+            .get_args()
+            .nth(3)
+            .context("the browser's command has no path")?,
+    );
     full.args([
         "browse",
         "-a",
@@ -499,14 +510,14 @@ fn what_cannot_be_kept_is_told_once() -> Result<()> {
         "--keep",
         &format!("{place}/file"),
     ]);
-    let said = Said::by(&mut full)?;
+    let output = Said::by(&mut full)?;
     ensure!(
-        said.code == Some(0) && said.stdout.contains("=;eth0;IPv4;My"),
-        "{said:?}"
+        output.code == Some(0) && output.stdout.contains("=;eth0;IPv4;My"),
+        "{output:?}"
     );
     ensure!(
-        said.stderr.matches("the disk is full").count() == 1,
-        "{said:?}"
+        output.stderr.matches("the disk is full").count() == 1,
+        "{output:?}"
     );
     responder.stop()
 }

@@ -1,11 +1,11 @@
-//! One name for two hosts: ours and avahi's.
+//! Two hosts, ours and avahi's, that want the same name.
 
 use crate::mdns::WORDS;
 use crate::mdns::world::{Avahi, World};
 use anyhow::Result;
 
 #[test]
-fn who_comes_second_is_called_differently() -> Result<()> {
+fn second_host_with_the_name_is_renamed() -> Result<()> {
     second(&World::new()?)
 }
 
@@ -28,7 +28,7 @@ pub fn second(world: &World) -> Result<()> {
 }
 
 #[test]
-fn who_came_first_keeps_the_name() -> Result<()> {
+fn first_host_keeps_the_name() -> Result<()> {
     first(&World::new()?)
 }
 
@@ -45,9 +45,9 @@ pub fn first(world: &World) -> Result<()> {
     responder.stop()
 }
 
-/// CVE-2023-38473: dots and backslashes are letters like others when another name is chosen.
+/// CVE-2023-38473: dots and backslashes in a service name are ordinary characters when a new name is chosen.
 #[test]
-fn a_service_that_looks_escaped_is_called_differently_as_others_are() -> Result<()> {
+fn conflicting_service_with_backslashes_is_renamed() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", room.path())?;
     let _published = avahi.publish(&[r"a.b\c", "_http._tcp", "1"])?;
@@ -60,7 +60,7 @@ fn a_service_that_looks_escaped_is_called_differently_as_others_are() -> Result<
     let theirs = r"=;eth0;IPv4;a\.b\\c;_http._tcp;local;other.local;192.0.2.2;1;";
     let ours = r"=;eth0;IPv4;a\.b\\c\032\0402\041;_http._tcp;local;box.local;192.0.2.1;2;";
     avahi.see(&["avahi-browse", "-rtpk", "_http._tcp"], &[theirs, ours])?;
-    // With "!" before it where the address of IPv6 was known first.
+    // Without the first character: the line starts with "!" instead of "=" if the IPv6 address was resolved first.
     watch.wait_for_all(&[&theirs[1..], &ours[1..]])?;
     responder.stop()
 }

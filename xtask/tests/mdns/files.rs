@@ -1,4 +1,4 @@
-//! Services and machines that files describe: how many there may be, links to them, what names are made of.
+//! Service files and VMX files: their number, symbolic links to them, and specifiers in service names.
 
 use super::world::{Avahi, Running, World, ours};
 use anyhow::{Context as _, Result, ensure};
@@ -7,10 +7,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-/// More than 256.
+/// Number of service files: more than 256.
 const COUNT: usize = 300;
 
-/// A file of avahi's with one service of this name; `attribute` is that of the service.
+/// A service file of avahi's with one service called `name`; `attribute` is added to its `service` element.
 fn group(name: &str, attribute: &str) -> String {
     format!(
         "<service-group><name>{name}</name><service{attribute}><type>_http._tcp</type><port>80</port></service></service-group>\n"
@@ -30,7 +30,7 @@ fn read(path: &str) -> Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
-/// What a name is, as avahi's tools print it.
+/// Escapes a service name as avahi's tools print it.
 fn printed(name: &str) -> String {
     let mut line = String::new();
     for letter in name.chars() {
@@ -44,7 +44,7 @@ fn printed(name: &str) -> String {
 }
 
 #[test]
-fn many_files_and_links_to_files_are_read() -> Result<()> {
+fn service_files_and_symlinks_are_read() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let dir = room.path().join("services");
     fs::create_dir_all(&dir)?;
@@ -54,7 +54,7 @@ fn many_files_and_links_to_files_are_read() -> Result<()> {
             group(&format!("Many-{number}-"), ""),
         )?;
     }
-    // As NixOS has them, and stow.
+    // NixOS and GNU stow install configuration files as symbolic links.
     let store = room.path().join("store");
     fs::create_dir_all(&store)?;
     fs::write(store.join("absolute"), group("Absolute", ""))?;
@@ -64,9 +64,9 @@ fn many_files_and_links_to_files_are_read() -> Result<()> {
     symlink(Path::new("gone"), dir.join("gone.service"))?;
     let avahi = Avahi::start(&world, "other", room.path())?;
     let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
-    let told = responder.wait_for("left out")?;
+    let message = responder.wait_for("left out")?;
     let expect = "/gone.service: it does not exist; check the path";
-    ensure!(told.ends_with(expect), "{told}");
+    ensure!(message.ends_with(expect), "{message}");
     responder.wait_for("announced box.local")?;
     let names: Vec<_> = (0..COUNT)
         .map(|number| format!("IPv4;Many-{number}-;"))
@@ -78,7 +78,7 @@ fn many_files_and_links_to_files_are_read() -> Result<()> {
 }
 
 #[test]
-fn specifiers_in_units_stand_for_what_the_host_is() -> Result<()> {
+fn unit_specifiers_are_expanded() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let dir = room.path().join("services");
     fs::create_dir_all(&dir)?;
@@ -125,10 +125,10 @@ fn specifiers_in_units_stand_for_what_the_host_is() -> Result<()> {
     )?;
     let avahi = Avahi::start(&world, "other", room.path())?;
     let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
-    let told = responder.wait_for("left out")?;
+    let message = responder.wait_for("left out")?;
     ensure!(
-        told.contains("/no.dnssd:2: behind % there can be"),
-        "{told}"
+        message.contains("/no.dnssd:2: behind % there can be"),
+        "{message}"
     );
     responder.wait_for("announced box.local")?;
     let names: Vec<_> = units
@@ -142,7 +142,7 @@ fn specifiers_in_units_stand_for_what_the_host_is() -> Result<()> {
 
 /// avahi.service(5): `protocol`.
 #[test]
-fn a_service_of_one_protocol_is_seen_in_that_alone() -> Result<()> {
+fn service_of_one_protocol_uses_that_family() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let dir = room.path().join("services");
     fs::create_dir_all(&dir)?;
@@ -168,9 +168,9 @@ fn a_service_of_one_protocol_is_seen_in_that_alone() -> Result<()> {
     responder.stop()
 }
 
-/// As ESXi has them: datastores are other file systems, in directories named by UUIDs, with links that are their labels.
+/// As on ESXi: datastores are separate file systems, mounted on directories named by UUIDs, with symbolic links for their labels.
 #[test]
-fn machines_of_datastores_are_announced_once_and_counted() -> Result<()> {
+fn virtual_machines_on_datastores_are_announced_once() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let volumes = room.path().join("volumes");
     let (first, second) = ("5f0c2d3e-1", "5f0c2d3e-2");
@@ -181,7 +181,7 @@ fn machines_of_datastores_are_announced_once_and_counted() -> Result<()> {
     symlink(second, volumes.join("backup"))?;
     let empty = room.path().join("empty");
     fs::create_dir_all(&empty)?;
-    // What is mounted is seen by this process alone.
+    // A private mount namespace: only the responder sees these mounts.
     let script = "for store in \"$V\"/5f0c*; do mount -t tmpfs none \"$store\" || exit 1; done; \
         cd \"$V/5f0c2d3e-1\" && mkdir -p alpha folder/beta broken && \
         echo 'displayName = \"Alpha\"' > alpha/alpha.vmx && \

@@ -1,4 +1,4 @@
-//! What neighbours send that nobody should, and words that contradict each other, at the programs themselves.
+//! Malformed datagrams from neighbours, and contradictory arguments, against the running programs.
 
 use super::world::{Said, World};
 use anyhow::{Context as _, Result, ensure};
@@ -22,10 +22,10 @@ use xtask::setup;
 
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-/// Of each kind.
+/// Datagrams of each kind and destination.
 const COUNT: usize = 500;
 
-/// Sends datagrams whose heads are invented, too.
+/// A raw socket that sends UDP datagrams with forged headers.
 struct Forger(OwnedFd);
 
 impl Forger {
@@ -36,18 +36,18 @@ impl Forger {
         Ok(Self(socket.context("cannot forge datagrams")?))
     }
 
-    /// A sum of 0 says that there is none.
-    fn send(&self, from: u16, to: Ipv4Addr, sum: u16, said: &[u8]) -> Result<()> {
-        let len = 8 + said.len() as u16;
-        let head = [from, PORT, len, sum].map(u16::to_be_bytes);
-        let datagram = [head.as_flattened(), said].concat();
+    /// Sends `payload` from port `from`. A `checksum` of 0 means that the datagram has none.
+    fn send(&self, from: u16, to: Ipv4Addr, checksum: u16, payload: &[u8]) -> Result<()> {
+        let len = 8 + payload.len() as u16;
+        let head = [from, PORT, len, checksum].map(u16::to_be_bytes);
+        let datagram = [head.as_flattened(), payload].concat();
         let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
         sendto(self.0.as_raw_fd(), &datagram, &to, MsgFlags::empty())?;
         Ok(())
     }
 }
 
-/// How many datagrams the kernel of our host has handed out, and found to be broken.
+/// Datagrams that the kernel of our host has delivered, and those that it dropped because of a wrong checksum.
 fn received(world: &World) -> Result<[u64; 2]> {
     let mut command = world.ours.command("cat");
     let output = command.arg("/proc/net/snmp").output()?;
@@ -64,9 +64,9 @@ fn received(world: &World) -> Result<[u64; 2]> {
     Ok([find("InDatagrams")?, find("InCsumErrors")?])
 }
 
-/// CVE-2008-5081, CVE-2010-2244, CVE-2011-1002: from port 0, with a wrong sum, without a byte; to all and to us alone.
+/// CVE-2008-5081, CVE-2010-2244, CVE-2011-1002: empty datagrams, source port 0 and wrong checksums, by multicast and by unicast.
 #[test]
-fn datagrams_without_a_byte_a_port_or_a_sum_do_no_harm() -> Result<()> {
+fn empty_or_malformed_datagrams_are_ignored() -> Result<()> {
     let world = World::new()?;
     let route = ["route", "add", "224.0.0.0/4", "dev", "eth0"];
     setup::quietly(world.theirs.command("ip").args(route))?;
@@ -88,39 +88,39 @@ fn datagrams_without_a_byte_a_port_or_a_sum_do_no_harm() -> Result<()> {
         }
         sleep(Duration::from_millis(1));
     }
-    // All that is still to be read comes before this.
+    // The responder receives this query after all other datagrams.
     asker.send(&dns::query(3, &[("box.local", TYPE::A)], false))?;
-    let is_it = |message: &Message| message.is_response && message.id == 3;
+    let is_answer = |message: &Message| message.is_response && message.id == 3;
     let (answer, _) = asker
-        .wait_for(Duration::from_secs(5), is_it)?
-        .context("nobody answers any more")?;
+        .wait_for(Duration::from_secs(5), is_answer)?
+        .context("the responder no longer answers")?;
     ensure!(answer.find("box.local", TYPE::A).is_some(), "{answer:?}");
     let [after, broken] = received(&world)?;
-    // They have come.
+    // The kernel received all datagrams.
     let counts = [after - before, broken - broken_before];
     ensure!(
         counts.iter().all(|count| *count > COUNT as u64),
         "{counts:?}"
     );
-    // And neither spins, though they may have been woken up for nothing.
+    // Neither program spins, even if the kernel woke it for a datagram that it then dropped.
     for pid in [responder.pid(), watch.pid()] {
-        let switches = || -> Result<String> {
+        let cpu_ns = || -> Result<String> {
             let status = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
             Ok(status.split(' ').next().unwrap_or_default().to_owned())
         };
         sleep(Duration::from_millis(200));
-        let used = switches()?.parse::<u64>()?;
+        let before = cpu_ns()?.parse::<u64>()?;
         sleep(Duration::from_secs(1));
-        let spent = Duration::from_nanos(switches()?.parse::<u64>()? - used);
+        let spent = Duration::from_nanos(cpu_ns()?.parse::<u64>()? - before);
         ensure!(spent < Duration::from_millis(50), "{pid}: {spent:?}");
     }
     watch.stop()?;
     responder.stop()
 }
 
-/// Avahi e3b58622: who asks from an address of the link alone is answered there, by the link that he is on.
+/// Avahi e3b58622: a legacy query from a link-local IPv6 address is answered by unicast, on the same link.
 #[test]
-fn resolvers_of_old_are_answered_at_addresses_of_the_link() -> Result<()> {
+fn legacy_query_from_link_local_address_is_answered() -> Result<()> {
     const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
     let world = World::new()?;
     let responder = world.announce(&["--name", "box"])?;
@@ -143,7 +143,7 @@ fn resolvers_of_old_are_answered_at_addresses_of_the_link() -> Result<()> {
         answer.id == 7 && from.port() == PORT && from.scope_id() == link,
         "{from}"
     );
-    // It comes from where it says that the host is.
+    // The source address is the one in the AAAA record.
     let RData::AAAA(address) = &record.rdata else {
         anyhow::bail!("{record:?}");
     };
@@ -154,7 +154,7 @@ fn resolvers_of_old_are_answered_at_addresses_of_the_link() -> Result<()> {
     responder.stop()
 }
 
-/// The file with all roles on a host that has no network. It is made once only.
+/// Returns a function that makes a command for a role of the full build, on a host without a network.
 fn on(host: &Namespace) -> Result<impl Fn(&str, &[&str]) -> Command> {
     let file = build::build(Arch::X86_64)?;
     let enter = host.enter();
@@ -165,8 +165,8 @@ fn on(host: &Namespace) -> Result<impl Fn(&str, &[&str]) -> Command> {
     })
 }
 
-/// Starts one, which may go on.
-fn begin(mut command: Command) -> Result<(String, Child)> {
+/// Starts a program that may not end by itself; returns it with its command line.
+fn spawn_quietly(mut command: Command) -> Result<(String, Child)> {
     let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -175,10 +175,10 @@ fn begin(mut command: Command) -> Result<(String, Child)> {
     Ok((format!("{command:?}"), child))
 }
 
-/// CVE-2025-68276, CVE-2026-34933: flags in every combination, be they against each other. All are refused, or obeyed until the
-/// end; nothing else happens.
+/// CVE-2025-68276, CVE-2026-34933: every combination of flags, contradictory ones included. Each program refuses its arguments or
+/// runs until SIGTERM; none crashes.
 #[test]
-fn flags_that_contradict_each_other_do_no_harm() -> Result<()> {
+fn contradictory_flags_never_crash() -> Result<()> {
     let host = Namespace::new()?;
     let (on_host, mut children) = (on(&host)?, Vec::new());
     for (role, flags, words) in [
@@ -206,16 +206,16 @@ fn flags_that_contradict_each_other_do_no_harm() -> Result<()> {
                     .iter()
                     .map(String::as_str)
                     .chain(words.iter().copied());
-                children.push(begin(on_host(role, &all.collect::<Vec<_>>()))?);
+                children.push(spawn_quietly(on_host(role, &all.collect::<Vec<_>>()))?);
             }
         }
     }
-    // Who is refused ends at once; who waits for an answer is told to stop, as who announces.
-    let end = Instant::now() + Duration::from_secs(2);
+    // Refused arguments end a program at once. Programs that still wait for an answer or announce get SIGTERM.
+    let deadline = Instant::now() + Duration::from_secs(2);
     let mut counts = [0; 3];
     for (words, mut child) in children {
         let mut status = child.try_wait()?;
-        while status.is_none() && Instant::now() < end {
+        while status.is_none() && Instant::now() < deadline {
             sleep(Duration::from_millis(20));
             status = child.try_wait()?;
         }
@@ -231,12 +231,12 @@ fn flags_that_contradict_each_other_do_no_harm() -> Result<()> {
     Ok(())
 }
 
-/// CVE-2021-3468, CVE-2021-3502, CVE-2023-38471, avahi #965: names with nothing between dots, and with escapes.
+/// CVE-2021-3468, CVE-2021-3502, CVE-2023-38471, avahi #965: names with empty labels, and names with escapes.
 #[test]
-fn names_that_are_none_are_refused_by_all() -> Result<()> {
+fn invalid_names_are_rejected_by_all_roles() -> Result<()> {
     let host = Namespace::new()?;
     let on_host = on(&host)?;
-    let say = |role, words: &[&str]| Said::by(&mut on_host(role, words));
+    let run = |role, words: &[&str]| Said::by(&mut on_host(role, words));
     for name in [
         "", ".", "..", "a.", ".a", "a..b", ".b.c", "a.b..", "a.b", ".local", "a..local",
     ] {
@@ -245,22 +245,22 @@ fn names_that_are_none_are_refused_by_all() -> Result<()> {
             ("resolve", vec!["-n", name]),
             ("publish", vec!["-a", name, "192.0.2.7"]),
         ];
-        // A host of one label is `publish`'s own shorthand.
+        // `publish` accepts a host name of one label as a shorthand.
         if name == "a." {
             all.pop();
         }
         for (role, words) in all {
-            let said = say(role, &words)?;
-            ensure!(said.code == Some(2), "{role} {words:?}: {said:?}");
+            let output = run(role, &words)?;
+            ensure!(output.code == Some(2), "{role} {words:?}: {output:?}");
             ensure!(
-                said.stderr.lines().count() == 1,
-                "{role} {words:?}: {said:?}"
+                output.stderr.lines().count() == 1,
+                "{role} {words:?}: {output:?}"
             );
         }
     }
     for name in [r"a\", r"\0.local", r"\256.local", r"a\.local"] {
-        let said = say("resolve", &["-n", name])?;
-        ensure!(said.code == Some(2), "{name}: {said:?}");
+        let output = run("resolve", &["-n", name])?;
+        ensure!(output.code == Some(2), "{name}: {output:?}");
     }
     Ok(())
 }

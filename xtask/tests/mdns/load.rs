@@ -1,4 +1,4 @@
-//! What it costs: at rest, under a flood, and what is left of who is killed.
+//! Memory and CPU at rest and under a flood of queries, and how long other hosts remember a killed responder.
 
 use super::world::{Avahi, Running, World};
 use anyhow::{Context as _, Result, ensure};
@@ -16,11 +16,11 @@ use xtask::testing::full;
 const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
 
-/// What it may hold at rest.
+/// Largest resident set (KiB) at rest.
 const RSS_KIB_MAX: u64 = 240;
-/// Questions of a flood in a second.
+/// Queries per second of the flood.
 const FLOOD_RATE: u32 = 10_000;
-/// Of one processor, at most.
+/// Largest share of one processor during the flood.
 const CPU_SHARE_MAX: f64 = 0.5;
 
 const WORDS: [&str; 5] = [
@@ -31,7 +31,7 @@ const WORDS: [&str; 5] = [
     "--workstation",
 ];
 
-/// What follows this name in a file of the process.
+/// The first number after `name` in a file of the process's /proc directory.
 fn field(responder: &Running, file: &str, name: &str) -> Result<u64> {
     let path = format!("/proc/{}/{file}", responder.pid());
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -48,7 +48,7 @@ fn cpu(responder: &Running) -> Result<Duration> {
     Ok(ClockId::pid_cpu_clock_id(responder.pid())?.now()?.into())
 }
 
-/// Announced, twice, and all is still.
+/// Starts a responder and waits until it has sent both announcements.
 fn at_rest(world: &World) -> Result<Running> {
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
@@ -57,7 +57,7 @@ fn at_rest(world: &World) -> Result<Running> {
 }
 
 #[test]
-fn at_rest_it_is_small_and_never_wakes_up() -> Result<()> {
+fn idle_responder_never_wakes_up() -> Result<()> {
     let world = World::new()?;
     let responder = at_rest(&world)?;
     let turns = || -> Result<_> {
@@ -76,20 +76,23 @@ fn at_rest_it_is_small_and_never_wakes_up() -> Result<()> {
     );
     ensure!(
         turns()? == before,
-        "it woke up: {before:?} -> {:?}",
+        "the responder woke up: {before:?} -> {:?}",
         turns()?
     );
-    ensure!(cpu(&responder)? == cpu_before, "it used the processor");
+    ensure!(
+        cpu(&responder)? == cpu_before,
+        "the responder used CPU time"
+    );
     ensure!(resident <= RSS_KIB_MAX, "{resident} KiB");
     responder.stop()
 }
 
-/// Asks from one address as fast as that until it is told to stop; how many.
+/// Sends FLOOD_RATE queries per second from one address until `done` is set; returns their number.
 fn flood(asker: &Asker, done: &AtomicBool) -> Result<u64> {
     let (start, mut sent) = (Instant::now(), 0);
     let known = dns::query(0, &[("box.local", TYPE::A)], false);
     let pointer = dns::query(0, &[("_sftp-ssh._tcp.local", TYPE::PTR)], true);
-    let others = dns::query(
+    let unknown = dns::query(
         0,
         &[("other.local", TYPE::A), ("x.local", TYPE::Unknown(255))],
         false,
@@ -97,7 +100,7 @@ fn flood(asker: &Asker, done: &AtomicBool) -> Result<u64> {
     while !done.load(Ordering::Relaxed) {
         let due = (start.elapsed().as_secs_f64() * f64::from(FLOOD_RATE)) as u64;
         while sent < due {
-            let question = [&known, &pointer, &others][(sent % 3) as usize];
+            let question = [&known, &pointer, &unknown][(sent % 3) as usize];
             asker.send(question)?;
             sent += 1;
         }
@@ -106,22 +109,22 @@ fn flood(asker: &Asker, done: &AtomicBool) -> Result<u64> {
     Ok(sent)
 }
 
-/// How long a patient neighbour waits for an answer: he asks again after a second, three times.
-fn patiently(asker: &Asker, id: u16) -> Result<Duration> {
+/// Time until a query is answered; retried after one second, up to three attempts.
+fn time_to_answer(asker: &Asker, id: u16) -> Result<Duration> {
     let start = Instant::now();
     for _ in 0..3 {
         asker.send(&dns::query(id, &[("box.local", TYPE::A)], false))?;
-        let is_it = |message: &Message| message.is_response && message.id == id;
-        if let Some((message, _)) = asker.wait_for(Duration::from_secs(1), is_it)? {
+        let is_answer = |message: &Message| message.is_response && message.id == id;
+        if let Some((message, _)) = asker.wait_for(Duration::from_secs(1), is_answer)? {
             ensure!(message.find("box.local", TYPE::A).is_some(), "{message:?}");
             return Ok(start.elapsed());
         }
     }
-    anyhow::bail!("nobody answers him")
+    anyhow::bail!("three queries got no answer")
 }
 
 #[test]
-fn a_flood_from_one_takes_little_and_others_are_answered() -> Result<()> {
+fn flood_of_queries_does_not_starve_neighbours() -> Result<()> {
     let world = World::new()?;
     for words in [
         ["addr", "add", "192.0.2.3/24", "dev", "eth0"],
@@ -130,11 +133,11 @@ fn a_flood_from_one_takes_little_and_others_are_answered() -> Result<()> {
         setup::quietly(world.theirs.command("ip").args(words))?;
     }
     let responder = at_rest(&world)?;
-    let (flooder, other) = world
+    let (flooder, neighbour) = world
         .theirs
         .run(|| Ok((Asker::member(THEIRS)?, Asker::stranger(OTHER)?)))?;
-    // The first answers may touch a page or two.
-    patiently(&other, 1)?;
+    // The first answers may fault in a page or two.
+    time_to_answer(&neighbour, 1)?;
     let (resident, cpu_before) = (resident_kib(&responder)?, cpu(&responder)?);
     let length = Duration::from_secs(if full() { 10 } else { 2 });
     let (start, done) = (Instant::now(), AtomicBool::new(false));
@@ -144,7 +147,7 @@ fn a_flood_from_one_takes_little_and_others_are_answered() -> Result<()> {
         let asked = (|| {
             while start.elapsed() < length {
                 sleep(Duration::from_millis(50));
-                waited.push(patiently(&other, waited.len() as u16 + 2)?);
+                waited.push(time_to_answer(&neighbour, waited.len() as u16 + 2)?);
             }
             anyhow::Ok(())
         })();
@@ -159,21 +162,21 @@ fn a_flood_from_one_takes_little_and_others_are_answered() -> Result<()> {
     let after = resident_kib(&responder)?;
     println!(
         "{:.0} questions a second for {elapsed:.1} s: {:.1} % of a processor, resident {resident} -> {after} KiB; \
-         {} others were answered after {middle:?}, at most {longest:?}",
+         {} queries of a neighbour were answered after {middle:?}, at most {longest:?}",
         sent as f64 / elapsed,
         share * 100.0,
         waited.len(),
     );
-    // Else it was no flood.
+    // Otherwise the test machine was too slow for a flood.
     ensure!(sent as f64 / elapsed > 0.8 * f64::from(FLOOD_RATE));
     ensure!(share < CPU_SHARE_MAX, "{share} of a processor");
     ensure!(after == resident, "{resident} -> {after} KiB");
     responder.stop()
 }
 
-/// Nobody says goodbye for who is killed: others have his host for the two minutes that he gave it, and no longer.
+/// A killed responder sends no goodbye: other hosts keep its address for the TTL, 120 s, and no longer.
 #[test]
-fn who_is_killed_is_remembered_for_the_time_that_he_said() -> Result<()> {
+fn killed_responder_is_remembered_for_its_ttl() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", room.path())?;
     setup::quietly(world.theirs.command("ip").args([
@@ -186,10 +189,10 @@ fn who_is_killed_is_remembered_for_the_time_that_he_said() -> Result<()> {
     let neighbour = world.theirs.run(|| Asker::stranger(THEIRS))?;
     let member = world.theirs.run(|| Asker::member(THEIRS))?;
     let responder = world.announce(&WORDS)?;
-    let is_it =
+    let is_answer =
         |message: &Message| message.is_response && message.find("box.local", TYPE::A).is_some();
-    let told = member.wait_for(Duration::from_secs(40), is_it)?;
-    let (message, _) = told.context("nothing is announced")?;
+    let announced = member.wait_for(Duration::from_secs(40), is_answer)?;
+    let (message, _) = announced.context("no announcement")?;
     for record in message
         .records
         .iter()
@@ -203,8 +206,11 @@ fn who_is_killed_is_remembered_for_the_time_that_he_said() -> Result<()> {
     kill(responder.pid(), Signal::SIGKILL)?;
     let killed = Instant::now();
     sleep(Duration::from_millis(500));
-    ensure!(patiently(&neighbour, 1).is_err(), "a dead host answers");
-    // Avahi has not forgotten.
+    ensure!(
+        time_to_answer(&neighbour, 1).is_err(),
+        "the killed responder answered"
+    );
+    // avahi still has the address.
     avahi.see(&resolve, &["box.local\t192.0.2.1"])?;
     if full() {
         let forgotten = loop {
@@ -215,7 +221,7 @@ fn who_is_killed_is_remembered_for_the_time_that_he_said() -> Result<()> {
             sleep(Duration::from_secs(1));
         };
         println!("forgotten after {forgotten:?}");
-        // What was said last counts, which may be a little before the end; its tool waits five seconds.
+        // The TTL starts with the last announcement, which may precede the kill; avahi-resolve itself waits five seconds.
         ensure!((100..140).contains(&forgotten.as_secs()), "{forgotten:?}");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Multicast DNS on a link of its own, beside avahi.
+//! The multicast DNS roles beside avahi and python-zeroconf, on links made of network namespaces.
 
 mod bridge;
 mod browse;
@@ -27,7 +27,7 @@ use world::{Avahi, World};
 use xtask::clients::dns::{Asker, Message};
 use xtask::setup;
 
-/// A service, a machine, and what it is.
+/// Arguments of a responder with a service, a workstation record and a device-info record.
 const WORDS: [&str; 7] = [
     "--name",
     "box",
@@ -38,7 +38,7 @@ const WORDS: [&str; 7] = [
     "Maker,Thing",
 ];
 
-/// What avahi prints of it.
+/// Lines that avahi-browse prints for these services.
 const SEEN: [&str; 5] = [
     r#"=;eth0;IPv4;My\032Files\044\032all;SFTP File Transfer;local;box.local;192.0.2.1;22;"path=/srv" "u=me""#,
     r"=;eth0;IPv6;My\032Files\044\032all;SFTP File Transfer;local;box.local;",
@@ -47,7 +47,7 @@ const SEEN: [&str; 5] = [
     "=;eth0;IPv6;box;Device Info;local;box.local;",
 ];
 
-/// All that avahi's tools can ask for is there.
+/// Checks all that avahi's tools can query: services, both addresses, and the reverse mapping.
 fn avahi_sees_all(avahi: &Avahi) -> Result<()> {
     avahi.see(&["avahi-browse", "-artp"], &SEEN)?;
     avahi.see(
@@ -90,7 +90,7 @@ fn zeroconf_sees_us(world: &World) -> Result<()> {
     let watch = zeroconf::browse(world, &kinds.each_ref().map(String::as_str))?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
-    // Texts, of which zeroconf reads the empty one so, and addresses of both families.
+    // TXT strings (zeroconf shows an empty TXT record as "=") and the addresses of both families.
     watch.wait_for_all(&[
         "+ My Files, all._sftp-ssh._tcp.local. box.local.:22 [path=/srv,u=me] 192.0.2.1 fe80::",
         "+ box._device-info._tcp.local. box.local.:0 [model=Thing,vendor=Maker] 192.0.2.1 fe80::",
@@ -102,11 +102,11 @@ fn zeroconf_sees_us(world: &World) -> Result<()> {
 }
 
 #[test]
-fn who_is_asked_to_stop_is_gone_from_lists_at_once() -> Result<()> {
-    farewell(&World::new()?)
+fn sigterm_removes_services_from_browsers_at_once() -> Result<()> {
+    check_goodbye(&World::new()?)
 }
 
-fn farewell(world: &World) -> Result<()> {
+fn check_goodbye(world: &World) -> Result<()> {
     const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
     let room = tempfile::tempdir()?;
     let route = ["route", "add", "224.0.0.0/4", "dev", "eth0"];
@@ -131,21 +131,21 @@ fn farewell(world: &World) -> Result<()> {
     }
     let asked = Instant::now();
     responder.stop()?;
-    let is_farewell = |message: &Message| {
+    let is_goodbye = |message: &Message| {
         let mut records = message.records.iter();
         records.any(|record| record.name.to_string() == "_sftp-ssh._tcp.local" && record.ttl == 0)
     };
-    let told = neighbour.wait_for(Duration::from_secs(1), is_farewell)?;
-    told.context("no farewell")?;
-    let told = asked.elapsed();
-    ensure!(told < Duration::from_secs(1), "{told:?}");
-    // A second more is what RFC 6762 section 10.1 gives others to say that they have it, too; the rest is for a busy machine.
-    // Its time, if nobody said anything, would be 75 minutes.
+    let goodbye = neighbour.wait_for(Duration::from_secs(1), is_goodbye)?;
+    goodbye.context("no goodbye")?;
+    let sent_after = asked.elapsed();
+    ensure!(sent_after < Duration::from_secs(1), "{sent_after:?}");
+    // RFC 6762 section 10.1 keeps records for one more second after a goodbye; the rest allows for a busy machine. Without a
+    // goodbye, the PTR record's TTL of 75 minutes would apply.
     for (list, name) in &lists {
         list.wait_for(&format!("-{name}"))?;
     }
     let gone = asked.elapsed();
-    println!("told after {told:?}, gone from all lists after {gone:?}");
+    println!("goodbye sent after {sent_after:?}, removed from all lists after {gone:?}");
     ensure!(gone < Duration::from_secs(3), "{gone:?}");
     Ok(())
 }
@@ -196,9 +196,9 @@ fn services_and_machines_are_read_from_files() -> Result<()> {
     responder.stop()
 }
 
-/// A machine that moves to another host is announced there; here it is gone.
+/// The VMX file is moved out of the directory, as when a virtual machine migrates to another host: the service is withdrawn here.
 #[test]
-fn machines_that_come_change_and_go_are_followed() -> Result<()> {
+fn changed_vmx_files_update_announcements() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", room.path())?;
     let vms = room.path().join("vms");
@@ -221,9 +221,9 @@ fn machines_that_come_change_and_go_are_followed() -> Result<()> {
     responder.stop()
 }
 
-/// An address that comes is announced, one that goes is not told any more; a cable that is out takes the host along.
+/// A new address is announced and a removed one no longer. After the link was down, the host is announced again.
 #[test]
-fn addresses_that_come_and_go_are_followed() -> Result<()> {
+fn changed_addresses_update_announcements() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", room.path())?;
     let responder = world.announce(&WORDS)?;
@@ -235,7 +235,7 @@ fn addresses_that_come_and_go_are_followed() -> Result<()> {
     };
     change(&["addr", "add", "192.0.2.7/24", "dev", "eth0"])?;
     change(&["addr", "del", "192.0.2.1/24", "dev", "eth0"])?;
-    // The kernel removes those that depend on the first one.
+    // The kernel removes the secondary addresses together with the first one.
     change(&["addr", "replace", "192.0.2.7/24", "dev", "eth0"])?;
     avahi.see(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.7"])?;
     change(&["link", "set", "eth0", "down"])?;

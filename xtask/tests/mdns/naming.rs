@@ -1,4 +1,4 @@
-//! What the host is called where nobody says it, and what else it is called.
+//! Default host names, aliases, and further names from a hosts file.
 
 use super::world::{Avahi, Running, World};
 use anyhow::{Result, ensure};
@@ -6,11 +6,11 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Less than the 120 seconds after which a name would be forgotten without a goodbye.
+/// Shorter than the 120 s after which a name would expire without a goodbye.
 const GOODBYE: Duration = Duration::from_secs(60);
 
 #[test]
-fn a_host_without_a_name_is_known_by_its_hardware() -> Result<()> {
+fn host_without_a_name_uses_its_mac() -> Result<()> {
     let world = World::new()?;
     let shown = world
         .ours
@@ -22,22 +22,22 @@ fn a_host_without_a_name_is_known_by_its_hardware() -> Result<()> {
     let last: String = address.split([':', ' ']).skip(3).take(3).collect();
     ensure!(last.len() == 6, "{shown}");
     let by_hardware = format!("stowaway-{last}");
-    for (own, expect) in [
+    for (hostname, expect) in [
         ("localhost", &*by_hardware),
         ("localhost.localdomain", &by_hardware),
         ("(none)", &by_hardware),
         ("nas.example.org", "nas"),
     ] {
-        let responder = world.announce_as(own, &[])?;
+        let responder = world.announce_as(hostname, &[])?;
         responder.wait_for(&format!("announced {expect}.local"))?;
         responder.stop()?;
     }
     Ok(())
 }
 
-/// An alias has the host's addresses, but they lead to the host alone; it goes as the host does.
+/// An alias has address records, but the reverse mapping names the host only. Goodbyes withdraw both.
 #[test]
-fn an_alias_leads_to_the_hosts_addresses() -> Result<()> {
+fn alias_resolves_to_the_hosts_addresses() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", room.path())?;
     let words = [
@@ -62,15 +62,15 @@ fn an_alias_leads_to_the_hosts_addresses() -> Result<()> {
     )?;
     ensure!(!seen.contains("www") && !seen.contains("wiki"), "{seen}");
     responder.stop()?;
-    let end = Instant::now() + GOODBYE;
+    let deadline = Instant::now() + GOODBYE;
     for name in ["www.local", "wiki.box.local"] {
         loop {
             let words = ["-4", "-n", name];
-            let said = avahi.command("avahi-resolve").args(words).output()?;
-            if said.stdout.is_empty() {
+            let output = avahi.command("avahi-resolve").args(words).output()?;
+            if output.stdout.is_empty() {
                 break;
             }
-            ensure!(Instant::now() < end, "{name} is still known");
+            ensure!(Instant::now() < deadline, "{name} is still known");
             sleep(Duration::from_millis(200));
         }
     }
@@ -78,7 +78,7 @@ fn an_alias_leads_to_the_hosts_addresses() -> Result<()> {
 }
 
 #[test]
-fn names_that_another_host_has_are_given_up() -> Result<()> {
+fn conflicting_aliases_are_withdrawn() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", room.path())?;
     let mut theirs = Vec::new();
@@ -114,9 +114,9 @@ fn names_that_another_host_has_are_given_up() -> Result<()> {
     responder.stop()
 }
 
-/// What avahi-publish announces of an address, our file's lines do.
+/// Entries of the hosts file are announced as avahi-publish -a announces an address: A or AAAA, and the reverse mapping.
 #[test]
-fn names_of_other_addresses_are_announced_as_avahi_does() -> Result<()> {
+fn hosts_file_is_announced_like_avahi_publish() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", room.path())?;
     let hosts = room.path().join("hosts");
@@ -125,8 +125,8 @@ fn names_of_other_addresses_are_announced_as_avahi_does() -> Result<()> {
         "# Names\n198.51.100.7 gate.local\n2001:db8::7\tgate.local # again\n\nx.local 1.2.3.4\n",
     )?;
     let responder = world.announce(&["--name", "box", "--hosts", &hosts.to_string_lossy()])?;
-    let told = responder.wait_for("left out")?;
-    ensure!(told.contains("/hosts:5: "), "{told}");
+    let message = responder.wait_for("left out")?;
+    ensure!(message.contains("/hosts:5: "), "{message}");
     responder.wait_for("announced box.local")?;
     let mut theirs = Vec::new();
     for words in [
@@ -152,7 +152,7 @@ fn names_of_other_addresses_are_announced_as_avahi_does() -> Result<()> {
 }
 
 #[test]
-fn families_and_interfaces_may_be_left_out() -> Result<()> {
+fn disabled_families_and_interfaces_are_silent() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", room.path())?;
     for (flag, spoken, silent) in [("-4", "IPv4", "IPv6"), ("-6", "IPv6", "IPv4")] {
@@ -172,17 +172,17 @@ fn families_and_interfaces_may_be_left_out() -> Result<()> {
 }
 
 #[test]
-fn what_a_host_cannot_tell_of_itself_is_said() -> Result<()> {
+fn missing_serial_number_and_uuid_are_reported() -> Result<()> {
     let world = World::poor()?;
     let responder = world.announce(&["--name", "box", "--identify"])?;
-    let untold = "the host tells neither its serial number nor its UUID";
-    // It hears a signal from when it runs.
-    responder.wait_for_all(&[untold, "announced box.local"])?;
+    let warning = "the host tells neither its serial number nor its UUID";
+    // SIGTERM is handled only once the responder runs: the test waits for the announcement before it stops it.
+    responder.wait_for_all(&[warning, "announced box.local"])?;
     responder.stop()?;
     let words = ["--name", "box", "--identify", "--hwid", "Maker,Thing,123"];
     let responder = world.announce(&words)?;
     responder.wait_for("announced box.local")?;
-    let said = responder.stop_and_read()?;
-    ensure!(!said.contains("the host tells neither"), "{said}");
+    let output = responder.stop_and_read()?;
+    ensure!(!output.contains("the host tells neither"), "{output}");
     Ok(())
 }

@@ -24,7 +24,7 @@ fn ensure_same(one: &Path, other: &Path) -> Result<()> {
 }
 
 #[test]
-fn one_loop_serves_files_by_both_protocols_and_announces_them() -> Result<()> {
+fn one_loop_serves_nfs_sftp_and_mdns() -> Result<()> {
     setup::need(&[Package::LIBNFS, Package::SSHFS])?;
     let (world, place) = (World::new()?, server::public_dir()?);
     let avahi = Avahi::start(&world, "other", place.path())?;

@@ -1,74 +1,74 @@
-//! On a poor host all is as on a rich one: without netlink, without word of where a packet came in, without /proc and /sys.
+//! The other tests once more on a restricted host: no netlink, no packet info (IP_PKTINFO) and empty /proc and /sys.
 
 use super::world::World;
-use super::{WORDS, avahi_sees_us, browse, conflicts, farewell, resolve, zeroconf_sees_us};
+use super::{WORDS, avahi_sees_us, browse, check_goodbye, conflicts, resolve, zeroconf_sees_us};
 use anyhow::{Result, ensure};
 use std::fs;
 
-/// Else the others show nothing.
+/// The restrictions are in force; otherwise the other tests here would prove nothing.
 #[test]
-fn a_poor_host_is_one() -> Result<()> {
+fn poor_host_has_its_restrictions() -> Result<()> {
     let world = World::poor()?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
-    let at = format!("/proc/{}", responder.pid());
-    let status = fs::read_to_string(format!("{at}/status"))?;
+    let proc_dir = format!("/proc/{}", responder.pid());
+    let status = fs::read_to_string(format!("{proc_dir}/status"))?;
     ensure!(status.contains("Seccomp:\t2"), "{status}");
     for dir in ["proc", "sys"] {
-        let count = fs::read_dir(format!("{at}/root/{dir}"))?.count();
+        let count = fs::read_dir(format!("{proc_dir}/root/{dir}"))?.count();
         ensure!(count == 0, "/{dir} has {count} entries");
     }
-    let status = fs::read_link(format!("{at}/ns/net"))?;
+    let status = fs::read_link(format!("{proc_dir}/ns/net"))?;
     ensure!(status != fs::read_link("/proc/self/ns/net")?);
     responder.stop()
 }
 
 #[test]
-fn avahi_sees_what_a_poor_host_announces() -> Result<()> {
+fn avahi_sees_services_of_a_poor_host() -> Result<()> {
     avahi_sees_us(&World::poor()?)
 }
 
 #[test]
-fn zeroconf_sees_what_a_poor_host_announces() -> Result<()> {
+fn zeroconf_sees_services_of_a_poor_host() -> Result<()> {
     zeroconf_sees_us(&World::poor()?)
 }
 
 #[test]
-fn a_poor_browser_sees_what_avahi_announces() -> Result<()> {
+fn poor_browser_resolves_services_of_avahi() -> Result<()> {
     browse::sees_avahi(&World::poor()?)
 }
 
 #[test]
-fn a_poor_browser_sees_a_poor_host_and_what_changes() -> Result<()> {
+fn poor_browser_follows_changes_of_a_poor_host() -> Result<()> {
     browse::sees_us(&World::poor()?)
 }
 
 #[test]
-fn a_poor_host_finds_avahis() -> Result<()> {
+fn poor_host_resolves_avahis_host() -> Result<()> {
     resolve::finds_avahi(&World::poor()?)
 }
 
 #[test]
-fn a_poor_host_finds_another_and_what_it_denies() -> Result<()> {
+fn poor_host_resolves_addresses_and_denials() -> Result<()> {
     resolve::finds_us(&World::poor()?)
 }
 
 #[test]
-fn a_poor_host_that_comes_second_is_called_differently() -> Result<()> {
+fn second_poor_host_with_the_name_is_renamed() -> Result<()> {
     conflicts::second(&World::poor()?)
 }
 
 #[test]
-fn a_poor_host_that_came_first_keeps_its_name() -> Result<()> {
+fn first_poor_host_keeps_the_name() -> Result<()> {
     conflicts::first(&World::poor()?)
 }
 
 #[test]
-fn a_poor_host_that_is_asked_to_stop_is_gone_from_lists_at_once() -> Result<()> {
-    farewell(&World::poor()?)
+fn poor_host_says_goodbye_on_sigterm() -> Result<()> {
+    check_goodbye(&World::poor()?)
 }
 
 #[test]
-fn a_poor_browser_knows_what_was_on_a_host_that_died() -> Result<()> {
-    browse::who_died_is_known(&World::poor()?)
+fn poor_browser_remembers_services_of_dead_host() -> Result<()> {
+    browse::remembers_dead_host(&World::poor()?)
 }

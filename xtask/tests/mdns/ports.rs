@@ -1,4 +1,4 @@
-//! From which port everything is said, and at which it is heard.
+//! Source ports and destination addresses of our multicast DNS messages.
 
 use super::world::World;
 use anyhow::{Context as _, Result, ensure};
@@ -14,17 +14,17 @@ use xtask::setup;
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
-/// A neighbour that knows multicast DNS.
+/// A querier on the other host that sends from port 5353, as a multicast DNS querier does.
 fn neighbour(world: &World) -> Result<Asker> {
     let mut ip = world.theirs.command("ip");
     setup::quietly(ip.args(["route", "add", "224.0.0.0/4", "dev", "eth0"]))?;
     world.theirs.run(|| Asker::member(THEIRS))
 }
 
-/// What our host says to all of that kind, and from where; it is waited for.
-fn next(asker: &Asker, is_response: bool) -> Result<(Message, SocketAddr)> {
-    let (end, mut room) = (Instant::now() + Duration::from_secs(40), [0; 9000]);
-    while Instant::now() < end {
+/// Waits for the next query or response of our host; returns it with its source address.
+fn next_message(asker: &Asker, is_response: bool) -> Result<(Message, SocketAddr)> {
+    let (deadline, mut room) = (Instant::now() + Duration::from_secs(40), [0; 9000]);
+    while Instant::now() < deadline {
         let received = asker.receive_from(&mut room, Duration::from_secs(1))?;
         if let Some((datagram, from)) = received
             && from.ip() == OURS
@@ -35,31 +35,32 @@ fn next(asker: &Asker, is_response: bool) -> Result<(Message, SocketAddr)> {
             }
         }
     }
-    anyhow::bail!("nothing is said")
+    anyhow::bail!("no such message within 40 s")
 }
 
 /// RFC 6762 section 6: "The source UDP port in all Multicast DNS responses MUST be 5353", "The destination UDP port in all
 /// Multicast DNS responses MUST be 5353".
 #[test]
-fn what_is_announced_and_answered_comes_from_port_5353() -> Result<()> {
+fn probes_and_responses_use_port_5353() -> Result<()> {
     let world = World::new()?;
     let neighbour = neighbour(&world)?;
     let responder = world.announce(&["--name", "box"])?;
-    // A probe, an announcement, an answer to all and one to him alone; that they come here shows where they went.
-    ensure!(next(&neighbour, false)?.1.port() == dns::PORT);
-    ensure!(next(&neighbour, true)?.1.port() == dns::PORT);
+    // A probe, an announcement, a multicast answer and a unicast answer. The neighbour listens on port 5353, so their destination
+    // is right, too.
+    ensure!(next_message(&neighbour, false)?.1.port() == dns::PORT);
+    ensure!(next_message(&neighbour, true)?.1.port() == dns::PORT);
     responder.wait_for("announced box.local")?;
-    next(&neighbour, true)?;
+    next_message(&neighbour, true)?;
     for wants_unicast in [false, true] {
         neighbour.send(&dns::query(0, &[("box.local", TYPE::A)], wants_unicast))?;
-        let (message, from) = next(&neighbour, true)?;
+        let (message, from) = next_message(&neighbour, true)?;
         ensure!(from.port() == dns::PORT, "{from}");
         message.find("box.local", TYPE::A).context("no answer")?;
     }
-    // Who asks from another port gets it from there, too.
+    // A legacy query from another port is answered from port 5353, too.
     let stranger = world.theirs.run(|| Asker::stranger(THEIRS))?;
     stranger.send(&dns::query(9, &[("box.local", TYPE::A)], false))?;
-    let (message, from) = next(&stranger, true)?;
+    let (message, from) = next_message(&stranger, true)?;
     ensure!(from.port() == dns::PORT && message.id == 9, "{from}");
     responder.stop()
 }
@@ -69,11 +70,11 @@ fn what_is_announced_and_answered_comes_from_port_5353() -> Result<()> {
 /// RFC 6762 section 4: "Any DNS query for a name ending with "254.169.in-addr.arpa." MUST be sent to" these.
 /// RFC 6762 section 4: "Likewise, any DNS query for a name within the reverse mapping domains for IPv6 link-local addresses".
 #[test]
-fn whatever_is_asked_for_goes_to_both_groups() -> Result<()> {
+fn queries_go_to_both_multicast_groups() -> Result<()> {
     const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
     let world = World::new()?;
-    // At these addresses nothing else is heard.
-    let ears = world.theirs.run(|| {
+    // Sockets bound to the groups receive no unicast.
+    let sockets = world.theirs.run(|| {
         let link = if_nametoindex("eth0")?;
         let v4 = UdpSocket::bind((dns::GROUP, dns::PORT))?;
         v4.join_multicast_v4(&dns::GROUP, &THEIRS)?;
@@ -88,17 +89,17 @@ fn whatever_is_asked_for_goes_to_both_groups() -> Result<()> {
             scope.spawn(move || world.resolve(&words));
         }
     });
-    for ear in &ears {
-        ear.set_read_timeout(Some(Duration::from_secs(1)))?;
+    for socket in &sockets {
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
         let (mut room, mut asked) = ([0; 9000], Vec::new());
-        // All that was said meanwhile is there.
-        while let Ok(len) = ear.recv(&mut room) {
+        // The queries sent during the resolves are in the socket's buffer.
+        while let Ok(len) = socket.recv(&mut room) {
             let message = Message::parse(&room[..len])?;
             asked.extend(message.questions.iter().map(|it| it.qname.to_string()));
         }
         for name in names {
-            let is_there = asked.iter().any(|asked| asked.ends_with(name));
-            ensure!(is_there, "{name} at {:?}: {asked:?}", ear.local_addr());
+            let is_asked = asked.iter().any(|asked| asked.ends_with(name));
+            ensure!(is_asked, "{name} at {:?}: {asked:?}", socket.local_addr());
         }
     }
     Ok(())
@@ -107,11 +108,11 @@ fn whatever_is_asked_for_goes_to_both_groups() -> Result<()> {
 /// RFC 6762 section 5.2: "MUST send its Multicast DNS queries from UDP source port 5353 (the well-known port assigned to mDNS),
 /// and MUST listen for Multicast DNS replies sent to UDP destination port 5353".
 #[test]
-fn the_browser_asks_from_port_5353_and_listens_there() -> Result<()> {
+fn browser_sends_and_listens_on_port_5353() -> Result<()> {
     let world = World::new()?;
     let neighbour = neighbour(&world)?;
     let watch = world.browse(&["-p", "_x._tcp"])?;
-    let (message, from) = next(&neighbour, false)?;
+    let (message, from) = next_message(&neighbour, false)?;
     ensure!(from.port() == dns::PORT, "{from}");
     let [question] = &message.questions[..] else {
         anyhow::bail!("{message:?}");
@@ -131,16 +132,16 @@ fn the_browser_asks_from_port_5353_and_listens_there() -> Result<()> {
     Ok(())
 }
 
-/// RFC 6762 section 5.2: "the intervals between successive queries MUST increase by at least a factor of two", and not by more
-/// because the host hears its own questions, or those of another browser there.
+/// RFC 6762 section 5.2: "the intervals between successive queries MUST increase by at least a factor of two". The intervals grow
+/// no further when the host receives its own queries, or those of another browser on it.
 #[test]
-fn browsers_ask_as_often_where_they_hear_themselves() -> Result<()> {
+fn query_intervals_ignore_own_queries() -> Result<()> {
     let world = World::new()?;
     let neighbour = neighbour(&world)?;
     let _watches = [(); 2].map(|()| world.browse(&["-p", "_x._tcp"]));
-    next(&neighbour, false)?;
+    next_message(&neighbour, false)?;
     let (start, mut room, mut count) = (Instant::now(), [0; 9000], 1);
-    // At once, and one, three and seven seconds later.
+    // Each browser queries at once and after 1, 3 and 7 s: three queries within 6 s.
     while start.elapsed() < Duration::from_secs(6) {
         let received = neighbour.receive_from(&mut room, Duration::from_millis(100))?;
         count += usize::from(received.is_some_and(|(_, from)| from.ip() == OURS));

@@ -9,7 +9,7 @@ fn publish(world: &World, words: &[&str]) -> Result<Running> {
 }
 
 #[test]
-fn a_service_that_is_published_is_seen() -> Result<()> {
+fn published_service_is_seen() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", room.path())?;
     let words = [
@@ -35,7 +35,7 @@ fn a_service_that_is_published_is_seen() -> Result<()> {
         &["avahi-browse", "-tpk", "_universal._sub._ipp._tcp"],
         &[r"Printer\032\040big\041"],
     )?;
-    // Another one of the name is called differently.
+    // A second service with the same name is renamed.
     let second = publish(&world, &["-s", "Printer (big)", "_ipp._tcp", "632"])?;
     second.wait_for("is now called Printer (big) (2)")?;
     second.wait_for("announced Printer (big) (2)")?;
@@ -44,7 +44,7 @@ fn a_service_that_is_published_is_seen() -> Result<()> {
 }
 
 #[test]
-fn a_name_of_an_address_is_found_and_kept_or_given_up() -> Result<()> {
+fn published_address_is_resolved_or_refused() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", room.path())?;
     let name = publish(&world, &["-a", "gate.local", "198.51.100.7"])?;
@@ -58,7 +58,7 @@ fn a_name_of_an_address_is_found_and_kept_or_given_up() -> Result<()> {
         &["198.51.100.7\tgate.local"],
     )?;
     name.stop()?;
-    // As an alias has it: what the address is called already stays.
+    // --no-reverse: no reverse mapping is announced, as for an alias.
     let name = publish(
         &world,
         &["--address", "--no-reverse", "door.local", "198.51.100.9"],
@@ -74,7 +74,7 @@ fn a_name_of_an_address_is_found_and_kept_or_given_up() -> Result<()> {
     let taken = publish(&world, &["-a", "other.local", "198.51.100.8"])?;
     taken.wait_for("cannot announce other")?;
     let status = taken.end()?;
-    ensure!(status == Some(1), "it ended with {status:?}");
+    ensure!(status == Some(1), "publish ended with {status:?}");
     avahi.see(
         &["avahi-resolve", "-4", "-n", "other.local"],
         &["192.0.2.2"],
@@ -82,10 +82,10 @@ fn a_name_of_an_address_is_found_and_kept_or_given_up() -> Result<()> {
     Ok(())
 }
 
-/// With the long names of all flags, as of avahi-publish: both are seen alike. That it is announced is said once, however often
-/// its host's addresses change.
+/// The long flags are those of avahi-publish, and both services look the same to a browser. The message "announced" is printed
+/// once, however often the host's addresses change.
 #[test]
-fn our_flags_are_those_of_avahi_publish() -> Result<()> {
+fn publish_accepts_the_flags_of_avahi_publish() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", room.path())?;
     let words = |name| {
@@ -108,19 +108,19 @@ fn our_flags_are_those_of_avahi_publish() -> Result<()> {
     theirs.args(words("Theirs"));
     let theirs = Running::logging(theirs)?;
     theirs.wait_for("Established under name 'Theirs'")?;
-    let place = r#";_http._tcp;local;other.local;192.0.2.2;8080;"path=/""#;
+    let suffix = r#";_http._tcp;local;other.local;192.0.2.2;8080;"path=/""#;
     avahi.see(
         &["avahi-browse", "-rtpk", "_http._tcp"],
         &[
-            &format!("=;eth0;IPv4;Ours{place}"),
-            &format!("=;eth0;IPv4;Theirs{place}"),
+            &format!("=;eth0;IPv4;Ours{suffix}"),
+            &format!("=;eth0;IPv4;Theirs{suffix}"),
         ],
     )?;
     let added = ["addr", "add", "192.0.2.7/24", "dev", "eth0"];
     setup::quietly(world.ours.command("ip").args(added))?;
-    // All is probed again with it, and was announced when it is known there.
+    // avahi resolves the new address after our host has probed and announced again.
     avahi.see(&["avahi-resolve", "-a", "192.0.2.7"], &["192.0.2.7\t"])?;
-    let said = ours.stop_and_read()?;
-    ensure!(!said.contains("announced"), "{said}");
+    let output = ours.stop_and_read()?;
+    ensure!(!output.contains("announced"), "{output}");
     Ok(())
 }

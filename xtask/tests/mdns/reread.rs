@@ -1,4 +1,4 @@
-//! SIGHUP has the files of services read again: what changed is told, and nothing else.
+//! SIGHUP makes the responder read the service files again: it announces the changes, and sends nothing for unchanged services.
 
 use super::world::{Avahi, World};
 use anyhow::{Context as _, Result, ensure};
@@ -9,10 +9,10 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long nobody says anything when everything was said.
+/// Once no packet comes for this long, all announcements are over.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// A file of one service.
+/// Writes a service file with one service.
 fn put(dir: &Path, name: &str, port: u16) -> Result<()> {
     let file = dir.join(format!("{name}.service"));
     let text = format!(
@@ -21,15 +21,15 @@ fn put(dir: &Path, name: &str, port: u16) -> Result<()> {
     Ok(fs::write(file, text)?)
 }
 
-/// Files of three services, and what becomes of them.
-fn begin(dir: &Path) -> Result<()> {
+/// Writes the service files that exist at start; `apply_changes` then changes them.
+fn write_initial(dir: &Path) -> Result<()> {
     put(dir, "Stays", 81)?;
     put(dir, "Changes", 82)?;
     put(dir, "Goes", 83)
 }
 
-fn change(dir: &Path) -> Result<()> {
-    // Written once more, as it was.
+fn apply_changes(dir: &Path) -> Result<()> {
+    // The same contents: only the file's times change.
     put(dir, "Stays", 81)?;
     put(dir, "Changes", 92)?;
     fs::remove_file(dir.join("Goes.service"))?;
@@ -38,11 +38,11 @@ fn change(dir: &Path) -> Result<()> {
 }
 
 #[test]
-fn services_come_change_and_go_on_sighup() -> Result<()> {
+fn sighup_applies_changed_service_files() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let dir = room.path().join("services");
     fs::create_dir_all(&dir)?;
-    begin(&dir)?;
+    write_initial(&dir)?;
     let avahi = Avahi::start(&world, "other", room.path())?;
     let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
     responder.wait_for("announced box.local")?;
@@ -51,11 +51,11 @@ fn services_come_change_and_go_on_sighup() -> Result<()> {
         &["avahi-browse", "-rtpk", "_http._tcp"],
         &seen.each_ref().map(String::as_str),
     )?;
-    change(&dir)?;
+    apply_changes(&dir)?;
     kill(responder.pid(), Signal::SIGHUP)?;
-    let told = responder.wait_for("left out")?;
+    let message = responder.wait_for("left out")?;
     let expect = "broken.service:2: there is no such element, attribute, value or key";
-    ensure!(told.ends_with(expect), "{told}");
+    ensure!(message.ends_with(expect), "{message}");
     let browse = ["avahi-browse", "-rtpk", "_http._tcp"];
     avahi.see(
         &browse,
@@ -65,30 +65,33 @@ fn services_come_change_and_go_on_sighup() -> Result<()> {
             "IPv4;Comes;_http._tcp;local;box.local;192.0.2.1;84;",
         ],
     )?;
-    // What says goodbye is known for a second more.
+    // A service that sent a goodbye stays listed for one more second.
     avahi.see_no_more(&browse, "Goes")?;
     responder.stop()
 }
 
 #[test]
-fn what_did_not_change_is_left_alone() -> Result<()> {
+fn sighup_sends_nothing_for_unchanged_services() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let dir = room.path().join("services");
     fs::create_dir_all(&dir)?;
-    begin(&dir)?;
-    let ear = world.theirs.run(|| {
-        let ear = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5353))?;
-        ear.join_multicast_v4(&Ipv4Addr::new(224, 0, 0, 251), &Ipv4Addr::new(192, 0, 2, 2))?;
-        ear.set_read_timeout(Some(SILENCE))?;
-        Ok(ear)
+    write_initial(&dir)?;
+    let socket = world.theirs.run(|| {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5353))?;
+        socket.join_multicast_v4(&Ipv4Addr::new(224, 0, 0, 251), &Ipv4Addr::new(192, 0, 2, 2))?;
+        socket.set_read_timeout(Some(SILENCE))?;
+        Ok(socket)
     })?;
-    // All that is said until nothing is.
+    // Collects datagrams until none comes for SILENCE.
     let listen = || -> Result<Vec<Vec<u8>>> {
         let (mut all, mut room) = (Vec::new(), [0; 9000]);
-        let end = Instant::now() + Duration::from_secs(40);
+        let deadline = Instant::now() + Duration::from_secs(40);
         loop {
-            ensure!(Instant::now() < end, "it never ends");
-            match ear.recv(&mut room) {
+            ensure!(
+                Instant::now() < deadline,
+                "the responder sends without an end"
+            );
+            match socket.recv(&mut room) {
                 Ok(len) => all.push(room[..len].to_vec()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(all),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -106,17 +109,17 @@ fn what_did_not_change_is_left_alone() -> Result<()> {
     responder.wait_for("announced box.local")?;
     let [stays, changes, goes, comes] = names(&listen()?);
     ensure!(stays > 1 && changes > 1 && goes > 1 && comes == 0);
-    change(&dir)?;
+    apply_changes(&dir)?;
     kill(responder.pid(), Signal::SIGHUP)?;
     let all = listen()?;
     let [stays, changes, goes, comes] = names(&all);
     let counts = format!("{stays} {changes} {goes} {comes}");
-    // A farewell; three probes and two announcements; both.
+    // Goes: a goodbye. Comes: three probes and two announcements. Changes: both.
     ensure!(
         stays == 0 && goes >= 1 && comes >= 5 && changes >= 5,
         "{counts}"
     );
-    // Nothing is new: nothing is said.
+    // Nothing has changed, so nothing is sent.
     kill(responder.pid(), Signal::SIGHUP)?;
     responder.wait_for("left out")?;
     let all = listen()?;

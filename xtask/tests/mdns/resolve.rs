@@ -1,11 +1,11 @@
-//! Our `resolve`, beside avahi's.
+//! The role `resolve`, beside avahi-resolve.
 
 use super::world::{Avahi, World};
 use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 
 #[test]
-fn our_resolve_finds_avahis_host() -> Result<()> {
+fn resolve_finds_avahis_host() -> Result<()> {
     finds_avahi(&World::new()?)
 }
 
@@ -34,9 +34,9 @@ pub fn finds_avahi(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Who has no address of IPv6 says so, and nobody waits.
+/// A host without an IPv6 address denies AAAA by NSEC, so that `resolve -6` ends at once.
 #[test]
-fn our_host_is_resolved_and_denials_come_at_once() -> Result<()> {
+fn denied_address_ends_resolve_at_once() -> Result<()> {
     finds_us(&World::new()?)
 }
 
@@ -49,9 +49,9 @@ pub fn finds_us(world: &World) -> Result<()> {
         found.stdout == "box.local\t192.0.2.1\n" && found.code == Some(0),
         "{found:?}"
     );
-    let begun = Instant::now();
+    let start = Instant::now();
     let denied = world.resolve_from_theirs(&["-6", "-n", "box.local"])?;
-    let took = begun.elapsed();
+    let elapsed = start.elapsed();
     ensure!(
         denied.code == Some(1) && denied.stdout.is_empty(),
         "{denied:?}"
@@ -60,11 +60,11 @@ pub fn finds_us(world: &World) -> Result<()> {
         denied.stderr == "stowaway: nothing was found of box.local: its host says so\n",
         "{denied:?}"
     );
-    ensure!(took < Duration::from_millis(1500), "{took:?}");
-    // Nobody at all is waited for, and whoever is there is printed meanwhile.
-    let begun = Instant::now();
+    ensure!(elapsed < Duration::from_millis(1500), "{elapsed:?}");
+    // For a host that does not exist `resolve` waits until its timeout; answers for other names are printed in the meantime.
+    let start = Instant::now();
     let some = world.resolve_from_theirs(&["-4", "-n", "nobody.local", "box.local"])?;
-    let took = begun.elapsed();
+    let elapsed = start.elapsed();
     ensure!(
         some.stdout == "box.local\t192.0.2.1\n" && some.code == Some(1),
         "{some:?}"
@@ -74,12 +74,12 @@ pub fn finds_us(world: &World) -> Result<()> {
             .contains("nothing was found of nobody.local: it may be off"),
         "{some:?}"
     );
-    ensure!((4..15).contains(&took.as_secs()), "{took:?}");
+    ensure!((4..15).contains(&elapsed.as_secs()), "{elapsed:?}");
     responder.stop()
 }
 
 #[test]
-fn what_cannot_be_resolved_is_wrong_usage() -> Result<()> {
+fn unresolvable_arguments_are_usage_errors() -> Result<()> {
     let world = World::new()?;
     for (words, part) in [
         (&["box.local"][..], "say with -n"),
@@ -92,10 +92,10 @@ fn what_cannot_be_resolved_is_wrong_usage() -> Result<()> {
         (&["-x"], "there is no option"),
         (&["-n", ""], "name hosts"),
     ] {
-        let said = world.resolve(words)?;
+        let output = world.resolve(words)?;
         ensure!(
-            said.code == Some(2) && said.stderr.contains(part),
-            "{words:?}: {said:?}"
+            output.code == Some(2) && output.stderr.contains(part),
+            "{words:?}: {output:?}"
         );
     }
     Ok(())

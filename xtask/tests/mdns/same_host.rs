@@ -1,4 +1,4 @@
-//! Another responder on the same host: it keeps the host's name, and both have their services seen.
+//! Another responder, avahi, on the same host: it keeps the host name, and the services of both are visible.
 
 use super::world::{Avahi, Running, World, services};
 use anyhow::{Context as _, Result, ensure};
@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 use xtask::setup;
 use xtask::testing::full;
 
-/// What avahi calls the host.
+/// The host name that avahi uses.
 const THEIR_NAME: &str = "vm";
-/// The service that the other responder has: it announces the host that it is on.
+/// avahi's own service: the workstation record of its host.
 const THEIR_SERVICE: &str = "Workstation;local;vm.local;192.0.2.1;9;";
-const LEFT: &str = "announces services alone, on vm";
+const SERVICES_ONLY: &str = "announces services alone, on vm";
 
-/// How ours is started, and what is seen of it.
+/// A way to start our responder, and its expected records.
 struct Case {
     role: &'static str,
     words: &'static [&'static str],
-    /// What it calls the host while it is alone.
+    /// The host name that our responder uses while avahi is not running.
     name: &'static str,
-    /// What others see of its service, up to its host.
+    /// Start of the line that avahi-browse prints for our service, up to the host name.
     service: &'static str,
 }
 
@@ -49,7 +49,7 @@ const SERVE_OTHER: Case = Case {
     name: "box",
     ..SERVE_SAME
 };
-/// It has no option for the host's name: that is what the host calls itself.
+/// `publish` has no option for the host name; it uses the kernel's.
 const PUBLISH: Case = Case {
     role: "publish",
     words: &["-s", "Files", "_sftp-ssh._tcp", "22"],
@@ -57,7 +57,8 @@ const PUBLISH: Case = Case {
     service: FILES,
 };
 
-/// A host that has an address of IPv6 beside that of its link, of which alone avahi tells then; and a neighbour who looks.
+/// Our host has a global IPv6 address beside its link-local one (avahi then announces the global one only); the neighbour runs
+/// avahi-browse.
 fn world(room: &tempfile::TempDir) -> Result<(World, Avahi)> {
     let world = World::new()?;
     let address = ["addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad"];
@@ -70,7 +71,7 @@ fn start(world: &World, case: &Case) -> Result<Running> {
     world.start(case.role, case.words)
 }
 
-/// Both are seen, at the one name.
+/// Checks that the neighbour sees both services, under the one host name.
 fn both_are_seen(neighbour: &Avahi, case: &Case) -> Result<()> {
     let ours = format!("{}vm.local;192.0.2.1;", case.service);
     let seen = [THEIR_SERVICE, &ours];
@@ -87,38 +88,38 @@ fn avahi_is_unharmed(avahi: &Avahi) -> Result<()> {
     Ok(())
 }
 
-/// Avahi is there first.
+/// avahi is started first.
 fn avahi_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
     let room = tempfile::tempdir()?;
     let avahi = Avahi::on(&world.ours, THEIR_NAME, true, room.path())?;
     let responder = start(world, case)?;
-    responder.wait_for(LEFT)?;
+    responder.wait_for(SERVICES_ONLY)?;
     both_are_seen(neighbour, case)?;
     avahi_is_unharmed(&avahi)?;
     responder.stop()
 }
 
-/// Ours is there first, and is again when avahi has gone.
+/// Our responder is started first, and takes its host name again once avahi has stopped.
 fn ours_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
     let room = tempfile::tempdir()?;
     let responder = start(world, case)?;
     responder.wait_for("announced ")?;
     let avahi = Avahi::on(&world.ours, THEIR_NAME, true, room.path())?;
-    responder.wait_for(LEFT)?;
+    responder.wait_for(SERVICES_ONLY)?;
     both_are_seen(neighbour, case)?;
     avahi_is_unharmed(&avahi)?;
     avahi.stop()?;
     responder.wait_for("announced ")?;
-    let at = match case.name {
+    let suffix = match case.name {
         "" => String::new(),
         name => format!("{name}.local;192.0.2.1;"),
     };
-    let seen = format!("{}{at}", case.service);
+    let seen = format!("{}{suffix}", case.service);
     neighbour.see(&["avahi-browse", "-artp"], &[&seen])?;
     responder.stop()
 }
 
-/// A round of this, or twenty: in both orders.
+/// Both orders of starting: one round, in full runs twenty.
 fn rounds(case: &Case) -> Result<()> {
     let room = tempfile::tempdir()?;
     let (world, neighbour) = world(&room)?;
@@ -129,11 +130,13 @@ fn rounds(case: &Case) -> Result<()> {
     Ok(())
 }
 
-/// Does the same with each at once, on hosts of their own.
-fn at_once<T: Sync>(all: &[T], work: fn(&T) -> Result<()>) -> Result<()> {
+/// Runs `work` for all cases in parallel, each on hosts of its own.
+fn in_parallel<T: Sync>(all: &[T], work: fn(&T) -> Result<()>) -> Result<()> {
     thread::scope(|scope| {
-        let running: Vec<_> = all.iter().map(|one| scope.spawn(|| work(one))).collect();
-        let ended = running.into_iter().map(|one| one.join().expect("a panic"));
+        let running: Vec<_> = all.iter().map(|case| scope.spawn(|| work(case))).collect();
+        let ended = running
+            .into_iter()
+            .map(|case| case.join().expect("a case panicked"));
         ended.collect::<Vec<_>>().into_iter().collect()
     })
 }
@@ -141,20 +144,20 @@ fn at_once<T: Sync>(all: &[T], work: fn(&T) -> Result<()>) -> Result<()> {
 #[test]
 fn avahi_and_ours_share_a_host() -> Result<()> {
     let cases = [MDNS_SAME, MDNS_OTHER, PUBLISH, SERVE_SAME, SERVE_OTHER];
-    at_once(&cases, |case| {
+    in_parallel(&cases, |case| {
         let name = format!("{} {:?}", case.role, case.words);
         rounds(case).context(name)
     })
 }
 
-/// It cannot say goodbye: that it has the port no more tells, long before its records expire.
+/// A killed avahi sends no goodbye. That it no longer has the port bound shows its end, long before its records expire.
 #[test]
-fn who_is_killed_leaves_us_the_host() -> Result<()> {
-    let (room, own_room) = (tempfile::tempdir()?, tempfile::tempdir()?);
+fn killed_avahi_leaves_us_the_host_name() -> Result<()> {
+    let (room, ours_room) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (world, neighbour) = world(&room)?;
-    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, own_room.path())?;
+    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, ours_room.path())?;
     let responder = start(&world, &MDNS_OTHER)?;
-    responder.wait_for(LEFT)?;
+    responder.wait_for(SERVICES_ONLY)?;
     both_are_seen(&neighbour, &MDNS_OTHER)?;
     drop(avahi);
     responder.wait_for("announced box.local")?;
@@ -163,17 +166,17 @@ fn who_is_killed_leaves_us_the_host() -> Result<()> {
     responder.stop()
 }
 
-/// Services of each that come and go.
+/// Service files of each responder that are added and removed.
 const COUNT: usize = 6;
 
-/// A file of a service is there from now on, or not any more.
-fn toggle(dir: &Path, name: &str, is_there: bool) -> Result<()> {
+/// Adds or removes a service file.
+fn toggle(dir: &Path, name: &str, exists: bool) -> Result<()> {
     let file = dir.join(format!("{name}.service"));
     let text = format!(
         "<service-group><name>{name}</name><service><type>_http._tcp</type><port>80</port></service></service-group>"
     );
-    match is_there {
-        // As a whole: avahi reads it as soon as it is there.
+    match exists {
+        // Written and renamed: avahi reads a file as soon as it appears.
         true => {
             let new = dir.join("new");
             fs::write(&new, text)?;
@@ -184,36 +187,38 @@ fn toggle(dir: &Path, name: &str, is_there: bool) -> Result<()> {
     Ok(())
 }
 
-/// Both have files of services that come and go, for a while or for ten minutes in all; then both have what is there, and their names.
+/// Service files of both responders are added and removed for 8 s, in full runs for 5 min. Then the neighbour lists exactly the
+/// remaining services, under the same host name.
 fn come_and_go(name: &&str) -> Result<()> {
-    let (room, own_room) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let (room, ours_room) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (world, neighbour) = world(&room)?;
-    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, own_room.path())?;
-    let (ours, theirs) = (own_room.path().join("ours"), services(own_room.path()));
+    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, ours_room.path())?;
+    let (ours, theirs) = (ours_room.path().join("ours"), services(ours_room.path()));
     fs::create_dir(&ours)?;
     let responder = world.announce(&["--name", name, "--services", &ours.to_string_lossy()])?;
-    responder.wait_for(LEFT)?;
-    let mut are_there = [false; COUNT];
-    let end = Instant::now() + Duration::from_secs(if full() { 300 } else { 8 });
-    for at in (0..COUNT).cycle() {
-        are_there[at] ^= true;
-        toggle(&ours, &format!("Ours-{at}"), are_there[at])?;
-        toggle(&theirs, &format!("Theirs-{at}"), are_there[at])?;
+    responder.wait_for(SERVICES_ONLY)?;
+    let mut present = [false; COUNT];
+    let deadline = Instant::now() + Duration::from_secs(if full() { 300 } else { 8 });
+    for index in (0..COUNT).cycle() {
+        present[index] ^= true;
+        toggle(&ours, &format!("Ours-{index}"), present[index])?;
+        toggle(&theirs, &format!("Theirs-{index}"), present[index])?;
         kill(responder.pid(), Signal::SIGHUP)?;
-        if Instant::now() > end && are_there.contains(&true) && are_there.contains(&false) {
+        if Instant::now() > deadline && present.contains(&true) && present.contains(&false) {
             break;
         }
         sleep(Duration::from_millis(1500));
     }
-    let line =
-        |whose: &str, at: usize| format!("=;eth0;IPv4;{whose}-{at};_http._tcp;local;vm.local;");
+    let line = |owner: &str, index: usize| {
+        format!("=;eth0;IPv4;{owner}-{index};_http._tcp;local;vm.local;")
+    };
     let wanted: Vec<_> = (0..COUNT)
-        .filter(|at| are_there[*at])
-        .flat_map(|at| [line("Ours", at), line("Theirs", at)])
+        .filter(|index| present[*index])
+        .flat_map(|index| [line("Ours", index), line("Theirs", index)])
         .collect();
     let wanted: Vec<_> = wanted.iter().map(String::as_str).collect();
     let words = ["avahi-browse", "-artpk"];
-    let end = Instant::now() + Duration::from_secs(40);
+    let deadline = Instant::now() + Duration::from_secs(40);
     loop {
         let seen = neighbour.see(&words, &wanted)?;
         let count = seen
@@ -222,7 +227,10 @@ fn come_and_go(name: &&str) -> Result<()> {
         if count.count() == wanted.len() {
             break;
         }
-        ensure!(Instant::now() < end, "what went is still there:\n{seen}");
+        ensure!(
+            Instant::now() < deadline,
+            "a removed service is still listed:\n{seen}"
+        );
         sleep(Duration::from_millis(200));
     }
     neighbour.see(&["avahi-browse", "-artp"], &[THEIR_SERVICE])?;
@@ -231,6 +239,6 @@ fn come_and_go(name: &&str) -> Result<()> {
 }
 
 #[test]
-fn services_of_both_come_and_go() -> Result<()> {
-    at_once(&["vm", "box"], come_and_go)
+fn changing_services_of_both_responders_stay_consistent() -> Result<()> {
+    in_parallel(&["vm", "box"], come_and_go)
 }

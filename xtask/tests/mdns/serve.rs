@@ -1,4 +1,4 @@
-//! What `serve` exports is announced, and found by who looks for it.
+//! `serve` announces its NFS exports by multicast DNS.
 
 use crate::mdns::world::{Avahi, Running, World};
 use anyhow::{Context as _, Result, ensure};
@@ -10,7 +10,7 @@ fn serve(world: &World, words: &[&str]) -> Result<Running> {
     world.start("serve", words)
 }
 
-/// The processes that a server has made, the first one first.
+/// PIDs of a server's child processes, in the order of their start.
 fn children(server: &Running) -> Result<Vec<i32>> {
     let pid = server.pid();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
@@ -52,9 +52,9 @@ fn exports_are_announced_until_the_end() -> Result<()> {
     Ok(())
 }
 
-/// A responder that ends is started again, and the server does not notice.
+/// `serve` restarts a responder that ended; the NFS server keeps running.
 #[test]
-fn who_announces_is_a_process_of_its_own() -> Result<()> {
+fn killed_responder_is_restarted_by_serve() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", room.path())?;
     let path = room.path().to_string_lossy().into_owned();
@@ -62,8 +62,10 @@ fn who_announces_is_a_process_of_its_own() -> Result<()> {
     server.wait_for("announced box.local")?;
     let children = children(&server)?;
     ensure!(children.len() == 2, "{children:?}");
-    // They are started in this order.
-    let responder = children.last().context("there are two")?;
+    // The NFS server is started first, then the responder.
+    let responder = children
+        .last()
+        .context("the server has no child processes")?;
     kill(Pid::from_raw(*responder), Signal::SIGKILL)?;
     server.wait_for("mdns was killed")?;
     server.wait_for("announced box.local")?;
@@ -71,9 +73,9 @@ fn who_announces_is_a_process_of_its_own() -> Result<()> {
     server.stop()
 }
 
-/// Who says so, or serves nobody but this host, announces nothing.
+/// With --no-mdns, or when the server listens on loopback only, nothing is announced.
 #[test]
-fn nothing_is_announced_that_nobody_can_reach() -> Result<()> {
+fn unreachable_exports_are_not_announced() -> Result<()> {
     let (world, room) = (World::new()?, tempfile::tempdir()?);
     let path = room.path().to_string_lossy().into_owned();
     for words in [&["--no-mdns"][..], &["-l", "127.0.0.1"]] {

@@ -1,4 +1,4 @@
-//! Two hosts on one link: ours and one with avahi, each a network namespace of its own.
+//! A link with two hosts, each a network namespace: ours and one with avahi.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -17,14 +17,14 @@ use xtask::machines::lockdown;
 use xtask::machines::server::Namespace;
 use xtask::setup::{self, Package};
 
-/// How long anything may take on a machine that has much else to do.
+/// Timeout of every wait, generous for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The link, with a host at each end.
 pub struct World {
     pub ours: Namespace,
     pub theirs: Namespace,
-    /// Whatever of ours is started finds a poor host.
+    /// True if our programs are started under the restrictions of [`World::poor`].
     is_poor: bool,
 }
 
@@ -47,8 +47,8 @@ impl World {
         })
     }
 
-    /// The same where the kernel neither lists interfaces nor says where a packet came in, and /proc and /sys are empty, for
-    /// all of ours, but not for what is beside it.
+    /// A world in which our programs have no netlink and no packet info, and /proc and /sys are empty. avahi has no such
+    /// restrictions.
     pub fn poor() -> Result<Self> {
         Ok(Self {
             is_poor: true,
@@ -56,8 +56,8 @@ impl World {
         })
     }
 
-    /// Starts a role of ours on a host with these words.
-    fn begin<T: Send>(
+    /// Starts a role of ours with these arguments on `host`, by `start`.
+    fn start_role<T: Send>(
         &self,
         host: &Namespace,
         role: &str,
@@ -69,7 +69,7 @@ impl World {
             command.args(words);
             return start(command);
         }
-        // What lists interfaces for itself, as `ip` does, would not even start in here.
+        // The restrictions are applied by tools that do not need netlink themselves; `ip netns exec` would.
         let script = "mount -t tmpfs none /sys && mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
         let mut command = Command::new("nsenter");
         command
@@ -81,17 +81,17 @@ impl World {
         lockdown::without_netlink(|| start(command))
     }
 
-    /// Starts our responder with these words.
+    /// Starts our responder on our host.
     pub fn announce(&self, words: &[&str]) -> Result<Running> {
-        self.begin(&self.ours, "mdns", words, Running::logging)
+        self.start_role(&self.ours, "mdns", words, Running::logging)
     }
 
-    /// Starts another role that announces, with these words.
+    /// Starts another announcing role on our host.
     pub fn start(&self, role: &str, words: &[&str]) -> Result<Running> {
-        self.begin(&self.ours, role, words, Running::logging)
+        self.start_role(&self.ours, role, words, Running::logging)
     }
 
-    /// The responder on a host that calls itself so.
+    /// Starts our responder on a host with this kernel host name.
     pub fn announce_as(&self, hostname: &str, words: &[&str]) -> Result<Running> {
         let path = file("mdns")?;
         let script = "name=$1 && shift && echo \"$name\" > /proc/sys/kernel/hostname && exec \"$0\" mdns \"$@\"";
@@ -101,91 +101,94 @@ impl World {
         Running::logging(command)
     }
 
-    /// Starts our browser on our host with these words.
+    /// Starts our browser on our host.
     pub fn browse(&self, words: &[&str]) -> Result<Running> {
-        self.begin(&self.ours, "browse", words, Running::printing)
+        self.start_role(&self.ours, "browse", words, Running::printing)
     }
 
-    /// The same on theirs.
+    /// Starts our browser on the other host.
     pub fn browse_from_theirs(&self, words: &[&str]) -> Result<Running> {
-        self.begin(&self.theirs, "browse", words, Running::printing)
+        self.start_role(&self.theirs, "browse", words, Running::printing)
     }
 
-    /// What it says there until it ends.
+    /// Runs our browser on the other host to its end; returns its output.
     pub fn browse_there_once(&self, words: &[&str]) -> Result<Said> {
-        self.begin(&self.theirs, "browse", words, |mut command| {
+        self.start_role(&self.theirs, "browse", words, |mut command| {
             Said::by(&mut command)
         })
     }
 
-    /// Our browser on a host, to be started.
+    /// A command for our browser on `host`, not yet started.
     pub fn browser(&self, host: &Namespace, words: &[&str]) -> Result<Command> {
         let mut command = ours(host, "browse")?;
         command.args(words);
         Ok(command)
     }
 
-    /// What `resolve` says on our host.
+    /// Runs `resolve` on our host; returns its output.
     pub fn resolve(&self, words: &[&str]) -> Result<Said> {
         self.resolve_from(&self.ours, words)
     }
 
-    /// What it says on theirs.
+    /// Runs `resolve` on the other host; returns its output.
     pub fn resolve_from_theirs(&self, words: &[&str]) -> Result<Said> {
         self.resolve_from(&self.theirs, words)
     }
 
     fn resolve_from(&self, host: &Namespace, words: &[&str]) -> Result<Said> {
-        self.begin(host, "resolve", words, |mut command| Said::by(&mut command))
+        self.start_role(host, "resolve", words, |mut command| Said::by(&mut command))
     }
 
-    /// A host has no address of IPv6 from now on.
+    /// Disables IPv6 on a host.
     pub fn without_ipv6_on(&self, host: &Namespace) -> Result<()> {
-        let off = "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6";
-        setup::quietly(host.command("sh").args(["-c", off])).map(drop)
+        let disable = "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6";
+        setup::quietly(host.command("sh").args(["-c", disable])).map(drop)
     }
 }
 
-/// The file that has a role: the responder in one of its own, the others in the one with everything. Made once.
+/// Path of the executable for a role, built once: `mdns` has a build with that role only, the others use the full build.
 fn file(role: &str) -> Result<PathBuf> {
-    static MADE: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
-    let made = &MADE[usize::from(role == "mdns")];
-    if let Some(path) = made.get() {
+    static BUILT: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
+    let built = &BUILT[usize::from(role == "mdns")];
+    if let Some(path) = built.get() {
         return Ok(path.clone());
     }
     let path = match role {
         "mdns" => build::build_roles(Arch::X86_64, &[Role::Mdns])?,
         _ => build::build(Arch::X86_64)?,
     };
-    Ok(made.get_or_init(|| path).clone())
+    Ok(built.get_or_init(|| path).clone())
 }
 
-/// A role of ours on a host, to be started.
+/// A command for a role of ours on `host`, not yet started.
 pub fn ours(host: &Namespace, role: &str) -> Result<Command> {
     let mut command = host.command(&file(role)?.to_string_lossy());
     command.arg(role);
     Ok(command)
 }
 
-/// Waits until a host has its own address of IPv6, which it gets up to two seconds after its link. Each of us probes anew when
-/// it comes, and avahi gives its name up to whoever happens to probe for it at that moment.
+/// Waits until a host has its link-local IPv6 address, up to two seconds after its link. Responders probe again when an address
+/// appears, and avahi gives up its name if another host probes for the same one at that moment.
 fn wait_for_v6(host: &Namespace) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let mut command = host.command("ip");
         let output = command
             .args(["-6", "addr", "show", "dev", "eth0", "scope", "link"])
             .output()?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        if said.contains("fe80::") && !said.contains("tentative") {
+        let output = String::from_utf8_lossy(&output.stdout);
+        if output.contains("fe80::") && !output.contains("tentative") {
             return Ok(());
         }
-        ensure!(Instant::now() < end, "eth0 never had an address: {said}");
+        ensure!(
+            Instant::now() < deadline,
+            "eth0 never had an address: {output}"
+        );
         sleep(Duration::from_millis(50));
     }
 }
 
-/// What a program said until it ended.
+/// Output and exit code of a program that has ended.
 #[derive(Debug)]
 pub struct Said {
     pub stdout: String,
@@ -205,35 +208,35 @@ impl Said {
     }
 }
 
-/// A program that goes on, and whose lines are read as they come. It is killed when it is dropped.
+/// A running program whose lines are read as they come; killed when dropped.
 pub struct Running {
     child: Child,
     said: Receiver<String>,
 }
 
 impl Running {
-    /// One whose stderr is read.
+    /// Starts a program and reads its stderr.
     pub fn logging(mut command: Command) -> Result<Self> {
         let mut child = spawned(command.stderr(Stdio::piped()))?;
         let said = lines(child.stderr.take().context("its stderr is a pipe")?);
         Ok(Self { child, said })
     }
 
-    /// One whose stdout is read.
+    /// Starts a program and reads its stdout.
     pub fn printing(mut command: Command) -> Result<Self> {
         let mut child = spawned(command.stdout(Stdio::piped()))?;
         let said = lines(child.stdout.take().context("its stdout is a pipe")?);
         Ok(Self { child, said })
     }
 
-    /// Our responder on a host, with these words.
+    /// Starts our responder on `host`.
     pub fn responder(host: &Namespace, words: &[&str]) -> Result<Self> {
         let mut command = ours(host, "mdns")?;
         command.args(words);
         Self::logging(command)
     }
 
-    /// Our browser on a host, with these words.
+    /// Starts our browser on `host`.
     pub fn browser(host: &Namespace, words: &[&str]) -> Result<Self> {
         let mut command = ours(host, "browse")?;
         command.args(words);
@@ -244,56 +247,56 @@ impl Running {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Waits until it says this.
+    /// Waits for a line that contains `part`, and returns it.
     pub fn wait_for(&self, part: &str) -> Result<String> {
         self.wait_for_within(part, PATIENCE)
     }
 
-    /// The same, if it may take longer.
+    /// Like `wait_for`, with another timeout.
     pub fn wait_for_within(&self, part: &str, patience: Duration) -> Result<String> {
         wait_for_all(&self.said, &[part], patience)
     }
 
-    /// Waits until it has said all of these, in any order.
+    /// Waits until lines with all of these parts were printed, in any order.
     pub fn wait_for_all(&self, parts: &[&str]) -> Result<()> {
         wait_for_all(&self.said, parts, PATIENCE).map(drop)
     }
 
-    /// Ends it so that it can say nothing.
+    /// Kills the program.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// The status that it ends with by itself.
+    /// Waits until the program ends by itself; returns its exit code.
     pub fn end(mut self) -> Result<Option<i32>> {
         Ok(self.child.wait()?.code())
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Sends SIGTERM and waits until the program has ended successfully.
     pub fn stop(mut self) -> Result<()> {
-        self.ask_to_stop()
+        self.send_sigterm()
     }
 
-    /// The same; what it said that nobody waited for.
+    /// Like `stop`; returns the lines that were not yet read.
     pub fn stop_and_read(mut self) -> Result<String> {
-        self.ask_to_stop()?;
+        self.send_sigterm()?;
         Ok(self.said.iter().collect::<Vec<_>>().join("\n"))
     }
 
-    fn ask_to_stop(&mut self) -> Result<()> {
+    fn send_sigterm(&mut self) -> Result<()> {
         kill(self.pid(), Signal::SIGTERM)?;
         let status = self.child.wait()?;
-        ensure!(status.success(), "it ended with {status}");
+        ensure!(status.success(), "the program ended with {status}");
         Ok(())
     }
 
-    /// All that it says until it ends.
+    /// Reads all lines until the program ends successfully.
     pub fn all(mut self) -> Result<String> {
         let said: Vec<String> = self.said.iter().collect();
         let status = self.child.wait()?;
-        ensure!(status.success(), "it ended with {status}");
+        ensure!(status.success(), "the program ended with {status}");
         Ok(said.join("\n"))
     }
 }
@@ -310,24 +313,24 @@ fn spawned(command: &mut Command) -> Result<Child> {
     child.with_context(|| format!("cannot start {command:?}"))
 }
 
-/// avahi-daemon with a bus of its own.
+/// avahi-daemon in a mount namespace of its own, with a D-Bus daemon of its own.
 pub struct Avahi {
     child: Child,
     log: Arc<Mutex<String>>,
 }
 
-/// Where an avahi of this directory looks for its service files.
+/// Directory of the service files of the avahi that keeps its files in `room`.
 pub fn services(room: &Path) -> PathBuf {
     room.join("services-of-avahi")
 }
 
 impl Avahi {
-    /// Starts it for the host of this name, and waits until it has announced that.
+    /// Starts avahi on the other host with the host name `name`, and waits until it has announced that.
     pub fn start(world: &World, name: &str, room: &Path) -> Result<Self> {
         Self::on(&world.theirs, name, true, room)
     }
 
-    /// The same on this host, which may have IPv6.
+    /// Starts avahi on `host`, with or without IPv6.
     pub fn on(host: &Namespace, name: &str, has_ipv6: bool, room: &Path) -> Result<Self> {
         let ipv6 = if has_ipv6 { "yes" } else { "no" };
         let config = room.join("avahi.conf");
@@ -370,18 +373,18 @@ impl Avahi {
             &["Server startup complete"],
             PATIENCE,
         )?);
-        // It goes on to talk, and somebody has to listen.
+        // Keeps reading, so that avahi never blocks on a full pipe.
         spawn(move || said.iter().for_each(|line| add(&line)));
         Ok(avahi)
     }
 
-    /// What it said since it had the host's name.
+    /// Log lines from "Server startup complete" on.
     pub fn log(&self) -> String {
         let log = self.log.lock();
         log.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Sends SIGTERM and waits until avahi has ended.
     pub fn stop(mut self) -> Result<()> {
         kill(
             Pid::from_raw(self.child.id().cast_signed()),
@@ -391,7 +394,7 @@ impl Avahi {
         Ok(())
     }
 
-    /// A command on its host.
+    /// A command in avahi's namespaces.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args([
@@ -404,43 +407,49 @@ impl Avahi {
         command
     }
 
-    /// What it prints, as soon as it contains all of these.
+    /// Runs a command on avahi's host until its output contains all of `wanted`, and returns that output.
     pub fn see(&self, words: &[&str], wanted: &[&str]) -> Result<String> {
         let said = self.ask_until(words, |said| wanted.iter().all(|part| said.contains(*part)))?;
         let missing = wanted.iter().find(|part| !said.contains(**part));
-        ensure!(missing.is_none(), "it never said {missing:?}, but:\n{said}");
+        ensure!(
+            missing.is_none(),
+            "{words:?} never printed {missing:?}, but:\n{said}"
+        );
         Ok(said)
     }
 
-    /// Waits until it does not print this any more.
+    /// Runs a command on avahi's host until its output no longer contains `gone`.
     pub fn see_no_more(&self, words: &[&str], gone: &str) -> Result<()> {
         let said = self.ask_until(words, |said| !said.contains(gone))?;
-        ensure!(!said.contains(gone), "it went on to say {gone:?}:\n{said}");
+        ensure!(
+            !said.contains(gone),
+            "{words:?} still prints {gone:?}:\n{said}"
+        );
         Ok(())
     }
 
-    /// What it prints last: as soon as this is `enough`, or when nobody waits any longer.
+    /// Repeats a command until `enough` accepts its output or the timeout is reached; returns the last output.
     fn ask_until(&self, words: &[&str], enough: impl Fn(&str) -> bool) -> Result<String> {
-        let end = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let (program, words) = words.split_first().context("a program is named")?;
+            let (program, words) = words.split_first().context("no program given")?;
             let output = self.command(program).args(words).output()?;
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            if enough(&said) || Instant::now() > end {
+            if enough(&said) || Instant::now() > deadline {
                 return Ok(said);
             }
             sleep(Duration::from_millis(200));
         }
     }
 
-    /// Announces a service until it is dropped.
+    /// Publishes a service by avahi-publish until the result is dropped.
     pub fn publish(&self, words: &[&str]) -> Result<Running> {
         let mut command = self.command("avahi-publish");
         command.arg("-s").args(words);
         Running::printing(command)
     }
 
-    /// A browser that goes on; its lines as they come.
+    /// Starts avahi-browse for a service type; it runs until dropped.
     pub fn watch(&self, kind: &str) -> Result<Running> {
         let mut command = self.command("avahi-browse");
         command.args(["-p", "-k", kind]);
@@ -450,7 +459,7 @@ impl Avahi {
 
 impl Drop for Avahi {
     fn drop(&mut self) {
-        // Its bus belongs to the group, too.
+        // The D-Bus daemon belongs to the process group, too.
         let _ = killpg(
             Pid::from_raw(self.child.id().cast_signed()),
             Signal::SIGKILL,
@@ -459,26 +468,27 @@ impl Drop for Avahi {
     }
 }
 
-/// The lines of a pipe, as they come.
+/// A channel with the lines of a pipe, as they come.
 fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
-    let (give, take) = channel();
+    let (sender, receiver) = channel();
     spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if give.send(line).is_err() {
+            if sender.send(line).is_err() {
                 return;
             }
         }
     });
-    take
+    receiver
 }
 
-/// Waits until all of these were said, in any order; the last line that said one.
+/// Waits until all of `parts` were printed, in any order; returns the line with the last one.
 fn wait_for_all(said: &Receiver<String>, parts: &[&str], patience: Duration) -> Result<String> {
-    let (end, mut missing, mut all) = (Instant::now() + patience, parts.to_vec(), String::new());
+    let (deadline, mut missing, mut all) =
+        (Instant::now() + patience, parts.to_vec(), String::new());
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let Ok(line) = said.recv_timeout(left) else {
-            bail!("it never said {missing:?}, but:\n{all}");
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let Ok(line) = said.recv_timeout(timeout) else {
+            bail!("the program never printed {missing:?}, but:\n{all}");
         };
         missing.retain(|part| !line.contains(part));
         if missing.is_empty() {

@@ -1,10 +1,10 @@
-//! python-zeroconf, as a browser.
+//! python-zeroconf as a browser.
 
 use super::world::{Running, World};
 use anyhow::Result;
 use xtask::setup::PythonPackage;
 
-/// Looks for services of these types on the other host.
+/// Starts a browser for these service types on the other host.
 pub fn browse(world: &World, kinds: &[&str]) -> Result<Running> {
     let mut python = world.theirs.command(PythonPackage::PYTHON);
     python
