@@ -1,6 +1,6 @@
-//! Port 111: what showmount and rpcinfo see, what portmap refuses, and what happens when the port is taken.
+//! Port 111: what showmount and rpcinfo print, which calls portmap refuses, and a port that is already in use.
 //!
-//! Each test has a network namespace of its own, so nothing on the machine is in the way.
+//! Most tests use a network namespace of their own, so that port 111 is free.
 
 use anyhow::{Context, Result, ensure};
 use std::net::{Ipv4Addr, ToSocketAddrs, UdpSocket};
@@ -17,14 +17,14 @@ const TCP: u32 = 6;
 const UDP: u32 = 17;
 
 struct Scene {
-    // The server goes before its network.
+    // Dropped before its namespace.
     server: Server,
     namespace: Namespace,
     directory: TempDir,
 }
 
 impl Scene {
-    /// A server with portmap in a namespace; `extra` are arguments for it.
+    /// Starts a server with portmap in a new namespace, with the arguments `extra`.
     fn new(extra: &[&str]) -> Result<Self> {
         setup::need(&[Package::IPROUTE2, Package::NFS_COMMON, Package::RPCBIND])?;
         let (namespace, directory) = (Namespace::new()?, public_dir()?);
@@ -41,7 +41,7 @@ impl Scene {
         ensure!(
             output.status.success(),
             "{program} {words:?} failed: {}",
-            said(&output)
+            stderr_of(&output)
         );
         Ok(String::from_utf8(output.stdout)?)
     }
@@ -56,11 +56,11 @@ fn serve(namespace: &Namespace, directory: &Path, extra: &[&str]) -> Result<Serv
     })
 }
 
-fn said(output: &Output) -> String {
+fn stderr_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Sends a datagram until something comes back, as clients do: over UDP any of the two may be lost.
+/// Sends a datagram up to five times until a reply comes: UDP may lose either.
 fn datagram(to: impl ToSocketAddrs, message: &[u8]) -> Result<Vec<u8>> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -72,9 +72,8 @@ fn datagram(to: impl ToSocketAddrs, message: &[u8]) -> Result<Vec<u8>> {
             return Ok(reply);
         }
     }
-    anyhow::bail!("no answer over UDP")
+    anyhow::bail!("five datagrams got no reply over UDP")
 }
-
 #[test]
 fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
     if !root_for("portmap on port 111") {
@@ -88,7 +87,7 @@ fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
         "showmount -e says:\n{exports}"
     );
 
-    // A client that mounted is listed until it unmounts.
+    // A mounted client is listed until UMNT.
     scene.namespace.run(|| {
         let mut client = Client::connect(scene.server.mount())?;
         client.mount(&path)?;
@@ -138,7 +137,7 @@ fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
 }
 
 #[test]
-fn portmap_answers_over_udp_and_tcp_and_cannot_be_changed() -> Result<()> {
+fn portmap_answers_udp_and_tcp_but_refuses_changes() -> Result<()> {
     if !root_for("portmap on port 111") {
         return Ok(());
     }
@@ -179,7 +178,7 @@ fn portmap_answers_over_udp_and_tcp_and_cannot_be_changed() -> Result<()> {
                 );
             }
         }
-        // A datagram that is no call gets no answer, and the next one does.
+        // A datagram too short for a call gets no reply, and the next one does.
         let null = Call::portmap_null().message(8, &Auth::none());
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -191,7 +190,7 @@ fn portmap_answers_over_udp_and_tcp_and_cannot_be_changed() -> Result<()> {
         let len = socket.recv(&mut reply)?;
         ensure!(
             outcome(&reply[..len])?.0 == 8,
-            "an answer to half a datagram: {:?}",
+            "reply to a truncated datagram: {:?}",
             &reply[..len]
         );
         Ok(())
@@ -217,7 +216,7 @@ fn mount_answers_over_udp() -> Result<()> {
 }
 
 #[test]
-fn a_taken_port_111_is_said_plainly_and_nfs_goes_on() -> Result<()> {
+fn port_111_in_use_is_reported_nfs_continues() -> Result<()> {
     if !root_for("portmap on port 111") {
         return Ok(());
     }
@@ -239,7 +238,7 @@ fn a_taken_port_111_is_said_plainly_and_nfs_goes_on() -> Result<()> {
 }
 
 #[test]
-fn other_versions_and_programs_are_told_so() -> Result<()> {
+fn unsupported_versions_and_programs_are_rejected() -> Result<()> {
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
     let mut client = server.connect()?;
@@ -251,13 +250,13 @@ fn other_versions_and_programs_are_told_so() -> Result<()> {
     ] {
         let message = head(1, 2, (program, version, 0), &Auth::root());
         let outcome = client.exchange(&message)?;
-        let told = matches!(outcome, Some(Outcome::ProgramMismatch { low: 3, high: 3 }));
+        let is_mismatch = matches!(outcome, Some(Outcome::ProgramMismatch { low: 3, high: 3 }));
         ensure!(
-            told,
+            is_mismatch,
             "program {program} version {version} was answered {outcome:?}"
         );
     }
-    // MOUNT speaks 1 and 3: a range that contains 2 cannot be avoided.
+    // RFC 5531 has one range of versions: MOUNT supports 1 and 3, so the range 1 to 3 includes 2.
     let outcome = client.exchange(&head(1, 2, (mount::PROGRAM, 2, 0), &Auth::root()))?;
     ensure!(
         matches!(outcome, Some(Outcome::ProgramMismatch { .. })),
@@ -283,7 +282,7 @@ fn other_versions_and_programs_are_told_so() -> Result<()> {
 }
 
 #[test]
-fn mount_may_have_a_port_of_its_own() -> Result<()> {
+fn mount_option_sets_its_own_port() -> Result<()> {
     if !root_for("portmap on port 111") {
         return Ok(());
     }
