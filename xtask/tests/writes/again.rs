@@ -1,4 +1,4 @@
-//! Calls that arrive twice because an answer was lost: the answer is the same to the last byte, and nothing is done twice.
+//! Retransmitted calls: the reply is the same, byte for byte, and a call that is not idempotent is carried out once.
 
 use super::{Scene, WRITABLE, make};
 use anyhow::{Context, Result, ensure};
@@ -12,8 +12,8 @@ use xtask::machines::server::{ServerOptions, status_field};
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const RSS_MAX_KIB: u64 = 2048;
 
-/// Sends a message as it is; the reply as it is.
-fn raw(client: &mut Client, message: &[u8]) -> Result<Vec<u8>> {
+/// Sends a call message as one record and returns the reply message.
+fn exchange_raw(client: &mut Client, message: &[u8]) -> Result<Vec<u8>> {
     client.send(&record(message))?;
     Ok(client.receive()?.context("closed")?.to_vec())
 }
@@ -25,7 +25,7 @@ fn status(reply: &[u8]) -> Result<nfsstat3> {
     }
 }
 
-/// The host's view of the export: names, modes, sizes, links.
+/// The host's view of the export: mode, size, link count and ctime of every object.
 fn tree(scene: &Scene) -> Result<Vec<String>> {
     use std::os::unix::fs::MetadataExt;
     let entries = walkdir::WalkDir::new(scene.directory.path()).sort_by_file_name();
@@ -49,7 +49,7 @@ fn tree(scene: &Scene) -> Result<Vec<String>> {
 }
 
 #[test]
-fn a_call_that_comes_again_is_answered_again_and_not_done_again() -> Result<()> {
+fn retransmitted_call_is_answered_from_the_cache() -> Result<()> {
     Scene::each(|scene| {
         let root = scene.root.clone();
         let dir = &root[..];
@@ -58,7 +58,7 @@ fn a_call_that_comes_again_is_answered_again_and_not_done_again() -> Result<()> 
         scene.make("renamed", b"content")?;
         scene.client.mkdir(dir, "directory", Set::mode(0o755))?;
         let guard = scene.client.attr(&file)?.ctime;
-        // So that the guard of a second SETATTR would not hold any more.
+        // The ctime changes, so that the guard of a second SETATTR would fail.
         std::thread::sleep(std::time::Duration::from_millis(12));
         let set = Set::mode(0o600);
         let target = b"target".as_slice();
@@ -80,47 +80,62 @@ fn a_call_that_comes_again_is_answered_again_and_not_done_again() -> Result<()> 
             .collect();
         let mut answers = Vec::new();
         for (call, message) in &messages {
-            let first = raw(&mut scene.client, message)?;
+            let first = exchange_raw(&mut scene.client, message)?;
             ensure!(
                 status(&first)? == nfsstat3::NFS3_OK,
                 "{call:?} was answered {:?}",
                 status(&first)?
             );
             let after = tree(scene)?;
-            let second = raw(&mut scene.client, message)?;
-            ensure!(second == first, "{call:?} has another answer at once");
-            let mut other = scene.server.connect()?;
+            let second = exchange_raw(&mut scene.client, message)?;
+            ensure!(
+                second == first,
+                "{call:?} got another reply to a retransmission on the same connection"
+            );
+            let mut connection = scene.server.connect()?;
             for _ in 0..3 {
-                let third = raw(&mut other, message)?;
-                ensure!(third == first, "{call:?} has another answer elsewhere");
+                let third = exchange_raw(&mut connection, message)?;
+                ensure!(
+                    third == first,
+                    "{call:?} got another reply to a retransmission on a new connection"
+                );
             }
-            ensure!(tree(scene)? == after, "{call:?} was done twice");
+            ensure!(tree(scene)? == after, "{call:?} was carried out twice");
             answers.push(first);
         }
-        // Also when the others have been answered meanwhile.
+        // The replies are still cached after other calls were answered.
         let after = tree(scene)?;
         for ((call, message), answer) in messages.iter().zip(&answers) {
-            let later = raw(&mut scene.server.connect()?, message)?;
-            ensure!(later == *answer, "{call:?} has another answer later");
+            let later = exchange_raw(&mut scene.server.connect()?, message)?;
+            ensure!(
+                later == *answer,
+                "{call:?} got another reply to a late retransmission"
+            );
         }
-        ensure!(tree(scene)? == after, "something was done later");
-        // A failure is an answer too.
+        ensure!(
+            tree(scene)? == after,
+            "a late retransmission was carried out"
+        );
+        // An error reply is cached, too.
         scene.make("once", b"")?;
         let refused = Call::mkdir(dir, b"once", set).message(0x0a6a_2000, &auth);
-        let first = raw(&mut scene.client, &refused)?;
+        let first = exchange_raw(&mut scene.client, &refused)?;
         ensure!(status(&first)? == nfsstat3::NFS3ERR_EXIST);
         scene.client.remove(dir, "once")?;
         ensure!(
-            raw(&mut scene.client, &refused)? == first,
-            "a failure has another answer"
+            exchange_raw(&mut scene.client, &refused)? == first,
+            "a retransmission of a failed MKDIR got another reply"
         );
-        ensure!(!scene.path("once").exists(), "it was done after all");
+        ensure!(
+            !scene.path("once").exists(),
+            "a retransmission of a failed MKDIR was carried out"
+        );
         Ok(())
     })
 }
 
 #[test]
-fn the_same_call_twice_in_one_segment_is_done_once() -> Result<()> {
+fn repeated_call_in_one_segment_runs_once() -> Result<()> {
     Scene::each(|scene| {
         let root = scene.root.clone();
         let auth = scene.client.auth.clone();
@@ -137,14 +152,17 @@ fn the_same_call_twice_in_one_segment_is_done_once() -> Result<()> {
                 "{:?}",
                 status(&first)?
             );
-            ensure!(first == second && second == third, "{name} has two answers");
+            ensure!(
+                first == second && second == third,
+                "{name} got different replies"
+            );
         }
         Ok(())
     })
 }
 
 #[test]
-fn another_call_with_the_same_number_is_another_call() -> Result<()> {
+fn different_call_with_same_xid_is_carried_out() -> Result<()> {
     Scene::each(|scene| {
         const XID: u32 = 0x0a6a_4000;
         let root = scene.root.clone();
@@ -156,9 +174,9 @@ fn another_call_with_the_same_number_is_another_call() -> Result<()> {
             let name = name.as_bytes();
             Call::remove(&root, name).message(XID, &auth)
         };
-        // Other arguments.
+        // The same procedure with other arguments.
         for name in ["one", "two"] {
-            let reply = raw(&mut scene.client, &remove(name))?;
+            let reply = exchange_raw(&mut scene.client, &remove(name))?;
             ensure!(
                 status(&reply)? == nfsstat3::NFS3_OK && !scene.path(name).exists(),
                 "{name} was answered {:?}",
@@ -168,27 +186,27 @@ fn another_call_with_the_same_number_is_another_call() -> Result<()> {
         // Another procedure with the same arguments.
         scene.make("one", b"")?;
         let call = Call::rmdir(&root, b"one");
-        let reply = raw(&mut scene.client, &call.message(XID, &auth))?;
+        let reply = exchange_raw(&mut scene.client, &call.message(XID, &auth))?;
         ensure!(
             status(&reply)? == nfsstat3::NFS3ERR_NOTDIR,
             "{:?}",
             status(&reply)?
         );
-        // Arguments that differ only at their very end.
+        // Arguments that differ in the last byte only.
         for last in ["1", "2"] {
             let name = format!("{}{last}", "n".repeat(254));
             let call = Call::mkdir(&root, name.as_bytes(), Set::mode(0o755));
-            let reply = raw(&mut scene.client, &call.message(XID, &auth))?;
+            let reply = exchange_raw(&mut scene.client, &call.message(XID, &auth))?;
             ensure!(
                 status(&reply)? == nfsstat3::NFS3_OK && scene.path(&name).is_dir(),
-                "{name} was taken for another"
+                "{name} was answered from the cache entry of another call"
             );
         }
         scene.client.remove(&root, "three")?;
-        // Another host.
+        // The same call from another host.
         let server = scene.server.nfs();
         let mut elsewhere = Client::connect_from(ELSEWHERE, server)?;
-        let reply = raw(&mut elsewhere, &remove("three"))?;
+        let reply = exchange_raw(&mut elsewhere, &remove("three"))?;
         ensure!(
             status(&reply)? == nfsstat3::NFS3ERR_NOENT,
             "{:?}",
@@ -196,31 +214,34 @@ fn another_call_with_the_same_number_is_another_call() -> Result<()> {
         );
         scene.make("three", b"")?;
         let fourth = Client::connect_from(Ipv4Addr::new(127, 0, 0, 3), server)?;
-        let reply = raw(&mut { fourth }, &remove("three"))?;
+        let reply = exchange_raw(&mut { fourth }, &remove("three"))?;
         ensure!(status(&reply)? == nfsstat3::NFS3_OK && !scene.path("three").exists());
         Ok(())
     })
 }
 
 #[test]
-fn writes_and_questions_are_always_carried_out() -> Result<()> {
+fn retransmitted_write_and_getattr_run_again() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let file = scene.make("file", b"")?;
     let auth = scene.client.auth.clone();
     let write = Call::write(&file, 0, stable_how::FILE_SYNC, b"data").message(7, &auth);
-    ensure!(status(&raw(&mut scene.client, &write)?)? == nfsstat3::NFS3_OK);
+    ensure!(status(&exchange_raw(&mut scene.client, &write)?)? == nfsstat3::NFS3_OK);
     fs::write(scene.path("file"), "another")?;
-    ensure!(status(&raw(&mut scene.client, &write)?)? == nfsstat3::NFS3_OK);
+    ensure!(status(&exchange_raw(&mut scene.client, &write)?)? == nfsstat3::NFS3_OK);
     ensure!(fs::read(scene.path("file"))? == b"dataher");
     let ask = Call::get_attr(&file).message(8, &auth);
-    let first = raw(&mut scene.client, &ask)?;
+    let first = exchange_raw(&mut scene.client, &ask)?;
     fs::write(scene.path("file"), "grown larger")?;
-    ensure!(raw(&mut scene.client, &ask)? != first, "an old answer");
+    ensure!(
+        exchange_raw(&mut scene.client, &ask)? != first,
+        "GETATTR was answered from the cache"
+    );
     Ok(())
 }
 
 #[test]
-fn a_flood_from_one_host_does_not_make_others_forgotten() -> Result<()> {
+fn flood_from_one_host_keeps_others_cached() -> Result<()> {
     const FLOOD: u32 = 20_000;
     let mut scene = Scene::with(WRITABLE, ServerOptions::default())?;
     let root = scene.root.clone();
@@ -234,7 +255,7 @@ fn a_flood_from_one_host_does_not_make_others_forgotten() -> Result<()> {
         .collect();
     let answers = messages
         .iter()
-        .map(|message| raw(&mut scene.client, message))
+        .map(|message| exchange_raw(&mut scene.client, message))
         .collect::<Result<Vec<_>>>()?;
     let mut flood = Client::connect_from(ELSEWHERE, scene.server.nfs())?;
     make(&mut flood, &root, "file", b"")?;
@@ -254,15 +275,15 @@ fn a_flood_from_one_host_does_not_make_others_forgotten() -> Result<()> {
     }
     for (message, answer) in messages.iter().zip(&answers) {
         ensure!(
-            raw(&mut scene.server.connect()?, message)? == *answer,
-            "an answer was forgotten"
+            exchange_raw(&mut scene.server.connect()?, message)? == *answer,
+            "the flood evicted another host's reply from the cache"
         );
     }
     let peak = status_field(scene.server.pid(), "VmHWM")?;
     ensure!(
         peak <= RSS_MAX_KIB,
-        "{peak} KiB after {FLOOD} calls to remember"
+        "{peak} KiB after {FLOOD} calls that are cached"
     );
-    eprintln!("{peak} KiB after {FLOOD} calls to remember");
+    eprintln!("{peak} KiB after {FLOOD} calls that are cached");
     scene.is_well()
 }

@@ -10,35 +10,35 @@ use xtask::clients::nfs::{Call, Set, SetTime, nfsstat3, pack, time, words};
 use xtask::machines::server::root_for;
 
 #[test]
-fn the_guard_lets_one_of_two_pass() -> Result<()> {
+fn stale_guard_is_refused_with_not_sync() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"content")?;
         let before = scene.client.attr(&file)?;
         let guarded = |guard, size| Call::set_attr(&file, Set::size(size), Some(guard));
         let nfstime3 { seconds, nseconds } = before.ctime;
-        for other in [
+        for guard in [
             (0, 0),
             (seconds, nseconds ^ 1),
             (seconds - 1, nseconds),
             (seconds + 1, nseconds),
         ] {
-            let status = scene.client.status(&guarded(other, 0))?;
+            let status = scene.client.status(&guarded(guard, 0))?;
             ensure!(
                 status == nfsstat3::NFS3ERR_NOT_SYNC,
-                "a guard of {other:?} was answered {:?}",
+                "a guard of {guard:?} was answered {:?}",
                 status
             );
             ensure!(
                 pack(&scene.client.attr(&file)?) == pack(&before),
-                "it changed all the same"
+                "SETATTR with a stale guard changed the file"
             );
         }
-        // A tick of the clock of file systems, so that the change shows.
+        // The file system's clock advances by a tick, so that the ctime changes.
         std::thread::sleep(Duration::from_millis(20));
         let status = scene.client.status(&guarded((seconds, nseconds), 4))?;
         ensure!(status == nfsstat3::NFS3_OK, "{:?}", status);
         ensure!(fs::read(scene.path("file"))? == b"cont");
-        // Its time of change is another one now.
+        // The ctime differs from the guard now.
         let status = scene.client.status(&guarded((seconds, nseconds), 0))?;
         ensure!(status == nfsstat3::NFS3ERR_NOT_SYNC, "{:?}", status);
         ensure!(fs::read(scene.path("file"))? == b"cont");
@@ -47,7 +47,7 @@ fn the_guard_lets_one_of_two_pass() -> Result<()> {
 }
 
 #[test]
-fn times_are_exact_to_the_nanosecond_both_ways() -> Result<()> {
+fn times_keep_nanoseconds_both_ways() -> Result<()> {
     Scene::each(|scene| {
         let root = scene.root.clone();
         scene.make("file", b"content")?;
@@ -59,7 +59,7 @@ fn times_are_exact_to_the_nanosecond_both_ways() -> Result<()> {
             for (atime, mtime) in [
                 ((1_700_000_001, 123_456_789), (1_600_000_000, 999_999_999)),
                 ((0, 0), (1, 1)),
-                // After 2038, and as late as 32 bits without a sign can say.
+                // After 2038, and close to the maximum of an unsigned 32-bit time.
                 ((3_000_000_000, 1), (u32::MAX - 1, 999_999_998)),
             ] {
                 scene.client.set_attr(
@@ -83,7 +83,7 @@ fn times_are_exact_to_the_nanosecond_both_ways() -> Result<()> {
                 );
             }
         }
-        // The other way: what the host sets, the client sees.
+        // Times set on the host are returned to the client.
         let path = scene.path("file");
         let (atime, mtime) = (
             Duration::new(1_234_567_890, 987_654_321),
@@ -104,7 +104,7 @@ fn times_are_exact_to_the_nanosecond_both_ways() -> Result<()> {
 }
 
 #[test]
-fn one_time_is_set_and_the_other_stays() -> Result<()> {
+fn setting_one_time_keeps_the_other() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"content")?;
         let both = SetTime::Client(1_000_000, 1);
@@ -132,7 +132,7 @@ fn one_time_is_set_and_the_other_stays() -> Result<()> {
         ensure!((attr.atime, attr.mtime) == (time((3_000_000, 3)), time((2_000_000, 2))));
 
         let now = || SystemTime::now().duration_since(UNIX_EPOCH);
-        // The clock of file systems ticks every few milliseconds only, and may lag behind by one tick.
+        // The clock of the file system advances every few milliseconds only, and may be one tick behind.
         let start = now()? - Duration::from_millis(20);
         let set = Set {
             atime: SetTime::Server,
@@ -158,9 +158,9 @@ fn one_time_is_set_and_the_other_stays() -> Result<()> {
 }
 
 #[test]
-fn impossible_nanoseconds_are_no_secret_words() -> Result<()> {
+fn invalid_nanoseconds_are_refused() -> Result<()> {
     Scene::each(|scene| {
-        // To utimensat(2) two of these mean "now" and "leave it".
+        // utimensat(2) gives two of these values a meaning: UTIME_NOW and UTIME_OMIT.
         let file = scene.make("file", b"content")?;
         let before = scene.client.attr(&file)?;
         for nanoseconds in [1_000_000_000, 0x3fff_ffff, 0x3fff_fffe, u32::MAX] {
@@ -175,7 +175,7 @@ fn impossible_nanoseconds_are_no_secret_words() -> Result<()> {
                 };
                 let call = Call::set_attr(&file, set, None);
                 let status = scene.client.status(&call);
-                // Garbage is a fair answer, too; the client takes it for an error.
+                // GARBAGE_ARGS is a valid reply, too; the test client returns it as an error.
                 ensure!(
                     matches!(status, Err(_) | Ok(nfsstat3::NFS3ERR_INVAL)),
                     "{nanoseconds} ns were answered {status:?}"
@@ -191,7 +191,7 @@ fn impossible_nanoseconds_are_no_secret_words() -> Result<()> {
 }
 
 #[test]
-fn a_size_cuts_and_fills_with_zeros() -> Result<()> {
+fn setattr_size_truncates_and_zero_fills() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"content")?;
         let before = scene.client.attr(&file)?;
@@ -214,7 +214,7 @@ fn a_size_cuts_and_fills_with_zeros() -> Result<()> {
         }
         scene.client.set_attr(&file, Set::size(5 << 30))?;
         ensure!(fs::metadata(scene.path("file"))?.len() == 5 << 30);
-        // All at once: the time that is asked for wins over the one that a new size leaves.
+        // One SETATTR with all of these: the requested mtime takes precedence over the mtime that a size change causes.
         let set = Set {
             mode: Some(0o4711),
             size: Some(1),
@@ -232,7 +232,7 @@ fn a_size_cuts_and_fills_with_zeros() -> Result<()> {
 }
 
 #[test]
-fn every_mode_is_set_as_it_is() -> Result<()> {
+fn setattr_sets_every_mode_exactly() -> Result<()> {
     Scene::each(|scene| {
         let root = scene.root.clone();
         scene.make("file", b"")?;
@@ -249,7 +249,7 @@ fn every_mode_is_set_as_it_is() -> Result<()> {
                 );
             }
         }
-        // Bits above those are a type of file, which nobody can set.
+        // Mode bits above 0o7777 are a file type, which SETATTR cannot change.
         let file = scene.client.lookup(&root, "file")?;
         let _ = scene
             .client
@@ -264,7 +264,7 @@ fn every_mode_is_set_as_it_is() -> Result<()> {
 }
 
 #[test]
-fn owners_change_for_root_only() -> Result<()> {
+fn only_root_changes_owners() -> Result<()> {
     if !root_for("files of others") {
         return Ok(());
     }
@@ -287,7 +287,7 @@ fn owners_change_for_root_only() -> Result<()> {
             if served_by == 0 {
                 result?;
                 ensure!((meta.uid(), meta.gid()) == (1234, 4321), "{name}");
-                // One of the two, and the other stays.
+                // Only the GID; the UID stays.
                 let set = Set {
                     gid: Some(99),
                     ..Set::default()

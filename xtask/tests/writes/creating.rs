@@ -1,4 +1,4 @@
-//! CREATE in its three ways, and what MKDIR, SYMLINK and MKNOD make.
+//! CREATE in its three modes (UNCHECKED, GUARDED, EXCLUSIVE), and the objects that MKDIR, SYMLINK and MKNOD create.
 
 use super::{Scene, WRITABLE, fails, is_as_on_the_host, make, serve};
 use anyhow::{Context, Result, ensure};
@@ -10,23 +10,23 @@ use xtask::clients::nfs::{
 use xtask::machines::server::{ServerOptions, public_dir, root_for, users};
 
 #[test]
-fn unchecked_takes_what_exists() -> Result<()> {
+fn unchecked_create_returns_existing_file() -> Result<()> {
     Scene::each(|scene| {
         let root = scene.root.clone();
         let file = scene.make("file", b"content")?;
         let mut client = scene.server.connect()?;
-        let mut again = |set| client.create(&root, "file", How::Unchecked(set));
-        ensure!(again(Set::default())? == file, "another handle");
+        let mut create_again = |set| client.create(&root, "file", How::Unchecked(set));
+        ensure!(create_again(Set::default())? == file, "another handle");
         ensure!(fs::read(scene.path("file"))? == b"content");
-        // Of the attributes only a size counts for a file that exists.
-        again(Set::mode(0o600))?;
+        // For an existing file, only the size among the attributes is applied.
+        create_again(Set::mode(0o600))?;
         ensure!(fs::metadata(scene.path("file"))?.mode() & 0o7777 == 0o644);
         ensure!(fs::read(scene.path("file"))? == b"content");
-        ensure!(again(Set::size(4))? == file);
+        ensure!(create_again(Set::size(4))? == file);
         ensure!(fs::read(scene.path("file"))? == b"cont");
-        again(Set::size(0))?;
+        create_again(Set::size(0))?;
         ensure!(fs::read(scene.path("file"))?.is_empty());
-        // And a new one gets all.
+        // For a new file, all attributes are applied.
         let set = Set {
             mode: Some(0o640),
             size: Some(5),
@@ -41,7 +41,7 @@ fn unchecked_takes_what_exists() -> Result<()> {
 }
 
 #[test]
-fn guarded_and_exclusive_leave_what_exists() -> Result<()> {
+fn guarded_and_exclusive_create_keep_existing_objects() -> Result<()> {
     Scene::each(|scene| {
         let root = scene.root.clone();
         scene.make("file", b"content")?;
@@ -76,7 +76,7 @@ fn guarded_and_exclusive_leave_what_exists() -> Result<()> {
                 );
             }
         }
-        // Nothing is made through a link, and a directory is no file.
+        // UNCHECKED creates nothing through a symbolic link, and does not open a directory.
         for name in ["directory", "link"] {
             let made = scene
                 .client
@@ -92,12 +92,12 @@ fn guarded_and_exclusive_leave_what_exists() -> Result<()> {
                 "UNCHECKED of {name} was answered {status:?}"
             );
         }
-        ensure!(tree(scene)? == before, "something changed");
+        ensure!(tree(scene)? == before, "a refused call changed the export");
         Ok(())
     })
 }
 
-/// Names, kinds and sizes in the export's root.
+/// Names, types and sizes of the objects in the export's root.
 fn tree(scene: &Scene) -> Result<Vec<(String, u32, u64)>> {
     let mut all = fs::read_dir(scene.directory.path())?
         .map(|entry| {
@@ -112,7 +112,7 @@ fn tree(scene: &Scene) -> Result<Vec<(String, u32, u64)>> {
 }
 
 #[test]
-fn exclusive_can_be_repeated_also_after_a_restart() -> Result<()> {
+fn exclusive_create_is_repeatable_after_restart() -> Result<()> {
     let verifiers = [*b"verifier", [0xff; 8], [0x80; 8], [0, 0, 0, 0, 0, 0, 0, 1]];
     for user in users() {
         let (directory, keys) = (public_dir()?, public_dir()?);
@@ -135,26 +135,26 @@ fn exclusive_can_be_repeated_also_after_a_restart() -> Result<()> {
             ensure!(server.connect()?.create(&root, &name, how)? == file);
             made.push((name, how, file));
         }
-        let others = |client: &mut xtask::clients::nfs::Client| -> Result<()> {
+        let refuse_other_verifiers = |client: &mut xtask::clients::nfs::Client| -> Result<()> {
             for (number, (name, _, _)) in made.iter().enumerate() {
-                let mut other = verifiers[number];
+                let mut verifier = verifiers[number];
                 for bit in [0x80, 1] {
-                    other[3] ^= bit;
-                    let created = client.create(&root, name, How::Exclusive(other));
+                    verifier[3] ^= bit;
+                    let created = client.create(&root, name, How::Exclusive(verifier));
                     fails(
                         created,
                         &[nfsstat3::NFS3ERR_EXIST],
-                        format!("{other:?} for {name}"),
+                        format!("{verifier:?} for {name}"),
                     )?;
                 }
             }
             Ok(())
         };
-        others(&mut client)?;
+        refuse_other_verifiers(&mut client)?;
         server.kill()?;
         let (_server, mut client, again) = start()?;
         ensure!(again == root, "another root after the restart");
-        others(&mut client)?;
+        refuse_other_verifiers(&mut client)?;
         for (name, how, file) in &made {
             let found = client.create(&root, name, *how);
             ensure!(
@@ -175,7 +175,7 @@ fn exclusive_can_be_repeated_also_after_a_restart() -> Result<()> {
 }
 
 #[test]
-fn what_is_made_has_the_attributes_asked_for_whatever_the_umask() -> Result<()> {
+fn created_objects_ignore_the_umask() -> Result<()> {
     let through = ["sh", "-c", r#"umask 077 && exec "$@""#, "sh"].map(String::from);
     let mut scene = Scene::with(
         WRITABLE,
@@ -196,7 +196,7 @@ fn what_is_made_has_the_attributes_asked_for_whatever_the_umask() -> Result<()> 
             mtime: time,
         };
         let dir = &root[..];
-        for (what, call) in [
+        for (name, call) in [
             ("file", Call::create(dir, b"file", How::Guarded(set))),
             (
                 "unchecked",
@@ -205,22 +205,22 @@ fn what_is_made_has_the_attributes_asked_for_whatever_the_umask() -> Result<()> 
             ("directory", Call::mkdir(dir, b"directory", set)),
             ("fifo", Call::fifo(dir, b"fifo", set)),
         ] {
-            if what == "directory" && mode & 0o6000 != 0 {
-                // To Call::mkdir(2) these bits mean nothing.
+            if name == "directory" && mode & 0o6000 != 0 {
+                // mkdir(2) ignores these bits.
                 continue;
             }
             scene.client.answer(&call)?.ok()?;
-            let handle = scene.client.lookup(&root, what)?;
+            let handle = scene.client.lookup(&root, name)?;
             let attr = scene.client.attr(&handle)?;
             ensure!(
                 attr.mode == mode && words(&attr.mtime) == [1_500_000_000, 15],
-                "{what} of mode {mode:o} became {attr:?}"
+                "{name} of mode {mode:o} became {attr:?}"
             );
-            is_as_on_the_host(&attr, &scene.path(what))?;
-            if what == "directory" {
-                scene.client.rmdir(&root, what)?;
+            is_as_on_the_host(&attr, &scene.path(name))?;
+            if name == "directory" {
+                scene.client.rmdir(&root, name)?;
             } else {
-                scene.client.remove(&root, what)?;
+                scene.client.remove(&root, name)?;
             }
         }
     }
@@ -228,7 +228,7 @@ fn what_is_made_has_the_attributes_asked_for_whatever_the_umask() -> Result<()> 
 }
 
 #[test]
-fn symlinks_hold_any_target_and_are_not_followed() -> Result<()> {
+fn symlink_accepts_any_target_without_following() -> Result<()> {
     Scene::each(|scene| {
         let root = scene.root.clone();
         let long = "x/".repeat(2047);
@@ -252,16 +252,16 @@ fn symlinks_hold_any_target_and_are_not_followed() -> Result<()> {
             (Vec::new(), nfsstat3::NFS3ERR_INVAL),
         ] {
             let call = Call::symlink(&root, b"refused", Set::default(), &target);
-            // Which error it is, is not written anywhere.
+            // RFC 1813 does not say which error it is.
             let status = scene.client.status(&call)?;
-            let others = [
+            let allowed = [
                 expected,
                 nfsstat3::NFS3ERR_ACCES,
                 nfsstat3::NFS3ERR_NOENT,
                 nfsstat3::NFS3ERR_INVAL,
             ];
             ensure!(
-                others.contains(&status),
+                allowed.contains(&status),
                 "a target of {} bytes was answered {status:?}",
                 target.len()
             );
@@ -272,7 +272,7 @@ fn symlinks_hold_any_target_and_are_not_followed() -> Result<()> {
 }
 
 #[test]
-fn mknod_makes_what_may_be_made() -> Result<()> {
+fn mknod_creates_supported_types_only() -> Result<()> {
     if !root_for("devices") {
         return Ok(());
     }
@@ -315,7 +315,7 @@ fn mknod_makes_what_may_be_made() -> Result<()> {
                 ensure!(!scene.path(name).exists());
             }
         }
-        // The kernel has no such numbers: cut to its size, they would be those of other devices.
+        // The kernel's device numbers are smaller: truncated, these would denote other devices.
         for (major, minor) in [(1 << 12, 3), (1, 1 << 20), (u32::MAX, u32::MAX)] {
             let made = scene.client.mknod(
                 &root,
@@ -338,7 +338,7 @@ fn mknod_makes_what_may_be_made() -> Result<()> {
         }
         for kind in [0, 8, u32::MAX] {
             let call = Call::mknod_of(&root, b"refused", kind);
-            // No type at all: garbage, which the client takes for an error.
+            // Not an ftype3 value: GARBAGE_ARGS, which the test client returns as an error.
             let status = scene.client.status(&call);
             ensure!(matches!(
                 status,
@@ -351,7 +351,7 @@ fn mknod_makes_what_may_be_made() -> Result<()> {
 }
 
 #[test]
-fn a_group_is_inherited_where_the_directory_says_so() -> Result<()> {
+fn setgid_directory_passes_its_group_on() -> Result<()> {
     if !root_for("groups of others") {
         return Ok(());
     }

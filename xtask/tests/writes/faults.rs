@@ -1,4 +1,4 @@
-//! A file system that fails where it is told: each failure becomes the status of its name, and the server lives on.
+//! A FUSE file system with injected errors: each errno becomes its NFS status, and the server keeps running.
 
 use super::{WRITABLE, fails, make, mounts, pattern};
 use anyhow::{Context, Result, ensure};
@@ -22,14 +22,14 @@ const ERRORS: [(i32, nfsstat3); 6] = [
     (ETXTBSY, nfsstat3::NFS3ERR_ACCES),
 ];
 
-/// Failing once may be tried again by somebody on the way; failing on does not help.
+/// For failures that are retried by a layer below the server, which a single failure would not reach.
 const ALWAYS: usize = usize::MAX;
 
-/// WRITEs that are sent together.
+/// WRITEs sent in one burst.
 const TOGETHER: u32 = 32;
 
 struct Scene<'a> {
-    // In this order: nobody may have a file open when it is unmounted.
+    // Fields drop in this order: the server must have closed its files before the file system is unmounted.
     client: Client,
     server: Server,
     root: Vec<u8>,
@@ -40,14 +40,14 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// The status that a call is answered with; None when the connection is closed instead, and replaced by a new one.
-    fn told(&mut self, call: &Call<'_>) -> Result<Option<nfsstat3>> {
+    /// Sends a call with a new xid and returns its status. None if the server closed the connection, which is then replaced.
+    fn status_of_new(&mut self, call: &Call<'_>) -> Result<Option<nfsstat3>> {
         self.xid += 1;
-        self.told_again(call)
+        self.status_of_retransmission(call)
     }
 
-    /// The status of the last call, sent again with the same xid.
-    fn told_again(&mut self, call: &Call<'_>) -> Result<Option<nfsstat3>> {
+    /// Retransmits the last call with the same xid, and returns its status.
+    fn status_of_retransmission(&mut self, call: &Call<'_>) -> Result<Option<nfsstat3>> {
         let message = call.message(self.xid, &self.client.auth);
         match self.client.exchange(&message)? {
             Some(Outcome::Success(results)) => status_of(results).map(Some),
@@ -65,7 +65,7 @@ fn scene(test: impl FnOnce(&mut Scene<'_>) -> Result<()> + Send) -> Result<()> {
     let path = directory.path();
     mounts::private("a file system that fails", || {
         let faulty = Faulty::mount(path)?;
-        // FUSE forgets its inodes: what the kernel would give as handles does not last.
+        // The kernel's file handles of a FUSE file system do not last, because FUSE forgets its inodes.
         let options = ServerOptions {
             arguments: vec!["--handles".into(), "path".into()],
             ..ServerOptions::default()
@@ -102,7 +102,7 @@ fn tree(path: &Path) -> Result<Vec<(String, u64, u64)>> {
 }
 
 #[test]
-fn every_failure_has_its_name() -> Result<()> {
+fn every_errno_becomes_its_nfs_status() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
         let (dir, path) = (&root[..], scene.path);
@@ -149,7 +149,7 @@ fn every_failure_has_its_name() -> Result<()> {
                 );
                 ensure!(
                     scene.faulty.asked().contains(op),
-                    "{op:?} was not asked for"
+                    "{op:?} did not reach the file system"
                 );
                 ensure!(
                     tree(path)? == before,
@@ -159,12 +159,12 @@ fn every_failure_has_its_name() -> Result<()> {
                 ensure!(fs::read(path.join("file"))? == b"content");
             }
         }
-        // Nothing of all that is remembered: the same calls go through, in an order that lets them.
+        // No failure is remembered: the first five calls succeed now.
         for (_, call) in &calls[..5] {
             let status = scene.client.status(call)?;
             ensure!(
                 status == nfsstat3::NFS3_OK,
-                "{call:?} was answered {status:?} later"
+                "{call:?} was answered {status:?} after the failures ended"
             );
         }
         Ok(())
@@ -172,12 +172,12 @@ fn every_failure_has_its_name() -> Result<()> {
 }
 
 #[test]
-fn a_file_that_cannot_be_opened_is_not_written() -> Result<()> {
+fn failed_open_fails_the_write() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
         make(&mut scene.client, &root, "file", b"content")?;
         let file = scene.client.lookup(&root, "file")?;
-        // What is open from before is closed soon; until then it needs no opening.
+        // The server closes idle files after two seconds; until then a WRITE needs no open.
         sleep(Duration::from_millis(2500));
         for (errno, expected) in ERRORS {
             scene.faulty.fail(Op::Open, errno, ALWAYS);
@@ -191,7 +191,7 @@ fn a_file_that_cannot_be_opened_is_not_written() -> Result<()> {
 }
 
 #[test]
-fn what_must_be_on_disk_is_synced_before_the_answer() -> Result<()> {
+fn durable_changes_are_synced_before_the_reply() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
         let (dir, set) = (&root[..], Set::mode(0o600));
@@ -251,7 +251,7 @@ fn what_must_be_on_disk_is_synced_before_the_answer() -> Result<()> {
                 None => ensure!(syncs.count() == 0, "{call:?} did {asked:?}"),
             }
         }
-        // Two directories change, and both are on disk.
+        // RENAME between two directories syncs both.
         scene.faulty.asked();
         scene.client.rename(dir, "fifo", &sub, "fifo")?;
         let asked = scene.faulty.asked();
@@ -299,7 +299,7 @@ fn every_procedure_reports_a_failed_sync() -> Result<()> {
                 (Op::SyncDir, Call::rename(dir, b"file", dir, b"renamed")),
                 (Op::SyncDir, Call::remove(dir, b"removed")),
             ] {
-                // Each finds the tree as it was, whatever the one before left.
+                // Restores the tree as it was before the previous call.
                 for name in ["created", "link", "fifo", "second"] {
                     let _ = scene.client.remove(dir, name);
                 }
@@ -307,18 +307,18 @@ fn every_procedure_reports_a_failed_sync() -> Result<()> {
                 let _ = scene.client.rename(dir, "renamed", dir, "file");
                 let _ = scene.client.create(dir, "removed", How::Unchecked(set));
                 scene.faulty.fail(op, errno, 1);
-                let status = scene.told(&call)?;
-                ensure!(scene.faulty.heal(), "{call:?} was not synced");
+                let status = scene.status_of_new(&call)?;
+                ensure!(scene.faulty.heal(), "{call:?} did not sync");
                 ensure!(
                     status == Some(expected),
-                    "to sync failed by {errno} and {call:?} was answered {status:?}"
+                    "the sync failed by {errno} and {call:?} was answered {status:?}"
                 );
-                // A WRITE is done once more, anything else is answered by the duplicate request cache.
-                let again = scene.told_again(&call)?;
+                // A WRITE is carried out again; any other call is answered from the duplicate request cache.
+                let second = scene.status_of_retransmission(&call)?;
                 let is_write = format!("{call:?}").contains("(100003, 3, 7)");
                 ensure!(
-                    is_write || again == Some(expected),
-                    "{call:?} was answered {again:?} the second time"
+                    is_write || second == Some(expected),
+                    "{call:?} was answered {second:?} on retransmission"
                 );
             }
         }
@@ -326,48 +326,52 @@ fn every_procedure_reports_a_failed_sync() -> Result<()> {
     })
 }
 
-/// Sends as many WRITEs in one piece, each of which must be on disk before it is answered; what each was told, or that the
-/// connection ended.
+/// Sends FILE_SYNC WRITEs in one burst and returns their statuses. A None at the end means that the server closed the connection.
 fn burst(scene: &mut Scene<'_>, file: &[u8]) -> Result<Vec<Option<nfsstat3>>> {
     let auth = scene.client.auth.clone();
-    let calls = (0..TOGETHER).map(|at| {
-        let call = Call::write(file, u64::from(at) * 512, stable_how::FILE_SYNC, &[7; 512]);
-        record(&call.message(at, &auth))
+    let calls = (0..TOGETHER).map(|index| {
+        let call = Call::write(
+            file,
+            u64::from(index) * 512,
+            stable_how::FILE_SYNC,
+            &[7; 512],
+        );
+        record(&call.message(index, &auth))
     });
     scene.client.send(&calls.collect::<Vec<_>>().concat())?;
-    let mut told = Vec::new();
-    for at in 0..TOGETHER {
+    let mut statuses = Vec::new();
+    for index in 0..TOGETHER {
         let Some(reply) = scene.client.receive()? else {
             scene.client = scene.server.connect()?;
-            told.push(None);
+            statuses.push(None);
             break;
         };
         let (xid, outcome) = outcome(reply)?;
         let Outcome::Success(results) = outcome else {
-            anyhow::bail!("WRITE {at} was answered {outcome:?}")
+            anyhow::bail!("WRITE {index} was answered {outcome:?}")
         };
-        ensure!(xid == at, "WRITE {at} was answered as {xid}");
-        told.push(Some(status_of(results)?));
+        ensure!(xid == index, "WRITE {index} was answered as {xid}");
+        statuses.push(Some(status_of(results)?));
     }
-    Ok(told)
+    Ok(statuses)
 }
 
 #[test]
-fn writes_that_come_together_share_a_sync() -> Result<()> {
+fn burst_of_writes_shares_a_sync() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
         let file = make(&mut scene.client, &root, "file", b"content")?;
-        let all_are = |told: &[Option<nfsstat3>], status| {
-            told.len() == TOGETHER as usize && told.iter().all(|one| *one == Some(status))
+        let all_have = |statuses: &[Option<nfsstat3>], status| {
+            statuses.len() == TOGETHER as usize && statuses.iter().all(|got| *got == Some(status))
         };
         scene.faulty.asked();
-        let told = burst(scene, &file)?;
-        ensure!(all_are(&told, nfsstat3::NFS3_OK), "{told:?}");
+        let statuses = burst(scene, &file)?;
+        ensure!(all_have(&statuses, nfsstat3::NFS3_OK), "{statuses:?}");
         let asked = scene.faulty.asked();
         let count = |wanted| asked.iter().filter(|op| **op == wanted).count();
         ensure!(count(Op::Write) >= TOGETHER as usize);
         let syncs = count(Op::Sync);
-        // The first may have been alone, and one may have been cut in two.
+        // The first WRITE may be synced alone, and the burst may arrive in two parts.
         ensure!(
             (1..=4).contains(&syncs),
             "{TOGETHER} WRITEs took {syncs} syncs"
@@ -376,16 +380,16 @@ fn writes_that_come_together_share_a_sync() -> Result<()> {
             (EIO, nfsstat3::NFS3ERR_IO),
             (ENOSPC, nfsstat3::NFS3ERR_NOSPC),
         ] {
-            // WRITEs that share a sync fail together, later ones each by a sync of their own.
+            // The WRITEs of a burst share a sync and fail together; the next burst needs a sync of its own, which fails, too.
             scene.faulty.fail(Op::Sync, errno, ALWAYS);
-            let told = burst(scene, &file)?;
-            ensure!(all_are(&told, expected), "{told:?}");
-            let told = burst(scene, &file)?;
-            ensure!(all_are(&told, expected), "{told:?}");
+            let statuses = burst(scene, &file)?;
+            ensure!(all_have(&statuses, expected), "{statuses:?}");
+            let statuses = burst(scene, &file)?;
+            ensure!(all_have(&statuses, expected), "{statuses:?}");
             scene.faulty.heal();
             for _ in 0..2 {
-                let told = burst(scene, &file)?;
-                ensure!(all_are(&told, nfsstat3::NFS3_OK), "{told:?}");
+                let statuses = burst(scene, &file)?;
+                ensure!(all_have(&statuses, nfsstat3::NFS3_OK), "{statuses:?}");
             }
         }
         Ok(())
@@ -393,19 +397,19 @@ fn writes_that_come_together_share_a_sync() -> Result<()> {
 }
 
 #[test]
-fn a_file_that_create_finds_is_on_disk_like_one_that_it_makes() -> Result<()> {
+fn create_of_existing_file_syncs_its_directory() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
-        // One that the host made, and one whose making could not be synced: neither is known to be on disk.
+        // A file that the host made, and a file whose creation could not be synced: neither is known to be durable.
         fs::write(scene.path.join("found"), "content")?;
         let found = Call::create(&root, b"found", How::Unchecked(Set::default()));
         let made = Call::create(&root, b"made", How::Exclusive([6; 8]));
         scene.faulty.fail(Op::SyncDir, EIO, 1);
-        let status = scene.told(&made)?;
+        let status = scene.status_of_new(&made)?;
         ensure!(scene.faulty.heal() && status != Some(nfsstat3::NFS3_OK));
         for call in [found, made] {
             scene.faulty.asked();
-            let status = scene.told(&call)?;
+            let status = scene.status_of_new(&call)?;
             ensure!(status == Some(nfsstat3::NFS3_OK), "{call:?}: {status:?}");
             let asked = scene.faulty.asked();
             ensure!(
@@ -418,7 +422,7 @@ fn a_file_that_create_finds_is_on_disk_like_one_that_it_makes() -> Result<()> {
 }
 
 #[test]
-fn a_commit_that_fails_changes_the_verifier() -> Result<()> {
+fn failed_commit_changes_the_verifier() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
         let file = make(&mut scene.client, &root, "file", b"")?;
@@ -429,7 +433,7 @@ fn a_commit_that_fails_changes_the_verifier() -> Result<()> {
             let client = &mut scene.client;
             let mut peer = scene.server.connect()?;
             let first = client.write_all(&file, 0, stable_how::UNSTABLE, &data, 65_536)?;
-            // One that is stable says the same, and so does a COMMIT of another file.
+            // A stable WRITE returns the same verifier, and so does a COMMIT of another file.
             let wrote = client.write(&other, 0, stable_how::FILE_SYNC, b"other")?;
             ensure!(wrote.verifier == first && peer.commit(&other, 0, 0)? == first);
             scene.faulty.fail(Op::Sync, errno, 1);
@@ -437,7 +441,7 @@ fn a_commit_that_fails_changes_the_verifier() -> Result<()> {
             ensure!(scene.faulty.heal(), "COMMIT did not sync");
             let expected = ERRORS.iter().find(|e| e.0 == errno).context("no status")?.1;
             fails(committed, &[expected], "COMMIT")?;
-            // Somebody else who wrote unstably may have lost it, too: all see another verifier.
+            // The failed sync may have lost unstable data of other clients, too: every client sees a new verifier.
             for now in [
                 client.commit(&file, 0, 0)?,
                 client
@@ -448,15 +452,15 @@ fn a_commit_that_fails_changes_the_verifier() -> Result<()> {
             ] {
                 ensure!(now != first, "the verifier is the same after {errno}");
             }
-            // As a client does then: all of it once more, and this time it is safe.
-            let again = client.write_all(&file, 0, stable_how::UNSTABLE, &data, 65_536)?;
-            ensure!(client.commit(&file, 0, 0)? == again);
+            // Like a client, the test sends all data again; now COMMIT succeeds.
+            let resent = client.write_all(&file, 0, stable_how::UNSTABLE, &data, 65_536)?;
+            ensure!(client.commit(&file, 0, 0)? == resent);
             ensure!(fs::read(scene.path.join("file"))? == data);
-            ensure!(!seen.contains(&first), "a verifier came back");
+            ensure!(!seen.contains(&first), "a verifier was used twice");
             seen.push(first);
-            ensure!(!seen.contains(&again));
+            ensure!(!seen.contains(&resent));
         }
-        // Nor is a stable WRITE that could not be synced the end of it.
+        // A stable WRITE whose sync fails changes the verifier, too.
         let first = scene
             .client
             .write(&file, 0, stable_how::UNSTABLE, b"a")?
@@ -468,14 +472,17 @@ fn a_commit_that_fails_changes_the_verifier() -> Result<()> {
             .client
             .write(&file, 0, stable_how::UNSTABLE, b"a")?
             .verifier;
-        ensure!(now != first, "the verifier is the same");
+        ensure!(
+            now != first,
+            "the verifier is the same after a failed stable WRITE"
+        );
         ensure!(scene.client.commit(&file, 0, 0)? == now);
         Ok(())
     })
 }
 
 #[test]
-fn a_write_that_fails_midway_says_how_far_it_came() -> Result<()> {
+fn partly_failed_write_reports_its_count() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
         let file = make(&mut scene.client, &root, "file", &pattern(1, 0, 1 << 20))?;
@@ -485,7 +492,7 @@ fn a_write_that_fails_midway_says_how_far_it_came() -> Result<()> {
                 scene
                     .client
                     .write_all(&file, 0, stable_how::FILE_SYNC, &before, 1 << 20)?;
-                // The kernel asks for a part of a large write at a time; the second part fails.
+                // The kernel splits a large write into several FUSE requests; the second half of them fails.
                 scene.faulty.asked();
                 let part = scene.client.write(&file, 0, stable, &data)?;
                 ensure!(part.count == 1 << 20);
@@ -498,7 +505,7 @@ fn a_write_that_fails_midway_says_how_far_it_came() -> Result<()> {
                 scene
                     .client
                     .write_all(&file, 0, stable_how::FILE_SYNC, &before, 1 << 20)?;
-                ensure!(parts > 1, "one write of a mebibyte");
+                ensure!(parts > 1, "FUSE got the WRITE of 1 MiB in one request");
                 scene.faulty.fail_after(Op::Write, errno, parts / 2, ALWAYS);
                 let wrote = scene.client.write(&file, 0, stable, &data);
                 scene.faulty.heal();
@@ -509,15 +516,18 @@ fn a_write_that_fails_midway_says_how_far_it_came() -> Result<()> {
                         0
                     }
                 };
-                ensure!(count < data.len(), "all of it");
+                ensure!(count < data.len(), "a failed WRITE reported the full count");
                 let now = fs::read(scene.path.join("file"))?;
                 ensure!(
                     now[..count] == data[..count],
-                    "{count} bytes were acknowledged"
+                    "{count} bytes were acknowledged but are not in the file"
                 );
-                let strange =
-                    (count..now.len()).find(|&at| now[at] != before[at] && now[at] != data[at]);
-                ensure!(strange.is_none(), "another byte at {strange:?}");
+                let wrong = (count..now.len())
+                    .find(|&index| now[index] != before[index] && now[index] != data[index]);
+                ensure!(
+                    wrong.is_none(),
+                    "the byte at {wrong:?} is neither the old nor the new one"
+                );
             }
         }
         Ok(())
@@ -525,7 +535,7 @@ fn a_write_that_fails_midway_says_how_far_it_came() -> Result<()> {
 }
 
 #[test]
-fn reading_fails_honestly_too() -> Result<()> {
+fn failed_read_returns_no_data() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
         let data = pattern(1, 0, 200_000);
@@ -533,10 +543,13 @@ fn reading_fails_honestly_too() -> Result<()> {
         for count in [10, 8192, 65_536, 200_000] {
             scene.faulty.fail(Op::Read, EIO, ALWAYS);
             let mut client = scene.server.connect()?;
-            // A READ whose head was sent already can only be given up, with its connection.
+            // Once the head of a READ reply is sent, the server can only close the connection.
             let read = client.read(&file, 0, count).map(|(data, _)| data.to_vec());
             scene.faulty.heal();
-            ensure!(read.is_err(), "{count} bytes were read that cannot be");
+            ensure!(
+                read.is_err(),
+                "{count} bytes were read although every read fails"
+            );
         }
         let read = scene.client.read(&file, 0, 200_000)?.0.to_vec();
         ensure!(!read.is_empty() && read == data[..read.len()]);

@@ -1,4 +1,4 @@
-//! WRITEs that arrive in pieces: in fragments cut anywhere, byte by byte, all at once, or never to their end.
+//! WRITEs that arrive in pieces: in fragments of any length, byte by byte, many in one segment, or incomplete.
 
 use super::{Scene, make, pattern};
 use anyhow::{Context, Result, ensure};
@@ -9,7 +9,7 @@ use xtask::clients::nfs::{
     Call, Client, LAST_FRAGMENT, Outcome, outcome, record, stable_how, wrote,
 };
 
-/// How long a client may wait for its answer while another one dawdles.
+/// Longest time that a client waits for its reply while another one is slow.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 fn fragment(last: bool, bytes: &[u8]) -> Vec<u8> {
@@ -17,7 +17,7 @@ fn fragment(last: bool, bytes: &[u8]) -> Vec<u8> {
     mark.to_be_bytes().iter().chain(bytes).copied().collect()
 }
 
-/// `message` as one record in fragments that end at `cuts` and at its end.
+/// Splits `message` into one record with fragments that end at `cuts` and at the end.
 fn cut(message: &[u8], cuts: &[usize]) -> Vec<u8> {
     let ends = cuts.iter().copied().chain([message.len()]);
     let mut from = 0;
@@ -29,8 +29,8 @@ fn cut(message: &[u8], cuts: &[usize]) -> Vec<u8> {
     out
 }
 
-/// The next reply, which must be of a WRITE of `len` bytes.
-fn is_written(client: &mut Client, xid: u32, len: usize) -> Result<()> {
+/// Receives the next reply, which must be the reply `xid` to a WRITE of `len` bytes.
+fn expect_written(client: &mut Client, xid: u32, len: usize) -> Result<()> {
     let reply = client.receive()?.context("closed")?;
     let (answered, outcome) = outcome(reply)?;
     let Outcome::Success(body) = outcome else {
@@ -45,7 +45,7 @@ fn is_written(client: &mut Client, xid: u32, len: usize) -> Result<()> {
 }
 
 #[test]
-fn a_small_write_may_be_cut_anywhere() -> Result<()> {
+fn small_write_is_accepted_cut_anywhere() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"")?;
         let auth = scene.client.auth.clone();
@@ -55,17 +55,18 @@ fn a_small_write_may_be_cut_anywhere() -> Result<()> {
         };
         let len = message(0).len();
         for at in 1..len {
-            // Two fragments in one send, two fragments in two sends, one fragment in two sends.
+            // Variants: both fragments in one send, and both fragments in two sends.
             let (first, second) = (at as u32 * 3, at as u32 * 3 + 1);
             let bytes = cut(&message(first), &[at]);
             scene.client.send(&bytes)?;
-            is_written(&mut scene.client, first, 13).with_context(|| format!("cut at {at}"))?;
+            expect_written(&mut scene.client, first, 13).with_context(|| format!("cut at {at}"))?;
             let bytes = cut(&message(second), &[at]);
             let (now, later) = bytes.split_at(at + 4 + at % 4);
             scene.client.send(now)?;
             sleep(Duration::from_micros(300));
             scene.client.send(later)?;
-            is_written(&mut scene.client, second, 13).with_context(|| format!("sent at {at}"))?;
+            expect_written(&mut scene.client, second, 13)
+                .with_context(|| format!("sent at {at}"))?;
             ensure!(
                 fs::read(scene.path("file"))? == pattern(second as u8, 0, 13),
                 "cut at {at}"
@@ -76,7 +77,7 @@ fn a_small_write_may_be_cut_anywhere() -> Result<()> {
 }
 
 #[test]
-fn a_large_write_may_be_cut_at_odd_places() -> Result<()> {
+fn large_write_is_accepted_in_odd_fragments() -> Result<()> {
     Scene::each(|scene| {
         const LEN: usize = 300_001;
         let file = scene.make("file", b"")?;
@@ -88,14 +89,17 @@ fn a_large_write_may_be_cut_at_odd_places() -> Result<()> {
             let message = Call::write(&file, 0, stable_how::UNSTABLE, &data).message(xid, &auth);
             let cuts = cuts(message.len());
             scene.client.send(&cut(&message, &cuts))?;
-            is_written(&mut scene.client, xid, LEN)
+            expect_written(&mut scene.client, xid, LEN)
                 .and_then(|()| {
-                    ensure!(fs::read(scene.path("file"))? == data, "other bytes");
+                    ensure!(
+                        fs::read(scene.path("file"))? == data,
+                        "the file has other bytes"
+                    );
                     Ok(())
                 })
                 .with_context(|| format!("cut at {cuts:?}"))
         };
-        // Through the head, around the first byte of data, and where buffers are likely to end.
+        // Cuts in the head, at the first bytes of data, and at the likely ends of buffers.
         for at in (1..240)
             .step_by(7)
             .chain([4095, 4097, 8191, 8193, 65_535, 65_537])
@@ -104,7 +108,7 @@ fn a_large_write_may_be_cut_at_odd_places() -> Result<()> {
             attempt(scene, &|_| vec![at, at + 1, at + 3])?;
             attempt(scene, &|len| vec![at, len - at])?;
         }
-        // Sixteen fragments are always taken, wherever they are cut.
+        // Up to sixteen fragments are accepted in any place.
         attempt(scene, &|len| (1..16).map(|part| part * len / 16).collect())?;
         attempt(scene, &|len| (1..16).map(|byte| len - 16 + byte).collect())?;
         attempt(scene, &|_| (1..16).collect())?;
@@ -112,9 +116,9 @@ fn a_large_write_may_be_cut_at_odd_places() -> Result<()> {
     })
 }
 
-/// Sends a WRITE of `len` bytes in fragments of `size` that begin at `from`; whether it was answered. It must be there wholly then,
-/// and not at all otherwise.
-fn is_whole_or_not_at_all(scene: &mut Scene, len: usize, from: usize, size: usize) -> Result<bool> {
+/// Sends a WRITE of `len` bytes in fragments of `size` bytes after a first one of `from` bytes. Returns true if it was answered.
+/// The file must then contain all of the data, and else none.
+fn write_in_fragments(scene: &mut Scene, len: usize, from: usize, size: usize) -> Result<bool> {
     let name = format!("{len} bytes in fragments of {size} from {from}");
     let file = scene.make(&name, b"")?;
     let data = pattern(size as u8, 0, len);
@@ -122,19 +126,24 @@ fn is_whole_or_not_at_all(scene: &mut Scene, len: usize, from: usize, size: usiz
         Call::write(&file, 0, stable_how::FILE_SYNC, &data).message(1, &scene.client.auth);
     let cuts: Vec<usize> = (from..message.len()).step_by(size).collect();
     let mut peer = scene.server.connect()?;
-    // It may be closed before all of it is sent.
+    // The server may close the connection before the whole record is sent.
     let _ = peer.send(&cut(&message, &cuts));
-    let answered = is_written(&mut peer, 1, len).is_ok();
+    let answered = expect_written(&mut peer, 1, len).is_ok();
     let stored = fs::read(scene.path(&name))?;
     let expect = if answered { &data[..] } else { b"" };
-    ensure!(stored == expect, "{name}: {} bytes are there", stored.len());
+    ensure!(
+        stored == expect,
+        "{name}: {} bytes were stored",
+        stored.len()
+    );
     Ok(answered)
 }
 
 #[test]
-fn a_write_may_be_in_the_fragments_that_clients_send() -> Result<()> {
+fn fragment_sizes_of_real_clients_are_accepted() -> Result<()> {
     Scene::each(|scene| {
-        // YANFS, Sun's client for Java, sends 23 of them; TI-RPC 17; xdrrec 263; and a limit that knows them takes a few more.
+        // YANFS (Sun's client for Java) sends 23 fragments, TI-RPC 17 and xdrrec 263; the server's limit allows a few more than
+        // these.
         for (len, size) in [
             (32 << 10, 1456),
             (1 << 20, 64 << 10),
@@ -142,7 +151,7 @@ fn a_write_may_be_in_the_fragments_that_clients_send() -> Result<()> {
             (1 << 20, 1456),
             (1 << 20, 256),
         ] {
-            let answered = is_whole_or_not_at_all(scene, len, size, size)?;
+            let answered = write_in_fragments(scene, len, size, size)?;
             ensure!(answered, "{len} bytes in fragments of {size}");
         }
         scene.is_well()
@@ -150,26 +159,26 @@ fn a_write_may_be_in_the_fragments_that_clients_send() -> Result<()> {
 }
 
 #[test]
-fn nothing_is_stored_of_a_write_that_is_refused() -> Result<()> {
+fn refused_write_stores_nothing() -> Result<()> {
     Scene::each(|scene| {
         let mut answered = 0;
         for len in [1000, 20_000, 300_000] {
             for from in [1, 100, 500, 8_000, 9_000, 15_000] {
                 for size in [1, 10, 100, 200] {
-                    answered += u32::from(is_whole_or_not_at_all(scene, len, from, size)?);
+                    answered += u32::from(write_in_fragments(scene, len, from, size)?);
                 }
             }
         }
         ensure!(
             (1..72).contains(&answered),
-            "{answered} of 72 were answered"
+            "{answered} of 72 WRITEs were answered"
         );
         scene.is_well()
     })
 }
 
 #[test]
-fn empty_fragments_amid_a_write_have_an_end() -> Result<()> {
+fn endless_empty_fragments_close_the_connection() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let file = scene.make("file", b"")?;
     let data = pattern(3, 0, 100_000);
@@ -177,18 +186,21 @@ fn empty_fragments_amid_a_write_have_an_end() -> Result<()> {
         Call::write(&file, 0, stable_how::FILE_SYNC, &data).message(1, &scene.client.auth);
     let mut peer = scene.server.connect()?;
     peer.send(&fragment(false, &message[..60_000]))?;
-    // It is closed before all of them are sent.
+    // The server closes the connection before all empty fragments are sent.
     let _ = peer.send(&fragment(false, b"").repeat(100_000));
-    // What was stored is told to be: a WRITE may be shorter than it was to be (RFC 1813 section 3.3.7).
+    // The reply has the count that was stored; it may be less than requested (RFC 1813 section 3.3.7).
     let stored = 100_000 - (message.len() - 60_000);
-    is_written(&mut peer, 1, stored)?;
+    expect_written(&mut peer, 1, stored)?;
     ensure!(fs::read(scene.path("file"))? == data[..stored]);
-    ensure!(peer.receive().ok().flatten().is_none(), "it goes on");
+    ensure!(
+        peer.receive().ok().flatten().is_none(),
+        "the server still reads empty fragments"
+    );
     scene.is_well()
 }
 
 #[test]
-fn a_write_may_drip() -> Result<()> {
+fn write_in_tiny_sends_is_stored() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"")?;
         let auth = scene.client.auth.clone();
@@ -197,14 +209,14 @@ fn a_write_may_drip() -> Result<()> {
             let call = Call::write(&file, 0, stable_how::UNSTABLE, &data);
             for bytes in record(&call.message(9, &auth)).chunks(step) {
                 scene.client.send(bytes)?;
-                // So that the server sees some of them by themselves.
+                // Gives the server time to receive some of the pieces one by one.
                 sleep(Duration::from_micros(50));
             }
-            is_written(&mut scene.client, 9, len)
+            expect_written(&mut scene.client, 9, len)
                 .with_context(|| format!("{len} bytes by {step}"))?;
             ensure!(
                 fs::read(scene.path("file"))?[..len] == data,
-                "{len} bytes by {step} became others"
+                "{len} bytes by {step} were stored wrongly"
             );
         }
         scene.is_well()
@@ -212,11 +224,11 @@ fn a_write_may_drip() -> Result<()> {
 }
 
 #[test]
-fn writes_in_a_row_are_answered_in_order() -> Result<()> {
+fn pipelined_writes_are_answered_in_order() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"")?;
         let auth = scene.client.auth.clone();
-        // Lengths around what a buffer holds, each followed at once by the next.
+        // Lengths around the sizes of the server's buffers, sent without a pause.
         let lens = [
             1,
             1 << 20,
@@ -243,25 +255,25 @@ fn writes_in_a_row_are_answered_in_order() -> Result<()> {
         let stream = sender.stream().try_clone()?;
         let sent = std::thread::spawn(move || std::io::Write::write_all(&mut &stream, &bytes));
         for (xid, len) in (0..).zip(lens) {
-            is_written(&mut sender, xid, len)?;
+            expect_written(&mut sender, xid, len)?;
         }
         sent.join().expect("the sender does not panic")?;
         ensure!(
             fs::read(scene.path("file"))? == pattern(7, 0, offset as usize),
-            "other bytes"
+            "the file has other bytes"
         );
         scene.is_well()
     })
 }
 
 #[test]
-fn a_write_that_is_cut_off_harms_nobody() -> Result<()> {
+fn disconnect_during_write_affects_no_other_client() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let before = pattern(1, 0, 1 << 20);
     let file = scene.make("file", &before)?;
-    // Files are kept open for a while: descriptors are counted when the server rests.
+    // The server keeps files open for a while: descriptors are counted when it is idle.
     sleep(Duration::from_secs(3));
-    let rest = scene.server.fd_count()?;
+    let idle_count = scene.server.fd_count()?;
     let after = pattern(2, 0, 1 << 20);
     let auth = scene.client.auth.clone();
     let message = record(&Call::write(&file, 0, stable_how::FILE_SYNC, &after).message(1, &auth));
@@ -288,20 +300,21 @@ fn a_write_that_is_cut_off_harms_nobody() -> Result<()> {
             "another client waited {:?}",
             start.elapsed()
         );
-        // Nothing was acknowledged: each byte may be the old or the new one, and no other.
+        // No reply came: each byte of the file may be the old or the new one.
         let now = fs::read(scene.path("file"))?;
-        let strange = (0..now.len()).find(|&at| now[at] != before[at] && now[at] != after[at]);
+        let wrong =
+            (0..now.len()).find(|&index| now[index] != before[index] && now[index] != after[index]);
         ensure!(
-            now.len() == before.len() && strange.is_none(),
-            "after {sent} bytes the file is another one at {strange:?} of {}",
+            now.len() == before.len() && wrong.is_none(),
+            "after {sent} bytes the byte at {wrong:?} of {} is neither the old nor the new one",
             now.len()
         );
     }
     let start = Instant::now();
-    while scene.server.fd_count()? > rest {
+    while scene.server.fd_count()? > idle_count {
         ensure!(
             start.elapsed() < Duration::from_secs(10),
-            "{} descriptors instead of {rest}",
+            "{} descriptors instead of {idle_count}",
             scene.server.fd_count()?
         );
         sleep(Duration::from_millis(50));
@@ -310,7 +323,7 @@ fn a_write_that_is_cut_off_harms_nobody() -> Result<()> {
 }
 
 #[test]
-fn who_dawdles_amid_a_write_is_waited_for_by_nobody() -> Result<()> {
+fn slow_writers_do_not_delay_other_clients() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let file = scene.make("file", &pattern(1, 0, 1 << 20))?;
     let auth = scene.client.auth.clone();
@@ -324,14 +337,14 @@ fn who_dawdles_amid_a_write_is_waited_for_by_nobody() -> Result<()> {
         peer.send(&large[..sent])?;
         peers.push((peer, sent));
     }
-    // Others write, read, and come and go meanwhile.
+    // Another client writes and reads, each time over a new connection.
     for round in 0..20 {
         let start = Instant::now();
         let (mut client, root) = scene.server.open(scene.directory.path())?;
         let name = format!("file {round}");
         let data = pattern(round, 0, 200_000);
-        let other = make(&mut client, &root, &name, &data)?;
-        ensure!(client.read(&other, 0, 200_000)?.0 == data);
+        let small = make(&mut client, &root, &name, &data)?;
+        ensure!(client.read(&small, 0, 200_000)?.0 == data);
         ensure!(fs::read(scene.path(&name))? == data);
         ensure!(
             start.elapsed() < ANSWER_MAX * 2,
@@ -339,15 +352,15 @@ fn who_dawdles_amid_a_write_is_waited_for_by_nobody() -> Result<()> {
             start.elapsed()
         );
     }
-    // The dawdlers that were not given up go on where they stopped.
-    let mut went_on = 0;
+    // Slow clients that the server did not disconnect complete their WRITEs.
+    let mut completed = 0;
     for (mut peer, sent) in peers {
-        if peer.send(&large[sent..]).is_ok() && is_written(&mut peer, 1, 1 << 20).is_ok() {
-            went_on += 1;
+        if peer.send(&large[sent..]).is_ok() && expect_written(&mut peer, 1, 1 << 20).is_ok() {
+            completed += 1;
         }
     }
-    ensure!(went_on > 0, "everybody was given up");
-    eprintln!("{went_on} of 64 that dawdled could end their WRITE");
+    ensure!(completed > 0, "the server disconnected every slow client");
+    eprintln!("{completed} of 64 slow clients completed their WRITE");
     ensure!(fs::read(scene.path("file"))? == pattern(2, 0, 1 << 20));
     scene.is_well()
 }

@@ -1,4 +1,4 @@
-//! Who does it: callers as they say they are, as nobody, or as one person for all.
+//! UIDs and GIDs that calls act with: the caller's own, squashed to nobody or anonuid, or those of an unprivileged server.
 
 use super::{Scene, WRITABLE, make, user};
 use anyhow::{Context, Result, ensure};
@@ -9,14 +9,14 @@ use xtask::machines::server::{ServerOptions, root_for};
 
 pub(super) const NOBODY: u32 = 65534;
 
-/// A directory that everybody may write to, served with these options.
+/// A scene with an export whose root directory every user may write to.
 pub(super) fn open_to_all(export_options: &str) -> Result<Scene> {
     let scene = Scene::with(export_options, ServerOptions::default())?;
     fs::set_permissions(scene.directory.path(), fs::Permissions::from_mode(0o777))?;
     Ok(scene)
 }
 
-/// Who a caller is to the host, by the owner and the group of a file that the caller makes.
+/// UID and GID of the objects that a caller with these credentials creates.
 fn acts_as(scene: &mut Scene, auth: Auth) -> Result<(u32, u32)> {
     let root = scene.root.clone();
     scene.client.auth = auth;
@@ -37,14 +37,14 @@ fn acts_as(scene: &mut Scene, auth: Auth) -> Result<(u32, u32)> {
 }
 
 #[test]
-fn callers_are_who_the_export_makes_them() -> Result<()> {
+fn export_options_determine_uid_and_gid() -> Result<()> {
     if !root_for("identities") {
         return Ok(());
     }
     let nobody = (NOBODY, NOBODY);
     let anon = (1234, 4321);
     let squashed = "rw,anonuid=1234,anongid=4321";
-    let everybody = "rw,all_squash,anonuid=1234,anongid=4321";
+    let all_squashed = "rw,all_squash,anonuid=1234,anongid=4321";
     let unknown = Auth {
         flavor: 0,
         body: Vec::new(),
@@ -60,9 +60,9 @@ fn callers_are_who_the_export_makes_them() -> Result<()> {
         (squashed, user(0, 0, &[]), anon),
         (squashed, user(1000, 100, &[]), (1000, 100)),
         (squashed, Auth::none(), anon),
-        (everybody, user(0, 0, &[]), anon),
-        (everybody, user(1000, 100, &[100, 101]), anon),
-        (everybody, Auth::none(), anon),
+        (all_squashed, user(0, 0, &[]), anon),
+        (all_squashed, user(1000, 100, &[100, 101]), anon),
+        (all_squashed, Auth::none(), anon),
         ("rw,all_squash", user(1000, 100, &[]), nobody),
         (WRITABLE, user(0, 0, &[]), (0, 0)),
         (WRITABLE, user(1000, 0, &[]), (1000, 0)),
@@ -77,15 +77,15 @@ fn callers_are_who_the_export_makes_them() -> Result<()> {
         (WRITABLE, user(u32::MAX, u32::MAX, &[]), nobody),
     ] {
         let mut scene = open_to_all(options)?;
-        let what = format!("{options} for {auth:?}");
-        let host = acts_as(&mut scene, auth).with_context(|| what.clone())?;
-        ensure!(host == expected, "{what}: {host:?} instead of {expected:?}");
+        let case = format!("{options} for {auth:?}");
+        let host = acts_as(&mut scene, auth).with_context(|| case.clone())?;
+        ensure!(host == expected, "{case}: {host:?} instead of {expected:?}");
     }
     Ok(())
 }
 
 #[test]
-fn an_ordinary_server_acts_as_its_user_for_all() -> Result<()> {
+fn unprivileged_server_acts_as_its_own_user() -> Result<()> {
     if !root_for("a server of another user") {
         return Ok(());
     }
@@ -103,23 +103,23 @@ fn an_ordinary_server_acts_as_its_user_for_all() -> Result<()> {
             user(7, 7, &[]),
             Auth::none(),
         ] {
-            let what = format!("{auth:?}");
-            let host = acts_as(&mut scene, auth).with_context(|| what.clone())?;
-            ensure!(host == (1000, 1000), "{what}: {host:?}");
+            let case = format!("{auth:?}");
+            let host = acts_as(&mut scene, auth).with_context(|| case.clone())?;
+            ensure!(host == (1000, 1000), "{case}: {host:?}");
         }
     }
     Ok(())
 }
 
-/// The callers of one client follow each other closely: none may have what another has.
+/// Calls with different credentials alternate on one connection; each acts with its own.
 #[test]
-fn callers_of_one_connection_are_kept_apart() -> Result<()> {
+fn alternating_callers_keep_their_own_credentials() -> Result<()> {
     if !root_for("identities") {
         return Ok(());
     }
     let mut scene = open_to_all(WRITABLE)?;
     let root = scene.root.clone();
-    let people = [
+    let callers = [
         user(0, 0, &[]),
         user(1000, 100, &[7]),
         user(1001, 101, &[]),
@@ -127,7 +127,7 @@ fn callers_of_one_connection_are_kept_apart() -> Result<()> {
     ];
     let expected = [(0, 0), (1000, 100), (1001, 101), (NOBODY, NOBODY)];
     for round in 0..50 {
-        for (auth, expected) in people.iter().zip(expected) {
+        for (auth, expected) in callers.iter().zip(expected) {
             let name = format!("file {round} {}", expected.0);
             scene.client.auth = auth.clone();
             make(&mut scene.client, &root, &name, b"data")?;

@@ -1,4 +1,4 @@
-//! File systems that are read-only since a moment ago, and files that may not grow any more.
+//! File systems that are remounted read-only, and the limits on file sizes: RLIMIT_FSIZE and the file system's own.
 
 use super::{WRITABLE, fails, make, pattern, serve};
 use anyhow::{Result, ensure};
@@ -11,13 +11,13 @@ use xtask::machines::server::{Server, ServerOptions, public_dir, status_field};
 use xtask::testing::holds;
 
 #[test]
-fn a_file_system_that_becomes_read_only_says_so() -> Result<()> {
+fn read_only_remount_returns_rofs() -> Result<()> {
     on_tmpfs("size=2m", |path| {
         let (mut server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
         let file = make(&mut client, &root, "file", b"content")?;
         client.mkdir(&root, "dir", Set::mode(0o755))?;
         client.write(&file, 0, stable_how::UNSTABLE, b"C")?;
-        // As long as a file is open for writing, the kernel refuses: soon it is not any more.
+        // The remount fails with EBUSY while a file is open for writing; the server closes idle files after two seconds.
         let start = Instant::now();
         while let Err(busy) = remount("ro", path) {
             ensure!(
@@ -59,9 +59,9 @@ fn a_file_system_that_becomes_read_only_says_so() -> Result<()> {
 }
 
 #[test]
-fn files_end_where_the_host_says() -> Result<()> {
+fn writes_beyond_rlimit_fsize_return_fbig() -> Result<()> {
     const LIMIT: u64 = 1 << 20;
-    // SIGXFSZ would end a process that does not expect it.
+    // A write beyond RLIMIT_FSIZE raises SIGXFSZ, which would kill the server if it did not ignore it.
     let through = ["prlimit", &format!("--fsize={LIMIT}")].map(String::from);
     super::Scene::each(|scene| {
         let directory = public_dir()?;
@@ -82,7 +82,7 @@ fn files_end_where_the_host_says() -> Result<()> {
                 let wrote = client.write(&file, len, stable, &pattern(1, len, 300_000));
                 len += match wrote {
                     Ok(wrote) => u64::from(wrote.count),
-                    // What does not fit as a whole may be refused as a whole.
+                    // A WRITE that crosses the limit may be refused as a whole; the part that fits is then sent alone.
                     Err(e) => {
                         let fitting = (LIMIT - len) as usize;
                         ensure!(fitting < 300_000, "WRITE at {len}: {e:#}");
@@ -91,18 +91,26 @@ fn files_end_where_the_host_says() -> Result<()> {
                             &[nfsstat3::NFS3ERR_FBIG],
                             "a WRITE across the limit",
                         )?;
-                        let rest = client.write(&file, len, stable, &pattern(1, len, fitting))?;
-                        u64::from(rest.count)
+                        let partial =
+                            client.write(&file, len, stable, &pattern(1, len, fitting))?;
+                        u64::from(partial.count)
                     }
                 };
             }
-            ensure!(len == LIMIT, "{len} bytes");
-            for at in [LIMIT, LIMIT + 1, 1 << 40] {
-                let wrote = client.write(&file, at, stable, b"more");
-                fails(wrote, &[nfsstat3::NFS3ERR_FBIG], format!("WRITE at {at}"))?;
+            ensure!(len == LIMIT, "{len} bytes fit below the limit");
+            for offset in [LIMIT, LIMIT + 1, 1 << 40] {
+                let wrote = client.write(&file, offset, stable, b"more");
+                fails(
+                    wrote,
+                    &[nfsstat3::NFS3ERR_FBIG],
+                    format!("WRITE offset {offset}"),
+                )?;
             }
             holds(&path, LIMIT)?;
-            ensure!(fs::metadata(&path)?.len() == LIMIT, "it grew");
+            ensure!(
+                fs::metadata(&path)?.len() == LIMIT,
+                "the file exceeds the limit"
+            );
         }
         for size in [LIMIT + 1, 1 << 40] {
             let set = client.set_attr(&file, Set::size(size));
@@ -114,7 +122,7 @@ fn files_end_where_the_host_says() -> Result<()> {
                 &[nfsstat3::NFS3ERR_FBIG],
                 format!("CREATE of {size}"),
             )?;
-            // It may be there, since no answer said so; but not larger.
+            // CREATE failed, so the file may exist or not; if it exists, it is empty.
             if let Ok(meta) = fs::metadata(directory.path().join("large")) {
                 ensure!(meta.len() == 0);
                 fs::remove_file(directory.path().join("large"))?;
@@ -126,21 +134,25 @@ fn files_end_where_the_host_says() -> Result<()> {
 }
 
 #[test]
-fn a_file_system_has_its_own_largest_file() -> Result<()> {
+fn writes_beyond_largest_file_return_fbig() -> Result<()> {
     on_image(&["mkfs.ext4", "-q", "-b", "1024"], 8, |path| {
         let (mut server, mut client, root): (Server, _, _) =
             serve(path, WRITABLE, ServerOptions::default())?;
         let file = make(&mut client, &root, "file", b"content")?;
-        for at in [1 << 44, 1 << 50, i64::MAX as u64 - 10] {
+        for offset in [1 << 44, 1 << 50, i64::MAX as u64 - 10] {
             for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
-                let wrote = client.write(&file, at, stable, b"more");
-                fails(wrote, &[nfsstat3::NFS3ERR_FBIG], format!("WRITE at {at}"))?;
+                let wrote = client.write(&file, offset, stable, b"more");
+                fails(
+                    wrote,
+                    &[nfsstat3::NFS3ERR_FBIG],
+                    format!("WRITE offset {offset}"),
+                )?;
             }
-            let set = client.set_attr(&file, Set::size(at));
+            let set = client.set_attr(&file, Set::size(offset));
             fails(
                 set,
                 &[nfsstat3::NFS3ERR_FBIG, nfsstat3::NFS3ERR_INVAL],
-                format!("a size of {at}"),
+                format!("a size of {offset}"),
             )?;
         }
         ensure!(fs::read(path.join("file"))? == b"content");

@@ -1,6 +1,6 @@
-//! The ends of a client's world that writes: full and broken file systems, odd arguments, repeated calls, other people.
+//! Errors and unusual cases for clients that write: full and failing file systems, odd arguments, retransmissions, other users.
 //!
-//! What was acknowledged is there, byte for byte; what failed says why, and changed nothing. One module per way to fail.
+//! Data that was acknowledged is in the file, byte for byte; a call that failed has the right status and changed nothing.
 
 mod again;
 mod attributes;
@@ -28,10 +28,10 @@ use xtask::machines::mounts;
 use xtask::machines::server::Server;
 use xtask::testing::{self, Sample, make, pattern, serve};
 
-/// What lets a test do as root.
+/// Export options that let a test act as root.
 const WRITABLE: &str = "rw,no_root_squash";
 
-/// Nothing yet, and who may do everything.
+/// An export that is empty at first, with full rights for root.
 struct Empty;
 
 type Scene = testing::Scene<Empty>;
@@ -43,7 +43,7 @@ impl Sample for Empty {
         Ok(())
     }
 
-    /// It can write and read.
+    /// Writes and reads a file.
     fn check(client: &mut Client, root: &[u8]) -> Result<()> {
         let file = make(client, root, "is well", b"well")?;
         ensure!(client.read(&file, 0, 100)? == (b"well".as_slice(), true));
@@ -60,18 +60,18 @@ fn user(uid: u32, gid: u32, groups: &[u32]) -> Auth {
     Auth::sys(b"client", uid, gid, groups)
 }
 
-/// The call must have failed with one of these.
+/// Checks that the call failed with one of the `expected` statuses.
 fn fails<T>(result: Result<T>, expected: &[nfsstat3], what: impl Debug) -> Result<()> {
     let status = failure(result).with_context(|| format!("{what:?}"))?;
     ensure!(
         status.is_some_and(|status| expected.contains(&status)),
-        "{what:?} was answered {:?} and not one of {expected:?}",
+        "{what:?} was answered {:?} instead of one of {expected:?}",
         status.unwrap_or(nfsstat3::NFS3_OK)
     );
     Ok(())
 }
 
-/// What the server says of a file is what the host says.
+/// Checks that the attributes in a reply are those of the host's file.
 fn is_as_on_the_host(attr: &fattr3, path: &Path) -> Result<()> {
     let meta = fs::symlink_metadata(path)?;
     let at = |seconds: i64, nanoseconds: i64| time((seconds as u32, nanoseconds as u32));
@@ -91,7 +91,7 @@ fn is_as_on_the_host(attr: &fattr3, path: &Path) -> Result<()> {
         uid: meta.uid(),
         gid: meta.gid(),
         size: meta.size(),
-        // Neither the size of a directory in blocks nor of delayed blocks is settled at once.
+        // Not compared: the kernel may still change the blocks of a directory, and those of a file with delayed allocation.
         used: attr.used,
         rdev: specdata3 {
             specdata1: nix::sys::stat::major(rdev) as u32,

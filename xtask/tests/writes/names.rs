@@ -1,4 +1,4 @@
-//! Names that cannot be, exports that may not be written, and the border between two exports.
+//! Invalid names, read-only exports, and calls that would cross from one export or file system to another.
 
 use super::{Scene, WRITABLE, fails, make, serve};
 use anyhow::{Context, Result, ensure};
@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use xtask::clients::nfs::{Call, Client, How, Set, nfsstat3, stable_how};
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 
-/// Every call that takes a name, with `name` in each place. `file` and `present` exist in `dir`.
-fn naming<'a>(dir: &'a [u8], file: &'a [u8], name: &'a [u8]) -> Vec<Call<'a>> {
+/// Every call that takes a name, with `name` in each position. `file` and `present` exist in `dir`.
+fn calls_with_name<'a>(dir: &'a [u8], file: &'a [u8], name: &'a [u8]) -> Vec<Call<'a>> {
     let set = Set::default();
     let (present, absent) = (b"present".as_slice(), b"absent".as_slice());
     vec![
@@ -26,7 +26,7 @@ fn naming<'a>(dir: &'a [u8], file: &'a [u8], name: &'a [u8]) -> Vec<Call<'a>> {
     ]
 }
 
-/// Everything beneath the export and what lies beside it.
+/// Path and size of every object in the export.
 fn everything(scene: &Scene) -> Result<Vec<(Vec<u8>, u64)>> {
     let entries = walkdir::WalkDir::new(scene.directory.path()).sort_by_file_name();
     entries
@@ -40,8 +40,8 @@ fn everything(scene: &Scene) -> Result<Vec<(Vec<u8>, u64)>> {
 }
 
 #[test]
-fn impossible_names_are_refused_everywhere() -> Result<()> {
-    // RFC 1813 leaves the choice among several; "OK" it is never.
+fn invalid_names_are_refused_by_every_call() -> Result<()> {
+    // RFC 1813 allows several errors; only NFS3_OK would be wrong.
     const REFUSALS: [nfsstat3; 9] = [
         nfsstat3::NFS3ERR_INVAL,
         nfsstat3::NFS3ERR_ACCES,
@@ -74,7 +74,7 @@ fn impossible_names_are_refused_everywhere() -> Result<()> {
             b"present\0",
         ];
         for name in names {
-            for call in naming(&dir, &file, name) {
+            for call in calls_with_name(&dir, &file, name) {
                 let status = scene.client.status(&call)?;
                 ensure!(
                     REFUSALS.contains(&status),
@@ -83,9 +83,12 @@ fn impossible_names_are_refused_everywhere() -> Result<()> {
                 );
             }
         }
-        ensure!(everything(scene)? == before, "something changed");
+        ensure!(
+            everything(scene)? == before,
+            "a refused call changed the export"
+        );
         let now = fs::read_dir(scene.directory.path().parent().context("no parent")?)?.count();
-        // Other programs use that directory too, but none of these names.
+        // Other programs use the parent directory, too, but not these names.
         if now != outside {
             for name in ["absent", "escape"] {
                 let beside = scene.directory.path().with_file_name(name);
@@ -97,17 +100,17 @@ fn impossible_names_are_refused_everywhere() -> Result<()> {
 }
 
 #[test]
-fn names_of_255_bytes_are_the_longest() -> Result<()> {
+fn names_beyond_255_bytes_are_too_long() -> Result<()> {
     Scene::each(|scene| {
         let root = scene.root.clone();
         let file = scene.make("present", b"content")?;
         let before = everything(scene)?;
         for len in [256, 257, 300, 1000, 4095, 4096, 8000] {
             let name = vec![b'n'; len];
-            for call in naming(&root, &file, &name) {
+            for call in calls_with_name(&root, &file, &name) {
                 let status = scene.client.status(&call);
                 if len > 1000 && status.is_err() {
-                    // Longer than any path that a client could have: no name, but garbage.
+                    // Longer than the server's limit on strings: GARBAGE_ARGS instead of a status.
                     continue;
                 }
                 let status = status.with_context(|| format!("a name of {len} bytes"))?;
@@ -119,8 +122,11 @@ fn names_of_255_bytes_are_the_longest() -> Result<()> {
                 );
             }
         }
-        ensure!(everything(scene)? == before, "something changed");
-        // Not what looks like a name to us: any bytes but two are one.
+        ensure!(
+            everything(scene)? == before,
+            "a refused call changed the export"
+        );
+        // Any bytes but `/` and NUL are a valid name.
         for name in [
             vec![b'n'; 255],
             vec![0xff; 255],
@@ -151,12 +157,12 @@ fn names_of_255_bytes_are_the_longest() -> Result<()> {
                 );
             }
         }
-        ensure!(everything(scene)? == before, "something is left");
+        ensure!(everything(scene)? == before, "an object was not removed");
         Ok(())
     })
 }
 
-/// A server with one export that may be written and one that may not.
+/// A server with a writable and a read-only export.
 struct Two {
     server: Server,
     writable: tempfile::TempDir,
@@ -184,7 +190,7 @@ impl Two {
         })
     }
 
-    /// A connection, and each root with its `file` and `dir`.
+    /// A new connection, and of each export the handles of its root, `file` and `dir`.
     fn open(&self) -> Result<(Client, [[Vec<u8>; 3]; 2])> {
         let mut client = self.server.connect()?;
         let mut handles = |dir: &tempfile::TempDir| -> Result<_> {
@@ -199,26 +205,26 @@ impl Two {
 }
 
 #[test]
-fn read_only_is_one_export_and_not_its_neighbour() -> Result<()> {
+fn read_only_export_leaves_its_neighbour_writable() -> Result<()> {
     let two = Two::new()?;
     let (mut client, [[root, file, _], [ro_root, ro_file, _]]) = two.open()?;
     let set = Set::size(0);
-    let refused = |dir, file| {
-        let mut calls = naming(dir, file, b"dir");
-        calls.extend(naming(dir, file, b"new"));
+    let modifying_calls = |dir, file| {
+        let mut calls = calls_with_name(dir, file, b"dir");
+        calls.extend(calls_with_name(dir, file, b"new"));
         calls.push(Call::set_attr(file, set, None));
         calls.push(Call::write(file, 0, stable_how::UNSTABLE, b"data"));
         calls.push(Call::write(file, 0, stable_how::FILE_SYNC, b""));
         calls
     };
-    for call in refused(&ro_root, &ro_file) {
+    for call in modifying_calls(&ro_root, &ro_file) {
         let status = client.status(&call)?;
         ensure!(
             status == nfsstat3::NFS3ERR_ROFS,
             "{call:?} was answered {status:?}"
         );
     }
-    // READ and MODIFY, EXTEND, DELETE: only the first is granted.
+    // Bits of ACCESS: MODIFY, EXTEND and DELETE are not granted, READ and LOOKUP may be.
     const ALL: u32 = 0x3f;
     const CHANGES: u32 = 0x1c;
     ensure!(client.access(&ro_root, ALL)? & CHANGES == 0);
@@ -227,9 +233,9 @@ fn read_only_is_one_export_and_not_its_neighbour() -> Result<()> {
     ensure!(
         fs::read_dir(two.read_only.path())?.count() == 2
             && fs::read(two.read_only.path().join("file"))? == b"content",
-        "something was written"
+        "the read-only export changed"
     );
-    // Next door everything goes.
+    // The writable export accepts changes.
     make(&mut client, &root, "new", b"data")?;
     ensure!(client.write(&file, 0, stable_how::FILE_SYNC, b"C")?.count == 1);
     client.rename(&root, "new", &root, "newer")?;
@@ -239,7 +245,7 @@ fn read_only_is_one_export_and_not_its_neighbour() -> Result<()> {
 }
 
 #[test]
-fn nothing_crosses_from_export_to_export() -> Result<()> {
+fn rename_and_link_across_exports_return_xdev() -> Result<()> {
     let (first, second) = (public_dir()?, public_dir()?);
     let directories = [first.path(), second.path()];
     for dir in directories {
@@ -278,10 +284,13 @@ fn nothing_crosses_from_export_to_export() -> Result<()> {
         "LINK",
     )?;
     for dir in directories {
-        ensure!(fs::read_dir(dir)?.count() == 2, "something has moved");
+        ensure!(
+            fs::read_dir(dir)?.count() == 2,
+            "an object moved to the other export"
+        );
     }
 
-    // From a writable one into a read-only one, and back.
+    // Between a writable and a read-only export, both ways.
     let pair = Two::new()?;
     let (mut client, [[root, file, _], [ro_root, ro_file, _]]) = pair.open()?;
     let either = [nfsstat3::NFS3ERR_XDEV, nfsstat3::NFS3ERR_ROFS];
@@ -300,7 +309,7 @@ fn nothing_crosses_from_export_to_export() -> Result<()> {
 }
 
 #[test]
-fn file_systems_beneath_an_export_are_not_written() -> Result<()> {
+fn mounts_inside_an_export_are_not_written() -> Result<()> {
     let directory = public_dir()?;
     let path = directory.path();
     super::mounts::private("a mount beneath an export", || {
@@ -320,14 +329,14 @@ fn file_systems_beneath_an_export_are_not_written() -> Result<()> {
         ] {
             ensure!(result.is_err(), "a mount was changed");
         }
-        // It may be listed; when it can be looked up, what is in it still belongs to another file system.
+        // The mount point may be listed. If LOOKUP succeeds, objects cannot be moved, linked or created in it.
         if let Ok(mounted) = client.lookup(&root, "mounted") {
             ensure!(client.rename(&root, "file", &mounted, "new").is_err());
             ensure!(client.link(&file, &mounted, "new").is_err());
             let how = How::Guarded(Set::default());
             ensure!(
                 client.create(&mounted, "new", how).is_err(),
-                "it was entered"
+                "CREATE succeeded in another file system"
             );
         }
         ensure!(fs::read(path.join("mounted/file"))? == b"other");

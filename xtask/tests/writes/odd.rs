@@ -1,4 +1,4 @@
-//! WRITEs that no well-behaved client sends: wrong counts, impossible offsets, nothing at all, to what is no file.
+//! WRITEs that no well-behaved client sends: wrong counts, impossible offsets, no data, and targets that are not regular files.
 
 use super::{Scene, fails, mounts, serve};
 use anyhow::{Context, Result, ensure};
@@ -15,11 +15,11 @@ use xtask::clients::nfs::{
 use xtask::machines::server::{ServerOptions, root_for};
 
 const MAX: u64 = i64::MAX as u64;
-/// A file, a FIFO or a device is waited for by nobody.
+/// Longest time for an answer: the server must not block on a FIFO or a device.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// How the server took a call: a status, or None when it refused it as garbage. Another outcome is an error.
-fn taken(client: &mut Client, call: &Call<'_>) -> Result<Option<nfsstat3>> {
+/// Sends a call and returns its status. None if the server replied GARBAGE_ARGS; another outcome is an error.
+fn status_or_garbage(client: &mut Client, call: &Call<'_>) -> Result<Option<nfsstat3>> {
     match client.exchange(&call.message(0x0dd, &client.auth.clone()))? {
         Some(Outcome::Success(results)) => body(call.place, results)?.status().map(Some),
         Some(Outcome::GarbageArguments) => Ok(None),
@@ -28,7 +28,7 @@ fn taken(client: &mut Client, call: &Call<'_>) -> Result<Option<nfsstat3>> {
 }
 
 #[test]
-fn a_count_that_is_not_the_length_stores_nothing() -> Result<()> {
+fn count_differing_from_length_stores_nothing() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"before")?;
         for (count, data) in [
@@ -44,7 +44,7 @@ fn a_count_that_is_not_the_length_stores_nothing() -> Result<()> {
         ] {
             let (stable, len) = (stable_how::FILE_SYNC, data.len());
             let call = Call::write_of(&file, 0, count, stable as u32, data);
-            let status = taken(&mut scene.client, &call)
+            let status = status_or_garbage(&mut scene.client, &call)
                 .with_context(|| format!("count {count} and {len} bytes"))?;
             ensure!(
                 matches!(status, None | Some(nfsstat3::NFS3ERR_INVAL)),
@@ -60,28 +60,28 @@ fn a_count_that_is_not_the_length_stores_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_length_that_the_record_does_not_have_stores_nothing() -> Result<()> {
+fn length_beyond_the_record_stores_nothing() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"before")?;
-        for (says, has) in [(8, 4), (1 << 20, 4), (5, 4), (9, 8), (u32::MAX, 4)] {
+        for (claimed, actual) in [(8, 4), (1 << 20, 4), (5, 4), (9, 8), (u32::MAX, 4)] {
             let mut client = scene.server.connect()?;
-            let outcome = client.exchange(&lying(&file, says, has, &client.auth.clone()))?;
+            let outcome = client.exchange(&lying(&file, claimed, actual, &client.auth.clone()))?;
             ensure!(
                 !matches!(outcome, Some(Outcome::Success(results)) if status_of(results)? == nfsstat3::NFS3_OK),
-                "{says} bytes that were {has} are written"
+                "{claimed} bytes of which the record has {actual} are written"
             );
             ensure!(fs::read(scene.path("file"))? == b"before");
         }
-        // What follows the data is nobody's, as it is in any other request, and the next request is understood.
-        for (says, has) in [(4, 8), (3, 8), (4, 400), (0, 4)] {
-            let message = lying(&file, says, has, &scene.client.auth.clone());
+        // Surplus bytes after the data are ignored, as in any other call, and the next call is parsed correctly.
+        for (claimed, actual) in [(4, 8), (3, 8), (4, 400), (0, 4)] {
+            let message = lying(&file, claimed, actual, &scene.client.auth.clone());
             let _ = scene.client.exchange(&message)?.context("closed")?;
             let mut expected = b"before".to_vec();
-            expected[..says as usize].fill(b'x');
+            expected[..claimed as usize].fill(b'x');
             let now = fs::read(scene.path("file"))?;
             ensure!(
                 now == expected || now == b"before",
-                "{now:?} of {has} bytes"
+                "{now:?} of {actual} bytes"
             );
             scene
                 .client
@@ -91,10 +91,10 @@ fn a_length_that_the_record_does_not_have_stores_nothing() -> Result<()> {
     })
 }
 
-/// A WRITE of `says` bytes that has `has` bytes at the end of its record.
+/// A WRITE whose data length is `says`, with `has` bytes of data at the end of its record.
 fn lying(file: &[u8], says: u32, has: usize, auth: &Auth) -> Vec<u8> {
     let mut call = Call::write_of(file, 0, says, stable_how::FILE_SYNC as u32, b"");
-    // In place of the empty data: another length, and bytes.
+    // Replaces the empty data by another length and bytes.
     call.arguments.truncate(call.arguments.len() - 4);
     let data = vec![b'x'; has];
     Call {
@@ -105,12 +105,12 @@ fn lying(file: &[u8], says: u32, has: usize, auth: &Auth) -> Vec<u8> {
 }
 
 #[test]
-fn unknown_stability_stores_nothing() -> Result<()> {
+fn invalid_stable_how_stores_nothing() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let file = scene.make("file", b"before")?;
     for stable in [3, 4, 1 << 31, u32::MAX] {
         let call = Call::write_of(&file, 0, 5, stable, b"after");
-        let status = taken(&mut scene.client, &call)?;
+        let status = status_or_garbage(&mut scene.client, &call)?;
         ensure!(
             matches!(status, None | Some(nfsstat3::NFS3ERR_INVAL)),
             "{status:?}"
@@ -121,11 +121,11 @@ fn unknown_stability_stores_nothing() -> Result<()> {
 }
 
 #[test]
-fn nothing_lies_beyond_two_to_the_63() -> Result<()> {
+fn offsets_beyond_63_bits_return_fbig() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"before")?;
         for (offset, len) in [
-            // The last byte that may be written is at 2^63 - 2: every size fits a signed number.
+            // The last writable byte is at 2^63 - 2, so that every size fits a signed 64-bit number.
             (MAX, 1),
             (MAX - 3, 4),
             (MAX + 1, 0),
@@ -137,7 +137,7 @@ fn nothing_lies_beyond_two_to_the_63() -> Result<()> {
             (u64::MAX - 10, 1 << 20),
         ] {
             for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
-                let status = taken(
+                let status = status_or_garbage(
                     &mut scene.client,
                     &Call::write(&file, offset, stable, &vec![b'x'; len]),
                 )?;
@@ -158,7 +158,7 @@ fn nothing_lies_beyond_two_to_the_63() -> Result<()> {
                 "SETATTR of such a size",
             )?;
         }
-        // What COMMIT is asked for is a hint: all of the file is always right.
+        // The range in COMMIT is a hint: the server may sync the whole file.
         for (offset, count) in [(MAX, u32::MAX), (u64::MAX, 1), (5, 0), (0, u32::MAX)] {
             let status = scene.client.status(&Call::commit(&file, offset, count))?;
             ensure!(
@@ -175,8 +175,8 @@ fn nothing_lies_beyond_two_to_the_63() -> Result<()> {
 }
 
 #[test]
-fn the_last_byte_there_can_be_is_written_and_read() -> Result<()> {
-    // tmpfs is the file system with no limit of its own.
+fn largest_offset_is_written_and_read() -> Result<()> {
+    // tmpfs has no smaller limit of its own.
     mounts::on_tmpfs("size=8m", |path| {
         let (_server, mut client, root) = serve(path, super::WRITABLE, ServerOptions::default())?;
         let file = super::make(&mut client, &root, "file", b"before")?;
@@ -194,7 +194,7 @@ fn the_last_byte_there_can_be_is_written_and_read() -> Result<()> {
 }
 
 #[test]
-fn no_bytes_change_nothing() -> Result<()> {
+fn empty_write_changes_nothing() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"before")?;
         let before = fs::metadata(scene.path("file"))?;
@@ -219,7 +219,7 @@ fn no_bytes_change_nothing() -> Result<()> {
 }
 
 #[test]
-fn what_is_no_file_is_not_written() -> Result<()> {
+fn special_files_and_directories_are_not_written() -> Result<()> {
     if !root_for("devices") {
         return Ok(());
     }
@@ -228,7 +228,7 @@ fn what_is_no_file_is_not_written() -> Result<()> {
         symlink("/etc/passwd", scene.path("link"))?;
         mkfifo(&scene.path("fifo"), Mode::from_bits_truncate(0o666))?;
         let _listener = UnixListener::bind(scene.path("socket"))?;
-        // /dev/full and a block device that is not there: neither may even be opened.
+        // /dev/full, and a block device that does not exist: the server must not open either.
         for (name, kind, major, minor) in [
             ("full", SFlag::S_IFCHR, 1, 7),
             ("disk", SFlag::S_IFBLK, 7, 200),
@@ -263,14 +263,14 @@ fn what_is_no_file_is_not_written() -> Result<()> {
                 what,
             )?;
             let _ = client.status(&Call::commit(&object, 0, 0))?;
-            ensure!(start.elapsed() < ANSWER_MAX, "{name} was waited for");
+            ensure!(start.elapsed() < ANSWER_MAX, "{name} blocked the server");
         }
         scene.is_well()
     })
 }
 
 #[test]
-fn a_mebibyte_fits_and_more_is_cut_or_refused() -> Result<()> {
+fn write_beyond_one_mebibyte_is_shortened_or_refused() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.make("file", b"")?;
         let data = super::pattern(1, 0, 1 << 20);
@@ -284,7 +284,7 @@ fn a_mebibyte_fits_and_more_is_cut_or_refused() -> Result<()> {
             let data = vec![b'x'; (1 << 20) + more];
             let mut client = scene.server.connect()?;
             let call = Call::write(&file, 1 << 20, stable_how::FILE_SYNC, &data);
-            // The server may close before all of it is sent.
+            // The server may close the connection before the whole record is sent.
             let _ = client.send(&record(&call.message(1, &client.auth.clone())));
             let outcome = client.receive()?.map(outcome).transpose()?;
             let size = fs::metadata(scene.path("file"))?.size();
@@ -306,7 +306,7 @@ fn a_mebibyte_fits_and_more_is_cut_or_refused() -> Result<()> {
 }
 
 #[test]
-fn what_mknod_makes_through_us_is_not_opened_either() -> Result<()> {
+fn objects_made_by_mknod_are_not_opened() -> Result<()> {
     Scene::each(|scene| {
         let root = scene.root.clone();
         for (name, node) in [
@@ -321,7 +321,7 @@ fn what_mknod_makes_through_us_is_not_opened_either() -> Result<()> {
             fails(wrote, &[nfsstat3::NFS3ERR_INVAL], name)?;
             let read = scene.client.read(&object, 0, 10).map(drop);
             fails(read, &[nfsstat3::NFS3ERR_INVAL], name)?;
-            ensure!(start.elapsed() < ANSWER_MAX, "{name} was waited for");
+            ensure!(start.elapsed() < ANSWER_MAX, "{name} blocked the server");
         }
         scene.is_well()
     })

@@ -1,4 +1,4 @@
-//! Programs on an export: one that runs is not written to, and one that was just written can be run.
+//! Executables on an export: a running one cannot be written, and one that was just written can be run soon.
 
 use super::{Scene, fails};
 use anyhow::{Context, Result, ensure};
@@ -10,21 +10,21 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::clients::nfs::{How, Set, nfsstat3, stable_how};
 
-/// How long a file may be kept open for writing after the last WRITE, with time for a slow machine.
+/// Longest time that the server keeps a file open after the last WRITE: two seconds, plus time for a slow machine.
 const IDLE_MAX: Duration = Duration::from_millis(3500);
 
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The program may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 #[test]
-fn a_running_program_is_not_written_to() -> Result<()> {
+fn running_program_refuses_writes() -> Result<()> {
     Scene::each(|scene| {
         let program = which::which("sleep")?;
         fs::copy(&program, scene.path("sleep"))?;
@@ -45,13 +45,13 @@ fn a_running_program_is_not_written_to() -> Result<()> {
         fails(cut, &[nfsstat3::NFS3ERR_ACCES], "CREATE of size 0")?;
         ensure!(
             fs::read(scene.path("sleep"))? == before,
-            "it was written to"
+            "the running program was written"
         );
-        ensure!(running.0.try_wait()?.is_none(), "it ended");
-        // To replace it by name harms nobody.
+        ensure!(running.0.try_wait()?.is_none(), "the program ended");
+        // RENAME may replace the name of a running program.
         let new = scene.make("new", b"new")?;
         scene.client.rename(&root, "new", &root, "sleep")?;
-        ensure!(running.0.try_wait()?.is_none(), "it ended");
+        ensure!(running.0.try_wait()?.is_none(), "the program ended");
         drop(running);
         ensure!(
             scene
@@ -65,7 +65,7 @@ fn a_running_program_is_not_written_to() -> Result<()> {
 }
 
 #[test]
-fn a_program_just_written_runs_soon() -> Result<()> {
+fn written_program_can_run_after_idle_close() -> Result<()> {
     Scene::each(|scene| {
         let program = fs::read(which::which("true")?)?;
         let root = scene.root.clone();
@@ -82,19 +82,19 @@ fn a_program_just_written_runs_soon() -> Result<()> {
                 .status();
             match run {
                 Ok(status) => {
-                    ensure!(status.success(), "it ended with {status}");
+                    ensure!(status.success(), "the program ended with {status}");
                     break;
                 }
                 Err(e) if e.kind() == ErrorKind::ExecutableFileBusy => ensure!(
                     start.elapsed() < IDLE_MAX,
-                    "it is still open for writing after {:?}",
+                    "the program is still open for writing after {:?}",
                     start.elapsed()
                 ),
                 Err(e) => return Err(e).context("cannot run what was written"),
             }
             sleep(Duration::from_millis(20));
         }
-        // Opened for writing again, all is as before.
+        // The program is opened for writing again, and can be written.
         ensure!(
             scene
                 .client

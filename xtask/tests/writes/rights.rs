@@ -1,4 +1,4 @@
-//! What callers may do: by their groups, as owners, after one another on the same file, and what ACCESS tells them of it.
+//! Permissions: by group and owner, for different callers of the same file, and as reported by ACCESS.
 
 use super::identity::{NOBODY, open_to_all};
 use super::{WRITABLE, fails, make, serve, user};
@@ -12,7 +12,7 @@ use xtask::machines::server::{ServerOptions, public_dir, root_for};
 use xtask::setup;
 
 #[test]
-fn all_sixteen_groups_count_and_no_others() -> Result<()> {
+fn only_listed_groups_grant_access() -> Result<()> {
     if !root_for("groups") {
         return Ok(());
     }
@@ -34,19 +34,19 @@ fn all_sixteen_groups_count_and_no_others() -> Result<()> {
             .write(&file, 0, stable_how::UNSTABLE, b"C")
             .with_context(|| format!("group {number}"))?;
         ensure!(scene.client.read(&file, 0, 100)?.0 == b"Content");
-        // The same person without that group, at once.
-        let others: Vec<u32> = groups
+        // The same user without that group, immediately afterwards.
+        let without: Vec<u32> = groups
             .iter()
             .copied()
             .filter(|g| *g != groups[number])
             .collect();
-        scene.client.auth = user(1000, 1000, &others);
+        scene.client.auth = user(1000, 1000, &without);
         let wrote = scene.client.write(&file, 0, stable_how::UNSTABLE, b"D");
         fails(wrote, &[nfsstat3::NFS3ERR_ACCES], "WRITE without the group")?;
         let read = scene.client.read(&file, 0, 100).map(drop);
         fails(read, &[nfsstat3::NFS3ERR_ACCES], "READ without the group")?;
     }
-    // Root's group is no more than anybody's where root is squashed.
+    // Where root is squashed, group 0 in a call's credentials grants nothing.
     let path = scene.path("root's group");
     fs::write(&path, "content")?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o060))?;
@@ -64,7 +64,7 @@ fn all_sixteen_groups_count_and_no_others() -> Result<()> {
 }
 
 #[test]
-fn who_owns_a_file_may_go_on_whatever_its_mode() -> Result<()> {
+fn owner_reads_and_writes_whatever_the_mode() -> Result<()> {
     if !root_for("identities") {
         return Ok(());
     }
@@ -73,7 +73,7 @@ fn who_owns_a_file_may_go_on_whatever_its_mode() -> Result<()> {
     for mode in [0o444, 0o000, 0o222] {
         let name = format!("file {mode:o}");
         scene.client.auth = user(1000, 1000, &[]);
-        // As a client does for open(O_CREAT, 0444): made read-only, and then written.
+        // open(O_CREAT, 0444) of a client: the file is created read-only, and then written by its owner.
         let how = How::Guarded(Set::mode(mode));
         let file = scene.client.create(&root, &name, how)?;
         ensure!(
@@ -91,7 +91,7 @@ fn who_owns_a_file_may_go_on_whatever_its_mode() -> Result<()> {
         scene.client.set_attr(&file, Set::size(4))?;
         ensure!(fs::read(scene.path(&name))? == b"cont");
         ensure!(fs::metadata(scene.path(&name))?.mode() & 0o7777 == mode);
-        // Its group and others may what the mode says, which is different for each of the three modes.
+        // For others, the mode applies; in each of the three modes, group and others have the same bits.
         for auth in [
             user(1001, 1000, &[]),
             user(1001, 1001, &[1000]),
@@ -129,7 +129,7 @@ fn who_owns_a_file_may_go_on_whatever_its_mode() -> Result<()> {
             )?;
         }
     }
-    // What may only be executed must be read to be executed.
+    // A client must READ a program to execute it: the server allows READ with the execute bit.
     fs::write(scene.path("program"), "program")?;
     fs::set_permissions(scene.path("program"), fs::Permissions::from_mode(0o111))?;
     scene.client.auth = user(1000, 1000, &[]);
@@ -143,7 +143,7 @@ fn who_owns_a_file_may_go_on_whatever_its_mode() -> Result<()> {
 }
 
 #[test]
-fn what_one_may_does_not_stay_for_the_next() -> Result<()> {
+fn access_is_checked_for_each_caller() -> Result<()> {
     if !root_for("identities") {
         return Ok(());
     }
@@ -163,63 +163,67 @@ fn what_one_may_does_not_stay_for_the_next() -> Result<()> {
         scene.client.lookup(&root, "file")?,
         scene.client.lookup(&root, "private")?,
     );
-    let mut one = scene.server.connect()?;
-    let mut other = scene.server.connect()?;
-    one.auth = first;
-    other.auth = second;
-    // The server keeps files open between requests, also for writing.
+    let mut owner = scene.server.connect()?;
+    let mut stranger = scene.server.connect()?;
+    owner.auth = first;
+    stranger.auth = second;
+    // The server keeps files open between requests, also for writing; it must still check each caller.
     for round in 0..10 {
-        ensure!(one.read(&file, 0, 100)?.0 == b"secret", "round {round}");
+        ensure!(owner.read(&file, 0, 100)?.0 == b"secret", "round {round}");
         fails(
-            other.read(&file, 0, 100).map(drop),
+            stranger.read(&file, 0, 100).map(drop),
             &[nfsstat3::NFS3ERR_ACCES],
             "READ",
         )?;
         let write = |client: &mut Client| client.write(&file, 0, stable_how::UNSTABLE, b"secret");
-        write(&mut one)?;
-        fails(write(&mut other), &[nfsstat3::NFS3ERR_ACCES], "WRITE")?;
-        one.lookup(&dir, "inner")?;
+        write(&mut owner)?;
+        fails(write(&mut stranger), &[nfsstat3::NFS3ERR_ACCES], "WRITE")?;
+        owner.lookup(&dir, "inner")?;
         fails(
-            other.lookup(&dir, "inner"),
+            stranger.lookup(&dir, "inner"),
             &[nfsstat3::NFS3ERR_ACCES],
             "LOOKUP",
         )?;
-        one.list(&dir)?;
-        fails(other.list(&dir), &[nfsstat3::NFS3ERR_ACCES], "READDIRPLUS")?;
-        make(&mut one, &dir, "new", b"")?;
+        owner.list(&dir)?;
         fails(
-            other.remove(&dir, "new"),
+            stranger.list(&dir),
+            &[nfsstat3::NFS3ERR_ACCES],
+            "READDIRPLUS",
+        )?;
+        make(&mut owner, &dir, "new", b"")?;
+        fails(
+            stranger.remove(&dir, "new"),
             &[nfsstat3::NFS3ERR_ACCES],
             "REMOVE",
         )?;
-        one.remove(&dir, "new")?;
+        owner.remove(&dir, "new")?;
     }
-    // What is taken away on the host is taken away at once.
+    // A permission that the host revokes is revoked at once.
     fs::set_permissions(scene.path("file"), fs::Permissions::from_mode(0o666))?;
-    ensure!(other.read(&file, 0, 100)?.0 == b"secret");
-    other.write(&file, 0, stable_how::UNSTABLE, b"S")?;
+    ensure!(stranger.read(&file, 0, 100)?.0 == b"secret");
+    stranger.write(&file, 0, stable_how::UNSTABLE, b"S")?;
     fs::set_permissions(scene.path("file"), fs::Permissions::from_mode(0o600))?;
     fails(
-        other.read(&file, 0, 100).map(drop),
+        stranger.read(&file, 0, 100).map(drop),
         &[nfsstat3::NFS3ERR_ACCES],
         "READ",
     )?;
-    let wrote = other.write(&file, 0, stable_how::UNSTABLE, b"T");
+    let wrote = stranger.write(&file, 0, stable_how::UNSTABLE, b"T");
     fails(wrote, &[nfsstat3::NFS3ERR_ACCES], "WRITE")?;
     ensure!(fs::read(scene.path("file"))? == b"Secret");
-    // And what is taken away by way of the server as well.
-    one.set_attr(&file, Set::mode(0o666))?;
-    ensure!(other.read(&file, 0, 100)?.0 == b"Secret");
-    one.set_attr(&file, Set::mode(0o600))?;
+    // The same with SETATTR instead of chmod on the host.
+    owner.set_attr(&file, Set::mode(0o666))?;
+    ensure!(stranger.read(&file, 0, 100)?.0 == b"Secret");
+    owner.set_attr(&file, Set::mode(0o600))?;
     fails(
-        other.read(&file, 0, 100).map(drop),
+        stranger.read(&file, 0, 100).map(drop),
         &[nfsstat3::NFS3ERR_ACCES],
         "READ",
     )
 }
 
 #[test]
-fn powers_of_a_file_end_when_another_writes_to_it() -> Result<()> {
+fn writes_clear_setuid_and_setgid() -> Result<()> {
     if !root_for("identities") {
         return Ok(());
     }
@@ -235,7 +239,7 @@ fn powers_of_a_file_end_when_another_writes_to_it() -> Result<()> {
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
                 Ok(())
             };
-            let powers = || -> Result<u32> { Ok(fs::metadata(&path)?.mode() & 0o6000) };
+            let special_bits = || -> Result<u32> { Ok(fs::metadata(&path)?.mode() & 0o6000) };
             client.auth = user(by, by, &[]);
             reset()?;
             let file = client.lookup(&root, name)?;
@@ -243,21 +247,21 @@ fn powers_of_a_file_end_when_another_writes_to_it() -> Result<()> {
                 reset()?;
                 client.write(&file, 0, stable, b"C")?;
                 ensure!(
-                    powers()? == 0,
+                    special_bits()? == 0,
                     "WRITE {name} left {:o} of {mode:o}",
-                    powers()?
+                    special_bits()?
                 );
             }
             reset()?;
             client.set_attr(&file, Set::size(3))?;
             ensure!(
-                powers()? == 0,
+                special_bits()? == 0,
                 "a size {name} left {:o} of {mode:o}",
-                powers()?
+                special_bits()?
             );
         }
     }
-    // A group that one is not in gives no power.
+    // For a file with a group that the owner is not a member of, the setgid bit is not set.
     let file = make(&mut scene.client, &root, "file", b"")?;
     chown(scene.path("file"), Some(1000), Some(2000))?;
     client.auth = user(1000, 1000, &[]);
@@ -291,9 +295,9 @@ fn powers_of_a_file_end_when_another_writes_to_it() -> Result<()> {
         .context("chgrp to a group of one's own")
 }
 
-/// What the host lets a person do with each of `paths`: read 1, write 2, execute 4.
+/// Permissions of a user on each of `paths`, by test(1) as that user: 1 read, 2 write, 4 execute.
 fn host_says(auth: &Auth, paths: &[&Path]) -> Result<Vec<u32>> {
-    let caller = auth.caller().context("nobody in particular")?;
+    let caller = auth.caller().context("the credentials have no UID")?;
     let (uid, gid, groups) = (caller.uid, caller.gid, caller.gids);
     let script = r#"for f; do n=0; [ -r "$f" ] && n=$((n+1)); [ -w "$f" ] && n=$((n+2)); [ -x "$f" ] && n=$((n+4)); echo $n; done"#;
     let mut command = Command::new("setpriv");
@@ -306,12 +310,12 @@ fn host_says(auth: &Auth, paths: &[&Path]) -> Result<Vec<u32>> {
         let groups: Vec<_> = groups.iter().map(u32::to_string).collect();
         command.arg(format!("--groups={}", groups.join(",")));
     }
-    let said = setup::quietly(command.args(["sh", "-c", script, "sh"]).args(paths))?;
-    said.lines().map(|line| Ok(line.parse()?)).collect()
+    let output = setup::quietly(command.args(["sh", "-c", script, "sh"]).args(paths))?;
+    output.lines().map(|line| Ok(line.parse()?)).collect()
 }
 
 #[test]
-fn access_says_what_the_host_says() -> Result<()> {
+fn access_agrees_with_host_permissions() -> Result<()> {
     const ALL: u32 = 0x3f;
     if !root_for("identities") {
         return Ok(());
@@ -365,7 +369,7 @@ fn access_says_what_the_host_says() -> Result<()> {
             let bit = |has: bool, bit: u32| if has { bit } else { 0 };
             let (expected, mask) = if *is_dir {
                 let change = write && execute;
-                // LOOKUP, MODIFY, EXTEND and DELETE are of the entries.
+                // For a directory, LOOKUP, MODIFY, EXTEND and DELETE concern its entries.
                 (
                     bit(read, 1) | bit(execute, 2) | bit(change, 4 | 8 | 0x10),
                     0x1f,

@@ -1,4 +1,4 @@
-//! File systems without room: full, over a quota, or with the rest reserved for root.
+//! File systems without free space: full, at a quota, or with the remaining blocks reserved for root.
 
 use super::{WRITABLE, fails, make, serve};
 use anyhow::{Context, Result, ensure};
@@ -14,12 +14,12 @@ use xtask::machines::server::ServerOptions;
 use xtask::setup;
 use xtask::testing::{holds, pattern};
 
-/// A WRITE of so much at a time: no divisor of a block, so that the last one may fit in part.
+/// Bytes of a WRITE: not a multiple of the block size, so that the last one may fit in part.
 const STEP: usize = 50_000;
-/// How long what was removed may take up room.
+/// Longest time until the space of a removed file is free again.
 const ROOM_MAX: Duration = Duration::from_secs(4);
 
-/// Writes `name` until there is no room: how many bytes were acknowledged. The failure must be `expected`.
+/// Writes `name` until no space is left; the last WRITE must fail with `expected`. Returns the number of acknowledged bytes.
 fn fill(
     client: &mut Client,
     dir: &[u8],
@@ -41,7 +41,7 @@ fn fill(
     }
 }
 
-/// What makes a name in a directory that has a file `spare`.
+/// A call that creates a name in a directory with a file `spare`.
 type Maker = fn(&mut Client, &[u8], &str) -> Result<()>;
 
 const MAKERS: [(&str, Maker); 5] = [
@@ -65,7 +65,7 @@ const MAKERS: [(&str, Maker); 5] = [
     }),
 ];
 
-/// Makes names of each kind until one fails: those that were acknowledged are there, that one is not.
+/// Creates names of each type until one fails. Names that were acknowledged must exist, and the one that failed must not.
 fn fill_with_names(
     client: &mut Client,
     root: &[u8],
@@ -92,25 +92,22 @@ fn fill_with_names(
             fs::symlink_metadata(path.join(name))
                 .with_context(|| format!("{name} was acknowledged"))?;
         }
-        let is_there = |name: &str| fs::symlink_metadata(path.join(name)).is_ok();
-        ensure!(!is_there(&failed), "{failed} failed and is there");
-        // Another name for a file may need room as well; the file has one of the two all the time.
+        let exists = |name: &str| fs::symlink_metadata(path.join(name)).is_ok();
+        ensure!(!exists(&failed), "{failed} failed and is there");
+        // RENAME may need space, too; the file always has one of the two names.
         let renamed = client.rename(root, "spare", root, &failed);
         let moved = renamed.is_ok();
         if moved {
-            ensure!(
-                is_there(&failed) && !is_there("spare"),
-                "RENAME did not rename"
-            );
+            ensure!(exists(&failed) && !exists("spare"), "RENAME did not rename");
             client.rename(root, &failed, root, "spare")?;
         } else {
             fails(renamed, &[expected], "RENAME")?;
-            ensure!(
-                !is_there(&failed) && is_there("spare"),
-                "RENAME half renamed"
-            );
+            ensure!(!exists(&failed) && exists("spare"), "RENAME half renamed");
         }
-        eprintln!("{kind}: {} names fitted; a RENAME: {moved}", made.len());
+        eprintln!(
+            "{kind}: {} names fitted; RENAME succeeded: {moved}",
+            made.len()
+        );
         for name in &made {
             if kind == "directory" {
                 client.rmdir(root, name)?;
@@ -118,14 +115,14 @@ fn fill_with_names(
                 client.remove(root, name)?;
             }
         }
-        // A directory stays as large as it was.
-        has_room_again(path, free, (before.0, 0))?;
+        // The bytes are not compared, because a directory does not shrink.
+        wait_for_room(path, free, (before.0, 0))?;
     }
     Ok(())
 }
 
-/// Fills the file system at `path` with data and with names, makes room, and writes again.
-fn there_is_no_room(path: &Path, room: Room, expected: nfsstat3) -> Result<()> {
+/// Fills the file system at `path` with data and with names, removes them, and writes again.
+fn check_full_file_system(path: &Path, room: Room, expected: nfsstat3) -> Result<()> {
     let (mut server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
     make(&mut client, &root, "spare", b"spare")?;
     let empty = room(path)?;
@@ -137,7 +134,7 @@ fn there_is_no_room(path: &Path, room: Room, expected: nfsstat3) -> Result<()> {
         expected,
     )?;
     let file = client.lookup(&root, "unstable")?;
-    // What was acknowledged has its place: to commit it cannot fail for want of room.
+    // Space for acknowledged data is allocated, so COMMIT cannot fail with ENOSPC.
     client
         .commit(&file, 0, 0)
         .context("COMMIT of what fitted")?;
@@ -145,7 +142,7 @@ fn there_is_no_room(path: &Path, room: Room, expected: nfsstat3) -> Result<()> {
     client
         .remove(&root, "unstable")
         .context("REMOVE of what is full")?;
-    has_room_again(path, room, (empty.0, empty.1 / 2))?;
+    wait_for_room(path, room, (empty.0, empty.1 / 2))?;
     let stable = fill(
         &mut client,
         &root,
@@ -157,7 +154,7 @@ fn there_is_no_room(path: &Path, room: Room, expected: nfsstat3) -> Result<()> {
         unstable > 0 && stable > 0,
         "{unstable} and {stable} bytes fitted"
     );
-    // To the last block, by a few bytes at the end.
+    // Small WRITEs fill the last block.
     let last = client.lookup(&root, "stable")?;
     for _ in 0..200 {
         let at = fs::metadata(path.join("stable"))?.len();
@@ -173,22 +170,28 @@ fn there_is_no_room(path: &Path, room: Room, expected: nfsstat3) -> Result<()> {
     }
     holds(&path.join("stable"), stable)?;
     ensure!(fs::read(path.join("spare"))? == b"spare");
-    // Room is made, and all is well.
+    // After REMOVE, the space can be used again.
     client.remove(&root, "stable")?;
-    has_room_again(path, room, (empty.0, empty.1 / 2))?;
-    let again = fill(&mut client, &root, "again", stable_how::FILE_SYNC, expected)?;
+    wait_for_room(path, room, (empty.0, empty.1 / 2))?;
+    let refilled = fill(
+        &mut client,
+        &root,
+        "refilled",
+        stable_how::FILE_SYNC,
+        expected,
+    )?;
     ensure!(
-        again >= stable / 2,
-        "only {again} bytes fit where {stable} did"
+        refilled >= stable / 2,
+        "only {refilled} bytes fit where {stable} did"
     );
-    holds(&path.join("again"), again)?;
-    client.remove(&root, "again")?;
-    has_room_again(path, room, (empty.0, empty.1 / 2))?;
-    eprintln!("{unstable} bytes unstable, {stable} stable, {again} again");
+    holds(&path.join("refilled"), refilled)?;
+    client.remove(&root, "refilled")?;
+    wait_for_room(path, room, (empty.0, empty.1 / 2))?;
+    eprintln!("{unstable} bytes unstable, {stable} stable, {refilled} after REMOVE");
     super::is_well(&mut server, path)
 }
 
-/// How much more fits: inodes and bytes.
+/// Free inodes and bytes.
 type Room = fn(&Path) -> Result<(u64, u64)>;
 
 fn free(path: &Path) -> Result<(u64, u64)> {
@@ -197,8 +200,8 @@ fn free(path: &Path) -> Result<(u64, u64)> {
     Ok((stat.files_free() as u64, bytes))
 }
 
-/// Waits until there is as much room again: the server has files open for up to two seconds after they were removed.
-fn has_room_again(path: &Path, room: Room, before: (u64, u64)) -> Result<()> {
+/// Waits until as much is free as before: the server keeps removed files open for up to two seconds.
+fn wait_for_room(path: &Path, room: Room, before: (u64, u64)) -> Result<()> {
     let start = Instant::now();
     loop {
         setup::quietly(Command::new("sync").arg("-f").arg(path))?;
@@ -208,34 +211,34 @@ fn has_room_again(path: &Path, room: Room, before: (u64, u64)) -> Result<()> {
         }
         ensure!(
             start.elapsed() < ROOM_MAX,
-            "of {before:?} inodes and bytes {now:?} came back"
+            "inodes and bytes free: {now:?} instead of {before:?}"
         );
         sleep(Duration::from_millis(100));
     }
 }
 
 #[test]
-fn a_full_tmpfs_loses_nothing() -> Result<()> {
+fn full_tmpfs_keeps_acknowledged_data() -> Result<()> {
     on_tmpfs("size=2m,nr_inodes=64", |path| {
-        there_is_no_room(path, free, nfsstat3::NFS3ERR_NOSPC)
+        check_full_file_system(path, free, nfsstat3::NFS3ERR_NOSPC)
     })
 }
 
 #[test]
-fn a_full_ext4_loses_nothing() -> Result<()> {
+fn full_ext4_keeps_acknowledged_data() -> Result<()> {
     on_image(&["mkfs.ext4", "-q", "-m", "0", "-b", "1024"], 8, |path| {
-        there_is_no_room(path, free, nfsstat3::NFS3ERR_NOSPC)
+        check_full_file_system(path, free, nfsstat3::NFS3ERR_NOSPC)
     })
 }
 
 #[test]
-fn what_was_removed_gives_room_though_everybody_keeps_asking() -> Result<()> {
+fn removed_files_are_freed_during_constant_calls() -> Result<()> {
     on_tmpfs("size=4m", |path| {
         let (_server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
         let other = make(&mut client, &root, "other", b"other")?;
         let empty = free(path)?;
         let data = pattern(1, 0, 2 << 20);
-        // Removed by way of the server, replaced by way of the server, and removed on the host.
+        // Removed by REMOVE, replaced by RENAME, and removed on the host.
         for how in ["remove", "rename", "host"] {
             make(&mut client, &root, "file", &data)?;
             let start = Instant::now();
@@ -259,32 +262,32 @@ fn what_was_removed_gives_room_though_everybody_keeps_asking() -> Result<()> {
     })
 }
 
-/// Bytes that a file system may hold, however large it is.
+/// Limit (bytes) of the btrfs quota.
 const QUOTA: u64 = 8 << 20;
 
-/// How much more fits below the quota.
+/// Bytes that remain below the quota.
 fn below_quota(path: &Path) -> Result<(u64, u64)> {
-    let said = setup::quietly(
+    let output = setup::quietly(
         Command::new("btrfs")
             .args(["qgroup", "show", "--raw"])
             .arg(path),
     )?;
-    // `0/5  16384  16384 …`: the whole file system and what it refers to.
-    let used = said
+    // `0/5  16384  16384 …`: the ID of the whole file system's quota group, and its referenced bytes.
+    let used = output
         .lines()
         .find_map(|line| line.trim().strip_prefix("0/5")?.split_whitespace().next())
-        .with_context(|| format!("no quota in {said}"))?;
+        .with_context(|| format!("no quota in {output}"))?;
     Ok((0, QUOTA.saturating_sub(used.parse()?)))
 }
 
 #[test]
-fn a_quota_is_heeded() -> Result<()> {
+fn exceeded_quota_returns_dquot() -> Result<()> {
     on_btrfs(QUOTA, |path| {
-        there_is_no_room(path, below_quota, nfsstat3::NFS3ERR_DQUOT)
+        check_full_file_system(path, below_quota, nfsstat3::NFS3ERR_DQUOT)
     })
 }
 
-/// The privileges that a process has, a bit each.
+/// Effective capabilities of a process, as a bit mask.
 fn effective(pid: &str) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let word = text
@@ -295,38 +298,40 @@ fn effective(pid: &str) -> Result<u64> {
 }
 
 #[test]
-fn what_is_reserved_for_root_is_not_for_others() -> Result<()> {
+fn reserved_blocks_are_refused_to_ordinary_users() -> Result<()> {
     const CAP_SYS_RESOURCE: u64 = 24;
-    // Half of it is root's.
+    // Half of the blocks are reserved for root.
     on_image(&["mkfs.ext4", "-q", "-m", "50", "-b", "1024"], 8, |path| {
         let (server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
         client.set_attr(&root, Set::mode(0o777))?;
-        let mut other = server.connect()?;
-        other.auth = super::user(1000, 1000, &[]);
+        let mut user = server.connect()?;
+        user.auth = super::user(1000, 1000, &[]);
         let len = fill(
-            &mut other,
+            &mut user,
             &root,
             "user's",
             stable_how::FILE_SYNC,
             nfsstat3::NFS3ERR_NOSPC,
         )?;
-        let left = statvfs(path)?;
-        let left = left.blocks_free() as u64 * left.fragment_size() as u64;
+        let free_bytes = statvfs(path)?;
+        let free_bytes = free_bytes.blocks_free() as u64 * free_bytes.fragment_size() as u64;
         ensure!(
-            left >= 3 << 20,
-            "of 8 MiB an ordinary user filled all but {left} bytes"
+            free_bytes >= 3 << 20,
+            "an ordinary user filled the 8 MiB up to {free_bytes} bytes"
         );
         holds(&path.join("user's"), len)?;
-        // Root, who is root here, may have it.
+        // Root may use the reserved blocks, because root is not squashed here.
         make(&mut client, &root, "root's", &pattern(1, 0, 1 << 20))?;
         holds(&path.join("root's"), 1 << 20)?;
         if effective("self")? & (1 << CAP_SYS_RESOURCE) == 0 {
-            eprintln!("SKIPPED: that the server gives a privilege up (root has not got it here)");
+            eprintln!(
+                "SKIPPED: the server drops CAP_SYS_RESOURCE (this machine's root does not have it)"
+            );
         }
         let effective = effective(&server.pid().to_string())?;
         ensure!(
             effective & (1 << CAP_SYS_RESOURCE) == 0,
-            "quotas do not count for the server: {effective:#x}"
+            "the server has CAP_SYS_RESOURCE, so that quotas do not apply to it: {effective:#x}"
         );
         Ok(())
     })

@@ -1,4 +1,4 @@
-//! A disk that takes its time: who waits for it is alone with that.
+//! A slow disk delays only the clients that wait for it, not other clients.
 
 use super::{WRITABLE, fails, make, serve, user};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,10 +17,10 @@ use xtask::machines::server::{Server, ServerOptions, public_dir};
 use xtask::setup::{self, Package};
 use xtask::testing::{holds, pattern};
 
-/// How long the disk takes.
+/// Delay of the injected system call, and of the frozen file system.
 const DISK: Duration = Duration::from_secs(3);
 
-/// A server on a disk that takes its time for this system call, and whatever more is injected by strace, which logs to `log`.
+/// Starts a server under strace, which delays this system call by `DISK` and logs to `log`; `more` are further options of strace.
 fn start_slow(directory: &Path, call: &str, more: &[&str], log: &NamedTempFile) -> Result<Server> {
     setup::need(&[Package::STRACE])?;
     let delay = format!("inject={call}:delay_enter={}", DISK.as_micros());
@@ -34,31 +34,37 @@ fn start_slow(directory: &Path, call: &str, more: &[&str], log: &NamedTempFile) 
     })
 }
 
-/// Nobody was told while others were answered; each was when the disk was done.
-fn told_late(
+/// Checks that no client got its reply before this call, and each one only after `DISK`.
+fn ensure_late(
     done: &AtomicUsize,
     clients: Vec<ScopedJoinHandle<'_, Result<Duration>>>,
 ) -> Result<()> {
-    told_late_after(done, || (), clients)
+    ensure_late_after(done, || (), clients)
 }
 
-/// As [`told_late`]; the disk is done when `release` is called.
-fn told_late_after(
+/// As [`ensure_late`]; `release` then ends the delay of the disk.
+fn ensure_late_after(
     done: &AtomicUsize,
     release: impl FnOnce(),
     clients: Vec<ScopedJoinHandle<'_, Result<Duration>>>,
 ) -> Result<()> {
-    let told = done.load(Ordering::Relaxed);
+    let answered = done.load(Ordering::Relaxed);
     release();
-    ensure!(told == 0, "{told} were told before others were answered");
+    ensure!(
+        answered == 0,
+        "{answered} calls were answered before the disk was done"
+    );
     for client in clients {
-        let took = client.join().ok().context("a client panicked")??;
-        ensure!(took >= DISK, "told after {took:?}, before the disk");
+        let elapsed = client.join().ok().context("a client panicked")??;
+        ensure!(
+            elapsed >= DISK,
+            "answered after {elapsed:?}, before the disk was done"
+        );
     }
     Ok(())
 }
 
-/// What waits for the disk.
+/// A call that is answered after a sync.
 type Waits = fn(&mut Client, &[u8], &[u8]) -> Result<()>;
 
 const WAITS: [Waits; 4] = [
@@ -77,19 +83,19 @@ const WAITS: [Waits; 4] = [
 ];
 
 #[test]
-fn who_waits_for_the_disk_makes_nobody_else_wait() -> Result<()> {
+fn slow_fsync_does_not_delay_other_clients() -> Result<()> {
     let (directory, log) = (public_dir()?, NamedTempFile::new()?);
     fs::write(directory.path().join("file"), "before")?;
     let server = start_slow(directory.path(), "fsync", &[], &log)?;
     let (mut other, root) = server.open(directory.path())?;
     let file = other.lookup(&root, "file")?;
-    // Something to commit.
+    // Unstable data for COMMIT.
     other.write(&file, 0, stable_how::UNSTABLE, b"first")?;
     let mut clients = Vec::new();
     for _ in WAITS {
         clients.push(server.connect()?);
     }
-    let begun = Instant::now();
+    let start = Instant::now();
     let done = AtomicUsize::new(0);
     thread::scope(|scope| -> Result<()> {
         let threads: Vec<_> = WAITS
@@ -100,23 +106,26 @@ fn who_waits_for_the_disk_makes_nobody_else_wait() -> Result<()> {
                 scope.spawn(move || -> Result<Duration> {
                     waits(&mut client, root, file)?;
                     done.fetch_add(1, Ordering::Relaxed);
-                    Ok(begun.elapsed())
+                    Ok(start.elapsed())
                 })
             })
             .collect();
-        // All of it is there, and none of it is told.
+        // The objects exist on the host, but no reply was sent.
         while !["new", "directory"]
             .iter()
             .all(|name| directory.path().join(name).exists())
         {
-            ensure!(begun.elapsed() < Duration::from_secs(20), "nothing is made");
+            ensure!(
+                start.elapsed() < Duration::from_secs(20),
+                "the objects do not exist after 20 s"
+            );
             sleep(Duration::from_millis(5));
         }
         ensure!(other.read(&file, 0, 9)?.0.len() > 3, "the file is short");
         other.attr(&root)?;
-        told_late(&done, threads)
+        ensure_late(&done, threads)
     })?;
-    // One by one again, with what is there now.
+    // A call after all of them succeeds.
     make(&mut other, &root, "after", b"after")?;
     ensure!(
         server
@@ -128,16 +137,16 @@ fn who_waits_for_the_disk_makes_nobody_else_wait() -> Result<()> {
 }
 
 #[test]
-fn who_reads_from_the_disk_makes_nobody_else_wait() -> Result<()> {
+fn uncached_read_does_not_delay_other_clients() -> Result<()> {
     let (directory, log) = (public_dir()?, NamedTempFile::new()?);
     let data: Vec<u8> = (0..300_000_u32).map(|at| (at / 7) as u8).collect();
     fs::write(directory.path().join("file"), &data)?;
-    // As if nothing were in memory: the kernel is asked for what is, a thread reads what is not.
-    let nothing = ["-e", "inject=preadv2:error=EAGAIN"];
-    let server = start_slow(directory.path(), "splice", &nothing, &log)?;
+    // Every page seems uncached: preadv2 with RWF_NOWAIT fails, so a worker thread reads the data.
+    let uncached = ["-e", "inject=preadv2:error=EAGAIN"];
+    let server = start_slow(directory.path(), "splice", &uncached, &log)?;
     let (mut other, root) = server.open(directory.path())?;
     let file = other.lookup(&root, "file")?;
-    // In the reply, and behind it.
+    // A READ whose data is copied into the reply, and one whose data follows the reply's head separately.
     let mut clients = Vec::new();
     for count in [4096, 100_000] {
         clients.push((server.connect()?, count));
@@ -149,12 +158,15 @@ fn who_reads_from_the_disk_makes_nobody_else_wait() -> Result<()> {
             .map(|(client, count)| {
                 let (data, file, done) = (&data, &file, &done);
                 scope.spawn(move || -> Result<Duration> {
-                    let begun = Instant::now();
+                    let start = Instant::now();
                     let (read, is_end) = client.read(file, 100_000, *count)?;
                     done.fetch_add(1, Ordering::Relaxed);
                     let range = 100_000..100_000 + *count as usize;
-                    ensure!(!is_end && read == &data[range], "not what the file has");
-                    Ok(begun.elapsed())
+                    ensure!(
+                        !is_end && read == &data[range],
+                        "READ returned other bytes than the file has"
+                    );
+                    Ok(start.elapsed())
                 })
             })
             .collect();
@@ -162,12 +174,12 @@ fn who_reads_from_the_disk_makes_nobody_else_wait() -> Result<()> {
             other.attr(&root)?;
             sleep(DISK / 30);
         }
-        told_late(&done, threads)
+        ensure_late(&done, threads)
     })
 }
 
 #[test]
-fn who_removes_a_large_file_makes_nobody_wait() -> Result<()> {
+fn large_removed_files_are_closed_by_workers() -> Result<()> {
     setup::need(&[Package::STRACE])?;
     let (directory, log) = (public_dir()?, NamedTempFile::new()?);
     let log_path = log.path().display().to_string();
@@ -192,7 +204,7 @@ fn who_removes_a_large_file_makes_nobody_wait() -> Result<()> {
         posix_fallocate(&file, 0, 100 << 20)?;
         Ok(())
     };
-    // One that the server has never opened, one that it has open, one that another takes the name of.
+    // A file that the server has never opened, one that it has open, and one that RENAME replaces.
     let names = ["unknown", "read", "replaced"];
     for name in names {
         large(name)?;
@@ -205,38 +217,38 @@ fn who_removes_a_large_file_makes_nobody_wait() -> Result<()> {
     }
     client.rename(&root, "other", &root, "replaced")?;
     let [server_process] = server.children()?[..] else {
-        bail!("strace has not started one server");
+        bail!("strace has no single child process");
     };
-    // Who has closed each file last.
-    let mut last = Vec::new();
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(20) && last.len() < names.len() + 1 {
+    // The threads that closed each removed file.
+    let mut closes = Vec::new();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) && closes.len() < names.len() + 1 {
         sleep(Duration::from_millis(50));
-        let said = fs::read_to_string(log.path())?;
-        let lines = said.lines().filter(|line| line.contains("(deleted)"));
-        last = lines.map(str::to_owned).collect();
+        let text = fs::read_to_string(log.path())?;
+        let lines = text.lines().filter(|line| line.contains("(deleted)"));
+        closes = lines.map(str::to_owned).collect();
     }
-    // Of the one that was open there are two.
+    // The file that the server had open is closed twice.
     ensure!(
-        last.len() == names.len() + 1,
-        "not all are freed: {last:#?}"
+        closes.len() == names.len() + 1,
+        "not all removed files were closed: {closes:#?}"
     );
-    let own = format!("{server_process} ");
+    let main_thread = format!("{server_process} ");
     ensure!(
-        !last.iter().any(|line| line.starts_with(&own)),
-        "freed where everybody waits for it: {last:#?}"
+        !closes.iter().any(|line| line.starts_with(&main_thread)),
+        "the main thread, on which all clients wait, closed a removed file: {closes:#?}"
     );
     Ok(())
 }
 
-/// So much of a file that is not on disk, and threads store what is written next.
-const MUCH: u64 = 16 << 20;
+/// Dirty bytes of a file from which on worker threads store its WRITEs.
+const DIRTY: u64 = 16 << 20;
 /// Bytes of a WRITE.
 const STEP: usize = 1 << 20;
 
-/// Writes a file's first bytes, up to where threads store.
-fn write_much(client: &mut Client, file: &[u8]) -> Result<()> {
-    for offset in (0..MUCH).step_by(STEP) {
+/// Writes a file's first `DIRTY` bytes, so that worker threads store the next ones.
+fn write_dirty(client: &mut Client, file: &[u8]) -> Result<()> {
+    for offset in (0..DIRTY).step_by(STEP) {
         client.write(
             file,
             offset,
@@ -247,7 +259,7 @@ fn write_much(client: &mut Client, file: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// A file system where whoever writes waits, until this is dropped.
+/// A file system on which every write blocks until this is dropped.
 struct Frozen<'a>(&'a Path);
 
 impl<'a> Frozen<'a> {
@@ -264,14 +276,14 @@ impl Drop for Frozen<'_> {
 }
 
 #[test]
-fn who_writes_behind_much_that_is_not_on_disk_makes_nobody_else_wait() -> Result<()> {
+fn blocked_writes_do_not_delay_other_clients() -> Result<()> {
     on_image(&["mkfs.ext4", "-q"], 128, |path| {
         let (server, mut other, root) = serve(path, WRITABLE, ServerOptions::default())?;
         let file = make(&mut other, &root, "file", b"")?;
-        write_much(&mut other, &file)?;
+        write_dirty(&mut other, &file)?;
         let mut clients = Vec::new();
         for number in 0..6 {
-            clients.push((server.connect()?, MUCH + number * STEP as u64));
+            clients.push((server.connect()?, DIRTY + number * STEP as u64));
         }
         let frozen = Frozen::freeze(path)?;
         let done = AtomicUsize::new(0);
@@ -281,37 +293,37 @@ fn who_writes_behind_much_that_is_not_on_disk_makes_nobody_else_wait() -> Result
                 .map(|(client, offset)| {
                     let (file, done) = (&file, &done);
                     scope.spawn(move || -> Result<Duration> {
-                        let (begun, data) = (Instant::now(), pattern(1, *offset, STEP));
+                        let (start, data) = (Instant::now(), pattern(1, *offset, STEP));
                         client.write(file, *offset, stable_how::UNSTABLE, &data)?;
                         done.fetch_add(1, Ordering::Relaxed);
-                        Ok(begun.elapsed())
+                        Ok(start.elapsed())
                     })
                 })
                 .collect();
             for _ in 0..30 {
                 other.attr(&root)?;
-                let read = other.read(&file, MUCH - 4096, 4096)?.0;
+                let read = other.read(&file, DIRTY - 4096, 4096)?.0;
                 ensure!(
-                    read == pattern(1, MUCH - 4096, 4096),
-                    "not what was written"
+                    read == pattern(1, DIRTY - 4096, 4096),
+                    "READ returned other bytes than were written"
                 );
                 sleep(DISK / 30 + Duration::from_millis(5));
             }
-            let outcome = told_late_after(&done, || drop(frozen), threads);
-            outcome.context("a WRITE to a file system that stands still")
+            let outcome = ensure_late_after(&done, || drop(frozen), threads);
+            outcome.context("WRITEs to a frozen file system")
         })?;
         other.commit(&file, 0, 0)?;
-        holds(&path.join("file"), MUCH + 6 * STEP as u64)
+        holds(&path.join("file"), DIRTY + 6 * STEP as u64)
     })
 }
 
 #[test]
-fn what_a_thread_cannot_store_is_told() -> Result<()> {
+fn worker_write_reports_enospc() -> Result<()> {
     on_image(&["mkfs.ext4", "-q", "-m", "0"], 64, |path| {
         let (_server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
         let file = make(&mut client, &root, "file", b"")?;
-        write_much(&mut client, &file)?;
-        let mut len = MUCH;
+        write_dirty(&mut client, &file)?;
+        let mut len = DIRTY;
         loop {
             let data = pattern(1, len, STEP);
             match client.write(&file, len, stable_how::UNSTABLE, &data) {
@@ -321,7 +333,7 @@ fn what_a_thread_cannot_store_is_told() -> Result<()> {
                     break;
                 }
             }
-            ensure!(len < 64 << 20, "more than the disk has fits");
+            ensure!(len < 64 << 20, "more bytes fit than the disk has");
         }
         ensure!(len > 32 << 20, "{len} bytes fitted");
         client.commit(&file, 0, 0)?;
@@ -330,22 +342,22 @@ fn what_a_thread_cannot_store_is_told() -> Result<()> {
 }
 
 #[test]
-fn a_thread_stores_as_the_caller() -> Result<()> {
+fn worker_writes_with_the_callers_credentials() -> Result<()> {
     let directory = public_dir()?;
     let (_server, mut client, root) = serve(directory.path(), WRITABLE, ServerOptions::default())?;
     let file = make(&mut client, &root, "file", b"")?;
     let path = directory.path().join("file");
     chown(&path, Some(1000), Some(1000))?;
     client.auth = user(1000, 1000, &[]);
-    write_much(&mut client, &file)?;
-    // The kernel takes the bit away when an ordinary user writes, and not when root does.
+    write_dirty(&mut client, &file)?;
+    // The kernel clears the setuid bit when an ordinary user writes, but not when root does.
     for (uid, mode) in [(0, 0o104_755), (1000, 0o100_755)] {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o4755))?;
         client.auth = user(uid, uid, &[]);
-        let data = pattern(1, MUCH, STEP);
-        client.write(&file, MUCH, stable_how::UNSTABLE, &data)?;
-        let is = fs::metadata(&path)?.permissions().mode();
-        ensure!(is == mode, "mode {is:o} after a WRITE by {uid}");
+        let data = pattern(1, DIRTY, STEP);
+        client.write(&file, DIRTY, stable_how::UNSTABLE, &data)?;
+        let actual = fs::metadata(&path)?.permissions().mode();
+        ensure!(actual == mode, "mode {actual:o} after a WRITE by {uid}");
     }
-    holds(&path, MUCH + STEP as u64)
+    holds(&path, DIRTY + STEP as u64)
 }

@@ -1,4 +1,4 @@
-//! The attributes that come with every answer to a change: before as it was, after as the host says it is.
+//! Weak cache consistency data: every reply to a change has the attributes before it, and those that the host has after it.
 
 use super::{Scene, is_as_on_the_host};
 use anyhow::{Context, Result, ensure};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use xtask::clients::nfs::nfs3::wcc_attr;
 use xtask::clients::nfs::{Body, Call, How, Set, SetTime, nfsstat3, stable_how, time, words};
 
-/// What the protocol tells of a file as it was.
+/// The attributes before a change as WCC data encodes them.
 fn before(meta: &Metadata) -> Vec<u32> {
     words(&wcc_attr {
         size: meta.size(),
@@ -19,8 +19,7 @@ fn before(meta: &Metadata) -> Vec<u32> {
     })
 }
 
-/// Carries out a call and compares what it tells of its file or directory, and of the second directory of a RENAME, which
-/// come last.
+/// Carries out a call and checks the WCC data of its file or directory, and of the second directory of a RENAME.
 fn check(
     scene: &mut Scene,
     call: &Call<'_>,
@@ -28,40 +27,40 @@ fn check(
     to: Option<&Path>,
     expected: nfsstat3,
 ) -> Result<Body> {
-    // So that a change shows in the times.
+    // The times of the file change.
     sleep(Duration::from_millis(12));
     let paths: Vec<&Path> = [on].into_iter().chain(to).collect();
-    let was: Vec<Metadata> = paths
+    let old: Vec<Metadata> = paths
         .iter()
         .map(fs::symlink_metadata)
         .collect::<Result<_, _>>()?;
     let body = scene.client.answer(call)?;
-    let told = || {
+    let compare = || {
         ensure!(body.status()? == expected, "answered {:?}", body.status());
         ensure!(
             body.before.len() == paths.len(),
-            "{} told of",
+            "the reply has WCC data of {} objects",
             body.before.len()
         );
         let first = body.attributes.len() - paths.len();
-        for (at, (path, was)) in paths.iter().zip(&was).enumerate() {
+        for (index, (path, old)) in paths.iter().zip(&old).enumerate() {
             ensure!(
-                body.before[at].is_some_and(|told| told[..] == before(was)),
-                "{} was {:?} and not {:?}",
+                body.before[index].is_some_and(|got| got[..] == before(old)),
+                "{} had {:?}, but the reply says {:?}",
                 path.display(),
-                before(was),
-                body.before[at]
+                before(old),
+                body.before[index]
             );
-            is_as_on_the_host(&body.attr(first + at)?, path)?;
+            is_as_on_the_host(&body.attr(first + index)?, path)?;
         }
         Ok(())
     };
-    told().with_context(|| format!("{call:?}"))?;
+    compare().with_context(|| format!("{call:?}"))?;
     Ok(body)
 }
 
 #[test]
-fn every_answer_tells_before_and_after() -> Result<()> {
+fn every_reply_has_correct_wcc_data() -> Result<()> {
     Scene::each(|scene| {
         let root = scene.root.clone();
         let dir = scene.client.mkdir(&root, "dir", Set::mode(0o755))?;
@@ -103,7 +102,7 @@ fn every_answer_tells_before_and_after() -> Result<()> {
         let far = Call::write(&file, u64::MAX - 8, stable_how::UNSTABLE, b"four");
         check(scene, &far, &file_path, None, nfsstat3::NFS3ERR_FBIG)?;
 
-        // Each twice: the second time the name is there already, or is gone.
+        // Each call twice: the second time the name exists, or is gone.
         let (dir, sub) = (&dir[..], &sub[..]);
         let target = b"target".as_slice();
         for (call, again) in [
@@ -156,7 +155,7 @@ fn every_answer_tells_before_and_after() -> Result<()> {
 }
 
 #[test]
-fn what_is_made_is_told_with_its_attributes() -> Result<()> {
+fn created_objects_are_returned_with_attributes() -> Result<()> {
     Scene::each(|scene| {
         let root = scene.root.clone();
         let (dir, set) = (&root[..], Set::mode(0o640));
