@@ -1,4 +1,4 @@
-//! What a session costs: system calls, as strace sees them, and memory; and what it has given up.
+//! Limits on the system calls (counted by strace) and the memory of an SFTP session, and its confinement in a jail.
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -12,16 +12,16 @@ use xtask::clients::sftp::{
 use xtask::machines::server::{public_dir, root_for};
 use xtask::setup::{self, Package};
 
-/// Bytes of the requests whose calls are counted.
+/// Length (bytes) of a READ in the tests.
 const BLOCK: u32 = 32 << 10;
-/// Requests that come together.
+/// Requests in one pipeline.
 const DEPTH: usize = 64;
-/// How often.
+/// Pipelines of each measurement.
 const ROUNDS: usize = 20;
-/// What a session may have in memory. The kernel may map all of the file at the first touch, where it keeps it in one piece.
+/// Largest resident set (KiB). The first page fault may map the whole executable, if the page cache holds it as one folio.
 const RSS_KIB_MAX: u64 = 704;
 
-/// A server that strace writes about to `log`.
+/// Starts a server under strace, which logs to `log`.
 fn traced(options: SftpOptions, log: &Path) -> Result<Sftp> {
     setup::need(&[Package::STRACE])?;
     let through = ["strace", "-f", "-o"].map(str::to_owned).to_vec();
@@ -31,7 +31,7 @@ fn traced(options: SftpOptions, log: &Path) -> Result<Sftp> {
     })
 }
 
-/// The names of the calls so far, the first of which is execve.
+/// Names of the system calls so far; the first one is execve.
 fn calls(log: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(log)?;
     let names = text.lines().filter_map(|line| {
@@ -42,7 +42,7 @@ fn calls(log: &Path) -> Result<Vec<String>> {
     Ok(names.collect())
 }
 
-/// How many calls `requests` make, all of which have answers.
+/// Number and names of the system calls for `requests`, which waits for all replies.
 fn cost(
     options: SftpOptions,
     requests: impl FnOnce(&mut Sftp) -> Result<()>,
@@ -50,19 +50,19 @@ fn cost(
     let place = public_dir()?;
     let log = place.path().join("calls");
     let mut client = traced(options, &log)?;
-    // What is done only once is done before.
+    // One-time work is done before the measurement.
     client.stat(".")?;
     let before = calls(&log)?.len();
     requests(&mut client)?;
     client.finish()?;
     let made = calls(&log)?;
-    // The end of the session: a read, and the exit.
+    // Without the session's end: a read that returns 0, and exit.
     let made = made.get(before..made.len() - 2).context("no calls")?;
     Ok((made.len(), made.to_vec()))
 }
 
 #[test]
-fn version_leaves_within_fifteen_calls() -> Result<()> {
+fn version_is_sent_within_fifteen_calls() -> Result<()> {
     for arch in Arch::NATIVE {
         for wire in [Wire::Pipes, Wire::SocketPair] {
             let place = public_dir()?;
@@ -83,7 +83,7 @@ fn version_leaves_within_fifteen_calls() -> Result<()> {
 }
 
 #[test]
-fn read_makes_three_calls_also_in_a_jail() -> Result<()> {
+fn read_takes_three_calls_even_jailed() -> Result<()> {
     let tree = public_dir()?;
     fs::write(tree.path().join("file"), vec![7; 8 << 20])?;
     for jailed in [false, true] {
@@ -96,14 +96,14 @@ fn read_makes_three_calls_also_in_a_jail() -> Result<()> {
                 }
                 Ok(())
             })?;
-            // OPEN makes a handful; the pipe is made larger once.
+            // The allowance of 12 is for OPEN, and for enlarging the pipe once.
             ensure!(count <= 3 * 30 + 12, "{count} calls: {made:?}");
         }
     }
     Ok(())
 }
 
-/// Where a pipe has no place for two READs, server and client wait for each other after every one.
+/// In a pipe without space for two READ replies, server and client would wait for each other after every reply.
 #[test]
 fn pipe_grows_once_a_batch_exceeds_it() -> Result<()> {
     const USUAL: usize = 64 << 10;
@@ -123,18 +123,21 @@ fn pipe_grows_once_a_batch_exceeds_it() -> Result<()> {
             let reads = content
                 .chunks(BLOCK as usize)
                 .zip((0..).step_by(BLOCK as usize));
-            let mut asked = Vec::new();
+            let mut pending = Vec::new();
             for (part, at) in reads {
                 let request = Request::Read(&handle, at, BLOCK);
                 let id = client.next_id();
                 client.send(&request.packet(id))?;
-                asked.push((id, request, part));
+                pending.push((id, request, part));
             }
-            for (id, request, part) in asked {
+            for (id, request, part) in pending {
                 let Reply::Data(data) = client.answer(id, &request)? else {
-                    bail!("{request:?} is not answered by data");
+                    bail!("{request:?} was not answered with data");
                 };
-                ensure!(data == part, "{request:?} is answered by something else");
+                ensure!(
+                    data == part,
+                    "{request:?} returned other bytes than the file has"
+                );
             }
             // The server blocked in write(2) on a full pipe, and then found all other requests in its input.
             let after = client.pipe_bytes()?;
@@ -145,7 +148,7 @@ fn pipe_grows_once_a_batch_exceeds_it() -> Result<()> {
     Ok(())
 }
 
-/// Calls of one STAT among many that come together.
+/// System calls per STAT in a pipeline.
 fn stat_cost(options: SftpOptions) -> Result<f64> {
     let (count, _) = cost(options, |client| {
         let requests = vec![Request::Stat(b"dir/file"); DEPTH];
@@ -158,7 +161,7 @@ fn stat_cost(options: SftpOptions) -> Result<f64> {
 }
 
 #[test]
-fn a_stat_among_many_makes_two_calls_and_four_in_a_jail() -> Result<()> {
+fn pipelined_stat_takes_two_calls_four_jailed() -> Result<()> {
     let tree = public_dir()?;
     fs::create_dir(tree.path().join("dir"))?;
     fs::write(tree.path().join("dir/file"), "x")?;
@@ -169,9 +172,9 @@ fn a_stat_among_many_makes_two_calls_and_four_in_a_jail() -> Result<()> {
     Ok(())
 }
 
-/// To open a FIFO waits for another process or ends its waiting, and to open a device may start something.
+/// An open of a FIFO may block or unblock another process, and an open of a device may have side effects.
 #[test]
-fn what_is_refused_or_only_looked_at_is_never_opened() -> Result<()> {
+fn fifos_and_jailed_devices_are_never_opened() -> Result<()> {
     if !root_for("devices") {
         return Ok(());
     }
@@ -191,20 +194,23 @@ fn what_is_refused_or_only_looked_at_is_never_opened() -> Result<()> {
             let path = name.as_bytes();
             client.stat(name)?;
             client.told(&Request::SetStat(path, Attrs::mode(0o600)))?;
-            let refused = client.told(&Request::OpenDir(path))?;
-            ensure!(refused == Some(Status::NO_SUCH_FILE), "{name}: {refused:?}");
+            let status = client.told(&Request::OpenDir(path))?;
+            ensure!(status == Some(Status::NO_SUCH_FILE), "{name}: {status:?}");
         }
         client.list(".")?;
         let over = open::WRITE | open::CREATE | open::TRUNCATE;
         for flags in [open::READ, over] {
             let refused = client.told(&Request::Open(b"fifo", flags, Attrs::default()))?;
             ensure!(refused == Some(Status::PERMISSION_DENIED), "{refused:?}");
-            let told = client.told(&Request::Open(b"device", flags, Attrs::default()))?;
-            ensure!(told.is_some() == jailed, "in a jail: {jailed}: {told:?}");
+            let status = client.told(&Request::Open(b"device", flags, Attrs::default()))?;
+            ensure!(
+                status.is_some() == jailed,
+                "in a jail: {jailed}: {status:?}"
+            );
         }
         client.finish()?;
         let text = fs::read_to_string(&log)?;
-        // Neither by its path alone nor as a directory: that is refused before anything is opened.
+        // Does not count opens with O_PATH, nor with O_DIRECTORY, which fail before the object is opened.
         let opened = |name: &str| {
             let calls = text.lines().filter(|line| {
                 line.contains(" open")
@@ -221,7 +227,7 @@ fn what_is_refused_or_only_looked_at_is_never_opened() -> Result<()> {
 }
 
 #[test]
-fn a_session_stays_small() -> Result<()> {
+fn session_memory_stays_below_limit() -> Result<()> {
     let tree = public_dir()?;
     fs::write(tree.path().join("file"), vec![7; 16 << 20])?;
     for wire in [Wire::Pipes, Wire::SocketPair] {
@@ -244,38 +250,44 @@ fn a_session_stays_small() -> Result<()> {
     Ok(())
 }
 
-/// A line of the server's status in /proc.
+/// Value of a field of the server's /proc/PID/status.
 fn status(client: &Sftp, name: &str) -> Result<String> {
     let text = fs::read_to_string(format!("/proc/{}/status", client.process.pid()))?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
-    Ok(line.context("no such line")?.trim().to_owned())
+    Ok(line
+        .context("/proc/PID/status has no such field")?
+        .trim()
+        .to_owned())
 }
 
 #[test]
-fn walls_stand_before_the_second_packet() -> Result<()> {
+fn jail_is_confined_before_the_second_packet() -> Result<()> {
     let tree = public_dir()?;
     let mut free = Sftp::start(&SftpOptions::at(tree.path()))?;
     free.stat(".")?;
     ensure!(
         status(&free, "Seccomp:")? == "0",
-        "without a jail there are none"
+        "a session without a jail has a seccomp filter"
     );
     let mut jailed = Sftp::start(&SftpOptions::jailed(tree.path()))?;
     jailed.stat(".")?;
-    ensure!(status(&jailed, "Seccomp:")? == "2", "no filter");
+    ensure!(
+        status(&jailed, "Seccomp:")? == "2",
+        "a jailed session has no seccomp filter"
+    );
     ensure!(
         status(&jailed, "NoNewPrivs:")? == "1",
-        "privileges could grow"
+        "a jailed session has no no_new_privs"
     );
-    // In the order of the calls: the greeting, the walls, and only then what came behind it.
+    // Order of the calls: write of VERSION, Landlock and seccomp, then the read of the second packet.
     let place = public_dir()?;
     let log = place.path().join("calls");
     let mut client = traced(SftpOptions::jailed(tree.path()), &log)?;
     client.stat(".")?;
     client.finish()?;
     let made = calls(&log)?;
-    let at = |name: &str| made.iter().position(|call| call == name);
-    let (greeted, confined) = (at("write"), at("landlock_restrict_self"));
+    let index_of = |name: &str| made.iter().position(|call| call == name);
+    let (greeted, confined) = (index_of("write"), index_of("landlock_restrict_self"));
     let second = made
         .iter()
         .skip(greeted.unwrap_or(0))
@@ -283,7 +295,7 @@ fn walls_stand_before_the_second_packet() -> Result<()> {
     let second = second.context("no second read")? + greeted.context("no greeting")?;
     ensure!(
         confined > greeted && confined < Some(second),
-        "Landlock is not where it should be: {made:?}"
+        "Landlock is not between VERSION and the second read: {made:?}"
     );
     let filtered = made.iter().rposition(|call| call == "prctl");
     ensure!(filtered > greeted && filtered < Some(second), "{made:?}");
