@@ -1,4 +1,4 @@
-//! Commands of OpenSSH's sftp, and what they did to the files.
+//! Commands of OpenSSH's sftp in batch mode, and their effects on the files.
 
 use super::{Direct, ensure_same, make};
 use anyhow::{Result, ensure};
@@ -15,11 +15,12 @@ fn mode(path: &Path) -> Result<u32> {
 }
 
 #[test]
-fn files_of_every_size_go_up_and_down() -> Result<()> {
+fn files_of_every_size_are_transferred() -> Result<()> {
     const SIZES: [usize; 9] = [
         0, 1, 1000, 32_767, 32_769, 261_120, 261_121, 300_001, 3_000_017,
     ];
-    // The largest READ and WRITE that there are, what clients take without limits@openssh.com, and one that ends nowhere.
+    // Block sizes: the largest READ and WRITE, those of clients without limits@openssh.com, and an odd one with few requests in
+    // flight.
     for options in [
         &["-B", "261120"][..],
         &["-B", "32768"],
@@ -45,14 +46,14 @@ fn files_of_every_size_go_up_and_down() -> Result<()> {
 }
 
 #[test]
-fn a_transfer_goes_on_where_it_ended() -> Result<()> {
+fn reput_and_reget_resume_transfers() -> Result<()> {
     Direct::each(|direct| {
         const LEN: usize = 1_000_003;
         const HAVE: usize = 400_001;
         let (here, there) = (direct.here(), direct.there());
         make(&here.join("up"), 1, LEN)?;
         make(&there.join("down"), 2, LEN)?;
-        // What was there already is not sent again, or these bytes would not stay.
+        // Other bytes in the part that is present: they remain, because reput and reget transfer only the missing part.
         make(&there.join("up"), 3, HAVE)?;
         make(&here.join("down"), 4, HAVE)?;
         for path in [here.join("down"), there.join("up")] {
@@ -73,7 +74,7 @@ fn a_transfer_goes_on_where_it_ended() -> Result<()> {
 }
 
 #[test]
-fn rename_replaces_and_the_old_one_refuses() -> Result<()> {
+fn posix_rename_replaces_and_rename_refuses() -> Result<()> {
     Direct::each(|direct| {
         let there = direct.there();
         for name in ["a", "b", "c"] {
@@ -81,7 +82,7 @@ fn rename_replaces_and_the_old_one_refuses() -> Result<()> {
         }
         direct.batch("rename a b")?;
         ensure!(fs::read(there.join("b"))? == b"a");
-        ensure!(!there.join("a").exists(), "it has both names");
+        ensure!(!there.join("a").exists(), "rename left the old name");
         direct.refuses("rename -l b c", "Failure")?;
         ensure!(fs::read(there.join("b"))? == b"a" && fs::read(there.join("c"))? == b"c");
         direct.batch("rename -l b d\nmkdir one\nrename -l one two")?;
@@ -94,7 +95,7 @@ fn rename_replaces_and_the_old_one_refuses() -> Result<()> {
 }
 
 #[test]
-fn links_point_where_they_are_told() -> Result<()> {
+fn links_keep_their_targets() -> Result<()> {
     Direct::each(|direct| {
         let (here, there) = (direct.here(), direct.there());
         fs::write(there.join("file"), "content")?;
@@ -114,7 +115,7 @@ fn links_point_where_they_are_told() -> Result<()> {
         ensure!((file.ino(), file.nlink()) == (hard.ino(), 2));
         direct.refuses("ln file hard", "Failure")?;
         direct.refuses("ln -s file soft", "Failure")?;
-        // What goes is the link.
+        // rm removes the link, not its target.
         direct.batch("rm soft\nrm hard")?;
         ensure!(!there.join("soft").is_symlink() && there.join("file").metadata()?.nlink() == 1);
         Ok(())
@@ -122,10 +123,10 @@ fn links_point_where_they_are_told() -> Result<()> {
 }
 
 #[test]
-fn a_copy_is_made_by_the_server() -> Result<()> {
+fn cp_copies_on_the_server() -> Result<()> {
     Direct::each(|direct| {
         let (here, there) = (direct.here(), direct.there());
-        // More than the client takes in one request, and a target that was longer and has other rights.
+        // More bytes than one request of the client copies, and a target that is longer and has another mode.
         make(&there.join("file"), 5, 5_000_011)?;
         make(&there.join("old"), 6, 6_000_000)?;
         for (name, mode) in [("file", 0o640), ("old", 0o600)] {
@@ -147,7 +148,7 @@ fn a_copy_is_made_by_the_server() -> Result<()> {
 }
 
 #[test]
-fn rights_and_owners_are_set() -> Result<()> {
+fn chmod_and_chown_set_modes_and_owners() -> Result<()> {
     Direct::each(|direct| {
         let there = direct.there();
         fs::write(there.join("file"), "content")?;
@@ -166,11 +167,11 @@ fn rights_and_owners_are_set() -> Result<()> {
             let meta = fs::symlink_metadata(there.join(name))?;
             ensure!((meta.uid(), meta.gid()) == (uid, gid), "{name}: {meta:?}");
         }
-        // Who changes the owner loses what the old one had granted.
+        // A change of owner may clear the setgid bit, so that only the permission bits are compared.
         ensure!(mode(&there.join("file"))? & 0o777 == 0o741);
         direct.batch("chmod 0604 soft")?;
         ensure!(mode(&there.join("file"))? == 0o604);
-        // Linux has no rights of a link.
+        // Linux does not support modes of symbolic links.
         ensure!(direct.batch("chmod -h 0600 soft").is_err());
         ensure!(mode(&there.join("file"))? == 0o604);
         direct.refuses("chmod 0600 nothing", "No such file or directory")?;
@@ -182,17 +183,17 @@ fn rights_and_owners_are_set() -> Result<()> {
 }
 
 #[test]
-fn times_and_rights_go_along() -> Result<()> {
+fn preserve_option_keeps_times_and_modes() -> Result<()> {
     Direct::each(|direct| {
         let (here, there) = (direct.here(), direct.there());
-        // Neither the umask nor the present has a say. Times are of 32 bits without a sign.
+        // -p keeps times and modes, whatever the umask. Times of SFTP version 3 are unsigned 32-bit seconds.
         let times = [0x7fff_ffff_u64, 86_400, 4_000_000_000];
         for (number, time) in times.into_iter().enumerate() {
             let path = here.join(number.to_string());
             make(&path, 7, 40_000)?;
             let file = fs::File::options().write(true).open(&path)?;
-            let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time);
-            file.set_times(fs::FileTimes::new().set_accessed(at).set_modified(at))?;
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time);
+            file.set_times(fs::FileTimes::new().set_accessed(time).set_modified(time))?;
             file.set_permissions(Permissions::from_mode(0o642))?;
             direct.give(&path)?;
         }
@@ -218,11 +219,11 @@ fn times_and_rights_go_along() -> Result<()> {
 }
 
 #[test]
-fn new_files_are_made_as_the_umask_says() -> Result<()> {
+fn umask_option_applies_to_new_files() -> Result<()> {
     Direct::each(|direct| {
         let there = direct.there();
         fs::write(direct.here().join("file"), "content")?;
-        // Without -p the client asks for the rights of the file; directories are 0777.
+        // Without -p, the client asks for the file's mode, and for 0777 for directories.
         fs::set_permissions(direct.here().join("file"), Permissions::from_mode(0o666))?;
         direct.batch_as("-u 027", "put file one\nmkdir two")?;
         direct.batch_as("-u 077", "put file three\nmkdir four")?;
@@ -234,7 +235,7 @@ fn new_files_are_made_as_the_umask_says() -> Result<()> {
 }
 
 #[test]
-fn directories_come_and_go() -> Result<()> {
+fn directories_are_created_copied_and_removed() -> Result<()> {
     Direct::each(|direct| {
         let (here, there) = (direct.here(), direct.there());
         fs::create_dir_all(here.join("tree/a/b/c"))?;
@@ -267,17 +268,17 @@ fn directories_come_and_go() -> Result<()> {
         direct.refuses("cd nowhere", "No such file or directory")?;
         direct.batch("rmdir tree/empty\nrm tree/a/b/c/*\nrmdir tree/a/b/c")?;
         ensure!(!there.join("tree/a/b/c").exists() && !there.join("tree/empty").exists());
-        let said = direct.batch("cd tree/a/../a/b\npwd")?;
+        let output = direct.batch("cd tree/a/../a/b\npwd")?;
         ensure!(
-            said.trim() == format!("Remote working directory: {}/tree/a/b", there.display()),
-            "{said}"
+            output.trim() == format!("Remote working directory: {}/tree/a/b", there.display()),
+            "{output}"
         );
         Ok(())
     })
 }
 
 #[test]
-fn names_may_have_any_bytes() -> Result<()> {
+fn names_with_any_bytes_are_transferred() -> Result<()> {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     Direct::each(|direct| {
@@ -297,7 +298,7 @@ fn names_may_have_any_bytes() -> Result<()> {
 }
 
 #[test]
-fn a_file_is_made_durable() -> Result<()> {
+fn put_with_fsync_syncs_the_file() -> Result<()> {
     setup::need(&[Package::STRACE])?;
     Direct::each(|direct| {
         let (here, there) = (direct.here(), direct.there());
@@ -317,23 +318,23 @@ fn a_file_is_made_durable() -> Result<()> {
 }
 
 #[test]
-fn df_says_what_the_file_system_says() -> Result<()> {
+fn df_agrees_with_statvfs() -> Result<()> {
     Direct::each(|direct| {
         let there = direct.there();
         if direct.user.is_some() {
-            // It is about the numbers, and only root can mount.
+            // The numbers are the same for every user, and only root can mount.
             return Ok(());
         }
         mounts::private("a file system of a known size", || {
             mounts::mount("tmpfs", "size=8m,nr_inodes=100", &there)?;
             make(&there.join("file"), 9, 1 << 20)?;
             let numbers = |option: &str| -> Result<Vec<String>> {
-                let said = direct.batch(&format!("df {option} ."))?;
-                let last = said.lines().last().unwrap_or_default();
+                let output = direct.batch(&format!("df {option} ."))?;
+                let last = output.lines().last().unwrap_or_default();
                 Ok(last.split_whitespace().map(String::from).collect())
             };
-            let is = statvfs(&there)?;
-            ensure!(is.blocks() * is.fragment_size() == 8 << 20);
+            let actual = statvfs(&there)?;
+            ensure!(actual.blocks() * actual.fragment_size() == 8 << 20);
             let (sizes, inodes) = (numbers("")?, numbers("-i")?);
             ensure!(
                 sizes == ["8192", "1024", "7168", "7168", "12%"],
@@ -346,7 +347,7 @@ fn df_says_what_the_file_system_says() -> Result<()> {
 }
 
 #[test]
-fn a_session_survives_what_it_was_refused() -> Result<()> {
+fn session_continues_after_refused_requests() -> Result<()> {
     Direct::each(|direct| {
         let there = direct.there();
         fs::write(there.join("secret"), "content")?;
@@ -367,7 +368,7 @@ fn a_session_survives_what_it_was_refused() -> Result<()> {
 }
 
 #[test]
-fn a_read_only_server_changes_nothing() -> Result<()> {
+fn read_only_server_refuses_every_change() -> Result<()> {
     Direct::each(|direct| {
         let (here, there) = (direct.here(), direct.there());
         fs::write(here.join("new"), "new")?;
@@ -380,14 +381,14 @@ fn a_read_only_server_changes_nothing() -> Result<()> {
             for entry in fs::read_dir(&there)? {
                 let entry = entry?;
                 let meta = entry.metadata()?;
-                let rest = (
+                let meta = (
                     meta.len(),
                     meta.mode(),
                     meta.uid(),
                     meta.mtime(),
                     meta.nlink(),
                 );
-                all.push((entry.file_name(), rest));
+                all.push((entry.file_name(), meta));
             }
             all.sort();
             Ok(all)

@@ -12,7 +12,7 @@ use xtask::machines::sshd::Kind;
 use xtask::setup;
 use xtask::testing::full;
 
-/// A file of 256 MiB, or of 1 GiB, in which no two blocks are alike.
+/// A file of 256 MiB, in full runs of 1 GiB, without repeated blocks.
 fn write_large(path: &Path) -> Result<()> {
     let mut file = File::create(path)?;
     let mut random = Random::new(0x51f7);
@@ -27,8 +27,8 @@ fn write_large(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Both ways through a daemon, each by another program.
-fn a_large_file_through(kind: Kind) -> Result<()> {
+/// Copies a large file to the server with one program, and back with another.
+fn copy_large_file(kind: Kind) -> Result<()> {
     if !root_for("daemons") {
         return Ok(());
     }
@@ -55,11 +55,11 @@ fn a_large_file_through(kind: Kind) -> Result<()> {
 }
 
 #[test]
-fn a_large_file_goes_through_sshd_and_comes_back() -> Result<()> {
-    a_large_file_through(Kind::OpenSsh)
+fn large_file_round_trips_through_sshd() -> Result<()> {
+    copy_large_file(Kind::OpenSsh)
 }
 
 #[test]
-fn a_large_file_goes_through_dropbear_and_comes_back() -> Result<()> {
-    a_large_file_through(Kind::Dropbear)
+fn large_file_round_trips_through_dropbear() -> Result<()> {
+    copy_large_file(Kind::Dropbear)
 }

@@ -1,4 +1,4 @@
-//! READ replies are exact: whatever happens to a file after a reply was made, the client receives the bytes that were in the file.
+//! The data of a READ reply is what the file had when the reply was made, whatever happens to the file afterwards.
 
 use anyhow::{Context, Result, ensure};
 use cases::random::{Random, seed};
@@ -34,7 +34,7 @@ struct Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // Both fail only after the server has ended.
+        // Both fail only if the server has already ended.
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
@@ -78,7 +78,7 @@ impl Peer {
         let connected = wait_for(std::time::Duration::from_secs(10), || {
             Ok(UnixStream::connect(&socket).ok())
         })?;
-        let ours = connected.context("nothing listens")?;
+        let ours = connected.context("the server does not listen")?;
         Ok(Self {
             input: Box::new(ours.try_clone()?),
             output: Box::new(ours),
@@ -86,21 +86,21 @@ impl Peer {
         })
     }
 
-    /// The length of the next packet: after it has arrived, the whole reply is made.
+    /// Reads the length of the next packet. Once it has arrived, the server has made the whole reply.
     fn reply_len(&mut self) -> Result<usize> {
         let mut len = [0; 4];
         self.output.read_exact(&mut len)?;
         Ok(u32::from_be_bytes(len) as usize)
     }
 
-    /// The next packet.
+    /// Reads the next packet.
     fn packet(&mut self) -> Result<Vec<u8>> {
         let mut packet = vec![0; self.reply_len()?];
         self.output.read_exact(&mut packet)?;
         Ok(packet)
     }
 
-    /// Begins a session and opens a file to be read.
+    /// Starts a session and opens a file for reading; returns its handle.
     fn open(&mut self, path: &Path) -> Result<Vec<u8>> {
         self.input.write_all(&request::init(3))?;
         self.packet()?;
@@ -113,7 +113,7 @@ impl Peer {
     }
 }
 
-/// Reads at random, and truncates the file and writes the same bytes again between a reply's first byte and its last.
+/// Sends random READs. Between the first and the last byte of each reply, the file is truncated and then restored.
 fn reads_stay_exact(mut peer: Peer, path: &Path) -> Result<()> {
     let content: Vec<u8> = (0..FILE_BYTES).map(byte_at).collect();
     fs::write(path, &content)?;
@@ -127,15 +127,15 @@ fn reads_stay_exact(mut peer: Peer, path: &Path) -> Result<()> {
         let request = Request::Read(&handle, from as u64, len as u32);
         peer.input.write_all(&request.packet(7))?;
         let mut packet = vec![0; peer.reply_len()?];
-        // The cut is inside of the reply: its last page loses bytes, the others go.
-        let there = len.min(FILE_BYTES - from);
-        let cut = from + random.below(there);
+        // The truncation cuts within the range of the reply.
+        let available = len.min(FILE_BYTES - from);
+        let cut = from + random.below(available);
         file.set_len(cut as u64)?;
         peer.output.read_exact(&mut packet)?;
         file.write_all_at(&content[cut..], cut as u64)?;
         let data = packet.get(9..).unwrap_or_default();
         ensure!(
-            packet[0] == kind::DATA && data == &content[from..from + there],
+            packet[0] == kind::DATA && data == &content[from..from + available],
             "READ {round} of {len} from {from}, cut at {cut}: kind {}, {} bytes, {} zeros",
             packet[0],
             data.len(),
@@ -146,33 +146,33 @@ fn reads_stay_exact(mut peer: Peer, path: &Path) -> Result<()> {
 }
 
 #[test]
-fn truncation_leaves_replies_over_pipes() -> Result<()> {
-    let place = public_dir()?;
-    reads_stay_exact(Peer::over_pipes()?, &place.path().join("file"))
+fn truncation_keeps_replies_over_pipes() -> Result<()> {
+    let directory = public_dir()?;
+    reads_stay_exact(Peer::over_pipes()?, &directory.path().join("file"))
 }
 
 #[test]
-fn truncation_leaves_replies_over_a_socket_pair() -> Result<()> {
-    let place = public_dir()?;
-    reads_stay_exact(Peer::over_socket_pair()?, &place.path().join("file"))
+fn truncation_keeps_replies_over_a_socket_pair() -> Result<()> {
+    let directory = public_dir()?;
+    reads_stay_exact(Peer::over_socket_pair()?, &directory.path().join("file"))
 }
 
 #[test]
-fn truncation_leaves_replies_over_a_listener() -> Result<()> {
-    let place = public_dir()?;
-    let peer = Peer::over_listener(place.path())?;
-    reads_stay_exact(peer, &place.path().join("file"))
+fn truncation_keeps_replies_over_a_listener() -> Result<()> {
+    let directory = public_dir()?;
+    let peer = Peer::over_listener(directory.path())?;
+    reads_stay_exact(peer, &directory.path().join("file"))
 }
 
-/// The client takes no reply before the server has answered both requests.
+/// The client reads no reply before the server has processed both requests.
 #[test]
-fn setstat_after_a_read_leaves_its_reply() -> Result<()> {
+fn setstat_after_read_keeps_its_reply() -> Result<()> {
     const LEN: u32 = 32 << 10;
-    let place = public_dir()?;
+    let directory = public_dir()?;
     let content: Vec<u8> = (0..FILE_BYTES).map(byte_at).collect();
     for wire in [Wire::Pipes, Wire::SocketPair] {
-        fs::write(place.path().join("file"), &content)?;
-        let mut client = Sftp::start(&SftpOptions::at(place.path()).over(wire))?;
+        fs::write(directory.path().join("file"), &content)?;
+        let mut client = Sftp::start(&SftpOptions::at(directory.path()).over(wire))?;
         let handle = client.open_read("file")?;
         let replies = client.pipeline(&[
             Request::Read(&handle, 0, LEN),

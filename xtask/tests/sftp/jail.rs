@@ -1,4 +1,4 @@
-//! Our own `--jail`, as OpenSSH's client sees it: there is nothing outside, and what is inside is as everywhere.
+//! `--jail` with OpenSSH's client: nothing outside the jail can be reached, and paths inside work as usual.
 
 use super::{Direct, ensure_same, make};
 use anyhow::{Context, Result, ensure};
@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// Runs commands with the server in a jail, which is its directory.
+/// Runs commands of sftp with the server's directory as its jail.
 fn jailed(direct: &Direct, options: &str, commands: &str) -> Result<String> {
     let server = direct.server();
     let jail = format!(
@@ -18,12 +18,12 @@ fn jailed(direct: &Direct, options: &str, commands: &str) -> Result<String> {
 }
 
 #[test]
-fn a_jail_has_all_that_is_in_it() -> Result<()> {
+fn jailed_session_reaches_everything_inside() -> Result<()> {
     Direct::each(|direct| {
         let (here, there) = (direct.here(), direct.there());
         make(&here.join("file"), 40, 400_000)?;
         symlink("/sub/inner", there.join("absolute"))?;
-        let said = jailed(
+        let output = jailed(
             direct,
             "",
             "put file\nmkdir sub\nput file sub/inner\nget absolute\nln -s /sub/inner made\nget made\n\
@@ -39,22 +39,22 @@ fn a_jail_has_all_that_is_in_it() -> Result<()> {
         ensure!(fs::read_link(there.join("made"))? == Path::new("/sub/inner"));
         let wanted = "Remote working directory: /sub\nRemote working directory: /\n\
                       absolute\nfile\nhard\nmade\nmoved\nsub\n";
-        ensure!(said.ends_with(wanted), "{said}");
-        let said = jailed(
+        ensure!(output.ends_with(wanted), "{output}");
+        let output = jailed(
             direct,
             "--at /srv/data -d sub",
             "pwd\nget /srv/data/file at",
         )?;
         ensure!(
-            said.contains("Remote working directory: /srv/data/sub\n"),
-            "{said}"
+            output.contains("Remote working directory: /srv/data/sub\n"),
+            "{output}"
         );
         ensure_same(&here.join("file"), &here.join("at"))
     })
 }
 
 #[test]
-fn nothing_is_outside_of_a_jail() -> Result<()> {
+fn jailed_session_reaches_nothing_outside() -> Result<()> {
     Direct::each(|direct| {
         let (here, there) = (direct.here(), direct.there());
         make(&here.join("file"), 41, 1000)?;
@@ -70,7 +70,7 @@ fn nothing_is_outside_of_a_jail() -> Result<()> {
         ] {
             symlink(target, there.join(name))?;
         }
-        for way in [
+        for path in [
             "absolute",
             "relative",
             "up/here/file",
@@ -79,28 +79,37 @@ fn nothing_is_outside_of_a_jail() -> Result<()> {
             "../here/file",
             &outside,
         ] {
-            let Err(why) = jailed(direct, "", &format!("get {way} stolen")) else {
-                anyhow::bail!("{way} led out");
+            let Err(error) = jailed(direct, "", &format!("get {path} stolen")) else {
+                anyhow::bail!("{path} was read from outside the jail");
             };
-            ensure!(!here.join("stolen").exists(), "{why:#}");
+            ensure!(!here.join("stolen").exists(), "{error:#}");
             ensure!(
-                jailed(direct, "", &format!("put file {way}")).is_err(),
-                "{way} led out"
+                jailed(direct, "", &format!("put file {path}")).is_err(),
+                "{path} was written outside the jail"
             );
         }
         ensure!(fs::read_dir(&here)?.count() == 1);
-        // Not even by name: what a path is, and who owns a file, is told as it is inside.
-        let said = jailed(direct, "", "cd up\npwd\nls -l")?;
-        ensure!(said.starts_with("Remote working directory: /\n"), "{said}");
+        // Listings reveal nothing of the outside either: paths are relative to the jail, and owners are numbers.
+        let output = jailed(direct, "", "cd up\npwd\nls -l")?;
+        ensure!(
+            output.starts_with("Remote working directory: /\n"),
+            "{output}"
+        );
         let owner = direct.user.unwrap_or_default();
         let owned = format!(" {owner:<8} {owner:<8} ");
-        ensure!(said.contains(&owned) && !said.contains("root  "), "{said}");
-        // Where there is a list of accounts inside, that one counts.
+        ensure!(
+            output.contains(&owned) && !output.contains("root  "),
+            "{output}"
+        );
+        // An etc/passwd in the jail supplies the names of owners.
         fs::create_dir(there.join("etc"))?;
         let account = format!("insider:x:{owner}:{owner}::/:/bin/sh\n");
         fs::write(there.join("etc/passwd"), account)?;
-        let said = jailed(direct, "", "ls -l owned")?;
-        ensure!(said.contains(&format!(" insider  {owner:<8} ")), "{said}");
+        let output = jailed(direct, "", "ls -l owned")?;
+        ensure!(
+            output.contains(&format!(" insider  {owner:<8} ")),
+            "{output}"
+        );
         Ok(())
     })
 }

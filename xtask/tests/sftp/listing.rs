@@ -1,4 +1,4 @@
-//! Directories of many entries, complete for every client.
+//! Directories with many entries: every client gets a complete listing.
 
 use super::{Direct, Remote, mounted, paramiko, programs};
 use anyhow::{Context, Result, ensure};
@@ -11,8 +11,8 @@ use xtask::setup;
 
 const COUNT: usize = 20_000;
 
-/// A directory of many names, some of them as long as they may be.
-fn crowd() -> Result<(TempDir, BTreeSet<String>)> {
+/// A directory of `COUNT` files; one name in a hundred has the maximum length of 255 bytes.
+fn crowded_directory() -> Result<(TempDir, BTreeSet<String>)> {
     let directory = public_dir()?;
     let names: BTreeSet<String> = (0..COUNT)
         .map(|number| match number % 100 {
@@ -26,9 +26,9 @@ fn crowd() -> Result<(TempDir, BTreeSet<String>)> {
     Ok((directory, names))
 }
 
-/// `listed` has each of `names` once and nothing else.
+/// Checks that `listed` has each of `names` exactly once, and nothing else.
 fn ensure_complete<'a>(
-    who: &str,
+    client: &str,
     listed: impl Iterator<Item = &'a str>,
     names: &BTreeSet<String>,
 ) -> Result<()> {
@@ -36,7 +36,7 @@ fn ensure_complete<'a>(
     let once: BTreeSet<&str> = listed.iter().copied().collect();
     ensure!(
         once.len() == listed.len(),
-        "{who} listed {} names, of which {} are there twice",
+        "{client} listed {} names, of which {} are duplicates",
         listed.len(),
         listed.len() - once.len()
     );
@@ -44,7 +44,7 @@ fn ensure_complete<'a>(
     let different: Vec<_> = names.symmetric_difference(&once).take(3).collect();
     ensure!(
         different.is_empty(),
-        "{who} listed {}; only on one side: {different:?}",
+        "{client} listed {}; only on one side: {different:?}",
         once.len()
     );
     Ok(())
@@ -52,12 +52,12 @@ fn ensure_complete<'a>(
 
 #[test]
 fn sftp_lists_twenty_thousand_entries() -> Result<()> {
-    let (crowd, names) = crowd()?;
-    let cd = format!("cd {}", crowd.path().display());
+    let (directory, names) = crowded_directory()?;
+    let cd = format!("cd {}", directory.path().display());
     Direct::each(|direct| {
         let short = direct.batch(&format!("{cd}\nls -1f"))?;
         ensure_complete("ls -1f", short.lines(), &names)?;
-        // `-rw-r--r--    ? 0        0               0 Nov 20 15:01 entry 1`, in the client's own columns.
+        // Lines such as `-rw-r--r--    ? 0        0               0 Nov 20 15:01 entry 1`, formatted by the client.
         let long = direct.batch(&format!("{cd}\nls -lnf"))?;
         let first = long.lines().next().and_then(|line| line.find(':'));
         let column = first.context("nothing was listed")? + 4;
@@ -68,17 +68,19 @@ fn sftp_lists_twenty_thousand_entries() -> Result<()> {
 
 #[test]
 fn every_client_lists_twenty_thousand_entries() -> Result<()> {
-    let (crowd, names) = crowd()?;
+    let (directory, names) = crowded_directory()?;
     Remote::each(|remote| {
-        symlink(crowd.path(), remote.there().join("crowd"))?;
-        let said = remote.batch("cd crowd\nls -1f")?;
-        ensure_complete("sftp", said.lines(), &names)?;
+        symlink(directory.path(), remote.there().join("crowd"))?;
+        let output = remote.batch("cd crowd\nls -1f")?;
+        ensure_complete("sftp", output.lines(), &names)?;
 
-        let said = setup::quietly(programs::rclone(remote)?.args(["lsf", ":sftp:crowd"]))?;
-        ensure_complete("rclone", said.lines(), &names)?;
+        let output = setup::quietly(programs::rclone(remote)?.args(["lsf", ":sftp:crowd"]))?;
+        ensure_complete("rclone", output.lines(), &names)?;
 
-        let said = programs::lftp(remote, "cls -1 crowd/")?;
-        let bare = said.lines().filter_map(|line| line.strip_prefix("crowd/"));
+        let output = programs::lftp(remote, "cls -1 crowd/")?;
+        let bare = output
+            .lines()
+            .filter_map(|line| line.strip_prefix("crowd/"));
         ensure_complete("lftp", bare, &names)?;
 
         let said = paramiko::run(remote, "list")?;

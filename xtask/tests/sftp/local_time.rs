@@ -1,4 +1,4 @@
-//! Listings in local time, beside OpenSSH's server: by TZ, by the host's /etc/localtime, by a jail's.
+//! Dates of listings in local time, compared with OpenSSH's server: from TZ, /etc/localtime, or the jail's etc/localtime.
 
 use super::REFERENCE;
 use anyhow::{Result, ensure};
@@ -11,8 +11,8 @@ use xtask::machines::server::{public_dir, root_for};
 use xtask::setup::{self, Package};
 
 const ZONES: &str = "/usr/share/zoneinfo";
-/// North and south, halves and quarters of hours, standard time in summer, changes of half an hour and of a whole day, on weekdays
-/// and at odd times.
+/// Zones of both hemispheres: offsets of half and quarter hours, negative daylight saving time, changes by half an hour or a whole
+/// day, and changes on other days than Sunday and at odd times.
 const NAMES: [&str; 20] = [
     "Europe/Berlin",
     "Europe/Dublin",
@@ -51,7 +51,7 @@ const RULES: [&str; 13] = [
     "",
 ];
 
-/// Files of the years from 1970 to 2099, and of the last months, whose times of day are shown.
+/// 4000 files with random times: three in four between 1970 and 2099, one in four in the last months (listed with the time of day).
 fn files(directory: &Path) -> Result<()> {
     const YEARS_SECS: usize = 130 * 31_556_952;
     const RECENT_SECS: usize = 182 * 24 * 60 * 60;
@@ -69,7 +69,7 @@ fn files(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What a server lists there, where TZ is this.
+/// Lines of a listing of `directory`, with TZ set to `tz`.
 fn listed(options: SftpOptions, directory: &str, tz: Option<&str>) -> Result<Vec<String>> {
     let environment = tz.map(|tz| ("TZ".to_owned(), tz.to_owned()));
     let path = ("PATH".to_owned(), "/usr/bin:/bin:/sbin".to_owned());
@@ -79,19 +79,19 @@ fn listed(options: SftpOptions, directory: &str, tz: Option<&str>) -> Result<Vec
     };
     let mut client = Sftp::start(&options)?;
     let entries = client.list(directory)?.into_iter();
-    // "." and ".." are not ours.
+    // The lines of "." and ".." are left out.
     let files = entries.filter(|entry| !entry.name.starts_with(b"."));
     let mut lines: Vec<_> = files
         .map(|entry| String::from_utf8_lossy(&entry.long_name).into_owned())
         .collect();
-    // By their names.
+    // Sorted by name.
     lines.sort_by_cached_key(|line| line.rsplit(' ').next().unwrap_or_default().to_owned());
     client.finish_quietly()?;
     ensure!(lines.len() == 4000, "{} files are listed", lines.len());
     Ok(lines)
 }
 
-fn theirs(directory: &Path, tz: &str) -> Result<Vec<String>> {
+fn reference_lines(directory: &Path, tz: &str) -> Result<Vec<String>> {
     let program = Program::Other(REFERENCE.into());
     let options = SftpOptions {
         program,
@@ -112,15 +112,15 @@ fn ensure_same(what: &str, ours: &[String], theirs: &[String]) -> Result<()> {
 }
 
 #[test]
-fn dates_are_local_as_openssh_shows_them() -> Result<()> {
+fn dates_follow_tz_like_openssh() -> Result<()> {
     setup::need(&[Package::SFTP_SERVER, Package::TZDATA])?;
     let directory = public_dir()?;
     files(directory.path())?;
-    let utc = theirs(directory.path(), "UTC0")?;
+    let utc = reference_lines(directory.path(), "UTC0")?;
     let colon = format!(":{ZONES}/Asia/Kolkata");
     let all = NAMES.iter().chain(&RULES).chain([&":Asia/Tokyo"]);
     for tz in all.copied().chain([colon.as_str()]) {
-        let theirs = theirs(directory.path(), tz)?;
+        let theirs = reference_lines(directory.path(), tz)?;
         let ours = listed(
             SftpOptions::default(),
             &directory.path().display().to_string(),
@@ -129,21 +129,21 @@ fn dates_are_local_as_openssh_shows_them() -> Result<()> {
         ensure_same(tz, &ours, &theirs)?;
         ensure!(
             !tz.contains("/B") || theirs != utc,
-            "{tz} is UTC: there are no zones here"
+            "{tz} is shown as UTC: zone files are missing"
         );
     }
     Ok(())
 }
 
 #[test]
-fn without_tz_the_hosts_local_time_counts() -> Result<()> {
+fn without_tz_dates_follow_etc_localtime() -> Result<()> {
     if !root_for("a mount") {
         return Ok(());
     }
     setup::need(&[Package::SFTP_SERVER, Package::TZDATA, Package::MOUNT])?;
     let directory = public_dir()?;
     files(directory.path())?;
-    let place = directory.path().display().to_string();
+    let path = directory.path().display().to_string();
     for name in ["Europe/Dublin", "Australia/Lord_Howe"] {
         let through = ["unshare", "-m", "sh", "-c"].map(String::from);
         let script = format!("mount --bind {ZONES}/{name} /etc/localtime && exec \"$@\"");
@@ -151,22 +151,22 @@ fn without_tz_the_hosts_local_time_counts() -> Result<()> {
             through: [&through[..], &[script, "sh".into()]].concat(),
             ..SftpOptions::default()
         };
-        let ours = listed(options, &place, None)?;
-        ensure_same(name, &ours, &theirs(directory.path(), name)?)?;
+        let ours = listed(options, &path, None)?;
+        ensure_same(name, &ours, &reference_lines(directory.path(), name)?)?;
     }
     Ok(())
 }
 
 #[test]
-fn in_a_jail_it_is_the_jails_local_time() -> Result<()> {
+fn jailed_dates_follow_the_jails_localtime() -> Result<()> {
     setup::need(&[Package::SFTP_SERVER, Package::TZDATA])?;
     let jail = public_dir()?;
     let inside = jail.path().join("files");
     fs::create_dir(&inside)?;
     files(&inside)?;
     let ours = || listed(SftpOptions::jailed(jail.path()), "/files", None);
-    let utc = theirs(&inside, "UTC0")?;
-    // Owners have no names here.
+    let utc = reference_lines(&inside, "UTC0")?;
+    // Only the dates are compared: the jail has no names of owners.
     let dates = |lines: &[String]| -> Vec<String> {
         let date = |line: &String| line[line.len() - 17..].to_owned();
         lines.iter().map(date).collect()
@@ -177,9 +177,9 @@ fn in_a_jail_it_is_the_jails_local_time() -> Result<()> {
     for name in ["Europe/Dublin", "America/Santiago"] {
         let zone = fs::read(Path::new(ZONES).join(name))?;
         fs::write(&local, &zone)?;
-        let theirs = theirs(&inside, name)?;
+        let theirs = reference_lines(&inside, name)?;
         ensure_same(name, &dates(&ours()?), &dates(&theirs))?;
-        // What is broken is UTC.
+        // A damaged zone file counts as UTC.
         fs::write(&local, &zone[..zone.len() / 3])?;
         ensure_same("a broken file", &dates(&ours()?), &dates(&utc))?;
     }

@@ -1,4 +1,4 @@
-//! The log beside that of OpenSSH's server: line by line the same, at every level that auditors use.
+//! Log lines are the same as those of OpenSSH's server, at every level from QUIET to VERBOSE.
 
 use super::{REFERENCE, Remote, batch_file, make};
 use anyhow::{Context, Result, ensure};
@@ -10,12 +10,12 @@ use xtask::machines::server::{public_dir, root_for};
 use xtask::machines::sshd::{Daemon, Kind};
 use xtask::setup::{self, Package};
 
-/// What a session logs, if requests are asked in a directory of its own, which is called `DIRECTORY`.
+/// Log lines of a session in a directory of its own, whose path is replaced by `DIRECTORY`. `ask` sends the requests.
 fn logged(
     program: Program,
     arguments: &[&str],
     variables: &[(&str, &str)],
-    ask: impl Fn(&mut Sftp) -> Result<()>,
+    send_requests: impl Fn(&mut Sftp) -> Result<()>,
 ) -> Result<Vec<String>> {
     let directory = public_dir()?;
     let user = user()?;
@@ -29,45 +29,50 @@ fn logged(
         ..SftpOptions::at(directory.path())
     };
     let mut client = Sftp::start(&options.with(&["-e"]).with(arguments))?;
-    ask(&mut client)?;
+    send_requests(&mut client)?;
     let (_, ended) = client.finish()?;
     ensure!(ended.code() == Some(0), "{ended:?}");
-    let place = directory.path().display().to_string();
-    let line = |line: &String| plain(line).replace(&place, "DIRECTORY");
+    let path = directory.path().display().to_string();
+    let line = |line: &String| plain(line).replace(&path, "DIRECTORY");
     Ok(ended.lines.iter().map(line).collect())
 }
 
-/// A line without what is ours, or theirs, at its ends.
+/// Strips what differs by design: our prefix, and OpenSSH's carriage return.
 fn plain(line: &str) -> &str {
     let line = line.strip_prefix("stowaway: ").unwrap_or(line);
     line.trim_end_matches('\r')
 }
 
-/// What passwd(5) calls who we are, as sshd would say it.
+/// The current user's name, as sshd sets LOGNAME.
 fn user() -> Result<String> {
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::current())?;
-    Ok(user.context("who we are is not in passwd")?.name)
+    Ok(user.context("the current UID is not in passwd")?.name)
 }
 
-/// Both servers log the same of such a session; the lines.
-fn same(
+/// Checks that both servers log the same lines for a session, and returns them.
+fn ensure_same_lines(
     arguments: &[&str],
     variables: &[(&str, &str)],
-    ask: impl Fn(&mut Sftp) -> Result<()>,
+    send_requests: impl Fn(&mut Sftp) -> Result<()>,
 ) -> Result<Vec<String>> {
     setup::need(&[Package::SFTP_SERVER, Package::TZDATA])?;
     let ours = SftpOptions::default().program;
-    let ours = logged(ours, arguments, variables, &ask)?;
-    let theirs = logged(Program::Other(REFERENCE.into()), arguments, variables, &ask)?;
+    let ours = logged(ours, arguments, variables, &send_requests)?;
+    let theirs = logged(
+        Program::Other(REFERENCE.into()),
+        arguments,
+        variables,
+        &send_requests,
+    )?;
     for (number, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
         ensure!(
             ours == theirs,
-            "line {number} is not theirs:\n{ours}\n{theirs}"
+            "line {number} differs from OpenSSH's:\n{ours}\n{theirs}"
         );
     }
     ensure!(
         ours.len() == theirs.len(),
-        "{} lines, not {}: {:?}",
+        "{} lines instead of {}: {:?}",
         ours.len(),
         theirs.len(),
         ours.last()
@@ -75,8 +80,8 @@ fn same(
     Ok(ours)
 }
 
-/// A hundred requests, whatever comes of each: what succeeds and what fails, by paths and by handles, known and unknown.
-fn ask_everything(client: &mut Sftp) -> Result<()> {
+/// About a hundred requests that succeed or fail, by path and by handle, with valid and invalid handles.
+fn send_many_requests(client: &mut Sftp) -> Result<()> {
     const CREATE: u32 = open::WRITE | open::CREATE;
     let file = client.open(
         "file",
@@ -194,11 +199,11 @@ fn ask_everything(client: &mut Sftp) -> Result<()> {
 }
 
 #[test]
-fn lines_are_those_of_openssh_at_each_level() -> Result<()> {
+fn log_lines_agree_with_openssh_at_each_level() -> Result<()> {
     let from = ("SSH_CONNECTION", "2001:db8::7 50123 2001:db8::1 22");
     for (level, line_count) in [("QUIET", 0), ("ERROR", 0), ("INFO", 70), ("VERBOSE", 90)] {
         for tz in ["UTC0", "Europe/Dublin", "Pacific/Chatham"] {
-            let lines = same(&["-l", level], &[from, ("TZ", tz)], ask_everything)
+            let lines = ensure_same_lines(&["-l", level], &[from, ("TZ", tz)], send_many_requests)
                 .with_context(|| format!("at {level}, in {tz}"))?;
             ensure!(
                 lines.len() >= line_count && lines.is_empty() == (line_count == 0),
@@ -211,8 +216,8 @@ fn lines_are_those_of_openssh_at_each_level() -> Result<()> {
 }
 
 #[test]
-fn refusals_are_logged_as_by_openssh() -> Result<()> {
-    // Those of our own are permitted, for OpenSSH's server has none of them to refuse.
+fn refusals_are_logged_like_openssh() -> Result<()> {
+    // Permits our own extensions, because OpenSSH's server does not know these and cannot refuse them.
     const OURS: &str = "check-file,space-available,vendor-id";
     let listed = format!("open,close,opendir,readdir,stat,setstat,{OURS}");
     let fewer = format!("stat,open,opendir,mkdir,{OURS}");
@@ -224,7 +229,7 @@ fn refusals_are_logged_as_by_openssh() -> Result<()> {
     ] {
         for level in ["INFO", "VERBOSE"] {
             let arguments = [arguments, &["-l", level]].concat();
-            let lines = same(&arguments, &[], |client| {
+            let lines = ensure_same_lines(&arguments, &[], |client| {
                 for request in [
                     Request::MkDir(b"dir", Attrs::mode(0o700)),
                     Request::OpenDir(b"."),
@@ -252,7 +257,7 @@ fn refusals_are_logged_as_by_openssh() -> Result<()> {
 }
 
 #[test]
-fn sshd_says_for_whom_and_from_where() -> Result<()> {
+fn session_log_names_user_and_address() -> Result<()> {
     if !root_for("daemons") {
         return Ok(());
     }
@@ -274,12 +279,12 @@ fn sshd_says_for_whom_and_from_where() -> Result<()> {
         "remove name \"HOME/none\"",
         "session closed for local user guest from [127.0.0.1]",
     ] {
-        ensure!(all.contains(part), "no line says {part}:\n{all}");
+        ensure!(all.contains(part), "no line has {part}:\n{all}");
     }
     Ok(())
 }
 
-/// What a server logs of a session of OpenSSH's client; its home is called `HOME`.
+/// Log lines of a server in a session of OpenSSH's client through sshd; the path of its home is replaced by `HOME`.
 fn through_sshd(server: &Path) -> Result<Vec<String>> {
     let remote = Remote {
         daemon: Daemon::start_for(Kind::OpenSsh, server, "/bin/sh", "-e -l INFO 2>>log")?,

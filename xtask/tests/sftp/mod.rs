@@ -1,7 +1,7 @@
-//! The sftp-server under clients that none of us wrote: OpenSSH's, sshfs, rclone, lftp, paramiko, through sshd and dropbear.
+//! sftp-server with other projects' clients: OpenSSH's sftp and scp, sshfs, rclone, lftp and paramiko, through sshd and dropbear.
 //!
-//! The many small things go to a server that OpenSSH's client starts itself; what a daemon has a part in goes through both.
-//! STOWAWAY_SFTP=/usr/lib/openssh/sftp-server shows what the server does that we stand in for.
+//! Most tests use a server that OpenSSH's client starts directly; tests that concern the daemon run with both daemons.
+//! STOWAWAY_SFTP=/usr/lib/openssh/sftp-server runs all of them with OpenSSH's server, to compare.
 
 mod batch;
 mod copies;
@@ -30,24 +30,24 @@ use xtask::machines::server::{binary, emulation, public_dir, root_for, users};
 use xtask::machines::sshd::{Daemon, Kind, USER_ID};
 use xtask::setup::{self, Package};
 
-/// OpenSSH's server.
+/// Path of OpenSSH's server.
 const REFERENCE: &str = "/usr/lib/openssh/sftp-server";
-/// A client that has not ended by then hangs.
+/// Timeout (seconds) after which a client counts as hung.
 const CLIENT_SECS_MAX: &str = "120";
 
-/// A server that the client starts itself: the file, the directory that it begins in, and the client's.
+/// A server that the client starts directly, with directories for the server and for the client, and the user of both.
 struct Direct {
     directory: TempDir,
     user: Option<u32>,
 }
 
 impl Direct {
-    /// Empty directories, which belong to `user`, who starts both programs.
+    /// Creates empty directories that belong to `user`, as whom both programs run.
     fn new(arch: Arch, user: Option<u32>) -> Result<Self> {
         setup::need(&[Package::OPENSSH_CLIENT])?;
         let directory = public_dir()?;
         let direct = Self { directory, user };
-        // By this name it knows its role, and here every user reaches it.
+        // The role follows from the file's name; in this directory, every user may execute the file.
         server(arch, &direct.server())?;
         for place in [direct.here(), direct.there()] {
             fs::create_dir(&place)?;
@@ -56,7 +56,7 @@ impl Direct {
         Ok(direct)
     }
 
-    /// Runs `test` as root and as an ordinary user, and for the other processor once more.
+    /// Runs `test` as root and as an ordinary user, and once for each other processor architecture.
     fn each(test: impl Fn(&Self) -> Result<()>) -> Result<()> {
         let mut worlds: Vec<_> = users().into_iter().map(|it| (Arch::X86_64, it)).collect();
         for arch in [Arch::I686, Arch::Aarch64, Arch::Armv7] {
@@ -73,17 +73,17 @@ impl Direct {
         self.directory.path().join("sftp-server")
     }
 
-    /// Where the client is.
+    /// The client's directory.
     fn here(&self) -> PathBuf {
         self.directory.path().join("here")
     }
 
-    /// Where the server begins.
+    /// The server's directory.
     fn there(&self) -> PathBuf {
         self.directory.path().join("there")
     }
 
-    /// A command that the user starts.
+    /// A command for a client program, run as `user`.
     fn program(&self, name: &str) -> Command {
         let mut command = program(name, &self.here());
         if let Some(id) = self.user {
@@ -92,49 +92,49 @@ impl Direct {
         command
     }
 
-    /// The command that starts the server where it begins.
+    /// The command line that starts the server in its directory.
     fn command(&self) -> String {
         format!("{} -d {}", self.server().display(), self.there().display())
     }
 
-    /// Gives a file to who starts the programs.
+    /// Changes the owner of a file to `user`.
     fn give(&self, path: &Path) -> Result<()> {
         lchown(path, self.user, self.user)
-            .with_context(|| format!("cannot give {} away", path.display()))
+            .with_context(|| format!("cannot change the owner of {}", path.display()))
     }
 
-    /// Runs commands of sftp, of which none may fail; what they print, without themselves.
+    /// Runs commands of sftp that must all succeed; returns their output without the echoed commands.
     fn batch(&self, commands: &str) -> Result<String> {
         self.batch_by(&self.command(), &[], commands)
     }
 
-    /// The same, with options of the server.
+    /// Like `batch`, with options of the server.
     fn batch_as(&self, options: &str, commands: &str) -> Result<String> {
         self.batch_by(&format!("{} {options}", self.command()), &[], commands)
     }
 
-    /// The same, with a command that starts the server and options of the client.
+    /// Like `batch`, with another command for the server and with options of the client.
     fn batch_by(&self, server: &str, options: &[&str], commands: &str) -> Result<String> {
         let batch = batch_file(self.directory.path(), commands)?;
         let mut sftp = self.program("sftp");
         printed(sftp.args(options).args(["-D", server, "-b"]).arg(batch))
     }
 
-    /// Runs one command of sftp that must fail; the error is to say `why`.
+    /// Runs a command of sftp that must fail with an error that ends with `why`.
     fn refuses(&self, command: &str, why: &str) -> Result<()> {
         let Err(error) = self.batch(command) else {
-            anyhow::bail!("{command} went through");
+            anyhow::bail!("{command} succeeded");
         };
-        let said = format!("{error:#}");
+        let message = format!("{error:#}");
         ensure!(
-            said.trim_end().ends_with(why),
-            "{command} was refused, but without '{why}': {said}"
+            message.trim_end().ends_with(why),
+            "{command} was refused, but not with '{why}': {message}"
         );
         Ok(())
     }
 }
 
-/// A daemon with the file that it starts, and an empty directory for the client.
+/// A daemon that starts a copy of the server, and an empty directory for the client.
 struct Remote {
     daemon: Daemon,
     here: TempDir,
@@ -151,7 +151,7 @@ impl Remote {
         })
     }
 
-    /// Runs `test` through both daemons, and as the other processor through one of them.
+    /// Runs `test` with both daemons, and for each other processor architecture with one of them.
     fn each(test: impl Fn(&Self) -> Result<()>) -> Result<()> {
         if !root_for("daemons") {
             return Ok(());
@@ -170,38 +170,38 @@ impl Remote {
         Ok(())
     }
 
-    /// Runs `test`, after which no server may be left.
+    /// Runs `test`, and checks that the daemon has no session left.
     fn passes(&self, test: impl Fn(&Self) -> Result<()>) -> Result<()> {
         test(self)
             .and_then(|()| self.daemon.wait_until_idle())
             .with_context(|| format!("the daemon said:\n{}", self.daemon.said()))
     }
 
-    /// Where the client is.
+    /// The client's directory.
     fn here(&self) -> &Path {
         self.here.path()
     }
 
-    /// Where the server begins.
+    /// The server's directory: the user's home.
     fn there(&self) -> PathBuf {
         self.daemon.home()
     }
 
-    /// One of OpenSSH's programs, which reaches the daemon under any name.
+    /// A command for one of OpenSSH's programs; any host name reaches the daemon.
     fn openssh(&self, name: &str) -> Command {
         let mut command = program(name, self.here());
         command.arg("-F").arg(self.daemon.config());
         command
     }
 
-    /// Runs commands of sftp, of which none may fail; what they print, without themselves.
+    /// Runs commands of sftp that must all succeed; returns their output without the echoed commands.
     fn batch(&self, commands: &str) -> Result<String> {
         let mut sftp = self.openssh("sftp");
         sftp.arg("-b").arg(batch_file(self.here(), commands)?);
         printed(sftp.arg("x"))
     }
 
-    /// Makes a file of the user's that the server finds in its home.
+    /// Creates a file in the user's home that belongs to the user.
     fn give(&self, name: &str, content: &[u8]) -> Result<()> {
         let path = self.there().join(name);
         fs::write(&path, content)?;
@@ -210,15 +210,15 @@ impl Remote {
     }
 }
 
-/// The file under test, at a place of its own.
-fn server(arch: Arch, at: &Path) -> Result<PathBuf> {
+/// Copies the server under test to `path`.
+fn server(arch: Arch, path: &Path) -> Result<PathBuf> {
     match std::env::var_os("STOWAWAY_SFTP") {
-        Some(path) => emulation::copy(path.as_ref(), at, Arch::X86_64),
-        None => emulation::copy(&binary(arch)?, at, arch),
+        Some(other) => emulation::copy(other.as_ref(), path, Arch::X86_64),
+        None => emulation::copy(&binary(arch)?, path, arch),
     }
 }
 
-/// A client that may not hang, speaks English, keeps its files in `directory` and runs there.
+/// A command for a client that runs in `directory`, with a timeout, English messages and UTC.
 fn program(name: &str, directory: &Path) -> Command {
     let mut command = Command::new("timeout");
     command
@@ -230,49 +230,49 @@ fn program(name: &str, directory: &Path) -> Command {
     command
 }
 
-/// A file with commands of sftp.
+/// Writes a batch file for sftp.
 fn batch_file(directory: &Path, commands: &str) -> Result<PathBuf> {
     let path = directory.join("batch");
     fs::write(&path, commands).context("cannot write the commands")?;
     Ok(path)
 }
 
-/// What a batch prints besides the commands.
+/// Output of a batch without the echoed commands.
 fn printed(sftp: &mut Command) -> Result<String> {
-    let said = setup::quietly(sftp)?;
-    let lines = said.lines().filter(|line| !line.starts_with("sftp> "));
+    let output = setup::quietly(sftp)?;
+    let lines = output.lines().filter(|line| !line.starts_with("sftp> "));
     Ok(lines.map(|line| format!("{line}\n")).collect())
 }
 
-/// Makes a file of `len` bytes that no other seed makes.
+/// Writes a file of `len` random bytes from `seed`.
 fn make(path: &Path, seed: u64, len: usize) -> Result<()> {
     fs::write(path, Random::new(seed).bytes(len))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The two files have the same bytes.
+/// Checks that two files have the same bytes.
 fn ensure_same(one: &Path, other: &Path) -> Result<()> {
     let open =
         |path: &Path| File::open(path).with_context(|| format!("cannot open {}", path.display()));
     let (mut a, mut b) = (open(one)?, open(other)?);
-    let (mut left, mut right) = (Vec::new(), Vec::new());
-    let mut at = 0;
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let mut offset = 0;
     loop {
-        for (file, bytes) in [(&mut a, &mut left), (&mut b, &mut right)] {
+        for (file, bytes) in [(&mut a, &mut first), (&mut b, &mut second)] {
             bytes.clear();
             file.take(1 << 20).read_to_end(bytes)?;
         }
         ensure!(
-            left == right,
-            "{} and {} differ in the MiB at {at}; they have {} and {} bytes",
+            first == second,
+            "{} and {} differ in the MiB at {offset}; they have {} and {} bytes",
             one.display(),
             other.display(),
             fs::metadata(one)?.len(),
             fs::metadata(other)?.len(),
         );
-        if left.is_empty() {
+        if first.is_empty() {
             return Ok(());
         }
-        at += left.len();
+        offset += first.len();
     }
 }

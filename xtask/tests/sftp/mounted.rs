@@ -1,4 +1,4 @@
-//! sshfs: a file system over SFTP, exercised like a local one.
+//! sshfs: the tests use the mounted directory like a local one.
 
 use super::{Remote, make, program, server};
 use anyhow::{Context, Result, ensure};
@@ -17,7 +17,7 @@ use xtask::machines::server::public_dir;
 use xtask::machines::sshd::USER_ID;
 use xtask::setup::{self, Package};
 
-/// Runs `work` on the user's home as sshfs shows it, with more of its options.
+/// Mounts the user's home by sshfs with further options, and runs `work` on it.
 pub fn mounted(
     remote: &Remote,
     options: &[&str],
@@ -34,7 +34,7 @@ pub fn mounted(
     })
 }
 
-/// Three thousand random operations on one file; afterwards the server's file is what a local one would be.
+/// Runs fsx with 3000 random operations on a file of the mount, and compares the server's file with the expected contents.
 fn fsx(there: &Path, at: &Path, config: &str) -> Result<()> {
     let fsx = Fsx {
         operations: 3000,
@@ -47,10 +47,10 @@ fn fsx(there: &Path, at: &Path, config: &str) -> Result<()> {
 }
 
 #[test]
-fn three_thousand_random_operations_on_a_mounted_file() -> Result<()> {
+fn random_operations_on_a_mounted_file_agree() -> Result<()> {
     Remote::each(|remote| {
         let there = remote.there();
-        // Through the page cache, then each one a request or several.
+        // Through the page cache, and then with each operation sent as requests at once.
         mounted(remote, &[], |at| fsx(&there, at, CACHED))?;
         let options = [
             "direct_io",
@@ -72,7 +72,7 @@ const UNMAPPED: &str = "
     opsize = { min = 1, max = 16384 }
     weights = { read = 48, write = 49, mapread = 0, mapwrite = 0, truncate = 1.4, fsync = 0.6, close_open = 0.3 }
 ";
-/// A file that is read and written directly cannot be mapped.
+/// With direct I/O, a file cannot be mapped.
 const DIRECT: &str = "
     flen = 1000000
     opsize = { min = 1, max = 100000 }
@@ -80,7 +80,7 @@ const DIRECT: &str = "
 ";
 
 #[test]
-fn a_mounted_directory_is_a_directory() -> Result<()> {
+fn mounted_directory_supports_posix_operations() -> Result<()> {
     Remote::each(|remote| {
         mounted(remote, &[], |at| {
             let there = remote.there();
@@ -112,7 +112,7 @@ fn a_mounted_directory_is_a_directory() -> Result<()> {
                 ensure!((meta.uid(), meta.gid()) == (USER_ID, USER_ID), "{meta:?}");
             }
 
-            // Beyond 4 GiB, where nothing was before.
+            // Offsets beyond 4 GiB, in a sparse file.
             let file = File::create_new(at.join("sparse"))?;
             file.set_len(6 << 30)?;
             file.write_all_at(b"far out", 5 << 30)?;
@@ -135,11 +135,11 @@ fn a_mounted_directory_is_a_directory() -> Result<()> {
             drop(log);
             ensure!(fs::read(there.join("log"))? == b"one\ntwo\n");
 
-            let (seen, is) = (statvfs(at)?, statvfs(&there)?);
+            let (seen, actual) = (statvfs(at)?, statvfs(&there)?);
             let size = |of: &nix::sys::statvfs::Statvfs| of.blocks() * of.fragment_size();
             ensure!(
-                size(&seen) == size(&is) && seen.files() == is.files(),
-                "{seen:?} {is:?}"
+                size(&seen) == size(&actual) && seen.files() == actual.files(),
+                "{seen:?} {actual:?}"
             );
 
             fs::create_dir_all(at.join("a/b/c"))?;
@@ -149,7 +149,7 @@ fn a_mounted_directory_is_a_directory() -> Result<()> {
             ensure!(fs::remove_dir(at.join("a")).is_err());
             fs::remove_dir_all(at.join("a"))?;
             ensure!(!there.join("a").exists());
-            // Open, and gone by its name.
+            // A file that is open and was removed.
             let mut file = File::options()
                 .read(true)
                 .write(true)
@@ -159,7 +159,7 @@ fn a_mounted_directory_is_a_directory() -> Result<()> {
             fs::remove_file(at.join("gone"))?;
             let mut still = [0; 5];
             file.read_exact_at(&mut still, 0)
-                .context("a file without a name")?;
+                .context("READ of a removed file")?;
             ensure!(&still == b"still");
             Ok(())
         })
@@ -167,26 +167,26 @@ fn a_mounted_directory_is_a_directory() -> Result<()> {
 }
 
 #[test]
-fn a_server_that_listens_is_mounted_twice_without_ssh() -> Result<()> {
+fn listening_server_is_mounted_twice_without_ssh() -> Result<()> {
     setup::need(&[Package::SSHFS])?;
     for arch in Arch::ALL {
-        let place = public_dir()?;
-        let there = place.path().join("there");
+        let directory = public_dir()?;
+        let there = directory.path().join("there");
         fs::create_dir(&there)?;
         mounts::private("sshfs", || {
             let listening =
-                Listening::start(&server(arch, &place.path().join("stowaway"))?, &there)?;
+                Listening::start(&server(arch, &directory.path().join("stowaway"))?, &there)?;
             let mount = |name: &str| {
-                let mut command = program("sshfs", place.path());
+                let mut command = program("sshfs", directory.path());
                 command.args(["-f", "127.0.0.1:/", "-o", "direct_io", "-o"]);
                 command.arg(format!("directport={}", listening.port));
-                Sshfs::mount(command, &place.path().join(name))
+                Sshfs::mount(command, &directory.path().join(name))
             };
             let (one, two) = (mount("one")?, mount("two")?);
             fsx(&there, &one.at, UNMAPPED)?;
             make(&one.at.join("file"), 50, 1_000_000)?;
             super::ensure_same(&two.at.join("file"), &there.join("file"))?;
-            // Who goes takes nobody along.
+            // The second mount still works after the first has gone.
             drop(one);
             fsx(&there, &two.at, UNMAPPED)
         })

@@ -1,4 +1,4 @@
-//! Python programs: paramiko, which speaks SSH and SFTP by itself, and scripts that need nothing but Python.
+//! paramiko: a Python implementation of SSH and SFTP, and scripts with the standard library only.
 
 use super::{Remote, program};
 use anyhow::{Result, ensure};
@@ -6,7 +6,7 @@ use std::fs;
 use xtask::machines::sshd::USER;
 use xtask::setup::{self, PythonPackage};
 
-/// Runs a part of `session.py` through the daemon.
+/// Runs a part of `session.py` with the daemon.
 pub fn run(remote: &Remote, part: &str) -> Result<String> {
     let mut python = program(PythonPackage::PYTHON, remote.here());
     let daemon = &remote.daemon;
@@ -22,7 +22,7 @@ pub fn run(remote: &Remote, part: &str) -> Result<String> {
 }
 
 #[test]
-fn paramiko_does_all_it_can() -> Result<()> {
+fn paramiko_tour_succeeds() -> Result<()> {
     Remote::each(|remote| {
         run(remote, "tour")?;
         ensure!(fs::read(remote.there().join("tour/renamed"))? == b"replaced");
@@ -31,6 +31,6 @@ fn paramiko_does_all_it_can() -> Result<()> {
 }
 
 #[test]
-fn paramiko_checks_files_without_fetching_them() -> Result<()> {
+fn paramiko_checks_files_by_remote_checksum() -> Result<()> {
     Remote::each(|remote| run(remote, "check").map(drop))
 }

@@ -1,4 +1,4 @@
-//! What people do with sftp, scp, rclone and lftp through a daemon.
+//! Typical uses of sftp, scp, rclone and lftp, through a daemon.
 
 use super::{Remote, ensure_same, make, program};
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use xtask::machines::sshd::{USER, USER_ID};
 use xtask::setup::{self, Package};
 
-/// A tree to copy: names of many kinds, empty ones too, with times and rights of their own.
+/// Creates a tree to copy: various names, an empty file and an empty directory, with their own times and modes.
 fn sample(at: &Path) -> Result<()> {
     fs::create_dir_all(at.join("a/b c/d"))?;
     fs::create_dir(at.join("empty"))?;
@@ -31,7 +31,7 @@ fn sample(at: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Below the two directories there is the same; `exact` means with the same rights and times of files.
+/// Checks that two trees are the same; with `exact`, the modes and mtimes of files, too.
 fn ensure_same_trees(one: &Path, other: &Path, exact: bool) -> Result<()> {
     let list = |at: &Path| -> Result<BTreeSet<_>> {
         let entries = walkdir::WalkDir::new(at).min_depth(1).into_iter();
@@ -55,19 +55,19 @@ fn ensure_same_trees(one: &Path, other: &Path, exact: bool) -> Result<()> {
     let names: Vec<_> = different
         .map(|(name, _, more, content)| (name, more, content.len()))
         .collect();
-    ensure!(names.is_empty(), "not the same: {names:?}");
-    ensure!(!one.is_empty(), "there is nothing");
+    ensure!(names.is_empty(), "trees differ in {names:?}");
+    ensure!(!one.is_empty(), "both trees are empty");
     Ok(())
 }
 
 #[test]
-fn sftp_does_all_it_can() -> Result<()> {
+fn openssh_sftp_tour_succeeds() -> Result<()> {
     Remote::each(|remote| {
         let (here, there) = (remote.here(), remote.there());
         sample(&here.join("tree"))?;
         make(&here.join("file"), 20, 300_000)?;
         remote.give("half", &fs::read(here.join("file"))?[..100_000])?;
-        let said = remote.batch(&format!(
+        let output = remote.batch(&format!(
                 "put -f file\nput -Rp tree\nget -Rp tree back\nreput file half\ncp file copy\nput file old\n\
                  rename copy old\nln -s file soft\nln file hard\nchmod 0604 file\nchown {USER_ID} file\n\
                  mkdir new\nrmdir new\ndf -h\nls -l\nls -ln\npwd\n"
@@ -81,23 +81,23 @@ fn sftp_does_all_it_can() -> Result<()> {
         ensure!(fs::metadata(there.join("file"))?.mode() & 0o7777 == 0o604);
         ensure_same_trees(&here.join("tree"), &there.join("tree"), true)?;
         ensure_same_trees(&here.join("tree"), &here.join("back"), true)?;
-        // The client has no such account.
+        // Names of owners come from the server, because the client's passwd has no such account.
         let owned = format!(" {USER:<8} {USER:<8} ");
-        let named = said.lines().filter(|line| line.contains(&owned));
+        let named = output.lines().filter(|line| line.contains(&owned));
         ensure!(
             named.filter(|line| line.ends_with(" hard")).count() == 2,
-            "{said}"
+            "{output}"
         );
         ensure!(
-            said.contains(&format!("Remote working directory: {}\n", there.display())),
-            "{said}"
+            output.contains(&format!("Remote working directory: {}\n", there.display())),
+            "{output}"
         );
         Ok(())
     })
 }
 
 #[test]
-fn scp_copies_trees_and_knows_home_directories() -> Result<()> {
+fn scp_copies_trees_and_expands_home_directories() -> Result<()> {
     Remote::each(|remote| {
         let (here, there) = (remote.here(), remote.there());
         let scp = |words: &[&str]| setup::quietly(remote.openssh("scp").args(words));
@@ -125,7 +125,7 @@ fn scp_copies_trees_and_knows_home_directories() -> Result<()> {
     })
 }
 
-/// rclone, for which the daemon is `:sftp:`.
+/// A command for rclone with the daemon as `:sftp:`.
 pub fn rclone(remote: &Remote) -> Result<Command> {
     setup::need(&[Package::RCLONE])?;
     let mut command = program("rclone", remote.here());
@@ -154,8 +154,8 @@ fn rclone_copies_checks_and_moves() -> Result<()> {
             let time = fs::metadata(copy.join("a/b c/d/large"))?.mtime();
             ensure!(time == 1_000_000_003, "{time}");
         }
-        // What has not changed is not sent again: the times must have been set and told.
-        let said = run(&[
+        // Unchanged files are not copied again, which proves that times are set and returned.
+        let output = run(&[
             "copy",
             "-v",
             "--stats-one-line",
@@ -163,15 +163,15 @@ fn rclone_copies_checks_and_moves() -> Result<()> {
             ":sftp:tree",
             "--dry-run",
         ])?;
-        ensure!(said.is_empty(), "{said}");
-        // Over what is there, by posix-rename.
+        ensure!(output.is_empty(), "{output}");
+        // Overwrites an existing file by posix-rename.
         run(&["copyto", "tree/top", ":sftp:old"])?;
         run(&["moveto", ":sftp:tree/a/b c/ü", ":sftp:old"])?;
         ensure_same(&here.join("tree/a/b c/ü"), &there.join("old"))?;
         ensure!(!there.join("tree/a/b c/ü").exists());
         run(&["moveto", ":sftp:tree/a", ":sftp:moved"])?;
         ensure!(there.join("moved/b c/d/large").exists());
-        // A range of a file, and how much room there is.
+        // A range of a file, and the free space.
         let large = fs::read(here.join("tree/a/b c/d/large"))?;
         let part = rclone(remote)?
             .args([
@@ -186,9 +186,9 @@ fn rclone_copies_checks_and_moves() -> Result<()> {
         ensure!(part.stdout == large[1_999_000..1_999_900], "cat --offset");
         let about = run(&["about", "--json", ":sftp:"])?;
         let about: serde_json::Value = serde_json::from_str(&about)?;
-        let is = nix::sys::statvfs::statvfs(&there)?;
+        let actual = nix::sys::statvfs::statvfs(&there)?;
         ensure!(
-            about["total"] == is.blocks() * is.fragment_size(),
+            about["total"] == actual.blocks() * actual.fragment_size(),
             "{about}"
         );
         run(&["sync", "--create-empty-src-dirs", "tree", ":sftp:moved"])?;
@@ -199,7 +199,7 @@ fn rclone_copies_checks_and_moves() -> Result<()> {
     })
 }
 
-/// Runs commands of lftp, of which none may fail.
+/// Runs commands of lftp that must all succeed.
 pub fn lftp(remote: &Remote, commands: &str) -> Result<String> {
     setup::need(&[Package::LFTP, Package::OPENSSH_CLIENT])?;
     let script = format!(
@@ -222,23 +222,23 @@ fn lftp_mirrors_and_resumes() -> Result<()> {
         make(&there.join("down"), 31, 4_000_001)?;
         remote.give("up", &fs::read(here.join("up"))?[..HAVE])?;
         fs::write(here.join("down"), &fs::read(there.join("down"))?[..HAVE])?;
-        // From there on: with other bytes before, those stay.
-        let mark = |path: &Path| -> Result<()> {
+        // Changes a byte range in the part that is present: resumed transfers do not touch it.
+        let mark_start = |path: &Path| -> Result<()> {
             use std::os::unix::fs::FileExt;
             Ok(fs::File::options()
                 .write(true)
                 .open(path)?
                 .write_all_at(b"mark", 100)?)
         };
-        mark(&there.join("up"))?;
-        mark(&here.join("down"))?;
+        mark_start(&there.join("up"))?;
+        mark_start(&here.join("down"))?;
         lftp(
             remote,
             "mirror -R tree\nmirror tree back\nput -c up\nget -c down\nmkdir -p x/y/z\nrmdir x/y/z\n\
              mv tree moved\nchmod 0604 moved/top\nln -s moved/top soft\nput tree/top -o again\ncls -l\nrm -r x",
         )?;
-        mark(&here.join("up"))?;
-        mark(&there.join("down"))?;
+        mark_start(&here.join("up"))?;
+        mark_start(&there.join("down"))?;
         for name in ["up", "down"] {
             ensure_same(&here.join(name), &there.join(name)).context(name)?;
         }

@@ -1,4 +1,4 @@
-//! Ours and OpenSSH's server, asked the same in the same directory: the answers are the same, and so is what becomes of the files.
+//! The same requests to our server and to OpenSSH's, in the same directory: replies and effects on the files are the same.
 
 use super::{Direct, REFERENCE};
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use xtask::setup::PythonPackage;
 use xtask::setup::{self, Package};
 
-/// What `server` answers to the questions of that name, asked in the directory where it begins.
+/// Output of `answers.py` with a server that runs in its directory; `questions` selects the requests.
 fn answers(direct: &Direct, server: &Path, questions: &str) -> Result<String> {
     let mut python = direct.program(PythonPackage::PYTHON);
     let script = direct.directory.path().join("answers.py");
@@ -23,7 +23,7 @@ fn answers(direct: &Direct, server: &Path, questions: &str) -> Result<String> {
     setup::quietly(&mut python)
 }
 
-/// The questions of that name have the same answers.
+/// Checks that both servers give the same replies to the requests that `questions` selects.
 fn ensure_same(direct: &Direct, questions: &str) -> Result<()> {
     setup::need(&[Package::SFTP_SERVER, Package::PYTHON])?;
     let theirs = answers(direct, Path::new(REFERENCE), questions)?;
@@ -40,14 +40,14 @@ fn ensure_same(direct: &Direct, questions: &str) -> Result<()> {
     different.truncate(40);
     ensure!(
         different.is_empty() && asked == answered,
-        "{count} of {asked} answers differ, of which ours has {answered}:\n{}",
+        "{count} of {asked} replies differ (ours gave {answered}):\n{}",
         different.join("\n")
     );
-    ensure!(asked > 10, "there are only {asked} answers");
+    ensure!(asked > 10, "only {asked} replies");
     Ok(())
 }
 
-/// Each answer with what it did to the files: lines that begin with spaces belong to the one before.
+/// Groups the lines: a reply, and the indented lines below it with the effects on files.
 fn by_question(answers: &str) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for line in answers.lines() {
@@ -63,20 +63,21 @@ fn by_question(answers: &str) -> Vec<String> {
 }
 
 #[test]
-fn paths_are_answered_alike() -> Result<()> {
+fn path_requests_agree_with_openssh() -> Result<()> {
     Direct::each(|direct| ensure_same(direct, "paths"))
 }
 
 #[test]
-fn handles_are_answered_alike() -> Result<()> {
+fn handle_requests_agree_with_openssh() -> Result<()> {
     Direct::each(|direct| ensure_same(direct, "handles"))
 }
 
-/// Files of every type, with rights, sizes, owners and times of every width.
+/// Creates files of every type, with various modes, sizes, owners and times.
 fn kinds(directory: &Path, root: bool) -> Result<()> {
     let day = Duration::from_secs(24 * 60 * 60);
     let now = SystemTime::now();
-    // Half a year is 182 days. An hour more or less, and the second in which a server looks does not matter.
+    // Listings show a year instead of the time of day from 182 days on. One hour off, so that the time of the listing does not
+    // matter.
     let hour = Duration::from_secs(60 * 60);
     let ages = [0, 1, 100, 181, 182, 183, 184, 365, 10_000];
     for days in ages {
@@ -116,7 +117,7 @@ fn kinds(directory: &Path, root: bool) -> Result<()> {
             chown(path, Some(id), Some(id))?;
         }
         for (name, kind) in [("character", SFlag::S_IFCHR), ("block", SFlag::S_IFBLK)] {
-            // Some containers may not.
+            // Some containers do not permit mknod.
             let _ = mknod(&directory.join(name), kind, Mode::S_IRWXU, makedev(1, 3));
         }
     }
@@ -124,7 +125,7 @@ fn kinds(directory: &Path, root: bool) -> Result<()> {
 }
 
 #[test]
-fn long_names_are_as_those_of_ls() -> Result<()> {
+fn long_names_agree_with_openssh() -> Result<()> {
     Direct::each(|direct| {
         kinds(&direct.there(), direct.user.is_none()).context("cannot make the files")?;
         ensure_same(direct, "listing")

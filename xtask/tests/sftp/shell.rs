@@ -1,4 +1,4 @@
-//! The file as what an account logs in to, which gets `-c` and a command; operands behind its options; devices as OpenSSH has them.
+//! The executable as a login shell (`-c COMMAND`), operands after the options, and writes to device files.
 
 use super::{Direct, Remote, ensure_same, make};
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,7 @@ use xtask::machines::server::{public_dir, root_for};
 use xtask::machines::sshd::{Daemon, Kind, SFTP_SERVER};
 use xtask::setup;
 
-/// A daemon whose only account has the file as its login shell.
+/// A daemon with one account, whose login shell is the executable.
 fn remote(kind: Kind, options: &str) -> Result<Remote> {
     let file = public_dir()?;
     let server = super::server(Arch::X86_64, &file.path().join("sftp-server"))?;
@@ -23,7 +23,7 @@ fn remote(kind: Kind, options: &str) -> Result<Remote> {
 }
 
 #[test]
-fn as_a_login_shell_it_serves_sftp_alone() -> Result<()> {
+fn login_shell_serves_sftp_only() -> Result<()> {
     if !root_for("daemons") {
         return Ok(());
     }
@@ -42,14 +42,20 @@ fn as_a_login_shell_it_serves_sftp_alone() -> Result<()> {
                     [("ls", true), ("scp -t copy", true), (&listens, false)]
                 {
                     let mut ssh = remote.openssh("ssh");
-                    let ended = ssh.args(["x", command]).stdin(Stdio::null()).output()?;
-                    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+                    let output = ssh.args(["x", command]).stdin(Stdio::null()).output()?;
+                    let message = String::from_utf8_lossy(&output.stderr).into_owned();
                     let refusal = "this account is for SFTP alone; use sftp or scp\n";
-                    ensure!(said.ends_with(refusal) == is_refused, "{command}: {said}");
+                    ensure!(
+                        message.ends_with(refusal) == is_refused,
+                        "{command}: {message}"
+                    );
                     let status = if is_refused { 2 } else { 0 };
-                    ensure!(ended.status.code() == Some(status), "{command}: {ended:?}");
+                    ensure!(
+                        output.status.code() == Some(status),
+                        "{command}: {output:?}"
+                    );
                 }
-                ensure!(!socket.exists(), "it listens");
+                ensure!(!socket.exists(), "the login shell created a socket");
                 Ok(())
             })
             .with_context(|| format!("through {kind:?}"))?;
@@ -58,7 +64,7 @@ fn as_a_login_shell_it_serves_sftp_alone() -> Result<()> {
 }
 
 #[test]
-fn as_a_login_shell_it_has_the_options_of_the_subsystem() -> Result<()> {
+fn login_shell_accepts_subsystem_options() -> Result<()> {
     if !root_for("daemons") {
         return Ok(());
     }
@@ -79,7 +85,7 @@ fn operands_are_ignored() -> Result<()> {
     Direct::each(|direct| {
         make(&direct.here().join("file"), 42, 100_000)?;
         let to = direct.there().join("file");
-        // It runs SERVER -- HOST sftp.
+        // `scp -s -D` starts SERVER -- HOST sftp.
         let mut scp = direct.program("scp");
         scp.args(["-s", "-D"]).arg(direct.server());
         setup::quietly(scp.arg("file").arg(format!("x:{}", to.display())))?;
@@ -90,7 +96,7 @@ fn operands_are_ignored() -> Result<()> {
 }
 
 #[test]
-fn devices_are_written_to_and_fifos_are_not_waited_for() -> Result<()> {
+fn devices_are_written_and_fifos_never_block() -> Result<()> {
     Direct::each(|direct| {
         make(&direct.here().join("file"), 43, 3_000_000)?;
         direct.batch("put file /dev/null\n")?;
