@@ -1,4 +1,4 @@
-//! Requests that are whole and mean nothing good: impossible ranges, sizes, attributes and lists.
+//! Complete requests with impossible contents: ranges, sizes, attributes and lists.
 
 use super::samples::Opened;
 use super::{Scene, look, unchanged};
@@ -11,7 +11,7 @@ const MAX: u64 = i64::MAX as u64;
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[test]
-fn reads_of_any_range_are_answered() -> Result<()> {
+fn read_of_any_range_is_answered() -> Result<()> {
     Scene::each(|scene| {
         let client = &mut scene.client;
         let handle = client.open_read("large")?;
@@ -61,7 +61,7 @@ fn reads_of_any_range_are_answered() -> Result<()> {
 }
 
 #[test]
-fn a_file_longer_than_a_read_is_cut_to_what_was_promised() -> Result<()> {
+fn oversized_read_returns_maximum_length() -> Result<()> {
     Scene::each(|scene| {
         let data = vec![b'q'; 600_000];
         scene.client.write_file("long", &data)?;
@@ -75,7 +75,7 @@ fn a_file_longer_than_a_read_is_cut_to_what_was_promised() -> Result<()> {
 }
 
 #[test]
-fn writes_beyond_all_files_change_nothing() -> Result<()> {
+fn writes_beyond_largest_offset_change_nothing() -> Result<()> {
     Scene::each(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let before = look(scene.directory.path())?;
@@ -88,17 +88,21 @@ fn writes_beyond_all_files_change_nothing() -> Result<()> {
                     matches!(status, Some(Status::BAD_MESSAGE | Status::FAILURE)),
                     "a WRITE at {offset:#x} was answered {status:?}"
                 );
-                unchanged(scene.directory.path(), &before, "an impossible WRITE")?;
+                unchanged(
+                    scene.directory.path(),
+                    &before,
+                    "a WRITE beyond the largest offset",
+                )?;
             }
         }
-        // Nothing at the end of everything is still nothing.
-        scene.told(&Request::Write(&opened.file, 0, b""), &[Status::OK])?;
+        // Without data, no offset is impossible.
+        scene.expect_status(&Request::Write(&opened.file, 0, b""), &[Status::OK])?;
         unchanged(scene.directory.path(), &before, "a WRITE of nothing")
     })
 }
 
 #[test]
-fn data_that_is_not_as_long_as_it_says_is_not_written() -> Result<()> {
+fn write_shorter_than_its_length_is_malformed() -> Result<()> {
     Scene::each(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let before = look(scene.directory.path())?;
@@ -112,22 +116,26 @@ fn data_that_is_not_as_long_as_it_says_is_not_written() -> Result<()> {
             u32::MAX - 3,
             u32::MAX,
         ] {
-            for there in [0, 4, 3000, 100_000] {
-                if len as usize <= there {
+            for actual in [0, 4, 3000, 100_000] {
+                if len as usize <= actual {
                     continue;
                 }
                 let write = Request::Write(&opened.file, 0, b"");
                 let mut message = write.message(7);
-                let at = message.len() - 4;
-                message[at..].copy_from_slice(&len.to_be_bytes());
-                message.resize(message.len() + there, b'!');
+                let index = message.len() - 4;
+                message[index..].copy_from_slice(&len.to_be_bytes());
+                message.resize(message.len() + actual, b'!');
                 scene.client.send(&packet(&message))?;
                 let reply = scene.client.answer(7, &write)?;
                 ensure!(
                     reply.status() == Some(Status::BAD_MESSAGE),
-                    "{there} bytes that should be {len} were answered {reply:?}"
+                    "a WRITE of {len} bytes with {actual} in the packet was answered {reply:?}"
                 );
-                unchanged(scene.directory.path(), &before, "a WRITE with too little")?;
+                unchanged(
+                    scene.directory.path(),
+                    &before,
+                    "a WRITE with too few bytes",
+                )?;
             }
         }
         Ok(())
@@ -135,7 +143,7 @@ fn data_that_is_not_as_long_as_it_says_is_not_written() -> Result<()> {
 }
 
 #[test]
-fn sizes_that_no_file_has_are_refused() -> Result<()> {
+fn impossible_file_sizes_are_refused() -> Result<()> {
     Scene::each(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let mut before = look(scene.directory.path())?;
@@ -148,14 +156,17 @@ fn sizes_that_no_file_has_are_refused() -> Result<()> {
                 Request::LSetStat(path, attrs),
             ] {
                 let status = scene.client.told(&request)?;
-                // One file system or another may hold the longest one.
-                let held = size == MAX && status.is_none();
-                let refused = matches!(
+                // Some file systems support files of 2^63 - 1 bytes.
+                let is_accepted = size == MAX && status.is_none();
+                let is_refused = matches!(
                     status,
                     Some(Status::BAD_MESSAGE | Status::FAILURE | Status::OP_UNSUPPORTED)
                 );
-                ensure!(held || refused, "{request:?} was answered {status:?}");
-                if held {
+                ensure!(
+                    is_accepted || is_refused,
+                    "{request:?} was answered {status:?}"
+                );
+                if is_accepted {
                     std::fs::write(scene.path("small"), "small\n")?;
                     before = look(scene.directory.path())?;
                 } else {
@@ -167,17 +178,17 @@ fn sizes_that_no_file_has_are_refused() -> Result<()> {
     })
 }
 
-/// A request with attributes whose flags say that there are `count` extended ones, of which none follows.
+/// A request whose attributes claim `count` extended ones, but without these.
 fn with_extended(request: &Request<'_>, count: u32) -> Vec<u8> {
     let mut message = request.message(7);
-    let at = message.len() - 4;
-    message[at..].copy_from_slice(&(1_u32 << 31).to_be_bytes());
+    let index = message.len() - 4;
+    message[index..].copy_from_slice(&(1_u32 << 31).to_be_bytes());
     message.extend(count.to_be_bytes());
     message
 }
 
 #[test]
-fn extended_attributes_are_counted_by_what_is_there() -> Result<()> {
+fn wrong_extended_attribute_count_is_malformed() -> Result<()> {
     Scene::each(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let attrs = Attrs::default();
@@ -190,11 +201,11 @@ fn extended_attributes_are_counted_by_what_is_there() -> Result<()> {
             Request::LSetStat(b"link", attrs.clone()),
         ] {
             for count in [1, 2, 1 << 16, i32::MAX as u32, 1 << 31, u32::MAX] {
-                for rest in [0, 7, 8, 30_000] {
+                for padding in [0, 7, 8, 30_000] {
                     let mut message = with_extended(&request, count);
-                    message.resize(message.len() + rest, 0);
-                    // So many pairs of nothing there are.
-                    if rest as u64 >= u64::from(count) * 8 {
+                    message.resize(message.len() + padding, 0);
+                    // Zero bytes are empty pairs; with this many, the count is right.
+                    if padding as u64 >= u64::from(count) * 8 {
                         continue;
                     }
                     let start = Instant::now();
@@ -207,8 +218,12 @@ fn extended_attributes_are_counted_by_what_is_there() -> Result<()> {
                 }
             }
         }
-        unchanged(scene.directory.path(), &before, "an impossible count")?;
-        // What is there is passed over.
+        unchanged(
+            scene.directory.path(),
+            &before,
+            "a wrong count of extended attributes",
+        )?;
+        // Extended attributes in the packet are ignored.
         let attrs = Attrs {
             mode: Some(0o600),
             extended: vec![(b"a".repeat(50), b"b".repeat(70)); 200],
@@ -221,13 +236,13 @@ fn extended_attributes_are_counted_by_what_is_there() -> Result<()> {
 }
 
 #[test]
-fn lists_of_accounts_of_any_length_are_answered() -> Result<()> {
+fn account_lists_of_any_length_are_answered() -> Result<()> {
     Scene::each(|scene| {
         let name = b"users-groups-by-id@openssh.com".as_slice();
         for wrong in [1, 2, 3, 5, 7] {
             let data = [&[0, 0, 0, wrong][..], &vec![0; wrong as usize], &[0; 4]].concat();
             let request = Request::Extended(name, &data);
-            scene.told(&request, &[Status::BAD_MESSAGE])?;
+            scene.expect_status(&request, &[Status::BAD_MESSAGE])?;
         }
         for (users, groups) in [
             (0, 0),
@@ -242,10 +257,11 @@ fn lists_of_accounts_of_any_length_are_answered() -> Result<()> {
                 let request =
                     Request::UsersGroupsById(Ids(&vec![id; users]), Ids(&vec![id; groups]));
                 let reply = scene.client.exchange(&request)?;
-                let told = matches!(reply.status(), Some(Status::FAILURE | Status::BAD_MESSAGE));
-                // A listing asks for those of one page.
+                let is_refused =
+                    matches!(reply.status(), Some(Status::FAILURE | Status::BAD_MESSAGE));
+                // Clients ask for the accounts of one page of a listing, which are fewer.
                 ensure!(
-                    reply.status().is_none() || (told && users + groups > 1000),
+                    reply.status().is_none() || (is_refused && users + groups > 1000),
                     "{users} users and {groups} groups were answered {reply:?}"
                 );
             }
@@ -255,7 +271,7 @@ fn lists_of_accounts_of_any_length_are_answered() -> Result<()> {
 }
 
 #[test]
-fn unknown_bits_are_answered() -> Result<()> {
+fn unknown_flag_bits_are_answered() -> Result<()> {
     Scene::each(|scene| {
         for bit in 0..32 {
             let path = b"small".as_slice();
@@ -264,8 +280,8 @@ fn unknown_bits_are_answered() -> Result<()> {
                 .client
                 .exchange(&Request::Open(path, flags, Attrs::default()))?;
             let mut message = Request::SetStat(path, Attrs::default()).message(7);
-            let at = message.len() - 4;
-            message[at..].copy_from_slice(&(1_u32 << bit).to_be_bytes());
+            let index = message.len() - 4;
+            message[index..].copy_from_slice(&(1_u32 << bit).to_be_bytes());
             message.resize(message.len() + 16, 0);
             scene.client.send(&packet(&message))?;
             let reply = scene.client.receive()?;

@@ -1,4 +1,4 @@
-//! Files that are no ordinary ones, copies of files to themselves, sums of what cannot be summed.
+//! Special files, copies of a file to itself, and checksums with impossible parameters.
 
 use super::{Scene, look, unchanged};
 use anyhow::{Context, Result, ensure};
@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use xtask::clients::sftp::{Attrs, Request, Status, open};
 use xtask::machines::server::root_for;
 
-/// A file, a FIFO or a device is waited for by nobody.
+/// Longest time for an answer: the server must not block on a FIFO or a device.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[test]
-fn only_files_directories_and_outside_of_a_jail_devices_are_opened() -> Result<()> {
+fn special_files_are_refused_jailed_devices_too() -> Result<()> {
     if !root_for("devices") {
         return Ok(());
     }
@@ -54,7 +54,7 @@ fn only_files_directories_and_outside_of_a_jail_devices_are_opened() -> Result<(
                 let expected = match status {
                     None => is_device && !is_jailed,
                     Some(Status::PERMISSION_DENIED) => is_jailed || !is_device,
-                    // A device that is not there.
+                    // A device without a driver.
                     Some(Status::FAILURE) => !is_device && !is_jailed,
                     Some(_) => false,
                 };
@@ -62,7 +62,7 @@ fn only_files_directories_and_outside_of_a_jail_devices_are_opened() -> Result<(
                     expected,
                     "OPEN of {name} for {flags} was answered {status:?}"
                 );
-                ensure!(start.elapsed() < AT_ONCE, "{name} was waited for");
+                ensure!(start.elapsed() < AT_ONCE, "{name} blocked the server");
             }
             for request in [
                 Request::SetStat(path, Attrs::size(0)),
@@ -71,16 +71,20 @@ fn only_files_directories_and_outside_of_a_jail_devices_are_opened() -> Result<(
             ] {
                 let start = Instant::now();
                 let status = scene.client.told(&request)?;
-                // The sum of what has no size is that of nothing.
+                // The checksum of a device is that of no data, because its size is 0.
                 let is_summed =
                     is_device && !is_jailed && matches!(request, Request::CheckFile { .. });
                 ensure!(
                     status.is_none() == is_summed,
                     "{request:?} was answered {status:?}"
                 );
-                ensure!(start.elapsed() < AT_ONCE, "{request:?} took its time");
+                ensure!(
+                    start.elapsed() < AT_ONCE,
+                    "{request:?} took {:?}",
+                    start.elapsed()
+                );
             }
-            // What needs no opening is done.
+            // STAT needs no open and succeeds.
             let mode = fs::symlink_metadata(scene.path(name))?.mode();
             ensure!(scene.client.stat(name)?.mode == Some(mode), "{name}");
             unchanged(scene.directory.path(), &before, name)?;
@@ -88,7 +92,7 @@ fn only_files_directories_and_outside_of_a_jail_devices_are_opened() -> Result<(
         for entry in scene.client.list(".")? {
             let name = String::from_utf8(entry.name)?;
             if name == ".." {
-                // In a jail it is the jail.
+                // In a jail, ".." of the root is the root itself.
                 continue;
             }
             let mode = fs::symlink_metadata(scene.path(&name))?.mode();
@@ -109,7 +113,7 @@ fn only_files_directories_and_outside_of_a_jail_devices_are_opened() -> Result<(
 }
 
 #[test]
-fn a_file_is_not_copied_into_itself() -> Result<()> {
+fn copy_onto_the_same_file_is_refused() -> Result<()> {
     Scene::each(|scene| {
         fs::hard_link(scene.path("large"), scene.path("hard"))?;
         let client = &mut scene.client;
@@ -139,7 +143,7 @@ fn a_file_is_not_copied_into_itself() -> Result<()> {
                     to,
                     to_offset,
                 };
-                scene.told(&request, &[Status::FAILURE])?;
+                scene.expect_status(&request, &[Status::FAILURE])?;
                 unchanged(scene.directory.path(), &before, "a copy to itself")?;
             }
         }
@@ -148,7 +152,7 @@ fn a_file_is_not_copied_into_itself() -> Result<()> {
 }
 
 #[test]
-fn copies_of_impossible_ranges_come_to_an_end() -> Result<()> {
+fn copies_of_impossible_ranges_end_without_success() -> Result<()> {
     const MAX: u64 = i64::MAX as u64;
     Scene::each(|scene| {
         let from = scene.client.open_read("large")?;
@@ -172,7 +176,11 @@ fn copies_of_impossible_ranges_come_to_an_end() -> Result<()> {
                 to_offset,
             };
             let reply = scene.client.exchange(&request)?;
-            ensure!(start.elapsed() < AT_ONCE, "{request:?} took its time");
+            ensure!(
+                start.elapsed() < AT_ONCE,
+                "{request:?} took {:?}",
+                start.elapsed()
+            );
             let size = fs::metadata(scene.path("copy"))?.len();
             ensure!(
                 size <= 200_000,
@@ -189,7 +197,7 @@ fn copies_of_impossible_ranges_come_to_an_end() -> Result<()> {
 }
 
 #[test]
-fn sums_of_impossible_ranges_and_blocks_are_refused() -> Result<()> {
+fn checksums_of_impossible_ranges_are_refused() -> Result<()> {
     Scene::each(|scene| {
         let file = scene.client.open_read("large")?;
         let dir = scene.client.open_dir(".")?;
@@ -204,7 +212,7 @@ fn sums_of_impossible_ranges_and_blocks_are_refused() -> Result<()> {
         };
         let (file, dir) = (&file[..], &dir[..]);
         for request in [
-            // A block has 256 bytes at least, says the draft.
+            // The draft's minimum block length is 256 bytes.
             check(file, b"md5", 0, 0, 1),
             check(file, b"md5", 0, 0, 255),
             check(file, b"", 0, 0, 0),
@@ -220,9 +228,13 @@ fn sums_of_impossible_ranges_and_blocks_are_refused() -> Result<()> {
             let start = Instant::now();
             let status = scene.client.told(&request)?;
             ensure!(status.is_some(), "{request:?} was answered OK");
-            ensure!(start.elapsed() < AT_ONCE, "{request:?} took its time");
+            ensure!(
+                start.elapsed() < AT_ONCE,
+                "{request:?} took {:?}",
+                start.elapsed()
+            );
         }
-        // Unusual, and right.
+        // Unusual, but valid.
         for request in [
             check(file, b"none,md5", 0, u64::MAX, 0),
             check(file, &long, 5, 1 << 40, u32::MAX),
@@ -240,10 +252,10 @@ fn sums_of_impossible_ranges_and_blocks_are_refused() -> Result<()> {
 }
 
 #[test]
-fn names_below_a_path_that_is_nearly_too_long_are_told_whole() -> Result<()> {
+fn directory_near_path_max_lists_all_names() -> Result<()> {
     const PATH_MAX: usize = 4096;
     Scene::each(|scene| {
-        // As deep as a path can name it, and one more below that no path can.
+        // A directory whose path is just below PATH_MAX, with files whose paths exceed PATH_MAX.
         let name = "d".repeat(200);
         let mut dir = open_dir(scene.directory.path(), OFlag::O_DIRECTORY, Mode::empty())?;
         let mut path = String::new();
@@ -267,24 +279,24 @@ fn names_below_a_path_that_is_nearly_too_long_are_told_whole() -> Result<()> {
             }
             ensure!(
                 entry.name.len() == 255,
-                "{} bytes of a name",
+                "a name of {} bytes instead of 255",
                 entry.name.len()
             );
             let number: u64 = std::str::from_utf8(&entry.name[..2])?.parse()?;
-            let told = (entry.attrs.size, entry.attrs.mode);
+            let attrs = (entry.attrs.size, entry.attrs.mode);
             ensure!(
-                told == (Some(number * 1000), Some(0o100_600)),
+                attrs == (Some(number * 1000), Some(0o100_600)),
                 "{number}: {:?}",
                 entry.attrs
             );
         }
-        // OpenSSH's server leaves them out; they are there.
+        // OpenSSH's server omits these entries; ours lists all of them.
         ensure!(listed.len() == 52, "{} names", listed.len());
         let longest = format!("{path}00{}", "f".repeat(253));
         let status = scene.client.told(&Request::Stat(longest.as_bytes()))?;
         ensure!(
             longest.len() < PATH_MAX || status.is_some(),
-            "{} bytes of a path",
+            "STAT of a path of {} bytes succeeded",
             longest.len()
         );
         Ok(())
@@ -292,7 +304,7 @@ fn names_below_a_path_that_is_nearly_too_long_are_told_whole() -> Result<()> {
 }
 
 #[test]
-fn a_directory_that_is_removed_while_it_is_listed_ends() -> Result<()> {
+fn listing_of_a_removed_directory_ends() -> Result<()> {
     Scene::each(|scene| {
         let path = scene.path("going");
         fs::create_dir(&path)?;
@@ -308,17 +320,17 @@ fn a_directory_that_is_removed_while_it_is_listed_ends() -> Result<()> {
             count += entries.len();
         }
         ensure!(count <= 2002, "{count} names of 2002");
-        // The end stays the end, and the handle is good for nothing else.
+        // READDIR stays at the end, and the handle can only be closed.
         ensure!(scene.client.read_dir(&handle)?.is_none());
         scene.client.close(&handle)?;
         let gone = Request::OpenDir(b"going");
-        scene.told(&gone, &[Status::NO_SUCH_FILE])?;
+        scene.expect_status(&gone, &[Status::NO_SUCH_FILE])?;
         Ok(())
     })
 }
 
 #[test]
-fn a_file_that_shrinks_is_never_padded() -> Result<()> {
+fn shrinking_file_is_never_padded() -> Result<()> {
     let mut scene = Scene::new(false)?;
     let handle = scene.client.open_read("large")?;
     for len in [100_u64, 0] {

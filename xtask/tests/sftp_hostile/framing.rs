@@ -1,4 +1,4 @@
-//! Packets that are none, or half of one, and conversations that begin in another way than conversations do.
+//! Malformed or incomplete packets, and sessions that do not start with INIT.
 
 use super::samples::Opened;
 use super::{Scene, look, unchanged};
@@ -9,11 +9,11 @@ use xtask::clients::sftp::{
     Attrs, Ended, PACKET_MAX, Reply, Request, Sftp, SftpOptions, Status, kind, open,
 };
 
-/// What must be answered at once is answered in this time.
+/// Longest time for an answer that needs no work.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// The session was ended by the server, with one line for people.
-fn broken(ended: &Ended) -> Result<()> {
+/// Checks that the server ended the session by itself, with exit code 11 and one message.
+fn ended_as_malformed(ended: &Ended) -> Result<()> {
     ensure!(
         ended.code() == Some(11) && ended.lines.len() == 1,
         "{ended:?}"
@@ -22,7 +22,7 @@ fn broken(ended: &Ended) -> Result<()> {
 }
 
 #[test]
-fn what_has_no_number_or_no_length_ends_the_session() -> Result<()> {
+fn impossible_packet_length_ends_the_session() -> Result<()> {
     let most = PACKET_MAX as u32;
     let lengths = [
         0,
@@ -39,18 +39,18 @@ fn what_has_no_number_or_no_length_ends_the_session() -> Result<()> {
     ];
     for len in lengths {
         for kind in [kind::INIT, kind::STAT, kind::WRITE, kind::EXTENDED, 255] {
-            for rest in [0, 4, 5000] {
+            for padding in [0, 4, 5000] {
                 let mut scene = Scene::new(false)?;
-                let bytes = [&len.to_be_bytes()[..], &[kind], &vec![0; rest]].concat();
-                // A length of one to four can only be judged when all of it is there, which four bytes more settle.
-                if rest == 0 && (1..5).contains(&len) {
+                let bytes = [&len.to_be_bytes()[..], &[kind], &vec![0; padding]].concat();
+                // A length of 1 to 4 is an error only once the whole packet is there; without further bytes, the server waits.
+                if padding == 0 && (1..5).contains(&len) {
                     continue;
                 }
                 scene.client.push(&bytes, AT_ONCE)?;
-                let what = || format!("a length of {len} and type {kind}, with {rest} bytes");
-                let more = scene.client.receive().with_context(what)?;
-                ensure!(more.is_none(), "{} was answered {more:?}", what());
-                broken(&scene.client.wait()?).with_context(what)?;
+                let context = || format!("a length of {len} and type {kind}, with {padding} bytes");
+                let more = scene.client.receive().with_context(context)?;
+                ensure!(more.is_none(), "{} was answered {more:?}", context());
+                ended_as_malformed(&scene.client.wait()?).with_context(context)?;
             }
         }
     }
@@ -58,7 +58,7 @@ fn what_has_no_number_or_no_length_ends_the_session() -> Result<()> {
 }
 
 #[test]
-fn what_came_before_the_damage_is_answered() -> Result<()> {
+fn request_before_malformed_packet_is_answered() -> Result<()> {
     let mut scene = Scene::new(false)?;
     let request = Request::Stat(b"small");
     let id = scene.client.next_id();
@@ -67,11 +67,11 @@ fn what_came_before_the_damage_is_answered() -> Result<()> {
     let reply = scene.client.answer(id, &request)?;
     ensure!(matches!(reply, Reply::Attrs(_)), "{reply:?}");
     ensure!(scene.client.receive()?.is_none());
-    broken(&scene.client.wait()?)
+    ended_as_malformed(&scene.client.wait()?)
 }
 
 #[test]
-fn the_longest_packet_is_taken() -> Result<()> {
+fn packet_of_maximum_length_is_accepted() -> Result<()> {
     Scene::each(|scene| {
         let handle = scene.client.create("longest")?;
         let head = Request::Write(&handle, 0, b"");
@@ -79,20 +79,20 @@ fn the_longest_packet_is_taken() -> Result<()> {
         scene.client.write_at(&handle, 0, &data)?;
         scene.client.close(&handle)?;
         ensure!(scene.client.read_file("longest")? == data);
-        // Another request has no use for so much, and says so, or answers as if it were not there.
+        // Other requests of this length are malformed or unsupported.
         let name = vec![b'n'; PACKET_MAX - 9];
         let request = Request::Stat(&name);
         ensure!(request.message(0).len() == PACKET_MAX);
-        scene.told(&request, &[Status::BAD_MESSAGE])?;
+        scene.expect_status(&request, &[Status::BAD_MESSAGE])?;
         let data = vec![0; PACKET_MAX - 5];
         let other = Request::Other(150, &data);
-        scene.told(&other, &[Status::OP_UNSUPPORTED])?;
+        scene.expect_status(&other, &[Status::OP_UNSUPPORTED])?;
         Ok(())
     })
 }
 
 #[test]
-fn a_request_before_init_ends_the_session_and_does_nothing() -> Result<()> {
+fn request_before_init_ends_the_session() -> Result<()> {
     for request in [
         Request::Open(b"made", open::WRITE | open::CREATE, Attrs::default()),
         Request::Remove(b"small"),
@@ -104,14 +104,14 @@ fn a_request_before_init_ends_the_session_and_does_nothing() -> Result<()> {
         let mut client = Sftp::spawn(&SftpOptions::at(directory.path()))?;
         client.push(&[request.packet(1), init(3)].concat(), AT_ONCE)?;
         ensure!(client.receive()?.is_none(), "{request:?} was answered");
-        broken(&client.wait()?)?;
-        unchanged(directory.path(), &before, "what came before INIT")?;
+        ended_as_malformed(&client.wait()?)?;
+        unchanged(directory.path(), &before, "a request before INIT")?;
     }
     Ok(())
 }
 
 #[test]
-fn every_version_is_answered_by_ours() -> Result<()> {
+fn init_of_any_version_gets_version_3() -> Result<()> {
     for version in [0, 1, 2, 3, 4, 6, 7, u32::MAX] {
         let directory = super::sample()?;
         let mut client = Sftp::spawn(&SftpOptions::at(directory.path()))?;
@@ -122,17 +122,17 @@ fn every_version_is_answered_by_ours() -> Result<()> {
 }
 
 #[test]
-fn init_may_come_again_and_bring_things_along() -> Result<()> {
+fn repeated_init_with_extensions_is_answered() -> Result<()> {
     Scene::each(|scene| {
         let first = scene.client.version.clone();
         let opened = Opened::new(&mut scene.client)?;
         for _ in 0..100 {
             ensure!(*scene.client.init(3)? == first, "another VERSION");
         }
-        // What is open stays so.
+        // The handles stay open.
         ensure!(scene.client.read(&opened.file, 0, 100)?.as_deref() == super::SMALL);
         let client = &mut scene.client;
-        // What a client knows, it may say; what it says wrongly is not looked at.
+        // INIT may have extensions, also malformed ones, which the server ignores.
         for rest in [
             &b"\0\0\0\x07newline\0\0\0\x01\n"[..],
             b"\xff\xff\xff\xff",
@@ -143,7 +143,7 @@ fn init_may_come_again_and_bring_things_along() -> Result<()> {
             let version = client.receive()?.context("INIT was not answered")?;
             ensure!(version.starts_with(b"\x02\0\0\0\x03"), "{version:02x?}");
         }
-        // In one piece with what follows, as often as one likes.
+        // Several INITs in one segment with another request.
         let request = Request::Limits;
         let id = client.next_id();
         client.send(&[init(3), init(6), request.packet(id), init(0)].concat())?;
@@ -161,7 +161,7 @@ fn init_may_come_again_and_bring_things_along() -> Result<()> {
 }
 
 #[test]
-fn types_that_are_no_requests_are_unsupported_at_once() -> Result<()> {
+fn unknown_request_types_are_unsupported() -> Result<()> {
     let known = |kind: u8| {
         matches!(
             kind,
@@ -172,11 +172,11 @@ fn types_that_are_no_requests_are_unsupported_at_once() -> Result<()> {
         for kind in (0..=255).filter(|&kind| !known(kind)) {
             for data in [&b""[..], b"\0", b"\xff\xff\xff\xff", &[7; 1000]] {
                 let start = Instant::now();
-                scene.told(&Request::Other(kind, data), &[Status::OP_UNSUPPORTED])?;
-                ensure!(start.elapsed() < AT_ONCE, "type {kind} was thought about");
+                scene.expect_status(&Request::Other(kind, data), &[Status::OP_UNSUPPORTED])?;
+                ensure!(start.elapsed() < AT_ONCE, "type {kind} was answered late");
             }
         }
-        // OpenSSH's server lets a request wait that comes in one piece with an unknown one.
+        // OpenSSH's server delays a request that arrives in one segment with an unknown one.
         let client = &mut scene.client;
         let other = Request::Other(255, b"");
         let replies = client.pipeline(&[other.clone(), Request::Stat(b"small"), other])?;
@@ -186,7 +186,7 @@ fn types_that_are_no_requests_are_unsupported_at_once() -> Result<()> {
 }
 
 #[test]
-fn extensions_that_are_none_are_unsupported() -> Result<()> {
+fn unknown_extensions_are_unsupported() -> Result<()> {
     Scene::each(|scene| {
         let long = vec![b'e'; 30_000];
         let names: [&[u8]; 9] = [
@@ -202,7 +202,7 @@ fn extensions_that_are_none_are_unsupported() -> Result<()> {
         ];
         for name in names {
             for data in [&b""[..], b"\xff\xff\xff\xff", b"\0\0\0\x01."] {
-                scene.told(&Request::Extended(name, data), &[Status::OP_UNSUPPORTED])?;
+                scene.expect_status(&Request::Extended(name, data), &[Status::OP_UNSUPPORTED])?;
             }
         }
         Ok(())
@@ -210,14 +210,14 @@ fn extensions_that_are_none_are_unsupported() -> Result<()> {
 }
 
 #[test]
-fn numbers_are_given_back_as_they_came() -> Result<()> {
+fn request_ids_are_returned_unchanged() -> Result<()> {
     Scene::each(|scene| {
         let request = Request::Stat(b"small");
         for id in [0, 1, 1, 1, 0, u32::MAX, 1 << 31, u32::MAX] {
             scene.client.send(&request.packet(id))?;
             scene.client.answer(id, &request)?;
         }
-        // Three requests of one number are three requests.
+        // Three requests with the same ID get three replies.
         scene.client.send(&request.packet(7).repeat(3))?;
         for _ in 0..3 {
             scene.client.answer(7, &request)?;
@@ -227,7 +227,7 @@ fn numbers_are_given_back_as_they_came() -> Result<()> {
 }
 
 #[test]
-fn a_request_that_was_cut_is_malformed_and_does_nothing() -> Result<()> {
+fn truncated_request_is_malformed_and_changes_nothing() -> Result<()> {
     Scene::each(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let before = look(scene.directory.path())?;
@@ -236,36 +236,36 @@ fn a_request_that_was_cut_is_malformed_and_does_nothing() -> Result<()> {
                 continue;
             }
             let message = request.message(0x0bad_0bad);
-            // What follows the name of an unknown extension is not known to be missing.
+            // For an unknown extension, the data after its name may be empty.
             let whole = match &request {
                 Request::Extended(name, _) => 9 + name.len(),
                 _ => message.len(),
             };
             for len in 5..whole {
                 scene.client.send(&packet(&message[..len]))?;
-                let what = || format!("{request:?} in {len} of {whole} bytes");
-                let reply = scene.client.receive().with_context(what)?;
-                let (id, reply) = Reply::parse(&reply.with_context(what)?)?;
+                let context = || format!("{request:?} in {len} of {whole} bytes");
+                let reply = scene.client.receive().with_context(context)?;
+                let (id, reply) = Reply::parse(&reply.with_context(context)?)?;
                 ensure!(
                     id == 0x0bad_0bad && reply.status() == Some(Status::BAD_MESSAGE),
                     "{} was answered {reply:?}",
-                    what()
+                    context()
                 );
             }
             unchanged(
                 scene.directory.path(),
                 &before,
-                &format!("half of {request:?}"),
+                &format!("a truncated {request:?}"),
             )?;
         }
-        // The handles were named often, and are what they were.
+        // The handles in truncated requests are still valid.
         ensure!(scene.client.read(&opened.file, 0, 9)?.as_deref() == super::SMALL);
         Ok(())
     })
 }
 
 #[test]
-fn strings_that_end_behind_their_packet_are_malformed() -> Result<()> {
+fn strings_beyond_their_packet_are_malformed() -> Result<()> {
     Scene::each(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let before = look(scene.directory.path())?;
@@ -273,12 +273,12 @@ fn strings_that_end_behind_their_packet_are_malformed() -> Result<()> {
             if matches!(request, Request::Other(..) | Request::Limits) {
                 continue;
             }
-            // The first string of each, be it a path, a handle or the name of an extension.
+            // The first string of each request: a path, a handle or the name of an extension.
             let message = request.message(7);
             let len = u32::from_be_bytes(message[5..9].try_into()?);
-            let rest = message.len() as u32 - 9;
+            let remaining = message.len() as u32 - 9;
             for wrong in [
-                rest + 1,
+                remaining + 1,
                 len | 1 << 31,
                 len | 1 << 24,
                 i32::MAX as u32,
@@ -301,7 +301,7 @@ fn strings_that_end_behind_their_packet_are_malformed() -> Result<()> {
 }
 
 #[test]
-fn a_packet_may_come_byte_by_byte() -> Result<()> {
+fn packets_sent_byte_by_byte_are_answered() -> Result<()> {
     Scene::each(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let large = vec![b'z'; 5000];

@@ -1,4 +1,4 @@
-//! Handles that nobody gave, that were given back, that are for something else, and more of them than there are.
+//! Handles that were never issued, were closed, or are of the wrong kind, and opens beyond the limit.
 
 use super::samples::{Opened, with_handle};
 use super::{Scene, look, unchanged};
@@ -8,7 +8,7 @@ use xtask::clients::sftp::{Attrs, Reply, Request, SftpOptions, Status, open};
 const REFUSALS: [Status; 3] = [Status::FAILURE, Status::NO_SUCH_FILE, Status::BAD_MESSAGE];
 
 #[test]
-fn handles_of_every_length_are_refused() -> Result<()> {
+fn unissued_handles_of_every_length_are_refused() -> Result<()> {
     Scene::each(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let good = opened.file.clone();
@@ -21,55 +21,59 @@ fn handles_of_every_length_are_refused() -> Result<()> {
                 if handle == good {
                     handle = vec![fill; len];
                 }
-                // Each request with a few of them, a few requests with each.
+                // Short handles in every request, long ones in a fifth of the requests.
                 let requests = with_handle(&handle, &good);
-                let some = requests.len() / if len < 10 { 1 } else { 5 };
+                let count = requests.len() / if len < 10 { 1 } else { 5 };
                 for request in requests
                     .iter()
                     .cycle()
                     .skip(len % requests.len())
-                    .take(some)
+                    .take(count)
                 {
-                    scene.told(request, &REFUSALS)?;
+                    scene.expect_status(request, &REFUSALS)?;
                 }
             }
         }
-        unchanged(scene.directory.path(), &before, "a handle that is none")?;
+        unchanged(scene.directory.path(), &before, "an invalid handle")?;
         ensure!(scene.client.read(&good, 0, 9)?.as_deref() == super::SMALL);
         Ok(())
     })
 }
 
 #[test]
-fn neighbours_of_a_handle_are_none() -> Result<()> {
+fn handles_with_flipped_bits_are_refused() -> Result<()> {
     Scene::each(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let known = [&opened.file, &opened.other, &opened.dir];
         let before = look(scene.directory.path())?;
         for handle in known {
             for bit in 0..handle.len() * 8 {
-                let mut near = handle.clone();
-                near[bit / 8] ^= 1 << (bit % 8);
-                if known.contains(&&near) {
+                let mut neighbour = handle.clone();
+                neighbour[bit / 8] ^= 1 << (bit % 8);
+                if known.contains(&&neighbour) {
                     continue;
                 }
-                for request in with_handle(&near, &opened.file) {
-                    scene.told(&request, &REFUSALS)?;
+                for request in with_handle(&neighbour, &opened.file) {
+                    scene.expect_status(&request, &REFUSALS)?;
                 }
             }
         }
-        unchanged(scene.directory.path(), &before, "a handle beside another")
+        unchanged(
+            scene.directory.path(),
+            &before,
+            "a handle with one bit flipped",
+        )
     })
 }
 
 #[test]
-fn a_closed_handle_is_dead_also_when_its_place_is_taken() -> Result<()> {
+fn closed_handles_stay_invalid() -> Result<()> {
     Scene::each(|scene| {
         let good = scene.client.open_both("other")?;
         let mut closed = Vec::new();
         for _ in 0..200 {
             let handle = scene.client.open_both("small")?;
-            ensure!(!closed.contains(&handle), "a handle comes again at once");
+            ensure!(!closed.contains(&handle), "a handle was reused");
             scene.client.close(&handle)?;
             closed.push(handle);
         }
@@ -77,15 +81,15 @@ fn a_closed_handle_is_dead_also_when_its_place_is_taken() -> Result<()> {
         let before = look(scene.directory.path())?;
         for handle in closed.iter().rev().take(20) {
             for request in with_handle(handle, &good) {
-                scene.told(&request, &REFUSALS)?;
+                scene.expect_status(&request, &REFUSALS)?;
             }
         }
-        unchanged(scene.directory.path(), &before, "a handle that was closed")
+        unchanged(scene.directory.path(), &before, "a closed handle")
     })
 }
 
 #[test]
-fn a_handle_is_only_for_what_it_was_opened_for() -> Result<()> {
+fn handles_of_the_wrong_kind_are_refused() -> Result<()> {
     Scene::each(|scene| {
         let client = &mut scene.client;
         let dir = client.open_dir("sub")?;
@@ -111,7 +115,7 @@ fn a_handle_is_only_for_what_it_was_opened_for() -> Result<()> {
             Request::FSetStat(reading, Attrs::size(0)),
             Request::check("check-file-handle", writing, b"md5"),
         ] {
-            scene.told(
+            scene.expect_status(
                 &request,
                 &[
                     Status::FAILURE,
@@ -124,13 +128,13 @@ fn a_handle_is_only_for_what_it_was_opened_for() -> Result<()> {
         unchanged(
             scene.directory.path(),
             &before,
-            "a handle for something else",
+            "a handle of the wrong kind",
         )
     })
 }
 
 #[test]
-fn what_is_written_to_an_appended_file_is_appended() -> Result<()> {
+fn append_handle_ignores_the_offset() -> Result<()> {
     Scene::each(|scene| {
         let flags = open::WRITE | open::APPEND;
         let handle = scene.client.open("small", flags, Attrs::default())?;
@@ -141,14 +145,14 @@ fn what_is_written_to_an_appended_file_is_appended() -> Result<()> {
         let expected = [b"small\n1234".to_vec(), vec![b'5'; 200_000]].concat();
         ensure!(
             scene.client.read_file("small")? == expected,
-            "not at its end"
+            "data was not appended"
         );
         std::fs::write(scene.path("small"), "small\n")?;
         Ok(())
     })
 }
 
-/// Opens `small` again and again, many at once, until all of `count` were tried: the handles, and how many were refused.
+/// Sends `count` OPENs of `small` in pipelines; returns the handles and the number of refused OPENs.
 fn open_many(scene: &mut Scene, count: usize) -> Result<(Vec<Vec<u8>>, usize)> {
     let request = Request::Open(b"small", open::READ, Attrs::default());
     let (mut handles, mut refused) = (Vec::new(), 0);
@@ -169,42 +173,48 @@ fn open_many(scene: &mut Scene, count: usize) -> Result<(Vec<Vec<u8>>, usize)> {
     Ok((handles, refused))
 }
 
-/// A server that may have so many descriptors.
+/// A server with a limit on open descriptors.
 fn limited(scene: impl Fn(&std::path::Path) -> SftpOptions, descriptors: usize) -> Result<Scene> {
     let script = format!("ulimit -n {descriptors} && exec \"$@\"");
     Scene::with(|path| scene(path).after(&script))
 }
 
 #[test]
-fn ten_thousand_opens_end_at_the_limit_and_the_session_lives_on() -> Result<()> {
+fn opens_beyond_the_limit_are_refused() -> Result<()> {
     for jailed in [false, true] {
         for descriptors in [40, 100, 256, 1024, 20_000] {
             let options = |path: &std::path::Path| SftpOptions::serving(path, jailed);
             let mut scene = limited(options, descriptors)?;
-            let said = scene.client.limits()?.open_handles;
+            let promised = scene.client.limits()?.open_handles;
             scene.is_well()?;
             works_without_handles(&mut scene)?;
             let idle = scene.client.process.fd_count()?;
             let (handles, refused) = open_many(&mut scene, 10_000)?;
-            let what = format!("{} of {descriptors}, in a jail: {jailed}", handles.len());
-            ensure!(handles.len() as u64 == said, "{what}: {said} were promised");
-            // All but a few, up to a limit of its own.
-            ensure!(handles.len() == (descriptors - 20).min(2048), "{what}");
+            let context = format!("{} of {descriptors}, in a jail: {jailed}", handles.len());
+            ensure!(
+                handles.len() as u64 == promised,
+                "{context}: {promised} were promised"
+            );
+            // All but about twenty, and at most 2048.
+            ensure!(handles.len() == (descriptors - 20).min(2048), "{context}");
             ensure!(
                 refused == 10_000 - handles.len(),
-                "{what}: {refused} refused"
+                "{context}: {refused} refused"
             );
-            // A name of a directory is no way around, and what would have been made is not.
+            // OPENDIR needs a handle, too. An OPEN that is refused for want of handles neither creates nor truncates a file.
             for request in [
                 Request::OpenDir(b"sub"),
                 Request::Open(b"made", open::WRITE | open::CREATE, Attrs::default()),
                 Request::Open(b"small", open::WRITE | open::TRUNCATE, Attrs::default()),
             ] {
-                scene.told(&request, &[Status::FAILURE])?;
+                scene.expect_status(&request, &[Status::FAILURE])?;
             }
-            ensure!(!scene.path("made").exists(), "{what}: made, and no handle");
+            ensure!(
+                !scene.path("made").exists(),
+                "{context}: a refused OPEN created the file"
+            );
             works_without_handles(&mut scene)?;
-            // Each handle is a file of its own.
+            // The first and the last handle work.
             for handle in [&handles[0], &handles[handles.len() - 1]] {
                 ensure!(scene.client.read(handle, 0, 9)?.as_deref() == super::SMALL);
             }
@@ -217,15 +227,22 @@ fn ten_thousand_opens_end_at_the_limit_and_the_session_lives_on() -> Result<()> 
             }
             scene.is_well()?;
             let now = scene.client.process.fd_count()?;
-            ensure!(now <= idle, "{what}: {idle} descriptors became {now}");
-            let (again, _) = open_many(&mut scene, 10_000)?;
-            ensure!(again.len() == handles.len(), "{what}: then {}", again.len());
+            ensure!(
+                now <= idle,
+                "{context}: {now} descriptors instead of {idle}"
+            );
+            let (reopened, _) = open_many(&mut scene, 10_000)?;
+            ensure!(
+                reopened.len() == handles.len(),
+                "{context}: {} handles the second time",
+                reopened.len()
+            );
         }
     }
     Ok(())
 }
 
-/// What needs no handle is done while there are none.
+/// Requests that need no handle succeed although no handle is free.
 fn works_without_handles(scene: &mut Scene) -> Result<()> {
     let client = &mut scene.client;
     ensure!(client.stat("small")?.size == Some(6));
@@ -246,7 +263,7 @@ fn works_without_handles(scene: &mut Scene) -> Result<()> {
 }
 
 #[test]
-fn thousands_of_opens_and_closes_leave_nothing_open() -> Result<()> {
+fn opens_and_closes_leak_nothing() -> Result<()> {
     Scene::each(|scene| {
         scene.client.list("sub")?;
         scene.is_well()?;
@@ -261,24 +278,24 @@ fn thousands_of_opens_and_closes_leave_nothing_open() -> Result<()> {
             }
             scene.client.close(&dir)?;
             scene.client.close(&file)?;
-            // What fails must not keep anything either.
-            scene.told(
+            // A failed request must not keep anything open.
+            scene.expect_status(
                 &Request::OpenDir(b"small"),
                 &[Status::NO_SUCH_FILE, Status::FAILURE],
             )?;
-            scene.told(
+            scene.expect_status(
                 &Request::Open(b"sub", open::WRITE, Attrs::default()),
                 &[Status::FAILURE],
             )?;
-            scene.told(
+            scene.expect_status(
                 &Request::check("check-file-name", b"small", b"none"),
                 &[Status::FAILURE],
             )?;
         }
         let now = scene.client.process.fd_count()?;
-        ensure!(now <= idle, "{idle} descriptors became {now}");
+        ensure!(now <= idle, "{now} descriptors instead of {idle}");
         let grown = scene.client.process.anonymous_kib()?.saturating_sub(memory);
-        ensure!(grown <= 64, "{memory} KiB became {grown} KiB more");
+        ensure!(grown <= 64, "memory grew from {memory} KiB by {grown} KiB");
         Ok(())
     })
 }

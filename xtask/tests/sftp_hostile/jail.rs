@@ -1,4 +1,4 @@
-//! --jail: what is outside does not exist. Not by `..`, not by links, not by what an answer lets one guess.
+//! --jail: nothing outside is accessible, and no reply reveals whether an outside object exists.
 
 use super::samples::with_path;
 use super::{Seen, look, own, refill, unchanged};
@@ -13,10 +13,10 @@ use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, ope
 use xtask::machines::lockdown;
 use xtask::machines::server::{public_dir, users};
 
-/// What only files outside contain.
+/// Contents of the files outside.
 const SECRET: &str = "OUTSIDE";
 
-/// `jail` with a sample and links that lead out, beside `outside` with `secret` and `dir/inner`.
+/// A directory with `jail` (a sample, with symbolic links that point outside) and `outside` (with `secret` and `dir/inner`).
 pub(super) struct Prison {
     pub(super) base: TempDir,
     before: BTreeMap<PathBuf, Seen>,
@@ -30,7 +30,7 @@ impl Prison {
         fs::create_dir_all(outside.join("dir"))?;
         fs::write(outside.join("secret"), SECRET)?;
         fs::write(outside.join("dir/inner"), SECRET)?;
-        // Whoever serves may do everything outside, too: only the jail is in between.
+        // The server's user has full access outside, too, so that only the jail protects it.
         for path in ["", "dir", "secret", "dir/inner"] {
             chown(outside.join(path), user, user)?;
         }
@@ -49,7 +49,7 @@ impl Prison {
         self.base.path().join("outside")
     }
 
-    /// Makes what is inside new.
+    /// Restores the contents of the jail.
     fn refill(&self) -> Result<()> {
         let jail = self.jail();
         refill(&jail)?;
@@ -81,7 +81,7 @@ impl Prison {
         }
     }
 
-    /// Nothing outside is another than before.
+    /// Checks that nothing outside was changed.
     pub(super) fn outside_is_untouched(&self, by: &str) -> Result<()> {
         unchanged(&self.outside(), &self.before, by)?;
         let names: Vec<_> = fs::read_dir(self.base.path())?
@@ -91,7 +91,7 @@ impl Prison {
         Ok(())
     }
 
-    /// Paths that lead out, if the jail does not hold.
+    /// Paths that would resolve outside without the jail.
     fn ways_out(&self) -> Vec<String> {
         let outside = self.outside().display().to_string();
         let jail = self.jail().display().to_string();
@@ -147,16 +147,16 @@ impl Prison {
         all
     }
 
-    /// The bytes of an answer hold nothing of the outside: no content, and not where the jail is.
-    fn tells_nothing(&self, message: &[u8], request: &Request<'_>) -> Result<()> {
-        // What the client says itself may come back.
+    /// Checks that a reply reveals neither contents from outside nor the jail's real path.
+    fn reveals_nothing(&self, message: &[u8], request: &Request<'_>) -> Result<()> {
+        // Words of the request itself may be in its reply.
         let base = self.base.path().display().to_string();
         let asked = request.message(0);
         for word in [SECRET, "root:x:0", base.as_str()] {
-            // A link to what is outside is told as who made it wrote it.
+            // READLINK returns a link's target unchanged, also if it names the real path.
             let is_link = word == base && matches!(request, Request::ReadLink(..));
             ensure!(
-                is_link || find(&asked, word) || !find(message, word),
+                is_link || contains(&asked, word) || !contains(message, word),
                 "{word} is in the answer to {request:?}: {}",
                 message.escape_ascii()
             );
@@ -165,14 +165,14 @@ impl Prison {
     }
 }
 
-fn find(bytes: &[u8], word: &str) -> bool {
+fn contains(bytes: &[u8], word: &str) -> bool {
     bytes
         .windows(word.len())
         .any(|part| part == word.as_bytes())
 }
 
-/// Sends a request; the answer's bytes and what they mean.
-fn ask(client: &mut Sftp, request: &Request<'_>) -> Result<(Vec<u8>, Reply)> {
+/// Sends a request; returns the reply as bytes and parsed.
+fn exchange(client: &mut Sftp, request: &Request<'_>) -> Result<(Vec<u8>, Reply)> {
     let id = client.next_id();
     client.send(&request.packet(id))?;
     let message = client.receive()?.context("no answer")?;
@@ -181,21 +181,21 @@ fn ask(client: &mut Sftp, request: &Request<'_>) -> Result<(Vec<u8>, Reply)> {
     Ok((message, reply))
 }
 
-/// Starts a server in each prison: for root and for a user, with all that the kernel offers and with nothing but a walk.
+/// Runs `test` for root and for a user, each with all system calls and without openat2 and Landlock.
 pub(super) fn each(test: impl Fn(&Prison, &mut Sftp) -> Result<()>) -> Result<()> {
     for user in users() {
-        for poor in [false, true] {
+        for is_old_kernel in [false, true] {
             let prison = Prison::new(user)?;
             let options = prison.options();
-            let mut client = if poor {
+            let mut client = if is_old_kernel {
                 let calls = [libc::SYS_openat2, libc::SYS_landlock_create_ruleset];
                 lockdown::without(&calls, || Sftp::start(&options))?
             } else {
                 Sftp::start(&options)?
             };
             test(&prison, &mut client).with_context(|| {
-                let said = client.process.lines();
-                format!("for user {user:?} on a poor kernel: {poor}; the server said {said:#?}")
+                let lines = client.process.lines();
+                format!("for user {user:?} on an old kernel: {is_old_kernel}; the server said {lines:#?}")
             })?;
             prison.outside_is_untouched("the test")?;
         }
@@ -204,25 +204,25 @@ pub(super) fn each(test: impl Fn(&Prison, &mut Sftp) -> Result<()>) -> Result<()
 }
 
 #[test]
-fn no_path_leads_out() -> Result<()> {
+fn no_path_leaves_the_jail() -> Result<()> {
     each(|prison, client| {
         for path in prison.ways_out() {
             let path = path.as_bytes();
             for request in with_path(path) {
-                let (message, reply) = ask(client, &request)?;
-                prison.tells_nothing(&message, &request)?;
+                let (message, reply) = exchange(client, &request)?;
+                prison.reveals_nothing(&message, &request)?;
                 prison.outside_is_untouched(&format!("{request:?}"))?;
                 match reply {
                     Reply::Handle(handle) => {
-                        // What could be opened is something inside.
+                        // The object that was opened is inside the jail.
                         for request in [
                             Request::Read(&handle, 0, 1000),
                             Request::ReadDir(&handle),
                             Request::Write(&handle, 0, b"WRITTEN"),
                             Request::Close(&handle),
                         ] {
-                            let (message, _) = ask(client, &request)?;
-                            prison.tells_nothing(&message, &request)?;
+                            let (message, _) = exchange(client, &request)?;
+                            prison.reveals_nothing(&message, &request)?;
                         }
                         prison.outside_is_untouched(&format!("{request:?}"))?;
                         prison.refill()?;
@@ -237,11 +237,11 @@ fn no_path_leads_out() -> Result<()> {
 }
 
 #[test]
-fn no_answer_tells_what_is_outside() -> Result<()> {
+fn replies_reveal_no_outside_objects() -> Result<()> {
     each(|prison, client| {
         let outside = prison.outside().display().to_string();
         let mut changed = false;
-        let there = [
+        let paths = [
             "../outside/secret".into(),
             "sub/../../outside/secret".into(),
             "abs-secret".into(),
@@ -253,32 +253,32 @@ fn no_answer_tells_what_is_outside() -> Result<()> {
             format!("{outside}/secret/x"),
             "up-dir/secret/x".into(),
         ];
-        for path in there {
+        for path in paths {
             let missing = path.replace("secret", "nothin");
             let pairs = with_path(path.as_bytes());
             for (request, other) in pairs.iter().zip(with_path(missing.as_bytes())) {
-                let mut told = Vec::new();
+                let mut replies = Vec::new();
                 for request in [request, &other] {
                     if changed {
                         prison.refill()?;
                     }
-                    let (_, reply) = ask(client, request)?;
+                    let (_, reply) = exchange(client, request)?;
                     changed = matches!(reply, Reply::Handle(_) | Reply::Status(Status::OK, _));
-                    told.push(match reply {
-                        // The links themselves are inside and differ.
+                    replies.push(match reply {
+                        // Attributes are not compared: they are those of different links inside the jail.
                         Reply::Attrs(_) => "attributes".to_owned(),
                         Reply::Handle(handle) => {
                             client.close(&handle)?;
                             "a handle".to_owned()
                         }
-                        // Room changes with what others write.
+                        // Free space is not compared: other programs change it.
                         Reply::Extended(_) => "figures".to_owned(),
                         other => format!("{other:?}")
                             .replace(&format!("{:?}", "secret".as_bytes()), "")
                             .replace(&format!("{:?}", "nothin".as_bytes()), ""),
                     });
                 }
-                let same = told[0] == told[1]
+                let same = replies[0] == replies[1]
                     || matches!(
                         request,
                         Request::RealPath(..) | Request::ExpandPath(..) | Request::ReadLink(..)
@@ -286,8 +286,8 @@ fn no_answer_tells_what_is_outside() -> Result<()> {
                 ensure!(
                     same,
                     "{request:?} is answered {} and {other:?} {}",
-                    told[0],
-                    told[1]
+                    replies[0],
+                    replies[1]
                 );
             }
         }
@@ -296,11 +296,11 @@ fn no_answer_tells_what_is_outside() -> Result<()> {
 }
 
 #[test]
-fn the_outside_is_answered_like_nothing() -> Result<()> {
+fn outside_paths_do_not_exist() -> Result<()> {
     each(|prison, client| {
         for path in prison.ways_out() {
             let path = path.as_bytes();
-            // Links are there themselves; what they lead to is not.
+            // The links themselves are inside, but their targets are outside.
             for request in [
                 Request::Stat(path),
                 Request::OpenDir(path),
@@ -308,7 +308,7 @@ fn the_outside_is_answered_like_nothing() -> Result<()> {
                 Request::StatVfs(path),
                 Request::SetStat(path, Attrs::mode(0o777)),
             ] {
-                let (_, reply) = ask(client, &request)?;
+                let (_, reply) = exchange(client, &request)?;
                 ensure!(
                     reply.status() == Some(Status::NO_SUCH_FILE),
                     "{request:?} was answered {reply:?}"
@@ -320,7 +320,7 @@ fn the_outside_is_answered_like_nothing() -> Result<()> {
 }
 
 #[test]
-fn paths_are_told_as_they_are_inside() -> Result<()> {
+fn returned_paths_are_relative_to_the_jail() -> Result<()> {
     each(|prison, client| {
         for (path, expected) in [
             ("", "/"),
@@ -340,14 +340,14 @@ fn paths_are_told_as_they_are_inside() -> Result<()> {
             let real = client.real_path(path)?;
             ensure!(
                 real == expected.as_bytes(),
-                "{path} is told as {}",
+                "{path} was resolved to {}",
                 real.escape_ascii()
             );
         }
         ensure!(client.read_file("/small")? == b"small\n");
         ensure!(client.read_file("/../small")? == b"small\n");
         ensure!(client.read_file("root/sub/inner")? == b"inner\n");
-        // A link is told as it was made, and leads where it says, seen from inside.
+        // A link keeps its target, which is resolved inside the jail.
         for target in [
             "/sub/inner",
             "sub/inner",
@@ -359,11 +359,11 @@ fn paths_are_told_as_they_are_inside() -> Result<()> {
             ensure!(client.read_file("made")? == b"inner\n", "{target}");
             client.remove("made")?;
         }
-        // Whoever made a link with the jail's true path meant what is inside.
+        // A target with the jail's real path is translated to the path inside.
         symlink(prison.jail().join("sub/inner"), prison.jail().join("true"))?;
         ensure!(client.read_link("true")? == b"/sub/inner");
         ensure!(client.read_file("true")? == b"inner\n");
-        // The root stands; its parent is itself.
+        // The root can be listed, and is its own parent.
         let entries = client.list("/")?;
         ensure!(entries.iter().any(|entry| entry.name == b"small"));
         ensure!(entries.iter().all(|entry| entry.name != b"outside"));
@@ -373,7 +373,7 @@ fn paths_are_told_as_they_are_inside() -> Result<()> {
 }
 
 #[test]
-fn the_jail_may_be_shown_as_another_path() -> Result<()> {
+fn at_option_changes_the_jails_path() -> Result<()> {
     for user in users() {
         let prison = Prison::new(user)?;
         let mut client = Sftp::start(&prison.options().with(&["--at", "/srv/data"]))?;
@@ -400,7 +400,7 @@ fn the_jail_may_be_shown_as_another_path() -> Result<()> {
                 Request::Stat(path),
                 Request::Open(path, open::READ, Attrs::default()),
             ] {
-                let (_, reply) = ask(&mut client, &request)?;
+                let (_, reply) = exchange(&mut client, &request)?;
                 ensure!(
                     reply.status() == Some(Status::NO_SUCH_FILE),
                     "{request:?} was answered {reply:?}"
@@ -409,8 +409,8 @@ fn the_jail_may_be_shown_as_another_path() -> Result<()> {
         }
         for path in prison.ways_out() {
             for request in with_path(path.as_bytes()) {
-                let (message, _) = ask(&mut client, &request)?;
-                prison.tells_nothing(&message, &request)?;
+                let (message, _) = exchange(&mut client, &request)?;
+                prison.reveals_nothing(&message, &request)?;
                 prison.outside_is_untouched(&format!("{request:?}"))?;
             }
         }
@@ -419,7 +419,7 @@ fn the_jail_may_be_shown_as_another_path() -> Result<()> {
 }
 
 #[test]
-fn far_places_are_reached_through_many_links() -> Result<()> {
+fn long_link_chains_resolve_inside_the_jail() -> Result<()> {
     each(|prison, client| {
         let mut paths = Vec::new();
         for side in ["one", "two"] {
@@ -429,8 +429,8 @@ fn far_places_are_reached_through_many_links() -> Result<()> {
             }
             fs::create_dir_all(prison.jail().join(&path))?;
             for number in 0..12 {
-                let place = prison.jail().join(format!("{side} {number}"));
-                symlink(format!("{side} {}", number + 1), place)?;
+                let link = prison.jail().join(format!("{side} {number}"));
+                symlink(format!("{side} {}", number + 1), link)?;
             }
             symlink(format!("/{path}"), prison.jail().join(format!("{side} 12")))?;
             paths.push((format!("{side} 0/file"), format!("/{path}/file")));
@@ -453,7 +453,7 @@ fn far_places_are_reached_through_many_links() -> Result<()> {
 }
 
 #[test]
-fn accounts_are_those_of_the_jail() -> Result<()> {
+fn account_names_come_from_the_jail() -> Result<()> {
     let prison = Prison::new(None)?;
     let mut client = Sftp::start(&prison.options())?;
     let names = client.account_names(&[0, 1], &[0])?;
@@ -473,11 +473,11 @@ fn accounts_are_those_of_the_jail() -> Result<()> {
     let long = entries.iter().find(|entry| entry.name == b"small");
     let long = &long.context("no small")?.long_name;
     ensure!(
-        find(long, "warden") && find(long, "guards"),
+        contains(long, "warden") && contains(long, "guards"),
         "{}",
         long.escape_ascii()
     );
-    // Nor is a link to the accounts outside one of the jail.
+    // A link to an account file outside the jail is not used.
     fs::remove_dir_all(prison.jail().join("etc"))?;
     fs::create_dir(prison.jail().join("etc"))?;
     let outside = prison.outside();
@@ -493,9 +493,9 @@ fn accounts_are_those_of_the_jail() -> Result<()> {
     Ok(())
 }
 
-/// A jail that is none is refused before anything is served.
+/// A `--jail` that is not a directory ends the server before it serves anything.
 #[test]
-fn what_is_no_directory_is_no_jail() -> Result<()> {
+fn jail_that_is_no_directory_is_refused() -> Result<()> {
     let prison = Prison::new(None)?;
     for place in ["jail/small", "missing", "jail/small/x"] {
         let path = prison.base.path().join(place);

@@ -1,6 +1,6 @@
-//! Clients that mean harm or are broken: the built file must answer by the protocol or end the session, and never more.
+//! Hostile or broken SFTP clients: the server must answer according to the protocol or end the session, and nothing else.
 //!
-//! One module per way of being hostile. STOWAWAY_FULL=1 runs the long forms; STOWAWAY_SEED=N replays a seed.
+//! One module per kind of hostility. STOWAWAY_FULL=1 runs more iterations; STOWAWAY_SEED=N replays a seed.
 
 mod arguments;
 mod contents;
@@ -28,15 +28,15 @@ use xtask::clients::sftp::{Request, Sftp, SftpOptions, Status};
 use xtask::machines::server::public_dir;
 use xtask::testing::full;
 
-/// A server, and the directory that it is in.
+/// A server and its directory.
 struct Scene {
-    // The server goes before its directory.
+    // Dropped before the directory.
     client: Sftp,
     directory: TempDir,
 }
 
 impl Scene {
-    /// A server in a sample, which may have a jail around it.
+    /// A server in a sample directory, with or without a jail.
     fn new(jailed: bool) -> Result<Self> {
         Self::with(|path| SftpOptions::serving(path, jailed))
     }
@@ -47,7 +47,7 @@ impl Scene {
         Ok(Self { client, directory })
     }
 
-    /// Runs `test` free, in a jail, and by i686.
+    /// Runs `test` without a jail, in a jail, and with the i686 build.
     fn each(test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
         for (jailed, arch) in [
             (false, Arch::X86_64),
@@ -56,8 +56,8 @@ impl Scene {
         ] {
             let mut scene = Self::with(|path| SftpOptions::serving(path, jailed).by(arch))?;
             test(&mut scene).with_context(|| {
-                let said = scene.client.process.lines();
-                format!("as {arch:?}, in a jail: {jailed}; the server said {said:#?}")
+                let lines = scene.client.process.lines();
+                format!("as {arch:?}, in a jail: {jailed}; the server said {lines:#?}")
             })?;
             scene.is_well()?;
         }
@@ -68,27 +68,27 @@ impl Scene {
         self.directory.path().join(name)
     }
 
-    /// The session goes on, and the file is the same as before.
+    /// The session still works, and `small` is unchanged.
     fn is_well(&mut self) -> Result<()> {
         ensure!(
             self.client.read_file("small")? == b"small\n",
-            "another file than before"
+            "small has changed"
         );
         Ok(())
     }
 
-    /// The request is answered with one of these.
-    fn told(&mut self, request: &Request<'_>, expected: &[Status]) -> Result<Status> {
+    /// Checks that the request gets one of the `expected` statuses.
+    fn expect_status(&mut self, request: &Request<'_>, expected: &[Status]) -> Result<Status> {
         let status = self.client.told(request)?.unwrap_or(Status::OK);
         ensure!(
             expected.contains(&status),
-            "{request:?} was answered {status:?} and not one of {expected:?}"
+            "{request:?} was answered {status:?} instead of one of {expected:?}"
         );
         Ok(status)
     }
 }
 
-/// What a READ of `small` gives.
+/// Data of a READ of `small`.
 const SMALL: Option<&[u8]> = Some(b"small\n");
 
 /// A directory with `small` (six bytes), `other`, `large` (200,000 bytes), `link` to `small`, `sub/inner` and `empty`.
@@ -98,7 +98,7 @@ fn sample() -> Result<TempDir> {
     Ok(directory)
 }
 
-/// Makes the sample in a directory, instead of all that is there.
+/// Replaces the contents of a directory by the sample.
 fn refill(path: &Path) -> Result<()> {
     for entry in fs::read_dir(path)? {
         let path = entry?.path();
@@ -111,7 +111,7 @@ fn refill(path: &Path) -> Result<()> {
     fill(path)
 }
 
-/// Gives all that is below a directory to `user`.
+/// Changes the owner of everything in a directory to `user`.
 fn own(path: &Path, user: Option<u32>) -> Result<()> {
     for entry in WalkDir::new(path) {
         lchown(entry?.path(), user, user)?;
@@ -130,7 +130,7 @@ fn fill(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All that can be seen of what is below a directory: kind and mode, size, links, owner, content or target.
+/// Metadata of an object, and its contents or its target.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     mode: u32,
@@ -141,7 +141,7 @@ struct Seen {
     content: Vec<u8>,
 }
 
-/// Looks at everything below `path`.
+/// Records all objects in a directory.
 fn look(path: &Path) -> Result<BTreeMap<PathBuf, Seen>> {
     let mut all = BTreeMap::new();
     for entry in WalkDir::new(path) {
@@ -169,7 +169,7 @@ fn look(path: &Path) -> Result<BTreeMap<PathBuf, Seen>> {
     Ok(all)
 }
 
-/// What `path` holds now must be what it held when `before` was seen.
+/// Checks that the objects in `path` are those of `before`.
 fn unchanged(path: &Path, before: &BTreeMap<PathBuf, Seen>, by: &str) -> Result<()> {
     let now = look(path)?;
     for (name, seen) in &now {

@@ -1,5 +1,5 @@
-//! Seeded mutations of every request that a client can make: damaged packets in one long session, and damaged streams in short
-//! ones. Each packet has its answer, nothing outside is touched, and the server does not grow.
+//! Seeded mutations of every request: damaged packets in one long session, and damaged streams in short sessions. Every packet is
+//! answered, nothing outside the directory changes, and the server's memory does not grow.
 
 use super::samples::Opened;
 use super::{full, own, refill};
@@ -20,15 +20,15 @@ use xtask::machines::server::{public_dir, root_for};
 
 const NOBODY: u32 = 65_534;
 const BATCH: usize = 16;
-/// The number of the good request that ends each batch.
+/// ID of the intact request that ends each batch.
 const LAST: u32 = u32::MAX;
-/// What is open from the batch before is closed under this one.
+/// ID of the CLOSE requests after each batch.
 const CLOSING: u32 = u32::MAX - 1;
 const GROWTH_MAX_KIB: u64 = 64;
 /// Length of the longest READ (bytes).
 const LONGEST_READ_BYTES: usize = 255 << 10;
 
-/// Damages a message, at times by names that lead elsewhere. Words lie anywhere.
+/// Mutates a message, and sometimes overwrites part of it with a special name, in any place.
 fn damaged(random: &mut Random, message: &[u8]) -> Vec<u8> {
     const NAMES: [&[u8]; 10] = [
         b"/",
@@ -45,15 +45,15 @@ fn damaged(random: &mut Random, message: &[u8]) -> Vec<u8> {
     let mut bytes = mutated(random, message, 1);
     if random.chance(30) {
         let name = *random.pick(&NAMES);
-        let at = random.below(bytes.len());
-        let end = (at + random.below(name.len() + 1)).min(bytes.len());
-        bytes.splice(at..end, name.iter().copied());
+        let start = random.below(bytes.len());
+        let end = (start + random.below(name.len() + 1)).min(bytes.len());
+        bytes.splice(start..end, name.iter().copied());
     }
     bytes
 }
 
-/// The type of a message and, of an extended one, its name.
-fn place(message: &[u8]) -> (u8, Option<&[u8]>) {
+/// Type of a message and, for an extended request, its name.
+fn kind_and_name(message: &[u8]) -> (u8, Option<&[u8]>) {
     let kind = message[0];
     let name = || {
         let len = u32::from_be_bytes(*message.get(5..)?.first_chunk()?);
@@ -62,7 +62,7 @@ fn place(message: &[u8]) -> (u8, Option<&[u8]>) {
     (kind, if kind == kind::EXTENDED { name() } else { None })
 }
 
-/// A place for a server to do its worst in: it can touch nothing else, and no file grows beyond 8 MiB.
+/// A directory for the damaged requests. The server cannot write elsewhere, and its files are limited to 8 MiB.
 struct Pit {
     directory: TempDir,
     options: SftpOptions,
@@ -92,7 +92,7 @@ impl Pit {
         self.directory.path()
     }
 
-    /// Makes everything as it was.
+    /// Restores the original contents.
     fn renew(&self) -> Result<()> {
         refill(self.path())?;
         mkfifo(&self.path().join("fifo"), Mode::from_bits_truncate(0o666))?;
@@ -100,7 +100,7 @@ impl Pit {
         own(self.path(), self.user)
     }
 
-    /// Whether it still has what requests ask for, and little else.
+    /// Returns true if all objects that requests name are there, and few others.
     fn is_fresh(&self) -> Result<bool> {
         let names = [
             "",
@@ -112,26 +112,26 @@ impl Pit {
             "sub/inner",
             "empty",
         ];
-        let there = names.iter().all(|name| {
+        let has_all = names.iter().all(|name| {
             let meta = self.path().join(name).symlink_metadata();
-            // What its owner may not use is as good as gone.
+            // Objects without owner permissions are restored, too.
             meta.is_ok_and(|meta| {
                 let needed = if meta.is_dir() { 0o700 } else { 0o600 };
                 meta.is_symlink() || meta.permissions().mode() & needed == needed
             })
         });
-        Ok(there && fs::read_dir(self.path())?.count() < 60)
+        Ok(has_all && fs::read_dir(self.path())?.count() < 60)
     }
 }
 
-/// Sends `count` damaged messages in one session, each in a packet of its own, and judges every answer.
-fn torment(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result<()> {
+/// Sends `count` damaged messages in one session, each in a packet of its own, and checks every reply.
+fn send_damaged(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result<()> {
     let last = Request::Limits;
     for batch in 0..count.div_ceil(BATCH) {
         if !pit.is_fresh()? {
             pit.renew()?;
         }
-        let opened = Opened::new(client).context("the sample cannot be opened any more")?;
+        let opened = Opened::new(client).context("cannot open the sample")?;
         let requests = opened.requests();
         let mut sent: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
         let (mut bytes, mut greetings) = (Vec::new(), 0);
@@ -139,7 +139,7 @@ fn torment(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result<()> 
             let mut random =
                 Random::new(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
             let mut message = damaged(&mut random, &requests[number % requests.len()].message(0));
-            // What has no number ends a session, and has its own test.
+            // A packet without an ID ends the session; tested in framing.
             if message.len() < 5 {
                 continue;
             }
@@ -152,8 +152,8 @@ fn torment(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result<()> 
             }
         }
         bytes.extend(last.packet(LAST));
-        let culprits = || format!("in the batch {sent:02x?}");
-        client.send(&bytes).with_context(culprits)?;
+        let context = || format!("batch: {sent:02x?}");
+        client.send(&bytes).with_context(context)?;
         let mut open = vec![
             opened.file.clone(),
             opened.other.clone(),
@@ -163,31 +163,31 @@ fn torment(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result<()> 
             sent.iter().map(|(id, message)| (*id, message)).collect();
         let mut is_last_due = true;
         while is_last_due || !due.is_empty() || greetings > 0 {
-            let answer = client.receive().with_context(culprits)?;
+            let answer = client.receive().with_context(context)?;
             let Some(answer) = answer else {
                 let ended = client.wait()?;
-                bail!("the session ended: {ended:?} {}", culprits());
+                bail!("the session ended: {ended:?} {}", context());
             };
             if answer[0] == kind::VERSION && greetings > 0 {
                 greetings -= 1;
                 continue;
             }
-            let (id, reply) = Reply::parse(&answer).with_context(culprits)?;
+            let (id, reply) = Reply::parse(&answer).with_context(context)?;
             if id == LAST && is_last_due {
-                ensure!(reply.status().is_none(), "{reply:?} {}", culprits());
+                ensure!(reply.status().is_none(), "{reply:?} {}", context());
                 is_last_due = false;
                 continue;
             }
-            let message = due.remove(&id).with_context(|| {
-                format!("an answer with number {id}: {reply:?}, {}", culprits())
-            })?;
-            let (kind, name) = place(message);
+            let message = due
+                .remove(&id)
+                .with_context(|| format!("reply with unknown ID {id}: {reply:?}, {}", context()))?;
+            let (kind, name) = kind_and_name(message);
             reply::check(kind, name, &reply).with_context(|| format!("to {message:02x?}"))?;
             if let Reply::Handle(handle) = reply {
                 open.push(handle);
             }
         }
-        // Some were closed already by what the batch became.
+        // Damaged requests may have closed some of the handles.
         let closes: Vec<u8> = open
             .iter()
             .flat_map(|handle| Request::Close(handle).packet(CLOSING))
@@ -207,10 +207,10 @@ fn torment(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result<()> 
     Ok(())
 }
 
-/// Damages `count` messages in one session, after a tenth of it to warm up.
+/// Sends `count` damaged messages in one session after a warm-up, and compares memory and descriptors.
 fn survives(pit: &Pit, seed: u64, count: usize) -> Result<()> {
     let mut client = Sftp::start(&pit.options)?;
-    torment(pit, &mut client, !seed, count / 10)?;
+    send_damaged(pit, &mut client, !seed, count / 10)?;
     pit.renew()?;
     // The longest READ touches all of the reply buffer.
     let longest = vec![b'x'; LONGEST_READ_BYTES];
@@ -219,8 +219,8 @@ fn survives(pit: &Pit, seed: u64, count: usize) -> Result<()> {
     pit.renew()?;
     client.list(".")?;
     let before = (client.process.anonymous_kib()?, client.process.fd_count()?);
-    torment(pit, &mut client, seed, count)
-        .with_context(|| format!("it said {:?}", client.process.lines()))?;
+    send_damaged(pit, &mut client, seed, count)
+        .with_context(|| format!("the server said {:?}", client.process.lines()))?;
     let after = (client.process.anonymous_kib()?, client.process.fd_count()?);
     ensure!(
         after.0 <= before.0 + GROWTH_MAX_KIB && after.1 <= before.1,
@@ -238,12 +238,12 @@ fn count(share: usize) -> usize {
 }
 
 #[test]
-fn damaged_requests_are_answered_in_a_jail() -> Result<()> {
+fn damaged_requests_are_answered_when_jailed() -> Result<()> {
     survives(&Pit::new(None, true, Arch::X86_64)?, seed(), count(2))
 }
 
 #[test]
-fn damaged_requests_are_answered_by_a_user() -> Result<()> {
+fn damaged_requests_are_answered_as_ordinary_user() -> Result<()> {
     if !root_for("another user") {
         return Ok(());
     }
@@ -260,12 +260,12 @@ fn damaged_requests_are_answered_by_i686() -> Result<()> {
 }
 
 #[test]
-fn damaged_requests_are_answered_when_nothing_may_be_changed() -> Result<()> {
+fn damaged_requests_are_answered_when_read_only() -> Result<()> {
     let mut pit = Pit::new(None, true, Arch::X86_64)?;
     pit.options.arguments.push("-R".into());
     let before = super::look(&pit.path().join("sub"))?;
     let mut client = Sftp::start(&pit.options)?;
-    // What is opened for writing is not; the rest of the requests name handles all the same.
+    // The server is read-only, so that all handles are for reading; requests name them anyway.
     let opened = Opened {
         file: client.open_read("small")?,
         other: client.open_read("other")?,
@@ -285,13 +285,13 @@ fn damaged_requests_are_answered_when_nothing_may_be_changed() -> Result<()> {
             .receive()?
             .with_context(|| format!("no answer to {message:02x?}"))?;
         let (_, reply) = Reply::parse(&answer)?;
-        let (kind, name) = place(&message);
+        let (kind, name) = kind_and_name(&message);
         reply::check(kind, name, &reply).with_context(|| format!("to {message:02x?}"))?;
         if let Reply::Handle(handle) = reply {
             client.close(&handle)?;
         }
     }
-    super::unchanged(&pit.path().join("sub"), &before, "what must not be changed")?;
+    super::unchanged(&pit.path().join("sub"), &before, "a damaged request")?;
     ensure!(fs::read(pit.path().join("small"))? == b"small\n");
     Ok(())
 }
@@ -319,18 +319,18 @@ fn damaged_streams_end_or_are_answered() -> Result<()> {
                 bytes = [init(3), bytes].concat();
             }
             let mut client = Sftp::spawn(&pit.options)?;
-            // It may end before it has taken all.
+            // The session may end before the server has read everything.
             let sent = client.send(&bytes);
-            let (rest, ended) = client
+            let (replies, ended) = client
                 .finish()
                 .with_context(|| format!("after {bytes:02x?}"))?;
-            let fine = match ended.code() {
+            let is_expected = match ended.code() {
                 Some(0) => ended.lines.is_empty() && sent.is_ok(),
                 Some(11) => ended.lines.len() == 1,
                 _ => false,
             };
-            ensure!(fine, "{ended:?} after {bytes:02x?}");
-            for message in rest.iter().filter(|message| message[0] != kind::VERSION) {
+            ensure!(is_expected, "{ended:?} after {bytes:02x?}");
+            for message in replies.iter().filter(|message| message[0] != kind::VERSION) {
                 Reply::parse(message).with_context(|| format!("after {bytes:02x?}"))?;
             }
         }

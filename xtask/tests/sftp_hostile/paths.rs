@@ -1,4 +1,4 @@
-//! Paths and names that are too long, go in circles, have a NUL or any other byte, or must stay what they are.
+//! Paths and names that are too long, circular or with a NUL or other special bytes, and objects that cannot be removed.
 
 use super::samples::with_path;
 use super::{Scene, look, unchanged};
@@ -10,7 +10,7 @@ use xtask::clients::sftp::{Attrs, Request, Status, open};
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[test]
-fn a_path_with_a_nul_is_malformed_wherever_it_stands() -> Result<()> {
+fn paths_with_nul_are_malformed() -> Result<()> {
     Scene::each(|scene| {
         let before = look(scene.directory.path())?;
         for path in [
@@ -22,17 +22,17 @@ fn a_path_with_a_nul_is_malformed_wherever_it_stands() -> Result<()> {
             b"free\0x",
         ] {
             for request in with_path(path) {
-                scene.told(&request, &[Status::BAD_MESSAGE])?;
+                scene.expect_status(&request, &[Status::BAD_MESSAGE])?;
             }
             let target = Request::SymLink(path, b"free");
-            scene.told(&target, &[Status::BAD_MESSAGE])?;
+            scene.expect_status(&target, &[Status::BAD_MESSAGE])?;
         }
         unchanged(scene.directory.path(), &before, "a path with a NUL")
     })
 }
 
 #[test]
-fn paths_of_every_length_are_answered_at_once() -> Result<()> {
+fn overlong_paths_are_refused_at_once() -> Result<()> {
     Scene::each(|scene| {
         let before = look(scene.directory.path())?;
         let missing = [
@@ -48,7 +48,7 @@ fn paths_of_every_length_are_answered_at_once() -> Result<()> {
         ];
         for path in &missing {
             for request in with_path(path) {
-                // What is too long for the kernel does not exist either, whoever says so.
+                // A path that is too long for the kernel does not exist either; both are one status.
                 let start = Instant::now();
                 let reply = scene.client.exchange(&request)?;
                 let failed = matches!(
@@ -63,8 +63,8 @@ fn paths_of_every_length_are_answered_at_once() -> Result<()> {
                 );
             }
         }
-        unchanged(scene.directory.path(), &before, "a path too long")?;
-        // And one that is long and right.
+        unchanged(scene.directory.path(), &before, "a path that is too long")?;
+        // A long but valid path.
         let path = [b"sub/../".repeat(500), b"small".to_vec()].concat();
         ensure!(scene.client.read_file(&path)? == b"small\n");
         ensure!(scene.client.real_path(&path)?.ends_with(b"/small"));
@@ -73,22 +73,22 @@ fn paths_of_every_length_are_answered_at_once() -> Result<()> {
 }
 
 #[test]
-fn names_of_every_length_are_made_or_refused() -> Result<()> {
+fn names_beyond_255_bytes_are_refused() -> Result<()> {
     Scene::each(|scene| {
         for len in [1, 63, 64, 254, 255, 256, 257, 1000, 4095] {
             let name = vec![b'n'; len];
             let made = scene
                 .client
                 .told(&Request::MkDir(&name, Attrs::default()))?;
-            let there = scene
+            let exists = scene
                 .path(std::str::from_utf8(&name)?)
                 .symlink_metadata()
                 .is_ok();
             ensure!(
-                made.is_none() == (len < 256) && there == (len < 256),
+                made.is_none() == (len < 256) && exists == (len < 256),
                 "{len}: {made:?}"
             );
-            if there {
+            if exists {
                 let listed = scene.client.list(".")?;
                 ensure!(
                     listed.iter().any(|entry| entry.name == name),
@@ -104,7 +104,7 @@ fn names_of_every_length_are_made_or_refused() -> Result<()> {
 }
 
 #[test]
-fn names_may_be_any_bytes() -> Result<()> {
+fn names_of_any_bytes_are_accepted() -> Result<()> {
     Scene::each(|scene| {
         let all: Vec<u8> = (1..=255).filter(|&byte| byte != b'/').collect();
         for name in [
@@ -142,7 +142,7 @@ fn names_may_be_any_bytes() -> Result<()> {
 }
 
 #[test]
-fn links_that_go_in_circles_lead_nowhere() -> Result<()> {
+fn circular_links_are_not_found() -> Result<()> {
     Scene::each(|scene| {
         symlink("circle", scene.path("circle"))?;
         symlink("there", scene.path("here"))?;
@@ -172,23 +172,23 @@ fn links_that_go_in_circles_lead_nowhere() -> Result<()> {
                 Request::StatVfs(path),
                 Request::SetStat(path, Attrs::mode(0o600)),
             ] {
-                scene.told(&request, &[Status::NO_SUCH_FILE])?;
+                scene.expect_status(&request, &[Status::NO_SUCH_FILE])?;
             }
         }
         ensure!(scene.client.read_link("circle")? == b"circle");
         ensure!(scene.client.read_link("chain 0")? == b"chain 1");
-        // Forty is what the kernel follows, and what we do.
+        // The limit is 40 links, as in the kernel.
         ensure!(scene.client.read_file("chain 40")? == b"small\n");
         ensure!(scene.client.read_file("self/self/self/small")? == b"small\n");
         let deep = [b"self/".repeat(100), b"small".to_vec()].concat();
         let request = Request::Stat(&deep);
-        scene.told(&request, &[Status::NO_SUCH_FILE])?;
+        scene.expect_status(&request, &[Status::NO_SUCH_FILE])?;
         Ok(())
     })
 }
 
 #[test]
-fn what_must_stay_is_not_removed_renamed_or_replaced() -> Result<()> {
+fn impossible_removes_and_renames_are_refused() -> Result<()> {
     Scene::each(|scene| {
         let before = look(scene.directory.path())?;
         for path in [".", "..", "/", "./", "//", "sub/.", "sub/..", "/.", "/.."] {
@@ -223,6 +223,6 @@ fn what_must_stay_is_not_removed_renamed_or_replaced() -> Result<()> {
                 ensure!(status.is_some(), "{request:?} was answered OK");
             }
         }
-        unchanged(scene.directory.path(), &before, "what cannot be")
+        unchanged(scene.directory.path(), &before, "an impossible request")
     })
 }

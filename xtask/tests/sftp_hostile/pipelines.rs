@@ -1,4 +1,4 @@
-//! Clients that ask and do not listen, dawdle, and go away in the middle of everything.
+//! Clients that send requests without reading replies, and clients that disconnect at any moment.
 
 use super::samples::Opened;
 use super::{Scene, full, sample};
@@ -10,13 +10,13 @@ use xtask::clients::sftp::{
     Attrs, Ended, Reply, Request, Sftp, SftpOptions, Status, Wire, open, request,
 };
 
-/// A server that waits takes nothing more after this.
+/// After this time without progress, the server has stopped reading.
 const STALL: Duration = Duration::from_millis(300);
-/// How much more memory a client may make the server use by not listening.
+/// Largest growth (KiB) of the server's memory for a client that reads no replies.
 const GROWTH_MAX_KIB: u64 = 400;
 
-/// The server noticed that nobody is there any more, and had nothing to complain of.
-fn quiet(ended: &Ended) -> Result<()> {
+/// Checks that the server noticed the client's end, and ended with code 0 and without a message.
+fn ended_quietly(ended: &Ended) -> Result<()> {
     ensure!(
         ended.code() == Some(0) && ended.lines.is_empty(),
         "{ended:?}"
@@ -25,14 +25,14 @@ fn quiet(ended: &Ended) -> Result<()> {
 }
 
 #[test]
-fn thousands_of_requests_wait_in_the_wire_and_not_in_memory() -> Result<()> {
+fn unread_replies_throttle_the_client() -> Result<()> {
     for wire in Wire::ALL {
         for jailed in [false, true] {
             let mut scene = Scene::with(|path| SftpOptions::serving(path, jailed).over(wire))?;
             scene.client.list(".")?;
             let handle = scene.client.open_read("large")?;
             scene.client.read(&handle, 0, 200_000)?;
-            // Long, so that the wire and the server's buffer cannot hold them all.
+            // Longer in total than the buffers of the kernel and the server.
             let missing = [b"./".repeat(1500), b"missing".to_vec()].concat();
             let requests: Vec<Request<'_>> = (0..6000)
                 .map(|number| match number % 6 {
@@ -52,15 +52,18 @@ fn thousands_of_requests_wait_in_the_wire_and_not_in_memory() -> Result<()> {
                 .collect();
             let before = scene.client.process.anonymous_kib()?;
             let sent = scene.client.push(&bytes, STALL)?;
-            ensure!(sent < bytes.len(), "all was taken while nobody listened");
+            ensure!(
+                sent < bytes.len(),
+                "the server read all requests although no replies were read"
+            );
             let grown = scene.client.process.anonymous_kib()?.saturating_sub(before);
             ensure!(grown <= GROWTH_MAX_KIB, "{wire:?}: {grown} KiB more");
-            // It sleeps while it waits.
+            // The server sleeps while it is blocked.
             let ticks = scene.client.process.cpu_ticks()?;
             std::thread::sleep(STALL);
             ensure!(
                 scene.client.process.cpu_ticks()? <= ticks + 1,
-                "{wire:?}: it spins"
+                "{wire:?}: the server spins"
             );
             scene.client.send(&bytes[sent..])?;
             for (request, id) in requests.iter().zip(first..) {
@@ -92,7 +95,7 @@ fn thousands_of_requests_wait_in_the_wire_and_not_in_memory() -> Result<()> {
 }
 
 #[test]
-fn requests_are_carried_out_in_their_order() -> Result<()> {
+fn pipelined_requests_run_in_order() -> Result<()> {
     Scene::each(|scene| {
         let handle = scene.client.open_both("small")?;
         let blocks: Vec<Vec<u8>> = (0..40).map(|number| vec![number; 50_000]).collect();
@@ -103,14 +106,14 @@ fn requests_are_carried_out_in_their_order() -> Result<()> {
             requests.push(Request::FSetStat(&handle, Attrs::size(0)));
             requests.push(Request::FStat(&handle));
         }
-        for (at, reply) in scene.client.pipeline(&requests)?.into_iter().enumerate() {
-            match (at % 4, reply) {
+        for (index, reply) in scene.client.pipeline(&requests)?.into_iter().enumerate() {
+            match (index % 4, reply) {
                 (1, Reply::Data(data)) => {
-                    ensure!(data == [(at / 4) as u8; 10], "{at}: {data:?}");
+                    ensure!(data == [(index / 4) as u8; 10], "{index}: {data:?}");
                 }
-                (3, Reply::Attrs(attrs)) => ensure!(attrs.size == Some(0), "{at}: {attrs:?}"),
-                (0 | 2, reply) => ensure!(reply.status() == Some(Status::OK), "{at}: {reply:?}"),
-                (_, reply) => anyhow::bail!("{at}: {reply:?}"),
+                (3, Reply::Attrs(attrs)) => ensure!(attrs.size == Some(0), "{index}: {attrs:?}"),
+                (0 | 2, reply) => ensure!(reply.status() == Some(Status::OK), "{index}: {reply:?}"),
+                (_, reply) => anyhow::bail!("{index}: {reply:?}"),
             }
         }
         fs::write(scene.path("small"), "small\n")?;
@@ -119,7 +122,7 @@ fn requests_are_carried_out_in_their_order() -> Result<()> {
 }
 
 #[test]
-fn what_was_answered_stays_as_it_was() -> Result<()> {
+fn later_requests_leave_sent_replies_unchanged() -> Result<()> {
     const LEN: usize = 250_000;
     for wire in Wire::ALL {
         let mut scene = Scene::with(|path| SftpOptions::at(path).over(wire))?;
@@ -135,19 +138,19 @@ fn what_was_answered_stays_as_it_was() -> Result<()> {
             let (first, second) = (scene.client.next_id(), scene.client.next_id());
             let bytes = [read.packet(first), change.packet(second)].concat();
             let sent = scene.client.push(&bytes, STALL)?;
-            // The end of the answer is on its way while what comes after it is done.
+            // The rest of the reply is still in the pipe or socket while the next request is carried out.
             scene.client.take(LEN * 3 / 5)?;
             let more = scene.client.push(&bytes[sent..], STALL)?;
             std::thread::sleep(STALL);
-            let rest = &bytes[sent + more..];
-            scene.client.send(rest)?;
+            let remaining = &bytes[sent + more..];
+            scene.client.send(remaining)?;
             let Reply::Data(data) = scene.client.answer(first, &read)? else {
                 anyhow::bail!("the READ failed");
             };
-            let other = data.iter().position(|&byte| byte != b'b');
+            let wrong = data.iter().position(|&byte| byte != b'b');
             ensure!(
-                data.len() == LEN && other.is_none(),
-                "{wire:?}: of {} bytes that were answered before {:?} the one at {other:?} is another",
+                data.len() == LEN && wrong.is_none(),
+                "{wire:?}: of {} bytes in a reply before {:?}, the one at {wrong:?} changed",
                 data.len(),
                 change.kind()
             );
@@ -159,7 +162,7 @@ fn what_was_answered_stays_as_it_was() -> Result<()> {
 }
 
 #[test]
-fn long_work_lets_the_others_through_and_comes_to_its_end() -> Result<()> {
+fn long_checksums_do_not_delay_other_requests() -> Result<()> {
     Scene::each(|scene| {
         let len = 64 << 20;
         fs::File::create(scene.path("huge"))?.set_len(len)?;
@@ -172,22 +175,22 @@ fn long_work_lets_the_others_through_and_comes_to_its_end() -> Result<()> {
         client.send(&[check.packet(first), stat.packet(second)].concat())?;
         client
             .answer(second, &stat)
-            .context("the short one comes first")?;
+            .context("STAT was not answered before the checksum")?;
         let short = start.elapsed();
-        // More of them than are carried on at once; the handle goes meanwhile.
+        // More checksum requests than the server computes at once; meanwhile the handle is closed.
         let mut waiting = vec![first];
         for _ in 0..19 {
             let id = client.next_id();
             waiting.push(id);
         }
-        let more: Vec<u8> = waiting[1..]
+        let checks: Vec<u8> = waiting[1..]
             .iter()
             .flat_map(|&id| check.packet(id))
             .collect();
         let close = Request::Close(&huge);
         let last = client.next_id();
         client.time_max = Duration::from_secs(60);
-        client.send(&[more, close.packet(last)].concat())?;
+        client.send(&[checks, close.packet(last)].concat())?;
         let mut sums = Vec::new();
         for _ in 0..21 {
             let message = client.receive()?.context("no answer")?;
@@ -208,19 +211,19 @@ fn long_work_lets_the_others_through_and_comes_to_its_end() -> Result<()> {
             "{} sums",
             sums.len()
         );
-        ensure!(short < start.elapsed() / 2, "{short:?} for what is short");
+        ensure!(short < start.elapsed() / 2, "STAT took {short:?}");
         fs::remove_file(scene.path("huge"))?;
         Ok(())
     })
 }
 
-/// A conversation whose beginning is any number of its bytes.
+/// The bytes of a session; a test sends a prefix of any length.
 fn conversation(len: usize) -> Result<Vec<u8>> {
     let directory = sample()?;
     let mut client = Sftp::start(&SftpOptions::at(directory.path()))?;
     let data = vec![b'w'; len];
     let opened = Opened::new(&mut client)?;
-    // A server in the same state gives the same handles: so they are good in another session, too.
+    // Handles are deterministic: these are valid in another session, too.
     let path = |path| Request::Open(path, open::READ | open::WRITE, Attrs::default());
     let mut bytes = request::init(3);
     let mut requests = vec![
@@ -237,32 +240,36 @@ fn conversation(len: usize) -> Result<Vec<u8>> {
 }
 
 #[test]
-fn a_client_may_vanish_at_any_byte() -> Result<()> {
+fn client_may_disconnect_after_any_byte() -> Result<()> {
     let bytes = conversation(300)?;
-    let every = if full() { 1 } else { 5 };
-    for (number, len) in (0..=bytes.len()).step_by(every).enumerate() {
+    let step = if full() { 1 } else { 5 };
+    for (number, len) in (0..=bytes.len()).step_by(step).enumerate() {
         let directory = sample()?;
         let wire = Wire::ALL[number % 3];
         let mut client = Sftp::spawn(&SftpOptions::at(directory.path()).over(wire))?;
         client.send(&bytes[..len])?;
-        let what = || format!("after {len} bytes over {wire:?}");
-        // Of those who go quietly, all that was asked is answered.
+        let context = || format!("after {len} bytes over {wire:?}");
+        // If the client only closes its end for writing, the server answers all complete requests.
         if wire != Wire::Pty && number % 2 == 0 {
-            let (rest, ended) = client.finish().with_context(what)?;
-            quiet(&ended).with_context(what)?;
-            for message in rest.iter().filter(|message| message[0] != 2) {
-                Reply::parse(message).with_context(what)?;
+            let (replies, ended) = client.finish().with_context(context)?;
+            ended_quietly(&ended).with_context(context)?;
+            for message in replies.iter().filter(|message| message[0] != 2) {
+                Reply::parse(message).with_context(context)?;
             }
         } else {
-            let ended = client.vanish().with_context(what)?;
-            ensure!(ended.is_for_want_of_a_client(wire), "{}: {ended:?}", what());
+            let ended = client.vanish().with_context(context)?;
+            ensure!(
+                ended.is_for_want_of_a_client(wire),
+                "{}: {ended:?}",
+                context()
+            );
         }
     }
     Ok(())
 }
 
 #[test]
-fn a_client_may_vanish_in_the_middle_of_large_data() -> Result<()> {
+fn client_may_disconnect_within_large_write() -> Result<()> {
     let bytes = conversation(250_000)?;
     let mut random = Random::new(seed());
     for number in 0..if full() { 2000 } else { 100 } {
@@ -271,15 +278,19 @@ fn a_client_may_vanish_in_the_middle_of_large_data() -> Result<()> {
         let mut client = Sftp::spawn(&SftpOptions::at(directory.path()).over(wire))?;
         let len = random.below(bytes.len());
         client.push(&bytes[..len], STALL)?;
-        let what = || format!("after {len} bytes over {wire:?}");
-        let ended = client.vanish().with_context(what)?;
-        ensure!(ended.is_for_want_of_a_client(wire), "{}: {ended:?}", what());
+        let context = || format!("after {len} bytes over {wire:?}");
+        let ended = client.vanish().with_context(context)?;
+        ensure!(
+            ended.is_for_want_of_a_client(wire),
+            "{}: {ended:?}",
+            context()
+        );
     }
     Ok(())
 }
 
 #[test]
-fn a_client_may_vanish_while_it_is_answered() -> Result<()> {
+fn client_may_disconnect_before_reading_replies() -> Result<()> {
     for wire in Wire::ALL {
         let mut scene = Scene::with(|path| SftpOptions::at(path).over(wire))?;
         let handle = scene.client.open_read("large")?;
@@ -292,13 +303,16 @@ fn a_client_may_vanish_while_it_is_answered() -> Result<()> {
 }
 
 #[test]
-fn a_client_that_says_nothing_is_waited_for_asleep() -> Result<()> {
+fn silent_client_costs_no_cpu() -> Result<()> {
     let mut scene = Scene::new(false)?;
-    // Also amid a packet.
+    // In the middle of a packet, too.
     scene.client.send(&[0, 0, 0, 20, 17, 0])?;
     let ticks = scene.client.process.cpu_ticks()?;
     ensure!(scene.client.is_silent(Duration::from_secs(1))?);
-    ensure!(scene.client.process.cpu_ticks()? <= ticks + 1, "it spins");
+    ensure!(
+        scene.client.process.cpu_ticks()? <= ticks + 1,
+        "the server spins"
+    );
     ensure!(scene.client.process.is_alive()?);
     scene.client.finish_quietly()
 }

@@ -1,4 +1,5 @@
-//! Trees that change under a jailed server's hands: whoever swaps directories for links, nothing outside is ever read or made.
+//! Trees that change while a jailed server uses them: when a directory is exchanged with a link, no outside object is read or
+//! changed.
 
 use super::full;
 use super::jail::{Prison, each};
@@ -8,7 +9,7 @@ use std::os::unix::fs::symlink;
 use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, Status, open};
 use xtask::testing::{exchange, meanwhile};
 
-/// What is done to names below `sub`, which is a directory at one moment and a link out of the jail at another.
+/// Requests for names in `sub`, which alternates between a directory and a link out of the jail.
 fn requests() -> Vec<Request<'static>> {
     let path = b"sub/inner".as_slice();
     let made = b"sub/made".as_slice();
@@ -43,8 +44,8 @@ fn requests() -> Vec<Request<'static>> {
     ]
 }
 
-/// Asks for everything so many times; how often something inside was read.
-fn ask_all(client: &mut Sftp, prison: &Prison, rounds: usize) -> Result<usize> {
+/// Sends all requests `rounds` times; returns how many files and directories were read.
+fn send_all(client: &mut Sftp, prison: &Prison, rounds: usize) -> Result<usize> {
     let base = prison.base.path().display().to_string();
     let mut read = 0;
     for _ in 0..rounds {
@@ -54,7 +55,7 @@ fn ask_all(client: &mut Sftp, prison: &Prison, rounds: usize) -> Result<usize> {
                 let name = String::from_utf8_lossy(&entries[0].name);
                 ensure!(!name.contains(&base), "{request:?} tells {name}");
             }
-            // Names that only the outside has were never found.
+            // Names that exist only outside were not found.
             let is_secret = match &request {
                 Request::Stat(path)
                 | Request::Remove(path)
@@ -76,8 +77,8 @@ fn ask_all(client: &mut Sftp, prison: &Prison, rounds: usize) -> Result<usize> {
             };
             if let Request::OpenDir(..) = request {
                 while let Some(entries) = client.read_dir(&handle)? {
-                    let stranger = entries.iter().find(|entry| entry.name == b"secret");
-                    ensure!(stranger.is_none(), "{request:?} lists the outside");
+                    let outsider = entries.iter().find(|entry| entry.name == b"secret");
+                    ensure!(outsider.is_none(), "{request:?} lists a directory outside");
                 }
             } else if let Some(data) = client.read(&handle, 0, 100)? {
                 ensure!(
@@ -98,7 +99,7 @@ fn rounds() -> usize {
 }
 
 #[test]
-fn a_directory_that_becomes_a_link_leads_nowhere() -> Result<()> {
+fn directory_exchanged_with_link_stays_jailed() -> Result<()> {
     each(|prison, client| {
         let jail = prison.jail();
         fs::create_dir(jail.join("sub/dir"))?;
@@ -113,18 +114,18 @@ fn a_directory_that_becomes_a_link_leads_nowhere() -> Result<()> {
         meanwhile(
             || exchange(&dir, &link),
             || {
-                read = ask_all(client, prison, rounds())?;
+                read = send_all(client, prison, rounds())?;
                 Ok(())
             },
         )?;
-        // Else nothing was raced for.
-        ensure!(read > 0, "nothing was ever read");
+        // Otherwise there was no race.
+        ensure!(read > 0, "no request read a file");
         Ok(())
     })
 }
 
 #[test]
-fn a_file_that_becomes_a_link_is_not_followed_out() -> Result<()> {
+fn file_exchanged_with_link_stays_jailed() -> Result<()> {
     each(|prison, client| {
         let jail = prison.jail();
         let (file, link) = (jail.join("file"), jail.join("swap"));
@@ -163,17 +164,17 @@ fn a_file_that_becomes_a_link_is_not_followed_out() -> Result<()> {
         )?;
         ensure!(
             read > 0 && rewritten > 0,
-            "{read} read and {rewritten} changed"
+            "{read} files read and {rewritten} changed"
         );
         Ok(())
     })
 }
 
 #[test]
-fn a_directory_that_is_moved_out_takes_nobody_along() -> Result<()> {
+fn directory_moved_outside_stays_jailed() -> Result<()> {
     each(|prison, client| {
         let jail = prison.jail();
-        // Who walks `sub/deep/../..` while `deep` is outside would come up there.
+        // A walk along `sub/deep/../..` that does not notice the move of `deep` would arrive outside.
         fs::create_dir_all(jail.join("sub/deep/deeper"))?;
         fs::write(jail.join("sub/deep/deeper/inner"), "inner\n")?;
         let place = prison.base.path().join("place");
@@ -199,8 +200,8 @@ fn a_directory_that_is_moved_out_takes_nobody_along() -> Result<()> {
                         let attrs = Attrs::default();
                         for request in [Request::Stat(path), Request::Open(path, open::READ, attrs)]
                         {
-                            let told = client.told(&request)?;
-                            ensure!(told.is_some(), "{request:?} was answered");
+                            let status = client.told(&request)?;
+                            ensure!(status.is_some(), "{request:?} was answered OK");
                         }
                     }
                     if client
@@ -213,7 +214,7 @@ fn a_directory_that_is_moved_out_takes_nobody_along() -> Result<()> {
                 Ok(())
             },
         )?;
-        ensure!(found > 0, "nothing was ever found");
+        ensure!(found > 0, "sub/deep/deeper/inner was never found");
         fs::remove_dir_all(&place)?;
         Ok(())
     })

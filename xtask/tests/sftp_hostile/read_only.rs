@@ -1,11 +1,11 @@
-//! -R: nothing is changed, nothing is made, and nothing is cut, by whatever request (CVE-2017-15906).
+//! -R: no request changes, creates or truncates anything (CVE-2017-15906).
 
 use super::samples::{Opened, with_path};
 use super::{Scene, look, unchanged};
 use anyhow::{Result, ensure};
 use xtask::clients::sftp::{Attrs, Reply, Request, SftpOptions, Status, kind, open};
 
-/// Free and in a jail.
+/// Runs `test` without and with a jail.
 fn each(test: impl Fn(&mut Scene) -> Result<()>) -> Result<()> {
     for jailed in [false, true] {
         let mut scene = Scene::with(|path| SftpOptions::serving(path, jailed).with(&["-R"]))?;
@@ -15,8 +15,8 @@ fn each(test: impl Fn(&mut Scene) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a request would change something if it were carried out.
-fn changes(request: &Request<'_>) -> bool {
+/// Returns true if a request would change something on a writable server.
+fn modifies(request: &Request<'_>) -> bool {
     match request {
         Request::Open(_, flags, _) => flags & !open::READ != 0,
         Request::Write(..)
@@ -37,7 +37,7 @@ fn changes(request: &Request<'_>) -> bool {
 }
 
 #[test]
-fn no_way_of_opening_changes_anything() -> Result<()> {
+fn read_only_open_changes_nothing() -> Result<()> {
     each(|scene| {
         let before = look(scene.directory.path())?;
         for flags in 0..64 {
@@ -51,9 +51,9 @@ fn no_way_of_opening_changes_anything() -> Result<()> {
                 );
                 unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
                 if let Reply::Handle(handle) = reply {
-                    // What could be opened can only be read.
+                    // The handle can only be used for reading.
                     let write = Request::Write(&handle, 0, b"data");
-                    scene.told(&write, &[Status::PERMISSION_DENIED])?;
+                    scene.expect_status(&write, &[Status::PERMISSION_DENIED])?;
                     scene.client.close(&handle)?;
                 }
             }
@@ -63,7 +63,7 @@ fn no_way_of_opening_changes_anything() -> Result<()> {
 }
 
 #[test]
-fn whatever_changes_is_denied_and_the_rest_is_done() -> Result<()> {
+fn read_only_refuses_modifying_requests_only() -> Result<()> {
     each(|scene| {
         let opened = Opened {
             file: scene.client.open_read("small")?,
@@ -76,7 +76,7 @@ fn whatever_changes_is_denied_and_the_rest_is_done() -> Result<()> {
         requests.extend(with_path(b"made"));
         for request in &requests {
             let reply = scene.client.exchange(request)?;
-            if changes(request) {
+            if modifies(request) {
                 ensure!(
                     reply.status() == Some(Status::PERMISSION_DENIED),
                     "{request:?} was answered {reply:?}"
@@ -84,15 +84,15 @@ fn whatever_changes_is_denied_and_the_rest_is_done() -> Result<()> {
             }
             unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
         }
-        // Also a large one, whose data are passed over.
+        // A large WRITE, whose data the server skips.
         let write = Request::Write(&opened.file, 0, &vec![0; 200_000]);
-        scene.told(&write, &[Status::PERMISSION_DENIED, Status::FAILURE])?;
+        scene.expect_status(&write, &[Status::PERMISSION_DENIED, Status::FAILURE])?;
         unchanged(scene.directory.path(), &before, "a large WRITE")
     })
 }
 
 #[test]
-fn what_is_denied_is_not_advertised() -> Result<()> {
+fn read_only_hides_modifying_extensions() -> Result<()> {
     each(|scene| {
         let opened = Opened {
             file: scene.client.open_read("small")?,
@@ -105,7 +105,7 @@ fn what_is_denied_is_not_advertised() -> Result<()> {
             };
             let name = std::str::from_utf8(name)?;
             let advertised = scene.client.version.extension(name).is_some();
-            ensure!(!(advertised && changes(&request)), "{name} is advertised");
+            ensure!(!(advertised && modifies(&request)), "{name} is advertised");
             ensure!(request.kind() == kind::EXTENDED);
         }
         ensure!(

@@ -1,4 +1,4 @@
-//! What a client makes the server say to people: never a byte that a terminal obeys, never more than its requests' lines.
+//! Log lines that clients cause: no control characters, and a limited number of lines.
 
 use super::sample;
 use super::samples::with_path;
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use xtask::clients::sftp::{Attrs, Request, Sftp, SftpOptions, Status, open};
 
 #[test]
-fn names_are_escaped_in_what_is_said() -> Result<()> {
+fn names_are_escaped_in_log_lines() -> Result<()> {
     let directory = sample()?;
     let options = SftpOptions::at(directory.path()).with(&["-e", "-l", "DEBUG3"]);
     let mut client = Sftp::start(&options)?;
@@ -33,7 +33,7 @@ fn names_are_escaped_in_what_is_said() -> Result<()> {
         count += 3;
     }
     let ended = client.finish()?.1;
-    // Of each request a line, its status, and, if it opened a file, that this is open at the end; three of the session.
+    // For each request: a line, its status, and at the session's end a line if its file is still open. Three lines for the session.
     ensure!(
         ended.lines.len() <= 3 * count + 3 && ended.lines.len() > 10,
         "{} lines of {count} requests",
@@ -53,7 +53,7 @@ fn names_are_escaped_in_what_is_said() -> Result<()> {
 }
 
 #[test]
-fn words_that_are_no_options_are_refused() -> Result<()> {
+fn invalid_options_are_refused() -> Result<()> {
     for words in [
         &["-x"][..],
         &["--nonsense"],
@@ -94,7 +94,7 @@ fn words_that_are_no_options_are_refused() -> Result<()> {
 }
 
 #[test]
-fn what_is_denied_by_name_is_denied_and_unknown() -> Result<()> {
+fn denied_requests_are_refused_and_hidden() -> Result<()> {
     let directory = sample()?;
     let options = SftpOptions::at(directory.path()).with(&[
         "-P",
@@ -126,10 +126,10 @@ fn what_is_denied_by_name_is_denied_and_unknown() -> Result<()> {
         Request::PosixRename(path, b"free"),
         Request::check("check-file-name", path, b"md5"),
     ] {
-        let told = client.told(&request)?;
+        let status = client.told(&request)?;
         ensure!(
-            told == Some(Status::PERMISSION_DENIED),
-            "{request:?} was answered {told:?}"
+            status == Some(Status::PERMISSION_DENIED),
+            "{request:?} was answered {status:?}"
         );
     }
     client.stat("small")?;

@@ -1,16 +1,16 @@
-//! Each request that there is, in a form that succeeds or fails for a good reason, and its parts.
+//! A sample of every request, valid in the sample directory; requests with a given path or handle.
 
 use anyhow::Result;
 use xtask::clients::sftp::calls::Handle;
 use xtask::clients::sftp::{Attrs, Ids, Request, Sftp, open};
 
-/// Handles of what is open in the sample.
+/// Handles of objects in the sample.
 pub(super) struct Opened {
-    /// `small`, for both.
+    /// `small`, open for reading and writing.
     pub(super) file: Handle,
-    /// `other`, for both.
+    /// `other`, open for reading and writing.
     pub(super) other: Handle,
-    /// The sample itself.
+    /// The sample directory.
     pub(super) dir: Handle,
 }
 
@@ -23,7 +23,7 @@ impl Opened {
         })
     }
 
-    /// Every request, once at least. Those that come late change what the early ones need.
+    /// Every request at least once. Later ones change objects that earlier ones need.
     pub(super) fn requests(&self) -> Vec<Request<'_>> {
         let (file, other, dir) = (&self.file[..], &self.other[..], &self.dir[..]);
         let name = b"new".as_slice();
@@ -91,7 +91,7 @@ impl Opened {
     }
 }
 
-/// Every request that takes a path, with this one in each of its places.
+/// Every request that takes a path, with `path` in each position.
 pub(super) fn with_path(path: &[u8]) -> Vec<Request<'_>> {
     let free = b"free".as_slice();
     let mut all = vec![
@@ -130,7 +130,7 @@ pub(super) fn with_path(path: &[u8]) -> Vec<Request<'_>> {
     all
 }
 
-/// Every request that takes a handle, with this one in each of its places; `good` is one of a file.
+/// Every request that takes a handle, with `handle` in each position; `good` is a valid handle of a file.
 pub(super) fn with_handle<'a>(handle: &'a [u8], good: &'a [u8]) -> Vec<Request<'a>> {
     let copy = |from, to| Request::copy(from, to);
     let check = |name| Request::check(name, handle, b"md5");

@@ -1,4 +1,4 @@
-//! What the kernel makes of its own state is no file: memory, maps and everything else below /proc, and the like elsewhere.
+//! Files of the kernel's own file systems, such as memory and maps in /proc, cannot be opened by SFTP.
 
 use super::Scene;
 use anyhow::{Context, Result, ensure};
@@ -8,32 +8,32 @@ use xtask::clients::sftp::{Attrs, Request, Sftp, SftpOptions, Status, open};
 use xtask::machines::mounts::{mount, private};
 use xtask::machines::server::public_dir;
 
-/// What may be said of an object that is not to be opened.
+/// Statuses for an object that may not be opened.
 const REFUSALS: [Status; 3] = [
     Status::PERMISSION_DENIED,
     Status::NO_SUCH_FILE,
     Status::FAILURE,
 ];
 
-/// Nothing at `path` can be opened in any way, nor summed, nor written.
-fn refused(client: &mut Sftp, path: &str) -> Result<()> {
+/// Checks that `path` can neither be opened with any flags nor checksummed.
+fn ensure_refused(client: &mut Sftp, path: &str) -> Result<()> {
     let path = path.as_bytes();
     let mut requests: Vec<Request<'_>> = (0..32)
         .map(|flags| Request::Open(path, flags, Attrs::default()))
         .collect();
     requests.push(Request::check("check-file-name", path, b"md5"));
     for request in requests {
-        let told = client.told(&request)?;
+        let status = client.told(&request)?;
         ensure!(
-            told.is_some_and(|status| REFUSALS.contains(&status)),
-            "{request:?} was answered {told:?}"
+            status.is_some_and(|status| REFUSALS.contains(&status)),
+            "{request:?} was answered {status:?}"
         );
     }
     Ok(())
 }
 
 #[test]
-fn nothing_of_the_process_is_read_or_written() -> Result<()> {
+fn proc_files_cannot_be_opened() -> Result<()> {
     let mut scene = Scene::new(false)?;
     let pid = scene.client.process.pid();
     for process in [
@@ -66,12 +66,12 @@ fn nothing_of_the_process_is_read_or_written() -> Result<()> {
             "fdinfo/0",
             "fdinfo/1",
         ] {
-            refused(&mut scene.client, &format!("/proc/{process}/{name}"))?;
+            ensure_refused(&mut scene.client, &format!("/proc/{process}/{name}"))?;
         }
     }
     for name in ["fd/0", "fd/1", "fd/2", "fd/3"] {
-        // A pipe, or nothing.
-        refused(&mut scene.client, &format!("/proc/self/{name}"))?;
+        // These are pipes, or closed.
+        ensure_refused(&mut scene.client, &format!("/proc/self/{name}"))?;
     }
     for name in [
         "version",
@@ -82,24 +82,24 @@ fn nothing_of_the_process_is_read_or_written() -> Result<()> {
         "sys/kernel/hostname",
         "sys/kernel/core_pattern",
     ] {
-        refused(&mut scene.client, &format!("/proc/{name}"))?;
+        ensure_refused(&mut scene.client, &format!("/proc/{name}"))?;
     }
     scene.is_well()
 }
 
 #[test]
-fn links_of_the_kernel_tell_nothing() -> Result<()> {
+fn kernel_links_cannot_be_read() -> Result<()> {
     let mut scene = Scene::new(false)?;
     for name in ["self/exe", "self/cwd", "self/root", "self/fd/0", "1/exe"] {
         let path = format!("/proc/{name}");
         let request = Request::ReadLink(path.as_bytes());
-        scene.told(&request, &REFUSALS)?;
+        scene.expect_status(&request, &REFUSALS)?;
     }
     scene.is_well()
 }
 
 #[test]
-fn a_link_into_the_system_is_no_way_around() -> Result<()> {
+fn links_into_proc_are_refused() -> Result<()> {
     let mut scene = Scene::new(false)?;
     std::os::unix::fs::symlink("/proc/self/mem", scene.path("mem"))?;
     std::os::unix::fs::symlink("/proc/self", scene.path("process"))?;
@@ -112,25 +112,25 @@ fn a_link_into_the_system_is_no_way_around() -> Result<()> {
         "proc/version",
         "sub/../proc/self/maps",
     ] {
-        refused(&mut scene.client, path)?;
+        ensure_refused(&mut scene.client, path)?;
     }
     scene.client.symlink("/proc/self/maps", "made")?;
-    refused(&mut scene.client, "made")?;
+    ensure_refused(&mut scene.client, "made")?;
     scene.is_well()
 }
 
-/// Puts a `proc` and a `sysfs` at places below `directory`.
+/// Mounts `proc` and `sysfs` on directories in `directory`.
 fn with_system(directory: &Path) -> Result<()> {
     for kind in ["proc", "sysfs"] {
-        let at = directory.join(kind);
-        fs::create_dir(&at)?;
-        mount(kind, "ro", &at).with_context(|| format!("cannot mount {kind}"))?;
+        let target = directory.join(kind);
+        fs::create_dir(&target)?;
+        mount(kind, "ro", &target).with_context(|| format!("cannot mount {kind}"))?;
     }
     Ok(())
 }
 
 #[test]
-fn the_system_is_refused_wherever_it_is_mounted() -> Result<()> {
+fn proc_and_sysfs_are_refused_at_any_mount() -> Result<()> {
     let directory = public_dir()?;
     let path = directory.path();
     private("file systems of the kernel", || {
@@ -148,16 +148,16 @@ fn the_system_is_refused_wherever_it_is_mounted() -> Result<()> {
                 "sysfs/kernel/notes",
                 "sysfs/kernel/uevent_seqnum",
             ] {
-                // Through a link of the kernel to a file is no harm without a jail: the file can be had by its own name.
+                // Without a jail, a kernel link to an ordinary file is harmless: the file has a path of its own.
                 if options.arguments.is_empty() && name.contains("root") | name.contains("cwd") {
                     continue;
                 }
-                refused(&mut client, name)?;
+                ensure_refused(&mut client, name)?;
             }
             ensure!(client.read_file("small")? == b"small\n");
             let flags = open::READ;
-            let own = client.open("small", flags, Attrs::default())?;
-            client.close(&own)?;
+            let small = client.open("small", flags, Attrs::default())?;
+            client.close(&small)?;
         }
         Ok(())
     })
