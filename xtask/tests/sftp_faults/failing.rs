@@ -1,4 +1,4 @@
-//! A file system that fails where it is told: each failure becomes the status of its name, and the session goes on.
+//! A FUSE file system with injected errors: each errno becomes its status, and the session continues.
 
 use super::{fails, is_well, pattern};
 use anyhow::{Context, Result, ensure};
@@ -14,7 +14,7 @@ use xtask::machines::faulty::{Faulty, Op};
 use xtask::machines::mounts;
 use xtask::machines::server::public_dir;
 
-/// An error, its status, and a word of the text that people get, where the status says nothing.
+/// An errno, its status, and a word that the status's text must contain where the code alone is ambiguous.
 const ERRORS: [(i32, Status, &str); 11] = [
     (EIO, Status::FAILURE, "disk"),
     (ENOSPC, Status::FAILURE, "full"),
@@ -32,13 +32,13 @@ const ERRORS: [(i32, Status, &str); 11] = [
 const ALWAYS: usize = usize::MAX;
 
 struct Scene<'a> {
-    // In this order: nobody may have a file open when it is unmounted.
+    // Fields drop in this order: the server must have closed its files before the file system is unmounted.
     client: Sftp,
     faulty: Faulty,
     path: &'a Path,
 }
 
-/// Plays `test` over a file system that fails, with a server that is free and with one in a jail.
+/// Runs `test` on a file system with injected errors, without and with a jail.
 fn each(test: impl Fn(&mut Scene<'_>) -> Result<()> + Sync) -> Result<()> {
     for jailed in [false, true] {
         let directory = public_dir()?;
@@ -52,8 +52,8 @@ fn each(test: impl Fn(&mut Scene<'_>) -> Result<()> + Sync) -> Result<()> {
                 path,
             };
             test(&mut scene).with_context(|| {
-                let said = scene.client.process.lines();
-                format!("in a jail: {jailed}; the server said {said:?}")
+                let lines = scene.client.process.lines();
+                format!("in a jail: {jailed}; the server said {lines:?}")
             })?;
             is_well(&mut scene.client)
         })?;
@@ -75,7 +75,7 @@ fn tree(path: &Path) -> Result<BTreeMap<String, (u64, u64)>> {
 }
 
 #[test]
-fn every_failure_has_its_status() -> Result<()> {
+fn every_errno_becomes_its_sftp_status() -> Result<()> {
     each(|scene| {
         let client = &mut scene.client;
         client.write_file("file", b"content")?;
@@ -130,11 +130,11 @@ fn every_failure_has_its_status() -> Result<()> {
                 let text = text.with_context(|| format!("{op:?} failed by {errno}"))?;
                 ensure!(
                     scene.faulty.asked().contains(op),
-                    "{op:?} was not asked for"
+                    "{op:?} did not reach the file system"
                 );
                 ensure!(
                     text.contains(word) && !text.is_empty(),
-                    "of {errno} people are told '{text}'"
+                    "the text for errno {errno} is '{text}'"
                 );
                 let now = tree(scene.path)?;
                 ensure!(
@@ -144,17 +144,20 @@ fn every_failure_has_its_status() -> Result<()> {
             }
         }
         ensure!(fs::read(scene.path.join("file"))? == b"content");
-        // Nothing of all that is remembered.
+        // No failure is remembered.
         for (_, request) in &requests[2..3] {
             let reply = scene.client.exchange(request)?;
-            ensure!(reply == Reply::Data(b"content".into()), "{reply:?} later");
+            ensure!(
+                reply == Reply::Data(b"content".into()),
+                "{reply:?} after the failures ended"
+            );
         }
         Ok(())
     })
 }
 
 #[test]
-fn a_rename_that_fails_leaves_one_name() -> Result<()> {
+fn failed_rename_keeps_one_name() -> Result<()> {
     each(|scene| {
         scene.client.write_file("file", b"content")?;
         for ops in [
@@ -168,11 +171,11 @@ fn a_rename_that_fails_leaves_one_name() -> Result<()> {
                 for op in ops {
                     scene.faulty.fail(*op, errno, ALWAYS);
                 }
-                let told = scene.client.told(&Request::Rename(b"file", b"made"))?;
+                let status = scene.client.told(&Request::Rename(b"file", b"made"))?;
                 scene.faulty.heal();
                 let names = tree(scene.path)?;
-                match told {
-                    // There is more than one way to do it.
+                match status {
+                    // RENAME may have been carried out in another way.
                     None => {
                         ensure!(names.keys().eq(["made"]), "{ops:?}: {names:?}");
                         scene.client.rename("made", "file")?;
@@ -180,8 +183,10 @@ fn a_rename_that_fails_leaves_one_name() -> Result<()> {
                     Some(Status::FAILURE) => {
                         ensure!(names.contains_key("file"), "{ops:?}: {names:?}")
                     }
-                    other => {
-                        anyhow::bail!("{ops:?} failed by {errno} and RENAME was answered {other:?}")
+                    status => {
+                        anyhow::bail!(
+                            "{ops:?} failed by {errno} and RENAME was answered {status:?}"
+                        )
                     }
                 }
                 let _ = fs::remove_file(scene.path.join("made"));
@@ -193,7 +198,7 @@ fn a_rename_that_fails_leaves_one_name() -> Result<()> {
 }
 
 #[test]
-fn a_large_write_that_fails_midway_leaves_the_stream_whole() -> Result<()> {
+fn failed_large_write_keeps_the_stream_in_sync() -> Result<()> {
     each(|scene| {
         let before = pattern(1, 0, 250_000);
         let data = pattern(2, 0, 250_000);
@@ -202,7 +207,7 @@ fn a_large_write_that_fails_midway_leaves_the_stream_whole() -> Result<()> {
                 scene.client.write_file("file", &before)?;
                 let handle = scene.client.open("file", open::WRITE, Attrs::default())?;
                 let write = Request::Write(&handle, 0, &data);
-                // What follows in the same breath is not taken for data, nor data for requests.
+                // The WRITE and an FSTAT in one segment: the server must not parse data as requests, nor requests as data.
                 let stat = Request::FStat(&handle);
                 scene.faulty.fail_after(Op::Write, errno, skip, 1);
                 let replies = scene.client.pipeline(&[write, stat])?;
@@ -210,18 +215,21 @@ fn a_large_write_that_fails_midway_leaves_the_stream_whole() -> Result<()> {
                 let status = replies[0].status();
                 ensure!(
                     status == Some(if failed { expected } else { Status::OK }),
-                    "{skip} went well, then {errno}: {status:?}"
+                    "{errno} after {skip} writes: {status:?}"
                 );
-                ensure!(failed || skip > 1, "the file was written at once");
+                ensure!(
+                    failed || skip > 1,
+                    "the WRITE needed no further write to the file"
+                );
                 ensure!(matches!(replies[1], Reply::Attrs(_)), "{:?}", replies[1]);
                 scene.client.close(&handle)?;
-                // What is there is old or new, and nothing else.
+                // Each byte of the file is the old or the new one.
                 let now = fs::read(scene.path.join("file"))?;
-                let strange =
-                    (0..before.len()).find(|&at| now[at] != before[at] && now[at] != data[at]);
+                let wrong = (0..before.len())
+                    .find(|&index| now[index] != before[index] && now[index] != data[index]);
                 ensure!(
-                    strange.is_none() && now.len() == before.len(),
-                    "at {strange:?}"
+                    wrong.is_none() && now.len() == before.len(),
+                    "the byte at {wrong:?} is neither the old nor the new one"
                 );
             }
         }
@@ -230,7 +238,7 @@ fn a_large_write_that_fails_midway_leaves_the_stream_whole() -> Result<()> {
 }
 
 #[test]
-fn a_large_read_that_fails_is_never_padded() -> Result<()> {
+fn failed_large_read_is_never_padded() -> Result<()> {
     each(|scene| {
         let data = pattern(3, 0, 600_000);
         scene.client.write_file("file", &data)?;
@@ -248,7 +256,7 @@ fn a_large_read_that_fails_is_never_padded() -> Result<()> {
         }
         Ok(())
     })?;
-    // Of more than that the length may have been promised before: then only the end of the session takes it back.
+    // For a longer READ, the server may have announced the length already; then it can only end the session.
     for len in [65_537, 131_072, READ_MAX] {
         for skip in 0..3 {
             let directory = public_dir()?;
@@ -266,11 +274,11 @@ fn a_large_read_that_fails_is_never_padded() -> Result<()> {
                     Ok(Some(message)) => match Reply::parse(&message)?.1 {
                         Reply::Data(read) => ensure!(
                             !read.is_empty() && read == data[..read.len()],
-                            "{len} bytes: padded"
+                            "READ of {len} bytes returned other bytes than the file has"
                         ),
                         reply => ensure!(reply.status() == Some(Status::FAILURE), "{reply:?}"),
                     },
-                    // In the middle of a reply, or before it.
+                    // The session ended, before or within the reply.
                     _ => {
                         let ended = client.wait()?;
                         ensure!(

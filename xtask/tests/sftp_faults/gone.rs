@@ -1,5 +1,5 @@
-//! Clients that go and servers that are killed in the middle of writing, files that go while they are open, and what is left of
-//! all of them: nothing.
+//! Clients that disconnect and servers that are killed while writing, removed files that are open, and leaked processes,
+//! descriptors and sockets.
 
 use super::{is_well, pattern};
 use anyhow::{Context, Result, ensure};
@@ -19,14 +19,14 @@ use xtask::testing::full;
 
 const BLOCK: usize = 40_000;
 
-/// Who ends it.
+/// The side that ends the session.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Client,
     Server,
 }
 
-/// Writes many blocks without waiting, then there is an end. What was acknowledged by then is in the file.
+/// Pipelines WRITEs until one side ends the session. The blocks that were acknowledged before must be in the file.
 fn writes_until(end: End, wire: Wire, random: &mut Random) -> Result<usize> {
     let directory = public_dir()?;
     let mut client = Sftp::start(&SftpOptions::at(directory.path()).over(wire))?;
@@ -43,7 +43,7 @@ fn writes_until(end: End, wire: Wire, random: &mut Random) -> Result<usize> {
         .collect();
     let cut = random.below(bytes.len());
     client.send(&bytes[..cut])?;
-    // Answers that came until now, and perhaps some more.
+    // Reads some of the replies.
     let mut acknowledged = Vec::new();
     for _ in 0..random.below(1 + cut / (BLOCK + 50)) {
         let message = client.receive()?.context("no answer")?;
@@ -66,23 +66,23 @@ fn writes_until(end: End, wire: Wire, random: &mut Random) -> Result<usize> {
         let from = number * BLOCK;
         ensure!(
             file.get(from..from + BLOCK) == Some(&blocks[*number][..]),
-            "block {number} was acknowledged"
+            "block {number} was acknowledged, but is not in the file"
         );
     }
-    // And nothing is there that nobody wrote. Only what lies in a terminal when it is hung up is thrown away by the host, and
-    // what lies behind it may still be read: the stream has a hole then that no server can see.
+    // The file has no other bytes than those written. Not checked for a client that hangs up a terminal: the kernel discards some
+    // of the terminal's input, but not what follows, so that the server receives data with a gap.
     if !matches!((end, wire), (End::Client, Wire::Pty)) {
-        let strange = file
+        let wrong = file
             .iter()
             .zip(pattern(9, 0, file.len()))
             .position(|(a, b)| *a != b && *a != 0);
-        ensure!(strange.is_none(), "another byte at {strange:?}");
+        ensure!(wrong.is_none(), "the byte at {wrong:?} was never written");
     }
     Ok(acknowledged.len())
 }
 
 #[test]
-fn what_was_acknowledged_is_in_the_file() -> Result<()> {
+fn acknowledged_blocks_survive_disconnect_or_kill() -> Result<()> {
     let mut random = Random::new(seed());
     let full = full();
     let mut acknowledged = 0;
@@ -90,9 +90,9 @@ fn what_was_acknowledged_is_in_the_file() -> Result<()> {
         let end = [End::Client, End::Server][round % 2];
         let wire = Wire::ALL[round % 3];
         acknowledged += writes_until(end, wire, &mut random)
-            .with_context(|| format!("{end:?} went, {wire:?}"))?;
+            .with_context(|| format!("ended by {end:?} over {wire:?}"))?;
     }
-    // Else nothing was shown.
+    // Otherwise nothing was tested.
     ensure!(
         acknowledged > 100,
         "{acknowledged} blocks were acknowledged"
@@ -101,7 +101,7 @@ fn what_was_acknowledged_is_in_the_file() -> Result<()> {
 }
 
 #[test]
-fn a_file_that_goes_stays_with_who_has_it_open() -> Result<()> {
+fn removed_file_stays_usable_by_its_handle() -> Result<()> {
     let directory = public_dir()?;
     for options in [
         SftpOptions::at(directory.path()),
@@ -131,7 +131,7 @@ fn a_file_that_goes_stays_with_who_has_it_open() -> Result<()> {
 }
 
 #[test]
-fn where_one_began_may_go() -> Result<()> {
+fn removed_start_directory_is_not_found() -> Result<()> {
     let directory = public_dir()?;
     let path = directory.path().join("going");
     fs::create_dir(&path)?;
@@ -146,10 +146,10 @@ fn where_one_began_may_go() -> Result<()> {
         Request::MkDir(b"made", Attrs::default()),
         Request::ExpandPath(b"~"),
     ] {
-        let told = client.told(&request)?;
+        let status = client.told(&request)?;
         ensure!(
-            told == Some(Status::NO_SUCH_FILE),
-            "{request:?} was answered {told:?}"
+            status == Some(Status::NO_SUCH_FILE),
+            "{request:?} was answered {status:?}"
         );
     }
     let there = directory.path().join("there");
@@ -159,7 +159,7 @@ fn where_one_began_may_go() -> Result<()> {
     Ok(())
 }
 
-/// What a client at a socket file does: greets, opens a file twice, and waits for the answers.
+/// A client of a listening server: opens a session, opens a file twice, and reads the replies.
 fn visit(socket: &Path) -> Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -175,13 +175,13 @@ fn visit(socket: &Path) -> Result<UnixStream> {
     Ok(stream)
 }
 
-/// The processes that have this parent: how many live, and how many wait to be looked after.
+/// Number of live children and of zombies of a process.
 fn children(parent: u32) -> Result<(usize, usize)> {
     let pids = fs::read_dir("/proc")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let (mut live, mut dead) = (0, 0);
     for pid in pids {
-        // A process that ended meanwhile has no status any more.
+        // A process that has ended in the meantime has no status file.
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         if status.contains(&format!("\nPPid:\t{parent}\n")) {
             let count = if status.contains("\nState:\tZ") {
@@ -196,23 +196,23 @@ fn children(parent: u32) -> Result<(usize, usize)> {
 }
 
 #[test]
-fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
+fn thousands_of_connections_leak_nothing() -> Result<()> {
     let directory = public_dir()?;
     fs::write(directory.path().join("file"), "content")?;
-    // Its end looks like that of a port to be chosen.
+    // The name's end looks like port 0, which stands for any free port.
     let socket = directory.path().join("socket:0");
-    let place = socket.display().to_string();
-    let options = SftpOptions::at(directory.path()).with(&["--listen", &place]);
+    let path = socket.display().to_string();
+    let options = SftpOptions::at(directory.path()).with(&["--listen", &path]);
     let mut server = Sftp::spawn(&options)?;
     let start = Instant::now();
-    let said = format!("listening on {place}: only this user");
-    // It may be there before we have read that it is.
+    let expected = format!("listening on {path}: only this user");
+    // The socket file may appear before the message was read.
     while UnixStream::connect(&socket).is_err()
         || !server
             .process
             .lines()
             .iter()
-            .any(|line| line.contains(&said))
+            .any(|line| line.contains(&expected))
     {
         ensure!(
             start.elapsed() < Duration::from_secs(10),
@@ -226,7 +226,10 @@ fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
     let settle = |server: &Sftp| -> Result<()> {
         let start = Instant::now();
         while children(server.process.pid())?.0 > 0 {
-            ensure!(start.elapsed() < Duration::from_secs(10), "visitors stay");
+            ensure!(
+                start.elapsed() < Duration::from_secs(10),
+                "sessions of clients that disconnected are still alive"
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
@@ -242,12 +245,12 @@ fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
             0 => drop(UnixStream::connect(&socket)?),
             1 => {
                 let mut stream = UnixStream::connect(&socket)?;
-                // It may be refused before it is all said.
+                // The server may end the session before it has read all bytes.
                 let _ = stream.write_all(&random.bytes(50));
             }
             2 => drop(visit(&socket).with_context(|| format!("round {round}"))?),
             _ => {
-                // A large answer that nobody takes.
+                // A client that reads none of its many replies.
                 let mut stream = visit(&socket)?;
                 let list = Request::RealPath(b"file");
                 let _ = stream.write_all(&list.packet(3).repeat(500));
@@ -255,60 +258,66 @@ fn thousands_of_visitors_leave_nothing_behind() -> Result<()> {
         }
     }
     settle(&server)?;
-    // The dead are buried when the next one comes.
+    // Zombies are reaped when the next client connects.
     drop(visit(&socket)?);
     settle(&server)?;
     let dead = children(server.process.pid())?.1;
-    ensure!(dead <= 2, "{dead} lie about");
+    ensure!(dead <= 2, "{dead} zombies");
     ensure!(server.process.is_alive()?);
     let after = fd_count(server.process.pid())?;
-    ensure!(after <= before, "{before} descriptors became {after}");
+    ensure!(after <= before, "{after} descriptors instead of {before}");
     let grown = server.process.anonymous_kib()?.saturating_sub(memory);
-    ensure!(grown <= 64, "{grown} KiB more");
+    ensure!(grown <= 64, "memory grew by {grown} KiB");
     drop(visit(&socket)?);
     Ok(())
 }
 
-/// Waits until something is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+/// Waits until `is_so` returns true.
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
     let start = Instant::now();
-    while !is_so() {
-        ensure!(start.elapsed() < Duration::from_secs(60), "not {what}");
+    while !condition() {
+        ensure!(
+            start.elapsed() < Duration::from_secs(60),
+            "not {what} after 60 s"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }
 
 #[test]
-fn a_socket_file_goes_with_its_listener_and_no_other() -> Result<()> {
+fn listener_removes_only_its_own_socket() -> Result<()> {
     let directory = public_dir()?;
     fs::write(directory.path().join("file"), "content")?;
     let socket = directory.path().join("socket");
-    let place = socket.display().to_string();
-    let options = SftpOptions::at(directory.path()).with(&["--listen", &place]);
+    let path = socket.display().to_string();
+    let options = SftpOptions::at(directory.path()).with(&["--listen", &path]);
     let listens = || UnixStream::connect(&socket).is_ok();
     let mut server = Sftp::spawn(&options)?;
-    until("listening", listens)?;
-    // The end of a session is not that of its listener.
+    wait_until("listening", listens)?;
+    // The end of a session does not end the listener.
     let pid = server.process.pid();
     let mut ended = visit(&socket)?;
     for child in fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?.split_whitespace()
     {
         kill(Pid::from_raw(child.parse()?), Signal::SIGTERM)?;
     }
-    ensure!(ended.read(&mut [0])? == 0, "the session goes on");
+    ensure!(
+        ended.read(&mut [0])? == 0,
+        "the session continues after SIGTERM"
+    );
     let _visitor = visit(&socket)?;
     server.process.signal(Signal::SIGTERM)?;
-    until("ended", || !server.process.is_alive().unwrap_or(true))?;
-    ensure!(!socket.exists(), "the file is still there");
-    // One that another has bound meanwhile stays.
+    wait_until("ended", || !server.process.is_alive().unwrap_or(true))?;
+    ensure!(!socket.exists(), "the socket file was not removed");
+    // A socket file that another server has bound in the meantime is not removed.
     let mut old = Sftp::spawn(&options)?;
-    until("listening again", listens)?;
+    wait_until("listening again", listens)?;
     fs::rename(&socket, directory.path().join("old"))?;
     let _new = Sftp::spawn(&options)?;
-    until("listening beside it", listens)?;
+    wait_until("listening beside it", listens)?;
     old.process.signal(Signal::SIGTERM)?;
-    until("ended again", || !old.process.is_alive().unwrap_or(true))?;
+    wait_until("ended again", || !old.process.is_alive().unwrap_or(true))?;
     drop(visit(&socket)?);
     Ok(())
 }

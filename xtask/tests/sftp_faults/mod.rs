@@ -1,5 +1,5 @@
-//! Disks that fail, are full or may not be written, clients that go and servers that are killed: each failure has its status,
-//! and what was acknowledged is in the file.
+//! Failing, full and read-only file systems, clients that disconnect and servers that are killed: each failure has its status, and
+//! acknowledged data is in the file.
 
 mod failing;
 mod gone;
@@ -9,15 +9,15 @@ use anyhow::{Result, ensure};
 use xtask::clients::sftp::{Reply, Request, Sftp, Status};
 use xtask::testing::pattern;
 
-/// The request must be answered with this status; its text.
+/// Checks that the request gets the status `expected`; returns the status's text.
 fn fails(client: &mut Sftp, request: &Request<'_>, expected: Status) -> Result<String> {
     match client.exchange(request)? {
         Reply::Status(status, text) if status == expected => Ok(text),
-        other => anyhow::bail!("{request:?} was answered {other:?} and not {expected:?}"),
+        other => anyhow::bail!("{request:?} was answered {other:?} instead of {expected:?}"),
     }
 }
 
-/// The session goes on: a file can be made, read and removed.
+/// Checks that the session still works: creates, reads and removes a file.
 fn is_well(client: &mut Sftp) -> Result<()> {
     client.write_file("is well", b"well")?;
     ensure!(client.read_file("is well")? == b"well");

@@ -1,4 +1,4 @@
-//! File systems without room: full, over a quota, read-only, or with a limit of their own. What was acknowledged is there.
+//! File systems without free space: full, at a quota, read-only, or with a limit on file sizes. Acknowledged data is in the file.
 
 use super::{fails, is_well};
 use anyhow::{Context, Result, ensure};
@@ -12,10 +12,10 @@ use xtask::machines::server::public_dir;
 use xtask::setup;
 use xtask::testing::{holds, pattern};
 
-/// A WRITE of so much at a time: no divisor of a block, so that the last one may fit in part.
+/// Bytes of a WRITE: not a multiple of the block size, so that the last one may fit in part.
 const STEP: usize = 50_000;
 
-/// Writes `name` until there is no room: how many bytes were acknowledged.
+/// Writes `name` until no space is left; returns the number of acknowledged bytes. The error's text must contain `word`.
 fn fill(client: &mut Sftp, name: &str, word: &str) -> Result<u64> {
     let handle = client.create(name)?;
     let mut len = 0;
@@ -25,20 +25,23 @@ fn fill(client: &mut Sftp, name: &str, word: &str) -> Result<u64> {
         match client.exchange(&request)? {
             Reply::Status(Status::OK, _) => len += STEP as u64,
             Reply::Status(Status::FAILURE, text) => {
-                ensure!(text.contains(word), "people are told '{text}'");
+                ensure!(
+                    text.contains(word),
+                    "the text for a full file system is '{text}'"
+                );
                 break;
             }
             other => anyhow::bail!("{other:?} to a WRITE at {len}"),
         }
         ensure!(len < 1 << 30, "{name} never ends");
     }
-    // What was acknowledged has its place.
+    // Space for acknowledged data is allocated.
     client.fsync(&handle).context("fsync of what fitted")?;
     client.close(&handle)?;
     Ok(len)
 }
 
-/// Makes names of each kind until one fails: those that were acknowledged are there, that one is not.
+/// Creates names of each type until one fails. Names that were acknowledged must exist, and the one that failed must not.
 fn fill_with_names(client: &mut Sftp, path: &Path) -> Result<()> {
     for kind in ["file", "directory", "symlink", "link"] {
         let mut made = Vec::new();
@@ -83,20 +86,23 @@ fn fill_with_names(client: &mut Sftp, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Fills the file system at `path` with data and with names, makes room, and writes again.
-fn there_is_no_room(path: &Path, word: &str) -> Result<()> {
+/// Fills the file system at `path` with data and with names, removes them, and writes again.
+fn check_full_file_system(path: &Path, word: &str) -> Result<()> {
     let mut client = Sftp::start(&SftpOptions::at(path))?;
     client.write_file("spare", b"spare")?;
     let first = fill(&mut client, "first", word)?;
     ensure!(first > 0, "nothing fitted");
     holds(&path.join("first"), first)?;
-    // A copy has no more room than what is written.
+    // copy-data fails for want of space, too.
     let from = client.open_read("first")?;
     let to = client.create("copy");
     if let Ok(to) = to {
         let request = Request::copy(&from, &to);
         let text = fails(&mut client, &request, Status::FAILURE)?;
-        ensure!(text.contains(word), "people are told '{text}'");
+        ensure!(
+            text.contains(word),
+            "the text for a failed copy is '{text}'"
+        );
         client.close(&to)?;
         client.remove("copy")?;
     }
@@ -106,15 +112,15 @@ fn there_is_no_room(path: &Path, word: &str) -> Result<()> {
     }
     holds(&path.join("first"), first)?;
     ensure!(fs::read(path.join("spare"))? == b"spare");
-    // Room is made, and all is well.
+    // After REMOVE, the space can be used again.
     client.remove("first")?;
     setup::quietly(Command::new("sync").arg("-f").arg(path))?;
-    let again = fill(&mut client, "again", word)?;
+    let refilled = fill(&mut client, "again", word)?;
     ensure!(
-        again >= first / 2,
-        "only {again} bytes fit where {first} did"
+        refilled >= first / 2,
+        "only {refilled} bytes fit where {first} did"
     );
-    holds(&path.join("again"), again)?;
+    holds(&path.join("again"), refilled)?;
     client.remove("again")?;
     setup::quietly(Command::new("sync").arg("-f").arg(path))?;
     is_well(&mut client)?;
@@ -123,26 +129,26 @@ fn there_is_no_room(path: &Path, word: &str) -> Result<()> {
 }
 
 #[test]
-fn a_full_tmpfs_loses_nothing() -> Result<()> {
+fn full_tmpfs_keeps_acknowledged_data() -> Result<()> {
     on_tmpfs("size=2m,nr_inodes=64", |path| {
-        there_is_no_room(path, "full")
+        check_full_file_system(path, "full")
     })
 }
 
 #[test]
-fn a_full_ext4_loses_nothing() -> Result<()> {
+fn full_ext4_keeps_acknowledged_data() -> Result<()> {
     let make = ["mkfs.ext4", "-q", "-m", "0", "-b", "1024"];
-    on_image(&make, 8, |path| there_is_no_room(path, "full"))
+    on_image(&make, 8, |path| check_full_file_system(path, "full"))
 }
 
 #[test]
-fn a_quota_is_heeded() -> Result<()> {
+fn exceeded_quota_fails_the_write() -> Result<()> {
     const QUOTA: u64 = 8 << 20;
-    on_btrfs(QUOTA, |path| there_is_no_room(path, "quota"))
+    on_btrfs(QUOTA, |path| check_full_file_system(path, "quota"))
 }
 
 #[test]
-fn what_may_not_be_written_is_read() -> Result<()> {
+fn read_only_file_system_refuses_changes() -> Result<()> {
     on_tmpfs("size=2m", |path| {
         fs::write(path.join("file"), "content")?;
         fs::create_dir(path.join("directory"))?;
@@ -170,14 +176,14 @@ fn what_may_not_be_written_is_read() -> Result<()> {
             let text = fails(&mut client, &request, Status::FAILURE)?;
             ensure!(
                 text.contains("read-only"),
-                "people are told '{text}' of {request:?}"
+                "the text for {request:?} is '{text}'"
             );
         }
         ensure!(client.read_file("file")? == b"content");
         ensure!(client.list(".")?.len() == 5);
         ensure!(
             client.stat_vfs(".")?.flags & 1 == 1,
-            "not said to be read-only"
+            "STATVFS does not report a read-only file system"
         );
         remount("rw", path)?;
         is_well(&mut client)
@@ -185,8 +191,8 @@ fn what_may_not_be_written_is_read() -> Result<()> {
 }
 
 #[test]
-fn a_limit_of_file_sizes_is_no_end() -> Result<()> {
-    // Half a mebibyte; nobody ignores the signal for us.
+fn file_size_limit_does_not_end_session() -> Result<()> {
+    // 512 KiB. No parent process ignores SIGXFSZ, so the server must.
     let script = "ulimit -f 1024 && exec \"$@\"";
     let directory = public_dir()?;
     let mut client = Sftp::start(&SftpOptions::at(directory.path()).after(script))?;
@@ -199,21 +205,21 @@ fn a_limit_of_file_sizes_is_no_end() -> Result<()> {
 }
 
 #[test]
-fn room_is_told_as_the_host_tells_it() -> Result<()> {
+fn statvfs_and_space_agree_with_host() -> Result<()> {
     on_tmpfs("size=3m,nr_inodes=100", |path| {
         let mut client = Sftp::start(&SftpOptions::at(path))?;
         client.write_file("file", &vec![7; 1 << 20])?;
         let handle = client.open_read("file")?;
         let host = statvfs(path)?;
-        for told in [client.stat_vfs("file")?, client.fstat_vfs(&handle)?] {
+        for reply in [client.stat_vfs("file")?, client.fstat_vfs(&handle)?] {
             ensure!(
-                told.blocks == host.blocks() as u64
-                    && told.blocks_free == host.blocks_free() as u64
-                    && told.fragment_size == host.fragment_size() as u64
-                    && told.files == host.files() as u64
-                    && told.files_free == host.files_free() as u64
-                    && told.name_max == host.name_max() as u64,
-                "{told:?} of {host:?}"
+                reply.blocks == host.blocks() as u64
+                    && reply.blocks_free == host.blocks_free() as u64
+                    && reply.fragment_size == host.fragment_size() as u64
+                    && reply.files == host.files() as u64
+                    && reply.files_free == host.files_free() as u64
+                    && reply.name_max == host.name_max() as u64,
+                "{reply:?} of {host:?}"
             );
         }
         let space = client.space("file")?;
