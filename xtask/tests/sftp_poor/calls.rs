@@ -1,4 +1,4 @@
-//! Kernels without some calls, sandboxes that forbid them, and calls that lie.
+//! Kernels without some system calls, sandboxes that forbid them, and calls that return wrong results.
 
 use super::play;
 use anyhow::{Context, Result};
@@ -12,8 +12,8 @@ use xtask::clients::sftp::{Sftp, SftpOptions};
 use xtask::machines::lockdown;
 use xtask::machines::server::root_for;
 
-/// Calls that an old or small kernel has not got, and whose work has to be done in another way.
-const YOUNG: [(&str, i64); 13] = [
+/// System calls that old kernels lack, and for which the server has a fallback.
+const RECENT: [(&str, i64); 13] = [
     ("statx", SYS_statx),
     ("openat2", SYS_openat2),
     ("faccessat2", SYS_faccessat2),
@@ -30,8 +30,8 @@ const YOUNG: [(&str, i64); 13] = [
 ];
 
 #[test]
-fn no_young_call_is_needed() -> Result<()> {
-    for (name, call) in YOUNG {
+fn every_recent_call_has_a_fallback() -> Result<()> {
+    for (name, call) in RECENT {
         play(|options| lockdown::without(&[call], || Sftp::start(options)))
             .with_context(|| format!("without {name}"))?;
     }
@@ -39,14 +39,14 @@ fn no_young_call_is_needed() -> Result<()> {
 }
 
 #[test]
-fn none_of_them_is() -> Result<()> {
-    let all = YOUNG.map(|(_, call)| call);
+fn works_without_all_recent_calls() -> Result<()> {
+    let all = RECENT.map(|(_, call)| call);
     play(|options| lockdown::without(&all, || Sftp::start(options)))
 }
 
 #[test]
-fn a_sandbox_may_call_what_it_does_not_know_forbidden() -> Result<()> {
-    // Those that a sandbox of 2018 had not heard of.
+fn recent_calls_may_fail_with_eperm() -> Result<()> {
+    // System calls that a sandbox profile of 2018 does not list.
     let calls = [
         SYS_statx,
         SYS_openat2,
@@ -61,7 +61,7 @@ fn a_sandbox_may_call_what_it_does_not_know_forbidden() -> Result<()> {
         SYS_fadvise64,
     ];
     for errno in [EPERM, EACCES, EINVAL] {
-        // Of these the last two are lies that only such calls may tell.
+        // EACCES and EINVAL are valid results of the first four calls, so that they are injected for the others only.
         let calls = if errno == EPERM {
             &calls[..]
         } else {
@@ -74,7 +74,7 @@ fn a_sandbox_may_call_what_it_does_not_know_forbidden() -> Result<()> {
 }
 
 #[test]
-fn who_one_is_may_be_a_lie_or_a_secret() -> Result<()> {
+fn wrong_or_failing_getuid_is_tolerated() -> Result<()> {
     const NOBODY: u32 = 65_534;
     let calls = [SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid];
     for user in [None, Some(NOBODY)] {
@@ -87,7 +87,7 @@ fn who_one_is_may_be_a_lie_or_a_secret() -> Result<()> {
                     user,
                     ..options.clone()
                 };
-                if let (Some(user), Some(directory)) = (user, place(&options)) {
+                if let (Some(user), Some(directory)) = (user, directory_of(&options)) {
                     std::os::unix::fs::chown(directory, Some(user), Some(user))?;
                 }
                 lockdown::answering(&calls, errno, || Sftp::start(&options))
@@ -98,8 +98,8 @@ fn who_one_is_may_be_a_lie_or_a_secret() -> Result<()> {
     Ok(())
 }
 
-/// The directory that a server begins in.
-fn place(options: &SftpOptions) -> Option<String> {
+/// The directory in which a server starts.
+fn directory_of(options: &SftpOptions) -> Option<String> {
     let jail = options.arguments.last().cloned();
     options
         .directory

@@ -1,4 +1,4 @@
-//! The ends of the wire and what a process is born with: pipes, sockets, terminals, closed descriptors, tight limits.
+//! Unusual transports, standard descriptors, resource limits and environments.
 
 use super::{play, repertoire};
 use anyhow::{Context, Result, ensure};
@@ -7,7 +7,7 @@ use xtask::clients::sftp::{Attrs, READ_MAX, Sftp, SftpOptions, Wire};
 use xtask::machines::server::public_dir;
 
 #[test]
-fn any_wire_will_do() -> Result<()> {
+fn every_transport_works() -> Result<()> {
     for wire in Wire::ALL {
         let directory = public_dir()?;
         let options = SftpOptions::at(directory.path()).over(wire);
@@ -24,11 +24,11 @@ fn any_wire_will_do() -> Result<()> {
 }
 
 #[test]
-fn a_wire_need_not_take_from_a_pipe() -> Result<()> {
+fn append_mode_output_works_without_splice() -> Result<()> {
     let directory = public_dir()?;
     let content: Vec<u8> = (0..400_000_u32).flat_map(u32::to_le_bytes).collect();
     fs::write(directory.path().join("file"), &content)?;
-    // The kernel splices nothing to what is appended to, unless that is a pipe.
+    // splice(2) refuses a target with O_APPEND that is not a pipe.
     let options = SftpOptions::at(directory.path())
         .over(Wire::Pty)
         .after("exec \"$@\" >>/dev/stdout");
@@ -46,9 +46,9 @@ fn a_wire_need_not_take_from_a_pipe() -> Result<()> {
 }
 
 #[test]
-fn limits_may_be_tight() -> Result<()> {
+fn tight_resource_limits_are_tolerated() -> Result<()> {
     for script in [
-        // Descriptors, address space in KiB, stack in KiB, locked memory, core files.
+        // Descriptors, address space (KiB), stack (KiB), locked memory and core files.
         "ulimit -n 96 && exec \"$@\"",
         "ulimit -v 8000 && exec \"$@\"",
         "ulimit -s 128 && exec \"$@\"",
@@ -61,8 +61,8 @@ fn limits_may_be_tight() -> Result<()> {
 }
 
 #[test]
-fn an_environment_is_not_needed() -> Result<()> {
-    // Nor is one believed.
+fn missing_or_misleading_environment_is_tolerated() -> Result<()> {
+    // Without an environment, and with a misleading one.
     let strange = [
         ("HOME", "/no/such"),
         ("USER", "\u{1b}[2J"),
@@ -83,8 +83,8 @@ fn an_environment_is_not_needed() -> Result<()> {
 }
 
 #[test]
-fn what_is_said_never_ends_in_a_file() -> Result<()> {
-    // The first file that is opened takes the place of a stderr that is closed.
+fn log_lines_never_reach_an_opened_file() -> Result<()> {
+    // With stderr closed, the first opened file gets descriptor 2; log lines must not be written to it.
     let directory = public_dir()?;
     let options = SftpOptions::at(directory.path()).with(&["-e", "-l", "DEBUG3"]);
     let mut client = Sftp::start(&options.after("exec \"$@\" 2>&-"))?;
@@ -113,7 +113,7 @@ fn what_is_said_never_ends_in_a_file() -> Result<()> {
 }
 
 #[test]
-fn a_wire_that_is_closed_is_an_end() -> Result<()> {
+fn closed_standard_descriptors_end_the_session() -> Result<()> {
     let directory = public_dir()?;
     fs::write(directory.path().join("file"), "content")?;
     for script in [
@@ -124,7 +124,7 @@ fn a_wire_that_is_closed_is_an_end() -> Result<()> {
     ] {
         let options = SftpOptions::at(directory.path()).after(script);
         let mut client = Sftp::spawn(&options)?;
-        // It may have gone before it was greeted.
+        // The server may end before it receives INIT.
         let _ = client.send(&xtask::clients::sftp::request::init(3));
         let ended = client.wait().context(script)?;
         ensure!(

@@ -1,5 +1,5 @@
-//! Hosts that have little: no accounts, no /proc, no /dev, few system calls, odd ends of the wire. All that the server can do
-//! is done on each of them, and must go as on a rich one.
+//! Minimal hosts: no accounts, no /proc, no /dev, few system calls, unusual transports. Every feature of the server must work on
+//! each of them.
 
 mod calls;
 mod ends;
@@ -11,7 +11,7 @@ use std::path::Path;
 use xtask::clients::sftp::{Sftp, SftpOptions};
 use xtask::machines::server::public_dir;
 
-/// Plays all that the server can do in a new directory, free and in a jail. `start` gets a server going.
+/// Plays the repertoire in a new directory, without and with a jail. `start` starts the server.
 fn play(start: impl Fn(&SftpOptions) -> Result<Sftp>) -> Result<()> {
     for jailed in [false, true] {
         let directory = public_dir()?;
@@ -24,11 +24,11 @@ fn play(start: impl Fn(&SftpOptions) -> Result<Sftp>) -> Result<()> {
 }
 
 fn play_with(client: &mut Sftp, directory: &Path, jailed: bool) -> Result<()> {
-    let place = directory.display().to_string();
-    for place in if jailed { [".", "/"] } else { [".", &place] } {
-        repertoire::play(client, place).with_context(|| {
-            let said = client.process.lines();
-            format!("at {place}, in a jail: {jailed}; the server said {said:?}")
+    let path = directory.display().to_string();
+    for path in if jailed { [".", "/"] } else { [".", &path] } {
+        repertoire::play(client, path).with_context(|| {
+            let lines = client.process.lines();
+            format!("at {path}, in a jail: {jailed}; the server said {lines:?}")
         })?;
     }
     Ok(())

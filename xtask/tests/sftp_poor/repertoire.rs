@@ -1,26 +1,29 @@
-//! All that a server can do, once each, in an empty directory.
+//! Every feature of an SFTP server, once each, in an empty directory.
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use xtask::clients::sftp::{Attrs, Sftp, Status, failure};
 
-/// So much is written and read: more than any buffer, and no multiple of one.
+/// Length (bytes) of the test file: longer than any buffer, and not a multiple of one.
 const LEN: usize = 700_001;
 
-/// Plays everything in `directory`, which is empty. Leaves it so.
+/// Plays all features in the empty `directory`, and leaves it empty.
 pub(super) fn play(client: &mut Sftp, directory: &str) -> Result<()> {
     let at = |name: &str| format!("{directory}/{name}");
     let data: Vec<u8> = (0..LEN).map(|at| (at ^ at >> 8 ^ at >> 16) as u8).collect();
     client.write_file(at("file"), &data)?;
-    ensure!(client.read_file(at("file"))? == data, "other bytes");
+    ensure!(
+        client.read_file(at("file"))? == data,
+        "the file has other bytes than were written"
+    );
     attributes(client, &at("file")).context("attributes")?;
     names(client, &at).context("names")?;
     listing(client, directory, &at).context("listing")?;
     extensions(client, &at, &data).context("extensions")?;
     client.remove(at("file"))?;
-    ensure!(!client.exists(at("file"))?, "a removed file is there");
-    let rest: Vec<_> = client.list(directory)?;
-    ensure!(rest.len() == 2, "left over: {rest:?}");
+    ensure!(!client.exists(at("file"))?, "a removed file still exists");
+    let entries: Vec<_> = client.list(directory)?;
+    ensure!(entries.len() == 2, "left over: {entries:?}");
     Ok(())
 }
 
@@ -78,7 +81,7 @@ fn names(client: &mut Sftp, at: &impl Fn(&str) -> String) -> Result<()> {
 }
 
 fn listing(client: &mut Sftp, directory: &str, at: &impl Fn(&str) -> String) -> Result<()> {
-    // More than fits one reply.
+    // Enough entries for several replies.
     const COUNT: usize = 120;
     for number in 0..COUNT {
         let handle = client.create(at(&format!("{number} {}", "n".repeat(100))))?;
@@ -113,14 +116,17 @@ fn extensions(client: &mut Sftp, at: &impl Fn(&str) -> String, data: &[u8]) -> R
     client.copy_data((&from, 1), 0, (&to, 0))?;
     client.fsync(&to)?;
     client.close(&to)?;
-    ensure!(client.read_file(at("copy"))? == data[1..], "another copy");
+    ensure!(
+        client.read_file(at("copy"))? == data[1..],
+        "the copy differs"
+    );
     client.set_lstat(at("copy"), Attrs::times(5, 6))?;
     ensure!(client.lstat(at("copy"))?.times == Some((5, 6)));
     ensure!(client.expand_path(at("copy"))?.ends_with(b"/copy"));
     if client.version.extension("home-directory").is_some() {
-        // An account that is nowhere.
-        let told = failure(client.home_directory("no such account"))?;
-        ensure!(told.is_some(), "a home for nobody");
+        // The account does not exist.
+        let status = failure(client.home_directory("no such account"))?;
+        ensure!(status.is_some(), "an unknown account has a home directory");
     }
     if client.version.extension("check-file").is_some() {
         let whole = client.check_name(at("file"), "sha256", (0, 0), 0)?;

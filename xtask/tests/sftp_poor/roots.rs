@@ -1,4 +1,4 @@
-//! Roots with nothing in them but the file and a directory: no shell, no library, no /etc, no /proc, no /dev.
+//! A root directory with nothing but the executable and a data directory: no shell, libraries, /etc, /proc or /dev.
 
 use super::repertoire;
 use anyhow::{Context, Result, ensure};
@@ -8,7 +8,7 @@ use xtask::build::Arch;
 use xtask::clients::sftp::{Program, Sftp, SftpOptions, Wire};
 use xtask::machines::server::{binary, public_dir, root_for};
 
-/// A directory with `sftp-server`, which is the file, and `data`.
+/// A directory with the executable as `sftp-server`, and `data`.
 fn root(arch: Arch) -> Result<TempDir> {
     let root = public_dir()?;
     fs::copy(binary(arch)?, root.path().join("sftp-server"))?;
@@ -16,7 +16,7 @@ fn root(arch: Arch) -> Result<TempDir> {
     Ok(root)
 }
 
-/// The file by the name of its role, without any environment.
+/// Starts the executable by its role's name, without environment variables.
 fn options(arguments: &[&str]) -> SftpOptions {
     SftpOptions {
         program: Program::Other("/sftp-server".into()),
@@ -27,13 +27,13 @@ fn options(arguments: &[&str]) -> SftpOptions {
 }
 
 #[test]
-fn nothing_else_is_needed() -> Result<()> {
+fn empty_root_directory_is_sufficient() -> Result<()> {
     if !root_for("a root with nothing in it") {
         return Ok(());
     }
     for arch in [Arch::X86_64, Arch::I686] {
         let root = root(arch)?;
-        for (arguments, place) in [
+        for (arguments, path) in [
             (&[][..], "data"),
             (&[], "/data"),
             (&["-d", "/data"], "."),
@@ -44,12 +44,12 @@ fn nothing_else_is_needed() -> Result<()> {
             (&["-e"], "/data"),
         ] {
             let mut client = Sftp::start_in(root.path(), &options(arguments))?;
-            repertoire::play(&mut client, place).with_context(|| {
-                let said = client.process.lines();
-                format!("{arguments:?} at {place} by {arch:?}; the server said {said:?}")
+            repertoire::play(&mut client, path).with_context(|| {
+                let lines = client.process.lines();
+                format!("{arguments:?} at {path} by {arch:?}; the server said {lines:?}")
             })?;
             if arguments.contains(&"%d") {
-                // It may say that it knows no home.
+                // The server may log that the user has no home directory.
                 client.finish()?;
             } else {
                 client
@@ -62,7 +62,7 @@ fn nothing_else_is_needed() -> Result<()> {
 }
 
 #[test]
-fn who_has_no_name_has_a_number() -> Result<()> {
+fn owners_without_accounts_are_numeric() -> Result<()> {
     if !root_for("a root with nothing in it") {
         return Ok(());
     }
@@ -83,14 +83,14 @@ fn who_has_no_name_has_a_number() -> Result<()> {
         names.users == [b"", b""] && names.groups == [b""],
         "{names:?}"
     );
-    // Home is where one began.
+    // The home directory is the start directory.
     ensure!(client.expand_path("~")? == b"/");
     ensure!(client.expand_path("~/data")? == b"/data");
     client.finish_quietly()
 }
 
 #[test]
-fn accounts_may_be_rubbish() -> Result<()> {
+fn malformed_account_files_are_tolerated() -> Result<()> {
     if !root_for("a root with nothing in it") {
         return Ok(());
     }
@@ -118,7 +118,7 @@ fn accounts_may_be_rubbish() -> Result<()> {
             .with_context(|| format!("with accounts {:.20}", text.escape_default()))?;
         client.finish_quietly()?;
     }
-    // What is no file is not waited for.
+    // A passwd that is a FIFO must not block the server.
     fs::remove_file(etc.join("passwd"))?;
     nix::unistd::mkfifo(
         &etc.join("passwd"),
@@ -130,7 +130,7 @@ fn accounts_may_be_rubbish() -> Result<()> {
 }
 
 #[test]
-fn a_socket_is_no_trouble_without_dev() -> Result<()> {
+fn socket_transport_works_without_dev() -> Result<()> {
     if !root_for("a root with nothing in it") {
         return Ok(());
     }
