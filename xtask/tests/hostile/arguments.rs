@@ -1,4 +1,4 @@
-//! Well-formed calls with arguments that make no sense, or that a read-only server must refuse.
+//! Valid calls with meaningless arguments, and calls that a read-only server must refuse.
 
 use super::Scene;
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,7 @@ use xtask::machines::server::users;
 const LENGTH: u64 = 2 << 20;
 
 #[test]
-fn names_that_are_no_names_lead_nowhere() -> Result<()> {
+fn lookup_of_invalid_names_fails() -> Result<()> {
     for user in users() {
         let mut scene = Scene::new(user)?;
         let sub = scene.client.lookup(&scene.root, "sub")?;
@@ -60,7 +60,7 @@ fn names_that_are_no_names_lead_nowhere() -> Result<()> {
 }
 
 #[test]
-fn reads_at_the_edges_of_numbers_are_short_and_say_eof() -> Result<()> {
+fn reads_at_extreme_offsets_are_short_with_eof() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let file = scene.client.lookup(&scene.root, "large")?;
     const FAR: [u64; 5] = [
@@ -74,13 +74,13 @@ fn reads_at_the_edges_of_numbers_are_short_and_say_eof() -> Result<()> {
         for offset in FAR {
             let body = scene.client.call(&Call::read(&file, offset, count))?;
             let outcome = data(body);
-            // Offsets that no file can have may also be refused.
-            let fine = match &outcome {
+            // Offsets beyond the largest file size may also be refused.
+            let is_valid = match &outcome {
                 Ok((data, eof)) => data.is_empty() && *eof,
                 Err(e) => offset >= 1 << 63 && e.downcast_ref() == Some(&nfsstat3::NFS3ERR_INVAL),
             };
             ensure!(
-                fine,
+                is_valid,
                 "READ of {count} at {offset:#x} was answered {outcome:?}"
             );
         }
@@ -89,20 +89,20 @@ fn reads_at_the_edges_of_numbers_are_short_and_say_eof() -> Result<()> {
                 .client
                 .read(&file, offset, count)
                 .with_context(|| format!("READ of {count} at {offset}"))?;
-            let left = LENGTH - offset;
-            let most = left.min(count.into()).min(1 << 20) as usize;
+            let remaining = LENGTH - offset;
+            let expected = remaining.min(count.into()).min(1 << 20) as usize;
             ensure!(
-                data.len() == most,
-                "READ of {count} at {offset} brought {} bytes",
+                data.len() == expected,
+                "READ of {count} at {offset} returned {} bytes",
                 data.len()
             );
             ensure!(
-                eof == (data.len() as u64 == left),
+                eof == (data.len() as u64 == remaining),
                 "READ of {count} at {offset} says eof: {eof}"
             );
             ensure!(
                 data.iter().all(|&byte| byte == b'x'),
-                "READ of {count} at {offset} brought other bytes than the file's"
+                "READ of {count} at {offset} returned other bytes than the file has"
             );
         }
     }
@@ -118,7 +118,7 @@ fn reads_at_the_edges_of_numbers_are_short_and_say_eof() -> Result<()> {
 }
 
 #[test]
-fn directories_are_listed_whatever_the_page_size() -> Result<()> {
+fn directories_are_listed_completely_at_any_count() -> Result<()> {
     for user in users() {
         let mut scene = Scene::new(user)?;
         let sub = scene.path("sub");
@@ -193,7 +193,7 @@ fn directories_are_listed_whatever_the_page_size() -> Result<()> {
 }
 
 #[test]
-fn unknown_cookies_are_answered_somehow() -> Result<()> {
+fn unknown_cookies_are_answered() -> Result<()> {
     let mut scene = Scene::new(None)?;
     for cookie in [
         1,
@@ -208,7 +208,7 @@ fn unknown_cookies_are_answered_somehow() -> Result<()> {
     ] {
         for verifier in [[0; 8], [0xff; 8]] {
             let dir = &scene.root;
-            // Any status is right, and so is a page; `status` checks that the result is whole.
+            // Any status is valid, and so is a page; `status` checks that the result is complete.
             scene
                 .client
                 .status(&Call::read_dir(dir, cookie, verifier, 4096))
@@ -235,7 +235,7 @@ fn unknown_cookies_are_answered_somehow() -> Result<()> {
 }
 
 #[test]
-fn everything_that_writes_is_answered_read_only() -> Result<()> {
+fn read_only_server_refuses_every_modifying_call() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let before = fs::read(scene.path("small"))?;
     let (root, file) = (
@@ -274,10 +274,10 @@ fn everything_that_writes_is_answered_read_only() -> Result<()> {
             "procedure {:?} was answered {status:?}",
             call.place
         );
-        // The connection goes on, at the right byte.
+        // The connection is still usable: the server has skipped exactly the call's data.
         ensure!(scene.client.lookup(dir, "small")? == file);
     }
-    // All at once, with the large one in the middle.
+    // All calls in one segment, with the large WRITE in the middle.
     let bytes: Vec<u8> = (0..)
         .zip(&calls)
         .flat_map(|(xid, call)| xtask::clients::nfs::record(&call.message(xid, &Auth::root())))
@@ -290,7 +290,7 @@ fn everything_that_writes_is_answered_read_only() -> Result<()> {
     ensure!(
         fs::read(scene.path("small"))? == before
             && fs::read_dir(scene.directory.path())?.count() == 4,
-        "something was written"
+        "the read-only export changed"
     );
     scene.is_well()
 }

@@ -1,4 +1,4 @@
-//! Many clients at once, each with many requests under way and its own pace: every answer must be the right one, in order.
+//! Many clients at once, each with several calls in flight and its own speed: every reply must be correct and in order.
 
 use super::Scene;
 use anyhow::{Context, Result, ensure};
@@ -17,12 +17,12 @@ const CLIENT_COUNT: u64 = 40;
 const REQUEST_COUNT: u32 = 200;
 const FILE_LEN: u64 = 5_000_001;
 
-/// The byte at `offset` of the file: another one at each place that could be taken for it.
+/// The file's byte at `offset`; a wrong offset most likely gives another byte.
 fn byte_at(offset: u64) -> u8 {
     ((offset >> 16) ^ (offset >> 8) ^ offset).wrapping_mul(0x9d) as u8
 }
 
-/// What a client asked for last, and must be given.
+/// A call in flight, with what is needed to check its reply.
 enum Asked {
     Attr,
     Read { offset: u64, count: u32 },
@@ -37,7 +37,7 @@ struct Tree {
 }
 
 impl Tree {
-    fn ask(&self, client: &mut Client, random: &mut Random, xid: u32) -> Result<Asked> {
+    fn send_call(&self, client: &mut Client, random: &mut Random, xid: u32) -> Result<Asked> {
         let (asked, call) = match random.below(8) {
             0 => (Asked::Attr, Call::get_attr(&self.file)),
             1 => {
@@ -59,14 +59,14 @@ impl Tree {
         Ok(asked)
     }
 
-    fn judge(&self, asked: &Asked, outcome: Outcome<'_>) -> Result<()> {
+    fn check_reply(&self, asked: &Asked, outcome: Outcome<'_>) -> Result<()> {
         let Outcome::Success(body) = outcome else {
             anyhow::bail!("answered {outcome:?}")
         };
         match *asked {
             Asked::Attr => ensure!(
                 ok(read::<GETATTR3res>(body)?)?.obj_attributes.size == FILE_LEN,
-                "another file's attributes"
+                "GETATTR returned another file's attributes"
             ),
             Asked::List => ensure!(
                 ok(read::<READDIRPLUS3res<'_>>(body)?)?
@@ -75,7 +75,7 @@ impl Tree {
                     .0
                     .len()
                     == self.name_count,
-                "another directory"
+                "READDIRPLUS returned another number of entries"
             ),
             Asked::Read { offset, count } => {
                 let (data, eof) = data(body)?;
@@ -88,42 +88,39 @@ impl Tree {
                 ensure!(eof == (offset + expected >= FILE_LEN), "eof is {eof}");
                 let wrong = (offset..)
                     .zip(data)
-                    .find(|&(at, &byte)| byte != byte_at(at));
+                    .find(|&(index, &byte)| byte != byte_at(index));
                 ensure!(wrong.is_none(), "wrong byte at {wrong:?}");
             }
         }
         Ok(())
     }
 
-    /// One client: asks ahead, dawdles, takes answers, and now and then starts over.
-    fn visit(&self, number: u64, seed: u64) -> Result<()> {
+    /// One client: sends several calls ahead, reads replies with delays, and sometimes reconnects.
+    fn run_client(&self, number: u64, seed: u64) -> Result<()> {
         let mut random = Random::new(seed ^ number << 32);
         let mut client = Client::connect(self.address)?;
         let (depth, slow) = (1 + random.below(24), number.is_multiple_of(4));
         let mut pending = VecDeque::new();
         for xid in 0..REQUEST_COUNT {
-            pending.push_back((xid, self.ask(&mut client, &mut random, xid)?));
+            pending.push_back((xid, self.send_call(&mut client, &mut random, xid)?));
             if pending.len() < depth && xid + 1 < REQUEST_COUNT {
                 continue;
             }
             if random.below(100) == 0 {
-                // Whatever is under way is nobody's any more.
+                // Calls in flight on the old connection are abandoned.
                 client = Client::connect(self.address)?;
                 pending.clear();
             }
-            let keep = if xid + 1 < REQUEST_COUNT {
+            let pending_max = if xid + 1 < REQUEST_COUNT {
                 random.below(depth)
             } else {
                 0
             };
-            while pending.len() > keep {
+            while pending.len() > pending_max {
                 let (xid, asked) = pending.pop_front().context("nothing is pending")?;
                 let (answered, outcome) = outcome(client.receive()?.context("closed")?)?;
-                ensure!(
-                    answered == xid,
-                    "the answer to {answered} where that to {xid} is due"
-                );
-                self.judge(&asked, outcome)
+                ensure!(answered == xid, "a reply to {answered} instead of {xid}");
+                self.check_reply(&asked, outcome)
                     .with_context(|| format!("request {xid}"))?;
                 if slow && random.below(20) == 0 {
                     sleep(Duration::from_millis(5));
@@ -150,7 +147,7 @@ fn crowd(options: ServerOptions) -> Result<()> {
     std::thread::scope(|scope| {
         let tree = &tree;
         let clients: Vec<_> = (0..CLIENT_COUNT)
-            .map(|number| scope.spawn(move || tree.visit(number, seed)))
+            .map(|number| scope.spawn(move || tree.run_client(number, seed)))
             .collect();
         clients
             .into_iter()
@@ -166,7 +163,7 @@ fn crowd(options: ServerOptions) -> Result<()> {
 }
 
 #[test]
-fn a_crowd_is_answered_rightly_and_in_order() -> Result<()> {
+fn concurrent_clients_get_ordered_replies() -> Result<()> {
     for user in xtask::machines::server::users() {
         crowd(ServerOptions {
             user,
@@ -177,7 +174,7 @@ fn a_crowd_is_answered_rightly_and_in_order() -> Result<()> {
 }
 
 #[test]
-fn a_crowd_is_answered_rightly_and_in_order_by_i686() -> Result<()> {
+fn concurrent_clients_get_ordered_replies_on_i686() -> Result<()> {
     crowd(ServerOptions {
         arch: Arch::I686,
         ..ServerOptions::default()

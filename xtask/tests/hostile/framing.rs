@@ -1,4 +1,4 @@
-//! Record marks and RPC heads that lie, come in pieces, or never end.
+//! Record marks and RPC headers that are wrong, arrive in pieces, or never end.
 
 use super::{Scene, refused};
 use anyhow::{Context, Result, ensure};
@@ -9,14 +9,14 @@ use xtask::clients::nfs::{
     Auth, Call, Client, LAST_FRAGMENT, Outcome, head, nfs3, outcome, record,
 };
 
-/// How long the server may take to close a connection that it will not serve.
+/// Longest time until the server closes a connection with an invalid record.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-/// Sends `bytes` on a new connection, without closing it: the server must do so by itself, and answer nothing.
-fn is_closed(scene: &Scene, bytes: &[u8]) -> Result<()> {
+/// Sends `bytes` on a new connection: the server must close it without a reply.
+fn expect_close(scene: &Scene, bytes: &[u8]) -> Result<()> {
     let mut client = scene.server.connect()?;
     let start = Instant::now();
-    // The server may close before it has taken everything.
+    // The server may close the connection before it has read everything.
     let _ = client.send(bytes);
     let reply = client.receive()?.map(<[u8]>::to_vec);
     ensure!(reply.is_none(), "answered {reply:02x?}");
@@ -38,38 +38,38 @@ fn get_root_attr(scene: &Scene, xid: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_record_mark_of_two_gibibytes_is_closed_at_once() -> Result<()> {
+fn oversized_record_mark_closes_the_connection() -> Result<()> {
     let mut scene = Scene::new(None)?;
     for mark in [0x7fff_ffff_u32, 0xffff_ffff, 0x8100_0000, 0x0100_0000] {
-        is_closed(&scene, &mark.to_be_bytes()).with_context(|| format!("mark {mark:#x}"))?;
+        expect_close(&scene, &mark.to_be_bytes()).with_context(|| format!("mark {mark:#x}"))?;
     }
     scene.is_well()
 }
 
 #[test]
-fn endless_fragments_are_closed_at_the_seventeenth() -> Result<()> {
+fn seventeenth_empty_fragment_closes_the_connection() -> Result<()> {
     let mut scene = Scene::new(None)?;
     for bytes in [&b""[..], &b"\0"[..]] {
-        is_closed(&scene, &fragment(false, bytes).repeat(17))
+        expect_close(&scene, &fragment(false, bytes).repeat(17))
             .with_context(|| format!("fragments of {} bytes", bytes.len()))?;
     }
     scene.is_well()
 }
 
 #[test]
-fn sixteen_fragments_are_one_request_and_seventeen_none() -> Result<()> {
+fn records_of_sixteen_fragments_are_accepted() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let message = get_root_attr(&scene, 5);
     for count in 1..=17 {
-        // The first ones hold a byte each, the last the rest.
-        let (head, rest) = message.split_at(count - 1);
+        // One byte in each fragment but the last, which has the remaining bytes.
+        let (head, remaining) = message.split_at(count - 1);
         let mut bytes: Vec<u8> = head
             .iter()
             .flat_map(|&byte| fragment(false, &[byte]))
             .collect();
-        bytes.extend(fragment(true, rest));
+        bytes.extend(fragment(true, remaining));
         if count == 17 {
-            is_closed(&scene, &bytes)?;
+            expect_close(&scene, &bytes)?;
             continue;
         }
         scene.client.send(&bytes)?;
@@ -83,7 +83,7 @@ fn sixteen_fragments_are_one_request_and_seventeen_none() -> Result<()> {
             outcome(reply)?
         );
     }
-    // Empty ones count too, and an empty last one ends the request.
+    // Empty fragments count, too, and an empty last fragment ends the record.
     let mut bytes = fragment(false, b"").repeat(14);
     bytes.extend(fragment(false, &message));
     bytes.extend(fragment(true, b""));
@@ -97,21 +97,21 @@ fn sixteen_fragments_are_one_request_and_seventeen_none() -> Result<()> {
 }
 
 #[test]
-fn a_request_may_come_in_two_sends_cut_anywhere() -> Result<()> {
+fn request_in_two_sends_is_answered() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let bytes = record(&get_root_attr(&scene, 6));
-    for at in 1..bytes.len() {
-        scene.client.send(&bytes[..at])?;
-        // Time for the server to see the first part alone.
+    for index in 1..bytes.len() {
+        scene.client.send(&bytes[..index])?;
+        // Gives the server time to receive the first part alone.
         std::thread::sleep(Duration::from_millis(1));
-        scene.client.send(&bytes[at..])?;
+        scene.client.send(&bytes[index..])?;
         let reply = scene
             .client
             .receive()?
-            .with_context(|| format!("cut at {at}"))?;
+            .with_context(|| format!("cut at {index}"))?;
         ensure!(
             matches!(outcome(reply)?, (6, Outcome::Success(_))),
-            "cut at {at}"
+            "cut at {index}"
         );
     }
     for &byte in &bytes {
@@ -138,7 +138,7 @@ fn requests_in_one_segment_are_answered_in_order() -> Result<()> {
             );
         }
     }
-    // The same when the client says that it is done: the answers still come, then the end.
+    // The same with a half-closed connection: all replies still arrive, and then the end.
     let bytes: Vec<u8> = (0..64)
         .flat_map(|xid| record(&get_root_attr(&scene, xid)))
         .collect();
@@ -153,12 +153,12 @@ fn requests_in_one_segment_are_answered_in_order() -> Result<()> {
         )?;
         ensure!(xid == expected);
     }
-    ensure!(scene.client.receive()?.is_none(), "an answer too many");
+    ensure!(scene.client.receive()?.is_none(), "a reply too many");
     scene.is_well()
 }
 
 #[test]
-fn half_a_request_and_then_the_end_is_no_request() -> Result<()> {
+fn truncated_request_before_eof_is_not_answered() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let bytes = record(&get_root_attr(&scene, 9));
     for len in 0..bytes.len() {
@@ -171,7 +171,7 @@ fn half_a_request_and_then_the_end_is_no_request() -> Result<()> {
 }
 
 #[test]
-fn a_request_that_stands_still_is_given_up_and_a_silent_connection_is_not() -> Result<()> {
+fn stalled_request_is_closed_idle_connection_not() -> Result<()> {
     const PATIENCE_MAX: Duration = Duration::from_secs(15);
     let mut scene = Scene::new(None)?;
     let bytes = record(&get_root_attr(&scene, 9));
@@ -185,17 +185,17 @@ fn a_request_that_stands_still_is_given_up_and_a_silent_connection_is_not() -> R
         "closed after only {:?}",
         start.elapsed()
     );
-    // The connection of the scene has been silent as long.
+    // The scene's own connection was idle for as long and is still open.
     scene.client.attr(&scene.root)?;
     scene.is_well()
 }
 
 #[test]
-fn lengths_past_the_record_are_refused() -> Result<()> {
+fn lengths_beyond_the_record_are_refused() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let root = scene.root.clone();
     for len in [65_u32, 1000, 0x7fff_ffff, 0xffff_fffd, 0xffff_ffff] {
-        // A handle, then a name, then a credential that claim more than there is.
+        // A handle, a name and a credential with lengths beyond the record.
         let call = |procedure| Call::new((nfs3::PROGRAM, 3, procedure), &Void);
         let handle = call(1).and(&len).message(1, &Auth::root());
         let handle = [&handle, &root[..]].concat();
@@ -219,7 +219,7 @@ fn lengths_past_the_record_are_refused() -> Result<()> {
 }
 
 #[test]
-fn credentials_out_of_bounds_are_refused() -> Result<()> {
+fn oversized_or_truncated_credentials_are_refused() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let sys = |machine_len: usize, group_count: u32| {
         let groups: Vec<u32> = (0..group_count).collect();
@@ -238,10 +238,10 @@ fn credentials_out_of_bounds_are_refused() -> Result<()> {
         flavor: 1,
         body: vec![0; len],
     });
-    let lying = [u32::MAX, 17, 1 << 30].map(|count| {
+    let wrong_count = [u32::MAX, 17, 1 << 30].map(|count| {
         let mut auth = sys(1, 4);
-        let at = auth.body.len() - 20;
-        auth.body[at..at + 4].copy_from_slice(&count.to_be_bytes());
+        let index = auth.body.len() - 20;
+        auth.body[index..index + 4].copy_from_slice(&count.to_be_bytes());
         auth
     });
     let long = [
@@ -253,7 +253,7 @@ fn credentials_out_of_bounds_are_refused() -> Result<()> {
             body: vec![0; 404],
         },
     ];
-    for bad in short.chain(lying).chain(long) {
+    for bad in short.chain(wrong_count).chain(long) {
         let mut client = scene.server.connect()?;
         let outcome = client.exchange(&Call::get_attr(&scene.root).message(1, &bad))?;
         ensure!(refused(outcome), "{bad:?} was answered {outcome:?}");
@@ -262,7 +262,7 @@ fn credentials_out_of_bounds_are_refused() -> Result<()> {
 }
 
 #[test]
-fn unknown_flavours_are_denied_and_the_connection_goes_on() -> Result<()> {
+fn unknown_auth_flavors_are_denied() -> Result<()> {
     let mut scene = Scene::new(None)?;
     const AUTH_DH: u32 = 3;
     const RPCSEC_GSS: u32 = 6;
@@ -284,13 +284,16 @@ fn unknown_flavours_are_denied_and_the_connection_goes_on() -> Result<()> {
 }
 
 #[test]
-fn other_rpc_versions_are_told_so() -> Result<()> {
+fn unsupported_rpc_versions_are_rejected() -> Result<()> {
     let mut scene = Scene::new(None)?;
     for version in [0, 1, 3, u32::MAX] {
         let mut client = scene.server.connect()?;
         let outcome = client.exchange(&head(1, version, (nfs3::PROGRAM, 3, 0), &Auth::none()))?;
-        let told = matches!(outcome, Some(Outcome::RpcMismatch { low: 2, high: 2 }));
-        ensure!(told, "RPC version {version} was answered {outcome:?}");
+        let is_mismatch = matches!(outcome, Some(Outcome::RpcMismatch { low: 2, high: 2 }));
+        ensure!(
+            is_mismatch,
+            "RPC version {version} was answered {outcome:?}"
+        );
     }
     scene.is_well()
 }
@@ -302,7 +305,7 @@ fn replies_are_not_answered() -> Result<()> {
     let mut client = scene.server.connect()?;
     client.send(&record(&reply))?;
     client.send(&record(&get_root_attr(&scene, 2)))?;
-    // Either the connection is closed, or the call behind the reply is answered.
+    // The server either closes the connection or answers the call after the reply.
     if let Some(bytes) = client.receive()? {
         ensure!(outcome(bytes)?.0 == 2, "a reply was answered: {bytes:02x?}");
     }
@@ -310,10 +313,10 @@ fn replies_are_not_answered() -> Result<()> {
 }
 
 #[test]
-fn a_verifier_of_more_than_400_bytes_is_refused() -> Result<()> {
+fn verifier_beyond_400_bytes_is_refused() -> Result<()> {
     let mut scene = Scene::new(None)?;
-    for (len, taken) in [(0_usize, true), (400, true), (404, false), (4000, false)] {
-        // In place of the verifier's length of 0: another one, and bytes.
+    for (len, is_accepted) in [(0_usize, true), (400, true), (404, false), (4000, false)] {
+        // Replaces the empty verifier by one of `len` bytes.
         let mut call = Call::null().message(1, &Auth::none());
         call.truncate(call.len() - 4);
         call.extend((len as u32).to_be_bytes());
@@ -321,7 +324,7 @@ fn a_verifier_of_more_than_400_bytes_is_refused() -> Result<()> {
         let mut client: Client = scene.server.connect()?;
         let outcome = client.exchange(&call)?;
         ensure!(
-            refused(outcome) != taken,
+            refused(outcome) != is_accepted,
             "a verifier of {len} bytes was answered {outcome:?}"
         );
     }

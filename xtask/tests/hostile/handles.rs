@@ -1,4 +1,4 @@
-//! Handles that we did not give out, or not to this export: never good for anything.
+//! Handles that the server never issued, or issued for another export: all are refused.
 
 use super::{Scene, refused, sample};
 use anyhow::{Context, Result, ensure};
@@ -8,7 +8,7 @@ use std::path::Path;
 use xtask::clients::nfs::{Auth, Call, Client, Outcome, body, nfsstat3, unpadded};
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users};
 
-/// What the server says to GETATTR with this handle; refusing the call or closing counts as BADHANDLE.
+/// Status of GETATTR with this handle; a rejected call or a closed connection counts as BADHANDLE.
 fn status(client: &mut Client, handle: &[u8]) -> Result<nfsstat3> {
     let call = Call::get_attr(handle);
     match client.exchange(&call.message(1, &Auth::root()))? {
@@ -20,7 +20,7 @@ fn status(client: &mut Client, handle: &[u8]) -> Result<nfsstat3> {
     }
 }
 
-fn is_bad(client: &mut Client, handle: &[u8]) -> Result<()> {
+fn expect_bad(client: &mut Client, handle: &[u8]) -> Result<()> {
     let status = status(client, handle).with_context(|| format!("handle {handle:02x?}"))?;
     let bad = matches!(
         status,
@@ -30,10 +30,10 @@ fn is_bad(client: &mut Client, handle: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// What a forged handle may do. Kernel handles are sealed: nothing. Path handles are not, because they reach nothing that
-/// a client could not reach by names as well: a forged one is bad, or leads to an object of the exports.
+/// The rule for forged handles. Kernel handles have a MAC, so that all forged ones are refused. Path handles have none, because
+/// they reach only what names reach: a forged one is refused or denotes an object of the exports.
 struct Law {
-    sealed: bool,
+    has_mac: bool,
     inside: BTreeSet<u64>,
 }
 
@@ -44,32 +44,32 @@ impl Law {
             .map(|entry| Ok(entry?.path().symlink_metadata()?.ino()))
             .collect::<Result<_>>()?;
         Ok(Self {
-            sealed: user.is_none() && nix::unistd::geteuid().is_root(),
+            has_mac: user.is_none() && nix::unistd::geteuid().is_root(),
             inside,
         })
     }
 
     fn holds(&self, client: &mut Client, handle: &[u8]) -> Result<()> {
-        if self.sealed {
-            return is_bad(client, handle);
+        if self.has_mac {
+            return expect_bad(client, handle);
         }
         match client.attr(handle) {
             Ok(attr) => ensure!(
                 self.inside.contains(&attr.fileid),
-                "handle {handle:02x?} leads to {attr:?}"
+                "handle {handle:02x?} denotes an object outside the exports: {attr:?}"
             ),
-            Err(_) => is_bad(client, handle)?,
+            Err(_) => expect_bad(client, handle)?,
         }
         Ok(())
     }
 }
 
 #[test]
-fn handles_of_wrong_lengths_are_bad() -> Result<()> {
+fn handles_of_wrong_length_are_refused() -> Result<()> {
     for user in users() {
         let mut scene = Scene::new(user)?;
         let file = scene.client.lookup(&scene.root, "small")?;
-        // One byte less is what was given out before handles had padding.
+        // One byte less: the length of handles that servers issued before handles were padded.
         for len in [0, 1, file.len() - 4, file.len() + 1, 63, 64, 65, 128] {
             let mut cut = file.clone();
             cut.resize(len, 0);
@@ -77,8 +77,8 @@ fn handles_of_wrong_lengths_are_bad() -> Result<()> {
                 if handle == file {
                     continue;
                 }
-                // A handle that is no XDR may cost the connection.
-                is_bad(&mut scene.server.connect()?, &handle)?;
+                // A handle whose length is invalid in XDR may close the connection.
+                expect_bad(&mut scene.server.connect()?, &handle)?;
             }
         }
         scene.is_well()?;
@@ -87,7 +87,7 @@ fn handles_of_wrong_lengths_are_bad() -> Result<()> {
 }
 
 #[test]
-fn handles_with_a_bit_flipped_gain_nothing() -> Result<()> {
+fn handles_with_flipped_bits_reach_nothing_outside() -> Result<()> {
     for user in users() {
         let mut scene = Scene::new(user)?;
         let inner = scene.client.walk(&scene.root, "sub/inner")?;
@@ -107,7 +107,7 @@ fn handles_with_a_bit_flipped_gain_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_handle_works_in_its_own_export_only() -> Result<()> {
+fn handles_are_valid_in_their_export_only() -> Result<()> {
     for user in users() {
         let (first, second, keys) = (sample()?, sample()?, public_dir()?);
         let key_file = Some(keys.path().join("key"));
@@ -124,7 +124,7 @@ fn a_handle_works_in_its_own_export_only() -> Result<()> {
         let other_file = client.walk(&other_root, "sub/inner")?;
 
         let law = Law::new(user, &[first.path(), second.path()])?;
-        // Any part of the one handle replaced by the same part of the other: made of two truths, still a lie.
+        // Handles of two exports spliced together at every range.
         for (one, two) in [
             (&file, &other_file),
             (&file, &other_root),
@@ -145,7 +145,7 @@ fn a_handle_works_in_its_own_export_only() -> Result<()> {
         }
         drop(both);
 
-        // The same key, but the export of the first handles is gone.
+        // A server with the same key, but without the first export.
         let options = ServerOptions {
             user,
             key_file,
@@ -153,18 +153,18 @@ fn a_handle_works_in_its_own_export_only() -> Result<()> {
         };
         let one = Server::start(options)?;
         let mut client = one.connect()?;
-        is_bad(&mut client, &file)?;
-        is_bad(&mut client, &root)?;
+        expect_bad(&mut client, &file)?;
+        expect_bad(&mut client, &root)?;
         ensure!(
             status(&mut client, &other_file)? == nfsstat3::NFS3_OK,
-            "the export that stayed lost its handles"
+            "the handles of the remaining export are no longer valid"
         );
     }
     Ok(())
 }
 
 #[test]
-fn handles_are_multiples_of_4_and_those_of_before_are_good() -> Result<()> {
+fn padded_and_older_unpadded_handles_work() -> Result<()> {
     for user in users() {
         let (directory, keys) = (sample()?, public_dir()?);
         let start = || {
@@ -183,24 +183,24 @@ fn handles_are_multiples_of_4_and_those_of_before_are_good() -> Result<()> {
             known.push((client.attr(&handle)?.fileid, handle));
         }
         drop(server);
-        // A server that has not seen them yet.
+        // A restarted server that has not seen these handles.
         let server = start()?;
         let mut client = server.connect()?;
-        let mut shorter = 0;
+        let mut padded = 0;
         for (fileid, handle) in known {
             let before = unpadded(&handle);
-            shorter += usize::from(before.len() < handle.len());
+            padded += usize::from(before.len() < handle.len());
             for handle in [before, &handle] {
                 ensure!(client.attr(handle)?.fileid == fileid, "{handle:02x?}");
             }
         }
-        ensure!(shorter > 2, "only {shorter} have padding");
+        ensure!(padded > 2, "only {padded} handles have padding");
     }
     Ok(())
 }
 
 #[test]
-fn kernel_handles_of_another_key_are_bad() -> Result<()> {
+fn kernel_handles_of_another_key_are_refused() -> Result<()> {
     if !root_for("kernel handles") {
         return Ok(());
     }
@@ -208,6 +208,6 @@ fn kernel_handles_of_another_key_are_bad() -> Result<()> {
     let file = scene.client.lookup(&scene.root, "small")?;
     let other = Server::start(ServerOptions::serving(&[scene.directory.path()]))?;
     let mut client = other.connect()?;
-    is_bad(&mut client, &file)?;
+    expect_bad(&mut client, &file)?;
     scene.is_well()
 }

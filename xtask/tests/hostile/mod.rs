@@ -1,6 +1,6 @@
-//! Peers that mean harm or are broken: the built file must answer by the protocol or close the connection, and live on.
+//! Hostile or broken NFS clients: the server must answer according to the protocol or close the connection, and keep running.
 //!
-//! One module per way of being hostile. STOWAWAY_FULL=1 runs the long forms; STOWAWAY_SEED=N replays a seed.
+//! One module per kind of hostility. STOWAWAY_FULL=1 runs more iterations; STOWAWAY_SEED=N replays a seed.
 
 mod arguments;
 mod crowd;
@@ -18,7 +18,7 @@ use xtask::clients::nfs::{Client, Outcome};
 use xtask::machines::server::public_dir;
 use xtask::testing::{self, Sample};
 
-/// `small` (six bytes), `large` (2 MiB), `link` and `sub/inner`.
+/// A sample with `small` (six bytes), `large` (2 MiB), `link` and `sub/inner`.
 struct Small;
 
 type Scene = testing::Scene<Small>;
@@ -35,12 +35,12 @@ impl Sample for Small {
         Ok(())
     }
 
-    /// It reads what was there before.
+    /// Checks that `small` can be read and is unchanged.
     fn check(client: &mut Client, root: &[u8]) -> Result<()> {
         let file = client.lookup(root, "small")?;
         ensure!(
             client.read(&file, 0, 100)? == (b"small\n".as_slice(), true),
-            "another file than before"
+            "small has changed"
         );
         Ok(())
     }
@@ -52,7 +52,7 @@ fn sample() -> Result<TempDir> {
     Ok(directory)
 }
 
-/// The server refused the call as such, or closed the connection.
+/// Returns true if the call was rejected by RPC, or the connection was closed.
 fn refused(outcome: Option<Outcome<'_>>) -> bool {
     !matches!(outcome, Some(Outcome::Success(_)))
 }

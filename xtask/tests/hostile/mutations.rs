@@ -1,6 +1,6 @@
-//! Every prefix and many seeded mutations of each request that a client can make.
+//! Every prefix and many seeded mutations of each call.
 //!
-//! Requests are sent in batches, so that damage is also seen amid good and bad neighbours.
+//! Calls are sent in batches, so that damaged ones have intact and damaged neighbours.
 
 use super::Scene;
 use anyhow::{Context, Result, bail, ensure};
@@ -21,7 +21,7 @@ use xtask::testing::full;
 const LAST_XID: u32 = u32::MAX;
 const BATCH: usize = 16;
 
-/// The calls of NFS and MOUNT, each as a client sends it.
+/// Every call of NFS and MOUNT, as a client sends it.
 fn recorded(scene: &mut Scene) -> Result<Vec<Vec<u8>>> {
     let root = scene.root.clone();
     let [small, large, link, sub] =
@@ -89,7 +89,7 @@ fn portmap_calls() -> Vec<Vec<u8>> {
     .into()
 }
 
-/// One damaged request. What is left of it keeps its number as xid, so that answers can be told apart.
+/// Replaces the xid of a damaged call by its number, so that replies can be assigned.
 fn numbered(mut message: Vec<u8>, number: usize) -> Vec<u8> {
     if let Some(xid) = message.first_chunk_mut() {
         *xid = (number as u32).to_be_bytes();
@@ -103,7 +103,7 @@ fn prefixes(requests: &[Vec<u8>]) -> impl Iterator<Item = Vec<u8>> {
         .flat_map(|request| (0..=request.len()).map(|len| request[..len].to_vec()))
 }
 
-/// `each` mutations of every request, in turn.
+/// `each` mutations of every call.
 fn mutations(requests: &[Vec<u8>], seed: u64, each: usize) -> impl Iterator<Item = Vec<u8>> {
     (0..each * requests.len()).map(move |number| {
         let mut random = Random::new(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
@@ -111,20 +111,20 @@ fn mutations(requests: &[Vec<u8>], seed: u64, each: usize) -> impl Iterator<Item
     })
 }
 
-fn word(message: &[u8], at: usize) -> Option<u32> {
+fn word(message: &[u8], index: usize) -> Option<u32> {
     message
-        .get(at * 4..at * 4 + 4)
+        .get(index * 4..index * 4 + 4)
         .map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
 }
 
-/// The answer to a damaged request: refused somehow, or well formed for the procedure that it has become.
-fn judge(message: &[u8], outcome: Outcome<'_>) -> Result<()> {
+/// Checks a reply to a damaged call: an error, or a well-formed result of the procedure that the call has become.
+fn check_reply(message: &[u8], outcome: Outcome<'_>) -> Result<()> {
     let Outcome::Success(results) = outcome else {
         return Ok(());
     };
     let place = (word(message, 3), word(message, 4), word(message, 5));
     let (Some(program), Some(version), Some(procedure)) = place else {
-        bail!("success for {} bytes", message.len())
+        bail!("success for a call of {} bytes", message.len())
     };
     let body = body((program, version, procedure), results)?;
     ensure!(
@@ -135,8 +135,9 @@ fn judge(message: &[u8], outcome: Outcome<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Sends everything over TCP, in batches, and judges each answer. A closed connection is replaced and the rest sent again.
-fn torment(
+/// Sends all messages over TCP in batches, and checks every reply. When the server closes the connection, the rest of the batch is
+/// sent again. Returns the number of closed connections.
+fn send_damaged(
     address: SocketAddr,
     last: &[u8],
     messages: impl Iterator<Item = Vec<u8>>,
@@ -156,23 +157,24 @@ fn torment(
                 .chain([last])
                 .flat_map(record)
                 .collect();
-            // When this fails the server has closed already; what it answered before is still to be read.
+            // If this fails, the server has closed the connection; replies that it sent before can still be read.
             let _ = client.send(&bytes);
             loop {
-                let culprit = || format!("in the batch that begins with {:02x?}", pending.front());
-                let Some(reply) = client.receive().with_context(culprit)? else {
+                let context = || format!("in the batch that begins with {:02x?}", pending.front());
+                let Some(reply) = client.receive().with_context(context)? else {
                     let refused = pending.pop_front();
                     closed += 1;
-                    client = Client::connect(address)
-                        .with_context(|| format!("it may have died of {refused:02x?}"))?;
+                    client = Client::connect(address).with_context(|| {
+                        format!("the server may have crashed on {refused:02x?}")
+                    })?;
                     break;
                 };
-                let (xid, outcome) = outcome(reply).with_context(culprit)?;
+                let (xid, outcome) = outcome(reply).with_context(context)?;
                 if xid == LAST_XID {
                     pending.clear();
                     break;
                 }
-                // What lies before the answered one was no call and got no answer.
+                // Messages before the answered one were no calls and got no reply.
                 while pending
                     .front()
                     .is_some_and(|message| word(message, 0) != Some(xid))
@@ -181,8 +183,8 @@ fn torment(
                 }
                 let message = pending
                     .pop_front()
-                    .with_context(|| format!("an answer to no call of ours, xid {xid}"))?;
-                judge(&message, outcome)
+                    .with_context(|| format!("a reply with unknown xid {xid}"))?;
+                check_reply(&message, outcome)
                     .with_context(|| format!("the answer to {message:02x?}"))?;
             }
         }
@@ -190,8 +192,8 @@ fn torment(
     Ok(closed)
 }
 
-/// The same over UDP, where nothing can be closed.
-fn torment_udp(
+/// Like `send_damaged`, over UDP, where nothing is closed.
+fn send_damaged_udp(
     address: SocketAddr,
     last: &[u8],
     messages: impl Iterator<Item = Vec<u8>>,
@@ -214,15 +216,16 @@ fn torment_udp(
             }
             ensure!(
                 xid == number as u32,
-                "an answer with xid {xid} to call {number}"
+                "a reply with xid {xid} to call {number}"
             );
-            judge(&message, outcome).with_context(|| format!("the answer to {message:02x?}"))?;
+            check_reply(&message, outcome)
+                .with_context(|| format!("the answer to {message:02x?}"))?;
         }
     }
     Ok(())
 }
 
-/// The mutations of each request that one test makes, when it does this share of the work.
+/// Mutations of each call in a test that has `1 / share` of the work.
 fn mutation_count(share: usize) -> usize {
     if full() {
         300_000 / share
@@ -231,7 +234,7 @@ fn mutation_count(share: usize) -> usize {
     }
 }
 
-/// Prefixes first: they also warm the server up. Then the mutations, which must not make it grow.
+/// Sends the prefixes first, which also warm up the server, and then the mutations, during which its memory must not grow.
 fn prefixes_and_mutations(scene: &mut Scene, each: usize) -> Result<()> {
     survives(scene, each)
         .with_context(|| format!("the server said {:#?}", scene.server.lines()))?;
@@ -243,11 +246,11 @@ fn survives(scene: &mut Scene, each: usize) -> Result<()> {
     let (requests, seed) = (recorded(scene)?, seed());
     let last = Call::null().message(LAST_XID, &Auth::none());
     let address = scene.server.nfs();
-    torment(address, &last, requests.iter().cloned())?;
-    torment(address, &last, prefixes(&requests))?;
-    torment(address, &last, mutations(&requests, !seed, each / 10))?;
+    send_damaged(address, &last, requests.iter().cloned())?;
+    send_damaged(address, &last, prefixes(&requests))?;
+    send_damaged(address, &last, mutations(&requests, !seed, each / 10))?;
     let before = scene.server.rss_kib()?;
-    let closed = torment(address, &last, mutations(&requests, seed, each))?;
+    let closed = send_damaged(address, &last, mutations(&requests, seed, each))?;
     let after = scene.server.rss_kib()?;
     eprintln!(
         "{each} mutations of each request, {closed} connections closed, {before} KiB before and {after} KiB after"
@@ -262,7 +265,7 @@ fn survives(scene: &mut Scene, each: usize) -> Result<()> {
 #[test]
 fn damaged_requests_are_refused_or_answered() -> Result<()> {
     for user in users() {
-        // Who reads the files makes no difference to most requests.
+        // The server's user matters for few calls: fewer mutations.
         let share = if user.is_none() { 1 } else { 10 };
         prefixes_and_mutations(&mut Scene::new(user)?, mutation_count(share))?;
     }
@@ -282,12 +285,12 @@ fn damaged_requests_are_refused_or_answered_by_i686() -> Result<()> {
 }
 
 #[test]
-fn damaged_requests_to_mount_over_udp() -> Result<()> {
+fn damaged_mount_calls_over_udp_are_answered() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let requests = recorded(&mut scene)?;
     let last = Call::mount_null().message(LAST_XID, &Auth::none());
     let each = mutation_count(100);
-    torment_udp(
+    send_damaged_udp(
         scene.server.mount(),
         &last,
         prefixes(&requests).chain(mutations(&requests, seed(), each)),
@@ -296,7 +299,7 @@ fn damaged_requests_to_mount_over_udp() -> Result<()> {
 }
 
 #[test]
-fn damaged_requests_to_portmap() -> Result<()> {
+fn damaged_portmap_calls_are_answered() -> Result<()> {
     if !root_for("portmap on port 111") {
         return Ok(());
     }
@@ -314,12 +317,12 @@ fn damaged_requests_to_portmap() -> Result<()> {
     let each = mutation_count(10);
     let portmap = SocketAddr::from(([127, 0, 0, 1], 111));
     namespace.run(|| {
-        torment(
+        send_damaged(
             portmap,
             &last,
             prefixes(&requests).chain(mutations(&requests, seed, each)),
         )?;
-        torment_udp(
+        send_damaged_udp(
             portmap,
             &last,
             prefixes(&requests).chain(mutations(&requests, seed, each)),
@@ -328,7 +331,7 @@ fn damaged_requests_to_portmap() -> Result<()> {
     })?;
     ensure!(
         server.is_alive()?,
-        "the server ended; it said {:#?}",
+        "the server ended; its output: {:#?}",
         server.lines()
     );
     Ok(())

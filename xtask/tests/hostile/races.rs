@@ -1,4 +1,4 @@
-//! Trees that change under the server's hands: nothing outside the export, and nothing that no file contains, is ever sent.
+//! Trees that change while the server uses them: no byte from outside the export, nor one that the file never had, is sent.
 
 use super::Scene;
 use anyhow::{Result, ensure};
@@ -10,7 +10,7 @@ use xtask::machines::server::{public_dir, users};
 use xtask::testing::{exchange, meanwhile};
 
 #[test]
-fn no_walk_follows_a_swapped_symlink_out_of_the_export() -> Result<()> {
+fn swapped_symlink_never_leaves_the_export() -> Result<()> {
     const WALKS: usize = 20_000;
     for user in users() {
         let mut scene = Scene::new(user)?;
@@ -22,7 +22,7 @@ fn no_walk_follows_a_swapped_symlink_out_of_the_export() -> Result<()> {
         fs::create_dir(dir.join("deep"))?;
         fs::write(dir.join("deep/inner"), "inner\n")?;
         std::os::unix::fs::symlink(outside.path(), &link)?;
-        // A handle from before the race, two levels down: its way up goes through the swapped name.
+        // A handle from before the race, two levels down: its parent directory is the one that is exchanged.
         let deep = scene.client.walk(&scene.root, "sub/deep/inner")?;
         let mut read_count = 0;
         meanwhile(
@@ -61,7 +61,7 @@ fn no_walk_follows_a_swapped_symlink_out_of_the_export() -> Result<()> {
                 Ok(())
             },
         )?;
-        // Else nothing was raced for.
+        // Otherwise there was no race.
         ensure!(
             read_count > WALKS / 100 && read_count < WALKS,
             "{read_count} of {WALKS} walks found the file"
@@ -72,7 +72,7 @@ fn no_walk_follows_a_swapped_symlink_out_of_the_export() -> Result<()> {
 }
 
 #[test]
-fn a_file_that_shrinks_is_never_padded() -> Result<()> {
+fn shrinking_file_is_never_padded() -> Result<()> {
     const FILE_LEN: usize = 4 << 20;
     const READS: usize = 400;
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -85,17 +85,17 @@ fn a_file_that_shrinks_is_never_padded() -> Result<()> {
     let (mut whole, mut reads) = (0, 0);
     meanwhile(
         || {
-            // For some READs it is there.
+            // The file has its full length during some of the READs.
             std::thread::sleep(Duration::from_millis(2));
-            // Grows by writing only, so that no byte of the file is ever anything but an x.
+            // The file grows by writes only, so that every byte in it is always 'x'.
             rewritten.set_len(0)?;
             std::io::Seek::rewind(&mut rewritten)?;
             Ok(rewritten.write_all(&content)?)
         },
         || {
-            let begin = Instant::now();
-            // Until something was raced for.
-            while reads < READS || (whole == 0 || whole == reads) && begin.elapsed() < PATIENCE {
+            let start = Instant::now();
+            // Until some READs were short and some were not.
+            while reads < READS || (whole == 0 || whole == reads) && start.elapsed() < PATIENCE {
                 let offset = (reads % 4) << 20;
                 reads += 1;
                 match scene.client.read(&file, offset as u64, 1 << 20) {

@@ -1,4 +1,4 @@
-//! Trees with things in them that a file server must not touch: FIFOs, devices, sockets, procfs, other file systems.
+//! Objects that a file server must not open or enter: FIFOs, devices, sockets, procfs, sysfs and other mounted file systems.
 
 use super::Scene;
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,7 @@ use xtask::clients::nfs::{Call, nfsstat3};
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users};
 
 #[test]
-fn special_files_are_seen_but_never_opened() -> Result<()> {
+fn special_files_are_listed_but_never_opened() -> Result<()> {
     for user in users() {
         let mut scene = Scene::new(user)?;
         let path = scene.directory.path().to_owned();
@@ -20,7 +20,7 @@ fn special_files_are_seen_but_never_opened() -> Result<()> {
         let _socket = UnixListener::bind(path.join("socket"))?;
         let mut kinds = vec![("fifo", 7), ("socket", 6)];
         if root_for("devices") {
-            // /dev/zero, which would never end, and a block device that nobody has.
+            // /dev/zero, whose reads never end, and a block device without a driver.
             mknod(&path.join("zero"), SFlag::S_IFCHR, everyone, makedev(1, 5))?;
             mknod(
                 &path.join("block"),
@@ -36,7 +36,7 @@ fn special_files_are_seen_but_never_opened() -> Result<()> {
             let object = scene.client.lookup(&scene.root, name)?;
             ensure!(
                 scene.client.attr(&object)?.type_ as u32 == kind,
-                "{name} is of another kind"
+                "{name} has another type than {kind}"
             );
             let listed = entries.iter().find(|entry| entry.name == name.as_bytes());
             ensure!(
@@ -84,7 +84,7 @@ fn procfs_and_sysfs_are_not_exported() -> Result<()> {
 }
 
 #[test]
-fn a_file_system_beneath_the_export_is_not_entered() -> Result<()> {
+fn mounts_inside_the_export_are_not_entered() -> Result<()> {
     if !root_for("mounting") {
         return Ok(());
     }
@@ -93,7 +93,7 @@ fn a_file_system_beneath_the_export_is_not_entered() -> Result<()> {
         fs::create_dir(directory.path().join(name))?;
     }
     fs::write(directory.path().join("small"), "small\n")?;
-    // Only the server and its shell see these mounts.
+    // The mounts are visible to the server and its shell only.
     let script = r#"cd "$0" && mount -t tmpfs none tmpfs && mount -t proc none proc && echo secret >tmpfs/inside && exec "$@""#;
     let through = [
         "unshare",
@@ -125,7 +125,7 @@ fn a_file_system_beneath_the_export_is_not_entered() -> Result<()> {
             "{path}: {found:?}"
         );
     }
-    // What lies beside them is listed all the same, and handles of the mounted roots lead nowhere.
+    // Objects beside the mount points are listed, and handles of the mount points show no mounted objects.
     let entries = client.list(&root)?;
     ensure!(
         entries.iter().any(|entry| entry.name == b"small"),
