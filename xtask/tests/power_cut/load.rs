@@ -1,4 +1,4 @@
-//! One client that changes a directory of its own in every way the protocol has, and remembers when it was promised what.
+//! A client that makes all kinds of changes in its own directory, and records when the server promised which of them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,17 +11,17 @@ use xtask::machines::nbd::Disk;
 use super::op::{Id, Op};
 use super::tree::{Kind, Tree};
 
-/// When there are more names than this, the load rather removes some.
+/// With more names than this, the load creates no new ones.
 const NAMES_MAX: usize = 40;
 const FILE_LEN_MAX: usize = 96 << 10;
 const WRITE_LEN_MAX: usize = 24 << 10;
 
-/// A call, and the positions of the disk's log between which it did what it does.
+/// A call, and the positions in the disk's log before and after it.
 pub struct Step {
     pub op: Op,
-    /// Before it was sent.
+    /// Position before the call was sent.
     pub sent: usize,
-    /// When the answer was here: from this position on it is promised.
+    /// Position when the reply had arrived: from here on, the change must be durable.
     pub answered: usize,
 }
 
@@ -32,7 +32,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// The client. What it asks for depends on the seed alone, not on time.
+/// A client. Its calls depend on the seed, not on timing.
 pub struct Load<'a> {
     client: Client,
     disk: &'a Disk,
@@ -44,7 +44,7 @@ pub struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    /// Will work in the directory with this handle, which is empty.
+    /// Creates a load for the empty directory with this handle.
     pub fn new(client: Client, directory: Vec<u8>, disk: &'a Disk, seed: u64) -> Self {
         Self {
             client,
@@ -57,7 +57,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Makes `count` calls, one after the other, all of which must succeed.
+    /// Makes `count` calls, one after another, which must all succeed.
     pub fn run(mut self, count: usize) -> Result<Vec<Step>> {
         while self.steps.len() < count {
             let new = self.steps.len() + 1;
@@ -87,9 +87,9 @@ impl<'a> Load<'a> {
                 how,
             } => {
                 let made = client.create(handle(dir), name, *how)?;
-                // The file may have been there.
+                // An UNCHECKED CREATE may have opened an existing file.
                 let id = self.tree.names(*dir).get(name).unwrap_or(new);
-                return self.knows(*id, made);
+                return self.record_handle(*id, made);
             }
             Op::MkDir {
                 dir,
@@ -98,7 +98,7 @@ impl<'a> Load<'a> {
                 mode,
             } => {
                 let made = client.mkdir(handle(dir), name, Set::mode(*mode))?;
-                return self.knows(*new, made);
+                return self.record_handle(*new, made);
             }
             Op::SymLink {
                 dir,
@@ -107,7 +107,7 @@ impl<'a> Load<'a> {
                 target,
             } => {
                 let made = client.symlink(handle(dir), name, target)?;
-                return self.knows(*new, made);
+                return self.record_handle(*new, made);
             }
             Op::Fifo {
                 dir,
@@ -120,7 +120,7 @@ impl<'a> Load<'a> {
                     name,
                     mknoddata3::NF3FIFO(Set::mode(*mode).into()),
                 )?;
-                return self.knows(*new, made);
+                return self.record_handle(*new, made);
             }
             Op::Remove { dir, name } => return client.remove(handle(dir), name),
             Op::RmDir { dir, name } => return client.rmdir(handle(dir), name),
@@ -142,7 +142,7 @@ impl<'a> Load<'a> {
             } => {
                 let wrote = client.write(handle(file), *offset as u64, *committed, data)?;
                 data.truncate(wrote.count as usize);
-                // The server may promise more than it was asked for.
+                // The server may commit more than requested.
                 *committed = wrote.committed;
                 wrote.verifier
             }
@@ -159,17 +159,17 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    fn knows(&mut self, id: Id, handle: Vec<u8>) -> Result<()> {
+    fn record_handle(&mut self, id: Id, handle: Vec<u8>) -> Result<()> {
         let known = self.handles.insert(id, handle);
         ensure!(
             known.is_none_or(|known| known == self.handles[&id]),
-            "a file that exists gets another handle"
+            "an existing object got another handle"
         );
         Ok(())
     }
 }
 
-/// A call that must succeed, or None when there is nothing for the kind of call that chance took.
+/// A random call that must succeed; None if no object suits the chosen kind of call.
 fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
     let all = tree.walk();
     let mut dirs = vec![Tree::ROOT];
@@ -187,7 +187,7 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
         .iter()
         .filter(|&&(_, _, id)| !is_dir(tree, id))
         .collect();
-    // Half of all that happens to names happens in the directory itself.
+    // Half of the calls act on the top directory.
     let dir = if random.chance(50) {
         Tree::ROOT
     } else {
@@ -202,7 +202,7 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
             let how = match random.below(3) {
                 0 => How::Guarded(set),
                 1 => How::Unchecked(set),
-                // No bit that would make a time of it that is out of range.
+                // The verifier is stored in the file's times: without these bits, all times are in range.
                 _ => How::Exclusive((random.number() & 0x7f7f_7f7f_7f7f_7f7f).to_be_bytes()),
             };
             Some(Op::Create {
@@ -213,7 +213,7 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
             })
         }
         12..14 => {
-            // Cuts a file to nothing.
+            // Truncates an existing file to 0 bytes.
             let &&(dir, name, _) = others
                 .get(random.below(others.len()))
                 .filter(|other| is_file(tree, other.2))?;
@@ -231,7 +231,7 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
             mode,
         }),
         21..25 if grows => {
-            // Up to 59 bytes lie in the inode, more in a block.
+            // ext4 stores targets of up to 59 bytes in the inode, longer ones in a block.
             let len_max = *random.pick(&[59, 1000]);
             let target = "t/".repeat(1 + random.below(len_max / 2));
             Some(Op::SymLink {
@@ -276,8 +276,8 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
             } else {
                 replaceable(tree, random, dir, moved)?
             };
-            // Nothing moves into itself.
-            let fits = !is_dir(tree, moved) || !reaches(tree, moved, dir);
+            // A directory cannot be moved into itself.
+            let fits = !is_dir(tree, moved) || !is_descendant(tree, moved, dir);
             fits.then(|| Op::Rename {
                 from,
                 from_name: from_name.to_owned(),
@@ -293,7 +293,7 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
             let file = *pick(random, &files)?;
             let len_max = *random.pick(&[5000, 5000, WRITE_LEN_MAX]);
             let len = 1 + random.below(len_max);
-            // Mostly near what is there, so that old bytes and new ones meet.
+            // The offset is mostly within the file, so that the write overlaps existing bytes.
             let offset = random.below((tree.content(file).len_max() + 5000).min(FILE_LEN_MAX));
             let committed = *random.pick(&[
                 stable_how::UNSTABLE,
@@ -332,7 +332,7 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
     }
 }
 
-/// A name in `dir` that `moved` may replace.
+/// A name in `dir` that a RENAME of `moved` may replace.
 fn replaceable(tree: &Tree, random: &mut Random, dir: Id, moved: Id) -> Option<String> {
     let fits = |&(_, &id): &(&String, &Id)| {
         id != moved
@@ -359,7 +359,7 @@ fn set_attr(tree: &Tree, random: &mut Random, object: Id) -> Option<Op> {
     {
         set.size = Some(random.below((content.len_max() + 3000).min(FILE_LEN_MAX)) as u64);
     }
-    // A symlink has no mode.
+    // Symlinks have no mode of their own.
     if !matches!(kind, Kind::SymLink(_)) && random.chance(50) {
         set.mode = Some(0o400 | random.below(0o1000) as u32);
     }
@@ -387,11 +387,11 @@ fn is_file(tree: &Tree, id: Id) -> bool {
     matches!(tree.node(id).kind, Kind::File(_))
 }
 
-/// Whether `to` is `from` or lies beneath it.
-fn reaches(tree: &Tree, from: Id, to: Id) -> bool {
+/// Returns true if `to` is `from` or a descendant of it.
+fn is_descendant(tree: &Tree, from: Id, to: Id) -> bool {
     from == to
         || tree
             .names(from)
             .values()
-            .any(|&id| is_dir(tree, id) && reaches(tree, id, to))
+            .any(|&id| is_dir(tree, id) && is_descendant(tree, id, to))
 }

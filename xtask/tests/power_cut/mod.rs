@@ -1,8 +1,8 @@
-//! Power cuts: what the server said is on the disk is there when the power comes back, and nothing else.
+//! Power cuts: after a cut, everything that the server had acknowledged as durable is on the disk, and nothing else.
 //!
-//! A guest serves a disk that lies in this process and logs what reaches it. One run gives a log; each round cuts it at a
-//! random place, keeps what a flush had made safe and a random part of the rest, recovers the disk and looks for everything
-//! that had been promised by then. STOWAWAY_FULL=1 cuts more often; STOWAWAY_SEED=N asks and cuts as seed N does.
+//! A guest serves a disk that this process emulates and whose writes and flushes it logs. One run yields one log; each round cuts
+//! it at a random position, keeps what was flushed and a random part of the rest, recovers the disk, and checks all promises up to
+//! that position. STOWAWAY_FULL=1 runs more rounds; STOWAWAY_SEED=N replays seed N.
 
 mod content;
 mod load;
@@ -30,8 +30,8 @@ use rounds::{Broken, Run, directory};
 const CLIENTS: usize = 3;
 const NFS_PORT: u16 = 2049;
 
-/// Boots a guest, starts the server by way of the words `through`, and lets every client make `calls` calls at once.
-fn run(through: &str, calls: usize, seed: u64) -> Result<Run> {
+/// Boots a guest, starts the server by the command prefix `through`, and runs the load.
+fn run_guest(through: &str, calls: usize, seed: u64) -> Result<Run> {
     let mut guest = Guest::boot("nfs-server")?;
     let names: Vec<String> = (0..CLIENTS).map(directory).collect();
     guest.sh(&format!(
@@ -40,18 +40,18 @@ fn run(through: &str, calls: usize, seed: u64) -> Result<Run> {
         timeout 20 sh -c 'until grep -q listening /run/said; do usleep 20000; done' || {{ cat /run/said; false; }}",
         names.join(" ")
     ))?;
-    let loads = load(guest.port(NFS_PORT)?, "/disk", guest.disk()?, calls, seed);
+    let loads = run_load(guest.port(NFS_PORT)?, "/disk", guest.disk()?, calls, seed);
     loads.or_else(|error| {
-        let said = guest.sh("cat /run/said")?;
-        Err(error.context(format!("the server said:\n{said}")))
+        let output = guest.sh("cat /run/said")?;
+        Err(error.context(format!("the server said:\n{output}")))
     })
 }
 
-/// Lets every client make `calls` calls at once, each in a directory of its own of what the server exports from this disk.
-fn load(server: SocketAddr, export: &str, disk: &Disk, calls: usize, seed: u64) -> Result<Run> {
+/// Runs all clients at once. Each makes `calls` calls in its own directory of the export, which is on `disk`.
+fn run_load(server: SocketAddr, export: &str, disk: &Disk, calls: usize, seed: u64) -> Result<Run> {
     let root = Client::connect(server)?.mount(export)?;
     let start = disk.position();
-    let begin = Instant::now();
+    let start_time = Instant::now();
     let loads = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(directory)
@@ -77,36 +77,39 @@ fn load(server: SocketAddr, export: &str, disk: &Disk, calls: usize, seed: u64) 
     let log = disk.log();
     eprintln!(
         "{CLIENTS} clients made {calls} calls each in {:.1} s: {} events on the disk",
-        begin.elapsed().as_secs_f32(),
+        start_time.elapsed().as_secs_f32(),
         log.events.len() - start
     );
     Ok(Run { log, start, loads })
 }
 
-/// How the rounds went; the first of them in full.
+/// Number of failed rounds, and the report of the first one.
 fn summary(broken: &[Broken], count: usize) -> String {
     let first = broken.first().map_or("", |round| round.report.as_str());
     format!(
-        "{} of {count} rounds lost something that was promised\n{first}",
+        "{} of {count} rounds lost acknowledged changes\n{first}",
         broken.len()
     )
 }
 
 #[test]
-fn what_is_acknowledged_survives_a_power_cut() -> Result<()> {
-    mounts::private("power cuts", survival)
+fn acknowledged_changes_survive_power_cut() -> Result<()> {
+    mounts::private("power cuts", check_guest)
 }
 
-fn survival() -> Result<()> {
+fn check_guest() -> Result<()> {
     let seed = seed();
     let (calls, count) = if full() { (2000, 1000) } else { (500, 200) };
-    let run = run("", calls, seed)?;
-    let begin = Instant::now();
+    let run = run_guest("", calls, seed)?;
+    let start_time = Instant::now();
     let broken = run.rounds(count, &mut Random::new(seed))?;
-    eprintln!("{count} rounds in {:.1} s", begin.elapsed().as_secs_f32());
+    eprintln!(
+        "{count} rounds in {:.1} s",
+        start_time.elapsed().as_secs_f32()
+    );
     ensure!(broken.is_empty(), "{}", summary(&broken, count));
 
-    // The rounds are worth something only if they notice a disk that lies about its flushes.
+    // The rounds prove something only if they detect a disk that ignores flushes.
     let count = 20;
     let forgetful = Run {
         log: run.log.without_flushes(),
@@ -115,22 +118,22 @@ fn survival() -> Result<()> {
     let broken = forgetful.rounds(count, &mut Random::new(seed))?;
     ensure!(
         !broken.is_empty(),
-        "a disk that ignores flushes was not noticed in {count} rounds"
+        "a disk that ignores flushes was not detected in {count} rounds"
     );
     eprintln!(
-        "a disk that ignores flushes is noticed in {} of {count} rounds",
+        "a disk that ignores flushes is detected in {} of {count} rounds",
         broken.len()
     );
     Ok(())
 }
 
 #[test]
-fn what_is_acknowledged_survives_a_power_cut_of_a_machine_that_is_ours_alone() -> Result<()> {
-    mounts::private("power cuts", survival_of_init)
+fn acknowledged_changes_survive_power_cut_under_init() -> Result<()> {
+    mounts::private("power cuts", check_init)
 }
 
-/// The file is the first process of the machine, and mounts the disk itself.
-fn survival_of_init() -> Result<()> {
+/// The same with the executable as a machine's first process, which mounts the disk itself.
+fn check_init() -> Result<()> {
     let seed = seed();
     let (calls, count) = if full() { (2000, 1000) } else { (300, 100) };
     let tree = tempfile::tempdir()?;
@@ -148,19 +151,19 @@ fn survival_of_init() -> Result<()> {
     machine.wait_for_line("for NFS and MOUNT")?;
     machine.wait_for_line("address ")?;
     let server = (Ipv4Addr::LOCALHOST, machine.port).into();
-    let run = load(server, "/vda", &disk, calls, seed)
-        .with_context(|| format!("its console:\n{}", machine.said()))?;
+    let run = run_load(server, "/vda", &disk, calls, seed)
+        .with_context(|| format!("the machine's console:\n{}", machine.said()))?;
     let broken = run.rounds(count, &mut Random::new(seed))?;
     ensure!(broken.is_empty(), "{}", summary(&broken, count));
     Ok(())
 }
 
 #[test]
-fn a_server_that_does_not_sync_directories_is_found() -> Result<()> {
-    mounts::private("power cuts", discovery)
+fn missing_directory_syncs_are_detected() -> Result<()> {
+    mounts::private("power cuts", check_missing_syncs)
 }
 
-fn discovery() -> Result<()> {
+fn check_missing_syncs() -> Result<()> {
     let seed = seed();
     let directories: String = (0..CLIENTS)
         .map(|client| format!(" -P /disk/{}", directory(client)))
@@ -169,12 +172,12 @@ fn discovery() -> Result<()> {
         "strace -f -q -o /dev/null {directories} -e trace=fsync,fdatasync -e inject=fsync,fdatasync:retval=0"
     );
     let (calls, count) = if full() { (2000, 200) } else { (300, 40) };
-    let broken = run(&through, calls, seed)?.rounds(count, &mut Random::new(seed))?;
+    let broken = run_guest(&through, calls, seed)?.rounds(count, &mut Random::new(seed))?;
     ensure!(
         !broken.is_empty(),
-        "directories were not synced, and {count} rounds did not notice"
+        "unsynced directories were not detected in {count} rounds"
     );
-    // What is lost is names; the disk itself did what it should.
+    // Only names are lost; the file system itself stays consistent.
     ensure!(
         broken.iter().all(|round| !round.unreadable),
         "{}",

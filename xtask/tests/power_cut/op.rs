@@ -1,16 +1,16 @@
-//! The calls that the load makes, as values.
+//! The load's calls as values.
 
 use std::fmt;
 
 use xtask::clients::nfs::{How, Set, stable_how};
 
-/// Names an object for as long as the load runs. The root is 0; whoever makes an object chooses its number.
+/// Number of an object during a load. The root is 0; an object gets the number of the call that creates it.
 pub type Id = usize;
 
-/// A call that changes something, with what the server answered where it matters.
+/// A call that changes something, with the parts of the reply that matter.
 #[derive(Clone)]
 pub enum Op {
-    /// With `Unchecked`, `name` may exist: then `new` stays unused.
+    /// With `Unchecked`, `name` may exist; `new` is then unused.
     Create {
         dir: Id,
         name: String,
@@ -64,7 +64,7 @@ pub enum Op {
         data: Vec<u8>,
         committed: stable_how,
     },
-    /// A count of 0 means the rest of the file.
+    /// A count of 0 stands for the rest of the file.
     Commit {
         file: Id,
         offset: usize,
@@ -73,7 +73,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Whether it makes, changes or names the object.
+    /// Returns true if the call creates or changes the object, or changes its names.
     pub fn concerns(&self, id: Id) -> bool {
         match self {
             Self::Create { dir, new, .. }

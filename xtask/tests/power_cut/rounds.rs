@@ -1,4 +1,4 @@
-//! Cuts the power again and again in one log, and looks whether promises were kept.
+//! Cuts the power at many positions of one log, and checks whether the promises were kept.
 
 use anyhow::{Context as _, Result};
 use cases::random::Random;
@@ -9,32 +9,31 @@ use super::seen::{self, Seen};
 use super::tree::Tree;
 use super::verdict::differences;
 
-/// How many of the calls that concern an object are shown.
+/// Number of calls in a report about one object.
 const HISTORY_MAX: usize = 8;
 
-/// What one guest did to its disk, and what its clients were promised.
+/// The log of one guest's disk, and the calls of its clients.
 pub struct Run {
     pub log: Log,
-    /// The position at which the directories were there, empty and safe, and nothing was promised yet.
+    /// Position at which the clients' directories were durable and empty.
     pub start: usize,
-    /// By client; each has a directory of its own.
+    /// One list per client, which has a directory of its own.
     pub loads: Vec<Vec<Step>>,
 }
 
 /// A round in which a promise was broken.
 pub struct Broken {
-    /// Whether the file system itself was lost, so that nothing could be looked for.
+    /// True if the file system could not be recovered, so that no object was checked.
     pub unreadable: bool,
-    /// When the power was cut, how, and what is wrong.
+    /// The position and kind of the cut, and what is wrong.
     pub report: String,
 }
 
-/// The name of a client's directory.
 pub fn directory(client: usize) -> String {
     format!("client-{client}")
 }
 
-/// Follows one client from cut to cut.
+/// The promises of one client at increasing positions.
 struct Promises<'a> {
     steps: &'a [Step],
     tree: Tree,
@@ -50,7 +49,7 @@ impl<'a> Promises<'a> {
         }
     }
 
-    /// Goes on to a position, never back.
+    /// Applies the calls that were answered up to `position`, which never decreases.
     fn advance(&mut self, position: usize) {
         for step in &self.steps[self.answered_count..] {
             if step.answered > position {
@@ -61,19 +60,19 @@ impl<'a> Promises<'a> {
         }
     }
 
-    /// What is wrong with the client's directory; None when it is as promised.
+    /// Report of the differences in the client's directory; None if there are none, or if a call in flight explains them.
     fn broken(&self, position: usize, seen: &Seen) -> Option<String> {
         let wrong = differences(&self.tree, seen);
         let first = wrong.first()?;
-        let under_way = self.steps.get(self.answered_count);
-        let under_way = under_way.filter(|step| step.sent < position);
-        let may_be = under_way.map_or(Vec::new(), |step| self.tree.during(&step.op));
-        let kept = |tree: &Tree| differences(tree, seen).is_empty();
-        if may_be.iter().any(kept) {
+        let in_flight = self.steps.get(self.answered_count);
+        let in_flight = in_flight.filter(|step| step.sent < position);
+        let possible = in_flight.map_or(Vec::new(), |step| self.tree.possible_during(&step.op));
+        let agrees = |tree: &Tree| differences(tree, seen).is_empty();
+        if possible.iter().any(agrees) {
             return None;
         }
-        let begun = &self.steps[..self.answered_count + usize::from(under_way.is_some())];
-        let history: Vec<String> = begun
+        let sent = &self.steps[..self.answered_count + usize::from(in_flight.is_some())];
+        let history: Vec<String> = sent
             .iter()
             .filter(|step| step.op.concerns(first.id))
             .map(Step::to_string)
@@ -87,13 +86,13 @@ impl<'a> Promises<'a> {
 }
 
 impl Run {
-    /// Cuts the power `count` times; the rounds in which a promise was broken.
+    /// Cuts the power `count` times; returns the rounds in which a promise was broken.
     pub fn rounds(&self, count: usize, random: &mut Random) -> Result<Vec<Broken>> {
-        // e2fsck syncs what it mends: in memory that costs nothing.
+        // Repairs by e2fsck are synced, which costs nothing in memory.
         let directory = tempfile::tempdir_in("/dev/shm")
             .or_else(|_| tempfile::tempdir())
             .context("cannot make a directory for disks")?;
-        let mut cuts: Vec<usize> = (0..count).map(|_| self.choose(random)).collect();
+        let mut cuts: Vec<usize> = (0..count).map(|_| self.choose_position(random)).collect();
         cuts.sort_unstable();
         let mut replay = Replay::new(&self.log);
         let mut promises: Vec<_> = self
@@ -109,12 +108,12 @@ impl Run {
             let disk = seen::recover(&image, directory.path());
             let unreadable = disk.is_err();
             let wrong = match disk {
-                Ok(disk) => self.judge(&mut promises, position, &disk),
+                Ok(disk) => self.check_clients(&mut promises, position, &disk),
                 Err(error) => vec![format!("{error:#}")],
             };
             if !wrong.is_empty() {
                 let report = format!(
-                    "power cut at {position} of {}, {} writes not safe, loses {loss:?}:\n  {}",
+                    "power cut at {position} of {}, {} writes not flushed, loses {loss:?}:\n  {}",
                     self.log.events.len(),
                     replay.unsafe_count(),
                     wrong.join("\n  ")
@@ -125,7 +124,12 @@ impl Run {
         Ok(broken)
     }
 
-    fn judge(&self, promises: &mut [Promises<'_>], position: usize, disk: &Seen) -> Vec<String> {
+    fn check_clients(
+        &self,
+        promises: &mut [Promises<'_>],
+        position: usize,
+        disk: &Seen,
+    ) -> Vec<String> {
         let mut wrong = Vec::new();
         for (client, promises) in promises.iter_mut().enumerate() {
             promises.advance(position);
@@ -142,8 +146,8 @@ impl Run {
         wrong
     }
 
-    /// Any moment, or the one that is most telling: when an answer has just arrived.
-    fn choose(&self, random: &mut Random) -> usize {
+    /// Any position or, in half of the rounds, that at which a reply has just arrived, where a missing sync is most likely to show.
+    fn choose_position(&self, random: &mut Random) -> usize {
         if random.chance(50) {
             let steps = random.pick(&self.loads);
             return random.pick(steps).answered;

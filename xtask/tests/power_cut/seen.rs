@@ -1,4 +1,4 @@
-//! What is on a disk after a power cut: recovered and mounted as a Debian host does it.
+//! The objects on a disk after a power cut; recovered and mounted as a Debian host does.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata, OpenOptions};
@@ -13,7 +13,7 @@ use xtask::machines::mounts;
 use super::content::Content;
 use super::tree::{Attributes, Kind, Node};
 
-/// A directory and all beneath it, as it is on a disk.
+/// An object on a disk and, for a directory, everything in it.
 pub struct Seen {
     pub node: Node,
     pub inode: u64,
@@ -21,27 +21,27 @@ pub struct Seen {
     pub children: BTreeMap<String, Self>,
 }
 
-/// Writes `image` to a file in `directory`, recovers it, mounts it and reads it from its root.
+/// Writes `image` to a file in `directory`, recovers and mounts it, and reads all objects.
 pub fn recover(image: &[u8], directory: &Path) -> Result<Seen> {
-    let (file, place) = (directory.join("disk"), directory.join("mounted"));
+    let (file, mount_point) = (directory.join("disk"), directory.join("mounted"));
     let mut options = OpenOptions::new();
-    // Not truncated: a file that is there keeps its memory.
+    // Without truncation, so that the file keeps its allocated pages.
     let disk = options.write(true).create(true).truncate(false).open(&file);
     disk.and_then(|disk| disk.write_all_at(image, 0))
         .with_context(|| format!("cannot write {}", file.display()))?;
     fsck(&file)?;
-    if !place.exists() {
-        fs::create_dir(&place)?;
+    if !mount_point.exists() {
+        fs::create_dir(&mount_point)?;
     }
-    mounts::mount_file(&file, &place)?;
-    let seen = fs::symlink_metadata(&place)
+    mounts::mount_file(&file, &mount_point)?;
+    let seen = fs::symlink_metadata(&mount_point)
         .map_err(anyhow::Error::from)
-        .and_then(|metadata| look(&place, &metadata));
-    umount2(&place, MntFlags::empty()).context("cannot unmount the recovered disk")?;
+        .and_then(|metadata| read_tree(&mount_point, &metadata));
+    umount2(&mount_point, MntFlags::empty()).context("cannot unmount the recovered disk")?;
     seen
 }
 
-/// Replays the journal and looks at everything. 1 means that orphans were cleared or that something was counted anew.
+/// Replays the journal and checks the file system. Exit code 1: orphans were cleared or counters corrected.
 fn fsck(file: &Path) -> Result<()> {
     let path = std::env::var("PATH").unwrap_or_default();
     let output = Command::new("e2fsck")
@@ -52,7 +52,7 @@ fn fsck(file: &Path) -> Result<()> {
         .context("cannot start e2fsck")?;
     ensure!(
         matches!(output.status.code(), Some(0 | 1)),
-        "e2fsck ends with {}:\n{}{}",
+        "e2fsck ended with {}:\n{}{}",
         output.status,
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
@@ -60,29 +60,29 @@ fn fsck(file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn look(path: &Path, metadata: &Metadata) -> Result<Seen> {
-    let what = || format!("{} on the recovered disk", path.display());
+fn read_tree(path: &Path, metadata: &Metadata) -> Result<Seen> {
+    let context = || format!("{} on the recovered disk", path.display());
     let mut children = BTreeMap::new();
     let kind = metadata.file_type();
     let kind = if kind.is_dir() {
-        for entry in fs::read_dir(path).with_context(what)? {
-            let entry = entry.with_context(what)?;
-            let child = look(&entry.path(), &entry.metadata().with_context(what)?)?;
+        for entry in fs::read_dir(path).with_context(context)? {
+            let entry = entry.with_context(context)?;
+            let child = read_tree(&entry.path(), &entry.metadata().with_context(context)?)?;
             children.insert(entry.file_name().to_string_lossy().into_owned(), child);
         }
         Kind::default()
     } else if kind.is_file() {
         Kind::File(Content {
-            settled: fs::read(path).with_context(what)?,
+            settled: fs::read(path).with_context(context)?,
             pending: Vec::new(),
         })
     } else if kind.is_symlink() {
-        let target = fs::read_link(path).with_context(what)?;
+        let target = fs::read_link(path).with_context(context)?;
         Kind::SymLink(target.display().to_string())
     } else if kind.is_fifo() {
         Kind::Fifo
     } else {
-        bail!("{} is a {kind:?}", what())
+        bail!("{} is a {kind:?}", context())
     };
     let attributes = Attributes {
         mode: Some(metadata.mode() & 0o7777),

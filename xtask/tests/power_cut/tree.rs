@@ -1,7 +1,7 @@
-//! What a directory must look like after a sequence of calls, as far as the protocol promises it.
+//! The expected contents of a directory after a sequence of calls.
 //!
-//! What nobody promised is spelt out too: an attribute may be anything, and bytes that were written but not committed may be
-//! there or not, each by itself.
+//! The model includes what is not promised: an attribute may be unspecified, and each byte of an uncommitted write may be present
+//! or not.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use xtask::clients::nfs::{How, Set, SetTime, stable_how};
 use super::content::Content;
 use super::op::{Id, Op};
 
-/// One object.
+/// An object.
 #[derive(Clone, Default)]
 pub struct Node {
     pub kind: Kind,
@@ -31,7 +31,7 @@ impl Default for Kind {
     }
 }
 
-/// Each as it must be, or None if it may be anything.
+/// Expected attributes; None stands for any value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     pub mode: Option<u32>,
@@ -41,7 +41,7 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Of an object that root made.
+    /// Attributes of an object that root created.
     fn new(mode: Option<u32>) -> Self {
         Self {
             mode,
@@ -62,58 +62,53 @@ impl Attributes {
     }
 }
 
-/// A directory and all beneath it.
+/// A directory and everything in it.
 #[derive(Clone)]
 pub struct Tree {
     nodes: BTreeMap<Id, Node>,
 }
 
 impl Tree {
-    /// The number of the directory itself.
+    /// Number of the top directory.
     pub const ROOT: Id = 0;
 
-    /// An empty directory.
     pub fn new() -> Self {
         Self {
             nodes: BTreeMap::from([(Self::ROOT, Node::default())]),
         }
     }
 
-    /// The object of this number. All that the load speaks of exists.
+    /// The object with this number, which must exist.
     pub fn node(&self, id: Id) -> &Node {
         &self.nodes[&id]
     }
 
     fn node_mut(&mut self, id: Id) -> &mut Node {
-        self.nodes
-            .get_mut(&id)
-            .expect("the load speaks of what exists")
+        self.nodes.get_mut(&id).expect("the object exists")
     }
 
-    /// The names in a directory.
     pub fn names(&self, dir: Id) -> &BTreeMap<String, Id> {
         match &self.node(dir).kind {
             Kind::Directory(names) => names,
-            _ => panic!("the load takes {dir} for a directory"),
+            _ => panic!("{dir} is not a directory"),
         }
     }
 
-    /// The bytes of a file.
     pub fn content(&self, file: Id) -> &Content {
         match &self.node(file).kind {
             Kind::File(content) => content,
-            _ => panic!("the load takes {file} for a file"),
+            _ => panic!("{file} is not a file"),
         }
     }
 
     fn content_mut(&mut self, file: Id) -> &mut Content {
         match &mut self.node_mut(file).kind {
             Kind::File(content) => content,
-            _ => panic!("the load takes {file} for a file"),
+            _ => panic!("{file} is not a file"),
         }
     }
 
-    /// Every directory, name and object, from the root down.
+    /// Directory, name and object of every entry, from the top down.
     pub fn walk(&self) -> Vec<(Id, &str, Id)> {
         let mut found = Vec::new();
         let mut dirs = vec![Self::ROOT];
@@ -128,7 +123,7 @@ impl Tree {
         found
     }
 
-    /// How many names lead to each object; to a directory also its own "." and the ".." of those in it.
+    /// Link count of each object; for directories, "." and the ".." of subdirectories count, too.
     pub fn link_counts(&self) -> BTreeMap<Id, u64> {
         let mut counts = BTreeMap::from([(Self::ROOT, 2)]);
         for (dir, _, id) in self.walk() {
@@ -150,7 +145,7 @@ impl Tree {
         node.attributes.mtime = None;
         match &mut node.kind {
             Kind::Directory(names) => change(names),
-            _ => panic!("the load takes {dir} for a directory"),
+            _ => panic!("{dir} is not a directory"),
         }
     }
 
@@ -160,7 +155,7 @@ impl Tree {
         self.change_names(dir, |names| names.insert(name.to_owned(), new));
     }
 
-    /// The call has been answered, and with success.
+    /// Applies a call that succeeded.
     pub fn apply(&mut self, op: &Op) {
         match op {
             Op::Create {
@@ -169,7 +164,7 @@ impl Tree {
                 new,
                 how,
             } => match (self.names(*dir).get(name).copied(), how) {
-                // Of a file that exists only the size is set.
+                // For an existing file, only the size is set.
                 (Some(file), How::Unchecked(set)) => {
                     if let Some(size) = set.size {
                         self.set_attr(file, &Set::size(size));
@@ -178,7 +173,7 @@ impl Tree {
                 (_, How::Unchecked(set) | How::Guarded(set)) => {
                     self.add(*dir, name, *new, Kind::File(Content::default()), set.mode);
                 }
-                // The client is to set the attributes afterwards.
+                // EXCLUSIVE leaves the attributes to a later SETATTR.
                 _ => self.add(*dir, name, *new, Kind::File(Content::default()), None),
             },
             Op::MkDir {
@@ -213,10 +208,10 @@ impl Tree {
                 to_name,
             } => {
                 let moved = self.change_names(*from, |names| names.remove(from_name));
-                let moved = moved.expect("the load renames what exists");
+                let moved = moved.expect("the renamed object exists");
                 self.change_names(*to, |names| names.insert(to_name.clone(), moved));
                 if matches!(self.node(moved).kind, Kind::Directory(_)) && from != to {
-                    // Its ".." changes.
+                    // The directory's ".." changes.
                     self.node_mut(moved).attributes.mtime = None;
                 }
             }
@@ -255,8 +250,8 @@ impl Tree {
         }
     }
 
-    /// All that may be while the call is under way, besides what was before.
-    pub fn during(&self, op: &Op) -> Vec<Self> {
+    /// Possible states while the call is in flight, apart from the state before it.
+    pub fn possible_during(&self, op: &Op) -> Vec<Self> {
         let after = |op: &Op| {
             let mut tree = self.clone();
             tree.apply(op);
@@ -264,7 +259,7 @@ impl Tree {
         };
         match op {
             Op::Commit { .. } => Vec::new(),
-            // As if it had not been asked to be stable: any part of it may be there.
+            // Any part of the data may be present, as after an UNSTABLE WRITE.
             Op::Write {
                 file, offset, data, ..
             } => vec![after(&Op::Write {
@@ -273,7 +268,7 @@ impl Tree {
                 data: data.clone(),
                 committed: stable_how::UNSTABLE,
             })],
-            // A server may have to set one attribute after the other, in an order of its own.
+            // A server may have to set the attributes one after another, in any order.
             Op::SetAttr { object, set } => (0..16)
                 .map(|choice: u32| {
                     let keep = |bit: u32| choice & 1 << bit != 0;
@@ -288,12 +283,12 @@ impl Tree {
                         },
                     });
                     if let Some(size) = set.size.filter(|_| !keep(2)) {
-                        tree.content_mut(*object).blot(size as usize);
+                        tree.content_mut(*object).zero_tail(size as usize);
                     }
                     tree
                 })
                 .collect(),
-            // It may be there before its attributes are.
+            // The object may exist before its attributes are set.
             Op::Create { new, .. }
             | Op::MkDir { new, .. }
             | Op::SymLink { new, .. }
@@ -317,7 +312,7 @@ mod tests {
 
     const FILE: Id = 1;
 
-    /// A file whose bytes are promised to be `settled`.
+    /// A tree with a file whose durable contents are `settled`.
     fn tree(settled: &[u8]) -> Tree {
         let mut tree = Tree::new();
         tree.apply(&Op::Create {
@@ -340,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn old_and_new_bytes_may_mix_until_a_commit() {
+    fn uncommitted_bytes_may_be_old_or_new() {
         let mut tree = tree(b"old old");
         tree.apply(&write(4, b"new new", stable_how::UNSTABLE));
         let content = tree.content(FILE);
@@ -363,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_overwritten_to_stay_cannot_come_back() {
+    fn stable_write_discards_older_unstable_bytes() {
         let mut tree = tree(b"");
         tree.apply(&write(0, b"aaaa", stable_how::UNSTABLE));
         tree.apply(&write(1, b"bb", stable_how::DATA_SYNC));
@@ -373,39 +368,39 @@ mod tests {
     }
 
     #[test]
-    fn a_write_under_way_may_be_there_in_part() {
+    fn write_in_flight_may_be_partial() {
         let tree = tree(b"1234");
-        let during = tree.during(&write(2, b"xy", stable_how::FILE_SYNC));
-        let content = during[0].content(FILE);
+        let states = tree.possible_during(&write(2, b"xy", stable_how::FILE_SYNC));
+        let content = states[0].content(FILE);
         assert_eq!(content.wrong_byte(b"123y"), None);
         assert_eq!(content.wrong_byte(b"x234"), Some(0));
     }
 
     #[test]
-    fn attributes_under_way_are_each_old_or_new() {
+    fn attributes_in_flight_are_old_or_new() {
         let tree = tree(b"1234");
         let set = Set {
             mode: Some(0o777),
             uid: Some(5),
             ..Set::size(1)
         };
-        let during = tree.during(&Op::SetAttr { object: FILE, set });
-        let modes: Vec<_> = during
+        let states = tree.possible_during(&Op::SetAttr { object: FILE, set });
+        let modes: Vec<_> = states
             .iter()
             .map(|tree| {
                 let Attributes { mode, uid, .. } = tree.node(FILE).attributes;
                 (mode, uid, tree.content(FILE).settled.len())
             })
             .collect();
-        for one in [
+        for expected in [
             (Some(0o600), Some(0), 4),
             (Some(0o777), Some(0), 1),
             (Some(0o600), Some(5), 4),
         ] {
-            assert!(modes.contains(&one), "{one:?} in {modes:?}");
+            assert!(modes.contains(&expected), "{expected:?} in {modes:?}");
         }
-        // The tail of a file that is to be cut may be zero before the size is less.
-        assert!(during.iter().any(|tree| {
+        // The tail may be zero before the size is reduced.
+        assert!(states.iter().any(|tree| {
             let content = tree.content(FILE);
             content.settled.len() == 4 && content.wrong_byte(b"1\0\0\0").is_none()
         }));

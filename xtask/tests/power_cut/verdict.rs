@@ -1,4 +1,4 @@
-//! Compares what is on a disk with what was promised.
+//! Compares the objects on a disk with the expected tree.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,10 +7,10 @@ use super::op::Id;
 use super::seen::Seen;
 use super::tree::{Kind, Tree};
 
-/// A promise that was not kept.
+/// A deviation from the expected tree.
 pub struct Difference {
     pub id: Id,
-    /// Beneath the client's directory; empty for that itself.
+    /// Path below the client's directory; empty for the directory itself.
     path: String,
     what: String,
 }
@@ -21,7 +21,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Everything that is missing, too much or different; empty when the promise is kept.
+/// All missing, surplus and different objects; empty if the promises were kept.
 pub fn differences(tree: &Tree, seen: &Seen) -> Vec<Difference> {
     let mut comparison = Comparison {
         tree,
@@ -36,7 +36,7 @@ pub fn differences(tree: &Tree, seen: &Seen) -> Vec<Difference> {
 struct Comparison<'a> {
     tree: &'a Tree,
     link_counts: BTreeMap<Id, u64>,
-    /// By object: two names of one lead to the same file.
+    /// Inode number of each object: all its names must have the same one.
     inodes: BTreeMap<Id, u64>,
     found: Vec<Difference>,
 }
@@ -44,36 +44,36 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     fn compare(&mut self, id: Id, seen: &Seen, path: &str) {
         let node = self.tree.node(id);
-        let mut say = |what: String| {
+        let mut report = |what: String| {
             let path = path.to_owned();
             self.found.push(Difference { id, path, what });
         };
         let links = self.link_counts[&id];
         if links != seen.link_count {
-            say(format!(
-                "has link count {} and not {links}",
+            report(format!(
+                "has link count {} instead of {links}",
                 seen.link_count
             ));
         }
         if *self.inodes.entry(id).or_insert(seen.inode) != seen.inode {
-            say("is another file than its other name leads to".to_owned());
+            report("has another inode than its other name".to_owned());
         }
         let (expected, actual) = (&node.attributes, &seen.node.attributes);
         if expected.mode.is_some_and(|mode| actual.mode != Some(mode)) {
-            say(format!(
-                "has mode {:?} and not {:?}",
+            report(format!(
+                "has mode {:?} instead of {:?}",
                 actual.mode, expected.mode
             ));
         }
         if expected.uid.is_some() && expected.uid != actual.uid {
-            say(format!(
-                "belongs to {:?} and not {:?}",
+            report(format!(
+                "belongs to {:?} instead of {:?}",
                 actual.uid, expected.uid
             ));
         }
         if expected.mtime.is_some() && expected.mtime != actual.mtime {
-            say(format!(
-                "was modified at {:?} and not {:?}",
+            report(format!(
+                "was modified at {:?} instead of {:?}",
                 actual.mtime, expected.mtime
             ));
         }
@@ -84,7 +84,7 @@ impl Comparison<'_> {
                     .keys()
                     .filter(|name| !names.contains_key(*name))
                 {
-                    say(format!("has a name too many: {name}"));
+                    report(format!("has an unexpected name: {name}"));
                 }
                 for (name, &child) in names {
                     let path = format!("{path}/{name}");
@@ -102,21 +102,21 @@ impl Comparison<'_> {
                 let bytes = &on_disk.settled;
                 let sizes = content.settled.len()..=content.len_max();
                 if !sizes.contains(&bytes.len()) {
-                    say(format!("has {} bytes and not {sizes:?}", bytes.len()));
-                } else if let Some(at) = content.wrong_byte(bytes) {
-                    say(format!(
-                        "has {:#x} at {at}, which nobody wrote there",
-                        bytes[at]
+                    report(format!("has {} bytes instead of {sizes:?}", bytes.len()));
+                } else if let Some(index) = content.wrong_byte(bytes) {
+                    report(format!(
+                        "has {:#x} at {index}, which was never written there",
+                        bytes[index]
                     ));
                 }
             }
             (Kind::SymLink(target), Kind::SymLink(actual)) => {
                 if target != actual {
-                    say(format!("leads to {actual} and not to {target}"));
+                    report(format!("has the target {actual} instead of {target}"));
                 }
             }
             (Kind::Fifo, Kind::Fifo) => {}
-            _ => say("is of another kind".to_owned()),
+            _ => report("has another type".to_owned()),
         }
     }
 }
