@@ -1,5 +1,5 @@
-//! `serve`'s server is killed and started again, and its clients send again what was not answered: nothing is done twice, and
-//! no call fails because it was done before.
+//! The server under `serve` is killed and restarted, and its clients retransmit unanswered calls: no call is carried out twice, and
+//! none fails because the killed server had carried it out.
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -13,17 +13,17 @@ use xtask::clients::nfs::{Call, Client, How, Outcome, Set, nfsstat3, outcome, re
 use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions, public_dir, users};
 
-/// How long a server may take to be there again. The supervisor waits for up to 30 seconds.
+/// Longest time until a server accepts connections again. The supervisor waits up to 30 s before a restart.
 const START_MAX: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A supervisor, its server, and a client that does not give up.
+/// A supervisor with its server, and a client that reconnects.
 struct Scene {
     server: Server,
     client: Client,
     root: Vec<u8>,
     directory: TempDir,
-    /// The next server is to be found where this one was.
+    /// Reserved, so that the next server gets the same port.
     _port: Port,
 }
 
@@ -50,7 +50,7 @@ impl Scene {
         })
     }
 
-    /// The server that the client has reached, which is not the supervisor.
+    /// PID of the server process that the client is connected to.
     fn child(&self) -> Result<u32> {
         serving(&self.server, &self.client)
     }
@@ -59,14 +59,14 @@ impl Scene {
     fn kill(&self, child: u32) -> Result<()> {
         kill(Pid::from_raw(child.try_into()?), Signal::SIGKILL)
             .context("cannot kill the server")?;
-        // A server that is about to end still takes connections.
+        // A killed server may accept connections until its process is gone.
         while self.server.children()?.contains(&child) {
             sleep(PAUSE);
         }
         Ok(())
     }
 
-    /// Connects to the next server, as soon as there is one.
+    /// Connects to the next server as soon as it listens.
     fn reconnect(&mut self) -> Result<()> {
         let start = Instant::now();
         loop {
@@ -82,14 +82,14 @@ impl Scene {
     }
 }
 
-/// Which of a supervisor's processes has the other end of the client's connection.
+/// PID of the supervisor's child that owns the other end of the client's connection.
 pub(super) fn serving(server: &Server, client: &Client) -> Result<u32> {
     let local = client.stream().local_addr()?.port();
-    let ends = format!(":{:04X} 0100007F:{local:04X} ", server.nfs_port);
-    // One that was not accepted yet has no owner.
+    let address_pair = format!(":{:04X} 0100007F:{local:04X} ", server.nfs_port);
+    // A connection that is not accepted yet has no owner.
     for _ in 0..1000 {
         let table = fs::read_to_string("/proc/net/tcp")?;
-        let row = table.lines().find(|line| line.contains(&ends));
+        let row = table.lines().find(|line| line.contains(&address_pair));
         let inode = row.and_then(|row| row.split_whitespace().nth(9));
         let socket = format!("socket:[{}]", inode.context("no connection")?);
         for child in server.children()? {
@@ -111,7 +111,7 @@ pub(super) fn status(reply: &[u8]) -> Result<nfsstat3> {
     }
 }
 
-/// Each call that is not idempotent, in an order in which all succeed; `file` is that of "file".
+/// Every call that is not idempotent, in an order in which all succeed; `file` is the handle of "file".
 pub(super) fn calls<'a>(dir: &'a [u8], file: &'a [u8]) -> [Call<'a>; 10] {
     let set = Set::mode(0o600);
     [
@@ -128,7 +128,7 @@ pub(super) fn calls<'a>(dir: &'a [u8], file: &'a [u8]) -> [Call<'a>; 10] {
     ]
 }
 
-/// The host's view of a directory: names, modes, sizes, links, times.
+/// The host's view of a directory: name, mode, size, link count and ctime of each object.
 pub(super) fn tree(directory: &Path) -> Result<Vec<String>> {
     use std::os::unix::fs::MetadataExt;
     let mut names = fs::read_dir(directory)?
@@ -145,7 +145,7 @@ pub(super) fn tree(directory: &Path) -> Result<Vec<String>> {
 }
 
 #[test]
-fn answers_outlive_the_server() -> Result<()> {
+fn cached_replies_survive_a_kill() -> Result<()> {
     for (user, loops) in users()
         .into_iter()
         .flat_map(|user| [(user, "1"), (user, "2")])
@@ -156,28 +156,31 @@ fn answers_outlive_the_server() -> Result<()> {
             .client
             .create(&root, "file", How::Guarded(Set::default()))?;
         let auth = scene.client.auth.clone();
-        let mut answers = Vec::new();
+        let mut replies = Vec::new();
         for (xid, call) in (0x0a6a_6000..).zip(calls(&root, &file)) {
             let message = call.message(xid, &auth);
             scene.client.send(&record(&message))?;
             let answer = scene.client.receive()?.context("closed")?.to_vec();
             ensure!(status(&answer)? == nfsstat3::NFS3_OK, "{call:?}");
-            answers.push((message, answer));
+            replies.push((message, answer));
         }
         let after = tree(scene.directory.path())?;
         for _ in 0..2 {
             scene.kill(scene.child()?)?;
             scene.reconnect()?;
-            for (message, answer) in &answers {
+            for (message, answer) in &replies {
                 scene.client.send(&record(message))?;
-                let again = scene.client.receive()?.context("closed")?;
+                let second = scene.client.receive()?.context("closed")?;
                 ensure!(
-                    again == answer,
+                    second == answer,
                     "after a kill, {message:?} is answered {:?}, user {user:?}",
-                    status(again)
+                    status(second)
                 );
             }
-            ensure!(tree(scene.directory.path())? == after, "it was done twice");
+            ensure!(
+                tree(scene.directory.path())? == after,
+                "a retransmitted call was carried out twice"
+            );
         }
     }
     Ok(())
@@ -188,7 +191,7 @@ const IN_FLIGHT: usize = 200;
 
 /// The client reads no reply before the kill, and sends every call again after it.
 #[test]
-fn calls_in_flight_at_a_kill_get_their_first_status() -> Result<()> {
+fn calls_in_flight_at_kill_run_once() -> Result<()> {
     // The server is killed once it has removed `removed` files.
     for (loops, removed) in [("1", IN_FLIGHT), ("1", IN_FLIGHT / 2), ("2", IN_FLIGHT)] {
         let mut scene = Scene::new(None, loops)?;
@@ -205,16 +208,16 @@ fn calls_in_flight_at_a_kill_get_their_first_status() -> Result<()> {
             })
             .collect();
         let child = scene.child()?;
-        send(&mut scene.client, &messages)?;
+        send_all(&mut scene.client, &messages)?;
         let start = Instant::now();
         while fs::read_dir(scene.directory.path())?.count() > IN_FLIGHT - removed {
             ensure!(start.elapsed() < START_MAX, "the server removes no files");
         }
         scene.kill(child)?;
         scene.reconnect()?;
-        send(&mut scene.client, &messages)?;
+        send_all(&mut scene.client, &messages)?;
         for (call, _) in &messages {
-            let answered = is_ok(&mut scene.client, call)
+            let answered = receive_ok(&mut scene.client, call)
                 .with_context(|| format!("{loops} loops, {removed} files removed"))?;
             ensure!(answered, "the connection was closed");
         }
@@ -223,16 +226,16 @@ fn calls_in_flight_at_a_kill_get_their_first_status() -> Result<()> {
     Ok(())
 }
 
-/// How many servers are killed at a time: the supervisor's pause doubles with each kill.
+/// Servers that are killed in parallel; a sequence of kills cannot be fast, because the supervisor's delay doubles with each.
 const SERVERS: usize = 4;
-/// How often each.
+/// Kills of each server.
 const KILLS: usize = 7;
-/// The same for the long proof.
+/// Kills of each server in full runs.
 const KILLS_FULL: usize = 13;
-/// How often a round does the nine calls, all on their way at once: fewer than replies are kept.
+/// Batches of nine calls in a round, all in flight at once: fewer calls than the cache has replies.
 const ROUND: usize = 6;
 
-/// Calls that are all sent at once, of which the first have to be done first; `file` was changed last at `guard`.
+/// Nine calls in one pipeline, of which later ones need earlier ones; `file` has the ctime `guard`.
 fn batch<'a>(
     dir: &'a [u8],
     names: &'a [String; 4],
@@ -254,8 +257,8 @@ fn batch<'a>(
     ]
 }
 
-/// Works on one server that is killed again and again; how many calls were sent again.
-fn storm(user: Option<u32>, loops: &str, kills: usize) -> Result<usize> {
+/// Sends rounds to a server that is killed in each; returns the number of retransmitted calls.
+fn run_with_kills(user: Option<u32>, loops: &str, kills: usize) -> Result<usize> {
     let mut scene = Scene::new(user, loops)?;
     let root = scene.root.clone();
     let auth = scene.client.auth.clone();
@@ -264,8 +267,8 @@ fn storm(user: Option<u32>, loops: &str, kills: usize) -> Result<usize> {
         let how = How::Guarded(Set::default());
         files.push(scene.client.create(&root, &format!("file {number}"), how)?);
     }
-    let (mut xid, mut sent_again) = (0x0a6b_0000, 0);
-    // How long all calls of a round take; in the first, nothing is killed.
+    let (mut xid, mut retransmitted) = (0x0a6b_0000, 0);
+    // Duration of a round without a kill, from the first one.
     let mut round_time = None;
     for kill in 0..=kills {
         let (mut expected, mut messages) = (Vec::new(), Vec::new());
@@ -282,26 +285,26 @@ fn storm(user: Option<u32>, loops: &str, kills: usize) -> Result<usize> {
         }
         let child = scene.child()?;
         let start = Instant::now();
-        send(&mut scene.client, &messages)?;
+        send_all(&mut scene.client, &messages)?;
         if let Some(time) = round_time {
-            let moment = Duration::mul_f64(time, fastrand::f64());
-            sleep(moment.saturating_sub(start.elapsed()));
+            let delay = Duration::mul_f64(time, fastrand::f64());
+            sleep(delay.saturating_sub(start.elapsed()));
             scene.kill(child)?;
         }
         let mut answered = 0;
-        while answered < messages.len() && is_ok(&mut scene.client, &messages[answered].0)? {
+        while answered < messages.len() && receive_ok(&mut scene.client, &messages[answered].0)? {
             answered += 1;
         }
         round_time.get_or_insert_with(|| start.elapsed());
         if kill > 0 {
             scene.reconnect()?;
         }
-        let left = &messages[answered..];
-        sent_again += left.len();
-        send(&mut scene.client, left)?;
-        for (call, _) in left {
-            let answered = is_ok(&mut scene.client, call)
-                .with_context(|| format!("sent again after kill {kill} as user {user:?}"))?;
+        let unanswered = &messages[answered..];
+        retransmitted += unanswered.len();
+        send_all(&mut scene.client, unanswered)?;
+        for (call, _) in unanswered {
+            let answered = receive_ok(&mut scene.client, call)
+                .with_context(|| format!("retransmitted after kill {kill} as user {user:?}"))?;
             ensure!(answered, "the connection was closed");
         }
         for name in &expected {
@@ -314,23 +317,26 @@ fn storm(user: Option<u32>, loops: &str, kills: usize) -> Result<usize> {
                 fs::remove_file(&path)?;
             }
         }
-        let left = tree(scene.directory.path())?;
-        ensure!(left.len() == ROUND, "after kill {kill} there is {left:?}");
+        let remaining = tree(scene.directory.path())?;
+        ensure!(
+            remaining.len() == ROUND,
+            "after kill {kill} the directory has {remaining:?}"
+        );
     }
-    Ok(sent_again)
+    Ok(retransmitted)
 }
 
-/// Sends calls one behind the other.
-fn send(client: &mut Client, messages: &[(String, Vec<u8>)]) -> Result<()> {
+/// Sends calls in one pipeline.
+fn send_all(client: &mut Client, messages: &[(String, Vec<u8>)]) -> Result<()> {
     let bytes: Vec<u8> = messages.iter().flat_map(|(_, m)| record(m)).collect();
     client.send(&bytes)
 }
 
-/// Whether the next answer came; it must be that all is well.
-fn is_ok(client: &mut Client, call: &str) -> Result<bool> {
+/// Returns true if a reply came, which must be NFS3_OK, and false if the connection was closed.
+fn receive_ok(client: &mut Client, call: &str) -> Result<bool> {
     let answer = match client.receive() {
         Ok(answer) => answer,
-        // What was killed resets the connection.
+        // A killed server's connection is reset.
         Err(e) if e.downcast_ref::<std::io::Error>().is_some() => None,
         Err(e) => return Err(e),
     };
@@ -346,32 +352,32 @@ fn is_ok(client: &mut Client, call: &str) -> Result<bool> {
 }
 
 #[test]
-fn kills_in_the_middle_of_calls_are_not_seen() -> Result<()> {
+fn repeated_kills_lose_no_calls() -> Result<()> {
     let kills = if xtask::testing::full() {
         KILLS_FULL
     } else {
         KILLS
     };
     let users = users();
-    let sent_again = std::thread::scope(|scope| {
-        let storms: Vec<_> = (0..SERVERS)
+    let retransmitted = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..SERVERS)
             .map(|server| {
                 let user = users[server % users.len()];
                 let loops = if server < SERVERS / 2 { "1" } else { "2" };
-                scope.spawn(move || storm(user, loops, kills))
+                scope.spawn(move || run_with_kills(user, loops, kills))
             })
             .collect();
-        storms
+        workers
             .into_iter()
-            .map(|storm| {
-                storm
+            .map(|worker| {
+                worker
                     .join()
                     .unwrap_or_else(|p| std::panic::resume_unwind(p))
             })
             .sum::<Result<usize>>()
     })?;
     let kills = SERVERS * kills;
-    eprintln!("{sent_again} calls were sent again after {kills} kills");
-    ensure!(sent_again > kills, "too few calls were sent again");
+    eprintln!("{retransmitted} calls were retransmitted after {kills} kills");
+    ensure!(retransmitted > kills, "too few calls were retransmitted");
     Ok(())
 }

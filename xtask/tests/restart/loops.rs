@@ -1,4 +1,4 @@
-//! Loops beside each other that serve the same files: whichever of them a client reaches, there is one server.
+//! Several loops that serve the same files: clients of different loops see one server.
 
 use super::again::{calls, serving, status, tree};
 use anyhow::{Context, Result, ensure};
@@ -13,7 +13,7 @@ use xtask::machines::port::Port;
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 use xtask::setup::{self, Package};
 
-/// A server with two loops, and a client of each.
+/// A server with two loops, and a client of each loop.
 struct Scene {
     clients: [Client; 2],
     root: Vec<u8>,
@@ -24,11 +24,11 @@ struct Scene {
 
 impl Scene {
     fn new(directory: TempDir) -> Result<Self> {
-        Self::beside(directory, &[], "")
+        Self::with_exports(directory, &[], "")
     }
 
-    /// A server of other directories, too, which the command `through` starts.
-    fn beside(directory: TempDir, others: &[&Path], through: &str) -> Result<Self> {
+    /// A server with further exports, started by the command prefix `through`.
+    fn with_exports(directory: TempDir, others: &[&Path], through: &str) -> Result<Self> {
         let port = Port::reserve()?;
         let exports = [directory.path()].into_iter().chain(others.iter().copied());
         let server = Server::start(ServerOptions {
@@ -43,12 +43,12 @@ impl Scene {
         })?;
         let (first, root) = server.open(directory.path())?;
         let loop_of = |client: &Client| serving(&server, client);
-        let its = loop_of(&first)?;
-        // Which loop a connection gets to depends on its port.
+        let first_loop = loop_of(&first)?;
+        // The kernel chooses the loop by the connection's ports.
         let second = loop {
-            let other = server.connect()?;
-            if loop_of(&other)? != its {
-                break other;
+            let client = server.connect()?;
+            if loop_of(&client)? != first_loop {
+                break client;
             }
         };
         Ok(Self {
@@ -60,7 +60,7 @@ impl Scene {
         })
     }
 
-    /// Has each client call at the same time; what they were answered.
+    /// Sends a call from each client at the same time; returns both results.
     fn both(&mut self, xid: u32, calls: [&Call<'_>; 2]) -> Result<[Body; 2]> {
         for (number, (client, call)) in (0..).zip(self.clients.iter_mut().zip(calls)) {
             let message = call.message(xid + number, &client.auth);
@@ -70,16 +70,16 @@ impl Scene {
         for (client, call) in self.clients.iter_mut().zip(calls) {
             let answer = client.receive()?.context("closed")?;
             let (_, Outcome::Success(results)) = outcome(answer)? else {
-                anyhow::bail!("refused");
+                anyhow::bail!("the call was rejected by RPC");
             };
             bodies.push(body(call.place, results)?);
         }
-        bodies.try_into().ok().context("two answers")
+        bodies.try_into().ok().context("there are two replies")
     }
 }
 
 #[test]
-fn what_one_loop_answered_another_knows() -> Result<()> {
+fn retransmission_to_another_loop_is_not_repeated() -> Result<()> {
     let mut scene = Scene::new(public_dir()?)?;
     let root = scene.root.clone();
     let [first, second] = &mut scene.clients;
@@ -87,23 +87,23 @@ fn what_one_loop_answered_another_knows() -> Result<()> {
     let mut after = Vec::new();
     for (xid, call) in (0x0a6c_0000..).zip(calls(&root, &file)) {
         let message = record(&call.message(xid, &first.auth));
-        let mut answers = Vec::new();
+        let mut replies = Vec::new();
         for client in [&mut *first, &mut *second] {
             client.send(&message)?;
             let answer = client.receive()?.context("closed")?.to_vec();
             ensure!(status(&answer)? == nfsstat3::NFS3_OK, "{call:?}");
-            // What the second does is nothing.
+            // The second call changes nothing.
             let now = tree(scene.directory.path())?;
             ensure!(
-                answers.is_empty() || now == after,
-                "{call:?} was done twice"
+                replies.is_empty() || now == after,
+                "{call:?} was carried out twice"
             );
             after = now;
-            answers.push(answer);
+            replies.push(answer);
         }
-        ensure!(answers[0] == answers[1], "{call:?} has two answers");
+        ensure!(replies[0] == replies[1], "{call:?} got different replies");
     }
-    // What one has taken the other makes durable, and one that is killed breaks no promise silently.
+    // One loop's COMMIT covers the other loop's unstable WRITE, and both have the same write verifier.
     let wrote = first.write(&file, 0, stable_how::UNSTABLE, b"data")?;
     ensure!(second.commit(&file, 0, 0)? == wrote.verifier);
     Ok(())
@@ -115,7 +115,7 @@ fn replay_by_another_loop_syncs_one_export() -> Result<()> {
     let (others, log) = ([public_dir()?, public_dir()?], NamedTempFile::new()?);
     let trace = format!("strace -D -f -o {} -e trace=syncfs", log.path().display());
     let others = others.each_ref().map(TempDir::path);
-    let mut scene = Scene::beside(public_dir()?, &others, &trace)?;
+    let mut scene = Scene::with_exports(public_dir()?, &others, &trace)?;
     let call = Call::mkdir(&scene.root, b"made", Set::default());
     let message = record(&call.message(0x5c_0001, &scene.clients[0].auth));
     for client in &mut scene.clients {
@@ -123,19 +123,19 @@ fn replay_by_another_loop_syncs_one_export() -> Result<()> {
         let answer = client.receive()?.context("closed")?.to_vec();
         ensure!(status(&answer)? == nfsstat3::NFS3_OK, "{call:?}");
     }
-    let said = fs::read_to_string(log.path())?;
-    let syncs = said.lines().filter(|line| line.contains("syncfs("));
-    ensure!(syncs.count() == 1, "of three exports: {said}");
+    let trace = fs::read_to_string(log.path())?;
+    let syncs = trace.lines().filter(|line| line.contains("syncfs("));
+    ensure!(syncs.count() == 1, "syncfs was not called once:\n{trace}");
     Ok(())
 }
 
-/// On a host whose sockets have no port in common there is one loop.
+/// If SO_REUSEPORT fails, the server uses one loop.
 #[test]
-fn without_ports_in_common_there_is_one_loop() -> Result<()> {
+fn without_reuseport_one_loop_serves() -> Result<()> {
     setup::need(&[Package::STRACE])?;
     let (directory, log) = (public_dir()?, NamedTempFile::new()?);
     let port = Port::reserve()?;
-    // The first socket that listens is the one that asks for it: its sixth option.
+    // The sixth setsockopt call is the one that sets SO_REUSEPORT, on the first listening socket.
     let trace = format!(
         "strace -D -o {} -e trace=setsockopt -e inject=setsockopt:error=ENOPROTOOPT:when=6",
         log.path().display()
@@ -149,20 +149,23 @@ fn without_ports_in_common_there_is_one_loop() -> Result<()> {
         ..ServerOptions::default()
     })?;
     server.open(directory.path())?;
-    ensure!(server.children()?.len() == 1, "not one loop");
-    let told = fs::read_to_string(log.path())?;
-    let refused = told.lines().find(|line| line.contains("INJECTED"));
+    ensure!(
+        server.children()?.len() == 1,
+        "the server has more than one loop"
+    );
+    let log_text = fs::read_to_string(log.path())?;
+    let refused = log_text.lines().find(|line| line.contains("INJECTED"));
     ensure!(
         refused.is_some_and(|line| line.contains("SO_REUSEPORT")),
-        "{told}"
+        "{log_text}"
     );
     Ok(())
 }
 
-/// Bytes that an entry adds to the size of a directory of tmpfs.
+/// Bytes that each entry adds to the size of a tmpfs directory.
 const ENTRY_BYTES: u64 = 20;
 
-/// By how much the directory grew, as the answer tells it.
+/// Growth of the directory according to the reply's WCC data.
 fn growth(body: &Body) -> Result<i64> {
     fn size(high: u32, low: u32) -> u64 {
         u64::from(high) << 32 | u64::from(low)
@@ -172,11 +175,11 @@ fn growth(body: &Body) -> Result<i64> {
     Ok(size(after[5], after[6]).wrapping_sub(size(before[0], before[1])) as i64)
 }
 
-/// In each round two clients of two loops do something to the same object at the same time.
+/// In each round, two clients of different loops change the same object at the same time.
 #[test]
-fn two_who_race_for_one_object_find_one_server() -> Result<()> {
+fn racing_clients_of_two_loops_agree() -> Result<()> {
     let rounds = if xtask::testing::full() { 10_000 } else { 500 };
-    // Directories of tmpfs tell by their size how many entries they have.
+    // The size of a tmpfs directory shows its number of entries.
     let mut scene = Scene::new(tempfile::tempdir_in("/dev/shm")?)?;
     let root = scene.root.clone();
     let shared = scene.clients[0].create(&root, "shared", How::Guarded(Set::default()))?;
@@ -187,8 +190,8 @@ fn two_who_race_for_one_object_find_one_server() -> Result<()> {
     );
     for round in 0..rounds {
         let xid = 0x0b00_0000 + round * 16;
-        let told = format!("round {round}");
-        // Of two who make one name or take it away, one does, and it alone is seen to have changed the directory.
+        let context = format!("round {round}");
+        // Of two calls that create or remove the same name, one succeeds, and its reply alone shows a change of the directory.
         let (made, moved) = (format!("made {round}"), format!("moved {round}"));
         let (made, moved) = (made.as_bytes(), moved.as_bytes());
         let guarded = || How::Guarded(Set::default());
@@ -196,7 +199,7 @@ fn two_who_race_for_one_object_find_one_server() -> Result<()> {
         let mkdir = Call::mkdir(&root, made, Set::default());
         let remove = Call::remove(&root, made);
         let rename = Call::rename(&root, made, &root, moved);
-        for (at, (calls, other)) in [
+        for (index, (calls, loser)) in [
             ([&create, &create], exists),
             ([&remove, &remove], gone),
             ([&create, &mkdir], exists),
@@ -204,12 +207,15 @@ fn two_who_race_for_one_object_find_one_server() -> Result<()> {
         .into_iter()
         .enumerate()
         {
-            let bodies = scene.both(xid + 2 * at as u32, calls)?;
+            let bodies = scene.both(xid + 2 * index as u32, calls)?;
             let mut statuses = [bodies[0].status, bodies[1].status];
             statuses.sort_unstable();
-            ensure!(statuses == [ok, other], "{told}: {calls:?}: {statuses:?}");
+            ensure!(
+                statuses == [ok, loser],
+                "{context}: {calls:?}: {statuses:?}"
+            );
             for body in &bodies {
-                let entries = match (body.status == ok, other == gone) {
+                let entries = match (body.status == ok, loser == gone) {
                     (false, _) => 0,
                     (true, false) => 1,
                     (true, true) => -1,
@@ -217,28 +223,28 @@ fn two_who_race_for_one_object_find_one_server() -> Result<()> {
                 let grown = growth(body)?;
                 ensure!(
                     grown == entries * ENTRY_BYTES as i64,
-                    "{told}: {calls:?}: the directory grew by {grown}"
+                    "{context}: {calls:?}: the directory grew by {grown}"
                 );
             }
         }
-        // A file or a directory stands there now: it is moved by one, and the other finds it, or finds nothing.
+        // The name is now a file or a directory. Of two RENAMEs, one moves it, and the other finds no such name.
         let bodies = scene.both(xid + 6, [&rename, &rename])?;
         let mut statuses = [bodies[0].status, bodies[1].status];
         statuses.sort_unstable();
-        ensure!(statuses == [ok, gone], "{told}: {statuses:?}");
-        let place = scene.directory.path().join(std::str::from_utf8(moved)?);
-        fs::remove_file(&place).or_else(|_| fs::remove_dir(&place))?;
+        ensure!(statuses == [ok, gone], "{context}: {statuses:?}");
+        let path = scene.directory.path().join(std::str::from_utf8(moved)?);
+        fs::remove_file(&path).or_else(|_| fs::remove_dir(&path))?;
 
-        // Blocks of one file are the one's or the other's, and both see the same.
+        // The file has the data of one of the two calls, and both clients see the same.
         let blocks = [[round as u8; 4096], [!round as u8; 4096]];
         let write = |number: usize| Call::write(&shared, 0, stable_how::FILE_SYNC, &blocks[number]);
         let cut = Call::set_attr(&shared, Set::size(100), None);
-        let (one, other) = (write(0), write(1));
+        let (first, second) = (write(0), write(1));
         let is_cut = round % 2 == 1;
-        let bodies = scene.both(xid + 8, [&one, if is_cut { &cut } else { &other }])?;
+        let bodies = scene.both(xid + 8, [&first, if is_cut { &cut } else { &second }])?;
         ensure!(
             bodies.iter().all(|body| body.status == ok),
-            "{told}: {bodies:?}"
+            "{context}: {bodies:?}"
         );
         let mut seen = Vec::new();
         for client in &mut scene.clients {
@@ -248,7 +254,7 @@ fn two_who_race_for_one_object_find_one_server() -> Result<()> {
         let is_short = is_cut && seen[0] == blocks[0][..100];
         ensure!(
             seen[0] == seen[1] && (is_whole || is_short),
-            "{told}: {seen:?}"
+            "{context}: {seen:?}"
         );
     }
     ensure!(scene.server.children()?.len() == 2, "a loop has ended");

@@ -1,4 +1,4 @@
-//! Handles and cookies are for ever: over a kill, a restart and a rename of what lies above the export.
+//! File handles and directory cookies stay valid after a kill, a restart and a rename of a directory above the export.
 
 mod again;
 mod loops;
@@ -22,7 +22,7 @@ const PATHS: [&str; 5] = [
     "dir/deeper/and deeper/leaf",
 ];
 
-/// An export in a directory that can be renamed, and the key that outlives servers.
+/// An export in a directory that can be renamed, and a key file that outlives the servers.
 struct Scene {
     user: Option<u32>,
     directory: TempDir,
@@ -68,8 +68,8 @@ impl Scene {
     }
 }
 
-/// Repeats `ask` while the server says that it is still looking for the object.
-fn patiently<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+/// Repeats a call while the server replies JUKEBOX because it still searches for the object.
+fn retry_jukebox<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     loop {
         match ask() {
@@ -93,54 +93,58 @@ fn handles(client: &mut Client, root: &[u8]) -> Result<Handles> {
         .collect()
 }
 
-/// Every handle leads to the object that it was given out for.
-fn all_good(client: &mut Client, handles: &Handles, export: &Path) -> Result<()> {
+/// Checks that every handle denotes the object for which it was issued.
+fn check_handles(client: &mut Client, handles: &Handles, export: &Path) -> Result<()> {
     for (path, handle) in handles {
         let attr =
-            patiently(|| client.attr(handle)).with_context(|| format!("GETATTR of {path}"))?;
+            retry_jukebox(|| client.attr(handle)).with_context(|| format!("GETATTR of {path}"))?;
         let expected = fs::metadata(export.join(path))?.ino();
         ensure!(
             attr.fileid == expected,
-            "{path} is inode {} and not {expected}",
+            "{path} has inode {} instead of {expected}",
             attr.fileid
         );
     }
     let leaf = PATHS[4];
-    let content = patiently(|| Ok(client.read(&handles[leaf], 0, 100)?.0.to_vec()))?;
+    let content = retry_jukebox(|| Ok(client.read(&handles[leaf], 0, 100)?.0.to_vec()))?;
     ensure!(content == b"leaf", "{leaf} contains {content:?}");
     Ok(())
 }
 
 #[test]
-fn handles_outlive_the_server_and_the_name_of_the_exports_parent() -> Result<()> {
+fn handles_survive_restart_and_parent_rename() -> Result<()> {
     for user in users() {
         let scene = Scene::new(user)?;
         let server = scene.serve("parent")?;
         let (mut client, root) = server.open(&scene.export("parent"))?;
         let given = handles(&mut client, &root)?;
 
-        // Under a running server the parent gets another name.
+        // The parent is renamed while the server runs.
         scene.rename_parent("parent", "renamed")?;
-        all_good(&mut client, &given, &scene.export("renamed"))
+        check_handles(&mut client, &given, &scene.export("renamed"))
             .context("after the parent was renamed")?;
 
         server.kill()?;
         let server = scene.serve("renamed")?;
         let mut client = server.connect()?;
         let context = || format!("after kill and restart as user {user:?}");
-        all_good(&mut client, &given, &scene.export("renamed")).with_context(context)?;
+        check_handles(&mut client, &given, &scene.export("renamed")).with_context(context)?;
         ensure!(
-            patiently(|| client.lookup(&given["dir"], "deeper"))? == given["dir/deeper"],
-            "LOOKUP gives another handle {}",
+            retry_jukebox(|| client.lookup(&given["dir"], "deeper"))? == given["dir/deeper"],
+            "LOOKUP returned another handle {}",
             context()
         );
 
-        // The same handles again from the start, byte for byte.
+        // LOOKUPs from the root return the same handles, byte for byte.
         let (mut client, new_root) = server.open(&scene.export("renamed"))?;
-        ensure!(new_root == root, "MNT gives another handle {}", context());
+        ensure!(
+            new_root == root,
+            "MNT returned another handle {}",
+            context()
+        );
         ensure!(
             handles(&mut client, &root)? == given,
-            "LOOKUP gives other handles {}",
+            "LOOKUP returned other handles {}",
             context()
         );
     }
@@ -148,7 +152,7 @@ fn handles_outlive_the_server_and_the_name_of_the_exports_parent() -> Result<()>
 }
 
 #[test]
-fn handles_of_renamed_files_go_on() -> Result<()> {
+fn handles_survive_renames_of_their_files() -> Result<()> {
     for user in users() {
         let scene = Scene::new(user)?;
         let export = scene.export("parent");
@@ -158,11 +162,11 @@ fn handles_of_renamed_files_go_on() -> Result<()> {
         let leaf = client.walk(&root, PATHS[4])?;
         fs::rename(export.join("file"), export.join("other name"))?;
         fs::rename(export.join("dir/deeper"), export.join("dir/moved"))?;
-        // Another server has nothing open: what it finds it finds by the handle.
+        // The second server has no open files and finds the objects by their handles.
         let server = scene.serve("parent")?;
         let mut client = server.connect()?;
         for (handle, path) in [(&file, "other name"), (&leaf, "dir/moved/and deeper/leaf")] {
-            let attr = patiently(|| client.attr(handle))
+            let attr = retry_jukebox(|| client.attr(handle))
                 .with_context(|| format!("{path}, user {user:?}"))?;
             ensure!(
                 attr.fileid == fs::metadata(export.join(path))?.ino(),
@@ -174,7 +178,7 @@ fn handles_of_renamed_files_go_on() -> Result<()> {
 }
 
 #[test]
-fn handles_of_deleted_files_are_stale_and_never_another_file() -> Result<()> {
+fn handles_of_deleted_files_are_stale() -> Result<()> {
     for user in users() {
         let scene = Scene::new(user)?;
         let export = scene.export("parent");
@@ -182,7 +186,7 @@ fn handles_of_deleted_files_are_stale_and_never_another_file() -> Result<()> {
         let (mut client, root) = server.open(&export)?;
         let mut gone = Vec::new();
         for round in 0..50 {
-            // Many file systems give the next file the inode number that has just become free.
+            // Many file systems reuse a freed inode number for the next file.
             let path = export.join("short-lived");
             fs::write(&path, format!("{round}"))?;
             gone.push(client.lookup(&root, "short-lived")?);
@@ -191,16 +195,18 @@ fn handles_of_deleted_files_are_stale_and_never_another_file() -> Result<()> {
         }
         fs::write(export.join("short-lived"), "the last one")?;
         for (when, restart) in [("at once", false), ("after a restart", true)] {
-            let again = if restart {
+            let restarted = if restart {
                 Some(scene.serve("parent")?)
             } else {
                 None
             };
-            let mut client = again.as_ref().unwrap_or(&server).connect()?;
+            let mut client = restarted.as_ref().unwrap_or(&server).connect()?;
             for handle in &gone {
-                let error = patiently(|| client.attr(handle)).err().with_context(|| {
-                    format!("a deleted file has attributes {when}, user {user:?}")
-                })?;
+                let error = retry_jukebox(|| client.attr(handle))
+                    .err()
+                    .with_context(|| {
+                        format!("a deleted file has attributes {when}, user {user:?}")
+                    })?;
                 ensure!(
                     error.downcast_ref() == Some(&nfsstat3::NFS3ERR_STALE),
                     "{when}, user {user:?}: {error:?}"
@@ -212,7 +218,7 @@ fn handles_of_deleted_files_are_stale_and_never_another_file() -> Result<()> {
 }
 
 #[test]
-fn directory_cookies_go_on_after_a_restart() -> Result<()> {
+fn directory_cookies_survive_a_restart() -> Result<()> {
     for user in users() {
         let scene = Scene::new(user)?;
         let export = scene.export("parent");
@@ -252,11 +258,11 @@ fn directory_cookies_go_on_after_a_restart() -> Result<()> {
                 first.entries[first.entries.len() - 1].cookie,
                 first.verifier,
             );
-            // Another server for every page.
+            // Each page is read from a new server.
             loop {
                 let server = scene.serve("parent")?;
                 let mut client = server.connect()?;
-                let page = patiently(|| ask(&mut client, cookie, verifier))
+                let page = retry_jukebox(|| ask(&mut client, cookie, verifier))
                     .with_context(|| format!("cookie {cookie:#x}, user {user:?}"))?;
                 names.extend(page.entries.iter().map(|entry| entry.name.clone()));
                 if page.eof {
@@ -278,13 +284,16 @@ fn directory_cookies_go_on_after_a_restart() -> Result<()> {
 }
 
 #[test]
-fn one_object_has_one_handle() -> Result<()> {
+fn every_call_returns_the_same_handle() -> Result<()> {
     for user in users() {
         let scene = Scene::new(user)?;
         let export = scene.export("parent");
         let server = scene.serve("parent")?;
         let (mut client, root) = server.open(&export)?;
-        ensure!(server.open(&export)?.1 == root, "two MNTs, two handles");
+        ensure!(
+            server.open(&export)?.1 == root,
+            "two MNT calls returned different handles"
+        );
         for dir in [root.clone(), client.walk(&root, "dir/deeper/and deeper")?] {
             for entry in client.list(&dir)? {
                 let name = String::from_utf8(entry.name)?;
@@ -296,7 +305,7 @@ fn one_object_has_one_handle() -> Result<()> {
                 let attr = client.attr(&listed)?;
                 ensure!(
                     client.lookup(&dir, &name)? == listed,
-                    "READDIRPLUS and LOOKUP give different handles for {name}, user {user:?}"
+                    "READDIRPLUS and LOOKUP return different handles for {name}, user {user:?}"
                 );
                 ensure!(
                     words(&attr) == listed_attr && attr.fileid == entry.inode,
@@ -309,7 +318,7 @@ fn one_object_has_one_handle() -> Result<()> {
 }
 
 #[test]
-fn hard_links_are_the_same_file() -> Result<()> {
+fn hard_links_have_the_same_attributes() -> Result<()> {
     for user in users() {
         let scene = Scene::new(user)?;
         let export = scene.export("parent");
@@ -332,7 +341,7 @@ fn hard_links_are_the_same_file() -> Result<()> {
         );
         fs::remove_file(export.join("file"))?;
         for handle in [&second, &third] {
-            let attr = patiently(|| client.attr(handle))
+            let attr = retry_jukebox(|| client.attr(handle))
                 .with_context(|| format!("after another link was removed, user {user:?}"))?;
             ensure!(
                 attr.nlink == 2 && attr.fileid == attrs[0].fileid,
