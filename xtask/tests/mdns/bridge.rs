@@ -88,7 +88,7 @@ fn without_ipv6(host: &Namespace) -> Result<()> {
 /// Two hosts without IPv6. For AAAA, our responder sends an NSEC record, so that the resolver need not wait; avahi sends nothing.
 #[test]
 fn missing_ipv6_address_is_denied_by_nsec() -> Result<()> {
-    let (bridges, room) = (Bridges::new(1)?, tempfile::tempdir()?);
+    let (bridges, scratch) = (Bridges::new(1)?, tempfile::tempdir()?);
     let ((ours, _), (theirs, _), (client, address)) = (
         bridges.host(1, 0)?,
         bridges.host(2, 0)?,
@@ -96,7 +96,7 @@ fn missing_ipv6_address_is_denied_by_nsec() -> Result<()> {
     );
     without_ipv6(&ours)?;
     without_ipv6(&theirs)?;
-    let _avahi = Avahi::on(&theirs, "other", false, room.path())?;
+    let _avahi = Avahi::on(&theirs, "other", false, scratch.path())?;
     let responder = Running::responder(&ours, &["--name", "box"])?;
     responder.wait_for("announced box.local")?;
     // Waits until the unsolicited announcements are over.
@@ -108,11 +108,11 @@ fn missing_ipv6_address_is_denied_by_nsec() -> Result<()> {
         for host in ["box.local", "other.local"] {
             let ask = |kind| {
                 asker.send(&dns::query(1, &[(host, kind)], false))?;
-                let is_it = |message: &dns::Message| {
+                let is_answer = |message: &dns::Message| {
                     let mut about = message.records.iter().map(|it| it.name.to_string());
                     message.is_response && about.any(|name| name == host)
                 };
-                asker.wait_for(LOOKUP, is_it)
+                asker.wait_for(LOOKUP, is_answer)
             };
             let (message, _) =
                 ask(TYPE::A)?.with_context(|| format!("no answer with the A record of {host}"))?;
@@ -169,7 +169,7 @@ fn zeroconf_announces(host: &Namespace, address: Ipv4Addr) -> Result<Running> {
 /// Our responder has an interface on each of two links, with avahi on the first and python-zeroconf on the second.
 #[test]
 fn each_link_sees_its_own_address() -> Result<()> {
-    let (bridges, room) = (Bridges::new(2)?, tempfile::tempdir()?);
+    let (bridges, scratch) = (Bridges::new(2)?, tempfile::tempdir()?);
     let ours = Namespace::new()?;
     bridges.plug(&ours, "eth0", Ipv4Addr::new(192, 0, 2, 1), 0)?;
     bridges.plug(&ours, "eth1", Ipv4Addr::new(198, 51, 100, 7), 1)?;
@@ -177,7 +177,7 @@ fn each_link_sees_its_own_address() -> Result<()> {
     let python = Namespace::new()?;
     let python_address = Ipv4Addr::new(198, 51, 100, 3);
     bridges.plug(&python, "eth0", python_address, 1)?;
-    let avahi = Avahi::on(&theirs, "other", true, room.path())?;
+    let avahi = Avahi::on(&theirs, "other", true, scratch.path())?;
     let _published = avahi.publish(&["bird", SERVICE, "2223", "by=avahi"])?;
     let _snake = zeroconf_announces(&python, python_address)?;
     let words = ["--name", "box", "--service", "ship,_sftp-ssh._tcp,22,by=us"];
@@ -223,13 +223,13 @@ fn each_link_sees_its_own_address() -> Result<()> {
 /// Two of our interfaces are on one link, made of two joined bridges: each receives the multicasts that the other sends.
 #[test]
 fn own_packets_that_return_are_no_conflict() -> Result<()> {
-    let (bridges, room) = (Bridges::new(2)?, tempfile::tempdir()?);
+    let (bridges, scratch) = (Bridges::new(2)?, tempfile::tempdir()?);
     bridges.join()?;
     let ours = Namespace::new()?;
     bridges.plug(&ours, "eth0", Ipv4Addr::new(192, 0, 2, 1), 0)?;
     bridges.plug(&ours, "eth1", Ipv4Addr::new(192, 0, 2, 7), 1)?;
     let (theirs, _) = bridges.host(2, 0)?;
-    let avahi = Avahi::on(&theirs, "other", true, room.path())?;
+    let avahi = Avahi::on(&theirs, "other", true, scratch.path())?;
     let words = ["--name", "box", "--service", "ship,_sftp-ssh._tcp,22,by=us"];
     let responder = Running::responder(&ours, &words)?;
     responder.wait_for("announced box.local")?;

@@ -20,8 +20,8 @@ fn browser_resolves_services_of_avahi() -> Result<()> {
 }
 
 pub fn sees_avahi(world: &World) -> Result<()> {
-    let room = tempfile::tempdir()?;
-    let avahi = Avahi::start(world, "other", room.path())?;
+    let scratch = tempfile::tempdir()?;
+    let avahi = Avahi::start(world, "other", scratch.path())?;
     let watch = world.browse(&["-r", "-p", "-k", "_http._tcp"])?;
     let published = avahi.publish(&[
         "A \u{1b}[2J \"site\"",
@@ -47,13 +47,13 @@ pub fn sees_avahi(world: &World) -> Result<()> {
         .lines()
         .map(serde_json::from_str)
         .collect::<Result<_, _>>()?;
-    let is_it = |line: &serde_json::Value| {
+    let is_resolved = |line: &serde_json::Value| {
         line["event"] == "resolved"
             && line["name"] == "A \u{1b}[2J \"site\""
             && line["address"] == "192.0.2.2"
             && line["port"] == 8080
     };
-    ensure!(found.iter().any(is_it), "{all}");
+    ensure!(found.iter().any(is_resolved), "{all}");
     // With -t the browser waits one second only, so a late answer may be missed: up to five attempts.
     let mut types = String::new();
     for _ in 0..5 {
@@ -116,12 +116,12 @@ fn set(text: &str) -> BTreeSet<String> {
 /// included.
 #[test]
 fn browser_prints_the_lines_of_avahi_browse() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
     // Without IPv6 each service resolves to one address only; with both families, the programs could print different ones.
     for host in [&world.ours, &world.theirs] {
         world.without_ipv6_on(host)?;
     }
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     let _published = [
@@ -199,11 +199,11 @@ fn browser_prints_the_lines_of_avahi_browse() -> Result<()> {
 /// code.
 #[test]
 fn resolve_timeout_is_reported_like_avahi_browse() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
     for host in [&world.ours, &world.theirs] {
         world.without_ipv6_on(host)?;
     }
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let _published = [
         avahi.publish(&["-H", "nowhere.local", "The ghost", "_http._tcp", "80"])?,
         avahi.publish(&["Web", "_http._tcp", "8080"])?,
@@ -314,10 +314,10 @@ fn wait_for(path: &Path, is_right: impl Fn(&str) -> bool) -> Result<String> {
 
 #[test]
 fn exec_runs_one_program_per_event() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let log = room.path().join("log");
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let log = scratch.path().join("log");
     let program = script(
-        &room.path().join("program"),
+        &scratch.path().join("program"),
         &format!(
             "exec 3>>{}\necho \"begin $DNSSD_EVENT $DNSSD_FAMILY $DNSSD_NAME|$DNSSD_TYPE|$DNSSD_HOST|$DNSSD_ADDRESS|$DNSSD_PORT|\
              $DNSSD_TXT_path|$DNSSD_TXT_u|$KEPT$#\" >&3\necho \"open $(ls -l /proc/$$/fd | grep -c 'socket:\\|anon_inode:')\" >&3\nsleep 0.3\necho end >&3",
@@ -367,8 +367,8 @@ fn exec_runs_one_program_per_event() -> Result<()> {
 
 #[test]
 fn failed_or_missing_exec_program_is_reported() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let file = room.path().join("file");
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let file = scratch.path().join("file");
     fs::write(&file, "text")?;
     let file = file.to_string_lossy();
     for program in ["/nowhere/program", &file, "/"] {
@@ -380,7 +380,7 @@ fn failed_or_missing_exec_program_is_reported() -> Result<()> {
         );
     }
     fs::set_permissions(&*file, fs::Permissions::from_mode(0o755))?;
-    let bad = script(&room.path().join("bad"), "exit 3")?;
+    let bad = script(&scratch.path().join("bad"), "exit 3")?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     for (program, part) in [
@@ -405,8 +405,8 @@ fn services_of_a_dead_host_are_remembered() -> Result<()> {
 }
 
 pub fn remembers_dead_host(world: &World) -> Result<()> {
-    let room = tempfile::tempdir()?;
-    let file = room.path().join("file");
+    let scratch = tempfile::tempdir()?;
+    let file = scratch.path().join("file");
     let keep = file.to_str().context("the path is not UTF-8")?.to_owned();
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
@@ -482,11 +482,11 @@ fn full_disk_is_reported_once_by_keep() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let disk = directory.path().join("disk");
     fs::create_dir(&disk)?;
-    let (place, browser) = (
+    let (path, browser) = (
         disk.to_string_lossy().into_owned(),
         world.browser(&world.ours, &[])?,
     );
-    let output = Said::by(&mut world.browser(&world.ours, &["-t", "--keep", &place, "-a"])?)?;
+    let output = Said::by(&mut world.browser(&world.ours, &["-t", "--keep", &path, "-a"])?)?;
     ensure!(
         output.code == Some(1) && output.stderr.contains("cannot remember in"),
         "{output:?}"
@@ -508,7 +508,7 @@ fn full_disk_is_reported_once_by_keep() -> Result<()> {
         "-p",
         "-t",
         "--keep",
-        &format!("{place}/file"),
+        &format!("{path}/file"),
     ]);
     let output = Said::by(&mut full)?;
     ensure!(

@@ -6,12 +6,12 @@ use anyhow::Result;
 
 #[test]
 fn second_host_with_the_name_is_renamed() -> Result<()> {
-    second(&World::new()?)
+    second_host_is_renamed(&World::new()?)
 }
 
-pub fn second(world: &World) -> Result<()> {
-    let room = tempfile::tempdir()?;
-    let avahi = Avahi::start(world, "box", room.path())?;
+pub fn second_host_is_renamed(world: &World) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let avahi = Avahi::start(world, "box", scratch.path())?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("is now called box-2")?;
     responder.wait_for("announced box-2.local")?;
@@ -29,14 +29,14 @@ pub fn second(world: &World) -> Result<()> {
 
 #[test]
 fn first_host_keeps_the_name() -> Result<()> {
-    first(&World::new()?)
+    first_host_keeps_name(&World::new()?)
 }
 
-pub fn first(world: &World) -> Result<()> {
-    let room = tempfile::tempdir()?;
+pub fn first_host_keeps_name(world: &World) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
-    let avahi = Avahi::start(world, "box", room.path())?;
+    let avahi = Avahi::start(world, "box", scratch.path())?;
     avahi.see(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.1"])?;
     avahi.see(
         &["avahi-resolve", "-4", "-n", "box-2.local"],
@@ -48,8 +48,8 @@ pub fn first(world: &World) -> Result<()> {
 /// CVE-2023-38473: dots and backslashes in a service name are ordinary characters when a new name is chosen.
 #[test]
 fn conflicting_service_with_backslashes_is_renamed() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let _published = avahi.publish(&[r"a.b\c", "_http._tcp", "1"])?;
     let seen = r"other.local;192.0.2.2;1;";
     avahi.see(&["avahi-browse", "-rtpk", "_http._tcp"], &[seen])?;

@@ -45,8 +45,8 @@ fn printed(name: &str) -> String {
 
 #[test]
 fn service_files_and_symlinks_are_read() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let dir = room.path().join("services");
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let dir = scratch.path().join("services");
     fs::create_dir_all(&dir)?;
     for number in 0..COUNT {
         fs::write(
@@ -55,14 +55,14 @@ fn service_files_and_symlinks_are_read() -> Result<()> {
         )?;
     }
     // NixOS and GNU stow install configuration files as symbolic links.
-    let store = room.path().join("store");
+    let store = scratch.path().join("store");
     fs::create_dir_all(&store)?;
     fs::write(store.join("absolute"), group("Absolute", ""))?;
     fs::write(store.join("relative"), group("Relative", ""))?;
     symlink(store.join("absolute"), dir.join("absolute.service"))?;
     symlink(Path::new("../store/relative"), dir.join("relative.service"))?;
     symlink(Path::new("gone"), dir.join("gone.service"))?;
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
     let message = responder.wait_for("left out")?;
     let expect = "/gone.service: it does not exist; check the path";
@@ -79,8 +79,8 @@ fn service_files_and_symlinks_are_read() -> Result<()> {
 
 #[test]
 fn unit_specifiers_are_expanded() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let dir = room.path().join("services");
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let dir = scratch.path().join("services");
     fs::create_dir_all(&dir)?;
     let machine = read("/etc/machine-id").ok();
     let boot = read("/proc/sys/kernel/random/boot_id")?.replace('-', "");
@@ -123,7 +123,7 @@ fn unit_specifiers_are_expanded() -> Result<()> {
         dir.join("no.dnssd"),
         "[Service]\nName=%?\nType=_http._tcp\n",
     )?;
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
     let message = responder.wait_for("left out")?;
     ensure!(
@@ -143,8 +143,8 @@ fn unit_specifiers_are_expanded() -> Result<()> {
 /// avahi.service(5): `protocol`.
 #[test]
 fn service_of_one_protocol_uses_that_family() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let dir = room.path().join("services");
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let dir = scratch.path().join("services");
     fs::create_dir_all(&dir)?;
     for (name, attribute) in [
         ("Six", " protocol=\"ipv6\""),
@@ -153,7 +153,7 @@ fn service_of_one_protocol_uses_that_family() -> Result<()> {
     ] {
         fs::write(dir.join(format!("{name}.service")), group(name, attribute))?;
     }
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
     responder.wait_for("announced box.local")?;
     let all = ["IPv6;Six;", "IPv4;Four;", "IPv6;Both;", "IPv4;Both;"];
@@ -171,15 +171,15 @@ fn service_of_one_protocol_uses_that_family() -> Result<()> {
 /// As on ESXi: datastores are separate file systems, mounted on directories named by UUIDs, with symbolic links for their labels.
 #[test]
 fn virtual_machines_on_datastores_are_announced_once() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let volumes = room.path().join("volumes");
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let volumes = scratch.path().join("volumes");
     let (first, second) = ("5f0c2d3e-1", "5f0c2d3e-2");
     for store in [first, second] {
         fs::create_dir_all(volumes.join(store))?;
     }
     symlink(first, volumes.join("datastore1"))?;
     symlink(second, volumes.join("backup"))?;
-    let empty = room.path().join("empty");
+    let empty = scratch.path().join("empty");
     fs::create_dir_all(&empty)?;
     // A private mount namespace: only the responder sees these mounts.
     let script = "for store in \"$V\"/5f0c*; do mount -t tmpfs none \"$store\" || exit 1; done; \
@@ -200,7 +200,7 @@ fn virtual_machines_on_datastores_are_announced_once() -> Result<()> {
         .arg(&volumes)
         .arg("--vms")
         .arg(&empty);
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let responder = Running::logging(command)?;
     responder.wait_for_all(&[
         &format!("announcing 3 virtual machines below {}", volumes.display()),

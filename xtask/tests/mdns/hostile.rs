@@ -132,9 +132,9 @@ fn legacy_query_from_link_local_address_is_answered() -> Result<()> {
     })?;
     let question = dns::query(7, &[("box.local", TYPE::AAAA)], false);
     socket.send_to(&question, SocketAddrV6::new(GROUP_V6, PORT, 0, link))?;
-    let mut room = [0; 9000];
-    let (len, from) = socket.recv_from(&mut room).context("no answer")?;
-    let answer = Message::parse(&room[..len])?;
+    let mut buffer = [0; 9000];
+    let (len, from) = socket.recv_from(&mut buffer).context("no answer")?;
+    let answer = Message::parse(&buffer[..len])?;
     let record = answer.find("box.local", TYPE::AAAA).context("no address")?;
     let SocketAddr::V6(from) = from else {
         anyhow::bail!("{from}");

@@ -177,8 +177,8 @@ fn flood_of_queries_does_not_starve_neighbours() -> Result<()> {
 /// A killed responder sends no goodbye: other hosts keep its address for the TTL, 120 s, and no longer.
 #[test]
 fn killed_responder_is_remembered_for_its_ttl() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     setup::quietly(world.theirs.command("ip").args([
         "route",
         "add",

@@ -71,8 +71,8 @@ fn avahi_sees_host_services_and_hardware() -> Result<()> {
 }
 
 fn avahi_sees_us(world: &World) -> Result<()> {
-    let room = tempfile::tempdir()?;
-    let avahi = Avahi::start(world, "other", room.path())?;
+    let scratch = tempfile::tempdir()?;
+    let avahi = Avahi::start(world, "other", scratch.path())?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     avahi_sees_all(&avahi)?;
@@ -108,11 +108,11 @@ fn sigterm_removes_services_from_browsers_at_once() -> Result<()> {
 
 fn check_goodbye(world: &World) -> Result<()> {
     const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-    let room = tempfile::tempdir()?;
+    let scratch = tempfile::tempdir()?;
     let route = ["route", "add", "224.0.0.0/4", "dev", "eth0"];
     setup::quietly(world.theirs.command("ip").args(route))?;
     let neighbour = world.theirs.run(|| Asker::member(THEIRS))?;
-    let avahi = Avahi::start(world, "other", room.path())?;
+    let avahi = Avahi::start(world, "other", scratch.path())?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     let lists = [
@@ -152,9 +152,9 @@ fn check_goodbye(world: &World) -> Result<()> {
 
 #[test]
 fn services_and_machines_are_read_from_files() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
-    let (services, machines) = (room.path().join("services"), room.path().join("vms"));
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
+    let (services, machines) = (scratch.path().join("services"), scratch.path().join("vms"));
     fs::create_dir_all(&services)?;
     fs::create_dir_all(machines.join("alpha"))?;
     fs::write(
@@ -199,9 +199,9 @@ fn services_and_machines_are_read_from_files() -> Result<()> {
 /// The VMX file is moved out of the directory, as when a virtual machine migrates to another host: the service is withdrawn here.
 #[test]
 fn changed_vmx_files_update_announcements() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
-    let vms = room.path().join("vms");
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
+    let vms = scratch.path().join("vms");
     fs::create_dir_all(&vms)?;
     let responder = world.announce(&["--name", "box", "--vms", &vms.to_string_lossy()])?;
     responder.wait_for("announced box.local")?;
@@ -216,7 +216,7 @@ fn changed_vmx_files_update_announcements() -> Result<()> {
         &["avahi-browse", "-rtp", "_vm._tcp"],
         &["Alpha;_vm._tcp;local;box.local;192.0.2.1;0;\"guest=other\""],
     )?;
-    fs::rename(vms.join("a.vmx"), room.path().join("a.vmx"))?;
+    fs::rename(vms.join("a.vmx"), scratch.path().join("a.vmx"))?;
     watch.wait_for("-;eth0;IPv4;Alpha;")?;
     responder.stop()
 }
@@ -224,8 +224,8 @@ fn changed_vmx_files_update_announcements() -> Result<()> {
 /// A new address is announced and a removed one no longer. After the link was down, the host is announced again.
 #[test]
 fn changed_addresses_update_announcements() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     let change = |words: &[&str]| -> Result<()> {

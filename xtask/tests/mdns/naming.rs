@@ -38,8 +38,8 @@ fn host_without_a_name_uses_its_mac() -> Result<()> {
 /// An alias has address records, but the reverse mapping names the host only. Goodbyes withdraw both.
 #[test]
 fn alias_resolves_to_the_hosts_addresses() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let words = [
         "--name",
         "box",
@@ -79,8 +79,8 @@ fn alias_resolves_to_the_hosts_addresses() -> Result<()> {
 
 #[test]
 fn conflicting_aliases_are_withdrawn() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let mut theirs = Vec::new();
     for (name, address) in [("taken.local", "192.0.2.77"), ("gone.local", "192.0.2.78")] {
         let mut command = avahi.command("avahi-publish");
@@ -89,7 +89,7 @@ fn conflicting_aliases_are_withdrawn() -> Result<()> {
         let seen = format!("{name}\t{address}");
         avahi.see(&["avahi-resolve", "-n", name], &[&seen])?;
     }
-    let hosts = room.path().join("hosts");
+    let hosts = scratch.path().join("hosts");
     fs::write(&hosts, "198.51.100.1 gone.local\n198.51.100.2 ours.local\n")?;
     let hosts = hosts.to_string_lossy();
     let words = [
@@ -117,9 +117,9 @@ fn conflicting_aliases_are_withdrawn() -> Result<()> {
 /// Entries of the hosts file are announced as avahi-publish -a announces an address: A or AAAA, and the reverse mapping.
 #[test]
 fn hosts_file_is_announced_like_avahi_publish() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
-    let hosts = room.path().join("hosts");
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
+    let hosts = scratch.path().join("hosts");
     fs::write(
         &hosts,
         "# Names\n198.51.100.7 gate.local\n2001:db8::7\tgate.local # again\n\nx.local 1.2.3.4\n",
@@ -153,8 +153,8 @@ fn hosts_file_is_announced_like_avahi_publish() -> Result<()> {
 
 #[test]
 fn disabled_families_and_interfaces_are_silent() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     for (flag, spoken, silent) in [("-4", "IPv4", "IPv6"), ("-6", "IPv6", "IPv4")] {
         let name = format!("Only{flag}");
         let service = format!("{name},_http._tcp,80");

@@ -1,4 +1,4 @@
-//! `serve --one-process`: NFS, MOUNT, portmap, mDNS and SFTP as tasks of one loop, all used at once.
+//! `serve --one-process`: NFS, MOUNT, portmap, mDNS and SFTP are tasks of one loop, and are used at the same time.
 
 use crate::mdns::world::{Avahi, World};
 use anyhow::{Result, ensure};
@@ -13,9 +13,9 @@ use xtask::machines::server;
 use xtask::setup::{self, Package};
 use xtask::testing::pattern;
 
-/// Bytes of the files that are copied.
+/// Length (bytes) of the copied file.
 const FILE_BYTES: usize = 20 << 20;
-/// Copies by each client.
+/// Copies that each client makes.
 const ROUND_COUNT: usize = 3;
 
 fn ensure_same(one: &Path, other: &Path) -> Result<()> {
@@ -62,7 +62,7 @@ fn one_loop_serves_nfs_sftp_and_mdns() -> Result<()> {
     };
     let copy_by_sftp = || {
         mounts::private("sshfs", || {
-            // `ip netns exec` would mount it for itself alone.
+            // `ip netns exec` would run sshfs in a mount namespace of its own, in which alone its mount is visible.
             let mut command = Command::new("nsenter");
             command.arg(format!("--net={}", world.theirs.path()));
             command.arg("sshfs");

@@ -55,12 +55,12 @@ fn poor_host_resolves_addresses_and_denials() -> Result<()> {
 
 #[test]
 fn second_poor_host_with_the_name_is_renamed() -> Result<()> {
-    conflicts::second(&World::poor()?)
+    conflicts::second_host_is_renamed(&World::poor()?)
 }
 
 #[test]
 fn first_poor_host_keeps_the_name() -> Result<()> {
-    conflicts::first(&World::poor()?)
+    conflicts::first_host_keeps_name(&World::poor()?)
 }
 
 #[test]

@@ -23,9 +23,9 @@ fn neighbour(world: &World) -> Result<Asker> {
 
 /// Waits for the next query or response of our host; returns it with its source address.
 fn next_message(asker: &Asker, is_response: bool) -> Result<(Message, SocketAddr)> {
-    let (deadline, mut room) = (Instant::now() + Duration::from_secs(40), [0; 9000]);
+    let (deadline, mut buffer) = (Instant::now() + Duration::from_secs(40), [0; 9000]);
     while Instant::now() < deadline {
-        let received = asker.receive_from(&mut room, Duration::from_secs(1))?;
+        let received = asker.receive_from(&mut buffer, Duration::from_secs(1))?;
         if let Some((datagram, from)) = received
             && from.ip() == OURS
         {
@@ -91,10 +91,10 @@ fn queries_go_to_both_multicast_groups() -> Result<()> {
     });
     for socket in &sockets {
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-        let (mut room, mut asked) = ([0; 9000], Vec::new());
+        let (mut buffer, mut asked) = ([0; 9000], Vec::new());
         // The queries sent during the resolves are in the socket's buffer.
-        while let Ok(len) = socket.recv(&mut room) {
-            let message = Message::parse(&room[..len])?;
+        while let Ok(len) = socket.recv(&mut buffer) {
+            let message = Message::parse(&buffer[..len])?;
             asked.extend(message.questions.iter().map(|it| it.qname.to_string()));
         }
         for name in names {
@@ -140,10 +140,10 @@ fn query_intervals_ignore_own_queries() -> Result<()> {
     let neighbour = neighbour(&world)?;
     let _watches = [(); 2].map(|()| world.browse(&["-p", "_x._tcp"]));
     next_message(&neighbour, false)?;
-    let (start, mut room, mut count) = (Instant::now(), [0; 9000], 1);
+    let (start, mut buffer, mut count) = (Instant::now(), [0; 9000], 1);
     // Each browser queries at once and after 1, 3 and 7 s: three queries within 6 s.
     while start.elapsed() < Duration::from_secs(6) {
-        let received = neighbour.receive_from(&mut room, Duration::from_millis(100))?;
+        let received = neighbour.receive_from(&mut buffer, Duration::from_millis(100))?;
         count += usize::from(received.is_some_and(|(_, from)| from.ip() == OURS));
     }
     ensure!(count == 6, "{count} questions of two browsers");

@@ -10,8 +10,8 @@ fn publish(world: &World, words: &[&str]) -> Result<Running> {
 
 #[test]
 fn published_service_is_seen() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let words = [
         "-s",
         "Printer (big)",
@@ -45,8 +45,8 @@ fn published_service_is_seen() -> Result<()> {
 
 #[test]
 fn published_address_is_resolved_or_refused() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let name = publish(&world, &["-a", "gate.local", "198.51.100.7"])?;
     name.wait_for("announced gate.local")?;
     avahi.see(
@@ -86,8 +86,8 @@ fn published_address_is_resolved_or_refused() -> Result<()> {
 /// once, however often the host's addresses change.
 #[test]
 fn publish_accepts_the_flags_of_avahi_publish() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let words = |name| {
         [
             "--service",

@@ -29,7 +29,7 @@ fn write_initial(dir: &Path) -> Result<()> {
 }
 
 fn apply_changes(dir: &Path) -> Result<()> {
-    // The same contents: only the file's times change.
+    // Rewritten with the same contents.
     put(dir, "Stays", 81)?;
     put(dir, "Changes", 92)?;
     fs::remove_file(dir.join("Goes.service"))?;
@@ -39,11 +39,11 @@ fn apply_changes(dir: &Path) -> Result<()> {
 
 #[test]
 fn sighup_applies_changed_service_files() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let dir = room.path().join("services");
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let dir = scratch.path().join("services");
     fs::create_dir_all(&dir)?;
     write_initial(&dir)?;
-    let avahi = Avahi::start(&world, "other", room.path())?;
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
     let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
     responder.wait_for("announced box.local")?;
     let seen = ["Stays", "Changes", "Goes"].map(|name| format!("=;eth0;IPv4;{name};"));
@@ -72,8 +72,8 @@ fn sighup_applies_changed_service_files() -> Result<()> {
 
 #[test]
 fn sighup_sends_nothing_for_unchanged_services() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let dir = room.path().join("services");
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let dir = scratch.path().join("services");
     fs::create_dir_all(&dir)?;
     write_initial(&dir)?;
     let socket = world.theirs.run(|| {
@@ -84,15 +84,15 @@ fn sighup_sends_nothing_for_unchanged_services() -> Result<()> {
     })?;
     // Collects datagrams until none comes for SILENCE.
     let listen = || -> Result<Vec<Vec<u8>>> {
-        let (mut all, mut room) = (Vec::new(), [0; 9000]);
+        let (mut all, mut buffer) = (Vec::new(), [0; 9000]);
         let deadline = Instant::now() + Duration::from_secs(40);
         loop {
             ensure!(
                 Instant::now() < deadline,
                 "the responder sends without an end"
             );
-            match socket.recv(&mut room) {
-                Ok(len) => all.push(room[..len].to_vec()),
+            match socket.recv(&mut buffer) {
+                Ok(len) => all.push(buffer[..len].to_vec()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(all),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).context("cannot receive"),

@@ -10,8 +10,8 @@ fn resolve_finds_avahis_host() -> Result<()> {
 }
 
 pub fn finds_avahi(world: &World) -> Result<()> {
-    let room = tempfile::tempdir()?;
-    let _avahi = Avahi::start(world, "other", room.path())?;
+    let scratch = tempfile::tempdir()?;
+    let _avahi = Avahi::start(world, "other", scratch.path())?;
     let v4 = world.resolve(&["-4", "-n", "other.local"])?;
     ensure!(v4.stdout == "other.local\t192.0.2.2\n", "{v4:?}");
     let v6 = world.resolve(&["-6", "-n", "OTHER.local."])?;

@@ -59,11 +59,11 @@ const PUBLISH: Case = Case {
 
 /// Our host has a global IPv6 address beside its link-local one (avahi then announces the global one only); the neighbour runs
 /// avahi-browse.
-fn world(room: &tempfile::TempDir) -> Result<(World, Avahi)> {
+fn world(scratch: &tempfile::TempDir) -> Result<(World, Avahi)> {
     let world = World::new()?;
     let address = ["addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad"];
     setup::quietly(world.ours.command("ip").args(address))?;
-    let neighbour = Avahi::start(&world, "neighbour", room.path())?;
+    let neighbour = Avahi::start(&world, "neighbour", scratch.path())?;
     Ok((world, neighbour))
 }
 
@@ -90,8 +90,8 @@ fn avahi_is_unharmed(avahi: &Avahi) -> Result<()> {
 
 /// avahi is started first.
 fn avahi_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
-    let room = tempfile::tempdir()?;
-    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, room.path())?;
+    let scratch = tempfile::tempdir()?;
+    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, scratch.path())?;
     let responder = start(world, case)?;
     responder.wait_for(SERVICES_ONLY)?;
     both_are_seen(neighbour, case)?;
@@ -101,10 +101,10 @@ fn avahi_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
 
 /// Our responder is started first, and takes its host name again once avahi has stopped.
 fn ours_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
-    let room = tempfile::tempdir()?;
+    let scratch = tempfile::tempdir()?;
     let responder = start(world, case)?;
     responder.wait_for("announced ")?;
-    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, room.path())?;
+    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, scratch.path())?;
     responder.wait_for(SERVICES_ONLY)?;
     both_are_seen(neighbour, case)?;
     avahi_is_unharmed(&avahi)?;
@@ -121,8 +121,8 @@ fn ours_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
 
 /// Both orders of starting: one round, in full runs twenty.
 fn rounds(case: &Case) -> Result<()> {
-    let room = tempfile::tempdir()?;
-    let (world, neighbour) = world(&room)?;
+    let scratch = tempfile::tempdir()?;
+    let (world, neighbour) = world(&scratch)?;
     for _ in 0..if full() { 20 } else { 1 } {
         avahi_first(&world, &neighbour, case)?;
         ours_first(&world, &neighbour, case)?;
@@ -153,9 +153,9 @@ fn avahi_and_ours_share_a_host() -> Result<()> {
 /// A killed avahi sends no goodbye. That it no longer has the port bound shows its end, long before its records expire.
 #[test]
 fn killed_avahi_leaves_us_the_host_name() -> Result<()> {
-    let (room, ours_room) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let (world, neighbour) = world(&room)?;
-    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, ours_room.path())?;
+    let (scratch, our_scratch) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let (world, neighbour) = world(&scratch)?;
+    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, our_scratch.path())?;
     let responder = start(&world, &MDNS_OTHER)?;
     responder.wait_for(SERVICES_ONLY)?;
     both_are_seen(&neighbour, &MDNS_OTHER)?;
@@ -189,11 +189,14 @@ fn toggle(dir: &Path, name: &str, exists: bool) -> Result<()> {
 
 /// Service files of both responders are added and removed for 8 s, in full runs for 5 min. Then the neighbour lists exactly the
 /// remaining services, under the same host name.
-fn come_and_go(name: &&str) -> Result<()> {
-    let (room, ours_room) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let (world, neighbour) = world(&room)?;
-    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, ours_room.path())?;
-    let (ours, theirs) = (ours_room.path().join("ours"), services(ours_room.path()));
+fn change_services(name: &&str) -> Result<()> {
+    let (scratch, our_scratch) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let (world, neighbour) = world(&scratch)?;
+    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, our_scratch.path())?;
+    let (ours, theirs) = (
+        our_scratch.path().join("ours"),
+        services(our_scratch.path()),
+    );
     fs::create_dir(&ours)?;
     let responder = world.announce(&["--name", name, "--services", &ours.to_string_lossy()])?;
     responder.wait_for(SERVICES_ONLY)?;
@@ -240,5 +243,5 @@ fn come_and_go(name: &&str) -> Result<()> {
 
 #[test]
 fn changing_services_of_both_responders_stay_consistent() -> Result<()> {
-    in_parallel(&["vm", "box"], come_and_go)
+    in_parallel(&["vm", "box"], change_services)
 }

@@ -20,9 +20,9 @@ fn children(server: &Running) -> Result<Vec<i32>> {
 
 #[test]
 fn exports_are_announced_until_the_end() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
-    let path = room.path().join("iso");
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
+    let path = scratch.path().join("iso");
     fs::create_dir(&path)?;
     let path = path.to_string_lossy();
     let words = [
@@ -55,9 +55,9 @@ fn exports_are_announced_until_the_end() -> Result<()> {
 /// `serve` restarts a responder that ended; the NFS server keeps running.
 #[test]
 fn killed_responder_is_restarted_by_serve() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let avahi = Avahi::start(&world, "other", room.path())?;
-    let path = room.path().to_string_lossy().into_owned();
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let avahi = Avahi::start(&world, "other", scratch.path())?;
+    let path = scratch.path().to_string_lossy().into_owned();
     let server = serve(&world, &["--export", &path, "--name", "box"])?;
     server.wait_for("announced box.local")?;
     let children = children(&server)?;
@@ -76,8 +76,8 @@ fn killed_responder_is_restarted_by_serve() -> Result<()> {
 /// With --no-mdns, or when the server listens on loopback only, nothing is announced.
 #[test]
 fn unreachable_exports_are_not_announced() -> Result<()> {
-    let (world, room) = (World::new()?, tempfile::tempdir()?);
-    let path = room.path().to_string_lossy().into_owned();
+    let (world, scratch) = (World::new()?, tempfile::tempdir()?);
+    let path = scratch.path().to_string_lossy().into_owned();
     for words in [&["--no-mdns"][..], &["-l", "127.0.0.1"]] {
         let all = [&["--export", &path], words].concat();
         let server = serve(&world, &all)?;

@@ -20,7 +20,7 @@ use xtask::setup::{self, Package};
 /// Timeout of every wait, generous for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The link, with a host at each end.
+/// A link with a host at each end.
 pub struct World {
     pub ours: Namespace,
     pub theirs: Namespace,
@@ -218,14 +218,14 @@ impl Running {
     /// Starts a program and reads its stderr.
     pub fn logging(mut command: Command) -> Result<Self> {
         let mut child = spawned(command.stderr(Stdio::piped()))?;
-        let said = lines(child.stderr.take().context("its stderr is a pipe")?);
+        let said = lines(child.stderr.take().context("stderr is not a pipe")?);
         Ok(Self { child, said })
     }
 
     /// Starts a program and reads its stdout.
     pub fn printing(mut command: Command) -> Result<Self> {
         let mut child = spawned(command.stdout(Stdio::piped()))?;
-        let said = lines(child.stdout.take().context("its stdout is a pipe")?);
+        let said = lines(child.stdout.take().context("stdout is not a pipe")?);
         Ok(Self { child, said })
     }
 
@@ -319,28 +319,28 @@ pub struct Avahi {
     log: Arc<Mutex<String>>,
 }
 
-/// Directory of the service files of the avahi that keeps its files in `room`.
-pub fn services(room: &Path) -> PathBuf {
-    room.join("services-of-avahi")
+/// Directory of the service files of the avahi that keeps its files in `scratch`.
+pub fn services(scratch: &Path) -> PathBuf {
+    scratch.join("services-of-avahi")
 }
 
 impl Avahi {
     /// Starts avahi on the other host with the host name `name`, and waits until it has announced that.
-    pub fn start(world: &World, name: &str, room: &Path) -> Result<Self> {
-        Self::on(&world.theirs, name, true, room)
+    pub fn start(world: &World, name: &str, scratch: &Path) -> Result<Self> {
+        Self::on(&world.theirs, name, true, scratch)
     }
 
     /// Starts avahi on `host`, with or without IPv6.
-    pub fn on(host: &Namespace, name: &str, has_ipv6: bool, room: &Path) -> Result<Self> {
+    pub fn on(host: &Namespace, name: &str, has_ipv6: bool, scratch: &Path) -> Result<Self> {
         let ipv6 = if has_ipv6 { "yes" } else { "no" };
-        let config = room.join("avahi.conf");
+        let config = scratch.join("avahi.conf");
         fs::write(
             &config,
             format!(
                 "[server]\nhost-name={name}\nuse-ipv4=yes\nuse-ipv6={ipv6}\nratelimit-interval-usec=0\n[publish]\npublish-workstation=yes\n"
             ),
         )?;
-        let services = services(room);
+        let services = services(scratch);
         fs::create_dir_all(&services)?;
         let script = "mount -t tmpfs none /run && mkdir /run/dbus /run/avahi-daemon && \
             mount --bind \"$1\" /etc/avahi/services && \
@@ -356,7 +356,7 @@ impl Avahi {
             .stderr(Stdio::piped())
             .spawn()
             .context("cannot start avahi-daemon")?;
-        let said = lines(child.stderr.take().context("its stderr is a pipe")?);
+        let said = lines(child.stderr.take().context("stderr is not a pipe")?);
         let log = Arc::default();
         let avahi = Self {
             child,
