@@ -174,7 +174,7 @@ fn different_call_with_same_xid_is_carried_out() -> Result<()> {
             let name = name.as_bytes();
             Call::remove(&root, name).message(XID, &auth)
         };
-        // The same procedure with other arguments.
+        // Same procedure, other arguments.
         for name in ["one", "two"] {
             let reply = exchange_raw(&mut scene.client, &remove(name))?;
             ensure!(
@@ -203,7 +203,7 @@ fn different_call_with_same_xid_is_carried_out() -> Result<()> {
             );
         }
         scene.client.remove(&root, "three")?;
-        // The same call from another host.
+        // Same call, other host.
         let server = scene.server.nfs();
         let mut elsewhere = Client::connect_from(ELSEWHERE, server)?;
         let reply = exchange_raw(&mut elsewhere, &remove("three"))?;

@@ -54,22 +54,23 @@ fn small_write_is_accepted_cut_anywhere() -> Result<()> {
             Call::write(&file, 0, stable_how::UNSTABLE, &data).message(xid, &auth)
         };
         let len = message(0).len();
-        for at in 1..len {
+        for index in 1..len {
             // Variants: both fragments in one send, and both fragments in two sends.
-            let (first, second) = (at as u32 * 3, at as u32 * 3 + 1);
-            let bytes = cut(&message(first), &[at]);
+            let (first, second) = (index as u32 * 3, index as u32 * 3 + 1);
+            let bytes = cut(&message(first), &[index]);
             scene.client.send(&bytes)?;
-            expect_written(&mut scene.client, first, 13).with_context(|| format!("cut at {at}"))?;
-            let bytes = cut(&message(second), &[at]);
-            let (now, later) = bytes.split_at(at + 4 + at % 4);
-            scene.client.send(now)?;
+            expect_written(&mut scene.client, first, 13)
+                .with_context(|| format!("cut at {index}"))?;
+            let bytes = cut(&message(second), &[index]);
+            let (first_part, second_part) = bytes.split_at(index + 4 + index % 4);
+            scene.client.send(first_part)?;
             sleep(Duration::from_micros(300));
-            scene.client.send(later)?;
+            scene.client.send(second_part)?;
             expect_written(&mut scene.client, second, 13)
-                .with_context(|| format!("sent at {at}"))?;
+                .with_context(|| format!("sent at {index}"))?;
             ensure!(
                 fs::read(scene.path("file"))? == pattern(second as u8, 0, 13),
-                "cut at {at}"
+                "cut at {index}"
             );
         }
         scene.is_well()

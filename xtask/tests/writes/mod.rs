@@ -105,7 +105,7 @@ fn is_as_on_the_host(attr: &fattr3, path: &Path) -> Result<()> {
     };
     ensure!(
         pack(attr) == pack(&host),
-        "the server says {attr:?} and the host {host:?}"
+        "attributes from the server: {attr:?}, from the host: {host:?}"
     );
     Ok(())
 }

@@ -40,8 +40,8 @@ fn running_program_refuses_writes() -> Result<()> {
         }
         let cut = scene.client.set_attr(&file, Set::size(0));
         fails(cut, &[nfsstat3::NFS3ERR_ACCES], "SETATTR of the size")?;
-        let again = How::Unchecked(Set::size(0));
-        let cut = scene.client.create(&root, "sleep", again);
+        let truncating = How::Unchecked(Set::size(0));
+        let cut = scene.client.create(&root, "sleep", truncating);
         fails(cut, &[nfsstat3::NFS3ERR_ACCES], "CREATE of size 0")?;
         ensure!(
             fs::read(scene.path("sleep"))? == before,

@@ -34,7 +34,7 @@ fn only_listed_groups_grant_access() -> Result<()> {
             .write(&file, 0, stable_how::UNSTABLE, b"C")
             .with_context(|| format!("group {number}"))?;
         ensure!(scene.client.read(&file, 0, 100)?.0 == b"Content");
-        // The same user without that group, immediately afterwards.
+        // Now without that group, as the same user.
         let without: Vec<u32> = groups
             .iter()
             .copied()
@@ -211,7 +211,7 @@ fn access_is_checked_for_each_caller() -> Result<()> {
     let wrote = stranger.write(&file, 0, stable_how::UNSTABLE, b"T");
     fails(wrote, &[nfsstat3::NFS3ERR_ACCES], "WRITE")?;
     ensure!(fs::read(scene.path("file"))? == b"Secret");
-    // The same with SETATTR instead of chmod on the host.
+    // Permissions that SETATTR grants and revokes.
     owner.set_attr(&file, Set::mode(0o666))?;
     ensure!(stranger.read(&file, 0, 100)?.0 == b"Secret");
     owner.set_attr(&file, Set::mode(0o600))?;
@@ -380,7 +380,7 @@ fn access_agrees_with_host_permissions() -> Result<()> {
             let granted = client.access(&object, ALL)?;
             ensure!(
                 granted & mask == expected,
-                "{name} for {:?}: {granted:#x} where the host says {expected:#x}",
+                "{name} for {:?}: {granted:#x} instead of {expected:#x} on the host",
                 client.auth
             );
             ensure!(

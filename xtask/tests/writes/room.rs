@@ -14,7 +14,7 @@ use xtask::machines::server::ServerOptions;
 use xtask::setup;
 use xtask::testing::{holds, pattern};
 
-/// Bytes of a WRITE: not a multiple of the block size, so that the last one may fit in part.
+/// Length (bytes) of a WRITE: not a multiple of the block size, so that the last one may fit in part.
 const STEP: usize = 50_000;
 /// Longest time until the space of a removed file is free again.
 const ROOM_MAX: Duration = Duration::from_secs(4);
@@ -85,7 +85,7 @@ fn fill_with_names(
             made.push(name);
             ensure!(
                 made.len() < 1000,
-                "{kind}: all names fit where there is no room"
+                "{kind}: all names fit on a full file system"
             );
         };
         for name in &made {
@@ -93,7 +93,7 @@ fn fill_with_names(
                 .with_context(|| format!("{name} was acknowledged"))?;
         }
         let exists = |name: &str| fs::symlink_metadata(path.join(name)).is_ok();
-        ensure!(!exists(&failed), "{failed} failed and is there");
+        ensure!(!exists(&failed), "{failed} exists although the call failed");
         // RENAME may need space, too; the file always has one of the two names.
         let renamed = client.rename(root, "spare", root, &failed);
         let moved = renamed.is_ok();
@@ -157,8 +157,13 @@ fn check_full_file_system(path: &Path, room: Room, expected: nfsstat3) -> Result
     // Small WRITEs fill the last block.
     let last = client.lookup(&root, "stable")?;
     for _ in 0..200 {
-        let at = fs::metadata(path.join("stable"))?.len();
-        let wrote = client.write(&last, at, stable_how::FILE_SYNC, &pattern(1, at, 512));
+        let offset = fs::metadata(path.join("stable"))?.len();
+        let wrote = client.write(
+            &last,
+            offset,
+            stable_how::FILE_SYNC,
+            &pattern(1, offset, 512),
+        );
         if wrote.is_err() {
             fails(wrote, &[expected], "a small WRITE")?;
             break;
@@ -265,7 +270,7 @@ fn removed_files_are_freed_during_constant_calls() -> Result<()> {
 /// Limit (bytes) of the btrfs quota.
 const QUOTA: u64 = 8 << 20;
 
-/// Bytes that remain below the quota.
+/// Remaining bytes below the quota.
 fn below_quota(path: &Path) -> Result<(u64, u64)> {
     let output = setup::quietly(
         Command::new("btrfs")

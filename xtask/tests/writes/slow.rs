@@ -87,10 +87,10 @@ fn slow_fsync_does_not_delay_other_clients() -> Result<()> {
     let (directory, log) = (public_dir()?, NamedTempFile::new()?);
     fs::write(directory.path().join("file"), "before")?;
     let server = start_slow(directory.path(), "fsync", &[], &log)?;
-    let (mut other, root) = server.open(directory.path())?;
-    let file = other.lookup(&root, "file")?;
+    let (mut neighbour, root) = server.open(directory.path())?;
+    let file = neighbour.lookup(&root, "file")?;
     // Unstable data for COMMIT.
-    other.write(&file, 0, stable_how::UNSTABLE, b"first")?;
+    neighbour.write(&file, 0, stable_how::UNSTABLE, b"first")?;
     let mut clients = Vec::new();
     for _ in WAITS {
         clients.push(server.connect()?);
@@ -121,12 +121,15 @@ fn slow_fsync_does_not_delay_other_clients() -> Result<()> {
             );
             sleep(Duration::from_millis(5));
         }
-        ensure!(other.read(&file, 0, 9)?.0.len() > 3, "the file is short");
-        other.attr(&root)?;
+        ensure!(
+            neighbour.read(&file, 0, 9)?.0.len() > 3,
+            "the file is short"
+        );
+        neighbour.attr(&root)?;
         ensure_late(&done, threads)
     })?;
     // A call after all of them succeeds.
-    make(&mut other, &root, "after", b"after")?;
+    make(&mut neighbour, &root, "after", b"after")?;
     ensure!(
         server
             .lines()
@@ -139,13 +142,13 @@ fn slow_fsync_does_not_delay_other_clients() -> Result<()> {
 #[test]
 fn uncached_read_does_not_delay_other_clients() -> Result<()> {
     let (directory, log) = (public_dir()?, NamedTempFile::new()?);
-    let data: Vec<u8> = (0..300_000_u32).map(|at| (at / 7) as u8).collect();
+    let data: Vec<u8> = (0..300_000_u32).map(|index| (index / 7) as u8).collect();
     fs::write(directory.path().join("file"), &data)?;
     // Every page seems uncached: preadv2 with RWF_NOWAIT fails, so a worker thread reads the data.
     let uncached = ["-e", "inject=preadv2:error=EAGAIN"];
     let server = start_slow(directory.path(), "splice", &uncached, &log)?;
-    let (mut other, root) = server.open(directory.path())?;
-    let file = other.lookup(&root, "file")?;
+    let (mut neighbour, root) = server.open(directory.path())?;
+    let file = neighbour.lookup(&root, "file")?;
     // A READ whose data is copied into the reply, and one whose data follows the reply's head separately.
     let mut clients = Vec::new();
     for count in [4096, 100_000] {
@@ -171,7 +174,7 @@ fn uncached_read_does_not_delay_other_clients() -> Result<()> {
             })
             .collect();
         for _ in 0..10 {
-            other.attr(&root)?;
+            neighbour.attr(&root)?;
             sleep(DISK / 30);
         }
         ensure_late(&done, threads)
@@ -243,7 +246,7 @@ fn large_removed_files_are_closed_by_workers() -> Result<()> {
 
 /// Dirty bytes of a file from which on worker threads store its WRITEs.
 const DIRTY: u64 = 16 << 20;
-/// Bytes of a WRITE.
+/// Length (bytes) of a WRITE.
 const STEP: usize = 1 << 20;
 
 /// Writes a file's first `DIRTY` bytes, so that worker threads store the next ones.
