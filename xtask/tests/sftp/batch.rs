@@ -29,15 +29,22 @@ fn files_of_every_size_are_transferred() -> Result<()> {
         Direct::each(|direct| {
             let (mut up, mut down) = (String::new(), String::new());
             for size in SIZES {
-                make(&direct.here().join(format!("{size}")), size as u64, size)?;
+                make(
+                    &direct.client_dir().join(format!("{size}")),
+                    size as u64,
+                    size,
+                )?;
                 up.push_str(&format!("put {size}\n"));
                 down.push_str(&format!("get {size} {size}.back\n"));
             }
             direct.batch_by(&direct.command(), options, &(up + &down))?;
             for size in SIZES {
-                let here = direct.here().join(size.to_string());
-                ensure_same(&here, &direct.there().join(size.to_string()))?;
-                ensure_same(&here, &direct.here().join(format!("{size}.back")))?;
+                let client_dir = direct.client_dir().join(size.to_string());
+                ensure_same(&client_dir, &direct.server_dir().join(size.to_string()))?;
+                ensure_same(
+                    &client_dir,
+                    &direct.client_dir().join(format!("{size}.back")),
+                )?;
             }
             Ok(())
         })?;
@@ -50,13 +57,13 @@ fn reput_and_reget_resume_transfers() -> Result<()> {
     Direct::each(|direct| {
         const LEN: usize = 1_000_003;
         const HAVE: usize = 400_001;
-        let (here, there) = (direct.here(), direct.there());
-        make(&here.join("up"), 1, LEN)?;
-        make(&there.join("down"), 2, LEN)?;
+        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
+        make(&client_dir.join("up"), 1, LEN)?;
+        make(&server_dir.join("down"), 2, LEN)?;
         // Other bytes in the part that is present: they remain, because reput and reget transfer only the missing part.
-        make(&there.join("up"), 3, HAVE)?;
-        make(&here.join("down"), 4, HAVE)?;
-        for path in [here.join("down"), there.join("up")] {
+        make(&server_dir.join("up"), 3, HAVE)?;
+        make(&client_dir.join("down"), 4, HAVE)?;
+        for path in [client_dir.join("down"), server_dir.join("up")] {
             direct.give(&path)?;
         }
         let joined = |first: &Path, then: &Path| -> Result<Vec<u8>> {
@@ -64,11 +71,11 @@ fn reput_and_reget_resume_transfers() -> Result<()> {
             bytes.extend_from_slice(&fs::read(then)?[HAVE..]);
             Ok(bytes)
         };
-        let up = joined(&there.join("up"), &here.join("up"))?;
-        let down = joined(&here.join("down"), &there.join("down"))?;
+        let up = joined(&server_dir.join("up"), &client_dir.join("up"))?;
+        let down = joined(&client_dir.join("down"), &server_dir.join("down"))?;
         direct.batch("reput up\nreget down")?;
-        ensure!(fs::read(there.join("up"))? == up, "reput");
-        ensure!(fs::read(here.join("down"))? == down, "reget");
+        ensure!(fs::read(server_dir.join("up"))? == up, "reput");
+        ensure!(fs::read(client_dir.join("down"))? == down, "reget");
         Ok(())
     })
 }
@@ -76,18 +83,18 @@ fn reput_and_reget_resume_transfers() -> Result<()> {
 #[test]
 fn posix_rename_replaces_and_rename_refuses() -> Result<()> {
     Direct::each(|direct| {
-        let there = direct.there();
+        let server_dir = direct.server_dir();
         for name in ["a", "b", "c"] {
-            fs::write(there.join(name), name)?;
+            fs::write(server_dir.join(name), name)?;
         }
         direct.batch("rename a b")?;
-        ensure!(fs::read(there.join("b"))? == b"a");
-        ensure!(!there.join("a").exists(), "rename left the old name");
+        ensure!(fs::read(server_dir.join("b"))? == b"a");
+        ensure!(!server_dir.join("a").exists(), "rename left the old name");
         direct.refuses("rename -l b c", "Failure")?;
-        ensure!(fs::read(there.join("b"))? == b"a" && fs::read(there.join("c"))? == b"c");
+        ensure!(fs::read(server_dir.join("b"))? == b"a" && fs::read(server_dir.join("c"))? == b"c");
         direct.batch("rename -l b d\nmkdir one\nrename -l one two")?;
-        ensure!(fs::read(there.join("d"))? == b"a");
-        ensure!(!there.join("b").exists() && there.join("two").is_dir());
+        ensure!(fs::read(server_dir.join("d"))? == b"a");
+        ensure!(!server_dir.join("b").exists() && server_dir.join("two").is_dir());
         direct.refuses("rename -l two c", "Failure")?;
         direct.refuses("rename nothing e", "No such file or directory")?;
         direct.refuses("rename -l nothing e", "No such file or directory")
@@ -97,27 +104,30 @@ fn posix_rename_replaces_and_rename_refuses() -> Result<()> {
 #[test]
 fn links_keep_their_targets() -> Result<()> {
     Direct::each(|direct| {
-        let (here, there) = (direct.here(), direct.there());
-        fs::write(there.join("file"), "content")?;
-        direct.give(&there.join("file"))?;
+        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
+        fs::write(server_dir.join("file"), "content")?;
+        direct.give(&server_dir.join("file"))?;
         direct.batch(
             "ln -s file soft\nln -s ../no/such/place broken\nmkdir sub\nln -s sub way\nln file hard\n\
              get soft\ncd way\nput soft inside",
         )?;
-        ensure!(fs::read_link(there.join("soft"))? == Path::new("file"));
-        ensure!(fs::read_link(there.join("broken"))? == Path::new("../no/such/place"));
-        ensure!(fs::read(here.join("soft"))? == b"content");
-        ensure!(fs::read(there.join("sub/inside"))? == b"content");
+        ensure!(fs::read_link(server_dir.join("soft"))? == Path::new("file"));
+        ensure!(fs::read_link(server_dir.join("broken"))? == Path::new("../no/such/place"));
+        ensure!(fs::read(client_dir.join("soft"))? == b"content");
+        ensure!(fs::read(server_dir.join("sub/inside"))? == b"content");
         let (file, hard) = (
-            fs::metadata(there.join("file"))?,
-            fs::metadata(there.join("hard"))?,
+            fs::metadata(server_dir.join("file"))?,
+            fs::metadata(server_dir.join("hard"))?,
         );
         ensure!((file.ino(), file.nlink()) == (hard.ino(), 2));
         direct.refuses("ln file hard", "Failure")?;
         direct.refuses("ln -s file soft", "Failure")?;
         // rm removes the link, not its target.
         direct.batch("rm soft\nrm hard")?;
-        ensure!(!there.join("soft").is_symlink() && there.join("file").metadata()?.nlink() == 1);
+        ensure!(
+            !server_dir.join("soft").is_symlink()
+                && server_dir.join("file").metadata()?.nlink() == 1
+        );
         Ok(())
     })
 }
@@ -125,24 +135,24 @@ fn links_keep_their_targets() -> Result<()> {
 #[test]
 fn cp_copies_on_the_server() -> Result<()> {
     Direct::each(|direct| {
-        let (here, there) = (direct.here(), direct.there());
+        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
         // More bytes than one request of the client copies, and a target that is longer and has another mode.
-        make(&there.join("file"), 5, 5_000_011)?;
-        make(&there.join("old"), 6, 6_000_000)?;
+        make(&server_dir.join("file"), 5, 5_000_011)?;
+        make(&server_dir.join("old"), 6, 6_000_000)?;
         for (name, mode) in [("file", 0o640), ("old", 0o600)] {
-            fs::set_permissions(there.join(name), Permissions::from_mode(mode))?;
-            direct.give(&there.join(name))?;
+            fs::set_permissions(server_dir.join(name), Permissions::from_mode(mode))?;
+            direct.give(&server_dir.join(name))?;
         }
         direct.batch("cp file new\ncp file old\nget new\nmkdir sub\ncp file sub/file")?;
         for copy in [
-            there.join("new"),
-            there.join("old"),
-            here.join("new"),
-            there.join("sub/file"),
+            server_dir.join("new"),
+            server_dir.join("old"),
+            client_dir.join("new"),
+            server_dir.join("sub/file"),
         ] {
-            ensure_same(&there.join("file"), &copy)?;
+            ensure_same(&server_dir.join("file"), &copy)?;
         }
-        ensure!(mode(&there.join("new"))? == 0o640);
+        ensure!(mode(&server_dir.join("new"))? == 0o640);
         direct.refuses("cp nothing x", "No such file or directory")
     })
 }
@@ -150,30 +160,30 @@ fn cp_copies_on_the_server() -> Result<()> {
 #[test]
 fn chmod_and_chown_set_modes_and_owners() -> Result<()> {
     Direct::each(|direct| {
-        let there = direct.there();
-        fs::write(there.join("file"), "content")?;
-        symlink("file", there.join("soft"))?;
+        let server_dir = direct.server_dir();
+        fs::write(server_dir.join("file"), "content")?;
+        symlink("file", server_dir.join("soft"))?;
         let (uid, gid) = match direct.user {
             Some(id) => (id, id),
             None => (12_345, 54_321),
         };
         for name in ["file", "soft"] {
-            direct.give(&there.join(name))?;
+            direct.give(&server_dir.join(name))?;
         }
         direct.batch(&format!(
             "chmod 2741 soft\nchown {uid} file\nchgrp {gid} file\nchown -h {uid} soft\nchgrp -h {gid} soft"
         ))?;
         for name in ["file", "soft"] {
-            let meta = fs::symlink_metadata(there.join(name))?;
+            let meta = fs::symlink_metadata(server_dir.join(name))?;
             ensure!((meta.uid(), meta.gid()) == (uid, gid), "{name}: {meta:?}");
         }
         // A change of owner may clear the setgid bit, so that only the permission bits are compared.
-        ensure!(mode(&there.join("file"))? & 0o777 == 0o741);
+        ensure!(mode(&server_dir.join("file"))? & 0o777 == 0o741);
         direct.batch("chmod 0604 soft")?;
-        ensure!(mode(&there.join("file"))? == 0o604);
+        ensure!(mode(&server_dir.join("file"))? == 0o604);
         // Linux does not support modes of symbolic links.
         ensure!(direct.batch("chmod -h 0600 soft").is_err());
-        ensure!(mode(&there.join("file"))? == 0o604);
+        ensure!(mode(&server_dir.join("file"))? == 0o604);
         direct.refuses("chmod 0600 nothing", "No such file or directory")?;
         if direct.user.is_some() {
             direct.refuses("chown 0 file", "Permission denied")?;
@@ -185,11 +195,11 @@ fn chmod_and_chown_set_modes_and_owners() -> Result<()> {
 #[test]
 fn preserve_option_keeps_times_and_modes() -> Result<()> {
     Direct::each(|direct| {
-        let (here, there) = (direct.here(), direct.there());
+        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
         // -p keeps times and modes, whatever the umask. Times of SFTP version 3 are unsigned 32-bit seconds.
         let times = [0x7fff_ffff_u64, 86_400, 4_000_000_000];
         for (number, time) in times.into_iter().enumerate() {
-            let path = here.join(number.to_string());
+            let path = client_dir.join(number.to_string());
             make(&path, 7, 40_000)?;
             let file = fs::File::options().write(true).open(&path)?;
             let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time);
@@ -202,8 +212,8 @@ fn preserve_option_keeps_times_and_modes() -> Result<()> {
         )?;
         for (number, time) in times.into_iter().enumerate() {
             for path in [
-                there.join(number.to_string()),
-                here.join(format!("{number}.back")),
+                server_dir.join(number.to_string()),
+                client_dir.join(format!("{number}.back")),
             ] {
                 let meta = fs::metadata(&path)?;
                 let seen = (meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec());
@@ -221,13 +231,16 @@ fn preserve_option_keeps_times_and_modes() -> Result<()> {
 #[test]
 fn umask_option_applies_to_new_files() -> Result<()> {
     Direct::each(|direct| {
-        let there = direct.there();
-        fs::write(direct.here().join("file"), "content")?;
+        let server_dir = direct.server_dir();
+        fs::write(direct.client_dir().join("file"), "content")?;
         // Without -p, the client asks for the file's mode, and for 0777 for directories.
-        fs::set_permissions(direct.here().join("file"), Permissions::from_mode(0o666))?;
+        fs::set_permissions(
+            direct.client_dir().join("file"),
+            Permissions::from_mode(0o666),
+        )?;
         direct.batch_as("-u 027", "put file one\nmkdir two")?;
         direct.batch_as("-u 077", "put file three\nmkdir four")?;
-        let modes = ["one", "two", "three", "four"].map(|name| mode(&there.join(name)));
+        let modes = ["one", "two", "three", "four"].map(|name| mode(&server_dir.join(name)));
         let [one, two, three, four] = modes;
         ensure!((one?, two?, three?, four?) == (0o640, 0o750, 0o600, 0o700));
         Ok(())
@@ -237,23 +250,27 @@ fn umask_option_applies_to_new_files() -> Result<()> {
 #[test]
 fn directories_are_created_copied_and_removed() -> Result<()> {
     Direct::each(|direct| {
-        let (here, there) = (direct.here(), direct.there());
-        fs::create_dir_all(here.join("tree/a/b/c"))?;
-        fs::create_dir(here.join("tree/empty"))?;
+        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
+        fs::create_dir_all(client_dir.join("tree/a/b/c"))?;
+        fs::create_dir(client_dir.join("tree/empty"))?;
         for (seed, name) in ["top", "a/one", "a/b/two", "a/b/c/three with spaces"]
             .into_iter()
             .enumerate()
         {
-            make(&here.join("tree").join(name), seed as u64, 50_000 * seed)?;
+            make(
+                &client_dir.join("tree").join(name),
+                seed as u64,
+                50_000 * seed,
+            )?;
         }
-        for entry in walkdir::WalkDir::new(&here) {
+        for entry in walkdir::WalkDir::new(&client_dir) {
             direct.give(entry?.path())?;
         }
         direct.batch("put -R tree\nget -R tree back")?;
-        for copy in [there.join("tree"), here.join("back")] {
+        for copy in [server_dir.join("tree"), client_dir.join("back")] {
             let compare = std::process::Command::new("diff")
                 .arg("-r")
-                .args([here.join("tree"), copy])
+                .args([client_dir.join("tree"), copy])
                 .output()?;
             ensure!(
                 compare.status.success(),
@@ -267,10 +284,14 @@ fn directories_are_created_copied_and_removed() -> Result<()> {
         direct.refuses("rmdir tree/top", "No such file or directory")?;
         direct.refuses("cd nowhere", "No such file or directory")?;
         direct.batch("rmdir tree/empty\nrm tree/a/b/c/*\nrmdir tree/a/b/c")?;
-        ensure!(!there.join("tree/a/b/c").exists() && !there.join("tree/empty").exists());
+        ensure!(!server_dir.join("tree/a/b/c").exists() && !server_dir.join("tree/empty").exists());
         let output = direct.batch("cd tree/a/../a/b\npwd")?;
         ensure!(
-            output.trim() == format!("Remote working directory: {}/tree/a/b", there.display()),
+            output.trim()
+                == format!(
+                    "Remote working directory: {}/tree/a/b",
+                    server_dir.display()
+                ),
             "{output}"
         );
         Ok(())
@@ -282,16 +303,16 @@ fn names_with_any_bytes_are_transferred() -> Result<()> {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     Direct::each(|direct| {
-        let (here, there) = (direct.here(), direct.there());
+        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
         let long = [b'x'; 255];
         let names: [&[u8]; 5] = [b"-n", "hör".as_bytes(), b"tab\there", b"\xff\xfe", &long];
         for (seed, name) in names.iter().enumerate() {
-            make(&there.join(OsStr::from_bytes(name)), seed as u64, 10)?;
+            make(&server_dir.join(OsStr::from_bytes(name)), seed as u64, 10)?;
         }
         direct.batch("get *")?;
         for name in names {
             let name = OsStr::from_bytes(name);
-            ensure_same(&there.join(name), &here.join(name))?;
+            ensure_same(&server_dir.join(name), &client_dir.join(name))?;
         }
         direct.refuses(&format!("mkdir {}", "x".repeat(256)), "Bad message")
     })
@@ -301,10 +322,10 @@ fn names_with_any_bytes_are_transferred() -> Result<()> {
 fn put_with_fsync_syncs_the_file() -> Result<()> {
     setup::need(&[Package::STRACE])?;
     Direct::each(|direct| {
-        let (here, there) = (direct.here(), direct.there());
-        make(&here.join("file"), 8, 100_000)?;
+        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
+        make(&client_dir.join("file"), 8, 100_000)?;
         let calls = |line: &str| -> Result<String> {
-            let log = here.join("strace");
+            let log = client_dir.join("strace");
             let strace = format!("strace -f -e trace=fsync,fdatasync -o {}", log.display());
             direct.batch_by(&format!("{strace} {}", direct.command()), &[], line)?;
             Ok(fs::read_to_string(&log)?)
@@ -313,27 +334,27 @@ fn put_with_fsync_syncs_the_file() -> Result<()> {
         ensure!(!without.contains("sync("), "{without}");
         let with = calls("put -f file")?;
         ensure!(with.contains("sync(") && with.contains(" = 0\n"), "{with}");
-        ensure_same(&here.join("file"), &there.join("file"))
+        ensure_same(&client_dir.join("file"), &server_dir.join("file"))
     })
 }
 
 #[test]
 fn df_agrees_with_statvfs() -> Result<()> {
     Direct::each(|direct| {
-        let there = direct.there();
+        let server_dir = direct.server_dir();
         if direct.user.is_some() {
             // The numbers are the same for every user, and only root can mount.
             return Ok(());
         }
         mounts::private("a file system of a known size", || {
-            mounts::mount("tmpfs", "size=8m,nr_inodes=100", &there)?;
-            make(&there.join("file"), 9, 1 << 20)?;
+            mounts::mount("tmpfs", "size=8m,nr_inodes=100", &server_dir)?;
+            make(&server_dir.join("file"), 9, 1 << 20)?;
             let numbers = |option: &str| -> Result<Vec<String>> {
                 let output = direct.batch(&format!("df {option} ."))?;
                 let last = output.lines().last().unwrap_or_default();
                 Ok(last.split_whitespace().map(String::from).collect())
             };
-            let actual = statvfs(&there)?;
+            let actual = statvfs(&server_dir)?;
             ensure!(actual.blocks() * actual.fragment_size() == 8 << 20);
             let (sizes, inodes) = (numbers("")?, numbers("-i")?);
             ensure!(
@@ -349,18 +370,18 @@ fn df_agrees_with_statvfs() -> Result<()> {
 #[test]
 fn session_continues_after_refused_requests() -> Result<()> {
     Direct::each(|direct| {
-        let there = direct.there();
-        fs::write(there.join("secret"), "content")?;
-        fs::set_permissions(there.join("secret"), Permissions::from_mode(0o000))?;
-        fs::write(direct.here().join("file"), "content")?;
+        let server_dir = direct.server_dir();
+        fs::write(server_dir.join("secret"), "content")?;
+        fs::set_permissions(server_dir.join("secret"), Permissions::from_mode(0o000))?;
+        fs::write(direct.client_dir().join("file"), "content")?;
         let lines =
             "-get nothing\n-get secret\n-mkdir a/b\n-put file no/such\n-rm nothing\nput file after";
         direct.batch(lines)?;
-        ensure!(fs::read(there.join("after"))? == b"content");
+        ensure!(fs::read(server_dir.join("after"))? == b"content");
         if direct.user.is_some() {
             direct.refuses("get secret", "Permission denied")?;
-            fs::create_dir(there.join("closed"))?;
-            fs::set_permissions(there.join("closed"), Permissions::from_mode(0o555))?;
+            fs::create_dir(server_dir.join("closed"))?;
+            fs::set_permissions(server_dir.join("closed"), Permissions::from_mode(0o555))?;
             direct.refuses("put file closed/file", "Permission denied")?;
         }
         Ok(())
@@ -370,15 +391,15 @@ fn session_continues_after_refused_requests() -> Result<()> {
 #[test]
 fn read_only_server_refuses_every_change() -> Result<()> {
     Direct::each(|direct| {
-        let (here, there) = (direct.here(), direct.there());
-        fs::write(here.join("new"), "new")?;
-        fs::write(there.join("file"), "content")?;
-        symlink("file", there.join("soft"))?;
-        fs::create_dir(there.join("sub"))?;
+        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
+        fs::write(client_dir.join("new"), "new")?;
+        fs::write(server_dir.join("file"), "content")?;
+        symlink("file", server_dir.join("soft"))?;
+        fs::create_dir(server_dir.join("sub"))?;
         let run = |line: &str| direct.batch_as("-R", line);
         let seen = || -> Result<_> {
             let mut all = Vec::new();
-            for entry in fs::read_dir(&there)? {
+            for entry in fs::read_dir(&server_dir)? {
                 let entry = entry?;
                 let meta = entry.metadata()?;
                 let meta = (
@@ -415,8 +436,8 @@ fn read_only_server_refuses_every_change() -> Result<()> {
             ensure!(seen()? == before, "{line} changed something");
         }
         run("get file\nls -l\ndf\ncd sub")?;
-        ensure!(fs::read(here.join("file"))? == b"content");
-        ensure!(fs::metadata(there.join("x")).is_err_and(|e| e.kind() == ErrorKind::NotFound));
+        ensure!(fs::read(client_dir.join("file"))? == b"content");
+        ensure!(fs::metadata(server_dir.join("x")).is_err_and(|e| e.kind() == ErrorKind::NotFound));
         Ok(())
     })
 }

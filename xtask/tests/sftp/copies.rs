@@ -35,8 +35,11 @@ fn copy_large_file(kind: Kind) -> Result<()> {
     let remote = Remote::new(kind, Arch::X86_64)?;
     remote
         .passes(|remote| {
-            let (here, there) = (remote.here().join("large"), remote.there().join("large"));
-            write_large(&here)?;
+            let (client_dir, server_dir) = (
+                remote.client_dir().join("large"),
+                remote.server_dir().join("large"),
+            );
+            write_large(&client_dir)?;
             let scp = |from: &str, to: &str| {
                 setup::quietly(remote.openssh("scp").args([from, to])).map(drop)
             };
@@ -44,12 +47,12 @@ fn copy_large_file(kind: Kind) -> Result<()> {
                 Kind::OpenSsh => remote.batch("put large").map(drop)?,
                 Kind::Dropbear => scp("large", "x:")?,
             }
-            ensure_same(&here, &there).context("up")?;
+            ensure_same(&client_dir, &server_dir).context("up")?;
             match kind {
                 Kind::OpenSsh => scp("x:large", "back")?,
                 Kind::Dropbear => remote.batch("get large back").map(drop)?,
             }
-            ensure_same(&here, &remote.here().join("back")).context("down")
+            ensure_same(&client_dir, &remote.client_dir().join("back")).context("down")
         })
         .with_context(|| format!("through {kind:?}"))
 }

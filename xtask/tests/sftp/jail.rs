@@ -12,7 +12,7 @@ fn jailed(direct: &Direct, options: &str, commands: &str) -> Result<String> {
     let jail = format!(
         "{} --jail {} {options}",
         server.display(),
-        direct.there().display()
+        direct.server_dir().display()
     );
     direct.batch_by(jail.trim(), &[], commands)
 }
@@ -20,9 +20,9 @@ fn jailed(direct: &Direct, options: &str, commands: &str) -> Result<String> {
 #[test]
 fn jailed_session_reaches_everything_inside() -> Result<()> {
     Direct::each(|direct| {
-        let (here, there) = (direct.here(), direct.there());
-        make(&here.join("file"), 40, 400_000)?;
-        symlink("/sub/inner", there.join("absolute"))?;
+        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
+        make(&client_dir.join("file"), 40, 400_000)?;
+        symlink("/sub/inner", server_dir.join("absolute"))?;
         let output = jailed(
             direct,
             "",
@@ -31,12 +31,12 @@ fn jailed_session_reaches_everything_inside() -> Result<()> {
              ls -1\nput file ../../deep",
         )?;
         for copy in ["file", "sub/inner", "moved", "hard", "deep"] {
-            ensure_same(&here.join("file"), &there.join(copy)).context(copy)?;
+            ensure_same(&client_dir.join("file"), &server_dir.join(copy)).context(copy)?;
         }
         for copy in ["absolute", "made"] {
-            ensure_same(&here.join("file"), &here.join(copy)).context(copy)?;
+            ensure_same(&client_dir.join("file"), &client_dir.join(copy)).context(copy)?;
         }
-        ensure!(fs::read_link(there.join("made"))? == Path::new("/sub/inner"));
+        ensure!(fs::read_link(server_dir.join("made"))? == Path::new("/sub/inner"));
         let wanted = "Remote working directory: /sub\nRemote working directory: /\n\
                       absolute\nfile\nhard\nmade\nmoved\nsub\n";
         ensure!(output.ends_with(wanted), "{output}");
@@ -49,18 +49,18 @@ fn jailed_session_reaches_everything_inside() -> Result<()> {
             output.contains("Remote working directory: /srv/data/sub\n"),
             "{output}"
         );
-        ensure_same(&here.join("file"), &here.join("at"))
+        ensure_same(&client_dir.join("file"), &client_dir.join("at"))
     })
 }
 
 #[test]
 fn jailed_session_reaches_nothing_outside() -> Result<()> {
     Direct::each(|direct| {
-        let (here, there) = (direct.here(), direct.there());
-        make(&here.join("file"), 41, 1000)?;
-        make(&there.join("owned"), 42, 1000)?;
-        direct.give(&there.join("owned"))?;
-        let outside = here.join("file").display().to_string();
+        let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
+        make(&client_dir.join("file"), 41, 1000)?;
+        make(&server_dir.join("owned"), 42, 1000)?;
+        direct.give(&server_dir.join("owned"))?;
+        let outside = client_dir.join("file").display().to_string();
         for (target, name) in [
             (outside.as_str(), "absolute"),
             ("../here/file", "relative"),
@@ -68,7 +68,7 @@ fn jailed_session_reaches_nothing_outside() -> Result<()> {
             ("/proc/self/root", "root"),
             ("/proc/self/cwd", "cwd"),
         ] {
-            symlink(target, there.join(name))?;
+            symlink(target, server_dir.join(name))?;
         }
         for path in [
             "absolute",
@@ -82,13 +82,13 @@ fn jailed_session_reaches_nothing_outside() -> Result<()> {
             let Err(error) = jailed(direct, "", &format!("get {path} stolen")) else {
                 anyhow::bail!("{path} was read from outside the jail");
             };
-            ensure!(!here.join("stolen").exists(), "{error:#}");
+            ensure!(!client_dir.join("stolen").exists(), "{error:#}");
             ensure!(
                 jailed(direct, "", &format!("put file {path}")).is_err(),
                 "{path} was written outside the jail"
             );
         }
-        ensure!(fs::read_dir(&here)?.count() == 1);
+        ensure!(fs::read_dir(&client_dir)?.count() == 1);
         // Listings reveal nothing of the outside either: paths are relative to the jail, and owners are numbers.
         let output = jailed(direct, "", "cd up\npwd\nls -l")?;
         ensure!(
@@ -102,9 +102,9 @@ fn jailed_session_reaches_nothing_outside() -> Result<()> {
             "{output}"
         );
         // An etc/passwd in the jail supplies the names of owners.
-        fs::create_dir(there.join("etc"))?;
+        fs::create_dir(server_dir.join("etc"))?;
         let account = format!("insider:x:{owner}:{owner}::/:/bin/sh\n");
-        fs::write(there.join("etc/passwd"), account)?;
+        fs::write(server_dir.join("etc/passwd"), account)?;
         let output = jailed(direct, "", "ls -l owned")?;
         ensure!(
             output.contains(&format!(" insider  {owner:<8} ")),

@@ -70,7 +70,7 @@ fn sftp_lists_twenty_thousand_entries() -> Result<()> {
 fn every_client_lists_twenty_thousand_entries() -> Result<()> {
     let (directory, names) = crowded_directory()?;
     Remote::each(|remote| {
-        symlink(directory.path(), remote.there().join("crowd"))?;
+        symlink(directory.path(), remote.server_dir().join("crowd"))?;
         let output = remote.batch("cd crowd\nls -1f")?;
         ensure_complete("sftp", output.lines(), &names)?;
 

@@ -105,7 +105,7 @@ fn send_many_requests(client: &mut Sftp) -> Result<()> {
         times: Some((5, 100_000_000)),
         extended: Vec::new(),
     };
-    let some = |times| Attrs {
+    let with_mode = |times| Attrs {
         times: Some((0, times)),
         mode: Some(0o5),
         ..Attrs::default()
@@ -163,8 +163,8 @@ fn send_many_requests(client: &mut Sftp) -> Result<()> {
         Request::RealPath(b"none/none"),
         Request::SetStat(b"file", all),
         Request::SetStat(b"file", Attrs::default()),
-        Request::SetStat(b"none", some(1_700_000_000)),
-        Request::SetStat(b"file", some(1_720_000_000)),
+        Request::SetStat(b"none", with_mode(1_700_000_000)),
+        Request::SetStat(b"file", with_mode(1_720_000_000)),
         Request::SetStat(b"file", Attrs::mode(0o6755)),
         Request::SetStat(b"file", Attrs::size(12_345_678)),
         Request::Rename(b"file", b"file 2"),
@@ -288,22 +288,23 @@ fn session_log_names_user_and_address() -> Result<()> {
 fn through_sshd(server: &Path) -> Result<Vec<String>> {
     let remote = Remote {
         daemon: Daemon::start_for(Kind::OpenSsh, server, "/bin/sh", "-e -l INFO 2>>log")?,
-        here: public_dir()?,
+        client_dir: public_dir()?,
         _file: public_dir()?,
     };
-    make(&remote.here().join("file"), 50, 300_000)?;
+    make(&remote.client_dir().join("file"), 50, 300_000)?;
     fs::set_permissions(
-        remote.here().join("file"),
+        remote.client_dir().join("file"),
         std::os::unix::fs::PermissionsExt::from_mode(0o600),
     )?;
     let commands = "put file\nget file back\nls -l\nmkdir dir\nchmod 711 dir\n-rm none\nln -s file link\nrename link renamed\n";
     let mut sftp = remote.openssh("sftp");
-    sftp.arg("-b").arg(batch_file(remote.here(), commands)?);
+    sftp.arg("-b")
+        .arg(batch_file(remote.client_dir(), commands)?);
     let ended = sftp.arg("x").output()?;
     ensure!(ended.status.success(), "{ended:?}");
     remote.daemon.wait_until_idle()?;
-    let home = remote.there().display().to_string();
-    let log = fs::read_to_string(remote.there().join("log"))?;
+    let home = remote.server_dir().display().to_string();
+    let log = fs::read_to_string(remote.server_dir().join("log"))?;
     let lines = log.lines().map(|line| plain(line).replace(&home, "HOME"));
     Ok(lines.collect())
 }

@@ -42,14 +42,14 @@ struct Direct {
 }
 
 impl Direct {
-    /// Creates empty directories that belong to `user`, as whom both programs run.
+    /// Creates empty directories that belong to `user`; both programs run with this UID.
     fn new(arch: Arch, user: Option<u32>) -> Result<Self> {
         setup::need(&[Package::OPENSSH_CLIENT])?;
         let directory = public_dir()?;
         let direct = Self { directory, user };
         // The role follows from the file's name; in this directory, every user may execute the file.
         server(arch, &direct.server())?;
-        for place in [direct.here(), direct.there()] {
+        for place in [direct.client_dir(), direct.server_dir()] {
             fs::create_dir(&place)?;
             chown(&place, user, user)?;
         }
@@ -74,18 +74,18 @@ impl Direct {
     }
 
     /// The client's directory.
-    fn here(&self) -> PathBuf {
+    fn client_dir(&self) -> PathBuf {
         self.directory.path().join("here")
     }
 
     /// The server's directory.
-    fn there(&self) -> PathBuf {
+    fn server_dir(&self) -> PathBuf {
         self.directory.path().join("there")
     }
 
     /// A command for a client program, run as `user`.
     fn program(&self, name: &str) -> Command {
-        let mut command = program(name, &self.here());
+        let mut command = program(name, &self.client_dir());
         if let Some(id) = self.user {
             command.uid(id).gid(id);
         }
@@ -94,7 +94,11 @@ impl Direct {
 
     /// The command line that starts the server in its directory.
     fn command(&self) -> String {
-        format!("{} -d {}", self.server().display(), self.there().display())
+        format!(
+            "{} -d {}",
+            self.server().display(),
+            self.server_dir().display()
+        )
     }
 
     /// Changes the owner of a file to `user`.
@@ -137,7 +141,7 @@ impl Direct {
 /// A daemon that starts a copy of the server, and an empty directory for the client.
 struct Remote {
     daemon: Daemon,
-    here: TempDir,
+    client_dir: TempDir,
     _file: TempDir,
 }
 
@@ -146,7 +150,7 @@ impl Remote {
         let file = public_dir()?;
         Ok(Self {
             daemon: Daemon::start(kind, &server(arch, &file.path().join("sftp-server"))?)?,
-            here: public_dir()?,
+            client_dir: public_dir()?,
             _file: file,
         })
     }
@@ -178,18 +182,18 @@ impl Remote {
     }
 
     /// The client's directory.
-    fn here(&self) -> &Path {
-        self.here.path()
+    fn client_dir(&self) -> &Path {
+        self.client_dir.path()
     }
 
     /// The server's directory: the user's home.
-    fn there(&self) -> PathBuf {
+    fn server_dir(&self) -> PathBuf {
         self.daemon.home()
     }
 
     /// A command for one of OpenSSH's programs; any host name reaches the daemon.
     fn openssh(&self, name: &str) -> Command {
-        let mut command = program(name, self.here());
+        let mut command = program(name, self.client_dir());
         command.arg("-F").arg(self.daemon.config());
         command
     }
@@ -197,13 +201,13 @@ impl Remote {
     /// Runs commands of sftp that must all succeed; returns their output without the echoed commands.
     fn batch(&self, commands: &str) -> Result<String> {
         let mut sftp = self.openssh("sftp");
-        sftp.arg("-b").arg(batch_file(self.here(), commands)?);
+        sftp.arg("-b").arg(batch_file(self.client_dir(), commands)?);
         printed(sftp.arg("x"))
     }
 
     /// Creates a file in the user's home that belongs to the user.
     fn give(&self, name: &str, content: &[u8]) -> Result<()> {
-        let path = self.there().join(name);
+        let path = self.server_dir().join(name);
         fs::write(&path, content)?;
         chown(path, Some(USER_ID), Some(USER_ID))?;
         Ok(())

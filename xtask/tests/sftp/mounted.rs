@@ -25,40 +25,44 @@ pub fn mounted(
 ) -> Result<()> {
     setup::need(&[Package::SSHFS])?;
     mounts::private("sshfs", || {
-        let mut command = program("sshfs", remote.here());
+        let mut command = program("sshfs", remote.client_dir());
         command.arg("-f").arg("-F").arg(remote.daemon.config());
         command.args(options.iter().flat_map(|option| ["-o", option]));
         command.arg("x:");
-        let sshfs = Sshfs::mount(command, &remote.here().join("mounted"))?;
+        let sshfs = Sshfs::mount(command, &remote.client_dir().join("mounted"))?;
         work(&sshfs.at)
     })
 }
 
 /// Runs fsx with 3000 random operations on a file of the mount, and compares the server's file with the expected contents.
-fn fsx(there: &Path, at: &Path, config: &str) -> Result<()> {
+fn fsx(server_dir: &Path, mounted_dir: &Path, config: &str) -> Result<()> {
     let fsx = Fsx {
         operations: 3000,
         seed: seed(),
         config,
     };
-    fsx.run(&at.join("random").display().to_string())?;
-    fsx.check(&fs::read(there.join("random"))?)?;
-    Ok(fs::remove_file(at.join("random"))?)
+    fsx.run(&mounted_dir.join("random").display().to_string())?;
+    fsx.check(&fs::read(server_dir.join("random"))?)?;
+    Ok(fs::remove_file(mounted_dir.join("random"))?)
 }
 
 #[test]
 fn random_operations_on_a_mounted_file_agree() -> Result<()> {
     Remote::each(|remote| {
-        let there = remote.there();
+        let server_dir = remote.server_dir();
         // Through the page cache, and then with each operation sent as requests at once.
-        mounted(remote, &[], |at| fsx(&there, at, CACHED))?;
+        mounted(remote, &[], |mounted_dir| {
+            fsx(&server_dir, mounted_dir, CACHED)
+        })?;
         let options = [
             "direct_io",
             "sshfs_sync",
             "max_read=65536",
             "max_write=65536",
         ];
-        mounted(remote, &options, |at| fsx(&there, at, DIRECT))
+        mounted(remote, &options, |mounted_dir| {
+            fsx(&server_dir, mounted_dir, DIRECT)
+        })
     })
 }
 
@@ -82,28 +86,29 @@ const DIRECT: &str = "
 #[test]
 fn mounted_directory_supports_posix_operations() -> Result<()> {
     Remote::each(|remote| {
-        mounted(remote, &[], |at| {
-            let there = remote.there();
-            make(&at.join("file"), 1, 3_000_000)?;
-            super::ensure_same(&at.join("file"), &there.join("file"))?;
-            fs::write(at.join("old"), "old")?;
-            fs::rename(at.join("file"), at.join("old"))?;
+        mounted(remote, &[], |mounted_dir| {
+            let server_dir = remote.server_dir();
+            make(&mounted_dir.join("file"), 1, 3_000_000)?;
+            super::ensure_same(&mounted_dir.join("file"), &server_dir.join("file"))?;
+            fs::write(mounted_dir.join("old"), "old")?;
+            fs::rename(mounted_dir.join("file"), mounted_dir.join("old"))?;
             ensure!(
-                !there.join("file").exists() && fs::metadata(there.join("old"))?.len() == 3_000_000
+                !server_dir.join("file").exists()
+                    && fs::metadata(server_dir.join("old"))?.len() == 3_000_000
             );
-            fs::hard_link(at.join("old"), at.join("hard"))?;
-            ensure!(fs::metadata(there.join("old"))?.nlink() == 2);
-            symlink("old", at.join("soft"))?;
-            ensure!(fs::read_link(there.join("soft"))? == Path::new("old"));
-            ensure!(fs::read_link(at.join("soft"))? == Path::new("old"));
+            fs::hard_link(mounted_dir.join("old"), mounted_dir.join("hard"))?;
+            ensure!(fs::metadata(server_dir.join("old"))?.nlink() == 2);
+            symlink("old", mounted_dir.join("soft"))?;
+            ensure!(fs::read_link(server_dir.join("soft"))? == Path::new("old"));
+            ensure!(fs::read_link(mounted_dir.join("soft"))? == Path::new("old"));
 
-            fs::set_permissions(at.join("old"), Permissions::from_mode(0o604))?;
-            chown(at.join("old"), Some(USER_ID), Some(USER_ID))?;
+            fs::set_permissions(mounted_dir.join("old"), Permissions::from_mode(0o604))?;
+            chown(mounted_dir.join("old"), Some(USER_ID), Some(USER_ID))?;
             let time = UNIX_EPOCH + Duration::from_secs(1_111_111_111);
-            let file = File::options().write(true).open(at.join("old"))?;
+            let file = File::options().write(true).open(mounted_dir.join("old"))?;
             file.set_times(FileTimes::new().set_accessed(time).set_modified(time))?;
             drop(file);
-            for path in [at.join("old"), there.join("old")] {
+            for path in [mounted_dir.join("old"), server_dir.join("old")] {
                 let meta = fs::metadata(path)?;
                 ensure!(
                     (meta.mode() & 0o7777, meta.mtime()) == (0o604, 1_111_111_111),
@@ -113,50 +118,50 @@ fn mounted_directory_supports_posix_operations() -> Result<()> {
             }
 
             // Offsets beyond 4 GiB, in a sparse file.
-            let file = File::create_new(at.join("sparse"))?;
+            let file = File::create_new(mounted_dir.join("sparse"))?;
             file.set_len(6 << 30)?;
             file.write_all_at(b"far out", 5 << 30)?;
             file.sync_all()?;
-            ensure!(fs::metadata(there.join("sparse"))?.len() == 6 << 30);
+            ensure!(fs::metadata(server_dir.join("sparse"))?.len() == 6 << 30);
             let mut far = [0; 7];
-            File::open(there.join("sparse"))?.read_exact_at(&mut far, 5 << 30)?;
+            File::open(server_dir.join("sparse"))?.read_exact_at(&mut far, 5 << 30)?;
             ensure!(&far == b"far out");
-            File::open(at.join("sparse"))?.read_exact_at(&mut far, (5 << 30) - 3)?;
+            File::open(mounted_dir.join("sparse"))?.read_exact_at(&mut far, (5 << 30) - 3)?;
             ensure!(&far == b"\0\0\0far ");
 
             let mut log = File::options()
                 .create(true)
                 .append(true)
-                .open(at.join("log"))?;
+                .open(mounted_dir.join("log"))?;
             log.write_all(b"one\n")?;
             drop(log);
-            let mut log = File::options().append(true).open(at.join("log"))?;
+            let mut log = File::options().append(true).open(mounted_dir.join("log"))?;
             log.write_all(b"two\n")?;
             drop(log);
-            ensure!(fs::read(there.join("log"))? == b"one\ntwo\n");
+            ensure!(fs::read(server_dir.join("log"))? == b"one\ntwo\n");
 
-            let (seen, actual) = (statvfs(at)?, statvfs(&there)?);
+            let (seen, actual) = (statvfs(mounted_dir)?, statvfs(&server_dir)?);
             let size = |of: &nix::sys::statvfs::Statvfs| of.blocks() * of.fragment_size();
             ensure!(
                 size(&seen) == size(&actual) && seen.files() == actual.files(),
                 "{seen:?} {actual:?}"
             );
 
-            fs::create_dir_all(at.join("a/b/c"))?;
-            fs::write(at.join("a/b/c/file"), "content")?;
-            fs::rename(at.join("a/b"), at.join("a/x"))?;
-            ensure!(fs::read(there.join("a/x/c/file"))? == b"content");
-            ensure!(fs::remove_dir(at.join("a")).is_err());
-            fs::remove_dir_all(at.join("a"))?;
-            ensure!(!there.join("a").exists());
+            fs::create_dir_all(mounted_dir.join("a/b/c"))?;
+            fs::write(mounted_dir.join("a/b/c/file"), "content")?;
+            fs::rename(mounted_dir.join("a/b"), mounted_dir.join("a/x"))?;
+            ensure!(fs::read(server_dir.join("a/x/c/file"))? == b"content");
+            ensure!(fs::remove_dir(mounted_dir.join("a")).is_err());
+            fs::remove_dir_all(mounted_dir.join("a"))?;
+            ensure!(!server_dir.join("a").exists());
             // A file that is open and was removed.
             let mut file = File::options()
                 .read(true)
                 .write(true)
                 .create_new(true)
-                .open(at.join("gone"))?;
+                .open(mounted_dir.join("gone"))?;
             file.write_all(b"still")?;
-            fs::remove_file(at.join("gone"))?;
+            fs::remove_file(mounted_dir.join("gone"))?;
             let mut still = [0; 5];
             file.read_exact_at(&mut still, 0)
                 .context("READ of a removed file")?;
@@ -171,11 +176,13 @@ fn listening_server_is_mounted_twice_without_ssh() -> Result<()> {
     setup::need(&[Package::SSHFS])?;
     for arch in Arch::ALL {
         let directory = public_dir()?;
-        let there = directory.path().join("there");
-        fs::create_dir(&there)?;
+        let server_dir = directory.path().join("there");
+        fs::create_dir(&server_dir)?;
         mounts::private("sshfs", || {
-            let listening =
-                Listening::start(&server(arch, &directory.path().join("stowaway"))?, &there)?;
+            let listening = Listening::start(
+                &server(arch, &directory.path().join("stowaway"))?,
+                &server_dir,
+            )?;
             let mount = |name: &str| {
                 let mut command = program("sshfs", directory.path());
                 command.args(["-f", "127.0.0.1:/", "-o", "direct_io", "-o"]);
@@ -183,12 +190,12 @@ fn listening_server_is_mounted_twice_without_ssh() -> Result<()> {
                 Sshfs::mount(command, &directory.path().join(name))
             };
             let (one, two) = (mount("one")?, mount("two")?);
-            fsx(&there, &one.at, UNMAPPED)?;
+            fsx(&server_dir, &one.at, UNMAPPED)?;
             make(&one.at.join("file"), 50, 1_000_000)?;
-            super::ensure_same(&two.at.join("file"), &there.join("file"))?;
+            super::ensure_same(&two.at.join("file"), &server_dir.join("file"))?;
             // The second mount still works after the first has gone.
             drop(one);
-            fsx(&there, &two.at, UNMAPPED)
+            fsx(&server_dir, &two.at, UNMAPPED)
         })
         .with_context(|| format!("as {arch:?}"))?;
     }

@@ -8,9 +8,9 @@ use xtask::setup::{self, PythonPackage};
 
 /// Runs a part of `session.py` with the daemon.
 pub fn run(remote: &Remote, part: &str) -> Result<String> {
-    let mut python = program(PythonPackage::PYTHON, remote.here());
+    let mut python = program(PythonPackage::PYTHON, remote.client_dir());
     let daemon = &remote.daemon;
-    let script = remote.here().join("session.py");
+    let script = remote.client_dir().join("session.py");
     fs::write(&script, include_str!("session.py"))?;
     python
         .env("PYTHONPATH", PythonPackage::PARAMIKO.path()?)
@@ -25,7 +25,7 @@ pub fn run(remote: &Remote, part: &str) -> Result<String> {
 fn paramiko_tour_succeeds() -> Result<()> {
     Remote::each(|remote| {
         run(remote, "tour")?;
-        ensure!(fs::read(remote.there().join("tour/renamed"))? == b"replaced");
+        ensure!(fs::read(remote.server_dir().join("tour/renamed"))? == b"replaced");
         Ok(())
     })
 }

@@ -12,16 +12,16 @@ use xtask::machines::sshd::{USER, USER_ID};
 use xtask::setup::{self, Package};
 
 /// Creates a tree to copy: various names, an empty file and an empty directory, with their own times and modes.
-fn sample(at: &Path) -> Result<()> {
-    fs::create_dir_all(at.join("a/b c/d"))?;
-    fs::create_dir(at.join("empty"))?;
+fn sample(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory.join("a/b c/d"))?;
+    fs::create_dir(directory.join("empty"))?;
     let names = ["top", "a/nothing", "a/b c/ü", "a/b c/d/large"];
     for (number, (name, len)) in names
         .into_iter()
         .zip([10, 0, 70_000, 2_000_003])
         .enumerate()
     {
-        let path = at.join(name);
+        let path = directory.join(name);
         make(&path, number as u64, len)?;
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + number as u64);
         let file = fs::File::options().write(true).open(&path)?;
@@ -44,16 +44,16 @@ fn ensure_same_trees(one: &Path, other: &Path, exact: bool) -> Result<()> {
                 } else {
                     Vec::new()
                 };
-                let more = (exact && meta.is_file()).then(|| (meta.mode(), meta.mtime()));
+                let attributes = (exact && meta.is_file()).then(|| (meta.mode(), meta.mtime()));
                 let name = path.strip_prefix(at)?.to_owned();
-                Ok((name, meta.is_dir(), more, content))
+                Ok((name, meta.is_dir(), attributes, content))
             })
             .collect()
     };
     let (one, other) = (list(one)?, list(other)?);
     let different = one.symmetric_difference(&other);
     let names: Vec<_> = different
-        .map(|(name, _, more, content)| (name, more, content.len()))
+        .map(|(name, _, attributes, content)| (name, attributes, content.len()))
         .collect();
     ensure!(names.is_empty(), "trees differ in {names:?}");
     ensure!(!one.is_empty(), "both trees are empty");
@@ -63,10 +63,10 @@ fn ensure_same_trees(one: &Path, other: &Path, exact: bool) -> Result<()> {
 #[test]
 fn openssh_sftp_tour_succeeds() -> Result<()> {
     Remote::each(|remote| {
-        let (here, there) = (remote.here(), remote.there());
-        sample(&here.join("tree"))?;
-        make(&here.join("file"), 20, 300_000)?;
-        remote.give("half", &fs::read(here.join("file"))?[..100_000])?;
+        let (client_dir, server_dir) = (remote.client_dir(), remote.server_dir());
+        sample(&client_dir.join("tree"))?;
+        make(&client_dir.join("file"), 20, 300_000)?;
+        remote.give("half", &fs::read(client_dir.join("file"))?[..100_000])?;
         let output = remote.batch(&format!(
                 "put -f file\nput -Rp tree\nget -Rp tree back\nreput file half\ncp file copy\nput file old\n\
                  rename copy old\nln -s file soft\nln file hard\nchmod 0604 file\nchown {USER_ID} file\n\
@@ -74,13 +74,13 @@ fn openssh_sftp_tour_succeeds() -> Result<()> {
             ),
         )?;
         for copy in ["file", "half", "old", "soft", "hard"] {
-            ensure_same(&here.join("file"), &there.join(copy)).context(copy)?;
+            ensure_same(&client_dir.join("file"), &server_dir.join(copy)).context(copy)?;
         }
-        ensure!(fs::read_link(there.join("soft"))? == Path::new("file"));
-        ensure!(fs::metadata(there.join("file"))?.nlink() == 2);
-        ensure!(fs::metadata(there.join("file"))?.mode() & 0o7777 == 0o604);
-        ensure_same_trees(&here.join("tree"), &there.join("tree"), true)?;
-        ensure_same_trees(&here.join("tree"), &here.join("back"), true)?;
+        ensure!(fs::read_link(server_dir.join("soft"))? == Path::new("file"));
+        ensure!(fs::metadata(server_dir.join("file"))?.nlink() == 2);
+        ensure!(fs::metadata(server_dir.join("file"))?.mode() & 0o7777 == 0o604);
+        ensure_same_trees(&client_dir.join("tree"), &server_dir.join("tree"), true)?;
+        ensure_same_trees(&client_dir.join("tree"), &client_dir.join("back"), true)?;
         // Names of owners come from the server, because the client's passwd has no such account.
         let owned = format!(" {USER:<8} {USER:<8} ");
         let named = output.lines().filter(|line| line.contains(&owned));
@@ -89,7 +89,10 @@ fn openssh_sftp_tour_succeeds() -> Result<()> {
             "{output}"
         );
         ensure!(
-            output.contains(&format!("Remote working directory: {}\n", there.display())),
+            output.contains(&format!(
+                "Remote working directory: {}\n",
+                server_dir.display()
+            )),
             "{output}"
         );
         Ok(())
@@ -99,27 +102,27 @@ fn openssh_sftp_tour_succeeds() -> Result<()> {
 #[test]
 fn scp_copies_trees_and_expands_home_directories() -> Result<()> {
     Remote::each(|remote| {
-        let (here, there) = (remote.here(), remote.there());
+        let (client_dir, server_dir) = (remote.client_dir(), remote.server_dir());
         let scp = |words: &[&str]| setup::quietly(remote.openssh("scp").args(words));
-        sample(&here.join("tree"))?;
+        sample(&client_dir.join("tree"))?;
         scp(&["-r", "-p", "tree", "x:copy"])?;
-        ensure_same_trees(&here.join("tree"), &there.join("copy"), true)?;
+        ensure_same_trees(&client_dir.join("tree"), &server_dir.join("copy"), true)?;
         scp(&["-r", "-p", "x:copy", "back"])?;
-        ensure_same_trees(&here.join("tree"), &here.join("back"), true)?;
+        ensure_same_trees(&client_dir.join("tree"), &client_dir.join("back"), true)?;
         scp(&["tree/top", "x:~/home"])?;
         scp(&["tree/top", &format!("x:~{USER}/named")])?;
-        scp(&[&format!("x:{}/home", there.display()), "absolute"])?;
+        scp(&[&format!("x:{}/home", server_dir.display()), "absolute"])?;
         scp(&["x:copy/*", "./"])
             .err()
             .context("a directory was copied without -r")?;
         for copy in [
-            there.join("home"),
-            there.join("named"),
-            here.join("absolute"),
+            server_dir.join("home"),
+            server_dir.join("named"),
+            client_dir.join("absolute"),
         ] {
-            ensure_same(&here.join("tree/top"), &copy)?;
+            ensure_same(&client_dir.join("tree/top"), &copy)?;
         }
-        ensure!(scp(&["x:nothing", "x"]).is_err() && !here.join("x").exists());
+        ensure!(scp(&["x:nothing", "x"]).is_err() && !client_dir.join("x").exists());
         ensure!(scp(&["tree/top", "x:no/such/place"]).is_err());
         Ok(())
     })
@@ -128,7 +131,7 @@ fn scp_copies_trees_and_expands_home_directories() -> Result<()> {
 /// A command for rclone with the daemon as `:sftp:`.
 pub fn rclone(remote: &Remote) -> Result<Command> {
     setup::need(&[Package::RCLONE])?;
-    let mut command = program("rclone", remote.here());
+    let mut command = program("rclone", remote.client_dir());
     command
         .args(["--retries", "1", "--low-level-retries", "1"])
         .args(["--sftp-host", "127.0.0.1", "--sftp-user", USER])
@@ -143,14 +146,14 @@ pub fn rclone(remote: &Remote) -> Result<Command> {
 #[test]
 fn rclone_copies_checks_and_moves() -> Result<()> {
     Remote::each(|remote| {
-        let (here, there) = (remote.here(), remote.there());
+        let (client_dir, server_dir) = (remote.client_dir(), remote.server_dir());
         let run = |words: &[&str]| setup::quietly(rclone(remote)?.args(words));
-        sample(&here.join("tree"))?;
+        sample(&client_dir.join("tree"))?;
         run(&["copy", "--create-empty-src-dirs", "tree", ":sftp:tree"])?;
         run(&["check", "--download", "tree", ":sftp:tree"])?;
         run(&["copy", "--create-empty-src-dirs", ":sftp:tree", "back"])?;
-        for copy in [there.join("tree"), here.join("back")] {
-            ensure_same_trees(&here.join("tree"), &copy, false)?;
+        for copy in [server_dir.join("tree"), client_dir.join("back")] {
+            ensure_same_trees(&client_dir.join("tree"), &copy, false)?;
             let time = fs::metadata(copy.join("a/b c/d/large"))?.mtime();
             ensure!(time == 1_000_000_003, "{time}");
         }
@@ -167,12 +170,12 @@ fn rclone_copies_checks_and_moves() -> Result<()> {
         // Overwrites an existing file by posix-rename.
         run(&["copyto", "tree/top", ":sftp:old"])?;
         run(&["moveto", ":sftp:tree/a/b c/ü", ":sftp:old"])?;
-        ensure_same(&here.join("tree/a/b c/ü"), &there.join("old"))?;
-        ensure!(!there.join("tree/a/b c/ü").exists());
+        ensure_same(&client_dir.join("tree/a/b c/ü"), &server_dir.join("old"))?;
+        ensure!(!server_dir.join("tree/a/b c/ü").exists());
         run(&["moveto", ":sftp:tree/a", ":sftp:moved"])?;
-        ensure!(there.join("moved/b c/d/large").exists());
+        ensure!(server_dir.join("moved/b c/d/large").exists());
         // A range of a file, and the free space.
-        let large = fs::read(here.join("tree/a/b c/d/large"))?;
+        let large = fs::read(client_dir.join("tree/a/b c/d/large"))?;
         let part = rclone(remote)?
             .args([
                 "cat",
@@ -186,15 +189,15 @@ fn rclone_copies_checks_and_moves() -> Result<()> {
         ensure!(part.stdout == large[1_999_000..1_999_900], "cat --offset");
         let about = run(&["about", "--json", ":sftp:"])?;
         let about: serde_json::Value = serde_json::from_str(&about)?;
-        let actual = nix::sys::statvfs::statvfs(&there)?;
+        let actual = nix::sys::statvfs::statvfs(&server_dir)?;
         ensure!(
             about["total"] == actual.blocks() * actual.fragment_size(),
             "{about}"
         );
         run(&["sync", "--create-empty-src-dirs", "tree", ":sftp:moved"])?;
-        ensure_same_trees(&here.join("tree"), &there.join("moved"), false)?;
+        ensure_same_trees(&client_dir.join("tree"), &server_dir.join("moved"), false)?;
         run(&["purge", ":sftp:moved"])?;
-        ensure!(!there.join("moved").exists());
+        ensure!(!server_dir.join("moved").exists());
         Ok(())
     })
 }
@@ -209,19 +212,22 @@ pub fn lftp(remote: &Remote, commands: &str) -> Result<String> {
         remote.daemon.config().display(),
         remote.daemon.port()
     );
-    setup::quietly(program("lftp", remote.here()).args(["-c", &script]))
+    setup::quietly(program("lftp", remote.client_dir()).args(["-c", &script]))
 }
 
 #[test]
 fn lftp_mirrors_and_resumes() -> Result<()> {
     const HAVE: usize = 1_234_567;
     Remote::each(|remote| {
-        let (here, there) = (remote.here(), remote.there());
-        sample(&here.join("tree"))?;
-        make(&here.join("up"), 30, 4_000_001)?;
-        make(&there.join("down"), 31, 4_000_001)?;
-        remote.give("up", &fs::read(here.join("up"))?[..HAVE])?;
-        fs::write(here.join("down"), &fs::read(there.join("down"))?[..HAVE])?;
+        let (client_dir, server_dir) = (remote.client_dir(), remote.server_dir());
+        sample(&client_dir.join("tree"))?;
+        make(&client_dir.join("up"), 30, 4_000_001)?;
+        make(&server_dir.join("down"), 31, 4_000_001)?;
+        remote.give("up", &fs::read(client_dir.join("up"))?[..HAVE])?;
+        fs::write(
+            client_dir.join("down"),
+            &fs::read(server_dir.join("down"))?[..HAVE],
+        )?;
         // Changes a byte range in the part that is present: resumed transfers do not touch it.
         let mark_start = |path: &Path| -> Result<()> {
             use std::os::unix::fs::FileExt;
@@ -230,24 +236,24 @@ fn lftp_mirrors_and_resumes() -> Result<()> {
                 .open(path)?
                 .write_all_at(b"mark", 100)?)
         };
-        mark_start(&there.join("up"))?;
-        mark_start(&here.join("down"))?;
+        mark_start(&server_dir.join("up"))?;
+        mark_start(&client_dir.join("down"))?;
         lftp(
             remote,
             "mirror -R tree\nmirror tree back\nput -c up\nget -c down\nmkdir -p x/y/z\nrmdir x/y/z\n\
              mv tree moved\nchmod 0604 moved/top\nln -s moved/top soft\nput tree/top -o again\ncls -l\nrm -r x",
         )?;
-        mark_start(&here.join("up"))?;
-        mark_start(&there.join("down"))?;
+        mark_start(&client_dir.join("up"))?;
+        mark_start(&server_dir.join("down"))?;
         for name in ["up", "down"] {
-            ensure_same(&here.join(name), &there.join(name)).context(name)?;
+            ensure_same(&client_dir.join(name), &server_dir.join(name)).context(name)?;
         }
-        ensure_same_trees(&here.join("tree"), &here.join("back"), false)?;
-        ensure!(fs::metadata(there.join("moved/top"))?.mode() & 0o7777 == 0o604);
-        fs::set_permissions(there.join("moved/top"), Permissions::from_mode(0o640))?;
-        ensure_same_trees(&here.join("tree"), &there.join("moved"), true)?;
-        ensure!(fs::read_link(there.join("soft"))? == Path::new("moved/top"));
-        ensure!(!there.join("x").exists() && !there.join("tree").exists());
+        ensure_same_trees(&client_dir.join("tree"), &client_dir.join("back"), false)?;
+        ensure!(fs::metadata(server_dir.join("moved/top"))?.mode() & 0o7777 == 0o604);
+        fs::set_permissions(server_dir.join("moved/top"), Permissions::from_mode(0o640))?;
+        ensure_same_trees(&client_dir.join("tree"), &server_dir.join("moved"), true)?;
+        ensure!(fs::read_link(server_dir.join("soft"))? == Path::new("moved/top"));
+        ensure!(!server_dir.join("x").exists() && !server_dir.join("tree").exists());
         Ok(())
     })
 }

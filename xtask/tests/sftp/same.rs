@@ -1,4 +1,4 @@
-//! The same requests to our server and to OpenSSH's, in the same directory: replies and effects on the files are the same.
+//! Our server and OpenSSH's get identical requests in the same directory: replies and effects on the files are the same.
 
 use super::{Direct, REFERENCE};
 use anyhow::{Context, Result, ensure};
@@ -18,7 +18,7 @@ fn answers(direct: &Direct, server: &Path, questions: &str) -> Result<String> {
     fs::write(&script, include_str!("answers.py"))?;
     python
         .arg(script)
-        .args([server, &direct.there()])
+        .args([server, &direct.server_dir()])
         .arg(questions);
     setup::quietly(&mut python)
 }
@@ -127,7 +127,7 @@ fn kinds(directory: &Path, root: bool) -> Result<()> {
 #[test]
 fn long_names_agree_with_openssh() -> Result<()> {
     Direct::each(|direct| {
-        kinds(&direct.there(), direct.user.is_none()).context("cannot make the files")?;
+        kinds(&direct.server_dir(), direct.user.is_none()).context("cannot make the files")?;
         ensure_same(direct, "listing")
     })
 }

@@ -17,7 +17,7 @@ fn remote(kind: Kind, options: &str) -> Result<Remote> {
     let server = super::server(Arch::X86_64, &file.path().join("sftp-server"))?;
     Ok(Remote {
         daemon: Daemon::start_for(kind, &server, SFTP_SERVER, options)?,
-        here: public_dir()?,
+        client_dir: public_dir()?,
         _file: file,
     })
 }
@@ -30,13 +30,13 @@ fn login_shell_serves_sftp_only() -> Result<()> {
     for kind in [Kind::OpenSsh, Kind::Dropbear] {
         remote(kind, "")?
             .passes(|remote| {
-                let (here, there) = (remote.here(), remote.there());
-                make(&here.join("file"), 40, 300_000)?;
+                let (client_dir, server_dir) = (remote.client_dir(), remote.server_dir());
+                make(&client_dir.join("file"), 40, 300_000)?;
                 remote.batch("put file\nget file back\n")?;
-                ensure_same(&here.join("file"), &here.join("back"))?;
+                ensure_same(&client_dir.join("file"), &client_dir.join("back"))?;
                 setup::quietly(remote.openssh("scp").args(["file", "x:copy"]))?;
-                ensure_same(&here.join("file"), &there.join("copy"))?;
-                let socket = there.join("socket");
+                ensure_same(&client_dir.join("file"), &server_dir.join("copy"))?;
+                let socket = server_dir.join("socket");
                 let listens = format!("{SFTP_SERVER} --listen {}", socket.display());
                 for (command, is_refused) in
                     [("ls", true), ("scp -t copy", true), (&listens, false)]
@@ -69,9 +69,9 @@ fn login_shell_accepts_subsystem_options() -> Result<()> {
         return Ok(());
     }
     remote(Kind::OpenSsh, "-f AUTHPRIV  -u 077 -P\trmdir,mkdir")?.passes(|remote| {
-        make(&remote.here().join("file"), 41, 1000)?;
+        make(&remote.client_dir().join("file"), 41, 1000)?;
         remote.batch("put file\n")?;
-        let mode = fs::metadata(remote.there().join("file"))?
+        let mode = fs::metadata(remote.server_dir().join("file"))?
             .permissions()
             .mode();
         ensure!(mode & 0o777 == 0o600, "{mode:o}");
@@ -83,13 +83,13 @@ fn login_shell_accepts_subsystem_options() -> Result<()> {
 #[test]
 fn operands_are_ignored() -> Result<()> {
     Direct::each(|direct| {
-        make(&direct.here().join("file"), 42, 100_000)?;
-        let to = direct.there().join("file");
+        make(&direct.client_dir().join("file"), 42, 100_000)?;
+        let to = direct.server_dir().join("file");
         // `scp -s -D` starts SERVER -- HOST sftp.
         let mut scp = direct.program("scp");
         scp.args(["-s", "-D"]).arg(direct.server());
         setup::quietly(scp.arg("file").arg(format!("x:{}", to.display())))?;
-        ensure_same(&direct.here().join("file"), &to)?;
+        ensure_same(&direct.client_dir().join("file"), &to)?;
         ensure!(direct.batch_as("host sftp", "pwd\n")?.contains("there"));
         Ok(())
     })
@@ -98,12 +98,12 @@ fn operands_are_ignored() -> Result<()> {
 #[test]
 fn devices_are_written_and_fifos_never_block() -> Result<()> {
     Direct::each(|direct| {
-        make(&direct.here().join("file"), 43, 3_000_000)?;
+        make(&direct.client_dir().join("file"), 43, 3_000_000)?;
         direct.batch("put file /dev/null\n")?;
         let mut scp = direct.program("scp");
         scp.args(["-s", "-D"]).arg(direct.server());
         setup::quietly(scp.args(["file", "x:/dev/null"]))?;
-        let fifo = direct.there().join("fifo");
+        let fifo = direct.server_dir().join("fifo");
         nix::unistd::mkfifo(&fifo, Mode::S_IRWXU)?;
         direct.give(&fifo)?;
         direct.refuses("put file fifo", "Permission denied")
