@@ -208,7 +208,7 @@ fn send_damaged(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result
 }
 
 /// Sends `count` damaged messages in one session after a warm-up, and compares memory and descriptors.
-fn survives(pit: &Pit, seed: u64, count: usize) -> Result<()> {
+fn check_session(pit: &Pit, seed: u64, count: usize) -> Result<()> {
     let mut client = Sftp::start(&pit.options)?;
     send_damaged(pit, &mut client, !seed, count / 10)?;
     pit.renew()?;
@@ -239,7 +239,7 @@ fn count(share: usize) -> usize {
 
 #[test]
 fn damaged_requests_are_answered_when_jailed() -> Result<()> {
-    survives(&Pit::new(None, true, Arch::X86_64)?, seed(), count(2))
+    check_session(&Pit::new(None, true, Arch::X86_64)?, seed(), count(2))
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn damaged_requests_are_answered_as_ordinary_user() -> Result<()> {
     if !root_for("another user") {
         return Ok(());
     }
-    survives(
+    check_session(
         &Pit::new(Some(NOBODY), false, Arch::X86_64)?,
         seed(),
         count(3),
@@ -256,7 +256,7 @@ fn damaged_requests_are_answered_as_ordinary_user() -> Result<()> {
 
 #[test]
 fn damaged_requests_are_answered_by_i686() -> Result<()> {
-    survives(&Pit::new(None, true, Arch::I686)?, seed(), count(10))
+    check_session(&Pit::new(None, true, Arch::I686)?, seed(), count(10))
 }
 
 #[test]

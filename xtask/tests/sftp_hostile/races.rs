@@ -177,10 +177,10 @@ fn directory_moved_outside_stays_jailed() -> Result<()> {
         // A walk along `sub/deep/../..` that does not notice the move of `deep` would arrive outside.
         fs::create_dir_all(jail.join("sub/deep/deeper"))?;
         fs::write(jail.join("sub/deep/deeper/inner"), "inner\n")?;
-        let place = prison.base.path().join("place");
-        fs::create_dir(&place)?;
-        fs::write(place.join("secret"), "OUTSIDE")?;
-        let (inside, away) = (jail.join("sub/deep"), place.join("deep"));
+        let outside_dir = prison.base.path().join("place");
+        fs::create_dir(&outside_dir)?;
+        fs::write(outside_dir.join("secret"), "OUTSIDE")?;
+        let (inside, away) = (jail.join("sub/deep"), outside_dir.join("deep"));
         let mut found = 0;
         meanwhile(
             || {
@@ -215,7 +215,7 @@ fn directory_moved_outside_stays_jailed() -> Result<()> {
             },
         )?;
         ensure!(found > 0, "sub/deep/deeper/inner was never found");
-        fs::remove_dir_all(&place)?;
+        fs::remove_dir_all(&outside_dir)?;
         Ok(())
     })
 }
