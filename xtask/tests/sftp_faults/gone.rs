@@ -87,10 +87,10 @@ fn acknowledged_blocks_survive_disconnect_or_kill() -> Result<()> {
     let full = full();
     let mut acknowledged = 0;
     for round in 0..if full { 2000 } else { 90 } {
-        let end = [End::Client, End::Server][round % 2];
+        let ending = [End::Client, End::Server][round % 2];
         let wire = Wire::ALL[round % 3];
-        acknowledged += writes_until(end, wire, &mut random)
-            .with_context(|| format!("ended by {end:?} over {wire:?}"))?;
+        acknowledged += writes_until(ending, wire, &mut random)
+            .with_context(|| format!("ended by {ending:?} over {wire:?}"))?;
     }
     // Otherwise nothing was tested.
     ensure!(

@@ -12,7 +12,7 @@ use xtask::machines::server::public_dir;
 use xtask::setup;
 use xtask::testing::{holds, pattern};
 
-/// Bytes of a WRITE: not a multiple of the block size, so that the last one may fit in part.
+/// Length (bytes) of a WRITE: not a multiple of the block size, so that the last one may fit in part.
 const STEP: usize = 50_000;
 
 /// Writes `name` until no space is left; returns the number of acknowledged bytes. The error's text must contain `word`.
@@ -64,7 +64,7 @@ fn fill_with_names(client: &mut Sftp, path: &Path) -> Result<()> {
             made.push(name);
             ensure!(
                 made.len() < 2000,
-                "{kind}: all names fit where there is no room"
+                "{kind}: all names fit on a full file system"
             );
         };
         for name in &made {
@@ -73,7 +73,7 @@ fn fill_with_names(client: &mut Sftp, path: &Path) -> Result<()> {
         }
         ensure!(
             fs::symlink_metadata(path.join(&failed)).is_err(),
-            "{failed} failed and is there"
+            "{failed} exists although the call failed"
         );
         for name in &made {
             if kind == "directory" {
