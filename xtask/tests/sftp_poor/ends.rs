@@ -63,15 +63,15 @@ fn tight_resource_limits_are_tolerated() -> Result<()> {
 #[test]
 fn missing_or_misleading_environment_is_tolerated() -> Result<()> {
     // Without an environment, and with a misleading one.
-    let strange = [
+    let misleading = [
         ("HOME", "/no/such"),
         ("USER", "\u{1b}[2J"),
         ("PATH", ""),
         ("TZ", "/proc/self/mem"),
         ("LD_PRELOAD", "x"),
     ];
-    let strange = strange.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    for environment in [Vec::new(), strange.to_vec()] {
+    let misleading = misleading.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    for environment in [Vec::new(), misleading.to_vec()] {
         play(|options| {
             Sftp::start(&SftpOptions {
                 environment: Some(environment.clone()),

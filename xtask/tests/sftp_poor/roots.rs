@@ -28,7 +28,7 @@ fn options(arguments: &[&str]) -> SftpOptions {
 
 #[test]
 fn empty_root_directory_is_sufficient() -> Result<()> {
-    if !root_for("a root with nothing in it") {
+    if !root_for("an empty root directory") {
         return Ok(());
     }
     for arch in [Arch::X86_64, Arch::I686] {
@@ -63,7 +63,7 @@ fn empty_root_directory_is_sufficient() -> Result<()> {
 
 #[test]
 fn owners_without_accounts_are_numeric() -> Result<()> {
-    if !root_for("a root with nothing in it") {
+    if !root_for("an empty root directory") {
         return Ok(());
     }
     let root = root(Arch::X86_64)?;
@@ -91,7 +91,7 @@ fn owners_without_accounts_are_numeric() -> Result<()> {
 
 #[test]
 fn malformed_account_files_are_tolerated() -> Result<()> {
-    if !root_for("a root with nothing in it") {
+    if !root_for("an empty root directory") {
         return Ok(());
     }
     let root = root(Arch::X86_64)?;
@@ -131,7 +131,7 @@ fn malformed_account_files_are_tolerated() -> Result<()> {
 
 #[test]
 fn socket_transport_works_without_dev() -> Result<()> {
-    if !root_for("a root with nothing in it") {
+    if !root_for("an empty root directory") {
         return Ok(());
     }
     let root = root(Arch::X86_64)?;
