@@ -98,7 +98,7 @@ fn reads_at_extreme_offsets_are_short_with_eof() -> Result<()> {
             );
             ensure!(
                 eof == (data.len() as u64 == remaining),
-                "READ of {count} at {offset} says eof: {eof}"
+                "READ of {count} at {offset} returned eof: {eof}"
             );
             ensure!(
                 data.iter().all(|&byte| byte == b'x'),

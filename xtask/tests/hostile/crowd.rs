@@ -22,7 +22,7 @@ fn byte_at(offset: u64) -> u8 {
     ((offset >> 16) ^ (offset >> 8) ^ offset).wrapping_mul(0x9d) as u8
 }
 
-/// A call in flight, with what is needed to check its reply.
+/// A call in flight, with the parameters that determine its reply.
 enum Asked {
     Attr,
     Read { offset: u64, count: u32 },

@@ -138,7 +138,7 @@ fn requests_in_one_segment_are_answered_in_order() -> Result<()> {
             );
         }
     }
-    // The same with a half-closed connection: all replies still arrive, and then the end.
+    // Half-closed connection: all replies still arrive, and then the end.
     let bytes: Vec<u8> = (0..64)
         .flat_map(|xid| record(&get_root_attr(&scene, xid)))
         .collect();

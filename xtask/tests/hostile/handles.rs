@@ -32,12 +32,12 @@ fn expect_bad(client: &mut Client, handle: &[u8]) -> Result<()> {
 
 /// The rule for forged handles. Kernel handles have a MAC, so that all forged ones are refused. Path handles have none, because
 /// they reach only what names reach: a forged one is refused or denotes an object of the exports.
-struct Law {
+struct HandleRule {
     has_mac: bool,
     inside: BTreeSet<u64>,
 }
 
-impl Law {
+impl HandleRule {
     fn new(user: Option<u32>, exports: &[&Path]) -> Result<Self> {
         let all = exports.iter().flat_map(walkdir::WalkDir::new);
         let inside = all
@@ -49,7 +49,7 @@ impl Law {
         })
     }
 
-    fn holds(&self, client: &mut Client, handle: &[u8]) -> Result<()> {
+    fn check(&self, client: &mut Client, handle: &[u8]) -> Result<()> {
         if self.has_mac {
             return expect_bad(client, handle);
         }
@@ -91,13 +91,13 @@ fn handles_with_flipped_bits_reach_nothing_outside() -> Result<()> {
     for user in users() {
         let mut scene = Scene::new(user)?;
         let inner = scene.client.walk(&scene.root, "sub/inner")?;
-        let law = Law::new(user, &[scene.directory.path()])?;
+        let rule = HandleRule::new(user, &[scene.directory.path()])?;
         for handle in [scene.root.clone(), inner] {
             ensure!(status(&mut scene.client, &handle)? == nfsstat3::NFS3_OK);
             for bit in 0..handle.len() * 8 {
                 let mut flipped = handle.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                law.holds(&mut scene.client, &flipped)
+                rule.check(&mut scene.client, &flipped)
                     .with_context(|| format!("bit {bit} as user {user:?}"))?;
             }
         }
@@ -111,19 +111,19 @@ fn handles_are_valid_in_their_export_only() -> Result<()> {
     for user in users() {
         let (first, second, keys) = (sample()?, sample()?, public_dir()?);
         let key_file = Some(keys.path().join("key"));
-        let both = ServerOptions {
+        let server = ServerOptions {
             user,
             key_file: key_file.clone(),
             ..ServerOptions::serving(&[first.path(), second.path()])
         };
-        let both = Server::start(both)?;
-        let (mut client, root) = both.open(first.path())?;
-        let (_, other_root) = both.open(second.path())?;
+        let server = Server::start(server)?;
+        let (mut client, root) = server.open(first.path())?;
+        let (_, other_root) = server.open(second.path())?;
         ensure!(root != other_root, "two exports have one handle");
         let file = client.walk(&root, "sub/inner")?;
         let other_file = client.walk(&other_root, "sub/inner")?;
 
-        let law = Law::new(user, &[first.path(), second.path()])?;
+        let rule = HandleRule::new(user, &[first.path(), second.path()])?;
         // Handles of two exports spliced together at every range.
         for (one, two) in [
             (&file, &other_file),
@@ -137,13 +137,13 @@ fn handles_are_valid_in_their_export_only() -> Result<()> {
                     if [&file, &other_file, &root, &other_root].contains(&&spliced) {
                         continue;
                     }
-                    law.holds(&mut client, &spliced).with_context(|| {
+                    rule.check(&mut client, &spliced).with_context(|| {
                         format!("bytes {start}..{end} from another export, user {user:?}")
                     })?;
                 }
             }
         }
-        drop(both);
+        drop(server);
 
         // A server with the same key, but without the first export.
         let options = ServerOptions {
@@ -151,8 +151,8 @@ fn handles_are_valid_in_their_export_only() -> Result<()> {
             key_file,
             ..ServerOptions::serving(&[second.path()])
         };
-        let one = Server::start(options)?;
-        let mut client = one.connect()?;
+        let server = Server::start(options)?;
+        let mut client = server.connect()?;
         expect_bad(&mut client, &file)?;
         expect_bad(&mut client, &root)?;
         ensure!(

@@ -17,7 +17,7 @@ use xtask::machines::server::{Namespace, ServerOptions, root_for, users};
 use xtask::setup::{self, Package};
 use xtask::testing::full;
 
-/// The xid of the good call that ends each batch.
+/// xid of the intact call that ends each batch.
 const LAST_XID: u32 = u32::MAX;
 const BATCH: usize = 16;
 
@@ -235,13 +235,13 @@ fn mutation_count(share: usize) -> usize {
 }
 
 /// Sends the prefixes first, which also warm up the server, and then the mutations, during which its memory must not grow.
-fn prefixes_and_mutations(scene: &mut Scene, each: usize) -> Result<()> {
-    survives(scene, each)
+fn send_prefixes_and_mutations(scene: &mut Scene, each: usize) -> Result<()> {
+    check_memory_growth(scene, each)
         .with_context(|| format!("the server said {:#?}", scene.server.lines()))?;
     scene.is_well()
 }
 
-fn survives(scene: &mut Scene, each: usize) -> Result<()> {
+fn check_memory_growth(scene: &mut Scene, each: usize) -> Result<()> {
     const GROWTH_MAX_KIB: u64 = 64;
     let (requests, seed) = (recorded(scene)?, seed());
     let last = Call::null().message(LAST_XID, &Auth::none());
@@ -267,7 +267,7 @@ fn damaged_requests_are_refused_or_answered() -> Result<()> {
     for user in users() {
         // The server's user matters for few calls: fewer mutations.
         let share = if user.is_none() { 1 } else { 10 };
-        prefixes_and_mutations(&mut Scene::new(user)?, mutation_count(share))?;
+        send_prefixes_and_mutations(&mut Scene::new(user)?, mutation_count(share))?;
     }
     Ok(())
 }
@@ -281,7 +281,7 @@ fn damaged_requests_are_refused_or_answered_by_i686() -> Result<()> {
             ..ServerOptions::default()
         },
     )?;
-    prefixes_and_mutations(&mut scene, mutation_count(20))
+    send_prefixes_and_mutations(&mut scene, mutation_count(20))
 }
 
 #[test]
