@@ -183,7 +183,7 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
         .map(|&(_, _, id)| id)
         .filter(|&id| is_file(tree, id))
         .collect();
-    let others: Vec<_> = all
+    let non_dirs: Vec<_> = all
         .iter()
         .filter(|&&(_, _, id)| !is_dir(tree, id))
         .collect();
@@ -214,8 +214,8 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
         }
         12..14 => {
             // Truncates an existing file to 0 bytes.
-            let &&(dir, name, _) = others
-                .get(random.below(others.len()))
+            let &&(dir, name, _) = non_dirs
+                .get(random.below(non_dirs.len()))
                 .filter(|other| is_file(tree, other.2))?;
             Some(Op::Create {
                 dir,
@@ -253,7 +253,7 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
             name,
         }),
         32..40 => {
-            let &&(dir, name, _) = pick(random, &others)?;
+            let &&(dir, name, _) = pick(random, &non_dirs)?;
             Some(Op::Remove {
                 dir,
                 name: name.to_owned(),

@@ -132,7 +132,7 @@ fn acknowledged_changes_survive_power_cut_under_init() -> Result<()> {
     mounts::private("power cuts", check_init)
 }
 
-/// The same with the executable as a machine's first process, which mounts the disk itself.
+/// Uses the executable as a machine's first process, which mounts the disk itself.
 fn check_init() -> Result<()> {
     let seed = seed();
     let (calls, count) = if full() { (2000, 1000) } else { (300, 100) };

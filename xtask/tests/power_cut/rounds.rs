@@ -25,7 +25,7 @@ pub struct Run {
 pub struct Broken {
     /// True if the file system could not be recovered, so that no object was checked.
     pub unreadable: bool,
-    /// The position and kind of the cut, and what is wrong.
+    /// Position and kind of the cut, and the differences that were found.
     pub report: String,
 }
 

@@ -1,7 +1,6 @@
 //! The expected contents of a directory after a sequence of calls.
 //!
-//! The model includes what is not promised: an attribute may be unspecified, and each byte of an uncommitted write may be present
-//! or not.
+//! Attributes that are not promised are unspecified, and each byte of an uncommitted write may be present or not.
 
 use std::collections::BTreeMap;
 
