@@ -162,7 +162,7 @@ fn without_reuseport_one_loop_serves() -> Result<()> {
     Ok(())
 }
 
-/// Bytes that each entry adds to the size of a tmpfs directory.
+/// Growth (bytes) of a tmpfs directory for each entry.
 const ENTRY_BYTES: u64 = 20;
 
 /// Growth of the directory according to the reply's WCC data.
@@ -191,7 +191,7 @@ fn racing_clients_of_two_loops_agree() -> Result<()> {
     for round in 0..rounds {
         let xid = 0x0b00_0000 + round * 16;
         let context = format!("round {round}");
-        // Of two calls that create or remove the same name, one succeeds, and its reply alone shows a change of the directory.
+        // When two calls create or remove the same name, one succeeds, and its reply alone shows a change of the directory.
         let (made, moved) = (format!("made {round}"), format!("moved {round}"));
         let (made, moved) = (made.as_bytes(), moved.as_bytes());
         let guarded = || How::Guarded(Set::default());
