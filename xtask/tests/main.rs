@@ -1,6 +1,6 @@
-//! Every suite against the built file, each a module: `cargo xtask test SUITE` runs one.
+//! End-to-end tests of the built executable; each suite is a module: `cargo xtask test SUITE` runs one.
 //!
-//! `guest` and `isos` are programs of their own, because all their tests share one machine.
+//! `guest` and `isos` are separate test programs, because all their tests share one machine.
 
 mod bare;
 mod check;

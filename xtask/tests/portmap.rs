@@ -84,7 +84,7 @@ fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
     let exports = scene.output_of("showmount", &["-e", "127.0.0.1"])?;
     ensure!(
         exports.lines().skip(1).any(|line| line.starts_with(&path)),
-        "showmount -e says:\n{exports}"
+        "showmount -e printed:\n{exports}"
     );
 
     // A mounted client is listed until UMNT.
@@ -96,12 +96,12 @@ fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
     let all = scene.output_of("showmount", &["-a", "127.0.0.1"])?;
     ensure!(
         all.lines().any(|line| line == format!("127.0.0.1:{path}")),
-        "showmount -a says:\n{all}"
+        "showmount -a printed:\n{all}"
     );
     let directories = scene.output_of("showmount", &["-d", "127.0.0.1"])?;
     ensure!(
         directories.lines().any(|line| line == path),
-        "showmount -d says:\n{directories}"
+        "showmount -d printed:\n{directories}"
     );
     scene.namespace.run(|| {
         let mut client = Client::connect(scene.server.mount())?;
@@ -110,7 +110,7 @@ fn showmount_and_rpcinfo_see_the_server() -> Result<()> {
     let all = scene.output_of("showmount", &["-a", "127.0.0.1"])?;
     ensure!(
         !all.contains(&path),
-        "after UMNT showmount -a still says:\n{all}"
+        "after UMNT showmount -a still printed:\n{all}"
     );
 
     let programs = scene.output_of("rpcinfo", &["-p", "127.0.0.1"])?;
@@ -299,7 +299,7 @@ fn mount_option_sets_its_own_port() -> Result<()> {
         .collect();
     ensure!(
         !mount.is_empty() && mount.iter().all(|line| line.contains(" 30005")),
-        "rpcinfo -p says:\n{programs}"
+        "rpcinfo -p printed:\n{programs}"
     );
     scene
         .namespace

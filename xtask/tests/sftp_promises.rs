@@ -31,7 +31,7 @@ fn traced(options: SftpOptions, log: &Path) -> Result<Sftp> {
     })
 }
 
-/// Names of the system calls so far; the first one is execve.
+/// Names of the system calls in the log; the first one is execve.
 fn calls(log: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(log)?;
     let names = text.lines().filter_map(|line| {
@@ -47,34 +47,34 @@ fn cost(
     options: SftpOptions,
     requests: impl FnOnce(&mut Sftp) -> Result<()>,
 ) -> Result<(usize, Vec<String>)> {
-    let place = public_dir()?;
-    let log = place.path().join("calls");
+    let directory = public_dir()?;
+    let log = directory.path().join("calls");
     let mut client = traced(options, &log)?;
     // One-time work is done before the measurement.
     client.stat(".")?;
     let before = calls(&log)?.len();
     requests(&mut client)?;
     client.finish()?;
-    let made = calls(&log)?;
+    let names = calls(&log)?;
     // Without the session's end: a read that returns 0, and exit.
-    let made = made.get(before..made.len() - 2).context("no calls")?;
-    Ok((made.len(), made.to_vec()))
+    let names = names.get(before..names.len() - 2).context("no calls")?;
+    Ok((names.len(), names.to_vec()))
 }
 
 #[test]
 fn version_is_sent_within_fifteen_calls() -> Result<()> {
     for arch in Arch::NATIVE {
         for wire in [Wire::Pipes, Wire::SocketPair] {
-            let place = public_dir()?;
-            let log = place.path().join("calls");
+            let directory = public_dir()?;
+            let log = directory.path().join("calls");
             let options = SftpOptions::default().by(arch).over(wire);
             traced(options, &log)?.finish()?;
-            let made = calls(&log)?;
-            let sent = made.iter().position(|name| name == "write");
+            let names = calls(&log)?;
+            let sent = names.iter().position(|name| name == "write");
             let count = sent.context("nothing was written")? + 1;
             ensure!(
                 count <= 15,
-                "{} over {wire:?}: {count}: {made:?}",
+                "{} over {wire:?}: {count}: {names:?}",
                 arch.name()
             );
         }
@@ -88,16 +88,16 @@ fn read_takes_three_calls_even_jailed() -> Result<()> {
     fs::write(tree.path().join("file"), vec![7; 8 << 20])?;
     for jailed in [false, true] {
         for len in [BLOCK, READ_MAX] {
-            let (count, made) = cost(SftpOptions::serving(tree.path(), jailed), |client| {
+            let (count, names) = cost(SftpOptions::serving(tree.path(), jailed), |client| {
                 let handle = client.open_read("file")?;
-                for at in 0..30 {
-                    let data = client.read(&handle, u64::from(at * len), len)?;
+                for block in 0..30 {
+                    let data = client.read(&handle, u64::from(block * len), len)?;
                     ensure!(data.is_some_and(|data| data.len() == len as usize));
                 }
                 Ok(())
             })?;
             // The allowance of 12 is for OPEN, and for enlarging the pipe once.
-            ensure!(count <= 3 * 30 + 12, "{count} calls: {made:?}");
+            ensure!(count <= 3 * 30 + 12, "{count} calls: {names:?}");
         }
     }
     Ok(())
@@ -109,7 +109,7 @@ fn pipe_grows_once_a_batch_exceeds_it() -> Result<()> {
     const USUAL: usize = 64 << 10;
     let tree = public_dir()?;
     let content: Vec<u8> = (0..DEPTH as u32 * BLOCK)
-        .map(|at| (at % 251) as u8)
+        .map(|offset| (offset % 251) as u8)
         .collect();
     fs::write(tree.path().join("file"), &content)?;
     for arch in Arch::NATIVE {
@@ -124,8 +124,8 @@ fn pipe_grows_once_a_batch_exceeds_it() -> Result<()> {
                 .chunks(BLOCK as usize)
                 .zip((0..).step_by(BLOCK as usize));
             let mut pending = Vec::new();
-            for (part, at) in reads {
-                let request = Request::Read(&handle, at, BLOCK);
+            for (part, offset) in reads {
+                let request = Request::Read(&handle, offset, BLOCK);
                 let id = client.next_id();
                 client.send(&request.packet(id))?;
                 pending.push((id, request, part));
@@ -179,7 +179,7 @@ fn fifos_and_jailed_devices_are_never_opened() -> Result<()> {
         return Ok(());
     }
     for jailed in [false, true] {
-        let (tree, place) = (public_dir()?, public_dir()?);
+        let (tree, directory) = (public_dir()?, public_dir()?);
         let mode = Mode::from_bits_truncate(0o666);
         mkfifo(&tree.path().join("fifo"), mode)?;
         mknod(
@@ -188,7 +188,7 @@ fn fifos_and_jailed_devices_are_never_opened() -> Result<()> {
             mode,
             makedev(1, 3),
         )?;
-        let log = place.path().join("calls");
+        let log = directory.path().join("calls");
         let mut client = traced(SftpOptions::serving(tree.path(), jailed), &log)?;
         for name in ["fifo", "device"] {
             let path = name.as_bytes();
@@ -236,10 +236,10 @@ fn session_memory_stays_below_limit() -> Result<()> {
         let file = client.open_read("file")?;
         let copy = client.create("copy")?;
         let block = vec![9; READ_MAX as usize];
-        for at in (0..16 << 20).step_by(READ_MAX as usize) {
-            client.read(&file, at, READ_MAX)?;
-            client.read(&file, at, BLOCK)?;
-            client.write_at(&copy, at, &block)?;
+        for offset in (0..16 << 20).step_by(READ_MAX as usize) {
+            client.read(&file, offset, READ_MAX)?;
+            client.read(&file, offset, BLOCK)?;
+            client.write_at(&copy, offset, &block)?;
         }
         client.check_handle(&file, "sha256", (0, 0), 64 << 10)?;
         client.list("/usr/bin")?;
@@ -280,24 +280,24 @@ fn jail_is_confined_before_the_second_packet() -> Result<()> {
         "a jailed session has no no_new_privs"
     );
     // Order of the calls: write of VERSION, Landlock and seccomp, then the read of the second packet.
-    let place = public_dir()?;
-    let log = place.path().join("calls");
+    let directory = public_dir()?;
+    let log = directory.path().join("calls");
     let mut client = traced(SftpOptions::jailed(tree.path()), &log)?;
     client.stat(".")?;
     client.finish()?;
-    let made = calls(&log)?;
-    let index_of = |name: &str| made.iter().position(|call| call == name);
+    let names = calls(&log)?;
+    let index_of = |name: &str| names.iter().position(|call| call == name);
     let (greeted, confined) = (index_of("write"), index_of("landlock_restrict_self"));
-    let second = made
+    let second = names
         .iter()
         .skip(greeted.unwrap_or(0))
         .position(|call| call == "read");
     let second = second.context("no second read")? + greeted.context("no greeting")?;
     ensure!(
         confined > greeted && confined < Some(second),
-        "Landlock is not between VERSION and the second read: {made:?}"
+        "Landlock is not between VERSION and the second read: {names:?}"
     );
-    let filtered = made.iter().rposition(|call| call == "prctl");
-    ensure!(filtered > greeted && filtered < Some(second), "{made:?}");
+    let filtered = names.iter().rposition(|call| call == "prctl");
+    ensure!(filtered > greeted && filtered < Some(second), "{names:?}");
     Ok(())
 }
