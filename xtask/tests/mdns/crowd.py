@@ -1,4 +1,4 @@
-"""Answers for as many services of one type as are asked for, all on one host, with no hurry: python-zeroconf's own answers."""
+"""Answers queries by python-zeroconf for a given number of services of one type on one host: crowd.py TYPE COUNT."""
 
 import socket
 import sys
@@ -9,7 +9,7 @@ from zeroconf import ServiceInfo, Zeroconf
 kind, count = f"{sys.argv[1]}.local.", int(sys.argv[2])
 net = Zeroconf(interfaces=["192.0.2.1"])
 for number in range(count):
-    # Neither probed nor announced, which for a thousand of them would take an hour: it is there, and answers.
+    # Registered without probes and announcements, which would take an hour for a thousand services; queries are answered.
     net.registry.async_add(
         ServiceInfo(
             kind,

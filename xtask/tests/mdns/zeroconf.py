@@ -1,4 +1,4 @@
-"""Looks for services of the types that are named, and prints each as soon as all is known of it."""
+"""Browses for services of the given types, and prints each one once it is resolved: zeroconf.py TYPE..."""
 
 import sys
 import time

@@ -1,7 +1,7 @@
-"""Asks an sftp-server one thing after the other and prints what it answers and what that did to the files.
+"""Sends requests to an sftp-server, and prints each reply and its effects on the files.
 
-answers.py SERVER DIRECTORY. The same questions to another server in the same directory must have the same answers. Neither the
-words of a status nor the present time are printed. Only the standard library is used: nothing stands between the bytes and us.
+answers.py SERVER DIRECTORY QUESTIONS. Two servers in the same directory must cause the same output, so that neither the text of a
+status nor the current time is printed. Only the standard library is used, so that the bytes on the wire are known.
 """
 
 import os
@@ -77,7 +77,7 @@ class Reader:
         if flags & 4:
             permissions = self.number()
             if stat.S_ISDIR(permissions):
-                # What a directory takes on the disk says nothing about the server.
+                # The size of a directory depends on the file system, not on the server.
                 said = said[1:]
             said.append(f"mode {permissions:o}")
         if flags & 8:
@@ -119,16 +119,16 @@ class Server:
         return self.exactly(struct.unpack(">I", self.exactly(4))[0])
 
     def raw(self, kind, *fields):
-        """The type of the reply and what follows the id."""
+        """Sends a request; returns the reply's type, and a reader of the fields after the ID."""
         self.id += 1
         self.send(bytes([kind]) + number(self.id) + b"".join(fields))
         reply = Reader(self.receive())
         kind = reply.take(1)[0]
-        assert reply.number() == self.id, "a reply to something else"
+        assert reply.number() == self.id, "the reply has another ID than the request"
         return kind, reply
 
     def ask(self, kind, *fields):
-        """The answer in words; a handle is closed again."""
+        """Sends a request; returns the reply as text. A handle in the reply is closed."""
         kind, reply = self.raw(kind, *fields)
         if kind == 101:
             code = reply.number()
@@ -147,10 +147,10 @@ class Server:
         elif kind == 105:
             said = f"attributes {reply.attributes()}"
         else:
-            # statvfs: how full the file system is changes all the time, but not its kind.
+            # statvfs: only the fields that do not depend on the free space.
             numbers = [reply.long() for _ in range(11)]
             said = f"reply {[numbers[at] for at in (0, 1, 2, 8, 9, 10)]}"
-        assert not reply.data, f"{len(reply.data)} bytes too many"
+        assert not reply.data, f"{len(reply.data)} surplus bytes in the reply"
         return said.strip()
 
     def handle(self, path, flags, attributes=NOTHING):
@@ -168,7 +168,7 @@ def extended(name, *fields):
 
 
 def looking(path):
-    """What can be asked of one path and changes nothing."""
+    """All requests for one path that change nothing."""
     name = string(path)
     yield "lstat", LSTAT, name
     yield "stat", STAT, name
@@ -180,7 +180,7 @@ def looking(path):
 
 
 def changing(path):
-    """Everything else."""
+    """All requests for one path that may change something."""
     name = string(path)
     for flags in (R, W, R | W, W | APPEND, W | CREATE, W | CREATE | TRUNCATE, W | CREATE | EXCLUSIVE, W | TRUNCATE):
         yield f"open {flags}", OPEN, name, number(flags), NOTHING
@@ -217,18 +217,18 @@ PATHS = [
     b"dir/inner", b"dir/../file", b"new", b"no/new", b"file/new", b"way/inner", b"way/new", b"broken/new",
     b"./file", b"x" * 255,
 ]
-# Here more than one thing may be wrong at once, and each server names the one that it saw first.
+# Requests for these paths may have several errors; servers differ in which one they report.
 ODD = [
     b"closed/file", b"loop/new", b".", b"..", b"dir/", b"dir/.", b"dir/..", b"file/", b"soft/", b"way/", b"new/",
     b"x" * 256, b"/".join([b"x"] * 2500),
 ]
-# The machine's root is only looked at: who asks may be its superuser.
+# For the host's root, only requests that change nothing, because the user may be root.
 ROOTS = [b"/", b"//", b"/..", b"/.", b"/no/where", b"/../.."]
 
 
 def build(directory):
     for place in (directory, os.path.dirname(directory)):
-        # As it was before the questions about "." and "..", for who could change it.
+        # Restores owner, mode and times that requests for "." and ".." may have changed.
         if os.stat(place).st_uid in (os.getuid(), 1) and os.access(place, os.W_OK):
             os.chown(place, os.getuid(), os.getgid())
             os.chmod(place, 0o755)
@@ -253,7 +253,7 @@ def build(directory):
 
 
 def tree(directory):
-    """What there is, without the times that are now."""
+    """Metadata of all objects; current times are replaced."""
     lines = []
     for place in (directory, os.path.dirname(directory)):
         of = os.stat(place)
@@ -275,23 +275,23 @@ def tree(directory):
 
 
 def on_purpose(directory, path, what, kind, *fields):
-    """Where ours is meant to differ, or would wait for somebody."""
+    """True if our server differs intentionally, or OpenSSH's would block."""
     full = os.path.join(directory.encode(), path)
     if kind == OPEN and path == b"fifo":
-        # Nobody is at the other end: OpenSSH's waits for one.
+        # OpenSSH's server blocks in open until the FIFO has a peer.
         return True
     if what == "open 1" and os.path.isdir(full):
-        # A handle of which nothing can be read.
+        # OpenSSH's server opens a directory, but cannot READ from the handle.
         return True
     if what == "link chmod" and os.path.islink(full):
-        # Linux cannot, which OP_UNSUPPORTED says better than FAILURE.
+        # Linux has no modes of links; our server replies OP_UNSUPPORTED instead of FAILURE.
         return True
     if what in ("truncate", "lengthen") and path == b"fifo":
         return True
     if what in ("realpath", "expand") and path in (b"file/", b"soft/"):
-        # A file is no directory.
+        # A path with a trailing slash must name a directory.
         return True
-    # OpenSSH's takes a link to nothing for nothing when it looks whether a name is free.
+    # RENAME onto a broken link: OpenSSH's server checks with stat and takes the name as free.
     return kind == RENAME and fields[1] in (string(b"broken"), string(b"loop"))
 
 
@@ -300,7 +300,7 @@ def paths(server, directory):
     before = tree(directory)
     for path in ROOTS:
         for what, *request in looking(path):
-            # Without its times: others make files there.
+            # Without times, because other programs change the root directory.
             print(path, what, server.ask(*request).partition(" times ")[0])
     print("nothing is here", server.ask(REALPATH, string(b"")))
     for path in PATHS + ODD:
@@ -316,7 +316,7 @@ def paths(server, directory):
                 for line in sorted(set(after) ^ set(before)):
                     print("   ", "is" if line in after else "was", line)
                 build(directory)
-    # Links in a row, as many as OpenSSH's follows by itself.
+    # A chain of 32 links, as many as OpenSSH's server follows.
     for number in range(32):
         os.symlink(f"link{number + 1}" if number < 31 else "file", f"{directory}/link{number}")
     for path in (b"link0", b"link20"):
@@ -325,7 +325,7 @@ def paths(server, directory):
 
 
 def handles(server, directory):
-    """What can be asked of a handle."""
+    """All requests with a handle."""
     build(directory)
     name = string(b"file")
     reading, writing = server.handle(b"file", R), server.handle(b"file", W)
@@ -340,8 +340,8 @@ def handles(server, directory):
         "reading": reading, "writing": writing, "both": both, "end": end, "listing": listing, "gone": gone,
         "closed": closed, "empty": string(b""), "long": string(b"x" * 256), "wrong": string(b"\xff\xff\xff\xff"),
     }
-    # A handle and an offset that are both wrong may be answered either way, and so may what can be done in part. A copy that
-    # cannot be made is a success for OpenSSH's.
+    # Not compared: requests whose handle and offset are both invalid, requests that can be carried out in part, and impossible
+    # copies, for which OpenSSH's server reports success.
     either = {
         "reading": ("write too far out", "all", "copy from both"),
         "writing": ("read nothing", "read too far out", "copy to both"),
@@ -389,7 +389,7 @@ def handles(server, directory):
 
 
 def listing(server, directory):
-    """Names, long names and attributes of all that READDIR and READLINK and REALPATH tell."""
+    """Names, long names and attributes from READDIR, READLINK and REALPATH."""
     names = []
     kind, reply = server.raw(OPENDIR, string(directory.encode()))
     assert kind == 102

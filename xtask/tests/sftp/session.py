@@ -1,4 +1,4 @@
-"""What a program does through paramiko: session.py PORT USER KEY KNOWN_HOSTS PART. Whatever is not as it must be ends it."""
+"""A session of paramiko: session.py PORT USER KEY KNOWN_HOSTS PART. The first failed check ends the program."""
 
 import errno
 import hashlib
@@ -14,13 +14,13 @@ import paramiko
 
 
 def refused(number, function, *arguments):
-    """The call fails, by this number; paramiko knows but two."""
+    """Checks that the call fails with this errno; paramiko sets only ENOENT and EACCES, otherwise None."""
     try:
         function(*arguments)
     except OSError as error:
         assert error.errno == number, f"{function.__name__}{arguments} failed by {error!r}"
     else:
-        raise AssertionError(f"{function.__name__}{arguments} went through")
+        raise AssertionError(f"{function.__name__}{arguments} succeeded")
 
 
 def content(length, seed):
@@ -34,7 +34,7 @@ def tour(sftp):
     sftp.chdir("tour")
     assert sftp.getcwd() == home + "/tour"
 
-    # In one piece and in many, up and down; putfo looks at the size afterwards, getfo prefetches.
+    # Whole files by putfo, which checks the size, and getfo, which prefetches; ranges by readv.
     data = content(10_000_019, 1)
     sftp.putfo(io.BytesIO(data), "large")
     back = io.BytesIO()
@@ -48,7 +48,7 @@ def tour(sftp):
         assert file.read() == data[-7:]
         assert file.stat().st_size == len(data)
 
-    # Reads, writes and truncations at random, against a copy in memory.
+    # Random reads, writes and truncations, compared with a copy in memory.
     chance = random.Random(2)
     model = bytearray()
     with sftp.open("random", "w+b") as file:
@@ -73,7 +73,7 @@ def tour(sftp):
     with sftp.open("random", "rb") as file:
         assert file.read() == model
 
-    # Far out.
+    # Offsets beyond 4 GiB.
     far = (5 << 30) + 3
     with sftp.open("sparse", "w+b") as file:
         file.seek(far)
@@ -98,7 +98,7 @@ def tour(sftp):
     refused(errno.EACCES, sftp.open, "/etc/shadow", "r")
     refused(errno.EACCES, sftp.mkdir, "/etc/x")
 
-    # Rename, as the standard has it and as POSIX does.
+    # RENAME does not replace a file, posix-rename does.
     for name in ("renamed", "other"):
         with sftp.open(name, "w") as file:
             file.write(name)
@@ -130,7 +130,7 @@ def tour(sftp):
         file.utime((5, 6))
     assert stat.S_IMODE(sftp.stat("log").st_mode) == 0o640
 
-    # "-rw----r--    1 guest    guest           8 Sep  9  2001 renamed", as graphical clients read it.
+    # Graphical clients parse lines such as "-rw----r--    1 guest    guest           8 Sep  9  2001 renamed".
     longname = {of.filename: of.longname for of in sftp.listdir_attr()}["renamed"]
     words = longname.split()
     assert words[0] == "-rw----r--" and words[2:4] == ["guest", "guest"], longname
@@ -168,11 +168,11 @@ def check(sftp):
                 blocks = [part[at : at + block] for at in range(0, len(part), block)]
                 seen = file.check(name, 500, len(part), block)
                 assert seen == b"".join(map(function, blocks)), (name, block)
-        # The first that the server knows is taken.
+        # The server uses the first algorithm that it supports.
         assert file.check("rot13,sha1,md5") == functions["sha1"](data)
         refused(None, file.check, "rot13")
         refused(None, file.check, "md5", 0, 0, 255)
-        # Meanwhile all else goes on.
+        # The handle can still be read.
         assert file.read(10) == data[:10]
 
 
