@@ -22,7 +22,7 @@ const ERRORS: [(i32, nfsstat3); 6] = [
     (ETXTBSY, nfsstat3::NFS3ERR_ACCES),
 ];
 
-/// For failures that are retried by a layer below the server, which a single failure would not reach.
+/// Makes every call fail. A layer below the server may retry a call, so that a single failure would not reach the server.
 const ALWAYS: usize = usize::MAX;
 
 /// WRITEs sent in one burst.

@@ -190,7 +190,7 @@ impl Two {
         })
     }
 
-    /// A new connection, and of each export the handles of its root, `file` and `dir`.
+    /// Opens a connection; returns it and, for each export, the handles of its root, `file` and `dir`.
     fn open(&self) -> Result<(Client, [[Vec<u8>; 3]; 2])> {
         let mut client = self.server.connect()?;
         let mut handles = |dir: &tempfile::TempDir| -> Result<_> {

@@ -91,7 +91,7 @@ fn owner_reads_and_writes_whatever_the_mode() -> Result<()> {
         scene.client.set_attr(&file, Set::size(4))?;
         ensure!(fs::read(scene.path(&name))? == b"cont");
         ensure!(fs::metadata(scene.path(&name))?.mode() & 0o7777 == mode);
-        // For others, the mode applies; in each of the three modes, group and others have the same bits.
+        // Callers other than the owner get what the mode grants; in each of these modes, group and others have equal bits.
         for auth in [
             user(1001, 1000, &[]),
             user(1001, 1001, &[1000]),

@@ -149,7 +149,7 @@ fn uncached_read_does_not_delay_other_clients() -> Result<()> {
     let server = start_slow(directory.path(), "splice", &uncached, &log)?;
     let (mut neighbour, root) = server.open(directory.path())?;
     let file = neighbour.lookup(&root, "file")?;
-    // A READ whose data is copied into the reply, and one whose data follows the reply's head separately.
+    // A short READ, whose data is copied into the reply, and a long one, whose data is sent after the reply's head.
     let mut clients = Vec::new();
     for count in [4096, 100_000] {
         clients.push((server.connect()?, count));
@@ -222,7 +222,7 @@ fn large_removed_files_are_closed_by_workers() -> Result<()> {
     let [server_process] = server.children()?[..] else {
         bail!("strace has no single child process");
     };
-    // The threads that closed each removed file.
+    // Lines of strace's log in which a thread closes a removed file.
     let mut closes = Vec::new();
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(20) && closes.len() < names.len() + 1 {
@@ -244,7 +244,7 @@ fn large_removed_files_are_closed_by_workers() -> Result<()> {
     Ok(())
 }
 
-/// Dirty bytes of a file from which on worker threads store its WRITEs.
+/// Number of dirty bytes in a file from which on worker threads store its WRITEs.
 const DIRTY: u64 = 16 << 20;
 /// Length (bytes) of a WRITE.
 const STEP: usize = 1 << 20;
