@@ -50,7 +50,7 @@ fn fsx(server_dir: &Path, mounted_dir: &Path, config: &str) -> Result<()> {
 fn random_operations_on_a_mounted_file_agree() -> Result<()> {
     Remote::each(|remote| {
         let server_dir = remote.server_dir();
-        // Through the page cache, and then with each operation sent as requests at once.
+        // First through the page cache, then with direct I/O, where each operation is sent at once.
         mounted(remote, &[], |mounted_dir| {
             fsx(&server_dir, mounted_dir, CACHED)
         })?;
