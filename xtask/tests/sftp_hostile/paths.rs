@@ -48,7 +48,7 @@ fn overlong_paths_are_refused_at_once() -> Result<()> {
         ];
         for path in &missing {
             for request in with_path(path) {
-                // A path that is too long for the kernel does not exist either; both are one status.
+                // An overlong path fails, with the status of a missing file or with another one.
                 let start = Instant::now();
                 let reply = scene.client.exchange(&request)?;
                 let failed = matches!(
