@@ -61,7 +61,7 @@ fn records_of_sixteen_fragments_are_accepted() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let message = get_root_attr(&scene, 5);
     for count in 1..=17 {
-        // One byte in each fragment but the last, which has the remaining bytes.
+        // One byte in each fragment except the last, which has the rest.
         let (head, remaining) = message.split_at(count - 1);
         let mut bytes: Vec<u8> = head
             .iter()

@@ -124,7 +124,7 @@ fn handles_are_valid_in_their_export_only() -> Result<()> {
         let other_file = client.walk(&other_root, "sub/inner")?;
 
         let rule = HandleRule::new(user, &[first.path(), second.path()])?;
-        // Handles of two exports spliced together at every range.
+        // Handles of one export, with each range of bytes replaced by that of a handle of the other export.
         for (one, two) in [
             (&file, &other_file),
             (&file, &other_root),
@@ -145,7 +145,7 @@ fn handles_are_valid_in_their_export_only() -> Result<()> {
         }
         drop(server);
 
-        // A server with the same key, but without the first export.
+        // Restart with the same key, but without the first export.
         let options = ServerOptions {
             user,
             key_file,
@@ -183,7 +183,7 @@ fn padded_and_older_unpadded_handles_work() -> Result<()> {
             known.push((client.attr(&handle)?.fileid, handle));
         }
         drop(server);
-        // A restarted server that has not seen these handles.
+        // Restart: the new server has not seen these handles.
         let server = start()?;
         let mut client = server.connect()?;
         let mut padded = 0;

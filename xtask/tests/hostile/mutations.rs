@@ -265,7 +265,7 @@ fn check_memory_growth(scene: &mut Scene, each: usize) -> Result<()> {
 #[test]
 fn damaged_requests_are_refused_or_answered() -> Result<()> {
     for user in users() {
-        // The server's user matters for few calls: fewer mutations.
+        // The server's user makes no difference to most calls: ordinary users get fewer mutations.
         let share = if user.is_none() { 1 } else { 10 };
         send_prefixes_and_mutations(&mut Scene::new(user)?, mutation_count(share))?;
     }

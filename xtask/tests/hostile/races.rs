@@ -94,7 +94,7 @@ fn shrinking_file_is_never_padded() -> Result<()> {
         },
         || {
             let start = Instant::now();
-            // Until some READs were short and some were not.
+            // Repeats until some READs were short and some were complete.
             while reads < READS || (whole == 0 || whole == reads) && start.elapsed() < PATIENCE {
                 let offset = (reads % 4) << 20;
                 reads += 1;
