@@ -44,7 +44,7 @@ pub struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    /// Creates a load for the empty directory with this handle.
+    /// Creates a load that works in the empty directory with this handle.
     pub fn new(client: Client, directory: Vec<u8>, disk: &'a Disk, seed: u64) -> Self {
         Self {
             client,

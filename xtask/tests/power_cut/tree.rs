@@ -9,7 +9,7 @@ use xtask::clients::nfs::{How, Set, SetTime, stable_how};
 use super::content::Content;
 use super::op::{Id, Op};
 
-/// An object.
+/// An object's type, contents and attributes.
 #[derive(Clone, Default)]
 pub struct Node {
     pub kind: Kind,
