@@ -268,7 +268,7 @@ fn run_with_kills(user: Option<u32>, loops: &str, kills: usize) -> Result<usize>
         files.push(scene.client.create(&root, &format!("file {number}"), how)?);
     }
     let (mut xid, mut retransmitted) = (0x0a6b_0000, 0);
-    // Duration of a round without a kill, from the first one.
+    // Duration of a round, measured in the first one, in which the server is not killed.
     let mut round_time = None;
     for kill in 0..=kills {
         let (mut expected, mut messages) = (Vec::new(), Vec::new());
