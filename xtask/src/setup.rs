@@ -1,6 +1,7 @@
-//! What this machine must have: programs and files from Debian packages, and a sign of life while one waits.
+//! The Debian and Python packages that xtask needs on this machine, and the progress spinner.
 //!
-//! What is missing is installed when we are root and asked for otherwise. Nothing is ever skipped silently.
+//! As root, missing packages are installed by apt-get; other users get an error with the command to run. Nothing is ever skipped
+//! silently.
 
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};
@@ -15,7 +16,7 @@ use indicatif::ProgressBar;
 
 use crate::build::workspace_root;
 
-/// A Debian package, and how to see that it is there.
+/// A Debian package, and the program or file that proves that the package is installed.
 #[derive(Clone, Copy, Debug)]
 pub struct Package {
     name: &'static str,
@@ -35,28 +36,28 @@ impl Package {
     pub const NFS_COMMON: Self = Self::program("nfs-common", "showmount");
     /// `rpcinfo`.
     pub const RPCBIND: Self = Self::program("rpcbind", "rpcinfo");
-    /// The server that we are measured against.
+    /// NFS server; the benchmarks compare stowaway with it.
     pub const GANESHA: Self = Self::program("nfs-ganesha", "ganesha.nfsd");
-    /// Its back end for ordinary directories.
+    /// nfs-ganesha's back end for ordinary directories (FSAL_VFS).
     pub const GANESHA_VFS: Self = Self::file(
         "nfs-ganesha-vfs",
         "/usr/lib/x86_64-linux-gnu/ganesha/libfsalvfs.so",
     );
-    /// OpenSSH's SFTP server, which ours is measured against.
+    /// OpenSSH's SFTP server; the benchmarks compare stowaway with it.
     pub const SFTP_SERVER: Self = Self::file("openssh-sftp-server", "/usr/lib/openssh/sftp-server");
-    /// Time zones.
+    /// Time zone database.
     pub const TZDATA: Self = Self::file("tzdata", "/usr/share/zoneinfo/Europe/Berlin");
     /// `qemu-system-x86_64`.
     pub const QEMU: Self = Self::program("qemu-system-x86", "qemu-system-x86_64");
-    /// A shell that needs no library, for guests.
+    /// Statically linked shell and tools for virtual machines.
     pub const BUSYBOX: Self = Self::program("busybox-static", "busybox");
-    /// Looks into running programs.
+    /// Debugger.
     pub const GDB: Self = Self::program("gdb", "gdb");
-    /// Tells where time goes.
+    /// Profiler.
     pub const PERF: Self = Self::program("linux-perf", "perf");
     /// `addr2line`.
     pub const BINUTILS: Self = Self::program("binutils", "addr2line");
-    /// System calls, one per line.
+    /// Prints the system calls of a process.
     pub const STRACE: Self = Self::program("strace", "strace");
     /// `ip`.
     pub const IPROUTE2: Self = Self::program("iproute2", "ip");
@@ -64,7 +65,7 @@ impl Package {
     pub const ETHTOOL: Self = Self::program("ethtool", "ethtool");
     /// `mount`.
     pub const MOUNT: Self = Self::program("mount", "mount");
-    /// `nfsmount`, as it is in initial RAM disks.
+    /// `nfsmount`, the NFS mount program of Debian's initramfs.
     pub const KLIBC_UTILS: Self = Self::file("klibc-utils", "/usr/lib/klibc/bin/nfsmount");
     /// `mkfs.ext4`, `chattr`.
     pub const E2FSPROGS: Self = Self::program("e2fsprogs", "mkfs.ext4");
@@ -86,51 +87,51 @@ impl Package {
     pub const LFTP: Self = Self::program("lftp", "lftp");
     /// Makes ISO images.
     pub const XORRISO: Self = Self::program("xorriso", "xorriso");
-    /// Makes others, and lists them.
+    /// `genisoimage` and `isoinfo`: make and list ISO images.
     pub const GENISOIMAGE: Self = Self::program("genisoimage", "isoinfo");
     /// `mksquashfs`.
     pub const SQUASHFS_TOOLS: Self = Self::program("squashfs-tools", "mksquashfs");
-    /// The multicast DNS that most have.
+    /// The multicast DNS responder of most Linux distributions.
     pub const AVAHI: Self = Self::program("avahi-daemon", "avahi-daemon");
     /// `avahi-browse`, `avahi-resolve`.
     pub const AVAHI_UTILS: Self = Self::program("avahi-utils", "avahi-browse");
-    /// What it is talked to by.
+    /// The bus by which `avahi-browse` and the other tools talk to avahi-daemon.
     pub const DBUS: Self = Self::program("dbus-daemon", "dbus-daemon");
-    /// A server of DHCP, and a router's announcements.
+    /// DHCP server; also sends IPv6 router advertisements.
     pub const DNSMASQ: Self = Self::program("dnsmasq-base", "dnsmasq");
-    /// A server of DHCP whose leases may be as short as one likes.
+    /// DHCP server without a minimum lease time.
     pub const UDHCPD: Self = Self::program("udhcpd", "udhcpd");
-    /// A network of frames on a socket file.
+    /// User-mode network stack that exchanges Ethernet frames over a Unix socket.
     pub const PASST: Self = Self::program("passt", "passt");
-    /// Python.
+    /// Python 3.
     pub const PYTHON: Self = Self::file("python3", "/usr/bin/python3");
-    /// Kubernetes' types, and YAML.
+    /// Python module with the Kubernetes API types; depends on the YAML module.
     pub const PYTHON_KUBERNETES: Self = Self::file(
         "python3-kubernetes",
         "/usr/lib/python3/dist-packages/kubernetes",
     );
-    /// Python's installer.
+    /// Installs Python packages.
     pub const PIP: Self = Self::file("python3-pip", "/usr/lib/python3/dist-packages/pip");
     /// Runs containers.
     pub const PODMAN: Self = Self::program("podman", "podman");
-    /// What podman starts them by.
+    /// The OCI runtime that podman starts containers with.
     pub const RUNC: Self = Self::program("runc", "runc");
-    /// Looks at images, copies them.
+    /// Inspects and copies container images.
     pub const SKOPEO: Self = Self::program("skopeo", "skopeo");
     /// Unpacks OCI images.
     pub const UMOCI: Self = Self::program("umoci", "umoci");
     /// `systemd-analyze`.
     pub const SYSTEMD: Self = Self::program("systemd", "systemd-analyze");
-    /// What programs need that call libnfs.
+    /// Header and library to compile programs against libnfs.
     pub const LIBNFS_DEV: Self = Self::file("libnfs-dev", "/usr/include/nfsc/libnfs.h");
-    /// Runs programs of other processors.
+    /// Runs programs of other processor architectures.
     pub const QEMU_USER: Self = Self::program("qemu-user-static", "qemu-arm-static");
-    /// A compiler for C++, which libFuzzer is written in.
+    /// C++ compiler, to build libFuzzer.
     pub const CXX: Self = Self::program("g++", "c++");
-    /// `cc -m32` with a C library: what the unit tests link with as i686.
+    /// `cc -m32` and a 32-bit C library, to link the i686 unit tests.
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
-    /// All of them.
+    /// Every package.
     pub const ALL: [Self; 46] = [
         Self::LIBNFS,
         Self::NFS_COMMON,
@@ -180,7 +181,7 @@ impl Package {
         Self::GCC_MULTILIB,
     ];
 
-    /// A package that is there when `program` is on the path, or in an sbin directory.
+    /// A package that counts as installed if `program` is on PATH or in an sbin directory.
     pub const fn program(name: &'static str, program: &'static str) -> Self {
         Self {
             name,
@@ -188,7 +189,7 @@ impl Package {
         }
     }
 
-    /// A package that is there when `file` exists.
+    /// A package that counts as installed if `file` exists.
     pub const fn file(name: &'static str, file: &'static str) -> Self {
         Self {
             name,
@@ -196,7 +197,7 @@ impl Package {
         }
     }
 
-    fn is_there(&self) -> bool {
+    fn is_installed(&self) -> bool {
         match self.proof {
             Proof::Program(program) => {
                 which::which(program).is_ok()
@@ -209,11 +210,11 @@ impl Package {
     }
 }
 
-/// Sees to it that every one of `packages` is there: installs them as root, else says what to type.
+/// Installs the missing ones of `packages` as root. Other users get an error with the command to run.
 pub fn need(packages: &[Package]) -> Result<()> {
-    // apt-get waits for nobody.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // apt-get fails instead of waiting if another apt-get holds its lock.
+    static APT: Mutex<()> = Mutex::new(());
+    let _guard = APT.lock().unwrap_or_else(PoisonError::into_inner);
     let names = to_install(
         packages,
         nix::unistd::geteuid().is_root(),
@@ -224,12 +225,12 @@ pub fn need(packages: &[Package]) -> Result<()> {
     }
     let _waiting = progress(&format!("installing {}", names.join(" ")));
     let _quiet = NoServices::new()?;
-    // A machine that never asked its mirror knows no package.
+    // Without package lists (a fresh container image), install finds no package.
     apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"], &*names].concat())?;
-    match packages.iter().find(|package| !package.is_there()) {
+    match packages.iter().find(|package| !package.is_installed()) {
         Some(package) => bail!(
-            "{} is installed, yet {:?} is not there",
+            "package {} was installed, but {:?} is missing",
             package.name,
             package.proof
         ),
@@ -237,18 +238,18 @@ pub fn need(packages: &[Package]) -> Result<()> {
     }
 }
 
-/// The packages that are missing, when we may install them; else the error is what the user can do.
+/// Names of the packages to install. If this user cannot install them, the error says what to do.
 fn to_install(packages: &[Package], is_root: bool, has_apt: bool) -> Result<Vec<&'static str>> {
-    let missing = packages.iter().filter(|package| !package.is_there());
+    let missing = packages.iter().filter(|package| !package.is_installed());
     let names: Vec<&str> = missing.map(|package| package.name).collect();
     let list = names.join(" ");
     if names.is_empty() || (is_root && has_apt) {
         Ok(names)
     } else if has_apt {
-        bail!("missing: {list}. Type: sudo apt-get install --no-install-recommends {list}")
+        bail!("missing packages: {list}. Run: sudo apt-get install --no-install-recommends {list}")
     } else {
         bail!(
-            "missing: {list} (Debian's names), and there is no apt-get: install it with this system's tool"
+            "missing packages: {list} (Debian's names); no apt-get found: use this system's package manager"
         )
     }
 }
@@ -263,7 +264,7 @@ fn apt(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program to its end and returns what it printed; when it fails, the error is what it said.
+/// Runs a program and returns its stdout. If the program fails, the error contains its stderr.
 pub fn quietly(command: &mut Command) -> Result<String> {
     let name = command.get_program().display().to_string();
     let output = command
@@ -271,17 +272,17 @@ pub fn quietly(command: &mut Command) -> Result<String> {
         .output()
         .with_context(|| format!("cannot start {name}"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         bail!(
             "{command:?} failed ({}):\n{}",
             output.status,
-            said.trim_end()
+            stderr.trim_end()
         );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A package of Python's, in a directory of its own below target/.
+/// A package from PyPI, installed into its own directory under target/.
 #[derive(Clone, Copy, Debug)]
 pub struct PythonPackage {
     name: &'static str,
@@ -289,24 +290,24 @@ pub struct PythonPackage {
 }
 
 impl PythonPackage {
-    /// Debian's interpreter, which every user can start.
+    /// Debian's interpreter, which every user may execute.
     pub const PYTHON: &str = "/usr/bin/python3";
 
-    /// SSH and SFTP.
+    /// SSH and SFTP client.
     pub const PARAMIKO: Self = Self {
         name: "paramiko",
         version: "4.0.0",
     };
-    /// Multicast DNS.
+    /// Multicast DNS responder and browser.
     pub const ZEROCONF: Self = Self {
         name: "zeroconf",
         version: "0.148.0",
     };
 
-    /// All of them.
+    /// Every package.
     pub const ALL: [Self; 2] = [Self::PARAMIKO, Self::ZEROCONF];
 
-    /// The directory to name in PYTHONPATH; pip fills it when it is not there yet.
+    /// Returns the directory for PYTHONPATH; on first use, pip installs the package there.
     pub fn path(self) -> Result<PathBuf> {
         let target = workspace_root().join("target");
         let path = target.join(format!("{}-{}", self.name, self.version));
@@ -315,7 +316,7 @@ impl PythonPackage {
         }
         need(&[Package::PYTHON, Package::PIP])?;
         let _waiting = progress(&format!("installing {}", self.name));
-        // Beside it first: what is there is whole.
+        // Installed into a temporary directory, then renamed: an interrupted install leaves no partial directory at `path`.
         let fresh = tempfile::tempdir_in(target)?;
         quietly(
             Command::new(Self::PYTHON)
@@ -328,13 +329,13 @@ impl PythonPackage {
     }
 }
 
-/// apt-get with package lists of its own: it works for every user and leaves the machine as it was.
+/// apt-get with private package lists: works without root and does not change the system's apt state.
 pub struct PrivateApt {
     options: Vec<String>,
 }
 
 impl PrivateApt {
-    /// Keeps its lists in `dir` and fetches them again.
+    /// Keeps the package lists in `dir` and updates them.
     pub fn new(dir: &Path) -> Result<Self> {
         for part in ["state/lists/partial", "cache/archives/partial"] {
             let path = dir.join(part);
@@ -350,7 +351,7 @@ impl PrivateApt {
         let apt = Self {
             options: options.into(),
         };
-        // One broken source among several is not our business; if it was ours, the download will say so.
+        // Not fatal: another repository than ours may have failed. If ours did, the download fails later.
         if let Err(why) = quietly(apt.command("apt-get").arg("update")) {
             eprintln!("{why:#}");
         }
@@ -368,7 +369,7 @@ impl PrivateApt {
         Ok(())
     }
 
-    /// Downloads the .deb files of `packages` and of all that they depend on, as for a machine that has nothing.
+    /// Downloads the .deb files of `packages` and of all their dependencies, as if no package were installed.
     pub fn download_all(&self, packages: &[&str], into: &Path) -> Result<()> {
         let mut apt = self.command("apt-get");
         apt.arg(format!("-oDir::Cache::archives={}", into.display()))
@@ -382,7 +383,7 @@ impl PrivateApt {
         Ok(())
     }
 
-    /// The package with a name like `prefix…` that `package` depends on.
+    /// The first dependency of `package` whose name starts with `prefix`.
     pub fn dependency(&self, package: &str, prefix: &str) -> Result<String> {
         let list = quietly(
             self.command("apt-cache")
@@ -392,7 +393,9 @@ impl PrivateApt {
             .filter_map(|line| line.trim().strip_prefix("Depends: "))
             .find(|name| name.starts_with(prefix))
             .map(str::to_owned)
-            .with_context(|| format!("Debian's {package} depends on no {prefix}…"))
+            .with_context(|| {
+                format!("Debian's package {package} has no dependency named {prefix}…")
+            })
     }
 
     fn command(&self, program: &str) -> Command {
@@ -402,9 +405,10 @@ impl PrivateApt {
     }
 }
 
-/// Keeps packages from starting their services while they are installed: rpcbind would take port 111 from us.
+/// While this exists, installed packages do not start their services: rpcbind would occupy port 111, which tests need.
 struct NoServices {
-    ours: bool,
+    /// True if we created the policy file and have to remove it.
+    is_ours: bool,
 }
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -420,28 +424,28 @@ impl NoServices {
             Ok(mut file) => {
                 file.write_all(b"#!/bin/sh\nexit 101\n")
                     .with_context(|| format!("cannot write {POLICY}"))?;
-                Ok(Self { ours: true })
+                Ok(Self { is_ours: true })
             }
-            // Somebody else's policy stands.
-            Err(_) => Ok(Self { ours: false }),
+            // The machine has a policy file already: keep it.
+            Err(_) => Ok(Self { is_ours: false }),
         }
     }
 }
 
 impl Drop for NoServices {
     fn drop(&mut self) {
-        if self.ours {
+        if self.is_ours {
             let _ = fs::remove_file(POLICY);
         }
     }
 }
 
-/// A sign of life on stderr: a spinner on a terminal, one line elsewhere. Goes away when dropped.
+/// Progress display on stderr: a spinner on a terminal, otherwise one line. Dropping it clears the spinner.
 pub struct Progress {
     bar: ProgressBar,
 }
 
-/// Says that `message` is being done.
+/// Starts a progress display with `message`.
 pub fn progress(message: &str) -> Progress {
     if !std::io::stderr().is_terminal() {
         eprintln!("{message} …");
@@ -452,17 +456,17 @@ pub fn progress(message: &str) -> Progress {
 }
 
 impl Progress {
-    /// Shows another message, on a terminal only.
+    /// Replaces the spinner's message. Prints nothing if stderr is not a terminal.
     pub fn say(&self, message: impl Into<String>) {
         self.bar.set_message(message.into());
     }
 
-    /// Prints a line that stays.
+    /// Prints a permanent line above the spinner.
     pub fn println(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));
     }
 
-    /// Ends it; dropping does the same.
+    /// Clears the display, as dropping it does.
     pub fn done(self) {}
 }
 
@@ -476,33 +480,33 @@ impl Drop for Progress {
 mod tests {
     use super::*;
 
-    const HERE: Package = Package::program("dash", "sh");
+    const INSTALLED: Package = Package::program("dash", "sh");
     const MISSING: Package = Package::program("no-such-package", "no-such-program");
     const NO_FILE: Package = Package::file("no-such-file", "/no/such/file");
 
     #[test]
-    fn what_is_there_is_not_installed() -> Result<()> {
-        assert_eq!(to_install(&[HERE], false, false)?, [""; 0]);
-        let names = to_install(&[HERE, MISSING, NO_FILE], true, true)?;
+    fn installed_packages_are_not_installed_again() -> Result<()> {
+        assert_eq!(to_install(&[INSTALLED], false, false)?, [""; 0]);
+        let names = to_install(&[INSTALLED, MISSING, NO_FILE], true, true)?;
         assert_eq!(names, ["no-such-package", "no-such-file"]);
         Ok(())
     }
 
     #[test]
-    fn who_may_not_install_is_told_what_to_type() {
-        let told = to_install(&[HERE, MISSING], false, true)
+    fn without_root_error_names_the_command() {
+        let error = to_install(&[INSTALLED, MISSING], false, true)
             .unwrap_err()
             .to_string();
         assert!(
-            told.ends_with("apt-get install --no-install-recommends no-such-package"),
-            "{told}"
+            error.ends_with("apt-get install --no-install-recommends no-such-package"),
+            "{error}"
         );
-        let told = to_install(&[MISSING], true, false).unwrap_err().to_string();
-        assert!(told.contains("no-such-package"), "{told}");
+        let error = to_install(&[MISSING], true, false).unwrap_err().to_string();
+        assert!(error.contains("no-such-package"), "{error}");
     }
 
     #[test]
-    fn a_program_that_fails_is_quoted() {
+    fn failed_program_error_contains_stderr() {
         let mut failing = Command::new("sh");
         let why = quietly(failing.args(["-c", "echo no luck >&2; exit 3"])).unwrap_err();
         assert!(why.to_string().contains("no luck"), "{why}");
