@@ -1,4 +1,4 @@
-//! What most tests of the server begin with: a directory, a server of it, a connection and the handle of its root.
+//! Fixture of most server tests: an exported directory, a running server, a connected client and the root handle.
 
 use std::fs;
 use std::marker::PhantomData;
@@ -14,21 +14,21 @@ use crate::build::Arch;
 use crate::clients::nfs::{Client, How, Set, stable_how};
 use crate::machines::server::{Server, ServerOptions, public_dir, users};
 
-/// What a suite serves.
+/// The files that a test suite exports.
 pub trait Sample {
-    /// The options of the export.
+    /// The export's options, as in `--export DIR:OPTIONS`.
     const OPTIONS: &str;
 
-    /// Fills the directory.
+    /// Creates the suite's files in the exported directory.
     fn fill(directory: &Path) -> Result<()>;
 
-    /// A new client, with the handle of the root, gets what it should.
+    /// Checks that a new client can read the suite's files, starting from the root handle.
     fn check(client: &mut Client, root: &[u8]) -> Result<()>;
 }
 
-/// A server, its export, a connection and the root's handle.
+/// A running server, its exported directory, a connected client and the root handle.
 pub struct Scene<S> {
-    // The server goes before its directory.
+    // Declared before `directory`: fields are dropped in this order, so the server ends before its directory is removed.
     pub server: Server,
     pub client: Client,
     pub root: Vec<u8>,
@@ -37,7 +37,7 @@ pub struct Scene<S> {
 }
 
 impl<S: Sample> Scene<S> {
-    /// Serves the suite's sample as this user.
+    /// Serves the suite's files; the server runs with UID `user`, or as this user if None.
     pub fn new(user: Option<u32>) -> Result<Self> {
         Self::with(
             S::OPTIONS,
@@ -48,7 +48,7 @@ impl<S: Sample> Scene<S> {
         )
     }
 
-    /// Serves it with these options. The directory belongs to the server's user.
+    /// Serves the suite's files with these options. The server's user owns the directory.
     pub fn with(export_options: &str, options: ServerOptions) -> Result<Self> {
         let directory = public_dir()?;
         S::fill(directory.path())?;
@@ -63,7 +63,7 @@ impl<S: Sample> Scene<S> {
         })
     }
 
-    /// Runs `test` for each processor and each kind of handle.
+    /// Runs `test` for each native architecture and each server user. The user decides between kernel handles and path handles.
     pub fn each(test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
         for arch in Arch::NATIVE {
             for user in users() {
@@ -74,25 +74,27 @@ impl<S: Sample> Scene<S> {
                 };
                 let mut scene = Self::with(S::OPTIONS, options)?;
                 test(&mut scene).with_context(|| {
-                    let said = scene.server.lines();
-                    format!("as {arch:?} and user {user:?}; the server said {said:#?}")
+                    let lines = scene.server.lines();
+                    format!(
+                        "built for {arch:?}, run as user {user:?}; the server printed {lines:#?}"
+                    )
                 })?;
             }
         }
         Ok(())
     }
 
-    /// A place in the directory.
+    /// The path of `name` in the exported directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// A new file with `data`, by way of the server.
+    /// Creates a file with `data` through the server and returns its handle.
     pub fn make(&mut self, name: &str, data: &[u8]) -> Result<Vec<u8>> {
         make(&mut self.client, &self.root, name, data)
     }
 
-    /// MNT of a path below the directory, or of that itself.
+    /// Sends MNT for a path below the exported directory (empty: the directory itself) and returns the handle.
     pub fn mount(&self, below: &str) -> Result<Vec<u8>> {
         let path = match below {
             "" => self.directory.path().to_owned(),
@@ -101,13 +103,13 @@ impl<S: Sample> Scene<S> {
         Client::connect(self.server.mount())?.mount(&path.display().to_string())
     }
 
-    /// The server still runs and answers a new client.
+    /// Checks that the server still runs and answers a new client.
     pub fn is_well(&mut self) -> Result<()> {
         is_well::<S>(&mut self.server, self.directory.path())
     }
 }
 
-/// Serves `directory` on free ports of loopback: the server, a connection and the root's handle.
+/// Serves `directory` on free loopback ports; returns the server, a connected client and the root handle.
 pub fn serve(
     directory: &Path,
     export_options: &str,
@@ -123,7 +125,7 @@ pub fn serve(
     Ok((server, client, root))
 }
 
-/// A new file with `data`.
+/// Creates a file with `data` in `dir` and returns its handle.
 pub fn make(client: &mut Client, dir: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>> {
     let file = client
         .create(dir, name, How::Guarded(Set::mode(0o644)))
@@ -134,25 +136,25 @@ pub fn make(client: &mut Client, dir: &[u8], name: &str, data: &[u8]) -> Result<
     Ok(file)
 }
 
-/// A server of this directory still runs and answers a new client.
+/// Checks that the server of `directory` still runs and answers a new client.
 pub fn is_well<S: Sample>(server: &mut Server, directory: &Path) -> Result<()> {
     ensure!(
         server.is_alive()?,
-        "the server ended; it said {:#?}",
+        "the server exited; its output was {:#?}",
         server.lines()
     );
     let (mut client, root) = server.open(directory)?;
     S::check(&mut client, &root)
 }
 
-/// Bytes that differ at every place that could be mistaken for another; `seed` tells files apart.
+/// Test data that depends on the offset: data at a wrong offset does not compare equal. `seed` differs per file.
 pub fn pattern(seed: u8, from: u64, len: usize) -> Vec<u8> {
     (from..from + len as u64)
-        .map(|at| (at ^ (at >> 8) ^ (at >> 16)).wrapping_mul(0x9d) as u8 ^ seed)
+        .map(|offset| (offset ^ (offset >> 8) ^ (offset >> 16)).wrapping_mul(0x9d) as u8 ^ seed)
         .collect()
 }
 
-/// The first `len` bytes of the file are those of the pattern of 1.
+/// Checks that the file starts with the first `len` bytes of `pattern` with seed 1.
 pub fn holds(path: &Path, len: u64) -> Result<()> {
     let bytes = fs::read(path)?;
     let wrong = bytes
@@ -161,7 +163,8 @@ pub fn holds(path: &Path, len: u64) -> Result<()> {
         .position(|(a, b)| *a != b);
     ensure!(
         bytes.len() as u64 >= len && wrong.is_none(),
-        "{} of {len} bytes are there, the first wrong one at {wrong:?}",
+        "{}: {} bytes, {len} expected; first wrong byte at {wrong:?}",
+        path.display(),
         bytes.len()
     );
     Ok(())
@@ -189,13 +192,13 @@ pub fn meanwhile(
     })
 }
 
-/// Each of the two gets the other's name at one moment.
+/// Swaps the two names atomically (RENAME_EXCHANGE).
 pub fn exchange(one: &Path, two: &Path) -> Result<()> {
     let how = RenameFlags::RENAME_EXCHANGE;
     Ok(renameat2(AT_FDCWD, one, AT_FDCWD, two, how)?)
 }
 
-/// Whether the long forms are asked for: STOWAWAY_FULL=1.
+/// True if STOWAWAY_FULL is set: tests then run in their long form.
 pub fn full() -> bool {
     std::env::var_os("STOWAWAY_FULL").is_some()
 }
