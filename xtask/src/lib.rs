@@ -1,7 +1,7 @@
 //! Everything that builds, runs, tests and measures stowaway. One command per module.
 //!
-//! A command's module has `Args` and `main(Args)`. `run` and `build` need few crates and are compiled first; the rest is behind
-//! the feature `workshop`. Nothing here links stowaway's own library: what is tested is the file.
+//! A command's module has `Args` and `main(Args)`. `run` and `build` need few crates and are compiled without the feature
+//! `workshop`, which enables all other commands. xtask does not link stowaway's library: its tests run the built executable.
 
 pub mod build;
 #[cfg(feature = "workshop")]
@@ -17,7 +17,7 @@ pub mod testing;
 
 use std::process::ExitCode;
 
-/// Runs a command and tells why it failed.
+/// Runs a command; prints its error and returns the exit code.
 pub fn run(command: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     match command() {
         Ok(()) => ExitCode::SUCCESS,

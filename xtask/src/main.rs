@@ -1,4 +1,6 @@
-//! `cargo xtask COMMAND`: builds and runs; what needs more crates is the program `workshop`, compiled when a command asks for it.
+//! `cargo xtask COMMAND`: runs `run` and `build` itself; passes all other commands to the program `workshop`.
+//!
+//! `workshop` depends on many more crates, so it is compiled only when a command needs it.
 
 use std::env;
 use std::ffi::OsString;
@@ -16,47 +18,47 @@ use xtask::commands::run;
     name = "cargo xtask",
     bin_name = "cargo xtask",
     after_help = "\
-More commands, compiled when first asked for; each has a --help:
+More commands, compiled on first use; each has a --help:
   test       Run every test, from formatting to real clients
   bench      Measure side by side with other servers
   size       Bytes per section, crate and module, against image/size.toml
   image      Container images without a container engine
   qemu       Start the machine that a file in qemu/ describes
-  fuzz       Feed the protocols whatever reaches new code
+  fuzz       Fuzz the protocol parsers and engines, guided by code coverage
   mutants    The share of planted faults that unit tests find
-  tidy       Hold the import table and the house rules against src/
-  scorecard  Every MUST of multicast DNS beside the tests that hold it
+  tidy       Check src/ against the import table and the house rules
+  scorecard  List every MUST of multicast DNS with the tests that check it
   log        Decode defmt traces
-  hello      Two programs that say hello from inside their own headers"
+  hello      Build two minimal programs whose code is inside the ELF headers"
 )]
 struct Cli {
     #[command(subcommand)]
-    command: Own,
+    command: Invocation,
 }
 
 #[derive(Subcommand)]
-enum Own {
+enum Invocation {
     /// Build, then serve a directory over NFS until Ctrl-C
     Run(run::Args),
     /// Build the finished file; the last line printed is its path
     Build(build::Args),
     #[command(external_subcommand)]
-    Other(Vec<OsString>),
+    Workshop(Vec<OsString>),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     xtask::run(|| match cli.command {
-        Own::Run(args) if args.is_vm() => workshop(env::args_os().skip(1)),
-        Own::Run(args) => run::main(args),
-        Own::Build(args) if args.is_packed() => workshop(env::args_os().skip(1)),
-        Own::Build(args) => build::main(args),
-        Own::Other(arguments) => workshop(arguments),
+        Invocation::Run(args) if args.is_vm() => exec_workshop(env::args_os().skip(1)),
+        Invocation::Run(args) => run::main(args),
+        Invocation::Build(args) if args.is_packed() => exec_workshop(env::args_os().skip(1)),
+        Invocation::Build(args) => build::main(args),
+        Invocation::Workshop(arguments) => exec_workshop(arguments),
     })
 }
 
-/// Becomes the workshop with these arguments.
-fn workshop(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
+/// Replaces this process with `workshop`, built and started by cargo (execve).
+fn exec_workshop(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(build::workspace_root())
