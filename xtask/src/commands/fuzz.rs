@@ -1,7 +1,7 @@
-//! `cargo xtask fuzz`: inputs that reach new code, for as long as one likes; what was found stays under target/fuzz.
+//! `cargo xtask fuzz`: fuzzes the protocol code with libFuzzer, guided by code coverage. Findings stay under target/fuzz.
 //!
-//! libFuzzer, with the compiler's own coverage: it needs no nightly toolchain and no cargo-fuzz. The targets are in
-//! xtask/fuzz, which is built here alone, with flags of its own.
+//! Uses the compiler's SanitizerCoverage pass directly, so it needs neither a nightly toolchain nor cargo-fuzz. The targets are
+//! the crate xtask/fuzz; only this command builds them, with its own flags.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use clap::ValueEnum;
 use crate::build::{Arch, workspace_root};
 use crate::setup;
 
-/// What libFuzzer asks of the compiler. `fuzzing` compiles in what the targets have in common with the unit tests.
+/// Compiler flags for libFuzzer's coverage instrumentation. `cfg(fuzzing)` enables the code that the targets share with the unit
+/// tests.
 const FLAGS: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -22,45 +23,45 @@ const FLAGS: [&str; 6] = [
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "--cfg=fuzzing",
 ];
-/// Lines of a failure that are shown, from where it begins.
-const LINES: usize = 20;
+/// Lines of libFuzzer's output that are printed after a failure, from the panic message on.
+const FAILURE_LINES: usize = 20;
 
 /// `cargo xtask fuzz`
 #[derive(clap::Args)]
 pub struct Args {
-    /// What is fed
+    /// The target to fuzz
     target: Target,
 
-    /// For how long
+    /// Duration in seconds
     #[arg(long, default_value_t = 60)]
     secs: u32,
 
-    /// Only this input, once: a file that was found
+    /// Run only this input, once: a file from target/fuzz/TARGET/found
     #[arg(long, conflicts_with = "secs")]
     again: Option<PathBuf>,
 }
 
-/// What can be fed.
+/// A fuzz target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
-    /// Any bytes, as records and datagrams
+    /// RPC: arbitrary bytes, as TCP records and as UDP datagrams
     Records,
-    /// Well-formed calls of every procedure, in any order and in pieces
+    /// RPC: well-formed calls of every procedure, in any order and split into segments
     Calls,
-    /// SFTP: any bytes, and well-formed requests of every type
+    /// SFTP: arbitrary bytes, and well-formed requests of every type
     Sftp,
-    /// An ISO image with any of its bytes changed
+    /// An ISO image with arbitrary bytes changed
     Iso,
-    /// Files and tables that say what mdns announces: any bytes
+    /// The files and tables from which mdns reads its announcements: arbitrary bytes
     Announced,
-    /// Datagrams of a link, as the responder and the browser of mdns hear them
+    /// Multicast DNS: datagrams received by the responder and the browser
     Mdns,
-    /// Frames of an Ethernet, as our own network stack receives them
+    /// Ethernet frames received by the built-in network stack
     Frames,
 }
 
 impl Target {
-    /// All of them.
+    /// Every target.
     pub const ALL: [Self; 7] = [
         Self::Records,
         Self::Calls,
@@ -71,7 +72,7 @@ impl Target {
         Self::Frames,
     ];
 
-    /// As on the command line and in paths.
+    /// The name on the command line and in paths.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Records => "records",
@@ -84,8 +85,8 @@ impl Target {
         }
     }
 
-    /// Bytes of the longest input: enough for a WRITE that does not arrive at once, or for some hundred steps.
-    const fn bytes_max(self) -> u32 {
+    /// Maximum input length in bytes: enough for a WRITE that arrives in several segments, or for a few hundred steps.
+    const fn input_bytes_max(self) -> u32 {
         match self {
             Self::Records => 24_000,
             Self::Calls | Self::Sftp | Self::Announced | Self::Mdns | Self::Frames => 4096,
@@ -94,7 +95,7 @@ impl Target {
     }
 }
 
-/// Feeds the target, or repeats what was found.
+/// Fuzzes the target, or runs one input (`--again`).
 pub fn main(args: Args) -> Result<()> {
     match args.again {
         None => {
@@ -108,53 +109,55 @@ pub fn main(args: Args) -> Result<()> {
             let status = Command::new(build(args.target)?)
                 .arg(file)
                 .status()
-                .context("cannot start the target")?;
+                .context("cannot start the fuzz target")?;
             if !status.success() {
-                bail!("it still fails, as is said above");
+                bail!("the input still fails; libFuzzer's output is above");
             }
             Ok(())
         }
     }
 }
 
-/// Feeds the target for so many seconds; how much that was. An error says how to repeat what was found.
+/// Fuzzes the target for `secs` seconds and returns a line of statistics. After a failure, the error says how to reproduce it.
 pub fn run(target: Target, secs: u32) -> Result<String> {
     let program = build(target)?;
-    let place = place().join(target.name());
-    let [corpus, seeds, found] = ["corpus", "seeds", "found"].map(|name| place.join(name));
+    let directory = fuzz_directory().join(target.name());
+    let [corpus, seeds, found] = ["corpus", "seeds", "found"].map(|name| directory.join(name));
     for dir in [&corpus, &seeds, &found] {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
-    let log = place.join("log");
-    let said = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-    let waiting = setup::progress(&format!("feeding {} for {secs} s", target.name()));
+    let log = directory.join("log");
+    let stderr =
+        fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    let waiting = setup::progress(&format!("fuzzing {} for {secs} s", target.name()));
     let status = Command::new(&program)
         .env("STOWAWAY_SEEDS", &seeds)
         .arg(format!("-max_total_time={secs}"))
-        .arg(format!("-max_len={}", target.bytes_max()))
+        .arg(format!("-max_len={}", target.input_bytes_max()))
         .arg(format!("-artifact_prefix={}/", found.display()))
         .args(["-len_control=0", "-timeout=10", "-print_final_stats=1"])
         .args([&corpus, &seeds])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(said)
+        .stderr(stderr)
         .status()
         .with_context(|| format!("cannot start {}", program.display()))?;
     drop(waiting);
-    let said = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
-    let said = String::from_utf8_lossy(&said);
+    let output = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
+    let output = String::from_utf8_lossy(&output);
     if !status.success() {
-        bail!("{}", failure(target, &said, &log));
+        bail!("{}", failure(target, &output, &log));
     }
-    summary(target, &said).with_context(|| format!("{} is not what it was", log.display()))
+    summary(target, &output)
+        .with_context(|| format!("{} lacks libFuzzer's final statistics", log.display()))
 }
 
-/// Where everything lies that fuzzing makes.
-fn place() -> PathBuf {
+/// Directory of the fuzzing builds, inputs and logs.
+fn fuzz_directory() -> PathBuf {
     workspace_root().join("target/fuzz")
 }
 
-/// Builds the target. Its flags would have all else built again, so its files lie apart.
+/// Builds the target. Own target directory: otherwise its flags would make cargo rebuild everything else.
 fn build(target: Target) -> Result<PathBuf> {
     setup::need(&[setup::Package::CXX])?;
     let triple = Arch::X86_64.triple();
@@ -162,24 +165,28 @@ fn build(target: Target) -> Result<PathBuf> {
     cargo
         .current_dir(workspace_root())
         .args(["build", "-p", "fuzz", "--bin", target.name()])
-        // With a target named, build scripts are spared the flags.
+        // With --target, cargo does not apply the flags to build scripts.
         .args(["--profile", "fuzz", "--target", triple, "--target-dir"])
-        .arg(place())
+        .arg(fuzz_directory())
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
-    let waiting = setup::progress(&format!("building the target {}", target.name()));
+    let waiting = setup::progress(&format!("building the fuzz target {}", target.name()));
     setup::quietly(&mut cargo)?;
     drop(waiting);
-    Ok(place().join(triple).join("fuzz").join(target.name()))
+    Ok(fuzz_directory()
+        .join(triple)
+        .join("fuzz")
+        .join(target.name()))
 }
 
-/// The end of what libFuzzer said, and how to see it again.
-fn failure(target: Target, said: &str, log: &Path) -> String {
-    let lines: Vec<&str> = said.lines().collect();
-    let begins = |line: &&str| line.contains("panicked at") || line.contains("ERROR: libFuzzer");
-    let start = lines.iter().position(begins);
-    let start = start.unwrap_or(lines.len().saturating_sub(LINES));
-    let shown = lines.iter().skip(start).take(LINES);
+/// The failure part of libFuzzer's output, and the command that reproduces it.
+fn failure(target: Target, output: &str, log: &Path) -> String {
+    let lines: Vec<&str> = output.lines().collect();
+    let is_failure =
+        |line: &&str| line.contains("panicked at") || line.contains("ERROR: libFuzzer");
+    let start = lines.iter().position(is_failure);
+    let start = start.unwrap_or(lines.len().saturating_sub(FAILURE_LINES));
+    let shown = lines.iter().skip(start).take(FAILURE_LINES);
     let mut text = shown.copied().collect::<Vec<_>>().join("\n");
     let written = lines.iter().rev().find_map(|line| {
         let (_, path) = line.split_once("Test unit written to ")?;
@@ -188,23 +195,23 @@ fn failure(target: Target, said: &str, log: &Path) -> String {
     if let Some(path) = written {
         let name = target.name();
         text.push_str(&format!(
-            "\nthis alone again: cargo xtask fuzz {name} --again {path}"
+            "\nto reproduce: cargo xtask fuzz {name} --again {path}"
         ));
     }
-    text.push_str(&format!("\nall of it is in {}", log.display()));
+    text.push_str(&format!("\nfull log: {}", log.display()));
     text
 }
 
-/// How many inputs there were, how fast, and what they reached.
-fn summary(target: Target, said: &str) -> Option<String> {
+/// A line with the number of inputs, their rate, the coverage points reached and the corpus size. None if `output` lacks them.
+fn summary(target: Target, output: &str) -> Option<String> {
     let stat = |name: &str| {
-        let mut lines = said.lines();
+        let mut lines = output.lines();
         let number = lines.find_map(|line| line.strip_prefix("stat::")?.strip_prefix(name))?;
         number.trim_start_matches(':').trim().parse::<u64>().ok()
     };
     let count = stat("number_of_executed_units")?;
     let rate = stat("average_exec_per_sec")?;
-    let done = said.lines().rev().find(|line| line.contains("\tDONE"))?;
+    let done = output.lines().rev().find(|line| line.contains("\tDONE"))?;
     let mut words = done.split_whitespace();
     let mut after = |name| {
         words.find(|word| *word == name)?;
@@ -214,7 +221,7 @@ fn summary(target: Target, said: &str) -> Option<String> {
     let kept = kept.split('/').next()?;
     let name = target.name();
     Some(format!(
-        "{name}: {count} inputs, {rate} a second; they reach {reached} places, {kept} of them kept"
+        "{name}: {count} inputs, {rate}/s, {reached} coverage points reached, {kept} inputs in the corpus"
     ))
 }
 
@@ -223,20 +230,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_done_is_read_from_what_was_said() {
-        let said = "#77193\tDONE   cov: 1627 ft: 3514 corp: 374/203Kb lim: 24000 exec/s: 4824 rss: 30Mb\n\
+    fn final_statistics_make_the_summary() {
+        let output = "#77193\tDONE   cov: 1627 ft: 3514 corp: 374/203Kb lim: 24000 exec/s: 4824 rss: 30Mb\n\
             stat::number_of_executed_units: 77193\nstat::average_exec_per_sec:     4824\n";
         assert_eq!(
-            summary(Target::Records, said).as_deref(),
-            Some("records: 77193 inputs, 4824 a second; they reach 1627 places, 374 of them kept")
+            summary(Target::Records, output).as_deref(),
+            Some(
+                "records: 77193 inputs, 4824/s, 1627 coverage points reached, 374 inputs in the corpus"
+            )
         );
         assert_eq!(summary(Target::Records, "nothing"), None);
     }
 
     #[test]
-    fn what_was_found_is_shown_with_how_to_repeat_it() {
-        let said = "#1 NEW\npanicked at x\nartifact_prefix='/f/'; Test unit written to /f/crash-1\nBase64: AA==\n";
-        let text = failure(Target::Calls, said, Path::new("/log"));
+    fn failure_shows_how_to_reproduce() {
+        let output = "#1 NEW\npanicked at x\nartifact_prefix='/f/'; Test unit written to /f/crash-1\nBase64: AA==\n";
+        let text = failure(Target::Calls, output, Path::new("/log"));
         assert!(text.starts_with("panicked at x\n"));
         assert!(text.contains("cargo xtask fuzz calls --again /f/crash-1\n"));
     }
