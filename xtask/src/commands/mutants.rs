@@ -1,7 +1,7 @@
-//! `cargo xtask mutants`: faults planted in wire, engine and vfs, one at a time, and the share that the unit tests find.
+//! `cargo xtask mutants`: plants faults in wire, engine and vfs, one at a time, and reports how many the unit tests detect.
 //!
-//! cargo-mutants lists the faults, plants them in copies of the project and runs the tests; nextest, by which it runs
-//! them, stops at the first that fails. Both are installed under target/tools.
+//! cargo-mutants lists the faults (mutants), plants each in a copy of the project and runs the tests there with nextest, which stops
+//! at the first failing test. Both tools are installed under target/tools.
 
 use std::env;
 use std::fs;
@@ -16,53 +16,53 @@ use sha2::{Digest as _, Sha256};
 use crate::build::workspace_root;
 use crate::setup;
 
-/// The tools and their versions: another cargo-mutants lists other faults.
+/// Tools and their versions. Pinned, because another version of cargo-mutants generates other mutants.
 const TOOLS: [(&str, &str); 2] = [("cargo-mutants", "27.1.0"), ("cargo-nextest", "0.9.151")];
-/// Where faults are planted.
+/// Directories whose code is mutated.
 const MODULES: [&str; 3] = ["src/wire/", "src/engine/", "src/vfs/"];
-/// What serves the tests alone.
+/// Names of modules that are not mutated, because they are test code or used mainly by tests.
 const TEST_SUPPORT: [&str; 4] = ["testing", "conformance", "tests", "ram"];
-/// What cargo-mutants tries and no compiler takes: it does not know that this is a `Result`.
+/// Excludes mutants that never compile: cargo-mutants does not know that `FsResult` is a `Result`.
 const UNVIABLE: &str = "with FsResult::";
-/// What cargo-mutants judges in every run: its patterns do not choose among these, some forty.
+/// Marks about forty mutants that cargo-mutants runs regardless of its `--re` filters. They are left out of the choice.
 const ALWAYS: &str = ": delete field ";
-/// A fault may ask for memory without end.
+/// Address space limit (RLIMIT_AS): a mutant may allocate without bound.
 const MEMORY_BYTES: u64 = 4 << 30;
-/// All unit tests take a tenth of this.
+/// Limit for one run of the unit tests, in seconds: ten times their normal duration.
 const TIMEOUT_S: &str = "300";
 
 /// `cargo xtask mutants`
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only this module: wire, engine::nfs, vfs::iso …
+    /// Mutate only this module: wire, engine::nfs, vfs::iso …
     module: Option<String>,
 
-    /// How many are chosen; a smaller number is the beginning of a larger one
+    /// Number of mutants to run; with the same seed, a larger number includes the mutants of a smaller one
     #[arg(long, default_value_t = 300)]
     count: usize,
 
-    /// What the choice depends on
+    /// Seed of the random choice
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// One part of those: K/N, from 1/N to N/N
+    /// Run only the K-th of N equal parts of the chosen mutants: K/N, from 1/N to N/N
     #[arg(long, value_parser = shard, default_value = "1/1")]
     shard: (usize, usize),
 
-    /// Only those that the run before did not find, or that it did not come to
+    /// Run only mutants that the previous run missed or did not reach
     #[arg(long)]
     iterate: bool,
 }
 
-/// A fault, as cargo-mutants lists it.
+/// A mutant, as cargo-mutants lists it.
 #[derive(Deserialize)]
 struct Mutant {
-    /// File, line, column and what is changed.
+    /// File, line, column and the change.
     name: String,
     file: String,
 }
 
-/// Has the chosen mutants judged, then prints each that survived and the share that was caught.
+/// Runs the chosen mutants, then prints each missed one and the percentage caught.
 pub fn main(args: Args) -> Result<()> {
     let root = workspace_root();
     let tools = root.join("target/tools");
@@ -74,8 +74,12 @@ pub fn main(args: Args) -> Result<()> {
     if let Some(module) = &args.module {
         mutants.retain(|mutant| mutant.is_in(module));
     }
-    ensure!(!mutants.is_empty(), "there is no mutant in that module");
-    mutants.sort_by_cached_key(|mutant| mutant.place(args.seed));
+    ensure!(
+        !mutants.is_empty(),
+        "module {}: no mutants; name a module of wire, engine or vfs",
+        args.module.as_deref().unwrap_or_default()
+    );
+    mutants.sort_by_cached_key(|mutant| mutant.sort_key(args.seed));
     mutants.truncate(args.count);
     let (k, n) = args.shard;
     let chosen = mutants.iter().skip(k - 1).step_by(n);
@@ -84,17 +88,17 @@ pub fn main(args: Args) -> Result<()> {
     judge
         .args(["--output=target", "--test-tool=nextest", "--jobs=2"])
         .args(["--timeout", TIMEOUT_S])
-        // What is unused because of a fault is no reason not to compile.
+        // A mutant often leaves code unused: without this, a denied lint would keep it from compiling.
         .args(["--cap-lints=true", "--cargo-arg=--lib"])
         .args(chosen.map(|mutant| format!("--re=^{}$", escape(&mutant.name))))
         .args(args.iterate.then_some("--iterate"))
-        // Without it each fault is compiled in 3 s instead of 20.
+        // Without LTO a mutant compiles in 3 s instead of 20.
         .env("CARGO_PROFILE_TEST_LTO", "off")
         .env("CARGO_PROFILE_TEST_DEBUG", "0")
         .env_remove("CARGO_MANIFEST_DIR");
     setrlimit(Resource::RLIMIT_AS, MEMORY_BYTES, MEMORY_BYTES)?;
     let status = judge.status().context("cannot start cargo-mutants")?;
-    // All were caught; some survived; some did not end.
+    // 0: all mutants caught; 2: some missed; 3: some timed out.
     ensure!(
         matches!(status.code(), Some(0 | 2 | 3)),
         "cargo-mutants failed: {status}"
@@ -103,23 +107,27 @@ pub fn main(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// `K/N`.
+/// Parses `K/N`.
 fn shard(text: &str) -> Result<(usize, usize)> {
-    let (k, n) = text.split_once('/').context("it is K/N")?;
+    let (k, n) = text
+        .split_once('/')
+        .context("expected K/N, for example 1/4")?;
     let (k, n) = (k.parse()?, n.parse()?);
-    ensure!((1..=n).contains(&k), "K is one of 1 to N");
+    ensure!((1..=n).contains(&k), "K must be from 1 to N");
     Ok((k, n))
 }
 
-/// Installs a tool of cargo's, unless this version is there.
+/// Installs a cargo subcommand under `tools`, unless this version is installed there.
 fn install(tools: &Path, tool: &str, version: &str) -> Result<()> {
     let name = tool.trim_start_matches("cargo-");
-    let mut ask = Command::new(tools.join("bin").join(tool));
-    if setup::quietly(ask.args([name, "--version"])).is_ok_and(|said| said.contains(version)) {
+    let mut installed = Command::new(tools.join("bin").join(tool));
+    if setup::quietly(installed.args([name, "--version"]))
+        .is_ok_and(|output| output.contains(version))
+    {
         return Ok(());
     }
     let _waiting = setup::progress(&format!(
-        "installing {tool} {version}, some minutes of compiling"
+        "installing {tool} {version} (compiles for some minutes)"
     ));
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["install", "--locked", "--force", "--version", version]);
@@ -127,7 +135,7 @@ fn install(tools: &Path, tool: &str, version: &str) -> Result<()> {
     Ok(())
 }
 
-/// cargo-mutants, looking at our modules, with the other tool on its path.
+/// A cargo-mutants command restricted to `MODULES`, with cargo-nextest on its PATH.
 fn cargo_mutants(tools: &Path, root: &Path) -> Command {
     let bin = tools.join("bin");
     let mut path = bin.clone().into_os_string();
@@ -149,17 +157,17 @@ fn cargo_mutants(tools: &Path, root: &Path) -> Command {
 fn list(tools: &Path, root: &Path) -> Result<Vec<Mutant>> {
     let _waiting = setup::progress("listing mutants");
     let listed = setup::quietly(cargo_mutants(tools, root).args(["--list", "--json"]))?;
-    serde_json::from_str(&listed).context("this is no list of mutants")
+    serde_json::from_str(&listed).context("cargo-mutants --list printed unexpected JSON")
 }
 
 impl Mutant {
-    /// Where it stands in the order of `seed`, whatever lines are added above it.
-    fn place(&self, seed: u64) -> impl Ord + use<> {
-        let what = self.name.splitn(4, ':').last();
-        Sha256::digest(format!("{seed} {} {what:?}", self.file))
+    /// Pseudo-random sort key for `seed`. Leaves out the line number, so that edits above the mutant do not change the choice.
+    fn sort_key(&self, seed: u64) -> impl Ord + use<> {
+        let change = self.name.splitn(4, ':').last();
+        Sha256::digest(format!("{seed} {} {change:?}", self.file))
     }
 
-    /// Whether it is in `module`, whose parts are separated by `::` or `/`.
+    /// Returns true if the mutant's file is in `module` (components separated by `::` or `/`).
     fn is_in(&self, module: &str) -> bool {
         let module = module.replace("::", "/");
         let file = self.file.trim_start_matches("src/").trim_end_matches(".rs");
@@ -168,7 +176,7 @@ impl Mutant {
     }
 }
 
-/// A regular expression that only `name` matches.
+/// Escapes `name` for use as a literal in a regular expression.
 fn escape(name: &str) -> String {
     let mut pattern = String::new();
     for c in name.chars() {
@@ -180,7 +188,7 @@ fn escape(name: &str) -> String {
     pattern
 }
 
-/// The share that was caught, and each mutant that survived, by the lists that cargo-mutants left in `out`.
+/// A line for each missed mutant and the percentage caught, from the lists that cargo-mutants wrote to `out`.
 fn report(out: &Path) -> Result<String> {
     let lines = |list: &str| -> Result<Vec<String>> {
         let path = out.join(format!("{list}.txt"));
@@ -199,10 +207,10 @@ fn report(out: &Path) -> Result<String> {
     let share = 100.0 * caught as f64 / viable.max(1) as f64;
     let survivors: String = missed
         .iter()
-        .map(|name| format!("survives: {name}\n"))
+        .map(|name| format!("missed: {name}\n"))
         .collect();
     Ok(format!(
-        "{survivors}{caught} of {viable} caught, {share:.1} %; {} more do not compile\n",
+        "{survivors}{caught} of {viable} mutants caught, {share:.1} %; {} more do not compile\n",
         lines("unviable")?.len()
     ))
 }
@@ -212,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_module_is_itself_and_what_is_in_it() {
+    fn module_filter_matches_whole_components() {
         let mutant = Mutant {
             name: String::new(),
             file: "src/vfs/iso/mod.rs".to_owned(),
@@ -226,20 +234,20 @@ mod tests {
     }
 
     #[test]
-    fn the_choice_outlasts_lines_that_are_added_above_it() {
-        let place = |line: u32, seed| {
+    fn lines_added_above_do_not_change_the_choice() {
+        let sort_key = |line: u32, seed| {
             let (file, name) = (
                 "src/a.rs".to_owned(),
                 format!("src/a.rs:{line}:9: replace + with -"),
             );
-            Mutant { name, file }.place(seed)
+            Mutant { name, file }.sort_key(seed)
         };
-        assert!(place(1, 1) == place(100, 1));
-        assert!(place(1, 1) != place(1, 2));
+        assert!(sort_key(1, 1) == sort_key(100, 1));
+        assert!(sort_key(1, 1) != sort_key(1, 2));
     }
 
     #[test]
-    fn a_shard_is_one_of_so_many() {
+    fn shard_must_be_from_1_to_n() {
         assert_eq!(shard("2/3").unwrap(), (2, 3));
         for wrong in ["0/3", "4/3", "3", "a/b", "1/0"] {
             assert!(shard(wrong).is_err(), "{wrong}");
@@ -247,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_compile_is_left_out_of_the_share() -> Result<()> {
+    fn unviable_mutants_do_not_count() -> Result<()> {
         let out = tempfile::tempdir()?;
         for (list, lines) in [
             ("caught", "a\n"),
@@ -259,8 +267,8 @@ mod tests {
         }
         assert_eq!(
             report(out.path())?,
-            "survives: src/vfs/walk.rs:7:17: replace - with +\n\
-            2 of 3 caught, 66.7 %; 2 more do not compile\n"
+            "missed: src/vfs/walk.rs:7:17: replace - with +\n\
+            2 of 3 mutants caught, 66.7 %; 2 more do not compile\n"
         );
         Ok(())
     }
