@@ -1,7 +1,7 @@
-//! `cargo xtask log`: turns the defmt frames that `stowaway --log` wrote into lines.
+//! `cargo xtask log`: decodes the defmt trace that `stowaway --log` wrote, one line per frame.
 //!
-//! The frames hold numbers; their texts are in the debug file of the very build that wrote them. A trace begins with
-//! that build's eight bytes of id, and another build's debug file is refused: it would give wrong texts, silently.
+//! A frame holds only the number of its message and the arguments; the message texts are in the debug file of the same build. The
+//! trace starts with the build ID (8 bytes). A debug file with another ID is refused, because it would yield wrong texts.
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
@@ -16,14 +16,15 @@ use crate::build::{self, Arch};
 /// `cargo xtask log`
 #[derive(clap::Args)]
 pub struct Args {
-    /// The trace; `-` reads standard input as it comes
+    /// The trace file; `-` is standard input, decoded as it arrives
     #[arg(default_value = "-")]
     file: PathBuf,
-    /// Which build wrote it
+    /// Architecture of the build that wrote the trace
     #[arg(long, default_value = "x86_64")]
     arch: Arch,
 }
 
+/// Length of the build ID, in bytes (linked with --build-id=fast).
 const ID_LEN: usize = 8;
 
 /// Decodes to stdout until the trace ends.
@@ -31,7 +32,7 @@ pub fn main(args: Args) -> Result<()> {
     let path = build::debug_path(args.arch);
     let elf = fs::read(&path).with_context(|| {
         format!(
-            "cannot read {}; build it: cargo xtask build --arch {}",
+            "cannot read {}: run cargo xtask build --arch {} first",
             path.display(),
             args.arch.name()
         )
@@ -43,7 +44,7 @@ pub fn main(args: Args) -> Result<()> {
         Box::new(file.with_context(|| format!("cannot open the trace {}", args.file.display()))?)
     };
     match decode(&elf, input, &mut io::stdout().lock()) {
-        // The reader of our output has seen enough.
+        // EPIPE: the reader of our output, such as `head`, exited. Not an error.
         Err(why)
             if why
                 .downcast_ref::<io::Error>()
@@ -55,22 +56,22 @@ pub fn main(args: Args) -> Result<()> {
     }
 }
 
-/// Writes one line for each frame of `trace`, as they come.
+/// Writes one line per frame of `trace`, as soon as a frame is complete.
 fn decode(elf: &[u8], trace: impl Read, out: &mut impl Write) -> Result<()> {
     let mut trace = BufReader::new(trace);
     let mut id = [0; ID_LEN];
     trace
         .read_exact(&mut id)
-        .context("the trace ends before the build's id")?;
-    let ours = object::File::parse(elf)?
+        .context("the trace is shorter than a build ID (8 bytes)")?;
+    let expected = object::File::parse(elf)?
         .build_id()?
-        .context("the debug file has no build id")?
+        .context("the debug file has no build ID")?
         .to_vec();
-    if ours != id {
+    if expected != id {
         bail!(
-            "the trace was written by build {}, the debug file is of build {}: build that version again",
+            "the trace was written by build {}, but the debug file belongs to build {}: rebuild the version that wrote the trace",
             hex(&id),
-            hex(&ours)
+            hex(&expected)
         );
     }
     let table = Table::parse(elf)?.context("the debug file has no defmt table")?;
@@ -88,12 +89,14 @@ fn decode(elf: &[u8], trace: impl Read, out: &mut impl Write) -> Result<()> {
             match decoder.decode() {
                 Ok(frame) => writeln!(out, "{}", line(&frame, &places))?,
                 Err(DecodeError::UnexpectedEof) => break,
-                // The next frame starts after the next zero.
+                // rzCOBS: the next frame starts after the next zero byte.
                 Err(DecodeError::Malformed) if table.encoding().can_recover() => {
                     writeln!(out, "(malformed)")?
                 }
                 Err(DecodeError::Malformed) => {
-                    bail!("the trace is damaged, and its encoding cannot recover")
+                    bail!(
+                        "the trace contains a malformed frame, and its encoding cannot resynchronise"
+                    )
                 }
             }
         }
@@ -125,10 +128,10 @@ mod tests {
     };
 
     const ID: &[u8; ID_LEN] = b"abcdefgh";
-    /// As stowaway's encoder wrote them: after 5 µs, text 1 with the number 8, text 2 with "xyz".
+    /// Output of stowaway's encoder: two frames at 5 µs, message 1 with argument 8 and message 2 with "xyz".
     const FRAMES: &[u8] = b"\0\x01\x05\x08\x3a\x7f\0\x02\x05\x03\x3axyz\x47\0";
 
-    /// A debug file with an id and two texts.
+    /// A debug file with a build ID and two message texts.
     fn debug_file() -> Result<Vec<u8>> {
         let mut elf = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
         let note = elf.add_section(
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_become_lines() -> Result<()> {
+    fn frames_are_decoded_to_lines() -> Result<()> {
         let lines = lines(&[&ID[..], FRAMES].concat())?;
         assert_eq!(
             lines,
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_costs_one_frame() -> Result<()> {
+    fn malformed_frame_is_skipped() -> Result<()> {
         let lines = lines(&[&ID[..], b"\0kernel says hello\0", FRAMES].concat())?;
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0], "(malformed)");
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_of_another_build_is_refused_and_both_are_named() {
+    fn other_build_id_is_refused_with_both_ids() {
         let refused = lines(b"\x01\x02\x03\x04\x05\x06\x07\x08")
             .unwrap_err()
             .to_string();
