@@ -1,4 +1,4 @@
-//! The commands that neither build, boot nor measure.
+//! The commands of `cargo xtask`, one module each. `build`, `qemu`, `bench` and `size` are in the crate's other modules.
 
 pub mod run;
 

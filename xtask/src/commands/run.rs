@@ -1,6 +1,6 @@
-//! `cargo xtask run`: builds, serves a directory and says what to type on each kind of client.
+//! `cargo xtask run`: builds stowaway, serves a directory and prints the mount command for each kind of client.
 //!
-//! The server's own lines go through to stderr. Ctrl-C ends the server first, then us.
+//! The server's stderr is copied to ours. Ctrl-C ends the server first, then xtask.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -24,41 +24,42 @@ use crate::machines::{ext4, iso, qemu};
 /// `cargo xtask run`
 #[derive(clap::Args)]
 pub struct Args {
-    /// The directory to serve; a small sample when absent
+    /// The directory to serve [default: a small sample tree]
     dir: Option<PathBuf>,
-    /// The port for NFS and MOUNT [default: 2049, or any when that is taken]
+    /// The port for NFS and MOUNT [default: 2049, or any free port if 2049 is in use]
     #[arg(short = 'n', value_name = "PORT")]
     port: Option<u16>,
-    /// Let clients write, each as the directory's owner; with --vm into files in memory, with --vm=linux into the copy
+    /// Export read-write, with every client mapped to the directory's owner; with --vm=bare, clients can write to a RAM
+    /// file system (/ram), with --vm=linux to the copy of the directory
     #[arg(long)]
     rw: bool,
-    /// Boot the same file in QEMU, without an operating system or with Linux; the directory becomes the image of a disk
+    /// Boot stowaway in QEMU, without an operating system or with Linux; a disk image holds a copy of the directory
     #[arg(long, conflicts_with = "port", require_equals = true, num_args = 0..=1, default_missing_value = "bare")]
     vm: Option<Vm>,
 }
 
-/// What is beneath the file in a machine of its own.
+/// What stowaway runs on in the virtual machine.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Vm {
     /// No operating system
     Bare,
-    /// Debian's kernel
+    /// Debian's Linux kernel
     Linux,
 }
 
 impl Args {
-    /// Whether a machine is asked for, which the workshop boots.
+    /// Returns true for `--vm`, which only the program `workshop` implements.
     pub const fn is_vm(&self) -> bool {
         self.vm.is_some()
     }
 }
 
-/// Where every client looks.
+/// The NFS port that clients use by default.
 const NFS_PORT: u16 = 2049;
-/// How long the server may take until it says where it listens.
+/// Time limit for the server to print its listening addresses.
 const START_MAX: Duration = Duration::from_secs(5);
 
-/// Serves until Ctrl-C, SIGTERM or the server's own end.
+/// Serves until Ctrl-C or SIGTERM, or until the server exits.
 pub fn main(args: Args) -> Result<()> {
     let dir = match args.dir {
         Some(dir) => dir
@@ -67,15 +68,15 @@ pub fn main(args: Args) -> Result<()> {
         None => sample()?,
     };
     if !dir.is_dir() {
-        bail!("cannot serve {}: it is not a directory", dir.display());
+        bail!("cannot serve {}: not a directory", dir.display());
     }
     #[cfg(feature = "workshop")]
     if let Some(vm) = args.vm {
-        return in_a_machine(vm, &dir, args.rw);
+        return run_vm(vm, &dir, args.rw);
     }
     let program = build::build(Arch::X86_64)?;
     let port = match args.port {
-        // What is announced has to be known.
+        // The mount commands that we print need the port number, so we choose the port, not the kernel.
         Some(0) => free_port()?,
         Some(port) => port,
         None if is_free(NFS_PORT) => NFS_PORT,
@@ -99,30 +100,30 @@ pub fn main(args: Args) -> Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {}", program.display()))?;
-    // From here on signals wait until we ask for them. The server was started before and is not concerned.
+    // From here on, signals stay pending until `wait` accepts them. The server was spawned before and does not inherit this mask.
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD]);
-    signals.thread_block().context("cannot hold back signals")?;
-    let lines = forward(&mut server)?;
-    if let Some(place) = Place::from(&lines, dir, args.rw) {
-        println!("{}", place.advice());
+    signals.thread_block().context("cannot block signals")?;
+    let lines = forward_stderr(&mut server)?;
+    if let Some(share) = Share::from_server(&lines, dir, args.rw) {
+        println!("{}", share.advice());
     }
     wait(server, &signals)
 }
 
-/// Boots a machine with a disk that has the directory's files: in an image of ISO 9660, or with Linux in one of ext4.
+/// Boots a virtual machine whose disk holds a copy of the directory: an ISO 9660 image (`Vm::Bare`) or ext4 (`Vm::Linux`).
 #[cfg(feature = "workshop")]
-fn in_a_machine(vm: Vm, dir: &Path, rw: bool) -> Result<()> {
-    let tell = |port: u16| {
-        println!("what is in {} is /vda there, also for", dir.display());
+fn run_vm(vm: Vm, dir: &Path, rw: bool) -> Result<()> {
+    let print_advice = |port: u16| {
+        println!("The machine exports a copy of {} as /vda:", dir.display());
         println!("  nfs-ls 'nfs://127.0.0.1/vda?version=3&nfsport={port}&mountport={port}'");
         println!(
             "  mount -t nfs -o vers=3,proto=tcp,port={port},mountport={port},nolock 127.0.0.1:/vda /mnt"
         );
-        println!("Ctrl-A X ends the machine; what it says:");
+        println!("Ctrl-A X ends the machine. Its console:");
     };
-    let drive = |place: &Path, options: &str| {
-        let place = place.display();
-        format!("if=none,id=disk,format=raw,{options}file={place}")
+    let drive = |image: &Path, options: &str| {
+        let image = image.display();
+        format!("if=none,id=disk,format=raw,{options}file={image}")
     };
     match vm {
         Vm::Bare => {
@@ -134,81 +135,82 @@ fn in_a_machine(vm: Vm, dir: &Path, rw: bool) -> Result<()> {
             };
             let drive = drive(&image, "readonly=on,");
             let disk = ["-drive", &drive, "-device", "virtio-blk-device,drive=disk"];
-            qemu::bare::on_this_terminal(words, &disk, tell)
+            qemu::bare::on_this_terminal(words, &disk, print_advice)
         }
         Vm::Linux => {
             let image = ext4::image(dir)?;
             let words = if rw { "export=/vda:rw" } else { "export=/vda" };
             let drive = drive(image.path(), "");
             let disk = ["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"];
-            qemu::linux::on_this_terminal(words, &disk, tell)
+            qemu::linux::on_this_terminal(words, &disk, print_advice)
         }
     }
 }
 
-/// Waits for a reason to end, and ends the server with us.
+/// Waits until the server exits. On SIGINT or SIGTERM, sends the server SIGTERM.
 fn wait(mut server: Child, signals: &SigSet) -> Result<()> {
     loop {
-        // It may have ended before we held SIGCHLD back.
+        // Checked before each wait: a SIGCHLD from before we blocked signals is lost.
         if let Some(status) = server.try_wait()? {
             if !status.success() {
-                bail!("the server ended ({status}); what it said is above");
+                bail!("the server exited with {status}; its output is above");
             }
             return Ok(());
         }
         match signals.wait().context("cannot wait for signals")? {
             Signal::SIGCHLD => {}
             _ => {
-                // A terminal's Ctrl-C reaches the server, too; being asked twice does no harm.
+                // On a terminal, Ctrl-C signals the server as well. A second signal is harmless.
                 let _ = kill(Pid::from_raw(server.id().try_into()?), Signal::SIGTERM);
             }
         }
     }
 }
 
-/// The server's lines, which also go to our stderr.
-fn forward(server: &mut Child) -> Result<Receiver<String>> {
+/// Starts a thread that copies the server's stderr to ours; returns its lines.
+fn forward_stderr(server: &mut Child) -> Result<Receiver<String>> {
     let stderr = server.stderr.take().context("the server has no stderr")?;
     let (sender, receiver): (Sender<String>, _) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).into_owned();
             eprintln!("{line}");
-            // Nobody listens once the advice is given.
+            // Fails after the mount commands were printed: the receiver is dropped by then.
             let _ = sender.send(line);
         }
     });
     Ok(receiver)
 }
 
-/// What a client must know.
-struct Place {
+/// What a client must know to mount the export.
+struct Share {
     host: String,
     dir: PathBuf,
-    /// Whether they may write.
+    /// True if clients may write.
     rw: bool,
     port: u16,
-    /// Whether clients can ask port 111 for the other port.
+    /// True if the server's portmapper listens on port 111, where clients ask for the NFS port.
     portmap: bool,
 }
 
-impl Place {
-    /// Reads it from what the server says. None: it ended, and has said why.
-    fn from(lines: &Receiver<String>, dir: PathBuf, rw: bool) -> Option<Self> {
+impl Share {
+    /// Reads the ports from the server's output. None if the server exited, after printing its error, or did not print its
+    /// ports within `START_MAX`.
+    fn from_server(lines: &Receiver<String>, dir: PathBuf, rw: bool) -> Option<Self> {
         let end = Instant::now() + START_MAX;
         let mut port = None;
         loop {
             let line = lines
                 .recv_timeout(end.saturating_duration_since(Instant::now()))
                 .ok()?;
-            if let Some((address, services)) = listening(&line)
+            if let Some((address, services)) = parse_listening(&line)
                 && services.contains("NFS")
             {
                 port = address.rsplit(':').next()?.parse().ok();
             }
-            // About portmap it says something in any case, and last.
+            // The server always prints a line about portmap, as the last one.
             if line.contains("portmap") {
-                let portmap = listening(&line).is_some();
+                let portmap = parse_listening(&line).is_some();
                 return Some(Self {
                     host: host(),
                     dir,
@@ -259,46 +261,47 @@ impl Place {
             ));
         } else {
             lines.push(
-                "  Windows and ESXi take no port: they ask port 111, which this server could not have.".to_owned(),
+                "  Windows and ESXi accept no port option and ask the portmapper on port 111, where this server cannot listen."
+                    .to_owned(),
             );
-            lines.push("           Run it as root where port 111 is free.".to_owned());
+            lines.push("           Run as root on a host where port 111 is free.".to_owned());
         }
-        lines.push("To list it without mounting (package libnfs-utils):".to_owned());
+        lines.push("To list the files without mounting (package libnfs-utils):".to_owned());
         lines.push(format!(
             "  nfs-ls {}",
             quoted(&format!("nfs://{host}{dir}{query}"))
         ));
         if *portmap && *port != NFS_PORT {
             lines.push(format!(
-                "Port {NFS_PORT} is taken: clients learn {port} from the portmapper on port 111."
+                "Port {NFS_PORT} is in use: clients learn port {port} from the portmapper on port 111."
             ));
         }
-        lines.push("To see it announced (package avahi-utils):".to_owned());
+        lines.push("To see the mDNS announcement (package avahi-utils):".to_owned());
         lines.push("  avahi-browse -rt _nfs._tcp".to_owned());
-        lines.push("Ctrl-C ends it.".to_owned());
+        lines.push("Ctrl-C ends the server.".to_owned());
         lines.join("\n")
     }
 }
 
-/// Address and services in `… listening on ADDRESS for SERVICES`.
-fn listening(line: &str) -> Option<(&str, &str)> {
+/// Parses `… listening on ADDRESS for SERVICES` into address and services.
+fn parse_listening(line: &str) -> Option<(&str, &str)> {
     line.split_once("listening on ")?.1.split_once(" for ")
 }
 
-/// Our address as others see it: that of the way out. Nothing is sent.
+/// The source address that the kernel uses towards the default route. connect(2) on UDP sends no packet.
 fn host() -> String {
-    let ask = || -> std::io::Result<String> {
+    let source_address = || -> std::io::Result<String> {
         let socket = UdpSocket::bind("0.0.0.0:0")?;
-        // An address for documentation, so that it is nobody's.
+        // TEST-NET-1, reserved for documentation (RFC 5737): routed like any public address, used by no host.
         socket.connect("192.0.2.1:9")?;
         Ok(socket.local_addr()?.ip().to_string())
     };
-    ask().unwrap_or_else(|_| "127.0.0.1".to_owned())
+    source_address().unwrap_or_else(|_| "127.0.0.1".to_owned())
 }
 
-/// A port that nobody has right now.
+/// A TCP port that is unused at the moment.
 fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("0.0.0.0", 0)).context("there is no free port")?;
+    let listener = TcpListener::bind(("0.0.0.0", 0)).context("cannot find a free TCP port")?;
     Ok(listener.local_addr()?.port())
 }
 
@@ -306,7 +309,7 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind(("0.0.0.0", port)).is_ok()
 }
 
-/// For a shell: in quotes when a character might mean something to it.
+/// Quotes `text` for a shell if it contains a character that may be special.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/:._-+@,=".contains(c);
     if text.chars().all(plain) {
@@ -316,7 +319,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// A small tree to look at: text, a directory, a symbolic link, a large file without blocks.
+/// Creates a small tree to export: text files, a directory, a symbolic link and a sparse file of 5 GiB.
 fn sample() -> Result<PathBuf> {
     let dir = workspace_root().join("target/sample");
     let fill = || -> Result<()> {
@@ -338,7 +341,7 @@ fn sample() -> Result<PathBuf> {
         fs::File::create(dir.join("sparse-5-gib"))?.set_len(5 << 30)?;
         Ok(())
     };
-    fill().with_context(|| format!("cannot make the sample in {}", dir.display()))?;
+    fill().with_context(|| format!("cannot create the sample tree in {}", dir.display()))?;
     Ok(dir)
 }
 
@@ -346,28 +349,29 @@ fn sample() -> Result<PathBuf> {
 mod tests {
     use super::*;
 
-    /// The advice after the server said these lines.
-    fn advice(dir: &str, said: &[&str]) -> Option<String> {
+    /// The advice printed if the server writes `lines` to stderr.
+    fn advice(dir: &str, lines: &[&str]) -> Option<String> {
         let (sender, receiver) = channel();
-        said.iter()
+        lines
+            .iter()
             .for_each(|line| sender.send((*line).to_owned()).unwrap());
-        let place = Place::from(&receiver, PathBuf::from(dir), false)?;
+        let share = Share::from_server(&receiver, PathBuf::from(dir), false)?;
         Some(
-            Place {
+            Share {
                 host: "10.0.0.5".to_owned(),
-                ..place
+                ..share
             }
             .advice(),
         )
     }
 
     #[test]
-    fn with_portmap_no_client_names_a_port() {
-        let said = [
+    fn with_portmap_commands_name_no_port() {
+        let lines = [
             "stowaway: listening on [::]:2049 for NFS and MOUNT",
             "stowaway: listening on [::]:111 for portmap",
         ];
-        let advice = advice("/srv/iso", &said).unwrap();
+        let advice = advice("/srv/iso", &lines).unwrap();
         assert!(advice.contains("mount -t nfs -o ro,nolock,vers=3 10.0.0.5:/srv/iso /mnt"));
         assert!(advice.contains(r"mount -o anon,nolock \\10.0.0.5\srv\iso Z:"));
         assert!(advice.contains("esxcli storage nfs add -r -H 10.0.0.5 -s /srv/iso -v stowaway"));
@@ -375,23 +379,23 @@ mod tests {
     }
 
     #[test]
-    fn without_portmap_the_ports_are_named_and_the_portless_clients_too() {
-        let said = [
+    fn without_portmap_commands_name_the_ports() {
+        let lines = [
             "stowaway: listening on 0.0.0.0:40001 for NFS and MOUNT",
             "stowaway: no portmap service: not allowed",
         ];
-        let advice = advice("/srv/my files", &said).unwrap();
+        let advice = advice("/srv/my files", &lines).unwrap();
         assert!(advice.contains(
             "-o ro,nolock,vers=3,proto=tcp,port=40001,mountport=40001 '10.0.0.5:/srv/my files' /mnt"
         ));
         assert!(
             advice.contains("nfs-ls 'nfs://10.0.0.5/srv/my files?nfsport=40001&mountport=40001'")
         );
-        assert!(advice.contains("Windows and ESXi take no port"));
+        assert!(advice.contains("Windows and ESXi accept no port"));
     }
 
     #[test]
-    fn a_server_that_ended_gives_no_advice() {
+    fn exited_server_gives_no_advice() {
         assert_eq!(
             advice("/srv", &["stowaway: cannot listen on port 2049: in use"]),
             None
