@@ -1,8 +1,8 @@
-//! `cargo xtask hello`: where tiny begins. Two programs that say hello from inside their own headers, and an image of each.
+//! `cargo xtask hello`: two minimal programs whose code is inside the ELF headers, and a container image of each.
 //!
-//! An ELF file is what Linux reads of it: `fs/binfmt_elf.c` looks at nine fields of the file's header and at one program
-//! header, and nobody says that these may not overlap, or what lies between them. Each program is written here as pieces
-//! that claim bytes at an offset. Two pieces may claim the same byte when they agree on it; no byte is left unclaimed.
+//! Linux (`fs/binfmt_elf.c`) reads nine fields of the ELF header and one program header. The two headers may overlap, and unread
+//! fields may hold code. A program is a list of pieces, each with its bytes and file offset. Pieces may overlap where their bytes
+//! are equal; every byte of the file must belong to a piece.
 
 mod i386;
 mod x86_64;
@@ -21,35 +21,34 @@ use crate::commands::image::{Image, Platform, write_layout};
 #[derive(clap::Args)]
 pub struct Args {}
 
-/// What it says.
+/// The programs' output.
 pub const MESSAGE: &str = "Hello Docker World!\n";
 
-/// Bytes of an image at most: manifest, configuration and layer.
+/// Size limit of an image in bytes: manifest, configuration and layer.
 pub const IMAGE_BYTES_MAX: usize = 760;
 
-/// The processors that there is a program for.
+/// The architectures with a hello program.
 pub const ARCHS: [Arch; 2] = [Arch::X86_64, Arch::I686];
 
-/// Bytes of the program at most.
+/// Size limit of the program in bytes; 0 if the architecture has none.
 pub const fn bytes_max(arch: Arch) -> usize {
     match arch {
         Arch::X86_64 => 112,
         Arch::I686 => 88,
-        // There is none.
         Arch::Aarch64 | Arch::Armv7 => 0,
     }
 }
 
-/// Writes programs and image, and shows what each byte is.
+/// Writes programs and images, and prints the meaning of each byte.
 pub fn main(_args: Args) -> Result<()> {
-    let place = workspace_root().join("target/stowaway/hello");
+    let directory = workspace_root().join("target/stowaway/hello");
     for arch in ARCHS {
         println!("{}:\n{}", arch.name(), map(&pieces(arch)?));
     }
-    for (arch, path, len) in write_programs(&place)? {
+    for (arch, path, len) in write_programs(&directory)? {
         println!("{} bytes for {}: {}", len, arch.name(), path.display());
     }
-    let layout = place.join("oci");
+    let layout = directory.join("oci");
     for image in write_images(&layout)? {
         println!(
             "{} bytes of image for {}: manifest {}, configuration {}, layer {}",
@@ -64,7 +63,7 @@ pub fn main(_args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Writes `<arch>/hello` below a directory: for whom, where and how large.
+/// Writes `<arch>/hello` below `directory`; returns architecture, path and size in bytes of each program.
 pub fn write_programs(directory: &Path) -> Result<Vec<(Arch, PathBuf, usize)>> {
     let mut written = Vec::new();
     for arch in ARCHS {
@@ -76,8 +75,8 @@ pub fn write_programs(directory: &Path) -> Result<Vec<(Arch, PathBuf, usize)>> {
     Ok(written)
 }
 
-/// Writes an OCI layout with an image of each program.
-pub fn write_images(place: &Path) -> Result<Vec<Image>> {
+/// Writes an OCI layout with an image of each program to `layout`.
+pub fn write_images(layout: &Path) -> Result<Vec<Image>> {
     let mut images = Vec::new();
     for arch in ARCHS {
         let file = program(arch)?;
@@ -90,23 +89,23 @@ pub fn write_images(place: &Path) -> Result<Vec<Image>> {
         )?;
         ensure!(
             image.bytes() <= IMAGE_BYTES_MAX,
-            "the image of hello for {} weighs {} bytes, and {IMAGE_BYTES_MAX} are the most",
+            "the image of hello for {} has {} bytes; the limit is {IMAGE_BYTES_MAX}",
             arch.name(),
             image.bytes()
         );
         images.push(image);
     }
-    write_layout(&images, &Words::new(), place)?;
+    write_layout(&images, &Words::new(), layout)?;
     Ok(images)
 }
 
-/// The program for a processor.
+/// The program for an architecture.
 pub fn program(arch: Arch) -> Result<Vec<u8>> {
     let bytes = assemble(&pieces(arch)?)?;
-    let most = bytes_max(arch);
+    let limit = bytes_max(arch);
     ensure!(
-        bytes.len() <= most,
-        "hello for {} is {} bytes, and {most} are the most",
+        bytes.len() <= limit,
+        "hello for {} has {} bytes; the limit is {limit}",
         arch.name(),
         bytes.len()
     );
@@ -117,64 +116,63 @@ fn pieces(arch: Arch) -> Result<Vec<Piece>> {
     match arch {
         Arch::X86_64 => x86_64::pieces(),
         Arch::I686 => i386::pieces(),
-        Arch::Aarch64 | Arch::Armv7 => bail!("there is no hello for {}", arch.name()),
+        Arch::Aarch64 | Arch::Armv7 => bail!("no hello program exists for {}", arch.name()),
     }
 }
 
-/// Bytes at an offset of the file, and what they are there.
+/// Bytes at a file offset, and their meaning.
 struct Piece {
-    at: usize,
+    offset: usize,
     bytes: Vec<u8>,
     /// A header's field or an instruction.
     what: String,
     why: &'static str,
 }
 
-/// A piece of any bytes.
-fn piece(at: usize, bytes: impl AsRef<[u8]>, what: &str, why: &'static str) -> Piece {
+fn piece(offset: usize, bytes: impl AsRef<[u8]>, what: &str, why: &'static str) -> Piece {
     Piece {
-        at,
+        offset,
         bytes: bytes.as_ref().to_vec(),
         what: what.to_owned(),
         why,
     }
 }
 
-/// `jmp short`: two bytes, from one gap to the next.
-fn jump(at: usize, to: usize, why: &'static str) -> Result<Piece> {
-    // Counted from the instruction's end.
-    let distance = i8::try_from(to.cast_signed() - (at + 2).cast_signed())
-        .context("the gaps are too far apart")?;
+/// `jmp short` (two bytes) at `offset` to the offset `target`.
+fn jump(offset: usize, target: usize, why: &'static str) -> Result<Piece> {
+    // The displacement is relative to the end of the instruction.
+    let distance = i8::try_from(target.cast_signed() - (offset + 2).cast_signed())
+        .context("the target of a short jmp is farther than 127 bytes")?;
     let bytes = [0xeb, distance.cast_unsigned()];
-    Ok(piece(at, bytes, &format!("jmp {to:#04x}"), why))
+    Ok(piece(offset, bytes, &format!("jmp {target:#04x}"), why))
 }
 
-/// The file that the pieces make.
+/// Merges the pieces into the file. Fails if two pieces disagree on a byte or if a byte belongs to no piece.
 fn assemble(pieces: &[Piece]) -> Result<Vec<u8>> {
-    let end = pieces.iter().map(|piece| piece.at + piece.bytes.len());
+    let end = pieces.iter().map(|piece| piece.offset + piece.bytes.len());
     let mut claims: Vec<Option<(u8, &str)>> = vec![None; end.max().unwrap_or(0)];
     for piece in pieces {
-        for (at, byte) in (piece.at..).zip(&piece.bytes) {
-            match claims[at] {
+        for (offset, byte) in (piece.offset..).zip(&piece.bytes) {
+            match claims[offset] {
                 Some((other, what)) if other != *byte => bail!(
-                    "at {at:#04x} {what} wants {other:#04x}, and {} wants {byte:#04x}",
+                    "offset {offset:#04x}: {what} requires {other:#04x}, {} requires {byte:#04x}",
                     piece.what
                 ),
-                _ => claims[at] = Some((*byte, &piece.what)),
+                _ => claims[offset] = Some((*byte, &piece.what)),
             }
         }
     }
     let unclaimed = claims.iter().position(Option::is_none);
-    if let Some(at) = unclaimed {
-        bail!("nobody claims the byte at {at:#04x}");
+    if let Some(offset) = unclaimed {
+        bail!("offset {offset:#04x}: the byte belongs to no piece");
     }
     Ok(claims.into_iter().flatten().map(|(byte, _)| byte).collect())
 }
 
-/// A line for each piece, in the order of the file.
+/// A line for each piece, in file order.
 fn map(pieces: &[Piece]) -> String {
     let mut sorted: Vec<&Piece> = pieces.iter().collect();
-    sorted.sort_by_key(|piece| piece.at);
+    sorted.sort_by_key(|piece| piece.offset);
     let mut text = String::new();
     for piece in sorted {
         let mut hex = String::new();
@@ -183,8 +181,10 @@ fn map(pieces: &[Piece]) -> String {
             let _ = write!(hex, "{byte:02x} ");
         }
         let more = if piece.bytes.len() > 8 { "…" } else { "" };
-        let Piece { at, what, why, .. } = piece;
-        let _ = writeln!(text, "  {at:02x}  {hex:<24}{more:<2}{what:<22} {why}");
+        let Piece {
+            offset, what, why, ..
+        } = piece;
+        let _ = writeln!(text, "  {offset:02x}  {hex:<24}{more:<2}{what:<22} {why}");
     }
     text
 }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_may_overlap_where_they_agree_and_nowhere_else() -> Result<()> {
+    fn pieces_overlap_only_where_bytes_are_equal() -> Result<()> {
         let first = || piece(0, [1, 2, 3], "first", "");
         assert_eq!(
             assemble(&[first(), piece(2, [3, 4], "second", "")])?,
@@ -203,15 +203,15 @@ mod tests {
         let why = assemble(&[first(), piece(2, [4], "second", "")]).unwrap_err();
         assert_eq!(
             why.to_string(),
-            "at 0x02 first wants 0x03, and second wants 0x04"
+            "offset 0x02: first requires 0x03, second requires 0x04"
         );
         let why = assemble(&[first(), piece(4, [5], "second", "")]).unwrap_err();
-        assert_eq!(why.to_string(), "nobody claims the byte at 0x03");
+        assert_eq!(why.to_string(), "offset 0x03: the byte belongs to no piece");
         Ok(())
     }
 
     #[test]
-    fn jumps_count_from_their_end() -> Result<()> {
+    fn jump_is_relative_to_instruction_end() -> Result<()> {
         assert_eq!(jump(10, 12, "")?.bytes, [0xeb, 0]);
         assert_eq!(jump(0x34, 0x0c, "")?.bytes, [0xeb, 0xd6]);
         assert!(jump(0, 130, "").is_err());

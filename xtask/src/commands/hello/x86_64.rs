@@ -1,24 +1,24 @@
-//! hello for 64 bits: the program header begins at 0x18, inside the file's header, and ends 16 bytes behind that.
+//! hello for x86_64: the program header starts at 0x18, inside the ELF header, and ends 16 bytes after the ELF header.
 //!
-//! It cannot begin earlier, or `p_type` would be `e_type`; Linux reads all 56 bytes of it, so 80 bytes is what a program
-//! has that does nothing (79 are refused). Ours adds the rest of the message and a call: 97.
+//! At a lower offset, `p_type` would overlap `e_type`. Linux reads all 56 bytes of the program header, so the smallest possible
+//! program has 80 bytes (Linux refuses 79). Ours has 97: a call and most of the message do not fit into unread fields.
 
 use anyhow::Result;
 
 use super::{MESSAGE, Piece, jump, piece};
 
-/// Where the program header lies in the file.
+/// File offset of the program header.
 const PHDR: usize = 0x18;
-/// Where the file lies in memory. The entry's upper half is `p_flags`, R and X, and its lower half `p_type`, LOAD.
+/// Load address. `e_entry` is `BASE` + 1: its upper half is also `p_flags` (R, X), its lower half `p_type` (LOAD).
 const BASE: u64 = (PF_R_X as u64) << 32;
 const PT_LOAD: u32 = 1;
 const PF_R_X: u32 = 5;
-/// The file's header says how long one program header is.
+/// Size of an ELF64 program header, for `e_phentsize`.
 const PHDR_LEN: u16 = 56;
 
-/// Four gaps for code: fields that Linux does not read. All registers but the stack's are 0 at the start.
-const ARGUMENTS: usize = 0x04; // e_ident behind the magic
-const EXIT: usize = 0x0c; // the rest of it
+/// Offsets of the code: fields that Linux does not read. At the start, all registers except rsp are 0.
+const ARGUMENTS: usize = 0x04; // e_ident, after the magic
+const EXIT: usize = 0x0c; // e_ident, last four bytes
 const LEAVE: usize = 0x14; // e_version
 const WRITE: usize = 0x30; // e_flags, e_ehsize; also p_paddr
 const CALL: usize = 0x48; // p_align, and on to the end
@@ -29,34 +29,34 @@ pub(super) fn pieces() -> Result<Vec<Piece>> {
     let call = [&[0xe8][..], &back.to_le_bytes()].concat();
     let count = u8::try_from(MESSAGE.len())?;
     Ok(vec![
-        // The file's header: what Linux reads of it.
+        // The fields of the ELF header that Linux reads.
         piece(
             0x00,
             b"\x7fELF",
             "e_ident",
-            "the magic; entered at 01, E L F are prefixes without effect",
+            "the magic; execution starts at 01: E L F are prefixes without effect",
         ),
         piece(
             0x10,
             2u16.to_le_bytes(),
             "e_type",
-            "an executable for fixed addresses",
+            "ET_EXEC, fixed addresses",
         ),
         piece(0x12, 62u16.to_le_bytes(), "e_machine", "x86-64"),
         piece(
             0x18,
             (BASE + 1).to_le_bytes(),
             "e_entry",
-            "byte 1 of the file, behind the 7f",
+            "byte 1 of the file, after the 7f",
         ),
         piece(
             0x20,
             (PHDR as u64).to_le_bytes(),
             "e_phoff",
-            "the program header is in here",
+            "the program header is inside the ELF header",
         ),
-        piece(0x36, PHDR_LEN.to_le_bytes(), "e_phentsize", "must be this"),
-        piece(0x38, 1u16.to_le_bytes(), "e_phnum", "one of them"),
+        piece(0x36, PHDR_LEN.to_le_bytes(), "e_phentsize", "must be 56"),
+        piece(0x38, 1u16.to_le_bytes(), "e_phnum", "one program header"),
         // The program header.
         piece(
             PHDR,
@@ -74,69 +74,69 @@ pub(super) fn pieces() -> Result<Vec<Piece>> {
             PHDR + 8,
             (PHDR as u64).to_le_bytes(),
             "p_offset",
-            "is e_phoff: a page is mapped whole, so 18 does as well as 0",
+            "same bytes as e_phoff; whole pages are mapped, so 18 is as good as 0",
         ),
         piece(
             PHDR + 16,
             (BASE + PHDR as u64).to_le_bytes(),
             "p_vaddr",
-            "lies in its page as p_offset does; e_shoff, unread",
+            "same offset in its page as p_offset; e_shoff, unread",
         ),
         piece(
             PHDR + 32,
             1u64.to_le_bytes(),
             "p_filesz",
-            "one byte maps the page; e_phnum, and no section",
+            "one byte maps the whole page; also e_phnum, with e_shnum 0",
         ),
         piece(
             PHDR + 40,
             1u64.to_le_bytes(),
             "p_memsz",
-            "not more than that, or zeros would be written",
+            "equal to p_filesz, else the kernel would zero the rest",
         ),
         // The code, in the order in which it runs.
         piece(
             ARGUMENTS,
             [0xb0, 1],
             "mov al, 1",
-            "the number of write; rax was 0",
+            "system call number of write; rax was 0",
         ),
         piece(
             ARGUMENTS + 2,
             [0x89, 0xc7],
             "mov edi, eax",
-            "to standard output",
+            "standard output",
         ),
-        piece(ARGUMENTS + 4, [0xb2, count], "mov dl, 20", "so many bytes"),
-        jump(ARGUMENTS + 6, CALL, "over the program header")?,
+        piece(ARGUMENTS + 4, [0xb2, count], "mov dl, 20", "length"),
+        jump(ARGUMENTS + 6, CALL, "skips the program header")?,
         piece(
             CALL,
             call,
             "call 0x30",
-            "pushes the address of what follows: the message",
+            "pushes the address of the message, which follows",
         ),
         piece(TEXT, MESSAGE, "\"Hello Docker World!\\n\"", ""),
-        piece(WRITE, [0x5e], "pop rsi", "from there"),
+        piece(WRITE, [0x5e], "pop rsi", "buffer"),
         piece(
             WRITE + 1,
             [0x0f, 0x05],
             "syscall",
-            "write(1, message, 20); rax is how much was written",
+            "write(1, message, 20); rax: bytes written",
         ),
         piece(
             WRITE + 3,
             [0x97],
             "xchg edi, eax",
-            "rdi is it now, and rax is 1 again",
+            "rdi: bytes written; rax: 1 again",
         ),
-        jump(WRITE + 4, EXIT, "e_phentsize is in the way")?,
-        piece(EXIT, [0xb0, 60], "mov al, 60", "the number of exit"),
-        jump(EXIT + 2, LEAVE, "over e_type and e_machine")?,
+        jump(WRITE + 4, EXIT, "e_phentsize follows")?,
+        piece(EXIT, [0xb0, 60], "mov al, 60", "system call number of exit"),
+        jump(EXIT + 2, LEAVE, "skips e_type and e_machine")?,
         piece(
             LEAVE,
             [0x29, 0xd7],
             "sub edi, edx",
-            "0 when all of it was written",
+            "0 if all 20 bytes were written",
         ),
         piece(LEAVE + 2, [0x0f, 0x05], "syscall", "exit(written - 20)"),
     ])
