@@ -304,7 +304,7 @@ fn what_weighs_too_much_or_is_there_twice_is_refused() -> Result<()> {
     let twice = [files[0].clone(), files[0].clone()];
     let why = image::write(&twice, &description, &places).err();
     let why = why.context("two images of one platform")?.to_string();
-    ensure!(why.contains("x86_64 is named twice"), "{why}");
+    ensure!(why.contains("x86_64 is listed twice"), "{why}");
 
     let long = "x".repeat(OVERHEAD_MAX);
     let annotations = &mut description.manifest_annotations;

@@ -1,6 +1,7 @@
-//! The archive that `docker load` takes: blobs as in a layout, and manifest.json, which gives them names.
+//! The archive for `docker load`: blobs with the same paths as in an OCI layout, and manifest.json, which assigns tags.
 //!
-//! The format is that of `docker save`. It knows no index: each platform has a tag, and the first one is `latest`, too.
+//! This is the format of `docker save`. It has no index of platforms, so each platform's image has its own tag; the first one is
+//! also tagged `latest`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,9 +23,11 @@ struct Entry {
     layers: [String; 1],
 }
 
-/// Writes the archive of these images in place of what was there.
-pub(super) fn write(name: &str, images: &[Image], place: &Path) -> Result<()> {
-    let parent = place.parent().context("it has no directory")?;
+/// Writes the archive of `images` to `path`, replacing an older archive.
+pub(super) fn write(name: &str, images: &[Image], path: &Path) -> Result<()> {
+    let parent = path
+        .parent()
+        .context("the archive's path has no parent directory")?;
     fs::create_dir_all(parent)?;
     let mut archive = tar::Builder::new(NamedTempFile::new_in(parent)?);
     let mut entries = Vec::new();
@@ -50,7 +53,7 @@ pub(super) fn write(name: &str, images: &[Image], place: &Path) -> Result<()> {
     )?;
     let file = archive.into_inner()?;
     fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644))?;
-    file.persist(place)?;
+    file.persist(path)?;
     Ok(())
 }
 

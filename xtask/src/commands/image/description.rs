@@ -1,4 +1,4 @@
-//! image/container.toml: what an image says about itself and how it is run. The platform's own words for both.
+//! Parser of image/container.toml: the container image's metadata and process configuration, in OCI's terms.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,43 +8,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::workspace_root;
 
-/// Labels, annotations.
+/// Labels or annotations: keys and values.
 pub type Words = BTreeMap<String, String>;
 
-/// Where it is described.
+/// Path of the description, relative to the workspace root.
 const FILE: &str = "image/container.toml";
 
-/// What a container of ours is.
+/// Contents of image/container.toml.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
-    /// What it is called where images are kept.
+    /// Name of the image in a registry.
     pub name: String,
-    /// The program, which is the image's only file, and arguments that always stay.
+    /// The program, which is the image's only file, and its fixed arguments.
     entrypoint: Vec<String>,
-    /// The arguments unless the user gives others.
+    /// Default arguments; arguments from the user replace them.
     cmd: Vec<String>,
-    /// `USER:GROUP` in numbers: there is no file with names.
+    /// `UID:GID` as numbers, because the image has no /etc/passwd.
     user: String,
-    /// `PORT/PROTOCOL` where it listens.
+    /// Listening ports, as `PORT/PROTOCOL`.
     ports: Vec<String>,
-    /// Where directories of the host are expected.
+    /// Mount points for directories of the host.
     volumes: Vec<String>,
-    /// In the configuration.
+    /// Labels in the image configuration.
     labels: Words,
-    /// In the index, of which there is one whatever it weighs.
+    /// Annotations of the index. It exists once for all platforms, so it does not count against an image's size limit.
     pub index_annotations: Words,
-    /// In each platform's manifest.
+    /// Annotations of each platform's manifest.
     pub manifest_annotations: Words,
 }
 
 impl Description {
-    /// Reads it, and puts the version there where it says `VERSION`.
+    /// Reads image/container.toml and replaces `VERSION` by the version number.
     pub fn load() -> Result<Self> {
         let path = workspace_root().join(FILE);
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("cannot understand {}", path.display()))
+        Self::parse(&text).with_context(|| format!("cannot parse {}", path.display()))
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -64,7 +64,7 @@ impl Description {
         let numbers = |user: &str| user.split(':').all(|id| id.parse::<u32>().is_ok());
         ensure!(
             numbers(&description.user),
-            "user = {:?}: name a user and a group by numbers, since the image has no /etc/passwd",
+            "user = {:?}: expected UID:GID as numbers, because the image has no /etc/passwd",
             description.user
         );
         for port in &description.ports {
@@ -72,20 +72,20 @@ impl Description {
             ensure!(
                 sides.is_some_and(|(number, protocol)| number.parse::<u16>().is_ok()
                     && matches!(protocol, "tcp" | "udp")),
-                "ports: {port:?} is not a number below 65536 with /tcp or /udp"
+                "ports: {port:?} must be a port number with /tcp or /udp"
             );
         }
         for path in &description.volumes {
             ensure!(
                 path.starts_with('/'),
-                "volumes: {path:?} does not begin with /"
+                "volumes: {path:?} must be an absolute path"
             );
         }
         description.file_name()?;
         Ok(description)
     }
 
-    /// The path of the only file, as archives write it.
+    /// Path of the image's only file, without the leading slash, as in a tar archive.
     pub fn file_name(&self) -> Result<&str> {
         self.entrypoint
             .first()
@@ -93,15 +93,15 @@ impl Description {
             .filter(|name| !name.is_empty() && !name.contains('/'))
             .with_context(|| {
                 format!(
-                    "entrypoint = {:?}: begin with the file, directly below /",
+                    "entrypoint = {:?}: the program must be directly below /",
                     self.entrypoint
                 )
             })
     }
 
-    /// What an image's configuration says of the process.
+    /// The process part of an image configuration.
     pub fn process(&self) -> Process {
-        let keys = |list: &[String]| list.iter().map(|key| (key.clone(), Nothing {})).collect();
+        let keys = |list: &[String]| list.iter().map(|key| (key.clone(), Empty {})).collect();
         Process {
             user: self.user.clone(),
             exposed_ports: keys(&self.ports),
@@ -113,26 +113,26 @@ impl Description {
     }
 }
 
-/// The part of an image's configuration that says what to run. What is empty is left out.
+/// The part of an image configuration that describes the process. Empty fields are omitted from the JSON.
 #[derive(Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Process {
     #[serde(skip_serializing_if = "String::is_empty")]
     user: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    exposed_ports: BTreeMap<String, Nothing>,
+    exposed_ports: BTreeMap<String, Empty>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     entrypoint: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cmd: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    volumes: BTreeMap<String, Nothing>,
+    volumes: BTreeMap<String, Empty>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: Words,
 }
 
 impl Process {
-    /// This program, and nothing said about it.
+    /// Runs `program`, with all other fields empty.
     pub fn of(program: &str) -> Self {
         Self {
             entrypoint: vec![program.to_owned()],
@@ -141,9 +141,9 @@ impl Process {
     }
 }
 
-/// `{}`, which stands beside the keys of a set.
+/// `{}`: OCI represents a set as an object whose values are empty objects.
 #[derive(Serialize)]
-struct Nothing {}
+struct Empty {}
 
 #[cfg(test)]
 mod tests {
@@ -163,7 +163,7 @@ mod tests {
     "#;
 
     #[test]
-    fn versions_are_put_in_and_what_is_empty_is_left_out() -> Result<()> {
+    fn version_is_inserted_and_empty_fields_are_omitted() -> Result<()> {
         let description = Description::parse(GOOD)?;
         assert_eq!(
             description.manifest_annotations["version"],
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_engine_would_understand_is_refused_by_its_key() {
+    fn invalid_values_are_refused_with_their_key() {
         for (good, bad, key) in [
             ("1:2", "nobody", "user"),
             ("1/tcp", "1", "ports"),

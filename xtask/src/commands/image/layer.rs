@@ -1,20 +1,20 @@
-//! A layer: an archive of one program, compressed as well as gzip can. It has no owner but root and no time but 0.
+//! An image layer: a tar archive of one program, compressed with gzip by zopfli. Owner is root, mtime 0, so builds are reproducible.
 
 use anyhow::{Context as _, Result};
 use tar::{EntryType, Header};
 
 use super::layout::digest;
 
-/// An archive, and how it is named before and after compression.
+/// A compressed layer.
 pub struct Layer {
-    /// The archive, by gzip: every reader of images knows that.
+    /// The archive, compressed with gzip, which every image reader supports.
     pub compressed: Vec<u8>,
-    /// The digest of the archive itself.
+    /// Digest of the uncompressed archive (OCI's `diff_ids`).
     pub diff_id: String,
 }
 
 impl Layer {
-    /// One file that everybody may run.
+    /// A layer with one file, executable by everyone (mode 0755).
     pub fn of_program(name: &str, content: &[u8]) -> Result<Self> {
         let mut header = Header::new_ustar();
         header.set_mode(0o755);
@@ -25,7 +25,7 @@ impl Layer {
         Self::new(header, name, content)
     }
 
-    /// The same in the fewest bytes: the header of 1979, and each number as short as it is.
+    /// As `of_program`, but as small as possible: the V7 tar header (1979), and numbers without padding.
     pub fn of_tiny_program(name: &str, content: &[u8]) -> Result<Self> {
         let mut header = Header::new_old();
         let fields = header.as_old_mut();
@@ -37,14 +37,14 @@ impl Layer {
         fields
             .size
             .get_mut(..size.len())
-            .context("the program is not tiny")?
+            .context("the program's size does not fit into the tar header")?
             .copy_from_slice(size.as_bytes());
         Self::new(header, name, content)
     }
 
     fn new(mut header: Header, name: &str, content: &[u8]) -> Result<Self> {
         let archive = archive(&mut header, name, content)
-            .with_context(|| format!("cannot put {name} into an archive"))?;
+            .with_context(|| format!("cannot write {name} to a tar archive"))?;
         Ok(Self {
             compressed: compress(&archive)?,
             diff_id: digest(&archive),
@@ -52,7 +52,7 @@ impl Layer {
     }
 }
 
-/// An archive of one file, with the two empty blocks that end it.
+/// A tar archive of one file, with the two zero blocks that end it.
 fn archive(header: &mut Header, name: &str, content: &[u8]) -> Result<Vec<u8>> {
     header.set_path(name)?;
     if header.size().ok() != Some(content.len() as u64) {
@@ -64,7 +64,7 @@ fn archive(header: &mut Header, name: &str, content: &[u8]) -> Result<Vec<u8>> {
     Ok(archive.into_inner()?)
 }
 
-/// By gzip, in the fewest bytes, without a name and a time.
+/// Compresses with gzip as small as possible (zopfli), without file name and timestamp.
 pub fn compress(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut compressed = Vec::new();
     zopfli::compress(
@@ -73,6 +73,6 @@ pub fn compress(bytes: &[u8]) -> Result<Vec<u8>> {
         bytes,
         &mut compressed,
     )
-    .context("cannot compress")?;
+    .context("zopfli failed")?;
     Ok(compressed)
 }

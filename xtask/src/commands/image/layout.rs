@@ -1,4 +1,4 @@
-//! An OCI image layout on the disk: blobs named by their digests, and the index that leads to them.
+//! An OCI image layout on disk: blobs named by their digests, and index.json, which references them.
 //!
 //! OCI image specification 1.0, image-layout.md and image-index.md.
 
@@ -15,32 +15,32 @@ use tempfile::TempDir;
 use super::Platform;
 use super::description::Words;
 
-/// What blobs say they are.
+/// Media types of blobs.
 pub mod media_type {
-    /// Many manifests.
+    /// A list of manifests, one per platform.
     pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-    /// An image for one platform.
+    /// The image of one platform: references its configuration and layers.
     pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-    /// Its configuration.
+    /// An image's configuration.
     pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-    /// Its files.
+    /// An image's files.
     pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 }
 
-/// The annotation that is a tag.
+/// Key of the annotation that holds an image's tag.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// `sha256:…` of some bytes.
+/// Digest of `bytes`, as `sha256:` and hexadecimal digits.
 pub fn digest(bytes: &[u8]) -> String {
     format!("sha256:{:x}", Sha256::digest(bytes))
 }
 
-/// Where a blob lies in a layout, and in our archives.
+/// Path of a blob in a layout, and in the archive for `docker load`.
 pub fn blob_path(digest: &str) -> String {
     format!("blobs/{}", digest.replace(':', "/"))
 }
 
-/// Names a blob.
+/// A reference to a blob.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -54,7 +54,7 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// That of these bytes.
+    /// A descriptor of a blob with these bytes.
     pub fn of(media_type: &'static str, bytes: &[u8]) -> Self {
         Self {
             media_type,
@@ -65,7 +65,7 @@ impl Descriptor {
         }
     }
 
-    /// The same, for one platform.
+    /// Adds the platform.
     pub fn on(self, platform: Platform) -> Self {
         Self {
             platform: Some(platform),
@@ -73,7 +73,7 @@ impl Descriptor {
         }
     }
 
-    /// The same under a name that people use.
+    /// Adds a tag.
     pub fn tagged(mut self, tag: &str) -> Self {
         self.annotations.insert(REF_NAME.to_owned(), tag.to_owned());
         self
@@ -90,7 +90,7 @@ struct Index<'a> {
     annotations: &'a Words,
 }
 
-/// An index of these manifests.
+/// The JSON of an index of `manifests`.
 pub fn index(manifests: Vec<Descriptor>, annotations: &Words) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&Index {
         schema_version: 2,
@@ -100,16 +100,18 @@ pub fn index(manifests: Vec<Descriptor>, annotations: &Words) -> Result<Vec<u8>>
     })?)
 }
 
-/// A layout under construction, beside the place that it is for.
+/// A layout under construction, in a temporary directory beside its final path.
 pub struct Layout {
     fresh: TempDir,
-    place: PathBuf,
+    path: PathBuf,
 }
 
 impl Layout {
-    /// Begins one for `place`.
-    pub fn new(place: &Path) -> Result<Self> {
-        let parent = place.parent().context("it has no directory")?;
+    /// Starts a layout that `finish` will move to `path`.
+    pub fn new(path: &Path) -> Result<Self> {
+        let parent = path
+            .parent()
+            .context("the layout's path has no parent directory")?;
         fs::create_dir_all(parent)?;
         let fresh = tempfile::Builder::new()
             .prefix(".oci-")
@@ -122,25 +124,25 @@ impl Layout {
         )?;
         Ok(Self {
             fresh,
-            place: place.to_owned(),
+            path: path.to_owned(),
         })
     }
 
-    /// Adds a blob.
+    /// Writes a blob and returns its descriptor.
     pub fn put(&self, media_type: &'static str, bytes: &[u8]) -> Result<Descriptor> {
         let descriptor = Descriptor::of(media_type, bytes);
         fs::write(self.fresh.path().join(blob_path(&descriptor.digest)), bytes)?;
         Ok(descriptor)
     }
 
-    /// Writes the index of what has a tag, and puts the whole where it belongs.
+    /// Writes index.json with the `tagged` descriptors and moves the layout to its final path, replacing an older one.
     pub fn finish(self, tagged: Vec<Descriptor>) -> Result<()> {
         let index = index(tagged, &Words::new())?;
         fs::write(self.fresh.path().join("index.json"), index)?;
-        if self.place.exists() {
-            fs::remove_dir_all(&self.place)?;
+        if self.path.exists() {
+            fs::remove_dir_all(&self.path)?;
         }
-        fs::rename(self.fresh.keep(), &self.place)?;
+        fs::rename(self.fresh.keep(), &self.path)?;
         Ok(())
     }
 }

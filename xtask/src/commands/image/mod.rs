@@ -1,8 +1,8 @@
-//! `cargo xtask image oci`: container images without a container engine, from the built files and image/container.toml; `image
-//! initramfs`: what a Linux kernel starts a machine with.
+//! `cargo xtask image oci`: builds container images from the executables and image/container.toml, without a container engine.
+//! `cargo xtask image initramfs`: builds an initramfs with stowaway as /init.
 //!
-//! An OCI layout for every processor at once, and the same images as an archive for `docker load`. Same files, same bytes:
-//! nothing in them tells when, where or by whom they were made.
+//! `oci` writes an OCI layout with an index of all platforms, and the same images as an archive for `docker load`. The output is
+//! reproducible: it contains no time, path or user of the build.
 
 mod archive;
 pub mod description;
@@ -34,22 +34,22 @@ pub struct Args {
 enum Kind {
     /// An OCI layout and an archive for docker load
     Oci {
-        /// The processors, with commas between; all of them when absent
+        /// Architectures, separated by commas [default: all]
         #[arg(long, value_delimiter = ',', value_name = "LIST")]
         arch: Vec<Arch>,
     },
-    /// What a Linux kernel starts a machine with: our file as /init, and nothing else
+    /// An initramfs with stowaway as /init and no other file
     Initramfs {
-        /// The processor
+        /// The architecture
         #[arg(long, default_value = "x86_64")]
         arch: Arch,
     },
 }
 
-/// What an image may weigh beside its compressed file, in bytes: manifest, configuration and what a layer adds.
+/// Size limit of an image beyond its compressed executable, in bytes: manifest, configuration and the layer's tar overhead.
 pub const OVERHEAD_MAX: usize = 1024;
 
-/// Builds the files and the images, and prints what they weigh and where they are.
+/// Builds executables and images; prints sizes and paths.
 pub fn main(args: Args) -> Result<()> {
     let archs = match args.kind {
         Kind::Oci { arch } => arch,
@@ -66,8 +66,8 @@ pub fn main(args: Args) -> Result<()> {
         let file = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         files.push((arch, file));
     }
-    let places = Places::below(&workspace_root().join("target/stowaway"));
-    let images = write(&files, &Description::load()?, &places)?;
+    let paths = Places::below(&workspace_root().join("target/stowaway"));
+    let images = write(&files, &Description::load()?, &paths)?;
     println!("platform          file  compressed  image      over");
     for image in &images {
         println!(
@@ -79,31 +79,31 @@ pub fn main(args: Args) -> Result<()> {
             image.overhead()?
         );
     }
-    println!("{}", places.archive.display());
-    println!("{}", places.layout.display());
+    println!("{}", paths.archive.display());
+    println!("{}", paths.layout.display());
     Ok(())
 }
 
-/// Writes an initramfs, and prints where it is.
+/// Writes an initramfs and prints its path.
 fn initramfs(arch: Arch) -> Result<()> {
     let file = fs::read(build::build(arch)?)?;
-    let place = workspace_root().join("target/stowaway/initramfs.cpio");
-    fs::write(&place, qemu::initramfs::of_own(&file)?)
-        .with_context(|| format!("cannot write {}", place.display()))?;
-    println!("{}", place.display());
+    let path = workspace_root().join("target/stowaway/initramfs.cpio");
+    fs::write(&path, qemu::initramfs::of_own(&file)?)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    println!("{}", path.display());
     Ok(())
 }
 
-/// Where images are written.
+/// Output paths of the images.
 pub struct Places {
-    /// A directory: the OCI layout. `latest` is an index of all platforms; each has a tag of its own, too.
+    /// Directory of the OCI layout. The tag `latest` is an index of all platforms; each platform also has its own tag.
     pub layout: PathBuf,
-    /// A file for `docker load`.
+    /// Archive for `docker load`.
     pub archive: PathBuf,
 }
 
 impl Places {
-    /// `oci` and `docker.tar` in a directory.
+    /// `oci` and `docker.tar` in `directory`.
     pub fn below(directory: &Path) -> Self {
         Self {
             layout: directory.join("oci"),
@@ -112,7 +112,7 @@ impl Places {
     }
 }
 
-/// Packs each file into an image and writes all of them. Fails when an image weighs more than it may.
+/// Packs each executable into an image and writes layout and archive. Fails if an image exceeds its size limit.
 pub fn write(
     files: &[(Arch, Vec<u8>)],
     description: &Description,
@@ -120,9 +120,12 @@ pub fn write(
 ) -> Result<Vec<Image>> {
     let waiting = setup::progress("packing images");
     let mut images = Vec::new();
-    for (at, (arch, file)) in files.iter().enumerate() {
-        if files[..at].iter().any(|(other, _)| other == arch) {
-            bail!("{} is named twice; name each processor once", arch.name());
+    for (index, (arch, file)) in files.iter().enumerate() {
+        if files[..index].iter().any(|(other, _)| other == arch) {
+            bail!(
+                "{} is listed twice: list each architecture once",
+                arch.name()
+            );
         }
         waiting.say(format!("packing the image for {}", arch.name()));
         let layer = Layer::of_program(description.file_name()?, file)?;
@@ -138,7 +141,7 @@ pub fn write(
         let over = image.overhead()?;
         if over > OVERHEAD_MAX as i64 {
             bail!(
-                "the image for {} weighs {over} bytes more than its compressed file, and {OVERHEAD_MAX} are the most: \
+                "the image for {} is {over} bytes larger than its compressed executable; the limit is {OVERHEAD_MAX}: \
                  shorten image/container.toml",
                 platform.name()
             );
@@ -151,14 +154,10 @@ pub fn write(
     Ok(images)
 }
 
-/// An OCI layout of these images in place of what was there: all of them as `latest`, and each as its platform's name.
-pub fn write_layout(
-    images: &[Image],
-    annotations: &description::Words,
-    place: &Path,
-) -> Result<()> {
+/// Writes an OCI layout of `images`, replacing an older one: tag `latest` for all, and a tag per platform.
+pub fn write_layout(images: &[Image], annotations: &description::Words, path: &Path) -> Result<()> {
     let write = || -> Result<()> {
-        let layout = Layout::new(place)?;
+        let layout = Layout::new(path)?;
         let mut manifests = Vec::new();
         for image in images {
             layout.put(media_type::CONFIG, &image.config)?;
@@ -173,23 +172,23 @@ pub fn write_layout(
         }
         layout.finish(tagged)
     };
-    write().with_context(|| format!("cannot write {}", place.display()))
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// For which machines an image is, in the words of Go and therefore of OCI.
+/// The platform of an image. OCI uses Go's names (GOARCH, GOOS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Platform {
     /// `GOARCH`.
     pub architecture: &'static str,
-    /// Always Linux.
+    /// `GOOS`; always `linux`.
     pub os: &'static str,
-    /// Which of several processors that share a name.
+    /// Variant of the architecture: `v7`, `v8`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<&'static str>,
 }
 
 impl Platform {
-    /// That of a processor.
+    /// The platform of an architecture.
     pub const fn of(arch: Arch) -> Self {
         let (architecture, variant) = match arch {
             Arch::X86_64 => ("amd64", None),
@@ -204,7 +203,7 @@ impl Platform {
         }
     }
 
-    /// As a tag: `amd64`, `armv7`.
+    /// The platform's tag: `amd64`, `armv7`.
     pub fn name(self) -> String {
         format!("{}{}", self.architecture, self.variant.unwrap_or_default())
     }
@@ -212,22 +211,22 @@ impl Platform {
 
 /// An image for one platform.
 pub struct Image {
-    /// For which.
+    /// Platform that the image runs on.
     pub platform: Platform,
-    /// The blob that the layers' digests and the process's arguments are in.
+    /// Blob with the layer's digest and the process's arguments.
     pub config: Vec<u8>,
     /// The only layer.
     pub layer: Layer,
-    /// The blob that names the others.
+    /// Blob that references configuration and layer.
     pub manifest: Vec<u8>,
-    /// What the file weighs.
+    /// Size of the executable.
     pub file_bytes: usize,
-    /// What it weighs compressed by itself.
+    /// Size of the executable after gzip.
     pub compressed_bytes: usize,
 }
 
 impl Image {
-    /// Packs a layer that has `file` in it.
+    /// Makes an image of `layer`, which contains the executable `file`.
     pub fn new(
         platform: Platform,
         file: &[u8],
@@ -260,12 +259,12 @@ impl Image {
         })
     }
 
-    /// What a registry keeps and a client fetches: manifest, configuration and layer.
+    /// Size of the blobs that a client downloads: manifest, configuration and layer.
     pub fn bytes(&self) -> usize {
         self.manifest.len() + self.config.len() + self.layer.compressed.len()
     }
 
-    /// How much more that is than the compressed file.
+    /// Bytes by which the image exceeds the compressed executable.
     pub fn overhead(&self) -> Result<i64> {
         Ok(i64::try_from(self.bytes())? - i64::try_from(self.compressed_bytes)?)
     }
