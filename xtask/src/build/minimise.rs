@@ -1,28 +1,28 @@
-//! Makes the file that ships out of the file that was linked: what the kernel maps, and not a byte more.
+//! Strips the linked executable to the bytes that the kernel maps.
 //!
-//! Section headers, symbols, DWARF and the defmt table go, and so do zeroes at the end that the kernel puts there itself;
-//! addresses and segments stay as the linker laid them.
+//! Removes section headers, symbols, DWARF and the defmt table. Also removes trailing zeros of the last writable segment: the
+//! kernel zero-fills from `p_filesz` to `p_memsz`. Addresses and segments do not change.
 
 use anyhow::{Context as _, Result, bail};
 use object::elf::{FileHeader32, FileHeader64, PF_W, PT_LOAD, ProgramHeader32, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader as _};
 use object::{Endianness, FileKind, U16, U32, U64, pod};
 
-/// The part of a linked executable that is mapped, as an executable of its own.
+/// Returns the linked executable `elf` without the parts that the kernel does not map.
 pub(super) fn minimise(elf: &[u8]) -> Result<Vec<u8>> {
-    let broken = || anyhow::anyhow!("its ELF header is cut off");
+    let truncated = || anyhow::anyhow!("the ELF header is truncated");
     match FileKind::parse(elf)? {
         FileKind::Elf64 => {
             let mut file = mapped::<FileHeader64<Endianness>>(elf)?;
             let (header, _) = pod::from_bytes_mut::<FileHeader64<Endianness>>(&mut file)
-                .map_err(|()| broken())?;
+                .map_err(|()| truncated())?;
             header.e_shoff = U64::new(Endianness::Little, 0);
             header.e_shnum = U16::new(Endianness::Little, 0);
             header.e_shstrndx = U16::new(Endianness::Little, 0);
             if let Some(trim) = zeroes_at_end::<FileHeader64<Endianness>>(&file)? {
                 let (header, _) =
                     pod::from_bytes_mut::<ProgramHeader64<Endianness>>(&mut file[trim.header..])
-                        .map_err(|()| broken())?;
+                        .map_err(|()| truncated())?;
                 header.p_filesz = U64::new(Endianness::Little, trim.in_file);
                 file.truncate(trim.end);
             }
@@ -31,67 +31,72 @@ pub(super) fn minimise(elf: &[u8]) -> Result<Vec<u8>> {
         FileKind::Elf32 => {
             let mut file = mapped::<FileHeader32<Endianness>>(elf)?;
             let (header, _) = pod::from_bytes_mut::<FileHeader32<Endianness>>(&mut file)
-                .map_err(|()| broken())?;
+                .map_err(|()| truncated())?;
             header.e_shoff = U32::new(Endianness::Little, 0);
             header.e_shnum = U16::new(Endianness::Little, 0);
             header.e_shstrndx = U16::new(Endianness::Little, 0);
             if let Some(trim) = zeroes_at_end::<FileHeader32<Endianness>>(&file)? {
                 let (header, _) =
                     pod::from_bytes_mut::<ProgramHeader32<Endianness>>(&mut file[trim.header..])
-                        .map_err(|()| broken())?;
+                        .map_err(|()| truncated())?;
                 header.p_filesz = U32::new(Endianness::Little, u32::try_from(trim.in_file)?);
                 file.truncate(trim.end);
             }
             Ok(file)
         }
-        other => bail!("it is {other:?}, not an ELF executable"),
+        other => bail!("the linked file is {other:?}, not an ELF executable"),
     }
 }
 
-/// How many bytes of an executable are mapped, and lie before such.
+/// Length of an executable up to the last byte that a segment maps.
 pub(super) fn mapped_len(elf: &[u8]) -> Result<u64> {
     let mapped = match FileKind::parse(elf)? {
         FileKind::Elf64 => mapped::<FileHeader64<Endianness>>(elf)?,
         FileKind::Elf32 => mapped::<FileHeader32<Endianness>>(elf)?,
-        other => bail!("it is {other:?}, not an ELF executable"),
+        other => bail!("the linked file is {other:?}, not an ELF executable"),
     };
     Ok(mapped.len() as u64)
 }
 
-/// How to cut a file off: where the header of its last segment is, how much of that is left, and where the file ends.
+/// How to truncate a file that ends with zeros.
 struct Trim {
+    /// Offset of the last segment's program header.
     header: usize,
+    /// New `p_filesz` of that segment.
     in_file: u64,
+    /// New length of the file.
     end: usize,
 }
 
-/// Behind what comes from the file, the kernel fills a segment that can be written to with zeroes.
+/// Finds trailing zeros in the last segment, if it is writable: after `p_filesz`, the kernel zero-fills it.
 fn zeroes_at_end<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<Option<Trim>> {
     let header = H::parse(file)?;
     let endian = header.endian()?;
-    let mut at = usize::try_from(header.e_phoff(endian).into())?;
+    let mut header_offset = usize::try_from(header.e_phoff(endian).into())?;
     for segment in header.program_headers(endian, file)? {
         let (offset, size) = segment.file_range(endian);
         let bytes = usize::try_from(offset)?..file.len();
         let is_last = size > 0 && offset + size == file.len() as u64;
         if is_last && segment.p_type(endian) == PT_LOAD && segment.p_flags(endian) & PF_W > 0 {
-            let bytes = file.get(bytes).context("it ends before a segment")?;
+            let bytes = file
+                .get(bytes)
+                .context("the file ends before its last segment")?;
             let in_file = bytes
                 .iter()
                 .rposition(|byte| *byte != 0)
-                .map_or(0, |at| at + 1);
+                .map_or(0, |last| last + 1);
             return Ok(Some(Trim {
-                header: at,
+                header: header_offset,
                 in_file: in_file as u64,
                 end: file.len() - bytes.len() + in_file,
             }));
         }
-        at += usize::from(header.e_phentsize(endian));
+        header_offset += usize::from(header.e_phentsize(endian));
     }
     Ok(None)
 }
 
-/// Everything up to the last byte that a segment uses.
+/// The file up to the last byte that a segment maps.
 fn mapped<H: FileHeader<Endian = Endianness>>(elf: &[u8]) -> Result<Vec<u8>> {
     let header = H::parse(elf)?;
     let endian = header.endian()?;
@@ -103,11 +108,11 @@ fn mapped<H: FileHeader<Endian = Endianness>>(elf: &[u8]) -> Result<Vec<u8>> {
     let headers = header.e_phoff(endian).into()
         + u64::from(header.e_phnum(endian)) * u64::from(header.e_phentsize(endian));
     if end < headers {
-        bail!("no segment holds its program headers");
+        bail!("no segment contains the program headers");
     }
     Ok(elf
         .get(..usize::try_from(end)?)
-        .context("it ends inside a segment")?
+        .context("the file ends inside a segment")?
         .to_vec())
 }
 
@@ -117,14 +122,14 @@ mod tests {
     use object::Object as _;
 
     #[test]
-    fn segments_stay_and_everything_else_goes() -> Result<()> {
+    fn minimised_file_keeps_segments_without_sections() -> Result<()> {
         let elf = std::fs::read("/proc/self/exe")?;
         let file = minimise(&elf)?;
         let (before, after) = (object::File::parse(&*elf)?, object::File::parse(&*file)?);
         assert!(file.len() < elf.len());
         assert_eq!(before.entry(), after.entry());
         assert_eq!(before.segments().count(), after.segments().count());
-        // The file's own headers lie in the first segment, and are what changes.
+        // Only the ELF and program headers may differ. They are in the first 4096 bytes.
         let headers = size_of::<FileHeader64<Endianness>>()
             + before.segments().count() * size_of::<ProgramHeader64<Endianness>>();
         assert!(elf[4096..file.len()] == file[4096..], "bytes differ");
@@ -134,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_no_executable_is_refused() -> Result<()> {
+    fn truncated_or_foreign_file_is_refused() -> Result<()> {
         let elf = std::fs::read("/proc/self/exe")?;
         assert!(minimise(&elf[..1 << 16]).is_err());
         assert!(minimise(b"#!/bin/sh\nexit 0\n").is_err());

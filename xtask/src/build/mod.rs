@@ -1,5 +1,5 @@
-//! `cargo xtask build`: the finished, minimised file at `target/stowaway/ARCH/stowaway`, and `stowaway.debug` beside
-//! it with the symbols, the DWARF and the defmt table of exactly that file.
+//! `cargo xtask build`: builds the minimised executable `target/stowaway/ARCH/stowaway`, and beside it `stowaway.debug`, the same
+//! build with symbols, DWARF and the defmt table.
 
 mod minimise;
 #[cfg(feature = "workshop")]
@@ -27,7 +27,7 @@ pub use variant::{VARIANTS, Variant, bytes_of_copy};
 
 use crate::setup;
 
-/// A processor that stowaway is built for.
+/// A processor architecture that stowaway is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Arch {
     /// 64-bit PC
@@ -45,12 +45,12 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// All that are in the file when nobody says which.
+    /// Every architecture.
     pub const ALL: [Self; 4] = [Self::X86_64, Self::I686, Self::Aarch64, Self::Armv7];
-    /// Those whose programs this machine's own processor runs.
+    /// Architectures whose programs the build machine (x86_64) runs without emulation.
     pub const NATIVE: [Self; 2] = [Self::X86_64, Self::I686];
 
-    /// As on the command line and in paths.
+    /// The name on the command line and in paths.
     pub const fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
@@ -60,7 +60,7 @@ impl Arch {
         }
     }
 
-    /// The compiler's name for it.
+    /// Rust's target triple.
     pub const fn triple(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64-unknown-linux-gnu",
@@ -71,41 +71,41 @@ impl Arch {
     }
 }
 
-/// What the file can do; each is a feature of the package.
+/// A role or an optional part of the executable; each is a cargo feature of the package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Role {
     /// NFS server
     Nfs,
-    /// Watches over the NFS server
+    /// Supervises the NFS server
     Serve,
     /// SFTP server
     SftpServer,
-    /// What is inside ISO images
+    /// Exports the contents of ISO images
     Iso,
-    /// What boots images by iPXE
+    /// Boots ISO images over the network with iPXE
     Ipxe,
-    /// Lists and reads what is inside them, by hand
+    /// Command-line tool that lists and reads the contents of ISO images
     Ls,
-    /// Says whether it serves
+    /// Health check of a running server
     Check,
     /// Announces host and services by multicast DNS
     Mdns,
-    /// Prints what others announce
+    /// Lists services announced by multicast DNS
     Browse,
-    /// Announces one service or name
+    /// Announces one service or name by multicast DNS
     Publish,
-    /// Prints the addresses of hosts, and the names of addresses
+    /// Looks up addresses of host names and names of addresses by multicast DNS
     Resolve,
-    /// A network stack of their own for all of these
+    /// Built-in network stack (smoltcp) for all roles
     Smol,
-    /// The first process of a machine with Linux
+    /// Runs as the first process (init) on Linux
     Init,
-    /// The start of a machine of its own, without an operating system
+    /// Boots on a machine without an operating system
     Bare,
 }
 
 impl Role {
-    /// All that are in the file when nobody says which.
+    /// Every role: the default build.
     pub const ALL: [Self; 14] = [
         Self::Nfs,
         Self::Serve,
@@ -123,7 +123,7 @@ impl Role {
         Self::Init,
     ];
 
-    /// As on the command line and in Cargo.toml.
+    /// The name on the command line and of the feature in Cargo.toml.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nfs => "nfs",
@@ -147,25 +147,26 @@ impl Role {
 /// `cargo xtask build`
 #[derive(clap::Args)]
 pub struct Args {
-    /// The processor to build for
+    /// The architecture to build for
     #[arg(long, default_value = "x86_64")]
     arch: Arch,
-    /// What it can do, with commas between; everything when absent
+    /// Roles to include, separated by commas [default: all]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     roles: Vec<Role>,
-    /// Also, for PCs, a file of two thirds that unpacks itself in memory, beside the plain one; its path is printed instead
+    /// Also build a packed executable of two thirds the size, which unpacks itself in memory (x86_64 and i686); prints its
+    /// path
     #[arg(long)]
     packed: bool,
 }
 
 impl Args {
-    /// Whether a packed file is asked for, too: the workshop makes it.
+    /// Returns true for `--packed`, which only the program `workshop` implements.
     pub const fn is_packed(&self) -> bool {
         self.packed
     }
 }
 
-/// Builds, prints what each step saved, and last the path.
+/// Builds; prints the bytes saved by each step, then the path.
 pub fn main(args: Args) -> Result<()> {
     let roles = if args.roles.is_empty() {
         &Role::ALL
@@ -183,22 +184,22 @@ pub fn main(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// The directory of the whole project.
+/// The root directory of the workspace.
 ///
-/// Asked at run time, not compiled in: a checkout that was copied with its target directory builds itself. Cargo says where xtask
-/// lies in CARGO_MANIFEST_DIR; a program that was started by itself lies in the project's target directory.
+/// Determined at run time, so that a checkout that was copied together with its target directory builds itself. Under cargo,
+/// searches upwards from CARGO_MANIFEST_DIR; otherwise from this executable, which is in the workspace's target directory.
 pub fn workspace_root() -> PathBuf {
     let started =
         env::var_os("CARGO_MANIFEST_DIR").map_or_else(env::current_exe, |dir| Ok(dir.into()));
     started
         .iter()
         .flat_map(|path| path.ancestors())
-        // Opened, as some tests refuse the calls that std looks for files by.
+        // File::open instead of exists(): some tests forbid the stat calls that exists() makes.
         .find(|dir| fs::File::open(dir.join("xtask/Cargo.toml")).is_ok())
         .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
-/// Where `build` leaves the file of `arch`.
+/// Output path of `build` for `arch`.
 pub fn path(arch: Arch) -> PathBuf {
     workspace_root()
         .join("target/stowaway")
@@ -206,7 +207,7 @@ pub fn path(arch: Arch) -> PathBuf {
         .join("stowaway")
 }
 
-/// The same for the file that can do no more than `roles`.
+/// Output path for `arch` with only `roles`.
 pub fn path_with(arch: Arch, roles: &[Role]) -> PathBuf {
     if roles == Role::ALL {
         return path(arch);
@@ -215,17 +216,17 @@ pub fn path_with(arch: Arch, roles: &[Role]) -> PathBuf {
     path(arch).with_file_name(names.join("+")).join("stowaway")
 }
 
-/// Where `build` leaves its symbols, DWARF and defmt table.
+/// Path of the debug file: symbols, DWARF and defmt table.
 pub fn debug_path(arch: Arch) -> PathBuf {
     path(arch).with_extension("debug")
 }
 
-/// Builds the finished file for `arch` and returns its path. Quick when nothing changed.
+/// Builds the executable with all roles for `arch` and returns its path. Fast if nothing changed.
 pub fn build(arch: Arch) -> Result<PathBuf> {
     build_roles(arch, &Role::ALL)
 }
 
-/// The same, able to do no more than `roles`: what can do less than everything lies in a directory of its own.
+/// Builds the executable with only `roles` and returns its path, which depends on the roles.
 pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     let path = path_with(arch, roles);
     if is_built(&path) {
@@ -234,70 +235,73 @@ pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     Ok(make(arch, roles)?.path)
 }
 
-/// Names the files that were built already and need not be built again: a list of paths, as PATH is one.
+/// Environment variable with the files that are already built, separated by colons. `cargo xtask test` sets it for the tests.
 pub const BUILT_VARIABLE: &str = "STOWAWAY_BUILT";
 
-/// Whether somebody who started us has just built this file.
+/// Returns true if the parent process has built `path` (see `BUILT_VARIABLE`).
 fn is_built(path: &Path) -> bool {
     env::var_os(BUILT_VARIABLE)
         .is_some_and(|list| env::split_paths(&list).any(|built| built == path))
 }
 
-/// The finished file, and what it was made of.
+/// The result of a build.
 pub struct Made {
-    /// Where it lies.
+    /// Path of the minimised executable.
     pub path: PathBuf,
-    /// What was linked, with its symbols; it lies beside the file.
+    /// The linked executable with symbols; also written to the debug file.
     pub linked: Vec<u8>,
-    /// What each step saved.
+    /// Size after each step.
     pub steps: Vec<Step>,
 }
 
-/// Builds, and keeps what lies between the steps.
+/// Builds the executable with `roles` and writes it and its debug file.
 pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
-    let (place, linked) = link(arch, roles)?;
+    let (linked_path, linked) = link(arch, roles)?;
     let file = minimise::minimise(&linked)
-        .with_context(|| format!("cannot minimise {}", place.display()))?;
+        .with_context(|| format!("cannot minimise {}", linked_path.display()))?;
     prove::prove(&linked, &file)
-        .with_context(|| format!("{} was minimised wrongly", place.display()))?;
-    if let Some(place) = builders_place(&file) {
+        .with_context(|| format!("{} was minimised wrongly", linked_path.display()))?;
+    if let Some(path) = local_path_in(&file) {
         bail!(
-            "the file for {} names {place}, a place of this machine: remap it",
+            "the executable for {} contains {path}, a path of this machine: add a --remap-path-prefix",
             arch.name()
         );
     }
-    let place = path_with(arch, roles);
-    put(&place.with_extension("debug"), &linked)?;
-    put(&place, &file)?;
+    let path = path_with(arch, roles);
+    put(&path.with_extension("debug"), &linked)?;
+    put(&path, &file)?;
     Ok(Made {
-        path: place,
+        path,
         steps: steps::of(&linked, &file)?,
         linked,
     })
 }
 
-/// Compiles and links: where, and what it is. cargo puts all choices of roles to the same place, so one waits for the other.
+/// Compiles and links; returns path and content of the linked executable. cargo writes every choice of roles to the same path, so a
+/// lock file serialises the builds.
 fn link(arch: Arch, roles: &[Role]) -> Result<(PathBuf, Vec<u8>)> {
     let target = workspace_root().join("target");
     fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
     let path = target.join("stowaway.lock");
     let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-    lock.lock().context("cannot wait for another build")?;
-    let place = compile(arch, roles)?;
-    let linked = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
-    Ok((place, linked))
+    lock.lock()
+        .with_context(|| format!("cannot lock {}", path.display()))?;
+    let linked_path = compile(arch, roles)?;
+    let linked =
+        fs::read(&linked_path).with_context(|| format!("cannot read {}", linked_path.display()))?;
+    Ok((linked_path, linked))
 }
 
-/// Where `program` leaves a program.
+/// Output path of `program`.
 pub fn program_path(name: &str) -> PathBuf {
     workspace_root().join("target/programs").join(name)
 }
 
-/// Programs of crates.io that tests run, with their versions. They are tools, linked into nothing of ours: fsx comes under
-/// APSL-2.0, pjdfstest under BSD-2-Clause.
+/// Programs from crates.io that tests run, with their versions. They are not linked into stowaway: the licence of fsx is APSL-2.0,
+/// that of pjdfstest BSD-2-Clause.
 const CRATES: [(&str, &str); 2] = [("fsx", "0.3.2"), ("pjdfstest", "0.2.2")];
 
-/// Builds a program of xtask's own or of one of `CRATES`, without its symbols, and returns its path.
+/// Builds a program of xtask or of `CRATES`, strips its symbols and returns its path.
 pub fn program(name: &str) -> Result<PathBuf> {
     let stripped = program_path(name);
     if is_built(&stripped) {
@@ -313,10 +317,10 @@ pub fn program(name: &str) -> Result<PathBuf> {
             run_cargo(cargo, name)?
         }
     };
-    let place = stripped.parent().context("no directory")?;
-    fs::create_dir_all(place).with_context(|| format!("cannot make {}", place.display()))?;
-    // With symbols it would fill a guest's memory.
-    let fresh = tempfile::NamedTempFile::new_in(place)?;
+    let dir = stripped.parent().context("no parent directory")?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    // Stripped because the program becomes part of an initramfs, which is in the guest's memory.
+    let fresh = tempfile::NamedTempFile::new_in(dir)?;
     setup::quietly(
         Command::new("strip")
             .arg("-o")
@@ -327,13 +331,13 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(stripped)
 }
 
-/// Builds the only program of a crate once, with the crates that its author tested it with; returns its path.
+/// Installs a crate's program once, with the dependency versions of the crate's own Cargo.lock; returns the program's path.
 fn install(mut cargo: Command, name: &str, version: &str) -> Result<PathBuf> {
     let all = workspace_root().join("target/programs/crates");
     let root = all.join(format!("{name}-{version}"));
     let program = root.join("bin").join(name);
     if !program.exists() {
-        let _waiting = setup::progress(&format!("building {name} {version} of crates.io"));
+        let _waiting = setup::progress(&format!("building {name} {version} from crates.io"));
         cargo.args(["install", "--quiet", "--locked", name, "--version", version]);
         cargo.arg("--root").arg(&root);
         cargo.arg("--target-dir").arg(all.join("build"));
@@ -342,7 +346,7 @@ fn install(mut cargo: Command, name: &str, version: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Runs cargo and returns the file that the linker wrote.
+/// Compiles stowaway with `roles` and returns the path of the linked executable.
 fn compile(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     let mut cargo = toolchain::for_file(arch)?;
     let features: Vec<&str> = roles.iter().map(|role| role.name()).collect();
@@ -351,7 +355,7 @@ fn compile(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     run_cargo(cargo, &format!("stowaway for {}", arch.name()))
 }
 
-/// Runs a `cargo build` of one program and returns the file that the linker wrote.
+/// Runs a `cargo build` of one program and returns the path of the linked executable.
 fn run_cargo(mut cargo: Command, what: &str) -> Result<PathBuf> {
     let mut child = cargo
         .arg("--message-format=json-render-diagnostics")
@@ -368,28 +372,29 @@ fn run_cargo(mut cargo: Command, what: &str) -> Result<PathBuf> {
         }
     }
     if !child.wait()?.success() {
-        bail!("cargo could not build {what}; its messages are above");
+        bail!("cargo failed to build {what}; its messages are above");
     }
-    linked.with_context(|| format!("cargo built no file for {what}"))
+    linked.with_context(|| format!("cargo reported no executable for {what}"))
 }
 
-/// The home directory or the project's, when the bytes contain it.
-fn builders_place(file: &[u8]) -> Option<String> {
+/// Returns the home directory or the workspace root if `file` contains its path: the executable must not depend on the machine.
+fn local_path_in(file: &[u8]) -> Option<String> {
     let home = std::env::var("HOME").unwrap_or_default();
     [home, workspace_root().display().to_string()]
         .into_iter()
-        .find(|place| {
-            let needle = format!("{place}/").into_bytes();
+        .find(|path| {
+            let needle = format!("{path}/").into_bytes();
             needle.len() > 1 && file.windows(needle.len()).any(|window| window == needle)
         })
 }
 
-/// Replaces a program in one step, because another test may be starting the old one. Leaves an equal one alone.
+/// Replaces a program atomically (rename), because another process may be starting the old one. Does nothing if the bytes are
+/// equal.
 pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
-    let dir = path.parent().context("no directory")?;
+    let dir = path.parent().context("no parent directory")?;
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let write = || -> Result<()> {
         let fresh = tempfile::NamedTempFile::new_in(dir)?;

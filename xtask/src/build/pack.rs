@@ -1,5 +1,6 @@
-//! Makes a file that unpacks itself out of the one that ships: what unpacks (src/unpack), and behind it the plain file as it
-//! lies in memory, packed. Then proves it: read again, unpacked by the same code, and compared with the plain file.
+//! Makes the packed executable: the unpacker (src/unpack), followed by the plain executable's memory image, compressed with LZMA.
+//!
+//! Every packed file is verified: it is parsed, unpacked with the unpacker's own code and compared with the plain executable.
 
 #[path = "../../../src/unpack/branch.rs"]
 mod branch;
@@ -20,55 +21,62 @@ use object::{Endianness, FileKind, Object as _, ObjectSymbol as _};
 use super::prove::{PAGE, Segment, segments, sound};
 use super::{Arch, Role, build_roles, is_built, put, run_cargo, toolchain};
 
-/// Builds the file and, beside it, one that unpacks itself to it in memory; returns the path of that.
+/// Builds the plain executable and, beside it, the packed one; returns the path of the packed one.
 pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     ensure!(
         Arch::NATIVE.contains(&arch),
-        "nothing unpacks itself on {} yet: leave out --packed",
+        "--packed is not implemented for {}: omit this option",
         arch.name()
     );
-    let place = build_roles(arch, roles)?;
-    let packed_place = place.with_extension("packed");
-    if is_built(&packed_place) {
-        return Ok(packed_place);
+    let plain_path = build_roles(arch, roles)?;
+    let packed_path = plain_path.with_extension("packed");
+    if is_built(&packed_path) {
+        return Ok(packed_path);
     }
-    let plain = fs::read(&place).with_context(|| format!("cannot read {}", place.display()))?;
+    let plain =
+        fs::read(&plain_path).with_context(|| format!("cannot read {}", plain_path.display()))?;
     let mut cargo = toolchain::for_file(arch)?;
-    // Cargo compiles the library too, of which it takes nothing: with one small role there is little of it.
+    // cargo also compiles the library, which the unpacker does not use. One small role keeps that short.
     cargo.args(["--bin", "unpack", "--release"]);
     cargo.args(["--no-default-features", "--features", "unpack,check"]);
-    let linked = run_cargo(cargo, &format!("what unpacks for {}", arch.name()))?;
+    let linked = run_cargo(cargo, &format!("the unpacker for {}", arch.name()))?;
     let unpack = fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
     let packed =
-        pack(&plain, &unpack).with_context(|| format!("cannot pack {}", place.display()))?;
-    prove(&plain, &packed).with_context(|| format!("{} was packed wrongly", place.display()))?;
-    put(&packed_place, &packed)?;
-    Ok(packed_place)
+        pack(&plain, &unpack).with_context(|| format!("cannot pack {}", plain_path.display()))?;
+    prove(&plain, &packed)
+        .with_context(|| format!("{} was packed wrongly", plain_path.display()))?;
+    put(&packed_path, &packed)?;
+    Ok(packed_path)
 }
 
-/// A file that becomes `plain` in memory; `unpack` is what does it, as it was linked.
+/// Makes the packed executable of `plain`; `unpack` is the linked unpacker.
 pub(super) fn pack(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
     match (FileKind::parse(plain)?, FileKind::parse(unpack)?) {
         (FileKind::Elf64, FileKind::Elf64) => join::<FileHeader64<Endianness>>(plain, unpack),
         (FileKind::Elf32, FileKind::Elf32) => join::<FileHeader32<Endianness>>(plain, unpack),
-        (one, other) => bail!("they are {one:?} and {other:?}"),
+        (plain, unpack) => {
+            bail!(
+                "the plain executable is {plain:?}, the unpacker {unpack:?}: expected the same kind of ELF"
+            )
+        }
     }
 }
 
-/// Says what is wrong with `packed`, which was made of `plain`.
+/// Fails unless `packed` unpacks to `plain`. The error says what is wrong.
 pub(super) fn prove(plain: &[u8], packed: &[u8]) -> Result<()> {
     match (FileKind::parse(plain)?, FileKind::parse(packed)?) {
         (FileKind::Elf64, FileKind::Elf64) => compare::<FileHeader64<Endianness>>(plain, packed),
         (FileKind::Elf32, FileKind::Elf32) => compare::<FileHeader32<Endianness>>(plain, packed),
-        (was, is) => bail!("it is {is:?}, made of {was:?}"),
+        (plain, packed) => bail!("the packed executable is {packed:?}, the plain one {plain:?}"),
     }
 }
 
-/// The plain file as it lies in memory, up to the last byte that is not zero from the beginning.
+/// The plain executable as mapped in memory, without the zero-initialised end (.bss).
 struct Image {
     machine: u16,
-    /// Read only, run, written.
+    /// The segments R, RX and RW.
     parts: [Segment; 3],
+    /// Content of memory from the first segment's address on.
     bytes: Vec<u8>,
 }
 
@@ -77,29 +85,28 @@ impl Image {
         let header = H::parse(plain)?;
         let endian = header.endian()?;
         let all = sound(header, plain)?;
-        // What unpacks finds the program headers there, and reads the first four.
+        // The unpacker expects the program headers directly after the ELF header and reads the first four.
         ensure!(
             header.e_phoff(endian).into() == size_of::<H>() as u64
                 && all.len() >= 4
                 && all[..3].iter().all(|part| part.kind == PT_LOAD),
-            "the plain file has not the headers of its three segments right behind its own"
+            "the plain executable's first three program headers are not PT_LOAD directly after the ELF header"
         );
         let loaded = all.into_iter().filter(|part| part.kind == PT_LOAD);
-        let parts: [Segment; 3] = loaded
-            .collect::<Vec<_>>()
-            .try_into()
-            .map_err(|parts| anyhow::anyhow!("the plain file has the segments {parts:x?}"))?;
+        let parts: [Segment; 3] = loaded.collect::<Vec<_>>().try_into().map_err(|parts| {
+            anyhow::anyhow!("expected three PT_LOAD segments in the plain executable: {parts:x?}")
+        })?;
         ensure!(
             parts.each_ref().map(|part| part.flags) == [PF_R, PF_R | PF_X, PF_R | PF_W]
                 && parts.is_sorted_by_key(|part| part.address)
                 && parts[0].offset == 0,
-            "the plain file has other segments than R, RX, RW: {parts:x?}"
+            "expected the segments R, RX, RW in the plain executable: {parts:x?}"
         );
         let start = parts[0].address;
         let mut bytes = vec![0; usize::try_from(parts[2].address + parts[2].in_file - start)?];
         for part in &parts {
-            let range = |at: u64| -> Result<_> {
-                Ok(usize::try_from(at)?..usize::try_from(at + part.in_file)?)
+            let range = |offset: u64| -> Result<_> {
+                Ok(usize::try_from(offset)?..usize::try_from(offset + part.in_file)?)
             };
             bytes[range(part.address - start)?].copy_from_slice(&plain[range(part.offset)?]);
         }
@@ -114,36 +121,38 @@ impl Image {
         self.parts[0].address
     }
 
-    /// Behind all that it uses.
+    /// Address after the last byte of memory, including .bss.
     fn end(&self) -> u64 {
         self.parts[2].address + self.parts[2].in_memory
     }
 
-    /// Turns the calls in `bytes`, which are these or become them.
-    fn turn(&self, bytes: &mut [u8], way: branch::Way) -> Result<()> {
+    /// Converts the operands of calls and jumps in the code segment of `bytes`, a memory image, between relative and absolute.
+    /// Absolute operands compress better, because all calls of one function are equal.
+    fn convert_branches(&self, bytes: &mut [u8], way: branch::Way) -> Result<()> {
         let code = &self.parts[1];
-        let at = usize::try_from(code.address - self.start())?;
+        let start = usize::try_from(code.address - self.start())?;
         let code = bytes
-            .get_mut(at..at + usize::try_from(code.in_file)?)
-            .context("the code is missing")?;
+            .get_mut(start..start + usize::try_from(code.in_file)?)
+            .context("the memory image ends before the code segment does")?;
         match self.machine {
             EM_386 | EM_X86_64 => branch::x86(code, way),
-            other => bail!("there is no code to unpack for processor {other}"),
+            other => bail!("no branch conversion for e_machine {other}"),
         }
         Ok(())
     }
 
     fn packed(&self) -> Result<Vec<u8>> {
         let mut bytes = self.bytes.clone();
-        self.turn(&mut bytes, branch::Way::ToPlaces)?;
+        self.convert_branches(&mut bytes, branch::Way::ToPlaces)?;
         smallest(&bytes)
     }
 }
 
-/// Bits of the byte before, of a literal's place and of any place: those that code of some processor packs best with.
+/// LZMA's parameters lc, lp and pb (context bits: previous byte, literal position, position). Each is the best for some processor's
+/// code.
 const PARAMETERS: [[u8; 3]; 5] = [[3, 0, 0], [4, 0, 0], [2, 0, 0], [3, 0, 2], [1, 2, 2]];
 
-/// Packs by all parameters that may be the best.
+/// Compresses with each of `PARAMETERS` and returns the shortest result. The first three bytes are the parameters.
 fn smallest(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut best: Option<Vec<u8>> = None;
     for parameters in PARAMETERS {
@@ -156,12 +165,15 @@ fn smallest(bytes: &[u8]) -> Result<Vec<u8>> {
         writer.write_all(bytes)?;
         let mut packed = writer.finish()?;
         let first = packed.remove(parameters.len());
-        ensure!(first == 0, "this is not LZMA: it begins with {first}");
+        ensure!(
+            first == 0,
+            "the LZMA stream starts with byte {first}, expected 0"
+        );
         if best.as_ref().is_none_or(|best| packed.len() < best.len()) {
             best = Some(packed);
         }
     }
-    best.context("nothing was tried")
+    best.context("PARAMETERS is empty")
 }
 
 fn join<H: FileHeader<Endian = Endianness>>(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
@@ -170,19 +182,20 @@ fn join<H: FileHeader<Endian = Endianness>>(plain: &[u8], unpack: &[u8]) -> Resu
     let endian = header.endian()?;
     let parts = segments(header, unpack)?;
     let [code, _, scratch, _] = &parts[..] else {
-        bail!("what unpacks has the segments {parts:x?}");
+        bail!("expected four segments in the unpacker: {parts:x?}");
     };
     let linked = object::File::parse(unpack)?;
-    let place = |name: &str| {
+    let address = |name: &str| {
         linked
             .symbol_by_name(name)
             .map(|symbol| symbol.address())
-            .with_context(|| format!("what unpacks has no symbol {name}"))
+            .with_context(|| format!("the unpacker has no symbol {name}"))
     };
     ensure!(
-        place("image")? == image.start(),
-        "the plain file lies at {:x}, not where it will be unpacked",
-        image.start()
+        address("image")? == image.start(),
+        "the plain executable is linked at {:x}, but the unpacker unpacks to {:x}",
+        image.start(),
+        address("image")?
     );
     let packed = image.packed()?;
     let (code_len, packed_len) = (code.in_file, packed.len() as u64);
@@ -209,9 +222,15 @@ fn join<H: FileHeader<Endian = Endianness>>(plain: &[u8], unpack: &[u8]) -> Resu
         e_flags: header.e_flags(endian),
     })?;
     out.write_program_header(&part(PF_R | PF_X, 0, code.address, code_len, code_len));
-    let at = place("packed")?;
-    out.write_program_header(&part(PF_R, code_len, at, packed_len, packed_len));
-    // The kernel lays this as zeros, all of it.
+    let packed_address = address("packed")?;
+    out.write_program_header(&part(
+        PF_R,
+        code_len,
+        packed_address,
+        packed_len,
+        packed_len,
+    ));
+    // p_filesz is 0: the kernel maps all of it as zeros.
     let memory = image.end() - scratch.address;
     out.write_program_header(&part(PF_R | PF_W, 0, scratch.address, 0, memory));
     out.write_program_header(&Part {
@@ -231,15 +250,15 @@ fn compare<H: FileHeader<Endian = Endianness>>(plain: &[u8], packed: &[u8]) -> R
     let endian = header.endian()?;
     ensure!(
         header.e_machine(endian) == image.machine,
-        "it is for another processor"
+        "e_machine differs from the plain executable's"
     );
     let parts = sound(header, packed)?;
     ensure!(
         header.e_phoff(endian).into() == size_of::<H>() as u64 && header.e_shnum(endian) == 0,
-        "it has something between its header and its segments"
+        "expected the program headers directly after the ELF header, and no section headers"
     );
     let [code, stream, memory, _] = &parts[..] else {
-        bail!("it has other segments than four: {parts:x?}");
+        bail!("expected four segments: {parts:x?}");
     };
     ensure!(
         [code, stream, memory].map(|part| (part.kind, part.flags))
@@ -248,34 +267,34 @@ fn compare<H: FileHeader<Endian = Endianness>>(plain: &[u8], packed: &[u8]) -> R
                 (PT_LOAD, PF_R),
                 (PT_LOAD, PF_R | PF_W)
             ],
-        "its segments are not code, what is packed, and memory: {parts:x?}"
+        "expected the segments code (RX), packed data (R), memory (RW): {parts:x?}"
     );
     ensure!(
         memory.in_file == 0
             && memory.address <= image.start()
             && memory.address + memory.in_memory == image.end(),
-        "its memory is not the plain file's: {memory:x?}"
+        "the memory segment does not cover the plain executable's memory: {memory:x?}"
     );
     ensure!(
         code.offset == 0
             && stream.offset == code.in_file
             && stream.offset + stream.in_file == packed.len() as u64,
-        "something in it is never mapped"
+        "some bytes of the packed file are not mapped"
     );
-    // Between these two all is given back.
+    // At the end, the unpacker unmaps everything from the packed data up to the image: neither code nor image may be in there.
     ensure!(
         code.address + code.in_memory <= stream.address / PAGE * PAGE
             && stream.address + stream.in_memory <= memory.address,
-        "what is packed does not lie between the code and the memory: {parts:x?}"
+        "the packed data is not between code and memory: {parts:x?}"
     );
     let mut bytes = vec![0; usize::try_from(image.end() - image.start())?];
     let mut chances = Box::new([0; lzma::CHANCES]);
     let stream = &packed[usize::try_from(stream.offset)?..];
-    let len = lzma::decode(stream, &mut chances, &mut bytes).context("it is damaged")?;
-    image.turn(&mut bytes, branch::Way::ToDistances)?;
+    let len = lzma::decode(stream, &mut chances, &mut bytes).context("invalid LZMA stream")?;
+    image.convert_branches(&mut bytes, branch::Way::ToDistances)?;
     ensure!(
         bytes[..len] == image.bytes && bytes[len..].iter().all(|byte| *byte == 0),
-        "other bytes come out than went in"
+        "the unpacked bytes differ from the plain executable"
     );
     Ok(())
 }
@@ -291,15 +310,15 @@ mod tests {
         Some(out)
     }
 
-    /// Much that comes again, near and far, in whole and in part, and much that does not.
+    /// Random bytes mixed with copies of earlier bytes, from near and far, some of them overlapping.
     fn sample(random: &mut fastrand::Rng, len: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> = Vec::new();
         while bytes.len() < len {
             let count = random.usize(1..400);
             if random.bool() && !bytes.is_empty() {
                 let from = random.usize(..bytes.len());
-                for at in from..from + count {
-                    bytes.push(bytes[at]);
+                for index in from..from + count {
+                    bytes.push(bytes[index]);
                 }
             } else {
                 let letters = random.u8(1..);
@@ -310,13 +329,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_packed_comes_out() -> Result<()> {
+    fn packed_bytes_unpack_to_the_original() -> Result<()> {
         let mut random = fastrand::Rng::with_seed(1);
         for len in [0, 1, 2, 300, 20_000, 300_000] {
             let bytes = sample(&mut random, len);
             let packed = smallest(&bytes)?;
             assert!(decode(&packed, bytes.len()) == Some(bytes.clone()), "{len}");
-            // A longer buffer is left alone, and a shorter one is an end.
+            // A longer buffer is no error; a shorter one makes decoding fail.
             assert!(decode(&packed, bytes.len() + 999) == Some(bytes.clone()));
             if let Some(less) = bytes.len().checked_sub(1) {
                 assert_eq!(decode(&packed, less), None);
@@ -326,21 +345,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_told() -> Result<()> {
+    fn damaged_stream_is_refused() -> Result<()> {
         let mut random = fastrand::Rng::with_seed(2);
         let bytes = sample(&mut random, 3000);
         let packed = smallest(&bytes)?;
         for len in 0..packed.len() {
             assert_eq!(decode(&packed[..len], 5000), None, "cut to {len}");
         }
-        for at in PARAMETERS[0].len()..packed.len() {
+        for index in PARAMETERS[0].len()..packed.len() {
             for bit in 0..8 {
                 let mut changed = packed.clone();
-                changed[at] ^= 1 << bit;
-                assert_eq!(decode(&changed, 5000), None, "bit {bit} of byte {at}");
+                changed[index] ^= 1 << bit;
+                assert_eq!(decode(&changed, 5000), None, "bit {bit} of byte {index}");
             }
         }
-        // Whatever comes, it ends; with any parameters, too.
+        // Random input, including random parameters: decoding terminates with an error.
         for _ in 0..2000 {
             let noise: Vec<u8> = (0..random.usize(..300)).map(|_| random.u8(..)).collect();
             assert_eq!(decode(&noise, 5000), None);
@@ -349,10 +368,10 @@ mod tests {
     }
 
     #[test]
-    fn calls_become_places_and_distances_again() {
+    fn branch_conversion_is_reversible() {
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..3000 {
-            // Full of what looks like calls, at both ends too.
+            // Dense in call and jump opcodes (e8, e9), also at both ends.
             let len = random.usize(..80);
             let bytes: Vec<u8> = std::iter::repeat_with(|| {
                 *random.choice(&[0xe8, 0xe9, 0, 0xff, 1, 20]).unwrap_or(&0)
@@ -364,7 +383,7 @@ mod tests {
             branch::x86(&mut turned, branch::Way::ToDistances);
             assert_eq!(turned, bytes);
         }
-        // Two calls of one place are two times the same.
+        // Two calls of one function get the same operand.
         let mut code = *b"\xe8\x10\0\0\0\xe8\x0b\0\0\0 and what they lead to";
         branch::x86(&mut code, branch::Way::ToPlaces);
         assert_eq!(code[..10], *b"\xe8\0\0\0\x15\xe8\0\0\0\x15");

@@ -1,22 +1,22 @@
-//! What each step on the way to the file that ships saves, in bytes.
+//! Size of the executable after each step of minimising, in bytes.
 //!
-//! Sections that are not mapped can go in any order.
+//! The steps are computed from the section sizes. Unmapped sections are independent of each other, so their order is arbitrary.
 
 use anyhow::Result;
 use object::{Object as _, ObjectSection as _};
 
 use super::minimise;
 
-/// A step, and how large the file is behind it.
+/// A step and the size after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What was done.
+    /// Name for the table.
     pub name: &'static str,
-    /// Bytes of the file then.
+    /// Size of the file after this step.
     pub bytes: u64,
 }
 
-/// The steps from what was linked to the file.
+/// The steps from the linked executable `linked` to the minimised `file`.
 pub(super) fn of(linked: &[u8], file: &[u8]) -> Result<Vec<Step>> {
     let elf = object::File::parse(linked)?;
     let mut steps = vec![Step {
@@ -24,11 +24,11 @@ pub(super) fn of(linked: &[u8], file: &[u8]) -> Result<Vec<Step>> {
         bytes: linked.len() as u64,
     }];
     let mut push = |name, bytes| steps.push(Step { name, bytes });
-    let mut left = linked.len() as u64;
+    let mut remaining = linked.len() as u64;
     let kinds: [(&'static str, &[&str]); 3] = [
-        ("debug information gone", &[".debug_"]),
-        ("symbols gone", &[".symtab", ".strtab"]),
-        ("texts of traces gone", &[".defmt"]),
+        ("without DWARF", &[".debug_"]),
+        ("without symbols", &[".symtab", ".strtab"]),
+        ("without defmt table", &[".defmt"]),
     ];
     for (name, prefixes) in kinds {
         for section in elf.sections() {
@@ -37,17 +37,17 @@ pub(super) fn of(linked: &[u8], file: &[u8]) -> Result<Vec<Step>> {
                 .iter()
                 .any(|prefix| section_name.starts_with(prefix))
             {
-                left -= section.file_range().map_or(0, |(_, len)| len);
+                remaining -= section.file_range().map_or(0, |(_, len)| len);
             }
         }
-        push(name, left);
+        push(name, remaining);
     }
-    push("section headers gone", minimise::mapped_len(linked)?);
-    push("zeroes at the end gone", file.len() as u64);
+    push("without section headers", minimise::mapped_len(linked)?);
+    push("without trailing zeros", file.len() as u64);
     Ok(steps)
 }
 
-/// A line for each step: its name, what is left, what it saved.
+/// Prints a line for each step: name, size, bytes saved.
 pub fn print(steps: &[Step]) {
     let mut before = None;
     for Step { name, bytes } in steps {
@@ -64,15 +64,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_add_up_from_what_was_linked_to_the_file() -> Result<()> {
+    fn steps_start_at_linked_and_end_at_minimised() -> Result<()> {
         let elf = std::fs::read("/proc/self/exe")?;
         let file = minimise::minimise(&elf)?;
         let steps = of(&elf, &file)?;
         let bytes: Vec<u64> = steps.iter().map(|step| step.bytes).collect();
         assert_eq!(bytes.first(), Some(&(elf.len() as u64)));
         assert_eq!(bytes.last(), Some(&(file.len() as u64)));
-        assert!(bytes.is_sorted_by(|one, other| one >= other), "{steps:?}");
-        // This program has debug information and symbols, and no traces.
+        assert!(
+            bytes.is_sorted_by(|before, after| before >= after),
+            "{steps:?}"
+        );
+        // The test executable has debug information and symbols, but no defmt table.
         assert!(bytes[0] > bytes[1] && bytes[1] > bytes[2] && bytes[2] == bytes[3]);
         Ok(())
     }

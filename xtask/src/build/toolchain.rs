@@ -1,7 +1,7 @@
-//! Which compiler, linker and flags build stowaway and its unit tests for an architecture.
+//! Chooses compiler, linker and flags that build stowaway and its unit tests for an architecture.
 //!
-//! x86_64 is what cargo has anyway. The others come from rustup; where rustup is not or may not fetch, from Debian's
-//! `rustc-web`, unpacked under target/toolchain and never installed: it builds the standard library from its source.
+//! x86_64 is the host target. For the other targets, rustup adds the standard library. If rustup is missing or cannot download,
+//! Debian's `rustc-web` is unpacked under target/toolchain (not installed) and builds the standard library from source.
 
 use std::env;
 use std::fs;
@@ -14,84 +14,88 @@ use anyhow::{Context as _, Result, bail};
 use super::{Arch, workspace_root};
 use crate::setup;
 
-/// Starts Debian's compiler from wherever it was unpacked: its libraries lie where no linker looks for them.
+/// Starts Debian's compiler from the directory where it was unpacked. LD_LIBRARY_PATH, because its libraries are not on the dynamic
+/// linker's search path.
 const WRAPPER: &str = r#"#!/bin/sh
 usr=$(dirname "$0")/usr
 LD_LIBRARY_PATH=$usr/lib/x86_64-linux-gnu exec "$usr/bin/rustc" "$@"
 "#;
 
-/// The linker, which has the compiler's optimizer, goes over the whole program once more. Only when our panic handler has become
-/// part of the functions of core that panic is it seen that nothing looks at their messages: smoltcp brings 12,000 bytes of them,
-/// with core::fmt.
+/// rust-lld contains LLVM and optimises the whole program once more (linker-plugin LTO). Only after our panic handler has been
+/// inlined into core's panic functions does LLVM see that the panic messages are unused. Saves 12,000 bytes of smoltcp's messages
+/// and core::fmt.
 pub(super) const LINKER_OPTIMIZES: &str = "-Clinker-plugin-lto";
 
 /// `cargo build` of the file itself. Target, compiler, linker and flags are set.
 pub(super) fn for_file(arch: Arch) -> Result<Command> {
     let toolchain = Toolchain::find(arch)?;
     let mut flags = toolchain.remaps()?;
-    // The file is linked at one address: without this, code is made for any.
+    // The executable is linked at a fixed address: without this flag, rustc generates position-independent code.
     flags.push("-Crelocation-model=static".into());
-    // A jump table costs eight bytes a case, a comparison three to five: 1.3 % of the file.
+    // A jump table costs eight bytes a case, a comparison three to five. Saves 1.3 % of the executable.
     flags.push("-Cjump-tables=no".into());
     let mut arguments = vec![
-        // What is computed again where it is needed is shorter than what is kept from a loop's beginning or from an earlier
-        // place: 1.2 %.
+        // Recomputing a value is shorter than keeping it in a register from before a loop or from an earlier use. Saves 1.2 %.
         "disable-machine-licm",
         "disable-machine-cse",
         "disable-licm-promotion",
-        // Blocks in an order that needs few jumps, also where size is all that counts: 0.5 %.
+        // Order basic blocks for few jumps (ext-TSP), which LLVM by default does only when optimising for speed. Saves 0.5 %.
         "apply-ext-tsp-for-size",
-        // What is small enough to be no larger inlined than called is a little more than the compiler thinks, and a call
-        // costs more than it thinks: 1.5 %.
+        // Inline slightly more: LLVM underestimates the size of a call at opt-level z. Saves 1.5 %.
         "inline-threshold=12",
         "inline-call-penalty=30",
         "inline-memaccess-cost=3",
-        // Loops with fewer registers rather than fewer instructions, and values that are moved to memory where that is
-        // short rather than where it is quick: 0.2 %.
+        // Loop strength reduction: prefer fewer registers to fewer instructions. Spills: choose the smallest code, not the fastest.
+        // Saves 0.2 %.
         "lsr-insns-cost=false",
         "split-spill-mode=size",
-        // Two conditions that lead to one place stay two jumps, and few values are chosen without one: 0.2 %.
+        // Keep two branches to the same target instead of merging their conditions, and keep branches instead of selects.
+        // Saves 0.2 %.
         "simplifycfg-branch-fold-threshold=0",
         "phi-node-folding-threshold=0",
-        // What was loaded once is loaded again where it may have to be, not on the way there. Registers are kept at a
-        // function's beginning, where the code that gives them back can be shared. 0.2 %.
+        // No partial redundancy elimination of loads: it inserts loads into predecessors. No shrink-wrapping: saving registers
+        // at function entry allows shared epilogues. Saves 0.2 %.
         "enable-load-pre=false",
         "enable-shrink-wrap=false",
         "enable-gvn-hoist",
-        // Ends of blocks that are alike stand once, however short and however many: 0.1 %.
+        // Merge equal ends of blocks, even short ones and if many predecessors share them. Saves 0.1 %.
         "tail-merge-threshold=1000",
         "tail-merge-size=2",
-        // Instructions in the order that needs fewest registers: 0.1 %.
+        // Schedule instructions for the fewest registers. Saves 0.1 %.
         "pre-RA-sched=list-burr",
     ];
     if Arch::NATIVE.contains(&arch) {
-        // Where a function keeps what it needs below its stack, it may not push: small numbers then take ten bytes, not three.
+        // A function that uses the red zone cannot use push/pop, which load a small constant in three bytes instead of ten.
         flags.push("-Cno-redzone=yes".into());
-        // A function that knows which registers those it calls leave alone keeps less on the stack: 1.8 %.
+        // Interprocedural register allocation: a caller saves only the registers that its callee changes. Saves 1.8 %.
         arguments.push("enable-ipra");
     }
-    flags.extend(arguments.iter().map(|it| format!("-Cllvm-args=-{it}")));
-    // SHA-256 as a loop of its rounds, not as all of them, where the processor does not do it itself: 9,700 bytes.
+    flags.extend(
+        arguments
+            .iter()
+            .map(|argument| format!("-Cllvm-args=-{argument}")),
+    );
+    // The software SHA-256 as a loop instead of 64 unrolled rounds. Saves 9,700 bytes.
     flags.push("--cfg=sha2_backend_soft=\"compact\"".into());
     if arch == Arch::Aarch64 {
-        // Else it asks a C library whether the processor does it.
+        // Software SHA-256 only: sha2's detection of the CPU extension calls a C library.
         flags.push("--cfg=sha2_256_backend=\"soft\"".into());
-        // And which instructions it has for atomic operations.
+        // Inline atomics: the outlined ones detect LSE instructions through a C library.
         flags.push("-Ctarget-feature=-outline-atomics".into());
     }
     if toolchain.debian.is_none() {
         flags.push(LINKER_OPTIMIZES.into());
         let mut to_linker = vec![
-            // Twice more: 1.4 %.
+            // Run the LTO passes twice. Saves 1.4 %.
             "--lto-newpm-passes=lto<Oz>,lto<Oz>".into(),
-            // Functions that are alike only when they are compiled stand once: 0.1 %.
+            // Merge functions with identical machine code. Saves 0.1 %.
             "--icf=all".into(),
         ];
         for argument in arguments {
             to_linker.extend(["-mllvm".into(), format!("-{argument}")]);
         }
         for argument in to_linker {
-            // x86_64 links through cc.
+            // x86_64 links through cc, which passes arguments on with -Xlinker.
             if arch == Arch::X86_64 {
                 flags.push("-Clink-arg=-Xlinker".into());
             }
@@ -100,7 +104,7 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
     }
     let mut cargo = toolchain.cargo("build", "-Zbuild-std=core,alloc");
     if arch != Arch::X86_64 {
-        // No libc and no crt files, so no cross gcc: the linker alone will do.
+        // The executable has no libc and no crt files, so rust-lld links it without a cross gcc.
         flags.push("-Clinker-flavor=ld.lld".into());
         let name = format!(
             "CARGO_TARGET_{}_LINKER",
@@ -112,7 +116,7 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
     Ok(cargo)
 }
 
-/// Makes a build for x86_64 one by Debian's compiler, with core and alloc from their source; returns the flags for that.
+/// Changes the x86_64 build `cargo` to use Debian's compiler, with core and alloc built from source; returns the flags to add.
 pub(super) fn from_source(cargo: &mut Command) -> Result<Vec<String>> {
     let debian = debian(
         &workspace_root().join("target/toolchain/debian"),
@@ -123,7 +127,7 @@ pub(super) fn from_source(cargo: &mut Command) -> Result<Vec<String>> {
         .env("RUSTC", debian.join("rustc"))
         .env("RUSTC_BOOTSTRAP", "1")
         .arg("-Zbuild-std=core,alloc");
-    // By the linker that rustup's compiler takes.
+    // Link with the rust-lld of the default toolchain.
     let linker = rust_lld()?.with_file_name("gcc-ld");
     Ok(vec![
         format!("--remap-path-prefix={}/=", library.display()),
@@ -132,20 +136,21 @@ pub(super) fn from_source(cargo: &mut Command) -> Result<Vec<String>> {
     ])
 }
 
-/// `cargo test --lib` of stowaway as `arch`, which runs on this machine.
+/// `cargo test --lib` of stowaway for `arch`, which must be one of `Arch::NATIVE`.
 pub fn unit_tests(arch: Arch) -> Result<Command> {
     if arch == Arch::I686 {
         setup::need(&[setup::Package::GCC_MULTILIB])?;
     }
     let mut cargo = Toolchain::find(arch)?.cargo("test", "-Zbuild-std=std,panic_unwind,test");
-    // Tests unwind whatever the profile says; a core built from source must be told, or there would be two of them.
+    // cargo ignores the profile's panic setting for tests, but not for a core built from source: without this, two versions of core
+    // would be linked.
     cargo.arg("--lib").env("CARGO_PROFILE_DEV_PANIC", "unwind");
     Ok(cargo)
 }
 
 struct Toolchain {
     arch: Arch,
-    /// Where Debian's packages are unpacked, when it is theirs.
+    /// Directory of the unpacked Debian compiler; None for the default toolchain.
     debian: Option<PathBuf>,
 }
 
@@ -162,7 +167,7 @@ impl Toolchain {
         Ok(Self { arch, debian })
     }
 
-    /// `cargo COMMAND -p stowaway` for the target. The directory is fixed: cargo reads the workspace from it.
+    /// `cargo COMMAND -p stowaway` for the target, run in the workspace root.
     fn cargo(&self, command: &str, build_std: &str) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(workspace_root()).args([
@@ -173,7 +178,7 @@ impl Toolchain {
             self.arch.triple(),
         ]);
         if let Some(debian) = &self.debian {
-            // -Z is for nightly compilers, unless the caller insists.
+            // RUSTC_BOOTSTRAP allows -Z options with a stable compiler.
             cargo
                 .env("RUSTC", debian.join("rustc"))
                 .env("RUSTC_BOOTSTRAP", "1")
@@ -182,25 +187,26 @@ impl Toolchain {
         cargo
     }
 
-    /// Flags that keep this machine's paths out of the file; the places of panics get shorter, too.
+    /// `--remap-path-prefix` flags that keep this machine's paths out of the executable. They also shorten the paths of panic
+    /// locations.
     fn remaps(&self) -> Result<Vec<String>> {
         let home = PathBuf::from(env::var_os("HOME").unwrap_or_default());
         let registry = env::var_os("CARGO_HOME")
             .map_or_else(|| home.join(".cargo"), PathBuf::from)
             .join("registry/src");
-        let mut places = vec![(home, "~"), (workspace_root(), "")];
+        let mut remaps = vec![(home, "~"), (workspace_root(), "")];
         for index in fs::read_dir(&registry).into_iter().flatten() {
             let index = index?.path();
-            // Cargo follows links on the way there.
+            // cargo passes paths with symbolic links resolved.
             let real = fs::canonicalize(&index)?;
-            places.extend([(index, ""), (real, "")]);
+            remaps.extend([(index, ""), (real, "")]);
         }
         if let Some(debian) = &self.debian {
-            places.push((debian.join("usr/lib/rustlib/src/rust/library"), ""));
+            remaps.push((debian.join("usr/lib/rustlib/src/rust/library"), ""));
         }
-        // The last one that fits is taken.
-        let places = places.iter().filter(|(from, _)| from.parent().is_some());
-        Ok(places
+        // rustc applies the last prefix that matches, so the home directory comes first. "/" as home would match everything.
+        let remaps = remaps.iter().filter(|(from, _)| from.parent().is_some());
+        Ok(remaps
             .map(|(from, to)| match *to {
                 "" => format!("--remap-path-prefix={}/=", from.display()),
                 to => format!("--remap-path-prefix={}={to}", from.display()),
@@ -213,7 +219,7 @@ fn rustc() -> Command {
     Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
 }
 
-/// What a compiler prints about `arch`'s libraries.
+/// Directory of the compiler's libraries for `arch`.
 fn target_libdir(arch: Arch) -> Result<PathBuf> {
     let printed =
         setup::quietly(rustc().args(["--print", "target-libdir", "--target", arch.triple()]))?;
@@ -230,14 +236,14 @@ fn rust_lld() -> Result<PathBuf> {
         .join("rust-lld");
     if !path.exists() {
         bail!(
-            "this compiler has no {}: use rustup's, which brings its linker",
+            "the compiler has no {}: install Rust with rustup, which includes rust-lld",
             path.display()
         );
     }
     Ok(path)
 }
 
-/// Whether rustup is here and can fetch the target's standard library.
+/// Runs `rustup target add`. Returns false if rustup is missing or the download fails.
 fn rustup_adds(arch: Arch) -> bool {
     let _waiting = setup::progress(&format!("asking rustup for {}", arch.triple()));
     Command::new("rustup")
@@ -247,7 +253,7 @@ fn rustup_adds(arch: Arch) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// Debian's compiler in `dir`, fetched and unpacked when it is not there yet.
+/// Downloads and unpacks Debian's compiler to `dir` on first use.
 fn debian(dir: &Path, arch: Arch) -> Result<PathBuf> {
     let wrapper = dir.join("rustc");
     if wrapper.exists() {
@@ -259,11 +265,11 @@ fn debian(dir: &Path, arch: Arch) -> Result<PathBuf> {
     ));
     unpack(dir, &waiting).with_context(|| {
         format!(
-            "rustup cannot add {}, and Debian's rustc-web could not be unpacked instead",
+            "rustup cannot add {}, and Debian's rustc-web cannot be unpacked instead",
             arch.triple()
         )
     })?;
-    // Written last: it says that the rest is complete.
+    // Written last: the wrapper's existence means that unpacking is complete.
     let fresh = dir.join("rustc.new");
     fs::write(&fresh, WRAPPER)?;
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
@@ -275,7 +281,7 @@ fn unpack(dir: &Path, waiting: &setup::Progress) -> Result<()> {
     let debs = dir.join("debs");
     fs::create_dir_all(&debs).with_context(|| format!("cannot make {}", debs.display()))?;
     let apt = setup::PrivateApt::new(&dir.join("apt"))?;
-    // Two names carry a version: libstd-rust-web-1.96, for example, and the LLVM that it wants.
+    // Two package names contain a version: libstd-rust-web-1.96, for example, and its libllvm.
     let library = apt.dependency("libstd-rust-web-dev", "libstd-rust-web-")?;
     let llvm = apt.dependency(&library, "libllvm")?;
     apt.download(

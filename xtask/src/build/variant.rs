@@ -1,4 +1,4 @@
-//! The file for x86_64 built in other ways, for `cargo xtask size --compare`: never shipped, in directories of their own.
+//! Builds of the x86_64 executable with other flags, for `cargo xtask size --compare`. Not shipped; each has its own directory.
 
 use std::fs;
 use std::path::Path;
@@ -7,23 +7,23 @@ use anyhow::{Context as _, Result};
 
 use super::{Arch, minimise, run_cargo, toolchain, workspace_root};
 
-/// A way to build, and where it differs from ours.
+/// A variant of the build; the fields are the differences from the shipped one.
 pub struct Variant {
-    /// What a reader sees.
+    /// Name in the table.
     pub name: &'static str,
-    /// Instead of the profile's.
+    /// Replaces the profile's opt-level.
     pub opt_level: Option<&'static str>,
-    /// Without one flag of ours: as `cargo build --release`.
+    /// True to build without any of our flags, as `cargo build --release` does.
     pub is_plain: bool,
-    /// Panics tell their whole message, by core::fmt.
+    /// True if panics format and print their message with core::fmt.
     pub formats: bool,
-    /// By Debian's compiler, with the standard library from its source.
+    /// True to build with Debian's compiler and the standard library from source.
     pub from_source: bool,
-    /// Panics end the process where they are. Needs the library's source.
+    /// True for `-Cpanic=immediate-abort`: panics abort without calling the handler. Requires `from_source`.
     pub aborts: bool,
 }
 
-/// As ours.
+/// The shipped build.
 const OURS: Variant = Variant {
     name: "",
     opt_level: None,
@@ -33,7 +33,7 @@ const OURS: Variant = Variant {
     aborts: false,
 };
 
-/// All of them.
+/// The variants to compare with the shipped build.
 pub const VARIANTS: [Variant; 6] = [
     Variant {
         name: "opt-level \"s\"",
@@ -46,17 +46,17 @@ pub const VARIANTS: [Variant; 6] = [
         ..OURS
     },
     Variant {
-        name: "cargo build --release, with no flag of ours",
+        name: "cargo build --release, without our flags",
         is_plain: true,
         ..OURS
     },
     Variant {
-        name: "panics that format their message",
+        name: "panics with formatted messages",
         formats: true,
         ..OURS
     },
     Variant {
-        name: "Debian's rustc-web, core from its source",
+        name: "Debian's rustc-web, core built from source",
         from_source: true,
         ..OURS
     },
@@ -69,7 +69,7 @@ pub const VARIANTS: [Variant; 6] = [
 ];
 
 impl Variant {
-    /// Builds it and returns how many of its bytes are mapped.
+    /// Builds the variant and returns the length of its mapped part in bytes.
     pub fn bytes(&self) -> Result<u64> {
         let mut cargo = toolchain::for_file(Arch::X86_64)?;
         let name = "CARGO_ENCODED_RUSTFLAGS";
@@ -86,7 +86,7 @@ impl Variant {
             flags.push("--cfg=measure_fmt".into());
         }
         if self.from_source {
-            // rustup's linker may be older than what Debian's compiler hands it.
+            // Without linker-plugin LTO: the LLVM of rustup's rust-lld may be too old for the bitcode of Debian's compiler.
             flags.retain(|flag| flag != toolchain::LINKER_OPTIMIZES);
             flags.extend(toolchain::from_source(&mut cargo)?);
         }
@@ -116,7 +116,7 @@ impl Variant {
     }
 }
 
-/// Builds the file with all roles from a copy of the workspace, and returns how many of its bytes are mapped.
+/// Builds the executable with all roles from a copy of the workspace at `root`; returns the length of its mapped part in bytes.
 pub fn bytes_of_copy(root: &Path) -> Result<u64> {
     let mut cargo = toolchain::for_file(Arch::X86_64)?;
     let name = "CARGO_ENCODED_RUSTFLAGS";
