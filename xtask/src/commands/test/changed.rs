@@ -1,4 +1,4 @@
-//! `--changed COMMIT`: the suites that what changed since then can reach.
+//! `--changed COMMIT`: selects the test suites that the changes since COMMIT can affect.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -9,7 +9,7 @@ use super::suites::Suites;
 use crate::build::workspace_root;
 use crate::setup;
 
-/// Names of suites; None when all may be reached.
+/// Names of the affected suites; None if all may be affected.
 pub fn suites(all: &Suites, commit: &str) -> Result<Option<BTreeSet<String>>> {
     let git = |args: &[&str]| {
         let mut git = Command::new("git");
@@ -17,13 +17,13 @@ pub fn suites(all: &Suites, commit: &str) -> Result<Option<BTreeSet<String>>> {
     };
     let mut paths = git(&["diff", "--name-only", commit])?;
     paths += &git(&["ls-files", "--others", "--exclude-standard"])?;
-    Ok(reached(all, paths.lines()))
+    Ok(affected(all, paths.lines()))
 }
 
-fn reached<'a>(all: &Suites, paths: impl Iterator<Item = &'a str>) -> Option<BTreeSet<String>> {
+fn affected<'a>(all: &Suites, paths: impl Iterator<Item = &'a str>) -> Option<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for path in paths {
-        names.extend(all.reaches(path)?.into_iter().map(str::to_owned));
+        names.extend(all.affected_by(path)?.into_iter().map(str::to_owned));
     }
     Some(names)
 }
@@ -33,11 +33,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_path_that_reaches_all_is_enough_and_none_reach_nothing() -> Result<()> {
+    fn one_shared_path_affects_all_suites() -> Result<()> {
         let all = Suites::load()?;
-        assert_eq!(reached(&all, [].into_iter()), Some(BTreeSet::new()));
+        assert_eq!(affected(&all, [].into_iter()), Some(BTreeSet::new()));
         let paths = ["src/engine/mdns/zone.rs", "Cargo.toml"];
-        assert_eq!(reached(&all, paths.into_iter()), None);
+        assert_eq!(affected(&all, paths.into_iter()), None);
         Ok(())
     }
 }

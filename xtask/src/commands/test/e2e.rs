@@ -1,4 +1,4 @@
-//! The suites against the built file: compiled once, each test a process in namespaces of its own.
+//! The end-to-end suites against the built executable. Compiled once; each test runs in its own process and namespaces.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,57 +12,59 @@ use super::{Mode, isolation, long, prepare, steps};
 use crate::build::{self, Arch, Role, workspace_root};
 use crate::setup;
 
-/// The suite that compiles all others.
+/// Name of the step that compiles the suites.
 pub const COMPILE: &str = "compile";
-/// What no test may take.
+/// Time limit of one test.
 const TEST_MAX: Duration = Duration::from_secs(600);
-/// All tests of a suite that share one process, such as a guest's.
+/// Time limit of a suite whose tests share one process, such as those in a virtual machine.
 const TOGETHER_MAX: Duration = Duration::from_secs(1200);
-/// What no part of the long form may take, on the slowest of machines: on ours it is nine minutes.
+/// Time limit of a part of the long form. Generous for slow machines: on the reference machine, a part takes at most nine minutes.
 const PART_MAX: Duration = Duration::from_secs(2700);
-/// Suites that are programs of their own.
+/// Suites that are separate test programs.
 const PROGRAMS: [&str; 2] = ["guest", "isos"];
 
-/// A job that compiles the suites and knows the jobs of those that `wanted` says: a suite, or SUITE::TEST.
-pub fn job(mode: &Mode, wanted: impl Fn(&str) -> bool + Send + 'static) -> Job {
-    let tests = mode.clone();
+/// A job that compiles the suites and then adds a job for each test selected by `is_wanted` (argument: SUITE or SUITE::TEST).
+pub fn job(mode: &Mode, is_wanted: impl Fn(&str) -> bool + Send + 'static) -> Job {
+    let test_mode = mode.clone();
     compile_job(mode, move |programs| {
         let mut more = Vec::new();
-        for _ in 0..tests.repeat {
-            more.extend(tests_of(&tests, programs, &wanted)?);
+        for _ in 0..test_mode.repeat {
+            more.extend(test_jobs(&test_mode, programs, &is_wanted)?);
         }
-        number(&mut more);
+        number_repeats(&mut more);
         Ok(more)
     })
 }
 
-/// A job that compiles the suites and knows those of the long form: name, suite and test of each.
+/// A job that compiles the suites and then adds a job for each of `parts` of the long form. `sources` is the hash that is recorded
+/// with a part that passes.
 pub fn parts(mode: &Mode, parts: Vec<(String, Part)>, sources: &str) -> Job {
-    let (all, sources) = (mode.clone(), sources.to_owned());
+    let (part_mode, sources) = (mode.clone(), sources.to_owned());
     compile_job(mode, move |programs| {
         let part = |(name, part): (String, Part)| {
             let is_program = PROGRAMS.contains(&part.suite.as_str());
             let program = if is_program { &part.suite } else { "e2e" };
             let program = programs.iter().find(|known| known.name == program);
-            let program = program.with_context(|| format!("there is no program {}", part.suite))?;
+            let program =
+                program.with_context(|| format!("cargo built no test program {}", part.suite))?;
             let mut arguments = vec!["--test-threads=1".into()];
             if is_program {
                 arguments.push(part.test);
             } else {
-                // By their whole names: libtest looks for a filter anywhere in a name.
-                let begin = format!("{}::{}", part.suite, part.test);
+                // --exact with full names: otherwise libtest matches a filter anywhere in a name.
+                let prefix = format!("{}::{}", part.suite, part.test);
                 let names = list(&program.path)?.into_iter();
                 arguments.push("--exact".into());
-                arguments.extend(names.filter(|name| name.starts_with(&begin)));
+                arguments.extend(names.filter(|name| name.starts_with(&prefix)));
             }
-            let mut job = test_job(&all, &program.path, &part.suite, "", arguments);
-            let (work, sources, passed) = (job.work, sources.clone(), name.clone());
+            let mut job = test_job(&part_mode, &program.path, &part.suite, "", arguments);
+            let (work, sources, part_name) = (job.work, sources.clone(), name.clone());
             job.suite = name;
-            job.usual = all.usual(&job.suite, "", 300.0);
+            job.usual = part_mode.usual(&job.suite, "", 300.0);
             job.work = Box::new(move || {
                 let outcome = work()?;
                 if outcome.failed == 0 {
-                    long::pass(&passed, &sources)?;
+                    long::record_pass(&part_name, &sources)?;
                 }
                 Ok(outcome)
             });
@@ -91,8 +93,8 @@ fn compile_job(
     job
 }
 
-/// The same test again has another name.
-pub fn number(jobs: &mut [Job]) {
+/// Gives repetitions of a job distinct names: `#2`, `#3`, …
+pub fn number_repeats(jobs: &mut [Job]) {
     let mut counts = std::collections::HashMap::new();
     for job in jobs {
         let count: &mut u32 = counts.entry(job.name()).or_default();
@@ -108,13 +110,13 @@ pub fn number(jobs: &mut [Job]) {
     }
 }
 
-/// A compiled program of tests.
+/// A compiled test program.
 struct Program {
     name: String,
     path: PathBuf,
 }
 
-/// Compiles them all; the error is what cargo said.
+/// Compiles all test programs. The error contains cargo's output.
 fn compile() -> Result<Vec<Program>> {
     let mut cargo = steps::cargo(&["test", "--profile", "tools", "-p", "xtask", "--no-run"]);
     cargo.args(["--features", "workshop", "--test", "*"]);
@@ -144,7 +146,7 @@ fn compile() -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// The tests of a program.
+/// Names of the tests in a program.
 fn list(program: &Path) -> Result<Vec<String>> {
     let listed = setup::quietly(Command::new(program).arg("--list"))?;
     let names = listed
@@ -153,39 +155,45 @@ fn list(program: &Path) -> Result<Vec<String>> {
     Ok(names.map(str::to_owned).collect())
 }
 
-fn tests_of(mode: &Mode, programs: &[Program], wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Job>> {
+fn test_jobs(
+    mode: &Mode,
+    programs: &[Program],
+    is_wanted: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     for program in programs {
         if PROGRAMS.contains(&program.name.as_str()) {
-            if wanted(&program.name) {
-                jobs.push(together(mode, &program.path, &program.name, None));
+            if is_wanted(&program.name) {
+                jobs.push(suite_job(mode, &program.path, &program.name, None));
             }
             continue;
         }
         let names = list(&program.path)?;
-        let mut last = "";
+        let mut last_suite = "";
         for name in &names {
-            let (suite, part) = name.split_once("::").context("a test outside a suite")?;
+            let (suite, part) = name
+                .split_once("::")
+                .with_context(|| format!("test {name} is in no suite (module)"))?;
             if !mode.suites.of(suite).together {
-                if wanted(name) {
-                    jobs.push(single(mode, &program.path, suite, part));
+                if is_wanted(name) {
+                    jobs.push(single_test_job(mode, &program.path, suite, part));
                 }
-            } else if suite != last && wanted(suite) {
-                jobs.push(together(
+            } else if suite != last_suite && is_wanted(suite) {
+                jobs.push(suite_job(
                     mode,
                     &program.path,
                     suite,
                     Some(format!("{suite}::")),
                 ));
             }
-            last = suite;
+            last_suite = suite;
         }
     }
     Ok(jobs)
 }
 
-/// One test in a process of its own.
-fn single(mode: &Mode, program: &Path, suite: &str, part: &str) -> Job {
+/// A job that runs one test in its own process.
+fn single_test_job(mode: &Mode, program: &Path, suite: &str, part: &str) -> Job {
     let arguments = vec![
         "--exact".into(),
         format!("{suite}::{part}"),
@@ -194,8 +202,8 @@ fn single(mode: &Mode, program: &Path, suite: &str, part: &str) -> Job {
     test_job(mode, program, suite, part, arguments)
 }
 
-/// All tests of a suite, one after the other in one process.
-fn together(mode: &Mode, program: &Path, suite: &str, filter: Option<String>) -> Job {
+/// A job that runs all tests of a suite sequentially in one process.
+fn suite_job(mode: &Mode, program: &Path, suite: &str, filter: Option<String>) -> Job {
     let mut arguments = vec!["--test-threads=1".into()];
     arguments.extend(filter);
     test_job(mode, program, suite, "", arguments)
@@ -212,9 +220,9 @@ fn test_job(mode: &Mode, program: &Path, suite: &str, part: &str, arguments: Vec
         .args(arguments)
         .current_dir(workspace_root().join("xtask"))
         .env("CARGO_MANIFEST_DIR", workspace_root().join("xtask"))
-        // There is no way out of the test's network.
+        // The test's network namespace has only loopback.
         .env("CARGO_NET_OFFLINE", "true")
-        // An error says where and why; behind a page of frames nobody sees it.
+        // No backtraces: anyhow's error chain names the cause, and a backtrace would hide it.
         .env("RUST_LIB_BACKTRACE", "0")
         .env(
             build::BUILT_VARIABLE,
@@ -233,7 +241,7 @@ fn test_job(mode: &Mode, program: &Path, suite: &str, part: &str, arguments: Vec
         Ok(steps::run_logged(&mut command, &log, Some(end))?.1)
     });
     job.part = part.into();
-    // Where tests share one network, they run one after the other.
+    // Without network namespaces, tests compete for ports: a share above the capacity makes them run one at a time.
     job.share = if isolation::is_possible() {
         budget.share
     } else {
@@ -246,12 +254,12 @@ fn test_job(mode: &Mode, program: &Path, suite: &str, part: &str, arguments: Vec
         part,
         if part.is_empty() { budget.seconds } else { 2.0 },
     );
-    // What takes minutes by itself would be left over at the end.
+    // Suites in one process take minutes: starting them late would leave them running alone at the end.
     job.rank = if budget.together { 7 } else { 4 };
     job
 }
 
-/// What `steps::BUILD` leaves: tests start it as it is.
+/// The executables that `steps::BUILD` has built, so that tests do not build them again.
 fn built() -> Vec<PathBuf> {
     let mut built: Vec<PathBuf> = Arch::ALL.iter().map(|&arch| build::path(arch)).collect();
     built.extend(Arch::NATIVE.map(|arch| build::path(arch).with_extension("packed")));

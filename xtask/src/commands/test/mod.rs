@@ -1,7 +1,7 @@
-//! `cargo xtask test`: every check there is, side by side, as far as the processors reach; at the end a table and the sum.
+//! `cargo xtask test`: runs all checks in parallel, as far as the processors allow; prints a table and totals at the end.
 //!
-//! `steps` is what needs no client, `e2e` the suites in xtask/tests, `long` what `--full` adds; `schedule` runs their jobs. What a
-//! job says goes to target/test; on the screen it is shown when it failed.
+//! `steps` has the checks that need no client, `e2e` the suites in xtask/tests, `long` the parts of `--full`; `schedule` runs their
+//! jobs. The output of each job is logged under target/test and printed if the job fails.
 
 mod changed;
 mod e2e;
@@ -28,31 +28,31 @@ use suites::Suites;
 /// `cargo xtask test`
 #[derive(clap::Args)]
 pub struct Args {
-    /// The long proofs, in parts: all that have not passed with these sources, or those that are named
+    /// Run the long form: the named parts, or all that have not passed with the current sources
     #[arg(long, conflicts_with_all = ["changed", "repeat"])]
     full: bool,
 
-    /// Names the parts of the long form and what each adds
+    /// List the parts of the long form and what each adds
     #[arg(long, conflicts_with_all = ["full", "changed", "repeat", "names"])]
     list: bool,
 
-    /// Only what the change since this commit can reach
+    /// Run only the suites that the changes since this commit can affect
     #[arg(long, value_name = "COMMIT")]
     changed: Option<String>,
 
-    /// Each test so many times
+    /// Run each test N times
     #[arg(long, value_name = "N", default_value_t = 1)]
     repeat: u32,
 
-    /// Beside a spinning process for each processor
+    /// Load the machine with one busy-looping process per processor
     #[arg(long)]
     busy: bool,
 
-    /// Only these: suites (in xtask/tests), steps, tests as SUITE::TEST, with --full parts
+    /// Run only these: suites (in xtask/tests), steps, tests as SUITE::TEST; with --full, parts
     names: Vec<String>,
 }
 
-/// What all jobs of a run have in common.
+/// Settings shared by all jobs of a run.
 #[derive(Clone)]
 struct Mode {
     suites: Arc<Suites>,
@@ -62,14 +62,14 @@ struct Mode {
 }
 
 impl Mode {
-    /// What a job usually takes: as last time, else `seconds`.
+    /// Expected duration of a job: from earlier runs, otherwise `seconds`.
     fn usual(&self, suite: &str, part: &str, seconds: f64) -> Duration {
         let known = self.times.of(suite, part);
         known.unwrap_or_else(|| Duration::from_secs_f64(seconds))
     }
 }
 
-/// Runs what was asked for; the last line is `N passed, N failed`, the sum over all tests.
+/// Runs the selected jobs. The last line printed is `N passed, N failed`, the totals over all tests.
 pub fn main(args: Args) -> Result<()> {
     let mode = Mode {
         suites: Arc::new(Suites::load()?),
@@ -87,30 +87,30 @@ pub fn main(args: Args) -> Result<()> {
         selected(&mode, &args)?
     };
     if jobs.is_empty() {
-        println!("nothing to do: no test is reached, or all have passed");
+        println!("nothing to do: the changes affect no suite, or all parts have passed");
         return Ok(());
     }
     prepare::packages()?;
     let cores = available_parallelism()?.get();
-    let spinning = if args.busy { cores } else { 0 };
-    let _spinners = (0..spinning)
+    let spinner_count = if args.busy { cores } else { 0 };
+    let _spinners = (0..spinner_count)
         .map(|_| Spinner::start())
         .collect::<Result<Vec<_>>>()?;
     run(&mode, jobs, cores)
 }
 
-/// Runs jobs and reports.
+/// Runs the jobs and prints the report.
 fn run(mode: &Mode, jobs: Vec<Job>, cores: usize) -> Result<()> {
-    // Both the end of a job and what goes on are told to it.
+    // RefCell, because both callbacks of the scheduler change the report.
     let report = std::cell::RefCell::new(Report::new(mode.times.clone()));
     schedule::run(
         jobs,
         cores,
         |done| {
-            let needed =
+            let is_required =
                 [prepare::PREPARE, steps::BUILD, e2e::COMPILE].contains(&done.suite.as_str());
-            // Nothing can be said of what could not be built.
-            report.borrow_mut().end(done) || !needed
+            // Stop if a step failed that the tests depend on.
+            report.borrow_mut().add(done) || !is_required
         },
         |now| report.borrow_mut().progress(now),
     );
@@ -119,28 +119,31 @@ fn run(mode: &Mode, jobs: Vec<Job>, cores: usize) -> Result<()> {
         .finish(&mode.suites, mode.repeat, mode.is_full)
 }
 
-/// The jobs of a short run.
+/// The jobs of a run without `--full`.
 fn selected(mode: &Mode, args: &Args) -> Result<Vec<Job>> {
     let mut names: BTreeSet<String> = args.names.iter().cloned().collect();
     for name in &names {
         let suite = name.split("::").next().unwrap_or_default();
         ensure!(
             mode.suites.names().any(|known| known == suite),
-            "there is no suite {suite}; there are: {}",
+            "unknown suite {suite:?}; the suites are: {}",
             mode.suites.names().collect::<Vec<_>>().join(" ")
         );
     }
     if let Some(commit) = &args.changed {
-        ensure!(names.is_empty(), "--changed chooses the suites: name none");
+        ensure!(
+            names.is_empty(),
+            "--changed selects the suites: omit the names"
+        );
         match changed::suites(&mode.suites, commit)? {
-            Some(reached) if reached.is_empty() => return Ok(Vec::new()),
-            Some(reached) => names = reached,
-            None => eprintln!("the change may reach everything"),
+            Some(affected) if affected.is_empty() => return Ok(Vec::new()),
+            Some(affected) => names = affected,
+            None => eprintln!("the changes may affect every suite: running all"),
         }
     }
     let is_named = {
         let names = names.clone();
-        move |name: &str| names.is_empty() || names.iter().any(|wanted| names_it(wanted, name))
+        move |name: &str| names.is_empty() || names.iter().any(|pattern| matches(pattern, name))
     };
     let mut steps = Vec::new();
     for _ in 0..mode.repeat {
@@ -163,19 +166,20 @@ fn selected(mode: &Mode, args: &Args) -> Result<Vec<Job>> {
         steps.push(prepare::job(mode));
         steps.push(e2e::job(mode, is_named));
     }
-    e2e::number(&mut steps);
+    e2e::number_repeats(&mut steps);
     Ok(steps)
 }
 
-/// Whether what the user typed names a suite or a test: SUITE all of its tests, SUITE::TEST those that begin so, and, where they run
-/// together, all of the suite.
-fn names_it(wanted: &str, name: &str) -> bool {
-    let (suite, part) = wanted.split_once("::").unwrap_or((wanted, ""));
-    let (of, test) = name.split_once("::").unwrap_or((name, part));
-    suite == of && test.starts_with(part)
+/// Returns true if `pattern`, typed by the user, selects the suite or test `name`. SUITE selects all its tests, SUITE::TEST the
+/// tests whose names start with TEST. If the tests of a suite share one process, `name` is only the suite, and SUITE::TEST selects
+/// all.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (wanted_suite, prefix) = pattern.split_once("::").unwrap_or((pattern, ""));
+    let (suite, test) = name.split_once("::").unwrap_or((name, prefix));
+    wanted_suite == suite && test.starts_with(prefix)
 }
 
-/// A process that computes for as long as it is kept.
+/// A busy-looping process; killed when dropped.
 struct Spinner {
     child: Child,
 }
@@ -186,14 +190,14 @@ impl Spinner {
             .args(["--pdeathsig", "KILL", "sh", "-c", "while :; do :; done"])
             .stdin(Stdio::null())
             .spawn()
-            .context("cannot start a process that spins")?;
+            .context("cannot start a busy-looping process")?;
         Ok(Self { child })
     }
 }
 
 impl Drop for Spinner {
     fn drop(&mut self) {
-        // It ends with us anyway.
+        // An error is harmless: PDEATHSIG kills the process when xtask ends.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -204,12 +208,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_suite_names_its_tests_and_no_other_suite() {
-        assert!(names_it("mdns", "mdns::load::at_rest"));
-        assert!(names_it("mdns::load", "mdns::load::at_rest"));
-        assert!(names_it("guest::tar", "guest"));
-        assert!(!names_it("mdns::browse", "mdns::load::at_rest"));
-        assert!(!names_it("clippy", "clippy-alone"));
-        assert!(!names_it("sftp", "sftp_faults::gone"));
+    fn pattern_matches_suite_and_test_prefix() {
+        assert!(matches("mdns", "mdns::load::at_rest"));
+        assert!(matches("mdns::load", "mdns::load::at_rest"));
+        assert!(matches("guest::tar", "guest"));
+        assert!(!matches("mdns::browse", "mdns::load::at_rest"));
+        assert!(!matches("clippy", "clippy-alone"));
+        assert!(!matches("sftp", "sftp_faults::gone"));
     }
 }

@@ -1,4 +1,4 @@
-//! All that comes from elsewhere, before the tests: they have no way out of their networks.
+//! Downloads everything that the tests need. The tests themselves cannot: their network namespaces have only loopback.
 
 use anyhow::Result;
 
@@ -8,10 +8,10 @@ use super::steps::cargo;
 use crate::machines::{iso, qemu};
 use crate::setup::{self, Package, PythonPackage};
 
-/// The suite that fetches.
+/// Name of the step that downloads.
 pub const PREPARE: &str = "prepare";
 
-/// Debian's packages, crates, Python's packages, and the kernels of guests.
+/// A job that fetches crates, Python packages, kernels for virtual machines and Debian's boot images.
 pub fn job(mode: &Mode) -> Job {
     let mut job = Job::new(PREPARE, || {
         setup::quietly(&mut cargo(&["fetch", "--locked"]))?;
@@ -31,7 +31,7 @@ pub fn job(mode: &Mode) -> Job {
     job
 }
 
-/// Debian's packages: first of all, as the compilers of some jobs are among them.
+/// Installs the Debian packages. Runs before all jobs, because some jobs need compilers from these packages.
 pub fn packages() -> Result<()> {
     setup::need(&Package::ALL)
 }

@@ -1,4 +1,4 @@
-//! What is told of jobs: failures at once, what goes on meanwhile, a table at the end.
+//! Report of a test run: failures immediately, progress meanwhile, a table at the end.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,12 +13,12 @@ use super::suites::Suites;
 use crate::build::workspace_root;
 use crate::setup;
 
-/// How often a line says what goes on where there is no terminal.
-const EVERY: Duration = Duration::from_secs(30);
-/// What a part of the long form may take.
+/// Interval between progress lines if stderr is not a terminal.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
+/// Time budget of a part of the long form, in seconds.
 const PART_SECONDS: f64 = 540.0;
 
-/// Seconds that each job took when it last passed.
+/// Usual duration of each job in seconds, from earlier runs that passed.
 #[derive(Clone, Default)]
 pub struct Times {
     seconds: BTreeMap<String, f64>,
@@ -29,7 +29,7 @@ impl Times {
         workspace_root().join("target/test/times.json")
     }
 
-    /// Those of earlier runs; none when there are none.
+    /// Reads target/test/times.json; empty if missing or malformed.
     pub fn load() -> Self {
         let text = fs::read_to_string(Self::path()).unwrap_or_default();
         Self {
@@ -37,7 +37,7 @@ impl Times {
         }
     }
 
-    /// What a job took.
+    /// Usual duration of a job, if known.
     pub fn of(&self, suite: &str, part: &str) -> Option<Duration> {
         let seconds = self.seconds.get(&key(suite, part))?;
         Some(Duration::from_secs_f64(*seconds))
@@ -45,14 +45,14 @@ impl Times {
 
     fn save(&self) -> Result<()> {
         let path = Self::path();
-        fs::create_dir_all(path.parent().context("no directory")?)?;
+        fs::create_dir_all(path.parent().context("no parent directory")?)?;
         fs::write(&path, serde_json::to_string_pretty(&self.seconds)?)
             .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
 fn key(suite: &str, part: &str) -> String {
-    // A repetition is called `part#2`.
+    // Strips the number of a repetition: `part#2`.
     let part = part.split('#').next().unwrap_or_default();
     format!("{suite}::{part}")
 }
@@ -64,7 +64,7 @@ struct Row {
     took: Duration,
 }
 
-/// What was told so far, and what the end will tell.
+/// State of the report during a run.
 pub struct Report {
     start: Instant,
     rows: BTreeMap<String, Row>,
@@ -76,7 +76,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Of jobs that begin now.
+    /// Starts the report, and its clock.
     pub fn new(times: Times) -> Self {
         Self {
             start: Instant::now(),
@@ -89,8 +89,8 @@ impl Report {
         }
     }
 
-    /// Takes a job's end into account; whether it did what it should.
-    pub fn end(&mut self, done: Done) -> bool {
+    /// Adds a job that ended; prints its output if it failed. Returns true if it passed.
+    pub fn add(&mut self, done: Done) -> bool {
         let name = key(&done.suite, &done.part);
         let row = self.rows.entry(done.suite).or_default();
         row.took += done.took;
@@ -102,7 +102,7 @@ impl Report {
                 if outcome.failed == 0 {
                     let old = self.times.seconds.get(&name).copied();
                     let took = done.took.as_secs_f64();
-                    // One run on a busy machine is not what it usually takes.
+                    // Averaged with earlier runs, so that one run on a busy machine has less influence.
                     let usual = old.map_or(took, |old| (old + took) / 2.0);
                     self.times.seconds.insert(name.clone(), usual);
                     if !outcome.output.is_empty() {
@@ -129,7 +129,7 @@ impl Report {
         false
     }
 
-    /// Says what goes on.
+    /// Shows the progress: continuously on a terminal, otherwise a line per `PROGRESS_INTERVAL`.
     pub fn progress(&mut self, now: &Now<'_>) {
         let (done, all) = (now.done_count, now.done_count + now.left_count);
         let left = now.left.as_secs().div_ceil(60);
@@ -139,14 +139,14 @@ impl Report {
         );
         if std::io::stderr().is_terminal() {
             self.waiting.say(text);
-        } else if self.last_line.elapsed() > EVERY {
+        } else if self.last_line.elapsed() > PROGRESS_INTERVAL {
             self.last_line = Instant::now();
             eprintln!("{:>5} s: {text}", self.start.elapsed().as_secs());
         }
     }
 
-    /// The table and the sum, where each test was done `repeat` times, or parts of the long form were; an error when something
-    /// failed.
+    /// Prints the table and the totals, and saves the durations. Fails if a job failed. `repeat`: runs per test, for the budgets;
+    /// `is_full`: rows are parts of the long form.
     pub fn finish(self, suites: &Suites, repeat: u32, is_full: bool) -> Result<()> {
         self.waiting.done();
         let slowness = suites.slowness().max(1.0);
@@ -174,13 +174,13 @@ impl Report {
         }
         if self.skipped > 0 {
             println!(
-                "{} SKIPPED: look for that word in target/test",
+                "{} SKIPPED: search for this word in target/test",
                 self.skipped
             );
         }
         let wall = self.start.elapsed().as_secs();
         println!(
-            "{} min {} s; this machine takes {slowness:.2} times as long as the one of the budgets",
+            "{} min {} s; budgets are scaled by {slowness:.2} for this machine",
             wall / 60,
             wall % 60
         );
@@ -190,7 +190,7 @@ impl Report {
         println!("{passed} passed, {failed} failed");
         if !self.failures.is_empty() {
             bail!(
-                "failed: {}; each one's output is above and in target/test",
+                "failed: {}; see the output above and in target/test",
                 self.failures.join(", ")
             );
         }

@@ -1,4 +1,4 @@
-//! Does jobs side by side: those that wait beside those that compute, as far as the processors reach.
+//! Runs jobs in parallel, as many as the processors can serve. A job that mostly waits takes only a small share of a processor.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Sender, channel};
@@ -7,35 +7,35 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Jobs beyond this many wait, however little they compute.
-const SIDE_BY_SIDE_MAX: usize = 12;
-/// Processors are given out a little more than once, because no job computes all the time.
+/// Maximum number of jobs that run at the same time, whatever their shares.
+const RUNNING_MAX: usize = 12;
+/// Sum of the running jobs' shares per processor. Above 1, because no job computes all the time.
 const OVERCOMMIT: f64 = 1.2;
-/// Shares are tenths, whose sums are not exact: 0.4 + 1.2 + 0.8 is more than 2.4.
-const INEXACT: f64 = 1e-6;
+/// Tolerance for sums of shares, which are inexact in floating point: 0.4 + 1.2 + 0.8 > 2.4.
+const TOLERANCE: f64 = 1e-6;
 
-/// Something to do, and what must be known to find its place.
+/// A job and its scheduling parameters.
 pub struct Job {
-    /// The line that it is counted in.
+    /// Row of the report that the job counts in.
     pub suite: String,
-    /// Which part of that; empty when it is all of it.
+    /// Part of the suite; empty for the whole suite.
     pub part: String,
-    /// Processors that it keeps busy while it runs.
+    /// Average number of processors that the job keeps busy.
     pub share: f64,
-    /// What it usually takes.
+    /// Usual duration.
     pub usual: Duration,
-    /// Those with a higher rank go first; of one rank, the longest.
+    /// Jobs with a higher rank start first; among equal ranks, the longest.
     pub rank: u8,
-    /// Suites that must have ended before.
+    /// Suites that must have ended before this job starts.
     pub after: Vec<&'static str>,
-    /// Nothing else may run beside it.
+    /// True if no other job may run at the same time.
     pub alone: bool,
-    /// Does it.
+    /// Runs the job.
     pub work: Box<dyn FnOnce() -> Result<Outcome> + Send>,
 }
 
 impl Job {
-    /// A job that keeps one processor busy and waits for nothing.
+    /// A job that keeps one processor busy and depends on no other.
     pub fn new(suite: &str, work: impl FnOnce() -> Result<Outcome> + Send + 'static) -> Self {
         Self {
             suite: suite.into(),
@@ -49,7 +49,7 @@ impl Job {
         }
     }
 
-    /// As it is known to the reader.
+    /// Name in progress and failure messages: SUITE or SUITE::PART.
     pub fn name(&self) -> String {
         if self.part.is_empty() {
             self.suite.clone()
@@ -59,42 +59,42 @@ impl Job {
     }
 }
 
-/// What came of a job that could be done at all.
+/// Result of a job that ran to its end.
 #[derive(Default)]
 pub struct Outcome {
     /// Tests that passed.
     pub passed: u64,
     /// Tests that failed.
     pub failed: u64,
-    /// Tests that said that they cannot be done here.
+    /// Tests that printed SKIPPED.
     pub skipped: u64,
-    /// What a reader wants to see, of a failure above all.
+    /// Output to print, mainly of a failure.
     pub output: String,
-    /// Jobs that only became known by it.
+    /// Further jobs to run, which this one discovered.
     pub more: Vec<Job>,
 }
 
 /// A job that ended.
 pub struct Done {
-    /// As in the job.
+    /// See `Job::suite`.
     pub suite: String,
-    /// As in the job.
+    /// See `Job::part`.
     pub part: String,
-    /// What it took.
+    /// Duration.
     pub took: Duration,
-    /// The error is of the job itself.
+    /// An error means that the job could not be run to its end.
     pub outcome: Result<Outcome>,
 }
 
-/// What goes on, told whenever something changes.
+/// Progress, reported after each change.
 pub struct Now<'a> {
-    /// Names of the jobs that run.
+    /// Names of the running jobs.
     pub running: Vec<&'a str>,
-    /// Jobs that ended.
+    /// Number of jobs that ended.
     pub done_count: usize,
-    /// Jobs that are known and have not ended.
+    /// Number of known jobs that have not ended.
     pub left_count: usize,
-    /// What these usually still take, on this many processors.
+    /// Estimated time until all known jobs have ended.
     pub left: Duration,
 }
 
@@ -106,7 +106,7 @@ struct Running {
     alone: bool,
 }
 
-/// Does all of `jobs`, and those that come of them. Stops beginning new ones when `ended` says so.
+/// Runs `jobs` and the jobs that they add. Calls `ended` after each job; once it returns false, starts no more jobs.
 pub fn run(
     jobs: Vec<Job>,
     cores: usize,
@@ -119,15 +119,15 @@ pub fn run(
     let mut running: Vec<Running> = Vec::new();
     let mut done_count = 0;
     loop {
-        while let Some(job) = next(&mut waiting, &running, capacity) {
-            running.push(begin(job, &sender));
+        while let Some(job) = pop_next(&mut waiting, &running, capacity) {
+            running.push(start_job(job, &sender));
         }
         let now = Instant::now();
         progress(&Now {
             running: running.iter().map(|job| job.name.as_str()).collect(),
             done_count,
             left_count: running.len() + waiting.len(),
-            left: left(&waiting, &running, now, capacity),
+            left: estimate_left(&waiting, &running, now, capacity),
         });
         if running.is_empty() {
             return;
@@ -146,10 +146,10 @@ pub fn run(
     }
 }
 
-/// The job to begin now, if any: whatever fits beside those that run, the most urgent one.
-fn next(waiting: &mut Vec<Job>, running: &[Running], capacity: f64) -> Option<Job> {
+/// Removes and returns the most urgent job that can start now: its dependencies have ended, and its share fits.
+fn pop_next(waiting: &mut Vec<Job>, running: &[Running], capacity: f64) -> Option<Job> {
     let busy: f64 = running.iter().map(|job| job.share).sum();
-    if running.len() >= SIDE_BY_SIDE_MAX || running.iter().any(|job| job.alone) {
+    if running.len() >= RUNNING_MAX || running.iter().any(|job| job.alone) {
         return None;
     }
     let unfinished: BTreeSet<&str> = waiting
@@ -157,18 +157,18 @@ fn next(waiting: &mut Vec<Job>, running: &[Running], capacity: f64) -> Option<Jo
         .map(|job| job.suite.as_str())
         .chain(running.iter().map(|job| job.suite.as_str()))
         .collect();
-    let may_begin = |job: &Job| {
-        let fits = running.is_empty() || (!job.alone && busy + job.share <= capacity + INEXACT);
+    let can_start = |job: &Job| {
+        let fits = running.is_empty() || (!job.alone && busy + job.share <= capacity + TOLERANCE);
         fits && !job.after.iter().any(|suite| unfinished.contains(suite))
     };
     let urgency = |job: &Job| (!job.alone, job.rank, job.usual);
-    let place = (0..waiting.len())
-        .filter(|&place| may_begin(&waiting[place]))
-        .max_by_key(|&place| urgency(&waiting[place]))?;
-    Some(waiting.swap_remove(place))
+    let index = (0..waiting.len())
+        .filter(|&index| can_start(&waiting[index]))
+        .max_by_key(|&index| urgency(&waiting[index]))?;
+    Some(waiting.swap_remove(index))
 }
 
-fn begin(job: Job, sender: &Sender<(String, Done)>) -> Running {
+fn start_job(job: Job, sender: &Sender<(String, Done)>) -> Running {
     let name = job.name();
     let running = Running {
         name: name.clone(),
@@ -178,7 +178,7 @@ fn begin(job: Job, sender: &Sender<(String, Done)>) -> Running {
         alone: job.alone,
     };
     let sender = sender.clone();
-    // Programs that it starts are told to end with this thread, which lives as long as they do.
+    // One thread per job, not a pool: the job's processes have PDEATHSIG set, which kills them when this thread ends.
     thread::spawn(move || {
         let start = Instant::now();
         let outcome = (job.work)();
@@ -188,26 +188,26 @@ fn begin(job: Job, sender: &Sender<(String, Done)>) -> Running {
             took: start.elapsed(),
             outcome,
         };
-        // Nobody hears it only when all has ended.
+        // Fails only if `run` has returned.
         let _ = sender.send((name, done));
     });
     running
 }
 
-/// What is left, as if all of it could be laid evenly on the processors; but no less than the longest job.
-fn left(waiting: &[Job], running: &[Running], now: Instant, capacity: f64) -> Duration {
-    let waits = waiting.iter().map(|job| (job.usual, job.share));
-    let runs = running
+/// Estimates the remaining time: all work distributed evenly over the processors, but at least the longest job.
+fn estimate_left(waiting: &[Job], running: &[Running], now: Instant, capacity: f64) -> Duration {
+    let waiting = waiting.iter().map(|job| (job.usual, job.share));
+    let running = running
         .iter()
         .map(|job| (job.end_usual.saturating_duration_since(now), job.share));
-    let all: Vec<(Duration, f64)> = waits.chain(runs).collect();
+    let all: Vec<(Duration, f64)> = waiting.chain(running).collect();
     let longest = all.iter().map(|(usual, _)| *usual).max();
     let busy: f64 = all
         .iter()
         .map(|(usual, share)| usual.as_secs_f64() * share)
         .sum();
-    let lanes: f64 = all.iter().map(|(usual, _)| usual.as_secs_f64()).sum();
-    let even = (busy / capacity).max(lanes / SIDE_BY_SIDE_MAX as f64);
+    let total: f64 = all.iter().map(|(usual, _)| usual.as_secs_f64()).sum();
+    let even = (busy / capacity).max(total / RUNNING_MAX as f64);
     longest
         .unwrap_or_default()
         .max(Duration::from_secs_f64(even))
@@ -220,8 +220,8 @@ mod tests {
 
     type Log = Arc<Mutex<Vec<String>>>;
 
-    /// A job that notes its begin and its end.
-    fn noting(log: &Log, suite: &str) -> Job {
+    /// A job that logs its start (`+`) and its end (`-`).
+    fn logging_job(log: &Log, suite: &str) -> Job {
         let (log, name) = (log.clone(), suite.to_owned());
         Job::new(suite, move || {
             log.lock().unwrap().push(format!("+{name}"));
@@ -234,7 +234,8 @@ mod tests {
         })
     }
 
-    fn all(jobs: Vec<Job>, cores: usize) -> u64 {
+    /// Runs the jobs and returns the number of tests passed.
+    fn run_all(jobs: Vec<Job>, cores: usize) -> u64 {
         let mut passed = 0;
         run(
             jobs,
@@ -249,12 +250,12 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_another_begins_after_its_end() {
+    fn dependent_job_starts_after_its_dependency() {
         let log = Log::default();
-        let mut second = noting(&log, "second");
+        let mut second = logging_job(&log, "second");
         second.after = vec!["first"];
         second.rank = 9;
-        assert_eq!(all(vec![second, noting(&log, "first")], 4), 2);
+        assert_eq!(run_all(vec![second, logging_job(&log, "first")], 4), 2);
         assert_eq!(
             *log.lock().unwrap(),
             ["+first", "-first", "+second", "-second"]
@@ -262,37 +263,37 @@ mod tests {
     }
 
     #[test]
-    fn as_many_run_as_there_are_processors_and_what_is_alone_is() {
+    fn shares_limit_parallel_jobs_and_alone_excludes_others() {
         let log = Log::default();
-        let mut alone = noting(&log, "alone");
+        let mut alone = logging_job(&log, "alone");
         alone.alone = true;
         let jobs = vec![
             alone,
-            noting(&log, "a"),
-            noting(&log, "b"),
-            noting(&log, "c"),
+            logging_job(&log, "a"),
+            logging_job(&log, "b"),
+            logging_job(&log, "c"),
         ];
-        assert_eq!(all(jobs, 2), 4);
+        assert_eq!(run_all(jobs, 2), 4);
         let log = log.lock().unwrap();
-        let mut most = 0;
+        let mut count_max = 0;
         let mut count = 0;
         for line in log.iter() {
             count += if line.starts_with('+') { 1 } else { -1 };
-            most = most.max(count);
+            count_max = count_max.max(count);
             assert!(count <= 1 || !line.ends_with("alone"), "{log:?}");
         }
-        assert_eq!(most, 2, "{log:?}");
+        assert_eq!(count_max, 2, "{log:?}");
     }
 
     #[test]
-    fn jobs_that_only_wait_run_beside_others() {
+    fn jobs_with_small_shares_run_in_parallel() {
         let log = Log::default();
         let jobs = (0..6).map(|n| {
-            let mut job = noting(&log, &format!("job {n}"));
+            let mut job = logging_job(&log, &format!("job {n}"));
             job.share = 0.1;
             job
         });
-        assert_eq!(all(jobs.collect(), 1), 6);
+        assert_eq!(run_all(jobs.collect(), 1), 6);
         assert!(
             log.lock().unwrap()[..6]
                 .iter()
@@ -301,22 +302,22 @@ mod tests {
     }
 
     #[test]
-    fn jobs_that_fit_exactly_run_beside_each_other() {
+    fn shares_that_fit_exactly_run_in_parallel() {
         let log = Log::default();
         let jobs = [0.4, 1.2, 0.8].map(|share| {
-            let mut job = noting(&log, &format!("job {share}"));
+            let mut job = logging_job(&log, &format!("job {share}"));
             job.share = share;
             job
         });
-        assert_eq!(all(jobs.into(), 2), 3);
+        assert_eq!(run_all(jobs.into(), 2), 3);
         let log = log.lock().unwrap();
         assert!(log[..3].iter().all(|line| line.starts_with('+')), "{log:?}");
     }
 
     #[test]
-    fn jobs_that_become_known_are_done_too() {
+    fn jobs_added_by_a_job_are_run() {
         let log = Log::default();
-        let inner = noting(&log, "inner");
+        let inner = logging_job(&log, "inner");
         let outer = Job::new("outer", move || {
             Ok(Outcome {
                 passed: 1,
@@ -324,6 +325,6 @@ mod tests {
                 ..Outcome::default()
             })
         });
-        assert_eq!(all(vec![outer], 2), 2);
+        assert_eq!(run_all(vec![outer], 2), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! What is checked without the built file's clients: format, lints, rules, documentation, unit tests, builds, sizes, fuzzing.
+//! The checks that need no NFS or SFTP client: formatting, lints, tidy, documentation, unit tests, builds, sizes, fuzzing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::commands::tidy;
 use crate::measure::size;
 use crate::setup;
 
-/// Roles that bring no other along: where one of them is alone, nothing is left over that only others use.
+/// Roles that do not depend on other roles. Each is linted alone, to find code that is unused in a build with one role.
 const ALONE: [Role; 7] = [
     Role::Nfs,
     Role::SftpServer,
@@ -29,10 +29,10 @@ const ALONE: [Role; 7] = [
     Role::Check,
 ];
 
-/// The suite that leaves the file for every processor.
+/// Name of the step that builds the executable for every architecture.
 pub const BUILD: &str = "build";
 
-/// What cargo does in its directories of unoptimised crates.
+/// Steps that run cargo in the target directories of unoptimised builds. They run one after the other.
 const LINTS: [&str; 5] = [
     "clippy",
     "clippy-alone",
@@ -41,13 +41,13 @@ const LINTS: [&str; 5] = [
     "unit-xtask",
 ];
 
-/// Seconds that each target is fed.
+/// Duration of fuzzing for each target, in seconds.
 const FUZZ_SECS: u32 = 15;
 
-/// It compiles what all targets stand on: beside it, the others would only wait for cargo's directory.
+/// The fuzz step that runs first: it compiles the crates that all targets share. The others would only wait for cargo's lock.
 const FUZZ_FIRST: &str = "fuzz-records";
 
-/// All of them. What many wait for has the higher rank.
+/// Jobs for all steps. A step that many jobs depend on has a higher rank.
 pub fn jobs(mode: &Mode) -> Vec<Job> {
     let mut jobs = vec![
         ranked(8, build_job()),
@@ -72,22 +72,22 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
         ));
     }
     jobs.push(ranked(5, command_job("unit-xtask", || Ok(unit_xtask()))));
-    // Cargo lets only one of these into its directories: the others would wait for it on a processor of their own.
+    // cargo locks its target directory: if these ran in parallel, one would work and the others occupy a share while waiting.
     for (first, second) in LINTS.iter().zip(&LINTS[1..]) {
         for job in jobs.iter_mut().filter(|job| job.suite == *second) {
             job.after = vec![first];
         }
     }
     let mut sizes = check_job("size", size::check);
-    // It builds what the tests need, too.
+    // After the build step, which builds the executables that are measured.
     sizes.after = vec![BUILD];
     jobs.push(ranked(6, sizes));
     for target in Target::ALL {
         let mut job = Job::new(&format!("fuzz-{}", target.name()), move || {
-            let said = fuzz::run(target, FUZZ_SECS)?;
+            let output = fuzz::run(target, FUZZ_SECS)?;
             Ok(Outcome {
                 passed: 1,
-                output: said,
+                output,
                 ..Outcome::default()
             })
         });
@@ -107,7 +107,7 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
     jobs
 }
 
-/// The file for every processor, and the packed ones: what tests start, so that none of them builds.
+/// A job that builds all executables that tests start, plain and packed, so that no test has to build.
 fn build_job() -> Job {
     check_job(BUILD, || {
         for arch in Arch::ALL {
@@ -116,7 +116,7 @@ fn build_job() -> Job {
         for arch in Arch::NATIVE {
             build::build_packed(arch, &Role::ALL)?;
         }
-        // Tests of memory at rest start the responder alone.
+        // For the tests of the responder's memory use.
         build::build_roles(Arch::X86_64, &[Role::Mdns]).map(drop)
     })
 }
@@ -126,7 +126,7 @@ fn ranked(rank: u8, mut job: Job) -> Job {
     job
 }
 
-/// One of our own commands, in this process: it counts as one test.
+/// A job that runs a check of xtask in this process; counts as one test.
 fn check_job(suite: &str, check: impl FnOnce() -> Result<()> + Send + 'static) -> Job {
     Job::new(suite, move || {
         check()?;
@@ -137,7 +137,7 @@ fn check_job(suite: &str, check: impl FnOnce() -> Result<()> + Send + 'static) -
     })
 }
 
-/// Another program, whose tests are counted; itself, if it has none.
+/// A job that runs another program and counts the tests it reports; if it reports none, the program counts as one test.
 fn command_job(suite: &str, make: impl FnOnce() -> Result<Command> + Send + 'static) -> Job {
     let log = log_path(suite);
     Job::new(suite, move || {
@@ -149,7 +149,7 @@ fn command_job(suite: &str, make: impl FnOnce() -> Result<Command> + Send + 'sta
     })
 }
 
-/// Where a job's output is kept: one file for each job, also of those that are done several times.
+/// Path of a job's log file; unique, also for repetitions of a job.
 pub fn log_path(name: &str) -> PathBuf {
     static TIMES: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
     let mut times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,29 +166,30 @@ pub fn log_path(name: &str) -> PathBuf {
         .join(format!("{file}{number}.log"))
 }
 
-/// Runs a program to its end, keeps what it says, and counts the tests that it tells of. Kills it when it is not done by `end`.
+/// Runs a program, writes its output to `log` and counts the tests it reports. Kills the program if it still runs at `end`.
 pub fn run_logged(
     command: &mut Command,
     log: &Path,
     end: Option<Instant>,
 ) -> Result<(bool, Outcome)> {
-    let dir = log.parent().context("no directory")?;
+    let dir = log.parent().context("no parent directory")?;
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let kept = fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    let errors = kept.try_clone()?;
+    let stdout =
+        fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let stderr = stdout.try_clone()?;
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(kept)
-        .stderr(errors)
+        .stdout(stdout)
+        .stderr(stderr)
         .spawn()
         .with_context(|| format!("cannot start {command:?}"))?;
     let success = wait(&mut child, end)?;
     let mut outcome = Outcome::default();
-    // Programs print whatever they like.
+    // The output may not be UTF-8.
     let text = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
     for line in String::from_utf8_lossy(&text).lines() {
         outcome.skipped += u64::from(line.starts_with("SKIPPED"));
-        if let Some((passed, failed)) = counts(line) {
+        if let Some((passed, failed)) = parse_counts(line) {
             outcome.passed += passed;
             outcome.failed += failed;
         }
@@ -200,7 +201,7 @@ pub fn run_logged(
     Ok((success, outcome))
 }
 
-/// Waits for a program's end, or kills it when the time is up; whether it succeeded.
+/// Waits until the program exits, and kills it at `end`. Returns true if it succeeded.
 fn wait(child: &mut Child, end: Option<Instant>) -> Result<bool> {
     let Some(end) = end else {
         return Ok(child.wait()?.success());
@@ -218,9 +219,10 @@ fn wait(child: &mut Child, end: Option<Instant>) -> Result<bool> {
     }
 }
 
-/// The product's crates without what others ask of the same crates: with std one of them would bring a second panic handler.
+/// Packages to lint as the product. Separate from the tools: cargo would unify features, and a crate with its std feature would
+/// bring a second panic handler.
 const PRODUCT: &[&str] = &["-p", "stowaway", "--features", "unpack"];
-/// What xtask is built with serves again: macros and build scripts above all.
+/// Packages to lint as tools. With xtask's own profile, so that its compiled macros and build scripts are reused.
 const TOOLS: &[&str] = &[
     "-p",
     "xtask",
@@ -238,7 +240,7 @@ fn clippy(packages: &[&str]) -> Command {
     clippy
 }
 
-/// Lints what is in the file of one role alone.
+/// Lints the library with only one role.
 fn lint_alone(role: &Role) -> Result<()> {
     let lint = [
         "clippy",
@@ -253,12 +255,12 @@ fn lint_alone(role: &Role) -> Result<()> {
     setup::quietly(&mut lint).map(drop)
 }
 
-/// A link in a doc comment that leads nowhere is an error.
+/// Builds the documentation; a broken link in a doc comment is an error.
 fn documentation() -> Command {
     let features = "stowaway/unpack,xtask/workshop";
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--features", features]);
     doc.args(["--exclude", "fuzz", "--document-private-items"])
-        // As the lints of the tools, which have left what it needs.
+        // Same profile as the lints of the tools, so that their metadata is reused.
         .args(["--profile", "tools"])
         .env("RUSTDOCFLAGS", "-D warnings");
     doc
@@ -278,15 +280,15 @@ fn unit_xtask() -> Command {
     test
 }
 
-/// Cargo, in the project's directory.
+/// A cargo command in the workspace root.
 pub fn cargo(args: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace_root()).args(args);
     cargo
 }
 
-/// Passed and failed out of `test result: ok. 3 passed; 0 failed; …`.
-fn counts(line: &str) -> Option<(u64, u64)> {
+/// Parses `test result: ok. 3 passed; 0 failed; …` into passed and failed.
+fn parse_counts(line: &str) -> Option<(u64, u64)> {
     let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let mut numbers = numbers.split("; ");
     let passed = numbers.next()?.strip_suffix(" passed")?.parse().ok()?;
@@ -299,18 +301,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_are_counted_and_nothing_else_is() {
+    fn only_test_result_lines_are_counted() {
         let ok = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s";
-        assert_eq!(counts(ok), Some((12, 0)));
+        assert_eq!(parse_counts(ok), Some((12, 0)));
         assert_eq!(
-            counts("test result: FAILED. 3 passed; 2 failed; 0 ignored"),
+            parse_counts("test result: FAILED. 3 passed; 2 failed; 0 ignored"),
             Some((3, 2))
         );
-        assert_eq!(counts("test wire::short_is_malformed ... ok"), None);
+        assert_eq!(parse_counts("test wire::short_is_malformed ... ok"), None);
     }
 
     #[test]
-    fn output_is_kept_and_counted_and_a_failure_is_one() -> Result<()> {
+    fn failing_program_is_counted_and_its_output_kept() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let log = dir.path().join("planted.log");
         let script = "echo 'test result: FAILED. 3 passed; 2 failed; 0 ignored'; echo SKIPPED: it; echo oops >&2; exit 1";
@@ -322,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hangs_is_killed_and_fails() -> Result<()> {
+    fn hanging_program_is_killed_and_fails() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let end = Some(Instant::now() + Duration::from_millis(50));
         let (success, outcome) = run_logged(

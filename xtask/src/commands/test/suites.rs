@@ -1,4 +1,5 @@
-//! xtask/suites.toml: what each suite takes, what it cannot share, what it is reached by, and the parts of the long form.
+//! Parser of xtask/suites.toml: time budget, scheduling constraints and affecting paths of each suite, and the parts of the long
+//! form.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,35 +11,35 @@ use sha2::{Digest as _, Sha256};
 
 use crate::build::workspace_root;
 
-/// The file.
+/// Contents of xtask/suites.toml.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Suites {
-    /// What [`calibrate`] takes where the budgets were measured.
+    /// Duration of [`calibrate`] on the reference machine, where the budgets were measured, in milliseconds.
     reference_ms: f64,
     suite: BTreeMap<String, Suite>,
     /// Parts of the long form, each at most nine minutes.
     pub full: BTreeMap<String, Part>,
-    /// What every suite is reached by.
+    /// Path prefixes whose changes affect every suite.
     reach_all: Vec<String>,
 }
 
-/// A suite of tests, or a step that counts as one.
+/// A test suite, or a step of `cargo xtask test`.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Suite {
-    /// What all its tests may take, one after the other, where the budgets were measured.
+    /// Time budget for all its tests, run sequentially on the reference machine, in seconds.
     pub seconds: f64,
-    /// Processors that one of its tests keeps busy.
+    /// Average number of processors that one of its tests keeps busy.
     #[serde(default = "one")]
     pub share: f64,
-    /// Its tests share what is expensive to make: one process and one network for all of them.
+    /// True if its tests run in one process, because they share something expensive, such as a virtual machine.
     #[serde(default)]
     pub together: bool,
-    /// Nothing may run beside it; its first line says why.
+    /// True if no other job may run at the same time; the head of the suite's source says why.
     #[serde(default)]
     pub alone: bool,
-    /// Beginnings of the paths whose change can make it fail.
+    /// Path prefixes whose changes can make the suite fail.
     #[serde(default)]
     pub reach: Vec<String>,
 }
@@ -49,10 +50,10 @@ pub struct Suite {
 pub struct Part {
     /// `unit`, `fuzz`, or a suite.
     pub suite: String,
-    /// The test, the beginning of the names of several, or what is fed; empty for all of the suite.
+    /// Prefix of the tests' names, or the fuzz target; empty for all tests of the suite.
     #[serde(default)]
     pub test: String,
-    /// What it adds to the short form.
+    /// Description for `--list`: the coverage that the part adds to the short form.
     pub adds: String,
 }
 
@@ -66,10 +67,10 @@ impl Suites {
         let path = workspace_root().join("xtask/suites.toml");
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} is not as it must be", path.display()))
+        toml::from_str(&text).with_context(|| format!("cannot parse {}", path.display()))
     }
 
-    /// The suite of this name; one that the file does not know has a minute.
+    /// The suite named `name`. If the file does not list it, a default with a budget of one minute.
     pub fn of(&self, name: &str) -> Suite {
         self.suite.get(name).cloned().unwrap_or(Suite {
             seconds: 60.0,
@@ -85,27 +86,31 @@ impl Suites {
         self.suite.keys().map(String::as_str)
     }
 
-    /// Whether what changed in `path` can make the suite fail; None where no suite says that it is reached by it.
-    pub fn reaches(&self, path: &str) -> Option<Vec<&str>> {
-        let begins = |list: &[String]| list.iter().any(|start| path.starts_with(start.as_str()));
-        if begins(&self.reach_all) {
+    /// Suites that a change of `path` can make fail. None means all: `path` is in `reach_all`, or no suite lists it.
+    pub fn affected_by(&self, path: &str) -> Option<Vec<&str>> {
+        let has_prefix =
+            |list: &[String]| list.iter().any(|prefix| path.starts_with(prefix.as_str()));
+        if has_prefix(&self.reach_all) {
             return None;
         }
-        let reached = self.suite.iter().filter(|(_, suite)| begins(&suite.reach));
-        let names: Vec<&str> = reached.map(|(name, _)| name.as_str()).collect();
+        let affected = self
+            .suite
+            .iter()
+            .filter(|(_, suite)| has_prefix(&suite.reach));
+        let names: Vec<&str> = affected.map(|(name, _)| name.as_str()).collect();
         (!names.is_empty()).then_some(names)
     }
 
-    /// How much slower this machine is than the one that the budgets were measured on.
+    /// Duration of a fixed computation on this machine, relative to the reference machine.
     pub fn slowness(&self) -> f64 {
         calibrate().as_secs_f64() * 1000.0 / self.reference_ms
     }
 }
 
-/// What a short fixed computation takes here: the best of three.
+/// Duration of a short fixed computation on this machine; the shortest of three runs.
 fn calibrate() -> Duration {
     let block = [0x5a; 1 << 16];
-    let once = || {
+    let measure = || {
         let start = Instant::now();
         let mut sum = Sha256::new();
         for _ in 0..256 {
@@ -114,7 +119,7 @@ fn calibrate() -> Duration {
         std::hint::black_box(sum.finalize());
         start.elapsed()
     };
-    (0..3).map(|_| once()).min().unwrap_or_default()
+    (0..3).map(|_| measure()).min().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -139,40 +144,45 @@ mod tests {
     }
 
     #[test]
-    fn every_source_reaches_a_suite_against_the_built_file() -> Result<()> {
+    fn every_source_affects_a_suite_with_clients() -> Result<()> {
         let suites = Suites::load()?;
         let root = workspace_root();
         let tests = root.join("xtask/tests");
         for entry in walkdir::WalkDir::new(root.join("src")) {
             let entry = entry?;
             let path = entry.path().strip_prefix(&root)?.display().to_string();
-            let Some(reached) = suites.reaches(&path) else {
+            let Some(affected) = suites.affected_by(&path) else {
                 continue;
             };
             let has_client = |name: &&str| {
                 tests.join(name).exists() || tests.join(format!("{name}.rs")).exists()
             };
-            // Those that are reached by all of src look at the file's form, not at what it does; so does the one of what unpacks it.
-            let whole = |name: &str| suites.of(name).reach.iter().any(|start| start == "src");
+            // Suites that all of src affects, and that of src/unpack, check the form of the executable, not its behaviour.
+            let covers_all =
+                |name: &str| suites.of(name).reach.iter().any(|prefix| prefix == "src");
             assert!(
                 !entry.file_type().is_file()
                     || path.starts_with("src/unpack")
-                    || reached.iter().any(|name| has_client(name) && !whole(name)),
-                "{path} reaches {reached:?} alone"
+                    || affected
+                        .iter()
+                        .any(|name| has_client(name) && !covers_all(name)),
+                "{path} affects only {affected:?}, but no suite that tests its behaviour"
             );
         }
         Ok(())
     }
 
     #[test]
-    fn a_change_reaches_what_names_it_and_a_strange_one_reaches_all() -> Result<()> {
+    fn unlisted_path_affects_all_suites() -> Result<()> {
         let suites = Suites::load()?;
-        assert_eq!(suites.reaches("Cargo.lock"), None);
-        assert_eq!(suites.reaches("something/new.rs"), None);
-        let reached = suites.reaches("src/engine/mdns/zone.rs").context("all")?;
+        assert_eq!(suites.affected_by("Cargo.lock"), None);
+        assert_eq!(suites.affected_by("something/new.rs"), None);
+        let affected = suites
+            .affected_by("src/engine/mdns/zone.rs")
+            .context("zone.rs affects all suites")?;
         assert!(
-            reached.contains(&"mdns") && !reached.contains(&"sftp"),
-            "{reached:?}"
+            affected.contains(&"mdns") && !affected.contains(&"sftp"),
+            "{affected:?}"
         );
         Ok(())
     }
