@@ -1,48 +1,50 @@
-//! The lists: `SECTION: words` on a line, and below it, indented, why no test is needed.
+//! Parser of the lists of MUSTs: a line `SECTION: words`, then optionally an indented line with the reason for having no test.
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// Something that a standard demands.
+/// A requirement of an RFC.
 #[derive(Debug)]
 pub(super) struct Must {
     pub section: String,
-    /// What a test quotes of it.
+    /// Words of the RFC that a test must quote.
     pub words: String,
-    /// Why there is no test.
+    /// Reason for having no test.
     pub reason: Option<Reason>,
 }
 
-/// Why a test is not needed.
+/// Reason for having no test.
 #[derive(Debug)]
 pub(super) enum Reason {
-    /// It demands nothing of a responder or a browser.
+    /// `neither:` the requirement applies neither to a responder nor to a browser.
     Neither(String),
-    /// It does, and is not tested.
+    /// `excused:` the requirement applies, but is not tested.
     Excused(String),
 }
 
-/// Reads a list.
+/// Parses a list.
 pub(super) fn parse(list: &str) -> Result<Vec<Must>> {
     let mut musts: Vec<Must> = Vec::new();
     for line in list.lines().filter(|line| !line.starts_with('#')) {
         let (head, rest) = line
             .split_once(':')
-            .with_context(|| format!("what is {line:?}?"))?;
-        let rest = rest.trim();
-        ensure!(!rest.is_empty(), "nothing is said in {line:?}");
+            .with_context(|| format!("no colon in line {line:?}"))?;
+        let text = rest.trim();
+        ensure!(!text.is_empty(), "no text after the colon in line {line:?}");
         if !head.starts_with(' ') {
             musts.push(Must {
                 section: head.to_owned(),
-                words: rest.to_owned(),
+                words: text.to_owned(),
                 reason: None,
             });
             continue;
         }
-        let must = musts.last_mut().context("a reason for nothing")?;
+        let must = musts
+            .last_mut()
+            .with_context(|| format!("no MUST before the reason {line:?}"))?;
         must.reason = Some(match head.trim() {
-            "neither" => Reason::Neither(rest.to_owned()),
-            "excused" => Reason::Excused(rest.to_owned()),
-            other => bail!("{other:?} is no kind of reason"),
+            "neither" => Reason::Neither(text.to_owned()),
+            "excused" => Reason::Excused(text.to_owned()),
+            kind => bail!("unknown kind of reason {kind:?}: expected neither or excused"),
         });
     }
     Ok(musts)

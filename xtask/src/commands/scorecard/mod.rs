@@ -1,7 +1,7 @@
-//! `cargo xtask scorecard`: every MUST of multicast DNS and DNS-SD beside the tests that hold it.
+//! `cargo xtask scorecard`: lists every MUST of multicast DNS (RFC 6762) and DNS-SD (RFC 6763) with the tests that check it.
 //!
-//! The lists are scorecard/*.txt. A test stands for a MUST when its documentation says `RFC 6762 section 6.1: "…"` with the
-//! words of the list. What has none and no reason fails here, and as a unit test.
+//! The lists are scorecard/*.txt. A test covers a MUST if its doc comment contains `RFC 6762 section 6.1: "…"` with the words of
+//! the list. A MUST without a test and without a reason is an error, here and in a unit test.
 
 mod list;
 mod tests_of;
@@ -18,19 +18,19 @@ use tests_of::Quote;
 #[derive(clap::Args)]
 pub struct Args {}
 
-/// The standards, and what they demand.
+/// RFC numbers and their lists of MUSTs.
 const LISTS: [(&str, &str); 2] = [
     ("6762", include_str!("rfc6762.txt")),
     ("6763", include_str!("rfc6763.txt")),
 ];
 
-/// Where tests are.
-const PLACES: [&str; 2] = ["src", "xtask/tests/mdns"];
+/// Directories that contain the tests.
+const TEST_DIRECTORIES: [&str; 2] = ["src", "xtask/tests/mdns"];
 
-/// More than these are not excused, in all.
+/// Maximum number of excused MUSTs in all lists.
 const EXCUSED_COUNT_MAX: usize = 12;
 
-/// Prints the card, and fails when something is missing on it.
+/// Prints the scorecard; fails if a MUST has neither a test nor a reason.
 pub fn main(_args: Args) -> Result<()> {
     let card = Card::new(&workspace_root())?;
     card.print();
@@ -46,15 +46,15 @@ struct Line {
 
 struct Card {
     lines: Vec<Line>,
-    /// What tests quote that is no MUST: recommendations, and what is said in other words.
-    others: usize,
+    /// Number of quotations in tests that match no MUST of the lists, such as SHOULDs.
+    unmatched: usize,
 }
 
 impl Card {
     fn new(root: &Path) -> Result<Self> {
         let mut quotes = Vec::new();
-        for place in PLACES {
-            quotes.extend(tests_of::quotes(&root.join(place))?);
+        for directory in TEST_DIRECTORIES {
+            quotes.extend(tests_of::quotes(&root.join(directory))?);
         }
         Self::of(&LISTS, &quotes)
     }
@@ -81,16 +81,16 @@ impl Card {
                 });
             }
         }
-        let others = used.iter().filter(|used| !**used).count();
-        Ok(Self { lines, others })
+        let unmatched = used.iter().filter(|used| !**used).count();
+        Ok(Self { lines, unmatched })
     }
 
-    fn with_reason(&self, is_it: impl Fn(&Reason) -> bool) -> usize {
+    fn count_reasons(&self, is_counted: impl Fn(&Reason) -> bool) -> usize {
         let reasons = self
             .lines
             .iter()
             .filter_map(|line| line.must.reason.as_ref());
-        reasons.filter(|reason| is_it(reason)).count()
+        reasons.filter(|reason| is_counted(reason)).count()
     }
 
     fn print(&self) {
@@ -105,7 +105,9 @@ impl Card {
                 println!("    {test}");
             }
             match reason {
-                Some(Reason::Neither(why)) => println!("    applies to neither: {why}"),
+                Some(Reason::Neither(why)) => {
+                    println!("    applies neither to responder nor to browser: {why}")
+                }
                 Some(Reason::Excused(why)) => println!("    EXCUSED: {why}"),
                 None if line.tests.is_empty() => println!("    MISSING"),
                 None => {}
@@ -113,17 +115,17 @@ impl Card {
         }
         let tested = self.lines.iter().filter(|line| !line.tests.is_empty());
         println!(
-            "\n{} MUSTs: {} with a test, {} excused ({EXCUSED_COUNT_MAX} at most), {} that apply to neither responder nor browser; \
-             {} more quotations are no MUST",
+            "\n{} MUSTs: {} tested, {} excused (limit {EXCUSED_COUNT_MAX}), {} apply neither to responder nor to browser; \
+             {} more quotations match no MUST",
             self.lines.len(),
             tested.count(),
-            self.with_reason(|reason| matches!(reason, Reason::Excused(_))),
-            self.with_reason(|reason| matches!(reason, Reason::Neither(_))),
-            self.others,
+            self.count_reasons(|reason| matches!(reason, Reason::Excused(_))),
+            self.count_reasons(|reason| matches!(reason, Reason::Neither(_))),
+            self.unmatched,
         );
     }
 
-    /// Each has a test or a reason, none has both, and not too many are excused.
+    /// Fails unless each MUST has either a test or a reason (not both), and at most `EXCUSED_COUNT_MAX` are excused.
     fn check(&self) -> Result<()> {
         let wrong: Vec<String> = self
             .lines
@@ -131,22 +133,22 @@ impl Card {
             .filter(|line| line.must.reason.is_some() != line.tests.is_empty())
             .map(|line| {
                 let Must { section, words, .. } = &line.must;
-                let what = if line.tests.is_empty() {
-                    "no test quotes"
+                let problem = if line.tests.is_empty() {
+                    "no test quotes this MUST"
                 } else {
-                    "it has a reason to have no test, and a test"
+                    "this MUST has a test and also a reason for having none"
                 };
                 format!(
-                    "{what}: RFC {} section {section}: \"{words}\"",
+                    "{problem}: RFC {} section {section}: \"{words}\"",
                     line.standard
                 )
             })
             .collect();
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-        let excused = self.with_reason(|reason| matches!(reason, Reason::Excused(_)));
+        let excused = self.count_reasons(|reason| matches!(reason, Reason::Excused(_)));
         ensure!(
             excused <= EXCUSED_COUNT_MAX,
-            "{excused} are excused; {EXCUSED_COUNT_MAX} are the most"
+            "{excused} MUSTs are excused; the limit is {EXCUSED_COUNT_MAX}"
         );
         Ok(())
     }
@@ -163,12 +165,12 @@ mod tests {
     }
 
     #[test]
-    fn every_must_has_a_test() -> Result<()> {
+    fn every_must_has_a_test_or_reason() -> Result<()> {
         Card::new(&workspace_root())?.check()
     }
 
     #[test]
-    fn a_test_counts_by_standard_section_and_words() -> Result<()> {
+    fn test_counts_by_standard_section_and_words() -> Result<()> {
         let list = "6.1: it MUST do\n";
         let test = |doc: &str| format!("/// {doc}\n#[test]\nfn f() {{ assert!(g()) }}");
         check(list, &test("RFC 6762 section 6.1: \"and it MUST do so\"."))?;
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_run_is_no_test() {
+    fn unrun_or_empty_test_does_not_count() {
         let doc = "/// RFC 6762 section 6: it MUST do\n";
         for rest in [
             "fn f() {}",
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_excused_has_a_reason_and_no_test() {
+    fn excused_must_has_a_reason_and_no_test() {
         let many = "6: it MUST do\n    excused: no\n".repeat(EXCUSED_COUNT_MAX + 1);
         assert!(check(&many, "").is_err());
         assert!(check(&many.replace("excused", "neither"), "").is_ok());

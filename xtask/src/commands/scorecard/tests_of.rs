@@ -1,4 +1,4 @@
-//! Tests, and what their documentation quotes. A test that is ignored, or does nothing, is none.
+//! Finds the RFC quotations in the doc comments of tests. Ignored tests and tests with an empty body do not count.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +10,10 @@ use walkdir::WalkDir;
 
 use super::list::Must;
 
-/// What a test says that it holds.
+/// A quotation of an RFC in a test's doc comment.
 #[derive(Debug)]
 pub(super) struct Quote {
-    /// `engine/mdns/tests/probing.rs: probes_three_times`
+    /// File and name of the test: `engine/mdns/tests/probing.rs: probes_three_times`.
     pub test: String,
     standard: String,
     sections: Vec<String>,
@@ -21,7 +21,7 @@ pub(super) struct Quote {
 }
 
 impl Quote {
-    /// Whether it says these words of that section.
+    /// Returns true if the quotation names the MUST's section and contains its words.
     pub(super) fn is_about(&self, standard: &str, must: &Must) -> bool {
         self.standard == standard
             && self.sections.contains(&must.section)
@@ -29,7 +29,7 @@ impl Quote {
     }
 }
 
-/// All quotes below a directory.
+/// All quotations in the Rust files below `dir`.
 pub(super) fn quotes(dir: &Path) -> Result<Vec<Quote>> {
     let mut quotes = Vec::new();
     for entry in WalkDir::new(dir).sort_by_file_name() {
@@ -40,15 +40,15 @@ pub(super) fn quotes(dir: &Path) -> Result<Vec<Quote>> {
         }
         let text =
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        // Most files quote nothing.
+        // Skips parsing: most files quote no RFC of the lists.
         if !text.contains("RFC 676") {
             continue;
         }
         let file =
             syn::parse_file(&text).with_context(|| format!("cannot parse {}", path.display()))?;
-        let place = path.strip_prefix(dir)?.display().to_string();
+        let name = path.strip_prefix(dir)?.display().to_string();
         Finder {
-            place: &place,
+            file: &name,
             quotes: &mut quotes,
         }
         .visit_file(&file);
@@ -57,22 +57,22 @@ pub(super) fn quotes(dir: &Path) -> Result<Vec<Quote>> {
 }
 
 struct Finder<'a> {
-    place: &'a str,
+    file: &'a str,
     quotes: &'a mut Vec<Quote>,
 }
 
 impl<'ast> Visit<'ast> for Finder<'_> {
     fn visit_item_fn(&mut self, item: &'ast ItemFn) {
-        let has = |name: &str| item.attrs.iter().any(|it| it.path().is_ident(name));
+        let has = |name: &str| item.attrs.iter().any(|attr| attr.path().is_ident(name));
         if has("test") && !has("ignore") && !item.block.stmts.is_empty() {
             let text: Vec<String> = item.attrs.iter().filter_map(documentation).collect();
             let words = text.join(" ");
             let words: Vec<&str> = words.split_whitespace().collect();
-            let test = format!("{}: {}", self.place, item.sig.ident);
+            let test = format!("{}: {}", self.file, item.sig.ident);
             let quotes = words.join(" ");
             let quotes = quotes.split("RFC ").skip(1);
             self.quotes
-                .extend(quotes.filter_map(|quote| read(&test, quote)));
+                .extend(quotes.filter_map(|quote| parse_quote(&test, quote)));
         }
         visit::visit_item_fn(self, item);
     }
@@ -91,8 +91,8 @@ fn documentation(attribute: &Attribute) -> Option<String> {
     }
 }
 
-/// `6762 section 18.4, 18.5: "…"`
-fn read(test: &str, quote: &str) -> Option<Quote> {
+/// Parses `6762 section 18.4, 18.5: "…"`.
+fn parse_quote(test: &str, quote: &str) -> Option<Quote> {
     let (standard, rest) = quote.split_once(" section ")?;
     let (sections, words) = rest.split_once(": ")?;
     Some(Quote {
