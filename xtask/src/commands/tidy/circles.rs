@@ -1,25 +1,25 @@
-//! Circles of imports between modules beside each other: which of two is beneath the other must be seen from their imports.
+//! Finds import cycles between sibling modules: of two siblings, at most one may import the other, directly or through others.
 //!
-//! A folder counts as one with all that is in it. What a module imports from the one above it is not looked at, nor where what is
-//! re-exported there comes from. A type's methods may stand in several files, which are one for this.
+//! A folder counts as one module with everything in it. Imports from the parent module are not checked, even if the parent
+//! re-exports an item of a sibling. An import of a type is not checked in files that contain methods of this type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::scan::{Found, Module};
 
-/// Which modules of a folder import which others of it, and where one of these imports stands.
+/// Imports between the modules of one folder: importing module, imported module, file and line of one such import.
 type Imports<'a> = BTreeMap<&'a str, BTreeMap<&'a str, String>>;
 
-/// Every circle, once, with the places of its imports.
+/// Reports each cycle once, with file and line of its imports.
 pub(super) fn check(modules: &[&Module]) -> Vec<String> {
     let names: Vec<String> = modules.iter().map(|module| module.name()).collect();
-    let known: BTreeSet<&str> = names.iter().flat_map(|name| outers(name)).collect();
+    let known: BTreeSet<&str> = names.iter().flat_map(|name| ancestors(name)).collect();
     let mut folders: BTreeMap<&str, Imports<'_>> = BTreeMap::new();
     for (module, own) in modules.iter().zip(&names) {
         let own_types = own_types(module);
         for (line, found) in &module.found {
             if let Found::Module(path) = found
-                && let Some((folder, from, to)) = beside(own, path)
+                && let Some((folder, from, to)) = siblings(own, path)
                 && let Some(to) = known.get(join(folder, to).as_str())
                 && !own_types.contains(to)
             {
@@ -29,21 +29,21 @@ pub(super) fn check(modules: &[&Module]) -> Vec<String> {
             }
         }
     }
-    let mut circles = Vec::new();
+    let mut cycles = Vec::new();
     for (folder, imports) in &folders {
         let mut done = BTreeSet::new();
         for start in imports.keys() {
-            if let Some(circle) = circle(imports, start, &done) {
-                circles.push(told(folder, imports, &circle));
-                done.extend(circle);
+            if let Some(cycle) = cycle(imports, start, &done) {
+                cycles.push(describe(folder, imports, &cycle));
+                done.extend(cycle);
             }
             done.insert(start);
         }
     }
-    circles
+    cycles
 }
 
-/// The modules of the types whose methods stand in this one.
+/// The modules that define the types whose methods are in `module`.
 fn own_types(module: &Module) -> BTreeSet<&str> {
     let imported = module.found.iter().filter_map(|(_, found)| match found {
         Found::Module(path) => path.rsplit_once("::"),
@@ -53,49 +53,50 @@ fn own_types(module: &Module) -> BTreeSet<&str> {
     own.map(|(from, _)| from).collect()
 }
 
-/// The shortest way from a module back to itself that leads over none of those that are `done`.
-fn circle<'a>(
+/// The shortest import cycle through `start` that visits no module in `done` (breadth-first search).
+fn cycle<'a>(
     imports: &Imports<'a>,
     start: &'a str,
     done: &BTreeSet<&'a str>,
 ) -> Option<Vec<&'a str>> {
-    let mut ways = vec![vec![start]];
+    let mut paths = vec![vec![start]];
     let mut seen = done.clone();
-    while !ways.is_empty() {
+    while !paths.is_empty() {
         let mut longer = Vec::new();
-        for way in ways {
+        for path in paths {
             for next in imports
-                .get(way.last()?)
+                .get(path.last()?)
                 .into_iter()
                 .flat_map(BTreeMap::keys)
             {
                 if *next == start {
-                    return Some(way);
+                    return Some(path);
                 }
                 if seen.insert(next) {
-                    longer.push([way.clone(), vec![next]].concat());
+                    longer.push([path.clone(), vec![next]].concat());
                 }
             }
         }
-        ways = longer;
+        paths = longer;
     }
     None
 }
 
-/// A circle in words.
-fn told(folder: &str, imports: &Imports<'_>, circle: &[&str]) -> String {
-    let steps = circle.iter().zip(circle.iter().cycle().skip(1));
+/// The message about a cycle.
+fn describe(folder: &str, imports: &Imports<'_>, cycle: &[&str]) -> String {
+    let steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
     let steps = steps.map(|(from, to)| format!("{from} imports {to} ({})", imports[from][to]));
     let steps: Vec<String> = steps.collect();
     let inside = match folder {
         "" => "src".to_owned(),
         folder => format!("src/{}", folder.replace("::", "/")),
     };
-    format!("{inside}: a circle of imports: {}", steps.join(", "))
+    format!("{inside}: import cycle: {}", steps.join(", "))
 }
 
-/// Of a module and a path that it imports: the innermost module that both are in, and what each is in there.
-fn beside<'a, 'p>(own: &'a str, path: &'p str) -> Option<(&'a str, &'a str, &'p str)> {
+/// The innermost common ancestor of a module and an imported path, and the ancestor's child modules that contain each of them.
+/// None if one contains the other.
+fn siblings<'a, 'p>(own: &'a str, path: &'p str) -> Option<(&'a str, &'a str, &'p str)> {
     let mut common = 0;
     for (a, b) in own.split("::").zip(path.split("::")) {
         if a != b {
@@ -110,9 +111,9 @@ fn beside<'a, 'p>(own: &'a str, path: &'p str) -> Option<(&'a str, &'a str, &'p 
     None
 }
 
-/// A module's name, and those of the modules that it is in.
-fn outers(name: &str) -> impl Iterator<Item = &str> {
-    let ends = name.match_indices("::").map(|(at, _)| at);
+/// A module's name and the names of its ancestors.
+fn ancestors(name: &str) -> impl Iterator<Item = &str> {
+    let ends = name.match_indices("::").map(|(index, _)| index);
     ends.chain([name.len()]).map(|end| &name[..end])
 }
 

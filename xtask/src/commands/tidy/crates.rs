@@ -1,6 +1,6 @@
-//! The crates that others wrote: under which licences, from where, and in the file each only once.
+//! Checks third-party crates: licence, origin, and that the executable contains each crate in one version only.
 //!
-//! cargo tells what it would build for the processors that we build for. What is known to be broken in them is not asked.
+//! Input is `cargo metadata` for all our architectures. Security advisories are not checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,7 +13,7 @@ use spdx::{Expression, ParseMode};
 use crate::build::Arch;
 use crate::setup;
 
-/// What is in the file may be passed on with no more than its notice.
+/// Licences allowed in the executable: they permit redistribution with at most a copyright notice.
 const IN_THE_FILE: [&str; 8] = [
     "0BSD",
     "Apache-2.0",
@@ -24,18 +24,21 @@ const IN_THE_FILE: [&str; 8] = [
     "Unlicense",
     "Zlib",
 ];
-/// Our tools are not passed on: what asks for its own source, too.
+/// Further licences allowed in xtask, which is not redistributed in binary form.
 const IN_TOOLS: [&str; 4] = ["BSL-1.0", "MPL-2.0", "NCSA", "Unicode-3.0"];
 
-/// In the file in two versions, and why that does no harm.
+/// Crates allowed in the executable in two versions, with the reason.
 const TWICE: [(&str, &str); 1] = [
-    // defmt 1 makes a set of flags by version 1, rustix its own by version 2; nothing of either stays in the file.
+    // defmt 1 uses bitflags 1, rustix bitflags 2. The linker removes the code of both.
     ("bitflags", "defmt 1 and rustix 1 differ"),
 ];
 
+/// Path of this file, for messages.
+const HERE: &str = "xtask/src/commands/tidy/crates.rs";
+
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// What `cargo metadata` prints, as far as it matters.
+/// Output of `cargo metadata`, the fields that we need.
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -48,7 +51,7 @@ struct Package {
     name: String,
     version: String,
     license: Option<String>,
-    /// Absent for our own.
+    /// None for crates of the workspace.
     source: Option<String>,
     targets: Vec<Target>,
 }
@@ -77,11 +80,11 @@ struct Dependency {
 
 #[derive(Deserialize)]
 struct DependencyKind {
-    /// `dev` or `build`; absent for what is linked.
+    /// `dev` or `build`; None for a normal dependency, which is linked.
     kind: Option<String>,
 }
 
-/// What is wrong with the crates of the project at `root`.
+/// Violations in the dependencies of the workspace at `root`.
 pub(super) fn check(root: &Path) -> Result<Vec<String>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
@@ -91,7 +94,8 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
         cargo.args(["--filter-platform", arch.triple()]);
     }
     let printed = setup::quietly(&mut cargo)?;
-    let metadata = serde_json::from_str(&printed).context("cannot understand cargo metadata")?;
+    let metadata =
+        serde_json::from_str(&printed).context("cannot parse the output of cargo metadata")?;
     Ok(breaches(&metadata, &TWICE))
 }
 
@@ -118,31 +122,31 @@ fn breaches(metadata: &Metadata, twice: &[(&str, &str)]) -> Vec<String> {
             let versions: Vec<&str> = versions.iter().copied().collect();
             let versions = versions.join(" and ");
             breaches.push(format!(
-                "Cargo.lock: {name} is in the file as {versions}: let one do, or say why in xtask/src/tidy/crates.rs"
+                "Cargo.lock: the executable contains {name} {versions}: use one version, or give a reason in {HERE}"
             ));
         }
     }
     for (name, _) in twice {
         if versions.get(name).is_none_or(|versions| versions.len() < 2) {
             breaches.push(format!(
-                "xtask/src/tidy/crates.rs: {name} is in the file only once now"
+                "{HERE}: the executable contains {name} only once: remove the exception"
             ));
         }
     }
     breaches
 }
 
-/// Why a crate with this licence cannot be used.
+/// Returns the reason if a crate with this licence may not be used.
 fn refused(license: Option<&str>, is_in_file: bool) -> Option<String> {
     let Some(license) = license else {
-        return Some("it tells no licence".into());
+        return Some("Cargo.toml has no license field".into());
     };
-    // Older crates write a slash for OR.
+    // LAX: older crates write a slash instead of OR.
     let parsed = match Expression::parse_mode(license, ParseMode::LAX) {
         Ok(parsed) => parsed,
         Err(why) => {
             return Some(format!(
-                "its licence {license:?} is not one: {}",
+                "licence {license:?} is not a valid SPDX expression: {}",
                 why.reason
             ));
         }
@@ -152,13 +156,17 @@ fn refused(license: Option<&str>, is_in_file: bool) -> Option<String> {
         let license = license.as_str();
         IN_THE_FILE.contains(&license) || !is_in_file && IN_TOOLS.contains(&license)
     });
-    let place = if is_in_file { "the file" } else { "tools" };
+    let part = if is_in_file {
+        "the executable"
+    } else {
+        "tools"
+    };
     (!fits).then(|| {
-        format!("{license} is no licence for {place}; xtask/src/tidy/crates.rs has those that are")
+        format!("licence {license} is not allowed for {part}; {HERE} lists the allowed ones")
     })
 }
 
-/// The packages that the file is linked of; macros run in the compiler only.
+/// IDs of the packages linked into the executable: normal dependencies, without proc macros, which run in the compiler.
 fn in_file(metadata: &Metadata) -> BTreeSet<&str> {
     let is_macro = |id: &str| {
         let mut targets = metadata.packages.iter().filter(|package| package.id == id);
@@ -171,9 +179,9 @@ fn in_file(metadata: &Metadata) -> BTreeSet<&str> {
         .packages
         .iter()
         .filter(|package| package.source.is_none() && package.name == "stowaway");
-    let mut waiting: Vec<&str> = ours.map(|package| package.id.as_str()).collect();
+    let mut pending: Vec<&str> = ours.map(|package| package.id.as_str()).collect();
     let mut found = BTreeSet::new();
-    while let Some(id) = waiting.pop() {
+    while let Some(id) = pending.pop() {
         if is_macro(id) || !found.insert(id) {
             continue;
         }
@@ -182,7 +190,7 @@ fn in_file(metadata: &Metadata) -> BTreeSet<&str> {
             let mut kinds = dep.dep_kinds.iter();
             kinds.any(|kind| kind.kind.is_none())
         });
-        waiting.extend(linked.map(|dep| dep.pkg.as_str()));
+        pending.extend(linked.map(|dep| dep.pkg.as_str()));
     }
     found
 }
@@ -202,8 +210,8 @@ mod tests {
         json!({"id": id, "name": name, "version": version, "license": license, "source": source, "targets": [{"kind": [kind]}]})
     }
 
-    /// What is said when the file is linked of `linked`, and tools use `tools`.
-    fn said(
+    /// The violations if the executable contains the crates `linked`, and tools use the crates `tools`.
+    fn violations(
         linked: &[(&str, &str)],
         tools: &[(&str, &str)],
         twice: &[(&str, &str)],
@@ -222,43 +230,47 @@ mod tests {
     }
 
     #[test]
-    fn licences_are_those_that_were_agreed_to() {
+    fn licences_outside_the_list_are_refused() {
         let fits = ["MIT/Apache-2.0", "Unlicense OR GPL-3.0", "BSD-2-Clause"];
         for license in fits {
-            assert_eq!(said(&[("a 1", license)], &[], &[]), [""; 0], "{license}");
+            assert_eq!(
+                violations(&[("a 1", license)], &[], &[]),
+                [""; 0],
+                "{license}"
+            );
         }
         for license in ["GPL-2.0-only", "MIT AND MPL-2.0", "MPL-2.0", "free beer"] {
-            let said = said(&[("a 1", license)], &[], &[]);
-            assert!(said.len() == 1 && said[0].contains("a 1"), "{said:?}");
+            let found = violations(&[("a 1", license)], &[], &[]);
+            assert!(found.len() == 1 && found[0].contains("a 1"), "{found:?}");
         }
-        // The tools may use more, but not all.
-        assert_eq!(said(&[], &[("a 1", "MPL-2.0")], &[]), [""; 0]);
-        assert_eq!(said(&[], &[("a 1", "AGPL-3.0-only")], &[]).len(), 1);
+        // More licences are allowed for tools, but not all.
+        assert_eq!(violations(&[], &[("a 1", "MPL-2.0")], &[]), [""; 0]);
+        assert_eq!(violations(&[], &[("a 1", "AGPL-3.0-only")], &[]).len(), 1);
         assert!(refused(None, false).is_some());
     }
 
     #[test]
-    fn no_crate_is_in_the_file_twice() {
+    fn second_version_of_a_crate_is_refused() {
         let two = [("a 1.0.0", "MIT"), ("a 2.0.0", "MIT")];
-        let told = said(&two, &[], &[]);
-        assert!(told[0].contains("1.0.0 and 2.0.0"), "{told:?}");
-        assert_eq!(said(&two, &[], &[("a", "known")]), [""; 0]);
-        assert_eq!(said(&two[..1], &two[1..], &[]), [""; 0]);
-        // What is excused in vain is told, too.
-        assert_eq!(said(&two[..1], &[], &[("a", "known")]).len(), 1);
+        let found = violations(&two, &[], &[]);
+        assert!(found[0].contains("1.0.0 and 2.0.0"), "{found:?}");
+        assert_eq!(violations(&two, &[], &[("a", "known")]), [""; 0]);
+        assert_eq!(violations(&two[..1], &two[1..], &[]), [""; 0]);
+        // An exception that is not needed is reported.
+        assert_eq!(violations(&two[..1], &[], &[("a", "known")]).len(), 1);
         let macros = [("macros 1.0.0", "MIT"), ("macros 2.0.0", "MIT")];
-        assert_eq!(said(&macros, &[], &[]), [""; 0]);
+        assert_eq!(violations(&macros, &[], &[]), [""; 0]);
     }
 
     #[test]
-    fn crates_come_from_crates_io() {
+    fn crate_from_git_is_refused() {
         let mut metadata: Metadata = serde_json::from_value(json!({
             "packages": [package("stowaway", "MIT", None), package("a 1", "MIT", Some("git+https://example.org/a"))],
             "resolve": {"nodes": []}
         }))
         .unwrap();
-        let told = breaches(&metadata, &[]);
-        assert!(told.len() == 1 && told[0].contains("not from crates.io"));
+        let found = breaches(&metadata, &[]);
+        assert!(found.len() == 1 && found[0].contains("not from crates.io"));
         metadata.packages[1].source = Some(CRATES_IO.into());
         assert_eq!(breaches(&metadata, &[]), [""; 0]);
     }

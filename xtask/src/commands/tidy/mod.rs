@@ -1,8 +1,8 @@
-//! `cargo xtask tidy`: DESIGN's table of imports held against the code, so that it cannot rot.
+//! `cargo xtask tidy`: checks the sources against the import table and the house rules that clippy and rustc do not know.
 //!
-//! Which module may import which, that there are no circles, the head that every file has, and where unsafe code lives.
-//! Test code may import what it likes. What clippy and rustc check is not repeated here. The licences of others' crates,
-//! and that the file has each only once, are held against cargo's list of them.
+//! Checks which module imports which, import cycles, the head (`//!`) of every file, and the modules that may contain unsafe code.
+//! Test code may import everything. Also checks the licences of all dependencies, and that the executable contains each crate in
+//! one version only.
 
 mod circles;
 mod crates;
@@ -21,10 +21,10 @@ use crate::build::workspace_root;
 #[derive(clap::Args)]
 pub struct Args {}
 
-/// How long the head of a file may be.
+/// Maximum number of lines in the head (`//!`) of a file.
 const HEAD_LINES_MAX: usize = 8;
 
-/// Prints every breach as `file:line: what`, and fails when there is one.
+/// Prints every violation as `FILE:LINE: MESSAGE`; fails if any was found.
 pub fn main(_args: Args) -> Result<()> {
     let root = workspace_root();
     let mut breaches = check(&root)?;
@@ -35,14 +35,14 @@ pub fn main(_args: Args) -> Result<()> {
     match breaches.len() {
         0 => Ok(()),
         count => bail!(
-            "{count} breaches of the architecture, listed above; its table is in xtask/src/commands/tidy"
+            "{count} violations of the architecture, listed above; the rules are in xtask/src/commands/tidy"
         ),
     }
 }
 
-/// One Rust file below the root.
+/// A Rust source file.
 struct Source {
-    /// Relative to the root: `src/vfs/host.rs`.
+    /// Path relative to the workspace root: `src/vfs/host.rs`.
     path: PathBuf,
     text: String,
 }
@@ -63,7 +63,7 @@ fn check(root: &Path) -> Result<Vec<String>> {
         .iter()
         .flat_map(|module| module.test_modules.iter().cloned())
         .collect();
-    // `suite` covers suite.rs and suite/…
+    // Test module `suite` means suite.rs and everything in suite/.
     let is_test = |module: &scan::Module| {
         let path = module.path.with_extension("");
         tests.iter().any(|test| path.starts_with(test))
@@ -98,7 +98,7 @@ fn sources(root: &Path) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// The names that code calls stowaway's crates by.
+/// Names of stowaway's dependencies and of the standard crates, as in Rust paths (`-` becomes `_`).
 fn dependencies(root: &Path) -> Result<Vec<String>> {
     let path = root.join("Cargo.toml");
     let text =
@@ -122,16 +122,16 @@ fn check_head(source: &Source) -> Option<String> {
         .lines()
         .take_while(|line| line.starts_with("//!"))
         .count();
-    let place = source.path.display();
+    let path = source.path.display();
     match head {
         0 => Some(format!(
-            "{place}:1: a file begins with //! and what it does, and what it does not"
+            "{path}:1: the head is missing: start the file with //! and what it does and does not do"
         )),
         1..=HEAD_LINES_MAX => None,
-        // The crate's own docs are the architecture.
+        // The crate's documentation describes the architecture.
         _ if source.path == Path::new("src/lib.rs") => None,
         _ => Some(format!(
-            "{place}:1: a head of {head} lines; {HEAD_LINES_MAX} are the most"
+            "{path}:1: the head has {head} lines; the limit is {HEAD_LINES_MAX}"
         )),
     }
 }
@@ -140,7 +140,7 @@ fn check_head(source: &Source) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// The breaches in sources that have these files.
+    /// The violations in a workspace that consists of these files.
     fn breaches(files: &[(&str, &str)]) -> Result<Vec<String>> {
         let root = tempfile::tempdir()?;
         for part in ["src", "linker", "xtask"] {
@@ -157,8 +157,8 @@ mod tests {
         check(root.path())
     }
 
-    /// What is said about one file, without its path.
-    fn about(path: &str, text: &str) -> Result<Vec<String>> {
+    /// The messages about a file with this text, without its path.
+    fn messages(path: &str, text: &str) -> Result<Vec<String>> {
         let found = breaches(&[(path, &format!("//! Head.\n{text}"))])?;
         Ok(found
             .into_iter()
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn engine_may_not_import_net_or_rustix_however_it_is_written() -> Result<()> {
+    fn engine_importing_net_or_rustix_is_a_violation() -> Result<()> {
         for text in [
             "use crate::net::Net;",
             "use crate::{wire::rpc, net::{Socket}};",
@@ -183,13 +183,13 @@ mod tests {
             "macro_rules! m { () => { $crate::net::open() } }",
             "use crate::vfs::host::Host;",
         ] {
-            assert_eq!(about("src/engine.rs", text)?.len(), 1, "{text}");
+            assert_eq!(messages("src/engine.rs", text)?.len(), 1, "{text}");
         }
         Ok(())
     }
 
     #[test]
-    fn what_the_table_allows_is_no_breach() -> Result<()> {
+    fn allowed_imports_are_no_violation() -> Result<()> {
         for (path, text) in [
             (
                 "src/engine/rpc.rs",
@@ -208,23 +208,26 @@ mod tests {
                 "use crate::{drive, engine, net, vfs, sys};",
             ),
         ] {
-            assert_eq!(about(path, text)?, [""; 0], "{text}");
+            assert_eq!(messages(path, text)?, [""; 0], "{text}");
         }
         Ok(())
     }
 
     #[test]
-    fn a_part_of_a_module_has_its_own_rule() -> Result<()> {
-        let sys = about("src/vfs/ram.rs", "use crate::sys;")?;
+    fn submodule_entry_overrides_its_parent() -> Result<()> {
+        let sys = messages("src/vfs/ram.rs", "use crate::sys;")?;
         assert_eq!(sys, ["2: vfs::ram may not import sys"]);
-        assert_eq!(about("src/vfs/iso.rs", "use crate::wire::nfs3;")?.len(), 1);
+        assert_eq!(
+            messages("src/vfs/iso.rs", "use crate::wire::nfs3;")?.len(),
+            1
+        );
         Ok(())
     }
 
     #[test]
-    fn test_code_may_import_more() -> Result<()> {
+    fn test_code_may_import_everything() -> Result<()> {
         let inline = "#[cfg(test)] mod tests { use crate::net::Net; use std::fs; fn f() { unsafe { g() } } }";
-        assert_eq!(about("src/wire/xdr.rs", inline)?, [""; 0]);
+        assert_eq!(messages("src/wire/xdr.rs", inline)?, [""; 0]);
         let files = [
             (
                 "src/vfs/mod.rs",
@@ -238,7 +241,7 @@ mod tests {
         ];
         assert_eq!(breaches(&files)?, [""; 0]);
         assert_eq!(
-            about(
+            messages(
                 "src/wire/xdr.rs",
                 "#[cfg(not(test))] mod real { use crate::net::Net; }"
             )?
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn unsafe_lives_in_sys_and_at_the_entry() -> Result<()> {
+    fn unsafe_code_outside_sys_and_entry_is_refused() -> Result<()> {
         for text in [
             "fn f() { unsafe { g() } }",
             "unsafe fn f() {}",
@@ -259,14 +262,14 @@ mod tests {
             "#[unsafe(no_mangle)] fn f() {}",
             "#![allow(unsafe_code)]",
         ] {
-            assert_eq!(about("src/drive/mod.rs", text)?.len(), 1, "{text}");
-            assert_eq!(about("src/unpack/lzma.rs", text)?.len(), 1, "{text}");
+            assert_eq!(messages("src/drive/mod.rs", text)?.len(), 1, "{text}");
+            assert_eq!(messages("src/unpack/lzma.rs", text)?.len(), 1, "{text}");
             for path in ["src/sys/start.rs", "src/unpack/main.rs"] {
-                assert_eq!(about(path, text)?, [""; 0], "{text}");
+                assert_eq!(messages(path, text)?, [""; 0], "{text}");
             }
         }
         assert_eq!(
-            about(
+            messages(
                 "src/main.rs",
                 "#[unsafe(no_mangle)] fn f() { unsafe { g() } }"
             )?,
@@ -276,21 +279,21 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_a_short_head_and_a_module_that_is_known() -> Result<()> {
+    fn missing_long_head_and_unlisted_module_are_refused() -> Result<()> {
         assert_eq!(breaches(&[("xtask/a.rs", "fn f() {}\n")])?.len(), 1);
         assert_eq!(
             breaches(&[("xtask/a.rs", &"//! Line.\n".repeat(9))])?.len(),
             1
         );
         assert_eq!(
-            about("src/helpers.rs", "")?,
-            ["1: there is no module named helpers in the table"]
+            messages("src/helpers.rs", "")?,
+            ["1: module helpers is not in the import table"]
         );
         Ok(())
     }
 
     #[test]
-    fn modules_beside_each_other_do_not_import_in_a_circle() -> Result<()> {
+    fn import_cycles_between_siblings_are_refused() -> Result<()> {
         let circle = [
             ("src/vfs/a.rs", "//! Head.\nuse super::b::B;\n"),
             (
@@ -303,18 +306,18 @@ mod tests {
         assert_eq!(
             breaches(&circle)?,
             [
-                "src/vfs: a circle of imports: a imports b (src/vfs/a.rs:2), b imports c (src/vfs/b/mod.rs:2), \
+                "src/vfs: import cycle: a imports b (src/vfs/a.rs:2), b imports c (src/vfs/b/mod.rs:2), \
                  c imports a (src/vfs/c.rs:2)"
             ]
         );
         assert_eq!(breaches(&circle[..3])?, [""; 0]);
-        // A type's methods may stand in several files.
+        // Methods of type B are in a.rs: its import of B is not checked.
         let methods = [
             ("src/vfs/a.rs", "//! Head.\nuse super::b::B; impl B {}\n"),
             ("src/vfs/b.rs", "//! Head.\nuse super::a::A;\n"),
         ];
         assert_eq!(breaches(&methods)?, [""; 0]);
-        // A module and the one that it lies in are one.
+        // Imports between a module and its parent are not checked.
         let nested = [
             ("src/vfs/mod.rs", "//! Head.\nuse a::A; mod a;\n"),
             ("src/vfs/a.rs", "//! Head.\nuse super::Vfs;\n"),
@@ -324,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_sources_are_in_order() -> Result<()> {
+    fn own_sources_have_no_violations() -> Result<()> {
         assert_eq!(check(&workspace_root())?, [""; 0]);
         Ok(())
     }

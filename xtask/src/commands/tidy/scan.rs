@@ -1,6 +1,7 @@
-//! What a source file imports and where it is unsafe, read from its syntax tree and from the tokens of its macros.
+//! Finds the imports and the unsafe code of a source file, in its syntax tree and in the tokens of its macros.
 //!
-//! It follows `use` lines and written-out paths; it does not resolve names, so a re-export counts for who wrote it.
+//! Considers `use` items and qualified paths. Names are not resolved, so an import of a re-export counts as an import from the
+//! re-exporting module.
 
 use std::path::{Path, PathBuf};
 
@@ -10,30 +11,30 @@ use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, Meta, UseTree};
 
-/// One thing that the table has an opinion about.
+/// Something in a source file that the import table restricts.
 pub(super) enum Found {
-    /// A path into our own crate, from its root: `wire::rpc::Call`.
+    /// A path in our own crate, relative to its root: `wire::rpc::Call`.
     Module(String),
-    /// Another crate.
+    /// Use of another crate.
     Crate(String),
-    /// A block, a function, an impl, an attribute, or the leave for any of them.
+    /// An unsafe block, function, impl, trait or attribute, or `allow(unsafe_code)`.
     Unsafe,
 }
 
-/// A source file outside its test code.
+/// A source file, without its test code.
 pub(super) struct Module {
-    /// Relative to src/.
+    /// Path relative to src/.
     pub(super) path: PathBuf,
-    /// With the line each.
+    /// Line number and finding.
     pub(super) found: Vec<(usize, Found)>,
-    /// Types that have methods here.
+    /// Types with an inherent impl in this file.
     pub(super) types: Vec<String>,
-    /// Files, without their extension, that this one declares as test code.
+    /// Modules that this file declares as test code: paths without extension, relative to src/.
     pub(super) test_modules: Vec<PathBuf>,
 }
 
 impl Module {
-    /// Reads the file at `path` below src/; `crates` are the names that other crates go by.
+    /// Parses the text of the file `path`, relative to src/. `crates` are the names of dependencies in Rust paths.
     pub(super) fn parse(path: &Path, text: &str, crates: &[String]) -> Result<Self> {
         let module = Self {
             path: path.to_path_buf(),
@@ -51,7 +52,7 @@ impl Module {
         Ok(scan.module)
     }
 
-    /// Its path in the crate: `vfs::host`; `lib` and `main` for the two roots.
+    /// Path of the module in the crate: `vfs::host`; `lib` and `main` for the crate roots.
     pub(super) fn name(&self) -> String {
         match self.path.to_str() {
             Some("lib.rs") => "lib".to_owned(),
@@ -79,7 +80,7 @@ impl Module {
 
 struct Scan<'a> {
     module: Module,
-    /// The module that the visitor is in.
+    /// Path of the module that is being visited.
     inside: Vec<String>,
     crates: &'a [String],
 }
@@ -89,7 +90,7 @@ impl Scan<'_> {
         self.module.found.push((span.start().line, found));
     }
 
-    /// A path as it is written; `rooted` when it begins with `::`.
+    /// Adds a path as written in the source; `rooted` is true if the path starts with `::`.
     fn path(&mut self, span: Span, names: &[String], rooted: bool) {
         let Some(name) = names.first() else { return };
         if !rooted && ["crate", "stowaway"].contains(&name.as_str()) {
@@ -110,14 +111,15 @@ impl Scan<'_> {
         }
     }
 
-    fn own(&mut self, span: Span, base: &[String], rest: &[String]) {
-        let path = [base, rest].concat();
+    /// Adds a path in our own crate.
+    fn own(&mut self, span: Span, base: &[String], relative: &[String]) {
+        let path = [base, relative].concat();
         if !path.is_empty() {
             self.add(span, Found::Module(path.join("::")));
         }
     }
 
-    /// The leaves of a `use`.
+    /// Adds the leaves of a `use` tree.
     fn use_tree(&mut self, tree: &UseTree, names: &mut Vec<String>, rooted: bool) {
         match tree {
             UseTree::Path(path) => {
@@ -140,24 +142,25 @@ impl Scan<'_> {
         }
     }
 
-    /// Paths and `unsafe` in the tokens of a macro, which have no tree.
+    /// Adds paths and `unsafe` in the tokens of a macro, for which syn has no syntax tree.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        let is_colon =
-            |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(p)) if p.as_char() == ':');
-        let is_path = |at: usize| is_colon(at) && is_colon(at + 1);
-        for (at, token) in tokens.iter().enumerate() {
+        let is_colon = |index: usize| matches!(tokens.get(index), Some(TokenTree::Punct(p)) if p.as_char() == ':');
+        let is_path_separator = |index: usize| is_colon(index) && is_colon(index + 1);
+        for (index, token) in tokens.iter().enumerate() {
             match token {
                 TokenTree::Group(group) => self.tokens(group.stream()),
                 TokenTree::Ident(ident) if ident == "unsafe" => {
                     self.add(ident.span(), Found::Unsafe)
                 }
-                // Not in the middle of a path: `a::core` is no crate.
-                // Not in the middle of a path: in `a::core::b` is no crate.
-                TokenTree::Ident(ident) if is_path(at + 1) && !(at >= 2 && is_path(at - 2)) => {
+                // Only at the start of a path: `core` in `a::core::b` is not the crate.
+                TokenTree::Ident(ident)
+                    if is_path_separator(index + 1)
+                        && !(index >= 2 && is_path_separator(index - 2)) =>
+                {
                     let mut names = vec![ident.to_string()];
-                    let mut next = at + 1;
-                    while is_path(next) {
+                    let mut next = index + 1;
+                    while is_path_separator(next) {
                         let Some(TokenTree::Ident(name)) = tokens.get(next + 2) else {
                             break;
                         };
@@ -217,7 +220,7 @@ impl<'ast> Visit<'ast> for Scan<'_> {
             .iter()
             .map(|segment| segment.ident.to_string())
             .collect();
-        // A single name is local: a variable may be called as a crate is.
+        // A single name is local, such as a variable with the name of a crate.
         if names.len() > 1 {
             self.path(path.span(), &names, path.leading_colon.is_some());
         }
@@ -307,7 +310,7 @@ fn is_test_only(attribute: &Attribute) -> bool {
     condition.is_some_and(|condition| condition.is_ok_and(|condition| needs_test(&condition)))
 }
 
-/// Whether a `cfg` condition can only hold in tests, or under a fuzzer.
+/// Returns true if a `cfg` condition can be true only in tests or in fuzzing builds.
 fn needs_test(condition: &Meta) -> bool {
     match condition {
         Meta::Path(path) => path.is_ident("test") || path.is_ident("fuzzing"),

@@ -1,15 +1,15 @@
-//! DESIGN's table: which module may import which modules and crates. A line here is a decision about the architecture.
+//! The import table: which module may import which modules and crates. Each entry is a decision about the architecture.
 
 use super::scan::{Found, Module};
 
-/// A module of the top level, or one within it that has a rule of its own; the longest name that fits a file counts.
+/// Rules for a top-level module, or for a module within one. The entry with the longest matching name applies.
 struct Layer {
     name: &'static str,
-    /// Modules, or things in them, that it may import. Its own top level always.
+    /// Modules or items that may be imported. The own top-level module is always allowed.
     modules: &'static [&'static str],
-    /// What it may not import of those, nor of its own.
+    /// Exceptions to `modules`: modules or items that may not be imported.
     never: &'static [&'static str],
-    /// Crates that it may use. `core` always.
+    /// Crates that may be used. `core` is always allowed.
     crates: &'static [&'static str],
 }
 
@@ -80,7 +80,7 @@ const LAYERS: &[Layer] = &[
         modules: &[
             "mem", "wire", "vfs", "time", "config", "log", "event", "text",
         ],
-        // The traits, not what is behind them.
+        // The engine uses the traits of vfs, not the backends.
         never: &[
             "vfs::disks",
             "vfs::exports",
@@ -90,7 +90,7 @@ const LAYERS: &[Layer] = &[
             "vfs::ram",
             "vfs::user",
         ],
-        // The last two: sums of files.
+        // crc, sha2: checksums of files.
         crates: &["heapless", "crc", "sha2"],
     },
     Layer {
@@ -139,7 +139,7 @@ const LAYERS: &[Layer] = &[
         never: &["sys::linux"],
         crates: &["heapless"],
     },
-    // What the others have in common.
+    // Modules that most others use.
     Layer {
         name: "config",
         modules: &["time"],
@@ -170,7 +170,7 @@ const LAYERS: &[Layer] = &[
         never: &[],
         crates: &["heapless"],
     },
-    // The map: it names the modules and nothing else.
+    // lib.rs declares the modules and imports nothing.
     Layer {
         name: "lib",
         modules: &[],
@@ -183,7 +183,7 @@ const LAYERS: &[Layer] = &[
         never: &[],
         crates: &[],
     },
-    // A program of its own: it shares nothing with the file that it unpacks.
+    // The unpacker, a separate program: shares no code with stowaway.
     Layer {
         name: "unpack",
         modules: &[],
@@ -197,30 +197,32 @@ const EVERY_MODULE: &[&str] = &[
     "vfs", "wire",
 ];
 
-/// What `module` does that its line in the table does not allow.
+/// Violations of the table by `module`.
 pub(super) fn check(module: &Module) -> Vec<String> {
     let own = module.name();
-    let place = |line: usize| format!("src/{}:{line}", module.path.display());
+    let location = |line: usize| format!("src/{}:{line}", module.path.display());
     let Some(layer) = layer_of(&own) else {
         return vec![format!(
-            "{}: there is no module named {} in the table",
-            place(1),
+            "{}: module {} is not in the import table",
+            location(1),
             first(&own)
         )];
     };
     let breach = |line: &usize, found: &Found| -> Option<String> {
-        let what = match found {
+        let message = match found {
             Found::Module(path) if layer.may_import(path) => return None,
             Found::Module(path) => format!("{own} may not import {path}"),
             Found::Crate(name) if layer.may_use(name) => return None,
             Found::Crate(name) => format!("{own} may not use the crate {name}"),
-            // The entry cannot be safe.
+            // main.rs has the entry point, which cannot be safe.
             Found::Unsafe if ["mem", "sys", "main"].contains(&first(layer.name)) => return None,
-            // Nor can that of the program that unpacks; its parts can.
+            // The same for the unpacker's main.rs, but not for its other modules.
             Found::Unsafe if own == "unpack" => return None,
-            Found::Unsafe => "unsafe code lives in src/mem and src/sys".to_owned(),
+            Found::Unsafe => {
+                "unsafe code is allowed only in src/mem, src/sys and main.rs".to_owned()
+            }
         };
-        Some(format!("{}: {what}", place(*line)))
+        Some(format!("{}: {message}", location(*line)))
     };
     let mut breaches: Vec<String> = module
         .found
@@ -233,7 +235,7 @@ pub(super) fn check(module: &Module) -> Vec<String> {
 
 impl Layer {
     fn may_import(&self, path: &str) -> bool {
-        // A single name is an item that stands in lib.rs, or the module itself.
+        // A path whose first name is no module is an item of lib.rs.
         let own = first(self.name) == first(path) || !EVERY_MODULE.contains(&first(path));
         let listed = |list: &[&str]| list.iter().any(|entry| is_within(path, entry));
         own || listed(self.modules) && !listed(self.never)
@@ -251,7 +253,7 @@ fn layer_of(module: &str) -> Option<&'static Layer> {
         .max_by_key(|layer| layer.name.len())
 }
 
-/// Whether `path` is `outer` or lies in it.
+/// Returns true if `path` is `outer` or inside it.
 fn is_within(path: &str, outer: &str) -> bool {
     path.strip_prefix(outer)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
