@@ -1,7 +1,7 @@
 //! `cargo xtask mutants`: plants faults in wire, engine and vfs, one at a time, and reports how many the unit tests detect.
 //!
-//! cargo-mutants lists the faults (mutants), plants each in a copy of the project and runs the tests there with nextest, which stops
-//! at the first failing test. Both tools are installed under target/tools.
+//! cargo-mutants lists the faults (mutants), plants each in a copy of the project and runs the tests there with nextest, which
+//! stops at the first failing test. Both tools are installed under target/tools.
 
 use std::env;
 use std::fs;

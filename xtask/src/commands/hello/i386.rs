@@ -1,7 +1,7 @@
 //! hello for i386: the program header is at 0x04 to 0x24, inside the ELF header.
 //!
-//! Linux reads the ELF header up to `e_phnum` at 0x2c. So the file needs those 45 bytes, plus the code and text that do not fit into
-//! unread fields: 74 bytes.
+//! Linux reads the ELF header up to `e_phnum` at 0x2c. So the file needs those 45 bytes, plus the code and text that do not fit
+//! into unread fields: 74 bytes.
 
 use anyhow::Result;
 

@@ -1,4 +1,5 @@
-//! An image layer: a tar archive of one program, compressed with gzip by zopfli. Owner is root, mtime 0, so builds are reproducible.
+//! An image layer: a tar archive of one program, compressed with gzip by zopfli. Owner is root, mtime 0, so builds are
+//! reproducible.
 
 use anyhow::{Context as _, Result};
 use tar::{EntryType, Header};
