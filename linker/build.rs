@@ -1,5 +1,5 @@
-//! Link flags of the file, and of what a packed one begins with, each with its reason; and the texts of the file, collected from
-//! where they are used.
+//! Build script: link flags of the executable and of the unpacker, each with its reason. Also collects and packs the texts of
+//! `src`.
 
 mod pack;
 mod texts;
@@ -11,7 +11,7 @@ use std::path::Path;
 fn main() {
     println!("cargo::rerun-if-changed=linker");
     println!("cargo::rerun-if-env-changed=DEFMT_LOG");
-    // Unset, defmt compiles `error!` only.
+    // If DEFMT_LOG is unset, defmt compiles only `error!`.
     println!(
         "cargo::rustc-env=DEFMT_LOG={}",
         env::var("DEFMT_LOG").unwrap_or_else(|_| "info".into())
@@ -27,7 +27,7 @@ fn main() {
     collect_texts(&Path::new(&root).join("src"));
 }
 
-/// The linker script with what it has for a machine without an operating system.
+/// Writes a copy of the linker script with its `/*bare … bare*/` parts enabled, for machines without an operating system.
 fn with_bare(script: &str) -> String {
     let place = env::var("OUT_DIR").unwrap_or_default() + "/stowaway.ld";
     let plain = fs::read_to_string(script).unwrap_or_default();
@@ -36,7 +36,7 @@ fn with_bare(script: &str) -> String {
     place
 }
 
-/// Writes the tables that `src/text` includes, if the texts are others than before.
+/// Writes the packed tables that `src/text` includes. Skips packing, which takes a second, if texts and packer are unchanged.
 fn collect_texts(src: &Path) {
     println!("cargo::rerun-if-changed={}", src.display());
     let place = env::var_os("OUT_DIR").unwrap_or_default();
@@ -45,7 +45,6 @@ fn collect_texts(src: &Path) {
     let (known, tables) = (place.join("texts"), place.join("texts.rs"));
     let packer = include_str!("pack.rs");
     let found = format!("{:?}{:?}{packer}", texts.rows, texts.absent);
-    // To pack them takes a second.
     if !fs::read(&known).is_ok_and(|known| known == found.as_bytes()) {
         let written = fs::write(tables, pack::pack(&texts)).and_then(|()| fs::write(known, found));
         written.unwrap_or_else(|why| panic!("{}: {why}", place.display()));
@@ -55,17 +54,17 @@ fn collect_texts(src: &Path) {
 fn link(program: &str, script: &str) {
     let arg = |flag: &str| println!("cargo::rustc-link-arg-bin={program}={flag}");
     let script = format!("-T{script}");
-    let own_start = ["-nostartfiles", "-nostdlib"]; // Our _start; no libc, no crt files.
+    let own_start = ["-nostartfiles", "-nostdlib"]; // _start is ours; no libc, no crt files.
     let flags = [
         "-static",           // No interpreter, no dynamic section.
         "-no-pie",           // A fixed address needs no relocations.
-        "--build-id=fast",   // Eight bytes that tie a trace to its debug file.
-        "-znorelro",         // Nothing is relocated, so nothing is left to protect.
-        "-znoexecstack",     // The stack holds data.
-        "--no-eh-frame-hdr", // A panic never unwinds.
+        "--build-id=fast",   // Eight bytes that match a trace to its debug file.
+        "-znorelro",         // Without relocations, nothing needs RELRO.
+        "-znoexecstack",     // The stack is not executable.
+        "--no-eh-frame-hdr", // Panics do not unwind.
         script.as_str(),     // Segments, symbols, and the defmt table.
     ];
-    // x86_64 links through cc; the other architectures through rust-lld itself, which knows no cc flags.
+    // x86_64 links through cc; the other architectures call rust-lld directly, which does not accept cc's options.
     let through_cc = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
     if through_cc {
         own_start.iter().for_each(|flag| arg(flag));

@@ -1,7 +1,7 @@
-//! Packs texts by a static dictionary, so that `src/text` can read any one of them by itself.
+//! Packs the texts with a static dictionary, so that `src/text` can unpack each text separately.
 //!
-//! A symbol is a letter or a pair of symbols. Again and again, the pair that saves most becomes a symbol (Re-Pair: Larsson and
-//! Moffat, 1999). What is left of the texts then is written in a canonical Huffman code.
+//! A symbol is a letter or a pair of symbols. Re-Pair (Larsson and Moffat, 1999): repeatedly, the pair that saves the most bits is
+//! replaced by a new symbol. The resulting symbols are written in a canonical Huffman code.
 
 use core::cmp::Reverse;
 use core::fmt::Write as _;
@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use crate::texts::{Row, Texts};
 
-/// Ends a text, and is in no pair.
+/// Symbol at the end of each text. Never part of a pair.
 const END: u16 = 0;
-/// Symbols from here on are pairs.
+/// First symbol that stands for a pair; lower ones are ASCII letters.
 const FIRST_PAIR: u16 = 128;
-/// It is known where every so manieth text begins. Those between are passed by.
+/// Only the offset of every 16th text is stored. The reader decodes and skips the texts in between.
 const PLACE_EVERY: usize = 16;
-/// Bits that a pair must save: its own two symbols, and its place in the code.
+/// Least gain in bits for which a pair becomes a symbol: its cost in the tables (two symbols, and its entry in the code).
 const PAIR_GAIN_MIN: f64 = 20.0;
 
 /// The tables that `src/text` includes.
@@ -93,13 +93,14 @@ pub(crate) fn pack(texts: &Texts) -> String {
     out
 }
 
-/// The texts one behind the other: each row as a whole, and no text twice that is not in two rows.
+/// The texts in the order of the packed table. The texts of a row stay adjacent; a row that occurs within another one is not stored
+/// again.
 fn placed(rows: &[Row]) -> Vec<&str> {
     let mut rows: Vec<Vec<&str>> = rows
         .iter()
         .map(|row| row.iter().map(String::as_str).collect())
         .collect();
-    // The empty text stays at the beginning.
+    // The empty text stays first. Long rows before short ones, so that a short row can be found within a long one.
     rows[1..].sort_by_key(|row| Reverse(row.len()));
     let mut texts: Vec<&str> = Vec::new();
     for row in rows {
@@ -114,11 +115,14 @@ fn symbols(text: &str) -> Vec<u16> {
     let is_plain = text
         .bytes()
         .all(|byte| byte.is_ascii() && u16::from(byte) != END);
-    assert!(is_plain, "{text:?} is not ASCII");
+    assert!(
+        is_plain,
+        "text {text:?} contains NUL or a character that is not ASCII"
+    );
     text.bytes().map(u16::from).chain([END]).collect()
 }
 
-/// Makes pairs symbols while that saves anything; what the pairs are, from `FIRST_PAIR` on.
+/// Replaces pairs by symbols while that saves at least `PAIR_GAIN_MIN`. Returns the pairs, in the order of their symbols.
 fn pair_up(texts: &mut [Vec<u16>]) -> Vec<(u16, u16)> {
     let mut pairs = Vec::new();
     let mut counts = Counts {
@@ -144,24 +148,24 @@ fn pair_up(texts: &mut [Vec<u16>]) -> Vec<(u16, u16)> {
     }
 }
 
-/// How often symbols and pairs stand in all texts.
+/// Number of occurrences of symbols and pairs in all texts.
 struct Counts {
     pairs: HashMap<(u16, u16), i32>,
-    /// By symbol.
+    /// Indexed by symbol.
     single: Vec<i32>,
-    /// Of all symbols.
+    /// Sum over all symbols.
     total: i32,
 }
 
 impl Counts {
-    /// Counts a text so many times more.
+    /// Adds `times` (-1 or 1) times the occurrences in `text`.
     fn add(&mut self, text: &[u16], times: i32) {
         let mut before = None;
         for window in text.windows(2) {
             let pair = (window[0], window[1]);
             self.single[usize::from(pair.0)] += times;
             self.total += times;
-            // Of three equal symbols, two are a pair.
+            // Pairs must not overlap: three equal symbols contain one pair. END ends a text and is in no pair.
             if pair.1 == END || before == Some(pair) {
                 before = None;
                 continue;
@@ -171,7 +175,7 @@ impl Counts {
         }
     }
 
-    /// The pair that saves most, and how many bits.
+    /// The pair that saves the most bits, with the number of bits. None if no pair occurs twice.
     fn best(&self) -> Option<(f64, (u16, u16))> {
         let bits = |count: i32| f64::from(self.total).log2() - f64::from(count).log2();
         let single: Vec<f64> = self.single.iter().map(|count| bits(*count)).collect();
@@ -179,7 +183,7 @@ impl Counts {
             let apart = single[usize::from(pair.0)] + single[usize::from(pair.1)];
             f64::from(count) * (apart - bits(count))
         };
-        // What stands once saves nothing.
+        // A pair that occurs once saves nothing.
         let often = self.pairs.iter().filter(|(_, count)| **count > 1);
         let gains = often.map(|(pair, count)| (gain(*pair, *count), *pair));
         gains.max_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)))
@@ -201,15 +205,15 @@ fn replace(text: &mut Vec<u16>, pair: (u16, u16), symbol: u16) {
     text.truncate(to);
 }
 
-/// A canonical code: of each length, the letters come first, then the pairs.
+/// A canonical Huffman code. Among the codes of one length, letters come before pairs.
 struct Code {
-    /// Letters by the length of their code; those without one are last.
+    /// Letters, sorted by code length. Letters that occur only within pairs have no code and come last.
     letters: Vec<u16>,
-    /// The same of pairs.
+    /// Pairs, sorted in the same way.
     pairs: Vec<u16>,
-    /// Of each length from 1 on, how many letters and how many pairs have it.
+    /// Number of letters and of pairs for each code length from 1 on.
     counts: Vec<[usize; 2]>,
-    /// The bits of a symbol's code, and how many.
+    /// The code of each symbol: bits and length.
     codes: HashMap<u16, (usize, u32)>,
 }
 
@@ -244,14 +248,14 @@ impl Code {
         }
     }
 
-    /// The place of a symbol: letters first, then pairs.
+    /// Index of a symbol in the list of letters followed by pairs.
     fn number(&self, symbol: u16) -> usize {
         let mut all = self.letters.iter().chain(&self.pairs);
         all.position(|other| *other == symbol).unwrap()
     }
 }
 
-/// How many bits the code of each symbol has (Huffman, 1952).
+/// Length in bits of each symbol's code (Huffman, 1952).
 fn lengths(texts: &[Vec<u16>]) -> BTreeMap<u16, u32> {
     let mut counts: BTreeMap<u16, u32> = BTreeMap::new();
     texts
@@ -280,7 +284,7 @@ fn lengths(texts: &[Vec<u16>]) -> BTreeMap<u16, u32> {
     }
 }
 
-/// Bits, the first one in the highest bit of the first byte.
+/// A bit string; bit 0 is the highest bit of byte 0.
 #[derive(Default)]
 struct Bits {
     bytes: Vec<u8>,
@@ -299,7 +303,7 @@ impl Bits {
         }
     }
 
-    /// They are read four bytes at once.
+    /// Adds three bytes, because `src/text` reads four bytes at a time.
     fn padded(&self) -> Vec<u8> {
         [&self.bytes[..], &[0; 3]].concat()
     }

@@ -1,8 +1,7 @@
-//! Collects the texts of `src`: what stands in `text!(…)`, and each row of `texts! { enum … }` and `flags! { enum … }`.
+//! Collects the texts of `src`: the argument of each `text!(…)`, and the rows of `texts! { enum … }` and `flags! { enum … }`.
 //!
-//! It follows the modules from lib.rs as the compiler does, and leaves out what a `#[cfg]` leaves out. Behind such an attribute it
-//! takes an item to end at its first `,`, `;` or block: of an item that goes on behind that, a text may be taken that the file does
-//! not need.
+//! Follows the modules from lib.rs as the compiler does, and skips items that a `#[cfg]` disables. Such an item is assumed to end
+//! at its first `,`, `;` or block. If the item is longer, the executable may get a text that it does not need.
 
 use core::iter::Peekable;
 use std::collections::BTreeSet;
@@ -12,7 +11,7 @@ use std::vec::IntoIter;
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
-/// Modules that are compiled in any case, of which the linker keeps nothing unless the file has one of these roles.
+/// Modules without a `#[cfg]` whose code the linker removes unless one of these roles is included.
 const ONLY_WITH: [(&str, &[&str]); 5] = [
     ("engine/mount", &["nfs"]),
     ("engine/nfs", &["nfs"]),
@@ -21,26 +20,28 @@ const ONLY_WITH: [(&str, &[&str]); 5] = [
     ("engine/sftp", &["sftp-server"]),
 ];
 
-/// Texts that belong together: the file has them one behind the other.
+/// Texts that must be adjacent in the packed table, because they are indexed by the value of an enum.
 pub(crate) type Row = Vec<String>;
 
-/// What the file has to have.
+/// The texts of the crate.
 #[derive(Default)]
 pub(crate) struct Texts {
+    /// Texts that the executable contains.
     pub(crate) rows: Vec<Row>,
-    /// What stands in the source and is left out.
+    /// Texts that are disabled for the selected features and target.
     pub(crate) absent: BTreeSet<String>,
-    /// Whether what is looked at is left out.
+    /// True while scanning a disabled item or module.
     is_absent: bool,
-    /// The module that is looked at: its file, and where those beneath it lie.
+    /// The file being scanned.
     file: PathBuf,
+    /// Directory of that module's submodules.
     below: PathBuf,
 }
 
 type Tokens = Peekable<IntoIter<TokenTree>>;
 
 impl Texts {
-    /// Those of the crate whose lib.rs lies in `src`.
+    /// Collects the texts of the crate whose lib.rs is in `src`.
     pub(crate) fn of(src: &Path) -> Self {
         let mut texts = Self {
             rows: vec![vec![String::new()]],
@@ -56,7 +57,7 @@ impl Texts {
             fs::read_to_string(file).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
         let tokens: TokenStream = match text.parse() {
             Ok(tokens) => tokens,
-            // The compiler says it better.
+            // A syntax error: the compiler reports it with more detail.
             Err(_) => return,
         };
         let below = match file.file_stem().and_then(|stem| stem.to_str()) {
@@ -89,7 +90,7 @@ impl Texts {
                 TokenTree::Ident(word) if word == "mod" => self.module(&mut tokens, src),
                 TokenTree::Ident(word) => {
                     match (word.to_string().as_str(), macro_body(&mut tokens)) {
-                        // What a macro is made of is no text yet.
+                        // Skip the name and body of a macro definition: its texts depend on the arguments.
                         ("macro_rules", Some(_)) => _ = (tokens.next(), tokens.next()),
                         ("text", Some(body)) => {
                             let text = self.text(body.stream());
@@ -106,14 +107,14 @@ impl Texts {
         }
     }
 
-    /// What is compiled with other roles only: what it would say is known, but not in the file.
+    /// Scans a disabled item: its texts go to `absent`.
     fn leave_out(&mut self, item: TokenStream, src: &Path) {
         let before = core::mem::replace(&mut self.is_absent, true);
         self.scan(item, src);
         self.is_absent = before;
     }
 
-    /// `mod name;` leads to a file; what has its own block is looked at where it stands.
+    /// Scans the file of a `mod name;`. An inline module is scanned like any other block.
     fn module(&mut self, tokens: &mut Tokens, src: &Path) {
         let Some(TokenTree::Ident(name)) = tokens.next() else {
             return;
@@ -140,7 +141,7 @@ impl Texts {
         }
     }
 
-    /// `enum Name { Variant => "text", … }`, where the variants may be in blocks of their own.
+    /// Collects the row of `enum Name { Variant => "text", … }`. Variants may be in nested blocks.
     fn texts(&mut self, body: TokenStream) {
         for token in body {
             if let TokenTree::Group(variants) = token
@@ -185,7 +186,7 @@ impl Texts {
         row
     }
 
-    /// What a text is written as: a literal, `concat!`, `include_str!` or `env!` of the package.
+    /// Evaluates the expression of a text: a literal, `concat!`, `include_str!` or `env!`.
     fn text(&self, tokens: TokenStream) -> String {
         let mut text = String::new();
         let mut tokens = peekable(tokens);
@@ -196,7 +197,7 @@ impl Texts {
                 TokenTree::Ident(name) => {
                     let Some(body) = macro_body(&mut tokens) else {
                         panic!(
-                            "{}: {name} is no text that the build can read: write it there",
+                            "{}: the build script cannot evaluate `{name}` in a text: write a literal instead",
                             self.file.display()
                         );
                     };
@@ -212,12 +213,12 @@ impl Texts {
                         }
                         "env" => text.push_str(&std::env::var(inside).unwrap_or_default()),
                         _ => panic!(
-                            "{}: {name}! makes no text that the build can read",
+                            "{}: the build script cannot evaluate {name}! in a text",
                             self.file.display()
                         ),
                     }
                 }
-                other => panic!("{}: {other} is no text", self.file.display()),
+                other => panic!("{}: unexpected {other} in a text", self.file.display()),
             }
         }
         text
@@ -232,7 +233,7 @@ fn peekable(tokens: TokenStream) -> Tokens {
         .peekable()
 }
 
-/// The arguments of a macro, if the name before was that of one.
+/// The body of a macro call, if the next tokens are `!` and a group. Called after an identifier.
 fn macro_body(tokens: &mut Tokens) -> Option<Group> {
     match tokens.peek() {
         Some(TokenTree::Punct(punct)) if punct.as_char() == '!' => {}
@@ -245,16 +246,16 @@ fn macro_body(tokens: &mut Tokens) -> Option<Group> {
             tokens.next();
             Some(group)
         }
-        // `macro_rules! name`, or the operator of a comparison.
+        // `macro_rules! name`: the body follows the name, and the caller skips both.
         Some(TokenTree::Ident(_)) => Some(Group::new(Delimiter::None, TokenStream::new())),
         _ => None,
     }
 }
 
-/// Takes the item, field, element or arm that an attribute belongs to.
+/// Consumes and returns the item, field, element or match arm that an attribute applies to.
 fn skip_item(tokens: &mut Tokens) -> TokenStream {
     let mut item = TokenStream::new();
-    // The attribute itself.
+    // The attribute's brackets.
     tokens.next();
     let mut is_attribute = false;
     for token in tokens.by_ref() {
@@ -276,11 +277,11 @@ fn skip_item(tokens: &mut Tokens) -> TokenStream {
 fn unquoted(literal: &str) -> String {
     match syn::parse_str::<syn::LitStr>(literal) {
         Ok(text) => text.value(),
-        Err(_) => panic!("{literal} is no text"),
+        Err(_) => panic!("{literal} is not a string literal"),
     }
 }
 
-/// Whether an attribute is a `cfg` that does not hold.
+/// Returns true if the attribute is a `cfg` whose condition is false.
 fn is_out(attribute: TokenStream) -> bool {
     let mut tokens = attribute.into_iter();
     match (tokens.next(), tokens.next()) {
@@ -291,7 +292,7 @@ fn is_out(attribute: TokenStream) -> bool {
     }
 }
 
-/// Which of these predicates hold.
+/// Evaluates a comma-separated list of `cfg` predicates.
 fn holds(predicates: TokenStream) -> Vec<bool> {
     let mut holding = Vec::new();
     let mut tokens = predicates.into_iter().peekable();
@@ -328,7 +329,7 @@ fn holds(predicates: TokenStream) -> Vec<bool> {
     holding
 }
 
-/// Whether the file boots on a machine of its own, of which there is one kind.
+/// Returns true if the executable boots without an operating system: feature `bare`, x86_64 only.
 pub(crate) fn is_bare() -> bool {
     has_feature("bare") && variable("CARGO_CFG_TARGET_ARCH").is_some_and(|arch| arch == "x86_64")
 }
