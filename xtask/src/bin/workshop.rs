@@ -1,4 +1,4 @@
-//! The commands of `cargo xtask` that need more than a compiler: tests, measurements, images, machines.
+//! The program `workshop`: all commands of `cargo xtask`, including those with many dependencies (tests, benchmarks, images, QEMU).
 
 use std::process::ExitCode;
 
@@ -21,27 +21,27 @@ enum Command {
     /// Run every test, from formatting to real clients
     #[command(visible_alias = "ci")]
     Test(test::Args),
-    /// Build, then serve a directory over NFS from a machine until it ends
+    /// Build, then serve a directory over NFS, with --vm from a virtual machine
     Run(run::Args),
     /// Build the finished file; the last line printed is its path
     Build(build::Args),
     /// Bytes per section, crate and module, against image/size.toml
     Size(size::Args),
-    /// Hold the import table and the house rules against src/
+    /// Check src/ against the import table and the house rules
     Tidy(tidy::Args),
-    /// Every MUST of multicast DNS beside the tests that hold it
+    /// List every MUST of multicast DNS with the tests that check it
     Scorecard(scorecard::Args),
     /// Decode defmt traces
     Log(log::Args),
     /// Measure side by side with other servers
     Bench(bench::Args),
-    /// Feed the protocols whatever reaches new code
+    /// Fuzz the protocol parsers and engines, guided by code coverage
     Fuzz(fuzz::Args),
-    /// Plant faults, and count those that the unit tests find
+    /// Plant faults in the code and report how many the unit tests detect
     Mutants(mutants::Args),
     /// Container images without a container engine
     Image(image::Args),
-    /// Two programs that say hello from inside their own headers, and an image of each
+    /// Build two minimal programs whose code is inside the ELF headers, and an image of each
     Hello(hello::Args),
     /// Start the machine that a file in qemu/ describes
     Qemu(qemu::Args),
