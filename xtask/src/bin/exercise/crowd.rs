@@ -1,4 +1,4 @@
-//! `exercise crowd DIR`: a directory of many entries, of which some go while it is read.
+//! `exercise crowd DIR`: reads a directory with many entries while some of them are removed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -9,17 +9,17 @@ use anyhow::{Context as _, Result, ensure};
 /// `exercise crowd`
 #[derive(clap::Args)]
 pub struct Args {
-    /// A directory to make
+    /// The directory to create
     directory: PathBuf,
-    /// How many entries, a multiple of four
+    /// Number of entries, a multiple of four
     #[arg(long, default_value_t = 10_000)]
     count: usize,
 }
 
-/// A prime, so that going on in such steps leads everywhere.
+/// A prime: multiples of it, modulo the number of entries to remove, visit each of them once.
 const STRIDE: usize = 7919;
 
-/// Fills the directory, takes half of the names away while they are listed, then the rest in the same way.
+/// Fills the directory, removes half of the names while listing them, then removes each remaining name as it is listed.
 pub fn main(args: Args) -> Result<()> {
     fs::create_dir(&args.directory)?;
     for number in 0..args.count {
@@ -27,8 +27,8 @@ pub fn main(args: Args) -> Result<()> {
     }
     println!("{} made", args.count);
 
-    // Of four names two stay. Each of them takes another one away when it is seen, somewhere in the directory: some of
-    // those have been seen by then, some never are.
+    // Two of every four names stay. When one of them is listed, another name is removed, at a pseudo-random position: some of the
+    // removed names have been listed by then, others never are.
     let half = args.count / 2;
     let goes = |stays: usize| {
         let place = (stays / 4 * 2 + stays % 4) * STRIDE % half;
@@ -49,7 +49,7 @@ pub fn main(args: Args) -> Result<()> {
     let once: BTreeSet<usize> = seen.iter().copied().collect();
     ensure!(
         once.len() == seen.len(),
-        "of {} names some were listed twice",
+        "{} names were listed, some of them twice",
         seen.len()
     );
     let missing = expected
@@ -62,7 +62,7 @@ pub fn main(args: Args) -> Result<()> {
     let left: BTreeSet<usize> = list(&args.directory)?;
     ensure!(
         left.into_iter().eq(expected),
-        "other names are left than those that stayed"
+        "the remaining names are not those that should stay"
     );
 
     for entry in fs::read_dir(&args.directory)? {
@@ -71,10 +71,10 @@ pub fn main(args: Args) -> Result<()> {
     let left = list(&args.directory)?;
     ensure!(
         left.is_empty(),
-        "{} names are left, though every one that was listed went",
+        "{} names remain after removing every name listed",
         left.len()
     );
-    fs::remove_dir(&args.directory).context("cannot remove what is empty")?;
+    fs::remove_dir(&args.directory).context("cannot remove the empty directory")?;
     Ok(())
 }
 
@@ -86,7 +86,7 @@ fn number(path: &Path) -> Result<usize> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.strip_prefix("entry-")
         .and_then(|digits| digits.parse().ok())
-        .with_context(|| format!("nobody made {name}"))
+        .with_context(|| format!("unexpected entry {name}"))
 }
 
 fn list(directory: &Path) -> Result<BTreeSet<usize>> {

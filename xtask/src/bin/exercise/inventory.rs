@@ -1,4 +1,4 @@
-//! `exercise inventory DIR`: a line for each thing below a directory, with all that is known of it.
+//! `exercise inventory DIR`: prints a line with all attributes of each file and directory below DIR.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use anyhow::Result;
 #[derive(clap::Args)]
 pub struct Args {
     directory: PathBuf,
-    /// Only what the directory's own entries are called, without a look at them
+    /// Print only the names of DIR's own entries, in directory order, without stat(2)
     #[arg(long)]
     names: bool,
 }
 
-/// Prints the lines in the order of the paths, the names in the order of the directory.
+/// Prints the lines sorted by path; with `--names`, in the order that readdir returns.
 pub fn main(args: Args) -> Result<()> {
     if args.names {
         for entry in std::fs::read_dir(&args.directory)? {

@@ -1,6 +1,6 @@
-//! What a client does to a file system in the tests: it runs in a guest on what is mounted there, and on a local one.
+//! `exercise`: file system operations for the tests. Runs in a virtual machine on an NFS mount, and on a local file system.
 //!
-//! It knows nothing of NFS and of stowaway: what it asks for must hold for every file system. Each command is a file.
+//! Contains nothing specific to NFS or stowaway: every file system must pass its checks. One module per command.
 
 mod crowd;
 mod inventory;
@@ -23,19 +23,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// A directory of many entries, of which some go while it is read
+    /// Read a directory with many entries while some of them are removed
     Crowd(crowd::Args),
-    /// The same directory, seen by two clients that make the same names
+    /// Create the same names through two mounts of one directory
     Race(race::Args),
-    /// Changes of every kind, while the server is killed
+    /// Change a tree in every way while the server is killed and restarted
     Load(load::Args),
-    /// A line for each thing below a directory
+    /// Print a line for each file and directory, with the attributes that must survive a server restart
     Manifest(manifest::Args),
-    /// A line for each thing below a directory, with all that is known of it
+    /// Print a line for each file and directory, with all attributes
     Inventory(inventory::Args),
-    /// What calls of POSIX do in a directory, a line each
+    /// Print the results of POSIX calls in a directory, one line each
     Posix(posix::Args),
-    /// One file, here and there
+    /// Read a file at random offsets
     Reads(reads::Args),
 }
 

@@ -1,4 +1,5 @@
-//! `exercise manifest DIR`: a line for each thing below a directory, with all that must outlive a server.
+//! `exercise manifest DIR`: prints a line for each file and directory below DIR, with the attributes that must survive a server
+//! restart.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,7 +15,7 @@ pub struct Args {
     directory: PathBuf,
 }
 
-/// Prints the lines in the order of the paths.
+/// Prints the lines, sorted.
 pub fn main(args: Args) -> Result<()> {
     for line in lines(&args.directory)? {
         println!("{line}");
@@ -45,17 +46,17 @@ fn lines(directory: &Path) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// What there is to say of a directory.
+/// The line of a directory.
 pub fn directory_line(name: &str) -> String {
     format!("{name} directory")
 }
 
-/// Of a symbolic link.
+/// The line of a symbolic link.
 pub fn symlink_line(name: &str, target: &str) -> String {
     format!("{name} symlink to {target}")
 }
 
-/// Of a file.
+/// The line of a regular file.
 pub fn file_line(name: &str, mode: u32, links: u64, content: &[u8]) -> String {
     let sum = sum(content);
     format!(
@@ -64,13 +65,13 @@ pub fn file_line(name: &str, mode: u32, links: u64, content: &[u8]) -> String {
     )
 }
 
-/// The SHA-256 of a content, in hexadecimal.
+/// The SHA-256 of `content` in hexadecimal.
 pub fn sum(content: &[u8]) -> String {
     let bytes = Sha256::digest(content);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Of a fifo, a socket or a device.
+/// The line of a fifo, a socket or a device.
 pub fn special_line(name: &str) -> String {
     format!("{name} special")
 }

@@ -1,4 +1,5 @@
-//! `exercise race DIR DIR`: the same directory, seen by two clients: of those that make one name, exactly one succeeds.
+//! `exercise race DIR DIR`: creates the same names through two mounts of one directory. For each name exactly one attempt must
+//! succeed.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,18 +14,18 @@ use nix::errno::Errno;
 /// `exercise race`
 #[derive(clap::Args)]
 pub struct Args {
-    /// The directory as the first client sees it
+    /// The directory in the first client's mount
     first: PathBuf,
-    /// The same directory as the second one sees it
+    /// The same directory in the second client's mount
     second: PathBuf,
-    /// How often each way of making a name is raced
+    /// Number of names for each way of creating one
     #[arg(long, default_value_t = 200)]
     rounds: usize,
 }
 
-/// Two of each client race: they also race against each other.
+/// Number of racers: two per client, so that racers of one client also compete with each other.
 const RACERS: usize = 4;
-/// How much later than another a racer may start, so that everybody wins now and then.
+/// Maximum random delay of a racer's start in microseconds, so that every racer wins sometimes.
 const HEAD_START_MAX_US: u64 = 500;
 
 type Way = fn(&Path) -> io::Result<()>;
@@ -38,7 +39,7 @@ const WAYS: [(&str, Way); 4] = [
     }),
 ];
 
-/// Races and prints who won how often.
+/// Runs the races and prints how often each racer won.
 pub fn main(args: Args) -> Result<()> {
     fs::write(args.first.join("source"), "source")?;
     for (word, way) in WAYS {
@@ -58,14 +59,14 @@ pub fn main(args: Args) -> Result<()> {
             let winners = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
             ensure!(
                 winners == 1,
-                "{name} was made {winners} times: {outcomes:?}"
+                "{name} was created {winners} times: {outcomes:?}"
             );
         }
         println!("{word}: won {won:?}");
         let clients = [won[0] + won[2], won[1] + won[3]];
         ensure!(
             clients.iter().all(|&count| count > args.rounds / 20),
-            "one client hardly ever came first: that was no race"
+            "{word}: one client won at most 5 % of the rounds: the clients did not compete"
         );
         for directory in [&args.first, &args.second] {
             see_all(directory, word, args.rounds)
@@ -96,7 +97,7 @@ fn race(args: &Args, name: &str, way: Way) -> Vec<io::Result<()>> {
     })
 }
 
-/// Both clients see every name that was won.
+/// Checks that every name exists in `directory`.
 fn see_all(directory: &Path, word: &str, rounds: usize) -> Result<()> {
     for round in 0..rounds {
         let name = format!("{word}-{round}");

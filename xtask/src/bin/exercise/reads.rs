@@ -1,4 +1,4 @@
-//! `exercise reads FILE`: reads a file here and there, and tells the sum of it and what it cost.
+//! `exercise reads FILE`: reads a file at random offsets; prints the SHA-256 of the data and the peak memory use.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -12,18 +12,18 @@ use sha2::{Digest as _, Sha256};
 #[derive(clap::Args)]
 pub struct Args {
     file: PathBuf,
-    /// How often it reads
+    /// Number of reads
     #[arg(long)]
     count: usize,
-    /// Bytes each time
+    /// Bytes per read
     #[arg(long, default_value_t = 65_536)]
     bytes: usize,
-    /// Where it reads follows from this
+    /// Seed of the random offsets
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// Prints the SHA-256 of all that it read, then the most memory that it had resident, in KiB.
+/// Prints the SHA-256 of all data read, then the peak resident memory (VmHWM) in KiB.
 pub fn main(args: Args) -> Result<()> {
     let file =
         File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
@@ -34,7 +34,7 @@ pub fn main(args: Args) -> Result<()> {
     for _ in 0..args.count {
         let at = random.number() % (last + 1);
         file.read_exact_at(&mut buffer, at)
-            .with_context(|| format!("cannot read at {at}"))?;
+            .with_context(|| format!("cannot read at offset {at}"))?;
         sum.update(&buffer);
     }
     let sum: String = sum
@@ -47,7 +47,9 @@ pub fn main(args: Args) -> Result<()> {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     println!(
         "{}",
-        peak.context("no VmHWM")?.trim().trim_end_matches(" kB")
+        peak.context("no VmHWM in /proc/self/status")?
+            .trim()
+            .trim_end_matches(" kB")
     );
     Ok(())
 }

@@ -1,34 +1,34 @@
-//! Whether a server was killed while something was done.
+//! Tells whether the server was killed during an operation.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Reads the time in kills: odd while the server is gone, even while it serves.
+/// A clock that advances when the server is killed and again when the server is back: odd while the server is down.
 pub struct Clock {
     file: PathBuf,
 }
 
-/// A moment on that clock.
+/// A reading of the clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Moment(u64);
 
 impl Clock {
-    /// The length of `file` is the time.
+    /// Uses the length of `file` as the time.
     pub fn new(file: &Path) -> Self {
         Self {
             file: file.to_owned(),
         }
     }
 
-    /// Which moment it is.
+    /// Reads the clock.
     pub fn now(&self) -> io::Result<Moment> {
         Ok(Moment(fs::metadata(&self.file)?.len()))
     }
 }
 
 impl Moment {
-    /// Whether the server was gone at some time from `self` to `end`.
+    /// Returns true if the server was down at any time between `self` and `end`.
     pub fn saw_kill(self, end: Self) -> bool {
         self.0 % 2 == 1 || self != end
     }
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_kill_within_the_time_counts() {
+    fn kill_counts_only_during_the_operation() {
         for (start, end, expected) in [
             (0, 0, false),
             (0, 1, true),

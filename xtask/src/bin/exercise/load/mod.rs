@@ -1,8 +1,8 @@
-//! `exercise load DIR`: several workers change a tree until they are told to stop, while the server is killed.
+//! `exercise load DIR`: several workers change a tree while the server is killed, until the file `--stop` exists.
 //!
-//! What a worker was told is done, it remembers. At the end `--manifest` has a line for each thing that must be there.
-//! A request that was carried out before a kill may be sent again after it; then, and only then, it may fail because it
-//! was carried out already, unless the server's replies outlive the kill.
+//! A worker records every operation that returned success. At the end, `--manifest` receives a line for each file that must exist.
+//! If the server is killed after carrying out a request, the client retransmits it; only then may the call fail with "already done"
+//! (EEXIST, ENOENT). With `--replies-kept` not even then: the server's stored replies survive the kill.
 
 mod clock;
 mod model;
@@ -21,33 +21,33 @@ use worker::Worker;
 pub struct Args {
     /// An empty directory
     directory: PathBuf,
-    /// A line for each operation that was done
+    /// Log file: receives a line for each operation
     #[arg(long)]
     log: PathBuf,
-    /// Grows by a byte before each kill and by another one when the server is back
+    /// File that the test appends a byte to before each kill, and another one when the server is back
     #[arg(long)]
     kills: PathBuf,
-    /// The load ends when this file is there
+    /// The load ends when this file exists
     #[arg(long)]
     stop: PathBuf,
-    /// Where to write what must be there in the end
+    /// Output file: a line for each file and directory that must exist at the end
     #[arg(long)]
     manifest: PathBuf,
-    /// Move names within their directory only: a handle that is a path from the top does not outlive more than that
+    /// Rename within one directory only: a path handle does not survive a move to another directory
     #[arg(long)]
     stay: bool,
-    /// No request fails because it was carried out before: the server's replies outlive a kill
+    /// Accept no "already done" failures: the server's stored replies survive a kill
     #[arg(long)]
     replies_kept: bool,
-    /// How many work at the same time, each in a directory of its own
+    /// Number of parallel workers, each in its own directory
     #[arg(long, default_value_t = 4)]
     workers: u64,
-    /// Repeat a run; the kills come when they come
+    /// Seed of the operations, to repeat a run (the times of the kills still differ)
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// Runs the workers to their end.
+/// Runs the workers until the stop file exists, then writes the manifest.
 pub fn main(args: Args) -> Result<()> {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");

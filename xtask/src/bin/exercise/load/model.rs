@@ -1,4 +1,4 @@
-//! What a worker was told is there.
+//! The expected tree: what must exist according to the operations that returned success.
 
 use std::collections::BTreeMap;
 
@@ -6,26 +6,26 @@ use anyhow::{Context as _, Result};
 
 use crate::manifest::{directory_line, file_line, special_line, symlink_line};
 
-/// A file, whatever it is called.
+/// A regular file, independent of its names.
 #[derive(Default)]
 pub struct Inode {
-    /// The permission bits.
+    /// Permission bits.
     pub mode: u32,
-    /// What is stable.
+    /// Content that was synced.
     pub content: Vec<u8>,
 }
 
-/// What a name stands for.
+/// The object that a path refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// The number of an inode: two names may have the same.
+    /// Number of an inode. Hard links share it.
     File(u64),
     Directory,
     Symlink(String),
     Fifo,
 }
 
-/// Paths, relative to the worker's directory, and what they stand for.
+/// The objects by path, relative to the worker's directory.
 #[derive(Default)]
 pub struct Model {
     nodes: BTreeMap<String, Node>,
@@ -34,23 +34,23 @@ pub struct Model {
 }
 
 impl Model {
-    /// All that are of a kind.
+    /// Paths of the nodes for which `is` returns true.
     pub fn paths(&self, is: impl Fn(&Node) -> bool) -> Vec<&str> {
         let right = self.nodes.iter().filter(|(_, node)| is(node));
         right.map(|(path, _)| path.as_str()).collect()
     }
 
-    /// How many names there are.
+    /// Number of paths.
     pub fn count(&self) -> usize {
         self.nodes.len()
     }
 
-    /// What a name stands for.
+    /// The object at `path`.
     pub fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(path)
     }
 
-    /// A new file with one name.
+    /// Adds a new empty file.
     pub fn create(&mut self, path: &str, mode: u32) {
         self.inodes_made += 1;
         let content = Vec::new();
@@ -68,32 +68,32 @@ impl Model {
         number.with_context(|| format!("the model has no file {path}"))
     }
 
-    /// Puts a node, in place of another if need be.
+    /// Adds a node, replacing any node at `path`.
     pub fn put(&mut self, path: &str, node: Node) {
         self.nodes.insert(path.to_owned(), node);
         self.forget_nameless();
     }
 
-    /// Takes a name away.
+    /// Removes a path.
     pub fn remove(&mut self, path: &str) {
         self.nodes.remove(path);
         self.forget_nameless();
     }
 
-    /// A guest has no memory for all that ever was.
+    /// Drops the content of files without a name, because the virtual machine has little memory.
     fn forget_nameless(&mut self) {
         let nodes = &self.nodes;
         let is_named = |number: u64| nodes.values().any(|node| *node == Node::File(number));
         self.inodes.retain(|&number, _| is_named(number));
     }
 
-    /// Whether nothing lies below `path`.
+    /// Returns true if no other path is below `path`.
     pub fn is_empty(&self, path: &str) -> bool {
         let below = format!("{path}/");
         !self.nodes.keys().any(|other| other.starts_with(&below))
     }
 
-    /// Moves `from` and all below it.
+    /// Moves `from` and all paths below it.
     pub fn rename(&mut self, from: &str, to: &str) {
         let below = format!("{from}/");
         let moves = |path: &&String| *path == from || path.starts_with(&below);
@@ -105,7 +105,7 @@ impl Model {
         }
     }
 
-    /// The lines of `exercise manifest`, with `prefix` before each path.
+    /// The expected output of `exercise manifest`, with `prefix` before each path.
     pub fn lines(&self, prefix: &str) -> Vec<String> {
         let nobody = Inode::default();
         let line = |(path, node): (&String, &Node)| {
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_moves_with_all_that_is_in_it() {
+    fn renamed_directory_keeps_its_contents() {
         let mut model = Model::default();
         model.put("a", Node::Directory);
         model.put("ab", Node::Fifo);

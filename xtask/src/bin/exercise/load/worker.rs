@@ -1,4 +1,4 @@
-//! One worker: does one thing after the other in a directory of its own and remembers what came of it.
+//! A worker: performs random operations in its own directory, one at a time, and applies each success to its model.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -17,12 +17,12 @@ use super::Args;
 use super::clock::Clock;
 use super::model::{Model, Node};
 
-/// How many names a worker has at most.
+/// Maximum number of paths per worker.
 const NAMES_MAX: usize = 60;
-/// The longest that a file becomes, in bytes.
+/// Above this length in bytes, a file is removed instead of appended to. Half of it limits random offsets and lengths.
 const FILE_MAX: usize = 256 * 1024;
 
-/// See the head.
+/// See the module documentation.
 pub struct Worker<'a> {
     home: PathBuf,
     name: String,
@@ -34,12 +34,12 @@ pub struct Worker<'a> {
     log: &'a File,
     clock: &'a Clock,
     done: BTreeMap<&'static str, u64>,
-    /// What failed because it had been done before a kill.
+    /// Number of operations, by kind, that failed because they had been carried out before a kill.
     repeated: BTreeMap<&'static str, u64>,
 }
 
 impl<'a> Worker<'a> {
-    /// Makes the worker's directory.
+    /// Creates the worker and its directory.
     pub fn new(
         args: &Args,
         number: u64,
@@ -65,17 +65,17 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// What must be there.
+    /// Lines for everything that must exist.
     pub fn manifest(&self) -> Vec<String> {
         self.model.lines(&self.name)
     }
 
-    /// What was done, and what had been done already.
+    /// The numbers of operations done and already done.
     pub fn summary(&self) -> String {
         format!("done {:?}, already done {:?}", self.done, self.repeated)
     }
 
-    /// One operation of whatever kind.
+    /// Performs one random operation.
     pub fn step(&mut self) -> Result<()> {
         let full = self.model.count() >= NAMES_MAX;
         match self.random.u32(..100) {
@@ -102,9 +102,10 @@ impl<'a> Worker<'a> {
         self.home.join(path)
     }
 
-    /// Does it and writes down what came of it: whether it was done, and not before. `already` is how it fails when it was
-    /// done before: that may be only when the server was killed meanwhile, so that the answer to the first request was lost.
-    /// A server that keeps its replies answers both alike.
+    /// Performs an operation and logs its outcome. Returns true if `act` succeeded, false if it failed with `already`.
+    ///
+    /// `already` is the errno of a retransmitted request that had been carried out before. It is accepted only if the server was
+    /// killed during the call, so that the first reply was lost, and never with `replies_kept`. All other errors are returned.
     fn act(
         &mut self,
         what: &'static str,
@@ -134,7 +135,7 @@ impl<'a> Worker<'a> {
         Ok(word == "done")
     }
 
-    /// A path that nobody used before.
+    /// A path that was never used before, in a random directory.
     fn new_path(&mut self) -> String {
         self.names_made += 1;
         let directories = self.model.paths(|node| *node == Node::Directory);
@@ -146,10 +147,11 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Where something at `path` may get another name: a path that nobody used before.
+    /// A new path to which the object at `path` may be renamed or linked.
     ///
-    /// A directory stays in its own: when the answer to its move was lost, the client knows it by two paths, and finds the
-    /// new one only while nobody else moves anything between directories. Else it says ESTALE, without asking the server.
+    /// A directory stays in its parent. If the reply to its move is lost, the Linux client knows the directory by two paths, and
+    /// finds the new one only while no other process moves anything between directories. Otherwise the client returns ESTALE
+    /// without asking the server.
     fn new_path_for(&mut self, path: &str) -> String {
         if !self.stay && self.model.get(path) != Some(&Node::Directory) {
             return self.new_path();
@@ -176,8 +178,8 @@ impl<'a> Worker<'a> {
         bytes
     }
 
-    /// O_EXCL, when repeated, is known as the same request by its verifier, unless the server was killed between making the
-    /// file and writing the verifier into its times.
+    /// The server recognises a repeated O_EXCL by its verifier, unless it was killed after creating the file and before storing the
+    /// verifier in the file's times: then EEXIST.
     fn create(&mut self) -> Result<()> {
         let (path, exclusive) = (self.new_path(), self.random.bool());
         let at = self.at(&path);
@@ -188,7 +190,7 @@ impl<'a> Worker<'a> {
             options.mode(0o640).open(&at).map(drop)
         })?;
         if !whole {
-            // The client would have set it next.
+            // After an exclusive CREATE the client sets the mode by SETATTR
             fs::set_permissions(&at, Permissions::from_mode(0o640))?;
         }
         self.model.create(&path, 0o640);
@@ -241,7 +243,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Writes and waits until it is stable.
+    /// Writes and calls fsync.
     fn write(
         &mut self,
         path: &str,
@@ -277,7 +279,7 @@ impl<'a> Worker<'a> {
             return self.remove();
         }
         let bytes = self.bytes(8 * 1024);
-        // pwrite appends here whatever its offset.
+        // O_APPEND: pwrite appends, whatever its offset.
         self.write(&path, offset, bytes, File::options().append(true))
     }
 
@@ -289,7 +291,7 @@ impl<'a> Worker<'a> {
         self.write(&path, offset, bytes, &mut File::options())
     }
 
-    /// With O_DIRECT a write is stable when it returns; with O_DSYNC too, by other requests.
+    /// With O_DIRECT or O_DSYNC, a write is stable when it returns; the client sends different requests for the two.
     fn overwrite_past_the_cache(&mut self) -> Result<()> {
         let Some(path) = self.any_file() else {
             return self.create();
@@ -305,7 +307,7 @@ impl<'a> Worker<'a> {
         self.wrote(&path, offset, &bytes)
     }
 
-    /// What was sent but not made stable before a kill must be sent again after it.
+    /// Unstable WRITEs followed by COMMIT: data that was not committed before a kill must be sent again by the client.
     fn write_in_pieces(&mut self) -> Result<()> {
         let Some(path) = self.any_file() else {
             return self.create();
@@ -318,7 +320,7 @@ impl<'a> Worker<'a> {
         self.act("write in pieces", &path, None, || {
             for (offset, bytes) in &pieces {
                 file.write_all_at(bytes, *offset as u64)?;
-                // Sent, not stable: the kernel's sync_file_range would do the same.
+                // Makes the client send the data without COMMIT, as sync_file_range would.
                 nix::fcntl::posix_fadvise(
                     &file,
                     0,
@@ -358,7 +360,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Not what this client has in memory, but what the server has.
+    /// Compares a file with the model. O_DIRECT: reads from the server, not from the client's cache.
     fn read_back(&mut self) -> Result<()> {
         let Some(path) = self.any_file() else {
             return self.create();
@@ -381,7 +383,7 @@ impl<'a> Worker<'a> {
             .take_while(|(a, b)| a == b)
             .count();
         bail!(
-            "{} reads {} bytes from {path} and not the {} that are stable; the first {first} are the same",
+            "{} read {} bytes from {path}, expected {}; the first {first} are equal",
             self.name,
             seen.len(),
             expected.len(),
@@ -409,7 +411,7 @@ impl<'a> Worker<'a> {
         let (Some(from), Some(to)) = (self.any_file(), self.any_file()) else {
             return self.create();
         };
-        // Two names of one file both stay.
+        // rename(2) between two names of one file does nothing.
         let same = self.model.get(&from) == self.model.get(&to);
         if same || (self.stay && parent(&from) != parent(&to)) {
             return Ok(());
@@ -437,7 +439,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Only an empty directory goes; of another one the server says so.
+    /// Removes a directory if it is empty; otherwise checks that rmdir fails with ENOTEMPTY.
     fn remove_directory(&mut self) -> Result<()> {
         let Some(path) = self.any(|node| *node == Node::Directory) else {
             return self.make_directory();
@@ -458,7 +460,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// The directory of a path, if it is not the worker's own.
+/// The parent directory of a path; None for the worker's own directory.
 fn parent(path: &str) -> Option<&str> {
     Some(path.rsplit_once('/')?.0)
 }

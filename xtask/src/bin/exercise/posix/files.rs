@@ -1,5 +1,5 @@
-//! Files and links as their owner sees them, where pjdfstest does not look: appends, open files whose names change or go,
-//! what a descriptor allows though the mode does not, exclusive creation, times that writes advance.
+//! Laws for files and links of one owner that pjdfstest does not cover: appends, open files that are renamed or removed,
+//! descriptors that allow more than the mode, exclusive creation, timestamps.
 
 use std::fs::{self, File, FileTimes, Permissions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -16,7 +16,7 @@ use super::scene::{Scene, describe};
 
 const MODE: Mode = Mode::from_bits_truncate(0o644);
 
-/// O_APPEND: where the end is, is found out at each write.
+/// O_APPEND: each write goes to the current end of the file, even after another descriptor changed it.
 pub fn appending(scene: &Scene) -> Result<()> {
     scene.file("file", b"-")?;
     let path = scene.at("file");
@@ -35,7 +35,7 @@ pub fn appending(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// A file that was removed while it is open goes on for who has it open.
+/// An unlinked file stays usable through open descriptors.
 pub fn file_without_a_name(scene: &Scene) -> Result<()> {
     scene.file("file", b"content")?;
     scene.directory("directory")?;
@@ -66,7 +66,7 @@ pub fn file_without_a_name(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// An open file is the same under any name.
+/// An open descriptor follows its file through a rename, and a replaced file stays readable.
 pub fn renamed_while_open(scene: &Scene) -> Result<()> {
     scene.file("before", b"content")?;
     scene.file("target", b"the other one")?;
@@ -88,7 +88,7 @@ pub fn renamed_while_open(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// O_EXCL: whoever comes second is told so, whatever is there.
+/// O_EXCL: the second creation fails, whatever the mode of the existing file.
 pub fn exclusive_creation(scene: &Scene) -> Result<()> {
     let new = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR;
     for mode in [0o644, 0o600, 0o444, 0o000, 0o4755, 0o2755, 0o1777] {
@@ -112,7 +112,7 @@ pub fn exclusive_creation(scene: &Scene) -> Result<()> {
     })
 }
 
-/// The mode counts when a file is opened, not afterwards.
+/// The mode is checked when a file is opened, not at later reads and writes.
 pub fn read_only_file_through_its_descriptor(scene: &Scene) -> Result<()> {
     for mode in [0o444, 0o400, 0o000, 0o200] {
         let name = format!("made-{mode:03o}");
@@ -155,7 +155,7 @@ pub fn read_only_file_through_its_descriptor(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// A name onto itself, and onto another name of the same file: nothing happens.
+/// rename(2) of a name onto itself or onto another name of the same file does nothing.
 pub fn onto_itself(scene: &Scene) -> Result<()> {
     scene.file("file", b"content")?;
     fs::hard_link(scene.at("file"), scene.at("link"))?;
@@ -180,7 +180,7 @@ pub fn onto_itself(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// mtime and ctime: what advances them, and what does not.
+/// Which calls advance mtime and ctime.
 pub fn times(scene: &Scene) -> Result<()> {
     scene.file("file", b"0123456789")?;
     let path = scene.at("file");
@@ -205,7 +205,7 @@ pub fn times(scene: &Scene) -> Result<()> {
     })
 }
 
-/// The last second that an NFSv3 client does not round: in the one after it, the last of 32 bits, it drops the nanoseconds.
+/// The latest mtime that an NFSv3 client does not round: in the next second, u32::MAX, the client drops the nanoseconds.
 pub fn last_second(scene: &Scene) -> Result<()> {
     let file = File::create_new(scene.at("file"))?;
     let last = UNIX_EPOCH + Duration::new((u32::MAX - 1).into(), 999_999_999);
@@ -215,7 +215,7 @@ pub fn last_second(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// How long the target of a symbolic link may be.
+/// Maximum length of a symbolic link's target.
 pub fn targets(scene: &Scene) -> Result<()> {
     for len in [1, 59, 60, 255, 1023, 1024, 4094, 4095, 4096] {
         let name = format!("of-{len}");
@@ -229,7 +229,7 @@ pub fn targets(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// The numbers of devices.
+/// Major and minor numbers of device files.
 pub fn devices(scene: &Scene) -> Result<()> {
     for (name, kind, major, minor) in [
         ("character", SFlag::S_IFCHR, 1, 3),
@@ -245,9 +245,9 @@ pub fn devices(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// A whole file in memory, shared with who reads it.
+/// Maps the whole file into memory (MAP_SHARED).
 #[allow(unsafe_code)]
 fn map(file: &File) -> Result<memmap2::MmapMut> {
-    // SAFETY: nobody else knows the file, and what a write to it does to the mapping is just what the law asks.
+    // SAFETY: no other process opens the file, and this law writes to it only through the mapping while that exists.
     unsafe { memmap2::MmapMut::map_mut(file) }.context("cannot map the file")
 }

@@ -1,7 +1,8 @@
-//! `exercise posix DIR`: what the calls of POSIX do in a directory, a line each: `who law: what was done: what came of it`.
+//! `exercise posix DIR`: prints the results of POSIX calls, one line each: `USER LAW: ACTION: RESULT`. Must run as root.
 //!
-//! Only what pjdfstest leaves out: it knows no EACCES and hardly an EPERM. It does not know what is right. Two file systems are alike when it prints the same lines on both; so a line holds
-//! names of errors, modes, sizes and which times advanced, never a time, an inode or a path. It must run as root.
+//! Covers what pjdfstest does not test, mainly EACCES and EPERM. There are no expected results: a test runs it on two file systems
+//! and compares the lines. So a line has error names, modes, sizes and which timestamps advanced, but no times, inode numbers or
+//! paths.
 
 mod files;
 mod owners;
@@ -21,7 +22,7 @@ use scene::Scene;
 pub struct Args {
     /// An empty directory
     directory: PathBuf,
-    /// Only the laws with such names
+    /// Run only the laws whose names contain this
     #[arg(long)]
     only: Option<String>,
 }
@@ -34,7 +35,7 @@ macro_rules! laws {
     };
 }
 
-/// What root sees and what a user sees in a directory of their own.
+/// Laws that run twice, once as root and once as a user, each in a directory of its own.
 const EVERYBODY: &[(&str, Law)] = laws![
     files::appending,
     files::file_without_a_name,
@@ -48,9 +49,9 @@ const EVERYBODY: &[(&str, Law)] = laws![
     files::devices,
 ];
 
-/// What several people see of each other. The directory belongs to root, and everybody may enter it.
+/// Laws with several users. The directory belongs to root and is accessible to all.
 const PEOPLE: &[(&str, Law)] = laws![
-    owners::who_may_do_what,
+    owners::access_to_files,
     owners::access_to_directories,
     owners::changing_modes,
     owners::changing_owners,
@@ -61,11 +62,11 @@ const PEOPLE: &[(&str, Law)] = laws![
     owners::paths_that_may_not_be_searched,
 ];
 
-/// Prints all lines. A law that cannot be shown ends with a line that says `stopped`.
+/// Prints all lines. A law that fails to run ends with a line `stopped` and the error.
 pub fn main(args: Args) -> Result<()> {
     ensure!(
         nix::unistd::geteuid().is_root(),
-        "only root can be several users"
+        "exercise posix must run as root, because it acts as several users"
     );
     umask(Mode::from_bits_truncate(0o022));
     for (who, person, laws) in [

@@ -1,4 +1,4 @@
-//! Who may do what with whose files.
+//! Laws for permissions: which user may do what with another user's files.
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read as _, Write as _};
@@ -24,7 +24,7 @@ fn yes_or_error<T>(outcome: std::io::Result<T>) -> String {
     outcome.map_or_else(|error| name_of(&error), |_| "ok".to_owned())
 }
 
-/// What access(2) says.
+/// The rights that access(2) reports, as in `r-x`.
 fn said(path: &Path) -> String {
     [
         ('r', AccessFlags::R_OK),
@@ -42,8 +42,8 @@ fn said(path: &Path) -> String {
     .collect()
 }
 
-/// access(2) and open(2) of the owner's file with every mode, by everybody.
-pub fn who_may_do_what(scene: &Scene) -> Result<()> {
+/// access(2), read, write and truncate of the owner's file, for each mode and user.
+pub fn access_to_files(scene: &Scene) -> Result<()> {
     scene.file("file", b"content")?;
     let path = scene.at("file");
     for mode in MODES {
@@ -69,7 +69,7 @@ pub fn who_may_do_what(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// The same of a directory: listing it, finding in it, making and removing there.
+/// access(2), readdir, lookup, create and unlink in the owner's directory, for each mode and user.
 pub fn access_to_directories(scene: &Scene) -> Result<()> {
     scene.directory("directory")?;
     scene.file("directory/inside", b"content")?;
@@ -94,7 +94,7 @@ pub fn access_to_directories(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Only the owner and root change a mode.
+/// Only the owner and root may change the mode.
 pub fn changing_modes(scene: &Scene) -> Result<()> {
     scene.file("file", b"")?;
     scene.directory("directory")?;
@@ -112,7 +112,7 @@ pub fn changing_modes(scene: &Scene) -> Result<()> {
             }
         }
     }
-    // Of a group that the owner does not belong to, the file may not have the setgid bit.
+    // chmod drops the setgid bit if the file's group is not one of the caller's groups.
     for name in ["file", "directory"] {
         give(&scene.at(name), &OWNER, 0o644)?;
         chown(scene.at(name), None, Some(OTHER.id))?;
@@ -127,7 +127,7 @@ pub fn changing_modes(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Root gives files away; an owner passes them between groups of their own; nobody else does either.
+/// Only root may change the owner; the owner may change the group to another of its own groups.
 pub fn changing_owners(scene: &Scene) -> Result<()> {
     scene.file("file", b"")?;
     let path = scene.at("file");
@@ -159,7 +159,7 @@ pub fn changing_owners(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// A write takes the setuid bit away, and the setgid bit of what may be run.
+/// A write clears the setuid bit, and the setgid bit of an executable file.
 pub fn special_bits(scene: &Scene) -> Result<()> {
     scene.file("file", b"content")?;
     let path = scene.at("file");
@@ -198,7 +198,7 @@ pub fn special_bits(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// What is made in a directory with the setgid bit belongs to the directory's group.
+/// New files in a setgid directory get the directory's group.
 pub fn inherited_groups(scene: &Scene) -> Result<()> {
     for (name, mode) in [("plain", 0o777), ("setgid", 0o2777), ("sticky", 0o1777)] {
         scene.directory(name)?;
@@ -223,7 +223,7 @@ pub fn inherited_groups(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// In a sticky directory only the owner of a name, of the directory, or root takes it away.
+/// In a sticky directory, only the file's owner, the directory's owner and root may remove or rename a file.
 pub fn sticky_directories(scene: &Scene) -> Result<()> {
     for (holder, whose) in [(&ROOT, "root's"), (&OWNER, "the owner's")] {
         let inner = scene.inner(whose)?;
@@ -246,7 +246,7 @@ pub fn sticky_directories(scene: &Scene) -> Result<()> {
                 inner.tries(format!("{} may {what} member's", person.name), outcome);
                 inner.tree("leaves");
                 for name in ["file", "own", "new"] {
-                    // Which of them is left depends on what was allowed.
+                    // Some of these do not exist, depending on which call was allowed.
                     let _ = fs::remove_file(inner.at(name));
                 }
             }
@@ -264,7 +264,7 @@ pub fn sticky_directories(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Who has a file open keeps it, though the mode or the owner changes.
+/// An open descriptor stays usable after chmod and chown.
 pub fn descriptors_outlive_permission(scene: &Scene) -> Result<()> {
     for person in ALL {
         let name = format!("of-{}", person.name);
@@ -289,7 +289,7 @@ pub fn descriptors_outlive_permission(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Every directory on the way counts.
+/// A path lookup needs search permission on every directory of the path.
 pub fn paths_that_may_not_be_searched(scene: &Scene) -> Result<()> {
     scene.directory("outer")?;
     scene.directory("outer/inner")?;

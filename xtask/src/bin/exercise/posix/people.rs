@@ -1,30 +1,30 @@
-//! Whom a law acts as: users that are numbers, because no file system needs more of them.
+//! The users that a law acts as: UIDs and GIDs without entries in /etc/passwd.
 
 use anyhow::{Context as _, Result};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
-/// A user with its groups, the first of which new files belong to.
+/// A user and its groups.
 pub struct Person {
-    /// As in the lines.
+    /// Name in the output.
     pub name: &'static str,
-    /// The user's number.
+    /// UID.
     pub id: u32,
-    /// The groups' numbers.
+    /// GIDs; the first one is the primary group.
     pub groups: &'static [u32],
 }
 
-/// A group that is nobody's first.
+/// A group that is no user's primary group.
 pub const CLUB: u32 = 2001;
 
 pub const ROOT: Person = person("root", 0, &[0]);
-/// To whom most files belong.
+/// Owner of most files.
 pub const OWNER: Person = person("owner", 1001, &[1001, CLUB]);
-/// Belongs to the owner's first group.
+/// Member of the owner's primary group.
 pub const MEMBER: Person = person("member", 1002, &[1002, 1001]);
-/// Has nothing in common with the owner.
+/// Shares no group with the owner.
 pub const OTHER: Person = person("other", 1003, &[1003]);
 
-/// Everybody.
+/// All users.
 pub const ALL: [&Person; 4] = [&ROOT, &OWNER, &MEMBER, &OTHER];
 
 const fn person(name: &'static str, id: u32, groups: &'static [u32]) -> Person {
@@ -32,7 +32,7 @@ const fn person(name: &'static str, id: u32, groups: &'static [u32]) -> Person {
 }
 
 impl Person {
-    /// The process acts as this person until the guard goes; then as root. The saved ids stay root's.
+    /// Switches the process to this user until the guard is dropped, then back to root. The saved IDs stay 0.
     pub fn act(&self) -> Result<Acting> {
         become_root()?;
         let root = Uid::from_raw(0);
@@ -47,14 +47,14 @@ impl Person {
         Ok(Acting(()))
     }
 
-    /// Acts as this person for as long as `work` takes, then as root.
+    /// Runs `work` as this user.
     pub fn does<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
         let _acting = self.act()?;
         Ok(work())
     }
 }
 
-/// Somebody acts. Dropping it makes root act again.
+/// Guard of `Person::act`: dropping it switches back to root.
 pub struct Acting(());
 
 impl Drop for Acting {

@@ -1,4 +1,4 @@
-//! Where a law works, and the lines that it leaves.
+//! A law's directory, and the functions that print its lines.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -16,29 +16,29 @@ use walkdir::WalkDir;
 
 use super::people::Person;
 
-/// Longer than the grain of a file system's clock, which is at most a hundredth of a second.
+/// Longer than the granularity of file timestamps, which is at most 10 ms.
 const TICK: Duration = Duration::from_millis(25);
 
-/// A directory of its own for one law.
+/// The directory of one law, and the title of its lines.
 pub struct Scene {
     title: String,
     place: PathBuf,
 }
 
 impl Scene {
-    /// Makes the directory `place`, which belongs to `person`.
+    /// Creates the directory `place`, owned by `person`.
     pub fn new(title: String, place: PathBuf, person: &Person) -> Result<Self> {
         fs::create_dir(&place).with_context(|| format!("cannot make {}", place.display()))?;
         chown(&place, Some(person.id), person.groups.first().copied())?;
         Ok(Self { title, place })
     }
 
-    /// A path in the law's directory.
+    /// The path of `name` in the law's directory.
     pub fn at(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.place.join(Path::new(name.as_ref()))
     }
 
-    /// A scene of its own in a new directory in this one.
+    /// A scene in a new subdirectory.
     pub fn inner(&self, name: &str) -> Result<Self> {
         let place = self.at(name);
         fs::create_dir(&place).with_context(|| format!("cannot make {name}"))?;
@@ -46,28 +46,28 @@ impl Scene {
         Ok(Self { title, place })
     }
 
-    /// Makes a file with mode 0644.
+    /// Creates a file with mode 0644.
     pub fn file(&self, name: &str, content: &[u8]) -> Result<()> {
         fs::write(self.at(name), content).with_context(|| format!("cannot make {name}"))
     }
 
-    /// Makes a directory with mode 0755.
+    /// Creates a directory with mode 0755.
     pub fn directory(&self, name: &str) -> Result<()> {
         fs::create_dir(self.at(name)).with_context(|| format!("cannot make {name}"))
     }
 
-    /// Makes a symbolic link.
+    /// Creates a symbolic link.
     pub fn symlink(&self, target: &str, name: &str) -> Result<()> {
         std::os::unix::fs::symlink(target, self.at(name))
             .with_context(|| format!("cannot make {name}"))
     }
 
-    /// A line with a value.
+    /// Prints a line with a value.
     pub fn shows(&self, what: impl Display, value: impl Display) {
         println!("{}: {what}: {value}", self.title);
     }
 
-    /// A line with `ok` or the name of the error.
+    /// Prints a line with `ok` or the name of the error; returns the value.
     pub fn tries<T, E: Into<io::Error>>(
         &self,
         what: impl Display,
@@ -85,7 +85,7 @@ impl Scene {
         }
     }
 
-    /// A line with a value or the name of the error.
+    /// Prints a line with the value or the name of the error.
     pub fn gets<T: Display, E: Into<io::Error>>(&self, what: impl Display, outcome: Result<T, E>) {
         match outcome {
             Ok(value) => self.shows(what, value),
@@ -93,7 +93,7 @@ impl Scene {
         }
     }
 
-    /// A line with `ok` or the name of the error, and what there is then.
+    /// Prints a line with `ok` or the name of the error, followed by the attributes of `name` after the call.
     pub fn tries_on<T, E: Into<io::Error>>(
         &self,
         name: &str,
@@ -106,7 +106,7 @@ impl Scene {
         self.shows(what, format!("{outcome}, then {there}"));
     }
 
-    /// A line with what `stat` says of a name, itself and not where it leads.
+    /// Prints a line with the attributes of `name` (lstat).
     pub fn stat(&self, name: &str) {
         self.gets(
             format!("stat {name}"),
@@ -114,7 +114,7 @@ impl Scene {
         );
     }
 
-    /// A line with everything in the directory: the kind and size of each, and where a symbolic link leads.
+    /// Prints a line that lists the directory recursively: type and size of each object, and the target of a symbolic link.
     pub fn tree(&self, what: impl Display) {
         let mut found = Vec::new();
         for entry in WalkDir::new(&self.place).min_depth(1).sort_by_file_name() {
@@ -141,14 +141,14 @@ impl Scene {
         }
     }
 
-    /// A line with what an act came to, and for each of `names` which of its times it advanced.
+    /// Runs `act` and prints a line with its result and, for each of `names`, which timestamps changed.
     pub fn times<T, E: Into<io::Error>>(
         &self,
         what: impl Display,
         names: &[&str],
         act: impl FnOnce() -> Result<T, E>,
     ) -> Result<()> {
-        // What is new has the time of the file system's clock, not of ours: so a file of just now is what counts.
+        // New files are compared with a probe file, because their timestamps come from the file system's clock, not from ours.
         let probe = self.at("probe");
         fs::write(&probe, b"").context("cannot make the probe")?;
         let start = Stamp::of(&probe).context("the probe is gone")?;
@@ -171,7 +171,7 @@ impl Scene {
     }
 }
 
-/// When a file last changed, in seconds and nanoseconds.
+/// mtime and ctime of a file, in seconds and nanoseconds.
 struct Stamp {
     modified: (i64, i64),
     changed: (i64, i64),
@@ -200,7 +200,7 @@ impl Stamp {
     }
 }
 
-/// The name of an error, as in errno.h.
+/// The name of the errno, such as `ENOENT`.
 pub fn name_of(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => format!("{:?}", Errno::from_raw(number)),
@@ -208,7 +208,7 @@ pub fn name_of(error: &io::Error) -> String {
     }
 }
 
-/// Everything about a file that two file systems must agree on.
+/// The attributes of a file that must be equal on two file systems.
 pub fn describe(of: &Metadata) -> String {
     format!(
         "{} {:04o} links {} owner {}:{} {} bytes",
@@ -217,7 +217,7 @@ pub fn describe(of: &Metadata) -> String {
         of.nlink(),
         of.uid(),
         of.gid(),
-        // How long a directory is, is the file system's own affair.
+        // The size of a directory depends on the file system.
         if of.is_dir() { 0 } else { of.len() },
     )
 }
