@@ -20,10 +20,10 @@ use xtask::commands::run;
     after_help = "\
 More commands, compiled on first use; each has a --help:
   test       Run every test, from formatting to real clients
-  bench      Measure side by side with other servers
-  size       Bytes per section, crate and module, against image/size.toml
-  image      Container images without a container engine
-  qemu       Start the machine that a file in qemu/ describes
+  bench      Benchmark stowaway and other servers side by side
+  size       Compare the bytes per section, crate and module with image/size.toml
+  image      Build container images without a container engine
+  qemu       Start the virtual machine that a file in qemu/ describes
   fuzz       Fuzz the protocol parsers and engines, guided by code coverage
   mutants    The share of planted faults that unit tests find
   tidy       Check src/ against the import table and the house rules

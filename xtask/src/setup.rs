@@ -344,7 +344,7 @@ impl PrivateApt {
         let options = [
             format!("-oDir::State={}/state", dir.display()),
             format!("-oDir::Cache={}/cache", dir.display()),
-            // Root's apt would fetch as a user who cannot enter a home directory.
+            // As root, apt downloads as the user _apt, which has no access to a home directory.
             "-oAPT::Sandbox::User=root".to_owned(),
             "-oAcquire::Retries=3".to_owned(),
         ];

@@ -170,7 +170,7 @@ pub fn holds(path: &Path, len: u64) -> Result<()> {
     Ok(())
 }
 
-/// Repeats `disturb` on a thread while `work` runs.
+/// Calls `disturb` repeatedly on another thread while `work` runs.
 pub fn meanwhile(
     mut disturb: impl FnMut() -> Result<()> + Send,
     work: impl FnOnce() -> Result<()>,

@@ -25,7 +25,7 @@ enum Command {
     Run(run::Args),
     /// Build the finished file; the last line printed is its path
     Build(build::Args),
-    /// Bytes per section, crate and module, against image/size.toml
+    /// Compare the bytes per section, crate and module with the budgets in image/size.toml
     Size(size::Args),
     /// Check src/ against the import table and the house rules
     Tidy(tidy::Args),
@@ -33,17 +33,17 @@ enum Command {
     Scorecard(scorecard::Args),
     /// Decode defmt traces
     Log(log::Args),
-    /// Measure side by side with other servers
+    /// Benchmark stowaway and other servers side by side
     Bench(bench::Args),
     /// Fuzz the protocol parsers and engines, guided by code coverage
     Fuzz(fuzz::Args),
     /// Plant faults in the code and report how many the unit tests detect
     Mutants(mutants::Args),
-    /// Container images without a container engine
+    /// Build container images without a container engine
     Image(image::Args),
     /// Build two minimal programs whose code is inside the ELF headers, and an image of each
     Hello(hello::Args),
-    /// Start the machine that a file in qemu/ describes
+    /// Start the virtual machine that a file in qemu/ describes
     Qemu(qemu::Args),
 }
 

@@ -62,7 +62,7 @@ pub(super) fn pack(plain: &[u8], unpack: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-/// Fails unless `packed` unpacks to `plain`. The error says what is wrong.
+/// Fails unless `packed` unpacks to `plain`.
 pub(super) fn prove(plain: &[u8], packed: &[u8]) -> Result<()> {
     match (FileKind::parse(plain)?, FileKind::parse(packed)?) {
         (FileKind::Elf64, FileKind::Elf64) => compare::<FileHeader64<Endianness>>(plain, packed),

@@ -26,7 +26,7 @@ LD_LIBRARY_PATH=$usr/lib/x86_64-linux-gnu exec "$usr/bin/rustc" "$@"
 /// and core::fmt.
 pub(super) const LINKER_OPTIMIZES: &str = "-Clinker-plugin-lto";
 
-/// `cargo build` of the file itself. Target, compiler, linker and flags are set.
+/// A `cargo build` command for stowaway, with target, compiler, linker and flags set.
 pub(super) fn for_file(arch: Arch) -> Result<Command> {
     let toolchain = Toolchain::find(arch)?;
     let mut flags = toolchain.remaps()?;

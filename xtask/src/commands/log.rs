@@ -27,7 +27,7 @@ pub struct Args {
 /// Length of the build ID, in bytes (linked with --build-id=fast).
 const ID_LEN: usize = 8;
 
-/// Decodes to stdout until the trace ends.
+/// Decodes the trace to stdout until its end.
 pub fn main(args: Args) -> Result<()> {
     let path = build::debug_path(args.arch);
     let elf = fs::read(&path).with_context(|| {

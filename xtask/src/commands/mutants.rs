@@ -153,7 +153,7 @@ fn cargo_mutants(tools: &Path, root: &Path) -> Command {
     command
 }
 
-/// Every mutant of the modules.
+/// Lists every mutant of `MODULES`.
 fn list(tools: &Path, root: &Path) -> Result<Vec<Mutant>> {
     let _waiting = setup::progress("listing mutants");
     let listed = setup::quietly(cargo_mutants(tools, root).args(["--list", "--json"]))?;

@@ -38,7 +38,7 @@ pub struct Args {
     vm: Option<Vm>,
 }
 
-/// What stowaway runs on in the virtual machine.
+/// System that stowaway runs on in the virtual machine.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Vm {
     /// No operating system
@@ -182,7 +182,7 @@ fn forward_stderr(server: &mut Child) -> Result<Receiver<String>> {
     Ok(receiver)
 }
 
-/// What a client must know to mount the export.
+/// Information that a client needs to mount the export.
 struct Share {
     host: String,
     dir: PathBuf,

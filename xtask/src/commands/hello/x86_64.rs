@@ -21,7 +21,7 @@ const ARGUMENTS: usize = 0x04; // e_ident, after the magic
 const EXIT: usize = 0x0c; // e_ident, last four bytes
 const LEAVE: usize = 0x14; // e_version
 const WRITE: usize = 0x30; // e_flags, e_ehsize; also p_paddr
-const CALL: usize = 0x48; // p_align, and on to the end
+const CALL: usize = 0x48; // p_align, and up to the end of the file
 const TEXT: usize = CALL + 5;
 
 pub(super) fn pieces() -> Result<Vec<Piece>> {

@@ -216,7 +216,7 @@ pub(super) fn check(module: &Module) -> Vec<String> {
             Found::Crate(name) => format!("{own} may not use the crate {name}"),
             // main.rs has the entry point, which cannot be safe.
             Found::Unsafe if ["mem", "sys", "main"].contains(&first(layer.name)) => return None,
-            // The same for the unpacker's main.rs, but not for its other modules.
+            // The unpacker's main.rs has an entry point, too; its other modules must be safe.
             Found::Unsafe if own == "unpack" => return None,
             Found::Unsafe => {
                 "unsafe code is allowed only in src/mem, src/sys and main.rs".to_owned()

@@ -34,7 +34,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Paths of the nodes for which `is` returns true.
+    /// Paths of the objects for which `is` returns true.
     pub fn paths(&self, is: impl Fn(&Node) -> bool) -> Vec<&str> {
         let right = self.nodes.iter().filter(|(_, node)| is(node));
         right.map(|(path, _)| path.as_str()).collect()

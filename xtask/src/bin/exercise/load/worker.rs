@@ -190,7 +190,7 @@ impl<'a> Worker<'a> {
             options.mode(0o640).open(&at).map(drop)
         })?;
         if !whole {
-            // After an exclusive CREATE the client sets the mode by SETATTR
+            // The client sends SETATTR with the mode after a successful exclusive CREATE. This one failed, so the mode is missing.
             fs::set_permissions(&at, Permissions::from_mode(0o640))?;
         }
         self.model.create(&path, 0o640);
