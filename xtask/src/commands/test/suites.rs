@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_suite_has_a_budget_and_every_part_a_suite() -> Result<()> {
+    fn suites_have_budgets_and_parts_have_suites() -> Result<()> {
         let suites = Suites::load()?;
         let main = fs::read_to_string(workspace_root().join("xtask/tests/main.rs"))?;
         let modules = main
