@@ -1,27 +1,27 @@
-//! What a disk was told, in order, and what it may hold after its power was cut.
+//! The log of a disk's writes and flushes, and the possible contents of the disk after a power cut.
 //!
-//! A disk promises little: a write is safe once a flush has ended that began after the write was done. Of all others each
-//! sector may be old or new. When two writes to a sector did not overlap in time, the later one wins if it survives, so
-//! that a choice per write and sector covers every order in which a write-back cache may empty itself.
+//! A write is safe once a flush has completed that was requested after the write was done. Every sector of all other writes may be
+//! old or new. If two writes to one sector did not overlap in time, the later one wins if it survives. So one choice per write and
+//! sector covers every order in which a write-back cache can be flushed.
 
 use cases::random::Random;
 
-/// What a disk tears a write into. ext4 does not survive a block of its own that was torn: with 512 bytes now and then the
-/// last block of a journal entry fails its checksum, and e2fsck gives up. Whoever connects should use sectors of this size.
+/// The unit (bytes) in which a write can be torn. Clients should use sectors of this size: ext4 does not survive a torn block. With
+/// 512 bytes the last block of a journal entry sometimes failed its checksum, and e2fsck gave up.
 pub const SECTOR_BYTES: usize = 4096;
 
-/// One thing that happened to a disk.
+/// An event on a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A write was asked for.
+    /// A write was requested.
     Write { offset: u64, data: Vec<u8> },
-    /// A flush was asked for.
+    /// A flush was requested.
     Flush,
-    /// What was asked for at this position is done, and about to be said so.
+    /// The request at this position has been carried out; its reply follows.
     Done(usize),
 }
 
-/// What a disk held at first, and all that happened since. A *position* is a number of events.
+/// The initial contents of a disk and all later events. A *position* is an index into `events`.
 #[derive(Clone, Default)]
 pub struct Log {
     pub start: Vec<u8>,
@@ -29,12 +29,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// The same disk without any promise: where a flush was asked for, nothing happened.
+    /// The log of the same disk with every flush replaced by an empty write, so that no write becomes safe.
     pub fn without_flushes(&self) -> Self {
         let mut log = self.clone();
         for event in &mut log.events {
             if *event == Event::Flush {
-                // Positions stay what they are.
+                // Replaced, not removed, so that positions stay valid.
                 *event = Event::Write {
                     offset: 0,
                     data: Vec::new(),
@@ -45,25 +45,24 @@ impl Log {
     }
 }
 
-/// How a power cut treats the writes that are not safe.
+/// The way in which a power cut treats writes that are not safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// None reaches the disk.
+    /// No unsafe write reaches the disk.
     All,
-    /// Each reaches it.
+    /// Every unsafe write reaches the disk.
     None,
-    /// Each does or does not, as a whole.
+    /// Each unsafe write survives or is lost as a whole, at random.
     Writes,
-    /// Each of their sectors does or does not.
+    /// Each sector of an unsafe write survives or is lost, at random.
     Sectors,
-    /// Each reaches it up to some sector.
+    /// Each unsafe write keeps a random number of its first sectors.
     Tails,
-    /// All but one do.
+    /// All unsafe writes survive except one, chosen at random.
     One,
 }
 
 impl Loss {
-    /// Every way.
     pub const EVERY: [Self; 6] = [
         Self::All,
         Self::None,
@@ -74,49 +73,49 @@ impl Loss {
     ];
 }
 
-/// Walks a log from cut to cut.
+/// Replays a log up to the position of a power cut.
 pub struct Replay<'a> {
     log: &'a Log,
-    at: usize,
-    /// All that is safe at `at`.
+    position: usize,
+    /// The contents of the disk if every unsafe write at `position` is lost.
     safe: Vec<u8>,
-    /// Positions of the writes that are not, and of the end of each that is done.
+    /// Unsafe writes: position of the request, and position of its `Done` event if that has occurred.
     unsafe_writes: Vec<(usize, Option<usize>)>,
 }
 
 impl<'a> Replay<'a> {
-    /// Begins at position 0.
+    /// Starts at position 0.
     pub fn new(log: &'a Log) -> Self {
         Self {
             log,
-            at: 0,
+            position: 0,
             safe: log.start.clone(),
             unsafe_writes: Vec::new(),
         }
     }
 
-    /// Goes on to a position, never back.
+    /// Replays up to `position`. Earlier positions are ignored.
     pub fn advance(&mut self, position: usize) {
-        while self.at < position.min(self.log.events.len()) {
-            match &self.log.events[self.at] {
-                Event::Write { .. } => self.unsafe_writes.push((self.at, None)),
+        while self.position < position.min(self.log.events.len()) {
+            match &self.log.events[self.position] {
+                Event::Write { .. } => self.unsafe_writes.push((self.position, None)),
                 Event::Flush => {}
-                Event::Done(of) => self.done(*of),
+                Event::Done(request) => self.complete(*request),
             }
-            self.at += 1;
+            self.position += 1;
         }
     }
 
-    fn done(&mut self, of: usize) {
+    fn complete(&mut self, request: usize) {
         let events = &self.log.events;
-        if events[of] != Event::Flush {
-            if let Some((_, end)) = self.unsafe_writes.iter_mut().find(|(at, _)| *at == of) {
-                *end = Some(self.at);
+        if events[request] != Event::Flush {
+            if let Some((_, end)) = self.unsafe_writes.iter_mut().find(|(at, _)| *at == request) {
+                *end = Some(self.position);
             }
             return;
         }
         self.unsafe_writes.retain(|&(at, end)| {
-            let covered = end.is_some_and(|end| end < of);
+            let covered = end.is_some_and(|end| end < request);
             if covered && let Event::Write { offset, data } = &events[at] {
                 put(&mut self.safe, *offset, data);
             }
@@ -124,12 +123,12 @@ impl<'a> Replay<'a> {
         });
     }
 
-    /// How many writes are not safe here.
+    /// Number of unsafe writes at the current position.
     pub fn unsafe_count(&self) -> usize {
         self.unsafe_writes.len()
     }
 
-    /// Makes `image` what the disk may hold when the power goes here.
+    /// Sets `image` to a possible content of the disk after a power cut at the current position.
     pub fn cut(&self, loss: Loss, random: &mut Random, image: &mut Vec<u8>) {
         image.clone_from(&self.safe);
         let victim = random.below(self.unsafe_writes.len());
@@ -158,7 +157,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Copies `data` to where it belongs. The server lets no write pass that reaches beyond the end.
+/// Copies `data` to `offset`. The NBD server rejects writes beyond the end of the image before this call.
 pub(super) fn put(image: &mut [u8], offset: u64, data: &[u8]) {
     let start = offset as usize;
     image[start..start + data.len()].copy_from_slice(data);
@@ -185,7 +184,7 @@ mod tests {
         }
     }
 
-    /// The first byte of A and of B after a cut at `position`.
+    /// The first byte of sector A and of sector B after a power cut at `position`.
     fn after(log: &Log, position: usize, loss: Loss) -> (u8, u8) {
         let mut replay = Replay::new(log);
         replay.advance(position);
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_done_before_a_flush_that_has_ended_is_safe() {
+    fn only_writes_done_before_a_completed_flush_are_safe() {
         let log = log(vec![
             write(A, 1),
             Event::Done(0),
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_forgets_its_flushes_promises_nothing() {
+    fn without_flushes_no_write_is_safe() {
         let log = log(vec![
             write(A, 1),
             Event::Done(0),
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_are_torn_between_sectors_and_never_within() {
+    fn writes_are_torn_only_at_sector_boundaries() {
         let data = vec![7; 4 * SECTOR_BYTES];
         let log = log(vec![Event::Write { offset: 0, data }]);
         let mut replay = Replay::new(&log);
@@ -241,6 +240,6 @@ mod tests {
             }
             mixtures += usize::from(sectors.contains(&0) && sectors.contains(&7));
         }
-        assert!(mixtures > 30, "{mixtures} of 50 tore it");
+        assert!(mixtures > 30, "{mixtures} of 50 cuts tore the write");
     }
 }

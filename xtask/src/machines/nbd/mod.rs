@@ -1,8 +1,8 @@
-//! A disk of which everything is known: a small NBD server whose export lies in memory, and that logs writes and flushes.
+//! An NBD server whose export is in memory and that logs every write and flush, to test power cuts.
 //!
-//! Fixed newstyle handshake, simple replies; READ, WRITE, FLUSH and DISC. FUA is not offered: the client sends a flush
-//! instead, and the log knows one kind of promise only. Spoken by hand, because the crate `nbd` answers each request before
-//! it reads the next: there is no telling what was in flight. <https://github.com/NetworkBlockDevice/nbd>, doc/proto.md.
+//! Fixed newstyle handshake and simple replies; READ, WRITE, FLUSH and DISC. FUA is not offered, so the client sends a FLUSH
+//! instead and the log needs one kind of barrier only. The crate `nbd` is not used: it replies to each request before it reads the
+//! next, so no requests would be in flight together. <https://github.com/NetworkBlockDevice/nbd>, doc/proto.md.
 
 pub mod log;
 mod protocol;
@@ -17,17 +17,18 @@ use tempfile::TempDir;
 
 use log::{Event, Log, put};
 
-/// A disk in memory behind a Unix socket. Dropping it closes the socket; who is connected goes on.
+/// A disk in memory, served on a Unix socket. Drop closes the listening socket; a connected client is still served.
 pub struct Disk {
     shared: Arc<Shared>,
-    ends: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     directory: TempDir,
 }
 
 impl Disk {
-    /// Serves `image` to one client after the other.
+    /// Serves `image` to one client at a time.
     pub fn serve(image: Vec<u8>) -> Result<Self> {
-        let directory = tempfile::tempdir().context("cannot make a directory for a socket")?;
+        let directory =
+            tempfile::tempdir().context("cannot create a directory for the NBD socket")?;
         let disk = Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(State {
@@ -38,17 +39,17 @@ impl Disk {
                     content: image,
                 }),
             }),
-            ends: Arc::default(),
+            stop: Arc::default(),
             directory,
         };
         let listener = UnixListener::bind(disk.socket()).context("cannot listen for NBD")?;
-        let (shared, ends) = (disk.shared.clone(), disk.ends.clone());
+        let (shared, stop) = (disk.shared.clone(), disk.stop.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                if ends.load(Ordering::Relaxed) {
+                if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                // A client that goes away in the middle of something is nothing to report: QEMU was killed.
+                // A connection that breaks off is not an error: tests kill QEMU.
                 let _ = stream
                     .map_err(anyhow::Error::from)
                     .and_then(|stream| protocol::converse(stream, &shared));
@@ -57,17 +58,17 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Where it listens. The export has the empty name.
+    /// Path of the Unix socket. The name of the export is empty.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("nbd")
     }
 
-    /// How much has happened so far. What a client of the disk was told before now happened before this position.
+    /// The current length of the log. Replies that a client received before this call belong to events before this position.
     pub fn position(&self) -> usize {
         self.shared.state().log.events.len()
     }
 
-    /// Everything that has happened.
+    /// A copy of the log.
     pub fn log(&self) -> Log {
         self.shared.state().log.clone()
     }
@@ -75,13 +76,13 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
-        // Wakes the thread that waits for a client; if it serves one it is not waiting.
+        self.stop.store(true, Ordering::Relaxed);
+        // Connects to wake the thread from accept(2), so that it sees `stop`. While it serves a client it does not wait.
         let _ = UnixStream::connect(self.socket());
     }
 }
 
-/// What the connections and the owner of a disk share.
+/// The state shared by the connection thread and the owner of the disk.
 struct Shared {
     state: Mutex<State>,
 }
@@ -100,8 +101,8 @@ impl Shared {
         self.state().content.len() as u64
     }
 
-    /// Whether these bytes lie on the disk.
-    fn holds(&self, offset: u64, len: u32) -> bool {
+    /// Returns true if the range is within the disk.
+    fn contains(&self, offset: u64, len: u32) -> bool {
         offset
             .checked_add(len.into())
             .is_some_and(|end| end <= self.len())
@@ -111,19 +112,19 @@ impl Shared {
         self.state().content[offset as usize..][..len as usize].to_vec()
     }
 
-    /// Takes note of a write and does it; its position.
+    /// Logs and carries out a write. Returns its position in the log.
     fn write(&self, offset: u64, data: Vec<u8>) -> usize {
         let mut state = self.state();
         put(&mut state.content, offset, &data);
         state.add(Event::Write { offset, data })
     }
 
-    /// Takes note of a flush; its position.
+    /// Logs a flush. Returns its position in the log.
     fn flush(&self) -> usize {
         self.state().add(Event::Flush)
     }
 
-    /// Takes note that a write or a flush is done.
+    /// Logs that the write or flush at `position` is done.
     fn done(&self, position: usize) {
         self.state().add(Event::Done(position));
     }

@@ -1,4 +1,4 @@
-//! The conversation with one NBD client: bytes to requests, requests to the disk, answers back.
+//! The connection to one NBD client: parses requests, carries them out on the disk and sends replies.
 
 use std::io::{BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,10 +13,10 @@ const OPTION_REPLY_MAGIC: u64 = 0x3_e889_0455_65a9;
 const REQUEST_MAGIC: u32 = 0x2560_9513;
 const REPLY_MAGIC: u32 = 0x6744_6698;
 
-/// Handshake flags of both sides: fixed newstyle, and no 124 zeroes after EXPORT_NAME.
+/// Handshake flags of both sides: fixed newstyle, and no 124 zero bytes after the reply to EXPORT_NAME.
 const FIXED_NEWSTYLE: u16 = 1;
 const NO_ZEROES: u16 = 2;
-/// Transmission flags: that there are any, and that FLUSH may be sent.
+/// Transmission flags: HAS_FLAGS and SEND_FLUSH.
 const FLAGS: u16 = 1 | 1 << 2;
 
 const OPTION_EXPORT_NAME: u32 = 1;
@@ -36,29 +36,29 @@ const FLUSH: u16 = 3;
 const EINVAL: u32 = 22;
 const LEN_MAX: u32 = 32 << 20;
 
-/// The head of a request.
+/// Size (bytes) of a request header.
 const REQUEST_BYTES: usize = 28;
-/// More than QEMU has in flight at once.
+/// Most requests carried out before replies are sent. More than QEMU has in flight at once.
 const BATCH_MAX: usize = 64;
 
-/// Serves one client until it leaves.
+/// Serves one client until it disconnects.
 pub(super) fn converse(stream: UnixStream, disk: &Shared) -> Result<()> {
     let mut requests = BufReader::with_capacity(1 << 20, stream.try_clone()?);
     if !handshake(&mut requests, &stream, disk)? {
         return Ok(());
     }
-    let mut goes_on = true;
-    while goes_on {
-        // All requests that are there already are begun before the first of them is answered: that is how a disk with a
-        // queue does it, and nobody may rely on more.
+    let mut is_connected = true;
+    while is_connected {
+        // Starts all requests that have already arrived before it replies to the first. A disk with a queue does the same, so a
+        // client must not rely on an earlier reply.
         let mut batch = Vec::new();
         loop {
             match Request::read(&mut requests, disk)? {
                 Some(request) => batch.push(request),
-                None => goes_on = false,
+                None => is_connected = false,
             }
             let more = requests.buffer().len() >= REQUEST_BYTES;
-            if !goes_on || !more || batch.len() == BATCH_MAX {
+            if !is_connected || !more || batch.len() == BATCH_MAX {
                 break;
             }
         }
@@ -71,23 +71,29 @@ pub(super) fn converse(stream: UnixStream, disk: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// Agrees on the one export there is; false when the client wants none.
+/// Negotiates the export. Returns false if the client aborts.
 fn handshake(mut from: impl Read, mut to: impl Write, disk: &Shared) -> Result<bool> {
     let mut hello = [INIT_MAGIC.as_slice(), OPTION_MAGIC].concat();
     hello.extend((FIXED_NEWSTYLE | NO_ZEROES).to_be_bytes());
     to.write_all(&hello)?;
-    let client_flags = u32::from_be_bytes(take(&mut from)?);
+    let client_flags = u32::from_be_bytes(read_array(&mut from)?);
     ensure!(
         client_flags & !u32::from(FIXED_NEWSTYLE | NO_ZEROES) == 0,
-        "the client has unknown flags: {client_flags:#x}"
+        "the client sent unknown handshake flags: {client_flags:#x}"
     );
     let mut export = disk.len().to_be_bytes().to_vec();
     export.extend(FLAGS.to_be_bytes());
     loop {
-        ensure!(&take(&mut from)? == OPTION_MAGIC, "that is no NBD option");
-        let option = u32::from_be_bytes(take(&mut from)?);
-        let len = u32::from_be_bytes(take(&mut from)?);
-        ensure!(len <= OPTION_LEN_MAX, "an option of {len} bytes");
+        ensure!(
+            &read_array(&mut from)? == OPTION_MAGIC,
+            "the client sent no NBD option"
+        );
+        let option = u32::from_be_bytes(read_array(&mut from)?);
+        let len = u32::from_be_bytes(read_array(&mut from)?);
+        ensure!(
+            len <= OPTION_LEN_MAX,
+            "the client sent an option of {len} bytes; the limit is {OPTION_LEN_MAX}"
+        );
         from.read_exact(&mut vec![0; len as usize])?;
         let mut reply = |kind: u32, data: &[u8]| {
             let mut reply = OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
@@ -106,7 +112,7 @@ fn handshake(mut from: impl Read, mut to: impl Write, disk: &Shared) -> Result<b
                 return Ok(true);
             }
             OPTION_INFO | OPTION_GO => {
-                // NBD_INFO_EXPORT, which is number 0.
+                // NBD_INFO_EXPORT, type 0.
                 reply(REPLY_INFO, &[&[0, 0], export.as_slice()].concat())?;
                 reply(REPLY_ACK, &[])?;
                 if option == OPTION_GO {
@@ -122,7 +128,7 @@ fn handshake(mut from: impl Read, mut to: impl Write, disk: &Shared) -> Result<b
     }
 }
 
-/// What was begun and is to be answered.
+/// A request that has been started and needs a reply.
 struct Request {
     cookie: [u8; 8],
     what: What,
@@ -133,29 +139,35 @@ enum What {
         offset: u64,
         len: u32,
     },
-    /// A write or a flush, at this position of the log.
+    /// A WRITE or FLUSH, at this position in the log.
     Logged(usize),
     Refused,
 }
 
 impl Request {
-    /// Takes the next request and begins it; None when the client takes its leave.
+    /// Reads and starts the next request. Returns None after DISC.
     fn read(from: &mut impl Read, disk: &Shared) -> Result<Option<Self>> {
         ensure!(
-            u32::from_be_bytes(take(from)?) == REQUEST_MAGIC,
-            "that is no NBD request"
+            u32::from_be_bytes(read_array(from)?) == REQUEST_MAGIC,
+            "the client sent no NBD request"
         );
-        let flags = u16::from_be_bytes(take(from)?);
-        ensure!(flags == 0, "flags that were not offered: {flags:#x}");
-        let kind = u16::from_be_bytes(take(from)?);
-        let cookie = take(from)?;
-        let offset = u64::from_be_bytes(take(from)?);
-        let len = u32::from_be_bytes(take(from)?);
-        let fits = len <= LEN_MAX && disk.holds(offset, len);
+        let flags = u16::from_be_bytes(read_array(from)?);
+        ensure!(
+            flags == 0,
+            "the client sent command flags that were not offered: {flags:#x}"
+        );
+        let kind = u16::from_be_bytes(read_array(from)?);
+        let cookie = read_array(from)?;
+        let offset = u64::from_be_bytes(read_array(from)?);
+        let len = u32::from_be_bytes(read_array(from)?);
+        let fits = len <= LEN_MAX && disk.contains(offset, len);
         let what = match kind {
             READ if fits => What::Read { offset, len },
             WRITE => {
-                ensure!(len <= LEN_MAX, "a write of {len} bytes");
+                ensure!(
+                    len <= LEN_MAX,
+                    "the client sent a WRITE of {len} bytes; the limit is {LEN_MAX}"
+                );
                 let mut data = vec![0; len as usize];
                 from.read_exact(&mut data)?;
                 if fits {
@@ -167,12 +179,12 @@ impl Request {
             FLUSH => What::Logged(disk.flush()),
             DISCONNECT => return Ok(None),
             READ => What::Refused,
-            other => bail!("command {other} was not offered"),
+            command => bail!("the client sent command {command}, which was not offered"),
         };
         Ok(Some(Self { cookie, what }))
     }
 
-    /// Does what is left to do and appends the answer.
+    /// Finishes the request and appends its reply.
     fn answer(self, disk: &Shared, to: &mut Vec<u8>) {
         let (error, data) = match self.what {
             What::Read { offset, len } => (0, disk.read(offset, len)),
@@ -189,7 +201,7 @@ impl Request {
     }
 }
 
-fn take<const LEN: usize>(from: &mut impl Read) -> Result<[u8; LEN]> {
+fn read_array<const LEN: usize>(from: &mut impl Read) -> Result<[u8; LEN]> {
     let mut bytes = [0; LEN];
     from.read_exact(&mut bytes)?;
     Ok(bytes)
@@ -228,13 +240,13 @@ mod tests {
         bytes
     }
 
-    /// Sends everything at once, as bold clients do; what came back until the server hung up.
-    fn said(disk: &Disk, messages: &[Vec<u8>]) -> Result<Vec<u8>> {
+    /// Sends all messages at once, without waiting for replies. Returns everything received until the server closed the connection.
+    fn exchange(disk: &Disk, messages: &[Vec<u8>]) -> Result<Vec<u8>> {
         let mut stream = UnixStream::connect(disk.socket())?;
         stream.write_all(&[&[0, 0, 0, 3], messages.concat().as_slice()].concat())?;
-        let mut said = Vec::new();
-        stream.read_to_end(&mut said)?;
-        Ok(said)
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received)?;
+        Ok(received)
     }
 
     fn hello() -> Vec<u8> {
@@ -246,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_options_are_declined_and_go_leads_to_the_export() -> Result<()> {
+    fn unknown_options_are_rejected_and_go_selects_the_export() -> Result<()> {
         let disk = Disk::serve(vec![0; MIB])?;
         let reply = |option: u8, kind: [u8; 4], data: &[u8]| {
             let mut bytes = OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
@@ -257,7 +269,7 @@ mod tests {
             bytes
         };
         const STRUCTURED_REPLY: u32 = 8;
-        let said = said(
+        let received = exchange(
             &disk,
             &[
                 option(STRUCTURED_REPLY, b""),
@@ -271,16 +283,16 @@ mod tests {
             reply(7, [0, 0, 0, 3], &[&[0, 0], export().as_slice()].concat()),
             reply(7, [0, 0, 0, 1], b""),
         ];
-        assert_eq!(said, expected.concat());
+        assert_eq!(received, expected.concat());
         Ok(())
     }
 
     #[test]
-    fn the_log_has_writes_and_flushes_in_order_and_their_ends() -> Result<()> {
+    fn log_contains_writes_and_flushes_in_order() -> Result<()> {
         let disk = Disk::serve(vec![0; MIB])?;
         let mut write = request(WRITE, 1, 4096, 3);
         write.extend(b"abc");
-        let said = said(
+        let received = exchange(
             &disk,
             &[
                 option(OPTION_EXPORT_NAME, b""),
@@ -292,11 +304,11 @@ mod tests {
         )?;
         let mut answers = [hello(), export(), answer(0, 1), answer(0, 2), answer(0, 3)].concat();
         answers.extend(b"\0abc\0");
-        assert_eq!(said, answers);
+        assert_eq!(received, answers);
         let log = disk.log();
         assert_eq!(disk.position(), 4);
         assert_eq!(log.start, vec![0; MIB]);
-        // Whether the flush had come before the write was answered is a matter of time.
+        // The server may or may not have read the FLUSH before it replied to the WRITE, so `Done` events are filtered out.
         let begins = |event: &&Event| !matches!(event, Event::Done(_));
         let begun: Vec<&Event> = log.events.iter().filter(begins).collect();
         let write = Event::Write {
@@ -315,11 +327,11 @@ mod tests {
     }
 
     #[test]
-    fn what_reaches_beyond_the_end_is_refused_and_not_logged() -> Result<()> {
+    fn requests_beyond_the_end_are_refused_and_not_logged() -> Result<()> {
         let disk = Disk::serve(vec![0; MIB])?;
         let mut write = request(WRITE, 1, MIB as u64 - 1, 2);
         write.extend(b"ab");
-        let said = said(
+        let received = exchange(
             &disk,
             &[
                 option(OPTION_EXPORT_NAME, b""),
@@ -329,7 +341,7 @@ mod tests {
             ],
         )?;
         assert_eq!(
-            said,
+            received,
             [hello(), export(), answer(EINVAL, 1), answer(EINVAL, 2)].concat()
         );
         assert_eq!(disk.position(), 0);
