@@ -1,5 +1,5 @@
-//! qemu/bare.toml: our own file as a machine without an operating system. Its console is watched, its NFS server is reached through a
-//! port of loopback, and by QEMU's stub for gdb its code can be made to do what it never does.
+//! The machine of qemu/bare.toml: stowaway without an operating system. Tests read its console, reach its NFS server through a
+//! forwarded port, and can inject code through QEMU's gdb stub.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -17,70 +17,70 @@ use crate::machines::port::Port;
 use crate::machines::wait_for;
 use crate::setup::{self, Package};
 
-/// Under emulation, on a host that is busy.
+/// Time limit of every wait. Emulation on a busy host is slow.
 const TIME_MAX: Duration = Duration::from_secs(120);
-/// Where its NFS server listens.
+/// Port of the machine's NFS server.
 const NFS_PORT: u16 = 2049;
-/// Where SFTP may listen, to be reached by [`Bare::sftp`].
+/// Port of the machine's SFTP server, if it runs one. See [`Bare::sftp`].
 pub const SFTP_PORT: u16 = 2222;
 
-/// Runs it on this terminal until it ends, with more boot arguments and arguments of QEMU. `tell` says how it is reached: by this
-/// port of 127.0.0.1.
-pub fn on_this_terminal(words: &str, more: &[&str], tell: impl FnOnce(u16)) -> Result<()> {
-    run_on_this_terminal("bare", words, more, tell)
+/// Runs the machine on this terminal until it ends. `words` are more boot arguments, `more` more arguments for QEMU. Calls
+/// `report_port` with the port of 127.0.0.1 that forwards to NFS.
+pub fn on_this_terminal(words: &str, more: &[&str], report_port: impl FnOnce(u16)) -> Result<()> {
+    run_on_this_terminal("bare", words, more, report_port)
 }
 
-/// The same of qemu/`machine`.toml.
+/// As [`on_this_terminal`], for qemu/`machine`.toml.
 pub(super) fn run_on_this_terminal(
     machine: &str,
     words: &str,
     more: &[&str],
-    tell: impl FnOnce(u16),
+    report_port: impl FnOnce(u16),
 ) -> Result<()> {
-    let directory = tempfile::tempdir().context("cannot make a directory for the machine")?;
+    let directory = tempfile::tempdir().context("cannot create a directory for the machine")?;
     let mut start = Machine::load(machine)?.start(directory.path(), words, None)?;
     let (_, port) = start.ports.first().context("no port is forwarded")?;
-    tell(port.number());
+    report_port(port.number());
     let command = start.command.args(["-serial", "mon:stdio"]).args(more);
     let status = command.status().context("cannot start QEMU")?;
     ensure!(status.success(), "the machine ended with {status}");
     Ok(())
 }
 
-/// How a machine is started.
+/// Start options of a [`Bare`] machine.
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
     /// More boot arguments.
     pub words: &'a str,
-    /// What QEMU puts into its memory beside the file.
+    /// A file that QEMU loads into memory as a module (`-initrd`).
     pub module: Option<&'a Path>,
-    /// More arguments of QEMU.
+    /// More arguments for QEMU.
     pub more: &'a [&'a str],
-    /// Another file than the one that is built.
+    /// The file to boot instead of the built one.
     pub file: Option<&'a Path>,
-    /// Linux is beneath it, as in qemu/linux.toml; this follows the initramfs.
+    /// Boots qemu/linux.toml, with Linux as the kernel. The value is a cpio archive that is appended to the initramfs.
     pub linux: Option<&'a [u8]>,
-    /// What its card is connected to, as QEMU's -netdev has it without an id, in the network namespace of the thread that starts it;
-    /// else QEMU's own network.
+    /// The backend of the network card, a value of QEMU's -netdev without an id, opened in the calling thread's network namespace.
+    /// None: QEMU's user network.
     pub network: Option<&'a str>,
-    /// QEMU listens to a debugger, as [`Bare::plant`] needs it.
+    /// QEMU opens a gdb stub, which [`Bare::plant`] needs.
     pub has_stub: bool,
 }
 
-/// A machine that was started.
+/// A running machine. Drop kills QEMU.
 pub struct Bare {
     qemu: Child,
     directory: TempDir,
-    /// The port of 127.0.0.1 that leads to the machine's NFS server; elsewhere than in QEMU's network that of the server.
+    /// The port of 127.0.0.1 that forwards to the machine's NFS server. With [`Options::network`], the port of the server itself.
     pub port: u16,
-    /// Ports of the machine, and those of 127.0.0.1 that lead there.
+    /// Forwarded ports: port of the machine, port of 127.0.0.1.
     ports: Vec<(u16, Port)>,
-    /// When QEMU was started.
+    /// Time at which QEMU was started.
     pub began: Instant,
 }
 
 impl Bare {
-    /// Starts it with more boot arguments, a module if there is one, and more arguments of QEMU.
+    /// Starts the machine with more boot arguments, an optional module, more arguments for QEMU, and a gdb stub.
     pub fn boot(words: &str, module: Option<&Path>, more: &[&str]) -> Result<Self> {
         Self::start(Options {
             words,
@@ -91,9 +91,8 @@ impl Bare {
         })
     }
 
-    /// Starts it.
     pub fn start(options: Options<'_>) -> Result<Self> {
-        let directory = tempfile::tempdir().context("cannot make a directory for the machine")?;
+        let directory = tempfile::tempdir().context("cannot create a directory for the machine")?;
         let name = if options.linux.is_some() {
             "linux"
         } else {
@@ -110,8 +109,8 @@ impl Bare {
         if let Some(archive) = options.linux {
             initramfs::append(&mut module, archive);
         }
-        if let Some(place) = options.module {
-            module = fs::read(place)?;
+        if let Some(path) = options.module {
+            module = fs::read(path)?;
         }
         let words = format!("{} {}", machine.command_line, options.words);
         let started = machine.start_with(directory.path(), &file, &module, &words)?;
@@ -119,14 +118,14 @@ impl Bare {
             mut command, ports, ..
         } = started;
         let port = ports.first().map(|(_, port)| port.number());
-        let place = |name: &str| directory.path().join(name).display().to_string();
-        let monitor = format!("unix:{},server=on,wait=off", place("monitor"));
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let monitor = format!("unix:{},server=on,wait=off", path("monitor"));
         command
-            .args(["-serial", &format!("file:{}", place("console"))])
+            .args(["-serial", &format!("file:{}", path("console"))])
             .args(["-monitor", &monitor])
             .stdin(Stdio::null());
         if options.has_stub {
-            let stub = format!("socket,id=gdb,server=on,wait=off,path={}", place("gdb"));
+            let stub = format!("socket,id=gdb,server=on,wait=off,path={}", path("gdb"));
             command.args(["-chardev", &stub, "-gdb", "chardev:gdb"]);
         }
         let began = Instant::now();
@@ -140,39 +139,42 @@ impl Bare {
         })
     }
 
-    /// The process of QEMU.
+    /// The process id of QEMU.
     pub fn pid(&self) -> u32 {
         self.qemu.id()
     }
 
-    /// Gives QEMU a command of its monitor, and waits until it is done.
+    /// Sends a command to QEMU's monitor and returns the output.
     pub fn monitor(&self, command: &str) -> Result<String> {
-        /// What it says when it takes a command.
+        /// Printed by the monitor when it is ready for a command.
         const PROMPT: &str = "(qemu) ";
-        let mut monitor = UnixStream::connect(self.place("monitor")).context("no monitor")?;
+        let mut monitor = UnixStream::connect(self.path("monitor"))
+            .context("cannot connect to QEMU's monitor")?;
         monitor.set_read_timeout(Some(TIME_MAX))?;
         writeln!(monitor, "{command}")?;
         let (mut said, mut buffer) = (String::new(), [0; 4096]);
-        // Once before the command, and once behind what it says.
+        // The first prompt precedes the command, the second follows its output.
         while said.matches(PROMPT).count() < 2 {
-            let count = monitor.read(&mut buffer).context("the monitor is silent")?;
-            ensure!(count > 0, "QEMU is gone");
+            let count = monitor
+                .read(&mut buffer)
+                .context("QEMU's monitor did not reply")?;
+            ensure!(count > 0, "QEMU closed its monitor");
             said += &String::from_utf8_lossy(buffer.get(..count).unwrap_or_default());
         }
         Ok(said)
     }
 
-    fn place(&self, name: &str) -> PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// What its console said.
+    /// The console output so far.
     pub fn said(&self) -> String {
-        let said = fs::read(self.place("console")).unwrap_or_default();
+        let said = fs::read(self.path("console")).unwrap_or_default();
         String::from_utf8_lossy(&said).replace('\r', "")
     }
 
-    /// Waits for a line with this in it.
+    /// Waits for a complete console line that contains `part`.
     pub fn wait_for_line(&mut self, part: &str) -> Result<String> {
         let found = wait_for(TIME_MAX, || {
             let has_ended = self.qemu.try_wait()?.is_some();
@@ -181,56 +183,71 @@ impl Bare {
                 .split_inclusive('\n')
                 .filter(|line| line.ends_with('\n'));
             let line = whole.find(|line| line.contains(part));
-            ensure!(line.is_some() || !has_ended, "it has ended");
+            ensure!(line.is_some() || !has_ended, "the machine has ended");
             Ok(line.map(|line| line.trim_end().to_owned()))
         });
-        let found = found.with_context(|| format!("its console:\n{}", self.said()))?;
-        found.with_context(|| format!("no line with '{part}'; its console:\n{}", self.said()))
+        let found = found.with_context(|| format!("console:\n{}", self.said()))?;
+        found.with_context(|| format!("no line with '{part}'; console:\n{}", self.said()))
     }
 
-    /// Waits until it has switched itself off; what QEMU exits with.
+    /// Waits until the machine has switched itself off. Returns the exit status of QEMU.
     pub fn wait_for_end(&mut self) -> Result<ExitStatus> {
         let ended = wait_for(TIME_MAX, || Ok(self.qemu.try_wait()?))?;
-        ended.with_context(|| format!("it does not end; its console:\n{}", self.said()))
+        ended.with_context(|| {
+            format!(
+                "the machine did not end within {TIME_MAX:?}; console:\n{}",
+                self.said()
+            )
+        })
     }
 
-    /// Where libnfs finds `path` of it.
+    /// The libnfs URL of `path` on this machine.
     pub fn url(&self, path: &str) -> String {
         let port = self.port;
         format!("nfs://127.0.0.1{path}?version=3&nfsport={port}&mountport={port}")
     }
 
-    /// Runs commands of OpenSSH's sftp over its port [`SFTP_PORT`], in this directory; what they print, without themselves.
+    /// Runs `commands` by OpenSSH's sftp against [`SFTP_PORT`], with `directory` as the working directory. Returns the output
+    /// without the echoed commands.
     pub fn sftp(&self, directory: &Path, commands: &str) -> Result<String> {
         setup::need(&[Package::OPENSSH_CLIENT, Package::BUSYBOX])?;
-        let forwarded = self.ports.iter().find(|(of, _)| *of == SFTP_PORT);
-        let (_, port) = forwarded.context("the port of SFTP is not forwarded")?;
-        let batch = self.place("batch");
+        let forwarded = self
+            .ports
+            .iter()
+            .find(|(machine_port, _)| *machine_port == SFTP_PORT);
+        let (_, port) = forwarded.context("port {SFTP_PORT} (SFTP) is not forwarded")?;
+        let batch = self.path("batch");
         fs::write(&batch, commands)?;
         let server = format!("busybox nc 127.0.0.1 {}", port.number());
         let mut sftp = Command::new("timeout");
         sftp.args(["120", "sftp", "-D", &server, "-b"]).arg(batch);
         let said = setup::quietly(sftp.current_dir(directory));
-        let said = said.with_context(|| format!("its console:\n{}", self.said()))?;
+        let said =
+            said.with_context(|| format!("sftp failed; console of the machine:\n{}", self.said()))?;
         let lines = said.lines().filter(|line| !line.starts_with("sftp> "));
         Ok(lines.map(|line| format!("{line}\n")).collect())
     }
 
-    /// Has it run `code` next, wherever it is.
+    /// Writes `code` at the current instruction pointer, so that the machine executes it next.
     pub fn plant(&self, code: &[u8]) -> Result<()> {
-        /// The number of the instruction pointer among the registers, which have eight bytes each.
+        /// Index of the instruction pointer in the stub's register list, where each register has eight bytes.
         const RIP: usize = 16;
-        let mut stub = Stub(UnixStream::connect(self.place("gdb")).context("no stub for gdb")?);
+        let mut stub = Stub(
+            UnixStream::connect(self.path("gdb")).context("cannot connect to QEMU's gdb stub")?,
+        );
         stub.0.set_read_timeout(Some(TIME_MAX))?;
         let registers = stub.ask("g")?;
         let digits = registers
             .get(RIP * 16..RIP * 16 + 16)
-            .context("no registers")?;
+            .context("the gdb stub returned too few registers")?;
         let rip = u64::from_str_radix(digits, 16)?.swap_bytes();
         let bytes: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
         let answer = stub.ask(&format!("M{rip:x},{:x}:{bytes}", code.len()))?;
-        ensure!(answer == "OK", "the stub wrote nothing: {answer}");
-        // Let go of, it goes on; a connection wakes it.
+        ensure!(
+            answer == "OK",
+            "the gdb stub did not write the code: {answer}"
+        );
+        // After the detach the machine continues; the connection wakes it from its wait.
         stub.ask("D")?;
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
         Ok(())
@@ -244,7 +261,7 @@ impl Drop for Bare {
     }
 }
 
-/// GDB's remote protocol: `$`, a packet, `#`, its sum.
+/// A client of GDB's remote protocol. A packet is `$`, payload, `#`, checksum.
 struct Stub(UnixStream);
 
 impl Stub {
@@ -254,26 +271,28 @@ impl Stub {
         loop {
             let answer = self.answer()?;
             self.0.write_all(b"+")?;
-            // That the machine has stopped is told without being asked for.
+            // Skips stop replies, which the stub sends unasked.
             if !answer.starts_with('T') {
                 return Ok(answer);
             }
         }
     }
 
-    /// The next packet; before it, a plus may say that ours came.
+    /// Reads the next packet. A `+` before it acknowledges our packet.
     fn answer(&mut self) -> Result<String> {
         let mut answer = Vec::new();
         let mut byte = [0];
         while !answer.ends_with(b"#") {
             if self.0.read(&mut byte)? == 0 {
-                bail!("the stub hung up");
+                bail!("the gdb stub closed the connection");
             }
             answer.extend(byte);
         }
         self.0.read_exact(&mut [0; 2])?;
         let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (_, text) = answer.split_once('$').context("no packet")?;
+        let (_, text) = answer
+            .split_once('$')
+            .context("the gdb stub sent no packet")?;
         Ok(text.trim_end_matches('#').to_owned())
     }
 }

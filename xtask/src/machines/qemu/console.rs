@@ -1,4 +1,4 @@
-//! A machine that is only watched, from its start until it switches itself off.
+//! Boots a machine and collects its console output until it switches itself off.
 
 use std::fs;
 use std::path::Path;
@@ -14,14 +14,14 @@ use crate::setup;
 
 const TIME_MAX: Duration = Duration::from_secs(180);
 
-/// Boots qemu/`machine`.toml in the caller's network namespace, with more `words` for its kernel, and with `init` instead of
-/// its own if there is one: what its console said.
+/// Boots qemu/`machine`.toml in the caller's network namespace and returns its console output. `words` are more kernel arguments;
+/// `init` replaces the /init of the initramfs.
 pub fn watch(machine: &str, words: &str, init: Option<&str>) -> Result<String> {
     let start = |machine: &Machine, directory: &Path| machine.start(directory, words, init);
     watch_started(machine, start)
 }
 
-/// The same, but QEMU starts Debian's iPXE, and that does what `script` says.
+/// As [`watch`], but QEMU boots Debian's iPXE, which runs `script`.
 pub fn watch_ipxe(machine: &str, script: &str) -> Result<String> {
     let ipxe = iso::shipped("ipxe")?.join("boot/ipxe.lkrn");
     watch_started(machine, |machine, directory| {
@@ -33,14 +33,14 @@ fn watch_started(
     machine: &str,
     start: impl FnOnce(&Machine, &Path) -> Result<Start>,
 ) -> Result<String> {
-    let directory = tempfile::tempdir().context("cannot make a directory for the machine")?;
+    let directory = tempfile::tempdir().context("cannot create a directory for the machine")?;
     let machine = Machine::load(machine)?;
     let Start { mut command, .. } = start(&machine, directory.path())?;
     let _waiting = setup::progress("booting a machine");
-    let place = directory.path().join("console");
+    let path = directory.path().join("console");
     command
         .arg("-serial")
-        .arg(format!("file:{}", place.display()))
+        .arg(format!("file:{}", path.display()))
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     let mut qemu = command
@@ -51,12 +51,12 @@ fn watch_started(
         qemu.kill()?;
         qemu.wait()?;
     }
-    let said = fs::read(&place).unwrap_or_default();
+    let said = fs::read(&path).unwrap_or_default();
     match status {
         Some(status) if status.success() => Ok(String::from_utf8_lossy(&said).into_owned()),
         Some(status) => bail!("{} ended with {status}", machine.program),
         None => bail!(
-            "the machine did not end within {TIME_MAX:?}; its console:\n{}",
+            "the machine did not end within {TIME_MAX:?}; console:\n{}",
             last_lines(&said)
         ),
     }

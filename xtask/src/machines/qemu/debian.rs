@@ -1,7 +1,6 @@
-//! An initramfs as Debian's installed and live systems have: made by `mkinitramfs`, in a tree of Debian's packages.
+//! An initramfs as on Debian's installed and live systems, made by `mkinitramfs` in a tree of unpacked Debian packages.
 //!
-//! The tree is made of what is downloaded, and is gone afterwards; nothing is installed on this machine. Kernel and initramfs
-//! stay under target/ until that is cleaned.
+//! The tree is temporary and nothing is installed on this machine. Kernel and initramfs are kept under target/qemu.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,29 +13,29 @@ use serde::Deserialize;
 use super::{kept, unpack};
 use crate::setup::{PrivateApt, quietly};
 
-/// What a machine's file says about its system.
+/// The [debian] section of a machine's file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Choice {
-    /// Where it is kept in target/qemu.
+    /// Directory in target/qemu that holds kernel and initramfs.
     name: String,
-    /// The kernel's meta-package, packages whose scripts are to be in the initramfs, and what making it takes.
+    /// The kernel's meta-package, packages whose hooks add files to the initramfs, and the packages that mkinitramfs needs.
     packages: Vec<String>,
 }
 
 impl Choice {
-    /// The kernel's place and the initramfs; they are made when they are not there.
+    /// Returns the kernel's path and the initramfs. Makes both on the first call.
     pub(super) fn make(&self) -> Result<(PathBuf, Vec<u8>)> {
         let waiting = "making an initramfs of Debian packages (50 MB)";
         let home = kept(&self.name, waiting, |work| {
             let (debs, tree) = (work.join("debs"), work.join("tree"));
             let packages: Vec<&str> = self.packages.iter().map(String::as_str).collect();
             PrivateApt::new(&work.join("apt"))?.download_all(&packages, &debs)?;
-            // In it /bin may be a link, which no other package may be faster than.
+            // base-files comes first: /bin may be a symbolic link in it, and another package would create a directory there.
             let base = file_of(&debs, "base-files_")?;
             quietly(Command::new("dpkg-deb").arg("-x").arg(base).arg(&tree))?;
             unpack(&debs, &tree)?;
-            // Links that the packages' own scripts would make.
+            // Links that the packages' postinst scripts would create.
             for (link, target) in [("usr/bin/awk", "mawk"), ("bin/sh", "dash")] {
                 if fs::symlink_metadata(tree.join(link)).is_err() {
                     symlink(target, tree.join(link))?;
@@ -54,7 +53,7 @@ impl Choice {
 
 const INITRAMFS: &str = "initrd.img";
 
-/// Makes the initramfs of the kernel that is in the tree.
+/// Makes the initramfs for the kernel in `tree`.
 fn initramfs(tree: &Path) -> Result<()> {
     let version = file_of(&tree.join("boot"), "vmlinuz-")?;
     let version = version.file_name().unwrap_or_default().to_string_lossy();
@@ -66,11 +65,11 @@ fn initramfs(tree: &Path) -> Result<()> {
     unshare.arg("--mount").args(["sh", "-ec", MAKE, "sh"]);
     unshare.arg(tree).args([version, INITRAMFS]);
     unshare.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    quietly(&mut unshare).context("cannot make an initramfs of Debian's packages")?;
+    quietly(&mut unshare).context("mkinitramfs failed in the tree of Debian packages")?;
     Ok(())
 }
 
-/// With mounts of its own: the tree, the kernel's version, the file to make.
+/// Runs in a new mount namespace. Arguments: the tree, the kernel version, the file to make.
 const MAKE: &str = r#"
     mount --rbind /dev "$1/dev"
     mount --rbind /proc "$1/proc"
@@ -78,14 +77,14 @@ const MAKE: &str = r#"
     chroot "$1" mkinitramfs -o "/boot/$3" "$2"
 "#;
 
-/// The file whose name begins so.
+/// Finds the file in `directory` whose name starts with `prefix`.
 fn file_of(directory: &Path, prefix: &str) -> Result<PathBuf> {
-    let what = || format!("{} holds no {prefix}*", directory.display());
-    for entry in fs::read_dir(directory).with_context(what)? {
+    let missing = || format!("{} contains no {prefix}*", directory.display());
+    for entry in fs::read_dir(directory).with_context(missing)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(prefix) {
             return Ok(entry.path());
         }
     }
-    anyhow::bail!(what())
+    anyhow::bail!(missing())
 }

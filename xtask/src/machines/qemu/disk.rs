@@ -1,4 +1,4 @@
-//! A machine's disk: made by a program of this host when the machine starts, served from memory, gone afterwards.
+//! The disk of a machine: formatted by a program of this host when the machine starts, served from memory.
 
 use std::fs;
 use std::process::Command;
@@ -9,24 +9,26 @@ use serde::Deserialize;
 use crate::machines::nbd::Disk;
 use crate::setup::quietly;
 
-/// What a machine's file says about its disk.
+/// The [disk] section of a machine's file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Choice {
     mib: u64,
-    /// The words of a command that puts a file system into a file, whose name it takes as the last one.
+    /// An mkfs command. The path of the image is appended as its last argument.
     make: String,
 }
 
 impl Choice {
-    /// A new disk.
+    /// Creates the disk.
     pub(super) fn make(&self) -> Result<Disk> {
-        let file = tempfile::NamedTempFile::new().context("cannot make a file for a disk")?;
+        let file = tempfile::NamedTempFile::new().context("cannot create a file for the disk")?;
         file.as_file().set_len(self.mib << 20)?;
         let mut words = self.make.split_whitespace();
-        let program = words.next().context("no program makes the disk")?;
+        let program = words
+            .next()
+            .context("the command `make` of the disk is empty")?;
         let mut command = Command::new(program);
-        // An ordinary user's path often leaves these out.
+        // An ordinary user's PATH often lacks these directories.
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
         quietly(command.args(words).arg(file.path()))?;

@@ -1,7 +1,7 @@
-//! A machine that a test drives: it boots once, then runs one shell script after the other.
+//! A guest that a test controls: it boots once, then runs shell scripts one after another.
 //!
-//! Scripts and what they print travel over a virtio-serial port, which echoes and changes nothing. The kernel's console
-//! goes to a file of its own, whose end is shown when something fails.
+//! Scripts and their output go through a virtio-serial port, which does not echo or alter bytes. The kernel's console goes to a
+//! file, whose last lines appear in error messages.
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -24,39 +24,40 @@ const BOOT_MAX: Duration = Duration::from_secs(120);
 const SCRIPT_MAX: Duration = Duration::from_secs(180);
 const LINES_SHOWN: usize = 20;
 
-/// A running machine. Dropping it switches it off; it also ends by itself when nobody holds its control port.
+/// A running guest. Drop kills QEMU; the guest also switches itself off when its control port is closed.
 pub struct Guest {
     qemu: Child,
     control: UnixStream,
     scripts_count: u32,
     disk: Option<Disk>,
     ports: Vec<(u16, Port)>,
-    /// Holds the initramfs and the console's text.
+    /// A directory with the initramfs, the console output and QEMU's stderr.
     directory: TempDir,
 }
 
-/// What a script left.
+/// The result of a script.
 pub struct Answer {
-    /// Its exit code.
+    /// Exit code of the script.
     pub code: i32,
-    /// What it wrote to stdout and stderr, in the order of writing.
+    /// Output on stdout and stderr, interleaved as written.
     pub text: Vec<u8>,
 }
 
 impl Guest {
-    /// Boots qemu/`machine`.toml in the caller's network namespace and waits until it takes scripts.
+    /// Boots qemu/`machine`.toml in the caller's network namespace and waits until the guest is ready for scripts.
     pub fn boot(machine: &str) -> Result<Self> {
         Self::start(&Machine::load(machine)?)
     }
 
-    /// The same, but its network is what listens at the socket file `socket`.
+    /// As [`Self::boot`], but the guest's network card listens on the Unix socket `socket`, to which the other end of the cable
+    /// connects.
     pub fn boot_listening(machine: &str, socket: &Path) -> Result<Self> {
         let mut machine = Machine::load(machine)?;
         machine.listen_at(socket);
         Self::start(&machine)
     }
 
-    /// The same, but its network is this, as QEMU's -netdev has it without an id.
+    /// As [`Self::boot`], but with this network backend: a value of QEMU's -netdev without an id.
     pub fn boot_on(machine: &str, network: &str) -> Result<Self> {
         let mut machine = Machine::load(machine)?;
         machine.connect_to(network);
@@ -64,7 +65,7 @@ impl Guest {
     }
 
     fn start(machine: &Machine) -> Result<Self> {
-        let directory = tempfile::tempdir().context("cannot make a directory for the guest")?;
+        let directory = tempfile::tempdir().context("cannot create a directory for the guest")?;
         let Start {
             mut command,
             disk,
@@ -72,7 +73,7 @@ impl Guest {
         } = machine.start(directory.path(), "control", None)?;
         let _waiting = setup::progress("booting a guest");
         let (control, far_end) = UnixStream::pair().context("cannot make a socket pair")?;
-        // QEMU finds its end of the control port as descriptor 0.
+        // QEMU inherits its end of the control socket as descriptor 0.
         command.stdin(OwnedFd::from(far_end)).stdout(Stdio::null());
         command.args([
             "-chardev",
@@ -85,12 +86,12 @@ impl Guest {
             .arg("-serial")
             .arg(format!("file:{}", console.display()));
         let errors = fs::File::create(directory.path().join("errors"))
-            .context("cannot write in the guest's directory")?;
+            .context("cannot create a file for QEMU's stderr")?;
         let qemu = command
             .stderr(errors)
             .spawn()
             .with_context(|| format!("cannot start {}", machine.program))?;
-        // It holds the far end of the control port: with it gone, a QEMU that dies ends the conversation.
+        // `command` holds the far end of the control socket. Once this copy is closed, the end of QEMU closes the connection.
         drop(command);
         let mut guest = Self {
             qemu,
@@ -106,10 +107,10 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Runs a shell script and waits for its end, whatever its exit code.
+    /// Runs a shell script and returns its output and exit code.
     pub fn run(&mut self, script: &str) -> Result<Answer> {
         self.scripts_count += 1;
-        // No output can end with it by chance: it is new for every script.
+        // The mark is unique per script, so output cannot contain it by chance.
         let mark = format!(
             "end-of-script-{}-{}",
             std::process::id(),
@@ -123,32 +124,35 @@ impl Guest {
             .map_err(|e| self.explain(e, script))
     }
 
-    /// Runs a shell script that must end with 0 and print UTF-8.
+    /// Runs a shell script and returns its output. An exit code other than 0 is an error.
     pub fn sh(&mut self, script: &str) -> Result<String> {
         let answer = self.run(script)?;
         let text = String::from_utf8_lossy(&answer.text).into_owned();
         ensure!(
             answer.code == 0,
-            "in the guest, exit code {}:\n{script}\nprinted:\n{text}",
+            "a script in the guest exited with code {}:\n{script}\nprinted:\n{text}",
             answer.code
         );
         Ok(text)
     }
 
-    /// The machine's disk, which lives in this process.
+    /// The disk of the machine, served by this process.
     pub fn disk(&self) -> Result<&Disk> {
         self.disk.as_ref().context("this machine has no disk")
     }
 
-    /// Where a port of the machine is reached.
+    /// The address of 127.0.0.1 that forwards to `port` of the machine.
     pub fn port(&self, port: u16) -> Result<SocketAddr> {
-        let forwarded = self.ports.iter().find(|(of, _)| *of == port);
-        let (_, own) =
+        let forwarded = self
+            .ports
+            .iter()
+            .find(|(machine_port, _)| *machine_port == port);
+        let (_, host_port) =
             forwarded.with_context(|| format!("this machine's port {port} is not forwarded"))?;
-        Ok((Ipv4Addr::LOCALHOST, own.number()).into())
+        Ok((Ipv4Addr::LOCALHOST, host_port.number()).into())
     }
 
-    /// Reads until `found` makes something of all that came.
+    /// Reads from the control port until `found` returns a value for the text received so far.
     fn read_until<T>(
         &mut self,
         time_max: Duration,
@@ -159,13 +163,13 @@ impl Guest {
         let mut buffer = vec![0; 65_536];
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let so_far = || format!("it printed:\n{}", last_lines(&text));
+            let so_far = || format!("output:\n{}", last_lines(&text));
             if left.is_zero() {
-                bail!("no end within {time_max:?}; {}", so_far());
+                bail!("the script did not end within {time_max:?}; {}", so_far());
             }
             self.control.set_read_timeout(Some(left))?;
             match self.control.read(&mut buffer) {
-                Ok(0) => bail!("QEMU is gone; {}", so_far()),
+                Ok(0) => bail!("QEMU closed the control port; {}", so_far()),
                 Ok(count) => text.extend_from_slice(&buffer[..count]),
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
@@ -177,30 +181,31 @@ impl Guest {
         }
     }
 
-    /// Adds what was asked of the guest, and the last that its kernel and QEMU said. A guest that did not answer is
-    /// switched off: nobody waits for it a second time.
+    /// Adds the script, the console's last lines and QEMU's stderr to an error. Kills a guest that did not reply, so that no later
+    /// call waits for it.
     fn explain(&mut self, error: anyhow::Error, script: &str) -> anyhow::Error {
         let said = |file: &str| {
             last_lines(&fs::read(self.directory.path().join(file)).unwrap_or_default())
         };
         let (console, errors) = (said("console"), said("errors"));
-        // It may be gone already.
+        // QEMU may have ended already.
         let _ = self.qemu.kill();
         error.context(format!(
-            "the guest failed at:\n{script}\nits console:\n{console}\nQEMU:\n{errors}"
+            "the guest failed at:\n{script}\nconsole:\n{console}\nQEMU:\n{errors}"
         ))
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // Both fail only when it has ended by itself.
+        // Both fail only if QEMU has already ended.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
 }
 
-/// The answer, if `text` ends with "MARK CODE\n".
+/// Splits output from exit code if `text` ends with "MARK CODE
+/// ".
 fn split_end(text: &[u8], mark: &str) -> Option<Answer> {
     let line = text.strip_suffix(b"\n")?;
     let start = line.len().saturating_sub(mark.len() + " 255".len());
@@ -219,7 +224,7 @@ fn split_end(text: &[u8], mark: &str) -> Option<Answer> {
     })
 }
 
-/// The end of what was said.
+/// The last lines of `text`.
 pub(super) fn last_lines(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let lines: Vec<&str> = text.lines().collect();
@@ -231,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_ends_with_its_own_mark_only() {
+    fn answer_ends_only_at_its_mark() {
         let answer = split_end(b"no newline\0end-7 3\n", "end-7").unwrap();
         assert_eq!(
             (answer.code, answer.text.as_slice()),

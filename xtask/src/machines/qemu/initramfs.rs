@@ -1,4 +1,4 @@
-//! The first and only file system of a guest: programs of this host with their libraries, kernel modules and /init.
+//! The initramfs of a guest, a cpio archive: programs of this host with their libraries, kernel modules and /init.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +13,10 @@ use object::{Object as _, ObjectSection as _};
 const DIRECTORY: u32 = 0o040_755;
 const REGULAR: u32 = 0o100_000;
 
-/// An archive with `files`, each as (place on this host, place in the archive), their libraries where they lie on this
-/// host, `modules` in /modules, named in the order of loading, and `init`.
+/// Makes an archive of `files` (path on this host, path in the archive), their shared libraries at the paths they have on this
+/// host, `modules` in /modules with names in load order, and `init` as /init.
 pub fn archive(files: &[(PathBuf, PathBuf)], modules: &[PathBuf], init: &str) -> Result<Vec<u8>> {
-    // Sorted, so that a directory comes before what lies in it.
+    // Sorted, so that a directory precedes its entries.
     let mut entries = BTreeMap::new();
     for (file, place) in files {
         insert(&mut entries, place.clone(), read(file)?);
@@ -38,7 +38,7 @@ pub fn archive(files: &[(PathBuf, PathBuf)], modules: &[PathBuf], init: &str) ->
     pack(&entries)
 }
 
-/// An archive with our own file as /init, and nothing else. Same file, same bytes.
+/// Makes an archive that contains only stowaway, as /init. The same file gives the same bytes.
 pub fn of_own(file: &[u8]) -> Result<Vec<u8>> {
     pack(&BTreeMap::from([(
         "/init".into(),
@@ -46,7 +46,7 @@ pub fn of_own(file: &[u8]) -> Result<Vec<u8>> {
     )]))
 }
 
-/// An archive with modules, and the list by which our own /init loads them.
+/// Makes an archive of kernel modules and of modules.load, the list from which stowaway as /init loads them.
 pub fn of_modules(modules: &[PathBuf]) -> Result<Vec<u8>> {
     let (mut entries, mut list) = (BTreeMap::new(), String::new());
     let place = Path::new("/lib/modules");
@@ -60,9 +60,9 @@ pub fn of_modules(modules: &[PathBuf]) -> Result<Vec<u8>> {
     pack(&entries)
 }
 
-/// Has an archive follow another one: what comes last is what stays.
+/// Appends an archive to another one. The kernel unpacks both; a file of the second replaces one of the same path.
 pub fn append(archive: &mut Vec<u8>, other: &[u8]) {
-    // Each begins at a multiple of four.
+    // The kernel expects an archive to begin at a multiple of four bytes.
     archive.resize(archive.len().next_multiple_of(4), 0);
     archive.extend(other);
 }
@@ -74,7 +74,7 @@ fn pack(entries: &BTreeMap<PathBuf, Entry>) -> Result<Vec<u8>> {
             .strip_prefix("/")
             .unwrap_or(path)
             .to_str()
-            .context("a file's name is not UTF-8")?;
+            .context("the path of a file for the guest is not UTF-8")?;
         let header = cpio::NewcBuilder::new(name).ino(number).mode(*mode);
         let mut writer = header.write(
             archive,
@@ -89,16 +89,19 @@ fn pack(entries: &BTreeMap<PathBuf, Entry>) -> Result<Vec<u8>> {
     Ok(cpio::newc::trailer(archive)?)
 }
 
-/// Mode and content.
+/// Mode and contents of a file.
 type Entry = (u32, Vec<u8>);
 
 fn read(path: &Path) -> Result<Entry> {
-    let what = || format!("cannot read {}", path.display());
-    let mode = fs::metadata(path).with_context(what)?.permissions().mode();
-    Ok((REGULAR | (mode & 0o777), fs::read(path).with_context(what)?))
+    let error = || format!("cannot read {}", path.display());
+    let mode = fs::metadata(path).with_context(error)?.permissions().mode();
+    Ok((
+        REGULAR | (mode & 0o777),
+        fs::read(path).with_context(error)?,
+    ))
 }
 
-/// Adds the file and the directories above it.
+/// Adds a file and its parent directories.
 fn insert(entries: &mut BTreeMap<PathBuf, Entry>, path: PathBuf, entry: Entry) {
     for parent in path
         .ancestors()
@@ -110,21 +113,21 @@ fn insert(entries: &mut BTreeMap<PathBuf, Entry>, path: PathBuf, entry: Entry) {
     entries.insert(path, entry);
 }
 
-/// The shared libraries of `path` and its loader; none if it is static or no program at all.
+/// The shared libraries and the loader of `path`. Empty if it is a static executable or not an executable.
 fn libraries(path: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("ldd")
         .arg(path)
         .output()
         .context("cannot start ldd")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    // "name => /path (address)" or "/path (address)".
+    // ldd prints "name => /path (address)" or "/path (address)".
     let listed = text
         .lines()
         .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
     Ok(listed.map(PathBuf::from).chain(loader(path)?).collect())
 }
 
-/// What starts a program, if it says so. ldd is silent about those of klibc, whose loader is their one library.
+/// The ELF interpreter of an executable. ldd does not list it for klibc programs, whose interpreter is their only library.
 fn loader(path: &Path) -> Result<Option<PathBuf>> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(object::File::parse(&*bytes).ok().and_then(|file| {
@@ -139,22 +142,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_comes_with_its_loader_and_its_directories_first() {
+    fn archive_contains_loader_and_directories_precede_entries() {
         let archive = archive(
             &[("/bin/sh".into(), "/bin/shell".into())],
             &[],
             "#!/bin/sh\n",
         )
         .unwrap();
-        let mut rest = archive.as_slice();
+        let mut remaining = archive.as_slice();
         let mut names = Vec::new();
         loop {
-            let reader = cpio::NewcReader::new(rest).unwrap();
+            let reader = cpio::NewcReader::new(remaining).unwrap();
             if reader.entry().is_trailer() {
                 break;
             }
             names.push(reader.entry().name().to_owned());
-            rest = reader.finish().unwrap();
+            remaining = reader.finish().unwrap();
         }
         let place = |name: &str| names.iter().position(|n| n == name);
         assert!(

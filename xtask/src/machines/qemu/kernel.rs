@@ -1,7 +1,7 @@
-//! A Debian kernel for guests: downloaded and unpacked under target/, never installed.
+//! A Debian kernel for guests: downloaded and unpacked under target/qemu, never installed.
 //!
-//! It stays there until target/ is cleaned. Modules are found with all that they need by what they say of themselves,
-//! because the package has no modules.dep: that is made when a kernel is installed.
+//! Module dependencies are read from the `.modinfo` sections, because the package has no modules.dep; that file is made when a
+//! kernel is installed.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,14 +14,13 @@ use walkdir::WalkDir;
 use super::{kept, unpack};
 use crate::setup::PrivateApt;
 
-/// An unpacked kernel package.
 pub struct Kernel {
-    /// What QEMU starts.
+    /// The compressed kernel, for QEMU's -kernel.
     pub image: PathBuf,
     modules: HashMap<String, PathBuf>,
 }
 
-/// The kernel that the meta-package `package` depends on.
+/// Fetches the kernel package on which the meta-package `package` depends.
 pub fn fetch(package: &str) -> Result<Kernel> {
     let waiting = format!("downloading {package} (27 MB)");
     let home = kept(package, &waiting, |work| {
@@ -50,14 +49,14 @@ impl Kernel {
         }
         let image = image.with_context(|| {
             format!(
-                "{0} holds no kernel: remove it and try again",
+                "{0} contains no kernel: remove the directory and try again",
                 home.display()
             )
         })?;
         Ok(Self { image, modules })
     }
 
-    /// The files of `wanted` and of all that they depend on, in the order of loading.
+    /// The module files of `wanted` and of their dependencies, in load order.
     pub fn modules(&self, wanted: &[String]) -> Result<Vec<PathBuf>> {
         let mut order = Vec::new();
         for name in wanted {
@@ -68,8 +67,9 @@ impl Kernel {
 
     fn add(&self, name: &str, order: &mut Vec<PathBuf>) -> Result<()> {
         let path = self.modules.get(&name.replace('-', "_"));
-        let path = path
-            .with_context(|| format!("{} comes without a module '{name}'", self.image.display()))?;
+        let path = path.with_context(|| {
+            format!("the kernel {} has no module '{name}'", self.image.display())
+        })?;
         if order.contains(path) {
             return Ok(());
         }
@@ -81,7 +81,7 @@ impl Kernel {
     }
 }
 
-/// The `depends=` of a module file.
+/// The `depends=` entry of a module file.
 fn dependencies(path: &Path) -> Result<Vec<String>> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let info = object::File::parse(&*bytes)

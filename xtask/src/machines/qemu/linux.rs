@@ -1,16 +1,16 @@
-//! qemu/linux.toml: Debian's kernel, and our own file as its first process. Its console is watched, its NFS server is reached through
-//! a port of loopback.
+//! The machine of qemu/linux.toml: Debian's kernel with stowaway as /init. Tests read its console and reach its NFS server through
+//! a forwarded port.
 
 use anyhow::Result;
 
 use super::bare::{self, Bare, Options};
 
-/// Runs it on this terminal, as [`bare::on_this_terminal`].
-pub fn on_this_terminal(words: &str, more: &[&str], tell: impl FnOnce(u16)) -> Result<()> {
-    bare::run_on_this_terminal("linux", words, more, tell)
+/// Runs the machine on this terminal; see [`bare::on_this_terminal`].
+pub fn on_this_terminal(words: &str, more: &[&str], report_port: impl FnOnce(u16)) -> Result<()> {
+    bare::run_on_this_terminal("linux", words, more, report_port)
 }
 
-/// Starts it with more boot arguments, an archive that follows its own, and more arguments of QEMU.
+/// Starts the machine with more boot arguments, a cpio archive that is appended to its initramfs, and more arguments for QEMU.
 pub fn boot(words: &str, archive: &[u8], more: &[&str]) -> Result<Bare> {
     Bare::start(Options {
         words,

@@ -1,7 +1,7 @@
 //! `cargo xtask qemu MACHINE`: starts qemu/MACHINE.toml, with a shell on the terminal or with one command to run.
 //!
-//! A machine is data: which emulator, which kernel, what lies in its initramfs. This file turns it into a command line
-//! and knows nothing about any one machine.
+//! A machine is data in qemu/MACHINE.toml: emulator, kernel, contents of the initramfs. This module builds a QEMU command line from
+//! that and has no code for a particular machine.
 
 pub mod bare;
 mod console;
@@ -41,7 +41,7 @@ pub struct Args {
     command: Vec<String>,
 }
 
-/// Starts the machine; ends with the exit code of the command, if there is one.
+/// Starts the machine. With a command, exits with the exit code of that command.
 pub fn main(args: Args) -> Result<()> {
     if args.command.is_empty() {
         return Machine::load(&args.machine)?.on_this_terminal(&args.words);
@@ -54,7 +54,7 @@ pub fn main(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Gets all that the machine needs from elsewhere. After that, booting it needs no network.
+/// Downloads and builds everything that the machine needs, so that a later boot needs no network.
 pub fn prepare(machine: &str) -> Result<()> {
     let machine = Machine::load(machine)?;
     if machine.bare {
@@ -63,12 +63,12 @@ pub fn prepare(machine: &str) -> Result<()> {
     machine.system().map(drop)
 }
 
-/// The place of a machine's kernel, and its initramfs, for one that finds them elsewhere than QEMU does.
+/// The path of a machine's kernel, and its initramfs, for a boot without QEMU's -kernel.
 pub fn system(machine: &str) -> Result<(PathBuf, Vec<u8>)> {
     Machine::load(machine)?.system()
 }
 
-/// The same for every machine there is.
+/// Calls [`prepare`] for every machine in qemu/.
 pub fn prepare_all() -> Result<()> {
     let dir = workspace_root().join("qemu");
     for file in std::fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))? {
@@ -79,12 +79,12 @@ pub fn prepare_all() -> Result<()> {
     Ok(())
 }
 
-/// A TAP interface, as -netdev has it.
+/// A TAP interface as a value of QEMU's -netdev.
 pub fn tap(name: &str) -> String {
     format!("tap,ifname={name},script=no,downscript=no")
 }
 
-/// Where the emulator and the files of an initramfs come from.
+/// Packages with the emulator and the files of an initramfs.
 const PACKAGES: [Package; 6] = [
     Package::QEMU,
     Package::BUSYBOX,
@@ -94,7 +94,7 @@ const PACKAGES: [Package; 6] = [
     Package::KLIBC_UTILS,
 ];
 
-/// One file of qemu/.
+/// A machine's file in qemu/.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Machine {
@@ -103,16 +103,16 @@ struct Machine {
     cpu: String,
     memory_mib: u32,
     network: String,
-    /// TCP ports of the machine that are to be reached from the host.
+    /// TCP ports of the machine that QEMU forwards from 127.0.0.1.
     #[serde(default)]
     forward: Vec<u16>,
     devices: Vec<String>,
     disk: Option<disk::Choice>,
     command_line: String,
-    /// It starts our own file instead of a kernel, and has an initramfs only if that is to be a module.
+    /// Boots stowaway itself instead of a kernel. An initramfs is then loaded as a module.
     #[serde(default)]
     bare: bool,
-    /// What it runs: a kernel and what we put beside it, or our own file alone; or else what Debian's own tools make.
+    /// The system: a kernel with an initramfs made here, or an initramfs made by Debian's mkinitramfs. A bare machine has neither.
     kernel: Option<KernelChoice>,
     initramfs: Option<Contents>,
     debian: Option<debian::Choice>,
@@ -121,7 +121,7 @@ struct Machine {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KernelChoice {
-    /// A Debian package that depends on the newest kernel of its kind.
+    /// A Debian meta-package that depends on the newest kernel of its flavour.
     package: String,
     modules: Vec<String>,
 }
@@ -130,16 +130,16 @@ struct KernelChoice {
 #[serde(deny_unknown_fields)]
 struct Contents {
     files: Vec<String>,
-    /// Programs that `build::program` knows, to be found in /usr/bin.
+    /// Programs that `build::program` builds; installed in /usr/bin.
     #[serde(default)]
     programs: Vec<String>,
-    /// Where our own file is to lie, for x86_64.
+    /// Path of stowaway (x86_64) in the initramfs.
     stowaway: Option<PathBuf>,
     init: String,
 }
 
 impl Contents {
-    /// What lies on this host, and where it lies in the machine.
+    /// The files of the initramfs: path on this host, path in the machine.
     fn files(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
         let same = |file: &String| (file.into(), file.into());
         let mut files: Vec<_> = self.files.iter().map(same).collect();
@@ -153,12 +153,12 @@ impl Contents {
     }
 }
 
-/// What it takes to start a machine once.
+/// A prepared start of a machine.
 struct Start {
     command: Command,
-    /// Lives as long as the machine needs it.
+    /// The disk's server. Must live as long as the machine.
     disk: Option<Disk>,
-    /// Ports of the machine, and the ports of loopback that lead there.
+    /// Forwarded ports: port of the machine, port of 127.0.0.1.
     ports: Vec<(u16, Port)>,
 }
 
@@ -168,17 +168,18 @@ impl Machine {
         let path = directory.join(name).with_extension("toml");
         if !path.is_file() {
             bail!(
-                "there is no machine '{name}': {} holds {}",
+                "unknown machine '{name}': {} contains {}",
                 directory.display(),
                 machines(&directory)?
             );
         }
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} is not a machine", path.display()))
+        toml::from_str(&text)
+            .with_context(|| format!("{} does not describe a machine", path.display()))
     }
 
-    /// Its network card is at the end of a cable whose other end connects to the socket file `socket`.
+    /// Connects the network card to a listening Unix socket at `socket`.
     fn listen_at(&mut self, socket: &Path) {
         self.network = format!(
             "stream,id=net,server=on,addr.type=unix,addr.path={}",
@@ -186,13 +187,13 @@ impl Machine {
         );
     }
 
-    /// Its network card is connected to this, as -netdev has it without an id.
+    /// Connects the network card to this backend, a value of QEMU's -netdev without an id. No ports are forwarded then.
     fn connect_to(&mut self, network: &str) {
         self.network = format!("{network},id=net");
         self.forward.clear();
     }
 
-    /// What it takes to start it.
+    /// The packages that a start needs.
     const fn packages(&self) -> &'static [Package] {
         if self.bare {
             &[Package::QEMU]
@@ -201,7 +202,7 @@ impl Machine {
         }
     }
 
-    /// The kernel's place and the initramfs.
+    /// The path of the kernel, and the initramfs.
     fn system(&self) -> Result<(PathBuf, Vec<u8>)> {
         setup::need(self.packages())?;
         if self.bare {
@@ -224,12 +225,13 @@ impl Machine {
                 Ok((package.image, archive))
             }
             (None, None, Some(debian)) => debian.make(),
-            _ => bail!("a machine has either [kernel], perhaps with [initramfs], or [debian]"),
+            _ => bail!(
+                "the machine's file must have either [kernel], optionally with [initramfs], or [debian]"
+            ),
         }
     }
 
-    /// The emulator with all that the file says; kernel, initramfs and disk are made ready in `directory`. `init` takes the
-    /// place of the system's own /init.
+    /// The QEMU command line of the machine; writes the initramfs and starts the disk. `init` replaces /init of the initramfs.
     fn start(&self, directory: &Path, more_boot_words: &str, init: Option<&str>) -> Result<Start> {
         let (kernel, mut archive) = self.system()?;
         if let Some(init) = init {
@@ -239,7 +241,7 @@ impl Machine {
         self.start_with(directory, &kernel, &archive, &words)
     }
 
-    /// The same with another kernel, or what passes for one.
+    /// As [`Self::start`], with another kernel, initramfs and kernel arguments.
     fn start_with(
         &self,
         directory: &Path,
@@ -276,9 +278,9 @@ impl Machine {
         let mut network = self.network.clone();
         let mut ports = Vec::new();
         for &port in &self.forward {
-            let own = Port::reserve()?;
-            network += &format!(",hostfwd=tcp:127.0.0.1:{}-:{port}", own.number());
-            ports.push((port, own));
+            let host_port = Port::reserve()?;
+            network += &format!(",hostfwd=tcp:127.0.0.1:{}-:{port}", host_port.number());
+            ports.push((port, host_port));
         }
         command.args(["-netdev", &network]);
         let disk = self.disk.as_ref().map(disk::Choice::make).transpose()?;
@@ -300,15 +302,16 @@ impl Machine {
     }
 
     fn on_this_terminal(&self, more_boot_words: &str) -> Result<()> {
-        let directory = tempfile::tempdir().context("cannot make a directory for the initramfs")?;
+        let directory =
+            tempfile::tempdir().context("cannot create a directory for the initramfs")?;
         let mut start = self.start(directory.path(), more_boot_words, None)?;
-        for (port, own) in &start.ports {
+        for (port, host_port) in &start.ports {
             println!(
                 "port {port} of the machine is port {} of 127.0.0.1",
-                own.number()
+                host_port.number()
             );
         }
-        // Ctrl-A X ends QEMU, Ctrl-C goes to the machine.
+        // Ctrl-A X ends QEMU; Ctrl-C is sent to the machine.
         start.command.args(["-serial", "mon:stdio"]);
         let status = start
             .command
@@ -321,26 +324,26 @@ impl Machine {
     }
 }
 
-/// A directory in target/qemu, which stays there until that is cleaned. When it is not there, `make` makes it, or a part of
-/// it, in a directory of its own: it is there whole or not at all.
+/// The directory target/qemu/`name`, kept until target/ is cleaned. If it is missing, `make` builds it in a temporary directory;
+/// the rename makes it appear complete or not at all.
 fn kept(name: &str, waiting: &str, make: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<PathBuf> {
     let all = workspace_root().join("target/qemu");
     let home = all.join(name);
     if !home.exists() {
         let _waiting = setup::progress(waiting);
-        fs::create_dir_all(&all).with_context(|| format!("cannot make {}", all.display()))?;
+        fs::create_dir_all(&all).with_context(|| format!("cannot create {}", all.display()))?;
         let work = tempfile::tempdir_in(&all)
-            .with_context(|| format!("cannot make a directory in {}", all.display()))?;
+            .with_context(|| format!("cannot create a directory in {}", all.display()))?;
         let moved = fs::rename(make(work.path())?, &home);
-        // When another process was faster, what it made is as good.
+        // If another process was faster, its directory is used.
         if !home.exists() {
-            moved.with_context(|| format!("cannot make {}", home.display()))?;
+            moved.with_context(|| format!("cannot create {}", home.display()))?;
         }
     }
     Ok(home)
 }
 
-/// Unpacks all Debian packages of a directory.
+/// Unpacks all Debian packages in `debs` to `tree`.
 fn unpack(debs: &Path, tree: &Path) -> Result<()> {
     for entry in fs::read_dir(debs)? {
         let deb = entry?.path();
@@ -373,7 +376,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_machine_file_is_a_machine() {
+    fn every_machine_file_is_parsed() {
         let directory = workspace_root().join("qemu");
         for name in machines(&directory).unwrap().split(", ") {
             Machine::load(name).unwrap();
@@ -381,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_machine_is_answered_with_the_known_ones() {
+    fn unknown_machine_error_lists_known_machines() {
         let error = Machine::load("toaster").err().unwrap().to_string();
         assert!(
             error.contains("toaster") && error.contains("nfs-client"),
