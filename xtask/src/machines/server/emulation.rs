@@ -1,6 +1,7 @@
-//! The built file as something that this machine can start: itself or, for other processors, a script that has QEMU run it.
+//! A path by which this host can run the built file: the file itself or, for a foreign architecture, a script that runs QEMU's user
+//! emulation.
 //!
-//! A script, because daemons start it too, and know one path; and because binfmt_misc is the whole machine's.
+//! A script is used because daemons start the file by one path, and because binfmt_misc would change the whole host.
 
 use super::binary;
 use crate::build::{self, Arch, workspace_root};
@@ -9,10 +10,10 @@ use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The emulator, where this machine's processor is another.
+/// The emulator for `arch`; None if this host can run the file itself.
 fn emulator(arch: Arch) -> Option<&'static str> {
     match arch {
-        // Whoever named another file names one that can be started.
+        // A file named by STOWAWAY_BIN must run on this host.
         _ if std::env::var_os("STOWAWAY_BIN").is_some() => None,
         Arch::X86_64 | Arch::I686 => None,
         Arch::Aarch64 => Some("qemu-aarch64-static"),
@@ -20,7 +21,7 @@ fn emulator(arch: Arch) -> Option<&'static str> {
     }
 }
 
-/// What starts the finished file for `arch`, with the file's own arguments.
+/// The path that runs the built file for `arch`; arguments are passed on.
 pub fn runnable(arch: Arch) -> Result<PathBuf> {
     let file = binary(arch)?;
     let Some(emulator) = emulator(arch) else {
@@ -34,23 +35,24 @@ pub fn runnable(arch: Arch) -> Result<PathBuf> {
     Ok(script)
 }
 
-/// The same for everybody who may enter the directory of `copy`, with a copy of `file`, the name of which may be a role's.
+/// Copies `file` to `copy` and returns a path that runs it. The name of `copy` may select a role. Every user who can enter its
+/// directory can run it.
 pub fn copy(file: &Path, copy: &Path, arch: Arch) -> Result<PathBuf> {
     let emulator = emulator(arch);
-    let place = match emulator {
+    let path = match emulator {
         None => copy.to_path_buf(),
         Some(_) => copy.with_extension(arch.name()),
     };
-    // By another process: what a process that is being forked has open for writing, its child has open too until it is another
-    // program, and so long the copy cannot be run (ETXTBSY). Tests start servers from several threads.
-    setup::quietly(Command::new("cp").args([file, &place]))?;
+    // cp writes the copy, not this process: if another thread of this process forked during the write, its child would keep the
+    // descriptor open until its exec, and running the copy would fail with ETXTBSY.
+    setup::quietly(Command::new("cp").args([file, &path]))?;
     if let Some(emulator) = emulator {
-        write(emulator, &place, copy)?;
+        write(emulator, &path, copy)?;
     }
     Ok(copy.to_path_buf())
 }
 
-/// Writes a script that becomes the emulator, which tells the file the name that the script was started by.
+/// Writes a script that execs the emulator, which passes the script's own argv[0] to `file`.
 fn write(emulator: &str, file: &Path, script: &Path) -> Result<()> {
     setup::need(&[Package::QEMU_USER])?;
     let emulator = which::which(emulator).with_context(|| format!("cannot find {emulator}"))?;

@@ -1,6 +1,6 @@
-//! A stowaway that a test, a benchmark or `run` started: its ports, what it said, what it costs, and its end.
+//! A running stowaway, started by a test, a benchmark or `run`: its ports, its stderr, its resource use, and its end.
 //!
-//! The file is the one that `build` leaves under target/; the environment variable STOWAWAY_BIN names another one.
+//! Runs the file that `build` makes, or the file named by the environment variable STOWAWAY_BIN.
 
 pub mod emulation;
 mod namespace;
@@ -24,35 +24,35 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long a server may take to say that it listens: its key goes to a disk that may be busy.
+/// Time limit for a server to listen. It first syncs its key to a disk that may be busy.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// What to start and how; `..Default::default()` serves nothing on free ports of loopback, without portmap.
+/// Start options of a server. The default has no exports, free ports of loopback, and no portmap.
 #[derive(Clone)]
 pub struct ServerOptions {
-    /// Which file to start.
+    /// The architecture of the built file.
     pub arch: Arch,
-    /// The file, when it is not the built one.
+    /// The file to start instead of the built one.
     pub file: Option<PathBuf>,
-    /// The role; `serve` puts the supervisor in front.
+    /// The role: `nfs`, or `serve` for a server with its supervisor.
     pub role: &'static str,
-    /// `DIR[:opts]` each.
+    /// Exports, each as `DIR[:opts]`.
     pub exports: Vec<String>,
     /// The address for `-l`.
     pub address: Ipv4Addr,
     /// The NFS port for `-n`; 0 picks a free one.
     pub port: u16,
-    /// A MOUNT port of its own for `-m`.
+    /// A separate MOUNT port for `-m`.
     pub mount_port: Option<u16>,
-    /// Whether to serve portmap on port 111 too.
+    /// Serve portmap on port 111 too.
     pub portmap: bool,
-    /// The file with the key of kernel handles; without one each server makes its own.
+    /// The key file of kernel handles. None: a new file for each server.
     pub key_file: Option<PathBuf>,
-    /// Start as this user and group, without a key.
+    /// Start as this user and group, without a key file.
     pub user: Option<u32>,
     /// More arguments, after all others.
     pub arguments: Vec<String>,
-    /// A command that ends by exec-ing its arguments, e.g. `ip netns exec NAME`.
+    /// A command that precedes the server's and execs it, e.g. `ip netns exec NAME`.
     pub through: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// Free ports of loopback, no portmap, these exports.
+    /// Options to export `directories` on free ports of loopback, without portmap.
     pub fn serving(directories: &[&Path]) -> Self {
         Self {
             exports: directories
@@ -87,14 +87,14 @@ impl ServerOptions {
         }
     }
 
-    /// The command line. `private` is a directory of this server's own.
+    /// The command line. `private` is a directory that only this server uses.
     fn command(&self, private: &Path) -> Result<Command> {
         let made = |make: fn(Arch) -> Result<PathBuf>| match &self.file {
             Some(file) => Ok(file.clone()),
             None => make(self.arch),
         };
         let file = match self.user {
-            // Another user may not reach the directory that the project lies in.
+            // Another user may not be able to enter the project's directory, so the file is copied.
             Some(_) => emulation::copy(&made(binary)?, &private.join("stowaway"), self.arch)?,
             None => made(runnable)?,
         };
@@ -134,7 +134,7 @@ impl ServerOptions {
     }
 }
 
-/// The finished file for `arch`, built at most once in this process.
+/// The built file for `arch`. Builds at most once per process.
 pub fn binary(arch: Arch) -> Result<PathBuf> {
     static BUILT: Mutex<Vec<(Arch, PathBuf)>> = Mutex::new(Vec::new());
     if let Some(path) = std::env::var_os("STOWAWAY_BIN") {
@@ -149,17 +149,17 @@ pub fn binary(arch: Arch) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A new directory that every user may enter and read.
+/// Creates a temporary directory that every user may enter and read.
 pub fn public_dir() -> Result<TempDir> {
     let permissions = fs::Permissions::from_mode(0o755);
     tempfile::Builder::new()
         .prefix("stowaway-")
         .permissions(permissions)
         .tempdir()
-        .context("cannot make a directory in the place for temporary files")
+        .context("cannot create a directory for temporary files")
 }
 
-/// Whether we are root. If not, says that `what` is SKIPPED: it cannot be shown otherwise.
+/// Returns true if the process runs as root. If not, prints that `what` is SKIPPED.
 pub fn root_for(what: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
@@ -168,7 +168,8 @@ pub fn root_for(what: &str) -> bool {
     root
 }
 
-/// Whom to serve as so that every kind of handle is seen: root and an ordinary user, or just ourselves.
+/// The users to start servers as, to cover both kinds of handles: root (kernel handles) and nobody (path handles). Without root
+/// only the current user.
 pub fn users() -> Vec<Option<u32>> {
     const NOBODY: u32 = 65534;
     if root_for("kernel handles") {
@@ -178,7 +179,7 @@ pub fn users() -> Vec<Option<u32>> {
     }
 }
 
-/// The lines of a server's stderr so far; a thread of its own reads them.
+/// The lines of a server's stderr, which a thread reads. The bool is true at end of file.
 #[derive(Default)]
 pub(crate) struct Said {
     lines: Mutex<(Vec<String>, bool)>,
@@ -215,12 +216,12 @@ impl Said {
             .clone()
     }
 
-    /// Waits until all was said, or the time is up.
+    /// Waits until the server closes its stderr, or until `time_max` has passed.
     pub(crate) fn to_the_end(&self, time_max: Duration) {
         self.wait(time_max, |_| None::<()>);
     }
 
-    /// Waits until `found` makes something of the lines, the server closed its stderr, or the time is up.
+    /// Waits until `found` returns a value for the lines. Returns None if the server closes its stderr or `time_max` has passed.
     fn wait<T>(&self, time_max: Duration, found: impl Fn(&[String]) -> Option<T>) -> Option<T> {
         let end = Instant::now() + time_max;
         let mut said = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -243,14 +244,14 @@ impl Said {
 
 /// A running server. Dropping it kills it.
 pub struct Server {
-    /// Where NFS listens.
+    /// Port of NFS.
     pub nfs_port: u16,
-    /// Where MOUNT listens; the same unless `-m` says otherwise.
+    /// Port of MOUNT; the same as `nfs_port` unless `-m` is given.
     pub mount_port: u16,
     address: Ipv4Addr,
     child: Child,
     said: Arc<Said>,
-    /// Where the key of kernel handles lies, unless the options name a place, and the copy for another user.
+    /// The directory of the default key file, and of the file's copy for another user.
     _private: TempDir,
 }
 
@@ -271,11 +272,11 @@ impl Server {
             Some((port_for(lines, "NFS")?, port_for(lines, "MOUNT")?)).filter(|_| portmap_known)
         });
         let Some((nfs_port, mount_port)) = ready else {
-            // It may have ended by itself: then there is nothing to kill, and its exit code says more.
+            // The server may have ended already, so that kill fails; its exit status is part of the error.
             let _ = child.kill();
             let status = child.wait()?;
             bail!(
-                "{command:?} did not listen within {START_MAX:?} ({status}); it said:\n{}",
+                "{command:?} did not listen within {START_MAX:?} ({status}); stderr:\n{}",
                 said.so_far().join("\n")
             );
         };
@@ -289,38 +290,38 @@ impl Server {
         })
     }
 
-    /// Where NFS listens.
+    /// The address of NFS.
     pub fn nfs(&self) -> SocketAddr {
         (self.address, self.nfs_port).into()
     }
 
-    /// Where MOUNT listens.
+    /// The address of MOUNT.
     pub fn mount(&self) -> SocketAddr {
         (self.address, self.mount_port).into()
     }
 
-    /// A new connection to NFS.
+    /// Opens a connection to NFS.
     pub fn connect(&self) -> Result<Client> {
         Client::connect(self.nfs())
     }
 
-    /// A new connection to NFS and the handle of an export's root.
+    /// Opens a connection to NFS and mounts `export`. Returns the root's handle too.
     pub fn open(&self, export: &Path) -> Result<(Client, Vec<u8>)> {
         let root = Client::connect(self.mount())?.mount(&export.display().to_string())?;
         Ok((self.connect()?, root))
     }
 
-    /// The process id, which stays the same through `ServerOptions::through`.
+    /// The process id. Stays valid with `ServerOptions::through`, which execs.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it wrote to stderr so far, a line each.
+    /// The lines written to stderr so far.
     pub fn lines(&self) -> Vec<String> {
         self.said.so_far()
     }
 
-    /// Waits for a line that contains `part`; the error shows what was said instead.
+    /// Waits for a line that contains `part`. The error shows the lines received.
     pub fn wait_for_line(&self, part: &str, time_max: Duration) -> Result<String> {
         self.said
             .wait(time_max, |lines| {
@@ -328,7 +329,7 @@ impl Server {
             })
             .with_context(|| {
                 format!(
-                    "no line with '{part}' within {time_max:?}; it said:\n{}",
+                    "no line with '{part}' within {time_max:?}; stderr:\n{}",
                     self.lines().join("\n")
                 )
             })
@@ -349,18 +350,18 @@ impl Server {
         cpu_ticks(self.pid())
     }
 
-    /// How often it was put to sleep or set aside so far: what does not grow did not wake up.
+    /// Number of context switches so far. A server that does not wake up adds none.
     pub fn wakeups(&self) -> Result<u64> {
         Ok(status_field(self.pid(), "voluntary_ctxt_switches")?
             + status_field(self.pid(), "nonvoluntary_ctxt_switches")?)
     }
 
-    /// The processes it forked, lowest number first.
+    /// The process ids of its child processes, in ascending order.
     pub fn children(&self) -> Result<Vec<u32>> {
         children(self.pid())
     }
 
-    /// Whether it still runs.
+    /// Returns true while the process runs.
     pub fn is_alive(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
@@ -371,26 +372,26 @@ impl Server {
             .with_context(|| format!("cannot send {signal} to the server"))
     }
 
-    /// Ends it as a power cut would and waits until it is gone.
+    /// Kills the server by SIGKILL and waits for its end.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Asks it to end by SIGTERM and waits; the exit status and how long it took.
+    /// Ends the server by SIGTERM. Returns the exit status and the time it took; an error after five seconds.
     pub fn terminate(self) -> Result<(ExitStatus, Duration)> {
         self.end_by(Signal::SIGTERM)
     }
 
-    /// Asks it to end by `signal` and waits at most five seconds; the exit status and how long it took.
+    /// Sends `signal` and waits for the end. Returns the exit status and the time it took; an error after five seconds.
     pub fn end_by(self, signal: Signal) -> Result<(ExitStatus, Duration)> {
         self.signal(signal)?;
         self.wait_for_end()
             .with_context(|| format!("after {signal}"))
     }
 
-    /// Waits at most five seconds for its end; the exit status and how long that took.
+    /// Waits for the end. Returns the exit status and the time it took; an error after five seconds.
     pub fn wait_for_end(mut self) -> Result<(ExitStatus, Duration)> {
         let start = Instant::now();
         loop {
@@ -399,7 +400,7 @@ impl Server {
             }
             if start.elapsed() > Duration::from_secs(5) {
                 bail!(
-                    "the server did not end; it said:\n{}",
+                    "the server did not end within 5 s; stderr:\n{}",
                     self.lines().join("\n")
                 );
             }
@@ -410,31 +411,31 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only when it has been waited for already.
+        // Both fail only if the process has already been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The port in `… listening on ADDRESS:PORT for … WHAT …`.
+/// The port in a line `… listening on ADDRESS:PORT for … WHAT …`.
 fn port_for(lines: &[String], what: &str) -> Option<u16> {
-    let (place, _) = lines.iter().find_map(|line| {
-        let (place, services) = line.split_once("listening on ")?.1.split_once(" for ")?;
+    let (address, _) = lines.iter().find_map(|line| {
+        let (address, services) = line.split_once("listening on ")?.1.split_once(" for ")?;
         services
             .split(' ')
             .any(|word| word == what)
-            .then_some((place, services))
+            .then_some((address, services))
     })?;
-    place.rsplit(':').next()?.parse().ok()
+    address.rsplit(':').next()?.parse().ok()
 }
 
-/// The processes that a process forked, lowest number first.
+/// The process ids of the children of `parent`, in ascending order.
 pub fn children(parent: u32) -> Result<Vec<u32>> {
     let pids = fs::read_dir("/proc")
         .context("cannot list /proc")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let parent = u64::from(parent);
-    // A process that ended meanwhile has no status any more.
+    // A process that has ended meanwhile has no status file.
     let mut children: Vec<u32> = pids
         .filter(|&pid| status_field(pid, "PPid").is_ok_and(|p| p == parent))
         .collect();
@@ -442,12 +443,12 @@ pub fn children(parent: u32) -> Result<Vec<u32>> {
     Ok(children)
 }
 
-/// A number from /proc/PID/status.
+/// A number from /proc/`pid`/status.
 pub fn status_field(pid: u32, field: &str) -> Result<u64> {
     proc_field(pid, "status", field)
 }
 
-/// A number from a process's `file` in /proc, where it stands behind a name and a colon.
+/// A number from /proc/`pid`/`file`, in the line `FIELD: NUMBER`.
 pub fn proc_field(pid: u32, file: &str, field: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/{file}");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -457,17 +458,17 @@ pub fn proc_field(pid: u32, file: &str, field: &str) -> Result<u64> {
         .with_context(|| format!("{path} has no {field}"))
 }
 
-/// The paths of a process's open files, as the kernel has them: with ` (deleted)` behind those that were removed.
+/// The paths of a process's open files, as the kernel reports them: ` (deleted)` follows the path of an unlinked file.
 pub fn open_files(pid: u32) -> Result<Vec<PathBuf>> {
     let directory = format!("/proc/{pid}/fd");
     let entries = fs::read_dir(&directory).with_context(|| format!("cannot list {directory}"))?;
-    // What was closed meanwhile has no link any more.
+    // A descriptor closed meanwhile has no link.
     Ok(entries
         .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
         .collect())
 }
 
-/// A process's open descriptors.
+/// The number of open descriptors of a process.
 pub fn fd_count(pid: u32) -> Result<usize> {
     let directory = format!("/proc/{pid}/fd");
     Ok(fs::read_dir(&directory)
@@ -479,16 +480,16 @@ pub fn fd_count(pid: u32) -> Result<usize> {
 pub fn cpu_ticks(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    // The name in parentheses may contain anything; utime and stime are the 12th and 13th words after it.
+    // The process name in parentheses may contain any character; utime and stime are the 12th and 13th words after it.
     let words: Vec<&str> = text
         .rsplit(')')
         .next()
         .unwrap_or_default()
         .split_whitespace()
         .collect();
-    let tick = |at: usize| {
+    let tick = |index: usize| {
         words
-            .get(at)
+            .get(index)
             .and_then(|w| w.parse::<u64>().ok())
             .with_context(|| format!("{path} is too short"))
     };
@@ -500,7 +501,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_found_by_what_they_are_for() {
+    fn ports_are_found_by_service_name() {
         let lines = [
             "stowaway: exporting /srv for NFS (read-only, path handles)",
             "stowaway: listening on 127.0.0.1:111 for portmap",

@@ -1,4 +1,4 @@
-//! A network of one's own for a test: port 111 is free there, whatever runs on the machine. Needs root.
+//! Network namespaces for tests, in which port 111 is free regardless of the host's servers. Needs root.
 
 use crate::setup;
 use anyhow::{Context, Result};
@@ -7,13 +7,13 @@ use std::fs::File;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A network namespace with loopback up. Dropping it removes its name; it ends with its last process.
+/// A network namespace with loopback up. Drop removes its name; the kernel frees it when its last process ends.
 pub struct Namespace {
     name: String,
 }
 
 impl Namespace {
-    /// Makes one.
+    /// Creates a namespace with a unique name.
     pub fn new() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -25,7 +25,7 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// Two hosts, 192.0.2.1 and 192.0.2.2, that a cable joins at eth0.
+    /// Creates two namespaces as hosts 192.0.2.1 and 192.0.2.2, connected by a veth pair; each end is named eth0.
     pub fn pair() -> Result<(Self, Self)> {
         let (first, second) = (Self::new()?, Self::new()?);
         let (a, b) = (&first.name, &second.name);
@@ -33,7 +33,7 @@ impl Namespace {
             "link add eth0 netns {a} type veth peer name eth0 netns {b}"
         ))?;
         for (host, address) in [(&first, "192.0.2.1"), (&second, "192.0.2.2")] {
-            // Else an address of IPv6 can be used a second or two later.
+            // Without duplicate address detection, an IPv6 address is usable at once instead of after one or two seconds.
             let at_once = "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad";
             setup::quietly(host.command("sh").args(["-c", at_once]))?;
             ip(&format!("-n {} addr add {address}/24 dev eth0", host.name))?;
@@ -42,31 +42,31 @@ impl Namespace {
         Ok((first, second))
     }
 
-    /// What `ip` calls it.
+    /// The name for `ip netns`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The words that start a command inside; for `ServerOptions::through`.
+    /// The words that precede a command to run it in the namespace, for `ServerOptions::through`.
     pub fn enter(&self) -> Vec<String> {
         ["ip", "netns", "exec", &self.name]
             .map(String::from)
             .to_vec()
     }
 
-    /// A command that runs inside.
+    /// A command that runs `program` in the namespace.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, program]);
         command
     }
 
-    /// The file that stands for it.
+    /// The path of the namespace's file in /run/netns.
     pub fn path(&self) -> String {
         format!("/run/netns/{}", self.name)
     }
 
-    /// Runs `work` on a thread inside: sockets that it opens belong to the namespace.
+    /// Runs `work` on a thread in the namespace: sockets that it opens belong to the namespace.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let path = self.path();
         std::thread::scope(|scope| {
@@ -85,12 +85,12 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // Nothing better can be done about a name that stays.
+        // A failure leaves the name behind; drop cannot handle that.
         let _ = ip(&format!("netns del {}", self.name));
     }
 }
 
-/// Runs `ip` with these words.
+/// Runs `ip` with the arguments in `words`.
 pub fn ip(words: &str) -> Result<()> {
     setup::quietly(Command::new("ip").args(words.split(' '))).map(drop)
 }
