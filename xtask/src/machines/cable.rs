@@ -1,5 +1,5 @@
-//! A cable with faults: at one end Linux with a TAP, at the other a network stack that connects to a socket file, as to QEMU's
-//! `-netdev stream`.
+//! A network cable that injects faults. One end is a Linux TAP interface; at the other a network stack connects to a Unix socket,
+//! in the format of QEMU's `-netdev stream`.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,12 +18,12 @@ use anyhow::{Context as _, Result};
 use cases::random::Random;
 use nix::libc::{IFF_NO_PI, IFF_TAP, c_char, c_int, c_short, ifreq};
 
-/// How much longer a frame takes at most that is delayed.
+/// Upper bound (ms, exclusive) of the extra delay of a delayed frame.
 const DELAY_MS_MAX: usize = 20;
-/// No frame is longer.
+/// Size of the read buffer for a frame from the TAP.
 const FRAME_BYTES_MAX: usize = 65_550;
 const ETHERNET_BYTES: usize = 14;
-/// The type of the protocol that has no checksum.
+/// EtherType of ARP. ARP packets have no checksum, so the cable never damages them.
 const ARP: [u8; 2] = [8, 6];
 
 nix::ioctl_write_ptr_bad!(
@@ -32,15 +32,15 @@ nix::ioctl_write_ptr_bad!(
     ifreq
 );
 
-/// The cable. It is there until the process ends, or the stack's end is closed.
+/// The cable. Its threads run until the process ends or the stack closes the socket.
 pub struct Cable {
     faults: Arc<AtomicUsize>,
     socket: PathBuf,
 }
 
 impl Cable {
-    /// A TAP of this name in the network namespace of the thread that calls, and a socket file at `socket` that the stack is to
-    /// connect to. A frame takes `latency`; chance follows from `seed`.
+    /// Creates a TAP interface `name` in the network namespace of the calling thread, and a listening socket at `socket` for the
+    /// stack. Each frame is delayed by `latency`; `seed` seeds the random faults.
     pub fn new(name: &str, socket: &Path, latency: Duration, seed: u64) -> Result<Self> {
         let tap = tap(name)?;
         let listener = UnixListener::bind(socket)
@@ -48,7 +48,7 @@ impl Cable {
         let faults = Arc::new(AtomicUsize::new(0));
         let shared = Arc::clone(&faults);
         thread::spawn(move || {
-            // What cannot go on ends the cable: the test is told by what no longer arrives.
+            // An I/O error stops the cable. The test notices because frames no longer arrive.
             if let Ok((stack, _)) = listener.accept() {
                 let _ = join(&tap, &stack, &shared, latency, seed);
             }
@@ -59,36 +59,36 @@ impl Cable {
         })
     }
 
-    /// From now on, of a thousand frames so many are lost, delayed, repeated, damaged: each.
+    /// Sets the probability of each fault, in thousandths per frame: loss, delay, duplication, one flipped bit.
     pub fn set_faults(&self, per_mille: usize) {
         self.faults.store(per_mille, Ordering::Relaxed);
     }
 
-    /// `--net` of a stack at its end.
+    /// The value for `--net` with which the stack connects to this cable.
     pub fn net(&self) -> String {
         format!("stream:{}", self.socket.display())
     }
 }
 
-/// A new network interface that hands its frames to whoever reads the file.
+/// Creates a TAP interface. The returned file reads and writes its frames.
 #[allow(unsafe_code)]
 fn tap(name: &str) -> Result<File> {
     let path = "/dev/net/tun";
     let file = OpenOptions::new().read(true).write(true).open(path);
     let file = file.with_context(|| format!("cannot open {path}"))?;
-    // SAFETY: numbers and an array of them, which may all be zero.
+    // SAFETY: `ifreq` consists of integers and byte arrays, for which all zeros is a valid value.
     let mut request: ifreq = unsafe { std::mem::zeroed() };
     for (to, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = byte as c_char;
     }
     request.ifr_ifru.ifru_flags = (IFF_TAP | IFF_NO_PI) as c_short;
-    // SAFETY: the kernel reads as many bytes as the structure has.
+    // SAFETY: the kernel reads `size_of::<ifreq>()` bytes at the pointer, which outlives the call.
     let made = unsafe { set_interface(file.as_raw_fd(), &raw const request) };
-    made.with_context(|| format!("cannot make a TAP {name}"))?;
+    made.with_context(|| format!("cannot create the TAP interface {name}"))?;
     Ok(file)
 }
 
-/// Carries frames both ways until one end is closed.
+/// Forwards frames in both directions until one end is closed.
 fn join(
     tap: &File,
     stack: &UnixStream,
@@ -99,8 +99,8 @@ fn join(
     thread::scope(|scope| {
         let (to_tap, for_tap) = channel();
         let (to_stack, for_stack) = channel();
-        let mut from_tap = Sending::new(to_stack, faults, latency, seed);
-        let mut from_stack = Sending::new(to_tap, faults, latency, seed + 1);
+        let mut from_tap = FaultInjector::new(to_stack, faults, latency, seed);
+        let mut from_stack = FaultInjector::new(to_tap, faults, latency, seed + 1);
         scope.spawn(move || {
             let mut frame = vec![0; FRAME_BYTES_MAX];
             while let Ok(len) = (&*tap).read(&mut frame) {
@@ -120,7 +120,7 @@ fn join(
         });
         scope.spawn(move || {
             deliver(&for_tap, |frame| {
-                // Lost where the interface is down.
+                // Fails while the interface is down; the frame is lost then.
                 let _ = (&*tap).write(frame);
                 true
             });
@@ -134,21 +134,21 @@ fn join(
     Ok(())
 }
 
-/// A frame, and when it arrives.
-type Late = Reverse<(Instant, usize, Vec<u8>)>;
+/// A frame in flight: due time, sequence number, bytes. `Reverse` makes the heap return the earliest first.
+type Delayed = Reverse<(Instant, usize, Vec<u8>)>;
 
-/// One way, at the end where frames go in.
-struct Sending {
-    out: Sender<Late>,
+/// One direction of the cable: applies the faults and queues each frame with its due time.
+struct FaultInjector {
+    out: Sender<Delayed>,
     faults: Arc<AtomicUsize>,
     latency: Duration,
     random: Random,
-    /// How many went in.
+    /// Frames queued so far. Orders frames that are due at the same instant.
     count: usize,
 }
 
-impl Sending {
-    fn new(out: Sender<Late>, faults: &Arc<AtomicUsize>, latency: Duration, seed: u64) -> Self {
+impl FaultInjector {
+    fn new(out: Sender<Delayed>, faults: &Arc<AtomicUsize>, latency: Duration, seed: u64) -> Self {
         Self {
             out,
             latency,
@@ -168,37 +168,38 @@ impl Sending {
         }
         for _ in 0..1 + usize::from(self.happens()) {
             let mut frame = frame.to_vec();
-            // An Ethernet finds damage itself, and loses the frame; routers and memory do it to packets.
+            // Damages only the payload: real Ethernet discards a damaged frame by its FCS, but routers and memory can damage a
+            // packet.
             if self.happens() && frame.len() > ETHERNET_BYTES && frame[12..14] != ARP {
                 let bit = self.random.below((frame.len() - ETHERNET_BYTES) * 8);
                 frame[ETHERNET_BYTES + bit / 8] ^= 1 << (bit % 8);
             }
-            let mut at = Instant::now() + self.latency;
+            let mut due = Instant::now() + self.latency;
             if self.happens() {
-                at += Duration::from_millis(self.random.below(DELAY_MS_MAX) as u64);
+                due += Duration::from_millis(self.random.below(DELAY_MS_MAX) as u64);
             }
             self.count += 1;
-            // Nobody takes frames any more: the other end is closed.
-            let _ = self.out.send(Reverse((at, self.count, frame)));
+            // A send error means that the receiving thread has ended because its end was closed.
+            let _ = self.out.send(Reverse((due, self.count, frame)));
         }
     }
 }
 
-/// The same way, at the other end: hands each frame out when it is due.
-fn deliver(frames: &Receiver<Late>, mut hand_out: impl FnMut(&[u8]) -> bool) {
-    let mut waiting: BinaryHeap<Late> = BinaryHeap::new();
+/// Passes each frame to `hand_out` when it is due. Returns if `hand_out` returns false or the sender is gone.
+fn deliver(frames: &Receiver<Delayed>, mut hand_out: impl FnMut(&[u8]) -> bool) {
+    let mut waiting: BinaryHeap<Delayed> = BinaryHeap::new();
     loop {
-        let next = waiting.peek().map(|Reverse((at, ..))| *at);
-        let pause = next.map_or(Duration::from_secs(3600), |at| {
-            at.saturating_duration_since(Instant::now())
+        let next = waiting.peek().map(|Reverse((due, ..))| *due);
+        let pause = next.map_or(Duration::from_secs(3600), |due| {
+            due.saturating_duration_since(Instant::now())
         });
         match frames.recv_timeout(pause) {
             Ok(frame) => waiting.push(frame),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        while let Some(Reverse((at, ..))) = waiting.peek()
-            && *at <= Instant::now()
+        while let Some(Reverse((due, ..))) = waiting.peek()
+            && *due <= Instant::now()
         {
             let Some(Reverse((_, _, frame))) = waiting.pop() else {
                 break;

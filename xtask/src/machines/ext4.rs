@@ -1,4 +1,4 @@
-//! Images of disks with ext4, made by Debian's tools.
+//! ext4 disk images, made by mkfs.ext4.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,12 +9,12 @@ use walkdir::WalkDir;
 
 use crate::setup::{self, Package, quietly};
 
-/// Bytes beside the files: of the journal, and to write to.
+/// Space (bytes) beyond the files: the journal, and room for writes.
 const SPARE_BYTES: u64 = 64 << 20;
-/// Bytes that a file takes beside what is in it, at most.
+/// Upper bound (bytes) of the overhead of one file: its inode and the rest of its last block.
 const FILE_BYTES: u64 = 8 << 10;
 
-/// A file with the files of this directory in a file system of ext4.
+/// Creates an ext4 image that contains a copy of `dir`.
 pub fn image(dir: &Path) -> Result<NamedTempFile> {
     setup::need(&[Package::E2FSPROGS])?;
     let mut bytes = SPARE_BYTES;
@@ -32,7 +32,7 @@ pub fn image(dir: &Path) -> Result<NamedTempFile> {
     Ok(file)
 }
 
-/// A program that an ordinary user's path often leaves out.
+/// A command for `name` that also searches /usr/sbin and /sbin, which an ordinary user's PATH often lacks.
 pub fn tool(name: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(name);

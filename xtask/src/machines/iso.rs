@@ -1,4 +1,4 @@
-//! Images of disks for tests: what is in them, and the programs that make them.
+//! ISO images for tests: Debian's own images, images made by xorriso and genisoimage, and their sample contents.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::build::workspace_root;
 use crate::setup::{self, Package};
 
-/// Images that Debian ships: a package, a file in it, and what it is called in tests.
+/// ISO images in Debian packages: package, path of the image in the package, name of the image in tests.
 pub const SHIPPED: [(&str, &str, &str); 3] = [
     ("ipxe", "usr/lib/ipxe/ipxe.iso", "ipxe.iso"),
     (
@@ -26,7 +26,7 @@ pub const SHIPPED: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// Where such a package is unpacked, under target/ until that is cleaned; it is never installed. Downloaded when it is not there.
+/// Downloads `package` and unpacks it under target/images, without installing it. Returns its directory, which later calls reuse.
 pub fn shipped(package: &str) -> Result<PathBuf> {
     let all = workspace_root().join("target/images");
     let home = all.join(package);
@@ -39,7 +39,7 @@ pub fn shipped(package: &str) -> Result<PathBuf> {
         setup::PrivateApt::new(&work.path().join("apt"))?.download(&[package], &debs)?;
         let deb = fs::read_dir(&debs)?
             .next()
-            .context("apt-get left no file")??;
+            .context("apt-get downloaded no package")??;
         let tree = work.path().join("tree");
         setup::quietly(
             Command::new("dpkg-deb")
@@ -52,7 +52,7 @@ pub fn shipped(package: &str) -> Result<PathBuf> {
     Ok(home)
 }
 
-/// Programs that write Rock Ridge, each in ways of its own.
+/// Command lines that write ISO images with Rock Ridge, each in a different layout.
 pub const ROCK_RIDGE: [&[&str]; 4] = [
     &["xorriso", "-as", "mkisofs", "-quiet", "-R"],
     &[
@@ -66,15 +66,16 @@ pub const ROCK_RIDGE: [&[&str]; 4] = [
         "-iso-level",
         "3",
     ],
-    // The old way: what lies deep is moved to a directory of its own.
+    // Without -D, genisoimage moves deep directories to RR_MOVED, as ISO 9660 allows at most eight levels.
     &["genisoimage", "-quiet", "-R", "-J", "-joliet-long"],
     &["genisoimage", "-quiet", "-R", "-D", "-l"],
 ];
 
-/// When everything in the sample was last written, as `touch` has it.
+/// The timestamp of everything in the sample, in the format of `touch -d`.
 const TIME: &str = "2001-02-03T04:05:06Z";
 
-/// A tree of everything that an image can hold, one of its links with so many parts, one directory of so many files.
+/// Creates a sample tree: deep and long names, links, special modes, a link target of `parts` + 1 components, a directory of
+/// `files` files.
 pub fn sample(parts: usize, files: usize) -> Result<TempDir> {
     let dir = tempfile::tempdir()?;
     let top = dir.path();
@@ -120,7 +121,7 @@ pub fn sample(parts: usize, files: usize) -> Result<TempDir> {
     Ok(dir)
 }
 
-/// Makes an image of a tree, in a directory of its own.
+/// Makes an ISO image of `tree` in a new temporary directory.
 pub fn image(program: &[&str], tree: &Path) -> Result<(TempDir, PathBuf)> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("test.iso");
@@ -128,7 +129,7 @@ pub fn image(program: &[&str], tree: &Path) -> Result<(TempDir, PathBuf)> {
     Ok((dir, path))
 }
 
-/// Makes an image of a tree at `path`.
+/// Makes an ISO image of `tree` at `path`.
 pub fn make(program: &[&str], tree: &Path, path: &Path) -> Result<()> {
     setup::need(&[Package::XORRISO, Package::GENISOIMAGE])?;
     let mut command = Command::new(program[0]);
@@ -136,11 +137,11 @@ pub fn make(program: &[&str], tree: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of `huge` in [`huge`].
+/// Size (bytes) of the file `huge` in the image that [`huge`] makes.
 pub const HUGE_BYTES: u64 = (5 << 30) + 12_345;
 
-/// Makes `name` in `directory`, an image of the tree beside it, which has a file of more than 4 GiB: hardly any of it is
-/// anything but zeros, and those need no space here.
+/// Makes the image `directory`/`name` with a file of 5 GiB. The file is sparse: between short marks it contains zeros, and `dd`
+/// leaves holes for these in the image.
 pub fn huge(directory: &Path, name: &str) -> Result<()> {
     setup::need(&[Package::XORRISO])?;
     let tree = directory.join("tree");
@@ -156,10 +157,10 @@ pub fn huge(directory: &Path, name: &str) -> Result<()> {
         HUGE_BYTES - 9,
     ];
     let everywhere = (1..HUGE_BYTES >> 16).map(|block| block << 16 | block & 0xffff);
-    for place in everywhere.step_by(41).chain(around_extents) {
+    for offset in everywhere.step_by(41).chain(around_extents) {
         file.write_all_at(
-            format!("{place:09}").get(..9).context("short")?.as_bytes(),
-            place,
+            format!("{offset:09}").get(..9).context("short")?.as_bytes(),
+            offset,
         )?;
     }
     fs::write(tree.join("last"), "behind it")?;

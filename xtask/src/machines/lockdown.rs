@@ -1,6 +1,6 @@
-//! Poorer hosts: what is started in here finds that the kernel has not got some of its calls, or that they lie.
+//! Threads with a seccomp filter under which chosen system calls fail or return a false result.
 //!
-//! A filter belongs to the thread that asked for it and to what it starts, and goes with them. x86_64 only.
+//! A filter applies to the thread that installed it and to its child processes, and ends with them. x86_64 only.
 
 use anyhow::{Context, Result};
 use nix::libc;
@@ -10,12 +10,12 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 
-/// Runs `work` on a thread for which the kernel does not know `calls`.
+/// Runs `work` on a thread where each of `calls` fails with ENOSYS, as on an old kernel.
 pub fn without<T: Send>(calls: &[i64], work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     answering(calls, libc::ENOSYS, work)
 }
 
-/// Runs `work` on a thread for which every one of `calls` fails with `errno`; 0 is success that did nothing and says 0.
+/// Runs `work` on a thread where each of `calls` fails with `errno`. With 0, the call does nothing and returns 0.
 pub fn answering<T: Send>(
     calls: &[i64],
     errno: i32,
@@ -25,7 +25,7 @@ pub fn answering<T: Send>(
     filtered(rules, errno, work)
 }
 
-/// Runs `work` on a thread for which memory that was written cannot become code: asked for that, mprotect fails.
+/// Runs `work` on a thread where an mprotect that requests PROT_EXEC fails with `errno`.
 pub fn without_new_code<T: Send>(errno: i32, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let execute = u64::from(libc::PROT_EXEC.cast_unsigned());
     let is_asked = SeccompCondition::new(
@@ -38,27 +38,32 @@ pub fn without_new_code<T: Send>(errno: i32, work: impl FnOnce() -> Result<T> + 
     filtered(BTreeMap::from([(libc::SYS_mprotect, rules)]), errno, work)
 }
 
-/// Runs `work` on a thread that may neither ask the kernel about the net nor be told by which interface a packet came.
+/// Runs `work` on a thread where netlink sockets, IP_PKTINFO and IPV6_RECVPKTINFO fail with EPERM.
 pub fn without_netlink<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let is = |argument, value: i32| {
+    let equals = |argument, value: i32| {
         let value = u64::from(value.cast_unsigned());
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
     };
-    let netlink = vec![SeccompRule::new(vec![is(0, libc::AF_NETLINK)?])?];
+    let netlink = vec![SeccompRule::new(vec![equals(0, libc::AF_NETLINK)?])?];
     let options = [
         (libc::IPPROTO_IP, libc::IP_PKTINFO),
         (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
     ];
-    let of_packets = |(level, option)| Ok(SeccompRule::new(vec![is(1, level)?, is(2, option)?])?);
-    let of_packets = options.into_iter().map(of_packets);
+    let rule = |(level, option)| {
+        Ok(SeccompRule::new(vec![
+            equals(1, level)?,
+            equals(2, option)?,
+        ])?)
+    };
+    let packet_info = options.into_iter().map(rule);
     let rules = BTreeMap::from([
         (libc::SYS_socket, netlink),
-        (libc::SYS_setsockopt, of_packets.collect::<Result<_>>()?),
+        (libc::SYS_setsockopt, packet_info.collect::<Result<_>>()?),
     ]);
     filtered(rules, libc::EPERM, work)
 }
 
-/// Runs `work` on a thread for which calls that these rules meet fail.
+/// Runs `work` on a thread where calls that match `rules` fail with `errno`.
 fn filtered<T: Send>(
     rules: BTreeMap<i64, Vec<SeccompRule>>,
     errno: i32,
@@ -70,10 +75,12 @@ fn filtered<T: Send>(
         SeccompAction::Errno(errno.cast_unsigned()),
         TargetArch::x86_64,
     )?;
-    let program: BpfProgram = filter.try_into().context("cannot make a filter")?;
+    let program: BpfProgram = filter
+        .try_into()
+        .context("cannot compile the seccomp filter")?;
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
-            apply_filter(&program).context("the kernel takes no filter")?;
+            apply_filter(&program).context("the kernel rejected the seccomp filter")?;
             work()
         });
         inside
@@ -88,7 +95,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn what_is_started_inside_misses_a_call_and_what_is_outside_does_not() -> Result<()> {
+    fn filter_applies_to_child_processes_only() -> Result<()> {
         let id = || Ok(Command::new("id").arg("-u").output()?.stdout);
         let outside = id()?;
         assert_eq!(answering(&[libc::SYS_geteuid], 0, id)?, b"0\n");
@@ -100,18 +107,18 @@ mod tests {
     }
 
     #[test]
-    fn without_netlink_other_sockets_are_as_they_were() -> Result<()> {
+    fn without_netlink_only_netlink_and_packet_info_fail() -> Result<()> {
         use nix::sys::socket::{
             AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt::Ipv4PacketInfo,
         };
         let open = |family| socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
-        let can = || {
+        let probe = || {
             let socket = open(AddressFamily::Inet)?;
-            let is_told = setsockopt(&socket, Ipv4PacketInfo, &true).is_ok();
-            Ok((open(AddressFamily::Netlink).is_ok(), is_told))
+            let has_packet_info = setsockopt(&socket, Ipv4PacketInfo, &true).is_ok();
+            Ok((open(AddressFamily::Netlink).is_ok(), has_packet_info))
         };
-        assert_eq!(can()?, (true, true));
-        assert_eq!(without_netlink(can)?, (false, false));
+        assert_eq!(probe()?, (true, true));
+        assert_eq!(without_netlink(probe)?, (false, false));
         Ok(())
     }
 }

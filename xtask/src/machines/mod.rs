@@ -1,4 +1,4 @@
-//! What a server under test runs on: processes, network namespaces, poorer kernels, disks that fail, guests of QEMU.
+//! The environments of a server under test: processes, network namespaces, filtered kernels, failing disks, QEMU guests.
 
 pub mod cable;
 pub mod ext4;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Asks until there is an answer; None when there was none in time.
+/// Calls `ask` every 5 ms until it returns a value. Returns None after `time_max`.
 pub fn wait_for<T>(
     time_max: Duration,
     mut ask: impl FnMut() -> Result<Option<T>>,

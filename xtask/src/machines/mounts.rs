@@ -1,4 +1,4 @@
-//! File systems of a test's own: mounts that nobody else sees and that go with the thread that made them. Needs root.
+//! Private mounts for tests: a mount namespace that only one thread and its children see and that ends with them. Needs root.
 
 use crate::build::Arch;
 use crate::machines::server::{binary, public_dir, root_for};
@@ -9,13 +9,14 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-/// Runs `work` on a thread whose mounts are its own, and its children's. What is started inside must end inside.
+/// Runs `work` on a thread with its own mount namespace. Processes started by `work` must end before `work` returns. Skips without
+/// root.
 pub fn private(what: &str, work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
     if !root_for(what) {
         return Ok(());
     }
     setup::need(&[Package::MOUNT])?;
-    // Built outside: the compiler's processes may outlive a thread.
+    // Builds the file before the thread enters the namespace: the compiler's processes may outlive the thread.
     binary(Arch::X86_64)?;
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
@@ -28,7 +29,7 @@ pub fn private(what: &str, work: impl FnOnce() -> Result<()> + Send) -> Result<(
     })
 }
 
-/// Runs `work` where a tmpfs with these options is mounted.
+/// Runs `work` with the path of a tmpfs that is mounted with `options`.
 pub fn on_tmpfs(options: &str, work: impl FnOnce(&Path) -> Result<()> + Send) -> Result<()> {
     let directory = public_dir()?;
     let path = directory.path();
@@ -38,7 +39,8 @@ pub fn on_tmpfs(options: &str, work: impl FnOnce(&Path) -> Result<()> + Send) ->
     })
 }
 
-/// Runs `work` where a new file system of `size_mib` is mounted, which `make` makes: a command that takes a file last.
+/// Runs `work` with the path of a mounted file system image of `size_mib`. `make` is an mkfs command that takes the image as its
+/// last argument.
 pub fn on_image(
     make: &[&str],
     size_mib: u64,
@@ -54,7 +56,7 @@ pub fn on_image(
     })
 }
 
-/// Runs `work` where a btrfs is mounted on which `quota` bytes may be used.
+/// Runs `work` with the path of a btrfs that has a quota of `quota` bytes.
 pub fn on_btrfs(quota: u64, work: impl FnOnce(&Path) -> Result<()> + Send) -> Result<()> {
     on_image(&["mkfs.btrfs", "-q"], 256, |path| {
         let btrfs =
@@ -65,43 +67,48 @@ pub fn on_btrfs(quota: u64, work: impl FnOnce(&Path) -> Result<()> + Send) -> Re
     })
 }
 
-/// Leaves the machine's mounts for ones of this thread's own, and of its children's.
+/// Moves the calling thread to a new mount namespace with private propagation.
 pub fn leave() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS).context("cannot have mounts of my own")?;
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot create a mount namespace")?;
     setup::quietly(Command::new("mount").args(["--make-rprivate", "/"]))?;
     Ok(())
 }
 
-/// `mount -t KIND -o OPTIONS KIND AT`.
-pub fn mount(kind: &str, options: &str, at: &Path) -> Result<()> {
+/// Runs `mount -t KIND -o OPTIONS KIND AT`.
+pub fn mount(kind: &str, options: &str, mount_point: &Path) -> Result<()> {
     setup::quietly(
         Command::new("mount")
             .args(["-t", kind, "-o", options, kind])
-            .arg(at),
+            .arg(mount_point),
     )?;
     Ok(())
 }
 
-/// Mounts once more with other options.
-pub fn remount(options: &str, at: &Path) -> Result<()> {
+/// Remounts the file system at `mount_point` with `options`.
+pub fn remount(options: &str, mount_point: &Path) -> Result<()> {
     setup::quietly(
         Command::new("mount")
             .args(["-o", &format!("remount,{options}")])
-            .arg(at),
+            .arg(mount_point),
     )?;
     Ok(())
 }
 
-/// Makes a file system in a file of `size_mib` beside `at` by `make`, a command that takes the file last, and mounts it there.
-pub fn mount_image(make: &[&str], size_mib: u64, at: &Path) -> Result<()> {
-    let image = at.with_extension("image");
+/// Creates an image file of `size_mib` next to `mount_point`, formats it by `make` (an mkfs command that takes the image as its last
+/// argument) and mounts it at `mount_point`.
+pub fn mount_image(make: &[&str], size_mib: u64, mount_point: &Path) -> Result<()> {
+    let image = mount_point.with_extension("image");
     File::create_new(&image)?.set_len(size_mib << 20)?;
     setup::quietly(Command::new(make[0]).args(&make[1..]).arg(&image))?;
-    mount_file(&image, at)
+    mount_file(&image, mount_point)
 }
 
-/// Mounts the file system in a file.
-pub fn mount_file(image: &Path, at: &Path) -> Result<()> {
-    setup::quietly(Command::new("mount").args(["-o", "loop"]).args([image, at]))?;
+/// Mounts a file system image by a loop device.
+pub fn mount_file(image: &Path, mount_point: &Path) -> Result<()> {
+    setup::quietly(
+        Command::new("mount")
+            .args(["-o", "loop"])
+            .args([image, mount_point]),
+    )?;
     Ok(())
 }

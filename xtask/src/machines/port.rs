@@ -1,4 +1,4 @@
-//! TCP ports for servers that are told theirs before they start, or that come back to the same one.
+//! Reserved TCP ports, for servers whose port must be known before they start or must stay the same after a restart.
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
@@ -7,15 +7,15 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, setsockopt, socket, sockopt,
 };
 
-/// A port that the kernel gives to nobody who takes any port while this lives, neither to a listener nor to a client. Who asks for
-/// it by its number and sets `SO_REUSEADDR`, as servers do, listens there.
+/// A reserved port. While this lives, the kernel does not assign the port to a bind to port 0 or to an outgoing connection. A
+/// server that sets SO_REUSEADDR can still bind the port by its number.
 pub struct Port {
     number: u16,
     _held: OwnedFd,
 }
 
 impl Port {
-    /// A port that nobody has.
+    /// Reserves a free port.
     pub fn reserve() -> Result<Self> {
         let held = socket(
             AddressFamily::Inet,
@@ -24,14 +24,14 @@ impl Port {
             None,
         )?;
         setsockopt(&held, sockopt::ReuseAddr, &true)?;
-        bind(held.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, 0)).context("there is no free port")?;
+        bind(held.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, 0))
+            .context("cannot reserve a TCP port")?;
         Ok(Self {
             number: getsockname::<SockaddrIn>(held.as_raw_fd())?.port(),
             _held: held,
         })
     }
 
-    /// Its number.
     pub fn number(&self) -> u16 {
         self.number
     }
@@ -44,7 +44,7 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
     #[test]
-    fn a_reserved_port_is_free_for_who_names_it_and_for_nobody_else() {
+    fn reserved_port_is_bound_only_by_number() {
         let ports: Vec<_> = (0..500).map(|_| Port::reserve().unwrap()).collect();
         let numbers: BTreeSet<u16> = ports.iter().map(Port::number).collect();
         assert_eq!(numbers.len(), ports.len());

@@ -1,8 +1,7 @@
-//! SSH daemons of a test's own: on a free port of loopback, with keys made for the run, and the file under test as their
-//! sftp-server. Needs root.
+//! SSH daemons for tests: on a free port of loopback, with new keys, and with the file under test as their SFTP server. Needs root.
 //!
-//! dropbear knows one path for the server, and both want accounts. So a daemon has mounts of its own: there the file lies over
-//! Debian's server, and a few accounts over the machine's, which stays as it is.
+//! dropbear has a fixed path for the SFTP server, and both daemons need accounts. So each daemon runs in its own mount namespace,
+//! where bind mounts replace Debian's server and the files of accounts in /etc; the host's files stay unchanged.
 
 use crate::machines::mounts;
 use crate::machines::port::Port;
@@ -22,27 +21,27 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Whose daemon it is.
+/// The SSH implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `sshd`, which talks to the server over a socketpair.
+    /// `sshd`, which connects the SFTP server by a socket pair.
     OpenSsh,
-    /// `dropbear`, which talks to it over pipes.
+    /// `dropbear`, which connects the SFTP server by pipes.
     Dropbear,
 }
 
-/// The account that everybody logs in to, with a group of the same name.
+/// The account for all sessions. Its group has the same name.
 pub const USER: &str = "guest";
-/// Its number and its group's.
+/// UID and GID of the account.
 pub const USER_ID: u32 = 4242;
 
-/// Where dropbear looks for the server, and Debian's sshd too.
+/// The path from which dropbear starts the SFTP server; Debian's sshd uses it too.
 pub const SFTP_SERVER: &str = "/usr/lib/sftp-server";
 
-/// How long a daemon may take to answer, and its sessions to end.
+/// Time limit for a daemon to answer, and for its sessions to end.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// A running daemon. Dropping it ends it and all its sessions.
+/// A running daemon. Drop kills the daemon and all its sessions.
 pub struct Daemon {
     port: Port,
     child: Child,
@@ -50,12 +49,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a daemon that execs `server` for who asks for SFTP, and waits until it listens.
+    /// Starts a daemon that execs `server` for the SFTP subsystem, and waits until it listens.
     pub fn start(kind: Kind, server: &Path) -> Result<Self> {
         Self::start_for(kind, server, "/bin/sh", "")
     }
 
-    /// The same for an account with this login shell; sshd has options of the server behind its path.
+    /// As [`Self::start`], with the login shell `shell` for the account. sshd appends `options` to the server's command line.
     pub fn start_for(kind: Kind, server: &Path, shell: &str, options: &str) -> Result<Self> {
         setup::need(&[
             Package::MOUNT,
@@ -65,17 +64,17 @@ impl Daemon {
             Package::DROPBEAR,
         ])?;
         let private = public_dir()?;
-        let place = private.path();
-        accounts(place, shell)?;
-        keys(place)?;
+        let dir = private.path();
+        accounts(dir, shell)?;
+        keys(dir)?;
         let port = Port::reserve()?;
-        let mut child = spawn(kind, server, options, place, port.number())?;
+        let mut child = spawn(kind, server, options, dir, port.number())?;
         if !answers(kind, port.number(), &mut child)? {
             child.kill()?;
             child.wait()?;
-            bail!("{kind:?} did not listen; it said:\n{}", said(place));
+            bail!("{kind:?} did not listen; stderr:\n{}", said(dir));
         }
-        client_files(place, port.number())?;
+        client_files(dir, port.number())?;
         Ok(Self {
             port,
             child,
@@ -83,17 +82,17 @@ impl Daemon {
         })
     }
 
-    /// Where it listens on 127.0.0.1.
+    /// Port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// The user's home, where every session begins: the same path inside and outside.
+    /// The user's home directory, in which every session starts. It has the same path inside and outside the daemon's mounts.
     pub fn home(&self) -> PathBuf {
         self.private.path().join("home")
     }
 
-    /// For `-F`: with it, OpenSSH's programs reach the daemon under any name.
+    /// An ssh_config for `-F`, with which OpenSSH's clients reach the daemon under any host name.
     pub fn config(&self) -> PathBuf {
         self.private.path().join("config")
     }
@@ -103,17 +102,17 @@ impl Daemon {
         self.private.path().join("key")
     }
 
-    /// A file with the daemon's host keys, in OpenSSH's form.
+    /// A known_hosts file with the daemon's host keys.
     pub fn known_hosts(&self) -> PathBuf {
         self.private.path().join("known_hosts")
     }
 
-    /// What the daemon wrote so far.
+    /// The daemon's stderr so far.
     pub fn said(&self) -> String {
         said(self.private.path())
     }
 
-    /// Waits until every session has ended, and with it the server that was started for it.
+    /// Waits until every session has ended, and with it the SFTP server of the session.
     pub fn wait_until_idle(&self) -> Result<()> {
         let idle = wait_for(WAIT_MAX, || Ok(self.sessions()?.is_empty().then_some(())))?;
         idle.with_context(|| {
@@ -123,21 +122,21 @@ impl Daemon {
                 .iter()
                 .map(|pid| fs::read_to_string(format!("/proc/{pid}/comm")))
                 .collect();
-            format!("still there after {WAIT_MAX:?}: {names:?}")
+            format!("sessions still running after {WAIT_MAX:?}: {names:?}")
         })
     }
 
-    /// Every process with the daemon's mounts, but not the daemon.
+    /// All processes in the daemon's mount namespace, except the daemon.
     fn sessions(&self) -> Result<Vec<Pid>> {
         let mounts = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt"));
         let daemon = self.child.id();
-        let ours = mounts(daemon).context("the daemon is gone")?;
+        let ours = mounts(daemon).context("the daemon has ended")?;
         let mut sessions = Vec::new();
         for entry in fs::read_dir("/proc")? {
             let Some(pid) = entry?.file_name().to_str().and_then(|it| it.parse().ok()) else {
                 continue;
             };
-            // One that has just ended has no mounts any more.
+            // A process that has just ended has no mount namespace.
             if pid != daemon && mounts(pid).is_ok_and(|theirs| theirs == ours) {
                 sessions.push(Pid::from_raw(pid.try_into()?));
             }
@@ -148,7 +147,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Who ended meanwhile cannot be killed, which is what is wanted.
+        // kill fails for a session that has ended meanwhile.
         for session in self.sessions().unwrap_or_default() {
             let _ = kill(session, Signal::SIGKILL);
         }
@@ -157,55 +156,55 @@ impl Drop for Daemon {
     }
 }
 
-fn said(place: &Path) -> String {
-    fs::read_to_string(place.join("log")).unwrap_or_default()
+fn said(dir: &Path) -> String {
+    fs::read_to_string(dir.join("log")).unwrap_or_default()
 }
 
-/// The accounts that exist for the daemon, and the user's home.
-fn accounts(place: &Path, shell: &str) -> Result<()> {
-    let home = place.join("home");
+/// Writes the account files for the daemon and creates the user's home.
+fn accounts(dir: &Path, shell: &str) -> Result<()> {
+    let home = dir.join("home");
     let passwd = format!(
         "root:x:0:0:root:/nowhere:/bin/sh\n\
          sshd:x:74:74:privilege separation:/run/sshd:/bin/sh\n\
          {USER}:x:{USER_ID}:{USER_ID}:a guest:{}:{shell}\n",
         home.display()
     );
-    fs::write(place.join("passwd"), passwd)?;
+    fs::write(dir.join("passwd"), passwd)?;
     let group = format!("root:x:0:\nsshd:x:74:\n{USER}:x:{USER_ID}:\n");
-    fs::write(place.join("group"), group)?;
-    // dropbear wants the shell to be one of these.
-    fs::write(place.join("shells"), format!("{shell}\n"))?;
-    // A password that nothing matches; "!" would lock the account.
+    fs::write(dir.join("group"), group)?;
+    // dropbear rejects a login shell that is not in /etc/shells.
+    fs::write(dir.join("shells"), format!("{shell}\n"))?;
+    // "*" matches no password; "!" would lock the account.
     let shadow = format!("{USER}:*:20000:0:99999:7:::\n");
-    fs::write(place.join("shadow"), shadow)?;
-    fs::set_permissions(place.join("shadow"), Permissions::from_mode(0o600))?;
+    fs::write(dir.join("shadow"), shadow)?;
+    fs::set_permissions(dir.join("shadow"), Permissions::from_mode(0o600))?;
     fs::create_dir(&home)?;
     chown(&home, Some(USER_ID), Some(USER_ID))?;
     Ok(())
 }
 
-/// The user's key, which the user's account knows, and the daemon's own in both forms.
-fn keys(place: &Path) -> Result<()> {
+/// Makes the user's key pair with authorized_keys, and the daemon's host keys in OpenSSH's and in dropbear's format.
+fn keys(dir: &Path) -> Result<()> {
     let make = |kind: &str, name: &str| {
         let mut command = Command::new("ssh-keygen");
         command.args(["-q", "-N", "", "-C", "for a test", "-t", kind, "-f"]);
-        setup::quietly(command.arg(place.join(name)))
+        setup::quietly(command.arg(dir.join(name)))
     };
     make("ed25519", "key")?;
-    // dropbear 2022 dies when a client offers RSA and it has no such key.
+    // dropbear 2022 crashes if a client offers RSA and no RSA host key exists.
     for kind in ["ed25519", "rsa"] {
         make(kind, kind)?;
         setup::quietly(
             Command::new("dropbearconvert")
                 .args(["openssh", "dropbear"])
-                .arg(place.join(kind))
-                .arg(place.join(format!("{kind}.dropbear"))),
+                .arg(dir.join(kind))
+                .arg(dir.join(format!("{kind}.dropbear"))),
         )?;
     }
-    let ssh = place.join("home/.ssh");
+    let ssh = dir.join("home/.ssh");
     let authorized = ssh.join("authorized_keys");
     fs::create_dir(&ssh)?;
-    fs::copy(place.join("key.pub"), &authorized)?;
+    fs::copy(dir.join("key.pub"), &authorized)?;
     for (path, mode) in [(&ssh, 0o700), (&authorized, 0o600)] {
         fs::set_permissions(path, Permissions::from_mode(mode))?;
         chown(path, Some(USER_ID), Some(USER_ID))?;
@@ -213,32 +212,32 @@ fn keys(place: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What clients need to know.
-fn client_files(place: &Path, port: u16) -> Result<()> {
+/// Writes known_hosts and the ssh_config for clients.
+fn client_files(dir: &Path, port: u16) -> Result<()> {
     let mut hosts = String::new();
     for kind in ["ed25519", "rsa"] {
-        let public = fs::read_to_string(place.join(format!("{kind}.pub")))?;
+        let public = fs::read_to_string(dir.join(format!("{kind}.pub")))?;
         hosts.push_str(&format!("[127.0.0.1]:{port} {public}"));
     }
-    fs::write(place.join("known_hosts"), hosts)?;
-    // The first cipher is the one that processors help with. dropbear has the second.
+    fs::write(dir.join("known_hosts"), hosts)?;
+    // The first cipher has hardware support. dropbear supports the second.
     let config = format!(
         "Ciphers aes128-gcm@openssh.com,chacha20-poly1305@openssh.com\n\
-         HostName 127.0.0.1\nPort {port}\nUser {USER}\nIdentityFile {place}/key\nIdentitiesOnly yes\n\
-         UserKnownHostsFile {place}/known_hosts\nGlobalKnownHostsFile none\n\
+         HostName 127.0.0.1\nPort {port}\nUser {USER}\nIdentityFile {dir}/key\nIdentitiesOnly yes\n\
+         UserKnownHostsFile {dir}/known_hosts\nGlobalKnownHostsFile none\n\
          StrictHostKeyChecking yes\nBatchMode yes\nLogLevel ERROR\n",
-        place = place.display()
+        dir = dir.display()
     );
-    fs::write(place.join("config"), config)?;
+    fs::write(dir.join("config"), config)?;
     Ok(())
 }
 
-/// Starts the daemon on a thread with mounts of its own, which the daemon then has.
-fn spawn(kind: Kind, server: &Path, options: &str, place: &Path, port: u16) -> Result<Child> {
-    let log = File::create(place.join("log"))?;
+/// Starts the daemon on a thread with a new mount namespace, which the daemon inherits.
+fn spawn(kind: Kind, server: &Path, options: &str, dir: &Path, port: u16) -> Result<Child> {
+    let log = File::create(dir.join("log"))?;
     let mut command = match kind {
-        Kind::OpenSsh => sshd(options, place, port)?,
-        Kind::Dropbear => dropbear(place, port),
+        Kind::OpenSsh => sshd(options, dir, port)?,
+        Kind::Dropbear => dropbear(dir, port),
     };
     command
         .stdin(Stdio::null())
@@ -252,14 +251,14 @@ fn spawn(kind: Kind, server: &Path, options: &str, place: &Path, port: u16) -> R
             };
             mount(&["--bind"], server, SFTP_SERVER)?;
             for name in ["passwd", "group", "shadow", "shells"] {
-                mount(&["--bind"], &place.join(name), &format!("/etc/{name}"))?;
+                mount(&["--bind"], &dir.join(name), &format!("/etc/{name}"))?;
             }
             mount(
                 &["-t", "tmpfs", "-o", "mode=755"],
                 Path::new("tmpfs"),
                 "/run",
             )?;
-            // sshd wants it to be empty and root's.
+            // sshd requires this directory to be empty and owned by root.
             fs::create_dir("/run/sshd")?;
             command
                 .spawn()
@@ -271,35 +270,33 @@ fn spawn(kind: Kind, server: &Path, options: &str, place: &Path, port: u16) -> R
     })
 }
 
-fn sshd(options: &str, place: &Path, port: u16) -> Result<Command> {
+fn sshd(options: &str, dir: &Path, port: u16) -> Result<Command> {
     let config = format!(
-        "ListenAddress 127.0.0.1:{port}\nHostKey {place}/ed25519\nHostKey {place}/rsa\n\
+        "ListenAddress 127.0.0.1:{port}\nHostKey {dir}/ed25519\nHostKey {dir}/rsa\n\
          PidFile none\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
          Subsystem sftp {SFTP_SERVER} {options}\n",
-        place = place.display()
+        dir = dir.display()
     );
-    let path = place.join("sshd_config");
+    let path = dir.join("sshd_config");
     fs::write(&path, config)?;
-    // It insists on an absolute path, for it starts itself again.
+    // sshd needs an absolute path because it re-executes itself.
     let mut command = Command::new("/usr/sbin/sshd");
     command.args(["-D", "-e", "-f"]).arg(path);
     Ok(command)
 }
 
-fn dropbear(place: &Path, port: u16) -> Command {
+fn dropbear(dir: &Path, port: u16) -> Command {
     let mut command = Command::new("/usr/sbin/dropbear");
-    // In the foreground, messages on stderr, no passwords.
+    // -F: in the foreground; -E: log to stderr; -s: no passwords.
     command.args(["-F", "-E", "-s", "-p", &format!("127.0.0.1:{port}")]);
     for kind in ["ed25519", "rsa"] {
-        command
-            .arg("-r")
-            .arg(place.join(format!("{kind}.dropbear")));
+        command.arg("-r").arg(dir.join(format!("{kind}.dropbear")));
     }
-    command.arg("-P").arg(place.join("pid"));
+    command.arg("-P").arg(dir.join("pid"));
     command
 }
 
-/// Waits for the daemon's greeting; false when it ended, or somebody else greets.
+/// Waits for the daemon's banner. Returns false if the daemon has ended or another program answers.
 fn answers(kind: Kind, port: u16, child: &mut Child) -> Result<bool> {
     let banner: &[u8] = match kind {
         Kind::OpenSsh => b"SSH-2.0-OpenSSH_",

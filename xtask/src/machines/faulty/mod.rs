@@ -1,4 +1,4 @@
-//! A file system in memory that fails as it is told, and remembers what it was asked to do: served by FUSE.
+//! A FUSE file system in memory that fails chosen operations with a chosen errno and records every operation it receives.
 
 mod nodes;
 
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// What a file system can be asked to do.
+/// The operations that can fail and are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     Open,
@@ -36,7 +36,7 @@ pub enum Op {
     SyncDir,
 }
 
-/// What is to fail, and what was asked for.
+/// The faults to inject and the operations received so far.
 #[derive(Default)]
 struct Plan {
     faults: Vec<Fault>,
@@ -46,22 +46,22 @@ struct Plan {
 struct Fault {
     op: Op,
     errno: Errno,
-    /// So many go well first.
+    /// Calls of `op` that still succeed before the first failure.
     skip: usize,
-    /// So many are still to fail.
-    left: usize,
+    /// Calls of `op` that still fail after that.
+    remaining: usize,
 }
 
 /// A mounted file system. Dropping it unmounts it.
 pub struct Faulty {
-    at: PathBuf,
+    mount_point: PathBuf,
     plan: Arc<Mutex<Plan>>,
     _session: BackgroundSession,
 }
 
 impl Faulty {
-    /// Mounts an empty one, which belongs to root and which everybody may use.
-    pub fn mount(at: &Path) -> Result<Self> {
+    /// Mounts an empty file system. Its root directory is owned by root and writable by every user.
+    pub fn mount(mount_point: &Path) -> Result<Self> {
         let plan = Arc::new(Mutex::new(Plan::default()));
         let tree = Tree {
             plan: plan.clone(),
@@ -73,39 +73,39 @@ impl Faulty {
             MountOption::DefaultPermissions,
             MountOption::FSName("faulty".into()),
         ];
-        let session =
-            fuser::spawn_mount(tree, at, &config).context("cannot mount by way of /dev/fuse")?;
+        let session = fuser::spawn_mount(tree, mount_point, &config)
+            .context("cannot mount a file system through /dev/fuse")?;
         Ok(Self {
-            at: at.into(),
+            mount_point: mount_point.into(),
             plan,
             _session: session,
         })
     }
 
-    /// Lets the next `count` of `op` fail.
+    /// Makes the next `count` calls of `op` fail with `errno`.
     pub fn fail(&self, op: Op, errno: i32, count: usize) {
         self.fail_after(op, errno, 0, count);
     }
 
-    /// Lets `skip` of `op` go well and the next `count` fail.
+    /// Makes calls of `op` fail with `errno`: the next `skip` calls succeed, the `count` calls after them fail.
     pub fn fail_after(&self, op: Op, errno: i32, skip: usize, count: usize) {
         locked(&self.plan).faults.push(Fault {
             op,
             errno: Errno::from_i32(errno),
             skip,
-            left: count,
+            remaining: count,
         });
     }
 
-    /// Lets nothing fail any more; whether everything failed that should have.
+    /// Removes all faults. Returns true if every planned failure has occurred.
     pub fn heal(&self) -> bool {
         let mut plan = locked(&self.plan);
-        let all = plan.faults.iter().all(|fault| fault.left == 0);
+        let all = plan.faults.iter().all(|fault| fault.remaining == 0);
         plan.faults.clear();
         all
     }
 
-    /// What was asked for since this was called last.
+    /// Returns the operations received since the last call of this function.
     pub fn asked(&self) -> Vec<Op> {
         std::mem::take(&mut locked(&self.plan).asked)
     }
@@ -113,8 +113,9 @@ impl Faulty {
 
 impl Drop for Faulty {
     fn drop(&mut self) {
-        // Somebody may still have a file open; without a mount it is an error to them. Nothing better can be done here.
-        let _ = umount2(&self.at, MntFlags::MNT_DETACH);
+        // A lazy unmount: a process that still has a file open gets errors from now on. A failure of umount2 cannot be handled in
+        // drop.
+        let _ = umount2(&self.mount_point, MntFlags::MNT_DETACH);
     }
 }
 
@@ -122,7 +123,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Nothing is remembered by the kernel: every question comes here.
+/// Lifetime of the kernel's cached names and attributes. Zero: every lookup and every GETATTR reaches this process.
 const TTL: Duration = Duration::ZERO;
 
 const WRITE_MAX: u32 = 128 << 10;
@@ -133,14 +134,17 @@ struct Tree {
 }
 
 impl Tree {
-    /// Notes what is asked for; the error is the one that it is to fail with.
+    /// Records `op`. Returns the errno of a due fault, or else the locked tree.
     fn ask(&self, op: Op) -> Answer<MutexGuard<'_, Nodes>> {
         let mut plan = locked(&self.plan);
         plan.asked.push(op);
-        let due = plan.faults.iter_mut().find(|f| f.op == op && f.left > 0);
+        let due = plan
+            .faults
+            .iter_mut()
+            .find(|f| f.op == op && f.remaining > 0);
         match due {
             Some(fault) if fault.skip == 0 => {
-                fault.left -= 1;
+                fault.remaining -= 1;
                 Err(fault.errno)
             }
             Some(fault) => {
@@ -175,7 +179,7 @@ fn empty(answer: Answer<()>, reply: ReplyEmpty) {
 
 impl Filesystem for Tree {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        // A large WRITE comes in several.
+        // The kernel splits a larger WRITE into several of at most this size.
         let _ = config.set_max_write(WRITE_MAX);
         Ok(())
     }
@@ -253,7 +257,7 @@ impl Filesystem for Tree {
     ) {
         const TYPE: u32 = 0o170_000;
         let (op, kind) = match mode & TYPE {
-            // A kernel may make a file this way too.
+            // Some kernels create regular files by MKNOD instead of CREATE.
             0o100_000 => (Op::Create, FileType::RegularFile),
             0o020_000 => (Op::MkNod, FileType::CharDevice),
             0o060_000 => (Op::MkNod, FileType::BlockDevice),
@@ -445,11 +449,11 @@ impl Filesystem for Tree {
         };
         let dots = [".", ".."].map(|name| (OsString::from(name), dir));
         let all = dots.into_iter().chain(names);
-        for (at, (name, ino)) in (1..).zip(all).skip(offset as usize) {
+        for (next, (name, ino)) in (1..).zip(all).skip(offset as usize) {
             let kind = nodes
                 .get(ino)
                 .map_or(FileType::RegularFile, |n| n.attr.kind);
-            if reply.add(ino, at, kind, name) {
+            if reply.add(ino, next, kind, name) {
                 break;
             }
         }

@@ -1,43 +1,43 @@
-//! The tree of a file system in memory: files, directories, links and special files by their numbers.
+//! The inodes of the file system in memory: regular files, directories, symbolic links and special files.
 
 use fuser::{Errno, FileAttr, FileType, INodeNo, Request};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::time::SystemTime;
 
-/// One of them.
+/// An inode.
 pub(super) struct Node {
     pub(super) attr: FileAttr,
-    /// A file's bytes or a link's target.
+    /// The bytes of a file, or the target of a symbolic link.
     pub(super) data: Vec<u8>,
     pub(super) names: BTreeMap<OsString, INodeNo>,
 }
 
-/// All of them.
+/// The inode table, by inode number.
 pub(super) struct Nodes {
     all: BTreeMap<u64, Node>,
-    last: u64,
+    last_ino: u64,
 }
 
-/// What it makes of a question.
+/// The result of an operation; the error is an errno.
 pub(super) type Answer<T> = std::result::Result<T, Errno>;
 
 impl Nodes {
-    /// An empty directory, root's, which everybody may use.
+    /// Creates a tree with an empty root directory: owner root, mode 0777.
     pub(super) fn new() -> Self {
         let mut nodes = Self {
             all: BTreeMap::new(),
-            last: 0,
+            last_ino: 0,
         };
         nodes.add(FileType::Directory, 0o777, (0, 0), 0);
         nodes
     }
 
     fn add(&mut self, kind: FileType, mode: u32, (uid, gid): (u32, u32), rdev: u32) -> &mut Node {
-        self.last += 1;
+        self.last_ino += 1;
         let now = SystemTime::now();
         let attr = FileAttr {
-            ino: INodeNo(self.last),
+            ino: INodeNo(self.last_ino),
             size: 0,
             blocks: 0,
             atime: now,
@@ -53,25 +53,25 @@ impl Nodes {
             blksize: 4096,
             flags: 0,
         };
-        self.all.entry(self.last).or_insert(Node {
+        self.all.entry(self.last_ino).or_insert(Node {
             attr,
             data: Vec::new(),
             names: BTreeMap::new(),
         })
     }
 
-    /// The one with this number.
+    /// The inode with this number, or ESTALE.
     pub(super) fn get(&mut self, ino: INodeNo) -> Answer<&mut Node> {
         self.all.get_mut(&ino.0).ok_or(Errno::ESTALE)
     }
 
-    /// The one of this name.
+    /// Looks up `name` in the directory `dir`. ENOENT if no such entry exists.
     pub(super) fn find(&mut self, dir: INodeNo, name: &OsStr) -> Answer<INodeNo> {
         let found = self.get(dir)?.names.get(name);
         found.copied().ok_or(Errno::ENOENT)
     }
 
-    /// The one with this number, changed now.
+    /// Sets mtime and ctime of an inode to now and returns the inode.
     pub(super) fn touch(&mut self, ino: INodeNo) -> Answer<&mut Node> {
         let node = self.get(ino)?;
         node.attr.mtime = SystemTime::now();
@@ -79,7 +79,7 @@ impl Nodes {
         Ok(node)
     }
 
-    /// Makes `name`, which must not exist.
+    /// Creates the entry `name` with a new inode. EEXIST if the name exists.
     pub(super) fn make(
         &mut self,
         req: &Request,
@@ -102,7 +102,7 @@ impl Nodes {
         Ok(attr)
     }
 
-    /// Removes a name, of a directory only if that is empty.
+    /// Removes the entry `name`. ENOTEMPTY if it is a directory that is not empty.
     pub(super) fn remove(&mut self, dir: INodeNo, name: &OsStr) -> Answer<()> {
         let ino = self.find(dir, name)?;
         let node = self.touch(ino)?;
