@@ -1,6 +1,7 @@
-//! fsx, the file system exerciser (the crate of that name): random operations on one file, each read held against a model.
+//! fsx, the file system exerciser (the crate of that name): random operations on one file; each read is compared with a model.
 //!
-//! The seed alone says what it does. So it runs a second time on a local file, and that is what the server must have.
+//! The operations depend only on the seed. So fsx runs a second time on a local file, and the server's file must have the same
+//! contents.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::build;
 use crate::setup;
 
-/// Mostly reads and writes: all else makes a client send what it has, and wait.
+/// A mix of mostly reads and writes. Other operations make a client flush its writes and wait.
 pub const MOSTLY_DATA: &str = "
     flen = 131072
     nomsyncafterwrite = true
@@ -28,18 +29,18 @@ pub const MOSTLY_DATA: &str = "
     close_open = 3
 ";
 
-/// One run.
+/// A run of fsx.
 pub struct Fsx<'a> {
-    /// How many operations.
+    /// Number of operations.
     pub operations: u64,
-    /// The seed: the same one repeats the same operations.
+    /// The seed. The same seed repeats the same operations.
     pub seed: u64,
-    /// Sizes and weights, as its configuration file has them.
+    /// fsx's configuration file: sizes and weights.
     pub config: &'a str,
 }
 
 impl Fsx<'_> {
-    /// A shell's command that works on `file`, which it makes; `program` is the path of fsx.
+    /// The shell command that runs `program` (the path of fsx) on `file`, which fsx creates.
     pub fn command(&self, program: &str, file: &str) -> String {
         let Self {
             operations,
@@ -51,22 +52,22 @@ impl Fsx<'_> {
         )
     }
 
-    /// The same in this process' working directory or below; fails with what fsx found.
+    /// Runs fsx on `file`, relative to the working directory. The error contains fsx's findings.
     pub fn run(&self, file: &str) -> Result<()> {
         let program = build::program("fsx")?;
         let command = self.command(&program.display().to_string(), file);
         setup::quietly(Command::new("sh").args(["-c", &command])).map(drop)
     }
 
-    /// Compares what a server has with what the same operations leave in a local file.
+    /// Compares the server's contents of the file, `seen`, with the result of the same operations on a local file.
     pub fn check(&self, seen: &[u8]) -> Result<()> {
-        let directory = tempfile::tempdir().context("cannot make a directory for fsx")?;
+        let directory = tempfile::tempdir().context("cannot create a directory for fsx")?;
         let local = directory.path().join("local");
         self.run(&local.display().to_string())?;
         let expected = fs::read(local)?;
         ensure!(
             seen == expected,
-            "with seed {} the server has {} bytes, and a local file {} or other ones",
+            "seed {}: the server's file ({} bytes) differs from the local one ({} bytes)",
             self.seed,
             seen.len(),
             expected.len()

@@ -1,7 +1,7 @@
-//! A line for each thing below a directory, with all that `stat` says of it and what is in it: two views of one tree are
-//! the same when their lines are.
+//! An inventory of a directory tree: one line per object with its attributes and a hash of its contents. Two views of a tree are
+//! equal if their inventories are.
 //!
-//! The columns are separated by tabs: path, kind, mode, links, owner, size, blocks, device, three times, and content.
+//! Columns, separated by tabs: path, kind, mode, links, owner, size, blocks, device, atime, mtime, ctime, content.
 
 use std::fs::{self, File, Metadata};
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,29 +12,29 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 use walkdir::WalkDir;
 
-/// What is told of one thing.
+/// The attributes and contents of one object.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Thing {
-    /// As `find -printf %y` has it.
+    /// The type, as a letter of `find -printf %y`.
     pub kind: char,
-    /// Without the kind.
+    /// The permission bits, without the type.
     pub mode: u32,
-    /// How many names it has.
+    /// Number of hard links.
     pub links: u64,
-    /// User and group.
+    /// UID and GID.
     pub owner: (u32, u32),
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// When it was read and written last, in seconds since 1970; a fraction only where there is one.
+    /// atime and mtime in seconds since 1970, with a fraction unless that is zero.
     pub times: [String; 2],
-    /// A symbolic link's target, a file's sum, or nothing.
+    /// The target of a symbolic link, the hash of a regular file ([`sum`]), or empty.
     pub content: String,
-    /// What not every protocol tells: blocks, the device that it is, when its attributes were changed.
+    /// Attributes that not every protocol has: blocks, device number, ctime.
     pub more: Option<[String; 3]>,
 }
 
 impl Thing {
-    /// Its line; what is not told is a dash.
+    /// The object's line. Attributes that are missing are dashes.
     pub fn line(&self, path: &[u8]) -> String {
         let [blocks, device, changed] =
             self.more.clone().unwrap_or(["-", "-", "-"].map(Into::into));
@@ -53,12 +53,12 @@ impl Thing {
     }
 }
 
-/// A line without what [`Thing::more`] has.
+/// The line with dashes for the attributes in [`Thing::more`].
 pub fn without_more(line: &str) -> String {
     let columns = line.split('\t').enumerate();
     let kept: Vec<&str> = columns
-        .map(|(at, column)| {
-            if matches!(at, 6 | 7 | 10) {
+        .map(|(index, column)| {
+            if matches!(index, 6 | 7 | 10) {
                 "-"
             } else {
                 column
@@ -68,7 +68,7 @@ pub fn without_more(line: &str) -> String {
     kept.join("\t")
 }
 
-/// The lines of a directory and of all below it, in the order of their paths.
+/// The lines of `directory` and of everything in it, sorted.
 pub fn of(directory: &Path) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for entry in WalkDir::new(directory) {
@@ -83,12 +83,12 @@ pub fn of(directory: &Path) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-fn thing(path: &Path, of: &Metadata) -> Result<Thing> {
+fn thing(path: &Path, metadata: &Metadata) -> Result<Thing> {
     let time = |seconds: i64, nanoseconds: i64| match nanoseconds {
         0 => seconds.to_string(),
         _ => format!("{seconds}.{nanoseconds:09}"),
     };
-    let kind = of.file_type();
+    let kind = metadata.file_type();
     let (kind, content) = if kind.is_dir() {
         ('d', String::new())
     } else if kind.is_symlink() {
@@ -97,12 +97,12 @@ fn thing(path: &Path, of: &Metadata) -> Result<Thing> {
             'l',
             target.as_os_str().as_bytes().escape_ascii().to_string(),
         )
-    } else if kind.is_file() && of.size() == 0 {
+    } else if kind.is_file() && metadata.size() == 0 {
         ('f', String::new())
     } else if kind.is_file() {
         let file = File::open(path)?;
-        let read = |at, bytes: &mut [u8]| Ok(file.read_exact_at(bytes, at)?);
-        ('f', sum(of.size(), read)?)
+        let read = |offset, bytes: &mut [u8]| Ok(file.read_exact_at(bytes, offset)?);
+        ('f', sum(metadata.size(), read)?)
     } else if kind.is_fifo() {
         ('p', String::new())
     } else if kind.is_socket() {
@@ -114,32 +114,32 @@ fn thing(path: &Path, of: &Metadata) -> Result<Thing> {
     };
     Ok(Thing {
         kind,
-        mode: of.mode() & 0o7777,
-        links: of.nlink(),
-        owner: (of.uid(), of.gid()),
-        size: of.size(),
+        mode: metadata.mode() & 0o7777,
+        links: metadata.nlink(),
+        owner: (metadata.uid(), metadata.gid()),
+        size: metadata.size(),
         times: [
-            time(of.atime(), of.atime_nsec()),
-            time(of.mtime(), of.mtime_nsec()),
+            time(metadata.atime(), metadata.atime_nsec()),
+            time(metadata.mtime(), metadata.mtime_nsec()),
         ],
         content,
         more: Some([
-            of.blocks().to_string(),
-            of.rdev().to_string(),
-            time(of.ctime(), of.ctime_nsec()),
+            metadata.blocks().to_string(),
+            metadata.rdev().to_string(),
+            time(metadata.ctime(), metadata.ctime_nsec()),
         ]),
     })
 }
 
-/// Files up to here are read whole.
+/// Largest file (bytes) that is hashed completely.
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
-/// So much is read at once.
+/// Bytes of one read.
 const PIECE_BYTES: u64 = 1 << 20;
-/// No extent of a disk's file is longer than this.
+/// Largest extent of a file in an ISO image (bytes).
 const EXTENT_BYTES_MAX: u64 = 4 << 30;
 
-/// The SHA-256 of a file, in hexadecimal, got by reading at places. Of a large one that is its beginning, its end, and what
-/// lies around the ends of its extents.
+/// The SHA-256 of a file in hexadecimal. `read` fills a buffer from an offset. A large file is hashed only at its start, at its
+/// end, and around the ends of its extents.
 pub fn sum(size: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<String> {
     let mut parts = vec![(0, size)];
     if size > WHOLE_BYTES_MAX {
@@ -152,9 +152,9 @@ pub fn sum(size: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Res
     let mut sum = Sha256::new();
     let mut buffer = vec![0; PIECE_BYTES as usize];
     for (from, to) in parts {
-        for at in (from..to).step_by(PIECE_BYTES as usize) {
-            let bytes = &mut buffer[..(to - at).min(PIECE_BYTES) as usize];
-            read(at, bytes)?;
+        for offset in (from..to).step_by(PIECE_BYTES as usize) {
+            let bytes = &mut buffer[..(to - offset).min(PIECE_BYTES) as usize];
+            read(offset, bytes)?;
             sum.update(bytes);
         }
     }
@@ -162,7 +162,7 @@ pub fn sum(size: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Res
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The first few lines that only one of two inventories has.
+/// The first ten lines that only one of two inventories has, for each.
 pub fn differences(these: &[String], those: &[String]) -> String {
     let only = |these: &[String], those: &[String]| {
         let those: std::collections::BTreeSet<&String> = those.iter().collect();
@@ -170,7 +170,7 @@ pub fn differences(these: &[String], those: &[String]) -> String {
         lines.take(10).cloned().collect::<Vec<_>>().join("\n")
     };
     format!(
-        "only the first has:\n{}\nonly the second has:\n{}",
+        "only in the first:\n{}\nonly in the second:\n{}",
         only(these, those),
         only(those, these)
     )
@@ -181,14 +181,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_file_is_read_where_its_extents_end() -> Result<()> {
+    fn large_file_is_read_around_extent_ends() -> Result<()> {
         let mut read = Vec::new();
         sum((8 << 30) + 5, |at, bytes| {
             read.push((at, bytes.len()));
             Ok(())
         })?;
         let mib = 1 << 20;
-        let places = [
+        let offsets = [
             0,
             (4 << 30) - mib,
             4 << 30,
@@ -197,7 +197,7 @@ mod tests {
             (8 << 30) + 5 - mib,
         ];
         let lens = [mib, mib, mib, mib, 5, mib];
-        let expect: Vec<(u64, usize)> = places
+        let expect: Vec<(u64, usize)> = offsets
             .into_iter()
             .zip(lens.map(|len| len as usize))
             .collect();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_ends_with_the_sum_of_what_is_in_a_file() -> Result<()> {
+    fn line_ends_with_hash_of_the_contents() -> Result<()> {
         let dir = tempfile::tempdir()?;
         fs::write(dir.path().join("file"), "content")?;
         let lines = of(dir.path())?;

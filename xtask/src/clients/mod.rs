@@ -1,4 +1,4 @@
-//! What talks to a server under test: NFS, SFTP and DNS messages, programs on what is mounted, and what that looks like.
+//! Clients for tests: NFS, SFTP and multicast DNS, fsx and sshfs on mounted trees, and inventories of trees.
 
 pub mod dns;
 pub mod fsx;

@@ -1,4 +1,4 @@
-//! sshfs, which mounts what an sftp-server shows, and a server that it reaches without SSH.
+//! sshfs, which mounts the tree of an sftp-server, and an sftp-server that sshfs reaches over TCP without SSH.
 
 use crate::machines::wait_for;
 use crate::setup;
@@ -14,15 +14,15 @@ use std::time::Duration;
 
 const MOUNT_MAX: Duration = Duration::from_secs(10);
 
-/// sshfs in the foreground. Dropped, it is unmounted.
+/// sshfs in the foreground. Drop unmounts the file system.
 pub struct Sshfs {
-    /// Where it is mounted.
+    /// The mount point.
     pub at: PathBuf,
     child: Child,
 }
 
 impl Sshfs {
-    /// Starts the command with the place as its last word, and waits until something is mounted there.
+    /// Runs `command` with the mount point `at` as its last argument, and waits until a file system is mounted there.
     pub fn mount(mut command: Command, at: &Path) -> Result<Self> {
         fs::create_dir_all(at)?;
         let device = fs::metadata(at)?.dev();
@@ -41,17 +41,17 @@ impl Sshfs {
             if let Some(stderr) = &mut sshfs.child.stderr {
                 stderr.read_to_string(&mut said)?;
             }
-            bail!("sshfs did not mount; it said: {said}");
+            bail!("sshfs did not mount; stderr: {said}");
         }
         Ok(sshfs)
     }
 
-    /// The process that was started: sshfs, or who watches its time.
+    /// The process id of the started command: sshfs, or a program such as `timeout` that runs it.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Asks it to end, which reaches sshfs through who watches its time.
+    /// Ends the command by SIGTERM. `timeout` forwards the signal to sshfs.
     fn end(&mut self) -> Result<()> {
         if self.child.try_wait()?.is_none() {
             kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;
@@ -63,22 +63,22 @@ impl Sshfs {
 
 impl Drop for Sshfs {
     fn drop(&mut self) {
-        // What was written is sent first. If nothing is mounted any more, there is nothing to unmount.
+        // umount waits until written data has been sent. It fails if the file system is already unmounted.
         let _ = setup::quietly(Command::new("umount").arg(&self.at));
         let _ = wait_for(MOUNT_MAX, || Ok(self.child.try_wait()?));
         let _ = self.end();
     }
 }
 
-/// An sftp-server that listens by itself. Dropped, it ends.
+/// An sftp-server that listens on TCP. Drop kills it.
 pub struct Listening {
     child: Child,
-    /// Where, on 127.0.0.1.
+    /// Port on 127.0.0.1.
     pub port: u16,
 }
 
 impl Listening {
-    /// Starts `server`, which shows only this directory.
+    /// Starts the stowaway file `server`, with `directory` as its jail.
     pub fn start(server: &Path, directory: &Path) -> Result<Self> {
         let mut command = Command::new(server);
         command.args(["sftp-server", "--listen", "127.0.0.1:0", "--jail"]);
@@ -88,15 +88,15 @@ impl Listening {
             BufReader::new(stderr).read_line(&mut line)?;
         }
         let mut listening = Self { child, port: 0 };
-        // `… listening on 127.0.0.1:PORT: …`
+        // The server prints `… listening on 127.0.0.1:PORT: …`.
         listening.port = line
             .split_once("127.0.0.1:")
             .and_then(|(_, rest)| rest.split_once(':')?.0.parse().ok())
-            .with_context(|| format!("where does it listen? It said: {line}"))?;
+            .with_context(|| format!("no port in the first line of the server's stderr: {line}"))?;
         Ok(listening)
     }
 
-    /// The process that listens; each of its children serves one session.
+    /// The process id of the listener; it forks a child per session.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -94,8 +94,8 @@ pub fn remount(options: &str, mount_point: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Creates an image file of `size_mib` next to `mount_point`, formats it by `make` (an mkfs command that takes the image as its last
-/// argument) and mounts it at `mount_point`.
+/// Creates an image file of `size_mib` next to `mount_point`, formats it by `make` (an mkfs command that takes the image last), and
+/// mounts it at `mount_point`.
 pub fn mount_image(make: &[&str], size_mib: u64, mount_point: &Path) -> Result<()> {
     let image = mount_point.with_extension("image");
     File::create_new(&image)?.set_len(size_mib << 20)?;

@@ -1,9 +1,9 @@
-//! Messages as `simple-dns` reads and writes them, all of whose bytes must be accounted for.
+//! DNS messages, parsed and built by `simple-dns`. Every byte must belong to the message.
 
 use anyhow::{Result, ensure};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, ResourceRecord, TYPE};
 
-/// A message that asks all of these at once.
+/// Builds a query with all of `questions`.
 pub fn query(id: u16, questions: &[(&str, TYPE)], wants_unicast: bool) -> Vec<u8> {
     let mut packet = Packet::new_query(id);
     packet
@@ -12,25 +12,27 @@ pub fn query(id: u16, questions: &[(&str, TYPE)], wants_unicast: bool) -> Vec<u8
             let name = Name::new_unchecked(name);
             Question::new(name, (*kind).into(), CLASS::IN.into(), wants_unicast)
         }));
-    packet.build_bytes_vec().expect("nothing in it is too long")
+    packet
+        .build_bytes_vec()
+        .expect("the questions are short enough for one message")
 }
 
-/// A whole message.
+/// A parsed message.
 #[derive(Debug)]
 pub struct Message {
     pub id: u16,
     pub is_response: bool,
     pub questions: Vec<Question<'static>>,
-    /// Of all sections.
+    /// The records of all sections.
     pub records: Vec<ResourceRecord<'static>>,
 }
 
 impl Message {
-    /// Reads all of it; what is left over or missing is an error.
+    /// Parses a message. Missing or extra bytes are an error.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let it = Packet::parse(bytes)?;
         let shorter = Packet::parse(&bytes[..bytes.len() - 1]);
-        ensure!(shorter.is_err(), "there is more than the message");
+        ensure!(shorter.is_err(), "bytes follow the end of the message");
         let (id, is_response) = (it.id(), it.has_flags(PacketFlag::RESPONSE));
         let sections = [it.answers, it.name_servers, it.additional_records];
         let records = sections.into_iter().flatten();
@@ -42,7 +44,7 @@ impl Message {
         })
     }
 
-    /// The first record of this name and type, wherever it is.
+    /// The first record of this name and type, in any section.
     pub fn find(&self, name: &str, kind: TYPE) -> Option<&ResourceRecord<'static>> {
         let name = Name::new_unchecked(name);
         let mut records = self.records.iter();
@@ -51,7 +53,7 @@ impl Message {
 }
 
 #[test]
-fn what_is_cut_off_or_goes_on_is_an_error() {
+fn truncated_or_extended_message_is_an_error() {
     let mut bytes = query(7, &[("box.local", TYPE::A)], false);
     assert!(Message::parse(&bytes).is_ok_and(|it| it.id == 7 && !it.is_response));
     for len in 0..bytes.len() {

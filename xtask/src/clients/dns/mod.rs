@@ -1,6 +1,6 @@
-//! Multicast DNS as a neighbour sees it: questions, what is answered, and sockets to ask through. RFC 6762.
+//! A multicast DNS client for tests (RFC 6762): sockets, queries and parsed responses.
 //!
-//! It shares nothing with stowaway's own code, which it is to judge.
+//! Shares no code with stowaway's responder, which it tests.
 
 mod message;
 
@@ -17,19 +17,20 @@ use nix::sys::socket::{
 pub use message::{Message, query};
 pub use simple_dns::TYPE;
 
-/// Everybody's address.
+/// The multicast group of multicast DNS.
 pub const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
-/// Everybody's port.
+/// The UDP port of multicast DNS.
 pub const PORT: u16 = 5353;
 
-/// A socket at an address of ours; what it asks comes from port 5353 only when it is a member.
+/// A UDP socket for queries, bound to a local address.
 pub struct Asker {
     socket: UdpSocket,
 }
 
 impl Asker {
-    /// One who knows multicast DNS: at port 5353, and it hears what is said to all. The host has a route to the group.
-    pub fn member(own: Ipv4Addr) -> Result<Self> {
+    /// An asker with multicast DNS: sends from port 5353 and is a member of the group on the interface of `local_address`. The host
+    /// needs a route to the group.
+    pub fn member(local_address: Ipv4Addr) -> Result<Self> {
         let fd = socket(
             AddressFamily::Inet,
             SockType::Datagram,
@@ -38,37 +39,38 @@ impl Asker {
         )?;
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
         let any = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT));
-        bind(fd.as_raw_fd(), &any).context("cannot have port 5353")?;
+        bind(fd.as_raw_fd(), &any).context("cannot bind to port 5353")?;
         let socket = UdpSocket::from(fd);
         socket
-            .join_multicast_v4(&GROUP, &own)
-            .with_context(|| format!("cannot join the group at {own}"))?;
+            .join_multicast_v4(&GROUP, &local_address)
+            .with_context(|| format!("cannot join the multicast group at {local_address}"))?;
         socket.set_multicast_ttl_v4(255)?;
         socket.set_multicast_loop_v4(false)?;
         Ok(Self { socket })
     }
 
-    /// One who has not heard of it: at any port, and answered alone.
-    pub fn stranger(own: Ipv4Addr) -> Result<Self> {
-        let socket = UdpSocket::bind((own, 0)).with_context(|| format!("cannot be at {own}"))?;
+    /// An asker without multicast DNS (a one-shot querier): sends from an ephemeral port, so responses are unicast to it.
+    pub fn stranger(local_address: Ipv4Addr) -> Result<Self> {
+        let socket = UdpSocket::bind((local_address, 0))
+            .with_context(|| format!("cannot bind to {local_address}"))?;
         Ok(Self { socket })
     }
 
-    /// Says this to all.
+    /// Sends a datagram to the group.
     pub fn send(&self, datagram: &[u8]) -> Result<()> {
         self.socket
             .send_to(datagram, (GROUP, PORT))
-            .context("cannot send to the group")?;
+            .context("cannot send to the multicast group")?;
         Ok(())
     }
 
-    /// The next datagram, whoever sent it; none if nothing comes so long.
+    /// The next datagram from any sender. None if none arrives within `wait`.
     pub fn receive<'a>(&self, buffer: &'a mut [u8], wait: Duration) -> Result<Option<&'a [u8]>> {
         let received = self.receive_from(buffer, wait)?;
         Ok(received.map(|(datagram, _)| datagram))
     }
 
-    /// The next datagram, and who sent it.
+    /// The next datagram and its sender. None if none arrives within `wait`.
     pub fn receive_from<'a>(
         &self,
         buffer: &'a mut [u8],
@@ -76,23 +78,26 @@ impl Asker {
     ) -> Result<Option<(&'a [u8], SocketAddr)>> {
         let end = Instant::now() + wait;
         loop {
-            // Zero would be for ever.
-            let left = end.saturating_duration_since(Instant::now());
+            // A timeout of zero is rejected by `set_read_timeout`.
+            let remaining = end.saturating_duration_since(Instant::now());
             self.socket
-                .set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+                .set_read_timeout(Some(remaining.max(Duration::from_millis(1))))?;
             return match self.socket.recv_from(buffer) {
                 Ok((len, from)) => Ok(Some((&buffer[..len], from))),
-                // Who stops and goes on is interrupted.
-                Err(why) if why.kind() == ErrorKind::Interrupted => continue,
-                Err(why) if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                // A process that is stopped and continued gets EINTR.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
                     Ok(None)
                 }
-                Err(why) => Err(why).context("cannot receive"),
+                Err(error) => Err(error).context("cannot receive"),
             };
         }
     }
 
-    /// The first message that is wanted, and after how long it came; what is no message fails.
+    /// The first message for which `is_wanted` returns true, and the time until it arrived. A datagram that is not a DNS message is
+    /// an error.
     pub fn wait_for(
         &self,
         patience: Duration,
@@ -100,8 +105,8 @@ impl Asker {
     ) -> Result<Option<(Message, Duration)>> {
         let start = Instant::now();
         let mut buffer = [0; 9000];
-        while let Some(left) = patience.checked_sub(start.elapsed()) {
-            let Some(bytes) = self.receive(&mut buffer, left)? else {
+        while let Some(remaining) = patience.checked_sub(start.elapsed()) {
+            let Some(bytes) = self.receive(&mut buffer, remaining)? else {
                 break;
             };
             let elapsed = start.elapsed();

@@ -1,6 +1,6 @@
-//! A small NFSv3 client over TCP for tests and measurements. It trusts nothing that the server says.
+//! A small NFSv3 client over TCP for tests and measurements. It validates every reply.
 //!
-//! It is not a library for others: no reconnects, no caches, and panics nowhere but in tests' own code.
+//! It does not reconnect and has no cache. Errors are returned, not panics.
 
 mod writing;
 pub mod xdr;
@@ -26,37 +26,36 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use xdr::Reader;
 
-/// No reply is longer: 1 MiB of data and its head.
+/// Largest reply (bytes): 1 MiB of data and the head.
 const REPLY_MAX: u32 = (1 << 20) + 4096;
 
-/// Where a connection's xids begin: two connections of a test must not repeat each other's, since a server may take a call
-/// with a known xid for a retransmission.
+/// The first xid of a connection, different for each connection: a server may take a call with a known xid for a retransmission.
 fn first_xid() -> u32 {
     static CONNECTIONS: AtomicU32 = AtomicU32::new(1);
     CONNECTIONS.fetch_add(1, Ordering::Relaxed).rotate_right(12) ^ std::process::id()
 }
 
-/// One connection.
+/// A connection to the server.
 pub struct Client {
     stream: BufReader<TcpStream>,
-    /// The credential of calls.
+    /// The credential of all calls.
     pub auth: Auth,
     xid: u32,
     reply: Vec<u8>,
 }
 
 impl Client {
-    /// Connects; a server that is silent for ten seconds is an error from then on.
+    /// Connects. From then on, ten seconds without data are an error.
     pub fn connect(server: SocketAddr) -> Result<Self> {
         let stream =
             TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
         Self::over(stream)
     }
 
-    /// Connects from another address of this machine than the one that the route prefers.
+    /// Connects from the local address `source`.
     pub fn connect_from(source: Ipv4Addr, server: SocketAddr) -> Result<Self> {
         let SocketAddr::V4(server) = server else {
-            bail!("{server} is no address of version 4");
+            bail!("{server} is not an IPv4 address");
         };
         let socket = socket(
             AddressFamily::Inet,
@@ -82,12 +81,12 @@ impl Client {
         })
     }
 
-    /// The socket, for what the client does not do itself.
+    /// The socket, for operations that the client does not have.
     pub fn stream(&self) -> &TcpStream {
         self.stream.get_ref()
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream
             .get_mut()
@@ -95,7 +94,7 @@ impl Client {
             .context("cannot send to the server")
     }
 
-    /// Reads one record, which must be one fragment, into the client's buffer; None when the server closed the connection.
+    /// Reads one record, which must be a single fragment. None if the server closed the connection.
     pub fn receive(&mut self) -> Result<Option<&[u8]>> {
         let mut mark = [0; 4];
         match self.stream.read_exact(&mut mark) {
@@ -107,12 +106,12 @@ impl Client {
             {
                 return Ok(None);
             }
-            result => result.context("no reply")?,
+            result => result.context("cannot read the reply's record mark")?,
         }
         let mark = u32::from_be_bytes(mark);
         ensure!(
             mark & LAST_FRAGMENT != 0,
-            "the reply is more than one fragment"
+            "the reply has more than one fragment"
         );
         let len = mark & !LAST_FRAGMENT;
         ensure!(len <= REPLY_MAX, "the reply's record mark says {len} bytes");
@@ -128,11 +127,11 @@ impl Client {
             }
             result => result
                 .map(|()| Some(self.reply.as_slice()))
-                .context("the reply does not end"),
+                .context("cannot read the whole reply"),
         }
     }
 
-    /// Sends one message and waits for what the server makes of it; None when it closed the connection.
+    /// Sends an RPC message and reads the reply. None if the server closed the connection.
     pub fn exchange(&mut self, message: &[u8]) -> Result<Option<Outcome<'_>>> {
         let sent = u32::from_be_bytes(*message.first_chunk().context("the message has no xid")?);
         self.send(&record(message))?;
@@ -140,42 +139,48 @@ impl Client {
             return Ok(None);
         };
         let (xid, outcome) = outcome(reply)?;
-        ensure!(xid == sent, "the reply has xid {xid} and the call {sent}");
+        ensure!(
+            xid == sent,
+            "the reply has xid {xid}, but the call has {sent}"
+        );
         Ok(Some(outcome))
     }
 
-    /// Calls a procedure; its results as they came.
+    /// Calls a procedure and returns its raw results.
     pub fn call(&mut self, call: &Call<'_>) -> Result<&[u8]> {
         self.xid = self.xid.wrapping_add(1);
         let message = call.message(self.xid, &self.auth);
         match self.exchange(&message)? {
             Some(Outcome::Success(body)) => Ok(body),
-            Some(other) => bail!("the server answered {other:?} to {:?}", call.place),
-            None => bail!("the server closed the connection at {:?}", call.place),
+            Some(outcome) => bail!("the server answered {outcome:?} to {:?}", call.place),
+            None => bail!(
+                "the server closed the connection instead of answering {:?}",
+                call.place
+            ),
         }
     }
 
-    /// Calls a procedure that has such results.
+    /// Calls a procedure and parses its results as `T`.
     pub fn ask<T: Unpack + Pack + Results>(&mut self, call: &Call<'_>) -> Result<T> {
         read(self.call(call)?)
     }
 
-    /// Calls any procedure; its results by what they are. A failure is no error.
+    /// Calls any procedure and parses its results according to the procedure. An NFS error status is not an error here.
     pub fn answer(&mut self, call: &Call<'_>) -> Result<Body> {
         body(call.place, self.call(call)?)
     }
 
-    /// Calls any procedure, and checks its results to their last byte; their status.
+    /// Calls any procedure, parses its results completely, and returns their status.
     pub fn status(&mut self, call: &Call<'_>) -> Result<nfsstat3> {
         self.answer(call)?.status()
     }
 
-    /// READDIR or READDIRPLUS.
+    /// Calls READDIR or READDIRPLUS.
     pub fn page(&mut self, call: &Call<'_>) -> Result<Page> {
         page(call, self.call(call)?)
     }
 
-    /// MNT: the handle of an export's root. Needs a connection to the MOUNT port.
+    /// MNT: returns the handle of the export's root. Needs a connection to the MOUNT port.
     pub fn mount(&mut self, path: &str) -> Result<Vec<u8>> {
         let root = self
             .answer(&Call::mount(path.as_bytes()))
@@ -188,26 +193,26 @@ impl Client {
         Ok(ok(self.ask::<GETATTR3res>(&Call::get_attr(object))?)?.obj_attributes)
     }
 
-    /// ACCESS: which of the bits asked for are granted.
+    /// ACCESS: returns the granted bits of `access`.
     pub fn access(&mut self, object: &[u8], access: u32) -> Result<u32> {
         Ok(ok(self.ask::<ACCESS3res>(&Call::access(object, access))?)?.access)
     }
 
-    /// LOOKUP: the handle.
+    /// LOOKUP: returns the handle.
     pub fn lookup(&mut self, dir: &[u8], name: &str) -> Result<Vec<u8>> {
         let found = found(self.call(&Call::lookup(dir, name.as_bytes()))?)?;
         Ok(found.object.data.into_owned())
     }
 
-    /// LOOKUP of each name in turn.
+    /// LOOKUP for each component of `path`; returns the last handle.
     pub fn walk(&mut self, root: &[u8], path: &str) -> Result<Vec<u8>> {
         path.split('/').try_fold(root.to_vec(), |dir, name| {
             self.lookup(&dir, name)
-                .with_context(|| format!("at {name} of {path}"))
+                .with_context(|| format!("cannot look up {name} in {path}"))
         })
     }
 
-    /// READ: the data and whether it ends the file.
+    /// READ: returns the data, and true at the end of the file.
     pub fn read(&mut self, file: &[u8], offset: u64, count: u32) -> Result<(&[u8], bool)> {
         data(self.call(&Call::read(file, offset, count))?)
     }
@@ -220,7 +225,7 @@ impl Client {
             .into_owned())
     }
 
-    /// READDIRPLUS to the end.
+    /// READDIRPLUS until the end of the directory.
     pub fn list(&mut self, dir: &[u8]) -> Result<Vec<Entry>> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut verifier = [0; 8];
@@ -237,20 +242,20 @@ impl Client {
     }
 }
 
-/// A handle of our server's as it was before handles had padding: 15 bytes and the kernel's, or 27 and the depth of a path handle,
-/// and 14 more inside an image.
+/// A stowaway handle without the padding that older versions did not have. A kernel handle is 15 bytes and the kernel's part; a
+/// path handle is 27 bytes and one per level of depth; 14 more bytes follow if the object is inside an ISO image.
 pub fn unpadded(handle: &[u8]) -> &[u8] {
     let inside = if handle[0] == 2 { 14 } else { 0 };
-    let own = handle.len() - inside;
-    let own = match handle[1] {
-        1 => own - (own + 1) % 4,
+    let outer = handle.len() - inside;
+    let outer = match handle[1] {
+        1 => outer - (outer + 1) % 4,
         2 => 27 + usize::from(handle[26]),
         _ => 32,
     };
-    &handle[..own + inside]
+    &handle[..outer + inside]
 }
 
-/// Results of READ: the data, which is not copied, and whether it ends the file.
+/// Parses the results of READ without copying: the data, and true at the end of the file.
 pub fn data(results: &[u8]) -> Result<(&[u8], bool)> {
     let mut reader = Reader::new(results);
     if reader.u32()? != 0 {
@@ -263,14 +268,14 @@ pub fn data(results: &[u8]) -> Result<(&[u8], bool)> {
     let data = reader.opaque(count)?;
     ensure!(
         data.len() == count,
-        "READ says {count} bytes and brings {}",
+        "READ has a count of {count} but {} bytes of data",
         data.len()
     );
     reader.end()?;
     Ok((data, eof))
 }
 
-/// A part of a directory.
+/// The results of one READDIR or READDIRPLUS.
 #[derive(Clone, Debug)]
 pub struct Page {
     pub verifier: [u8; 8],
@@ -278,11 +283,11 @@ pub struct Page {
     pub eof: bool,
 }
 
-/// Results of READDIR or READDIRPLUS, whichever was called.
+/// Parses the results of READDIR or READDIRPLUS, depending on `call`.
 pub fn page(call: &Call<'_>, results: &[u8]) -> Result<Page> {
     let body = body(call.place, results)?.ok()?;
     let [high, low, eof] = body.words[..] else {
-        bail!("{:?} lists no directory", call.place);
+        bail!("{:?} is not READDIR or READDIRPLUS", call.place);
     };
     Ok(Page {
         verifier: (u64::from(high) << 32 | u64::from(low)).to_be_bytes(),
@@ -291,7 +296,7 @@ pub fn page(call: &Call<'_>, results: &[u8]) -> Result<Page> {
     })
 }
 
-/// Results of LOOKUP.
+/// Parses the results of LOOKUP.
 pub fn found(results: &[u8]) -> Result<LOOKUP3resok> {
     ok(read::<LOOKUP3res>(results)?)
 }

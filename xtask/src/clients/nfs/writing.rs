@@ -1,20 +1,20 @@
-//! The client's calls that change something. A status that is not `OK` is the error, unless a call says otherwise.
+//! The client's calls that modify objects. An error status is returned as an error.
 
 use super::nfs3::{COMMIT3res, CREATE3res, WRITE3res, WRITE3resok};
 use super::{Call, Client, How, Set, mknoddata3, ok, read, stable_how};
 use anyhow::{Context, Result, ensure};
 
-/// What a successful WRITE brings.
+/// The results of a successful WRITE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wrote {
-    /// Bytes; no more than were sent.
+    /// Bytes written; at most as many as were sent.
     pub count: u32,
-    /// At least what was asked for.
+    /// Level of stability; at least the requested one.
     pub committed: stable_how,
     pub verifier: [u8; 8],
 }
 
-/// Results of WRITE.
+/// Parses the results of WRITE.
 pub fn wrote(results: &[u8]) -> Result<Wrote> {
     let WRITE3resok {
         count,
@@ -35,7 +35,7 @@ impl Client {
         self.change(&Call::set_attr(object, set, None))
     }
 
-    /// WRITE: how much was written and how safe it is. It may be less than `data`.
+    /// WRITE: may write fewer bytes than `data` has.
     pub fn write(
         &mut self,
         file: &[u8],
@@ -58,7 +58,7 @@ impl Client {
         Ok(wrote)
     }
 
-    /// WRITEs of at most `chunk` bytes each until all of `data` is written; the verifier, which must not change meanwhile.
+    /// WRITEs of at most `chunk` bytes until all of `data` is written. Returns the verifier, which must stay the same throughout.
     pub fn write_all(
         &mut self,
         file: &[u8],
@@ -68,23 +68,23 @@ impl Client {
         chunk: usize,
     ) -> Result<[u8; 8]> {
         let mut verifier = None;
-        let mut rest = data;
-        while !rest.is_empty() {
-            let part = &rest[..rest.len().min(chunk)];
+        let mut remaining = data;
+        while !remaining.is_empty() {
+            let part = &remaining[..remaining.len().min(chunk)];
             let wrote = self
                 .write(file, offset, stable, part)
-                .with_context(|| format!("at {offset}"))?;
+                .with_context(|| format!("WRITE at {offset}"))?;
             ensure!(
                 *verifier.get_or_insert(wrote.verifier) == wrote.verifier,
                 "the write verifier changed at {offset}"
             );
-            rest = &rest[wrote.count as usize..];
+            remaining = &remaining[wrote.count as usize..];
             offset += u64::from(wrote.count);
         }
-        verifier.context("nothing to write")
+        verifier.context("write_all needs at least one byte of data")
     }
 
-    /// COMMIT: the verifier.
+    /// COMMIT: returns the verifier.
     pub fn commit(&mut self, file: &[u8], offset: u64, count: u32) -> Result<[u8; 8]> {
         Ok(
             ok(self.ask::<COMMIT3res>(&Call::commit(file, offset, count))?)?
@@ -93,23 +93,23 @@ impl Client {
         )
     }
 
-    /// CREATE: the handle, which this server always tells.
+    /// CREATE: returns the handle. stowaway always includes it.
     pub fn create(&mut self, dir: &[u8], name: &str, how: How) -> Result<Vec<u8>> {
         self.make(&Call::create(dir, name.as_bytes(), how))
     }
 
-    /// MKDIR: the handle.
+    /// MKDIR: returns the handle.
     pub fn mkdir(&mut self, dir: &[u8], name: &str, set: Set) -> Result<Vec<u8>> {
         self.make(&Call::mkdir(dir, name.as_bytes(), set))
     }
 
-    /// SYMLINK: the handle.
+    /// SYMLINK: returns the handle.
     pub fn symlink(&mut self, dir: &[u8], name: &str, target: &str) -> Result<Vec<u8>> {
         let (name, target) = (name.as_bytes(), target.as_bytes());
         self.make(&Call::symlink(dir, name, Set::default(), target))
     }
 
-    /// MKNOD: the handle.
+    /// MKNOD: returns the handle.
     pub fn mknod(&mut self, dir: &[u8], name: &str, what: mknoddata3) -> Result<Vec<u8>> {
         self.make(&Call::mknod(dir, name.as_bytes(), what))
     }
@@ -144,13 +144,17 @@ impl Client {
     }
 }
 
-/// Results of CREATE, MKDIR, SYMLINK or MKNOD, which are alike: the handle, which a server need not tell, and ours does.
+/// Parses the results of CREATE, MKDIR, SYMLINK or MKNOD and returns the handle. RFC 1813 makes handle and attributes optional;
+/// stowaway must send both.
 pub fn made(results: &[u8]) -> Result<Vec<u8>> {
     let made = ok(read::<CREATE3res>(results)?)?;
     ensure!(
         made.obj_attributes.is_some(),
-        "no attributes of what was made"
+        "the reply has no attributes of the new object"
     );
-    ensure!(made.obj.is_some(), "no handle of what was made");
+    ensure!(
+        made.obj.is_some(),
+        "the reply has no handle of the new object"
+    );
     Ok(made.obj.unwrap().data.into_owned())
 }

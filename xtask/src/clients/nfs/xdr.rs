@@ -1,4 +1,4 @@
-//! XDR for the client (RFC 4506): a writer that appends and a reader that refuses what is short or badly padded.
+//! XDR (RFC 4506) for the client: a writer, and a reader that rejects short input and wrong padding.
 
 use anyhow::{Result, bail, ensure};
 
@@ -19,7 +19,7 @@ impl Writer {
         self
     }
 
-    /// Bytes as they are: the length is known to both sides and a multiple of four.
+    /// Fixed-length opaque data. The length must be a multiple of four, as no padding is added.
     pub fn fixed(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.extend(bytes);
         self
@@ -27,38 +27,38 @@ impl Writer {
 
     /// Variable-length opaque data or a string: length, bytes, padding.
     pub fn opaque(&mut self, bytes: &[u8]) -> &mut Self {
-        self.u32(u32::try_from(bytes.len()).expect("no message of ours is that long"));
+        self.u32(u32::try_from(bytes.len()).expect("a test's message is shorter than 4 GiB"));
         self.0.extend(bytes);
         self.0.resize(self.0.len().next_multiple_of(4), 0);
         self
     }
 
-    /// The message; the writer is empty again.
+    /// Returns the message and clears the writer.
     pub fn finish(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.0)
     }
 }
 
-/// Takes XDR values off the front of a message.
+/// Reads XDR values from a message in order.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// Reads `message` from its first byte.
+    /// Starts at the first byte of `message`.
     pub fn new(message: &'a [u8]) -> Self {
         Self(message)
     }
 
     /// The next `len` bytes.
     pub fn fixed(&mut self, len: usize) -> Result<&'a [u8]> {
-        let Some((taken, rest)) = self.0.split_at_checked(len) else {
+        let Some((field, remaining)) = self.0.split_at_checked(len) else {
             bail!(
                 "the reply ends {} bytes into a field of {len}",
                 self.0.len()
             );
         };
-        self.0 = rest;
-        Ok(taken)
+        self.0 = remaining;
+        Ok(field)
     }
 
     /// An unsigned integer or an enum.
@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
         Ok(u64::from_be_bytes(self.fixed(8)?.try_into()?))
     }
 
-    /// A bool: 0 or 1 and nothing else.
+    /// A bool; values other than 0 and 1 are errors.
     pub fn bool(&mut self) -> Result<bool> {
         let value = self.u32()?;
         ensure!(value < 2, "the reply has a bool of {value}");
@@ -94,17 +94,17 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// All that is left.
+    /// The remaining bytes.
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
 
-    /// Whether nothing is left.
+    /// Returns true if no bytes remain.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Nothing may be left.
+    /// An error if bytes remain.
     pub fn end(self) -> Result<()> {
         ensure!(
             self.0.is_empty(),
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_can_be_read() -> Result<()> {
+    fn written_values_are_read_back() -> Result<()> {
         let message = Writer::default()
             .u32(7)
             .u64(1 << 40)

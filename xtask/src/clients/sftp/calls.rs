@@ -1,4 +1,5 @@
-//! A call for each request: sends it, waits, and gives what was asked for; a `Status` that says otherwise is the error.
+//! One method per SFTP request: sends it and returns the result. A STATUS other than success is returned as an error of type
+//! [`Status`].
 
 use super::reply::strict;
 use super::request::Ids;
@@ -9,10 +10,11 @@ use super::{
 use anyhow::{Context, Result, bail};
 use ssh_encoding::{Decode, Encode, Error};
 
-/// A handle, as the server gave it.
+/// A handle, as the server sent it.
 pub type Handle = Vec<u8>;
 
-/// Declares calls by the fields of their requests, strings before the others, and by what the reply holds.
+/// Declares a method per request. Arguments are the request's fields, strings first; the result is parsed according to the expected
+/// reply.
 macro_rules! calls {
     ($($call:ident = $request:ident($($string:ident),* $(; $($field:ident: $type:ty),*)?) -> $reply:ident $result:ty;)*) => {
         impl Sftp {
@@ -68,13 +70,13 @@ impl Sftp {
         self.open(path, open::READ | open::WRITE, Attrs::default())
     }
 
-    /// OPEN for writing what did not exist, or is cut to nothing.
+    /// OPEN for writing. Creates the file, or truncates an existing one.
     pub fn create(&mut self, path: impl AsRef<[u8]>) -> Result<Handle> {
         let flags = open::WRITE | open::CREATE | open::TRUNCATE;
         self.open(path, flags, Attrs::mode(0o644))
     }
 
-    /// copy-data of `len` bytes, or with 0 of all from `offset` on.
+    /// copy-data of `len` bytes. A `len` of 0 copies from `offset` to the end.
     pub fn copy_data(
         &mut self,
         (from, offset): (&[u8], u64),
@@ -101,7 +103,7 @@ impl Sftp {
         AccountNames::parse(&self.extension(&request)?)
     }
 
-    /// check-file-name: the sums of a file's blocks, or with a `block_len` of 0 of all.
+    /// check-file-name: one hash per block of a file, or with a `block_len` of 0 one hash of the range.
     pub fn check_name(
         &mut self,
         path: impl AsRef<[u8]>,
@@ -113,7 +115,7 @@ impl Sftp {
         self.check("check-file-name", path, algorithms, range, block_len)
     }
 
-    /// check-file-handle: the same for an open file.
+    /// check-file-handle: as [`Self::check_name`], for an open file.
     pub fn check_handle(
         &mut self,
         handle: &[u8],
@@ -143,57 +145,60 @@ impl Sftp {
         Sums::parse(&data, name.as_bytes())
     }
 
-    /// The status that a request is answered with; None when it gets what it asked for, be it `OK`.
+    /// Sends a request and returns the status of its reply. None if the status is OK or the reply has another type.
     pub fn told(&mut self, request: &Request<'_>) -> Result<Option<Status>> {
         let status = self.exchange(request)?.status();
         Ok(status.filter(|&status| status != Status::OK))
     }
 
-    /// A request that must be answered OK.
+    /// Sends a request whose reply must be STATUS OK.
     pub fn ok(&mut self, request: &Request<'_>) -> Result<()> {
         match self.exchange(request)? {
             Reply::Status(Status::OK, _) => Ok(()),
-            other => unexpected(request, other),
+            reply => unexpected(request, reply),
         }
     }
 
-    /// A request that must be answered with a handle.
+    /// Sends a request whose reply must be a handle.
     pub fn handle(&mut self, request: &Request<'_>) -> Result<Handle> {
         match self.exchange(request)? {
             Reply::Handle(handle) => Ok(handle),
-            other => unexpected(request, other),
+            reply => unexpected(request, reply),
         }
     }
 
-    /// None at the end of the file.
+    /// Sends a request whose reply must be DATA. None at the end of the file.
     fn data(&mut self, request: &Request<'_>) -> Result<Option<Vec<u8>>> {
         match self.exchange(request)? {
             Reply::Data(data) => Ok(Some(data)),
             Reply::Status(Status::EOF, _) => Ok(None),
-            other => unexpected(request, other),
+            reply => unexpected(request, reply),
         }
     }
 
-    /// None at the end of the directory.
+    /// Sends a request whose reply must be NAME. None at the end of the directory.
     fn names(&mut self, request: &Request<'_>) -> Result<Option<Vec<Entry>>> {
         match self.exchange(request)? {
             Reply::Name(entries) => Ok(Some(entries)),
             Reply::Status(Status::EOF, _) => Ok(None),
-            other => unexpected(request, other),
+            reply => unexpected(request, reply),
         }
     }
 
     fn attrs(&mut self, request: &Request<'_>) -> Result<Attrs> {
         match self.exchange(request)? {
             Reply::Attrs(attrs) => Ok(attrs),
-            other => unexpected(request, other),
+            reply => unexpected(request, reply),
         }
     }
 
     fn name(&mut self, request: &Request<'_>) -> Result<Vec<u8>> {
         match self.exchange(request)? {
-            Reply::Name(mut entries) => Ok(entries.pop().context("no name")?.name),
-            other => unexpected(request, other),
+            Reply::Name(mut entries) => Ok(entries
+                .pop()
+                .context("the server sent a NAME without entries")?
+                .name),
+            reply => unexpected(request, reply),
         }
     }
 
@@ -204,11 +209,11 @@ impl Sftp {
     fn extension(&mut self, request: &Request<'_>) -> Result<Vec<u8>> {
         match self.exchange(request)? {
             Reply::Extended(data) => Ok(data),
-            other => unexpected(request, other),
+            reply => unexpected(request, reply),
         }
     }
 
-    /// The names in a directory, to its end, with what the server says of each.
+    /// Lists all entries of a directory.
     pub fn list(&mut self, path: impl AsRef<[u8]>) -> Result<Vec<Entry>> {
         let handle = self.open_dir(path)?;
         let mut all = Vec::new();
@@ -219,7 +224,7 @@ impl Sftp {
         Ok(all)
     }
 
-    /// All of a file, by READs as long as they may be.
+    /// Reads a whole file, by READs of [`READ_MAX`] bytes.
     pub fn read_file(&mut self, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         let handle = self.open_read(path)?;
         let mut all = Vec::new();
@@ -230,7 +235,7 @@ impl Sftp {
         Ok(all)
     }
 
-    /// A new file with `data`, by WRITEs as long as they may be.
+    /// Creates or truncates a file and writes `data`, by WRITEs of at most [`READ_MAX`] bytes.
     pub fn write_file(&mut self, path: impl AsRef<[u8]>, data: &[u8]) -> Result<()> {
         let handle = self.create(path)?;
         let mut offset = 0;
@@ -241,22 +246,21 @@ impl Sftp {
         self.close(&handle)
     }
 
-    /// Whether anything of this name is there; any failure but NO_SUCH_FILE is an error.
+    /// Returns true if an object of this name exists. A failure other than NO_SUCH_FILE is an error.
     pub fn exists(&mut self, path: impl AsRef<[u8]>) -> Result<bool> {
         match failure(self.lstat(path))? {
             None => Ok(true),
             Some(Status::NO_SUCH_FILE) => Ok(false),
-            Some(other) => Err(other.into()),
+            Some(status) => Err(status.into()),
         }
     }
 }
 
-/// What came was well formed, and no success of this request.
+/// The error for a well-formed reply that is not a success of `request`.
 fn unexpected<T>(request: &Request<'_>, reply: Reply) -> Result<T> {
     match reply {
-        Reply::Status(status, text) if status != Status::OK => {
-            Err(anyhow::Error::new(status).context(format!("'{text}', to {request:?}")))
-        }
-        other => bail!("{other:?} to {request:?}"),
+        Reply::Status(status, text) if status != Status::OK => Err(anyhow::Error::new(status)
+            .context(format!("the server answered '{text}' to {request:?}"))),
+        reply => bail!("the server answered {reply:?} to {request:?}"),
     }
 }

@@ -1,8 +1,8 @@
-//! A small SFTP client, version 3, for tests and measurements, over the stdin and stdout of a server that it starts. It
-//! trusts nothing that the server says: an answer is decoded to its last byte, and silence is an error after ten seconds.
+//! A small SFTP client (version 3) for tests and measurements, over stdin and stdout of a server that it starts. It validates every
+//! reply completely; ten seconds of silence are an error.
 //!
-//! Raw bytes go through `send` and `receive`, requests through `exchange` and `pipeline`, and each request has a call of its
-//! own in `calls`, whose error is the `Status` that came instead.
+//! Raw bytes go through `send` and `receive`, requests through `exchange` and `pipeline`. `calls` has a method for each request,
+//! which returns an error of type [`Status`] if the request fails.
 
 pub mod calls;
 mod process;
@@ -25,33 +25,33 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The longest packet, which its length does not count.
+/// Largest packet (bytes), without the length field.
 pub const PACKET_MAX: usize = 256 << 10;
-/// The longest answer to a READ.
+/// Most data (bytes) in a reply to READ.
 pub const READ_MAX: u32 = (256 << 10) - 1024;
 
-/// So much is read at once.
-const TAKE_MAX: usize = 64 << 10;
-/// How long either side may be silent.
+/// Size (bytes) of one read from the server.
+const READ_CHUNK_BYTES: usize = 64 << 10;
+/// Default limit for the server to send or to accept data.
 const TIME_MAX: Duration = Duration::from_secs(10);
 
-/// A server and the wire to it. Dropping it kills the server.
+/// A running server and the connection to it. Drop kills the server.
 pub struct Sftp {
-    /// The server.
+    /// The server's process.
     pub process: Process,
-    /// What it said to INIT.
+    /// The server's VERSION packet.
     pub version: Version,
-    /// How long it may be silent, or take nothing.
+    /// How long the server may be silent, or accept no data, before that is an error.
     pub time_max: Duration,
     ends: Ends,
-    /// What has arrived and was not asked for yet, from `taken` on.
+    /// Received bytes. Those from `taken` on have not been returned yet.
     arrived: Vec<u8>,
     taken: usize,
     last_id: u32,
 }
 
 impl Sftp {
-    /// Starts a server and says nothing to it.
+    /// Starts a server without sending INIT.
     pub fn spawn(options: &SftpOptions) -> Result<Self> {
         let (process, ends) = Process::start(options)?;
         Ok(Self {
@@ -68,19 +68,19 @@ impl Sftp {
         })
     }
 
-    /// Starts a server and greets it.
+    /// Starts a server and sends INIT.
     pub fn start(options: &SftpOptions) -> Result<Self> {
         let mut client = Self::spawn(options)?;
         client.init(3)?;
         Ok(client)
     }
 
-    /// The same for a server that sees nothing but `root`.
+    /// As [`Self::start`], with `root` as the server's root directory (chroot).
     pub fn start_in(root: &Path, options: &SftpOptions) -> Result<Self> {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                // The root of this thread and of what it starts; the others keep theirs.
-                unshare(CloneFlags::CLONE_FS).context("cannot have a root of my own")?;
+                // The thread and its children get their own root directory; other threads keep theirs.
+                unshare(CloneFlags::CLONE_FS).context("cannot unshare the root directory")?;
                 chroot(root)?;
                 chdir("/")?;
                 Self::start(options)
@@ -91,7 +91,7 @@ impl Sftp {
         })
     }
 
-    /// INIT: what VERSION says.
+    /// INIT: returns the server's VERSION.
     pub fn init(&mut self, version: u32) -> Result<&Version> {
         self.send(&request::init(version))?;
         let Some(message) = self.receive()? else {
@@ -101,16 +101,16 @@ impl Sftp {
         Ok(&self.version)
     }
 
-    /// Sends bytes as they are, and meanwhile keeps what arrives, so that neither side waits for the other.
+    /// Sends raw bytes. Buffers arriving data meanwhile, so that client and server do not block each other.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            rest = &rest[self.write(rest, true)?..];
+        let mut remaining = bytes;
+        while !remaining.is_empty() {
+            remaining = &remaining[self.write(remaining, true)?..];
         }
         Ok(())
     }
 
-    /// Sends bytes as they are and reads nothing, until the server takes no more for `time_max`: how many it took.
+    /// Sends raw bytes without reading, until the server has accepted nothing for `time_max`. Returns the number of bytes sent.
     pub fn push(&mut self, bytes: &[u8], time_max: Duration) -> Result<usize> {
         let before = std::mem::replace(&mut self.time_max, time_max);
         let mut sent = 0;
@@ -125,14 +125,15 @@ impl Sftp {
         result
     }
 
-    /// Writes as much of `bytes` as goes at once. Waiting for space it may take what arrives; then no time is an error.
+    /// Writes as much of `bytes` as one write(2) accepts. While it waits with `taking`, arriving data is buffered, and a timeout is
+    /// an error; without `taking`, a timeout returns 0.
     fn write(&mut self, bytes: &[u8], taking: bool) -> Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
         let end = Instant::now() + self.time_max;
         loop {
-            let input = self.ends.input.as_ref().context("all was said")?;
+            let input = self.ends.input.as_ref().context("the input is closed")?;
             match write(input, bytes) {
                 Ok(len) => return Ok(len),
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -147,14 +148,14 @@ impl Sftp {
                     self.take_in()?;
                 }
             } else if taking {
-                bail!("the server takes nothing for {:?}", self.time_max);
+                bail!("the server accepted no data for {:?}", self.time_max);
             } else {
                 return Ok(0);
             }
         }
     }
 
-    /// Reads once of what has arrived, if anything has: how much, and None at the end.
+    /// Does one read(2) and buffers the data. Returns its length (0 if nothing has arrived), or None at end of file.
     fn take_in(&mut self) -> Result<Option<usize>> {
         let Some(output) = &self.ends.output else {
             return Ok(None);
@@ -164,11 +165,12 @@ impl Sftp {
             self.taken = 0;
         }
         let len = self.arrived.len();
-        self.arrived.resize(len + TAKE_MAX, 0);
+        self.arrived.resize(len + READ_CHUNK_BYTES, 0);
         let result = read(output, &mut self.arrived[len..]);
         self.arrived.truncate(len + result.unwrap_or(0));
         match result {
-            // A terminal that was hung up says EIO, a socket whose peer ended with unread bytes ECONNRESET.
+            // read(2) fails with EIO on a terminal that was hung up, and with ECONNRESET on a socket whose peer closed with unread
+            // data.
             Ok(0) | Err(Errno::EIO | Errno::ECONNRESET) => Ok(None),
             Ok(len) => Ok(Some(len)),
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(Some(0)),
@@ -176,7 +178,7 @@ impl Sftp {
         }
     }
 
-    /// A whole packet of what has arrived, without its length.
+    /// The next complete packet in the buffer, without its length field.
     fn next(&mut self) -> Result<Option<Vec<u8>>> {
         let arrived = &self.arrived[self.taken..];
         let Some(&head) = arrived.first_chunk() else {
@@ -185,7 +187,7 @@ impl Sftp {
         let len = u32::from_be_bytes(head) as usize;
         ensure!(
             (1..=PACKET_MAX).contains(&len),
-            "the server's packet says {len} bytes"
+            "the server sent a packet with a length field of {len}"
         );
         let message = arrived.get(4..4 + len).map(<[u8]>::to_vec);
         if message.is_some() {
@@ -194,7 +196,8 @@ impl Sftp {
         Ok(message)
     }
 
-    /// The next packet, without its length; None when the server closed the wire between two packets.
+    /// Waits for the next packet and returns it without its length field. None if the server closed the connection between two
+    /// packets.
     pub fn receive(&mut self) -> Result<Option<Vec<u8>>> {
         let end = Instant::now() + self.time_max;
         loop {
@@ -202,41 +205,47 @@ impl Sftp {
                 return Ok(Some(message));
             }
             let Some(output) = &self.ends.output else {
-                bail!("we hear no more");
+                bail!("the output is closed");
             };
-            let arrives = wait(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], end)?;
+            let has_data = wait(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], end)?;
             ensure!(
-                arrives,
-                "the server is silent for {:?}; it said {:#?}",
+                has_data,
+                "the server sent nothing for {:?}; stderr: {:#?}",
                 self.time_max,
                 self.process.lines()
             );
             if self.take_in()?.is_none() {
-                let rest = self.arrived.len() - self.taken;
-                ensure!(rest == 0, "the server ended {rest} bytes into a packet");
+                let partial = self.arrived.len() - self.taken;
+                ensure!(
+                    partial == 0,
+                    "the server ended {partial} bytes into a packet"
+                );
                 return Ok(None);
             }
         }
     }
 
-    /// Takes in what arrives until there are so many bytes, and perhaps some more; the packets in it can be received later.
+    /// Buffers arriving data until at least `len` bytes are available; `receive` returns the packets in them later.
     pub fn take(&mut self, len: usize) -> Result<()> {
         let end = Instant::now() + self.time_max;
         while self.arrived.len() - self.taken < len {
-            let output = self.ends.output.as_ref().context("we hear no more")?;
-            let arrives = wait(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], end)?;
-            ensure!(arrives, "the server is silent for {:?}", self.time_max);
-            ensure!(self.take_in()?.is_some(), "the server ended");
+            let output = self.ends.output.as_ref().context("the output is closed")?;
+            let has_data = wait(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], end)?;
+            ensure!(has_data, "the server sent nothing for {:?}", self.time_max);
+            ensure!(
+                self.take_in()?.is_some(),
+                "the server closed the connection"
+            );
         }
         Ok(())
     }
 
-    /// Whether nothing arrives for so long.
+    /// Returns true if no data arrives within `time`.
     pub fn is_silent(&mut self, time: Duration) -> Result<bool> {
         if self.arrived.len() > self.taken {
             return Ok(false);
         }
-        let output = self.ends.output.as_ref().context("we hear no more")?;
+        let output = self.ends.output.as_ref().context("the output is closed")?;
         let end = Instant::now() + time;
         Ok(!wait(
             &mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)],
@@ -244,9 +253,9 @@ impl Sftp {
         )?)
     }
 
-    /// What the pipe for answers holds at most.
+    /// Capacity (bytes) of the pipe from the server.
     pub fn pipe_bytes(&self) -> Result<usize> {
-        let output = self.ends.output.as_ref().context("we hear no more")?;
+        let output = self.ends.output.as_ref().context("the output is closed")?;
         Ok(fcntl(output, FcntlArg::F_GETPIPE_SZ)? as usize)
     }
 
@@ -256,20 +265,20 @@ impl Sftp {
         self.last_id
     }
 
-    /// Sends a request and waits for its answer, which must be one of those that it can be given.
+    /// Sends a request and waits for the reply, whose type must be valid for the request.
     pub fn exchange(&mut self, request: &Request<'_>) -> Result<Reply> {
         let id = self.next_id();
         self.send(&request.packet(id))?;
         self.answer(id, request)
     }
 
-    /// The next answer, which must be to this request.
+    /// Receives the next packet, which must be the reply to this request.
     pub fn answer(&mut self, id: u32, request: &Request<'_>) -> Result<Reply> {
         let Some(message) = self.receive()? else {
-            bail!("no answer to {request:?}; {}", self.how_it_ended());
+            bail!("no reply to {request:?}; {}", self.how_it_ended());
         };
         let (answered, reply) = Reply::parse(&message)
-            .with_context(|| format!("the answer to {request:?} is {message:02x?}"))?;
+            .with_context(|| format!("cannot parse the reply to {request:?}: {message:02x?}"))?;
         ensure!(
             answered == id,
             "request {id} was answered with id {answered}"
@@ -278,7 +287,7 @@ impl Sftp {
         Ok(reply)
     }
 
-    /// Sends all requests without waiting; the answers, in the requests' order, whatever order they came in.
+    /// Sends all requests without waiting. Returns the replies in the order of the requests; they may arrive in any order.
     pub fn pipeline(&mut self, requests: &[Request<'_>]) -> Result<Vec<Reply>> {
         let first = self.last_id.wrapping_add(1);
         let bytes: Vec<u8> = requests
@@ -290,54 +299,54 @@ impl Sftp {
         for _ in requests {
             let message = self.receive()?.with_context(|| self.how_it_ended())?;
             let (id, reply) = Reply::parse(&message)?;
-            let at = id.wrapping_sub(first) as usize;
-            let place = replies
-                .get_mut(at)
-                .with_context(|| format!("an answer to no request of ours, {id}"))?;
-            ensure!(place.is_none(), "request {id} was answered twice");
-            reply::check(requests[at].kind(), requests[at].extension(), &reply)?;
-            *place = Some(reply);
+            let index = id.wrapping_sub(first) as usize;
+            let slot = replies
+                .get_mut(index)
+                .with_context(|| format!("the server answered id {id}, which no request has"))?;
+            ensure!(slot.is_none(), "request {id} was answered twice");
+            reply::check(requests[index].kind(), requests[index].extension(), &reply)?;
+            *slot = Some(reply);
         }
         Ok(replies.into_iter().flatten().collect())
     }
 
-    /// Says that no more requests come, and waits for the answers that are due and for the server's end. A terminal has
-    /// no such word: it is hung up, and no answer comes any more.
+    /// Closes the input, then receives the outstanding replies and waits for the end of the server. A terminal cannot be closed in
+    /// one direction: it is hung up, and no reply arrives.
     pub fn finish(mut self) -> Result<(VecDeque<Vec<u8>>, Ended)> {
         self.ends.close_input();
-        let mut rest = VecDeque::new();
+        let mut replies = VecDeque::new();
         while self.ends.output.is_some() {
             match self.receive()? {
-                Some(message) => rest.push_back(message),
+                Some(message) => replies.push_back(message),
                 None => break,
             }
         }
-        Ok((rest, self.process.wait()?))
+        Ok((replies, self.process.wait()?))
     }
 
-    /// The same, after which nothing was due, and the server ends well and without a word.
+    /// As [`Self::finish`], with no outstanding reply. The server must exit with 0 and an empty stderr.
     pub fn finish_quietly(self) -> Result<()> {
-        let (rest, ended) = self.finish()?;
+        let (replies, ended) = self.finish()?;
         ensure!(
-            rest.is_empty() && ended.code() == Some(0) && ended.lines.is_empty(),
-            "{rest:02x?} {ended:?}"
+            replies.is_empty() && ended.code() == Some(0) && ended.lines.is_empty(),
+            "the server did not end quietly: {replies:02x?} {ended:?}"
         );
         Ok(())
     }
 
-    /// Goes away without a word; how the server took it.
+    /// Closes the connection without notice and returns how the server ended.
     pub fn vanish(mut self) -> Result<Ended> {
         self.hang_up();
         self.process.wait()
     }
 
-    /// Closes both ends of the wire.
+    /// Closes input and output.
     pub fn hang_up(&mut self) {
         self.ends.input = None;
         self.ends.output = None;
     }
 
-    /// Waits for the server's end, which it came to by itself.
+    /// Waits for the end of the server.
     pub fn wait(&mut self) -> Result<Ended> {
         self.process.wait()
     }
@@ -345,7 +354,7 @@ impl Sftp {
     fn how_it_ended(&mut self) -> String {
         match self.process.wait() {
             Ok(ended) => format!(
-                "the server ended ({}), saying {:?}",
+                "the server ended ({}); stderr: {:?}",
                 ended.status, ended.lines
             ),
             Err(e) => format!("{e:#}"),
@@ -353,10 +362,10 @@ impl Sftp {
     }
 }
 
-/// Waits until one of them is ready, or for the time; whether one is.
+/// Waits until one of the descriptors is ready or `end` has passed. Returns true if one is ready.
 fn wait(waiting: &mut [PollFd<'_>], end: Instant) -> Result<bool> {
-    let left = end.saturating_duration_since(Instant::now());
-    let time = PollTimeout::try_from(left.as_millis() + 1)?;
+    let remaining = end.saturating_duration_since(Instant::now());
+    let time = PollTimeout::try_from(remaining.as_millis() + 1)?;
     match poll(waiting, time) {
         Ok(count) => Ok(count > 0),
         Err(Errno::EINTR) => Ok(true),
@@ -364,7 +373,7 @@ fn wait(waiting: &mut [PollFd<'_>], end: Instant) -> Result<bool> {
     }
 }
 
-/// The status that a call failed with: None for success, and an error for what is no answer of the server's.
+/// The status with which a call failed. None for success; an error that is not a [`Status`] is passed on.
 pub fn failure<T>(result: Result<T>) -> Result<Option<Status>> {
     match result {
         Ok(_) => Ok(None),

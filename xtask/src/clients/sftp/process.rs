@@ -1,6 +1,6 @@
-//! An sftp-server that was started: over what, its ends of the wire, what it said, what it costs, and its end.
+//! A running sftp-server: its start, the connection's ends, its stderr, its resource use, and its end.
 //!
-//! The environment variable STOWAWAY_SFTP names another server with OpenSSH's command line, to see what that one does.
+//! The environment variable STOWAWAY_SFTP names another server with OpenSSH's command line, to compare behaviour.
 
 use crate::build::Arch;
 use crate::machines::server::{
@@ -22,49 +22,48 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long a server may take to end when it should.
+/// Time limit for a server to end.
 const END_MAX: Duration = Duration::from_secs(10);
 
-/// What the server's stdin and stdout are.
+/// The type of the server's stdin and stdout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wire {
-    /// Two pipes, as dropbear gives them.
+    /// Two pipes, as dropbear creates.
     #[default]
     Pipes,
-    /// One socket for both, as sshd gives it.
+    /// One socket for both, as sshd creates.
     SocketPair,
-    /// A terminal for both, in raw mode.
+    /// A terminal in raw mode for both.
     Pty,
 }
 
 impl Wire {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Pipes, Self::SocketPair, Self::Pty];
 }
 
-/// Which file is started.
+/// The program to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// The built one, with the role as its first word.
+    /// The built file, with its role as the first argument.
     Stowaway(Arch),
     /// Another sftp-server, by its path.
     Other(PathBuf),
 }
 
-/// What to start and how; `..Default::default()` is the built file, over pipes, without arguments.
+/// Start options. The default is the built file over pipes, without arguments.
 #[derive(Clone, Debug)]
 pub struct SftpOptions {
     pub program: Program,
     pub wire: Wire,
-    /// What follows the role.
+    /// Arguments after the role.
     pub arguments: Vec<String>,
-    /// Where it starts; None is where we are.
+    /// The working directory; None: that of this process.
     pub directory: Option<PathBuf>,
-    /// All of its environment; None is ours.
+    /// The whole environment; None: that of this process.
     pub environment: Option<Vec<(String, String)>>,
-    /// Start as this user and group, a copy of the file.
+    /// Start a copy of the file as this user and group.
     pub user: Option<u32>,
-    /// A command that ends by exec-ing its arguments, e.g. `strace -o FILE`.
+    /// A command that precedes the server's and execs it, e.g. `strace -o FILE`.
     pub through: Vec<String>,
 }
 
@@ -86,7 +85,7 @@ impl Default for SftpOptions {
 }
 
 impl SftpOptions {
-    /// Starts in `directory`, which relative paths begin at.
+    /// Options with `directory` as the working directory, at which relative paths start.
     pub fn at(directory: &Path) -> Self {
         Self {
             directory: Some(directory.into()),
@@ -94,18 +93,18 @@ impl SftpOptions {
         }
     }
 
-    /// More arguments.
+    /// Appends arguments.
     pub fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|&a| a.into()));
         self
     }
 
-    /// Only what `directory` holds, shown as `/`.
+    /// Options with `--jail`: clients see `directory` as `/`.
     pub fn jailed(directory: &Path) -> Self {
         Self::default().with(&["--jail", &directory.display().to_string()])
     }
 
-    /// In `directory`, or with a jail around it.
+    /// Options to serve `directory`, either as a jail or as the working directory.
     pub fn serving(directory: &Path, jailed: bool) -> Self {
         if jailed {
             Self::jailed(directory)
@@ -114,20 +113,20 @@ impl SftpOptions {
         }
     }
 
-    /// Over another wire.
+    /// Sets the wire.
     pub fn over(self, wire: Wire) -> Self {
         Self { wire, ..self }
     }
 
-    /// Ours as another processor runs it, unless another server stands in for it.
+    /// Sets the architecture of stowaway. No effect on another server.
     pub fn by(mut self, arch: Arch) -> Self {
-        if let Program::Stowaway(of) = &mut self.program {
-            *of = arch;
+        if let Program::Stowaway(program_arch) = &mut self.program {
+            *program_arch = arch;
         }
         self
     }
 
-    /// By way of a line of shell that ends by exec-ing `"$@"`.
+    /// Starts the server from a shell script that ends with `exec "$@"`.
     pub fn after(self, script: &str) -> Self {
         Self {
             through: ["sh", "-c", script, "sh"].map(String::from).into(),
@@ -144,7 +143,7 @@ impl SftpOptions {
             if role.is_some() {
                 file = binary(arch)?;
             }
-            // Another user may not reach the directory that the project lies in.
+            // Another user may not be able to enter the project's directory, so the file is copied.
             file = emulation::copy(&file, &private.join("stowaway"), arch)?;
         }
         let mut words = self.through.clone();
@@ -166,17 +165,17 @@ impl SftpOptions {
     }
 }
 
-/// Our ends of the wire. Both are nonblocking.
+/// The client's ends of the connection. Both are nonblocking.
 pub(super) struct Ends {
-    /// Where requests go; None when we have said all.
+    /// Carries requests; None after it was closed.
     pub(super) input: Option<OwnedFd>,
-    /// Where answers come from; None when we hear no more.
+    /// Carries replies; None after it was closed.
     pub(super) output: Option<OwnedFd>,
     wire: Wire,
 }
 
 impl Ends {
-    /// Ours, and the server's stdin and stdout.
+    /// Creates the client's ends and the server's stdin and stdout.
     fn new(wire: Wire) -> Result<(Self, OwnedFd, OwnedFd)> {
         let (input, output, stdin, stdout): (OwnedFd, OwnedFd, OwnedFd, OwnedFd) = match wire {
             Wire::Pipes => {
@@ -194,11 +193,11 @@ impl Ends {
                 (ours.try_clone()?, ours, theirs.try_clone()?, theirs)
             }
             Wire::Pty => {
-                let pty = openpty(None, None).context("cannot make a terminal")?;
+                let pty = openpty(None, None).context("cannot create a pseudoterminal")?;
                 let mut mode = tcgetattr(&pty.slave)?;
                 cfmakeraw(&mut mode);
                 tcsetattr(&pty.slave, SetArg::TCSANOW, &mode)?;
-                // openpty leaves them open for every child.
+                // openpty does not set close-on-exec; the clones have it.
                 let master = pty.master.try_clone()?;
                 let slave = pty.slave.try_clone()?;
                 (master.try_clone()?, master, slave.try_clone()?, slave)
@@ -215,13 +214,13 @@ impl Ends {
         Ok((ends, stdin, stdout))
     }
 
-    /// Says that nothing more comes. A terminal can only be hung up.
+    /// Closes the input. A terminal is hung up, which closes the output too.
     pub(super) fn close_input(&mut self) {
         let Some(input) = self.input.take() else {
             return;
         };
         match self.wire {
-            // The other end may be gone already.
+            // Fails if the server has already closed its end.
             Wire::SocketPair => drop(shutdown(input.as_raw_fd(), Shutdown::Write)),
             Wire::Pty => self.output = None,
             Wire::Pipes => {}
@@ -229,11 +228,11 @@ impl Ends {
     }
 }
 
-/// A running server without its wire. Dropping it kills it.
+/// A running server, without its connection. Drop kills it.
 pub struct Process {
     child: Child,
     said: Arc<Said>,
-    /// Where the copy for another user lies.
+    /// The directory of the file's copy for another user.
     _private: Option<TempDir>,
 }
 
@@ -257,17 +256,17 @@ impl Process {
         Ok((process, ends))
     }
 
-    /// The process id, which stays the same through `SftpOptions::through` if that command execs.
+    /// The process id. Stays valid with `SftpOptions::through` if that command execs.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it wrote to stderr so far, a line each.
+    /// The lines written to stderr so far.
     pub fn lines(&self) -> Vec<String> {
         self.said.so_far()
     }
 
-    /// Whether it still runs.
+    /// Returns true while the process runs.
     pub fn is_alive(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
@@ -283,12 +282,12 @@ impl Process {
         status_field(self.pid(), "VmRSS")
     }
 
-    /// Resident memory that is no file's (RssAnon) in KiB.
+    /// Resident anonymous memory (RssAnon) in KiB.
     pub fn anonymous_kib(&self) -> Result<u64> {
         status_field(self.pid(), "RssAnon")
     }
 
-    /// Open descriptors.
+    /// Number of open descriptors.
     pub fn fd_count(&self) -> Result<usize> {
         fd_count(self.pid())
     }
@@ -298,7 +297,7 @@ impl Process {
         cpu_ticks(self.pid())
     }
 
-    /// Waits for its end, ten seconds at most, and for its last words.
+    /// Waits at most ten seconds for the end of the process and of its stderr.
     pub fn wait(&mut self) -> Result<Ended> {
         let end = Instant::now() + END_MAX;
         let status = loop {
@@ -307,7 +306,7 @@ impl Process {
             }
             if Instant::now() > end {
                 bail!(
-                    "the server did not end within {END_MAX:?}; it said:\n{}",
+                    "the server did not end within {END_MAX:?}; stderr:\n{}",
                     self.lines().join("\n")
                 );
             }
@@ -323,33 +322,34 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only when it has been waited for already.
+        // Both fail only if the process has already been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// How a server ended.
+/// The exit of a server.
 #[derive(Clone, Debug)]
 pub struct Ended {
     pub status: ExitStatus,
-    /// All that it wrote to stderr.
+    /// All lines written to stderr.
     pub lines: Vec<String>,
 }
 
 impl Ended {
-    /// The exit code; None when a signal ended it.
+    /// The exit code; None if a signal ended the process.
     pub fn code(&self) -> Option<i32> {
         self.status.code()
     }
 
-    /// Ended because nobody is at the other end: without a word, by itself or by the signal for it.
+    /// Returns true if the server ended in a way that is correct after its client left: silently, with exit code 0 or by SIGHUP or
+    /// SIGPIPE.
     pub fn is_for_want_of_a_client(&self, wire: Wire) -> bool {
-        /// Of a packet that is none, as OpenSSH's.
+        /// Exit code after a malformed packet, as OpenSSH's.
         const MALFORMED: i32 = 11;
         let signals = [Signal::SIGHUP, Signal::SIGPIPE].map(|signal| Some(signal as i32));
-        // The kernel drops what is buffered when a terminal's other end closes, and may still deliver what came behind it: then
-        // the session goes on in the middle of a packet.
+        // When a terminal's other end closes, the kernel drops buffered data but may still deliver data sent later. The server then
+        // reads from the middle of a packet and may find it malformed.
         let is_cut = wire == Wire::Pty && self.code() == Some(MALFORMED);
         let is_quiet = self.code() == Some(0) || signals.contains(&self.status.signal());
         is_cut || (self.lines.is_empty() && is_quiet)

@@ -1,15 +1,18 @@
-//! What comes back, decoded strictly: encoded again, it is the same bytes.
+//! SFTP replies, decoded strictly: encoding a value again must give the same bytes.
 
 use super::request::kind;
 use anyhow::{Context, Result, bail, ensure};
 use ssh_encoding::{Decode, Encode, Error, Reader, Writer};
 use std::fmt;
 
-/// All of `bytes` as one value, which has no other form.
+/// Decodes all of `bytes` as one value. An error if encoding the value gives other bytes.
 pub fn strict<T: Decode<Error = Error> + Encode>(mut bytes: &[u8]) -> Result<T> {
     let all = bytes;
     let value = T::decode(&mut bytes)?;
-    ensure!(value.encode_vec()? == all, "there is another form of it");
+    ensure!(
+        value.encode_vec()? == all,
+        "the value is not in its canonical encoding"
+    );
     Ok(value)
 }
 
@@ -26,7 +29,7 @@ macro_rules! statuses {
 
         impl fmt::Debug for Status {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match *self { $(Self::$name => f.write_str(stringify!($name)),)* Self(other) => write!(f, "status {other}") }
+                match *self { $(Self::$name => f.write_str(stringify!($name)),)* Self(code) => write!(f, "status {code}") }
             }
         }
     };
@@ -45,17 +48,17 @@ impl fmt::Display for Status {
 
 impl std::error::Error for Status {}
 
-/// A file's attributes, as far as they are sent.
+/// File attributes (ATTRS). Fields that are not sent are None.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attrs {
     pub size: Option<u64>,
-    /// The user and the group.
+    /// UID and GID.
     pub owner: Option<(u32, u32)>,
-    /// With the type of the file, from a server.
+    /// The mode. A server includes the file type.
     pub mode: Option<u32>,
-    /// Last access and last change, in seconds.
+    /// atime and mtime in seconds.
     pub times: Option<(u32, u32)>,
-    /// Names and data.
+    /// Extended attributes: name and data.
     pub extended: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -66,7 +69,7 @@ impl Attrs {
     const TIMES: u32 = 8;
     const EXTENDED: u32 = 1 << 31;
 
-    /// Only a mode.
+    /// Attributes with only a mode.
     pub fn mode(mode: u32) -> Self {
         Self {
             mode: Some(mode),
@@ -74,7 +77,7 @@ impl Attrs {
         }
     }
 
-    /// Only a size.
+    /// Attributes with only a size.
     pub fn size(size: u64) -> Self {
         Self {
             size: Some(size),
@@ -82,7 +85,7 @@ impl Attrs {
         }
     }
 
-    /// Only an owner.
+    /// Attributes with only an owner.
     pub fn owner(user: u32, group: u32) -> Self {
         Self {
             owner: Some((user, group)),
@@ -90,7 +93,7 @@ impl Attrs {
         }
     }
 
-    /// Only times.
+    /// Attributes with only times.
     pub fn times(access: u32, change: u32) -> Self {
         Self {
             times: Some((access, change)),
@@ -98,7 +101,7 @@ impl Attrs {
         }
     }
 
-    /// Whether the mode says a directory.
+    /// Returns true if the mode has the type of a directory.
     pub fn is_directory(&self) -> bool {
         self.mode.is_some_and(|mode| mode & 0o170_000 == 0o040_000)
     }
@@ -112,7 +115,7 @@ impl Encode for Attrs {
     }
 
     fn encode(&self, out: &mut impl Writer) -> Result<(), Error> {
-        let flag = |there: bool, flag: u32| if there { flag } else { 0 };
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
         let flags = flag(self.size.is_some(), Self::SIZE)
             | flag(self.owner.is_some(), Self::OWNER)
             | flag(self.mode.is_some(), Self::MODE)
@@ -171,29 +174,29 @@ impl Decode for Attrs {
     }
 }
 
-/// One name of a NAME.
+/// An entry of a NAME reply.
 #[derive(Clone, Debug, PartialEq, Eq, Decode, Encode)]
 pub struct Entry {
     pub name: Vec<u8>,
-    /// As `ls -l` shows it.
+    /// A line in the format of `ls -l`.
     pub long_name: Vec<u8>,
     pub attrs: Attrs,
 }
 
-/// An answer.
+/// A server's reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The code and its text.
+    /// The code and its message.
     Status(Status, String),
     Handle(Vec<u8>),
     Data(Vec<u8>),
     Name(Vec<Entry>),
     Attrs(Attrs),
-    /// The answer to an extended request, after the id.
+    /// The data of an EXTENDED_REPLY, after the id.
     Extended(Vec<u8>),
 }
 
-/// What a STATUS holds.
+/// The fields of a STATUS.
 #[derive(Decode, Encode)]
 struct StatusBody {
     status: Status,
@@ -202,7 +205,7 @@ struct StatusBody {
 }
 
 impl Reply {
-    /// The code of a STATUS; None for any other answer.
+    /// The code of a STATUS; None for other replies.
     pub fn status(&self) -> Option<Status> {
         match self {
             Self::Status(status, _) => Some(*status),
@@ -210,7 +213,7 @@ impl Reply {
         }
     }
 
-    /// The id and the answer in a packet, without its length.
+    /// Parses a packet without its length field. Returns id and reply.
     pub fn parse(message: &[u8]) -> Result<(u32, Self)> {
         let mut body = message;
         let (kind, id) = (u8::decode(&mut body)?, u32::decode(&mut body)?);
@@ -223,21 +226,24 @@ impl Reply {
             kind::HANDLE => {
                 let handle: Vec<u8> = strict(body)?;
                 let len = handle.len();
-                // No longer, says the draft.
-                ensure!((1..=256).contains(&len), "a handle of {len} bytes");
+                // The draft limits a handle to 256 bytes.
+                ensure!(
+                    (1..=256).contains(&len),
+                    "the server sent a handle of {len} bytes; 1 to 256 are allowed"
+                );
                 Self::Handle(handle)
             }
             kind::DATA => Self::Data(strict(body)?),
             kind::NAME => Self::Name(names(body)?),
             kind::ATTRS => Self::Attrs(strict(body)?),
             kind::EXTENDED_REPLY => Self::Extended(body.to_vec()),
-            other => bail!("the server sent a packet of type {other}"),
+            kind => bail!("the server sent a packet of type {kind}, which is not a reply"),
         };
         Ok((id, reply))
     }
 }
 
-/// The entries of a NAME, each of which is strict.
+/// Parses the entries of a NAME. Each must be in its canonical encoding.
 fn names(mut body: &[u8]) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for _ in 0..u32::decode(&mut body)? {
@@ -249,7 +255,7 @@ fn names(mut body: &[u8]) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Strings to the end.
+/// Parses strings up to the end of `bytes`.
 fn strings(mut bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
@@ -258,11 +264,11 @@ fn strings(mut bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
     Ok(all)
 }
 
-/// What VERSION says.
+/// The VERSION packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     pub version: u32,
-    /// Names and what stands with them, as they came.
+    /// Extensions in the server's order: name and data.
     pub extensions: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -274,7 +280,9 @@ impl Version {
         let mut strings = strings(message)?.into_iter();
         let mut extensions = Vec::new();
         while let Some(name) = strings.next() {
-            let data = strings.next().context("an extension without data")?;
+            let data = strings
+                .next()
+                .context("VERSION has an extension without data")?;
             extensions.push((name, data));
         }
         Ok(Self {
@@ -283,7 +291,7 @@ impl Version {
         })
     }
 
-    /// What stands with an extension; None when it is not there.
+    /// The data of an extension; None if the server does not offer it.
     pub fn extension(&self, name: &str) -> Option<&[u8]> {
         let mut all = self.extensions.iter();
         let (_, data) = all.find(|(known, _)| known == name.as_bytes())?;
@@ -307,7 +315,7 @@ pub struct StatVfs {
     pub name_max: u64,
 }
 
-/// What limits@openssh.com says.
+/// The reply to limits@openssh.com.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Decode, Encode)]
 pub struct Limits {
     pub packet_len: u64,
@@ -316,7 +324,7 @@ pub struct Limits {
     pub open_handles: u64,
 }
 
-/// What space-available says, in bytes.
+/// The reply to space-available, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Decode, Encode)]
 pub struct Space {
     pub on_device: u64,
@@ -326,7 +334,7 @@ pub struct Space {
     pub per_unit: u32,
 }
 
-/// What the checks of files say: the algorithm that the server chose, and the sums one behind the other.
+/// The reply to the check-file extensions: the algorithm chosen by the server, and the concatenated hashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sums {
     pub algorithm: String,
@@ -334,11 +342,11 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// The name that paramiko asks by comes back; the draft's two do not.
+    /// paramiko's extension check-file repeats its name in the reply; the draft's check-file-name and check-file-handle do not.
     pub(super) fn parse(mut data: &[u8], asked: &[u8]) -> Result<Self> {
         if asked == b"check-file" {
             let name = Vec::<u8>::decode(&mut data)?;
-            ensure!(name == asked, "the reply is one of {name:?}");
+            ensure!(name == asked, "the reply has the name {name:?}");
         }
         Ok(Self {
             algorithm: String::decode(&mut data)?,
@@ -347,7 +355,7 @@ impl Sums {
     }
 }
 
-/// What users-groups-by-id@openssh.com says: a name for each number, empty where there is none.
+/// The reply to users-groups-by-id@openssh.com: a name for each id, empty if the id has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountNames {
     pub users: Vec<Vec<u8>>,
@@ -365,10 +373,10 @@ impl AccountNames {
     }
 }
 
-/// The answer must be one that a request of this type, and of this extension, can be given.
+/// An error if `reply` has a type that is not valid for a request of this type and extension.
 pub fn check(kind: u8, extension: Option<&[u8]>, reply: &Reply) -> Result<()> {
     let fits = match (reply, kind) {
-        // A copy from behind the end of a file.
+        // copy-data from an offset after the end of the file.
         (Reply::Status(Status::EOF, _), kind::EXTENDED) => extension == Some(b"copy-data"),
         (Reply::Status(Status::EOF, _), _) => matches!(kind, kind::READ | kind::READDIR),
         (Reply::Status(Status::OK, _), _) => matches!(
@@ -400,7 +408,10 @@ pub fn check(kind: u8, extension: Option<&[u8]>, reply: &Reply) -> Result<()> {
         },
         _ => false,
     };
-    ensure!(fits, "{reply:?} is no answer to type {kind}, {extension:?}");
+    ensure!(
+        fits,
+        "{reply:?} is not a valid reply to type {kind}, {extension:?}"
+    );
     Ok(())
 }
 
@@ -409,7 +420,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attributes_are_read_as_they_are_written() -> Result<()> {
+    fn attributes_survive_a_round_trip() -> Result<()> {
         let all = Attrs {
             size: Some(1 << 40),
             owner: Some((1, 2)),
@@ -420,13 +431,13 @@ mod tests {
         for attrs in [all, Attrs::default(), Attrs::mode(7), Attrs::times(1, 2)] {
             assert_eq!(strict::<Attrs>(&attrs.encode_vec()?)?, attrs);
         }
-        // A flag that there is not.
+        // An undefined flag.
         assert!(strict::<Attrs>(b"\0\0\0\x10").is_err());
         Ok(())
     }
 
     #[test]
-    fn replies_that_are_damaged_are_refused() -> Result<()> {
+    fn damaged_replies_are_refused() -> Result<()> {
         let status = b"\x65\0\0\0\x07\0\0\0\x02\0\0\0\x02no\0\0\0\0";
         let names = b"\x68\0\0\0\x07\0\0\0\x01\0\0\0\x01a\0\0\0\x01a\0\0\0\x04\0\0\x81\xa4";
         let (id, reply) = Reply::parse(status)?;

@@ -1,11 +1,11 @@
-//! What a client can ask for: INIT, the 18 requests and the extensions, as the packets that they are on the wire.
+//! SFTP requests and their encoding: INIT, the 18 requests of version 3, and extensions.
 //!
 //! draft-ietf-secsh-filexfer-02; OpenSSH's PROTOCOL, section 4; draft-ietf-secsh-filexfer-extensions-00.
 
 use super::Attrs;
 use ssh_encoding::{Encode, Error, Writer};
 
-/// The types of packets.
+/// Packet types.
 pub mod kind {
     pub const INIT: u8 = 1;
     pub const VERSION: u8 = 2;
@@ -36,7 +36,7 @@ pub mod kind {
     pub const EXTENDED_REPLY: u8 = 201;
 }
 
-/// The flags of OPEN.
+/// Flags of OPEN (pflags).
 pub mod open {
     pub const READ: u32 = 1;
     pub const WRITE: u32 = 2;
@@ -46,24 +46,24 @@ pub mod open {
     pub const EXCLUSIVE: u32 = 32;
 }
 
-/// Declares `Request`: of each the arguments in the wire's order, the type of its packet, and the name of its extension.
+/// Declares `Request`: per variant the arguments in wire order, the packet type, and the name of the extension.
 macro_rules! requests {
     (<$a:lifetime> $(
         $(#[$doc:meta])*
         $name:ident $(($($field:ident: $type:ty),*))? $({ $($named:ident: $named_type:ty),* })? = $kind:ident $($extension:literal)?;
     )*) => {
-        /// A request with its arguments, as the extensions' texts name them. Paths, names and handles are bytes.
+        /// A request with its arguments, named as in the specifications. Paths, names and handles are bytes.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Request<$a> {
             $($(#[$doc])* $name $(($($type),*))? $({ $($named: $named_type),* })?,)*
-            /// An extended request of any name, and what follows that.
+            /// An extended request with any name, and the data after the name.
             Extended(&$a [u8], &$a [u8]),
-            /// A packet of any type, and what follows its id.
+            /// A packet of any type, and the data after its id.
             Other(u8, &$a [u8]),
         }
 
         impl Request<'_> {
-            /// The type of its packet.
+            /// The packet type.
             pub fn kind(&self) -> u8 {
                 match self {
                     $(Self::$name { .. } => kind::$kind,)*
@@ -72,7 +72,7 @@ macro_rules! requests {
                 }
             }
 
-            /// The name of an extended request.
+            /// The extension's name; None if the request is not an extended one.
             pub fn extension(&self) -> Option<&[u8]> {
                 match self {
                     $($(Self::$name { .. } => Some($extension.as_bytes()),)?)*
@@ -119,7 +119,7 @@ requests! { <'a>
     Stat(path: &'a [u8]) = STAT;
     Rename(from: &'a [u8], to: &'a [u8]) = RENAME;
     ReadLink(path: &'a [u8]) = READLINK;
-    /// In OpenSSH's order on the wire, the target first.
+    /// In OpenSSH's order on the wire: target before link. The draft has the opposite order.
     SymLink(target: &'a [u8], link: &'a [u8]) = SYMLINK;
     PosixRename(from: &'a [u8], to: &'a [u8]) = EXTENDED "posix-rename@openssh.com";
     StatVfs(path: &'a [u8]) = EXTENDED "statvfs@openssh.com";
@@ -129,18 +129,18 @@ requests! { <'a>
     LSetStat(path: &'a [u8], attrs: Attrs) = EXTENDED "lsetstat@openssh.com";
     Limits = EXTENDED "limits@openssh.com";
     ExpandPath(path: &'a [u8]) = EXTENDED "expand-path@openssh.com";
-    /// A `len` of 0 means to the end.
+    /// A `len` of 0 copies to the end of the file.
     CopyData { from: &'a [u8], offset: u64, len: u64, to: &'a [u8], to_offset: u64 } = EXTENDED "copy-data";
     HomeDirectory(user: &'a [u8]) = EXTENDED "home-directory";
     UsersGroupsById(users: Ids<'a>, groups: Ids<'a>) = EXTENDED "users-groups-by-id@openssh.com";
-    /// `name` is check-file-name, whose object is a path, or check-file-handle or check-file, whose object is a handle.
+    /// `name` is check-file-name (`object` is a path), check-file-handle or check-file (`object` is a handle).
     CheckFile { name: &'static str, object: &'a [u8], algorithms: &'a [u8], offset: u64, len: u64, block_len: u32 } = EXTENDED;
     SpaceAvailable(path: &'a [u8]) = EXTENDED "space-available";
     VendorId { vendor: &'a [u8], product: &'a [u8], version: &'a [u8], build: u64 } = EXTENDED "vendor-id";
 }
 
 impl<'a> Request<'a> {
-    /// The one sum of a whole file.
+    /// A request for one hash of a whole file.
     pub fn check(name: &'static str, object: &'a [u8], algorithms: &'a [u8]) -> Self {
         Self::CheckFile {
             name,
@@ -152,7 +152,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// A copy of a whole file.
+    /// A request to copy a whole file.
     pub fn copy(from: &'a [u8], to: &'a [u8]) -> Self {
         Self::CopyData {
             from,
@@ -163,20 +163,21 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The packet after its length: the type, the id, the arguments.
+    /// The packet without its length field: type, id, arguments.
     pub fn message(&self, id: u32) -> Vec<u8> {
         let mut out = [&[self.kind()][..], &id.to_be_bytes()].concat();
-        self.arguments(&mut out).expect("it is not too long");
+        self.arguments(&mut out)
+            .expect("a test's request is shorter than 4 GiB");
         out
     }
 
-    /// The whole packet.
+    /// The packet with its length field.
     pub fn packet(&self, id: u32) -> Vec<u8> {
         packet(&self.message(id))
     }
 }
 
-/// Numbers of users or groups, which are a string together.
+/// UIDs or GIDs, encoded together as one string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ids<'a>(pub &'a [u32]);
 
@@ -191,14 +192,16 @@ impl Encode for Ids<'_> {
     }
 }
 
-/// INIT, which has no id.
+/// The INIT packet. It has no id.
 pub fn init(version: u32) -> Vec<u8> {
     packet(&[&[kind::INIT][..], &version.to_be_bytes()].concat())
 }
 
-/// `message` behind its length.
+/// Prepends the length field to `message`.
 pub fn packet(message: &[u8]) -> Vec<u8> {
-    message.encode_vec().expect("it is not too long")
+    message
+        .encode_vec()
+        .expect("a test's packet is shorter than 4 GiB")
 }
 
 #[cfg(test)]
@@ -206,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_as_the_texts_say() {
+    fn requests_are_encoded_as_specified() {
         assert_eq!(init(3), b"\0\0\0\x05\x01\0\0\0\x03");
         let read = Request::Read(b"h", 1, 2);
         let expected = b"\0\0\0\x16\x05\0\0\0\x07\0\0\0\x01h\0\0\0\0\0\0\0\x01\0\0\0\x02";
