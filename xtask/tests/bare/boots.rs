@@ -1,4 +1,4 @@
-//! What it boots with, what it says, and how it ends.
+//! Boot modules and disks, boot arguments, console output, and the end of the machine.
 
 use super::{LEASED, compare, read};
 use anyhow::{Context as _, Result, ensure};
@@ -10,7 +10,7 @@ use xtask::machines::qemu::bare::Bare;
 use xtask::setup::{self, Package};
 
 #[test]
-fn the_file_that_runs_as_a_process_boots_and_serves_what_it_is_given() -> Result<()> {
+fn process_file_boots_and_exports_its_module() -> Result<()> {
     let file = build::build(Arch::X86_64)?;
     let before = fs::read(&file)?;
     let version = Command::new(&file).arg("--version").output()?;
@@ -18,7 +18,7 @@ fn the_file_that_runs_as_a_process_boots_and_serves_what_it_is_given() -> Result
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
     let mut machine = Bare::boot("", Some(&iso), &[])?;
-    // Without a word about exports, what is there is exported to be read.
+    // Without export arguments, the module and all disks are exported read-only.
     machine.wait_for_line("exporting /initrd: read-only")?;
     machine.wait_for_line(LEASED)?;
     compare(&machine, "/initrd", tree.path())?;
@@ -32,19 +32,23 @@ fn the_file_that_runs_as_a_process_boots_and_serves_what_it_is_given() -> Result
     ] {
         machine.wait_for_line(part)?;
     }
-    // Each line begins with the seconds since the start.
+    // Each line starts with the seconds since the start, in brackets.
     for line in machine.said().lines() {
         let (time, _) = line.split_once("] stowaway: ").context(line.to_owned())?;
         time.trim_start_matches('[')
             .parse::<f64>()
             .context(line.to_owned())?;
     }
-    ensure!(fs::read(&file)? == before, "it is another file now");
+    ensure!(
+        fs::read(&file)? == before,
+        "{} changed during the boot",
+        file.display()
+    );
     Ok(())
 }
 
 #[test]
-fn a_disk_is_read_by_both_versions_of_virtio() -> Result<()> {
+fn disk_is_read_over_legacy_and_modern_virtio() -> Result<()> {
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
     let drive = format!(
@@ -74,9 +78,9 @@ fn a_disk_is_read_by_both_versions_of_virtio() -> Result<()> {
 }
 
 #[test]
-fn files_in_memory_are_written_to() -> Result<()> {
+fn files_in_memory_are_writable() -> Result<()> {
     setup::need(&[Package::LIBNFS])?;
-    // A processor without RDRAND: entropy is the device's.
+    // A processor without RDRAND: the entropy comes from virtio-rng.
     let entropy = ["-cpu", "qemu64", "-device", "virtio-rng-device"];
     let mut machine = Bare::boot("export=/ram:rw", None, &entropy)?;
     machine.wait_for_line(LEASED)?;
@@ -93,24 +97,24 @@ fn files_in_memory_are_written_to() -> Result<()> {
     ensure!(copy.status.success(), "{copy:?}");
     ensure!(
         read(&machine, "/ram/file")? == bytes,
-        "it is not what was written"
+        "/ram/file differs from the written file"
     );
     Ok(())
 }
 
 #[test]
-fn without_entropy_nothing_is_written_to() -> Result<()> {
+fn without_entropy_writable_export_is_refused() -> Result<()> {
     let mut machine = Bare::boot("export=/ram:rw", None, &["-cpu", "qemu64"])?;
     machine.wait_for_line("no random numbers")?;
     machine.wait_for_line("cannot let anybody write to /ram: there are no random numbers")?;
-    // Status 1, as isa-debug-exit has it.
+    // isa-debug-exit turns status 1 into exit code 3 (2 * 1 + 1) of QEMU.
     ensure!(machine.wait_for_end()?.code() == Some(3));
     Ok(())
 }
 
 #[test]
-fn what_is_missing_is_said() -> Result<()> {
-    for (more, said) in [
+fn missing_memory_or_export_is_reported() -> Result<()> {
+    for (more, message) in [
         (
             &["-m", "3"][..],
             "too little memory: give the machine 4 MiB at least",
@@ -118,14 +122,14 @@ fn what_is_missing_is_said() -> Result<()> {
         (&[], "there is nothing to export: add a disk or a module"),
     ] {
         let mut machine = Bare::boot("", None, more)?;
-        machine.wait_for_line(said)?;
+        machine.wait_for_line(message)?;
         ensure!(machine.wait_for_end()?.code() == Some(3));
     }
     Ok(())
 }
 
 #[test]
-fn four_mib_are_enough() -> Result<()> {
+fn four_mib_are_enough_for_nfs() -> Result<()> {
     setup::need(&[Package::LIBNFS])?;
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
@@ -143,7 +147,7 @@ fn four_mib_are_enough() -> Result<()> {
         "{list:?}"
     );
     compare(&machine, "/vda", tree.path())?;
-    // What is left over is for files in memory.
+    // The remaining memory is used for files in memory.
     let mut machine = Bare::boot("export=/ram:rw", None, &["-m", "4"])?;
     machine.wait_for_line(LEASED)?;
     let directory = tempfile::tempdir()?;
@@ -159,12 +163,12 @@ fn four_mib_are_enough() -> Result<()> {
 }
 
 #[test]
-fn an_archive_is_a_tree_of_files() -> Result<()> {
+fn cpio_archive_is_exported_as_a_tree() -> Result<()> {
     setup::need(&[Package::BUSYBOX, Package::LIBNFS])?;
     let tree = sample(20, 50)?;
     fs::hard_link(tree.path().join("large"), tree.path().join("same"))?;
-    let place = tempfile::tempdir()?;
-    let archive = place.path().join("test.cpio");
+    let directory = tempfile::tempdir()?;
+    let archive = directory.path().join("test.cpio");
     let find = format!(
         "find . | busybox cpio -o -H newc 2>/dev/null >'{}'",
         archive.display()
@@ -184,7 +188,7 @@ fn an_archive_is_a_tree_of_files() -> Result<()> {
         .output()?;
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
     ensure!(list.contains("Two Words And Capitals.TXT"), "{list}");
-    // Files in memory are beside it, and it is not written to.
+    // Files in memory are writable; the archive is not.
     for (path, can) in [("/ram/file", true), ("/initrd/file", false)] {
         let local = tree.path().join("hello.txt");
         let copy = Command::new("nfs-cp")
@@ -193,16 +197,21 @@ fn an_archive_is_a_tree_of_files() -> Result<()> {
             .output()?;
         ensure!(copy.status.success() == can, "{path}: {copy:?}");
     }
-    // One that is cut.
+    // A truncated archive.
     let bytes = fs::read(&archive)?;
-    fs::write(&archive, bytes.get(..100_000).context("a short archive")?)?;
+    fs::write(
+        &archive,
+        bytes
+            .get(..100_000)
+            .context("the archive has less than 100,000 bytes")?,
+    )?;
     let mut machine = Bare::boot("", Some(&archive), &[])?;
     machine.wait_for_line("cannot export /initrd: the archive is damaged")?;
     ensure!(machine.wait_for_end()?.code() == Some(3));
     Ok(())
 }
 
-/// What the processor is made to run, and what is said of it then.
+/// Faults: name, machine code, and part of the console line that reports the fault.
 const FAULTS: [(&str, &[u8], &str); 5] = [
     (
         "mov eax, 39; syscall",
@@ -225,22 +234,22 @@ const FAULTS: [(&str, &[u8], &str); 5] = [
         "page fault at 2",
     ),
     (
-        "push rax, for ever",
+        "push rax, in a loop",
         &[0x50, 0xeb, 0xfd],
         "stack overflow, by the code at ",
     ),
 ];
 
 #[test]
-fn exceptions_are_one_line_and_the_end() -> Result<()> {
-    for (code, bytes, said) in FAULTS {
+fn exception_prints_one_line_and_ends_the_machine() -> Result<()> {
+    for (code, bytes, message) in FAULTS {
         let mut machine = Bare::boot("export=/ram", None, &[])?;
         machine.wait_for_line(LEASED)?;
         machine.plant(bytes)?;
         let status = machine.wait_for_end()?;
         let console = machine.said();
         let last = console.lines().last().unwrap_or_default();
-        ensure!(last.contains(said), "{code}: {console}");
+        ensure!(last.contains(message), "{code}: {console}");
         ensure!(status.code() == Some(2 * 101 + 1), "{code}: {status}");
     }
     Ok(())

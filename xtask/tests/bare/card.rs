@@ -1,4 +1,4 @@
-//! What is negotiated with a network card: what the host takes off the machine, and a host that takes nothing.
+//! Feature negotiation with a virtio network card, on hosts with and without offloads.
 
 use super::compare_at;
 use crate::stack::world::{Link, World, wait_for};
@@ -7,7 +7,7 @@ use xtask::machines::iso::{ROCK_RIDGE, image, sample};
 use xtask::machines::qemu::bare::{Bare, Options};
 use xtask::machines::qemu::tap;
 
-/// Offloads as QEMU's monitor has them: checksums and segments of TCP, in both directions.
+/// Offload features, as QEMU's monitor names them: checksum and TCP segmentation, in both directions.
 const OFFLOADS: [&str; 4] = [
     "VIRTIO_NET_F_CSUM",
     "VIRTIO_NET_F_GUEST_CSUM",
@@ -15,26 +15,28 @@ const OFFLOADS: [&str; 4] = [
     "VIRTIO_NET_F_GUEST_TSO4",
 ];
 
-/// What the machine has taken of what its card offers.
+/// The features that the machine has accepted from its card.
 fn features(machine: &Bare) -> Result<String> {
     let devices = machine.monitor("info virtio")?;
     let card = devices.lines().find(|line| line.contains("virtio-net"));
     let path = card.and_then(|line| line.split_whitespace().next());
-    let path = path.with_context(|| format!("no card: {devices}"))?;
+    let path = path.with_context(|| format!("the machine has no virtio-net device: {devices}"))?;
     let status = machine.monitor(&format!("info virtio-status {path}"))?;
-    let taken = status.split_once("Guest features:");
-    let (_, taken) = taken.with_context(|| status.clone())?;
-    let (taken, _) = taken.split_once("Host features:").unwrap_or((taken, ""));
-    Ok(taken.to_owned())
+    let accepted = status.split_once("Guest features:");
+    let (_, accepted) = accepted.with_context(|| status.clone())?;
+    let (accepted, _) = accepted
+        .split_once("Host features:")
+        .unwrap_or((accepted, ""));
+    Ok(accepted.to_owned())
 }
 
 #[test]
-fn offloads_are_taken_where_they_are_and_nothing_lacks_them() -> Result<()> {
+fn offloads_are_accepted_only_if_all_are_offered() -> Result<()> {
     const OFF: [&str; 5] = ["csum", "guest_csum", "host_tso4", "guest_tso4", "gso"];
     let world = World::new(Link::Tap)?;
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
-    // All; none; checksums alone.
+    // All offloads; none; checksums without segmentation, which stowaway does not use.
     for (off, has_offloads) in [(&OFF[..0], true), (&OFF[..], false), (&OFF[2..], false)] {
         let off: Vec<_> = off
             .iter()
@@ -50,13 +52,13 @@ fn offloads_are_taken_where_they_are_and_nothing_lacks_them() -> Result<()> {
                 ..Options::default()
             })
         })?;
-        let is_there = || Ok(compare_at(&world, "192.0.2.1", tree.path()).ok());
-        wait_for("its files", is_there)?;
-        let taken = features(&machine)?;
+        let can_read = || Ok(compare_at(&world, "192.0.2.1", tree.path()).ok());
+        wait_for("its files", can_read)?;
+        let accepted = features(&machine)?;
         for feature in OFFLOADS {
-            // A name may be the beginning of another one.
-            let is_taken = taken.contains(&format!("{feature}:"));
-            ensure!(is_taken == has_offloads, "{more:?}: {taken}");
+            // The colon distinguishes a name from a longer one with the same prefix.
+            let is_accepted = accepted.contains(&format!("{feature}:"));
+            ensure!(is_accepted == has_offloads, "{more:?}: {accepted}");
         }
     }
     Ok(())

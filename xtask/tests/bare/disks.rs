@@ -1,4 +1,4 @@
-//! Disks that cannot be read everywhere, that are shorter than what is on them, and that disappear.
+//! Disks with unreadable sectors, disks that are shorter than their file system, and disks that are removed.
 
 use super::{LEASED, compare};
 use anyhow::{Context as _, Result, ensure};
@@ -11,7 +11,7 @@ use xtask::machines::qemu::bare::Bare;
 
 const DISK: [&str; 2] = ["-device", "virtio-blk-device,drive=disk"];
 
-/// A machine with this disk, which it exports.
+/// Boots a machine that exports this disk as /vda.
 fn boot(option: &str, disk: &str) -> Result<Bare> {
     let more = [&[option, disk], &DISK[..]].concat();
     let mut machine = Bare::boot("export=/vda", None, &more)?;
@@ -23,7 +23,7 @@ fn connect(machine: &Bare) -> Result<Client> {
     Client::connect(([127, 0, 0, 1], machine.port).into())
 }
 
-/// Where the bytes of a file of the tree begin in its image.
+/// Offset of the contents of `file` in the image.
 fn place(image: &Path, file: &Path) -> Result<usize> {
     const SECTOR: usize = 2048;
     let (image, file) = (fs::read(image)?, fs::read(file)?);
@@ -32,8 +32,8 @@ fn place(image: &Path, file: &Path) -> Result<usize> {
     start.context("the image has no such file")
 }
 
-/// READs there are answered by an error. Of one of a mebibyte more was promised than could be read, which ends the connection: who asks again
-/// is answered.
+/// READs at `offset` must fail with NFS3ERR_IO. A READ of 1 MiB may close the connection instead, because its reply has already
+/// been started; repeated on a new connection, it must fail with NFS3ERR_IO.
 fn ensure_fails(machine: &Bare, file: &[u8], offset: u64) -> Result<()> {
     for (size, may_close) in [(4096, false), (1 << 20, true), (1 << 20, false)] {
         let mut client = connect(machine)?;
@@ -50,11 +50,11 @@ fn ensure_fails(machine: &Bare, file: &[u8], offset: u64) -> Result<()> {
 }
 
 #[test]
-fn what_a_disk_cannot_read_is_told_and_the_rest_is_read() -> Result<()> {
+fn unreadable_sector_fails_only_its_reads() -> Result<()> {
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
     let large = place(&iso, &tree.path().join("large"))?;
-    // One sector cannot be read, in the second mebibyte of a file.
+    // One sector is unreadable, in the second MiB of the file.
     let bad = (1 << 20) + (300 << 10);
     let sector = (large + bad) / 512;
     let disk = format!(
@@ -68,9 +68,12 @@ fn what_a_disk_cannot_read_is_told_and_the_rest_is_read() -> Result<()> {
     let file = client.lookup(&root, "large")?;
     ensure_fails(&machine, &file, bad as u64)?;
     let expected = fs::read(tree.path().join("large"))?;
-    for at in [0, bad - (8 << 10), bad + (8 << 10)] {
-        let (bytes, _) = client.read(&file, at as u64, 4096)?;
-        ensure!(bytes == &expected[at..at + 4096], "other bytes at {at}");
+    for offset in [0, bad - (8 << 10), bad + (8 << 10)] {
+        let (bytes, _) = client.read(&file, offset as u64, 4096)?;
+        ensure!(
+            bytes == &expected[offset..offset + 4096],
+            "wrong bytes at {offset}"
+        );
     }
     for name in ["hello.txt", "Two Words And Capitals.TXT"] {
         let file = client.lookup(&root, name)?;
@@ -81,7 +84,7 @@ fn what_a_disk_cannot_read_is_told_and_the_rest_is_read() -> Result<()> {
 }
 
 #[test]
-fn a_disk_that_is_shorter_than_its_image_gives_the_files_that_are_all_there() -> Result<()> {
+fn truncated_disk_serves_only_complete_files() -> Result<()> {
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
     let large = place(&iso, &tree.path().join("large"))?;
@@ -98,7 +101,7 @@ fn a_disk_that_is_shorter_than_its_image_gives_the_files_that_are_all_there() ->
     let mut client = connect(&machine)?;
     let root = client.mount("/vda")?;
     let file = client.lookup(&root, "large")?;
-    // Neither what is there of it nor what is not: what is promised must be there.
+    // Every READ fails, also of the part that is on the disk, as the file is not complete.
     for offset in [0, end as u64] {
         ensure_fails(&machine, &file, offset)?;
     }
@@ -109,7 +112,7 @@ fn a_disk_that_is_shorter_than_its_image_gives_the_files_that_are_all_there() ->
 }
 
 #[test]
-fn a_disk_that_disappears_is_told_and_the_machine_goes_on() -> Result<()> {
+fn removed_disk_gives_errors_and_machine_continues() -> Result<()> {
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
     let disk = format!(
@@ -125,7 +128,7 @@ fn a_disk_that_disappears_is_told_and_the_machine_goes_on() -> Result<()> {
     let file = client.lookup(&root, "large")?;
     machine.monitor("drive_del disk")?;
     ensure_fails(&machine, &file, 1 << 20)?;
-    // What lies elsewhere is served as before.
+    // Files in memory are still served.
     let ram = client.mount("/ram")?;
     client.attr(&ram).map(drop)
 }

@@ -1,11 +1,11 @@
-//! The built file, booted by QEMU as a machine without an operating system (`-M microvm -kernel`), against real NFS clients.
+//! The built file as a machine without an operating system (QEMU, `-M microvm -kernel`), against real NFS clients.
 
 mod boots;
 mod bridge;
 mod card;
 mod disks;
+mod platform;
 mod sftp;
-mod told;
 
 use crate::stack::world::World;
 use anyhow::{Result, ensure};
@@ -15,23 +15,23 @@ use std::process::Command;
 use xtask::machines::qemu::bare::Bare;
 use xtask::setup::{self, Package};
 
-/// What the machine says when it can be reached.
+/// Console text after which the machine can be reached.
 const LEASED: &str = "address 10.0.2.15/24";
 
-/// What is in the file that `path` of the machine leads to.
+/// Reads the file `path` of the machine by nfs-cat.
 fn read(machine: &Bare, path: &str) -> Result<Vec<u8>> {
     setup::need(&[Package::LIBNFS])?;
     let cat = Command::new("nfs-cat").arg(machine.url(path)).output()?;
     ensure!(
         cat.status.success(),
-        "{path}: {}; its console:\n{}",
+        "cannot read {path}: {}; console:\n{}",
         String::from_utf8_lossy(&cat.stderr),
         machine.said()
     );
     Ok(cat.stdout)
 }
 
-/// Compares files of the sample with what the machine gives for them.
+/// Compares sample files in `tree` with the machine's copies in `export`.
 fn compare(machine: &Bare, export: &str, tree: &Path) -> Result<()> {
     for file in [
         "hello.txt",
@@ -41,12 +41,12 @@ fn compare(machine: &Bare, export: &str, tree: &Path) -> Result<()> {
     ] {
         let got = read(machine, &format!("{export}/{file}"))?;
         let same = got == fs::read(tree.join(file))?;
-        ensure!(same, "{export}/{file} is not what it should be");
+        ensure!(same, "{export}/{file} differs from the sample");
     }
     Ok(())
 }
 
-/// Compares a file of the sample with what a machine at this address has in its module.
+/// Compares the sample file `large` with the copy in the module of the machine at `address`.
 fn compare_at(world: &World, address: &str, tree: &Path) -> Result<()> {
     let url = format!("nfs://{address}/initrd/large?version=3&nfsport=2049&mountport=2049");
     let cat = world.theirs.command("nfs-cat").arg(url).output()?;

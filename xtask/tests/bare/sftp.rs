@@ -1,4 +1,4 @@
-//! SFTP, where a boot argument asks for it: OpenSSH's client over a port without SSH.
+//! SFTP without SSH, which a boot argument enables, with OpenSSH's client.
 
 use super::LEASED;
 use anyhow::{Result, ensure};
@@ -7,23 +7,23 @@ use std::net::TcpStream;
 use xtask::machines::iso::{ROCK_RIDGE, image, sample};
 use xtask::machines::qemu::bare::Bare;
 
-/// What is said where it listens.
+/// Console line of the SFTP listener.
 const LISTENS: &str =
     "listening on 0.0.0.0:2222 for SFTP without SSH: whoever reaches it has the files";
 
 #[test]
-fn exports_are_directories_of_sftp_by_their_rules() -> Result<()> {
+fn sftp_serves_exports_by_their_rules() -> Result<()> {
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
     let words = "export=/initrd export=/ram:rw sftp=0.0.0.0:2222";
     let mut machine = Bare::boot(words, Some(&iso), &[])?;
     machine.wait_for_line(LISTENS)?;
     machine.wait_for_line(LEASED)?;
-    let place = tempfile::tempdir()?;
-    fs::write(place.path().join("more"), "hello\nand more\n")?;
+    let directory = tempfile::tempdir()?;
+    fs::write(directory.path().join("more"), "hello\nand more\n")?;
     let (large, hello) = (tree.path().join("large"), tree.path().join("hello.txt"));
     let seen = machine.sftp(
-        place.path(),
+        directory.path(),
         &format!(
             "cd initrd
             get large 1
@@ -60,12 +60,12 @@ fn exports_are_directories_of_sftp_by_their_rules() -> Result<()> {
     ensure!(pwd.ends_with(": /ram"), "{seen}");
     let bottom = tree.path().join("a/b/c/d/e/f/g/h/i/j/k/bottom");
     for (name, expected) in [("1", &large), ("2", &bottom), ("3", &large)] {
-        let same = fs::read(place.path().join(name))? == fs::read(expected)?;
-        ensure!(same, "{} is not what was got", expected.display());
+        let same = fs::read(directory.path().join(name))? == fs::read(expected)?;
+        ensure!(same, "the received copy of {} differs", expected.display());
     }
-    ensure!(!place.path().join("5").exists());
-    ensure!(fs::read(place.path().join("4"))? == b"hello\nand more\n");
-    // What SFTP wrote, NFS reads, and the other way round.
+    ensure!(!directory.path().join("5").exists());
+    ensure!(fs::read(directory.path().join("4"))? == b"hello\nand more\n");
+    // NFS reads a file that was written by SFTP.
     ensure!(super::read(&machine, "/ram/l")? == fs::read(&large)?);
     Ok(())
 }
@@ -75,13 +75,13 @@ fn six_mib_are_enough_for_sftp() -> Result<()> {
     let words = "export=/ram:rw sftp=0.0.0.0:2222";
     let mut machine = Bare::boot(words, None, &["-m", "6"])?;
     machine.wait_for_line(LEASED)?;
-    let place = tempfile::tempdir()?;
-    fs::write(place.path().join("one"), "small")?;
+    let directory = tempfile::tempdir()?;
+    fs::write(directory.path().join("one"), "small")?;
     for name in ["first", "second"] {
         let back = format!("put one ram/{name}\nget ram/{name} back\nls -1 ram");
-        let seen = machine.sftp(place.path(), &back)?;
+        let seen = machine.sftp(directory.path(), &back)?;
         ensure!(seen.contains(name), "{seen}");
-        ensure!(fs::read(place.path().join("back"))? == b"small");
+        ensure!(fs::read(directory.path().join("back"))? == b"small");
     }
     let mut machine = Bare::boot(words, None, &["-m", "5"])?;
     machine.wait_for_line("too little memory: give the machine 4 MiB at least, 2 more for SFTP")?;
@@ -90,7 +90,7 @@ fn six_mib_are_enough_for_sftp() -> Result<()> {
 }
 
 #[test]
-fn there_is_no_sftp_unless_it_is_asked_for() -> Result<()> {
+fn without_sftp_argument_sftp_is_refused() -> Result<()> {
     let mut machine = Bare::boot("export=/ram:rw", None, &[])?;
     machine.wait_for_line(LEASED)?;
     let refused = machine.sftp(std::path::Path::new("/"), "ls");

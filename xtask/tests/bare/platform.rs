@@ -1,4 +1,4 @@
-//! What the machine is told beside its memory and its boot arguments: by firmware, by the clock; and what it tells developers.
+//! Input from firmware and devices (SMBIOS tables, the clock), and the output port for traces.
 
 use super::LEASED;
 use anyhow::{Result, ensure};
@@ -10,7 +10,7 @@ use xtask::clients::nfs::{Client, Set};
 use xtask::machines::qemu::bare::Bare;
 use xtask::machines::wait_for;
 
-/// A structure of SMBIOS for the system (DSP0134, section 7.2): fields, and strings for manufacturer, product, serial number.
+/// An SMBIOS system information structure (DSP0134, section 7.2): fields, then the strings manufacturer, product, serial number.
 fn tables() -> Vec<u8> {
     let mut tables = vec![1, 27, 0, 1, 1, 2, 0, 3];
     tables.extend(0..16);
@@ -19,7 +19,7 @@ fn tables() -> Vec<u8> {
     tables
 }
 
-/// The entry point of version 3 (section 5.2.2).
+/// The SMBIOS 3.0 entry point (section 5.2.2).
 fn anchor(len: usize) -> Vec<u8> {
     let mut anchor = b"_SM3_\0\x18\x03\0\0\x01\0".to_vec();
     anchor.extend((len as u32).to_le_bytes());
@@ -30,8 +30,8 @@ fn anchor(len: usize) -> Vec<u8> {
     anchor
 }
 
-/// Whether these bytes passed on the machine's network, which `dump` is of.
-fn passed(dump: &std::path::Path, text: &str) -> Result<bool> {
+/// Returns true if `text` occurs in `dump`, a capture of the machine's network.
+fn was_sent(dump: &std::path::Path, text: &str) -> Result<bool> {
     let frames = fs::read(dump).unwrap_or_default();
     Ok(frames
         .windows(text.len())
@@ -39,9 +39,9 @@ fn passed(dump: &std::path::Path, text: &str) -> Result<bool> {
 }
 
 #[test]
-fn what_the_machine_is_is_announced() -> Result<()> {
-    let place = tempfile::tempdir()?;
-    let path = |name: &str| place.path().join(name);
+fn smbios_identity_is_announced() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = |name: &str| directory.path().join(name);
     fs::write(path("tables"), tables())?;
     fs::write(path("anchor"), anchor(tables().len()))?;
     let firmware = ["anchor", "tables"].map(|name| {
@@ -64,7 +64,7 @@ fn what_the_machine_is_is_announced() -> Result<()> {
             ][..],
             "serial=S-43",
         ),
-        // What is private is not told unasked.
+        // The serial number is private: announced only with `identify`.
         ("", &firmware, &["model=Box 3"], "serial="),
         (
             "identify hwid=Maker,Other,S-43",
@@ -82,25 +82,29 @@ fn what_the_machine_is_is_announced() -> Result<()> {
         machine.wait_for_line("announced stowaway-123456.local")?;
         for text in all {
             let found = wait_for(Duration::from_secs(60), || {
-                Ok(passed(&dump, text)?.then_some(()))
+                Ok(was_sent(&dump, text)?.then_some(()))
             })?;
-            ensure!(found.is_some(), "{words}: no {text}; {}", machine.said());
+            ensure!(
+                found.is_some(),
+                "{words}: {text} was not announced; {}",
+                machine.said()
+            );
         }
-        ensure!(!passed(&dump, none)?, "{words}: {none}");
+        ensure!(!was_sent(&dump, none)?, "{words}: {none} was announced");
     }
     Ok(())
 }
 
-/// When a directory that is made in the machine's files in memory was made, in seconds since 1970.
+/// The mtime (seconds since 1970) of a directory that this function creates in the files in memory.
 fn made_at(machine: &Bare) -> Result<u32> {
     let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, machine.port)))?;
-    let top = client.mount("/ram")?;
-    let made = client.mkdir(&top, "made", Set::mode(0o755))?;
+    let root = client.mount("/ram")?;
+    let made = client.mkdir(&root, "made", Set::mode(0o755))?;
     Ok(client.attr(&made)?.mtime.seconds)
 }
 
 #[test]
-fn files_have_the_time_of_the_clock() -> Result<()> {
+fn new_files_have_the_rtc_time() -> Result<()> {
     let clock = ["-rtc", "base=2031-05-06T07:08:09,clock=vm"];
     let mut machine = Bare::boot("export=/ram:rw", None, &clock)?;
     machine.wait_for_line(LEASED)?;
@@ -116,22 +120,22 @@ fn files_have_the_time_of_the_clock() -> Result<()> {
 }
 
 #[test]
-fn traces_go_to_the_port_for_them() -> Result<()> {
-    let place = tempfile::tempdir()?;
-    let path = place.path().join("traces");
+fn traces_are_written_to_the_debug_port() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("traces");
     let to = format!("file,id=traces,path={}", path.display());
     let port = "isa-debugcon,iobase=0xe9,chardev=traces";
     let more = ["-chardev", &to, "-device", port];
     let mut machine = Bare::boot("export=/ram log=-", None, &more)?;
     machine.wait_for_line(LEASED)?;
-    // The build's id, then frames, one of which has this argument.
+    // The trace file has the build id, then frames, one of which contains this text.
     let traces = fs::read(&path)?;
     let (id, frames) = traces.split_at_checked(8).unwrap_or_default();
     let file = fs::read(build::build(Arch::X86_64)?)?;
     let is_known = !id.is_empty() && file.windows(8).any(|part| part == id);
-    let told = b"exporting /ram";
-    let is_there = frames.windows(told.len()).any(|part| part == told);
-    ensure!(is_known && is_there, "{traces:?}");
+    let text = b"exporting /ram";
+    let has_text = frames.windows(text.len()).any(|part| part == text);
+    ensure!(is_known && has_text, "{traces:?}");
     let mut machine = Bare::boot("export=/ram log=/traces", None, &[])?;
     machine.wait_for_line("cannot write traces to /traces")?;
     ensure!(machine.wait_for_end()?.code() == Some(3));
