@@ -1,4 +1,4 @@
-//! `stowaway check`, which is to find what a client would find: against our server, well and unwell, and against strangers.
+//! `stowaway check` against stowaway servers, working and failing, and against other servers.
 
 mod strangers;
 
@@ -17,10 +17,10 @@ use xtask::machines::server::{
 };
 use xtask::setup::{self, Package};
 
-/// It waits 3 s at most; the rest is for a machine that has more to do.
+/// Time limit of a check: its own timeout is 3 s, the rest is for a busy host.
 const TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Runs a check to its end, which must come in time.
+/// Runs a check. An error if it takes longer than [`TIME_MAX`].
 fn run(mut command: Command) -> Result<Output> {
     let start = Instant::now();
     let output = command.stdin(Stdio::null()).output()?;
@@ -38,14 +38,14 @@ fn check(arch: Arch, words: &[&str], more: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// Both files say that so many exports are there.
+/// The check must report `count` exports, in plain text and in JSON, with both native builds.
 fn serves(words: &[&str], count: usize, place: &str) -> Result<()> {
     for arch in Arch::NATIVE {
         let plain = run(check(arch, words, &[])?)?;
-        let told = run(check(arch, words, &["--json"])?)?;
+        let json_run = run(check(arch, words, &["--json"])?)?;
         ensure!(
-            plain.status.success() && told.status.success(),
-            "{} {words:?}: {plain:?} {told:?}",
+            plain.status.success() && json_run.status.success(),
+            "{} {words:?}: {plain:?} {json_run:?}",
             arch.name()
         );
         let line = String::from_utf8(plain.stdout)?;
@@ -54,53 +54,57 @@ fn serves(words: &[&str], count: usize, place: &str) -> Result<()> {
             "{words:?}: {line}"
         );
         ensure!(
-            line_of_json(told.stdout)? == json!({"nfs": {"ok": true, "exports": count}}),
+            line_of_json(json_run.stdout)? == json!({"nfs": {"ok": true, "exports": count}}),
             "{words:?}"
         );
-        ensure!(plain.stderr.is_empty() && told.stderr.is_empty());
+        ensure!(plain.stderr.is_empty() && json_run.stderr.is_empty());
     }
     Ok(())
 }
 
-/// Both files say on one line what fails and why, and the same in JSON.
+/// The check must report one line with the failing address or export (`about`) and the reason (`why`), and the same in JSON, with
+/// both native builds.
 fn fails(words: &[&str], about: &str, why: &str) -> Result<()> {
     let runs: Vec<_> = thread::scope(|scope| {
         let start = |arch, more: &'static [&str]| {
             scope.spawn(move || check(arch, words, more).and_then(run))
         };
         let started = Arch::NATIVE.map(|arch| (start(arch, &[]), start(arch, &["--json"])));
-        let end = |run: thread::ScopedJoinHandle<'_, Result<Output>>| {
+        let join = |run: thread::ScopedJoinHandle<'_, Result<Output>>| {
             run.join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         started
-            .map(|(plain, told)| (end(plain), end(told)))
+            .map(|(plain, json_run)| (join(plain), join(json_run)))
             .into_iter()
             .collect()
     });
-    for (plain, told) in runs {
-        let (plain, told) = (plain?, told?);
+    for (plain, json_run) in runs {
+        let (plain, json_run) = (plain?, json_run?);
         let line = String::from_utf8(plain.stderr)?;
         ensure!(
-            plain.status.code() == Some(1) && told.status.code() == Some(1),
+            plain.status.code() == Some(1) && json_run.status.code() == Some(1),
             "{words:?}: {} {}: {line}",
             plain.status,
-            told.status
+            json_run.status
         );
         ensure!(
             line.lines().count() == 1 && line.ends_with('\n') && plain.stdout.is_empty(),
             "{words:?}: {line}"
         );
-        let said = line
+        let reason = line
             .trim_end()
             .strip_prefix(&format!("stowaway: nfs fails at {about}: "));
-        let said = said.with_context(|| format!("{words:?} is not about {about}: {line}"))?;
-        ensure!(said.contains(why), "{words:?} does not say '{why}': {line}");
-        ensure!(told.stderr.is_empty());
-        let told = line_of_json(told.stdout)?;
+        let reason = reason.with_context(|| format!("{words:?} is not about {about}: {line}"))?;
         ensure!(
-            told == json!({"nfs": {"ok": false, "about": about, "why": said}}),
-            "{words:?}: {told} is not {line}"
+            reason.contains(why),
+            "{words:?} does not say '{why}': {line}"
+        );
+        ensure!(json_run.stderr.is_empty());
+        let json = line_of_json(json_run.stdout)?;
+        ensure!(
+            json == json!({"nfs": {"ok": false, "about": about, "why": reason}}),
+            "{words:?}: JSON {json} differs from {line}"
         );
     }
     Ok(())
@@ -110,13 +114,13 @@ fn line_of_json(stdout: Vec<u8>) -> Result<Value> {
     let text = String::from_utf8(stdout)?;
     ensure!(
         text.ends_with('\n') && text.lines().count() == 1,
-        "not one line: {text}"
+        "the output is not a single line: {text}"
     );
     Ok(serde_json::from_str(&text)?)
 }
 
 #[test]
-fn what_is_served_is_found_at_every_address_and_port_by_whomever_it_is_served() -> Result<()> {
+fn check_finds_exports_at_each_address_and_port() -> Result<()> {
     let (one, other) = (public_dir()?, public_dir()?);
     let image = one.path().join("a.iso");
     fs::write(other.path().join("file"), "content")?;
@@ -160,7 +164,7 @@ fn what_is_served_is_found_at_every_address_and_port_by_whomever_it_is_served() 
 }
 
 #[test]
-fn where_nothing_is_said_it_looks_where_servers_are() -> Result<()> {
+fn without_options_check_uses_default_ports() -> Result<()> {
     if !root_for("the port of NFS") {
         return Ok(());
     }
@@ -185,7 +189,7 @@ fn where_nothing_is_said_it_looks_where_servers_are() -> Result<()> {
 }
 
 #[test]
-fn a_server_that_hangs_is_found_and_found_well_when_it_goes_on() -> Result<()> {
+fn stopped_server_fails_and_continued_server_passes() -> Result<()> {
     let (one, other) = (public_dir()?, public_dir()?);
     for role in ["nfs", "serve"] {
         let server = Server::start(ServerOptions {
@@ -206,7 +210,7 @@ fn a_server_that_hangs_is_found_and_found_well_when_it_goes_on() -> Result<()> {
 }
 
 #[test]
-fn an_export_that_is_gone_is_named_also_in_json() -> Result<()> {
+fn removed_export_is_named_in_text_and_json() -> Result<()> {
     for user in users() {
         let (here, parent) = (public_dir()?, public_dir()?);
         let gone = parent.path().join("a \"gone\" \\ \u{e9}\n one");
@@ -229,9 +233,9 @@ fn an_export_that_is_gone_is_named_also_in_json() -> Result<()> {
 }
 
 #[test]
-fn a_thousand_exports_are_served_and_checked_at_the_price_of_one() -> Result<()> {
+fn thousand_exports_need_no_extra_idle_memory() -> Result<()> {
     const COUNT: usize = 1000;
-    const REST_MAX_KIB: u64 = 896;
+    const IDLE_MAX_KIB: u64 = 896;
     let parent = public_dir()?;
     let paths: Vec<_> = (0..COUNT)
         .map(|number| parent.path().join(format!("of customer {number}")))
@@ -249,8 +253,8 @@ fn a_thousand_exports_are_served_and_checked_at_the_price_of_one() -> Result<()>
                 .collect(),
             ..ServerOptions::default()
         })?;
-        let rest = status_field(server.pid(), "VmHWM")?;
-        ensure!(rest <= REST_MAX_KIB, "{rest} KiB at rest as {user:?}");
+        let idle = status_field(server.pid(), "VmHWM")?;
+        ensure!(idle <= IDLE_MAX_KIB, "{idle} KiB when idle as {user:?}");
         let (port, place) = (server.nfs_port.to_string(), server.nfs().to_string());
         serves(&["nfs", "-n", &port], COUNT, &place)?;
         for path in [&paths[0], &paths[31], &paths[32], &paths[COUNT - 1]] {
@@ -264,17 +268,17 @@ fn a_thousand_exports_are_served_and_checked_at_the_price_of_one() -> Result<()>
 }
 
 #[test]
-fn nobody_there_is_said_at_once() -> Result<()> {
-    let taken = TcpListener::bind("127.0.0.1:0")?;
+fn refused_connection_is_reported_at_once() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
     let (port, place) = (
-        taken.local_addr()?.port().to_string(),
-        taken.local_addr()?.to_string(),
+        listener.local_addr()?.port().to_string(),
+        listener.local_addr()?.to_string(),
     );
-    drop(taken);
+    drop(listener);
     let start = Instant::now();
     fails(&["nfs", "-n", &port], &place, "nobody listens there")?;
     ensure!(start.elapsed() < Duration::from_secs(2));
-    // Where MOUNT is elsewhere, its port is told.
+    // With a separate MOUNT port that nothing listens on, the report has that port.
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
     let nfs_port = server.nfs_port.to_string();

@@ -1,4 +1,4 @@
-//! What answers at the port is something else, or an NFS server that is not as it should be.
+//! `stowaway check` against programs that are not NFS servers, and against NFS servers with invalid replies.
 
 use super::{fails, serves};
 use anyhow::{Context, Result};
@@ -16,12 +16,12 @@ use xtask::clients::nfs::record;
 const NFS: u32 = 100_003;
 const MOUNT: u32 = 100_005;
 
-/// Listens and has a thread of its own do this with each connection.
+/// Listens on a new port. A thread per connection runs `behave`.
 fn stranger(
     behave: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let place = listener.local_addr()?;
+    let address = listener.local_addr()?;
     let behave = Arc::new(behave);
     thread::spawn(move || {
         for connection in listener.incoming().map_while(Result::ok) {
@@ -29,32 +29,32 @@ fn stranger(
             thread::spawn(move || behave(connection));
         }
     });
-    Ok(place)
+    Ok(address)
 }
 
-fn is_found_out(place: SocketAddr, about: Option<&str>, why: &str) -> Result<()> {
-    let (port, place) = (place.port().to_string(), place.to_string());
-    fails(&["nfs", "-n", &port], about.unwrap_or(&place), why)
+fn ensure_fails(address: SocketAddr, about: Option<&str>, why: &str) -> Result<()> {
+    let (port, address) = (address.port().to_string(), address.to_string());
+    fails(&["nfs", "-n", &port], about.unwrap_or(&address), why)
 }
 
 fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
-/// The next call: its number, program and procedure.
+/// Reads the next call. Returns its xid, program and procedure.
 fn call(connection: &mut TcpStream) -> std::io::Result<(u32, u32, u32)> {
     let mut mark = [0; 4];
     connection.read_exact(&mut mark)?;
     let mut message = vec![0; (u32::from_be_bytes(mark) & 0x7fff_ffff) as usize];
     connection.read_exact(&mut message)?;
-    let word = |at: usize| {
-        let bytes = message.get(4 * at..4 * at + 4).unwrap_or(&[0; 4]);
+    let word = |index: usize| {
+        let bytes = message.get(4 * index..4 * index + 4).unwrap_or(&[0; 4]);
         u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
     };
     Ok((word(0), word(3), word(5)))
 }
 
-/// The head of a reply to the call of this number, which was carried out.
+/// The head of an accepted, successful reply to the call `xid`.
 fn accepted(xid: u32) -> Vec<u8> {
     words(&[xid, 1, 0, 0, 0, 0])
 }
@@ -67,7 +67,7 @@ struct Server {
 }
 
 impl Default for Server {
-    /// One that is as it should be.
+    /// A server with valid replies and one export.
     fn default() -> Self {
         let mut list = words(&[1, 4]);
         list.extend(b"/srv");
@@ -108,36 +108,36 @@ const STRANGE: &str = "no NFS server";
 const SLOW: &str = "no answer within 3 s";
 
 #[test]
-fn a_server_of_another_kind_serves_too_however_its_replies_are_cut() -> Result<()> {
+fn fragmented_replies_of_another_server_pass() -> Result<()> {
     let server = Server::default();
-    let place = stranger(move |mut connection| {
+    let address = stranger(move |mut connection| {
         connection.set_nodelay(true)?;
         loop {
             let (xid, program, procedure) = call(&mut connection)?;
             let reply = [accepted(xid), server.results(program, procedure)].concat();
             for byte in &reply {
                 connection.write_all(&[0, 0, 0, 1, *byte])?;
-                // Empty ones, too.
+                // Empty fragments must be accepted too.
                 connection.write_all(&[0, 0, 0, 0])?;
             }
             connection.write_all(&[0x80, 0, 0, 0])?;
         }
     })?;
     serves(
-        &["nfs", "-n", &place.port().to_string()],
+        &["nfs", "-n", &address.port().to_string()],
         1,
-        &place.to_string(),
+        &address.to_string(),
     )
 }
 
 #[test]
-fn who_never_answers_costs_three_seconds() -> Result<()> {
+fn silent_slow_and_endless_servers_time_out() -> Result<()> {
     let silent = stranger(|connection| {
         sleep(Duration::from_secs(60));
         drop(connection);
         Ok(())
     })?;
-    is_found_out(silent, None, SLOW)?;
+    ensure_fails(silent, None, SLOW)?;
     let drips = stranger(|mut connection| {
         let (xid, ..) = call(&mut connection)?;
         for byte in record(&accepted(xid)) {
@@ -146,18 +146,18 @@ fn who_never_answers_costs_three_seconds() -> Result<()> {
         }
         Ok(())
     })?;
-    is_found_out(drips, None, SLOW)?;
+    ensure_fails(drips, None, SLOW)?;
     let endless = stranger(|mut connection| {
         call(&mut connection)?;
         loop {
             connection.write_all(&[0; 4096])?;
         }
     })?;
-    is_found_out(endless, None, SLOW)
+    ensure_fails(endless, None, SLOW)
 }
 
 #[test]
-fn who_takes_no_connection_costs_three_seconds() -> Result<()> {
+fn full_backlog_times_out() -> Result<()> {
     let full = socket(
         AddressFamily::Inet,
         SockType::Stream,
@@ -167,14 +167,14 @@ fn who_takes_no_connection_costs_three_seconds() -> Result<()> {
     bind(full.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0))?;
     listen(&full, Backlog::new(0)?)?;
     let port = getsockname::<SockaddrIn>(full.as_raw_fd())?.port();
-    let place = SocketAddr::from(([127, 0, 0, 1], port));
-    // Whoever comes now is dropped, as by a firewall.
-    let _waiting = TcpStream::connect(place).context("nobody may wait")?;
-    is_found_out(place, None, SLOW)
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    // The backlog is full, so further SYNs are dropped, as by a firewall.
+    let _waiting = TcpStream::connect(address).context("cannot fill the backlog")?;
+    ensure_fails(address, None, SLOW)
 }
 
 #[test]
-fn who_speaks_another_language_is_no_server() -> Result<()> {
+fn other_protocols_are_reported_as_no_nfs_server() -> Result<()> {
     let xid = |change: fn(u32) -> Vec<u8>| {
         stranger(move |mut connection| {
             loop {
@@ -183,14 +183,14 @@ fn who_speaks_another_language_is_no_server() -> Result<()> {
             }
         })
     };
-    for place in [
-        // HTTP, which answers something at the first line that it does not know.
+    for address in [
+        // An HTTP server, which replies to the first line that it cannot parse.
         stranger(|mut connection| {
             call(&mut connection)?;
             connection.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
         })?,
         stranger(|mut connection| connection.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n"))?,
-        // Hangs up.
+        // Closes the connection at once.
         stranger(|connection| {
             drop(connection);
             Ok(())
@@ -200,7 +200,8 @@ fn who_speaks_another_language_is_no_server() -> Result<()> {
             call(&mut connection)?;
             connection.write_all(&[0x80, 0, 0, 24, 1, 2, 3])
         })?,
-        // Another call's reply, a call, a refusal, no such program, an empty record, one that is too long, one byte too many.
+        // Another call's reply, a call, a denied reply, PROG_UNAVAIL, an empty record, two records that are too long, an extra
+        // byte, authentication data that is too long.
         xid(|xid| record(&accepted(xid ^ 1)))?,
         xid(|xid| record(&words(&[xid, 0, 2, 100_003, 3, 0, 0, 0, 0, 0])))?,
         xid(|xid| record(&words(&[xid, 1, 1, 1, 5])))?,
@@ -211,13 +212,13 @@ fn who_speaks_another_language_is_no_server() -> Result<()> {
         xid(|xid| record(&[accepted(xid), vec![0]].concat()))?,
         xid(|xid| record(&words(&[xid, 1, 0, 0, 401])))?,
     ] {
-        is_found_out(place, None, STRANGE)?;
+        ensure_fails(address, None, STRANGE)?;
     }
     Ok(())
 }
 
 #[test]
-fn a_list_that_is_none_is_strange() -> Result<()> {
+fn malformed_export_list_is_reported() -> Result<()> {
     let mut long = words(&[1, 1025]);
     long.extend([b'x'; 1028]);
     long.extend(words(&[0, 0]));
@@ -228,23 +229,23 @@ fn a_list_that_is_none_is_strange() -> Result<()> {
         words(&[0, 0]),
         long,
         words(&[1, 1, 0x2f00_0000, 1, 256]),
-        // Without an end.
+        // Lists without an end marker.
         words(&[1, 1, 0x2f00_0000, 1, 0].repeat(4)),
-        // More than any list that is read.
+        // Longer than the longest list that `check` reads.
         [words(&[1, 1, 0x2f00_0000, 0].repeat(20_000)), words(&[0])].concat(),
     ] {
-        let place = Server {
+        let address = Server {
             list,
             ..Server::default()
         }
         .start()?;
-        is_found_out(place, None, STRANGE)?;
+        ensure_fails(address, None, STRANGE)?;
     }
     Ok(())
 }
 
 #[test]
-fn an_export_that_cannot_be_mounted_or_looked_at_is_named() -> Result<()> {
+fn failing_export_is_named() -> Result<()> {
     let good = Server::default();
     let mnt = |mnt| Server {
         mnt,
@@ -254,7 +255,7 @@ fn an_export_that_cannot_be_mounted_or_looked_at_is_named() -> Result<()> {
         attr,
         ..good.clone()
     };
-    let of_kind = |kind| [words(&[0, kind]), vec![0; 80]].concat();
+    let with_kind = |kind| [words(&[0, kind]), vec![0; 80]].concat();
     for (server, why) in [
         (mnt(words(&[13])), "cannot get there"),
         (mnt(words(&[10006])), "cannot get there"),
@@ -266,16 +267,16 @@ fn an_export_that_cannot_be_mounted_or_looked_at_is_named() -> Result<()> {
         (attr(words(&[70])), "it is gone"),
         (attr(words(&[5])), "its disk failed"),
         (attr(words(&[0, 2])), STRANGE),
-        (attr(of_kind(5)), STRANGE),
-        (attr([of_kind(2), vec![0; 4]].concat()), STRANGE),
+        (attr(with_kind(5)), STRANGE),
+        (attr([with_kind(2), vec![0; 4]].concat()), STRANGE),
     ] {
-        is_found_out(server.start()?, Some("/srv"), why)?;
+        ensure_fails(server.start()?, Some("/srv"), why)?;
     }
-    // An image is a file.
-    let place = attr(of_kind(1)).start()?;
+    // An exported ISO image is a regular file.
+    let address = attr(with_kind(1)).start()?;
     serves(
-        &["nfs", "-n", &place.port().to_string()],
+        &["nfs", "-n", &address.port().to_string()],
         1,
-        &place.to_string(),
+        &address.to_string(),
     )
 }
