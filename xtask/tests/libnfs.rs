@@ -204,7 +204,7 @@ fn tree(directory: &Path) -> Result<BTreeSet<String>> {
 
 /// The list of exports has the path that was given.
 #[test]
-fn an_export_named_by_a_link_is_mounted_by_both_paths() -> Result<()> {
+fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
     setup::need(&[Package::LIBNFS, Package::NFS_COMMON])?;
     let directory = public_dir()?;
     let (real, link) = (directory.path().join("real"), directory.path().join("link"));

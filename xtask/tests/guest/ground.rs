@@ -1,4 +1,4 @@
-//! A server that writes, the directory that it exports, and the guest's mount of it.
+//! A server with a writable export, the exported directory, and the guest's mount of the export.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,31 +15,31 @@ use xtask::machines::server::{Server, ServerOptions};
 
 use crate::world::World;
 
-/// Where the exported directory lies.
+/// The file system of the exported directory.
 #[derive(Clone, Copy)]
 pub enum Place {
-    /// Where temporary files lie: what is made stable costs what it costs there.
+    /// The file system of temporary files, with the real cost of fsync.
     Disk,
-    /// In memory, for what is about the protocol and not about the disk.
+    /// tmpfs, for tests of the protocol that do not need a disk.
     Memory,
 }
 
-/// Dropped, it ends the server.
+/// A server and its exported directory. Drop ends the server.
 pub struct Ground {
     options: ServerOptions,
     server: Option<Server>,
     directory: TempDir,
-    /// The next server is to be found where this one was.
+    /// Reserves the port, so that a restarted server has the same one.
     _port: Port,
 }
 
 impl Ground {
-    /// Starts a server with `handles`, "kernel" or "path", that lets root be root.
+    /// Starts a server with `handles` ("kernel" or "path") and no_root_squash.
     pub fn new(world: &World, handles: &str, place: Place) -> Result<Self> {
         Self::of(world, "nfs", handles, place)
     }
 
-    /// The same by itself, as "nfs", or under a supervisor, as "serve".
+    /// As [`Self::new`], with `role` "nfs" (a single process) or "serve" (under a supervisor).
     pub fn of(world: &World, role: &'static str, handles: &str, place: Place) -> Result<Self> {
         let mut arguments = vec!["--handles".into(), handles.into()];
         if role == "serve" {
@@ -56,7 +56,7 @@ impl Ground {
         )
     }
 
-    /// Starts a server with more wishes than that; the export and the key are added.
+    /// Starts a server with `options`, to which port, export and key file are added.
     pub fn with(world: &World, place: Place, options: ServerOptions) -> Result<Self> {
         let mut builder = tempfile::Builder::new();
         let mode = fs::Permissions::from_mode(0o755);
@@ -65,7 +65,7 @@ impl Ground {
             Place::Disk => builder.tempdir(),
             Place::Memory => builder.tempdir_in("/dev/shm"),
         }
-        .context("cannot make a directory to export")?;
+        .context("cannot create the directory to export")?;
         let export = directory.path().join("export");
         open_directory(&export)?;
         if let Some(id) = options.user {
@@ -87,22 +87,22 @@ impl Ground {
         Ok(ground)
     }
 
-    /// Starts the server again, at the port that the guest knows.
+    /// Starts the server, also again after [`Self::kill`], on the same port.
     pub fn start(&mut self, world: &World) -> Result<()> {
         self.server = Some(world.serve(self.options.clone())?);
         Ok(())
     }
 
-    /// Ends the server as a power cut would.
+    /// Kills the server by SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
         self.server.take().context("no server runs")?.kill()
     }
 
-    /// Kills the server that a supervisor has started, and will start again.
+    /// Kills the supervisor's child, which the supervisor restarts.
     pub fn kill_child(&self) -> Result<()> {
         let server = self.server.as_ref().context("no supervisor runs")?;
         let [child] = server.children()?[..] else {
-            bail!("the supervisor has other children than one server");
+            bail!("the supervisor does not have exactly one child");
         };
         kill(Pid::from_raw(child.try_into()?), Signal::SIGKILL).context("cannot kill the server")
     }
@@ -112,14 +112,14 @@ impl Ground {
         self.directory.path().join("export")
     }
 
-    /// Another directory on the same file system, which is not exported.
+    /// Creates a directory next to the export, on the same file system.
     pub fn beside(&self, name: &str) -> Result<PathBuf> {
         let path = self.directory.path().join(name);
         open_directory(&path)?;
         Ok(path)
     }
 
-    /// The command that mounts the export at `at`, from `address`.
+    /// The shell command with which the guest mounts the export of `address` at `at`.
     pub fn mount(&self, address: &str, at: &str) -> String {
         format!(
             "mkdir -p {at}; mount -o rw,nolock,nosharecache,vers=3,proto=tcp,port={port},mountport={port} {address}:{} {at}",
@@ -128,7 +128,7 @@ impl Ground {
         )
     }
 
-    /// Mounts the export in the guest, runs a script there that must succeed, and unmounts.
+    /// Mounts the export in the guest, runs a script in it that must succeed, and unmounts the export.
     pub fn sh(&self, world: &mut World, script: &str) -> Result<String> {
         let mount = self.mount(HOST, "/mnt/1");
         world.guest.sh(&format!(
@@ -137,17 +137,17 @@ impl Ground {
     }
 }
 
-/// Makes a directory that everybody may enter, whatever the mask is.
+/// Creates a directory with mode 0755, whatever the umask is.
 fn open_directory(path: &Path) -> Result<()> {
     fs::create_dir(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
-        .with_context(|| format!("cannot make {}", path.display()))
+        .with_context(|| format!("cannot create {}", path.display()))
 }
 
-/// The host as the guest sees it.
+/// The address at which the guest reaches the host.
 pub const HOST: &str = "10.0.2.2";
 
-/// Runs the program of the guest on the host; it must succeed.
+/// Runs `exercise`, which is also in the guest, on the host. An exit code other than 0 is an error.
 pub fn exercise(words: &[&str], directory: &Path) -> Result<String> {
     let output = Command::new(build::program("exercise")?)
         .args(words)
@@ -161,15 +161,15 @@ pub fn exercise(words: &[&str], directory: &Path) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The first few lines that only one of two texts has.
+/// The first ten lines that only one of two texts has, for each.
 pub fn differences(ours: &str, theirs: &str) -> String {
-    let only = |these: &str, those: &str| {
-        let those: std::collections::BTreeSet<&str> = those.lines().collect();
-        let lines = these.lines().filter(|line| !those.contains(line));
+    let only = |text: &str, compared: &str| {
+        let known: std::collections::BTreeSet<&str> = compared.lines().collect();
+        let lines = text.lines().filter(|line| !known.contains(line));
         lines.take(10).collect::<Vec<_>>().join("\n")
     };
     format!(
-        "only the first has:\n{}\nonly the second has:\n{}",
+        "only in the first:\n{}\nonly in the second:\n{}",
         only(ours, theirs),
         only(theirs, ours)
     )

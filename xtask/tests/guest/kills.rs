@@ -1,8 +1,8 @@
-//! Servers are killed in the middle of a client's work, again and again: what was promised is kept.
+//! Servers are killed repeatedly while a client works. Acknowledged changes must survive.
 //!
-//! Servers with each kind of handle take turns: a client that lost its connection soon after it was made waits for three seconds
-//! before it tries again, and the others work meanwhile. Some are under `serve`, whose replies outlive them: there, nothing that
-//! is sent again fails because it was done before.
+//! Several servers run at once, because a client that loses a new connection waits three seconds before it reconnects; the other
+//! clients work meanwhile. Servers under `serve` keep their duplicate request cache when they are killed, so a retransmitted
+//! request must not fail because it was carried out before.
 
 use std::time::{Duration, Instant};
 
@@ -12,22 +12,22 @@ use xtask::testing::full;
 use crate::ground::{Ground, HOST, Place, differences, exercise};
 use crate::world::World;
 
-/// How often each server is killed that is started by the test.
+/// Kills of each server without supervisor.
 const KILLS: u32 = 9;
-/// The same for the long proof.
+/// Kills of each server without supervisor in the full test.
 const KILLS_FULL: u32 = 50;
-/// How often each under `serve`: the supervisor's pause doubles with each kill.
+/// Kills of each server under `serve`. Fewer, because the supervisor's restart delay doubles with each kill.
 const KILLS_SERVED: u32 = 4;
-/// The same for the long proof, which has twice as many of them.
+/// Kills of each server under `serve` in the full test, which has two such servers per kind of handle instead of one.
 const KILLS_SERVED_FULL: u32 = 13;
-/// How much work must be done between two kills of a server: its client goes on.
+/// Operations that a client must complete between two kills of its server.
 const PROGRESS: u64 = 40;
-/// How long that may take. A client that is refused a connection waits for three seconds, then for six.
+/// Time limit for [`PROGRESS`]. A client whose connection is refused waits three seconds, then six.
 const PROGRESS_MAX: Duration = Duration::from_secs(180);
-/// How long a server is left in peace after that, at most.
+/// Upper bound (ms) of the random pause between progress and kill.
 const PEACE_MAX_MS: u64 = 200;
 
-pub fn kills_lose_nothing(world: &mut World) -> Result<()> {
+pub fn kills_lose_no_acknowledged_change(world: &mut World) -> Result<()> {
     let (kills, kills_served, served) = if full() {
         (KILLS_FULL, KILLS_SERVED_FULL, 2)
     } else {
@@ -36,15 +36,16 @@ pub fn kills_lose_nothing(world: &mut World) -> Result<()> {
     let mut loads = Vec::new();
     let roles = std::iter::once("nfs").chain(std::iter::repeat_n("serve", served));
     for (number, role) in roles.enumerate() {
-        // What was moved elsewhere is found again by a kernel handle only.
-        for (handles, wish) in [("kernel", ""), ("path", "--stay")] {
+        // With path handles, the load must not move objects to other directories (`--stay`): only a kernel handle finds a moved
+        // object.
+        for (handles, option) in [("kernel", ""), ("path", "--stay")] {
             let load = Load {
                 name: format!("{role}-{handles}-{number}"),
                 ground: Ground::of(world, role, handles, Place::Disk)?,
                 is_served: role == "serve",
                 done: 0,
             };
-            load.begin(world, wish)?;
+            load.start(world, option)?;
             loads.push(load);
         }
     }
@@ -59,35 +60,35 @@ pub fn kills_lose_nothing(world: &mut World) -> Result<()> {
                 .with_context(|| format!("kill {kill} of {name}"))
         })
     });
-    // However it went, the next test finds nothing mounted.
+    // Also after a failure, everything is unmounted for the next test.
     for load in &mut loads {
-        let ended = load.end(world);
+        let ended = load.stop(world);
         outcome = outcome.and(ended);
     }
     outcome?;
     loads.iter().try_for_each(|load| load.compare(world))
 }
 
-/// A server, and a client that changes what it exports.
+/// A server, and a client that modifies its export.
 struct Load {
     name: String,
     ground: Ground,
-    /// By a supervisor, which starts it again.
+    /// True if a supervisor restarts the server.
     is_served: bool,
-    /// Operations that were done when it was last looked.
+    /// Operations completed at the last look at the client's log.
     done: u64,
 }
 
 impl Load {
-    /// Mounts and begins to work, with one more word for `exercise load`.
-    fn begin(&self, world: &mut World, wish: &str) -> Result<()> {
+    /// Mounts the export and starts `exercise load` in the guest, with one more option.
+    fn start(&self, world: &mut World, option: &str) -> Result<()> {
         let name = &self.name;
         let kept = if self.is_served { "--replies-kept" } else { "" };
         world.guest.sh(&format!(
             "set -e; {mount}; rm -rf /run/{name}; mkdir /run/{name}; cd /run/{name}; : >log; : >kills
             (
                 code=0
-                exercise load /mnt/{name} {wish} {kept} --workers 3 \\
+                exercise load /mnt/{name} {option} {kept} --workers 3 \\
                     --log log --kills kills --stop stop --manifest manifest || code=$?
                 echo $code >code
             ) >said 2>&1 &",
@@ -96,23 +97,23 @@ impl Load {
         Ok(())
     }
 
-    /// Lets the client work for a while, then kills the server, which is started at once or by its supervisor.
+    /// Lets the client work, then kills the server. The supervisor or this function restarts the server.
     fn kill(&mut self, world: &mut World) -> Result<()> {
         self.progress(world)?;
         std::thread::sleep(Duration::from_millis(fastrand::u64(..PEACE_MAX_MS)));
         if self.is_served {
             return self.ground.kill_child();
         }
-        // Said before and after, so that the load knows which of its requests may have been sent twice.
-        let tell = format!("printf x >>/run/{}/kills", self.name);
-        world.guest.sh(&tell)?;
+        // Logged before and after the kill, so that the load knows which of its requests may have been sent twice.
+        let mark_kill = format!("printf x >>/run/{}/kills", self.name);
+        world.guest.sh(&mark_kill)?;
         self.ground.kill()?;
         self.ground.start(world)?;
-        world.guest.sh(&tell)?;
+        world.guest.sh(&mark_kill)?;
         Ok(())
     }
 
-    /// Waits until enough operations are done since the last time.
+    /// Waits until [`PROGRESS`] more operations are completed.
     fn progress(&mut self, world: &mut World) -> Result<()> {
         let wanted = self.done + PROGRESS;
         let start = Instant::now();
@@ -129,16 +130,16 @@ impl Load {
             }
             ensure!(
                 start.elapsed() < PROGRESS_MAX,
-                "{} operations instead of {wanted} after {PROGRESS_MAX:?}",
+                "the load completed {} operations instead of {wanted} within {PROGRESS_MAX:?}",
                 self.done
             );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Lets the client end what it is doing, and unmounts.
-    fn end(&mut self, world: &mut World) -> Result<()> {
-        let last = self.progress(world);
+    /// Lets the client finish its operations, and unmounts the export.
+    fn stop(&mut self, world: &mut World) -> Result<()> {
+        let progress = self.progress(world);
         let name = &self.name;
         let said = world.guest.sh(&format!(
             "cd /run/{name}; touch stop
@@ -150,23 +151,23 @@ impl Load {
             "the load of {name} failed:\n{said}"
         );
         println!("{name}: {said}");
-        last
+        progress
     }
 
-    /// What the client was promised is what there is, on the host and for a client that comes later.
+    /// Compares the client's manifest with the files on the host, and with the files that a new mount shows.
     fn compare(&self, world: &mut World) -> Result<()> {
         let name = &self.name;
         let promised = world.guest.sh(&format!("cat /run/{name}/manifest"))?;
         let kept = exercise(&["manifest", "."], &self.ground.export())?;
         ensure!(
             promised == kept,
-            "with {name}, promised and kept: {}",
+            "{name}: the client's manifest and the files on the host differ: {}",
             differences(&promised, &kept)
         );
         let seen = self.ground.sh(world, "exercise manifest .")?;
         ensure!(
             promised == seen,
-            "with {name}, promised and seen: {}",
+            "{name}: the client's manifest and the files of a new mount differ: {}",
             differences(&promised, &seen)
         );
         Ok(())

@@ -1,7 +1,6 @@
-//! A real Linux client: a Debian kernel in QEMU mounts what we serve, with the mount program that Debian's users have.
+//! A real Linux client: a Debian kernel in QEMU mounts exports by Debian's mount.nfs.
 //!
-//! Server and guest share a network namespace of their own, where port 111 is free. One guest serves all tests, one after
-//! the other, and ends with them.
+//! Server and guest share a network namespace, in which port 111 is free. One guest runs all tests, one after another.
 
 mod ground;
 mod kills;
@@ -28,7 +27,7 @@ use world::{World, in_mount, ports_of};
 use writes::*;
 
 const NOBODY: u32 = 65534;
-/// How long a line may take to come from a server that already listens.
+/// Time limit for a line from a server that already listens.
 const SOON: Duration = Duration::from_secs(5);
 
 type Test = fn(&mut World) -> Result<()>;
@@ -40,32 +39,32 @@ macro_rules! tests {
 const TESTS: &[(&str, Test)] = tests![
     mount_without_a_port_finds_portmap,
     showmount_and_rpcinfo_see_the_server,
-    every_name_and_attribute_is_the_hosts,
+    names_and_attributes_match_the_host,
     every_checksum_matches,
     tar_makes_the_same_archive,
     ten_thousand_entries_are_listed_once_each,
     data_past_four_gib_is_read,
-    two_exports_and_one_export_twice_at_once,
-    an_export_named_by_a_link_is_mounted_by_both_paths,
+    two_exports_are_mounted_three_times_at_once,
+    symlinked_export_is_mounted_by_both_paths,
     writing_is_refused_by_client_and_server,
     kernel_handles_outlive_restart_and_rename,
     path_handles_outlive_restart_and_rename,
-    an_ordinary_user_serves,
-    the_i686_file_serves,
+    server_of_ordinary_user_is_read,
+    i686_server_is_read,
     changes_of_every_kind_with_kernel_handles,
     changes_of_every_kind_with_path_handles,
-    the_i686_file_writes,
-    an_ordinary_user_writes,
+    i686_server_is_written,
+    server_of_ordinary_user_is_written,
     sparse_writes_past_four_gib,
-    entries_go_while_thousands_are_read,
-    of_two_clients_one_creates,
-    an_archive_of_a_thousand_files_is_unpacked,
+    entries_are_removed_during_readdir,
+    exclusive_create_succeeds_for_one_client,
+    tar_archive_is_unpacked,
     fifty_thousand_operations_of_fsx,
     pjdfstest_with_kernel_handles,
     pjdfstest_with_path_handles,
-    laws_are_the_local_ones_with_kernel_handles,
-    laws_are_the_local_ones_with_path_handles,
-    kills_lose_nothing,
+    posix_results_match_local_with_kernel_handles,
+    posix_results_match_local_with_path_handles,
+    kills_lose_no_acknowledged_change,
 ];
 
 fn main() -> Result<ExitCode> {
@@ -90,7 +89,7 @@ fn main() -> Result<ExitCode> {
 
 fn mount_without_a_port_finds_portmap(world: &mut World) -> Result<()> {
     let tree = world.tree.path().display().to_string();
-    // As it comes, mount.nfs tries version 4 first, then asks portmap and MOUNT over UDP.
+    // By default mount.nfs tries NFSv4 first, then asks portmap and MOUNT over UDP.
     for (options, protocol) in [
         ("ro,nolock", "mountproto=udp"),
         ("ro,nolock,mountproto=tcp", "mountproto=tcp"),
@@ -140,7 +139,7 @@ fn showmount_and_rpcinfo_see_the_server(world: &mut World) -> Result<()> {
     );
     ensure!(
         showmount(world, "-a")?.is_empty(),
-        "showmount -a still shows a client that unmounted"
+        "showmount -a still lists a client that has unmounted"
     );
 
     let services = String::from_utf8(world.on_host("rpcinfo", &["-p", "127.0.0.1"])?)?;
@@ -166,8 +165,8 @@ fn showmount_and_rpcinfo_see_the_server(world: &mut World) -> Result<()> {
     Ok(())
 }
 
-fn every_name_and_attribute_is_the_hosts(world: &mut World) -> Result<()> {
-    // Path, kind, mode, links, size, owner, time of change in nanoseconds, inode, target.
+fn names_and_attributes_match_the_host(world: &mut World) -> Result<()> {
+    // Path, kind, mode, links, size, owner, mtime in nanoseconds, inode, target.
     let format = r"%P\t%y\t%m\t%n\t%s\t%U:%G\t%T@\t%i\t%l\0";
     let expected = world.on_host("find", &[".", "-printf", format])?;
     let script = format!(
@@ -202,7 +201,7 @@ fn every_name_and_attribute_is_the_hosts(world: &mut World) -> Result<()> {
     };
     ensure!(
         expected == seen,
-        "only the host sees:\n{}\nonly the client sees:\n{}",
+        "only on the host:\n{}\nonly on the client:\n{}",
         only(&expected, &seen),
         only(&seen, &expected)
     );
@@ -213,7 +212,7 @@ fn every_checksum_matches(world: &mut World) -> Result<()> {
     checksums_match(world, "ro,nolock", small_count())
 }
 
-/// Counts the files of `small/` and reads the first `count` of them.
+/// Counts the files of `small/` and verifies the checksums of the first `count` of them.
 fn checksums_match(world: &mut World, options: &str, count: usize) -> Result<()> {
     let all = small_count();
     let script = format!(
@@ -222,7 +221,7 @@ fn checksums_match(world: &mut World, options: &str, count: usize) -> Result<()>
     let counts = world.in_tree(options, &script)?;
     ensure!(
         counts == format!("{all}\n{count}\n"),
-        "of {all} files, and {count} of them read:\n{counts}"
+        "expected {all} files and {count} matching checksums:\n{counts}"
     );
     Ok(())
 }
@@ -249,12 +248,12 @@ fn ten_thousand_entries_are_listed_once_each(world: &mut World) -> Result<()> {
     let expected: String = (0..MANY_COUNT)
         .map(|number| format!("entry-{number:05}\n"))
         .collect();
-    // With READDIR alone, and with READDIRPLUS.
+    // Once with READDIR only, once with READDIRPLUS.
     for options in ["ro,nolock,nordirplus", "ro,nolock"] {
         let names = world.in_tree(options, "ls many")?;
         ensure!(
             names == expected,
-            "{options}: {} names instead of {MANY_COUNT}, or other ones",
+            "{options}: {} names, expected {MANY_COUNT}, or the names differ",
             names.lines().count()
         );
     }
@@ -279,12 +278,12 @@ fn far_data_is_read(world: &mut World, options: &str) -> Result<()> {
     );
     ensure!(
         seen == expected,
-        "size, checksum and data in the hole should be\n{expected}and are\n{seen}"
+        "size, checksum and data bytes in the hole: expected\n{expected}but the client has\n{seen}"
     );
     Ok(())
 }
 
-fn two_exports_and_one_export_twice_at_once(world: &mut World) -> Result<()> {
+fn two_exports_are_mounted_three_times_at_once(world: &mut World) -> Result<()> {
     let (tree, other) = (world.tree.path().display(), world.other.path().display());
     let seen = world.guest.sh(&format!(
         "set -e; mkdir -p /mnt/1 /mnt/2 /mnt/3
@@ -304,12 +303,12 @@ fn two_exports_and_one_export_twice_at_once(world: &mut World) -> Result<()> {
     let expected = format!("the other export\n500\n500\nthe other export\n{all}\n");
     ensure!(
         seen == expected,
-        "two exports and one twice should show\n{expected}and show\n{seen}"
+        "two exports, one mounted twice: expected\n{expected}but the client has\n{seen}"
     );
     Ok(())
 }
 
-fn an_export_named_by_a_link_is_mounted_by_both_paths(world: &mut World) -> Result<()> {
+fn symlinked_export_is_mounted_by_both_paths(world: &mut World) -> Result<()> {
     let directory = public_dir()?;
     let (real, link) = (directory.path().join("real"), directory.path().join("link"));
     tree::create(&real.join("below/file"), b"content\n")?;
@@ -342,12 +341,12 @@ fn writing_is_refused_by_client_and_server(world: &mut World) -> Result<()> {
         "chmod 600 SHA256SUMS",
         "touch -d 2001-01-01 SHA256SUMS",
     ];
-    // Each leaves one line; a success would leave an empty one.
+    // Each attempt prints one line with its error; a success prints an empty line.
     let script: String = attempts
         .iter()
         .map(|attempt| format!("said=$({attempt} 2>&1) || :; echo \"$said\"\n"))
         .collect();
-    // Mounted ro, the client refuses by itself; mounted rw, it asks the server.
+    // Mounted ro, the client itself refuses the change; mounted rw, the client sends the request to the server.
     for options in ["ro,nolock", "rw,nolock"] {
         let said = world.in_tree(options, &script)?;
         for (attempt, line) in attempts.iter().zip(said.lines()) {
@@ -362,7 +361,7 @@ fn writing_is_refused_by_client_and_server(world: &mut World) -> Result<()> {
             attempts.len()
         );
     }
-    // Before it writes into a file the client asks for permission, so that the error is another one.
+    // Before a write to a file the client sends ACCESS, so the error is a different one.
     world.in_tree("rw,nolock", "! (echo more >>SHA256SUMS) 2>/dev/null")?;
     Ok(())
 }
@@ -375,8 +374,8 @@ fn path_handles_outlive_restart_and_rename(world: &mut World) -> Result<()> {
     outlives_restart_and_rename(world, "path", DEPTH)
 }
 
-/// A process in the guest has a file open and works `depth` directories down, while the server is killed, what lies above
-/// the export gets another name, and the server comes back with the new path.
+/// A process in the guest has a file open and works `depth` directories deep. Meanwhile the server is killed, a directory above the
+/// export is renamed, and a new server exports the new path.
 fn outlives_restart_and_rename(world: &mut World, handles: &str, depth: usize) -> Result<()> {
     let (directory, keys) = (public_dir()?, public_dir()?);
     let export = |parent: &str| directory.path().join(parent).join("export");
@@ -416,7 +415,7 @@ fn outlives_restart_and_rename(world: &mut World, handles: &str, depth: usize) -
         directory.path().join("after"),
     )?;
     let _server = world.serve(options("after", port))?;
-    // What the client still has in memory does not count.
+    // Drops the client's caches, so that data must come from the server.
     let seen = world
         .guest
         .sh("echo 3 >/proc/sys/vm/drop_caches; touch /run/go
@@ -430,12 +429,12 @@ fn outlives_restart_and_rename(world: &mut World, handles: &str, depth: usize) -
     );
     ensure!(
         seen == expected,
-        "with {handles} handles the guest should see\n{expected}and sees\n{seen}"
+        "{handles} handles: expected\n{expected}but the guest has\n{seen}"
     );
     Ok(())
 }
 
-fn an_ordinary_user_serves(world: &mut World) -> Result<()> {
+fn server_of_ordinary_user_is_read(world: &mut World) -> Result<()> {
     let options = ServerOptions {
         user: Some(NOBODY),
         ..ServerOptions::serving(&[world.tree.path()])
@@ -445,7 +444,7 @@ fn an_ordinary_user_serves(world: &mut World) -> Result<()> {
     checksums_match(world, &ports_of(&server), 500)
 }
 
-fn the_i686_file_serves(world: &mut World) -> Result<()> {
+fn i686_server_is_read(world: &mut World) -> Result<()> {
     let options = ServerOptions {
         arch: Arch::I686,
         ..ServerOptions::serving(&[world.tree.path()])

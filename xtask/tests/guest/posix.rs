@@ -1,5 +1,5 @@
-//! POSIX: what pjdfstest expects of every file system; and what it leaves out, as `exercise posix` tells it, is the same
-//! in the guest over NFS as on the exported file system.
+//! POSIX over NFS: pjdfstest must pass. The output of `exercise posix`, which covers what pjdfstest leaves out, must be the same in
+//! the guest as on the exported file system, except for [`DIFFERENCES`].
 
 use std::collections::BTreeSet;
 
@@ -8,9 +8,9 @@ use anyhow::{Result, ensure};
 use crate::ground::{Ground, Place, exercise};
 use crate::world::World;
 
-/// Where the two differ because the protocol or its Linux client has no other way.
+/// A result that differs between NFS and the local file system because of the protocol or the Linux client.
 struct Difference {
-    /// The line, without who it is about.
+    /// The line of `exercise posix`, without the user at its start.
     line: &'static str,
     local: &'static str,
     remote: &'static str,
@@ -54,7 +54,7 @@ const DIFFERENCES: &[Difference] = &[
     difference("owners.descriptors_outlive_permission: other left", "CONtent", "content", ALONE),
 ];
 
-/// Its configuration. It looks its users up by name, so the guest has some while it runs.
+/// pjdfstest's configuration. pjdfstest looks up users by name, so the test writes /etc/passwd and /etc/group in the guest.
 const PJDFSTEST: &str = r#"
 [features]
 posix_fallocate = {}
@@ -75,8 +75,8 @@ expected_failures = [
 [dummy_auth]
 entries = [["nobody", "nogroup"], ["tests", "tests"]]
 "#;
-/// What it says when just these fail. Skipped are 13 that would mount the export again, read-only, which
-/// `writing_is_refused_by_client_and_server` does; and one that needs a limit of links, which is not told over NFS.
+/// The summary if only the expected failures occur. 13 skipped tests would remount the export read-only, which
+/// `writing_is_refused_by_client_and_server` covers. One needs LINK_MAX, which Linux does not report over NFS.
 const PJDFSTEST_SAYS: &str =
     "Summary: 0 failed, 14 skipped, 382 passed, 2 expected failures, 398 total";
 
@@ -104,21 +104,21 @@ END
     Ok(())
 }
 
-pub fn laws_are_the_local_ones_with_kernel_handles(world: &mut World) -> Result<()> {
-    laws_are_the_local_ones(world, "kernel")
+pub fn posix_results_match_local_with_kernel_handles(world: &mut World) -> Result<()> {
+    posix_results_match_local(world, "kernel")
 }
 
-pub fn laws_are_the_local_ones_with_path_handles(world: &mut World) -> Result<()> {
-    laws_are_the_local_ones(world, "path")
+pub fn posix_results_match_local_with_path_handles(world: &mut World) -> Result<()> {
+    posix_results_match_local(world, "path")
 }
 
-fn laws_are_the_local_ones(world: &mut World, handles: &str) -> Result<()> {
+fn posix_results_match_local(world: &mut World, handles: &str) -> Result<()> {
     let ground = Ground::new(world, handles, Place::Disk)?;
     let local = exercise(&["posix", "."], &ground.beside("local")?)?;
     let remote = ground.sh(world, "mkdir posix; exercise posix posix")?;
     ensure!(
         local.lines().count() > 600 && !local.contains(": stopped: "),
-        "the laws cannot be shown on the local file system:\n{local}"
+        "exercise posix failed on the local file system:\n{local}"
     );
     let (local, remote): (Vec<&str>, Vec<&str>) =
         (local.lines().collect(), remote.lines().collect());
@@ -129,27 +129,30 @@ fn laws_are_the_local_ones(world: &mut World, handles: &str) -> Result<()> {
         remote.len()
     );
 
-    let mut strange = Vec::new();
-    let mut known = BTreeSet::new();
+    let mut unexplained = Vec::new();
+    let mut seen = BTreeSet::new();
     for (local, remote) in local.into_iter().zip(remote).filter(|(l, r)| l != r) {
-        match DIFFERENCES.iter().position(|it| it.explains(local, remote)) {
-            Some(at) => drop(known.insert(at)),
-            None => strange.push(format!("local:  {local}\nremote: {remote}")),
+        match DIFFERENCES
+            .iter()
+            .position(|difference| difference.explains(local, remote))
+        {
+            Some(index) => drop(seen.insert(index)),
+            None => unexplained.push(format!("local:  {local}\nremote: {remote}")),
         }
     }
     ensure!(
-        strange.is_empty(),
+        unexplained.is_empty(),
         "{} lines differ:\n{}",
-        strange.len(),
-        strange.join("\n")
+        unexplained.len(),
+        unexplained.join("\n")
     );
-    // A difference that is none any more is no excuse either.
-    for (at, it) in DIFFERENCES.iter().enumerate() {
+    // A difference that no longer occurs must be removed from the list.
+    for (index, difference) in DIFFERENCES.iter().enumerate() {
         ensure!(
-            known.contains(&at),
-            "'{}' is the same though {}",
-            it.line,
-            it.why
+            seen.contains(&index),
+            "'{}' does not differ, although {}",
+            difference.line,
+            difference.why
         );
     }
     Ok(())

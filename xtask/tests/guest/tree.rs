@@ -1,4 +1,4 @@
-//! What a client is to find: a directory with all that ordinary trees and odd ones contain, the same in every run.
+//! The directory that the client reads: ordinary and unusual files, names and attributes, the same in every run.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -15,23 +15,23 @@ use nix::unistd::mkfifo;
 use sha2::{Digest as _, Sha256};
 use xtask::testing::full;
 
-/// Entries of `many/`.
+/// Number of entries in `many/`.
 pub const MANY_COUNT: usize = 10_000;
-/// Directories within each other in `deep/`.
+/// Number of nested directories in `deep/`.
 pub const DEPTH: usize = 30;
-/// Where the data in `sparse` begins: past 4 GiB and in the middle of a page.
+/// Offset of the data in `sparse`: past 4 GiB and not page-aligned.
 pub const FAR: u64 = (4 << 30) + 12_345;
-/// How much data there is.
+/// Length (bytes) of the data in `sparse`.
 pub const FAR_LEN: usize = 200_000;
-/// Where `sparse` ends; the rest of it is holes.
+/// Size (bytes) of `sparse`. Everything except the data is a hole.
 pub const SPARSE_LEN: u64 = 5 << 30;
 
-/// Files in `small/`, each with a line in `SHA256SUMS`.
+/// Number of files in `small/`. Each has a line in `SHA256SUMS`.
 pub fn small_count() -> usize {
     if full() { 5_000 } else { 1_000 }
 }
 
-/// Fills `root`.
+/// Creates the tree in `root`.
 pub fn grow(root: &Path) -> Result<()> {
     let mut sums = String::new();
     for number in 0..small_count() {
@@ -52,7 +52,7 @@ pub fn grow(root: &Path) -> Result<()> {
     odd_attributes(&root.join("attributes"))
 }
 
-/// The path `depth` directories below `root`/deep.
+/// The path of the directory at level `depth` in `root`/deep.
 pub fn deep(root: &Path, depth: usize) -> PathBuf {
     (1..=depth).fold(root.join("deep"), |path, level| {
         path.join(format!("level-{level}"))
@@ -124,7 +124,7 @@ fn odd_attributes(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes a file and makes the directories above it.
+/// Writes a file and creates its parent directories.
 pub fn create(path: &Path, content: &[u8]) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
@@ -132,7 +132,7 @@ pub fn create(path: &Path, content: &[u8]) -> Result<()> {
     Ok(fs::write(path, content)?)
 }
 
-/// Bytes that look random and are the same for the same seed.
+/// Pseudorandom bytes; the same for the same seed.
 pub fn content(seed: usize, len: usize) -> Vec<u8> {
     let mut state = seed as u64;
     let next = |state: &mut u64| {
@@ -144,7 +144,7 @@ pub fn content(seed: usize, len: usize) -> Vec<u8> {
     (0..len).map(|_| next(&mut state)).collect()
 }
 
-/// As sha256sum prints it.
+/// The SHA-256 of `content` in the format of sha256sum.
 pub fn hex(content: &[u8]) -> String {
     let bytes = Sha256::digest(content);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

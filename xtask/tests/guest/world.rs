@@ -1,4 +1,4 @@
-//! What all tests of this file share: one guest, one server, one network namespace and the directories it serves.
+//! The environment that all tests share: one guest, one server, one network namespace, and the exported directories.
 
 use std::path::Path;
 
@@ -12,33 +12,33 @@ use xtask::setup::{self, Package};
 use crate::tree;
 
 const MACHINE: &str = "nfs-client";
-/// Another address of the host, where servers that listen everywhere are found as well.
+/// A second address of the host. Servers that listen on all addresses are reachable there too.
 pub const SECOND_HOST: &str = "192.0.2.1";
 
-/// Dropped from the first to the last.
+/// Fields are dropped in this order.
 pub struct World {
-    /// Reaches the servers as 10.0.2.2.
+    /// Reaches the servers at 10.0.2.2.
     pub guest: Guest,
-    /// On ports 111 and 2049; exports `tree` and `other`.
+    /// Listens on ports 111 and 2049; exports `tree` and `other`.
     pub server: Server,
     namespace: Namespace,
-    /// As `tree::grow` fills it.
+    /// The tree of `tree::grow`.
     pub tree: TempDir,
-    /// Holds one file, `other`.
+    /// A directory with one file, `other`.
     pub other: TempDir,
 }
 
 impl World {
-    /// Builds, fetches, fills and boots everything.
+    /// Builds the files, fetches packages, creates the tree, starts the server and boots the guest.
     pub fn new() -> Result<Self> {
         setup::need(&[Package::IPROUTE2, Package::NFS_COMMON, Package::RPCBIND])?;
-        // All that comes from elsewhere comes now: the namespace has no way out.
+        // Downloads everything first: the namespace has no connection to the Internet.
         qemu::prepare(MACHINE)?;
         server::binary(Arch::X86_64)?;
         server::binary(Arch::I686)?;
 
         let (tree, other) = (public_dir()?, public_dir()?);
-        tree::grow(tree.path()).context("cannot make the tree to serve")?;
+        tree::grow(tree.path()).context("cannot create the tree to export")?;
         tree::create(&other.path().join("other"), b"the other export")?;
         let exports = ServerOptions::serving(&[tree.path(), other.path()]);
         let options = ServerOptions {
@@ -63,12 +63,12 @@ impl World {
         })
     }
 
-    /// Starts another server where the guest can reach it.
+    /// Starts another server in the guest's namespace.
     pub fn serve(&self, options: ServerOptions) -> Result<Server> {
         self.namespace.run(|| Server::start(options))
     }
 
-    /// Runs a command on the host, in the namespace and the tree; it must succeed.
+    /// Runs a command on the host, in the namespace and with the tree as the working directory. An error if it fails.
     pub fn on_host(&self, program: &str, words: &[&str]) -> Result<Vec<u8>> {
         let output = self
             .namespace
@@ -76,22 +76,22 @@ impl World {
             .args(words)
             .current_dir(self.tree.path())
             .output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
-            "{program} {words:?} on the host: {said}"
+            "{program} {words:?} on the host: {stderr}"
         );
         Ok(output.stdout)
     }
 
-    /// Mounts the tree with `options` in the guest, runs a script there that must succeed, and unmounts.
+    /// Mounts the tree in the guest with `options`, runs a script in it that must succeed, and unmounts the tree.
     pub fn in_tree(&mut self, options: &str, script: &str) -> Result<String> {
         let script = in_mount(self.tree.path(), options) + script;
         self.guest.sh(&script)
     }
 }
 
-/// The beginning of a script that works in a mounted directory and unmounts it when it ends.
+/// The start of a shell script that mounts `directory`, works in it, and unmounts it at exit.
 pub fn in_mount(directory: &Path, options: &str) -> String {
     let directory = directory.display();
     format!(
@@ -101,8 +101,7 @@ pub fn in_mount(directory: &Path, options: &str) -> String {
     )
 }
 
-/// The options with which `server` is mounted when it does not listen on 111. Without proto=tcp, mount.nfs asks
-/// portmap all the same.
+/// Mount options for a server without portmap. proto=tcp is needed: otherwise mount.nfs still asks portmap.
 pub fn ports_of(server: &Server) -> String {
     format!(
         "ro,nolock,vers=3,proto=tcp,port={},mountport={}",

@@ -1,5 +1,4 @@
-//! The Linux client writes: what the host finds on its disk afterwards is what the client did, and so is what a client
-//! finds that mounts anew.
+//! Writes of the Linux client. The host's files, and the files that a new mount shows, must be what the client wrote.
 
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -26,7 +25,7 @@ pub fn changes_of_every_kind_with_path_handles(world: &mut World) -> Result<()> 
     changes_of_every_kind(&Ground::new(world, "path", Place::Disk)?, world)
 }
 
-pub fn the_i686_file_writes(world: &mut World) -> Result<()> {
+pub fn i686_server_is_written(world: &mut World) -> Result<()> {
     let options = ServerOptions {
         arch: Arch::I686,
         ..ServerOptions::default()
@@ -36,7 +35,7 @@ pub fn the_i686_file_writes(world: &mut World) -> Result<()> {
     far_writes_reach_the_disk(&ground, world)
 }
 
-/// Everything by name that a shell can do, one after the other.
+/// Every kind of change by name that a shell can make.
 const CHANGES: &str = "
     umask 022
     echo created >created; echo appended >>created
@@ -57,8 +56,8 @@ const CHANGES: &str = "
     printf middle | dd of=middle bs=1 seek=30000 conv=notrunc 2>/dev/null
 ";
 
-/// Path, kind, mode, links, owner, group, length in bytes and target. How many links a directory has, and how long it is,
-/// is the file system's own affair.
+/// Path, kind, mode, links, owner, group, size in bytes, target. Links and size of a directory are omitted, as they depend on the
+/// file system.
 const EXPECTED: &str = "
     created f 644 1 0:0 17
     dangling l 777 1 0:0 8 /nowhere
@@ -95,10 +94,10 @@ fn changes_of_every_kind(ground: &Ground, world: &mut World) -> Result<()> {
         let lines = text.lines().map(|line| line.trim().to_owned());
         lines.filter(|line| !line.is_empty()).collect()
     };
-    for (place, found) in [("on the host", &on_host), ("in the guest", &seen)] {
+    for (origin, found) in [("on the host", &on_host), ("in the guest", &seen)] {
         ensure!(
             trimmed(found) == trimmed(EXPECTED),
-            "{place} there should be{EXPECTED}\nand there is\n{found}"
+            "{origin}: expected{EXPECTED}\nbut found\n{found}"
         );
     }
 
@@ -119,39 +118,43 @@ fn changes_of_every_kind(ground: &Ground, world: &mut World) -> Result<()> {
         ("longer", &longer),
         ("middle", &middle),
     ] {
-        ensure!(read(name)? == content, "{name} has another content");
+        ensure!(read(name)? == content, "{name} has the wrong content");
     }
     let timed = fs::metadata(ground.export().join("timed"))?;
     ensure!(
         timed.mtime() == 981_173_106,
-        "timed is of {}",
+        "the mtime of timed is {}",
         timed.mtime()
     );
     let device = fs::metadata(ground.export().join("device"))?;
-    ensure!(device.rdev() == 0x103, "the device is {:x}", device.rdev());
+    ensure!(
+        device.rdev() == 0x103,
+        "the device number is {:x}",
+        device.rdev()
+    );
     Ok(())
 }
 
-pub fn an_ordinary_user_writes(world: &mut World) -> Result<()> {
+pub fn server_of_ordinary_user_is_written(world: &mut World) -> Result<()> {
     let options = ServerOptions {
         user: Some(NOBODY),
         ..ServerOptions::default()
     };
     let ground = Ground::with(world, Place::Disk, options)?;
-    // Whoever asks, it is this user who does it, and may not give anything away.
+    // The server runs as this user, so every file belongs to this user, and chown is refused.
     let said = ground.sh(
         world,
         "echo mine >file; mkdir directory; mv file directory; ln directory/file link; cat link
         chown 1001 link 2>/dev/null || echo refused",
     )?;
     ensure!(said == "mine\nrefused\n", "{said}");
-    let of = fs::metadata(ground.export().join("directory/file"))?;
+    let metadata = fs::metadata(ground.export().join("directory/file"))?;
     ensure!(
-        (of.uid(), of.gid(), of.nlink()) == (NOBODY, NOBODY, 2),
+        (metadata.uid(), metadata.gid(), metadata.nlink()) == (NOBODY, NOBODY, 2),
         "the file belongs to {}:{} and has {} links",
-        of.uid(),
-        of.gid(),
-        of.nlink()
+        metadata.uid(),
+        metadata.gid(),
+        metadata.nlink()
     );
     Ok(())
 }
@@ -163,30 +166,30 @@ pub fn sparse_writes_past_four_gib(world: &mut World) -> Result<()> {
 fn far_writes_reach_the_disk(ground: &Ground, world: &mut World) -> Result<()> {
     let content = tree::content(3, FAR_LEN);
     fs::write(ground.export().join("content"), &content)?;
-    // At a place in a page past 4 GiB, across that border, and at the very end.
-    let places = [
+    // At an unaligned offset past 4 GiB, across the 4 GiB boundary, and at the end of the file.
+    let offsets = [
         FAR,
         (4 << 30) - FAR_LEN as u64 / 2 - FAR_LEN as u64,
         tree::SPARSE_LEN,
     ];
-    for at in places {
+    for offset in offsets {
         ground.sh(
             world,
-            &format!("dd if=content of=sparse bs=65536 seek={at} oflag=seek_bytes conv=notrunc 2>/dev/null"),
+            &format!("dd if=content of=sparse bs=65536 seek={offset} oflag=seek_bytes conv=notrunc 2>/dev/null"),
         )?;
     }
     let file = fs::File::open(ground.export().join("sparse"))?;
-    let of = file.metadata()?;
+    let metadata = file.metadata()?;
     ensure!(
-        of.len() == tree::SPARSE_LEN + FAR_LEN as u64 && of.blocks() * 512 < 4 << 20,
-        "sparse has {} bytes and takes {}",
-        of.len(),
-        of.blocks() * 512
+        metadata.len() == tree::SPARSE_LEN + FAR_LEN as u64 && metadata.blocks() * 512 < 4 << 20,
+        "sparse has {} bytes and uses {} bytes of disk",
+        metadata.len(),
+        metadata.blocks() * 512
     );
-    for at in places {
+    for offset in offsets {
         let mut seen = vec![0; FAR_LEN];
-        file.read_exact_at(&mut seen, at)?;
-        ensure!(seen == content, "at {at} is something else");
+        file.read_exact_at(&mut seen, offset)?;
+        ensure!(seen == content, "wrong content at {offset}");
     }
     let sum = ground.sh(
         world,
@@ -196,30 +199,31 @@ fn far_writes_reach_the_disk(ground: &Ground, world: &mut World) -> Result<()> {
     )?;
     ensure!(
         sum == format!("{}  -\n0\n", tree::hex(&content)),
-        "a new client reads\n{sum}"
+        "a new mount reads\n{sum}"
     );
     Ok(())
 }
 
-pub fn entries_go_while_thousands_are_read(world: &mut World) -> Result<()> {
+pub fn entries_are_removed_during_readdir(world: &mut World) -> Result<()> {
     let ground = Ground::new(world, "kernel", Place::Memory)?;
     let count = if full() { 10_000 } else { 4_000 };
     let said = ground.sh(world, &format!("exercise crowd many --count {count}"))?;
     println!("{said}");
     ensure!(
         fs::read_dir(ground.export())?.next().is_none(),
-        "something is left on the host"
+        "entries remain on the host"
     );
     Ok(())
 }
 
-pub fn of_two_clients_one_creates(world: &mut World) -> Result<()> {
+pub fn exclusive_create_succeeds_for_one_client(world: &mut World) -> Result<()> {
     let options = ServerOptions {
         address: std::net::Ipv4Addr::UNSPECIFIED,
         ..ServerOptions::default()
     };
     let ground = Ground::with(world, Place::Memory, options)?;
-    // Another address of the server, and no memory in common: another client with another connection.
+    // The second mount uses another address of the server, so Linux treats it as another client: separate cache, separate
+    // connection.
     let said = world.guest.sh(&format!(
         "set -e; {}; {}; trap 'umount /mnt/1 /mnt/2' EXIT
         mkdir /mnt/1/race; exercise race /mnt/1/race /mnt/2/race",
@@ -230,7 +234,7 @@ pub fn of_two_clients_one_creates(world: &mut World) -> Result<()> {
     Ok(())
 }
 
-pub fn an_archive_of_a_thousand_files_is_unpacked(world: &mut World) -> Result<()> {
+pub fn tar_archive_is_unpacked(world: &mut World) -> Result<()> {
     let ground = Ground::new(world, "kernel", Place::Disk)?;
     let archive = ground.export().join("archive");
     let words = [
@@ -251,9 +255,9 @@ pub fn an_archive_of_a_thousand_files_is_unpacked(world: &mut World) -> Result<(
     let all = small_count();
     ensure!(
         seen == format!("{all}\n{all}\n"),
-        "of {all} files there are, and are right:\n{seen}"
+        "expected {all} files and {all} matching checksums, got:\n{seen}"
     );
-    // On the host, tar finds nothing that differs in content, mode, owner or time.
+    // tar --compare must find no difference in content, mode, owner or time.
     setup::quietly(
         Command::new("tar")
             .args(["--compare", "-f", "../archive"])
@@ -265,14 +269,14 @@ pub fn an_archive_of_a_thousand_files_is_unpacked(world: &mut World) -> Result<(
 pub fn fifty_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
     let mut seed = seed();
     let full = full();
-    // To look at the size makes the client send all that it has: then nothing would ever stay in its memory.
+    // Size checks would make the client flush all its data, so that nothing would remain in its cache.
     let unseen = format!("nosizechecks = true\n{MOSTLY_DATA}");
     for handles in ["kernel", "path"] {
         let ground = Ground::new(world, handles, Place::Memory)?;
         let mount = ground.mount(HOST, "/mnt/1");
-        // A script may take three minutes at most, also on a busy machine.
+        // A script may take at most three minutes, also on a busy host.
         let cached = [(&mount, 25_000, unseen.as_str())].repeat(if full { 14 } else { 1 });
-        // Each write is a request of its own, at just that offset and of just that length.
+        // With `sync`, each write is sent as a WRITE with exactly its offset and length.
         let sync = mount.replace("-o rw,", "-o rw,sync,");
         for (mount, operations, config) in cached.into_iter().chain([(&sync, 1000, MOSTLY_DATA)]) {
             let fsx = Fsx {
