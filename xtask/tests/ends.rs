@@ -1,4 +1,4 @@
-//! How it ends, and how it does not: signals, broken pipes, and the supervisor of `serve`.
+//! Ends and restarts of servers: signals, broken pipes, the supervisor of `serve`.
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -16,7 +16,7 @@ use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
 use xtask::setup::{self, Package};
 
 #[test]
-fn both_signals_end_it_with_zero_whatever_its_clients_do() -> Result<()> {
+fn sigterm_and_sigint_end_busy_server_with_zero() -> Result<()> {
     for role in ["nfs", "serve"] {
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
             let directory = public_dir()?;
@@ -25,7 +25,7 @@ fn both_signals_end_it_with_zero_whatever_its_clients_do() -> Result<()> {
                 role,
                 ..ServerOptions::serving(&[directory.path()])
             })?;
-            // One that is idle, one amid a request, one that does not read.
+            // An idle client, one in the middle of a request, one that does not read its replies.
             let (mut idle, root) = server.open(directory.path())?;
             let file = idle.lookup(&root, "large")?;
             let mut amid = server.connect()?;
@@ -58,7 +58,7 @@ fn both_signals_end_it_with_zero_whatever_its_clients_do() -> Result<()> {
     Ok(())
 }
 
-/// Whether the process exists and is no zombie.
+/// Returns true if the process exists and is not a zombie.
 fn is_running(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
         !stat
@@ -70,7 +70,7 @@ fn is_running(pid: u32) -> bool {
 }
 
 #[test]
-fn a_broken_pipe_never_kills_it() -> Result<()> {
+fn broken_pipe_does_not_end_server() -> Result<()> {
     let directory = public_dir()?;
     fs::write(directory.path().join("large"), vec![0; 4 << 20])?;
     let mut server = Server::start(ServerOptions::serving(&[directory.path()]))?;
@@ -78,15 +78,15 @@ fn a_broken_pipe_never_kills_it() -> Result<()> {
     let (mut client, root) = server.open(directory.path())?;
     let file = client.lookup(&root, "large")?;
     for _ in 0..50 {
-        // Gone while megabytes are on their way.
+        // Each connection is closed while megabytes of replies are still being sent.
         server
             .connect()?
             .send(&record(&Call::read(&file, 0, 1 << 20).message(1, &Auth::root())).repeat(8))?;
     }
     client.attr(&root)?;
-    ensure!(server.is_alive()?, "it ended");
+    ensure!(server.is_alive()?, "the server ended");
 
-    // Nobody reads what it says any more.
+    // A server whose stderr has no reader.
     let mut command = Command::new(binary(Arch::X86_64)?);
     command
         .args([
@@ -102,35 +102,35 @@ fn a_broken_pipe_never_kills_it() -> Result<()> {
         ])
         .arg(directory.path());
     let mut child = command.stderr(Stdio::piped()).spawn()?;
-    let result = speaks_into_a_closed_pipe(&mut child, directory.path());
+    let result = serve_with_closed_stderr(&mut child, directory.path());
     child.kill()?;
     child.wait()?;
     result
 }
 
-fn speaks_into_a_closed_pipe(child: &mut Child, directory: &Path) -> Result<()> {
-    let mut lines = BufReader::new(child.stderr.take().context("no stderr")?)
+fn serve_with_closed_stderr(child: &mut Child, directory: &Path) -> Result<()> {
+    let mut lines = BufReader::new(child.stderr.take().context("the server has no stderr")?)
         .lines()
         .map_while(Result::ok);
     let line = lines
         .find(|line| line.contains("listening on "))
-        .context("it does not listen")?;
-    let place = line
+        .context("the server does not listen")?;
+    let address = line
         .split(' ')
         .find(|word| word.starts_with("127.0.0.1:"))
-        .context("no address")?;
+        .context("no address in the server's line")?;
     drop(lines);
-    let mut client = Client::connect(place.parse()?)?;
+    let mut client = Client::connect(address.parse()?)?;
     ensure!(client.mount("/no such export").is_err());
     client.mount(&directory.display().to_string())?;
     ensure!(
         child.try_wait()?.is_none(),
-        "it ended when its stderr was closed"
+        "the server ended after its stderr was closed"
     );
     Ok(())
 }
 
-/// Waits until `serve` has a child other than `old` that answers.
+/// Waits until `serve` has a child other than `old` and that child answers.
 fn new_child(server: &Server, old: u32, directory: &Path) -> Result<u32> {
     let start = Instant::now();
     loop {
@@ -142,7 +142,7 @@ fn new_child(server: &Server, old: u32, directory: &Path) -> Result<u32> {
             (Ok(_), &[child]) if child != old => return Ok(child),
             (answer, _) => ensure!(
                 start.elapsed() < Duration::from_secs(10),
-                "no new role: children {children:?}, {answer:?}"
+                "no new child serves: children {children:?}, {answer:?}"
             ),
         }
         sleep(Duration::from_millis(20));
@@ -150,9 +150,9 @@ fn new_child(server: &Server, old: u32, directory: &Path) -> Result<u32> {
 }
 
 #[test]
-fn serve_restarts_a_killed_role_and_takes_it_along_when_it_dies() -> Result<()> {
+fn serve_restarts_killed_role_and_ends_with_it() -> Result<()> {
     let directory = public_dir()?;
-    // The next role is to be found where this one was.
+    // Reserves the port, so that the restarted role has the same one.
     let port = Port::reserve()?;
     let server = Server::start(ServerOptions {
         role: "serve",
@@ -167,7 +167,7 @@ fn serve_restarts_a_killed_role_and_takes_it_along_when_it_dies() -> Result<()> 
             .lines()
             .iter()
             .any(|line| line.contains("nfs") && line.contains("again")),
-        "nothing was said: {:#?}",
+        "no line reports the restart: {:#?}",
         server.lines()
     );
 
@@ -176,32 +176,36 @@ fn serve_restarts_a_killed_role_and_takes_it_along_when_it_dies() -> Result<()> 
     while is_running(second) {
         ensure!(
             start.elapsed() < Duration::from_secs(1),
-            "the role outlives its supervisor"
+            "the role still runs 1 s after its supervisor was killed"
         );
         sleep(Duration::from_millis(10));
     }
     Ok(())
 }
 
-/// One who makes files, each for good, until the server is gone; the names of those that were acknowledged.
-fn write_until_the_end(server: &Server, directory: &Path, writer: usize) -> Result<Vec<String>> {
+/// Creates files, each with stable data, until the server ends. Returns the names of the files whose last step was acknowledged.
+fn write_until_server_ends(
+    server: &Server,
+    directory: &Path,
+    writer: usize,
+) -> Result<Vec<String>> {
     let (mut client, root) = server.open(directory)?;
     let mut acknowledged = Vec::new();
     for number in 0.. {
         let name = format!("{writer}-{number}");
-        let begun = format!("{name}.begun");
+        let temporary = format!("{name}.begun");
         let stable = if number % 2 == 0 {
             stable_how::FILE_SYNC
         } else {
             stable_how::UNSTABLE
         };
         let written = || -> Result<()> {
-            let file = client.create(&root, &begun, How::Unchecked(Set::default()))?;
+            let file = client.create(&root, &temporary, How::Unchecked(Set::default()))?;
             let verifier = client.write_all(&file, 0, stable, &content(&name), 64 << 10)?;
             if stable == stable_how::UNSTABLE {
                 ensure!(client.commit(&file, 0, 0)? == verifier);
             }
-            client.rename(&root, &begun, &root, &name)
+            client.rename(&root, &temporary, &root, &name)
         }();
         match written {
             Ok(()) => acknowledged.push(name),
@@ -211,29 +215,28 @@ fn write_until_the_end(server: &Server, directory: &Path, writer: usize) -> Resu
     Ok(acknowledged)
 }
 
-/// What a file of this name is to hold.
+/// The expected contents of the file `name`.
 fn content(name: &str) -> Vec<u8> {
     name.bytes().cycle().take(200_000).collect()
 }
 
-/// One who reads megabytes until the server is gone: each reply is whole, or there is none.
-fn read_until_the_end(server: &Server, directory: &Path, large: &[u8]) -> Result<usize> {
+/// Reads 1 MiB repeatedly until the server ends. Every reply must be complete and correct. Returns their number.
+fn read_until_server_ends(server: &Server, directory: &Path, large: &[u8]) -> Result<usize> {
     let (mut client, root) = server.open(directory)?;
     let file = client.lookup(&root, "large")?;
     let mut count = 0;
     while let Ok((bytes, _)) = client.read(&file, 0, 1 << 20) {
-        ensure!(
-            bytes == &large[..1 << 20],
-            "a reply is not what the file is"
-        );
+        ensure!(bytes == &large[..1 << 20], "a reply differs from the file");
         count += 1;
     }
     Ok(count)
 }
 
 #[test]
-fn what_was_acknowledged_under_load_is_there_after_it_was_stopped() -> Result<()> {
-    let large: Vec<u8> = (0..4u32 << 20).map(|at| (at >> 8 ^ at) as u8).collect();
+fn acknowledged_files_survive_sigterm_under_load() -> Result<()> {
+    let large: Vec<u8> = (0..4u32 << 20)
+        .map(|index| (index >> 8 ^ index) as u8)
+        .collect();
     for (role, mode) in [("nfs", "rw"), ("serve", "rw"), ("serve", "rw,async")] {
         let directory = public_dir()?;
         fs::write(directory.path().join("large"), &large)?;
@@ -246,44 +249,47 @@ fn what_was_acknowledged_under_load_is_there_after_it_was_stopped() -> Result<()
             ..ServerOptions::default()
         };
         let server = Server::start(options.clone())?;
-        let (names, reads, asked) = thread::scope(|scope| -> Result<_> {
+        let (names, reads, signalled) = thread::scope(|scope| -> Result<_> {
             let (server, path) = (&server, directory.path());
             let writers: Vec<_> = (0..4)
-                .map(|writer| scope.spawn(move || write_until_the_end(server, path, writer)))
+                .map(|writer| scope.spawn(move || write_until_server_ends(server, path, writer)))
                 .collect();
-            let reader = scope.spawn(|| read_until_the_end(server, path, &large));
+            let reader = scope.spawn(|| read_until_server_ends(server, path, &large));
             sleep(Duration::from_millis(500));
-            let asked = Instant::now();
+            let signalled = Instant::now();
             server.signal(Signal::SIGTERM)?;
             let mut names = Vec::new();
             for writer in writers {
                 names.extend(writer.join().expect("a writer failed")?);
             }
             let reads = reader.join().expect("the reader failed")?;
-            Ok((names, reads, asked))
+            Ok((names, reads, signalled))
         })?;
         let (status, _) = server.wait_for_end()?;
         ensure!(
-            status.code() == Some(0) && asked.elapsed() < Duration::from_secs(3),
+            status.code() == Some(0) && signalled.elapsed() < Duration::from_secs(3),
             "{role}: {status} after {:?}",
-            asked.elapsed()
+            signalled.elapsed()
         );
-        ensure!(!names.is_empty() && reads > 0, "{role}: nothing was done");
+        ensure!(
+            !names.is_empty() && reads > 0,
+            "{role}: the clients did nothing"
+        );
         let again = Server::start(options)?;
         let (mut client, root) = again.open(directory.path())?;
         for name in names {
             let file = client
                 .lookup(&root, &name)
-                .with_context(|| format!("{role} said that {name} is there"))?;
+                .with_context(|| format!("{role} acknowledged {name}"))?;
             let mut read: Vec<u8> = Vec::new();
             while read.len() < 200_000 {
                 let (bytes, _) = client.read(&file, read.len() as u64, 1 << 20)?;
-                ensure!(!bytes.is_empty(), "{role}: {name} is short");
+                ensure!(!bytes.is_empty(), "{role}: {name} is too short");
                 read.extend(bytes);
             }
             ensure!(
                 read == content(&name),
-                "{role}: {name} holds something else"
+                "{role}: {name} has the wrong content"
             );
         }
     }
@@ -291,10 +297,10 @@ fn what_was_acknowledged_under_load_is_there_after_it_was_stopped() -> Result<()
 }
 
 #[test]
-fn names_that_may_wait_are_on_disk_before_it_ends() -> Result<()> {
+fn async_names_are_synced_before_exit() -> Result<()> {
     setup::need(&[Package::STRACE])?;
-    let (directory, place) = (public_dir()?, public_dir()?);
-    let trace = place.path().join("trace");
+    let (directory, trace_dir) = (public_dir()?, public_dir()?);
+    let trace = trace_dir.path().join("trace");
     let server = Server::start(ServerOptions {
         exports: vec![format!("{}:rw,async", directory.path().display())],
         through: ["strace", "-f", "-e", "trace=/mkdir|sync", "-o"]
@@ -308,37 +314,49 @@ fn names_that_may_wait_are_on_disk_before_it_ends() -> Result<()> {
     std::os::unix::fs::chown(directory.path(), Some(65534), Some(65534))?;
     let (mut client, root) = server.open(directory.path())?;
     client.mkdir(&root, "new", Set::default())?;
-    // At once: after a second without requests it would be done anyway.
+    // At once, because after a second without requests the server syncs anyway.
     for child in server.children()? {
         kill(Pid::from_raw(child.try_into()?), Signal::SIGTERM)?;
     }
     server.wait_for_end()?;
     let text = fs::read_to_string(&trace)?;
-    let (_, behind) = text
+    let (_, after) = text
         .rsplit_once("mkdirat(")
-        .with_context(|| format!("nothing was made: {text}"))?;
-    ensure!(behind.contains("sync("), "it is not on disk: {text}");
+        .with_context(|| format!("mkdirat was not called: {text}"))?;
+    ensure!(
+        after.contains("sync("),
+        "the new name was not synced: {text}"
+    );
     Ok(())
 }
 
 #[test]
-fn a_role_that_hangs_holds_the_end_up_for_five_seconds() -> Result<()> {
+fn hanging_role_is_killed_after_five_seconds() -> Result<()> {
     let directory = public_dir()?;
     let mut server = Server::start(ServerOptions {
         role: "serve",
         ..ServerOptions::serving(&[directory.path()])
     })?;
-    let child = *server.children()?.first().context("no role")?;
+    let child = *server
+        .children()?
+        .first()
+        .context("the supervisor has no child")?;
     kill(Pid::from_raw(child.try_into()?), Signal::SIGSTOP)?;
     let start = Instant::now();
     server.signal(Signal::SIGTERM)?;
-    // Kubernetes gives ten in the sample.
+    // The server must end within the ten seconds that Kubernetes allows in the sample.
     while server.is_alive()? {
-        ensure!(start.elapsed() < Duration::from_secs(8), "it goes on");
+        ensure!(
+            start.elapsed() < Duration::from_secs(8),
+            "the supervisor did not end within 8 s"
+        );
         sleep(Duration::from_millis(20));
     }
     let (status, _) = server.wait_for_end()?;
-    ensure!(status.code() == Some(0), "it ended with {status}");
-    ensure!(!is_running(child), "the role is still there");
+    ensure!(
+        status.code() == Some(0),
+        "the supervisor ended with {status}"
+    );
+    ensure!(!is_running(child), "the role still runs");
     Ok(())
 }
