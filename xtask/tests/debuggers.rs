@@ -1,4 +1,4 @@
-//! gdb, perf and strace on the file that ships, with `stowaway.debug` for its names: what README tells to type.
+//! gdb, perf and strace on the released file, with names from `stowaway.debug`, by the commands in the README.
 
 use anyhow::{Context, Result, ensure};
 use object::{Object as _, ObjectSymbol as _};
@@ -12,14 +12,14 @@ use xtask::build::{self, Arch};
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
 use xtask::setup::{self, Package, quietly};
 
-/// The debug file that belongs to what a server of ours runs.
+/// The debug file of the built server.
 fn debug_file() -> Result<PathBuf> {
     binary(Arch::X86_64)?;
     Ok(build::debug_path(Arch::X86_64))
 }
 
-/// Where the function lies whose mangled name ends so. Debuggers do not know it by its name where the linker has laid it
-/// together with another one.
+/// Address of the function whose mangled name ends with `mangled`. Symbols are searched directly, because gdb may not find a
+/// function by name after the linker has folded it with an identical one.
 fn address_of(mangled: &str) -> Result<u64> {
     let debug = fs::read(debug_file()?)?;
     let debug = object::File::parse(&*debug)?;
@@ -27,11 +27,11 @@ fn address_of(mangled: &str) -> Result<u64> {
         .symbols()
         .find(|symbol| symbol.name().is_ok_and(|name| name.ends_with(mangled)));
     Ok(found
-        .with_context(|| format!("there is no {mangled}"))?
+        .with_context(|| format!("no symbol ends with {mangled}"))?
         .address())
 }
 
-/// A directory with so many files that listing it is work.
+/// A directory with 1000 files, so that listing it takes time.
 fn tree() -> Result<TempDir> {
     let directory = public_dir()?;
     for number in 0..1000 {
@@ -40,21 +40,21 @@ fn tree() -> Result<TempDir> {
     Ok(directory)
 }
 
-/// What `watch` returns of a server that lists a directory all the while.
+/// Runs `watch` on a server while a client lists a directory in a loop.
 fn busy<T>(watch: impl FnOnce(&Server) -> Result<T>) -> Result<T> {
     let directory = tree()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
-    let enough = AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let client = scope.spawn(|| -> Result<()> {
             let (mut client, root) = server.open(directory.path())?;
-            while !enough.load(Ordering::Relaxed) {
-                ensure!(client.list(&root)?.len() >= 1000, "names are missing");
+            while !stop.load(Ordering::Relaxed) {
+                ensure!(client.list(&root)?.len() >= 1000, "the listing lacks names");
             }
             Ok(())
         });
         let seen = watch(&server);
-        enough.store(true, Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         client
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -71,38 +71,38 @@ fn gdb(server: &Server, commands: &[&str]) -> Result<String> {
 }
 
 #[test]
-fn gdb_tells_who_called_up_to_the_entry() -> Result<()> {
+fn gdb_backtrace_reaches_the_entry_point() -> Result<()> {
     setup::need(&[Package::GDB])?;
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
-    // At rest, and in the middle of a request.
-    let rest = gdb(&server, &["backtrace"])?;
+    // First an idle server, then one that is handling a request.
+    let idle = gdb(&server, &["backtrace"])?;
     for part in [
         "stowaway::net::kernel::",
         "stowaway::drive::Loop::",
         "src/drive/mod.rs:",
         "_start ()",
     ] {
-        ensure!(rest.contains(part), "no {part} in:\n{rest}");
+        ensure!(idle.contains(part), "no {part} in:\n{idle}");
     }
-    // Callers have their variables: what waits says where the driver is.
-    let mut drivers = rest
+    // Frames of callers have usable variables: `self` of the loop is known.
+    let mut drivers = idle
         .lines()
         .filter(|line| line.contains("stowaway::drive::Loop::"));
     ensure!(
         drivers.all(|line| line.contains("self=0x") && !line.contains("optimized out")),
-        "the driver is unknown:\n{rest}"
+        "the loop's self is optimized out:\n{idle}"
     );
     let commands = ["catch syscall getdents64", "continue", "backtrace"];
-    let work = busy(|server| gdb(server, &commands))?;
+    let busy_trace = busy(|server| gdb(server, &commands))?;
     for part in ["src/vfs/", "src/engine/nfs/", "src/drive/", "_start ()"] {
-        ensure!(work.contains(part), "no {part} in:\n{work}");
+        ensure!(busy_trace.contains(part), "no {part} in:\n{busy_trace}");
     }
     Ok(())
 }
 
 #[test]
-fn perf_names_the_functions() -> Result<()> {
+fn perf_names_most_sampled_functions() -> Result<()> {
     setup::need(&[Package::PERF])?;
     let debug = debug_file()?;
     let link = debug.with_file_name(".debug").join("stowaway");
@@ -110,8 +110,8 @@ fn perf_names_the_functions() -> Result<()> {
     if fs::symlink_metadata(&link).is_err() {
         std::os::unix::fs::symlink("../stowaway.debug", &link)?;
     }
-    let room = tempfile::tempdir()?;
-    let data = room.path().join("perf.data");
+    let directory = tempfile::tempdir()?;
+    let data = directory.path().join("perf.data");
     busy(|server| {
         let mut perf = Command::new("perf");
         perf.args(["record", "-o"]).arg(&data);
@@ -125,13 +125,13 @@ fn perf_names_the_functions() -> Result<()> {
     let named = samples.iter().filter(|line| line.contains("stowaway::"));
     ensure!(
         samples.len() >= 3 && named.count() * 2 > samples.len(),
-        "these are not our functions:\n{report}"
+        "fewer than half of the samples have a stowaway function:\n{report}"
     );
     Ok(())
 }
 
 #[test]
-fn strace_tells_addresses_that_the_debug_file_names() -> Result<()> {
+fn strace_addresses_resolve_in_the_debug_file() -> Result<()> {
     setup::need(&[Package::STRACE, Package::BINUTILS])?;
     let directory = tree()?;
     let image = directory.path().display().to_string();
@@ -140,13 +140,13 @@ fn strace_tells_addresses_that_the_debug_file_names() -> Result<()> {
     strace.arg("-i").arg("-o").arg(&calls);
     quietly(strace.arg(binary(Arch::X86_64)?).args(["ls", &image]))?;
     let calls = fs::read_to_string(calls)?;
-    // Of getdents64, and of what comes before the first one of ours: execve is still another program's.
+    // getdents64, and prctl, which is stowaway's first call. execve precedes it, but is the call of another program.
     for name in ["getdents64(", "prctl("] {
         let line = calls.lines().find(|line| line.contains(name));
         let line = line.with_context(|| format!("no {name} in:\n{calls}"))?;
         let address = line.trim_start_matches('[').split(']').next();
         let function = name_of(address.context("no address")?, &debug_file()?)?;
-        // The instruction itself may be one of the crate of system calls, inlined in ours.
+        // The address itself may be in an inlined function of the system call crate, so any frame may match.
         ensure!(function.contains("stowaway::sys::"), "{line}: {function}");
     }
     Ok(())
@@ -158,12 +158,12 @@ fn name_of(address: &str, debug: &Path) -> Result<String> {
 }
 
 #[test]
-fn a_panic_tells_addresses_that_the_debug_file_names() -> Result<()> {
+fn panic_addresses_resolve_in_the_debug_file() -> Result<()> {
     setup::need(&[Package::GDB, Package::BINUTILS])?;
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
-    // As if what the server is in had called it, be that its wait or the end of what it said: with the stack as the ABI has it at
-    // a call.
+    // Jumps to the panic function as if the interrupted function had called it: the stack pointer is aligned as the ABI has it at a
+    // call.
     gdb(
         &server,
         &[
@@ -183,7 +183,7 @@ fn a_panic_tells_addresses_that_the_debug_file_names() -> Result<()> {
     ensure!(
         names.iter().any(|name| name.contains("stowaway::"))
             && names.iter().all(|name| !name.starts_with("??")),
-        "not who called: {line}: {names:#?}"
+        "the addresses do not name the callers: {line}: {names:#?}"
     );
     Ok(())
 }
