@@ -1,4 +1,4 @@
-//! Addresses that our stack gets by itself, and those that somebody else has, too.
+//! How stowaway's network stack gets addresses, by DHCP, link-local or router advertisement, and handles address conflicts.
 
 use super::world::{Daemon, Link, World, ip_on, shell, wait_for};
 use crate::mdns::world::{Avahi, Running};
@@ -12,11 +12,11 @@ use xtask::clients::dns::{self, Asker, Message, TYPE};
 use xtask::clients::nfs::Client;
 use xtask::setup::{self, Package};
 
-/// The number of ours on the Ethernet, and the identifier that follows from it.
+/// MAC address of stowaway's interface, and the IPv6 interface identifier derived from it.
 const MAC: &str = "02:00:00:00:00:01";
 const IDENTIFIER: &str = "ff:fe00:1";
 
-/// A server of DHCP, and if it is asked to be, a router that tells of fd00::/64.
+/// A DHCP server. With `--enable-ra` it also advertises fd00::/64 as a router.
 pub fn dnsmasq(world: &World, words: &[&str]) -> Result<Daemon> {
     setup::need(&[Package::DNSMASQ])?;
     let mut command = world.theirs.command("dnsmasq");
@@ -30,15 +30,15 @@ pub fn dnsmasq(world: &World, words: &[&str]) -> Result<Daemon> {
     Daemon::start(command, &world.place.path().join("dnsmasq.log"))
 }
 
-/// What `box.local` resolves to at the other host, in this family.
+/// The address of this family to which the other host resolves `box.local`.
 pub fn resolved(avahi: &Avahi, family: &str) -> Result<IpAddr> {
     wait_for("an address of box.local", || {
         let output = avahi
             .command("avahi-resolve")
             .args([family, "-n", "box.local"])
             .output()?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let word = said.split_whitespace().nth(1);
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let word = stdout.split_whitespace().nth(1);
         Ok(word.and_then(|word| word.parse().ok()))
     })
 }
@@ -57,7 +57,7 @@ fn announced(world: &World, words: &[&str]) -> Result<(Avahi, Running)> {
     Ok((avahi, running))
 }
 
-/// ARP from another host that says to have this address.
+/// Sends an ARP announcement in which another host claims `address`.
 fn claim(world: &World, address: Ipv4Addr) -> Result<()> {
     let address: String = address
         .octets()
@@ -87,11 +87,11 @@ fn dhcp_leases_an_address_under_its_name() -> Result<()> {
     running.stop()
 }
 
-/// A server of DHCP that leases for twelve seconds.
+/// A DHCP server with a lease time of twelve seconds.
 fn udhcpd(world: &World) -> Result<Daemon> {
     setup::need(&[Package::UDHCPD])?;
-    let place = world.place.path();
-    let (leases, settings) = (place.join("leases"), place.join("udhcpd.conf"));
+    let directory = world.place.path();
+    let (leases, settings) = (directory.join("leases"), directory.join("udhcpd.conf"));
     fs::write(&leases, "")?;
     fs::write(
         &settings,
@@ -99,65 +99,68 @@ fn udhcpd(world: &World) -> Result<Daemon> {
             "interface eth0\nstart 192.0.2.50\nend 192.0.2.60\noption subnet 255.255.255.0\noption lease 12\nmin_lease 5\n\
              lease_file {}\npidfile {}\n",
             leases.display(),
-            place.join("udhcpd.pid").display()
+            directory.join("udhcpd.pid").display()
         ),
     )?;
     let mut command = world.theirs.command("udhcpd");
     command.arg("-f").arg(&settings);
-    Daemon::start(command, &place.join("udhcpd.log"))
+    Daemon::start(command, &directory.join("udhcpd.log"))
 }
 
 #[test]
-fn a_lease_is_renewed_and_an_address_whose_lease_has_ended_is_left() -> Result<()> {
+fn lease_is_renewed_and_expired_address_is_released() -> Result<()> {
     let world = World::new(Link::Tap)?;
     let dhcp = udhcpd(&world)?;
     let (avahi, running) = announced(&world, &[])?;
-    let leased = |what| {
-        wait_for(what, || {
+    let leased = |description| {
+        wait_for(description, || {
             let address = resolved_v4(&avahi)?;
             Ok((50..=60).contains(&address.octets()[3]).then_some(address))
         })
     };
     let address = leased("a leased address")?;
     wait_for("a lease that is renewed twice", || {
-        let said = fs::read_to_string(world.place.path().join("udhcpd.log"))?;
-        Ok((said.matches("sending ACK").count() > 2).then_some(()))
+        let log = fs::read_to_string(world.place.path().join("udhcpd.log"))?;
+        Ok((log.matches("sending ACK").count() > 2).then_some(()))
     })?;
     world.use_files(&address.to_string())?;
     drop(dhcp);
-    let own = wait_for("an address of the link", || {
+    let link_local = wait_for("an address of the link", || {
         let address = resolved_v4(&avahi)?;
         Ok(address.is_link_local().then_some(address))
     })?;
-    world.use_files(&own.to_string())?;
+    world.use_files(&link_local.to_string())?;
     let connects = |address: Ipv4Addr| {
         let mut command = world.theirs.command("timeout");
         let script = format!(": < /dev/tcp/{address}/2049");
         setup::quietly(command.args(["5", "bash", "-c", &script]))
     };
-    connects(own)?;
+    connects(link_local)?;
     ip_on(&world.theirs, "neigh flush dev eth0")?;
-    ensure!(connects(address).is_err(), "{address} is still there");
+    ensure!(
+        connects(address).is_err(),
+        "{address} is still in use after its lease has ended"
+    );
     let _dhcp = udhcpd(&world)?;
     let address = leased("another lease")?;
     world.use_files(&address.to_string())?;
     running.stop()
 }
 
-/// How often the server has leased an address.
+/// The number of leases that dnsmasq has acknowledged so far.
 pub fn count_leases(world: &World) -> Result<usize> {
-    let said = fs::read_to_string(world.place.path().join("dnsmasq.log"))?;
-    Ok(said.matches("DHCPACK").count())
+    let log = fs::read_to_string(world.place.path().join("dnsmasq.log"))?;
+    Ok(log.matches("DHCPACK").count())
 }
 
-/// It may be another network.
+/// The link may come back in another network.
 #[test]
-fn a_link_that_is_back_is_asked_for_an_address_again() -> Result<()> {
+fn returning_link_requests_a_new_lease() -> Result<()> {
     let world = World::new(Link::Packet)?;
     let _dhcp = dnsmasq(&world, &["--dhcp-range=192.0.2.50,192.0.2.60,2m"])?;
     let (avahi, running) = announced(&world, &[])?;
     let address = resolved_v4(&avahi)?;
-    // The interface is down; the other end is, so that there is no carrier.
+    // First stowaway's interface goes down; then the other end, which removes the carrier.
     for end in [&world.ours, &world.theirs] {
         let before = count_leases(&world)?;
         ip_on(end, "link set eth0 down")?;
@@ -176,9 +179,9 @@ fn a_link_that_is_back_is_asked_for_an_address_again() -> Result<()> {
     running.stop()
 }
 
-/// The server does not look whether anybody has what it leases.
+/// dnsmasq runs with `--no-ping`, so it leases the address although it is in use.
 #[test]
-fn a_leased_address_that_somebody_has_is_declined() -> Result<()> {
+fn leased_address_in_use_is_declined() -> Result<()> {
     let world = World::new(Link::Tap)?;
     ip_on(&world.ours, "addr add 192.0.2.50/32 dev br0")?;
     let words = ["--dhcp-range=192.0.2.60,192.0.2.69,2m", "--dhcp-host"];
@@ -187,17 +190,20 @@ fn a_leased_address_that_somebody_has_is_declined() -> Result<()> {
     let (avahi, running) = announced(&world, &[])?;
     let address = wait_for("another leased address", || {
         let address = resolved_v4(&avahi)?;
-        ensure!(address != Ipv4Addr::new(192, 0, 2, 50), "it is taken");
+        ensure!(
+            address != Ipv4Addr::new(192, 0, 2, 50),
+            "192.0.2.50 is used although another host has it"
+        );
         Ok((60..=69).contains(&address.octets()[3]).then_some(address))
     })?;
-    let said = fs::read_to_string(world.place.path().join("dnsmasq.log"))?;
+    let log = fs::read_to_string(world.place.path().join("dnsmasq.log"))?;
     let line = format!("DHCPDECLINE(eth0) 192.0.2.50 {MAC}");
-    ensure!(said.contains(&line), "{said}");
+    ensure!(log.contains(&line), "{log}");
     world.use_files(&address.to_string())?;
     running.stop()
 }
 
-/// Prints the first two addresses that are asked for before they are taken.
+/// Prints the first two addresses for which an ARP probe is seen.
 const TWO_PROBES: &str = "
 import socket
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x806))
@@ -211,29 +217,29 @@ while len(seen) < 2:
 ";
 
 #[test]
-fn an_address_of_the_link_that_somebody_has_is_not_taken() -> Result<()> {
+fn link_local_address_in_use_is_not_taken() -> Result<()> {
     setup::need(&[Package::PYTHON])?;
     let world = World::new(Link::Tap)?;
-    // The host at the bridge has them all.
+    // The host at the bridge answers ARP for all link-local addresses.
     ip_on(&world.ours, "route add local 169.254.0.0/16 dev lo")?;
     let mut watching = world.theirs.command("python3");
     let watching = thread::spawn(move || setup::quietly(watching.args(["-c", TWO_PROBES])));
     let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
     let running = world.serve(&["--mac", MAC, "--ip", "link-local"])?;
-    let refused = watching.join().expect("it does not panic")?;
+    let probed = watching.join().expect("the watcher panicked")?;
     ip_on(&world.ours, "route del local 169.254.0.0/16 dev lo")?;
     let address = resolved_v4(&avahi)?;
-    let first = refused.lines().next().context("none was asked for")?;
+    let first = probed.lines().next().context("no address was probed")?;
     ensure!(
         address.is_link_local() && address.to_string() != first,
-        "{address} after {refused}"
+        "{address} after {probed}"
     );
     world.use_files(&address.to_string())?;
     running.stop()
 }
 
 #[test]
-fn without_dhcp_it_takes_an_address_of_the_link() -> Result<()> {
+fn without_dhcp_a_link_local_address_is_used() -> Result<()> {
     let world = World::new(Link::Packet)?;
     let (avahi, running) = announced(&world, &[])?;
     let address = resolved_v4(&avahi)?;
@@ -243,14 +249,14 @@ fn without_dhcp_it_takes_an_address_of_the_link() -> Result<()> {
 }
 
 #[test]
-fn a_link_local_address_is_defended_once_and_then_given_up() -> Result<()> {
+fn link_local_address_is_defended_once_then_replaced() -> Result<()> {
     let world = World::new(Link::Packet)?;
     let (avahi, running) = announced(&world, &["--ip", "link-local"])?;
     let first = resolved_v4(&avahi)?;
     ensure!(first.is_link_local(), "{first}");
     claim(&world, first)?;
     world.use_files(&first.to_string())?;
-    // Within ten seconds of the first.
+    // A second conflict within ten seconds of the first.
     claim(&world, first)?;
     claim(&world, first)?;
     let second = wait_for("another address", || {
@@ -262,7 +268,7 @@ fn a_link_local_address_is_defended_once_and_then_given_up() -> Result<()> {
     running.stop()
 }
 
-/// Whether NFS answers there.
+/// Checks that NFS answers at an IPv6 address.
 fn answers(world: &World, address: Ipv6Addr) -> Result<()> {
     let path = world.files().display().to_string();
     world.theirs.run(move || {
@@ -273,27 +279,27 @@ fn answers(world: &World, address: Ipv6Addr) -> Result<()> {
 }
 
 #[test]
-fn a_given_address_that_somebody_has_is_kept_and_told_of_once() -> Result<()> {
+fn static_address_conflict_is_reported_once_and_kept() -> Result<()> {
     const LINE: &str = "another host has the address 192.0.2.1: give one of the two another one";
     let world = World::new(Link::Packet)?;
-    // A Linux host, which says nothing of it unless it is asked.
+    // Linux answers ARP requests for the address, but does not announce it.
     ip_on(&world.theirs, "addr add 192.0.2.1/32 dev eth0")?;
     let running = world.serve(&["--mac", MAC, "--ip", "192.0.2.1/24"])?;
     running.wait_for(LINE)?;
-    // As it goes on, it is not told again.
+    // Further conflicts are not reported again.
     for _ in 0..3 {
         claim(&world, Ipv4Addr::new(192, 0, 2, 1))?;
     }
     ip_on(&world.theirs, "addr del 192.0.2.1/32 dev eth0")?;
     ip_on(&world.theirs, "neigh flush dev eth0")?;
     world.use_files("192.0.2.1")?;
-    let said = running.stop_and_read()?;
-    ensure!(!said.contains("another host has"), "{said}");
+    let log = running.stop_and_read()?;
+    ensure!(!log.contains("another host has"), "{log}");
     Ok(())
 }
 
 #[test]
-fn it_does_with_ipv6_alone() -> Result<()> {
+fn ipv6_alone_is_enough() -> Result<()> {
     let world = World::new(Link::Packet)?;
     shell(&world.theirs, "ip -4 addr flush dev eth0")?;
     let (avahi, running) = announced(&world, &["--ip", "fd00::1/64"])?;
@@ -305,26 +311,26 @@ fn it_does_with_ipv6_alone() -> Result<()> {
 }
 
 #[test]
-fn routers_give_addresses_of_ipv6_that_nobody_else_has() -> Result<()> {
+fn advertised_prefix_gives_a_unique_ipv6_address() -> Result<()> {
     let world = World::new(Link::Tap)?;
     let words = ["--enable-ra", "--dhcp-range=fd00::,ra-only"];
     let _router = dnsmasq(&world, &words)?;
     let (_avahi, running) = announced(&world, &["--ip", "192.0.2.1/24"])?;
-    let own: Ipv6Addr = format!("fd00::{IDENTIFIER}").parse()?;
+    let predicted: Ipv6Addr = format!("fd00::{IDENTIFIER}").parse()?;
     wait_for("an address by the router's prefix", || {
-        answers(&world, own).map_or(Ok(None), |()| Ok(Some(())))
+        answers(&world, predicted).map_or(Ok(None), |()| Ok(Some(())))
     })?;
     running.stop()?;
-    // The other host has it: ours is called differently there.
+    // The other host takes the predicted address, so stowaway must derive another one.
     shell(
         &world.theirs,
-        &format!("ip addr add {own}/64 dev eth0 nodad"),
+        &format!("ip addr add {predicted}/64 dev eth0 nodad"),
     )?;
     let (_avahi, running) = announced(&world, &["--ip", "192.0.2.1/24"])?;
     let asker = world.theirs.run(|| Asker::member([192, 0, 2, 2].into()))?;
     let question = dns::query(7, &[("box.local", TYPE::AAAA)], false);
-    let mut other = None;
-    let mut is_other = |message: &Message| {
+    let mut found = None;
+    let mut is_derived = |message: &Message| {
         let mut addresses = message
             .records
             .iter()
@@ -334,14 +340,14 @@ fn routers_give_addresses_of_ipv6_that_nobody_else_has() -> Result<()> {
                 }
                 _ => None,
             });
-        other = addresses.find(|found| *found != own && found.segments()[0] == 0xfd00);
-        other.is_some()
+        found = addresses.find(|address| *address != predicted && address.segments()[0] == 0xfd00);
+        found.is_some()
     };
-    // It asks first whether anybody has it.
+    // Duplicate address detection comes first, so the address appears after a while.
     wait_for("another address", || {
         asker.send(&question)?;
-        asker.wait_for(Duration::from_secs(2), &mut is_other)
+        asker.wait_for(Duration::from_secs(2), &mut is_derived)
     })?;
-    answers(&world, other.context("an address was found")?)?;
+    answers(&world, found.context("no derived address")?)?;
     running.stop()
 }

@@ -1,4 +1,4 @@
-//! A cable with faults between our stack and a client on Linux, and floods of connections and frames.
+//! stowaway's network stack over a faulty cable to a Linux client, and under floods of connections and frames.
 
 use super::world::{Link, World, shell, wait_for};
 use anyhow::{Context as _, Result, ensure};
@@ -16,7 +16,7 @@ const ADDRESS: &str = "192.0.2.1";
 const NFS: ([u8; 4], u16) = ([192, 0, 2, 1], 2049);
 
 #[test]
-fn a_cable_with_faults_costs_time_and_no_byte() -> Result<()> {
+fn faulty_cable_loses_no_file_data() -> Result<()> {
     let world = World::new(Link::Cable)?;
     fs::write(world.files().join("small"), pattern(2, 0, 4 << 20))?;
     let running = world.start_nfs()?;
@@ -30,12 +30,14 @@ fn a_cable_with_faults_costs_time_and_no_byte() -> Result<()> {
         world.use_file(ADDRESS, "small")?;
         let took = start.elapsed();
         let times = took.as_secs_f64() / clean.get_or_insert(took).as_secs_f64();
-        eprintln!("{per_mille} of a thousand: {took:?}, {times:.1} times as long as none");
+        eprintln!(
+            "faults of {per_mille} per mille: {took:?}, {times:.1} times the duration without faults"
+        );
     }
     running.stop()
 }
 
-/// So many connect at once; how many were connected within a second. None is refused.
+/// Opens `count` connections at once, of which none may be refused. Returns how many were connected within one second.
 fn connect_at_once(count: usize) -> Result<usize> {
     let to = SocketAddr::from(NFS);
     let connecting: Vec<_> = (0..count)
@@ -47,14 +49,14 @@ fn connect_at_once(count: usize) -> Result<usize> {
                     let connected = TcpStream::connect_timeout(&to, Duration::from_secs(30));
                     connected.map(|stream| (stream, start.elapsed()))
                 })
-                .context("no thread")
+                .context("cannot start a thread")
         })
         .collect::<Result<_>>()?;
     let mut in_time = 0;
-    // All stay until the last one is there.
+    // All connections stay open until the last one is established.
     let mut streams = Vec::new();
-    for one in connecting {
-        let (stream, took) = one.join().expect("it does not panic")?;
+    for thread in connecting {
+        let (stream, took) = thread.join().expect("a connecting thread panicked")?;
         in_time += usize::from(took < Duration::from_secs(1));
         streams.push(stream);
     }
@@ -62,7 +64,7 @@ fn connect_at_once(count: usize) -> Result<usize> {
 }
 
 #[test]
-fn a_thousand_connect_at_once_and_none_is_refused() -> Result<()> {
+fn thousand_simultaneous_connections_are_accepted() -> Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most.min(4096), most)?;
     let world = World::new(Link::Tap)?;
@@ -72,13 +74,13 @@ fn a_thousand_connect_at_once_and_none_is_refused() -> Result<()> {
     })?;
     let in_time = world.theirs.run(|| connect_at_once(1000))?;
     eprintln!("{in_time} of 1000 within a second");
-    // On a machine that has much else to do, SYNs may wait until they are sent again.
+    // No limit on `in_time`: on a busy host, SYNs may be dropped until their retransmission.
     world.use_files(ADDRESS)?;
     running.stop()
 }
 
 #[test]
-fn what_is_closing_keeps_nobody_out() -> Result<()> {
+fn closing_connections_do_not_block_new_ones() -> Result<()> {
     let world = World::new(Link::Tap)?;
     let running = world.start_nfs()?;
     wait_for("the address", || {
@@ -105,14 +107,14 @@ fn what_is_closing_keeps_nobody_out() -> Result<()> {
         }
         ensure!(
             round <= 50 || now < resident + 512,
-            "{resident} KiB grew to {now}"
+            "resident memory grew from {resident} to {now} KiB"
         );
     }
     world.use_files(ADDRESS)?;
     running.stop()
 }
 
-/// Frames that no host should send, each many times, from as many hosts as there are numbers.
+/// Sends frames for some seconds: SYNs from many addresses, and malformed IPv4, IPv6, ARP, DHCP and neighbour discovery packets.
 const FLOOD: &str = r#"
 import random, socket, struct, sys, time
 random.seed(1)
@@ -167,7 +169,7 @@ print(count)
 "#;
 
 #[test]
-fn a_flood_of_frames_takes_no_memory_and_others_are_served() -> Result<()> {
+fn frame_flood_needs_no_memory_and_clients_work() -> Result<()> {
     setup::need(&[Package::PYTHON])?;
     for link in [Link::Packet, Link::Tap] {
         let world = World::new(link)?;
@@ -180,13 +182,16 @@ fn a_flood_of_frames_takes_no_memory_and_others_are_served() -> Result<()> {
         let mut words = neighbor
             .split_whitespace()
             .skip_while(|word| *word != "lladdr");
-        let mac = words.nth(1).context("no neighbor")?.to_owned();
+        let mac = words
+            .nth(1)
+            .context("the other host has no neighbor entry")?
+            .to_owned();
         let flood = |secs: &str| {
             let mut command = world.theirs.command("python3");
             command.args(["-c", FLOOD, &mac, secs]);
             command
         };
-        // Whatever is touched once is touched.
+        // A first flood, so that all memory that a flood needs is resident.
         setup::quietly(&mut flood("3"))?;
         let before = proc_field(pid, "status", "VmRSS")?;
         let running_flood = thread::spawn({
@@ -201,15 +206,24 @@ fn a_flood_of_frames_takes_no_memory_and_others_are_served() -> Result<()> {
             })?;
             count += 1;
         }
-        let sent = running_flood.join().expect("it does not panic")?;
+        let sent = running_flood.join().expect("the flood thread panicked")?;
         let after = proc_field(pid, "status", "VmRSS")?;
-        eprintln!("{link:?}: beside {} frames, {count} clients", sent.trim());
-        ensure!(after < before + 1024, "{before} KiB grew to {after}");
-        // It rests again.
+        eprintln!(
+            "{link:?}: {} frames sent, {count} clients served meanwhile",
+            sent.trim()
+        );
+        ensure!(
+            after < before + 1024,
+            "resident memory grew from {before} to {after} KiB"
+        );
+        // After the flood, the server must be idle again.
         thread::sleep(Duration::from_secs(1));
         let ticks = cpu_ticks(pid)?;
         thread::sleep(Duration::from_secs(2));
-        ensure!(cpu_ticks(pid)? - ticks < 40, "it does not rest");
+        ensure!(
+            cpu_ticks(pid)? - ticks < 40,
+            "the server is not idle after the flood"
+        );
         world.use_files(ADDRESS)?;
         running.stop()?;
     }

@@ -1,4 +1,4 @@
-//! Files over our own stack: by NFS and SFTP, with a fixed address, over each kind of link.
+//! Files over stowaway's network stack: NFS and SFTP at a static address, over each kind of link.
 
 use super::world::{Link, World, file, shell, sum_of};
 use crate::mdns::world::Avahi;
@@ -19,7 +19,7 @@ fn everything_is_served(link: Link) -> Result<()> {
     running.wait_for("announced box.local")?;
     world.use_files("192.0.2.1")?;
     let path = world.files().display().to_string();
-    // Through the portmapper, by UDP and by TCP.
+    // showmount asks the portmapper, over UDP and TCP.
     let exports = shell(&world.theirs, "showmount -e 192.0.2.1")?;
     ensure!(exports.contains(&path), "{exports}");
     avahi.see(
@@ -34,20 +34,20 @@ fn everything_is_served(link: Link) -> Result<()> {
     running.stop()
 }
 
-/// sshfs reads what NFS serves, and writes it back.
+/// sshfs reads and writes the files that NFS exports too.
 fn use_sftp(world: &World) -> Result<()> {
     let files = world.files().display().to_string();
     with_sshfs(world, &files, |mounted| copy_by(world, mounted))
 }
 
-/// The other host has this directory of ours mounted, whose links our server follows.
+/// Runs `work` with `directory` of stowaway's SFTP server mounted on the other host. The server resolves symbolic links.
 fn with_sshfs(
     world: &World,
     directory: &str,
     work: impl FnOnce(&Path) -> Result<()> + Send,
 ) -> Result<()> {
     mounts::private("sshfs", || {
-        // `ip netns exec` would mount it for itself alone.
+        // Not `ip netns exec`, which creates a new mount namespace and would hide the mount.
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", world.theirs.path()));
         command.args(["sshfs", "-f", "-o", "direct_io,follow_symlinks"]);
@@ -58,7 +58,7 @@ fn with_sshfs(
     })
 }
 
-/// Copies a file of the server's, to the server.
+/// Copies a file on the server, by way of the client.
 fn copy_by(world: &World, mounted: &Path) -> Result<()> {
     fs::copy(mounted.join("first"), mounted.join("third"))?;
     let [expected, copied] =
@@ -69,12 +69,12 @@ fn copy_by(world: &World, mounted: &Path) -> Result<()> {
 }
 
 #[test]
-fn everything_is_served_over_an_interface_of_the_host() -> Result<()> {
+fn nfs_sftp_and_mdns_work_over_packet_socket() -> Result<()> {
     everything_is_served(Link::Packet)
 }
 
 #[test]
-fn everything_is_served_over_a_tap_interface() -> Result<()> {
+fn nfs_sftp_and_mdns_work_over_tap() -> Result<()> {
     everything_is_served(Link::Tap)
 }
 
@@ -95,9 +95,9 @@ fn sftp_server_listens_on_its_own_address() -> Result<()> {
     running.stop()
 }
 
-/// All sessions of one process are in it.
+/// --jail applies to every session of the process.
 #[test]
-fn a_jail_is_kept_on_its_own_address() -> Result<()> {
+fn sftp_jail_holds_over_own_stack() -> Result<()> {
     setup::need(&[Package::SSHFS])?;
     let world = World::new(Link::Packet)?;
     let files = world.files();
@@ -113,9 +113,9 @@ fn a_jail_is_kept_on_its_own_address() -> Result<()> {
         copy_by(&world, mounted)?;
         let inner = fs::metadata(mounted.join("inner"))?.len();
         ensure!(inner == fs::metadata(files.join("first"))?.len(), "{inner}");
-        for way in ["up", "whole"] {
-            let read = fs::read(mounted.join(way));
-            ensure!(read.is_err(), "{way} leads out: {read:?}");
+        for link in ["up", "whole"] {
+            let read = fs::read(mounted.join(link));
+            ensure!(read.is_err(), "{link} leaves the jail: {read:?}");
         }
         Ok(())
     })?;
@@ -123,7 +123,7 @@ fn a_jail_is_kept_on_its_own_address() -> Result<()> {
 }
 
 #[test]
-fn browse_resolve_and_publish_have_the_address_that_they_are_given() -> Result<()> {
+fn browse_resolve_and_publish_use_the_static_address() -> Result<()> {
     let world = World::new(Link::Packet)?;
     let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
     let address = ["--ip", "192.0.2.1/24"];
@@ -138,9 +138,9 @@ fn browse_resolve_and_publish_have_the_address_that_they_are_given() -> Result<(
         setup::quietly(command.args(address).args(words))
     };
     let found = printed("resolve", &["-4", "-n", "other.local"])?;
-    // The other host has two.
-    let of_other = ["192.0.2.2", "169.254.0.2"].map(|address| format!("other.local\t{address}\n"));
-    ensure!(of_other.contains(&found), "{found}");
+    // The other host has two IPv4 addresses.
+    let expected = ["192.0.2.2", "169.254.0.2"].map(|address| format!("other.local\t{address}\n"));
+    ensure!(expected.contains(&found), "{found}");
     let found = printed("browse", &["-artp"])?;
     let line = "=;eth0;IPv4;other";
     ensure!(found.contains(line), "{found}");

@@ -1,4 +1,4 @@
-//! Links that cannot be had, that go and come back, and that take no privilege.
+//! Links that cannot be opened, that disappear and return, and that need no privilege.
 
 use super::world::{Daemon, Link, PATIENCE, World, file, ip_on, shell, sum_of, wait_for};
 use crate::mdns::world::Running;
@@ -13,18 +13,18 @@ use xtask::machines::qemu::{self, Guest};
 use xtask::machines::server::{Namespace, cpu_ticks};
 use xtask::setup::{self, Package};
 
-/// Who is not root.
+/// A UID without privileges.
 const NOBODY: &str = "65534";
 
-/// Without a link, it ends with one line that says what to do.
+/// Without its link, the program exits with 1 and one line with the cause and the remedy.
 #[test]
-fn what_cannot_be_had_is_said_with_what_to_do() -> Result<()> {
+fn unavailable_link_is_reported_with_remedy() -> Result<()> {
     let host = Namespace::new()?;
     let path = file()?;
-    let place = xtask::machines::server::public_dir()?;
-    let copy = place.path().join("stowaway");
+    let directory = xtask::machines::server::public_dir()?;
+    let copy = directory.path().join("stowaway");
     fs::copy(path, &copy)?;
-    let export = place.path().display().to_string();
+    let export = directory.path().display().to_string();
     let as_nobody = ["setpriv", "--reuid", NOBODY, "--clear-groups"];
     for (words, link, expected) in [
         (
@@ -57,28 +57,33 @@ fn what_cannot_be_had_is_said_with_what_to_do() -> Result<()> {
         command.args(words).arg(&copy);
         command.args(["nfs", "--export", &export, "--net", link]);
         let output = command.output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(
-            output.status.code() == Some(1) && said.lines().count() == 1 && said.contains(expected),
-            "{words:?} {link}: {} and {said}",
+            output.status.code() == Some(1)
+                && stderr.lines().count() == 1
+                && stderr.contains(expected),
+            "{words:?} {link}: {} and {stderr}",
             output.status
         );
     }
     Ok(())
 }
 
-/// A second without anything to do takes none of the processor: a link that is gone is not asked all the time.
+/// Checks that the process uses nearly no CPU time for two seconds: a missing link must not be polled in a busy loop.
 fn ensure_rests(pid: u32) -> Result<()> {
     let before = cpu_ticks(pid)?;
     std::thread::sleep(std::time::Duration::from_secs(2));
     let used = cpu_ticks(pid)? - before;
-    // A loop that spins takes 200, or half of that beside others.
-    ensure!(used < 30, "{used} ticks within two seconds");
+    // A busy loop takes 200 ticks, on a busy host about half of that.
+    ensure!(
+        used < 30,
+        "the process used {used} ticks of CPU time within two seconds"
+    );
     Ok(())
 }
 
 #[test]
-fn a_tap_interface_that_was_deleted_is_made_again() -> Result<()> {
+fn deleted_tap_interface_is_recreated() -> Result<()> {
     let world = World::new(Link::Tap)?;
     let running = world.serve(&["--ip", "192.0.2.1/24"])?;
     running.wait_for("announced box.local")?;
@@ -111,24 +116,24 @@ fn down_and_up(link: Link, name: &str) -> Result<()> {
             records.any(|record| record.name.to_string() == "box.local")
         };
         let heard = listener.wait_for(PATIENCE, is_announced)?;
-        ensure!(heard.is_some(), "it is not announced again");
+        ensure!(heard.is_some(), "box.local was not announced again");
     }
     world.use_files("192.0.2.1")?;
     running.stop()
 }
 
 #[test]
-fn an_interface_goes_down_and_up() -> Result<()> {
+fn packet_interface_works_after_down_and_up() -> Result<()> {
     down_and_up(Link::Packet, "eth0")
 }
 
 #[test]
-fn a_tap_interface_goes_down_and_up() -> Result<()> {
+fn tap_interface_works_after_down_and_up() -> Result<()> {
     down_and_up(Link::Tap, "tap0")
 }
 
 #[test]
-fn an_interface_that_was_taken_away_is_found_again() -> Result<()> {
+fn removed_interface_is_reopened_when_recreated() -> Result<()> {
     let world = World::new(Link::Packet)?;
     let running = world.serve(&["--ip", "192.0.2.1/24"])?;
     running.wait_for("announced box.local")?;
@@ -147,7 +152,7 @@ fn an_interface_that_was_taken_away_is_found_again() -> Result<()> {
     running.stop()
 }
 
-/// Serves over the socket file, as a user who may nothing but connect to it.
+/// Starts NFS over the Unix socket, as a user with no privilege except access to the socket.
 fn start_as_nobody(world: &World, words: &[&str]) -> Result<Running> {
     let copy = world.place.path().join("stowaway");
     fs::copy(file()?, &copy)?;
@@ -167,14 +172,14 @@ fn start_as_nobody(world: &World, words: &[&str]) -> Result<Running> {
     Ok(running)
 }
 
-/// As an unprivileged user, over passt's socket file.
+/// Runs as an unprivileged user, over passt's Unix socket.
 #[test]
-fn passt_carries_it_without_any_privilege() -> Result<()> {
+fn passt_link_needs_no_privilege() -> Result<()> {
     setup::need(&[Package::PASST])?;
     let world = World::new(Link::Stream)?;
     let socket = world.socket();
     fs::set_permissions(world.place.path(), Permissions::from_mode(0o777))?;
-    // passt gives its guest the host's own address, and listens there for it.
+    // passt gives its guest the host's address and forwards connections from that address.
     shell(
         &world.ours,
         "ip addr add 192.0.2.1/24 dev eth0; ip route add default via 192.0.2.2",
@@ -201,16 +206,16 @@ fn passt_carries_it_without_any_privilege() -> Result<()> {
     running.stop()
 }
 
-/// A Linux guest, whose network card is QEMU's end of the cable: no host in between, and no privilege.
+/// A Linux guest, whose QEMU network card is the other end of the cable. Needs neither privilege nor a network on the host.
 #[test]
-fn a_linux_guest_mounts_at_the_other_end_of_qemus_cable() -> Result<()> {
+fn linux_guest_mounts_over_qemu_stream() -> Result<()> {
     const GUEST: &str = "nfs-client";
     qemu::prepare(GUEST)?;
     let world = World::new(Link::Stream)?;
     let mut guest = Guest::boot_listening(GUEST, &world.socket())?;
     fs::set_permissions(world.socket(), Permissions::from_mode(0o777))?;
     let running = start_as_nobody(&world, &["--ip", "10.0.2.2/24"])?;
-    // What it reads is not what it has in memory.
+    // The client's caches are dropped, so that the file is read from the server.
     let files = world.files();
     let sum = guest.sh(&format!(
         "set -e; mkdir -p /mnt/1
@@ -221,12 +226,15 @@ fn a_linux_guest_mounts_at_the_other_end_of_qemus_cable() -> Result<()> {
     ))?;
     for name in ["first", "second"] {
         let expected = sum_of(Command::new("cat").arg(files.join(name)))?;
-        ensure!(sum == expected, "{name} is {expected} here, {sum} there");
+        ensure!(
+            sum == expected,
+            "{name} has the hash {expected} on the host, {sum} in the guest"
+        );
     }
     running.stop()
 }
 
-/// The next frame of the stack's.
+/// Reads the next frame that the stack sends.
 fn frame_from(peer: &mut UnixStream) -> Result<Vec<u8>> {
     let mut length = [0; 4];
     peer.read_exact(&mut length)?;
@@ -235,26 +243,26 @@ fn frame_from(peer: &mut UnixStream) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// Whoever listens at the socket file goes away, and says what no frame is.
+/// The peer at the Unix socket closes the connection, and sends malformed frames.
 #[test]
-fn a_socket_file_is_connected_to_again() -> Result<()> {
+fn closed_socket_link_is_reconnected() -> Result<()> {
     let world = World::new(Link::Stream)?;
     let listener = UnixListener::bind(world.socket())?;
     listener.set_nonblocking(true)?;
     let running = world.start_nfs()?;
-    // Nothing; the length of no frame; a frame that does not end; frames without anything in them.
+    // What the peer sends: nothing; an impossible frame length; a truncated frame; empty frames.
     let frames = [&[][..], &[0xff; 8], &[0, 0, 1, 0, 7], &[0; 64]];
-    for said in frames.into_iter().chain([&[][..]]) {
+    for bytes in frames.into_iter().chain([&[][..]]) {
         let (mut peer, _) = wait_for("a connection", || Ok(listener.accept().ok()))?;
         peer.set_nonblocking(false)?;
         peer.set_read_timeout(Some(PATIENCE))?;
-        // It tells who it is: where it was not before, there may be others.
-        let who =
+        // After each connection the stack announces its address by ARP, as the new network may have a conflict.
+        let is_arp =
             |frame: &[u8]| frame.get(12..14) == Some(&[8, 6]) && frame[28..32] == [192, 0, 2, 1];
-        while !who(&frame_from(&mut peer)?) {}
-        peer.write_all(said)?;
-        if said.first() == Some(&0xff) {
-            // It hangs up itself.
+        while !is_arp(&frame_from(&mut peer)?) {}
+        peer.write_all(bytes)?;
+        if bytes.first() == Some(&0xff) {
+            // After an impossible length the stack closes the connection.
             while frame_from(&mut peer).is_ok() {}
         }
     }

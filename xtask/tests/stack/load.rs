@@ -1,4 +1,4 @@
-//! What our stack takes of memory, at rest, with many clients, and where there is little; and who has its connections.
+//! Memory of stowaway's network stack, idle, with many clients and with little memory; and fair use of its connections.
 
 use super::world::{Link, World, wait_for};
 use anyhow::{Result, ensure};
@@ -11,11 +11,11 @@ use xtask::clients::nfs::{Auth, Call, Client, record};
 use xtask::machines::server::{ip, proc_field};
 
 const NFS: ([u8; 4], u16) = ([192, 0, 2, 1], 2049);
-/// With NFS alone, and nobody connected.
-const REST_MAX_KIB: u64 = 768;
+/// Memory limit (KiB) with NFS only and no connection.
+const IDLE_MAX_KIB: u64 = 768;
 const MIB: u64 = 1 << 20;
 
-/// As many clients as there may be ask for all of a file, a mebibyte at a time, all at once.
+/// `count` clients at once each read the whole file `first`, 1 MiB per READ.
 fn read_by(count: usize, path: &str) -> Result<()> {
     thread::scope(|scope| {
         let readers: Vec<_> = (0..count)
@@ -34,32 +34,32 @@ fn read_by(count: usize, path: &str) -> Result<()> {
             .collect();
         readers
             .into_iter()
-            .try_for_each(|reader| reader.join().expect("it does not panic"))
+            .try_for_each(|reader| reader.join().expect("a reader panicked"))
     })
 }
 
-/// What it takes at rest, and with 64 clients (README).
+/// The memory figures in the README: idle, and with 64 clients.
 #[test]
-fn memory_is_small_at_rest_and_with_64_clients() -> Result<()> {
+fn memory_limits_hold_idle_and_with_64_clients() -> Result<()> {
     const BUSY_MAX_KIB: u64 = 16 << 10;
     let world = World::new(Link::Tap)?;
     let running = world.start_nfs()?;
     let pid = running.pid().as_raw() as u32;
     let path = world.files().display().to_string();
-    // It is there once somebody was answered.
+    // A reply shows that the server has started.
     world
         .theirs
         .run(|| Client::connect(NFS.into())?.call(&Call::null()).map(drop))?;
-    let rest = proc_field(pid, "status", "VmHWM")?;
+    let idle = proc_field(pid, "status", "VmHWM")?;
     world.theirs.run(|| read_by(64, &path))?;
     let busy = proc_field(pid, "status", "VmHWM")?;
-    eprintln!("{rest} KiB at rest, {busy} KiB with 64 clients");
-    ensure!(rest <= REST_MAX_KIB, "{rest} KiB at rest");
+    eprintln!("{idle} KiB idle, {busy} KiB with 64 clients");
+    ensure!(idle <= IDLE_MAX_KIB, "{idle} KiB idle");
     ensure!(busy <= BUSY_MAX_KIB, "{busy} KiB with 64 clients");
     running.stop()
 }
 
-/// Connects as often as it can, and asks once over each.
+/// Opens up to 1400 connections and sends a NULL call on each.
 fn crowd() -> Result<Vec<TcpStream>> {
     const COUNT: usize = 1400;
     let null = record(&Call::null().message(1, &Auth::none()));
@@ -67,16 +67,16 @@ fn crowd() -> Result<Vec<TcpStream>> {
     while crowd.len() < COUNT
         && let Ok(mut stream) = TcpStream::connect_timeout(&NFS.into(), Duration::from_secs(2))
     {
-        // It may be closed already.
+        // The server may have closed the connection already.
         let _ = stream.write_all(&null);
         crowd.push(stream);
     }
     Ok(crowd)
 }
 
-/// Also where there is memory for few.
+/// Once without a memory limit, once with memory for few connections.
 #[test]
-fn who_has_all_connections_makes_way_for_another() -> Result<()> {
+fn full_connection_table_admits_another_client() -> Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most.min(4096), most)?;
     for limit in ["unlimited", "32000"] {

@@ -1,4 +1,4 @@
-//! Roles over a network stack of their own: the host that they run on has no address, and is not touched.
+//! Roles over stowaway's own network stack. The host has no address, and its network configuration is not changed.
 
 pub mod addresses;
 mod faults;

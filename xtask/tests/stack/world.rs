@@ -1,4 +1,4 @@
-//! A host that has no address, with a stack of ours on it, and another host at the other end of its cable.
+//! Two hosts connected by a cable: one without addresses, on which stowaway runs its own stack, and a Linux host.
 
 use crate::mdns::world::Running;
 use anyhow::{Context as _, Result, ensure};
@@ -15,46 +15,46 @@ use xtask::machines::server::{Namespace, ip, public_dir};
 use xtask::setup::{self, Package};
 use xtask::testing::pattern;
 
-/// How long anything may take on a machine that has much else to do.
+/// Time limit of every wait, for a busy host.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// The socket file's name.
+/// File name of the Unix socket.
 const SOCKET: &str = "socket";
-/// How long a frame takes on a cable that can have faults.
+/// Latency of each frame on the faulty cable.
 const LATENCY: Duration = Duration::from_millis(1);
-/// Bytes of the file that is served.
+/// Size (bytes) of the exported file `first`.
 const FILE_BYTES: usize = 20 << 20;
 
-/// What carries the frames of our stack.
+/// The link over which stowaway's stack sends frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Link {
-    /// The interface at the end of the cable.
+    /// A packet socket on the interface `eth0`.
     Packet,
-    /// A TAP interface that a bridge joins to it.
+    /// A TAP interface, which a bridge connects to `eth0`.
     Tap,
-    /// A socket file in the directory of the test.
+    /// A Unix socket in the test's directory.
     Stream,
-    /// A socket file at the end of a cable that can have faults.
+    /// A Unix socket that is connected to a faulty cable.
     Cable,
 }
 
-/// Two hosts, and what ours serves.
+/// The two hosts, and the exported directory.
 pub struct World {
     pub link: Link,
     pub ours: Namespace,
-    /// It has 192.0.2.2, fd00::2 and, of the addresses that nobody takes by itself, 169.254.0.2.
+    /// The Linux host. Has 192.0.2.2, fd00::2 and 169.254.0.2, a link-local address that is never chosen automatically.
     pub theirs: Namespace,
-    /// What is served is in its directory `files`.
+    /// A directory for logs and sockets. The export is its subdirectory `files`.
     pub place: TempDir,
-    /// That of `Link::Cable`.
+    /// The cable of `Link::Cable`.
     cable: Option<Cable>,
 }
 
-/// Runs `script` on a host.
+/// Runs a shell script on a host. An error if the script fails.
 pub fn shell(host: &Namespace, script: &str) -> Result<String> {
     setup::quietly(host.command("sh").args(["-ec", script]))
 }
 
-/// The file with all that ours can be.
+/// The built file with all roles.
 pub fn file() -> Result<PathBuf> {
     build::build(Arch::X86_64)
 }
@@ -119,19 +119,22 @@ impl World {
         Ok(world)
     }
 
-    /// From now on, of a thousand frames so many are lost, delayed, repeated, damaged: each.
+    /// Sets the probability of each fault, in thousandths per frame: loss, delay, duplication, damage.
     pub fn set_faults(&self, per_mille: usize) -> Result<()> {
-        let cable = self.cable.as_ref().context("no cable of this kind")?;
+        let cable = self
+            .cable
+            .as_ref()
+            .context("this world has no faulty cable")?;
         cable.set_faults(per_mille);
         Ok(())
     }
 
-    /// Joins the TAP interface to the bridge.
+    /// Connects the TAP interface to the bridge.
     pub fn plug_tap(&self) -> Result<()> {
         shell(&self.ours, "ip link set tap0 master br0 up").map(drop)
     }
 
-    /// As `--net` names what carries the frames.
+    /// The value of `--net` for the link.
     pub fn net(&self) -> String {
         match self.link {
             Link::Packet => "packet:eth0".into(),
@@ -140,17 +143,17 @@ impl World {
         }
     }
 
-    /// The socket file.
+    /// Path of the Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.place.path().join(SOCKET)
     }
 
-    /// The directory that is served.
+    /// The exported directory.
     pub fn files(&self) -> PathBuf {
         self.place.path().join("files")
     }
 
-    /// Starts a role of ours over its own stack, which is called `box`.
+    /// Starts a role over stowaway's own stack, with the host name `box`.
     pub fn start(&self, role: &str, words: &[&str]) -> Result<Running> {
         let mut command = self.ours.command(&file()?.to_string_lossy());
         command.args([role, "--net", &self.net(), "--name", "box"]);
@@ -158,19 +161,19 @@ impl World {
         Running::logging(command)
     }
 
-    /// The same for all that is served of the directory.
+    /// Starts `serve` with the directory as its export.
     pub fn serve(&self, words: &[&str]) -> Result<Running> {
         let export = format!("{}:rw,no_root_squash", self.files().display());
         let first = ["--handles", "path", "--export", &export];
         self.start("serve", &[&first[..], words].concat())
     }
 
-    /// NFS alone, at 192.0.2.1.
+    /// Starts NFS only, at 192.0.2.1.
     pub fn start_nfs(&self) -> Result<Running> {
         self.start_nfs_within("unlimited")
     }
 
-    /// The same with this limit of address space in KiB, as ulimit takes it.
+    /// As [`Self::start_nfs`], with a limit (KiB) on the address space, as for `ulimit -v`.
     pub fn start_nfs_within(&self, limit: &str) -> Result<Running> {
         let export = format!("{}:rw,no_root_squash", self.files().display());
         let mut command = self.ours.command("sh");
@@ -180,12 +183,12 @@ impl World {
         Running::logging(command)
     }
 
-    /// libnfs reads and writes at this address, and the bytes are the same.
+    /// Reads and writes the file `first` at `address` by libnfs, and compares the contents.
     pub fn use_files(&self, address: &str) -> Result<()> {
         self.use_file(address, "first")
     }
 
-    /// The same of one file.
+    /// As [`Self::use_files`], for the file `name`.
     pub fn use_file(&self, address: &str, name: &str) -> Result<()> {
         let files = self.files();
         let query = "version=3&nfsport=2049&mountport=2049";
@@ -201,15 +204,15 @@ impl World {
         Ok(())
     }
 
-    /// The host has no address but that of loopback.
+    /// Checks that the host has no addresses except on loopback.
     pub fn ensure_host_has_none(&self) -> Result<()> {
         let all = shell(&self.ours, "ip -o addr show")?;
         let found = all.lines().find(|line| !line.contains(": lo "));
-        ensure!(found.is_none(), "{found:?}");
+        ensure!(found.is_none(), "the host has an address: {found:?}");
         Ok(())
     }
 
-    /// Sends a frame from the other host, in hexadecimal.
+    /// Sends a frame (in hexadecimal) from the Linux host.
     pub fn send(&self, frame: &str) -> Result<()> {
         setup::need(&[Package::PYTHON])?;
         let script = format!(
@@ -219,10 +222,10 @@ impl World {
     }
 }
 
-/// The SHA-256 of what a command prints.
+/// The SHA-256 of a command's output, as sha256sum prints it.
 pub fn sum_of(command: &mut Command) -> Result<String> {
     let mut source = command.stdout(Stdio::piped()).spawn()?;
-    let pipe = source.stdout.take().context("no pipe")?;
+    let pipe = source.stdout.take().context("the command has no stdout")?;
     let sum = Command::new("sha256sum").stdin(pipe).output()?;
     ensure!(
         source.wait()?.success() && sum.status.success(),
@@ -231,19 +234,19 @@ pub fn sum_of(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(sum.stdout)?)
 }
 
-/// Waits until `look` finds something.
+/// Calls `look` until it returns a value, at most for [`PATIENCE`].
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look()? {
             return Ok(found);
         }
-        ensure!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        ensure!(Instant::now() < end, "timeout after {PATIENCE:?}: {what}");
         sleep(Duration::from_millis(100));
     }
 }
 
-/// A program of others that goes on, with its output in a file, until it is dropped.
+/// A background program with its output in a file. Drop kills it.
 pub struct Daemon {
     child: std::process::Child,
 }
@@ -268,7 +271,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Runs `ip` on a host.
+/// Runs `ip` in the namespace of a host.
 pub fn ip_on(host: &Namespace, words: &str) -> Result<()> {
     ip(&format!("-n {} {words}", host.name()))
 }
