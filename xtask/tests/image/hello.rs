@@ -1,4 +1,4 @@
-//! The smallest programs and their image: they weigh what they promise, and run here and in a container.
+//! The smallest programs and their image: their size limits, and their output here and in a container.
 
 use super::podman::Podman;
 use super::{names, oci, unpacked};
@@ -11,14 +11,16 @@ use xtask::machines::server::{public_dir, root_for};
 use xtask::setup::{self, Package};
 
 #[test]
-fn the_programs_are_tiny_and_say_hello_here() -> Result<()> {
+fn programs_are_within_size_limit_and_print_hello() -> Result<()> {
     let directory = public_dir()?;
     let programs = hello::write_programs(directory.path())?;
     ensure!(programs.len() == ARCHS.len(), "{} programs", programs.len());
     for (arch, path, _) in programs {
         let len = fs::metadata(&path)?.len();
         ensure!(len <= bytes_max(arch) as u64, "{arch:?} is {len} bytes");
-        let output = Command::new(&path).output().context("cannot start it")?;
+        let output = Command::new(&path)
+            .output()
+            .context("cannot start the program")?;
         ensure!(
             output.status.success() && output.stdout == MESSAGE.as_bytes(),
             "{arch:?}: {output:?}"
@@ -28,30 +30,30 @@ fn the_programs_are_tiny_and_say_hello_here() -> Result<()> {
             .status()?;
         ensure!(
             failed.code().is_some_and(|code| code != 0),
-            "{arch:?} with a full disk: {failed}"
+            "{arch:?} exit status with a full disk: {failed}"
         );
     }
     Ok(())
 }
 
 #[test]
-fn the_images_are_tiny_and_say_hello_in_containers() -> Result<()> {
+fn images_are_within_size_limit_and_print_hello() -> Result<()> {
     setup::need(&[Package::SKOPEO, Package::UMOCI])?;
     let directory = public_dir()?;
     let layout = directory.path().join("oci");
     let images = hello::write_images(&layout)?;
-    // What they weigh on the disk. One blob more is the index, which leads to images and is none.
+    // The blobs' sizes on disk. One more blob is the index, which refers to the images.
     let index = fs::read(layout.join("index.json"))?;
     let index: serde_json::Value = serde_json::from_slice(&index)?;
-    let of_index = index["manifests"][0]["size"].as_u64().context("no index")?;
-    let mut weight = 0;
+    let index_bytes = index["manifests"][0]["size"].as_u64().context("no index")?;
+    let mut blob_bytes = 0;
     for blob in names(&layout.join("blobs/sha256"))? {
-        weight += fs::metadata(layout.join("blobs/sha256").join(blob))?.len();
+        blob_bytes += fs::metadata(layout.join("blobs/sha256").join(blob))?.len();
     }
     let sum: usize = images.iter().map(Image::bytes).sum();
     ensure!(
-        weight - of_index == sum as u64 && images.len() == ARCHS.len(),
-        "{weight} bytes of blobs, {of_index} of index, {sum} of images"
+        blob_bytes - index_bytes == sum as u64 && images.len() == ARCHS.len(),
+        "blobs have {blob_bytes} bytes, the index {index_bytes}, the images {sum}"
     );
     let podman = if root_for("hello in a container") {
         Some(Podman::new(None)?)
@@ -73,12 +75,18 @@ fn the_images_are_tiny_and_say_hello_in_containers() -> Result<()> {
         );
         let root = unpacked(&layout, &tag, directory.path())?;
         ensure!(names(&root)? == ["hello"], "{:?}", names(&root)?);
-        let said = setup::quietly(&mut Command::new(root.join("hello")))?;
-        ensure!(said == MESSAGE, "what umoci unpacked says {said:?}");
+        let stdout = setup::quietly(&mut Command::new(root.join("hello")))?;
+        ensure!(
+            stdout == MESSAGE,
+            "the program that umoci unpacked prints {stdout:?}"
+        );
         if let Some(podman) = &podman {
             let image = podman.pull(&layout, &tag, &[])?;
-            let said = podman.run(&["--rm", &image])?;
-            ensure!(said == MESSAGE, "in a container it says {said:?} for {tag}");
+            let stdout = podman.run(&["--rm", &image])?;
+            ensure!(
+                stdout == MESSAGE,
+                "the container of {tag} prints {stdout:?}"
+            );
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The layout and the archive, blob by blob: read by a crate that knows the specification, and by skopeo and umoci.
+//! The OCI layout and the archive, blob by blob, read by the crate oci-spec and by skopeo and umoci.
 
 use super::{files, images, names, oci, unpacked};
 use anyhow::{Context, Result, ensure};
@@ -16,7 +16,7 @@ use xtask::commands::image::{self, OVERHEAD_MAX, Places};
 use xtask::machines::server::public_dir;
 use xtask::setup::{self, Package};
 
-/// What the specification calls a processor of ours, and which of those with this name it is.
+/// The architecture and variant of a build, in the terms of the OCI specification.
 fn go_name(arch: Arch) -> (&'static str, Option<&'static str>) {
     match arch {
         Arch::X86_64 => ("amd64", None),
@@ -26,8 +26,8 @@ fn go_name(arch: Arch) -> (&'static str, Option<&'static str>) {
     }
 }
 
-/// The tag of its image.
-fn own_tag(arch: Arch) -> String {
+/// The tag of a single platform's image.
+fn platform_tag(arch: Arch) -> String {
     let (name, variant) = go_name(arch);
     format!("{name}{}", variant.unwrap_or_default())
 }
@@ -36,27 +36,29 @@ fn sum(bytes: &[u8]) -> String {
     format!("sha256:{:x}", Sha256::digest(bytes))
 }
 
-/// The blob that a descriptor names, after its size and digest were compared.
-fn blob(layout: &Path, of: &Descriptor, seen: &mut BTreeSet<String>) -> Result<Vec<u8>> {
-    let digest = of.digest().to_string();
-    let name = digest.strip_prefix("sha256:").context("another digest")?;
+/// Reads the blob that a descriptor refers to, after a check of size and digest. Adds its name to `seen`.
+fn blob(layout: &Path, descriptor: &Descriptor, seen: &mut BTreeSet<String>) -> Result<Vec<u8>> {
+    let digest = descriptor.digest().to_string();
+    let name = digest
+        .strip_prefix("sha256:")
+        .context("the digest is not SHA-256")?;
     let bytes = fs::read(layout.join("blobs/sha256").join(name))?;
     ensure!(
-        bytes.len() as u64 == of.size() && sum(&bytes) == digest,
-        "{digest} is not what its descriptor says"
+        bytes.len() as u64 == descriptor.size() && sum(&bytes) == digest,
+        "{digest}: size or digest differs from the descriptor"
     );
     seen.insert(name.to_owned());
     Ok(bytes)
 }
 
-fn tag(of: &Descriptor) -> Option<&str> {
-    let annotations = of.annotations().as_ref()?;
+fn tag(descriptor: &Descriptor) -> Option<&str> {
+    let annotations = descriptor.annotations().as_ref()?;
     annotations
         .get("org.opencontainers.image.ref.name")
         .map(String::as_str)
 }
 
-/// By a compressor that nobody tuned.
+/// The size of `file` after gzip -9 by flate2, without our own optimizations.
 fn gzip_9(file: &[u8]) -> Result<usize> {
     let mut compressed = Vec::new();
     flate2::read::GzEncoder::new(file, flate2::Compression::best()).read_to_end(&mut compressed)?;
@@ -64,7 +66,7 @@ fn gzip_9(file: &[u8]) -> Result<usize> {
 }
 
 #[test]
-fn each_platform_has_its_manifest_and_the_built_file_and_nothing_else() -> Result<()> {
+fn each_platform_image_contains_only_the_built_file() -> Result<()> {
     let layout = images()?.layout;
     let mut seen = BTreeSet::new();
     let top = ImageIndex::from_file(layout.join("index.json"))?;
@@ -98,18 +100,21 @@ fn each_platform_has_its_manifest_and_the_built_file_and_nothing_else() -> Resul
     for ((arch, file), descriptor) in files.iter().zip(index.manifests()) {
         check(&layout, *arch, file, descriptor, &mut seen)
             .with_context(|| format!("the image for {}", arch.name()))?;
-        let alone = top
+        let tagged = top
             .manifests()
             .iter()
-            .find(|descriptor| tag(descriptor) == Some(&own_tag(*arch)));
+            .find(|descriptor| tag(descriptor) == Some(&platform_tag(*arch)));
         ensure!(
-            alone.is_some_and(|alone| alone.digest() == descriptor.digest()),
-            "{} has no tag of its own",
-            own_tag(*arch)
+            tagged.is_some_and(|tagged| tagged.digest() == descriptor.digest()),
+            "{} is not the tag of this platform's image",
+            platform_tag(*arch)
         );
     }
-    let there: BTreeSet<String> = names(&layout.join("blobs/sha256"))?.into_iter().collect();
-    ensure!(there == seen, "blobs that nobody names: {there:?} {seen:?}");
+    let stored: BTreeSet<String> = names(&layout.join("blobs/sha256"))?.into_iter().collect();
+    ensure!(
+        stored == seen,
+        "blobs without a reference: stored {stored:?}, referenced {seen:?}"
+    );
     Ok(())
 }
 
@@ -127,7 +132,7 @@ fn check(
             platform.variant().as_deref()
         ) == go_name(arch)
             && platform.os().to_string() == "linux",
-        "its platform is {platform:?}"
+        "the platform is {platform:?}"
     );
     let manifest_bytes = blob(layout, descriptor, seen)?;
     let manifest = ImageManifest::from_reader(&manifest_bytes[..])?;
@@ -156,14 +161,14 @@ fn check(
     ensure!(ports.contains(&"2049/tcp".to_owned()), "{ports:?}");
 
     let [layer] = &manifest.layers()[..] else {
-        anyhow::bail!("{} layers", manifest.layers().len());
+        anyhow::bail!("{} layers instead of one", manifest.layers().len());
     };
     let compressed = blob(layout, layer, seen)?;
     let mut archive = Vec::new();
     GzDecoder::new(&compressed[..]).read_to_end(&mut archive)?;
     ensure!(
         config.rootfs().diff_ids() == &[sum(&archive)],
-        "{:?} is not the layer",
+        "{:?} is not the digest of the layer",
         config.rootfs()
     );
     let mut entries = 0;
@@ -182,25 +187,25 @@ fn check(
         );
         entries += 1;
     }
-    ensure!(entries == 1, "{entries} files");
+    ensure!(entries == 1, "the layer has {entries} files instead of one");
 
-    let weight = manifest_bytes.len() + config_bytes.len() + compressed.len();
-    let by_itself = gzip_9(file)?.min(image::layer::compress(file)?.len());
+    let image_bytes = manifest_bytes.len() + config_bytes.len() + compressed.len();
+    let file_bytes = gzip_9(file)?.min(image::layer::compress(file)?.len());
     ensure!(
-        weight <= by_itself + OVERHEAD_MAX,
-        "it weighs {weight} bytes and the compressed file {by_itself}"
+        image_bytes <= file_bytes + OVERHEAD_MAX,
+        "the image has {image_bytes} bytes, the compressed file {file_bytes}"
     );
     Ok(())
 }
 
 #[test]
-fn the_same_files_make_the_same_bytes() -> Result<()> {
+fn same_files_give_identical_images() -> Result<()> {
     let files = files()?;
     let description = Description::load()?;
     let (first, second) = (public_dir()?, public_dir()?);
     let contents = |directory: &Path| -> Result<Vec<(String, String)>> {
         let places = Places::below(directory);
-        // The second time in the same place, so that what was there is replaced.
+        // The second write goes to the same directory, so that it must replace the first.
         image::write(&files[..1], &description, &places)?;
         image::write(&files, &description, &places)?;
         let mut contents = Vec::new();
@@ -215,7 +220,7 @@ fn the_same_files_make_the_same_bytes() -> Result<()> {
     };
     let (first, second) = (contents(first.path())?, contents(second.path())?);
     ensure!(first == second, "{first:#?}\n{second:#?}");
-    // oci-layout, index.json, the index, three blobs for each platform, and docker.tar.
+    // oci-layout, index.json, the index, docker.tar, and three blobs per platform.
     ensure!(first.len() == 4 + 3 * files.len(), "{first:#?}");
     Ok(())
 }
@@ -241,24 +246,27 @@ fn skopeo_and_umoci_read_every_platform() -> Result<()> {
                 && seen["config"]["Entrypoint"][0] == "/stowaway",
             "skopeo sees {seen}"
         );
-        let root = unpacked(&layout, &own_tag(arch), directory.path())?;
+        let root = unpacked(&layout, &platform_tag(arch), directory.path())?;
         ensure!(
             names(&root)? == ["stowaway"] && fs::read(root.join("stowaway"))? == file,
-            "umoci unpacked something else for {name}"
+            "umoci unpacked other files for {name}"
         );
     }
-    // All at once, as to a registry.
+    // Copies all platforms at once, as to a registry.
     let copy = oci(&directory.path().join("copy"), "latest");
     let source = oci(&layout, "latest");
     setup::quietly(Command::new("skopeo").args(["copy", "--quiet", "--all", &source, &copy]))?;
     let raw =
         |image: &str| setup::quietly(Command::new("skopeo").args(["inspect", "--raw", image]));
-    ensure!(raw(&copy)? == raw(&source)?, "the copy is another image");
+    ensure!(
+        raw(&copy)? == raw(&source)?,
+        "the copy differs from the source"
+    );
     Ok(())
 }
 
 #[test]
-fn the_archive_has_the_same_images() -> Result<()> {
+fn archive_and_layout_contain_the_same_images() -> Result<()> {
     setup::need(&[Package::SKOPEO])?;
     let places = images()?;
     let mut owners = BTreeSet::new();
@@ -282,39 +290,43 @@ fn the_archive_has_the_same_images() -> Result<()> {
         ))
     };
     for arch in Arch::ALL {
-        let name = own_tag(arch);
+        let name = platform_tag(arch);
         ensure!(
             archived(&name)? == config(oci(&places.layout, &name))?,
             "{name} differs"
         );
     }
     ensure!(
-        archived("latest")? == archived(&own_tag(Arch::X86_64))?,
-        "latest is not the first"
+        archived("latest")? == archived(&platform_tag(Arch::X86_64))?,
+        "latest is not the image of x86_64"
     );
     Ok(())
 }
 
 #[test]
-fn what_weighs_too_much_or_is_there_twice_is_refused() -> Result<()> {
+fn oversized_or_duplicate_platform_is_refused() -> Result<()> {
     let files = files()?;
     let directory = public_dir()?;
     let places = Places::below(directory.path());
     let mut description = Description::load()?;
     let twice = [files[0].clone(), files[0].clone()];
-    let why = image::write(&twice, &description, &places).err();
-    let why = why.context("two images of one platform")?.to_string();
-    ensure!(why.contains("x86_64 is listed twice"), "{why}");
+    let error = image::write(&twice, &description, &places).err();
+    let error = error
+        .context("two images of one platform were accepted")?
+        .to_string();
+    ensure!(error.contains("x86_64 is listed twice"), "{error}");
 
     let long = "x".repeat(OVERHEAD_MAX);
     let annotations = &mut description.manifest_annotations;
     annotations.insert("org.example.long".to_owned(), long);
-    let why = image::write(&files[..1], &description, &places).err();
-    let why = why.context("an image of any weight")?.to_string();
-    ensure!(why.contains("shorten image/container.toml"), "{why}");
+    let error = image::write(&files[..1], &description, &places).err();
+    let error = error
+        .context("an image over the size limit was accepted")?
+        .to_string();
+    ensure!(error.contains("shorten image/container.toml"), "{error}");
     ensure!(
         names(directory.path())?.is_empty(),
-        "yet it wrote something"
+        "a rejected image was written"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Images and what is written about them, by the programs of others: podman, skopeo, umoci, systemd.
+//! Container images and sample configurations, tested with podman, skopeo, umoci and systemd.
 
 mod hello;
 mod layout;
@@ -17,7 +17,7 @@ use xtask::commands::image::{self, Places};
 use xtask::machines::server::binary;
 use xtask::setup;
 
-/// The built files of all processors.
+/// The built files of all architectures.
 fn files() -> Result<Vec<(Arch, Vec<u8>)>> {
     Arch::ALL
         .into_iter()
@@ -30,7 +30,7 @@ fn files() -> Result<Vec<(Arch, Vec<u8>)>> {
         .collect()
 }
 
-/// Images of the built files, made once in this process.
+/// Writes the images of the built files, once per process.
 fn images() -> Result<Places> {
     static MADE: Mutex<bool> = Mutex::new(false);
     let places = Places::below(&workspace_root().join("target/test/image"));
@@ -42,12 +42,12 @@ fn images() -> Result<Places> {
     Ok(places)
 }
 
-/// `oci:DIRECTORY:TAG`, as podman and skopeo name an image in a layout.
+/// The image reference `oci:DIRECTORY:TAG`, as podman and skopeo accept it.
 fn oci(layout: &Path, tag: &str) -> String {
     format!("oci:{}:{tag}", layout.display())
 }
 
-/// Unpacks an image by umoci; the directory that its files are in.
+/// Unpacks an image by umoci. Returns the directory of its files.
 fn unpacked(layout: &Path, tag: &str, into: &Path) -> Result<PathBuf> {
     let bundle = into.join(tag);
     setup::quietly(
@@ -59,7 +59,7 @@ fn unpacked(layout: &Path, tag: &str, into: &Path) -> Result<PathBuf> {
     Ok(bundle.join("rootfs"))
 }
 
-/// What lies in a directory.
+/// The names in a directory, sorted.
 fn names(directory: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {

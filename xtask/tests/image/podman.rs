@@ -1,4 +1,4 @@
-//! podman with a storage of its own, so that nothing of the machine's containers is touched. Needs root.
+//! podman with separate storage, so that the host's containers are not affected. Needs root.
 
 use anyhow::{Context, Result, bail};
 use std::path::Path;
@@ -9,17 +9,17 @@ use xtask::machines::server::{Namespace, public_dir};
 use xtask::machines::wait_for;
 use xtask::setup::{self, Package};
 
-/// How long a container may take to say something.
+/// Time limit for a container's log line.
 const SAY_MAX: Duration = Duration::from_secs(20);
 
-/// Images and containers that go when this is dropped. All containers share one network.
+/// Images and containers. Drop removes them. All containers share one network.
 pub struct Podman {
     directory: TempDir,
     network: Option<Namespace>,
 }
 
 impl Podman {
-    /// With an empty storage. Containers have the network of `network`, or the host's.
+    /// Creates empty storage. Containers use the network namespace `network`, or the host's network.
     pub fn new(network: Option<Namespace>) -> Result<Self> {
         setup::need(&[Package::PODMAN, Package::RUNC])?;
         Ok(Self {
@@ -29,7 +29,7 @@ impl Podman {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        // Of the namespaces only the network's: `ip netns exec` would hide the control groups, too.
+        // nsenter enters only the network namespace; `ip netns exec` would also remount /sys and hide the control groups.
         let mut command = match &self.network {
             Some(network) => {
                 let mut enter = Command::new("nsenter");
@@ -52,7 +52,7 @@ impl Podman {
         command
     }
 
-    /// A program of the host's on the containers' network.
+    /// A command that runs a program of the host in the containers' network.
     pub fn command_inside(&self, program: &str) -> Command {
         match &self.network {
             Some(network) => network.command(program),
@@ -60,7 +60,7 @@ impl Podman {
         }
     }
 
-    /// Runs `work` where the containers' addresses are.
+    /// Runs `work` on a thread in the containers' network.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         match &self.network {
             Some(network) => network.run(work),
@@ -68,16 +68,16 @@ impl Podman {
         }
     }
 
-    /// Runs a podman command; what it printed.
+    /// Runs a podman command and returns its output.
     pub fn podman(&self, words: &[&str]) -> Result<String> {
         setup::quietly(&mut self.command(words))
     }
 
-    /// Takes an image out of a layout, `more` being options; its name from then on.
+    /// Pulls an image from a layout, with more options for `podman pull`. Returns the image's name.
     pub fn pull(&self, layout: &Path, tag: &str, more: &[&str]) -> Result<String> {
-        // podman calls an image after the path that it was given, and names are in lower case.
+        // podman derives an image's name from the path, and image names must be in lower case. So the path is relative.
         let (Some(parent), Some(name)) = (layout.parent(), layout.file_name()) else {
-            bail!("{} is no place for a layout", layout.display());
+            bail!("{} has no parent directory", layout.display());
         };
         let source = format!("oci:{}:{tag}", name.display());
         let mut pull = self.command(&[&["pull", "--quiet"], more, &[&source]].concat());
@@ -85,14 +85,14 @@ impl Podman {
         Ok(name.trim().to_owned())
     }
 
-    /// Takes the images of an archive.
+    /// Loads the images of an archive.
     pub fn load(&self, archive: &Path) -> Result<String> {
         self.podman(&["load", "--input", &archive.display().to_string()])
     }
 
-    /// `podman run` on our network; what it printed.
+    /// Runs a container in the shared network (`podman run`). Returns its output.
     pub fn run(&self, words: &[&str]) -> Result<String> {
-        // Limits that a machine may set, as others may be refused where we run in a container ourselves.
+        // podman's default limits may be higher than a container is allowed to set, if the test itself runs in one.
         let limits = [
             "--ulimit",
             "nofile=1024:1024",
@@ -102,31 +102,31 @@ impl Podman {
         self.podman(&[&["run", "--network", "host"], &limits[..], words].concat())
     }
 
-    /// A value of `podman inspect` of a container or an image.
+    /// A value of `podman inspect` for a container or an image.
     pub fn inspect(&self, name: &str, format: &str) -> Result<String> {
         let printed = self.podman(&["inspect", "--format", format, name])?;
         Ok(printed.trim().to_owned())
     }
 
-    /// Waits until a container has said a line with `part` for the `count`th time.
+    /// Waits until a container's log has `count` lines that contain `part`.
     pub fn wait_for_line(&self, name: &str, part: &str, count: usize) -> Result<()> {
-        let mut said = String::new();
+        let mut log = String::new();
         let found = wait_for(SAY_MAX, || {
             let output = self.command(&["logs", name]).output();
             let output = output.context("cannot start podman")?;
-            said = String::from_utf8_lossy(&output.stderr).into_owned();
-            let lines = said.lines().filter(|line| line.contains(part));
+            log = String::from_utf8_lossy(&output.stderr).into_owned();
+            let lines = log.lines().filter(|line| line.contains(part));
             Ok((lines.count() >= count).then_some(()))
         })?;
         found.with_context(|| {
-            format!("no line with '{part}' within {SAY_MAX:?}; the container said:\n{said}")
+            format!("no line with '{part}' within {SAY_MAX:?}; log of the container:\n{log}")
         })
     }
 }
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        // What is left goes with the directory, as far as it can.
+        // Files that remain are removed with the directory.
         let _ = self.podman(&["rm", "--all", "--force", "--time", "0"]);
     }
 }

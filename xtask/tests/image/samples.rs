@@ -1,4 +1,4 @@
-//! The samples in image/ are held against what reads them: Kubernetes' types, systemd, and the server itself.
+//! The sample configurations in image/, tested with Kubernetes' types, with systemd and with the server.
 
 use super::images;
 use super::podman::Podman;
@@ -14,19 +14,19 @@ use xtask::clients::nfs::Client;
 use xtask::machines::server::{Namespace, binary, public_dir, root_for};
 use xtask::setup::{self, Package};
 
-/// Whom volumes belong to where the server may write.
+/// The owner (UID) of volumes that the server may write to.
 const USER: u32 = 65534;
-/// Where all samples have what they serve.
+/// The export of all samples.
 const EXPORT: &str = "/srv";
 const PORT: u16 = 2049;
-/// How a cluster asks whether it serves.
+/// The readiness probe of the samples.
 const PROBE: [&str; 3] = ["/stowaway", "check", "nfs"];
 
 fn sample(name: &str) -> PathBuf {
     workspace_root().join("image").join(name)
 }
 
-/// The objects of a file, as Kubernetes' types understand them.
+/// Parses the objects of a YAML file by Kubernetes' Python types.
 fn objects(file: &Path) -> Result<Vec<Value>> {
     setup::need(&[Package::PYTHON, Package::PYTHON_KUBERNETES])?;
     let script = workspace_root().join("xtask/tests/image/manifests.py");
@@ -34,24 +34,24 @@ fn objects(file: &Path) -> Result<Vec<Value>> {
     Ok(serde_json::from_str(&printed)?)
 }
 
-/// What an object says below `spec`.
+/// The `spec` of an object.
 fn spec(objects: &[Value], kind: &str, name: &str) -> Result<Value> {
     let object = objects
         .iter()
         .find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
-    let object = object.with_context(|| format!("there is no {kind} {name}"))?;
+    let object = object.with_context(|| format!("the file has no {kind} {name}"))?;
     Ok(object["spec"].clone())
 }
 
-/// The only one of a list.
+/// The only element of a list.
 fn only(list: &Value) -> Result<&Value> {
     match list.as_array().map(Vec::as_slice) {
         Some([one]) => Ok(one),
-        _ => bail!("it should be one: {list}"),
+        _ => bail!("expected one element: {list}"),
     }
 }
 
-/// What a pod's container is given, after it was seen that it gets no more rights than it needs.
+/// The arguments of a pod's container. Checks that the container has no more privileges than it needs.
 fn arguments(pod: &Value) -> Result<Vec<String>> {
     let container = only(&pod["containers"])?;
     let rights = (&pod["securityContext"], &container["securityContext"]);
@@ -61,12 +61,12 @@ fn arguments(pod: &Value) -> Result<Vec<String>> {
             && rights.1["readOnlyRootFilesystem"] == true
             && rights.1["allowPrivilegeEscalation"] == false
             && rights.1["capabilities"] == json!({"drop": ["ALL"]}),
-        "it has rights: {rights:?}"
+        "the container has too many privileges: {rights:?}"
     );
     let image = container["image"].as_str().unwrap_or_default();
     ensure!(
         image.ends_with(concat!("/stowaway:", env!("CARGO_PKG_VERSION"))),
-        "{image} is not this version"
+        "{image} does not have this version"
     );
     let port = only(&container["ports"])?;
     ensure!(port["containerPort"] == PORT, "{container}");
@@ -81,12 +81,12 @@ fn arguments(pod: &Value) -> Result<Vec<String>> {
     let (mount, volume) = (only(&container["volumeMounts"])?, only(&pod["volumes"])?);
     ensure!(
         mount["mountPath"] == EXPORT && mount["name"] == volume["name"],
-        "{mount} of {volume}"
+        "the volume is not mounted at {EXPORT}: {mount} {volume}"
     );
     Ok(serde_json::from_value(container["args"].clone())?)
 }
 
-/// Gives the built server these arguments in a container, as a cluster would; then a client mounts, and writes if it is to.
+/// Runs the image in a container with these arguments, as a cluster would. A client mounts the export, and writes if `writable`.
 fn serves(arguments: &[String], writable: bool) -> Result<()> {
     if !root_for("a sample's arguments in a container") {
         return Ok(());
@@ -104,10 +104,10 @@ fn serves(arguments: &[String], writable: bool) -> Result<()> {
     words.extend(arguments.iter().map(String::as_str));
     podman.run(&words)?;
     podman.wait_for_line("sample", "for NFS and MOUNT", 1)?;
-    let said = podman.podman(&[&["exec", "sample"], &PROBE[..]].concat())?;
+    let stdout = podman.podman(&[&["exec", "sample"], &PROBE[..]].concat())?;
     ensure!(
-        said == format!("nfs: 127.0.0.1:{PORT} serves, exports: 1\n"),
-        "{said}"
+        stdout == format!("nfs: 127.0.0.1:{PORT} serves, exports: 1\n"),
+        "{stdout}"
     );
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
     podman.inside(|| {
@@ -118,14 +118,14 @@ fn serves(arguments: &[String], writable: bool) -> Result<()> {
         let url = format!("nfs://127.0.0.1{EXPORT}/new?version=3&nfsport={PORT}&mountport={PORT}");
         let source = tree.path().join("here");
         setup::quietly(podman.command_inside("nfs-cp").arg(&source).arg(&url))?;
-        let written = fs::read(tree.path().join("new")).context("nothing was written")?;
-        ensure!(written == b"content", "{written:?} was written");
+        let written = fs::read(tree.path().join("new")).context("the new file does not exist")?;
+        ensure!(written == b"content", "the new file contains {written:?}");
     }
     Ok(())
 }
 
 #[test]
-fn a_cluster_shares_one_disk_among_pods_that_mount_by_the_services_address() -> Result<()> {
+fn shared_disk_sample_mounts_by_service_address() -> Result<()> {
     let objects = objects(&sample("kubernetes/files.yaml"))?;
     let deployment = spec(&objects, "Deployment", "files")?;
     let pod = &deployment["template"]["spec"];
@@ -134,19 +134,19 @@ fn a_cluster_shares_one_disk_among_pods_that_mount_by_the_services_address() -> 
     spec(
         &objects,
         "PersistentVolumeClaim",
-        disk.context("it has no disk")?,
+        disk.context("the pod has no disk")?,
     )?;
 
     let service = spec(&objects, "Service", "files")?;
     let labels = &deployment["template"]["metadata"]["labels"];
     ensure!(
         deployment["selector"]["matchLabels"] == *labels && service["selector"] == *labels,
-        "not every selector selects {labels}"
+        "a selector does not match {labels}"
     );
     let volume = spec(&objects, "PersistentVolume", "files")?;
     ensure!(
         volume["nfs"] == json!({"server": service["clusterIP"], "path": EXPORT}),
-        "{} is not the service",
+        "{} is not the address of the service",
         volume["nfs"]
     );
     let port = &only(&service["ports"])?["port"];
@@ -163,26 +163,29 @@ fn a_cluster_shares_one_disk_among_pods_that_mount_by_the_services_address() -> 
         claim["volumeName"] == "files"
             && claim["storageClassName"] == volume["storageClassName"]
             && claim["accessModes"] == volume["accessModes"],
-        "the claim does not fit: {claim}"
+        "the claim does not match the volume: {claim}"
     );
     serves(&arguments, true)
 }
 
 #[test]
-fn every_node_of_a_cluster_serves_a_directory_of_its_own() -> Result<()> {
+fn daemon_set_sample_serves_each_nodes_directory() -> Result<()> {
     let objects = objects(&sample("kubernetes/nodes.yaml"))?;
     let set = spec(&objects, "DaemonSet", "node-files")?;
     let pod = &set["template"]["spec"];
-    ensure!(pod["hostNetwork"] == true, "it is not the node's network");
+    ensure!(
+        pod["hostNetwork"] == true,
+        "the pod does not use the node's network"
+    );
     ensure!(
         set["selector"]["matchLabels"] == set["template"]["metadata"]["labels"],
-        "it selects others"
+        "the selector does not match the pod's labels"
     );
     serves(&arguments(pod)?, false)
 }
 
 #[test]
-fn a_manifest_that_kubernetes_would_not_take_is_seen() -> Result<()> {
+fn invalid_kubernetes_manifest_is_detected() -> Result<()> {
     let text = fs::read_to_string(sample("kubernetes/nodes.yaml"))?;
     let directory = public_dir()?;
     let broken = directory.path().join("broken.yaml");
@@ -200,36 +203,36 @@ fn a_manifest_that_kubernetes_would_not_take_is_seen() -> Result<()> {
     ] {
         ensure!(text.contains(good), "the sample has no {good}");
         fs::write(&broken, text.replace(good, bad))?;
-        let said = objects(&broken).err().map(|error| error.to_string());
+        let error = objects(&broken).err().map(|error| error.to_string());
         ensure!(
-            said.as_ref().is_some_and(|said| said.contains(why)),
-            "of {bad}: {said:?}"
+            error.as_ref().is_some_and(|error| error.contains(why)),
+            "error for {bad}: {error:?}"
         );
     }
     Ok(())
 }
 
 #[test]
-fn systemd_understands_the_unit_and_the_server_its_command() -> Result<()> {
+fn systemd_unit_is_valid_and_server_starts() -> Result<()> {
     const INSTALLED: &str = "/usr/local/sbin/stowaway";
     setup::need(&[Package::SYSTEMD])?;
     let text = fs::read_to_string(sample("stowaway.service"))?;
     let directory = public_dir()?;
     let unit = directory.path().join("stowaway.service");
-    // systemd wants to see the program, which is not installed here.
+    // systemd requires the program to exist. It is not installed here, so the unit gets the path of the built file.
     let program = binary(Arch::X86_64)?.display().to_string();
     fs::write(&unit, text.replace(INSTALLED, &program))?;
     let output = Command::new("systemd-analyze")
         .arg("verify")
         .arg(&unit)
         .output()?;
-    // Of a word that it does not know it only warns.
+    // systemd only warns of an unknown setting, so stderr must be empty too.
     ensure!(
         output.status.success() && output.stderr.is_empty(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    // In tenths, of 10 at most: how much it may do that it need not.
+    // systemd's exposure level of the unit, in tenths of its scale of 0 to 10, must be at most 20.
     setup::quietly(
         Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--threshold=20"])
@@ -239,7 +242,7 @@ fn systemd_understands_the_unit_and_the_server_its_command() -> Result<()> {
         .lines()
         .find_map(|line| line.strip_prefix("ExecStart="))
         .and_then(|line| line.strip_prefix(INSTALLED))
-        .context("it does not start the server")?;
+        .context("the unit does not start {INSTALLED}")?;
     let arguments: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
     serves(&arguments, false)
 }

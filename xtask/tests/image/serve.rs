@@ -1,4 +1,4 @@
-//! The image as a server: without rights, with nothing to write to, as 64 and as 32 bits.
+//! The image as a server: without capabilities, with a read-only root, as x86_64 and as i686.
 
 use super::images;
 use super::podman::Podman;
@@ -12,14 +12,14 @@ use xtask::clients::nfs::Client;
 use xtask::machines::server::{Namespace, children, public_dir, root_for};
 use xtask::setup::{self, Package};
 
-/// Platforms that run on this machine.
+/// Tags of platforms that this machine can run.
 const TAGS: [&str; 2] = ["amd64", "386"];
-/// Who the image is.
+/// The UID in the image.
 const USER: &str = "65534";
-const SAID: &str = "for NFS and MOUNT";
+const LISTENING: &str = "for NFS and MOUNT";
 const NAME: &str = "files";
 
-/// A network, a storage with the image in it, and a tree to serve.
+/// A podman instance with a network, the image, and a tree to export.
 struct Scene {
     podman: Podman,
     image: String,
@@ -42,7 +42,7 @@ impl Scene {
         })
     }
 
-    /// Starts a container as an administrator would who gives nothing away.
+    /// Starts a container with as few privileges as possible.
     fn start(&self) -> Result<()> {
         let volume = format!("{}:/srv:ro", self.tree.path().display());
         self.podman.run(&[
@@ -56,15 +56,15 @@ impl Scene {
             &volume,
             &self.image,
         ])?;
-        self.listens(1)
+        self.wait_until_listening(1)
     }
 
-    /// Waits until it listens for the `count`th time.
-    fn listens(&self, count: usize) -> Result<()> {
-        self.podman.wait_for_line(NAME, SAID, count)
+    /// Waits until the server's log has the line about listening for the `count`th time.
+    fn wait_until_listening(&self, count: usize) -> Result<()> {
+        self.podman.wait_for_line(NAME, LISTENING, count)
     }
 
-    /// The handles of the export, as MNT gives it out, and of what is in it.
+    /// The handles of the export's root (by MNT) and of its files (by LOOKUP).
     fn handles(&self) -> Result<Vec<Vec<u8>>> {
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, 2049));
         self.podman.inside(|| {
@@ -78,7 +78,7 @@ impl Scene {
         })
     }
 
-    /// What a program of libnfs prints about a path below the export.
+    /// The output of a libnfs program for `path` in the export.
     fn ask(&self, program: &str, path: &str) -> Result<String> {
         let url = format!("nfs://127.0.0.1/srv{path}?version=3&nfsport=2049&mountport=2049");
         setup::quietly(self.podman.command_inside(program).arg(url))
@@ -91,11 +91,14 @@ fn status(pid: &str, field: &str) -> Result<String> {
     let value = text
         .lines()
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    Ok(value.context("no such field")?.trim().to_owned())
+    Ok(value
+        .context("the status file has no such field")?
+        .trim()
+        .to_owned())
 }
 
 #[test]
-fn it_serves_as_nobody_without_rights_on_a_root_that_nobody_may_write() -> Result<()> {
+fn container_serves_unprivileged_on_read_only_root() -> Result<()> {
     if !root_for("an image in a container") {
         return Ok(());
     }
@@ -118,7 +121,7 @@ fn it_serves_as_nobody_without_rights_on_a_root_that_nobody_may_write() -> Resul
             read.len()
         );
 
-        // That it was so, and not only asked for.
+        // Reads from /proc whether the settings took effect.
         let pid = scene.podman.inspect(NAME, "{{.State.Pid}}")?;
         let user = status(&pid, "Uid")?;
         ensure!(
@@ -134,7 +137,7 @@ fn it_serves_as_nobody_without_rights_on_a_root_that_nobody_may_write() -> Resul
             .lines()
             .map(|line| line.split(' ').collect::<Vec<_>>())
             .rfind(|words| words[1] == "/")
-            .context("it has no root")?;
+            .context("the container has no root mount")?;
         ensure!(
             root[3].split(',').any(|option| option == "ro"),
             "{tag} may write to {root:?}"
@@ -144,7 +147,7 @@ fn it_serves_as_nobody_without_rights_on_a_root_that_nobody_may_write() -> Resul
 }
 
 #[test]
-fn handles_are_the_same_after_a_restart_and_in_another_container() -> Result<()> {
+fn handles_survive_container_restart_and_replacement() -> Result<()> {
     if !root_for("handles over restarts of containers") {
         return Ok(());
     }
@@ -152,43 +155,43 @@ fn handles_are_the_same_after_a_restart_and_in_another_container() -> Result<()>
     scene.start()?;
     let given = scene.handles()?;
     scene.podman.podman(&["restart", NAME])?;
-    scene.listens(2)?;
+    scene.wait_until_listening(2)?;
     ensure!(
         scene.handles()? == given,
-        "after a restart the handles are others"
+        "the handles changed after a restart"
     );
     scene.podman.podman(&["kill", NAME])?;
     scene.podman.podman(&["rm", "--force", NAME])?;
     scene.start()?;
     ensure!(
         scene.handles()? == given,
-        "in another container the handles are others"
+        "the handles changed in a new container"
     );
     Ok(())
 }
 
 #[test]
-fn it_ends_well_when_it_is_stopped() -> Result<()> {
+fn stopped_container_exits_with_zero() -> Result<()> {
     if !root_for("the end of a container") {
         return Ok(());
     }
     let scene = Scene::new("latest")?;
     scene.start()?;
-    // What does not obey SIGTERM is killed after that, and its status is 137.
+    // podman kills a process that does not end after SIGTERM; the exit code is 137 then.
     scene.podman.podman(&["stop", "--time", "30", NAME])?;
     let status = scene.podman.inspect(NAME, "{{.State.ExitCode}}")?;
-    ensure!(status == "0", "it ended with status {status}");
+    ensure!(status == "0", "the container ended with status {status}");
     Ok(())
 }
 
 #[test]
-fn its_health_is_asked_of_the_file_itself() -> Result<()> {
+fn health_check_detects_hang_and_removed_export() -> Result<()> {
     if !root_for("the health of a container") {
         return Ok(());
     }
     let scene = Scene::new("latest")?;
     let volume = format!("{}:/srv", scene.tree.path().display());
-    // No systemd runs here that would ask now and then: it is asked by hand.
+    // podman would run the health check by a systemd timer. This test runs it explicitly.
     scene.podman.run(&[
         "--detach",
         "--name",
@@ -205,36 +208,44 @@ fn its_health_is_asked_of_the_file_itself() -> Result<()> {
         "--export",
         "/srv/letters",
     ])?;
-    scene.listens(1)?;
+    scene.wait_until_listening(1)?;
     let healthy = || scene.podman.podman(&["healthcheck", "run", NAME]);
-    let told = || {
+    let check = || {
         let words = ["exec", NAME, "/stowaway", "check", "nfs", "--json"];
         scene.podman.podman(&words)
     };
-    healthy().context("it is not well from the start")?;
-    let said = told()?;
+    healthy().context("the container is not healthy after its start")?;
+    let json = check()?;
     ensure!(
-        said == "{\"nfs\":{\"ok\":true,\"exports\":1}}\n",
-        "it is told {said}"
+        json == "{\"nfs\":{\"ok\":true,\"exports\":1}}\n",
+        "check printed {json}"
     );
 
-    // The server, not what watches over it.
+    // The supervisor's child, which serves, not the supervisor.
     let pid: u32 = scene.podman.inspect(NAME, "{{.State.Pid}}")?.parse()?;
-    let server = *children(pid)?.first().context("nothing serves")?;
+    let server = *children(pid)?
+        .first()
+        .context("the supervisor has no child")?;
     let server = Pid::from_raw(server.try_into()?);
     kill(server, Signal::SIGSTOP)?;
-    ensure!(healthy().is_err(), "it is well though it hangs");
+    ensure!(
+        healthy().is_err(),
+        "the container is healthy although its server is stopped"
+    );
     kill(server, Signal::SIGCONT)?;
-    healthy().context("it is not well again")?;
+    healthy().context("the container is not healthy after its server continued")?;
 
     fs::remove_dir_all(scene.tree.path().join("letters"))?;
-    ensure!(healthy().is_err(), "it is well without its export");
-    ensure!(told().is_err(), "of an export that is gone nothing is told");
+    ensure!(
+        healthy().is_err(),
+        "the container is healthy without its export"
+    );
+    ensure!(check().is_err(), "check succeeds for a removed export");
     Ok(())
 }
 
 #[test]
-fn the_archive_is_loaded_and_its_images_run() -> Result<()> {
+fn images_of_the_archive_run() -> Result<()> {
     if !root_for("an archive in an engine") {
         return Ok(());
     }
@@ -244,13 +255,13 @@ fn the_archive_is_loaded_and_its_images_run() -> Result<()> {
         let image = format!("stowaway:{tag}");
         let said = podman.run(&["--rm", &image, "--version"])?;
         let expected = format!("stowaway {}\n", env!("CARGO_PKG_VERSION"));
-        ensure!(said == expected, "{image} says {said:?}");
+        ensure!(said == expected, "{image} prints {said:?}");
     }
     Ok(())
 }
 
 #[test]
-fn the_index_gives_each_machine_its_own() -> Result<()> {
+fn index_selects_image_by_architecture() -> Result<()> {
     if !root_for("a choice by an engine") {
         return Ok(());
     }
@@ -258,9 +269,9 @@ fn the_index_gives_each_machine_its_own() -> Result<()> {
     let layout = images()?.layout;
     let image = podman.pull(&layout, "latest", &[])?;
     let chosen = podman.inspect(&image, "{{.Architecture}}")?;
-    ensure!(chosen == "amd64", "here podman chose {chosen}");
+    ensure!(chosen == "amd64", "podman chose {chosen} by default");
     let image = podman.pull(&layout, "latest", &["--arch", "386"])?;
     let chosen = podman.inspect(&image, "{{.Architecture}}")?;
-    ensure!(chosen == "386", "for 386 podman chose {chosen}");
+    ensure!(chosen == "386", "podman chose {chosen} for 386");
     Ok(())
 }
