@@ -1,4 +1,4 @@
-//! Images that are replaced, overwritten, cut short or removed while somebody uses them.
+//! ISO images that are replaced, overwritten, truncated or removed while clients read files in them.
 
 use super::{Sample, Scene, content, ensure_at_rest, sample, wait_until_closed};
 use anyhow::{Context, Result, bail, ensure};
@@ -11,7 +11,7 @@ use xtask::clients::nfs::{Auth, Call, Client, Outcome, data, failure, nfsstat3, 
 use xtask::clients::sftp::{self, Sftp, SftpOptions};
 use xtask::machines::server::users;
 
-/// What happens to an image.
+/// A change of an image file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     Replaced,
@@ -29,7 +29,7 @@ impl Change {
     ];
 
     fn happen(self, image: &Path, new: &Sample) -> Result<()> {
-        // A clock of files may tick a hundred times a second: the image must not look as it did before.
+        // File timestamps may have a resolution of 10 ms. The pause ensures that the image's timestamps differ after the change.
         sleep(Duration::from_millis(20));
         let file = || File::options().write(true).open(image);
         match self {
@@ -39,33 +39,33 @@ impl Change {
                 fs::rename(next, image)?;
             }
             Self::Overwritten => file()?.write_all_at(&new.image, 0)?,
-            // The directories are still there.
+            // The directories are in the part that is kept.
             Self::Truncated => file()?.set_len(1 << 20)?,
             Self::Removed => fs::remove_file(image)?,
         }
         Ok(())
     }
 
-    /// The image that is there afterwards has this content.
+    /// Returns true if the path refers to the new image after the change.
     fn leaves_new(self) -> bool {
         matches!(self, Self::Replaced | Self::Overwritten)
     }
 }
 
-/// Each thing that can be asked for inside an image is answered STALE or IO.
+/// Every request for an object inside the image must fail with STALE or IO.
 fn ensure_gone(client: &mut Client, nodes: &[Vec<u8>; 3]) -> Result<()> {
-    let [top, sub, large] = nodes;
+    let [root, sub, large] = nodes;
     for call in [
-        Call::get_attr(top),
+        Call::get_attr(root),
         Call::get_attr(large),
         Call::access(sub, 1),
-        Call::lookup(top, b"name"),
+        Call::lookup(root, b"name"),
         Call::lookup(sub, b"deep"),
         Call::read(large, 0, 4096),
         Call::read(large, 5 << 20, 64 << 10),
-        Call::read_dir(top, 0, [0; 8], 4096),
+        Call::read_dir(root, 0, [0; 8], 4096),
         Call::read_dir_plus(sub, 0, [0; 8], 4096, 4096),
-        Call::fs_stat(top),
+        Call::fs_stat(root),
     ] {
         let status = client.status(&call)?;
         ensure!(
@@ -76,13 +76,22 @@ fn ensure_gone(client: &mut Client, nodes: &[Vec<u8>; 3]) -> Result<()> {
     Ok(())
 }
 
-/// READs of 1 MiB that are asked for before the change and taken in after it: an error, or bytes of the old or the new image.
-fn ensure_ends_well(client: &mut Client, change: Change, count: u32, new: &Sample) -> Result<()> {
+/// Receives the replies to READs of 1 MiB that were sent before the change. Each must be an error, or have bytes of the old or the
+/// new image.
+fn ensure_replies_are_valid(
+    client: &mut Client,
+    change: Change,
+    count: u32,
+    new: &Sample,
+) -> Result<()> {
     let old = sample(1)?;
     for index in 0..count {
         let Some(reply) = client.receive()? else {
-            // What was promised is no longer there.
-            ensure!(change == Change::Truncated, "the connection was closed");
+            // After a truncation the server cannot send the bytes that its reply head announced.
+            ensure!(
+                change == Change::Truncated,
+                "the server closed the connection"
+            );
             return Ok(());
         };
         let (xid, outcome) = outcome(reply)?;
@@ -104,25 +113,28 @@ fn ensure_ends_well(client: &mut Client, change: Change, count: u32, new: &Sampl
                 continue;
             }
         };
-        let at = (index as usize) << 20;
-        let (before, after) = (&old.large[at..][..1 << 20], &new.large[at..][..1 << 20]);
+        let offset = (index as usize) << 20;
+        let (before, after) = (
+            &old.large[offset..][..1 << 20],
+            &new.large[offset..][..1 << 20],
+        );
         let bytes = data.iter().zip(before.iter().zip(after));
         let known = |(byte, (before, after)): (&u8, (&u8, &u8))| match change {
             Change::Overwritten => byte == before || byte == after,
-            // What the kernel was about to send of a page it clears when the file is cut there, as it does for any file.
+            // The kernel clears page contents that it was about to send when the file is truncated there, as for any file.
             Change::Truncated => byte == before || *byte == 0,
             Change::Replaced | Change::Removed => byte == before,
         };
         ensure!(
             data.len() == 1 << 20 && bytes.into_iter().all(known),
-            "READ {index} brought other bytes"
+            "READ {index} returned wrong bytes"
         );
     }
     Ok(())
 }
 
 #[test]
-fn what_was_inside_is_stale_and_everything_else_goes_on() -> Result<()> {
+fn changed_image_is_stale_other_files_stay_readable() -> Result<()> {
     for user in users() {
         for change in Change::ALL {
             stale_over_nfs(user, change)
@@ -136,16 +148,16 @@ fn stale_over_nfs(user: Option<u32>, change: Change) -> Result<()> {
     const IN_FLIGHT: u32 = 10;
     let mut scene = Scene::new(user)?;
     let new = sample(3)?;
-    let top = scene.mount("one.iso")?;
+    let root = scene.mount("one.iso")?;
     let mut client = scene.server.connect()?;
-    let large = client.walk(&top, "large")?;
-    let nodes = [top.clone(), client.walk(&top, "sub")?, large.clone()];
+    let large = client.walk(&root, "large")?;
+    let nodes = [root.clone(), client.walk(&root, "sub")?, large.clone()];
     let other = scene.mount("other.iso/sub/deep")?;
     let bottom = client.lookup(&other, "bottom")?;
     let plain = client.lookup(&scene.mount("")?, "plain")?;
     ensure!(content(&mut client, &large)? == sample(1)?.large);
 
-    // The server has begun to answer, and its socket is full, when the image changes.
+    // These READs are being answered, and the socket's send buffer is full, when the image changes.
     let mut reading = scene.server.connect()?;
     for index in 0..IN_FLIGHT {
         let call = Call::read(&large, u64::from(index) << 20, 1 << 20);
@@ -154,20 +166,32 @@ fn stale_over_nfs(user: Option<u32>, change: Change) -> Result<()> {
     sleep(Duration::from_millis(100));
     change.happen(&scene.path("one.iso"), &new)?;
     ensure_gone(&mut client, &nodes)?;
-    ensure!(content(&mut client, &bottom)? == b"00002", "another image");
-    ensure!(content(&mut client, &plain)? == sample(2)?.large, "a file");
-    ensure_ends_well(&mut reading, change, IN_FLIGHT, &new)?;
+    ensure!(
+        content(&mut client, &bottom)? == b"00002",
+        "a file in another image"
+    );
+    ensure!(
+        content(&mut client, &plain)? == sample(2)?.large,
+        "a plain file"
+    );
+    ensure_replies_are_valid(&mut reading, change, IN_FLIGHT, &new)?;
     ensure_gone(&mut client, &nodes)?;
 
     let fresh = scene.mount("one.iso");
     if change.leaves_new() {
         let fresh = client.walk(&fresh?, "large")?;
-        ensure!(content(&mut client, &fresh)? == new.large, "the new image");
+        ensure!(
+            content(&mut client, &fresh)? == new.large,
+            "a file in the new image"
+        );
     } else if change == Change::Truncated {
-        // What is left of it can be seen; what is not, is an error.
+        // What remains of the image is readable; READs beyond it fail.
         let fresh = client.walk(&fresh?, "large")?;
         let status = client.status(&Call::read(&fresh, 8 << 20, 4096))?;
-        ensure!(status == nfsstat3::NFS3ERR_IO, "behind the end: {status:?}");
+        ensure!(
+            status == nfsstat3::NFS3ERR_IO,
+            "READ after the end: {status:?}"
+        );
     } else {
         let status = failure(fresh)?;
         ensure!(
@@ -177,16 +201,19 @@ fn stale_over_nfs(user: Option<u32>, change: Change) -> Result<()> {
     }
     ensure_gone(&mut client, &nodes)?;
     drop(reading);
-    // Nobody keeps the room on the disk that the old image took.
+    // The server must close the old image, so that its disk space is freed.
     wait_until_closed(scene.server.pid(), scene.directory.path())?;
     ensure_at_rest(|| scene.server.cpu_ticks())?;
-    ensure!(content(&mut client, &bottom)? == b"00002", "after a rest");
+    ensure!(
+        content(&mut client, &bottom)? == b"00002",
+        "after the idle period"
+    );
     ensure!(scene.server.is_alive()?);
     Ok(())
 }
 
 #[test]
-fn open_files_inside_fail_and_the_session_goes_on() -> Result<()> {
+fn open_files_in_changed_image_fail_session_continues() -> Result<()> {
     for change in Change::ALL {
         stale_over_sftp(change).with_context(|| format!("{change:?}"))?;
     }
@@ -194,7 +221,7 @@ fn open_files_inside_fail_and_the_session_goes_on() -> Result<()> {
 }
 
 fn stale_over_sftp(change: Change) -> Result<()> {
-    // Its server of NFS is not asked.
+    // The scene's NFS server is not used.
     let scene = Scene::new(None)?;
     let (old, new) = (sample(1)?, sample(3)?);
     let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
@@ -207,26 +234,29 @@ fn stale_over_sftp(change: Change) -> Result<()> {
 
     for _ in 0..2 {
         let failed = sftp::failure(session.fstat(&large))?;
-        ensure!(failed.is_some(), "FSTAT of what is gone");
-        // Few bytes are answered at once, many are handed on by the kernel. Not every READ asks whether the image changed, but
-        // nobody comes to the end of a file without being told.
+        ensure!(failed.is_some(), "FSTAT of a stale file succeeded");
+        // Small replies are copied, large ones are sent by the kernel. Not every READ checks whether the image has changed, but one
+        // of several must, and a READ at the end of the file always must.
         for count in [100, 1 << 15, 1 << 17] {
             let mut failed = None;
             for _ in 0..8 {
-                // Who reads in another image in between is not the one who is told.
+                // A READ in another image in between must not get the error instead.
                 ensure!(session.read(&other, 0, 100)?.is_some());
                 failed = failed.or(sftp::failure(session.read(&large, 8 << 20, count))?);
             }
-            ensure!(failed.is_some(), "READs of {count} bytes of what is gone");
+            ensure!(
+                failed.is_some(),
+                "no READ of {count} bytes of a stale file failed"
+            );
             let end = old.large.len() as u64 - u64::from(count);
             let failed = sftp::failure(session.read(&large, end, count))?;
             ensure!(
                 failed.is_some(),
-                "READ of the last {count} bytes of what is gone"
+                "READ of the last {count} bytes of a stale file succeeded"
             );
         }
         let failed = sftp::failure(session.read_dir(&list))?;
-        ensure!(failed.is_some(), "READDIR of what is gone");
+        ensure!(failed.is_some(), "READDIR of a stale directory succeeded");
     }
     ensure!(session.read_file("other.iso/sub/deep/bottom")? == b"00002");
     ensure!(session.read_file("plain")? == sample(2)?.large);
@@ -237,12 +267,12 @@ fn stale_over_sftp(change: Change) -> Result<()> {
         ensure!(session.read_file("one.iso/large")? == new.large);
         ensure!(session.read_file("one.iso/sub/../link")? == b"00003");
     } else {
-        let gone = session.open_read("one.iso/large");
-        let failed = match gone {
+        let opened = session.open_read("one.iso/large");
+        let failed = match opened {
             Ok(handle) => sftp::failure(session.read(&handle, 8 << 20, 1 << 15))?,
             Err(error) => sftp::failure::<()>(Err(error))?,
         };
-        ensure!(failed.is_some(), "READ of what is gone");
+        ensure!(failed.is_some(), "READ of a missing part succeeded");
     }
     ensure_at_rest(|| session.process.cpu_ticks())?;
     ensure!(session.read_file("other.iso/name")? == b"00002");
@@ -252,7 +282,7 @@ fn stale_over_sftp(change: Change) -> Result<()> {
 }
 
 #[test]
-fn a_session_at_rest_keeps_no_removed_image() -> Result<()> {
+fn idle_session_closes_removed_image() -> Result<()> {
     let scene = Scene::new(None)?;
     let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
     session.read_file("one.iso/name")?;
@@ -261,13 +291,13 @@ fn a_session_at_rest_keeps_no_removed_image() -> Result<()> {
 }
 
 #[test]
-fn what_an_incomplete_image_lacks_is_an_error_however_much_is_asked_for() -> Result<()> {
+fn reads_beyond_truncated_image_fail_for_every_length() -> Result<()> {
     let scene = Scene::new(None)?;
     Change::Truncated.happen(&scene.path("one.iso"), &sample(3)?)?;
-    let top = scene.mount("one.iso")?;
+    let root = scene.mount("one.iso")?;
     let mut client = scene.server.connect()?;
-    let file = client.walk(&top, "large")?;
-    // 4 KiB are read at once, the others are orders to the driver.
+    let file = client.walk(&root, "large")?;
+    // A READ of 4 KiB is answered at once; the larger ones are orders to the driver.
     for count in [4 << 10, 128 << 10, 1 << 20] {
         let status = client.status(&Call::read(&file, 8 << 20, count));
         let status = status.with_context(|| format!("READ of {count} bytes over NFS"))?;
@@ -275,8 +305,11 @@ fn what_an_incomplete_image_lacks_is_an_error_however_much_is_asked_for() -> Res
     }
     let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
     let opened = sftp::failure(session.open_read("one.iso/large"))?;
-    ensure!(opened.is_some(), "what is not all there was opened");
-    // The session goes on.
+    ensure!(
+        opened.is_some(),
+        "a file that is not completely in the image was opened"
+    );
+    // The session must continue.
     ensure!(session.read_file("other.iso/name")? == b"00002");
     Ok(())
 }

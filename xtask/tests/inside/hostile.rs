@@ -1,5 +1,5 @@
-//! Images of which some bytes are others: everything in them is listed and read, the answers are whole and come soon, and
-//! nobody else notices.
+//! Damaged ISO images. A client lists and reads everything in them: replies must be valid and prompt, and other images must stay
+//! readable.
 
 use super::{content, image_of, sample, serve, small_tree};
 use anyhow::{Context, Result, ensure};
@@ -12,69 +12,70 @@ use xtask::clients::sftp::{self, Sftp, SftpOptions};
 use xtask::machines::server::{public_dir, users};
 use xtask::testing::full;
 
-/// Objects in one image that are looked at, and pages of a directory. The clients wait ten seconds for an answer.
+/// Limits on the objects explored in one image and the pages read of one directory. A reply within ten seconds is checked by the
+/// clients.
 const OBJECTS_MAX: usize = 400;
 const PAGES_MAX: usize = 2000;
-/// What may be resident at the end and was not before the damage, in KiB.
+/// Limit (KiB) of the growth of resident memory after all damaged images.
 const GROWTH_MAX: u64 = 256;
-/// Where an image's descriptors begin.
+/// Offset of the first volume descriptor in an image.
 const FIRST: usize = 16 * 2048;
 
-/// Damaged images for each user over NFS.
+/// Number of damaged images per user over NFS.
 fn images() -> usize {
     if full() { 1000 } else { 100 }
 }
 
-/// The same over SFTP, where each path is walked from the top.
+/// Number of damaged images over SFTP; fewer, because each path is resolved from the root.
 fn images_by_paths() -> usize {
     if full() { 300 } else { 40 }
 }
 
-/// A tree with long names, links and depth, as an image.
+/// The image of a tree with long names, links and deep directories.
 fn undamaged() -> Result<Vec<u8>> {
     let tree = small_tree(7)?;
-    let top = tree.path();
-    fs::write(top.join("n".repeat(250)), "long")?;
-    std::os::unix::fs::symlink("far/".repeat(60), top.join("far"))?;
-    fs::create_dir_all(top.join("a/b/c/d/e/f/g/h/i/j"))?;
+    let root = tree.path();
+    fs::write(root.join("n".repeat(250)), "long")?;
+    std::os::unix::fs::symlink("far/".repeat(60), root.join("far"))?;
+    fs::create_dir_all(root.join("a/b/c/d/e/f/g/h/i/j"))?;
     for number in 0..100 {
-        fs::write(top.join(format!("sub/file {number}")), number.to_string())?;
+        fs::write(root.join(format!("sub/file {number}")), number.to_string())?;
     }
     fs::write(top.join("large"), Random::new(8).bytes(200_000))?;
-    image_of(top)
+    image_of(root)
 }
 
-/// The image with some other bytes, or without its end.
+/// The image with some bytes changed, or truncated.
 fn damage(image: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = image.to_vec();
     if random.chance(10) {
         bytes.truncate(random.below(image.len()));
         return bytes;
     }
-    // The directories are about the first third.
+    // The directories are in about the first third of the image.
     let end = if random.chance(80) {
         image.len() / 3
     } else {
         image.len()
     };
     for _ in 0..1 + random.below(40) {
-        // Most of what is zero means nothing: look a little for what does.
-        let mut at = 0;
+        // Zero bytes are mostly padding, so up to 20 attempts are made to find another byte.
+        let mut offset = 0;
         for _ in 0..20 {
-            at = FIRST + random.below(end - FIRST);
-            if bytes[at] != 0 {
+            offset = FIRST + random.below(end - FIRST);
+            if bytes[offset] != 0 {
                 break;
             }
         }
         match random.below(4) {
-            0 => bytes[at] = 0,
-            1 => bytes[at] = 0xff,
-            2 => bytes[at] ^= 1 << random.below(8),
-            _ => bytes[at] = random.number() as u8,
+            0 => bytes[offset] = 0,
+            1 => bytes[offset] = 0xff,
+            2 => bytes[offset] ^= 1 << random.below(8),
+            _ => bytes[offset] = random.number() as u8,
         }
     }
     if random.chance(20) {
-        // A block in another's place: directories that contain themselves.
+        // Copies a block over another one, which can make a directory contain itself.
         let blocks = end / 2048 - 16;
         let (from, to) = (random.below(blocks), random.below(blocks));
         bytes.copy_within(
@@ -85,18 +86,18 @@ fn damage(image: &[u8], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Puts an image in the place of another, as who updates one does.
+/// Replaces the image by rename, as an update does.
 fn put(dir: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(dir.join("next"), bytes)?;
     fs::rename(dir.join("next"), dir.join("damaged.iso"))?;
     Ok(())
 }
 
-/// Everything inside, as far as it can be seen; how many objects.
+/// Reads every object that can be reached. Returns their number.
 fn explore(client: &mut Client, top: Vec<u8>) -> Result<usize> {
     let mut seen = HashSet::from([top.clone()]);
-    let mut left = vec![top];
-    while let Some(object) = left.pop() {
+    let mut pending = vec![top];
+    while let Some(object) = pending.pop() {
         if seen.len() > OBJECTS_MAX {
             break;
         }
@@ -118,7 +119,7 @@ fn explore(client: &mut Client, top: Vec<u8>) -> Result<usize> {
         client.status(&Call::fs_stat(&object))?;
         let (mut cookie, mut verifier) = (0, [0; 8]);
         for page in 0.. {
-            ensure!(page < PAGES_MAX, "a directory does not end");
+            ensure!(page < PAGES_MAX, "a directory has no last page");
             let call = Call::read_dir_plus(&object, cookie, verifier, 32 << 10, 32 << 10);
             let listed = match client.page(&call) {
                 Ok(listed) => listed,
@@ -132,7 +133,7 @@ fn explore(client: &mut Client, top: Vec<u8>) -> Result<usize> {
                 if let Some(handle) = entry.handle
                     && seen.insert(handle.clone())
                 {
-                    left.push(handle);
+                    pending.push(handle);
                 }
             }
             verifier = listed.verifier;
@@ -144,27 +145,32 @@ fn explore(client: &mut Client, top: Vec<u8>) -> Result<usize> {
     Ok(seen.len())
 }
 
-/// Has the first continuation area of a file with a long name lead to itself for ever; how its name begins.
+/// Overwrites the first continuation area of a long name with the entry (CE) that refers to it, so that the name never ends.
 fn loop_back(image: &mut [u8]) -> Result<()> {
     const LEN: usize = 28;
-    let word = |at: usize| image.get(at..at + 4).and_then(|it| it.try_into().ok());
-    for at in FIRST..image.len() - LEN {
-        if !image[at..].starts_with(b"CE\x1c\x01") {
+    let word = |offset: usize| {
+        image
+            .get(offset..offset + 4)
+            .and_then(|it| it.try_into().ok())
+    };
+    for entry in FIRST..image.len() - LEN {
+        if !image[entry..].starts_with(b"CE\x1c\x01") {
             continue;
         }
-        let [block, offset] = [at + 4, at + 12].map(|at| word(at).map_or(0, u32::from_le_bytes));
+        let [block, offset] =
+            [entry + 4, entry + 12].map(|field| word(field).map_or(0, u32::from_le_bytes));
         let area = block as usize * 2048 + offset as usize;
-        // That of the root is not of a name.
+        // The continuation area of the root directory has no name.
         if image[area..].starts_with(b"NM") {
-            image.copy_within(at..at + LEN, area);
+            image.copy_within(entry..entry + LEN, area);
             return Ok(());
         }
     }
-    anyhow::bail!("no name goes on elsewhere")
+    anyhow::bail!("the image has no name with a continuation area")
 }
 
 #[test]
-fn a_damaged_entry_is_the_same_over_nfs_and_sftp() -> Result<()> {
+fn damaged_entry_fails_over_nfs_and_sftp() -> Result<()> {
     let tree = small_tree(7)?;
     fs::write(tree.path().join("n".repeat(250)), "long")?;
     let mut image = image_of(tree.path())?;
@@ -194,14 +200,17 @@ fn a_damaged_entry_is_the_same_over_nfs_and_sftp() -> Result<()> {
         sftp::Request::LStat(&path),
         sftp::Request::Open(&path, sftp::open::READ, sftp::Attrs::default()),
     ] {
-        let told = sftp.told(&request)?;
-        ensure!(told == Some(sftp::Status::FAILURE), "{request:?}: {told:?}");
+        let status = sftp.told(&request)?;
+        ensure!(
+            status == Some(sftp::Status::FAILURE),
+            "{request:?}: {status:?}"
+        );
     }
     Ok(())
 }
 
 #[test]
-fn damaged_images_are_errors_over_nfs() -> Result<()> {
+fn damaged_images_give_errors_over_nfs() -> Result<()> {
     let image = undamaged()?;
     let (seed, count) = (seed(), images());
     for user in users() {
@@ -213,7 +222,7 @@ fn damaged_images_are_errors_over_nfs() -> Result<()> {
         let path = dir.path().join("damaged.iso").display().to_string();
         let mut client = server.connect()?;
         let whole = explore(&mut client, mount.mount(&path)?)?;
-        ensure!(whole > 100, "only {whole} objects in the whole image");
+        ensure!(whole > 100, "only {whole} objects in the undamaged image");
         let other = mount.mount(&dir.path().join("other.iso").display().to_string())?;
         let other = client.lookup(&other, "name")?;
         let before = server.rss_kib()?;
@@ -243,11 +252,14 @@ fn damaged_images_are_errors_over_nfs() -> Result<()> {
             };
             look()
                 .with_context(|| format!("mutation {number} of seed {seed}, as user {user:?}"))?;
-            ensure!(server.is_alive()?, "it ended at mutation {number}");
+            ensure!(server.is_alive()?, "the server ended at mutation {number}");
         }
         ensure!(opened > count / 4, "only {opened} could be mounted");
         let after = server.rss_kib()?;
-        ensure!(after <= before + GROWTH_MAX, "{before} KiB became {after}");
+        ensure!(
+            after <= before + GROWTH_MAX,
+            "resident memory grew from {before} to {after} KiB"
+        );
         ensure!(content(&mut client, &other)? == b"00002");
         println!("as user {user:?}: {opened} of {count} mounted; {before} KiB, then {after}");
     }
@@ -255,43 +267,47 @@ fn damaged_images_are_errors_over_nfs() -> Result<()> {
 }
 
 #[test]
-fn damaged_images_are_errors_over_sftp() -> Result<()> {
+fn damaged_images_give_errors_over_sftp() -> Result<()> {
     let image = undamaged()?;
     let seed = seed();
     let dir = public_dir()?;
     fs::write(dir.path().join("other.iso"), &sample(2)?.image)?;
     put(dir.path(), &image)?;
     let mut session = Sftp::start(&SftpOptions::at(dir.path()))?;
-    let whole = look_by_paths(&mut session)?;
-    ensure!(whole > 100, "only {whole} objects in the whole image");
+    let whole = explore_by_paths(&mut session)?;
+    ensure!(whole > 100, "only {whole} objects in the undamaged image");
     let before = session.process.rss_kib()?;
     for number in 0..images_by_paths() {
         let mut random = Random::new(seed.wrapping_add(number as u64));
         put(dir.path(), &damage(&image, &mut random))?;
-        look_by_paths(&mut session).with_context(|| format!("mutation {number} of seed {seed}"))?;
+        explore_by_paths(&mut session)
+            .with_context(|| format!("mutation {number} of seed {seed}"))?;
     }
     let after = session.process.rss_kib()?;
-    ensure!(after <= before + GROWTH_MAX, "{before} KiB became {after}");
+    ensure!(
+        after <= before + GROWTH_MAX,
+        "resident memory grew from {before} to {after} KiB"
+    );
     ensure!(session.read_file("other.iso/name")? == b"00002");
     let (_, ended) = session.finish()?;
     ensure!(ended.code() == Some(0), "{ended:?}");
     Ok(())
 }
 
-/// What was asked for; None when there was a status instead.
-fn told<T>(result: Result<T>) -> Result<Option<T>> {
+/// The value of a result. None if the server replied with an error status.
+fn value_of<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) => sftp::failure::<()>(Err(error)).map(|_| None),
     }
 }
 
-/// The same over SFTP.
-fn look_by_paths(session: &mut Sftp) -> Result<usize> {
+/// As [`explore`], over SFTP by paths.
+fn explore_by_paths(session: &mut Sftp) -> Result<usize> {
     const DEPTH_MAX: usize = 8;
-    let mut left = vec![(b"damaged.iso/".to_vec(), 0)];
+    let mut pending = vec![(b"damaged.iso/".to_vec(), 0)];
     let mut count = 0;
-    while let Some((path, depth)) = left.pop() {
+    while let Some((path, depth)) = pending.pop() {
         count += 1;
         if count > OBJECTS_MAX {
             break;
@@ -300,23 +316,23 @@ fn look_by_paths(session: &mut Sftp) -> Result<usize> {
         sftp::failure(session.stat(&path))?;
         sftp::failure(session.read_link(&path))?;
         sftp::failure(session.real_path(&path))?;
-        if let Some(file) = told(session.open_read(&path))? {
+        if let Some(file) = value_of(session.open_read(&path))? {
             for offset in [0, 100_000, 3 << 30] {
                 sftp::failure(session.read(&file, offset, 32 << 10))?;
             }
             session.close(&file)?;
         }
-        let Some(dir) = told(session.open_dir(&path))? else {
+        let Some(dir) = value_of(session.open_dir(&path))? else {
             continue;
         };
         for page in 0.. {
-            ensure!(page < PAGES_MAX, "a directory does not end");
-            let Some(Some(entries)) = told(session.read_dir(&dir))? else {
+            ensure!(page < PAGES_MAX, "a directory has no last page");
+            let Some(Some(entries)) = value_of(session.read_dir(&dir))? else {
                 break;
             };
             for entry in entries {
                 if depth < DEPTH_MAX && entry.name != b"." && entry.name != b".." {
-                    left.push(([&path[..], b"/", &entry.name].concat(), depth + 1));
+                    pending.push(([&path[..], b"/", &entry.name].concat(), depth + 1));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Random READs in an image of 5 GiB, in which one file has several extents.
+//! Random READs in an ISO image of 5 GiB with a file of several extents.
 
 use super::serve;
 use anyhow::{Context, Result, ensure};
@@ -12,15 +12,15 @@ use xtask::machines::server::{public_dir, users};
 use xtask::setup::{self, Package};
 
 const SIZE: u64 = (5 << 30) + 12_345;
-/// The file has a page that is not zero so often.
+/// Distance (bytes) between the pages of the file that are not zero.
 const STEP: u64 = 16 << 20;
 const READ: usize = 64 << 10;
 const HUNDRED: usize = 100;
-/// How much more may be resident after the last hundred READs than after the first, in KiB: pages of the file that are
-/// needed now and then. Nothing that is read.
+/// Limit (KiB) of the growth of resident memory after the first hundred READs, for rarely used pages of the program. Data that is
+/// read must not stay resident.
 const GROWTH_MAX: u64 = 64;
 
-/// The file, and a directory with the image of it, `huge.iso`.
+/// The file, and a directory with its image `huge.iso`.
 struct Huge {
     file: File,
     directory: PathBuf,
@@ -42,14 +42,14 @@ impl Huge {
             .open(&path)?;
         file.set_len(SIZE)?;
         let mut random = Random::new(5);
-        for at in (0..SIZE).step_by(STEP as usize) {
-            file.write_all_at(&random.bytes(4096), at)?;
+        for offset in (0..SIZE).step_by(STEP as usize) {
+            file.write_all_at(&random.bytes(4096), offset)?;
         }
-        // Where one extent ends and the next begins, and the end.
-        for at in [(4 << 30) - 2048, (4 << 30) + 2048, SIZE - 100] {
-            file.write_all_at(&random.bytes(100), at)?;
+        // Around the border of the first two extents, and at the end of the file.
+        for offset in [(4 << 30) - 2048, (4 << 30) + 2048, SIZE - 100] {
+            file.write_all_at(&random.bytes(100), offset)?;
         }
-        // Its zeros need no room here.
+        // `dd` leaves holes for the zeros of the image.
         let mut make = Command::new("sh");
         make.current_dir(dir.path()).args([
             "-c",
@@ -64,26 +64,26 @@ impl Huge {
         })
     }
 
-    /// Where to read: somewhere around a page that is not zero, an extent's end, or the file's.
-    fn place(&self, random: &mut Random) -> u64 {
-        let at = match random.below(10) {
+    /// A random offset close before a page that is not zero, the border of two extents, or the end of the file.
+    fn random_offset(&self, random: &mut Random) -> u64 {
+        let target = match random.below(10) {
             0 => 4 << 30,
             1 => SIZE,
             _ => STEP * random.below((SIZE / STEP) as usize + 1) as u64,
         };
-        at.saturating_sub(random.below(READ) as u64)
+        target.saturating_sub(random.below(READ) as u64)
     }
 
-    /// What is to be read at a place.
-    fn expect(&self, at: u64) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; READ.min((SIZE - at) as usize)];
-        self.file.read_exact_at(&mut bytes, at)?;
+    /// The expected data of a READ at `offset`.
+    fn expect(&self, offset: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; READ.min((SIZE - offset) as usize)];
+        self.file.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 }
 
 #[test]
-fn random_reads_in_5_gib_are_right_and_take_no_memory() -> Result<()> {
+fn random_reads_in_5_gib_need_no_memory() -> Result<()> {
     let huge = Huge::new()?;
     for user in users() {
         reads(&huge, user).with_context(|| format!("as user {user:?}"))?;
@@ -91,26 +91,29 @@ fn random_reads_in_5_gib_are_right_and_take_no_memory() -> Result<()> {
     Ok(())
 }
 
-/// Four hundred READs, after the first hundred of which the server does not grow.
+/// Sends 400 READs. The server's memory may grow during the first hundred only.
 fn reads(huge: &Huge, user: Option<u32>) -> Result<()> {
     let server = serve(&huge.directory, user)?;
-    let (mut client, top) = server.open(&huge.directory.join("huge.iso"))?;
-    let file = client.walk(&top, "huge")?;
+    let (mut client, root) = server.open(&huge.directory.join("huge.iso"))?;
+    let file = client.walk(&root, "huge")?;
     ensure!(client.attr(&file)?.size == SIZE);
     let mut random = Random::new(seed());
     let mut before = 0;
     for number in 0..4 * HUNDRED {
-        let at = huge.place(&mut random);
+        let offset = huge.random_offset(&mut random);
         let (data, eof) = client
-            .read(&file, at, READ as u32)
-            .with_context(|| format!("READ {number}, at {at}"))?;
-        ensure!(eof == (at + data.len() as u64 == SIZE), "eof is {eof}");
-        ensure!(data == huge.expect(at)?, "other bytes at {at}");
+            .read(&file, offset, READ as u32)
+            .with_context(|| format!("READ {number} at {offset}"))?;
+        ensure!(eof == (offset + data.len() as u64 == SIZE), "eof is {eof}");
+        ensure!(data == huge.expect(offset)?, "wrong bytes at {offset}");
         if number == HUNDRED {
             before = server.rss_kib()?;
         }
     }
     let after = server.rss_kib()?;
-    ensure!(after <= before + GROWTH_MAX, "{before} KiB became {after}");
+    ensure!(
+        after <= before + GROWTH_MAX,
+        "resident memory grew from {before} to {after} KiB"
+    );
     Ok(())
 }

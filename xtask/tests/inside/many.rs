@@ -1,4 +1,4 @@
-//! A thousand images in one directory.
+//! A directory with a thousand ISO images.
 
 use super::{image_of, open_images, serve, small_tree, wait_until_closed};
 use anyhow::{Context, Result, ensure};
@@ -12,36 +12,36 @@ use xtask::clients::sftp::{Sftp, SftpOptions};
 use xtask::machines::server::{Server, public_dir, users};
 
 const COUNT: u64 = 1000;
-/// Images that a process may have open.
+/// Most images that a process has open at a time.
 const OPEN_MAX: usize = 16;
-/// What may be resident after all of them were used and was not before, in KiB.
+/// Limit (KiB) of the growth of resident memory after all images have been used.
 const GROWTH_MAX: u64 = 192;
 
-/// Images in whose `name` and `sub/deep/bottom` are their numbers.
+/// A directory of a thousand images. `name` and `sub/deep/bottom` of each contain its number as five digits.
 fn thousand() -> Result<TempDir> {
     const MARK: u64 = 98_765;
     let image = image_of(small_tree(MARK)?.path())?;
     let mark = MARK.to_string();
-    let places: Vec<_> = (0..image.len() - 5)
-        .filter(|at| &image[*at..at + 5] == mark.as_bytes())
+    let offsets: Vec<_> = (0..image.len() - 5)
+        .filter(|offset| &image[*offset..*offset + 5] == mark.as_bytes())
         .collect();
-    ensure!(places.len() == 2, "the mark is at {places:?}");
+    ensure!(offsets.len() == 2, "the mark is at {offsets:?}");
     let dir = public_dir()?;
     for number in 0..COUNT {
         let mut image = image.clone();
-        for at in &places {
-            image[*at..at + 5].copy_from_slice(format!("{number:05}").as_bytes());
+        for offset in &offsets {
+            image[*offset..offset + 5].copy_from_slice(format!("{number:05}").as_bytes());
         }
         fs::write(dir.path().join(format!("{number}.iso")), image)?;
     }
     Ok(dir)
 }
 
-/// Uses an image.
+/// Mounts an image and reads the file `sub/deep/bottom`, whose handle is returned.
 fn use_one(server: &Server, client: &mut Client, dir: &Path, number: u64) -> Result<Vec<u8>> {
     let path = dir.join(format!("{number}.iso")).display().to_string();
-    let top = Client::connect(server.mount())?.mount(&path)?;
-    let file = client.walk(&top, "sub/deep/bottom")?;
+    let root = Client::connect(server.mount())?.mount(&path)?;
+    let file = client.walk(&root, "sub/deep/bottom")?;
     let (data, eof) = client.read(&file, 0, 4096)?;
     ensure!(
         eof && data == format!("{number:05}").as_bytes(),
@@ -51,28 +51,28 @@ fn use_one(server: &Server, client: &mut Client, dir: &Path, number: u64) -> Res
 }
 
 #[test]
-fn a_thousand_images_cost_nothing_and_take_turns() -> Result<()> {
+fn thousand_images_are_served_with_bounded_memory() -> Result<()> {
     let dir = thousand()?;
     let empty = public_dir()?;
     for user in users() {
         let server = serve(dir.path(), user)?;
         let other = serve(empty.path(), user)?;
-        // What starting took is let go.
+        // The memory used during the start is released by then.
         sleep(Duration::from_secs(3));
         let (rss, other_rss) = (server.rss_kib()?, other.rss_kib()?);
         ensure!(
             rss.abs_diff(other_rss) <= 32 && server.fd_count()? == other.fd_count()?,
-            "at rest {rss} KiB beside {other_rss}, {} descriptors beside {}",
+            "idle: {rss} KiB and {} descriptors; with an empty directory {other_rss} KiB and {}",
             server.fd_count()?,
             other.fd_count()?
         );
-        let (mut client, top) = server.open(dir.path())?;
-        let listed = client.list(&top)?;
+        let (mut client, root) = server.open(dir.path())?;
+        let listed = client.list(&root)?;
         let images = listed.iter().filter(|it| it.name.ends_with(b".iso"));
         ensure!(images.count() as u64 == COUNT, "{} names", listed.len());
         ensure!(
             open_images(server.pid(), dir.path())? == 0,
-            "a listing opens images"
+            "a listing opened images"
         );
         use_one(&server, &mut client, dir.path(), 0)?;
         let before = server.rss_kib()?;
@@ -80,26 +80,31 @@ fn a_thousand_images_cost_nothing_and_take_turns() -> Result<()> {
         for number in 0..COUNT {
             files.push(use_one(&server, &mut client, dir.path(), number)?);
         }
-        // Handles of those that were closed long ago are as good as new.
+        // Handles of files in images that were closed long ago are still valid.
         for (number, file) in files.iter().enumerate().step_by(37) {
             let (data, _) = client.read(file, 0, 4096)?;
-            ensure!(data == format!("{number:05}").as_bytes(), "again: {number}");
+            ensure!(
+                data == format!("{number:05}").as_bytes(),
+                "image {number}, read again"
+            );
         }
         let after = server.rss_kib()?;
         ensure!(
             after <= before + GROWTH_MAX,
-            "{before} KiB became {after} KiB"
+            "resident memory grew from {before} to {after} KiB"
         );
         wait_until_closed(server.pid(), dir.path())?;
         let data = client.read(&files[5], 0, 4096)?.0;
-        ensure!(data == b"00005", "after a rest");
-        println!("as user {user:?}: at rest {rss} KiB, then {before}, at the end {after}");
+        ensure!(data == b"00005", "after the images were closed");
+        println!(
+            "as user {user:?}: idle {rss} KiB, {before} KiB after one image, {after} KiB after all"
+        );
     }
     Ok(())
 }
 
 #[test]
-fn a_session_uses_a_thousand_images() -> Result<()> {
+fn sftp_session_reads_thousand_images() -> Result<()> {
     let images = thousand()?;
     let mut session = Sftp::start(&SftpOptions::at(images.path()))?;
     session.read_file("0.iso/name")?;
@@ -111,8 +116,11 @@ fn a_session_uses_a_thousand_images() -> Result<()> {
         ensure!(open <= OPEN_MAX, "{open} images are open");
     }
     let after = session.process.rss_kib()?;
-    ensure!(after <= before + GROWTH_MAX, "{before} KiB became {after}");
-    // As long as files in so many are open, others have to wait, and those that are open have not.
+    ensure!(
+        after <= before + GROWTH_MAX,
+        "resident memory grew from {before} to {after} KiB"
+    );
+    // With files of OPEN_MAX images open, a file of another image cannot be opened; the open ones stay usable.
     let mut handles = Vec::new();
     for number in 0..OPEN_MAX {
         handles.push(session.open_read(format!("{number}.iso/name"))?);

@@ -1,5 +1,5 @@
-//! What is inside ISO images, over NFS and SFTP: what happens to it when the images change, how much it may cost, and what a
-//! hostile image can do. The images are of xorriso; how well they are read is `iso`'s business.
+//! Files inside ISO images over NFS and SFTP: changes of the images, cost, and hostile images. The images are made by xorriso; the
+//! tests of `iso` compare their contents in detail.
 
 mod changes;
 mod hostile;
@@ -23,22 +23,22 @@ use xtask::machines::wait_for;
 use xtask::setup::{self, Package};
 use xtask::testing;
 
-/// Bytes of the file `large` in a sample: more than sockets take in at once.
+/// Size (bytes) of the file `large` in a sample: more than the sockets' buffers hold.
 const LARGE: usize = 12 << 20;
 
-/// An image and what is in it.
+/// An image, and the contents of its large file.
 #[derive(Clone)]
 struct Sample {
     image: Vec<u8>,
-    /// The content of `large`; `name` holds the seed as five digits, `sub/deep/bottom` the same, and `link` leads to `name`.
+    /// The contents of `large`. `name` and `sub/deep/bottom` contain the seed as five digits; `link` is a symbolic link to `name`.
     large: Vec<u8>,
 }
 
-/// A sample that differs from that of any other seed, but not in its size.
+/// The sample of a seed. Samples differ in their contents, but not in their size.
 fn sample(seed: u64) -> Result<Sample> {
     static MADE: Mutex<Vec<(u64, Sample)>> = Mutex::new(Vec::new());
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, sample)) = made.iter().find(|(of, _)| *of == seed) {
+    if let Some((_, sample)) = made.iter().find(|(sample_seed, _)| *sample_seed == seed) {
         return Ok(sample.clone());
     }
     let tree = small_tree(seed)?;
@@ -50,7 +50,7 @@ fn sample(seed: u64) -> Result<Sample> {
     Ok(sample)
 }
 
-/// All of a sample's tree but the large file.
+/// The tree of a sample without the file `large`.
 fn small_tree(seed: u64) -> Result<TempDir> {
     let tree = tempfile::tempdir()?;
     fs::create_dir_all(tree.path().join("sub/deep"))?;
@@ -61,7 +61,7 @@ fn small_tree(seed: u64) -> Result<TempDir> {
     Ok(tree)
 }
 
-/// The image that xorriso makes of a tree.
+/// Makes the image of a tree by xorriso.
 fn image_of(tree: &Path) -> Result<Vec<u8>> {
     setup::need(&[Package::XORRISO])?;
     let dir = tempfile::tempdir()?;
@@ -72,7 +72,7 @@ fn image_of(tree: &Path) -> Result<Vec<u8>> {
     fs::read(&path).context("xorriso made no image")
 }
 
-/// `one.iso` is the sample of seed 1, `other.iso` of seed 2, and `plain` has the large file of that.
+/// A directory with `one.iso` (the sample of seed 1), `other.iso` (seed 2) and `plain` (the large file of seed 2).
 struct Images;
 
 type Scene = testing::Scene<Images>;
@@ -93,7 +93,7 @@ impl testing::Sample for Images {
     }
 }
 
-/// A server of a directory, with the images in it.
+/// Starts a server that exports `directory` with the option `isos`.
 fn serve(directory: &Path, user: Option<u32>) -> Result<Server> {
     Server::start(ServerOptions {
         exports: vec![format!("{}:isos", directory.display())],
@@ -102,7 +102,7 @@ fn serve(directory: &Path, user: Option<u32>) -> Result<Server> {
     })
 }
 
-/// All of a file.
+/// Reads a whole file.
 fn content(client: &mut Client, file: &[u8]) -> Result<Vec<u8>> {
     let mut all = Vec::new();
     loop {
@@ -111,25 +111,28 @@ fn content(client: &mut Client, file: &[u8]) -> Result<Vec<u8>> {
         if eof {
             return Ok(all);
         }
-        ensure!(!data.is_empty(), "a READ without bytes that is not the end");
+        ensure!(
+            !data.is_empty(),
+            "a READ before the end of the file returned no data"
+        );
     }
 }
 
-/// How many images of a directory a process has open to be read.
+/// The number of images in `directory` that a process has open for reading.
 fn open_images(pid: u32, directory: &Path) -> Result<usize> {
-    // A descriptor that names a file and cannot be read.
-    let place = OFlag::O_PATH.bits() as u32;
+    // O_PATH descriptors cannot be read and are not counted.
+    let o_path = OFlag::O_PATH.bits() as u32;
     let mut count = 0;
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         let entry = entry?;
         let info = Path::new(&format!("/proc/{pid}/fdinfo")).join(entry.file_name());
-        // What was closed meanwhile has neither any more.
+        // A descriptor that was closed meanwhile has neither link nor info.
         let (Ok(path), Ok(info)) = (fs::read_link(entry.path()), fs::read_to_string(info)) else {
             continue;
         };
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
         let flags = u32::from_str_radix(flags.context("no flags")?.trim(), 8)?;
-        count += usize::from(is_image(&path, directory) && flags & place == 0);
+        count += usize::from(is_image(&path, directory) && flags & o_path == 0);
     }
     Ok(count)
 }
@@ -139,7 +142,7 @@ fn is_image(path: &Path, directory: &Path) -> bool {
     path.starts_with(directory) && name.trim_end_matches(" (deleted)").ends_with(".iso")
 }
 
-/// Waits until a process has let go of all images of a directory.
+/// Waits until a process has closed all images in `directory`.
 fn wait_until_closed(pid: u32, directory: &Path) -> Result<()> {
     let is_open = |path: &PathBuf| is_image(path, directory);
     let none = || Ok((!open_files(pid)?.iter().any(is_open)).then_some(()));
@@ -147,11 +150,11 @@ fn wait_until_closed(pid: u32, directory: &Path) -> Result<()> {
         .with_context(|| format!("images are still open: {:?}", open_files(pid)))
 }
 
-/// A process that nobody asks for anything takes next to no CPU time.
+/// Checks that an idle process uses nearly no CPU time.
 fn ensure_at_rest(ticks: impl Fn() -> Result<u64>) -> Result<()> {
     let before = ticks()?;
     sleep(Duration::from_secs(1));
     let spent = ticks()? - before;
-    ensure!(spent < 10, "{spent} ticks of CPU time in a second of rest");
+    ensure!(spent < 10, "{spent} ticks of CPU time in an idle second");
     Ok(())
 }

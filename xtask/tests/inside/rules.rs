@@ -1,4 +1,4 @@
-//! How one comes inside an image, and how one does not.
+//! Access to the contents of ISO images: by which requests they can be reached, and that they cannot be changed.
 
 use super::{Scene, content, sample, serve};
 use anyhow::{Context, Result, ensure};
@@ -14,12 +14,12 @@ use xtask::machines::server::{Server, ServerOptions, users};
 use xtask::setup::{self, Package};
 
 #[test]
-fn an_image_is_mounted_and_not_walked_into() -> Result<()> {
+fn image_is_entered_by_mnt_not_lookup() -> Result<()> {
     for user in users() {
         let scene = Scene::new(user)?;
         let mut client = scene.server.connect()?;
-        let top = scene.mount("")?;
-        let file = client.lookup(&top, "one.iso")?;
+        let root = scene.mount("")?;
+        let file = client.lookup(&root, "one.iso")?;
         let size = client.attr(&file)?.size;
         ensure!(
             client.attr(&file)?.type_ == ftype3::NF3REG && size == sample(1)?.image.len() as u64
@@ -35,12 +35,12 @@ fn an_image_is_mounted_and_not_walked_into() -> Result<()> {
                 "{call:?} was answered {status:?}"
             );
         }
-        // Nobody comes out of it above its top.
+        // LOOKUP of ".." does not leave the image.
         let inside = scene.mount("one.iso")?;
         ensure!(client.attr(&inside)?.type_ == ftype3::NF3DIR && inside != file);
-        for dir in [&top, &inside] {
+        for dir in [&root, &inside] {
             let above = client.lookup(dir, "..")?;
-            ensure!(above == *dir, "LOOKUP of .. led to {above:02x?}");
+            ensure!(above == *dir, "LOOKUP of .. returned {above:02x?}");
         }
         let deep = client.walk(&inside, "sub/deep")?;
         for name in ["sub", "name", "link"] {
@@ -61,11 +61,11 @@ fn an_image_is_mounted_and_not_walked_into() -> Result<()> {
             let failed = failure(scene.mount(below))?;
             ensure!(failed == Some(status), "MNT of {below}: {failed:?}");
         }
-        // Files are mounted too, by way of links that lead nowhere else.
+        // MNT also accepts files, and follows symbolic links inside the image.
         for (below, above, name) in [
             ("one.iso/name", &inside, "name"),
             ("one.iso/link", &inside, "name"),
-            ("plain", &top, "plain"),
+            ("plain", &root, "plain"),
         ] {
             let file = client.lookup(above, name)?;
             ensure!(scene.mount(below)? == file, "MNT of {below}");
@@ -75,7 +75,7 @@ fn an_image_is_mounted_and_not_walked_into() -> Result<()> {
 }
 
 #[test]
-fn links_to_images_are_followed_by_mounts_alone() -> Result<()> {
+fn only_mnt_follows_links_to_images() -> Result<()> {
     for user in users() {
         let scene = Scene::new(user)?;
         symlink("one.iso", scene.path("also.iso"))?;
@@ -99,7 +99,7 @@ fn links_to_images_are_followed_by_mounts_alone() -> Result<()> {
 }
 
 #[test]
-fn an_image_of_udf_is_not_supported_by_nfs_nor_sftp() -> Result<()> {
+fn udf_image_is_unsupported_over_nfs_and_sftp() -> Result<()> {
     setup::need(&[Package::GENISOIMAGE])?;
     let tree = tempfile::tempdir()?;
     fs::write(tree.path().join("README.TXT"), "it says that this is UDF")?;
@@ -124,7 +124,7 @@ fn an_image_of_udf_is_not_supported_by_nfs_nor_sftp() -> Result<()> {
 }
 
 #[test]
-fn mount_version_1_has_no_room_for_handles_inside() -> Result<()> {
+fn mount_version_1_refuses_handles_inside_images() -> Result<()> {
     for user in users() {
         let scene = Scene::new(user)?;
         let mut client = Client::connect(scene.server.mount())?;
@@ -141,7 +141,7 @@ fn mount_version_1_has_no_room_for_handles_inside() -> Result<()> {
         scene
             .server
             .wait_for_line("use version 3", Duration::from_secs(10))?;
-        // Version 3 has.
+        // Version 3 has room for the handle.
         client.mount(&path)?;
     }
     Ok(())
@@ -161,17 +161,17 @@ fn without_the_option_images_are_files() -> Result<()> {
 }
 
 #[test]
-fn an_image_is_an_export() -> Result<()> {
+fn image_can_be_an_export() -> Result<()> {
     for user in users() {
         let scene = Scene::new(user)?;
         let path = scene.path("one.iso");
         let server = serve(&path, user)?;
-        let (mut client, top) = server.open(&path)?;
-        let large = client.walk(&top, "large")?;
+        let (mut client, root) = server.open(&path)?;
+        let large = client.walk(&root, "large")?;
         ensure!(content(&mut client, &large)? == sample(1)?.large);
-        let link = client.walk(&top, "link")?;
+        let link = client.walk(&root, "link")?;
         ensure!(client.read_link(&link)? == b"name");
-        let listed = client.list(&top)?;
+        let listed = client.list(&root)?;
         let mut names: Vec<_> = listed.iter().map(|entry| &*entry.name).collect();
         names.retain(|name| ![b".".as_slice(), b".."].contains(name));
         names.sort();
@@ -184,7 +184,7 @@ fn an_image_is_an_export() -> Result<()> {
 }
 
 #[test]
-fn nothing_inside_can_be_changed_even_where_changes_are_allowed() -> Result<()> {
+fn nfs_changes_inside_image_fail_on_rw_export() -> Result<()> {
     let scene = Scene::new(None)?;
     let server = Server::start(ServerOptions {
         exports: vec![format!(
@@ -194,9 +194,9 @@ fn nothing_inside_can_be_changed_even_where_changes_are_allowed() -> Result<()> 
         ..ServerOptions::default()
     })?;
     let path = scene.path("one.iso").display().to_string();
-    let top = Client::connect(server.mount())?.mount(&path)?;
+    let root = Client::connect(server.mount())?.mount(&path)?;
     let mut client = server.connect()?;
-    let (file, sub) = (client.walk(&top, "name")?, client.walk(&top, "sub")?);
+    let (file, sub) = (client.walk(&root, "name")?, client.walk(&root, "sub")?);
     let set = Set {
         mode: Some(0o600),
         ..Set::default()
@@ -205,13 +205,13 @@ fn nothing_inside_can_be_changed_even_where_changes_are_allowed() -> Result<()> 
     for call in [
         Call::write(&file, 0, stable_how::UNSTABLE, b"byte"),
         Call::set_attr(&file, set, None),
-        Call::create(&top, b"new", How::Unchecked(set)),
+        Call::create(&root, b"new", How::Unchecked(set)),
         Call::mkdir(&sub, b"new", set),
-        Call::symlink(&top, b"new", set, b"x"),
-        Call::remove(&top, b"name"),
+        Call::symlink(&root, b"new", set, b"x"),
+        Call::remove(&root, b"name"),
         Call::rmdir(&sub, b"deep"),
-        Call::rename(&top, b"name", &top, b"new"),
-        Call::link(&file, &top, b"new"),
+        Call::rename(&root, b"name", &root, b"new"),
+        Call::link(&file, &root, b"new"),
     ] {
         let status = client.status(&call)?;
         if status != nfsstat3::NFS3ERR_ROFS {
@@ -219,16 +219,19 @@ fn nothing_inside_can_be_changed_even_where_changes_are_allowed() -> Result<()> 
             wrong.push((number, status));
         }
     }
-    ensure!(wrong.is_empty(), "procedures and their answers: {wrong:?}");
+    ensure!(
+        wrong.is_empty(),
+        "procedures that were not answered ROFS: {wrong:?}"
+    );
     ensure!(fs::read(&path)? == sample(1)?.image);
     Ok(())
 }
 
 #[test]
-fn over_sftp_too_and_who_tries_is_told_why() -> Result<()> {
+fn sftp_changes_inside_image_fail_with_reason() -> Result<()> {
     let scene = Scene::new(None)?;
     let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
-    for (what, done) in [
+    for (request, result) in [
         ("OPEN", session.create("one.iso/new").map(drop)),
         ("MKDIR", session.mkdir("one.iso/new", Attrs::mode(0o600))),
         ("SYMLINK", session.symlink("x", "one.iso/new")),
@@ -243,11 +246,11 @@ fn over_sftp_too_and_who_tries_is_told_why() -> Result<()> {
             session.posix_rename("one.iso/name", "one.iso/new"),
         ),
     ] {
-        let said = done.err().map(|error| format!("{error:#}"));
-        let said = said.with_context(|| format!("{what} was done"))?;
+        let error = result.err().map(|error| format!("{error:#}"));
+        let error = error.with_context(|| format!("{request} succeeded"))?;
         ensure!(
-            said.contains("Failure: read-only file system"),
-            "{what}: {said}"
+            error.contains("Failure: read-only file system"),
+            "{request}: {error}"
         );
     }
     ensure!(fs::read(scene.path("one.iso"))? == sample(1)?.image);
