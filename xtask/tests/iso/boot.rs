@@ -1,4 +1,4 @@
-//! `--isos`: what is printed for images of every layout, and that the server has what it names.
+//! The iPXE commands that `--isos` prints for images of every known layout, and that the server has the files named there.
 
 use super::ROCK_RIDGE;
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,7 @@ use xtask::build::Arch;
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 use xtask::setup::{self, Package};
 
-/// An image's name, files that are in it, and what is printed of it after its name: P is its path.
+/// Name of an image, files in it, and the output after the name. P stands for the image's path.
 const LAYOUTS: [(&str, &[&str], &str); 8] = [
     (
         "ubuntu.iso",
@@ -74,7 +74,7 @@ const LAYOUTS: [(&str, &[&str], &str); 8] = [
         "kernel nfs://${next-server}P/install.a64/vmlinuz initrd=initrd.gz\n\
          initrd nfs://${next-server}P/install.a64/initrd.gz\n",
     ),
-    // A directory of a layout that has no RAM disk, and then one that has all.
+    // The directory of the first layout has no RAM disk; that of the second is complete.
     (
         "both.iso",
         &["casper/vmlinuz", "live/vmlinuz", "live/initrd.img"],
@@ -83,21 +83,21 @@ const LAYOUTS: [(&str, &[&str], &str); 8] = [
          initrd nfs://${next-server}P/live/initrd.img\n",
     ),
 ];
-/// What stands behind the names of others.
+/// The output after the name of an image that is left out.
 const LEFT_OUT: &str = "left out: an unknown layout, or a path that iPXE may split";
 
-/// Makes an image in which every file tells its own path.
-fn make(path: &Path, files: &[&str]) -> Result<()> {
+/// Makes an image in which every file contains its own path.
+fn make(image: &Path, files: &[&str]) -> Result<()> {
     let tree = tempfile::tempdir()?;
     for file in files {
-        let place = tree.path().join(file);
-        fs::create_dir_all(place.parent().context("no parent")?)?;
-        fs::write(place, file)?;
+        let path = tree.path().join(file);
+        fs::create_dir_all(path.parent().context("no parent")?)?;
+        fs::write(path, file)?;
     }
-    xtask::machines::iso::make(ROCK_RIDGE[0], tree.path(), path)
+    xtask::machines::iso::make(ROCK_RIDGE[0], tree.path(), image)
 }
 
-/// Starts a server for the images in `dir`, by way of a shell that has what is printed go to a file; also what was printed.
+/// Starts a server with `--isos dir`. Returns the server and its standard output, which a shell redirects to a file.
 fn serve(arch: Arch, role: &'static str, dir: &Path) -> Result<(Server, String)> {
     let printed: TempDir = public_dir()?;
     let file = printed.path().join("printed");
@@ -114,7 +114,7 @@ fn serve(arch: Arch, role: &'static str, dir: &Path) -> Result<(Server, String)>
 }
 
 #[test]
-fn what_is_printed_boots_every_layout() -> Result<()> {
+fn printed_script_names_existing_files_for_every_layout() -> Result<()> {
     setup::need(&[Package::XORRISO, Package::LIBNFS])?;
     let dir = public_dir()?;
     for (name, files, _) in LAYOUTS {
@@ -124,14 +124,14 @@ fn what_is_printed_boots_every_layout() -> Result<()> {
     fs::create_dir(dir.path().join("directory"))?;
     for (arch, role) in [(Arch::X86_64, "serve"), (Arch::I686, "nfs")] {
         let (server, printed) = serve(arch, role, dir.path())?;
-        let mut rest = printed.clone();
+        let mut remaining = printed.clone();
         for (name, _, lines) in LAYOUTS {
             let path = dir.path().join(name).display().to_string();
             let lines = format!("# {name}\n{}", lines.replace('P', &path));
-            ensure!(rest.contains(&lines), "{lines} is not in {printed}");
-            rest = rest.replace(&lines, "");
+            ensure!(remaining.contains(&lines), "{lines} is not in {printed}");
+            remaining = remaining.replace(&lines, "");
         }
-        ensure!(rest.is_empty(), "more than was meant: {rest}");
+        ensure!(remaining.is_empty(), "unexpected output: {remaining}");
         let mut read = 0;
         let uris = printed.split_whitespace();
         for path in uris.filter_map(|word| word.strip_prefix("nfs://${next-server}")) {
@@ -154,11 +154,11 @@ fn what_is_printed_boots_every_layout() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_booted_is_left_out_with_a_word() -> Result<()> {
+fn images_that_cannot_be_booted_are_left_out() -> Result<()> {
     setup::need(&[Package::XORRISO])?;
     let dir = public_dir()?;
     let live = &["live/vmlinuz", "live/initrd.img"];
-    // Each of these letters would end a word, a URI's path, an option or a line.
+    // Each name has a character that would end a word, a URI path, an option or a line in iPXE's script.
     let names = [
         "two words.iso",
         "a#b.iso",
@@ -192,17 +192,17 @@ fn what_cannot_be_booted_is_left_out_with_a_word() -> Result<()> {
 }
 
 #[test]
-fn damaged_images_are_told_of_and_stop_nothing() -> Result<()> {
+fn damaged_images_are_reported_and_others_served() -> Result<()> {
     setup::need(&[Package::XORRISO])?;
     let dir = public_dir()?;
-    let place = |name: &str| dir.path().join(name);
-    make(&place("good.iso"), &["live/vmlinuz", "live/initrd.img"])?;
-    fs::write(place("text.iso"), vec![b'x'; 100_000])?;
-    fs::copy(place("good.iso"), place("short.iso"))?;
-    // Its first directory is no longer there.
+    let path = |name: &str| dir.path().join(name);
+    make(&path("good.iso"), &["live/vmlinuz", "live/initrd.img"])?;
+    fs::write(path("text.iso"), vec![b'x'; 100_000])?;
+    fs::copy(path("good.iso"), path("short.iso"))?;
+    // The truncation removes the first directory.
     File::options()
         .write(true)
-        .open(place("short.iso"))?
+        .open(path("short.iso"))?
         .set_len(36 << 10)?;
     let (server, printed) = serve(Arch::X86_64, "nfs", dir.path())?;
     for (name, why) in [
@@ -212,7 +212,7 @@ fn damaged_images_are_told_of_and_stop_nothing() -> Result<()> {
             "the image is damaged or incomplete; compare its checksum",
         ),
     ] {
-        let line = format!("stowaway: cannot read {}: {why}", place(name).display());
+        let line = format!("stowaway: cannot read {}: {why}", path(name).display());
         server.wait_for_line(&line, Duration::from_secs(1))?;
         ensure!(!printed.contains(name), "{printed}");
     }
@@ -224,7 +224,7 @@ fn damaged_images_are_told_of_and_stop_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_script_that_nobody_takes_is_an_error() -> Result<()> {
+fn unwritable_script_is_an_error() -> Result<()> {
     let dir = public_dir()?;
     setup::need(&[Package::XORRISO])?;
     make(
@@ -237,11 +237,15 @@ fn a_script_that_nobody_takes_is_an_error() -> Result<()> {
         .stdin(Stdio::null())
         .stdout(File::options().write(true).open("/dev/full")?)
         .output()?;
-    let said = String::from_utf8(output.stderr)?;
-    ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
+    let stderr = String::from_utf8(output.stderr)?;
     ensure!(
-        said.ends_with("stowaway: standard output cannot be written\n"),
-        "{said}"
+        output.status.code() == Some(1),
+        "{}: {stderr}",
+        output.status
+    );
+    ensure!(
+        stderr.ends_with("stowaway: standard output cannot be written\n"),
+        "{stderr}"
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is said of images that are damaged or no images at all, and of wrong words.
+//! Error messages of `ls` and `cat` for damaged images, for files that are not images, and for wrong arguments.
 
 use super::{ROCK_RIDGE, good, image, run, sample};
 use anyhow::{Context, Result, ensure};
@@ -8,10 +8,10 @@ use xtask::build::Arch;
 use xtask::machines::server::binary;
 
 #[test]
-fn failures_are_one_line_that_says_what_to_do() -> Result<()> {
+fn failures_print_one_line_with_remedy() -> Result<()> {
     let tree = sample(40, 2000)?;
     let (dir, image) = image(ROCK_RIDGE[0], tree.path())?;
-    let place = |path: &str| format!("{}{path}", image.display());
+    let path_in = |path: &str| format!("{}{path}", image.display());
     let cut = dir.path().join("cut.iso");
     fs::copy(&image, &cut)?;
     File::options().write(true).open(&cut)?.set_len(200_000)?;
@@ -34,29 +34,31 @@ fn failures_are_one_line_that_says_what_to_do() -> Result<()> {
         (&["ls", &missing], 1, "does not exist"),
         (&["ls", &no_image], 1, "no ISO 9660 image"),
         (&["ls", &udf], 1, "UDF"),
-        (&["ls", &place("/none")], 1, "does not exist"),
-        (&["ls", &place("/hello.txt/x")], 1, "not a directory"),
-        (&["cat", &place("/")], 1, "directory"),
-        (&["cat", &place("/a")], 1, "directory"),
-        (&["cat", &place("/dangling")], 1, "does not exist"),
-        (&["cat", &place("/loop")], 1, "symbolic link"),
+        (&["ls", &path_in("/none")], 1, "does not exist"),
+        (&["ls", &path_in("/hello.txt/x")], 1, "not a directory"),
+        (&["cat", &path_in("/")], 1, "directory"),
+        (&["cat", &path_in("/a")], 1, "directory"),
+        (&["cat", &path_in("/dangling")], 1, "does not exist"),
+        (&["cat", &path_in("/loop")], 1, "symbolic link"),
         (&["cat", &large], 1, "damaged or incomplete"),
         (&["cat", &directory], 1, "directory"),
     ] {
         let output = run(Arch::X86_64, words)?;
-        let said = String::from_utf8(output.stderr)?;
+        let stderr = String::from_utf8(output.stderr)?;
         ensure!(
             output.status.code() == Some(code),
-            "{words:?}: {}: {said}",
+            "{words:?}: {}: {stderr}",
             output.status
         );
         ensure!(
-            said.starts_with("stowaway: ") && said.ends_with('\n') && said.lines().count() == 1,
-            "{words:?} said {said:?}"
+            stderr.starts_with("stowaway: ")
+                && stderr.ends_with('\n')
+                && stderr.lines().count() == 1,
+            "{words:?} printed {stderr:?}"
         );
         ensure!(
-            said.contains(part),
-            "{words:?} does not mention {part}: {said}"
+            stderr.contains(part),
+            "{words:?} does not mention {part}: {stderr}"
         );
     }
     for role in ["ls", "cat"] {
@@ -67,7 +69,7 @@ fn failures_are_one_line_that_says_what_to_do() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_printed_is_said_once() -> Result<()> {
+fn unwritable_output_is_reported_once() -> Result<()> {
     let tree = sample(40, 2000)?;
     let (_dir, image) = image(ROCK_RIDGE[0], tree.path())?;
     let many = format!("{}/many", image.display());
@@ -80,11 +82,11 @@ fn what_cannot_be_printed_is_said_once() -> Result<()> {
             .stdin(Stdio::null())
             .stdout(full)
             .output()?;
-        let said = String::from_utf8(output.stderr)?;
+        let stderr = String::from_utf8(output.stderr)?;
         ensure!(
             output.status.code() == Some(1)
-                && said == "stowaway: standard output cannot be written\n",
-            "{words:?}: {}: {said}",
+                && stderr == "stowaway: standard output cannot be written\n",
+            "{words:?}: {}: {stderr}",
             output.status
         );
     }
@@ -92,28 +94,29 @@ fn what_cannot_be_printed_is_said_once() -> Result<()> {
 }
 
 #[test]
-fn what_is_damaged_does_not_hide_what_is_not() -> Result<()> {
+fn damaged_entry_does_not_hide_other_entries() -> Result<()> {
     let tree = tempfile::tempdir()?;
     for name in ["before", "damaged", "without"] {
         fs::write(tree.path().join(name), name)?;
     }
     let (_dir, image) = image(ROCK_RIDGE[0], tree.path())?;
     let mut bytes = fs::read(&image)?;
-    // One of the two numbers that say its mode: they stand before its name, whose first place is the record.
+    // Damages one of the two copies of the mode of `damaged`. The mode (PX) precedes the name, which occurs first in the directory
+    // record.
     let name = bytes.windows(8).position(|part| part == b"\0damaged");
     let before = &bytes[..name.context("no name")?];
     let mode = before.windows(2).rposition(|part| part == b"PX");
     bytes[mode.context("no mode")? + 6] ^= 0x40;
     fs::write(&image, bytes)?;
-    let place = image.display().to_string();
-    let output = run(Arch::X86_64, &["ls", &place])?;
-    let said = String::from_utf8(output.stderr)?;
+    let path = image.display().to_string();
+    let output = run(Arch::X86_64, &["ls", &path])?;
+    let stderr = String::from_utf8(output.stderr)?;
     let listed = String::from_utf8(output.stdout)?;
     ensure!(
-        output.status.code() == Some(1) && said.lines().count() == 1,
-        "{said}"
+        output.status.code() == Some(1) && stderr.lines().count() == 1,
+        "{stderr}"
     );
-    ensure!(said.contains("damaged: the image is damaged"), "{said}");
+    ensure!(stderr.contains("damaged: the image is damaged"), "{stderr}");
     ensure!(
         listed.contains(" before\n") && listed.contains(" without\n"),
         "{listed}"
@@ -121,9 +124,9 @@ fn what_is_damaged_does_not_hide_what_is_not() -> Result<()> {
     ensure!(listed.lines().count() == 2, "{listed}");
     let words = [
         "cat",
-        &format!("{place}/before"),
-        &format!("{place}/none"),
-        &format!("{place}/without"),
+        &format!("{path}/before"),
+        &format!("{path}/none"),
+        &format!("{path}/without"),
     ];
     let output = run(Arch::X86_64, &words)?;
     ensure!(output.status.code() == Some(1) && output.stdout == b"beforewithout");

@@ -1,5 +1,5 @@
-//! `ls` and `cat` inside images that xorriso and genisoimage made, against the trees they were made of and what those
-//! programs themselves say.
+//! `ls` and `cat` in ISO images made by xorriso and genisoimage, compared with the source trees and with the listings of xorriso
+//! and isoinfo.
 
 mod boot;
 mod failures;
@@ -15,7 +15,7 @@ use xtask::build::Arch;
 use xtask::machines::iso::{HUGE_BYTES, ROCK_RIDGE, huge, image, sample};
 use xtask::machines::server::binary;
 
-/// What `ls` says of an entry.
+/// The attributes of an entry in the output of `ls`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Entry {
     mode: String,
@@ -32,7 +32,7 @@ fn run(arch: Arch, words: &[&str]) -> Result<Output> {
     Ok(command.args(words).stdin(Stdio::null()).output()?)
 }
 
-/// Runs it to its good end; what it printed.
+/// Runs a command that must succeed and print nothing on stderr. Returns its output.
 fn good(arch: Arch, words: &[&str]) -> Result<Vec<u8>> {
     let output = run(arch, words)?;
     ensure!(
@@ -46,25 +46,25 @@ fn good(arch: Arch, words: &[&str]) -> Result<Vec<u8>> {
 
 /// Lists a directory of an image.
 fn list(arch: Arch, image: &Path, path: &str) -> Result<Vec<(String, Entry)>> {
-    let place = format!("{}{path}", image.display());
-    let text = String::from_utf8(good(arch, &["ls", &place])?)?;
+    let target = format!("{}{path}", image.display());
+    let text = String::from_utf8(good(arch, &["ls", &target])?)?;
     text.lines()
-        .map(|line| entry(line).with_context(|| format!("ls {place} printed the line {line:?}")))
+        .map(|line| entry(line).with_context(|| format!("ls {target} printed the line {line:?}")))
         .collect()
 }
 
 fn entry(line: &str) -> Result<(String, Entry)> {
-    let mut rest = line;
+    let mut remaining = line;
     let mut columns = Vec::new();
     for _ in 0..8 {
-        rest = rest.trim_start();
-        let (column, behind) = rest.split_once(' ').context("a column is missing")?;
+        remaining = remaining.trim_start();
+        let (column, after) = remaining.split_once(' ').context("a column is missing")?;
         columns.push(column);
-        rest = behind;
+        remaining = after;
     }
-    let (name, target) = match rest.split_once(" -> ") {
+    let (name, target) = match remaining.split_once(" -> ") {
         Some((name, target)) => (name, Some(target.to_owned())),
-        None => (rest, None),
+        None => (remaining, None),
     };
     let name = unescaped(name)?;
     let entry = Entry {
@@ -77,35 +77,35 @@ fn entry(line: &str) -> Result<(String, Entry)> {
     Ok((name, entry))
 }
 
-/// A name as it is, whatever of it a terminal might not know.
+/// Decodes the escapes (vis(3)) in a name. `ls` prints only printable ASCII characters.
 fn unescaped(shown: &str) -> Result<String> {
     ensure!(
         shown.bytes().all(|byte| matches!(byte, b' '..=b'~')),
-        "it is not escaped"
+        "the name has a character that is not escaped"
     );
-    let (mut name, mut rest) = (Vec::new(), shown.as_bytes());
-    while let [byte, behind @ ..] = rest {
-        rest = behind;
+    let (mut name, mut remaining) = (Vec::new(), shown.as_bytes());
+    while let [byte, after @ ..] = remaining {
+        remaining = after;
         name.push(*byte);
-        // As vis(3) writes them.
-        if let (b'\\', [first, behind @ ..]) = (byte, behind) {
+        // A backslash and three octal digits, or a backslash and a letter.
+        if let (b'\\', [first, after @ ..]) = (byte, behind) {
             name.pop();
-            if let Some((digits, behind)) = rest.split_at_checked(3)
+            if let Some((digits, after)) = remaining.split_at_checked(3)
                 && first.is_ascii_digit()
             {
                 name.push(u8::from_str_radix(std::str::from_utf8(digits)?, 8)?);
-                rest = behind;
+                remaining = after;
             } else {
                 let letter = b"abtnvfr".iter().position(|letter| letter == first);
-                name.push(letter.map_or(*first, |place| place as u8 + 7));
-                rest = behind;
+                name.push(letter.map_or(*first, |index| index as u8 + 7));
+                remaining = after;
             }
         }
     }
     Ok(String::from_utf8(name)?)
 }
 
-/// All that is in an image.
+/// All entries of an image, by path.
 fn walk(arch: Arch, image: &Path) -> Result<Tree> {
     let (mut tree, mut dirs) = (Tree::new(), vec![String::new()]);
     while let Some(dir) = dirs.pop() {
@@ -123,9 +123,9 @@ fn walk(arch: Arch, image: &Path) -> Result<Tree> {
     Ok(tree)
 }
 
-/// The same of a directory of the host.
-fn source(top: &Path) -> Result<Tree> {
-    let (mut tree, mut dirs) = (Tree::new(), vec![top.to_path_buf()]);
+/// All entries of a directory of the host, in the form of [`walk`].
+fn source(root: &Path) -> Result<Tree> {
+    let (mut tree, mut dirs) = (Tree::new(), vec![root.to_path_buf()]);
     while let Some(dir) = dirs.pop() {
         for found in fs::read_dir(&dir)? {
             let path = found?.path();
@@ -134,7 +134,7 @@ fn source(top: &Path) -> Result<Tree> {
             let kind = match stat.file_type() {
                 kind if kind.is_dir() => {
                     dirs.push(path.clone());
-                    // The image has its own.
+                    // The size of a directory differs between image and host.
                     size = 0;
                     'd'
                 }
@@ -142,9 +142,9 @@ fn source(top: &Path) -> Result<Tree> {
                 _ => '-',
             };
             let mut mode = String::from(kind);
-            for (at, letter) in "rwxrwxrwx".chars().enumerate() {
-                let set = stat.mode() >> (8 - at) & 1 != 0;
-                mode.push(match (at, set) {
+            for (index, letter) in "rwxrwxrwx".chars().enumerate() {
+                let set = stat.mode() >> (8 - index) & 1 != 0;
+                mode.push(match (index, set) {
                     (2, _) if stat.mode() & 0o4000 != 0 => {
                         if set {
                             's'
@@ -171,7 +171,7 @@ fn source(top: &Path) -> Result<Tree> {
                 });
             }
             let target = fs::read_link(&path).ok();
-            let name = path.strip_prefix(top)?.to_string_lossy().into_owned();
+            let name = path.strip_prefix(root)?.to_string_lossy().into_owned();
             tree.insert(
                 format!("/{name}"),
                 Entry {
@@ -187,33 +187,37 @@ fn source(top: &Path) -> Result<Tree> {
     Ok(tree)
 }
 
-/// When everything in the sample was last written, as `ls` has it.
+/// The date of everything in the sample, in the format of `ls`.
 const DATE: &str = "Feb 3 2001";
 
-/// Every file that is in the image has the bytes of the source's, whose path `place` tells.
-fn same_bytes(
+/// Compares the contents of files in the image with the source files, whose paths `source_of` returns. In /many/ only every tenth
+/// file.
+fn compare_contents(
     arch: Arch,
     image: &Path,
     tree: &Tree,
-    place: impl Fn(&str) -> PathBuf,
+    source_of: impl Fn(&str) -> PathBuf,
 ) -> Result<()> {
     for (path, entry) in tree {
         if !entry.mode.starts_with('-') || path.contains("/many/") && !path.ends_with('7') {
             continue;
         }
         let bytes = good(arch, &["cat", &format!("{}{path}", image.display())])?;
-        ensure!(bytes == fs::read(place(path))?, "{path} has other bytes");
+        ensure!(
+            bytes == fs::read(source_of(path))?,
+            "{path} has the wrong contents"
+        );
     }
     Ok(())
 }
 
 #[test]
-fn trees_with_rock_ridge_are_the_sources() -> Result<()> {
+fn rock_ridge_images_match_their_source_trees() -> Result<()> {
     for (program, arch) in ROCK_RIDGE
         .into_iter()
         .zip([Arch::X86_64, Arch::I686].into_iter().cycle())
     {
-        // What genisoimage writes of longer ones nobody can read.
+        // genisoimage writes longer link targets in a form that no reader accepts.
         let tree = sample(if program[0] == "xorriso" { 200 } else { 40 }, 2000)?;
         let (_dir, image) = image(program, tree.path())?;
         let mut found = walk(arch, &image)?;
@@ -226,7 +230,7 @@ fn trees_with_rock_ridge_are_the_sources() -> Result<()> {
         for (path, entry) in &mut found {
             let other = expect
                 .get(path)
-                .with_context(|| format!("{path} is too much"))?;
+                .with_context(|| format!("{path} is not in the source tree"))?;
             if entry.mode.starts_with('d') {
                 ensure!(entry.size % 2048 == 0 && entry.size > 0);
                 entry.size = 0;
@@ -238,12 +242,12 @@ fn trees_with_rock_ridge_are_the_sources() -> Result<()> {
         }
         let missing = expect.keys().find(|path| !found.contains_key(*path));
         ensure!(missing.is_none(), "{program:?}: {missing:?} is missing");
-        same_bytes(arch, &image, &found, |path| tree.path().join(&path[1..]))?;
-        // What xorriso itself says of it.
+        compare_contents(arch, &image, &found, |path| tree.path().join(&path[1..]))?;
+        // The same paths must be in xorriso's listing.
         let mut xorriso = Command::new("xorriso");
         xorriso.arg("-indev").arg(&image).args(["-find", "/"]);
-        let said = String::from_utf8(xorriso.output()?.stdout)?;
-        let paths = said
+        let stdout = String::from_utf8(xorriso.output()?.stdout)?;
+        let paths = stdout
             .lines()
             .filter_map(|line| line.strip_prefix('\'')?.strip_suffix('\''));
         let paths: Vec<&str> = paths
@@ -256,43 +260,43 @@ fn trees_with_rock_ridge_are_the_sources() -> Result<()> {
         );
         ensure!(
             paths.iter().all(|path| found.contains_key(*path)),
-            "xorriso lists others"
+            "xorriso lists other paths"
         );
     }
     Ok(())
 }
 
 #[test]
-fn links_inside_are_followed_and_shown() -> Result<()> {
+fn links_inside_images_are_followed_and_shown() -> Result<()> {
     let tree = sample(40, 2000)?;
     let (_dir, image) = image(ROCK_RIDGE[0], tree.path())?;
-    let place = |path: &str| format!("{}{path}", image.display());
+    let path_in = |path: &str| format!("{}{path}", image.display());
     for (path, expect) in [
         ("/a/b/up", "hello\n"),
         ("//a/./b/../b/c/d/e/f/g/h/i/j/k/bottom", "far down"),
     ] {
         ensure!(
-            good(Arch::X86_64, &["cat", &place(path)])? == expect.as_bytes(),
+            good(Arch::X86_64, &["cat", &path_in(path)])? == expect.as_bytes(),
             "{path}"
         );
     }
     let line = list(Arch::X86_64, &image, "/absolute")?;
-    ensure!(line.len() == 1 && line[0].0 == place("/absolute"));
+    ensure!(line.len() == 1 && line[0].0 == path_in("/absolute"));
     ensure!(line[0].1.target.as_deref() == Some("/a/b/up"));
-    // As where it is mounted: an absolute link leads to what the host has there.
-    let output = run(Arch::X86_64, &["cat", &place("/absolute")])?;
+    // An absolute link refers to the host's root, as in a mounted image.
+    let output = run(Arch::X86_64, &["cat", &path_in("/absolute")])?;
     ensure!(output.status.code() == Some(1) && output.stdout.is_empty());
     ensure!(list(Arch::X86_64, &image, "/a/b/c/..")?.len() == 2);
     let both = good(
         Arch::X86_64,
-        &["cat", &place("/hello.txt"), &place("/a/b/up")],
+        &["cat", &path_in("/hello.txt"), &path_in("/a/b/up")],
     )?;
     ensure!(both == b"hello\nhello\n");
     Ok(())
 }
 
 #[test]
-fn names_without_rock_ridge_are_those_of_linux() -> Result<()> {
+fn names_without_rock_ridge_match_linux() -> Result<()> {
     let tree = tempfile::tempdir()?;
     fs::create_dir_all(tree.path().join("Directory/Grüße"))?;
     for name in [
@@ -315,9 +319,9 @@ fn names_without_rock_ridge_are_those_of_linux() -> Result<()> {
         ];
         let (_dir, image) = image(&program, tree.path())?;
         let mut isoinfo = Command::new("isoinfo");
-        let said = isoinfo.arg("-f").arg("-i").arg(&image).output()?.stdout;
+        let stdout = isoinfo.arg("-f").arg("-i").arg(&image).output()?.stdout;
         let found = walk(Arch::X86_64, &image)?;
-        let mut expect: Vec<String> = String::from_utf8(said)?
+        let mut expect: Vec<String> = String::from_utf8(stdout)?
             .lines()
             .map(|line| line.to_lowercase())
             .map(|line| line.strip_suffix(";1").unwrap_or(&line).to_owned())
@@ -357,13 +361,13 @@ fn names_without_rock_ridge_are_those_of_linux() -> Result<()> {
         "{:?} instead of {expect:?}",
         found.keys()
     );
-    let place = format!("{}/Directory/Grüße/été.tar.gz", image.display());
-    ensure!(good(Arch::I686, &["cat", &place])? == "Directory/Grüße/été.tar.gz".as_bytes());
+    let path = format!("{}/Directory/Grüße/été.tar.gz", image.display());
+    ensure!(good(Arch::I686, &["cat", &path])? == "Directory/Grüße/été.tar.gz".as_bytes());
     Ok(())
 }
 
 #[test]
-fn files_of_more_than_4_gib_are_whole() -> Result<()> {
+fn files_over_4_gib_are_read_completely() -> Result<()> {
     let dir = tempfile::tempdir()?;
     huge(dir.path(), "huge.iso")?;
     let image = dir.path().join("huge.iso");
@@ -380,30 +384,33 @@ fn files_of_more_than_4_gib_are_whole() -> Result<()> {
             .spawn()?;
         let mut out = cat.stdout.take().context("no stdout")?;
         let source = File::open(dir.path().join("tree/huge"))?;
-        let (mut here, mut there) = (vec![0; 1 << 20], vec![0; 1 << 20]);
-        let mut at = 0;
+        let (mut actual, mut expected) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+        let mut offset = 0;
         loop {
-            let len = out.read(&mut here)?;
+            let len = out.read(&mut actual)?;
             if len == 0 {
                 break;
             }
-            source.read_exact_at(&mut there[..len], at)?;
-            ensure!(here[..len] == there[..len], "other bytes behind {at}");
-            at += len as u64;
+            source.read_exact_at(&mut expected[..len], offset)?;
+            ensure!(
+                actual[..len] == expected[..len],
+                "wrong bytes after {offset}"
+            );
+            offset += len as u64;
         }
         ensure!(
-            at == HUGE_BYTES && cat.wait()?.success(),
-            "it ends after {at}"
+            offset == HUGE_BYTES && cat.wait()?.success(),
+            "cat ended after {offset} bytes"
         );
     }
     Ok(())
 }
 
 #[test]
-fn what_lies_beside_images_is_listed_and_read_too() -> Result<()> {
+fn plain_directories_are_listed_and_read() -> Result<()> {
     let tree = sample(40, 2000)?;
-    let top = tree.path().display().to_string();
-    let listed = String::from_utf8(good(Arch::X86_64, &["ls", &top])?)?;
+    let root = tree.path().display().to_string();
+    let listed = String::from_utf8(good(Arch::X86_64, &["ls", &root])?)?;
     let mut names = Vec::new();
     for line in listed.lines() {
         let (name, entry) = entry(line)?;
@@ -417,7 +424,7 @@ fn what_lies_beside_images_is_listed_and_read_too() -> Result<()> {
     }
     expect.sort();
     ensure!(names == expect, "{names:?} instead of {expect:?}");
-    let large = good(Arch::X86_64, &["cat", &format!("{top}/large")])?;
+    let large = good(Arch::X86_64, &["cat", &format!("{root}/large")])?;
     ensure!(large == fs::read(tree.path().join("large"))?);
     Ok(())
 }
