@@ -1,4 +1,4 @@
-//! The images of all tests: what the programs make that people make images with, and images that Debian ships.
+//! The images of all tests: images made by xorriso and genisoimage with various options, and images that Debian ships.
 
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::{chown, symlink};
@@ -13,7 +13,7 @@ use nix::unistd::mkfifo;
 use xtask::machines::iso::{ROCK_RIDGE, SHIPPED, huge, make, sample, shipped};
 use xtask::setup::{self, Package, quietly};
 
-/// The images that are compared with what Linux shows, without their directory.
+/// Names of the images whose contents are compared with Linux' view.
 pub const IMAGES: [&str; 17] = [
     "xorriso.iso",
     "xorriso-joliet.iso",
@@ -34,41 +34,41 @@ pub const IMAGES: [&str; 17] = [
     "grub-rescue.iso",
 ];
 
-/// It has a file of 5 GiB.
+/// An image with a file of 5 GiB.
 pub const HUGE: &str = "a directory/HUGE.ISO";
-/// It has 20,000 files, a hundred in each directory: Linux takes a time that grows with the square of that.
+/// An image with 20,000 files, a hundred per directory: in one directory, Linux would take quadratic time to read them all.
 const MANY: &str = "many.iso";
-/// It has as many in one directory, which is only listed.
+/// An image with 20,000 files in one directory. The test only lists them.
 pub const CROWD: &str = "crowd.iso";
-/// Files in either of them.
+/// Number of files in [`MANY`] and in [`CROWD`].
 pub const CROWD_COUNT: usize = 20_000;
 
-/// Makes all of them in a directory.
+/// Makes all images in `directory`.
 pub fn all(directory: &Path) -> Result<()> {
-    let at = |name: &str| directory.join(name);
+    let path = |name: &str| directory.join(name);
     let (far, near) = (sample(200, 100)?, sample(40, 100)?);
     for (program, name) in ROCK_RIDGE.into_iter().zip(IMAGES) {
-        // What genisoimage writes of longer links nobody can read.
+        // genisoimage writes longer link targets in a form that no reader accepts.
         let tree = if program[0] == "xorriso" { &far } else { &near };
-        make(program, tree.path(), &at(name))?;
+        make(program, tree.path(), &path(name))?;
     }
-    plain(&at)?;
-    odd(&at("odd.iso"))?;
-    grown(&at("grown.iso"))?;
-    crowd(&at(MANY), 100)?;
-    crowd(&at(CROWD), CROWD_COUNT)?;
-    let (place, name) = HUGE.split_once('/').context("no directory")?;
-    fs::create_dir(at(place))?;
-    huge(&at(place), name)?;
+    plain(&path)?;
+    odd(&path("odd.iso"))?;
+    grown(&path("grown.iso"))?;
+    crowd(&path(MANY), 100)?;
+    crowd(&path(CROWD), CROWD_COUNT)?;
+    let (parent, name) = HUGE.split_once('/').context("no directory")?;
+    fs::create_dir(path(parent))?;
+    huge(&path(parent), name)?;
     for (package, file, name) in SHIPPED {
         let from = shipped(package)?.join(file);
-        fs::copy(&from, at(name)).with_context(|| format!("cannot copy {}", from.display()))?;
+        fs::copy(&from, path(name)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     Ok(())
 }
 
-/// Without Rock Ridge.
-fn plain(at: &impl Fn(&str) -> PathBuf) -> Result<()> {
+/// Images without Rock Ridge.
+fn plain(path: &impl Fn(&str) -> PathBuf) -> Result<()> {
     let tree = tempfile::tempdir()?;
     fs::create_dir_all(tree.path().join("Directory/Gr\u{fc}\u{df}e"))?;
     fs::create_dir(tree.path().join("DOTS.in.NAME"))?;
@@ -84,7 +84,7 @@ fn plain(at: &impl Fn(&str) -> PathBuf) -> Result<()> {
         fs::write(tree.path().join(name), name)?;
     }
     for level in ["1", "2", "3", "4"] {
-        // Level 4 has names as they come.
+        // Level 4 keeps names unchanged.
         let charset = if level == "4" { "iso8859-1" } else { "utf-8" };
         let program = [
             "genisoimage",
@@ -96,37 +96,37 @@ fn plain(at: &impl Fn(&str) -> PathBuf) -> Result<()> {
             "-hidden",
             "hidden.txt",
         ];
-        make(&program, tree.path(), &at(&format!("level-{level}.iso")))?;
+        make(&program, tree.path(), &path(&format!("level-{level}.iso")))?;
     }
     let joliet = ["genisoimage", "-quiet", "-input-charset", "utf-8", "-J"];
-    make(&joliet, tree.path(), &at("joliet.iso"))?;
+    make(&joliet, tree.path(), &path("joliet.iso"))?;
     let with_udf = [&joliet[..], &["-joliet-long", "-udf"]].concat();
-    make(&with_udf, tree.path(), &at("with-udf.iso"))
+    make(&with_udf, tree.path(), &path("with-udf.iso"))
 }
 
-/// What is neither file nor directory, owners, times, and hard links.
+/// An image with special files, owners, times, and hard links.
 fn odd(image: &Path) -> Result<()> {
     let tree = tempfile::tempdir()?;
-    let at = |name: &str| tree.path().join(name);
-    mkfifo(&at("fifo"), Mode::S_IRWXU)?;
-    UnixListener::bind(at("socket"))?;
-    mknod(&at("zero"), SFlag::S_IFCHR, Mode::S_IRUSR, makedev(1, 5))?;
+    let path = |name: &str| tree.path().join(name);
+    mkfifo(&path("fifo"), Mode::S_IRWXU)?;
+    UnixListener::bind(path("socket"))?;
+    mknod(&path("zero"), SFlag::S_IFCHR, Mode::S_IRUSR, makedev(1, 5))?;
     mknod(
-        &at("disk"),
+        &path("disk"),
         SFlag::S_IFBLK,
         Mode::S_IRUSR,
         makedev(259, 70_000),
     )?;
-    symlink("/", at("root"))?;
-    symlink("../../././a//b/", at("dots"))?;
+    symlink("/", path("root"))?;
+    symlink("../../././a//b/", path("dots"))?;
     for owner in [1, 1000, 65_534, 4_000_000_000] {
-        let path = at(&format!("of-{owner}"));
-        fs::write(&path, "")?;
-        chown(path, Some(owner), Some(owner ^ 1))?;
+        let file = path(&format!("of-{owner}"));
+        fs::write(&file, "")?;
+        chown(file, Some(owner), Some(owner ^ 1))?;
     }
-    fs::write(at("one name"), "two names")?;
-    fs::hard_link(at("one name"), at("another name"))?;
-    // The days of years that have a day more, or have it not, and nearly the last second that an old Linux knows.
+    fs::write(path("one name"), "two names")?;
+    fs::hard_link(path("one name"), path("another name"))?;
+    // Days around the end of February in leap years and other years, and a time shortly before 2038.
     for seconds in [
         0,
         68_169_599,
@@ -135,7 +135,7 @@ fn odd(image: &Path) -> Result<()> {
         1_709_164_800,
         2_147_300_000,
     ] {
-        let file = File::create(at(&format!("time-{seconds}")))?;
+        let file = File::create(path(&format!("time-{seconds}")))?;
         let time = UNIX_EPOCH + Duration::from_secs(seconds);
         file.set_times(
             FileTimes::new()
@@ -143,7 +143,7 @@ fn odd(image: &Path) -> Result<()> {
                 .set_accessed(time + Duration::from_secs(86_400)),
         )?;
     }
-    // Its clock is five and a half hours before Greenwich's.
+    // The timestamps get the time zone of this POSIX TZ value, with an offset of five and a half hours.
     let mut genisoimage = Command::new("genisoimage");
     genisoimage
         .env("TZ", "IST-5:30")
@@ -152,7 +152,7 @@ fn odd(image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What was added to later, as people do with sticks.
+/// An image with a second session, as `xorriso -dev` appends it.
 fn grown(image: &Path) -> Result<()> {
     let tree = tempfile::tempdir()?;
     fs::write(tree.path().join("first"), "first")?;
@@ -171,7 +171,7 @@ fn grown(image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Many files, so many of them in each directory; some have something in them.
+/// An image with CROWD_COUNT files, `each` files per directory. Every twentieth file has contents.
 fn crowd(image: &Path, each: usize) -> Result<()> {
     let tree = tempfile::tempdir()?;
     for number in 0..CROWD_COUNT {
@@ -183,12 +183,12 @@ fn crowd(image: &Path, each: usize) -> Result<()> {
     make(ROCK_RIDGE[1], tree.path(), image)
 }
 
-/// What a file of them is called.
+/// The name of file `number` in a crowd image.
 pub fn crowded(number: usize) -> String {
     format!("entry-{number:05}")
 }
 
-/// Makes the image of a live system, as Debian's are, which does what `init` says; the SHA-256 of its file system.
+/// Makes the image of a Debian live system whose init is the script `init`. Returns the SHA-256 of its squashfs file.
 pub fn live(image: &Path, init: &str) -> Result<String> {
     setup::need(&[Package::SQUASHFS_TOOLS, Package::BUSYBOX, Package::XORRISO])?;
     let work = tempfile::tempdir()?;

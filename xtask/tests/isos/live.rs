@@ -1,4 +1,4 @@
-//! How a system starts from the inside of an image: by Debian's live-boot, and by the `nfsmount` that it uses.
+//! The boot of a system from the inside of an image: by Debian's live-boot, and by klibc's nfsmount alone.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use anyhow::{Result, ensure};
 use crate::images;
 use crate::world::{HOST, World};
 
-/// Debian's kernel, with the initramfs of a live system.
+/// A machine with Debian's kernel and the initramfs of a live system.
 pub const MACHINE: &str = "live";
 const IMAGE: &str = "live.iso";
 
-/// What the system in the image does. The console is the kernel's: every line has its own beginning.
+/// The init script of the system in the image. Its lines have a prefix, because the kernel prints on the same console.
 const INIT: &str = r#"
 #!/bin/sh
 exec >/dev/console 2>&1
@@ -24,28 +24,28 @@ echo "live: the end"
 busybox poweroff -f
 "#;
 
-/// Makes the image in a directory; the SHA-256 of the file system that is in it.
+/// Makes the live image in `directory`. Returns the SHA-256 of its squashfs file.
 pub fn image(directory: &Path) -> Result<String> {
     images::live(&directory.join(IMAGE), INIT)
 }
 
-/// live-boot finds the system in the image, and a program of it runs.
+/// live-boot mounts the image over NFS and starts the init of the system in it.
 pub fn as_it_is(world: &mut World) -> Result<()> {
     let path = world.images.path().join(IMAGE);
-    let place = format!("{HOST}:{}", path.display());
-    let said = world.watch(&format!("nfsroot={place}"), None)?;
+    let source = format!("{HOST}:{}", path.display());
+    let console = world.watch(&format!("nfsroot={source}"), None)?;
     for part in [
         "live: BusyBox v".to_owned(),
-        format!("live: {place} /run/live/medium nfs ro,"),
+        format!("live: {source} /run/live/medium nfs ro,"),
         "live: the end".to_owned(),
     ] {
-        ensure!(said.contains(&part), "no '{part}' in:\n{said}");
+        ensure!(console.contains(&part), "no '{part}' in:\n{console}");
     }
     Ok(())
 }
 
-/// What a person types to do the same, in the same initramfs.
-pub fn by_hand(world: &mut World) -> Result<()> {
+/// The commands of a manual mount, as /init of the same initramfs.
+pub fn by_nfsmount(world: &mut World) -> Result<()> {
     let path = world.images.path().join(IMAGE);
     let init = format!(
         r#"#!/bin/sh
@@ -58,20 +58,20 @@ exec >/dev/console 2>&1
 modprobe -a virtio_pci virtio_net af_packet nfs nfsv3
 ipconfig -t 15 -c dhcp eth0
 nfsmount -o ro,nolock {HOST}:{path} /medium
-echo "by hand: $(grep ' /medium ' /proc/mounts)"
-echo "by hand: $(ls /medium/live)"
-echo "by hand: $(sha256sum /medium/live/filesystem.squashfs)"
+echo "nfsmount: $(grep ' /medium ' /proc/mounts)"
+echo "nfsmount: $(ls /medium/live)"
+echo "nfsmount: $(sha256sum /medium/live/filesystem.squashfs)"
 poweroff -f
 "#,
         path = path.display(),
     );
-    let said = world.watch("", Some(&init))?;
+    let console = world.watch("", Some(&init))?;
     for part in [
-        format!("by hand: {HOST}:{} /medium nfs ro,", path.display()),
-        "by hand: filesystem.squashfs".to_owned(),
-        format!("by hand: {}  /medium", world.live_sum),
+        format!("nfsmount: {HOST}:{} /medium nfs ro,", path.display()),
+        "nfsmount: filesystem.squashfs".to_owned(),
+        format!("nfsmount: {}  /medium", world.live_sum),
     ] {
-        ensure!(said.contains(&part), "no '{part}' in:\n{said}");
+        ensure!(console.contains(&part), "no '{part}' in:\n{console}");
     }
     Ok(())
 }

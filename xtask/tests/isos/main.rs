@@ -1,7 +1,7 @@
-//! What our servers show of the inside of images, held against what Linux shows of the same images: a Debian kernel in QEMU
-//! mounts them itself. Then the way of an installer, which mounts the inside of an image and starts a system from it.
+//! The contents of ISO images over NFS and SFTP, compared with Linux' view: a Debian kernel in QEMU mounts the same images itself.
+//! Then the boot of a system from the inside of an image.
 //!
-//! As in `guest`, one machine serves all tests but those that start one of their own.
+//! As in `guest`, one machine runs all tests, except those that boot one of their own.
 
 mod images;
 mod live;
@@ -23,12 +23,12 @@ use world::World;
 type Test = Box<dyn Fn(&mut World) -> Result<()> + Send>;
 type Other = fn(&mut World) -> Result<()>;
 
-/// What is not done with every image.
+/// Tests that are not run for every image.
 const OTHERS: &[(&str, Other)] = &[
     ("a_directory_of_20000_is_listed", same::a_crowd),
     ("a_directory_of_an_image_is_mounted", same::a_directory),
     ("one_image_alone_is_exported", same::one_image),
-    ("nfsmount_mounts_an_image", live::by_hand),
+    ("nfsmount_mounts_an_image", live::by_nfsmount),
     ("live_boot_starts_a_system_from_an_image", live::as_it_is),
     ("nfs_reads_anywhere_with_flat_memory", reads::over_nfs),
     ("sshfs_reads_anywhere_with_flat_memory", reads::over_sshfs),
@@ -56,17 +56,17 @@ fn main() -> Result<ExitCode> {
     for image in IMAGES {
         let name = word(image);
         trials.push(trial(
-            format!("nfs_shows_of_{name}_what_linux_does"),
+            format!("nfs_and_linux_agree_on_{name}"),
             Box::new(move |world| same::over_nfs(world, image)),
         ));
         trials.push(trial(
-            format!("sftp_shows_of_{name}_what_linux_does"),
+            format!("sftp_and_linux_agree_on_{name}"),
             Box::new(move |world| same::over_sftp(world, image, Arch::X86_64)),
         ));
     }
     for image in ["genisoimage-moved.iso", HUGE] {
         trials.push(trial(
-            format!("the_i686_file_shows_of_{}_what_linux_does", word(image)),
+            format!("i686_server_and_linux_agree_on_{}", word(image)),
             Box::new(move |world| same::by_i686(world, image)),
         ));
     }

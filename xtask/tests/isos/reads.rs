@@ -1,4 +1,4 @@
-//! Reading anywhere in a file of 5 GiB that is inside an image: it is the right bytes, and nobody needs more memory for it.
+//! Random reads in a file of 5 GiB inside an image: correct data, and no growth of memory.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,41 +13,41 @@ use xtask::setup::{self, Package, quietly};
 use crate::images::HUGE;
 use crate::world::World;
 
-/// So often 64 KiB are read …
+/// Number of random reads of 64 KiB in the long run.
 const COUNT: &str = "2000";
-/// … after so often, which shows what is needed at all.
+/// Number of reads in the short run, whose peak memory is the baseline.
 const FEW: &str = "100";
-/// No server needs more for it than this.
+/// Limit (KiB) of the server's growth from the short to the long run.
 const SERVER_GROWS_KIB_MAX: u64 = 16;
-/// Nor does what reads, and what mounts.
+/// Limit (KiB) of the growth of the reading process and of sshfs.
 const CLIENT_GROWS_KIB_MAX: u64 = 1024;
 
-/// What `exercise reads` told: the sum of what it read, and KiB of memory.
-fn told(text: &str) -> Result<(String, u64)> {
+/// Parses the output of `exercise reads`: the hash of the data, and the peak memory in KiB.
+fn parse_reads(text: &str) -> Result<(String, u64)> {
     let (sum, peak) = text.trim().split_once('\n').context("not two lines")?;
     Ok((sum.into(), peak.parse()?))
 }
 
-/// The same on this host.
+/// Runs `exercise reads` on this host.
 fn reads(file: &Path, count: &str) -> Result<(String, u64)> {
     let mut exercise = Command::new(build::program("exercise")?);
-    told(&quietly(
+    parse_reads(&quietly(
         exercise.arg("reads").arg(file).args(["--count", count]),
     )?)
 }
 
-/// What the image was made of.
+/// The file from which the image was made.
 fn source(world: &World) -> std::path::PathBuf {
     world.images.path().join(HUGE).with_file_name("tree/huge")
 }
 
-fn grew(who: &str, few: u64, many: u64, max: u64) -> Result<()> {
-    eprintln!("{who}: {few} KiB after {FEW} reads, {many} KiB after {COUNT}");
-    ensure!(many <= few + max, "{who} grew from {few} to {many} KiB");
+fn ensure_flat(process: &str, few: u64, many: u64, max: u64) -> Result<()> {
+    eprintln!("{process}: {few} KiB after {FEW} reads, {many} KiB after {COUNT}");
+    ensure!(many <= few + max, "{process} grew from {few} to {many} KiB");
     Ok(())
 }
 
-/// A guest reads a file of the image that it mounted.
+/// The guest reads a file in an image that it has mounted over NFS.
 pub fn over_nfs(world: &mut World) -> Result<()> {
     let pid = world.server.pid();
     let path = world.images.path().join(HUGE);
@@ -58,36 +58,36 @@ pub fn over_nfs(world: &mut World) -> Result<()> {
             &path,
             &format!("exercise reads huge --count {count}"),
         )?;
-        let (sum, peak) = told(&text)?;
+        let (sum, peak) = parse_reads(&text)?;
         let (expected, _) = reads(&source(world), count)?;
-        ensure!(sum == expected, "it read other bytes");
+        ensure!(sum == expected, "the client read wrong data");
         costs.push((peak, status_field(pid, "VmHWM")?));
     }
     let [few, many] = costs[..] else {
-        anyhow::bail!("there are {} costs", costs.len())
+        anyhow::bail!("expected two measurements, got {}", costs.len())
     };
-    grew("the client", few.0, many.0, CLIENT_GROWS_KIB_MAX)?;
-    grew("the server", few.1, many.1, SERVER_GROWS_KIB_MAX)
+    ensure_flat("the client", few.0, many.0, CLIENT_GROWS_KIB_MAX)?;
+    ensure_flat("the server", few.1, many.1, SERVER_GROWS_KIB_MAX)
 }
 
-/// sshfs on this host shows the image's inside.
+/// This host reads a file in an image that sshfs has mounted.
 pub fn over_sshfs(world: &mut World) -> Result<()> {
     setup::need(&[Package::SSHFS])?;
-    let top = world.images.path().to_owned();
+    let root = world.images.path().to_owned();
     let source = source(world);
     mounts::private("sshfs", move || {
-        let listening = Listening::start(&binary(Arch::X86_64)?, &top)?;
-        let place = tempfile::tempdir()?;
+        let listening = Listening::start(&binary(Arch::X86_64)?, &root)?;
+        let directory = tempfile::tempdir()?;
         let mut command = Command::new("sshfs");
         command.args(["-f", &format!("127.0.0.1:/{HUGE}/"), "-o"]);
         command.arg(format!("ro,directport={}", listening.port));
-        let sshfs = Sshfs::mount(command, &place.path().join("mounted"))?;
+        let sshfs = Sshfs::mount(command, &directory.path().join("mounted"))?;
         let server = *children(listening.pid())?.first().context("no session")?;
         let mut costs = Vec::new();
         for count in [FEW, COUNT] {
             let (sum, _) = reads(&sshfs.at.join("huge"), count)?;
             let (expected, _) = reads(&source, count)?;
-            ensure!(sum == expected, "it read other bytes");
+            ensure!(sum == expected, "the client read wrong data");
             costs.push((
                 status_field(sshfs.pid(), "VmHWM")?,
                 status_field(server, "VmHWM")?,
@@ -95,9 +95,9 @@ pub fn over_sshfs(world: &mut World) -> Result<()> {
         }
         drop(sshfs);
         let [few, many] = costs[..] else {
-            anyhow::bail!("there are {} costs", costs.len())
+            anyhow::bail!("expected two measurements, got {}", costs.len())
         };
-        grew("sshfs", few.0, many.0, CLIENT_GROWS_KIB_MAX)?;
-        grew("its server", few.1, many.1, SERVER_GROWS_KIB_MAX)
+        ensure_flat("sshfs", few.0, many.0, CLIENT_GROWS_KIB_MAX)?;
+        ensure_flat("the server", few.1, many.1, SERVER_GROWS_KIB_MAX)
     })
 }

@@ -1,4 +1,4 @@
-//! What is in an image: the same over NFS, over SFTP and as Linux mounts it, to the last byte and the last attribute.
+//! The contents of an image over NFS and over SFTP must equal Linux' view of the image in every byte and attribute.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use xtask::machines::server::{Server, ServerOptions};
 use crate::images::{CROWD, CROWD_COUNT, crowded};
 use crate::world::{World, serving};
 
-/// Mounted by NFS.
+/// Compares an image over NFS with Linux' view.
 pub fn over_nfs(world: &mut World, image: &str) -> Result<()> {
     let path = world.images.path().join(image);
     let ours = world.mounted("ro,nolock", &path)?;
@@ -19,7 +19,7 @@ pub fn over_nfs(world: &mut World, image: &str) -> Result<()> {
     compare(&linux, &ours)
 }
 
-/// The same of the file for i686, which shows it by SFTP too.
+/// Compares an image over NFS and SFTP, served by the i686 file, with Linux' view.
 pub fn by_i686(world: &mut World, image: &str) -> Result<()> {
     let options = ServerOptions {
         arch: Arch::I686,
@@ -33,31 +33,35 @@ pub fn by_i686(world: &mut World, image: &str) -> Result<()> {
     over_sftp(world, image, Arch::I686)
 }
 
-/// A directory inside is mounted as the whole is.
+/// Mounts a directory inside an image, and compares it with Linux' view.
 pub fn a_directory(world: &mut World) -> Result<()> {
     let image = "xorriso.iso";
     let linux = world.linux(image)?;
-    // The paths below begin behind it.
+    // Linux' inventory of the whole image has this prefix on the paths in the directory.
     let below = "a/b/c/";
-    let own = |line: &String| line.strip_prefix(below).map(str::to_owned);
-    let mut expected: Vec<String> = linux.iter().filter_map(own).collect();
+    let strip = |line: &String| line.strip_prefix(below).map(str::to_owned);
+    let mut expected: Vec<String> = linux.iter().filter_map(strip).collect();
     let path = world.images.path().join(image).join("a/b/c");
     let mut ours = world.mounted("ro,nolock", &path)?;
     ours.retain(|line| !line.starts_with('\t'));
     expected.sort();
-    ensure!(expected.len() > 5, "there are only {}", expected.len());
+    ensure!(
+        expected.len() > 5,
+        "the directory has only {} entries",
+        expected.len()
+    );
     compare(&expected, &ours)
 }
 
-/// One directory of many files: each of them is listed once, by READDIR and READDIRPLUS and READDIR of SFTP.
+/// A directory of 20,000 files: READDIR, READDIRPLUS and SFTP's READDIR must list each file once.
 pub fn a_crowd(world: &mut World) -> Result<()> {
     let image = world.images.path().join(CROWD);
     let expected: Vec<String> = (0..CROWD_COUNT).map(crowded).collect();
-    let check = |what: &str, mut names: Vec<String>| {
+    let check = |protocol: &str, mut names: Vec<String>| {
         names.sort();
         ensure!(
             names == expected,
-            "{what} lists {} names, or other ones",
+            "{protocol} lists {} names, or wrong names",
             names.len()
         );
         Ok(())
@@ -77,7 +81,7 @@ pub fn a_crowd(world: &mut World) -> Result<()> {
     )
 }
 
-/// An export that is an image has what is in it, and nothing of its directory.
+/// An export that is a single image has the image's contents, and nothing of the directory around it.
 pub fn one_image(world: &mut World) -> Result<()> {
     let image = world.images.path().join("xorriso.iso");
     let options = ServerOptions {
@@ -101,7 +105,7 @@ fn compare(linux: &[String], ours: &[String]) -> Result<()> {
     ensure!(linux.len() > 1, "Linux shows {linux:?}");
     ensure!(
         linux == ours,
-        "of {} things as Linux shows them and {} as we do, {}",
+        "Linux shows {} objects, stowaway {}; {}",
         linux.len(),
         ours.len(),
         differences(linux, ours)
@@ -109,31 +113,31 @@ fn compare(linux: &[String], ours: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// By SFTP, which does not tell all of it.
+/// Compares an image over SFTP with Linux' view, without the attributes that SFTP does not have.
 pub fn over_sftp(world: &mut World, image: &str, arch: Arch) -> Result<()> {
     let linux = world.linux(image)?;
     let linux: Vec<String> = linux.iter().map(|line| without_more(line)).collect();
     let mut client = Sftp::start(&SftpOptions::default().by(arch))?;
-    let top = world.images.path().join(image);
-    compare(&linux, &walk(&mut client, &top)?)
+    let root = world.images.path().join(image);
+    compare(&linux, &walk(&mut client, &root)?)
 }
 
-fn walk(client: &mut Sftp, top: &Path) -> Result<Vec<String>> {
-    let top = format!("{}/", top.display()).into_bytes();
-    let attrs = client.lstat(&top)?;
+fn walk(client: &mut Sftp, root: &Path) -> Result<Vec<String>> {
+    let root = format!("{}/", root.display()).into_bytes();
+    let attrs = client.lstat(&root)?;
     let mut lines = Vec::new();
     let mut directories = vec![Vec::new()];
     while let Some(directory) = directories.pop() {
-        let place = [&top[..], &directory].concat();
-        for entry in client.list(&place)? {
+        let path = [&root[..], &directory].concat();
+        for entry in client.list(&path)? {
             let path = match &entry.name[..] {
                 b".." => continue,
-                // A directory tells of itself how often it is named.
+                // The entry "." of a directory has the directory's link count.
                 b"." => directory.clone(),
                 name if directory.is_empty() => name.to_vec(),
                 name => [&directory[..], b"/", name].concat(),
             };
-            let thing = thing(client, &[&top[..], &path].concat(), &entry)
+            let thing = thing(client, &[&root[..], &path].concat(), &entry)
                 .with_context(|| format!("{}", path.escape_ascii()))?;
             if entry.name == b"." {
                 lines.push(thing.line(&path));
@@ -146,7 +150,7 @@ fn walk(client: &mut Sftp, top: &Path) -> Result<Vec<String>> {
             }
         }
     }
-    ensure!(attrs.mode.is_some(), "the top has no mode");
+    ensure!(attrs.mode.is_some(), "the root has no mode");
     lines.sort();
     Ok(lines)
 }
@@ -182,19 +186,22 @@ fn thing(client: &mut Sftp, path: &[u8], entry: &Entry) -> Result<Thing> {
 
 fn content(client: &mut Sftp, path: &[u8], size: u64) -> Result<String> {
     let handle = client.open_read(path)?;
-    let sum = sum(size, |mut at, mut rest| {
-        while !rest.is_empty() {
-            let len = rest.len().min(READ_MAX as usize);
-            let data = client.read(&handle, at, len as u32)?;
-            let data = data.with_context(|| format!("it ends at {at}"))?;
-            let (here, behind) = rest.split_at_mut(data.len());
-            here.copy_from_slice(&data);
-            rest = behind;
-            at += data.len() as u64;
+    let sum = sum(size, |mut offset, mut remaining| {
+        while !remaining.is_empty() {
+            let len = remaining.len().min(READ_MAX as usize);
+            let doffseta = client.read(&handle, at, len as u32)?;
+            let data = data.with_context(|| format!("the file ends at {offset}"))?;
+            let (filled, after) = remaining.split_at_mut(data.len());
+            filled.copy_from_slice(&data);
+            remaining = after;
+            offset += data.len() as u64;
         }
         Ok(())
     })?;
-    ensure!(client.read(&handle, size, 1)?.is_none(), "it goes on");
+    ensure!(
+        client.read(&handle, size, 1)?.is_none(),
+        "the file has data after its size"
+    );
     client.close(&handle)?;
     Ok(sum)
 }

@@ -1,4 +1,4 @@
-//! What all tests of this file share: a guest, a server, the images that it exports, and what Linux shows of them.
+//! The environment that all tests share: a guest, a server, the exported images, and Linux' view of them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,30 +12,30 @@ use xtask::setup::{self, Package};
 
 use crate::{images, live};
 
-/// The host as guests see it.
+/// The address at which guests reach the host.
 pub const HOST: &str = "10.0.2.2";
 const MACHINE: &str = "nfs-client";
 
-/// Dropped from the first to the last.
+/// Fields are dropped in this order.
 pub struct World {
-    /// Reaches the servers as [`HOST`]; the images lie in /images.
+    /// Reaches the servers at [`HOST`]. The images are mounted in /images.
     pub guest: Guest,
-    /// On ports 111 and 2049; exports `images`, and what is in them.
+    /// Listens on ports 111 and 2049; exports `images` with the option `isos`.
     pub server: Server,
     namespace: Namespace,
-    /// As `images::all` fills it.
+    /// The images of `images::all`.
     pub images: TempDir,
-    /// The SHA-256 of the file system in the live system's image.
+    /// The SHA-256 of the squashfs file in the live image.
     pub live_sum: String,
-    /// What was shown already.
+    /// Linux' view of an image, cached by image name.
     linux: BTreeMap<String, Vec<String>>,
 }
 
 impl World {
-    /// Builds, fetches, makes and boots everything.
+    /// Builds the files, fetches packages, makes the images, starts the server and boots the guest.
     pub fn new() -> Result<Self> {
         setup::need(&[Package::IPROUTE2, Package::NFS_COMMON])?;
-        // All that comes from elsewhere comes now: the namespace has no way out.
+        // Downloads everything first: the namespace has no connection to the Internet.
         qemu::prepare(MACHINE)?;
         qemu::prepare(live::MACHINE)?;
         server::binary(Arch::X86_64)?;
@@ -68,18 +68,18 @@ impl World {
         })
     }
 
-    /// Starts another server where guests can reach it.
+    /// Starts another server in the guests' namespace.
     pub fn serve(&self, options: ServerOptions) -> Result<Server> {
         self.namespace.run(|| Server::start(options))
     }
 
-    /// Starts another machine where it reaches the servers, and waits for its end: what its console said.
+    /// Boots another machine in the servers' namespace and waits for its end. Returns its console output.
     pub fn watch(&self, words: &str, init: Option<&str>) -> Result<String> {
         self.namespace
             .run(|| qemu::watch(live::MACHINE, words, init))
     }
 
-    /// What Linux shows of the inside of an image.
+    /// The inventory of an image that the guest's kernel mounts itself.
     pub fn linux(&mut self, image: &str) -> Result<Vec<String>> {
         if let Some(lines) = self.linux.get(image) {
             return Ok(lines.clone());
@@ -94,13 +94,13 @@ impl World {
         Ok(lines)
     }
 
-    /// What the guest sees of something that a server exports.
+    /// The inventory of an export that the guest mounts over NFS.
     pub fn mounted(&mut self, options: &str, path: &Path) -> Result<Vec<String>> {
         let text = self.in_mount(options, path, "exercise inventory .")?;
         Ok(text.lines().map(str::to_owned).collect())
     }
 
-    /// Mounts in the guest what a server exports, runs a script there that must succeed, and unmounts.
+    /// Mounts an export in the guest, runs a script in it that must succeed, and unmounts the export.
     pub fn in_mount(&mut self, options: &str, path: &Path, script: &str) -> Result<String> {
         self.guest.sh(&format!(
             "set -e; mount -o {options} '{HOST}:{}' /inside
@@ -111,7 +111,7 @@ impl World {
     }
 }
 
-/// Serves images with what is in them, to the guest's root as to root.
+/// Options to export `images` with the option `isos`, with root as root.
 pub fn serving(images: &Path) -> ServerOptions {
     ServerOptions {
         exports: vec![format!("{}:isos,no_root_squash", images.display())],
