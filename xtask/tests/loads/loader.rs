@@ -1,6 +1,6 @@
-//! Maps an executable as Linux does (fs/binfmt_elf.c, `load_elf_binary`), for a kernel with pages of any size.
+//! Maps an executable as Linux does (fs/binfmt_elf.c, `load_elf_binary`), for a given page size.
 //!
-//! It shares no code with what builds the file, nor a crate: it reads the headers' bytes itself, as elf.h lays them out.
+//! Shares neither code nor crates with the build: parses the header bytes itself, as elf.h defines them.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::ops::Range;
@@ -12,15 +12,15 @@ pub const PT_GNU_STACK: u64 = 0x6474_e551;
 pub const PF_X: u64 = 1;
 pub const PF_W: u64 = 2;
 
-/// Where the fields of a class' headers lie.
+/// Byte ranges of header fields for one ELF class.
 struct Layout {
-    /// Of the ELF header: e_entry, e_phoff, e_phentsize and e_phnum.
+    /// In the ELF header: e_entry, e_phoff, e_phentsize and e_phnum.
     head: [Range<usize>; 4],
-    /// e_shoff; e_shnum and e_shstrndx: of sections, which no kernel reads.
+    /// e_shoff; e_shnum and e_shstrndx. They describe sections, which no kernel reads.
     sections: [Range<usize>; 2],
-    /// Bytes of a program header.
+    /// Size (bytes) of a program header.
     size: usize,
-    /// Of that: p_type, p_flags, p_offset, p_vaddr, p_filesz and p_memsz.
+    /// In a program header: p_type, p_flags, p_offset, p_vaddr, p_filesz and p_memsz.
     part: [Range<usize>; 6],
 }
 
@@ -38,17 +38,17 @@ const ELF64: Layout = Layout {
     part: [0..4, 4..8, 8..16, 16..24, 32..40, 40..48],
 };
 
-/// A number in a header, and where it lies in the file.
+/// The value of a header field, and its byte range in the file.
 #[derive(Clone, Debug)]
 pub struct Field {
     pub value: u64,
-    pub place: Range<usize>,
+    pub range: Range<usize>,
 }
 
-fn field(file: &[u8], place: Range<usize>) -> Field {
-    let bytes = file[place.clone()].iter().rev();
+fn field(file: &[u8], range: Range<usize>) -> Field {
+    let bytes = file[range.clone()].iter().rev();
     let value = bytes.fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-    Field { value, place }
+    Field { value, range }
 }
 
 /// A program header.
@@ -62,7 +62,7 @@ pub struct Segment {
     pub in_memory: Field,
 }
 
-/// All that the headers say.
+/// The parsed headers.
 pub struct Headers {
     machine: u64,
     pub entry: Field,
@@ -76,10 +76,12 @@ impl Headers {
         let layout = match file.get(..7) {
             Some(b"\x7fELF\x01\x01\x01") => ELF32,
             Some(b"\x7fELF\x02\x01\x01") => ELF64,
-            start => bail!("it begins with {start:x?}"),
+            start => {
+                bail!("the file begins with {start:x?}, which is not a known ELF identification")
+            }
         };
-        let [entry, table, size, count] = layout.head.map(|place| field(file, place));
-        ensure!(field(file, 16..18).value == 2, "it is not ET_EXEC");
+        let [entry, table, size, count] = layout.head.map(|range| field(file, range));
+        ensure!(field(file, 16..18).value == 2, "e_type is not ET_EXEC");
         ensure!(size.value == layout.size as u64, "e_phentsize is {size:?}");
         let segment = |start: usize| {
             let part = layout.part.clone();
@@ -104,14 +106,14 @@ impl Headers {
         })
     }
 
-    /// Those of one kind.
+    /// The program headers of one type.
     pub fn all(&self, kind: u64) -> impl Iterator<Item = &Segment> {
         let all = self.segments.iter();
         all.filter(move |segment| segment.kind == kind)
     }
 }
 
-/// What a process has when it starts: its segments' addresses, flags and bytes.
+/// The initial memory of a process: address, flags and bytes of each segment.
 pub struct Image {
     machine: u64,
     entry: u64,
@@ -119,38 +121,41 @@ pub struct Image {
     parts: Vec<(u64, u64, Vec<u8>)>,
 }
 
-/// Maps a file into pages of `page` bytes.
+/// Maps a file with a page size of `page` bytes.
 pub fn load(file: &[u8], page: u64) -> Result<Image> {
     let headers = Headers::read(file)?;
-    let mut other = headers.all(PT_INTERP).chain(headers.all(PT_DYNAMIC));
-    ensure!(other.next().is_none(), "another program would load it");
+    let mut dynamic = headers.all(PT_INTERP).chain(headers.all(PT_DYNAMIC));
+    ensure!(dynamic.next().is_none(), "the file needs a dynamic loader");
     let stack = headers.all(PT_GNU_STACK).next();
     let stack = stack.map_or(PF_X, |stack| stack.flags.value);
-    ensure!(stack & PF_X == 0, "its stack can be run");
-    // These lie in the headers, which are mapped too, and may differ: what tells of sections, and how many bytes of a
-    // segment with zeroes at its end are in the file. What the latter leads to is compared.
+    ensure!(stack & PF_X == 0, "the stack is executable");
+    // These header fields are mapped too, but may differ between the files: the fields about sections, and p_filesz of writable
+    // segments, which end with zeros. The resulting memory is compared instead.
     let mut bytes = file.to_vec();
     headers
         .sections
         .iter()
-        .for_each(|place| bytes[place.clone()].fill(0));
+        .for_each(|range| bytes[range.clone()].fill(0));
     for segment in headers.all(PT_LOAD) {
         if segment.flags.value & PF_W != 0 {
-            bytes[segment.in_file.place.clone()].fill(0);
+            bytes[segment.in_file.range.clone()].fill(0);
         }
     }
     let mut parts = Vec::new();
-    // The first page that is free.
+    // Number of the first page after the previous segment.
     let mut free = 0;
     for segment in headers.all(PT_LOAD) {
         parts.push(map(&bytes, page, free, segment)?);
         free = (segment.address.value + segment.in_memory.value).div_ceil(page);
     }
     let entry = headers.entry.value;
-    let begins = |(address, flags, bytes): &(u64, u64, Vec<u8>)| {
+    let has_entry = |(address, flags, bytes): &(u64, u64, Vec<u8>)| {
         flags & PF_X != 0 && (*address..address + bytes.len() as u64).contains(&entry)
     };
-    ensure!(parts.iter().any(begins), "{entry:x} cannot be run");
+    ensure!(
+        parts.iter().any(has_entry),
+        "the entry point {entry:x} is not in an executable segment"
+    );
     Ok(Image {
         machine: headers.machine,
         entry,
@@ -159,41 +164,72 @@ pub fn load(file: &[u8], page: u64) -> Result<Image> {
     })
 }
 
-/// As `elf_load` does.
+/// Maps a segment, as `elf_load` does.
 fn map(file: &[u8], page: u64, free: u64, segment: &Segment) -> Result<(u64, u64, Vec<u8>)> {
     let (flags, address) = (segment.flags.value, segment.address.value);
     let (offset, in_file) = (segment.offset.value, segment.in_file.value);
     let in_memory = segment.in_memory.value;
-    ensure!(address / page >= free, "it shares a page");
-    ensure!(offset % page == address % page, "no page fits there");
+    ensure!(
+        address / page >= free,
+        "the segment shares a page with the previous one"
+    );
+    ensure!(
+        offset % page == address % page,
+        "offset and address differ within a page"
+    );
     let can_write = flags & PF_W != 0;
-    ensure!(!can_write || flags & PF_X == 0, "it is written to and run");
-    ensure!(in_file <= in_memory, "it is larger than its memory");
-    ensure!(in_file == in_memory || can_write, "nothing zeroes its end");
+    ensure!(
+        !can_write || flags & PF_X == 0,
+        "the segment is writable and executable"
+    );
+    ensure!(in_file <= in_memory, "p_filesz is larger than p_memsz");
+    ensure!(
+        in_file == in_memory || can_write,
+        "a read-only segment has p_memsz larger than p_filesz"
+    );
     let (start, len) = (usize::try_from(offset)?, usize::try_from(in_file)?);
-    let bytes = file.get(start..start + len).context("the file ends")?;
+    let bytes = file
+        .get(start..start + len)
+        .context("the file ends before the segment")?;
     let mut bytes = bytes.to_vec();
     bytes.resize(usize::try_from(in_memory)?, 0);
     Ok((address, flags, bytes))
 }
 
 impl Image {
-    /// Says what differs.
+    /// Returns an error that names the first difference.
     pub fn compare(&self, other: &Self) -> Result<()> {
-        ensure!(self.machine == other.machine, "another machine");
-        ensure!(self.entry == other.entry, "another entry");
-        ensure!(self.stack == other.stack, "another stack");
-        ensure!(self.parts.len() == other.parts.len(), "other segments");
+        ensure!(self.machine == other.machine, "the machine differs");
+        ensure!(self.entry == other.entry, "the entry point differs");
+        ensure!(self.stack == other.stack, "the stack flags differ");
+        ensure!(
+            self.parts.len() == other.parts.len(),
+            "the number of segments differs"
+        );
         let pairs = || self.parts.iter().zip(&other.parts);
-        for (one, other) in pairs() {
-            ensure!(one.0 == other.0, "another address: {:x}", one.0);
-            ensure!(one.1 == other.1, "another permission at {:x}", one.0);
-            ensure!(one.2.len() == other.2.len(), "another end: {:x}", one.0);
+        for (part, other_part) in pairs() {
+            ensure!(part.0 == other_part.0, "the address differs: {:x}", part.0);
+            ensure!(
+                part.1 == other_part.1,
+                "the permissions differ at {:x}",
+                part.0
+            );
+            ensure!(
+                part.2.len() == other_part.2.len(),
+                "the length differs at {:x}",
+                part.0
+            );
         }
-        // Of the headers too, so whatever else they say.
-        for ((address, _, one), (_, _, other)) in pairs() {
-            let at = one.iter().zip(other).position(|(one, other)| one != other);
-            ensure!(at.is_none(), "another byte, {at:x?} behind {address:x}");
+        // The first segment includes the headers, so all their other fields are compared too.
+        for ((address, _, bytes), (_, _, other_bytes)) in pairs() {
+            let difference = bytes
+                .iter()
+                .zip(other_bytes)
+                .position(|(byte, other_byte)| byte != other_byte);
+            ensure!(
+                difference.is_none(),
+                "a byte differs, {difference:x?} after {address:x}"
+            );
         }
         Ok(())
     }

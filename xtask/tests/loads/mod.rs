@@ -1,4 +1,5 @@
-//! The file that ships has in memory what was linked, as a second reader finds it that shares no code with the build.
+//! The memory image of the shipped file must equal that of the linker's output, according to a loader that shares no code with the
+//! build.
 
 mod loader;
 
@@ -7,22 +8,22 @@ use loader::{Field, Headers, PF_W, PF_X, PT_GNU_STACK, PT_LOAD, load};
 use std::fs;
 use xtask::build::{self, Arch};
 
-/// Bytes of a page, of each kernel for this processor.
+/// The page sizes (bytes) of kernels for this architecture.
 const fn pages(arch: Arch) -> &'static [u64] {
     match arch {
         Arch::X86_64 | Arch::I686 => &[4096],
-        // A kernel of 64 bits chooses, and runs programs of 32 bits in its own pages.
+        // A 64-bit kernel can be built with any of these page sizes, and runs 32-bit programs with the same size.
         Arch::Aarch64 | Arch::Armv7 => &[4096, 16384, 65536],
     }
 }
 
-/// What the linker wrote, and the file that was made of it.
+/// The linker's output, and the shipped file made from it.
 fn files(arch: Arch) -> Result<(Vec<u8>, Vec<u8>)> {
     let file = fs::read(build::build(arch)?)?;
     Ok((fs::read(build::debug_path(arch))?, file))
 }
 
-/// Maps both into pages of each size.
+/// Maps both files with each page size and compares the images.
 fn compare(arch: Arch, linked: &[u8], file: &[u8]) -> Result<()> {
     pages(arch)
         .iter()
@@ -30,77 +31,86 @@ fn compare(arch: Arch, linked: &[u8], file: &[u8]) -> Result<()> {
 }
 
 #[test]
-fn what_is_in_memory_is_what_was_linked() -> Result<()> {
+fn shipped_file_and_linked_file_have_equal_memory() -> Result<()> {
     for arch in Arch::ALL {
         let (linked, file) = files(arch)?;
-        ensure!(file.len() < linked.len(), "{arch:?}: nothing was left out");
+        ensure!(
+            file.len() < linked.len(),
+            "{arch:?}: the shipped file is not smaller than the linker's output"
+        );
         compare(arch, &linked, &file).with_context(|| format!("{arch:?}"))?;
     }
     Ok(())
 }
 
-/// The file with one number changed.
+/// A copy of the file with one header field changed.
 fn with(file: &[u8], field: &Field, change: impl FnOnce(u64) -> u64) -> Vec<u8> {
     let mut file = file.to_vec();
     let bytes = change(field.value).to_le_bytes();
-    file[field.place.clone()].copy_from_slice(&bytes[..field.place.len()]);
+    file[field.range.clone()].copy_from_slice(&bytes[..field.range.len()]);
     file
 }
 
-/// The file with one bit changed.
-fn flipped(file: &[u8], at: u64) -> Result<Vec<u8>> {
+/// A copy of the file with bit 0 of the byte at `offset` flipped.
+fn flipped(file: &[u8], offset: u64) -> Result<Vec<u8>> {
     let mut file = file.to_vec();
-    file[usize::try_from(at)?] ^= 1;
+    file[usize::try_from(offset)?] ^= 1;
     Ok(file)
 }
 
 #[test]
-fn planted_faults_are_found() -> Result<()> {
+fn modified_files_are_detected() -> Result<()> {
     for arch in Arch::ALL {
         let (linked, file) = files(arch)?;
         let headers = Headers::read(&file)?;
         let [ro, rx, rw] = &headers.all(PT_LOAD).collect::<Vec<_>>()[..] else {
-            anyhow::bail!("{arch:?}: it has other segments than three");
+            anyhow::bail!("{arch:?}: the file does not have three segments");
         };
         let stack = headers
             .all(PT_GNU_STACK)
             .next()
-            .context("it says nothing of its stack")?;
+            .context("the file has no PT_GNU_STACK")?;
         let last = file.len() as u64 - 1;
         let faults = [
-            ("another byte", flipped(&file, ro.in_file.value - 1)?),
-            ("another byte", flipped(&file, rx.offset.value)?),
-            ("another byte", flipped(&file, last)?),
-            // One that no kernel looks at is mapped, too.
-            ("another byte", flipped(&file, 8)?),
-            ("another machine", flipped(&file, 18)?),
-            ("another entry", with(&file, &headers.entry, |at| at + 4)),
+            ("byte differs", flipped(&file, ro.in_file.value - 1)?),
+            ("byte differs", flipped(&file, rx.offset.value)?),
+            ("byte differs", flipped(&file, last)?),
+            // A byte that no kernel reads is mapped too.
+            ("byte differs", flipped(&file, 8)?),
+            ("machine differs", flipped(&file, 18)?),
             (
-                "cannot be run",
+                "entry point differs",
+                with(&file, &headers.entry, |entry| entry + 4),
+            ),
+            (
+                "not in an executable segment",
                 with(&file, &headers.entry, |_| ro.address.value),
             ),
-            ("another permission", with(&file, &ro.flags, |_| 0)),
+            ("permissions differ", with(&file, &ro.flags, |_| 0)),
             (
-                "is written to and run",
+                "is writable and executable",
                 with(&file, &rx.flags, |flags| flags | PF_W),
             ),
             (
-                "is written to and run",
+                "is writable and executable",
                 with(&file, &rw.flags, |flags| flags | PF_X),
             ),
             (
-                "stack can be run",
+                "stack is executable",
                 with(&file, &stack.flags, |flags| flags | PF_X),
             ),
-            ("another address", with(&file, &rw.address, |at| at + 65536)),
+            (
+                "address differs",
+                with(&file, &rw.address, |address| address + 65536),
+            ),
             (
                 "shares a page",
                 with(&file, &rx.address, |_| ro.address.value + rx.offset.value),
             ),
-            ("another end", with(&file, &rw.in_memory, |len| len - 1)),
-            ("another end", with(&file, &rw.in_memory, |len| len + 1)),
-            // The last byte that is in the file is not zero.
-            ("another byte", with(&file, &rw.in_file, |len| len - 1)),
+            ("length differs", with(&file, &rw.in_memory, |len| len - 1)),
+            ("length differs", with(&file, &rw.in_memory, |len| len + 1)),
+            // The last byte of the segment's data in the file is not zero.
+            ("byte differs", with(&file, &rw.in_file, |len| len - 1)),
             ("the file ends", with(&file, &rw.in_file, |len| len + 1)),
             ("the file ends", file[..file.len() - 1].to_vec()),
         ];
@@ -109,7 +119,7 @@ fn planted_faults_are_found() -> Result<()> {
             let found = found.map_or_else(String::new, |error| format!("{error:#}"));
             ensure!(
                 found.contains(expected),
-                "{arch:?}: fault {number} is {found:?}, not {expected:?}"
+                "{arch:?}: fault {number} was reported as {found:?}, not {expected:?}"
             );
         }
     }
