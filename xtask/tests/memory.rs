@@ -1,6 +1,6 @@
-//! What the server costs at rest, under load, and under thousands of peers that do nothing: memory, descriptors, wake-ups.
+//! Memory, descriptors and wake-ups of an idle server, under load, and with thousands of passive peers.
 //!
-//! Each figure is promised in the README.
+//! The README has the same figures.
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
@@ -23,18 +23,18 @@ use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, statu
 use xtask::setup::{self, Package};
 
 const MIB: u64 = 1 << 20;
-const REST_MAX_KIB: u64 = 768;
+const IDLE_MAX_KIB: u64 = 768;
 const BUSY_MAX_KIB: u64 = 2048;
 const CROWD_MAX_KIB: u64 = 8192;
-const ANSWER_MAX: Duration = Duration::from_secs(1);
+const REPLY_MAX: Duration = Duration::from_secs(1);
 
-/// Descriptors and processors are shared by all tests of a process: one at a time.
-fn alone() -> MutexGuard<'static, ()> {
+/// Serializes the tests, which share the process's descriptor limit and the host's CPUs.
+fn lock_test() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Transparent huge pages for every process, until dropped.
+/// Enables transparent huge pages for every process. Drop restores the setting.
 struct HugePages {
     before: String,
 }
@@ -49,7 +49,7 @@ impl HugePages {
             .split_whitespace()
             .find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
         let before = chosen
-            .with_context(|| format!("{} says {text}", Self::PATH))?
+            .with_context(|| format!("{} has no selected value: {text}", Self::PATH))?
             .to_owned();
         fs::write(Self::PATH, "always").with_context(|| format!("cannot write {}", Self::PATH))?;
         Ok(Self { before })
@@ -58,42 +58,46 @@ impl HugePages {
 
 impl Drop for HugePages {
     fn drop(&mut self) {
-        // It was written a moment ago: this cannot fail, and a panic here would hide the first one.
+        // The same file was written before, so an error is unlikely. A panic here would hide the test's own failure.
         let _ = fs::write(Self::PATH, &self.before);
     }
 }
 
-/// The most memory that the server ever had resident, in KiB.
+/// The server's peak resident memory in KiB.
 fn peak_kib(server: &Server) -> Result<u64> {
     status_field(server.pid(), "VmHWM")
 }
 
-/// Reads a file from `from` to `to` in pieces of 1 MiB, two in flight.
+/// Reads a file from `from` to `to` by READs of 1 MiB, two of which are in flight.
 fn read_through(client: &mut Client, file: &[u8], from: u64, to: u64) -> Result<()> {
-    let ask = |client: &mut Client, offset| {
+    let send_read = |client: &mut Client, offset| {
         let call = Call::read(file, offset, MIB as u32);
         client.send(&record(&call.message((offset / MIB) as u32, &Auth::root())))
     };
-    ask(client, from)?;
+    send_read(client, from)?;
     for offset in (from..to).step_by(MIB as usize) {
         if offset + MIB < to {
-            ask(client, offset + MIB)?;
+            send_read(client, offset + MIB)?;
         }
-        let (xid, outcome) = outcome(client.receive()?.context("closed")?)?;
+        let (xid, outcome) = outcome(
+            client
+                .receive()?
+                .context("the server closed the connection")?,
+        )?;
         let Outcome::Success(body) = outcome else {
             anyhow::bail!("READ was answered {outcome:?}")
         };
         let (data, _) = data(body)?;
         ensure!(
             u64::from(xid) == offset / MIB && data.len() as u64 == MIB,
-            "READ at {offset} brought {} bytes",
+            "READ at {offset} returned {} bytes",
             data.len()
         );
     }
     Ok(())
 }
 
-/// A server with a sparse file of 5 GiB.
+/// Starts a server that exports a sparse file of 5 GiB.
 fn with_sparse_file() -> Result<(Server, tempfile::TempDir)> {
     let directory = public_dir()?;
     File::create(directory.path().join("sparse"))?.set_len(5 << 30)?;
@@ -103,10 +107,10 @@ fn with_sparse_file() -> Result<(Server, tempfile::TempDir)> {
     ))
 }
 
-fn measure_rest_and_load(what: &str) -> Result<()> {
+fn measure_idle_and_load(setting: &str) -> Result<()> {
     let (server, directory) = with_sparse_file()?;
-    let rest = peak_kib(&server)?;
-    ensure!(rest <= REST_MAX_KIB, "{what}: {rest} KiB at rest");
+    let idle = peak_kib(&server)?;
+    ensure!(idle <= IDLE_MAX_KIB, "{setting}: {idle} KiB idle");
 
     let (mut client, root) = server.open(directory.path())?;
     let file = client.lookup(&root, "sparse")?;
@@ -121,20 +125,23 @@ fn measure_rest_and_load(what: &str) -> Result<()> {
         })
     })?;
     let busy = peak_kib(&server)?;
-    ensure!(busy <= BUSY_MAX_KIB, "{what}: {busy} KiB with 64 readers");
+    ensure!(
+        busy <= BUSY_MAX_KIB,
+        "{setting}: {busy} KiB with 64 readers"
+    );
 
     let flat = peak_kib(&server)?;
     read_through(&mut client, &file, 0, 5 << 30)?;
     let peak = peak_kib(&server)?;
     ensure!(
         peak <= flat + 16,
-        "{what}: from {flat} to {peak} KiB while 5 GiB were read"
+        "{setting}: resident memory grew from {flat} to {peak} KiB while 5 GiB were read"
     );
-    eprintln!("{what}: {rest} KiB at rest, {busy} KiB with 64 readers, {peak} KiB after 5 GiB");
+    eprintln!("{setting}: {idle} KiB idle, {busy} KiB with 64 readers, {peak} KiB after 5 GiB");
     Ok(())
 }
 
-/// Writes `rounds` times 1 MiB to the beginning of `name`, two in flight, and the last time to the disk.
+/// Writes 1 MiB to the start of the file `name` `rounds` times, two WRITEs in flight. The last WRITE is FILE_SYNC.
 fn write_often(server: &Server, root: &[u8], name: &str, rounds: u32) -> Result<()> {
     let mut client = server.connect()?;
     let how = How::Guarded(Set::mode(0o644));
@@ -156,17 +163,24 @@ fn write_often(server: &Server, root: &[u8], name: &str, rounds: u32) -> Result<
         if round + 1 < rounds {
             send(&mut client, round + 1)?;
         }
-        let (xid, outcome) = outcome(client.receive()?.context("closed")?)?;
+        let (xid, outcome) = outcome(
+            client
+                .receive()?
+                .context("the server closed the connection")?,
+        )?;
         let Outcome::Success(body) = outcome else {
             anyhow::bail!("WRITE was answered {outcome:?}")
         };
         let count = wrote(body)?.count;
-        ensure!(xid == round && u64::from(count) == MIB, "{count} bytes");
+        ensure!(
+            xid == round && u64::from(count) == MIB,
+            "WRITE {xid} wrote {count} bytes"
+        );
     }
     Ok(())
 }
 
-fn measure_writers(what: &str) -> Result<()> {
+fn measure_writers(setting: &str) -> Result<()> {
     let directory = public_dir()?;
     let export = format!("{}:rw,no_root_squash", directory.path().display());
     let server = Server::start(ServerOptions {
@@ -189,61 +203,64 @@ fn measure_writers(what: &str) -> Result<()> {
         })
     })?;
     let busy = peak_kib(&server)?;
-    ensure!(busy <= BUSY_MAX_KIB, "{what}: {busy} KiB with 64 writers");
+    ensure!(
+        busy <= BUSY_MAX_KIB,
+        "{setting}: {busy} KiB with 64 writers"
+    );
     for entry in fs::read_dir(directory.path())? {
         let entry = entry?;
         let byte = entry.file_name().len() as u8;
         let data = fs::read(entry.path())?;
         ensure!(
             data.len() as u64 == MIB && data.iter().all(|b| *b == byte),
-            "{:?} has other bytes",
+            "{:?} has the wrong contents",
             entry.path()
         );
     }
-    eprintln!("{what}: {busy} KiB with 64 writers");
+    eprintln!("{setting}: {busy} KiB with 64 writers");
     Ok(())
 }
 
 #[test]
-fn memory_is_small_at_rest_and_under_load() -> Result<()> {
-    let _alone = alone();
-    measure_rest_and_load("huge pages as they are")?;
-    measure_writers("huge pages as they are")
+fn memory_limits_hold_idle_and_under_load() -> Result<()> {
+    let _lock = lock_test();
+    measure_idle_and_load("huge pages unchanged")?;
+    measure_writers("huge pages unchanged")
 }
 
 #[test]
-fn huge_pages_do_not_change_that() -> Result<()> {
-    let _alone = alone();
+fn memory_limits_hold_with_huge_pages() -> Result<()> {
+    let _lock = lock_test();
     if !root_for("huge pages") {
         return Ok(());
     }
     let _always = HugePages::always()?;
-    measure_rest_and_load("huge pages always")?;
+    measure_idle_and_load("huge pages always")?;
     measure_writers("huge pages always")
 }
 
-/// A new client gets an answer in time.
-fn is_prompt(server: &Server, directory: &Path) -> Result<()> {
+/// Checks that a new client gets a reply within [`REPLY_MAX`].
+fn ensure_prompt(server: &Server, directory: &Path) -> Result<()> {
     let start = Instant::now();
     let (mut client, root) = server.open(directory)?;
     client.attr(&root)?;
     ensure!(
-        start.elapsed() <= ANSWER_MAX,
+        start.elapsed() <= REPLY_MAX,
         "a new client waited {:?}",
         start.elapsed()
     );
     Ok(())
 }
 
-/// The open descriptors of a server that has just started and nobody has talked to.
-fn descriptors_at_rest(server: &Server) -> Result<usize> {
-    // It says where it listens a moment before it is done with starting.
+/// The number of open descriptors of a server without clients.
+fn idle_descriptor_count(server: &Server) -> Result<usize> {
+    // The line "listening" is printed shortly before the start is complete.
     sleep(Duration::from_millis(200));
     server.fd_count()
 }
 
-/// All descriptors that connections held are free again.
-fn descriptors_come_back(server: &Server, before: usize) -> Result<()> {
+/// Waits until the server has closed the descriptors of all connections.
+fn wait_until_descriptors_close(server: &Server, before: usize) -> Result<()> {
     let start = Instant::now();
     while server.fd_count()? > before {
         let open = || {
@@ -253,7 +270,7 @@ fn descriptors_come_back(server: &Server, before: usize) -> Result<()> {
         };
         ensure!(
             start.elapsed() < Duration::from_secs(10),
-            "{:?} are open instead of {before} descriptors",
+            "more than {before} descriptors are open: {:?}",
             open()?
         );
         sleep(Duration::from_millis(20));
@@ -261,7 +278,7 @@ fn descriptors_come_back(server: &Server, before: usize) -> Result<()> {
     Ok(())
 }
 
-/// Raises this process's limit of descriptors; how many connections it may then have of `wanted`.
+/// Raises this process's descriptor limit. Returns the number of connections that it allows, at most `wanted`.
 fn connections_possible(wanted: u64) -> Result<u64> {
     const OTHERS: u64 = 200;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -277,10 +294,10 @@ fn connections_possible(wanted: u64) -> Result<u64> {
 }
 
 #[test]
-fn ten_thousand_silent_peers_do_not_matter() -> Result<()> {
-    let _alone = alone();
+fn ten_thousand_silent_peers_do_not_delay_clients() -> Result<()> {
+    let _lock = lock_test();
     let (server, directory) = with_sparse_file()?;
-    let before = descriptors_at_rest(&server)?;
+    let before = idle_descriptor_count(&server)?;
     let (mut client, root) = server.open(directory.path())?;
     let whole = record(&Call::get_attr(&root).message(1, &client.auth));
     let count = connections_possible(10_000)?;
@@ -288,13 +305,15 @@ fn ten_thousand_silent_peers_do_not_matter() -> Result<()> {
     for number in 0..count {
         let mut peer =
             TcpStream::connect(server.nfs()).with_context(|| format!("connection {number}"))?;
-        // Nothing, half a word, half a request, all but the last byte.
+        // Each peer sends nothing, half a word, part of a request, or all but the last byte.
         let part = [0, 2, 60, whole.len() - 1][number as usize % 4];
         std::io::Write::write_all(&mut peer, &whole[..part])?;
         crowd.push(peer);
     }
-    is_prompt(&server, directory.path())?;
-    client.attr(&root).context("a client from before")?;
+    ensure_prompt(&server, directory.path())?;
+    client
+        .attr(&root)
+        .context("a client that was connected before the peers")?;
     let peak = peak_kib(&server)?;
     ensure!(
         peak <= CROWD_MAX_KIB,
@@ -302,11 +321,11 @@ fn ten_thousand_silent_peers_do_not_matter() -> Result<()> {
     );
     eprintln!("{peak} KiB with {count} silent peers");
     drop((crowd, client));
-    descriptors_come_back(&server, before)?;
-    is_prompt(&server, directory.path())
+    wait_until_descriptors_close(&server, before)?;
+    ensure_prompt(&server, directory.path())
 }
 
-/// A peer of a crowd: connects from an address of its own, asks NULL now and then, and comes again when it is closed.
+/// A peer in a crowd: connects from `from`, sends NULL calls at intervals, and reconnects after it was disconnected.
 struct Visitor {
     from: Ipv4Addr,
     stream: Option<TcpStream>,
@@ -324,17 +343,17 @@ impl Visitor {
         }
     }
 
-    /// Reads what came and asks once more.
+    /// Reads pending replies and sends another NULL call; reconnects if that fails.
     fn visit(&mut self, server: SocketAddrV4, null: &[u8]) -> Result<()> {
         if let Some(mut stream) = self.stream.as_ref() {
-            let came = stream.read(&mut [0; 4096]).map_err(|error| error.kind());
-            if matches!(came, Ok(1..) | Err(ErrorKind::WouldBlock))
+            let received = stream.read(&mut [0; 4096]).map_err(|error| error.kind());
+            if matches!(received, Ok(1..) | Err(ErrorKind::WouldBlock))
                 && stream.write(null).is_ok_and(|sent| sent == null.len())
             {
                 return Ok(());
             }
         }
-        // Where it was closed; or has not come to be connected, and tries again.
+        // The server has closed the connection, or it is not established yet.
         let stream = self.connect(server)?;
         let _ = (&stream).write(null);
         self.stream = Some(stream);
@@ -343,15 +362,15 @@ impl Visitor {
 }
 
 #[test]
-fn a_crowd_from_few_addresses_keeps_nobody_out() -> Result<()> {
+fn crowd_from_few_addresses_does_not_block_clients() -> Result<()> {
     const ADDRESS_COUNT: u64 = 200;
     const ROUND: Duration = Duration::from_secs(10);
-    // Those that a server has at most.
+    // The server's limit on connections.
     const FULL: u64 = 12_288;
-    let _alone = alone();
+    let _lock = lock_test();
     let (server, directory) = with_sparse_file()?;
     let SocketAddr::V4(address) = server.nfs() else {
-        anyhow::bail!("the server is at {}", server.nfs())
+        anyhow::bail!("the server has no IPv4 address: {}", server.nfs())
     };
     let (mut before, root) = server.open(directory.path())?;
     let count = connections_possible(20_000)?;
@@ -379,16 +398,21 @@ fn a_crowd_from_few_addresses_keeps_nobody_out() -> Result<()> {
             Ok(())
         });
         let mut watch = || -> Result<()> {
-            let (mut asked, mut most) = (0, 0);
+            let (mut asked, mut max_open) = (0, 0);
             while round_count.load(Ordering::Relaxed) < 4 && !crowd.is_finished() {
-                is_prompt(&server, directory.path()).context("beside a crowd")?;
-                before.attr(&root).context("a client from before")?;
-                most = most.max(server.fd_count()? as u64);
+                ensure_prompt(&server, directory.path()).context("while a crowd connects")?;
+                before
+                    .attr(&root)
+                    .context("a client that was connected before the crowd")?;
+                max_open = max_open.max(server.fd_count()? as u64);
                 asked += 1;
                 sleep(Duration::from_millis(100));
             }
-            ensure!(most >= FULL, "no more than {most} descriptors are open");
-            eprintln!("{asked} new clients beside {count} visitors");
+            ensure!(
+                max_open >= FULL,
+                "the server never had more than {max_open} descriptors open"
+            );
+            eprintln!("{asked} new clients while {count} visitors connected");
             Ok(())
         };
         let watched = watch();
@@ -401,14 +425,14 @@ fn a_crowd_from_few_addresses_keeps_nobody_out() -> Result<()> {
     let peak = peak_kib(&server)?;
     ensure!(peak <= CROWD_MAX_KIB, "{peak} KiB with {count} visitors");
     drop(visitors);
-    is_prompt(&server, directory.path())
+    ensure_prompt(&server, directory.path())
 }
 
 #[test]
-fn peers_that_stop_reading_do_not_matter() -> Result<()> {
-    let _alone = alone();
+fn peers_that_stop_reading_do_not_delay_clients() -> Result<()> {
+    let _lock = lock_test();
     let (server, directory) = with_sparse_file()?;
-    let before = descriptors_at_rest(&server)?;
+    let before = idle_descriptor_count(&server)?;
     let (mut client, root) = server.open(directory.path())?;
     let file = client.lookup(&root, "sparse")?;
     let data = record(&Call::read(&file, 0, MIB as u32).message(1, &Auth::root())).repeat(16);
@@ -417,15 +441,15 @@ fn peers_that_stop_reading_do_not_matter() -> Result<()> {
     for number in 0..200 {
         let peer = TcpStream::connect(server.nfs())?;
         peer.set_nonblocking(true)?;
-        // Sixteen large answers, or very many small ones: as far as the socket takes the questions.
+        // Each peer sends 16 calls with large replies, or 20,000 calls with small ones, as far as the socket accepts them.
         let _ = std::io::Write::write(
             &mut &peer,
             if number % 2 == 0 { &data } else { &attributes },
         )?;
         crowd.push(peer);
     }
-    is_prompt(&server, directory.path())?;
-    read_through(&mut client, &file, 0, 64 * MIB).context("beside peers that do not read")?;
+    ensure_prompt(&server, directory.path())?;
+    read_through(&mut client, &file, 0, 64 * MIB).context("while other peers do not read")?;
     let peak = peak_kib(&server)?;
     ensure!(
         peak <= CROWD_MAX_KIB,
@@ -434,13 +458,13 @@ fn peers_that_stop_reading_do_not_matter() -> Result<()> {
     );
     eprintln!("{peak} KiB with {} peers that do not read", crowd.len());
     drop((crowd, client));
-    descriptors_come_back(&server, before)?;
-    is_prompt(&server, directory.path())
+    wait_until_descriptors_close(&server, before)?;
+    ensure_prompt(&server, directory.path())
 }
 
-/// The server does not run at all for ten seconds.
-fn is_asleep(server: &Server) -> Result<()> {
-    // It keeps files open for a few seconds, in case somebody asks for more of them.
+/// Checks that the server does not wake up for ten seconds.
+fn ensure_asleep(server: &Server) -> Result<()> {
+    // The server keeps files open for a few seconds after a request.
     sleep(Duration::from_secs(5));
     let (wakeups, ticks) = (server.wakeups()?, server.cpu_ticks()?);
     sleep(Duration::from_secs(10));
@@ -453,12 +477,12 @@ fn is_asleep(server: &Server) -> Result<()> {
 }
 
 #[test]
-fn an_idle_server_sleeps_also_after_clients_died() -> Result<()> {
-    let _alone = alone();
+fn idle_server_sleeps_after_clients_are_killed() -> Result<()> {
+    let _lock = lock_test();
     setup::need(&[Package::LIBNFS])?;
     let (server, directory) = with_sparse_file()?;
-    let before = descriptors_at_rest(&server)?;
-    is_asleep(&server)?;
+    let before = idle_descriptor_count(&server)?;
+    ensure_asleep(&server)?;
     let path = directory.path().join("sparse");
     let url = format!(
         "nfs://127.0.0.1{}?nfsport={}&mountport={}",
@@ -484,17 +508,17 @@ fn an_idle_server_sleeps_also_after_clients_died() -> Result<()> {
         client.kill()?;
         client.wait()?;
     }
-    descriptors_come_back(&server, before)?;
-    // One that stays, and says nothing.
+    wait_until_descriptors_close(&server, before)?;
+    // A client that stays connected and sends nothing.
     let (mut silent, root) = server.open(directory.path())?;
-    is_asleep(&server)?;
+    ensure_asleep(&server)?;
     silent.attr(&root).map(drop)
 }
 
 #[test]
 fn accept_without_free_descriptors_does_not_spin() -> Result<()> {
     const TICKS_MAX: u64 = 3;
-    let _alone = alone();
+    let _lock = lock_test();
     let directory = public_dir()?;
     let few = r#"ulimit -n 64 && exec "$@""#;
     let through = ["sh", "-c", few, "sh"].map(String::from).to_vec();
@@ -515,5 +539,5 @@ fn accept_without_free_descriptors_does_not_spin() -> Result<()> {
     );
     drop(crowd);
     sleep(Duration::from_secs(1));
-    is_prompt(&server, directory.path())
+    ensure_prompt(&server, directory.path())
 }
