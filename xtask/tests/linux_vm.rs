@@ -1,4 +1,4 @@
-//! The built file as the first process of a machine with Linux: Debian's kernel under emulation, against real NFS clients.
+//! The built file as /init of a Linux machine: Debian's kernel in QEMU, against real NFS clients.
 
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
@@ -14,17 +14,17 @@ use xtask::machines::qemu::{initramfs, linux};
 use xtask::machines::server;
 use xtask::setup::{self, Package, quietly};
 
-/// What the machine says when it can be reached.
+/// Console text after which the machine can be reached.
 const LEASED: &str = "address 10.0.2.15/24";
 
-/// The arguments of QEMU for disks, in the order in which the kernel finds them.
-fn disks(places: &[&Path], options: &str) -> Vec<String> {
+/// QEMU's arguments for disks, which the kernel finds in this order.
+fn disks(paths: &[&Path], options: &str) -> Vec<String> {
     let mut all = Vec::new();
-    for (number, place) in places.iter().enumerate() {
-        let place = place.display();
+    for (number, path) in paths.iter().enumerate() {
+        let path = path.display();
         all.push("-drive".to_owned());
         all.push(format!(
-            "if=none,id=disk{number},format=raw,{options}file={place}"
+            "if=none,id=disk{number},format=raw,{options}file={path}"
         ));
         all.push("-device".to_owned());
         all.push(format!("virtio-blk-pci,drive=disk{number}"));
@@ -44,21 +44,25 @@ fn server(machine: &Bare) -> SocketAddr {
     ([127, 0, 0, 1], machine.port).into()
 }
 
-/// Compares files of the sample with what the machine gives for them to libnfs.
+/// Compares sample files in `tree` with the machine's copies in `export`, read by nfs-cat.
 fn compare(machine: &Bare, export: &str, tree: &Path) -> Result<()> {
     setup::need(&[Package::LIBNFS])?;
     for file in ["hello.txt", "empty", "large"] {
         let url = machine.url(&format!("{export}/{file}"));
         let cat = Command::new("nfs-cat").arg(url).output()?;
-        let said = String::from_utf8_lossy(&cat.stderr);
-        ensure!(cat.status.success(), "{file}: {said}; {}", machine.said());
+        let stderr = String::from_utf8_lossy(&cat.stderr);
+        ensure!(
+            cat.status.success(),
+            "cannot read {file}: {stderr}; console: {}",
+            machine.said()
+        );
         let same = cat.stdout == fs::read(tree.join(file))?;
-        ensure!(same, "{export}/{file} is not what it should be");
+        ensure!(same, "{export}/{file} differs from the sample");
     }
     Ok(())
 }
 
-/// What e2fsck thinks of a disk that it may not mend.
+/// Checks that the file system on a disk is clean, without repairing it.
 fn expect_clean(disk: &Path) -> Result<()> {
     let header = quietly(tool("dumpe2fs").arg("-h").arg(disk))?;
     let state = header
@@ -74,17 +78,20 @@ fn expect_clean(disk: &Path) -> Result<()> {
 }
 
 #[test]
-fn the_initramfs_has_the_file_and_nothing_else() -> Result<()> {
+fn initramfs_contains_only_the_built_file() -> Result<()> {
     let file = fs::read(server::binary(Arch::X86_64)?)?;
     let archive = initramfs::of_own(&file)?;
-    ensure!(archive == initramfs::of_own(&file)?, "other bytes");
+    ensure!(
+        archive == initramfs::of_own(&file)?,
+        "the same file gave another archive"
+    );
     setup::need(&[Package::BUSYBOX])?;
     let directory = tempfile::tempdir()?;
-    let place = directory.path().join("initramfs.cpio");
-    fs::write(&place, &archive)?;
+    let path = directory.path().join("initramfs.cpio");
+    fs::write(&path, &archive)?;
     let unpack = format!(
         "busybox cpio -idv <'{}' 2>&1 | grep -v blocks",
-        place.display()
+        path.display()
     );
     let mut shell = Command::new("sh");
     let names = quietly(shell.current_dir(&directory).args(["-c", &unpack]))?;
@@ -98,7 +105,7 @@ fn the_initramfs_has_the_file_and_nothing_else() -> Result<()> {
 }
 
 #[test]
-fn all_disks_are_found_and_cannot_be_written_to() -> Result<()> {
+fn all_disks_are_exported_read_only() -> Result<()> {
     let tree = sample(20, 50)?;
     quietly(Command::new("chmod").args(["-R", "a+rX"]).arg(tree.path()))?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
@@ -109,7 +116,7 @@ fn all_disks_are_found_and_cannot_be_written_to() -> Result<()> {
     for line in [
         "ignored: there is no boot argument what=ever",
         "found /vda: a disk, with a file system",
-        // This kernel has no module for it.
+        // The kernel has no ISO 9660 module, so stowaway reads this disk itself.
         "found /vdb: a disk, with an image of ISO 9660",
         "exporting /vda: read-only",
         "exporting /vdb: read-only",
@@ -117,9 +124,9 @@ fn all_disks_are_found_and_cannot_be_written_to() -> Result<()> {
     ] {
         machine.wait_for_line(line)?;
     }
-    // What the kernel knows is no business of ours.
-    let said = machine.said();
-    ensure!(!said.contains("boot argument quiet"), "{said}");
+    // Boot arguments for the kernel must not be reported as unknown.
+    let console = machine.said();
+    ensure!(!console.contains("boot argument quiet"), "{console}");
     for export in ["/vda", "/vdb"] {
         compare(&machine, export, tree.path())?;
     }
@@ -137,13 +144,13 @@ fn all_disks_are_found_and_cannot_be_written_to() -> Result<()> {
 }
 
 #[test]
-fn what_is_stable_survives_the_end_of_the_machine() -> Result<()> {
+fn committed_data_survives_power_loss() -> Result<()> {
     let tree = tempfile::tempdir()?;
     let disk = ext4::image(tree.path())?;
     let more = disks(&[disk.path()], "");
     let words = "export=/vda:rw,no_root_squash";
     let bytes: Vec<u8> = (0..300_000_u32)
-        .map(|at| (at.wrapping_mul(at) >> 7) as u8)
+        .map(|index| (index.wrapping_mul(index) >> 7) as u8)
         .collect();
     let machine = boot(words, &[], &more)?;
     let mut client = Client::connect(server(&machine))?;
@@ -154,14 +161,14 @@ fn what_is_stable_survives_the_end_of_the_machine() -> Result<()> {
     let committed = client.create(&root, "committed", how())?;
     client.write_all(&committed, 0, stable_how::UNSTABLE, &bytes, 32 << 10)?;
     client.commit(&committed, 0, 0)?;
-    // QEMU is killed: what its guest had in memory is gone.
+    // Drop kills QEMU, so data in the guest's memory is lost.
     drop(machine);
 
-    // The same address, given by hand.
+    // The same address as before, as a static one.
     let words = format!("{words} ip=10.0.2.15/24 gw=10.0.2.2");
     let mut machine = boot(&words, &[], &more)?;
     let mut client = Client::connect(server(&machine))?;
-    // Handles outlast it, too.
+    // The handles from before the restart are still valid.
     for (name, file) in [("stable", stable), ("committed", committed)] {
         let mut got = Vec::new();
         loop {
@@ -173,7 +180,7 @@ fn what_is_stable_survives_the_end_of_the_machine() -> Result<()> {
                 break;
             }
         }
-        ensure!(got == bytes, "{name} is not what was promised");
+        ensure!(got == bytes, "{name} has lost data that was committed");
     }
     client.create(&root, "later", how())?;
     machine.monitor("sendkey ctrl-alt-delete")?;
@@ -182,7 +189,7 @@ fn what_is_stable_survives_the_end_of_the_machine() -> Result<()> {
 }
 
 #[test]
-fn sftp_is_there_where_it_is_asked_for() -> Result<()> {
+fn sftp_argument_enables_sftp() -> Result<()> {
     let tree = sample(20, 50)?;
     quietly(Command::new("chmod").args(["-R", "a+rX"]).arg(tree.path()))?;
     let ext4 = ext4::image(tree.path())?;
@@ -190,10 +197,10 @@ fn sftp_is_there_where_it_is_asked_for() -> Result<()> {
     let words = "export=/vda export=/ram:rw sftp=0.0.0.0:2222";
     let mut machine = boot(words, &[], &more)?;
     machine.wait_for_line("for SFTP without SSH: whoever reaches it has the files")?;
-    let place = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let large = tree.path().join("large");
     let seen = machine.sftp(
-        place.path(),
+        directory.path(),
         &format!(
             "put {large} ram/l
             -put {large} vda/new
@@ -210,7 +217,7 @@ fn sftp_is_there_where_it_is_asked_for() -> Result<()> {
     names.sort_unstable();
     ensure!(names == ["/ram", "/vda"], "{seen}");
     for (name, is_there) in [("1", false), ("2", false), ("3", true), ("4", true)] {
-        let got = fs::read(place.path().join(name)).ok();
+        let got = fs::read(directory.path().join(name)).ok();
         let expected = is_there.then(|| fs::read(&large)).transpose()?;
         ensure!(got == expected, "{name}: {seen}");
     }
@@ -220,8 +227,8 @@ fn sftp_is_there_where_it_is_asked_for() -> Result<()> {
     expect_clean(ext4.path())
 }
 
-/// What a machine's first process may be before it is ours: it leaves a program that makes a thousand orphans, sees all of them
-/// reaped, and asks the first process to stop.
+/// /init of a machine that execs stowaway later. Before that it starts a script, which creates a thousand orphans, waits until
+/// stowaway has reaped all of them, and sends SIGTERM to process 1.
 const ORPHANS: &str = r#"
 #!/bin/busybox sh
 /bin/busybox mkdir -p /dev
@@ -242,7 +249,7 @@ exec /sbin/init "$@"
 "#;
 
 #[test]
-fn a_thousand_orphans_are_reaped_and_sigterm_powers_off() -> Result<()> {
+fn thousand_orphans_are_reaped_and_sigterm_powers_off() -> Result<()> {
     setup::need(&[Package::BUSYBOX])?;
     let files = [
         ("/bin/busybox".into(), "/bin/busybox".into()),
