@@ -1,5 +1,5 @@
-//! The packed file: it does what the plain one does, never has memory that can be written to and run, and says plainly
-//! where it may not unpack itself, or is damaged.
+//! The packed file: behaves as the plain one, has no memory that is both writable and executable, and reports it if unpacking is
+//! forbidden or the file is damaged.
 
 use anyhow::{Context, Result, ensure};
 use nix::libc;
@@ -18,15 +18,15 @@ use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, statu
 use xtask::setup::{self, Package};
 
 const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::I686];
-/// What the plain file promises.
-const REST_MAX_KIB: u64 = 768;
+/// Limit (KiB) of resident memory, as for the plain file.
+const IDLE_MAX_KIB: u64 = 768;
 const DAMAGED: &str = "stowaway: this file is damaged: copy it again\n";
 
-/// The packed file for `arch`, built at most once in this process.
+/// The packed file for `arch`. Builds at most once per process.
 fn packed(arch: Arch) -> Result<PathBuf> {
     static BUILT: Mutex<Vec<(Arch, PathBuf)>> = Mutex::new(Vec::new());
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, path)) = built.iter().find(|(other, _)| *other == arch) {
+    if let Some((_, path)) = built.iter().find(|(built_arch, _)| *built_arch == arch) {
         return Ok(path.clone());
     }
     let path = build::build_packed(arch, &Role::ALL)?;
@@ -43,7 +43,7 @@ fn run(file: &Path, words: &[&str]) -> Result<Output> {
 }
 
 #[test]
-fn it_says_what_the_plain_file_says() -> Result<()> {
+fn packed_and_plain_file_print_the_same() -> Result<()> {
     for arch in ARCHES {
         let packed = packed(arch)?;
         let plain = build::path(arch);
@@ -55,27 +55,33 @@ fn it_says_what_the_plain_file_says() -> Result<()> {
             &["nonsense"],
             &["ls", "/no/such.iso"],
         ] {
-            let (one, other) = (run(&plain, words)?, run(&packed, words)?);
-            ensure!(one == other, "{arch:?} {words:?}: {one:?} and {other:?}");
-            ensure!(!one.stdout.is_empty() || !one.stderr.is_empty());
+            let (plain_output, packed_output) = (run(&plain, words)?, run(&packed, words)?);
+            ensure!(
+                plain_output == packed_output,
+                "{arch:?} {words:?}: {plain_output:?} and {packed_output:?}"
+            );
+            ensure!(!plain_output.stdout.is_empty() || !plain_output.stderr.is_empty());
         }
     }
     Ok(())
 }
 
 #[test]
-fn it_is_the_same_each_time() -> Result<()> {
-    // Of x86_64, `reproducible` tells it. One that no other test starts.
+fn packed_build_is_reproducible() -> Result<()> {
+    // The test `reproducible` covers x86_64. This build is used by no other test.
     let path = build::build_packed(Arch::I686, &[Role::Ls])?;
     let first = fs::read(&path)?;
     fs::remove_file(&path)?;
     build::build_packed(Arch::I686, &[Role::Ls])?;
-    ensure!(fs::read(&path)? == first, "other bytes");
+    ensure!(
+        fs::read(&path)? == first,
+        "the second build differs from the first"
+    );
     Ok(())
 }
 
 #[test]
-fn it_is_smaller_by_more_than_a_third() -> Result<()> {
+fn packed_file_is_over_a_third_smaller() -> Result<()> {
     for arch in ARCHES {
         let first = fs::read(packed(arch)?)?;
         let plain = fs::metadata(build::path(arch))?.len();
@@ -84,7 +90,7 @@ fn it_is_smaller_by_more_than_a_third() -> Result<()> {
             "{arch:?}: {} bytes of {plain}",
             first.len()
         );
-        // What unpacks does not find damage in itself: there is little of it.
+        // The unpacking code cannot detect damage to itself, so it must be a small part of the file.
         let packed = stream(&first)?.len();
         ensure!(
             packed * 100 >= first.len() * 97,
@@ -95,7 +101,7 @@ fn it_is_smaller_by_more_than_a_third() -> Result<()> {
     Ok(())
 }
 
-/// What a process has mapped: the rights, and the rest of the line.
+/// The mappings of a process: permissions, and the whole line.
 fn maps(pid: u32) -> Result<Vec<(String, String)>> {
     let text = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let lines = text.lines().map(|line| {
@@ -107,7 +113,7 @@ fn maps(pid: u32) -> Result<Vec<(String, String)>> {
 }
 
 #[test]
-fn it_serves_nfs_from_memory_that_is_never_written_and_run() -> Result<()> {
+fn packed_nfs_has_no_writable_executable_memory() -> Result<()> {
     let tree = public_dir()?;
     let mut random = fastrand::Rng::with_seed(1);
     let content: Vec<u8> = std::iter::repeat_with(|| random.u8(..))
@@ -126,10 +132,14 @@ fn it_serves_nfs_from_memory_that_is_never_written_and_run() -> Result<()> {
         let mut read = Vec::new();
         while read.len() < content.len() {
             let (data, _) = client.read(&handle, read.len() as u64, 65536)?;
-            ensure!(!data.is_empty(), "{arch:?}: it ends at {}", read.len());
+            ensure!(
+                !data.is_empty(),
+                "{arch:?}: the file ends at {}",
+                read.len()
+            );
             read.extend_from_slice(data);
         }
-        ensure!(read == content, "{arch:?}: other bytes");
+        ensure!(read == content, "{arch:?}: the read data is wrong");
         let maps = maps(server.pid())?;
         for (rights, line) in &maps {
             ensure!(
@@ -138,7 +148,7 @@ fn it_serves_nfs_from_memory_that_is_never_written_and_run() -> Result<()> {
             );
             ensure!(!line.contains("memfd"), "{arch:?}: {line}");
         }
-        // Of the file itself nothing is left but the page that jumped.
+        // Only the page with the jump to the unpacked code is still mapped from the file.
         let name = file.display().to_string();
         let own: Vec<_> = maps
             .iter()
@@ -150,14 +160,14 @@ fn it_serves_nfs_from_memory_that_is_never_written_and_run() -> Result<()> {
         );
         ensure!(
             status_field(server.pid(), "RssFile")? < 64,
-            "{arch:?}: the packed bytes are still there"
+            "{arch:?}: the packed bytes are still resident"
         );
     }
     Ok(())
 }
 
 #[test]
-fn at_rest_it_costs_what_the_plain_file_may() -> Result<()> {
+fn packed_idle_memory_is_within_limit() -> Result<()> {
     let tree = public_dir()?;
     for arch in ARCHES {
         let server = Server::start(ServerOptions {
@@ -166,18 +176,18 @@ fn at_rest_it_costs_what_the_plain_file_may() -> Result<()> {
             ..ServerOptions::serving(&[tree.path()])
         })?;
         let rss = server.rss_kib()?;
-        ensure!(rss <= REST_MAX_KIB, "{arch:?}: {rss} KiB");
+        ensure!(rss <= IDLE_MAX_KIB, "{arch:?}: {rss} KiB");
     }
     Ok(())
 }
 
 #[test]
-fn it_serves_sftp_where_there_is_nothing_else() -> Result<()> {
+fn packed_sftp_runs_in_empty_root() -> Result<()> {
     if !root_for("a root with nothing in it") {
         return Ok(());
     }
     for arch in ARCHES {
-        // No /proc, no /dev, no shell.
+        // A root directory without /proc, /dev and shell.
         let root = public_dir()?;
         fs::copy(packed(arch)?, root.path().join("sftp-server"))?;
         fs::write(root.path().join("file"), b"what is there")?;
@@ -199,11 +209,11 @@ fn it_serves_sftp_where_there_is_nothing_else() -> Result<()> {
 }
 
 #[test]
-fn it_asks_the_kernel_for_little_and_never_to_write_and_run() -> Result<()> {
+fn unpacking_uses_few_calls_without_writable_code() -> Result<()> {
     setup::need(&[Package::STRACE])?;
     for arch in ARCHES {
-        let place = public_dir()?;
-        let log = place.path().join("calls");
+        let directory = public_dir()?;
+        let log = directory.path().join("calls");
         let mut strace = Command::new("strace");
         strace.arg("-f").arg("-qq").arg("-o").arg(&log);
         let output = strace.arg(packed(arch)?).arg("--version").output()?;
@@ -211,14 +221,14 @@ fn it_asks_the_kernel_for_little_and_never_to_write_and_run() -> Result<()> {
         let text = fs::read_to_string(&log)?;
         ensure!(
             !text.contains("PROT_WRITE|PROT_EXEC"),
-            "{arch:?}: something can be written to and run:\n{text}"
+            "{arch:?}: memory is writable and executable:\n{text}"
         );
         let calls = text.lines().filter_map(|line| {
             let (name, _) = line.split_whitespace().nth(1)?.split_once('(')?;
             Some(name)
         });
-        let begin: Vec<&str> = calls.take(7).collect();
-        // The last is the plain file's own first call.
+        let first_calls: Vec<&str> = calls.take(7).collect();
+        // The last call is the first one of the unpacked program.
         let expected = [
             "execve",
             "prctl",
@@ -228,38 +238,38 @@ fn it_asks_the_kernel_for_little_and_never_to_write_and_run() -> Result<()> {
             "munmap",
             "prctl",
         ];
-        ensure!(begin == expected, "{arch:?}: {begin:?}");
+        ensure!(first_calls == expected, "{arch:?}: {first_calls:?}");
     }
     Ok(())
 }
 
-/// It ended with 1 and said this and nothing else.
-fn said(output: &Output, text: &str) -> Result<()> {
+/// Checks that the program exited with 1 and printed only `text`, on stderr.
+fn ensure_fails_with(output: &Output, text: &str) -> Result<()> {
     ensure!(
         output.status.code() == Some(1)
             && output.stdout.is_empty()
             && output.stderr == text.as_bytes(),
-        "{output:?}, not {text:?}"
+        "expected the message {text:?}, got {output:?}"
     );
     Ok(())
 }
 
 #[test]
-fn a_host_that_lets_no_new_code_run_is_told() -> Result<()> {
+fn forbidden_executable_memory_is_reported() -> Result<()> {
     let file = packed(Arch::X86_64)?;
     for errno in [libc::EACCES, libc::EPERM, libc::ENOSYS] {
         let text = format!(
             "stowaway: this host lets no unpacked code run (mprotect: error {errno}): use the file that is not packed\n"
         );
-        said(
+        ensure_fails_with(
             &lockdown::without_new_code(errno, || run(&file, &["--version"]))?,
             &text,
         )?;
-        said(
+        ensure_fails_with(
             &lockdown::answering(&[libc::SYS_mprotect], errno, || run(&file, &["--version"]))?,
             &text,
         )?;
-        // The plain one asks for nothing of the kind.
+        // The plain file does not need executable memory.
         let plain = build::path(Arch::X86_64);
         let output = lockdown::without_new_code(errno, || run(&plain, &["--version"]))?;
         ensure!(output.status.success(), "{output:?}");
@@ -267,25 +277,25 @@ fn a_host_that_lets_no_new_code_run_is_told() -> Result<()> {
     Ok(())
 }
 
-/// Where in the file the packed bytes are.
+/// The byte range of the packed data in the file.
 fn stream(file: &[u8]) -> Result<Range<usize>> {
     let elf = object::File::parse(file)?;
     let segment = elf.segments().nth(1).context("no second segment")?;
-    let (at, len) = segment.file_range();
-    Ok(usize::try_from(at)?..usize::try_from(at + len)?)
+    let (offset, len) = segment.file_range();
+    Ok(usize::try_from(offset)?..usize::try_from(offset + len)?)
 }
 
-/// Runs these bytes.
-fn run_bytes(place: &Path, bytes: &[u8]) -> Result<Output> {
-    let file = place.join("file");
+/// Runs a file with these bytes.
+fn run_bytes(directory: &Path, bytes: &[u8]) -> Result<Output> {
+    let file = directory.join("file");
     fs::write(&file, bytes)?;
     fs::set_permissions(&file, Permissions::from_mode(0o755))?;
     run(&file, &["--version"])
 }
 
 #[test]
-fn a_file_that_was_cut_off_says_so() -> Result<()> {
-    let place = public_dir()?;
+fn truncated_packed_file_reports_damage() -> Result<()> {
+    let directory = public_dir()?;
     for arch in ARCHES {
         let file = fs::read(packed(arch)?)?;
         let stream = stream(&file)?;
@@ -296,33 +306,35 @@ fn a_file_that_was_cut_off_says_so() -> Result<()> {
             4097,
             file.len() / 4096 * 4096,
         ]);
-        // Who loses nothing but zeros loses nothing: the kernel fills the last page with them.
-        let loses = |end: &usize| file[*end..].iter().any(|byte| *byte != 0);
-        for end in ends.filter(loses) {
-            let output = run_bytes(place.path(), &file[..end])?;
-            said(&output, DAMAGED).with_context(|| format!("{arch:?}, {end} bytes"))?;
+        // A truncation that removes only zeros is harmless, as the kernel fills the last page with zeros.
+        let is_damage = |end: &usize| file[*end..].iter().any(|byte| *byte != 0);
+        for end in ends.filter(is_damage) {
+            let output = run_bytes(directory.path(), &file[..end])?;
+            ensure_fails_with(&output, DAMAGED)
+                .with_context(|| format!("{arch:?}, {end} bytes"))?;
         }
-        ensure!(run_bytes(place.path(), &file)?.status.success());
+        ensure!(run_bytes(directory.path(), &file)?.status.success());
     }
     Ok(())
 }
 
 #[test]
-fn a_file_with_any_bit_changed_says_so() -> Result<()> {
-    let place = public_dir()?;
+fn packed_file_with_flipped_bit_reports_damage() -> Result<()> {
+    let directory = public_dir()?;
     let mut random = fastrand::Rng::with_seed(7);
     for arch in ARCHES {
         let file = fs::read(packed(arch)?)?;
         let stream = stream(&file)?;
-        // The three parameters have bits that mean nothing.
+        // Some bits of the three parameter bytes at the start have no meaning, so these bytes are left out.
         let first = stream.start + 3..stream.start + 13;
         let last = stream.end - 8..stream.end;
-        let some: Vec<usize> = (0..60).map(|_| random.usize(stream.clone())).collect();
-        for at in first.chain(last).chain(some) {
+        let sampled: Vec<usize> = (0..60).map(|_| random.usize(stream.clone())).collect();
+        for offset in first.chain(last).chain(sampled) {
             let mut changed = file.clone();
-            changed[at] ^= 1 << random.u32(..8);
-            let output = run_bytes(place.path(), &changed)?;
-            said(&output, DAMAGED).with_context(|| format!("{arch:?}, byte {at}"))?;
+            changed[offset] ^= 1 << random.u32(..8);
+            let output = run_bytes(directory.path(), &changed)?;
+            ensure_fails_with(&output, DAMAGED)
+                .with_context(|| format!("{arch:?}, byte {offset}"))?;
         }
     }
     Ok(())
