@@ -1,4 +1,4 @@
-//! What people read: one plain line for each mistake, help that fits a terminal, events, and traces made readable.
+//! Text for users: one plain line per error, help that fits a terminal, events, and decoded traces.
 
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -18,7 +18,7 @@ use xtask::machines::server::{Server, ServerOptions, binary, public_dir, root_fo
 const USAGE: i32 = 2;
 const FAILED: i32 = 1;
 
-/// Runs the file to its end, which must come within five seconds.
+/// Runs the built file, which must end within five seconds.
 fn run(words: &[&str]) -> Result<Output> {
     let mut child = Command::new(binary(Arch::X86_64)?)
         .args(words)
@@ -32,7 +32,7 @@ fn run(words: &[&str]) -> Result<Output> {
             child.kill()?;
             let output = child.wait_with_output()?;
             anyhow::bail!(
-                "stowaway {words:?} did not end; it said {}",
+                "stowaway {words:?} did not end within 5 s; stderr: {}",
                 String::from_utf8_lossy(&output.stderr)
             );
         }
@@ -41,13 +41,14 @@ fn run(words: &[&str]) -> Result<Output> {
     Ok(child.wait_with_output()?)
 }
 
-/// The words lead to one line on stderr that contains all `parts`, nothing on stdout, and this exit code.
-fn complains(words: &[&str], code: i32, parts: &[&str]) -> Result<()> {
+/// Runs the built file with these arguments. It must print one line with all of `parts` on stderr, nothing on stdout, and exit with
+/// `code`.
+fn ensure_error(words: &[&str], code: i32, parts: &[&str]) -> Result<()> {
     let output = run(words)?;
-    let said = String::from_utf8(output.stderr)?;
+    let stderr = String::from_utf8(output.stderr)?;
     ensure!(
         output.status.code() == Some(code),
-        "stowaway {words:?} ended with {} instead of {code}: {said}",
+        "stowaway {words:?} ended with {} instead of {code}: {stderr}",
         output.status
     );
     ensure!(
@@ -56,24 +57,24 @@ fn complains(words: &[&str], code: i32, parts: &[&str]) -> Result<()> {
         String::from_utf8_lossy(&output.stdout)
     );
     ensure!(
-        said.lines().count() == 1 && said.ends_with('\n'),
-        "stowaway {words:?} did not say one line:\n{said}"
+        stderr.lines().count() == 1 && stderr.ends_with('\n'),
+        "stowaway {words:?} did not print exactly one line:\n{stderr}"
     );
     ensure!(
-        said.starts_with("stowaway: "),
-        "stowaway {words:?} said {said}"
+        stderr.starts_with("stowaway: "),
+        "stowaway {words:?} printed {stderr}"
     );
     for part in parts {
         ensure!(
-            said.contains(part),
-            "stowaway {words:?} does not mention '{part}': {said}"
+            stderr.contains(part),
+            "stowaway {words:?} does not mention '{part}': {stderr}"
         );
     }
     Ok(())
 }
 
 #[test]
-fn wrong_usage_is_one_line_and_two() -> Result<()> {
+fn wrong_usage_prints_one_line_and_exits_two() -> Result<()> {
     let directory = public_dir()?;
     let good = directory.path().display().to_string();
     let unknown_option = format!("{good}:wibble");
@@ -114,13 +115,13 @@ fn wrong_usage_is_one_line_and_two() -> Result<()> {
         (&["check", "all", "-n", "99999"], "-n 99999"),
     ];
     for (words, part) in cases {
-        complains(words, USAGE, &[part])?;
+        ensure_error(words, USAGE, &[part])?;
     }
     Ok(())
 }
 
 #[test]
-fn failures_at_the_start_are_one_line_and_one() -> Result<()> {
+fn failed_start_prints_one_line_and_exits_one() -> Result<()> {
     let directory = public_dir()?;
     let good = directory.path().display().to_string();
     let file = directory.path().join("a file");
@@ -129,19 +130,19 @@ fn failures_at_the_start_are_one_line_and_one() -> Result<()> {
         file.display().to_string(),
         directory.path().join("missing").display().to_string(),
     );
-    complains(
+    ensure_error(
         &["nfs", "--export", &missing, "-p", "-n", "0"],
         FAILED,
         &[&missing],
     )?;
-    complains(
+    ensure_error(
         &["nfs", "--export", &file, "-p", "-n", "0"],
         FAILED,
         &[&file, "directory"],
     )?;
-    let taken = TcpListener::bind("127.0.0.1:0")?;
-    let port = taken.local_addr()?.port().to_string();
-    complains(
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port().to_string();
+    ensure_error(
         &[
             "nfs",
             "--export",
@@ -160,12 +161,12 @@ fn failures_at_the_start_are_one_line_and_one() -> Result<()> {
         .join("no such directory/log")
         .display()
         .to_string();
-    complains(
+    ensure_error(
         &["nfs", "--export", &good, "-p", "-n", "0", "--log", &log],
         FAILED,
         &[&log],
     )?;
-    complains(
+    ensure_error(
         &["nfs", "--export", &good, "--export", &good, "-p", "-n", "0"],
         FAILED,
         &[&good],
@@ -176,7 +177,7 @@ fn failures_at_the_start_are_one_line_and_one() -> Result<()> {
             .join("no such directory/key")
             .display()
             .to_string();
-        complains(
+        ensure_error(
             &[
                 "nfs",
                 "--export",
@@ -191,8 +192,8 @@ fn failures_at_the_start_are_one_line_and_one() -> Result<()> {
             &[&key],
         )?;
     }
-    // An address of documentation: no machine has it.
-    complains(
+    // An address reserved for documentation, which no host has.
+    ensure_error(
         &["nfs", "--export", &good, "-p", "-l", "192.0.2.1", "-n", "0"],
         FAILED,
         &["192.0.2.1"],
@@ -245,7 +246,7 @@ fn help_and_version_go_to_stdout_and_fit_a_terminal() -> Result<()> {
 }
 
 #[test]
-fn called_unfsd_it_is_the_nfs_role() -> Result<()> {
+fn name_unfsd_selects_the_nfs_role() -> Result<()> {
     let directory = public_dir()?;
     let mut command = Command::new(binary(Arch::X86_64)?);
     command
@@ -262,7 +263,7 @@ fn called_unfsd_it_is_the_nfs_role() -> Result<()> {
         ])
         .arg(directory.path());
     let mut child = command.stderr(Stdio::piped()).spawn()?;
-    let lines = BufReader::new(child.stderr.take().context("no stderr")?).lines();
+    let lines = BufReader::new(child.stderr.take().context("the server has no stderr")?).lines();
     let listening = lines
         .map_while(Result::ok)
         .find(|line| line.contains("listening on 127.0.0.1:"));
@@ -272,7 +273,7 @@ fn called_unfsd_it_is_the_nfs_role() -> Result<()> {
 }
 
 #[test]
-fn asking_for_what_is_not_exported_is_refused_and_told() -> Result<()> {
+fn unexported_path_is_refused_and_logged() -> Result<()> {
     let directory = public_dir()?;
     fs::create_dir(directory.path().join("exported"))?;
     let server = Server::start(ServerOptions::serving(&[&directory
@@ -297,7 +298,7 @@ fn asking_for_what_is_not_exported_is_refused_and_told() -> Result<()> {
         let error = client
             .mount(path)
             .err()
-            .with_context(|| format!("{path:?} was mounted"))?;
+            .with_context(|| format!("{path:?} was mounted although it is not exported"))?;
         let status = error.downcast_ref::<nfsstat3>();
         ensure!(
             matches!(
@@ -308,14 +309,14 @@ fn asking_for_what_is_not_exported_is_refused_and_told() -> Result<()> {
         );
     }
     server.wait_for_line("/no such export", Duration::from_secs(1))?;
-    // However often it is asked for.
+    // Repeated requests must not print a line each.
     let before = server.lines().len();
     for _ in 0..1000 {
         ensure!(client.mount("/no such export").is_err());
     }
     sleep(Duration::from_millis(200));
     let more = server.lines().len() - before;
-    ensure!(more < 20, "a thousand equal requests made {more} lines");
+    ensure!(more < 20, "a thousand equal requests printed {more} lines");
     Ok(())
 }
 
@@ -327,7 +328,7 @@ fn control_bytes_of_peers_are_escaped() -> Result<()> {
         Client::connect(server.mount())?.mount("/evil\n\r\t\x1b[31mred\x07\u{7f}\u{9b}end");
     ensure!(refused.is_err());
     server.wait_for_line("evil", Duration::from_secs(1))?;
-    // Time for a second line, if the first was broken.
+    // Wait for a second line, which would be printed if the first was broken by a line feed.
     sleep(Duration::from_millis(100));
     let lines = server.lines();
     let about: Vec<_> = lines
@@ -336,17 +337,17 @@ fn control_bytes_of_peers_are_escaped() -> Result<()> {
         .collect();
     ensure!(
         about.len() == 1 && about[0].contains("end"),
-        "one request made {about:#?}"
+        "one request printed several lines: {about:#?}"
     );
     ensure!(
         about[0].bytes().all(|byte| (b' '..=b'~').contains(&byte)),
-        "raw bytes in {about:?}"
+        "the line has unescaped bytes: {about:?}"
     );
     Ok(())
 }
 
 #[test]
-fn traces_become_lines_with_the_debug_file_of_their_build_only() -> Result<()> {
+fn traces_decode_only_with_their_builds_debug_file() -> Result<()> {
     let directory = public_dir()?;
     let trace = directory.path().join("trace").display().to_string();
     let server = Server::start(ServerOptions {
@@ -373,19 +374,19 @@ fn traces_become_lines_with_the_debug_file_of_their_build_only() -> Result<()> {
     let other = decode(Arch::I686)?;
     ensure!(
         !other.status.success() && other.stdout.is_empty(),
-        "another build's debug file was taken: {other:?}"
+        "xtask log accepted the debug file of another build: {other:?}"
     );
     Ok(())
 }
 
-/// What is read a moment later is all there; what nobody reads keeps the server from nothing.
+/// With a full stderr pipe, lines are kept until a reader drains the pipe. Without a reader, the server still answers.
 #[test]
-fn who_reads_late_misses_nothing_and_who_never_does_is_not_waited_for() -> Result<()> {
+fn full_stderr_pipe_loses_no_line_and_never_blocks() -> Result<()> {
     for is_read in [true, false] {
         let directory = public_dir()?;
         let port = Port::reserve()?;
         let (mut reader, mut writer) = std::io::pipe()?;
-        // It is full.
+        // Fills the pipe, so that further writes would block.
         let len = fcntl(writer.as_fd(), FcntlArg::F_SETPIPE_SZ(4096))?;
         writer.write_all(&vec![b'\n'; usize::try_from(len)?])?;
         let mut child = Command::new(binary(Arch::X86_64)?)
@@ -396,16 +397,19 @@ fn who_reads_late_misses_nothing_and_who_never_does_is_not_waited_for() -> Resul
             .spawn()?;
         if is_read {
             sleep(Duration::from_millis(50));
-            let mut said = Vec::new();
+            let mut received = Vec::new();
             let lines = BufReader::new(&mut reader).lines().map_while(Result::ok);
             for line in lines.filter(|line| !line.is_empty()) {
                 let is_last = line.contains("listening on");
-                said.push(line);
+                received.push(line);
                 if is_last {
                     break;
                 }
             }
-            ensure!(said.len() == 3 && said[0].contains("exporting"), "{said:?}");
+            ensure!(
+                received.len() == 3 && received[0].contains("exporting"),
+                "{received:?}"
+            );
         }
         let server = ([127, 0, 0, 1], port.number()).into();
         let end = Instant::now() + Duration::from_secs(60);
@@ -416,7 +420,7 @@ fn who_reads_late_misses_nothing_and_who_never_does_is_not_waited_for() -> Resul
                 Err(_) => sleep(Duration::from_millis(5)),
             }
         };
-        // Each of these is worth a line, until there were many of them.
+        // Each of these requests prints a line, up to the rate limit.
         for _ in 0..100 {
             ensure!(client.mount("/no such export").is_err());
         }
