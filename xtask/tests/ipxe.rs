@@ -1,5 +1,5 @@
-//! Debian's iPXE in QEMU: it follows the links of our exports, inside images too, and starts a kernel by them, whose initramfs
-//! mounts by klibc's nfsmount.
+//! Debian's iPXE in QEMU: follows symbolic links in exports, also inside ISO images, and boots a kernel over NFS, whose initramfs
+//! mounts an export by klibc's nfsmount.
 
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
@@ -12,10 +12,10 @@ use xtask::machines::server::{Server, ServerOptions, public_dir, root_for};
 use xtask::setup::{self, Package};
 
 const MACHINE: &str = "diskless";
-/// The host as the machine sees it.
+/// The address at which the machine reaches the host.
 const HOST: &str = "10.0.2.2";
 
-/// What iPXE is to find: a path, and that of the file that it leads to. ".." of the top is the top.
+/// Paths for iPXE, each with the file that it refers to. In the root, ".." is the root itself.
 const PATHS: [(&str, &str); 13] = [
     ("file", "file"),
     ("same", "file"),
@@ -31,16 +31,16 @@ const PATHS: [(&str, &str); 13] = [
     ("through/deep/file", "sub/deep/file"),
     ("through/current/back", "sub/file"),
 ];
-/// Paths where it is to find nothing.
+/// Paths that do not exist.
 const NOWHERE: [&str; 3] = ["none", "broken", "sub/none/file"];
 
-/// Makes files, each a script of iPXE that says its own path, and links of every kind.
-fn grow(top: &Path, said: &str) -> Result<()> {
-    fs::create_dir_all(top.join("sub/deep"))?;
+/// Creates iPXE scripts that print `said` and their own path, and symbolic links of every kind.
+fn grow(root: &Path, label: &str) -> Result<()> {
+    fs::create_dir_all(root.join("sub/deep"))?;
     for file in ["file", "sub/file", "sub/deep/file"] {
         fs::write(
-            top.join(file),
-            format!("#!ipxe\necho here is {said} {file}\n"),
+            root.join(file),
+            format!("#!ipxe\necho here is {label} {file}\n"),
         )?;
     }
     for (link, target) in [
@@ -56,12 +56,12 @@ fn grow(top: &Path, said: &str) -> Result<()> {
         ("through", "sub"),
         ("broken", "nowhere"),
     ] {
-        symlink(target, top.join(link))?;
+        symlink(target, root.join(link))?;
     }
     Ok(())
 }
 
-/// Serves directories on the ports that iPXE asks for, with what is inside images.
+/// Exports directories, with the option `isos`, on the ports that iPXE expects.
 fn serve(directories: &[&Path]) -> Result<Server> {
     let export = |directory: &&Path| format!("{}:isos", directory.display());
     Server::start(ServerOptions {
@@ -73,20 +73,20 @@ fn serve(directories: &[&Path]) -> Result<Server> {
 }
 
 #[test]
-fn it_follows_links_of_every_kind() -> Result<()> {
+fn ipxe_follows_every_kind_of_link() -> Result<()> {
     if !root_for("iPXE, which asks port 111") {
         return Ok(());
     }
     setup::need(&[Package::XORRISO])?;
     let directory = public_dir()?;
-    let top = directory.path();
-    grow(&top.join("plain"), "plain")?;
+    let root = directory.path();
+    grow(&root.join("plain"), "plain")?;
     let tree = tempfile::tempdir()?;
     grow(tree.path(), "image")?;
-    fs::create_dir(top.join("images"))?;
-    make(ROCK_RIDGE[0], tree.path(), &top.join("images/image.iso"))?;
-    // An absolute one, which begins with what is mounted, as iPXE wants it.
-    symlink(top.join("plain/file"), top.join("plain/absolute"))?;
+    fs::create_dir(root.join("images"))?;
+    make(ROCK_RIDGE[0], tree.path(), &root.join("images/image.iso"))?;
+    // An absolute link. iPXE follows one only if the target starts with the mounted path.
+    symlink(root.join("plain/file"), root.join("plain/absolute"))?;
     let paths = PATHS.iter().copied();
     let wanted: Vec<(String, String)> = paths
         .clone()
@@ -98,52 +98,52 @@ fn it_follows_links_of_every_kind() -> Result<()> {
         .collect();
     let nowhere: Vec<String> = ["plain", "images/image.iso"]
         .iter()
-        .flat_map(|at| NOWHERE.map(|path| format!("{at}/{path}")))
+        .flat_map(|directory| NOWHERE.map(|path| format!("{directory}/{path}")))
         .collect();
     let mut script = "#!ipxe\ndhcp || reboot\n".to_owned();
     let all = wanted.iter().map(|(path, _)| path).chain(&nowhere);
     for path in all {
-        let url = format!("nfs://{HOST}{}/{path}", top.display());
+        let url = format!("nfs://{HOST}{}/{path}", root.display());
         script += &format!("echo asked for {path} =\nchain --autofree {url} || echo got nothing\n");
     }
-    // What was said last may be lost.
+    // The last output before the end may be lost, so the script waits.
     script += "echo asked for the end\nsleep 1\nreboot\n";
-    let server = serve(&[&top.join("plain"), &top.join("images")])?;
-    let said = qemu::watch_ipxe(MACHINE, &script)?;
-    let said = said.replace('\r', "");
+    let server = serve(&[&root.join("plain"), &root.join("images")])?;
+    let console = qemu::watch_ipxe(MACHINE, &script)?;
+    let console = console.replace('\r', "");
     let answer = |path: &str| {
-        let (_, behind) = said.split_once(&format!("asked for {path} =\n"))?;
-        Some(behind.split("asked for").next().unwrap_or_default())
+        let (_, after) = console.split_once(&format!("asked for {path} =\n"))?;
+        Some(after.split("asked for").next().unwrap_or_default())
     };
     for (path, file) in &wanted {
-        let answer = answer(path).context("it was not asked for")?;
+        let answer = answer(path).context("iPXE did not try the path")?;
         ensure!(
             answer.contains(&format!("here is {file}\n")),
-            "{path}:\n{answer}\nthe server said {:#?}",
+            "{path}:\n{answer}\nserver {:#?}",
             server.lines()
         );
     }
     for path in &nowhere {
-        let answer = answer(path).context("it was not asked for")?;
+        let answer = answer(path).context("iPXE did not try the path")?;
         ensure!(answer.contains("got nothing\n"), "{path}:\n{answer}");
     }
     Ok(())
 }
 
-/// Kernel and initramfs lie behind links, one of them inside an image; what the kernel mounts then is inside of it too.
+/// Kernel and initramfs are reached by symbolic links, the initramfs inside an image. The kernel's export is inside the image too.
 #[test]
-fn it_starts_a_system_that_mounts_by_nfsmount() -> Result<()> {
+fn ipxe_boots_a_system_that_uses_nfsmount() -> Result<()> {
     if !root_for("iPXE, which asks port 111") {
         return Ok(());
     }
     setup::need(&[Package::XORRISO])?;
     let directory = public_dir()?;
-    let top = directory.path();
+    let root = directory.path();
     let (kernel, initramfs) = qemu::system(MACHINE)?;
-    fs::create_dir_all(top.join("boot/v1"))?;
-    fs::copy(kernel, top.join("boot/v1/vmlinuz-1"))?;
-    symlink("vmlinuz-1", top.join("boot/v1/vmlinuz"))?;
-    symlink("v1", top.join("boot/current"))?;
+    fs::create_dir_all(root.join("boot/v1"))?;
+    fs::copy(kernel, root.join("boot/v1/vmlinuz-1"))?;
+    symlink("vmlinuz-1", root.join("boot/v1/vmlinuz"))?;
+    symlink("v1", root.join("boot/current"))?;
     let tree = tempfile::tempdir()?;
     fs::create_dir(tree.path().join("live"))?;
     fs::write(tree.path().join("live/initrd-1"), &initramfs)?;
@@ -152,9 +152,9 @@ fn it_starts_a_system_that_mounts_by_nfsmount() -> Result<()> {
         .take(1_000_001)
         .collect();
     fs::write(tree.path().join("live/content"), &content)?;
-    let image = top.join("system.iso");
+    let image = root.join("system.iso");
     make(ROCK_RIDGE[0], tree.path(), &image)?;
-    let nfs = format!("nfs://{HOST}{}", top.display());
+    let nfs = format!("nfs://{HOST}{}", root.display());
     let script = format!(
         "#!ipxe
 dhcp || reboot
@@ -164,8 +164,8 @@ boot || reboot
 ",
         image = image.display(),
     );
-    let server = serve(&[top])?;
-    let said = qemu::watch_ipxe(MACHINE, &script)?;
+    let server = serve(&[root])?;
+    let console = qemu::watch_ipxe(MACHINE, &script)?;
     let sum: String = Sha256::digest(&content)
         .iter()
         .map(|byte| format!("{byte:02x}"))
@@ -176,8 +176,8 @@ boot || reboot
     ] {
         let lines = server.lines();
         ensure!(
-            said.contains(&part),
-            "no '{part}' in:\n{said}\nthe server said {lines:#?}"
+            console.contains(&part),
+            "no '{part}' in:\n{console}\nserver: {lines:#?}"
         );
     }
     Ok(())
