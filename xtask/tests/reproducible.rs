@@ -1,4 +1,4 @@
-//! The same source is the same bytes, wherever and by whomever it is built.
+//! The same source gives the same bytes, regardless of directory and user.
 
 use anyhow::{Context as _, Result, ensure};
 use std::env;
@@ -9,7 +9,7 @@ use std::process::Command;
 use walkdir::WalkDir;
 use xtask::build::{self, Arch, Role, workspace_root};
 
-/// Copies the source and what lies beside it, but nothing that was built.
+/// Copies the source tree without `target` and `.git`.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let source = |name: &std::ffi::OsStr| name != "target" && name != ".git";
     let all = WalkDir::new(from)
@@ -17,17 +17,17 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         .filter_entry(|entry| source(entry.file_name()));
     for entry in all {
         let entry = entry?;
-        let place = to.join(entry.path().strip_prefix(from)?);
+        let path = to.join(entry.path().strip_prefix(from)?);
         if entry.file_type().is_dir() {
-            fs::create_dir_all(place)?;
+            fs::create_dir_all(path)?;
         } else {
-            fs::copy(entry.path(), place)?;
+            fs::copy(entry.path(), path)?;
         }
     }
     Ok(())
 }
 
-/// Where a tool of this user keeps its things.
+/// The directory of a tool: the value of `variable`, or else `name` in HOME.
 fn home_of(variable: &str, name: &str) -> Result<PathBuf> {
     let named = env::var_os(variable).map(PathBuf::from);
     named
@@ -36,24 +36,24 @@ fn home_of(variable: &str, name: &str) -> Result<PathBuf> {
 }
 
 #[test]
-fn two_users_in_two_directories_build_the_same_bytes() -> Result<()> {
-    let room = tempfile::tempdir()?;
+fn builds_by_different_users_are_identical() -> Result<()> {
+    let directory = tempfile::tempdir()?;
     let (tree, home) = (
-        room.path().join("some/where/else"),
-        room.path().join("home"),
+        directory.path().join("some/where/else"),
+        directory.path().join("home"),
     );
     copy(&workspace_root(), &tree)?;
-    // Crates lie elsewhere, too, without being fetched again.
+    // CARGO_HOME differs too, but shares the downloaded crates.
     let crates = home.join("crates");
     fs::create_dir_all(&crates)?;
     symlink(
         home_of("CARGO_HOME", ".cargo")?.join("registry"),
         crates.join("registry"),
     )?;
-    // It takes minutes to compile, and what it is compiled to is not what is compared.
+    // Runs the compiled xtask: compiling xtask would take minutes, and its binary is not compared.
     let mut command = Command::new(env!("CARGO_BIN_EXE_workshop"));
     for (name, _) in env::vars_os() {
-        // What the cargo that runs this test says of this package.
+        // Variables that cargo sets for this test's package.
         if name.to_string_lossy().starts_with("CARGO") {
             command.env_remove(name);
         }
@@ -68,18 +68,18 @@ fn two_users_in_two_directories_build_the_same_bytes() -> Result<()> {
         .env("USER", "somebody")
         .env("LOGNAME", "somebody")
         .output()?;
-    let said = String::from_utf8_lossy(&built.stderr);
-    ensure!(built.status.success(), "xtask build: {said}");
-    let told = String::from_utf8(built.stdout)?;
-    let there = PathBuf::from(told.lines().last().unwrap_or_default());
-    ensure!(there.starts_with(&tree), "{told}");
-    let here = build::build_packed(Arch::X86_64, &Role::ALL)?;
-    // The plain file, what packs it, and where its symbols are looked up.
+    let stderr = String::from_utf8_lossy(&built.stderr);
+    ensure!(built.status.success(), "xtask build: {stderr}");
+    let stdout = String::from_utf8(built.stdout)?;
+    let copy_path = PathBuf::from(stdout.lines().last().unwrap_or_default());
+    ensure!(copy_path.starts_with(&tree), "{stdout}");
+    let path = build::build_packed(Arch::X86_64, &Role::ALL)?;
+    // The plain file, the packed file, and the debug file.
     for extension in ["", "packed", "debug"] {
-        let one_of = |path: &Path| fs::read(path.with_extension(extension));
+        let read = |path: &Path| fs::read(path.with_extension(extension));
         ensure!(
-            one_of(&there)? == one_of(&here)?,
-            "two files stowaway.{extension} differ"
+            read(&copy_path)? == read(&path)?,
+            "the two builds of stowaway.{extension} differ"
         );
     }
     Ok(())
