@@ -1,4 +1,4 @@
-//! What does not fit 32 bits: times after 2038 and offsets beyond 4 GiB, over NFS and SFTP, on every processor.
+//! Values that need more than 32 bits: times after 2038 and offsets beyond 4 GiB, over NFS and SFTP, on every architecture.
 
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
@@ -9,14 +9,14 @@ use xtask::clients::nfs::{How, Set, SetTime, stable_how, time as at};
 use xtask::clients::sftp::{Attrs, Sftp, SftpOptions};
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 
-/// The first second of 2100, and the one before 32 bits end.
+/// The first second of 2100, and the second-to-last value of 32 bits.
 const TIMES: [u32; 2] = [4_102_444_800, u32::MAX - 1];
-/// Not a multiple of a page, in case only the lower half is right.
+/// An offset whose lower 32 bits are not page-aligned, so that a truncated offset is detected.
 const FAR: u64 = (5 << 30) + 3;
 const DATA: &[u8] = b"far out";
 
-/// What the host has of a file that was written to at `FAR` and then got these times.
-fn ensure_there(path: &Path, atime: u32, mtime: u32) -> Result<()> {
+/// Checks the file on the host: [`DATA`] at [`FAR`], the size, and the times.
+fn ensure_on_host(path: &Path, atime: u32, mtime: u32) -> Result<()> {
     let meta = fs::metadata(path)?;
     ensure!(
         (meta.atime(), meta.mtime()) == (atime.into(), mtime.into()),
@@ -31,11 +31,11 @@ fn ensure_there(path: &Path, atime: u32, mtime: u32) -> Result<()> {
     );
     ensure!(
         meta.blocks() * 512 < 1 << 20,
-        "something lies elsewhere, too"
+        "data was written elsewhere too"
     );
     let mut data = [0; DATA.len()];
     File::open(path)?.read_exact_at(&mut data, FAR)?;
-    ensure!(data == DATA, "on the host it has {data:?}");
+    ensure!(data == DATA, "the host's file has {data:?}");
     Ok(())
 }
 
@@ -51,13 +51,13 @@ fn nfs_passes_2038_and_4_gib() -> Result<()> {
         let attempt = || -> Result<()> {
             let (mut client, root) = server.open(directory.path())?;
             let file = client.create(&root, "file", How::Guarded(Set::mode(0o644)))?;
-            // Longer, and shorter again, which only a wide size can be.
+            // Extends the file, and truncates it again to a size that also needs more than 32 bits.
             client.set_attr(&file, Set::size(6 << 30))?;
-            ensure!(client.attr(&file)?.size == 6 << 30, "a size of 6 GiB");
+            ensure!(client.attr(&file)?.size == 6 << 30, "the size is not 6 GiB");
             client.write(&file, FAR, stable_how::FILE_SYNC, DATA)?;
             client.set_attr(&file, Set::size(FAR + DATA.len() as u64))?;
             let (data, eof) = client.read(&file, FAR, 100)?;
-            ensure!(data == DATA && eof, "it reads {data:?}");
+            ensure!(data == DATA && eof, "READ returned {data:?}");
             for time in TIMES {
                 let (atime, mtime) = (SetTime::Client(time - 1, 1), SetTime::Client(time, 2));
                 client.set_attr(
@@ -75,13 +75,11 @@ fn nfs_passes_2038_and_4_gib() -> Result<()> {
                     attr.atime,
                     attr.mtime
                 );
-                ensure_there(&directory.path().join("file"), time - 1, time)?;
+                ensure_on_host(&directory.path().join("file"), time - 1, time)?;
             }
             Ok(())
         };
-        attempt().with_context(|| {
-            format!("as {}; the server said {:#?}", arch.name(), server.lines())
-        })?;
+        attempt().with_context(|| format!("as {}; server: {:#?}", arch.name(), server.lines()))?;
     }
     Ok(())
 }
@@ -94,14 +92,17 @@ fn sftp_passes_2038_and_4_gib() -> Result<()> {
             let mut client = Sftp::start(&SftpOptions::at(directory.path()).by(arch))?;
             let file = client.create("file")?;
             client.set_fstat(&file, Attrs::size(6 << 30))?;
-            ensure!(client.fstat(&file)?.size == Some(6 << 30), "6 GiB");
+            ensure!(
+                client.fstat(&file)?.size == Some(6 << 30),
+                "the size is not 6 GiB"
+            );
             client.write_at(&file, FAR, DATA)?;
             client.close(&file)?;
-            // By its path, which is another call.
+            // SETSTAT, by path; the first change used FSETSTAT.
             client.set_stat("file", Attrs::size(FAR + DATA.len() as u64))?;
             let file = client.open_read("file")?;
             let data = client.read(&file, FAR, 100)?;
-            ensure!(data.as_deref() == Some(DATA), "it reads {data:?}");
+            ensure!(data.as_deref() == Some(DATA), "READ returned {data:?}");
             client.close(&file)?;
             for time in TIMES {
                 let times = Some((time - 1, time));
@@ -110,9 +111,9 @@ fn sftp_passes_2038_and_4_gib() -> Result<()> {
                     ..Attrs::default()
                 };
                 client.set_stat("file", attrs)?;
-                let told = client.stat("file")?.times;
-                ensure!(told == times, "the times are {told:?}");
-                ensure_there(&directory.path().join("file"), time - 1, time)?;
+                let actual = client.stat("file")?.times;
+                ensure!(actual == times, "the times are {actual:?}");
+                ensure_on_host(&directory.path().join("file"), time - 1, time)?;
             }
             client.finish().map(drop)
         };
