@@ -1,4 +1,4 @@
-//! libnfs's own programs against the built file: as all processors, as root and as an ordinary user.
+//! libnfs's programs against the built file: on all architectures, as root and as an ordinary user.
 
 use anyhow::{Context, Result, ensure};
 use std::cell::Cell;
@@ -13,15 +13,15 @@ use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users
 use xtask::setup::{self, Package};
 use xtask::testing::full;
 
-/// Runs `test` with a server for each processor and each kind of handle; where it is emulated, for one of the two.
+/// Runs `test` with a server for each architecture and each user. Emulated architectures have one user each.
 fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result<()> {
     setup::need(&[Package::LIBNFS])?;
-    let mut worlds = vec![(Arch::Aarch64, None)];
-    worlds.extend(users().last().map(|user| (Arch::Armv7, *user)));
+    let mut cases = vec![(Arch::Aarch64, None)];
+    cases.extend(users().last().map(|user| (Arch::Armv7, *user)));
     for arch in Arch::NATIVE {
-        worlds.extend(users().into_iter().map(|user| (arch, user)));
+        cases.extend(users().into_iter().map(|user| (arch, user)));
     }
-    for (arch, user) in worlds {
+    for (arch, user) in cases {
         let server = Server::start(ServerOptions {
             arch,
             user,
@@ -29,7 +29,7 @@ fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result
         })?;
         test(&server).with_context(|| {
             format!(
-                "as {arch:?} and user {user:?}; the server said {:#?}",
+                "as {arch:?} and user {user:?}; server: {:#?}",
                 server.lines()
             )
         })?;
@@ -37,14 +37,14 @@ fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result
     Ok(())
 }
 
-/// Runs `test` with a server whose export may be written, once as root on one processor and once as an ordinary user on the other.
+/// Runs `test` with a writable export for each architecture: as root on two of them, as an ordinary user on the others.
 fn each_writable(test: impl Fn(&Server, &Path) -> Result<()>) -> Result<()> {
     setup::need(&[Package::LIBNFS])?;
-    let mut worlds = vec![(Arch::X86_64, None), (Arch::Aarch64, None)];
+    let mut cases = vec![(Arch::X86_64, None), (Arch::Aarch64, None)];
     for user in users().into_iter().flatten() {
-        worlds.extend([(Arch::I686, Some(user)), (Arch::Armv7, Some(user))]);
+        cases.extend([(Arch::I686, Some(user)), (Arch::Armv7, Some(user))]);
     }
-    for (arch, user) in worlds {
+    for (arch, user) in cases {
         let directory = public_dir()?;
         chown(directory.path(), user, user)?;
         let export = format!("{}:rw,no_root_squash", directory.path().display());
@@ -55,8 +55,8 @@ fn each_writable(test: impl Fn(&Server, &Path) -> Result<()>) -> Result<()> {
             ..ServerOptions::default()
         })?;
         test(&server, directory.path()).with_context(|| {
-            let said = server.lines();
-            format!("as {arch:?} and user {user:?}; the server said {said:#?}")
+            let lines = server.lines();
+            format!("as {arch:?} and user {user:?}; server: {lines:#?}")
         })?;
     }
     Ok(())
@@ -77,7 +77,7 @@ fn sha256_of(command: &mut Command) -> Result<String> {
         .spawn()
         .with_context(|| format!("cannot start {command:?}"))?;
     let sum = Command::new("sha256sum")
-        .stdin(source.stdout.take().context("no pipe")?)
+        .stdin(source.stdout.take().context("the command has no stdout")?)
         .output()
         .context("cannot start sha256sum")?;
     ensure!(
@@ -133,7 +133,7 @@ fn nfs_ls_lists_ten_thousand_files_completely() -> Result<()> {
     })
 }
 
-/// A file of 256 MiB, or of 1 GiB, in which no two blocks are alike.
+/// Writes a file of 256 MiB (1 GiB in the full test) in which no two blocks are equal.
 fn write_large(path: &Path) -> Result<()> {
     let mut file = File::create(path)?;
     let mut block = vec![0u64; 128 << 10];
@@ -156,22 +156,22 @@ fn write_large(path: &Path) -> Result<()> {
 }
 
 #[test]
-fn a_large_file_goes_in_and_comes_out_the_same() -> Result<()> {
+fn large_file_is_written_and_read_back_unchanged() -> Result<()> {
     let local = public_dir()?;
     let path = local.path().join("large file");
     write_large(&path)?;
     let expected = sha256_of(Command::new("cat").arg(&path))?;
     let back = local.path().join("back");
-    // The sums take most of the time: the two programs take turns.
+    // Most of the time is spent on hashing, so nfs-cat and nfs-cp are used alternately for reading.
     let turn = Cell::new(0);
     each_writable(|server, directory| {
-        let there = directory.join("large copy");
-        let url = url(server, &there);
+        let copy = directory.join("large copy");
+        let url = url(server, &copy);
         setup::quietly(Command::new("nfs-cp").args([path.as_os_str(), url.as_ref()]))?;
-        let written = sha256_of(Command::new("cat").arg(&there))?;
+        let written = sha256_of(Command::new("cat").arg(&copy))?;
         ensure!(
             written == expected,
-            "{written} went in instead of {expected}"
+            "the hash of the written file is {written} instead of {expected}"
         );
         turn.set(turn.get() + 1);
         let read = if turn.get() % 2 == 0 {
@@ -182,12 +182,15 @@ fn a_large_file_goes_in_and_comes_out_the_same() -> Result<()> {
             fs::remove_file(&back)?;
             sum
         };
-        ensure!(read == expected, "{read} came out instead of {expected}");
+        ensure!(
+            read == expected,
+            "the hash of the read data is {read} instead of {expected}"
+        );
         Ok(())
     })
 }
 
-/// What lies beneath a directory on the host: type and permissions, size unless a directory, and path.
+/// The entries below a directory of the host: mode, size (0 for directories), and path.
 fn tree(directory: &Path) -> Result<BTreeSet<String>> {
     let entries = walkdir::WalkDir::new(directory).min_depth(1);
     entries
@@ -202,7 +205,7 @@ fn tree(directory: &Path) -> Result<BTreeSet<String>> {
         .collect()
 }
 
-/// The list of exports has the path that was given.
+/// The list of exports shows the path as given in the options.
 #[test]
 fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
     setup::need(&[Package::LIBNFS, Package::NFS_COMMON])?;
@@ -211,7 +214,7 @@ fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
     fs::create_dir_all(real.join("directory"))?;
     fs::write(real.join("directory/file"), "content")?;
     symlink("real", &link)?;
-    // What clients have followed for them on the way to what they mount.
+    // Links that the server follows on the path of an MNT.
     symlink(link.join("directory"), real.join("by-link"))?;
     symlink(real.join("directory"), real.join("by-real"))?;
     for user in users() {
@@ -233,7 +236,7 @@ fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
             let exports = setup::quietly(showmount.args(["--no-headers", "-e", "127.0.0.1"]))?;
             let expected = link.display().to_string();
             let listed: Vec<_> = exports.split_whitespace().step_by(2).collect();
-            ensure!(listed == [expected], "listed are:\n{exports}");
+            ensure!(listed == [expected], "showmount lists:\n{exports}");
         }
     }
     if root_for("a host without /proc") {
@@ -254,7 +257,7 @@ fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
 }
 
 #[test]
-fn its_calls_do_what_they_say() -> Result<()> {
+fn libnfs_calls_have_their_documented_effect() -> Result<()> {
     const NAMES: usize = 2000;
     setup::need(&[Package::LIBNFS, Package::LIBNFS_DEV])?;
     let built = public_dir()?;
