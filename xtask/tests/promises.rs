@@ -1,4 +1,4 @@
-//! What the built file is: static, small, without writable code, and calling the kernel for nothing that is not listed here.
+//! Properties of the built file: static, within its size budget, no writable code, and only the system calls that are listed here.
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -31,7 +31,7 @@ fn segments_are_three_and_share_no_page() -> Result<()> {
         match FileKind::parse(&*file)? {
             FileKind::Elf64 => check_segments::<FileHeader64<Endianness>>(&file),
             FileKind::Elf32 => check_segments::<FileHeader32<Endianness>>(&file),
-            other => anyhow::bail!("not an ELF file but {other:?}"),
+            kind => anyhow::bail!("the file is not ELF but {kind:?}"),
         }
         .with_context(|| format!("the file for {arch:?}"))?;
     }
@@ -51,7 +51,7 @@ fn check_segments<E: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<()>
         let (kind, flags) = (segment.p_type(endian), segment.p_flags(endian));
         ensure!(
             kind != PT_INTERP && kind != PT_DYNAMIC,
-            "it has a segment of type {kind}, as dynamic files do"
+            "the file has a segment of type {kind}, as only dynamic files have"
         );
         ensure!(
             flags & (PF_W | PF_X) != PF_W | PF_X,
@@ -99,13 +99,13 @@ fn check_segments<E: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<()>
 }
 
 #[test]
-fn the_file_is_within_its_budget() -> Result<()> {
+fn file_is_within_its_size_budget() -> Result<()> {
     let path = workspace_root().join("image/size.toml");
     let budgets =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let budgets: toml::Table = budgets
         .parse()
-        .with_context(|| format!("cannot understand {}", path.display()))?;
+        .with_context(|| format!("cannot parse {}", path.display()))?;
     for arch in [Arch::X86_64, Arch::I686] {
         let budget = budgets
             .get(arch.name())
@@ -115,33 +115,33 @@ fn the_file_is_within_its_budget() -> Result<()> {
         let size = fs::metadata(binary(arch)?)?.len();
         ensure!(
             size <= budget.try_into()?,
-            "the file for {arch:?} has {size} bytes of {budget}"
+            "the file for {arch:?} has {size} bytes, more than its budget of {budget}"
         );
     }
     Ok(())
 }
 
 #[test]
-fn the_file_tells_nothing_of_its_builder() -> Result<()> {
+fn file_contains_no_builder_paths() -> Result<()> {
     let home = std::env::var("HOME").unwrap_or_default();
     let project = workspace_root().display().to_string();
-    let places =
-        [&home, &project, "/home", "/root", ".cargo", ".rustup"].map(|place| format!("{place}/"));
+    let paths =
+        [&home, &project, "/home", "/root", ".cargo", ".rustup"].map(|path| format!("{path}/"));
     for arch in [Arch::X86_64, Arch::I686] {
         let file = fs::read(binary(arch)?)?;
         let text = String::from_utf8_lossy(&file);
-        for place in places.iter().filter(|place| *place != "/") {
+        for path in paths.iter().filter(|path| *path != "/") {
             ensure!(
-                !text.contains(place),
-                "the file for {arch:?} contains {place}"
+                !text.contains(path),
+                "the file for {arch:?} contains {path}"
             );
         }
     }
     Ok(())
 }
 
-/// Every call that serving makes on a kernel that lacks nothing, on either processor. A new one belongs here on purpose. cachestat is
-/// syscall_0x1c3 to an strace that is older than it.
+/// All system calls of a server on a kernel that lacks none of them, on either architecture. A new call must be added deliberately.
+/// An older strace prints cachestat as syscall_0x1c3.
 const CALLS: &str = "
     _llseek accept bind cachestat capget capset clock_gettime clock_gettime64 clone close epoll_create1 epoll_ctl epoll_pwait execve exit_group
     faccessat2 fchmodat fchownat fcntl fcntl64 flock fstatfs fstatfs64 fsync ftruncate ftruncate64 futex getdents64 geteuid geteuid32 getpid
@@ -151,7 +151,7 @@ const CALLS: &str = "
     setgroups32 setsockopt signalfd4 socket socketcall splice statx symlinkat syncfs syscall_0x1c3 umask unlinkat utimensat utimensat_time64 wait4 write
 ";
 
-/// What a client can do to a directory and leave no trace.
+/// Makes every kind of change in a directory, and removes everything again.
 fn change_everything(client: &mut Client, root: &[u8]) -> Result<()> {
     let file = client.create(root, "new", How::Guarded(Set::mode(0o640)))?;
     client.write(&file, 0, stable_how::UNSTABLE, &[7; 100_000])?;
@@ -187,7 +187,7 @@ fn change_everything(client: &mut Client, root: &[u8]) -> Result<()> {
     client.rmdir(root, "new dir")
 }
 
-/// Serves under strace, and gives the names of all calls.
+/// Runs a session under strace and returns the names of all system calls.
 fn calls(options: ServerOptions) -> Result<BTreeSet<String>> {
     let directory = public_dir()?;
     fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
@@ -205,7 +205,7 @@ fn calls(options: ServerOptions) -> Result<BTreeSet<String>> {
         ..options
     })?;
 
-    // A session of everything that a client does.
+    // A session with every kind of request.
     let (mut client, root) = server.open(directory.path())?;
     let sub = client.lookup(&root, "sub")?;
     let link = client.lookup(&root, "link")?;
@@ -238,13 +238,13 @@ fn calls(options: ServerOptions) -> Result<BTreeSet<String>> {
     client.call(&Call::unmount_all())?;
     drop(client);
 
-    // strace is in front: the server is its child, and strace ends with it.
+    // The started process is strace, whose child is the server. strace ends with the server.
     for child in server.children()? {
         kill(Pid::from_raw(child.try_into()?), Signal::SIGTERM)?;
     }
     server.wait_for_end()?;
     let text = fs::read_to_string(&trace).context("strace wrote nothing")?;
-    // `1234  openat(AT_FDCWD, …) = 3`; signals and exits have no name of this form.
+    // Lines are `1234  openat(AT_FDCWD, …) = 3`. Lines about signals and exits do not match.
     let name = |line: &str| {
         line.split_once(char::is_whitespace)
             .and_then(|(_, call)| Some(call.trim_start().split_once('(')?.0.to_owned()))
@@ -254,7 +254,7 @@ fn calls(options: ServerOptions) -> Result<BTreeSet<String>> {
         .filter_map(name)
         .filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))
         .collect();
-    ensure!(names.contains("execve"), "strace saw no start:\n{text}");
+    ensure!(names.contains("execve"), "the trace has no execve:\n{text}");
     Ok(names)
 }
 
@@ -276,7 +276,7 @@ fn system_calls_are_on_the_list() -> Result<()> {
             }
         }
     }
-    // Loops beside each other have one port, which must be known before.
+    // Servers with several loops need a fixed port.
     let port = Port::reserve()?;
     used.extend(calls(ServerOptions {
         role: "serve",
@@ -286,6 +286,9 @@ fn system_calls_are_on_the_list() -> Result<()> {
     })?);
     let used: BTreeSet<&str> = used.iter().map(String::as_str).collect();
     let new: Vec<_> = used.difference(&listed).collect();
-    ensure!(new.is_empty(), "it calls what is not on the list: {new:?}");
+    ensure!(
+        new.is_empty(),
+        "the server used system calls that are not on the list: {new:?}"
+    );
     Ok(())
 }
