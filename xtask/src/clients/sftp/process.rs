@@ -4,7 +4,7 @@
 
 use crate::build::Arch;
 use crate::machines::server::{
-    Said, binary, cpu_ticks, emulation, fd_count, public_dir, runnable, status_field,
+    StderrLines, binary, cpu_ticks, emulation, fd_count, public_dir, runnable, status_field,
 };
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -231,7 +231,7 @@ impl Ends {
 /// A running server, without its connection. Drop kills it.
 pub struct Process {
     child: Child,
-    said: Arc<Said>,
+    stderr: Arc<StderrLines>,
     /// The directory of the file's copy for another user.
     _private: Option<TempDir>,
 }
@@ -245,12 +245,13 @@ impl Process {
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
-        let said = Arc::new(Said::default());
-        said.clone()
+        let stderr = Arc::new(StderrLines::default());
+        stderr
+            .clone()
             .read(child.stderr.take().context("the server has no stderr")?);
         let process = Self {
             child,
-            said,
+            stderr,
             _private: private,
         };
         Ok((process, ends))
@@ -263,7 +264,7 @@ impl Process {
 
     /// The lines written to stderr so far.
     pub fn lines(&self) -> Vec<String> {
-        self.said.so_far()
+        self.stderr.lines()
     }
 
     /// Returns true while the process runs.
@@ -312,7 +313,7 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(1));
         };
-        self.said.to_the_end(END_MAX);
+        self.stderr.wait_for_eof(END_MAX);
         Ok(Ended {
             status,
             lines: self.lines(),

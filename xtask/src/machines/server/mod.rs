@@ -181,12 +181,12 @@ pub fn users() -> Vec<Option<u32>> {
 
 /// The lines of a server's stderr, which a thread reads. The bool is true at end of file.
 #[derive(Default)]
-pub(crate) struct Said {
+pub(crate) struct StderrLines {
     lines: Mutex<(Vec<String>, bool)>,
     more: Condvar,
 }
 
-impl Said {
+impl StderrLines {
     pub(crate) fn read(self: Arc<Self>, stderr: impl std::io::Read + Send + 'static) {
         std::thread::spawn(move || {
             let mut reader = BufReader::new(stderr);
@@ -208,7 +208,7 @@ impl Said {
         });
     }
 
-    pub(crate) fn so_far(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.lines
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -217,32 +217,32 @@ impl Said {
     }
 
     /// Waits until the server closes its stderr, or until `time_max` has passed.
-    pub(crate) fn to_the_end(&self, time_max: Duration) {
+    pub(crate) fn wait_for_eof(&self, time_max: Duration) {
         self.wait(time_max, |_| None::<()>);
     }
 
     /// Waits until `found` returns a value for the lines. Returns None if the server closes its stderr or `time_max` has passed.
     fn wait<T>(&self, time_max: Duration, found: impl Fn(&[String]) -> Option<T>) -> Option<T> {
         let end = Instant::now() + time_max;
-        let mut said = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stderr = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(value) = found(&said.0) {
+            if let Some(value) = found(&stderr.0) {
                 return Some(value);
             }
             let left = end.saturating_duration_since(Instant::now());
-            if said.1 || left.is_zero() {
+            if stderr.1 || left.is_zero() {
                 return None;
             }
-            said = self
+            stderr = self
                 .more
-                .wait_timeout(said, left)
+                .wait_timeout(stderr, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
     }
 }
 
-/// A running server. Dropping it kills it.
+/// A running server. Drop kills it.
 pub struct Server {
     /// Port of NFS.
     pub nfs_port: u16,
@@ -250,7 +250,7 @@ pub struct Server {
     pub mount_port: u16,
     address: Ipv4Addr,
     child: Child,
-    said: Arc<Said>,
+    stderr: Arc<StderrLines>,
     /// The directory of the default key file, and of the file's copy for another user.
     _private: TempDir,
 }
@@ -263,10 +263,11 @@ impl Server {
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
-        let said = Arc::new(Said::default());
-        said.clone()
+        let stderr = Arc::new(StderrLines::default());
+        stderr
+            .clone()
             .read(child.stderr.take().context("the server has no stderr")?);
-        let ready = said.wait(START_MAX, |lines| {
+        let ready = stderr.wait(START_MAX, |lines| {
             let portmap_known =
                 !options.portmap || lines.iter().any(|line| line.contains("portmap"));
             Some((port_for(lines, "NFS")?, port_for(lines, "MOUNT")?)).filter(|_| portmap_known)
@@ -277,7 +278,7 @@ impl Server {
             let status = child.wait()?;
             bail!(
                 "{command:?} did not listen within {START_MAX:?} ({status}); stderr:\n{}",
-                said.so_far().join("\n")
+                stderr.lines().join("\n")
             );
         };
         Ok(Self {
@@ -285,7 +286,7 @@ impl Server {
             mount_port,
             address: options.address,
             child,
-            said,
+            stderr,
             _private: private,
         })
     }
@@ -318,12 +319,12 @@ impl Server {
 
     /// The lines written to stderr so far.
     pub fn lines(&self) -> Vec<String> {
-        self.said.so_far()
+        self.stderr.lines()
     }
 
     /// Waits for a line that contains `part`. The error shows the lines received.
     pub fn wait_for_line(&self, part: &str, time_max: Duration) -> Result<String> {
-        self.said
+        self.stderr
             .wait(time_max, |lines| {
                 lines.iter().find(|line| line.contains(part)).cloned()
             })
@@ -340,7 +341,7 @@ impl Server {
         status_field(self.pid(), "VmRSS")
     }
 
-    /// Open descriptors.
+    /// Number of open descriptors.
     pub fn fd_count(&self) -> Result<usize> {
         fd_count(self.pid())
     }
