@@ -133,7 +133,7 @@ fn thing(path: &Path, metadata: &Metadata) -> Result<Thing> {
 
 /// Largest file (bytes) that is hashed completely.
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
-/// Bytes of one read.
+/// Size (bytes) of one read.
 const PIECE_BYTES: u64 = 1 << 20;
 /// Largest extent of a file in an ISO image (bytes).
 const EXTENT_BYTES_MAX: u64 = 4 << 30;

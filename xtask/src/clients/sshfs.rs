@@ -37,11 +37,11 @@ impl Sshfs {
         })?;
         if mounted != Some(true) {
             sshfs.end()?;
-            let mut said = String::new();
+            let mut output = String::new();
             if let Some(stderr) = &mut sshfs.child.stderr {
-                stderr.read_to_string(&mut said)?;
+                stderr.read_to_string(&mut output)?;
             }
-            bail!("sshfs did not mount; stderr: {said}");
+            bail!("sshfs did not mount; stderr: {output}");
         }
         Ok(sshfs)
     }

@@ -11,7 +11,7 @@ use crate::setup::{self, Package, quietly};
 
 /// Space (bytes) beyond the files: the journal, and room for writes.
 const SPARE_BYTES: u64 = 64 << 20;
-/// Upper bound (bytes) of the overhead of one file: its inode and the rest of its last block.
+/// Upper bound (bytes) of the space that a file needs beyond its contents.
 const FILE_BYTES: u64 = 8 << 10;
 
 /// Creates an ext4 image that contains a copy of `dir`.

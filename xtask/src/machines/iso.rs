@@ -78,32 +78,32 @@ const TIME: &str = "2001-02-03T04:05:06Z";
 /// `files` files.
 pub fn sample(parts: usize, files: usize) -> Result<TempDir> {
     let dir = tempfile::tempdir()?;
-    let top = dir.path();
-    fs::write(top.join("hello.txt"), "hello\n")?;
-    fs::write(top.join("empty"), "")?;
-    fs::write(top.join("Two Words And Capitals.TXT"), "words")?;
+    let root = dir.path();
+    fs::write(root.join("hello.txt"), "hello\n")?;
+    fs::write(root.join("empty"), "")?;
+    fs::write(root.join("Two Words And Capitals.TXT"), "words")?;
     let bytes: Vec<u8> = (0..3_000_000_u64)
         .map(|number| ((number * number) >> 7) as u8)
         .collect();
-    fs::write(top.join("large"), &bytes)?;
-    let deep = top.join("a/b/c/d/e/f/g/h/i/j/k");
+    fs::write(root.join("large"), &bytes)?;
+    let deep = root.join("a/b/c/d/e/f/g/h/i/j/k");
     fs::create_dir_all(&deep)?;
     fs::write(deep.join("bottom"), "far down")?;
-    symlink("../../hello.txt", top.join("a/b/up"))?;
-    symlink("/a/b/up", top.join("absolute"))?;
-    symlink("nowhere", top.join("dangling"))?;
-    symlink("loop", top.join("loop"))?;
-    symlink("xyz/".repeat(parts) + "end", top.join("far"))?;
+    symlink("../../hello.txt", root.join("a/b/up"))?;
+    symlink("/a/b/up", root.join("absolute"))?;
+    symlink("nowhere", root.join("dangling"))?;
+    symlink("loop", root.join("loop"))?;
+    symlink("xyz/".repeat(parts) + "end", root.join("far"))?;
     for len in [100, 180, 230, 250] {
         fs::write(
-            top.join(format!("{len}{}", "n".repeat(len - 3))),
+            root.join(format!("{len}{}", "n".repeat(len - 3))),
             len.to_string(),
         )?;
     }
-    fs::create_dir(top.join("many"))?;
+    fs::create_dir(root.join("many"))?;
     for number in 0..files {
         let name = format!("many/the file of number {number}");
-        fs::write(top.join(name), number.to_string())?;
+        fs::write(root.join(name), number.to_string())?;
     }
     for (name, mode) in [
         ("hello.txt", 0o4751),
@@ -111,11 +111,11 @@ pub fn sample(parts: usize, files: usize) -> Result<TempDir> {
         ("many", 0o1777),
         ("a", 0o500),
     ] {
-        fs::set_permissions(top.join(name), Permissions::from_mode(mode))?;
+        fs::set_permissions(root.join(name), Permissions::from_mode(mode))?;
     }
     let mut touch = Command::new("find");
     touch
-        .arg(top)
+        .arg(root)
         .args(["-exec", "touch", "-h", "-d", TIME, "{}", "+"]);
     setup::quietly(&mut touch)?;
     Ok(dir)

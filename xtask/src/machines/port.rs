@@ -56,10 +56,10 @@ mod tests {
             }
         }
         for port in ports {
-            let at = (Ipv4Addr::LOCALHOST, port.number());
-            assert!(TcpStream::connect(at).is_err());
-            drop(TcpListener::bind(at).unwrap());
-            let again = TcpListener::bind(at).unwrap();
+            let address = (Ipv4Addr::LOCALHOST, port.number());
+            assert!(TcpStream::connect(address).is_err());
+            drop(TcpListener::bind(address).unwrap());
+            let again = TcpListener::bind(address).unwrap();
             TcpStream::connect(again.local_addr().unwrap()).unwrap();
         }
     }

@@ -30,16 +30,24 @@ pub struct Message {
 impl Message {
     /// Parses a message. Missing or extra bytes are an error.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let it = Packet::parse(bytes)?;
+        let packet = Packet::parse(bytes)?;
         let shorter = Packet::parse(&bytes[..bytes.len() - 1]);
         ensure!(shorter.is_err(), "bytes follow the end of the message");
-        let (id, is_response) = (it.id(), it.has_flags(PacketFlag::RESPONSE));
-        let sections = [it.answers, it.name_servers, it.additional_records];
+        let (id, is_response) = (packet.id(), packet.has_flags(PacketFlag::RESPONSE));
+        let sections = [
+            packet.answers,
+            packet.name_servers,
+            packet.additional_records,
+        ];
         let records = sections.into_iter().flatten();
         Ok(Self {
             id,
             is_response,
-            questions: it.questions.into_iter().map(Question::into_owned).collect(),
+            questions: packet
+                .questions
+                .into_iter()
+                .map(Question::into_owned)
+                .collect(),
             records: records.map(ResourceRecord::into_owned).collect(),
         })
     }
@@ -55,7 +63,7 @@ impl Message {
 #[test]
 fn truncated_or_extended_message_is_an_error() {
     let mut bytes = query(7, &[("box.local", TYPE::A)], false);
-    assert!(Message::parse(&bytes).is_ok_and(|it| it.id == 7 && !it.is_response));
+    assert!(Message::parse(&bytes).is_ok_and(|packet| packet.id == 7 && !packet.is_response));
     for len in 0..bytes.len() {
         assert!(Message::parse(&bytes[..len]).is_err(), "{len}");
     }

@@ -1,6 +1,6 @@
 //! A small NFSv3 client over TCP for tests and measurements. It validates every reply.
 //!
-//! It does not reconnect and has no cache. Errors are returned, not panics.
+//! No reconnects and no caches. Errors are returned, not panics.
 
 mod writing;
 pub mod xdr;
@@ -63,8 +63,9 @@ impl Client {
             SockFlag::SOCK_CLOEXEC,
             None,
         )?;
-        let here = SockaddrIn::from(SocketAddrV4::new(source, 0));
-        bind(socket.as_raw_fd(), &here).with_context(|| format!("cannot bind to {source}"))?;
+        let local_address = SockaddrIn::from(SocketAddrV4::new(source, 0));
+        bind(socket.as_raw_fd(), &local_address)
+            .with_context(|| format!("cannot bind to {source}"))?;
         connect(socket.as_raw_fd(), &SockaddrIn::from(server))
             .with_context(|| format!("cannot connect from {source} to {server}"))?;
         Self::over(socket.into())
@@ -242,8 +243,8 @@ impl Client {
     }
 }
 
-/// A stowaway handle without the padding that older versions did not have. A kernel handle is 15 bytes and the kernel's part; a
-/// path handle is 27 bytes and one per level of depth; 14 more bytes follow if the object is inside an ISO image.
+/// A handle of the server in the form of older versions, which did not pad handles. A kernel handle has 15 bytes and the kernel's
+/// part; a path handle has 27 bytes and the depth of its path. Inside an ISO image, 14 more bytes follow.
 pub fn unpadded(handle: &[u8]) -> &[u8] {
     let inside = if handle[0] == 2 { 14 } else { 0 };
     let outer = handle.len() - inside;

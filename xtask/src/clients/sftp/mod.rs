@@ -41,7 +41,7 @@ pub struct Sftp {
     pub process: Process,
     /// The server's VERSION packet.
     pub version: Version,
-    /// How long the server may be silent, or accept no data, before that is an error.
+    /// Time limit for the server to send or to accept data.
     pub time_max: Duration,
     ends: Ends,
     /// Received bytes. Those from `taken` on have not been returned yet.

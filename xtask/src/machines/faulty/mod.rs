@@ -52,7 +52,7 @@ struct Fault {
     remaining: usize,
 }
 
-/// A mounted file system. Dropping it unmounts it.
+/// A mounted file system. Drop unmounts it.
 pub struct Faulty {
     mount_point: PathBuf,
     plan: Arc<Mutex<Plan>>,
@@ -279,19 +279,19 @@ impl Filesystem for Tree {
         _: u32,
         reply: ReplyEntry,
     ) {
-        let what = (FileType::Directory, mode, 0);
+        let spec = (FileType::Directory, mode, 0);
         let made = self
             .ask(Op::MkDir)
-            .and_then(|mut nodes| nodes.make(req, dir, name, what, b""));
+            .and_then(|mut nodes| nodes.make(req, dir, name, spec, b""));
         entry(made, reply);
     }
 
     fn symlink(&self, req: &Request, dir: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        let what = (FileType::Symlink, 0o777, 0);
+        let spec = (FileType::Symlink, 0o777, 0);
         let target = target.as_os_str().as_bytes();
         let made = self
             .ask(Op::SymLink)
-            .and_then(|mut nodes| nodes.make(req, dir, name, what, target));
+            .and_then(|mut nodes| nodes.make(req, dir, name, spec, target));
         entry(made, reply);
     }
 
@@ -305,10 +305,10 @@ impl Filesystem for Tree {
         _: i32,
         reply: ReplyCreate,
     ) {
-        let what = (FileType::RegularFile, mode, 0);
+        let spec = (FileType::RegularFile, mode, 0);
         let made = self
             .ask(Op::Create)
-            .and_then(|mut nodes| nodes.make(req, dir, name, what, b""));
+            .and_then(|mut nodes| nodes.make(req, dir, name, spec, b""));
         match made {
             Ok(attr) => reply.created(
                 &TTL,

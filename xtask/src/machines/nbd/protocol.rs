@@ -131,10 +131,10 @@ fn handshake(mut from: impl Read, mut to: impl Write, disk: &Shared) -> Result<b
 /// A request that has been started and needs a reply.
 struct Request {
     cookie: [u8; 8],
-    what: What,
+    action: Action,
 }
 
-enum What {
+enum Action {
     Read {
         offset: u64,
         len: u32,
@@ -161,8 +161,8 @@ impl Request {
         let offset = u64::from_be_bytes(read_array(from)?);
         let len = u32::from_be_bytes(read_array(from)?);
         let fits = len <= LEN_MAX && disk.contains(offset, len);
-        let what = match kind {
-            READ if fits => What::Read { offset, len },
+        let action = match kind {
+            READ if fits => Action::Read { offset, len },
             WRITE => {
                 ensure!(
                     len <= LEN_MAX,
@@ -171,28 +171,28 @@ impl Request {
                 let mut data = vec![0; len as usize];
                 from.read_exact(&mut data)?;
                 if fits {
-                    What::Logged(disk.write(offset, data))
+                    Action::Logged(disk.write(offset, data))
                 } else {
-                    What::Refused
+                    Action::Refused
                 }
             }
-            FLUSH => What::Logged(disk.flush()),
+            FLUSH => Action::Logged(disk.flush()),
             DISCONNECT => return Ok(None),
-            READ => What::Refused,
+            READ => Action::Refused,
             command => bail!("the client sent command {command}, which was not offered"),
         };
-        Ok(Some(Self { cookie, what }))
+        Ok(Some(Self { cookie, action }))
     }
 
     /// Finishes the request and appends its reply.
     fn answer(self, disk: &Shared, to: &mut Vec<u8>) {
-        let (error, data) = match self.what {
-            What::Read { offset, len } => (0, disk.read(offset, len)),
-            What::Logged(position) => {
+        let (error, data) = match self.action {
+            Action::Read { offset, len } => (0, disk.read(offset, len)),
+            Action::Logged(position) => {
                 disk.done(position);
                 (0, Vec::new())
             }
-            What::Refused => (EINVAL, Vec::new()),
+            Action::Refused => (EINVAL, Vec::new()),
         };
         to.extend(REPLY_MAGIC.to_be_bytes());
         to.extend(u32::to_be_bytes(error));
@@ -316,9 +316,9 @@ mod tests {
             data: b"abc".to_vec(),
         };
         assert_eq!(begun, [&write, &Event::Flush]);
-        for (at, event) in log.events.iter().enumerate() {
+        for (index, event) in log.events.iter().enumerate() {
             assert!(
-                at < 3 || matches!(event, Event::Done(_)),
+                index < 3 || matches!(event, Event::Done(_)),
                 "{:?}",
                 log.events
             );

@@ -19,7 +19,7 @@ use crate::setup::{PrivateApt, quietly};
 pub(super) struct Choice {
     /// Directory in target/qemu that holds kernel and initramfs.
     name: String,
-    /// The kernel's meta-package, packages whose hooks add files to the initramfs, and the packages that mkinitramfs needs.
+    /// The kernel's meta-package, packages whose scripts are to be in the initramfs, and the packages that mkinitramfs needs.
     packages: Vec<String>,
 }
 

@@ -162,12 +162,12 @@ impl Guest {
         let mut text = Vec::new();
         let mut buffer = vec![0; 65_536];
         loop {
-            let left = end.saturating_duration_since(Instant::now());
+            let remaining = end.saturating_duration_since(Instant::now());
             let so_far = || format!("output:\n{}", last_lines(&text));
-            if left.is_zero() {
+            if remaining.is_zero() {
                 bail!("the script did not end within {time_max:?}; {}", so_far());
             }
-            self.control.set_read_timeout(Some(left))?;
+            self.control.set_read_timeout(Some(remaining))?;
             match self.control.read(&mut buffer) {
                 Ok(0) => bail!("QEMU closed the control port; {}", so_far()),
                 Ok(count) => text.extend_from_slice(&buffer[..count]),
@@ -184,10 +184,10 @@ impl Guest {
     /// Adds the script, the console's last lines and QEMU's stderr to an error. Kills a guest that did not reply, so that no later
     /// call waits for it.
     fn explain(&mut self, error: anyhow::Error, script: &str) -> anyhow::Error {
-        let said = |file: &str| {
+        let tail_of = |file: &str| {
             last_lines(&fs::read(self.directory.path().join(file)).unwrap_or_default())
         };
-        let (console, errors) = (said("console"), said("errors"));
+        let (console, errors) = (tail_of("console"), tail_of("errors"));
         // QEMU may have ended already.
         let _ = self.qemu.kill();
         error.context(format!(

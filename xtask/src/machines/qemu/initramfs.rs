@@ -25,11 +25,11 @@ pub fn archive(files: &[(PathBuf, PathBuf)], modules: &[PathBuf], init: &str) ->
             insert(&mut entries, library, entry);
         }
     }
-    for (at, module) in modules.iter().enumerate() {
+    for (index, module) in modules.iter().enumerate() {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         insert(
             &mut entries,
-            format!("/modules/{at:02}-{name}").into(),
+            format!("/modules/{index:02}-{name}").into(),
             read(module)?,
         );
     }

@@ -33,7 +33,7 @@ pub use guest::Guest;
 pub struct Args {
     /// The name of a file in qemu/, without .toml
     machine: String,
-    /// More words for its kernel
+    /// More arguments for the machine's kernel
     #[arg(long, default_value = "", conflicts_with = "command")]
     words: String,
     /// A shell command to run in the machine instead of a shell
