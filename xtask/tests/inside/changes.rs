@@ -185,7 +185,7 @@ fn stale_over_nfs(user: Option<u32>, change: Change) -> Result<()> {
             "a file in the new image"
         );
     } else if change == Change::Truncated {
-        // What remains of the image is readable; READs beyond it fail.
+        // The remaining part of the image is readable; READs beyond it fail.
         let fresh = client.walk(&fresh?, "large")?;
         let status = client.status(&Call::read(&fresh, 8 << 20, 4096))?;
         ensure!(

@@ -41,7 +41,7 @@ fn undamaged() -> Result<Vec<u8>> {
     for number in 0..100 {
         fs::write(root.join(format!("sub/file {number}")), number.to_string())?;
     }
-    fs::write(top.join("large"), Random::new(8).bytes(200_000))?;
+    fs::write(root.join("large"), Random::new(8).bytes(200_000))?;
     image_of(root)
 }
 
@@ -94,9 +94,9 @@ fn put(dir: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Reads every object that can be reached. Returns their number.
-fn explore(client: &mut Client, top: Vec<u8>) -> Result<usize> {
-    let mut seen = HashSet::from([top.clone()]);
-    let mut pending = vec![top];
+fn explore(client: &mut Client, root: Vec<u8>) -> Result<usize> {
+    let mut seen = HashSet::from([root.clone()]);
+    let mut pending = vec![root];
     while let Some(object) = pending.pop() {
         if seen.len() > OBJECTS_MAX {
             break;
@@ -179,11 +179,11 @@ fn damaged_entry_fails_over_nfs_and_sftp() -> Result<()> {
     put(dir.path(), &image)?;
     let server = serve(dir.path(), None)?;
     let path = dir.path().join("damaged.iso").display().to_string();
-    let top = Client::connect(server.mount())?.mount(&path)?;
+    let root = Client::connect(server.mount())?.mount(&path)?;
     let mut nfs = server.connect()?;
     let mut sftp = Sftp::start(&SftpOptions::at(dir.path()))?;
     let by_nfs: Vec<_> = nfs
-        .list(&top)?
+        .list(&root)?
         .into_iter()
         .map(|entry| entry.name)
         .collect();
@@ -192,7 +192,7 @@ fn damaged_entry_fails_over_nfs_and_sftp() -> Result<()> {
     ensure!(by_nfs == by_sftp, "{by_nfs:?} is not {by_sftp:?}");
     let damaged = by_sftp.iter().find(|name| name.starts_with(b"nnn"));
     let damaged = damaged.context("the damaged entry is not listed")?;
-    let status = nfs.status(&Call::lookup(&top, damaged))?;
+    let status = nfs.status(&Call::lookup(&root, damaged))?;
     ensure!(status == nfsstat3::NFS3ERR_IO, "LOOKUP: {status:?}");
     let path = [b"damaged.iso/", &damaged[..]].concat();
     for request in [
@@ -231,9 +231,9 @@ fn damaged_images_give_errors_over_nfs() -> Result<()> {
             let mut random = Random::new(seed.wrapping_add(number as u64));
             put(dir.path(), &damage(&image, &mut random))?;
             let mut look = || match mount.mount(&path) {
-                Ok(top) => {
+                Ok(root) => {
                     opened += 1;
-                    explore(&mut client, top).map(drop)
+                    explore(&mut client, root).map(drop)
                 }
                 Err(error) => {
                     let status = failure::<()>(Err(error))?;

@@ -1,6 +1,6 @@
 //! Error messages of `ls` and `cat` for damaged images, for files that are not images, and for wrong arguments.
 
-use super::{ROCK_RIDGE, good, image, run, sample};
+use super::{ROCK_RIDGE, image, run, run_ok, sample};
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
@@ -62,7 +62,7 @@ fn failures_print_one_line_with_remedy() -> Result<()> {
         );
     }
     for role in ["ls", "cat"] {
-        let help = String::from_utf8(good(Arch::X86_64, &[role, "--help"])?)?;
+        let help = String::from_utf8(run_ok(Arch::X86_64, &[role, "--help"])?)?;
         ensure!(help.contains("stowaway cat") && help.lines().all(|line| line.len() < 73));
     }
     Ok(())

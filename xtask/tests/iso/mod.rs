@@ -33,7 +33,7 @@ fn run(arch: Arch, words: &[&str]) -> Result<Output> {
 }
 
 /// Runs a command that must succeed and print nothing on stderr. Returns its output.
-fn good(arch: Arch, words: &[&str]) -> Result<Vec<u8>> {
+fn run_ok(arch: Arch, words: &[&str]) -> Result<Vec<u8>> {
     let output = run(arch, words)?;
     ensure!(
         output.status.success() && output.stderr.is_empty(),
@@ -47,7 +47,7 @@ fn good(arch: Arch, words: &[&str]) -> Result<Vec<u8>> {
 /// Lists a directory of an image.
 fn list(arch: Arch, image: &Path, path: &str) -> Result<Vec<(String, Entry)>> {
     let target = format!("{}{path}", image.display());
-    let text = String::from_utf8(good(arch, &["ls", &target])?)?;
+    let text = String::from_utf8(run_ok(arch, &["ls", &target])?)?;
     text.lines()
         .map(|line| entry(line).with_context(|| format!("ls {target} printed the line {line:?}")))
         .collect()
@@ -202,7 +202,7 @@ fn compare_contents(
         if !entry.mode.starts_with('-') || path.contains("/many/") && !path.ends_with('7') {
             continue;
         }
-        let bytes = good(arch, &["cat", &format!("{}{path}", image.display())])?;
+        let bytes = run_ok(arch, &["cat", &format!("{}{path}", image.display())])?;
         ensure!(
             bytes == fs::read(source_of(path))?,
             "{path} has the wrong contents"
@@ -243,7 +243,7 @@ fn rock_ridge_images_match_their_source_trees() -> Result<()> {
         let missing = expect.keys().find(|path| !found.contains_key(*path));
         ensure!(missing.is_none(), "{program:?}: {missing:?} is missing");
         compare_contents(arch, &image, &found, |path| tree.path().join(&path[1..]))?;
-        // The same paths must be in xorriso's listing.
+        // xorriso's listing must have the same paths.
         let mut xorriso = Command::new("xorriso");
         xorriso.arg("-indev").arg(&image).args(["-find", "/"]);
         let stdout = String::from_utf8(xorriso.output()?.stdout)?;
@@ -276,7 +276,7 @@ fn links_inside_images_are_followed_and_shown() -> Result<()> {
         ("//a/./b/../b/c/d/e/f/g/h/i/j/k/bottom", "far down"),
     ] {
         ensure!(
-            good(Arch::X86_64, &["cat", &path_in(path)])? == expect.as_bytes(),
+            run_ok(Arch::X86_64, &["cat", &path_in(path)])? == expect.as_bytes(),
             "{path}"
         );
     }
@@ -287,7 +287,7 @@ fn links_inside_images_are_followed_and_shown() -> Result<()> {
     let output = run(Arch::X86_64, &["cat", &path_in("/absolute")])?;
     ensure!(output.status.code() == Some(1) && output.stdout.is_empty());
     ensure!(list(Arch::X86_64, &image, "/a/b/c/..")?.len() == 2);
-    let both = good(
+    let both = run_ok(
         Arch::X86_64,
         &["cat", &path_in("/hello.txt"), &path_in("/a/b/up")],
     )?;
@@ -344,7 +344,7 @@ fn names_without_rock_ridge_match_linux() -> Result<()> {
                 "{path}: {entry:?}"
             );
         }
-        let bytes = good(
+        let bytes = run_ok(
             Arch::X86_64,
             &["cat", &format!("{}/plain.txt", image.display())],
         )?;
@@ -362,7 +362,7 @@ fn names_without_rock_ridge_match_linux() -> Result<()> {
         found.keys()
     );
     let path = format!("{}/Directory/Grüße/été.tar.gz", image.display());
-    ensure!(good(Arch::I686, &["cat", &path])? == "Directory/Grüße/été.tar.gz".as_bytes());
+    ensure!(run_ok(Arch::I686, &["cat", &path])? == "Directory/Grüße/été.tar.gz".as_bytes());
     Ok(())
 }
 
@@ -377,7 +377,7 @@ fn files_over_4_gib_are_read_completely() -> Result<()> {
             names.len() == 2 && names[0].1.size == HUGE_BYTES,
             "{names:?}"
         );
-        ensure!(good(arch, &["cat", &format!("{}/last", image.display())])? == b"behind it");
+        ensure!(run_ok(arch, &["cat", &format!("{}/last", image.display())])? == b"behind it");
         let mut cat = Command::new(binary(arch)?)
             .args(["cat", &format!("{}/huge", image.display())])
             .stdout(Stdio::piped())
@@ -410,7 +410,7 @@ fn files_over_4_gib_are_read_completely() -> Result<()> {
 fn plain_directories_are_listed_and_read() -> Result<()> {
     let tree = sample(40, 2000)?;
     let root = tree.path().display().to_string();
-    let listed = String::from_utf8(good(Arch::X86_64, &["ls", &root])?)?;
+    let listed = String::from_utf8(run_ok(Arch::X86_64, &["ls", &root])?)?;
     let mut names = Vec::new();
     for line in listed.lines() {
         let (name, entry) = entry(line)?;
@@ -424,7 +424,7 @@ fn plain_directories_are_listed_and_read() -> Result<()> {
     }
     expect.sort();
     ensure!(names == expect, "{names:?} instead of {expect:?}");
-    let large = good(Arch::X86_64, &["cat", &format!("{root}/large")])?;
+    let large = run_ok(Arch::X86_64, &["cat", &format!("{root}/large")])?;
     ensure!(large == fs::read(tree.path().join("large"))?);
     Ok(())
 }

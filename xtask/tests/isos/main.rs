@@ -38,7 +38,7 @@ fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let listing = arguments.list;
-    if !listing && !root_for("a Linux client, with port 111 in a network of its own") {
+    if !listing && !root_for("a Linux client with port 111 in a network namespace") {
         return Ok(ExitCode::SUCCESS);
     }
     let world = if listing { None } else { Some(World::new()?) };
@@ -47,7 +47,9 @@ fn main() -> Result<ExitCode> {
         let world = world.clone();
         Trial::test(name, move || {
             let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
-            let world = world.as_mut().ok_or("there is no guest while listing")?;
+            let world = world
+                .as_mut()
+                .ok_or("no guest runs while tests are listed")?;
             test(world).map_err(|error| format!("{error:#}").into())
         })
     };
