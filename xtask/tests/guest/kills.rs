@@ -91,7 +91,7 @@ impl Load {
                 exercise load /mnt/{name} {option} {kept} --workers 3 \\
                     --log log --kills kills --stop stop --manifest manifest || code=$?
                 echo $code >code
-            ) >said 2>&1 &",
+            ) >output 2>&1 &",
             mount = self.ground.mount(HOST, &format!("/mnt/{name}")),
         ))?;
         Ok(())
@@ -125,8 +125,8 @@ impl Load {
                 return Ok(());
             }
             if state.lines().any(|line| line == "code") {
-                let said = world.guest.sh(&format!("cat /run/{}/said", self.name))?;
-                bail!("the load ended after {} operations:\n{said}", self.done);
+                let output = world.guest.sh(&format!("cat /run/{}/output", self.name))?;
+                bail!("the load ended after {} operations:\n{output}", self.done);
             }
             ensure!(
                 start.elapsed() < PROGRESS_MAX,
@@ -141,16 +141,16 @@ impl Load {
     fn stop(&mut self, world: &mut World) -> Result<()> {
         let progress = self.progress(world);
         let name = &self.name;
-        let said = world.guest.sh(&format!(
+        let output = world.guest.sh(&format!(
             "cd /run/{name}; touch stop
             timeout 60 sh -c 'until [ -e code ]; do usleep 50000; done'
-            cat said code; umount /mnt/{name} || umount -fl /mnt/{name}"
+            cat output code; umount /mnt/{name} || umount -fl /mnt/{name}"
         ))?;
         ensure!(
-            said.ends_with("\n0\n"),
-            "the load of {name} failed:\n{said}"
+            output.ends_with("\n0\n"),
+            "the load of {name} failed:\n{output}"
         );
-        println!("{name}: {said}");
+        println!("{name}: {output}");
         progress
     }
 

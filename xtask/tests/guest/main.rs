@@ -71,7 +71,7 @@ fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let listing = arguments.list;
-    if !listing && !root_for("a Linux client, with port 111 in a network of its own") {
+    if !listing && !root_for("a Linux client with port 111 in a network namespace") {
         return Ok(ExitCode::SUCCESS);
     }
     let world = if listing { None } else { Some(World::new()?) };
@@ -80,7 +80,9 @@ fn main() -> Result<ExitCode> {
         let world = world.clone();
         Trial::test(name, move || {
             let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
-            let world = world.as_mut().ok_or("there is no guest while listing")?;
+            let world = world
+                .as_mut()
+                .ok_or("no guest runs while tests are listed")?;
             test(world).map_err(|error| format!("{error:#}").into())
         })
     });
@@ -344,20 +346,20 @@ fn writing_is_refused_by_client_and_server(world: &mut World) -> Result<()> {
     // Each attempt prints one line with its error; a success prints an empty line.
     let script: String = attempts
         .iter()
-        .map(|attempt| format!("said=$({attempt} 2>&1) || :; echo \"$said\"\n"))
+        .map(|attempt| format!("output=$({attempt} 2>&1) || :; echo \"$output\"\n"))
         .collect();
     // Mounted ro, the client itself refuses the change; mounted rw, the client sends the request to the server.
     for options in ["ro,nolock", "rw,nolock"] {
-        let said = world.in_tree(options, &script)?;
-        for (attempt, line) in attempts.iter().zip(said.lines()) {
+        let output = world.in_tree(options, &script)?;
+        for (attempt, line) in attempts.iter().zip(output.lines()) {
             ensure!(
                 line.contains("Read-only file system"),
                 "{attempt}, mounted {options}: '{line}'"
             );
         }
         ensure!(
-            said.lines().count() == attempts.len(),
-            "{} attempts, mounted {options}:\n{said}",
+            output.lines().count() == attempts.len(),
+            "{} attempts, mounted {options}:\n{output}",
             attempts.len()
         );
     }

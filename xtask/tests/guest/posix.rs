@@ -32,7 +32,7 @@ const fn difference(
 }
 
 const HELD: &str =
-    "NFSv3 has no open files: the client keeps a removed one as .nfs… until it is closed";
+    "NFSv3 has no open files: the client keeps a removed file as .nfs… until it is closed";
 const IDLE: &str = "the client asks for nothing where nothing would change";
 const ALONE: &str = "NFSv3 has no open files: each request is judged by itself, and only the owner may do what the mode forbids";
 const ENTRIES: &str = "NFSv3's ACCESS has no bit for writing to a directory, only for changing its entries, which takes searching too";
@@ -99,8 +99,8 @@ END
         pjdfstest -c /run/pjdfstest.toml -p /mnt/1 -s /tmp 2>&1 || :
         rm /etc/passwd /etc/group"
     );
-    let said = ground.sh(world, &script)?;
-    ensure!(said.contains(PJDFSTEST_SAYS), "pjdfstest says:\n{said}");
+    let output = ground.sh(world, &script)?;
+    ensure!(output.contains(PJDFSTEST_SAYS), "pjdfstest says:\n{output}");
     Ok(())
 }
 

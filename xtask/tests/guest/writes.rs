@@ -142,12 +142,12 @@ pub fn server_of_ordinary_user_is_written(world: &mut World) -> Result<()> {
     };
     let ground = Ground::with(world, Place::Disk, options)?;
     // The server runs as this user, so every file belongs to this user, and chown is refused.
-    let said = ground.sh(
+    let output = ground.sh(
         world,
         "echo mine >file; mkdir directory; mv file directory; ln directory/file link; cat link
         chown 1001 link 2>/dev/null || echo refused",
     )?;
-    ensure!(said == "mine\nrefused\n", "{said}");
+    ensure!(output == "mine\nrefused\n", "{output}");
     let metadata = fs::metadata(ground.export().join("directory/file"))?;
     ensure!(
         (metadata.uid(), metadata.gid(), metadata.nlink()) == (NOBODY, NOBODY, 2),
@@ -207,8 +207,8 @@ fn far_writes_reach_the_disk(ground: &Ground, world: &mut World) -> Result<()> {
 pub fn entries_are_removed_during_readdir(world: &mut World) -> Result<()> {
     let ground = Ground::new(world, "kernel", Place::Memory)?;
     let count = if full() { 10_000 } else { 4_000 };
-    let said = ground.sh(world, &format!("exercise crowd many --count {count}"))?;
-    println!("{said}");
+    let output = ground.sh(world, &format!("exercise crowd many --count {count}"))?;
+    println!("{output}");
     ensure!(
         fs::read_dir(ground.export())?.next().is_none(),
         "entries remain on the host"
@@ -224,13 +224,13 @@ pub fn exclusive_create_succeeds_for_one_client(world: &mut World) -> Result<()>
     let ground = Ground::with(world, Place::Memory, options)?;
     // The second mount uses another address of the server, so Linux treats it as another client: separate cache, separate
     // connection.
-    let said = world.guest.sh(&format!(
+    let output = world.guest.sh(&format!(
         "set -e; {}; {}; trap 'umount /mnt/1 /mnt/2' EXIT
         mkdir /mnt/1/race; exercise race /mnt/1/race /mnt/2/race",
         ground.mount(HOST, "/mnt/1"),
         ground.mount(SECOND_HOST, "/mnt/2"),
     ))?;
-    println!("{said}");
+    println!("{output}");
     Ok(())
 }
 
