@@ -53,7 +53,7 @@ fn offloads_are_accepted_only_if_all_are_offered() -> Result<()> {
             })
         })?;
         let can_read = || Ok(compare_at(&world, "192.0.2.1", tree.path()).ok());
-        wait_for("its files", can_read)?;
+        wait_for("the files of the module", can_read)?;
         let accepted = features(&machine)?;
         for feature in OFFLOADS {
             // The colon distinguishes a name from a longer one with the same prefix.

@@ -24,7 +24,7 @@ fn connect(machine: &Bare) -> Result<Client> {
 }
 
 /// Offset of the contents of `file` in the image.
-fn place(image: &Path, file: &Path) -> Result<usize> {
+fn offset_of(image: &Path, file: &Path) -> Result<usize> {
     const SECTOR: usize = 2048;
     let (image, file) = (fs::read(image)?, fs::read(file)?);
     let mut starts = (0..image.len()).step_by(SECTOR);
@@ -53,7 +53,7 @@ fn ensure_fails(machine: &Bare, file: &[u8], offset: u64) -> Result<()> {
 fn unreadable_sector_fails_only_its_reads() -> Result<()> {
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
-    let large = place(&iso, &tree.path().join("large"))?;
+    let large = offset_of(&iso, &tree.path().join("large"))?;
     // One sector is unreadable, in the second MiB of the file.
     let bad = (1 << 20) + (300 << 10);
     let sector = (large + bad) / 512;
@@ -87,7 +87,7 @@ fn unreadable_sector_fails_only_its_reads() -> Result<()> {
 fn truncated_disk_serves_only_complete_files() -> Result<()> {
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
-    let large = place(&iso, &tree.path().join("large"))?;
+    let large = offset_of(&iso, &tree.path().join("large"))?;
     let end = 1 << 20;
     File::options()
         .write(true)

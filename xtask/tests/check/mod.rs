@@ -39,7 +39,7 @@ fn check(arch: Arch, words: &[&str], more: &[&str]) -> Result<Command> {
 }
 
 /// The check must report `count` exports, in plain text and in JSON, with both native builds.
-fn serves(words: &[&str], count: usize, place: &str) -> Result<()> {
+fn serves(words: &[&str], count: usize, endpoint: &str) -> Result<()> {
     for arch in Arch::NATIVE {
         let plain = run(check(arch, words, &[])?)?;
         let json_run = run(check(arch, words, &["--json"])?)?;
@@ -50,7 +50,7 @@ fn serves(words: &[&str], count: usize, place: &str) -> Result<()> {
         );
         let line = String::from_utf8(plain.stdout)?;
         ensure!(
-            line == format!("nfs: {place} serves, exports: {count}\n"),
+            line == format!("nfs: {endpoint} serves, exports: {count}\n"),
             "{words:?}: {line}"
         );
         ensure!(
@@ -150,14 +150,14 @@ fn check_finds_exports_at_each_address_and_port() -> Result<()> {
             if port != mount {
                 words.extend(["-m", &mount]);
             }
-            let place = match address {
+            let endpoint = match address {
                 "::1" => format!("[::1]:{port}"),
                 _ => format!("{address}:{port}"),
             };
-            serves(&words, 3, &place).with_context(|| format!("{role} as {user:?}"))?;
+            serves(&words, 3, &endpoint).with_context(|| format!("{role} as {user:?}"))?;
             words[0] = "all";
             words[2] = if address == "::1" { "::" } else { "0.0.0.0" };
-            serves(&words, 3, &place)?;
+            serves(&words, 3, &endpoint)?;
         }
     }
     Ok(())
@@ -198,13 +198,13 @@ fn stopped_server_fails_and_continued_server_passes() -> Result<()> {
         })?;
         let hanging = server.children()?.first().copied();
         let hanging = Pid::from_raw(hanging.unwrap_or_else(|| server.pid()).try_into()?);
-        let (port, place) = (server.nfs_port.to_string(), server.nfs().to_string());
+        let (port, endpoint) = (server.nfs_port.to_string(), server.nfs().to_string());
         let words = ["nfs", "-n", &port];
-        serves(&words, 2, &place)?;
+        serves(&words, 2, &endpoint)?;
         kill(hanging, Signal::SIGSTOP)?;
-        fails(&words, &place, "no answer within 3 s")?;
+        fails(&words, &endpoint, "no answer within 3 s")?;
         kill(hanging, Signal::SIGCONT)?;
-        serves(&words, 2, &place)?;
+        serves(&words, 2, &endpoint)?;
     }
     Ok(())
 }
@@ -219,9 +219,9 @@ fn removed_export_is_named_in_text_and_json() -> Result<()> {
             user,
             ..ServerOptions::serving(&[here.path(), &gone])
         })?;
-        let (port, place) = (server.nfs_port.to_string(), server.nfs().to_string());
+        let (port, endpoint) = (server.nfs_port.to_string(), server.nfs().to_string());
         let words = ["all", "-n", &port];
-        serves(&words, 2, &place)?;
+        serves(&words, 2, &endpoint)?;
         fs::remove_dir(&gone)?;
         let about = format!(
             "{}/a \"gone\" \\\\ \\303\\251\\n one",
@@ -255,8 +255,8 @@ fn thousand_exports_need_no_extra_idle_memory() -> Result<()> {
         })?;
         let idle = status_field(server.pid(), "VmHWM")?;
         ensure!(idle <= IDLE_MAX_KIB, "{idle} KiB when idle as {user:?}");
-        let (port, place) = (server.nfs_port.to_string(), server.nfs().to_string());
-        serves(&["nfs", "-n", &port], COUNT, &place)?;
+        let (port, endpoint) = (server.nfs_port.to_string(), server.nfs().to_string());
+        serves(&["nfs", "-n", &port], COUNT, &endpoint)?;
         for path in [&paths[0], &paths[31], &paths[32], &paths[COUNT - 1]] {
             let (mut client, root) = server.open(path)?;
             let file = client.lookup(&root, "file")?;
@@ -270,13 +270,13 @@ fn thousand_exports_need_no_extra_idle_memory() -> Result<()> {
 #[test]
 fn refused_connection_is_reported_at_once() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let (port, place) = (
+    let (port, endpoint) = (
         listener.local_addr()?.port().to_string(),
         listener.local_addr()?.to_string(),
     );
     drop(listener);
     let start = Instant::now();
-    fails(&["nfs", "-n", &port], &place, "nobody listens there")?;
+    fails(&["nfs", "-n", &port], &endpoint, "nobody listens there")?;
     ensure!(start.elapsed() < Duration::from_secs(2));
     // With a separate MOUNT port that nothing listens on, the report has that port.
     let directory = public_dir()?;
@@ -284,7 +284,7 @@ fn refused_connection_is_reported_at_once() -> Result<()> {
     let nfs_port = server.nfs_port.to_string();
     fails(
         &["nfs", "-n", &nfs_port, "-m", &port],
-        &place,
+        &endpoint,
         "nobody listens there",
     )
 }

@@ -161,14 +161,14 @@ fn returning_link_requests_a_new_lease() -> Result<()> {
     let (avahi, running) = announced(&world, &[])?;
     let address = resolved_v4(&avahi)?;
     // First stowaway's interface goes down; then the other end, which removes the carrier.
-    for end in [&world.ours, &world.theirs] {
+    for host in [&world.ours, &world.theirs] {
         let before = count_leases(&world)?;
-        ip_on(end, "link set eth0 down")?;
+        ip_on(host, "link set eth0 down")?;
         wait_for("a link that is gone", || {
             let sockets = shell(&world.ours, "wc -l < /proc/net/packet")?;
             Ok((sockets.trim() == "1").then_some(()))
         })?;
-        ip_on(end, "link set eth0 up")?;
+        ip_on(host, "link set eth0 up")?;
         wait_for("another lease", || {
             Ok((count_leases(&world)? > before).then_some(()))
         })?;

@@ -179,7 +179,7 @@ fn passt_link_needs_no_privilege() -> Result<()> {
     let world = World::new(Link::Stream)?;
     let socket = world.socket();
     fs::set_permissions(world.place.path(), Permissions::from_mode(0o777))?;
-    // passt gives its guest the host's address and forwards connections from that address.
+    // passt gives its guest the host's own address, and listens on that address for the guest.
     shell(
         &world.ours,
         "ip addr add 192.0.2.1/24 dev eth0; ip route add default via 192.0.2.2",
@@ -250,7 +250,7 @@ fn closed_socket_link_is_reconnected() -> Result<()> {
     let listener = UnixListener::bind(world.socket())?;
     listener.set_nonblocking(true)?;
     let running = world.start_nfs()?;
-    // What the peer sends: nothing; an impossible frame length; a truncated frame; empty frames.
+    // Bytes that the peer sends: none; an impossible frame length; a truncated frame; empty frames.
     let frames = [&[][..], &[0xff; 8], &[0, 0, 1, 0, 7], &[0; 64]];
     for bytes in frames.into_iter().chain([&[][..]]) {
         let (mut peer, _) = wait_for("a connection", || Ok(listener.accept().ok()))?;

@@ -92,8 +92,8 @@ fn full_connection_table_admits_another_client() -> Result<()> {
         let crowd = world.theirs.run(crowd)?;
         eprintln!("{limit}: {} connected", crowd.len());
         world.theirs.run(|| {
-            let mut other = Client::connect_from(Ipv4Addr::new(192, 0, 2, 3), NFS.into())?;
-            other.call(&Call::null()).map(drop)
+            let mut late_client = Client::connect_from(Ipv4Addr::new(192, 0, 2, 3), NFS.into())?;
+            late_client.call(&Call::null()).map(drop)
         })?;
         running.stop()?;
     }
