@@ -164,7 +164,7 @@ fn committed_data_survives_power_loss() -> Result<()> {
     // Drop kills QEMU, so data in the guest's memory is lost.
     drop(machine);
 
-    // The same address as before, as a static one.
+    // A static address, equal to the leased address before.
     let words = format!("{words} ip=10.0.2.15/24 gw=10.0.2.2");
     let mut machine = boot(&words, &[], &more)?;
     let mut client = Client::connect(server(&machine))?;

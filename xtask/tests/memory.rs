@@ -58,7 +58,7 @@ impl HugePages {
 
 impl Drop for HugePages {
     fn drop(&mut self) {
-        // The same file was written before, so an error is unlikely. A panic here would hide the test's own failure.
+        // An error is unlikely, as the file has been written before. A panic here would hide the test's own failure.
         let _ = fs::write(Self::PATH, &self.before);
     }
 }
@@ -398,21 +398,21 @@ fn crowd_from_few_addresses_does_not_block_clients() -> Result<()> {
             Ok(())
         });
         let mut watch = || -> Result<()> {
-            let (mut asked, mut max_open) = (0, 0);
+            let (mut client_count, mut max_open) = (0, 0);
             while round_count.load(Ordering::Relaxed) < 4 && !crowd.is_finished() {
                 ensure_prompt(&server, directory.path()).context("while a crowd connects")?;
                 before
                     .attr(&root)
                     .context("a client that was connected before the crowd")?;
                 max_open = max_open.max(server.fd_count()? as u64);
-                asked += 1;
+                client_count += 1;
                 sleep(Duration::from_millis(100));
             }
             ensure!(
                 max_open >= FULL,
                 "the server never had more than {max_open} descriptors open"
             );
-            eprintln!("{asked} new clients while {count} visitors connected");
+            eprintln!("{client_count} new clients while {count} visitors connected");
             Ok(())
         };
         let watched = watch();

@@ -150,13 +150,13 @@ fn packed_nfs_has_no_writable_executable_memory() -> Result<()> {
         }
         // Only the page with the jump to the unpacked code is still mapped from the file.
         let name = file.display().to_string();
-        let own: Vec<_> = maps
+        let file_maps: Vec<_> = maps
             .iter()
             .filter(|(_, line)| line.contains(&name))
             .collect();
         ensure!(
-            own.len() == 1 && own[0].1.starts_with("00100000-00101000 r-xp"),
-            "{arch:?}: {own:?}"
+            file_maps.len() == 1 && file_maps[0].1.starts_with("00100000-00101000 r-xp"),
+            "{arch:?}: {file_maps:?}"
         );
         ensure!(
             status_field(server.pid(), "RssFile")? < 64,

@@ -1,4 +1,4 @@
-//! The same source gives the same bytes, regardless of directory and user.
+//! Reproducible builds: one source gives the same bytes, regardless of directory and user.
 
 use anyhow::{Context as _, Result, ensure};
 use std::env;
@@ -12,10 +12,10 @@ use xtask::build::{self, Arch, Role, workspace_root};
 /// Copies the source tree without `target` and `.git`.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let source = |name: &std::ffi::OsStr| name != "target" && name != ".git";
-    let all = WalkDir::new(from)
+    let entries = WalkDir::new(from)
         .into_iter()
         .filter_entry(|entry| source(entry.file_name()));
-    for entry in all {
+    for entry in entries {
         let entry = entry?;
         let path = to.join(entry.path().strip_prefix(from)?);
         if entry.file_type().is_dir() {

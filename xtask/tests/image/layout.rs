@@ -69,8 +69,8 @@ fn gzip_9(file: &[u8]) -> Result<usize> {
 fn each_platform_image_contains_only_the_built_file() -> Result<()> {
     let layout = images()?.layout;
     let mut seen = BTreeSet::new();
-    let top = ImageIndex::from_file(layout.join("index.json"))?;
-    let latest = top
+    let layout_index = ImageIndex::from_file(layout.join("index.json"))?;
+    let latest = layout_index
         .manifests()
         .iter()
         .find(|descriptor| tag(descriptor) == Some("latest"))
@@ -100,7 +100,7 @@ fn each_platform_image_contains_only_the_built_file() -> Result<()> {
     for ((arch, file), descriptor) in files.iter().zip(index.manifests()) {
         check(&layout, *arch, file, descriptor, &mut seen)
             .with_context(|| format!("the image for {}", arch.name()))?;
-        let tagged = top
+        let tagged = layout_index
             .manifests()
             .iter()
             .find(|descriptor| tag(descriptor) == Some(&platform_tag(*arch)));

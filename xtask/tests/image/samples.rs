@@ -189,7 +189,7 @@ fn invalid_kubernetes_manifest_is_detected() -> Result<()> {
     let text = fs::read_to_string(sample("kubernetes/nodes.yaml"))?;
     let directory = public_dir()?;
     let broken = directory.path().join("broken.yaml");
-    for (good, bad, why) in [
+    for (valid, invalid, expected_error) in [
         ("readOnlyRoot", "readonlyRoot", "would understand"),
         (
             "hostNetwork: true",
@@ -201,12 +201,14 @@ fn invalid_kubernetes_manifest_is_detected() -> Result<()> {
         ("apps/v1", "v1", "is of apps/v1"),
         ("hostNetwork: true", "hostNetwork: [true", "ParserError"),
     ] {
-        ensure!(text.contains(good), "the sample has no {good}");
-        fs::write(&broken, text.replace(good, bad))?;
+        ensure!(text.contains(valid), "the sample has no {valid}");
+        fs::write(&broken, text.replace(valid, invalid))?;
         let error = objects(&broken).err().map(|error| error.to_string());
         ensure!(
-            error.as_ref().is_some_and(|error| error.contains(why)),
-            "error for {bad}: {error:?}"
+            error
+                .as_ref()
+                .is_some_and(|error| error.contains(expected_error)),
+            "error for {invalid}: {error:?}"
         );
     }
     Ok(())

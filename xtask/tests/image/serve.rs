@@ -253,9 +253,9 @@ fn images_of_the_archive_run() -> Result<()> {
     podman.load(&images()?.archive)?;
     for tag in TAGS.into_iter().chain(["latest"]) {
         let image = format!("stowaway:{tag}");
-        let said = podman.run(&["--rm", &image, "--version"])?;
+        let output = podman.run(&["--rm", &image, "--version"])?;
         let expected = format!("stowaway {}\n", env!("CARGO_PKG_VERSION"));
-        ensure!(said == expected, "{image} prints {said:?}");
+        ensure!(output == expected, "{image} prints {output:?}");
     }
     Ok(())
 }

@@ -107,7 +107,7 @@ impl Headers {
     }
 
     /// The program headers of one type.
-    pub fn all(&self, kind: u64) -> impl Iterator<Item = &Segment> {
+    pub fn of_kind(&self, kind: u64) -> impl Iterator<Item = &Segment> {
         let all = self.segments.iter();
         all.filter(move |segment| segment.kind == kind)
     }
@@ -124,9 +124,11 @@ pub struct Image {
 /// Maps a file with a page size of `page` bytes.
 pub fn load(file: &[u8], page: u64) -> Result<Image> {
     let headers = Headers::read(file)?;
-    let mut dynamic = headers.all(PT_INTERP).chain(headers.all(PT_DYNAMIC));
+    let mut dynamic = headers
+        .of_kind(PT_INTERP)
+        .chain(headers.of_kind(PT_DYNAMIC));
     ensure!(dynamic.next().is_none(), "the file needs a dynamic loader");
-    let stack = headers.all(PT_GNU_STACK).next();
+    let stack = headers.of_kind(PT_GNU_STACK).next();
     let stack = stack.map_or(PF_X, |stack| stack.flags.value);
     ensure!(stack & PF_X == 0, "the stack is executable");
     // These header fields are mapped too, but may differ between the files: the fields about sections, and p_filesz of writable
@@ -136,7 +138,7 @@ pub fn load(file: &[u8], page: u64) -> Result<Image> {
         .sections
         .iter()
         .for_each(|range| bytes[range.clone()].fill(0));
-    for segment in headers.all(PT_LOAD) {
+    for segment in headers.of_kind(PT_LOAD) {
         if segment.flags.value & PF_W != 0 {
             bytes[segment.in_file.range.clone()].fill(0);
         }
@@ -144,7 +146,7 @@ pub fn load(file: &[u8], page: u64) -> Result<Image> {
     let mut parts = Vec::new();
     // Number of the first page after the previous segment.
     let mut free = 0;
-    for segment in headers.all(PT_LOAD) {
+    for segment in headers.of_kind(PT_LOAD) {
         parts.push(map(&bytes, page, free, segment)?);
         free = (segment.address.value + segment.in_memory.value).div_ceil(page);
     }

@@ -63,11 +63,11 @@ fn modified_files_are_detected() -> Result<()> {
     for arch in Arch::ALL {
         let (linked, file) = files(arch)?;
         let headers = Headers::read(&file)?;
-        let [ro, rx, rw] = &headers.all(PT_LOAD).collect::<Vec<_>>()[..] else {
+        let [ro, rx, rw] = &headers.of_kind(PT_LOAD).collect::<Vec<_>>()[..] else {
             anyhow::bail!("{arch:?}: the file does not have three segments");
         };
         let stack = headers
-            .all(PT_GNU_STACK)
+            .of_kind(PT_GNU_STACK)
             .next()
             .context("the file has no PT_GNU_STACK")?;
         let last = file.len() as u64 - 1;
