@@ -1,4 +1,4 @@
-//! The iPXE commands that `--isos` prints for images of every known layout, and that the server has the files named there.
+//! `--isos`: the iPXE commands that are printed for images of every known layout. The server must have the files that they name.
 
 use super::ROCK_RIDGE;
 use anyhow::{Context, Result, ensure};
