@@ -1,7 +1,7 @@
-//! What others said: their records, in a table that is cut at start. RFC 6762 sections 5.2 and 10.
+//! Cache of received records, a table of fixed size. RFC 6762 sections 5.2 and 10.
 //!
-//! Names within records are kept as numbers; other rdata lies in one arena, which is compacted when it is full. When the table is full,
-//! what is over goes first, then what has the least time left; what is wanted stays, and what is new is not kept.
+//! Names are stored by number, other rdata in one arena, which is compacted when it is full. A full table evicts the record that
+//! expires first among those that no wish needs; if none can be evicted, the new record is dropped.
 
 use super::super::{LinkId, NameId, Names};
 use super::chains::Chains;
@@ -12,36 +12,36 @@ use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Name, Record, UncompressedRdata, kind};
 
-/// Longer than this nothing is kept unheard.
+/// Upper limit of a TTL, in seconds.
 const TTL_MAX: u32 = 86_400;
-/// Records of one name, but for those that are many by nature.
+/// Maximum number of unique records per name; shared PTR records do not count.
 const COUNT_OF_NAME_MAX: usize = 64;
-/// Names that stand for others, one after the other.
+/// Maximum length of a chain of CNAME records.
 const ALIAS_COUNT_MAX: u8 = 4;
-/// Places that are looked at for one that is to be freed.
+/// Number of records that one eviction compares.
 const WINDOW: usize = 64;
 
-/// What there is to know of a record besides the record.
+/// How a record was received.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heard {
+pub(super) struct Reception {
     pub(super) link: LinkId,
-    /// [`is::OWN`] and [`is::SEEN`].
+    /// [`is::SEEN`] for its address family, and [`is::OWN`].
     pub(super) facts: u16,
     pub(super) jitter: u8,
 }
 
-/// Everything that is known.
+/// All records that are known, on all links.
 #[derive(Debug)]
 #[repr(C)] // The longest last.
 pub(super) struct Cache {
-    /// When what is done now is done.
+    /// Time of the current call.
     pub(super) now: Instant,
     pub(super) entries: Slots<Entry>,
     chains: Chains,
     arena: RdataArena,
-    /// Where the next place to be freed is looked for.
+    /// Clock hand of the eviction: index of the last record that was compared.
     hand: usize,
-    /// Something changed that may have to be reported.
+    /// True if a change may cause an event.
     pub(super) touched: bool,
     pub(super) names: Names,
 }
@@ -69,66 +69,71 @@ impl Cache {
         self.arena.get(entry.rdata)
     }
 
-    /// The records of a name on a link that are in the list of a target.
+    /// The records of a name on a link that are in the chain of `target` ([`NameId::ROOT`]: unique records).
     #[inline(never)]
-    pub(super) fn all_of(&self, name: NameId, target: NameId, link: LinkId) -> Of<'_> {
-        Of {
+    pub(super) fn chain_of(&self, name: NameId, target: NameId, link: LinkId) -> ChainOf<'_> {
+        ChainOf {
             cache: self,
             name,
             link,
-            at: self.chains.first(key(name, target)),
+            index: self.chains.first(key(name, target)),
         }
     }
 
-    /// The records of a name on a link one after another, but for those that are many by nature, and those that are gone.
+    /// Index of the next unique record of a name on a link that is not [`is::GONE`], after `from`.
     #[inline(never)]
-    pub(super) fn step(&self, name: NameId, link: LinkId, from: Option<usize>) -> Option<usize> {
-        let mut of = self.all_of(name, NameId::ROOT, link);
+    pub(super) fn next_unique(
+        &self,
+        name: NameId,
+        link: LinkId,
+        from: Option<usize>,
+    ) -> Option<usize> {
+        let mut of = self.chain_of(name, NameId::ROOT, link);
         if let Some(from) = from {
-            of.at = self.chains.next(from as u16);
+            of.index = self.chains.next(from as u16);
         }
         loop {
-            let (at, entry) = of.next()?;
+            let (index, entry) = of.next()?;
             if !entry.is(is::GONE) {
-                return Some(at);
+                return Some(index);
             }
         }
     }
 
-    /// Where it is said that a name has no records of this kind. Of a service only that it has no text is believed, of one that
-    /// has a place: there is none without SRV, and python-zeroconf lists the kinds that it has *not*.
+    /// Index of an NSEC record by which `name` has no records of type `kind`. For a service it is accepted only for TXT, and only
+    /// if the record lists SRV: a service without SRV does not exist, and python-zeroconf lists the types that it does *not* have.
     #[inline(never)]
     pub(super) fn denial(&self, name: NameId, link: LinkId, kind: u16) -> Option<usize> {
-        let mut denials = self.of_kind(name, link, kind::NSEC);
-        let (at, _) = denials.find(|(_, entry)| {
+        let mut denials = self.valid_of_kind(name, link, kind::NSEC);
+        let (index, _) = denials.find(|(_, entry)| {
             let denial = Record::alone(kind::NSEC, self.rdata(entry));
             let is_of_service = matches!(kind, kind::SRV | kind::TXT);
             denial.lists(kind) == Some(false)
                 && (!is_of_service || denial.lists(kind::SRV) == Some(true))
         })?;
-        Some(at)
+        Some(index)
     }
 
-    /// The records of a name and kind that hold.
-    pub(super) fn of_kind(&self, name: NameId, link: LinkId, kind: u16) -> OfKind<'_> {
+    /// The valid records of a name and type.
+    pub(super) fn valid_of_kind(&self, name: NameId, link: LinkId, kind: u16) -> OfKind<'_> {
         OfKind {
-            all: self.all_of(name, NameId::ROOT, link),
+            all: self.chain_of(name, NameId::ROOT, link),
             kind,
         }
     }
 
-    /// The name that another stands for, a few steps on at most.
+    /// Follows the CNAME records of a name, at most [`ALIAS_COUNT_MAX`].
     pub(super) fn canonical(&self, name: NameId, link: LinkId) -> NameId {
         let mut name = name;
         for _ in 0..ALIAS_COUNT_MAX {
-            if let Some((_, alias)) = self.of_kind(name, link, kind::CNAME).next() {
+            if let Some((_, alias)) = self.valid_of_kind(name, link, kind::CNAME).next() {
                 name = alias.target;
             }
         }
         name
     }
 
-    /// The number of a name. Records are evicted for it if the table is full.
+    /// Adds a use of a name and returns its number. Evicts records if the table of names is full.
     #[inline(never)]
     pub(super) fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
         let mut tries = 8u8;
@@ -143,22 +148,22 @@ impl Cache {
         }
     }
 
-    /// Takes what a message says of a record.
-    pub(super) fn hear(&mut self, heard: &Heard, record: &Record<'_>) {
+    /// Stores one record of a received message.
+    pub(super) fn receive(&mut self, reception: &Reception, record: &Record<'_>) {
         let is_whole = match record.kind {
             kind::A => record.rdata().len() == 4,
             kind::AAAA => record.rdata().len() == 16,
             kind::PTR | kind::CNAME | kind::SRV | kind::TXT | kind::NSEC => true,
-            // It is never asked for.
+            // A type that the browser never queries.
             _ => false,
         };
         if !is_whole {
             return;
         }
-        let Some(target) = pointed(record) else {
+        let Some(target) = rdata_name(record) else {
             return;
         };
-        // What is gone need not be known by name.
+        // A goodbye of an unknown name needs no number.
         let is_gone = record.ttl == 0;
         let mut number = |name| {
             if is_gone {
@@ -172,7 +177,7 @@ impl Cache {
         };
         let target = number(target);
         if let Some(target) = target {
-            self.take(heard, record, name, target);
+            self.store(reception, record, name, target);
         }
         if !is_gone {
             self.names.release(name);
@@ -180,7 +185,7 @@ impl Cache {
         }
     }
 
-    /// Where this record is.
+    /// Index of the record with the same owner name, type and rdata.
     fn find(
         &self,
         link: LinkId,
@@ -188,12 +193,14 @@ impl Cache {
         name: NameId,
         target: NameId,
     ) -> Option<usize> {
-        // PTR may be in either list.
+        // A PTR record is in the chain of its name, or if it is shared in the chain of its name and target.
         let mut list = NameId::ROOT;
         loop {
-            for (at, entry) in self.all_of(name, list, link) {
-                if (entry.kind, entry.target) == (record.kind, target) && self.says(entry, record) {
-                    return Some(at);
+            for (index, entry) in self.chain_of(name, list, link) {
+                if (entry.kind, entry.target) == (record.kind, target)
+                    && self.has_rdata_of(entry, record)
+                {
+                    return Some(index);
                 }
             }
             if record.kind != kind::PTR || list == target {
@@ -203,24 +210,25 @@ impl Cache {
         }
     }
 
-    /// Whether we know what a message says, and would say so ourselves.
-    pub(super) fn knows(&self, link: LinkId, record: &Record<'_>) -> bool {
+    /// Returns true if the cache has the record and would send it as a known answer.
+    pub(super) fn is_known_answer(&self, link: LinkId, record: &Record<'_>) -> bool {
         let known = || {
             let name = self.names.find(record.name)?;
-            let target = self.names.find(pointed(record)?)?;
-            let at = self.find(link, record, name, target)?;
-            self.entries.get(at)?.is_known_for(self.now)
+            let target = self.names.find(rdata_name(record)?)?;
+            let index = self.find(link, record, name, target)?;
+            self.entries.get(index)?.is_known_for(self.now)
         };
         known().is_some()
     }
 
-    /// A record takes the place of others of its name and kind; how many there are of its name.
-    fn replace(&mut self, heard: &Heard, record: &Record<'_>, name: NameId) -> usize {
-        let (mut at, mut count) = (self.step(name, heard.link, None), 0usize);
-        while let Some(here) = at {
+    /// Cache flush (RFC 6762 section 10.2): if the record has that bit, other records of its name and type that are older than 1 s
+    /// expire in [`GRACE`]. Returns the number of unique records of the name.
+    fn replace(&mut self, reception: &Reception, record: &Record<'_>, name: NameId) -> usize {
+        let (mut next, mut count) = (self.next_unique(name, reception.link, None), 0usize);
+        while let Some(index) = next {
             count += 1;
-            at = self.step(name, heard.link, Some(here));
-            if let Some(entry) = self.entries.get_mut(here)
+            next = self.next_unique(name, reception.link, next);
+            if let Some(entry) = self.entries.get_mut(index)
                 && record.flushes()
                 && record.ttl != 0
                 && entry.kind == record.kind
@@ -228,14 +236,14 @@ impl Cache {
                 && self.now.since(entry.received) > GRACE
             {
                 self.touched |= entry.is(is::WANTED);
-                entry.end(self.now);
+                entry.expire_soon(self.now);
             }
         }
         count
     }
 
-    /// Whether both have the same rdata; the name in it is the same.
-    pub(super) fn says(&self, entry: &Entry, record: &Record<'_>) -> bool {
+    /// Returns true if both have the same rdata. The caller has compared the names in the rdata.
+    pub(super) fn has_rdata_of(&self, entry: &Entry, record: &Record<'_>) -> bool {
         let rdata = self.rdata(entry);
         match record.kind {
             kind::PTR | kind::CNAME => true,
@@ -247,32 +255,33 @@ impl Cache {
         }
     }
 
-    fn take(&mut self, heard: &Heard, record: &Record<'_>, name: NameId, target: NameId) {
+    fn store(&mut self, reception: &Reception, record: &Record<'_>, name: NameId, target: NameId) {
         let now = self.now;
-        // What is said again is as new before the others are looked at.
-        let found = self.find(heard.link, record, name, target);
+        // A record that is repeated is refreshed before the cache flush, so that it is not flushed itself.
+        let found = self.find(reception.link, record, name, target);
         let ttl = record.ttl.min(TTL_MAX);
         let expires = now.after(Duration::from_secs(ttl));
-        if let Some(entry) = found.and_then(|at| self.entries.get_mut(at)) {
+        if let Some(entry) = found.and_then(|index| self.entries.get_mut(index)) {
             let was_gone = entry.is(is::GONE);
             if record.ttl == 0 {
                 if !was_gone {
-                    entry.end(now);
+                    entry.expire_soon(now);
                 }
                 return;
             }
-            // What was gone is back.
-            let is_news =
-                was_gone || entry.is(is::ENDING) || entry.facts & heard.facts != heard.facts;
+            // A record that had expired or was about to is valid again.
+            let is_news = was_gone
+                || entry.is(is::ENDING)
+                || entry.facts & reception.facts != reception.facts;
             self.touched |= is_news && (was_gone || entry.is(is::WANTED));
             entry.facts &= !(is::GONE | is::ENDING | is::EARLIER);
-            entry.facts |= heard.facts;
+            entry.facts |= reception.facts;
             (entry.ttl, entry.received, entry.expires) = (ttl, now, expires);
-            (entry.step, entry.jitter) = (0, heard.jitter);
-            self.replace(heard, record, name);
+            (entry.step, entry.jitter) = (0, reception.jitter);
+            self.replace(reception, record, name);
             return;
         }
-        let count = self.replace(heard, record, name);
+        let count = self.replace(reception, record, name);
         let is_shared = record.kind == kind::PTR && !record.flushes();
         if record.ttl == 0 || (count >= COUNT_OF_NAME_MAX && !is_shared) {
             return;
@@ -284,9 +293,9 @@ impl Cache {
             name,
             target,
             kind: record.kind,
-            facts: heard.facts | is::USED,
-            link: heard.link,
-            jitter: heard.jitter,
+            facts: reception.facts | is::USED,
+            link: reception.link,
+            jitter: reception.jitter,
             rdata: RdataArena::NONE,
             ..Entry::default()
         };
@@ -301,42 +310,42 @@ impl Cache {
         self.add(entry, record, len);
     }
 
-    /// Adds a record that was not known; others are evicted for it if the table is full.
+    /// Adds a new record. Evicts others if the table is full.
     fn add(&mut self, entry: Entry, record: &Record<'_>, len: usize) {
         let mut entry = entry;
         let mut tries = u8::MAX;
         while !self.chains.has_space() || !self.arena.has_space(len) {
             tries -= 1;
-            if tries == 0 || !self.arena.takes(len) || !self.evict() {
+            if tries == 0 || !self.arena.can_store(len) || !self.evict() {
                 return;
             }
         }
-        let Some(at) = self.chains.take(entry.key()) else {
+        let Some(index) = self.chains.allocate(entry.key()) else {
             return;
         };
-        // Of TXT, no byte says the same as a zero.
+        // An empty TXT record is the same as one zero byte (RFC 6763 section 6.1).
         let len = if entry.kind == kind::TXT {
             len.max(1)
         } else {
             len
         };
         if len != 0 {
-            let Some((rdata, buffer)) = self.arena.add(&mut self.entries, at, len) else {
-                return self.chains.give(entry.key(), at);
+            let Some((rdata, buffer)) = self.arena.add(&mut self.entries, index, len) else {
+                return self.chains.free(entry.key(), index);
             };
             entry.rdata = rdata;
             record.uncompressed_rdata().emit(buffer);
         }
         self.names.keep(entry.name);
         self.names.keep(entry.target);
-        match self.entries.get_mut(usize::from(at)) {
+        match self.entries.get_mut(usize::from(index)) {
             Some(place) => *place = entry,
             None => _ = self.entries.push(entry),
         }
         self.touched = true;
     }
 
-    /// Frees a place, unless it is still to be told that its record is gone. Whether it is free.
+    /// Evicts one record. Returns true if a slot was freed; false also if the removal must be reported first.
     fn evict(&mut self) -> bool {
         let (mut best, now) = (None, self.now);
         for _ in 0..WINDOW.min(self.entries.len()) {
@@ -350,21 +359,21 @@ impl Cache {
             if entry.facts & (is::USED | is::GONE) != is::USED {
                 continue;
             }
-            // What is wanted stays: a known service does not come and go because there are too many.
-            // So does, until it is looked at, what came just now.
-            let is_wanted = entry.is(is::WANTED | is::DENIES) && entry.holds(now);
+            // Keep records that wishes need, so that a known service is not removed and added again while the table is full. Keep
+            // records that are too new to have been in a pass over the cache.
+            let is_wanted = entry.is(is::WANTED | is::DENIES) && entry.is_valid(now);
             let is_kept = is_wanted || now.since(entry.received) < SETTLE;
             if !is_kept && best.is_none_or(|(other, _)| entry.expires < other) {
                 best = Some((entry.expires, self.hand));
             }
         }
-        best.is_some_and(|(_, at)| self.retire(at))
+        best.is_some_and(|(_, index)| self.retire(index))
     }
 
-    /// The record has expired. It is removed, unless that is still to be reported. Whether it was.
+    /// Expires a record. Its slot is freed at once (returns true), unless `Removed` must be reported first.
     #[inline(never)]
-    pub(super) fn retire(&mut self, at: usize) -> bool {
-        let Some(entry) = self.entries.get_mut(at) else {
+    pub(super) fn retire(&mut self, index: usize) -> bool {
+        let Some(entry) = self.entries.get_mut(index) else {
             return false;
         };
         self.touched |= entry.is(is::WANTED);
@@ -374,12 +383,12 @@ impl Cache {
             self.touched = true;
             return false;
         }
-        self.remove(at);
+        self.remove(index);
         true
     }
 
-    pub(super) fn remove(&mut self, at: usize) {
-        let Some(entry) = self.entries.get_mut(at) else {
+    pub(super) fn remove(&mut self, index: usize) {
+        let Some(entry) = self.entries.get_mut(index) else {
             return;
         };
         let entry = core::mem::take(entry);
@@ -387,42 +396,42 @@ impl Cache {
             return;
         }
         self.arena.remove(entry.rdata);
-        self.chains.give(entry.key(), at as u16);
+        self.chains.free(entry.key(), index as u16);
         self.names.release(entry.name);
         self.names.release(entry.target);
     }
 }
 
-/// Records of one name on one link.
+/// Iterator over the records of one name on one link, with their indices.
 #[derive(Clone, Debug)]
-pub(super) struct Of<'a> {
+pub(super) struct ChainOf<'a> {
     cache: &'a Cache,
     name: NameId,
     link: LinkId,
-    at: u16,
+    index: u16,
 }
 
-impl<'a> Iterator for Of<'a> {
+impl<'a> Iterator for ChainOf<'a> {
     type Item = (usize, &'a Entry);
 
     #[inline(never)]
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let here = usize::from(self.at);
-            let entry = self.cache.entries.get(here)?;
-            self.at = self.cache.chains.next(self.at);
-            let is_it = (entry.name, entry.link) == (self.name, self.link);
-            if is_it && entry.is(is::USED) {
-                return Some((here, entry));
+            let index = usize::from(self.index);
+            let entry = self.cache.entries.get(index)?;
+            self.index = self.cache.chains.next(self.index);
+            let is_match = (entry.name, entry.link) == (self.name, self.link);
+            if is_match && entry.is(is::USED) {
+                return Some((index, entry));
             }
         }
     }
 }
 
-/// Those of one kind that hold.
+/// Iterator over the valid records of one type.
 #[derive(Clone, Debug)]
 pub(super) struct OfKind<'a> {
-    all: Of<'a>,
+    all: ChainOf<'a>,
     kind: u16,
 }
 
@@ -433,13 +442,13 @@ impl<'a> Iterator for OfKind<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let (kind, now) = (self.kind, self.all.cache.now);
         self.all
-            .find(|(_, entry)| entry.kind == kind && entry.holds(now))
+            .find(|(_, entry)| entry.kind == kind && entry.is_valid(now))
     }
 }
 
-/// The name in a record's rdata, which must be there; where there is none by its kind, that without labels.
+/// The name in a record's rdata; the root for types without one. `None` if the rdata is malformed.
 #[inline(never)]
-fn pointed<'a>(record: &Record<'a>) -> Option<Name<'a>> {
+fn rdata_name<'a>(record: &Record<'a>) -> Option<Name<'a>> {
     match record.kind {
         kind::PTR | kind::CNAME => record.target(0),
         kind::SRV => record.target(6),

@@ -1,83 +1,83 @@
-//! Lists of places in a table: each place that is in use is in one, those that are free are in one, too.
+//! Hash chains over the slots of a table. Each slot in use is in one chain; free slots form a list of their own.
 
 use crate::mem::Slots;
 
-/// What follows the last place: no table has so many.
+/// End of a chain. No table has that many slots.
 pub(super) const END: u16 = u16::MAX;
 
 #[derive(Debug)]
 pub(super) struct Chains {
-    /// The first place of each list.
-    firsts: Slots<u16>,
-    /// Of each place that was ever used: the next in its list.
-    nexts: Slots<u16>,
-    free: u16,
+    /// First slot of each chain.
+    heads: Slots<u16>,
+    /// For each slot that was ever used: the next one in its chain or in the free list.
+    links: Slots<u16>,
+    first_free: u16,
 }
 
 impl Chains {
-    /// Lists, a power of two of them, of places up to this many.
+    /// Creates `list_count` empty chains (a power of two) for up to `place_count` slots.
     pub(super) fn new(list_count: usize, place_count: usize) -> Self {
-        let mut firsts = Slots::new(list_count);
-        while firsts.push(END).is_some() {}
+        let mut heads = Slots::new(list_count);
+        while heads.push(END).is_some() {}
         Self {
-            firsts,
-            nexts: Slots::new(place_count),
-            free: END,
+            heads,
+            links: Slots::new(place_count),
+            first_free: END,
         }
     }
 
     fn list(&self, key: usize) -> usize {
-        key & (self.firsts.len() - 1)
+        key & (self.heads.len() - 1)
     }
 
-    /// The first place of the list that `key` is in; others are in it, too.
+    /// First slot of the chain of `key`. Other keys may share the chain.
     pub(super) fn first(&self, key: usize) -> u16 {
         let list = self.list(key);
-        self.firsts.get(list).copied().unwrap_or(END)
+        self.heads.get(list).copied().unwrap_or(END)
     }
 
-    /// The place that follows another.
-    pub(super) fn next(&self, at: u16) -> u16 {
-        self.nexts.get(usize::from(at)).copied().unwrap_or(END)
+    /// The slot after `index` in its chain.
+    pub(super) fn next(&self, index: u16) -> u16 {
+        self.links.get(usize::from(index)).copied().unwrap_or(END)
     }
 
-    /// A free place, from now on in the list of `key`; none where all are taken.
+    /// Allocates a free slot and puts it at the front of the chain of `key`. `None` if the table is full.
     #[inline(never)]
-    pub(super) fn take(&mut self, key: usize) -> Option<u16> {
+    pub(super) fn allocate(&mut self, key: usize) -> Option<u16> {
         let first = self.first(key);
-        let mut at = self.free;
-        match self.nexts.get_mut(usize::from(at)) {
-            Some(next) => self.free = core::mem::replace(next, first),
-            None => at = self.nexts.push(first)? as u16,
+        let mut index = self.first_free;
+        match self.links.get_mut(usize::from(index)) {
+            Some(next) => self.first_free = core::mem::replace(next, first),
+            None => index = self.links.push(first)? as u16,
         }
         let list = self.list(key);
-        if let Some(place) = self.firsts.get_mut(list) {
-            *place = at;
+        if let Some(place) = self.heads.get_mut(list) {
+            *place = index;
         }
-        Some(at)
+        Some(index)
     }
 
-    /// Whether there is a free place.
+    /// Returns true if a slot is free.
     pub(super) const fn has_space(&self) -> bool {
-        self.free != END || !self.nexts.is_full()
+        self.first_free != END || !self.links.is_full()
     }
 
-    /// Frees a place in the list of `key`.
+    /// Frees a slot that is in the chain of `key`.
     #[inline(never)]
-    pub(super) fn give(&mut self, key: usize, at: u16) {
-        let (list, behind, free) = (self.list(key), self.next(at), self.free);
-        let mut place = self.firsts.get_mut(list);
+    pub(super) fn free(&mut self, key: usize, index: u16) {
+        let (list, after, free) = (self.list(key), self.next(index), self.first_free);
+        let mut place = self.heads.get_mut(list);
         while let Some(next) = place {
-            if *next == at {
-                *next = behind;
+            if *next == index {
+                *next = after;
                 break;
             }
             let before = usize::from(*next);
-            place = self.nexts.get_mut(before);
+            place = self.links.get_mut(before);
         }
-        if let Some(next) = self.nexts.get_mut(usize::from(at)) {
+        if let Some(next) = self.links.get_mut(usize::from(index)) {
             *next = free;
-            self.free = at;
+            self.first_free = index;
         }
     }
 }
@@ -87,29 +87,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_in_one_list_until_they_are_free() {
+    fn slot_stays_in_its_chain_until_freed() {
         let mut chains = Chains::new(4, 3);
         let list = |chains: &Chains, key| {
-            let mut at = chains.first(key);
+            let mut index = chains.first(key);
             core::iter::from_fn(|| {
-                let here = at;
-                at = chains.next(at);
-                (here != END).then_some(here)
+                let current = index;
+                index = chains.next(index);
+                (current != END).then_some(current)
             })
             .collect::<Vec<_>>()
         };
-        assert_eq!([chains.take(1), chains.take(5)], [Some(0), Some(1)]);
+        assert_eq!([chains.allocate(1), chains.allocate(5)], [Some(0), Some(1)]);
         assert!(chains.has_space());
-        assert_eq!([chains.take(2), chains.take(2)], [Some(2), None]);
+        assert_eq!([chains.allocate(2), chains.allocate(2)], [Some(2), None]);
         assert!(!chains.has_space());
         assert_eq!((list(&chains, 1), list(&chains, 2)), (vec![1, 0], vec![2]));
-        chains.give(5, 0);
+        chains.free(5, 0);
         assert_eq!(list(&chains, 1), [1]);
-        assert_eq!((chains.take(3), chains.take(3)), (Some(0), None));
+        assert_eq!((chains.allocate(3), chains.allocate(3)), (Some(0), None));
         assert_eq!(list(&chains, 3), [0]);
-        chains.give(9, 1);
-        chains.give(2, 2);
+        chains.free(9, 1);
+        chains.free(2, 2);
         assert_eq!((list(&chains, 1), list(&chains, 2)), (vec![], vec![]));
-        assert_eq!([chains.take(0), chains.take(0)], [Some(2), Some(1)]);
+        assert_eq!([chains.allocate(0), chains.allocate(0)], [Some(2), Some(1)]);
     }
 }

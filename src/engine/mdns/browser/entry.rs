@@ -1,59 +1,60 @@
-//! One record: what is known of it, and when something is to be done about it. RFC 6762 sections 5.2, 7.1 and 10.
+//! A cached record with its state, and the times of its refresh queries and its expiry. RFC 6762 sections 5.2, 7.1 and 10.
 
 use super::super::{LinkId, NameId};
 use crate::time::{Duration, Instant};
 
-/// Facts of a record.
+/// Flags of a cached record. Those per address family have two bits: IPv4, and the next higher one IPv6.
 pub(super) mod is {
-    /// The place is in use.
+    /// The slot is in use.
     pub(in super::super) const USED: u16 = 1;
-    /// It is gone, and only here until that is told.
+    /// The record has expired; the slot is kept until its removal was reported.
     pub(in super::super) const GONE: u16 = 1 << 1;
-    /// It is wanted: it is asked for again before it expires.
+    /// A wish needs the record: it is queried again before it expires.
     pub(in super::super) const WANTED: u16 = 1 << 2;
-    /// It was said that it ends soon, or that others have taken its place.
+    /// The record expires within [`GRACE`]: a goodbye was received, or a cache flush by other records of its name and type.
     pub(in super::super) const ENDING: u16 = 1 << 3;
-    /// Its target counts for the list that it is in: there may be many of its name.
+    /// The record is in the chain of its name and target instead of its name alone, because the name may have many such records
+    /// (PTR).
     pub(in super::super) const SHARED: u16 = 1 << 4;
-    /// We said it.
+    /// Received from this host.
     pub(in super::super) const OWN: u16 = 1 << 5;
-    /// To be told of with what is said of its target.
+    /// The service that this PTR record points to is to be resolved.
     pub(in super::super) const RESOLVES: u16 = 1 << 6;
-    /// Heard before the link was what it is now.
+    /// Received before the last change of the link's state.
     pub(in super::super) const EARLIER: u16 = 1 << 7;
-    /// Heard by IPv4; by IPv6 the next bit.
+    /// Per family: received over IPv4 (or IPv6).
     pub(in super::super) const SEEN: u16 = 1 << 8;
-    /// Told as heard by IPv4, and so on.
+    /// Per family: reported to the caller.
     pub(in super::super) const REPORTED: u16 = 1 << 10;
-    /// Resolved when heard by IPv4, or told that it cannot be, and so on.
+    /// Per family: `Resolved` or `Unresolved` was reported.
     pub(in super::super) const TRIED: u16 = 1 << 12;
-    /// It denies what is asked for.
+    /// NSEC record that denies a record which a wish needs.
     pub(in super::super) const DENIES: u16 = 1 << 14;
-    /// Both families of one of these.
+    /// Multiplied by one of the flags per family: both of its bits.
     pub(in super::super) const BOTH: u16 = 3;
 }
 
-/// What is reported when there is a record.
+/// Kind of event that a record causes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Role {
     #[default]
     Nothing,
-    /// A type of services.
+    /// A service type was found.
     Type,
-    /// A service.
+    /// A service was found.
     Service,
-    /// The address of a name, or the name of an address.
+    /// An address of a host, or the name of an address, was found.
     Answer,
 }
 
-/// For how long a record stays that was said to be gone, or of which others took the place.
+/// Time for which a record is kept after its goodbye or after a cache flush.
 pub(super) const GRACE: Duration = Duration::SECOND;
-/// As often a record is asked for before it ends.
+/// Number of refresh queries before a record expires (at 80, 85, 90 and 95 % of its TTL).
 const REFRESH_COUNT: u8 = 4;
-/// The step of a record that is in doubt.
-const DOUBTED: u8 = 16;
-/// For how long it is.
-const DOUBT: Duration = Duration::from_secs(10);
+/// First value of [`Entry::step`] for a record that is being reconfirmed.
+const RECONFIRMING: u8 = 16;
+/// Time within which a response must confirm a record.
+const RECONFIRM_TIME: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -62,21 +63,21 @@ pub(super) struct Entry {
     pub(super) expires: Instant,
     /// Seconds.
     pub(super) ttl: u32,
-    /// Stands for what was told of its target as heard by IPv4, and by IPv6; 0: nothing.
+    /// Hash of the service data that was last reported, for IPv4 and IPv6; 0 if none was.
     pub(super) reported: [u32; 2],
     pub(super) name: NameId,
-    /// The name in its rdata.
+    /// The name in the rdata, if the type has one.
     pub(super) target: NameId,
     pub(super) kind: u16,
-    /// See [`is`].
+    /// Flags of [`is`].
     pub(super) facts: u16,
-    /// Where its rdata is, without the name.
+    /// Position in the arena of the rdata other than the name.
     pub(super) rdata: u16,
     pub(super) link: LinkId,
     pub(super) role: Role,
-    /// How often it was asked for since it came; or, from [`DOUBTED`] on, since it is in doubt.
+    /// Number of refresh queries since the record was received; from [`RECONFIRMING`] on, since the reconfirmation started.
     pub(super) step: u8,
-    /// How much later than others it is asked for, in thousandths of its time.
+    /// Random delay of refresh queries, in 1/1000 of the TTL.
     pub(super) jitter: u8,
 }
 
@@ -85,31 +86,31 @@ impl Entry {
         self.facts & fact != 0
     }
 
-    /// Whether it is still true.
+    /// Returns true if the record has not expired.
     #[inline(never)]
-    pub(super) fn lives(&self, now: Instant) -> bool {
+    pub(super) fn is_live(&self, now: Instant) -> bool {
         self.facts & (is::USED | is::GONE) == is::USED && self.expires > now
     }
 
-    /// Whether it has not expired, and is not about to by a goodbye or a cache flush.
-    pub(super) fn holds(&self, now: Instant) -> bool {
-        self.lives(now) && !self.is(is::ENDING)
+    /// Returns true if the record has not expired, and neither a goodbye nor a cache flush shortened its life.
+    pub(super) fn is_valid(&self, now: Instant) -> bool {
+        self.is_live(now) && !self.is(is::ENDING)
     }
 
-    pub(super) const fn is_doubted(&self) -> bool {
-        self.step >= DOUBTED
+    pub(super) const fn is_reconfirming(&self) -> bool {
+        self.step >= RECONFIRMING
     }
 
-    /// Seconds for which it may be said to be known, if these are more than half of what it had.
+    /// The remaining TTL in seconds if the record may be sent as a known answer, i.e. if more than half of its TTL remains.
     pub(super) fn is_known_for(&self, now: Instant) -> Option<u32> {
         let left = self.expires.since(now).as_ms();
         let whole = u64::from(self.ttl) * 1000;
-        let is_said = self.holds(now) && !self.is_doubted() && !self.is(is::EARLIER);
+        let is_said = self.is_valid(now) && !self.is_reconfirming() && !self.is(is::EARLIER);
         let known = is_said && left * 2 > whole;
         known.then_some((left / 1000) as u32)
     }
 
-    /// When something is to be done about it: it is asked for again, or it ends. Nothing, where it is not wanted.
+    /// Time of the next refresh query or of the expiry. NEVER if no wish needs the record and it was not reported.
     #[inline(never)]
     pub(super) fn due(&self) -> Instant {
         if self.facts & (is::USED | is::GONE) != is::USED {
@@ -120,14 +121,14 @@ impl Entry {
         }
         let ask = match self.step {
             _ if self.is(is::ENDING) || !self.is(is::WANTED) => Instant::NEVER,
-            // At once, after one second, and after three.
-            DOUBTED.. => {
-                let since = [0, 1, 3].get(usize::from(self.step - DOUBTED));
+            // Reconfirmation queries at once, after 1 s and after 3 s.
+            RECONFIRMING.. => {
+                let since = [0, 1, 3].get(usize::from(self.step - RECONFIRMING));
                 since.map_or(Instant::NEVER, |secs| {
                     self.received.after(Duration::from_secs(*secs))
                 })
             }
-            // At 80, 85, 90 and 95 percent.
+            // Refresh queries at 80, 85, 90 and 95 % of the TTL, plus jitter.
             step @ 0..REFRESH_COUNT => {
                 let share = u32::from(step) * 50 + 800;
                 let share = share + u32::from(self.jitter);
@@ -142,22 +143,22 @@ impl Entry {
         self.is(is::BOTH * is::REPORTED)
     }
 
-    /// It is asked for: the next time lies ahead.
-    pub(super) fn asked(&mut self, now: Instant) {
+    /// Counts a refresh query as sent; the next one is after `now`.
+    pub(super) fn count_query(&mut self, now: Instant) {
         while self.due() <= now && self.expires > now {
             self.step += 1;
         }
     }
 
-    /// It may be wrong: it is asked for, and expires if no host confirms it. RFC 6762 section 10.4.
-    pub(super) fn doubt(&mut self, now: Instant) {
-        self.step = DOUBTED;
+    /// Starts the reconfirmation of a record that may be wrong: it expires unless a response confirms it. RFC 6762 section 10.4.
+    pub(super) fn start_reconfirm(&mut self, now: Instant) {
+        self.step = RECONFIRMING;
         self.received = now;
-        self.expires = self.expires.min(now.after(DOUBT));
+        self.expires = self.expires.min(now.after(RECONFIRM_TIME));
     }
 
-    /// It ends soon.
-    pub(super) fn end(&mut self, now: Instant) {
+    /// Shortens the record's life to [`GRACE`].
+    pub(super) fn expire_soon(&mut self, now: Instant) {
         self.facts |= is::ENDING;
         self.expires = self.expires.min(now.after(GRACE));
     }

@@ -1,106 +1,105 @@
-//! What the caller is told. Nothing waits in a queue: a pass over what is known finds what was not told yet.
+//! Events for the caller. They are not queued: a pass over cache and wishes finds what has not been reported yet.
 
 use super::super::{LinkId, NameId, Names};
 use super::cache::Cache;
 use super::entry::{Entry, Role, is};
-use super::{ANSWER, Browser, Goal, IDLE};
+use super::{ANSWER_TIMEOUT, Browser, Goal, IDLE};
 use crate::time::Instant;
 use crate::wire::dns::{Rank, choose, kind};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What happened.
+/// Kind of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum What {
-    /// There is a type of services.
+    /// A service type was found.
     Type,
-    /// There is a service.
+    /// A service was found.
     Added,
-    /// It is gone.
+    /// A service is gone.
     Removed,
-    /// Its host, an address, its port and its text are known.
+    /// Host, address, port and TXT of a service are known.
     Resolved,
-    /// What was told of it when it was resolved has changed.
+    /// Host, address, port or TXT of a resolved service changed.
     Changed,
-    /// It was resolved, and its SRV record has expired: its host is gone. If that comes back, it is resolved again.
+    /// The SRV record of a resolved service expired. If it is received again, `Resolved` follows.
     Lost,
-    /// It was not resolved in time.
+    /// A service was not resolved in time.
     Unresolved,
-    /// A host has an address, or an address a name.
+    /// An address of the host, or the name of the address, was found.
     Found,
-    /// It has none: that was said.
+    /// A response denied that the host has an address, or the address a name.
     Absent,
-    /// There was no answer in time.
+    /// The host or address lookup was not answered in time.
     TimedOut,
-    /// Every host should have answered by now.
+    /// Every host should have answered the search by now.
     AllForNow,
 }
 
-/// What happened, and of what.
+/// An event and its data. Fields that do not apply are empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
-    /// What happened.
+    /// Kind of the event.
     pub what: What,
-    /// Where.
+    /// Link on which the records were received.
     pub link: LinkId,
-    /// By which family it was heard.
+    /// True if the record was received over IPv6, false for IPv4.
     pub is_v6: bool,
-    /// It is our own.
+    /// True if this host published the record.
     pub is_own: bool,
-    /// Of the service, type or host, or the name in reverse of an address. The type of a service is what follows its first
-    /// label.
+    /// The service, type, host or reverse name. The type of a service is the rest of its name after the first label.
     pub name: NameId,
-    /// Where the service is, or which host has the address.
+    /// Host of the service, or the host that has the address.
     pub host: NameId,
-    /// Of the host: of the family in which it was heard, if there is one.
+    /// An address of the host, if possible of the family in `is_v6`.
     pub address: Option<IpAddr>,
-    /// Where it listens.
+    /// Port of the service.
     pub port: u16,
-    /// Of a service that is gone: it was resolved until now.
+    /// `Removed`: true if the service was resolved.
     pub was_resolved: bool,
-    /// Of a service that is gone: it was said so.
+    /// `Removed`: true if a goodbye or a cache flush removed the service, false if it expired.
     pub is_farewell: bool,
-    /// The rdata of its TXT record; a single zero where there is none.
+    /// Rdata of the TXT record; a single zero byte if the service has none.
     pub txt: &'a [u8],
     cache: &'a Cache,
 }
 
 impl<'a> Event<'a> {
-    /// The names.
+    /// The names to which the event's [`NameId`]s belong.
     pub const fn names(&self) -> &'a Names {
         &self.cache.names
     }
 
-    /// Whether it is of this name, or of what that stands for.
+    /// Returns true if the event's name is `name` or the target of its CNAME records.
     pub fn is_of(&self, name: NameId) -> bool {
         name == self.name || self.cache.canonical(name, self.link) == self.name
     }
 
-    /// All addresses of the host.
+    /// All known addresses of the host.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
         self.cache.addresses(self.link, self.host)
     }
 }
 
-/// What a TXT record says that is not there. RFC 6763 section 6.1.
+/// Rdata of a TXT record for a service without one. RFC 6763 section 6.1.
 const NO_TEXT: &[u8] = &[0];
 
 impl Cache {
-    /// The addresses of a host on a link.
+    /// The valid addresses of a host on a link.
     fn addresses(&self, link: LinkId, host: NameId) -> impl Iterator<Item = IpAddr> + use<'_> {
         let host = self.canonical(host, link);
-        let held = self.all_of(host, NameId::ROOT, link);
-        let held = held.filter(|(_, entry)| entry.holds(self.now));
+        let held = self.chain_of(host, NameId::ROOT, link);
+        let held = held.filter(|(_, entry)| entry.is_valid(self.now));
         held.filter_map(|(_, entry)| self.address(entry))
     }
 
-    /// Whether there is an SRV record of a service, be it one that ends.
+    /// Returns true if the service has an SRV record that has not expired; it may be about to after a goodbye or cache flush.
     #[inline(never)]
     fn has_server(&self, service: &Entry) -> bool {
-        let mut all = self.all_of(service.target, NameId::ROOT, service.link);
-        all.any(|(_, entry)| entry.kind == kind::SRV && entry.lives(self.now))
+        let mut all = self.chain_of(service.target, NameId::ROOT, service.link);
+        all.any(|(_, entry)| entry.kind == kind::SRV && entry.is_live(self.now))
     }
 
-    /// The address in a record.
+    /// The address in an A or AAAA record.
     fn address(&self, entry: &Entry) -> Option<IpAddr> {
         let rdata = self.rdata(entry);
         match entry.kind {
@@ -118,55 +117,56 @@ impl Cache {
     }
 }
 
-/// The bit of a fact that stands for a family.
-const fn of(fact: u16, is_v6: bool) -> u16 {
+/// The bit of a flag per family for IPv4 or IPv6.
+const fn family_bit(fact: u16, is_v6: bool) -> u16 {
     if is_v6 { fact << 1 } else { fact }
 }
 
-/// The first family that has one fact, and not another.
-fn first(facts: u16, has: u16, lacks: u16) -> Option<bool> {
-    let is_it = |is_v6| facts & of(has, is_v6) != 0 && facts & of(lacks, is_v6) == 0;
-    [false, true].iter().copied().find(|is_v6| is_it(*is_v6))
+/// The first family that has flag `has` and not flag `lacks`; true for IPv6.
+fn first_family(facts: u16, has: u16, lacks: u16) -> Option<bool> {
+    let is_match =
+        |is_v6| facts & family_bit(has, is_v6) != 0 && facts & family_bit(lacks, is_v6) == 0;
+    [false, true].iter().copied().find(|is_v6| is_match(*is_v6))
 }
 
-/// Adds bytes to what stands for those before them. FNV-1.
+/// Adds bytes to an FNV-1 hash.
 #[inline(never)]
-fn add(sum: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(sum, |sum, byte| {
-        sum.wrapping_mul(0x0100_0193) ^ u32::from(*byte)
+fn extend_hash(hash: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(hash, |hash, byte| {
+        hash.wrapping_mul(0x0100_0193) ^ u32::from(*byte)
     })
 }
 
-/// What is known of a service.
+/// A resolved service.
 #[derive(Clone, Copy, Debug)]
-struct Place<'a> {
+struct Resolution<'a> {
     host: NameId,
     port: u16,
     txt: &'a [u8],
     address: IpAddr,
-    /// Stands for what is told as changed if it changes; never 0.
-    sum: u32,
+    /// Hash of the other fields: if it changes, `Changed` is reported. Never 0.
+    hash: u32,
 }
 
 impl Browser {
-    /// The SRV record to be used of a service that a PTR record leads to.
+    /// Selects an SRV record of the service that a PTR record points to. RFC 2782.
     pub(super) fn server(&self, entry: &Entry) -> Option<&Entry> {
         let cache = &self.cache;
-        let mut servers = cache.of_kind(entry.target, entry.link, kind::SRV);
+        let mut servers = cache.valid_of_kind(entry.target, entry.link, kind::SRV);
         let mut left = servers.clone();
         let mut ranks = || Some(cache.rank(left.next()?.1)?.0);
-        // Always the same for one service, and not for all.
+        // Seeded by the service: a service always gets the same host, different services get different ones.
         let random = (entry.target.place() as u32).wrapping_mul(0x9e37_79b9);
         let chosen = choose(&mut ranks, random)?;
         let (_, server) = servers.nth(chosen)?;
         Some(server)
     }
 
-    /// What is known of a service, once that is all that is wanted.
-    fn place(&self, entry: &Entry, is_v6: bool) -> Option<Place<'_>> {
+    /// The resolved service; `None` while a record is missing.
+    fn resolution(&self, entry: &Entry, is_v6: bool) -> Option<Resolution<'_>> {
         let cache = &self.cache;
         let server = self.server(entry)?;
-        let mut texts = cache.of_kind(entry.target, entry.link, kind::TXT);
+        let mut texts = cache.valid_of_kind(entry.target, entry.link, kind::TXT);
         let txt = match texts.next() {
             Some((_, text)) => cache.rdata(text),
             None => {
@@ -174,7 +174,8 @@ impl Browser {
                 NO_TEXT
             }
         };
-        // One of the family, and one that says by itself where it is. Among equals that which came first.
+        // Prefer the family of `is_v6`, then an address that is not link-local (which would need a scope). Among equals the
+        // oldest record wins, which comes last.
         let (mut address, mut best) = (None, 0);
         for other in cache.addresses(entry.link, server.target) {
             let is_local = matches!(other, IpAddr::V6(other) if other.is_unicast_link_local());
@@ -184,34 +185,34 @@ impl Browser {
             }
         }
         let address = address?;
-        let sum = add(server.target.place() as u32, cache.rdata(server));
-        let sum = add(sum, txt);
-        let sum = match address {
-            IpAddr::V4(address) => add(sum, &address.octets()),
-            IpAddr::V6(address) => add(sum, &address.octets()),
+        let hash = extend_hash(server.target.place() as u32, cache.rdata(server));
+        let hash = extend_hash(hash, txt);
+        let hash = match address {
+            IpAddr::V4(address) => extend_hash(hash, &address.octets()),
+            IpAddr::V6(address) => extend_hash(hash, &address.octets()),
         };
-        Some(Place {
+        Some(Resolution {
             host: server.target,
             port: cache.rank(server)?.1,
             txt,
             address,
-            sum: sum.max(1),
+            hash: hash.max(1),
         })
     }
 
-    /// The next that is to be told. To be called until there is none.
+    /// Returns the next event. The caller calls it until it returns `None`.
     pub fn next_event(&mut self, now: Instant) -> Option<Event<'_>> {
         self.cache.now = now;
         if self.event_cursor == IDLE {
             self.advance(now);
         }
         while self.event_cursor != IDLE {
-            let at = self.event_cursor;
-            let wish = at.checked_sub(self.cache.entries.len());
-            let told = match wish {
+            let index = self.event_cursor;
+            let wish = index.checked_sub(self.cache.entries.len());
+            let found = match wish {
                 None => self
-                    .record_event(now, at)
-                    .map(|(what, is_v6)| (what, is_v6, at)),
+                    .record_event(now, index)
+                    .map(|(what, is_v6)| (what, is_v6, index)),
                 Some(wish) => {
                     if wish >= self.wishes.len() {
                         self.event_cursor = IDLE;
@@ -220,29 +221,29 @@ impl Browser {
                     self.wish_event(now, wish).map(|what| (what, false, IDLE))
                 }
             };
-            if let Some((what, is_v6, of)) = told {
+            if let Some((what, is_v6, of)) = found {
                 return Some(self.event(what, is_v6, of, wish));
             }
-            self.event_cursor = at + 1;
+            self.event_cursor = index + 1;
         }
         None
     }
 
-    /// What is to be told of a record, and by which family it was heard.
+    /// The event that a record causes, and the address family in which it was received.
     #[inline(never)]
-    fn record_event(&mut self, now: Instant, at: usize) -> Option<(What, bool)> {
-        let entry = *self.cache.entries.get(at)?;
+    fn record_event(&mut self, now: Instant, index: usize) -> Option<(What, bool)> {
+        let entry = *self.cache.entries.get(index)?;
         let (mut facts, mut reported) = (entry.facts, entry.reported);
         let what = 'what: {
             if entry.is(is::GONE) {
-                let Some(is_v6) = first(facts, is::REPORTED, 0) else {
-                    self.cache.remove(at);
+                let Some(is_v6) = first_family(facts, is::REPORTED, 0) else {
+                    self.cache.remove(index);
                     return None;
                 };
-                facts &= !of(is::REPORTED, is_v6);
+                facts &= !family_bit(is::REPORTED, is_v6);
                 break 'what (What::Removed, is_v6);
             }
-            if !entry.lives(now) {
+            if !entry.is_live(now) {
                 return None;
             }
             let new = match entry.role {
@@ -252,28 +253,28 @@ impl Browser {
                 Role::Type => What::Type,
                 Role::Answer => What::Found,
             };
-            if let Some(is_v6) = first(facts, is::SEEN, is::REPORTED) {
-                facts |= of(is::REPORTED, is_v6);
+            if let Some(is_v6) = first_family(facts, is::SEEN, is::REPORTED) {
+                facts |= family_bit(is::REPORTED, is_v6);
                 break 'what (new, is_v6);
             }
             if !entry.is(is::RESOLVES) {
                 return None;
             }
-            // Each family by itself: what is news in one need not be in the other.
+            // Check each family separately: only one of them may have changed.
             for (&is_v6, reported) in [false, true].iter().zip(&mut reported) {
-                if facts & of(is::REPORTED, is_v6) == 0 {
+                if facts & family_bit(is::REPORTED, is_v6) == 0 {
                     continue;
                 }
-                let tried = of(is::TRIED, is_v6);
-                let Some(place) = self.place(&entry, is_v6) else {
+                let tried = family_bit(is::TRIED, is_v6);
+                let Some(resolution) = self.resolution(&entry, is_v6) else {
                     if facts & tried == 0 {
-                        if self.news_at.after(ANSWER) <= now {
+                        if self.last_found_at.after(ANSWER_TIMEOUT) <= now {
                             facts |= tried;
                             break 'what (What::Unresolved, is_v6);
                         }
                         self.is_resolving = true;
                     }
-                    // What is only being exchanged for something else is still there.
+                    // The host is not lost if the service is being removed, or if its SRV record is being replaced.
                     let is_there = entry.is(is::ENDING) || self.cache.has_server(&entry);
                     if !is_there && core::mem::take(reported) != 0 {
                         break 'what (What::Lost, is_v6);
@@ -281,8 +282,8 @@ impl Browser {
                     continue;
                 };
                 facts |= tried;
-                let before = core::mem::replace(reported, place.sum);
-                if before != place.sum {
+                let before = core::mem::replace(reported, resolution.hash);
+                if before != resolution.hash {
                     let is_first = before == 0;
                     break 'what (
                         if is_first {
@@ -297,28 +298,28 @@ impl Browser {
             return None;
         };
         if matches!(what.0, What::Type | What::Added | What::Resolved) {
-            self.news_at = now;
+            self.last_found_at = now;
         }
-        let entry = self.cache.entries.get_mut(at)?;
+        let entry = self.cache.entries.get_mut(index)?;
         (entry.facts, entry.reported) = (facts, reported);
         Some(what)
     }
 
-    /// What is to be told of a wish.
+    /// The final event of a wish.
     #[inline(never)]
-    fn wish_event(&mut self, now: Instant, at: usize) -> Option<What> {
-        let wish = *self.wishes.get(at)?;
+    fn wish_event(&mut self, now: Instant, index: usize) -> Option<What> {
+        let wish = *self.wishes.get(index)?;
         if wish.is_done {
             return None;
         }
         let is_over = wish.deadline <= now;
         let what = match wish.goal {
             Goal::Host | Goal::Address => {
-                let mut links = self.reached(wish.links);
+                let mut links = self.up_links(wish.links);
                 let is_answered = self.cache.entries.iter().any(|entry| {
                     entry.role == Role::Answer
                         && entry.is_reported()
-                        && entry.lives(now)
+                        && entry.is_live(now)
                         && self.cache.canonical(wish.name, entry.link) == entry.name
                 });
                 let cache = &self.cache;
@@ -346,13 +347,13 @@ impl Browser {
             goal if is_over || self.quiet_at(goal) <= now => Some(What::AllForNow),
             _ => return None,
         };
-        self.wishes.get_mut(at)?.is_done = true;
+        self.wishes.get_mut(index)?.is_done = true;
         what
     }
 
-    /// An event of a record, or of a wish.
+    /// Builds the event of a record (`index`), or of a wish.
     #[inline(never)]
-    fn event(&self, what: What, is_v6: bool, at: usize, wish: Option<usize>) -> Event<'_> {
+    fn event(&self, what: What, is_v6: bool, index: usize, wish: Option<usize>) -> Event<'_> {
         let cache = &self.cache;
         let wish = wish.and_then(|wish| self.wishes.get(wish));
         let mut event = Event {
@@ -369,7 +370,7 @@ impl Browser {
             txt: &[],
             cache,
         };
-        let Some(entry) = cache.entries.get(at) else {
+        let Some(entry) = cache.entries.get(index) else {
             return event;
         };
         event.link = entry.link;
@@ -386,10 +387,11 @@ impl Browser {
         };
         event.address = cache.address(entry);
         if matches!(what, What::Resolved | What::Changed)
-            && let Some(place) = self.place(entry, is_v6)
+            && let Some(resolution) = self.resolution(entry, is_v6)
         {
-            (event.host, event.port, event.txt) = (place.host, place.port, place.txt);
-            event.address = Some(place.address);
+            (event.host, event.port, event.txt) =
+                (resolution.host, resolution.port, resolution.txt);
+            event.address = Some(resolution.address);
         }
         event
     }

@@ -1,8 +1,8 @@
-//! The browser: it asks for services, hosts and addresses, remembers what others say, and tells what came of it.
+//! The mDNS browser: queries services, hosts and addresses, caches the responses of other hosts and reports events to its caller.
 //! RFC 6762 sections 5, 7 and 10, RFC 6763.
 //!
-//! All that is asked and told follows from what is wished and what the cache holds: after a change both are looked through,
-//! not sooner than 10 ms after it, so that a flood costs the same as a murmur. What is only cached causes no wake-up.
+//! Questions and events are derived from the wishes and the cache. A change triggers one pass over both, 10 ms later at the
+//! earliest, so that a flood of responses costs no more passes than a single one. Records that no wish needs cause no wake-up.
 
 mod cache;
 mod chains;
@@ -21,25 +21,25 @@ use super::{Cast, LINK_COUNT_MAX, Link, LinkId, Meta, NameId, Random};
 use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Message, Name, PORT, Section, kind};
-use cache::{Cache, Heard};
+use cache::{Cache, Reception};
 use entry::is;
 use questions::{Question, Questions, why};
 
-/// How much is remembered at most. Each count is below 65,535.
+/// Capacities of the browser's tables. Each count is below 65,535.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Records.
+    /// Cached records.
     pub records: usize,
-    /// Labels of names, those in common counted once.
+    /// Labels of all names; a suffix that names share counts once.
     pub names: usize,
-    /// Questions that are asked, each on one link.
+    /// Active questions, one per name, record type and link.
     pub questions: usize,
-    /// Bytes of what records hold besides names, below 256 KiB.
+    /// Bytes of rdata other than names, below 256 KiB.
     pub rdata_bytes: usize,
 }
 
 impl Limits {
-    /// Those of a network of more than a thousand services: each has four records and more, and two are asked for.
+    /// Sized for a network of more than 1000 services: each has at least four records and causes two questions (SRV and TXT).
     pub const USUAL: Self = Self {
         records: 8192,
         names: 4096,
@@ -48,37 +48,37 @@ impl Limits {
     };
 }
 
-/// What is looked for.
+/// Goal of a wish.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Goal {
-    /// The services of a type or subtype.
+    /// Find the instances of a service type or subtype.
     Services,
-    /// The types that there are, listed under the name.
+    /// Find the service types that PTR records of the name enumerate.
     Types,
-    /// The types that there are, and the services of each.
+    /// Find the service types, and the instances of each.
     Everything,
-    /// The addresses of a host.
+    /// Look up the addresses of a host.
     Host,
-    /// The name of an address, whose name in reverse this is.
+    /// Look up the host name of an address. The wish's name is its reverse name (`in-addr.arpa` or `ip6.arpa`).
     Address,
 }
 
-/// Something that the caller wants to know, until it calls [`Browser::forget`].
+/// A lookup that the caller requests; it runs until [`Browser::forget`].
 #[derive(Clone, Copy, Debug)]
 pub struct Wish<'a> {
-    /// What.
+    /// Goal of the lookup.
     pub goal: Goal,
-    /// Of which name.
+    /// Service type, host or reverse name.
     pub name: Name<'a>,
-    /// A bit for each link.
+    /// Links to query, as a bit set.
     pub links: u8,
-    /// Whether services are resolved: host, addresses, port and text.
+    /// True if services are resolved to host, addresses, port and TXT.
     pub resolves: bool,
-    /// Of a host, whether addresses of IPv4 (bit 0) and of IPv6 (bit 1) are looked for.
+    /// Address families of a host lookup: bit 0 IPv4, bit 1 IPv6.
     pub families: u8,
 }
 
-/// A wish that is kept.
+/// A wish in the browser's table.
 #[derive(Clone, Copy, Debug)]
 struct Wished {
     goal: Goal,
@@ -86,47 +86,46 @@ struct Wished {
     links: u8,
     resolves: bool,
     families: u8,
-    /// What there was to be told by [`Wished::deadline`] is told.
+    /// True once the wish was answered, or its final event (`AllForNow`, `Absent` or `TimedOut`) was reported.
     is_done: bool,
-    /// When it is over, whatever else comes.
+    /// Latest time of the final event.
     deadline: Instant,
 }
 
-// A wish has a bit for each link.
+// `Wish::links` has a bit for each link.
 const _: () = assert!(LINK_COUNT_MAX <= u8::BITS as usize);
 
-/// Wishes at a time.
+/// Maximum number of concurrent wishes.
 pub const WISH_COUNT_MAX: usize = 16;
-/// How long changes are gathered before they are looked at.
+/// Delay from the first change in the cache to the pass over it.
 const SETTLE: Duration = Duration::from_ms(10);
-/// Until every host should have answered, to the second query at the latest: the first may have been lost, or its answer held
-/// back because it was multicast just before. The question waits for 120 ms, and for a second. A slow host has this long from
-/// each service to its next one.
-const ALL: Duration = Duration::from_ms(1500);
-/// The same at the very longest, while services keep coming.
-const ALL_MAX: Duration = Duration::from_secs(30);
-/// Until a host should have answered. After avahi.
-const ANSWER: Duration = Duration::from_secs(5);
-/// No pass over what is to be told is under way.
+/// Time without a new service after which `AllForNow` is reported. Responses to the second query (sent after 120 ms + 1 s) arrive
+/// within it: the first query may be lost, or its answer suppressed because the record was multicast less than 1 s before.
+const QUIET: Duration = Duration::from_ms(1500);
+/// Time after which `AllForNow` is reported even if services keep coming.
+const SEARCH_MAX: Duration = Duration::from_secs(30);
+/// Time to wait for the answer to a host, address or service lookup. Same as avahi.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Value of [`Browser::event_cursor`] while no pass for events runs.
 const IDLE: usize = usize::MAX;
 
-/// The browser.
+/// The browser: cache, questions and wishes of all links.
 #[derive(Debug)]
-#[repr(C)] // The longest last.
+#[repr(C)] // Largest field last: small offsets make short instructions.
 pub struct Browser {
     cache: Cache,
     links: Slots<Link>,
-    /// When questions are asked that were found to be missing.
+    /// Send time of the questions that the current [`Browser::plan`] adds.
     due: Instant,
-    /// When changes are looked at.
+    /// Time of the next pass over wishes and cache.
     settle_at: Instant,
-    /// How far the pass over what is to be told came.
+    /// Next index of the event pass: first all cache entries, then all wishes. [`IDLE`]: no pass runs.
     event_cursor: usize,
-    /// Services that are yet to be resolved were seen, as far as it came.
+    /// True if the current event pass has found a service that is not resolved yet.
     is_resolving: bool,
-    /// When a service was found or resolved last.
-    news_at: Instant,
-    /// Where known answers are still to be sent, and which is the next.
+    /// Time at which a type or service was last found or resolved.
+    last_found_at: Instant,
+    /// Link and cache index at which the known answers of a truncated query continue.
     sending: Option<(LinkId, usize)>,
     random: Random,
     questions: Questions,
@@ -134,7 +133,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// One that knows nothing, and of no link.
+    /// Creates a browser without links and with an empty cache.
     pub fn new(limits: &Limits, mut random: Random) -> Self {
         Self {
             cache: Cache::new(limits, random.ms(0, u32::MAX)),
@@ -146,20 +145,20 @@ impl Browser {
             settle_at: Instant::NEVER,
             event_cursor: IDLE,
             is_resolving: false,
-            news_at: Instant::default(),
+            last_found_at: Instant::default(),
             sending: None,
         }
     }
 
-    /// Looks for something from now on. False: too much is looked for already. What is looked for twice is told once.
+    /// Adds a wish. Returns false if the table of wishes or of names is full. Results that two wishes share are reported once.
     pub fn wish(&mut self, now: Instant, wish: &Wish<'_>) -> bool {
         self.cache.now = now;
         let Some(name) = self.cache.intern(wish.name) else {
             return false;
         };
         let patience = match wish.goal {
-            Goal::Host | Goal::Address => ANSWER,
-            _ => ALL_MAX,
+            Goal::Host | Goal::Address => ANSWER_TIMEOUT,
+            _ => SEARCH_MAX,
         };
         let wished = Wished {
             goal: wish.goal,
@@ -170,11 +169,11 @@ impl Browser {
             is_done: false,
             deadline: now.after(patience),
         };
-        (self.settle_at, self.news_at) = (now, now);
+        (self.settle_at, self.last_found_at) = (now, now);
         self.wishes.push(wished).is_ok()
     }
 
-    /// Looks for nothing of this name any more.
+    /// Removes all wishes for `name`.
     pub fn forget(&mut self, now: Instant, name: Name<'_>) {
         let Some(name) = self.cache.names.find(name) else {
             return;
@@ -190,38 +189,39 @@ impl Browser {
         self.settle_at = now;
     }
 
-    /// A link came, went, or changed. What was heard on one that went is gone.
+    /// Stores the new state of a link. If the link is down, its records are removed.
     pub fn link_changed(&mut self, now: Instant, link: LinkId, state: &Link) {
         self.cache.now = now;
         let Some(known) = self.links.get_mut(usize::from(link)) else {
             return;
         };
         *known = state.clone();
-        // Other hosts may be there: everything is asked again.
-        let due = self.soon();
+        // The link may now reach other hosts: restart all its questions.
+        let due = self.random_query_time();
         for question in self.questions.all.iter_mut() {
             if question.link == link {
                 (question.step, question.due) = (0, due);
             }
         }
-        for at in 0..self.cache.entries.len() {
-            let Some(entry) = self.cache.entries.get_mut(at) else {
+        for index in 0..self.cache.entries.len() {
+            let Some(entry) = self.cache.entries.get_mut(index) else {
                 break;
             };
             if entry.link != link || !entry.is(is::USED) {
                 continue;
             }
-            // A responder says nothing by a family that is new if it reads that we know it.
+            // Do not send records from before the change as known answers: in an address family that is new on the link, the known
+            // answer would suppress the response.
             entry.facts |= is::EARLIER;
             if !state.is_up() {
-                self.cache.retire(at);
+                self.cache.retire(index);
             }
         }
         self.settle_at = now;
     }
 
-    /// A record may be wrong: its host does not answer. It is asked for, and expires in ten seconds if no host confirms it.
-    /// `name` is whose it is; of PTR, what it points to. RFC 6762 section 10.4.
+    /// Queries records again whose host does not answer. They expire in 10 s unless a response confirms them. `name` is the owner
+    /// name; for PTR records it is the target. RFC 6762 section 10.4.
     pub fn reconfirm(&mut self, now: Instant, link: LinkId, name: Name<'_>, kind: u16) {
         let Some(name) = self.cache.names.find(name) else {
             return;
@@ -232,15 +232,15 @@ impl Browser {
             } else {
                 entry.name
             };
-            let is_it = (entry.kind, entry.link, of) == (kind, link, name);
-            if is_it && entry.lives(now) && !entry.is_doubted() {
-                entry.doubt(now);
+            let is_match = (entry.kind, entry.link, of) == (kind, link, name);
+            if is_match && entry.is_live(now) && !entry.is_reconfirming() {
+                entry.start_reconfirm(now);
                 entry.facts |= is::WANTED;
             }
         }
     }
 
-    /// Takes a message.
+    /// Processes a received datagram.
     pub fn handle(&mut self, now: Instant, meta: &Meta, datagram: &[u8]) {
         self.cache.now = now;
         let Some(link) = self.links.get(usize::from(meta.link)) else {
@@ -259,14 +259,14 @@ impl Browser {
         };
         let is_for_all = meta.cast == Cast::Multicast || (meta.cast == Cast::Unknown && is_near);
         if !is_response {
-            // What we ask ourselves comes back to us.
+            // Multicast loops our own queries back.
             if is_for_all && !is_own {
-                self.overhear(meta.link, &message);
+                self.suppress_duplicates(meta.link, &message);
             }
             return;
         }
-        let is_taken = is_for_all || (is_near && self.awaits(meta.link, &message));
-        if !is_taken {
+        let is_accepted = is_for_all || (is_near && self.is_expected(meta.link, &message));
+        if !is_accepted {
             return;
         }
         let mut facts = is::SEEN;
@@ -276,14 +276,14 @@ impl Browser {
         if is_own {
             facts |= is::OWN;
         }
-        let heard = Heard {
+        let reception = Reception {
             link: meta.link,
             facts,
             jitter: self.random.ms(0, 20) as u8,
         };
         for record in message.records() {
             if record.section != Section::Authority && record.is_in_class() {
-                self.cache.hear(&heard, &record);
+                self.cache.receive(&reception, &record);
             }
         }
         if core::mem::take(&mut self.cache.touched) {
@@ -291,27 +291,27 @@ impl Browser {
         }
     }
 
-    /// Whether a message to us alone answers what we asked so a moment ago.
-    fn awaits(&self, link: LinkId, message: &Message<'_>) -> bool {
+    /// Returns true if a unicast response answers a question that asked for a unicast response within the last 2 s.
+    fn is_expected(&self, link: LinkId, message: &Message<'_>) -> bool {
         message.records().any(|record| {
             let name = self.cache.names.find(record.name);
             record.section == Section::Answer
-                && name.is_some_and(|name| self.questions.awaits(self.cache.now, name, link))
+                && name
+                    .is_some_and(|name| self.questions.accept_unicast(self.cache.now, name, link))
         })
     }
 
-    /// Another host asks: a question that we would ask too counts as asked, unless it lists known answers that we do not have
-    /// (duplicate question suppression).
-    /// RFC 6762 section 7.3.
-    fn overhear(&mut self, link: LinkId, message: &Message<'_>) {
-        // More known answers may follow.
+    /// Duplicate question suppression (RFC 6762 section 7.3): a question that another host multicasts counts as sent by us, unless
+    /// the query lists a known answer that our cache does not have.
+    fn suppress_duplicates(&mut self, link: LinkId, message: &Message<'_>) {
+        // More known answers may follow in the next message.
         if message.is_truncated() {
             return;
         }
         for record in message.records() {
             if record.section == Section::Answer
-                && !self.cache.knows(link, &record)
-                && let Some(question) = self.asked(link, record.name, record.kind)
+                && !self.cache.is_known_answer(link, &record)
+                && let Some(question) = self.own_question(link, record.name, record.kind)
             {
                 question.facts |= why::OTHERS;
             }
@@ -321,10 +321,10 @@ impl Browser {
                 continue;
             }
             let now = self.cache.now;
-            if let Some(question) = self.asked(link, asked.name, asked.kind)
+            if let Some(question) = self.own_question(link, asked.name, asked.kind)
                 && !question.is(why::OTHERS)
             {
-                question.asked(now);
+                question.count_query(now);
             }
         }
         for question in self.questions.all.iter_mut() {
@@ -332,35 +332,35 @@ impl Browser {
         }
     }
 
-    /// This question of ours.
-    fn asked(&mut self, link: LinkId, name: Name<'_>, kind: u16) -> Option<&mut Question> {
+    /// Returns our active question with this name and type on `link`.
+    fn own_question(&mut self, link: LinkId, name: Name<'_>, kind: u16) -> Option<&mut Question> {
         let name = self.cache.names.find(name)?;
         self.questions.find(name, kind, link)
     }
 
-    /// An instant after which others have had the time to ask the same. RFC 6762 section 5.2.
+    /// A random time 20 to 120 ms from now: another host may send the same question before. RFC 6762 section 5.2.
     #[inline(never)]
-    pub(super) fn soon(&mut self) -> Instant {
+    pub(super) fn random_query_time(&mut self) -> Instant {
         self.cache
             .now
             .after(Duration::from_ms(self.random.ms(20, 100)))
     }
 
-    /// Does what is due.
+    /// Expires or refreshes the records that are due. Starts a pass over wishes and cache if changes have settled.
     fn advance(&mut self, now: Instant) {
         self.cache.now = now;
-        for at in 0..self.cache.entries.len() {
-            let Some(entry) = self.cache.entries.get_mut(at) else {
+        for index in 0..self.cache.entries.len() {
+            let Some(entry) = self.cache.entries.get_mut(index) else {
                 break;
             };
             if entry.due() > now {
                 continue;
             }
             if entry.expires <= now {
-                self.cache.retire(at);
+                self.cache.retire(index);
                 continue;
             }
-            entry.asked(now);
+            entry.count_query(now);
             let (name, kind, link) = (entry.name, entry.kind, entry.link);
             self.refresh(name, kind, link);
         }
@@ -372,7 +372,7 @@ impl Browser {
             self.plan();
             self.event_cursor = 0;
         }
-        if self.event_cursor == IDLE && self.over_at() <= now {
+        if self.event_cursor == IDLE && self.next_timeout_at() <= now {
             self.event_cursor = 0;
         }
         if self.event_cursor == 0 {
@@ -380,39 +380,41 @@ impl Browser {
         }
     }
 
-    /// When there is something to be told because nothing more has come.
-    fn over_at(&self) -> Instant {
+    /// Time of the next event that silence causes: `AllForNow`, `TimedOut` or `Unresolved`.
+    fn next_timeout_at(&self) -> Instant {
         let wishes = self.wishes.iter().filter(|wish| !wish.is_done);
         let all = wishes.map(|wish| wish.deadline.min(self.quiet_at(wish.goal)));
         let failed = if self.is_resolving {
-            self.news_at.after(ANSWER)
+            self.last_found_at.after(ANSWER_TIMEOUT)
         } else {
             Instant::NEVER
         };
         all.fold(failed, Instant::min)
     }
 
-    /// When those that are there have answered, if nothing more comes.
+    /// Time at which a search for services or types is complete if no more are found. NEVER for lookups of one host or address, and
+    /// while a service is being resolved.
     fn quiet_at(&self, goal: Goal) -> Instant {
         let is_one = matches!(goal, Goal::Host | Goal::Address);
         if is_one || self.is_resolving {
             return Instant::NEVER;
         }
-        self.news_at.after(ALL)
+        self.last_found_at.after(QUIET)
     }
 
-    /// When there is something to do again. All that can be sent must have been; what can be told and was not, in its own time.
+    /// Time at which the browser must be polled again. Valid once [`Browser::poll_transmit`] has returned `None`. Events that
+    /// [`Browser::next_event`] has not returned yet do not count: the caller fetches them in its own time.
     pub fn poll_at(&self) -> Instant {
         let records = self.cache.entries.iter().map(|entry| entry.due());
         let questions = self.questions.all.iter().map(|question| question.next());
-        // What can be told and was not is waited for by the caller.
+        // While a pass for events runs, the caller decides when to fetch the next event.
         let is_idle = self.event_cursor == IDLE;
-        let over = is_idle.then(|| self.over_at());
+        let over = is_idle.then(|| self.next_timeout_at());
         let all = records.chain(questions).chain(over);
         all.fold(self.settle_at, Instant::min)
     }
 
-    /// Records and bytes of rdata that are remembered.
+    /// Number of cached records, and bytes of their rdata.
     pub fn weight(&self) -> (usize, usize) {
         let records = self.cache.entries.iter().filter(|entry| entry.is(is::USED));
         (records.count(), self.cache.rdata_bytes())

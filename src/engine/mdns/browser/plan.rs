@@ -1,6 +1,6 @@
-//! What is to be asked: it follows from what is wished and what is known. RFC 6763 section 4 and on.
+//! Derives the questions from the wishes and the cache. RFC 6763 sections 4 and following.
 //!
-//! Everything is gone through again after a change, so nothing is left over from what was wanted before.
+//! Every pass computes all flags again, so no question outlives its reason.
 
 use super::super::{LinkId, NameId};
 use super::entry::{Entry, Role, is};
@@ -11,32 +11,32 @@ use crate::wire::dns::kind;
 use crate::wire::label::is_like;
 
 impl Browser {
-    /// Marks what is wanted of records and questions; adds questions that are missing, and takes away the others.
+    /// Marks the records that wishes need and the questions that wishes have; adds missing questions and removes the others.
     pub(super) fn plan(&mut self) {
         let now = self.cache.now;
-        self.due = self.soon();
+        self.due = self.random_query_time();
         for question in self.questions.all.iter_mut() {
             question.facts &= !(why::WANTED | why::TYPES | why::SERVICES | why::RESOLVES);
         }
-        for at in 0..self.cache.entries.len() {
-            let Some(entry) = self.cache.entries.get_mut(at) else {
+        for index in 0..self.cache.entries.len() {
+            let Some(entry) = self.cache.entries.get_mut(index) else {
                 break;
             };
             if entry.facts & (is::USED | is::GONE) != is::USED {
                 continue;
             }
             if entry.expires <= now {
-                self.cache.retire(at);
+                self.cache.retire(index);
                 continue;
             }
             entry.role = Role::Nothing;
             entry.facts &= !(is::WANTED | is::RESOLVES | is::DENIES);
-            if entry.is_doubted() {
+            if entry.is_reconfirming() {
                 entry.facts |= is::WANTED;
             }
         }
-        for at in 0..self.wishes.len() {
-            let Some(wish) = self.wishes.get(at).copied() else {
+        for index in 0..self.wishes.len() {
+            let Some(wish) = self.wishes.get(index).copied() else {
                 break;
             };
             let facts = match wish.goal {
@@ -46,7 +46,7 @@ impl Browser {
                 Goal::Host | Goal::Address => 0,
             };
             let resolves = if wish.resolves { why::RESOLVES } else { 0 };
-            for link in self.reached(wish.links) {
+            for link in self.up_links(wish.links) {
                 if wish.goal == Goal::Host {
                     self.want_host(wish.name, link, wish.families, Role::Answer);
                 } else {
@@ -54,17 +54,17 @@ impl Browser {
                 }
             }
         }
-        // Types first: they lead to services.
+        // Types first: their services are known only afterwards.
         for &types in &[true, false] {
-            for at in 0..self.cache.entries.len() {
-                self.follow(at, types);
+            for index in 0..self.cache.entries.len() {
+                self.follow_ptr(index, types);
             }
         }
         self.sweep();
     }
 
-    /// The links of a set that are there.
-    pub(super) fn reached(&self, links: u8) -> impl Iterator<Item = LinkId> + use<> {
+    /// Links of a bit set that are up.
+    pub(super) fn up_links(&self, links: u8) -> impl Iterator<Item = LinkId> + use<> {
         let mut set = 0u8;
         for (link, known) in self.links.iter().enumerate() {
             if known.is_up() {
@@ -75,13 +75,14 @@ impl Browser {
         (0..LinkId::BITS as LinkId).filter(move |link| set >> link & 1 != 0)
     }
 
-    /// Where a PTR record leads that answers a question.
-    fn follow(&mut self, at: usize, types: bool) {
+    /// Marks the PTR record at `index` if it answers a question of a wish, and adds the questions that follow from it. `types`
+    /// selects the questions for types, else all others.
+    fn follow_ptr(&mut self, index: usize, types: bool) {
         let now = self.cache.now;
-        let Some(entry) = self.cache.entries.get(at).copied() else {
+        let Some(entry) = self.cache.entries.get(index).copied() else {
             return;
         };
-        if entry.kind != kind::PTR || !entry.lives(now) {
+        if entry.kind != kind::PTR || !entry.is_live(now) {
             return;
         }
         let question = self.questions.find(entry.name, kind::PTR, entry.link);
@@ -91,13 +92,13 @@ impl Browser {
         if facts & why::WANTED == 0 || (facts & why::TYPES != 0) != types {
             return;
         }
-        let (role, is_it) = match facts & (why::TYPES | why::SERVICES) {
+        let (role, is_match) = match facts & (why::TYPES | why::SERVICES) {
             0 => (Role::Answer, true),
             why::SERVICES => (Role::Service, self.is_service(&entry)),
             _ => (Role::Type, self.is_type(&entry)),
         };
         let resolves = role == Role::Service && facts & why::RESOLVES != 0;
-        let Some(place) = self.cache.entries.get_mut(at).filter(|_| is_it) else {
+        let Some(place) = self.cache.entries.get_mut(index).filter(|_| is_match) else {
             return;
         };
         place.role = role;
@@ -119,7 +120,7 @@ impl Browser {
         }
     }
 
-    /// Whether a PTR record leads from a type, or from one of its subtypes, to a service.
+    /// Returns true if a PTR record points from a service type, or a subtype of it, to an instance.
     fn is_service(&self, entry: &Entry) -> bool {
         let names = &self.cache.names;
         let (of, sub) = (names.parent(entry.target), names.parent(entry.name));
@@ -127,7 +128,7 @@ impl Browser {
             && (of == entry.name || (is_like(names.label(sub), b"_sub") && names.parent(sub) == of))
     }
 
-    /// Whether a PTR record leads to a type, in the domain that was asked for.
+    /// Returns true if a PTR record points to a service type in the domain that the question is about.
     fn is_type(&self, entry: &Entry) -> bool {
         let names = &self.cache.names;
         let transport = names.parent(entry.target);
@@ -140,7 +141,7 @@ impl Browser {
             && names.parent(transport) == domain
     }
 
-    /// The addresses of a host are wanted, of these families.
+    /// Wishes for the addresses of a host, of the given families.
     fn want_host(&mut self, name: NameId, link: LinkId, families: u8, role: Role) {
         let host = self.cache.canonical(name, link);
         if host != name {
@@ -153,18 +154,19 @@ impl Browser {
         }
     }
 
-    /// Records are wanted: those that are there are kept, and asked for if there are none, or if there may be many.
+    /// Marks the records of a name and type as wanted. Adds a question if the cache has neither a record nor a denial. A PTR
+    /// question is always added: further instances may exist.
     #[inline(never)]
     fn want(&mut self, name: NameId, kind: u16, link: LinkId, role: Role, facts: u8) {
         let now = self.cache.now;
         let mut is_answered = false;
         if kind != kind::PTR {
-            let mut at = self.cache.step(name, link, None);
-            while let Some(here) = at {
-                at = self.cache.step(name, link, at);
-                if let Some(entry) = self.cache.entries.get_mut(here)
+            let mut next = self.cache.next_unique(name, link, None);
+            while let Some(index) = next {
+                next = self.cache.next_unique(name, link, next);
+                if let Some(entry) = self.cache.entries.get_mut(index)
                     && entry.kind == kind
-                    && entry.lives(now)
+                    && entry.is_live(now)
                 {
                     is_answered = true;
                     entry.facts |= is::WANTED;
@@ -173,25 +175,25 @@ impl Browser {
                     }
                 }
             }
-            if !is_answered && let Some(at) = self.cache.denial(name, link, kind) {
+            if !is_answered && let Some(index) = self.cache.denial(name, link, kind) {
                 is_answered = true;
-                if let Some(denial) = self.cache.entries.get_mut(at) {
+                if let Some(denial) = self.cache.entries.get_mut(index) {
                     denial.facts |= is::DENIES;
                 }
             }
         }
         if !is_answered {
-            self.pose(name, kind, link, facts | why::USED | why::WANTED);
+            self.add_question(name, kind, link, facts | why::USED | why::WANTED);
         }
     }
 
-    /// A record is asked for before it ends.
+    /// Adds a query for a record that is about to expire.
     pub(super) fn refresh(&mut self, name: NameId, kind: u16, link: LinkId) {
-        self.pose(name, kind, link, why::USED | why::REFRESH);
+        self.add_question(name, kind, link, why::USED | why::REFRESH);
     }
 
-    /// Asks a question for one more reason.
-    fn pose(&mut self, name: NameId, kind: u16, link: LinkId, facts: u8) {
+    /// Adds a question, or the reason `facts` to an existing question.
+    fn add_question(&mut self, name: NameId, kind: u16, link: LinkId, facts: u8) {
         if let Some(question) = self.questions.find(name, kind, link) {
             question.facts |= facts;
             return;
@@ -213,10 +215,10 @@ impl Browser {
         }
     }
 
-    /// Removes questions without a reason, and forgets what was reported of records that are not wanted any more.
+    /// Removes questions that no wish has. Clears the reported state of records that cause no events any more.
     fn sweep(&mut self) {
-        for at in 0..self.questions.all.len() {
-            self.drop_unwanted(at);
+        for index in 0..self.questions.all.len() {
+            self.drop_unwanted(index);
         }
         for entry in self.cache.entries.iter_mut() {
             if entry.role == Role::Nothing && !entry.is(is::GONE) {
@@ -226,12 +228,12 @@ impl Browser {
         }
     }
 
-    /// Removes a question without a reason.
-    pub(super) fn drop_unwanted(&mut self, at: usize) {
-        let question = self.questions.all.get(at);
+    /// Removes a question that has no reason left.
+    pub(super) fn drop_unwanted(&mut self, index: usize) {
+        let question = self.questions.all.get(index);
         let keeps = why::WANTED | why::REFRESH | why::SENDING;
         if question.is_some_and(|question| question.is(why::USED) && !question.is(keeps)) {
-            let name = self.questions.remove(at);
+            let name = self.questions.remove(index);
             self.cache.names.release(name);
         }
     }

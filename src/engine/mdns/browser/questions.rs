@@ -1,50 +1,50 @@
-//! What is asked, and when: a table of names and kinds, on each link. RFC 6762 section 5.2.
+//! Active questions by name, type and link, and when each is sent. RFC 6762 section 5.2.
 
 use super::super::{LinkId, NameId};
 use super::chains::Chains;
 use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 
-/// Facts of a question.
+/// Flags of a question.
 pub(super) mod why {
-    /// The place is in use.
+    /// The slot is in use.
     pub(in super::super) const USED: u8 = 1;
-    /// It is still wanted.
+    /// A wish needs the answer.
     pub(in super::super) const WANTED: u8 = 1 << 1;
-    /// A record would end: it is asked at once, and once.
+    /// A record is about to expire: the question is sent once, at once.
     pub(in super::super) const REFRESH: u8 = 1 << 2;
-    /// It is in the message whose known answers are being sent.
+    /// Sent in the message whose known answers are being written.
     pub(in super::super) const SENDING: u8 = 1 << 3;
-    /// Another host that asks it lists known answers that we do not have.
+    /// A query of another host lists a known answer to it that the cache does not have.
     pub(in super::super) const OTHERS: u8 = 1 << 4;
-    /// Answers are types of services.
+    /// Answers are service types.
     pub(in super::super) const TYPES: u8 = 1 << 5;
     /// Answers are services.
     pub(in super::super) const SERVICES: u8 = 1 << 6;
-    /// Services are resolved.
+    /// Services in the answers are resolved.
     pub(in super::super) const RESOLVES: u8 = 1 << 7;
 }
 
-/// After the first, and twice as long after each that follows.
+/// Interval between the first two queries; it doubles after each query.
 const INTERVAL_MS: u32 = 1000;
-/// Never longer.
+/// Longest interval between queries.
 const INTERVAL_MS_MAX: u32 = 3_600_000;
-/// For how long answers to us alone are taken.
-const UNICAST: Duration = Duration::from_secs(2);
+/// Time after a query for unicast responses during which they are accepted.
+const UNICAST_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(super) struct Question {
-    /// When it is asked next.
+    /// Time of the next scheduled query.
     pub(super) due: Instant,
-    /// Until when an answer may come to us alone.
+    /// Unicast responses are accepted until then.
     pub(super) unicast_until: Instant,
     pub(super) name: NameId,
     pub(super) kind: u16,
     pub(super) link: LinkId,
-    /// How often it was asked.
+    /// Number of queries sent.
     pub(super) step: u8,
-    /// See [`why`].
+    /// Flags of [`why`].
     pub(super) facts: u8,
 }
 
@@ -53,7 +53,7 @@ impl Question {
         self.facts & fact != 0
     }
 
-    /// When it is asked next.
+    /// Time of the next query: at once for a refresh.
     pub(super) const fn next(&self) -> Instant {
         match self.facts & (why::USED | why::REFRESH) {
             why::USED => self.due,
@@ -62,8 +62,8 @@ impl Question {
         }
     }
 
-    /// It was asked, by us or by another host.
-    pub(super) fn asked(&mut self, now: Instant) {
+    /// Schedules the next query after we or another host sent the question.
+    pub(super) fn count_query(&mut self, now: Instant) {
         self.facts &= !why::REFRESH;
         if !self.is(why::WANTED) {
             return;
@@ -73,9 +73,9 @@ impl Question {
         self.due = now.after(Duration::from_ms(interval.min(INTERVAL_MS_MAX)));
     }
 
-    /// An answer may come to us alone.
+    /// Accepts unicast responses for [`UNICAST_WAIT`].
     pub(super) fn asked_for_unicast(&mut self, now: Instant) {
-        self.unicast_until = now.after(UNICAST);
+        self.unicast_until = now.after(UNICAST_WAIT);
     }
 }
 
@@ -93,41 +93,41 @@ impl Questions {
         }
     }
 
-    /// Where the questions for a name are, whatever their kinds and links.
+    /// Index of the next question about a name after `from`, whatever its type and link.
     #[inline(never)]
     pub(super) fn of(&self, name: NameId, from: Option<usize>) -> Option<usize> {
-        let mut at = match from {
+        let mut index = match from {
             Some(from) => self.chains.next(from as u16),
             None => self.chains.first(name.place()),
         };
         loop {
-            let question = self.all.get(usize::from(at))?;
+            let question = self.all.get(usize::from(index))?;
             if question.name == name && question.is(why::USED) {
-                return Some(at.into());
+                return Some(index.into());
             }
-            at = self.chains.next(at);
+            index = self.chains.next(index);
         }
     }
 
-    /// This question.
+    /// The question with this name, type and link.
     #[inline(never)]
     pub(super) fn find(&mut self, name: NameId, kind: u16, link: LinkId) -> Option<&mut Question> {
-        let mut at = None;
+        let mut index = None;
         loop {
-            at = self.of(name, at);
-            let question = self.all.get(at?)?;
+            index = self.of(name, index);
+            let question = self.all.get(index?)?;
             if (question.kind, question.link) == (kind, link) {
-                return self.all.get_mut(at?);
+                return self.all.get_mut(index?);
             }
         }
     }
 
-    /// Whether an answer for a name may come to us alone.
-    pub(super) fn awaits(&self, now: Instant, name: NameId, link: LinkId) -> bool {
-        let mut at = None;
+    /// Returns true if a unicast response about a name is accepted.
+    pub(super) fn accept_unicast(&self, now: Instant, name: NameId, link: LinkId) -> bool {
+        let mut index = None;
         loop {
-            at = self.of(name, at);
-            let Some(question) = at.and_then(|at| self.all.get(at)) else {
+            index = self.of(name, index);
+            let Some(question) = index.and_then(|index| self.all.get(index)) else {
                 return false;
             };
             if question.link == link && question.unicast_until >= now {
@@ -136,21 +136,21 @@ impl Questions {
         }
     }
 
-    /// Adds a question. `None`: there are too many.
+    /// Adds a question. Returns its index, or `None` if the table is full.
     pub(super) fn add(&mut self, question: Question) -> Option<usize> {
-        let at = self.chains.take(question.name.place())?;
-        match self.all.get_mut(usize::from(at)) {
+        let index = self.chains.allocate(question.name.place())?;
+        match self.all.get_mut(usize::from(index)) {
             Some(place) => *place = question,
             None => _ = self.all.push(question),
         }
-        Some(at.into())
+        Some(index.into())
     }
 
-    /// Removes a question; its name.
-    pub(super) fn remove(&mut self, at: usize) -> NameId {
-        let question = self.all.get_mut(at).map(core::mem::take);
+    /// Removes a question and returns its name.
+    pub(super) fn remove(&mut self, index: usize) -> NameId {
+        let question = self.all.get_mut(index).map(core::mem::take);
         let name = question.unwrap_or_default().name;
-        self.chains.give(name.place(), at as u16);
+        self.chains.free(name.place(), index as u16);
         name
     }
 }

@@ -1,34 +1,34 @@
-//! The rdata of records, one behind the other. What is left of those that are gone is used when the end is reached.
+//! Arena of the records' rdata, filled from the start. When the end is reached, compaction reclaims the space of removed rdata.
 
 use super::entry::Entry;
 use crate::mem::{self, Ends as _, Slots};
 
-/// Bytes before each rdata: whose it is, and how many bytes there are.
-const HEAD: usize = 4;
-/// Every rdata takes a multiple of so many bytes: its place is told as one of these.
+/// Bytes of the header of each rdata: the owner's index (u16) and the length (u16).
+const HEADER_BYTES: usize = 4;
+/// Each rdata takes a multiple of this many bytes. Positions are stored in this unit.
 const UNIT: usize = 4;
-/// The owner of what is not used.
-const NOBODY: u16 = u16::MAX;
+/// Owner of removed rdata.
+const REMOVED: u16 = u16::MAX;
 
-/// Bytes that rdata of so many takes.
-const fn taken(len: usize) -> usize {
-    (HEAD + len).next_multiple_of(UNIT)
+/// Bytes of the arena that rdata of `len` bytes uses.
+const fn stored_bytes(len: usize) -> usize {
+    (HEADER_BYTES + len).next_multiple_of(UNIT)
 }
 
 #[derive(Debug)]
 pub(super) struct RdataArena {
     bytes: Slots<u8>,
-    /// Where what is used ends.
+    /// Offset after the last rdata.
     end: usize,
     /// Bytes in use.
     live: usize,
 }
 
 impl RdataArena {
-    /// The place of what is empty.
+    /// Position of empty rdata.
     pub(super) const NONE: u16 = u16::MAX;
 
-    /// At most 256 KiB.
+    /// Creates an arena of at most 256 KiB.
     pub(super) fn new(bytes: usize) -> Self {
         Self {
             bytes: Slots::zeroed(bytes.min(usize::from(Self::NONE) * UNIT)),
@@ -41,14 +41,14 @@ impl RdataArena {
         self.live
     }
 
-    fn head(&self, at: usize) -> Option<(u16, usize)> {
-        let [o0, o1, l0, l1] = *self.bytes.get(at..)?.first_chunk()?;
+    fn header(&self, offset: usize) -> Option<(u16, usize)> {
+        let [o0, o1, l0, l1] = *self.bytes.get(offset..)?.first_chunk()?;
         let len = u16::from_le_bytes([l0, l1]);
         Some((u16::from_le_bytes([o0, o1]), len.into()))
     }
 
-    fn set_head(&mut self, at: usize, owner: u16, len: usize) {
-        let place = self.bytes.get_mut(at..);
+    fn set_header(&mut self, offset: usize, owner: u16, len: usize) {
+        let place = self.bytes.get_mut(offset..);
         if let Some(place) = place.and_then(|rest| rest.first_chunk_mut()) {
             let [o0, o1] = owner.to_le_bytes();
             let [l0, l1] = (len as u16).to_le_bytes();
@@ -56,70 +56,73 @@ impl RdataArena {
         }
     }
 
-    /// The rdata at a place.
-    pub(super) fn get(&self, at: u16) -> &[u8] {
-        let at = usize::from(at) * UNIT;
-        let Some((_, len)) = self.head(at) else {
+    /// The rdata at a position.
+    pub(super) fn get(&self, position: u16) -> &[u8] {
+        let offset = usize::from(position) * UNIT;
+        let Some((_, len)) = self.header(offset) else {
             return &[];
         };
-        let begin = at + HEAD;
-        let rdata = self.bytes.get(begin..begin + len);
+        let start = offset + HEADER_BYTES;
+        let rdata = self.bytes.get(start..start + len);
         rdata.unwrap_or_default()
     }
 
-    /// Whether so many bytes could ever fit.
-    pub(super) fn takes(&self, len: usize) -> bool {
+    /// Returns true if rdata of `len` bytes is small enough to be stored: less than a quarter of the arena.
+    pub(super) fn can_store(&self, len: usize) -> bool {
         len < self.bytes.len() >> 2
     }
 
-    /// Whether so many bytes fit, perhaps after packing, which is worth its while.
+    /// Returns true if rdata of `len` bytes fits, if need be after a compaction that leaves at least 1/8 of the arena free.
     pub(super) fn has_space(&self, len: usize) -> bool {
         let whole = self.bytes.len();
-        let end = self.end + taken(len);
-        let packed = self.live + taken(len);
+        let end = self.end + stored_bytes(len);
+        let packed = self.live + stored_bytes(len);
         end < whole || packed < whole - (whole >> 3)
     }
 
-    /// A buffer of so many bytes, and its place.
+    /// Allocates `len` zeroed bytes for the entry with index `owner`. Returns their position and the buffer.
     pub(super) fn add(
         &mut self,
         entries: &mut [Entry],
         owner: u16,
         len: usize,
     ) -> Option<(u16, &mut [u8])> {
-        let whole = taken(len);
+        let whole = stored_bytes(len);
         if self.end + whole >= self.bytes.len() {
             self.pack(entries);
         }
-        let at = self.end;
-        let end = at + whole;
+        let offset = self.end;
+        let end = offset + whole;
         if end >= self.bytes.len() {
             return None;
         }
-        self.set_head(at, owner, len);
+        self.set_header(offset, owner, len);
         (self.end, self.live) = (end, self.live + whole);
-        let buffer = self.bytes.get_mut(at + HEAD..end)?.head_mut(len);
+        let buffer = self
+            .bytes
+            .get_mut(offset + HEADER_BYTES..end)?
+            .head_mut(len);
         buffer.fill(0);
-        Some(((at / UNIT) as u16, buffer))
+        Some(((offset / UNIT) as u16, buffer))
     }
 
-    /// The rdata at a place is not needed any more.
-    pub(super) fn remove(&mut self, at: u16) {
-        let at = usize::from(at) * UNIT;
-        if let Some((_, len)) = self.head(at).filter(|_| at < self.end) {
-            self.set_head(at, NOBODY, len);
-            self.live -= taken(len);
+    /// Marks the rdata at a position as removed.
+    pub(super) fn remove(&mut self, position: u16) {
+        let offset = usize::from(position) * UNIT;
+        if let Some((_, len)) = self.header(offset).filter(|_| offset < self.end) {
+            self.set_header(offset, REMOVED, len);
+            self.live -= stored_bytes(len);
         }
     }
 
-    /// Compacts: moves all that is in use to the beginning.
+    /// Compacts the arena: moves all rdata in use to the front and updates the positions in `entries`.
     fn pack(&mut self, entries: &mut [Entry]) {
         let (mut from, mut to) = (0usize, 0usize);
         while from < self.end
-            && let Some((owner, len)) = self.head(from)
+            && let Some((owner, len)) = self.header(from)
         {
-            let end = from + taken(len);
-            if owner != NOBODY {
+            let end = from + stored_bytes(len);
+            if owner != REMOVED {
                 if end > self.bytes.len() {
                     break;
                 }

@@ -1,4 +1,4 @@
-//! Questions on their way: as many in one message as are due, and with them what is known. RFC 6762 sections 5.3, 5.4, 7.1, 7.2.
+//! Sends queries: each message has as many due questions as fit, and their known answers. RFC 6762 sections 5.3, 5.4, 7.1 and 7.2.
 
 use super::super::{LinkId, MESSAGE_BYTES, Transmit, family};
 use super::Browser;
@@ -6,27 +6,27 @@ use super::questions::why;
 use crate::time::Instant;
 use crate::wire::dns::{CLASS_IN, Head, Section, TOP_BIT, Writer, flag, kind};
 
-/// Bytes of the headers of IPv6 and UDP.
+/// Bytes of the IPv6 and UDP headers.
 const HEADERS_BYTES: u32 = 48;
-/// Every question fits into so many.
+/// Smallest message size: any question fits.
 const MESSAGE_BYTES_MIN: usize = 512;
 
 impl Browser {
-    /// The next message that is to be sent, in `out`. To be called until there is none.
+    /// Writes the next message to `out`. The caller calls it until it returns `None`.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
         if let Some((link, from)) = self.sending.take()
-            && let Some(sent) = self.send(now, link, Some(from), out)
+            && let Some(sent) = self.write_message(now, link, Some(from), out)
         {
             return Some(sent);
         }
         self.advance(now);
         let mut questions = self.questions.all.iter();
         let link = questions.find(|question| question.next() <= now)?.link;
-        self.send(now, link, None, out)
+        self.write_message(now, link, None, out)
     }
 
-    /// Sends questions, unless what is known is to go on from a place.
-    fn send(
+    /// Writes a message with questions, or if `from` is set with more known answers, from that cache index on.
+    fn write_message(
         &mut self,
         now: Instant,
         link: LinkId,
@@ -44,20 +44,20 @@ impl Browser {
         let len = fits.clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES).min(out.len());
         let mut writer = Writer::new(out.get_mut(..len)?, 0, 0);
         if from.is_none() {
-            self.ask(now, link, shares_port, &mut writer);
+            self.write_questions(now, link, shares_port, &mut writer);
         }
-        self.say_known(now, link, from.unwrap_or(0), &mut writer);
+        self.write_known_answers(now, link, from.unwrap_or(0), &mut writer);
         if self.sending.is_none() {
-            for at in 0..self.questions.all.len() {
-                if let Some(question) = self.questions.all.get_mut(at)
+            for index in 0..self.questions.all.len() {
+                if let Some(question) = self.questions.all.get_mut(index)
                     && question.is(why::SENDING)
                 {
                     question.facts &= !why::SENDING;
-                    self.drop_unwanted(at);
+                    self.drop_unwanted(index);
                 }
             }
         }
-        // Where what is known did not fit into a message of its own, there is nothing more to say.
+        // Nothing was written if none of the remaining known answers fits into an empty message.
         (!writer.is_empty()).then(|| Transmit {
             link,
             len: writer.finish(),
@@ -65,8 +65,14 @@ impl Browser {
         })
     }
 
-    /// Asks what is due on a link, as far as it fits.
-    fn ask(&mut self, now: Instant, link: LinkId, shares_port: bool, writer: &mut Writer<'_>) {
+    /// Writes the questions that are due on a link, as many as fit.
+    fn write_questions(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        shares_port: bool,
+        writer: &mut Writer<'_>,
+    ) {
         for question in self.questions.all.iter_mut() {
             if question.link != link || question.next() > now {
                 continue;
@@ -83,19 +89,25 @@ impl Browser {
             if class != CLASS_IN {
                 question.asked_for_unicast(now);
             }
-            // A question that is asked because a record ends is no step of its own.
+            // A refresh query does not advance the question's own schedule.
             if question.due <= now {
-                question.asked(now);
+                question.count_query(now);
             }
             question.facts &= !why::REFRESH;
             question.facts |= why::SENDING;
         }
     }
 
-    /// Says what is known of what was asked. What does not fit is said in the next message.
-    fn say_known(&mut self, now: Instant, link: LinkId, from: usize, writer: &mut Writer<'_>) {
+    /// Writes the known answers to the questions of this message. If not all fit, sets TC and continues in the next message.
+    fn write_known_answers(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        from: usize,
+        writer: &mut Writer<'_>,
+    ) {
         let cache = &self.cache;
-        for (at, entry) in cache.entries.iter().enumerate().skip(from) {
+        for (index, entry) in cache.entries.iter().enumerate().skip(from) {
             if entry.link != link {
                 continue;
             }
@@ -118,10 +130,10 @@ impl Browser {
                     writer.name(&mut cache.names.labels(entry.target), true);
                 }
             });
-            // What does not fit into a message of its own is not said.
+            // Skip a record that does not even fit into an empty message.
             if !fits && !writer.is_empty() {
                 writer.flag(flag::TRUNCATED);
-                self.sending = Some((link, at));
+                self.sending = Some((link, index));
                 return;
             }
         }
