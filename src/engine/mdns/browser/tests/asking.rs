@@ -1,4 +1,4 @@
-//! When it asks, and how.
+//! Queries: when they are sent, and their contents.
 
 use super::super::{Goal, Limits};
 use super::world::{PEER, Say, World, is_query};
@@ -10,11 +10,11 @@ const HTTP: &str = "_http._tcp.local";
 /// RFC 6762 section 5.2: "the interval between the first two queries MUST be at least one second, the intervals between
 /// successive queries MUST increase by at least a factor of two"
 #[test]
-fn questions_become_rarer_up_to_an_hour() {
+fn query_interval_doubles_up_to_one_hour() {
     let mut world = World::new();
     let start = world.ms;
     world.wish(Goal::Services, HTTP).wait(24 * 3_600_000);
-    let at = world.asked(start, HTTP, kind::PTR);
+    let at = world.query_times(start, HTTP, kind::PTR);
     assert!((20..=120).contains(&at[0]), "{at:?}");
     let gaps: Vec<_> = at
         .windows(2)
@@ -27,13 +27,13 @@ fn questions_become_rarer_up_to_an_hour() {
         ]
     );
     assert!(at.len() < 36);
-    // It was awake for nothing but these, and to tell that this is all.
-    assert_eq!((world.idle_count, world.told.len()), (0, 1));
+    // Woke up only for these queries and for `AllForNow`.
+    assert_eq!((world.idle_count, world.events.len()), (0, 1));
 }
 
-/// RFC 6762 sections 3 and 4: whatever is asked for, it is put into envelopes that know no other address than everybody's.
+/// RFC 6762 sections 3 and 4: queries for any name are multicast; a `Transmit` has no destination address.
 #[test]
-fn every_question_goes_to_everybody() {
+fn queries_for_any_name_are_multicast() {
     let mut world = World::new();
     let names = [
         "h.local",
@@ -56,14 +56,14 @@ fn every_question_goes_to_everybody() {
 
 /// RFC 6762 section 5.2: "SHOULD also delay the first query of the series by a randomly chosen amount in the range 20-120 ms"
 #[test]
-fn the_first_question_waits_a_random_time() {
+fn first_query_is_delayed_randomly() {
     let mut world = World::new();
     let mut delays = std::collections::HashSet::new();
     for count in 0..40 {
         let name = format!("_x{count}._tcp.local");
         let start = world.ms;
         world.wish(Goal::Services, &name).wait(500);
-        let at = world.asked(start, &name, kind::PTR);
+        let at = world.query_times(start, &name, kind::PTR);
         assert!(at.len() == 1 && (20..=120).contains(&at[0]), "{at:?}");
         delays.insert(at[0]);
         world.forget(&name);
@@ -73,15 +73,15 @@ fn the_first_question_waits_a_random_time() {
 
 /// RFC 6762 section 5.4: "the first query in the series ... SHOULD be sent as a QU question"
 #[test]
-fn the_first_question_will_do_with_an_answer_to_us_alone() {
+fn first_query_requests_unicast_response() {
     let mut world = World::new();
     world.wish(Goal::Services, HTTP).wait(10_000);
     let unicast: Vec<_> = world.sent.iter().map(|sent| sent.asks[0].2).collect();
     assert_eq!(unicast, [true, false, false, false]);
-    // Where somebody else has the port, too, such an answer might be his.
+    // If another process shares port 5353, it might receive the unicast response.
     let mut world = World::new();
     world.links[0].shares_port = true;
-    world.change(0);
+    world.notify_link_change(0);
     world.wish(Goal::Services, HTTP).wait(10_000);
     assert!(world.sent.iter().all(|sent| !sent.asks[0].2));
     assert_eq!(world.sent.len(), 4);
@@ -97,12 +97,12 @@ fn the_first_question_will_do_with_an_answer_to_us_alone() {
 /// RFC 6762 section 18.10: "the Checking Disabled bit MUST be zero on transmission"
 /// RFC 6762 section 18.11: "the Response Code MUST be zero on transmission"
 #[test]
-fn the_flags_of_questions_are_zero() {
+fn query_header_flags_are_zero() {
     let mut world = World::new();
     world.wish(Goal::Services, HTTP).wait(200);
     for count in 0..200 {
         let name = format!("a service whose name is long {count}.{HTTP}");
-        world.hear(Say::answer().ptr(HTTP, 4500, &name));
+        world.receive(Say::answer().ptr(HTTP, 4500, &name));
     }
     world.wait(60_000);
     assert!(
@@ -116,10 +116,10 @@ fn the_flags_of_questions_are_zero() {
 
 /// RFC 6762 section 5.2: "the querier MUST implement Known-Answer Suppression"
 #[test]
-fn what_is_known_is_said_with_the_question() {
+fn query_lists_known_answers() {
     let mut world = World::new();
     world.wish(Goal::Services, HTTP).wait(300);
-    world.hear(Say::answer().service("a._http._tcp.local", "h.local", 120));
+    world.receive(Say::answer().service("a._http._tcp.local", "h.local", 120));
     world.wait(1000);
     let sent = world.sent.last().unwrap().clone();
     assert_eq!(sent.asks, [(HTTP.into(), kind::PTR, false)]);
@@ -135,11 +135,11 @@ fn what_is_known_is_said_with_the_question() {
 /// RFC 6762 section 10.2: "The cache-flush bit MUST NOT be set in any resource records in the Known-Answer list of any query
 /// message."
 #[test]
-fn what_is_known_replaces_nothing() {
+fn known_answers_have_no_cache_flush_bit() {
     let mut world = World::new();
     let reverse = "9.2.0.192.in-addr.arpa";
     world.wish(Goal::Address, reverse);
-    world.hear(Say::answer().record(
+    world.receive(Say::answer().record(
         1,
         &super::world::wire(reverse),
         kind::PTR,
@@ -154,11 +154,11 @@ fn what_is_known_replaces_nothing() {
 /// RFC 6762 section 7.1: "A Multicast DNS querier SHOULD NOT include resource records in the Known-Answer list whose remaining
 /// TTL is less than half of their original TTL."
 #[test]
-fn what_is_old_is_not_said_to_be_known() {
+fn known_answer_needs_half_its_ttl() {
     let mut world = World::new();
     let start = world.ms;
     world.wish(Goal::Services, HTTP).wait(300);
-    world.hear(Say::answer().ptr(HTTP, 20, "a._http._tcp.local"));
+    world.receive(Say::answer().ptr(HTTP, 20, "a._http._tcp.local"));
     world.wait(15_700);
     for sent in world
         .sent
@@ -177,7 +177,7 @@ fn what_is_old_is_not_said_to_be_known() {
 /// RFC 6762 section 7.2: "It MUST then set the TC (Truncated) bit in the header before sending the query."
 /// RFC 6762 section 7.2: "It MUST immediately follow the packet with another query packet containing no questions and as many more Known-Answer records as will fit."
 #[test]
-fn more_that_is_known_follows_at_once() {
+fn further_known_answers_follow_immediately() {
     let mut world = World::new();
     world.wish(Goal::Services, HTTP).wait(300);
     let names: Vec<_> = (0..90)
@@ -187,7 +187,7 @@ fn more_that_is_known_follows_at_once() {
         let say = some
             .iter()
             .fold(Say::answer(), |say, name| say.ptr(HTTP, 4500, name));
-        world.hear(say);
+        world.receive(say);
     }
     world.sent.clear();
     world.wait(1200);
@@ -215,43 +215,43 @@ fn more_that_is_known_follows_at_once() {
 /// RFC 6762 section 7.1: "A Multicast DNS querier MUST NOT cache resource records observed in the Known-Answer Section of other
 /// Multicast DNS queries."
 #[test]
-fn what_others_know_is_not_remembered() {
+fn known_answers_of_others_are_not_cached() {
     let mut world = World::new();
     world.wish(Goal::Services, HTTP);
-    world.hear(
-        Say::query()
-            .asks(HTTP, kind::PTR, CLASS_IN)
-            .ptr(HTTP, 4500, "a._http._tcp.local"),
-    );
+    world.receive(Say::query().asks(HTTP, kind::PTR, CLASS_IN).ptr(
+        HTTP,
+        4500,
+        "a._http._tcp.local",
+    ));
     world.wait(5000);
     assert_eq!(world.browser.weight().0, 0);
-    assert!(!world.knows("a._http"));
+    assert!(!world.has_service("a._http"));
 }
 
 /// RFC 6762 section 7.3: "it sees another host on the network send a QM query containing the same question ... it should treat
 /// its own query as having been sent."
 #[test]
-fn what_another_asks_need_not_be_asked() {
+fn question_of_other_host_suppresses_ours() {
     let ask = || Say::query().asks(HTTP, kind::PTR, CLASS_IN);
     let rounds: [(Say, &str, Cast, bool); 8] = [
         (ask(), PEER, Cast::Multicast, true),
-        // He knows of one that we do not.
+        // The query lists a known answer that our cache does not have.
         (
             ask().ptr(HTTP, 4500, "b._http._tcp.local"),
             PEER,
             Cast::Multicast,
             false,
         ),
-        // Of one that we know, too.
+        // The query lists a known answer that our cache has.
         (
             ask().ptr(HTTP, 4500, "a._http._tcp.local"),
             PEER,
             Cast::Multicast,
             true,
         ),
-        // More that he knows follows.
+        // Truncated: more known answers follow.
         (ask().flags(flag::TRUNCATED), PEER, Cast::Multicast, false),
-        // The answer goes to him.
+        // Asks for a unicast response, which we would not receive.
         (
             Say::query().asks(HTTP, kind::PTR, CLASS_IN | TOP_BIT),
             PEER,
@@ -260,17 +260,17 @@ fn what_another_asks_need_not_be_asked() {
         ),
         (ask(), "192.0.2.9:50000", Cast::Multicast, false),
         (ask(), PEER, Cast::Unicast, false),
-        // It is our own.
+        // Our own query.
         (ask(), "192.0.2.1:5353", Cast::Multicast, false),
     ];
     for (number, (say, from, cast, counts)) in rounds.into_iter().enumerate() {
         let mut world = World::new();
         world.wish(Goal::Services, HTTP).wait(300);
-        world.hear(Say::answer().service("a._http._tcp.local", "h.local", 4500));
+        world.receive(Say::answer().service("a._http._tcp.local", "h.local", 4500));
         let start = world.ms;
-        world.wait(500).hear_from(from, cast, &say.0).wait(3000);
-        let at = world.asked(start, HTTP, kind::PTR);
-        // One second after the first, or two after the other one's.
+        world.wait(500).receive_from(from, cast, &say.0).wait(3000);
+        let at = world.query_times(start, HTTP, kind::PTR);
+        // One second after our first query, or two after the other host's query.
         let first = at.first().copied().unwrap_or(u64::MAX);
         assert_eq!((2400..=2600).contains(&first), counts, "{number}: {at:?}");
         assert_eq!(first < 1000, !counts, "{number}: {at:?}");
@@ -278,7 +278,7 @@ fn what_another_asks_need_not_be_asked() {
 }
 
 #[test]
-fn what_is_due_at_once_is_one_message() {
+fn due_questions_share_one_message() {
     let mut world = World::new();
     for count in 0..12 {
         world.wish(Goal::Services, &format!("_x{count}._tcp.local"));
@@ -292,13 +292,13 @@ fn what_is_due_at_once_is_one_message() {
 /// more than one resource record."
 /// RFC 6762 section 17: "a Multicast DNS packet, including IP and UDP headers, MUST NOT exceed 9000 bytes"
 #[test]
-fn many_questions_are_messages_below_their_limit() {
+fn queries_stay_below_mtu() {
     let mut world = World::new();
     world.links[0].mtu = 600;
-    world.change(0);
+    world.notify_link_change(0);
     world.wish(Goal::Services, HTTP).wait(300);
     for count in 0..40 {
-        world.hear(Say::answer().ptr(HTTP, 4500, &format!("instance number {count}.{HTTP}")));
+        world.receive(Say::answer().ptr(HTTP, 4500, &format!("instance number {count}.{HTTP}")));
     }
     world.sent.clear();
     world.wait(400);
@@ -308,7 +308,7 @@ fn many_questions_are_messages_below_their_limit() {
 }
 
 #[test]
-fn a_link_that_comes_is_asked_and_one_that_went_is_not() {
+fn only_links_that_are_up_are_queried() {
     let mut world = World::new();
     world.wish(Goal::Services, HTTP).wait(10_000);
     let start = world.ms;
@@ -325,18 +325,18 @@ fn a_link_that_comes_is_asked_and_one_that_went_is_not() {
     world.down(3);
     world.wait(100_000);
     assert_eq!(on(&world, 3).len(), 4);
-    // What changed is asked again.
+    // A changed link restarts its questions.
     world.sent.clear();
-    world.change(0);
+    world.notify_link_change(0);
     world.wait(2000);
     assert_eq!(world.sent.len(), 2);
 }
 
 #[test]
-fn what_nobody_asks_any_more_is_not_asked() {
+fn forgotten_wish_stops_queries() {
     let mut world = World::new();
     world.wish(Goal::Services, HTTP).wait(300);
-    world.hear(Say::answer().service("a._http._tcp.local", "h.local", 120));
+    world.receive(Say::answer().service("a._http._tcp.local", "h.local", 120));
     world.wait(1000);
     world.forget(HTTP);
     world.sent.clear();
@@ -346,14 +346,14 @@ fn what_nobody_asks_any_more_is_not_asked() {
 }
 
 #[test]
-fn a_question_too_many_is_not_asked() {
-    let mut world = World::of(&Limits {
+fn full_question_table_drops_questions() {
+    let mut world = World::with_limits(&Limits {
         questions: 8,
         ..Limits::USUAL
     });
     world.wish(Goal::Services, HTTP).wait(300);
     for count in 0..100 {
-        world.hear(Say::answer().ptr(HTTP, 4500, &format!("i{count}.{HTTP}")));
+        world.receive(Say::answer().ptr(HTTP, 4500, &format!("i{count}.{HTTP}")));
     }
     world.wait(60_000);
     let all: std::collections::HashSet<_> = world

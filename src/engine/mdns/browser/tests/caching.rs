@@ -1,4 +1,4 @@
-//! What it remembers, and for how long.
+//! The cache: which records it keeps, and for how long.
 
 use super::super::Goal;
 use super::world::{FLUSH, PEER, PEER_V6, Say, World, wire};
@@ -9,60 +9,60 @@ const HTTP: &str = "_http._tcp.local";
 const A: &str = "a._http._tcp.local";
 const HOST: &str = "h.local";
 
-/// A world that knows a service, whose records last for so many seconds, since it was called.
+/// A browser that has just received a service whose records have this TTL (in seconds).
 fn settled(ttl: u32) -> World {
     let mut world = World::new();
     world.wish(Goal::Services, HTTP).wait(300);
-    world.hear(Say::answer().service(A, HOST, ttl));
+    world.receive(Say::answer().service(A, HOST, ttl));
     world
 }
 
 /// RFC 6762 section 5.2: "The querier should plan to issue a query at 80% of the record lifetime, and then if no answer is
 /// received, at 85%, 90%, and 95%"
 #[test]
-fn what_is_wanted_is_asked_for_before_it_ends() {
+fn wanted_record_is_refreshed_before_expiry() {
     let mut world = settled(1000);
     let start = world.ms;
     world.wait(1_001_000);
     for (name, kind) in [(A, kind::SRV), (A, kind::TXT), (HOST, kind::A)] {
-        let at = world.asked(start, name, kind);
+        let at = world.query_times(start, name, kind);
         for (at, percent) in at.iter().zip([80, 85, 90, 95]) {
             let from = percent * 10_000;
             assert!((from..=from + 20_000).contains(at), "{name}: {at}");
         }
         assert!(at.len() >= 4, "{at:?}");
     }
-    // Of one host and age, they are asked for in one message.
-    let of = |kind| world.asked(start, if kind == kind::A { HOST } else { A }, kind)[0];
+    // Records of one host and age are refreshed in one message.
+    let of = |kind| world.query_times(start, if kind == kind::A { HOST } else { A }, kind)[0];
     assert_eq!((of(kind::SRV), of(kind::TXT)), (of(kind::A), of(kind::A)));
-    assert!(!world.knows(A));
+    assert!(!world.has_service(A));
 }
 
 /// RFC 6762 section 5.2: "A Multicast DNS querier MUST NOT perform this cache maintenance for records for which it has no local
 /// clients with an active interest."
 #[test]
-fn what_nobody_wants_is_not_asked_for() {
+fn unwanted_record_is_never_queried() {
     let mut world = World::new();
-    world.hear(Say::answer().service(A, HOST, 120));
+    world.receive(Say::answer().service(A, HOST, 120));
     world.wait(200_000);
-    assert_eq!((world.sent.len(), world.told.len()), (0, 0));
-    // One pass over what is new, and nothing ever again.
+    assert_eq!((world.sent.len(), world.events.len()), (0, 0));
+    // One pass over the new records, and no further wake-up.
     assert!(world.idle_count <= 1);
 }
 
 #[test]
-fn an_answer_in_time_keeps_what_is_known() {
+fn refresh_response_keeps_service() {
     let mut world = settled(100);
     for _ in 0..10 {
         world.wait(81_900);
         let asked = world.sent.last().unwrap();
         assert!(asked.asks_for(A, kind::SRV) && asked.asks_for(HOST, kind::A));
-        world.hear(Say::answer().service(A, HOST, 100));
+        world.receive(Say::answer().service(A, HOST, 100));
     }
-    assert!(world.knows(A));
+    assert!(world.has_service(A));
     assert_eq!(
         world
-            .told
+            .events
             .iter()
             .filter(|line| !line.1.starts_with("AllForNow"))
             .count(),
@@ -73,67 +73,71 @@ fn an_answer_in_time_keeps_what_is_known() {
 /// RFC 6762 section 10.1: "Queriers receiving a Multicast DNS response with a TTL of zero SHOULD NOT immediately delete the
 /// record from the cache, but instead record a TTL of 1 and then delete the record one second later."
 #[test]
-fn a_goodbye_counts_after_a_second() {
+fn goodbye_removes_service_after_one_second() {
     let mut world = settled(4500);
     world.wait(5000);
     world.lines();
     let start = world.ms;
-    world.hear(Say::answer().ptr(HTTP, 0, A));
+    world.receive(Say::answer().ptr(HTTP, 0, A));
     world.wait(999);
     assert_eq!(world.lines(), [""; 0]);
     world.wait(2);
-    assert_eq!(world.told, [(start + 1000, format!("Removed 0 {A}"))]);
-    // Somebody else had it, too, and said so in time.
+    assert_eq!(world.events, [(start + 1000, format!("Removed 0 {A}"))]);
+    // Another host has the record too and sends it within a second.
     let mut world = settled(4500);
     world.wait(5000);
     world.lines();
-    world.hear(Say::answer().ptr(HTTP, 0, A)).wait(500);
-    world.hear(Say::answer().ptr(HTTP, 4500, A)).wait(10_000);
+    world.receive(Say::answer().ptr(HTTP, 0, A)).wait(500);
+    world.receive(Say::answer().ptr(HTTP, 4500, A)).wait(10_000);
     assert_eq!(world.lines(), [""; 0]);
 }
 
 #[test]
-fn a_goodbye_of_a_stranger_is_nothing() {
+fn goodbye_of_unknown_record_is_ignored() {
     let mut world = World::new();
-    world.hear(Say::answer().ptr(HTTP, 0, A).srv(A, 0, 80, HOST));
+    world.receive(Say::answer().ptr(HTTP, 0, A).srv(A, 0, 80, HOST));
     assert_eq!(world.browser.weight(), (0, 0));
 }
 
 /// RFC 6762 section 10.2: "all cached resource records with the same name, rrtype, and rrclass that were received more than one
 /// second ago are declared invalid, and marked to expire from the cache in one second."
 #[test]
-fn what_replaces_others_leaves_what_is_a_second_old() {
+fn cache_flush_spares_records_under_one_second_old() {
     let mut world = World::new();
     world.wish(Goal::Host, HOST);
     let say = |last: u8| Say::answer().a(HOST, 120, [192, 0, 2, last]);
-    world.hear(say(1)).wait(500);
-    // It came in the same second: both are true.
-    world.hear(say(2)).wait(5000);
+    world.receive(say(1)).wait(500);
+    // Received within one second: both records stay valid.
+    world.receive(say(2)).wait(5000);
     assert_eq!(world.browser.weight().0, 2);
-    world.hear(say(3)).wait(900);
+    world.receive(say(3)).wait(900);
     assert_eq!(world.browser.weight().0, 3);
     world.wait(200);
     assert_eq!(world.browser.weight().0, 1);
-    // Two in one message replace one another never.
-    world.hear(say(4).a(HOST, 120, [192, 0, 2, 5])).wait(5000);
+    // Records of one message never flush each other.
+    world
+        .receive(say(4).a(HOST, 120, [192, 0, 2, 5]))
+        .wait(5000);
     assert_eq!(world.browser.weight().0, 2);
-    world.hear(say(4).a(HOST, 120, [192, 0, 2, 5])).wait(5000);
+    world
+        .receive(say(4).a(HOST, 120, [192, 0, 2, 5]))
+        .wait(5000);
     assert_eq!(world.browser.weight().0, 2);
 }
 
 #[test]
-fn what_was_heard_elsewhere_is_not_replaced() {
+fn cache_flush_spares_other_links() {
     let mut world = World::new();
     world.up(1);
     world.wish(Goal::Host, HOST);
     let say = |last: u8| Say::answer().a(HOST, 120, [192, 0, 2, last]);
-    world.hear(say(1));
+    world.receive(say(1));
     world
-        .hear_on(1, PEER, Cast::Multicast, &say(2).0)
+        .receive_on(1, PEER, Cast::Multicast, &say(2).0)
         .wait(3000);
     assert_eq!(world.browser.weight().0, 2);
     world
-        .hear_on(1, PEER, Cast::Multicast, &say(3).0)
+        .receive_on(1, PEER, Cast::Multicast, &say(3).0)
         .wait(3000);
     assert_eq!(world.browser.weight().0, 2);
     assert_eq!(
@@ -146,24 +150,24 @@ fn what_was_heard_elsewhere_is_not_replaced() {
     );
 }
 
-/// RFC 6762 section 10.2: "The cache-flush bit MUST NOT ever be set in any shared resource record." Who does it all the same
-/// takes nothing from others.
+/// RFC 6762 section 10.2: "The cache-flush bit MUST NOT ever be set in any shared resource record." If a host sets it, other hosts'
+/// records stay.
 #[test]
-fn shared_records_are_not_replaced() {
+fn cache_flush_bit_spares_shared_records() {
     let mut world = settled(4500);
     world.wait(5000);
     let b = wire("b._http._tcp.local");
     world
-        .hear(Say::answer().record(1, &wire(HTTP), kind::PTR, FLUSH, 4500, &b))
+        .receive(Say::answer().record(1, &wire(HTTP), kind::PTR, FLUSH, 4500, &b))
         .wait(5000);
-    assert!(world.knows(A) && world.knows("b._http"));
+    assert!(world.has_service(A) && world.has_service("b._http"));
 }
 
 /// RFC 6762 section 10.4: "When the cache receives this hint that it should reconfirm some record, it MUST issue two or more
 /// queries for the resource record in dispute. If no response is received within ten seconds, then ... that record SHOULD be
 /// promptly flushed from the cache."
 #[test]
-fn what_is_in_doubt_is_asked_for_and_ends() {
+fn unconfirmed_record_is_queried_and_expires() {
     for answered in [false, true] {
         let mut world = settled(4500);
         world.wait(20_000);
@@ -176,36 +180,36 @@ fn what_is_in_doubt_is_asked_for_and_ends() {
             .reconfirm(world.now(), 0, Name::of(&wire(A)), kind::SRV);
         world.wait(500);
         if answered {
-            world.hear(Say::answer().service(A, HOST, 4500));
+            world.receive(Say::answer().service(A, HOST, 4500));
         }
         world.wait(9400);
-        assert!(world.knows(A));
+        assert!(world.has_service(A));
         let (ptr, srv) = (
-            world.asked(start, HTTP, kind::PTR),
-            world.asked(start, A, kind::SRV),
+            world.query_times(start, HTTP, kind::PTR),
+            world.query_times(start, A, kind::SRV),
         );
         if answered {
             assert_eq!((srv.len(), ptr[0]), (1, 0));
         } else {
             assert!(ptr.len() >= 3 && srv.len() >= 3, "{ptr:?} {srv:?}");
-            // What is in doubt is not said to be known.
+            // Records being reconfirmed are not sent as known answers.
             let asked = world.sent.iter().filter(|sent| sent.ms >= start);
             assert!(asked.clone().all(|sent| sent.knows.is_empty()));
         }
         world.wait(200);
-        assert_eq!(world.knows(A), answered);
+        assert_eq!(world.has_service(A), answered);
     }
 }
 
 /// RFC 6762 section 6: "Multicast DNS implementations MUST silently ignore any Multicast DNS responses they receive where the
 /// source UDP port is not 5353."
 #[test]
-fn answers_from_another_port_are_ignored() {
+fn response_from_wrong_port_is_ignored() {
     let mut world = World::new();
     world.wish(Goal::Services, HTTP).wait(300);
     for port in [0, 53, 5352, 5354, 65535] {
         let from = format!("192.0.2.9:{port}");
-        world.hear_from(
+        world.receive_from(
             &from,
             Cast::Multicast,
             &Say::answer().service(A, HOST, 120).0,
@@ -219,36 +223,36 @@ fn answers_from_another_port_are_ignored() {
 /// sent within the last two seconds) that explicitly requested unicast responses."
 /// RFC 6762 section 6: "A Multicast DNS querier MUST silently ignore all other unicast responses."
 #[test]
-fn answers_to_us_alone_count_if_we_asked_so() {
+fn unicast_response_needs_recent_qu_question() {
     let say = Say::answer().service(A, HOST, 120).0;
     let other = Say::answer().service("a._ipp._tcp.local", HOST, 120).0;
-    // Not asked for, and asked for.
+    // Not queried, then queried.
     let mut world = World::new();
-    world.hear_from(PEER, Cast::Unicast, &say);
+    world.receive_from(PEER, Cast::Unicast, &say);
     assert_eq!(world.browser.weight().0, 0);
     world.wish(Goal::Services, HTTP).wait(300);
-    world.hear_from(PEER, Cast::Unicast, &other);
+    world.receive_from(PEER, Cast::Unicast, &other);
     assert_eq!(world.browser.weight().0, 0);
-    world.hear_from(PEER, Cast::Unicast, &say);
+    world.receive_from(PEER, Cast::Unicast, &say);
     assert_eq!(world.browser.weight().0, 5);
-    // Too late.
+    // More than 2 s after the query.
     let mut world = World::new();
     world.wish(Goal::Services, HTTP).wait(2200);
-    world.hear_from(PEER, Cast::Unicast, &say);
+    world.receive_from(PEER, Cast::Unicast, &say);
     assert_eq!(world.browser.weight().0, 0);
-    // Asked, but not so.
+    // Queried without the unicast-response bit.
     let mut world = World::new();
     world.links[0].shares_port = true;
-    world.change(0);
+    world.notify_link_change(0);
     world.wish(Goal::Services, HTTP).wait(300);
-    world.hear_from(PEER, Cast::Unicast, &say);
+    world.receive_from(PEER, Cast::Unicast, &say);
     assert_eq!(world.browser.weight().0, 0);
 }
 
 /// RFC 6762 section 11: "MUST only accept responses to that query that originate from the local link, and silently discard any
 /// other response packets."
 #[test]
-fn answers_from_elsewhere_are_ignored() {
+fn response_from_other_network_is_ignored() {
     let say = Say::answer().service(A, HOST, 120).0;
     let mut world = World::new();
     world.wish(Goal::Services, HTTP).wait(300);
@@ -257,11 +261,11 @@ fn answers_from_elsewhere_are_ignored() {
         "[2001:db8::1]:5353",
         "[::ffff:198.51.100.1]:5353",
     ] {
-        world.hear_from(from, Cast::Unicast, &say);
-        world.hear_from(from, Cast::Unknown, &say);
+        world.receive_from(from, Cast::Unicast, &say);
+        world.receive_from(from, Cast::Unknown, &say);
     }
     assert_eq!(world.browser.weight().0, 0);
-    // What came to the group cannot have come from elsewhere; of what is not known, the address tells.
+    // A datagram to the group cannot come from another network. If the destination is unknown, the source address decides.
     for (from, cast) in [
         (PEER, Cast::Unknown),
         (PEER_V6, Cast::Unicast),
@@ -270,7 +274,7 @@ fn answers_from_elsewhere_are_ignored() {
     ] {
         let mut world = World::new();
         world.wish(Goal::Services, HTTP).wait(300);
-        world.hear_from(from, cast, &say);
+        world.receive_from(from, cast, &say);
         assert_eq!(world.browser.weight().0, 5, "{from}");
     }
 }
@@ -285,7 +289,7 @@ fn answers_from_elsewhere_are_ignored() {
 /// RFC 6762 section 18.9: "the Authentic Data bit MUST be ignored on reception"
 /// RFC 6762 section 18.10: "the Checking Disabled bit MUST be ignored on reception"
 #[test]
-fn what_is_to_be_ignored_in_answers_is() {
+fn header_fields_of_responses_are_ignored() {
     for flags in [
         0x8000, 0x8400, 0x8600, 0x8500, 0x8480, 0x8440, 0x8420, 0x8410, 0x87f0,
     ] {
@@ -293,7 +297,7 @@ fn what_is_to_be_ignored_in_answers_is() {
         let mut say = Say::answer().flags(flags).asks(HTTP, kind::PTR, CLASS_IN);
         say = say.ptr(HTTP, 120, A);
         say.0[0..2].copy_from_slice(&[0x12, 0x34]);
-        world.hear(say);
+        world.receive(say);
         assert_eq!(world.browser.weight().0, 1, "{flags:x}");
     }
 }
@@ -301,70 +305,70 @@ fn what_is_to_be_ignored_in_answers_is() {
 /// RFC 6762 section 18.3: "Multicast DNS messages received with an OPCODE other than zero MUST be silently ignored."
 /// RFC 6762 section 18.11: "Multicast DNS messages received with non-zero Response Codes MUST be silently ignored."
 #[test]
-fn other_operations_and_errors_are_ignored() {
+fn nonzero_opcode_or_rcode_is_ignored() {
     for flags in (1..16).chain((1..16).map(|code| code << 11)) {
         let mut world = World::new();
-        world.hear(Say::answer().flags(0x8400 | flags).ptr(HTTP, 120, A));
+        world.receive(Say::answer().flags(0x8400 | flags).ptr(HTTP, 120, A));
         assert_eq!(world.browser.weight().0, 0, "{flags:x}");
     }
 }
 
 /// RFC 6762 section 6: "should client software use classes other than 1, the matching rules described above MUST be used"
 #[test]
-fn other_classes_are_others() {
+fn records_of_other_classes_are_ignored() {
     let mut world = World::new();
     for class in [0, 3, 4, 254, 255, 0x8003] {
-        world.hear(Say::answer().record(1, &wire(HTTP), kind::PTR, class, 120, &wire(A)));
+        world.receive(Say::answer().record(1, &wire(HTTP), kind::PTR, class, 120, &wire(A)));
     }
     assert_eq!(world.browser.weight().0, 0);
 }
 
-/// python-zeroconf #1747: `.LOCAL.` is where `.local` is.
-/// RFC 6762 section 16: names are compared with letters of ASCII alike in both cases, and all others as they are.
+/// python-zeroconf #1747: `.LOCAL.` is the same domain as `.local`.
+/// RFC 6762 section 16: ASCII letters are compared without case, all other characters exactly.
 /// RFC 6762 section 16: "Any occurrence of the Unicode character U+FEFF ... MUST be interpreted as being an actual intended part
 /// of the name"
 #[test]
-fn names_are_one_in_both_cases() {
+fn names_differing_in_ascii_case_are_equal() {
     let mut world = World::new();
     world.wish(Goal::Services, "_HTTP._TCP.LOCAL.").wait(300);
-    world.hear(Say::answer().service("Näme._http._tcp.local", HOST, 120));
+    world.receive(Say::answer().service("Näme._http._tcp.local", HOST, 120));
     world
-        .hear(Say::answer().service("nämE._Http._tcp.Local", "H.LOCAL", 120))
+        .receive(Say::answer().service("nämE._Http._tcp.Local", "H.LOCAL", 120))
         .wait(20);
     assert_eq!(world.browser.weight().0, 5);
     world
-        .hear(Say::answer().service("NÄME._http._tcp.local", HOST, 120))
+        .receive(Say::answer().service("NÄME._http._tcp.local", HOST, 120))
         .wait(20);
     assert_eq!(world.browser.weight().0, 8);
     world
-        .hear(Say::answer().service("\u{feff}Näme._http._tcp.local", HOST, 120))
+        .receive(Say::answer().service("\u{feff}Näme._http._tcp.local", HOST, 120))
         .wait(20);
     assert_eq!(world.browser.weight().0, 11);
 }
 
 #[test]
-fn short_times_are_not_lengthened_and_long_ones_are_bounded() {
+fn ttl_is_exact_up_to_one_day() {
     let mut world = World::new();
     world.wish(Goal::Services, HTTP).wait(300);
-    world.hear(Say::answer().ptr(HTTP, 2, A)).wait(1999);
-    assert!(world.knows(A));
+    world.receive(Say::answer().ptr(HTTP, 2, A)).wait(1999);
+    assert!(world.has_service(A));
     world.wait(2);
-    assert!(!world.knows(A));
+    assert!(!world.has_service(A));
     world
-        .hear(Say::answer().ptr(HTTP, u32::MAX, A))
+        .receive(Say::answer().ptr(HTTP, u32::MAX, A))
         .wait(86_399_000);
-    assert!(world.knows(A));
+    assert!(world.has_service(A));
     world.wait(2000);
-    assert!(!world.knows(A));
+    assert!(!world.has_service(A));
 }
 
 #[test]
-fn what_a_link_loses_is_told() {
+fn link_down_removes_its_services() {
     let mut world = settled(4500);
     world.up(1);
     world.wait(300);
     world
-        .hear_on(
+        .receive_on(
             1,
             PEER,
             Cast::Multicast,
@@ -376,7 +380,7 @@ fn what_a_link_loses_is_told() {
     world.wait(20);
     assert_eq!(world.lines(), [format!("Removed 0 {A}")]);
     assert_eq!(world.browser.weight().0, 5);
-    // What is said there now is not heard.
-    world.hear(Say::answer().service(A, HOST, 120)).wait(20);
+    // Responses received on a link that is down are ignored.
+    world.receive(Say::answer().service(A, HOST, 120)).wait(20);
     assert_eq!(world.browser.weight().0, 5);
 }

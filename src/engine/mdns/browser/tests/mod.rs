@@ -1,4 +1,4 @@
-//! The browser in a world without sockets and clocks: messages in, messages and events out.
+//! Tests of the browser without sockets and clock: messages in, messages and events out.
 
 mod asking;
 mod caching;

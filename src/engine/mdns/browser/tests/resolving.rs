@@ -8,7 +8,7 @@ const HOST: &str = "h.local";
 const REVERSE: &str = "9.2.0.192.in-addr.arpa";
 
 #[test]
-fn a_host_has_addresses() {
+fn host_lookup_finds_addresses() {
     let mut world = World::new();
     world.wish(Goal::Host, HOST).wait(200);
     assert_eq!(
@@ -19,7 +19,7 @@ fn a_host_has_addresses() {
         ]
     );
     world
-        .hear(
+        .receive(
             Say::answer()
                 .a(HOST, 120, [192, 0, 2, 9])
                 .aaaa(HOST, 120, 9),
@@ -38,20 +38,20 @@ fn a_host_has_addresses() {
 /// RFC 6762 section 6.1: "Multicast DNS implementations MUST at least correctly generate and parse the restricted DNS NSEC
 /// record format"
 #[test]
-fn what_is_denied_is_told_at_once() {
+fn nsec_denial_is_reported_at_once() {
     let mut world = World::new();
     let start = world.ms;
-    world.wish_of(Goal::Host, HOST, 2).wait(200);
+    world.wish_families(Goal::Host, HOST, 2).wait(200);
     world
-        .hear(Say::answer().nsec(HOST, 120, &[kind::A]))
+        .receive(Say::answer().nsec(HOST, 120, &[kind::A]))
         .wait(10_000);
-    assert_eq!(world.told, [(start + 210, "Absent 0 h.local".into())]);
+    assert_eq!(world.events, [(start + 210, "Absent 0 h.local".into())]);
     assert_eq!(world.sent.len(), 1);
-    // It has the other.
+    // The host has an address of the other family.
     let mut world = World::new();
     world.wish(Goal::Host, HOST).wait(200);
     world
-        .hear(
+        .receive(
             Say::answer()
                 .nsec(HOST, 120, &[kind::A])
                 .a(HOST, 120, [1, 2, 3, 4]),
@@ -60,18 +60,20 @@ fn what_is_denied_is_told_at_once() {
     assert_eq!(world.lines(), ["Found 0 h.local h.local 1.2.3.4"]);
 }
 
-/// python-zeroconf #1731: maps that are longer than the record.
+/// python-zeroconf #1731: type bit maps longer than the record.
 /// RFC 6762 section 6.1: "MUST NOT reject or ignore an NSEC record it receives just because it finds an unexpected value in the
 /// 'Next Domain Name' field."
 /// RFC 6762 section 6.1: "MUST NOT ignore an entire message just because that message contains one or more NSEC record(s)
 /// that the Multicast DNS implementation cannot parse."
 #[test]
-fn strange_denials_do_no_harm() {
+fn malformed_nsec_is_ignored() {
     let name = super::world::wire(HOST);
     let nsec = |data: &[u8]| Say::answer().record(1, &name, kind::NSEC, 0x8001, 120, data);
     let mut world = World::new();
-    world.wish_of(Goal::Host, HOST, 2).wait(200);
-    world.hear(nsec(b"\x05other\x04next\0\0\x01\x40")).wait(20);
+    world.wish_families(Goal::Host, HOST, 2).wait(200);
+    world
+        .receive(nsec(b"\x05other\x04next\0\0\x01\x40"))
+        .wait(20);
     assert_eq!(world.lines(), ["Absent 0 h.local"]);
     for broken in [
         &b""[..],
@@ -84,8 +86,8 @@ fn strange_denials_do_no_harm() {
         b"\0\0\0",
     ] {
         let mut world = World::new();
-        world.wish_of(Goal::Host, HOST, 2).wait(200);
-        world.hear(nsec(broken).aaaa(HOST, 120, 3)).wait(20);
+        world.wish_families(Goal::Host, HOST, 2).wait(200);
+        world.receive(nsec(broken).aaaa(HOST, 120, 3)).wait(20);
         assert_eq!(
             world.lines(),
             ["Found 0 h.local h.local fe80::3"],
@@ -95,55 +97,55 @@ fn strange_denials_do_no_harm() {
 }
 
 #[test]
-fn who_does_not_answer_is_waited_for() {
+fn silent_host_times_out() {
     let mut world = World::new();
     let start = world.ms;
     world.wish(Goal::Host, HOST).wait(100_000);
-    assert_eq!(world.told, [(start + 5000, "TimedOut 0 h.local".into())]);
-    // He who answers later is heard.
+    assert_eq!(world.events, [(start + 5000, "TimedOut 0 h.local".into())]);
+    // A late response is reported.
     world
-        .hear(Say::answer().a(HOST, 120, [1, 2, 3, 4]))
+        .receive(Say::answer().a(HOST, 120, [1, 2, 3, 4]))
         .wait(100);
-    assert_eq!(world.told.len(), 2);
+    assert_eq!(world.events.len(), 2);
 }
 
 #[test]
-fn an_address_has_a_name() {
+fn reverse_lookup_finds_name() {
     let mut world = World::new();
     world.wish(Goal::Address, REVERSE).wait(200);
     assert_eq!(world.sent[0].asks, [(REVERSE.into(), kind::PTR, true)]);
     world
-        .hear(Say::answer().ptr(REVERSE, 120, HOST))
+        .receive(Say::answer().ptr(REVERSE, 120, HOST))
         .wait(10_000);
     assert_eq!(world.lines(), [format!("Found 0 {REVERSE} {HOST}")]);
     let mut world = World::new();
     world.wish(Goal::Address, REVERSE).wait(200);
     world
-        .hear(Say::answer().nsec(REVERSE, 120, &[]))
+        .receive(Say::answer().nsec(REVERSE, 120, &[]))
         .wait(10_000);
     assert_eq!(world.lines(), [format!("Absent 0 {REVERSE}")]);
 }
 
 #[test]
-fn a_name_that_stands_for_another_is_followed() {
+fn cname_is_followed() {
     let mut world = World::new();
     world.wish(Goal::Host, "alias.local").wait(200);
     let start = world.ms;
     world
-        .hear(Say::answer().cname("alias.local", 120, HOST))
+        .receive(Say::answer().cname("alias.local", 120, HOST))
         .wait(200);
-    assert_eq!(world.asked(start, HOST, kind::A).len(), 1);
+    assert_eq!(world.query_times(start, HOST, kind::A).len(), 1);
     world
-        .hear(Say::answer().a(HOST, 120, [1, 2, 3, 4]))
+        .receive(Say::answer().a(HOST, 120, [1, 2, 3, 4]))
         .wait(10_000);
     assert_eq!(world.lines(), ["Found 0 h.local h.local 1.2.3.4"]);
 }
 
 #[test]
-fn what_is_known_already_is_told_without_a_question() {
+fn cached_address_is_reported_without_query() {
     let mut world = World::new();
     world
-        .hear(
+        .receive(
             Say::answer()
                 .a(HOST, 120, [1, 2, 3, 4])
                 .nsec(HOST, 120, &[kind::A]),

@@ -1,4 +1,4 @@
-//! Types, services, and what is told of them.
+//! Service types, services, and their events.
 
 use super::super::Goal;
 use super::world::{PEER_V6, Say, World, wire};
@@ -17,9 +17,9 @@ fn browsing() -> World {
 }
 
 #[test]
-fn a_service_is_told_with_all_that_is_known_of_it() {
+fn complete_response_resolves_service() {
     let mut world = browsing();
-    world.hear(Say::answer().service(A, HOST, 120)).wait(20);
+    world.receive(Say::answer().service(A, HOST, 120)).wait(20);
     assert_eq!(
         world.lines(),
         [
@@ -27,7 +27,7 @@ fn a_service_is_told_with_all_that_is_known_of_it() {
             format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{3}a=1")
         ]
     );
-    // All came at once: nothing more is asked, but for others of its type.
+    // All records were in one message: the browser sends no queries except the repeated one for the type.
     world.sent.clear();
     world.wait(60_000);
     assert!(
@@ -42,28 +42,30 @@ fn a_service_is_told_with_all_that_is_known_of_it() {
 /// fail to generate these additional records automatically, by issuing subsequent queries for any further record(s) they
 /// require."
 #[test]
-fn what_did_not_come_along_is_asked_for() {
+fn missing_additional_records_are_queried() {
     let mut world = browsing();
     let start = world.ms;
-    world.hear(Say::answer().ptr(HTTP, 4500, A)).wait(200);
-    assert_eq!(world.asked(start, A, kind::SRV).len(), 1);
+    world.receive(Say::answer().ptr(HTTP, 4500, A)).wait(200);
+    assert_eq!(world.query_times(start, A, kind::SRV).len(), 1);
     assert_eq!(
-        world.asked(start, A, kind::TXT),
-        world.asked(start, A, kind::SRV)
+        world.query_times(start, A, kind::TXT),
+        world.query_times(start, A, kind::SRV)
     );
     let start = world.ms;
-    world.hear(Say::answer().srv(A, 120, 80, HOST)).wait(200);
-    assert_eq!(world.asked(start, HOST, kind::A).len(), 1);
+    world.receive(Say::answer().srv(A, 120, 80, HOST)).wait(200);
+    assert_eq!(world.query_times(start, HOST, kind::A).len(), 1);
     assert_eq!(
-        world.asked(start, HOST, kind::AAAA),
-        world.asked(start, HOST, kind::A)
+        world.query_times(start, HOST, kind::AAAA),
+        world.query_times(start, HOST, kind::A)
     );
-    world.hear(Say::answer().txt(A, 4500, b"\x01k")).wait(2000);
+    world
+        .receive(Say::answer().txt(A, 4500, b"\x01k"))
+        .wait(2000);
     assert_eq!(world.lines(), [format!("Added 0 {A}")]);
-    // Until somebody answers, it is asked for again and again.
-    assert_eq!(world.asked(start, HOST, kind::A).len(), 2);
-    assert_eq!(world.asked(start, A, kind::SRV).len(), 0);
-    world.hear(Say::answer().aaaa(HOST, 120, 7)).wait(20);
+    // The address query is repeated until a response is received.
+    assert_eq!(world.query_times(start, HOST, kind::A).len(), 2);
+    assert_eq!(world.query_times(start, A, kind::SRV).len(), 0);
+    world.receive(Say::answer().aaaa(HOST, 120, 7)).wait(20);
     assert_eq!(
         world.lines()[0],
         format!("Resolved 0 {A} {HOST} fe80::7 80 \u{1}k")
@@ -72,7 +74,7 @@ fn what_did_not_come_along_is_asked_for() {
 
 /// RFC 6763 section 6.1: "DNS-SD clients MUST treat the following as equivalent": no byte, a single zero, no TXT record
 #[test]
-fn no_text_is_an_empty_text() {
+fn missing_txt_equals_empty_txt() {
     for text in [Some(&b""[..]), Some(b"\0"), None] {
         let mut world = browsing();
         let mut say =
@@ -84,69 +86,75 @@ fn no_text_is_an_empty_text() {
             Some(text) => say.txt(A, 120, text),
             None => say.nsec(A, 120, &[kind::SRV]),
         };
-        world.hear(say).wait(20);
+        world.receive(say).wait(20);
         let lines = world.lines();
         assert_eq!(lines[1], format!("Resolved 0 {A} {HOST} 1.2.3.4 80 \0"));
-        // Both forms are one record.
+        // No byte and one zero byte are the same record.
         if text.is_some() {
             let weight = world.browser.weight();
             world
-                .hear(Say::answer().txt(A, 120, b"\0").txt(A, 120, b""))
+                .receive(Say::answer().txt(A, 120, b"\0").txt(A, 120, b""))
                 .wait(2000);
             assert_eq!((world.browser.weight(), world.lines().len()), (weight, 1));
         }
     }
 }
 
-/// python-zeroconf says of each service, in a record of its name, which kinds of addresses its host has not, where RFC 6762
-/// section 6.1 wants the kinds that the name has.
+/// python-zeroconf sends with each service an NSEC record that lists the types its host does not have, although RFC 6762 section
+/// 6.1 requires the types that the name has.
 #[test]
-fn a_service_is_resolved_that_denies_itself() {
+fn service_with_wrong_nsec_is_resolved() {
     let mut world = browsing();
     let nsec = Say::answer().ptr(HTTP, 4500, A).nsec(A, 120, &[kind::AAAA]);
     let start = world.ms;
-    world.hear(nsec).wait(200);
-    assert_eq!(world.asked(start, A, kind::SRV).len(), 1);
+    world.receive(nsec).wait(200);
+    assert_eq!(world.query_times(start, A, kind::SRV).len(), 1);
     let place = Say::answer()
         .srv(A, 120, 80, HOST)
         .a(HOST, 120, [192, 0, 2, 9]);
-    world.hear(place).wait(20);
+    world.receive(place).wait(20);
     assert_eq!(world.lines(), [format!("Added 0 {A}")]);
-    world.hear(Say::answer().txt(A, 4500, b"\x01k")).wait(20);
+    world.receive(Say::answer().txt(A, 4500, b"\x01k")).wait(20);
     let expect = format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{1}k");
     assert_eq!(world.lines(), [expect]);
 }
 
 #[test]
-fn what_changed_is_told_once() {
+fn changed_record_is_reported_once() {
     let mut world = browsing();
-    world.hear(Say::answer().service(A, HOST, 120)).wait(3000);
+    world
+        .receive(Say::answer().service(A, HOST, 120))
+        .wait(3000);
     world.lines();
-    world.hear(Say::answer().txt(A, 120, b"\x03a=2")).wait(5000);
+    world
+        .receive(Say::answer().txt(A, 120, b"\x03a=2"))
+        .wait(5000);
     assert_eq!(
         world.lines(),
         [format!("Changed 0 {A} {HOST} 192.0.2.9 80 \u{3}a=2")]
     );
-    world.hear(Say::answer().srv(A, 120, 81, HOST)).wait(5000);
+    world
+        .receive(Say::answer().srv(A, 120, 81, HOST))
+        .wait(5000);
     assert_eq!(
         world.lines(),
         [format!("Changed 0 {A} {HOST} 192.0.2.9 81 \u{3}a=2")]
     );
-    // Another host, whose address is not known yet.
+    // A host whose address is not known yet.
     world
-        .hear(Say::answer().srv(A, 120, 81, "i.local"))
+        .receive(Say::answer().srv(A, 120, 81, "i.local"))
         .wait(1000);
     assert_eq!(world.lines(), [""; 0]);
     world
-        .hear(Say::answer().a("i.local", 120, [192, 0, 2, 5]))
+        .receive(Say::answer().a("i.local", 120, [192, 0, 2, 5]))
         .wait(5000);
     assert_eq!(
         world.lines(),
         [format!("Changed 0 {A} i.local 192.0.2.5 81 \u{3}a=2")]
     );
-    // The same again is nothing new.
+    // Repeated records cause no event.
     world
-        .hear(
+        .receive(
             Say::answer()
                 .srv(A, 120, 81, "i.local")
                 .txt(A, 120, b"\x03a=2"),
@@ -156,17 +164,19 @@ fn what_changed_is_told_once() {
 }
 
 #[test]
-fn another_address_is_a_change_and_one_more_is_none() {
+fn replaced_address_is_reported_but_additional_is_not() {
     let mut world = browsing();
-    world.hear(Say::answer().service(A, HOST, 120)).wait(3000);
+    world
+        .receive(Say::answer().service(A, HOST, 120))
+        .wait(3000);
     world.lines();
     let both = Say::answer()
         .a(HOST, 120, [192, 0, 2, 9])
         .a(HOST, 120, [192, 0, 2, 8]);
-    world.hear(both.aaaa(HOST, 120, 1)).wait(3000);
+    world.receive(both.aaaa(HOST, 120, 1)).wait(3000);
     assert_eq!(world.lines(), [""; 0]);
     world
-        .hear(Say::answer().a(HOST, 120, [192, 0, 2, 7]))
+        .receive(Say::answer().a(HOST, 120, [192, 0, 2, 7]))
         .wait(3000);
     assert_eq!(
         world.lines(),
@@ -175,7 +185,7 @@ fn another_address_is_a_change_and_one_more_is_none() {
 }
 
 #[test]
-fn an_address_that_says_where_it_is_comes_before_one_of_the_link() {
+fn global_address_is_preferred_to_link_local() {
     let mut world = browsing();
     let name = wire(HOST);
     let global = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5];
@@ -184,7 +194,9 @@ fn an_address_that_says_where_it_is_comes_before_one_of_the_link() {
         let say = say
             .record(1, &name, kind::AAAA, CLASS_IN, 120, &global)
             .aaaa(HOST, 120, 3);
-        world.hear_from(PEER_V6, Cast::Multicast, &say.0).wait(20);
+        world
+            .receive_from(PEER_V6, Cast::Multicast, &say.0)
+            .wait(20);
     }
     let lines = world.lines();
     assert_eq!(
@@ -195,12 +207,14 @@ fn an_address_that_says_where_it_is_comes_before_one_of_the_link() {
 }
 
 #[test]
-fn both_families_are_told() {
+fn service_is_reported_per_address_family() {
     let mut world = browsing();
-    world.hear(Say::answer().service(A, HOST, 120)).wait(20);
+    world.receive(Say::answer().service(A, HOST, 120)).wait(20);
     world.lines();
     let say = Say::answer().service(A, HOST, 120).aaaa(HOST, 120, 9);
-    world.hear_from(PEER_V6, Cast::Multicast, &say.0).wait(2000);
+    world
+        .receive_from(PEER_V6, Cast::Multicast, &say.0)
+        .wait(2000);
     assert_eq!(
         world.lines()[..2],
         [
@@ -208,7 +222,7 @@ fn both_families_are_told() {
             format!("Resolved 0v6 {A} {HOST} fe80::9 80 \u{3}a=1")
         ]
     );
-    world.hear(Say::answer().ptr(HTTP, 0, A)).wait(1100);
+    world.receive(Say::answer().ptr(HTTP, 0, A)).wait(1100);
     assert_eq!(
         world.lines(),
         [format!("Removed 0 {A}"), format!("Removed 0v6 {A}")]
@@ -216,9 +230,9 @@ fn both_families_are_told() {
     assert_eq!(world.browser.weight().0, 5);
 }
 
-/// What one family says of a service is no change of what the other said, in whatever order both are heard.
+/// Records received over one address family do not count as a change of what the other family reported, whatever the order.
 #[test]
-fn each_family_is_resolved_once_and_with_its_own_address() {
+fn each_family_resolves_once_with_own_address() {
     let v4 = Say::answer().ptr(HTTP, 120, A).a(HOST, 120, [192, 0, 2, 9]);
     let v6 = Say::answer()
         .ptr(HTTP, 120, A)
@@ -228,15 +242,17 @@ fn each_family_is_resolved_once_and_with_its_own_address() {
     let added = |v6: &str| format!("Added 0{v6} {A}");
     let line =
         |what: &str, v6: &str, address: &str| format!("{what} 0{v6} {A} {HOST} {address} 80 \0");
-    let begin = || {
+    let browse = || {
         let mut world = browsing();
         world.wait(2000).lines();
         world
     };
-    // IPv6 first, of which IPv4 knows a better address.
-    let mut world = begin();
-    world.hear_from(PEER_V6, Cast::Multicast, &v6.0).wait(500);
-    world.hear(v4.clone()).wait(500);
+    // First over IPv6; then IPv4 gets an address of its own family.
+    let mut world = browse();
+    world
+        .receive_from(PEER_V6, Cast::Multicast, &v6.0)
+        .wait(500);
+    world.receive(v4.clone()).wait(500);
     assert_eq!(
         world.lines(),
         [
@@ -246,10 +262,10 @@ fn each_family_is_resolved_once_and_with_its_own_address() {
             line("Resolved", "", "192.0.2.9")
         ]
     );
-    // Both at once.
-    let mut world = begin();
-    world.hear_from(PEER_V6, Cast::Multicast, &v6.0);
-    world.hear(v4.clone()).wait(500);
+    // Both families before the same pass.
+    let mut world = browse();
+    world.receive_from(PEER_V6, Cast::Multicast, &v6.0);
+    world.receive(v4.clone()).wait(500);
     assert_eq!(
         world.lines(),
         [
@@ -259,15 +275,17 @@ fn each_family_is_resolved_once_and_with_its_own_address() {
             line("Resolved", "v6", "fe80::9")
         ]
     );
-    // Another address of one family changes nothing for the other.
+    // A changed address in one family causes no event in the other.
     world.wait(2000);
     let other = Say::answer().aaaa(HOST, 120, 8);
     world
-        .hear_from(PEER_V6, Cast::Multicast, &other.0)
+        .receive_from(PEER_V6, Cast::Multicast, &other.0)
         .wait(3000);
     assert_eq!(world.lines(), [line("Changed", "v6", "fe80::8")]);
-    // The same port for both changes both.
-    world.hear(Say::answer().srv(A, 120, 81, HOST)).wait(3000);
+    // A new port causes a change in both families.
+    world
+        .receive(Say::answer().srv(A, 120, 81, HOST))
+        .wait(3000);
     let lines = world.lines();
     assert_eq!(lines.len(), 2);
     assert!(
@@ -275,11 +293,13 @@ fn each_family_is_resolved_once_and_with_its_own_address() {
             .iter()
             .all(|line| line.starts_with("Changed") && line.contains(" 81 "))
     );
-    // Known by one address until there is one of the family.
-    let mut world = begin();
-    world.hear(Say(v6.0.clone())).wait(500);
-    world.hear(v4).wait(500);
-    world.hear_from(PEER_V6, Cast::Multicast, &v6.0).wait(500);
+    // The address of the other family is reported until one of the same family is known.
+    let mut world = browse();
+    world.receive(Say(v6.0.clone())).wait(500);
+    world.receive(v4).wait(500);
+    world
+        .receive_from(PEER_V6, Cast::Multicast, &v6.0)
+        .wait(500);
     assert_eq!(
         world.lines(),
         [
@@ -292,24 +312,28 @@ fn each_family_is_resolved_once_and_with_its_own_address() {
     );
 }
 
-/// A responder says nothing by a family that is new on the link if it reads that what it would say is known.
+/// A responder does not answer over a family that is new on the link if the query lists its records as known answers.
 #[test]
-fn what_was_heard_before_the_link_changed_is_not_said_to_be_known() {
+fn records_before_link_change_are_no_known_answers() {
     let mut world = browsing();
-    world.hear(Say::answer().service(A, HOST, 120)).wait(3000);
+    world
+        .receive(Say::answer().service(A, HOST, 120))
+        .wait(3000);
     world.sent.clear();
     let _ = world.links[0]
         .addresses
         .push(("2001:db8::1".parse().unwrap(), 64));
-    world.change(0);
+    world.notify_link_change(0);
     world.wait(300);
     let sent = world.sent.first().unwrap();
     assert!(
         sent.asks_for(HTTP, kind::PTR) && sent.knows.is_empty(),
         "{sent:?}"
     );
-    // What is heard from then on is.
-    world.hear(Say::answer().service(A, HOST, 120)).wait(3000);
+    // Records received after the change are sent as known answers.
+    world
+        .receive(Say::answer().service(A, HOST, 120))
+        .wait(3000);
     let sent = world.sent.last().unwrap();
     assert!(
         sent.asks_for(HTTP, kind::PTR) && sent.knows.len() == 1,
@@ -318,28 +342,32 @@ fn what_was_heard_before_the_link_changed_is_not_said_to_be_known() {
 }
 
 #[test]
-fn a_service_whose_host_is_gone_is_lost_until_it_is_back() {
+fn expired_srv_reports_lost_until_host_returns() {
     let mut world = browsing();
     world.wait(2000).lines();
-    world.hear(Say::answer().service(A, HOST, 120));
-    world.hear(Say::answer().ptr(HTTP, 4500, A)).wait(119_000);
+    world.receive(Say::answer().service(A, HOST, 120));
+    world
+        .receive(Say::answer().ptr(HTTP, 4500, A))
+        .wait(119_000);
     assert_eq!(world.lines().len(), 2);
     world.wait(60_000);
     assert_eq!(world.lines(), [format!("Lost 0 {A}")]);
-    world.hear(Say::answer().service(A, HOST, 120)).wait(1000);
+    world
+        .receive(Say::answer().service(A, HOST, 120))
+        .wait(1000);
     assert_eq!(
         world.lines(),
         [format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{3}a=1")]
     );
-    // Who says farewell is not.
+    // A goodbye removes the service without a `Lost` event.
     let bye = Say::answer().srv(A, 0, 80, HOST).ptr(HTTP, 0, A);
-    world.hear(bye).wait(5000);
+    world.receive(bye).wait(5000);
     assert_eq!(world.lines(), [format!("Removed 0 {A}")]);
 }
 
-/// Who takes nothing for a while finds it later, and does not hinder the browser from resting.
+/// Events that the caller does not fetch are kept, and `poll_at` does not return the current time for them.
 #[test]
-fn what_is_not_taken_waits() {
+fn unfetched_events_are_kept() {
     let mut world = browsing();
     let (now, bytes) = (world.now(), Say::answer().service(A, HOST, 4500).0);
     let meta = crate::engine::mdns::Meta {
@@ -353,12 +381,12 @@ fn what_is_not_taken_waits() {
     while world.ms < start + 100_000 {
         let now = world.now();
         while world.browser.poll_transmit(now, &mut buffer).is_some() {}
-        // One event is taken, and the end of waiting for all comes and goes.
+        // One event is fetched; the time of `AllForNow` passes.
         if count == 0 {
             count += usize::from(world.browser.next_event(now).is_some());
         }
         let next = world.browser.poll_at();
-        assert!(next > now, "it never rests");
+        assert!(next > now, "the browser is due again at once");
         world.ms += next.since(now).as_ms();
     }
     world.drain();
@@ -371,41 +399,41 @@ fn what_is_not_taken_waits() {
 
 /// RFC 6763 section 7.1: "_printer._sub._http._tcp": subtypes have a name of their own, and lead to the same services
 #[test]
-fn subtypes_lead_to_services_of_their_type() {
+fn subtype_finds_services_of_its_type_only() {
     let sub = "_printer._sub._http._tcp.local";
     let mut world = World::new();
     world.wish(Goal::Services, sub).wait(300);
     world
-        .hear(Say::answer().service(A, HOST, 120).ptr(sub, 120, A))
+        .receive(Say::answer().service(A, HOST, 120).ptr(sub, 120, A))
         .wait(20);
     assert_eq!(world.lines()[0], format!("Added 0 {A}"));
     assert_eq!(world.lines().len(), 0);
     world
-        .hear(Say::answer().ptr(sub, 120, "b._ipp._tcp.local"))
+        .receive(Say::answer().ptr(sub, 120, "b._ipp._tcp.local"))
         .wait(20);
     assert_eq!(world.lines(), [""; 0]);
 }
 
-/// RFC 6763 section 9: "_services._dns-sd._udp" lists the types that there are.
+/// RFC 6763 section 9: "_services._dns-sd._udp" enumerates the types on the network.
 #[test]
-fn all_types_lead_to_all_services() {
+fn enumerated_types_are_browsed_for_services() {
     let mut world = World::new();
     let start = world.ms;
     world.wish(Goal::Everything, TYPES).wait(200);
-    assert_eq!(world.asked(start, TYPES, kind::PTR).len(), 1);
+    assert_eq!(world.query_times(start, TYPES, kind::PTR).len(), 1);
     let start = world.ms;
-    world.hear(
+    world.receive(
         Say::answer()
             .ptr(TYPES, 4500, HTTP)
             .ptr(TYPES, 4500, "_ipp._tcp.local"),
     );
     world.wait(200);
-    assert_eq!(world.asked(start, HTTP, kind::PTR).len(), 1);
+    assert_eq!(world.query_times(start, HTTP, kind::PTR).len(), 1);
     assert_eq!(
-        world.asked(start, "_ipp._tcp.local", kind::PTR),
-        world.asked(start, HTTP, kind::PTR)
+        world.query_times(start, "_ipp._tcp.local", kind::PTR),
+        world.query_times(start, HTTP, kind::PTR)
     );
-    world.hear(Say::answer().service(A, HOST, 120)).wait(20);
+    world.receive(Say::answer().service(A, HOST, 120)).wait(20);
     let lines = world.lines();
     assert_eq!(
         lines[..2],
@@ -413,22 +441,24 @@ fn all_types_lead_to_all_services() {
     );
     assert_eq!(lines[2], format!("Added 0 {A}"));
     assert!(lines[3].starts_with("Resolved") && lines.len() == 4);
-    // When nothing more comes, that is all.
+    // Without further responses the search is complete after 1.5 s.
     world.wait(3000);
     assert_eq!(
-        world.told,
+        world.events,
         [(start + 210 + 1500, format!("AllForNow 0 {TYPES}"))]
     );
-    // Types that are wanted alone lead nowhere.
+    // `Goal::Types` sends no queries for instances.
     let mut world = World::new();
     world.wish(Goal::Types, TYPES).wait(200);
-    world.hear(Say::answer().ptr(TYPES, 4500, HTTP)).wait(5000);
-    assert_eq!(world.asked(0, HTTP, kind::PTR).len(), 0);
+    world
+        .receive(Say::answer().ptr(TYPES, 4500, HTTP))
+        .wait(5000);
+    assert_eq!(world.query_times(0, HTTP, kind::PTR).len(), 0);
     assert_eq!(world.lines().len(), 2);
 }
 
 #[test]
-fn what_is_no_type_and_no_service_leads_nowhere() {
+fn malformed_type_and_service_names_are_ignored() {
     let mut world = World::new();
     world.wish(Goal::Everything, TYPES).wait(200);
     for strange in [
@@ -441,9 +471,11 @@ fn what_is_no_type_and_no_service_leads_nowhere() {
         "_http._tcp.example",
         "a._http._tcp.local",
     ] {
-        world.hear(Say::answer().ptr(TYPES, 4500, strange));
+        world.receive(Say::answer().ptr(TYPES, 4500, strange));
     }
-    world.hear(Say::answer().ptr(TYPES, 4500, HTTP)).wait(200);
+    world
+        .receive(Say::answer().ptr(TYPES, 4500, HTTP))
+        .wait(200);
     for strange in [
         HTTP,
         "",
@@ -452,7 +484,7 @@ fn what_is_no_type_and_no_service_leads_nowhere() {
         "a._ipp._tcp.local",
         TYPES,
     ] {
-        world.hear(Say::answer().ptr(HTTP, 4500, strange));
+        world.receive(Say::answer().ptr(HTTP, 4500, strange));
     }
     world.wait(10_000);
     assert_eq!(
@@ -468,20 +500,23 @@ fn what_is_no_type_and_no_service_leads_nowhere() {
 }
 
 #[test]
-fn this_is_all_for_now_when_all_are_resolved() {
-    // Nobody there.
+fn all_for_now_follows_resolution_or_timeout() {
+    // No host responds.
     let mut world = World::new();
     let start = world.ms;
     world.wish(Goal::Services, HTTP).wait(10_000);
-    assert_eq!(world.told, [(start + 1500, format!("AllForNow 0 {HTTP}"))]);
-    // One that is slow, and one that never answers, of which that is told, and once.
+    assert_eq!(
+        world.events,
+        [(start + 1500, format!("AllForNow 0 {HTTP}"))]
+    );
+    // A slow host, and a host that never responds: reported once as unresolved.
     for answers in [true, false] {
         let mut world = World::new();
         let start = world.ms;
         world.wish(Goal::Services, HTTP).wait(200);
-        world.hear(Say::answer().ptr(HTTP, 4500, A)).wait(1800);
+        world.receive(Say::answer().ptr(HTTP, 4500, A)).wait(1800);
         if answers {
-            world.hear(Say::answer().service(A, HOST, 120));
+            world.receive(Say::answer().service(A, HOST, 120));
         }
         world.wait(60_000);
         let all = format!("AllForNow 0 {HTTP}");
@@ -494,20 +529,20 @@ fn this_is_all_for_now_when_all_are_resolved() {
                 (start + 5210, all),
             ]
         };
-        assert_eq!(world.told[1..], expect);
-        // It is told where it is when it answers after all, and not again that it does not when it is gone.
+        assert_eq!(world.events[1..], expect);
+        // A late response resolves the service. When its records expire, `Lost` is reported, not `Unresolved` again.
         world.lines();
         let back = Say::answer().service(A, HOST, 120).ptr(HTTP, 4500, A);
-        world.hear(back).wait(20);
+        world.receive(back).wait(20);
         assert_eq!(world.lines().len(), usize::from(!answers));
         world.wait(200_000);
         assert_eq!(world.lines(), [format!("Lost 0 {A}")]);
     }
 }
 
-/// A host that takes its time is waited for as long as it says something new, but not for ever.
+/// `AllForNow` is delayed while a host announces further services, but at most until 30 s after the start.
 #[test]
-fn a_slow_host_is_waited_for_and_one_that_never_ends_is_not() {
+fn all_for_now_waits_at_most_30_s() {
     for (every, count, end) in [
         (1400, 4, 210 + 3 * 1400 + 1500),
         (1600, 4, 210 + 1500),
@@ -519,15 +554,15 @@ fn a_slow_host_is_waited_for_and_one_that_never_ends_is_not() {
         for number in 0..count {
             let name = format!("{number}.{HTTP}");
             world
-                .hear(Say::answer().service(&name, HOST, 120))
+                .receive(Say::answer().service(&name, HOST, 120))
                 .wait(every);
         }
         world.wait(3000);
         let all = world
-            .told
+            .events
             .iter()
-            .filter(|told| told.1.starts_with("AllForNow"));
-        let all: Vec<_> = all.map(|told| told.0 - start).collect();
+            .filter(|events| events.1.starts_with("AllForNow"));
+        let all: Vec<_> = all.map(|events| events.0 - start).collect();
         assert_eq!(all, [end], "every {every} ms");
     }
 }
@@ -535,7 +570,7 @@ fn a_slow_host_is_waited_for_and_one_that_never_ends_is_not() {
 /// RFC 6763 section 5: "clients MUST correctly interpret the priority and weight fields -- i.e., lower-numbered priority
 /// servers should be used in preference"
 #[test]
-fn of_several_servers_the_first_by_priority_is_told() {
+fn srv_with_lowest_priority_is_used() {
     let mut world = browsing();
     let srv = |priority: u8, host: &str| [&[0, priority, 0, 0, 0, 80], &wire(host)[..]].concat();
     let mut say =
@@ -546,7 +581,7 @@ fn of_several_servers_the_first_by_priority_is_told() {
     for (priority, host) in [(9, "i.local"), (3, "j.local"), (5, "k.local")] {
         say = say.record(1, &wire(A), kind::SRV, CLASS_IN, 120, &srv(priority, host));
     }
-    world.hear(say).wait(20);
+    world.receive(say).wait(20);
     assert_eq!(
         world.lines()[1],
         format!("Resolved 0 {A} j.local 1.2.3.4 80 \0")
@@ -556,10 +591,10 @@ fn of_several_servers_the_first_by_priority_is_told() {
 /// RFC 6763 section 4.3: "appropriate precautions MUST be taken to ensure that DNS label boundaries are properly preserved"
 /// RFC 6763 section 4.1.1: "otherwise is allowed to contain any characters, without restriction, including ... dots"
 #[test]
-fn names_of_instances_hold_any_characters() {
+fn instance_name_may_contain_any_character() {
     let mut world = browsing();
     let name = "Dr\\. Ä\\.\u{1} x._http._tcp.local";
-    world.hear(Say::answer().ptr(HTTP, 120, name)).wait(20);
+    world.receive(Say::answer().ptr(HTTP, 120, name)).wait(20);
     assert_eq!(world.lines()[0], "Added 0 Dr. Ä.\u{1} x._http._tcp.local");
     assert!(
         world
@@ -572,7 +607,7 @@ fn names_of_instances_hold_any_characters() {
 }
 
 #[test]
-fn our_own_services_are_known_as_such() {
+fn service_of_this_host_is_marked_own() {
     let mut world = browsing();
     let say = Say::answer().service(A, HOST, 120).0;
     world.browser.handle(

@@ -1,4 +1,4 @@
-//! What the tests have in common: a browser on a link, a clock, and words for messages and events.
+//! A browser with links and a clock for the tests, builders for messages, and events as text.
 
 use super::super::{Browser, Goal, Limits, Wish};
 use crate::engine::mdns::{Cast, LINK_COUNT_MAX, Link, Meta, NameId, Names, Random, Transmit};
@@ -11,7 +11,7 @@ pub(crate) const PEER: &str = "192.0.2.9:5353";
 pub(crate) const PEER_V6: &str = "[fe80::9]:5353";
 pub(crate) const FLUSH: u16 = CLASS_IN | TOP_BIT;
 
-/// A name in the form without pointers. A dot within a label is written as `\.`.
+/// A name in wire format without compression. `\.` is a dot within a label.
 pub(crate) fn wire(name: &str) -> Vec<u8> {
     let mut wire = Vec::new();
     for label in name
@@ -27,14 +27,14 @@ pub(crate) fn wire(name: &str) -> Vec<u8> {
     wire
 }
 
-fn text(name: &simple_dns::Name<'_>) -> String {
+fn dotted_name(name: &simple_dns::Name<'_>) -> String {
     let labels = name
         .iter()
         .map(|label| String::from_utf8_lossy(label.as_ref()));
     labels.collect::<Vec<_>>().join(".")
 }
 
-/// A message, record by record.
+/// A message under construction; the methods append records.
 #[derive(Clone)]
 pub(crate) struct Say(pub(crate) Vec<u8>);
 
@@ -114,7 +114,7 @@ impl Say {
         self.record(1, &wire(name), kind::CNAME, FLUSH, ttl, &wire(target))
     }
 
-    /// A denial of all kinds but these.
+    /// An NSEC record that denies all types but `kinds`.
     pub(crate) fn nsec(self, name: &str, ttl: u32, kinds: &[u16]) -> Self {
         let mut data = wire(name);
         let mut map = [0; 32];
@@ -127,7 +127,7 @@ impl Say {
         self.record(1, &wire(name), kind::NSEC, FLUSH, ttl, &data)
     }
 
-    /// All of a service, and of its host.
+    /// All records of a service, and the address of its host.
     pub(crate) fn service(self, name: &str, host: &str, ttl: u32) -> Self {
         let (_, of) = name.split_once('.').unwrap();
         self.ptr(of, ttl, name)
@@ -138,16 +138,16 @@ impl Say {
     }
 }
 
-/// A message that was sent: when, and what it asks and knows.
+/// A message that the browser sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) ms: u64,
     pub(crate) link: u8,
     pub(crate) flags: u16,
     pub(crate) len: usize,
-    /// Name, kind, and whether an answer to us alone will do.
+    /// Questions: name, type, and whether a unicast response is requested.
     pub(crate) asks: Vec<(String, u16, bool)>,
-    /// Name, kind, class, seconds.
+    /// Known answers: name, type, class, TTL in seconds.
     pub(crate) knows: Vec<(String, u16, u16, u32)>,
     pub(crate) bytes: Vec<u8>,
 }
@@ -165,15 +165,15 @@ pub(crate) struct World {
     pub(crate) links: [Link; LINK_COUNT_MAX],
     pub(crate) ms: u64,
     pub(crate) sent: Vec<Sent>,
-    /// Each with its instant.
-    pub(crate) told: Vec<(u64, String)>,
-    /// How often it was awake by itself, and did nothing that can be seen.
+    /// Reported events, each with its time.
+    pub(crate) events: Vec<(u64, String)>,
+    /// Number of wake-ups without a message or an event.
     pub(crate) idle_count: usize,
-    /// What is sent by a link comes back by one, and from whom: three of each.
+    /// Loops messages back: those sent on the first link are received on the second from this source address.
     pub(crate) echoes: Vec<(u8, u8, &'static str)>,
 }
 
-fn plain(names: &Names, name: NameId) -> String {
+fn dotted(names: &Names, name: NameId) -> String {
     let labels: Vec<_> = names
         .labels(name)
         .map(|label| String::from_utf8_lossy(label.bytes).into_owned())
@@ -182,9 +182,9 @@ fn plain(names: &Names, name: NameId) -> String {
 }
 
 impl World {
-    /// A browser on link 0, since a while.
+    /// A browser on link 0. The clock does not start at 0.
     pub(crate) fn new() -> Self {
-        Self::of(&Limits {
+        Self::with_limits(&Limits {
             records: 256,
             names: 256,
             questions: 128,
@@ -192,13 +192,13 @@ impl World {
         })
     }
 
-    pub(crate) fn of(limits: &Limits) -> Self {
+    pub(crate) fn with_limits(limits: &Limits) -> Self {
         let mut world = Self {
             browser: Browser::new(limits, Random::new(&[7; 16])),
             links: Default::default(),
             ms: 100_000,
             sent: Vec::new(),
-            told: Vec::new(),
+            events: Vec::new(),
             idle_count: 0,
             echoes: Vec::new(),
         };
@@ -215,25 +215,25 @@ impl World {
         for (address, bits) in [("192.0.2.1", 24), ("fe80::1", 64)] {
             let _ = state.addresses.push((address.parse().unwrap(), bits));
         }
-        self.change(link);
+        self.notify_link_change(link);
     }
 
     pub(crate) fn down(&mut self, link: u8) {
         self.links[usize::from(link)].addresses.clear();
-        self.change(link);
+        self.notify_link_change(link);
     }
 
-    pub(crate) fn change(&mut self, link: u8) {
+    pub(crate) fn notify_link_change(&mut self, link: u8) {
         let state = &self.links[usize::from(link)];
         self.browser
             .link_changed(Instant::from_ms(self.ms), link, state);
     }
 
     pub(crate) fn wish(&mut self, goal: Goal, name: &str) -> &mut Self {
-        self.wish_of(goal, name, 3)
+        self.wish_families(goal, name, 3)
     }
 
-    pub(crate) fn wish_of(&mut self, goal: Goal, name: &str, families: u8) -> &mut Self {
+    pub(crate) fn wish_families(&mut self, goal: Goal, name: &str, families: u8) -> &mut Self {
         let name = wire(name);
         let wish = Wish {
             goal,
@@ -246,18 +246,18 @@ impl World {
         self
     }
 
-    /// All that is to be sent and told now; how much that is.
+    /// Collects the messages and events that are due. Returns their number.
     pub(crate) fn drain(&mut self) -> usize {
         let now = self.now();
-        let before = self.sent.len() + self.told.len();
+        let before = self.sent.len() + self.events.len();
         let mut buffer = [0; 2000];
-        let mut echoed = before - self.told.len();
+        let mut echoed = before - self.events.len();
         while let Some(transmit) = self.next_transmit(&mut echoed, &mut buffer) {
             let message = Packet::parse(&buffer[..transmit.len]).unwrap();
             assert_eq!(message.id(), 0);
             let asks = message.questions.iter().map(|asked| {
                 assert_eq!(asked.qclass, CLASS::IN.into());
-                let name = text(&asked.qname);
+                let name = dotted_name(&asked.qname);
                 (name, asked.qtype.into(), asked.unicast_response)
             });
             assert!(message.name_servers.is_empty() && message.additional_records.is_empty());
@@ -265,7 +265,7 @@ impl World {
                 let flush = if record.cache_flush { TOP_BIT } else { 0 };
                 let kind = record.rdata.type_code().into();
                 (
-                    text(&record.name),
+                    dotted_name(&record.name),
                     kind,
                     u16::from(record.class) | flush,
                     record.ttl,
@@ -281,7 +281,10 @@ impl World {
                 bytes: buffer[..transmit.len].to_vec(),
             };
             self.sent.push(sent);
-            assert!(self.sent.len() < before + 10_000, "it never ends");
+            assert!(
+                self.sent.len() < before + 10_000,
+                "no end of messages or events"
+            );
         }
         while let Some(event) = self.browser.next_event(now) {
             let names = event.names();
@@ -290,10 +293,10 @@ impl World {
                 event.what,
                 event.link,
                 if event.is_v6 { "v6" } else { "" },
-                plain(names, event.name)
+                dotted(names, event.name)
             );
             if event.host != NameId::ROOT {
-                line += &format!(" {}", plain(names, event.host));
+                line += &format!(" {}", dotted(names, event.host));
             }
             if let Some(address) = event.address {
                 line += &format!(" {address}");
@@ -301,13 +304,16 @@ impl World {
             if event.port != 0 {
                 line += &format!(" {} {}", event.port, String::from_utf8_lossy(event.txt));
             }
-            self.told.push((self.ms, line));
-            assert!(self.told.len() < before + 10_000, "it never ends");
+            self.events.push((self.ms, line));
+            assert!(
+                self.events.len() < before + 10_000,
+                "no end of messages or events"
+            );
         }
-        self.sent.len() + self.told.len() - before
+        self.sent.len() + self.events.len() - before
     }
 
-    /// The next message that is sent. When there is none, those since the one of this number come back.
+    /// The next message of the browser. Once it has none, those sent since index `echoed` are looped back.
     fn next_transmit(&mut self, echoed: &mut usize, buffer: &mut [u8]) -> Option<Transmit> {
         let now = self.now();
         loop {
@@ -327,13 +333,13 @@ impl World {
         }
     }
 
-    /// Lets time pass, with every deadline of the browser kept.
+    /// Advances the clock, and polls the browser at each of its deadlines.
     pub(crate) fn wait(&mut self, ms: u64) -> &mut Self {
         let end = self.ms + ms;
         self.drain();
         loop {
             let next = self.browser.poll_at();
-            assert!(next > self.now(), "it never rests");
+            assert!(next > self.now(), "the browser is due again at once");
             if next > Instant::from_ms(end) {
                 break;
             }
@@ -346,15 +352,21 @@ impl World {
         self
     }
 
-    pub(crate) fn hear(&mut self, say: Say) -> &mut Self {
-        self.hear_from(PEER, Cast::Multicast, &say.0)
+    pub(crate) fn receive(&mut self, say: Say) -> &mut Self {
+        self.receive_from(PEER, Cast::Multicast, &say.0)
     }
 
-    pub(crate) fn hear_from(&mut self, from: &str, cast: Cast, bytes: &[u8]) -> &mut Self {
-        self.hear_on(0, from, cast, bytes)
+    pub(crate) fn receive_from(&mut self, from: &str, cast: Cast, bytes: &[u8]) -> &mut Self {
+        self.receive_on(0, from, cast, bytes)
     }
 
-    pub(crate) fn hear_on(&mut self, link: u8, from: &str, cast: Cast, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn receive_on(
+        &mut self,
+        link: u8,
+        from: &str,
+        cast: Cast,
+        bytes: &[u8],
+    ) -> &mut Self {
         let meta = Meta {
             from: from.parse::<SocketAddr>().unwrap(),
             link,
@@ -372,30 +384,33 @@ impl World {
         self.drain();
     }
 
-    /// What was told since this was called last.
+    /// Returns the events since the previous call.
     pub(crate) fn lines(&mut self) -> Vec<String> {
-        self.told.drain(..).map(|(_, line)| line).collect()
+        self.events.drain(..).map(|(_, line)| line).collect()
     }
 
-    /// How many milliseconds after `since` a question was sent.
-    pub(crate) fn asked(&self, since: u64, name: &str, kind: u16) -> Vec<u64> {
+    /// Milliseconds after `since` at which the question was sent.
+    pub(crate) fn query_times(&self, since: u64, name: &str, kind: u16) -> Vec<u64> {
         let sent = self.sent.iter().filter(|sent| sent.asks_for(name, kind));
         sent.filter(|sent| sent.ms >= since)
             .map(|sent| sent.ms - since)
             .collect()
     }
 
-    /// The services that are told of, in order.
-    pub(crate) fn knows(&self, name: &str) -> bool {
+    /// Returns true if the service was reported more often as added than as removed.
+    pub(crate) fn has_service(&self, name: &str) -> bool {
         let of = |what: &str| {
-            let lines = self.told.iter().filter(|(_, line)| line.starts_with(what));
+            let lines = self
+                .events
+                .iter()
+                .filter(|(_, line)| line.starts_with(what));
             lines.filter(|(_, line)| line.contains(name)).count()
         };
         of("Added") > of("Removed")
     }
 }
 
-/// Every flag of a query of ours is 0, but that more follows.
+/// Returns true if all flags but TC are zero.
 pub(crate) const fn is_query(flags: u16) -> bool {
     flags & !flag::TRUNCATED == 0
 }
