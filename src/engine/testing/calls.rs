@@ -1,4 +1,5 @@
-//! Calls as a client writes them: well-formed ones of every procedure, as `nfs3_types` lays them out, and any words.
+//! NFS, MOUNT and portmap calls as a client encodes them: valid ones of every procedure, laid out by `nfs3_types`, and arbitrary
+//! words.
 
 use super::World;
 use super::tree::{BIG_BYTES, big_byte};
@@ -11,28 +12,28 @@ use cases::values::{How, Set, SetTime, device};
 /// Length of a call before its arguments (bytes).
 pub const HEADER_BYTES: usize = 16 * 4;
 
-/// A call under construction: what follows the record mark.
+/// A call under construction, without its record mark.
 #[derive(Clone, Debug)]
 pub struct Call(pub Vec<u8>);
 
-/// What a call asks for, read back from its bytes.
+/// The identity of a call, parsed from its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asked {
-    /// Comes back in the reply.
+    /// Transaction id, which the reply repeats.
     pub xid: u32,
     /// Program, version, procedure.
     pub what: (u32, u32, u32),
 }
 
 impl Asked {
-    /// `None`: the packet is too short, or no call.
+    /// Returns `None` if the packet is too short or not a call.
     pub fn of(packet: &[u8]) -> Option<Self> {
         let word = |at: usize| {
             let bytes = packet.get(at * 4..at * 4 + 4)?;
             Some(u32::from_be_bytes(bytes.try_into().unwrap()))
         };
         (word(1)? == 0).then_some(())?;
-        // What is refused before they are read has no program and no procedure.
+        // A call that is rejected earlier may lack program and procedure; these are 0 then.
         let what = [3, 4, 5].map(|at| word(at).unwrap_or(0));
         Some(Self {
             xid: word(0)?,
@@ -52,17 +53,17 @@ impl From<Request<'_>> for Call {
 }
 
 impl Call {
-    /// A call of any procedure, and no arguments yet.
+    /// A call of any procedure, without arguments.
     pub fn new(program: u32, version: u32, procedure: u32) -> Self {
         Self(head(7, 2, (program, version, procedure), &auth()))
     }
 
-    /// A call of NFS version 3.
+    /// A call of NFSv3.
     pub fn nfs(procedure: Procedure) -> Self {
         Self::new(nfs3::PROGRAM, nfs3::VERSION, procedure as u32)
     }
 
-    /// A call of NFS version 3 whose arguments begin with a handle.
+    /// A call of NFSv3 whose first argument is a handle.
     pub fn of(procedure: Procedure, handle: &[u8]) -> Self {
         Self::nfs(procedure).opaque(handle)
     }
@@ -77,7 +78,7 @@ impl Call {
         Request::write_of(handle, offset, data.len() as u32, stable, data).into()
     }
 
-    /// COMMIT of all of a file.
+    /// COMMIT of the whole file.
     pub fn commit(handle: &[u8]) -> Self {
         Request::commit(handle, 0, 0).into()
     }
@@ -106,13 +107,13 @@ impl Call {
         self
     }
 
-    /// Appends a number of 64 bits.
+    /// Appends a 64-bit number.
     pub fn long(mut self, long: u64) -> Self {
         self.0.extend(long.to_be_bytes());
         self
     }
 
-    /// Appends variable-length opaque.
+    /// Appends variable-length opaque data.
     pub fn opaque(mut self, bytes: &[u8]) -> Self {
         self = self.word(bytes.len() as u32);
         self.0.extend(bytes);
@@ -120,7 +121,7 @@ impl Call {
         self
     }
 
-    /// The same call under another xid.
+    /// Replaces the xid.
     pub fn xid(mut self, xid: u32) -> Self {
         self.0[..4].copy_from_slice(&xid.to_be_bytes());
         self
@@ -131,28 +132,28 @@ impl Call {
         self.fragments(&[])
     }
 
-    /// The call in fragments that end at `cuts` and at its end.
+    /// The call as a record whose fragments end at `cuts` and at the call's end.
     pub fn fragments(&self, cuts: &[usize]) -> Vec<u8> {
         fragments(&self.0, cuts)
     }
 }
 
-/// Nothing of an object is to change: no mode, owner, group or size, and times stay.
+/// Attributes that change nothing: no mode, owner, group, size or times.
 #[doc(alias = "sattr3")]
 pub const NO_CHANGE: &[u32] = &[0, 0, 0, 0, 0, 0];
-/// How a WRITE's data is to be kept.
+/// Values of a WRITE's `stable` argument.
 #[doc(alias = "stable_how")]
 pub mod stable {
-    /// In the file.
+    /// Need not be on disk when the reply is sent.
     pub const UNSTABLE: u32 = 0;
-    /// On disk, and all that is needed to find it.
+    /// On disk, with the metadata needed to read it.
     pub const DATA_SYNC: u32 = 1;
-    /// On disk.
+    /// On disk, with all metadata.
     pub const FILE_SYNC: u32 = 2;
 }
 
-/// A call of every procedure that is served, each such that it succeeds, alone or after those before it, where the export
-/// may be changed. What does not change anything succeeds anywhere.
+/// A call of every procedure. Each succeeds on a writable export, alone or after those before it. Calls that change nothing succeed
+/// on any export.
 pub fn every(world: &mut World) -> Vec<(String, Call)> {
     let [top, file, big, link, many] =
         ["", "hello", "big", "link", "many"].map(|path| world.handle(path));
@@ -235,7 +236,7 @@ pub fn every(world: &mut World) -> Vec<(String, Call)> {
     calls.map(|(name, call)| (name, call.into())).collect()
 }
 
-/// Calls whose data does not arrive at once: what is written is `big_byte`'s, so that it makes no difference to readers.
+/// Calls with more data than arrives at once. They write the bytes that "big" has already, so that reads still match.
 pub fn large(world: &mut World) -> Vec<(String, Call)> {
     let big = world.handle("big");
     let data: Vec<u8> = (0..BIG_BYTES).map(big_byte).collect();
@@ -249,7 +250,7 @@ pub fn large(world: &mut World) -> Vec<(String, Call)> {
     .into()
 }
 
-/// The calls in a stream, as far as they are there: what a reader without limits would make of it.
+/// The calls in a stream that are complete, as a reader without limits parses them.
 pub fn calls_in(mut stream: &[u8]) -> Vec<Asked> {
     let mut asked = Vec::new();
     let mut packet = Vec::new();
@@ -264,7 +265,7 @@ pub fn calls_in(mut stream: &[u8]) -> Vec<Asked> {
             packet.clear();
         }
     }
-    // What does not end may be answered all the same, if it is long enough.
+    // An unfinished record counts as well: the server may answer it before its end.
     asked.extend(Asked::of(&packet));
     asked
 }

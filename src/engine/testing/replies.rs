@@ -1,4 +1,4 @@
-//! Replies as another implementation reads them: each must have exactly the shape that its RFC gives it, to the last byte.
+//! Parses replies with another implementation, and strictly: each must have exactly the layout of its RFC, to the last byte.
 
 use super::calls::Asked;
 use crate::wire::rpc::Reject;
@@ -7,7 +7,7 @@ use cases::replies::{Outcome, body, outcome};
 
 pub use cases::replies::{Attributes, Before, Body, Entry, records};
 
-/// Reads the reply to the call that was `asked`.
+/// Parses the reply to the call `asked`.
 pub fn parse(record: &[u8], asked: Asked) -> Result<Result<Body, Reject>> {
     let (xid, outcome) = outcome(record)?;
     ensure!(xid == asked.xid, "the xid of another call");

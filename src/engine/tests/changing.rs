@@ -1,5 +1,5 @@
-//! SETATTR, REMOVE, RMDIR, RENAME, LINK: what they do, what they tell, and why they refuse. And what all changes have in
-//! common.
+//! SETATTR, REMOVE, RMDIR, RENAME, LINK: effects, attributes in the reply, and errors. Then tests of all calls that change
+//! something.
 
 use super::World;
 use super::calls::{Call, HEADER_BYTES, NO_CHANGE, every, large};
@@ -22,7 +22,7 @@ const NOT_SYNCHRONOUS: u32 = 10002;
 /// All attributes: mode 0640, user 3, group 4, no size, last read at 5.000000006, last written at 7.000000008.
 const ALL: &[u32] = &[1, 0o640, 1, 3, 1, 4, 0, 2, 5, 6, 2, 7, 8];
 
-/// Asks for a change around these objects; what is refused has changed nothing.
+/// Makes a call that changes something in the objects `around`. A failing call must not change anything.
 #[track_caller]
 pub(super) fn check(world: &mut World, call: &Call, around: &[&[u8]], status: u32) -> Body {
     let was = world.tree.ram().clone();
@@ -34,7 +34,7 @@ pub(super) fn check(world: &mut World, call: &Call, around: &[&[u8]], status: u3
 }
 
 #[test]
-fn names_are_removed_as_what_they_are() {
+fn remove_and_rmdir_check_the_object_type() {
     let mut world = World::writable();
     let [top, hello] = ["", "hello"].map(|path| world.handle(path));
     for (procedure, name, status) in [
@@ -79,7 +79,7 @@ fn rename(from: &[u8], name: &[u8], to: &[u8], new_name: &[u8]) -> Call {
 }
 
 #[test]
-fn a_rename_tells_of_both_directories() {
+fn rename_reply_has_attributes_of_both_directories() {
     for (from, name, to, new_name, status) in [
         ("", &b"hello"[..], "", &b"new"[..], OK),
         ("", b"hello", "dir", b"inner", OK),
@@ -113,7 +113,7 @@ fn a_rename_tells_of_both_directories() {
 }
 
 #[test]
-fn a_second_directory_that_is_not_there_is_not_told_of() {
+fn stale_target_directory_has_no_attributes() {
     let mut world = World::writable();
     let [top, hello, stale] = ["", "hello", "fifo"].map(|path| world.handle(path));
     world.tree.ram().unlink("fifo");
@@ -135,7 +135,7 @@ fn a_second_directory_that_is_not_there_is_not_told_of() {
 }
 
 #[test]
-fn a_link_tells_of_the_object_and_the_directory() {
+fn link_reply_has_attributes_of_object_and_directory() {
     let mut world = World::writable();
     let [top, dir] = ["", "dir"].map(|path| world.handle(path));
     for (path, into, name, status) in [
@@ -170,11 +170,11 @@ fn a_link_tells_of_the_object_and_the_directory() {
 }
 
 #[test]
-fn attributes_are_set_one_by_one_and_together() {
+fn setattr_sets_each_attribute_alone_and_together() {
     const SIZE: &[u32] = &[0, 0, 0, 1, 0, 4, 0, 0];
     for (change, at, expect) in [
         (&[1, 0o7123, 0, 0, 0, 0, 0][..], 1, &[0o7123][..]),
-        // Bits above the mode's are no business of ours.
+        // Bits above 07777 are ignored.
         (&[1, u32::MAX, 0, 0, 0, 0, 0], 1, &[0o7777]),
         (&[0, 1, 3, 0, 0, 0, 0], 3, &[3, 100]),
         (&[0, 0, 1, 4, 0, 0, 0], 3, &[1000, 4]),
@@ -206,11 +206,11 @@ fn attributes_are_set_one_by_one_and_together() {
 }
 
 #[test]
-fn a_change_of_nothing_succeeds_and_changes_nothing() {
+fn empty_setattr_succeeds_without_change() {
     let mut world = World::writable();
     let hello = world.handle("hello");
     let was = world.tree.ram().clone();
-    // To the host, a user of all ones means "no change".
+    // Linux takes a UID or GID of all ones as "no change".
     for change in [NO_CHANGE, &[0, 1, u32::MAX, 1, u32::MAX, 0, 0, 0]] {
         let call = Call::of(Procedure::SetAttr, &hello).words(change).word(0);
         assert_eq!(world.ask_around(&call, &[&hello]).status, OK);
@@ -219,7 +219,7 @@ fn a_change_of_nothing_succeeds_and_changes_nothing() {
 }
 
 #[test]
-fn attributes_are_set_only_if_the_guard_is_right() {
+fn setattr_requires_a_matching_guard() {
     let mut world = World::writable();
     let hello = world.handle("hello");
     let call = |guard: [u32; 2]| {
@@ -236,7 +236,7 @@ fn attributes_are_set_only_if_the_guard_is_right() {
 }
 
 #[test]
-fn attributes_that_cannot_be_are_refused() {
+fn invalid_attributes_are_refused() {
     let mut world = World::writable();
     let size = |size: u64| [0, 0, 0, 1, (size >> 32) as u32, size as u32, 0, 0];
     for (path, change, status) in [
@@ -266,7 +266,7 @@ fn attributes_that_cannot_be_are_refused() {
     }
 }
 
-/// Calls that change something, or would.
+/// All calls that change something on a writable export.
 fn changes(world: &mut World) -> Vec<(String, Call)> {
     const STARTS: [&str; 10] = [
         "SetAttr", "Write", "Create", "MkDir", "SymLink", "MkNod", "Remove", "RmDir", "Rename",
@@ -280,7 +280,7 @@ fn changes(world: &mut World) -> Vec<(String, Call)> {
 }
 
 #[test]
-fn every_change_succeeds_alone_and_after_the_others() {
+fn each_change_succeeds_alone_and_in_sequence() {
     let mut world = World::writable();
     let pristine = world.tree.ram().clone();
     for alone in [true, false] {
@@ -301,7 +301,7 @@ fn every_change_succeeds_alone_and_after_the_others() {
 }
 
 #[test]
-fn a_change_whose_arguments_break_off_changes_nothing() {
+fn change_with_truncated_arguments_has_no_effect() {
     let mut world = World::writable();
     let was = world.tree.ram().clone();
     for (name, call) in changes(&mut World::default()) {
@@ -319,7 +319,7 @@ fn a_change_whose_arguments_break_off_changes_nothing() {
 }
 
 #[test]
-fn a_change_that_arrives_in_parts_or_fragments_is_made_once() {
+fn fragmented_change_is_carried_out_once() {
     for (name, call) in changes(&mut World::default()).into_iter().take(15) {
         let mut world = World::writable();
         let pristine = world.tree.ram().clone();

@@ -1,4 +1,5 @@
-//! Requests that come twice: what must not be done twice is not, and gets the same answer, to the byte.
+//! The duplicate request cache: a retransmitted call that is not idempotent is not carried out again and gets the same reply, byte
+//! for byte.
 
 use super::calls::{Call, NO_CHANGE, every};
 use super::{World, content};
@@ -21,7 +22,7 @@ fn mkdir(top: &[u8], name: &[u8]) -> Call {
 }
 
 #[test]
-fn what_changes_names_or_attributes_is_done_once() {
+fn retransmitted_change_is_carried_out_once() {
     let names = [
         "SetAttr", "Create", "MkDir", "SymLink", "MkNod", "Remove", "RmDir", "Rename", "Link",
     ];
@@ -33,7 +34,7 @@ fn what_changes_names_or_attributes_is_done_once() {
         let mut world = World::remembering();
         let first = world.send(&call.record()).output;
         let was = world.tree.ram().clone();
-        // On another connection, in fragments, and later.
+        // Again on another connection, and in fragments.
         for cuts in [&[][..], &[30], &[4, 50, 80]] {
             let again = world.send(&call.fragments(cuts)).output;
             assert_eq!(again, first, "{name}");
@@ -46,7 +47,7 @@ fn what_changes_names_or_attributes_is_done_once() {
 }
 
 #[test]
-fn what_only_looks_the_same_is_another_request() {
+fn similar_request_is_not_a_duplicate() {
     let mut world = World::remembering();
     let top = world.handle("");
     let make = |world: &mut World, call: &Call| world.ask(call).unwrap().status;
@@ -65,7 +66,7 @@ fn what_only_looks_the_same_is_another_request() {
 }
 
 #[test]
-fn failures_are_told_again_too() {
+fn failed_reply_is_repeated_too() {
     let mut world = World::remembering();
     let top = world.handle("");
     let remove = Call::of(Procedure::Remove, &top).opaque(b"late");
@@ -76,7 +77,7 @@ fn failures_are_told_again_too() {
 }
 
 #[test]
-fn what_changes_nothing_is_told_as_it_is_now() {
+fn idempotent_replies_are_not_cached() {
     let mut world = World::remembering();
     let hello = world.handle("hello");
     let ask = Call::of(Procedure::GetAttr, &hello);
@@ -89,9 +90,9 @@ fn what_changes_nothing_is_told_as_it_is_now() {
     assert_eq!(world.ask(&read).unwrap().bytes, b"Jello world");
 }
 
-/// To write the same bytes again does no harm, and keeping them to compare would take all the memory there is.
+/// Repeating a WRITE does no harm, and caching its data for comparison would take too much memory.
 #[test]
-fn a_write_is_made_again() {
+fn retransmitted_write_is_carried_out_again() {
     let mut world = World::remembering();
     let hello = world.handle("hello");
     let write = Call::write(&hello, 0, 0, b"J");
@@ -102,7 +103,7 @@ fn a_write_is_made_again() {
 }
 
 #[test]
-fn what_breaks_off_is_not_kept() {
+fn truncated_call_is_not_cached() {
     let mut world = World::remembering();
     let top = world.handle("");
     let whole = mkdir(&top, b"new");
@@ -126,10 +127,10 @@ fn full_cache_evicts_the_oldest_reply() {
     assert_eq!(world.ask(&call(0)).unwrap().status, EXISTS);
 }
 
-/// The server is killed with 200 calls of one client in flight, of which it has carried out all but the last. The client sends them
-/// again, last first or first first; another client has sent calls that fail meanwhile.
+/// The server is killed after it has carried out all but the last of 200 calls of one client. The client sends them again, from the
+/// last or from the first. Failing calls of another client come in between.
 #[test]
-fn calls_in_flight_are_replayed_right() {
+fn calls_in_flight_survive_a_killed_server() {
     for backwards in [false, true] {
         let mut world = World::writable();
         let top = world.handle("");
@@ -159,9 +160,10 @@ fn calls_in_flight_are_replayed_right() {
     }
 }
 
-/// Every call that is not idempotent, when its reply was lost with the server: carried out before or not, it succeeds once.
+/// Every call that is not idempotent, if the server is killed before its reply arrives: the retransmitted call succeeds, whether it
+/// had been carried out or not.
 #[test]
-fn the_next_server_knows_what_was_begun() {
+fn next_server_recognises_changes_of_killed_one() {
     let makes = ["Create", "MkDir", "SymLink", "MkNod", "Link"];
     let takes = ["Remove", "RmDir", "Rename"];
     let starts = |name: &str, all: &[&str]| all.iter().any(|start| name.starts_with(start));
@@ -184,7 +186,7 @@ fn the_next_server_knows_what_was_begun() {
         for mut world in [first, World::writable()] {
             let is_done = world.tree.ram().is_like(&was);
             serve(&mut world, left.clone().leak());
-            // Other calls come first.
+            // Other calls precede the retransmission.
             let top = world.handle("");
             let none = Call::of(Procedure::Remove, &top).opaque(b"none").xid(8);
             assert_eq!(world.ask(&none).unwrap().status, NO_ENTRY);
@@ -197,9 +199,10 @@ fn the_next_server_knows_what_was_begun() {
     assert!(seen > makes.len() + takes.len());
 }
 
-/// A guard that holds no longer because an earlier server has carried out the call is right; one that never held is not.
+/// SETATTR with a guard: if the killed server has carried it out, the guard no longer matches and the retransmission must succeed
+/// all the same. A guard that never matched fails.
 #[test]
-fn the_next_server_knows_which_guard_held() {
+fn next_server_recognises_which_guard_matched() {
     let mut world = World::writable();
     let hello = world.handle("hello");
     let call = |guard: [u32; 2]| {
@@ -217,14 +220,15 @@ fn the_next_server_knows_which_guard_held() {
             assert_eq!(world.ask(&call).unwrap().status, status);
             assert!(world.tree.ram().is_like(&was));
         }
-        // Another call with the same guard comes too late.
+        // Another call with the same guard fails: ctime has changed.
         assert_eq!(world.ask(&call.xid(9)).unwrap().status, NOT_SYNCHRONOUS);
     }
 }
 
-/// What fails because of what was there before fails: it is not taken for what was begun.
+/// A retransmitted call that had failed in the killed server fails again: an existing name does not mean that the call was carried
+/// out.
 #[test]
-fn what_was_begun_in_vain_fails() {
+fn failed_call_fails_again_in_next_server() {
     let mut world = World::writable();
     let top = world.handle("");
     world.programs = Programs::new([0; 8], vec![0; KEPT_BYTES].leak(), true, None);
@@ -240,7 +244,7 @@ fn what_was_begun_in_vain_fails() {
     }
 }
 
-/// Counts what is asked of it.
+/// Counts the calls of `Turns`.
 #[derive(Default)]
 struct Beside {
     begun: AtomicU32,
@@ -269,10 +273,10 @@ impl Turns for Beside {
     }
 }
 
-/// Beside others a server takes its turn at each call that changes names or attributes, and at no other. What another has done is
-/// made durable before it is told again; its own is not asked for twice.
+/// Servers that run beside each other take turns: one turn for each call that changes names or attributes, none for others. A reply
+/// that another server gave is repeated only once its change is durable; the server's own needs no second sync.
 #[test]
-fn servers_beside_each_other_take_turns() {
+fn parallel_servers_take_turns_for_changes() {
     let turns: &'static Beside = Box::leak(Box::default());
     let count = || turns.ended.load(Ordering::Relaxed);
     let mut world = World::writable();
@@ -294,7 +298,7 @@ fn servers_beside_each_other_take_turns() {
     assert_eq!(world.ask(&call).unwrap().status, OK);
     assert_eq!(world.ask(&call).unwrap().status, OK);
     assert_eq!(world.tree.host.staged_exports.get(), 0);
-    // As if the server that answered had been another.
+    // Make the cached reply look like another server's.
     world.programs.set_server(8);
     assert_eq!(world.ask(&call).unwrap().status, OK);
     assert_eq!(world.tree.host.staged_exports.get(), 1);

@@ -1,4 +1,4 @@
-//! LOOKUP by every kind of name; READDIR and READDIRPLUS by every size of page.
+//! LOOKUP with every kind of name; READDIR and READDIRPLUS with every page size.
 
 use super::World;
 use super::calls::Call;
@@ -12,7 +12,7 @@ const NOT_DIRECTORY: u32 = 20;
 const BAD_COOKIE: u32 = 10003;
 
 #[test]
-fn names_that_can_be_no_entry_have_their_errors() {
+fn invalid_lookup_names_have_their_errors() {
     let mut world = World::default();
     let [top, many] = ["", "many"].map(|path| world.handle(path));
     for (name, status) in [
@@ -37,7 +37,7 @@ fn names_that_can_be_no_entry_have_their_errors() {
 }
 
 #[test]
-fn dots_are_the_directory_and_the_one_above() {
+fn dot_names_resolve_to_directory_and_parent() {
     let mut world = World::default();
     let [top, dir, hello] = ["", "dir", "hello"].map(|path| world.handle(path));
     for (from, name, to) in [
@@ -57,7 +57,7 @@ fn dots_are_the_directory_and_the_one_above() {
     }
 }
 
-/// The limits of a page: of names, and, for READDIRPLUS, of all.
+/// READDIR: `count`. READDIRPLUS: `dircount` and `maxcount`.
 type Counts = (u32, Option<u32>);
 
 fn page(handle: &[u8], cookie: u64, (names, all): Counts) -> Call {
@@ -72,7 +72,7 @@ fn page(handle: &[u8], cookie: u64, (names, all): Counts) -> Call {
     }
 }
 
-/// Everything in the directory, page by page; `None` when a page was too small for an entry.
+/// All entries of a directory, page by page. `None` if a page was too small for an entry.
 fn list(world: &mut World, path: &str, counts: Counts) -> Option<Vec<Entry>> {
     let handle = world.handle(path);
     let mut listed = Vec::new();
@@ -102,7 +102,7 @@ fn list(world: &mut World, path: &str, counts: Counts) -> Option<Vec<Entry>> {
     }
 }
 
-/// Lists with the pages that `counts` makes of each size; from `suffices` bytes on, every size must do.
+/// Lists the directory with every page size. From `suffices` bytes on, no page may be too small.
 fn check(suffices: u32, counts: fn(u32) -> Counts) {
     let mut world = World::default();
     let whole = list(&mut world, "many", counts(65_536)).unwrap();
@@ -115,28 +115,28 @@ fn check(suffices: u32, counts: fn(u32) -> Counts) {
     }
 }
 
-/// What a page needs for an entry with a name of 255 bytes, its own status not counted: attributes, verifier, entry, end.
+/// Page bytes for an entry with a name of 255 bytes: attributes, verifier, entry, end. The status (4 bytes) is not included.
 const LONGEST_NAME: u32 = 88 + 8 + (24 + 256) + 8;
-/// The same with the entry's attributes and handle. The status is counted with the page, which is never wrong.
+/// Page bytes for a READDIRPLUS entry: also its attributes and handle. The server counts the status (4 bytes) as well.
 const LONGEST_OBJECT: u32 = LONGEST_NAME + (4 + 84) + (4 + 4 + 16);
 
 #[test]
-fn pages_of_names_of_every_size_list_everything_once_or_are_too_small() {
+fn readdir_pages_list_every_entry_once() {
     check(LONGEST_NAME + 4, |size| (size, None));
 }
 
 #[test]
-fn pages_of_objects_of_every_size_list_everything_once_or_are_too_small() {
+fn readdirplus_pages_list_every_entry_once() {
     check(LONGEST_OBJECT + 4, |size| (u32::MAX, Some(size)));
 }
 
 #[test]
-fn the_hint_for_names_never_makes_a_page_empty() {
+fn small_dircount_never_makes_a_page_empty() {
     check(0, |size| (size, Some(600)));
 }
 
 #[test]
-fn a_page_of_four_gibibytes_is_a_page_of_what_we_give() {
+fn page_size_is_limited_by_the_server() {
     let mut world = World::default();
     for counts in [(u32::MAX, None), (u32::MAX, Some(u32::MAX))] {
         assert_eq!(list(&mut world, "many", counts).unwrap().len(), 103);
@@ -144,7 +144,7 @@ fn a_page_of_four_gibibytes_is_a_page_of_what_we_give() {
 }
 
 #[test]
-fn listed_objects_are_those_that_lookup_finds() {
+fn readdirplus_entries_match_lookup() {
     let mut world = World::default();
     let top = world.handle("");
     let entries = list(&mut world, "", (4096, Some(4096))).unwrap();
@@ -162,7 +162,7 @@ fn listed_objects_are_those_that_lookup_finds() {
 }
 
 #[test]
-fn cookies_of_no_entry_are_refused_and_the_last_is_the_end() {
+fn unknown_cookie_is_refused() {
     let mut world = World::default();
     let many = world.handle("many");
     for (cookie, status) in [(103, 0), (104, BAD_COOKIE), (u64::MAX, BAD_COOKIE)] {

@@ -1,4 +1,4 @@
-//! CREATE, MKDIR, SYMLINK, MKNOD: what they make, what they tell, and why they refuse.
+//! CREATE, MKDIR, SYMLINK, MKNOD: effects, attributes in the reply, and errors.
 
 use super::calls::{Call, NO_CHANGE};
 use super::changing::check;
@@ -13,7 +13,7 @@ const ACCESS: u32 = 13;
 const INVALID: u32 = 22;
 const NAME_TOO_LONG: u32 = 63;
 const BAD_TYPE: u32 = 10007;
-/// How CREATE takes a name that is there already.
+/// CREATE modes (createmode3).
 const UNCHECKED: u32 = 0;
 const GUARDED: u32 = 1;
 const EXCLUSIVE: u32 = 2;
@@ -27,7 +27,7 @@ fn create(dir: &[u8], name: &[u8], how: u32, rest: &[u32]) -> Call {
         .words(rest)
 }
 
-/// Calls that make something of this name: with `change`, or as it comes.
+/// One call per type of object that creates `name`, with the attributes `change`.
 fn makers(dir: &[u8], name: &[u8], change: &[u32]) -> [(u32, Call); 7] {
     let of = |procedure| Call::of(procedure, dir).opaque(name);
     let node = |kind| of(Procedure::MkNod).word(kind).words(change);
@@ -48,7 +48,7 @@ fn makers(dir: &[u8], name: &[u8], change: &[u32]) -> [(u32, Call); 7] {
 }
 
 #[test]
-fn what_is_made_is_told_and_found_as_it_was_asked_for() {
+fn created_object_has_the_requested_attributes() {
     let mut world = World::writable();
     let dir = world.handle("dir");
     for (given, change) in [(false, NO_CHANGE), (true, ALL)] {
@@ -61,7 +61,7 @@ fn what_is_made_is_told_and_found_as_it_was_asked_for() {
             assert_eq!(body.attributes[0], found.attributes[0], "{name}");
             let told = body.attributes[0].unwrap();
             assert_eq!(told[0], kind, "{name}");
-            // A link's mode means nothing.
+            // The mode of a symbolic link has no effect.
             assert!(!given || kind == 5 || told[1] == 0o640, "{name}");
             let owner = if given { [3, 4] } else { [1000, 100] };
             assert_eq!(told[3..5], owner, "{name}");
@@ -77,7 +77,7 @@ fn what_is_made_is_told_and_found_as_it_was_asked_for() {
     let link = world.handle("dir/new 2 true");
     let target = world.ask(&Call::of(Procedure::ReadLink, &link)).unwrap();
     assert_eq!(target.bytes, b"/any\xff where");
-    // A size makes a file of zeros.
+    // A size attribute creates a file of zeros.
     let sized = [0, 0, 0, 1, 0, 5, 0, 0];
     check(
         &mut world,
@@ -89,7 +89,7 @@ fn what_is_made_is_told_and_found_as_it_was_asked_for() {
 }
 
 #[test]
-fn names_that_cannot_be_made_are_refused_by_all_that_make() {
+fn invalid_names_are_refused_by_every_creating_call() {
     let mut world = World::writable();
     let [top, file] = ["", "hello"].map(|path| world.handle(path));
     for (name, status) in [
@@ -123,7 +123,7 @@ fn names_that_cannot_be_made_are_refused_by_all_that_make() {
 }
 
 #[test]
-fn creating_what_is_there_keeps_it_unless_that_is_guarded() {
+fn unchecked_create_keeps_existing_file() {
     let mut world = World::writable();
     let [top, hello] = ["", "hello"].map(|path| world.handle(path));
     let there = world.attributes(&hello);
@@ -131,7 +131,7 @@ fn creating_what_is_there_keeps_it_unless_that_is_guarded() {
     let call = create(&top, b"hello", UNCHECKED, ALL);
     let body = world.ask_around(&call, &[&top]);
     assert_eq!((body.status, body.handle), (OK, hello.clone()));
-    // Only the size is taken from what was asked for.
+    // Of the given attributes only the size is applied to an existing file.
     assert_eq!(body.attributes[0], Some(there));
     assert!(world.tree.ram().is_like(&was));
     let cut = [1, 0o600, 0, 0, 1, 0, 4, 0, 0];
@@ -154,14 +154,14 @@ fn creating_what_is_there_keeps_it_unless_that_is_guarded() {
 }
 
 #[test]
-fn an_exclusive_creation_that_is_asked_for_again_is_the_same() {
-    // Verifiers are any bits: all ones of a time are too much for some hosts.
+fn repeated_exclusive_create_returns_the_same_file() {
+    // A verifier may have any bits. It is stored in atime and mtime, and some hosts reject times of all ones.
     for verifier in [[0, 0], [7, 8], [u32::MAX; 2], [1 << 31, 1]] {
         let mut world = World::writable();
         let [top, hello] = ["", "hello"].map(|path| world.handle(path));
         let call = create(&top, b"new", EXCLUSIVE, &verifier);
         let made = check(&mut world, &call, &[&top], OK);
-        // Every host can keep these as times.
+        // Every host can store these times.
         let times = made.attributes[0].unwrap();
         assert!(times[15] < 1 << 31 && times[17] < 1 << 31);
         let was = world.tree.ram().clone();
@@ -173,13 +173,13 @@ fn an_exclusive_creation_that_is_asked_for_again_is_the_same() {
         check(&mut world, &other, &[&top], EXISTS);
         let there = create(&top, b"hello", EXCLUSIVE, &verifier);
         check(&mut world, &there, &[&top], EXISTS);
-        // A server that was started again knows it as long as nothing was done to it.
+        // A restarted server recognises the file while its times are unchanged.
         let mut restarted = World {
             tree: world.tree,
             ..World::default()
         };
         assert_eq!(restarted.ask(&call).unwrap().handle, made.handle);
-        // Whatever its times are, with something in it it may be anybody's.
+        // Once the file has data, it is not recognised by its times: another client may have written it.
         restarted
             .ask(&Call::write(&made.handle, 0, 2, b"x"))
             .unwrap();
@@ -194,7 +194,7 @@ fn an_exclusive_creation_that_is_asked_for_again_is_the_same() {
 }
 
 #[test]
-fn an_exclusive_creation_is_known_after_its_maker_wrote_to_it() {
+fn exclusive_create_is_recognised_after_a_write() {
     let mut world = World::writable();
     let top = world.handle("");
     let call = |number: u32| {
@@ -214,7 +214,7 @@ fn an_exclusive_creation_is_known_after_its_maker_wrote_to_it() {
 }
 
 #[test]
-fn nodes_of_other_kinds_are_not_made() {
+fn mknod_refuses_other_types() {
     let mut world = World::writable();
     let top = world.handle("");
     let call = |kind| {
@@ -232,7 +232,7 @@ fn nodes_of_other_kinds_are_not_made() {
 }
 
 #[test]
-fn targets_of_links_are_bounded() {
+fn symlink_target_length_is_limited() {
     let mut world = World::writable();
     let top = world.handle("");
     for (len, status) in [(1, Some(OK)), (4095, Some(OK)), (4098, None)] {

@@ -1,4 +1,4 @@
-//! The engines over the model tree: bytes in, bytes out. No sockets, no sleeping.
+//! Tests of the NFS engines over the model tree: bytes in, bytes out, without sockets or sleeping.
 
 mod changing;
 mod duplicates;
@@ -19,7 +19,7 @@ use crate::wire::rpc::Reject;
 use calls::{Asked, Call};
 
 impl World {
-    /// The handle of a file that was removed since.
+    /// The handle of a file that was then removed.
     fn stale_handle(&mut self) -> Vec<u8> {
         self.tree.ram().file("gone", b"");
         let handle = self.handle("gone");
@@ -27,12 +27,12 @@ impl World {
         handle
     }
 
-    /// Gives a whole stream to a new connection.
+    /// Sends a whole stream on a new connection.
     fn send(&mut self, input: &[u8]) -> Talk {
         self.send_in(input, || usize::MAX)
     }
 
-    /// The whole reply to `call`, which must be all that happens.
+    /// The whole reply to `call`. Fails if the connection does anything else.
     fn reply(&mut self, call: &Call) -> Vec<u8> {
         let record = call.record();
         let talk = self.send(&record);
@@ -42,19 +42,19 @@ impl World {
         replies[0].to_vec()
     }
 
-    /// The results of `call`, strictly read.
+    /// The results of `call`, parsed strictly.
     fn ask(&mut self, call: &Call) -> Result<Body, Reject> {
         let asked = Asked::of(&call.0).unwrap();
         replies::parse(&self.reply(call), asked).unwrap()
     }
 
-    /// What GETATTR tells.
+    /// The attributes in a GETATTR reply.
     fn attributes(&mut self, handle: &[u8]) -> Attributes {
         let told = self.ask(&Call::of(Procedure::GetAttr, handle)).unwrap();
         told.attributes[0].unwrap()
     }
 
-    /// Asks, and checks that what is told of these objects, before and after, is what they were and are.
+    /// Makes a call and compares the attributes in its reply, before and after, with GETATTR of these objects.
     #[track_caller]
     fn ask_around(&mut self, call: &Call, handles: &[&[u8]]) -> Body {
         let was: Vec<_> = handles
@@ -86,7 +86,7 @@ impl World {
     }
 }
 
-/// The attributes that the model tells.
+/// The attributes that the model's objects have.
 fn attributes(kind: u32, mode: u32, size: u64, inode: u32) -> Attributes {
     let [high, low] = [(size >> 32) as u32, size as u32];
     // Small files are stored in a chunk.
@@ -98,12 +98,12 @@ fn attributes(kind: u32, mode: u32, size: u64, inode: u32) -> Attributes {
     ]
 }
 
-/// What is told of an object from before a change.
+/// The WccAttr of these attributes.
 fn before(attributes: Attributes) -> Before {
     [5, 6, 17, 18, 19, 20].map(|at| attributes[at])
 }
 
-/// All that a small file has in it.
+/// The whole contents of a small file.
 fn content(world: &mut World, path: &str) -> Vec<u8> {
     let handle = world.handle(path);
     let node = world.tree.open(&handle, &Caller::default()).unwrap();
@@ -125,9 +125,9 @@ fn words(bytes: &[u8]) -> Vec<u32> {
     bytes.chunks(4).map(word).collect()
 }
 
-/// An error of the disk under an order has no place in the reply, which was promised already.
+/// If the disk fails under an order, the connection is closed: the head of the reply already promised the data.
 #[test]
-fn an_order_that_fails_closes_the_connection() {
+fn failing_order_closes_the_connection() {
     let mut world = World::default();
     let big = world.handle("big");
     let mut session = World::session();

@@ -1,6 +1,6 @@
-//! Requests with something wrong in them, as many as time allows: nothing panics, and every answer is a proper one.
+//! Mutated requests: nothing panics, and every reply is well formed.
 //!
-//! `STOWAWAY_FULL=1` runs twenty times as many; `STOWAWAY_SEED=n` repeats the one that failed.
+//! `STOWAWAY_FULL=1` runs twenty times as many; `STOWAWAY_SEED=n` repeats one run.
 
 use super::World;
 use super::calls::{Call, every, large};
@@ -9,10 +9,10 @@ use crate::vfs::FsError;
 use cases::mutate::mutate;
 use cases::random::{Random, for_seeds};
 
-/// Kinds of events that are about a peer.
+/// Number of event kinds that concern a peer.
 const EVENT_KIND_COUNT: usize = 5;
 
-/// Some requests, in fragments or not, with something wrong in the calls, in the marks, or in neither.
+/// Up to three requests, whole or in fragments, with mutations in the calls, in the record marks, or in neither.
 fn stream(random: &mut Random, calls: &[(String, Call)]) -> Vec<u8> {
     let mut stream = Vec::new();
     for _ in 0..1 + random.below(3) {
@@ -35,7 +35,7 @@ fn stream(random: &mut Random, calls: &[(String, Call)]) -> Vec<u8> {
 }
 
 #[test]
-fn no_mutation_panics_or_gets_an_improper_answer() {
+fn mutated_requests_get_well_formed_replies() {
     let full = std::env::var_os("STOWAWAY_FULL").is_some_and(|value| value == "1");
     let mut world = World::remembering();
     let pristine = world.tree.ram().clone();
@@ -46,7 +46,7 @@ fn no_mutation_panics_or_gets_an_improper_answer() {
     let mut closed = 0;
     for_seeds(if full { 2_000_000 } else { 100_000 }, |seed| {
         let mut random = Random::new(seed);
-        // What is large takes long, piece by piece.
+        // Large calls take long piece by piece, so only every 20th run has them.
         let calls = if seed % 20 == 0 { &more } else { &calls };
         let stream = stream(&mut random, calls);
         let largest = *random.pick(&[REQUEST_BYTES, 200, 9]);

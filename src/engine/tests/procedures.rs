@@ -1,4 +1,4 @@
-//! Each procedure's success in golden words, and its failures.
+//! Each procedure's successful reply in golden words, and its errors.
 
 use super::calls::{Call, HEADER_BYTES, every, large};
 use super::{VERIFIER, World, attributes, before, words};
@@ -9,7 +9,7 @@ use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
 use crate::wire::{mount, portmap};
 
-/// Inode numbers of the tree follow from the order in which it is made.
+/// Inode numbers follow from the order in which the tree is created.
 const TOP: u32 = 1;
 const HELLO: u32 = 2;
 const EMPTY: u32 = 7;
@@ -23,7 +23,7 @@ fn hello() -> [u32; 21] {
     attributes(1, 0o644, 11, HELLO)
 }
 
-/// The one call of `procedure` in the list of all.
+/// The call of `procedure` in the list of all calls.
 fn sample(world: &mut World, procedure: Procedure) -> Call {
     let name = format!("{procedure:?}");
     let found = every(world).into_iter().find(|(other, _)| *other == name);
@@ -38,17 +38,17 @@ fn check(procedure: Procedure, expect: &[&[u32]]) {
 }
 
 #[test]
-fn null_answers_nothing() {
+fn null_reply_is_empty() {
     check(Procedure::Null, &[]);
 }
 
 #[test]
-fn attributes_are_told_alone_by_getattr() {
+fn getattr_reply_has_attributes_only() {
     check(Procedure::GetAttr, &[&[0], &hello()]);
 }
 
 #[test]
-fn lookup_tells_handle_object_and_directory() {
+fn lookup_reply_has_handle_object_and_directory() {
     let handle = words(&World::default().handle("hello"));
     check(
         Procedure::Lookup,
@@ -57,7 +57,7 @@ fn lookup_tells_handle_object_and_directory() {
 }
 
 #[test]
-fn access_grants_no_writing_and_nothing_unasked() {
+fn access_grants_only_requested_read_rights() {
     let mut world = World::default();
     for (path, attributes, asked, granted) in [
         ("", top(), 0x3f, 0x03),
@@ -73,7 +73,7 @@ fn access_grants_no_writing_and_nothing_unasked() {
 }
 
 #[test]
-fn readlink_tells_the_target_as_it_is() {
+fn readlink_returns_the_raw_target() {
     let link = attributes(5, 0o777, 11, LINK);
     check(
         Procedure::ReadLink,
@@ -86,7 +86,7 @@ fn readlink_tells_the_target_as_it_is() {
 }
 
 #[test]
-fn read_tells_count_end_and_data() {
+fn read_reply_has_count_eof_and_data() {
     check(
         Procedure::Read,
         &[&[0, 1], &hello(), &[11, 1, 11], &words(b"hello world")],
@@ -94,7 +94,7 @@ fn read_tells_count_end_and_data() {
 }
 
 #[test]
-fn an_empty_directory_lists_itself_and_its_parent() {
+fn empty_directory_lists_dot_and_dot_dot() {
     let mut world = World::default();
     let handle = world.handle("empty");
     let empty = attributes(2, 0o755, 4096, EMPTY);
@@ -113,12 +113,12 @@ fn an_empty_directory_lists_itself_and_its_parent() {
 }
 
 #[test]
-fn file_systems_tell_their_space_and_limits() {
+fn fsstat_fsinfo_and_pathconf_return_space_and_limits() {
     let head: &[&[u32]] = &[&[0, 1], &top()];
     let mut world = World::default();
     let root = world.tree.root(0).unwrap();
     let stat = world.tree.statfs(root).unwrap();
-    // All numbers but the last two differ, so each is in its own place.
+    // All values but the last two differ, so a swapped field is detected.
     let words = [
         stat.total_bytes,
         stat.free_bytes,
@@ -143,7 +143,7 @@ fn file_systems_tell_their_space_and_limits() {
 }
 
 #[test]
-fn commit_has_nothing_to_wait_for() {
+fn commit_of_unchanged_file_succeeds() {
     check(
         Procedure::Commit,
         &[&[0, 1], &before(hello()), &[1], &hello(), &words(&VERIFIER)],
@@ -151,7 +151,7 @@ fn commit_has_nothing_to_wait_for() {
 }
 
 #[test]
-fn changes_are_refused_with_the_attributes_there_are() {
+fn change_on_read_only_export_returns_attributes() {
     const READ_ONLY: u32 = 30;
     let hello: &[&[u32]] = &[&[1], &before(hello()), &[1], &hello()];
     let top: &[&[u32]] = &[&[1], &before(top()), &[1], &top()];
@@ -168,7 +168,7 @@ fn changes_are_refused_with_the_attributes_there_are() {
     ] {
         check(procedure, &[&[&[READ_ONLY][..]], top].concat());
     }
-    // As the kernel's server: also one that changes nothing.
+    // Also a SETATTR that changes nothing, like the Linux kernel's server.
     let mut world = World::default();
     let handle = world.handle("hello");
     let nothing = Call::of(Procedure::SetAttr, &handle).words(&[0; 7]);
@@ -179,7 +179,7 @@ fn changes_are_refused_with_the_attributes_there_are() {
     check(Procedure::Link, &[status, &hello[2..], top].concat());
 }
 
-/// What follows the status when there is no object to tell of.
+/// The words after the status if the call has no object with attributes.
 const fn shape_of_failure(procedure: Procedure) -> &'static [u32] {
     match procedure {
         Procedure::Null | Procedure::GetAttr => &[],
@@ -198,7 +198,7 @@ const fn shape_of_failure(procedure: Procedure) -> &'static [u32] {
     }
 }
 
-/// The call of `procedure` with `handle` in the place of its first one.
+/// The call of `procedure` with `handle` as its first handle.
 fn with_handle(world: &mut World, procedure: Procedure, handle: &[u8]) -> Call {
     const OWN_BYTES: usize = 4 + 16;
     let Call(sample) = sample(world, procedure);
@@ -208,7 +208,7 @@ fn with_handle(world: &mut World, procedure: Procedure, handle: &[u8]) -> Call {
 }
 
 #[test]
-fn handles_that_name_nothing_fail_in_every_procedures_own_shape() {
+fn stale_handle_fails_in_each_procedures_layout() {
     let mut world = World::default();
     let stale = world.stale_handle();
     for procedure in &Procedure::ALL[1..] {
@@ -224,7 +224,7 @@ fn handles_that_name_nothing_fail_in_every_procedures_own_shape() {
     }
 }
 
-/// What each failure of the host is on the wire.
+/// NFS status for each error of a backend.
 const STATUSES: &[(FsError, u32)] = &[
     (FsError::Permission, 1),
     (FsError::NoEntry, 2),
@@ -251,7 +251,7 @@ const STATUSES: &[(FsError, u32)] = &[
 ];
 
 #[test]
-fn every_failure_of_the_host_has_its_status_in_every_procedure() {
+fn backend_errors_map_to_statuses_in_every_procedure() {
     let mut world = World::default();
     for (error, status) in STATUSES {
         let handle = world.handle("hello");
@@ -265,7 +265,7 @@ fn every_failure_of_the_host_has_its_status_in_every_procedure() {
 }
 
 #[test]
-fn an_object_that_fails_after_it_was_opened_is_told_of() {
+fn late_failure_reply_has_attributes() {
     let mut world = World::writable();
     let mut calls = every(&mut world);
     calls.extend(large(&mut world));
@@ -278,7 +278,7 @@ fn an_object_that_fails_after_it_was_opened_is_told_of() {
         world.tree.host.broken.set(Some(*error));
         for (name, call) in &calls {
             let body = world.ask(call).unwrap();
-            // ACCESS tells what may not be done by granting nothing.
+            // On EACCES, ACCESS succeeds and grants nothing.
             let is_answer = name == "Access" && *error == FsError::Access;
             let status = if is_answer { 0 } else { *status };
             assert_eq!(body.status, status, "{name}");
@@ -296,7 +296,7 @@ fn an_object_that_fails_after_it_was_opened_is_told_of() {
 }
 
 #[test]
-fn arguments_that_break_off_are_garbage() {
+fn truncated_arguments_are_garbage() {
     let mut world = World::default();
     for (name, call) in every(&mut world) {
         let takes_none = name.ends_with("Null") || name.ends_with("null");
@@ -319,7 +319,7 @@ fn arguments_that_break_off_are_garbage() {
 }
 
 #[test]
-fn the_wrong_kind_of_object_is_told_with_its_attributes() {
+fn wrong_object_type_error_has_attributes() {
     const NOT_DIRECTORY: u32 = 20;
     const IS_DIRECTORY: u32 = 21;
     const INVALID: u32 = 22;
@@ -361,7 +361,7 @@ fn the_wrong_kind_of_object_is_told_with_its_attributes() {
 }
 
 #[test]
-fn mounting_gives_the_handle_of_the_directory_in_both_versions() {
+fn mount_returns_directory_handle_in_both_versions() {
     let mut world = World::default();
     let [top, dir] = ["", "dir"].map(|path| world.handle(path));
     for (path, handle) in [
@@ -378,7 +378,7 @@ fn mounting_gives_the_handle_of_the_directory_in_both_versions() {
 }
 
 #[test]
-fn what_cannot_be_mounted_has_its_reason() {
+fn unmountable_path_has_its_error() {
     let mut world = World::default();
     let long = [b"/export/", &[b'x'; 256][..]].concat();
     world.tree.ram().symlink("out", b"/etc");
@@ -411,7 +411,7 @@ fn what_cannot_be_mounted_has_its_reason() {
 }
 
 #[test]
-fn links_that_stay_inside_are_mounted_through_and_files_too() {
+fn mount_follows_links_inside_the_export() {
     let mut world = World::default();
     for (link, target) in [
         ("current", &b"dir"[..]),
@@ -438,7 +438,7 @@ fn links_that_stay_inside_are_mounted_through_and_files_too() {
 }
 
 #[test]
-fn mounts_are_listed_until_they_are_taken_back() {
+fn dump_lists_mounts_until_umount() {
     use mount::procedure::{DUMP, EXPORT, UMNT, UMNTALL};
     let mut world = World::default();
     for version in [1, 3] {
@@ -463,7 +463,7 @@ fn mounts_are_listed_until_they_are_taken_back() {
 }
 
 #[test]
-fn the_portmapper_tells_its_table() {
+fn portmapper_returns_its_table() {
     let mut world = World::default();
     let call = |procedure| Call::new(portmap::PROGRAM, 2, procedure);
     world.check(&call(3).words(&[100_003, 3, 6, 0]), &[&[2049]]);

@@ -1,4 +1,4 @@
-//! READ at the edges: of the file, of 64 bits, of what goes through the reply buffer.
+//! READ at the limits: end of file, 64-bit offsets, and the largest reply that is copied into the buffer.
 
 use super::calls::{Asked, Call};
 use super::tree::{BIG_BYTES, ENDLESS_BYTES, big_byte};
@@ -6,7 +6,7 @@ use super::{World, replies};
 use crate::config::{READ_BYTES_MAX, READ_INLINE_BYTES};
 use crate::engine::{Order, State};
 
-/// Reads, and checks data and end of file against the file's true bytes.
+/// Reads, and compares data and end-of-file flag with the file.
 #[track_caller]
 fn check(path: &str, size: u64, byte: fn(u64) -> u8, offset: u64, count: u32, expect: u64) {
     let mut world = World::default();
@@ -48,7 +48,7 @@ fn endless(offset: u64, count: u32, expect: u64) {
 }
 
 #[test]
-fn reads_end_where_the_file_does() {
+fn read_ends_at_end_of_file() {
     for (offset, count, expect) in [
         (0, 0, 0),
         (0, 1, 1),
@@ -67,7 +67,7 @@ fn reads_end_where_the_file_does() {
 }
 
 #[test]
-fn offsets_beyond_every_file_are_its_end() {
+fn offset_beyond_end_reads_nothing() {
     for offset in [
         1 << 32,
         0x7fff_ffff_ffff_f000,
@@ -82,7 +82,7 @@ fn offsets_beyond_every_file_are_its_end() {
 }
 
 #[test]
-fn the_largest_file_is_read_to_its_last_byte() {
+fn largest_file_is_read_to_its_last_byte() {
     endless(0x7fff_ffff_ffff_f000, 4096, 4095);
     endless(ENDLESS_BYTES - 1, u32::MAX, 1);
     endless(ENDLESS_BYTES, 1, 0);
@@ -91,7 +91,7 @@ fn the_largest_file_is_read_to_its_last_byte() {
 }
 
 #[test]
-fn inline_and_ordered_reads_are_the_same_to_the_client() {
+fn inline_and_ordered_reads_have_equal_replies() {
     let inline = READ_INLINE_BYTES;
     for count in [
         inline - 1,
@@ -110,7 +110,7 @@ fn inline_and_ordered_reads_are_the_same_to_the_client() {
 }
 
 #[test]
-fn an_order_promises_head_data_and_padding_in_its_mark() {
+fn record_mark_of_order_includes_padding() {
     let mut world = World::default();
     let handle = world.handle("big");
     for (count, pad) in [(65_537, 3), (65_538, 2), (65_539, 1), (65_540, 0)] {
@@ -124,7 +124,7 @@ fn an_order_promises_head_data_and_padding_in_its_mark() {
         };
         assert_eq!((*offset, *len), (5, count));
         assert_eq!(world.tree.ram().pinned, 1);
-        // Header, status, attributes, count, end, length.
+        // RPC header, status, attributes, count, eof, data length.
         let head = 24 + 4 + 88 + 12;
         assert_eq!(progress.produced, 4 + head as usize);
         let mark = u32::from_be_bytes(world.buffer[..4].try_into().unwrap());
@@ -137,7 +137,7 @@ fn an_order_promises_head_data_and_padding_in_its_mark() {
 }
 
 #[test]
-fn what_was_asked_before_an_order_is_answered_before_it() {
+fn replies_keep_their_order_around_an_order() {
     let mut world = World::default();
     let [small, large] = ["hello", "big"].map(|path| world.handle(path));
     let calls = [
@@ -162,7 +162,7 @@ fn what_was_asked_before_an_order_is_answered_before_it() {
 }
 
 #[test]
-fn a_file_that_shrank_since_its_size_was_told_is_read_to_its_new_end() {
+fn shrunken_file_is_read_to_its_new_end() {
     let mut world = World::default();
     let hello = world.handle("hello");
     for (cut, data) in [(4, &b"hell"[..]), (0, b"")] {

@@ -1,4 +1,4 @@
-//! Record marks, headers, refusals: everything before a procedure has its arguments.
+//! Record marks, RPC headers and rejected calls: everything before a procedure reads its arguments.
 
 use super::calls::{Asked, Call, every};
 use super::{World, replies};
@@ -10,7 +10,7 @@ use crate::wire::rpc::Reject;
 use crate::wire::{mount, portmap};
 
 #[test]
-fn unknown_programs_versions_and_procedures_are_refused() {
+fn unknown_program_version_or_procedure_is_refused() {
     let mut world = World::default();
     for (program, version, procedure, why) in [
         (nfs3::PROGRAM, 2, 1, Reject::Version(3, 3)),
@@ -34,7 +34,7 @@ fn unknown_programs_versions_and_procedures_are_refused() {
 }
 
 #[test]
-fn a_socket_for_one_program_knows_no_other() {
+fn socket_of_one_program_refuses_others() {
     let mut world = World::default();
     let nfs = ProgramSet {
         nfs: true,
@@ -53,13 +53,13 @@ fn a_socket_for_one_program_knows_no_other() {
     }
 }
 
-/// A call of NULL whose words after the xid are these.
+/// A NULL call with these words after the xid.
 fn raw(words: &[u32]) -> Call {
     Call(Vec::new()).word(7).words(words)
 }
 
 #[test]
-fn headers_that_are_not_ours_are_refused_by_name() {
+fn unsupported_rpc_headers_are_refused() {
     let mut world = World::default();
     for (call, answer) in [
         (raw(&[0, 2, 100_003, 3, 0, 0, 0, 0, 0]), None),
@@ -90,7 +90,7 @@ fn headers_that_are_not_ours_are_refused_by_name() {
 }
 
 #[test]
-fn a_reply_is_not_answered_and_the_next_call_is() {
+fn received_reply_is_skipped() {
     let mut world = World::default();
     let stream = [
         raw(&[1, 0, 0, 0, 0]).record(),
@@ -103,7 +103,7 @@ fn a_reply_is_not_answered_and_the_next_call_is() {
 }
 
 #[test]
-fn what_is_no_message_closes_the_connection() {
+fn packet_that_is_no_message_closes_connection() {
     let mut world = World::default();
     for packet in [&[][..], &[0; 3], &[0, 0, 0, 7], &[0, 0, 0, 7, 0, 0, 0, 2]] {
         let talk = world.send(&Call(packet.to_vec()).record());
@@ -115,12 +115,12 @@ fn what_is_no_message_closes_the_connection() {
 }
 
 #[test]
-fn requests_in_up_to_sixteen_fragments_are_answered() {
+fn request_may_have_sixteen_fragments() {
     let mut world = World::default();
     for (name, call) in every(&mut world) {
         let whole = world.reply(&call);
         for count in 1..=17 {
-            // Cuts at even places, then all at the front and all at the end, which makes fragments empty.
+            // Even cuts; all cuts at the front; all at the end. The latter two make empty fragments.
             let even = (1..count).map(|at| call.0.len() * at / count).collect();
             for cuts in [even, vec![0; count - 1], vec![call.0.len() - 1; count - 1]] {
                 let talk = world.send(&call.fragments(&cuts));
@@ -136,7 +136,7 @@ fn requests_in_up_to_sixteen_fragments_are_answered() {
 }
 
 #[test]
-fn requests_that_arrive_in_two_parts_are_answered_once() {
+fn request_in_two_parts_is_answered_once() {
     let mut world = World::default();
     for (name, call) in every(&mut world) {
         for record in [call.record(), call.fragments(&[3, 8, 8, 21])] {
@@ -151,7 +151,7 @@ fn requests_that_arrive_in_two_parts_are_answered_once() {
 }
 
 #[test]
-fn the_beginning_of_a_request_is_no_request() {
+fn partial_request_is_not_answered() {
     let mut world = World::default();
     for (name, call) in every(&mut world) {
         for record in [call.record(), call.fragments(&[0, 5, 21])] {
@@ -165,7 +165,7 @@ fn the_beginning_of_a_request_is_no_request() {
 }
 
 #[test]
-fn records_longer_than_any_request_close_the_connection() {
+fn oversized_record_closes_the_connection() {
     let mut world = World::default();
     let last = 1 << 31;
     for mark in [
@@ -177,7 +177,7 @@ fn records_longer_than_any_request_close_the_connection() {
         let talk = world.send(&mark.to_be_bytes());
         assert!(talk.closed.is_some() && talk.output.is_empty(), "{mark:#x}");
     }
-    // The second fragment makes it too long, before any of it is there.
+    // The second fragment's mark exceeds the limit; its data has not arrived.
     let split = [
         &8u32.to_be_bytes()[..],
         &[0; 8],
@@ -185,12 +185,12 @@ fn records_longer_than_any_request_close_the_connection() {
     ]
     .concat();
     assert!(world.send(&split).closed.is_some());
-    // Nothing but empty fragments has no end.
+    // A record of empty fragments only never ends.
     assert!(world.send(&[0; 17 * 4]).closed.is_some());
 }
 
 #[test]
-fn a_write_of_a_mebibyte_is_refused_and_the_stream_goes_on() {
+fn refused_write_of_1_mib_keeps_the_stream() {
     let mut world = World::default();
     let file = world.handle("hello");
     let data = vec![b'w'; WRITE_BYTES_MAX as usize];
@@ -219,7 +219,7 @@ fn a_write_of_a_mebibyte_is_refused_and_the_stream_goes_on() {
 }
 
 #[test]
-fn a_write_in_too_many_fragments_is_refused_once_and_closed() {
+fn refused_write_with_excess_fragments_closes_connection() {
     let mut world = World::default();
     let file = world.handle("hello");
     let write = Call::of(Procedure::Write, &file)
@@ -233,7 +233,7 @@ fn a_write_in_too_many_fragments_is_refused_once_and_closed() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_order_as_the_output_has_room() {
+fn pipelined_requests_are_answered_in_order() {
     let mut world = World::default();
     let calls = every(&mut world);
     let calls: Vec<Call> = (0..64)
@@ -251,7 +251,7 @@ fn pipelined_requests_are_answered_in_order_as_the_output_has_room() {
                 .unwrap();
         }
     }
-    // With all of it there, only output is waited for: for large pages, large reads and orders.
+    // All input is present; the engine stops only when the output is full, because of large pages, large reads and orders.
     let mut session = World::session();
     let mut progress = world.advance(&mut session, &stream[..stream.len().min(REQUEST_BYTES)]);
     let order = progress.take_order();
@@ -261,7 +261,7 @@ fn pipelined_requests_are_answered_in_order_as_the_output_has_room() {
 }
 
 #[test]
-fn a_reply_is_the_same_whatever_was_answered_before_it() {
+fn reply_does_not_depend_on_output_room() {
     let mut world = World::default();
     let [big, link, many] = ["big", "long link", "many"].map(|path| world.handle(path));
     let mut calls: Vec<Call> = every(&mut world)
@@ -276,7 +276,7 @@ fn a_reply_is_the_same_whatever_was_answered_before_it() {
     ]);
     for call in calls {
         let alone = world.reply(&call);
-        // What is left of the output goes from far too little to enough for all but the longest.
+        // The room left in the output ranges from too little to enough for all but the longest reply.
         for before in (57_000..=65_536).step_by(251) {
             let records = [Call::read(&big, 0, before).record(), call.record()];
             let talk = world.send(&records.concat());

@@ -1,4 +1,4 @@
-//! WRITE and COMMIT: whatever way the data comes, it is in the file, and on disk when that was said.
+//! WRITE and COMMIT: however the data arrives, it is stored in the file, and on disk when the reply says so.
 
 use super::calls::{Asked, Call, stable};
 use super::replies::Body;
@@ -15,12 +15,12 @@ const OK: u32 = 0;
 const IO: u32 = 5;
 const NO_SPACE: u32 = 28;
 
-/// Data in which no piece is like another.
+/// Data without repeating pieces.
 fn data(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 7 + (at >> 7)) as u8).collect()
 }
 
-/// What "hello" holds after a write.
+/// Contents of "hello" after a write.
 fn written(offset: usize, data: &[u8]) -> Vec<u8> {
     let mut bytes = b"hello world".to_vec();
     if !data.is_empty() {
@@ -31,7 +31,7 @@ fn written(offset: usize, data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_write_tells_the_file_before_and_after_count_how_and_verifier() {
+fn write_reply_has_wcc_count_stable_and_verifier() {
     let mut world = World::writable();
     let hello = world.handle("hello");
     for (how, said) in [
@@ -63,7 +63,7 @@ fn a_write_tells_the_file_before_and_after_count_how_and_verifier() {
 }
 
 #[test]
-fn what_is_to_be_on_disk_outlasts_the_power_and_a_commit_makes_it_so() {
+fn stable_or_committed_data_survives_power_loss() {
     for (how, commits, kept) in [
         (stable::UNSTABLE, false, false),
         (stable::UNSTABLE, true, true),
@@ -94,8 +94,8 @@ fn what_is_to_be_on_disk_outlasts_the_power_and_a_commit_makes_it_so() {
     }
 }
 
-/// Whether both are the same reply, but for the file's times, which move with each piece that is stored. That its attributes
-/// from before are not told is always allowed.
+/// Compares two replies, except for the file's times, which change with each stored piece. The reply may omit the attributes from
+/// before.
 fn check_same(got: &[u8], whole: &[u8], call: &Call, about: &str) {
     let asked = Asked::of(&call.0).unwrap();
     let read = |reply| replies::parse(reply, asked).unwrap().unwrap();
@@ -110,7 +110,7 @@ fn check_same(got: &[u8], whole: &[u8], call: &Call, about: &str) {
     assert_eq!(got, whole, "{about}");
 }
 
-/// Sends a WRITE to "hello" as these bytes and then a call that must be answered too, in these pieces.
+/// Sends a WRITE to "hello" as the bytes `record`, then another call, in pieces. Checks both replies and the contents.
 fn check_stream(
     world: &mut World,
     call: &Call,
@@ -137,7 +137,7 @@ fn check_stream(
     *world.tree.ram() = pristine;
 }
 
-/// A world, a WRITE of so much to "hello", its reply and what is in the file then.
+/// A world, a WRITE of `len` bytes to "hello", its reply, and the file's contents afterwards.
 fn a_write(len: usize, how: u32) -> (World, Call, Vec<u8>, Vec<u8>) {
     let mut world = World::writable();
     let hello = world.handle("hello");
@@ -150,7 +150,7 @@ fn a_write(len: usize, how: u32) -> (World, Call, Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn a_write_that_arrives_in_two_parts_is_the_same_write() {
+fn write_in_two_parts_is_one_write() {
     for (len, how) in [
         (13, stable::FILE_SYNC),
         (8190, stable::UNSTABLE),
@@ -172,7 +172,7 @@ fn a_write_that_arrives_in_two_parts_is_the_same_write() {
 }
 
 #[test]
-fn a_write_in_two_fragments_is_the_same_write() {
+fn write_in_two_fragments_is_one_write() {
     for (len, how) in [(14, stable::FILE_SYNC), (8803, stable::UNSTABLE)] {
         let (mut world, call, whole, bytes) = a_write(len, how);
         for cut in 0..call.0.len() {
@@ -187,7 +187,7 @@ fn a_write_in_two_fragments_is_the_same_write() {
 }
 
 #[test]
-fn a_write_in_any_fragments_and_pieces_is_the_same_write() {
+fn write_in_random_fragments_is_one_write() {
     for_seeds(1000, |seed| {
         let mut random = Random::new(seed);
         let largest = *random.pick(&[20, 5000, 20_000, 200_000]);
@@ -211,14 +211,17 @@ fn a_write_in_any_fragments_and_pieces_is_the_same_write() {
 }
 
 #[test]
-fn the_largest_write_is_one_write_and_a_larger_one_none() {
+fn largest_write_succeeds_and_larger_one_fails() {
     let most = WRITE_BYTES_MAX as usize;
     let (mut world, call, whole, bytes) = a_write(most, stable::FILE_SYNC);
     world.tree.ram().capacity_bytes = 4 << 20;
     let pristine = world.tree.ram().clone();
     let whole_again = world.reply(&call);
     *world.tree.ram() = pristine;
-    assert_ne!(whole, whole_again, "it did not fit at first");
+    assert_ne!(
+        whole, whole_again,
+        "the first WRITE must have failed for lack of space"
+    );
     let cuts: Vec<usize> = (1..16).map(|at| at * 65_536).collect();
     for record in [call.record(), call.fragments(&cuts)] {
         for piece in [usize::MAX, REQUEST_BYTES, 1460] {
@@ -233,7 +236,7 @@ fn the_largest_write_is_one_write_and_a_larger_one_none() {
 }
 
 #[test]
-fn offsets_are_good_to_the_last_byte_that_a_file_can_have() {
+fn write_offset_may_reach_the_largest_file() {
     let mut world = World::writable();
     let hello = world.handle("hello");
     let last = i64::MAX as u64;
@@ -261,7 +264,7 @@ fn offsets_are_good_to_the_last_byte_that_a_file_can_have() {
 }
 
 #[test]
-fn what_is_no_file_is_neither_written_to_nor_committed() {
+fn write_and_commit_refuse_other_object_types() {
     let mut world = World::writable();
     for (path, status) in [("", 21), ("dir", 21), ("link", 22), ("fifo", 22)] {
         let handle = world.handle(path);
@@ -278,7 +281,7 @@ fn what_is_no_file_is_neither_written_to_nor_committed() {
 }
 
 #[test]
-fn a_write_whose_counts_do_not_agree_writes_nothing() {
+fn write_with_mismatched_counts_writes_nothing() {
     let mut world = World::writable();
     let hello = world.handle("hello");
     let call = |count, how, bytes: &[u8]| {
@@ -305,8 +308,8 @@ fn a_write_whose_counts_do_not_agree_writes_nothing() {
     }
 }
 
-/// Sends a WRITE of 20,000 bytes to "hello" in these fragments, which must be answered as a shorter one of which no less and no
-/// more is stored; why the connection is closed then.
+/// Sends a WRITE of 20,000 bytes to "hello" as the bytes `record`. The reply must say that `expect` bytes were stored, and the file
+/// must hold them. Returns why the connection was closed, if it was.
 fn check_shorter(record: &[u8], expect: u32) -> Option<&'static str> {
     let (mut world, call, ..) = a_write(20_000, stable::FILE_SYNC);
     let talk = world.send(record);
@@ -322,20 +325,20 @@ fn check_shorter(record: &[u8], expect: u32) -> Option<&'static str> {
 }
 
 #[test]
-fn a_write_whose_record_ends_early_is_a_shorter_one() {
+fn write_in_short_record_stores_less() {
     let (_, call, ..) = a_write(20_000, stable::FILE_SYNC);
-    // Where the end is not known beforehand.
+    // The total length is unknown in advance, because the record has two fragments.
     let cut = Call(call.0[..call.0.len() - 4].to_vec());
     assert_eq!(check_shorter(&cut.fragments(&[10_000]), 19_996), None);
-    // An end that does not come is waited for no longer than for fragments that bring nothing.
+    // After too many fragments of next to no data, the connection is closed.
     let head = call.0.len() - 20_000;
     let record = call.fragments(&[&[head + 15_000][..], &[head + 15_001; 100]].concat());
     assert!(check_shorter(&record, 15_001).is_some());
 }
 
 #[test]
-fn a_write_may_be_in_the_fragments_that_clients_send() {
-    // Those of YANFS, of TI-RPC, of xdrrec; and as many as there may be.
+fn write_accepts_the_fragment_sizes_of_clients() {
+    // Fragment sizes of YANFS, of TI-RPC and of xdrrec; then as many fragments as allowed.
     for (len, fragment) in [
         (32 << 10, 1456),
         (700_000, 1456),
@@ -353,7 +356,7 @@ fn a_write_may_be_in_the_fragments_that_clients_send() {
 }
 
 #[test]
-fn a_write_in_too_many_fragments_is_made_wholly_or_not_at_all() {
+fn write_with_excess_fragments_is_all_or_nothing() {
     for len in [40, 8000, 9000, 50_000] {
         for from in [0, 50, 130, 1000, 8000, 8200, 30_000] {
             for fragment in [1, 20, 200] {
@@ -377,7 +380,7 @@ fn a_write_in_too_many_fragments_is_made_wholly_or_not_at_all() {
     }
 }
 
-/// A WRITE of which something fails, then another call on the same connection, which must not.
+/// Makes a WRITE that fails, then another call on the same connection, which must succeed.
 fn check_failure(len: usize, cuts: &[usize], status: u32, prepare: impl FnOnce(&mut World)) {
     let mut world = World::writable();
     let hello = world.handle("hello");
@@ -398,7 +401,7 @@ fn check_failure(len: usize, cuts: &[usize], status: u32, prepare: impl FnOnce(&
             .unwrap()
     });
     assert_eq!(failed.status, status, "{len}, {cuts:?}");
-    // After a sync that failed, the attributes are not known.
+    // After a failed sync, the reply may have no attributes.
     let attributes = &failed.attributes;
     assert!(
         *attributes == next.attributes || attributes[..] == [None],
@@ -415,7 +418,7 @@ fn check_failure(len: usize, cuts: &[usize], status: u32, prepare: impl FnOnce(&
 }
 
 #[test]
-fn a_write_that_fails_anywhere_is_told_and_the_stream_goes_on() {
+fn failed_write_keeps_the_stream() {
     for (len, cuts) in [
         (5, &[][..]),
         (5, &[100]),
@@ -430,7 +433,7 @@ fn a_write_that_fails_anywhere_is_told_and_the_stream_goes_on() {
             (FsError::Quota, 69),
             (FsError::TooLarge, 27),
         ] {
-            // The first piece that is written, and the making durable.
+            // The first write fails; the sync fails.
             check_failure(len, cuts, status, |world| {
                 world.tree.ram().write_fails = Some(error);
             });
@@ -439,7 +442,7 @@ fn a_write_that_fails_anywhere_is_told_and_the_stream_goes_on() {
             });
         }
     }
-    // A disk that becomes full while the data comes.
+    // The disk fills up while data arrives.
     for len in [50_000, 150_000] {
         for cuts in [&[][..], &[9_000], &[45_000]] {
             check_failure(len, cuts, NO_SPACE, |world| {
@@ -450,7 +453,7 @@ fn a_write_that_fails_anywhere_is_told_and_the_stream_goes_on() {
 }
 
 #[test]
-fn a_commit_that_failed_breaks_all_promises() {
+fn failed_commit_changes_the_write_verifier() {
     let mut world = World::writable();
     let [hello, big] = ["hello", "big"].map(|path| world.handle(path));
     let write = |handle: &[u8]| Call::write(handle, 0, stable::UNSTABLE, b"data");
@@ -475,7 +478,7 @@ fn a_commit_that_failed_breaks_all_promises() {
 }
 
 #[test]
-fn a_sender_that_is_gone_leaves_nothing_pinned() {
+fn disconnected_writer_leaves_nothing_pinned() {
     let mut world = World::writable();
     let hello = world.handle("hello");
     let call = Call::write(&hello, 5, stable::FILE_SYNC, &data(20_000));
@@ -491,7 +494,7 @@ fn a_sender_that_is_gone_leaves_nothing_pinned() {
 }
 
 #[test]
-fn two_who_write_in_turn_are_told_nothing_wrong_of_before() {
+fn alternating_writers_get_correct_wcc_attributes() {
     let (mut told, mut kept_back) = (0, 0);
     for_seeds(500, |seed| {
         let mut world = World::writable();
@@ -522,7 +525,7 @@ fn two_who_write_in_turn_are_told_nothing_wrong_of_before() {
                 };
                 let body = replies::parse(reply, asked).unwrap().unwrap();
                 assert_eq!(body.status, OK);
-                // Before this turn, the other one wrote.
+                // The other client wrote before this turn.
                 match body.before[0] {
                     Some(was) => assert!(was[4..] >= turn[4..], "{was:?} before {turn:?}"),
                     None => kept_back += 1,
