@@ -1,4 +1,4 @@
-//! Tools for tests and fuzzers of SFTP: a client's packets, and a server without streams, on the model tree.
+//! Tools for SFTP tests and fuzzers: a client's packets, and a server on the model tree without streams.
 
 use super::{Level, LoggedPath, Open, Permits, Session, Sftp};
 use crate::config::{HASHES_BYTES, SFTP_REPLY_BYTES, TALK_INPUT_BYTES};
@@ -74,7 +74,7 @@ impl Packet {
     }
 }
 
-/// Concatenates packets as they are sent.
+/// Concatenates packets in wire format.
 pub fn stream<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Vec<u8> {
     packets.into_iter().flat_map(Packet::bytes).collect()
 }
@@ -99,7 +99,7 @@ impl Reply {
             kind::READ => kind::DATA,
             kind::LSTAT | kind::FSTAT | kind::STAT => kind::ATTRS,
             kind::READDIR | kind::REALPATH | kind::READLINK => kind::NAME,
-            // Replies to extensions are of several types.
+            // Replies to extended requests have several types.
             kind::EXTENDED if self.kind == kind::NAME => kind::NAME,
             kind::EXTENDED => kind::EXTENDED_REPLY,
             _ => kind::STATUS,
@@ -135,7 +135,7 @@ impl Reply {
                     Attributes::parse(&mut body);
                 }
             }
-            // The contents of the others depend on the request.
+            // The layout of the other types depends on the request.
             _ => return None,
         }
         match body.check() {
@@ -208,7 +208,7 @@ impl Memory {
     }
 }
 
-/// A server with one session and all that they need.
+/// A server with one session, and the memory they use.
 pub struct World {
     /// The files.
     pub tree: Tree,
@@ -234,12 +234,12 @@ impl World {
         }
     }
 
-    /// The output has `len` bytes from now on.
+    /// Limits the output buffer to `len` bytes.
     pub fn limit_output(&mut self, len: usize) {
         self.buffer.truncate(len);
     }
 
-    /// Another session begins.
+    /// Starts another session.
     pub fn connect(&mut self, memory: Memory) {
         self.session = Session::new(memory.handles, memory.paths, memory.hashes);
     }
@@ -266,7 +266,7 @@ impl World {
             .done(&mut self.session, &mut cx, order, result, &mut self.buffer)
     }
 
-    /// Plays the driver: gives `input` in pieces, carries out orders, and stops where the engine does.
+    /// Plays the driver: passes `input` in pieces, carries out orders, and stops where the engine does.
     pub fn talk(&mut self, input: &[u8], mut piece: impl FnMut() -> usize) -> Talk {
         let mut talk = Talk::default();
         let mut given = 0;
@@ -355,7 +355,7 @@ impl World {
         }
     }
 
-    /// The connection is gone.
+    /// Closes the connection.
     pub fn hang_up(&mut self) {
         self.sftp
             .abandon(&mut self.session, &mut self.tree, &mut self.events);

@@ -12,7 +12,7 @@ use core::ops::{ControlFlow, Deref, DerefMut};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
-/// Size of the file that is read by an order (bytes): larger than the largest inline READ, and not a multiple of four.
+/// Size of the file "big" (bytes): larger than the largest inline READ, so that an order sends it, and not a multiple of four.
 pub const BIG_BYTES: usize = 200_003;
 /// Size of the sparse file (bytes): the largest possible.
 pub const ENDLESS_BYTES: u64 = i64::MAX as u64;
@@ -34,7 +34,7 @@ pub struct Host {
     pub broken: Cell<Option<FsError>>,
     /// Files shrink to this length (bytes) after their size was reported.
     pub cut: Cell<Option<u64>>,
-    /// Files have numbers, though the net cannot send from them.
+    /// Files have descriptors, though the net cannot send from them.
     pub numbered: Cell<bool>,
     /// Names and attributes cannot be made durable.
     pub commit_fails: Cell<Option<FsError>>,
@@ -44,7 +44,7 @@ pub struct Host {
     pub syncs: Cell<usize>,
     /// Syncs fail with this error.
     pub sync_fails: Cell<Option<FsError>>,
-    /// What the net received into a pipe, where it can.
+    /// Data that the net has received into a pipe, if it supports pipes.
     pub pipe: Rc<RefCell<VecDeque<u8>>>,
     /// Number of calls of `release_idle`.
     pub rests: Cell<usize>,
@@ -56,15 +56,15 @@ pub struct Host {
     pub in_flight: Cell<bool>,
     /// Number of staged exports.
     pub staged_exports: Cell<usize>,
-    /// Nothing is in memory, whatever threads read.
+    /// Reads find nothing in memory, even after a worker has read the data.
     pub is_cold: Cell<bool>,
-    /// The disk takes its time.
+    /// Jobs stay pending until the test ends them.
     pub is_held: Cell<bool>,
-    /// Much is not on the disk: threads store what follows.
+    /// Much data is not on disk: workers carry out the following writes.
     pub is_behind: Cell<bool>,
     /// Pending writes.
     pub stores: Cell<usize>,
-    /// More to let go of at the next calls of `release_idle`.
+    /// Number of further `release_idle` calls that have something to release.
     pub to_rest: Cell<usize>,
 }
 
@@ -81,7 +81,7 @@ impl Host {
     }
 }
 
-/// The tree.
+/// The model tree and its simulated host.
 pub struct Tree {
     files: vfs::Tree,
     ram: Rc<RefCell<Ram>>,
@@ -104,7 +104,7 @@ impl DerefMut for Tree {
 }
 
 impl Default for Tree {
-    /// The tree on a host that works, for reading only.
+    /// The read-only tree on a host without failures.
     fn default() -> Self {
         let mut ram = Ram::model(b"/export");
         ram.file("hello", b"hello world");
@@ -132,7 +132,7 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// This model on a host that works.
+    /// This model on a host without failures.
     pub fn of(ram: Ram) -> Self {
         let (ram, host) = (Rc::new(RefCell::new(ram)), Rc::new(Host::default()));
         let backend = |has_handles| -> &'static mut dyn Vfs {
@@ -155,19 +155,19 @@ impl Tree {
         }
     }
 
-    /// The same, which may be written to.
+    /// The same tree, writable.
     pub fn writable() -> Self {
         let tree = Self::default();
         tree.ram().writable = true;
         tree
     }
 
-    /// A tree like this one, on a host of its own that works.
+    /// A copy of the tree on a new host without failures.
     pub fn another(&self) -> Self {
         Self::of(self.ram().clone())
     }
 
-    /// The model.
+    /// The model's files.
     pub fn ram(&self) -> RefMut<'_, Ram> {
         self.ram.borrow_mut()
     }
@@ -181,11 +181,11 @@ struct Store {
     bytes: Vec<u8>,
 }
 
-/// The model on its host: a backend, whose test keeps both.
+/// The model as a backend whose operations fail as the host says. The test owns model and host.
 struct Misbehaving {
     ram: Weak<RefCell<Ram>>,
     host: Weak<Host>,
-    /// It is registered as the model's own, not as that of paths.
+    /// True for the backend of handles and storage, false for the one of paths alone.
     has_handles: bool,
     /// Files that the next sync covers.
     staged: Vec<Pin>,
@@ -198,7 +198,7 @@ struct Misbehaving {
     ended: Vec<Ended>,
 }
 
-/// Does something with the model.
+/// Calls a method of the model.
 macro_rules! ram {
     ($self:ident.$method:ident($($argument:expr),*)) => {{
         let ram = $self.ram.upgrade().expect("the test keeps it");
@@ -222,7 +222,7 @@ impl Misbehaving {
         Ok(())
     }
 
-    /// A new number of a pending job.
+    /// The number for a new pending job.
     fn next_id(&self) -> JobId {
         let host = self.host();
         host.in_flight.set(true);
@@ -378,7 +378,7 @@ impl Vfs for Misbehaving {
 
     fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
         self.host().works()?;
-        // So that tests tell what is free from what a user may have of it.
+        // Available space differs from free space, so that tests can tell them apart.
         ram!(self.statfs(node)).map(|stat| FsStat {
             available_bytes: stat.free_bytes / 2,
             ..stat

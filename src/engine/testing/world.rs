@@ -1,4 +1,4 @@
-//! A server without sockets: bytes in, bytes out, on the model tree. It plays the driver.
+//! A server on the model tree without sockets: bytes in, bytes out. The test plays the driver.
 
 use super::calls::{Asked, calls_in};
 use super::replies;
@@ -18,7 +18,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 const PEER: Ipv6Addr = Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
 /// A write verifier that differs from the other contents of replies.
 pub const VERIFIER: [u8; 8] = *b"verifier";
-/// The programs with all that they need.
+/// The engine's programs, and everything they need.
 pub struct World {
     /// The files.
     pub tree: Tree,
@@ -104,7 +104,7 @@ impl World {
         Self::new(Tree::writable(), vec![0; KEPT_BYTES].leak())
     }
 
-    /// The handle of the object at `path`.
+    /// Returns the handle of the object at `path`.
     pub fn handle(&mut self, path: &str) -> Vec<u8> {
         let top = self.tree.root(0);
         let node = path
@@ -147,7 +147,7 @@ impl World {
             .done(session, &mut cx, order, result, &mut self.buffer)
     }
 
-    /// Plays the driver: gives `input` in pieces, carries out orders, and stops where the engine does.
+    /// Plays the driver: passes `input` in pieces, carries out orders, and stops where the engine does.
     pub(in crate::engine) fn talk(
         &mut self,
         session: &mut Session,
@@ -157,7 +157,7 @@ impl World {
         self.go_on(session, None, input, piece)
     }
 
-    /// The same after the stream ended in the middle of an order.
+    /// Continues a stream that ended in the middle of an order.
     pub(in crate::engine) fn go_on(
         &mut self,
         session: &mut Session,
@@ -216,7 +216,7 @@ impl World {
         }
     }
 
-    /// Sends the produced replies, after the sync that they wait for.
+    /// Sends the replies produced so far, after the sync that they wait for.
     fn tell(&mut self, talk: &mut Talk, progress: &Progress) {
         let mut produced = progress.produced;
         if self.programs.take_promise() != Promise::Nothing {
@@ -260,7 +260,7 @@ impl World {
                     let left = input.len() - talk.consumed;
                     let here = piece().clamp(1, *len as usize).min(left);
                     if here < *len as usize {
-                        // The driver waits, and serves others meanwhile.
+                        // The driver waits for data and serves other connections meanwhile.
                         self.programs.interrupted();
                     }
                     if here == 0 {
@@ -280,7 +280,7 @@ impl World {
         }
     }
 
-    /// The connection is gone.
+    /// Closes the connection.
     pub(in crate::engine) fn hang_up(&mut self, mut session: Session, order: Option<Order>) {
         if let Some(order) = order {
             order.abandon(&mut self.tree);
@@ -289,7 +289,7 @@ impl World {
             .abandon(&mut session, &mut self.tree, &mut self.events);
     }
 
-    /// Gives a whole stream to a new connection in pieces; then the connection is gone.
+    /// Sends a whole stream in pieces on a new connection, and closes it.
     pub fn send_in(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
         let mut session = Self::session();
         let mut talk = self.talk(&mut session, input, piece);
@@ -297,8 +297,8 @@ impl World {
         talk
     }
 
-    /// The same with bytes that are anything, and the same as a datagram: every answer must be a proper one, in its turn, and
-    /// nothing may be held in the end.
+    /// Sends arbitrary bytes as a stream, and as a datagram. Each reply must be well formed and in order, and no resource may stay
+    /// in use.
     pub fn send_anything(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
         let talk = self.send_in(input, piece);
         let asked = calls_in(input);
@@ -318,7 +318,7 @@ impl World {
         talk
     }
 
-    /// Asks by datagram.
+    /// Sends a call as a datagram. Returns the reply.
     pub fn datagram(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
         let service = ProgramSet {
             nfs: false,

@@ -1,4 +1,4 @@
-//! What is told of file systems, accounts and limits.
+//! Extensions that return file system space, account names and limits.
 
 use super::*;
 use crate::config::REPLY_BYTES;
@@ -12,8 +12,8 @@ fn words(reply: &Reply) -> Vec<u64> {
 }
 
 #[test]
-fn limits_are_those_of_openssh() {
-    let mut world = World::begun();
+fn limits_match_openssh() {
+    let mut world = World::connected();
     let reply = world.ask(openssh("limits", &[]));
     assert_eq!(
         words(&reply),
@@ -22,26 +22,26 @@ fn limits_are_those_of_openssh() {
 }
 
 #[test]
-fn the_file_system_is_told_of_a_path_and_of_a_file() {
-    let mut world = World::begun();
+fn statvfs_and_fstatvfs_agree() {
+    let mut world = World::connected();
     world.tree.ram().capacity_bytes = 1 << 20;
     let told = words(&world.ask(openssh("statvfs", &[b"dir"])));
-    // Unit, units in all, free, available; files in all, free, available; number, flags, longest name.
+    // Block size, fragment size; blocks: total, free, available; files: total, free, available; fsid, flags, longest name.
     assert_eq!(told[..3], [512, 512, 2048]);
     assert_eq!(told[4], told[3] / 2);
     assert!(told[3] < 2048 && told[5] > told[6] && told[6] == told[7]);
     assert_eq!(told[8..], [7, 0, 255]);
-    let handle = world.opens(open_file(b"hello", open::READ));
+    let handle = world.open_handle(open_file(b"hello", open::READ));
     assert_eq!(words(&world.ask(openssh("fstatvfs", &[&handle]))), told);
-    world.refuses(openssh("statvfs", &[b"none"]), Status::NoSuchFile);
-    world.refuses(openssh("statvfs", &[b"link"]), Status::NoSuchFile);
+    world.expect_status(openssh("statvfs", &[b"none"]), Status::NoSuchFile);
+    world.expect_status(openssh("statvfs", &[b"link"]), Status::NoSuchFile);
     world.tree.ram().writable = false;
     assert_eq!(words(&world.ask(openssh("statvfs", &[b""])))[9], 1);
 }
 
 #[test]
-fn available_space_is_told_as_the_draft_has_it() {
-    let mut world = World::begun();
+fn space_available_follows_the_draft() {
+    let mut world = World::connected();
     world.tree.ram().capacity_bytes = 1 << 20;
     let ask = |path: &[u8]| Packet::extended(b"space-available", 3).string(path);
     let reply = world.ask(ask(b"dir"));
@@ -51,12 +51,12 @@ fn available_space_is_told_as_the_draft_has_it() {
     assert_eq!((total, body.u32()), (1 << 20, 512));
     assert_eq!(mine_free, free / 2);
     assert_eq!(mine, total - (free - mine_free));
-    world.refuses(ask(b"none"), Status::NoSuchFile);
+    world.expect_status(ask(b"none"), Status::NoSuchFile);
 }
 
 #[test]
-fn numbers_have_the_names_that_are_in_the_tree() {
-    let mut world = World::begun();
+fn users_groups_by_id_reads_passwd_and_group() {
+    let mut world = World::connected();
     world.limit_output(REPLY_BYTES);
     world.tree.ram().dir("etc");
     world
@@ -80,16 +80,16 @@ fn numbers_have_the_names_that_are_in_the_tree() {
         b"\0\0\0\x12\0\0\0\x02me\0\0\0\0\0\0\0\x04root\0\0\0\x0d\0\0\0\x05wheel\0\0\0\0"
     );
     assert_eq!(world.ask(ask(&[], &[])).body, [0; 8]);
-    world.refuses(
+    world.expect_status(
         openssh("users-groups-by-id", &[b"\0\0\0", b""]),
         Status::BadMessage,
     );
-    world.refuses(openssh("users-groups-by-id", &[b""]), Status::BadMessage);
-    // What fits no output fails, what fits an empty one waits for that.
+    world.expect_status(openssh("users-groups-by-id", &[b""]), Status::BadMessage);
+    // A reply larger than the output buffer fails. One that fits an empty buffer waits until it is empty.
     let many = ask(&[0; 4000], &[0; 4000]);
     let talk = world.talk(&stream(&[many.clone(), many]), || usize::MAX);
     let all = talk.replies();
     assert_eq!(all.len(), 2);
     assert!(all[0] == all[1] && all[0].body.len() == 8 + 4000 * 8 + 4000 * 9);
-    world.refuses(ask(&[0; 9000], &[0; 1000]), Status::Failure);
+    world.expect_status(ask(&[0; 9000], &[0; 1000]), Status::Failure);
 }

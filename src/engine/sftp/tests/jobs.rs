@@ -1,4 +1,4 @@
-//! copy-data and check-file, which go on while others are answered.
+//! copy-data and check-file, which run in the background while other requests are answered.
 
 use super::*;
 use crate::config::{JOB_COUNT_MAX, REPLY_BYTES};
@@ -15,12 +15,12 @@ fn check(name: &[u8], target: &[u8], list: &[u8], offset: u64, len: u64, block: 
     packet.u64(offset).u64(len).u32(block)
 }
 
-/// The hash of a whole file.
+/// A check-file-name request for a whole file.
 fn check_name(path: &[u8], list: &[u8]) -> Packet {
     check(b"check-file-name", path, list, 0, 0, 0)
 }
 
-/// An EXTENDED_REPLY's strings, so many, and what follows them.
+/// The first `count` strings of an EXTENDED_REPLY, and the rest in hexadecimal.
 fn hashes(reply: &Reply, count: usize) -> (Vec<&[u8]>, String) {
     assert_eq!(reply.kind, kind::EXTENDED_REPLY, "{reply:?}");
     let mut body = Reader::new(&reply.body);
@@ -30,18 +30,18 @@ fn hashes(reply: &Reply, count: usize) -> (Vec<&[u8]>, String) {
 }
 
 impl World {
-    /// Handles of the file "big", to be read, and of a new file.
+    /// Handles of the file "big" for reading, and of a new file.
     fn pair(&mut self) -> [Vec<u8>; 2] {
         let flags = open::READ | open::WRITE | open::CREATE;
         [
-            self.opens(open_file(b"big", open::READ)),
-            self.opens(open_file(b"new", flags)),
+            self.open_handle(open_file(b"big", open::READ)),
+            self.open_handle(open_file(b"new", flags)),
         ]
     }
 }
 
 #[test]
-fn data_is_copied_within_the_server() {
+fn copy_data_copies_within_the_server() {
     let big: Vec<_> = (0..BIG_BYTES).map(big_byte).collect();
     for (offset, len, at, expect) in [
         (0, 0, 0, &big[..]),
@@ -51,29 +51,29 @@ fn data_is_copied_within_the_server() {
         (1000, 150_000, 0, &big[1000..151_000]),
         (BIG_BYTES as u64, 0, 0, &[]),
     ] {
-        let mut world = World::begun();
+        let mut world = World::connected();
         let [from, to] = world.pair();
-        world.does(copy(&from, offset, len, &to, at));
+        world.expect_ok(copy(&from, offset, len, &to, at));
         let there = world.ask(read(&to, 0, 250_000));
         if expect.is_empty() {
             assert_eq!(there.kind, kind::STATUS);
         } else {
             assert!(there.body[4..] == *expect, "{offset} {len} {at}");
         }
-        world.does(close(&from));
-        world.does(close(&to));
+        world.expect_ok(close(&from));
+        world.expect_ok(close(&to));
         assert_eq!(world.tree.ram().pinned, 0);
     }
 }
 
 #[test]
-fn what_cannot_be_copied_is_refused() {
-    let mut world = World::begun();
+fn invalid_copy_data_is_refused() {
+    let mut world = World::connected();
     let [from, to] = world.pair();
-    let again = world.opens(open_file(b"big", open::READ | open::WRITE));
-    world.does(openssh("hardlink", &[b"big", b"big too"]));
-    let link = world.opens(open_file(b"big too", open::READ | open::WRITE));
-    let dir = world.opens(about(kind::OPENDIR, b"dir"));
+    let again = world.open_handle(open_file(b"big", open::READ | open::WRITE));
+    world.expect_ok(openssh("hardlink", &[b"big", b"big too"]));
+    let link = world.open_handle(open_file(b"big too", open::READ | open::WRITE));
+    let dir = world.open_handle(about(kind::OPENDIR, b"dir"));
     for (packet, status) in [
         (copy(&to, 0, 0, &to, 5), Status::Failure),
         (copy(&from, 0, 0, &again, 0), Status::Failure),
@@ -90,17 +90,17 @@ fn what_cannot_be_copied_is_refused() {
             Status::Eof,
         ),
     ] {
-        world.refuses(packet, status);
+        world.expect_status(packet, status);
     }
     world.tree.ram().write_fails = Some(FsError::NoSpace);
-    world.refuses(copy(&from, 0, 0, &to, 0), Status::Failure);
+    world.expect_status(copy(&from, 0, 0, &to, 0), Status::Failure);
     world.hang_up();
 }
 
 #[test]
-fn hashes_are_those_that_everybody_computes() {
-    let mut world = World::begun();
-    let handle = world.opens(open_file(b"hello", open::READ));
+fn check_file_returns_known_hashes() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"hello", open::READ));
     for (list, name, expect) in [
         (
             &b"sha256"[..],
@@ -119,14 +119,14 @@ fn hashes_are_those_that_everybody_computes() {
         assert_eq!(hashes(&reply, 1), (vec![name], expect.into()));
         let by_handle = check(b"check-file-handle", &handle, list, 0, 0, 0);
         assert_eq!(world.ask(by_handle), reply);
-        // As paramiko has it.
+        // The name by which paramiko requests hashes.
         let labelled = world.ask(check(b"check-file", &handle, list, 0, 0, 0));
         assert_eq!(
             hashes(&labelled, 2),
             (vec![b"check-file", name], expect.into())
         );
     }
-    world.does(close(&handle));
+    world.expect_ok(close(&handle));
     assert_eq!(
         world.tree.ram().pinned,
         0,
@@ -135,8 +135,8 @@ fn hashes_are_those_that_everybody_computes() {
 }
 
 #[test]
-fn parts_and_blocks_have_hashes_of_their_own() {
-    let mut world = World::begun();
+fn check_file_hashes_parts_and_blocks() {
+    let mut world = World::connected();
     let part = check(b"check-file-name", b"hello", b"md5", 6, 5, 0);
     assert_eq!(
         hashes(&world.ask(part), 1).1,
@@ -154,10 +154,10 @@ fn parts_and_blocks_have_hashes_of_their_own() {
 }
 
 #[test]
-fn what_cannot_be_checked_is_refused() {
-    let mut world = World::begun();
-    let written = world.opens(open_file(b"hello", open::WRITE));
-    let dir = world.opens(about(kind::OPENDIR, b"dir"));
+fn invalid_check_file_is_refused() {
+    let mut world = World::connected();
+    let written = world.open_handle(open_file(b"hello", open::WRITE));
+    let dir = world.open_handle(about(kind::OPENDIR, b"dir"));
     let by_handle = |handle| check(b"check-file-handle", handle, b"md5", 0, 0, 0);
     for (packet, status) in [
         (check_name(b"hello", b"sha512"), Status::Failure),
@@ -181,20 +181,20 @@ fn what_cannot_be_checked_is_refused() {
             Status::BadMessage,
         ),
     ] {
-        world.refuses(packet, status);
+        world.expect_status(packet, status);
     }
     assert_eq!(world.tree.ram().pinned, 2);
 }
 
 #[test]
-fn others_are_answered_while_a_long_job_goes_on() {
-    let mut world = World::begun();
-    let handle = world.opens(open_file(b"endless", open::READ));
+fn long_job_does_not_delay_other_requests() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"endless", open::READ));
     let long = REPLY_BYTES as u64 * 50;
     let packets = [
         check(b"check-file-handle", &handle, b"crc32", 0, long, 0),
         about(kind::STAT, b"hello"),
-        // It is closed to the client, not to the job.
+        // CLOSE invalidates the handle; the job keeps the file open.
         close(&handle),
         read(&handle, 0, 1),
         about(kind::LSTAT, b"hello"),
@@ -220,8 +220,8 @@ fn others_are_answered_while_a_long_job_goes_on() {
 }
 
 #[test]
-fn jobs_beyond_their_number_wait_and_all_are_answered() {
-    let mut world = World::begun();
+fn excess_jobs_wait_and_are_answered() {
+    let mut world = World::connected();
     let count = JOB_COUNT_MAX + 5;
     let packets: Vec<_> = (0..count)
         .map(|_| check_name(b"big", b"crc32"))
@@ -238,8 +238,8 @@ fn jobs_beyond_their_number_wait_and_all_are_answered() {
 }
 
 #[test]
-fn a_file_that_changes_under_a_check_ends_it() {
-    let mut world = World::begun();
+fn shrinking_file_ends_check_file() {
+    let mut world = World::connected();
     world.tree.host.cut.set(Some(5));
     let short = world.ask(check_name(b"hello", b"md5"));
     world.tree.host.cut.set(None);
@@ -248,8 +248,8 @@ fn a_file_that_changes_under_a_check_ends_it() {
 }
 
 #[test]
-fn a_connection_that_ends_takes_its_jobs_along() {
-    let mut world = World::begun();
+fn closed_connection_ends_its_jobs() {
+    let mut world = World::connected();
     let [from, to] = world.pair();
     let packets = [
         copy(&from, 0, 0, &to, 0),
@@ -257,7 +257,7 @@ fn a_connection_that_ends_takes_its_jobs_along() {
         Packet::new(kind::READ, 1),
     ];
     let mut input = stream(&packets);
-    // A packet that is too long ends it all.
+    // An oversized packet closes the connection.
     input.extend([0xff; 4]);
     let talk = world.talk(&input, || usize::MAX);
     assert!(talk.closed.is_some());

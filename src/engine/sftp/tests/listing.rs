@@ -8,7 +8,7 @@ fn read_dir(handle: &[u8]) -> Packet {
     Packet::new(kind::READDIR, 3).string(handle)
 }
 
-/// The names, lines and attributes of a page.
+/// The names, long names and attributes of a page.
 fn entries(page: &Reply) -> Vec<(String, String, Attributes)> {
     assert_eq!(page.kind, kind::NAME);
     let mut body = Reader::new(&page.body);
@@ -29,13 +29,13 @@ fn entries(page: &Reply) -> Vec<(String, String, Attributes)> {
 impl World {
     /// All pages of a directory.
     fn pages(&mut self, path: &[u8]) -> Vec<Reply> {
-        let handle = self.opens(about(kind::OPENDIR, path));
+        let handle = self.open_handle(about(kind::OPENDIR, path));
         let mut pages = Vec::new();
         loop {
             let page = self.ask(read_dir(&handle));
             if page.kind == kind::STATUS {
-                self.refuses(read_dir(&handle), Status::Eof);
-                self.does(close(&handle));
+                self.expect_status(read_dir(&handle), Status::Eof);
+                self.expect_ok(close(&handle));
                 return pages;
             }
             pages.push(page);
@@ -44,8 +44,8 @@ impl World {
 }
 
 #[test]
-fn a_small_directory_is_one_page_of_lines_as_of_ls() {
-    let mut world = World::begun();
+fn small_directory_is_one_page_of_ls_lines() {
+    let mut world = World::connected();
     world.tree.ram().dir("etc");
     world.tree.ram().file("etc/passwd", b"me:x:1000:100::/:\n");
     let pages = world.pages(b"dir");
@@ -57,7 +57,7 @@ fn a_small_directory_is_one_page_of_lines_as_of_ls() {
             (line, told.mode)
         })
         .collect();
-    // The model's directories count no names beneath them.
+    // Directories of the model have a link count of 1, whatever they contain.
     assert_eq!(
         lines,
         [
@@ -78,8 +78,8 @@ fn a_small_directory_is_one_page_of_lines_as_of_ls() {
 }
 
 #[test]
-fn a_large_directory_is_listed_whole_and_its_pages_are_small() {
-    let mut world = World::begun();
+fn large_directory_is_listed_in_small_pages() {
+    let mut world = World::connected();
     world.tree.ram().dir("huge");
     let names: Vec<_> = (0..2000)
         .map(|number| format!("{number:04}{}", "h".repeat(number * 7 % 250)))
@@ -104,10 +104,10 @@ fn a_large_directory_is_listed_whole_and_its_pages_are_small() {
 }
 
 #[test]
-fn pages_asked_for_at_once_follow_each_other() {
-    let mut world = World::begun();
+fn pipelined_readdir_returns_successive_pages() {
+    let mut world = World::connected();
     let expect: Vec<_> = world.pages(b"many").iter().flat_map(entries).collect();
-    let handle = world.opens(about(kind::OPENDIR, b"many"));
+    let handle = world.open_handle(about(kind::OPENDIR, b"many"));
     let packets = vec![read_dir(&handle); 9];
     let talk = world.talk(&stream(&packets), || usize::MAX);
     let (pages, ends): (Vec<_>, Vec<_>) = talk
@@ -120,8 +120,8 @@ fn pages_asked_for_at_once_follow_each_other() {
 }
 
 #[test]
-fn directories_that_cannot_be_listed() {
-    let mut world = World::begun();
+fn opendir_refuses_other_objects() {
+    let mut world = World::connected();
     for (path, status) in [
         (&b"hello"[..], Status::NoSuchFile),
         (b"none", Status::NoSuchFile),
@@ -129,29 +129,29 @@ fn directories_that_cannot_be_listed() {
         (b"fifo", Status::NoSuchFile),
         (b"a\0", Status::BadMessage),
     ] {
-        world.refuses(about(kind::OPENDIR, path), status);
+        world.expect_status(about(kind::OPENDIR, path), status);
     }
     assert_eq!(world.pages(b"").len(), 1);
     assert_eq!(world.tree.ram().pinned, 0);
 }
 
 #[test]
-fn the_listing_of_what_is_stale_fails() {
-    let mut world = World::begun();
-    let handle = world.opens(about(kind::OPENDIR, b"empty"));
-    world.does(about(kind::RMDIR, b"empty"));
-    // Who takes it for the end would think that there is nothing.
-    world.refuses(read_dir(&handle), Status::Failure);
-    world.does(close(&handle));
+fn readdir_of_removed_directory_fails() {
+    let mut world = World::connected();
+    let handle = world.open_handle(about(kind::OPENDIR, b"empty"));
+    world.expect_ok(about(kind::RMDIR, b"empty"));
+    // Eof instead of an error would make the directory look empty.
+    world.expect_status(read_dir(&handle), Status::Failure);
+    world.expect_ok(close(&handle));
     world.hang_up();
 }
 
 #[test]
-fn a_disk_that_fails_under_a_listing_is_told() {
-    let mut world = World::begun();
-    let handle = world.opens(about(kind::OPENDIR, b"dir"));
+fn disk_error_during_readdir_is_reported() {
+    let mut world = World::connected();
+    let handle = world.open_handle(about(kind::OPENDIR, b"dir"));
     world.tree.host.broken.set(Some(FsError::Io));
-    world.refuses(read_dir(&handle), Status::Failure);
+    world.expect_status(read_dir(&handle), Status::Failure);
     world.tree.host.broken.set(None);
     assert_eq!(entries(&world.ask(read_dir(&handle))).len(), 3);
 }

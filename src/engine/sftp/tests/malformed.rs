@@ -1,23 +1,23 @@
-//! What no client should send.
+//! Malformed packets and random bytes.
 
 use super::*;
 use crate::config::{PACKET_BYTES_MAX, PACKET_WHOLE_BYTES_MAX};
 use cases::mutate::mutate;
 use cases::random::{Random, for_seeds};
 
-/// A session that has begun, and what came of these bytes; in the end nothing may be held.
-fn sent(input: &[u8], piece: usize) -> (World, crate::engine::sftp::testing::Talk) {
-    let mut world = World::begun();
+/// A session after INIT that receives these bytes and is closed. No resource may stay in use.
+fn send_and_close(input: &[u8], piece: usize) -> (World, crate::engine::sftp::testing::Talk) {
+    let mut world = World::connected();
     let talk = world.talk(input, || piece);
     world.hang_up();
     (world, talk)
 }
 
-/// One of every request, well formed.
+/// A valid request of every type.
 fn every(world: &mut World) -> Vec<Packet> {
-    let file = world.opens(open_file(b"hello", open::READ | open::WRITE));
-    let other = world.opens(open_file(b"dir/inner", open::READ | open::WRITE));
-    let dir = world.opens(about(kind::OPENDIR, b"dir"));
+    let file = world.open_handle(open_file(b"hello", open::READ | open::WRITE));
+    let other = world.open_handle(open_file(b"dir/inner", open::READ | open::WRITE));
+    let dir = world.open_handle(about(kind::OPENDIR, b"dir"));
     let times = Attributes {
         size: None,
         owner: Some((1, 2)),
@@ -78,13 +78,13 @@ fn every(world: &mut World) -> Vec<Packet> {
 }
 
 #[test]
-fn every_request_is_answered_and_every_part_of_it_is_a_bad_message() {
-    let mut world = World::begun();
+fn truncated_request_is_a_bad_message() {
+    let mut world = World::connected();
     for packet in every(&mut world) {
-        // Number and type are there in any case.
+        // Type and id (5 bytes) are always present.
         for len in 5..packet.0.len() {
             let part = Packet(packet.0[..len].to_vec());
-            world.refuses(part, Status::BadMessage);
+            world.expect_status(part, Status::BadMessage);
         }
         let id = u32::from_be_bytes(packet.0[1..5].try_into().unwrap());
         let reply = world.ask(packet.clone());
@@ -95,8 +95,8 @@ fn every_request_is_answered_and_every_part_of_it_is_a_bad_message() {
 }
 
 #[test]
-fn what_follows_a_request_is_passed_by() {
-    let mut world = World::begun();
+fn bytes_after_a_request_are_ignored() {
+    let mut world = World::connected();
     for packet in every(&mut world) {
         let reply = world.ask(packet.clone().raw(&[0xff; 500]));
         let failed = reply.kind == kind::STATUS && reply.body[..4] != [0; 4];
@@ -105,7 +105,7 @@ fn what_follows_a_request_is_passed_by() {
 }
 
 #[test]
-fn lengths_that_no_packet_has_end_the_connection() {
+fn invalid_packet_length_closes_the_connection() {
     for (head, why) in [
         (
             &b"\0\0\0\0"[..],
@@ -135,19 +135,19 @@ fn lengths_that_no_packet_has_end_the_connection() {
     ] {
         let input = [&about(kind::STAT, b"hello").bytes()[..], head].concat();
         for piece in [1, usize::MAX] {
-            let (_, talk) = sent(&input, piece);
+            let (_, talk) = send_and_close(&input, piece);
             assert_eq!(talk.closed, Some(why));
             assert_eq!(talk.replies().len(), 1, "what came before is answered");
         }
     }
-    // One byte less is none too many.
+    // One byte less is accepted.
     let longest = Packet::new(77, 1).raw(&vec![0; PACKET_BYTES_MAX as usize - 5]);
-    let (_, talk) = sent(&longest.bytes(), usize::MAX);
+    let (_, talk) = send_and_close(&longest.bytes(), usize::MAX);
     assert_eq!((talk.closed, statuses(&talk.output)), (None, vec![8]));
 }
 
 #[test]
-fn whoever_does_not_begin_with_init_is_not_served() {
+fn session_without_init_is_closed() {
     for packet in [
         about(kind::STAT, b"hello"),
         Packet::new(255, 1),
@@ -166,7 +166,7 @@ fn whoever_does_not_begin_with_init_is_not_served() {
 }
 
 #[test]
-fn a_request_that_is_too_long_to_be_held_is_passed_by() {
+fn oversized_request_is_refused_and_skipped() {
     let path = vec![b'x'; PACKET_WHOLE_BYTES_MAX as usize - 9];
     for piece in [1000, usize::MAX] {
         let fits = about(kind::STAT, &path);
@@ -174,7 +174,7 @@ fn a_request_that_is_too_long_to_be_held_is_passed_by() {
         let beyond = about(kind::STAT, b"hello").raw(&path);
         let longest = Packet::extended(b"limits@openssh.com", 1).raw(&[0; 250_000]);
         let packets = [fits, beyond, longest, about(kind::STAT, b"hello")];
-        let (_, talk) = sent(&stream(&packets), piece);
+        let (_, talk) = send_and_close(&stream(&packets), piece);
         let all = talk.replies();
         assert_eq!((talk.closed, all.len()), (None, 4));
         for reply in &all[..3] {
@@ -188,8 +188,8 @@ fn a_request_that_is_too_long_to_be_held_is_passed_by() {
 }
 
 #[test]
-fn paths_with_zero_bytes_are_no_paths() {
-    let mut world = World::begun();
+fn path_with_nul_byte_is_refused() {
+    let mut world = World::connected();
     let none = Attributes::default();
     for path in [&b"\0"[..], b"hello\0", b"he\0llo", b"\0hello"] {
         for packet in [
@@ -202,15 +202,15 @@ fn paths_with_zero_bytes_are_no_paths() {
             openssh("expand-path", &[path]),
             Packet::extended(b"home-directory", 1).string(path),
         ] {
-            world.refuses(packet, Status::BadMessage);
+            world.expect_status(packet, Status::BadMessage);
         }
     }
     assert_eq!(world.content(b"hello"), b"hello world");
 }
 
 #[test]
-fn attributes_without_end_are_a_bad_message() {
-    let mut world = World::begun();
+fn excess_attribute_count_is_a_bad_message() {
+    let mut world = World::connected();
     let endless = b"\x80\0\0\0\xff\xff\xff\xff";
     for packet in [
         about(kind::SETSTAT, b"hello"),
@@ -218,16 +218,16 @@ fn attributes_without_end_are_a_bad_message() {
         about(kind::OPEN, b"hello").u32(open::READ),
         openssh("lsetstat", &[b"hello"]),
     ] {
-        world.refuses(packet.clone().raw(endless), Status::BadMessage);
+        world.expect_status(packet.clone().raw(endless), Status::BadMessage);
         let pairs = packet.clone().raw(endless).raw(&[0; 39_000]);
-        world.refuses(pairs, Status::BadMessage);
+        world.expect_status(pairs, Status::BadMessage);
         world.does_or_opens(packet.raw(b"\x80\0\0\0\0\0\0\x02").raw(&[0; 16]));
     }
 }
 
 #[test]
-fn numbers_may_be_used_again_and_at_once() {
-    let mut world = World::begun();
+fn request_ids_may_repeat() {
+    let mut world = World::connected();
     let packets = vec![about(kind::STAT, b"hello"); 300];
     let talk = world.talk(&stream(&packets), || usize::MAX);
     let all = talk.replies();
@@ -247,10 +247,10 @@ impl World {
 }
 
 #[test]
-fn bytes_that_are_anything_are_answered_or_end_the_connection() {
+fn random_bytes_are_answered_or_close_connection() {
     for_seeds(300, |seed| {
         let mut random = Random::new(seed);
-        let mut world = World::begun();
+        let mut world = World::connected();
         let packets = every(&mut world);
         let input: Vec<_> = (0..30)
             .flat_map(|_| {
@@ -264,7 +264,7 @@ fn bytes_that_are_anything_are_answered_or_end_the_connection() {
             .collect();
         let talk = world.talk(&input, || random.below(3000) >> random.below(10));
         for reply in talk.replies() {
-            // Of which request nobody knows any more, but well formed it must be.
+            // The request is unknown here, but the reply must be valid for some type.
             let asked = [1, 3, 5, 7, 12, 200, 0];
             assert!(
                 asked.iter().any(|kind| reply.fault(*kind).is_none()),
@@ -277,12 +277,12 @@ fn bytes_that_are_anything_are_answered_or_end_the_connection() {
 }
 
 #[test]
-fn any_pieces_give_the_same_replies() {
+fn random_pieces_give_equal_replies() {
     for_seeds(100, |seed| {
         let mut random = Random::new(seed);
-        let mut whole = World::begun();
+        let mut whole = World::connected();
         let mut packets = every(&mut whole);
-        // Those that go on in the background are answered when they are done, which depends.
+        // Jobs in the background are answered when they end, so their order varies.
         packets.retain(|packet| {
             !packet
                 .0
@@ -292,7 +292,7 @@ fn any_pieces_give_the_same_replies() {
         let script: Vec<_> = (0..40).map(|_| random.pick(&packets).clone()).collect();
         let input = stream(&script);
         let expect = whole.talk(&input, || usize::MAX).output;
-        let mut pieces = World::begun();
+        let mut pieces = World::connected();
         every(&mut pieces);
         let talk = pieces.talk(&input, || random.below(2000) >> random.below(10));
         assert!(talk.output == expect);

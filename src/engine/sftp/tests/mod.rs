@@ -1,4 +1,4 @@
-//! SFTP over the model tree: bytes in, bytes out. No streams, no sleeping.
+//! Tests of SFTP over the model tree: bytes in, bytes out, without streams or sleeping.
 
 mod extensions;
 mod jobs;
@@ -17,13 +17,13 @@ use crate::wire::Reader;
 use crate::wire::sftp::{Attributes, Status, kind, open};
 
 impl World {
-    /// A server of a tree that can be written to, whose session has begun.
-    fn begun() -> Self {
-        Self::of(Permits::default(), Level::default())
+    /// A server of a writable tree, with a session after INIT.
+    fn connected() -> Self {
+        Self::with_permits(Permits::default(), Level::default())
     }
 
-    /// The same, with these differences.
-    fn of(permits: Permits, level: Level) -> Self {
+    /// The same server with other permissions or another log level.
+    fn with_permits(permits: Permits, level: Level) -> Self {
         let mut world = Self::new(Tree::writable(), permits, level, Memory::leaked());
         world.greet();
         world
@@ -34,13 +34,13 @@ impl World {
         assert_eq!(self.ask(Packet::init()).kind, kind::VERSION);
     }
 
-    /// Another session.
-    fn begin_anew(&mut self) {
+    /// Starts another session.
+    fn reconnect(&mut self) {
         self.connect(Memory::leaked());
         self.greet();
     }
 
-    /// The reply to a packet, which must be all that happens.
+    /// The reply to a packet. Fails if the session does anything else.
     #[track_caller]
     fn ask(&mut self, packet: Packet) -> Reply {
         let input = packet.bytes();
@@ -52,23 +52,23 @@ impl World {
         all.remove(0)
     }
 
-    /// Asks, and compares the status.
+    /// Sends a request and compares the status in its reply.
     #[track_caller]
-    fn refuses(&mut self, packet: Packet, status: Status) {
+    fn expect_status(&mut self, packet: Packet, status: Status) {
         let reply = self.ask(packet);
         assert_eq!(reply.kind, kind::STATUS, "{reply:?}");
         assert_eq!(reply.body[..4], (status as u32).to_be_bytes(), "{reply:?}");
     }
 
-    /// Asks, and it is done.
+    /// Sends a request that must succeed.
     #[track_caller]
-    fn does(&mut self, packet: Packet) {
-        self.refuses(packet, Status::Ok);
+    fn expect_ok(&mut self, packet: Packet) {
+        self.expect_status(packet, Status::Ok);
     }
 
-    /// The handle that a packet opens.
+    /// The handle in the reply to a packet.
     #[track_caller]
-    fn opens(&mut self, packet: Packet) -> Vec<u8> {
+    fn open_handle(&mut self, packet: Packet) -> Vec<u8> {
         let reply = self.ask(packet);
         assert_eq!(
             (reply.kind, &reply.body[..4]),
@@ -77,7 +77,7 @@ impl World {
         reply.body[4..].to_vec()
     }
 
-    /// The attributes that a packet is answered with.
+    /// The attributes in the reply to a packet.
     #[track_caller]
     fn attributes(&mut self, packet: Packet) -> Attributes {
         let reply = self.ask(packet);
@@ -88,12 +88,12 @@ impl World {
         told
     }
 
-    /// What is in a file.
+    /// The contents of a file.
     #[track_caller]
     fn content(&mut self, path: &[u8]) -> Vec<u8> {
-        let handle = self.opens(open_file(path, open::READ));
+        let handle = self.open_handle(open_file(path, open::READ));
         let reply = self.ask(read(&handle, 0, 60_000));
-        self.does(Packet::new(kind::CLOSE, 1).string(&handle));
+        self.expect_ok(Packet::new(kind::CLOSE, 1).string(&handle));
         match reply.kind {
             kind::DATA => reply.body[4..].to_vec(),
             _ => Vec::new(),
@@ -126,7 +126,7 @@ fn close(handle: &[u8]) -> Packet {
     Packet::new(kind::CLOSE, 4).string(handle)
 }
 
-/// The strings that make up these bytes.
+/// Splits bytes into SFTP strings.
 fn strings(bytes: &[u8]) -> Vec<&[u8]> {
     let mut reader = Reader::new(bytes);
     let mut all = Vec::new();
@@ -137,7 +137,7 @@ fn strings(bytes: &[u8]) -> Vec<&[u8]> {
     all
 }
 
-/// The statuses that these replies are.
+/// The status codes of these replies.
 #[track_caller]
 fn statuses(output: &[u8]) -> Vec<u32> {
     let all = replies(output).into_iter();
@@ -153,12 +153,12 @@ fn about(kind: u8, path: &[u8]) -> Packet {
     Packet::new(kind, 1).string(path)
 }
 
-/// A request with two.
+/// A request with two paths.
 fn from_to(kind: u8, from: &[u8], to: &[u8]) -> Packet {
     about(kind, from).string(to)
 }
 
-/// A request of one of OpenSSH's extensions.
+/// An extended request of OpenSSH.
 fn openssh(name: &str, args: &[&[u8]]) -> Packet {
     let packet = Packet::extended(format!("{name}@openssh.com").as_bytes(), 2);
     args.iter().fold(packet, |packet, arg| packet.string(arg))

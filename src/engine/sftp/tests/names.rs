@@ -7,7 +7,7 @@ fn mkdir(path: &[u8]) -> Packet {
 }
 
 impl World {
-    /// Whether there is something of this name, a link counted.
+    /// Returns true if an object has this name. Symbolic links are not followed.
     #[track_caller]
     fn has(&mut self, path: &[u8]) -> bool {
         self.ask(about(kind::LSTAT, path)).kind == kind::ATTRS
@@ -15,25 +15,25 @@ impl World {
 }
 
 #[test]
-fn names_are_made_and_removed() {
-    let mut world = World::begun();
+fn mkdir_rmdir_and_remove_work() {
+    let mut world = World::connected();
     for path in [&b"new"[..], b"dir/new", b"/export/dir/other", b"slash///"] {
-        world.does(mkdir(path));
-        world.refuses(mkdir(path), Status::Failure);
+        world.expect_ok(mkdir(path));
+        world.expect_status(mkdir(path), Status::Failure);
         let told = world.attributes(about(kind::STAT, path));
         assert_eq!(told.mode, Some(0o040_777));
-        world.does(about(kind::RMDIR, path));
-        world.refuses(about(kind::RMDIR, path), Status::NoSuchFile);
+        world.expect_ok(about(kind::RMDIR, path));
+        world.expect_status(about(kind::RMDIR, path), Status::NoSuchFile);
     }
-    world.does(about(kind::REMOVE, b"dir/inner"));
+    world.expect_ok(about(kind::REMOVE, b"dir/inner"));
     assert!(!world.has(b"dir/inner"));
-    // A link is removed itself.
-    world.does(about(kind::REMOVE, b"link"));
+    // REMOVE of a symbolic link removes the link.
+    world.expect_ok(about(kind::REMOVE, b"link"));
     let mode = Attributes {
         mode: Some(0o040_1750),
         ..Attributes::default()
     };
-    world.does(about(kind::MKDIR, b"new").attributes(&mode));
+    world.expect_ok(about(kind::MKDIR, b"new").attributes(&mode));
     assert_eq!(
         world.attributes(about(kind::STAT, b"new")).mode,
         Some(0o041_750)
@@ -42,8 +42,8 @@ fn names_are_made_and_removed() {
 }
 
 #[test]
-fn what_cannot_be_made_or_removed_stays_as_it_is() {
-    let mut world = World::begun();
+fn refused_mkdir_rmdir_and_remove_change_nothing() {
+    let mut world = World::connected();
     let before = world.tree.ram().clone();
     for path in [
         &b""[..],
@@ -60,9 +60,9 @@ fn what_cannot_be_made_or_removed_stays_as_it_is() {
         } else {
             Status::Failure
         };
-        world.refuses(mkdir(path), status);
-        world.refuses(about(kind::REMOVE, path), status);
-        world.refuses(about(kind::RMDIR, path), status);
+        world.expect_status(mkdir(path), status);
+        world.expect_status(about(kind::REMOVE, path), status);
+        world.expect_status(about(kind::RMDIR, path), status);
     }
     for (packet, status) in [
         (mkdir(b"hello"), Status::Failure),
@@ -80,18 +80,18 @@ fn what_cannot_be_made_or_removed_stays_as_it_is() {
         (about(kind::RMDIR, b"dir"), Status::Failure),
         (about(kind::RMDIR, b"link"), Status::NoSuchFile),
     ] {
-        world.refuses(packet, status);
+        world.expect_status(packet, status);
     }
     assert!(world.tree.ram().is_like(&before));
 }
 
 #[test]
-fn rename_takes_no_name_away_and_posix_rename_does() {
-    let mut world = World::begun();
-    world.does(from_to(kind::RENAME, b"hello", b"dir/there"));
+fn rename_keeps_existing_target_and_posix_rename_replaces() {
+    let mut world = World::connected();
+    world.expect_ok(from_to(kind::RENAME, b"hello", b"dir/there"));
     assert_eq!(world.content(b"dir/there"), b"hello world");
-    world.does(from_to(kind::RENAME, b"dir", b"moved/"));
-    world.does(from_to(kind::RENAME, b"link", b"moved/link"));
+    world.expect_ok(from_to(kind::RENAME, b"dir", b"moved/"));
+    world.expect_ok(from_to(kind::RENAME, b"link", b"moved/link"));
     for (from, to, status) in [
         (&b"moved/there"[..], &b"moved/inner"[..], Status::Failure),
         (b"moved/there", b"moved/there", Status::Failure),
@@ -106,36 +106,36 @@ fn rename_takes_no_name_away_and_posix_rename_does() {
         (b"big/", b"new", Status::NoSuchFile),
         (b"big", b"new/", Status::NoSuchFile),
     ] {
-        world.refuses(from_to(kind::RENAME, from, to), status);
+        world.expect_status(from_to(kind::RENAME, from, to), status);
     }
-    world.does(openssh("posix-rename", &[b"moved/there", b"moved/inner"]));
+    world.expect_ok(openssh("posix-rename", &[b"moved/there", b"moved/inner"]));
     assert_eq!(world.content(b"moved/inner"), b"hello world");
     assert!(!world.has(b"moved/there"));
-    world.does(openssh("posix-rename", &[b"moved", b"empty"]));
+    world.expect_ok(openssh("posix-rename", &[b"moved", b"empty"]));
     assert_eq!(world.content(b"empty/inner"), b"hello world");
-    world.refuses(
+    world.expect_status(
         openssh("posix-rename", &[b"empty", b"many"]),
         Status::Failure,
     );
-    world.refuses(openssh("posix-rename", &[b"big", b"many"]), Status::Failure);
-    world.refuses(
+    world.expect_status(openssh("posix-rename", &[b"big", b"many"]), Status::Failure);
+    world.expect_status(
         openssh("posix-rename", &[b"many", b"big"]),
         Status::NoSuchFile,
     );
 }
 
 #[test]
-fn a_symbolic_link_is_asked_for_the_other_way_round() {
-    let mut world = World::begun();
-    world.does(from_to(kind::SYMLINK, b"dir/inner", b"new"));
+fn symlink_takes_the_target_first() {
+    let mut world = World::connected();
+    world.expect_ok(from_to(kind::SYMLINK, b"dir/inner", b"new"));
     assert_eq!(world.content(b"new"), b"inner");
     let told = world.ask(about(kind::READLINK, b"new"));
     assert_eq!(
         told.body,
         b"\0\0\0\x01\0\0\0\x09dir/inner\0\0\0\x09dir/inner\0\0\0\0"
     );
-    // What it leads to need not be there, nor be a path of this tree.
-    world.does(from_to(kind::SYMLINK, b"//no/such/../thing/", b"dir/odd"));
+    // The target need not exist, nor be inside the tree.
+    world.expect_ok(from_to(kind::SYMLINK, b"//no/such/../thing/", b"dir/odd"));
     for (target, path, status) in [
         (&b"x"[..], &b"hello"[..], Status::Failure),
         (b"x", b"new", Status::Failure),
@@ -145,18 +145,18 @@ fn a_symbolic_link_is_asked_for_the_other_way_round() {
         (b"x", b"none/another", Status::NoSuchFile),
         (b"x", b"", Status::Failure),
     ] {
-        world.refuses(from_to(kind::SYMLINK, target, path), status);
+        world.expect_status(from_to(kind::SYMLINK, target, path), status);
     }
 }
 
 #[test]
-fn a_hard_link_is_one_more_name() {
-    let mut world = World::begun();
-    world.does(openssh("hardlink", &[b"hello", b"dir/also"]));
-    world.does(about(kind::REMOVE, b"hello"));
+fn hard_link_adds_a_name() {
+    let mut world = World::connected();
+    world.expect_ok(openssh("hardlink", &[b"hello", b"dir/also"]));
+    world.expect_ok(about(kind::REMOVE, b"hello"));
     assert_eq!(world.content(b"dir/also"), b"hello world");
-    // Of a link itself.
-    world.does(openssh("hardlink", &[b"link", b"link too"]));
+    // A hard link to a symbolic link.
+    world.expect_ok(openssh("hardlink", &[b"link", b"link too"]));
     assert_eq!(
         world.ask(about(kind::READLINK, b"link too")).kind,
         kind::NAME
@@ -168,6 +168,6 @@ fn a_hard_link_is_one_more_name() {
         (b"big", b"none/new", Status::NoSuchFile),
         (b"big", b"new/", Status::NoSuchFile),
     ] {
-        world.refuses(openssh("hardlink", &[from, to]), status);
+        world.expect_status(openssh("hardlink", &[from, to]), status);
     }
 }

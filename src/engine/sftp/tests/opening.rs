@@ -1,4 +1,4 @@
-//! INIT, OPEN, CLOSE, handles, and what may be asked at all.
+//! INIT, OPEN, CLOSE, handles, permissions and the log.
 
 use super::*;
 use crate::engine::sftp::requests;
@@ -8,8 +8,8 @@ use crate::vfs::FsError;
 const POSIX_RENAME: &[u8] = b"posix-rename@openssh.com";
 
 #[test]
-fn version_tells_of_the_extensions_in_their_order() {
-    let mut world = World::begun();
+fn version_lists_extensions_in_order() {
+    let mut world = World::connected();
     let talk = world.talk(&Packet::init().bytes(), || usize::MAX);
     let golden = b"\x02\0\0\0\x03\
         \0\0\0\x18posix-rename@openssh.com\0\0\0\x011\
@@ -34,47 +34,47 @@ fn version_tells_of_the_extensions_in_their_order() {
 }
 
 #[test]
-fn any_version_is_answered_by_this_one_and_any_time() {
-    let mut world = World::begun();
+fn init_of_any_version_gets_version_3() {
+    let mut world = World::connected();
     let golden = world.ask(Packet::init());
     for version in [0, 1, 6, u32::MAX] {
         assert_eq!(world.ask(Packet::new(kind::INIT, version)), golden);
     }
-    // What a client can do besides, as much as it likes.
+    // INIT may carry extensions of any length; they are ignored.
     let more = Packet::init().string(b"newline").string(&[b'\n'; 100_000]);
     assert_eq!(world.ask(more), golden);
     let vendor = || {
         let packet = Packet::extended(b"vendor-id", 4);
         packet.string(b"whoever").string(b"whatever")
     };
-    world.does(vendor().string(b"1.0").u64(7));
-    world.refuses(vendor(), Status::BadMessage);
+    world.expect_ok(vendor().string(b"1.0").u64(7));
+    world.expect_status(vendor(), Status::BadMessage);
 }
 
 #[test]
-fn a_file_is_opened_read_and_closed() {
-    let mut world = World::begun();
-    let handle = world.opens(open_file(b"hello", open::READ));
+fn open_read_and_close_work() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"hello", open::READ));
     let reply = world.ask(read(&handle, 6, 100));
     assert_eq!((reply.kind, reply.id), (kind::DATA, 8));
     assert_eq!(reply.body, b"\0\0\0\x05world");
-    world.refuses(read(&handle, 11, 1), Status::Eof);
-    world.does(close(&handle));
-    world.refuses(close(&handle), Status::NoSuchFile);
-    world.refuses(read(&handle, 0, 1), Status::Failure);
+    world.expect_status(read(&handle, 11, 1), Status::Eof);
+    world.expect_ok(close(&handle));
+    world.expect_status(close(&handle), Status::NoSuchFile);
+    world.expect_status(read(&handle, 0, 1), Status::Failure);
     world.hang_up();
 }
 
 #[test]
-fn a_status_has_openssh_words() {
-    let mut world = World::begun();
+fn status_message_matches_openssh() {
+    let mut world = World::connected();
     let talk = world.talk(&open_file(b"nothing", open::READ).bytes(), || usize::MAX);
     let golden = b"\0\0\0\x1d\x65\0\0\0\x07\0\0\0\x02\0\0\0\x0cNo such file\0\0\0\0";
     assert_eq!(talk.output, golden);
 }
 
 #[test]
-fn files_are_opened_as_the_flags_say() {
+fn open_follows_its_flags() {
     use open::{APPEND, CREATE, EXCLUSIVE, READ, TRUNCATE, WRITE};
     for (path, flags, expect, left) in [
         ("hello", READ, Status::Ok, "hello world"),
@@ -103,7 +103,7 @@ fn files_are_opened_as_the_flags_say() {
         ("fifo", READ, Status::PermissionDenied, ""),
         ("link", READ, Status::NoSuchFile, ""),
     ] {
-        let mut world = World::begun();
+        let mut world = World::connected();
         let reply = world.ask(open_file(path.as_bytes(), flags));
         if expect == Status::Ok {
             assert_eq!(reply.kind, kind::HANDLE, "{path} {flags}");
@@ -125,8 +125,8 @@ fn files_are_opened_as_the_flags_say() {
 }
 
 #[test]
-fn a_new_file_has_the_mode_that_was_asked_for() {
-    let mut world = World::begun();
+fn new_file_gets_requested_mode() {
+    let mut world = World::connected();
     for (told, expect) in [
         (None, 0o666),
         (Some(0o100_640), 0o640),
@@ -140,57 +140,57 @@ fn a_new_file_has_the_mode_that_was_asked_for() {
         };
         let packet = Packet::new(kind::OPEN, 1).string(b"new");
         let flags = open::WRITE | open::CREATE;
-        let handle = world.opens(packet.u32(flags).attributes(&told));
-        world.does(close(&handle));
+        let handle = world.open_handle(packet.u32(flags).attributes(&told));
+        world.expect_ok(close(&handle));
         let stat = world.attributes(Packet::new(kind::STAT, 1).string(b"new"));
         assert_eq!(stat.mode, Some(0o100_000 | expect));
         assert_eq!((stat.size, stat.owner), (Some(0), Some((0, 0))));
-        world.does(Packet::new(kind::REMOVE, 1).string(b"new"));
+        world.expect_ok(Packet::new(kind::REMOVE, 1).string(b"new"));
     }
 }
 
 #[test]
-fn handles_are_no_more_than_there_may_be_and_nothing_is_made_beyond() {
-    let mut world = World::begun();
-    let mut open = || world.opens(open_file(b"hello", open::READ));
+fn open_beyond_handle_limit_creates_nothing() {
+    let mut world = World::connected();
+    let mut open = || world.open_handle(open_file(b"hello", open::READ));
     let handles: Vec<_> = (0..HANDLE_COUNT).map(|_| open()).collect();
     for more in [
         open_file(b"hello", open::READ),
         open_file(b"new", open::WRITE | open::CREATE),
         Packet::new(kind::OPENDIR, 1).string(b"dir"),
     ] {
-        world.refuses(more, Status::Failure);
+        world.expect_status(more, Status::Failure);
     }
-    world.refuses(
+    world.expect_status(
         Packet::new(kind::STAT, 1).string(b"new"),
         Status::NoSuchFile,
     );
-    world.does(close(&handles[3]));
-    let again = world.opens(Packet::new(kind::OPENDIR, 1).string(b"dir"));
+    world.expect_ok(close(&handles[3]));
+    let again = world.open_handle(Packet::new(kind::OPENDIR, 1).string(b"dir"));
     assert!(
         !handles.contains(&again),
         "a place is another's now, its handle is not"
     );
-    world.refuses(read(&handles[3], 0, 1), Status::Failure);
+    world.expect_status(read(&handles[3], 0, 1), Status::Failure);
     assert_eq!(world.tree.ram().pinned, HANDLE_COUNT);
     world.hang_up();
 }
 
 #[test]
-fn ten_thousand_opens_leave_nothing_behind() {
-    let mut world = World::begun();
+fn repeated_open_and_close_leaks_nothing() {
+    let mut world = World::connected();
     for _ in 0..10_000 {
-        let handle = world.opens(open_file(b"hello", open::READ));
-        world.does(close(&handle));
+        let handle = world.open_handle(open_file(b"hello", open::READ));
+        world.expect_ok(close(&handle));
     }
     assert_eq!(world.tree.ram().pinned, 0);
 }
 
 #[test]
-fn what_is_no_handle_is_answered_as_openssh_does() {
-    let mut world = World::begun();
-    let file = world.opens(open_file(b"hello", open::READ));
-    let dir = world.opens(Packet::new(kind::OPENDIR, 1).string(b"dir"));
+fn invalid_handle_status_matches_openssh() {
+    let mut world = World::connected();
+    let file = world.open_handle(open_file(b"hello", open::READ));
+    let dir = world.open_handle(Packet::new(kind::OPENDIR, 1).string(b"dir"));
     let unknown: [&[u8]; 5] = [
         b"",
         b"\0\0\0",
@@ -200,27 +200,27 @@ fn what_is_no_handle_is_answered_as_openssh_does() {
     ];
     let asked = |kind, handle: &[u8]| Packet::new(kind, 5).string(handle);
     for handle in unknown.into_iter().chain([&dir[..]]) {
-        world.refuses(read(handle, 0, 1), Status::Failure);
-        world.refuses(write(handle, 0, b"x"), Status::Failure);
-        world.refuses(asked(kind::FSTAT, handle), Status::Failure);
+        world.expect_status(read(handle, 0, 1), Status::Failure);
+        world.expect_status(write(handle, 0, b"x"), Status::Failure);
+        world.expect_status(asked(kind::FSTAT, handle), Status::Failure);
         let change = asked(kind::FSETSTAT, handle).attributes(&Attributes::default());
-        world.refuses(change, Status::Failure);
+        world.expect_status(change, Status::Failure);
         let extended = |name: &[u8]| Packet::extended(name, 5).string(handle);
-        world.refuses(extended(b"fstatvfs@openssh.com"), Status::Failure);
-        world.refuses(extended(b"fsync@openssh.com"), Status::NoSuchFile);
+        world.expect_status(extended(b"fstatvfs@openssh.com"), Status::Failure);
+        world.expect_status(extended(b"fsync@openssh.com"), Status::NoSuchFile);
     }
     for handle in unknown {
-        world.refuses(close(handle), Status::NoSuchFile);
-        world.refuses(asked(kind::READDIR, handle), Status::Failure);
+        world.expect_status(close(handle), Status::NoSuchFile);
+        world.expect_status(asked(kind::READDIR, handle), Status::Failure);
     }
-    world.refuses(asked(kind::READDIR, &file), Status::Failure);
+    world.expect_status(asked(kind::READDIR, &file), Status::Failure);
     for kind in [kind::CLOSE, kind::FSTAT, kind::READDIR] {
-        world.refuses(asked(kind, &[7; 257]), Status::BadMessage);
+        world.expect_status(asked(kind, &[7; 257]), Status::BadMessage);
     }
 }
 
 #[test]
-fn all_requests_are_listed_as_openssh_lists_its_own() {
+fn request_names_match_openssh() {
     let names: Vec<_> = requests()
         .map(|name| core::str::from_utf8(name).unwrap())
         .collect();
@@ -232,7 +232,7 @@ fn all_requests_are_listed_as_openssh_lists_its_own() {
     );
 }
 
-/// Requests that only look.
+/// Requests that change nothing.
 fn looks(handle: &[u8]) -> Vec<Packet> {
     let path = |kind| Packet::new(kind, 1).string(b"hello");
     vec![
@@ -248,7 +248,7 @@ fn looks(handle: &[u8]) -> Vec<Packet> {
     ]
 }
 
-/// Requests that change something, but for OPEN.
+/// Requests that change something, except OPEN.
 fn changes(handle: &[u8]) -> Vec<Packet> {
     let none = Attributes::default();
     let path = |kind| Packet::new(kind, 1).string(b"dir/inner");
@@ -280,18 +280,18 @@ fn changes(handle: &[u8]) -> Vec<Packet> {
 }
 
 #[test]
-fn a_server_for_reading_only_changes_nothing() {
+fn read_only_server_refuses_changes() {
     use open::{APPEND, CREATE, READ, TRUNCATE, WRITE};
     let mut permits = Permits::default();
     permits.read_only();
-    let mut world = World::of(permits, Level::default());
+    let mut world = World::with_permits(permits, Level::default());
     let before = world.tree.ram().clone();
-    let handle = world.opens(open_file(b"hello", open::READ));
+    let handle = world.open_handle(open_file(b"hello", open::READ));
     for packet in looks(&handle) {
         assert_ne!(world.ask(packet).kind, kind::STATUS);
     }
     for packet in changes(&handle) {
-        world.refuses(packet, Status::PermissionDenied);
+        world.expect_status(packet, Status::PermissionDenied);
     }
     for flags in [
         WRITE,
@@ -302,16 +302,16 @@ fn a_server_for_reading_only_changes_nothing() {
         CREATE,
     ] {
         for path in [&b"hello"[..], b"new"] {
-            world.refuses(open_file(path, flags), Status::PermissionDenied);
+            world.expect_status(open_file(path, flags), Status::PermissionDenied);
         }
     }
-    world.does(close(&handle));
+    world.expect_ok(close(&handle));
     world.hang_up();
     assert!(world.tree.ram().is_like(&before));
 }
 
 #[test]
-fn what_is_denied_is_neither_advertised_nor_done() {
+fn denied_requests_are_not_advertised_or_executed() {
     for (deny, allow, advertised) in [
         (&b"stat,posix-rename,check-file"[..], None, 12),
         (b"", Some(&b"lstat,open,limits,vendor-id"[..]), 2),
@@ -324,18 +324,18 @@ fn what_is_denied_is_neither_advertised_nor_done() {
         if let Some(allow) = allow {
             assert_eq!(permits.allow_only(allow), Some(()));
         }
-        let mut world = World::of(permits, Level::default());
+        let mut world = World::with_permits(permits, Level::default());
         let version = world.ask(Packet::init());
         assert_eq!(strings(&version.body).len(), 2 * advertised);
         let path = |kind| Packet::new(kind, 1).string(b"hello");
-        world.refuses(path(kind::STAT), Status::PermissionDenied);
+        world.expect_status(path(kind::STAT), Status::PermissionDenied);
         assert_eq!(world.ask(path(kind::LSTAT)).kind, kind::ATTRS);
         let rename = Packet::extended(POSIX_RENAME, 1)
             .string(b"hello")
             .string(b"x");
-        world.refuses(rename, Status::PermissionDenied);
+        world.expect_status(rename, Status::PermissionDenied);
         for name in [&b"check-file"[..], b"check-file-name", b"check-file-handle"] {
-            world.refuses(Packet::extended(name, 1), Status::PermissionDenied);
+            world.expect_status(Packet::extended(name, 1), Status::PermissionDenied);
         }
     }
     let mut permits = Permits::default();
@@ -345,11 +345,11 @@ fn what_is_denied_is_neither_advertised_nor_done() {
 }
 
 #[test]
-fn a_denied_write_is_passed_by_whole() {
+fn denied_write_is_skipped_whole() {
     let mut permits = Permits::default();
     permits.deny(b"write").unwrap();
-    let mut world = World::of(permits, Level::default());
-    let handle = world.opens(open_file(b"hello", open::WRITE));
+    let mut world = World::with_permits(permits, Level::default());
+    let handle = world.open_handle(open_file(b"hello", open::WRITE));
     let both = stream(&[write(&handle, 0, &[7; 200_000]), close(&handle)]);
     let talk = world.talk(&both, || 1000);
     assert_eq!(
@@ -360,11 +360,11 @@ fn a_denied_write_is_passed_by_whole() {
 }
 
 #[test]
-fn unknown_requests_are_answered_at_once() {
-    let mut world = World::begun();
+fn unknown_request_is_answered_as_unsupported() {
+    let mut world = World::connected();
     for kind in [0, 2, 21, 22, 100, 101, 105, 199, 201, 255] {
-        world.refuses(Packet::new(kind, 5), Status::Unsupported);
-        world.refuses(Packet::new(kind, 5).raw(&[0xff; 1000]), Status::Unsupported);
+        world.expect_status(Packet::new(kind, 5), Status::Unsupported);
+        world.expect_status(Packet::new(kind, 5).raw(&[0xff; 1000]), Status::Unsupported);
     }
     for name in [
         &b""[..],
@@ -377,8 +377,8 @@ fn unknown_requests_are_answered_at_once() {
         b"check-file-",
         b"text-seek",
     ] {
-        world.refuses(Packet::extended(name, 5), Status::Unsupported);
-        world.refuses(
+        world.expect_status(Packet::extended(name, 5), Status::Unsupported);
+        world.expect_status(
             Packet::extended(name, 5).raw(&[0xff; 1000]),
             Status::Unsupported,
         );
@@ -386,7 +386,7 @@ fn unknown_requests_are_answered_at_once() {
 }
 
 #[test]
-fn what_the_host_refuses_has_the_status_that_openssh_gives() {
+fn backend_error_status_matches_openssh() {
     for (error, status) in [
         (FsError::Permission, Status::PermissionDenied),
         (FsError::NoEntry, Status::NoSuchFile),
@@ -404,8 +404,8 @@ fn what_the_host_refuses_has_the_status_that_openssh_gives() {
         (FsError::Stale, Status::Failure),
         (FsError::TryLater, Status::Failure),
     ] {
-        let mut world = World::begun();
-        let handle = world.opens(open_file(b"hello", open::READ | open::WRITE));
+        let mut world = World::connected();
+        let handle = world.open_handle(open_file(b"hello", open::READ | open::WRITE));
         world.tree.host.broken.set(Some(error));
         let attributes = Attributes {
             times: Some((1, 2)),
@@ -428,19 +428,19 @@ fn what_the_host_refuses_has_the_status_that_openssh_gives() {
             Packet::extended(b"fsync@openssh.com", 1).string(&handle),
             Packet::extended(b"fstatvfs@openssh.com", 1).string(&handle),
         ] {
-            world.refuses(packet, status);
+            world.expect_status(packet, status);
         }
         world.tree.host.broken.set(None);
-        world.does(close(&handle));
+        world.expect_ok(close(&handle));
         world.hang_up();
     }
 }
 
 #[test]
-fn a_person_is_told_what_the_level_says_with_names_escaped() {
+fn log_level_selects_lines_with_escaped_names() {
     let script = |level| {
-        let mut world = World::of(Permits::default(), level);
-        let handle = world.opens(open_file(b"hello", open::READ));
+        let mut world = World::with_permits(Permits::default(), level);
+        let handle = world.open_handle(open_file(b"hello", open::READ));
         world.ask(Packet::new(kind::STAT, 1).string(b"bad\x1bname"));
         world.ask(
             Packet::new(kind::RENAME, 1)
@@ -449,7 +449,7 @@ fn a_person_is_told_what_the_level_says_with_names_escaped() {
         );
         world.ask(Packet::new(kind::REMOVE, 1).string(&[b'x'; 1000]));
         world.ask(read(&handle, 0, 1));
-        world.does(close(&handle));
+        world.expect_ok(close(&handle));
         world.sink.lines()
     };
     assert!(script(Level::Quiet).is_empty() && script(Level::Error).is_empty());
@@ -457,7 +457,7 @@ fn a_person_is_told_what_the_level_says_with_names_escaped() {
     let opened = "stowaway: open \"hello\" flags READ mode 0666";
     let status = |status| format!("stowaway: sent status {status}");
     assert_eq!(info[0], opened);
-    // Of STAT, which is not logged.
+    // The reply to STAT, which is not logged itself.
     assert_eq!(info[1], status("No such file"));
     assert_eq!(info[2], r#"stowaway: rename old "hello" new "there""#);
     assert!(info[3].starts_with("stowaway: remove name \"xxx"));

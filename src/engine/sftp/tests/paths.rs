@@ -6,9 +6,9 @@ const PASSWD: &[u8] =
     b"root:x:0:0::/root:/bin/sh\nme:x:1000:100::/export/dir:/bin/sh\nyou:x:1001:100::dir:\n";
 
 impl World {
-    /// A server whose tree has accounts.
+    /// A server whose tree has passwd and group files.
     fn with_accounts() -> Self {
-        let world = Self::begun();
+        let world = Self::connected();
         world.tree.ram().dir("etc");
         world.tree.ram().file("etc/passwd", PASSWD);
         world
@@ -18,7 +18,7 @@ impl World {
         world
     }
 
-    /// The one path that a packet is answered with.
+    /// The path in the reply to a packet.
     #[track_caller]
     fn path(&mut self, packet: Packet) -> String {
         let reply = self.ask(packet);
@@ -33,8 +33,8 @@ impl World {
 }
 
 #[test]
-fn attributes_are_told_byte_for_byte() {
-    let mut world = World::begun();
+fn attributes_have_golden_bytes() {
+    let mut world = World::connected();
     let told = |mode: u32, times: u32| Attributes {
         size: Some(11),
         owner: Some((1000, 100)),
@@ -45,7 +45,7 @@ fn attributes_are_told_byte_for_byte() {
         world.attributes(about(kind::STAT, b"hello")),
         told(0o100_644, 1_000_000_000)
     );
-    let handle = world.opens(open_file(b"hello", open::READ));
+    let handle = world.open_handle(open_file(b"hello", open::READ));
     let fstat = Packet::new(kind::FSTAT, 1).string(&handle);
     let reply = world.ask(fstat);
     assert_eq!(
@@ -62,13 +62,13 @@ fn attributes_are_told_byte_for_byte() {
     }
     let link = world.attributes(about(kind::LSTAT, b"link"));
     assert_eq!((link.mode, link.size), (Some(0o120_777), Some(11)));
-    world.refuses(about(kind::STAT, b"link"), Status::NoSuchFile);
-    world.refuses(about(kind::LSTAT, b"hello/"), Status::NoSuchFile);
-    world.refuses(about(kind::STAT, b"/etc/passwd"), Status::NoSuchFile);
+    world.expect_status(about(kind::STAT, b"link"), Status::NoSuchFile);
+    world.expect_status(about(kind::LSTAT, b"hello/"), Status::NoSuchFile);
+    world.expect_status(about(kind::STAT, b"/etc/passwd"), Status::NoSuchFile);
 }
 
 #[test]
-fn attributes_are_changed_as_far_as_they_are_told() {
+fn setstat_changes_only_given_attributes() {
     let change = |size, owner, mode, times| Attributes {
         size,
         owner,
@@ -76,8 +76,8 @@ fn attributes_are_changed_as_far_as_they_are_told() {
         times,
     };
     for by_handle in [false, true] {
-        let mut world = World::begun();
-        let handle = world.opens(open_file(b"hello", open::WRITE));
+        let mut world = World::connected();
+        let handle = world.open_handle(open_file(b"hello", open::WRITE));
         let ask = |told: &Attributes| {
             let (kind, object) = if by_handle {
                 (kind::FSETSTAT, &handle[..])
@@ -94,7 +94,7 @@ fn attributes_are_changed_as_far_as_they_are_told() {
             change(Some(0), Some((9, 10)), Some(0o600), Some((2, 3))),
         ] {
             let before = world.attributes(about(kind::STAT, b"hello"));
-            world.does(ask(&told));
+            world.expect_ok(ask(&told));
             let after = world.attributes(about(kind::STAT, b"hello"));
             assert_eq!(after.size, told.size.or(before.size));
             assert_eq!(after.owner, told.owner.or(before.owner));
@@ -106,15 +106,15 @@ fn attributes_are_changed_as_far_as_they_are_told() {
                 assert_eq!(after.times, told.times);
             }
         }
-        // Nobody has the last number: it leaves things as they are.
-        world.does(ask(&change(None, Some((u32::MAX, 11)), None, None)));
+        // A UID or GID of all ones leaves the owner as it is.
+        world.expect_ok(ask(&change(None, Some((u32::MAX, 11)), None, None)));
         assert_eq!(
             world.attributes(about(kind::STAT, b"hello")).owner,
             Some((9, 11))
         );
-        world.does(ask(&Attributes::default()));
+        world.expect_ok(ask(&Attributes::default()));
         for size in [1 << 63, u64::MAX] {
-            world.refuses(
+            world.expect_status(
                 ask(&change(Some(size), None, None, None)),
                 Status::BadMessage,
             );
@@ -123,45 +123,45 @@ fn attributes_are_changed_as_far_as_they_are_told() {
 }
 
 #[test]
-fn sizes_are_of_files_that_may_be_written() {
-    let mut world = World::begun();
+fn setstat_size_needs_a_writable_file() {
+    let mut world = World::connected();
     let size = Attributes {
         size: Some(3),
         ..Attributes::default()
     };
-    world.refuses(
+    world.expect_status(
         about(kind::SETSTAT, b"dir").attributes(&size),
         Status::Failure,
     );
-    world.refuses(
+    world.expect_status(
         about(kind::SETSTAT, b"none").attributes(&size),
         Status::NoSuchFile,
     );
-    world.refuses(
+    world.expect_status(
         openssh("lsetstat", &[b"hello"]).attributes(&size),
         Status::BadMessage,
     );
-    let handle = world.opens(open_file(b"hello", open::READ));
+    let handle = world.open_handle(open_file(b"hello", open::READ));
     let packet = Packet::new(kind::FSETSTAT, 1)
         .string(&handle)
         .attributes(&size);
-    world.refuses(packet, Status::BadMessage);
+    world.expect_status(packet, Status::BadMessage);
     assert_eq!(world.content(b"hello"), b"hello world");
     assert_eq!(world.tree.ram().pinned, 1);
 }
 
 #[test]
-fn a_link_itself_is_changed_by_lsetstat_only() {
-    let mut world = World::begun();
+fn only_lsetstat_changes_the_link_itself() {
+    let mut world = World::connected();
     let times = Attributes {
         times: Some((5, 6)),
         ..Attributes::default()
     };
-    world.refuses(
+    world.expect_status(
         about(kind::SETSTAT, b"link").attributes(&times),
         Status::NoSuchFile,
     );
-    world.does(openssh("lsetstat", &[b"link"]).attributes(&times));
+    world.expect_ok(openssh("lsetstat", &[b"link"]).attributes(&times));
     assert_eq!(
         world.attributes(about(kind::LSTAT, b"link")).times,
         Some((5, 6))
@@ -170,11 +170,11 @@ fn a_link_itself_is_changed_by_lsetstat_only() {
         mode: Some(0o600),
         ..Attributes::default()
     };
-    world.refuses(
+    world.expect_status(
         openssh("lsetstat", &[b"link"]).attributes(&mode),
         Status::Unsupported,
     );
-    world.does(openssh("lsetstat", &[b"hello"]).attributes(&mode));
+    world.expect_ok(openssh("lsetstat", &[b"hello"]).attributes(&mode));
     assert_eq!(
         world.attributes(about(kind::LSTAT, b"hello")).mode,
         Some(0o100_600)
@@ -182,8 +182,8 @@ fn a_link_itself_is_changed_by_lsetstat_only() {
 }
 
 #[test]
-fn true_paths_are_those_of_openssh() {
-    let mut world = World::begun();
+fn realpath_matches_openssh() {
+    let mut world = World::connected();
     world.tree.ram().symlink("to dir", b"dir");
     world.tree.ram().symlink("dangling", b"dir/gone");
     world.tree.ram().symlink("loop", b"loop");
@@ -218,8 +218,8 @@ fn true_paths_are_those_of_openssh() {
         "/",
         "/elsewhere",
     ] {
-        world.refuses(about(kind::REALPATH, path.as_bytes()), Status::NoSuchFile);
-        world.refuses(
+        world.expect_status(about(kind::REALPATH, path.as_bytes()), Status::NoSuchFile);
+        world.expect_status(
             openssh("expand-path", &[path.as_bytes()]),
             Status::NoSuchFile,
         );
@@ -227,21 +227,21 @@ fn true_paths_are_those_of_openssh() {
 }
 
 #[test]
-fn a_link_is_read_and_nothing_else_is() {
-    let mut world = World::begun();
+fn readlink_reads_symbolic_links_only() {
+    let mut world = World::connected();
     assert_eq!(world.path(about(kind::READLINK, b"link")), "/etc/passwd");
-    // As long as one can be on Linux, and it fits twice in the reply.
+    // The longest target on Linux; the reply holds it twice.
     assert_eq!(
         world.path(about(kind::READLINK, b"long link")),
         "l".repeat(4096)
     );
-    world.refuses(about(kind::READLINK, b"hello"), Status::BadMessage);
-    world.refuses(about(kind::READLINK, b""), Status::BadMessage);
-    world.refuses(about(kind::READLINK, b"none"), Status::NoSuchFile);
+    world.expect_status(about(kind::READLINK, b"hello"), Status::BadMessage);
+    world.expect_status(about(kind::READLINK, b""), Status::BadMessage);
+    world.expect_status(about(kind::READLINK, b"none"), Status::NoSuchFile);
 }
 
 #[test]
-fn a_tilde_is_where_the_session_began_or_somebody_s_home() {
+fn tilde_expands_to_start_or_home_directory() {
     let mut world = World::with_accounts();
     for (path, expect) in [
         ("~", "/export"),
@@ -258,26 +258,26 @@ fn a_tilde_is_where_the_session_began_or_somebody_s_home() {
     ] {
         let packet = openssh("expand-path", &[path.as_bytes()]);
         if expect.is_empty() {
-            world.refuses(packet, Status::NoSuchFile);
+            world.expect_status(packet, Status::NoSuchFile);
         } else {
             assert_eq!(world.path(packet), expect, "{path}");
         }
     }
     let long = [&b"~me/"[..], &[b'x'; 5000]].concat();
-    world.refuses(openssh("expand-path", &[&long]), Status::BadMessage);
-    // To REALPATH it is a name like others.
+    world.expect_status(openssh("expand-path", &[&long]), Status::BadMessage);
+    // REALPATH does not expand `~`.
     assert_eq!(world.path(about(kind::REALPATH, b"~")), "/export/~");
 }
 
 #[test]
-fn homes_are_told_as_they_are_written() {
+fn home_directory_returns_the_passwd_entry() {
     let home = |name: &[u8]| Packet::extended(b"home-directory", 3).string(name);
     let mut world = World::with_accounts();
     assert_eq!(world.path(home(b"root")), "/root");
     assert_eq!(world.path(home(b"me")), "/export/dir");
     assert_eq!(world.path(home(b"")), "/export/dir");
-    world.refuses(home(b"nobody"), Status::Failure);
-    let mut without = World::begun();
+    world.expect_status(home(b"nobody"), Status::Failure);
+    let mut without = World::connected();
     assert_eq!(without.path(home(b"")), "/export");
-    without.refuses(home(b"root"), Status::Failure);
+    without.expect_status(home(b"root"), Status::Failure);
 }

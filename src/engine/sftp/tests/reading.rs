@@ -10,9 +10,9 @@ fn big(from: usize, len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn reads_of_any_size_give_what_is_there() {
-    let mut world = World::begun();
-    let handle = world.opens(open_file(b"big", open::READ));
+fn read_of_any_size_returns_file_data() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"big", open::READ));
     let inline = READ_INLINE_BYTES as usize;
     for (from, len) in [
         (0, 1),
@@ -28,7 +28,7 @@ fn reads_of_any_size_give_what_is_there() {
         assert_eq!(reply.body[..4], (len as u32).to_be_bytes());
         assert!(reply.body[4..] == big(from, len), "{from} {len}");
     }
-    // Beyond the end.
+    // Reads that reach beyond the end of the file.
     for (from, len, there) in [
         (BIG_BYTES - 5, 100, 5),
         (BIG_BYTES - 5, 200_000, 5),
@@ -38,17 +38,17 @@ fn reads_of_any_size_give_what_is_there() {
         assert!(reply.body[4..] == big(from, there), "{from} {len}");
     }
     for len in [1, 1000, 200_000, u32::MAX] {
-        world.refuses(read(&handle, BIG_BYTES as u64, len), Status::Eof);
-        world.refuses(read(&handle, 1 << 62, len), Status::Eof);
+        world.expect_status(read(&handle, BIG_BYTES as u64, len), Status::Eof);
+        world.expect_status(read(&handle, 1 << 62, len), Status::Eof);
     }
-    world.does(close(&handle));
+    world.expect_ok(close(&handle));
     world.hang_up();
 }
 
 #[test]
-fn a_read_of_nothing_is_no_end_and_one_of_too_much_is_cut() {
-    let mut world = World::begun();
-    let handle = world.opens(open_file(b"endless", open::READ));
+fn empty_read_succeeds_and_oversized_read_is_cut() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"endless", open::READ));
     for offset in [0, 1 << 40, i64::MAX as u64] {
         let reply = world.ask(read(&handle, offset, 0));
         assert_eq!((reply.kind, &reply.body[..]), (kind::DATA, &[0; 4][..]));
@@ -60,36 +60,36 @@ fn a_read_of_nothing_is_no_end_and_one_of_too_much_is_cut() {
     let reply = world.ask(read(&handle, ENDLESS_BYTES - 10, 10));
     assert_eq!(reply.body[4..], [b'e'; 10]);
     for offset in [ENDLESS_BYTES - 9, ENDLESS_BYTES, 1 << 63, u64::MAX] {
-        world.refuses(read(&handle, offset, 10), Status::BadMessage);
+        world.expect_status(read(&handle, offset, 10), Status::BadMessage);
     }
 }
 
 #[test]
-fn what_was_opened_for_writing_only_is_not_read() {
-    let mut world = World::begun();
-    let handle = world.opens(open_file(b"hello", open::WRITE));
-    world.refuses(read(&handle, 0, 1), Status::NoSuchFile);
-    world.refuses(read(&handle, 0, 100_000), Status::NoSuchFile);
+fn write_only_handle_cannot_be_read() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"hello", open::WRITE));
+    world.expect_status(read(&handle, 0, 1), Status::NoSuchFile);
+    world.expect_status(read(&handle, 0, 100_000), Status::NoSuchFile);
 }
 
 #[test]
 fn shrunk_file_shortens_a_read_of_any_size() {
-    let mut world = World::begun();
-    let handle = world.opens(open_file(b"big", open::READ));
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"big", open::READ));
     world.tree.host.cut.set(Some(1000));
     for len in [30_000, 100_000] {
         let reply = world.ask(read(&handle, 900, len));
         assert!(reply.body[4..] == big(900, 100));
-        world.refuses(read(&handle, 1000, len), Status::Eof);
+        world.expect_status(read(&handle, 1000, len), Status::Eof);
     }
     world.hang_up();
 }
 
 #[test]
 fn small_output_shortens_a_large_read() {
-    let mut world = World::begun();
+    let mut world = World::connected();
     world.limit_output(REPLY_BYTES);
-    let handle = world.opens(open_file(b"big", open::READ));
+    let handle = world.open_handle(open_file(b"big", open::READ));
     let packets = [read(&handle, 0, 10), read(&handle, 3, 200_000)];
     let talk = world.talk(&stream(&packets), || usize::MAX);
     let there = REPLY_BYTES - HEAD_BYTES - 4;
@@ -99,9 +99,9 @@ fn small_output_shortens_a_large_read() {
 }
 
 #[test]
-fn many_reads_are_answered_in_turn_though_the_output_is_small() {
-    let mut world = World::begun();
-    let handle = world.opens(open_file(b"big", open::READ));
+fn pipelined_reads_are_answered_in_order() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"big", open::READ));
     let sizes = [
         10, 65_536, 32_768, 65_000, 100_000, 1, 70_000, 32_768, 32_768,
     ];

@@ -9,11 +9,11 @@ fn sync(handle: &[u8]) -> Packet {
 }
 
 #[test]
-fn writes_store_what_they_bring_however_it_comes() {
+fn write_stores_data_from_any_pieces() {
     let data: Vec<u8> = (0..250_000_u32).map(|at| (at % 251) as u8).collect();
     for piece in [1, 7, 281, 282, 4096, 65_536, usize::MAX] {
-        let mut world = World::begun();
-        let handle = world.opens(open_file(b"new", open::READ | open::WRITE | open::CREATE));
+        let mut world = World::connected();
+        let handle = world.open_handle(open_file(b"new", open::READ | open::WRITE | open::CREATE));
         let packets = [
             write(&handle, 0, &data[..10]),
             write(&handle, 10, b""),
@@ -24,20 +24,20 @@ fn writes_store_what_they_bring_however_it_comes() {
         ];
         let talk = world.talk(&stream(&packets), || piece);
         assert_eq!(statuses(&talk.output), [0; 6], "{piece}");
-        let handle = world.opens(open_file(b"new", open::READ));
+        let handle = world.open_handle(open_file(b"new", open::READ));
         let there = world.ask(read(&handle, 0, 260_000));
         assert!(there.body[4..] == [&data[..], b"end"].concat(), "{piece}");
-        world.does(close(&handle));
+        world.expect_ok(close(&handle));
         world.hang_up();
     }
 }
 
 #[test]
-fn a_write_that_fails_is_answered_once_and_passed_by() {
-    // At once, or halfway, or when nothing is left of it.
+fn failed_write_is_answered_once_and_skipped() {
+    // The write fails on the first piece, after some, or when all data has arrived.
     for piece in [300, 20_000, 100_000, usize::MAX] {
-        let mut world = World::begun();
-        let handle = world.opens(open_file(b"new", open::READ | open::WRITE | open::CREATE));
+        let mut world = World::connected();
+        let handle = world.open_handle(open_file(b"new", open::READ | open::WRITE | open::CREATE));
         world.tree.ram().write_fails = Some(FsError::NoSpace);
         let packets = [
             write(&handle, 0, &[7; 100_000]),
@@ -56,7 +56,7 @@ fn a_write_that_fails_is_answered_once_and_passed_by() {
 }
 
 #[test]
-fn each_failure_of_the_disk_has_its_words() {
+fn disk_errors_have_their_messages() {
     for (error, words) in [
         (FsError::NoSpace, &b"Failure: the disk is full"[..]),
         (FsError::Quota, b"Failure: the quota is used up"),
@@ -64,8 +64,8 @@ fn each_failure_of_the_disk_has_its_words() {
         (FsError::ReadOnly, b"Failure: read-only file system"),
         (FsError::TooLarge, b"Failure: too large"),
     ] {
-        let mut world = World::begun();
-        let handle = world.opens(open_file(b"hello", open::WRITE));
+        let mut world = World::connected();
+        let handle = world.open_handle(open_file(b"hello", open::WRITE));
         world.tree.ram().write_fails = Some(error);
         let reply = world.ask(write(&handle, 0, b"some"));
         assert_eq!(strings(&reply.body[4..]), [words, b""]);
@@ -73,10 +73,10 @@ fn each_failure_of_the_disk_has_its_words() {
 }
 
 #[test]
-fn what_was_opened_for_reading_only_is_not_written() {
-    let mut world = World::begun();
+fn read_only_handle_cannot_be_written() {
+    let mut world = World::connected();
     for flags in [open::READ, 0, open::APPEND] {
-        let handle = world.opens(open_file(b"hello", flags));
+        let handle = world.open_handle(open_file(b"hello", flags));
         let packets = [
             write(&handle, 0, b"x"),
             write(&handle, 0, &[7; 200_000]),
@@ -92,20 +92,20 @@ fn what_was_opened_for_reading_only_is_not_written() {
 }
 
 #[test]
-fn what_is_appended_goes_to_the_end() {
-    let mut world = World::begun();
-    let handle = world.opens(open_file(b"hello", open::WRITE | open::APPEND));
-    world.does(write(&handle, 0, b", again"));
-    world.does(write(&handle, u64::MAX, b"!"));
+fn append_ignores_the_offset() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"hello", open::WRITE | open::APPEND));
+    world.expect_ok(write(&handle, 0, b", again"));
+    world.expect_ok(write(&handle, u64::MAX, b"!"));
     assert_eq!(world.content(b"hello"), b"hello world, again!");
 }
 
 #[test]
-fn nothing_is_written_where_no_file_can_have_bytes() {
-    let mut world = World::begun();
-    let handle = world.opens(open_file(b"hello", open::WRITE));
+fn write_beyond_largest_offset_is_refused() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"hello", open::WRITE));
     for offset in [1 << 63, u64::MAX, i64::MAX as u64 - 1] {
-        world.refuses(write(&handle, offset, b"xy"), Status::BadMessage);
+        world.expect_status(write(&handle, offset, b"xy"), Status::BadMessage);
         let talk = world.talk(&write(&handle, offset, &[7; 90_000]).bytes(), || 1000);
         assert_eq!(statuses(&talk.output), [Status::BadMessage as u32]);
     }
@@ -113,10 +113,10 @@ fn nothing_is_written_where_no_file_can_have_bytes() {
 }
 
 #[test]
-fn a_write_with_more_or_less_than_it_says() {
+fn write_packet_shorter_than_its_data_is_refused() {
     for piece in [1000, usize::MAX] {
-        let mut world = World::begun();
-        let handle = world.opens(open_file(b"hello", open::WRITE));
+        let mut world = World::connected();
+        let handle = world.open_handle(open_file(b"hello", open::WRITE));
         let more = write(&handle, 0, b"HE").raw(&[b'x'; 600]);
         let mut less = write(&handle, 0, &[b'y'; 5000]);
         less.0.truncate(4000);
@@ -134,33 +134,33 @@ fn a_write_with_more_or_less_than_it_says() {
 }
 
 #[test]
-fn a_client_that_vanishes_leaves_what_was_acknowledged() {
-    let mut world = World::begun();
-    let handle = world.opens(open_file(b"new", open::WRITE | open::CREATE));
-    world.does(write(&handle, 0, b"acknowledged"));
+fn acknowledged_writes_survive_a_disconnect() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"new", open::WRITE | open::CREATE));
+    world.expect_ok(write(&handle, 0, b"acknowledged"));
     let mut halfway = write(&handle, 12, &[7; 100_000]).bytes();
     halfway.truncate(50_000);
     let talk = world.talk(&halfway, || 9000);
     assert!(talk.output.is_empty());
     world.hang_up();
-    world.begin_anew();
+    world.reconnect();
     let mut file = world.content(b"new");
     file.truncate(12);
     assert_eq!(file, b"acknowledged");
 }
 
 #[test]
-fn what_is_synced_survives_and_what_fails_is_said() {
-    let mut world = World::begun();
-    let handle = world.opens(open_file(b"hello", open::WRITE));
-    world.does(write(&handle, 0, b"J"));
-    world.does(sync(&handle));
+fn fsync_is_durable_or_fails() {
+    let mut world = World::connected();
+    let handle = world.open_handle(open_file(b"hello", open::WRITE));
+    world.expect_ok(write(&handle, 0, b"J"));
+    world.expect_ok(sync(&handle));
     assert!(world.tree.ram().is_durable());
     world.tree.ram().sync_fails = Some(FsError::Io);
-    world.refuses(sync(&handle), Status::Failure);
-    // Also of a file that is only read.
-    let reading = world.opens(open_file(b"hello", open::READ));
-    world.does(sync(&reading));
+    world.expect_status(sync(&handle), Status::Failure);
+    // fsync of a file opened for reading only succeeds too.
+    let reading = world.open_handle(open_file(b"hello", open::READ));
+    world.expect_ok(sync(&reading));
     let packets = [
         write(&handle, 0, b"K"),
         sync(&handle),
@@ -174,11 +174,11 @@ fn what_is_synced_survives_and_what_fails_is_said() {
 }
 
 #[test]
-fn any_pieces_give_the_same_replies_and_the_same_file() {
+fn random_pieces_of_writes_give_equal_files() {
     for_seeds(200, |seed| {
         let mut random = Random::new(seed);
-        let mut whole = World::begun();
-        let handle = whole.opens(open_file(b"hello", open::READ | open::WRITE));
+        let mut whole = World::connected();
+        let handle = whole.open_handle(open_file(b"hello", open::READ | open::WRITE));
         let packets: Vec<_> = (0..20)
             .map(|id| {
                 let offset = random.below(100_000) as u64;
@@ -192,9 +192,9 @@ fn any_pieces_give_the_same_replies_and_the_same_file() {
             .collect();
         let input = stream(&packets);
         let expect = whole.talk(&input, || usize::MAX).output;
-        let mut pieces = World::begun();
+        let mut pieces = World::connected();
         assert_eq!(
-            pieces.opens(open_file(b"hello", open::READ | open::WRITE)),
+            pieces.open_handle(open_file(b"hello", open::READ | open::WRITE)),
             handle
         );
         let talk = pieces.talk(&input, || random.below(5000) >> random.below(10));
