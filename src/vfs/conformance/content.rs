@@ -1,16 +1,16 @@
-//! Conformance tests of what objects have in them and are like: bytes, sizes, modes, owners, times.
+//! Conformance tests of contents and attributes: bytes, sizes, modes, owners, times.
 
 use super::super::{Access, Attr, CreateWhat, FileTime, FsError, Kind, NewTime, Node, SetAttr};
 use super::{Tree, World, content, instant, make, name, put, read, walk, writable, write};
 
-/// A file ends here at the latest.
+/// Largest file size.
 const SIZE_MAX: u64 = i64::MAX as u64;
 const LONG_AGO: FileTime = FileTime {
     secs: 987_654_321,
     nanos: 123_456_789,
 };
 
-pub(super) fn what_is_written_is_read_at_any_offset(world: &mut dyn World) {
+pub(super) fn written_bytes_are_read_back_at_any_offset(world: &mut dyn World) {
     let vfs = writable(world);
     let file = make(vfs, "dir/new", CreateWhat::File).unwrap();
     for (offset, bytes, size) in [
@@ -35,7 +35,7 @@ pub(super) fn what_is_written_is_read_at_any_offset(world: &mut dyn World) {
     assert_eq!(&out, b"\0\0\0\0\0\0in the gap\0\0\0\0\0\0\0\0");
 }
 
-pub(super) fn a_write_of_nothing_changes_nothing(world: &mut dyn World) {
+pub(super) fn empty_write_changes_nothing(world: &mut dyn World) {
     let vfs = writable(world);
     let file = walk(vfs, "file").unwrap();
     let before = vfs.attr(file).unwrap();
@@ -50,7 +50,7 @@ pub(super) fn a_write_of_nothing_changes_nothing(world: &mut dyn World) {
     assert_eq!(content(vfs, file), b"hello world");
 }
 
-pub(super) fn a_file_ends_where_offsets_end(world: &mut dyn World) {
+pub(super) fn write_beyond_largest_size_fails(world: &mut dyn World) {
     let vfs = writable(world);
     let file = walk(vfs, "file").unwrap();
     for (offset, bytes) in [
@@ -60,7 +60,7 @@ pub(super) fn a_file_ends_where_offsets_end(world: &mut dyn World) {
         (u64::MAX - 1, b"xyz"),
         (u64::MAX, b"x"),
     ] {
-        // Which error it is, who asks has to know beforehand: some hosts speak of an argument.
+        // The error differs between hosts; some return EINVAL.
         assert!(write(vfs, file, offset, bytes).is_err(), "{offset:#x}");
     }
     for size in [SIZE_MAX + 1, u64::MAX] {
@@ -82,7 +82,7 @@ fn resize(vfs: &mut Tree, node: Node, size: u64) {
     assert_eq!(vfs.attr(node).unwrap().size, size);
 }
 
-pub(super) fn a_new_size_cuts_or_adds_zeros(world: &mut dyn World) {
+pub(super) fn new_size_truncates_or_appends_zeros(world: &mut dyn World) {
     let vfs = writable(world);
     let file = walk(vfs, "file").unwrap();
     resize(vfs, file, 5);
@@ -96,14 +96,14 @@ pub(super) fn a_new_size_cuts_or_adds_zeros(world: &mut dyn World) {
     assert_eq!(content(vfs, file), b"\0\0x");
 }
 
-/// `after` is `before` but for what `change` says, and the time of change.
+/// Checks that only the attributes in `change`, and ctime, have changed.
 fn check_change(before: &Attr, after: &Attr, change: &SetAttr, about: &str) {
     let expect = Attr {
         mode: change.mode.unwrap_or(before.mode),
         uid: change.uid.unwrap_or(before.uid),
         gid: change.gid.unwrap_or(before.gid),
         size: change.size.unwrap_or(before.size),
-        // What these become is another test's.
+        // Other tests check these.
         used: after.used,
         atime: after.atime,
         mtime: after.mtime,
@@ -117,7 +117,7 @@ fn check_change(before: &Attr, after: &Attr, change: &SetAttr, about: &str) {
     );
 }
 
-pub(super) fn attributes_change_one_by_one(world: &mut dyn World) {
+pub(super) fn each_attribute_changes_alone(world: &mut dyn World) {
     world.make_writable();
     let top = walk(world.vfs(), "").unwrap();
     let own = world.vfs().attr(top).unwrap();
@@ -142,7 +142,7 @@ pub(super) fn attributes_change_one_by_one(world: &mut dyn World) {
         ("file", mode(0o4755)),
         ("file", SetAttr { uid: None, ..owner }),
         ("file", SetAttr { gid: None, ..owner }),
-        // Who gives a file away takes the bits from it, but not those that are set with it.
+        // A change of owner clears the set-ID bits, unless the same call sets them.
         (
             "file",
             SetAttr {
@@ -177,7 +177,7 @@ pub(super) fn attributes_change_one_by_one(world: &mut dyn World) {
         let before = vfs.attr(node).unwrap();
         vfs.set_attr(node, &change).unwrap();
         let after = vfs.attr(node).unwrap();
-        // Whoever else owns or writes to a file runs it as himself: the host takes these bits away, from some.
+        // The kernel clears set-ID bits when the owner or the contents change, for some callers.
         let others = change.uid.is_some() || change.gid.is_some() || change.size.is_some();
         let bits = if others && change.mode.is_none() {
             0o6000
@@ -197,7 +197,7 @@ pub(super) fn attributes_change_one_by_one(world: &mut dyn World) {
     assert_eq!(vfs.attr(file).unwrap(), before);
 }
 
-pub(super) fn times_are_set_to_the_nanosecond_or_to_now(world: &mut dyn World) {
+pub(super) fn times_are_set_exactly_or_to_now(world: &mut dyn World) {
     world.make_writable();
     let later = FileTime {
         secs: LONG_AGO.secs + 7,
@@ -243,7 +243,7 @@ pub(super) fn times_are_set_to_the_nanosecond_or_to_now(world: &mut dyn World) {
     assert!(instant(vfs.attr(file).unwrap().mtime) > instant(LONG_AGO));
 }
 
-pub(super) fn only_a_file_has_a_size(world: &mut dyn World) {
+pub(super) fn size_is_set_on_files_only(world: &mut dyn World) {
     let vfs = writable(world);
     for (path, error) in [
         ("dir", FsError::IsDirectory),
@@ -259,7 +259,7 @@ pub(super) fn only_a_file_has_a_size(world: &mut dyn World) {
     }
 }
 
-pub(super) fn a_removed_file_can_be_written_to_while_it_is_pinned(world: &mut dyn World) {
+pub(super) fn pinned_file_is_writable_after_removal(world: &mut dyn World) {
     let vfs = writable(world);
     let (dir, file) = (walk(vfs, "dir").unwrap(), walk(vfs, "dir/inner").unwrap());
     let pin = vfs.pin(file, Some(Access::Write)).unwrap();
@@ -277,7 +277,7 @@ pub(super) fn a_removed_file_can_be_written_to_while_it_is_pinned(world: &mut dy
     assert_eq!(content(vfs, file), b"another");
 }
 
-pub(super) fn what_is_written_through_one_name_is_read_through_another(world: &mut dyn World) {
+pub(super) fn hard_links_share_their_contents(world: &mut dyn World) {
     let vfs = writable(world);
     let (file, dir) = (walk(vfs, "file").unwrap(), walk(vfs, "dir").unwrap());
     vfs.link(file, dir, name("other")).unwrap();
@@ -293,7 +293,7 @@ pub(super) fn what_is_written_through_one_name_is_read_through_another(world: &m
     vfs.unpin(pin);
 }
 
-pub(super) fn a_read_only_export_refuses_every_change(world: &mut dyn World) {
+pub(super) fn read_only_export_refuses_every_change(world: &mut dyn World) {
     const REFUSED: Result<(), FsError> = Err(FsError::ReadOnly);
     let vfs = world.vfs();
     let (dir, file) = (walk(vfs, "dir").unwrap(), walk(vfs, "file").unwrap());

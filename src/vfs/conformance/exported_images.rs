@@ -1,4 +1,4 @@
-//! Images and the rules of exports: one that is exported by itself, exports in which they are files, and handles from elsewhere.
+//! Images and export rules: an image that is an export of its own, images as files in an export, and forged handles.
 
 use super::super::host::Host;
 use super::super::iso::testing::{DATA, sample};
@@ -8,13 +8,13 @@ use super::worlds::Served;
 use super::{content, open};
 use std::path::PathBuf;
 
-/// An image under `dir`, exported by itself.
+/// Exports the image `one.img` in `dir`.
 fn exported(dir: &std::path::Path) -> Served {
     Served::new(Host::new(64), &dir.join("one.img"), Rules::default()).unwrap()
 }
 
 #[test]
-fn an_exported_image_is_its_tree_and_nothing_else() {
+fn exported_image_serves_its_contents_only() {
     let dir = tree("exported");
     let caller = Caller::default();
     std::fs::write(dir.join("one.img"), sample().0).unwrap();
@@ -25,7 +25,7 @@ fn an_exported_image_is_its_tree_and_nothing_else() {
     let file = find(host, top, "sub/file").unwrap();
     assert_eq!(content(host, file), b"hell");
     let handle = host.handle(file).unwrap();
-    // After a restart, and by no other handle.
+    // The handle survives a restart; an altered one (32 bytes, another first byte) is refused.
     let mut served = exported(&dir);
     let host = &mut served.tree;
     let file = host.open(handle.bytes(), &caller).unwrap();
@@ -33,7 +33,7 @@ fn an_exported_image_is_its_tree_and_nothing_else() {
     let mut whole = handle.bytes()[..32].to_vec();
     whole[0] = 1;
     assert_eq!(open(host, &whole), Err(FsError::Stale));
-    // Another image takes its place: what was known of the first is stale, a new caller finds the second.
+    // If the image is replaced, old handles are stale and new lookups find the new image.
     let mut other = sample();
     other.put(DATA, 0, b"other");
     std::fs::write(dir.join("next"), other.0).unwrap();
@@ -52,7 +52,7 @@ fn an_exported_image_is_its_tree_and_nothing_else() {
 }
 
 #[test]
-fn what_is_no_image_is_not_exported() {
+fn invalid_image_is_not_exported() {
     let dir = tree("refused");
     for (bytes, error) in [
         (&[0; 100_000][..], FsError::Invalid),
@@ -66,7 +66,7 @@ fn what_is_no_image_is_not_exported() {
 }
 
 #[test]
-fn without_the_option_an_image_is_a_file() {
+fn image_is_a_file_without_the_isos_option() {
     let dir = tree("plain");
     std::fs::write(dir.join("one.iso"), sample().0).unwrap();
     let serve = |isos| {
@@ -82,16 +82,16 @@ fn without_the_option_an_image_is_a_file() {
     let mut without = serve(false);
     let entered = go_in(&mut without.tree, "one.iso");
     assert_eq!(entered, Err(FsError::NotDirectory));
-    // Nor is it entered by a handle that somebody kept, or made up.
+    // A kept or forged handle does not enter the image either.
     let opened = open(&mut without.tree, inside.bytes());
     assert_eq!(opened, Err(FsError::Stale));
     assert!(open(&mut serve(true).tree, inside.bytes()).is_ok());
     std::fs::remove_dir_all(dir).unwrap();
 }
 
-/// Nobody takes the rules of another export along.
+/// A handle cannot be moved to an export with other rules.
 #[test]
-fn a_handle_inside_is_of_the_export_in_which_its_image_lies() {
+fn handle_inside_image_is_bound_to_its_export() {
     let (dir, other) = (tree("strict"), tree("lenient"));
     std::fs::write(dir.join("one.iso"), sample().0).unwrap();
     let strict = Rules {

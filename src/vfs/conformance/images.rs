@@ -1,4 +1,4 @@
-//! Conformance tests of what is inside images: what is there, that it stays, and that nothing changes it but who changes the image.
+//! Conformance tests of ISO images: their contents, handles that last, and that clients cannot change them.
 
 use super::super::iso::testing::{DATA, NAMES, ROOT, record, sample};
 use super::super::{
@@ -9,7 +9,7 @@ use super::paths::lead;
 use super::{Tree, World, content, list, make, name, open, read, walk};
 use core::ops::ControlFlow;
 
-/// Puts the sample under a name into the tree; the top of what is inside.
+/// Stores the sample image under a name and returns its root directory.
 fn enter(world: &mut dyn World, file: &str) -> FsResult<Node> {
     world.put(file, &sample().0);
     world.pass_time();
@@ -21,7 +21,7 @@ pub(super) fn go_in(vfs: &mut Tree, file: &str) -> FsResult<Node> {
     vfs.enter_image(root, name(file))
 }
 
-/// An object inside.
+/// Looks up a path inside an image.
 pub(super) fn find(vfs: &mut Tree, top: Node, path: &str) -> FsResult<Node> {
     path.split('/').try_fold(top, |dir, part| {
         vfs.lookup(dir, Name::new(part.as_bytes())?)
@@ -33,7 +33,7 @@ fn attr_of(vfs: &mut Tree, top: Node, path: &str) -> FsResult<Attr> {
     vfs.attr(node)
 }
 
-pub(super) fn an_image_is_a_file_to_all_but_who_enters_it(world: &mut dyn World) {
+pub(super) fn image_is_a_file_unless_entered(world: &mut dyn World) {
     let top = enter(world, "one.IsO").unwrap();
     world.put("plain.img", &sample().0);
     let vfs = world.vfs();
@@ -48,7 +48,7 @@ pub(super) fn an_image_is_a_file_to_all_but_who_enters_it(world: &mut dyn World)
     assert_eq!(walk(vfs, "one.IsO/sub"), Err(FsError::NotDirectory));
     let listed = vfs.readdir(file, 0, Detail::Names, &mut |_| ControlFlow::Continue(()));
     assert_eq!(listed, Err(FsError::NotDirectory));
-    // Only a regular file of such a name, and nothing that is inside of one.
+    // Only a regular file with such a name is an image, and only outside of images.
     for other in ["plain.img", "dir", "file", "fifo"] {
         assert_eq!(go_in(vfs, other), Err(FsError::NotDirectory), "{other}");
     }
@@ -59,7 +59,7 @@ pub(super) fn an_image_is_a_file_to_all_but_who_enters_it(world: &mut dyn World)
     );
 }
 
-pub(super) fn a_link_to_an_image_is_not_entered(world: &mut dyn World) {
+pub(super) fn symbolic_link_to_image_is_not_entered(world: &mut dyn World) {
     enter(world, "one.iso").unwrap();
     world.link("also.iso", "one.iso");
     world.link("dir.iso", "dir");
@@ -75,7 +75,7 @@ pub(super) fn a_link_to_an_image_is_not_entered(world: &mut dyn World) {
     }
 }
 
-pub(super) fn what_is_inside_is_what_the_image_says(world: &mut dyn World) {
+pub(super) fn image_contents_match_the_image(world: &mut dyn World) {
     let top = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
     let names = list(vfs, top, 0, usize::MAX).0;
@@ -101,7 +101,7 @@ pub(super) fn what_is_inside_is_what_the_image_says(world: &mut dyn World) {
     }
     let hello = find(vfs, top, "Hello World").unwrap();
     assert_eq!(content(vfs, hello), b"hello");
-    // Over the end of an extent, from every place.
+    // Reads that cross the end of an extent, from every offset.
     let large = find(vfs, top, "large").unwrap();
     let whole = content(vfs, large);
     assert_eq!(
@@ -129,7 +129,7 @@ pub(super) fn what_is_inside_is_what_the_image_says(world: &mut dyn World) {
     assert_eq!(stat.total_bytes, sample().0.len() as u64);
 }
 
-pub(super) fn a_listing_inside_goes_on_after_any_entry(world: &mut dyn World) {
+pub(super) fn image_listing_continues_after_any_entry(world: &mut dyn World) {
     let top = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
     let all = list(vfs, top, 0, usize::MAX).0;
@@ -137,7 +137,7 @@ pub(super) fn a_listing_inside_goes_on_after_any_entry(world: &mut dyn World) {
         let (rest, end) = list(vfs, top, *cookie, usize::MAX);
         assert_eq!((&rest[..], end), (&all[at + 1..], true));
     }
-    // What is listed is what is found.
+    // Listed objects are those that LOOKUP finds.
     let mut listed = Vec::new();
     vfs.readdir(top, 0, Detail::Objects, &mut |entry| {
         let (attr, handle) = entry.object.unwrap();
@@ -158,12 +158,12 @@ pub(super) fn a_listing_inside_goes_on_after_any_entry(world: &mut dyn World) {
         }
     }
     assert_eq!(list(vfs, top, 1 << 40, 1), (Vec::new(), true));
-    // A cookie that is none is followed by the next entry.
+    // After an unknown cookie, the listing continues with the next entry.
     let between = list(vfs, top, all[0].1 + 1, usize::MAX);
     assert_eq!(between, (all[1..].to_vec(), true));
 }
 
-pub(super) fn nothing_inside_can_be_changed(world: &mut dyn World) {
+pub(super) fn image_contents_cannot_be_changed(world: &mut dyn World) {
     let top = enter(world, "one.iso").unwrap();
     world.make_writable();
     let top = go_in(world.vfs(), "one.iso").unwrap_or(top);
@@ -183,7 +183,7 @@ pub(super) fn nothing_inside_can_be_changed(world: &mut dyn World) {
         assert_eq!(vfs.set_attr(node, &change), refused);
         assert_eq!(vfs.set_attr(node, &cut), refused);
     }
-    // By its path nothing inside is anything to the kernel.
+    // Path calls cannot change anything inside either: for the kernel these paths do not exist.
     for what in [
         CreateWhat::File,
         CreateWhat::Directory,
@@ -204,7 +204,7 @@ pub(super) fn nothing_inside_can_be_changed(world: &mut dyn World) {
     assert_eq!(world.vfs().attr(file).unwrap().size, 5);
 }
 
-pub(super) fn an_image_that_changes_is_stale(world: &mut dyn World) {
+pub(super) fn changed_image_is_stale(world: &mut dyn World) {
     let mut longer = sample();
     longer.put(40, 0, b"more");
     let changes: [fn(&mut dyn World, &[u8]); 4] = [
@@ -228,7 +228,7 @@ pub(super) fn an_image_that_changes_is_stale(world: &mut dyn World) {
         assert_eq!(vfs.read(&pin, 0, &mut [0; 100]), Err(FsError::Stale));
         assert!(vfs.extent(&pin, 0, 100).is_none());
         vfs.unpin(pin);
-        // Everything else goes on.
+        // Other images stay usable.
         let other = go_in(vfs, "other.iso").unwrap();
         assert!(attr_of(vfs, other, "sub/file").is_ok());
         if let Ok(again) = go_in(vfs, "one.iso") {
@@ -237,7 +237,7 @@ pub(super) fn an_image_that_changes_is_stale(world: &mut dyn World) {
     }
 }
 
-pub(super) fn what_is_pinned_inside_outlives_release_idle(world: &mut dyn World) {
+pub(super) fn pin_inside_image_survives_release_idle(world: &mut dyn World) {
     let top = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
     let file = find(vfs, top, "sub/file").unwrap();
@@ -245,7 +245,7 @@ pub(super) fn what_is_pinned_inside_outlives_release_idle(world: &mut dyn World)
     for _ in 0..4 {
         vfs.release_idle();
     }
-    // Others come and go.
+    // Many other nodes are opened and released meanwhile.
     for _ in 0..200 {
         let top = go_in(vfs, "one.iso").unwrap();
         find(vfs, top, "deep/end").unwrap();
@@ -260,13 +260,13 @@ pub(super) fn what_is_pinned_inside_outlives_release_idle(world: &mut dyn World)
     vfs.unpin(pin);
     while vfs.release_idle() {}
     vfs.release_idle();
-    // It is closed, and found again when it is asked for.
+    // The image was closed; entering it again reopens it.
     assert_eq!(vfs.attr(top).map(drop), Err(FsError::Stale));
     let top = go_in(vfs, "one.iso").unwrap();
     assert!(attr_of(vfs, top, "sub/file").is_ok());
 }
 
-pub(super) fn more_images_than_can_be_open_take_turns(world: &mut dyn World) {
+pub(super) fn images_beyond_open_limit_take_turns(world: &mut dyn World) {
     let names: Vec<String> = (0..40).map(|number| format!("{number}.iso")).collect();
     for (number, file) in names.iter().enumerate() {
         let mut draft = sample();
@@ -281,7 +281,7 @@ pub(super) fn more_images_than_can_be_open_take_turns(world: &mut dyn World) {
             assert_eq!(content(vfs, node), format!("{number:05}").as_bytes());
         }
     }
-    // As long as files in all that may be open are kept, others have to wait.
+    // While pinned files keep all open images open, no other image can be opened.
     let mut pins = Vec::new();
     let full = loop {
         let entered = go_in(vfs, &names[pins.len()]);
@@ -299,7 +299,7 @@ pub(super) fn more_images_than_can_be_open_take_turns(world: &mut dyn World) {
     assert!(go_in(vfs, &names[39]).is_ok());
 }
 
-pub(super) fn what_is_no_image_is_told_apart(world: &mut dyn World) {
+pub(super) fn invalid_images_have_their_errors(world: &mut dyn World) {
     let mut udf = sample();
     udf.put(18, 0, b"\0BEA01");
     udf.put(19, 0, b"\0NSR02");
@@ -326,18 +326,18 @@ pub(super) fn what_is_no_image_is_told_apart(world: &mut dyn World) {
             bytes.len()
         );
     }
-    // The others are as good as before.
+    // A valid image can still be opened.
     assert!(enter(world, "good.iso").is_ok());
 }
 
-pub(super) fn a_directory_named_like_an_image_is_none(world: &mut dyn World) {
+pub(super) fn directory_named_like_image_is_not_entered(world: &mut dyn World) {
     world.make_writable();
     let vfs = world.vfs();
     make(vfs, "folder.iso", CreateWhat::Directory).unwrap();
     assert_eq!(go_in(vfs, "folder.iso"), Err(FsError::NotDirectory));
 }
 
-pub(super) fn a_file_that_ends_behind_its_image_is_not_pinned(world: &mut dyn World) {
+pub(super) fn file_beyond_end_of_image_is_not_pinned(world: &mut dyn World) {
     world.put("cut.iso", &sample().0[..DATA as usize * 2048]);
     world.pass_time();
     let vfs = world.vfs();
@@ -347,12 +347,12 @@ pub(super) fn a_file_that_ends_behind_its_image_is_not_pinned(world: &mut dyn Wo
     assert_eq!(pinned.unwrap_err(), FsError::Io);
 }
 
-pub(super) fn parents_inside_lead_up_to_the_top(world: &mut dyn World) {
+pub(super) fn parent_chain_inside_image_reaches_its_root(world: &mut dyn World) {
     let top = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
     let top = vfs.handle(top).unwrap();
     let root = vfs.open(top.padded(), &Caller::default()).unwrap();
-    // ISO 9660 has "deep" elsewhere.
+    // ISO 9660 itself has "deep" at another place.
     for node in [
         root,
         find(vfs, root, "sub").unwrap(),
@@ -365,7 +365,7 @@ pub(super) fn parents_inside_lead_up_to_the_top(world: &mut dyn World) {
     assert_eq!(vfs.parent(file), Err(FsError::NotDirectory));
 }
 
-pub(super) fn handles_inside_outlive_a_restart(world: &mut dyn World) {
+pub(super) fn handles_inside_image_survive_a_restart(world: &mut dyn World) {
     let top = enter(world, "one.iso").unwrap();
     let caller = Caller::default();
     let mut handles = Vec::new();
@@ -383,7 +383,7 @@ pub(super) fn handles_inside_outlive_a_restart(world: &mut dyn World) {
             assert_eq!(vfs.handle(node).unwrap(), *handle);
         }
     }
-    // Another image of the same name is another one, and a rename makes no other.
+    // A replaced image is a different image; a renamed one stays the same.
     world.rename("one.iso", "two.iso");
     world.restart();
     if world.follows_renames() {
@@ -399,7 +399,7 @@ pub(super) fn handles_inside_outlive_a_restart(world: &mut dyn World) {
     }
 }
 
-pub(super) fn strange_handles_inside_name_nothing_else(world: &mut dyn World) {
+pub(super) fn altered_handles_inside_image_stay_inside(world: &mut dyn World) {
     let top = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
     let caller = Caller::default();
@@ -413,7 +413,7 @@ pub(super) fn strange_handles_inside_name_nothing_else(world: &mut dyn World) {
         let mut other = handle.bytes().to_vec();
         other[bit / 8] ^= 1 << (bit % 8);
         let attr = vfs.open(&other, &caller).and_then(|node| vfs.attr(node));
-        // At the worst something else inside the same image: the last six bytes say what.
+        // At most another object of the same image, because the last six bytes identify the object.
         let is_id = bit / 8 >= handle.bytes().len() - 6;
         assert!(
             attr.is_err() || is_id && attr.unwrap().fsid == fsid,
@@ -422,7 +422,7 @@ pub(super) fn strange_handles_inside_name_nothing_else(world: &mut dyn World) {
     }
 }
 
-pub(super) fn paths_lead_through_images(world: &mut dyn World) {
+pub(super) fn paths_resolve_through_images(world: &mut dyn World) {
     world.put("one.iso", &sample().0);
     world.put("dir/two.iso", &sample().0);
     world.link("also.iso", "one.iso");
@@ -471,7 +471,7 @@ pub(super) fn paths_lead_through_images(world: &mut dyn World) {
     }
 }
 
-pub(super) fn what_is_inside_is_opened_to_be_read(world: &mut dyn World) {
+pub(super) fn files_inside_image_open_for_reading(world: &mut dyn World) {
     world.put("one.iso", &sample().0);
     let top = world.top();
     let vfs = world.vfs();
@@ -522,7 +522,7 @@ pub(super) fn what_is_inside_is_opened_to_be_read(world: &mut dyn World) {
     );
 }
 
-pub(super) fn true_paths_lead_back_inside(world: &mut dyn World) {
+pub(super) fn realpath_inside_image_resolves_again(world: &mut dyn World) {
     use super::super::walk::{BUFFER_BYTES, End, Path};
     world.put("one.iso", &sample().0);
     let top = world.top();

@@ -1,4 +1,4 @@
-//! Conformance tests of what is made: that it is there, whose it is, and that nothing else had to go for it.
+//! Conformance tests of created objects: existence, owner, and that no existing object is replaced.
 
 use super::super::{
     Caller, CreateWhat, Detail, FileTime, FsError, Kind, Name, NewTime, Node, SetAttr,
@@ -25,7 +25,7 @@ const fn mode(mode: u32) -> SetAttr {
     }
 }
 
-pub(super) fn what_is_made_is_there_with_its_attributes(world: &mut dyn World) {
+pub(super) fn created_object_has_its_attributes(world: &mut dyn World) {
     let vfs = writable(world);
     let dir = walk(vfs, "dir").unwrap();
     for (number, (make, kind)) in KINDS.into_iter().enumerate() {
@@ -35,9 +35,9 @@ pub(super) fn what_is_made_is_there_with_its_attributes(world: &mut dyn World) {
             let attr = vfs.attr(made).unwrap();
             assert_eq!((attr.kind, attr.rdev), (kind, (0, 0)), "{text}");
             match make {
-                // A link's mode means nothing.
+                // The mode of a symbolic link has no effect.
                 CreateWhat::Link(target) => assert_eq!(attr.size, target.len() as u64),
-                // Set-id bits of directories are set later, or handed down.
+                // Set-ID bits of directories are set later, or inherited.
                 CreateWhat::Directory => assert_eq!(attr.mode, bits & 0o1777, "{text}"),
                 _ => assert_eq!((attr.mode, attr.size, attr.nlink), (bits, 0, 1), "{text}"),
             }
@@ -49,7 +49,7 @@ pub(super) fn what_is_made_is_there_with_its_attributes(world: &mut dyn World) {
                 assert_eq!(super::list(vfs, made, 0, 9).0.len(), 2);
             }
             if make == CreateWhat::Directory {
-                // What nobody may enter, nobody but root could clear away after the test.
+                // A directory without permissions could be removed after the test by root only.
                 vfs.remove(dir, name(&text), true).unwrap();
             }
         }
@@ -60,7 +60,7 @@ pub(super) fn what_is_made_is_there_with_its_attributes(world: &mut dyn World) {
     assert_eq!(content(vfs, file), b"");
 }
 
-pub(super) fn what_is_made_begins_with_its_change(world: &mut dyn World) {
+pub(super) fn create_applies_initial_attributes(world: &mut dyn World) {
     world.make_writable();
     let privileged = world.is_privileged();
     let vfs = world.vfs();
@@ -71,7 +71,7 @@ pub(super) fn what_is_made_begins_with_its_change(world: &mut dyn World) {
         uid: Some(if privileged { 1234 } else { own.uid }),
         gid: Some(if privileged { 5678 } else { own.gid }),
         size: None,
-        // An exclusive CREATE keeps its verifier here.
+        // An exclusive CREATE stores its verifier in the times.
         atime: NewTime::At(FileTime {
             secs: 0x7654_3210,
             nanos: 0,
@@ -96,7 +96,7 @@ pub(super) fn what_is_made_begins_with_its_change(world: &mut dyn World) {
     assert_eq!(content(vfs, file), [0; 5]);
 }
 
-pub(super) fn what_is_made_belongs_to_its_maker(world: &mut dyn World) {
+pub(super) fn created_object_belongs_to_the_caller(world: &mut dyn World) {
     world.make_writable();
     let privileged = world.is_privileged();
     let vfs = world.vfs();
@@ -121,17 +121,17 @@ pub(super) fn what_is_made_belongs_to_its_maker(world: &mut dyn World) {
         let attr = vfs.attr(made).unwrap();
         assert_eq!((attr.uid, attr.gid), expect, "{text}");
     }
-    // Who asks next is somebody else.
+    // The next caller is another user.
     let made = make(vfs, "dir/next", CreateWhat::File).unwrap();
     assert_eq!(vfs.attr(made).unwrap().uid, own_uid(privileged, own.uid));
 }
 
-/// Whom the server itself acts as.
+/// The UID with which the server itself acts.
 const fn own_uid(privileged: bool, uid: u32) -> u32 {
     if privileged { 0 } else { uid }
 }
 
-pub(super) fn a_directory_hands_its_group_down(world: &mut dyn World) {
+pub(super) fn set_gid_directory_passes_its_group_on(world: &mut dyn World) {
     world.make_writable();
     let privileged = world.is_privileged();
     let vfs = world.vfs();
@@ -156,7 +156,7 @@ pub(super) fn a_directory_hands_its_group_down(world: &mut dyn World) {
     }
 }
 
-pub(super) fn devices_are_made_by_the_privileged(world: &mut dyn World) {
+pub(super) fn mknod_of_devices_needs_privilege(world: &mut dyn World) {
     world.make_writable();
     let privileged = world.is_privileged();
     let vfs = world.vfs();
@@ -177,7 +177,7 @@ pub(super) fn devices_are_made_by_the_privileged(world: &mut dyn World) {
     }
 }
 
-pub(super) fn targets_of_links_are_kept_byte_by_byte(world: &mut dyn World) {
+pub(super) fn symlink_target_is_kept_exactly(world: &mut dyn World) {
     let vfs = writable(world);
     let dir = walk(vfs, "dir").unwrap();
     let long = [b'l'; 1000];
@@ -193,7 +193,7 @@ pub(super) fn targets_of_links_are_kept_byte_by_byte(world: &mut dyn World) {
     }
 }
 
-pub(super) fn a_name_is_made_once(world: &mut dyn World) {
+pub(super) fn create_refuses_existing_names(world: &mut dyn World) {
     let vfs = writable(world);
     for path in ["file", "dir", "link", "fifo", "dir/sub"] {
         let before = walk(vfs, path).and_then(|node| vfs.attr(node)).unwrap();
@@ -209,7 +209,7 @@ pub(super) fn a_name_is_made_once(world: &mut dyn World) {
     }
 }
 
-pub(super) fn nothing_is_made_in_what_is_no_directory(world: &mut dyn World) {
+pub(super) fn name_changes_need_a_directory(world: &mut dyn World) {
     const REFUSED: Result<(), FsError> = Err(FsError::NotDirectory);
     let vfs = writable(world);
     let (top, file) = (walk(vfs, "").unwrap(), walk(vfs, "file").unwrap());
@@ -233,7 +233,7 @@ pub(super) fn nothing_is_made_in_what_is_no_directory(world: &mut dyn World) {
     }
 }
 
-pub(super) fn what_is_made_is_listed_under_its_handle(world: &mut dyn World) {
+pub(super) fn created_object_is_listed_with_its_handle(world: &mut dyn World) {
     let vfs = writable(world);
     let dir = make(vfs, "dir/new", CreateWhat::Directory).unwrap();
     let made: Vec<(String, Node)> = KINDS

@@ -1,4 +1,4 @@
-//! The conformance tests of a tree: one function each, run for every backend.
+//! Conformance tests: one function each, run for every backend.
 
 use super::host::Form;
 use super::{
@@ -44,7 +44,7 @@ macro_rules! with_user {
     };
 }
 
-/// Conformance tests of what is inside images, named by handles: the model knows none.
+/// Tests of the contents of images, by handle. The model backend has no images.
 macro_rules! tests_of_images {
     ($($test:ident)*) => {
         mod on_host_with_path_handles {
@@ -62,7 +62,7 @@ macro_rules! tests_of_images {
     };
 }
 
-/// Conformance tests of objects that are named by handles.
+/// Tests of objects that are named by handles.
 macro_rules! tests_of_handles {
     ($($test:ident)*) => {
         mod on_ram { with_ram! { $($test)* } }
@@ -70,7 +70,7 @@ macro_rules! tests_of_handles {
     };
 }
 
-/// Conformance tests of objects, whatever they are named by.
+/// Tests of objects, whether named by handles or by paths.
 macro_rules! tests_of_objects {
     ($($test:ident)*) => {
         tests_of_handles! { $($test)* }
@@ -80,7 +80,7 @@ macro_rules! tests_of_objects {
     };
 }
 
-/// Conformance tests of paths.
+/// Tests of paths.
 macro_rules! tests_of_paths {
     ($($test:ident)*) => {
         mod on_ram { with_ram! { $($test)* } }
@@ -95,85 +95,85 @@ macro_rules! tests_of_paths {
 
 mod handles {
     tests_of_handles! {
-        listed_handles_are_those_of_lookup
-        handles_outlive_a_restart
-        a_removed_object_is_stale
-        strange_handles_are_refused
-        rights_are_those_of_the_server
-        what_the_owner_changes_is_seen_by_the_next_request
+        listed_handles_match_lookup
+        handles_survive_a_restart
+        handle_of_removed_object_is_stale
+        altered_handles_are_refused
+        access_follows_the_servers_rights
+        external_change_is_visible_to_next_request
 
-        a_read_only_export_refuses_every_change
+        read_only_export_refuses_every_change
 
-        what_is_made_belongs_to_its_maker
-        what_is_made_is_listed_under_its_handle
+        created_object_belongs_to_the_caller
+        created_object_is_listed_with_its_handle
 
-        what_lost_its_last_name_is_stale
-        a_moved_directory_knows_its_new_parent
-        parents_lead_up_to_the_top
-        handles_survive_a_rename_within_the_directory
+        unlinked_object_is_stale
+        moved_directory_has_its_new_parent
+        parent_chain_reaches_the_root
+        handles_survive_rename_within_directory
     }
 }
 
 mod objects {
     tests_of_objects! {
-        attributes_tell_what_an_object_is
-        names_are_found_one_by_one
-        what_is_no_directory_has_no_names
-        reads_end_where_the_file_ends
-        reads_reach_beyond_four_gibibytes
+        attributes_match_the_object
+        lookup_finds_names_one_by_one
+        lookup_in_other_objects_fails
+        reads_stop_at_end_of_file
+        reads_work_beyond_4_gib
         only_regular_files_are_read
-        links_are_read_and_never_followed
-        a_listing_is_complete_from_any_cookie
-        listed_attributes_are_those_of_lookup
-        a_pin_outlives_release_idle
+        symbolic_links_are_read_and_not_followed
+        listing_continues_after_any_cookie
+        listed_attributes_match_lookup
+        pin_survives_release_idle
 
-        what_is_written_is_read_at_any_offset
-        a_write_of_nothing_changes_nothing
-        a_file_ends_where_offsets_end
-        a_new_size_cuts_or_adds_zeros
-        attributes_change_one_by_one
-        times_are_set_to_the_nanosecond_or_to_now
-        only_a_file_has_a_size
-        a_removed_file_can_be_written_to_while_it_is_pinned
-        what_is_written_through_one_name_is_read_through_another
+        written_bytes_are_read_back_at_any_offset
+        empty_write_changes_nothing
+        write_beyond_largest_size_fails
+        new_size_truncates_or_appends_zeros
+        each_attribute_changes_alone
+        times_are_set_exactly_or_to_now
+        size_is_set_on_files_only
+        pinned_file_is_writable_after_removal
+        hard_links_share_their_contents
 
-        what_is_made_is_there_with_its_attributes
-        what_is_made_begins_with_its_change
-        a_directory_hands_its_group_down
-        devices_are_made_by_the_privileged
-        targets_of_links_are_kept_byte_by_byte
-        a_name_is_made_once
-        nothing_is_made_in_what_is_no_directory
+        created_object_has_its_attributes
+        create_applies_initial_attributes
+        set_gid_directory_passes_its_group_on
+        mknod_of_devices_needs_privilege
+        symlink_target_is_kept_exactly
+        create_refuses_existing_names
+        name_changes_need_a_directory
 
-        a_name_is_removed_as_what_it_is
-        what_is_gone_before_it_is_committed_is_no_failure
-        removing_what_was_listed_loses_nothing_of_the_rest
-        renaming_follows_the_table
-        renaming_without_replacing_takes_no_name_away
-        names_are_counted
-        changes_of_names_move_times
-        names_may_be_255_bytes_long
+        remove_checks_the_object_type
+        sync_ignores_objects_removed_before_it
+        removing_listed_names_skips_no_entry
+        rename_follows_the_table
+        rename_without_replace_keeps_the_target
+        link_count_follows_names
+        name_changes_update_times
+        names_may_have_255_bytes
     }
 }
 
 mod by_path {
     tests_of_paths! {
-        paths_lead_through_directories
-        what_no_path_leads_to_is_told_apart
-        links_lead_as_if_their_target_stood_there
+        paths_resolve_through_directories_and_dots
+        unresolvable_paths_have_their_errors
+        symbolic_links_resolve_to_their_targets
         forty_links_are_followed
-        nothing_is_above_the_top
-        true_paths_have_neither_links_nor_dots
-        opening_follows_its_flags
-        what_is_made_by_its_path_is_there
-        an_exclusive_name_is_new
-        nothing_but_files_and_directories_is_opened
-        what_is_appended_goes_to_the_end
-        objects_of_paths_are_changed
+        paths_stay_below_the_root
+        realpath_has_no_links_or_dots
+        open_at_follows_its_flags
+        file_created_by_path_exists
+        exclusive_open_refuses_existing_names
+        only_files_and_directories_are_opened
+        append_ignores_the_offset
+        attributes_are_set_by_path
     }
 }
 
-/// The same, whatever it is named by.
+/// Tests of the contents of images, by handle or by path.
 macro_rules! tests_of_entering {
     ($($test:ident)*) => {
         tests_of_images! { $($test)* }
@@ -186,49 +186,49 @@ macro_rules! tests_of_entering {
 
 mod inside {
     tests_of_entering! {
-        an_image_is_a_file_to_all_but_who_enters_it
-        a_link_to_an_image_is_not_entered
-        what_is_inside_is_what_the_image_says
-        a_listing_inside_goes_on_after_any_entry
-        nothing_inside_can_be_changed
-        an_image_that_changes_is_stale
-        what_is_pinned_inside_outlives_release_idle
-        more_images_than_can_be_open_take_turns
-        what_is_no_image_is_told_apart
-        a_directory_named_like_an_image_is_none
-        a_file_that_ends_behind_its_image_is_not_pinned
+        image_is_a_file_unless_entered
+        symbolic_link_to_image_is_not_entered
+        image_contents_match_the_image
+        image_listing_continues_after_any_entry
+        image_contents_cannot_be_changed
+        changed_image_is_stale
+        pin_inside_image_survives_release_idle
+        images_beyond_open_limit_take_turns
+        invalid_images_have_their_errors
+        directory_named_like_image_is_not_entered
+        file_beyond_end_of_image_is_not_pinned
     }
 }
 
-/// Conformance tests of descriptors and of threads: the model has none.
+/// Tests of descriptors and threads. The model backend has none.
 mod open_objects {
     tests_of_images! {
-        release_idle_tells_whether_more_is_open
-        what_was_let_go_is_stale_also_for_changes
-        what_was_moved_out_has_no_parent
+        release_idle_reports_remaining_objects
+        released_node_is_stale_for_changes
+        object_moved_out_has_no_parent
 
-        bytes_that_a_worker_stores_are_in_the_file
-        more_writes_than_workers_take_are_stored_in_place
-        writes_that_workers_cannot_store_fail
+        bytes_stored_by_worker_are_read_back
+        writes_beyond_worker_limit_are_stored_in_place
+        invalid_worker_writes_fail
     }
 
     #[test]
-    fn a_search_is_for_its_own_handle() {
-        let test = "a_search_is_for_its_own_handle";
+    fn search_continues_for_its_own_handle() {
+        let test = "search_continues_for_its_own_handle";
         let mut world = super::OnHost::new(test, super::Form::Path).unwrap();
-        super::a_search_is_for_its_own_handle(&mut world);
+        super::search_continues_for_its_own_handle(&mut world);
     }
 }
 
 mod inside_by_handle {
     tests_of_images! {
-        handles_inside_outlive_a_restart
-        parents_inside_lead_up_to_the_top
-        strange_handles_inside_name_nothing_else
+        handles_inside_image_survive_a_restart
+        parent_chain_inside_image_reaches_its_root
+        altered_handles_inside_image_stay_inside
     }
 }
 
-/// Conformance tests of paths that the model does not know.
+/// Tests of the contents of images, by path. The model backend has no images.
 macro_rules! tests_of_paths_inside {
     ($($test:ident)*) => {
         mod of_user { with_user! { false None, false, false; $($test)* } }
@@ -241,9 +241,9 @@ macro_rules! tests_of_paths_inside {
 
 mod inside_by_path {
     tests_of_paths_inside! {
-        paths_lead_through_images
-        what_is_inside_is_opened_to_be_read
-        true_paths_lead_back_inside
+        paths_resolve_through_images
+        files_inside_image_open_for_reading
+        realpath_inside_image_resolves_again
     }
 }
 
@@ -256,8 +256,8 @@ fn walk(vfs: &mut Tree, path: &str) -> FsResult<Node> {
         })
 }
 
-/// Opens as a client does: it comes again while it is told to. For a handle whose inode number just then becomes that of
-/// a new object, Linux says that there is no memory.
+/// Opens a handle, and like a client retries on TryLater: Linux returns ENOMEM for a handle whose inode number is just being reused
+/// for a new object.
 fn open(vfs: &mut Tree, handle: &[u8]) -> FsResult<Node> {
     (0..1000)
         .map(|_| vfs.open(handle, &Caller::default()))
@@ -265,7 +265,7 @@ fn open(vfs: &mut Tree, handle: &[u8]) -> FsResult<Node> {
         .unwrap_or(Err(FsError::TryLater))
 }
 
-/// The tree, which clients may change from now on.
+/// Makes the export writable and returns the tree.
 fn writable(world: &mut dyn World) -> &mut Tree {
     world.make_writable();
     world.vfs()
@@ -275,13 +275,13 @@ fn name(text: &str) -> Name<'_> {
     Name::new(text.as_bytes()).unwrap()
 }
 
-/// The directory of a path, and the name in it.
+/// The parent directory of a path, and the last name.
 fn split<'a>(vfs: &mut Tree, path: &'a str) -> (Node, Name<'a>) {
     let (dir, last) = path.rsplit_once('/').unwrap_or(("", path));
     (walk(vfs, dir).unwrap(), name(last))
 }
 
-/// Makes an object with a mode that suits it.
+/// Creates an object with mode 0755 (directories) or 0644.
 fn make(vfs: &mut Tree, path: &str, make: CreateWhat<'_>) -> FsResult<Node> {
     let mode = if make == CreateWhat::Directory {
         0o755
@@ -296,7 +296,7 @@ fn make(vfs: &mut Tree, path: &str, make: CreateWhat<'_>) -> FsResult<Node> {
     vfs.create(dir, name, make, &change)
 }
 
-/// Makes a file of these bytes.
+/// Creates a file with these contents.
 fn put(vfs: &mut Tree, path: &str, bytes: &[u8]) {
     let node = make(vfs, path, CreateWhat::File).unwrap();
     write(vfs, node, 0, bytes).unwrap();
@@ -330,12 +330,12 @@ fn sync_all(vfs: &mut Tree) -> FsResult<()> {
     }
 }
 
-/// A time that can be compared.
+/// A time as a value that can be compared.
 const fn instant(time: FileTime) -> (i64, u32) {
     (time.secs, time.nanos)
 }
 
-/// All that a small file has in it.
+/// The whole contents of a small file.
 fn content(vfs: &mut Tree, node: Node) -> Vec<u8> {
     let mut out = vec![0; 1 << 16];
     let len = read(vfs, node, 0, &mut out).unwrap();

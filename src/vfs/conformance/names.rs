@@ -1,4 +1,4 @@
-//! Conformance tests of names that are removed, moved and added.
+//! Conformance tests of names: REMOVE, RENAME and LINK.
 
 use super::super::{
     Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Kind, NewTime, Node, SetAttr,
@@ -9,7 +9,7 @@ use super::{
 use core::ops::ControlFlow;
 use std::collections::BTreeMap;
 
-pub(super) fn a_name_is_removed_as_what_it_is(world: &mut dyn World) {
+pub(super) fn remove_checks_the_object_type(world: &mut dyn World) {
     let vfs = writable(world);
     make(vfs, "empty", CreateWhat::Directory).unwrap();
     let top = walk(vfs, "").unwrap();
@@ -40,7 +40,7 @@ pub(super) fn a_name_is_removed_as_what_it_is(world: &mut dyn World) {
     assert!(!names.iter().any(|(name, _)| name == b"file"));
 }
 
-pub(super) fn what_is_gone_before_it_is_committed_is_no_failure(world: &mut dyn World) {
+pub(super) fn sync_ignores_objects_removed_before_it(world: &mut dyn World) {
     let vfs = writable(world);
     let mode = SetAttr {
         mode: Some(0o600),
@@ -50,7 +50,7 @@ pub(super) fn what_is_gone_before_it_is_committed_is_no_failure(world: &mut dyn 
     put(vfs, "made/file", b"gone");
     sync_all(vfs).unwrap();
     while vfs.release_idle() {}
-    // All in one batch: each is changed, and then removed.
+    // All in one batch: each object is changed and then removed.
     let dir = walk(vfs, "made").unwrap();
     let file = walk(vfs, "made/file").unwrap();
     vfs.set_attr(file, &mode).unwrap();
@@ -63,7 +63,7 @@ pub(super) fn what_is_gone_before_it_is_committed_is_no_failure(world: &mut dyn 
     assert_eq!(sync_all(vfs), Ok(()));
 }
 
-pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {
+pub(super) fn unlinked_object_is_stale(world: &mut dyn World) {
     let vfs = writable(world);
     make(vfs, "dir/empty", CreateWhat::Directory).unwrap();
     let dir = walk(vfs, "dir").unwrap();
@@ -81,8 +81,8 @@ pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {
     for handle in &handles {
         assert_eq!(opened(vfs, handle.bytes()), Err(FsError::Stale));
     }
-    // Others in their place, whose inode numbers may be the same, are still others: path handles tell them by the time of birth,
-    // which is that of the kernel's last tick, at most 10 ms ago.
+    // New objects with the same names may get the same inode numbers. Path handles distinguish them by their birth time, which has
+    // the resolution of a kernel tick (at most 10 ms).
     world.pass_time();
     let vfs = world.vfs();
     put(vfs, "dir/inner", b"another");
@@ -96,7 +96,7 @@ pub(super) fn what_lost_its_last_name_is_stale(world: &mut dyn World) {
     }
 }
 
-pub(super) fn removing_what_was_listed_loses_nothing_of_the_rest(world: &mut dyn World) {
+pub(super) fn removing_listed_names_skips_no_entry(world: &mut dyn World) {
     let vfs = writable(world);
     let many = walk(vfs, "many").unwrap();
     let (mut removed, mut from, mut end) = (0, 0, false);
@@ -115,7 +115,7 @@ pub(super) fn removing_what_was_listed_loses_nothing_of_the_rest(world: &mut dyn
     assert_eq!(vfs.remove(top, name("many"), true), Ok(()));
 }
 
-/// Paths beneath `dir`, with what files have in them and where links lead.
+/// All paths below `dir`, with the contents of files.
 fn tree(vfs: &mut Tree, dir: Node, path: &str) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     for (text, _) in list(vfs, dir, 0, usize::MAX).0 {
@@ -144,7 +144,7 @@ fn rename(vfs: &mut Tree, from: &str, to: &str) -> FsResult<()> {
     vfs.rename(dir, text, new_dir, new_text, true)
 }
 
-pub(super) fn renaming_follows_the_table(world: &mut dyn World) {
+pub(super) fn rename_follows_the_table(world: &mut dyn World) {
     let vfs = writable(world);
     for (number, (from, to, expect)) in [
         ("f", "new", Ok(())),
@@ -230,7 +230,7 @@ pub(super) fn renaming_follows_the_table(world: &mut dyn World) {
     }
 }
 
-pub(super) fn a_moved_directory_knows_its_new_parent(world: &mut dyn World) {
+pub(super) fn moved_directory_has_its_new_parent(world: &mut dyn World) {
     let vfs = writable(world);
     rename(vfs, "dir/sub", "many/moved").unwrap();
     let (many, moved) = (walk(vfs, "many").unwrap(), walk(vfs, "many/moved").unwrap());
@@ -247,21 +247,21 @@ pub(super) fn a_moved_directory_knows_its_new_parent(world: &mut dyn World) {
     let deep = walk(vfs, "many/moved/deep").unwrap();
     assert_eq!(content(vfs, deep), b"deep");
     assert_eq!(walk(vfs, "dir/sub"), Err(FsError::NoEntry));
-    // What it was in is empty without it, and what it is in is not.
+    // The old parent is empty now, the new parent is not.
     let (top, dir) = (walk(vfs, "").unwrap(), walk(vfs, "dir").unwrap());
     vfs.remove(dir, name("inner"), false).unwrap();
     assert_eq!(vfs.remove(top, name("dir"), true), Ok(()));
     assert_eq!(rename(vfs, "many", "many/moved/x"), Err(FsError::Invalid));
 }
 
-pub(super) fn parents_lead_up_to_the_top(world: &mut dyn World) {
+pub(super) fn parent_chain_reaches_the_root(world: &mut dyn World) {
     let vfs = writable(world);
     make(vfs, "dir/sub/low", CreateWhat::Directory).unwrap();
     make(vfs, "dir/sub/low/lowest", CreateWhat::Directory).unwrap();
     let check = |vfs: &mut Tree, path: &str, above: &str| {
         let [node, above] = [path, above].map(|path| walk(vfs, path).unwrap());
         let parent = vfs.parent(node).unwrap();
-        // One object has one handle, whichever way led there.
+        // An object has one handle, however it was found.
         assert!(vfs.handle(parent).unwrap() == vfs.handle(above).unwrap());
     };
     for _ in 0..2 {
@@ -269,7 +269,7 @@ pub(super) fn parents_lead_up_to_the_top(world: &mut dyn World) {
         check(vfs, "dir", "");
         check(vfs, "dir/sub", "dir");
         check(vfs, "dir/sub/low", "dir/sub");
-        // All is let go of.
+        // Close everything that is idle.
         vfs.release_idle();
         vfs.release_idle();
     }
@@ -281,7 +281,7 @@ pub(super) fn parents_lead_up_to_the_top(world: &mut dyn World) {
     assert_eq!(vfs.parent(file), Err(FsError::NotDirectory));
 }
 
-pub(super) fn what_was_moved_out_has_no_parent(world: &mut dyn World) {
+pub(super) fn object_moved_out_has_no_parent(world: &mut dyn World) {
     let vfs = writable(world);
     make(vfs, "dir/sub/low", CreateWhat::Directory).unwrap();
     let nodes = ["dir/sub", "dir/sub/low"].map(|path| walk(vfs, path).unwrap());
@@ -296,7 +296,7 @@ pub(super) fn what_was_moved_out_has_no_parent(world: &mut dyn World) {
     }
 }
 
-pub(super) fn handles_survive_a_rename_within_the_directory(world: &mut dyn World) {
+pub(super) fn handles_survive_rename_within_directory(world: &mut dyn World) {
     let vfs = writable(world);
     let pairs = [
         ("dir/inner", "dir/renamed"),
@@ -323,7 +323,7 @@ pub(super) fn handles_survive_a_rename_within_the_directory(world: &mut dyn Worl
     }
 }
 
-pub(super) fn names_are_counted(world: &mut dyn World) {
+pub(super) fn link_count_follows_names(world: &mut dyn World) {
     let vfs = writable(world);
     let (top, dir) = (walk(vfs, "").unwrap(), walk(vfs, "dir").unwrap());
     for path in ["file", "fifo", "link"] {
@@ -349,21 +349,21 @@ pub(super) fn names_are_counted(world: &mut dyn World) {
         assert_eq!(count(path), Err(FsError::NoEntry), "{path}");
     }
     assert_eq!(vfs.link(dir, top, name("x")), Err(FsError::Permission));
-    // A name that is taken over is one name less.
+    // Replacing a name by RENAME removes one link.
     let (file, other) = ("dir/other file", "dir/inner");
     let handle = walk(vfs, other).and_then(|node| vfs.handle(node));
     rename(vfs, file, other).unwrap();
     let node = walk(vfs, other).unwrap();
     assert_eq!(vfs.attr(node).unwrap().nlink, 2);
-    // Where paths are all that there is, this has none any more.
+    // Backends of paths have no handles; others must report the replaced file as stale.
     if handle != Err(FsError::NotSupported) {
         let gone = open(vfs, handle.unwrap().bytes());
         assert_eq!(gone.and_then(|node| vfs.attr(node)), Err(FsError::Stale));
     }
 }
 
-/// RENAME as SFTP has it, which takes no name away.
-pub(super) fn renaming_without_replacing_takes_no_name_away(world: &mut dyn World) {
+/// RENAME of SFTP, which does not replace an existing name.
+pub(super) fn rename_without_replace_keeps_the_target(world: &mut dyn World) {
     let vfs = writable(world);
     make(vfs, "empty", CreateWhat::Directory).unwrap();
     for (from, to, expect) in [
@@ -396,7 +396,7 @@ pub(super) fn renaming_without_replacing_takes_no_name_away(world: &mut dyn Worl
     }
 }
 
-pub(super) fn changes_of_names_move_times(world: &mut dyn World) {
+pub(super) fn name_changes_update_times(world: &mut dyn World) {
     type Step = (&'static str, &'static [&'static str], fn(&mut Tree));
     const LONG_AGO: FileTime = FileTime { secs: 9, nanos: 9 };
     let steps: [Step; 8] = [
@@ -449,7 +449,7 @@ pub(super) fn changes_of_names_move_times(world: &mut dyn World) {
             assert_eq!(moved, dirs.contains(&path), "{what}: {path}");
             assert!(!moved || attr.ctime == attr.mtime, "{what}: {path}");
         }
-        // The file's own time of change moves with its names, and its content's does not.
+        // ctime of the file changes with its names, mtime does not.
         let file = walk(vfs, "file").unwrap();
         let after = vfs.attr(file).unwrap();
         assert_eq!(after.mtime, before.mtime, "{what}");
@@ -462,7 +462,7 @@ pub(super) fn changes_of_names_move_times(world: &mut dyn World) {
     }
 }
 
-pub(super) fn names_may_be_255_bytes_long(world: &mut dyn World) {
+pub(super) fn names_may_have_255_bytes(world: &mut dyn World) {
     let vfs = writable(world);
     let [one, two] = ["1", "2"].map(|text| text.repeat(255));
     let dir = walk(vfs, "dir").unwrap();

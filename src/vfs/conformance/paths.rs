@@ -1,4 +1,4 @@
-//! Conformance tests of paths: what they lead to, through dots and links, and what is opened and made there.
+//! Conformance tests of paths: how dots and symbolic links resolve, and opening and creating files by path.
 
 use super::super::walk::{BUFFER_BYTES, End, Path};
 use super::super::{Attr, CreateWhat, FsError, FsResult, Kind, Name, NewTime, OpenFlags, SetAttr};
@@ -21,12 +21,12 @@ const LIST: OpenFlags = OpenFlags {
     ..READ
 };
 
-/// The paths that lead to the same place: absolute, and where that is the top's, from where all begin that are not.
+/// Spellings of the same path: absolute, and relative if relative paths start at the tree's root.
 fn spellings(world: &dyn World, below: &str) -> Vec<String> {
     let absolute = format!("{}/{below}", world.top());
     let mut all = vec![absolute.clone(), absolute.replace('/', "//")];
     if all[1].starts_with("//") && !world.top().is_empty() {
-        // Of what is shown elsewhere the beginning is compared byte by byte.
+        // A jail that is shown under another path compares that prefix byte by byte.
         all.pop();
     }
     if world.is_bounded() && !below.is_empty() && !below.starts_with('/') {
@@ -36,7 +36,7 @@ fn spellings(world: &dyn World, below: &str) -> Vec<String> {
     all
 }
 
-/// What a path leads to, by all the ways that there are, which have to agree.
+/// Resolves a path by three different calls, which must agree.
 pub(super) fn lead(vfs: &mut Tree, path: &str, follow: bool) -> FsResult<Attr> {
     let path = path.as_bytes();
     let end = if follow { End::Follow } else { End::Keep };
@@ -52,7 +52,7 @@ pub(super) fn lead(vfs: &mut Tree, path: &str, follow: bool) -> FsResult<Attr> {
     attr
 }
 
-/// Makes a link in the tree.
+/// Creates a symbolic link.
 fn link(vfs: &mut Tree, top: &str, below: &str, target: &str) {
     let (dir, name) = below.rsplit_once('/').unwrap_or(("", below));
     let dir = vfs
@@ -63,7 +63,7 @@ fn link(vfs: &mut Tree, top: &str, below: &str, target: &str) {
     vfs.create(dir, name, make, &SetAttr::default()).unwrap();
 }
 
-pub(super) fn paths_lead_through_directories(world: &mut dyn World) {
+pub(super) fn paths_resolve_through_directories_and_dots(world: &mut dyn World) {
     for (below, same) in [
         ("", ""),
         (".", ""),
@@ -93,7 +93,7 @@ pub(super) fn paths_lead_through_directories(world: &mut dyn World) {
     assert_eq!((file.kind, file.size), (Kind::Regular, 11));
 }
 
-pub(super) fn what_no_path_leads_to_is_told_apart(world: &mut dyn World) {
+pub(super) fn unresolvable_paths_have_their_errors(world: &mut dyn World) {
     let long = "l".repeat(256);
     for (below, error) in [
         ("none", FsError::NoEntry),
@@ -119,7 +119,7 @@ pub(super) fn what_no_path_leads_to_is_told_apart(world: &mut dyn World) {
             assert_eq!(opened.unwrap_err(), error, "{path}");
         }
     }
-    // As long as a path can be, and longer.
+    // A path of the greatest length, and a longer one.
     let (top, vfs) = (world.top(), world.vfs());
     let dots = "/.".repeat(5000);
     let path = format!("{top}{dots}");
@@ -134,7 +134,7 @@ pub(super) fn what_no_path_leads_to_is_told_apart(world: &mut dyn World) {
     assert_eq!(opened.unwrap_err(), FsError::NameTooLong);
 }
 
-pub(super) fn links_lead_as_if_their_target_stood_there(world: &mut dyn World) {
+pub(super) fn symbolic_links_resolve_to_their_targets(world: &mut dyn World) {
     let top = world.top();
     let vfs = writable(world);
     let absolute = |below: &str| format!("{top}/{below}");
@@ -229,7 +229,7 @@ pub(super) fn forty_links_are_followed(world: &mut dyn World) {
     assert_eq!(lead(vfs, &format!("{top}/link 41"), false).map(size), Ok(7));
 }
 
-pub(super) fn nothing_is_above_the_top(world: &mut dyn World) {
+pub(super) fn paths_stay_below_the_root(world: &mut dyn World) {
     let (top, is_bounded) = (world.top(), world.is_bounded());
     let vfs = writable(world);
     for (below, target) in [
@@ -240,7 +240,7 @@ pub(super) fn nothing_is_above_the_top(world: &mut dyn World) {
         link(vfs, &top, below, target);
     }
     if !is_bounded {
-        // Beyond it is the rest of the host.
+        // The rest of the host is reachable.
         assert!(lead(vfs, &format!("{top}/dir/out"), true).is_ok());
         assert!(lead(vfs, &format!("{top}/link"), true).is_ok());
         return;
@@ -294,7 +294,7 @@ pub(super) fn nothing_is_above_the_top(world: &mut dyn World) {
     }
 }
 
-pub(super) fn true_paths_have_neither_links_nor_dots(world: &mut dyn World) {
+pub(super) fn realpath_has_no_links_or_dots(world: &mut dyn World) {
     let top = world.top();
     let vfs = writable(world);
     link(vfs, &top, "to dir", "dir");
@@ -330,13 +330,13 @@ pub(super) fn true_paths_have_neither_links_nor_dots(world: &mut dyn World) {
                 let path = format!("{top}{below}");
                 if path.is_empty() { "/".into() } else { path }
             });
-            // The host's own directories may be links.
+            // The host's own directories may be symbolic links.
             assert_eq!(written, expect, "{path}");
         }
     }
 }
 
-/// What becomes of opening a path.
+/// Opens a path and returns the attributes of the open file.
 fn open(vfs: &mut Tree, path: &str, how: &OpenFlags) -> FsResult<Attr> {
     let pin = vfs.open_at(path.as_bytes(), how)?;
     let attr = vfs.attr(pin.node());
@@ -344,7 +344,7 @@ fn open(vfs: &mut Tree, path: &str, how: &OpenFlags) -> FsResult<Attr> {
     attr
 }
 
-pub(super) fn opening_follows_its_flags(world: &mut dyn World) {
+pub(super) fn open_at_follows_its_flags(world: &mut dyn World) {
     let top = world.top();
     let vfs = writable(world);
     let at = |below: &str| format!("{top}/{below}");
@@ -360,7 +360,7 @@ pub(super) fn opening_follows_its_flags(world: &mut dyn World) {
     assert_eq!(vfs.sync(&pin), Ok(()));
     vfs.unpin(pin);
     assert_eq!(open(vfs, &at("file"), &READ).unwrap().size, 11);
-    // It is there already, so its mode stays.
+    // The file exists, so its mode is not changed.
     let before = open(vfs, &at("file"), &READ).unwrap().mode;
     assert_eq!(open(vfs, &at("file"), &MAKE).unwrap().mode, before);
     let cut = OpenFlags {
@@ -376,7 +376,7 @@ pub(super) fn opening_follows_its_flags(world: &mut dyn World) {
     vfs.unpin(pin);
 }
 
-pub(super) fn what_is_made_by_its_path_is_there(world: &mut dyn World) {
+pub(super) fn file_created_by_path_exists(world: &mut dyn World) {
     let top = world.top();
     let vfs = writable(world);
     link(vfs, &top, "dir/nowhere", "../made");
@@ -404,7 +404,7 @@ pub(super) fn what_is_made_by_its_path_is_there(world: &mut dyn World) {
     }
 }
 
-pub(super) fn an_exclusive_name_is_new(world: &mut dyn World) {
+pub(super) fn exclusive_open_refuses_existing_names(world: &mut dyn World) {
     let how = OpenFlags {
         how: MAKE.how | OpenFlags::EXCLUSIVE,
         ..MAKE
@@ -424,7 +424,7 @@ pub(super) fn an_exclusive_name_is_new(world: &mut dyn World) {
     assert_eq!(lead(vfs, &none, false), Err(FsError::NoEntry));
     assert!(open(vfs, &none, &how).is_ok());
     assert_eq!(open(vfs, &none, &how), Err(FsError::Exists));
-    // Where nothing is to be made it means nothing.
+    // EXCLUSIVE without CREATE has no effect.
     let how = OpenFlags {
         how: READ.how | OpenFlags::EXCLUSIVE,
         ..READ
@@ -437,7 +437,7 @@ pub(super) fn an_exclusive_name_is_new(world: &mut dyn World) {
     }
 }
 
-pub(super) fn nothing_but_files_and_directories_is_opened(world: &mut dyn World) {
+pub(super) fn only_files_and_directories_are_opened(world: &mut dyn World) {
     let top = world.top();
     let vfs = writable(world);
     let at = |below: &str| format!("{top}/{below}");
@@ -451,7 +451,7 @@ pub(super) fn nothing_but_files_and_directories_is_opened(world: &mut dyn World)
     assert_eq!(lead(vfs, &at("file"), true), Ok(before));
 }
 
-pub(super) fn what_is_appended_goes_to_the_end(world: &mut dyn World) {
+pub(super) fn append_ignores_the_offset(world: &mut dyn World) {
     let how = OpenFlags {
         how: MAKE.how | OpenFlags::APPEND,
         ..MAKE
@@ -471,7 +471,7 @@ pub(super) fn what_is_appended_goes_to_the_end(world: &mut dyn World) {
     vfs.unpin(second);
 }
 
-pub(super) fn objects_of_paths_are_changed(world: &mut dyn World) {
+pub(super) fn attributes_are_set_by_path(world: &mut dyn World) {
     let top = world.top();
     let vfs = writable(world);
     let at = |below: &str| format!("{top}/{below}");
@@ -493,7 +493,7 @@ pub(super) fn objects_of_paths_are_changed(world: &mut dyn World) {
         let attr = lead(vfs, &at(below), true);
         assert_eq!(secs(attr), Ok((99, 7)), "{below}");
         if below == "fifo" && changed == Err(FsError::Invalid) {
-            // An old host without /proc changes the modes of what it can open only.
+            // On an old host without /proc, only the modes of objects that can be opened can be changed.
             continue;
         }
         assert_eq!(changed, Ok(()), "{below}");
@@ -514,7 +514,7 @@ pub(super) fn objects_of_paths_are_changed(world: &mut dyn World) {
     let attr = lead(vfs, &at("file"), true);
     assert_eq!(attr.map(|attr| attr.size), Ok(5));
     assert_eq!(secs(attr), Ok((99, 7)));
-    // A name for what a path leads to, and one that is taken.
+    // Hard links to the object at a path: with a new name, and with an existing one.
     let dir = vfs.resolve(at("dir").as_bytes(), true).unwrap();
     for (below, name) in [
         ("file", "file too"),

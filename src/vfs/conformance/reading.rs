@@ -1,4 +1,4 @@
-//! Conformance tests of trees as they are: attributes, names, reading, listing, handles.
+//! Conformance tests of unchanged trees: attributes, names, reading, listing, handles.
 
 use super::super::{Access, Attr, Caller, Detail, FsError, Handle, Kind, Name};
 use super::worlds::{SPARSE_BYTES, TAIL_OFFSET};
@@ -6,7 +6,7 @@ use super::{World, list, open, read, walk, writable};
 use crate::config::SEARCH_ENTRY_COUNT;
 use core::ops::ControlFlow;
 
-pub(super) fn attributes_tell_what_an_object_is(world: &mut dyn World) {
+pub(super) fn attributes_match_the_object(world: &mut dyn World) {
     let vfs = world.vfs();
     for (path, kind, size) in [
         ("", Kind::Directory, None),
@@ -25,7 +25,7 @@ pub(super) fn attributes_tell_what_an_object_is(world: &mut dyn World) {
     }
 }
 
-pub(super) fn names_are_found_one_by_one(world: &mut dyn World) {
+pub(super) fn lookup_finds_names_one_by_one(world: &mut dyn World) {
     let vfs = world.vfs();
     assert!(walk(vfs, "dir/sub/deep").is_ok());
     assert_eq!(walk(vfs, "dir/none"), Err(FsError::NoEntry));
@@ -35,7 +35,7 @@ pub(super) fn names_are_found_one_by_one(world: &mut dyn World) {
     assert_eq!(vfs.attr(again).unwrap(), attr);
 }
 
-pub(super) fn what_is_no_directory_has_no_names(world: &mut dyn World) {
+pub(super) fn lookup_in_other_objects_fails(world: &mut dyn World) {
     let vfs = world.vfs();
     for path in ["file/x", "link/x", "fifo/x"] {
         assert_eq!(walk(vfs, path), Err(FsError::NotDirectory), "{path}");
@@ -45,7 +45,7 @@ pub(super) fn what_is_no_directory_has_no_names(world: &mut dyn World) {
     assert_eq!(listed, Err(FsError::NotDirectory));
 }
 
-pub(super) fn reads_end_where_the_file_ends(world: &mut dyn World) {
+pub(super) fn reads_stop_at_end_of_file(world: &mut dyn World) {
     let vfs = world.vfs();
     let file = walk(vfs, "file").unwrap();
     let mut out = [0; 32];
@@ -57,7 +57,7 @@ pub(super) fn reads_end_where_the_file_ends(world: &mut dyn World) {
     assert_eq!(read(vfs, file, 1 << 40, &mut out), Ok(0));
 }
 
-pub(super) fn reads_reach_beyond_four_gibibytes(world: &mut dyn World) {
+pub(super) fn reads_work_beyond_4_gib(world: &mut dyn World) {
     let vfs = world.vfs();
     let file = walk(vfs, "sparse").unwrap();
     let mut out = [1; 8];
@@ -81,7 +81,7 @@ pub(super) fn only_regular_files_are_read(world: &mut dyn World) {
     }
 }
 
-pub(super) fn links_are_read_and_never_followed(world: &mut dyn World) {
+pub(super) fn symbolic_links_are_read_and_not_followed(world: &mut dyn World) {
     let vfs = world.vfs();
     let link = walk(vfs, "link").unwrap();
     let mut out = [0; 32];
@@ -92,7 +92,7 @@ pub(super) fn links_are_read_and_never_followed(world: &mut dyn World) {
     assert_eq!(vfs.readlink(file, &mut out), Err(FsError::Invalid));
 }
 
-pub(super) fn a_listing_is_complete_from_any_cookie(world: &mut dyn World) {
+pub(super) fn listing_continues_after_any_cookie(world: &mut dyn World) {
     let vfs = world.vfs();
     let many = walk(vfs, "many").unwrap();
     let (whole, end) = list(vfs, many, 0, usize::MAX);
@@ -118,7 +118,7 @@ pub(super) fn a_listing_is_complete_from_any_cookie(world: &mut dyn World) {
     }
 }
 
-pub(super) fn listed_attributes_are_those_of_lookup(world: &mut dyn World) {
+pub(super) fn listed_attributes_match_lookup(world: &mut dyn World) {
     let vfs = world.vfs();
     for path in ["", "dir", "many"] {
         let dir = walk(vfs, path).unwrap();
@@ -138,7 +138,7 @@ pub(super) fn listed_attributes_are_those_of_lookup(world: &mut dyn World) {
                     let node = vfs.lookup(dir, name).unwrap();
                     assert_eq!(attr, Some(vfs.attr(node).unwrap()), "{path}/{name:?}");
                 }
-                // What was listed was read meanwhile.
+                // Listing the directory has changed its atime.
                 Err(_) if name == b"." => {
                     let attr = attr.unwrap_or(own);
                     let atime = own.atime;
@@ -150,7 +150,7 @@ pub(super) fn listed_attributes_are_those_of_lookup(world: &mut dyn World) {
     }
 }
 
-pub(super) fn listed_handles_are_those_of_lookup(world: &mut dyn World) {
+pub(super) fn listed_handles_match_lookup(world: &mut dyn World) {
     let vfs = world.vfs();
     for path in ["", "dir", "dir/sub"] {
         let dir = walk(vfs, path).unwrap();
@@ -176,7 +176,7 @@ pub(super) fn listed_handles_are_those_of_lookup(world: &mut dyn World) {
     }
 }
 
-pub(super) fn handles_outlive_a_restart(world: &mut dyn World) {
+pub(super) fn handles_survive_a_restart(world: &mut dyn World) {
     let paths = ["", "file", "dir", "dir/sub/deep", "many/150", "link"];
     let vfs = world.vfs();
     let before = paths.map(|path| {
@@ -186,7 +186,7 @@ pub(super) fn handles_outlive_a_restart(world: &mut dyn World) {
     world.restart();
     let vfs = world.vfs();
     for ((handle, inode), path) in before.iter().zip(paths) {
-        // As it was given out before, and as it is now.
+        // The handle as it was returned, and padded.
         for bytes in [handle.bytes(), handle.padded()] {
             let node = vfs.open(bytes, &Caller::default()).unwrap();
             assert_eq!(vfs.attr(node).unwrap().inode, *inode, "{path}");
@@ -200,8 +200,8 @@ pub(super) fn handles_outlive_a_restart(world: &mut dyn World) {
     assert_eq!(&out[..4], b"deep");
 }
 
-/// A search that goes on with the next request goes on for the handle that it began with.
-pub(super) fn a_search_is_for_its_own_handle(world: &mut dyn World) {
+/// A search that continues in the next request continues for the handle it began with.
+pub(super) fn search_continues_for_its_own_handle(world: &mut dyn World) {
     let vfs = world.vfs();
     let [lost, inner] = ["many/150", "dir/inner"].map(|path| {
         let node = walk(vfs, path).unwrap();
@@ -220,15 +220,15 @@ pub(super) fn a_search_is_for_its_own_handle(world: &mut dyn World) {
     assert_eq!(open(vfs, lost.0.bytes()), Err(FsError::Stale));
 }
 
-/// What was used since the last release stays open, so that there is a next one.
-pub(super) fn release_idle_tells_whether_more_is_open(world: &mut dyn World) {
+/// Objects used since the last release stay open, so the first call reports that more can be released.
+pub(super) fn release_idle_reports_remaining_objects(world: &mut dyn World) {
     let vfs = world.vfs();
     walk(vfs, "dir/inner").unwrap();
     assert!(vfs.release_idle());
     assert!(!vfs.release_idle());
 }
 
-pub(super) fn what_was_let_go_is_stale_also_for_changes(world: &mut dyn World) {
+pub(super) fn released_node_is_stale_for_changes(world: &mut dyn World) {
     let vfs = writable(world);
     let dir = walk(vfs, "dir").unwrap();
     while vfs.release_idle() {}
@@ -236,7 +236,7 @@ pub(super) fn what_was_let_go_is_stale_also_for_changes(world: &mut dyn World) {
     assert_eq!(vfs.remove(dir, inner, false), Err(FsError::Stale));
 }
 
-pub(super) fn a_removed_object_is_stale(world: &mut dyn World) {
+pub(super) fn handle_of_removed_object_is_stale(world: &mut dyn World) {
     let vfs = world.vfs();
     let node = walk(vfs, "dir/inner").unwrap();
     let handle = vfs.handle(node).unwrap();
@@ -247,7 +247,7 @@ pub(super) fn a_removed_object_is_stale(world: &mut dyn World) {
     assert_eq!(walk(vfs, "dir/inner"), Err(FsError::NoEntry));
 }
 
-pub(super) fn strange_handles_are_refused(world: &mut dyn World) {
+pub(super) fn altered_handles_are_refused(world: &mut dyn World) {
     let vfs = world.vfs();
     let node = walk(vfs, "dir/inner").unwrap();
     let handle = vfs.handle(node).unwrap();
@@ -263,7 +263,7 @@ pub(super) fn strange_handles_are_refused(world: &mut dyn World) {
     for bit in 0..handle.bytes().len() * 8 {
         let mut flipped = handle.bytes().to_vec();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        // The model's handles have no MAC: another inode's is one bit away, but never the same inode's.
+        // Handles of the model have no MAC: one flipped bit may give the handle of another inode, but never one of the same inode.
         let same = vfs
             .open(&flipped, &Caller::default())
             .is_ok_and(|other| vfs.attr(other).unwrap() == vfs.attr(node).unwrap());
@@ -271,7 +271,7 @@ pub(super) fn strange_handles_are_refused(world: &mut dyn World) {
     }
 }
 
-pub(super) fn rights_are_those_of_the_server(world: &mut dyn World) {
+pub(super) fn access_follows_the_servers_rights(world: &mut dyn World) {
     let vfs = world.vfs();
     let (file, dir) = (walk(vfs, "file").unwrap(), walk(vfs, "dir").unwrap());
     assert_eq!(vfs.access(file, Access::Read), Ok(()));
@@ -285,7 +285,7 @@ pub(super) fn rights_are_those_of_the_server(world: &mut dyn World) {
     }
 }
 
-pub(super) fn a_pin_outlives_release_idle(world: &mut dyn World) {
+pub(super) fn pin_survives_release_idle(world: &mut dyn World) {
     let vfs = world.vfs();
     let node = walk(vfs, "file").unwrap();
     let pin = vfs.pin(node, Some(Access::Read)).unwrap();
@@ -297,7 +297,7 @@ pub(super) fn a_pin_outlives_release_idle(world: &mut dyn World) {
     assert!(walk(vfs, "file").is_ok());
 }
 
-pub(super) fn what_the_owner_changes_is_seen_by_the_next_request(world: &mut dyn World) {
+pub(super) fn external_change_is_visible_to_next_request(world: &mut dyn World) {
     let vfs = world.vfs();
     let handles = ["file", "dir"].map(|path| {
         let node = walk(vfs, path).unwrap();
@@ -307,7 +307,7 @@ pub(super) fn what_the_owner_changes_is_seen_by_the_next_request(world: &mut dyn
     let vfs = world.vfs();
     let caller = Caller::default();
     let [file, dir] = handles;
-    // It is opened, and nothing more is asked.
+    // Only opened, nothing else.
     vfs.open(file.bytes(), &caller).unwrap();
     world.put("file", b"another");
     let vfs = world.vfs();

@@ -1,4 +1,4 @@
-//! WRITEs that a worker of the host backend stores, because many bytes of the file are not on disk.
+//! WRITEs that a worker of the host backend carries out, because many bytes of the file are not on disk.
 
 use super::super::{
     Access, Bytes, CreateWhat, Ended, FileId, FsError, FsResult, Job, JobId, Node, Pin, Submitted,
@@ -42,7 +42,7 @@ fn store(vfs: &mut Tree, pin: &Pin, offset: u64, bytes: &[u8]) -> Submitted {
     vfs.submit(Job::Write(pin, offset, Bytes::Here(bytes)))
 }
 
-/// The number of a job that is pending.
+/// The number of the job if it is pending.
 fn pending(submitted: Submitted) -> Option<JobId> {
     match submitted {
         Submitted::Pending(id) => Some(id),
@@ -50,7 +50,7 @@ fn pending(submitted: Submitted) -> Option<JobId> {
     }
 }
 
-/// Waits for one job; the results of the others are lost.
+/// Waits for one job. Results of other jobs are dropped.
 fn result(vfs: &mut Tree, id: JobId) -> FsResult<()> {
     let mut result = None;
     while result.is_none() {
@@ -64,13 +64,13 @@ fn result(vfs: &mut Tree, id: JobId) -> FsResult<()> {
     result.unwrap()
 }
 
-pub(super) fn bytes_that_a_worker_stores_are_in_the_file(world: &mut dyn World) {
+pub(super) fn bytes_stored_by_worker_are_read_back(world: &mut dyn World) {
     let vfs = writable(world);
     let Some((node, pin)) = behind_much(vfs) else {
         return;
     };
     let pipe = fs::pipe().unwrap();
-    // The last is more than a pipe takes.
+    // The last length exceeds the capacity of a pipe.
     for (seed, len) in [(1, 1), (2, 4097), (3, 70_000), (4, 3 * MIB)] {
         for is_piped in [true, false] {
             let (data, mut out) = (data(seed, len), vec![0; len]);
@@ -83,7 +83,7 @@ pub(super) fn bytes_that_a_worker_stores_are_in_the_file(world: &mut dyn World) 
             let offset = MUCH + (seed * 5000) as u64;
             let stored = match vfs.submit(Job::Write(&pin, offset, bytes)) {
                 Submitted::Pending(id) => result(vfs, id),
-                // More than fits into a pipe.
+                // More than a pipe holds is stored at once.
                 Submitted::Done(stored) => stored,
             };
             assert_eq!(stored, Ok(()));
@@ -98,7 +98,7 @@ pub(super) fn bytes_that_a_worker_stores_are_in_the_file(world: &mut dyn World) 
     vfs.unpin(pin);
 }
 
-pub(super) fn more_writes_than_workers_take_are_stored_in_place(world: &mut dyn World) {
+pub(super) fn writes_beyond_worker_limit_are_stored_in_place(world: &mut dyn World) {
     let vfs = writable(world);
     let Some((node, pin)) = behind_much(vfs) else {
         return;
@@ -127,7 +127,7 @@ pub(super) fn more_writes_than_workers_take_are_stored_in_place(world: &mut dyn 
     vfs.unpin(pin);
 }
 
-pub(super) fn writes_that_workers_cannot_store_fail(world: &mut dyn World) {
+pub(super) fn invalid_worker_writes_fail(world: &mut dyn World) {
     let vfs = writable(world);
     let Some((node, pin)) = behind_much(vfs) else {
         return;
@@ -136,7 +136,7 @@ pub(super) fn writes_that_workers_cannot_store_fail(world: &mut dyn World) {
         let stored = store(vfs, &pin, offset, &[1; 70_000]);
         assert!(matches!(stored, Submitted::Done(Err(_))), "{offset:#x}");
     }
-    // There is nothing in this pipe.
+    // The pipe is empty.
     let pipe = fs::pipe().unwrap();
     let nothing = Bytes::Piped(FileId(pipe.0.as_raw_fd()), 10);
     let stored = vfs.submit(Job::Write(&pin, 0, nothing));

@@ -1,4 +1,4 @@
-//! What the conformance tests run on: each backend with the same small tree in it.
+//! Worlds of the conformance tests: each backend with the same small tree.
 
 use super::super::host::{Form, Host};
 use super::super::ram::{Ram, TAG};
@@ -18,38 +18,38 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use syscalls::Sysno;
 
-/// A backend with a small tree in it, and the ways of its owner to change that tree.
+/// A backend with a small tree, and functions that change the tree as the owner of the files does, not as a client.
 ///
 /// `file` (11 bytes), `dir/inner` (5 bytes), `dir/sub/deep` (4 bytes), `link` to `/etc/passwd`, `many/000` to `many/199`,
 /// `fifo`, `sparse` of 5 GiB with "tail" at 4.5 GiB.
 pub(super) trait World {
     fn vfs(&mut self) -> &mut Tree;
     fn remove(&mut self, path: &str);
-    /// Makes this all that a file has in it, or makes the file.
+    /// Creates a file with these contents, or replaces its contents.
     fn put(&mut self, path: &str, bytes: &[u8]);
-    /// Gives a file another name, perhaps that of another.
+    /// Renames a file; replaces the target if it exists.
     fn rename(&mut self, _from: &str, _to: &str) {}
-    /// Makes a symbolic link.
+    /// Creates a symbolic link.
     fn link(&mut self, _path: &str, _target: &str) {}
-    /// Whether handles are good after a rename and a restart.
+    /// Returns true if handles survive a rename and a restart.
     fn follows_renames(&self) -> bool {
         true
     }
-    /// The server starts again.
+    /// Restarts the server.
     fn restart(&mut self) {}
-    /// Clients may change the tree from now on.
+    /// Makes the export writable.
     fn make_writable(&mut self);
-    /// The path of the tree's top as clients write it, without the "/" at its end.
+    /// The path of the tree's root as clients write it, without a trailing "/".
     fn top(&self) -> String {
         String::new()
     }
-    /// Whether there is nothing above the top, and paths that are not absolute begin there.
+    /// Returns true if the root has nothing above it, and relative paths start there.
     fn is_bounded(&self) -> bool {
         true
     }
-    /// Waits until what changes next has other times than what changed before.
+    /// Waits until a change gets a later timestamp than earlier changes.
     fn pass_time(&self) {}
-    /// Whether the host lets the server act as others, and make devices.
+    /// Returns true if the server may act as other users and create devices.
     fn is_privileged(&self) -> bool {
         true
     }
@@ -72,7 +72,7 @@ impl OnRam {
         Self { tree, ram }
     }
 
-    /// Panics when the tree contradicts itself.
+    /// Panics if the tree is inconsistent.
     pub(super) fn check(&self) {
         self.ram.borrow().check();
     }
@@ -115,9 +115,9 @@ fn ram() -> Ram {
     ram
 }
 
-/// A directory of the host with the small tree in it.
+/// Creates the small tree in a new directory of the host.
 fn fresh(name: &str) -> PathBuf {
-    // As the server has it: modes are the clients' business.
+    // The server clears its umask as well: modes are the clients' choice.
     rustix::process::umask(rustix::fs::Mode::empty());
     let name = format!("stowaway-{}-{name}", std::process::id());
     let dir = std::env::temp_dir().join(name);
@@ -147,17 +147,17 @@ fn fresh(name: &str) -> PathBuf {
 /// An export of the host.
 pub(super) struct Served {
     pub(super) tree: Tree,
-    /// What keeps its descriptors open.
+    /// Keeps the backend and its descriptors open.
     _host: Rc<RefCell<Host>>,
 }
 
 impl Served {
-    /// Serves what is at `path`.
+    /// Exports the directory or image at `path`.
     pub(super) fn new(host: Host, path: &Path, rules: Rules) -> FsResult<Self> {
         Self::several(host, &[(path, rules)])
     }
 
-    /// Serves what is at some paths, each by its rules.
+    /// Exports several paths, each with its own rules.
     pub(super) fn several(mut host: Host, exports: &[(&Path, Rules)]) -> FsResult<Self> {
         let mut tops = Vec::new();
         for (path, rules) in exports {
@@ -194,7 +194,7 @@ impl OnHost {
         Served::new(host, dir, rules).unwrap()
     }
 
-    /// `None` where the host gives no kernel handles to this user.
+    /// Returns `None` if the kernel gives this user no kernel handles.
     pub(super) fn new(test: &str, form: Form) -> Option<Self> {
         if form == Form::Kernel && !rustix::process::geteuid().is_root() {
             return None;
@@ -216,7 +216,7 @@ impl OnHost {
 
 impl Drop for OnHost {
     fn drop(&mut self) {
-        // As who started it again: the last caller may be somebody who cannot clear this away.
+        // Return to the server's own user first: the last caller may lack the rights to remove the directory.
         self.served.tree.release_idle();
         let _ = std::fs::remove_dir_all(&self.dir);
         let _ = std::fs::remove_file(self.dir.with_extension("key"));
@@ -254,7 +254,7 @@ impl World for OnHost {
     }
 
     fn pass_time(&self) {
-        // Longer than a tick of the slowest kernel's clock.
+        // Longer than a clock tick of the slowest kernel.
         std::thread::sleep(core::time::Duration::from_millis(25));
     }
 
@@ -263,27 +263,27 @@ impl World for OnHost {
     }
 }
 
-/// Where the backend of paths finds itself.
+/// The environment of the backend of paths.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Surroundings {
-    /// What its jail is shown as, if it has one.
+    /// The path as which the session sees its jail, if it has one.
     pub(super) jail: Option<&'static str>,
-    /// The kernel is an old one.
+    /// True if the system calls that Linux 4.9 lacks fail.
     pub(super) is_old: bool,
-    /// There is no /proc.
+    /// True if /proc is missing.
     pub(super) is_bare: bool,
 }
 
 pub(super) struct OfUser {
     tree: Tree,
-    /// What keeps its descriptors open.
+    /// Keeps the backend and its descriptors open.
     _user: Rc<RefCell<User>>,
     dir: PathBuf,
     around: Surroundings,
 }
 
 impl OfUser {
-    /// What Linux 4.9 does not know yet.
+    /// System calls that Linux 4.9 lacks.
     const NEW: &[Sysno] = &[
         Sysno::statx,
         Sysno::openat2,
@@ -299,7 +299,7 @@ impl OfUser {
         Sysno::ppoll_time64,
     ];
 
-    /// Runs a test on the tree in its surroundings. They are those of a thread.
+    /// Runs a test on the tree in this environment, on a thread of its own, because the environment is a thread's.
     pub(super) fn hold(
         test: &'static str,
         around: Surroundings,
@@ -323,7 +323,7 @@ impl OfUser {
             let user = Rc::new(RefCell::new(user));
             let mut tree = Tree::default();
             tree.add(Backend::ByPath, Shared::lend(&user));
-            // Tests of objects begin at its root directory.
+            // Tests of objects start at the tree's root directory.
             let top = Top {
                 backend: Backend::ByPath,
                 tag: 0,
@@ -338,7 +338,7 @@ impl OfUser {
                 around,
             });
         };
-        // What went wrong is told by the thread.
+        // The thread prints its own panic message.
         assert!(std::thread::spawn(run).join().is_ok());
     }
 }
@@ -391,7 +391,7 @@ impl World for OfUser {
     }
 }
 
-/// It knows no paths.
+/// The host backend supports handles only.
 impl Paths for Host {
     fn make(
         &mut self,
@@ -441,7 +441,7 @@ impl Paths for Host {
 }
 
 #[test]
-fn two_backends_of_one_tree_keep_their_umask_and_their_user() {
+fn two_backends_keep_their_own_umask_and_user() {
     let user = Rc::new(RefCell::new(User::new(4)));
     let mut host = OnHost::new("two-trees", Form::Path).unwrap();
     host.make_writable();
@@ -487,7 +487,7 @@ fn two_backends_of_one_tree_keep_their_umask_and_their_user() {
 }
 
 #[test]
-fn a_file_is_cut_by_none_but_who_may_write_to_it() {
+fn truncation_requires_write_permission() {
     let mut host = OnHost::new("cut", Form::Path).unwrap();
     host.make_writable();
     let mode = PermissionsExt::from_mode(0o644);
