@@ -1,10 +1,10 @@
-//! Images that tests and fuzzers make, byte by byte: each hostile one is a good one with a few bytes changed.
+//! Builders of ISO images for tests and fuzzers. A hostile image is a valid one with a few bytes changed.
 
 use super::{Block, Entry, FsError, FsResult, Image, Kind, Layout, Run};
 
 const SECTOR: usize = 2048;
 
-/// A number in both byte orders.
+/// A number in both byte orders, as ISO 9660 stores it.
 pub fn both(number: u32) -> [u8; 8] {
     let mut bytes = [0; 8];
     bytes[..4].copy_from_slice(&number.to_le_bytes());
@@ -12,12 +12,12 @@ pub fn both(number: u32) -> [u8; 8] {
     bytes
 }
 
-/// A field of Rock Ridge.
+/// A Rock Ridge field.
 pub fn field(name: &[u8; 2], content: &[u8]) -> Vec<u8> {
     [&name[..], &[content.len() as u8 + 4, 1], content].concat()
 }
 
-/// `PX`.
+/// Rock Ridge `PX`: mode, links, owner.
 pub fn posix(mode: u32) -> Vec<u8> {
     field(
         b"PX",
@@ -25,17 +25,17 @@ pub fn posix(mode: u32) -> Vec<u8> {
     )
 }
 
-/// `NM`, the last of its kind.
+/// Rock Ridge `NM`: the name; not continued in another field.
 pub fn name(text: &str) -> Vec<u8> {
     field(b"NM", &[b"\0", text.as_bytes()].concat())
 }
 
-/// `CE`.
+/// Rock Ridge `CE`: position of further fields.
 pub fn more(block: u32, offset: u32, len: u32) -> Vec<u8> {
     field(b"CE", &[both(block), both(offset), both(len)].concat())
 }
 
-/// `SL` with names.
+/// Rock Ridge `SL`: the target of a symbolic link, as path components.
 pub fn target(names: &[&str]) -> Vec<u8> {
     let mut content = vec![0];
     for name in names {
@@ -45,7 +45,7 @@ pub fn target(names: &[&str]) -> Vec<u8> {
     field(b"SL", &content)
 }
 
-/// A directory record: flags 2 a directory, 4 belongs to another, 0x80 goes on in the next.
+/// A directory record. Flags: 2 directory, 4 associated file, 0x80 the next record continues this file.
 pub fn record(id: &[u8], block: u32, size: u32, flags: u8, fields: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = [&[0, 0][..], &both(block), &both(size)].concat();
     bytes.extend([126, 11, 20, 12, 0, 0, 0, flags, 0, 0, 1, 0, 0, 1]);
@@ -65,7 +65,7 @@ pub fn record(id: &[u8], block: u32, size: u32, flags: u8, fields: &[Vec<u8>]) -
 pub struct Draft(pub Vec<u8>);
 
 impl Draft {
-    /// Puts bytes where a block begins, or behind.
+    /// Writes bytes at an offset from the start of a block; extends the image if needed.
     pub fn put(&mut self, block: u32, offset: usize, bytes: &[u8]) {
         let at = block as usize * SECTOR + offset;
         let end = (at + bytes.len()).next_multiple_of(SECTOR);
@@ -73,7 +73,7 @@ impl Draft {
         self.0[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// A descriptor: 1 the primary one, 2 Joliet's, 255 the last.
+    /// A volume descriptor: 1 primary, 2 Joliet, 255 terminator.
     pub fn descriptor(&mut self, block: u32, kind: u8, root: u32) {
         let mut bytes = vec![0; SECTOR];
         bytes[0] = kind;
@@ -86,7 +86,7 @@ impl Draft {
         self.put(block, 0, &bytes);
     }
 
-    /// A directory: records one behind the other, none across a sector's end.
+    /// Writes a directory. Records never cross a sector boundary. Returns its size.
     pub fn directory(&mut self, block: u32, records: &[Vec<u8>]) -> u32 {
         let (mut bytes, mut rest) = (Vec::new(), 0);
         for record in records {
@@ -102,19 +102,19 @@ impl Draft {
     }
 }
 
-/// Where the descriptors begin.
+/// Offset of the first volume descriptor.
 pub const FIRST: usize = 16 * SECTOR;
-/// The root of [`sample`].
+/// Block of the root directory in [`sample`].
 pub const ROOT: u32 = 20;
-/// A directory in it.
+/// Block of a subdirectory.
 pub const SUB: u32 = 21;
-/// Where fields go on.
+/// Block of continuation areas (`CE`).
 pub const AREAS: u32 = 22;
-/// Where directories are that had to be moved, and one of them.
+/// Blocks of the directory that holds relocated directories, and of one of these.
 pub const MOVED: [u32; 2] = [23, 24];
-/// Contents of files.
+/// First block of the files' contents.
 pub const DATA: u32 = 25;
-/// Records of the root, in their order.
+/// Names in the root directory, in order.
 pub const NAMES: [&str; 9] = [
     ".",
     "..",
@@ -127,7 +127,7 @@ pub const NAMES: [&str; 9] = [
     "deep",
 ];
 
-/// An image with Rock Ridge that has one of everything.
+/// An image with Rock Ridge that contains each kind of object once.
 pub fn sample() -> Draft {
     let size = SECTOR as u32;
     let dir = || posix(0o040_755);
@@ -233,18 +233,18 @@ pub fn sample() -> Draft {
     draft
 }
 
-/// Bytes that are counted when they are read, and zeros behind them.
+/// An image in memory, followed by zeros, that counts the reads.
 pub struct Counted<'a> {
-    /// What is there.
+    /// Contents at the start of the image.
     pub bytes: &'a [u8],
-    /// How much there is with the zeros.
+    /// Size of the image including the zeros.
     pub size: u64,
-    /// How often it was read.
+    /// Number of reads.
     pub reads: u32,
 }
 
 impl<'a> Counted<'a> {
-    /// Only these.
+    /// An image without further zeros.
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
@@ -273,7 +273,7 @@ impl Block for Counted<'_> {
     }
 }
 
-/// Begins to list the directory that a number names.
+/// Starts to list the directory with number `dir`.
 pub fn list<B: Block>(
     image: &mut Image<B>,
     dir: u64,
@@ -284,8 +284,8 @@ pub fn list<B: Block>(
     image.list(from, listed)
 }
 
-/// Has all be known about what these names lead to, one inside the other, "/" between them; none is the top. Each name is a
-/// question of its own.
+/// Resolves the path `names` from the root directory and fills in `entry`. An empty path is the root. Each component is a separate
+/// lookup.
 pub fn walk<B: Block>(image: &mut Image<B>, names: &str, entry: &mut Entry) -> FsResult<()> {
     image.begin();
     image.entry(image.root(), entry)?;
@@ -298,15 +298,15 @@ pub fn walk<B: Block>(image: &mut Image<B>, names: &str, entry: &mut Entry) -> F
     Ok(())
 }
 
-/// An image that is looked into.
+/// An image that has been selected for reading.
 pub fn image(block: Counted<'_>) -> Image<Counted<'_>> {
     let mut image = Image::new(Counted::new(&[]));
     image.turn_to(block, Layout::EMPTY);
     image
 }
 
-/// Asks for everything, to a few levels down, and reads the beginning of every file; how many entries there were. What fails
-/// is passed over: that nothing panics, and that nothing takes for ever, is what is tried.
+/// Lists an image a few levels deep and reads the start of every file. Returns the number of entries. Errors are ignored: the
+/// caller tests that nothing panics or loops.
 pub fn explore(bytes: &[u8]) -> u32 {
     let mut image = image(Counted::new(bytes));
     let mut entry = Entry::new();
@@ -317,7 +317,7 @@ pub fn explore(bytes: &[u8]) -> u32 {
     let mut count = 0;
     while let Some(dir) = dirs.pop() {
         let mut cookie = 0;
-        // Each time from where the last has led to.
+        // Continue from the cookie of the previous entry.
         while count < 200
             && list(&mut image, dir, cookie, &mut entry) == Ok(())
             && image.next(&mut entry) == Ok(())

@@ -1,8 +1,8 @@
-//! Images that somebody made to do harm, and questions that somebody made up.
+//! Hostile images, and numbers and cookies that the server never returned.
 
 use super::*;
 
-/// The sample with the root's record of this name changed.
+/// The sample with one record of the root directory changed.
 fn changed(name: &str, change: impl FnOnce(&mut Vec<u8>, usize)) -> Vec<u8> {
     let mut bytes = sample().0;
     let id = inside(&bytes, |image, entry| {
@@ -18,14 +18,14 @@ fn changed(name: &str, change: impl FnOnce(&mut Vec<u8>, usize)) -> Vec<u8> {
 }
 
 #[test]
-fn numbers_from_outside_name_what_is_there_or_nothing() {
+fn unknown_object_numbers_are_stale() {
     let bytes = sample().0;
     inside(&bytes, |image, entry| {
         let mut good = 0;
         for id in 0..bytes.len() as u64 {
             good += u32::from(image.entry(id, entry).is_ok());
         }
-        // Every record that has its form, also the second of a large file; and each directory by its own.
+        // All valid records, including the second of the large file, and each directory's own record.
         assert_eq!(good, 11);
         for id in [bytes.len() as u64, 1 << 40, u64::MAX - 1, u64::MAX] {
             assert_eq!(image.entry(id, entry), Err(FsError::Stale));
@@ -35,7 +35,7 @@ fn numbers_from_outside_name_what_is_there_or_nothing() {
 }
 
 #[test]
-fn cookies_from_outside_lead_to_what_follows_them() {
+fn unknown_cookie_continues_with_the_next_entry() {
     inside(&sample().0, |image, entry| {
         let dir = image.root();
         let mut places = Vec::new();
@@ -54,18 +54,18 @@ fn cookies_from_outside_lead_to_what_follows_them() {
 }
 
 #[test]
-fn records_must_have_their_form() {
-    // Shorter than one can be, across the sector's end, with a name that does not fit.
+fn malformed_records_are_errors() {
+    // Too short for a record; crossing the sector's end; with a name that does not fit.
     for (at, value) in [(0, 33), (0, 1), (32, 250), (32, 0)] {
         let bytes = changed("link", |bytes, id| bytes[id + at] = value);
         assert_eq!(root(&bytes), Err(FsError::Io), "{at} {value}");
-        // What is before it is still there.
+        // Entries before it are still found.
         assert!(ask(&bytes, "Hello World").is_ok());
     }
-    // Without a length, the rest of the sector has none.
+    // A length of 0 skips the rest of the sector.
     let bytes = changed("link", |bytes, id| bytes[id] = 0);
     assert_eq!(root(&bytes).unwrap(), NAMES[..3]);
-    // The directory goes on in the next sector, which begins with no record.
+    // The directory extends into the next sector, whose bytes are not a record.
     let bytes = changed(".", |bytes, id| {
         bytes[id + 10..id + 18].copy_from_slice(&both(2 * SECTOR as u32))
     });
@@ -79,7 +79,7 @@ fn records_must_have_their_form() {
 }
 
 #[test]
-fn damaged_entries_are_listed_and_no_more() {
+fn damaged_entry_is_listed_but_not_readable() {
     for (at, what) in [
         (2, "block"),
         (9, "block"),
@@ -92,7 +92,7 @@ fn damaged_entries_are_listed_and_no_more() {
         assert_eq!(ask(&bytes, "Hello World"), Err(FsError::Io), "{what}");
         assert!(ask(&bytes, "sub/file").is_ok());
     }
-    // A file that says it is a directory.
+    // A file whose mode says that it is a directory.
     let bytes = changed("Hello World", |bytes, id| {
         let px = id + 42;
         assert_eq!(&bytes[px..px + 2], b"PX");
@@ -103,7 +103,7 @@ fn damaged_entries_are_listed_and_no_more() {
 }
 
 #[test]
-fn extents_beyond_the_end_can_be_listed_but_not_read() {
+fn extent_beyond_end_is_listed_but_not_readable() {
     for block in [0x7fff_ffff, u32::MAX, 40] {
         let bytes = changed("Hello World", |bytes, id| {
             bytes[id + 2..id + 10].copy_from_slice(&both(block));
@@ -120,7 +120,7 @@ fn extents_beyond_the_end_can_be_listed_but_not_read() {
         assert_eq!(ask(&bytes, "sub"), Err(FsError::Stale));
         assert!(ask(&bytes, "sub/file").is_err());
     }
-    // A directory that is another file's content, or its own parent.
+    // A directory whose extent is a file's contents, or its own parent.
     let bytes = changed("sub", |bytes, id| {
         bytes[id + 2..id + 10].copy_from_slice(&both(DATA))
     });
@@ -129,7 +129,7 @@ fn extents_beyond_the_end_can_be_listed_but_not_read() {
         bytes[id + 2..id + 10].copy_from_slice(&both(ROOT))
     });
     assert!(ask(&bytes, "sub/sub/sub/sub/Hello World").is_ok());
-    // A moved directory that is nowhere, or where it was moved from.
+    // A relocated directory that does not exist, or that points back to where it was.
     for (block, expect) in [(DATA, false), (ROOT, true), (u32::MAX, false)] {
         let bytes = changed("deep", |bytes, id| {
             let place = bytes[id..]
@@ -145,7 +145,7 @@ fn extents_beyond_the_end_can_be_listed_but_not_read() {
 }
 
 #[test]
-fn fields_that_go_on_in_a_circle_or_nowhere_end() {
+fn looping_continuation_areas_are_bounded() {
     let area = AREAS as usize * SECTOR as usize + 100;
     for next in [
         more(AREAS, 100, 28),
@@ -166,8 +166,8 @@ fn fields_that_go_on_in_a_circle_or_nowhere_end() {
 }
 
 #[test]
-fn every_question_ends_after_a_bounded_amount_of_work() {
-    // A directory of 4 GiB of nothing, and one of entries that each go round in a circle of areas.
+fn lookup_work_is_bounded() {
+    // An empty directory of 4 GiB, and a directory whose entries each have a loop of continuation areas.
     let bytes = changed(".", |bytes, id| {
         bytes[id + 10..id + 18].copy_from_slice(&both(u32::MAX - 2047));
     });
@@ -208,7 +208,7 @@ fn every_question_ends_after_a_bounded_amount_of_work() {
 }
 
 #[test]
-fn images_may_end_anywhere() {
+fn truncated_image_never_panics() {
     let bytes = sample().0;
     for len in (0..bytes.len())
         .step_by(SECTOR as usize)
@@ -216,7 +216,7 @@ fn images_may_end_anywhere() {
     {
         explore(&bytes[..len]);
     }
-    // What is there is still shown.
+    // Existing entries are still shown.
     let end = (DATA * SECTOR_BYTES) as usize;
     inside(&bytes[..end], |image, entry| {
         assert_eq!(names(image, image.root()).unwrap(), NAMES);
@@ -226,7 +226,7 @@ fn images_may_end_anywhere() {
 }
 
 #[test]
-fn every_byte_may_be_any_other() {
+fn changed_bytes_never_panic() {
     let bytes = sample().0;
     let whole = explore(&bytes);
     let mut other = bytes.clone();

@@ -1,4 +1,4 @@
-//! Good images; damaged ones are in `hostile`.
+//! Tests with valid images. Those with damaged ones are in `hostile`.
 
 mod hostile;
 
@@ -8,7 +8,7 @@ use super::*;
 
 const S: u64 = SECTOR;
 
-/// Opens an image and has `with` ask it.
+/// Opens an image and passes it to `with`.
 fn inside<T>(bytes: &[u8], with: impl FnOnce(&mut Image<Counted<'_>>, &mut Entry) -> T) -> T {
     sized(bytes, bytes.len() as u64, with).unwrap()
 }
@@ -43,7 +43,7 @@ fn root(bytes: &[u8]) -> FsResult<Vec<String>> {
     inside(bytes, |image, _| names(image, image.root()))
 }
 
-/// What is said of the object at the end of these names.
+/// The attributes of the object at a path.
 fn ask(bytes: &[u8], path: &str) -> FsResult<Attr> {
     inside(bytes, |image, entry| {
         walk(image, path, entry)?;
@@ -52,7 +52,7 @@ fn ask(bytes: &[u8], path: &str) -> FsResult<Attr> {
 }
 
 #[test]
-fn everything_is_where_it_belongs() {
+fn sample_image_is_read_completely() {
     let bytes = sample().0;
     assert_eq!(root(&bytes), Ok(NAMES.map(str::to_owned).to_vec()));
     inside(&bytes, |image, entry| {
@@ -110,7 +110,7 @@ fn everything_is_where_it_belongs() {
 }
 
 #[test]
-fn bytes_of_files_are_found_across_extents() {
+fn file_runs_cross_extents() {
     inside(&sample().0, |image, entry| {
         let data = u64::from(DATA) * S;
         walk(image, "large", entry).unwrap();
@@ -131,7 +131,7 @@ fn bytes_of_files_are_found_across_extents() {
 }
 
 #[test]
-fn files_of_more_than_4_gib_have_several_extents() {
+fn file_beyond_4_gib_has_several_extents() {
     let mut draft = sample();
     let size = 0xffff_f800_u32;
     let part = |block, size, flags| {
@@ -144,7 +144,7 @@ fn files_of_more_than_4_gib_have_several_extents() {
         )
     };
     let blocks = size / SECTOR as u32;
-    // So many before it that its extents are told in two sectors.
+    // Enough records before it that the records of its extents lie in two sectors.
     let mut records = vec![
         record(b"\0", ROOT, 4096, 2, &[posix(0o040_755)]),
         record(b"\x01", ROOT, 4096, 2, &[posix(0o040_755)]),
@@ -160,7 +160,7 @@ fn files_of_more_than_4_gib_have_several_extents() {
     ]);
     records.push(record(b"LAST.;1", DATA, 1, 0, &[]));
     assert_eq!(draft.directory(ROOT, &records), 4096);
-    // What stood in the next sector is not looked for.
+    // Contents in the next sector are not read.
     let total = 2 * u64::from(size) + 5000;
     let image_size = u64::from(DATA) * S + total;
     let asked = sized(&draft.0, image_size, |image, entry| {
@@ -173,10 +173,10 @@ fn files_of_more_than_4_gib_have_several_extents() {
             assert!(run.len > 0 && offset + run.len <= total);
         }
         assert_eq!(image.run(total, entry).unwrap().len, 0);
-        // One entry, and one more behind it.
+        // One entry for the file, and one more after it.
         let names = names(image, image.root()).unwrap();
         assert_eq!(names[names.len() - 2..], ["huge", "last"]);
-        // It may be gone on from behind each.
+        // The listing can continue after each entry.
         list(image, image.root(), 0, entry).unwrap();
         let mut seen = Vec::new();
         while image.next(entry).is_ok() {
@@ -187,7 +187,7 @@ fn files_of_more_than_4_gib_have_several_extents() {
         assert_eq!(seen, names);
     });
     assert_eq!(asked, Ok(()));
-    // It ends within the second extent.
+    // The image ends within the second extent.
     let asked = sized(&draft.0, image_size - (4 << 30), |image, entry| {
         walk(image, "huge", entry).unwrap();
         let rest = image.run(u64::from(size), entry).unwrap().len;
@@ -199,7 +199,7 @@ fn files_of_more_than_4_gib_have_several_extents() {
 }
 
 #[test]
-fn without_rock_ridge_there_is_joliet_and_else_plain_names() {
+fn joliet_or_plain_names_replace_missing_rock_ridge() {
     let mut draft = Draft::default();
     draft.descriptor(16, 1, 20);
     draft.descriptor(17, 255, 0);
@@ -223,7 +223,7 @@ fn without_rock_ridge_there_is_joliet_and_else_plain_names() {
         (0o555, 0, 0, 1)
     );
     assert_eq!(ask(&draft.0, "dir").unwrap().mode, 0o555);
-    // A directory that is its own parent's is no danger: paths end.
+    // A directory that is its own parent (a loop) is harmless, because every path is finite.
     assert_eq!(ask(&draft.0, "dir/dir/dir/read_me.txt").unwrap().size, 5);
     let mut records = dots(21);
     let wide: Vec<u8> = "Read Mé.txt;1"
@@ -235,7 +235,7 @@ fn without_rock_ridge_there_is_joliet_and_else_plain_names() {
     draft.descriptor(17, 2, 21);
     draft.descriptor(18, 255, 0);
     assert_eq!(root(&draft.0).unwrap(), [".", "..", "Read Mé.txt"]);
-    // With Rock Ridge, its tree comes first.
+    // With Rock Ridge fields, the primary tree is preferred.
     let fields = [field(b"SP", &[0xbe, 0xef, 0]), field(b"ER", b"\0\0\0\x01")];
     draft.put(20, 0, &record(b"\0", 20, size, 2, &fields));
     let second = record(b"\x01", 20, size, 2, &[]);
@@ -251,7 +251,7 @@ fn without_rock_ridge_there_is_joliet_and_else_plain_names() {
 }
 
 #[test]
-fn what_is_no_image_or_only_udf_is_named_so() {
+fn non_images_and_udf_only_images_are_refused() {
     let open = |bytes: &[u8]| sized(bytes, bytes.len() as u64, |_, _| ());
     assert_eq!(open(&[]), Err(FsError::Invalid));
     assert_eq!(open(&[0; 100_000]), Err(FsError::Invalid));
@@ -264,12 +264,12 @@ fn what_is_no_image_or_only_udf_is_named_so() {
         udf.put(block, 0, id);
     }
     assert_eq!(open(&udf.0), Err(FsError::NotSupported));
-    // As Windows' images are: one file says what it is.
+    // Images by Windows: UDF, with a single ISO 9660 file that says so.
     let mut windows = sample();
     for (block, id) in [(18, b"\0BEA01"), (19, b"\0NSR02")] {
         windows.put(block, 0, id);
     }
-    // With files of its own, it is shown.
+    // An image that has other files as well is accepted.
     assert_eq!(open(&windows.0), Ok(()));
     let size = SECTOR as u32;
     windows.put(ROOT, 0, &[0; SECTOR as usize]);
@@ -288,7 +288,7 @@ fn what_is_no_image_or_only_udf_is_named_so() {
 }
 
 #[test]
-fn a_directory_of_ten_thousand_is_read_once() {
+fn large_directory_is_read_once() {
     let mut draft = sample();
     let mut records = vec![
         record(b"\0", 30, 0, 2, &[posix(0o040_755)]),
@@ -320,7 +320,7 @@ fn a_directory_of_ten_thousand_is_read_once() {
     let sectors = size / SECTOR_BYTES;
     let reads = image.block().reads;
     assert!(reads <= sectors + 1, "{reads} reads");
-    // With attributes, too: they are where the names are.
+    // Attributes come from the same sectors as the names.
     image.block().reads = 0;
     image.begin();
     list(&mut image, 30 * S, 0, &mut entry).unwrap();
@@ -329,7 +329,7 @@ fn a_directory_of_ten_thousand_is_read_once() {
     }
     let reads = image.block().reads;
     assert!(reads <= sectors + 2, "{reads} reads");
-    // In pages of 50, as clients do: not quadratic.
+    // Pages of 50 entries, as clients request them, take linear time.
     image.block().reads = 0;
     let (mut cookie, mut count) = (0, 0);
     loop {
@@ -351,7 +351,7 @@ fn a_directory_of_ten_thousand_is_read_once() {
 }
 
 #[test]
-fn one_window_is_enough_for_many_images() {
+fn several_images_share_one_window() {
     let first = sample().0;
     let mut second = sample();
     second.put(
