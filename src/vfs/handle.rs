@@ -398,7 +398,7 @@ mod tests {
     const KEY: &Key = b"0123456789abcdef";
 
     #[test]
-    fn words_that_differ_have_digests_that_differ() {
+    fn different_words_have_different_digests() {
         let words = || 0..4096;
         for digests in [
             words().map(|word| digest(word, 7)).collect::<HashSet<_>>(),
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_round_trips_and_no_flipped_bit_passes() {
+    fn handles_round_trip_and_bit_flips_are_rejected() {
         let mut handle = root(7);
         verify(&handle, 32, FORM_ROOT);
         for inode in 3..200 {
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn handles_with_padding_and_those_of_before_are_the_same() {
+    fn padded_and_older_handles_parse_equally() {
         let mut path_handle = root(7);
         let mut all = vec![path_handle, ram(7, 1, 2)];
         for inode in 3..50 {
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_handle_knows_its_way() {
+    fn path_handle_has_inode_parent_and_depth() {
         let mut dir = root(7);
         for (parent, inode) in [(1, 100), (100, 200), (200, 300)] {
             let mut handle = Handle::EMPTY;

@@ -375,7 +375,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn traversal_cannot_be_written_down() {
+    fn names_with_traversal_are_rejected() {
         for (raw, expect) in [
             (&b""[..], Err(FsError::Access)),
             (b".", Err(FsError::Exists)),
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn small_things_stay_small() {
+    fn core_types_stay_small() {
         assert_eq!(size_of::<FsResult<()>>(), 4);
         assert_eq!(size_of::<Pin>(), 8);
         let mut handle = Handle::EMPTY;

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_modes_bits_are_those_of_the_caller_and_of_all_its_groups() {
+    fn mode_bits_apply_to_caller_and_its_groups() {
         let mut acting = Acting::alone();
         acting.switches = true;
         let groups = [30, 31].into_iter().collect();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn root_may_all_but_execute_what_nobody_may() {
+    fn root_may_execute_only_executable_files() {
         let mut acting = Acting::alone();
         acting.switches = true;
         assert!(acting.mode_lets(0, (10, 20), 6).is_ok());

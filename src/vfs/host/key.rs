@@ -52,7 +52,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
-    fn a_key_is_made_once_and_guarded() {
+    fn key_is_created_once_and_protected() {
         let dir = std::env::temp_dir().join(format!("stowaway-key-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let file = dir.join("key");

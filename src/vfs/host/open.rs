@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_inode_that_is_made_again_is_another() {
+    fn reused_inode_number_is_another_object() {
         let made = |seconds, nanoseconds| {
             let mut stat = fs::blank();
             stat.stx_btime.tv_sec = seconds;

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_lets_the_oldest_go_and_old_nodes_with_it() {
+    fn full_table_evicts_the_oldest_entry() {
         let mut table = Table::new(WAYS);
         let nodes: Vec<Node> = (0..8)
             .map(|number| table.insert(entry(number)).unwrap())
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn pinned_entries_stay_and_a_set_full_of_them_says_later() {
+    fn set_full_of_pinned_entries_returns_try_later() {
         let mut table = Table::new(WAYS);
         let pins: Vec<Pin> = (0..8)
             .map(|number| {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn release_idle_frees_what_was_not_used_since_the_last_call() {
+    fn release_idle_frees_entries_unused_since_last_call() {
         let mut table = Table::new(64);
         (0..3).for_each(|number| assert!(table.insert(entry(number)).is_ok()));
         assert!(table.find(&[0; 30]).is_some());
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn only_files_without_a_name_are_dropped() {
+    fn only_unlinked_files_are_dropped() {
         let mut table = Table::new(WAYS);
         let path = std::env::temp_dir().join(format!("stowaway-table-{}", std::process::id()));
         std::fs::write(&path, b"").unwrap();
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_used_by_many_before_a_node_comes_again() {
+    fn nodes_do_not_repeat_for_10_000_inserts() {
         let mut table = Table::new(WAYS);
         let mut nodes = HashSet::new();
         for number in 0..10_000_u32 {

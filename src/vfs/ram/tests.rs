@@ -1,4 +1,4 @@
-//! What it does beyond the conformance tests: it is full, it starts again, it fails, it loses power.
+//! Tests of the in-memory backend beyond the conformance tests: full tables, restarts, failures, power loss.
 
 use super::super::{
     Access, Backend, Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Handles as _, Name,
@@ -12,7 +12,7 @@ fn name(text: &str) -> Name<'_> {
     Name::new(text.as_bytes()).unwrap()
 }
 
-/// A tree with one file, and the file.
+/// A tree with one file, and that file.
 fn writable() -> (Ram, Node) {
     let mut ram = Ram::model(b"/export");
     ram.writable = true;
@@ -30,7 +30,7 @@ fn content(ram: &mut Ram, file: Node) -> Vec<u8> {
     out[..len as usize].to_vec()
 }
 
-/// A tree as it is made to be served, in so many bytes of memory, with its top.
+/// A tree with `capacity_bytes` of memory as the server creates it, and its root.
 fn served(capacity_bytes: usize, instance: u64) -> (Ram, Node) {
     let clock = || FileTime { secs: 7, nanos: 8 };
     let mut ram = Ram::new(b"/ram", Counts::within(capacity_bytes), instance, clock);
@@ -67,7 +67,7 @@ fn list(ram: &mut Ram, dir: Node) -> Vec<String> {
 }
 
 #[test]
-fn all_tables_together_fit_the_memory_that_is_given() {
+fn tables_fit_the_given_memory() {
     for bytes in [0, 1, 5_000, 1 << 20, 1 << 28] {
         let store = Store::new(Counts::within(bytes), [7; 16], 0);
         let objects = store.inodes.left() * super::inode::Inodes::PLACE_BYTES;
@@ -75,13 +75,13 @@ fn all_tables_together_fit_the_memory_that_is_given() {
         let blocks = store.blocks.left() * super::bytes::Blocks::PLACE_BYTES;
         let taken = objects + names + blocks;
         assert!(taken <= bytes && bytes - taken < 5_000);
-        // What a block is for takes most of it.
+        // Most of the memory is left for contents.
         assert!(bytes < 5_000 || store.left_bytes() as usize > bytes * 8 / 10);
     }
 }
 
 #[test]
-fn a_tree_without_memory_is_stale() {
+fn root_without_memory_is_stale() {
     let rules = Rules::default();
     let mut ram = Ram::new(b"/ram", Counts::within(100), 1, FileTime::default);
     let top = ram.export(&rules);
@@ -89,14 +89,14 @@ fn a_tree_without_memory_is_stale() {
 }
 
 #[test]
-fn what_is_full_takes_nothing_more_and_space_comes_back() {
+fn full_tree_refuses_more_until_objects_are_removed() {
     let (mut ram, top) = served(100_000, 1);
     let stat = ram.statfs(top).unwrap();
     let (count, block_count) = (stat.free_files as usize, stat.total_bytes / 4096);
     let link_count = (0..count).filter(|number| number % 4 == 2).count();
     assert!(count > 10 && stat.free_bytes == stat.total_bytes);
     for _ in 0..3 {
-        // As many objects as there can be, of all kinds.
+        // As many objects as fit, of all types.
         for number in 0..count {
             let what = match number % 4 {
                 0 => CreateWhat::File,
@@ -109,17 +109,17 @@ fn what_is_full_takes_nothing_more_and_space_comes_back() {
         let more = create(&mut ram, top, "more", CreateWhat::File);
         assert_eq!(more, Err(FsError::NoSpace));
         let file = ram.lookup(top, name("0")).unwrap();
-        // One more name fits, for the top has none.
+        // One more name fits, because the root directory needs none.
         assert_eq!(ram.link(file, top, name("linked")), Ok(()));
         let linked = ram.link(file, top, name("more"));
         assert_eq!(linked, Err(FsError::NoSpace));
-        // A name that is changed takes no more space than it had.
+        // Renaming needs no additional space.
         assert_eq!(ram.rename(top, name("0"), top, name("x"), true), Ok(()));
         let blocks = ram.statfs(top).unwrap().free_bytes / 4096;
         assert_eq!(blocks, block_count - 2 * link_count as u64);
         let mut written = Vec::new();
         for at in 0..blocks {
-            // Each into a block of its own, far from the others.
+            // Each byte in a block of its own, far from the others.
             written.push(write(&mut ram, file, at << 40, b"x"));
         }
         assert!(written.iter().all(Result::is_ok));
@@ -145,7 +145,7 @@ fn what_is_full_takes_nothing_more_and_space_comes_back() {
 }
 
 #[test]
-fn a_write_that_does_not_fit_has_written_nothing() {
+fn write_beyond_free_space_writes_nothing() {
     let (mut ram, top) = served(100_000, 1);
     let file = create(&mut ram, top, "file", CreateWhat::File).unwrap();
     let free_bytes = ram.statfs(top).unwrap().free_bytes as usize;
@@ -160,7 +160,7 @@ fn a_write_that_does_not_fit_has_written_nothing() {
 }
 
 #[test]
-fn a_removed_directory_that_is_still_open_takes_no_names() {
+fn removed_open_directory_refuses_new_names() {
     use super::super::{OpenFlags, Paths as _};
     let (mut ram, top) = served(100_000, 1);
     let dir = create(&mut ram, top, "dir", CreateWhat::Directory).unwrap();
@@ -183,7 +183,7 @@ fn a_removed_directory_that_is_still_open_takes_no_names() {
 }
 
 #[test]
-fn handles_of_yesterday_are_stale() {
+fn handles_of_an_earlier_run_are_stale() {
     let today = |instance| {
         let (mut ram, top) = served(1 << 20, instance);
         let file = create(&mut ram, top, "file", CreateWhat::File).unwrap();
@@ -196,7 +196,7 @@ fn handles_of_yesterday_are_stale() {
         assert!(one.open(handle.bytes()).is_ok());
         assert_eq!(one.open(theirs.bytes()), Err(FsError::Stale));
         assert_eq!(other.open(handle.bytes()), Err(FsError::Stale));
-        // Nor would it be good if the tags were equal.
+        // A forged handle with this run's tag is stale too.
         let mut mixed = handle.bytes().to_vec();
         mixed[..6].copy_from_slice(&theirs.bytes()[..6]);
         assert_eq!(other.open(&mixed), Err(FsError::Stale));
@@ -204,7 +204,7 @@ fn handles_of_yesterday_are_stale() {
 }
 
 #[test]
-fn an_object_in_the_place_of_another_has_another_handle() {
+fn reused_inode_gets_a_new_handle() {
     let (mut ram, top) = served(1 << 20, 1);
     let file = create(&mut ram, top, "file", CreateWhat::File).unwrap();
     let (inode, handle) = (ram.attr(file).unwrap().inode, ram.handle(file).unwrap());
@@ -216,7 +216,7 @@ fn an_object_in_the_place_of_another_has_another_handle() {
 }
 
 #[test]
-fn it_is_exported_by_rules_and_has_the_times_of_its_clock() {
+fn export_follows_its_rules_and_clock() {
     for writable in [true, false] {
         let clock = || FileTime { secs: 7, nanos: 8 };
         let mut ram = Ram::new(b"/ram", Counts::within(1 << 20), 1, clock);
@@ -249,13 +249,13 @@ fn it_is_exported_by_rules_and_has_the_times_of_its_clock() {
 }
 
 #[test]
-fn large_directories_are_as_quick_as_small_ones() {
+fn large_directory_is_listed_in_linear_time() {
     let (mut ram, top) = served(256 << 20, 1);
     let count = 40_000;
     for number in 0..count {
         create(&mut ram, top, &format!("{number}"), CreateWhat::File).unwrap();
     }
-    // A page at a time, each of whose names goes away.
+    // Lists pages of 100 names and removes the names of each page.
     let (mut from, mut seen) = (0, 0);
     loop {
         let mut page = Vec::new();
@@ -280,7 +280,7 @@ fn large_directories_are_as_quick_as_small_ones() {
 }
 
 #[test]
-fn an_object_has_only_so_many_names() {
+fn link_count_is_limited() {
     let (mut ram, file) = writable();
     let top = ram.root(TAG).unwrap();
     for number in 1..LINK_COUNT_MAX {
@@ -291,7 +291,7 @@ fn an_object_has_only_so_many_names() {
 }
 
 #[test]
-fn what_is_not_durable_is_lost_with_the_power_and_with_a_sync_that_fails() {
+fn unsynced_data_is_lost_on_power_loss() {
     let (mut ram, file) = writable();
     let pin = ram.pin(file, Some(Access::Write)).unwrap();
     ram.write(&pin, 0, b"J").unwrap();
@@ -313,7 +313,7 @@ fn what_is_not_durable_is_lost_with_the_power_and_with_a_sync_that_fails() {
 }
 
 #[test]
-fn names_and_attributes_that_are_not_committed_are_lost_with_the_power() {
+fn uncommitted_metadata_is_lost_on_power_loss() {
     let (mut ram, file) = writable();
     let top = ram.root(TAG).unwrap();
     let mode = SetAttr {
@@ -345,7 +345,7 @@ fn names_and_attributes_that_are_not_committed_are_lost_with_the_power() {
 }
 
 #[test]
-fn a_write_that_fails_has_written_some() {
+fn failing_write_stores_some_bytes() {
     let (mut ram, file) = writable();
     let pin = ram.pin(file, Some(Access::Write)).unwrap();
     ram.write_fails = Some(FsError::Quota);
@@ -358,7 +358,7 @@ fn a_write_that_fails_has_written_some() {
 
 #[test]
 #[should_panic(expected = "pinned for another use")]
-fn a_pin_for_reading_is_not_written_through() {
+fn write_through_read_pin_panics() {
     let (mut ram, file) = writable();
     let pin = ram.pin(file, Some(Access::Read)).unwrap();
     let _ = ram.write(&pin, 0, b"x");

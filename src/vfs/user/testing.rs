@@ -1,4 +1,4 @@
-//! The backend as a tree of handles, which it does not know: so that tests of objects reach it.
+//! Implements handles on the path backend, which has none, so that the tests of objects can run on it.
 
 use super::*;
 use crate::vfs::{Access, Caller, CreateWhat, Handles, Rules};
@@ -36,7 +36,7 @@ impl Handles for User {
         }
         let opened = fs::open_entry(number(dir), name.bytes(), flags, mode);
         let node = self.found.keep(opened)?;
-        // It was made with its mode.
+        // Creation has already set the mode.
         let left = SetAttr {
             mode: None,
             ..*change
@@ -47,7 +47,7 @@ impl Handles for User {
 }
 
 impl User {
-    /// What is pinned is found by its node.
+    /// Pins a node by opening its descriptor again through /proc.
     pub(super) fn pin_node(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
         let flags = if access == Some(Access::Write) {
             WRITE

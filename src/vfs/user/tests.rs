@@ -1,4 +1,4 @@
-//! What the backend does beyond the conformance tests.
+//! Tests of the path backend beyond the conformance tests.
 
 use super::User;
 use crate::sys::linux::sandbox;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use syscalls::Sysno;
 
-/// A directory that goes when the test ends.
+/// A temporary directory, removed when the test ends.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -37,7 +37,7 @@ impl Drop for Scratch {
     }
 }
 
-/// A tree whose paths lead through the backend.
+/// A tree with the path backend.
 struct Served {
     tree: Tree,
     user: Rc<RefCell<User>>,
@@ -80,7 +80,7 @@ const WRITE: OpenFlags = OpenFlags {
 };
 
 #[test]
-fn a_file_is_made_written_and_read_by_its_path() {
+fn file_is_created_written_and_read_by_path() {
     let scratch = Scratch::new("made");
     let mut user = Served::new(4);
     let path = scratch.path("new");
@@ -110,10 +110,10 @@ fn a_file_is_made_written_and_read_by_its_path() {
     assert_eq!(std::fs::read(scratch.0.join("new")).unwrap(), b"hello!");
 }
 
-/// Before Linux 5.1 no call of 32 bits passes 2038: later times fail, and none becomes another.
+/// Before Linux 5.1, no 32-bit system call supports times after 2038: setting such a time fails, and it is never stored truncated.
 #[cfg(target_pointer_width = "32")]
 #[test]
-fn a_kernel_without_wide_times_refuses_them_and_keeps_the_others() {
+fn old_32_bit_kernel_refuses_times_after_2038() {
     const LAST: i64 = i32::MAX as i64;
     let scratch = Scratch::new("narrow");
     let path = scratch.path("file");
@@ -147,7 +147,7 @@ fn a_kernel_without_wide_times_refuses_them_and_keeps_the_others() {
 }
 
 #[test]
-fn files_have_no_extent_for_sendfile_or_splice() {
+fn path_backend_has_no_extents() {
     let scratch = Scratch::new("extents");
     let mut user = Served::new(4);
     std::fs::write(scratch.0.join("file"), "hello").unwrap();
@@ -159,7 +159,7 @@ fn files_have_no_extent_for_sendfile_or_splice() {
 }
 
 #[test]
-fn what_the_kernel_makes_of_itself_is_refused() {
+fn files_of_procfs_are_refused() {
     let mut user = Served::new(4);
     let list = OpenFlags {
         how: OpenFlags::READ | OpenFlags::DIRECTORY,
@@ -187,7 +187,7 @@ fn what_the_kernel_makes_of_itself_is_refused() {
 }
 
 #[test]
-fn devices_are_opened_and_fifos_are_not() {
+fn device_files_open_and_fifos_do_not() {
     let scratch = Scratch::new("devices");
     let mut user = Served::new(4);
     let over = OpenFlags {
@@ -211,14 +211,14 @@ fn devices_are_opened_and_fifos_are_not() {
 }
 
 #[test]
-fn pins_are_bounded_and_come_back() {
+fn pin_count_is_limited_and_unpin_frees() {
     let scratch = Scratch::new("bounded");
     let mut user = Served::new(2);
     let path = scratch.path("new");
     let pins = [(); 2].map(|()| user.open_at(&path, &WRITE).unwrap());
     std::fs::write(scratch.0.join("new"), "kept").unwrap();
     assert_eq!(user.open_at(&path, &WRITE).unwrap_err(), FsError::TryLater);
-    // It was not cut before it was refused.
+    // The file was not truncated before the request was refused.
     assert_eq!(std::fs::read(scratch.0.join("new")).unwrap(), b"kept");
     let [first, second] = pins;
     user.unpin(first);
@@ -232,10 +232,10 @@ fn pins_are_bounded_and_come_back() {
 }
 
 #[test]
-fn rest_closes_what_a_request_needed() {
+fn release_idle_closes_nodes_of_a_request() {
     let mut user = Served::new(1);
     let top = user.root_dir().unwrap();
-    // More than there may be open.
+    // More requests than files may be open at once.
     for _ in 0..4000 {
         let node = user.resolve(b"/tmp", true).unwrap();
         assert!(user.attr(node).is_ok() && !user.release_idle());
@@ -243,7 +243,7 @@ fn rest_closes_what_a_request_needed() {
     assert!(user.attr(top).is_ok());
 }
 
-/// A jail in a directory: beside it, and above, lies what it must not show.
+/// A jail in a directory. The files beside and above it must stay unreachable.
 fn jailed(scratch: &Scratch, at: &'static [u8]) -> Served {
     let inside = scratch.0.join("inside");
     std::fs::create_dir_all(inside.join("dir/sub")).unwrap();
@@ -273,7 +273,7 @@ fn target(user: &mut Served, path: &[u8]) -> String {
 }
 
 #[test]
-fn a_jail_shows_no_way_out() {
+fn jail_hides_everything_outside() {
     let scratch = Scratch::new("jail");
     let mut user = jailed(&scratch, b"/");
     for path in [
@@ -302,7 +302,7 @@ fn a_jail_shows_no_way_out() {
         assert_eq!(user.read(&pin, 0, &mut out), Ok(6));
         user.unpin(pin);
     }
-    // What is written through a link that leads out is made inside, or not at all.
+    // A write through a symbolic link to the outside creates the file inside the jail, or fails.
     assert_eq!(
         user.open_at(b"dir/out", &WRITE).map(|pin| user.unpin(pin)),
         Ok(())
@@ -320,7 +320,7 @@ fn a_jail_shows_no_way_out() {
 }
 
 #[test]
-fn a_jail_is_shown_elsewhere() {
+fn jail_is_shown_under_another_path() {
     let scratch = Scratch::new("at");
     let mut user = jailed(&scratch, b"/data/");
     let mut out = [0; 64];
@@ -346,7 +346,8 @@ fn a_jail_is_shown_elsewhere() {
     assert_eq!(user.cwd(&mut out), Ok(5));
 }
 
-/// Swaps and moves things in and out of a jail while its client looks them up.
+/// Swaps directories and links and moves files in and out of a jail while its client looks them up. System calls in `forgotten`
+/// fail.
 fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
     let scratch = Scratch::new(test);
     let (inside, outside) = (scratch.0.join("inside"), scratch.0.join("outside"));
@@ -387,7 +388,7 @@ fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
             sandbox::unshare(false);
             let mut user = Served::new(4);
             user.backend().jail(&path, b"/").unwrap();
-            // On a busy machine the two meet more rarely.
+            // Repeat until enough lookups met a swap; on a busy machine this takes longer.
             for number in 0..40_000 {
                 if number >= 4000 && made > 100 {
                     break;
@@ -419,7 +420,7 @@ fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
         done.store(true, Ordering::Relaxed);
         ended.unwrap();
     });
-    // Most of it went well, and all that went well stayed inside.
+    // Most operations succeeded, and none reached the outside.
     assert!(read > 4000 && made > 100, "{read} {made}");
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
     let count = |dir: &str| std::fs::read_dir(inside.join(dir)).unwrap().count();
@@ -432,11 +433,11 @@ fn swaps(test: &'static str, forgotten: &'static [Sysno]) {
 }
 
 #[test]
-fn what_is_swapped_meanwhile_leads_nowhere() {
+fn swapped_directories_do_not_escape_the_jail() {
     swaps("swap", &[]);
 }
 
 #[test]
-fn what_is_swapped_meanwhile_leads_nowhere_on_an_old_kernel() {
+fn swapped_directories_do_not_escape_on_old_kernel() {
     swaps("swap-old", &[Sysno::openat2]);
 }
