@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_are_apart_bounded_and_used_again() {
+    fn blocks_are_distinct_limited_and_reused() {
         let mut pool = Pool::new(2, 16);
         let (first, second) = (pool.take().unwrap(), pool.take().unwrap());
         pool.get(&first).fill(1);

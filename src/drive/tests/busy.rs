@@ -48,7 +48,7 @@ impl Protocol for Working {
 }
 
 #[test]
-fn requests_that_wait_for_long_work_are_not_timed_out() {
+fn requests_behind_long_work_do_not_time_out() {
     let sim = Sim::new(0);
     let limits = Limits {
         connection_count: 1,

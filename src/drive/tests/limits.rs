@@ -46,7 +46,7 @@ impl Bench {
 }
 
 #[test]
-fn who_stops_reading_delays_nobody_and_is_closed_after_a_minute() {
+fn client_that_stops_reading_is_closed_after_timeout() {
     for count in [60_000, 190_000] {
         with_server(0, 10, |bench| {
             let [stopped, other] = [bench.connect(), bench.connect()];
@@ -72,7 +72,7 @@ fn who_stops_reading_delays_nobody_and_is_closed_after_a_minute() {
 
 /// A short send may end anywhere in a reply's head or in its data, also exactly after the head.
 #[test]
-fn a_large_reply_may_be_cut_anywhere_in_its_head() {
+fn short_send_may_split_reply_head_anywhere() {
     for capacity in 1..300 {
         with_server(0, 10, |bench| {
             let peer = bench.connect();
@@ -91,7 +91,7 @@ fn a_large_reply_may_be_cut_anywhere_in_its_head() {
 }
 
 #[test]
-fn who_reads_slowly_but_reads_is_kept() {
+fn slow_reader_is_kept() {
     for bytes in [60_000, 200_000] {
         with_server(0, 10, |bench| {
             let slow = bench.connect();
@@ -118,7 +118,7 @@ fn halves() -> (Call, Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn half_requests_beyond_the_blocks_are_turned_away_and_the_others_answered() {
+fn half_requests_beyond_the_blocks_are_refused() {
     let (call, first, second) = halves();
     with_server(0, 300, |bench| {
         let early = bench.connect_many(REQUEST_BLOCK_COUNT);
@@ -134,7 +134,7 @@ fn half_requests_beyond_the_blocks_are_turned_away_and_the_others_answered() {
 }
 
 #[test]
-fn half_requests_that_stall_give_way_to_new_ones() {
+fn stalled_half_requests_are_evicted_for_new_ones() {
     let (call, first, second) = halves();
     with_server(0, 300, |bench| {
         let old = bench.connect_many(REQUEST_BLOCK_COUNT);
@@ -151,7 +151,7 @@ fn half_requests_that_stall_give_way_to_new_ones() {
 }
 
 #[test]
-fn the_beginning_of_a_request_needs_no_block() {
+fn start_of_a_request_needs_no_block() {
     let (call, first, second) = halves();
     for len in [1, REQUEST_INLINE_BYTES] {
         let (start, middle) = first.split_at(len);
@@ -171,7 +171,7 @@ fn the_beginning_of_a_request_needs_no_block() {
 }
 
 #[test]
-fn a_request_that_does_not_end_is_given_ten_seconds_after_each_byte() {
+fn unfinished_request_times_out_after_its_last_byte() {
     let (call, first, second) = halves();
     with_server(0, 10, |bench| {
         let [steady, stalled] = [bench.connect(), bench.connect()];
@@ -189,7 +189,7 @@ fn a_request_that_does_not_end_is_given_ten_seconds_after_each_byte() {
 }
 
 #[test]
-fn replies_beyond_the_blocks_are_dropped_with_their_connections() {
+fn replies_beyond_the_blocks_close_their_connections() {
     with_server(0, 300, |bench| {
         bench.connect_stopped(REPLY_BLOCK_COUNT + 8, 60_000);
         assert_eq!(bench.closed_count(), 8);
@@ -205,7 +205,7 @@ fn replies_beyond_the_blocks_are_dropped_with_their_connections() {
 }
 
 #[test]
-fn large_reads_that_wait_need_no_blocks() {
+fn waiting_large_reads_need_no_blocks() {
     with_server(0, 300, |bench| {
         let peers = bench.connect_stopped(100, 200_000);
         bench.run(Duration::from_secs(5));
@@ -220,7 +220,7 @@ fn large_reads_that_wait_need_no_blocks() {
 }
 
 #[test]
-fn a_full_table_gives_up_who_was_silent_longest() {
+fn full_table_evicts_longest_silent_connection() {
     let call = read(5, 10);
     with_server(0, 4, |bench| {
         let mut silent = Vec::new();
@@ -239,7 +239,7 @@ fn a_full_table_gives_up_who_was_silent_longest() {
 }
 
 #[test]
-fn a_full_table_gives_up_who_never_asked_before_who_did() {
+fn full_table_evicts_silent_before_proven_connections() {
     let call = read(5, 10);
     with_server(0, 4, |bench| {
         let proven = bench.connect();
@@ -260,7 +260,7 @@ fn a_full_table_gives_up_who_never_asked_before_who_did() {
 }
 
 #[test]
-fn the_last_place_is_taken_without_a_word() {
+fn filling_the_last_slot_logs_nothing() {
     with_server(0, 4, |bench| {
         let peers = bench.connect_many(4);
         bench.run(MOMENT);
@@ -273,7 +273,7 @@ fn the_last_place_is_taken_without_a_word() {
 }
 
 #[test]
-fn a_full_table_of_proven_clients_makes_new_ones_wait_their_turn() {
+fn new_client_waits_while_proven_clients_fill_table() {
     let call = read(5, 10);
     with_server(0, 4, |bench| {
         let proven = bench.connect_many(4);
@@ -315,7 +315,7 @@ impl Bench {
 }
 
 #[test]
-fn a_full_table_takes_from_the_address_that_has_most() {
+fn full_table_evicts_from_address_with_most_connections() {
     let of = |number| IpAddr::from([192, 0, 2, number]);
     with_server(0, 10, |bench| {
         let few = bench.connect_proven(3, &[of(1)]);
@@ -342,7 +342,7 @@ fn a_full_table_takes_from_the_address_that_has_most() {
 }
 
 #[test]
-fn a_network_of_ipv6_has_one_share() {
+fn ipv6_network_has_one_share() {
     let of = |network: u16, host| IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, host]);
     let hosts: Vec<IpAddr> = (0..6).map(|host| of(1, host)).collect();
     with_server(0, 8, |bench| {
@@ -355,7 +355,7 @@ fn a_network_of_ipv6_has_one_share() {
 }
 
 #[test]
-fn a_large_share_is_cut_by_many_at_once_and_left_larger_than_others() {
+fn large_share_is_reduced_in_one_batch() {
     let of = |number| IpAddr::from([192, 0, 2, number]);
     with_server(0, 400, |bench| {
         let many = bench.connect_proven(300, &[of(1)]);
@@ -372,7 +372,7 @@ fn a_large_share_is_cut_by_many_at_once_and_left_larger_than_others() {
 }
 
 #[test]
-fn no_descriptor_for_a_connection_is_waited_out_without_spinning() {
+fn accept_waits_for_descriptors_without_spinning() {
     let call = read(5, 10);
     with_server(0, 10, |bench| {
         let proven = bench.connect();
@@ -396,7 +396,7 @@ fn no_descriptor_for_a_connection_is_waited_out_without_spinning() {
 }
 
 #[test]
-fn a_descriptor_is_taken_from_who_never_asked_anything() {
+fn silent_connection_is_closed_for_its_descriptor() {
     let call = read(5, 10);
     with_server(0, 10, |bench| {
         let [silent, proven] = [bench.connect(), bench.connect()];

@@ -275,7 +275,7 @@ fn all_calls() -> Vec<Call> {
 }
 
 #[test]
-fn every_request_has_its_reply() {
+fn every_request_gets_its_reply() {
     with_server(0, 10, |bench| {
         let peer = bench.connect();
         let large = large(&mut World::default()).into_iter();
@@ -287,7 +287,7 @@ fn every_request_has_its_reply() {
 }
 
 #[test]
-fn requests_come_in_pieces_of_any_size_and_are_answered_in_order() {
+fn requests_in_any_pieces_are_answered_in_order() {
     let calls = all_calls();
     let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
     for_seeds(100, |seed| {
@@ -319,7 +319,7 @@ enum Manner {
 }
 
 #[test]
-fn good_clients_among_bad_ones_have_all_their_answers() {
+fn bad_clients_do_not_disturb_good_ones() {
     const MANNERS: &[Manner] = &[
         Manner::Good,
         Manner::Good,
@@ -393,12 +393,12 @@ fn check_interrupted_reads(seed: u64, prepare: impl FnOnce(&Bench)) {
 }
 
 #[test]
-fn a_large_read_goes_on_where_a_full_socket_interrupted_it() {
+fn large_read_continues_after_full_socket() {
     for_seeds(100, |seed| check_interrupted_reads(seed, |_| {}));
 }
 
 #[test]
-fn files_are_sent_from_where_they_can_be() {
+fn sendfile_is_used_where_supported() {
     let file: Vec<u8> = (0..BIG_BYTES).map(big_byte).collect();
     for_seeds(100, |seed| {
         check_interrupted_reads(seed, |bench| {
@@ -411,7 +411,7 @@ fn files_are_sent_from_where_they_can_be() {
 }
 
 #[test]
-fn where_files_cannot_be_sent_from_they_are_read() {
+fn read_replaces_unsupported_sendfile() {
     with_server(0, 10, |bench| {
         bench.host.numbered.set(true);
         let peer = bench.connect();
@@ -422,7 +422,7 @@ fn where_files_cannot_be_sent_from_they_are_read() {
 }
 
 #[test]
-fn a_file_that_shrinks_under_a_promise_ends_the_connection() {
+fn file_shrinking_during_read_closes_the_connection() {
     for (cut, sent_from) in [0, 10, 100_000, 150_000]
         .into_iter()
         .flat_map(|cut| [(cut, true), (cut, false)])
@@ -446,7 +446,7 @@ fn a_file_that_shrinks_under_a_promise_ends_the_connection() {
 }
 
 #[test]
-fn a_disk_that_fails_under_a_promise_ends_the_connection() {
+fn disk_error_during_read_closes_the_connection() {
     with_server(0, 10, |bench| {
         let peer = bench.connect();
         bench.sim.set_reading(peer, false);
@@ -468,7 +468,7 @@ fn a_disk_that_fails_under_a_promise_ends_the_connection() {
 }
 
 #[test]
-fn who_hangs_up_leaves_nothing_behind() {
+fn disconnect_leaks_nothing() {
     let stream: Vec<u8> = all_calls().iter().flat_map(Call::record).collect();
     for_seeds(200, |seed| {
         with_server(seed, 10, |bench| {
@@ -487,7 +487,7 @@ fn who_hangs_up_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_is_no_call_is_told_and_closed() {
+fn invalid_record_is_logged_and_closes_connection() {
     with_server(0, 10, |bench| {
         let peer = bench.connect();
         bench.sim.send(peer, b"GET / HTTP/1.1\r\n\r\n");
@@ -498,7 +498,7 @@ fn what_is_no_call_is_told_and_closed() {
 }
 
 #[test]
-fn a_datagram_has_its_answer_and_a_strange_one_none() {
+fn only_valid_datagrams_are_answered() {
     with_server(0, 10, |bench| {
         let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)), 800);
         let call = Call::new(portmap::PROGRAM, 2, 3).words(&[100_003, 3, 6, 0]);
@@ -515,7 +515,7 @@ fn a_datagram_has_its_answer_and_a_strange_one_none() {
 }
 
 #[test]
-fn files_are_let_go_when_nothing_is_asked_and_then_nothing_wakes() {
+fn idle_server_closes_files_then_sleeps() {
     with_server(0, 10, |bench| {
         bench.run(Duration::from_secs(10));
         assert_eq!(bench.sim.sleep(), None, "nothing happened yet");

@@ -64,7 +64,7 @@ impl Bench {
 }
 
 #[test]
-fn a_slow_writer_is_waited_for_as_long_as_something_comes() {
+fn slow_writer_is_kept_while_data_arrives() {
     for cuts in [&[][..], &[HEAD_BYTES + 60_000, HEAD_BYTES + 60_001]] {
         with_writers(0, 10, |bench| {
             let data = data(1, MUCH);
@@ -86,7 +86,7 @@ fn a_slow_writer_is_waited_for_as_long_as_something_comes() {
 }
 
 #[test]
-fn writes_that_come_together_share_the_sync_before_their_replies() {
+fn pipelined_writes_share_one_sync() {
     for_seeds(200, |seed| {
         with_writers(seed, 10, |bench| {
             let mut random = Random::new(seed);
@@ -116,7 +116,7 @@ fn writes_that_come_together_share_the_sync_before_their_replies() {
 }
 
 #[test]
-fn after_a_sync_that_failed_each_write_is_told_of_its_own() {
+fn writes_after_failed_sync_get_own_results() {
     with_writers(0, 10, |bench| {
         let calls: Vec<_> = (0..8)
             .map(|at| write(at * 100, stable::FILE_SYNC, &data(at, 100)).xid(at as u32))
@@ -142,7 +142,7 @@ fn after_a_sync_that_failed_each_write_is_told_of_its_own() {
 }
 
 #[test]
-fn a_writer_that_stalls_is_given_ten_seconds() {
+fn stalled_writer_is_closed_after_ten_seconds() {
     for cut in [9_000, HEAD_BYTES + 50_000] {
         // Within a fragment, after one, within a record mark.
         for (cuts, more) in [(&[][..], 0), (&[cut], 4), (&[cut], 6), (&[cut], 9)] {
@@ -161,7 +161,7 @@ fn a_writer_that_stalls_is_given_ten_seconds() {
 }
 
 #[test]
-fn a_writer_that_goes_away_leaves_nothing_behind_but_what_it_sent() {
+fn disconnected_writer_leaves_only_the_sent_data() {
     for_seeds(200, |seed| {
         with_writers(seed, 10, |bench| {
             let mut random = Random::new(seed);
@@ -186,7 +186,7 @@ fn a_writer_that_goes_away_leaves_nothing_behind_but_what_it_sent() {
 }
 
 #[test]
-fn many_who_write_at_once_each_have_their_own() {
+fn parallel_writers_do_not_mix_data() {
     for_seeds(60, |seed| {
         with_writers(seed, 10, |bench| {
             bench.sim.send_in_parts();
@@ -230,7 +230,7 @@ fn many_who_write_at_once_each_have_their_own() {
 }
 
 #[test]
-fn a_disk_that_fails_under_a_write_fails_that_write_alone() {
+fn disk_error_fails_only_that_write() {
     for fails_at in [0, 70_000, MUCH] {
         with_writers(0, 10, |bench| {
             let calls = [
@@ -260,7 +260,7 @@ fn a_disk_that_fails_under_a_write_fails_that_write_alone() {
 }
 
 #[test]
-fn who_writes_much_takes_turns_with_others() {
+fn large_writer_does_not_starve_others() {
     with_writers(0, 10, |bench| {
         let [writer, other] = [bench.connect(), bench.connect()];
         let data = data(1, BIG_BYTES);
@@ -294,7 +294,7 @@ fn who_writes_much_takes_turns_with_others() {
 }
 
 #[test]
-fn replies_that_wait_for_a_sync_do_not_wait_for_all_that_a_peer_sends() {
+fn synced_replies_do_not_wait_for_more_input() {
     super::with_server(0, 10, |bench| {
         let peer = bench.connect();
         bench
@@ -319,7 +319,7 @@ fn replies_that_wait_for_a_sync_do_not_wait_for_all_that_a_peer_sends() {
 }
 
 #[test]
-fn replies_that_are_not_taken_stop_who_writes() {
+fn unread_replies_stop_the_writer() {
     with_writers(0, 10, |bench| {
         let [stopped, other] = [bench.connect(), bench.connect()];
         bench.sim.set_reading(stopped, false);
@@ -381,7 +381,7 @@ fn with_threads_that_store(script: impl Fn(&mut Bench)) {
 }
 
 #[test]
-fn what_threads_store_is_what_came() {
+fn workers_store_the_received_data() {
     for cuts in [&[][..], &[HEAD_BYTES + 70_000, HEAD_BYTES + 70_001]] {
         with_threads_that_store(|bench| {
             let peer = bench.connect();
@@ -400,7 +400,7 @@ fn what_threads_store_is_what_came() {
 }
 
 #[test]
-fn others_are_served_while_a_thread_stores() {
+fn worker_write_does_not_delay_others() {
     with_threads_that_store(|bench| {
         bench.host.is_held.set(true);
         let [waiting, other] = [bench.connect(), bench.connect()];
@@ -422,7 +422,7 @@ fn others_are_served_while_a_thread_stores() {
 }
 
 #[test]
-fn what_a_thread_cannot_store_is_told() {
+fn failed_worker_write_is_reported() {
     with_threads_that_store(|bench| {
         let peer = bench.connect();
         let call = write(11, stable::UNSTABLE, &data(1, MUCH));
@@ -442,7 +442,7 @@ fn what_a_thread_cannot_store_is_told() {
 }
 
 #[test]
-fn who_goes_away_while_a_thread_stores_leaves_nothing_behind() {
+fn disconnect_during_worker_write_leaks_nothing() {
     with_threads_that_store(|bench| {
         bench.host.is_held.set(true);
         let [gone, stays] = [bench.connect(), bench.connect()];

@@ -275,13 +275,13 @@ fn talk(
 }
 
 #[test]
-fn requests_that_came_together_are_answered_together_and_the_end_is_the_end() {
+fn pipelined_requests_are_answered_and_eof_ends_session() {
     let (said, end, ..) = talk(&[b"eee", b"e"], 0, false);
     assert_eq!((&said[..], end), (&b"eeee"[..], ""));
 }
 
 #[test]
-fn a_file_is_sent_whole_and_what_follows_behind_it() {
+fn file_is_sent_whole_before_later_replies() {
     let (said, end, ..) = talk(&[b"ere"], 200_000, false);
     assert_eq!(said.len(), 200_002);
     assert!(said[1..200_001].iter().all(|byte| *byte == b'.'));
@@ -289,7 +289,7 @@ fn a_file_is_sent_whole_and_what_follows_behind_it() {
 }
 
 #[test]
-fn a_file_that_became_shorter_ends_it() {
+fn shrunken_file_ends_the_session() {
     let (said, end, ..) = talk(&[b"ere"], 150_000, false);
     assert_eq!(
         (said.len(), end),
@@ -298,7 +298,7 @@ fn a_file_that_became_shorter_ends_it() {
 }
 
 #[test]
-fn data_is_stored_in_whatever_pieces_it_comes() {
+fn data_is_stored_from_any_pieces() {
     for pieces in [
         &[&b"ew0009123456789e"[..]][..],
         &[b"ew0009", b"1234", b"56789e"],
@@ -320,7 +320,7 @@ fn replies_leave_before_data_is_received() {
 }
 
 #[test]
-fn a_peer_that_vanishes_within_its_data_leaves_what_it_sent() {
+fn data_before_a_disconnect_is_stored() {
     let (said, end, _, mut tree) = talk(&[b"ew00091234"], 20, false);
     assert_eq!((&said[..], end), (&b"e"[..], ""));
     let (pin, mut bytes) = (file(&mut tree), [0; 20]);
@@ -330,17 +330,20 @@ fn a_peer_that_vanishes_within_its_data_leaves_what_it_sent() {
 }
 
 #[test]
-fn work_goes_on_while_others_are_answered() {
+fn background_work_continues_between_requests() {
     let (said, _, letters, _) = talk(&[b"eb", b"e", b"e", b"e"], 0, false);
-    assert_eq!(letters.heard, 3, "input goes first, but not alone");
+    assert_eq!(
+        letters.heard, 3,
+        "input has priority, but work must continue"
+    );
     assert_eq!(said.iter().filter(|byte| **byte == b'e').count(), 4);
     assert!(said.contains(&b'b') && said.last() == Some(&b'e'));
     let (said, ..) = talk(&[b"eb"], 0, false);
-    assert_eq!(said, b"e", "nobody waits for it any more");
+    assert_eq!(said, b"e", "after the end of input, work is dropped");
 }
 
 #[test]
-fn an_offence_and_what_does_not_fit_end_it() {
+fn violation_or_oversized_request_ends_the_session() {
     let (said, end, ..) = talk(&[b"eex"], 0, false);
     assert_eq!((&said[..], end), (&b"ee"[..], "the session cannot go on"));
     let endless = vec![b'z'; TALK_INPUT_BYTES];
@@ -349,7 +352,7 @@ fn an_offence_and_what_does_not_fit_end_it() {
 }
 
 #[test]
-fn nobody_who_listens_is_the_end_too() {
+fn closed_output_ends_the_session() {
     let (said, end, ..) = talk(&[b"ee"], 0, true);
     assert_eq!((&said[..], end), (&b""[..], ""));
 }

@@ -26,7 +26,7 @@ fn sftp_at() -> SocketAddr {
 }
 
 #[test]
-fn all_tasks_of_one_loop_serve_over_a_network_that_loses() {
+fn tasks_share_one_loop_on_lossy_network() {
     for_seeds(30, |seed| {
         let sim = Sim::new(seed);
         sim.set_interfaces(&host::interfaces(1));

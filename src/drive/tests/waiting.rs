@@ -56,7 +56,7 @@ impl Bench {
 }
 
 #[test]
-fn others_are_served_while_one_waits_for_the_disk() {
+fn waiting_for_disk_does_not_delay_others() {
     for call in [write(b"data"), make(b"new")] {
         with_slow_disk(|bench| {
             let waiting = bench.begin(&call);
@@ -73,7 +73,7 @@ fn others_are_served_while_one_waits_for_the_disk() {
 }
 
 #[test]
-fn who_reads_what_is_not_in_memory_waits_alone() {
+fn cold_read_delays_no_other_client() {
     let lookup = Call::lookup(&World::default().handle(""), b"hello");
     // Inline in the reply, and as an order.
     for count in [4, 100_000] {
@@ -96,7 +96,7 @@ fn who_reads_what_is_not_in_memory_waits_alone() {
 }
 
 #[test]
-fn what_was_told_is_durable() {
+fn replied_change_is_durable() {
     with_slow_disk(|bench| {
         let call = write(b"data");
         let waiting = bench.begin(&call);
@@ -108,7 +108,7 @@ fn what_was_told_is_durable() {
 }
 
 #[test]
-fn what_is_asked_again_is_told_when_the_first_is_durable() {
+fn duplicate_call_waits_for_sync_of_the_first() {
     with_slow_disk(|bench| {
         let call = make(b"new");
         // One client address for both, so that the duplicate request cache matches.
@@ -124,7 +124,7 @@ fn what_is_asked_again_is_told_when_the_first_is_durable() {
 }
 
 #[test]
-fn a_sync_waits_for_the_names_that_others_made() {
+fn sync_covers_name_changes_of_other_clients() {
     with_slow_disk(|bench| {
         let made = bench.begin(&make(b"new"));
         bench.begin(&write(b"data"));
@@ -152,7 +152,7 @@ fn failed_sync_turns_waiting_replies_into_errors() {
 }
 
 #[test]
-fn who_goes_away_while_it_waits_leaves_nothing_behind() {
+fn disconnect_while_waiting_for_disk_leaks_nothing() {
     for call in [write(b"data"), make(b"new")] {
         with_slow_disk(|bench| {
             let gone = bench.begin(&call);
@@ -166,7 +166,7 @@ fn who_goes_away_while_it_waits_leaves_nothing_behind() {
 }
 
 #[test]
-fn more_wait_than_there_are_places_for_replies() {
+fn waiting_replies_beyond_the_blocks_are_all_answered() {
     with_slow_disk(|bench| {
         let names: Vec<Vec<u8>> = (0..REPLY_BLOCK_COUNT + 10)
             .map(|number| format!("{number}").into_bytes())
@@ -186,7 +186,7 @@ fn more_wait_than_there_are_places_for_replies() {
 }
 
 #[test]
-fn what_is_on_its_way_when_the_loop_ends_gets_to_the_disk() {
+fn pending_changes_reach_disk_after_loop_ends() {
     with_slow_disk(|bench| {
         bench.begin(&make(b"new"));
         bench.with_loop(|all| all.stop());

@@ -19,7 +19,7 @@ const ERRORS: [NetError; 5] = [
 const NOWHERE: &str = "stowaway: cannot take part in multicast DNS on any interface: waiting for one that is up and has an address";
 
 #[test]
-fn who_is_asked_to_stop_takes_leave_in_each_family() {
+fn stopped_responder_sends_goodbye_in_each_family() {
     with_announced(Faults::default(), |bench| {
         assert!(bench.answers());
         bench.stop();
@@ -37,7 +37,7 @@ fn who_is_asked_to_stop_takes_leave_in_each_family() {
 }
 
 #[test]
-fn who_is_called_hears_it_at_once() {
+fn reload_signal_is_handled_at_once() {
     with_announced(Faults::default(), |bench| {
         for count in 1..4 {
             bench.faults.borrow_mut().reload = true;
@@ -52,7 +52,7 @@ fn who_is_called_hears_it_at_once() {
 /// RFC 6762 section 8.3: "MUST NOT send announcements in the absence of information that its network connectivity may have
 /// changed".
 #[test]
-fn at_rest_it_sleeps_until_something_comes() {
+fn idle_endpoint_sleeps_until_an_event() {
     for no_changes in [false, true] {
         let faults = Faults {
             no_changes,
@@ -71,7 +71,7 @@ fn at_rest_it_sleeps_until_something_comes() {
 }
 
 #[test]
-fn an_interface_that_went_is_left_alone_until_it_is_back() {
+fn lost_interface_is_left_until_it_returns() {
     for no_changes in [false, true] {
         let faults = Faults {
             no_changes,
@@ -103,7 +103,7 @@ fn an_interface_that_went_is_left_alone_until_it_is_back() {
 
 /// Without an interface, the endpoint reports that once and waits.
 #[test]
-fn where_there_is_no_interface_that_is_told_once() {
+fn missing_interface_is_reported_once() {
     with_host(Faults::default(), |bench| {
         bench.run(Duration::from_secs(60));
         let alone = interfaces(1).into_iter().map(|interface| Interface {
@@ -120,7 +120,7 @@ fn where_there_is_no_interface_that_is_told_once() {
 }
 
 #[test]
-fn another_address_is_probed_for_and_the_lost_one_is_no_more() {
+fn changed_address_is_probed_and_replaces_lost_one() {
     with_announced(Faults::default(), |bench| {
         let mut changed = interfaces(1);
         let address = ("192.0.2.5".parse().unwrap(), 24);
@@ -148,7 +148,7 @@ fn another_address_is_probed_for_and_the_lost_one_is_no_more() {
 }
 
 #[test]
-fn of_too_many_interfaces_those_that_fit_are_served_and_it_is_told_once() {
+fn excess_interfaces_are_reported_once() {
     with_host(Faults::default(), |bench| {
         bench.sim.set_interfaces(&interfaces(10));
         bench.run(SETTLED);
@@ -167,7 +167,7 @@ fn of_too_many_interfaces_those_that_fit_are_served_and_it_is_told_once() {
 }
 
 #[test]
-fn a_port_that_another_has_for_himself_is_told_once_and_tried_again() {
+fn occupied_port_is_reported_once_and_retried() {
     let faults = Faults {
         join: Some(NetError::InUse),
         no_changes: true,
@@ -188,7 +188,7 @@ fn a_port_that_another_has_for_himself_is_told_once_and_tried_again() {
 
 /// If another program also binds our address, questions do not set the QU bit.
 #[test]
-fn answers_to_us_alone_are_not_asked_for_where_they_may_be_another_s() {
+fn shared_address_disables_qu_questions() {
     for claim in [None, Some(NetError::InUse)] {
         let faults = Faults {
             claim,
@@ -209,7 +209,7 @@ fn answers_to_us_alone_are_not_asked_for_where_they_may_be_another_s() {
 
 /// On an old host, a group's socket also receives datagrams of other interfaces; the source address shows these.
 #[test]
-fn what_another_interface_hears_is_not_answered_here() {
+fn datagram_of_other_interface_is_not_answered() {
     for hears_others in [false, true] {
         let faults = Faults {
             hears_others,
@@ -264,7 +264,7 @@ fn bad_datagrams_change_nothing() {
 
 /// A flood on one interface does not delay another.
 #[test]
-fn one_socket_has_its_turn_and_then_others_have() {
+fn flooded_socket_does_not_starve_others() {
     with_host(Faults::default(), |bench| {
         bench.sim.set_interfaces(&interfaces(2));
         bench.run(SETTLED);
@@ -287,7 +287,7 @@ fn one_socket_has_its_turn_and_then_others_have() {
 
 /// Failed sends are repeated later, and the loop does not spin.
 #[test]
-fn sends_that_fail_are_no_end() {
+fn failing_sends_are_retried_without_spinning() {
     for error in ERRORS {
         let faults = Faults {
             send: Some(error),
@@ -312,7 +312,7 @@ fn sends_that_fail_are_no_end() {
 
 /// If a socket is always ready but every receive fails, its link is reopened at intervals, and the loop does not spin.
 #[test]
-fn sockets_that_fail_for_ever_are_not_asked_for_ever() {
+fn failing_socket_is_reopened_without_spinning() {
     for error in ERRORS {
         if error == NetError::WouldBlock {
             continue;
