@@ -124,7 +124,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_checksum_is_left_to_the_kernel() {
+    fn checksum_offload_header_is_written() {
         let mut buffer = [[0xaa; BYTES].as_slice(), &DATAGRAM].concat();
         fill(&mut buffer, None);
         let numbers: Vec<u16> = buffer[2..BYTES]
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_short_panics() {
+    fn short_frames_never_panic() {
         for len in 0..BYTES + DATAGRAM.len() {
             let mut buffer = [[0; BYTES].as_slice(), &DATAGRAM].concat();
             fill(&mut buffer[..len], NonZeroU16::new(1460));

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn each_group_hears_its_own_link_and_itself() {
+    fn group_receives_its_own_link_and_loopback() {
         let mut sim = Sim::new(7);
         sim.set_interfaces(&[interface(2, "192.0.2.1"), interface(3, "198.51.100.1")]);
         let group = SocketAddr::new(GROUP_V4.into(), PORT);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_told_once_and_one_has_an_address() {
+    fn interface_change_is_reported_once() {
         let mut sim = Sim::new(7);
         let own = "192.0.2.1:5353".parse().unwrap();
         let [token, changes_token] = [1, 9].map(|local| Token::new(0, local));

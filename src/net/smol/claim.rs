@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_defended_once_in_ten_seconds() {
+    fn claim_is_defended_once_in_ten_seconds() {
         let address = Ipv4Addr::new(192, 0, 2, 1).into();
         let mut claim = Claim::assigned(address, 24, Instant::from_ms(0));
         let at = |secs: u64| Instant::from_ms(secs * 1000);

@@ -156,7 +156,7 @@ mod tests {
     const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
     #[test]
-    fn a_router_lasts_as_long_as_it_says() {
+    fn router_expires_after_its_lifetime() {
         let (mut routers, now) = (Routers::new(), Instant::from_ms(5));
         let mut found = Vec::new();
         let message = advertisement();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_odd_is_left_out() {
+    fn malformed_advertisements_add_no_prefix() {
         let message = advertisement();
         for len in 0..message.len() {
             let found = &mut |prefix| panic!("{prefix:?}");

@@ -57,7 +57,7 @@ fn arp(sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
 }
 
 #[test]
-fn a_link_local_address_that_somebody_has_is_not_taken() {
+fn used_link_local_address_is_not_claimed() {
     let mut world = World::new(5, 0, Ip::LinkLocal);
     let mut refused = None;
     world.watch(20, &mut |content| match *content {
@@ -88,7 +88,7 @@ fn a_link_local_address_that_somebody_has_is_not_taken() {
 }
 
 #[test]
-fn without_dhcp_there_is_a_link_local_address() {
+fn missing_dhcp_falls_back_to_link_local() {
     let mut world = World::new(6, 0, Ip::Dhcp);
     world.watch(5, &mut |_| None);
     assert_eq!(world.ipv4(), None);
@@ -227,7 +227,7 @@ fn reply(sender: Ipv4Addr, mac: EthernetAddress, target: Ipv4Addr) -> Vec<u8> {
 }
 
 #[test]
-fn a_lease_is_renewed_then_rebound_then_lost_then_found_again() {
+fn lease_is_renewed_rebound_lost_and_reacquired() {
     let offer = Ipv4Addr::new(192, 0, 2, 50);
     let mut world = World::new(8, 0, Ip::Dhcp);
     let mut server = Server::new(offer, 3600);
@@ -267,7 +267,7 @@ fn a_lease_is_renewed_then_rebound_then_lost_then_found_again() {
 }
 
 #[test]
-fn a_leased_address_that_somebody_has_is_declined() {
+fn used_leased_address_is_declined() {
     let offers = [Ipv4Addr::new(192, 0, 2, 50), Ipv4Addr::new(192, 0, 2, 51)];
     for learns in [true, false] {
         let mut world = World::new(9, 0, Ip::Dhcp);
@@ -312,7 +312,7 @@ fn a_leased_address_that_somebody_has_is_declined() {
 }
 
 #[test]
-fn a_leased_address_is_used_while_it_is_probed_for() {
+fn leased_address_is_used_while_probed() {
     let offer = Ipv4Addr::new(192, 0, 2, 50);
     // Another host has it, and is heard in the first second; later, it is defended.
     for (secs, is_kept) in [(1, false), (4, true)] {
@@ -339,7 +339,7 @@ fn a_leased_address_is_used_while_it_is_probed_for() {
 }
 
 #[test]
-fn an_address_given_by_hand_is_kept_and_defended_once_in_ten_seconds() {
+fn static_address_is_defended_once_in_ten_seconds() {
     let own = Ipv4Addr::from(super::ADDRESS);
     let mut world = World::with_address(10, 0);
     // Another host has it before this one, and goes on having it.
@@ -364,7 +364,7 @@ fn an_address_given_by_hand_is_kept_and_defended_once_in_ten_seconds() {
 }
 
 #[test]
-fn a_conflict_about_an_address_given_by_hand_is_told_once() {
+fn static_address_conflict_is_reported_once() {
     let own = Ipv4Addr::from(super::ADDRESS);
     let mut world = World::with_address(13, 0);
     // A host that answers only probes, as Linux does.
@@ -413,7 +413,7 @@ fn a_conflict_about_an_address_given_by_hand_is_told_once() {
 }
 
 #[test]
-fn a_given_address_of_ipv6_that_somebody_has_is_told_and_not_used() {
+fn used_static_ipv6_address_is_reported_and_unused() {
     let given: Ipv6Addr = "fd00::1".parse().unwrap();
     let mut world = World::new(16, 0, Ip::Static(given.into(), 64));
     world.watch(5, &mut |content| match *content {
@@ -438,7 +438,7 @@ fn a_given_address_of_ipv6_that_somebody_has_is_told_and_not_used() {
 }
 
 #[test]
-fn routers_tell_of_networks_and_addresses_that_are_taken_are_others() {
+fn slaac_replaces_an_address_in_use() {
     let mut world = World::new(7, 0, Ip::LinkLocal);
     let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
     let first: Ipv6Addr = "2001:db8::ff:fe00:1".parse().unwrap();
@@ -509,7 +509,7 @@ fn advertisement(router: Ipv6Addr) -> Vec<u8> {
 }
 
 #[test]
-fn nothing_is_due_before_the_link_takes_frames() {
+fn no_deadline_before_link_accepts_frames() {
     let mut world = World::new(11, 0, Ip::Dhcp);
     world.end.set_full(true);
     for _ in 0..20 {
@@ -527,7 +527,7 @@ fn nothing_is_due_before_the_link_takes_frames() {
 }
 
 #[test]
-fn an_address_is_forgotten_by_nobody_at_the_end_of_time() {
+fn infinite_lifetime_never_expires() {
     // An infinite lifetime is 2^32 - 1 seconds.
     assert!(Instant::default().after(Duration::from_secs(u32::MAX)) < Instant::NEVER);
 }

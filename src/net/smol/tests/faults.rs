@@ -117,7 +117,7 @@ const fn world_listener() -> Socket {
 }
 
 #[test]
-fn faults_cost_time_and_no_byte() {
+fn faults_lose_no_bytes() {
     for to_stack in [false, true] {
         let clean = transfer(1, 0, 0, to_stack).total.as_ms();
         for (faults, times_max, stall_max) in [(10, 10, 200), (50, 30, 2000)] {
@@ -140,7 +140,7 @@ fn faults_cost_time_and_no_byte() {
 
 /// A fast retransmission that the link refuses at first is not lost.
 #[test]
-fn a_link_that_is_busy_stops_no_connection() {
+fn busy_link_stalls_no_connection() {
     for seed in 1..=100 {
         let time = transfer(seed, 50, 300, false);
         assert!(time.stall < Duration::from_secs(10), "{seed}: {time:?}");
@@ -188,7 +188,7 @@ fn syn(port: u16) -> Vec<u8> {
 }
 
 #[test]
-fn a_thousand_that_connect_at_once_are_all_answered() {
+fn thousand_simultaneous_connections_are_all_answered() {
     let mut world = World::with_address(3, 0);
     world.stack.listen(([0; 4], PORT).into(), LISTENER).unwrap();
     // The stack learns the peer's MAC address.

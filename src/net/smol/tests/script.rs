@@ -314,7 +314,7 @@ const fn stage_address() -> Ipv4Addr {
 }
 
 #[test]
-fn a_server_sees_the_same_on_the_hosts_stack_and_on_ours() {
+fn both_network_stacks_behave_alike() {
     let mut net = Kernel::empty();
     net.begin(None);
     let clients = Vec::new();
