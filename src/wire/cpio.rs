@@ -178,7 +178,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_no_archive_has_is_malformed() {
+    fn invalid_header_fields_are_malformed() {
         // The first object's magic number, a digit of its number, its data's length, and its name's: none, and more than there is.
         for (at, text) in [
             (0, "070702"),

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_are_what_the_standard_library_takes_for_them() {
+    fn letters_match_the_standard_library() {
         // Every start of four bytes that matters, and what may follow.
         let bytes = [
             0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0,
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_trimmed_cut_and_clean() {
+    fn displayed_text_is_trimmed_cut_and_cleaned() {
         for (text, expect) in [
             (&b""[..], ""),
             (b" \t\r\n ", ""),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn without_room_nothing_is_half() {
+    fn full_buffer_never_splits_a_character() {
         for room_len in 0..6 {
             let mut buffer = vec![0; room_len];
             let mut out = Writer::new(&mut buffer);

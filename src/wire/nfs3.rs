@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn procedures_stand_at_their_numbers() {
+    fn procedures_have_their_numbers() {
         for (number, procedure) in Procedure::ALL.iter().enumerate() {
             assert_eq!(*procedure as usize, number);
         }

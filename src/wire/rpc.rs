@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn auth_none_and_auth_sys_are_spoken() {
+    fn auth_none_and_auth_sys_are_accepted() {
         check(&words(&[7, 0, 2, 100_003, 3, 4, 0, 0, 0, 0]), Ok(4));
         check(&auth_sys(0, 0), Ok(1));
         check(&auth_sys(16, 16), Ok(1));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn other_flavors_are_refused_and_other_versions_named() {
+    fn other_flavors_and_versions_are_refused() {
         for flavor in [2, 3, 6, 390_003, u32::MAX] {
             check(
                 &words(&[7, 0, 2, 1, 1, 1, flavor, 0, 0, 0]),
@@ -306,14 +306,14 @@ mod tests {
     }
 
     #[test]
-    fn replies_and_strange_kinds_are_not_calls() {
+    fn replies_and_unknown_types_are_not_calls() {
         check(&words(&[7, 1, 0]), Err(NotACall::Reply));
         check(&words(&[7, 2, 2]), Err(NotACall::Malformed));
         check(&[0; 3], Err(NotACall::Malformed));
     }
 
     #[test]
-    fn calls_are_read_as_they_were_written() {
+    fn calls_round_trip() {
         let mut buffer = [0; 100];
         let mut record = Writer::new(&mut buffer);
         emit_call(&mut record, 7, 100_005, 5);
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_to_the_call_and_whole_and_says_that_it_was_carried_out() {
+    fn reply_must_match_call_and_report_success() {
         let parsed = |packet: &[u8]| {
             let mut packet = Reader::new(packet);
             parse_reply(&mut packet, 7);

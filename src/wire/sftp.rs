@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_what_the_draft_writes() {
+    fn attributes_match_the_draft() {
         assert_eq!(
             emitted(&ALL),
             b"\0\0\0\x0f\x01\x02\x03\x04\x05\x06\x07\x08\0\0\x03\xe8\0\0\0\x64\0\0\x81\xa4\0\0\0\x07\xff\xff\xff\xff"
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn extended_attributes_are_passed_over_as_far_as_there_are_any() {
+    fn extended_attributes_are_skipped() {
         let pairs =
             b"\x80\0\0\x04\0\0\x81\xa4\0\0\0\x02\0\0\0\x01a\0\0\0\0\0\0\0\x02bc\0\0\0\x01d.";
         let mut reader = Reader::new(pairs);
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_that_break_off_or_cannot_be_are_malformed() {
+    fn truncated_or_invalid_strings_are_malformed() {
         for (bytes, path, handle) in [
             (&b"\0\0\0\x02ab"[..], true, true),
             (b"\0\0\0\x02a\0", false, true),
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_and_strings_know_their_lengths() {
+    fn packets_and_strings_have_their_lengths() {
         let mut buffer = [0; 20];
         let mut writer = Writer::new(&mut buffer);
         let packet = writer.begin(kind::DATA, 7);

@@ -89,7 +89,7 @@ mod tests {
     /// RFC 6763 section 6.1: "DNS-SD clients MUST treat the following as equivalent: a TXT record containing a single zero
     /// byte; an empty (zero-length) TXT record"
     #[test]
-    fn nothing_is_said_by_no_byte_and_by_one_zero() {
+    fn empty_txt_has_no_strings() {
         assert_eq!(pairs(b"").count(), 0);
         assert_eq!(pairs(b"\0").count(), 0);
         assert_eq!(pairs(b"\0\0\0").count(), 0);
@@ -97,13 +97,13 @@ mod tests {
 
     /// RFC 6763 section 6.4: "TXT record strings beginning with an '=' character MUST be silently ignored"
     #[test]
-    fn a_string_without_a_key_is_ignored() {
+    fn string_without_key_is_ignored() {
         assert_eq!(read(&[b"=x", b"=", b"a=1"]), [pair("a", Some(b"1"))]);
     }
 
     /// RFC 6763 section 6.4: "The characters of a key MUST be printable US-ASCII values (0x20-0x7E), excluding '='"
     #[test]
-    fn what_cannot_be_a_key_is_ignored() {
+    fn invalid_key_is_ignored() {
         assert_eq!(
             read(&[b"k\x7f=1", b"\xc3\xa9=1", b"\n", b"a b=", b"c~"]),
             [pair("a b", Some(b"")), pair("c~", None)]
@@ -113,7 +113,7 @@ mod tests {
     /// RFC 6763 section 6.4: "If a client receives a TXT record containing the same key more than once, then the client MUST
     /// silently ignore all but the first occurrence"
     #[test]
-    fn of_the_same_key_the_first_counts() {
+    fn first_of_repeated_keys_counts() {
         assert_eq!(
             read(&[b"Path", b"path=/a", b"x=1", b"PATH=/b", b"X=2"]),
             [pair("Path", None), pair("x", Some(b"1"))]
@@ -122,14 +122,14 @@ mod tests {
 
     /// RFC 6763 section 6.3: "If an implementation sees unknown keys in a service TXT record, it MUST silently ignore them."
     #[test]
-    fn a_key_is_found_among_others() {
+    fn key_is_found_among_others() {
         let read = read(&[b"x-new=1", b"path=/a", b"other"]);
         let path = read.iter().find(|pair| pair.0 == "path");
         assert_eq!(path, Some(&pair("path", Some(b"/a"))));
     }
 
     #[test]
-    fn values_hold_any_bytes() {
+    fn values_may_contain_any_bytes() {
         assert_eq!(read(&[b"v==\0\xff="]), [pair("v", Some(b"=\0\xff="))]);
         // A truncated string ends the record.
         assert_eq!(pairs(b"\x01a\x05b").count(), 1);

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_read_however_they_are_grouped() {
+    fn any_grouping_of_digits_parses() {
         let uuid = Uuid(*b"\x56\x4d\x8a\x1c\x5e\x2f\x3b\x4c\x9d\x0e\x1f\x2a\x3b\x4c\x5d\x6e");
         for text in [
             "56 4d 8a 1c 5e 2f 3b 4c-9d 0e 1f 2a 3b 4c 5d 6e",
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_none() {
+    fn invalid_uuids_are_rejected() {
         for text in [
             "",
             "564d8a1c-5e2f-3b4c-9d0e-1f2a3b4c5d6",

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_is_what_vmware_wrote() {
+    fn vmx_file_is_parsed() {
         let name = "Büro \"alt\" | 1";
         check(FILE.as_bytes(), name, "debian11-64", Some(UUID));
         let dos = FILE.replace('\n', "\r\n");
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_have_any_case_and_values_may_have_no_quotes() {
+    fn keys_ignore_case_and_quotes_are_optional() {
         check(b"DISPLAYNAME=\"a\"", "a", "", None);
         check(b"  displayname = a b \r\nGuestOS = x", "a b", "x", None);
         check(b"displayName = \"a\" # b", "a", "", None);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_is_shown_as_far_as_it_can_be() {
+    fn damaged_values_are_shown_partly() {
         check(b"displayName = \"B\xfcro\"", "Büro", "", None);
         check(b"displayName = \"a|0Ab|1b[2J\"", "a b [2J", "", None);
         check(b"displayName = \"|2|zz|\"", "|2|zz|", "", None);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_name_is_called_otherwise() {
+    fn missing_name_uses_the_given_name() {
         for file in [
             "config.version = \"8\"",
             "displayName = \"\"",
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_of_a_machine_is_none() {
+    fn file_without_machine_is_rejected() {
         for file in ["", "= \"a\"\n=\n\n\"", "\0\0\0", "#!/usr/bin/vmware\n"] {
             assert_eq!(parse(file.as_bytes(), b"nas"), None, "{file}");
         }

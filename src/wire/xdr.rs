@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_packet_or_the_limit_is_malformed() {
+    fn excess_opaque_length_is_malformed() {
         for (packet, len_max) in [
             (&[0, 0, 0, 5, 1, 2, 3, 4][..], 8),
             (&[0, 0, 0, 5, 1, 2, 3, 4, 5], 8),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ahead_becomes_opaque() {
+    fn opaque_ahead_adds_length_and_padding() {
         let mut buffer = [0xaa; 12];
         let mut writer = Writer::new(&mut buffer);
         writer.ahead(4, 5).copy_from_slice(b"hello");
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overrun_is_remembered_until_truncated() {
+    fn overrun_persists_until_truncated() {
         let mut buffer = [0; 8];
         let mut writer = Writer::new(&mut buffer);
         writer.u32(1);

@@ -106,7 +106,7 @@ mod tests {
     /// CVE-2015-7987: what does not fit is not written.
     /// RFC 6763 section 4.3: "appropriate precautions MUST be taken to ensure that DNS label boundaries are properly preserved"
     #[test]
-    fn what_is_written_is_read_as_it_was() {
+    fn escaped_labels_round_trip() {
         assert_eq!(text(b"my box"), r"my\032box");
         assert_eq!(text(b"a.b\\c"), r"a\.b\\c");
         assert_eq!(text("é_-9Z".as_bytes()), r"\195\169_-9Z");
@@ -138,7 +138,7 @@ mod tests {
     /// CVE-2021-3468, CVE-2021-3502, CVE-2023-38470, avahi #965: names that break off, with nothing between dots, and
     /// labels that are longer than they look.
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn invalid_names_are_refused() {
         let long = "a".repeat(64);
         let coded = r"\097".repeat(64);
         let many = "a.".repeat(128);

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_have_names_in_reverse() {
+    fn addresses_have_reverse_names() {
         let text = |address: &str| {
             let mut buffer = [0; REVERSE_BYTES_MAX];
             let len = reverse(address.parse().unwrap(), &mut buffer);

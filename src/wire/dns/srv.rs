@@ -48,14 +48,14 @@ mod tests {
     /// RFC 6763 section 5: "lower-numbered priority servers should be used in preference to higher-numbered priority
     /// servers"
     #[test]
-    fn the_lowest_priority_is_preferred() {
+    fn lowest_priority_is_preferred() {
         assert_eq!(chosen(&[], 1), None);
         assert_eq!(shares(&[(9, 9), (3, 0), (4, 100)]), [0, 10_000, 0]);
     }
 
     /// RFC 6763 section 5: "servers with equal priority should be selected randomly in proportion to their relative weights"
     #[test]
-    fn those_of_equal_priority_share_by_their_weights() {
+    fn equal_priorities_are_shared_by_weight() {
         for (share, expect) in shares(&[(0, 10), (1, 500), (0, 30), (0, 60)])
             .iter()
             .zip([1000, 0, 3000, 6000])

@@ -1,11 +1,11 @@
-//! Messages as they come from the wire, good and hostile.
+//! DNS messages from the wire, valid and hostile.
 
 use super::*;
 
 fn labels(name: &'static str) -> impl Iterator<Item = Label<'static>> {
     let parts: Vec<&str> = name.split('.').collect();
     let numbered = move |at: usize| {
-        // Equal ends have equal numbers.
+        // Names with the same suffix get the same number, so that the writer compresses them.
         let rest = parts[at..].join(".");
         rest.bytes()
             .fold(7u16, |sum, byte| sum.wrapping_mul(31) ^ u16::from(byte))
@@ -22,7 +22,7 @@ fn text(name: Name<'_>) -> String {
     labels.join(".")
 }
 
-/// A response with two records that share the ends of their names, and one in the additional section.
+/// A response with two answers that share name suffixes, and an additional record.
 fn response() -> Vec<u8> {
     let mut buffer = [0; 512];
     let mut writer = Writer::new(&mut buffer, 0, flag::RESPONSE | flag::AUTHORITATIVE);
@@ -57,7 +57,7 @@ fn response() -> Vec<u8> {
 }
 
 #[test]
-fn what_is_written_is_read_again() {
+fn written_message_is_parsed_back() {
     let bytes = response();
     let message = Message::parse(&bytes).unwrap();
     assert_eq!(message.is_response(), Some(true));
@@ -80,7 +80,7 @@ fn what_is_written_is_read_again() {
     );
     assert_eq!(records[2].section, Section::Additional);
     assert_eq!(records[2].rdata(), [192, 0, 2, 1]);
-    // 12; 17 + 10 + 8; 2 + 10 + 6 + 6; 2 + 10 + 4.
+    // Header 12; PTR 17 + 10 + 8; SRV 2 + 10 + 6 + 6; A 2 + 10 + 4.
     assert_eq!(bytes.len(), 87);
 }
 
@@ -92,9 +92,9 @@ fn every_prefix_of_a_message_is_malformed() {
     }
 }
 
-/// CVE-2015-7987, CVE-2015-7988, avahi c72c9900: names, questions and records that do not fit.
+/// CVE-2015-7987, CVE-2015-7988, avahi c72c9900: names, questions and records that do not fit into the buffer.
 #[test]
-fn what_does_not_fit_is_as_if_never_begun() {
+fn record_that_does_not_fit_writes_nothing() {
     for buffer in HEADER_BYTES..60 {
         let mut buffer = vec![0; buffer];
         let mut writer = Writer::new(&mut buffer, 0, 0);
@@ -112,9 +112,9 @@ fn what_does_not_fit_is_as_if_never_begun() {
     }
 }
 
-/// CVE-2023-38469, avahi 5e5f6538: rdata is never longer than its length can say, as no message is.
+/// CVE-2023-38469, avahi 5e5f6538: rdata never exceeds what its 16-bit length can express, because no message is that long.
 #[test]
-fn rdata_is_not_longer_than_its_length_can_say() {
+fn oversized_rdata_is_not_written() {
     assert!(MESSAGE_BYTES_MAX <= usize::from(u16::MAX));
     for (len, fits) in [
         (8900, true),
@@ -146,7 +146,7 @@ fn rdata_is_not_longer_than_its_length_can_say() {
 
 /// python-zeroconf #1756: a record length beyond the end of the message, or shorter than the rdata.
 #[test]
-fn rdata_ends_where_it_is_said_to_end() {
+fn rdata_never_exceeds_its_length() {
     let name = b"\x01b\x01c\0";
     for (kind, skip) in [
         (kind::PTR, 0),
@@ -180,7 +180,7 @@ fn rdata_ends_where_it_is_said_to_end() {
             }
         }
     }
-    // Longer than the message: nothing of it is believed.
+    // If a record exceeds the message, the whole message is malformed.
     let whole = response();
     for len in [5u16, 100, 0x7fff, 0xffff] {
         let mut bytes = whole.clone();
@@ -190,7 +190,7 @@ fn rdata_ends_where_it_is_said_to_end() {
     }
 }
 
-/// A message of one question whose name is `name`.
+/// A message with a single question for `name`.
 fn asked(name: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     bytes.extend_from_slice(name);
@@ -198,9 +198,9 @@ fn asked(name: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// CVE-2006-6870.
+/// CVE-2006-6870: compression pointers that are loops, point forward, or are truncated.
 #[test]
-fn pointers_that_lead_nowhere_are_malformed() {
+fn bad_compression_pointers_are_malformed() {
     for name in [
         &b"\xc0\x0c"[..],    // To itself.
         b"\xc0\x0e\xc0\x0c", // To one another.
@@ -218,8 +218,8 @@ fn pointers_that_lead_nowhere_are_malformed() {
 
 /// python-zeroconf #1719.
 #[test]
-fn chains_of_pointers_are_bounded() {
-    // A name, then pointers each to the one before. A name of as many labels as there can be needs no more than 127.
+fn pointer_chain_length_is_limited() {
+    // A name, then pointers, each to the one before. The longest name needs at most 127 pointers.
     let mut bytes = vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     bytes.extend_from_slice(b"\x01a\0");
     let mut at = 12;
@@ -236,7 +236,7 @@ fn chains_of_pointers_are_bounded() {
 }
 
 #[test]
-fn names_are_bounded_also_through_pointers() {
+fn name_length_limit_includes_pointer_targets() {
     let long = |count: usize| {
         let mut name = Vec::new();
         for _ in 0..count {
@@ -245,7 +245,7 @@ fn names_are_bounded_also_through_pointers() {
         }
         name
     };
-    // Three labels of 64 bytes, one of 63, the zero: 256 bytes.
+    // Three labels of 64 bytes, one of 63 bytes, the zero byte: 256 bytes.
     let mut name = long(3);
     name.push(62);
     name.extend_from_slice(&[b'b'; 62]);
@@ -255,7 +255,7 @@ fn names_are_bounded_also_through_pointers() {
     let mut name = long(4);
     name.push(0);
     assert!(Message::parse(&asked(&name)).is_err());
-    // A name that is too long only through its pointer.
+    // A name that exceeds the limit only by the target of its pointer.
     let mut bytes = asked(&[long(3), vec![0]].concat());
     let at = bytes.len();
     bytes.extend_from_slice(&[63; 64]);
@@ -264,12 +264,12 @@ fn names_are_bounded_also_through_pointers() {
 }
 
 #[test]
-fn names_are_the_same_in_both_cases() {
+fn names_compare_without_case() {
     let name = Name::of(b"\x03Box\x05LOCAL\0");
     assert!(name.is(Name::of(b"\x03bOX\x05local\0")));
     assert!(!name.is(Name::of(b"\x03box\0")));
     assert!(!name.is(Name::of(b"\x03box\x05local\x01a\0")));
-    // Dots within a label are no ends of labels.
+    // A dot within a label does not separate labels.
     assert!(!Name::of(b"\x03a.b\0").is(Name::of(b"\x01a\x01b\0")));
     let mut buffer = [0; 11];
     assert_eq!(name.write(&mut buffer), 11);
@@ -278,7 +278,7 @@ fn names_are_the_same_in_both_cases() {
 }
 
 #[test]
-fn rdata_is_compared_with_its_names_written_out() {
+fn rdata_is_compared_with_uncompressed_names() {
     let bytes = response();
     let service = Message::parse(&bytes).unwrap().records().nth(1).unwrap();
     let own = |data: &'static [u8]| UncompressedRdata::of(kind::SRV, data);
@@ -292,7 +292,7 @@ fn rdata_is_compared_with_its_names_written_out() {
             .uncompressed_rdata()
             .is(own(b"\0\0\0\0\x08\x01\x03bos\x05local\0"))
     );
-    // A port is no letter.
+    // The port is compared with case, because it is not a name.
     assert!(!UncompressedRdata::of(kind::SRV, b"\0\0\0\0Aa\x01b\0").is(own(b"\0\0\0\0aa\x01b\0")));
     assert!(
         !UncompressedRdata::of(kind::TXT, b"\x01a").is(UncompressedRdata::of(kind::TXT, b"\x01A"))
@@ -314,9 +314,9 @@ fn rdata_is_compared_with_its_names_written_out() {
     }
 }
 
-/// python-zeroconf #1731, avahi a2ba25e9.
+/// python-zeroconf #1731, avahi a2ba25e9: NSEC records with other next names, or malformed ones.
 #[test]
-fn denials_are_read_whatever_their_next_name() {
+fn nsec_next_name_is_ignored() {
     let record = |data: &[u8]| {
         let mut bytes = vec![0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0];
         bytes.extend_from_slice(b"\x01a\0\0\x2f\x80\x01\0\0\0\x78");
@@ -334,7 +334,7 @@ fn denials_are_read_whatever_their_next_name() {
     assert_eq!(lists(a_and_txt, kind::TXT), Some(true));
     assert_eq!(lists(a_and_txt, kind::AAAA), Some(false));
     assert_eq!(lists(a_and_txt, kind::SRV), Some(false));
-    // Another name, and a block of other kinds before.
+    // Another next name; an additional window block.
     assert_eq!(lists(b"\x03xyz\0\0\x01\x40", kind::A), Some(true));
     assert_eq!(lists(b"\0\0\x01\x40\x01\x01\x40", 257), Some(true));
     // A malformed NSEC returns `None`; the message stays valid.
@@ -352,7 +352,7 @@ fn denials_are_read_whatever_their_next_name() {
 }
 
 #[test]
-fn other_operations_and_errors_are_neither_asked_nor_answered() {
+fn other_opcodes_and_rcodes_are_rejected() {
     for (flags, expect) in [
         (0u16, Some(false)),
         (0x8400, Some(true)),
@@ -372,7 +372,7 @@ fn other_operations_and_errors_are_neither_asked_nor_answered() {
 }
 
 #[test]
-fn noise_never_panics() {
+fn mutated_messages_never_panic() {
     let mut seed = 1u64;
     let good = response();
     for round in 0..20_000 {

@@ -1,4 +1,4 @@
-//! Golden bytes, and what must not be taken for them.
+//! Golden bytes of each field, and malformed input that must be rejected.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn both(number: u32) -> [u8; 8] {
     [low, high].concat().try_into().unwrap()
 }
 
-/// A record of a file in block 77 of 5 bytes.
+/// A directory record of a file: 5 bytes in block 77.
 fn bytes(id: &[u8], fields: &[u8]) -> Vec<u8> {
     let mut bytes = [&[0, 1][..], &both(76), &both(5)].concat();
     bytes.extend([126, 11, 20, 12, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1]);
@@ -34,7 +34,7 @@ fn read(id: &[u8], fields: &[&[u8]]) -> Record {
 }
 
 #[test]
-fn a_record_is_read_and_every_prefix_has_not_its_form() {
+fn record_parses_and_its_prefixes_do_not() {
     let whole = bytes(b"A.TXT;1", &field(b"NM", b"\0a.Text"));
     let mut record = Record::new();
     assert!(record.begin(&whole, 0) && !record.malformed);
@@ -49,7 +49,7 @@ fn a_record_is_read_and_every_prefix_has_not_its_form() {
     for len in 0..whole.len() {
         assert!(!record.begin(&whole[..len], 0), "{len}");
     }
-    // An identifier that is longer than its record, or empty; a record shorter than one can be.
+    // An identifier longer than its record, or empty; a length below that of the shortest record.
     for (at, value) in [(32, 19), (32, 255), (32, 0), (0, 33), (0, 1)] {
         let mut other = whole.clone();
         other[at] = value;
@@ -58,7 +58,7 @@ fn a_record_is_read_and_every_prefix_has_not_its_form() {
 }
 
 #[test]
-fn numbers_must_be_the_same_in_both_orders() {
+fn both_byte_orders_must_agree() {
     let whole = bytes(
         b"A",
         &field(
@@ -82,14 +82,14 @@ fn numbers_must_be_the_same_in_both_orders() {
     let mut record = Record::new();
     assert!(record.begin(&whole, 0) && !record.malformed);
     assert_eq!(record.posix, [0o100_644, 2, 3, 4]);
-    // A gap between the pieces of a file.
+    // An interleaved file (gap between its units) is refused.
     let mut other = whole.clone();
     other[27] = 1;
     assert!(record.begin(&other, 0) && record.malformed);
 }
 
 #[test]
-fn plain_names_are_those_of_linux() {
+fn plain_names_match_linux() {
     for (id, name) in [
         (&b"README.TXT;1"[..], "readme.txt"),
         (b"README.;1", "readme"),
@@ -108,7 +108,7 @@ fn plain_names_are_those_of_linux() {
 }
 
 #[test]
-fn names_of_joliet_become_utf_8() {
+fn joliet_names_become_utf_8() {
     let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
     let check = |id: &[u8], name: &[u8]| {
         let (whole, mut record) = (bytes(id, &[]), Record::new());
@@ -127,22 +127,22 @@ fn names_of_joliet_become_utf_8() {
     }
     check(&wide("x")[..1], b".");
     check(&[0, b'a', 0], b"a");
-    // Halves of pairs: the first alone, the second alone, both the wrong way round.
+    // Unpaired surrogates: a high one, a low one, a pair in the wrong order.
     check(&[0xd8, 0, 0, b'a'], b"a");
     check(&[0, b'a', 0xdc, 0], b"a");
     check(&[0xdc, 0, 0xd8, 0, 0, b'a'], b"a");
-    // The longest there are.
+    // The longest identifier.
     check(&wide(&"漢".repeat(110)), "漢".repeat(110).as_bytes());
 }
 
 #[test]
-fn times_are_those_of_linux() {
+fn times_match_linux() {
     for (date, secs) in [
         (&[70, 1, 1, 0, 0, 0, 0][..], 0),
         (&[126, 11, 20, 12, 0, 0, 0], 1_795_176_000),
         (&[126, 11, 20, 12, 0, 0, 4], 1_795_172_400),
         (&[126, 11, 20, 12, 0, 0, 0xf0], 1_795_190_400),
-        // No place is that far away.
+        // An offset from UTC that is out of range is ignored.
         (&[126, 11, 20, 12, 0, 0, 53], 1_795_176_000),
         (&[100, 2, 29, 23, 59, 59, 0], 951_868_799),
         (&[69, 12, 31, 23, 59, 59, 0], -1),
@@ -157,11 +157,11 @@ fn times_are_those_of_linux() {
         let mut dates = date::Dates::new(&date, if date.len() > 7 { 0xf0 } else { 0x7f });
         assert_eq!(dates.seconds(), secs, "{date:?}");
         assert!(!dates.are_short());
-        // There is no other behind it.
+        // No further date follows.
         dates.seconds();
         assert!(dates.are_short());
     }
-    // Whatever the bytes are.
+    // Any byte value is accepted without a panic.
     for byte in 0..=255 {
         date::Dates::new(&[byte; 7], 0).seconds();
         date::Dates::new(&[byte; 17], date::DIGITS).seconds();
@@ -169,7 +169,7 @@ fn times_are_those_of_linux() {
 }
 
 #[test]
-fn times_of_rock_ridge_come_in_their_order() {
+fn rock_ridge_times_follow_their_flags() {
     let day = |day| [126, 1, day, 0, 0, 0, 0];
     let secs = |day: i64| 1_767_225_600 + (day - 1) * 86_400;
     let times = |flags: u8, days: &[u8]| {
@@ -196,7 +196,7 @@ fn times_of_rock_ridge_come_in_their_order() {
 }
 
 #[test]
-fn devices_have_two_numbers_in_one_way_or_the_other() {
+fn device_numbers_have_two_encodings() {
     for (high, low, device) in [
         (259, 70_000, (259, 70_000)),
         (1, 5, (1, 5)),
@@ -214,7 +214,7 @@ fn devices_have_two_numbers_in_one_way_or_the_other() {
 }
 
 #[test]
-fn names_are_put_together_and_end() {
+fn name_fields_are_joined_up_to_the_last() {
     let part = |flags: u8, text: &[u8]| field(b"NM", &[&[flags][..], text].concat());
     let record = read(b"A", &[&part(1, b"ab"), &part(0, b"cd")]);
     assert_eq!(record.name.bytes(), b"abcd");
@@ -238,7 +238,7 @@ fn names_are_put_together_and_end() {
 }
 
 #[test]
-fn targets_are_put_together_and_end() {
+fn target_fields_are_joined_up_to_the_last() {
     let link = |parts: &[(u8, &[u8])]| {
         let mut content = vec![0];
         for (flags, text) in parts {
@@ -262,7 +262,7 @@ fn targets_are_put_together_and_end() {
             "a/b",
         ),
         (vec![link(&[(8, b"")])], "/"),
-        // Where two separators stand, genisoimage writes a top between them.
+        // For two separators in a row, genisoimage writes a root component between them.
         (vec![link(&[(0, b"a"), (8, b""), (0, b"b")])], "a//b"),
         (vec![], ""),
     ] {
@@ -297,7 +297,7 @@ fn targets_are_put_together_and_end() {
 }
 
 #[test]
-fn fields_go_on_elsewhere_and_end_where_they_say() {
+fn continuation_and_terminator_fields_are_obeyed() {
     let more = |block, offset, len| field(b"CE", &[both(block), both(offset), both(len)].concat());
     let record = read(b"A", &[&more(9, 100, 48)]);
     assert_eq!((record.more, record.malformed), ([9, 100, 48], false));
@@ -321,7 +321,7 @@ fn fields_go_on_elsewhere_and_end_where_they_say() {
 }
 
 #[test]
-fn bytes_before_fields_are_skipped_but_for_the_first() {
+fn skip_length_applies_after_the_first_record() {
     let name = field(b"NM", b"\0name");
     let first = field(b"SP", &[0xbe, 0xef, 14]);
     let whole = bytes(b"A", &[&[7; 14][..], &name].concat());
@@ -329,7 +329,7 @@ fn bytes_before_fields_are_skipped_but_for_the_first() {
     assert!(record.begin(&whole, 14));
     record.finish();
     assert_eq!(record.name.bytes(), b"name");
-    // Behind what CD-ROM XA has there, and not.
+    // With and without the bytes that CD-ROM XA puts before the fields.
     for gap in [0, 14] {
         let whole = bytes(b"\0", &[&[7; 14][..gap], &first].concat());
         assert!(record.begin(&whole, 14));
@@ -341,12 +341,12 @@ fn bytes_before_fields_are_skipped_but_for_the_first() {
 }
 
 #[test]
-fn descriptors_are_told_apart() {
+fn volume_descriptors_are_distinguished() {
     let mut sector = [0; SECTOR_BYTES as usize];
     assert_eq!(Descriptor::parse(&sector), Descriptor::Other);
     sector[1..6].copy_from_slice(b"CD001");
     assert_eq!(Descriptor::parse(&sector), Descriptor::Other);
-    // Blocks of another size.
+    // Other block sizes are rejected.
     for kind in [1, 2] {
         sector[0] = kind;
         sector[88..91].copy_from_slice(b"%/E");
@@ -384,7 +384,7 @@ fn descriptors_are_told_apart() {
 }
 
 #[test]
-fn nothing_panics_whatever_the_bytes() {
+fn random_records_never_panic() {
     let mut record = Record::new();
     let mut seed = 1u32;
     for _ in 0..200_000 {
@@ -395,7 +395,7 @@ fn nothing_panics_whatever_the_bytes() {
         }
         bytes[0] = bytes[0] % 70 + 30;
         bytes[32] %= 20;
-        // Real signatures, now and then.
+        // Insert a valid signature in some of them.
         let names = b"NMSLTFPXCECLPLRESPSTERPN";
         let at = usize::from(bytes[90]) % 12 * 2;
         let place = 33 + usize::from(bytes[32] | 1);

@@ -1,4 +1,4 @@
-//! Tables as firmware has them.
+//! SMBIOS tables as firmware provides them, and damaged ones.
 
 use super::*;
 
@@ -6,7 +6,7 @@ const UUID: [u8; 16] = [
     0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff,
 ];
 
-/// A structure with these fields behind its head, and these strings.
+/// A structure with these fields after its header, and these strings.
 fn structure(kind: u8, fields: &[u8], strings: &[&str]) -> Vec<u8> {
     let mut bytes = vec![kind, fields.len() as u8 + 4, kind, 0];
     bytes.extend(fields);
@@ -30,7 +30,7 @@ fn board(strings: &[&str]) -> Vec<u8> {
     structure(2, &[1, 2, 3, 4, 5, 9, 0, 0, 0, 10, 0], strings)
 }
 
-/// Firmware's own, the system, its board, its case, and the end.
+/// A table with the structures BIOS, system, baseboard, chassis and end of table.
 fn table(strings: &[&str], uuid: [u8; 16]) -> Vec<u8> {
     [
         structure(0, &[1, 2, 0, 0xe8, 3, 0xff], &["BIOS vendor", "1.0"]),
@@ -48,18 +48,18 @@ fn check(table: &[u8], expect: [&str; 3]) {
 }
 
 #[test]
-fn a_system_is_what_it_says() {
+fn smbios_type_1_is_parsed() {
     let table = table(&["Dell Inc.", "PowerEdge R640", "v", "ABC1234"], UUID);
     check(&table, ["Dell Inc.", "PowerEdge R640", "ABC1234"]);
     let new = Hardware::parse(&table, (2, 6)).uuid.unwrap();
     let text = Uuid::parse(b"00112233-4455-6677-8899-aabbccddeeff");
     assert_eq!(Some(new), text);
-    // Before 2.6 it was as it stood there.
+    // Before SMBIOS 2.6 the UUID bytes are not swapped.
     assert_eq!(Hardware::parse(&table, (2, 5)).uuid, Some(Uuid(UUID)));
 }
 
 #[test]
-fn where_the_system_says_nothing_others_do() {
+fn board_values_replace_missing_system_values() {
     let filler = [
         "To Be Filled By O.E.M.",
         "System Product Name",
@@ -77,12 +77,12 @@ fn where_the_system_says_nothing_others_do() {
         board(&["Default string", "Default string", "Default string", "x"]),
         structure(3, &[1, 3, 2, 3, 4], &["Case maker", "v", "case-7", "tag"]),
     ];
-    // Its form is no product.
+    // The chassis type is not used as the product.
     check(&case.concat(), ["Case maker", "", "case-7"]);
 }
 
 #[test]
-fn fillers_are_known_in_any_letters() {
+fn filler_values_are_recognised_in_any_case() {
     for text in [
         "",
         " ",
@@ -110,7 +110,7 @@ fn fillers_are_known_in_any_letters() {
 }
 
 #[test]
-fn every_prefix_and_every_change_is_read() {
+fn prefixes_and_mutations_never_panic() {
     let mut table = table(&["Dell Inc.", "PowerEdge R640", "v", "ABC1234"], UUID);
     for len in 0..table.len() {
         Hardware::parse(&table[..len], (3, 2));
@@ -123,14 +123,14 @@ fn every_prefix_and_every_change_is_read() {
         }
         table[at] = old;
     }
-    // Lengths that would go nowhere, and strings that are not there.
+    // Structure lengths below the header's, and strings that do not exist.
     check(&[1, 0, 0, 0, 0, 0].repeat(10_000), ["", "", ""]);
     check(&[0; 65536], ["", "", ""]);
     check(&system(&["Only one"], UUID), ["Only one", "", ""]);
     check(&system(&[], UUID), ["", "", ""]);
 }
 
-/// Lets all bytes sum up to 0.
+/// Sets the checksum byte at `at` so that the sum of all bytes is 0.
 fn sum_up(bytes: &mut [u8], at: usize) {
     bytes[at] = 0;
     let sum = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
@@ -166,7 +166,7 @@ fn both_entry_points_are_found() {
         assert_eq!(Entry::parse(&bytes), Some(entry));
         for place in [0, 16, 0x5000, AREA_BYTES - 32] {
             let mut memory = vec![0xff; AREA_BYTES];
-            // First an entry point with a wrong checksum, and a bare anchor.
+            // Precede it by an entry point with a wrong checksum, and by an anchor alone.
             memory[place..][..bytes.len()].copy_from_slice(&bytes);
             if place > 16 {
                 memory[..bytes.len()].copy_from_slice(&bytes);
@@ -175,7 +175,7 @@ fn both_entry_points_are_found() {
             }
             assert_eq!(Entry::find(&memory), Some(entry), "{place}");
         }
-        // Between multiples of 16 there is none.
+        // Entry points are searched at multiples of 16 only.
         let mut memory = vec![0; 64];
         memory[8..][..bytes.len()].copy_from_slice(&bytes);
         assert_eq!(Entry::find(&memory), None);
@@ -183,7 +183,7 @@ fn both_entry_points_are_found() {
 }
 
 #[test]
-fn an_entry_point_with_any_byte_changed_is_none() {
+fn altered_entry_point_is_rejected() {
     for mut bytes in [entry_2(), entry_3()] {
         for len in 0..bytes.len() {
             assert_eq!(Entry::parse(&bytes[..len]), None, "{len}");

@@ -1,8 +1,8 @@
-//! avahi's files.
+//! Service files of avahi (XML).
 
 use super::*;
 
-/// As avahi ships them.
+/// The sample file that avahi ships.
 const SSH: &str = r#"<?xml version="1.0" standalone='no'?><!--*-nxml-*-->
 <!DOCTYPE service-group SYSTEM "avahi-service.dtd">
 
@@ -24,7 +24,7 @@ const SSH: &str = r#"<?xml version="1.0" standalone='no'?><!--*-nxml-*-->
 </service-group>
 "#;
 
-/// With everything that there can be.
+/// A file with every element and XML feature.
 const ALL: &str = r#"<?xml version="1.0" encoding="utf-8"?>
 <!DOCTYPE service-group PUBLIC '>[' "[>">
 <service-group>
@@ -58,7 +58,7 @@ fn service(inside: &str) -> String {
 }
 
 #[test]
-fn a_file_of_avahis_own_is_read() {
+fn avahi_sample_file_is_parsed() {
     let expect = vec!["<host>,_ssh._tcp,22".to_owned()];
     assert_eq!(read(parse_avahi, SSH.as_bytes()), Ok(expect.clone()));
     let dos = SSH.replace('\n', "\r\n");
@@ -68,7 +68,7 @@ fn a_file_of_avahis_own_is_read() {
 }
 
 #[test]
-fn everything_that_there_can_be_is_read() {
+fn file_with_every_element_is_parsed() {
     let name = "100%h & Büro 😀";
     let expect = vec![
         format!(
@@ -81,7 +81,7 @@ fn everything_that_there_can_be_is_read() {
 }
 
 #[test]
-fn every_prefix_and_every_change_is_read_or_refused() {
+fn prefixes_and_mutations_are_parsed_or_refused() {
     check_prefixes(parse_avahi, ALL.as_bytes());
     check_mutations(parse_avahi, ALL.as_bytes());
     check_mutations(parse_avahi, SSH.as_bytes());
@@ -95,7 +95,7 @@ fn every_prefix_and_every_change_is_read_or_refused() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_line() {
+fn errors_have_line_and_reason() {
     for (inside, line, flaw) in [
         ("<port>80</port>\n<port>x</port>", 6, Flaw::Number),
         ("<txt-record>=v</txt-record>", 5, Flaw::Key),
@@ -183,7 +183,7 @@ fn what_is_wrong_is_told_with_its_line() {
 }
 
 #[test]
-fn no_service_of_one_file_has_anything_of_another() {
+fn services_of_one_file_are_independent() {
     let twice = group(
         "<service protocol='ipv4'><type>_a._tcp</type><subtype>s</subtype><host-name>h</host-name>\
         <port>1</port><txt-record>k</txt-record></service><service><type>_b._tcp</type></service>",
@@ -193,7 +193,7 @@ fn no_service_of_one_file_has_anything_of_another() {
 }
 
 #[test]
-fn nothing_grows_without_bounds() {
+fn element_sizes_and_counts_are_limited() {
     let deep = "<service-group>".repeat(10_000);
     assert_eq!(read(parse_avahi, deep.as_bytes()), Err((1, Flaw::Form)));
     let long = service(&format!(

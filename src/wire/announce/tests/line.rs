@@ -1,4 +1,4 @@
-//! Services on the command line.
+//! Services in the form of the command line.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn read(text: &[u8]) -> Result<String, Flaw> {
 }
 
 #[test]
-fn a_service_is_name_type_port_and_strings() {
+fn service_line_has_name_type_port_and_strings() {
     for text in [
         "Web,_http._tcp,80",
         "Web,_http._tcp,80,path=/,flag,empty=",
@@ -26,7 +26,7 @@ fn a_service_is_name_type_port_and_strings() {
 }
 
 #[test]
-fn what_is_wrong_is_told() {
+fn invalid_line_has_its_reason() {
     for (text, flaw) in [
         ("", Flaw::Name),
         ("Web", Flaw::Kind),

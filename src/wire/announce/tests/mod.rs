@@ -6,7 +6,7 @@ mod avahi;
 mod line;
 mod unit;
 
-/// Reads a description.
+/// A parser of service descriptions.
 type Parse = fn(&[u8], &mut Draft<'_>, &mut dyn FnMut(&Service<'_>)) -> Result<(), Wrong>;
 
 /// Parses a file. Returns each service as one line, or the error and its line.
@@ -25,7 +25,7 @@ fn read(parse: Parse, file: &[u8]) -> Result<Vec<String>, (u32, Flaw)> {
     Ok(lines)
 }
 
-/// A service as one line: name, type, port, and what else it has.
+/// A service as one line: name, type, port and all further parts.
 fn written(service: &Service<'_>) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\0', "<host>");
     let mut line = format!(
@@ -51,7 +51,7 @@ fn written(service: &Service<'_>) -> String {
     line
 }
 
-/// Every prefix of a good file is read or refused, and none is more than the whole.
+/// Every prefix of a valid file is parsed or refused, and yields no more services than the whole file.
 fn check_prefixes(parse: Parse, file: &[u8]) {
     let whole = read(parse, file).unwrap();
     for len in 0..file.len() {
@@ -61,7 +61,7 @@ fn check_prefixes(parse: Parse, file: &[u8]) {
     }
 }
 
-/// A file with one of its bytes changed, every byte into some others.
+/// Every byte of the file is replaced by several others in turn.
 fn check_mutations(parse: Parse, file: &[u8]) {
     let mut changed = file.to_vec();
     for at in 0..file.len() {
@@ -74,7 +74,7 @@ fn check_mutations(parse: Parse, file: &[u8]) {
 }
 
 #[test]
-fn types_are_what_they_should_be() {
+fn service_types_are_validated() {
     for good in [
         "_http._tcp",
         "_a._udp",
@@ -116,7 +116,7 @@ fn types_are_what_they_should_be() {
 /// RFC 6763 section 4.1.1: "It MUST NOT contain ASCII control characters".
 /// RFC 6763 section 6.4: "The key MUST be at least one character".
 #[test]
-fn parts_are_checked_when_they_are_put() {
+fn parts_are_validated_when_added() {
     let check = |part, bytes: &[u8], expect: Result<(), Flaw>| {
         let mut buffer = [0; ROOM_BYTES];
         let mut draft = Draft::new(&mut buffer);
@@ -184,9 +184,9 @@ fn parts_are_checked_when_they_are_put() {
     }
 }
 
-/// CVE-2023-38469: 100,000 times "A ", as many strings or as one.
+/// CVE-2023-38469: "A " repeated 100,000 times, as separate strings and as one string.
 #[test]
-fn texts_without_end_are_refused_where_there_is_no_room() {
+fn txt_beyond_the_buffer_is_refused() {
     let many = "n,_x._tcp,1".to_owned() + &",A ".repeat(100_000);
     let one = format!("n,_x._tcp,1,{}", "A ".repeat(100_000));
     for (line, flaw) in [(many, Flaw::Strings), (one, Flaw::String)] {
@@ -199,9 +199,9 @@ fn texts_without_end_are_refused_where_there_is_no_room() {
     }
 }
 
-/// CVE-2021-3502, CVE-2023-38471: names of hosts with nothing between dots, with dots that are none, and with backslashes.
+/// CVE-2021-3502, CVE-2023-38471: host names with empty labels, escaped dots and backslashes.
 #[test]
-fn other_hosts_are_named_label_by_label() {
+fn host_names_are_parsed_by_label() {
     let mut buffer = [0; ROOM_BYTES];
     let mut draft = Draft::new(&mut buffer);
     for (name, expect) in [
@@ -223,9 +223,9 @@ fn other_hosts_are_named_label_by_label() {
     }
 }
 
-/// python-zeroconf #1747: the domain in capitals is the same.
+/// python-zeroconf #1747: `.LOCAL` is the same domain.
 #[test]
-fn the_domain_is_local_in_either_case() {
+fn domain_local_matches_in_any_case() {
     let mut buffer = [0; ROOM_BYTES];
     let mut draft = Draft::new(&mut buffer);
     for (domain, expect) in [
@@ -248,7 +248,7 @@ fn the_domain_is_local_in_either_case() {
 }
 
 #[test]
-fn all_strings_together_fit_a_packet() {
+fn txt_strings_fit_one_packet() {
     let mut buffer = [0; ROOM_BYTES];
     let mut draft = Draft::new(&mut buffer);
     draft.put(Part::Name, b"n").unwrap();
@@ -270,7 +270,7 @@ fn all_strings_together_fit_a_packet() {
 }
 
 #[test]
-fn without_name_or_type_there_is_no_service() {
+fn service_needs_name_and_type() {
     let mut buffer = [0; ROOM_BYTES];
     let mut draft = Draft::new(&mut buffer);
     let mut count = 0;
@@ -288,7 +288,7 @@ fn without_name_or_type_there_is_no_service() {
 }
 
 #[test]
-fn the_hosts_name_takes_its_place() {
+fn host_name_replaces_its_placeholder() {
     let check = |name: &[u8], host: &str, expect: &str| {
         let mut buffer = [0; ROOM_BYTES];
         let mut draft = Draft::new(&mut buffer);
@@ -315,7 +315,7 @@ fn the_hosts_name_takes_its_place() {
 }
 
 #[test]
-fn values_in_digits_are_read() {
+fn hexadecimal_and_base64_values_are_decoded() {
     let check = |coding, text: &[u8], expect: Result<&[u8], Flaw>| {
         let mut buffer = [0; ROOM_BYTES];
         let mut draft = Draft::new(&mut buffer);

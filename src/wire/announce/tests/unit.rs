@@ -1,8 +1,8 @@
-//! systemd's units.
+//! Units of systemd-resolved (systemd.dnssd).
 
 use super::*;
 
-/// As in systemd.dnssd(5), and with everything else that there can be.
+/// The example of systemd.dnssd(5), extended by every other setting.
 const ALL: &str = r#"# A comment
 ; and another
 [Unit]
@@ -28,7 +28,7 @@ fn unit(inside: &str) -> String {
 }
 
 #[test]
-fn everything_that_there_can_be_is_read() {
+fn file_with_every_element_is_parsed() {
     let expect = vec![
         r#"<host>'s 100% server,_http._tcp,80/_printer,path=/stats/index.html,t=temperature_sensor,note=a b,x=y,flag,key=a \"\n,bin=\x00\xff,more=hello 1:65535"#
             .to_owned(),
@@ -39,13 +39,13 @@ fn everything_that_there_can_be_is_read() {
 }
 
 #[test]
-fn every_prefix_and_every_change_is_read_or_refused() {
+fn prefixes_and_mutations_are_parsed_or_refused() {
     check_prefixes(parse_unit, ALL.as_bytes());
     check_mutations(parse_unit, ALL.as_bytes());
 }
 
 #[test]
-fn later_lines_add_replace_or_take_back() {
+fn later_lines_append_replace_or_reset() {
     for (inside, expect) in [
         ("", "n,_http._tcp,0"),
         ("Port=1\nPort=2\nName=m", "m,_http._tcp,2"),
@@ -69,7 +69,7 @@ fn later_lines_add_replace_or_take_back() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_line() {
+fn errors_have_line_and_reason() {
     for (inside, line, flaw) in [
         ("Port=x", 4, Flaw::Number),
         ("\n\nPort=", 6, Flaw::Number),
@@ -114,7 +114,7 @@ fn what_is_wrong_is_told_with_its_line() {
 }
 
 #[test]
-fn nothing_grows_without_bounds() {
+fn element_sizes_and_counts_are_limited() {
     for (inside, flaw) in [
         (format!("Name={}", "n".repeat(60_000)), Flaw::Long),
         (format!("Name={}", "n".repeat(64)), Flaw::Name),
@@ -126,7 +126,7 @@ fn nothing_grows_without_bounds() {
         let done = read(parse_unit, unit(&inside).as_bytes());
         assert_eq!(done, Err((4, flaw)), "{flaw:?}");
     }
-    // Each of them is a blank.
+    // Each continuation line counts as one blank.
     let goes_on = unit(&format!("Port={}80", "\\\n#\n".repeat(10_000)));
     let done = read(parse_unit, goes_on.as_bytes());
     assert_eq!(done, Err((20_004, Flaw::Long)));
