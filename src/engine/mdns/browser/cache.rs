@@ -339,7 +339,7 @@ impl Cache {
         self.names.keep(entry.name);
         self.names.keep(entry.target);
         match self.entries.get_mut(usize::from(index)) {
-            Some(place) => *place = entry,
+            Some(slot) => *slot = entry,
             None => _ = self.entries.push(entry),
         }
         self.touched = true;

@@ -51,8 +51,8 @@ impl Chains {
             None => index = self.links.push(first)? as u16,
         }
         let list = self.list(key);
-        if let Some(place) = self.heads.get_mut(list) {
-            *place = index;
+        if let Some(head) = self.heads.get_mut(list) {
+            *head = index;
         }
         Some(index)
     }
@@ -66,14 +66,14 @@ impl Chains {
     #[inline(never)]
     pub(super) fn free(&mut self, key: usize, index: u16) {
         let (list, after, free) = (self.list(key), self.next(index), self.first_free);
-        let mut place = self.heads.get_mut(list);
-        while let Some(next) = place {
+        let mut link = self.heads.get_mut(list);
+        while let Some(next) = link {
             if *next == index {
                 *next = after;
                 break;
             }
             let before = usize::from(*next);
-            place = self.links.get_mut(before);
+            link = self.links.get_mut(before);
         }
         if let Some(next) = self.links.get_mut(usize::from(index)) {
             *next = free;

@@ -11,7 +11,7 @@ pub(super) mod is {
     pub(in super::super) const GONE: u16 = 1 << 1;
     /// A wish needs the record: it is queried again before it expires.
     pub(in super::super) const WANTED: u16 = 1 << 2;
-    /// The record expires within [`GRACE`]: a goodbye was received, or a cache flush by other records of its name and type.
+    /// The record expires within a second: a goodbye was received, or a cache flush by other records of its name and type.
     pub(in super::super) const ENDING: u16 = 1 << 3;
     /// The record is in the chain of its name and target instead of its name alone, because the name may have many such records
     /// (PTR).

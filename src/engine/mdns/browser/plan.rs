@@ -98,13 +98,13 @@ impl Browser {
             _ => (Role::Type, self.is_type(&entry)),
         };
         let resolves = role == Role::Service && facts & why::RESOLVES != 0;
-        let Some(place) = self.cache.entries.get_mut(index).filter(|_| is_match) else {
+        let Some(marked) = self.cache.entries.get_mut(index).filter(|_| is_match) else {
             return;
         };
-        place.role = role;
-        place.facts |= is::WANTED;
+        marked.role = role;
+        marked.facts |= is::WANTED;
         if resolves {
-            place.facts |= is::RESOLVES;
+            marked.facts |= is::RESOLVES;
         }
         let (target, link) = (entry.target, entry.link);
         if role == Role::Type && facts & why::SERVICES != 0 {

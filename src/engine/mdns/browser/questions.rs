@@ -140,7 +140,7 @@ impl Questions {
     pub(super) fn add(&mut self, question: Question) -> Option<usize> {
         let index = self.chains.allocate(question.name.place())?;
         match self.all.get_mut(usize::from(index)) {
-            Some(place) => *place = question,
+            Some(slot) => *slot = question,
             None => _ = self.all.push(question),
         }
         Some(index.into())

@@ -48,11 +48,11 @@ impl RdataArena {
     }
 
     fn set_header(&mut self, offset: usize, owner: u16, len: usize) {
-        let place = self.bytes.get_mut(offset..);
-        if let Some(place) = place.and_then(|rest| rest.first_chunk_mut()) {
+        let header = self.bytes.get_mut(offset..);
+        if let Some(header) = header.and_then(|rest| rest.first_chunk_mut()) {
             let [o0, o1] = owner.to_le_bytes();
             let [l0, l1] = (len as u16).to_le_bytes();
-            *place = [o0, o1, l0, l1];
+            *header = [o0, o1, l0, l1];
         }
     }
 

@@ -109,10 +109,10 @@ fn service_with_wrong_nsec_is_resolved() {
     let start = world.ms;
     world.receive(nsec).wait(200);
     assert_eq!(world.query_times(start, A, kind::SRV).len(), 1);
-    let place = Say::answer()
+    let srv_and_address = Say::answer()
         .srv(A, 120, 80, HOST)
         .a(HOST, 120, [192, 0, 2, 9]);
-    world.receive(place).wait(20);
+    world.receive(srv_and_address).wait(20);
     assert_eq!(world.lines(), [format!("Added 0 {A}")]);
     world.receive(Say::answer().txt(A, 4500, b"\x01k")).wait(20);
     let expect = format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{1}k");
@@ -521,8 +521,8 @@ fn all_for_now_follows_resolution_or_timeout() {
         world.wait(60_000);
         let all = format!("AllForNow 0 {HTTP}");
         let expect = if answers {
-            let place = format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{3}a=1");
-            [(start + 2010, place), (start + 3510, all)]
+            let resolved = format!("Resolved 0 {A} {HOST} 192.0.2.9 80 \u{3}a=1");
+            [(start + 2010, resolved), (start + 3510, all)]
         } else {
             [
                 (start + 5210, format!("Unresolved 0 {A}")),
