@@ -140,7 +140,7 @@ impl Reply {
         }
         match body.check() {
             Ok(()) if body.rest().is_empty() => None,
-            _ => Some("it is longer or shorter than it says"),
+            _ => Some("the length does not match the contents"),
         }
     }
 }
@@ -312,7 +312,7 @@ impl World {
                     assert!(held < TALK_INPUT_BYTES, "a full input did not suffice");
                     given = (given + more).min(input.len());
                 }
-                State::Order(_) => unreachable!("it was taken"),
+                State::Order(_) => unreachable!("the order was removed above"),
                 State::Busy => {
                     talk.idle += usize::from(given == input.len());
                     given = (given + more).min(input.len());

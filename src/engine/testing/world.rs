@@ -197,7 +197,7 @@ impl World {
                     return talk;
                 }
                 _ if ordered => {}
-                State::Order(_) => unreachable!("it was taken"),
+                State::Order(_) => unreachable!("the order was removed above"),
                 State::Busy => panic!("calls are answered at once"),
                 State::NeedOutput => {
                     assert!(

@@ -150,9 +150,9 @@ fn link_reply_has_attributes_of_object_and_directory() {
             .opaque(&into)
             .opaque(name);
         let body = check(&mut world, &call, &[&into], status);
-        let told = body.attributes[0].unwrap();
-        assert_eq!(told, world.attributes(&object), "{path}");
-        assert_eq!(told[2], if status == OK { 2 } else { 1 }, "{path}");
+        let attr = body.attributes[0].unwrap();
+        assert_eq!(attr, world.attributes(&object), "{path}");
+        assert_eq!(attr[2], if status == OK { 2 } else { 1 }, "{path}");
     }
     assert_eq!(world.handle("dir/linked"), world.handle("hello"));
     let hello = world.handle("hello");
@@ -192,17 +192,17 @@ fn setattr_sets_each_attribute_alone_and_together() {
         let hello = world.handle("hello");
         let call = Call::of(Procedure::SetAttr, &hello).words(change).word(0);
         let body = check(&mut world, &call, &[&hello], OK);
-        let told = body.attributes[0].unwrap();
-        assert_eq!(told[at..][..expect.len()], *expect, "{change:?}");
+        let attr = body.attributes[0].unwrap();
+        assert_eq!(attr[at..][..expect.len()], *expect, "{change:?}");
     }
     let mut world = World::writable();
     let hello = world.handle("hello");
     let was = world.attributes(&hello);
     let now = [0, 0, 0, 0, 1, 1];
     let call = Call::of(Procedure::SetAttr, &hello).words(&now).word(0);
-    let told = check(&mut world, &call, &[&hello], OK).attributes[0].unwrap();
-    assert_eq!((told[15], told[17]), (told[19], told[19]));
-    assert!(told[19] > was[19]);
+    let attr = check(&mut world, &call, &[&hello], OK).attributes[0].unwrap();
+    assert_eq!((attr[15], attr[17]), (attr[19], attr[19]));
+    assert!(attr[19] > was[19]);
 }
 
 #[test]

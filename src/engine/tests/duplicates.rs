@@ -85,8 +85,8 @@ fn idempotent_replies_are_not_cached() {
     world.ask(&ask).unwrap();
     world.ask(&read).unwrap();
     world.ask(&Call::write(&hello, 0, 2, b"J")).unwrap();
-    let told = world.ask(&ask).unwrap().attributes[0].unwrap();
-    assert_ne!(told[17], 1_000_000_000);
+    let attr = world.ask(&ask).unwrap().attributes[0].unwrap();
+    assert_ne!(attr[17], 1_000_000_000);
     assert_eq!(world.ask(&read).unwrap().bytes, b"Jello world");
 }
 

@@ -28,7 +28,10 @@ fn invalid_lookup_names_have_their_errors() {
     ] {
         let body = world.ask(&Call::lookup(&top, name)).unwrap();
         assert_eq!(body.status, status, "{name:?}");
-        assert!(body.attributes[0].is_some(), "the directory's are told");
+        assert!(
+            body.attributes[0].is_some(),
+            "the reply lacks the directory's attributes"
+        );
     }
     let too_long = Call::lookup(&top, &[b'm'; 1025]);
     assert_eq!(world.ask(&too_long), Err(Reject::Arguments));
@@ -46,10 +49,10 @@ fn dot_names_resolve_to_directory_and_parent() {
         (&dir, b".", &dir),
         (&dir, b"..", &top),
     ] {
-        let told = world.attributes(to);
+        let attr = world.attributes(to);
         let body = world.ask(&Call::lookup(from, name)).unwrap();
         assert_eq!((body.status, &body.handle), (0, to), "{name:?}");
-        assert_eq!(body.attributes[0], Some(told));
+        assert_eq!(body.attributes[0], Some(attr));
     }
     for name in [&b"."[..], b".."] {
         let body = world.ask(&Call::lookup(&hello, name)).unwrap();

@@ -59,19 +59,19 @@ fn created_object_has_the_requested_attributes() {
             let found = world.ask(&Call::lookup(&dir, name.as_bytes())).unwrap();
             assert_eq!(body.handle, found.handle, "{name}");
             assert_eq!(body.attributes[0], found.attributes[0], "{name}");
-            let told = body.attributes[0].unwrap();
-            assert_eq!(told[0], kind, "{name}");
+            let attr = body.attributes[0].unwrap();
+            assert_eq!(attr[0], kind, "{name}");
             // The mode of a symbolic link has no effect.
-            assert!(!given || kind == 5 || told[1] == 0o640, "{name}");
+            assert!(!given || kind == 5 || attr[1] == 0o640, "{name}");
             let owner = if given { [3, 4] } else { [1000, 100] };
-            assert_eq!(told[3..5], owner, "{name}");
-            assert_eq!(told[15..19] == [5, 6, 7, 8], given, "{name}");
+            assert_eq!(attr[3..5], owner, "{name}");
+            assert_eq!(attr[15..19] == [5, 6, 7, 8], given, "{name}");
             let rdev = match kind {
                 3 => [8, 17],
                 4 => [1, 3],
                 _ => [0, 0],
             };
-            assert_eq!(told[9..11], rdev, "{name}");
+            assert_eq!(attr[9..11], rdev, "{name}");
         }
     }
     let link = world.handle("dir/new 2 true");
@@ -108,8 +108,8 @@ fn invalid_names_are_refused_by_every_creating_call() {
             check(&mut world, &call, &[&top], status);
         }
         let link = Call::of(Procedure::Link, &file).opaque(&top).opaque(name);
-        let told = check(&mut world, &link, &[&top], status);
-        assert_eq!(told.attributes.len(), 2);
+        let body = check(&mut world, &link, &[&top], status);
+        assert_eq!(body.attributes.len(), 2);
     }
     for (_, call) in makers(&file, b"new", NO_CHANGE) {
         check(&mut world, &call, &[&file], NOT_DIRECTORY);
@@ -240,7 +240,7 @@ fn symlink_target_length_is_limited() {
             .opaque(format!("{len}").as_bytes())
             .words(NO_CHANGE)
             .opaque(&vec![b't'; len]);
-        let told = world.ask(&call).ok().map(|body| body.status);
-        assert_eq!(told, status, "{len} bytes");
+        let reply_status = world.ask(&call).ok().map(|body| body.status);
+        assert_eq!(reply_status, status, "{len} bytes");
     }
 }

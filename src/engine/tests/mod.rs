@@ -50,8 +50,8 @@ impl World {
 
     /// The attributes in a GETATTR reply.
     fn attributes(&mut self, handle: &[u8]) -> Attributes {
-        let told = self.ask(&Call::of(Procedure::GetAttr, handle)).unwrap();
-        told.attributes[0].unwrap()
+        let body = self.ask(&Call::of(Procedure::GetAttr, handle)).unwrap();
+        body.attributes[0].unwrap()
     }
 
     /// Makes a call and compares the attributes in its reply, before and after, with GETATTR of these objects.

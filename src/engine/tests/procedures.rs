@@ -288,11 +288,15 @@ fn late_failure_reply_has_attributes() {
         }
     }
     assert!(world.tree.ram().is_like(&World::default().tree.ram()));
-    let told = |event: Text| {
+    let is_logged = |event: Text| {
         let lines = world.sink.lines();
         lines.iter().any(|line| line.contains(event.known()))
     };
-    assert!(told(event::DISK_FAILED) && told(event::DISK_FULL) && told(event::OTHER_FILE_SYSTEM));
+    assert!(
+        is_logged(event::DISK_FAILED)
+            && is_logged(event::DISK_FULL)
+            && is_logged(event::OTHER_FILE_SYSTEM)
+    );
 }
 
 #[test]

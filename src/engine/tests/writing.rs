@@ -408,13 +408,13 @@ fn check_failure(len: usize, cuts: &[usize], status: u32, prepare: impl FnOnce(&
         "{len}, {cuts:?}"
     );
     assert_eq!(world.tree.ram().pinned, 0);
-    let (event, told) = match status {
+    let (event, is_logged) = match status {
         IO => (event::DISK_FAILED, true),
         NO_SPACE => (event::DISK_FULL, true),
         _ => (Text::NOTHING, world.sink.lines().is_empty()),
     };
     let lines = world.sink.lines();
-    assert!(told && lines.iter().all(|line| line.contains(event.known())));
+    assert!(is_logged && lines.iter().all(|line| line.contains(event.known())));
 }
 
 #[test]
@@ -495,7 +495,7 @@ fn disconnected_writer_leaves_nothing_pinned() {
 
 #[test]
 fn alternating_writers_get_correct_wcc_attributes() {
-    let (mut told, mut kept_back) = (0, 0);
+    let (mut reply_count, mut omitted_count) = (0, 0);
     for_seeds(500, |seed| {
         let mut world = World::writable();
         let hello = world.handle("hello");
@@ -528,13 +528,13 @@ fn alternating_writers_get_correct_wcc_attributes() {
                 // The other client wrote before this turn.
                 match body.before[0] {
                     Some(was) => assert!(was[4..] >= turn[4..], "{was:?} before {turn:?}"),
-                    None => kept_back += 1,
+                    None => omitted_count += 1,
                 }
-                told += 1;
+                reply_count += 1;
             }
         }
         assert_eq!(world.tree.ram().pinned, 0);
     });
     let one_seed = std::env::var_os("STOWAWAY_SEED").is_some();
-    assert!(one_seed || kept_back > 100 && told > 2 * kept_back);
+    assert!(one_seed || omitted_count > 100 && reply_count > 2 * omitted_count);
 }

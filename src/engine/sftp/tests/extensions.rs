@@ -25,14 +25,14 @@ fn limits_match_openssh() {
 fn statvfs_and_fstatvfs_agree() {
     let mut world = World::connected();
     world.tree.ram().capacity_bytes = 1 << 20;
-    let told = words(&world.ask(openssh("statvfs", &[b"dir"])));
+    let stat = words(&world.ask(openssh("statvfs", &[b"dir"])));
     // Block size, fragment size; blocks: total, free, available; files: total, free, available; fsid, flags, longest name.
-    assert_eq!(told[..3], [512, 512, 2048]);
-    assert_eq!(told[4], told[3] / 2);
-    assert!(told[3] < 2048 && told[5] > told[6] && told[6] == told[7]);
-    assert_eq!(told[8..], [7, 0, 255]);
+    assert_eq!(stat[..3], [512, 512, 2048]);
+    assert_eq!(stat[4], stat[3] / 2);
+    assert!(stat[3] < 2048 && stat[5] > stat[6] && stat[6] == stat[7]);
+    assert_eq!(stat[8..], [7, 0, 255]);
     let handle = world.open_handle(open_file(b"hello", open::READ));
-    assert_eq!(words(&world.ask(openssh("fstatvfs", &[&handle]))), told);
+    assert_eq!(words(&world.ask(openssh("fstatvfs", &[&handle]))), stat);
     world.expect_status(openssh("statvfs", &[b"none"]), Status::NoSuchFile);
     world.expect_status(openssh("statvfs", &[b"link"]), Status::NoSuchFile);
     world.tree.ram().writable = false;

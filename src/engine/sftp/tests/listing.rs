@@ -52,9 +52,9 @@ fn small_directory_is_one_page_of_ls_lines() {
     assert_eq!(pages.len(), 1);
     let lines: Vec<_> = entries(&pages[0])
         .into_iter()
-        .map(|(name, line, told)| {
+        .map(|(name, line, attr)| {
             assert!(line.ends_with(&format!(" {name}")));
-            (line, told.mode)
+            (line, attr.mode)
         })
         .collect();
     // Directories of the model have a link count of 1, whatever they contain.

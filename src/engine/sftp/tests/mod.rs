@@ -83,9 +83,9 @@ impl World {
         let reply = self.ask(packet);
         assert_eq!(reply.kind, kind::ATTRS, "{reply:?}");
         let mut body = Reader::new(&reply.body);
-        let told = Attributes::parse(&mut body);
+        let parsed = Attributes::parse(&mut body);
         assert_eq!((body.check(), body.rest()), (Ok(()), &[][..]));
-        told
+        parsed
     }
 
     /// The contents of a file.

@@ -20,8 +20,8 @@ fn mkdir_rmdir_and_remove_work() {
     for path in [&b"new"[..], b"dir/new", b"/export/dir/other", b"slash///"] {
         world.expect_ok(mkdir(path));
         world.expect_status(mkdir(path), Status::Failure);
-        let told = world.attributes(about(kind::STAT, path));
-        assert_eq!(told.mode, Some(0o040_777));
+        let attr = world.attributes(about(kind::STAT, path));
+        assert_eq!(attr.mode, Some(0o040_777));
         world.expect_ok(about(kind::RMDIR, path));
         world.expect_status(about(kind::RMDIR, path), Status::NoSuchFile);
     }
@@ -129,9 +129,9 @@ fn symlink_takes_the_target_first() {
     let mut world = World::connected();
     world.expect_ok(from_to(kind::SYMLINK, b"dir/inner", b"new"));
     assert_eq!(world.content(b"new"), b"inner");
-    let told = world.ask(about(kind::READLINK, b"new"));
+    let reply = world.ask(about(kind::READLINK, b"new"));
     assert_eq!(
-        told.body,
+        reply.body,
         b"\0\0\0\x01\0\0\0\x09dir/inner\0\0\0\x09dir/inner\0\0\0\0"
     );
     // The target need not exist, nor be inside the tree.

@@ -127,20 +127,20 @@ fn open_follows_its_flags() {
 #[test]
 fn new_file_gets_requested_mode() {
     let mut world = World::connected();
-    for (told, expect) in [
+    for (requested, expect) in [
         (None, 0o666),
         (Some(0o100_640), 0o640),
         (Some(0o4755), 0o4755),
     ] {
-        let told = Attributes {
-            mode: told,
+        let requested = Attributes {
+            mode: requested,
             size: Some(99),
             owner: Some((7, 8)),
             ..Attributes::default()
         };
         let packet = Packet::new(kind::OPEN, 1).string(b"new");
         let flags = open::WRITE | open::CREATE;
-        let handle = world.open_handle(packet.u32(flags).attributes(&told));
+        let handle = world.open_handle(packet.u32(flags).attributes(&requested));
         world.expect_ok(close(&handle));
         let stat = world.attributes(Packet::new(kind::STAT, 1).string(b"new"));
         assert_eq!(stat.mode, Some(0o100_000 | expect));
@@ -169,7 +169,7 @@ fn open_beyond_handle_limit_creates_nothing() {
     let again = world.open_handle(Packet::new(kind::OPENDIR, 1).string(b"dir"));
     assert!(
         !handles.contains(&again),
-        "a place is another's now, its handle is not"
+        "a reused slot must have a new handle"
     );
     world.expect_status(read(&handles[3], 0, 1), Status::Failure);
     assert_eq!(world.tree.ram().pinned, HANDLE_COUNT);

@@ -35,7 +35,7 @@ impl World {
 #[test]
 fn attributes_have_golden_bytes() {
     let mut world = World::connected();
-    let told = |mode: u32, times: u32| Attributes {
+    let expected = |mode: u32, times: u32| Attributes {
         size: Some(11),
         owner: Some((1000, 100)),
         mode: Some(mode),
@@ -43,7 +43,7 @@ fn attributes_have_golden_bytes() {
     };
     assert_eq!(
         world.attributes(about(kind::STAT, b"hello")),
-        told(0o100_644, 1_000_000_000)
+        expected(0o100_644, 1_000_000_000)
     );
     let handle = world.open_handle(open_file(b"hello", open::READ));
     let fstat = Packet::new(kind::FSTAT, 1).string(&handle);
@@ -78,15 +78,15 @@ fn setstat_changes_only_given_attributes() {
     for by_handle in [false, true] {
         let mut world = World::connected();
         let handle = world.open_handle(open_file(b"hello", open::WRITE));
-        let ask = |told: &Attributes| {
+        let ask = |given: &Attributes| {
             let (kind, object) = if by_handle {
                 (kind::FSETSTAT, &handle[..])
             } else {
                 (kind::SETSTAT, &b"hello"[..])
             };
-            about(kind, object).attributes(told)
+            about(kind, object).attributes(given)
         };
-        for told in [
+        for given in [
             change(Some(5), None, None, None),
             change(None, Some((7, 8)), None, None),
             change(None, None, Some(0o4711), None),
@@ -94,16 +94,16 @@ fn setstat_changes_only_given_attributes() {
             change(Some(0), Some((9, 10)), Some(0o600), Some((2, 3))),
         ] {
             let before = world.attributes(about(kind::STAT, b"hello"));
-            world.expect_ok(ask(&told));
+            world.expect_ok(ask(&given));
             let after = world.attributes(about(kind::STAT, b"hello"));
-            assert_eq!(after.size, told.size.or(before.size));
-            assert_eq!(after.owner, told.owner.or(before.owner));
+            assert_eq!(after.size, given.size.or(before.size));
+            assert_eq!(after.owner, given.owner.or(before.owner));
             assert_eq!(
                 after.mode,
-                told.mode.map(|mode| 0o100_000 | mode).or(before.mode)
+                given.mode.map(|mode| 0o100_000 | mode).or(before.mode)
             );
-            if told.times.is_some() {
-                assert_eq!(after.times, told.times);
+            if given.times.is_some() {
+                assert_eq!(after.times, given.times);
             }
         }
         // A UID or GID of all ones leaves the owner as it is.
