@@ -255,8 +255,8 @@ pub(super) fn pin_inside_image_survives_release_idle(world: &mut dyn World) {
     assert_eq!(&out[..4], b"hell");
     assert_eq!(vfs.attr(pin.node()).unwrap().size, 4);
     let extent = vfs.extent(&pin, 1, 100).unwrap();
-    let begin = u64::from(DATA) * 2048 + 1;
-    assert_eq!((extent.offset, extent.len), (begin, 3));
+    let start = u64::from(DATA) * 2048 + 1;
+    assert_eq!((extent.offset, extent.len), (start, 3));
     vfs.unpin(pin);
     while vfs.release_idle() {}
     vfs.release_idle();

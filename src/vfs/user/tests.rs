@@ -117,7 +117,7 @@ fn old_32_bit_kernel_refuses_times_after_2038() {
     const LAST: i64 = i32::MAX as i64;
     let scratch = Scratch::new("narrow");
     let path = scratch.path("file");
-    let (told, clock) = std::thread::spawn(move || {
+    let (results, clock) = std::thread::spawn(move || {
         sandbox::refuse_calls(&[
             Sysno::statx,
             Sysno::clock_gettime64,
@@ -125,7 +125,7 @@ fn old_32_bit_kernel_refuses_times_after_2038() {
         ]);
         let mut user = Served::new(4);
         let pin = user.open_at(&path, &WRITE).unwrap();
-        let told = [LAST, LAST + 1, 4_102_444_800].map(|secs| {
+        let results = [LAST, LAST + 1, 4_102_444_800].map(|secs| {
             let change = SetAttr {
                 mtime: NewTime::At(FileTime { secs, nanos: 7 }),
                 ..SetAttr::default()
@@ -135,12 +135,12 @@ fn old_32_bit_kernel_refuses_times_after_2038() {
             (done, mtime.secs, mtime.nanos)
         });
         user.unpin(pin);
-        (told, user.clock().secs)
+        (results, user.clock().secs)
     })
     .join()
     .unwrap();
     let refused = (Err(FsError::NotSupported), LAST, 7);
-    assert_eq!(told, [(Ok(()), LAST, 7), refused, refused]);
+    assert_eq!(results, [(Ok(()), LAST, 7), refused, refused]);
     let now = std::time::SystemTime::now();
     let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
     assert!((now - 60..=now).contains(&clock), "{clock} is not {now}");

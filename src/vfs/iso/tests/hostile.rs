@@ -47,8 +47,8 @@ fn unknown_cookie_continues_with_the_next_entry() {
             image.begin();
             list(image, dir, from, entry).unwrap();
             let next = image.next(entry).map(|()| image.cookie());
-            let behind = places.iter().find(|place| **place > from);
-            assert_eq!(next, behind.copied().ok_or(FsError::NoEntry), "{from}");
+            let expected = places.iter().find(|place| **place > from);
+            assert_eq!(next, expected.copied().ok_or(FsError::NoEntry), "{from}");
         }
     });
 }
@@ -132,13 +132,13 @@ fn extent_beyond_end_is_listed_but_not_readable() {
     // A relocated directory that does not exist, or that points back to where it was.
     for (block, expect) in [(DATA, false), (ROOT, true), (u32::MAX, false)] {
         let bytes = changed("deep", |bytes, id| {
-            let place = bytes[id..]
+            let offset = bytes[id..]
                 .windows(2)
                 .position(|pair| pair == b"CL")
                 .unwrap()
                 + id
                 + 4;
-            bytes[place..place + 8].copy_from_slice(&both(block));
+            bytes[offset..offset + 8].copy_from_slice(&both(block));
         });
         assert_eq!(ask(&bytes, "deep").is_ok(), expect, "{block}");
     }
