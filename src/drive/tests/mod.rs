@@ -152,7 +152,12 @@ fn with_server_on(
     let tree = Tree::writable();
     let host = tree.host.clone();
     let committing = host.clone();
-    sim.set_witness(move || assert!(!committing.is_dirty.get(), "told before it is durable"));
+    sim.set_witness(move || {
+        assert!(
+            !committing.is_dirty.get(),
+            "replied before the change is durable"
+        )
+    });
     if has_threads {
         let host = host.clone();
         sim.set_file_to_watch(move || host.in_flight.get() && !host.is_held.get());

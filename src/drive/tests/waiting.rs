@@ -46,7 +46,10 @@ impl Bench {
         self.sim.send(peer, &call.record());
         self.run(MOMENT);
         assert!(self.host.in_flight.get());
-        assert!(self.sim.take(peer).is_empty(), "told before it is durable");
+        assert!(
+            self.sim.take(peer).is_empty(),
+            "replied before the change is durable"
+        );
     }
 
     fn let_through(&mut self) {
