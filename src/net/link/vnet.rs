@@ -116,7 +116,7 @@ pub(super) fn fill(buffer: &mut [u8], segment: Option<NonZeroU16>) {
 mod tests {
     use super::*;
 
-    /// A frame of UDP from 192.0.2.1:1 to 192.0.2.2:2 with two bytes, without a checksum.
+    /// A UDP frame from 192.0.2.1:1 to 192.0.2.2:2 with two bytes, without a checksum.
     const DATAGRAM: [u8; 44] = [
         2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, //
         0x45, 0, 0, 30, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, //

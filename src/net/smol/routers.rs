@@ -145,7 +145,7 @@ fn parse_prefix(option: &[u8]) -> Option<Prefix> {
 mod tests {
     use super::*;
 
-    /// An advertisement of a router for 1,800 s, and of 2001:db8::/64 for 7,200.
+    /// A router advertisement: router lifetime 1,800 s, prefix 2001:db8::/64 for 7,200 s.
     fn advertisement() -> Vec<u8> {
         let mut message = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
         message.extend([3, 4, 64, 0xc0, 0, 0, 0x1c, 0x20, 0, 0, 0, 0, 0, 0, 0, 0]);

@@ -69,7 +69,7 @@ fn used_link_local_address_is_not_claimed() {
     });
     let own = world.ipv4().expect("another one");
     assert!(own.is_link_local() && Some(own) != refused);
-    // A conflict is met with an announcement, the next one soon after with another address.
+    // The first conflict is answered by an announcement; a second one soon after makes the stack choose another address.
     let mut announced = 0;
     world.end.put(&arp(own, own));
     world.watch(3, &mut |content| {
@@ -297,7 +297,7 @@ fn used_leased_address_is_declined() {
         if learns {
             assert_eq!(own, Some(offers[1]));
         } else {
-            // A server that goes on leasing it: between its leases there is another one.
+            // The server keeps offering the used address; between its leases the stack uses a link-local one.
             let mut times = 0;
             for _ in 0..300 {
                 world.watch_frames(1, &mut answer);
@@ -314,7 +314,7 @@ fn used_leased_address_is_declined() {
 #[test]
 fn leased_address_is_used_while_probed() {
     let offer = Ipv4Addr::new(192, 0, 2, 50);
-    // Another host has it, and is heard in the first second; later, it is defended.
+    // Another host has the address. If its ARP arrives within 1 s, the lease is given up; later, the address is defended.
     for (secs, is_kept) in [(1, false), (4, true)] {
         let mut world = World::new(12, 0, Ip::Dhcp);
         let mut server = Server::new(offer, 3600);
@@ -342,7 +342,7 @@ fn leased_address_is_used_while_probed() {
 fn static_address_is_defended_once_in_ten_seconds() {
     let own = Ipv4Addr::from(super::ADDRESS);
     let mut world = World::with_address(10, 0);
-    // Another host has it before this one, and goes on having it.
+    // Another host already has the address and keeps it.
     let mut told = Vec::new();
     for _ in 0..25 {
         world.end.put(&arp(own, own));

@@ -65,7 +65,7 @@ impl World {
         let next = stack
             .min(self.peer.poll_at(self.now))
             .min(self.end.next_at());
-        // Whatever is due at once is done in the next turn, and then the link is asked again to take what waits.
+        // Work that is due at once runs in the next turn, 1 ms later; a link that refused frames is tried again then.
         let soon = self.now.after(crate::time::Duration::from_ms(1));
         let is_soon = self.stack.port.is_blocked();
         self.now = if is_soon { soon } else { next.max(soon) }.min(until);
