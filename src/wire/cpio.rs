@@ -111,7 +111,7 @@ impl<'a> Iterator for Entries<'a> {
 pub(crate) mod tests {
     use super::*;
 
-    /// An object: its name, its number if it has another name, its mode, its data.
+    /// An object: name, inode number if it is hard-linked, mode, data.
     pub(crate) type Object<'a> = (&'a str, usize, u32, &'a [u8]);
 
     /// An archive of objects.
@@ -169,7 +169,7 @@ pub(crate) mod tests {
     #[test]
     fn every_prefix_is_malformed() {
         let bytes = archive(&OBJECTS);
-        // The padding behind the trailer's name is not asked for.
+        // The padding after the trailer's name is optional.
         let end = bytes.len() - 3;
         for len in 0..end {
             let last = Entries::new(&bytes[..len]).last();
@@ -179,7 +179,7 @@ pub(crate) mod tests {
 
     #[test]
     fn invalid_header_fields_are_malformed() {
-        // The first object's magic number, a digit of its number, its data's length, and its name's: none, and more than there is.
+        // In the first header: the magic, a hexadecimal digit, the data length; a name length of 0, and one beyond the archive.
         for (at, text) in [
             (0, "070702"),
             (6, "g"),

@@ -362,7 +362,7 @@ mod tests {
         }
         assert_eq!(parsed(&words(&[8, 1, 0, 0, 0, 0])), Err(Malformed));
         assert_eq!(parsed(&words(&[7, 0, 0, 0, 0, 0])), Err(Malformed));
-        // A verifier of another kind is passed over.
+        // A verifier of another flavor is skipped.
         assert_eq!(parsed(&words(&[7, 1, 0, 6, 4, 9, 0])), Ok(vec![]));
     }
 

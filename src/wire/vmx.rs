@@ -80,7 +80,7 @@ fn unescape(value: &[u8], out: &mut Writer<'_>) {
 mod tests {
     use super::*;
 
-    /// As VMware writes it.
+    /// A .vmx file as VMware writes it.
     const FILE: &str = ".encoding = \"UTF-8\"\n\
         config.version = \"8\"\n\
         virtualHW.version = \"19\"\n\

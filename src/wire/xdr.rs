@@ -312,7 +312,7 @@ mod tests {
         writer.truncate(4);
         writer.patch(0, 9);
         assert_eq!(writer.written(), Some(4));
-        // After it nothing is written, whether there would be space or not.
+        // After an overrun nothing is written, even if it would fit.
         assert_eq!(buffer, [0, 0, 0, 9, 0, 0, 0, 0]);
     }
 }

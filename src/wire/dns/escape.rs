@@ -103,7 +103,7 @@ mod tests {
         parse(text.as_bytes(), &mut buffer).map(|len| buffer[..len].to_vec())
     }
 
-    /// CVE-2015-7987: what does not fit is not written.
+    /// CVE-2015-7987: text beyond the buffer is not written.
     /// RFC 6763 section 4.3: "appropriate precautions MUST be taken to ensure that DNS label boundaries are properly preserved"
     #[test]
     fn escaped_labels_round_trip() {
@@ -135,8 +135,8 @@ mod tests {
         assert_eq!(read("é"), Some("\u{2}é\0".as_bytes().to_vec()));
     }
 
-    /// CVE-2021-3468, CVE-2021-3502, CVE-2023-38470, avahi #965: names that break off, with nothing between dots, and
-    /// labels that are longer than they look.
+    /// CVE-2021-3468, CVE-2021-3502, CVE-2023-38470, avahi #965: names that end in an escape, names with empty labels,
+    /// and labels that exceed the limit once decoded.
     #[test]
     fn invalid_names_are_refused() {
         let long = "a".repeat(64);

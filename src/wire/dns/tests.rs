@@ -204,11 +204,11 @@ fn bad_compression_pointers_are_malformed() {
     for name in [
         &b"\xc0\x0c"[..],    // To itself.
         b"\xc0\x0e\xc0\x0c", // To one another.
-        b"\x01a\xc0\x0c",    // To what it ends.
-        b"\xc0\x40",         // Ahead.
+        b"\x01a\xc0\x0c",    // To its own start.
+        b"\xc0\x40",         // Forward.
         b"\xff\xff",         // Beyond the end.
-        b"\xc0",             // Half of one.
-        b"\x40a\0",          // Of a kind that there is not.
+        b"\xc0",             // Truncated.
+        b"\x40a\0",          // Reserved label type.
         b"\x80a\0",
         b"\x3fa\0", // Longer than the message.
     ] {
@@ -216,7 +216,7 @@ fn bad_compression_pointers_are_malformed() {
     }
 }
 
-/// python-zeroconf #1719.
+/// python-zeroconf #1719: long chains of compression pointers.
 #[test]
 fn pointer_chain_length_is_limited() {
     // A name, then pointers, each to the one before. The longest name needs at most 127 pointers.
