@@ -420,7 +420,7 @@ mod tests {
         for bit in 0..len * 8 {
             let mut flipped = handle.bytes().to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            // A path handle has no MAC: its flipped bits name something else, or nothing.
+            // A path handle has no MAC: with a flipped bit it may name another object or none.
             let elsewhere = form == FORM_PATH && bit >= HEAD_BYTES * 8;
             assert!(elsewhere || check(&flipped, KEY) != Ok(made), "bit {bit}");
         }
@@ -457,7 +457,7 @@ mod tests {
         }
         for words in 1..=12 {
             let mut handle = Handle::EMPTY;
-            // Zeros at its end are no padding.
+            // Zeros at the end of the kernel's handle must not be taken for padding.
             kernel(7, KEY, 1, &[0; 48][..words * 4], &mut handle).unwrap();
             all.push(handle);
         }
@@ -472,7 +472,7 @@ mod tests {
             let (bytes, padded) = (handle.bytes(), handle.padded());
             assert!(padded.len() % 4 == 0 && padded.len() < bytes.len() + 4);
             assert_eq!((unpadded(bytes), unpadded(padded)), (bytes, bytes));
-            // Nothing else is padding.
+            // Any other length does not yield this handle.
             for end in 0..Handle::BYTES_MAX {
                 let other = handle.bytes.get(..end).unwrap();
                 let is_one = [bytes.len(), padded.len()].contains(&end);
