@@ -32,7 +32,7 @@ pub(super) struct Reception {
 
 /// All records that are known, on all links.
 #[derive(Debug)]
-#[repr(C)] // The longest last.
+#[repr(C)] // Largest field last: small offsets make short instructions.
 pub(super) struct Cache {
     /// Time of the current call.
     pub(super) now: Instant,
@@ -163,7 +163,7 @@ impl Cache {
         let Some(target) = rdata_name(record) else {
             return;
         };
-        // A goodbye of an unknown name needs no number.
+        // A goodbye (TTL 0) must not add its name to the table: only known records can expire.
         let is_gone = record.ttl == 0;
         let mut number = |name| {
             if is_gone {

@@ -141,7 +141,7 @@ impl Browser {
             && names.parent(transport) == domain
     }
 
-    /// Wishes for the addresses of a host, of the given families.
+    /// Marks the address records of a host as wanted, or adds the questions for them. `families`: bit 0 IPv4, bit 1 IPv6.
     fn want_host(&mut self, name: NameId, link: LinkId, families: u8, role: Role) {
         let host = self.cache.canonical(name, link);
         if host != name {

@@ -397,7 +397,7 @@ fn unfetched_events_are_kept() {
     );
 }
 
-/// RFC 6763 section 7.1: "_printer._sub._http._tcp": subtypes have a name of their own, and lead to the same services
+/// RFC 6763 section 7.1: "_printer._sub._http._tcp": a subtype has its own name and enumerates services of its type
 #[test]
 fn subtype_finds_services_of_its_type_only() {
     let sub = "_printer._sub._http._tcp.local";
