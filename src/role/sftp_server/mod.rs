@@ -1,6 +1,6 @@
-//! `sftp-server`: SFTP version 3 on standard input and output, as sshd and dropbear start it. draft-ietf-secsh-filexfer-02.
+//! `sftp-server`: SFTP version 3 on standard input and output, as started by sshd and dropbear. draft-ietf-secsh-filexfer-02.
 //!
-//! The flags are those of OpenSSH's server. --jail, --at and --listen are our own.
+//! The short flags are those of OpenSSH's sftp-server. --jail, --at and --listen are our own.
 
 mod options;
 
@@ -37,7 +37,7 @@ use core::ffi::CStr;
 use core::net::SocketAddrV6;
 pub(super) use options::Options;
 
-/// What `stowaway --help` says of it.
+/// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
     text!("  sftp-server\t\tSFTP for sshd and dropbear; flags as OpenSSH's\n");
 const HELP: &[Text] = &[
@@ -47,7 +47,7 @@ const HELP: &[Text] = &[
     text!("\nmount with:  sshfs -o directport=PORT localhost:/ /mnt\n"),
 ];
 
-/// Serves until the peer has said all it had to say.
+/// Serves one session on standard input and output until the client closes it, or all connections of `--listen`.
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options::default();
     #[cfg_attr(not(feature = "smol"), expect(unused_variables))]
@@ -66,23 +66,22 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     listen(&mut options)
 }
 
-/// Whoever can reach the place has the files.
-const FAR: Text = text!(
-    "SFTP without SSH has no passwords: whoever reaches it has the files; \
+/// Message for `--listen` on an address other than loopback without `--i-trust-this-network`.
+const NOT_TRUSTED: Text = text!(
+    "SFTP without SSH has no passwords, so anyone who can connect has access; \
      listen on 127.0.0.1 or at a socket file, or add --i-trust-this-network"
 );
 
-/// Serves all that connect over a stack of our own, in one loop, until this process is asked to stop.
+/// Serves all connections over the built-in network stack (`--net`), in one loop, until SIGTERM or SIGINT.
 #[cfg(feature = "smol")]
 fn serve_all(network: &Network, options: &Options) -> Result<(), Fatal> {
     let text = options.listen_text.to_bytes();
     let Some(at) = socket(text) else {
-        let why =
-            text!("name ADDRESS:PORT, such as 0.0.0.0:2222: a network of its own has no other");
+        let why = text!("name ADDRESS:PORT, such as 0.0.0.0:2222; --net allows no socket file");
         return Err(refuse(b"--listen", text, why));
     };
     if !options.trusts {
-        return Err(refuse(b"--listen", text, FAR));
+        return Err(refuse(b"--listen", text, NOT_TRUSTED));
     }
     let tree = platform::tree();
     let task = task(options, at, tree)?;
@@ -95,42 +94,43 @@ fn serve_all(network: &Network, options: &Options) -> Result<(), Fatal> {
     )
 }
 
-/// Serves all that connect, each in a process of its own, until this one is asked to stop.
+/// Accepts connections and serves each in its own process, until SIGTERM or SIGINT.
 fn listen(options: &mut Options) -> Result<(), Fatal> {
     const OWNER: Text = text!("only this user and root can connect");
     let mut text = options.listen_text.to_bytes();
-    let who = match options.listen.reach() {
+    let access = match options.listen.reach() {
         Reach::Owner => OWNER,
         Reach::Host => text!(
             "every user of this host can connect, without a password; a socket file is for one user"
         ),
-        Reach::Anywhere if !options.trusts => return Err(refuse(b"--listen", text, FAR)),
-        Reach::Anywhere => text!("everybody who reaches it can connect, without a password"),
+        Reach::Anywhere if !options.trusts => return Err(refuse(b"--listen", text, NOT_TRUSTED)),
+        Reach::Anywhere => text!("anyone on the network can connect, without a password"),
     };
     let listener = per_connection::listen(&mut options.listen);
     let listener = listener.map_err(|errno| failed(text!("cannot listen on"), text, errno))?;
     let mut line = Line::default();
-    if who != OWNER
+    if access != OWNER
         && let Some(host) = text.strip_suffix(b":0")
     {
-        // The port is the one that was free.
+        // Port 0: reports the port that the kernel chose.
         let port = options.listen.port();
         text = line.raw(host).byte(b':').number(port.into()).bytes();
     }
-    event::tell(&mut Console, event::LISTENING, text, who);
+    event::tell(&mut Console, event::LISTENING, text, access);
     per_connection::run(&listener, &mut || serve(options))
 }
 
-/// Talks to the peer at the other end of standard input and output, as the user who runs this process, which ends then.
+/// Serves one session on standard input and output as the user of this process, then exits.
 fn serve(options: &Options) -> ! {
-    // Where a terminal is in between, it has to pass every byte as it is.
+    // If standard input is a terminal, sets raw mode, so that the terminal changes no byte.
     let terminal = stdio::pass_all_bytes();
-    let status = talk(options);
+    let status = run_session(options);
     drop(terminal);
     sys::exit(status as i32)
 }
 
-fn talk(options: &Options) -> Fatal {
+/// Runs one session on standard input and output and returns the exit status.
+fn run_session(options: &Options) -> Fatal {
     let handle_count = handle_count();
     let tree = platform::tree();
     let (sftp, jail) = match server(options, handle_count, tree) {
@@ -168,7 +168,8 @@ fn talk(options: &Options) -> Fatal {
     }
 }
 
-/// Logs that a session begins or ends, for whom and from where. Both as sshd says it: a jail's passwd may be written by its user.
+/// Logs the start or end of a session with the user and client address. Both come from the environment that sshd set, not from
+/// /etc/passwd: in a jail the user may have written that file.
 #[inline(never)]
 fn log_session(level: Level, format: Text, events: &mut Events) {
     let variable = |name| nth(sys::variable(name).unwrap_or(b"UNKNOWN"), b' ', 0);
@@ -178,15 +179,15 @@ fn log_session(level: Level, format: Text, events: &mut Events) {
     }
 }
 
-/// What all sessions share, which lasts as long as the process, and the descriptor of the jail's directory, if there is one. The
-/// files are in the tree.
+/// Makes the state shared by all sessions, which is never freed, and adds the user's files to the tree. Also returns the
+/// descriptor of the jail's directory, if any.
 fn server(
     options: &Options,
     handle_count: usize,
     tree: &mut Tree,
 ) -> Result<(&'static mut Sftp, Option<i32>), Fatal> {
     let mut jail = None;
-    // Where there is no host, exports are the files.
+    // Without an operating system, the exports of NFS already in the tree are served.
     if !sys::is_bare() {
         let user = mem::leak(User::new(handle_count));
         if let Some(mask) = options.umask {
@@ -195,7 +196,7 @@ fn server(
         if let Some(jail) = options.jail
             && let Err(errno) = user.jail(jail, options.at)
         {
-            let what = text!("cannot make a jail of");
+            let what = text!("cannot use as the jail");
             return Err(failed(what, jail.to_bytes(), errno));
         }
         jail = user.jail_descriptor();
@@ -213,16 +214,15 @@ fn server(
     if let Some(wanted) = options.start {
         let start = expand(wanted.to_bytes(), uid, sftp, tree);
         if tree.chdir(start).is_err() {
-            // As OpenSSH's: better somewhere than nowhere.
-            let why = text!("it is not there, or this user may not go there");
-            complain(FAILED, text!("cannot begin at"), start.to_bytes(), why);
+            // Reported only: like OpenSSH's sftp-server, the session starts in the current directory.
+            let why = text!("no such directory, or permission denied");
+            complain(FAILED, text!("cannot start in"), start.to_bytes(), why);
         }
     }
     Ok((sftp, jail))
 }
 
-/// Sessions for all that connect to a TCP port, as a task that has not started, and their files in the tree. It lasts as long as
-/// the process.
+/// Makes the task, not started yet, that serves SFTP at a TCP address, and adds its files to the tree. The task is never freed.
 #[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 pub(super) fn task(
     options: &Options,
@@ -241,12 +241,12 @@ pub(super) fn task(
     }))
 }
 
-/// The server of many sessions: a task.
+/// The task that serves many sessions.
 #[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 struct Server {
     streams: Streams,
     sessions: Sessions<'static>,
-    /// An address of version 4 is mapped into version 6.
+    /// Listening address; IPv4 is IPv4-mapped.
     at: SocketAddrV6,
 }
 
@@ -255,13 +255,13 @@ impl Task for Server {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         let mut line = Line::default();
         let Ok(at) = self.streams.listen(world, canonical(&self.at), 0) else {
-            let why = text!("the port is in use, or not for this user");
+            let why = text!("the port is in use or needs root");
             let about = line.socket(&self.at).bytes();
             return Err(complain(FAILED, text!("cannot listen on"), about, why));
         };
         self.at.set_port(at.port());
         line.socket(&self.at).say(text!(
-            " for SFTP without SSH: whoever reaches it has the files"
+            " for SFTP without SSH: anyone who can connect has access"
         ));
         world
             .events
@@ -286,13 +286,14 @@ impl Task for Server {
     }
 }
 
-/// Files and directories that may be open, those of all sessions together.
+/// Returns the limit of open files and directories of all sessions together, from RLIMIT_NOFILE.
 fn handle_count() -> usize {
     let spare = sys::descriptor_limit().saturating_sub(HANDLE_DESCRIPTOR_RESERVE);
     spare.clamp(1, HANDLE_COUNT_MAX)
 }
 
-/// So many sessions that have begun, share so many handles, and log so much.
+/// Allocates `count` sessions, which divide `handle_count` handles among them. From [`Level::Info`] on, each handle also has memory
+/// for the path to log.
 #[inline(never)]
 fn sessions(count: usize, handle_count: usize, level: Level) -> &'static mut [Session] {
     let handle_count = (handle_count / count).max(1);
@@ -310,35 +311,35 @@ fn sessions(count: usize, handle_count: usize, level: Level) -> &'static mut [Se
     sessions.leak()
 }
 
-/// `%d` becomes the home directory, `%u` the user's name, `%%` a percent sign. What is not known stays as it is.
+/// Replaces `%d` by the home directory, `%u` by the user name and `%%` by a percent sign. Unknown ones stay unchanged.
 fn expand(wanted: &[u8], uid: u32, sftp: &mut Sftp, tree: &mut Tree) -> &'static CStr {
     let buffer = mem::bytes(PATH_BYTES_MAX);
     let (accounts, mut out) = (sftp.accounts(), Writer::new(buffer));
-    let mut rest = wanted;
-    while let [byte, behind @ ..] = rest {
-        rest = behind;
+    let mut remaining = wanted;
+    while let [byte, after @ ..] = remaining {
+        remaining = after;
         let mut bytes = core::slice::from_ref(byte);
-        if let (b'%', [letter, behind @ ..]) = (byte, behind) {
+        if let (b'%', [letter, after @ ..]) = (byte, after) {
             accounts.load(tree);
-            let meant = match letter {
+            let value = match letter {
                 b'%' => Some(&b"%"[..]),
                 b'd' => accounts.home_of(uid),
                 b'u' => accounts.user(uid),
                 _ => None,
             };
-            if let Some(meant) = meant {
-                (bytes, rest) = (meant, behind);
+            if let Some(value) = value {
+                (bytes, remaining) = (value, after);
             }
         }
         out.put(bytes);
     }
     out.put(b"\0");
-    // What does not fit is no text.
+    // A path that is too long becomes the empty path.
     let len = out.written().unwrap_or_default();
     mem::c_str(buffer.head(len))
 }
 
-/// Prints what -P and -p may name.
+/// Prints the names of the requests that `-P` and `-p` accept.
 fn list_requests() -> Result<(), Fatal> {
     for name in requests() {
         let mut line = Line::default();
@@ -348,20 +349,17 @@ fn list_requests() -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Says what failed, with what, and why.
+/// Reports that `what` failed on `about`, with the reason of `errno`. Returns exit status 1.
 fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
     reasons::failed(what, about, errno, &REASONS)
 }
 
-/// Why something failed here and what to do about it.
+/// Reasons and advice that are specific to this role.
 static REASONS: [Reason; 3] = [
     reason(
         Errno::ADDRINUSE,
-        text!("somebody listens there already; choose another place"),
+        text!("the address is in use; choose another one"),
     ),
     reason(Errno::ADDRNOTAVAIL, text!("this host has no such address")),
-    reason(
-        Errno::XDEV,
-        text!("it shows the kernel's own state, not files"),
-    ),
+    reason(Errno::XDEV, text!("shows kernel state, not files")),
 ];

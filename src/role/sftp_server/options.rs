@@ -1,4 +1,4 @@
-//! The arguments of `sftp-server`: those of OpenSSH's, where to listen, and a jail.
+//! The arguments of `sftp-server`: those of OpenSSH's sftp-server, the jail, and where to listen.
 
 use super::super::args::{digits, socket};
 use super::super::flags::{Flags, flags};
@@ -25,8 +25,8 @@ flags! {
             Deny "P" => "name requests with commas between them; see -Q requests",
             Allow "p" => "name requests with commas between them; see -Q requests",
             List "Q" => "name requests",
-            Umask "u" => "name the bits in octal, such as 022",
-            Command "c" => "this account is for SFTP alone; use sftp or scp",
+            Umask "u" => "name an octal umask, such as 022",
+            Command "c" => "this account allows SFTP only; use sftp or scp",
             Jail "--jail" => "name a directory",
             At "--at" => "name an absolute path",
             Operand "*" | "--" => "",
@@ -37,29 +37,29 @@ flags! {
 
 const FLAGS: Flags = network::with(Flag::table(super::HELP));
 
-/// What the arguments ask for.
-#[repr(C)] // The longest last.
+/// The parsed arguments.
+#[repr(C)] // Largest field last: the others have short offsets.
 pub(in super::super) struct Options {
-    /// Where the session begins.
+    /// Start directory of a session (`-d`), before `%d` and `%u` are replaced.
     pub(super) start: Option<&'static CStr>,
-    /// The log goes to standard error, not to the host's log.
+    /// True if the log goes to standard error, not to syslog.
     pub(super) to_stderr: bool,
-    /// The number of the facility in the host's log.
+    /// Number of the syslog facility.
     pub(super) facility: u32,
     pub(super) level: Level,
     pub(super) permits: Permits,
     pub(super) umask: Option<u32>,
     pub(in super::super) jail: Option<&'static CStr>,
-    /// What sshd would have any login shell run.
+    /// Command of `-c`, by which sshd runs sftp-server if this binary is the login shell.
     command: &'static [u8],
-    /// What clients see the jail as.
+    /// Path under which clients see the jail.
     pub(super) at: &'static [u8],
     pub(super) trusts: bool,
-    /// Only to list the requests.
+    /// True if the role only prints the names of the requests (`-Q`).
     pub(super) lists: bool,
-    /// Where to listen, as it was written; empty: nowhere.
+    /// Value of `--listen`; empty: standard input and output.
     pub(super) listen_text: &'static CStr,
-    /// The same.
+    /// Parsed value of `--listen`.
     pub(super) listen: Address,
 }
 
@@ -86,19 +86,22 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
+    /// Parses the arguments and returns the network that they select.
+    ///
+    /// # Errors
+    /// The exit status: wrong arguments (reported), or help was printed.
     pub(super) fn read(&mut self, args: Args) -> Result<Network, Fatal> {
         let network = self.read_flags(args)?;
         if !self.command.is_empty() {
             self.read_flags(Args::split(self.command))?;
-            // It serves nobody but who logged in.
+            // A login shell serves only the user who logged in, whatever the command says.
             self.listen_text = c"";
         }
         if self.jail.is_none() && self.at.len() > 1 {
             return Err(refuse(
                 b"--at",
                 self.at,
-                text!("name what is shown there: --jail DIR"),
+                text!("add --jail DIR, which clients see there"),
             ));
         }
         Ok(network)
@@ -111,7 +114,7 @@ impl Options {
         })
     }
 
-    /// Takes the value of a flag; `None`: it is not what the flag takes.
+    /// Sets the option of a flag. Returns `None` if the value is wrong.
     #[inline(never)]
     fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
@@ -119,22 +122,22 @@ impl Options {
             Flag::ToStderr => self.to_stderr = true,
             Flag::ReadOnly => self.permits.read_only(),
             Flag::Trust => self.trusts = true,
-            // As with OpenSSH's: what starts it may add whom it serves.
+            // Ignored, as by OpenSSH's sftp-server: the program that starts it may append the user name.
             Flag::Operand => {}
             _ if text.is_empty() => return None,
             Flag::Start => self.start = Some(value),
             Flag::Facility => {
-                // The others stand at their numbers.
+                // The index of a word is the facility's number; "-" is a facility that cannot be selected.
                 const FACILITIES: Text = text!(
                     "- USER - DAEMON AUTH - - - - - AUTHPRIV - - - - - LOCAL0 LOCAL1 \
                     LOCAL2 LOCAL3 LOCAL4 LOCAL5 LOCAL6 LOCAL7"
                 );
-                self.facility = same_in(FACILITIES, text)? as u32;
+                self.facility = index_of(FACILITIES, text)? as u32;
             }
             Flag::Level => {
                 const LEVELS: Text =
                     text!("QUIET FATAL ERROR INFO VERBOSE DEBUG DEBUG1 DEBUG2 DEBUG3");
-                self.level = match same_in(LEVELS, text)? {
+                self.level = match index_of(LEVELS, text)? {
                     0 => Level::Quiet,
                     1 | 2 => Level::Error,
                     3 => Level::Info,
@@ -168,8 +171,8 @@ impl Options {
     }
 }
 
-/// Where `word` stands among `words`, in capitals or not.
-fn same_in(words: Text, word: &[u8]) -> Option<usize> {
+/// Returns the index of `word` in the space-separated `words`, which are in capitals; the case of `word` is ignored.
+fn index_of(words: Text, word: &[u8]) -> Option<usize> {
     let mut capitals = [0; 8];
     let capitals = capitals.get_mut(..word.len())?;
     for (capital, byte) in capitals.iter_mut().zip(word) {
@@ -178,7 +181,7 @@ fn same_in(words: Text, word: &[u8]) -> Option<usize> {
     place_in(words.decode(&mut [0; 128]), capitals)
 }
 
-/// `/path`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
+/// Parses the value of `--listen`: `/path`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.
 fn listen_at(at: &mut Address, value: &CStr) -> Option<()> {
     let text = value.to_bytes();
     if text.starts_with(b"/") {
