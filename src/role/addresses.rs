@@ -1,5 +1,5 @@
-//! The task that tells people which addresses a machine of its own has: nothing else there does. On Linux, it gives them to the
-//! kernel's interface.
+//! The task that reports a machine's IP addresses on its console when they change: without an operating system, and under
+//! `init`, nothing else does. Under `init` it also sets each address on the kernel's interface.
 
 use super::Fatal;
 #[cfg(feature = "init")]
@@ -13,20 +13,22 @@ use crate::time::Instant;
 use core::ffi::CStr;
 use core::net::{IpAddr, Ipv4Addr};
 
-/// What was told.
+/// The addresses in use, as reported last.
 struct Addresses {
-    /// The host's interface that they are for.
+    /// The kernel's interface on which the addresses are set (`init`).
     card: Option<&'static CStr>,
+    /// Becomes readable when an address changes.
     changes: Option<Socket>,
-    told: heapless::Vec<(IpAddr, u8), 8>,
+    /// Addresses with their prefix lengths that were reported and still exist.
+    reported: heapless::Vec<(IpAddr, u8), 8>,
 }
 
-/// A task that has not started.
+/// Makes the task, which is not started yet.
 pub(super) fn task(card: Option<&'static CStr>) -> &'static mut dyn Task {
     mem::leak(Addresses {
         card,
         changes: None,
-        told: heapless::Vec::new(),
+        reported: heapless::Vec::new(),
     })
 }
 
@@ -44,20 +46,20 @@ impl Task for Addresses {
         let mut all = Interfaces::new();
         world.net.interfaces(&mut all);
         let interface = all.first();
-        let now = interface.map(|interface| &interface.addresses[..]);
-        let now = now.unwrap_or_default();
+        let current = interface.map(|interface| &interface.addresses[..]);
+        let current = current.unwrap_or_default();
         let gateway = interface.and_then(|interface| interface.gateway);
-        let (card, told) = (self.card, &mut self.told);
-        told.retain(|told| {
-            let is_kept = now.contains(told);
-            if !is_kept && told.0.is_ipv4() {
-                give(card, (Ipv4Addr::UNSPECIFIED.into(), 0), None, world);
+        let (card, reported) = (self.card, &mut self.reported);
+        reported.retain(|old| {
+            let is_kept = current.contains(old);
+            if !is_kept && old.0.is_ipv4() {
+                set_address(card, (Ipv4Addr::UNSPECIFIED.into(), 0), None, world);
             }
             is_kept
         });
-        for address in now {
-            if !told.contains(address) && told.push(*address).is_ok() {
-                give(card, *address, gateway, world);
+        for address in current {
+            if !reported.contains(address) && reported.push(*address).is_ok() {
+                set_address(card, *address, gateway, world);
                 let mut line = Line::default();
                 let ip = match address.0 {
                     IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -80,9 +82,9 @@ impl Task for Addresses {
     fn stop(&mut self, _: &mut World<'_>) {}
 }
 
-/// Gives the host's interface an address; an unspecified one takes the last one away.
+/// Sets an address of the kernel's interface `card`; an unspecified address removes the current one.
 #[cfg(feature = "init")]
-fn give(
+fn set_address(
     card: Option<&CStr>,
     address: (IpAddr, u8),
     gateway: Option<Ipv4Addr>,
@@ -91,11 +93,11 @@ fn give(
     if let Some(card) = card
         && init::set_address(card, address, gateway).is_err()
     {
-        let what = text!("the kernel does not take an address for");
+        let what = text!("the kernel refuses the address for interface");
         world.events.tell(what, card.to_bytes(), Text::NOTHING);
     }
 }
 
-/// There is none.
+/// Does nothing: without an operating system the process's own network stack has the addresses.
 #[cfg(not(feature = "init"))]
-fn give(_: Option<&CStr>, _: (IpAddr, u8), _: Option<Ipv4Addr>, _: &mut World<'_>) {}
+fn set_address(_: Option<&CStr>, _: (IpAddr, u8), _: Option<Ipv4Addr>, _: &mut World<'_>) {}

@@ -1,7 +1,7 @@
-//! `init`: the first process of a machine that Linux runs. It finds what the boot arguments ask for, or all that there is, and serves
-//! it until it is asked to stop; then it switches the machine off.
+//! `init`: process 1 of a virtual machine with a Linux kernel. It mounts and serves the exports of the boot arguments, or all
+//! disks if none is named. When it is asked to stop, it unmounts them and switches the machine off.
 
-use super::boot_words::{LINE_BYTES, ignore, nothing_to_export, tell, translate};
+use super::boot_words::{LINE_BYTES, nothing_to_export, report, report_ignored, translate};
 use super::serve::{self, Served};
 use super::{Fatal, USAGE, complain};
 use crate::drive::platform::host::init::{self, Found};
@@ -13,13 +13,13 @@ use crate::wire::Writer;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// This process is that one, or was made by it.
+/// True in process 1 and its children after [`run`] began: console lines then have a time stamp.
 static IS_RUNNING: AtomicBool = AtomicBool::new(false);
 
-/// Serves until the machine is to be switched off, and does that.
+/// Serves until a signal asks the machine to stop, then switches it off.
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     if !init::is_first() {
-        let what = text!("init is what Linux starts as the first process of a machine");
+        let what = text!("init runs only as process 1, started by the Linux kernel");
         return Err(complain(USAGE, what, b"", super::SEE_HELP));
     }
     IS_RUNNING.store(true, Ordering::Relaxed);
@@ -35,21 +35,21 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
     outcome
 }
 
-/// Reads the boot arguments and finds what they name.
+/// Translates the boot arguments into those of `serve` and mounts the exports that they name.
 fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     let mut line = Writer::new(mem::array::<LINE_BYTES>());
-    // They outlast the machine: there is no place where the secret of kernel handles would.
+    // Path handles stay valid after a reboot. Kernel handles need a key file, and this machine has no place to keep one.
     line.put(b"serve --handles=path");
     let unknown = &mut |word: &[u8]| {
         if init::is_unknown(word, args.clone()) {
-            ignore(word);
+            report_ignored(word);
         }
     };
     let boot_line = init::command_line(mem::array::<LINE_BYTES>());
     let mut has_exports = translate(boot_line, &mut line, unknown);
     if !has_exports {
         init::disks(&mut |path, found| {
-            tell_found(path, found);
+            report_found(path, found);
             has_exports = true;
             line.put(b" --export=");
             line.put(path.to_bytes());
@@ -66,7 +66,7 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
         init::set_host_name(served.name());
     }
     for wanted in served.exports() {
-        tell_found(wanted.path, init::bring(wanted.path, wanted.rules.writable));
+        report_found(wanted.path, init::bring(wanted.path, wanted.rules.writable));
     }
     #[cfg(feature = "sftp-server")]
     {
@@ -75,19 +75,20 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     Ok(served)
 }
 
-fn tell_found(path: &CStr, found: Found) {
+/// Reports what is mounted at an exported path, unless the path existed already.
+fn report_found(path: &CStr, found: Found) {
     let what = match found {
         Found::There => return,
         Found::Memory => text!("files in memory"),
-        Found::Disk => text!("a disk, with a file system of the kernel's"),
-        Found::Image => text!("a disk, with an image of ISO 9660"),
+        Found::Disk => text!("a disk with a file system that the kernel mounts"),
+        Found::Image => text!("a disk with an ISO 9660 image"),
         Found::Share => text!("a share of the hypervisor"),
-        Found::Nothing => text!("neither a disk that can be read nor a share"),
+        Found::Nothing => text!("neither a readable disk nor a share"),
     };
-    tell(text!("found"), path.to_bytes(), what);
+    report(text!("found"), path.to_bytes(), what);
 }
 
-/// A line as the console of such a machine has it: behind the seconds since the kernel began. Else `None`.
+/// Puts a kernel-style time stamp (seconds since boot) before a console line. `None` unless this is process 1 or its child.
 pub(super) fn stamped(line: &[u8]) -> Option<Line> {
     if !IS_RUNNING.load(Ordering::Relaxed) {
         return None;

@@ -114,10 +114,10 @@ fn all_disks_are_exported_read_only() -> Result<()> {
     let more = disks(&[ext4.path(), &iso], "");
     let mut machine = boot("name=box what=ever", &[], &more)?;
     for line in [
-        "ignored: there is no boot argument what=ever",
+        "ignored: unknown boot argument what=ever",
         "found /vda: a disk, with a file system",
         // The kernel has no ISO 9660 module, so stowaway reads this disk itself.
-        "found /vdb: a disk, with an image of ISO 9660",
+        "found /vdb: a disk with an ISO 9660 image",
         "exporting /vda: read-only",
         "exporting /vdb: read-only",
         "announced box.local",
@@ -196,7 +196,7 @@ fn sftp_argument_enables_sftp() -> Result<()> {
     let more = disks(&[ext4.path()], "");
     let words = "export=/vda export=/ram:rw sftp=0.0.0.0:2222";
     let mut machine = boot(words, &[], &more)?;
-    machine.wait_for_line("for SFTP without SSH: whoever reaches it has the files")?;
+    machine.wait_for_line("for SFTP without SSH: anyone who can connect has access")?;
     let directory = tempfile::tempdir()?;
     let large = tree.path().join("large");
     let seen = machine.sftp(

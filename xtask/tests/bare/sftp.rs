@@ -9,7 +9,7 @@ use xtask::machines::qemu::bare::Bare;
 
 /// Console line of the SFTP listener.
 const LISTENS: &str =
-    "listening on 0.0.0.0:2222 for SFTP without SSH: whoever reaches it has the files";
+    "listening on 0.0.0.0:2222 for SFTP without SSH: anyone who can connect has access";
 
 #[test]
 fn sftp_serves_exports_by_their_rules() -> Result<()> {
@@ -84,7 +84,7 @@ fn six_mib_are_enough_for_sftp() -> Result<()> {
         ensure!(fs::read(directory.path().join("back"))? == b"small");
     }
     let mut machine = Bare::boot(words, None, &["-m", "5"])?;
-    machine.wait_for_line("too little memory: give the machine 4 MiB at least, 2 more for SFTP")?;
+    machine.wait_for_line("too little memory: needs 4 MiB, 2 MiB more for SFTP")?;
     ensure!(machine.wait_for_end()?.code() == Some(3));
     Ok(())
 }
