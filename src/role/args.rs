@@ -1,4 +1,4 @@
-//! What arguments are made of: words, paths, numbers, addresses.
+//! Parsing of argument values: ports, host names, IP addresses and socket addresses.
 
 use crate::mem::parts;
 pub(super) use crate::wire::label::number as digits;
@@ -10,79 +10,79 @@ pub(super) fn port(text: &[u8]) -> Option<u16> {
     digits(text, 10)?.try_into().ok()
 }
 
-/// A name of a host: one label.
+/// Accepts a host name of one label, without a domain.
 #[cfg(feature = "multicast")]
 pub(super) fn host_label(text: &[u8]) -> Option<&[u8]> {
     let (label, _) = cut(text, b'.');
     (label.len() == text.len() && is_label(text)).then_some(text)
 }
 
-/// A mapped address as one of version 4 again.
+/// Turns an IPv4-mapped IPv6 address back into IPv4.
 #[inline(never)]
 pub(super) fn canonical(at: &SocketAddrV6) -> SocketAddr {
     SocketAddr::new(at.ip().to_canonical(), at.port())
 }
 
-/// `ADDRESS:PORT` or `[ADDRESS]:PORT`.
+/// Parses `ADDRESS:PORT` or `[ADDRESS]:PORT`.
 pub(super) fn socket(text: &[u8]) -> Option<SocketAddrV6> {
     let mut sides = match text {
         [b'[', inside @ ..] => parts(inside, b']'),
         _ => parts(text, b':'),
     };
     let host = address(sides.next()?)?;
-    // Behind a bracket there is a colon.
-    let rest = sides.rest?;
-    let digits = rest.strip_prefix(b":").unwrap_or(rest);
+    // After a closing bracket the colon is still to be removed.
+    let after = sides.rest?;
+    let digits = after.strip_prefix(b":").unwrap_or(after);
     Some(SocketAddrV6::new(host, port(digits)?, 0, 0))
 }
 
-/// An address in numbers: `192.0.2.1` (mapped into version 6), `2001:db8::1`.
+/// Parses a numeric IP address: `2001:db8::1`, or `192.0.2.1`, which is returned as an IPv4-mapped IPv6 address.
 pub(super) fn address(text: &[u8]) -> Option<Ipv6Addr> {
     let separator = *text.iter().find(|byte| matches!(byte, b':' | b'.'))?;
     let is_v6 = separator == b':';
-    let mut rest = text;
+    let mut groups = text;
     if is_v6 {
-        // At an end "::" is one empty part, not two; ":" alone is nothing there.
+        // A leading or trailing "::" counts as one empty part; a single ":" at an end is malformed.
         match text {
-            [b':', b':', ..] => rest = rest.get(1..)?,
+            [b':', b':', ..] => groups = groups.get(1..)?,
             [b':', ..] => return None,
             _ => {}
         }
         match text {
-            [.., b':', b':'] => rest = rest.split_last()?.1,
+            [.., b':', b':'] => groups = groups.split_last()?.1,
             [.., b':'] => return None,
             _ => {}
         }
     }
     let mut octets = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().octets();
-    let (mut at, base, bits) = if is_v6 {
+    let (mut index, base, bits) = if is_v6 {
         octets = [0; 16];
         (0, 16, 16)
     } else {
         (12, 10, 8)
     };
     let mut may_skip = is_v6;
-    let mut parts = parts(rest, separator);
+    let mut parts = parts(groups, separator);
     while let Some(part) = parts.next() {
         if may_skip && part.is_empty() {
             may_skip = false;
-            let behind = octets.len().checked_sub(2 * parts.clone().count())?;
-            // It stands for one group at least.
-            if behind <= at {
+            let after = octets.len().checked_sub(2 * parts.clone().count())?;
+            // "::" replaces at least one group.
+            if after <= index {
                 return None;
             }
-            at = behind;
+            index = after;
             continue;
         }
         let number = digits(part, base).filter(|number| number >> bits == 0)?;
         if is_v6 {
-            *octets.get_mut(at)? = (number >> 8) as u8;
-            at += 1;
+            *octets.get_mut(index)? = (number >> 8) as u8;
+            index += 1;
         }
-        *octets.get_mut(at)? = number as u8;
-        at += 1;
+        *octets.get_mut(index)? = number as u8;
+        index += 1;
     }
-    (at == octets.len()).then_some(octets.into())
+    (index == octets.len()).then_some(octets.into())
 }
 
 #[cfg(test)]
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_what_the_standard_library_takes_for_them() {
+    fn addresses_parse_as_in_the_standard_library() {
         for text in [
             "192.0.2.255",
             "::",

@@ -1,12 +1,12 @@
-//! The arguments of a role, read as getopt_long(3) reads them: `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
+//! The arguments of a role, parsed as by getopt_long(3): `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
-use super::{Fatal, SEE_HELP, USAGE, complain, inform, place_of, refuse};
+use super::{Fatal, SEE_HELP, USAGE, answer_help, complain, index_of, refuse};
 use crate::mem::Ends as _;
 use crate::sys::Args;
 use crate::text::{Text, text};
 use core::ffi::CStr;
 
-/// Whether any role has flags of one letter.
+/// True if a compiled role has one-letter flags.
 const HAS_LETTERS: bool = cfg!(any(
     feature = "nfs",
     feature = "sftp-server",
@@ -17,8 +17,8 @@ const HAS_LETTERS: bool = cfg!(any(
     feature = "publish"
 ));
 
-/// The flags of a role as an enum, with their names: letters without their dash, and `*` for the arguments that are no flags.
-/// Each of those that take a value has the text that says what it takes.
+/// Defines the flags of a role as an enum with their names: a short flag without its dash, a long one with its dashes, `*` for
+/// positional arguments. Each flag of `valued` has the message that is printed if its value is wrong.
 ///
 /// ```ignore
 /// flags! {
@@ -42,7 +42,7 @@ macro_rules! flags {
             const WANTED: $crate::text::Text =
                 $crate::text::Text::row(&[$($(#[cfg($when)])? $text),*]);
 
-            /// The table of all of them.
+            /// Returns the table of these flags; `help` is the text of `--help`.
             $scope const fn table(help: &'static [$crate::text::Text]) -> $crate::role::flags::Flags {
                 const NAMES: &[&str] = &[
                     $(concat!($($bare_name, "|",)+ " "),)*
@@ -63,12 +63,12 @@ macro_rules! flags {
                 }
             }
 
-            /// The flag of this number.
+            /// Returns the flag at index `number` of the table.
             $scope fn of(number: usize) -> Option<Self> {
                 Self::ALL.get(number).copied()
             }
 
-            /// The message for a value that it does not take.
+            /// Returns the message for a wrong value of this flag.
             #[allow(dead_code)]
             $scope const fn wanted(self) -> $crate::text::Text {
                 Self::WANTED.plus(self as u8 - Self::BARE.len() as u8)
@@ -78,38 +78,38 @@ macro_rules! flags {
 }
 pub(super) use flags;
 
-/// What a role understands.
+/// The table of a role's flags.
 pub(super) struct Flags {
-    /// The names of each, with `|` behind a name and a blank behind a flag. The place among them is a flag's number.
+    /// Names of all flags: each name ends with `|`, each flag with a space. The index of a flag is its number.
     pub(super) names: &'static [u8],
-    /// So many of them, the first, take no value.
+    /// Number of flags without a value. They are the first in `names`.
     pub(super) bare_count: usize,
-    /// The first of the texts that say what the others take.
+    /// Message for a wrong value of the first flag that has one; the messages of the next flags follow this text.
     pub(super) wanted: Text,
-    /// What `--help` prints.
+    /// The text of `--help`.
     pub(super) help: &'static [Text],
-    /// Those of another role that it understands, too.
+    /// A further table, such as another role's, whose flags are accepted too.
     pub(super) more: Option<&'static Self>,
 }
 
-/// A flag as it was given.
+/// A flag of the command line.
 #[derive(Clone, Copy)]
 pub(super) struct Given {
-    /// How many tables lie before that which has the flag.
+    /// Index of the flag's table in the chain of [`Flags::more`].
     #[cfg_attr(not(any(feature = "serve", feature = "smol")), expect(dead_code))]
     pub(super) table: usize,
-    /// Its number there.
+    /// Index of the flag in that table.
     pub(super) number: usize,
-    /// Empty, if it takes none.
+    /// The flag's value; empty for a flag without one.
     pub(super) value: &'static CStr,
 }
 
 impl Flags {
-    /// The table that has a flag, and where.
+    /// Finds a flag by name in this table and those of [`Self::more`].
     fn find(&self, name: &[u8]) -> Option<(&Self, Given)> {
         let (mut flags, mut table) = (self, 0);
         loop {
-            if let Some(number) = place_of(flags.names, name) {
+            if let Some(number) = index_of(flags.names, name) {
                 let given = Given {
                     table,
                     number,
@@ -121,8 +121,10 @@ impl Flags {
         }
     }
 
-    /// Hands each flag to `set`, whose `None` says that its value is not what it takes. The error is what to exit with, be it that
-    /// the arguments are wrong or that they ask for help.
+    /// Parses `args` and passes each flag to `set`, which returns `None` if the value is wrong.
+    ///
+    /// # Errors
+    /// The exit status: wrong arguments (reported), or help was printed.
     pub(super) fn read(
         &self,
         mut args: Args,
@@ -130,43 +132,43 @@ impl Flags {
     ) -> Result<(), Fatal> {
         while let Some(word) = args.next() {
             let about = word.to_bytes();
-            inform(about, self.help)?;
+            answer_help(about, self.help)?;
             let text = word.to_bytes_with_nul();
-            let (mut rest, len) = match text {
+            let (mut remaining, len) = match text {
                 [b'-', b'-', ..] => {
                     let end = text.iter().position(|byte| matches!(byte, b'=' | 0));
                     (text, end.unwrap_or(0))
                 }
-                // Letters, the last of which may have its value behind it.
+                // Short flags in one argument; the value of the last one may follow its letter.
                 [b'-', letters @ ..] if HAS_LETTERS => (letters, 1),
-                // Its own value: behind it is nothing.
+                // A positional argument: the flag `*`, whose value is the argument itself.
                 _ => (&b"*"[..], 1),
             };
             loop {
-                let (name, behind) = (rest.head(len), rest.tail(len));
+                let (name, after) = (remaining.head(len), remaining.tail(len));
                 let Some((flags, mut given)) = self.find(name) else {
-                    let what = text!("there is no option");
+                    let what = text!("unknown option");
                     return Err(complain(USAGE, what, about, SEE_HELP));
                 };
-                rest = behind;
+                remaining = after;
                 if given.number >= flags.bare_count {
-                    given.value = match behind {
+                    given.value = match after {
                         [] => word,
                         [0] => args.next().unwrap_or_default(),
                         [b'=', value @ ..] if !HAS_LETTERS || len > 1 => crate::mem::c_str(value),
-                        _ => crate::mem::c_str(behind),
+                        _ => crate::mem::c_str(after),
                     };
-                    rest = b"";
+                    remaining = b"";
                 }
                 if set(given).is_none() {
-                    let (about, value) = match behind {
+                    let (about, value) = match after {
                         [] => (about, &b""[..]),
                         _ if HAS_LETTERS && len == 1 => (about, given.value.to_bytes()),
                         _ => (name, given.value.to_bytes()),
                     };
                     return Err(refuse(about, value, flags.wanted(given)));
                 }
-                if !HAS_LETTERS || len > 1 || rest.len() <= 1 {
+                if !HAS_LETTERS || len > 1 || remaining.len() <= 1 {
                     break;
                 }
             }
@@ -174,7 +176,7 @@ impl Flags {
         Ok(())
     }
 
-    /// What a person is told of a flag that was given another value than it takes.
+    /// Returns the message for a wrong value of the flag `given`.
     fn wanted(&self, given: Given) -> Text {
         self.wanted.plus((given.number - self.bare_count) as u8)
     }

@@ -1,4 +1,4 @@
-//! Multi-call: what the file does is its first word or the name it was started by. One role per file.
+//! Multi-call binary: `argv[0]` or the first argument selects the role. One file or folder per role.
 
 use crate::config::{REGION_BYTES, REGION_FIXED_BYTES};
 #[cfg(feature = "smol")]
@@ -65,10 +65,12 @@ mod terminal_safe;
 #[cfg(bare)]
 pub use boot::boot;
 
-const HELP_HEAD: Text = text!("stowaway ROLE ..., or a link to it that is named as the ROLE:\n\n");
-const HELP_END: Text = text!("\nstowaway ROLE --help has its options.\n");
+const HELP_HEAD: Text =
+    text!("stowaway ROLE ..., or run through a link that has the name of the ROLE:\n\n");
+const HELP_END: Text = text!("\nstowaway ROLE --help prints the options of a role.\n");
 
-/// The roles: the names that each is called by, what `--help` says of it, and how it runs, in the order of `--help`.
+/// Defines the roles in the order of `--help`. A row has the enum value, the names on the command line, the line of
+/// `--help` and the entry point.
 macro_rules! roles {
     ($($(#[cfg($when:meta)])? $role:ident $($name:literal)|+: $summary:expr, |$args:pat_param, $build_id:pat_param| $run:expr;)+) => {
         #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,7 @@ macro_rules! roles {
                 HELP_END,
             ];
 
-            /// The role of this name.
+            /// Returns the role called `name`.
             fn of(name: &[u8]) -> Option<Self> {
                 const NAMES: &[&str] = &[$($(#[cfg($when)])? concat!($($name, "|",)+ " ")),+];
                 const JOINED: [u8; joined(NAMES, &mut [])] = {
@@ -92,7 +94,7 @@ macro_rules! roles {
                     joined(NAMES, &mut names);
                     names
                 };
-                Self::ALL.get(place_of(&JOINED, name)?).copied()
+                Self::ALL.get(index_of(&JOINED, name)?).copied()
             }
 
             fn run(self, args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
@@ -132,46 +134,46 @@ roles! {
     Init "init": Text::NOTHING, |args, build_id| init::run(args, build_id);
 }
 
-/// Writes texts one behind the other, as far as there is space; how long all of them are.
+/// Concatenates `texts` into `buffer`, cut at its end. Returns the length of all texts, so an empty buffer measures them.
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
 const fn joined(texts: &[&str], buffer: &mut [u8]) -> usize {
     let (mut text, mut len) = (0, 0);
     while text < texts.len() {
         let bytes = texts[text].as_bytes();
-        let mut at = 0;
-        while at < bytes.len() {
+        let mut index = 0;
+        while index < bytes.len() {
             if len < buffer.len() {
-                buffer[len] = bytes[at];
+                buffer[len] = bytes[index];
             }
-            (at, len) = (at + 1, len + 1);
+            (index, len) = (index + 1, len + 1);
         }
         text += 1;
     }
     len
 }
 
-/// Which of several things has this name: `names` has `|` behind each name of a thing, and a blank behind the thing.
+/// Returns the index of the entry of `names` that has `name`. Entries are separated by spaces, the names of an entry by `|`.
 #[inline(never)]
-fn place_of(names: &[u8], name: &[u8]) -> Option<usize> {
+fn index_of(names: &[u8], name: &[u8]) -> Option<usize> {
     parts(names, b' ').position(|names| parts(names, b'|').any(|one| one == name))
 }
 
 const VERSION: Text = text!(concat!("stowaway ", env!("CARGO_PKG_VERSION"), "\n"));
 
-/// Bytes of the longest text of help.
+/// Largest text of `--help` (bytes).
 const HELP_BYTES_MAX: usize = 2 << 10;
 
-/// What to do about a word that nobody knows.
+/// Advice for an unknown role or option.
 const SEE_HELP: Text = text!("see stowaway --help");
 
-/// It did what it was asked.
+/// Exit status 0: all work is done.
 const DONE: Fatal = Fatal::Done;
-/// It failed.
+/// Exit status 1: a failure.
 const FAILED: Fatal = Fatal::Failed;
-/// It was not asked in the right way.
+/// Exit status 2: wrong arguments.
 const USAGE: Fatal = Fatal::Usage;
 
-/// Runs what the arguments ask for; the status to exit with. `build_id` goes before traces.
+/// Runs the role that the arguments select and returns the exit status. `build_id` is written at the start of a trace file.
 pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
     Fatal::status(start(args, build_id))
 }
@@ -179,7 +181,7 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
-    // Login shells have a "-" before their name.
+    // sshd and login start a login shell with "-" before its name in argv[0].
     let name = name.strip_prefix(b"-").unwrap_or(name);
     let mut word = parts(name, b'/').last().unwrap_or_default();
     let mut role = Role::of(word);
@@ -192,13 +194,13 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     match role {
         Some(role) => role.run(args, build_id),
         None => {
-            inform(word, Role::HELP)?;
-            Err(complain(USAGE, text!("there is no role"), word, SEE_HELP))
+            answer_help(word, Role::HELP)?;
+            Err(complain(USAGE, text!("unknown role"), word, SEE_HELP))
         }
     }
 }
 
-/// Bytes that a role needs, and how many of these do not depend on how long its tables are.
+/// Memory for a role (bytes), and the part of it that does not scale with the lengths of the tables.
 #[cfg_attr(not(all(feature = "serve", feature = "mdns")), allow(unused_variables))]
 #[cfg_attr(not(feature = "smol"), allow(unused_mut))]
 fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
@@ -208,19 +210,19 @@ fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
         bytes *= 2;
     }
     #[cfg(feature = "smol")]
-    let is_own = stack::may_be_own(args.clone());
+    let may_use_stack = stack::may_be_used(args.clone());
     #[cfg(feature = "init")]
-    let is_own = is_own || role == Some(Role::Init);
+    let may_use_stack = may_use_stack || role == Some(Role::Init);
     #[cfg(feature = "smol")]
-    if is_own {
+    if may_use_stack {
         bytes += STACK_HEAP_BYTES + STACK_FIXED_BYTES;
         fixed += STACK_FIXED_BYTES;
     }
     (bytes, fixed)
 }
 
-/// Prints what `word` asks to be told about the file itself, and is done; else goes on.
-fn inform(word: &[u8], help: &[Text]) -> Result<(), Fatal> {
+/// If `word` asks for help or the version, prints that and returns `Err(DONE)`; any other word is `Ok`.
+fn answer_help(word: &[u8], help: &[Text]) -> Result<(), Fatal> {
     let text = match place_in(b"-h --help help --version", word) {
         Some(3) => &[VERSION],
         Some(_) => help,
@@ -232,7 +234,7 @@ fn inform(word: &[u8], help: &[Text]) -> Result<(), Fatal> {
     Err(DONE)
 }
 
-/// Prints what was asked for. Where that cannot be, it says so and ends the process.
+/// Writes `bytes` to standard output. If that fails, reports the failure and exits with status 1.
 fn print(bytes: &[u8]) {
     if !sys::print(bytes) {
         let what = text!("standard output cannot be written");
@@ -240,13 +242,13 @@ fn print(bytes: &[u8]) {
     }
 }
 
-/// Says on one line what is wrong, with what, and why or what to do; the status to exit with.
+/// Reports one line on standard error: `what` failed, `about` which object, and `why` or the advice. Returns `status`.
 fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
     event::tell(&mut Console, what, about, why);
     status
 }
 
-/// Says on one line of which word the value is wrong, and what to do; the status to exit with.
+/// Reports one line on standard error: option `word` has a wrong `value`, and `why` is the advice. Returns [`USAGE`].
 #[cfg(any(
     feature = "nfs",
     feature = "sftp-server",
@@ -260,7 +262,7 @@ fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
     USAGE
 }
 
-/// Events go to standard error.
+/// A sink that writes events to standard error.
 struct Console;
 
 #[cfg(any(
@@ -271,7 +273,7 @@ struct Console;
     feature = "resolve"
 ))]
 impl Console {
-    /// For as long as the process lasts; it takes no memory.
+    /// Returns a `'static` console. The type has no size, so nothing is allocated.
     fn leak() -> &'static mut Self {
         crate::mem::leak(Self)
     }

@@ -1,4 +1,4 @@
-//! The arguments of a role with a network: its own, and those that say which network.
+//! The arguments of a role that uses the network: the role's own flags, and those that select the network stack (`--net`).
 
 use super::Fatal;
 use super::flags::{Flags, Given};
@@ -7,7 +7,7 @@ use super::stack;
 use crate::drive::platform::network::Network;
 use crate::sys::Args;
 
-/// A role's own flags, and those of a network behind them.
+/// Appends the flags of the network stack to the flags of a role.
 #[cfg_attr(not(feature = "smol"), expect(unused_mut))]
 pub(super) const fn with(mut own: Flags) -> Flags {
     #[cfg(feature = "smol")]
@@ -17,7 +17,8 @@ pub(super) const fn with(mut own: Flags) -> Flags {
     own
 }
 
-/// Reads arguments as [`Flags::read`]; the network that they ask for. `flags` end with those of [`with`].
+/// Parses arguments like [`Flags::read`] and returns the network that they select. `flags` must end with the table added by
+/// [`with`].
 #[cfg(feature = "smol")]
 pub(super) fn read(
     flags: &Flags,
@@ -33,7 +34,7 @@ pub(super) fn read(
     Ok(network)
 }
 
-/// As [`Flags::read`]: there is one network alone.
+/// Parses arguments like [`Flags::read`]. Without the feature `smol`, the host's network is the only one.
 #[cfg(not(feature = "smol"))]
 pub(super) fn read(
     flags: &Flags,

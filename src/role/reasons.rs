@@ -1,4 +1,4 @@
-//! Why something failed at the start, and what to do about it.
+//! Reasons and advice for failures at the start, by errno.
 
 use super::{FAILED, Fatal, complain};
 use crate::sys::Errno;
@@ -6,43 +6,43 @@ use crate::text::{Text, text};
 #[cfg(any(feature = "ls", feature = "ipxe"))]
 use crate::vfs::FsError;
 
-/// Says what failed, with what, and why, in the words of this table.
+/// Reports that `what` failed on `about`, with the reason of `errno` from `table` or the common ones. Returns exit status 1.
 pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -> Fatal {
     failed_with(what, about, errno.raw_os_error() as u8, table)
 }
 
-/// The same for an error's number.
+/// Like [`failed`], for the number of an errno or [`FsError`](crate::vfs::FsError).
 pub(super) fn failed_with(what: Text, about: &[u8], number: u8, table: &[Reason]) -> Fatal {
     complain(FAILED, what, about, why(number, table))
 }
 
-/// An error's number and the text for it.
+/// An errno and its reason.
 #[derive(Clone, Copy)]
 pub(super) struct Reason(u8, Text);
 
-/// The reason for this error.
+/// Makes a row of a table of reasons.
 pub(super) const fn reason(errno: Errno, text: Text) -> Reason {
     Reason(errno.raw_os_error() as u8, text)
 }
 
-/// Of a file that should be an image and is none.
+/// Reason for an export or argument that is a file, but not an ISO image.
 #[cfg_attr(not(feature = "nfs"), allow(dead_code))]
 pub(super) const NO_IMAGE: Reason = reason(
     Errno::INVAL,
-    text!("it is no directory, and no ISO 9660 image"),
+    text!("neither a directory nor an ISO 9660 image"),
 );
-/// Of an image whose files are not in that format.
+/// Reason for an image whose files are in UDF only.
 #[cfg_attr(not(feature = "nfs"), allow(dead_code))]
 pub(super) const OTHER_IMAGE: Reason = reason(
     Errno::NOSYS,
-    text!("its files are in UDF; unpack it with another program"),
+    text!("the files are in UDF; unpack the image with another program"),
 );
 
-const PERM: Text = text!("this user may not; start as another user or change its mode");
-const FULL: Text = text!("the disk is full; free some space there");
-const FEW: Text = text!("no descriptor is left; raise the limit (ulimit -n)");
+const PERM: Text = text!("permission denied; start as another user or change the mode");
+const FULL: Text = text!("the disk is full; free some space");
+const FEW: Text = text!("no file descriptor is left; raise the limit (ulimit -n)");
 
-/// Says what failed inside an image, with what, and why.
+/// Reports that `about`, an image or a path inside one, cannot be read because of `error`. Returns exit status 1.
 #[cfg(any(feature = "ls", feature = "ipxe"))]
 pub(super) fn cannot_read(about: &[u8], error: FsError) -> Fatal {
     const DAMAGED: Text = text!("the image is damaged or incomplete; compare its checksum");
@@ -55,42 +55,42 @@ pub(super) fn cannot_read(about: &[u8], error: FsError) -> Fatal {
     failed_with(text!("cannot read"), about, error.number(), &REASONS)
 }
 
-/// Those that all roles have.
+/// Reasons that are the same for all roles.
 static COMMON: [Reason; 13] = [
-    reason(Errno::NOENT, text!("it does not exist; check the path")),
+    reason(Errno::NOENT, text!("does not exist; check the path")),
     reason(
         Errno::NOTDIR,
-        text!("a part of its path is not a directory"),
+        text!("a part of the path is not a directory"),
     ),
-    reason(Errno::ISDIR, text!("it is a directory")),
+    reason(Errno::ISDIR, text!("is a directory")),
     reason(Errno::PERM, PERM),
     reason(Errno::ACCESS, PERM),
     reason(Errno::NOSPC, FULL),
     reason(Errno::DQUOT, FULL),
     reason(
         Errno::ROFS,
-        text!("the file system there is read-only; choose another place"),
+        text!("the file system is read-only; choose another path"),
     ),
     reason(
         Errno::LOOP,
-        text!("it is a symbolic link, or there are too many in its path"),
+        text!("a symbolic link, or too many of them in the path"),
     ),
-    reason(Errno::NAMETOOLONG, text!("a name in it is too long")),
+    reason(Errno::NAMETOOLONG, text!("a name in the path is too long")),
     reason(Errno::NFILE, FEW),
     reason(Errno::MFILE, FEW),
     reason(Errno::IO, text!("the disk failed; see the kernel's log")),
 ];
 
-/// Why, in the words of this table, or else in those of all roles.
-pub(super) fn why(wanted: u8, table: &[Reason]) -> Text {
+/// Returns the reason for the error `number`: from `table`, else from [`COMMON`], else a general one.
+pub(super) fn why(number: u8, table: &[Reason]) -> Text {
     for table in [table, &COMMON] {
-        for Reason(number, text) in table {
-            if *number == wanted {
+        for Reason(row, text) in table {
+            if *row == number {
                 return *text;
             }
         }
     }
-    text!("the host refuses; see that it is an ordinary local file or directory")
+    text!("the host refuses; use an ordinary local file or directory")
 }
 
 #[cfg(test)]
@@ -104,20 +104,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_its_number() {
+    fn common_reasons_match_their_errno() {
         for (errno, part) in [
             (Errno::NOENT, "not exist"),
             (Errno::NOTDIR, "not a directory"),
             (Errno::ISDIR, "is a directory"),
-            (Errno::PERM, "this user"),
-            (Errno::ACCESS, "this user"),
+            (Errno::PERM, "permission denied"),
+            (Errno::ACCESS, "permission denied"),
             (Errno::NOSPC, "is full"),
             (Errno::DQUOT, "is full"),
             (Errno::ROFS, "read-only"),
             (Errno::LOOP, "symbolic link"),
             (Errno::NAMETOOLONG, "too long"),
-            (Errno::NFILE, "no descriptor"),
-            (Errno::MFILE, "no descriptor"),
+            (Errno::NFILE, "no file descriptor"),
+            (Errno::MFILE, "no file descriptor"),
             (Errno::IO, "disk failed"),
             (Errno::INVAL, "the host refuses"),
         ] {

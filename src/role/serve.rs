@@ -1,5 +1,5 @@
-//! `serve`: every role that has something to do, each in a process of its own. Takes the options of `nfs` and of `mdns`, and
-//! announces what is exported.
+//! `serve`: runs NFS, and mDNS and SFTP if they are compiled in and configured, each in its own process under a supervisor.
+//! Accepts the options of `nfs` and `mdns`, and announces the exports.
 
 #[cfg(feature = "mdns")]
 use super::DONE;
@@ -24,15 +24,15 @@ use core::cell::Cell;
 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
 use core::net::SocketAddrV6;
 
-/// What `stowaway --help` says of it.
+/// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
-    text!("  serve --export DIR ...\tthe same, started again when it ends\n");
+    text!("  serve --export DIR ...\tthe same, restarted when it exits\n");
 
 flags! {
     enum Flag {
         bare {
             NoMdns "--no-mdns",
-            // Not in --help: what a machine without processes does, rehearsed on one that has them.
+            // Not in --help: lets Linux run all tasks in one loop, as a machine without an operating system does.
             OneProcess "--one-process",
         }
         valued {
@@ -43,7 +43,7 @@ flags! {
     }
 }
 
-/// Those of `nfs`, its own, and those of `mdns`.
+/// The flags of `nfs`, then those of `serve`, then those of `mdns`.
 const FLAGS: Flags = Flags {
     more: Some(&Flags {
         #[cfg(feature = "mdns")]
@@ -53,10 +53,10 @@ const FLAGS: Flags = Flags {
     ..nfs::FLAGS
 };
 
-/// A task that is served.
+/// A task of `serve`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// The addresses of the host's interface.
+    /// Addresses of the kernel's interface: DHCP and the like, under `init`.
     #[cfg(feature = "init")]
     Addresses,
     Nfs,
@@ -76,44 +76,45 @@ impl Kind {
         #[cfg(all(feature = "mdns", feature = "sftp-server"))]
         Self::Sftp,
     ];
-    /// Those that may share a loop.
+    /// The tasks that can share one loop.
     const TOGETHER: &[Self] = Self::ALL.split_at(cfg!(feature = "init") as usize).1;
 }
 
-// What `--loops` takes is named above.
+// The message of `--loops` names this limit.
 const _: () = assert!(LOOP_COUNT_MAX == 4);
 
-/// Tasks that are served.
+/// Limit of tasks in one loop.
 const KIND_COUNT: usize = 4;
-/// Loops, at most.
+/// Limit of loops.
 const LOOP_COUNT: usize = KIND_COUNT - 1 + LOOP_COUNT_MAX as usize;
 
-/// What the arguments ask for.
+/// The parsed arguments.
 #[derive(Default)]
 pub(super) struct Served {
-    /// The host's interface that is to get an address by them.
+    /// Under `init`, the kernel's interface that the addresses task configures.
     #[cfg(feature = "init")]
     pub(super) card: Option<&'static core::ffi::CStr>,
     nfs: nfs::Options,
-    /// `None`: nothing is announced, or it has begun.
+    /// Options of mDNS. `None`: nothing is announced, or the task has taken the options.
     #[cfg(feature = "mdns")]
     mdns: Cell<Option<&'static mut mdns::Options>>,
-    /// Where SFTP listens.
+    /// Address and port of SFTP (`--sftp`).
     #[cfg(all(feature = "mdns", feature = "sftp-server"))]
     sftp: Option<SocketAddrV6>,
     #[cfg(all(feature = "mdns", feature = "sftp-server"))]
     pub(super) sftp_options: super::sftp_server::Options,
+    /// True if nothing is announced by mDNS.
     #[cfg(feature = "mdns")]
     is_silent: bool,
     network: Network,
     is_one_process: bool,
-    /// Loops for NFS; 0: nothing was said of that, and there is one.
+    /// Number of loops for NFS (`--loops`); 0: not given, which means one.
     loop_count: u32,
     signals: Signals,
 }
 
 impl Served {
-    /// Takes a flag as it was given; `None`: its value is not what it takes.
+    /// Sets the option of a flag. Returns `None` if the value is wrong.
     fn set(&mut self, given: Given) -> Option<()> {
         match given.table {
             0 => return self.nfs.set(nfs::Flag::of(given.number)?, given.value),
@@ -141,7 +142,7 @@ impl Served {
         Some(())
     }
 
-    /// Runs tasks in one loop until the process is asked to stop.
+    /// Runs tasks in one loop until SIGTERM or SIGINT.
     fn run(&'static self, kinds: &[Kind], build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         let mut tasks = heapless::Vec::<_, KIND_COUNT>::new();
         let tree = platform::tree();
@@ -150,7 +151,7 @@ impl Served {
             let _ = tasks.push(super::addresses::task(None));
         }
         let mut network = self.network;
-        let nfs_count = self.nfs.look(|kept| kept.loop_count);
+        let nfs_count = self.nfs.with_kept(|kept| kept.loop_count);
         network.shares_ports = nfs_count.is_some_and(|count| count > 1) && kinds == [Kind::Nfs];
         for kind in kinds {
             #[cfg(feature = "init")]
@@ -164,7 +165,7 @@ impl Served {
         platform::serve(&network, &mut tasks, tree, Console::leak(), self.signals)
     }
 
-    /// The task of this kind, if it is asked for, and its files in the tree.
+    /// Makes the task of this kind and adds its files to the tree. `None`: the arguments do not ask for it.
     fn task(
         &'static self,
         kind: Kind,
@@ -192,14 +193,14 @@ impl Served {
     }
 }
 
-/// Serves until the process is asked to stop.
+/// Serves until SIGTERM or SIGINT.
 #[inline(never)]
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let served: &'static Served = read(args)?;
     served.run_all(build_id)
 }
 
-/// Reads the arguments: wrong usage is said once, also when a role is to be started again and again.
+/// Parses the arguments before the supervisor starts processes, so that wrong arguments are reported once and not at each restart.
 pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     let served = mem::leak(Served::default());
     #[cfg(feature = "mdns")]
@@ -211,15 +212,15 @@ pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
         announced.check()?;
         served.network = served.network.named(announced.name);
         served.signals = announced.signals();
-        // What only this host can reach is not for others to know.
+        // Other hosts cannot reach a loopback address, so it is not announced.
         served.is_silent |= served.nfs.at.ip().to_canonical().is_loopback();
     }
     if !crate::sys::is_bare() {
-        let is_alone = served.is_one_process
+        let is_single = served.is_one_process
             || served.network.is_own()
-            // Each of them would take another port.
+            // With port 0 the kernel would choose another port for each loop.
             || served.nfs.at.port() == 0;
-        let loop_count = if is_alone { 1 } else { served.loop_count };
+        let loop_count = if is_single { 1 } else { served.loop_count };
         served.nfs.kept.set(Kept::new(loop_count));
     }
     #[cfg(feature = "mdns")]
@@ -230,28 +231,28 @@ pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
 }
 
 impl Served {
-    /// What is exported.
+    /// Returns the exports.
     #[cfg(feature = "init")]
     pub(super) fn exports(&self) -> impl Iterator<Item = &nfs::Wanted> {
         self.nfs.exports.iter()
     }
 
-    /// What the host is to be called; empty: nothing was said of that.
+    /// Returns the host name of the arguments; empty: not given.
     #[cfg(feature = "init")]
     pub(super) const fn name(&self) -> &'static [u8] {
         self.network.name()
     }
 
-    /// Runs all of it until the process is asked to stop.
+    /// Runs all tasks until SIGTERM or SIGINT: in one loop, or in supervised processes.
     pub(super) fn run_all(&'static self, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
-        // One link is not shared among processes.
+        // The built-in network stack cannot be shared by several processes.
         if self.is_one_process || self.network.is_own() {
             return self.run(Kind::TOGETHER, build_id);
         }
-        // A process for each, so that a stalled disk leaves the others' timing alone.
+        // One process per task, so that a stalled disk of NFS does not delay mDNS or SFTP.
         let mut kinds = heapless::Vec::<_, LOOP_COUNT>::new();
         let mut loops = heapless::Vec::<_, LOOP_COUNT>::new();
-        let nfs_count = self.nfs.look(|kept| kept.loop_count).unwrap_or(1);
+        let nfs_count = self.nfs.with_kept(|kept| kept.loop_count).unwrap_or(1);
         if nfs_count > 1 {
             nfs::check_ports(&self.nfs)?;
         }
@@ -281,29 +282,30 @@ impl Served {
             let _ = loops.push(Child::new(name, reloads));
         }
         let first = kinds.iter().position(|kind| *kind == Kind::Nfs);
-        let run = |place: usize| {
-            let Some(kind) = kinds.get(place) else {
+        let run = |index: usize| {
+            let Some(kind) = kinds.get(index) else {
                 return Ok(());
             };
             self.nfs
-                .look(|kept| kept.number = place.wrapping_sub(first.unwrap_or(0)) as u32);
+                .with_kept(|kept| kept.number = index.wrapping_sub(first.unwrap_or(0)) as u32);
             self.run(core::slice::from_ref(kind), build_id)
         };
         supervisor::run(&mut loops, &run, &mut Console)
     }
 }
 
-/// Whether the arguments ask for one loop, which needs the memory of all roles.
+/// Returns true if all tasks run in one loop, whose process then needs the memory of all of them.
 #[cfg(feature = "mdns")]
 pub(super) fn is_one_process(mut args: Args) -> bool {
     #[cfg(feature = "smol")]
-    if super::stack::may_be_own(args.clone()) {
+    if super::stack::may_be_used(args.clone()) {
         return true;
     }
     args.any(|argument| argument == c"--one-process")
 }
 
-/// Hands out each export as a service. Where NFS takes any port that is free, nobody knows it here.
+/// Passes each export to `add` as a service `_nfs._tcp`. With port 0 nothing is announced: the kernel chooses the port in another
+/// process.
 #[cfg(feature = "mdns")]
 fn announce_exports(
     options: &nfs::Options,
@@ -326,7 +328,7 @@ fn announce_exports(
         }
         let mut name = [0; 2 + STRING_BYTES_MAX];
         let mut named = Writer::new(&mut name);
-        // As clients write it.
+        // The name is HOST:PATH, as in a mount command.
         named.put(&[HOST, b':']);
         named.put(path);
         let name_len = named.position();

@@ -1,8 +1,8 @@
-//! The arguments of a network stack of our own: what carries its frames, its addresses, its name.
+//! The options of the network stack in the process (`--net`): the device for its frames, its addresses and host name.
 
+use super::answer_help;
 use super::args::{address, digits, host_label};
 use super::flags::{Flags, Given, flags};
-use super::inform;
 use crate::drive::platform::network::Network;
 use crate::drive::platform::stack::Kind;
 use crate::mem::Ends as _;
@@ -19,41 +19,41 @@ flags! {
         valued {
             Net "--net" => "name kernel, packet:IFACE, tap:NAME or stream:PATH; see --net help",
             Ip "--ip" => "name ADDRESS/PREFIX, such as 192.0.2.1/24, dhcp or link-local",
-            Gateway "--gw" => "name an address of IPv4, such as 192.0.2.254",
-            Mac "--mac" => "name a number of one host, such as 02:00:00:00:00:01",
+            Gateway "--gw" => "name an IPv4 address, such as 192.0.2.254",
+            Mac "--mac" => "name a unicast MAC address, such as 02:00:00:00:00:01",
             Name "--name" => "name a host: 1 to 63 bytes without dots",
         }
     }
 }
 
-/// What they understand.
+/// The table of these flags.
 pub(super) static FLAGS: Flags = Flag::table(&[]);
 
-/// The line of their `--help`.
+/// The line on `--net` in the help of each role.
 pub(super) const HELP: Text =
-    text!("  --net LINK		an IP stack of its own, not the host's; see --net help\n");
-/// What `--net help` prints.
+    text!("  --net LINK		use a built-in IP stack, not the host's; see --net help\n");
+/// The text of `--net help`.
 const MORE_HELP: Text = text!(include_str!("stack.txt"));
 
-/// Whether the arguments may ask for a stack of our own, which takes more memory.
-pub(super) fn may_be_own(mut args: Args) -> bool {
+/// Returns true if an argument starts with `--net`: the built-in stack then needs more memory.
+pub(super) fn may_be_used(mut args: Args) -> bool {
     args.any(|argument| argument.to_bytes().starts_with(b"--net"))
 }
 
-/// Takes the value of a flag; `None`: it is not what the flag takes.
+/// Sets the option of a flag. Returns `None` if the value is wrong.
 pub(super) fn set(network: &mut Network, given: Given) -> Option<()> {
     let (stack, value) = (&mut network.stack, given.value);
     let text = value.to_bytes();
     match Flag::of(given.number)? {
         Flag::Net => {
-            if inform(text, &[MORE_HELP]).is_err() {
+            if answer_help(text, &[MORE_HELP]).is_err() {
                 sys::exit(0);
             }
             let (kind, name) = cut(text, b':');
             let kinds = [Kind::Packet, Kind::Tap, Kind::Stream];
             let kind_of = match place_in(b"packet tap stream kernel", kind)? {
                 3 if text == kind => None,
-                place => Some(*kinds.get(place).filter(|_| !name.is_empty())?),
+                index => Some(*kinds.get(index).filter(|_| !name.is_empty())?),
             };
             let name = c_str(value.to_bytes_with_nul().tail(kind.len() + 1));
             stack.link = kind_of.map(|kind| (kind, name));
@@ -62,7 +62,7 @@ pub(super) fn set(network: &mut Network, given: Given) -> Option<()> {
             stack.ip = match place_in(b"dhcp link-local", text) {
                 Some(0) => Ip::Dhcp,
                 Some(_) => Ip::LinkLocal,
-                None => fixed(text)?,
+                None => static_address(text)?,
             }
         }
         Flag::Gateway => match address(text)?.to_canonical() {
@@ -75,8 +75,8 @@ pub(super) fn set(network: &mut Network, given: Given) -> Option<()> {
     Some(())
 }
 
-/// `ADDRESS/PREFIX`, of one host.
-fn fixed(text: &[u8]) -> Option<Ip> {
+/// Parses `ADDRESS/PREFIX`. The address must be a unicast one, and not of the loopback interface.
+fn static_address(text: &[u8]) -> Option<Ip> {
     let mut sides = parts(text, b'/');
     let address = address(sides.next()?)?.to_canonical();
     let bits = digits(sides.rest?, 10)?;
@@ -89,7 +89,7 @@ fn fixed(text: &[u8]) -> Option<Ip> {
         .then_some(Ip::Static(address, bits as u8))
 }
 
-/// Six bytes with colons between them, of one host.
+/// Parses a unicast MAC address: six bytes of two hexadecimal digits, separated by colons.
 fn mac(text: &[u8]) -> Option<[u8; 6]> {
     let mut mac = [0; 6];
     let mut bytes = parts(text, b':');
@@ -107,7 +107,7 @@ mod tests {
     use core::ffi::CStr;
     use core::net::{Ipv4Addr, Ipv6Addr};
 
-    fn taken(flag: Flag, value: &'static CStr) -> Option<Network> {
+    fn parse(flag: Flag, value: &'static CStr) -> Option<Network> {
         let mut network = Network::default();
         let given = Given {
             table: 0,
@@ -119,8 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn links_are_a_kind_and_a_name() {
-        let link = |value| taken(Flag::Net, value).map(|network| network.stack.link);
+    fn net_option_is_kind_and_name() {
+        let link = |value| parse(Flag::Net, value).map(|network| network.stack.link);
         assert_eq!(link(c"kernel"), Some(None));
         assert_eq!(link(c"packet:eth0"), Some(Some((Kind::Packet, c"eth0"))));
         assert_eq!(link(c"tap:tap0"), Some(Some((Kind::Tap, c"tap0"))));
@@ -134,8 +134,8 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_those_of_one_host() {
-        let ip = |value| taken(Flag::Ip, value).map(|network| network.stack.ip);
+    fn addresses_must_be_unicast() {
+        let ip = |value| parse(Flag::Ip, value).map(|network| network.stack.ip);
         let v4 = |a, b, c, d| IpAddr::from(Ipv4Addr::new(a, b, c, d));
         let v6 = IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
         assert_eq!(ip(c"dhcp"), Some(Ip::Dhcp));
@@ -157,13 +157,13 @@ mod tests {
         ] {
             assert_eq!(ip(value), None, "{value:?}");
         }
-        let gateway = |value| taken(Flag::Gateway, value).map(|network| network.stack.gateway);
+        let gateway = |value| parse(Flag::Gateway, value).map(|network| network.stack.gateway);
         assert_eq!(
             gateway(c"192.0.2.254"),
             Some(Some(Ipv4Addr::new(192, 0, 2, 254)))
         );
         assert_eq!(gateway(c"fe80::1"), None);
-        let mac = |value| taken(Flag::Mac, value).and_then(|network| network.stack.mac);
+        let mac = |value| parse(Flag::Mac, value).and_then(|network| network.stack.mac);
         assert_eq!(mac(c"02:00:00:Aa:00:ff"), Some([2, 0, 0, 0xaa, 0, 0xff]));
         for value in [
             c"",
@@ -179,11 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn names_are_one_label() {
+    fn host_name_is_one_label() {
         let long = c"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
         for (name, expect) in [(c"box", true), (c"", false), (c"a.b", false), (long, false)] {
-            let taken = taken(Flag::Name, name);
-            assert_eq!(taken.is_some(), expect, "{name:?}");
+            let network = parse(Flag::Name, name);
+            assert_eq!(network.is_some(), expect, "{name:?}");
         }
     }
 }

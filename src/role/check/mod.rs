@@ -4,7 +4,7 @@
 
 use super::args::{address, port};
 use super::flags::{Flags, flags};
-use super::{Console, FAILED, Fatal, USAGE, complain, inform, print};
+use super::{Console, FAILED, Fatal, USAGE, answer_help, complain, print};
 use crate::config::{CHECK_JSON_BYTES, CHECK_TIMEOUT, NFS_PORT, REPLY_BYTES};
 use crate::drive::platform::host::client::{self, Client};
 use crate::event::{self, Line};
@@ -61,7 +61,7 @@ struct Check {
 /// Checks what the arguments name.
 pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     let word = args.next().unwrap_or_default().to_bytes();
-    inform(word, HELP)?;
+    answer_help(word, HELP)?;
     // NFS is all that can be checked.
     if place_in(b"nfs all", word).is_none() {
         let what = text!("cannot check");

@@ -3,7 +3,7 @@
 //! A path goes through the image's file, whatever that is called. There are no flags.
 
 use super::reasons::cannot_read;
-use super::{DONE, Fatal, SEE_HELP, USAGE, complain, inform, print};
+use super::{DONE, Fatal, SEE_HELP, USAGE, answer_help, complain, print};
 use crate::config::READ_INLINE_BYTES;
 use crate::engine::sftp::longname::longname;
 use crate::event::Line;
@@ -54,7 +54,7 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
     look.tree.look_anywhere();
     for word in args {
         let word = word.to_bytes();
-        inform(word, &[HELP])?;
+        answer_help(word, &[HELP])?;
         if let [b'-', ..] = word {
             return Err(complain(USAGE, text!("there is no option"), word, SEE_HELP));
         }

@@ -1,4 +1,4 @@
-//! A module that is an archive of cpio: unpacked at the start into files in memory, which nobody writes to.
+//! Unpacks the boot module (initrd), if it is a cpio archive, into read-only files in memory.
 
 use crate::mem::parts;
 use crate::vfs::ram::{Counts, Ram};
@@ -8,10 +8,10 @@ use crate::vfs::{
 };
 use crate::wire::cpio::{Entries, Entry, MAGIC};
 
-/// Times that objects are looked at to find one by another of its names.
-const LOOK_COUNT_MAX: usize = 1 << 22;
+/// Limit of archive entries compared, in all, to find the earlier names of hard links.
+const COMPARE_COUNT_MAX: usize = 1 << 22;
 
-/// What the files of an archive take. `None`: it is none.
+/// Counts the objects and blocks that the archive needs when unpacked. `None`: no cpio archive.
 pub(super) fn counts(archive: &[u8]) -> Option<Counts> {
     archive.starts_with(MAGIC).then(|| {
         let mut counts = Counts {
@@ -26,13 +26,13 @@ pub(super) fn counts(archive: &[u8]) -> Option<Counts> {
     })
 }
 
-/// What handles differ by from those of another archive: a sum of all its headers (FNV-1a).
+/// Returns the instance number in file handles: an FNV-1a hash of all headers. Handles of another archive are thus rejected, and
+/// those of the same archive stay valid after a restart.
 pub(super) fn instance(archive: &[u8]) -> u64 {
     let mut sum = 0xcbf2_9ce4_8422_2325_u64;
     for entry in Entries::new(archive).flatten() {
-        let [number, ..] = entry.identity;
-        let words =
-            [number, entry.mode, entry.mtime, entry.data.len() as u32].map(u32::to_le_bytes);
+        let [inode, ..] = entry.identity;
+        let words = [inode, entry.mode, entry.mtime, entry.data.len() as u32].map(u32::to_le_bytes);
         for byte in words.as_flattened().iter().chain(entry.name) {
             sum = (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
         }
@@ -40,34 +40,34 @@ pub(super) fn instance(archive: &[u8]) -> u64 {
     sum
 }
 
-/// Makes all files of an archive in an empty tree, and has it written to no more.
+/// Creates all objects of an archive in an empty tree, then makes the tree read-only.
 ///
 /// # Errors
-/// `Invalid`: it is malformed. Those of the tree, such as `NoEntry`: a directory is not there before what is in it.
+/// `Invalid`: a malformed archive, or too many hard links. Errors of the tree, such as `NoEntry`: an entry precedes its directory.
 pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<Top> {
-    let top = ram.export(rules);
+    let export = ram.export(rules);
     ram.writable = true;
-    let root = ram.root(top.tag)?;
-    let mut looks = 0;
+    let root = ram.root(export.tag)?;
+    let mut compared = 0;
     for (number, entry) in Entries::new(archive).enumerate() {
         let entry = entry.map_err(|_| FsError::Invalid)?;
         if let (dir, Some(name)) = find(ram, root, entry.name)? {
             let mut earlier = None;
             if entry.nlink > 1 && kind(&entry) == Kind::Regular {
-                looks += number;
-                if looks > LOOK_COUNT_MAX {
+                compared += number;
+                if compared > COMPARE_COUNT_MAX {
                     return Err(FsError::Invalid);
                 }
                 let mut before = Entries::new(archive).take(number).flatten();
-                earlier = before.find(|other| other.identity == entry.identity);
+                earlier = before.find(|previous| previous.identity == entry.identity);
             }
             let node = match earlier {
                 Some(earlier) => {
-                    let node = found(ram, root, earlier.name)?;
+                    let node = resolve(ram, root, earlier.name)?;
                     ram.link(node, dir, name)?;
                     node
                 }
-                None => ram.create(dir, name, what(&entry), &SetAttr::default())?,
+                None => ram.create(dir, name, create_what(&entry), &SetAttr::default())?,
             };
             if kind(&entry) == Kind::Regular && !entry.data.is_empty() {
                 let pin = ram.pin(node, Some(Access::Write))?;
@@ -77,9 +77,9 @@ pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<T
             }
         }
     }
-    // Behind all that moves times.
+    // Sets attributes last: creating and writing changes mtime.
     for entry in Entries::new(archive).flatten() {
-        let node = found(ram, root, entry.name)?;
+        let node = resolve(ram, root, entry.name)?;
         let time = NewTime::At(FileTime {
             secs: entry.mtime.into(),
             nanos: 0,
@@ -88,7 +88,7 @@ pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<T
         ram.set_attr(
             node,
             &SetAttr {
-                // That of a symbolic link means nothing.
+                // The mode of a symbolic link has no meaning.
                 mode: (kind(&entry) != Kind::SymbolicLink).then_some(entry.mode & 0o7777),
                 uid: Some(uid),
                 gid: Some(gid),
@@ -99,14 +99,14 @@ pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<T
         )?;
     }
     ram.writable = false;
-    Ok(top)
+    Ok(export)
 }
 
 fn kind(entry: &Entry<'_>) -> Kind {
     Kind::of_mode(entry.mode)
 }
 
-fn what<'a>(entry: &Entry<'a>) -> CreateWhat<'a> {
+fn create_what<'a>(entry: &Entry<'a>) -> CreateWhat<'a> {
     match kind(entry) {
         Kind::Regular => CreateWhat::File,
         Kind::Directory => CreateWhat::Directory,
@@ -115,7 +115,7 @@ fn what<'a>(entry: &Entry<'a>) -> CreateWhat<'a> {
     }
 }
 
-/// The directory that a path leads into, and the name there; none of the top.
+/// Resolves the parent directory of `path` and returns it with the last name; the root itself has no name.
 fn find<'a>(ram: &mut Ram, root: Node, path: &'a [u8]) -> FsResult<(Node, Option<Name<'a>>)> {
     let (mut dir, mut last) = (root, None);
     for part in parts(path, b'/') {
@@ -129,8 +129,8 @@ fn find<'a>(ram: &mut Ram, root: Node, path: &'a [u8]) -> FsResult<(Node, Option
     Ok((dir, last))
 }
 
-/// What a path leads to.
-fn found(ram: &mut Ram, root: Node, path: &[u8]) -> FsResult<Node> {
+/// Resolves a path to its object.
+fn resolve(ram: &mut Ram, root: Node, path: &[u8]) -> FsResult<Node> {
     match find(ram, root, path)? {
         (dir, Some(name)) => ram.lookup(dir, name),
         (top, None) => Ok(top),
@@ -162,7 +162,7 @@ mod tests {
 
         fn found(&mut self, path: &str) -> FsResult<(Attr, Vec<u8>)> {
             let root = self.ram.root(self.result?.tag)?;
-            let node = found(&mut self.ram, root, path.as_bytes())?;
+            let node = resolve(&mut self.ram, root, path.as_bytes())?;
             let attr = self.ram.attr(node)?;
             let mut bytes = vec![0; attr.size as usize];
             match attr.kind {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_it_is_there_as_it_says_and_is_not_written_to() {
+    fn unpacked_archive_has_its_entries_and_is_read_only() {
         let long = vec![b'x'; 10_000];
         let bytes = archive(&[
             (".", 0, 0o40700, b""),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_made_is_an_error() {
+    fn impossible_entries_fail() {
         let check = |objects: &[Object<'_>], expect| {
             let world = World::new(&archive(objects));
             assert_eq!(world.result.err(), Some(expect), "{objects:?}");
@@ -231,7 +231,7 @@ mod tests {
         );
         check(&[("a", 0, FILE, b""), ("a", 0, FILE, b"")], FsError::Exists);
         check(&[("a\0b", 0, FILE, b"")], FsError::Invalid);
-        // Each name is looked up among all that were before.
+        // 3,000 files with a link count of 2: each is compared with all entries before it, which exceeds the limit.
         let names: Vec<_> = (0..3000).map(|number| format!("{number}")).collect();
         let objects: Vec<Object<'_>> = names
             .iter()
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn handles_are_the_same_at_each_start_of_one_archive() {
+    fn handles_survive_a_restart_with_the_same_archive() {
         let tag = |name| {
             World::new(&archive(&[(name, 0, FILE, b"")]))
                 .result

@@ -1,8 +1,7 @@
-//! `--isos`: prints what an iPXE script needs to boot the images in a directory, their kernels and the rest by NFS.
+//! `--isos`: prints, for each ISO image in a directory, the lines of an iPXE script that boot it over NFS.
 //!
-//! A layout is a directory that has a kernel and an initial RAM disk, and what that kernel has to be told to find the rest:
-//! Ubuntu's casper, Debian's live-boot, Fedora's anaconda, and debian-installer, which knows no NFS. What lies at the end of
-//! their names, such as versions, does not matter.
+//! A layout is a directory of an image with a kernel (`vmlinu*`) and an initial RAM disk (`initrd*`), and the kernel's arguments
+//! for an NFS root: Ubuntu's casper, Debian's live-boot, Fedora's anaconda, and debian-installer, which cannot use NFS.
 
 use super::super::print;
 use super::super::reasons::cannot_read;
@@ -16,8 +15,9 @@ use crate::vfs::{Detail, FsError, FsResult, Node, Tree, is_image};
 use crate::wire::Writer;
 use core::ops::ControlFlow;
 
-/// The directory of each layout, 2, and the lines for it, in which 1 is the path of the image, 3 the directory, 4 the kernel's
-/// name, 5 the RAM disk's and 6 the image's. The last is for what has none of the others.
+/// Each text has a layout's directory, the byte 2, and the lines for it. In the lines, byte 1 stands for the path of the image,
+/// 3 for the directory, 4 for the kernel's name, 5 for the RAM disk's name and 6 for the image's name. The last text is for an
+/// image without a known layout.
 const LAYOUTS: [Text; 7] = [
     text!(
         "/casper/\x02# \x06\nkernel nfs://${next-server}\x01\x03\x04 initrd=\x05 boot=casper netboot=nfs nfsroot=${next-server}:\x01 ip=dhcp\ninitrd nfs://${next-server}\x01\x03\x05\n"
@@ -39,65 +39,68 @@ const LAYOUTS: [Text; 7] = [
     ),
     text!("/\x02# \x06: left out: an unknown layout, or a path that iPXE may split\n"),
 ];
-/// Bytes of the longest.
+/// Longest text of [`LAYOUTS`] (bytes).
 const LAYOUT_BYTES: usize = 256;
-/// Bytes of an image's path, and of a directory in it.
+/// Longest path of an image with the directory of a layout (bytes).
 const PATH_BYTES: usize = EXPORT_PATH_BYTES_MAX + 256 + 32;
-/// Bytes of the longest lines: three paths, names, an escaped one, and words.
+/// Longest lines for an image (bytes): three paths, seven names' worth of bytes for names and the escaped name, and constant text.
 const LINES_BYTES: usize = 3 * PATH_BYTES + 7 * 255 + 512;
 
-/// Where they come from.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+/// The scan of an exported directory for images.
+#[repr(C)] // Most-used fields first, where short instructions reach them.
 struct Boot<'a> {
     tree: &'a mut Tree,
-    /// The path of an image.
+    /// Path of the current image.
     path: Writer<'static>,
+    /// Lines for the current image.
     lines: Writer<'static>,
+    /// Index of the export.
     export: usize,
-    /// Bytes of the path before its name.
-    above: usize,
+    /// Length (bytes) of the path before the image's name.
+    dir_len: usize,
+    /// READDIR position in the exported directory.
     cookie: u64,
 }
 
-/// Prints them for all images in the directory at `top`, the export of this number.
+/// Prints the iPXE lines for all images in the export with this index, whose directory is `dir_path`.
 #[inline(never)]
-pub(super) fn tell(tree: &mut Tree, export: usize, top: &[u8]) -> FsResult<()> {
+pub(super) fn print_scripts(tree: &mut Tree, export: usize, dir_path: &[u8]) -> FsResult<()> {
     let mut boot = Boot {
         tree,
         path: Writer::new(mem::array::<PATH_BYTES>()),
         lines: Writer::new(mem::array::<LINES_BYTES>()),
         export,
-        above: 0,
+        dir_len: 0,
         cookie: 0,
     };
-    boot.path.put(ended(top));
+    boot.path.put(ended(dir_path));
     boot.path.put(b"/");
-    boot.above = boot.path.position();
+    boot.dir_len = boot.path.position();
     loop {
-        boot.path.truncate(boot.above);
+        boot.path.truncate(boot.dir_len);
         let dir = boot.tree.root(export)?;
         if boot.scan(dir, b"")? {
             return Ok(());
         }
-        if let Err(error) = boot.tell_of() {
+        if let Err(error) = boot.print_script() {
             cannot_read(boot.path.since(0), error);
         }
     }
 }
 
 impl Boot<'_> {
-    /// Prints them for one image.
-    fn tell_of(&mut self) -> FsResult<()> {
+    /// Prints the lines for the current image, by the first layout whose directory, kernel and RAM disk exist.
+    fn print_script(&mut self) -> FsResult<()> {
         let is_plain = is_plain(self.path.since(0));
         let mut number = if is_plain { 0 } else { LAYOUTS.len() - 1 };
         let mut text = [0; LAYOUT_BYTES];
         'layouts: while let Some(layout) = LAYOUTS.get(number) {
             let mut layout = parts(layout.decode(&mut text), 2);
             number += 1;
-            let place = layout.next().unwrap_or_default();
+            let dir = layout.next().unwrap_or_default();
             let image_end = self.path.position();
-            self.path.put(place);
-            let node = walk::find(self.tree, self.export, self.path.since(self.above));
+            self.path.put(dir);
+            let node = walk::find(self.tree, self.export, self.path.since(self.dir_len));
             self.path.truncate(image_end);
             let node = match node {
                 Err(FsError::NoEntry | FsError::NotDirectory) => continue,
@@ -106,20 +109,20 @@ impl Boot<'_> {
             self.lines.truncate(0);
             for byte in layout.rest.unwrap_or_default() {
                 let mut name = Line::default();
-                let begin = match byte {
+                let prefix = match byte {
                     4 => b"vmlinu",
                     5 => b"initrd",
                     _ => {
                         self.lines.put(match byte {
                             1 => self.path.since(0),
-                            3 => place,
-                            6 => name.escaped(self.path.since(self.above)).bytes(),
+                            3 => dir,
+                            6 => name.escaped(self.path.since(self.dir_len)).bytes(),
                             _ => core::slice::from_ref(byte),
                         });
                         continue;
                     }
                 };
-                if self.scan(node, begin)? {
+                if self.scan(node, prefix)? {
                     continue 'layouts;
                 }
             }
@@ -129,11 +132,12 @@ impl Boot<'_> {
         Ok(())
     }
 
-    /// Puts the next image's name behind the path, or else the first name that begins so behind the lines. True: there is none.
+    /// Appends a name of the directory: with an empty `prefix` the next image's name to the path, else the first name that starts
+    /// with `prefix` to the lines. Returns true if no name matches.
     #[inline(never)]
-    fn scan(&mut self, dir: Node, begin: &[u8]) -> FsResult<bool> {
+    fn scan(&mut self, dir: Node, prefix: &[u8]) -> FsResult<bool> {
         let mut first = 0;
-        let (cookie, out) = if begin.is_empty() {
+        let (cookie, out) = if prefix.is_empty() {
             (&mut self.cookie, &mut self.path)
         } else {
             (&mut first, &mut self.lines)
@@ -141,10 +145,10 @@ impl Boot<'_> {
         self.tree
             .readdir(dir, *cookie, Detail::Names, &mut |entry| {
                 *cookie = entry.cookie;
-                let fits = if begin.is_empty() {
+                let fits = if prefix.is_empty() {
                     is_image(entry.name)
                 } else {
-                    entry.name.starts_with(begin) && is_plain(entry.name)
+                    entry.name.starts_with(prefix) && is_plain(entry.name)
                 };
                 if !fits {
                     return ControlFlow::Continue(());
@@ -155,7 +159,7 @@ impl Boot<'_> {
     }
 }
 
-/// Whether a path means nothing but itself in a script, in a URI, and as one of several options of a kernel.
+/// Returns true if a path needs no quoting: no byte is special in an iPXE script, in a URI or on a kernel command line.
 #[inline(never)]
 fn is_plain(path: &[u8]) -> bool {
     path.iter()

@@ -1,4 +1,4 @@
-//! What a machine without an operating system exports: what is inside its disks and its module, and files in memory.
+//! Exports of a machine without an operating system: ISO images on its disks and in the boot module, and files in memory.
 
 use super::super::{FAILED, Fatal, boot_words, complain};
 use super::archive;
@@ -16,24 +16,24 @@ use crate::text::text;
 use crate::vfs::ram::{Counts, Ram};
 use crate::vfs::{Backend, FileTime, Top, Tree, disks};
 
-/// The path of what is in the module.
+/// Export path of the boot module.
 const MODULE: &[u8] = b"/initrd";
-/// The path of files in memory.
+/// Export path of the files in memory.
 pub(in super::super) const RAM: &[u8] = b"/ram";
 
-/// Bytes that everything but these files takes; with the frames that a card is at.
+/// Memory (bytes) for everything except files in memory, including the network card's frame buffers.
 pub(in super::super) const MEMORY_BYTES: usize = 2 * REGION_BYTES + STACK_HEAP_BYTES + FIXED_BYTES;
 const FIXED_BYTES: usize = REGION_FIXED_BYTES + STACK_FIXED_BYTES + 16 * FRAME_BYTES_MAX;
 
-/// Bytes that SFTP takes: buffers and open files of its sessions.
+/// Memory (bytes) for SFTP: buffers and open files of its sessions.
 const SFTP_BYTES: usize = 2 << 20;
 
-/// Whether what is left beside what the boot arguments ask for is little memory.
+/// Returns true if, after the memory of [`more_bytes`], too little is left for large frames and tables.
 pub(in super::super) fn is_small() -> bool {
     bare::memory_bytes() < MACHINE_SMALL_BYTES + more_bytes()
 }
 
-/// Of these, how many do not depend on how long the tables are.
+/// Returns the part (bytes) of [`MEMORY_BYTES`] that does not scale with the lengths of the tables.
 pub(in super::super) fn fixed_bytes() -> usize {
     match is_small() {
         true => MACHINE_BYTES_MIN,
@@ -41,19 +41,20 @@ pub(in super::super) fn fixed_bytes() -> usize {
     }
 }
 
-/// Bytes for the files of the module, if it is an archive.
+/// Returns the memory (bytes) for the files of the boot module; 0 if the module is no archive.
 fn archive_bytes() -> usize {
     archive::counts(bare::module()).map_or(0, Counts::bytes)
 }
 
-/// The same, and those for SFTP, if the boot arguments ask for it.
+/// Returns the memory (bytes) for the files of the boot module, and for SFTP if a boot argument turns it on.
 pub(in super::super) fn more_bytes() -> usize {
-    let mut places = boot_words::values(bare::command_line(), b"sftp=");
-    let has_sftp = places.next().is_some();
+    let mut values = boot_words::values(bare::command_line(), b"sftp=");
+    let has_sftp = values.next().is_some();
     archive_bytes() + if has_sftp { SFTP_BYTES } else { 0 }
 }
 
-/// Bytes for these files: what is left over, or half, or what the rest can do without.
+/// Returns the memory (bytes) for the export `/ram`: the larger of half the memory and all that [`MEMORY_BYTES`] leaves free, but
+/// at least [`MACHINE_BYTES_MIN`] remain for everything else.
 pub(in super::super) fn ram_bytes() -> usize {
     let all = bare::memory_bytes().saturating_sub(more_bytes());
     let left = |bytes| all.saturating_sub(bytes);
@@ -62,7 +63,7 @@ pub(in super::super) fn ram_bytes() -> usize {
         .min(left(MACHINE_BYTES_MIN))
 }
 
-/// Puts all of them in the tree.
+/// Adds all exports to the tree.
 pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
     tree.add(
         Backend::ByPath,
@@ -85,24 +86,25 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Files in memory, once. Their handles cannot be guessed, so where they are written to there must be something to make them of.
+/// Adds the files in memory, which can be exported once. Their handles hold a random number; without a random source they can be
+/// guessed, so a writable export is then refused.
 fn ram(wanted: &Wanted, tree: &mut Tree) -> Result<Top, Fatal> {
     let path = wanted.path.to_bytes();
-    if tree.exports().iter().any(|other| other.path == path) {
+    if tree.exports().iter().any(|export| export.path == path) {
         return Err(cannot_export(wanted, Errno::EXIST));
     }
     let mut entropy = [0; 16];
     if !bare::has_entropy(&mut entropy) && wanted.rules.writable {
-        let what = text!("cannot let anybody write to");
-        let why = text!("there are no random numbers; add the device virtio-rng-device");
+        let what = text!("cannot export for writing");
+        let why = text!("no random numbers; add the device virtio-rng-device");
         return Err(complain(FAILED, what, path, why));
     }
     let (instance, _) = entropy.split_at(8);
     let instance = u64::from_le_bytes(instance.try_into().unwrap_or_default());
     let ram = mem::leak(Ram::new(path, Counts::within(ram_bytes()), instance, clock));
-    let top = ram.export(&wanted.rules);
+    let root = ram.export(&wanted.rules);
     tree.add(Backend::Ram, ram);
-    Ok(top)
+    Ok(root)
 }
 
 fn clock() -> FileTime {
@@ -110,7 +112,7 @@ fn clock() -> FileTime {
     FileTime { secs, nanos }
 }
 
-/// The files of the module, which is an archive.
+/// Unpacks the boot module, a cpio archive, into files in memory and adds them to the tree.
 fn unpack(wanted: &Wanted, tree: &mut Tree) -> Result<Top, Fatal> {
     let (path, module) = (wanted.path.to_bytes(), bare::module());
     let counts = archive::counts(module).unwrap_or(Counts::within(0));
@@ -118,7 +120,7 @@ fn unpack(wanted: &Wanted, tree: &mut Tree) -> Result<Top, Fatal> {
     ram.backend = Backend::ByHandle;
     let top = archive::unpack(ram, module, &wanted.rules);
     let top = top.map_err(|_| {
-        let why = text!("the archive is damaged, or lacks a directory, or has 65,535 objects");
+        let why = text!("the archive is damaged, lacks a directory, or has 65,535 objects or more");
         complain(FAILED, text!("cannot export"), path, why)
     })?;
     tree.add(Backend::ByHandle, ram);

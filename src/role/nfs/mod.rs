@@ -1,6 +1,6 @@
-//! `nfs`, also as `unfsd`: NFS version 3 with MOUNT and a portmapper of its own. RFC 1813, RFC 1833.
+//! The role `nfs`, also called `unfsd`: NFSv3, MOUNT and a built-in portmapper. RFC 1813, RFC 1833.
 //!
-//! The flags are unfsd's where unfsd has them: -n, -m, -l, -p.
+//! The flags -n, -m, -l and -p are those of unfsd(8).
 
 #[cfg(bare)]
 mod archive;
@@ -47,9 +47,9 @@ pub(super) use options::Wanted;
 #[cfg(feature = "serve")]
 pub(super) use options::{FLAGS, Flag};
 
-/// What `stowaway --help` says of it.
+/// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
-    text!("  nfs --export DIR ...\tserves directories over NFS version 3; also as unfsd\n");
+    text!("  nfs --export DIR ...\tserves directories over NFSv3; also as unfsd\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
     #[cfg(feature = "iso")]
@@ -61,7 +61,7 @@ const HELP: &[Text] = &[
     text!("\nmount with:  mount -t nfs -o nolock HOST:DIR /mnt\n"),
 ];
 
-/// Serves until the process is asked to stop.
+/// Serves until SIGTERM or SIGINT.
 pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
     let network = options.read(args)?;
@@ -76,8 +76,11 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
     )
 }
 
-/// What the options ask for, as a task that has not started, and its files in the tree. It lasts as long as the process.
-#[expect(clippy::mut_from_ref, reason = "it is made here, and lends nothing")]
+/// Makes the server's task, not started yet, and adds the exports to `tree`. The task is never freed.
+#[expect(
+    clippy::mut_from_ref,
+    reason = "the task is allocated here and borrows no argument"
+)]
 pub(super) fn task(
     options: &'static Options,
     network: &Network,
@@ -89,7 +92,7 @@ pub(super) fn task(
             .map_err(|errno| failed(text!("cannot write traces to"), path.to_bytes(), errno))?;
     }
     let descriptors = sys::descriptor_limit();
-    // Half of a small limit is kept for what is not a client.
+    // With a small RLIMIT_NOFILE, at most half of the descriptors is reserved for exports, listeners and the like.
     let reserve = DESCRIPTOR_RESERVE + options.exports.len();
     let spare = descriptors - reserve.min(descriptors / 2);
     let node_count = (spare / 4).clamp(
@@ -100,7 +103,7 @@ pub(super) fn task(
         .saturating_sub(node_count)
         .min(scaled(CONNECTION_COUNT_MIN, network.connection_count_max()));
     if connection_count == 0 {
-        return Err(failed(text!("cannot serve anybody"), b"", Errno::MFILE));
+        return Err(failed(text!("cannot accept clients"), b"", Errno::MFILE));
     }
     log::info!(
         "up to {=usize} connections and {=usize} open files",
@@ -125,12 +128,12 @@ pub(super) fn task(
         export_host(options, node_count, (was_used, turns.is_some()), tree)?
     };
     for (number, wanted) in options.exports.iter().enumerate() {
-        // An image is looked into now, so that its export fails if it is none.
+        // Opens an exported ISO image now, so that a file that is no image is an error at the start.
         let root = tree.root(number);
         root.map_err(|error| cannot_export(wanted, export_errno(error)))?;
         #[cfg(feature = "ipxe")]
         if wanted.boots
-            && let Err(error) = boot::tell(tree, number, wanted.path.to_bytes())
+            && let Err(error) = boot::print_scripts(tree, number, wanted.path.to_bytes())
         {
             reasons::cannot_read(wanted.path.to_bytes(), error);
         }
@@ -148,20 +151,21 @@ pub(super) fn task(
     }))
 }
 
-/// What a server has in common with those before and beside it.
+/// State that this server shares with its predecessor and with the other NFS processes of `serve`.
 struct Common {
-    /// Those beside it.
+    /// The lock between the NFS processes, if there are several.
     turns: Option<&'static dyn Turns>,
-    /// What is kept for the next.
+    /// Memory of the duplicate request cache, which outlives this process under `serve`.
     memory: Option<&'static mut [u8]>,
-    /// One before it had that.
+    /// True if a predecessor of this process used the memory.
     was_used: bool,
-    /// It tells what all beside it do.
+    /// True in the first NFS process, which alone reports exports and ports.
     is_first: bool,
-    /// What write verifiers begin with.
+    /// Random bytes for the write verifiers.
     entropy: [u8; 16],
 }
 
+/// Joins the state shared by the NFS processes of `serve`; without `serve`, makes new state.
 #[cfg_attr(not(feature = "serve"), expect(unused_variables))]
 fn common(options: &Options) -> Result<Common, Fatal> {
     let mut entropy = [0; 16];
@@ -170,10 +174,10 @@ fn common(options: &Options) -> Result<Common, Fatal> {
     if let Some(kept) = options.kept.take() {
         let is_first = kept.number == 0;
         let joined = kept.join();
-        let joined = joined.map_err(|errno| failed(text!("cannot serve anybody"), b"", errno))?;
+        let joined = joined.map_err(|errno| failed(text!("cannot share memory"), b"", errno))?;
         if let Some(turns) = joined.turns {
             entropy = joined.entropy;
-            // What an earlier one did not make durable may be lost.
+            // Counts the restart, which changes the write verifier: unsynced data of the predecessor may be lost.
             let breaks = u32::from(joined.was_used);
             turns.breaks().fetch_add(breaks, Ordering::Relaxed);
         }
@@ -194,8 +198,8 @@ fn common(options: &Options) -> Result<Common, Fatal> {
     })
 }
 
-/// Puts directories of the host in the tree; what handles they have, and whether files are used as each caller. Before, another
-/// server `was_used`; others change the same files if they are `is_shared`.
+/// Adds the host's exported directories to the tree. Returns the form of their handles, and true if files are accessed with the
+/// UID of each caller. `was_used`: a predecessor may have left unsynced data. `is_shared`: other processes serve the same files.
 #[inline(always)]
 fn export_host(
     options: &Options,
@@ -208,9 +212,9 @@ fn export_host(
     host.is_shared = is_shared;
     let form = choose_form(options, host)?;
     for wanted in options.exports.iter() {
-        let top = host.export(wanted.path, &wanted.rules);
-        let top = top.map_err(|errno| cannot_export(wanted, errno))?;
-        let exported = tree.export(wanted.path.to_bytes(), wanted.rules, top);
+        let root = host.export(wanted.path, &wanted.rules);
+        let root = root.map_err(|errno| cannot_export(wanted, errno))?;
+        let exported = tree.export(wanted.path.to_bytes(), wanted.rules, root);
         exported.map_err(|error| cannot_export(wanted, export_errno(error)))?;
     }
     if cfg!(feature = "serve") && was_used {
@@ -221,7 +225,8 @@ fn export_host(
     Ok((form, acts_as_callers))
 }
 
-/// Whether ports that several loops would have are those of another program: of the same user's, nobody would be told.
+/// Fails if another program listens on the ports of NFS or MOUNT. With several loops the sockets use SO_REUSEPORT, so bind(2)
+/// would not report a program of the same user.
 #[cfg(feature = "serve")]
 pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
     for port in [Some(options.at.port()), options.mount_port] {
@@ -234,14 +239,14 @@ pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// The server: a task.
-#[repr(C)] // The longest last.
+/// The server's task.
+#[repr(C)] // Largest field last: the others have short offsets.
 struct Nfs {
     options: &'static Options,
     form: Form,
-    /// It uses files as each caller, not as the user who started it.
+    /// True if files are accessed with the UID of each caller, not of the user who started the server.
     acts_as_callers: bool,
-    /// It tells what is served, also by others beside it.
+    /// True in the first NFS process, which alone reports exports and ports.
     is_first: bool,
     datagrams: Datagrams,
     streams: Streams,
@@ -276,8 +281,8 @@ impl Task for Nfs {
     }
 }
 
-/// What is offered, and as whom it is used.
-fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &mut Events) {
+/// Reports each export with its mode and kind of handles, and the UID used for file access.
+fn report_exports(options: &Options, form: Form, acts_as_callers: bool, events: &mut Events) {
     for wanted in options.exports.iter() {
         let kind = match (wanted.rules.writable, form) {
             (false, Form::Kernel) => text!("read-only, kernel handles"),
@@ -299,7 +304,8 @@ fn tell_exports(options: &Options, form: Form, acts_as_callers: bool, events: &m
     events.tell(event::ACTING_AS, user.bytes(), Text::NOTHING);
 }
 
-/// Kernel handles where all exports have them and their secret can be kept; else path handles.
+/// Chooses kernel handles if all exports support them and the key file is usable, else path handles. A choice of the user
+/// (`--handles`, `--key-file`) that fails is an error.
 fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Fatal> {
     let possible = |wanted: &options::Wanted| Host::gives_kernel_handles(wanted.path);
     if options.form == Some(Form::Path)
@@ -308,22 +314,26 @@ fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Fatal> {
         return Ok(Form::Path);
     }
     let path = options.key_file.unwrap_or_else(|| {
-        // If it cannot be made, opening the key says so.
+        // An error shows up when the key file is opened.
         platform::host::files::make_private_directory(KEY_DIRECTORY);
         KEY_FILE
     });
     let Err(errno) = host.use_kernel_handles(path) else {
         return Ok(Form::Kernel);
     };
-    // What was asked for by name must work.
-    let asked = options.form.is_some() || options.key_file.is_some();
-    let what = if asked {
+    // Falls back to path handles only if the user did not ask for kernel handles.
+    let is_required = options.form.is_some() || options.key_file.is_some();
+    let what = if is_required {
         text!("cannot use the key file")
     } else {
         event::NO_KERNEL_HANDLES
     };
     let status = failed(what, path.to_bytes(), errno);
-    if asked { Err(status) } else { Ok(Form::Path) }
+    if is_required {
+        Err(status)
+    } else {
+        Ok(Form::Path)
+    }
 }
 
 const NFS: ProgramSet = ProgramSet {
@@ -343,7 +353,7 @@ const PORTMAP: ProgramSet = ProgramSet {
     portmap: true,
 };
 
-/// What the portmapper tells of. The last two are not always served.
+/// The portmapper's registrations. The last two are left out if the UDP socket of MOUNT cannot be bound.
 const MAPPINGS: [(u32, u32, Transport); 7] = [
     (portmap::PROGRAM, portmap::VERSION, Transport::Tcp),
     (portmap::PROGRAM, portmap::VERSION, Transport::Udp),
@@ -354,21 +364,22 @@ const MAPPINGS: [(u32, u32, Transport); 7] = [
     (mount::PROGRAM, mount::VERSION_3, Transport::Udp),
 ];
 
-/// The tokens of the sockets: NFS, perhaps with MOUNT, and MOUNT by itself.
+/// Tokens of the TCP listeners. NFS_TOKEN also serves MOUNT if both have the same port.
 const NFS_TOKEN: u32 = 0;
 const MOUNT_TOKEN: u32 = 1;
 const PORTMAP_TOKEN: u32 = 2;
-/// The same for datagrams.
+/// Tokens of the UDP sockets.
 const MOUNT_DATAGRAMS: u32 = 3;
 const PORTMAP_DATAGRAMS: u32 = 4;
 
 impl Nfs {
-    /// Listens for NFS and MOUNT, and for the portmapper if its port is free and may be used.
+    /// Opens the sockets of NFS and MOUNT, and of the portmapper. A portmapper port that is in use or denied is reported, and no
+    /// error.
     fn open_sockets(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         let options = self.options;
         let (mut nfs_at, mut mount_at, mut portmap_at) = (options.at, options.at, options.at);
-        let own_port = options.mount_port.filter(|port| *port != nfs_at.port());
-        if let Some(port) = own_port {
+        let separate_port = options.mount_port.filter(|port| *port != nfs_at.port());
+        if let Some(port) = separate_port {
             mount_at.set_port(port);
             self.listen(world, &mut nfs_at, NFS_TOKEN, NFS)?;
             self.listen(world, &mut mount_at, MOUNT_TOKEN, MOUNT)?;
@@ -376,14 +387,15 @@ impl Nfs {
             self.listen(world, &mut nfs_at, NFS_TOKEN, BOTH)?;
             mount_at = nfs_at;
         }
-        // Nothing is told before all that must work does; a program that waits for the port to be told has then read the rest.
+        // Reports only after all required sockets are open. The ports come last: a program that waits for "listening on" has
+        // then read the exports.
         if self.is_first {
-            tell_exports(options, self.form, self.acts_as_callers, world.events);
-            if own_port.is_some() {
-                tell_listening(world.events, &nfs_at, text!(" for NFS"));
-                tell_listening(world.events, &mount_at, text!(" for MOUNT"));
+            report_exports(options, self.form, self.acts_as_callers, world.events);
+            if separate_port.is_some() {
+                report_listening(world.events, &nfs_at, text!(" for NFS"));
+                report_listening(world.events, &mount_at, text!(" for MOUNT"));
             } else {
-                tell_listening(world.events, &nfs_at, text!(" for NFS and MOUNT"));
+                report_listening(world.events, &nfs_at, text!(" for NFS and MOUNT"));
             }
         }
         let mut served = &MAPPINGS[..];
@@ -417,7 +429,7 @@ impl Nfs {
             }
             match opened {
                 _ if !self.is_first => {}
-                Ok(()) => tell_listening(world.events, &portmap_at, text!(" for portmap")),
+                Ok(()) => report_listening(world.events, &portmap_at, text!(" for portmap")),
                 Err(error) => {
                     let mut ports = Line::default();
                     ports
@@ -432,7 +444,7 @@ impl Nfs {
         Ok(())
     }
 
-    /// Listens for `service`, or says why not. Port 0 becomes the one that was taken.
+    /// Listens at `at` for the programs of `service`, and reports a failure. Replaces port 0 by the port that the kernel chose.
     fn listen(
         &mut self,
         world: &mut World<'_>,
@@ -444,7 +456,7 @@ impl Nfs {
         opened.map_err(|error| cannot_listen(at, net_errno(error)))
     }
 
-    /// Listens at `at`. Where there is no IPv6, every address is every address of IPv4.
+    /// Listens at `at` without reporting a failure. On a host without IPv6, `::` falls back to 0.0.0.0.
     fn open(
         &mut self,
         world: &mut World<'_>,
@@ -467,6 +479,7 @@ impl Nfs {
         }
     }
 
+    /// Binds a UDP socket for the programs of `service`.
     fn bind(
         &mut self,
         world: &mut World<'_>,
@@ -485,37 +498,40 @@ fn cannot_listen(at: &SocketAddrV6, errno: Errno) -> Fatal {
     failed(text!("cannot listen on"), about, errno)
 }
 
-fn tell_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {
+fn report_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {
     let mut line = Line::default();
     line.socket(at).say(what);
     events.tell(event::LISTENING, line.bytes(), Text::NOTHING);
 }
 
-/// Says what failed, with what, and why; the status to exit with.
+/// Reports that `what` failed on `about`, with the reason of `errno`. Returns exit status 1.
 fn failed(what: Text, about: &[u8], errno: Errno) -> Fatal {
     reasons::failed(what, about, errno, &REASONS)
 }
 
-/// Why something failed here and what to do about it.
+/// Reasons and advice that are specific to this role.
 static REASONS: [Reason; 10] = [
     reason(
         Errno::MSGSIZE,
-        text!("it is not 16 bytes long; remove it, and a new one is made"),
+        text!("not 16 bytes long; remove the file, and a new one is created"),
     ),
-    reason(Errno::BADMSG, text!("others may read it; chmod 600 it")),
+    reason(
+        Errno::BADMSG,
+        text!("other users may access the file; run chmod 600"),
+    ),
     reason(
         Errno::XDEV,
-        text!("it shows the kernel's own state, not files; export an ordinary directory"),
+        text!("shows kernel state, not files; export an ordinary directory"),
     ),
     reasons::NO_IMAGE,
     reasons::OTHER_IMAGE,
     reason(
         Errno::EXIST,
-        text!("it is exported already; name it once, or tell the two apart with fsid="),
+        text!("already exported; name a directory once, or set different fsid="),
     ),
     reason(
         Errno::OPNOTSUPP,
-        text!("its file system or this user has no kernel handles; leave out --handles"),
+        text!("no kernel handles for this file system or user; omit --handles"),
     ),
     reason(
         Errno::ADDRINUSE,
@@ -535,7 +551,7 @@ fn cannot_export(wanted: &options::Wanted, errno: Errno) -> Fatal {
     failed(text!("cannot export"), wanted.path.to_bytes(), errno)
 }
 
-/// Why the tree does not take an export in.
+/// Returns the errno whose reason describes an error of [`Tree::export`] or [`Tree::root`].
 const fn export_errno(error: FsError) -> Errno {
     match error {
         FsError::Exists => Errno::EXIST,
@@ -545,6 +561,7 @@ const fn export_errno(error: FsError) -> Errno {
     }
 }
 
+/// Returns the errno whose reason describes a network error.
 const fn net_errno(error: NetError) -> Errno {
     match error {
         NetError::InUse => Errno::ADDRINUSE,
@@ -560,14 +577,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_its_number() {
+    fn nfs_reasons_match_their_errno() {
         for (errno, part) in [
             (Errno::MSGSIZE, "16 bytes"),
-            (Errno::BADMSG, "others may read"),
-            (Errno::XDEV, "kernel's own state"),
+            (Errno::BADMSG, "other users"),
+            (Errno::XDEV, "kernel state"),
             (Errno::EXIST, "already"),
             #[cfg(feature = "iso")]
-            (Errno::INVAL, "no ISO 9660 image"),
+            (Errno::INVAL, "nor an ISO 9660 image"),
             #[cfg(feature = "iso")]
             (Errno::NOSYS, "in UDF"),
             (Errno::LOOP, "symbolic link"),

@@ -1,4 +1,4 @@
-//! The arguments of `nfs`: what to export, and where.
+//! The arguments of `nfs`: exports, addresses, ports and handles.
 
 use super::super::args::{address, digits, port};
 use super::super::flags::{Flags, flags};
@@ -25,7 +25,7 @@ flags! {
         valued {
             Port "n" => "name a port below 65536",
             MountPort "m" => "name a port below 65536",
-            Address "l" => "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
+            Address "l" => "name a numeric address, such as 192.0.2.1 or 2001:db8::1",
             Handles "--handles" => "name kernel or path",
             KeyFile "--key-file" => "name a file",
             Log "--log" => "name a file",
@@ -36,36 +36,37 @@ flags! {
     }
 }
 
-/// What `nfs` understands.
+/// The table of these flags and those of the network stack.
 pub(in super::super) const FLAGS: Flags = network::with(Flag::table(super::HELP));
 
-// The number that the text above names.
+// The messages of `--export` and `--isos` name this limit.
 const _: () = assert!(EXPORT_PATH_BYTES_MAX == 1024);
 
-/// What `--export` or `--isos` asks for.
+/// An export of the command line (`--export` or `--isos`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in super::super) struct Wanted {
-    /// As clients will write it.
+    /// Absolute path, as clients name it in MNT.
     pub(in super::super) path: &'static CStr,
     pub(in super::super) rules: Rules,
-    /// What boots the images in it is to be told.
+    /// True for `--isos`: prints an iPXE script for the images in the directory.
     #[cfg_attr(not(feature = "ipxe"), allow(dead_code))]
     pub(super) boots: bool,
 }
 
 type Exports = Slots<Wanted>;
 
-/// What the arguments ask for.
-#[repr(C)] // The longest last.
+/// The parsed arguments.
+#[repr(C)] // Largest field last: the others have short offsets.
 pub(in super::super) struct Options {
-    /// Where NFS listens; an address of version 4 is mapped into version 6.
+    /// Address and port of NFS; an IPv4 address is IPv4-mapped.
     pub(in super::super) at: SocketAddrV6,
     pub(super) mount_port: Option<u16>,
     pub(super) portmap: bool,
     pub(super) form: Option<Form>,
     pub(super) key_file: Option<&'static CStr>,
     pub(super) log: Option<&'static CStr>,
-    /// What outlives the server, and what it has in common with others. Or none.
+    /// Under `serve`, state that outlives the server and is shared with the other NFS processes. `None`: not under `serve`, or
+    /// the memory could not be mapped.
     #[cfg(feature = "serve")]
     pub(in super::super) kept: Cell<Option<Kept>>,
     pub(in super::super) exports: Exports,
@@ -89,7 +90,10 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
+    /// Parses the arguments and returns the network that they select.
+    ///
+    /// # Errors
+    /// The exit status: wrong arguments (reported), or help was printed.
     pub(in super::super) fn read(&mut self, args: Args) -> Result<Network, Fatal> {
         let network = network::read(&FLAGS, args, &mut |given| {
             self.set(Flag::of(given.number)?, given.value)
@@ -98,7 +102,7 @@ impl Options {
         Ok(network)
     }
 
-    /// Whether there is something to serve.
+    /// Reports a usage error if no export is named.
     pub(in super::super) fn check(&self) -> Result<(), Fatal> {
         if self.exports.is_empty() {
             return Err(refuse(b"--export", b"", Flag::Export.wanted()));
@@ -106,16 +110,16 @@ impl Options {
         Ok(())
     }
 
-    /// Looks at what is kept, if anything is.
+    /// Calls `access` with the shared state, if any, and returns the result.
     #[cfg(feature = "serve")]
-    pub(in super::super) fn look<T>(&self, at: impl FnOnce(&mut Kept) -> T) -> Option<T> {
+    pub(in super::super) fn with_kept<T>(&self, access: impl FnOnce(&mut Kept) -> T) -> Option<T> {
         let mut kept = self.kept.take();
-        let seen = kept.as_mut().map(at);
+        let result = kept.as_mut().map(access);
         self.kept.set(kept);
-        seen
+        result
     }
 
-    /// Takes the value of a flag; `None`: it is not what the flag takes.
+    /// Sets the option of a flag. Returns `None` if the value is wrong.
     #[inline(never)]
     pub(in super::super) fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
@@ -141,15 +145,15 @@ impl Options {
     }
 }
 
-/// What may be said of an export, in the words of exports(5). The first three take a number.
+/// Options of an export, named as in exports(5). The first three have a number as value; `isos` is our own.
 const EXPORT_OPTIONS: &[u8] = b"fsid anonuid anongid ro rw root_squash no_root_squash all_squash \
     no_all_squash async sync isos  no_subtree_check insecure";
 
-/// `DIR[:OPTION,...]`. What follows the last colon are options, unless a separator is in it.
+/// Parses `DIR[:OPTION,...]` and appends the export. The text after the last colon is the list of options, unless it has a "/".
 fn export(text: &[u8], boots: bool, exports: &mut Exports) -> Option<()> {
     let (mut path, mut options) = (text, &b""[..]);
-    if let Some(at) = text.iter().rposition(|byte| matches!(byte, b':' | b'/'))
-        && let (before, [b':', after @ ..]) = text.split_at_checked(at)?
+    if let Some(index) = text.iter().rposition(|byte| matches!(byte, b':' | b'/'))
+        && let (before, [b':', after @ ..]) = text.split_at_checked(index)?
     {
         (path, options) = (before, after);
     }
@@ -166,12 +170,12 @@ fn export(text: &[u8], boots: bool, exports: &mut Exports) -> Option<()> {
             1 => rules.anonymous.0 = number.filter(|number| *number != u32::MAX)?,
             2 => rules.anonymous.1 = number.filter(|number| *number != u32::MAX)?,
             _ if sides.rest.is_some() => return None,
-            place @ 3..=4 => rules.writable = place == 4,
-            place @ 5..=6 => rules.squashes_root = place == 5,
-            place @ 7..=8 => rules.squashes_all = place == 7,
-            place @ 9..=10 => rules.is_async = place == 9,
+            index @ 3..=4 => rules.writable = index == 4,
+            index @ 5..=6 => rules.squashes_root = index == 5,
+            index @ 7..=8 => rules.squashes_all = index == 7,
+            index @ 9..=10 => rules.is_async = index == 9,
             11 => rules.isos = true,
-            // Nothing, and what is so anyway.
+            // An empty word, and options that are always on: no_subtree_check, insecure.
             _ => {}
         }
     }
@@ -180,7 +184,7 @@ fn export(text: &[u8], boots: bool, exports: &mut Exports) -> Option<()> {
     Some(())
 }
 
-/// The path as clients will write it: from the top, without "." and doubled or trailing separators.
+/// Makes a path absolute and removes ".", doubled and trailing "/". `None`: empty, too long, or with a ".." in it.
 fn absolute(path: &[u8]) -> Option<&'static CStr> {
     fn push(buffer: &mut [u8], len: &mut usize, byte: u8) -> Option<()> {
         *buffer.get_mut(*len)? = byte;
@@ -192,7 +196,7 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
     if path.first()? != &b'/' {
         len = crate::sys::current_dir(buffer)?;
         if len == 1 {
-            len = 0; // The top: what follows brings its separator along.
+            len = 0; // In "/", each name below brings its own "/".
         }
     }
     for name in parts(path, b'/') {
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn exports_are_paths_with_options_after_the_last_colon() {
+    fn export_options_follow_the_last_colon() {
         let check = |text: &str, path: &str, fsid| {
             let wanted = export(text.as_bytes()).unwrap();
             assert_eq!(
@@ -258,20 +262,20 @@ mod tests {
 
     #[test]
     #[cfg(feature = "ipxe")]
-    fn isos_are_exports_to_be_booted() {
+    fn isos_flag_makes_a_bootable_export() {
         let mut options = Options::default();
         options.set(Flag::Isos, c"/srv:fsid=7").unwrap();
         options.set(Flag::Export, c"/srv/x").unwrap();
         let all = options.exports.iter();
-        let told: Vec<_> = all
+        let parsed: Vec<_> = all
             .map(|wanted| (wanted.boots, wanted.rules.isos, wanted.rules.fsid))
             .collect();
-        assert_eq!(told, [(true, true, Some(7)), (false, false, None)]);
+        assert_eq!(parsed, [(true, true, Some(7)), (false, false, None)]);
         assert!(options.set(Flag::Isos, c"").is_none());
     }
 
     #[test]
-    fn options_are_those_of_exports_5() {
+    fn export_options_match_exports_5() {
         let rules = |text: &str| export(text.as_bytes()).unwrap().rules;
         assert_eq!(rules("/srv"), Rules::default());
         assert_eq!(

@@ -206,7 +206,7 @@ fn damaged_images_are_reported_and_others_served() -> Result<()> {
         .set_len(36 << 10)?;
     let (server, printed) = serve(Arch::X86_64, "nfs", dir.path())?;
     for (name, why) in [
-        ("text.iso", "it is no directory, and no ISO 9660 image"),
+        ("text.iso", "neither a directory nor an ISO 9660 image"),
         (
             "short.iso",
             "the image is damaged or incomplete; compare its checksum",

@@ -32,7 +32,7 @@ fn failures_print_one_line_with_remedy() -> Result<()> {
         (&["cat"], 2, "ISO image"),
         (&["ls", "-l"], 2, "-l"),
         (&["ls", &missing], 1, "does not exist"),
-        (&["ls", &no_image], 1, "no ISO 9660 image"),
+        (&["ls", &no_image], 1, "nor an ISO 9660 image"),
         (&["ls", &udf], 1, "UDF"),
         (&["ls", &path_in("/none")], 1, "does not exist"),
         (&["ls", &path_in("/hello.txt/x")], 1, "not a directory"),

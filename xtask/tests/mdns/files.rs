@@ -65,7 +65,7 @@ fn service_files_and_symlinks_are_read() -> Result<()> {
     let avahi = Avahi::start(&world, "other", scratch.path())?;
     let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
     let message = responder.wait_for("left out")?;
-    let expect = "/gone.service: it does not exist; check the path";
+    let expect = "/gone.service: does not exist; check the path";
     ensure!(message.ends_with(expect), "{message}");
     responder.wait_for("announced box.local")?;
     let names: Vec<_> = (0..COUNT)

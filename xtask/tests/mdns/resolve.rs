@@ -89,7 +89,7 @@ fn unresolvable_arguments_are_usage_errors() -> Result<()> {
         (&["-n", "a..local"], "name hosts"),
         (&["-a", "box.local"], "name addresses"),
         (&["-a", "192.0.2.256"], "name addresses"),
-        (&["-x"], "there is no option"),
+        (&["-x"], "unknown option"),
         (&["-n", ""], "name hosts"),
     ] {
         let output = world.resolve(words)?;
