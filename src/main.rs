@@ -30,8 +30,9 @@ unsafe extern "C" {
     static __text_end: [u8; 0];
 }
 
+/// Runs a role; called by the entry point with the initial stack pointer.
 unsafe extern "C" fn begin(stack: *const usize) -> ! {
-    // SAFETY: the stack pointer of the entry, once.
+    // SAFETY: `stack` is the entry's stack pointer, and this is the only call.
     let args = unsafe { start::enter(stack) };
     sys::exit(stowaway::role::run(args, build_id()))
 }
@@ -39,7 +40,7 @@ unsafe extern "C" fn begin(stack: *const usize) -> ! {
 /// Entry of a machine without an operating system, called in long mode.
 #[cfg(bare)]
 unsafe extern "C" fn begin_bare(start_info: u64) -> ! {
-    // SAFETY: what the entry was told, once.
+    // SAFETY: `start_info` is the address that the boot loader passed to the entry, and this is the only call.
     unsafe { sys::bare::enter(start_info) };
     sys::exit(stowaway::role::boot(build_id()))
 }
@@ -96,7 +97,7 @@ fn die(frame: *const usize) -> ! {
     line.text("stowaway: internal error at");
     let code = (&raw const __text_start).addr()..(&raw const __text_end).addr();
     for place in 0..STACK_WORDS {
-        // SAFETY: so much of the stack lies above any frame: arguments, environment and auxiliary vector are there.
+        // SAFETY: at least this many words of the stack are above any frame: arguments, environment and auxiliary vector.
         let word = unsafe { frame.wrapping_add(place).read_volatile() };
         if code.contains(&word) {
             // Address of the call instruction's last byte: the return address may already be in another function.
