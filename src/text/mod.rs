@@ -1,7 +1,7 @@
-//! What people read, packed: a text takes less than half of its bytes in the file, and a number where it is used.
+//! Compressed messages: a text takes less than half of its length in the binary, and its users hold only its number.
 //!
-//! A text stands where it is used, `text!("no such file")`, and nowhere else: the build collects all of them from the source and
-//! packs them by a static dictionary (linker/pack.rs), so that each is decoded by itself, into a buffer of the caller.
+//! A text is written where it is used: `text!("no such file")`. The build collects all texts from the source and compresses them
+//! with a static dictionary (linker/pack.rs). Each text is decoded on its own, into a buffer of the caller.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ mod packed {
 use crate::mem::Ends as _;
 use packed::{COUNTS, END, LETTERS, PAIR_BITS, PLACE_EVERY, PLACES, TEXTS};
 
-/// The [`Text`] that reads so.
+/// Makes the [`Text`] of a string constant.
 macro_rules! text {
     ($text:expr) => {
         const { $crate::text::Text::row(&[$text]) }
@@ -20,7 +20,7 @@ macro_rules! text {
 }
 pub(crate) use text;
 
-/// An enum, each of whose values has a text; or a function that has one for each value of another enum, in its order.
+/// Defines an enum with a text for each value, or a function that returns a text for each value of an existing enum, in its order.
 ///
 /// ```ignore
 /// texts! {
@@ -42,7 +42,7 @@ macro_rules! texts {
         }
 
         impl $name {
-            /// What a person reads.
+            /// Returns the text of this value.
             $scope fn text(self) -> $crate::text::Text {
                 const FIRST: $crate::text::Text =
                     $crate::text::Text::row(&[$($(#[cfg($when)])? $text),+]);
@@ -61,7 +61,7 @@ macro_rules! texts {
         $(#[$of_all])*
         $scope const fn $name(of: $of) -> $crate::text::Text {
             enum Row { $($value),+ }
-            // All values, and in this order.
+            // The rows must have the order of the enum.
             match of {
                 $($of::$value => const { assert!($of::$value as u8 == Row::$value as u8) }),+
             }
@@ -71,22 +71,22 @@ macro_rules! texts {
 }
 pub(crate) use texts;
 
-/// The number of a text. Only with all roles there are more than a byte can tell.
+/// Number of a text. Only with all roles are there more than 256 texts.
 #[cfg(all(feature = "nfs", feature = "mdns"))]
 type Number = u16;
 #[cfg(not(all(feature = "nfs", feature = "mdns")))]
 type Number = u8;
 
-/// A text: its number among all of them.
+/// A compressed text, identified by its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Text(Number);
 
 impl Text {
-    /// The empty one.
+    /// The empty text.
     pub const NOTHING: Self = Self(0);
 
-    /// The first of texts that the build found in one row. The compiler asks, and nobody else. Of what is left out of this file
-    /// nothing is ever told.
+    /// Returns the first of several texts, which have consecutive numbers. Evaluated at compile time only. A text of code that
+    /// the features leave out becomes [`Self::NOTHING`].
     #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
     pub const fn row(texts: &[&str]) -> Self {
         let mut first = 0;
@@ -111,89 +111,89 @@ impl Text {
         panic!("the build did not find this text: see linker/texts.rs")
     }
 
-    /// The text so many places behind this one in its row.
+    /// Returns the text whose number is `count` higher; both must be in one row of [`Self::row`].
     pub const fn plus(self, count: u8) -> Self {
         Self(self.0 + count as Number)
     }
 
-    /// Writes it to the beginning of `buffer`; what was written. What does not fit is cut.
+    /// Decodes the text to the start of `buffer`, cut at its end, and returns the decoded part.
     #[inline(never)]
     pub fn decode(self, buffer: &mut [u8]) -> &mut [u8] {
         static EVERY: [u32; PLACES.len()] = PLACES;
         let mut passed = usize::from(self.0) % PLACE_EVERY;
         let place = EVERY.get(usize::from(self.0) / PLACE_EVERY);
-        let (mut at, mut len) = (place.copied().unwrap_or_default(), 0);
+        let (mut bit, mut len) = (place.copied().unwrap_or_default(), 0);
         loop {
-            match next(&mut at) {
+            match next_symbol(&mut bit) {
                 END if passed == 0 => return buffer.head_mut(len),
                 END => passed -= 1,
-                symbol if passed == 0 => spell(symbol, buffer, &mut len),
+                symbol if passed == 0 => put_symbol(symbol, buffer, &mut len),
                 _ => {}
             }
         }
     }
 }
 
-/// Takes the next symbol of a text: a letter or, by a number behind those of all letters, a pair.
-fn next(at: &mut u32) -> usize {
-    // In a canonical code, those of one length follow each other.
+/// Decodes the symbol at bit offset `bit` and advances it. A symbol below the number of letters is a letter, a higher one a pair
+/// of symbols.
+fn next_symbol(bit: &mut u32) -> usize {
+    // A canonical Huffman code: the codes of one length are consecutive numbers.
     let (mut code, mut symbols) = (0, [0, LETTERS.len()]);
     static LENGTHS: [[u16; 2]; COUNTS.len()] = COUNTS;
     for counts in &LENGTHS {
-        code = code * 2 + bits(*at, 1);
-        *at += 1;
+        code = code * 2 + bits(*bit, 1);
+        *bit += 1;
         for (symbol, count) in symbols.iter_mut().zip(counts) {
             *symbol += code;
             let count = usize::from(*count);
-            let Some(behind) = code.checked_sub(count) else {
+            let Some(excess) = code.checked_sub(count) else {
                 return *symbol;
             };
             *symbol = *symbol - code + count;
-            code = behind;
+            code = excess;
         }
     }
     END
 }
 
-/// Writes the letters of a symbol.
+/// Appends the letters of a symbol to `buffer`. The two symbols of a pair may be pairs themselves.
 #[inline(never)]
-fn spell(symbol: usize, buffer: &mut [u8], len: &mut usize) {
+fn put_symbol(symbol: usize, buffer: &mut [u8], len: &mut usize) {
     static LETTER: [u8; LETTERS.len()] = LETTERS;
     let Some(pair) = symbol.checked_sub(LETTERS.len()) else {
-        if let (Some(place), Some(letter)) = (buffer.get_mut(*len), LETTER.get(symbol)) {
-            *place = *letter;
+        if let (Some(free), Some(letter)) = (buffer.get_mut(*len), LETTER.get(symbol)) {
+            *free = *letter;
             *len += 1;
         }
         return;
     };
-    let at = pair as u32 * 2 * PAIR_BITS;
-    spell(bits(at, PAIR_BITS), buffer, len);
-    spell(bits(at + PAIR_BITS, PAIR_BITS), buffer, len);
+    let offset = pair as u32 * 2 * PAIR_BITS;
+    put_symbol(bits(offset, PAIR_BITS), buffer, len);
+    put_symbol(bits(offset + PAIR_BITS, PAIR_BITS), buffer, len);
 }
 
-/// Some bits, at most 25, from the bit `at` on: first those of all pairs, then those of all texts.
+/// Returns `count` bits, at most 25, at bit `offset` of the packed data: the table of pairs, then the codes of all texts.
 #[inline(never)]
-fn bits(at: u32, count: u32) -> usize {
+fn bits(offset: u32, count: u32) -> usize {
     static BITS: [u8; packed::BITS.len()] = packed::BITS;
-    let four = BITS.tail((at / 8) as usize).first_chunk();
+    let four = BITS.tail((offset / 8) as usize).first_chunk();
     let four = u32::from_be_bytes(four.copied().unwrap_or_default());
-    (four << (at % 8) >> (u32::BITS - count)) as usize
+    (four << (offset % 8) >> (u32::BITS - count)) as usize
 }
 
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-const fn equal(one: &str, other: &str) -> bool {
-    let (one, other) = (one.as_bytes(), other.as_bytes());
-    let mut at = 0;
-    while at < one.len() && at < other.len() && one[at] == other[at] {
-        at += 1;
+const fn equal(left: &str, right: &str) -> bool {
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    let mut index = 0;
+    while index < left.len() && index < right.len() && left[index] == right[index] {
+        index += 1;
     }
-    at == one.len() && at == other.len()
+    index == left.len() && index == right.len()
 }
 
-/// Tests compare texts with what they should read.
 #[cfg(any(test, fuzzing))]
 impl Text {
-    /// As it stands in the source.
+    /// Returns the text as written in the source, for tests.
     pub fn known(self) -> &'static str {
         TEXTS[usize::from(self.0)]
     }
@@ -204,14 +204,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_text_is_decoded_as_it_was_written() {
+    fn every_text_decodes_to_its_source() {
         let mut buffer = [0; 4096];
         for (number, text) in TEXTS.iter().enumerate() {
             let decoded = Text(number as Number).decode(&mut buffer);
             assert_eq!(decoded, text.as_bytes());
         }
         assert!(TEXTS.len() > 100 && text!("") == Text::NOTHING);
-        // What does not fit is cut.
+        // Longer than the buffer: the text is cut.
         assert_eq!(text!("stopping").decode(&mut [0; 4]), b"stop");
     }
 }
