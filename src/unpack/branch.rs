@@ -1,38 +1,38 @@
-//! Calls by the place that they lead to, not by how far it is: the same function is then the same bytes wherever it is
-//! called from, which packs better. It knows no instructions: what only looks like a call changes, and changes back.
+//! Replaces the relative targets of x86 calls and jumps by absolute ones, and back. All calls of a function are then the same
+//! bytes, which compress better. Does not decode instructions: data that looks like a call is changed and restored, too.
 
-/// Which way.
+/// Direction of the conversion.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// Before packing.
-    #[allow(dead_code)] // The file itself only unpacks.
+    /// From relative to absolute targets, before packing.
+    #[allow(dead_code)] // The packed file only unpacks.
     ToPlaces,
-    /// After unpacking.
+    /// From absolute to relative targets, after unpacking.
     ToDistances,
 }
 
-/// CALL and JMP of x86, 32 and 64 bits: one byte, and a distance of four from the byte behind them. A place is written with
-/// its highest byte first, which most of them have in common.
+/// Converts CALL and JMP (0xe8, 0xe9) of x86 code, 32 or 64 bits. Their operand is the distance (4 bytes) from the next
+/// instruction. An absolute target is stored in big-endian order, because most targets share the high bytes.
 pub(crate) fn x86(code: &mut [u8], way: Way) {
     let len = code.len() as i32;
-    let mut at = 0;
+    let mut offset = 0;
     while let Some(([first, number @ ..], _)) = code
-        .get_mut(at as usize..)
+        .get_mut(offset as usize..)
         .and_then(<[u8]>::split_first_chunk_mut::<5>)
     {
-        at += 1;
+        offset += 1;
         if *first & 0xfe != 0xe8 {
             continue;
         }
-        at += 4;
-        let reach = -at..len;
-        // As many distances as there are numbers for places: those that lead behind the code become the negative ones.
+        offset += 4;
+        let reach = -offset..len;
+        // Keeps the conversion reversible: distances to targets after the end of the code become negative numbers.
         match way {
             Way::ToPlaces => {
                 let distance = i32::from_le_bytes(*number);
                 if reach.contains(&distance) {
-                    let is_inside = distance < len - at;
-                    let place = distance + if is_inside { at } else { -len };
+                    let is_inside = distance < len - offset;
+                    let place = distance + if is_inside { offset } else { -len };
                     *number = place.to_be_bytes();
                 } else {
                     number.reverse();
@@ -42,7 +42,7 @@ pub(crate) fn x86(code: &mut [u8], way: Way) {
                 let place = i32::from_be_bytes(*number);
                 let add = match reach.contains(&place) {
                     true if place < 0 => len,
-                    true => -at,
+                    true => -offset,
                     false => 0,
                 };
                 *number = (place + add).to_le_bytes();

@@ -1,44 +1,44 @@
-//! The head of an executable in memory, as far as unpacking asks. Ours have four segments or more right behind the header, those
-//! that are loaded first.
+//! The ELF header and first program headers of an executable in memory. Our executables have at least four program headers,
+//! directly after the ELF header; those of type PT_LOAD come first.
 
-/// A segment that is loaded.
+/// Type of a loaded segment (PT_LOAD).
 pub(crate) const LOAD: u32 = 1;
-/// What may be done with it.
+/// Flag of an executable segment (PF_X).
 pub(crate) const EXECUTE: u32 = 1;
-/// See [`EXECUTE`].
+/// Flag of a writable segment (PF_W).
 pub(crate) const WRITE: u32 = 2;
 
-/// The header and the segments.
+/// The ELF header and the first program headers.
 #[repr(C)]
 pub(crate) struct Elf {
     _identity: [u8; 24],
-    /// Where it begins.
+    /// Address of the entry point.
     pub(crate) entry: usize,
     _offsets: [usize; 2],
     _flags: u32,
     _sizes: [u16; 6],
-    /// In the order of their addresses.
+    /// The first four program headers, in the order of their addresses.
     pub(crate) segments: [Segment; 4],
 }
 
 /// A program header.
 #[repr(C)]
 pub(crate) struct Segment {
-    /// [`LOAD`] or something else.
+    /// Type: [`LOAD`] or another one.
     pub(crate) kind: u32,
     #[cfg(target_pointer_width = "64")]
-    /// What may be done with it.
+    /// [`EXECUTE`], [`WRITE`].
     pub(crate) flags: u32,
     _offset: usize,
-    /// Where it lies.
+    /// Address in memory.
     pub(crate) address: usize,
     _physical: usize,
-    /// How many bytes of it the file has.
+    /// Size in the file (bytes).
     pub(crate) in_file: usize,
-    /// How many it has.
+    /// Size in memory (bytes).
     pub(crate) in_memory: usize,
     #[cfg(target_pointer_width = "32")]
-    /// What may be done with it.
+    /// [`EXECUTE`], [`WRITE`].
     pub(crate) flags: u32,
     _align: usize,
 }

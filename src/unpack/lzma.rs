@@ -1,18 +1,18 @@
-//! Decodes raw LZMA, as the LZMA SDK's lzma-specification.txt writes it, with an end marker and without a header or the
-//! first byte, which is always zero.
+//! Decodes raw LZMA (LZMA SDK, lzma-specification.txt): with an end marker, without a header and without the first byte, which
+//! is always zero.
 //!
-//! What is damaged is decoded into something else and then found to be wrong: a bit read behind the end, or out of a place
-//! that there is not, is zero. So nothing has to be asked on the way, and whatever comes, the end is reached: each turn
-//! fills a byte of the output or is the last one.
+//! Damaged input is not checked at each step: a bit after the end of the input, or with an index outside the table, is 0, and the
+//! final check of the coder's state finds the damage. The decoder always terminates: each step writes at least one byte of the
+//! output or is the last one.
 
-/// Chances of one state of the coder for each place in a word of 16 bytes.
+/// Position states: values of the low four bits of the output position.
 const PLACES: usize = 16;
 const STATES: usize = 12;
 
-// Where the chances of each kind of bit begin.
+// Index of the first probability of each kind of bit.
 const IS_MATCH: usize = 0;
 const IS_REPEAT: usize = IS_MATCH + STATES * PLACES;
-/// Three of these in a row: which of the four last distances it is.
+/// Three tables of [`STATES`] each, which select one of the four last distances.
 const REPEATS: usize = IS_REPEAT + STATES;
 const IS_LONG: usize = REPEATS + 3 * STATES;
 const SLOTS: usize = IS_LONG + STATES * PLACES;
@@ -22,17 +22,17 @@ const LENGTH: usize = ALIGN + 16;
 const REPEAT_LENGTH: usize = LENGTH + LENGTHS;
 const LITERALS: usize = REPEAT_LENGTH + LENGTHS;
 
-// Within a length: two choices, the short ones, the middle ones, the long ones.
+// Indices within the table of a length: two choice bits, then the trees of the short, medium and long lengths.
 const SHORT: usize = 2;
 const MEDIUM: usize = SHORT + PLACES * 8;
 const LONG: usize = MEDIUM + PLACES * 8;
 const LENGTHS: usize = LONG + 256;
 
-/// Chances that a decoder keeps, for contexts of up to four bits.
+/// Number of probabilities, for up to four context bits (lc + lp).
 pub(crate) const CHANCES: usize = LITERALS + (0x300 << 4);
 
-/// Decodes `packed` into `out` and gives the length; `None` when it is damaged. Before the code are three bytes that the
-/// encoder was told too: how many bits of the byte before, of a literal's place, and of any place make a difference.
+/// Decodes `packed` into `out` and returns the length. `None`: damaged. The first three bytes of `packed` are the parameters lc
+/// (bits of the previous byte), lp (bits of a literal's position) and pb (bits of any position).
 pub(crate) fn decode(packed: &[u8], chances: &mut [u16; CHANCES], out: &mut [u8]) -> Option<usize> {
     let (&[before_bits, literal_bits, place_bits], code) = packed.split_first_chunk()?;
     chances.fill(1 << 10);
@@ -49,18 +49,18 @@ pub(crate) fn decode(packed: &[u8], chances: &mut [u16; CHANCES], out: &mut [u8]
     let before_bits = u32::from(before_bits & 7);
     let mut state = 0;
     let mut last = [0_u32; 4];
-    let mut at = 0_usize;
+    let mut len_out = 0_usize;
     loop {
-        let place = at & mask(place_bits) & (PLACES - 1);
+        let place = len_out & mask(place_bits) & (PLACES - 1);
         let back = |out: &[u8], distance: u32| {
-            let from = at.checked_sub(distance as usize + 1)?;
+            let from = len_out.checked_sub(distance as usize + 1)?;
             out.get(from).copied()
         };
         if coder.bit(IS_MATCH + state * PLACES + place) == 0 {
             let previous = usize::from(back(out, 0).unwrap_or(0));
             let context =
-                ((at & mask(literal_bits)) << before_bits) + ((previous << before_bits) >> 8);
-            // Behind a match, the byte that would have followed in it says what to expect, up to the first other bit.
+                ((len_out & mask(literal_bits)) << before_bits) + ((previous << before_bits) >> 8);
+            // After a match, the byte that would have continued the match selects the context, up to the first bit that differs.
             let mut expected = match state {
                 7.. => usize::from(back(out, last[0]).unwrap_or(0)),
                 _ => 0,
@@ -74,8 +74,8 @@ pub(crate) fn decode(packed: &[u8], chances: &mut [u16; CHANCES], out: &mut [u8]
                 symbol = symbol << 1 | bit;
                 expecting = if bit == 0 { expecting ^ next } else { next };
             }
-            *out.get_mut(at)? = symbol as u8;
-            at += 1;
+            *out.get_mut(len_out)? = symbol as u8;
+            len_out += 1;
             state = match state {
                 0..4 => 0,
                 4..10 => state - 3,
@@ -89,10 +89,10 @@ pub(crate) fn decode(packed: &[u8], chances: &mut [u16; CHANCES], out: &mut [u8]
             len = coder.length(LENGTH, place);
             last = [coder.distance(len), last[0], last[1], last[2]];
             if last[0] == u32::MAX {
-                // The end marker. Of a whole stream nothing is left, neither bytes nor a number.
+                // The end marker. An undamaged stream ends with the code 0 and without further bytes.
                 coder.normalise();
                 let is_whole = coder.code == 0 && coder.input.as_slice().is_empty();
-                return is_whole.then_some(at);
+                return is_whole.then_some(len_out);
             }
             state = if was_literal { 7 } else { 10 };
         } else {
@@ -101,23 +101,23 @@ pub(crate) fn decode(packed: &[u8], chances: &mut [u16; CHANCES], out: &mut [u8]
                 which += 1;
             }
             if which == 0 && coder.bit(IS_LONG + state * PLACES + place) == 0 {
-                *out.get_mut(at)? = back(out, last[0])?;
-                at += 1;
+                *out.get_mut(len_out)? = back(out, last[0])?;
+                len_out += 1;
                 state = if was_literal { 9 } else { 11 };
                 continue;
             }
-            // It becomes the first of the four.
+            // Moves the selected distance to the front.
             for place in (0..which).rev() {
                 last.swap(place, place + 1);
             }
             len = coder.length(REPEAT_LENGTH, place);
             state = if was_literal { 8 } else { 11 };
         }
-        let mut from = at.checked_sub(last[0] as usize + 1)?;
+        let mut from = len_out.checked_sub(last[0] as usize + 1)?;
         len += 2;
         while len > 0 {
-            *out.get_mut(at)? = *out.get(from)?;
-            at += 1;
+            *out.get_mut(len_out)? = *out.get(from)?;
+            len_out += 1;
             from += 1;
             len -= 1;
         }
@@ -129,7 +129,7 @@ struct Coder<'a> {
     input: core::slice::Iter<'a, u8>,
     range: u32,
     code: u32,
-    /// That a bit is zero, of 2,048.
+    /// Probabilities that a bit is 0, in units of 1/2,048.
     chances: &'a mut [u16; CHANCES],
 }
 
@@ -145,11 +145,11 @@ impl Coder<'_> {
         }
     }
 
-    /// One bit with the chance at a place.
+    /// Decodes a bit with the probability at `index`, and adapts the probability.
     #[inline(never)]
-    fn bit(&mut self, at: usize) -> usize {
+    fn bit(&mut self, index: usize) -> usize {
         self.normalise();
-        let Some(chance) = self.chances.get_mut(at) else {
+        let Some(chance) = self.chances.get_mut(index) else {
             return 0;
         };
         let bound = (self.range >> 11) * u32::from(*chance);
@@ -165,7 +165,7 @@ impl Coder<'_> {
         }
     }
 
-    /// So many bits, the highest first, whose chances are a tree.
+    /// Decodes a number of `bits` bits, highest bit first, with the tree of probabilities at `base`.
     fn tree(&mut self, base: usize, bits: u32) -> usize {
         let mut node = 1;
         for _ in 0..bits {
@@ -174,7 +174,7 @@ impl Coder<'_> {
         node - (1 << bits)
     }
 
-    /// So many bits, the lowest first.
+    /// Decodes a number of `bits` bits, lowest bit first, with the tree of probabilities at `base`.
     fn reverse(&mut self, base: usize, bits: u32) -> u32 {
         let (mut node, mut number) = (1, 0);
         for shift in 0..bits {
@@ -185,7 +185,7 @@ impl Coder<'_> {
         number
     }
 
-    /// A length, less the two bytes that every match has.
+    /// Decodes the length of a match, minus 2.
     fn length(&mut self, base: usize, place: usize) -> usize {
         if self.bit(base) == 0 {
             self.tree(base + SHORT + place * 8, 3)
@@ -196,7 +196,7 @@ impl Coder<'_> {
         }
     }
 
-    /// A distance, less one; all ones at the end.
+    /// Decodes a distance, minus 1. All ones: the end marker.
     fn distance(&mut self, len: usize) -> u32 {
         let slot = self.tree(SLOTS + len.min(3) * 64, 6) as u32;
         if slot < 4 {
@@ -217,7 +217,7 @@ impl Coder<'_> {
                 direct |= 1;
             }
         }
-        // Above all numbers only where it is damaged.
+        // Overflows only if the input is damaged.
         high.wrapping_add(direct << 4)
             .wrapping_add(self.reverse(ALIGN, 4))
     }

@@ -259,7 +259,7 @@ fn forbidden_executable_memory_is_reported() -> Result<()> {
     let file = packed(Arch::X86_64)?;
     for errno in [libc::EACCES, libc::EPERM, libc::ENOSYS] {
         let text = format!(
-            "stowaway: this host lets no unpacked code run (mprotect: error {errno}): use the file that is not packed\n"
+            "stowaway: this host forbids running unpacked code (mprotect: error {errno}): use the file that is not packed\n"
         );
         ensure_fails_with(
             &lockdown::without_new_code(errno, || run(&file, &["--version"]))?,
