@@ -1,6 +1,6 @@
-//! `check`: whether what is to be served is served, asked as a client would. For containers without a shell. RFC 1813, RFC 5531.
+//! `check`: tests an NFS server as a client does and exits with 0 or 1; meant for containers without a shell. RFC 1813, RFC 5531.
 //!
-//! An open port is not enough: every export is mounted and its top looked at, so that a disk that hangs or is gone is found.
+//! Mounts every export and reads the attributes of its root: an open port alone would not reveal a disk that hangs or is gone.
 
 use super::args::{address, port};
 use super::flags::{Flags, flags};
@@ -20,8 +20,9 @@ use crate::wire::{Reader, Writer, mount};
 use core::ffi::CStr;
 use core::net::{Ipv4Addr, SocketAddrV6};
 
-/// What `stowaway --help` says of it.
-pub(super) const SUMMARY: Text = text!("  check nfs|all\t\twhether it serves: exit 0 or 1\n");
+/// The line of `stowaway --help`.
+pub(super) const SUMMARY: Text =
+    text!("  check nfs|all\t\texits with 0 if the server works, else 1\n");
 flags! {
     enum Flag {
         bare {
@@ -30,7 +31,7 @@ flags! {
         valued {
             Port "n" => "name a port below 65536",
             MountPort "m" => "name a port below 65536",
-            Address "l" => "name an address in numbers, such as 192.0.2.1 or 2001:db8::1",
+            Address "l" => "name a numeric address, such as 192.0.2.1 or 2001:db8::1",
         }
     }
 }
@@ -38,31 +39,31 @@ flags! {
 const FLAGS: Flags = Flag::table(HELP);
 const HELP: &[Text] = &[text!(include_str!("help.txt"))];
 
-/// Bytes of the longest call, and of any reply but lists.
+/// Buffer size (bytes) for a call and for a reply; the reply of EXPORT has a larger buffer.
 const BUFFER_BYTES: usize = 2 << 10;
 const _: () = assert!(mount::PATH_BYTES_MAX as usize + 256 < BUFFER_BYTES);
 
-/// A look at a server.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+/// A check of a server.
+#[repr(C)] // Most-used fields first, where short instructions reach them.
 struct Check {
-    /// When the time is over.
+    /// Deadline of the whole check.
     until: Instant,
-    /// The export that is looked at, if it is one.
+    /// Path of the export being checked; empty: the check concerns the server as a whole.
     about: &'static [u8],
     xid: u32,
-    /// Where it asks; an address of version 4 is mapped into version 6.
+    /// Address and port of the next connection; IPv4 is IPv4-mapped.
     at: SocketAddrV6,
     mount_port: Option<u16>,
     is_json: bool,
-    /// What it means if it fails now.
+    /// Reason to report if the current step fails.
     why: Text,
 }
 
-/// Checks what the arguments name.
+/// Checks the server that the arguments name.
 pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     let word = args.next().unwrap_or_default().to_bytes();
     answer_help(word, HELP)?;
-    // NFS is all that can be checked.
+    // `all` equals `nfs`: no other protocol is checked.
     if place_in(b"nfs all", word).is_none() {
         let what = text!("cannot check");
         return Err(complain(USAGE, what, word, text!("name nfs or all")));
@@ -80,18 +81,18 @@ pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     FLAGS.read(args, &mut |given| {
         check.set(Flag::of(given.number)?, given.value)
     })?;
-    let count = check.nfs();
-    check.tell(count);
+    let count = check.count_exports();
+    check.report(count);
     count.map(|_| ()).ok_or(FAILED)
 }
 
 impl Check {
-    /// Takes the value of a flag; `None`: it is not what the flag takes.
+    /// Sets the option of a flag. Returns `None` if the value is wrong.
     fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
         match flag {
             Flag::Json => self.is_json = true,
-            // What listens everywhere listens there, too.
+            // A server at the wildcard address also listens on loopback.
             Flag::Address => self.at.set_ip(match u128::from(address(text)?) {
                 0 => 1.into(),
                 0xffff_0000_0000 => 0xffff_7f00_0001.into(),
@@ -103,8 +104,8 @@ impl Check {
         Some(())
     }
 
-    /// Says how many exports are served, or else what fails, and why.
-    fn tell(&self, count: Option<u32>) {
+    /// Prints the number of working exports, or reports which export or server fails and why.
+    fn report(&self, count: Option<u32>) {
         let (mut line, mut about) = (Line::default(), self.about);
         if let Some(count) = count {
             if self.is_json {
@@ -131,21 +132,22 @@ impl Check {
         print(json.since(0));
     }
 
-    /// Has NFS answer, then mounts each export and looks at what was mounted.
+    /// Calls NULL of NFS, lists the exports, mounts each and reads the attributes of its root. Returns the number of exports.
+    /// `None`: a step failed, and `self.why` has the reason.
     #[inline(never)]
-    fn nfs(&mut self) -> Option<u32> {
+    fn count_exports(&mut self) -> Option<u32> {
         const NULL: u32 = Procedure::Null as u32;
         const GET_ATTR: u32 = Procedure::GetAttr as u32;
         let (buffer, mount_buffer) = (mem::bytes(BUFFER_BYTES), mem::bytes(BUFFER_BYTES));
         let port = self.at.port();
         let mut files = self.connect()?;
-        let nothing = self.ask(&mut files, nfs3::PROGRAM, NULL, b"", buffer);
-        ended(nothing)?;
+        let nothing = self.call(&mut files, nfs3::PROGRAM, NULL, b"", buffer);
+        check_end(nothing)?;
         self.at.set_port(self.mount_port.unwrap_or(port));
         let mut mounts = self.connect()?;
         let procedure = mount::procedure::EXPORT;
         let list_buffer = mem::bytes(REPLY_BYTES);
-        let mut list = self.ask(&mut mounts, mount::PROGRAM, procedure, b"", list_buffer);
+        let mut list = self.call(&mut mounts, mount::PROGRAM, procedure, b"", list_buffer);
         let mut count = 0;
         while list.flag() {
             let path = list.opaque(mount::PATH_BYTES_MAX);
@@ -155,49 +157,50 @@ impl Check {
             list.check().ok()?;
             self.about = path;
             let procedure = mount::procedure::MNT;
-            let mut mounted = self.ask(&mut mounts, mount::PROGRAM, procedure, path, mount_buffer);
-            self.is_done(&mut mounted)?;
+            let mut mounted = self.call(&mut mounts, mount::PROGRAM, procedure, path, mount_buffer);
+            self.check_status(&mut mounted)?;
             let handle = mounted.opaque(nfs3::HANDLE_BYTES_MAX);
             let flavor_count = mounted.u32() as usize;
             mounted.take(flavor_count.saturating_mul(4));
-            ended(mounted)?;
-            let mut top = self.ask(&mut files, nfs3::PROGRAM, GET_ATTR, handle, buffer);
-            self.is_done(&mut top)?;
-            // A file, as an image is one, or a directory.
-            if !matches!(top.u32(), 1 | 2) {
+            check_end(mounted)?;
+            let mut attr = self.call(&mut files, nfs3::PROGRAM, GET_ATTR, handle, buffer);
+            self.check_status(&mut attr)?;
+            // The type is NF3REG (an exported image file) or NF3DIR.
+            if !matches!(attr.u32(), 1 | 2) {
                 return None;
             }
-            top.take(nfs3::ATTRIBUTES_BYTES - 4);
-            ended(top)?;
+            attr.take(nfs3::ATTRIBUTES_BYTES - 4);
+            check_end(attr)?;
             self.about = b"";
             count += 1;
         }
-        ended(list)?;
+        check_end(list)?;
         self.at.set_port(port);
         Some(count)
     }
 
-    /// Connects to where it asks.
+    /// Connects to `self.at`.
     #[inline(never)]
     fn connect(&mut self) -> Option<Client> {
-        self.why = text!("nobody listens there; start it, or see -n, -m and -l");
+        self.why = text!("cannot connect; start the server, or see -n, -m and -l");
         Client::connect(&self.at, self.until)
     }
 
-    /// Takes the status before results; `None`: it could not be done.
-    fn is_done(&mut self, results: &mut Reader<'_>) -> Option<()> {
+    /// Reads the status in front of the results. `None`: the server returned an error.
+    fn check_status(&mut self, results: &mut Reader<'_>) -> Option<()> {
         if results.u32() == 0 {
             return Some(());
         }
-        self.why =
-            text!("the server cannot get there: it is gone, or its disk failed; see what it says");
+        self.why = text!(
+            "the server cannot access the export: gone, or a disk error; see the server's log"
+        );
         None
     }
 
-    /// Calls a procedure of a program, with an argument if it takes one; the results, malformed also if there are none. Both
-    /// have to fit in `buffer`.
+    /// Calls an RPC procedure; an empty `argument` is left out. Returns the results, or a malformed reader if no valid reply came.
+    /// The call and the reply must each fit in `buffer`.
     #[inline(never)]
-    fn ask<'a>(
+    fn call<'a>(
         &mut self,
         client: &mut Client,
         program: u32,
@@ -219,42 +222,42 @@ impl Check {
         reply
     }
 
-    /// Sends the first `len` bytes of `buffer` and receives the record that comes then; its length.
+    /// Sends the first `len` bytes of `buffer`, then receives one record into `buffer` and returns its length.
     fn exchange(&mut self, client: &mut Client, len: usize, buffer: &mut [u8]) -> Option<usize> {
-        // Nothing is on its way: a call is taken whole.
-        self.went_on(client.send(buffer.head(len)))?;
-        self.why = text!("what answers there is no NFS server, or hung up; see -n, -m and -l");
-        let mut have = 0;
+        // No other call is outstanding, so the send buffer has room for the whole call.
+        self.note_timeout(client.send(buffer.head(len)))?;
+        self.why = text!("no NFS server, or the connection was closed; see -n, -m and -l");
+        let mut received = 0;
         loop {
             let mut mark = [0; 4];
-            self.went_on(client.recv_exact(&mut mark))?;
+            self.note_timeout(client.recv_exact(&mut mark))?;
             let mark = Mark::parse(&mut Reader::new(&mark))?;
             let len = mark.len as usize;
-            let rest = buffer.get_mut(have..)?.get_mut(..len)?;
-            self.went_on(client.recv_exact(rest))?;
-            have += len;
+            let fragment = buffer.get_mut(received..)?.get_mut(..len)?;
+            self.note_timeout(client.recv_exact(fragment))?;
+            received += len;
             if mark.last {
-                return Some(have);
+                return Some(received);
             }
         }
     }
 
-    /// Notes when the time is over.
-    fn went_on(&mut self, done: Result<(), client::Ended>) -> Option<()> {
+    /// Sets the reason if a send or receive hit the deadline.
+    fn note_timeout(&mut self, done: Result<(), client::Ended>) -> Option<()> {
         if done == Err(client::Ended::TimedOut) {
-            self.why = text!("no answer within 3 s; see its disks, its load, and firewalls");
+            self.why = text!("no answer within 3 s; check the server's disks, load and firewall");
         }
         done.ok()
     }
 }
 
-/// Whether all that was read was there, and nothing follows.
+/// Returns `Some` if all results were well-formed and no byte is left.
 #[inline(never)]
-fn ended(results: Reader<'_>) -> Option<()> {
+fn check_end(results: Reader<'_>) -> Option<()> {
     (results.check().is_ok() && results.rest().is_empty()).then_some(())
 }
 
-/// Puts a text into JSON: what a line would show as `\NNN` is shown so there, too.
+/// Writes a JSON string. Bytes that an event line escapes as `\NNN` are escaped in the same way.
 #[inline(never)]
 fn quote(json: &mut Writer<'_>, text: &[u8]) {
     json.put(b"\"");

@@ -227,7 +227,7 @@ fn removed_export_is_named_in_text_and_json() -> Result<()> {
             "{}/a \"gone\" \\\\ \\303\\251\\n one",
             parent.path().display()
         );
-        fails(&words, &about, "the server cannot get there")?;
+        fails(&words, &about, "the server cannot access the export")?;
     }
     Ok(())
 }
@@ -276,7 +276,7 @@ fn refused_connection_is_reported_at_once() -> Result<()> {
     );
     drop(listener);
     let start = Instant::now();
-    fails(&["nfs", "-n", &port], &endpoint, "nobody listens there")?;
+    fails(&["nfs", "-n", &port], &endpoint, "cannot connect")?;
     ensure!(start.elapsed() < Duration::from_secs(2));
     // With a separate MOUNT port that nothing listens on, the report has that port.
     let directory = public_dir()?;
@@ -285,6 +285,6 @@ fn refused_connection_is_reported_at_once() -> Result<()> {
     fails(
         &["nfs", "-n", &nfs_port, "-m", &port],
         &endpoint,
-        "nobody listens there",
+        "cannot connect",
     )
 }

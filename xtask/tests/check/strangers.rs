@@ -257,15 +257,15 @@ fn failing_export_is_named() -> Result<()> {
     };
     let with_kind = |kind| [words(&[0, kind]), vec![0; 80]].concat();
     for (server, why) in [
-        (mnt(words(&[13])), "cannot get there"),
-        (mnt(words(&[10006])), "cannot get there"),
+        (mnt(words(&[13])), "cannot access the export"),
+        (mnt(words(&[10006])), "cannot access the export"),
         (mnt(words(&[])), STRANGE),
         (mnt([words(&[0, 68]), vec![0; 76]].concat()), STRANGE),
         (mnt(words(&[0, 4, 7, 0xffff_ffff])), STRANGE),
         (mnt(words(&[0, 4, 7, 1])), STRANGE),
         (mnt(words(&[0, 4, 7, 0, 0])), STRANGE),
-        (attr(words(&[70])), "it is gone"),
-        (attr(words(&[5])), "its disk failed"),
+        (attr(words(&[70])), "gone, or"),
+        (attr(words(&[5])), "a disk error"),
         (attr(words(&[0, 2])), STRANGE),
         (attr(with_kind(5)), STRANGE),
         (attr([with_kind(2), vec![0; 4]].concat()), STRANGE),
