@@ -1,6 +1,6 @@
-//! `ls` and `cat`: a look inside an image of a disk, from a host that has no tools. ECMA-119, Rock Ridge, Joliet.
+//! `ls` and `cat`: list and read files inside an ISO image, on a host without other tools. ECMA-119, Rock Ridge, Joliet.
 //!
-//! A path goes through the image's file, whatever that is called. There are no flags.
+//! The path of a file is the image's path, followed by the path inside; the image may have any name. There are no flags.
 
 use super::reasons::cannot_read;
 use super::{DONE, Fatal, SEE_HELP, USAGE, answer_help, complain, print};
@@ -20,29 +20,29 @@ use crate::wire::Writer;
 use core::mem::ManuallyDrop;
 use core::ops::ControlFlow;
 
-/// What `stowaway --help` says of them.
+/// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text = text!("  ls, cat\t\tlists and reads files inside an ISO image\n");
 const HELP: Text = text!(include_str!("help.txt"));
-/// Bytes that are read at once, or put together before they are written.
+/// Size (bytes) of the buffers for reading and for output lines.
 const BUFFER_BYTES: usize = READ_INLINE_BYTES as usize;
 
 /// One run of the role.
-#[repr(C)] // What is used most lies first, where short instructions reach it.
+#[repr(C)] // Most-used fields first, where short instructions reach them.
 struct Look {
-    /// A line.
+    /// The current output line.
     out: Writer<'static>,
-    /// What was read.
+    /// Bytes read from a file or a link.
     bytes: &'static mut [u8; BUFFER_BYTES],
-    /// The greatest status so far; `None`: nothing was to be done.
+    /// Highest exit status so far. `None`: no path was given.
     worst: Option<Fatal>,
-    /// Where it looks.
+    /// Path of the current object.
     path: walk::Text,
     tree: Tree,
 }
 
-/// Lists what the arguments name, or writes it out if `whole`.
+/// Lists the paths of the arguments (`ls`), or with `whole` writes their files to standard output (`cat`).
 pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
-    // The process ends when this does: nothing has to be given back.
+    // Never dropped: the process exits after this function.
     let mut look = ManuallyDrop::new(Look {
         out: Writer::new(mem::array::<BUFFER_BYTES>()),
         bytes: mem::array(),
@@ -56,24 +56,24 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
         let word = word.to_bytes();
         answer_help(word, &[HELP])?;
         if let [b'-', ..] = word {
-            return Err(complain(USAGE, text!("there is no option"), word, SEE_HELP));
+            return Err(complain(USAGE, text!("unknown option"), word, SEE_HELP));
         }
         look.worst = look.worst.max(Some(DONE));
-        let done = look.at(word, whole);
+        let done = look.visit(word, whole);
         if let Err(error) = done {
             look.worst = Some(cannot_read(word, error));
         }
     }
     Err(look.worst.unwrap_or_else(|| {
-        let what = text!("name what is inside an ISO image, such as debian.iso/pool");
+        let what = text!("name a path inside an ISO image, such as debian.iso/pool");
         complain(USAGE, what, b"", Text::NOTHING)
     }))
 }
 
 impl Look {
-    /// Prints what a path leads to. An object that is no directory, and has none inside it, is a line of its own.
+    /// Lists the directory or image at a path, or prints a line for any other object. With `whole`, writes out the file instead.
     #[inline(never)]
-    fn at(&mut self, word: &[u8], whole: bool) -> FsResult<()> {
+    fn visit(&mut self, word: &[u8], whole: bool) -> FsResult<()> {
         self.path.clear();
         add(&mut self.path, word)?;
         let mut opening = OpenFlags {
@@ -89,8 +89,8 @@ impl Look {
                 self.path.pop();
                 let attr = self.tree.attr_at(&self.path, false);
                 let attr = attr.as_ref().map_err(|error| *error)?;
-                let is_link = begin(&mut self.out, attr, word);
-                return self.end(is_link);
+                let is_link = start_line(&mut self.out, attr, word);
+                return self.print_line(is_link);
             }
             pin => pin?,
         };
@@ -118,22 +118,23 @@ impl Look {
 
     /// Prints a line for each entry of a directory.
     fn list(&mut self, dir: Node) -> FsResult<()> {
-        let (above, mut cookie) = (self.path.len(), 0);
+        let (dir_len, mut cookie) = (self.path.len(), 0);
         loop {
-            self.path.truncate(above);
+            self.path.truncate(dir_len);
             self.out.truncate(0);
             let mut is_link = false;
             let (path, out, worst) = (&mut self.path, &mut self.out, &mut self.worst);
-            // One at a time: more may be asked about it.
+            // One entry per call: reading a link's target needs the tree again.
             let ended = self
                 .tree
                 .readdir(dir, cookie, Detail::Objects, &mut |entry| {
                     cookie = entry.cookie;
-                    // What is damaged does not hide what is not; what is cut is not found.
+                    // A damaged entry is reported and the listing goes on. `add` cuts a path that is too long; its link
+                    // is then not found.
                     if Name::new(entry.name).is_ok() {
                         let _ = add(path, entry.name);
                         match entry.object {
-                            Some((attr, _)) => is_link = begin(out, attr, entry.name),
+                            Some((attr, _)) => is_link = start_line(out, attr, entry.name),
                             None => *worst = Some(cannot_read(path, FsError::Io)),
                         }
                     }
@@ -142,15 +143,15 @@ impl Look {
             if ended {
                 return Ok(());
             }
-            if let Err(error) = self.end(is_link) {
+            if let Err(error) = self.print_line(is_link) {
                 self.worst = Some(cannot_read(&self.path, error));
             }
         }
     }
 
-    /// Prints the line, if one was begun.
+    /// Appends the target of a symbolic link and prints the line.
     #[inline(never)]
-    fn end(&mut self, is_link: bool) -> FsResult<()> {
+    fn print_line(&mut self, is_link: bool) -> FsResult<()> {
         if is_link {
             let link = self.tree.resolve(&self.path, false)?;
             let len = self.tree.readlink(link, self.bytes)?;
@@ -158,23 +159,23 @@ impl Look {
             escape(&mut self.out, front(self.bytes, len as usize));
         }
         self.out.put(b"\n");
-        // The columns have their length before them.
+        // Skips the length (4 bytes) that `longname` writes before the columns.
         print(self.out.since(4));
         Ok(())
     }
 }
 
-/// Puts the line of an object together; whether its target is still to come, because it is a link.
+/// Writes an object's line. Returns true for a symbolic link, whose target must be appended.
 #[inline(never)]
-fn begin(out: &mut Writer<'_>, attr: &Attr, name: &[u8]) -> bool {
+fn start_line(out: &mut Writer<'_>, attr: &Attr, name: &[u8]) -> bool {
     out.truncate(0);
-    // The host's users are not the image's.
+    // No user names: the UIDs of an image are not those of this host.
     longname(out, b"", attr, None, sys::wall_clock().0);
     escape(out, name);
     attr.kind == Kind::SymbolicLink
 }
 
-/// What a terminal might obey becomes `\NNN`.
+/// Writes a name with control bytes escaped as `\NNN`.
 #[inline(never)]
 fn escape(out: &mut Writer<'_>, name: &[u8]) {
     for byte in name {
