@@ -1,4 +1,4 @@
-//! What `browse` and `resolve` have in common: a browser on the links of this host, and what it finds on its way to them.
+//! Code shared by `browse` and `resolve`: runs an mDNS browser on the links of this host and passes its events to the role.
 
 use super::{Console, DONE, Fatal};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
@@ -13,38 +13,41 @@ use crate::net::Signals;
 use crate::sys;
 use crate::time::Instant;
 
-/// Interfaces on the command line.
+/// Limit of `--interface` options.
 const INTERFACE_COUNT_MAX: usize = 8;
 
-/// Which interfaces are asked on; if there are none, on all that lead to several others.
+/// Names of the interfaces to query on. Empty: every multicast-capable one, except loopback and
+/// point-to-point.
 pub(super) type Interfaces = heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>;
 
-/// The role that takes what is found.
+/// The part of a role that receives the browser's events.
 pub(super) trait Finder {
-    /// Does what is due, and says whether something can be taken now. Else it waits among what is known, where it may change.
-    fn is_free(&mut self, _: Instant) -> bool {
+    /// Does work that is due and returns true if an event can be handled now. Until then events stay in the browser, which merges
+    /// them with later changes.
+    fn is_ready(&mut self, _: Instant) -> bool {
         true
     }
-    /// Takes what was found. False: that was all.
-    fn take(&mut self, links: &Links, event: &Event<'_>) -> bool;
-    /// When it has something to do again.
+    /// Handles an event. Returns false to end the role.
+    fn handle_event(&mut self, links: &Links, event: &Event<'_>) -> bool;
+    /// Time at which [`Self::is_ready`] is to be called again.
     fn poll_at(&self) -> Instant {
         Instant::NEVER
     }
-    /// This is the end.
-    fn leave(&mut self) {}
+    /// Called once before the role ends.
+    fn finish(&mut self) {}
 }
 
-/// The names of the links' interfaces with NULs behind them, and which links are there.
+/// The interfaces of the links.
 #[derive(Default)]
 pub(super) struct Links {
+    /// Interface names, padded with NULs.
     names: [[u8; 16]; LINK_COUNT_MAX],
     are_up: [bool; LINK_COUNT_MAX],
 }
 
 #[cfg(all(test, feature = "browse"))]
 impl Links {
-    /// The first one is there, or was.
+    /// Makes a set with one link, on interface `name`.
     pub(super) fn of(name: &str, is_up: bool) -> Self {
         let mut all = Self::default();
         for (to, byte) in all.names[0].iter_mut().zip(name.bytes()) {
@@ -57,34 +60,34 @@ impl Links {
 
 #[cfg(feature = "browse")]
 impl Links {
-    /// The name of a link's interface, also after it has gone.
+    /// Returns the name of a link's interface, also after the link went down.
     pub(super) fn name(&self, id: LinkId) -> &[u8] {
         let name = self.names.get(usize::from(id));
         let name = name.map_or(&[][..], |name| &name[..]);
         parts(name, 0).next().unwrap_or_default()
     }
 
-    /// Whether a link is there.
+    /// Returns true if a link is up.
     pub(super) fn is_up(&self, id: LinkId) -> bool {
         self.are_up.get(usize::from(id)) == Some(&true)
     }
 
-    /// Whether an interface of this name is there.
+    /// Returns true if a link on the interface `name` is up.
     pub(super) fn has(&self, name: &[u8]) -> bool {
         let mut links = self.are_up.iter().zip(0..);
         links.any(|(is_up, id)| *is_up && self.name(id) == name)
     }
 }
 
-/// The browser, and the role that takes what it finds.
+/// The browser and the role that receives its events.
 struct Seeker<'a> {
     browser: Browser,
     links: Links,
     finder: &'a mut dyn Finder,
 }
 
-/// Hands what is wished, on this network, to `finder` until it has all it wants, or the process is asked to stop. With `runs`, it is asked again
-/// whenever a child process has ended.
+/// Browses for `wishes` and passes the events to `finder`, until `finder` ends the role or SIGTERM or SIGINT arrives. With `runs`,
+/// SIGCHLD also wakes the loop, so that `finder` notices the end of its child process.
 pub(super) fn run(
     network: &Network,
     finder: &mut dyn Finder,
@@ -115,17 +118,17 @@ pub(super) fn run(
         },
     ));
     let ended = platform::run(network, &mut [mdns], Console::leak(), signals);
-    seeker.finder.leave();
+    seeker.finder.finish();
     ended
 }
 
 impl Endpoint for Seeker<'_> {
     fn set_link(&mut self, now: Instant, id: LinkId, link: &Link, interface: &[u8]) -> bool {
-        let place = usize::from(id);
-        if let Some(is_up) = self.links.are_up.get_mut(place) {
+        let index = usize::from(id);
+        if let Some(is_up) = self.links.are_up.get_mut(index) {
             *is_up = link.is_up();
         }
-        if let Some(name) = self.links.names.get_mut(place)
+        if let Some(name) = self.links.names.get_mut(index)
             && !interface.is_empty()
         {
             *name = [0; 16];
@@ -151,10 +154,10 @@ impl Endpoint for Seeker<'_> {
     }
 
     fn poll_event(&mut self, now: Instant, _: &mut Events) -> Result<(), Fatal> {
-        while self.finder.is_free(now)
+        while self.finder.is_ready(now)
             && let Some(event) = self.browser.next_event(now)
         {
-            if !self.finder.take(&self.links, &event) {
+            if !self.finder.handle_event(&self.links, &event) {
                 return Err(DONE);
             }
         }

@@ -24,7 +24,7 @@ const HAS_LETTERS: bool = cfg!(any(
 /// flags! {
 ///     enum Flag {
 ///         bare { Resolve "r" | "--resolve" }
-///         valued { Domain "d" | "--domain" => "there is no other domain than local" }
+///         valued { Domain "d" | "--domain" => "only the domain local is supported" }
 ///     }
 /// }
 /// ```

@@ -1,4 +1,4 @@
-//! What is printed of names, addresses and texts that came from the network: nothing in it that a terminal might obey.
+//! Output of names, addresses and texts from the network, escaped so that no terminal interprets control characters in them.
 
 use super::print;
 use crate::engine::mdns::{NameId, Names};
@@ -12,19 +12,19 @@ use crate::wire::dns::escape::{LABEL_TEXT_BYTES_MAX, escape};
 use crate::wire::label::{is_control, letter};
 use core::net::IpAddr;
 
-/// Bytes of the longest line: of a TXT record in the longest message, every byte may become six.
+/// Longest output (bytes): each byte of a TXT record in the longest message can become six, `\u00ff`.
 const OUT_BYTES: usize = 64 << 10;
 
-/// What is being printed. What does not fit is left out.
+/// A buffer for one piece of output. Bytes that do not fit are dropped.
 pub(super) struct Out {
     len: usize,
-    /// What is printed is in JSON, where a backslash stands for what follows it.
+    /// True for JSON output, in which a backslash must be doubled.
     pub(super) is_json: bool,
     bytes: &'static mut [u8],
 }
 
 impl Out {
-    /// A buffer for one thing after the other. Called at start only.
+    /// Allocates the buffer, which is never freed. Called at start only.
     pub(super) fn new() -> Self {
         Self {
             len: 0,
@@ -38,16 +38,16 @@ impl Out {
         self.bytes.head(self.len)
     }
 
-    /// Begins again.
-    pub(super) const fn begin(&mut self) -> &mut Self {
+    /// Empties the buffer.
+    pub(super) const fn clear(&mut self) -> &mut Self {
         self.len = 0;
         self
     }
 
     #[inline(never)]
     pub(super) fn byte(&mut self, byte: u8) -> &mut Self {
-        if let Some(place) = self.bytes.get_mut(self.len) {
-            *place = byte;
+        if let Some(free) = self.bytes.get_mut(self.len) {
+            *free = byte;
             self.len += 1;
         }
         self
@@ -59,7 +59,7 @@ impl Out {
         self
     }
 
-    /// A label as avahi prints it: letters, digits, and numbers for all that they are not.
+    /// Appends a label escaped as by avahi: letters and digits unchanged, other bytes as `\DDD`.
     #[inline(never)]
     pub(super) fn label(&mut self, label: &[u8]) -> &mut Self {
         let mut buffer = [0; LABEL_TEXT_BYTES_MAX];
@@ -73,11 +73,11 @@ impl Out {
         self
     }
 
-    /// The labels of a name, as many of them as there are up to `count`, with dots between them.
+    /// Appends the first `count` labels of a name, separated by dots.
     #[inline(never)]
     pub(super) fn labels(&mut self, names: &Names, name: NameId, count: usize) -> &mut Self {
-        for (at, label) in names.labels(name).take(count).enumerate() {
-            if at > 0 {
+        for (index, label) in names.labels(name).take(count).enumerate() {
+            if index > 0 {
                 self.byte(b'.');
             }
             self.label(label.bytes);
@@ -85,7 +85,7 @@ impl Out {
         self
     }
 
-    /// A name whose labels have dots between them.
+    /// Appends all labels of a name, separated by dots.
     #[inline(never)]
     pub(super) fn name(&mut self, names: &Names, name: NameId) -> &mut Self {
         self.labels(names, name, usize::MAX)
@@ -102,31 +102,31 @@ impl Out {
         self.put(text.bytes())
     }
 
-    /// Prints it.
-    pub(super) fn end(&mut self) {
+    /// Prints the buffer and a newline on standard output.
+    pub(super) fn print_line(&mut self) {
         self.len = self.len.min(OUT_BYTES - 1);
         self.byte(b'\n');
         print(self.bytes());
     }
 }
 
-/// What only `browse` prints.
+/// Output used by `browse` only.
 #[cfg(feature = "browse")]
 impl Out {
-    /// Where what follows begins.
+    /// Returns the length (bytes) so far.
     pub(super) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Takes back what stands behind the first `len` bytes.
-    pub(super) fn cut(&mut self, len: usize) {
+    /// Removes all but the first `len` bytes.
+    pub(super) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
-    /// Blanks up to so many letters behind the first `begun` bytes.
+    /// Pads the text from offset `start` with spaces to `columns` UTF-8 characters.
     #[inline(never)]
-    pub(super) fn fill(&mut self, begun: usize, columns: usize) -> &mut Self {
-        let letters = self.bytes().tail(begun).iter();
+    pub(super) fn pad(&mut self, start: usize, columns: usize) -> &mut Self {
+        let letters = self.bytes().tail(start).iter();
         let count = letters.filter(|byte| **byte & 0xc0 != 0x80).count();
         for _ in count..columns {
             self.byte(b' ');
@@ -138,23 +138,23 @@ impl Out {
         self.put(Line::default().number(number).bytes())
     }
 
-    /// A byte as its number.
+    /// Appends a byte as `\DDD`.
     pub(super) fn coded(&mut self, byte: u8) -> &mut Self {
         self.byte(b'\\').put(&decimal(byte))
     }
 
-    /// A text from the network: letters are themselves, and all that a terminal might obey is numbers.
+    /// Appends a text from the network: printable UTF-8 characters unchanged, all other bytes as `\DDD`.
     #[inline(never)]
     pub(super) fn safe(&mut self, text: &[u8]) -> &mut Self {
         self.put_safe(text, false)
     }
 
-    /// The same between quotation marks, if it stands there.
+    /// Like [`Self::safe`]; if `is_quoted`, also escapes quotation marks and backslashes.
     #[inline(never)]
     fn put_safe(&mut self, text: &[u8], is_quoted: bool) -> &mut Self {
-        let mut rest = text;
-        while let Some(first) = rest.first() {
-            let mut len = plain_letter(rest);
+        let mut remaining = text;
+        while let Some(first) = remaining.first() {
+            let mut len = plain_letter(remaining);
             if len == 0 {
                 len = 1;
                 self.coded(*first);
@@ -162,35 +162,35 @@ impl Out {
                 if is_quoted && matches!(first, b'"' | b'\\') {
                     self.byte(b'\\');
                 }
-                self.put(rest.head(len));
+                self.put(remaining.head(len));
             }
-            rest = rest.tail(len);
+            remaining = remaining.tail(len);
         }
         self
     }
 
-    /// The strings of a TXT record that say something.
+    /// Appends the non-empty strings of a TXT record, each in quotation marks.
     pub(super) fn texts(&mut self, txt: &[u8]) -> &mut Self {
-        for (at, text) in strings(txt).enumerate() {
-            self.put(if at == 0 { b"\"" } else { b" \"" })
+        for (index, text) in strings(txt).enumerate() {
+            self.put(if index == 0 { b"\"" } else { b" \"" })
                 .put_safe(text, true)
                 .byte(b'"');
         }
         self
     }
 
-    /// A text in JSON. What is no UTF-8 counts as Latin-1.
+    /// Appends a JSON string. Bytes that are not valid UTF-8 are read as Latin-1.
     #[inline(never)]
     pub(super) fn quoted(&mut self, text: &[u8]) -> &mut Self {
         self.byte(b'"');
-        let mut rest = text;
-        while let Some(first) = rest.first() {
-            let mut len = plain_letter(rest);
+        let mut remaining = text;
+        while let Some(first) = remaining.first() {
+            let mut len = plain_letter(remaining);
             if len == 0 {
-                len = letter(rest).max(1);
-                let behind = rest.head(len).tail(1);
+                len = letter(remaining).max(1);
+                let continuation = remaining.head(len).tail(1);
                 let high = u32::from(first & if len > 1 { 0xff >> len } else { 0xff });
-                let number = behind
+                let number = continuation
                     .iter()
                     .fold(high, |number, byte| number << 6 | u32::from(byte & 0x3f));
                 self.put(b"\\u");
@@ -202,22 +202,22 @@ impl Out {
                 if matches!(first, b'"' | b'\\') {
                     self.byte(b'\\');
                 }
-                self.put(rest.head(len));
+                self.put(remaining.head(len));
             }
-            rest = rest.tail(len);
+            remaining = remaining.tail(len);
         }
         self.byte(b'"')
     }
 }
 
-/// The strings of a TXT record that say something.
+/// Returns the non-empty strings of a TXT record.
 #[cfg(feature = "browse")]
 pub(super) fn strings(txt: &[u8]) -> impl Iterator<Item = &[u8]> {
     crate::wire::txt::Strings(txt).filter(|text| !text.is_empty())
 }
 
-/// Bytes of the letter that a text begins with, if it is one that only stands there: neither a control character nor one that
-/// turns the order of others round, breaks a line, or cannot be seen.
+/// Returns the length (bytes) of the first UTF-8 character of a text if it can be printed unchanged. 0: invalid UTF-8, a control
+/// character, or an invisible, line-breaking or direction-changing (bidi) character.
 #[cfg(feature = "browse")]
 #[inline(never)]
 fn plain_letter(text: &[u8]) -> usize {
@@ -238,13 +238,13 @@ fn plain_letter(text: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn text(write: impl Fn(&mut Out)) -> String {
+    fn output(write: impl Fn(&mut Out)) -> String {
         let mut out = Out::new();
         write(&mut out);
         String::from_utf8(out.bytes().to_vec()).unwrap()
     }
 
-    /// What a terminal obeys, or what makes it show something else than what is there.
+    /// Texts with control sequences, invalid UTF-8, and characters that are invisible or reorder a line.
     const HOSTILE: [&[u8]; 14] = [
         b"\x1b[2J",
         b"\x07\x08\r\n\t\0\x7f",
@@ -263,13 +263,13 @@ mod tests {
     ];
 
     #[test]
-    fn nothing_reaches_a_terminal_that_it_might_obey() {
+    fn control_characters_never_reach_a_terminal() {
         for bytes in HOSTILE {
             for shown in [
-                text(|out| _ = out.label(bytes)),
-                text(|out| _ = out.safe(bytes)),
-                text(|out| _ = out.quoted(bytes)),
-                text(|out| _ = out.texts(&[&[bytes.len() as u8], bytes].concat())),
+                output(|out| _ = out.label(bytes)),
+                output(|out| _ = out.safe(bytes)),
+                output(|out| _ = out.quoted(bytes)),
+                output(|out| _ = out.texts(&[&[bytes.len() as u8], bytes].concat())),
             ] {
                 assert!(
                     shown.bytes().all(|byte| matches!(byte, b' '..=b'~')),
@@ -280,39 +280,42 @@ mod tests {
     }
 
     #[test]
-    fn letters_of_all_scripts_are_themselves_in_texts() {
+    fn printable_unicode_is_unchanged() {
         let letters = "Größe ✓ 日本 😀";
-        assert_eq!(text(|out| _ = out.safe(letters.as_bytes())), letters);
+        assert_eq!(output(|out| _ = out.safe(letters.as_bytes())), letters);
         assert_eq!(
-            text(|out| _ = out.quoted(letters.as_bytes())),
+            output(|out| _ = out.quoted(letters.as_bytes())),
             format!("\"{letters}\"")
         );
-        assert_eq!(text(|out| _ = out.label("ö;".as_bytes())), r"\195\182\059");
-        assert_eq!(text(|out| _ = out.safe(b"a\"\\\x01")), r#"a"\\001"#);
-        let texts = text(|out| _ = out.texts(b"\x04a\"\\\x01"));
+        assert_eq!(
+            output(|out| _ = out.label("ö;".as_bytes())),
+            r"\195\182\059"
+        );
+        assert_eq!(output(|out| _ = out.safe(b"a\"\\\x01")), r#"a"\\001"#);
+        let texts = output(|out| _ = out.texts(b"\x04a\"\\\x01"));
         assert_eq!(texts, r#""a\"\\\001""#);
-        assert_eq!(text(|out| _ = out.safe("ö".as_bytes()).fill(0, 3)), "ö  ");
+        assert_eq!(output(|out| _ = out.safe("ö".as_bytes()).pad(0, 3)), "ö  ");
     }
 
     #[test]
-    fn what_is_json_is_read_as_what_it_was() {
+    fn json_strings_decode_to_the_original() {
         for bytes in HOSTILE {
-            let shown = text(|out| _ = out.quoted(bytes));
+            let shown = output(|out| _ = out.quoted(bytes));
             let mut read = String::new();
-            let mut rest = &shown[1..shown.len() - 1];
-            while let Some(first) = rest.chars().next() {
-                if let Some(coded) = rest.strip_prefix("\\u") {
+            let mut remaining = &shown[1..shown.len() - 1];
+            while let Some(first) = remaining.chars().next() {
+                if let Some(coded) = remaining.strip_prefix("\\u") {
                     let number = u32::from_str_radix(&coded[..4], 16).unwrap();
                     read.push(char::from_u32(number).unwrap());
-                    rest = &coded[4..];
+                    remaining = &coded[4..];
                 } else {
                     read.push(first);
-                    rest = &rest[first.len_utf8()..];
+                    remaining = &remaining[first.len_utf8()..];
                 }
             }
             match core::str::from_utf8(bytes) {
                 Ok(text) => assert_eq!(read, text),
-                // Latin-1, where it is no UTF-8.
+                // Invalid UTF-8 is read as Latin-1.
                 Err(_) => assert_eq!(
                     read,
                     bytes
@@ -322,12 +325,12 @@ mod tests {
                 ),
             }
         }
-        assert_eq!(text(|out| _ = out.quoted(b"a\"\\")), r#""a\"\\""#);
+        assert_eq!(output(|out| _ = out.quoted(b"a\"\\")), r#""a\"\\""#);
     }
 
     #[test]
-    fn the_longest_text_has_room() {
+    fn longest_text_fits_the_buffer() {
         let bytes = [0x1b; crate::wire::dns::MESSAGE_BYTES_MAX];
-        assert!(text(|out| _ = out.quoted(&bytes)).ends_with("\\u001b\""));
+        assert!(output(|out| _ = out.quoted(&bytes)).ends_with("\\u001b\""));
     }
 }

@@ -1,6 +1,6 @@
-//! `--exec`: a program that is run for each service that is resolved, changed or gone, one at a time and never by a shell.
+//! `--exec`: runs a program for each service that is resolved, changed or gone; one at a time, and without a shell.
 //!
-//! While it runs, what happens waits among what the browser knows: of what comes and goes meanwhile nothing is left.
+//! While the program runs, events stay in the browser, which merges them: a service that comes and goes meanwhile is not reported.
 
 use super::super::terminal_safe::{Out, strings};
 use super::super::{Console, FAILED, Fatal, complain, refuse};
@@ -15,49 +15,49 @@ use crate::wire::label::is_like;
 use crate::wire::txt;
 use core::ffi::CStr;
 
-/// How often it is looked whether the program has ended, beside the signal, which some hosts do not tell of.
-const LOOK: Duration = Duration::SECOND;
-/// Keys of a TXT record in its environment.
+/// Interval at which waitpid(2) is called while the program runs, for hosts that do not deliver SIGCHLD.
+const REAP_INTERVAL: Duration = Duration::SECOND;
+/// Limit of TXT keys in the program's environment.
 const KEY_COUNT_MAX: usize = 64;
-/// What the names in its environment begin with.
+/// Prefix of the variables in the program's environment.
 const PREFIX: &[u8] = b"DNSSD_";
 
-/// The program, and whether it runs.
+/// Runs the program of `--exec`.
 pub(super) struct Runner {
     program: Program,
-    /// When that is looked at by itself.
-    look_at: Instant,
+    /// Time of the next waitpid(2).
+    reap_at: Instant,
 }
 
 impl Runner {
-    /// One for this program. The error has been told.
+    /// Prepares to run `program`. An error is already reported.
     pub(super) fn new(program: &'static CStr) -> Result<Self, Fatal> {
         let Some(program) = Program::new(program) else {
-            let why = text!("there is no such program, or it may not be run; name its path");
+            let why = text!("no such program, or not executable; name the full path");
             refuse(b"--exec", program.to_bytes(), why);
             return Err(FAILED);
         };
         Ok(Self {
             program,
-            look_at: Instant::NEVER,
+            reap_at: Instant::NEVER,
         })
     }
 
-    /// Whether it does not run. If it failed, that is told.
-    pub(super) fn is_free(&mut self, now: Instant) -> bool {
+    /// Returns true if the program is not running. Reports a run that failed.
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         if !self.program.is_running() {
             return true;
         }
         let Some(ended) = self.program.ended() else {
-            self.look_at = now.after(LOOK);
+            self.reap_at = now.after(REAP_INTERVAL);
             return false;
         };
-        self.look_at = Instant::NEVER;
+        self.reap_at = Instant::NEVER;
         if ended != Ended::Well {
             let what = if ended == Ended::NotRun {
-                text!("cannot be run: the program")
+                text!("cannot run the program")
             } else {
-                text!("has failed: the program")
+                text!("error from the program")
             };
             let about = self.program.path().to_bytes();
             event::tell(&mut Console, what, about, Text::NOTHING);
@@ -65,12 +65,12 @@ impl Runner {
         true
     }
 
-    /// When it is to be asked whether it is free again.
+    /// Time at which [`Self::is_idle`] is to be called again.
     pub(super) const fn poll_at(&self) -> Instant {
-        self.look_at
+        self.reap_at
     }
 
-    /// Runs it for what happened to a service.
+    /// Starts the program for an event that resolves, changes or removes a service. Ignores other events.
     pub(super) fn run(&mut self, out: &mut Out, interface: &[u8], event: &Event<'_>) {
         let what = match event.what {
             What::Resolved => text!("add"),
@@ -81,17 +81,17 @@ impl Runner {
         };
         describe(out, what.decode(&mut [0; 8]), interface, event);
         if !self.program.start(out.bytes(), PREFIX) {
-            let what = text!("cannot be run: the program");
-            let why = text!("the host has no process left");
+            let what = text!("cannot run the program");
+            let why = text!("the host allows no further process; see ulimit -u");
             complain(FAILED, what, self.program.path().to_bytes(), why);
         }
     }
 }
 
-/// What happened, as it stands in the environment: a NUL behind each.
+/// Writes the variables that describe an event, each NUL-terminated, into `out`.
 pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Event<'_>) {
     let names = event.names();
-    out.begin();
+    out.clear();
     set(out, b"EVENT", word);
     set(out, b"INTERFACE", interface);
     set(out, b"FAMILY", family(event));
@@ -108,19 +108,19 @@ pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Eve
     let keys = strings(event.txt).filter_map(txt::split);
     let mut count = 0;
     for (key, value) in keys {
-        let begun = out.len();
+        let start = out.len();
         out.put(PREFIX).put(b"TXT_");
         for byte in key {
             let is_safe = byte.is_ascii_alphanumeric();
             out.byte(if is_safe { *byte } else { b'_' });
         }
         out.byte(b'=');
-        // Of the same key the first counts. RFC 6763 section 6.4.
-        let (before, this) = (out.bytes().head(begun), out.bytes().tail(begun));
+        // If a key occurs twice, the first one counts. RFC 6763 section 6.4.
+        let (before, variable) = (out.bytes().head(start), out.bytes().tail(start));
         let mut before = parts(before, 0);
-        let is_there = before.any(|other| is_like(this, other.head(this.len())));
-        if is_there || count == KEY_COUNT_MAX {
-            out.cut(begun);
+        let is_repeated = before.any(|earlier| is_like(variable, earlier.head(variable.len())));
+        if is_repeated || count == KEY_COUNT_MAX {
+            out.truncate(start);
             continue;
         }
         count += 1;
@@ -128,12 +128,12 @@ pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Eve
     }
 }
 
-/// The beginning of a text of the environment.
+/// Writes the name of a variable and "=".
 fn name<'o>(out: &'o mut Out, name: &[u8]) -> &'o mut Out {
     out.put(PREFIX).put(name).byte(b'=')
 }
 
-/// The end of one. A NUL in it would be its end for others: it is left out.
+/// Writes the value of a variable and a NUL. NULs inside the value are left out, because they would end the variable.
 fn put(out: &mut Out, value: &[u8]) {
     for byte in value {
         if *byte != 0 {
@@ -143,7 +143,7 @@ fn put(out: &mut Out, value: &[u8]) {
     out.byte(0);
 }
 
-fn set(out: &mut Out, what: &[u8], value: &[u8]) {
-    name(out, what);
+fn set(out: &mut Out, variable: &[u8], value: &[u8]) {
+    name(out, variable);
     put(out, value);
 }

@@ -1,8 +1,8 @@
-//! `--keep`: where each service was seen last, in a file of one line each, so that what was on a host that died is known.
+//! `--keep`: a file with one line for each service and where it was last seen, to tell what a host that died had offered.
 //!
-//! A line has the fields of `-p`, the seconds since 1970, and the path that its text names: `=;eth0;IPv4;Files;_nfs._tcp;local;`
-//! `box.local;192.0.2.1;2049;1790000000;"path=/srv"`. Instead of `=` there is `?` if the service is not there, and said no
-//! farewell. What the file holds is the memory of it, too: at most 1,024 lines in 256 KiB.
+//! A line has the fields of `-p`, the Unix time, and the `path` of the TXT record: `=;eth0;IPv4;Files;_nfs._tcp;local;`
+//! `box.local;192.0.2.1;2049;1790000000;"path=/srv"`. A leading `?` marks a service that vanished without a goodbye.
+//! The lines are kept in memory in the same form: at most 1,024 lines in 256 KiB.
 
 use super::super::Fatal;
 use super::super::browse_common::Links;
@@ -21,20 +21,20 @@ use crate::wire::dns::escape::{self, decimal};
 use crate::wire::label::is_like;
 use core::ffi::CStr;
 
-/// Bytes of all lines.
+/// Limit of all lines together (bytes).
 const BYTES: usize = 256 << 10;
-/// Lines.
+/// Limit of lines.
 const LINE_COUNT_MAX: usize = 1024;
-/// Bytes of a line.
+/// Longest line (bytes).
 const LINE_BYTES_MAX: usize = 2560;
-/// Bytes of the file's path.
+/// Longest path of the file (bytes), with `.new` and a NUL.
 const PATH_BYTES_MAX: usize = 1024;
-/// From a change until it is written: others follow.
-const SETTLE: Duration = Duration::SECOND;
-/// How often it is written that all that are there still are.
-const AGAIN: Duration = Duration::from_secs(600);
+/// Delay from a change until the file is written, so that several changes are written at once.
+const SAVE_DELAY: Duration = Duration::SECOND;
+/// Interval at which the file is written without a change, to update the times of present services.
+const SAVE_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Fields of a line.
+/// Indices of the fields of a line.
 mod field {
     pub(super) const INTERFACE: usize = 1;
     pub(super) const FAMILY: usize = 2;
@@ -47,31 +47,34 @@ mod field {
     pub(super) const PATH: usize = 10;
     pub(super) const COUNT: usize = 11;
 }
-/// Digits of a time, until the year 2286.
+/// Digits of a Unix time, enough until the year 2286.
 const TIME_BYTES: usize = 10;
-/// Of a line whose service is there.
-const THERE: u8 = b'=';
-/// Of one whose service is not, and did not say so.
+/// First byte of a line whose service is present.
+const PRESENT: u8 = b'=';
+/// First byte of a line whose service vanished without a goodbye.
 const LOST: u8 = b'?';
 
 static REASONS: [Reason; 1] = [reason(
     Errno::INVAL,
-    text!("it is no ordinary file, or its path is too long"),
+    text!("not a regular file, or the path is too long"),
 )];
 
-/// What is remembered.
+/// The services of the file.
 pub(super) struct Keep {
     path: &'static CStr,
-    /// Where it is written before it takes the place of what was there.
+    /// Path of the temporary file, which is renamed to `path`.
     new_path: &'static mut [u8; PATH_BYTES_MAX],
+    /// The lines, each with a newline.
     lines: &'static mut [u8],
+    /// Length (bytes) of `lines` in use.
     len: usize,
+    /// Time of the next save.
     save_at: Instant,
-    /// It was told that it cannot be written.
-    has_complained: bool,
+    /// True if the last save failed, which was reported.
+    has_failed: bool,
 }
 
-/// A field of a line; the last one has whatever follows.
+/// Returns a field of a line. The last field is the remainder of the line, which may have semicolons.
 #[inline(never)]
 fn get(line: &[u8], field: usize) -> &[u8] {
     if field == field::PATH {
@@ -80,26 +83,26 @@ fn get(line: &[u8], field: usize) -> &[u8] {
     nth(line, b';', field)
 }
 
-/// Where a field begins.
+/// Returns the offset of a field in a line.
 fn start(line: &[u8], field: usize) -> usize {
     let fields = parts(line, b';').take(field);
     fields.map(|field| field.len() + 1).sum()
 }
 
-/// Whether both are of one service.
+/// Returns true if two lines describe the same service: same interface, name and type.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     let fields = [field::INTERFACE, field::NAME, field::KIND];
     let mut fields = fields.iter();
     fields.all(|field| is_like(get(one, *field), get(other, *field)))
 }
 
-/// Whether a line has the form of ours.
+/// Returns true if a line is well-formed.
 fn is_line(line: &[u8]) -> bool {
     let is_number = |field| {
         let text = get(line, field);
         !text.is_empty() && text.iter().all(u8::is_ascii_digit)
     };
-    matches!(line, [THERE | LOST, b';', ..])
+    matches!(line, [PRESENT | LOST, b';', ..])
         && line.len() <= LINE_BYTES_MAX
         && line.iter().all(|byte| matches!(byte, b' '..=b'~'))
         && parts(line, b';').take(field::COUNT).count() == field::COUNT
@@ -108,16 +111,16 @@ fn is_line(line: &[u8]) -> bool {
         && get(line, field::TIME).len() == TIME_BYTES
 }
 
-/// Seconds since 1970, in so many digits as there are.
+/// Fills `buffer` with the digits of the current Unix time.
 fn write_time(buffer: &mut [u8]) {
     let mut secs = sys::wall_clock().0 as u64;
-    for place in buffer.iter_mut().rev() {
-        *place = b'0' + (secs % 10) as u8;
+    for digit in buffer.iter_mut().rev() {
+        *digit = b'0' + (secs % 10) as u8;
         secs /= 10;
     }
 }
 
-/// Bytes as the file has them.
+/// Writes a text as in the file: printable ASCII unchanged, other bytes, quotation marks and backslashes as `\DDD`.
 fn put_plain(out: &mut Out, text: &[u8]) {
     for byte in text {
         if matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\') {
@@ -128,14 +131,14 @@ fn put_plain(out: &mut Out, text: &[u8]) {
     }
 }
 
-/// Reads what was written so, or by [`Out::label`].
+/// Decodes a text written by [`put_plain`] or [`Out::label`].
 fn read_plain<'r>(text: &[u8], buffer: &'r mut [u8; LINE_BYTES_MAX]) -> &'r [u8] {
-    let (mut rest, mut len) = (text, 0);
-    while let [first, behind @ ..] = rest {
+    let (mut remaining, mut len) = (text, 0);
+    while let [first, after @ ..] = remaining {
         let byte;
-        (byte, rest) = escape::byte(rest).unwrap_or((*first, behind));
-        if let Some(place) = buffer.get_mut(len) {
-            *place = byte;
+        (byte, remaining) = escape::byte(remaining).unwrap_or((*first, after));
+        if let Some(free) = buffer.get_mut(len) {
+            *free = byte;
             len += 1;
         }
     }
@@ -143,7 +146,7 @@ fn read_plain<'r>(text: &[u8], buffer: &'r mut [u8; LINE_BYTES_MAX]) -> &'r [u8]
 }
 
 impl Keep {
-    /// What the file says, in which nothing counts as being there. The error has been told.
+    /// Reads the file, if it exists, and marks all services as lost until the browser finds them. An error is already reported.
     pub(super) fn read(path: &'static CStr) -> Result<Self, Fatal> {
         let mut keep = Self {
             path,
@@ -151,12 +154,12 @@ impl Keep {
             lines: mem::bytes(BYTES),
             len: 0,
             save_at: Instant::NEVER,
-            has_complained: false,
+            has_failed: false,
         };
         match keep.load() {
             Ok(()) | Err(FsError::NoEntry) => Ok(keep),
             Err(error) => Err(failed_with(
-                text!("cannot remember in"),
+                text!("cannot use the --keep file"),
                 path.to_bytes(),
                 error.number(),
                 &REASONS,
@@ -175,7 +178,7 @@ impl Keep {
             *to = *from;
         }
         let read = files::read(self.path, self.lines)?.len();
-        // Lines are moved together; what is none is left out.
+        // Compacts the well-formed lines to the front of the buffer and drops all others.
         let (mut from, mut count) = (0, 0);
         while let Some(len) = self
             .lines
@@ -199,39 +202,40 @@ impl Keep {
         Ok(())
     }
 
-    /// The lines, behind which there is an empty one.
+    /// Returns the lines, followed by an empty one.
     fn all(&self) -> Parts<'_> {
         parts(self.lines.head(self.len), b'\n')
     }
 
-    /// Where the first such line begins, and how many bytes it has.
-    fn find(&self, is_it: &dyn Fn(&[u8]) -> bool) -> Option<(usize, usize)> {
-        let mut at = 0;
+    /// Returns the offset and length of the first line that matches.
+    fn find(&self, matches: &dyn Fn(&[u8]) -> bool) -> Option<(usize, usize)> {
+        let mut offset = 0;
         for line in self.all() {
-            if is_it(line) {
-                return Some((at, line.len()));
+            if matches(line) {
+                return Some((offset, line.len()));
             }
-            at += line.len() + 1;
+            offset += line.len() + 1;
         }
         None
     }
 
-    fn line(&mut self, at: usize, len: usize) -> &mut [u8] {
-        self.lines.tail_mut(at).head_mut(len)
+    fn line(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        self.lines.tail_mut(offset).head_mut(len)
     }
 
-    fn remove(&mut self, at: usize, len: usize) {
-        mem::shift(self.lines.head_mut(self.len).tail_mut(at), len + 1);
+    fn remove(&mut self, offset: usize, len: usize) {
+        mem::shift(self.lines.head_mut(self.len).tail_mut(offset), len + 1);
         self.len -= len + 1;
     }
 
-    /// Appends a line. Where it does not fit, what was lost before all others is forgotten.
+    /// Appends a line. If the space does not suffice, removes lost services, the oldest lines first; if all services are present,
+    /// drops the new line.
     fn add(&mut self, line: &[u8]) {
         while self.len + line.len() >= BYTES || self.all().count() > LINE_COUNT_MAX {
-            let Some((at, len)) = self.find(&|line| line.first() == Some(&LOST)) else {
+            let Some((offset, len)) = self.find(&|line| line.first() == Some(&LOST)) else {
                 return;
             };
-            self.remove(at, len);
+            self.remove(offset, len);
         }
         let buffer = self.lines.tail_mut(self.len);
         for (to, from) in buffer.iter_mut().zip(line.iter().chain(b"\n")) {
@@ -240,23 +244,27 @@ impl Keep {
         self.len += line.len() + 1;
     }
 
-    /// Remembers what happened; what is lost is printed.
-    pub(super) fn take(&mut self, form: Form, out: &mut Out, links: &Links, event: &Event<'_>) {
+    /// Updates the lines after an event, and prints a service that becomes lost.
+    pub(super) fn update(&mut self, form: Form, out: &mut Out, links: &Links, event: &Event<'_>) {
         let names = event.names();
-        let is_there = match event.what {
+        let is_present = match event.what {
             What::Resolved | What::Changed => true,
             What::Lost | What::Removed => false,
             _ => return,
         };
-        // In the file nothing is JSON.
+        // The file has no JSON escapes.
         let is_json = core::mem::take(&mut out.is_json);
         let interface = links.name(event.link);
-        out.begin().byte(THERE).byte(b';').put(interface).byte(b';');
+        out.clear()
+            .byte(PRESENT)
+            .byte(b';')
+            .put(interface)
+            .byte(b';');
         out.put(family(event)).byte(b';');
         out.label(names.label(event.name)).byte(b';');
         out.labels(names, names.parent(event.name), KIND_LABELS);
         let known = self.find(&|line| is_same(line, out.bytes()));
-        if is_there {
+        if is_present {
             out.put(b";local;").name(names, event.host).byte(b';');
             out.address(event.address).byte(b';');
             out.number(event.port.into()).byte(b';');
@@ -271,80 +279,81 @@ impl Keep {
             }
         }
         out.is_json = is_json;
-        self.save_at = self.save_at.min(sys::now().after(SETTLE));
-        let Some((at, len)) = known else {
-            if is_there && is_line(out.bytes()) {
+        self.save_at = self.save_at.min(sys::now().after(SAVE_DELAY));
+        let Some((offset, len)) = known else {
+            if is_present && is_line(out.bytes()) {
                 self.add(out.bytes());
             }
             return;
         };
-        let line = self.line(at, len);
-        let was_there = line.first() == Some(&THERE);
-        if is_there {
-            // Of two families, the address of IPv4 is the one that people know.
+        let line = self.line(offset, len);
+        let was_present = line.first() == Some(&PRESENT);
+        if is_present {
+            // If a service has addresses of both families, keeps the IPv4 address, which people recognise.
             let is_better = !event.is_v6 || get(line, field::FAMILY) != b"IPv4";
-            if (is_better || !was_there) && is_line(out.bytes()) {
-                self.remove(at, len);
+            if (is_better || !was_present) && is_line(out.bytes()) {
+                self.remove(offset, len);
                 self.add(out.bytes());
             }
         } else if event.what == What::Removed && event.is_farewell {
-            self.remove(at, len);
+            self.remove(offset, len);
         } else {
             if let Some(mark) = line.first_mut() {
                 *mark = LOST;
             }
-            // While our own link is down, nothing is lost.
-            if was_there && links.is_up(event.link) {
+            // While our own link is down, the service may well be alive, so it is not printed as lost.
+            if was_present && links.is_up(event.link) {
                 write_time(line.tail_mut(start(line, field::TIME)).head_mut(TIME_BYTES));
                 write_lost(form, out, line);
-                out.end();
+                out.print_line();
             }
         }
     }
 
-    /// All services that are there have answered: the others are printed, if they are of this type; the empty one is all.
-    pub(super) fn tell_lost(&self, form: Form, out: &mut Out, links: &Links, kind: &[u8]) {
+    /// Prints the lost services of type `kind` (empty: of all types). Called when every present service should have answered.
+    pub(super) fn print_lost(&self, form: Form, out: &mut Out, links: &Links, kind: &[u8]) {
         for line in self.all() {
             let is_asked = kind.is_empty() || is_like(get(line, field::KIND), kind);
             if is_asked && line.first() == Some(&LOST) && links.has(get(line, field::INTERFACE)) {
                 write_lost(form, out, line);
-                out.end();
+                out.print_line();
             }
         }
     }
 
+    /// Time of the next save.
     pub(super) const fn poll_at(&self) -> Instant {
         self.save_at
     }
 
-    /// Writes the file if it is time to.
+    /// Writes the file if a save is due.
     pub(super) fn save_if_due(&mut self, now: Instant) {
         if self.save_at <= now {
             self.save(now);
         }
     }
 
-    /// Writes the file, so that it is whole whatever happens.
+    /// Sets the times of present services to now and replaces the file atomically. Reports only the first of several failures.
     pub(super) fn save(&mut self, now: Instant) {
-        self.save_at = now.after(AGAIN);
-        let mut at = 0;
-        while at < self.len {
-            let rest = self.lines.head_mut(self.len).tail_mut(at);
-            let len = rest.iter().position(|byte| *byte == b'\n');
-            let line = rest.head_mut(len.unwrap_or(0));
-            if line.first() == Some(&THERE) {
+        self.save_at = now.after(SAVE_INTERVAL);
+        let mut offset = 0;
+        while offset < self.len {
+            let remaining = self.lines.head_mut(self.len).tail_mut(offset);
+            let len = remaining.iter().position(|byte| *byte == b'\n');
+            let line = remaining.head_mut(len.unwrap_or(0));
+            if line.first() == Some(&PRESENT) {
                 write_time(line.tail_mut(start(line, field::TIME)).head_mut(TIME_BYTES));
             }
-            at += line.len() + 1;
+            offset += line.len() + 1;
         }
         let done = self.write();
         if let Err(error) = done
-            && !self.has_complained
+            && !self.has_failed
         {
-            let what = text!("cannot remember in");
+            let what = text!("cannot use the --keep file");
             failed_with(what, self.path.to_bytes(), error.number(), &REASONS);
         }
-        self.has_complained = done.is_err();
+        self.has_failed = done.is_err();
     }
 
     fn write(&self) -> FsResult<()> {
@@ -353,10 +362,10 @@ impl Keep {
     }
 }
 
-/// Writes of a line that its service is lost.
+/// Writes the output for the lost service of `line`.
 pub(super) fn write_lost(form: Form, out: &mut Out, line: &[u8]) {
     let mut buffer = [0; LINE_BYTES_MAX];
-    out.begin();
+    out.clear();
     match form {
         Form::Fields => _ = out.put(line),
         Form::Columns => {
@@ -394,18 +403,18 @@ pub(super) fn write_lost(form: Form, out: &mut Out, line: &[u8]) {
     }
 }
 
-/// A time as year, month, day, hours, minutes, seconds.
+/// Writes a Unix time, given in decimal digits, as `YYYY-MM-DD hh:mm:ss` in UTC.
 pub(super) fn put_date(out: &mut Out, time: &[u8]) {
     let secs = time
         .iter()
         .fold(0u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-    // Days from March of the year 1600. Years begin in March here, so that a leap day is the last of its year.
-    let (days, rest) = ((secs / 86_400) as u32 + 135_080, (secs % 86_400) as u32);
-    // Each step's numbers are quarters of days, three of them passed: 146,097 are a century, 1,461 a year.
+    // Days since 1600-03-01. Years start in March here, so that a leap day is the last day of a year.
+    let (days, day_secs) = ((secs / 86_400) as u32 + 135_080, (secs % 86_400) as u32);
+    // Counts quarter days, of which a century has 146,097 and a year 1,461. `| 3` makes the divisions round correctly.
     let quarters = days << 2 | 3;
     let century = quarters / 146_097;
     let quarters = (quarters % 146_097) | 3;
-    // From March on, months have 30.6 days; the rest rounds as it must.
+    // From March on, the average month has 30.6 days (153 fifths); adding 2 rounds to the correct month lengths.
     let fifths = quarters % 1461 / 4 * 5 + 2;
     let (month, days) = (fifths / 153, fifths % 153 / 5);
     let is_next = u32::from(month >= 10);
@@ -415,9 +424,9 @@ pub(super) fn put_date(out: &mut Out, time: &[u8]) {
         year % 100,
         month,
         days + 1,
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60,
+        day_secs / 3600,
+        day_secs / 60 % 60,
+        day_secs % 60,
     ];
     for (number, before) in [year / 100].iter().chain(&numbers).zip(b"\0\0-- ::") {
         if *before != 0 {

@@ -1,4 +1,4 @@
-//! What is printed of an event: for people, for programs as avahi-browse does it, or in JSON.
+//! Output lines for events: in columns, in fields (`-p`) as by avahi-browse(1), or in JSON.
 
 use super::super::Console;
 use super::super::terminal_safe::{Out, strings};
@@ -8,7 +8,7 @@ use crate::mem::{Ends as _, parts};
 use crate::text::{Text, text, texts};
 use crate::wire::label::cut;
 
-/// How it is printed.
+/// The form of output.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Form {
     #[default]
@@ -18,7 +18,7 @@ pub(super) enum Form {
 }
 
 texts! {
-    /// What is printed, as JSON has it.
+    /// The events that are printed; the texts are their names in JSON.
     enum Shown {
         Type => "type",
         Added => "added",
@@ -28,29 +28,32 @@ texts! {
     }
 }
 
-/// Columns of a service's name, as on a terminal of 80.
+/// Width of a service's name on an 80-column terminal (columns).
 const NAME_COLUMNS: usize = 45;
-/// Columns of a type.
+/// Width of a type (columns).
 const KIND_COLUMNS: usize = 20;
-/// Columns of an interface's name.
+/// Width of an interface's name (columns).
 const INTERFACE_COLUMNS: usize = 6;
-/// Labels of a type, which the domain follows.
+/// Number of labels in a type, without the domain.
 pub(super) const KIND_LABELS: usize = 2;
 
-/// What avahi's database calls the types that are common: a type, a blank, and its name.
+/// Common types and their names in avahi's database: each line has a type, a space and the name.
 const KINDS: Text = text!(include_str!("kinds.txt"));
-/// Bytes of all that.
+/// Length (bytes) of [`KINDS`].
 const KINDS_BYTES: usize = include_str!("kinds.txt").len();
 
-/// Prints what types are called, or, if it is to be plain, which types these are. If there is one already behind the first
-/// `begun` bytes, only that gives way to what it is called.
-pub(super) fn put_kinds(out: &mut Out, begun: Option<usize>, is_plain: bool) {
+/// Without `start`, prints the names of all known types, or with `is_plain` the types. With `start`, replaces the type at that
+/// offset of `out` by its name, if it is known.
+pub(super) fn put_kinds(out: &mut Out, start: Option<usize>, is_plain: bool) {
     for line in parts(KINDS.decode(&mut [0; KINDS_BYTES]), b'\n') {
         let (kind, name) = cut(line, b' ');
-        match begun {
-            None => out.begin().put(if is_plain { kind } else { name }).end(),
-            Some(begun) if out.bytes().tail(begun) == kind => {
-                out.cut(begun);
+        match start {
+            None => out
+                .clear()
+                .put(if is_plain { kind } else { name })
+                .print_line(),
+            Some(start) if out.bytes().tail(start) == kind => {
+                out.truncate(start);
                 out.put(name);
             }
             Some(_) => {}
@@ -58,10 +61,10 @@ pub(super) fn put_kinds(out: &mut Out, begun: Option<usize>, is_plain: bool) {
     }
 }
 
-/// Says on standard error, as avahi-browse does, that a service could not be resolved.
-pub(super) fn tell_unresolved(out: &mut Out, event: &Event<'_>) {
+/// Reports on standard error that a service was not resolved in time, in the words of avahi-browse.
+pub(super) fn report_unresolved(out: &mut Out, event: &Event<'_>) {
     let names = event.names();
-    out.begin()
+    out.clear()
         .put(b"Failed to resolve service '")
         .safe(names.label(event.name))
         .put(b"' of type '")
@@ -70,13 +73,13 @@ pub(super) fn tell_unresolved(out: &mut Out, event: &Event<'_>) {
     Console.take(out.bytes());
 }
 
-/// The family by which something was heard.
+/// Returns the address family over which the event's record was received.
 pub(super) const fn family(event: &Event<'_>) -> &'static [u8] {
     if event.is_v6 { b"IPv6" } else { b"IPv4" }
 }
 
 impl Form {
-    /// Writes what happened, if that is to be printed: with what the type is called, if it `looks_up` that.
+    /// Writes the line for an event; with `looks_up`, known types are replaced by their names. `None`: the event is not printed.
     pub(super) fn write(
         self,
         out: &mut Out,
@@ -103,13 +106,13 @@ impl Form {
             kind = names.parent(event.name);
         }
         let put_kind = |out: &mut Out| {
-            let begun = out.len();
+            let start = out.len();
             out.labels(names, kind, KIND_LABELS);
             if looks_up {
-                put_kinds(out, Some(begun), false);
+                put_kinds(out, Some(start), false);
             }
         };
-        out.begin();
+        out.clear();
         match self {
             Self::Fields => {
                 out.byte(sign).byte(b';').put(interface).byte(b';');
@@ -127,15 +130,15 @@ impl Form {
             }
             Self::Columns => {
                 out.byte(sign).byte(b' ');
-                out.fill(2, INTERFACE_COLUMNS.saturating_sub(interface.len()));
+                out.pad(2, INTERFACE_COLUMNS.saturating_sub(interface.len()));
                 out.put(interface).byte(b' ').put(family).byte(b' ');
-                let begun = out.len();
+                let start = out.len();
                 if what != Shown::Type {
-                    out.safe(instance).fill(begun, NAME_COLUMNS).byte(b' ');
+                    out.safe(instance).pad(start, NAME_COLUMNS).byte(b' ');
                 }
-                let begun = out.len();
+                let start = out.len();
                 put_kind(out);
-                out.fill(begun, KIND_COLUMNS).put(b" local");
+                out.pad(start, KIND_COLUMNS).put(b" local");
                 if is_resolved {
                     out.put(b"\n   hostname = [").name(names, event.host);
                     out.put(b"]\n   address = [").address(event.address);
@@ -158,8 +161,8 @@ impl Form {
                     out.put(b"\",\"address\":\"").address(event.address);
                     out.put(b"\",\"port\":").number(event.port.into());
                     out.put(b",\"txt\":[");
-                    for (at, text) in strings(event.txt).enumerate() {
-                        out.put(if at == 0 { b"" } else { b"," }).quoted(text);
+                    for (index, text) in strings(event.txt).enumerate() {
+                        out.put(if index == 0 { b"" } else { b"," }).quoted(text);
                     }
                     out.byte(b']');
                 }

@@ -1,6 +1,6 @@
-//! `browse`: prints what others announce. Flags and lines are avahi-browse's. RFC 6763 section 4.
+//! `browse`: prints the services announced by other hosts. Flags and output as avahi-browse(1). RFC 6763 section 4.
 //!
-//! What comes from the network is escaped before it reaches a terminal.
+//! Names and texts from the network are escaped before they are printed.
 
 mod exec;
 mod keep;
@@ -26,14 +26,14 @@ use exec::Runner;
 use keep::Keep;
 use line::Form;
 
-/// What `stowaway --help` says of it.
+/// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
-    text!("  browse TYPE | -a\tprints the services that others announce\n");
+    text!("  browse TYPE | -a\tprints the services announced on the networks\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
     #[cfg(feature = "smol")]
     super::stack::HELP,
-    text!("\na TYPE is such as _sftp-ssh._tcp, or a subtype: _x._sub._http._tcp\n"),
+    text!("\nTYPE is a type, such as _sftp-ssh._tcp, or a subtype: _x._sub._http._tcp\n"),
 ];
 
 flags! {
@@ -53,7 +53,7 @@ flags! {
             Json "--json",
         }
         valued {
-            Domain "d" | "--domain" => "there is no other domain than local",
+            Domain "d" | "--domain" => "only the domain local is supported",
             Interface "--interface" => "name an interface, such as eth0; 8 at most",
             Exec "--exec" => "name a program by its path",
             Keep "--keep" => "name a file",
@@ -64,22 +64,27 @@ flags! {
 
 const FLAGS: Flags = network::with(Flag::table(HELP));
 
-/// What the arguments ask for.
+/// The parsed arguments.
 #[derive(Default)]
 struct Options {
-    /// A type or subtype; without one, `goal` says what is looked for.
+    /// A type or subtype. Empty: `goal` is set instead.
     kind: &'static [u8],
+    /// Set by `-a` and `--types`.
     goal: Option<Goal>,
     resolves: bool,
-    ends: bool,
-    /// Only what types are called is asked for.
+    /// True with `-t` or `-c`: exits when all hosts should have answered.
+    terminates: bool,
+    /// True with `-b`: only lists the known types.
     lists_kinds: bool,
-    /// Types stay as they are.
+    /// True with `-k`: prints types, not their names.
     is_plain: bool,
     form: Form,
-    leaves_out_own: bool,
+    /// True with `-l`: ignores services of this host.
+    ignores_local: bool,
     interfaces: Interfaces,
+    /// Program of `--exec`.
     program: Option<&'static CStr>,
+    /// File of `--keep`.
     file: Option<&'static CStr>,
 }
 
@@ -91,10 +96,10 @@ impl Options {
             Flag::Types => self.goal = Some(Goal::Types),
             Flag::Database => self.lists_kinds = true,
             Flag::Resolve => self.resolves = true,
-            // All that is known is known from others: there is no cache but theirs.
-            Flag::Terminate | Flag::Cache => self.ends = true,
+            // `-c` prints avahi-daemon's cache and exits. Without a daemon, the other hosts are queried instead.
+            Flag::Terminate | Flag::Cache => self.terminates = true,
             Flag::Parsable => self.form = Form::Fields,
-            Flag::IgnoreLocal => self.leaves_out_own = true,
+            Flag::IgnoreLocal => self.ignores_local = true,
             Flag::Json => self.form = Form::Json,
             Flag::Domain => return is_local(value).then_some(()),
             Flag::NoLookup => self.is_plain = true,
@@ -112,7 +117,7 @@ impl Options {
     }
 }
 
-/// Prints until the process is asked to stop, or, if that is wanted, all have answered.
+/// Prints events until SIGTERM or SIGINT; with `-t`, until all hosts should have answered.
 #[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options::default();
@@ -156,16 +161,16 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     browse_common::run(&network, &mut printer, &options.interfaces, &mut wish, runs)
 }
 
-/// Of a subtype, the type: its last two labels.
+/// Returns the type of a subtype: the last two labels.
 fn type_of(kind: &[u8]) -> &[u8] {
     let dots = || kind.iter().enumerate().filter(|(_, byte)| **byte == b'.');
     match dots().rev().nth(1) {
-        Some((at, _)) => kind.tail(at + 1),
+        Some((index, _)) => kind.tail(index + 1),
         None => kind,
     }
 }
 
-/// A name in the domain `local`, in the form without pointers.
+/// Writes `text` with the domain `local` appended, in uncompressed wire form. `None`: no valid name, or too long.
 fn in_local(text: &[u8], buffer: &mut [u8; NAME_BYTES_MAX]) -> Option<()> {
     let len = parse(text, buffer)?;
     let end = buffer.get_mut(len.checked_sub(1)?..)?;
@@ -173,7 +178,7 @@ fn in_local(text: &[u8], buffer: &mut [u8; NAME_BYTES_MAX]) -> Option<()> {
     Some(())
 }
 
-/// Prints what is found, and does what else is wanted with it.
+/// Handles events: prints them, stores them (`--keep`) and runs the program (`--exec`).
 struct Printer<'a> {
     out: Out,
     now: Instant,
@@ -183,30 +188,30 @@ struct Printer<'a> {
 }
 
 impl Finder for Printer<'_> {
-    fn is_free(&mut self, now: Instant) -> bool {
+    fn is_ready(&mut self, now: Instant) -> bool {
         self.now = now;
         if let Some(keep) = &mut self.keep {
             keep.save_if_due(now);
         }
         let runner = self.runner.as_mut();
-        runner.is_none_or(|runner| runner.is_free(now))
+        runner.is_none_or(|runner| runner.is_idle(now))
     }
 
-    fn take(&mut self, links: &Links, event: &Event<'_>) -> bool {
+    fn handle_event(&mut self, links: &Links, event: &Event<'_>) -> bool {
         let (options, out) = (self.options, &mut self.out);
         if event.what == What::AllForNow {
             if let Some(keep) = &self.keep {
-                keep.tell_lost(options.form, out, links, type_of(options.kind));
+                keep.print_lost(options.form, out, links, type_of(options.kind));
             }
-            return !options.ends;
+            return !options.terminates;
         }
-        let is_left_out = options.leaves_out_own && event.is_own;
+        let is_ignored = options.ignores_local && event.is_own;
         let is_wanted = event.what != What::Type || options.goal == Some(Goal::Types);
-        if is_left_out || !is_wanted {
+        if is_ignored || !is_wanted {
             return true;
         }
         if event.what == What::Unresolved {
-            line::tell_unresolved(out, event);
+            line::report_unresolved(out, event);
         }
         let interface = links.name(event.link);
         let looks_up = !options.is_plain;
@@ -215,10 +220,10 @@ impl Finder for Printer<'_> {
             .write(out, interface, event, looks_up)
             .is_some()
         {
-            out.end();
+            out.print_line();
         }
         if let Some(keep) = &mut self.keep {
-            keep.take(options.form, out, links, event);
+            keep.update(options.form, out, links, event);
         }
         if let Some(runner) = &mut self.runner {
             runner.run(out, interface, event);
@@ -233,7 +238,7 @@ impl Finder for Printer<'_> {
         keep.min(runner.unwrap_or(Instant::NEVER))
     }
 
-    fn leave(&mut self) {
+    fn finish(&mut self) {
         if let Some(keep) = &mut self.keep {
             keep.save(self.now);
         }

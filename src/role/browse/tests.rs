@@ -1,4 +1,4 @@
-//! What is printed, remembered, and handed to programs.
+//! Output lines, the file of `--keep`, and the environment of `--exec`.
 
 use super::super::browse_common::Links;
 use super::super::terminal_safe::Out;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 const NFS: &str = "_nfs._tcp.local";
 
-/// A browser on one link that has seen what was said, its events with `each`, and time that passes.
+/// Passes a message to the browser, then 20 ms; calls `each` for the events.
 fn hear(world: &mut World, say: Say, each: &mut dyn FnMut(&Event<'_>)) {
     let meta = crate::engine::mdns::Meta {
         from: PEER.parse().unwrap(),
@@ -25,6 +25,7 @@ fn hear(world: &mut World, say: Say, each: &mut dyn FnMut(&Event<'_>)) {
     pass(world, 20, each);
 }
 
+/// Lets `ms` milliseconds pass and calls `each` for the events.
 fn pass(world: &mut World, ms: u64, each: &mut dyn FnMut(&Event<'_>)) {
     let end = world.ms + ms;
     let mut buffer = [0; 2000];
@@ -76,12 +77,12 @@ fn written(out: &Out) -> String {
     String::from_utf8(out.bytes().to_vec()).unwrap()
 }
 
-/// The lines of a service in this form, from when it comes to when it is gone.
+/// Returns the output lines of a service that is announced, changes its port and says goodbye.
 fn lines(form: Form, instance: &[u8], content: &[u8]) -> Vec<String> {
     let (mut world, mut out, mut lines) = (browsing(), Out::new(), Vec::new());
     out.is_json = form == Form::Json;
     let mut each = |event: &Event<'_>| {
-        if form.write(out.begin(), b"eth0", event, false).is_some() {
+        if form.write(out.clear(), b"eth0", event, false).is_some() {
             lines.push(written(&out));
         }
     };
@@ -106,7 +107,7 @@ fn lines(form: Form, instance: &[u8], content: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn lines_are_those_of_avahi() {
+fn lines_match_avahi_browse() {
     let content = txt(&[b"path=/a b", b"say=\"\\", b"", b"flag"]);
     let text = r#""path=/a b" "say=\"\\" "flag""#;
     let name = r"My\032Files\059\.\195\182";
@@ -138,7 +139,7 @@ fn lines_are_those_of_avahi() {
 }
 
 #[test]
-fn what_is_hostile_is_escaped_in_every_form() {
+fn hostile_names_are_escaped_in_every_form() {
     let name = b"a\x1b[2J\xc2\x9b\xff\xe2\x80\xae\x07\n\"\\";
     let content = txt(&[name, b"k=\x1b]0;x\x07", &[0xfe; 255]]);
     for form in [Form::Fields, Form::Columns, Form::Json] {
@@ -158,7 +159,7 @@ fn what_is_hostile_is_escaped_in_every_form() {
     }
 }
 
-/// The environment for the event that `pick` chooses.
+/// Returns the program's environment for the event `pick`.
 fn environment(content: &[u8], pick: What) -> Vec<Vec<u8>> {
     let (mut world, mut out, mut found) = (browsing(), Out::new(), None);
     let mut each = |event: &Event<'_>| {
@@ -189,7 +190,7 @@ fn environment(content: &[u8], pick: What) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn programs_find_bytes_in_their_environment() {
+fn exec_environment_has_unescaped_bytes() {
     let content = txt(&[
         b"path=/srv \xff\x01",
         b"PATH=/other",
@@ -220,13 +221,13 @@ fn programs_find_bytes_in_their_environment() {
         ]
     );
     assert_eq!(environment(&content, What::Removed).len(), 5);
-    // However much there is.
+    // A record with 1,000 keys: 64 of them are passed.
     let keys: Vec<_> = (0..1000).map(|key| format!("{key}")).collect();
     let keys: Vec<_> = keys.iter().map(String::as_bytes).collect();
     assert_eq!(environment(&txt(&keys), What::Resolved).len(), 8 + 64);
 }
 
-/// A directory that goes when the test ends.
+/// A directory that is removed at the end of the test.
 struct Place(PathBuf);
 
 impl Place {
@@ -254,7 +255,7 @@ impl Drop for Place {
     }
 }
 
-/// A line of the file without its time, which is a number of ten digits.
+/// Checks the time of a line of the file and removes it.
 fn without_time(line: &str) -> String {
     let mut fields: Vec<_> = line.split(';').collect();
     assert!(fields[9].len() == 10 && fields[9].parse::<u64>().unwrap() > 1_700_000_000);
@@ -263,7 +264,7 @@ fn without_time(line: &str) -> String {
 }
 
 #[test]
-fn where_a_service_was_is_remembered_until_it_says_farewell() {
+fn service_is_kept_until_its_goodbye() {
     let place = Place::new("remembered");
     let path = place.path("file");
     let (links, mut out) = (Links::of("eth0", true), Out::new());
@@ -272,7 +273,7 @@ fn where_a_service_was_is_remembered_until_it_says_farewell() {
     for farewell in [true, false] {
         let _ = std::fs::remove_file(place.0.join("file"));
         let (mut world, mut keep) = (browsing(), Keep::read(path).unwrap());
-        let mut each = |event: &Event<'_>| keep.take(Form::Fields, &mut out, &links, event);
+        let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
         hear(
             &mut world,
             service(b"My Files", "h.local", 2049, &content),
@@ -288,7 +289,7 @@ fn where_a_service_was_is_remembered_until_it_says_farewell() {
             hear(&mut world, bye, &mut each);
             pass(&mut world, 2000, &mut each);
         } else {
-            // Nobody says SRV and A again: their time is 120 s.
+            // SRV and A records expire after 120 s.
             pass(&mut world, 121_000, &mut each);
         }
         keep.save(world.now());
@@ -302,9 +303,9 @@ fn where_a_service_was_is_remembered_until_it_says_farewell() {
         }
         assert!(!place.0.join("file.new").exists());
     }
-    // What is found elsewhere is there, and where it was is forgotten.
+    // A service found on another host is present again; the new host replaces the old one.
     let (mut world, mut keep) = (browsing(), Keep::read(path).unwrap());
-    let mut each = |event: &Event<'_>| keep.take(Form::Fields, &mut out, &links, event);
+    let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
     hear(
         &mut world,
         service(b"My Files", "i.local", 2050, &content),
@@ -322,12 +323,12 @@ fn where_a_service_was_is_remembered_until_it_says_farewell() {
 }
 
 #[test]
-fn where_we_are_away_ourselves_nobody_is_lost_for_good() {
+fn own_link_down_keeps_services_without_output() {
     let place = Place::new("away");
     let mut out = Out::new();
     let (mut world, mut keep) = (browsing(), Keep::read(place.path("file")).unwrap());
     let links = Links::of("eth0", true);
-    let mut each = |event: &Event<'_>| keep.take(Form::Fields, &mut out, &links, event);
+    let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
     hear(&mut world, service(b"a", "h.local", 2049, b"\0"), &mut each);
     world.links[0].addresses.clear();
     let now = world.now();
@@ -336,7 +337,7 @@ fn where_we_are_away_ourselves_nobody_is_lost_for_good() {
     let mut count = 0;
     let mut each = |event: &Event<'_>| {
         count += 1;
-        keep.take(Form::Fields, &mut out, &away, event);
+        keep.update(Form::Fields, &mut out, &away, event);
     };
     pass(&mut world, 100, &mut each);
     assert_eq!(count, 1);
@@ -345,7 +346,7 @@ fn where_we_are_away_ourselves_nobody_is_lost_for_good() {
 }
 
 #[test]
-fn a_file_of_others_does_no_harm() {
+fn malformed_lines_and_files_are_rejected() {
     let place = Place::new("others");
     let good = r"=;eth0;IPv4;A;_nfs._tcp;local;h.local;192.0.2.9;2049;1795176000;";
     let long = format!(r#"{good}"{}""#, "x".repeat(3000));
@@ -368,14 +369,14 @@ fn a_file_of_others_does_no_harm() {
         text += line;
         text += "\n";
     }
-    // The last line breaks off.
+    // The last line has no newline.
     text += good;
     let path = place.path("file");
     std::fs::write(place.0.join("file"), &text).unwrap();
     let mut keep = Keep::read(path).unwrap();
     keep.save(crate::time::Instant::default());
     assert_eq!(place.text("file"), format!("?{}\n", &good[1..]));
-    // More than there is buffer for.
+    // More lines, and then more bytes, than the limits.
     let lines: String = (0..5000)
         .map(|at| format!("{}\n", good.replace(";A;", &format!(";A{at};"))))
         .collect();
@@ -389,7 +390,7 @@ fn a_file_of_others_does_no_harm() {
         .unwrap()
         .save(crate::time::Instant::default());
     assert_eq!(place.text("file"), "");
-    // What is no file stays what it is.
+    // A link, a directory and a device are refused.
     std::os::unix::fs::symlink("file", place.0.join("link")).unwrap();
     for strange in ["link", "."] {
         assert!(Keep::read(place.path(strange)).is_err(), "{strange}");
@@ -397,9 +398,9 @@ fn a_file_of_others_does_no_harm() {
     assert!(Keep::read(c"/dev/null").is_err() && Keep::read(c"").is_err());
 }
 
-/// Of 1,024 and more, those that were lost first are forgotten.
+/// At the limit of 1,024 lines, the oldest lost services are removed.
 #[test]
-fn there_is_room_for_who_is_there() {
+fn present_services_evict_the_oldest_lost() {
     let place = Place::new("buffer");
     let (links, mut out) = (Links::of("eth0", true), Out::new());
     let old: String = (0..1024)
@@ -409,7 +410,7 @@ fn there_is_room_for_who_is_there() {
         .collect();
     std::fs::write(place.0.join("file"), old).unwrap();
     let (mut world, mut keep) = (browsing(), Keep::read(place.path("file")).unwrap());
-    let mut each = |event: &Event<'_>| keep.take(Form::Fields, &mut out, &links, event);
+    let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
     for instance in ["a", "b"] {
         hear(
             &mut world,
@@ -428,7 +429,7 @@ fn there_is_room_for_who_is_there() {
 }
 
 #[test]
-fn where_it_cannot_be_written_what_was_there_stays() {
+fn failed_save_leaves_the_old_file() {
     let place = Place::new("stays");
     let good = "?;eth0;IPv4;A;_nfs._tcp;local;h.local;192.0.2.9;2049;1795176000;\n";
     std::fs::write(place.0.join("file"), good).unwrap();
@@ -443,7 +444,7 @@ fn where_it_cannot_be_written_what_was_there_stays() {
 }
 
 #[test]
-fn who_is_lost_is_printed_with_time_and_host() {
+fn lost_service_is_printed_with_time_and_host() {
     let line = br#"?;eth0;IPv4;My\032F\195\182\.;_vm._tcp;local;h.local;192.0.2.9;0;1795222861;"path=/v \027\"""#;
     let lost = |form| {
         let mut out = Out::new();

@@ -1,6 +1,6 @@
-//! `resolve`: prints the addresses of hosts, and the names of addresses. Flags and lines are avahi-resolve's.
+//! `resolve`: prints the addresses of host names, and the names of addresses. Flags and output as avahi-resolve(1).
 //!
-//! Of each name the first address is printed. A host that denies that there is one is believed at once. RFC 6762 section 6.1.
+//! Prints the first address of each name. A negative answer (NSEC record) ends the search at once. RFC 6762 section 6.1.
 
 use super::args::address;
 use super::browse_common::{self, Finder, Interfaces, Links};
@@ -14,16 +14,14 @@ use crate::wire::dns::escape::parse;
 use crate::wire::dns::{NAME_BYTES_MAX, Name, REVERSE_BYTES_MAX, reverse};
 use crate::wire::label::is_like;
 
-/// What `stowaway --help` says of it.
+/// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
-    text!("  resolve -n|-a ...\tprints addresses of hosts, and names of addresses\n");
+    text!("  resolve -n|-a ...\tprints addresses of host names, or names of addresses\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
     #[cfg(feature = "smol")]
     super::stack::HELP,
-    text!(
-        "\nexit 0: all were found. Who has no such address says so; who is not there\nis waited for, five seconds\n"
-    ),
+    text!("\nExits with 0 if all were found. Waits up to 5 s for an answer\n"),
 ];
 
 flags! {
@@ -44,15 +42,15 @@ flags! {
 
 const FLAGS: Flags = network::with(Flag::table(HELP));
 
-/// Something that is looked for.
+/// A name or address to resolve.
 struct Sought {
-    /// As on the command line.
+    /// The command-line argument.
     text: &'static [u8],
-    /// The name that is asked for, in the form without pointers.
+    /// The name to query, in uncompressed wire form.
     name: [u8; NAME_BYTES_MAX],
 }
 
-/// What the arguments ask for, and then what is still to be found of it.
+/// The parsed arguments.
 struct Options {
     goal: Option<Goal>,
     /// As in [`Wish::families`]; 0: both.
@@ -81,8 +79,8 @@ impl Options {
 }
 
 impl Sought {
-    /// Finds out which name is to be asked for.
-    fn read(&mut self, goal: Goal) -> Option<()> {
+    /// Sets the name to query: the host name, or the reverse name of the address. `None`: the argument is neither.
+    fn set_name(&mut self, goal: Goal) -> Option<()> {
         if goal == Goal::Address {
             let name: &mut [u8; REVERSE_BYTES_MAX] = self.name.first_chunk_mut()?;
             reverse(address(self.text)?.to_canonical(), name);
@@ -95,7 +93,7 @@ impl Sought {
     }
 }
 
-/// Prints what it finds until it has found all, or been told that there is none.
+/// Resolves all arguments: prints each result, and reports each name without one.
 #[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let mut options = Options {
@@ -108,14 +106,14 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         options.set(Flag::of(given.number)?, given.value.to_bytes())
     })?;
     let Some(goal) = options.goal else {
-        let what = text!("say with -n that these are names, or with -a that they are addresses");
+        let what = text!("add -n to resolve names, or -a to resolve addresses");
         return Err(complain(USAGE, what, b"", SEE_HELP));
     };
     if options.sought.is_empty() {
         return Err(complain(USAGE, Flag::Argument.wanted(), b"", SEE_HELP));
     }
     for sought in options.sought.iter_mut() {
-        if sought.read(goal).is_none() {
+        if sought.set_name(goal).is_none() {
             let why = if goal == Goal::Host {
                 Flag::Argument.wanted()
             } else {
@@ -136,7 +134,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         families,
     });
     let mut asker = Asker {
-        left: (1 << options.sought.len()) - 1,
+        pending: (1 << options.sought.len()) - 1,
         sought: &options.sought,
         out: Out::new(),
         status: DONE,
@@ -148,51 +146,51 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         &mut wishes,
         false,
     )?;
-    // One that was asked to stop before has not found all.
-    if asker.left != 0 || asker.status != DONE {
+    // Names are still pending if a signal stopped the search.
+    if asker.pending != 0 || asker.status != DONE {
         return Err(FAILED);
     }
     Ok(())
 }
 
-/// Waits for what is to be found.
+/// Prints the results of the search.
 struct Asker<'a> {
     sought: &'a [Sought],
-    /// A bit for each that was not found yet.
-    left: u32,
+    /// A bit for each item of `sought` that is not answered yet.
+    pending: u32,
     out: Out,
     status: Fatal,
 }
 
-// There is a bit for each.
+// `pending` has a bit for each item.
 const _: () = assert!(WISH_COUNT_MAX < u32::BITS as usize);
 
 impl Finder for Asker<'_> {
-    fn take(&mut self, _: &Links, event: &Event<'_>) -> bool {
+    fn handle_event(&mut self, _: &Links, event: &Event<'_>) -> bool {
         let names = event.names();
-        for (at, sought) in self.sought.iter().enumerate() {
-            let bit = 1 << at;
+        for (index, sought) in self.sought.iter().enumerate() {
+            let bit = 1 << index;
             let name = names.find(Name::of(&sought.name));
-            if self.left & bit == 0 || !name.is_some_and(|name| event.is_of(name)) {
+            if self.pending & bit == 0 || !name.is_some_and(|name| event.is_of(name)) {
                 continue;
             }
-            self.left &= !bit;
+            self.pending &= !bit;
             let why = match event.what {
                 What::Found => {
-                    let out = self.out.begin();
+                    let out = self.out.clear();
                     out.put(sought.text).byte(b'\t');
                     match event.address {
                         None => out.name(names, event.host),
                         address => out.address(address),
                     };
-                    out.end();
+                    out.print_line();
                     continue;
                 }
-                What::Absent => text!("its host says so"),
-                _ => text!("it may be off, or not on these networks"),
+                What::Absent => text!("the host denies that the record exists"),
+                _ => text!("no answer; the host may be off, or not on these networks"),
             };
-            self.status = complain(FAILED, text!("nothing was found of"), sought.text, why);
+            self.status = complain(FAILED, text!("cannot resolve"), sought.text, why);
         }
-        self.left != 0
+        self.pending != 0
     }
 }

@@ -375,7 +375,7 @@ fn failed_or_missing_exec_program_is_reported() -> Result<()> {
         let output =
             Said::by(&mut world.browser(&world.ours, &["-t", "--exec", program, "_http._tcp"])?)?;
         ensure!(
-            output.code == Some(1) && output.stderr.contains("there is no such program"),
+            output.code == Some(1) && output.stderr.contains("no such program"),
             "{output:?}"
         );
     }
@@ -384,8 +384,8 @@ fn failed_or_missing_exec_program_is_reported() -> Result<()> {
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     for (program, part) in [
-        (&*file, "cannot be run: the program"),
-        (&bad, "has failed: the program"),
+        (&*file, "cannot run the program"),
+        (&bad, "error from the program"),
     ] {
         let output = Said::by(
             &mut world.browser(&world.ours, &["-t", "--exec", program, "_sftp-ssh._tcp"])?,
@@ -488,7 +488,7 @@ fn full_disk_is_reported_once_by_keep() -> Result<()> {
     );
     let output = Said::by(&mut world.browser(&world.ours, &["-t", "--keep", &path, "-a"])?)?;
     ensure!(
-        output.code == Some(1) && output.stderr.contains("cannot remember in"),
+        output.code == Some(1) && output.stderr.contains("cannot use the --keep file"),
         "{output:?}"
     );
     // A tmpfs of one page, filled completely.

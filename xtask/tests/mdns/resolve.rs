@@ -57,7 +57,8 @@ pub fn finds_us(world: &World) -> Result<()> {
         "{denied:?}"
     );
     ensure!(
-        denied.stderr == "stowaway: nothing was found of box.local: its host says so\n",
+        denied.stderr
+            == "stowaway: cannot resolve box.local: the host denies that the record exists\n",
         "{denied:?}"
     );
     ensure!(elapsed < Duration::from_millis(1500), "{elapsed:?}");
@@ -71,7 +72,7 @@ pub fn finds_us(world: &World) -> Result<()> {
     );
     ensure!(
         some.stderr
-            .contains("nothing was found of nobody.local: it may be off"),
+            .contains("cannot resolve nobody.local: no answer; the host may be off"),
         "{some:?}"
     );
     ensure!((4..15).contains(&elapsed.as_secs()), "{elapsed:?}");
