@@ -1,7 +1,6 @@
-//! What is announced of what may change: the services that files describe, virtual machines.
+//! Announced services that come from a scan which is repeated: those of service files, and virtual machines.
 //!
-//! Each look shows all that are there. Those that are as they were are left alone; of those that are gone, or have
-//! become something else, leave is taken.
+//! Unchanged services stay announced. Services that are gone or changed are removed with a goodbye.
 
 use super::add;
 use crate::engine::mdns::{NameId, Responder};
@@ -9,59 +8,59 @@ use crate::mem::Slots;
 use crate::time::Instant;
 use crate::wire::announce::Service;
 
-/// One that is announced.
+/// An announced service.
 struct Entry {
-    /// What stays while it changes.
+    /// Identifies the source, such as a file; unaffected by changes of its content.
     id: u64,
-    /// What differs when it has changed.
+    /// Differs once the content has changed.
     stamp: u64,
     name: NameId,
-    /// It was shown in this look.
-    is_there: bool,
+    /// True if the current scan has found the source.
+    is_present: bool,
 }
 
-/// All of a kind.
+/// The announced services of one kind of source.
 pub(super) struct Announced(Slots<Entry>);
 
 impl Announced {
-    /// None yet.
+    /// Makes an empty table for `count` services.
     pub(super) fn new(count: usize) -> Self {
         Self(Slots::new(count))
     }
 
-    /// A look begins.
-    pub(super) fn begin(&mut self) {
+    /// Starts a scan.
+    pub(super) fn start_scan(&mut self) {
         for entry in self.0.iter_mut() {
-            entry.is_there = false;
+            entry.is_present = false;
         }
     }
 
-    /// Whether this one is announced as it is. If it is announced otherwise, it is not any more.
-    pub(super) fn has(
+    /// Marks a source as present and returns true if its content is announced. If an older content is announced, removes that.
+    pub(super) fn mark_present(
         &mut self,
         now: Instant,
         (id, stamp): (u64, u64),
         responder: &mut Responder,
     ) -> bool {
         let mut old = None;
-        for (at, entry) in self.0.iter_mut().enumerate() {
+        for (index, entry) in self.0.iter_mut().enumerate() {
             if entry.id == id {
                 if entry.stamp == stamp {
-                    entry.is_there = true;
+                    entry.is_present = true;
                     return true;
                 }
-                if !entry.is_there {
-                    old = Some(at);
+                if !entry.is_present {
+                    old = Some(index);
                 }
             }
         }
-        if let Some(at) = old {
-            self.remove(now, at, responder);
+        if let Some(index) = old {
+            self.remove(now, index, responder);
         }
         false
     }
 
-    /// Announces this one, which was not, and which `file` describes.
+    /// Announces a service that is not announced yet. `file` is the file that describes it, for an error message.
     pub(super) fn announce(
         &mut self,
         now: Instant,
@@ -75,33 +74,33 @@ impl Announced {
                 id,
                 stamp,
                 name,
-                is_there: true,
+                is_present: true,
             });
         }
     }
 
-    /// How many there are.
+    /// Returns the number of announced services.
     pub(super) fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// The look ends: those that were not shown are gone.
-    pub(super) fn end(&mut self, now: Instant, responder: &mut Responder) {
-        let mut at = 0;
-        while let Some(entry) = self.0.get(at) {
-            if entry.is_there {
-                at += 1;
+    /// Ends a scan: removes the services that it has not found.
+    pub(super) fn finish_scan(&mut self, now: Instant, responder: &mut Responder) {
+        let mut index = 0;
+        while let Some(entry) = self.0.get(index) {
+            if entry.is_present {
+                index += 1;
             } else {
-                self.remove(now, at, responder);
+                self.remove(now, index, responder);
             }
         }
     }
 
-    fn remove(&mut self, now: Instant, at: usize, responder: &mut Responder) {
-        // The last one takes its place.
+    fn remove(&mut self, now: Instant, index: usize, responder: &mut Responder) {
+        // Moves the last entry to the freed index.
         if let Some(mut last) = self.0.pop() {
-            if let Some(place) = self.0.get_mut(at) {
-                core::mem::swap(place, &mut last);
+            if let Some(entry) = self.0.get_mut(index) {
+                core::mem::swap(entry, &mut last);
             }
             responder.remove_service(now, last.name);
         }

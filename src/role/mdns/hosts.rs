@@ -1,4 +1,4 @@
-//! Names of other hosts' addresses, as avahi's file of them has them: lines of `ADDRESS NAME`. avahi.hosts(5).
+//! Reads the file of `--hosts`: names of other addresses, in lines of `ADDRESS NAME`. avahi.hosts(5).
 
 use super::super::Console;
 use super::super::args::address;
@@ -13,8 +13,10 @@ use crate::wire::label::cut;
 use core::ffi::CStr;
 use core::net::IpAddr;
 
-/// Hands out the labels before `.local` of each name, with its address, and tells what is wrong with lines that are left out. The
-/// error is that of the file.
+/// Calls `each` with the labels before `.local` and the address of each line. Malformed lines are reported and left out.
+///
+/// # Errors
+/// Those of [`source::read`].
 pub(super) fn read(
     path: &CStr,
     memory: &mut Memory,
@@ -25,24 +27,24 @@ pub(super) fn read(
         if read_line(line, each).is_none() {
             let mut about = Line::default();
             about.raw(path.to_bytes()).byte(b':').number(number);
-            let why = text!("a line is an address in numbers and a name that ends with .local");
+            let why = text!("a line has a numeric address and a name that ends with .local");
             event::tell(&mut Console, text!("left out"), about.bytes(), why);
         }
     }
     Ok(())
 }
 
-/// `None`: the line is not as it must be.
+/// Parses a line, which may be empty or a comment. `None`: malformed.
 fn read_line(line: &[u8], each: &mut dyn FnMut(&[u8], Option<&IpAddr>)) -> Option<()> {
     let (line, _) = cut(line, b'#');
     let words = line.split(u8::is_ascii_whitespace);
     let mut words = words.filter(|word| !word.is_empty());
     let mut next = || words.next();
-    let Some(told) = next() else {
+    let Some(word) = next() else {
         return Some(());
     };
     let labels = host_labels(next()?)?;
-    let address = address(told)?.to_canonical();
+    let address = address(word)?.to_canonical();
     next().is_none().then(|| each(labels, Some(&address)))
 }
 
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_an_address_and_a_name() {
+    fn malformed_lines_are_left_out() {
         let place = Place::new("hosts");
         place.put(
             "hosts",

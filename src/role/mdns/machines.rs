@@ -1,6 +1,6 @@
-//! Virtual machines as services: where each lives, so that a search for one finds its host.
+//! Announces virtual machines as services `_vm._tcp`, so that browsing finds the host on which a machine is stored.
 //!
-//! The directory is looked at every ten seconds; a file is read when it is new or was written to.
+//! Scans the directory every ten seconds, and reads a file if it is new or was modified.
 
 use super::super::Console;
 use super::announced::Announced;
@@ -14,42 +14,42 @@ use crate::time::{Duration, Instant};
 use crate::wire::announce::Service;
 use core::ffi::CStr;
 
-/// How often they are looked at.
-const LOOK: Duration = Duration::from_secs(10);
+/// Interval of scans.
+const SCAN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The machines in a directory.
 pub(super) struct Machines {
     path: &'static CStr,
     announced: Announced,
-    /// It was told how many there are.
-    is_told: bool,
-    /// That the directory cannot be read was told.
-    is_lost: bool,
+    /// True if the number of machines was reported.
+    is_reported: bool,
+    /// True if the last scan failed, which was reported.
+    has_failed: bool,
 }
 
 impl Machines {
-    /// None yet.
+    /// Makes an empty list for the directory at `path`.
     pub(super) fn new(path: &'static CStr) -> Self {
         Self {
             path,
             announced: Announced::new(MACHINE_COUNT_MAX),
-            is_told: false,
-            is_lost: false,
+            is_reported: false,
+            has_failed: false,
         }
     }
 
-    /// Announces those that are new or changed.
-    fn take(
+    /// Announces a machine that was found, if it is new or changed.
+    fn update(
         &mut self,
         seen: &Seen<'_>,
         now: Instant,
         memory: &mut Memory,
         responder: &mut Responder,
     ) {
-        if self.announced.has(now, seen.id, responder) {
+        if self.announced.mark_present(now, seen.id, responder) {
             return;
         }
-        // One that cannot be read, or says nothing, is perhaps just being written.
+        // A file that is unreadable or describes no machine may be half-written; the next scan tries again.
         let Ok(file) = seen.read(memory) else {
             return;
         };
@@ -67,30 +67,31 @@ impl Machines {
             .announce(now, seen.id, &service, seen.path, responder);
     }
 
-    /// Looks at the directory, and tells the responder; when to look again. The first time, it is said what was found.
-    pub(super) fn look(
+    /// Scans the directory and updates the responder. Returns the time of the next scan. The first scan reports the number of
+    /// machines.
+    pub(super) fn scan(
         &mut self,
         now: Instant,
         memory: &mut Memory,
         responder: &mut Responder,
     ) -> Instant {
         let path = self.path;
-        self.announced.begin();
-        let all = vms::list(path, &mut |seen| self.take(seen, now, memory, responder));
+        self.announced.start_scan();
+        let all = vms::list(path, &mut |seen| self.update(seen, now, memory, responder));
         if let Err(errno) = all
-            && !self.is_lost
+            && !self.has_failed
         {
             failed(text!("cannot read the directory"), path.to_bytes(), errno);
         }
-        self.is_lost = all.is_err();
-        // Unless not all could be looked at.
+        self.has_failed = all.is_err();
+        // Removes missing machines only after a complete scan.
         if all == Ok(true) {
-            self.announced.end(now, responder);
+            self.announced.finish_scan(now, responder);
         }
         if let Ok(is_all) = all
-            && !self.is_told
+            && !self.is_reported
         {
-            self.is_told = true;
+            self.is_reported = true;
             let mut line = Line::default();
             let count = self.announced.count();
             line.number(count as u32);
@@ -98,10 +99,10 @@ impl Machines {
             line.raw(path.to_bytes());
             let why = match is_all {
                 true => Text::NOTHING,
-                false => text!("there are more than 2000, or than 50000 files"),
+                false => text!("stopped at the limit of 2000 machines or 50000 files"),
             };
             event::tell(&mut Console, text!("announcing"), line.bytes(), why);
         }
-        now.after(LOOK)
+        now.after(SCAN_INTERVAL)
     }
 }

@@ -1,4 +1,4 @@
-//! `mdns`: announces the host, what it is, its services and its virtual machines. RFC 6762, RFC 6763.
+//! `mdns`: announces the host, its hardware, its services and its virtual machines by multicast DNS. RFC 6762, RFC 6763.
 
 mod announced;
 mod files;
@@ -45,22 +45,22 @@ use machines::Machines;
 use options::DIRECTORY_COUNT_MAX;
 use source::Memory;
 
-/// What `stowaway --help` says of it.
+/// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
     text!("  mdns ...\t\tannounces this host and its services on its networks\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
     #[cfg(feature = "smol")]
     super::stack::HELP,
-    text!("\nsee what is there with:  stowaway browse -art\n"),
+    text!("\nList what is announced:  stowaway browse -art\n"),
 ];
 
-const NO_MEMORY: Text = text!("there is no memory for more names and services");
+const NO_MEMORY: Text = text!("no memory for more names and services");
 
-/// The port of services that only say that they are there.
+/// Port (discard) of a service without a server, such as `_workstation._tcp`.
 const DISCARD_PORT: u16 = 9;
 
-/// Announces until the process is asked to stop.
+/// Announces until SIGTERM or SIGINT.
 #[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let options = Options::none();
@@ -71,10 +71,10 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     platform::run(&network, &mut [task], Console::leak(), signals)
 }
 
-/// Hands out further services.
+/// Passes further services to its argument, such as the exports of `serve`.
 pub(super) type Source<'a> = &'a dyn Fn(&mut dyn FnMut(&Service<'_>));
 
-/// What the options ask for, and what `more` hands out, as a task that has not started. It lasts as long as the process.
+/// Makes the task, not started yet, that announces the services of the options and of `more`. The task is never freed.
 pub(super) fn task(
     options: &'static mut Options,
     more: Source<'_>,
@@ -94,25 +94,25 @@ pub(super) fn task(
     }))
 }
 
-/// The responder, and what changes of what it announces.
-#[repr(C)] // The longest last.
+/// The responder and the sources of its services that change: files and virtual machines.
+#[repr(C)] // Largest field last: the others have short offsets.
 pub(super) struct Announcer {
     services: Files,
     machines: heapless::Vec<Machines, DIRECTORY_COUNT_MAX>,
-    /// For files.
+    /// Buffer for reading files.
     memory: &'static mut Memory,
-    /// When they are looked at.
+    /// Time of the next scan for virtual machines.
     machines_at: Instant,
-    /// What is told to be announced: the host, or a service.
+    /// Name that is reported as announced: the host's, or that of a service or alias.
     pub(super) subject: NameId,
-    /// That it is announced under this name was told.
-    is_told: bool,
+    /// True if the current name of `subject` was reported.
+    is_reported: bool,
     has_links: bool,
     pub(super) responder: Responder,
 }
 
 impl Announcer {
-    /// Tells the responder all there is to announce but machines.
+    /// Gives the responder everything to announce except virtual machines.
     fn announce_all(
         &mut self,
         options: &mut Options,
@@ -120,7 +120,7 @@ impl Announcer {
         now: Instant,
     ) -> Result<(), Fatal> {
         let responder = &mut self.responder;
-        leave_out(responder, options.leaves_host, options.leaves_reverse);
+        omit(responder, options.omits_host, options.omits_reverse);
         set_host(responder, options.name);
         let mut add_alias = |labels: &[u8], address: Option<&IpAddr>| {
             if responder.add_alias(labels, address).is_err() {
@@ -138,7 +138,7 @@ impl Announcer {
         let mut parts = [0; announce::ROOM_BYTES];
         let mut draft = Draft::new(&mut parts);
         for service in &options.services {
-            // How it is written was looked at before.
+            // Cannot fail: `Options::check` has parsed each service.
             let _ = options::read_service(service, &mut draft, &mut add);
         }
         let hardware = &mut options.hardware;
@@ -154,7 +154,7 @@ impl Announcer {
         let mut buffer = [0; _];
         let [vendor, model, serial] = &hardware.words;
         if options.identifies && serial.is_empty() && hardware.uuid.is_none() {
-            let what = text!("the host tells neither its serial number nor its UUID");
+            let what = text!("this host provides neither its serial number nor its UUID");
             let why = text!("name them with --hwid, or start as root");
             event::tell(&mut Console, what, b"", why);
         }
@@ -171,7 +171,7 @@ impl Announcer {
         self.services.read(now, self.memory, responder)
     }
 
-    /// One that has nothing to announce yet. The process ends when it does: nothing has to be given back.
+    /// Makes an announcer without anything to announce. Its memory is never freed.
     pub(super) fn new(now: Instant) -> Self {
         let limits = Limits {
             name_count: scaled(ANNOUNCED_NAME_COUNT_MIN, ANNOUNCED_NAME_COUNT),
@@ -185,12 +185,12 @@ impl Announcer {
             memory: mem::array(),
             machines_at: now,
             subject: NameId::ROOT,
-            is_told: false,
+            is_reported: false,
             has_links: false,
         }
     }
 
-    /// A task that announces on these interfaces.
+    /// Makes the task that announces on the interfaces of `choice`.
     pub(super) fn task(&'static mut self, choice: Choice<'static>) -> &'static mut dyn Task {
         mem::leak(Mdns::new(self, choice))
     }
@@ -220,12 +220,13 @@ impl Endpoint for Announcer {
         self.responder.poll_at().min(self.machines_at)
     }
 
-    /// Says what the host is called when that is settled, and what had to be called differently.
+    /// Scans for virtual machines if due, and reports names that changed after a conflict, and the subject's name once probing is
+    /// finished.
     fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Fatal> {
         if self.machines_at <= now {
             self.machines_at = Instant::NEVER;
             for machines in &mut self.machines {
-                self.machines_at = machines.look(now, self.memory, &mut self.responder);
+                self.machines_at = machines.scan(now, self.memory, &mut self.responder);
             }
         }
         while let Some(name) = self.responder.renamed() {
@@ -238,20 +239,20 @@ impl Endpoint for Announcer {
             } else if self.responder.other_host() == Some(name) {
                 what = text!("announces services alone, on");
                 why = text!("another responder on this host announces that");
-                self.is_told = false;
+                self.is_reported = false;
             }
             events.tell(what, label, why);
             let is_subject = name == self.subject;
             if is_subject && is_alias {
                 return Err(FAILED);
             }
-            self.is_told &= !is_subject;
+            self.is_reported &= !is_subject;
         }
         let is_host = self.subject == self.responder.host();
-        // That another announces the host was told.
+        // If another responder announces this host, that was reported above instead.
         let is_ours = !(is_host && self.responder.other_host().is_some());
-        if !self.is_told && self.has_links && is_ours && self.responder.is_settled() {
-            self.is_told = true;
+        if !self.is_reported && self.has_links && is_ours && self.responder.is_settled() {
+            self.is_reported = true;
             let mut line = Line::default();
             line.raw(self.responder.label(self.subject));
             if is_host || self.responder.is_alias(self.subject) {
@@ -268,7 +269,7 @@ impl Endpoint for Announcer {
 
     fn on_signals(&mut self, now: Instant, signals: Signals) {
         if signals.reload {
-            // What went wrong was told, and then all stays as it is.
+            // An error was reported by `read`; the announced services then stay unchanged.
             let _ = self.services.read(now, self.memory, &mut self.responder);
         }
     }
@@ -279,11 +280,11 @@ impl Endpoint for Announcer {
     }
 }
 
-/// Bytes of the longest name that a host has for itself.
+/// Longest host name of Linux (bytes).
 const HOST_NAME_BYTES: usize = 64;
 
-/// Tells what the host is called: what the user says, else what it calls itself up to the first dot, else what tells it from
-/// others.
+/// Sets the host's name: `wished`, else the kernel's host name up to the first dot, else `stowaway-` with the last three bytes of
+/// the MAC address.
 pub(super) fn set_host(responder: &mut Responder, wished: &[u8]) {
     let mut name = Word::default();
     name.set(wished);
@@ -306,8 +307,8 @@ pub(super) fn set_host(responder: &mut Responder, wished: &[u8]) {
     let _ = responder.set_host(name.bytes());
 }
 
-/// Tells what is not announced of the host.
-pub(super) const fn leave_out(responder: &mut Responder, host: bool, reverse: bool) {
+/// Omits the host's addresses (`host`) or their reverse mappings (`reverse`) from the announcements.
+pub(super) const fn omit(responder: &mut Responder, host: bool, reverse: bool) {
     if host {
         responder.leave_host_out();
     }
@@ -316,7 +317,7 @@ pub(super) const fn leave_out(responder: &mut Responder, host: bool, reverse: bo
     }
 }
 
-/// A service that is named as the host is.
+/// Makes a service that has the host's name, and no subtypes.
 #[inline(never)]
 pub(super) fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a> {
     Service {
@@ -332,11 +333,11 @@ pub(super) fn plain<'a>(kind: &'a [u8], port: u16, txt: &'a [u8]) -> Service<'a>
     }
 }
 
-/// Bytes of what [`pairs`] writes.
+/// Buffer size (bytes) for [`pairs`].
 const PAIRS_BYTES: usize = 600;
 
-/// The strings of a TXT record: these keys, which have spaces between them, and what is known of their values; that of the last
-/// is an identifier.
+/// Writes the strings `key=value` of a TXT record. `keys` are separated by spaces; a key without an entry in `values` has the UUID
+/// as its value. Empty values, and strings over 255 bytes, are left out.
 pub(super) fn pairs<'r>(
     keys: &[u8],
     values: &[&[u8]],
@@ -349,8 +350,8 @@ pub(super) fn pairs<'r>(
     if let Some(uuid) = uuid {
         uuid.emit(&mut last);
     }
-    for (place, key) in parts(keys, b' ').enumerate() {
-        let value = values.get(place).copied().unwrap_or(last.since(0));
+    for (index, key) in parts(keys, b' ').enumerate() {
+        let value = values.get(index).copied().unwrap_or(last.since(0));
         let len = key.len() + 1 + value.len();
         if !value.is_empty() && len <= STRING_BYTES_MAX {
             label::put_byte(&mut txt, len as u8);
@@ -363,7 +364,7 @@ pub(super) fn pairs<'r>(
     buffer.head(len)
 }
 
-/// Announces a service, which `file` describes, if there is one; its name. That the tables are full is said.
+/// Announces a service and returns its name. If the tables are full, reports that `file` (empty: the service's type) is left out.
 pub(super) fn add(
     responder: &mut Responder,
     now: Instant,
@@ -381,7 +382,7 @@ pub(super) fn add(
     added
 }
 
-/// Says what failed, with what, and why; the status to exit with.
+/// Reports that `what` failed on `about`, with the reason of `error`. Returns exit status 1.
 fn failed(what: Text, about: &[u8], error: FsError) -> Fatal {
     reasons::failed_with(what, about, error.number(), &source::REASONS)
 }

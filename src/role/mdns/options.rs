@@ -1,4 +1,4 @@
-//! The arguments of `mdns`: what is announced, and where.
+//! The arguments of `mdns`: names, services, hardware, and interfaces.
 
 use super::super::args::host_label;
 use super::super::flags::{Flags, flags};
@@ -13,11 +13,11 @@ use crate::sys::Args;
 use crate::wire::announce::{self, Draft, Service, host_labels};
 use core::ffi::CStr;
 
-/// Services on the command line.
+/// Limit of `--service` options.
 const SERVICE_COUNT_MAX: usize = 32;
-/// Directories of virtual machines on the command line.
+/// Limit of `--vms` options.
 pub(super) const DIRECTORY_COUNT_MAX: usize = 8;
-/// Interfaces on the command line.
+/// Limit of `--interface` options, and of `--deny` options.
 const INTERFACE_COUNT_MAX: usize = 8;
 
 flags! {
@@ -44,42 +44,47 @@ flags! {
     }
 }
 
-/// What `mdns` understands.
+/// The table of these flags and those of the network stack.
 pub(in super::super) const FLAGS: Flags = network::with(Flag::table(super::HELP));
 
-// The numbers that the text below names.
+// The messages of the flags name these limits.
 const _: () = assert!(SERVICE_COUNT_MAX == 32 && INTERFACE_COUNT_MAX == 8 && ALIAS_COUNT_MAX == 8);
 
-/// What the arguments ask for.
+/// The parsed arguments.
 #[derive(Default)]
-#[repr(C)] // The longest last.
+#[repr(C)] // Largest field last: the others have short offsets.
 pub(in super::super) struct Options {
     pub(in super::super) name: &'static [u8],
     pub(in super::super) files: Option<&'static CStr>,
     pub(super) machines: heapless::Vec<&'static CStr, DIRECTORY_COUNT_MAX>,
     pub(super) identifies: bool,
     pub(super) is_workstation: bool,
-    pub(super) leaves_host: bool,
-    pub(super) leaves_reverse: bool,
-    /// Bits of [`family`].
+    /// True with `--no-host`: does not announce the host's addresses.
+    pub(super) omits_host: bool,
+    /// True with `--no-reverse`: does not announce reverse mappings (PTR records).
+    pub(super) omits_reverse: bool,
+    /// Address families to use, bits of [`family`]; 0: both.
     pub(super) families: u8,
     pub(super) hosts: Option<&'static CStr>,
     pub(super) interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
     pub(super) denied: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
-    /// Labels before `.local`.
+    /// Names of `--alias`, without `.local`.
     pub(super) aliases: heapless::Vec<&'static [u8], ALIAS_COUNT_MAX>,
-    /// As they are written.
+    /// Values of `--service`, unparsed.
     pub(super) services: heapless::Vec<&'static [u8], SERVICE_COUNT_MAX>,
     pub(super) hardware: HardwareId,
 }
 
 impl Options {
-    /// Those of no argument, for as long as the process lasts.
+    /// Allocates default options, which are never freed.
     pub(in super::super) fn none() -> &'static mut Self {
         mem::leak(Self::default())
     }
 
-    /// Reads the arguments. The error is what to exit with, be it that they are wrong or that they ask for help.
+    /// Parses the arguments and returns the network that they select.
+    ///
+    /// # Errors
+    /// The exit status: wrong arguments (reported), or help was printed.
     pub(super) fn read(&mut self, args: Args) -> Result<Network, Fatal> {
         let network = network::read(&FLAGS, args, &mut |given| {
             self.set(Flag::of(given.number)?, given.value)
@@ -87,7 +92,7 @@ impl Options {
         Ok(network.named(self.name))
     }
 
-    /// Whether the services are written as they must be.
+    /// Parses the values of `--service` and reports the first wrong one.
     pub(in super::super) fn check(&self) -> Result<(), Fatal> {
         let mut buffer = [0; announce::ROOM_BYTES];
         let mut draft = Draft::new(&mut buffer);
@@ -97,7 +102,7 @@ impl Options {
         Ok(())
     }
 
-    /// What the process is to be told of.
+    /// Returns the signals to handle: SIGHUP if service files are to be read again.
     pub(in super::super) fn signals(&self) -> Signals {
         Signals {
             reload: self.files.is_some(),
@@ -105,14 +110,14 @@ impl Options {
         }
     }
 
-    /// Takes the value of a flag; `None`: it is not what the flag takes.
+    /// Sets the option of a flag. Returns `None` if the value is wrong.
     pub(in super::super) fn set(&mut self, flag: Flag, value: &'static CStr) -> Option<()> {
         let text = value.to_bytes();
         match flag {
             Flag::Identify => self.identifies = true,
             Flag::Workstation => self.is_workstation = true,
-            Flag::NoHost => self.leaves_host = true,
-            Flag::NoReverse => self.leaves_reverse = true,
+            Flag::NoHost => self.omits_host = true,
+            Flag::NoReverse => self.omits_reverse = true,
             Flag::Ipv4 => self.families |= family::IPV4,
             Flag::Ipv6 => self.families |= family::IPV6,
             _ if text.is_empty() => return None,
@@ -130,7 +135,7 @@ impl Options {
     }
 }
 
-/// Hands out a service, if it is written as it must be.
+/// Parses a value of `--service` and passes the service to `each`. Reports a wrong value.
 pub(super) fn read_service(
     service: &[u8],
     draft: &mut Draft<'_>,
@@ -155,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_what_they_must_be() {
+    fn wrong_values_are_rejected() {
         let mut options = Options::default();
         let long = c"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
         for (flag, value, expect) in [
@@ -168,8 +173,8 @@ mod tests {
             (Flag::Hwid, c"Maker", false),
             (Flag::Interface, c"eth0", true),
         ] {
-            let taken = options.set(flag, value);
-            assert_eq!(taken.is_some(), expect, "{flag:?} {value:?}");
+            let result = options.set(flag, value);
+            assert_eq!(result.is_some(), expect, "{flag:?} {value:?}");
         }
         for (service, expect) in [
             ("Files,_sftp-ssh._tcp,22", true),

@@ -1,4 +1,4 @@
-//! What is read of a file, or of that which a link leads to: never what blocks or is no file, never too much.
+//! Reads regular files up to a limit, also through links. Other objects, such as FIFOs, are refused without blocking.
 
 use super::super::reasons::{Reason, reason};
 use crate::drive::platform::host::files::Directory;
@@ -6,22 +6,22 @@ use crate::sys::Errno;
 use crate::text::text;
 use crate::vfs::{FsError, FsResult};
 
-/// Bytes of the longest file.
+/// Largest file (bytes).
 pub(super) const FILE_BYTES_MAX: usize = 64 << 10;
 
-/// Memory for a file: with a byte more, what is longer is seen to be.
+/// Buffer for a file, one byte longer than the limit to detect a larger file.
 pub(super) type Memory = [u8; FILE_BYTES_MAX + 1];
 
-/// Why it cannot be read, and what to do about it.
+/// Reasons that are specific to these files.
 pub(super) static REASONS: [Reason; 2] = [
-    reason(Errno::INVAL, text!("it is no ordinary file")),
-    reason(Errno::FBIG, text!("it is longer than 64 KiB")),
+    reason(Errno::INVAL, text!("not a regular file")),
+    reason(Errno::FBIG, text!("longer than 64 KiB")),
 ];
 
-/// An ordinary file as a whole.
+/// Reads a whole regular file.
 ///
 /// # Errors
-/// `TooLarge`: there is no memory for it; those of [`Directory::read`].
+/// `TooLarge`: longer than [`FILE_BYTES_MAX`]; those of [`Directory::read`].
 pub(super) fn read<'m>(dir: &Directory, name: &[u8], memory: &'m mut Memory) -> FsResult<&'m [u8]> {
     let bytes = dir.read(name, memory)?;
     if bytes.len() > FILE_BYTES_MAX {
@@ -36,7 +36,7 @@ pub(super) mod tests {
     use super::*;
     use std::path::{Path, PathBuf};
 
-    /// A directory that goes when the test ends.
+    /// A directory that is removed at the end of the test.
     pub(in super::super) struct Place(pub(in super::super) PathBuf);
 
     impl Place {
@@ -48,7 +48,7 @@ pub(super) mod tests {
             Self(dir)
         }
 
-        /// Makes a file, and the directories above it.
+        /// Creates a file and its parent directories.
         pub(in super::super) fn put(&self, path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
             let path = self.0.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -79,7 +79,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn ordinary_files_of_bounded_length_are_read_and_nothing_else() {
+    fn only_regular_files_within_the_limit_are_read() {
         let place = Place::new("source");
         place.put("file", b"hello");
         place.put("empty", b"");
@@ -117,8 +117,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_reason_has_its_number() {
-        check(Errno::INVAL, &REASONS, "no ordinary file");
+    fn file_reasons_match_their_errno() {
+        check(Errno::INVAL, &REASONS, "not a regular file");
         check(Errno::FBIG, &REASONS, "64 KiB");
         check(Errno::LOOP, &REASONS, "symbolic link");
     }

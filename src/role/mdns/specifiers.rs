@@ -1,17 +1,17 @@
-//! What the specifiers in the name of a unit of systemd's stand for on this host. systemd.dnssd(5), os-release(5).
+//! Values of the specifiers (`%m`, `%v`, …) in the service name of a systemd unit. systemd.dnssd(5), os-release(5).
 
 use crate::drive::platform::host::files::Directory;
 use crate::wire::Writer;
 use crate::wire::label::{behind, cut, put_byte};
 
-/// Behind each letter the file whose first line it stands for, or what begins the line of os-release(5).
+/// For each specifier letter, the file whose first line is its value, or the key of its line in os-release(5).
 const TABLE: &[u8] =
     b"b/proc/sys/kernel/random/boot_id m/etc/machine-id v/proc/sys/kernel/osrelease \
     AIMAGE_VERSION= BBUILD_ID= MIMAGE_ID= oID= wVERSION_ID= WVARIANT_ID=";
-/// Bytes of a file that are looked at.
+/// Bytes read of a file.
 const FILE_BYTES_MAX: usize = 4096;
 
-/// What systemd calls the processor.
+/// The processor's name in systemd.
 const ARCHITECTURE: &[u8] = if cfg!(target_arch = "x86_64") {
     b"x86-64"
 } else if cfg!(target_arch = "x86") {
@@ -22,8 +22,8 @@ const ARCHITECTURE: &[u8] = if cfg!(target_arch = "x86_64") {
     b"arm"
 };
 
-/// Writes what `%` and this letter stand for: nothing, if os-release has no such field. `None`: there is no such specifier, or
-/// no such file on this host.
+/// Writes the value of the specifier `%` + `letter`: empty if os-release has no such field. `None`: an unknown specifier, or this
+/// host lacks the file.
 pub(super) fn write(letter: u8, out: &mut Writer<'_>) -> Option<()> {
     let mut buffer = [0; FILE_BYTES_MAX];
     let mut value = ARCHITECTURE;
@@ -37,7 +37,7 @@ pub(super) fn write(letter: u8, out: &mut Writer<'_>) -> Option<()> {
         value = find(file, b'\n', start).unwrap_or_default();
     }
     for byte in value {
-        // The kernel writes the boot ID as a UUID, systemd does not; a field may be in quotes.
+        // Removes quotes around a field, and the hyphens of the kernel's boot ID, which systemd writes without them.
         if !matches!((letter, byte), (_, b'"' | b'\'') | (b'b', b'-')) {
             put_byte(out, *byte);
         }
@@ -45,17 +45,17 @@ pub(super) fn write(letter: u8, out: &mut Writer<'_>) -> Option<()> {
     Some(())
 }
 
-/// What stands behind `start` in the first part of a text that begins with it.
+/// Splits `text` at `separator`, and returns the remainder of the first part that starts with `start`.
 #[inline(never)]
 fn find<'a>(text: &'a [u8], separator: u8, start: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (part, more) = cut(rest, separator);
+    let mut remaining = text;
+    while !remaining.is_empty() {
+        let (part, more) = cut(remaining, separator);
         let found = behind(part, start);
         if found.is_some() {
             return found;
         }
-        rest = more;
+        remaining = more;
     }
     None
 }

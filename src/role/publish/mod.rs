@@ -1,4 +1,4 @@
-//! `publish`: announces one service, or one name of an address, until it is asked to stop. Flags are avahi-publish's.
+//! `publish`: announces one service, or one name of an address, until it is stopped. The flags are those of avahi-publish(1).
 
 use super::args::address;
 use super::flags::{Flags, flags};
@@ -14,21 +14,21 @@ use crate::text::{Text, text};
 use crate::wire::announce::{self, Draft, Part, host_labels};
 use crate::wire::label;
 
-/// What `stowaway --help` says of it.
+/// The line of `stowaway --help`.
 pub(super) const SUMMARY: Text =
     text!("  publish -s|-a ...\tannounces one service, or one name of an address\n");
 const HELP: &[Text] = &[
     text!(include_str!("help.txt")),
     #[cfg(feature = "smol")]
     super::stack::HELP,
-    text!("\nfor more than one:  stowaway mdns --service NAME,TYPE,PORT ...\n"),
+    text!("\nSeveral services:  stowaway mdns --service NAME,TYPE,PORT ...\n"),
 ];
 
-/// Words that are no flags: a name, a type, a port, and strings.
+/// Limit of positional arguments: name, type, port and TXT strings.
 const WORD_COUNT_MAX: usize = 64;
-/// Interfaces on the command line.
+/// Limit of `--interface` options.
 const INTERFACE_COUNT_MAX: usize = 8;
-/// Subtypes on the command line.
+/// Limit of `--subtype` options.
 const SUBTYPE_COUNT_MAX: usize = 8;
 
 flags! {
@@ -44,24 +44,29 @@ flags! {
         valued {
             Host "H" | "--host" => "name a host, such as other.local",
             Subtype "--subtype" => "name a subtype, such as _x._sub._http._tcp; 8 at most",
-            Domain "d" | "--domain" => "there is no other domain than local",
+            Domain "d" | "--domain" => "only the domain local is supported",
             Interface "--interface" => "name an interface, such as eth0; 8 at most",
-            Argument "*" => "name, type, port and 61 strings at most",
+            Argument "*" => "name a service: NAME TYPE PORT and at most 61 TXT strings",
         }
     }
 }
 
 const FLAGS: Flags = network::with(Flag::table(HELP));
 
-/// What the arguments ask for.
+/// The parsed arguments.
 #[derive(Default)]
 struct Options {
+    /// True with `-a`: announces a name of an address, not a service.
     is_address: bool,
-    is_one_way: bool,
-    leaves_host: bool,
+    /// True with `-R`: announces no reverse mapping (PTR record).
+    omits_reverse: bool,
+    /// True with `--no-host`: does not announce the host's own addresses.
+    omits_host: bool,
+    /// Host of the service; empty: this host.
     host: &'static [u8],
     subtypes: heapless::Vec<&'static [u8], SUBTYPE_COUNT_MAX>,
     interfaces: heapless::Vec<&'static [u8], INTERFACE_COUNT_MAX>,
+    /// Positional arguments.
     words: heapless::Vec<&'static [u8], WORD_COUNT_MAX>,
 }
 
@@ -70,8 +75,8 @@ impl Options {
         match flag {
             Flag::Service => self.is_address = false,
             Flag::Address => self.is_address = true,
-            Flag::NoReverse => self.is_one_way = true,
-            Flag::NoHost => self.leaves_host = true,
+            Flag::NoReverse => self.omits_reverse = true,
+            Flag::NoHost => self.omits_host = true,
             Flag::Verbose | Flag::NoFail => {}
             Flag::Domain => return label::is_local(value).then_some(()),
             Flag::Argument => self.words.push(value).ok()?,
@@ -84,7 +89,7 @@ impl Options {
     }
 }
 
-/// Announces until the process is asked to stop.
+/// Announces until SIGTERM or SIGINT.
 #[inline(never)]
 pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let options = mem::leak(Options::default());
@@ -98,19 +103,19 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     let responder = &mut announcer.responder;
     let name = next();
     let mut subject = None;
-    // A name of an address is not the host's.
-    let leaves_host = options.leaves_host || options.is_address;
-    mdns::leave_out(responder, leaves_host, options.is_one_way);
+    // With `-a` the name belongs to another address, so the host's own addresses are not announced.
+    let omits_host = options.omits_host || options.is_address;
+    mdns::omit(responder, omits_host, options.omits_reverse);
     if options.is_address {
         let labels = host_labels(name).filter(|labels| label::cut(labels, b'.').0 == *labels);
         let Some(labels) = labels else {
-            let why = text!("name one that ends with .local");
+            let why = text!("name a host name that ends with .local");
             return Err(refuse(b"-a", name, why));
         };
-        let told = next();
-        let Some(address) = address(told).filter(|_| next().is_empty()) else {
-            let why = text!("name an address in numbers, such as 192.0.2.1 or 2001:db8::1");
-            return Err(refuse(name, told, why));
+        let word = next();
+        let Some(address) = address(word).filter(|_| next().is_empty()) else {
+            let why = text!("name a numeric address, such as 192.0.2.1 or 2001:db8::1");
+            return Err(refuse(name, word, why));
         };
         subject = responder
             .add_alias(labels, Some(&address.to_canonical()))
@@ -138,7 +143,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         for string in words {
             put(Part::Txt, string)?;
         }
-        // It has a name and a type.
+        // Cannot fail: name and type are set above.
         let _ = draft.hand_out(&mut |service| subject = mdns::add(responder, now, service, b""));
     }
     announcer.subject = subject.unwrap_or(announcer.responder.host());

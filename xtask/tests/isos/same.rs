@@ -189,7 +189,7 @@ fn content(client: &mut Sftp, path: &[u8], size: u64) -> Result<String> {
     let sum = sum(size, |mut offset, mut remaining| {
         while !remaining.is_empty() {
             let len = remaining.len().min(READ_MAX as usize);
-            let doffseta = client.read(&handle, at, len as u32)?;
+            let data = client.read(&handle, offset, len as u32)?;
             let data = data.with_context(|| format!("the file ends at {offset}"))?;
             let (filled, after) = remaining.split_at_mut(data.len());
             filled.copy_from_slice(&data);

@@ -127,7 +127,7 @@ fn unit_specifiers_are_expanded() -> Result<()> {
     let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
     let message = responder.wait_for("left out")?;
     ensure!(
-        message.contains("/no.dnssd:2: behind % there can be"),
+        message.contains("/no.dnssd:2: % must be followed by"),
         "{message}"
     );
     responder.wait_for("announced box.local")?;

@@ -175,7 +175,7 @@ fn disabled_families_and_interfaces_are_silent() -> Result<()> {
 fn missing_serial_number_and_uuid_are_reported() -> Result<()> {
     let world = World::poor()?;
     let responder = world.announce(&["--name", "box", "--identify"])?;
-    let warning = "the host tells neither its serial number nor its UUID";
+    let warning = "this host provides neither its serial number nor its UUID";
     // SIGTERM is handled only once the responder runs: the test waits for the announcement before it stops it.
     responder.wait_for_all(&[warning, "announced box.local"])?;
     responder.stop()?;
@@ -183,6 +183,6 @@ fn missing_serial_number_and_uuid_are_reported() -> Result<()> {
     let responder = world.announce(&words)?;
     responder.wait_for("announced box.local")?;
     let output = responder.stop_and_read()?;
-    ensure!(!output.contains("the host tells neither"), "{output}");
+    ensure!(!output.contains("this host provides neither"), "{output}");
     Ok(())
 }

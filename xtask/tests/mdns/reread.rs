@@ -54,7 +54,7 @@ fn sighup_applies_changed_service_files() -> Result<()> {
     apply_changes(&dir)?;
     kill(responder.pid(), Signal::SIGHUP)?;
     let message = responder.wait_for("left out")?;
-    let expect = "broken.service:2: there is no such element, attribute, value or key";
+    let expect = "broken.service:2: unknown element, attribute, value or key";
     ensure!(message.ends_with(expect), "{message}");
     let browse = ["avahi-browse", "-rtpk", "_http._tcp"];
     avahi.see(

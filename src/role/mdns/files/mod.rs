@@ -1,6 +1,6 @@
-//! Services that files describe: avahi's `*.service` and systemd's `*.dnssd` in one directory.
+//! Announces the services of a directory's files: avahi's `*.service` and systemd's `*.dnssd`.
 //!
-//! A file that is wrong is told, with its line, and left out as a whole; the others are not the worse for it.
+//! A malformed file is reported with the line number and left out as a whole; the other files are announced.
 
 use super::super::reasons::why;
 use super::super::{Console, Fatal};
@@ -20,40 +20,40 @@ use crate::wire::announce::{self, Draft, Flaw, Service, Wrong};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 
-/// Entries of the directory that are looked at. Of services there are as many as the responder has memory for.
+/// Limit of directory entries read. The number of services is limited by the responder's memory.
 const ENTRY_COUNT_MAX: usize = 20_000;
 
 texts! {
-    /// What to do about a flaw.
+    /// Returns the message for a flaw in a service's description.
     pub(in super::super) fn advice(Flaw) {
         Name => "a name has 1 to 63 bytes of UTF-8 and no control characters",
         Kind => "a type is _x._tcp or _x._udp; x has letters, digits and hyphens",
-        Subtype => "a subtype has 1 to 63 bytes and no dots; behind it there may be ._sub. and the type",
-        Host => "a host's name has parts of 1 to 63 bytes, with dots between them",
-        Domain => "there is no other domain than local",
+        Subtype => "a subtype has 1 to 63 bytes and no dots; ._sub. and the type may follow",
+        Host => "a host name has labels of 1 to 63 bytes, separated by dots",
+        Domain => "only the domain local is supported",
         Number => "a number is 0 to 65535",
         String => "a TXT string has at most 255 bytes",
         Key => "a TXT string begins with a key in ASCII",
         Strings => "all TXT strings together have at most 1300 bytes",
-        Digits => "what is there is not base64, or not hexadecimal",
-        Long => "what is there is too long",
-        Unknown => "there is no such element, attribute, value or key",
-        Form => "it breaks off, or is not of the form of such a file",
-        Entity => "there is no such entity; write lt, gt, amp, quot, apos or a number",
-        Declarations => "a document type cannot have declarations of its own",
-        Specifier => "behind % there can be %, or a letter that systemd.dnssd(5) has, if this host knows what it stands for",
-        Escape => "a backslash cannot have this behind it",
+        Digits => "invalid base64 or hexadecimal digits",
+        Long => "the value is too long",
+        Unknown => "unknown element, attribute, value or key",
+        Form => "syntax error, or the file is truncated",
+        Entity => "unknown entity; use lt, gt, amp, quot, apos or a number",
+        Declarations => "a document type with declarations is not supported",
+        Specifier => "% must be followed by % or by a specifier of systemd.dnssd(5) that this host has",
+        Escape => "invalid character after a backslash",
     }
 }
 
-/// The services of a directory, if one is to be read.
+/// The services of the directory of `--services`, if any.
 pub(super) struct Files {
     pub(super) path: Option<&'static CStr>,
     announced: Announced,
 }
 
 impl Files {
-    /// None yet.
+    /// Makes an empty list without a directory.
     pub(super) fn new() -> Self {
         Self {
             path: None,
@@ -61,7 +61,7 @@ impl Files {
         }
     }
 
-    /// Reads them, perhaps again: announces what is new, and takes leave of what is gone.
+    /// Reads the directory, at the start or again after SIGHUP: announces new services and removes those that are gone.
     pub(super) fn read(
         &mut self,
         now: Instant,
@@ -72,31 +72,33 @@ impl Files {
             return Ok(());
         };
         let announced = &mut self.announced;
-        announced.begin();
+        announced.start_scan();
         read(path, memory, &mut Console, &mut |service, file| {
             let host = service.host.unwrap_or_default();
             let id = mixed(service.kind, mixed(service.name, 0));
             let mut stamp = u64::from(service.families) << 48 | u64::from(service.port) << 32;
             stamp |= u64::from(service.priority) << 16 | u64::from(service.weight);
             stamp = mixed(service.subtypes, mixed(service.txt, mixed(host, stamp)));
-            if !announced.has(now, (id, stamp), responder) {
+            if !announced.mark_present(now, (id, stamp), responder) {
                 announced.announce(now, (id, stamp), service, file, responder);
             }
         })
         .map_err(|errno| failed(text!("cannot read the directory"), path.to_bytes(), errno))?;
-        announced.end(now, responder);
+        announced.finish_scan(now, responder);
         Ok(())
     }
 }
 
-/// A number that differs when any of the bytes does, or how many there are.
+/// Hashes the length and content of `bytes` into `number` (as FNV-1a).
 fn mixed(bytes: &[u8], number: u64) -> u64 {
     let mix = |number: u64, byte: &u8| (number ^ u64::from(*byte)).wrapping_mul(PRIME);
     bytes.iter().fold(number ^ bytes.len() as u64, mix)
 }
 
-/// Hands out the services that the files in `path` describe, each with its file's path, and tells what is wrong with those that
-/// are left out. The error is that of the directory.
+/// Calls `each` with every service of the files in `path`, and the path of its file. Reports malformed files to `sink`.
+///
+/// # Errors
+/// Those of [`Directory::open`] and [`Directory::list`].
 pub(super) fn read(
     path: &CStr,
     memory: &mut Memory,
@@ -128,7 +130,7 @@ pub(super) fn read(
                 } else {
                     announce::parse_avahi
                 };
-                // What is wrong at its end concerns all of it.
+                // Parses twice: services are passed on only after the whole file was found to be valid.
                 let Err(Wrong { line, flaw }) = parse(file, &mut draft, &mut |_| {}) else {
                     let _ = parse(file, &mut draft, &mut |service| {
                         each(service, about.bytes());
@@ -143,7 +145,7 @@ pub(super) fn read(
         ControlFlow::Continue(())
     })?;
     if !is_all {
-        let why = text!("there is more in it than 20000 files");
+        let why = text!("the directory has more than 20000 files");
         event::tell(sink, text!("left out some of"), path.to_bytes(), why);
     }
     Ok(())

@@ -1,26 +1,26 @@
-//! Directories with files of all kinds.
+//! Directories with valid, malformed and unreadable service files.
 
 use super::super::source::tests::{Place, memory};
 use super::*;
 use crate::vfs::FsError;
 
-/// Lines that were told.
+/// The reported lines.
 #[derive(Debug)]
-struct Told(Vec<String>);
+struct Reported(Vec<String>);
 
-impl Sink for Told {
+impl Sink for Reported {
     fn take(&mut self, line: &[u8]) {
         self.0.push(String::from_utf8(line.to_vec()).unwrap());
     }
 }
 
-/// Names and ports of services, and what was told, without where the directory is.
+/// Returns the services (`NAME:PORT`) and the reported lines, without the directory's path.
 fn read(place: &Place) -> (Vec<String>, Vec<String>) {
-    let (mut told, mut services) = (Told(Vec::new()), Vec::new());
+    let (mut reported, mut services) = (Reported(Vec::new()), Vec::new());
     super::read(
         &place.path(),
         &mut memory(),
-        &mut told,
+        &mut reported,
         &mut |service, _| {
             let name = String::from_utf8(service.name.to_vec()).unwrap();
             services.push(format!("{name}:{}", service.port));
@@ -28,12 +28,12 @@ fn read(place: &Place) -> (Vec<String>, Vec<String>) {
     )
     .unwrap();
     let start = format!("stowaway: left out {}/", place.0.display());
-    let lines = told.0.iter().map(|line| {
-        let rest = line.strip_prefix(&start).unwrap();
-        rest.strip_suffix('\n').unwrap().to_owned()
+    let lines = reported.0.iter().map(|line| {
+        let after = line.strip_prefix(&start).unwrap();
+        after.strip_suffix('\n').unwrap().to_owned()
     });
     let mut lines: Vec<_> = lines.collect();
-    // A directory has no order.
+    // The order of directory entries is arbitrary.
     services.sort();
     lines.sort();
     (services, lines)
@@ -46,14 +46,14 @@ fn group(name: &str, ports: &[&str]) -> String {
 }
 
 #[test]
-fn files_are_read_and_what_is_wrong_is_left_out() {
+fn malformed_files_are_left_out_and_reported() {
     let place = Place::new("files");
     place.put("b.service", group("b", &["1", "2"]));
     place.put("a.dnssd", "[Service]\nName=a\nType=_a._udp\nPort=3\n");
     place.put("c.service.bak", "no");
     place.put("d.xml", "no");
     place.put("e.service/inside", "no");
-    // The first of its services is good.
+    // The first service is valid, the second one is not.
     place.put("f.service", group("f", &["4", "x"]));
     place.put("g.dnssd", "[Service]\nName=%?\n");
     place.put("h.service", [b' '; source::FILE_BYTES_MAX + 1]);
@@ -65,23 +65,23 @@ fn files_are_read_and_what_is_wrong_is_left_out() {
     link("elsewhere/k", "k.service");
     link("gone", "i.service");
     place.fifo("j.service");
-    let (services, told) = read(&place);
+    let (services, reported) = read(&place);
     assert_eq!(services, ["a:3", "b:1", "b:2", "k:6", "z:5"]);
     assert_eq!(
-        told,
+        reported,
         [
-            "e.service: it is a directory",
+            "e.service: is a directory",
             "f.service:5: a number is 0 to 65535",
-            "g.dnssd:2: behind % there can be %, or a letter that systemd.dnssd(5) has, if this host knows what it stands for",
-            "h.service: it is longer than 64 KiB",
-            "i.service: it does not exist; check the path",
-            "j.service: it is no ordinary file",
+            "g.dnssd:2: % must be followed by % or by a specifier of systemd.dnssd(5) that this host has",
+            "h.service: longer than 64 KiB",
+            "i.service: does not exist; check the path",
+            "j.service: not a regular file",
         ]
     );
 }
 
 #[test]
-fn there_is_an_end_to_entries_and_it_is_told() {
+fn entry_limit_is_reported() {
     let place = Place::new("many");
     place.put("a.dnssd", "[Service]\nName=a\nType=_a._tcp\n");
     for number in 0..ENTRY_COUNT_MAX {
@@ -94,9 +94,9 @@ fn there_is_an_end_to_entries_and_it_is_told() {
         })
         .unwrap();
     }
-    let mut told = Told(Vec::new());
+    let mut reported = Reported(Vec::new());
     let mut count = 0;
-    super::read(&place.path(), &mut memory(), &mut told, &mut |_, _| {
+    super::read(&place.path(), &mut memory(), &mut reported, &mut |_, _| {
         count += 1
     })
     .unwrap();
@@ -104,26 +104,26 @@ fn there_is_an_end_to_entries_and_it_is_told() {
         count + 2 >= ENTRY_COUNT_MAX && count < ENTRY_COUNT_MAX,
         "{count}"
     );
-    assert_eq!(told.0.len(), 1);
+    assert_eq!(reported.0.len(), 1);
     let expect = format!(
-        "left out some of {}: there is more in it",
+        "left out some of {}: the directory has more",
         place.0.display()
     );
-    assert!(told.0[0].contains(&expect), "{told:?}");
+    assert!(reported.0[0].contains(&expect), "{reported:?}");
 }
 
-/// What the tests' host is, as its own tools tell it.
+/// The expected values are read from the test host's files.
 #[test]
-fn specifiers_stand_for_what_this_host_says_of_itself() {
+fn specifiers_have_the_values_of_this_host() {
     let expand = |letter: u8| {
         let mut buffer = [0; 256];
         let mut out = crate::wire::Writer::new(&mut buffer);
         specifiers::write(letter, &mut out)?;
         Some(String::from_utf8(out.since(0).to_vec()).unwrap())
     };
-    let said = |path: &str| std::fs::read_to_string(path).ok();
-    let first = |path: &str| said(path).map(|text| text.trim_end().to_owned());
-    let release = said("/etc/os-release");
+    let content = |path: &str| std::fs::read_to_string(path).ok();
+    let first = |path: &str| content(path).map(|text| text.trim_end().to_owned());
+    let release = content("/etc/os-release");
     let field = |key: &str| {
         let mut lines = release.as_deref()?.lines();
         let value = lines.find_map(|line| line.strip_prefix(&format!("{key}=")));
@@ -150,23 +150,23 @@ fn specifiers_stand_for_what_this_host_says_of_itself() {
 }
 
 #[test]
-fn long_and_odd_names_are_told_as_they_can_be() {
+fn odd_file_names_are_escaped_in_reports() {
     let place = Place::new("odd");
     let long = format!("{}.service", "x".repeat(247));
     place.put(&long, "");
     place.put("a\x1b[2J.dnssd", "");
-    let (services, told) = read(&place);
+    let (services, reported) = read(&place);
     assert!(services.is_empty());
     assert_eq!(
-        told[0],
+        reported[0],
         r"a\033[2J.dnssd:1: a name has 1 to 63 bytes of UTF-8 and no control characters"
     );
-    assert!(told[1].starts_with(&format!("{long}:1: it breaks off")));
-    assert_eq!(told.len(), 2);
+    assert!(reported[1].starts_with(&format!("{long}:1: syntax error")));
+    assert_eq!(reported.len(), 2);
 }
 
 #[test]
-fn a_directory_that_is_none_is_an_error() {
+fn unreadable_directory_fails() {
     let place = Place::new("none");
     place.put("file", "");
     for (name, error) in [
@@ -174,7 +174,7 @@ fn a_directory_that_is_none_is_an_error() {
         ("missing", FsError::NoEntry),
     ] {
         let path = std::ffi::CString::new(place.0.join(name).to_str().unwrap()).unwrap();
-        let done = super::read(&path, &mut memory(), &mut Told(vec![]), &mut |_, _| {});
+        let done = super::read(&path, &mut memory(), &mut Reported(vec![]), &mut |_, _| {});
         assert_eq!(done, Err(error), "{name}");
     }
 }
@@ -185,7 +185,7 @@ fn every_flaw_has_its_advice() {
         (Flaw::Name, "a name has"),
         (Flaw::Kind, "a type is"),
         (Flaw::Subtype, "a subtype"),
-        (Flaw::Host, "a host's name"),
+        (Flaw::Host, "a host name"),
         (Flaw::Domain, "domain"),
         (Flaw::Number, "65535"),
         (Flaw::String, "255"),
@@ -194,10 +194,10 @@ fn every_flaw_has_its_advice() {
         (Flaw::Digits, "base64"),
         (Flaw::Long, "too long"),
         (Flaw::Unknown, "element, attribute"),
-        (Flaw::Form, "breaks off"),
+        (Flaw::Form, "truncated"),
         (Flaw::Entity, "entity"),
         (Flaw::Declarations, "declarations"),
-        (Flaw::Specifier, "behind %"),
+        (Flaw::Specifier, "% must be"),
         (Flaw::Escape, "backslash"),
     ] {
         assert!(advice(flaw).known().contains(part), "{flaw:?}");

@@ -1,4 +1,4 @@
-//! Hosts of several kinds, each a small tree.
+//! Hosts of several kinds, each a small tree of files.
 
 use super::super::source::tests::{Place, memory};
 use super::*;
@@ -7,7 +7,7 @@ use std::io::{Seek as _, Write as _};
 const UUID: &str = "00112233-4455-6677-8899-aabbccddeeff";
 const RAW_UUID: [u8; 16] = *b"\x33\x22\x11\0\x55\x44\x77\x66\x88\x99\xaa\xbb\xcc\xdd\xee\xff";
 
-/// Vendor, product, serial number, UUID.
+/// Formats vendor, product, serial number and UUID.
 fn shown(hardware: &HardwareId) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let mut buffer = [0; Uuid::TEXT_BYTES];
@@ -27,7 +27,7 @@ fn find(place: &Place, is_private: bool) -> String {
     shown(&hardware)
 }
 
-/// A system's structure with these strings.
+/// Makes an SMBIOS type 1 structure (system information) with these strings.
 fn table(strings: [&str; 3]) -> Vec<u8> {
     let mut bytes = vec![1, 27, 1, 0, 1, 2, 0, 3];
     bytes.extend(RAW_UUID);
@@ -40,7 +40,7 @@ fn table(strings: [&str; 3]) -> Vec<u8> {
     bytes
 }
 
-/// An entry point of version 3.2 for a table of this length there.
+/// Makes an SMBIOS 3.2 entry point for a table of `len` bytes at `address`.
 fn entry(address: u64, len: usize) -> Vec<u8> {
     let mut bytes = b"_SM3_\0\x18\x03\x02\0\x01\0".to_vec();
     bytes.extend((len as u32).to_le_bytes());
@@ -51,7 +51,7 @@ fn entry(address: u64, len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn the_kernels_tables_come_first() {
+fn smbios_tables_come_first() {
     let place = Place::new("tables");
     let table = table(["Dell Inc.", "PowerEdge R640", "ABC1234"]);
     place.put(
@@ -65,7 +65,7 @@ fn the_kernels_tables_come_first() {
         find(&place, true),
         format!("Dell Inc., PowerEdge R640, ABC1234, {UUID}")
     );
-    // What they do not know, others may.
+    // Fillers in the tables are replaced by the single fields.
     place.put(
         "sys/firmware/dmi/tables/DMI",
         self::table(["Default string", "Box", "None"]),
@@ -75,7 +75,7 @@ fn the_kernels_tables_come_first() {
 }
 
 #[test]
-fn the_kernels_fields_come_next() {
+fn sysfs_fields_are_read_without_tables() {
     let place = Place::new("fields");
     place.put("sys/class/dmi/id/sys_vendor", "QEMU\n");
     place.put(
@@ -90,7 +90,7 @@ fn the_kernels_fields_come_next() {
 }
 
 #[test]
-fn small_boards_have_a_tree() {
+fn devicetree_model_and_serial_are_read() {
     for (model, expect) in [
         (
             "Raspberry Pi 4 Model B Rev 1.4\0",
@@ -112,7 +112,7 @@ fn small_boards_have_a_tree() {
 
 #[test]
 #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
-fn where_nothing_is_told_memory_is_searched() {
+fn dev_mem_is_searched_without_sysfs() {
     let place = Place::new("memory");
     let table = table(["VMware, Inc.", "VMware7,1", "VMware-56 4d"]);
     for address in [0xe_0000, 0x1_4000_0000] {
@@ -128,14 +128,14 @@ fn where_nothing_is_told_memory_is_searched() {
             format!("VMware, Inc., VMware7,1, VMware-56 4d, {UUID}")
         );
     }
-    // Where the tables were read, they are not read again.
+    // If sysfs has tables, /dev/mem is not read.
     place.put("sys/firmware/dmi/tables/smbios_entry_point", entry(0, 0));
     place.put("sys/firmware/dmi/tables/DMI", "");
     assert_eq!(find(&place, true), ", , , ");
 }
 
 #[test]
-fn an_empty_or_broken_host_is_nobody() {
+fn missing_or_malformed_data_is_ignored() {
     let place = Place::new("nobody");
     assert_eq!(find(&place, true), ", , , ");
     place.put("dev/mem", [0xff; 100]);
@@ -145,7 +145,7 @@ fn an_empty_or_broken_host_is_nobody() {
     place.put("sys/class/dmi/id/product_uuid", "none");
     place.put("proc/device-tree/model", "");
     assert_eq!(find(&place, true), ", , , ");
-    // The entry is good, the table is not there.
+    // The entry point is valid, but the table's address is not.
     place.put(
         "dev/mem",
         [vec![0; 0xf_0000], entry(u64::MAX - 5, 5)].concat(),
@@ -154,7 +154,7 @@ fn an_empty_or_broken_host_is_nobody() {
 }
 
 #[test]
-fn what_is_told_is_cut_and_cleaned() {
+fn long_words_and_control_bytes_are_cleaned() {
     let place = Place::new("clean");
     place.put("sys/class/dmi/id/sys_vendor", " A\x1b[2J\tB \n");
     place.put("sys/class/dmi/id/product_name", "xy".repeat(50_000));
@@ -165,7 +165,7 @@ fn what_is_told_is_cut_and_cleaned() {
 }
 
 #[test]
-fn the_user_knows_best() {
+fn hwid_option_is_parsed() {
     let check = |text: &str, expect: Option<&str>| {
         let mut hardware = HardwareId::default();
         let found = hardware.parse(text.as_bytes()).map(|()| shown(&hardware));

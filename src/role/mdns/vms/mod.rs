@@ -1,9 +1,8 @@
-//! Virtual machines where VMware keeps them: `*.vmx` in a directory, and in those in it. In /vmfs/volumes each datastore is a
-//! directory named by its UUID, and a link named by its label.
+//! Finds VMware's virtual machines: files `*.vmx` in a directory and its subdirectories. In /vmfs/volumes of ESXi each datastore
+//! is a directory named by its UUID and a link named by its label, so a machine may be found twice.
 //!
-//! Nothing is remembered from one look to the next: a caller that follows changes compares what identifies a file, and reads those that
-//! are new or changed, and knows by the same what is found twice. Links to directories are followed at the top alone, so that none
-//! leads in circles. Names that begin with a dot are passed.
+//! No state is kept between scans: the caller compares the identity of a file and its stamp to detect new, changed and duplicate
+//! machines. Links to directories are followed in the top directory only, which excludes loops. Hidden names are skipped.
 
 use super::source::{self, Memory};
 use crate::drive::platform::host::files::Directory;
@@ -13,44 +12,44 @@ use crate::wire::{Writer, label};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 
-/// Machines that are handed out: each may be found twice.
+/// Limit of files per scan; a file that is found twice counts twice.
 pub(super) const MACHINE_COUNT_MAX: usize = 2000;
-/// Entries of all directories that are looked at.
+/// Limit of directory entries per scan.
 const ENTRY_COUNT_MAX: usize = 50_000;
-/// Levels of directories below the one that is named: a datastore, folders in it, a machine.
+/// Limit of directory levels below the top: a datastore, folders in it, a machine.
 const DEPTH_MAX: u8 = 6;
-/// Bytes of the longest path; what is longer is passed.
+/// Longest path (bytes); longer ones are skipped.
 const PATH_BYTES_MAX: usize = 1024;
-/// What their files' names end with.
-const END: &[u8] = b".vmx";
+/// File name extension of a machine.
+const EXTENSION: &[u8] = b".vmx";
 
-/// Numbers far from each other for those that are near.
+/// The FNV-1a prime; multiplication spreads similar numbers.
 pub(super) const PRIME: u64 = 0x100_0000_01b3;
 
-/// A machine's file that was found.
+/// A machine's file.
 pub(super) struct Seen<'a> {
-    /// The file, whatever it is called, and what differs once it was written to.
+    /// Identity of the file, unaffected by renaming, and a stamp that changes when the file is written.
     pub(super) id: (u64, u64),
-    /// The directory's path as it was given, and what leads to the file from there.
+    /// Path of the file: the directory's path as given, and the path from there.
     pub(super) path: &'a [u8],
     dir: &'a Directory,
     name: &'a [u8],
 }
 
 impl Seen<'_> {
-    /// The bytes of the file.
+    /// Reads the file.
     pub(super) fn read<'m>(&self, memory: &'m mut Memory) -> FsResult<&'m [u8]> {
         source::read(self.dir, self.name, memory)
     }
 
-    /// What they say of the machine, which is named as the file is if they do not name it. `None`: it describes none.
+    /// Parses the content. A machine without a name gets the file's name. `None`: the file does not describe a machine.
     pub(super) fn machine(&self, file: &[u8]) -> Option<Machine> {
         let name = self.name;
-        vmx::parse(file, name.strip_suffix(END).unwrap_or(name))
+        vmx::parse(file, name.strip_suffix(EXTENSION).unwrap_or(name))
     }
 }
 
-/// A look around.
+/// A scan.
 struct Look<'e, 'p> {
     each: &'e mut dyn FnMut(&Seen<'_>),
     machines_left: usize,
@@ -58,7 +57,7 @@ struct Look<'e, 'p> {
     path: Writer<'p>,
 }
 
-/// Hands out the machines in `path`. True: these are all.
+/// Calls `each` for every machine below `path`. Returns false if a limit was reached.
 pub(super) fn list(path: &CStr, each: &mut dyn FnMut(&Seen<'_>)) -> FsResult<bool> {
     let dir = Directory::open(path)?;
     let mut path_buffer = [0; PATH_BYTES_MAX];
@@ -73,27 +72,27 @@ pub(super) fn list(path: &CStr, each: &mut dyn FnMut(&Seen<'_>)) -> FsResult<boo
     if look.path.written().is_none() {
         return Err(FsError::NameTooLong);
     }
-    look.inside(&dir, 0)
+    look.visit_dir(&dir, 0)
 }
 
 impl Look<'_, '_> {
-    /// Looks at the entries of a directory so far below the top, and at those of the directories in it.
-    fn inside(&mut self, dir: &Directory, depth: u8) -> FsResult<bool> {
+    /// Visits all entries of a directory `depth` levels below the top, and of its subdirectories.
+    fn visit_dir(&mut self, dir: &Directory, depth: u8) -> FsResult<bool> {
         dir.list(&mut |name| {
             let before = self.path.position();
-            let done = self.entry(dir, name, depth);
+            let done = self.visit_entry(dir, name, depth);
             self.path.truncate(before);
             done
         })
     }
 
-    fn entry(&mut self, dir: &Directory, entry: &CStr, depth: u8) -> ControlFlow<()> {
+    fn visit_entry(&mut self, dir: &Directory, entry: &CStr, depth: u8) -> ControlFlow<()> {
         if self.entries_left == 0 {
             return ControlFlow::Break(());
         }
         self.entries_left -= 1;
         let name = entry.to_bytes();
-        let is_ours = name.ends_with(END);
+        let is_machine = name.ends_with(EXTENSION);
         label::put_byte(&mut self.path, b'/');
         self.path.put(name);
         let Ok(info) = dir.info(entry) else {
@@ -103,7 +102,7 @@ impl Look<'_, '_> {
             return ControlFlow::Continue(());
         }
         match info.is_file {
-            true if is_ours => {
+            true if is_machine => {
                 if self.machines_left == 0 {
                     return ControlFlow::Break(());
                 }
@@ -113,18 +112,18 @@ impl Look<'_, '_> {
                     info.size.wrapping_mul(PRIME),
                 );
                 (self.each)(&Seen {
-                    // On another file system the same number is another file's. One that was put in the place of another may
-                    // be older.
+                    // Inode numbers are unique only within a device. The size is part of the stamp, because a file moved over
+                    // another one may have an older mtime.
                     id: (info.inode ^ device, info.written ^ size),
                     path: self.path.since(0),
                     dir,
                     name,
                 });
             }
-            // Of what is no directory nothing is opened.
+            // `directory` fails for anything but a directory, or at the top a link to one.
             false if depth < DEPTH_MAX => {
                 if let Ok(dir) = dir.directory(name, depth == 0)
-                    && self.inside(&dir, depth + 1) == Ok(false)
+                    && self.visit_dir(&dir, depth + 1) == Ok(false)
                 {
                     return ControlFlow::Break(());
                 }

@@ -1,9 +1,9 @@
-//! Directories as VMware makes them, and others.
+//! Directories as made by VMware, and malformed ones.
 
 use super::super::source::tests::{Place, memory};
 use super::*;
 
-/// Paths below the directory with what is in the files, by path; and whether these are all.
+/// Returns `PATH NAME` or `PATH ERROR` of each file, sorted, and true if no limit was reached.
 fn look(place: &Place) -> (Vec<String>, bool) {
     let mut lines = Vec::new();
     let top = place.path();
@@ -24,7 +24,7 @@ fn look(place: &Place) -> (Vec<String>, bool) {
 }
 
 #[test]
-fn machines_are_found_here_and_below() {
+fn machines_are_found_in_subdirectories() {
     let place = Place::new("vms");
     place.put("here.vmx", "displayName = \"Here\"");
     place.put(
@@ -52,7 +52,7 @@ fn machines_are_found_here_and_below() {
         std::os::unix::fs::symlink(target, place.0.join(name)).unwrap();
     };
     link("here.vmx", "link.vmx");
-    // As ESXi has its datastores, by their labels; and deeper links, which are not followed.
+    // Links in the top directory, as for ESXi's datastore labels; and deeper links, which are not followed.
     link("nas", "label");
     link(".", "nas/circle");
     link("nas", "fifo-dir");
@@ -80,7 +80,7 @@ fn machines_are_found_here_and_below() {
     assert!(all);
 }
 
-/// What identifies the only machine, and what its file looked like.
+/// Returns the identity, stamp and path of the only machine.
 fn only(place: &Place) -> (u64, u64, Vec<u8>) {
     let mut found = Vec::new();
     list(&place.path(), &mut |seen| {
@@ -92,7 +92,7 @@ fn only(place: &Place) -> (u64, u64, Vec<u8>) {
 }
 
 #[test]
-fn a_file_is_known_again_and_its_changes_are_seen() {
+fn identity_survives_rename_and_stamp_shows_changes() {
     let place = Place::new("again");
     place.put("a/a.vmx", "displayName = \"a\"");
     let first = only(&place);
@@ -107,7 +107,7 @@ fn a_file_is_known_again_and_its_changes_are_seen() {
 }
 
 #[test]
-fn there_is_an_end_to_machines() {
+fn machine_limit_ends_the_scan() {
     let place = Place::new("thousand");
     for number in 0..=MACHINE_COUNT_MAX {
         place.put(format!("{}/{number}.vmx", number % 7), "displayName=a");
@@ -117,7 +117,7 @@ fn there_is_an_end_to_machines() {
 }
 
 #[test]
-fn a_directory_that_is_none_is_an_error() {
+fn unreadable_directory_fails() {
     let place = Place::new("novms");
     place.put("file", "");
     for (name, error) in [
