@@ -30,9 +30,9 @@
 //! data is in memory (`Read`).
 //!
 //! Work that may block on a disk is a *job* (`vfs::jobs`): a sync, a read, a write. The backend carries out a job at once or
-//! gives it to a worker thread, and reports its completion; meanwhile the loop serves other clients. `drive::group_commit` knows which
-//! replies and orders wait for which job. A reply that promises a durable change waits in a block for its sync; if the sync fails,
-//! `engine::nfs::promises` turns the reply into an error.
+//! gives it to a worker thread, and reports its completion; meanwhile the loop serves other clients. `drive::group_commit` knows
+//! which replies and orders wait for which job. A reply that promises a durable change waits in a block for its sync; if the sync
+//! fails, `engine::nfs::promises` turns the reply into an error.
 //!
 //! An SFTP READ of any length is copied into the reply when it is answered; an SFTP session has an output buffer of 256 KiB.
 //! The session uses the same interface, `engine::Stream`, in two places: over standard input and output in its own process, as
@@ -69,7 +69,7 @@
 //!
 //! # Invariants
 //!
-//! - `wire` has no state. An engine has no sockets and no clock and makes no system call: each call lends time, files and events.
+//! - `wire` has no state. An engine has no sockets and no clock and makes no system call: the caller lends time, files and events.
 //!   Only `drive` sees network, engine and files together. Unsafe code is found only in `sys`, `mem` and the entry point.
 //! - All memory is allocated at the start, from one region. A connection is a slot of at most 192 bytes. An incomplete request
 //!   waits in a block of 8 KiB; a reply that the client has not accepted, or that waits for the disk, in a block of 72 KiB
