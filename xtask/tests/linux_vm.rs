@@ -115,7 +115,7 @@ fn all_disks_are_exported_read_only() -> Result<()> {
     let mut machine = boot("name=box what=ever", &[], &more)?;
     for line in [
         "ignored: unknown boot argument what=ever",
-        "found /vda: a disk, with a file system",
+        "found /vda: a disk with a file system",
         // The kernel has no ISO 9660 module, so stowaway reads this disk itself.
         "found /vdb: a disk with an ISO 9660 image",
         "exporting /vda: read-only",

@@ -83,7 +83,7 @@ pub fn finds_us(world: &World) -> Result<()> {
 fn unresolvable_arguments_are_usage_errors() -> Result<()> {
     let world = World::new()?;
     for (words, part) in [
-        (&["box.local"][..], "say with -n"),
+        (&["box.local"][..], "add -n"),
         (&["-n"], "name hosts"),
         (&["-n", "box"], "name hosts"),
         (&["-n", "box.example"], "name hosts"),
