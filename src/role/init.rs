@@ -75,7 +75,7 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
     Ok(served)
 }
 
-/// Reports what is mounted at an exported path, unless the path existed already.
+/// Reports the kind of files mounted at an exported path; nothing if the path existed already.
 fn report_found(path: &CStr, found: Found) {
     let what = match found {
         Found::There => return,

@@ -181,7 +181,7 @@ pub fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
 fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let mut next = || args.next().unwrap_or_default().to_bytes();
     let name = next();
-    // sshd and login start a login shell with "-" before its name in argv[0].
+    // sshd and login(1) start a login shell with "-" before its name in argv[0].
     let name = name.strip_prefix(b"-").unwrap_or(name);
     let mut word = parts(name, b'/').last().unwrap_or_default();
     let mut role = Role::of(word);

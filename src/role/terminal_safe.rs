@@ -113,7 +113,7 @@ impl Out {
 /// Output used by `browse` only.
 #[cfg(feature = "browse")]
 impl Out {
-    /// Returns the length (bytes) so far.
+    /// Returns the number of bytes in the buffer.
     pub(super) const fn len(&self) -> usize {
         self.len
     }

@@ -1,4 +1,4 @@
-//! `--keep`: a file with one line for each service and where it was last seen, to tell what a host that died had offered.
+//! `--keep`: a file with one line for each service and where it was last seen. It shows which services a dead host offered.
 //!
 //! A line has the fields of `-p`, the Unix time, and the `path` of the TXT record: `=;eth0;IPv4;Files;_nfs._tcp;local;`
 //! `box.local;192.0.2.1;2049;1790000000;"path=/srv"`. A leading `?` marks a service that vanished without a goodbye.
@@ -169,12 +169,12 @@ impl Keep {
 
     fn load(&mut self) -> FsResult<()> {
         let path = self.path.to_bytes();
-        let end = b".new\0";
-        let len = path.len() + end.len();
+        let suffix = b".new\0";
+        let len = path.len() + suffix.len();
         if path.is_empty() || len > PATH_BYTES_MAX {
             return Err(FsError::Invalid);
         }
-        for (to, from) in self.new_path.iter_mut().zip(path.iter().chain(end)) {
+        for (to, from) in self.new_path.iter_mut().zip(path.iter().chain(suffix)) {
             *to = *from;
         }
         let read = files::read(self.path, self.lines)?.len();

@@ -228,9 +228,9 @@ fn exec_environment_has_unescaped_bytes() {
 }
 
 /// A directory that is removed at the end of the test.
-struct Place(PathBuf);
+struct TestDir(PathBuf);
 
-impl Place {
+impl TestDir {
     fn new(test: &str) -> Self {
         let name = format!("stowaway-keep-{}-{test}", std::process::id());
         let dir = std::env::temp_dir().join(name);
@@ -249,7 +249,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TestDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -265,13 +265,13 @@ fn without_time(line: &str) -> String {
 
 #[test]
 fn service_is_kept_until_its_goodbye() {
-    let place = Place::new("remembered");
-    let path = place.path("file");
+    let test_dir = TestDir::new("remembered");
+    let path = test_dir.path("file");
     let (links, mut out) = (Links::of("eth0", true), Out::new());
     let content = txt(&[b"a=b", b"path=/srv;\x1b\"\xc3\xb6"]);
     let line = r#"eth0;IPv4;My\032Files;_nfs._tcp;local;h.local;192.0.2.9;2049;"path=/srv;\027\034\195\182""#;
     for farewell in [true, false] {
-        let _ = std::fs::remove_file(place.0.join("file"));
+        let _ = std::fs::remove_file(test_dir.0.join("file"));
         let (mut world, mut keep) = (browsing(), Keep::read(path).unwrap());
         let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
         hear(
@@ -293,7 +293,7 @@ fn service_is_kept_until_its_goodbye() {
             pass(&mut world, 121_000, &mut each);
         }
         keep.save(world.now());
-        let text = place.text("file");
+        let text = test_dir.text("file");
         let lines: Vec<_> = text.lines().map(without_time).collect();
         let other = line.replace(r"My\032Files", "other");
         if farewell {
@@ -301,7 +301,7 @@ fn service_is_kept_until_its_goodbye() {
         } else {
             assert_eq!(lines, [format!("?;{line}"), format!("?;{other}")]);
         }
-        assert!(!place.0.join("file.new").exists());
+        assert!(!test_dir.0.join("file.new").exists());
     }
     // A service found on another host is present again; the new host replaces the old one.
     let (mut world, mut keep) = (browsing(), Keep::read(path).unwrap());
@@ -312,7 +312,7 @@ fn service_is_kept_until_its_goodbye() {
         &mut each,
     );
     keep.save(world.now());
-    let text = place.text("file");
+    let text = test_dir.text("file");
     let lines: Vec<_> = text.lines().map(without_time).collect();
     assert!(lines[0].starts_with("?;eth0;IPv4;other;"), "{text}");
     assert!(
@@ -324,9 +324,9 @@ fn service_is_kept_until_its_goodbye() {
 
 #[test]
 fn own_link_down_keeps_services_without_output() {
-    let place = Place::new("away");
+    let test_dir = TestDir::new("away");
     let mut out = Out::new();
-    let (mut world, mut keep) = (browsing(), Keep::read(place.path("file")).unwrap());
+    let (mut world, mut keep) = (browsing(), Keep::read(test_dir.path("file")).unwrap());
     let links = Links::of("eth0", true);
     let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
     hear(&mut world, service(b"a", "h.local", 2049, b"\0"), &mut each);
@@ -342,12 +342,12 @@ fn own_link_down_keeps_services_without_output() {
     pass(&mut world, 100, &mut each);
     assert_eq!(count, 1);
     keep.save(world.now());
-    assert!(place.text("file").starts_with("?;eth0;IPv4;a;"));
+    assert!(test_dir.text("file").starts_with("?;eth0;IPv4;a;"));
 }
 
 #[test]
 fn malformed_lines_and_files_are_rejected() {
-    let place = Place::new("others");
+    let test_dir = TestDir::new("others");
     let good = r"=;eth0;IPv4;A;_nfs._tcp;local;h.local;192.0.2.9;2049;1795176000;";
     let long = format!(r#"{good}"{}""#, "x".repeat(3000));
     let mut text = String::new();
@@ -371,29 +371,29 @@ fn malformed_lines_and_files_are_rejected() {
     }
     // The last line has no newline.
     text += good;
-    let path = place.path("file");
-    std::fs::write(place.0.join("file"), &text).unwrap();
+    let path = test_dir.path("file");
+    std::fs::write(test_dir.0.join("file"), &text).unwrap();
     let mut keep = Keep::read(path).unwrap();
     keep.save(crate::time::Instant::default());
-    assert_eq!(place.text("file"), format!("?{}\n", &good[1..]));
+    assert_eq!(test_dir.text("file"), format!("?{}\n", &good[1..]));
     // More lines, and then more bytes, than the limits.
     let lines: String = (0..5000)
         .map(|at| format!("{}\n", good.replace(";A;", &format!(";A{at};"))))
         .collect();
-    std::fs::write(place.0.join("file"), &lines).unwrap();
+    std::fs::write(test_dir.0.join("file"), &lines).unwrap();
     Keep::read(path)
         .unwrap()
         .save(crate::time::Instant::default());
-    assert_eq!(place.text("file").lines().count(), 1024);
-    std::fs::write(place.0.join("file"), [b'x'; 1 << 20]).unwrap();
+    assert_eq!(test_dir.text("file").lines().count(), 1024);
+    std::fs::write(test_dir.0.join("file"), [b'x'; 1 << 20]).unwrap();
     Keep::read(path)
         .unwrap()
         .save(crate::time::Instant::default());
-    assert_eq!(place.text("file"), "");
+    assert_eq!(test_dir.text("file"), "");
     // A link, a directory and a device are refused.
-    std::os::unix::fs::symlink("file", place.0.join("link")).unwrap();
+    std::os::unix::fs::symlink("file", test_dir.0.join("link")).unwrap();
     for strange in ["link", "."] {
-        assert!(Keep::read(place.path(strange)).is_err(), "{strange}");
+        assert!(Keep::read(test_dir.path(strange)).is_err(), "{strange}");
     }
     assert!(Keep::read(c"/dev/null").is_err() && Keep::read(c"").is_err());
 }
@@ -401,15 +401,15 @@ fn malformed_lines_and_files_are_rejected() {
 /// At the limit of 1,024 lines, the oldest lost services are removed.
 #[test]
 fn present_services_evict_the_oldest_lost() {
-    let place = Place::new("buffer");
+    let test_dir = TestDir::new("buffer");
     let (links, mut out) = (Links::of("eth0", true), Out::new());
     let old: String = (0..1024)
         .map(|at| {
             format!("=;eth0;IPv4;old{at};_nfs._tcp;local;h.local;192.0.2.9;2049;1795176000;\n")
         })
         .collect();
-    std::fs::write(place.0.join("file"), old).unwrap();
-    let (mut world, mut keep) = (browsing(), Keep::read(place.path("file")).unwrap());
+    std::fs::write(test_dir.0.join("file"), old).unwrap();
+    let (mut world, mut keep) = (browsing(), Keep::read(test_dir.path("file")).unwrap());
     let mut each = |event: &Event<'_>| keep.update(Form::Fields, &mut out, &links, event);
     for instance in ["a", "b"] {
         hear(
@@ -419,7 +419,7 @@ fn present_services_evict_the_oldest_lost() {
         );
     }
     keep.save(world.now());
-    let text = place.text("file");
+    let text = test_dir.text("file");
     assert_eq!(text.lines().count(), 1024);
     assert!(
         text.starts_with("?;eth0;IPv4;old2;")
@@ -430,17 +430,17 @@ fn present_services_evict_the_oldest_lost() {
 
 #[test]
 fn failed_save_leaves_the_old_file() {
-    let place = Place::new("stays");
+    let test_dir = TestDir::new("stays");
     let good = "?;eth0;IPv4;A;_nfs._tcp;local;h.local;192.0.2.9;2049;1795176000;\n";
-    std::fs::write(place.0.join("file"), good).unwrap();
-    std::fs::create_dir(place.0.join("file.new")).unwrap();
-    let mut keep = Keep::read(place.path("file")).unwrap();
-    std::fs::write(place.0.join("file"), "other").unwrap();
+    std::fs::write(test_dir.0.join("file"), good).unwrap();
+    std::fs::create_dir(test_dir.0.join("file.new")).unwrap();
+    let mut keep = Keep::read(test_dir.path("file")).unwrap();
+    std::fs::write(test_dir.0.join("file"), "other").unwrap();
     keep.save(crate::time::Instant::default());
-    assert_eq!(place.text("file"), "other");
-    std::fs::remove_dir(place.0.join("file.new")).unwrap();
+    assert_eq!(test_dir.text("file"), "other");
+    std::fs::remove_dir(test_dir.0.join("file.new")).unwrap();
     keep.save(crate::time::Instant::default());
-    assert_eq!(place.text("file"), good);
+    assert_eq!(test_dir.text("file"), good);
 }
 
 #[test]

@@ -33,7 +33,7 @@ struct Look {
     out: Writer<'static>,
     /// Bytes read from a file or a link.
     bytes: &'static mut [u8; BUFFER_BYTES],
-    /// Highest exit status so far. `None`: no path was given.
+    /// Highest exit status of the paths processed. `None`: no path was given.
     worst: Option<Fatal>,
     /// Path of the current object.
     path: walk::Text,

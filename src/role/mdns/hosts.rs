@@ -50,19 +50,19 @@ fn read_line(line: &[u8], each: &mut dyn FnMut(&[u8], Option<&IpAddr>)) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::tests::{Place, memory};
+    use super::super::source::tests::{TestDir, memory};
     use super::*;
 
     #[test]
     fn malformed_lines_are_left_out() {
-        let place = Place::new("hosts");
-        place.put(
+        let test_dir = TestDir::new("hosts");
+        test_dir.put(
             "hosts",
             "# comment\n\n192.0.2.9 gate.local\n \t2001:db8::9\tgate.local # again\r\n\
              192.0.2.10 a.b.local\n192.0.2.11\n192.0.2 x.local\n192.0.2.12 x.example.org\n192.0.2.13 a b\n\
              192.0.2.14 .local\n192.0.2.15 last",
         );
-        let path = std::ffi::CString::new(place.0.join("hosts").to_str().unwrap()).unwrap();
+        let path = std::ffi::CString::new(test_dir.0.join("hosts").to_str().unwrap()).unwrap();
         let mut read_ones = Vec::new();
         read(&path, &mut memory(), &mut |labels, address| {
             let labels = String::from_utf8(labels.to_vec()).unwrap();

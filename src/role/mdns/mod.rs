@@ -290,9 +290,9 @@ pub(super) fn set_host(responder: &mut Responder, wished: &[u8]) {
     name.set(wished);
     let mut buffer = [0; HOST_NAME_BYTES];
     let len = sys::host_name(&mut buffer);
-    let (own, _) = cut(buffer.head(len), b'.');
-    if name.is_empty() && place_in(b"localhost (none)", own).is_none() {
-        name.set(own);
+    let (kernel_name, _) = cut(buffer.head(len), b'.');
+    if name.is_empty() && place_in(b"localhost (none)", kernel_name).is_none() {
+        name.set(kernel_name);
     }
     if name.is_empty() {
         let mut buffer = [0; label::BYTES_MAX];

@@ -37,9 +37,9 @@ pub(super) mod tests {
     use std::path::{Path, PathBuf};
 
     /// A directory that is removed at the end of the test.
-    pub(in super::super) struct Place(pub(in super::super) PathBuf);
+    pub(in super::super) struct TestDir(pub(in super::super) PathBuf);
 
-    impl Place {
+    impl TestDir {
         pub(in super::super) fn new(test: &str) -> Self {
             let name = format!("stowaway-mdns-{}-{test}", std::process::id());
             let dir = std::env::temp_dir().join(name);
@@ -65,7 +65,7 @@ pub(super) mod tests {
         }
     }
 
-    impl Drop for Place {
+    impl Drop for TestDir {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
         }
@@ -80,19 +80,19 @@ pub(super) mod tests {
 
     #[test]
     fn only_regular_files_within_the_limit_are_read() {
-        let place = Place::new("source");
-        place.put("file", b"hello");
-        place.put("empty", b"");
-        place.put("full", [b'x'; FILE_BYTES_MAX]);
-        place.put("long", [b'x'; FILE_BYTES_MAX + 1]);
-        place.put("longer", [b'x'; 5 * FILE_BYTES_MAX]);
+        let test_dir = TestDir::new("source");
+        test_dir.put("file", b"hello");
+        test_dir.put("empty", b"");
+        test_dir.put("full", [b'x'; FILE_BYTES_MAX]);
+        test_dir.put("long", [b'x'; FILE_BYTES_MAX + 1]);
+        test_dir.put("longer", [b'x'; 5 * FILE_BYTES_MAX]);
         for (target, name) in [("file", "link"), ("loop", "loop"), ("fifo", "to-fifo")] {
-            std::os::unix::fs::symlink(target, place.0.join(name)).unwrap();
+            std::os::unix::fs::symlink(target, test_dir.0.join(name)).unwrap();
         }
-        std::fs::create_dir(place.0.join("dir")).unwrap();
-        place.fifo("fifo");
-        let _socket = std::os::unix::net::UnixListener::bind(place.0.join("socket")).unwrap();
-        let dir = Directory::open(&place.path()).unwrap();
+        std::fs::create_dir(test_dir.0.join("dir")).unwrap();
+        test_dir.fifo("fifo");
+        let _socket = std::os::unix::net::UnixListener::bind(test_dir.0.join("socket")).unwrap();
+        let dir = Directory::open(&test_dir.path()).unwrap();
         let mut memory = memory();
         assert_eq!(read(&dir, b"file", &mut memory), Ok(&b"hello"[..]));
         assert_eq!(read(&dir, b"empty", &mut memory), Ok(&b""[..]));

@@ -1,6 +1,6 @@
 //! Directories with valid, malformed and unreadable service files.
 
-use super::super::source::tests::{Place, memory};
+use super::super::source::tests::{TestDir, memory};
 use super::*;
 use crate::vfs::FsError;
 
@@ -15,10 +15,10 @@ impl Sink for Reported {
 }
 
 /// Returns the services (`NAME:PORT`) and the reported lines, without the directory's path.
-fn read(place: &Place) -> (Vec<String>, Vec<String>) {
+fn read(test_dir: &TestDir) -> (Vec<String>, Vec<String>) {
     let (mut reported, mut services) = (Reported(Vec::new()), Vec::new());
     super::read(
-        &place.path(),
+        &test_dir.path(),
         &mut memory(),
         &mut reported,
         &mut |service, _| {
@@ -27,7 +27,7 @@ fn read(place: &Place) -> (Vec<String>, Vec<String>) {
         },
     )
     .unwrap();
-    let start = format!("stowaway: left out {}/", place.0.display());
+    let start = format!("stowaway: left out {}/", test_dir.0.display());
     let lines = reported.0.iter().map(|line| {
         let after = line.strip_prefix(&start).unwrap();
         after.strip_suffix('\n').unwrap().to_owned()
@@ -47,25 +47,25 @@ fn group(name: &str, ports: &[&str]) -> String {
 
 #[test]
 fn malformed_files_are_left_out_and_reported() {
-    let place = Place::new("files");
-    place.put("b.service", group("b", &["1", "2"]));
-    place.put("a.dnssd", "[Service]\nName=a\nType=_a._udp\nPort=3\n");
-    place.put("c.service.bak", "no");
-    place.put("d.xml", "no");
-    place.put("e.service/inside", "no");
+    let test_dir = TestDir::new("files");
+    test_dir.put("b.service", group("b", &["1", "2"]));
+    test_dir.put("a.dnssd", "[Service]\nName=a\nType=_a._udp\nPort=3\n");
+    test_dir.put("c.service.bak", "no");
+    test_dir.put("d.xml", "no");
+    test_dir.put("e.service/inside", "no");
     // The first service is valid, the second one is not.
-    place.put("f.service", group("f", &["4", "x"]));
-    place.put("g.dnssd", "[Service]\nName=%?\n");
-    place.put("h.service", [b' '; source::FILE_BYTES_MAX + 1]);
-    place.put("z.service", group("z", &["5"]));
+    test_dir.put("f.service", group("f", &["4", "x"]));
+    test_dir.put("g.dnssd", "[Service]\nName=%?\n");
+    test_dir.put("h.service", [b' '; source::FILE_BYTES_MAX + 1]);
+    test_dir.put("z.service", group("z", &["5"]));
     let link = |target: &str, name: &str| {
-        std::os::unix::fs::symlink(target, place.0.join(name)).unwrap();
+        std::os::unix::fs::symlink(target, test_dir.0.join(name)).unwrap();
     };
-    place.put("elsewhere/k", group("k", &["6"]));
+    test_dir.put("elsewhere/k", group("k", &["6"]));
     link("elsewhere/k", "k.service");
     link("gone", "i.service");
-    place.fifo("j.service");
-    let (services, reported) = read(&place);
+    test_dir.fifo("j.service");
+    let (services, reported) = read(&test_dir);
     assert_eq!(services, ["a:3", "b:1", "b:2", "k:6", "z:5"]);
     assert_eq!(
         reported,
@@ -82,23 +82,30 @@ fn malformed_files_are_left_out_and_reported() {
 
 #[test]
 fn entry_limit_is_reported() {
-    let place = Place::new("many");
-    place.put("a.dnssd", "[Service]\nName=a\nType=_a._tcp\n");
+    let test_dir = TestDir::new("many");
+    test_dir.put("a.dnssd", "[Service]\nName=a\nType=_a._tcp\n");
     for number in 0..ENTRY_COUNT_MAX {
         std::fs::hard_link(
-            place.0.join("a.dnssd"),
-            place.0.join(format!("{number}.dnssd")),
+            test_dir.0.join("a.dnssd"),
+            test_dir.0.join(format!("{number}.dnssd")),
         )
         .or_else(|_| {
-            std::fs::copy(place.0.join("a.dnssd"), place.0.join(number.to_string())).map(drop)
+            std::fs::copy(
+                test_dir.0.join("a.dnssd"),
+                test_dir.0.join(number.to_string()),
+            )
+            .map(drop)
         })
         .unwrap();
     }
     let mut reported = Reported(Vec::new());
     let mut count = 0;
-    super::read(&place.path(), &mut memory(), &mut reported, &mut |_, _| {
-        count += 1
-    })
+    super::read(
+        &test_dir.path(),
+        &mut memory(),
+        &mut reported,
+        &mut |_, _| count += 1,
+    )
     .unwrap();
     assert!(
         count + 2 >= ENTRY_COUNT_MAX && count < ENTRY_COUNT_MAX,
@@ -107,7 +114,7 @@ fn entry_limit_is_reported() {
     assert_eq!(reported.0.len(), 1);
     let expect = format!(
         "left out some of {}: the directory has more",
-        place.0.display()
+        test_dir.0.display()
     );
     assert!(reported.0[0].contains(&expect), "{reported:?}");
 }
@@ -151,11 +158,11 @@ fn specifiers_have_the_values_of_this_host() {
 
 #[test]
 fn odd_file_names_are_escaped_in_reports() {
-    let place = Place::new("odd");
+    let test_dir = TestDir::new("odd");
     let long = format!("{}.service", "x".repeat(247));
-    place.put(&long, "");
-    place.put("a\x1b[2J.dnssd", "");
-    let (services, reported) = read(&place);
+    test_dir.put(&long, "");
+    test_dir.put("a\x1b[2J.dnssd", "");
+    let (services, reported) = read(&test_dir);
     assert!(services.is_empty());
     assert_eq!(
         reported[0],
@@ -167,13 +174,13 @@ fn odd_file_names_are_escaped_in_reports() {
 
 #[test]
 fn unreadable_directory_fails() {
-    let place = Place::new("none");
-    place.put("file", "");
+    let test_dir = TestDir::new("none");
+    test_dir.put("file", "");
     for (name, error) in [
         ("file", FsError::NotDirectory),
         ("missing", FsError::NoEntry),
     ] {
-        let path = std::ffi::CString::new(place.0.join(name).to_str().unwrap()).unwrap();
+        let path = std::ffi::CString::new(test_dir.0.join(name).to_str().unwrap()).unwrap();
         let done = super::read(&path, &mut memory(), &mut Reported(vec![]), &mut |_, _| {});
         assert_eq!(done, Err(error), "{name}");
     }

@@ -1,6 +1,6 @@
 //! Hosts of several kinds, each a small tree of files.
 
-use super::super::source::tests::{Place, memory};
+use super::super::source::tests::{TestDir, memory};
 use super::*;
 use std::io::{Seek as _, Write as _};
 
@@ -20,8 +20,8 @@ fn shown(hardware: &HardwareId) -> String {
     format!("{}, {}", words.join(", "), uuid)
 }
 
-fn find(place: &Place, is_private: bool) -> String {
-    let root = Directory::open(&place.path()).unwrap();
+fn find(test_dir: &TestDir, is_private: bool) -> String {
+    let root = Directory::open(&test_dir.path()).unwrap();
     let mut hardware = HardwareId::default();
     hardware.find(&root, is_private, &mut memory());
     shown(&hardware)
@@ -52,41 +52,41 @@ fn entry(address: u64, len: usize) -> Vec<u8> {
 
 #[test]
 fn smbios_tables_come_first() {
-    let place = Place::new("tables");
+    let test_dir = TestDir::new("tables");
     let table = table(["Dell Inc.", "PowerEdge R640", "ABC1234"]);
-    place.put(
+    test_dir.put(
         "sys/firmware/dmi/tables/smbios_entry_point",
         entry(0, table.len()),
     );
-    place.put("sys/firmware/dmi/tables/DMI", &table);
-    place.put("sys/class/dmi/id/sys_vendor", "Other\n");
-    assert_eq!(find(&place, false), "Dell Inc., PowerEdge R640, , ");
+    test_dir.put("sys/firmware/dmi/tables/DMI", &table);
+    test_dir.put("sys/class/dmi/id/sys_vendor", "Other\n");
+    assert_eq!(find(&test_dir, false), "Dell Inc., PowerEdge R640, , ");
     assert_eq!(
-        find(&place, true),
+        find(&test_dir, true),
         format!("Dell Inc., PowerEdge R640, ABC1234, {UUID}")
     );
     // Fillers in the tables are replaced by the single fields.
-    place.put(
+    test_dir.put(
         "sys/firmware/dmi/tables/DMI",
         self::table(["Default string", "Box", "None"]),
     );
-    place.put("sys/class/dmi/id/product_serial", " S-1 \n");
-    assert_eq!(find(&place, true), format!("Other, Box, S-1, {UUID}"));
+    test_dir.put("sys/class/dmi/id/product_serial", " S-1 \n");
+    assert_eq!(find(&test_dir, true), format!("Other, Box, S-1, {UUID}"));
 }
 
 #[test]
 fn sysfs_fields_are_read_without_tables() {
-    let place = Place::new("fields");
-    place.put("sys/class/dmi/id/sys_vendor", "QEMU\n");
-    place.put(
+    let test_dir = TestDir::new("fields");
+    test_dir.put("sys/class/dmi/id/sys_vendor", "QEMU\n");
+    test_dir.put(
         "sys/class/dmi/id/product_name",
         "Standard PC (Q35 + ICH9, 2009)\n",
     );
-    place.put("sys/class/dmi/id/product_serial", "Not Specified\n");
-    place.put("sys/class/dmi/id/product_uuid", format!("{UUID}\n"));
+    test_dir.put("sys/class/dmi/id/product_serial", "Not Specified\n");
+    test_dir.put("sys/class/dmi/id/product_uuid", format!("{UUID}\n"));
     let public = "QEMU, Standard PC (Q35 + ICH9, 2009), , ";
-    assert_eq!(find(&place, false), public);
-    assert_eq!(find(&place, true), format!("{public}{UUID}"));
+    assert_eq!(find(&test_dir, false), public);
+    assert_eq!(find(&test_dir, true), format!("{public}{UUID}"));
 }
 
 #[test]
@@ -101,65 +101,65 @@ fn devicetree_model_and_serial_are_read() {
         ("Board\0", "Board, Board"),
         ("\0", ", "),
     ] {
-        let place = Place::new("tree");
-        place.put("proc/device-tree/model", model);
-        place.put("proc/device-tree/serial-number", "10000000abcdef01\0");
-        assert_eq!(find(&place, false), format!("{expect}, , "), "{model}");
+        let test_dir = TestDir::new("tree");
+        test_dir.put("proc/device-tree/model", model);
+        test_dir.put("proc/device-tree/serial-number", "10000000abcdef01\0");
+        assert_eq!(find(&test_dir, false), format!("{expect}, , "), "{model}");
         let private = format!("{expect}, 10000000abcdef01, ");
-        assert_eq!(find(&place, true), private, "{model}");
+        assert_eq!(find(&test_dir, true), private, "{model}");
     }
 }
 
 #[test]
 #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
 fn dev_mem_is_searched_without_sysfs() {
-    let place = Place::new("memory");
+    let test_dir = TestDir::new("memory");
     let table = table(["VMware, Inc.", "VMware7,1", "VMware-56 4d"]);
     for address in [0xe_0000, 0x1_4000_0000] {
-        place.put("dev/mem", "");
-        let mut memory = std::fs::File::create(place.0.join("dev/mem")).unwrap();
+        test_dir.put("dev/mem", "");
+        let mut memory = std::fs::File::create(test_dir.0.join("dev/mem")).unwrap();
         for (at, bytes) in [(0xf_5a10, &entry(address, table.len())), (address, &table)] {
             memory.seek(std::io::SeekFrom::Start(at)).unwrap();
             memory.write_all(bytes).unwrap();
         }
-        assert_eq!(find(&place, false), "VMware, Inc., VMware7,1, , ");
+        assert_eq!(find(&test_dir, false), "VMware, Inc., VMware7,1, , ");
         assert_eq!(
-            find(&place, true),
+            find(&test_dir, true),
             format!("VMware, Inc., VMware7,1, VMware-56 4d, {UUID}")
         );
     }
     // If sysfs has tables, /dev/mem is not read.
-    place.put("sys/firmware/dmi/tables/smbios_entry_point", entry(0, 0));
-    place.put("sys/firmware/dmi/tables/DMI", "");
-    assert_eq!(find(&place, true), ", , , ");
+    test_dir.put("sys/firmware/dmi/tables/smbios_entry_point", entry(0, 0));
+    test_dir.put("sys/firmware/dmi/tables/DMI", "");
+    assert_eq!(find(&test_dir, true), ", , , ");
 }
 
 #[test]
 fn missing_or_malformed_data_is_ignored() {
-    let place = Place::new("nobody");
-    assert_eq!(find(&place, true), ", , , ");
-    place.put("dev/mem", [0xff; 100]);
-    place.put("sys/firmware/dmi/tables/smbios_entry_point", "_SM3_");
-    place.put("sys/firmware/dmi/tables/DMI", [1; 100]);
-    place.put("sys/class/dmi/id/sys_vendor/inside", "a directory");
-    place.put("sys/class/dmi/id/product_uuid", "none");
-    place.put("proc/device-tree/model", "");
-    assert_eq!(find(&place, true), ", , , ");
+    let test_dir = TestDir::new("nobody");
+    assert_eq!(find(&test_dir, true), ", , , ");
+    test_dir.put("dev/mem", [0xff; 100]);
+    test_dir.put("sys/firmware/dmi/tables/smbios_entry_point", "_SM3_");
+    test_dir.put("sys/firmware/dmi/tables/DMI", [1; 100]);
+    test_dir.put("sys/class/dmi/id/sys_vendor/inside", "a directory");
+    test_dir.put("sys/class/dmi/id/product_uuid", "none");
+    test_dir.put("proc/device-tree/model", "");
+    assert_eq!(find(&test_dir, true), ", , , ");
     // The entry point is valid, but the table's address is not.
-    place.put(
+    test_dir.put(
         "dev/mem",
         [vec![0; 0xf_0000], entry(u64::MAX - 5, 5)].concat(),
     );
-    assert_eq!(find(&place, true), ", , , ");
+    assert_eq!(find(&test_dir, true), ", , , ");
 }
 
 #[test]
 fn long_words_and_control_bytes_are_cleaned() {
-    let place = Place::new("clean");
-    place.put("sys/class/dmi/id/sys_vendor", " A\x1b[2J\tB \n");
-    place.put("sys/class/dmi/id/product_name", "xy".repeat(50_000));
+    let test_dir = TestDir::new("clean");
+    test_dir.put("sys/class/dmi/id/sys_vendor", " A\x1b[2J\tB \n");
+    test_dir.put("sys/class/dmi/id/product_name", "xy".repeat(50_000));
     assert_eq!(
-        find(&place, false),
+        find(&test_dir, false),
         format!("A [2J B, {}x, , ", "xy".repeat(31))
     );
 }
