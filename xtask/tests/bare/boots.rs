@@ -115,10 +115,7 @@ fn without_entropy_writable_export_is_refused() -> Result<()> {
 #[test]
 fn missing_memory_or_export_is_reported() -> Result<()> {
     for (more, message) in [
-        (
-            &["-m", "3"][..],
-            "too little memory: needs 4 MiB",
-        ),
+        (&["-m", "3"][..], "too little memory: needs 4 MiB"),
         (&[], "nothing to export: add a disk or a module"),
     ] {
         let mut machine = Bare::boot("", None, more)?;

@@ -88,7 +88,7 @@ fn unescaped(shown: &str) -> Result<String> {
         remaining = after;
         name.push(*byte);
         // A backslash and three octal digits, or a backslash and a letter.
-        if let (b'\\', [first, after @ ..]) = (byte, behind) {
+        if let (b'\\', [first, after @ ..]) = (byte, after) {
             name.pop();
             if let Some((digits, after)) = remaining.split_at_checked(3)
                 && first.is_ascii_digit()
