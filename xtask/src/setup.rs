@@ -61,6 +61,8 @@ impl Package {
     pub const STRACE: Self = Self::program("strace", "strace");
     /// `ip`.
     pub const IPROUTE2: Self = Self::program("iproute2", "ip");
+    /// `mandoc`, which checks man pages.
+    pub const MANDOC: Self = Self::program("mandoc", "mandoc");
     /// `ethtool`.
     pub const ETHTOOL: Self = Self::program("ethtool", "ethtool");
     /// `mount`.
@@ -132,7 +134,7 @@ impl Package {
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
     /// Every package.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::LIBNFS,
         Self::NFS_COMMON,
         Self::RPCBIND,
@@ -146,6 +148,7 @@ impl Package {
         Self::BINUTILS,
         Self::STRACE,
         Self::IPROUTE2,
+        Self::MANDOC,
         Self::ETHTOOL,
         Self::MOUNT,
         Self::KLIBC_UTILS,

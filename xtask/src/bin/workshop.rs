@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::build;
-use xtask::commands::{fuzz, hello, image, log, mutants, run, scorecard, test, tidy};
+use xtask::commands::{fuzz, hello, image, log, man, mutants, run, scorecard, test, tidy};
 use xtask::machines::qemu;
 use xtask::measure::{bench, size};
 
@@ -31,6 +31,8 @@ enum Command {
     Tidy(tidy::Args),
     /// List every MUST of multicast DNS with the tests that check it
     Scorecard(scorecard::Args),
+    /// Make man pages from the tables of --help and image/man
+    Man(man::Args),
     /// Decode defmt traces
     Log(log::Args),
     /// Benchmark stowaway and other servers side by side
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Size(args) => size::main(args),
         Command::Tidy(args) => tidy::main(args),
         Command::Scorecard(args) => scorecard::main(args),
+        Command::Man(args) => man::main(args),
         Command::Log(args) => log::main(args),
         Command::Bench(args) => bench::main(args),
         Command::Fuzz(args) => fuzz::main(args),

@@ -11,6 +11,8 @@ pub mod image;
 #[cfg(feature = "workshop")]
 pub mod log;
 #[cfg(feature = "workshop")]
+pub mod man;
+#[cfg(feature = "workshop")]
 pub mod mutants;
 #[cfg(feature = "workshop")]
 pub mod scorecard;
