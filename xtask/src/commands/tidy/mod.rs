@@ -6,6 +6,7 @@
 
 mod circles;
 mod crates;
+mod documents;
 mod scan;
 mod table;
 
@@ -29,6 +30,7 @@ pub fn main(_args: Args) -> Result<()> {
     let root = workspace_root();
     let mut breaches = check(&root)?;
     breaches.extend(crates::check(&root)?);
+    breaches.extend(documents::check(&root)?);
     for breach in &breaches {
         println!("{breach}");
     }

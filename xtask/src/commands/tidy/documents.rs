@@ -1,0 +1,197 @@
+//! The documents for people: README's length, the links between the documents, and the paths that they name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use walkdir::WalkDir;
+
+/// Most lines of README.md.
+const README_LINES_MAX: usize = 150;
+/// Where a path in a code span begins that is one of ours.
+const OUR_FOLDERS: [&str; 5] = ["image/", "linker/", "qemu/", "src/", "xtask/"];
+
+/// A document, and where it is, relative to the root.
+struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+/// Finds wrong links and paths, and a README that is too long, below `root`; each as `file:line: breach`.
+pub(super) fn check(root: &Path) -> Result<Vec<String>> {
+    let documents = documents(root)?;
+    let mut breaches = Vec::new();
+    for document in &documents {
+        let place = document.path.display();
+        let count = document.text.lines().count();
+        if document.path == Path::new("README.md") && count > README_LINES_MAX {
+            breaches.push(format!(
+                "{place}:{count}: {README_LINES_MAX} lines are the most; move the rest to image/doc"
+            ));
+        }
+        for (index, line) in document.text.lines().enumerate() {
+            let number = index + 1;
+            for link in links(line) {
+                if let Some(why) = broken(root, document, link, &documents) {
+                    breaches.push(format!("{place}:{number}: the link \"{link}\" {why}"));
+                }
+            }
+            for span in spans(line).filter(|span| is_path(span)) {
+                if !root.join(span).exists() {
+                    breaches.push(format!("{place}:{number}: no file \"{span}\""));
+                }
+            }
+        }
+    }
+    Ok(breaches)
+}
+
+/// Reads README.md and the files in image/doc.
+fn documents(root: &Path) -> Result<Vec<Document>> {
+    let mut paths = vec![PathBuf::from("README.md")];
+    for entry in WalkDir::new(root.join("image/doc")).sort_by_file_name() {
+        let entry = entry.context("cannot list image/doc")?;
+        if entry.file_type().is_file() {
+            paths.push(entry.path().strip_prefix(root)?.to_path_buf());
+        }
+    }
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(root.join(&path))
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Document { path, text })
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// The targets of links on a line: `[text](target)`.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    let after = line.split("](").skip(1);
+    after.filter_map(|rest| rest.split_once(')').map(|(target, _)| target))
+}
+
+/// The code spans of a line. A line of code has none.
+fn spans(line: &str) -> impl Iterator<Item = &str> {
+    let text = if line.starts_with("    ") { "" } else { line };
+    text.split('`').skip(1).step_by(2)
+}
+
+/// True if a span is a path of ours, without a word in capitals, which stands for a name.
+fn is_path(span: &str) -> bool {
+    let is_ours = OUR_FOLDERS.iter().any(|folder| span.starts_with(folder));
+    let has_placeholder = span.split(['/', '.', '-']).any(is_placeholder);
+    is_ours && !has_placeholder && !span.contains([' ', '*', ':', '…'])
+}
+
+/// True if a word in a path or command stands for a name: `ROLE`.
+fn is_placeholder(word: &str) -> bool {
+    word.len() > 1 && word != "README" && word.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+/// Why a link does not resolve.
+fn broken(
+    root: &Path,
+    document: &Document,
+    link: &str,
+    documents: &[Document],
+) -> Option<&'static str> {
+    if link.starts_with("https://") {
+        return None;
+    }
+    let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+    let target = if path.is_empty() {
+        document.path.clone()
+    } else {
+        normal(&document.path.with_file_name("").join(path))
+    };
+    if !root.join(&target).exists() {
+        return Some("leads to no file");
+    }
+    if heading.is_empty() {
+        return None;
+    }
+    let target = documents.iter().find(|known| known.path == target)?;
+    let mut headings = target.text.lines().filter_map(|line| {
+        let title = line.trim_start_matches('#');
+        (title.len() < line.len()).then(|| anchor(title.trim()))
+    });
+    (!headings.any(|known| known == heading)).then_some("leads to no heading")
+}
+
+/// The path without `..`.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        if part.as_os_str() == ".." {
+            normal.pop();
+        } else {
+            normal.push(part);
+        }
+    }
+    normal
+}
+
+/// A heading as links name it: lower case, blanks as dashes, no punctuation.
+fn anchor(title: &str) -> String {
+    let kept = |letter: &char| letter.is_alphanumeric() || " -_".contains(*letter);
+    let title = title.to_lowercase();
+    let letters = title.chars().filter(kept);
+    letters
+        .map(|letter| if letter == ' ' { '-' } else { letter })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::workspace_root;
+
+    fn breaches(readme: &str, other: &str) -> Result<Vec<String>> {
+        let root = tempfile::tempdir()?;
+        fs::create_dir_all(root.path().join("image/doc"))?;
+        fs::write(root.path().join("README.md"), readme)?;
+        fs::write(root.path().join("image/doc/other.md"), other)?;
+        check(root.path())
+    }
+
+    #[test]
+    fn readme_of_151_lines_is_too_long() -> Result<()> {
+        assert_eq!(breaches(&"line\n".repeat(150), "")?, [""; 0]);
+        assert_eq!(breaches(&"line\n".repeat(151), "")?.len(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn links_lead_to_files_and_headings() -> Result<()> {
+        let other = "# Other\n## The stack (`--net`)\n[back](../../README.md) [here](#other)\n";
+        let good =
+            "[a](image/doc/other.md) [b](image/doc/other.md#the-stack---net) [c](https://x.y)";
+        assert_eq!(breaches(good, other)?, [""; 0]);
+        for bad in ["[a](other.md)", "[a](image/doc/other.md#none)", "[a](#x)"] {
+            assert_eq!(breaches(bad, other)?.len(), 1, "{bad}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn paths_in_code_spans_exist() -> Result<()> {
+        for good in [
+            "`image/doc/other.md`",
+            "`src/role/NAME/mod.rs`",
+            "`src` x",
+            "    `src/x`",
+        ] {
+            assert_eq!(breaches(good, "")?, [""; 0], "{good}");
+        }
+        assert_eq!(
+            breaches("`src/none.rs`", "")?,
+            ["README.md:1: no file \"src/none.rs\""]
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn our_documents_are_in_order() -> Result<()> {
+        assert_eq!(check(&workspace_root())?, [""; 0]);
+        Ok(())
+    }
+}
