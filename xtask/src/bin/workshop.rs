@@ -68,3 +68,67 @@ fn main() -> ExitCode {
         Command::Qemu(args) => qemu::main(args),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context as _, Result, ensure};
+    use std::fs;
+
+    /// Commands in the code spans of a document, except those with a placeholder such as `NAME`.
+    fn commands(document: &str) -> Vec<&str> {
+        let spans = document.split('`').skip(1).step_by(2);
+        let is_command =
+            |span: &&str| span.starts_with("cargo xtask ") && !span.contains(['[', '…', '\n']);
+        let is_complete = |span: &&str| {
+            let mut words = span.split(' ');
+            !words.any(|word| word.bytes().all(|byte| byte.is_ascii_uppercase()))
+        };
+        spans.filter(is_command).filter(is_complete).collect()
+    }
+
+    #[test]
+    fn commands_in_documents_exist() -> Result<()> {
+        let root = build::workspace_root();
+        let budgets: toml::Table = fs::read_to_string(root.join("xtask/suites.toml"))?.parse()?;
+        let suites = budgets.get("suite").and_then(toml::Value::as_table);
+        let suites = suites.context("no suites")?;
+        let documents = fs::read_dir(root.join("image/doc"))?;
+        let mut paths = vec![root.join("README.md")];
+        for document in documents {
+            paths.push(document?.path());
+        }
+        let mut count = 0;
+        for path in paths {
+            for line in fs::read_to_string(&path)?.lines() {
+                for command in commands(line) {
+                    let words: Vec<&str> = command.split(' ').skip(1).collect();
+                    let parsed = Cli::try_parse_from(&words);
+                    ensure!(
+                        parsed.is_ok(),
+                        "{}: `{command}` is not a command",
+                        path.display()
+                    );
+                    if words.get(1) == Some(&"test") {
+                        let mut names = words
+                            .iter()
+                            .skip(2)
+                            .take_while(|word| !word.starts_with('-'));
+                        let unknown = names.find(|name| {
+                            let suite = name.split("::").next().unwrap_or_default();
+                            !suites.contains_key(suite)
+                        });
+                        ensure!(
+                            unknown.is_none(),
+                            "{}: `{command}`: no such suite",
+                            path.display()
+                        );
+                    }
+                    count += 1;
+                }
+            }
+        }
+        ensure!(count > 50, "only {count} commands were found");
+        Ok(())
+    }
+}
