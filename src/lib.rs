@@ -61,6 +61,7 @@
 //! | the life of a name in multicast DNS | `engine/mdns/{claim,probe,conflict,announce,answer,goodbye}.rs` |
 //! | a browser's cache and questions | `engine/mdns/browser/{cache,questions}.rs` |
 //! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`role/nfs/mod.rs`, `task`) |
+//! | a role, a flag, an error, a fallback, a backend, a bench: every file to touch | `image/doc/contributing.md` |
 //! | a new role | a folder of `role`, and a line of `roles!` in `role/mod.rs` |
 //! | the built-in network stack (`--net`): links, smoltcp | `net/link`, `net/smol`; `drive/platform/network.rs` has either this or the host's |
 //! | a machine without an operating system: entry, devices, boot arguments, files | `sys/arch/pvh.rs`, `sys/bare`, `role/boot.rs`, `role/nfs/machine.rs`; `drive/platform` makes no system call there |
