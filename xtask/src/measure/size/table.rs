@@ -1,4 +1,4 @@
-//! The tables of `cargo xtask size`, for a terminal and for README.
+//! The tables of `cargo xtask size`, for a terminal and for `image/doc/size.md`.
 
 use super::peers::Peer;
 use crate::build::{Arch, Step};
@@ -88,7 +88,7 @@ impl Table {
         text
     }
 
-    /// Formats the table as Markdown, for the README.
+    /// Formats the table as Markdown, for `image/doc/size.md`.
     pub(super) fn markdown(&self) -> String {
         let mut text = format!(
             "| {} |\n|---|{}\n",
