@@ -1,4 +1,4 @@
-//! gdb, perf and strace on the released file, with names from `stowaway.debug`, by the commands in the README.
+//! gdb, perf and strace on the released file, with names from `stowaway.debug`, by the commands in `image/doc/recipes.md`.
 
 use anyhow::{Context, Result, ensure};
 use object::{Object as _, ObjectSymbol as _};

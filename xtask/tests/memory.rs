@@ -1,6 +1,6 @@
 //! Memory, descriptors and wake-ups of an idle server, under load, and with thousands of passive peers.
 //!
-//! The README has the same figures.
+//! `image/doc/promises.md` has the same figures.
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;

@@ -38,7 +38,7 @@ fn read_by(count: usize, path: &str) -> Result<()> {
     })
 }
 
-/// The memory figures in the README: idle, and with 64 clients.
+/// The memory figures in `image/doc/promises.md`: idle, and with 64 clients.
 #[test]
 fn memory_limits_hold_idle_and_with_64_clients() -> Result<()> {
     const BUSY_MAX_KIB: u64 = 16 << 10;
