@@ -10,7 +10,7 @@ use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// IPv6 addresses at most: the link-local one, and one for each of four prefixes.
-const IPV6_COUNT_MAX: usize = 5;
+pub(super) const IPV6_COUNT_MAX: usize = 5;
 /// Wait for DHCP before a link-local IPv4 address is used.
 const FALLBACK: Duration = Duration::from_secs(6);
 /// RFC 3927 section 9 (MAX_CONFLICTS, RATE_LIMIT_INTERVAL): after this many conflicts, the interval between new addresses.
@@ -166,11 +166,6 @@ impl Addresses {
         self.gateway.filter(|_| self.ipv4.is_some())
     }
 
-    /// Returns the IPv6 default router.
-    pub(super) fn router(&self) -> Option<Ipv6Addr> {
-        self.routers.router()
-    }
-
     /// Returns true if addresses or gateways have changed since the last call.
     pub(super) const fn take_change(&mut self) -> bool {
         core::mem::replace(&mut self.has_changed, false)
@@ -240,15 +235,15 @@ impl Addresses {
                     self.note_conflict(now, other.into());
                 }
             }
-            // If another host probes for a usable address of ours, smoltcp answers.
+            // If another host probes for a usable address of ours, `Smol::resolve` answers.
             Content::Solicit { from, target, .. } if from.is_unspecified() => {
                 self.contend_ipv6(now, target, true);
             }
             Content::Advertise { target } => self.contend_ipv6(now, target, false),
-            Content::Router { from, message } => {
+            Content::Router { message } => {
                 let mut found = heapless::Vec::<Prefix, IPV6_COUNT_MAX>::new();
                 let add = &mut |prefix| _ = found.push(prefix);
-                self.has_changed |= self.routers.handle(now, from, message, add);
+                self.routers.handle(message, add);
                 for prefix in found {
                     self.use_prefix(prefix, now);
                 }
@@ -353,7 +348,7 @@ impl Addresses {
         if core::mem::take(&mut self.is_declined)
             && let Some(lease) = &self.lease
         {
-            return dhcp::decline(self.own, lease, out);
+            return dhcp::decline(self.own, lease, chance, out);
         }
         if now >= self.fallback_at {
             self.fallback_at = Instant::NEVER;
@@ -388,8 +383,6 @@ impl Addresses {
             _ => None,
         });
         let from = link_local.unwrap_or(Ipv6Addr::UNSPECIFIED);
-        let (len, has_changed) = self.routers.advance(now, self.own, from, out);
-        self.has_changed |= has_changed;
-        len
+        self.routers.advance(now, self.own, from, out)
     }
 }

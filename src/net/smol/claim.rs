@@ -1,9 +1,8 @@
 //! State of one address: probing, announcing, defending. RFC 5227 for IPv4, RFC 4862 section 5.4 for IPv6.
 
-use super::packet::{self, Mac};
+use super::packet::{self, Discovery, Mac};
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use smoltcp::wire::NdiscRepr;
 
 /// RFC 5227 section 1.1.
 const PROBE_COUNT: u8 = 3;
@@ -152,11 +151,8 @@ impl Claim {
         match self.address {
             IpAddr::V4(address) => packet::arp(own, Ipv4Addr::UNSPECIFIED, address, out),
             IpAddr::V6(address) => {
-                let solicit = NdiscRepr::NeighborSolicit {
-                    target_addr: address,
-                    lladdr: None,
-                };
                 let group = solicited_node(address);
+                let solicit = Discovery::Solicit(address);
                 packet::discover(own, Ipv6Addr::UNSPECIFIED, group, solicit, out)
             }
         }
@@ -167,11 +163,7 @@ impl Claim {
         match self.address {
             IpAddr::V4(address) => packet::arp(own, address, address, out),
             IpAddr::V6(address) => {
-                let advert = NdiscRepr::NeighborAdvert {
-                    flags: smoltcp::wire::NdiscNeighborFlags::OVERRIDE,
-                    target_addr: address,
-                    lladdr: Some(own.into()),
-                };
+                let advert = Discovery::Announce(address);
                 packet::discover(own, address, ALL_NODES, advert, out)
             }
         }
@@ -195,7 +187,7 @@ pub(super) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1
 pub(super) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 
 /// The solicited-node group of an address (RFC 4291 section 2.7.1).
-const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+pub(super) const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = address.octets();
     Ipv6Addr::new(
         0xff02,
@@ -213,9 +205,7 @@ const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
 mod tests {
     use super::*;
 
-    const OWN: Mac = Mac {
-        0: [2, 0, 0, 0, 0, 1],
-    };
+    const OWN: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
     #[test]
     fn probes_then_announces_then_rests() {

@@ -197,6 +197,7 @@ impl Smol {
         if !can_send {
             return Err(NetError::Unreachable);
         }
+        self.port.mac(to.ip()).ok_or(NetError::Unreachable)?;
         let mut metadata = UdpMetadata::from((smoltcp::wire::IpAddress::from(to.ip()), to.port()));
         metadata.local_address = from.map(Into::into);
         let udp = self.sockets.get_mut::<Udp<'_>>(port.handle);

@@ -1,13 +1,18 @@
-//! smoltcp's device over a link. It receives one frame at a time, and queues frames that the link does not accept at once.
+//! smoltcp's device over a link. It receives one packet at a time, adds Ethernet headers to those that are sent, and queues frames that
+//! the link does not accept at once. smoltcp's own neighbor cache is not used: with it, smoltcp 0.14 loses a segment of a fast
+//! retransmission, and has no timer for it, if the peer's MAC address is unknown at that moment.
 
+use super::neighbors::Neighbors;
+use super::packet::{self, Mac};
 use crate::mem::{Ends as _, Slots};
 use crate::net::NetError;
 use crate::net::link::{ETHERNET_BYTES, HEAD_BYTES, Limits, Link};
+use core::net::IpAddr;
 use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
-/// Longest packet (bytes) that a link segments.
+/// Longest frame (bytes) that a link segments.
 const SEGMENTED_BYTES_MAX: usize = 65_535;
 
 /// Queued frames, at most.
@@ -26,6 +31,8 @@ struct Held {
 pub(super) struct Port {
     pub(super) link: &'static mut dyn Link,
     limits: Limits,
+    own: Mac,
+    pub(super) neighbors: Neighbors,
     /// Ring of frame buffers of `Limits::frame_bytes` each.
     tx: Slots<u8>,
     held: heapless::Deque<Held, HELD_COUNT_MAX>,
@@ -34,11 +41,14 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) fn new(link: &'static mut dyn Link) -> Self {
+    /// `own` is the MAC address of this host.
+    pub(super) fn new(link: &'static mut dyn Link, own: Mac) -> Self {
         let limits = link.limits();
         Self {
             link,
             limits,
+            own,
+            neighbors: Neighbors::new(),
             tx: Slots::zeroed(PLACE_COUNT * limits.frame_bytes),
             held: heapless::Deque::new(),
             first: 0,
@@ -49,9 +59,14 @@ impl Port {
         self.limits
     }
 
-    /// A device that returns `frame` to smoltcp once, or no frame.
-    pub(super) const fn device<'a>(&'a mut self, frame: Option<&'a [u8]>) -> Device<'a> {
-        Device { port: self, frame }
+    /// A device that returns an IP packet to smoltcp once, or none.
+    pub(super) const fn device<'a>(&'a mut self, packet: Option<&'a [u8]>) -> Device<'a> {
+        Device { port: self, packet }
+    }
+
+    /// Returns the destination MAC address of packets to `to`. `None` if no packet from that address has arrived.
+    pub(super) fn mac(&mut self, to: IpAddr) -> Option<Mac> {
+        packet::group_mac(to).or_else(|| self.neighbors.mac(to))
     }
 
     /// Returns true if frames are queued.
@@ -95,6 +110,20 @@ impl Port {
         place.head_mut(place_bytes).tail_mut(HEAD_BYTES)
     }
 
+    /// Writes the Ethernet header of the packet in that buffer. Returns false if the MAC address of its destination is unknown.
+    fn add_header(&mut self, len: usize) -> bool {
+        let own = self.own;
+        let destination = packet::destination(self.space().head(len).tail(ETHERNET_BYTES));
+        let Some((ethertype, to)) = destination else {
+            return false;
+        };
+        let Some(mac) = self.mac(to) else {
+            return false;
+        };
+        packet::write_header(mac, own, ethertype, self.space());
+        true
+    }
+
     /// Queues the frame in that buffer and sends the queue. The frame is lost if the queue is full.
     fn send(&mut self, len: usize, segment: Option<NonZeroU16>) {
         if self.held.push_back(Held { len, segment }).is_ok() {
@@ -105,7 +134,7 @@ impl Port {
 
 pub(super) struct Device<'a> {
     port: &'a mut Port,
-    frame: Option<&'a [u8]>,
+    packet: Option<&'a [u8]>,
 }
 
 impl phy::Device for Device<'_> {
@@ -119,12 +148,12 @@ impl phy::Device for Device<'_> {
         Self: 'a;
 
     fn receive(&mut self, _: Instant) -> Option<(Received<'_>, Sending<'_>)> {
-        let frame = self.frame.take()?;
-        Some((Received(frame), Sending::new(self.port)))
+        let packet = self.packet.take()?;
+        Some((Received(packet), Sending::new(self.port)))
     }
 
-    /// Always returns a token. If none is returned, smoltcp 0.14 loses a segment of a fast retransmission and has no timer for it,
-    /// so that the connection stalls. Frames dropped by a full queue are retransmitted.
+    /// Always returns a token. If none is returned, smoltcp 0.14 loses a segment of a fast retransmission, as it does if a MAC address is
+    /// unknown. Frames dropped by a full queue are retransmitted.
     fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
         Some(Sending::new(self.port))
     }
@@ -132,14 +161,15 @@ impl phy::Device for Device<'_> {
     fn capabilities(&self) -> DeviceCapabilities {
         let limits = self.port.limits;
         let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = limits.mtu + ETHERNET_BYTES;
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = limits.mtu;
         if limits.has_offloads {
             // The link computes them; `packet::is_intact` has verified those received.
             (capabilities.checksum.tcp, capabilities.checksum.udp) =
                 (Checksum::None, Checksum::None);
             // IPv4 only: smoltcp 0.14 drops IPv6 packets that need segmentation.
-            capabilities.segmentation.tcpv4 = NonZeroUsize::new(SEGMENTED_BYTES_MAX);
+            capabilities.segmentation.tcpv4 =
+                NonZeroUsize::new(SEGMENTED_BYTES_MAX - ETHERNET_BYTES);
         }
         capabilities
     }
@@ -168,9 +198,14 @@ impl<'a> Sending<'a> {
 }
 
 impl phy::TxToken for Sending<'_> {
+    /// Sends a packet that `write` writes. It is dropped if the MAC address of its destination is unknown.
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
-        let written = write(self.port.space().head_mut(len));
-        self.port.send(len, self.segment);
+        let Self { port, segment } = self;
+        let len = ETHERNET_BYTES + len;
+        let written = write(port.space().head_mut(len).tail_mut(ETHERNET_BYTES));
+        if port.add_header(len) {
+            port.send(len, segment);
+        }
         written
     }
 

@@ -1,22 +1,50 @@
-//! DHCP client (RFC 2131): smoltcp's, on a smoltcp interface of its own with a real-time clock.
+//! DHCP client (RFC 2131).
 
-use super::device::Port;
-use super::packet::Mac;
+use super::chance::Chance;
+use super::packet::{self, Mac};
+use crate::mem::Ends as _;
+use crate::net::link::ETHERNET_BYTES;
 use crate::time::{Duration, Instant};
 use core::net::Ipv4Addr;
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::socket::dhcpv4::{Event, RetryConfig, Socket};
-use smoltcp::time;
-use smoltcp::wire::{DhcpOption, EthernetAddress, IpCidr};
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket};
 
-/// UDP port of DHCP clients.
+/// UDP ports.
+const SERVER_PORT: u16 = 67;
 pub(super) const CLIENT_PORT: u16 = 68;
-/// Interval between DHCPDISCOVER messages while the host has no address.
-const DISCOVER: time::Duration = time::Duration::from_secs(2);
-/// Interval between DHCPDISCOVER messages once the host has an address without DHCP.
-const DISCOVER_RARELY: time::Duration = time::Duration::from_secs(60);
-/// DHCP option: host name (RFC 2132 section 3.14).
-const HOST_NAME: u8 = 12;
+
+/// Message types (RFC 2132 section 9.6).
+const DISCOVER: u8 = 1;
+const OFFER: u8 = 2;
+const REQUEST: u8 = 3;
+const DECLINE: u8 = 4;
+const ACK: u8 = 5;
+const NAK: u8 = 6;
+
+/// Options (RFC 2132).
+mod option {
+    pub(super) const SUBNET_MASK: u8 = 1;
+    pub(super) const ROUTER: u8 = 3;
+    pub(super) const HOST_NAME: u8 = 12;
+    pub(super) const REQUESTED_ADDRESS: u8 = 50;
+    pub(super) const LEASE_SECS: u8 = 51;
+    pub(super) const MESSAGE_TYPE: u8 = 53;
+    pub(super) const SERVER: u8 = 54;
+    pub(super) const PARAMETER_LIST: u8 = 55;
+    pub(super) const CLIENT: u8 = 61;
+    pub(super) const PAD: u8 = 0;
+    pub(super) const END: u8 = 255;
+}
+
+/// Waits for a reply are 4, 8, 16, 32, 64, 64, … seconds, plus or minus one (section 4.1).
+const WAIT_SECS: u32 = 4;
+const DOUBLING_COUNT_MAX: u8 = 4;
+/// Requests of an offer that are sent before another server is looked for.
+const REQUEST_COUNT_MAX: u8 = 3;
+/// Shortest wait before a request to extend a lease is repeated (section 4.4.5).
+const EXTEND_WAIT_MS: u64 = 60_000;
+/// Waits after a DHCPNAK or an unusable lease: one second, doubled each time up to 2^6 seconds.
+const REFUSAL_COUNT_MAX: u8 = 6;
 
 /// A lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,139 +56,360 @@ pub(super) struct Lease {
     pub(super) server: Ipv4Addr,
 }
 
-/// The DHCP client.
-pub(super) struct Dhcp {
-    interface: Interface,
-    sockets: SocketSet<'static>,
-    socket: SocketHandle,
-    /// No DHCPDISCOVER is sent before this time.
-    start_at: Instant,
+/// State of the client (section 4.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Selecting,
+    /// A server has offered this.
+    Requesting(Lease),
+    Bound(Lease),
 }
 
-fn time(now: Instant) -> time::Instant {
-    time::Instant::from_millis(now.since(Instant::default()).as_ms() as i64)
+/// When a lease is extended and ends.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    /// T1: its server is asked.
+    renew_at: Instant,
+    /// T2: any server is asked.
+    rebind_at: Instant,
+    end: Instant,
+}
+
+/// A reply of a server.
+struct Reply {
+    kind: u8,
+    lease: Lease,
+    lease_secs: u32,
+}
+
+/// The DHCP client.
+pub(super) struct Dhcp {
+    own: Mac,
+    /// Host name to send, unless empty.
+    name: &'static [u8],
+    chance: Chance,
+    /// Transaction, from a DHCPDISCOVER to the end of its lease.
+    xid: [u8; 4],
+    state: State,
+    times: Times,
+    /// MAC address that the lease came from: the server's or its relay's.
+    server: Mac,
+    /// Messages sent in this state.
+    sent_count: u8,
+    /// DHCPNAKs and unusable leases since the last good one.
+    refusal_count: u8,
+    /// Time of the next message.
+    at: Instant,
+    /// The change of the lease since [`Dhcp::take_event`].
+    event: Option<Option<Lease>>,
 }
 
 impl Dhcp {
     /// Creates a client that starts now. `name` is the host name to send, unless empty.
-    pub(super) fn new(
-        own: Mac,
-        name: &'static [u8],
-        seed: u64,
-        now: Instant,
-        port: &mut Port,
-    ) -> Self {
-        let mut config = Config::new(EthernetAddress(own.0).into());
-        config.random_seed = seed;
-        let mut socket = Socket::new();
-        if !name.is_empty() {
-            let option = crate::mem::leak([DhcpOption {
-                kind: HOST_NAME,
-                data: name,
-            }]);
-            socket.set_outgoing_options(option);
-        }
-        let mut sockets = SocketSet::new(alloc::vec::Vec::with_capacity(1));
-        let socket = sockets.add(socket);
+    pub(super) fn new(own: Mac, name: &'static [u8], seed: u64, now: Instant) -> Self {
         let mut dhcp = Self {
-            interface: Interface::new(config, &mut port.device(None), time(now)),
-            sockets,
-            socket,
-            start_at: now,
+            own,
+            name,
+            chance: Chance::new(seed),
+            xid: [0; 4],
+            state: State::Selecting,
+            times: Times::default(),
+            server: Mac::BROADCAST,
+            sent_count: 0,
+            refusal_count: 0,
+            at: now,
+            event: None,
         };
-        dhcp.ask_rarely(false);
+        dhcp.reset(now);
         dhcp
-    }
-
-    fn socket(&mut self) -> &mut Socket<'static> {
-        self.sockets.get_mut(self.socket)
-    }
-
-    /// Chooses the interval between DHCPDISCOVER messages.
-    pub(super) fn ask_rarely(&mut self, rarely: bool) {
-        let mut retry = RetryConfig::default();
-        retry.discover_timeout = if rarely { DISCOVER_RARELY } else { DISCOVER };
-        self.socket().set_retry_config(retry);
     }
 
     /// Drops the lease and looks for another, from `start_at` on.
     pub(super) fn reset(&mut self, start_at: Instant) {
-        self.start_at = start_at;
-        self.socket().reset();
+        if let State::Bound(_) = self.state {
+            self.event = Some(None);
+        }
+        self.xid = self.chance.number().to_be_bytes();
+        (self.state, self.sent_count, self.at) = (State::Selecting, 0, start_at);
     }
 
-    /// Handles a received frame.
-    pub(super) fn handle(&mut self, now: Instant, frame: &[u8], port: &mut Port) {
-        let device = &mut port.device(Some(frame));
-        self.interface
-            .poll_ingress_single(time(now), device, &mut self.sockets);
-    }
-
-    /// Sends messages that are due.
-    pub(super) fn advance(&mut self, now: Instant, port: &mut Port) {
-        let device = &mut port.device(None);
-        self.interface
-            .poll_egress(time(now), device, &mut self.sockets);
+    /// Starts again after a DHCPNAK or an unusable lease; each time later.
+    fn refuse(&mut self, now: Instant) {
+        let wait = Duration::from_secs(1 << self.refusal_count);
+        self.refusal_count = (self.refusal_count + 1).min(REFUSAL_COUNT_MAX);
+        self.reset(now.after(wait));
     }
 
     /// Time of the next call of [`Dhcp::advance`].
-    pub(super) fn poll_at(&mut self, now: Instant) -> Instant {
-        let at = match self.interface.poll_at(time(now), &self.sockets) {
-            Some(at) if at <= time(now) => now,
-            Some(at) => now.after(Duration::from_ms(
-                (at - time(now)).total_millis() as u32 + 1,
-            )),
-            None => Instant::NEVER,
-        };
-        at.max(self.start_at)
+    pub(super) const fn poll_at(&self) -> Instant {
+        self.at
     }
 
     /// Returns the new lease if it has changed since the last call; `Some(None)` if it has ended.
-    pub(super) fn poll_event(&mut self) -> Option<Option<Lease>> {
-        let lease = match self.sockets.get_mut::<Socket<'_>>(self.socket).poll()? {
-            Event::Deconfigured => None,
-            Event::Configured(config) => Some(Lease {
-                address: config.address.address(),
-                prefix: config.address.prefix_len(),
-                router: config.router,
-                server: config.server.identifier,
-            }),
-        };
-        self.interface.update_ip_addrs(|addresses| {
-            addresses.clear();
-            if let Some(lease) = lease {
-                let _ = addresses.push(IpCidr::new(lease.address.into(), lease.prefix));
-            }
-        });
-        let routes = self.interface.routes_mut();
-        routes.remove_default_ipv4_route();
-        if let Some(router) = lease.and_then(|lease| lease.router) {
-            let _ = routes.add_default_ipv4_route(router);
+    pub(super) const fn take_event(&mut self) -> Option<Option<Lease>> {
+        self.event.take()
+    }
+
+    /// Writes the message that is due to `out`; returns its length, or 0.
+    pub(super) fn advance(&mut self, now: Instant, out: &mut [u8]) -> usize {
+        match self.state {
+            State::Requesting(_) if self.sent_count == REQUEST_COUNT_MAX => self.reset(now),
+            State::Bound(_) if now >= self.times.end => self.reset(now),
+            _ => {}
         }
-        Some(lease)
+        let (kind, lease) = match self.state {
+            State::Selecting => (DISCOVER, None),
+            State::Requesting(lease) | State::Bound(lease) => (REQUEST, Some(lease)),
+        };
+        let broadcast = (Mac::BROADCAST, Ipv4Addr::BROADCAST);
+        let mut message = Message {
+            kind,
+            from: Ipv4Addr::UNSPECIFIED,
+            to: broadcast,
+            offer: lease,
+            name: self.name,
+        };
+        let next = match self.state {
+            State::Bound(lease) => {
+                let Times { rebind_at, end, .. } = self.times;
+                (message.from, message.offer) = (lease.address, None);
+                let until = if now < rebind_at {
+                    message.to = (self.server, lease.server);
+                    rebind_at
+                } else {
+                    end
+                };
+                let half_ms = (until.since(now).as_ms() / 2).max(EXTEND_WAIT_MS);
+                now.after(Duration::from_ms(half_ms as u32)).min(until)
+            }
+            _ => {
+                let doublings = self.sent_count.min(DOUBLING_COUNT_MAX);
+                let ms = (WAIT_SECS * 1000) << doublings;
+                let random = self.chance.number() % 2000;
+                now.after(Duration::from_ms(ms + random - 1000))
+            }
+        };
+        self.sent_count = self.sent_count.saturating_add(1);
+        self.at = next;
+        message.write(self.own, self.xid, out)
+    }
+
+    /// Handles a received datagram to [`CLIENT_PORT`].
+    pub(super) fn handle(&mut self, now: Instant, frame: &[u8]) {
+        let Some((mac, reply)) = self.parse(frame) else {
+            return;
+        };
+        let Reply {
+            kind,
+            lease,
+            lease_secs,
+        } = reply;
+        let is_asked = match self.state {
+            State::Selecting => kind == OFFER,
+            State::Requesting(offer) => lease.server == offer.server,
+            // Until T2 only the lease's server is asked.
+            State::Bound(bound) => {
+                let is_rebinding = now >= self.times.rebind_at;
+                self.sent_count > 0 && (lease.server == bound.server || is_rebinding)
+            }
+        };
+        if !is_asked {
+            return;
+        }
+        match (kind, self.state) {
+            (OFFER, State::Selecting) if is_host_of(lease.address, lease.prefix) => {
+                (self.state, self.sent_count, self.at) = (State::Requesting(lease), 0, now);
+            }
+            (NAK, _) => self.refuse(now),
+            (ACK, state) => {
+                if lease_secs == 0 || !is_host_of(lease.address, lease.prefix) {
+                    self.refuse(now);
+                    return;
+                }
+                let at = |secs: u32| now.after(Duration::from_secs(secs.max(1)));
+                self.times = Times {
+                    renew_at: at(lease_secs / 2),
+                    rebind_at: at((u64::from(lease_secs) * 7 / 8) as u32),
+                    end: at(lease_secs),
+                };
+                if state != State::Bound(lease) {
+                    self.event = Some(Some(lease));
+                }
+                (self.state, self.server) = (State::Bound(lease), mac);
+                (self.sent_count, self.refusal_count) = (0, 0);
+                self.at = self.times.renew_at;
+            }
+            _ => {}
+        }
+    }
+
+    /// Parses a server's message to this client, and its source MAC address.
+    fn parse(&self, frame: &[u8]) -> Option<(Mac, Reply)> {
+        /// Reply, Ethernet, length of a MAC address.
+        const HEAD: [u8; 3] = [2, 1, 6];
+        /// Lease time if the server does not say, in seconds.
+        const LEASE_SECS: u32 = 120;
+        let (mac, ..) = packet::endpoints(frame)?;
+        let packet = Ipv4Packet::new_checked(packet::payload(frame)?).ok()?;
+        if !packet.verify_checksum() || !packet::is_intact(frame) {
+            return None;
+        }
+        let datagram = UdpPacket::new_checked(packet.payload()).ok()?;
+        let message = datagram.payload();
+        let (head, mut options) = message.split_first_chunk::<OPTIONS_AT>()?;
+        let is_for_us = head.starts_with(&HEAD)
+            && head[4..8] == self.xid
+            && head[28..34] == self.own.0
+            && head.ends_with(&COOKIE)
+            && datagram.src_port() == SERVER_PORT;
+        if !is_for_us {
+            return None;
+        }
+        let mut reply = Reply {
+            kind: 0,
+            lease: Lease {
+                address: address(&head[16..20])?,
+                prefix: 24,
+                router: None,
+                server: Ipv4Addr::UNSPECIFIED,
+            },
+            lease_secs: LEASE_SECS,
+        };
+        let mut server = None;
+        while let [kind, after @ ..] = options
+            && *kind != option::END
+        {
+            options = after;
+            if *kind == option::PAD {
+                continue;
+            }
+            let (len, after) = after.split_first()?;
+            let (value, after) = after.split_at_checked(usize::from(*len))?;
+            options = after;
+            match *kind {
+                option::MESSAGE_TYPE => reply.kind = *value.first()?,
+                option::SERVER => server = address(value),
+                option::ROUTER => reply.lease.router = address(value),
+                option::SUBNET_MASK => {
+                    let ones = address(value)?.to_bits().leading_ones();
+                    reply.lease.prefix = ones as u8;
+                }
+                option::LEASE_SECS => reply.lease_secs = address(value)?.to_bits(),
+                _ => {}
+            }
+        }
+        reply.lease.server = server?;
+        Some((mac, reply))
+    }
+}
+
+/// Length of a message before its options, with their cookie, in bytes.
+const OPTIONS_AT: usize = 240;
+/// Length of a message that every relay and server accepts (RFC 1542 section 2.1), in bytes.
+const MESSAGE_BYTES_MIN: usize = 300;
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+
+/// Parses the first address of an option.
+fn address(value: &[u8]) -> Option<Ipv4Addr> {
+    value.first_chunk::<4>().copied().map(Ipv4Addr::from)
+}
+
+/// Returns true if a host on this network can have the address.
+fn is_host_of(address: Ipv4Addr, prefix: u8) -> bool {
+    let [first, ..] = address.octets();
+    let host = address.to_bits().unbounded_shl(prefix.into());
+    let all_ones = u32::MAX.unbounded_shl(prefix.into());
+    let is_network = prefix < 31 && (host == 0 || host == all_ones);
+    (1..224).contains(&first) && !address.is_loopback() && prefix > 0 && !is_network
+}
+
+/// A message of the client.
+struct Message {
+    kind: u8,
+    /// Address of this host, if it has one.
+    from: Ipv4Addr,
+    to: (Mac, Ipv4Addr),
+    /// The offer or lease that is requested or declined.
+    offer: Option<Lease>,
+    /// Host name to send, unless empty.
+    name: &'static [u8],
+}
+
+impl Message {
+    /// Writes a frame with the message to `out`; returns its length, or 0 if it does not fit.
+    fn write(&self, own: Mac, xid: [u8; 4], out: &mut [u8]) -> usize {
+        const UDP_AT: usize = ETHERNET_BYTES + 20;
+        const MESSAGE_AT: usize = UDP_AT + 8;
+        let mut options = heapless::Vec::<u8, 128>::new();
+        let mut add = |kind, value: &[u8]| {
+            let _ = options.extend_from_slice(&[kind, value.len() as u8]);
+            let _ = options.extend_from_slice(value);
+        };
+        add(option::MESSAGE_TYPE, &[self.kind]);
+        let [a, b, c, d, e, f] = own.0;
+        add(option::CLIENT, &[1, a, b, c, d, e, f]);
+        if let Some(offer) = &self.offer {
+            add(option::REQUESTED_ADDRESS, &offer.address.octets());
+            add(option::SERVER, &offer.server.octets());
+        }
+        if self.kind != DECLINE {
+            add(
+                option::PARAMETER_LIST,
+                &[option::SUBNET_MASK, option::ROUTER],
+            );
+            if !self.name.is_empty() {
+                add(option::HOST_NAME, self.name.head(self.name.len().min(63)));
+            }
+        }
+        let _ = options.push(option::END);
+        let message_bytes = (OPTIONS_AT + options.len()).max(MESSAGE_BYTES_MIN);
+        let len = MESSAGE_AT + message_bytes;
+        let out = out.head_mut(len);
+        if out.len() < len {
+            return 0;
+        }
+        out.fill(0);
+        let (mac, to) = self.to;
+        packet::write_header(mac, own, packet::IPV4, out);
+        let head = Ipv4Repr {
+            src_addr: self.from,
+            dst_addr: to,
+            next_header: IpProtocol::Udp,
+            payload_len: 8 + message_bytes,
+            hop_limit: 64,
+        };
+        let packet = &mut Ipv4Packet::new_unchecked(out.tail_mut(ETHERNET_BYTES));
+        head.emit(packet, &ChecksumCapabilities::default());
+        let datagram = &mut UdpPacket::new_unchecked(out.tail_mut(UDP_AT));
+        datagram.set_src_port(CLIENT_PORT);
+        datagram.set_dst_port(SERVER_PORT);
+        datagram.set_len((8 + message_bytes) as u16);
+        let message = out.tail_mut(MESSAGE_AT);
+        // Request, Ethernet, length of a MAC address.
+        message.head_mut(3).copy_from_slice(&[1, 1, 6]);
+        message.tail_mut(4).head_mut(4).copy_from_slice(&xid);
+        message
+            .tail_mut(12)
+            .head_mut(4)
+            .copy_from_slice(&self.from.octets());
+        message.tail_mut(28).head_mut(6).copy_from_slice(&own.0);
+        let cookie = message.tail_mut(OPTIONS_AT - COOKIE.len());
+        cookie.head_mut(COOKIE.len()).copy_from_slice(&COOKIE);
+        let options_out = message.tail_mut(OPTIONS_AT).head_mut(options.len());
+        options_out.copy_from_slice(&options);
+        UdpPacket::new_unchecked(out.tail_mut(UDP_AT)).fill_checksum(&self.from.into(), &to.into());
+        len
     }
 }
 
 /// Writes a DHCPDECLINE frame: another host has the leased address (RFC 2131 section 4.4.4).
-pub(super) fn decline(own: Mac, lease: &Lease, out: &mut [u8]) -> usize {
-    const BYTES: usize = 342;
-    /// Ethernet broadcast; IPv4 with checksum, 328 bytes, from 0.0.0.0 to 255.255.255.255; UDP, 308 bytes, without checksum;
-    /// BOOTREQUEST, Ethernet.
-    const HEAD: &[u8; 45] = b"\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\x08\0\
-        \x45\0\x01\x48\0\0\0\0\x40\x11\x79\xa6\0\0\0\0\xff\xff\xff\xff\0\x44\0\x43\x01\x34\0\0\x01\x01\x06";
-    /// Magic cookie; options: message type, requested address, server identifier, client identifier, end.
-    const OPTIONS: &[u8; 29] =
-        b"\x63\x82\x53\x63\x35\x01\x04\x32\x04\0\0\0\0\x36\x04\0\0\0\0\x3d\x07\x01\0\0\0\0\0\0\xff";
-    let Some(out) = out.first_chunk_mut::<BYTES>() else {
-        return 0;
+pub(super) fn decline(own: Mac, lease: &Lease, chance: u32, out: &mut [u8]) -> usize {
+    let message = Message {
+        kind: DECLINE,
+        from: Ipv4Addr::UNSPECIFIED,
+        to: (Mac::BROADCAST, Ipv4Addr::BROADCAST),
+        offer: Some(*lease),
+        name: &[],
     };
-    out.fill(0);
-    out[..45].copy_from_slice(HEAD);
-    out[278..307].copy_from_slice(OPTIONS);
-    for at in [6, 70, 300] {
-        out[at..at + 6].copy_from_slice(&own.0);
-    }
-    out[287..291].copy_from_slice(&lease.address.octets());
-    out[293..297].copy_from_slice(&lease.server.octets());
-    BYTES
+    message.write(own, chance.to_be_bytes(), out)
 }

@@ -15,6 +15,7 @@ mod claim;
 mod datagrams;
 mod device;
 mod dhcp;
+mod neighbors;
 mod packet;
 mod routers;
 mod streams;
@@ -29,7 +30,8 @@ use super::{
 use crate::config::{STACK_CONNECTION_COUNT_MAX, STACK_CONNECTION_COUNT_MIN};
 use crate::mem::{Slots, scaled};
 use crate::time::{Duration, Instant};
-use addresses::Addresses;
+use addresses::{Addresses, IPV6_COUNT_MAX};
+use claim::solicited_node;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use datagrams::Port as UdpPort;
 use device::Port;
@@ -37,7 +39,7 @@ use dhcp::Dhcp;
 use packet::{Content, Mac};
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::time;
-use smoltcp::wire::{EthernetAddress, IpCidr};
+use smoltcp::wire::{HardwareAddress, IpCidr};
 use streams::Connection;
 
 /// Speed of smoltcp's clock, relative to real time.
@@ -132,14 +134,13 @@ impl Smol {
             unreachable!()
         };
         let (seed, other) = (u64::from_le_bytes(seed), u64::from_le_bytes(other));
-        let own = EthernetAddress(settings.mac);
-        let mut config = Config::new(own.into());
+        let own = Mac(settings.mac);
+        let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let frame_bytes = link.limits().frame_bytes;
-        let mut port = Port::new(link);
+        let mut port = Port::new(link, own);
         let interface = Interface::new(config, &mut port.device(None), paced(now));
-        let dhcp =
-            (settings.ip == Ip::Dhcp).then(|| Dhcp::new(own, settings.name, other, now, &mut port));
+        let dhcp = (settings.ip == Ip::Dhcp).then(|| Dhcp::new(own, settings.name, other, now));
         let count = connection_count_max() + OTHER_COUNT_MAX;
         let mut stack = Self {
             port,
@@ -292,15 +293,13 @@ impl Smol {
             return;
         };
         self.addresses.handle(now, &content);
+        if !self.learn_sender(frame) {
+            return;
+        }
         match content {
-            Content::Arp { is_reply, .. } => {
-                if let Some(dhcp) = self.dhcp.as_mut().filter(|_| is_reply) {
-                    dhcp.handle(now, frame, &mut self.port);
-                }
-            }
             Content::Datagram { port } if port == dhcp::CLIENT_PORT => {
                 if let Some(dhcp) = &mut self.dhcp {
-                    dhcp.handle(now, frame, &mut self.port);
+                    dhcp.handle(now, frame);
                 }
                 return;
             }
@@ -310,7 +309,11 @@ impl Smol {
         if self.is_for_host {
             return;
         }
-        let device = &mut self.port.device(Some(frame));
+        self.resolve(&content);
+        let Some(packet) = packet::payload(frame) else {
+            return;
+        };
+        let device = &mut self.port.device(Some(packet));
         self.interface
             .poll_ingress_single(paced(now), device, &mut self.sockets);
     }
@@ -322,31 +325,28 @@ impl Smol {
         if let Some(start_at) = self.addresses.take_lease_lost() {
             dhcp.reset(start_at);
         }
-        if dhcp.poll_at(now) <= now {
-            dhcp.advance(now, &mut self.port);
+        if dhcp.poll_at() <= now {
+            self.port.send_with(&mut |out| dhcp.advance(now, out));
         }
-        if let Some(lease) = dhcp.poll_event() {
+        if let Some(lease) = dhcp.take_event() {
             self.addresses.set_lease(lease, now);
         }
-        dhcp.ask_rarely(self.addresses.has_fallback());
     }
 
     fn apply_addresses(&mut self) {
         let addresses = &self.addresses;
+        // A group that is left and joined again at once is not reported (MLD).
+        for group in solicited_node_groups(&self.interface) {
+            let _ = self.interface.leave_multicast_group(group);
+        }
         self.interface.update_ip_addrs(|known| {
             known.clear();
             for (address, prefix) in addresses.usable() {
                 let _ = known.push(IpCidr::new(address.into(), prefix));
             }
         });
-        let routes = self.interface.routes_mut();
-        routes.remove_default_ipv4_route();
-        routes.remove_default_ipv6_route();
-        if let Some(gateway) = addresses.gateway() {
-            let _ = routes.add_default_ipv4_route(gateway);
-        }
-        if let Some(router) = addresses.router() {
-            let _ = routes.add_default_ipv6_route(router);
+        for group in solicited_node_groups(&self.interface) {
+            let _ = self.interface.join_multicast_group(group);
         }
         self.tell_changes();
     }
@@ -365,8 +365,8 @@ impl Smol {
         if self.port.is_blocked() {
             return Instant::NEVER;
         }
-        let dhcp = self.dhcp.as_mut();
-        let mut at = dhcp.map_or(Instant::NEVER, |dhcp| dhcp.poll_at(now));
+        let dhcp = self.dhcp.as_ref();
+        let mut at = dhcp.map_or(Instant::NEVER, Dhcp::poll_at);
         at = at.min(self.addresses.poll_at());
         if let Some(due) = self.interface.poll_at(paced(now), &self.sockets) {
             let wait = (due - paced(now).min(due)).total_millis().div_ceil(PACE);
@@ -401,6 +401,16 @@ impl Smol {
             (Kind::Changes(any), _) => *any,
         }
     }
+}
+
+/// Returns the solicited-node groups of the interface's IPv6 addresses (RFC 4291 section 2.7.1).
+fn solicited_node_groups(interface: &Interface) -> heapless::Vec<Ipv6Addr, IPV6_COUNT_MAX> {
+    let addresses = interface.ip_addrs().iter();
+    let groups = addresses.filter_map(|own| match own.address().into() {
+        IpAddr::V6(own) => Some(solicited_node(own)),
+        IpAddr::V4(_) => None,
+    });
+    groups.collect()
 }
 
 /// Returns true if a socket bound to `at`, an unspecified address, receives datagrams to `address`.

@@ -1,20 +1,42 @@
-//! Parses frames before smoltcp does, for SYNs and address conflicts. Builds ARP frames (RFC 826, RFC 5227) and neighbor and router
-//! discovery messages (RFC 4861).
+//! Ethernet frames around smoltcp's packets. Parses frames for SYNs, DHCP, address resolution and conflicts. Builds ARP messages
+//! (RFC 826, RFC 5227), and messages of neighbor and router discovery (RFC 4861).
 
 use crate::mem::Ends as _;
+use crate::net::link::ETHERNET_BYTES;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv4Packet, Ipv6Packet, Ipv6Repr, NdiscRepr, TcpPacket,
-    UdpPacket,
+    Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, Ipv6Repr, TcpPacket, UdpPacket,
 };
 
 /// Length of an ARP frame, in bytes.
-pub(super) const ARP_BYTES: usize = 42;
+pub(super) const ARP_BYTES: usize = ETHERNET_BYTES + 28;
+/// Hop limit of neighbor and router discovery: a smaller one shows that a router forwarded the message (RFC 4861 section 3.1).
+const HOP_LIMIT: u8 = 255;
 
-/// MAC address.
-pub(super) type Mac = EthernetAddress;
+/// ICMPv6 message types.
+const ROUTER_SOLICIT: u8 = 133;
+const ROUTER: u8 = 134;
+const SOLICIT: u8 = 135;
+const ADVERTISE: u8 = 136;
+
+/// EtherTypes.
+pub(super) const IPV4: [u8; 2] = [8, 0];
+const IPV6: [u8; 2] = [0x86, 0xdd];
+const ARP: [u8; 2] = [8, 6];
+
+/// A MAC address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Mac(pub(super) [u8; 6]);
+
+impl Mac {
+    pub(super) const BROADCAST: Self = Self([0xff; 6]);
+
+    /// Returns true if the address is of one host.
+    pub(super) const fn is_unicast(self) -> bool {
+        let Self([first, ..]) = self;
+        first & 1 == 0
+    }
+}
 
 /// Content of a frame, as far as the stack handles it before smoltcp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,41 +60,53 @@ pub(super) enum Content<'a> {
     },
     /// Neighbor advertisement.
     Advertise { target: Ipv6Addr },
-    /// Router advertisement; `message` is the ICMPv6 message.
-    Router { from: Ipv6Addr, message: &'a [u8] },
+    /// Router advertisement: an ICMPv6 message.
+    Router { message: &'a [u8] },
     /// Anything else.
     Other,
 }
 
+/// Ethernet header and payload of a frame.
+struct Frame<'a> {
+    to: Mac,
+    from: Mac,
+    ethertype: [u8; 2],
+    payload: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// Parses a frame. `None` if the header is cut short.
+    fn new(frame: &'a [u8]) -> Option<Self> {
+        let (to, rest) = frame.split_first_chunk()?;
+        let (from, rest) = rest.split_first_chunk()?;
+        let (ethertype, payload) = rest.split_first_chunk()?;
+        Some(Self {
+            to: Mac(*to),
+            from: Mac(*from),
+            ethertype: *ethertype,
+            payload,
+        })
+    }
+}
+
+/// Writes an Ethernet header to the start of `out`.
+pub(super) fn write_header(to: Mac, own: Mac, ethertype: [u8; 2], out: &mut [u8]) {
+    out.head_mut(6).copy_from_slice(&to.0);
+    out.tail_mut(6).head_mut(6).copy_from_slice(&own.0);
+    out.tail_mut(12).head_mut(2).copy_from_slice(&ethertype);
+}
+
 /// Parses a frame. `None` if it is malformed, is not addressed to `own` or to a group, or was sent by `own`.
 pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
-    let frame = EthernetFrame::new_checked(frame).ok()?;
-    let to = frame.dst_addr();
-    if (to != own && to.is_unicast()) || frame.src_addr() == own {
+    let frame = Frame::new(frame)?;
+    if (frame.to != own && frame.to.is_unicast()) || frame.from == own {
         return None;
     }
-    match frame.ethertype() {
-        EthernetProtocol::Arp => {
-            let packet = ArpPacket::new_checked(frame.payload()).ok()?;
-            let ArpRepr::EthernetIpv4 {
-                operation,
-                source_hardware_addr: mac,
-                source_protocol_addr: sender,
-                target_protocol_addr: target,
-                ..
-            } = ArpRepr::parse(&packet).ok()?
-            else {
-                return None;
-            };
-            (mac != own).then_some(Content::Arp {
-                is_reply: operation == ArpOperation::Reply,
-                mac,
-                sender,
-                target,
-            })
-        }
-        EthernetProtocol::Ipv4 => {
-            let packet = Ipv4Packet::new_checked(frame.payload()).ok()?;
+    match frame.ethertype {
+        ARP => arp_content(frame.payload)
+            .filter(|content| !matches!(*content, Content::Arp { mac, .. } if mac == own)),
+        IPV4 => {
+            let packet = Ipv4Packet::new_checked(frame.payload).ok()?;
             let is_whole = packet.frag_offset() == 0 && !packet.more_frags();
             let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
             Some(match packet.next_header() {
@@ -80,19 +114,37 @@ pub(super) fn content(frame: &[u8], own: Mac) -> Option<Content<'_>> {
                 _ => Content::Other,
             })
         }
-        EthernetProtocol::Ipv6 => {
-            let packet = Ipv6Packet::new_checked(frame.payload()).ok()?;
+        IPV6 => {
+            let packet = Ipv6Packet::new_checked(frame.payload).ok()?;
             let (from, to) = (packet.src_addr(), packet.dst_addr());
             Some(match packet.next_header() {
-                // Another hop limit means that a router forwarded the message (RFC 4861 section 6.1.2, 7.1).
-                IpProtocol::Icmpv6 if packet.hop_limit() == 255 => {
-                    discovery(from, to, frame.src_addr(), packet.payload())
+                IpProtocol::Icmpv6 if packet.hop_limit() == HOP_LIMIT => {
+                    discovery(from, to, frame.from, packet.payload())
                 }
                 protocol => transport(protocol, from.into(), to.into(), packet.payload()),
             })
         }
         _ => Some(Content::Other),
     }
+}
+
+/// Parses ARP for IPv4 on Ethernet.
+fn arp_content(message: &[u8]) -> Option<Content<'static>> {
+    const HEAD: [u8; 7] = [0, 1, 8, 0, 6, 4, 0];
+    const REQUEST: u8 = 1;
+    const REPLY: u8 = 2;
+    let (head, rest) = message.split_first_chunk()?;
+    let (operation, rest) = rest.split_first()?;
+    let (mac, rest) = rest.split_first_chunk()?;
+    let (sender, rest) = rest.split_first_chunk::<4>()?;
+    let target = rest.tail(6).first_chunk::<4>()?;
+    let is_known = *head == HEAD && matches!(*operation, REQUEST | REPLY);
+    is_known.then_some(Content::Arp {
+        is_reply: *operation == REPLY,
+        mac: Mac(*mac),
+        sender: (*sender).into(),
+        target: (*target).into(),
+    })
 }
 
 fn transport(protocol: IpProtocol, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Content<'static> {
@@ -117,9 +169,6 @@ fn transport(protocol: IpProtocol, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Co
 }
 
 fn discovery(from: Ipv6Addr, to: Ipv6Addr, mac: Mac, bytes: &[u8]) -> Content<'_> {
-    const ROUTER: u8 = 134;
-    const SOLICIT: u8 = 135;
-    const ADVERTISE: u8 = 136;
     const HEAD_BYTES: usize = 8;
     let Ok(packet) = Icmpv6Packet::new_checked(bytes) else {
         return Content::Other;
@@ -127,10 +176,9 @@ fn discovery(from: Ipv6Addr, to: Ipv6Addr, mac: Mac, bytes: &[u8]) -> Content<'_
     let target = bytes.tail(HEAD_BYTES).first_chunk::<16>();
     let is_intact = packet.verify_checksum(&from, &to);
     match (bytes.first(), target) {
-        (Some(&ROUTER), _) if is_intact && from.is_unicast_link_local() => Content::Router {
-            from,
-            message: bytes,
-        },
+        (Some(&ROUTER), _) if is_intact && from.is_unicast_link_local() => {
+            Content::Router { message: bytes }
+        }
         (Some(&SOLICIT), Some(target)) if is_intact => Content::Solicit {
             mac,
             from,
@@ -143,13 +191,63 @@ fn discovery(from: Ipv6Addr, to: Ipv6Addr, mac: Mac, bytes: &[u8]) -> Content<'_
     }
 }
 
+/// Returns the IP packet in a frame. `None` if the frame has none.
+pub(super) fn payload(frame: &[u8]) -> Option<&[u8]> {
+    let frame = Frame::new(frame)?;
+    matches!(frame.ethertype, IPV4 | IPV6).then_some(frame.payload)
+}
+
+/// Returns the source MAC address, source and destination of the IP packet in a frame. `None` if the frame has no packet.
+pub(super) fn endpoints(frame: &[u8]) -> Option<(Mac, IpAddr, IpAddr)> {
+    let frame = Frame::new(frame)?;
+    let (from, to) = match frame.ethertype {
+        IPV4 => {
+            let packet = Ipv4Packet::new_checked(frame.payload).ok()?;
+            (packet.src_addr().into(), packet.dst_addr().into())
+        }
+        IPV6 => {
+            let packet = Ipv6Packet::new_checked(frame.payload).ok()?;
+            (packet.src_addr().into(), packet.dst_addr().into())
+        }
+        _ => return None,
+    };
+    Some((frame.from, from, to))
+}
+
+/// Returns the EtherType of an IP packet and its destination. `None` if the header is cut short.
+pub(super) fn destination(packet: &[u8]) -> Option<([u8; 2], IpAddr)> {
+    const VERSION_4: u8 = 4;
+    if packet.first()? >> 4 == VERSION_4 {
+        let to: [u8; 4] = *packet.tail(16).first_chunk()?;
+        return Some((IPV4, to.into()));
+    }
+    let to: [u8; 16] = *packet.tail(24).first_chunk()?;
+    Some((IPV6, to.into()))
+}
+
+/// Returns the MAC address of a multicast group (RFC 1112 section 6.4, RFC 2464 section 7) or of the IPv4 broadcast address.
+pub(super) fn group_mac(group: IpAddr) -> Option<Mac> {
+    let mac = match group {
+        IpAddr::V4(Ipv4Addr::BROADCAST) => return Some(Mac::BROADCAST),
+        IpAddr::V4(group) => {
+            let [_, b, c, d] = group.octets();
+            Mac([1, 0, 0x5e, b & 0x7f, c, d])
+        }
+        IpAddr::V6(group) => {
+            let [.., a, b, c, d] = group.octets();
+            Mac([0x33, 0x33, a, b, c, d])
+        }
+    };
+    group.is_multicast().then_some(mac)
+}
+
 /// Returns true if the TCP or UDP checksum of a frame is correct, or if it has none.
 pub(super) fn is_intact(frame: &[u8]) -> bool {
-    let Ok(frame) = EthernetFrame::new_checked(frame) else {
+    let Some(frame) = Frame::new(frame) else {
         return false;
     };
-    let (from, to, protocol, payload): (IpAddr, IpAddr, _, _) = match frame.ethertype() {
-        EthernetProtocol::Ipv4 => match Ipv4Packet::new_checked(frame.payload()) {
+    let (from, to, protocol, payload): (IpAddr, IpAddr, _, _) = match frame.ethertype {
+        IPV4 => match Ipv4Packet::new_checked(frame.payload) {
             // smoltcp does not reassemble fragments.
             Ok(packet) => (
                 packet.src_addr().into(),
@@ -159,7 +257,7 @@ pub(super) fn is_intact(frame: &[u8]) -> bool {
             ),
             Err(_) => return false,
         },
-        EthernetProtocol::Ipv6 => match Ipv6Packet::new_checked(frame.payload()) {
+        IPV6 => match Ipv6Packet::new_checked(frame.payload) {
             Ok(packet) => (
                 packet.src_addr().into(),
                 packet.dst_addr().into(),
@@ -182,61 +280,116 @@ pub(super) fn is_intact(frame: &[u8]) -> bool {
 }
 
 /// Writes a broadcast ARP request for `target`. From the unspecified address it is a probe (RFC 5227 section 2.1.1), from `target`
-/// itself an announcement (section 2.3).
+/// itself an announcement (section 2.3). Returns the length.
 pub(super) fn arp(own: Mac, sender: Ipv4Addr, target: Ipv4Addr, out: &mut [u8]) -> usize {
-    let request = ArpRepr::EthernetIpv4 {
-        operation: ArpOperation::Request,
-        source_hardware_addr: own,
-        source_protocol_addr: sender,
-        target_hardware_addr: EthernetAddress([0; 6]),
-        target_protocol_addr: target,
-    };
-    let out = out.head_mut(ARP_BYTES);
-    if out.is_empty() {
+    const REQUEST: u8 = 1;
+    write_arp(own, REQUEST, sender, (Mac::BROADCAST, target), out)
+}
+
+/// Writes an ARP reply: this host has the address `sender`. Returns the length.
+pub(super) fn arp_reply(own: Mac, sender: Ipv4Addr, to: (Mac, Ipv4Addr), out: &mut [u8]) -> usize {
+    const REPLY: u8 = 2;
+    write_arp(own, REPLY, sender, to, out)
+}
+
+fn write_arp(
+    own: Mac,
+    operation: u8,
+    sender: Ipv4Addr,
+    (to, target): (Mac, Ipv4Addr),
+    out: &mut [u8],
+) -> usize {
+    let Some(out) = out.first_chunk_mut::<ARP_BYTES>() else {
         return 0;
-    }
-    let mut frame = EthernetFrame::new_unchecked(out);
-    frame.set_src_addr(own);
-    frame.set_dst_addr(EthernetAddress::BROADCAST);
-    frame.set_ethertype(EthernetProtocol::Arp);
-    request.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+    };
+    write_header(to, own, ARP, out);
+    // Ethernet, IPv4, lengths of their addresses.
+    out[14..22].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, operation]);
+    out[22..28].copy_from_slice(&own.0);
+    out[28..32].copy_from_slice(&sender.octets());
+    // The hardware address that a request looks for is unknown: zeros.
+    let known = if to == Mac::BROADCAST {
+        Mac([0; 6])
+    } else {
+        to
+    };
+    out[32..38].copy_from_slice(&known.0);
+    out[38..42].copy_from_slice(&target.octets());
     ARP_BYTES
 }
 
-/// Writes a neighbor discovery message to a group.
+/// A message of neighbor or router discovery (RFC 4861 section 4).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Discovery {
+    /// Neighbor solicitation without the sender's MAC address, as in a probe for duplicates.
+    Solicit(Ipv6Addr),
+    /// Unsolicited neighbor advertisement.
+    Announce(Ipv6Addr),
+    /// Neighbor advertisement that answers the solicitation of a host with an address.
+    Answer(Ipv6Addr),
+    /// Router solicitation.
+    RouterSolicit,
+}
+
+/// Writes a message to a group. Returns the length.
 pub(super) fn discover(
     own: Mac,
     from: Ipv6Addr,
     group: Ipv6Addr,
-    message: NdiscRepr<'_>,
+    message: Discovery,
     out: &mut [u8],
 ) -> usize {
-    const HEAD_BYTES: usize = 14 + 40;
-    let message = Icmpv6Repr::Ndisc(message);
-    let packet = Ipv6Repr {
-        src_addr: from,
-        dst_addr: group,
-        next_header: IpProtocol::Icmpv6,
-        payload_len: message.buffer_len(),
-        hop_limit: 255,
+    discover_at(own, from, (Mac::BROADCAST, group), message, out)
+}
+
+/// Writes a message to a group, or to a host at a MAC address. Returns the length.
+pub(super) fn discover_at(
+    own: Mac,
+    from: Ipv6Addr,
+    (mac, to): (Mac, Ipv6Addr),
+    message: Discovery,
+    out: &mut [u8],
+) -> usize {
+    const START: usize = ETHERNET_BYTES + 40;
+    const SOURCE_MAC: u8 = 1;
+    const TARGET_MAC: u8 = 2;
+    /// Flags of an advertisement: solicited, override.
+    const SOLICITED: u8 = 0x40;
+    const OVERRIDE: u8 = 0x20;
+    let (kind, flags, target, option) = match message {
+        Discovery::Solicit(target) => (SOLICIT, 0, Some(target), None),
+        Discovery::Announce(target) => (ADVERTISE, OVERRIDE, Some(target), Some(TARGET_MAC)),
+        Discovery::Answer(target) => {
+            let flags = SOLICITED | OVERRIDE;
+            (ADVERTISE, flags, Some(target), Some(TARGET_MAC))
+        }
+        Discovery::RouterSolicit => (ROUTER_SOLICIT, 0, None, Some(SOURCE_MAC)),
     };
-    let len = HEAD_BYTES + message.buffer_len();
+    let mut bytes = heapless::Vec::<u8, 32>::new();
+    let _ = bytes.extend_from_slice(&[kind, 0, 0, 0, flags, 0, 0, 0]);
+    if let Some(target) = target {
+        let _ = bytes.extend_from_slice(&target.octets());
+    }
+    if let Some(option) = option {
+        // Length in units of eight bytes.
+        let _ = bytes.extend_from_slice(&[option, 1]);
+        let _ = bytes.extend_from_slice(&own.0);
+    }
+    Icmpv6Packet::new_unchecked(&mut bytes).fill_checksum(&from, &to);
+    let len = START + bytes.len();
     let out = out.head_mut(len);
-    if out.is_empty() {
+    if out.len() < len {
         return 0;
     }
-    let [.., a, b, c, d] = group.octets();
-    let mut frame = EthernetFrame::new_unchecked(out);
-    frame.set_src_addr(own);
-    frame.set_dst_addr(EthernetAddress([0x33, 0x33, a, b, c, d]));
-    frame.set_ethertype(EthernetProtocol::Ipv6);
-    let mut inner = Ipv6Packet::new_unchecked(frame.payload_mut());
-    packet.emit(&mut inner);
-    message.emit(
-        &from,
-        &group,
-        &mut Icmpv6Packet::new_unchecked(inner.payload_mut()),
-        &ChecksumCapabilities::default(),
-    );
+    write_header(group_mac(to.into()).unwrap_or(mac), own, IPV6, out);
+    let head = Ipv6Repr {
+        src_addr: from,
+        dst_addr: to,
+        next_header: IpProtocol::Icmpv6,
+        payload_len: bytes.len(),
+        hop_limit: HOP_LIMIT,
+    };
+    head.emit(&mut Ipv6Packet::new_unchecked(out.tail_mut(ETHERNET_BYTES)));
+    out.tail_mut(START).copy_from_slice(&bytes);
     len
 }

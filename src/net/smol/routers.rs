@@ -1,11 +1,11 @@
-//! Router advertisements (RFC 4861 section 6): the default router, and prefixes for address autoconfiguration (RFC 4862).
+//! Router solicitations and advertisements (RFC 4861 section 6), for the prefixes of address autoconfiguration (RFC 4862). A default
+//! router is not needed: see [`super::neighbors`].
 
 use super::claim::ALL_ROUTERS;
-use super::packet::{self, Mac};
+use super::packet::{self, Discovery, Mac};
 use crate::mem::Ends as _;
 use crate::time::{Duration, Instant};
 use core::net::Ipv6Addr;
-use smoltcp::wire::NdiscRepr;
 
 /// RFC 4861 section 10.
 const SOLICIT_COUNT: u8 = 3;
@@ -24,20 +24,18 @@ pub(super) struct Prefix {
     pub(super) valid: Duration,
 }
 
-/// The default router, and router solicitations.
+/// Router solicitations.
 #[derive(Debug)]
 pub(super) struct Routers {
-    router: Option<(Ipv6Addr, Instant)>,
     /// Solicitations left to send.
     left: u8,
     at: Instant,
 }
 
 impl Routers {
-    /// No router, no solicitations.
+    /// No solicitations.
     pub(super) const fn new() -> Self {
         Self {
-            router: None,
             left: 0,
             at: Instant::NEVER,
         }
@@ -48,64 +46,39 @@ impl Routers {
         (self.left, self.at) = (SOLICIT_COUNT, now);
     }
 
-    /// Returns the default router.
-    pub(super) fn router(&self) -> Option<Ipv6Addr> {
-        self.router.map(|(router, _)| router)
-    }
-
     /// Time of the next call of [`Routers::advance`].
-    pub(super) fn poll_at(&self) -> Instant {
-        let end = self.router.map_or(Instant::NEVER, |(_, end)| end);
-        self.at.min(end)
+    pub(super) const fn poll_at(&self) -> Instant {
+        self.at
     }
 
-    /// Writes a solicitation from the address `from` to `out` if one is due; returns its length or 0, and true if the default
-    /// router has expired.
+    /// Writes a solicitation from the address `from` to `out` if one is due. Returns its length, or 0.
     pub(super) fn advance(
         &mut self,
         now: Instant,
         own: Mac,
         from: Ipv6Addr,
         out: &mut [u8],
-    ) -> (usize, bool) {
-        let is_gone = self.router.is_some_and(|(_, end)| now >= end);
-        if is_gone {
-            self.router = None;
-        }
+    ) -> usize {
         if now < self.at {
-            return (0, is_gone);
+            return 0;
         }
         let Some(left) = self.left.checked_sub(1) else {
             self.at = Instant::NEVER;
-            return (0, is_gone);
+            return 0;
         };
         (self.left, self.at) = (left, now.after(SOLICIT_INTERVAL));
-        let solicit = NdiscRepr::RouterSolicit {
-            lladdr: Some(own.into()),
-        };
-        let len = packet::discover(own, from, ALL_ROUTERS, solicit, out);
-        (len, is_gone)
+        packet::discover(own, from, ALL_ROUTERS, Discovery::RouterSolicit, out)
     }
 
-    /// Handles an advertisement. Returns true if the default router has changed. Calls `found` for each usable prefix.
-    pub(super) fn handle(
-        &mut self,
-        now: Instant,
-        from: Ipv6Addr,
-        message: &[u8],
-        found: &mut dyn FnMut(Prefix),
-    ) -> bool {
+    /// Handles an advertisement: calls `found` for each usable prefix. A router whose lifetime is not zero ends the solicitations.
+    pub(super) fn handle(&mut self, message: &[u8], found: &mut dyn FnMut(Prefix)) {
         let Some((head, mut options)) = message.split_first_chunk::<HEAD_BYTES>() else {
-            return false;
+            return;
         };
         let [_, _, _, _, _, _, high, low, ..] = *head;
-        let lifetime = u16::from_be_bytes([high, low]);
-        let before = self.router();
-        if lifetime > 0 {
-            self.router = Some((from, now.after(Duration::from_secs(lifetime.into()))));
+        let is_router = [high, low] != [0; 2];
+        if is_router {
             self.left = 0;
-        } else if before == Some(from) {
-            self.router = None;
         }
         // Option: type, length in units of eight bytes, data.
         while let [kind, units, ..] = *options {
@@ -120,7 +93,6 @@ impl Routers {
             }
             options = options.tail(len);
         }
-        self.router() != before
     }
 }
 
@@ -153,39 +125,35 @@ mod tests {
         message
     }
 
-    const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
-
     #[test]
-    fn router_expires_after_its_lifetime() {
-        let (mut routers, now) = (Routers::new(), Instant::from_ms(5));
+    fn prefix_is_found_and_solicitations_end() {
+        let mut routers = Routers::new();
+        routers.solicit(Instant::from_ms(5));
         let mut found = Vec::new();
         let message = advertisement();
-        assert!(routers.handle(now, ROUTER, &message, &mut |prefix| found.push(prefix)));
+        routers.handle(&message, &mut |prefix| found.push(prefix));
         let network = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0];
         let valid = Duration::from_secs(7200);
         assert_eq!(found, [Prefix { network, valid }]);
-        assert_eq!(routers.router(), Some(ROUTER));
-        assert_eq!(routers.poll_at(), Instant::from_ms(1_800_005));
-        let own = Mac {
-            0: [2, 0, 0, 0, 0, 1],
-        };
+        let own = Mac([2, 0, 0, 0, 0, 1]);
         let at = routers.poll_at();
-        assert_eq!(routers.advance(at, own, ROUTER, &mut [0; 99]), (0, true));
-        assert_eq!(routers.router(), None);
+        let from = Ipv6Addr::UNSPECIFIED;
+        assert_eq!(routers.advance(at, own, from, &mut [0; 99]), 0);
+        assert_eq!(routers.poll_at(), Instant::NEVER);
     }
 
     #[test]
-    fn malformed_advertisements_add_no_prefix() {
+    fn malformed_or_unusable_prefix_is_ignored() {
         let message = advertisement();
         for len in 0..message.len() {
             let found = &mut |prefix| panic!("{prefix:?}");
-            Routers::new().handle(Instant::default(), ROUTER, &message[..len], found);
+            Routers::new().handle(&message[..len], found);
         }
         for (at, byte) in [(17, 0), (17, 5), (18, 63), (19, 0x80), (32, 0xff)] {
             let mut message = message.clone();
             message[at] = byte;
             let found = &mut |prefix| panic!("{at} {prefix:?}");
-            Routers::new().handle(Instant::default(), ROUTER, &message, found);
+            Routers::new().handle(&message, found);
         }
     }
 }

@@ -15,6 +15,9 @@ const HALF_OPEN_SECS: u64 = 10;
 /// Keepalive as for kernel sockets (`sys::linux::sockets`), in seconds: idle time before a probe, and before the connection fails.
 const KEEP_ALIVE_SECS: u64 = 60;
 const TIMEOUT_SECS: u64 = 60 + 9 * 15;
+/// Idle time before a probe while data is queued, in seconds. smoltcp 0.14 has no timer if a window of zero arrives before a
+/// retransmission, for example with a reordered segment, and the update of that window is lost.
+const STALLED_SECS: u64 = 1;
 /// Longest wait for the peer to acknowledge the sent data of a closed connection.
 const LINGER: Duration = Duration::from_secs(30);
 /// Time that a closed connection stays in TIME-WAIT.
@@ -78,6 +81,8 @@ impl Smol {
         let taken = self.open.get_mut(place).and_then(Option::take);
         if let Some(Kind::Connection(connection)) = taken.map(|open| open.kind) {
             self.sockets.remove(connection.handle);
+            let peer = connection.peer.ip();
+            self.port.neighbors.remove_connection(peer);
         }
     }
 
@@ -145,6 +150,8 @@ impl Smol {
         };
         socket.set_congestion_control(congestion_control);
         socket.set_timeout(Some(paced_secs(HALF_OPEN_SECS)));
+        // Set before the handshake: on an established connection smoltcp sends a probe at once.
+        socket.set_keep_alive(Some(paced_secs(KEEP_ALIVE_SECS)));
         let endpoint = IpListenEndpoint {
             addr: Some(at.ip().into()),
             port: at.port(),
@@ -163,8 +170,9 @@ impl Smol {
             token: Token(0),
             interest: Interest::None,
         });
-        if opened.is_err() {
-            self.sockets.remove(handle);
+        match opened {
+            Ok(_) => self.port.neighbors.add_connection(peer.ip()),
+            Err(_) => drop(self.sockets.remove(handle)),
         }
         opened.ok().map(drop)
     }
@@ -186,7 +194,6 @@ impl Smol {
                 (Phase::HalfOpen, State::Established | State::CloseWait) => {
                     (connection.phase, connection.since) = (Phase::Waiting, now);
                     socket.set_timeout(Some(paced_secs(TIMEOUT_SECS)));
-                    socket.set_keep_alive(Some(paced_secs(KEEP_ALIVE_SECS)));
                     false
                 }
                 // The handshake failed or the peer has reset it.
@@ -201,6 +208,11 @@ impl Smol {
                 }
                 (Phase::Closing, _) => false,
             };
+            let idle_secs = match socket.send_queue() {
+                0 => KEEP_ALIVE_SECS,
+                _ => STALLED_SECS,
+            };
+            socket.set_keep_alive(Some(paced_secs(idle_secs)));
             if is_over {
                 self.forget(place);
             }

@@ -2,16 +2,17 @@
 
 use super::{Ip, PEER_MAC, World};
 use crate::net::Datagrams as _;
-use crate::net::smol::packet;
+use crate::net::smol::packet::{self, Discovery, Mac};
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, DhcpMessageType as Message, DhcpPacket, DhcpRepr,
-    EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv4Repr,
-    NdiscNeighborFlags, NdiscRepr, UdpPacket, UdpRepr,
+    EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv6Packet, Icmpv6Repr, IpProtocol,
+    Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, NdiscRepr, UdpPacket, UdpRepr,
 };
 
-const PEER: EthernetAddress = EthernetAddress(PEER_MAC);
+const PEER: Mac = Mac(PEER_MAC);
+const PEER_ETHERNET: EthernetAddress = EthernetAddress(PEER_MAC);
 
 /// Callback for a frame, its parsed content and its time; returns a reply, if any.
 type Look<'a> = dyn FnMut(&[u8], &packet::Content<'_>, Instant) -> Option<Vec<u8>> + 'a;
@@ -168,7 +169,7 @@ impl Server {
         let (from, to) = (Self::ADDRESS, Ipv4Addr::BROADCAST);
         let mut bytes = vec![0; Self::FRAME_BYTES + message.buffer_len()];
         let mut frame = EthernetFrame::new_unchecked(&mut bytes);
-        frame.set_src_addr(PEER);
+        frame.set_src_addr(PEER_ETHERNET);
         frame.set_dst_addr(EthernetAddress::BROADCAST);
         frame.set_ethertype(EthernetProtocol::Ipv4);
         let head = Ipv4Repr {
@@ -209,17 +210,18 @@ impl Server {
 }
 
 /// Builds an ARP reply: the peer has `sender`.
-fn reply(sender: Ipv4Addr, mac: EthernetAddress, target: Ipv4Addr) -> Vec<u8> {
+fn reply(sender: Ipv4Addr, mac: Mac, target: Ipv4Addr) -> Vec<u8> {
+    let mac = EthernetAddress(mac.0);
     let reply = ArpRepr::EthernetIpv4 {
         operation: ArpOperation::Reply,
-        source_hardware_addr: PEER,
+        source_hardware_addr: PEER_ETHERNET,
         source_protocol_addr: sender,
         target_hardware_addr: mac,
         target_protocol_addr: target,
     };
     let mut bytes = vec![0; packet::ARP_BYTES];
     let mut frame = EthernetFrame::new_unchecked(&mut bytes);
-    frame.set_src_addr(PEER);
+    frame.set_src_addr(PEER_ETHERNET);
     frame.set_dst_addr(mac);
     frame.set_ethertype(EthernetProtocol::Arp);
     reply.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
@@ -420,11 +422,7 @@ fn used_static_ipv6_address_is_reported_and_unused() {
         packet::Content::Solicit { target, from, .. }
             if from.is_unspecified() && target == given =>
         {
-            let advert = NdiscRepr::NeighborAdvert {
-                flags: NdiscNeighborFlags::OVERRIDE,
-                target_addr: target,
-                lladdr: Some(PEER.into()),
-            };
+            let advert = Discovery::Announce(target);
             let mut frame = vec![0; 128];
             let group = super::super::claim::ALL_NODES;
             let len = packet::discover(PEER, target, group, advert, &mut frame);
@@ -440,18 +438,13 @@ fn used_static_ipv6_address_is_reported_and_unused() {
 #[test]
 fn slaac_replaces_an_address_in_use() {
     let mut world = World::new(7, 0, Ip::LinkLocal);
-    let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
     let first: Ipv6Addr = "2001:db8::ff:fe00:1".parse().unwrap();
     let (mut solicited, mut advertised) = (0, false);
     world.watch(30, &mut |content| match *content {
         packet::Content::Solicit { target, from, .. }
             if from.is_unspecified() && target == first =>
         {
-            let advert = NdiscRepr::NeighborAdvert {
-                flags: NdiscNeighborFlags::OVERRIDE,
-                target_addr: target,
-                lladdr: Some(PEER.into()),
-            };
+            let advert = Discovery::Announce(target);
             let mut frame = vec![0; 128];
             let len = packet::discover(
                 PEER,
@@ -465,7 +458,8 @@ fn slaac_replaces_an_address_in_use() {
         }
         packet::Content::Solicit { .. } => {
             solicited += 1;
-            (!core::mem::replace(&mut advertised, solicited > 0)).then(|| advertisement(router))
+            (!core::mem::replace(&mut advertised, solicited > 0))
+                .then(|| advertisement(ROUTER, 0, 100))
         }
         _ => None,
     });
@@ -474,38 +468,53 @@ fn slaac_replaces_an_address_in_use() {
     let found: Vec<_> = own.iter().filter(network).collect();
     assert_eq!(found.len(), 1, "{own:?}");
     assert_ne!(*found[0], IpAddr::V6(first));
-    assert_eq!(world.stack.addresses.router(), Some(router));
-    // Without further advertisements, router and prefix expire after 100 s.
+    // Without further advertisements, the prefix expires after 100 s.
     world.watch(120, &mut |_| None);
-    assert_eq!(world.stack.addresses.router(), None);
     assert_eq!(world.addresses().iter().filter(network).count(), 0);
 }
 
-/// Builds a router advertisement: router and prefix 2001:db8::/64, both for 100 s.
-fn advertisement(router: Ipv6Addr) -> Vec<u8> {
+/// A router's address.
+pub(super) const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// Builds a router advertisement: router and prefix 2001:db8:`number`::/64, both for `secs`.
+pub(super) fn advertisement(router: Ipv6Addr, number: u16, secs: u64) -> Vec<u8> {
     use smoltcp::wire::{NdiscPrefixInfoFlags, NdiscPrefixInformation, NdiscRouterFlags};
-    let secs = |secs| smoltcp::time::Duration::from_secs(secs);
+    let duration = |secs| smoltcp::time::Duration::from_secs(secs);
     let message = NdiscRepr::RouterAdvert {
         hop_limit: 64,
         flags: NdiscRouterFlags::empty(),
-        router_lifetime: secs(100),
-        reachable_time: secs(0),
-        retrans_time: secs(0),
+        router_lifetime: duration(secs),
+        reachable_time: duration(0),
+        retrans_time: duration(0),
         lladdr: None,
         mtu: None,
         prefix_info: Some(NdiscPrefixInformation {
             prefix_len: 64,
             flags: NdiscPrefixInfoFlags::ADDRCONF | NdiscPrefixInfoFlags::ON_LINK,
-            valid_lifetime: secs(100),
-            preferred_lifetime: secs(100),
-            prefix: "2001:db8::".parse().unwrap(),
+            valid_lifetime: duration(secs),
+            preferred_lifetime: duration(secs),
+            prefix: Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, 0),
         }),
     };
-    let mut frame = vec![0; 256];
+    let message = Icmpv6Repr::Ndisc(message);
     let group = super::super::claim::ALL_NODES;
-    let len = packet::discover(PEER, router, group, message, &mut frame);
-    frame.truncate(len);
-    frame
+    let mut bytes = vec![0; 14 + 40 + message.buffer_len()];
+    let mut frame = EthernetFrame::new_unchecked(&mut bytes);
+    frame.set_src_addr(PEER_ETHERNET);
+    frame.set_dst_addr(EthernetAddress([0x33, 0x33, 0, 0, 0, 1]));
+    frame.set_ethertype(EthernetProtocol::Ipv6);
+    let head = Ipv6Repr {
+        src_addr: router,
+        dst_addr: group,
+        next_header: IpProtocol::Icmpv6,
+        payload_len: message.buffer_len(),
+        hop_limit: 255,
+    };
+    let mut inner = Ipv6Packet::new_unchecked(frame.payload_mut());
+    head.emit(&mut inner);
+    let packet = &mut Icmpv6Packet::new_unchecked(inner.payload_mut());
+    message.emit(&router, &group, packet, &Default::default());
+    bytes
 }
 
 #[test]

@@ -1,0 +1,239 @@
+//! Tests of address resolution: the stack answers ARP and neighbor solicitations, and replies without either.
+
+use super::{ADDRESS, MAC, PEER_MAC, World};
+use crate::net::smol::Ip;
+use crate::net::smol::packet::{self, Content, Discovery, Mac};
+use crate::net::{Datagrams as _, NetError, Token};
+use crate::time::Duration;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, UdpPacket,
+    UdpRepr,
+};
+
+const PEER: Mac = Mac(PEER_MAC);
+const OWN: EthernetAddress = EthernetAddress(MAC);
+const PORT: u16 = 111;
+const TOKEN: Token = Token::new(0, 1);
+
+impl World {
+    /// Returns the frames that the stack sends within two seconds.
+    fn sent(&mut self) -> Vec<Vec<u8>> {
+        self.peer.is_on = false;
+        let end = self.now.after(Duration::from_secs(2));
+        let mut frames = Vec::new();
+        while self.now < end {
+            self.turn();
+            frames.extend(core::iter::from_fn(|| self.end.take()));
+            self.sleep(end);
+        }
+        frames
+    }
+
+    /// Runs the stack until its addresses are settled.
+    fn settle(&mut self) {
+        for _ in 0..5 {
+            self.sent();
+        }
+    }
+}
+
+/// Builds a frame from `mac` to the stack.
+fn frame(mac: Mac, protocol: EthernetProtocol, len: usize) -> EthernetFrame<Vec<u8>> {
+    let mut frame = EthernetFrame::new_unchecked(vec![0; 14 + len]);
+    frame.set_src_addr(EthernetAddress(mac.0));
+    frame.set_dst_addr(OWN);
+    frame.set_ethertype(protocol);
+    frame
+}
+
+/// Builds a datagram of four bytes to [`PORT`] of the stack.
+fn datagram(mac: Mac, from: Ipv4Addr) -> Vec<u8> {
+    let mut frame = frame(mac, EthernetProtocol::Ipv4, 20 + 8 + 4);
+    let to = Ipv4Addr::from(ADDRESS);
+    let head = Ipv4Repr {
+        src_addr: from,
+        dst_addr: to,
+        next_header: IpProtocol::Udp,
+        payload_len: 8 + 4,
+        hop_limit: 64,
+    };
+    let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
+    head.emit(&mut packet, &Default::default());
+    let ports = UdpRepr {
+        src_port: 700,
+        dst_port: PORT,
+    };
+    ports.emit(
+        &mut UdpPacket::new_unchecked(packet.payload_mut()),
+        &from.into(),
+        &to.into(),
+        4,
+        |bytes| bytes.copy_from_slice(b"call"),
+        &Default::default(),
+    );
+    frame.into_inner()
+}
+
+/// Answers every datagram that has arrived; returns how many.
+fn answer_all(world: &mut World, socket: crate::net::Socket) -> usize {
+    let mut count = 0;
+    while let Ok(received) = world.stack.recv_from(socket, &mut [0; 16]) {
+        let sent = world.stack.send_to(socket, None, received.from, b"reply");
+        assert_eq!(sent, Ok(()));
+        count += 1;
+        world.turn();
+    }
+    count
+}
+
+/// Returns destination MAC address and IPv4 address of a UDP datagram.
+fn replied_to(bytes: &[u8]) -> Option<(Mac, Ipv4Addr)> {
+    let frame = EthernetFrame::new_checked(bytes).unwrap();
+    let to = Mac(frame.dst_addr().0);
+    let is_datagram = packet::content(bytes, to) == Some(Content::Datagram { port: 700 });
+    is_datagram.then(|| {
+        let packet = Ipv4Packet::new_checked(frame.payload()).unwrap();
+        (to, packet.dst_addr())
+    })
+}
+
+/// Neither a sleeping host, which answers no ARP, nor a host behind a router delays replies to others.
+#[test]
+fn replies_go_where_their_requests_came_from() {
+    let mut world = World::with_address(21, 0);
+    world.settle();
+    let socket = world.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
+    let router = Mac([2, 0, 0, 0, 0, 9]);
+    let mut expected = vec![(PEER, Ipv4Addr::new(192, 0, 2, 77))];
+    expected.extend((0..1000).map(|number| (router, Ipv4Addr::from_bits(0x0a00_0001 + number))));
+    let mut replied = Vec::new();
+    for (mac, from) in &expected {
+        world.end.put(&datagram(*mac, *from));
+        world.now = world.now.after(Duration::from_ms(5));
+        world.end.set_now(world.now);
+        world.peer.is_on = false;
+        world.turn();
+        assert_eq!(answer_all(&mut world, socket), 1, "{from}");
+        world.now = world.now.after(Duration::from_ms(5));
+        world.end.set_now(world.now);
+        while let Some(frame) = world.end.take() {
+            replied.extend(replied_to(&frame));
+        }
+    }
+    assert!(
+        replied == expected,
+        "{} of {}",
+        replied.len(),
+        expected.len()
+    );
+}
+
+#[test]
+fn datagram_to_unknown_host_is_refused() {
+    let mut world = World::with_address(22, 0);
+    world.settle();
+    let socket = world.stack.bind((ADDRESS, PORT).into(), TOKEN).unwrap();
+    for unknown in [[192, 0, 2, 88], [198, 51, 100, 1]] {
+        let to = SocketAddr::from((unknown, 700));
+        let refused = world.stack.send_to(socket, None, to, b"nobody asked");
+        assert_eq!(refused, Err(NetError::Unreachable));
+    }
+    let group = SocketAddr::from(([224, 0, 0, 251], 5353));
+    assert_eq!(world.stack.send_to(socket, None, group, b"all"), Ok(()));
+    let sent = world.sent();
+    assert!(
+        sent.iter()
+            .any(|frame| frame[..6] == [1, 0, 0x5e, 0, 0, 251])
+    );
+}
+
+/// A request, also a probe for duplicates by a host that has no address yet (RFC 5227 section 2.4).
+#[test]
+fn arp_for_own_address_is_answered() {
+    let mut world = World::with_address(23, 0);
+    world.settle();
+    let own = Ipv4Addr::from(ADDRESS);
+    for sender in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(192, 0, 2, 2)] {
+        for (target, count) in [(own, 1), (Ipv4Addr::new(192, 0, 2, 3), 0)] {
+            let mut request = vec![0; packet::ARP_BYTES];
+            packet::arp(PEER, sender, target, &mut request);
+            world.end.put(&request);
+            let reply = ArpRepr::EthernetIpv4 {
+                operation: ArpOperation::Reply,
+                source_hardware_addr: OWN,
+                source_protocol_addr: own,
+                target_hardware_addr: EthernetAddress(PEER_MAC),
+                target_protocol_addr: sender,
+            };
+            let replies = world.sent();
+            let replies = replies.iter().filter(|bytes| {
+                let frame = EthernetFrame::new_unchecked(bytes);
+                frame.ethertype() == EthernetProtocol::Arp
+                    && frame.dst_addr().0 == PEER_MAC
+                    && ArpRepr::parse(&ArpPacket::new_unchecked(frame.payload())) == Ok(reply)
+            });
+            assert_eq!(replies.count(), count, "{sender} {target}");
+        }
+    }
+}
+
+/// A solicitation, also a probe for duplicates, which has no source address (RFC 4862 section 5.4.3).
+#[test]
+fn neighbor_solicitation_for_own_address_is_answered() {
+    let own: Ipv6Addr = "fd00::1:2".parse().unwrap();
+    let mut world = World::new(24, 0, Ip::Static(own.into(), 64));
+    world.settle();
+    let group = super::super::claim::solicited_node(own);
+    let all_nodes = Mac([0x33, 0x33, 0, 0, 0, 1]);
+    for (from, to) in [("::", all_nodes), ("fd00::9", PEER)] {
+        for (target, is_answered) in [(own, true), ("fd00::f1:2".parse().unwrap(), false)] {
+            let mut request = vec![0; 128];
+            let from = from.parse().unwrap();
+            let len = packet::discover(PEER, from, group, Discovery::Solicit(target), &mut request);
+            world.end.put(&request[..len]);
+            let sent = world.sent();
+            let mut adverts = sent.iter().filter(|frame| {
+                packet::content(frame, PEER) == Some(Content::Advertise { target })
+            });
+            let advert = adverts.next().map(|frame| frame[..6] == to.0);
+            assert_eq!(advert, is_answered.then_some(true), "{from} {target}");
+            assert_eq!(adverts.next(), None);
+        }
+    }
+}
+
+/// smoltcp alone would answer: the last 16 bits are those of an own address.
+#[test]
+fn packet_to_other_hosts_ipv6_address_is_ignored() {
+    let own: Ipv6Addr = "fd00::1:2".parse().unwrap();
+    let mut world = World::new(25, 0, Ip::Static(own.into(), 64));
+    world.settle();
+    let from: Ipv6Addr = "fd00::9".parse().unwrap();
+    for (to, count) in [(own, 1), ("2001:db8::ff:2".parse().unwrap(), 0)] {
+        let echo = Icmpv6Repr::EchoRequest {
+            ident: 1,
+            seq_no: 1,
+            data: b"ping",
+        };
+        let mut request = frame(PEER, EthernetProtocol::Ipv6, 40 + echo.buffer_len());
+        let head = Ipv6Repr {
+            src_addr: from,
+            dst_addr: to,
+            next_header: IpProtocol::Icmpv6,
+            payload_len: echo.buffer_len(),
+            hop_limit: 64,
+        };
+        let mut packet = Ipv6Packet::new_unchecked(request.payload_mut());
+        head.emit(&mut packet);
+        let message = &mut Icmpv6Packet::new_unchecked(packet.payload_mut());
+        echo.emit(&from, &to, message, &Default::default());
+        world.end.put(&request.into_inner());
+        let sent = world.sent();
+        let replies = sent.iter().filter(|bytes| {
+            bytes[..6] == PEER_MAC && bytes[12..14] == [0x86, 0xdd] && bytes[20] == 58
+        });
+        assert_eq!(replies.count(), count, "{to}");
+    }
+}
