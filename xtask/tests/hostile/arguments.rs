@@ -208,7 +208,7 @@ fn unknown_cookies_are_answered() -> Result<()> {
     ] {
         for verifier in [[0; 8], [0xff; 8]] {
             let dir = &scene.root;
-            // Any status is valid, and so is a page; `status` checks that the result is complete.
+            // Any status is valid, also NFS3_OK with entries; `status` checks that the result is well-formed.
             scene
                 .client
                 .status(&Call::read_dir(dir, cookie, verifier, 4096))

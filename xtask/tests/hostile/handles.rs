@@ -69,7 +69,7 @@ fn handles_of_wrong_length_are_refused() -> Result<()> {
     for user in users() {
         let mut scene = Scene::new(user)?;
         let file = scene.client.lookup(&scene.root, "small")?;
-        // One byte less: the length of handles that servers issued before handles were padded.
+        // Not 1 to 3 bytes less: the server accepts handles of earlier versions, which had no padding.
         for len in [0, 1, file.len() - 4, file.len() + 1, 63, 64, 65, 128] {
             let mut cut = file.clone();
             cut.resize(len, 0);
@@ -124,7 +124,7 @@ fn handles_are_valid_in_their_export_only() -> Result<()> {
         let other_file = client.walk(&other_root, "sub/inner")?;
 
         let rule = HandleRule::new(user, &[first.path(), second.path()])?;
-        // Handles of one export, with each range of bytes replaced by that of a handle of the other export.
+        // Handles of one export, in which a range of bytes is copied from a handle of the other export. Tries every range.
         for (one, two) in [
             (&file, &other_file),
             (&file, &other_root),

@@ -225,7 +225,7 @@ fn send_damaged_udp(
     Ok(())
 }
 
-/// Mutations of each call in a test that has `1 / share` of the work.
+/// Number of mutations per call: the whole number divided by `share`.
 fn mutation_count(share: usize) -> usize {
     if full() {
         300_000 / share
@@ -265,7 +265,7 @@ fn check_memory_growth(scene: &mut Scene, each: usize) -> Result<()> {
 #[test]
 fn damaged_requests_are_refused_or_answered() -> Result<()> {
     for user in users() {
-        // The server's user makes no difference to most calls: ordinary users get fewer mutations.
+        // Most calls do not depend on the server's UID, so a server of an ordinary user gets a tenth of the mutations.
         let share = if user.is_none() { 1 } else { 10 };
         send_prefixes_and_mutations(&mut Scene::new(user)?, mutation_count(share))?;
     }

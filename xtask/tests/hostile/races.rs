@@ -22,7 +22,7 @@ fn swapped_symlink_never_leaves_the_export() -> Result<()> {
         fs::create_dir(dir.join("deep"))?;
         fs::write(dir.join("deep/inner"), "inner\n")?;
         std::os::unix::fs::symlink(outside.path(), &link)?;
-        // A handle from before the race, two levels down: its parent directory is the one that is exchanged.
+        // The handle of a file in `sub/deep`, looked up before the race, in which `sub` and the link are exchanged.
         let deep = scene.client.walk(&scene.root, "sub/deep/inner")?;
         let mut read_count = 0;
         meanwhile(
@@ -85,7 +85,7 @@ fn shrinking_file_is_never_padded() -> Result<()> {
     let (mut whole, mut reads) = (0, 0);
     meanwhile(
         || {
-            // The file has its full length during some of the READs.
+            // During this pause the file has its full length, so that some READs are complete.
             std::thread::sleep(Duration::from_millis(2));
             // The file grows by writes only, so that every byte in it is always 'x'.
             rewritten.set_len(0)?;
