@@ -235,8 +235,8 @@ fn stale_over_sftp(change: Change) -> Result<()> {
     for _ in 0..2 {
         let failed = sftp::failure(session.fstat(&large))?;
         ensure!(failed.is_some(), "FSTAT of a stale file succeeded");
-        // Small replies are copied, large ones are sent by the kernel. Not every READ checks whether the image has changed, but one
-        // of several must, and a READ at the end of the file always must.
+        // Not every READ checks whether the image has changed. At least one of eight READs must fail, and each READ at the end of
+        // the file.
         for count in [100, 1 << 15, 1 << 17] {
             let mut failed = None;
             for _ in 0..8 {

@@ -12,8 +12,8 @@ use xtask::clients::sftp::{self, Sftp, SftpOptions};
 use xtask::machines::server::{public_dir, users};
 use xtask::testing::full;
 
-/// Limits on the objects explored in one image and the pages read of one directory. A reply within ten seconds is checked by the
-/// clients.
+/// Limits on the objects explored in one image and the pages read of one directory. The clients check that each reply arrives
+/// within ten seconds.
 const OBJECTS_MAX: usize = 400;
 const PAGES_MAX: usize = 2000;
 /// Limit (KiB) of the growth of resident memory after all damaged images.

@@ -141,7 +141,7 @@ fn mount_version_1_refuses_handles_inside_images() -> Result<()> {
         scene
             .server
             .wait_for_line("use version 3", Duration::from_secs(10))?;
-        // Version 3 has room for the handle.
+        // MOUNT version 1 has handles of 32 bytes; version 3 allows up to 64, enough for this handle.
         client.mount(&path)?;
     }
     Ok(())
