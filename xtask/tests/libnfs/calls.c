@@ -1,7 +1,7 @@
 /*
- * libnfs's calls that change things, one after the other: "calls URL NAMES" makes a tree in the export at URL, with NAMES
- * files in one directory. The first call with another result than expected is named on stderr, and the program exits with 1.
- * What is left in the end is for the caller to compare with the host.
+ * Calls the functions of libnfs that modify files and directories. "calls URL NAMES" makes a tree in the export at URL, with
+ * NAMES files in one directory, and removes half of these. At the first unexpected result the program prints the call on stderr
+ * and exits with 1. The caller compares the remaining tree with the host's.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -27,7 +27,7 @@ static void check(bool good, int line, const char *what, int result)
 	exit(1);
 }
 
-/* The call gives this result. */
+/* Makes the call; exits with 1 if it returns another value than `expected`. */
 #define GIVES(expected, call) \
 	do { int result = (call); check(result == (expected), __LINE__, #call, result); } while (0)
 #define HOLDS(condition) check((condition), __LINE__, #condition, 0)
@@ -95,7 +95,7 @@ static void files(void)
 	GIVES(0, nfs_close(nfs, file));
 	HOLDS(size("/files/a") == 0);
 
-	/* Beyond what 32 bits can say. */
+	/* An offset beyond 4 GiB. */
 	GIVES(0, nfs_creat(nfs, "/files/sparse", 0600, &file));
 	GIVES(4, nfs_pwrite(nfs, file, 5ULL << 30, 4, (void *)"last"));
 	GIVES(0, nfs_close(nfs, file));
@@ -125,7 +125,7 @@ static void names(void)
 	has("/names/two", "one", 3);
 	GIVES(0, nfs_rename(nfs, "/names/two", "/files/two"));
 	GIVES(0, nfs_rename(nfs, "/files/two", "/names/two"));
-	/* Onto a file, which goes; onto a directory, which does not. */
+	/* RENAME replaces an existing file; a rename onto a directory fails if the source is a file or the target is not empty. */
 	GIVES(0, nfs_creat(nfs, "/names/old", 0644, &file));
 	GIVES(0, nfs_close(nfs, file));
 	GIVES(0, nfs_rename(nfs, "/names/two", "/names/old"));
@@ -219,7 +219,7 @@ static void many(int count)
 	}
 	nfs_closedir(nfs, dir);
 	GIVES(count, found);
-	/* Every other one goes, and only those. */
+	/* Removes every second file; the others remain. */
 	for (int number = 0; number < count; number += 2) {
 		sprintf(path, "/many/file %d", number);
 		GIVES(0, nfs_unlink(nfs, path));
