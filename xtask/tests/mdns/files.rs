@@ -140,7 +140,7 @@ fn unit_specifiers_are_expanded() -> Result<()> {
     responder.stop()
 }
 
-/// avahi.service(5): `protocol`.
+/// avahi.service(5): the attribute `protocol` of `<service>` selects IPv4, IPv6 or any.
 #[test]
 fn service_of_one_protocol_uses_that_family() -> Result<()> {
     let (world, scratch) = (World::new()?, tempfile::tempdir()?);

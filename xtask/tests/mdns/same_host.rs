@@ -150,7 +150,7 @@ fn avahi_and_ours_share_a_host() -> Result<()> {
     })
 }
 
-/// A killed avahi sends no goodbye. That it no longer has the port bound shows its end, long before its records expire.
+/// A killed avahi sends no goodbye. Our responder notices that port 5353 is no longer bound, long before avahi's records expire.
 #[test]
 fn killed_avahi_leaves_us_the_host_name() -> Result<()> {
     let (scratch, our_scratch) = (tempfile::tempdir()?, tempfile::tempdir()?);
