@@ -175,7 +175,7 @@ fn failed_rename_keeps_one_name() -> Result<()> {
                 scene.faulty.heal();
                 let names = tree(scene.path)?;
                 match status {
-                    // RENAME may have been carried out in another way.
+                    // The server may have renamed the file by another system call, which did not fail.
                     None => {
                         ensure!(names.keys().eq(["made"]), "{ops:?}: {names:?}");
                         scene.client.rename("made", "file")?;
@@ -256,7 +256,8 @@ fn failed_large_read_is_never_padded() -> Result<()> {
         }
         Ok(())
     })?;
-    // For a longer READ, the server may have announced the length already; then it can only end the session.
+    // The reply to a longer READ is FAILURE or the bytes before the error. A server that sends the length before it reads the data
+    // can only end the session; the test accepts that too.
     for len in [65_537, 131_072, READ_MAX] {
         for skip in 0..3 {
             let directory = public_dir()?;
