@@ -95,7 +95,7 @@ fn writes_beyond_largest_offset_change_nothing() -> Result<()> {
                 )?;
             }
         }
-        // Without data, no offset is impossible.
+        // A WRITE without data succeeds and changes nothing.
         scene.expect_status(&Request::Write(&opened.file, 0, b""), &[Status::OK])?;
         unchanged(scene.directory.path(), &before, "a WRITE of nothing")
     })
@@ -178,7 +178,7 @@ fn impossible_file_sizes_are_refused() -> Result<()> {
     })
 }
 
-/// A request whose attributes claim `count` extended ones, but without these.
+/// A request whose attributes claim to contain `count` extended attributes, but contain none.
 fn with_extended(request: &Request<'_>, count: u32) -> Vec<u8> {
     let mut message = request.message(7);
     let index = message.len() - 4;
@@ -204,7 +204,7 @@ fn wrong_extended_attribute_count_is_malformed() -> Result<()> {
                 for padding in [0, 7, 8, 30_000] {
                     let mut message = with_extended(&request, count);
                     message.resize(message.len() + padding, 0);
-                    // Zero bytes are empty pairs; with this many, the count is right.
+                    // Eight zero bytes are an empty pair, so that this padding contains as many pairs as claimed.
                     if padding as u64 >= u64::from(count) * 8 {
                         continue;
                     }
@@ -259,7 +259,7 @@ fn account_lists_of_any_length_are_answered() -> Result<()> {
                 let reply = scene.client.exchange(&request)?;
                 let is_refused =
                     matches!(reply.status(), Some(Status::FAILURE | Status::BAD_MESSAGE));
-                // Clients ask for the accounts of one page of a listing, which are fewer.
+                // More than 1000 accounts may be refused: clients ask only for those of one READDIR reply, which are fewer.
                 ensure!(
                     reply.status().is_none() || (is_refused && users + groups > 1000),
                     "{users} users and {groups} groups were answered {reply:?}"

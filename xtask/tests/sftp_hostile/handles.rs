@@ -195,7 +195,7 @@ fn opens_beyond_the_limit_are_refused() -> Result<()> {
                 handles.len() as u64 == promised,
                 "{context}: {promised} were promised"
             );
-            // All but about twenty, and at most 2048.
+            // The server keeps twenty descriptors for itself, and has at most 2048 handles.
             ensure!(handles.len() == (descriptors - 20).min(2048), "{context}");
             ensure!(
                 refused == 10_000 - handles.len(),

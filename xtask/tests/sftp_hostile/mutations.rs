@@ -100,7 +100,7 @@ impl Pit {
         own(self.path(), self.user)
     }
 
-    /// Returns true if all objects that requests name are there, and few others.
+    /// Returns true if all objects that requests name exist, and fewer than 60 entries in all.
     fn is_fresh(&self) -> Result<bool> {
         let names = [
             "",
@@ -114,7 +114,7 @@ impl Pit {
         ];
         let has_all = names.iter().all(|name| {
             let meta = self.path().join(name).symlink_metadata();
-            // Objects without owner permissions are restored, too.
+            // An object without owner permissions counts as missing, so that it is restored too.
             meta.is_ok_and(|meta| {
                 let needed = if meta.is_dir() { 0o700 } else { 0o600 };
                 meta.is_symlink() || meta.permissions().mode() & needed == needed
@@ -265,7 +265,7 @@ fn damaged_requests_are_answered_when_read_only() -> Result<()> {
     pit.options.arguments.push("-R".into());
     let before = super::look(&pit.path().join("sub"))?;
     let mut client = Sftp::start(&pit.options)?;
-    // The server is read-only, so that all handles are for reading; requests name them anyway.
+    // A read-only server issues handles for reading only. Requests that write use the same handles.
     let opened = Opened {
         file: client.open_read("small")?,
         other: client.open_read("other")?,

@@ -33,7 +33,8 @@ fn names_are_escaped_in_log_lines() -> Result<()> {
         count += 3;
     }
     let ended = client.finish()?.1;
-    // For each request: a line, its status, and at the session's end a line if its file is still open. Three lines for the session.
+    // At most three lines per request: the request, its status, and a close at the session's end if its file is still open. Three
+    // more lines are about the session.
     ensure!(
         ended.lines.len() <= 3 * count + 3 && ended.lines.len() > 10,
         "{} lines of {count} requests",

@@ -70,7 +70,7 @@ fn proc_files_cannot_be_opened() -> Result<()> {
         }
     }
     for name in ["fd/0", "fd/1", "fd/2", "fd/3"] {
-        // These are pipes, or closed.
+        // Descriptors 0 to 3 of the server are pipes or closed.
         ensure_refused(&mut scene.client, &format!("/proc/self/{name}"))?;
     }
     for name in [
