@@ -56,7 +56,7 @@ fn cost(
     requests(&mut client)?;
     client.finish()?;
     let names = calls(&log)?;
-    // Without the session's end: a read that returns 0, and exit.
+    // The last two calls are not counted: the read that returns 0 at the session's end, and exit.
     let names = names.get(before..names.len() - 2).context("no calls")?;
     Ok((names.len(), names.to_vec()))
 }
@@ -139,7 +139,7 @@ fn pipe_grows_once_a_batch_exceeds_it() -> Result<()> {
                     "{request:?} returned other bytes than the file has"
                 );
             }
-            // The server blocked in write(2) on a full pipe, and then found all other requests in its input.
+            // The server enlarged the pipe after its write(2) had blocked and more requests were waiting in its input.
             let after = client.pipe_bytes()?;
             ensure!(after > USUAL, "a full pipe keeps {after} bytes");
             client.finish()?;

@@ -343,7 +343,7 @@ fn df_agrees_with_statvfs() -> Result<()> {
     Direct::each(|direct| {
         let server_dir = direct.server_dir();
         if direct.user.is_some() {
-            // The numbers are the same for every user, and only root can mount.
+            // Only root can mount. The test runs as root too, and statvfs does not depend on the user.
             return Ok(());
         }
         mounts::private("a file system of a known size", || {

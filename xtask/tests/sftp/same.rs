@@ -76,8 +76,8 @@ fn handle_requests_agree_with_openssh() -> Result<()> {
 fn kinds(directory: &Path, root: bool) -> Result<()> {
     let day = Duration::from_secs(24 * 60 * 60);
     let now = SystemTime::now();
-    // Listings show a year instead of the time of day from 182 days on. One hour off, so that the time of the listing does not
-    // matter.
+    // For files that are 182 days old, listings show the year instead of the time of day. The hour keeps each file on the same side
+    // of that limit in the listings of both servers.
     let hour = Duration::from_secs(60 * 60);
     let ages = [0, 1, 100, 181, 182, 183, 184, 365, 10_000];
     for days in ages {
