@@ -77,7 +77,7 @@ impl Content {
         taken
     }
 
-    /// Offset of the first byte of `seen` that no write explains.
+    /// Offset of the first byte of `seen` that is neither the durable byte nor that of a pending write.
     pub fn wrong_byte(&self, seen: &[u8]) -> Option<usize> {
         (0..seen.len()).find(|&index| {
             let byte = seen[index];

@@ -202,7 +202,7 @@ fn choose(tree: &Tree, random: &mut Random, new: Id) -> Option<Op> {
             let how = match random.below(3) {
                 0 => How::Guarded(set),
                 1 => How::Unchecked(set),
-                // The verifier is stored in the file's times: without these bits, all times are in range.
+                // The server stores the verifier in the file's times. The mask keeps these times valid.
                 _ => How::Exclusive((random.number() & 0x7f7f_7f7f_7f7f_7f7f).to_be_bytes()),
             };
             Some(Op::Create {

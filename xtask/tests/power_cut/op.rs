@@ -64,7 +64,7 @@ pub enum Op {
         data: Vec<u8>,
         committed: stable_how,
     },
-    /// A count of 0 stands for the rest of the file.
+    /// With a `count` of 0, the range extends to the end of the file.
     Commit {
         file: Id,
         offset: usize,
@@ -73,7 +73,8 @@ pub enum Op {
 }
 
 impl Op {
-    /// Returns true if the call creates or changes the object, or changes its names.
+    /// Returns true if the call creates object `id`, or changes its data, attributes, link count or entries. REMOVE, RMDIR and
+    /// RENAME count for the directories only, not for the removed or renamed object.
     pub fn concerns(&self, id: Id) -> bool {
         match self {
             Self::Create { dir, new, .. }

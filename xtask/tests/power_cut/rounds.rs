@@ -88,7 +88,7 @@ impl<'a> Promises<'a> {
 impl Run {
     /// Cuts the power `count` times; returns the rounds in which a promise was broken.
     pub fn rounds(&self, count: usize, random: &mut Random) -> Result<Vec<Broken>> {
-        // Repairs by e2fsck are synced, which costs nothing in memory.
+        // e2fsck calls fsync after repairs, which is free on a file system in memory.
         let directory = tempfile::tempdir_in("/dev/shm")
             .or_else(|_| tempfile::tempdir())
             .context("cannot make a directory for disks")?;
@@ -146,7 +146,7 @@ impl Run {
         wrong
     }
 
-    /// Any position or, in half of the rounds, that at which a reply has just arrived, where a missing sync is most likely to show.
+    /// A random position. In half of the rounds a reply has just arrived there: then a missing sync is most likely to lose data.
     fn choose_position(&self, random: &mut Random) -> usize {
         if random.chance(50) {
             let steps = random.pick(&self.loads);
