@@ -117,8 +117,8 @@ fn large_write_is_accepted_in_odd_fragments() -> Result<()> {
     })
 }
 
-/// Sends a WRITE of `len` bytes in fragments of `size` bytes after a first one of `from` bytes. Returns true if it was answered.
-/// The file must then contain all of the data, and else none.
+/// Sends a WRITE of `len` bytes in a fragment of `from` bytes and further ones of `size` bytes. Returns true if it was answered.
+/// If it was, the file must contain all of the data, otherwise none.
 fn write_in_fragments(scene: &mut Scene, len: usize, from: usize, size: usize) -> Result<bool> {
     let name = format!("{len} bytes in fragments of {size} from {from}");
     let file = scene.make(&name, b"")?;

@@ -94,7 +94,7 @@ fn written_program_can_run_after_idle_close() -> Result<()> {
             }
             sleep(Duration::from_millis(20));
         }
-        // The program is opened for writing again, and can be written.
+        // After the program has ended, a WRITE makes the server open it for writing again, and succeeds.
         ensure!(
             scene
                 .client

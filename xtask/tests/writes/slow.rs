@@ -34,7 +34,8 @@ fn start_slow(directory: &Path, call: &str, more: &[&str], log: &NamedTempFile) 
     })
 }
 
-/// Checks that no client got its reply before this call, and each one only after `DISK`.
+/// Checks that `done`, the number of clients that have a reply, is 0 at the time of this call, and that every client waited at
+/// least `DISK`. Joins the clients' threads.
 fn ensure_late(
     done: &AtomicUsize,
     clients: Vec<ScopedJoinHandle<'_, Result<Duration>>>,
@@ -42,7 +43,7 @@ fn ensure_late(
     ensure_late_after(done, || (), clients)
 }
 
-/// As [`ensure_late`]; `release` then ends the delay of the disk.
+/// As [`ensure_late`], but calls `release` after the check of `done`, to end the delay of the disk.
 fn ensure_late_after(
     done: &AtomicUsize,
     release: impl FnOnce(),
@@ -128,7 +129,7 @@ fn slow_fsync_does_not_delay_other_clients() -> Result<()> {
         neighbour.attr(&root)?;
         ensure_late(&done, threads)
     })?;
-    // A call after all of them succeeds.
+    // After all delayed calls, the server still accepts changes.
     make(&mut neighbour, &root, "after", b"after")?;
     ensure!(
         server
@@ -244,7 +245,7 @@ fn large_removed_files_are_closed_by_workers() -> Result<()> {
     Ok(())
 }
 
-/// Number of dirty bytes in a file from which on worker threads store its WRITEs.
+/// Bytes written to a file since its last sync, after which worker threads store its WRITEs.
 const DIRTY: u64 = 16 << 20;
 /// Length (bytes) of a WRITE.
 const STEP: usize = 1 << 20;

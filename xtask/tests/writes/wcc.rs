@@ -27,7 +27,7 @@ fn check(
     to: Option<&Path>,
     expected: nfsstat3,
 ) -> Result<Body> {
-    // The times of the file change.
+    // Lets the file system's clock advance, so that the change gives the file new times.
     sleep(Duration::from_millis(12));
     let paths: Vec<&Path> = [on].into_iter().chain(to).collect();
     let old: Vec<Metadata> = paths
@@ -102,7 +102,7 @@ fn every_reply_has_correct_wcc_data() -> Result<()> {
         let far = Call::write(&file, u64::MAX - 8, stable_how::UNSTABLE, b"four");
         check(scene, &far, &file_path, None, nfsstat3::NFS3ERR_FBIG)?;
 
-        // Each call twice: the second time the name exists, or is gone.
+        // Each call is sent twice. The second status differs where the first call has created or removed the name.
         let (dir, sub) = (&dir[..], &sub[..]);
         let target = b"target".as_slice();
         for (call, again) in [
