@@ -161,7 +161,7 @@ pub fn exercise(words: &[&str], directory: &Path) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The first ten lines that only one of two texts has, for each.
+/// For each of two texts, up to ten lines that the other text does not have.
 pub fn differences(ours: &str, theirs: &str) -> String {
     let only = |text: &str, compared: &str| {
         let known: std::collections::BTreeSet<&str> = compared.lines().collect();

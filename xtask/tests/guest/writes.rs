@@ -269,7 +269,7 @@ pub fn tar_archive_is_unpacked(world: &mut World) -> Result<()> {
 pub fn fifty_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
     let mut seed = seed();
     let full = full();
-    // Size checks would make the client flush all its data, so that nothing would remain in its cache.
+    // fsx's size checks would make the client flush all its data, so that nothing would remain in its cache.
     let unseen = format!("nosizechecks = true\n{MOSTLY_DATA}");
     for handles in ["kernel", "path"] {
         let ground = Ground::new(world, handles, Place::Memory)?;
