@@ -32,8 +32,8 @@ fn offset_of(image: &Path, file: &Path) -> Result<usize> {
     start.context("the image has no such file")
 }
 
-/// READs at `offset` must fail with NFS3ERR_IO. A READ of 1 MiB may close the connection instead, because its reply has already
-/// been started; repeated on a new connection, it must fail with NFS3ERR_IO.
+/// READs at `offset` must fail with NFS3ERR_IO. For a READ of 1 MiB the server may close the connection instead, because it may
+/// have sent the head of the reply already; repeated on a new connection, the READ must fail with NFS3ERR_IO.
 fn ensure_fails(machine: &Bare, file: &[u8], offset: u64) -> Result<()> {
     for (size, may_close) in [(4096, false), (1 << 20, true), (1 << 20, false)] {
         let mut client = connect(machine)?;
@@ -101,7 +101,7 @@ fn truncated_disk_serves_only_complete_files() -> Result<()> {
     let mut client = connect(&machine)?;
     let root = client.mount("/vda")?;
     let file = client.lookup(&root, "large")?;
-    // Every READ fails, also of the part that is on the disk, as the file is not complete.
+    // The disk lacks the end of the file, so every READ in the file fails, also of bytes that are on the disk.
     for offset in [0, end as u64] {
         ensure_fails(&machine, &file, offset)?;
     }
