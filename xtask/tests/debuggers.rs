@@ -85,7 +85,7 @@ fn gdb_backtrace_reaches_the_entry_point() -> Result<()> {
     ] {
         ensure!(idle.contains(part), "no {part} in:\n{idle}");
     }
-    // Frames of callers have usable variables: `self` of the loop is known.
+    // gdb prints the arguments of calling functions, such as `self` of the loop.
     let mut drivers = idle
         .lines()
         .filter(|line| line.contains("stowaway::drive::Loop::"));
@@ -140,13 +140,13 @@ fn strace_addresses_resolve_in_the_debug_file() -> Result<()> {
     strace.arg("-i").arg("-o").arg(&calls);
     quietly(strace.arg(binary(Arch::X86_64)?).args(["ls", &image]))?;
     let calls = fs::read_to_string(calls)?;
-    // getdents64, and prctl, which is stowaway's first call. execve precedes it, but is the call of another program.
+    // prctl is stowaway's first system call; the execve before it is made by strace's child.
     for name in ["getdents64(", "prctl("] {
         let line = calls.lines().find(|line| line.contains(name));
         let line = line.with_context(|| format!("no {name} in:\n{calls}"))?;
         let address = line.trim_start_matches('[').split(']').next();
         let function = name_of(address.context("no address")?, &debug_file()?)?;
-        // The address itself may be in an inlined function of the system call crate, so any frame may match.
+        // With -i, addr2line also prints the functions into which the one at the address was inlined; any of them may match.
         ensure!(function.contains("stowaway::sys::"), "{line}: {function}");
     }
     Ok(())
@@ -162,8 +162,8 @@ fn panic_addresses_resolve_in_the_debug_file() -> Result<()> {
     setup::need(&[Package::GDB, Package::BINUTILS])?;
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
-    // Jumps to the panic function as if the interrupted function had called it: the stack pointer is aligned as the ABI has it at a
-    // call.
+    // Jumps to the panic function as if the interrupted function had called it. At the entry of a function, the ABI requires a
+    // stack pointer 8 bytes below a multiple of 16.
     gdb(
         &server,
         &[

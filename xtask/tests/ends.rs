@@ -183,7 +183,7 @@ fn serve_restarts_killed_role_and_ends_with_it() -> Result<()> {
     Ok(())
 }
 
-/// Creates files, each with stable data, until the server ends. Returns the names of the files whose last step was acknowledged.
+/// Creates, writes, syncs and renames files until the server ends. Returns the names of the files whose RENAME was acknowledged.
 fn write_until_server_ends(
     server: &Server,
     directory: &Path,
@@ -314,7 +314,7 @@ fn async_names_are_synced_before_exit() -> Result<()> {
     std::os::unix::fs::chown(directory.path(), Some(65534), Some(65534))?;
     let (mut client, root) = server.open(directory.path())?;
     client.mkdir(&root, "new", Set::default())?;
-    // At once, because after a second without requests the server syncs anyway.
+    // SIGTERM is sent at once: after a second without requests, the server would sync even without it.
     for child in server.children()? {
         kill(Pid::from_raw(child.try_into()?), Signal::SIGTERM)?;
     }

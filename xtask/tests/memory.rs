@@ -305,7 +305,7 @@ fn ten_thousand_silent_peers_do_not_delay_clients() -> Result<()> {
     for number in 0..count {
         let mut peer =
             TcpStream::connect(server.nfs()).with_context(|| format!("connection {number}"))?;
-        // Each peer sends nothing, half a word, part of a request, or all but the last byte.
+        // Each peer sends nothing, half of the record mark, part of a request, or all but the last byte.
         let part = [0, 2, 60, whole.len() - 1][number as usize % 4];
         std::io::Write::write_all(&mut peer, &whole[..part])?;
         crowd.push(peer);

@@ -184,7 +184,7 @@ fn other_protocols_are_reported_as_no_nfs_server() -> Result<()> {
         })
     };
     for address in [
-        // An HTTP server, which replies to the first line that it cannot parse.
+        // An HTTP server: it replies with an error to the first bytes, which are no HTTP request.
         stranger(|mut connection| {
             call(&mut connection)?;
             connection.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")

@@ -74,7 +74,7 @@ const LAYOUTS: [(&str, &[&str], &str); 8] = [
         "kernel nfs://${next-server}P/install.a64/vmlinuz initrd=initrd.gz\n\
          initrd nfs://${next-server}P/install.a64/initrd.gz\n",
     ),
-    // The directory of the first layout has no RAM disk; that of the second is complete.
+    // Two layouts in one image: `casper` lacks the initrd, so the commands use `live`, which is complete.
     (
         "both.iso",
         &["casper/vmlinuz", "live/vmlinuz", "live/initrd.img"],
@@ -83,7 +83,7 @@ const LAYOUTS: [(&str, &[&str], &str); 8] = [
          initrd nfs://${next-server}P/live/initrd.img\n",
     ),
 ];
-/// The output after the name of an image that is left out.
+/// The output after the name of an image for which no commands are printed.
 const LEFT_OUT: &str = "left out: an unknown layout, or a path that iPXE may split";
 
 /// Makes an image in which every file contains its own path.

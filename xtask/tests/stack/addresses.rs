@@ -153,7 +153,7 @@ pub fn count_leases(world: &World) -> Result<usize> {
     Ok(log.matches("DHCPACK").count())
 }
 
-/// The link may come back in another network.
+/// After an interruption, the interface may be connected to another network, so the server requests an address again.
 #[test]
 fn returning_link_requests_a_new_lease() -> Result<()> {
     let world = World::new(Link::Packet)?;
