@@ -36,7 +36,8 @@ pub const IMAGES: [&str; 17] = [
 
 /// An image with a file of 5 GiB.
 pub const HUGE: &str = "a directory/HUGE.ISO";
-/// An image with 20,000 files, a hundred per directory: in one directory, Linux would take quadratic time to read them all.
+/// An image with 20,000 files, a hundred per directory. Linux' lookup in a directory takes linear time, so reading the files of one
+/// large directory would take too long.
 const MANY: &str = "many.iso";
 /// An image with 20,000 files in one directory. The test only lists them.
 pub const CROWD: &str = "crowd.iso";

@@ -44,7 +44,7 @@ pub fn as_it_is(world: &mut World) -> Result<()> {
     Ok(())
 }
 
-/// The commands of a manual mount, as /init of the same initramfs.
+/// Replaces /init of the same initramfs by a script that mounts the image with klibc's nfsmount, without live-boot.
 pub fn by_nfsmount(world: &mut World) -> Result<()> {
     let path = world.images.path().join(IMAGE);
     let init = format!(

@@ -13,13 +13,13 @@ use xtask::setup::{self, Package, quietly};
 use crate::images::HUGE;
 use crate::world::World;
 
-/// Number of random reads of 64 KiB in the long run.
+/// Random reads (64 KiB each) in the longer of two runs.
 const COUNT: &str = "2000";
-/// Number of reads in the short run, whose peak memory is the baseline.
+/// Random reads in the shorter run, whose peak memory is the baseline.
 const FEW: &str = "100";
-/// Limit (KiB) of the server's growth from the short to the long run.
+/// Limit (KiB) of the growth of the server's peak memory from the shorter to the longer run.
 const SERVER_GROWS_KIB_MAX: u64 = 16;
-/// Limit (KiB) of the growth of the reading process and of sshfs.
+/// Limit (KiB) of the same growth of the reading process, and of sshfs.
 const CLIENT_GROWS_KIB_MAX: u64 = 1024;
 
 /// Parses the output of `exercise reads`: the hash of the data, and the peak memory in KiB.
