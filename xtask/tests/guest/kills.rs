@@ -104,7 +104,7 @@ impl Load {
         if self.is_served {
             return self.ground.kill_child();
         }
-        // Logged before and after the kill, so that the load knows which of its requests may have been sent twice.
+        // The file `kills` grows before and after the kill, so that the load knows which of its requests may have been sent twice.
         let mark_kill = format!("printf x >>/run/{}/kills", self.name);
         world.guest.sh(&mark_kill)?;
         self.ground.kill()?;
