@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-/// Number of service files: more than 256.
+/// Number of service files. Above 256, so that an index of 8 bits would overflow.
 const COUNT: usize = 300;
 
 /// A service file of avahi's with one service called `name`; `attribute` is added to its `service` element.

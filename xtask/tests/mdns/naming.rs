@@ -6,7 +6,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Shorter than the 120 s after which a name would expire without a goodbye.
+/// Longest time until a name disappears after a goodbye. Without a goodbye, it would expire after its TTL of 120 s.
 const GOODBYE: Duration = Duration::from_secs(60);
 
 #[test]
