@@ -139,7 +139,8 @@ fn pipe_grows_once_a_batch_exceeds_it() -> Result<()> {
                     "{request:?} returned other bytes than the file has"
                 );
             }
-            // The server enlarged the pipe after its write(2) had blocked and more requests were waiting in its input.
+            // The server blocked in write(2) on a full pipe. The replies to all requests that arrived meanwhile were one batch,
+            // larger than the pipe, so the server enlarged the pipe.
             let after = client.pipe_bytes()?;
             ensure!(after > USUAL, "a full pipe keeps {after} bytes");
             client.finish()?;

@@ -19,8 +19,8 @@ fn files_of_every_size_are_transferred() -> Result<()> {
     const SIZES: [usize; 9] = [
         0, 1, 1000, 32_767, 32_769, 261_120, 261_121, 300_001, 3_000_017,
     ];
-    // Block sizes: the largest READ and WRITE, those of clients without limits@openssh.com, and an odd one with few requests in
-    // flight.
+    // Block sizes: the server's largest READ and WRITE, the default of clients that do not use limits@openssh.com, and an odd
+    // size with at most 7 requests in flight.
     for options in [
         &["-B", "261120"][..],
         &["-B", "32768"],
@@ -60,7 +60,7 @@ fn reput_and_reget_resume_transfers() -> Result<()> {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
         make(&client_dir.join("up"), 1, LEN)?;
         make(&server_dir.join("down"), 2, LEN)?;
-        // Other bytes in the part that is present: they remain, because reput and reget transfer only the missing part.
+        // The part that is present has other bytes, which remain: reput and reget transfer only the missing part.
         make(&server_dir.join("up"), 3, HAVE)?;
         make(&client_dir.join("down"), 4, HAVE)?;
         for path in [client_dir.join("down"), server_dir.join("up")] {
