@@ -79,7 +79,7 @@ fn packet_of_maximum_length_is_accepted() -> Result<()> {
         scene.client.write_at(&handle, 0, &data)?;
         scene.client.close(&handle)?;
         ensure!(scene.client.read_file("longest")? == data);
-        // Other requests of this length are malformed or unsupported.
+        // STAT with a path of this length is malformed; an unknown request of this length is unsupported.
         let name = vec![b'n'; PACKET_MAX - 9];
         let request = Request::Stat(&name);
         ensure!(request.message(0).len() == PACKET_MAX);
