@@ -227,8 +227,8 @@ fn sftp_argument_enables_sftp() -> Result<()> {
     expect_clean(ext4.path())
 }
 
-/// /init of a machine that execs stowaway later. Before that it starts a script, which creates a thousand orphans, waits until
-/// stowaway has reaped all of them, and sends SIGTERM to process 1.
+/// The script /init. It starts a background shell and then execs stowaway. When stowaway listens, the shell creates a thousand
+/// orphans, waits until stowaway has reaped all of them, and sends SIGTERM to process 1.
 const ORPHANS: &str = r#"
 #!/bin/busybox sh
 /bin/busybox mkdir -p /dev

@@ -57,7 +57,7 @@ fn thousand_images_are_served_with_bounded_memory() -> Result<()> {
     for user in users() {
         let server = serve(dir.path(), user)?;
         let other = serve(empty.path(), user)?;
-        // The memory used during the start is released by then.
+        // After this pause, the server has released the memory that only its start needs.
         sleep(Duration::from_secs(3));
         let (rss, other_rss) = (server.rss_kib()?, other.rss_kib()?);
         ensure!(

@@ -192,7 +192,8 @@ fn read_only_file_system_refuses_changes() -> Result<()> {
 
 #[test]
 fn file_size_limit_does_not_end_session() -> Result<()> {
-    // 512 KiB. No parent process ignores SIGXFSZ, so the server must.
+    // A limit of 512 KiB (1024 blocks of 512 bytes). A WRITE beyond it raises SIGXFSZ, which would kill the server if it did not
+    // ignore it.
     let script = "ulimit -f 1024 && exec \"$@\"";
     let directory = public_dir()?;
     let mut client = Sftp::start(&SftpOptions::at(directory.path()).after(script))?;

@@ -48,7 +48,7 @@ fn append_mode_output_works_without_splice() -> Result<()> {
 #[test]
 fn tight_resource_limits_are_tolerated() -> Result<()> {
     for script in [
-        // Descriptors, address space (KiB), stack (KiB), locked memory and core files.
+        // Limits on descriptors, address space (KiB), stack (KiB), locked memory and core files; then an umask of 0.
         "ulimit -n 96 && exec \"$@\"",
         "ulimit -v 8000 && exec \"$@\"",
         "ulimit -s 128 && exec \"$@\"",
