@@ -464,7 +464,7 @@ fn peers_that_stop_reading_do_not_delay_clients() -> Result<()> {
 
 /// Checks that the server does not wake up for ten seconds.
 fn ensure_asleep(server: &Server) -> Result<()> {
-    // The server keeps files open for a few seconds after a request.
+    // The server closes idle files up to two seconds after the last request.
     sleep(Duration::from_secs(5));
     let (wakeups, ticks) = (server.wakeups()?, server.cpu_ticks()?);
     sleep(Duration::from_secs(10));

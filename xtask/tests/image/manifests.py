@@ -13,7 +13,7 @@ VERSIONS = {"Deployment": "apps/v1", "DaemonSet": "apps/v1"}
 
 
 class Reply:
-    """What the client expects from a server."""
+    """A reply of the API server, as the client's deserialize() accepts it."""
 
     def __init__(self, document):
         self.data = json.dumps(document)
