@@ -203,7 +203,7 @@ fn different_call_with_same_xid_is_carried_out() -> Result<()> {
             );
         }
         scene.client.remove(&root, "three")?;
-        // The same call from another client address is not a retransmission.
+        // A call with the same bytes from another client address is not a retransmission.
         let server = scene.server.nfs();
         let mut elsewhere = Client::connect_from(ELSEWHERE, server)?;
         let reply = exchange_raw(&mut elsewhere, &remove("three"))?;
