@@ -1,4 +1,5 @@
-//! Switching of the process's UID and GIDs: to the caller's where its rights count, else to the server's own.
+//! Switches the process's UID and GIDs: to the caller's for system calls by which the kernel checks permissions, else to the
+//! server's own.
 //!
 //! Only a server that was started by root can switch. The export's rules squash callers as in exports(5).
 
@@ -13,7 +14,7 @@ pub(super) struct Acting {
     /// True if this process can switch users.
     switches: bool,
     caller: Caller,
-    /// Number of the setgroups call that set the caller's groups, if there was one.
+    /// Number of the group setting ([`fsuid::set_groups`]) with the caller's groups. `None`: they are not set.
     groups: Cell<Option<u32>>,
 }
 
@@ -94,8 +95,8 @@ impl Acting {
         Ok(())
     }
 
-    /// Checks the caller against the permission bits of a mode, where the kernel cannot check. Ignores supplementary groups of the
-    /// server itself, which are not known.
+    /// Checks the caller's permission by mode bits: for kernels without faccessat2(2), and for objects inside images. If the
+    /// process cannot switch users, its own supplementary groups are ignored, because they are not known.
     ///
     /// # Errors
     /// `Access`: permission denied.

@@ -7,7 +7,8 @@ use crate::sys::linux::fs;
 use rustix::fd::AsRawFd as _;
 
 impl Host {
-    /// Reads bytes of a file if they are in the page cache (RWF_NOWAIT), or where no worker could read them.
+    /// Reads bytes of a file. `TryLater`: bytes are not in the page cache (RWF_NOWAIT), and a worker can read them. Without workers
+    /// or RWF_NOWAIT, and after EIO, the call may wait for the disk.
     pub(super) fn read_at_once(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
         let (entry, top) = self.at(pin.node)?;
         let file = entry.file.as_raw_fd();

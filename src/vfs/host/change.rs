@@ -85,7 +85,8 @@ impl Host {
                 count = fs::splice(pipe, None, file, Some(at), len).unwrap_or(0);
             }
             if count == 0 {
-                // splice failed, but write may not, or has an errno to report. Bytes that cannot be stored leave the pipe, too.
+                // splice(2) failed. A write may succeed, or returns the errno. Bytes that cannot be stored are read from the pipe
+                // and dropped.
                 let buffer = buffer.head_mut(len.min(PIPE_COPY_BYTES));
                 count = fs::read(pipe, buffer).map_err(error)?;
                 if outcome.is_ok() {

@@ -29,7 +29,7 @@ pub(super) enum Scheduled {
     System,
 }
 
-/// Objects that were changed and are not durable, each pinned, and the workers that make them so.
+/// Objects with changes that are not durable, each pinned, and the workers that sync them.
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
     objects: heapless::Vec<(Node, Scheduled), DIRTY_COUNT>,
@@ -44,11 +44,11 @@ pub(super) struct Dirty {
 
 /// A disk whose last sync took this long is slow: a worker syncs next.
 const SLOW: Duration = Duration::from_ms(2);
-/// An object that was changed more often since its last sync goes to a worker, because that sync may take long.
+/// An object with more changes than this since its last sync is synced by a worker, because the sync may take long.
 const CHANGES_AT_ONCE_MAX: u32 = 4;
 
 impl Host {
-    /// Counts a change of names in a directory, or of the attributes of an object.
+    /// Counts a change of an object's attributes, or of the names in a directory, and schedules its sync.
     pub(super) fn mark_dirty(&mut self, node: Node) -> FsResult<()> {
         let (entry, top) = self.at(node)?;
         entry.change();
@@ -59,7 +59,7 @@ impl Host {
         self.schedule(node, scheduled)
     }
 
-    /// Makes an object part of a sync.
+    /// Schedules an object for a sync, and pins it until then.
     #[inline(never)]
     pub(super) fn schedule(&mut self, node: Node, scheduled: Scheduled) -> FsResult<()> {
         let objects = &mut self.dirty.objects;
@@ -75,7 +75,7 @@ impl Host {
         Ok(())
     }
 
-    /// Syncs the scheduled objects. The job ends with the last sync that a worker has, whichever client submitted that.
+    /// Syncs the scheduled objects. If workers have syncs, returns the last of these as the job, whichever client submitted it.
     pub(super) fn sync_changes(&mut self, scope: Scope) -> Submitted {
         self.sync_objects(scope);
         if let Some(why) = self.dirty.error.take() {
@@ -148,7 +148,7 @@ impl Host {
         Ok(())
     }
 
-    /// Takes in the result of a sync by a worker.
+    /// Completes a sync by a worker: records the durable changes or the error, and whether the disk was slow.
     pub(super) fn complete_sync(
         &mut self,
         changes: Changes,
@@ -174,7 +174,7 @@ impl Host {
         }
     }
 
-    /// Syncs every export in place: an earlier server may have been killed before it did.
+    /// Syncs the file system of every export that is not `async`: an earlier server may have been killed before its sync.
     #[inline(never)]
     pub fn sync_systems(&mut self) {
         for top in self.tops.iter().filter(|top| !top.is_async) {
@@ -185,7 +185,8 @@ impl Host {
 }
 
 impl Dirty {
-    /// Gives a worker a job on a file, which stays open. Returns the number of the job.
+    /// Submits a job on a file to the workers, with a duplicate of the descriptor. Returns the number of the job. `None`: no
+    /// worker, job entry or descriptor is free.
     #[inline(never)]
     pub(super) fn give(&mut self, work: Work, file: RawFd, record: Record) -> Option<u32> {
         let workers = self.workers.as_mut()?;
@@ -210,12 +211,12 @@ impl Entry {
         self.changes == self.durable
     }
 
-    /// Returns true if the sync may take long.
+    /// Returns true if there are many changes to sync, so that the sync may take long.
     fn is_much(&self) -> bool {
         self.changes.get().wrapping_sub(self.durable.get()) > CHANGES_AT_ONCE_MAX
     }
 
-    /// The first `count` changes are durable, perhaps fewer than are already.
+    /// Records that the first `count` changes are durable. Ignores a `count` below the recorded one: syncs may end out of order.
     fn is_durable_to(&self, count: u32) {
         if count.wrapping_sub(self.durable.get()) as i32 > 0 {
             self.durable.set(count);

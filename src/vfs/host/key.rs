@@ -1,4 +1,4 @@
-//! The secret behind the MAC of kernel handles: read from its file, or made there.
+//! The secret key of the MAC in kernel handles: read from its file, or generated and stored there.
 
 use super::super::handle::Key;
 use crate::sys::linux::fs::{self, File};

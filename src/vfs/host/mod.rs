@@ -62,7 +62,7 @@ struct Top {
     has_disk: bool,
     /// True if the last sync was slow.
     is_slow: Cell<bool>,
-    /// True until the file system refuses non-blocking reads (RWF_NOWAIT).
+    /// True until the file system refuses non-blocking reads (RWF_NOWAIT, EOPNOTSUPP).
     tells_cached: Cell<bool>,
     /// Path of the image file if the export is an image.
     image: Option<&'static CStr>,
@@ -185,7 +185,7 @@ impl Host {
     /// Looks up a name as the caller (statx), without opening it.
     #[inline(never)]
     fn ask_name(&self, dir: Node, name: Name<'_>) -> FsResult<()> {
-        // Only under `serve` can a restarted server, or another beside this one, see a request again.
+        // Without `serve`, no other server process can have carried out a retransmitted request, so the name is not looked up.
         if !cfg!(any(feature = "serve", test)) {
             return Ok(());
         }
@@ -227,7 +227,7 @@ impl Vfs for Host {
         }
         let mut stat = fs::blank();
         kernel::stat(&entry.file, &mut stat)?;
-        // Removed, though our descriptor still keeps it.
+        // The object was removed; only our descriptor keeps its inode.
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
@@ -287,7 +287,7 @@ impl Vfs for Host {
                     .identify(at, &entry.file, found.name, &mut handle, &mut stat, true)
                     .is_ok();
             let attr = attr(&stat, top.tag);
-            // The parent of the export's top is not shown.
+            // The inode number of the export's parent is hidden.
             let is_top = dots && entry.inode == top.inode;
             each(&DirEntry {
                 name: found.name.to_bytes(),
@@ -453,7 +453,7 @@ impl Handles for Host {
     }
 }
 
-/// Opens a directory by its own handle, as a client would have it done; the number of its mount.
+/// Checks that this process may open a directory by its kernel handle. Returns the mount ID.
 fn try_kernel_handles(dir: &File) -> Result<u32, Errno> {
     let mut handle = KernelHandle::EMPTY;
     let mount = fs::name_to_handle_at(dir, c"", &mut handle)?;

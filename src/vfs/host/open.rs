@@ -1,6 +1,7 @@
-//! From a handle or a name to an open object, and as far open as it has to be.
+//! Opens objects by handle or name, and identifies them.
 //!
-//! Objects come in with `O_PATH`. They are opened for more as the server, once the caller's rights were looked at.
+//! Objects are opened with `O_PATH` first. They are reopened for reading or writing with the server's own rights, after the
+//! caller's access was checked.
 
 use super::super::handle::{self, Body, PathHandle};
 use super::super::kernel::{self, PATH, READ, WRITE, error};
@@ -14,14 +15,14 @@ use core::ffi::CStr;
 use rustix::fd::AsRawFd as _;
 use rustix::fs::OFlags;
 
-/// Tells an inode from a later one of the same number: when it was made.
+/// The generation of an inode: a digest of its birth time, which differs if the inode number is reused.
 pub(super) const fn generation(stat: &Statx) -> u32 {
     handle::digest(stat.stx_btime.tv_sec as u64, stat.stx_btime.tv_nsec as u64)
 }
 
 impl Host {
-    /// Finds out the handle of the entry `name` of `file`, or of `file` itself when that is empty, which was seen in `dir`.
-    /// Its attributes too if they are wanted; with path handles they have to be asked for.
+    /// Writes the handle of the entry `name` of `file` to `handle`, or of `file` itself if `name` is empty. The object was looked
+    /// up in the directory `dir`. Writes the attributes to `stat` if `wants_stat`; with path handles always.
     pub(super) fn identify(
         &self,
         (dir, top): (&Entry, &Top),
@@ -68,7 +69,7 @@ impl Host {
         handle: &Handle,
         opened: Opened,
     ) -> FsResult<Node> {
-        // Removed, though some descriptor still keeps it.
+        // The object was removed; only a descriptor keeps its inode.
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
@@ -92,7 +93,7 @@ impl Host {
         Ok(node)
     }
 
-    /// Opens a regular file as an image, or a disk that is exported, for as long as that needs it.
+    /// Opens a regular file as an image, or the block device of an export that is an image. The image gets a descriptor of its own.
     #[inline(never)]
     pub(super) fn open_image_file(&mut self, file: Node) -> FsResult<ImageFile> {
         let (entry, top) = self.at(file)?;
@@ -108,10 +109,10 @@ impl Host {
         })
     }
 
-    /// The object of a handle, from the table or from wherever it is.
+    /// Returns the object of a handle: from the table, else opened by its kernel handle or searched by its path handle.
     #[inline(never)]
     pub(super) fn find_or_open(&mut self, bytes: &[u8]) -> FsResult<Node> {
-        // Another request: the host's owner may have changed anything since the last.
+        // A new request: other processes may have changed the object that `seen` caches.
         self.seen.take();
         if let Some(node) = self.table.find(bytes) {
             return Ok(node);
@@ -133,7 +134,7 @@ impl Host {
             (Body::Root, _) => kernel::open(&top.dir, c".", PATH, 0)?,
             (Body::Kernel, Form::Kernel) => top.open(&handle, PATH)?,
             (Body::Path, Form::Path) => return self.find(export, &handle),
-            // From before the export was switched over to the other form.
+            // The handle was issued when the server used the other form.
             _ => return Err(FsError::Stale),
         };
         let mut stat = fs::blank();
@@ -141,8 +142,8 @@ impl Host {
         self.insert(export, file, &stat, &handle, opened)
     }
 
-    /// Takes in a directory that no name led to, and those above it up to the export's top: path handles are made of these, and
-    /// the host's owner may have moved it elsewhere.
+    /// Adds a directory that was opened as "..", and all its ancestors up to the export's top: its path handle is derived from
+    /// theirs, and another process may have moved it. `Stale`: the top is not among the next `levels_left` ancestors.
     pub(super) fn adopt_directory(
         &mut self,
         export: u16,
@@ -161,10 +162,11 @@ impl Host {
         self.adopt(above, dir, Opened::Path)
     }
 
-    /// Looks for the object of a path handle that is not in the table.
+    /// Searches for the object of a path handle that is not in the table.
     fn find(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
         if self.search.handle != *handle {
-            // One search at a time; the one under way is brought to its end first, whatever request comes.
+            // Only one search can be in progress. A search for another object is finished first; until then, this request fails
+            // with `TryLater`.
             self.end_search()?;
         }
         if !self.search.is_under_way() {
@@ -180,7 +182,8 @@ impl Host {
         Ok(())
     }
 
-    /// Will look from the top, but first in the parent, if that is open and its own path handle leads on to this one.
+    /// Begins a search at the export's top. If a directory in the table is the parent according to the handle, the search looks
+    /// there first.
     fn begin_search(&mut self, export: u16, handle: &Handle) -> FsResult<()> {
         let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
         let wanted = PathHandle(handle.bytes());
@@ -206,7 +209,7 @@ impl Host {
         }
     }
 
-    /// Carries the search on; `TryLater` keeps it for the next request, `Stale`: its object is nowhere.
+    /// Continues the search. `TryLater`: the next request continues it. `Stale`: the object is not in the export.
     fn advance(&mut self) -> FsResult<Node> {
         let mut stat = fs::blank();
         let file = self.search.step(PATH, &mut stat)?;
@@ -231,7 +234,7 @@ impl Host {
         }
     }
 
-    /// Makes the descriptor of a regular file or directory one that can be read, or written to.
+    /// Reopens a regular file or directory for reading or writing, unless its descriptor is already open for that.
     #[inline(never)]
     pub(super) fn reopen(&mut self, node: Node, wanted: Opened) -> FsResult<()> {
         let (entry, top) = self.at(node)?;
@@ -244,7 +247,7 @@ impl Host {
             (Kind::Directory, _) => kernel::open(&entry.file, c".", flags, 0)?,
             (Kind::Regular, Form::Kernel) => top.open(&entry.handle, flags)?,
             (Kind::Regular, Form::Path) => match entry.file.reopen(flags) {
-                // Without /proc its name has to be looked for.
+                // Without /proc, the object is searched by its path handle.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
                     let (export, handle) = (entry.export, entry.handle);
                     self.end_search()?;
@@ -271,7 +274,7 @@ impl Top {
         fs::open_by_handle_at(&self.dir, &KernelHandle::new(kind, bytes), flags).map_err(error)
     }
 
-    /// The handle of an object that was seen in `dir`.
+    /// Makes the path handle of an object that was looked up in `dir`. `OtherFileSystem`: the object is a mount point.
     fn path_handle(&self, dir: &Entry, stat: &Statx, handle: &mut Handle) -> FsResult<()> {
         if fs::device(stat) != self.dev || fs::is_mount_root(stat) {
             return Err(FsError::OtherFileSystem);

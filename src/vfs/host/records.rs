@@ -1,17 +1,17 @@
-//! The backend's records of the jobs that its workers have.
+//! The backend's records of its workers' jobs.
 
 use super::super::Node;
 
-/// A job that a worker has.
+/// A job that is queued or running at a worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Record {
-    /// These changes of an object are made durable.
+    /// A sync that makes these changes durable.
     Sync(Changes),
-    /// Bytes are read into the page cache.
+    /// A read into the page cache.
     Read,
-    /// Bytes are written; `Writes` has the rest.
+    /// A WRITE; `Writes` has its pin, offset and pipe.
     Write,
-    /// The last descriptor of a removed file is closed.
+    /// The close of a removed file.
     Free,
 }
 

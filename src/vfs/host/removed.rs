@@ -12,7 +12,7 @@ use crate::sys::linux::fs::{self, File, Statx};
 use crate::sys::linux::workers::Work;
 
 impl Host {
-    /// Opens a large file that is about to lose a name, so that a worker can close it last.
+    /// Opens a large file before one of its names is removed, so that a worker can be the last to close it.
     pub(super) fn hold_large(&self, dir: &File, name: Name<'_>) -> Option<File> {
         self.dirty.workers.as_ref()?;
         let (mut text, mut stat) = ([0; 256], fs::blank());
@@ -36,7 +36,7 @@ impl Host {
             has_waited = true;
         }
         if let Some(workers) = self.dirty.workers.as_ref().filter(|_| has_waited) {
-            // The pipe was read, and other jobs may have ended, too.
+            // `drain` has emptied the pipe, but other jobs may have ended, too: make it readable again for the loop.
             workers.tell();
         }
         self.table.drop_removed() || has_waited
@@ -44,7 +44,7 @@ impl Host {
 }
 
 impl Dirty {
-    /// Has a worker close a file, which frees its blocks.
+    /// Has a worker close a file. If the file has no name, this frees its blocks.
     pub(super) fn close_by_worker(&mut self, file: Option<File>) {
         let Some(file) = file.map(File::leak) else {
             return;
@@ -56,7 +56,7 @@ impl Dirty {
         }
     }
 
-    /// Closes an entry that was not used for a while.
+    /// Closes the descriptor of an evicted entry; a worker does it if the file is large and unlinked.
     pub(super) fn close_idle(&mut self, entry: Entry) {
         let mut stat = fs::blank();
         if entry.kind == Kind::Regular

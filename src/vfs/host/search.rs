@@ -134,6 +134,6 @@ fn descend(levels: &mut Levels, dir: File, depth: usize) -> FsResult<()> {
         depth,
         cookie: 0,
     };
-    // The stack is full: deeper than a search goes.
+    // The stack is full: the directory is deeper than `SEARCH_DEPTH_MAX`.
     levels.push(level).map_err(|_| FsError::Stale)
 }

@@ -1,4 +1,4 @@
-//! The jobs of this backend: what a worker does, what the loop does in place, and what remains to be done when a worker has ended.
+//! The jobs of this backend: submits them to workers or carries them out in place, and completes those that workers have ended.
 
 use super::super::jobs::{Ended, FileId, Job, JobId, JobKind, Storage, Submitted};
 use super::super::{Extent, FsResult, Pin};
@@ -10,14 +10,14 @@ use crate::sys::linux::fs;
 use crate::sys::linux::workers::{Ended as Worked, Work, Workers};
 
 impl Host {
-    /// Gives a worker a READ that sendfile(2) would wait for.
+    /// Has a worker read an extent into the page cache, if sendfile(2) would wait for the disk.
     fn read_into_cache(&mut self, extent: &Extent) -> Submitted {
         let &Extent { file, offset, len } = extent;
         let in_place = Submitted::Done(Ok(()));
         if self.dirty.workers.is_none() || len == 0 {
             return in_place;
         }
-        // cachestat(2) asks for the rights of an owner.
+        // cachestat(2) fails with EPERM for files that the process neither owns nor may write to.
         self.acting.server();
         if fs::is_cached(file.0, offset, len) {
             return in_place;
@@ -29,7 +29,7 @@ impl Host {
         }
     }
 
-    /// Completes a job whose worker has ended.
+    /// Completes a job that a worker has ended.
     fn complete(&mut self, worked: &Worked<Record>) -> Option<Ended> {
         let id = JobId(worked.number);
         let (kind, result) = match worked.tag {
@@ -54,7 +54,7 @@ impl Storage for Host {
     fn stage(&mut self, file: &Pin) -> FsResult<()> {
         let (entry, _) = self.at(file.node)?;
         if cfg!(any(feature = "serve", test)) && self.is_shared {
-            // Other servers may have written to it.
+            // Another server process may have written to the file, so it is synced even if this process has not changed it.
             entry.change();
         }
         if entry.is_durable() {

@@ -35,7 +35,7 @@ pub(super) struct Entry {
     pub(super) changes: Cell<u32>,
     /// Value of `changes` up to which the changes are on disk.
     pub(super) durable: Cell<u32>,
-    /// Bytes written since then. Saturates.
+    /// Bytes written since the last sync. Saturates.
     pub(super) unsynced_bytes: Cell<u32>,
     pub(super) export: u16,
     pub(super) kind: Kind,
@@ -223,8 +223,9 @@ impl Table {
         any
     }
 
-    /// Passes unpinned entries that were not used since the last call to `close`. Reopens used but unwritten files with O_PATH,
-    /// because execve of a file that is open for writing fails with ETXTBSY. Returns true if unpinned entries remain.
+    /// Removes unpinned entries that were not used since the last release, and passes them to `close`. Reopens used but unwritten
+    /// files with O_PATH, because execve of a file that is open for writing fails with ETXTBSY. Returns true if unpinned entries
+    /// remain.
     pub(super) fn release_idle(&mut self, close: &mut dyn FnMut(Entry)) -> bool {
         let mut more = false;
         for slot in self.slots.iter_mut() {

@@ -1,8 +1,8 @@
-//! WRITEs that a worker stores: once many bytes of a file are not on disk, a host makes every writer wait for the disk, also one
-//! that asked for no sync.
+//! WRITEs that a worker stores. Once many bytes of a file are not on disk, the kernel makes every write(2) wait for the disk, also
+//! that of an UNSTABLE WRITE.
 //!
-//! The bytes go from the client's pipe to one of the job's own, and the worker splices them into the file. Bytes that it cannot
-//! store (ENOSPC, EINVAL) are stored in place, so that errors are the same as without a worker.
+//! The bytes are moved to a pipe of the job, and the worker splices them into the file. Bytes that the worker cannot store (ENOSPC,
+//! EINVAL) are then written by the loop, so that errors are the same as without a worker.
 
 use super::super::jobs::{Bytes, FileId, JobId, Submitted};
 use super::super::{FsResult, Pin};
@@ -29,7 +29,7 @@ struct Write {
     pipe: Pipe,
 }
 
-/// The WRITEs that workers have, and empty pipes for the next ones.
+/// The WRITEs queued or running at workers, and empty pipes for later ones.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     writes: heapless::Vec<Write, WORKER_WRITE_COUNT>,
@@ -37,7 +37,7 @@ pub(super) struct Writes {
 }
 
 impl Host {
-    /// Writes bytes in place, or gives them to a worker.
+    /// Writes bytes in place, or submits them to a worker if writing may wait for the disk.
     pub(super) fn store(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Submitted {
         let given = match self.may_wait(pin, offset, bytes.len()) {
             true => self.give_write(pin, offset, bytes),
@@ -54,17 +54,17 @@ impl Host {
         }
     }
 
-    /// Returns true if the host may make this writer wait for the disk.
+    /// Returns true if the kernel may make this write wait for the disk.
     fn may_wait(&self, pin: &Pin, offset: u64, len: usize) -> bool {
         let Some((entry, top)) = self.entry_and_top(pin.node) else {
             return false;
         };
-        // Beyond the largest offset, a pipe returns another errno than a buffer.
+        // A write that ends beyond the largest offset gets another errno from splice(2) than from pwrite(2).
         let ends = offset.saturating_add(len as u64) <= i64::MAX as u64;
         top.has_disk && ends && entry.unsynced_bytes.get() >= UNSYNCED_BYTES_MAX
     }
 
-    /// Gives bytes to a worker. `None`: there is none, or no pipe, and nothing was taken.
+    /// Submits a write to a worker. `None`: there are no workers or no pipe, or too many WRITEs are queued; no byte was moved.
     #[cold]
     fn give_write(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<Submitted> {
         if self.dirty.workers.is_none() || self.dirty.writes.writes.is_full() {
@@ -106,13 +106,13 @@ impl Host {
         Some(Submitted::Done(stored.and(rest)))
     }
 
-    /// Stores in place the bytes that are left in a pipe.
+    /// Writes in place the bytes that are left in the pipe of a WRITE.
     fn store_rest(&mut self, write: &Write) -> FsResult<()> {
         let pipe = write.pipe.0.as_raw_fd();
         self.write_pipe(&write.file, write.offset, pipe, write.len as usize)
     }
 
-    /// Takes in the result of a WRITE whose worker has ended after it stored `stored` bytes.
+    /// Completes a WRITE after its worker has stored `stored` bytes.
     pub(super) fn complete_write(&mut self, number: u32, stored: u32) -> FsResult<()> {
         let writes = &mut self.dirty.writes.writes;
         let place = writes.iter().position(|write| write.number == number);
@@ -121,14 +121,14 @@ impl Host {
         };
         write.offset += u64::from(stored);
         write.len -= stored.min(write.len);
-        // A sync that ran meanwhile did not cover all of it: it counts as one more change.
+        // A sync that ran meanwhile may not have covered all bytes: `begin_write` counts one more change.
         self.begin_write(&write.file)?;
         self.store_rest(&write)?;
         let _ = self.dirty.writes.pipes.push(write.pipe);
         Ok(())
     }
 
-    /// Counts bytes that were written to a file and are not durable.
+    /// Counts bytes that were written to a file and are not on disk.
     pub(super) fn count_unsynced(&self, pin: &Pin, len: usize) {
         if let Some(entry) = self.table.get(pin.node) {
             let bytes = &entry.unsynced_bytes;
