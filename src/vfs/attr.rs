@@ -42,7 +42,7 @@ impl Kind {
 pub struct FileTime {
     /// Whole seconds, before 1970 negative.
     pub secs: i64,
-    /// Nanoseconds after them.
+    /// Nanoseconds after `secs`.
     pub nanos: u32,
 }
 
@@ -69,11 +69,11 @@ pub struct Attr {
     pub fsid: u64,
     /// Inode number.
     pub inode: u64,
-    /// Last read.
+    /// Time of the last read.
     pub atime: FileTime,
-    /// Last written.
+    /// Time of the last write.
     pub mtime: FileTime,
-    /// Last changed.
+    /// Time of the last change of content or attributes.
     pub ctime: FileTime,
 }
 
@@ -100,9 +100,9 @@ pub struct SetAttr {
     pub gid: Option<u32>,
     /// New length in bytes: truncates the file, or extends it with zeros.
     pub size: Option<u64>,
-    /// Last read.
+    /// Time of the last read.
     pub atime: NewTime,
-    /// Last written.
+    /// Time of the last write.
     pub mtime: NewTime,
 }
 

@@ -38,7 +38,7 @@ impl Tree {
         let number = self.tagged(handle::tag(file)?).ok_or(FsError::Stale)?;
         let Export { top, rules, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
         if is_inside && !rules.isos && !top.is_image {
-            // Forged, or made before the export lost its option for images.
+            // The handle is forged, or was issued when paths could still continue inside images of this export.
             return Err(FsError::Stale);
         }
         let node = match inside {
@@ -169,8 +169,8 @@ impl Tree {
         }
     }
 
-    /// The backend that checks the caller's rights: the object's, or for an object inside an image that of the image file. `None`:
-    /// no checks, because the caller is the process itself.
+    /// The backend that checks the caller's rights; for an object inside an image, the backend of the image file. `None`: no
+    /// checks, because the caller is the process itself.
     fn asked(&mut self, node: Node) -> Option<&mut dyn Handles> {
         let mut number = node.backend();
         if node.is_inside() {

@@ -138,7 +138,7 @@ impl Tree {
         };
         #[cfg(bare)]
         let name = match last.node {
-            // A disk's backend knows its top directory only as a directory without a name.
+            // Opens an export's top as "." of itself, because the root directory's backend cannot open objects of other backends.
             Some(top) if last.parent == TOP => {
                 last.parent = top;
                 b"."

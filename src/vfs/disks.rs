@@ -1,5 +1,5 @@
-//! Disks of a machine without an operating system. Each is exported as a read-only ISO image. For paths, the backend also has
-//! the root directory, which lists all exports. Clients see no other object of it.
+//! Disks of a machine without an operating system. Each is exported as a read-only ISO image, whose contents are in the backend of
+//! images. For clients that use paths, this backend has the root directory, which lists all exports.
 
 use super::iso::{Disk, Disks};
 use super::walk::put;

@@ -22,8 +22,8 @@ pub struct Rules {
     pub writable: bool,
     /// True if paths may continue inside ISO images.
     pub isos: bool,
-    /// Option `async`: replies do not wait for changes of names and attributes to be durable. They are with the next COMMIT, or
-    /// within two seconds.
+    /// The option `async`: replies do not wait until changes of names and attributes are durable. The next COMMIT makes them
+    /// durable, or a sync within two seconds.
     pub is_async: bool,
     /// Maps UID and GID 0 to [`Rules::anonymous`] (`root_squash`).
     pub squashes_root: bool,
@@ -152,7 +152,7 @@ impl Tree {
 /// Backends by object or number. Each `cfg!` drops a backend from executables without a role that needs it.
 impl Tree {
     /// The backend of an object.
-    #[inline(always)] // A few instructions, after which the call goes on to the backend.
+    #[inline(always)] // A few instructions before a call of the backend.
     pub(super) fn backend(&mut self, node: Node) -> FsResult<&mut dyn Vfs> {
         self.numbered(node.backend()).ok_or(FsError::Stale)
     }
@@ -297,8 +297,8 @@ impl Tree {
     /// Enters the image file `name` in `dir`: returns its top directory.
     ///
     /// # Errors
-    /// `NotDirectory`: not an image, or the rules forbid to enter it; `Invalid`: no file system in it; `NotSupported`: an unknown
-    /// one.
+    /// `NotDirectory`: not an image, or the rules forbid to enter it; `Invalid`: the image has no file system; `NotSupported`: the
+    /// image's file system is unknown.
     pub fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         if dir.may_enter() && (self.looks_anywhere || is_image(name.bytes())) {
             return self.open_image(dir, Some(name));

@@ -259,7 +259,7 @@ pub(super) fn unpadded(handle: &[u8]) -> &[u8] {
     let inside_bytes = if is_inside(handle) { INSIDE_BYTES } else { 0 };
     let own_bytes = match handle.get(FORM_AT) {
         Some(&FORM_PATH) => path_bytes(handle),
-        // A kernel handle of a multiple of 4 bytes, and 15 bytes of ours.
+        // A kernel handle, whose length is a multiple of 4, and 15 bytes of ours: head, type and MAC.
         Some(&FORM_KERNEL) => handle.len().saturating_sub(inside_bytes + 3) & !3 | 3,
         _ => ROOT_BYTES,
     };

@@ -1,6 +1,6 @@
-//! Jobs: work that may wait for a disk, so that neither the loop nor another client does.
+//! Jobs: work that may wait for a disk, carried out so that neither the loop nor other clients wait.
 //!
-//! A caller submits a [`Job`] and goes on; [`Storage::reap`] reports the jobs that have ended. Where nothing can wait (files in
+//! A caller submits a [`Job`] and continues; [`Storage::reap`] reports the jobs that have ended. Where no job can wait (files in
 //! memory, a host without threads, a network that cannot watch [`Storage`]) every job is [`Submitted::Done`] at once.
 
 use super::{FsError, FsResult, Pin, Tree};
@@ -31,8 +31,8 @@ pub enum Job<'a> {
     Sync(Scope),
     /// Reads a part of a file into memory. Its result is always `Ok`: the READ that follows reports the error.
     Read(Extent),
-    /// Writes all bytes at an offset of a file that was pinned for it. `TooLarge`: the offset is beyond the largest file. After an
-    /// error some bytes may be written.
+    /// Writes all bytes at an offset of a file that is pinned for writing. `TooLarge`: the offset is beyond the largest file. After
+    /// an error some bytes may be written.
     Write(&'a Pin, u64, Bytes<'a>),
 }
 
@@ -41,7 +41,7 @@ pub enum Job<'a> {
 pub enum Bytes<'a> {
     /// A slice.
     Here(&'a [u8]),
-    /// The next bytes of a pipe, which is empty then, also after an error.
+    /// The next bytes of a pipe, and their count. The pipe contains no more, and is empty after the write, even if that fails.
     Piped(FileId, usize),
 }
 
@@ -111,19 +111,19 @@ pub struct Ended {
     pub result: FsResult<()>,
 }
 
-/// A backend whose files lie on a disk. Object-safe.
+/// A backend whose files are on a disk. Object-safe.
 pub trait Storage {
-    /// Jobs may be pending from now on if `watch` accepts the descriptor that is readable when [`reap`](Self::reap) has something
-    /// to report.
+    /// Enables workers if `watch` accepts the descriptor that is readable when [`reap`](Self::reap) has something to report.
+    /// Without this call, every job is [`Submitted::Done`].
     fn start(&mut self, watch: &mut dyn FnMut(FileId) -> bool);
-    /// The next sync makes the data of this file durable, too.
+    /// Makes the data of this file part of the next sync.
     ///
     /// # Errors
     /// `Stale`: the file is not open any more.
     fn stage(&mut self, file: &Pin) -> FsResult<()>;
-    /// The next sync makes everything in the export with this tag durable: another server changed it.
+    /// Makes everything in the export with this tag part of the next sync, because another server process has changed the export.
     fn stage_export(&mut self, tag: u32);
-    /// Carries out a job, or gives it to a worker.
+    /// Carries out a job, or queues it for a worker.
     fn submit(&mut self, job: Job<'_>) -> Submitted;
     /// Calls `each` for every job that has ended since the last call. Syncs are reported in the order of their numbers.
     fn reap(&mut self, each: &mut dyn FnMut(Ended));
@@ -131,7 +131,7 @@ pub trait Storage {
     fn wait(&mut self);
 }
 
-/// Jobs of the one backend that has a disk; the others carry out everything in place.
+/// Jobs of the only backend that has a disk; all other backends carry out every job in place.
 impl Tree {
     /// The backend that has a disk.
     #[inline(never)]
@@ -147,10 +147,10 @@ impl Tree {
         }
     }
 
-    /// See [`Storage::stage`].
+    /// See [`Storage::stage`]. Without a backend on a disk, syncs the file at once.
     ///
     /// # Errors
-    /// `Stale`: the file is not open any more; without a disk of its own, those of [`Vfs::sync`](super::Vfs::sync).
+    /// `Stale`: the file is not open any more; without a backend on a disk, as [`Vfs::sync`](super::Vfs::sync).
     pub fn stage(&mut self, file: &Pin) -> FsResult<()> {
         let backend = self.backend(file.node)?;
         match backend.as_storage() {

@@ -205,7 +205,8 @@ pub trait Vfs {
     /// Looks up `name` in `dir`. Does not follow symbolic links.
     ///
     /// # Errors
-    /// `NoEntry`; `NotDirectory`: `dir` is not a directory; `OtherFileSystem`: a mount point, whose objects handles cannot name.
+    /// `NoEntry`; `NotDirectory`: `dir` is not a directory; `OtherFileSystem`: a mount point, because handles cannot name the
+    /// objects of the mounted file system.
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node>;
     /// Returns false only if `dir` certainly has no such name (`NoEntry`); any other error counts as true.
     fn has_name(&mut self, dir: Node, name: Name<'_>) -> bool {

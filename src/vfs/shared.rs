@@ -204,7 +204,7 @@ impl<B: Vfs + Handles + Paths + 'static> Handles for Shared<B> {
     }
 }
 
-/// Does something with the backend, which has a disk.
+/// Calls a method of the backend's [`Storage`].
 macro_rules! storage {
     ($self:ident.$method:ident($($argument:expr),*)) => {{
         let backend = $self.0.upgrade().expect("the test keeps it");

@@ -233,7 +233,8 @@ impl Path<'_> {
     #[inline(never)]
     pub(super) fn go_on(&mut self, mut names: &[u8], buffer: &mut [u8], end: End) -> FsResult<()> {
         if let [b'/', ..] = names {
-            // An export's path may contain links: then the absolute path of a link in it may begin with the real path.
+            // If the export's path contains symbolic links, the absolute target of a link may begin with the export's real path
+            // instead.
             let export = self
                 .export
                 .and_then(|number| self.tree.exports().get(number));
@@ -321,7 +322,7 @@ impl Path<'_> {
         }
     }
 
-    /// Enters the image at which the walk is, unless the walk is at a directory. `direct`: images may be entered here.
+    /// Enters the image file at which the walk is; does nothing at a directory. Fails with `NotDirectory` unless `direct`.
     #[inline(never)]
     fn go_in(&mut self, direct: bool) -> FsResult<()> {
         let dir = self.node.unwrap_or(self.parent);

@@ -413,7 +413,8 @@ pub(super) fn altered_handles_inside_image_stay_inside(world: &mut dyn World) {
         let mut other = handle.bytes().to_vec();
         other[bit / 8] ^= 1 << (bit % 8);
         let attr = vfs.open(&other, &caller).and_then(|node| vfs.attr(node));
-        // At most another object of the same image, because the last six bytes identify the object.
+        // A bit of the object's ID (last six bytes) may select another object of the same image; any other bit makes the handle
+        // invalid.
         let is_id = bit / 8 >= handle.bytes().len() - 6;
         assert!(
             attr.is_err() || is_id && attr.unwrap().fsid == fsid,

@@ -200,7 +200,7 @@ pub(super) fn handles_survive_a_restart(world: &mut dyn World) {
     assert_eq!(&out[..4], b"deep");
 }
 
-/// A search that continues in the next request continues for the handle it began with.
+/// A search that a request leaves unfinished belongs to its handle: a request for another handle does not get its result.
 pub(super) fn search_continues_for_its_own_handle(world: &mut dyn World) {
     let vfs = world.vfs();
     let [lost, inner] = ["many/150", "dir/inner"].map(|path| {

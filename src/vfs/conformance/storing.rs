@@ -14,7 +14,7 @@ const MIB: usize = 1 << 20;
 const MUCH: u64 = UNSYNCED_BYTES_MAX as u64;
 
 /// A file that is pinned for writing and has [`UNSYNCED_BYTES_MAX`] unsynced bytes, so that workers store later WRITEs. `None`: the
-/// tests' directory is on a tmpfs, where they never do.
+/// tests' directory is on a tmpfs, for which workers store nothing.
 fn behind_much(vfs: &mut Tree) -> Option<(Node, Pin)> {
     const TMPFS_MAGIC: u32 = 0x0102_1994;
     let system = rustix::fs::statfs(std::env::temp_dir().as_os_str().as_bytes()).unwrap();

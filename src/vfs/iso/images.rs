@@ -1,8 +1,8 @@
 //! The open images, and the backend for their contents.
 //!
 //! An image is opened when a request resolves an object in it, and closed if it was not used between two calls of `release_idle`.
-//! The number of open images is bounded; a new one evicts the one opened first. All share one sector buffer and one entry, so
-//! memory depends on neither their number nor their size. If an image is changed, replaced or removed, its objects are `Stale`.
+//! The number of open images is bounded; a new one closes the oldest that is not pinned. All share one sector buffer and one entry,
+//! so memory depends on neither their number nor their size. If an image is changed, replaced or removed, its objects are `Stale`.
 
 use super::super::walk::put;
 use super::super::{
@@ -14,7 +14,7 @@ use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
 use crate::mem::{self, Slots};
 use core::ops::ControlFlow;
 
-/// No object's number.
+/// Value of `Images::known` if `entry` contains no object.
 const NOTHING: u64 = u64::MAX;
 /// Allocation unit of ISO 9660 in bytes.
 const UNIT_BYTES: u32 = 2048;
@@ -113,9 +113,8 @@ impl Images {
     /// on error.
     ///
     /// # Errors
-    /// `NotDirectory`: not a regular file; `Invalid`: no file system in it; `NotSupported`: an unknown one, or no space for
-    /// handles;
-    /// `TryLater`: the maximum of images is open, and all have pins.
+    /// `NotDirectory`: not a regular file; `Invalid`: the image has no file system; `NotSupported`: the image's file system is
+    /// unknown, or the handles of its objects would be too long; `TryLater`: the maximum of images is open, and all have pins.
     #[inline(never)]
     pub(in super::super) fn take(&mut self, image: &ImageFile, within: usize) -> FsResult<Node> {
         let opened = match &image.disk.attr() {
@@ -241,8 +240,8 @@ impl Images {
         self.name(self.now.layout.root())
     }
 
-    /// A node for an object in the current image. Nodes without pins are reused, at the earliest after [`REQUEST_NODE_COUNT`]
-    /// others.
+    /// A node for an object in the current image. A node without pins is reused after at least [`REQUEST_NODE_COUNT`] others were
+    /// returned.
     #[inline(never)]
     fn name(&mut self, id: u64) -> FsResult<Node> {
         for _ in 0..OBJECT_COUNT {
@@ -318,7 +317,7 @@ impl Images {
         Ok(())
     }
 
-    /// Pins an object. Fails if it is not a directory with `directory`, or is one without.
+    /// Pins an object. With `directory`, the object must be a directory; without, it must not be one.
     #[inline(never)]
     pub(in super::super) fn pin_as(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
         self.look(node)?;
@@ -379,7 +378,7 @@ impl Images {
     }
 }
 
-/// Read-only.
+/// Methods that change something fail: images are read-only.
 impl Vfs for Images {
     fn as_images(&mut self) -> Option<&mut Images> {
         Some(self)

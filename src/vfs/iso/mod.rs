@@ -20,8 +20,8 @@ pub use disk::{Block, Disk, Disks, sum};
 pub use images::{ImageFile, Images};
 
 const SECTOR: u64 = SECTOR_BYTES as u64;
-/// Cost of one more extent of a file, in looks: a file of 100 extents exhausts a request's budget, as Linux refuses it. Extents
-/// are searched for every read.
+/// Cost of one more extent of a file, in records read: a file of 100 extents exhausts a request's budget, as Linux refuses it.
+/// Extents are searched for every read.
 const EXTENT_LOOK_COUNT: i32 = IMAGE_LOOK_COUNT_MAX / 100;
 /// Most continuation areas of one entry's System Use fields. Bounds a cycle of them.
 const AREA_COUNT_MAX: u32 = 32;
@@ -257,7 +257,7 @@ impl<B: Block> Image<B> {
         &mut self.block
     }
 
-    /// Begins a request: resets the budget of sectors to read.
+    /// Begins a request: resets the number of records that it may read.
     pub const fn begin(&mut self) {
         self.looks_left = IMAGE_LOOK_COUNT_MAX;
     }
@@ -430,7 +430,7 @@ impl<B: Block> Image<B> {
         Ok(())
     }
 
-    /// Reads the sector that contains `at`, and returns it from there. `None`: a read error, or the request's budget is used up.
+    /// Returns the sector that contains `at`, from there to its end. `None`: a read error, or the request's budget is used up.
     #[inline(never)]
     fn fetch(&mut self, at: u64) -> Option<&[u8]> {
         self.looks_left -= 1;

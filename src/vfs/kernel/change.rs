@@ -74,7 +74,7 @@ pub(in super::super) fn make(
         CreateWhat::File => Ok(()),
         CreateWhat::Directory => fs::mkdirat(dir, name, mode.unwrap_or(0o777)),
         CreateWhat::Link(target) => {
-            // The server does not follow the target, so any bytes but none are valid.
+            // The server does not follow the target, so every target is valid unless it is empty.
             if target.is_empty() {
                 return Err(FsError::Invalid);
             }

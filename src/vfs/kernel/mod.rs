@@ -95,7 +95,7 @@ pub(super) fn attr(stat: &Statx, tag: u32) -> Attr {
     }
 }
 
-/// The attributes of the object at `path`, or of the open object `dir` if `path` is empty (fstatat).
+/// The attributes of the object at `path` relative to `dir`, or of the open object `dir` if `path` is empty (fstatat).
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
 #[inline(never)]
 pub(super) fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
@@ -187,7 +187,7 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
 ];
 
 /// [`ERRORS`] in fewer bytes: errno as `u8`, and the errors.
-#[allow(clippy::indexing_slicing)] // The compiler does it.
+#[allow(clippy::indexing_slicing)] // Evaluated at compile time.
 static SHORT: ([u8; ERROR_COUNT], [FsError; ERROR_COUNT]) = {
     let mut short = ([0; ERROR_COUNT], [FsError::Io; ERROR_COUNT]);
     let mut at = 0;

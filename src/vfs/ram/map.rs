@@ -249,7 +249,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    /// How deep it is.
+    /// The depth of the subtree `here`.
     fn depth(map: &Map<u64>, here: u32) -> usize {
         map.place(here).map_or(0, |place| {
             1 + depth(map, place.before).max(depth(map, place.behind))

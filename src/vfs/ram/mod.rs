@@ -277,7 +277,7 @@ impl Vfs for Ram {
     }
 
     fn read(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        // To be read or not, a file that was opened by its path is the engine's business.
+        // For a file that was opened by path, the engine checks that it was opened for reading.
         let fits = pin.user != use_of(None);
         debug_assert!(fits, "pinned for another use");
         if !fits {
@@ -327,7 +327,7 @@ impl Vfs for Ram {
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
         let attr = self.get(node)?.attr();
-        // Removed, though a pin still keeps it.
+        // The object was removed; only a pin keeps it.
         if attr.nlink == 0 {
             return Err(FsError::Stale);
         }

@@ -33,7 +33,8 @@ impl Counts {
     const BLOCK_BYTES: usize = Blocks::PLACE_BYTES;
     const OBJECT_BYTES: usize = Inodes::PLACE_BYTES + Names::PLACE_BYTES;
 
-    /// The largest capacity within `capacity_bytes` of memory: as many blocks as objects, up to the maximum of objects.
+    /// The largest capacity within `capacity_bytes` of memory: as many blocks as objects; once the maximum of objects is reached,
+    /// the rest is for blocks.
     pub fn within(capacity_bytes: usize) -> Self {
         let objects = capacity_bytes / (Self::BLOCK_BYTES + Self::OBJECT_BYTES);
         let objects = objects.min(Inodes::COUNT_MAX);

@@ -13,7 +13,7 @@ use core::ffi::CStr;
 use rustix::fd::RawFd;
 use rustix::fs::OFlags;
 
-/// The jail's directory, as the client sees it and as it is.
+/// The jail's directory: the path that the client sees, and the true path.
 #[derive(Debug)]
 pub(super) struct Jail {
     /// Path of the top as the client sees it.

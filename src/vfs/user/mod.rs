@@ -39,7 +39,8 @@ pub struct User {
     /// Number of files that may still be opened.
     pins_left: u32,
     jail: Option<Jail>,
-    /// Descriptor of the object to which `text` resolved. Operations that cannot use an O_PATH descriptor open the path again.
+    /// Descriptor of the object to which `text` resolved; [`NONE`]: not resolved. Operations that cannot use an O_PATH descriptor
+    /// open the path again.
     named: RawFd,
     /// Device number (st_dev) of a file system that is known not to be a pseudo file system; 0: none. Reset when the backend is
     /// idle, because mount(2) reuses numbers.
@@ -48,7 +49,7 @@ pub struct User {
     umask: Option<u32>,
     /// The current path, with a NUL at its end; in a jail, relative to the jail's top, beginning with ".".
     text: Text,
-    /// Directory at which `text` begins; [`NONE`]: the jail's top.
+    /// Directory at which `text` begins: a node's descriptor, AT_FDCWD without a jail, or [`NONE`] for the jail's top.
     at: RawFd,
     /// Descriptors of intermediate lookups of a walk.
     steps: Ring,
@@ -136,7 +137,7 @@ impl User {
                 opened => opened,
             };
         }
-        // A single name must not follow a link to elsewhere.
+        // A name in a directory must not follow a symbolic link.
         let is_name = self.at != AT_FDCWD;
         let kept = if is_name {
             OFlags::NOFOLLOW
@@ -152,7 +153,7 @@ impl User {
         crate::mem::c_str(&self.text)
     }
 
-    /// The pin of an open file.
+    /// Counts an open file against the limit and returns its pin.
     const fn admit(&mut self, file: RawFd) -> Pin {
         self.pins_left -= 1;
         Pin {
@@ -161,7 +162,8 @@ impl User {
         }
     }
 
-    /// The kind of the object at the current path, and true if the object is known to be on an ordinary file system.
+    /// The kind of the object at the current path. Also returns true if there is no jail and the object is known to be on an
+    /// ordinary file system.
     #[allow(clippy::unnecessary_cast)] // As above.
     fn look(&mut self, follow: bool) -> FsResult<(Kind, bool)> {
         if self.at == NONE {
@@ -174,15 +176,16 @@ impl User {
         Ok((kind, is_plain && self.jail.is_none()))
     }
 
-    /// Refuses an open object that may be open for no more than its path, and truncates a regular file if `how` says so. A local
-    /// user may have swapped the object since its kind was looked at.
+    /// Checks an open object: a client may open neither a FIFO, nor a device in a jail, nor a file of a pseudo file system. A local
+    /// user may have swapped the object after `look`. Then truncates a regular file if `how` says so.
     #[allow(clippy::unnecessary_cast)] // The widths differ from one architecture to the next.
     fn check(&mut self, file: RawFd, how: &OpenFlags, is_new: bool) -> FsResult<()> {
         let mut buffer = MaybeUninit::uninit();
         let stat = fs::fstatat::<FsError>(file, c"", AtFlags::empty(), &mut buffer)?;
         let (kind, device) = (Kind::of_mode(stat.st_mode as u32), stat.st_dev as u64);
         self.check_kind(kind, how.has(OpenFlags::DIRECTORY))?;
-        // Reading what the kernel makes of its own state has effects, or never ends. Such objects have no blocks.
+        // Reading a file of a pseudo file system such as proc can have effects, or never end. Such files have no blocks, so only
+        // objects without blocks are checked.
         if stat.st_blocks == 0 && device != self.plain_fs {
             refuse_system(file)?;
             self.plain_fs = device;
@@ -510,7 +513,7 @@ impl Paths for User {
             }
         }
         let file = self.open_taken(flags, mode)?;
-        // If the object was swapped meanwhile: without a jail, the session's user could open the new one anyway.
+        // A local user may have swapped the object after `look`. If there is no jail, that user could open the new object anyway.
         if !is_plain || how.has(OpenFlags::TRUNCATE) {
             self.check(file, how, is_new)
                 .inspect_err(|_| fs::close(file))?;

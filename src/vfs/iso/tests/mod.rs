@@ -144,7 +144,7 @@ fn file_beyond_4_gib_has_several_extents() {
         )
     };
     let blocks = size / SECTOR as u32;
-    // Enough records before it that the records of its extents lie in two sectors.
+    // Enough records before it that the records of its extents are in two sectors.
     let mut records = vec![
         record(b"\0", ROOT, 4096, 2, &[posix(0o040_755)]),
         record(b"\x01", ROOT, 4096, 2, &[posix(0o040_755)]),
