@@ -123,8 +123,8 @@ impl Connection {
         waits.any(|wait| matches!(wait, Some(Wait::Pending(_))))
     }
 
-    /// Time without progress after which the connection is closed, and the reason. `None`: it holds no resources that others may
-    /// need.
+    /// Time without progress after which the connection is closed, and the reason. `None`: it waits for a job, or holds no
+    /// resources that others may need.
     pub(super) fn timeout(&self) -> Option<(Duration, CloseReason)> {
         if self.is_waiting() {
             return None;

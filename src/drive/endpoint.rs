@@ -111,8 +111,8 @@ pub trait Endpoint {
     /// # Errors
     /// The exit status once the endpoint has finished or has failed.
     fn poll_event(&mut self, now: Instant, events: &mut Events) -> Result<(), Fatal>;
-    /// Returns true if the endpoint leaves something to another program on port 5353. It then gets `set_link` for every link once
-    /// that program has closed the port.
+    /// Returns true while the endpoint leaves some records to another responder on port 5353. Once that program has closed the
+    /// port, `set_link` is called again for every link.
     fn is_beside(&self) -> bool {
         false
     }
@@ -433,7 +433,8 @@ impl Mdns<'_> {
         Ok(())
     }
 
-    /// Sends to one host from an own address of the family if there is a socket for one, else from the group's socket.
+    /// Sends a unicast message from the first own address in the family of `to`, or from the group's socket if no own address has
+    /// one.
     fn send_to(&self, world: &mut World<'_>, id: usize, to: &SocketAddr, len: usize) {
         let Some(open) = self.open.get(id) else {
             return;

@@ -23,7 +23,7 @@ const FULL_SILENCE: Duration = Duration::from_secs(60);
 /// Connections of one peer: their count, and the slot of the one with the longest time without progress.
 type Share = (usize, usize);
 
-/// One in this many connections of the largest share is evicted as well.
+/// An eviction from the largest share closes one in this many of its connections as well.
 const SHARE_CUT: usize = 8;
 /// Size of the hash table of shares, log2 of its entries; entries past the end are for collisions.
 const SHARE_BITS: u32 = 14;
@@ -76,7 +76,8 @@ impl Streams {
         let Some(listener) = listeners.find(|listener| listener.local == local).copied() else {
             return;
         };
-        // Free a slot before accept(2): an accepted connection is kept, unless another peer's connections have priority.
+        // Choose whom to evict before accept(2). The accepted connection is closed only if all slots are used and its peer's share
+        // is too large to evict another connection.
         let mut largest = None;
         if self.is_full() && !self.drop_silent(turn) {
             largest = self.largest_share(turn.world);
@@ -198,8 +199,8 @@ impl Streams {
         same.count() + 1 < count
     }
 
-    /// Closes the connection of the largest share with the longest time without progress. If the share has many, closes some
-    /// more, so that a flood of connections does not cost a scan of all slots for each.
+    /// Closes the connection of the largest share with the longest time without progress. If the share has many, closes some more
+    /// without progress for at least half that time, so that a flood of connections does not cost a scan of all slots for each.
     #[inline(never)]
     fn cut_share(&mut self, turn: &mut Turn<'_, '_>, (count, oldest): Share) {
         let now = turn.world.now;

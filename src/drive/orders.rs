@@ -7,7 +7,7 @@ use crate::net::{self, Connections, FileRange, Interest, NetError, NetResult, So
 use crate::vfs::{Bytes, Extent, FileId, FsError, FsResult, Job, JobId, Pin, Submitted, Tree};
 use core::ops::Range;
 
-/// An SFTP READ is copied by the engine, without an order.
+/// True if the protocols may return orders to send or read. SFTP returns none: the engine copies the data of its READs.
 const HAS_READS: bool = cfg!(any(feature = "nfs", test));
 
 /// Result of a step of an order.

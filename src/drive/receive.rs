@@ -141,8 +141,8 @@ impl Streams {
         batch.add(turn, connection, progress)
     }
 
-    /// Carries out the connection's order. Replies are sent before its data, except that received data of a WRITE is written
-    /// first: the sync that follows may be shared.
+    /// Carries out the connection's order. Earlier replies are sent before the order's data. The exception is a WRITE: its data is
+    /// stored first if the replies may be held, so that they can share the next sync.
     #[inline(never)]
     fn carry_out(
         &mut self,
@@ -161,7 +161,7 @@ impl Streams {
         }
         match self.carry(turn, connection, batch) {
             Ok(result) => Ok(match self.done(turn, connection, batch, result) {
-                // The protocol has not seen the input that follows.
+                // `done` is not passed the input, which may contain more requests: continue with `advance`.
                 Next::Input => Next::Output,
                 next => next,
             }),

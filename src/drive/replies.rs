@@ -20,7 +20,8 @@ impl Streams {
         turn: &mut Turn<'_, '_>,
         connection: &mut Connection,
     ) -> Result<(), Blocked> {
-        // A socket that is watched for nothing is ready only when the peer has gone.
+        // A connection that waits for a job is not watched for input or output, so its socket is ready only after the peer closed
+        // it.
         if connection.is_waiting() && !connection.can_go_on() {
             return Err(CloseReason::Gone.into());
         }

@@ -43,7 +43,8 @@ pub struct Stack {
     pub ip: Ip,
     /// IPv4 default gateway.
     pub gateway: Option<Ipv4Addr>,
-    /// MAC address. `None`: derived from the host, the link and the name.
+    /// MAC address; unused if the link is `Kind::Host`, whose interface has one. `None`: that of the virtio card, or derived from
+    /// the host, the link and the name.
     pub mac: Option<[u8; 6]>,
     /// Host name; empty: none.
     pub name: &'static [u8],

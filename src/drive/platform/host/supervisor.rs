@@ -1,6 +1,6 @@
 //! Supervisor: forks a process per loop and restarts those that end, after a pause that doubles each time.
 //!
-//! A stalled disk or a crash in one child does not delay the others. The supervisor opens no sockets and no files.
+//! A stalled disk or a crash in one child does not delay the others. The supervisor itself serves no sockets and no files.
 
 use crate::event::{self, Fatal, Line, RESTARTING, STOPPING, Sink};
 use crate::sys;
