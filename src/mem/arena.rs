@@ -24,8 +24,8 @@ struct Arena {
     missing: Cell<usize>,
 }
 
-// SAFETY: the process has one thread, and no signal handler that does anything but end it, so no two calls overlap. Tests have
-// several, but another allocator, and none of them gives a region.
+// SAFETY: the process has one thread, and its signal handlers only end it, so no two calls overlap. Tests have several threads, but
+// use another allocator and never set a region.
 unsafe impl Sync for Arena {}
 
 static ARENA: Arena = Arena {
@@ -47,7 +47,7 @@ pub fn give(region: &'static mut [MaybeUninit<u8>], wanted: usize, fixed: usize)
     ARENA.next.set(region.as_mut_ptr().cast());
 }
 
-/// Returns the entries of a table that has `count` in a region of the wanted size; at least `least`.
+/// Returns the number of entries for a table that would have `count` if the region had its wanted size; at least `least`.
 pub fn scaled(least: usize, count: usize) -> usize {
     (count * ARENA.share.get() / WHOLE).max(least)
 }
@@ -57,7 +57,7 @@ pub fn shortage() -> Option<usize> {
     Some(ARENA.missing.get()).filter(|bytes| *bytes > 0)
 }
 
-// SAFETY: each block lies in the region, is aligned, and begins where the one before ended, or it is the heap's.
+// SAFETY: each block is aligned, and begins in the region where the one before ended, or it is a block of the heap.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         #[cfg(feature = "smol")]
@@ -77,7 +77,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     #[cfg(feature = "smol")]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the same contract.
+        // SAFETY: as required of our caller.
         unsafe { super::heap::dealloc(block, layout) };
     }
 }
@@ -86,14 +86,14 @@ unsafe impl GlobalAlloc for Allocator {
 fn cut(layout: Layout) -> *mut u8 {
     let (next, left) = (ARENA.next.get(), ARENA.left.get());
     let gap = next.addr().wrapping_neg() & (layout.align() - 1);
-    // No layout is so large that this would overflow.
+    // No layout is large enough to overflow this sum.
     let size = gap + layout.size();
     if size > left {
         ARENA.missing.set(size - left);
         return ptr::null_mut();
     }
     ARENA.left.set(left - size);
-    // SAFETY: within the region, as was asked above.
+    // SAFETY: within the region, as was checked above.
     unsafe {
         ARENA.next.set(next.add(size));
         next.add(gap)

@@ -15,7 +15,7 @@ static HEAP: Shared = Shared(RefCell::new(Heap::empty()));
 /// Makes `bytes` the heap. From now on, allocations come from it, except zeroed ones, which come from the region and are never
 /// freed. Called once.
 pub fn begin(bytes: &'static mut [u8]) {
-    // SAFETY: nothing else refers to them, for as long as the process lasts.
+    // SAFETY: nothing else refers to `bytes` while the process runs.
     unsafe { HEAP.0.borrow_mut().init(bytes.as_mut_ptr(), bytes.len()) };
 }
 
@@ -38,7 +38,7 @@ pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     if (heap.bottom()..heap.top()).contains(&block)
         && let Some(block) = NonNull::new(block)
     {
-        // SAFETY: it lies in the heap, which it comes from, then.
+        // SAFETY: the block is within the heap, so the heap has allocated it.
         unsafe { heap.deallocate(block, layout) };
     }
 }
@@ -49,7 +49,7 @@ pub fn bytes(len: usize) -> Option<alloc::vec::Vec<u8>> {
     bytes.try_reserve_exact(len).ok()?;
     #[cfg(any(test, fuzzing))]
     bytes.resize(len, 0);
-    // SAFETY: so many were reserved; all of the region that the heap lies in was zero, and holds what was written since.
+    // SAFETY: `len` bytes were reserved. The heap is in the region, which was zeroed, so all of its bytes are initialized.
     #[cfg(not(any(test, fuzzing)))]
     unsafe {
         bytes.set_len(len);

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 /// The text before the first NUL of `bytes`; empty if the last byte is not NUL.
 pub fn c_str(bytes: &[u8]) -> &CStr {
     match bytes.last() {
-        // SAFETY: a NUL ends the text within the slice, and both live equally long.
+        // SAFETY: a NUL within the slice ends the text, and the result borrows the slice.
         Some(0) => unsafe { CStr::from_ptr(bytes.as_ptr().cast()) },
         _ => c"",
     }

@@ -26,7 +26,7 @@ fn cut(count: usize, size: usize) -> NonNull<u8> {
     let size = size.saturating_mul(count);
     let mut memory = None;
     if size > 0 && size <= SIZE_MAX {
-        // SAFETY: it has a size, which is far smaller than what there can be, and the alignment is a power of two.
+        // SAFETY: the size is neither zero nor larger than `SIZE_MAX`, and the alignment is a power of two.
         memory = NonNull::new(unsafe {
             let layout = Layout::from_size_align_unchecked(size, ALIGNMENT);
             alloc::alloc::alloc_zeroed(layout)
@@ -68,7 +68,7 @@ impl<T> Slots<T> {
         if self.is_full() {
             return None;
         }
-        // SAFETY: there is a place after the last element.
+        // SAFETY: there is a free slot after the last element.
         unsafe { self.places.add(at).write(element) };
         self.len += 1;
         Some(at)
@@ -80,7 +80,7 @@ impl<T> Slots<T> {
         if self.is_full() {
             let count = self.count * 2 + 8;
             let places = cut(count as usize, size_of::<T>()).cast::<T>();
-            // SAFETY: there are more places than elements, and these are not used where they were.
+            // SAFETY: there are more new slots than elements. The old slots are not used afterwards.
             unsafe { places.copy_from_nonoverlapping(self.places, self.len as usize) };
             (self.places, self.count) = (places, count);
         }
@@ -93,14 +93,14 @@ impl<T> Slots<T> {
         T: 'static,
     {
         let kept = core::mem::ManuallyDrop::new(self);
-        // SAFETY: the places are never given back, and nothing else refers to them.
+        // SAFETY: the slots are never freed, and nothing else refers to them.
         unsafe { core::slice::from_raw_parts_mut(kept.places.as_ptr(), kept.len as usize) }
     }
 
     /// Removes and returns the last element.
     pub fn pop(&mut self) -> Option<T> {
         self.len = self.len.checked_sub(1)?;
-        // SAFETY: this place held an element, and counts as empty from now on.
+        // SAFETY: this slot contains an element, and is free from now on.
         Some(unsafe { self.places.add(self.len as usize).read() })
     }
 }
@@ -132,7 +132,7 @@ pub fn leak<'a, T: 'a>(value: T) -> &'a mut T {
         0 => NonNull::dangling(),
         size => cut(1, size).cast::<T>(),
     };
-    // SAFETY: memory for one element, if it takes any, which nothing else refers to and which is never given back.
+    // SAFETY: memory for one element (none if its size is zero), which nothing else refers to and which is never freed.
     unsafe {
         place.write(value);
         place.as_mut()
@@ -159,7 +159,7 @@ pub fn copy(from: &[u8]) -> &'static mut [u8] {
 
 /// As [`bytes()`], with the count in the type.
 pub fn array<const COUNT: usize>() -> &'static mut [u8; COUNT] {
-    // SAFETY: so many zero bytes, which nothing else refers to and which are never given back.
+    // SAFETY: `COUNT` zero bytes, which nothing else refers to and which are never freed.
     unsafe { cut(COUNT, 1).cast().as_mut() }
 }
 
@@ -182,7 +182,7 @@ impl<T> Drop for Slots<T> {
         if size == 0 {
             return;
         }
-        // SAFETY: allocated with this layout, and nothing is left in it.
+        // SAFETY: allocated with this layout; all elements were removed.
         unsafe { alloc::alloc::dealloc(self.places.as_ptr().cast(), layout) };
     }
 }
@@ -191,14 +191,14 @@ impl<T> Deref for Slots<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: the first `len` places hold elements.
+        // SAFETY: the first `len` slots contain elements.
         unsafe { core::slice::from_raw_parts(self.places.as_ptr(), self.len as usize) }
     }
 }
 
 impl<T> DerefMut for Slots<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: the first `len` places hold elements.
+        // SAFETY: the first `len` slots contain elements.
         unsafe { core::slice::from_raw_parts_mut(self.places.as_ptr(), self.len as usize) }
     }
 }
