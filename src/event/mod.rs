@@ -516,7 +516,7 @@ mod tests {
         };
         (0..10).for_each(|_| _ = tell(0, 0));
         assert_eq!(tell(0, 0), 10);
-        // All counters but one are in use, and that one is still the first peer's.
+        // The first peer's counter and 63 others: all counters are in use.
         (1..64).for_each(|peer| _ = tell(1, peer));
         assert_eq!(tell(1, 0), 10 + 63);
         assert_eq!(tell(2, 64), 10 + 64);
