@@ -51,8 +51,7 @@ pub const DRC_SET_COUNT_MIN: usize = 7;
 pub const DRC_WAY_COUNT: usize = 8;
 /// Longest reply (bytes) in the duplicate request cache: CREATE's with a handle of 64 bytes and all attributes.
 pub const DRC_REPLY_BYTES: usize = 304;
-/// Time (seconds) after which a cached reply can be replaced before others, however few its peer has; Linux's nfsd keeps replies
-/// as long.
+/// Age (seconds) above which a cached reply is evicted first, even if its peer has few replies; Linux's nfsd keeps replies as long.
 pub const DRC_SHARE_SECS: u32 = 120;
 /// Size (bytes) of one set: its last stamp, then the replies, each with 48 bytes of key, checksum and stamps.
 pub const DRC_SET_BYTES: usize = 4 + DRC_WAY_COUNT * (DRC_REPLY_BYTES + 48);
@@ -99,8 +98,8 @@ pub const LINK_BYTES_MAX: usize = 4096;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Part of a WRITE (bytes) that is received and written at a time; each part but the last ends at a page boundary of the file.
 pub const STORE_BYTES: usize = 64 << 10;
-/// Capacity (bytes) of an SFTP session's standard output once a batch did not fit the pipe: eight READs, and few enough for the
-/// limit of a user's pipes (fs.pipe-user-pages-soft).
+/// Capacity (bytes) of the pipe at an SFTP session's standard output, once a batch exceeded the default capacity. Holds eight
+/// READs, and is within the limit for a user's pipes (fs.pipe-user-pages-soft).
 pub const REPLY_PIPE_BYTES: usize = 256 << 10;
 /// Page size of a file (bytes).
 pub const PAGE_BYTES: usize = 4 << 10;
@@ -109,9 +108,9 @@ pub const SPLICE_BYTES_MIN: u32 = 64 << 10;
 /// Quantum (bytes) that a connection may move in one turn before other connections are served.
 pub const ORDER_TURN_BYTES: u32 = 2 << 20;
 
-/// ISO images open at the same time. A node stores its image in four bits.
+/// ISO images open at the same time. One more closes the oldest image that is not pinned.
 pub const IMAGE_COUNT_MAX: usize = 16;
-/// Sector reads per request in an ISO image: enough for a directory of 100,000 names.
+/// Directory records and continuation areas read per request in an ISO image: enough for a directory of 100,000 names.
 pub const IMAGE_LOOK_COUNT_MAX: i32 = 128 << 10;
 
 const _: () = assert!(DIRECTORY_BYTES_MAX <= READ_INLINE_BYTES);
@@ -149,7 +148,7 @@ const _: () = assert!(NAMES_BYTES_MAX + 4096 <= REPLY_BYTES && HASHES_BYTES + 64
 const _: () = assert!(PACKET_DATA_BYTES_MAX as usize + 64 <= SFTP_REPLY_BYTES);
 const _: () = assert!(SFTP_BATCH_BYTES < REPLY_BYTES && REPLY_BYTES <= SFTP_REPLY_BYTES);
 
-/// Size (bytes) of a loop's receive buffer: the longest SFTP packet or multicast DNS message.
+/// Size (bytes) of a loop's receive buffer: the longest SFTP packet other than WRITE, or a multicast DNS message.
 pub const RX_BYTES: usize = if cfg!(feature = "streams") {
     48 << 10
 } else {
@@ -258,7 +257,7 @@ pub const KEY_FILE: &CStr = c"/var/lib/stowaway/handle.key";
 pub const KEY_DIRECTORY: &CStr = c"/var/lib/stowaway";
 
 /// Connections of our own network stack, including those in handshake or closing. Meant for a dozen clients, since each packet is
-/// compared with every connection, but a burst of a thousand is answered.
+/// compared with every connection; large enough to answer a burst of a thousand connections.
 #[cfg(feature = "smol")]
 pub const STACK_CONNECTION_COUNT_MAX: usize = 1280;
 
@@ -293,7 +292,7 @@ pub const STACK_HEAP_BYTES: usize = {
 #[cfg(feature = "smol")]
 pub const STACK_HEAP_BYTES_MIN: usize = 448 << 10;
 
-/// Smallest free memory (bytes) with which a machine without an operating system starts: the remainder of 4 MiB.
+/// Smallest free memory (bytes) with which a machine without an operating system starts: what the program leaves of 4 MiB.
 pub const MACHINE_BYTES_MIN: usize = 1_280 << 10;
 /// Below this free memory (bytes) the network card uses frames of normal size and all tables have their minimum sizes.
 pub const MACHINE_SMALL_BYTES: usize = 8 << 20;
