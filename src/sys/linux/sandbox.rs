@@ -1,7 +1,7 @@
 //! Sandbox of a process: rights that it gives up for good, so that a bug in this program opens nothing outside the jail.
 //!
 //! Landlock makes the kernel refuse files outside the jail, seccomp refuses system calls that file service does not need. Not every
-//! kernel has them, and they are not what keeps paths inside the jail: that is path lookup relative to its descriptor.
+//! kernel has them. Without them, too, paths are kept inside the jail, because they are resolved relative to its descriptor.
 //! Specification: Documentation/userspace-api/{landlock,seccomp_filter}.rst of Linux.
 
 use super::fs::File;

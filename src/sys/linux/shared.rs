@@ -107,7 +107,7 @@ impl Lock {
                     return;
                 }
                 self.futex(FUTEX_WAIT, next);
-                // Other threads may be waiting too: keep the flag.
+                // Other processes may be waiting too: keep the flag.
                 own |= WAITERS;
             }
         }
@@ -132,7 +132,7 @@ mod tests {
     use super::super::process;
     use super::*;
 
-    /// Processes that add to a number that is no atomic one; each is killed when it has the lock.
+    /// Processes increment a non-atomic number; each is killed while it owns the lock.
     #[test]
     fn one_at_a_time_has_the_lock_and_it_opens_when_a_process_ends() {
         const PROCESSES: usize = 4;

@@ -36,7 +36,7 @@ pub enum Work {
         offset: u64,
         /// Bytes to move.
         len: u32,
-        /// The user to act as, if the process can act as others.
+        /// UID that writes the bytes; `None`: the process cannot switch users.
         user: Option<u32>,
     },
     /// Only closes the file. The last close of an unlinked file frees its blocks.
@@ -171,7 +171,8 @@ impl<T: Copy> Workers<T> {
         found.map(|job| &mut job.tag)
     }
 
-    /// Adds a job. Returns false if the table is full or no thread can be started. The worker closes `file`.
+    /// Adds a job, after which the worker closes `file`. Returns false if the table is full, or if there is no thread and none can
+    /// be started.
     pub fn push(&mut self, work: Work, file: RawFd, tag: T, now: Instant) -> bool {
         let job = Job {
             number: self.next,
@@ -209,7 +210,7 @@ impl<T: Copy> Workers<T> {
             stored: AtomicU32::new(0),
             pipe: self.pipe.1.as_raw_fd(),
         });
-        // After a failed clone no other is tried.
+        // After a failed clone(2), no further thread is started.
         let started = clone::start(stack, worker).is_ok() && self.workers.push(worker).is_ok();
         if !started {
             self.stacks = &mut [];

@@ -298,7 +298,7 @@ pub fn path_of(file: RawFd, out: &mut [u8]) -> &[u8] {
 /// Reads the path of the current directory; returns its length.
 pub fn getcwd<E: From<Errno>>(out: &mut [u8]) -> Result<u32, E> {
     let (at, len) = (out.as_mut_ptr() as usize, out.len());
-    // SAFETY: the kernel writes at most so many bytes.
+    // SAFETY: the kernel writes at most `len` bytes.
     let len = unsafe { call(at, len, 0, 0, 0, Sysno::getcwd) };
     // The kernel counts the NUL.
     len.map(|len| len as u32 - 1)

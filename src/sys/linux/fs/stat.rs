@@ -96,7 +96,7 @@ pub const fn device(stat: &Statx) -> (u32, u32) {
     (stat.stx_dev_major, stat.stx_dev_minor)
 }
 
-/// Device number (major, minor) of the file system of an object.
+/// Space, limits and type of the file system of an open file.
 pub fn fstatfs(file: RawFd) -> Result<StatFs, Errno> {
     rustix::fs::fstatfs(super::borrow(file))
 }
