@@ -78,7 +78,7 @@ impl Tree {
         backend.parent(dir)
     }
 
-    /// The handle of `node`: the same bytes every time, also after a restart.
+    /// The handle of `node`: the same bytes every time, also after a restart unless the file is in memory.
     ///
     /// # Errors
     /// None of its own.
