@@ -182,7 +182,8 @@ fn has_image(device: &CStr) -> bool {
     read.is_ok() && name == *b"CD001"
 }
 
-/// Mounts all disks and partitions with files, and calls `each` with the path and result of each.
+/// Mounts all disks and partitions that have a file system, read-only. Calls `each` with the path of each, also of a disk whose ISO
+/// image the kernel cannot mount.
 pub fn disks(each: &mut dyn FnMut(&CStr, Found)) {
     let mut list = [0; TOLD_BYTES];
     let list = files::read(c"/proc/partitions", &mut list).unwrap_or_default();
