@@ -13,18 +13,18 @@ use core::net::IpAddr;
 
 /// Shortest delay (milliseconds) of an answer that other hosts may also give (a shared record). RFC 6762 section 6.
 const SHARED_MS: u32 = 20;
-/// Upper limit of the random time (milliseconds) that is added.
+/// Range (milliseconds) of the random time that is added to [`SHARED_MS`].
 const SHARED_RANGE_MS: u32 = 100;
 /// Shortest delay (milliseconds) of the answer to a truncated query. RFC 6762 section 7.2.
 const TRUNCATED_MS: u32 = 400;
-/// Upper limit of the random time (milliseconds) that is added.
+/// Range (milliseconds) of the random time that is added to [`TRUNCATED_MS`].
 const TRUNCATED_RANGE_MS: u32 = 100;
-/// Longest delay (milliseconds) of that answer, however many messages with known answers follow.
+/// Longest delay (milliseconds) of the answer to a truncated query, however many messages with known answers follow.
 const TRUNCATED_MS_MAX: u32 = 2000;
 
 /// Shortest interval (milliseconds) between two multicasts of a record. RFC 6762 section 6.
 pub(super) const HOLD_OFF_MS: u32 = 1000;
-/// Shortest such interval (milliseconds) when a probe is answered.
+/// Shortest interval (milliseconds) between two multicasts of a record when a probe is answered.
 const HOLD_OFF_PROBE_MS: u32 = 250;
 
 /// How and when the answers to a query are sent.
@@ -210,7 +210,7 @@ impl LinkState {
                 if number != NO_QUERY && state.wanted_by.get() == number {
                     state.cancel();
                 }
-                // Marks only records that the query asks for: no other marks are cleared afterwards.
+                // Mark only records that the query asks for, because only their marks are cleared afterwards.
                 if state.is_asked() {
                     state.set(bit::KNOWN);
                 }

@@ -14,8 +14,8 @@ use super::zone::{EVERYWHERE, HOST_TTL, RenameStyle, Zone};
 use crate::time::Instant;
 use crate::wire::dns::{Message, Section, kind};
 
-/// Delay (milliseconds) from the other responder's goodbye until we ask for the host: the responder may be restarting. Twice as
-/// long after its probe, which its announcement should follow.
+/// Delay (milliseconds) from the other responder's goodbye until we ask whether that responder still runs, because it may be
+/// restarting. After a probe of the other responder the delay is twice as long, so that its announcement can arrive first.
 const PAUSE_MS: u32 = 1000;
 /// Number of our last messages that are recognised when the network stack loops them back.
 const SENT_COUNT: usize = 32;

@@ -1,7 +1,7 @@
 //! Cache of received records, a table of fixed size. RFC 6762 sections 5.2 and 10.
 //!
-//! Names are stored by number, other rdata in one arena, which is compacted when it is full. A full table evicts the record that
-//! expires first among those that no wish needs; if none can be evicted, the new record is dropped.
+//! Names are stored by number, other rdata in one arena, which is compacted when it is full. A full table compares [`WINDOW`]
+//! records and evicts the one that expires first among those that no wish needs. If none can be evicted, the new record is dropped.
 
 use super::super::{LinkId, NameId, Names};
 use super::chains::Chains;
@@ -193,7 +193,7 @@ impl Cache {
         name: NameId,
         target: NameId,
     ) -> Option<usize> {
-        // A PTR record is in the chain of its name, or if it is shared in the chain of its name and target.
+        // A unique PTR record is in the chain of its name, a shared one in the chain of its name and target.
         let mut list = NameId::ROOT;
         loop {
             for (index, entry) in self.chain_of(name, list, link) {
@@ -345,7 +345,8 @@ impl Cache {
         self.touched = true;
     }
 
-    /// Evicts one record. Returns true if a slot was freed; false also if the removal must be reported first.
+    /// Evicts one record. Returns true if a slot was freed; false if no record can be evicted, or if its removal must be reported
+    /// first.
     fn evict(&mut self) -> bool {
         let (mut best, now) = (None, self.now);
         for _ in 0..WINDOW.min(self.entries.len()) {

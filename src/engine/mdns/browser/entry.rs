@@ -61,7 +61,7 @@ const RECONFIRM_TIME: Duration = Duration::from_secs(10);
 pub(super) struct Entry {
     pub(super) received: Instant,
     pub(super) expires: Instant,
-    /// Seconds.
+    /// TTL (seconds).
     pub(super) ttl: u32,
     /// Hash of the service data that was last reported, for IPv4 and IPv6; 0 if none was.
     pub(super) reported: [u32; 2],

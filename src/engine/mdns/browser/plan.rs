@@ -75,8 +75,8 @@ impl Browser {
         (0..LinkId::BITS as LinkId).filter(move |link| set >> link & 1 != 0)
     }
 
-    /// Marks the PTR record at `index` if it answers a question of a wish, and adds the questions that follow from it. `types`
-    /// selects the questions for types, else all others.
+    /// Marks the PTR record at `index` if it answers a question of a wish, and adds the questions that follow from the record. With
+    /// `types`, considers only questions for service types, otherwise only other questions.
     fn follow_ptr(&mut self, index: usize, types: bool) {
         let now = self.cache.now;
         let Some(entry) = self.cache.entries.get(index).copied() else {

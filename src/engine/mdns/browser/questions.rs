@@ -15,7 +15,7 @@ pub(super) mod why {
     pub(in super::super) const REFRESH: u8 = 1 << 2;
     /// Sent in the message whose known answers are being written.
     pub(in super::super) const SENDING: u8 = 1 << 3;
-    /// A query of another host lists a known answer to it that the cache does not have.
+    /// While a query of another host is processed: it lists an answer to this question that the cache does not have.
     pub(in super::super) const OTHERS: u8 = 1 << 4;
     /// Answers are service types.
     pub(in super::super) const TYPES: u8 = 1 << 5;

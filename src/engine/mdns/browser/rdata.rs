@@ -5,7 +5,7 @@ use crate::mem::{self, Ends as _, Slots};
 
 /// Bytes of the header of each rdata: the owner's index (u16) and the length (u16).
 const HEADER_BYTES: usize = 4;
-/// Each rdata takes a multiple of this many bytes. Positions are stored in this unit.
+/// Unit (bytes) of positions in the arena. The space for each rdata is a multiple of it.
 const UNIT: usize = 4;
 /// Owner of removed rdata.
 const REMOVED: u16 = u16::MAX;

@@ -119,7 +119,7 @@ fn malformed_nsec_does_not_hide_later_records() {
     let mut world = World::up(1);
     world.run(300);
     let mut bytes = response(&["= cat.local 120 flush NSEC cat.local A"]);
-    // Its next name is an invalid pointer, and its bit map is longer than the rdata.
+    // Make the NSEC's next name an invalid pointer, and its bit map longer than the rdata.
     let at = bytes.len() - 14;
     bytes[at..].fill(0xff);
     bytes[7] = 2;

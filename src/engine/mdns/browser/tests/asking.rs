@@ -270,7 +270,8 @@ fn question_of_other_host_suppresses_ours() {
         let start = world.ms;
         world.wait(500).receive_from(from, cast, &say.0).wait(3000);
         let at = world.query_times(start, HTTP, kind::PTR);
-        // One second after our first query, or two after the other host's query.
+        // If the other host's query counts as ours, our next query follows it by two seconds; otherwise our first query by one
+        // second.
         let first = at.first().copied().unwrap_or(u64::MAX);
         assert_eq!((2400..=2600).contains(&first), counts, "{number}: {at:?}");
         assert_eq!(first < 1000, !counts, "{number}: {at:?}");

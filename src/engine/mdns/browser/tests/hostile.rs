@@ -191,7 +191,7 @@ fn nsec_does_not_change_known_service() {
             world
                 .receive(Say::answer().nsec(of, 4500, kinds))
                 .wait(2000);
-            // Nor in the same message as the known records.
+            // The NSEC record arrives in the same message as the known records.
             let all = Say::answer().service(name, HOST, 4500);
             world.receive(all.nsec(of, 4500, kinds)).wait(2000);
         }
