@@ -27,8 +27,8 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Creates it empty. Local time follows `tz`, or else /etc/localtime. The memory is for the three files and is not touched
-    /// before they are read.
+    /// Creates accounts without names. Local time follows `tz`, or if that is `None` /etc/localtime. The three buffers are for
+    /// passwd, group and the time zone file, and are not touched before the files are read.
     pub fn new(tz: Option<&'static [u8]>, [users, groups, zone]: [&'static mut [u8]; 3]) -> Self {
         Self {
             users: Table::new(users),

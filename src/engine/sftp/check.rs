@@ -1,8 +1,8 @@
 //! The extension check-file: hashes of files and of their blocks, computed in slices.
 //!
-//! draft-ietf-secsh-filexfer-extensions-00 section 3. SHA-256 and CRC-32 come from crates, called through the entry points that
-//! need the least code: with whole chunks of 64 bytes. Buffering and padding around the chunks are the same for all but CRC-32, and
-//! are here.
+//! draft-ietf-secsh-filexfer-extensions-00 section 3. SHA-256 and CRC-32 come from crates, SHA-1 and MD5 from `rounds`. To save
+//! code, only the block function of SHA-256 is called, with whole chunks of 64 bytes. This module does the buffering and padding
+//! for all hashes but CRC-32, which needs neither.
 
 use super::rounds;
 use crate::mem::Ends as _;
@@ -228,7 +228,7 @@ impl Sum {
 
     /// Adds bytes to a CRC-32.
     fn add(&mut self, bytes: &[u8]) {
-        // Without a table, which would cost 1 KiB: the disk is slower anyway.
+        // Bit by bit: a lookup table would need 1 KiB, and the disk is slower anyway.
         let crc = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
         let [word, ..] = &mut self.words;
         // The crate takes the initial value before reflection and final XOR.
@@ -250,7 +250,7 @@ impl Sum {
             Algorithm::Md5 => bits.to_le_bytes(),
             _ => bits.to_be_bytes(),
         };
-        // At least one byte of padding, up to where the length ends a chunk.
+        // Padding of 1 to 64 bytes, so that the eight bytes of the length end a chunk.
         let padding = 55_usize.wrapping_sub(self.len as usize) % CHUNK_BYTES;
         self.take(PADDING.head(padding + 1));
         self.take(&bits);

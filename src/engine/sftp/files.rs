@@ -75,7 +75,7 @@ impl Turn<'_> {
     pub(super) fn open(&mut self) -> Outcome {
         let mut flags = self.request.uint32;
         let mut how = flags as u8 & FROM_WIRE;
-        // As with OpenSSH, a file opened for neither can be read.
+        // As with OpenSSH, a file that is opened neither for reading nor for writing can be read.
         if how & WRITE == 0 {
             how |= READ;
         }
@@ -143,7 +143,7 @@ impl Turn<'_> {
             return Err(Fault::MISSING);
         }
         if self.request.mode & APPEND > 0 {
-            // The kernel appends, whatever the offset is.
+            // The file is open for appending: the kernel ignores the offset.
             self.request.offset = 0;
         } else {
             in_range?;

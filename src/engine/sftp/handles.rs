@@ -16,9 +16,10 @@ pub(super) static TO_READ: OpenFlags = OpenFlags {
 #[derive(Debug)]
 #[repr(align(16))] // A power of two, so that indexing is a shift.
 pub struct Open {
-    /// The open file, which an order may use too.
+    /// The pinned object. An order in progress may use the same pin.
     pub(super) pin: Pin,
-    /// Its slot, and a counter that tells apart the handles that used the slot.
+    /// Index of the slot. `stamp` is the number of the handle in the session (modulo 65,536): it invalidates older handles of the
+    /// slot.
     pub(super) slot: u16,
     stamp: u16,
     /// Number of jobs that use it, plus one while the client may have a handle for it.

@@ -100,7 +100,7 @@ impl Turn<'_> {
             } else if ask == Ask::MakeDirectory {
                 *mode &= u64::from(MODE_MASK);
             }
-            // One line, not one for each attribute.
+            // Requests other than SETSTAT are logged in one line, whatever attributes they set.
             told = attribute::SIZE;
         }
         let strings = [name, path, self.request.other];

@@ -318,7 +318,7 @@ impl Stream for Sftp {
             input: Reader::new(input),
             events: cx.events,
         };
-        // One slice of a job, then requests: neither can starve the other.
+        // One slice of a job, then requests, so that neither starves the other.
         turn.go_on();
         loop {
             if let Err(state) = turn.step() {

@@ -72,13 +72,13 @@ pub(super) const ATTRIBUTES: u16 = 1 << 7;
 const VERBOSE: u16 = 1 << 8;
 /// Logged from level DEBUG on.
 const DEBUG: u16 = 1 << 9;
-/// Not logged here.
+/// Not logged before it is carried out. The handler logs the resulting path instead.
 const NEVER: u16 = VERBOSE | DEBUG;
 /// The extension's name ends with [`SUFFIX`].
 const OPENSSH: u16 = 1 << 10;
 /// The extension's version is 2, not 1.
 const SECOND: u16 = 1 << 11;
-/// An invalid handle is NO_SUCH_FILE, as with OpenSSH; FAILURE in other requests.
+/// An invalid handle is answered with NO_SUCH_FILE, as with OpenSSH; without this flag, with FAILURE.
 pub(super) const MISSING: u16 = 1 << 12;
 /// Lowest bit of the log format.
 const FORMAT_SHIFT: u32 = 13;

@@ -14,7 +14,8 @@ use crate::wire::{Malformed, Writer};
 pub(super) enum Fault {
     /// An error of the file system.
     Files(FsError),
-    /// No error: the reply is STATUS OK. Its discriminant follows those of `Files`, as that of `Ok` does in a backend's results.
+    /// No error: the reply is STATUS OK. The variant follows `Files` so that it has the discriminant of `Ok(())` in an
+    /// `FsResult<()>`, and [`done`] needs no conversion code.
     Done,
     /// End of the file or directory.
     Eof,
@@ -26,7 +27,8 @@ pub(super) enum Fault {
     Later,
 }
 
-/// The result of a handler: `Ok` if it wrote the reply; otherwise a STATUS follows, of an error or of success.
+/// The result of a handler. `Ok`: the handler wrote the reply. Otherwise the caller writes a STATUS, of an error or of success, or
+/// defers the reply.
 pub(super) type Outcome = Result<(), Fault>;
 
 /// Converts a backend's result into a STATUS.
@@ -111,7 +113,7 @@ static MESSAGES: [Message; FsError::TryLater as usize + 1] = {
 
 // Errors found before a backend is called use the same codes.
 impl Fault {
-    /// No such file, or it is not open for this.
+    /// No such file, or a handle that is invalid or not open for this access.
     pub(super) const MISSING: Self = Self::Files(FsError::NoEntry);
     /// The request is not permitted.
     pub(super) const DENIED: Self = Self::Files(FsError::Access);
@@ -130,7 +132,7 @@ impl Fault {
                 message.unwrap_or(Message::Success)
             }
             Self::Eof => Message::Eof,
-            // Also those that are not answered; the message is not used.
+            // `Done`, and the variants that cause no STATUS and therefore need no message.
             _ => Message::Success,
         }
     }
@@ -146,7 +148,7 @@ impl Fault {
         let start = reply.begin(kind::STATUS, id);
         reply.u32(status.into());
         let message: &[u8] = match self.message() {
-            // The most frequent messages are not decoded each time.
+            // The two most frequent messages are stored as they are, so that they need not be decompressed.
             Message::Success => b"Success",
             Message::NoSuchFile => b"No such file",
             message => message.text().decode(&mut buffer),
@@ -157,7 +159,7 @@ impl Fault {
         reply.end(start);
         let is_failure = status > Status::Eof as u8;
         if level > Level::Verbose || level > Level::Error && is_failure {
-            // Without the details after the colon, which OpenSSH does not have.
+            // Log only the part before the colon: OpenSSH has no details after it.
             let message = nth(message, b':', 0);
             log(events, text!("sent status $"), &[message], &[]);
         }

@@ -82,7 +82,7 @@ pub fn stream<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Vec<u8> {
 /// One packet of a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reply {
-    /// Its type.
+    /// Packet type.
     pub kind: u8,
     /// The id of the request; for VERSION, the version.
     pub id: u32,
@@ -173,7 +173,7 @@ pub struct Talk {
     pub closed: Option<&'static str>,
     /// Length of the input that was consumed (bytes).
     pub consumed: usize,
-    /// Calls of the engine without anything new to read.
+    /// Number of calls of the engine without new input.
     pub idle: usize,
 }
 
@@ -186,13 +186,13 @@ impl Talk {
 
 /// Memory that a server and its session borrow.
 pub struct Memory {
-    /// For passwd, group and local time's file.
+    /// Buffers for passwd, group and the time zone file.
     pub texts: [&'static mut [u8]; 3],
-    /// For handles.
+    /// Slots for handles.
     pub handles: Slots<Option<Open>>,
-    /// For their paths.
+    /// Paths of the handles.
     pub paths: &'static mut [LoggedPath],
-    /// For hashes.
+    /// Buffer for the hashes of one check.
     pub hashes: &'static mut [u8],
 }
 

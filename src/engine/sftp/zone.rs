@@ -232,7 +232,7 @@ mod tests {
     use crate::engine::testing;
     use crate::vfs::ram::Ram;
 
-    /// Local time by this TZ, where these files are in /etc and elsewhere.
+    /// Accounts with this TZ, loaded from a tree with these files.
     fn zone(tz: Option<&'static [u8]>, files: &[(&str, &[u8])]) -> Accounts {
         let mut ram = Ram::model(b"/");
         for dir in ["etc", "usr", "usr/share", "usr/share/zoneinfo"] {
@@ -254,7 +254,8 @@ mod tests {
         zone(Some(tz.as_bytes()), &[])
     }
 
-    /// A file of version 2 with these transitions, offsets and rule, and some of everything that is passed over.
+    /// A file of version 2 with these transitions, offsets and rule. The file also has leap seconds, abbreviations and indicators,
+    /// which the parser skips.
     fn file(transitions: &[(i64, u8)], offsets: &[i32], rule: &str) -> Vec<u8> {
         let mut file = Vec::new();
         for time_bytes in [4, 8] {
@@ -284,7 +285,7 @@ mod tests {
     const YEAR: i64 = 1_704_067_200;
     const DAY: i64 = DAY_SECS;
 
-    /// The offset changes from one to the other at that time.
+    /// Compares the offset with `from` one second before `at`, and with `to` at `at`.
     #[track_caller]
     fn changes(zone: &Accounts, at: i64, from: i64, to: i64) {
         assert_eq!(zone.offset_at(at - 1), from, "before {at}");
@@ -312,20 +313,20 @@ mod tests {
         let zone = by_rule("EST5EDT,M3.2.0,M11.1.0");
         changes(&zone, YEAR + 69 * DAY + 7 * HOUR, -5 * HOUR, -4 * HOUR);
         changes(&zone, YEAR + 307 * DAY + 6 * HOUR, -4 * HOUR, -5 * HOUR);
-        // In the south summer has New Year in it: it begins on 6 October, and ends on 7 April.
+        // Southern hemisphere: daylight time begins on 6 October and ends on 7 April.
         let zone = by_rule("<+1030>-10:30<+11>-11,M10.1.0,M4.1.0");
         let (south, summer) = (10 * HOUR + 1800, 11 * HOUR);
         changes(&zone, YEAR + 97 * DAY + 2 * HOUR - summer, summer, south);
         changes(&zone, YEAR + 279 * DAY + 2 * HOUR - south, south, summer);
         assert_eq!(zone.offset_at(YEAR), summer);
-        // Ireland's standard time is that of summer.
+        // Ireland: the standard time of the rule (IST) applies in summer, its daylight time (GMT) in winter.
         let zone = by_rule("IST-1GMT0,M10.5.0,M3.5.0/1");
         changes(&zone, YEAR + 90 * DAY + HOUR, 0, HOUR);
         changes(&zone, YEAR + 300 * DAY + HOUR, HOUR, 0);
-        // Greenland's changes are on the day before, which is a negative time.
+        // Greenland: the time -1 is 23:00 on the day before.
         let zone = by_rule("<-02>2<-01>,M3.5.0/-1,M10.5.0/0");
         changes(&zone, YEAR + 90 * DAY + HOUR, -2 * HOUR, -HOUR);
-        // J60 is 1 March in every year, 59 only where there is no leap day; the other is in the morning of 26 December.
+        // In this leap year J60 is 1 March, 59 is 29 February and J59 is 28 February. J360, the end, is 26 December.
         for (start, leap_days) in [("J60", 60), ("59", 59), ("J59", 58)] {
             let tz: &'static str = format!("AAA0BBB,{start}/0,J360/9:30:30").leak();
             let zone = by_rule(tz);
@@ -363,7 +364,7 @@ mod tests {
                 "{tz}"
             );
         }
-        // Numbers beyond all sense are bounded.
+        // Numbers that are out of range give a bounded offset.
         for tz in [
             "ABC99999",
             "ABC5DEF,M999.999.999/999:999:999,J000/-999",
@@ -384,7 +385,7 @@ mod tests {
         changes(&zone, 0, 120, 180);
         changes(&zone, YEAR, 180, 9 * HOUR);
         assert_eq!(zone.offset_at(i64::MAX), 9 * HOUR);
-        // Without a rule the last type stays; without a transition the rule is all.
+        // Without a rule the last type stays valid. Without a transition the rule applies at any time.
         let text = file(&[(0, 1)], &[60, 120], "");
         changes(
             &super::tests::zone(None, &[("etc/localtime", &text)]),
@@ -431,7 +432,7 @@ mod tests {
             let offset = zone.offset_at(5);
             assert_eq!(offset, if len < footer { 0 } else { 120 }, "{len}");
         }
-        // Version 1, which has no more than the first half, is not read.
+        // A file of version 1 ends after the first header and its data, and counts as malformed.
         let old = [b"TZif\0", &whole[5..HEADER_BYTES + 41]].concat();
         assert!(whole[HEADER_BYTES + 41..].starts_with(b"TZif"));
         assert_eq!(zone(None, &[("etc/localtime", &old)]).offset_at(5), 0);
@@ -456,7 +457,7 @@ mod tests {
                 let byte =
                     [0, 1, 0x7f, 0xff, b'\n', b',', b'9', random() as u8][random() as usize % 8];
                 text[at] = byte;
-                // Counts of each kind, as large as they can be.
+                // Set one of the header's six counts to the maximum.
                 if round % 5 == 0 {
                     let at = 20 + random() as usize % 6 * 4;
                     text[at..at + 4].fill(0xff);

@@ -457,7 +457,7 @@ fn log_level_selects_lines_with_escaped_names() {
     let opened = "stowaway: open \"hello\" flags READ mode 0666";
     let status = |status| format!("stowaway: sent status {status}");
     assert_eq!(info[0], opened);
-    // The reply to STAT, which is not logged itself.
+    // STAT itself is logged from VERBOSE on only; its failed status is logged from INFO on.
     assert_eq!(info[1], status("No such file"));
     assert_eq!(info[2], r#"stowaway: rename old "hello" new "there""#);
     assert!(info[3].starts_with("stowaway: remove name \"xxx"));
