@@ -13,7 +13,7 @@ const TRAILER: &[u8] = b"TRAILER!!!";
 /// An object of an archive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry<'a> {
-    /// Its path.
+    /// Path of the object.
     pub name: &'a [u8],
     /// Inode, major and minor number: hard links to one object have the same.
     pub identity: [u32; 3],
@@ -25,7 +25,7 @@ pub struct Entry<'a> {
     pub nlink: u32,
     /// Modification time, in seconds since 1970.
     pub mtime: u32,
-    /// For a device: its major and minor number.
+    /// For a device: major and minor number.
     pub rdev: (u32, u32),
     /// The contents of a file, or the target of a symbolic link. Of several hard links, only one has the data.
     pub data: &'a [u8],

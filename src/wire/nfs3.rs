@@ -94,10 +94,10 @@ pub enum Status {
     /// Not allowed.
     #[doc(alias = "NFS3ERR_ACCES")]
     Access = 13,
-    /// There is such a name already.
+    /// The name already exists.
     #[doc(alias = "NFS3ERR_EXIST")]
     Exists = 17,
-    /// Another file system.
+    /// Source and target are on different file systems.
     #[doc(alias = "NFS3ERR_XDEV")]
     CrossDevice = 18,
     /// Not a directory.
@@ -142,10 +142,10 @@ pub enum Status {
     /// The cookie is not one of this directory.
     #[doc(alias = "NFS3ERR_BAD_COOKIE")]
     BadCookie = 10003,
-    /// The host's file system cannot do it.
+    /// The host's file system does not support the operation.
     #[doc(alias = "NFS3ERR_NOTSUPP")]
     NotSupported = 10004,
-    /// The reply does not fit the count that the caller set.
+    /// The reply does not fit into the count that the client requested.
     #[doc(alias = "NFS3ERR_TOOSMALL")]
     TooSmall = 10005,
     /// An object of this type cannot be created.

@@ -29,26 +29,26 @@ pub enum Transport {
     Udp = 17,
 }
 
-/// One line of the table.
+/// An RPC program and the port that serves it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mapping {
     /// RPC program number.
     pub program: u32,
-    /// Its version.
+    /// Version of the program.
     pub version: u32,
     /// The transport.
     pub transport: Transport,
-    /// The port it listens on.
+    /// The port on which the server listens.
     pub port: u16,
 }
 
 impl Mapping {
-    /// Returns true if this line answers `question`: program, version and transport number.
+    /// Returns true if this mapping has the program, version and transport number in `question`.
     pub fn answers(&self, question: (u32, u32, u32)) -> bool {
         (self.program, self.version, self.transport as u32) == question
     }
 
-    /// Writes the line as one element of a DUMP list.
+    /// Writes the mapping as one element of a DUMP list.
     pub fn emit(&self, reply: &mut Writer<'_>) {
         reply.words(&[
             1,

@@ -37,7 +37,7 @@ impl Credential<'_> {
 /// A call header. The arguments follow it in the reader it was parsed from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Call<'a> {
-    /// Echoed in the reply, so that the client can match the two.
+    /// Transaction id. The reply repeats it, so that the client can match reply and call.
     pub xid: u32,
     /// The program number, for instance 100003 for NFS.
     pub program: u32,

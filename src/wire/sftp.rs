@@ -80,7 +80,7 @@ pub mod open {
     /// Open for writing.
     #[doc(alias = "SSH_FXF_WRITE")]
     pub const WRITE: u32 = 2;
-    /// Append every write.
+    /// Append the data of every WRITE, whatever its offset.
     #[doc(alias = "SSH_FXF_APPEND")]
     pub const APPEND: u32 = 4;
     /// Create the file if it does not exist.

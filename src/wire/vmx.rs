@@ -22,7 +22,7 @@ pub struct Machine {
     pub uuid: Option<Uuid>,
 }
 
-/// Parses a file. A machine without a name gets the name `other`. `None`: it does not describe a machine.
+/// Parses a file. A machine without a name gets the name `other`. `None`: the file does not describe a machine.
 pub fn parse(file: &[u8], other: &[u8]) -> Option<Machine> {
     let mut machine = Machine::default();
     let mut is_machine = false;

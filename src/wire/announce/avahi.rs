@@ -15,7 +15,7 @@ const GROUP: usize = 8;
 /// The number for "in no element".
 pub(super) const OUTSIDE: usize = 9;
 
-/// Starts of markup. A longer one precedes those that are its prefix.
+/// Starts of markup, in the order in which they are tried. A mark that begins with another mark precedes that one.
 const MARKS: &[u8] = b"<!-- <? <![CDATA[ <!DOCTYPE </ < &";
 const COMMENT: usize = 0;
 const INSTRUCTION: usize = 1;

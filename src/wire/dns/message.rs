@@ -36,7 +36,7 @@ pub struct Question<'a> {
     pub name: Name<'a>,
     /// The type of records asked for.
     pub kind: u16,
-    /// Its class, with the QU bit.
+    /// Class of the records asked for, with the QU bit.
     pub class: u16,
 }
 

@@ -79,7 +79,7 @@ impl<'a> Name<'a> {
         at: 0,
     };
 
-    /// Its labels, from the most specific to the top level.
+    /// The labels, from the most specific to the top level.
     pub const fn labels(self) -> Labels<'a> {
         Labels {
             message: self.message,
@@ -87,7 +87,7 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Its labels for a [`Writer`](super::Writer), without numbers and so without compression.
+    /// The labels for a [`Writer`](super::Writer), without numbers and so without compression.
     pub fn unnumbered(self) -> impl Iterator<Item = Label<'a>> {
         self.labels().map(|bytes| Label { bytes, number: 0 })
     }
