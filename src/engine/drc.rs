@@ -28,7 +28,8 @@ const _: () = assert!(DRC_SET_COUNT * size_of::<Set>() == DRC_BYTES);
 const _: () = assert!(DRC_REPLY_BYTES.is_multiple_of(4));
 
 type Slot = [u8; SLOT_BYTES];
-/// The last stamp given to a slot, then the slots.
+/// The last stamp given to a slot, then the slots. Each store into the set writes the next stamp, so the lowest stamp is the oldest
+/// reply.
 type Set = [u8; WORD_BYTES + SLOT_BYTES * DRC_WAY_COUNT];
 
 /// The identity of a request.
@@ -72,7 +73,7 @@ impl Key {
     }
 }
 
-/// The last stamp and the slots of a set.
+/// The last stamp and the slots of set `number`, modulo the number of sets. `None`: the cache has no memory.
 fn set(sets: &mut [Set], number: u32) -> Option<(&mut [u8; WORD_BYTES], &mut [Slot])> {
     let number = (number as usize).checked_rem(sets.len())?;
     let (stamp, slots) = sets.get_mut(number)?.split_first_chunk_mut()?;
@@ -202,8 +203,8 @@ impl DuplicateRequestCache {
         Some(reply)
     }
 
-    /// Returns true if an earlier server carried out the call in hand. `is_there` reports whether the name exists, or the guard
-    /// holds, now. If the call is not done, records its result before the call is carried out.
+    /// Returns true if an earlier server carried out the call in hand. `is_there` returns true if the name exists, or the guard
+    /// holds, now. If the call was not carried out, stores the result of `is_there` in the call's slot, for the next server.
     pub(super) fn is_done(&mut self, is_there: impl FnOnce() -> bool) -> bool {
         self.is_kept() && {
             let is_there = is_there();
@@ -241,7 +242,7 @@ impl DuplicateRequestCache {
     }
 
     /// Fills the slot of the call in hand with its reply, or records that the call is begun. The checksum is stored last, so that a
-    /// kill during this leaves a begun call marked as begun.
+    /// server killed in between leaves a begun call marked as begun.
     #[inline(never)]
     fn put(&mut self, reply: &[u8], begun: Option<bool>) {
         let is_kept = self.is_kept();
@@ -323,7 +324,7 @@ mod tests {
         assert_eq!(kept, Some(&[1; DRC_REPLY_BYTES][..]));
     }
 
-    /// Xids, from `first` on, of calls of this peer that meet in one set, which is the same for every peer.
+    /// Xids, at least `first`, whose calls from `peer` all fall into set 0.
     fn xids(peer: u16, first: u32) -> impl Iterator<Item = u32> {
         let sets = DRC_SET_COUNT as u32;
         let start = first + (sets - key(peer, first, b"").set % sets) % sets;
@@ -334,7 +335,7 @@ mod tests {
         lookup(drc, key(peer, xid, b"args")).is_some()
     }
 
-    /// A call is looked up before it is carried out: a look-up that finds nothing must not evict what the next one looks for.
+    /// A lookup that finds nothing must not evict a reply that a later lookup needs.
     #[test]
     fn replays_in_any_order_find_every_reply() {
         for stride in [1, 2, 3, 4, 8, 64] {
@@ -347,7 +348,7 @@ mod tests {
             xids.sort_unstable_by_key(|xid| xid.wrapping_mul(0x9e37_79b9));
             let left = drc.sets.as_flattened().to_vec();
             let mut next = DuplicateRequestCache::new(left.leak(), true, 0);
-            // The calls that were not carried out come first.
+            // Look up calls that were never carried out.
             for missed in 0..500 {
                 let xid = u32::MAX - 701 - missed;
                 assert_eq!(lookup(&mut next, key(1, xid, b"args")), None);
@@ -376,7 +377,7 @@ mod tests {
         for others in [1, 3, 7] {
             let share = DRC_WAY_COUNT / (1 + usize::from(others));
             let mut drc = drc();
-            // All peers send to one set, and the first no more than its share.
+            // The calls of all peers fall into one set. The first peer uses no more slots than its share.
             let own: Vec<_> = xids(1, 7).take(share).collect();
             for xid in &own {
                 insert(&mut drc, key(1, *xid, b"args"), b"reply");
@@ -395,7 +396,8 @@ mod tests {
         }
     }
 
-    /// Old replies are kept until another peer needs the space: then they count for nothing.
+    /// Replies older than `DRC_SHARE_SECS` are kept until another peer needs their slots, which it may then use whatever the
+    /// shares.
     #[test]
     fn idle_peers_lose_their_shares() {
         let mut drc = drc();
@@ -404,7 +406,8 @@ mod tests {
             time,
             ..key(peer, xid, b"args")
         };
-        // The first peer sends a last call as the others' shares end.
+        // Peer `busy` makes seven calls, each other peer one. Peer 0 makes another (`late`) just before these replies exceed the
+        // age limit.
         let calls = |peer| xids(peer, 7).take(if peer == busy { 7 } else { 1 });
         for peer in 0..busy {
             calls(peer).for_each(|xid| insert(&mut drc, call(peer, xid, 9), b"old"));
@@ -421,7 +424,7 @@ mod tests {
         assert!(is_held(&mut drc, 0, late));
     }
 
-    /// An IPv6 host may have any number of addresses of its network.
+    /// An IPv6 host may use any number of addresses of its network; together they count as one peer.
     #[test]
     fn addresses_of_one_ipv6_network_have_one_share() {
         let mut drc = drc();
@@ -452,7 +455,7 @@ mod tests {
         }
     }
 
-    /// Killed after any of its stores, in whichever order the compiler made them, a server leaves a whole reply or none.
+    /// A server killed while it stores a reply leaves a whole reply or none, in whichever order the compiler emitted the stores.
     #[test]
     fn torn_reply_is_ignored() {
         let of = |set: &[u8]| DuplicateRequestCache::new(set.to_vec().leak(), true, 0);
@@ -482,7 +485,7 @@ mod tests {
                 let kept = lookup(&mut torn, new());
                 assert!(kept.is_none_or(|kept| kept == [200; 260]), "{stored}");
                 found[0] += usize::from(kept.is_some());
-                // The next server goes on, whatever was left to it.
+                // The next server can store a reply in the torn slot.
                 torn.insert(&[201; 260]);
                 assert_eq!(lookup(&mut torn, new()), Some(&[201; 260][..]));
                 let mut torn = of(&[&first[..stored], &last[stored..]].concat());
@@ -494,8 +497,8 @@ mod tests {
         assert!(found.iter().all(|found| (1..SLOT_BYTES).contains(found)));
     }
 
-    /// Killed while it writes the reply, a server leaves the reply or the record that the call was begun. The checksum is one store,
-    /// the last.
+    /// A server killed while it stores the reply leaves the record that the call was begun, because the checksum is stored last, by
+    /// a single instruction.
     #[test]
     fn call_stays_begun_until_its_reply_is_complete() {
         let mut drc = DuplicateRequestCache::new(vec![0; size_of::<Set>()].leak(), true, 0);
@@ -542,7 +545,7 @@ mod tests {
         DuplicateRequestCache::new(&mut [], true, 0).replace(address(1), 12, &failed(7, b"none"));
     }
 
-    /// A call that was begun is known until it is answered, and does not affect another call.
+    /// The record of a begun call stays until the call is answered, and does not affect calls with another key.
     #[test]
     fn begun_call_is_done_if_the_name_changed() {
         for was_there in [false, true] {

@@ -56,7 +56,7 @@ impl Cx<'_> {
     }
 }
 
-/// The share of a table to which a peer counts: its IPv4 address, or its IPv6 network of 64 bits. Never 0 for a real peer.
+/// The key by which a peer's share of a table is counted: its IPv4 address, or its IPv6 /64 network. Never 0 for a real peer.
 pub const fn share(peer: Ipv6Addr) -> u64 {
     let address = peer.to_bits();
     match (address >> 64) as u64 {
@@ -106,14 +106,15 @@ impl Order {
     }
 }
 
-/// The reason why an engine returned, and its next need.
+/// The reason why an engine returned, and what the driver must do before the next call.
 #[derive(PartialEq, Eq, Debug)]
 pub enum State {
     /// The engine needs more input.
     NeedInput,
     /// The engine needs an empty output buffer.
     NeedOutput,
-    /// The engine has long work of its own to continue. Input that has arrived is handled first.
+    /// The engine has background work, such as an SFTP copy-data. The driver calls [`Stream::advance`] again without waiting for
+    /// input, but passes input that has arrived.
     Busy,
     /// The driver is to send the produced bytes, carry out this order, and then call [`Stream::done`].
     Order(Order),
@@ -129,7 +130,7 @@ pub struct Progress {
     pub consumed: usize,
     /// Length of the output to send (bytes).
     pub produced: usize,
-    /// The engine's need before the next call.
+    /// The reason why the call returned.
     pub state: State,
 }
 
@@ -141,7 +142,7 @@ impl Progress {
         state: State::Closed(Text::NOTHING),
     };
 
-    /// Takes the order, if there is one, and leaves [`State::NeedOutput`] in its place.
+    /// Removes and returns the order, if there is one, and sets the state to [`State::NeedOutput`].
     #[inline(never)]
     pub fn take_order(&mut self) -> Option<Order> {
         match core::mem::replace(&mut self.state, State::NeedOutput) {
@@ -177,7 +178,7 @@ pub trait Stream {
         result: FsResult<()>,
         output: &mut [u8],
     ) -> Progress;
-    /// Called when an order does not finish at once: other connections are served meanwhile.
+    /// Called when an order does not finish at once. The driver serves other connections before it calls [`Stream::done`].
     fn interrupted(&mut self);
     /// Releases the resources of a session whose connection has closed.
     fn abandon(&mut self, session: &mut Self::Session, vfs: &mut Tree, events: &mut Events);

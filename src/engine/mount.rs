@@ -218,7 +218,7 @@ mod tests {
         check_among(&["/srv", "/srv/iso//deep/", "/"], path, expect);
     }
 
-    /// Where an export is given as "LINK REAL", it has the path of a link.
+    /// Checks [`find`] with these exports. In an export "LINK REAL", LINK is the configured path and REAL its real path.
     fn check_among(exports: &[&'static str], path: &str, expect: Option<(usize, &[&str])>) {
         let export = |paths: &&'static str| {
             let (path, real) = paths.split_once(' ').unwrap_or((paths, ""));

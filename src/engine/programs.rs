@@ -39,16 +39,16 @@ pub struct Programs {
     /// The portmapper's table.
     pub mappings: Mappings,
     mounts: Mounts,
-    /// True after a failed sync, until one succeeds: meanwhile each promise has a sync of its own, so that each request gets its
-    /// own result.
+    /// True after a failed sync, until one succeeds. Meanwhile the engine stops after each reply that promises something, so that
+    /// no two replies share a sync and each request gets its own result.
     syncs_each: bool,
 }
 
 impl Programs {
     /// Creates the programs. `verifier` is the write verifier and differs for every start. `memory` of
     /// [`KEPT_BYTES`](crate::config::KEPT_BYTES) is zeros or an earlier server's; it holds the duplicate request cache and the
-    /// verifiers of exclusive CREATEs. With `is_kept`, other servers use that memory too: those that take `turns` now, restarted
-    /// ones later.
+    /// verifiers of exclusive CREATEs. `is_kept`: other servers use that memory too, either now (synchronised by `turns`) or after
+    /// a restart.
     pub fn new(
         verifier: [u8; VERIFIER_BYTES],
         memory: &'static mut [u8],
@@ -76,8 +76,8 @@ impl Programs {
         self.nfs.drc.server = number;
     }
 
-    /// Takes the strongest promise of the replies that were written since the last call. The driver [settles](Self::settle) them
-    /// before it sends them.
+    /// Returns the strongest promise of the replies written since the last call, and resets it. The driver [settles](Self::settle)
+    /// these replies before it sends them.
     pub const fn take_promise(&mut self) -> Promise {
         core::mem::replace(&mut self.nfs.promise, Promise::Nothing)
     }
@@ -142,7 +142,7 @@ impl Session {
 const SHRUNK: State = State::Closed(text!("a file became shorter while it was read"));
 
 impl Programs {
-    /// Answers one call, or writes its RPC rejection.
+    /// Answers one call, or rejects it.
     ///
     /// # Errors
     /// The message is not a call and is not answered.

@@ -13,8 +13,8 @@ const LINK_COUNT_MAX: u32 = 32_000;
 /// Suggested multiple (bytes) of READ and WRITE sizes: rtmult and wtmult.
 const BLOCK_BYTES: u32 = 4096;
 
-/// Answers ACCESS with the caller's own rights. READ and WRITE always succeed for the owner, but ACCESS does not grant that: the
-/// client would then allow the owner to open the file against its mode.
+/// Answers ACCESS with the caller's own rights. Although READ and WRITE always succeed for the owner, ACCESS grants only what the
+/// mode allows; otherwise the client would allow the owner to open the file against its mode.
 pub(super) fn access(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,

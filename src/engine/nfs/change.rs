@@ -19,7 +19,7 @@ use crate::wire::{Reader, Writer};
 /// instead of GARBAGE_ARGS.
 const TARGET_BYTES_MAX: u32 = LINK_BYTES_MAX as u32 + 1;
 
-/// CREATE's mode GUARDED: an existing file is an error. It is not in mode UNCHECKED, which is 0.
+/// CREATE's mode GUARDED: an existing file is an error. In mode UNCHECKED (0) an existing file is accepted.
 const GUARDED: u32 = 1;
 /// CREATE's mode EXCLUSIVE: an existing file is an error unless it was created with the same verifier.
 const EXCLUSIVE: u32 = 2;
@@ -223,7 +223,7 @@ impl Nfs {
         args.check()?;
         let name = name(raw, true)?;
         if self.is_done(cx, dir, name) {
-            // The object has its mode; the client sets other attributes by calls of their own.
+            // The killed server created the object with its mode. Clients set other attributes by a SETATTR of their own.
             wcc_data.made = Some(cx.vfs.lookup(dir, name)?);
             return Ok(());
         }

@@ -309,7 +309,7 @@ impl Nfs {
     }
 }
 
-/// Maps an error to its status. Reports those that need an administrator.
+/// Maps an error to its status. Reports errors that need an administrator.
 #[inline(never)]
 pub(super) fn tell(cx: &mut Cx<'_>, error: FsError) -> Status {
     let event = match error {

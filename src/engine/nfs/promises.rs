@@ -26,7 +26,7 @@ pub enum Promise {
     Nothing,
     /// Changed names or attributes.
     Names,
-    /// Data. The sync may wait for more data that has arrived, to cover that too.
+    /// Data. The driver may delay the sync, so that it also covers data that has already arrived.
     Data,
 }
 

@@ -18,7 +18,7 @@ const PAIRS: [(FsError, Status); 23] = [
     (FsError::NoSpace, Status::NoSpace),
     (FsError::Quota, Status::Quota),
     (FsError::TooManyLinks, Status::TooManyLinks),
-    // The name became a symbolic link meanwhile, which no handle can name.
+    // ELOOP from an open that follows no links: a symbolic link has replaced the object meanwhile.
     (FsError::TooManyFollowed, Status::Invalid),
     (FsError::NotEmpty, Status::NotEmpty),
     (FsError::NameTooLong, Status::NameTooLong),

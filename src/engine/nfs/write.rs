@@ -1,6 +1,7 @@
 //! WRITE and COMMIT: store data from the stream in a file and make it durable.
 //!
-//! A WRITE's data is stored as it arrives. Its reply is written when all of it is stored; a stable one waits for the sync.
+//! A WRITE's data is stored as it arrives. The reply is written when all data is stored; the reply to a stable WRITE is sent after
+//! the sync.
 
 use super::super::rpc::{Record, Request, patch_mark};
 use super::super::{Cx, Order, State};
@@ -76,7 +77,8 @@ impl Writing {
         State::Order(Order::Store { file, offset, len })
     }
 
-    /// Takes back the file, the offset and the unstored length after an [`Order::Store`] with this result.
+    /// Continues after an [`Order::Store`] with this result. Stores the order's file, its offset after the last data, and the
+    /// length that the driver has not received.
     pub(in super::super) fn resume(
         &mut self,
         record: &mut Record,

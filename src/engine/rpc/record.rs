@@ -40,7 +40,7 @@ impl Record {
     /// Reads the next fragment's mark.
     ///
     /// # Errors
-    /// `NeedInput`; `Closed` if the record is longer than any request, or has more fragments.
+    /// `NeedInput`; `Closed` as [`Record::check`].
     #[inline(never)]
     pub(in super::super) fn next_fragment(&mut self, stream: &mut Reader<'_>) -> Result<(), State> {
         let mark = Mark::parse(stream).ok_or(State::NeedInput)?;
@@ -51,7 +51,8 @@ impl Record {
         self.check()
     }
 
-    /// Fails if the record is longer than any request, or has more fragments.
+    /// Fails if the record is longer than [`RECORD_BYTES_MAX`], or has more fragments than [`FRAGMENT_COUNT`] and one for each
+    /// [`FRAGMENT_BYTES`] that have arrived.
     ///
     /// # Errors
     /// `Closed`.
@@ -84,7 +85,7 @@ impl Record {
         input: &mut Reader<'a>,
         joined: &'a mut heapless::Vec<u8, REQUEST_BYTES>,
     ) -> Result<&'a [u8], State> {
-        // A record that does not fit is answered from its head once the input buffer is full.
+        // Once the input buffer is full, the record is answered from its first bytes, which hold all that a request needs.
         let full = input.rest().len() >= REQUEST_BYTES;
         while !self.last {
             match self.next_fragment(input) {
@@ -113,7 +114,7 @@ const TOO_LONG: State = State::Closed(text!(
     "its record is longer, or in more fragments, than any request"
 ));
 
-/// Writes, at `mark`, the mark of the record that ends here, or with `bulk` that number of bytes after here.
+/// Overwrites the word at `mark` with the mark of a record that ends at the writer's position, or `bulk` bytes after it.
 pub(in super::super) fn patch_mark(reply: &mut Writer<'_>, mark: usize, bulk: u32) {
     let len = reply.position() - mark - MARK_BYTES;
     reply.patch(mark, Mark::whole(len as u32 + bulk));

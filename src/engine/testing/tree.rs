@@ -28,21 +28,21 @@ pub fn big_byte(at: usize) -> u8 {
 /// The behaviour of the simulated host, and counts of calls.
 #[derive(Default)]
 pub struct Host {
-    /// Opening a handle fails with this error.
+    /// Error returned when a handle is opened.
     pub lost: Cell<Option<FsError>>,
-    /// Operations on open objects fail with this error, although their attributes are known.
+    /// Error returned by operations on open objects, although their attributes are known.
     pub broken: Cell<Option<FsError>>,
-    /// Files shrink to this length (bytes) after their size was reported.
+    /// Length (bytes) to which files shrink after their size was reported.
     pub cut: Cell<Option<u64>>,
-    /// Files have descriptors, though the net cannot send from them.
+    /// True if files have descriptors, although the net cannot send from them.
     pub numbered: Cell<bool>,
-    /// Names and attributes cannot be made durable.
+    /// Error returned when names and attributes are made durable.
     pub commit_fails: Cell<Option<FsError>>,
-    /// Names or attributes were changed and not made durable.
+    /// True if names or attributes were changed and not made durable.
     pub is_dirty: Cell<bool>,
     /// Number of syncs of files, immediate ones and those of a commit.
     pub syncs: Cell<usize>,
-    /// Syncs fail with this error.
+    /// Error returned by syncs.
     pub sync_fails: Cell<Option<FsError>>,
     /// Data that the net has received into a pipe, if it supports pipes.
     pub pipe: Rc<RefCell<VecDeque<u8>>>,
@@ -52,17 +52,17 @@ pub struct Host {
     pub has_threads: Cell<bool>,
     /// Total number of jobs that were pending.
     pub jobs: Cell<u32>,
-    /// True if some of them have not ended.
+    /// True if some jobs are still pending.
     pub in_flight: Cell<bool>,
     /// Number of staged exports.
     pub staged_exports: Cell<usize>,
-    /// Reads find nothing in memory, even after a worker has read the data.
+    /// True if reads find nothing in memory, even after a worker has read the data.
     pub is_cold: Cell<bool>,
-    /// Jobs stay pending until the test ends them.
+    /// True if jobs stay pending until the test ends them.
     pub is_held: Cell<bool>,
-    /// Much data is not on disk: workers carry out the following writes.
+    /// True if much data is not on disk, so that workers carry out the following writes.
     pub is_behind: Cell<bool>,
-    /// Pending writes.
+    /// Number of pending writes.
     pub stores: Cell<usize>,
     /// Number of further `release_idle` calls that have something to release.
     pub to_rest: Cell<usize>,

@@ -19,7 +19,7 @@ const NAME_TOO_LONG: u32 = 63;
 const NOT_EMPTY: u32 = 66;
 const STALE: u32 = 70;
 const NOT_SYNCHRONOUS: u32 = 10002;
-/// All attributes: mode 0640, user 3, group 4, no size, last read at 5.000000006, last written at 7.000000008.
+/// All attributes but the size: mode 0640, user 3, group 4, last read at 5.000000006, last written at 7.000000008.
 const ALL: &[u32] = &[1, 0o640, 1, 3, 1, 4, 0, 2, 5, 6, 2, 7, 8];
 
 /// Makes a call that changes something in the objects `around`. A failing call must not change anything.

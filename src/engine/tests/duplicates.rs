@@ -34,7 +34,7 @@ fn retransmitted_change_is_carried_out_once() {
         let mut world = World::remembering();
         let first = world.send(&call.record()).output;
         let was = world.tree.ram().clone();
-        // Again on another connection, and in fragments.
+        // Retransmit on other connections, whole and in fragments.
         for cuts in [&[][..], &[30], &[4, 50, 80]] {
             let again = world.send(&call.fragments(cuts)).output;
             assert_eq!(again, first, "{name}");

@@ -17,7 +17,7 @@ const BAD_TYPE: u32 = 10007;
 const UNCHECKED: u32 = 0;
 const GUARDED: u32 = 1;
 const EXCLUSIVE: u32 = 2;
-/// Mode 0640, user 3, group 4, no size, last read at 5.000000006, last written at 7.000000008.
+/// All attributes but the size: mode 0640, user 3, group 4, last read at 5.000000006, last written at 7.000000008.
 const ALL: &[u32] = &[1, 0o640, 1, 3, 1, 4, 0, 2, 5, 6, 2, 7, 8];
 
 fn create(dir: &[u8], name: &[u8], how: u32, rest: &[u32]) -> Call {

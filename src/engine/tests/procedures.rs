@@ -168,7 +168,7 @@ fn change_on_read_only_export_returns_attributes() {
     ] {
         check(procedure, &[&[&[READ_ONLY][..]], top].concat());
     }
-    // Also a SETATTR that changes nothing, like the Linux kernel's server.
+    // A SETATTR that changes nothing fails too, as with the Linux kernel's server.
     let mut world = World::default();
     let handle = world.handle("hello");
     let nothing = Call::of(Procedure::SetAttr, &handle).words(&[0; 7]);

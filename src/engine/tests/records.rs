@@ -120,7 +120,7 @@ fn request_may_have_sixteen_fragments() {
     for (name, call) in every(&mut world) {
         let whole = world.reply(&call);
         for count in 1..=17 {
-            // Even cuts; all cuts at the front; all at the end. The latter two make empty fragments.
+            // Cuts at equal distances; all before the first byte; all before the last byte. The last two produce empty fragments.
             let even = (1..count).map(|at| call.0.len() * at / count).collect();
             for cuts in [even, vec![0; count - 1], vec![call.0.len() - 1; count - 1]] {
                 let talk = world.send(&call.fragments(&cuts));
@@ -276,7 +276,8 @@ fn reply_does_not_depend_on_output_room() {
     ]);
     for call in calls {
         let alone = world.reply(&call);
-        // The room left in the output ranges from too little to enough for all but the longest reply.
+        // The first reply leaves different amounts of space in the output: from too little for most replies to enough for all but
+        // the longest.
         for before in (57_000..=65_536).step_by(251) {
             let records = [Call::read(&big, 0, before).record(), call.record()];
             let talk = world.send(&records.concat());

@@ -330,7 +330,7 @@ fn write_in_short_record_stores_less() {
     // The total length is unknown in advance, because the record has two fragments.
     let cut = Call(call.0[..call.0.len() - 4].to_vec());
     assert_eq!(check_shorter(&cut.fragments(&[10_000]), 19_996), None);
-    // After too many fragments of next to no data, the connection is closed.
+    // After a hundred fragments with one byte of data in all, the connection is closed.
     let head = call.0.len() - 20_000;
     let record = call.fragments(&[&[head + 15_000][..], &[head + 15_001; 100]].concat());
     assert!(check_shorter(&record, 15_001).is_some());
@@ -338,7 +338,7 @@ fn write_in_short_record_stores_less() {
 
 #[test]
 fn write_accepts_the_fragment_sizes_of_clients() {
-    // Fragment sizes of YANFS, of TI-RPC and of xdrrec; then as many fragments as allowed.
+    // Fragment sizes of YANFS, of TI-RPC and of xdrrec. The last size is the smallest that is allowed.
     for (len, fragment) in [
         (32 << 10, 1456),
         (700_000, 1456),
@@ -525,7 +525,8 @@ fn alternating_writers_get_correct_wcc_attributes() {
                 };
                 let body = replies::parse(reply, asked).unwrap().unwrap();
                 assert_eq!(body.status, OK);
-                // The other client wrote before this turn.
+                // The other client may have written since this WRITE began. Attributes older than this round (`turn`) must not be
+                // reported; the reply omits them instead.
                 match body.before[0] {
                     Some(was) => assert!(was[4..] >= turn[4..], "{was:?} before {turn:?}"),
                     None => omitted_count += 1,
