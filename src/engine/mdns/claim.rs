@@ -71,8 +71,8 @@ impl Zone {
 }
 
 impl Responder {
-    /// Handles a conflict: another host claims `name`. If we own the name, probes for it again. If we are still probing, chooses a
-    /// new name, or gives the name up if its [`RenameStyle`] has no other name.
+    /// Handles a conflict: another host claims `name`. If we own the name, and it is no reverse mapping, probes for it again.
+    /// Otherwise chooses a new name, or gives the name up if its [`RenameStyle`] has no other name.
     pub(super) fn handle_conflict(&mut self, now: Instant, link: usize, name: NameId) {
         self.count_conflict(now);
         let ms = self.probe_delay_ms(now);

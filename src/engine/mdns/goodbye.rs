@@ -16,7 +16,7 @@ impl Responder {
             for record in self.zone.records.iter() {
                 link_state.schedule_goodbye(&self.zone, record, now);
             }
-            // Stops probing.
+            // Stop probing.
             link_state.probes_at = Instant::NEVER;
         }
     }
@@ -65,7 +65,8 @@ impl Responder {
 }
 
 impl LinkState {
-    /// Schedules the goodbye of a record if it was multicast on this link. Returns true if so.
+    /// Schedules the goodbye of a record if the record was multicast on this link and is no NSEC; otherwise cancels its multicast.
+    /// Returns true if a goodbye is scheduled.
     pub(super) fn schedule_goodbye(&mut self, zone: &Zone, record: &Entry, now: Instant) -> bool {
         let state = self.state(record);
         let is_known = state.last_multicast.get() != Instant::NEVER && record.kind != kind::NSEC;

@@ -53,7 +53,7 @@ impl Question {
         self.facts & fact != 0
     }
 
-    /// Time of the next query: at once for a refresh.
+    /// Time of the next query. For a refresh the time has already passed; NEVER if the slot is free.
     pub(super) const fn next(&self) -> Instant {
         match self.facts & (why::USED | why::REFRESH) {
             why::USED => self.due,
@@ -122,7 +122,7 @@ impl Questions {
         }
     }
 
-    /// Returns true if a unicast response about a name is accepted.
+    /// Returns true if a question for this name asked for a unicast response on this link within the last [`UNICAST_WAIT`].
     pub(super) fn accept_unicast(&self, now: Instant, name: NameId, link: LinkId) -> bool {
         let mut index = None;
         loop {
