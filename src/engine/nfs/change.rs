@@ -30,7 +30,7 @@ type CreateVerifier = [u8; CREATE_VERIFIER_BYTES];
 
 /// The verifiers of the last exclusive CREATEs: a repeated request with the same verifier succeeds. RFC 1813 section 3.3.8.
 ///
-/// Their memory is shared by the servers, which take turns, and may outlive them.
+/// The memory is shared by all servers, which access it in turn, and may outlive them.
 #[derive(Debug)]
 pub(super) struct CreateVerifiers {
     list: &'static mut [CreateVerifier],
@@ -62,10 +62,10 @@ impl CreateVerifiers {
 #[repr(C)]
 pub(super) struct WccData {
     procedure: Procedure,
-    /// The object that was created.
+    /// The created object. `None` if the call failed or creates none.
     made: Option<Node>,
     pub(super) caller: Caller,
-    /// The second directory, of RENAME and LINK.
+    /// For RENAME and LINK: the second directory, or the error of its handle.
     other: FsResult<Object>,
 }
 

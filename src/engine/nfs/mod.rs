@@ -95,8 +95,8 @@ struct Object {
 
 /// The state of NFS that all connections share.
 pub(super) struct Nfs {
-    /// The write verifier at start. Clients get this plus the number of failed syncs, so that it changes whenever unstable data may
-    /// be lost.
+    /// The write verifier, incremented whenever unstable data may be lost. If other servers run, it keeps its first value, and
+    /// clients get its sum with [`Turns::breaks`].
     verifier: u64,
     /// The lock shared with other servers of the same files, if there are any.
     turns: Option<&'static dyn Turns>,
