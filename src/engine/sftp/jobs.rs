@@ -97,7 +97,7 @@ impl Jobs {
     }
 }
 
-/// Continues a job by one slice through `buffer`. Returns `Later` unless that completes it.
+/// Continues a job by one slice through `buffer`. Returns `Later` if the job is not complete.
 fn go_on(
     job: &mut Job,
     check: &mut Check,
