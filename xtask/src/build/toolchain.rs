@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result, bail};
 use super::{Arch, workspace_root};
 use crate::setup;
 
-/// Starts Debian's compiler from the directory where it was unpacked. LD_LIBRARY_PATH, because its libraries are not on the dynamic
-/// linker's search path.
+/// Shell script that starts Debian's compiler from the directory where it was unpacked. Sets LD_LIBRARY_PATH because the dynamic
+/// linker does not search that directory for the compiler's libraries.
 const WRAPPER: &str = r#"#!/bin/sh
 usr=$(dirname "$0")/usr
 LD_LIBRARY_PATH=$usr/lib/x86_64-linux-gnu exec "$usr/bin/rustc" "$@"

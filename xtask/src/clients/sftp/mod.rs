@@ -44,7 +44,7 @@ pub struct Sftp {
     /// Time limit for the server to send or to accept data.
     pub time_max: Duration,
     ends: Ends,
-    /// Received bytes. Those from `taken` on have not been returned yet.
+    /// Received bytes. `receive` has returned the packets before index `taken`.
     arrived: Vec<u8>,
     taken: usize,
     last_id: u32,
@@ -125,8 +125,8 @@ impl Sftp {
         result
     }
 
-    /// Writes as much of `bytes` as one write(2) accepts. While it waits with `taking`, arriving data is buffered, and a timeout is
-    /// an error; without `taking`, a timeout returns 0.
+    /// Waits until write(2) accepts a part of `bytes`, and returns its length. With `taking`, data that arrives during the wait is
+    /// buffered, and a timeout is an error. Without it, no data is read, and a timeout returns 0.
     fn write(&mut self, bytes: &[u8], taking: bool) -> Result<usize> {
         if bytes.is_empty() {
             return Ok(0);

@@ -77,7 +77,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // Connects to wake the thread from accept(2), so that it sees `stop`. While it serves a client it does not wait.
+        // The thread checks `stop` only after accept(2) returns. If it is serving a client, this connection is queued.
         let _ = UnixStream::connect(self.socket());
     }
 }

@@ -247,7 +247,7 @@ impl Bare {
             answer == "OK",
             "the gdb stub did not write the code: {answer}"
         );
-        // After the detach the machine continues; the connection wakes it from its wait.
+        // Detach (D) resumes the machine. If it waits for an event in `hlt`, the incoming connection wakes it, and the code runs.
         stub.ask("D")?;
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
         Ok(())

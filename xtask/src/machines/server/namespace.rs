@@ -85,7 +85,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // A failure leaves the name behind; drop cannot handle that.
+        // On failure the name stays in /run/netns; drop cannot return the error.
         let _ = ip(&format!("netns del {}", self.name));
     }
 }

@@ -1,9 +1,9 @@
 //! The load generator: one connection with several requests in flight. Each reply must have the id of a request in flight, and
 //! the caller checks its content.
 //!
-//! One thread sends and receives without blocking in either call: a server that waits until its replies are read cannot deadlock
-//! with it, and on two processors the server has one for itself. The data of a WRITE is sent from the caller's buffer, and
-//! replies are parsed in the receive buffer: copies would add to the measured wall time.
+//! One thread sends and receives, and neither call blocks: a server that stops reading until its replies are read cannot cause a
+//! deadlock. With two processors, the server can use one alone. The data of a WRITE is sent from the caller's buffer, and
+//! replies are parsed in the receive buffer, because copies would add to the measured wall time.
 
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
@@ -171,7 +171,7 @@ impl<P: Protocol> Load<P> {
         self.inbox.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        // A large reply is read up to its end and not far beyond it: few bytes of the next one are moved to the front later.
+        // Limits the read to the end of a large reply (at least READ_MIN), so that the next `copy_within` moves few bytes.
         let missing = match self.inbox[..self.end].first_chunk() {
             Some(prefix) => (4 + P::len(*prefix)?).saturating_sub(self.end),
             None => 0,
@@ -192,8 +192,8 @@ impl<P: Protocol> Load<P> {
             PollFd::new(self.from.as_fd(), wanted & PollFlags::POLLIN),
             PollFd::new(self.to.as_fd(), wanted & PollFlags::POLLOUT),
         ];
-        // poll reports a hang-up even of a file without wanted events, so leave `to` out unless POLLOUT is wanted: else poll would
-        // return at once, again and again.
+        // poll(2) reports POLLHUP even if no event is requested. `to` is left out unless POLLOUT is wanted, because a hang-up of it
+        // would make every poll return at once.
         let count = if wanted.contains(PollFlags::POLLOUT) {
             2
         } else {

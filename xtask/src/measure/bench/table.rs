@@ -31,7 +31,7 @@ pub struct Subject {
     pub unit: Unit,
     /// Limits for its figures.
     pub aims: Vec<(What, Aim)>,
-    /// True if the kernel is measured without a server of ours or the peer's: a lower bound for servers.
+    /// True if the workload measures the kernel without stowaway or the peer, as a lower bound for servers.
     pub is_floor: bool,
     /// Last round in which the workload runs.
     pub round_max: u32,
@@ -273,16 +273,16 @@ pub enum What {
     Longest,
 }
 
-/// A limit for the median of a figure.
+/// A limit for the median of a figure, or for the median of its ratio to another figure.
 #[derive(Clone, Copy, Serialize)]
 pub struct Aim {
     bound: Bound,
     /// The gate.
     limit: f64,
-    /// A stricter limit to aim for; missing it does not miss the gate.
+    /// A stricter limit, which is reported; only `limit` decides whether the gate is reached.
     goal: Option<f64>,
     of: Of,
-    /// True if the worst round is compared instead of the median.
+    /// True if the largest value of all rounds is compared instead of the median. Used only with [`Of::Unit`].
     is_worst: bool,
 }
 
@@ -341,7 +341,7 @@ impl Aim {
         }
     }
 
-    /// Compares the round with the largest value: for faults that do not occur in every round.
+    /// Compares the largest value of all rounds instead of the median, for faults that do not occur in every round.
     pub const fn worst(self) -> Self {
         Self {
             is_worst: true,
@@ -379,7 +379,7 @@ impl What {
         }
     }
 
-    /// The figure of one turn, in that unit.
+    /// The figure of one turn, in the unit that [`Self::unit`] names.
     fn of(self, cost: &Cost, unit: Unit) -> f64 {
         let amount = cost.amount as f64;
         let seconds = match (self, unit) {

@@ -42,7 +42,7 @@ pub struct Args {
     svg: Option<PathBuf>,
 }
 
-/// Prints the tables; fails when a budget is exceeded or text formatting crept in.
+/// Prints the tables. Fails if a budget is exceeded or the file contains code of `core::fmt`.
 pub fn main(args: Args) -> Result<()> {
     if args.compare || args.attributes.is_some() {
         let table = match &args.attributes {
@@ -89,7 +89,7 @@ pub fn main(args: Args) -> Result<()> {
     refuse(&breaches)
 }
 
-/// Fails when a budget of any processor is exceeded or text formatting crept in; prints no tables.
+/// Fails if a budget of any processor is exceeded or a file contains code of `core::fmt`. Prints no tables.
 pub fn check() -> Result<()> {
     let mut breaches = Vec::new();
     for arch in Arch::ALL {
@@ -208,7 +208,7 @@ struct Sizes {
     sections: Vec<(String, u64, u64)>,
     crates: BTreeMap<String, u64>,
     modules: BTreeMap<String, u64>,
-    /// Functions of core's text formatting.
+    /// Symbols of `core::fmt` functions in the file; must be empty.
     formatting: Vec<String>,
 }
 

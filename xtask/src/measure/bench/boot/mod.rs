@@ -182,9 +182,9 @@ fn ms(time: Duration) -> f64 {
 /// initramfs of Linux.
 fn boots(frame: &mut Frame<'_>, file: &Path, init: &[u8], rounds: u32) -> Result<[Row; 5]> {
     const STATIC: &str = "export=/ram ip=10.0.2.15/24 gw=10.0.2.2";
-    // QEMU's user network retries only after six seconds if the guest had no address when a connection arrived, and gives a
-    // connection up that the guest does not answer for a second. So a guest with DHCP, or one that boots slowly, is called only
-    // after its console has printed that it is ready.
+    // QEMU's user network retries a connection after six seconds if the guest has no address yet, and resets it if the guest does
+    // not answer for a second. So the client connects to a guest with DHCP, or to one that boots slowly, only after the guest's
+    // console has printed this text.
     let ways = [
         (STATIC, None, ""),
         ("export=/ram ip=dhcp", None, "address 10.0.2.15"),
@@ -371,7 +371,7 @@ fn at_rest(frame: &mut Frame<'_>, file: &Path) -> Result<Row> {
         ..Options::default()
     })?;
     first_answer(&machine, Ipv4Addr::LOCALHOST)?;
-    // Announcing its name by mDNS takes a second and is repeated once: wait until that is over.
+    // The machine announces its name by mDNS twice, one second apart. Both must be over before CPU time is measured.
     machine.wait_for_line("announced")?;
     sleep(Duration::from_secs(3));
     let mut shares = Vec::new();

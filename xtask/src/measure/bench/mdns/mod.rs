@@ -115,7 +115,7 @@ pub fn main(args: &Args) -> Result<()> {
             .transpose()
     })?;
     frame.detach()?;
-    // End the responders: each start is measured alone on its link.
+    // Ends the responders, because each start is measured with no other responder on its link.
     drop(running);
     frame.rounds(starts, |workload, side| {
         let program = programs.get(side);

@@ -44,7 +44,7 @@ pub struct Args {
 enum Line {
     /// A workload on the compared servers
     Asked(Workload),
-    /// A floor without them
+    /// A floor, measured without the compared servers
     Floor(Floor),
 }
 
@@ -230,7 +230,7 @@ impl Side {
                 .map(|export| mount.mount(&ground.path(export).display().to_string()))
                 .into_iter()
                 .collect::<Result<Vec<_>>>()?;
-            // A seed per server: bytes that one server wrote must not pass as those of another.
+            // A different seed for each server: bytes written by one server fail the check of another.
             let objects = Objects::find(&mut aside, &roots, scale, pids[0].into())?;
             anyhow::Ok((aside, objects))
         };

@@ -76,7 +76,7 @@ pub fn check_made(
 ) -> Result<()> {
     let file = client.lookup(dir, MADE)?;
     check_filled(client, &file, pattern, file_bytes)?;
-    // A server may keep a removed file open for a while: free its data now, so that the next turn is not charged for that.
+    // A server may keep a removed file open for a while. Truncating it frees its blocks now, not during the next turn.
     client.set_attr(&file, Set::size(0))?;
     client.remove(dir, MADE)
 }

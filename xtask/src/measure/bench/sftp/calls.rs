@@ -39,7 +39,7 @@ pub struct Line {
     ours: Calls,
     /// The peer's calls; None for `--jail`, which the peer does not have.
     peer: Option<Calls>,
-    /// Largest number of our calls that is aimed for.
+    /// Aim: largest number of stowaway's system calls.
     aim: Option<f64>,
 }
 
@@ -155,7 +155,7 @@ impl Count {
         if matches!(self, Self::Start | Self::StartJailed) {
             return until_version(&session(0)?);
         }
-        // The second session has twice as many requests. The difference is theirs: start and end of the sessions cancel out.
+        // The second session has twice as many requests. The difference of the counts leaves out the start and end of a session.
         let (single, double) = (count_names(&session(1)?), count_names(&session(2)?));
         let count = match self {
             Self::Readdir => scale.crowd_count,
@@ -191,7 +191,7 @@ impl Count {
     }
 }
 
-/// Requests of a session; the session it is compared with has twice as many.
+/// Requests in the first session; the second one has twice as many.
 const COUNT: u64 = 512;
 
 /// Number of calls in a trace, by name.

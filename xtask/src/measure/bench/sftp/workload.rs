@@ -57,7 +57,7 @@ impl Workload {
         let moved = |title| Subject::new(title, Unit::Byte);
         let asked = |title| Subject::new(title, Unit::Request);
         let of_peer = |limit| Aim::at_most(limit).of(Of::Peer);
-        // Earlier files do not copy the data of a READ into the reply, so READs have no gate against them.
+        // No limit against an older build: it sends the data of a READ without a copy into the reply.
         let read = |title| Subject {
             before_max: None,
             ..moved(title).cpu(of_peer(0.92).goal(0.85))
@@ -278,8 +278,8 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Paths as a server without a jail sees them. Each server has its own `seed`, so that bytes that one server wrote do not pass
-    /// as those of another.
+    /// Paths as a server without a jail sees them. Each server has its own `seed`: bytes written by one server fail the check of
+    /// another.
     pub fn new(ground: &Ground, scale: &Scale, seed: u64) -> Self {
         let tree = ground.path(Export::Tree);
         let tmpfs = ground.path(Export::Tmpfs);
@@ -297,7 +297,7 @@ impl Objects {
                 .collect(),
             made: tmpfs.join("made"),
             standing: tmpfs.join(STANDING),
-            // A WRITE of any size uses a chunk of its own.
+            // Each WRITE uses the start of another chunk, so that no two WRITEs have equal data.
             pattern: Pattern::new(scale.big_bytes.div_ceil(SMALL) * CHUNK as u64, seed),
         }
     }

@@ -114,7 +114,7 @@ impl Clients {
                 cold,
                 plain: [tmpfs.0, ext4.0],
                 written: [tmpfs.1, ext4.1],
-                // A seed per server: bytes that one server wrote must not pass as those of another.
+                // A different seed for each server: bytes written by one server fail the check of another.
                 pattern: Pattern::new(scale.big_bytes, pid.into()),
                 waiting,
             })
@@ -227,12 +227,12 @@ impl Clients {
     }
 }
 
-/// Duration of a measurement beside work that has no end of its own.
+/// Duration of a measurement whose work continues until it is stopped.
 fn span(scale: &Scale) -> Duration {
     Duration::from_secs(if scale.is_quick() { 1 } else { 3 })
 }
 
-/// Calls `ask`, which sends a request and returns how long its reply took, again and again until `work` has returned.
+/// Calls `ask` repeatedly until `work` has returned. `ask` sends a request and returns the time until the reply.
 fn waits(
     mut ask: impl FnMut() -> Result<Duration> + Send,
     work: impl FnOnce() -> Result<()>,
@@ -259,7 +259,7 @@ fn waits(
     })
 }
 
-/// Sends one request and returns how long its reply took. Checks the reply after that.
+/// Sends one request and returns the time until the reply. Checking the reply is not part of that time.
 fn ask(
     client: &mut Client,
     question: Question,
@@ -354,7 +354,7 @@ fn free(directory: &Path) -> Result<u64> {
     Ok(stat.blocks_available() * stat.fragment_size())
 }
 
-/// Waits until `bytes` are free, less the tolerance for what other files have grown by.
+/// Waits until `bytes` are free, less 1 MiB, by which other files on the file system may have grown.
 fn wait_until_free(directory: &Path, bytes: u64) -> Result<()> {
     const TOLERANCE: u64 = 1 << 20;
     let is_free = || Ok((free(directory)? + TOLERANCE >= bytes).then_some(()));

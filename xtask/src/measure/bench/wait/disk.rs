@@ -19,9 +19,10 @@ use crate::measure::bench::ground::{CHUNK, Ground};
 pub const BYTES_PER_SECOND: u64 = 1 << 20;
 /// Size of the file on each disk in bytes. READs end before the file does, so that readahead has something to read.
 const FILE_BYTES: u64 = 64 << 20;
-/// Offset of the first READ. No READ ends where a large folio ends: the kernel may have read a part of the last folio only.
+/// Offset (bytes) of the first READ. It is not a multiple of a large folio's size, so that each READ ends inside a folio, of which
+/// the kernel may have read only a part.
 pub const FIRST_OFFSET: u64 = 51 << 12;
-/// Size of each file system in MiB: the least that mkfs.xfs accepts, and some more.
+/// Size (MiB) of each file system; mkfs.xfs accepts at least 300.
 const IMAGE_MIB: u64 = 320;
 /// The file's name.
 pub const FILE: &str = "cold";
