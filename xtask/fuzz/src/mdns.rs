@@ -89,7 +89,7 @@ pub fn receive(input: &[u8]) {
     }
 }
 
-/// Runs responder and browser until the time `until`: takes their messages and events.
+/// Runs responder and browser until the time `until`. Checks that their messages parse, and drops messages and events.
 fn drain(
     responder: &mut Responder,
     browser: &mut Browser,

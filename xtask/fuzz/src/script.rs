@@ -53,7 +53,7 @@ impl Object {
 pub enum Name {
     /// A name of the model tree, or `.` or `..`.
     There(u8),
-    /// A name that the script may create, of six.
+    /// One of six names that the script may create.
     New(u8),
     /// A name of up to 299 bytes.
     Long(u16),
@@ -82,7 +82,7 @@ pub enum Far {
     Near(u16),
     /// An offset within a large file.
     Middle(u32),
-    /// An offset around the largest of a file, i64::MAX.
+    /// An offset near i64::MAX, the largest offset of a file.
     End(u8),
     /// Any offset.
     Any(u64),
@@ -151,7 +151,8 @@ pub enum Creation {
     Unchecked(Change),
     /// Fails.
     Guarded(Change),
-    /// Fails unless the file was created with the same verifier, made of these two bytes. None of these equals a time in the tree.
+    /// Fails unless the file was created with the same verifier, made of these two bytes. The server stores verifiers as atime and
+    /// mtime; no file of the model tree has times that equal one.
     Exclusive(u8, u8),
 }
 

@@ -1,8 +1,8 @@
 //! `cargo xtask man`: man pages in target/stowaway/man, from the tables of `src/role` and from `image/man`.
 //!
-//! `image/man` has the manual part of each page: its date (`.Dd`), its description in one line (`.Nd`, unless
-//! the role's line in `stowaway --help` will do), and the sections from DESCRIPTION on. A section OPTIONS there has the rows for
-//! flags that `--help` leaves out.
+//! `image/man` has the hand-written part of each page: the date (`.Dd`), the sections from DESCRIPTION on, and optionally the
+//! one-line description (`.Nd`), which replaces the role's line in `stowaway --help`. A section OPTIONS there documents the flags
+//! that `--help` leaves out.
 
 mod page;
 mod tables;
@@ -44,7 +44,7 @@ pub fn main(args: Args) -> Result<()> {
 
 /// A finished page.
 struct Page {
-    /// Such as `stowaway-nfs.8`.
+    /// File name, such as `stowaway-nfs.8`.
     name: String,
     text: String,
 }
@@ -91,7 +91,7 @@ fn write(pages: &[Page], dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The complaints of `mandoc -Tlint`, except that a page is not installed on this machine.
+/// The messages of `mandoc -Tlint`, except those about references to pages that are not installed on this machine.
 fn lint(paths: &[PathBuf]) -> Result<Vec<String>> {
     setup::need(&[Package::MANDOC])?;
     let output = Command::new("mandoc")
@@ -116,7 +116,7 @@ mod tests {
     fn flags_are_the_same_in_code_help_and_page() -> Result<()> {
         let root = workspace_root();
         let tables = Tables::read(&root)?;
-        // This compares the pages with the code.
+        // Fails if a page and the code have different flags.
         pages(&root)?;
         for role in &tables.roles {
             let name = role.names[0].as_str();
@@ -142,7 +142,7 @@ mod tests {
             }
             for flag in help.iter().filter(|flag| *flag != "--help") {
                 let is_known = flags.iter().any(|names| names.contains(flag));
-                // The help of nfs is that of serve, too.
+                // `serve` prints the help of nfs, so that text also lists flags of serve.
                 let is_of_serve = tables
                     .flags("serve")
                     .iter()

@@ -1,4 +1,4 @@
-//! A man page in mdoc(7): head, synopsis and options from the tables, and the sections of the manual part.
+//! A man page in mdoc(7): head, synopsis and options generated from the tables, and the hand-written sections from `image/man`.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::tables::Tables;
 
-/// Flags that the help of a role leaves out. Their man pages have them in the manual part.
+/// Flags that `--help` of a role leaves out, with the reason. The hand-written part of the man page documents them.
 #[cfg(test)]
 pub(super) const NOT_IN_HELP: &[(&str, &[&str], &str)] = &[
     (
@@ -34,28 +34,28 @@ pub(super) const NOT_IN_HELP: &[(&str, &[&str], &str)] = &[
 /// Longest line of running text (bytes): mandoc reports those above 80.
 const LINE_BYTES_MAX: usize = 78;
 
-/// A row of a help: `  -n PORT    NFS on this port (2049)`.
+/// A row of a `--help` text: `  -n PORT    NFS on this port (2049)`.
 struct Row {
-    /// The flags that it names, in its order.
+    /// The names of the flag, in the order of the row.
     flags: Vec<String>,
-    /// The argument of the last one, or a row's head without flags.
+    /// All other words of the row's head: the flag's argument, or a value such as a form of `--net`.
     argument: String,
     text: String,
 }
 
-/// The parts of a help.
+/// A parsed `--help` text.
 struct Help {
     rows: Vec<Row>,
-    /// Lines that say how to start the role, without the word `stowaway`.
+    /// The usage lines (synopsis), without the word `stowaway`.
     usage: Vec<String>,
 }
 
-/// The manual part of a page, a file in `image/man`.
+/// The hand-written part of a page: a file in `image/man`.
 struct Hand {
     date: String,
-    /// The description in one line; without it, the role's line in `stowaway --help` is used.
+    /// The one-line description (`.Nd`). None: the role's line in `stowaway --help` is used.
     title: Option<String>,
-    /// Rows for flags that no help has.
+    /// mdoc rows for the flags that `--help` leaves out.
     options: String,
     /// Other sections: the name and the text, in the order of the file.
     sections: Vec<(String, String)>,
@@ -126,7 +126,7 @@ pub(super) fn of_program(
     Ok(page)
 }
 
-/// The section of the manual that has the page of a role: commands of users are in 1.
+/// The manual section of a role's page: 1 for user commands, 8 for servers.
 pub(super) fn section_of(role: &str) -> u8 {
     match role {
         "ls" | "cat" | "browse" | "publish" | "resolve" => 1,
@@ -134,12 +134,12 @@ pub(super) fn section_of(role: &str) -> u8 {
     }
 }
 
-/// The description of a role in one line, as its page has it.
+/// The one-line description (`.Nd`) in a page.
 pub(super) fn title(page: &str) -> Option<&str> {
     page.lines().find_map(|line| line.strip_prefix(".Nd "))
 }
 
-/// All flags in the rows of a list in mdoc, each with its dashes.
+/// All flags in the rows of an mdoc list, each with its dashes.
 fn flags_in_rows(list: &str) -> Vec<String> {
     let rows = list.lines().filter_map(|line| line.strip_prefix(".It "));
     rows.flat_map(|row| {
@@ -152,7 +152,7 @@ fn flags_in_rows(list: &str) -> Vec<String> {
     .collect()
 }
 
-/// Returns true if a help has the flag as a word, in a row or elsewhere.
+/// Returns true if a `--help` text contains the flag as a word, in a row or elsewhere.
 #[cfg(test)]
 pub(super) fn names_flag(help: &str, flag: &str) -> bool {
     words(help).any(|word| word == flag)
@@ -163,7 +163,7 @@ fn words(help: &str) -> impl Iterator<Item = &str> {
     help.split(|letter: char| letter.is_whitespace() || "[]|,:;()".contains(letter))
 }
 
-/// The flags that a help lists: those of its rows, and other words that begin with two dashes.
+/// The flags in a `--help` text: the flags of its rows, and all other words that begin with two dashes.
 #[cfg(test)]
 pub(super) fn flags_of_help(help: &str) -> Vec<String> {
     let rows = Help::parse(help).rows;
@@ -276,21 +276,21 @@ fn head(name: &str, date: &str, title: &str) -> String {
     )
 }
 
-/// `  nfs --export DIR ...<TAB>serves directories; also as unfsd`: what follows the tabs.
+/// The description after the tab in a role's line of `stowaway --help`, such as `  nfs --export DIR ...<TAB>serves directories`.
 fn title_of(summary: &str) -> Option<String> {
     let (_, title) = halves(summary.trim());
     let title = title.trim().trim_end_matches('.');
     (!title.is_empty()).then(|| title.to_owned())
 }
 
-/// A row's head and its text: a tab or two blanks are between them.
+/// Splits a row into its head and its text, which a tab or two blanks separate.
 fn halves(row: &str) -> (&str, &str) {
     let at = [row.find('\t'), row.find("  ")].into_iter().flatten().min();
     row.split_at_checked(at.unwrap_or(row.len()))
         .unwrap_or((row, ""))
 }
 
-/// Options of the manual part, then those of the help, then those of included modules; each flag once.
+/// The options of the hand-written part, then those of `--help`, then those of included modules. Lists each flag once.
 fn options(tables: &Tables, module: &str, help: Help, hand: &Hand) -> Result<String> {
     let mut text = hand.options.clone();
     let mut listed = flags_in_rows(&hand.options);
@@ -307,7 +307,7 @@ fn options(tables: &Tables, module: &str, help: Help, hand: &Hand) -> Result<Str
     let known = tables.flags(module);
     for row in &rows {
         let is_listed = |flag: &String| listed.contains(flag);
-        // A second row for a flag: another form of its value.
+        // True if the row describes another form of the value of a flag that is already listed.
         let is_variant = row.flags.len() == 1 && row.argument.contains(':');
         let variant = (&row.flags, &row.argument);
         if row.flags.is_empty() || row.flags.iter().all(is_listed) && !is_variant {
@@ -345,7 +345,7 @@ fn options(tables: &Tables, module: &str, help: Help, hand: &Hand) -> Result<Str
     Ok(text)
 }
 
-/// The forms of `--net`, which have a help of their own.
+/// The section NETWORK: the forms of `--net`, from the text of `--net help`.
 fn links(tables: &Tables) -> String {
     let help = tables
         .modules
@@ -368,7 +368,7 @@ fn links(tables: &Tables) -> String {
     section + ".El\n"
 }
 
-/// Fails unless the options of a page list each flag of the code, with all its names, and no other.
+/// Fails unless the options of a page list exactly the flags of the code, each with all its names.
 fn check_flags(options: &str, tables: &Tables, module: &str) -> Result<()> {
     let listed = flags_in_rows(options);
     let known: Vec<&String> = tables.flags(module).into_iter().flatten().collect();
@@ -385,12 +385,12 @@ fn check_flags(options: &str, tables: &Tables, module: &str) -> Result<()> {
     }
 }
 
-/// One way to start the role, in macros.
+/// Appends one usage line as mdoc macros.
 fn synopsis(line: &str, page: &mut String) {
     let mut words = line.split(' ');
     _ = writeln!(page, ".Nm stowaway {}", words.next().unwrap_or_default());
     let rest: Vec<&str> = words.collect();
-    // A group in brackets is one macro; blanks may be in it.
+    // A group in brackets becomes one `.Op` macro, even if it contains blanks.
     for part in grouped(&rest) {
         let (name, part) = match part
             .strip_prefix('[')
@@ -411,7 +411,7 @@ fn synopsis(line: &str, page: &mut String) {
     }
 }
 
-/// Words, with those in one pair of brackets together.
+/// Joins the words inside one pair of brackets, such as `[-n` and `PORT]`, into one word.
 fn grouped(words: &[&str]) -> Vec<String> {
     let mut groups: Vec<String> = Vec::new();
     let mut depth = 0;
@@ -430,13 +430,13 @@ fn grouped(words: &[&str]) -> Vec<String> {
     groups
 }
 
-/// With a capital and a full stop.
+/// Makes the text a sentence: a capital letter at the start and a full stop at the end.
 fn sentence(text: &str) -> String {
     let mut text = text
         .trim_start_matches("... ")
         .trim_end_matches([' ', ';'])
         .to_owned();
-    // Not the first word of a value: `kernel: …`.
+    // The first word stays unchanged if it is a literal value, such as `kernel:`.
     let first = text.split([' ', ',']).next().unwrap_or_default();
     if first.chars().all(|letter| letter.is_ascii_lowercase())
         && let Some(letter) = text.get_mut(..1)
@@ -449,7 +449,7 @@ fn sentence(text: &str) -> String {
     text
 }
 
-/// Running text: a line or more for each sentence, nothing that is taken for a macro.
+/// Formats running text: each sentence starts a new line, and a word that mdoc would read as a macro is escaped.
 fn text(text: &str) -> String {
     let mut lines = String::new();
     for sentence in text.replace('\\', "\\e").replace(". ", ".\n").lines() {

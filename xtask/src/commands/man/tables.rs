@@ -1,6 +1,6 @@
 //! The roles, their flags and their help, read from the sources in `src/role`.
 //!
-//! The parser knows the forms that are in use there: `roles!`, `flags!`, and constants named HELP, MORE_HELP, SUMMARY and FLAGS.
+//! The parser reads `roles!`, `flags!`, and constants named HELP, MORE_HELP, SUMMARY and FLAGS, as far as `src/role` uses them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,26 +14,26 @@ use walkdir::WalkDir;
 
 /// A role: a line of `roles!`.
 pub(super) struct Role {
-    /// The names that start it, the usual one first.
+    /// Names by which the role is started; the usual one is first.
     pub(super) names: Vec<String>,
-    /// Its module in `src/role`.
+    /// The module in `src/role` that implements the role.
     pub(super) module: String,
 }
 
 /// The command line of a module of `src/role`, as its constants and `flags!` declare it.
 #[derive(Default)]
 pub(super) struct Module {
-    /// Each flag of its `flags!`, with all its names: `-a`, `--all`. Operands are left out.
+    /// The flags in `flags!`, each with all its names, such as `-a` and `--all`. Operands are left out.
     pub(super) flags: Vec<Vec<String>>,
     /// The text of `--help`; empty if the module has none of its own.
     pub(super) help: String,
-    /// The text of a second help, as of `--net help`.
+    /// The text of a second help, such as that of `--net help`; empty if the module has none.
     pub(super) more_help: String,
-    /// Its line in `stowaway --help`.
+    /// The role's line in `stowaway --help`.
     pub(super) summary: String,
-    /// Other modules whose flags it accepts.
+    /// Other modules whose flags this module accepts.
     pub(super) includes: Vec<String>,
-    /// The module whose help it prints if it has none of its own.
+    /// The module whose help is printed if this module has none.
     pub(super) base: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Reads them below `root`, the project's directory.
+    /// Reads the tables from `src/role` below `root`, the workspace root.
     pub(super) fn read(root: &Path) -> Result<Self> {
         let dir = root.join("src/role");
         let roles = roles(&dir.join("mod.rs"))?;
@@ -161,7 +161,7 @@ impl Tables {
         while let Some(token) = tokens.get(index) {
             index += 1;
             match token {
-                // An attribute.
+                // Skips the `#` of an attribute.
                 TokenTree::Punct(punct) if punct.as_char() == '#' => index += 1,
                 TokenTree::Ident(ident) if ident == "text" => {
                     if let Some(TokenTree::Group(body)) = tokens.get(index + 1) {
@@ -307,7 +307,7 @@ fn included(tokens: TokenStream, to: &mut Vec<String>) {
     }
 }
 
-/// The value of a text: a literal, `concat!` of several, or `include_str!` of a file beside `file`.
+/// The string that an expression yields: a literal, `concat!` of literals, or `include_str!` of a file beside `file`.
 fn literal(tokens: TokenStream, file: &Path) -> Result<String> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     match tokens.as_slice() {

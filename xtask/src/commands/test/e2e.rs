@@ -93,7 +93,7 @@ fn compile_job(
     job
 }
 
-/// Gives repetitions of a job distinct names: `#2`, `#3`, …
+/// Appends `#2`, `#3`, … to the names of repeated jobs, so that each name is unique.
 pub fn number_repeats(jobs: &mut [Job]) {
     let mut counts = std::collections::HashMap::new();
     for job in jobs {

@@ -6,8 +6,8 @@ use std::process::Command;
 /// Shell script for the new namespaces: sets loopback up, mounts an empty /run/netns for `ip netns`, then executes the program.
 const ENTER: &str = "ip link set lo up && mkdir -p /run/netns && mount -t tmpfs netns /run/netns && exec \"$0\" \"$@\"";
 
-/// A command that runs `program` in its own namespaces; without root, in ours. When the thread that spawned the command ends, the
-/// kernel kills the process (PDEATHSIG) and, with its PID namespace, all its descendants.
+/// A command that runs `program` in its own namespaces; without root, in those of this process. When the thread that spawned the
+/// command ends, the kernel kills the process (PDEATHSIG) and, with its PID namespace, all its descendants.
 pub fn command(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);

@@ -51,7 +51,7 @@ struct Package {
     name: String,
     version: String,
     license: Option<String>,
-    /// None for crates of the workspace.
+    /// The registry or repository of the crate; None for crates of the workspace.
     source: Option<String>,
     targets: Vec<Target>,
 }

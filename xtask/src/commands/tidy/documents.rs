@@ -1,4 +1,4 @@
-//! The documents for people: README's length, the links between the documents, and the paths that they name.
+//! Checks README.md and the files in image/doc: README's length, links between the documents, and paths in code spans.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use walkdir::WalkDir;
 
-/// Most lines of README.md.
+/// Maximum number of lines of README.md.
 const README_LINES_MAX: usize = 150;
-/// Where a path in a code span begins that is one of ours.
+/// Prefixes of code spans that are paths of this repository and must exist.
 const OUR_FOLDERS: [&str; 5] = ["image/", "linker/", "qemu/", "src/", "xtask/"];
 
-/// A document, and where it is, relative to the root.
+/// A document, and its path relative to the root.
 struct Document {
     path: PathBuf,
     text: String,
 }
 
-/// Finds wrong links and paths, and a README that is too long, below `root`; each as `file:line: breach`.
+/// Returns a message `FILE:LINE: PROBLEM` for each broken link, each missing path, and a README that is too long.
 pub(super) fn check(root: &Path) -> Result<Vec<String>> {
     let documents = documents(root)?;
     let mut breaches = Vec::new();
@@ -69,25 +69,25 @@ fn links(line: &str) -> impl Iterator<Item = &str> {
     after.filter_map(|rest| rest.split_once(')').map(|(target, _)| target))
 }
 
-/// The code spans of a line. A line of code has none.
+/// The code spans of a line. A line indented by four blanks is a code block and has none.
 fn spans(line: &str) -> impl Iterator<Item = &str> {
     let text = if line.starts_with("    ") { "" } else { line };
     text.split('`').skip(1).step_by(2)
 }
 
-/// True if a span is a path of ours, without a word in capitals, which stands for a name.
+/// Returns true if a code span is a path of this repository without a placeholder, `*`, `:` or blank.
 fn is_path(span: &str) -> bool {
     let is_ours = OUR_FOLDERS.iter().any(|folder| span.starts_with(folder));
     let has_placeholder = span.split(['/', '.', '-']).any(is_placeholder);
     is_ours && !has_placeholder && !span.contains([' ', '*', ':', '…'])
 }
 
-/// True if a word in a path or command stands for a name: `ROLE`.
+/// Returns true if a word in a path or command is a placeholder, such as `ROLE`.
 fn is_placeholder(word: &str) -> bool {
     word.len() > 1 && word != "README" && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-/// Why a link does not resolve.
+/// The reason why a link does not resolve; None if it does, or if it is an https link, which is not checked.
 fn broken(
     root: &Path,
     document: &Document,
@@ -117,7 +117,7 @@ fn broken(
     (!headings.any(|known| known == heading)).then_some("leads to no heading")
 }
 
-/// The path without `..`.
+/// Resolves `..` in a path, without access to the file system.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
@@ -130,7 +130,7 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// A heading as links name it: lower case, blanks as dashes, no punctuation.
+/// The anchor that links use for a heading: lower case, dashes for blanks, no punctuation.
 fn anchor(title: &str) -> String {
     let kept = |letter: &char| letter.is_alphanumeric() || " -_".contains(*letter);
     let title = title.to_lowercase();

@@ -1,8 +1,8 @@
 //! `cargo xtask tidy`: checks the sources against the import table and the house rules that clippy and rustc do not know.
 //!
 //! Checks which module imports which, import cycles, the head (`//!`) of every file, and the modules that may contain unsafe code.
-//! Test code may import everything. Also checks the licences of all dependencies, and that the executable contains each crate in
-//! one version only.
+//! Test code may import everything. Also checks the licences of all dependencies, that the executable contains each crate in
+//! one version only, and the links and paths in the documents.
 
 mod circles;
 mod crates;

@@ -1,4 +1,4 @@
-//! Tells whether the server was killed during an operation.
+//! Detects whether the server was killed during an operation.
 
 use std::fs;
 use std::io;

@@ -19,10 +19,10 @@ use super::model::{Model, Node};
 
 /// Maximum number of paths per worker.
 const NAMES_MAX: usize = 60;
-/// Above this length in bytes, a file is removed instead of appended to. Half of it limits random offsets and lengths.
+/// Length (bytes) above which a file is removed instead of appended to. Random offsets and new lengths are below half of it.
 const FILE_MAX: usize = 256 * 1024;
 
-/// See the module documentation.
+/// Performs random operations and records the expected tree.
 pub struct Worker<'a> {
     home: PathBuf,
     name: String,
@@ -65,12 +65,12 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Lines for everything that must exist.
+    /// The manifest lines of all objects that must exist.
     pub fn manifest(&self) -> Vec<String> {
         self.model.lines(&self.name)
     }
 
-    /// The numbers of operations done and already done.
+    /// A line with the numbers of operations, by kind: those that succeeded, and those in `repeated`.
     pub fn summary(&self) -> String {
         format!("done {:?}, already done {:?}", self.done, self.repeated)
     }

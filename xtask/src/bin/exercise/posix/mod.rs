@@ -1,8 +1,8 @@
 //! `exercise posix DIR`: prints the results of POSIX calls, one line each: `USER LAW: ACTION: RESULT`. Must run as root.
 //!
-//! Covers what pjdfstest does not test, mainly EACCES and EPERM. There are no expected results: a test runs it on two file systems
-//! and compares the lines. So a line has error names, modes, sizes and which timestamps advanced, but no times, inode numbers or
-//! paths.
+//! A *law* is a function that makes calls about one topic of POSIX and prints their results. The laws cover what pjdfstest does not
+//! test, mainly EACCES and EPERM. There are no expected results: a test runs the laws on two file systems and compares the lines.
+//! So a line has error names, modes, sizes and which timestamps advanced, but no times, inode numbers or paths.
 
 mod files;
 mod owners;
