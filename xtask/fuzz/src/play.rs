@@ -32,7 +32,7 @@ struct Play {
     parts: World,
     /// True while both servers have the same files. After a failed WRITE they may have stored different parts of the data.
     alike: bool,
-    /// Handles that calls use.
+    /// Handles that calls use: those of the model tree, an invalid one, and those in earlier replies.
     known: Vec<Vec<u8>>,
     /// The last call, and the reply of `parts`.
     last: Option<(Call, Vec<u8>)>,
@@ -144,7 +144,7 @@ impl Play {
         self.last = Some((call, parts));
     }
 
-    /// Remembers the handles in a reply. Of WRITE and COMMIT, checks the write verifier and the stability.
+    /// Adds the handles in a reply to `known`. For WRITE and COMMIT, checks the write verifier and the stability.
     fn learn(&mut self, answer: &Answer, asked: Asked, call: &Call) {
         let Ok(body) = answer else {
             return;

@@ -148,8 +148,8 @@ impl Image {
     }
 }
 
-/// LZMA's parameters lc, lp and pb (context bits: previous byte, literal position, position). Each is the best for some processor's
-/// code.
+/// Candidates for LZMA's parameters lc, lp and pb (context bits: previous byte, literal position, position). Each is the best for
+/// the code of some architecture.
 const PARAMETERS: [[u8; 3]; 5] = [[3, 0, 0], [4, 0, 0], [2, 0, 0], [3, 0, 2], [1, 2, 2]];
 
 /// Compresses with each of `PARAMETERS` and returns the shortest result. The first three bytes are the parameters.
@@ -281,7 +281,8 @@ fn compare<H: FileHeader<Endian = Endianness>>(plain: &[u8], packed: &[u8]) -> R
             && stream.offset + stream.in_file == packed.len() as u64,
         "some bytes of the packed file are not mapped"
     );
-    // At the end, the unpacker unmaps everything from the packed data up to the image: neither code nor image may be in there.
+    // At its end, the unpacker unmaps all memory from the packed data up to the image. That range may contain neither code nor
+    // image.
     ensure!(
         code.address + code.in_memory <= stream.address / PAGE * PAGE
             && stream.address + stream.in_memory <= memory.address,

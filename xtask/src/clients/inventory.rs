@@ -135,7 +135,7 @@ fn thing(path: &Path, metadata: &Metadata) -> Result<Thing> {
 const WHOLE_BYTES_MAX: u64 = 64 << 20;
 /// Size (bytes) of one read.
 const PIECE_BYTES: u64 = 1 << 20;
-/// Largest extent of a file in an ISO image (bytes).
+/// Largest extent (bytes) of a file in an ISO image, rounded up by at most one sector: its length is a 32-bit field.
 const EXTENT_BYTES_MAX: u64 = 4 << 30;
 
 /// The SHA-256 of a file in hexadecimal. `read` fills a buffer from an offset. A large file is hashed only at its start, at its

@@ -32,7 +32,7 @@ nix::ioctl_write_ptr_bad!(
     ifreq
 );
 
-/// The cable. Its threads run until the process ends or the stack closes the socket.
+/// The cable. Frames are forwarded until the stack closes the socket; the thread that reads the TAP runs until the process ends.
 pub struct Cable {
     faults: Arc<AtomicUsize>,
     socket: PathBuf,
@@ -88,7 +88,7 @@ fn tap(name: &str) -> Result<File> {
     Ok(file)
 }
 
-/// Forwards frames in both directions until one end is closed.
+/// Forwards frames in both directions. Returns after the stack has closed the socket and reading the TAP has failed.
 fn join(
     tap: &File,
     stack: &UnixStream,
@@ -185,7 +185,7 @@ impl FaultInjector {
     }
 }
 
-/// Passes each frame to `hand_out` when it is due. Returns if `hand_out` returns false or the sender is gone.
+/// Passes each frame to `hand_out` when it is due. Returns when `hand_out` returns false or the sender was dropped.
 fn deliver(frames: &Receiver<Delayed>, mut hand_out: impl FnMut(&[u8]) -> bool) {
     let mut waiting: BinaryHeap<Delayed> = BinaryHeap::new();
     loop {

@@ -95,7 +95,7 @@ impl Client {
             .context("cannot send to the server")
     }
 
-    /// Reads one record, which must be a single fragment. None if the server closed the connection.
+    /// Reads one record, which must be a single fragment. None if the connection was closed or reset, even within the record.
     pub fn receive(&mut self) -> Result<Option<&[u8]>> {
         let mut mark = [0; 4];
         match self.stream.read_exact(&mut mark) {

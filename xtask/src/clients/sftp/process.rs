@@ -343,8 +343,8 @@ impl Ended {
         self.status.code()
     }
 
-    /// Returns true if the server ended in a way that is correct after its client left: silently, with exit code 0 or by SIGHUP or
-    /// SIGPIPE.
+    /// Returns true if the server ended correctly after its client left: with an empty stderr, and with exit code 0 or by SIGHUP or
+    /// SIGPIPE. After a hang-up of a terminal, exit code 11 is correct, too.
     pub fn is_for_want_of_a_client(&self, wire: Wire) -> bool {
         /// Exit code after a malformed packet, as OpenSSH's.
         const MALFORMED: i32 = 11;

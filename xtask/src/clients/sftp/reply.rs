@@ -299,7 +299,7 @@ impl Version {
     }
 }
 
-/// File system figures (statvfs@openssh.com), as fstatvfs(3) names them.
+/// The reply to statvfs@openssh.com and fstatvfs@openssh.com: the fields of fstatvfs(3)'s `struct statvfs`, in the same order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Decode, Encode)]
 pub struct StatVfs {
     pub block_size: u64,

@@ -1,6 +1,6 @@
 //! `cargo xtask hello`: two minimal programs whose code is inside the ELF headers, and a container image of each.
 //!
-//! Linux (`fs/binfmt_elf.c`) reads nine fields of the ELF header and one program header. The two headers may overlap, and unread
+//! Linux (`fs/binfmt_elf.c`) reads seven fields of the ELF header and one program header. The two headers may overlap, and unread
 //! fields may hold code. A program is a list of pieces, each with its bytes and file offset. Pieces may overlap where their bytes
 //! are equal; every byte of the file must belong to a piece.
 

@@ -1,4 +1,5 @@
-//! The end-to-end suites against the built executable. Compiled once; each test runs in its own process and namespaces.
+//! The end-to-end suites against the built executable. They are compiled once. Each test runs in its own process and namespaces;
+//! the tests of a suite with `together` share one process.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -219,10 +219,10 @@ fn wait(child: &mut Child, end: Option<Instant>) -> Result<bool> {
     }
 }
 
-/// Packages to lint as the product. Separate from the tools: cargo would unify features, and a crate with its std feature would
-/// bring a second panic handler.
+/// Packages to lint as the product, apart from the tools: in one run, cargo would unify features, and a crate with its std feature
+/// would bring a second panic handler.
 const PRODUCT: &[&str] = &["-p", "stowaway", "--features", "unpack"];
-/// Packages to lint as tools. With xtask's own profile, so that its compiled macros and build scripts are reused.
+/// Packages to lint as tools, with the profile in which xtask is built, so that compiled macros and build scripts are reused.
 const TOOLS: &[&str] = &[
     "-p",
     "xtask",

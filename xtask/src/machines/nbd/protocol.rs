@@ -38,7 +38,7 @@ const LEN_MAX: u32 = 32 << 20;
 
 /// Size (bytes) of a request header.
 const REQUEST_BYTES: usize = 28;
-/// Most requests carried out before replies are sent. More than QEMU has in flight at once.
+/// Maximum number of requests that are started before replies are sent. QEMU has fewer in flight.
 const BATCH_MAX: usize = 64;
 
 /// Serves one client until it disconnects.
@@ -49,8 +49,8 @@ pub(super) fn converse(stream: UnixStream, disk: &Shared) -> Result<()> {
     }
     let mut is_connected = true;
     while is_connected {
-        // Starts all requests that have already arrived before it replies to the first. A disk with a queue does the same, so a
-        // client must not rely on an earlier reply.
+        // All requests that have arrived are started before the first reply is sent, as on a disk with a queue: the reply to one
+        // request need not precede the start of the next.
         let mut batch = Vec::new();
         loop {
             match Request::read(&mut requests, disk)? {

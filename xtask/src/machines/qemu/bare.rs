@@ -63,7 +63,7 @@ pub struct Options<'a> {
     /// The backend of the network card, a value of QEMU's -netdev without an id, opened in the calling thread's network namespace.
     /// None: QEMU's user network.
     pub network: Option<&'a str>,
-    /// QEMU opens a gdb stub, which [`Bare::plant`] needs.
+    /// True if QEMU opens a gdb stub, which [`Bare::plant`] needs.
     pub has_stub: bool,
 }
 
@@ -144,7 +144,7 @@ impl Bare {
         self.qemu.id()
     }
 
-    /// Sends a command to QEMU's monitor and returns the output.
+    /// Sends a command to QEMU's monitor and returns the output, including the prompts.
     pub fn monitor(&self, command: &str) -> Result<String> {
         /// Printed by the monitor when it is ready for a command.
         const PROMPT: &str = "(qemu) ";

@@ -91,7 +91,7 @@ impl Guest {
             .stderr(errors)
             .spawn()
             .with_context(|| format!("cannot start {}", machine.program))?;
-        // `command` holds the far end of the control socket. Once this copy is closed, the end of QEMU closes the connection.
+        // Closes this process's copy of the far end (in `command`), so that `control` reads end of file when QEMU ends.
         drop(command);
         let mut guest = Self {
             qemu,
@@ -181,8 +181,8 @@ impl Guest {
         }
     }
 
-    /// Adds the script, the console's last lines and QEMU's stderr to an error. Kills a guest that did not reply, so that no later
-    /// call waits for it.
+    /// Adds the script, and the last lines of the console and of QEMU's stderr, to an error. Also kills QEMU, so that no later call
+    /// waits for a reply.
     fn explain(&mut self, error: anyhow::Error, script: &str) -> anyhow::Error {
         let tail_of = |file: &str| {
             last_lines(&fs::read(self.directory.path().join(file)).unwrap_or_default())
@@ -204,8 +204,7 @@ impl Drop for Guest {
     }
 }
 
-/// Splits output from exit code if `text` ends with "MARK CODE
-/// ".
+/// Splits the output from the exit code if `text` ends with `MARK CODE` and a newline. Otherwise the script still runs: None.
 fn split_end(text: &[u8], mark: &str) -> Option<Answer> {
     let line = text.strip_suffix(b"\n")?;
     let start = line.len().saturating_sub(mark.len() + " 255".len());

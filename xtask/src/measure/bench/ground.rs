@@ -39,7 +39,7 @@ const FILE_MAX: u64 = 16384;
 
 /// Size of a WRITE in bytes.
 pub const CHUNK: usize = 1 << 20;
-/// Distance in the pattern, in bytes, between the starts of successive chunks; not 0, so that no two chunks of a file are equal.
+/// Distance (bytes) between the starts of successive chunks in the pattern. Chunks overlap, but no two chunks of a file are equal.
 const STRIDE: usize = 64;
 /// Number of successive turns that write different bytes to the same offset.
 const SHIFT_MAX: usize = 16;
@@ -78,7 +78,7 @@ impl Scale {
         self.request_count < Self::FULL.request_count
     }
 
-    /// The scale that the arguments ask for.
+    /// The scale for these arguments: [`Self::QUICK`] with `--quick`, else [`Self::FULL`].
     pub fn of(common: &Common) -> Self {
         if common.quick {
             Self::QUICK

@@ -43,7 +43,7 @@ impl Cost {
         Ok(Self { server, ..cost })
     }
 
-    /// Runs `work`, which returns its amount, without a server: this process's CPU time is entered as the server's, too.
+    /// Runs `work`, which returns its amount, without a server. Both CPU times in the result are those of this process.
     pub fn alone(work: impl FnOnce() -> Result<u64>) -> Result<Self> {
         let generator_start = read_clock(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
         let start = Instant::now();
@@ -75,7 +75,7 @@ pub fn read_clock(clock: ClockId) -> Result<Duration> {
     Ok(clock.now().context("cannot read a CPU clock")?.into())
 }
 
-/// Waits until the server has closed all removed files: their close is part of the cost of REMOVE.
+/// Waits until the server has closed all removed files, at most five seconds: the close is part of the cost of REMOVE.
 fn wait_for_removed(pid: u32) -> Result<()> {
     const WAIT_MAX: Duration = Duration::from_secs(5);
     let is_removed = |path: &PathBuf| path.as_os_str().as_encoded_bytes().ends_with(b" (deleted)");
@@ -155,7 +155,7 @@ impl Spread {
 
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Three significant digits.
+        // Three significant digits; three decimals below 1.
         let digits = match self.median {
             value if value >= 100.0 => 0,
             value if value >= 10.0 => 1,

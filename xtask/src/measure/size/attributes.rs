@@ -1,8 +1,8 @@
-//! `cargo xtask size --attributes`: measures how many bytes `#[inline(never)]` and `#[repr(C)]` save. Builds stowaway without the
-//! attributes of one module after the other or, within a named module, without one attribute after the other.
+//! `cargo xtask size --attributes`: measures how many bytes `#[inline(never)]` and `#[repr(C)]` save. For each module, builds
+//! stowaway without the module's attributes; with a module named, builds once without each of its attributes.
 //!
-//! The attributes are removed in a copy of the source. `sys` and `unpack` are left out because `repr(C)` there is a layout that
-//! the kernel prescribes.
+//! The attributes are removed in a copy of the source. `sys` and `unpack` are left out because the kernel prescribes the layout of
+//! their `repr(C)` types.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -201,7 +201,7 @@ impl Budget {
     }
 }
 
-/// Where the bytes of the shipped file are.
+/// Sizes of the sections, crates and modules of the shipped file, in bytes.
 struct Sizes {
     file: u64,
     /// Name, bytes in memory, bytes in the file.
@@ -348,7 +348,7 @@ fn path_of(name: &str) -> impl Iterator<Item = &str> {
         .filter(move |part| path.contains("::") && !part.is_empty())
 }
 
-/// Sorted by size, largest first.
+/// Returns the entries sorted by size, largest first.
 fn by_size(sizes: &BTreeMap<String, u64>) -> Vec<(&String, u64)> {
     let mut sorted: Vec<(&String, u64)> = sizes.iter().map(|(name, size)| (name, *size)).collect();
     sorted.sort_by_key(|(_, size)| std::cmp::Reverse(*size));

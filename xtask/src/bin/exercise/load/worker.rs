@@ -178,8 +178,8 @@ impl<'a> Worker<'a> {
         bytes
     }
 
-    /// The server recognises a repeated O_EXCL by its verifier, unless it was killed after creating the file and before storing the
-    /// verifier in the file's times: then EEXIST.
+    /// Creates a file, at random with O_EXCL. The server recognises a repeated O_EXCL by its verifier. The call fails with EEXIST if
+    /// the server was killed after it created the file and before it stored the verifier in the file's times.
     fn create(&mut self) -> Result<()> {
         let (path, exclusive) = (self.new_path(), self.random.bool());
         let at = self.at(&path);

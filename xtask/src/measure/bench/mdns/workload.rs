@@ -18,7 +18,7 @@ pub const DEPTH: usize = 16;
 const FOREIGN_COUNT: usize = 63;
 /// Longest wait for a reply; after that the query counts as lost.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
-/// One query may be lost for each 100 that were answered.
+/// Number of answered queries per query that may be lost.
 const LOST_SHARE: u64 = 100;
 
 /// A workload: a line of the table.
@@ -26,11 +26,11 @@ const LOST_SHARE: u64 = 100;
 pub enum Workload {
     /// One-shot queries for the host's address
     Address,
-    /// One-shot queries for its ten services of a type
+    /// One-shot queries for the host's ten services of a type
     Services,
     /// QU queries from port 5353 for the host's address
     MemberAddress,
-    /// QU queries from port 5353 for its ten services
+    /// QU queries from port 5353 for the host's ten services
     MemberServices,
     /// Queries for names of other hosts, which are not answered
     Others,
