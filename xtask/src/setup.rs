@@ -133,7 +133,7 @@ impl Package {
     /// `cc -m32` and a 32-bit C library, to link the i686 unit tests.
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
-    /// Every package.
+    /// Packages that `cargo xtask test` installs before the tests.
     pub const ALL: [Self; 47] = [
         Self::LIBNFS,
         Self::NFS_COMMON,

@@ -109,7 +109,7 @@ impl<S: Sample> Scene<S> {
     }
 }
 
-/// Serves `directory` on free loopback ports; returns the server, a connected client and the root handle.
+/// Serves only `directory`; all other options are those of `options`. Returns the server, a connected client and the root handle.
 pub fn serve(
     directory: &Path,
     export_options: &str,
@@ -147,7 +147,7 @@ pub fn is_well<S: Sample>(server: &mut Server, directory: &Path) -> Result<()> {
     S::check(&mut client, &root)
 }
 
-/// Test data that depends on the offset: data at a wrong offset does not compare equal. `seed` differs per file.
+/// Test data that depends on the offset, so that data from a wrong offset does not compare equal. `seed` differs per file.
 pub fn pattern(seed: u8, from: u64, len: usize) -> Vec<u8> {
     (from..from + len as u64)
         .map(|offset| (offset ^ (offset >> 8) ^ (offset >> 16)).wrapping_mul(0x9d) as u8 ^ seed)
@@ -198,7 +198,7 @@ pub fn exchange(one: &Path, two: &Path) -> Result<()> {
     Ok(renameat2(AT_FDCWD, one, AT_FDCWD, two, how)?)
 }
 
-/// True if STOWAWAY_FULL is set: tests then run in their long form.
+/// Returns true if STOWAWAY_FULL is set. Tests then run in their long form.
 pub fn full() -> bool {
     std::env::var_os("STOWAWAY_FULL").is_some()
 }

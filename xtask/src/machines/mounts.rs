@@ -74,7 +74,7 @@ pub fn leave() -> Result<()> {
     Ok(())
 }
 
-/// Runs `mount -t KIND -o OPTIONS KIND AT`.
+/// Runs `mount -t KIND -o OPTIONS KIND MOUNT_POINT`.
 pub fn mount(kind: &str, options: &str, mount_point: &Path) -> Result<()> {
     setup::quietly(
         Command::new("mount")

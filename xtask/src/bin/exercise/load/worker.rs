@@ -178,8 +178,8 @@ impl<'a> Worker<'a> {
         bytes
     }
 
-    /// Creates a file, at random with O_EXCL. The server recognises a repeated O_EXCL by its verifier. The call fails with EEXIST if
-    /// the server was killed after it created the file and before it stored the verifier in the file's times.
+    /// Creates a file, at random with O_EXCL. The server recognises a repeated O_EXCL by its verifier. EEXIST: the server was
+    /// killed after it created the file and before it stored the verifier in the file's times.
     fn create(&mut self) -> Result<()> {
         let (path, exclusive) = (self.new_path(), self.random.bool());
         let at = self.at(&path);

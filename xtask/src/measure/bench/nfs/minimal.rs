@@ -1,7 +1,7 @@
 //! The minimal server: its CPU time is the floor for a server of one thread.
 //!
-//! The server receives a batch, makes one system call for each NFS call, and sends all replies of the batch together. It runs as a
-//! process of its own, as real servers do: a switch between two processes costs more than one between two threads.
+//! The server receives a batch, makes the system calls of [`Call`] for each NFS call, and sends all replies of the batch together.
+//! It runs in its own process, as real servers do, because a switch between two processes costs more than between two threads.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -39,14 +39,14 @@ const LARGE: usize = 1 << 20;
 const ATTRIBUTES: usize = 88;
 const FOUND: usize = 224;
 
-/// The system call made for each NFS call.
+/// The system calls made for each NFS call.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Call {
     /// fstat of an open file, as for GETATTR
     Stat,
     /// fstat, with one call in flight
     StatAlone,
-    /// statx of a name, as for LOOKUP
+    /// fstatat of a name, as for LOOKUP
     StatName,
     /// pread of 4 KiB at a random offset
     Read,
@@ -150,7 +150,7 @@ impl Answers {
         })
     }
 
-    /// Makes the system call and writes the reply to `out`, without data that sendfile sends. Returns the length written.
+    /// Makes the system calls and writes the reply to `out`, except for data that sendfile sends. Returns the length written.
     fn answer(&mut self, xid: &[u8], out: &mut [u8]) -> Result<usize> {
         let results = match self.call {
             Call::Stat | Call::StatAlone => ATTRIBUTES,

@@ -61,7 +61,7 @@ impl Kind {
         format!("slow-{}-{}", self.fs, self.readahead_kib)
     }
 
-    /// Reason why this kernel cannot mount the file system.
+    /// Reason why this kernel cannot mount the file system; None if it can.
     pub fn missing(self) -> Option<String> {
         let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
         let is_known = known.split_whitespace().any(|word| word == self.fs);
@@ -130,7 +130,7 @@ fn disk(ground: &Ground, group: &Group, kind: Kind) -> Result<Disk> {
     Ok(Disk { kind, path })
 }
 
-/// A control group of the block layer. It is removed when this is dropped, if no process is left in it.
+/// A control group whose reads are throttled. Drop removes the group if no process is left in it.
 pub struct Group {
     directory: PathBuf,
     has_v2: bool,
