@@ -1,7 +1,8 @@
 //! The target `frames`: sends frames to a network stack with a listener and a datagram socket.
 //!
 //! The first byte selects how the stack gets its address. Each step is three bytes (the time that passes, the frame's length) and
-//! a frame. The link marks each frame's checksums as verified, so that the input need not have valid ones.
+//! a frame; an empty frame makes the link fail (`Gone`). The link marks each frame's checksums as verified, so that the input need
+//! not have valid ones.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -16,7 +16,7 @@ pub struct Args {
     count: usize,
 }
 
-/// A prime: multiples of it, modulo the number of entries to remove, visit each of them once.
+/// A prime. Multiplication by it, modulo the number of removed entries, reaches each of these entries once.
 const STRIDE: usize = 7919;
 
 /// Fills the directory, removes half of the names while listing them, then removes each remaining name as it is listed.
@@ -27,8 +27,8 @@ pub fn main(args: Args) -> Result<()> {
     }
     println!("{} made", args.count);
 
-    // Two of every four names stay. When one of them is listed, another name is removed, at a pseudo-random position: some of the
-    // removed names have been listed by then, others never are.
+    // Two of every four names stay. Each time one of them is listed, a name at a pseudo-random position is removed. So some of the
+    // removed names have been listed before, and others are never listed.
     let half = args.count / 2;
     let goes = |stays: usize| {
         let place = (stays / 4 * 2 + stays % 4) * STRIDE % half;

@@ -11,7 +11,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// Size of the shipped file in bytes: that after the last step.
+    /// Size (bytes) of the shipped file, which is the size after the last step.
     pub(super) fn bytes(&self) -> u64 {
         self.steps.last().map_or(0, |step| step.bytes)
     }

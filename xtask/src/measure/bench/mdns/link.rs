@@ -35,7 +35,7 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Enters a new mount namespace, writes the service files and avahi's configuration, and mounts them where avahi reads them.
+    /// Enters a new mount namespace, writes avahi's configuration and the service files, and mounts these where avahi reads them.
     pub fn new() -> Result<Self> {
         let ground = Self {
             directory: TempDir::new().context("cannot create a temporary directory")?,
@@ -93,7 +93,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Creates the two network namespaces and the link between them, which is up.
+    /// Creates the two network namespaces and the link between them, and sets the link up.
     pub fn new() -> Result<Self> {
         let (responder, neighbour) = Namespace::pair()?;
         let b = neighbour.name();

@@ -344,7 +344,7 @@ pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result
     seen.all()
 }
 
-/// Handles of the files of the calls, and the content to write.
+/// Handles of the files that the calls use, and the content to write.
 pub struct Objects {
     big: Vec<u8>,
     names: Vec<u8>,
@@ -359,7 +359,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Looks up all files. `roots` has the root handle of each of [`Export::ALL`]; `seed` is that of the pattern.
+    /// Looks up all files. `roots` has the root handles in the order of [`Export::ALL`]; `seed` is the seed of the pattern.
     pub fn find(client: &mut Client, roots: &[Vec<u8>], scale: &Scale, seed: u64) -> Result<Self> {
         let root = &roots[Export::Tree as usize];
         let names = client.walk(root, NAMES)?;

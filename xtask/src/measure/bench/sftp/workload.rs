@@ -264,7 +264,7 @@ pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64>
     seen.all()
 }
 
-/// Paths of the files of the requests, and the content to write.
+/// Paths of the files that the requests use, and the content to write.
 pub struct Objects {
     big: PathBuf,
     crowd: PathBuf,
