@@ -109,10 +109,11 @@ struct Machine {
     devices: Vec<String>,
     disk: Option<disk::Choice>,
     command_line: String,
-    /// Boots stowaway itself instead of a kernel. An initramfs is then loaded as a module.
+    /// True to boot stowaway itself instead of a kernel. QEMU then loads an initramfs as a module.
     #[serde(default)]
     bare: bool,
-    /// The system: a kernel with an initramfs made here, or an initramfs made by Debian's mkinitramfs. A bare machine has neither.
+    /// The system: `kernel` with `initramfs`; `kernel` alone, with stowaway as /init; or `debian`, an initramfs made by Debian's
+    /// mkinitramfs. A bare machine has none of them.
     kernel: Option<KernelChoice>,
     initramfs: Option<Contents>,
     debian: Option<debian::Choice>,

@@ -154,7 +154,7 @@ pub fn main(args: &Args) -> Result<()> {
     ])
 }
 
-/// Connects again and again until a NULL call is answered. Returns the time since QEMU's exec.
+/// Connects repeatedly until a NULL call is answered. Returns the time since QEMU's exec.
 fn first_answer(machine: &Bare, host: Ipv4Addr) -> Result<Duration> {
     let address = SocketAddr::from((host, machine.port));
     loop {
@@ -184,7 +184,7 @@ fn boots(frame: &mut Frame<'_>, file: &Path, init: &[u8], rounds: u32) -> Result
     const STATIC: &str = "export=/ram ip=10.0.2.15/24 gw=10.0.2.2";
     // QEMU's user network retries a connection after six seconds if the guest has no address yet, and resets it if the guest does
     // not answer for a second. So the client connects to a guest with DHCP, or to one that boots slowly, only after the guest's
-    // console has printed this text.
+    // console has printed the text in the third column.
     let ways = [
         (STATIC, None, ""),
         ("export=/ram ip=dhcp", None, "address 10.0.2.15"),
@@ -286,8 +286,8 @@ fn make_image(bytes: u64) -> Result<(TempDir, PathBuf)> {
     image(ROCK_RIDGE[0], tree.path())
 }
 
-/// Measures READ and GETATTR: over a TAP interface, which has offloads, of an image that is a boot module and of one that is a
-/// disk; and over QEMU's user network.
+/// Measures READs of an image that is a boot module or a disk, over a TAP interface (which has offloads), and of the module over
+/// QEMU's user network; measures GETATTR over both networks.
 fn rates(frame: &mut Frame<'_>, file: &Path, rounds: u32) -> Result<Vec<Row>> {
     const BYTES: u64 = 64 << 20;
     const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

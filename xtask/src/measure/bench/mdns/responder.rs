@@ -156,7 +156,7 @@ impl Running {
         }
     }
 
-    /// Its process id.
+    /// The responder's process id.
     pub fn pid(&self) -> u32 {
         self.process.0.id()
     }
