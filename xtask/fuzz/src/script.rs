@@ -53,7 +53,7 @@ impl Object {
 pub enum Name {
     /// A name of the model tree, or `.` or `..`.
     There(u8),
-    /// One of six names that the script may create.
+    /// A name that the script may create; there are six.
     New(u8),
     /// A name of up to 299 bytes.
     Long(u16),

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 pub struct Args {
     /// The directory in the first client's mount
     first: PathBuf,
-    /// The same directory in the second client's mount
+    /// The directory in the second client's mount; on the server, both are one directory
     second: PathBuf,
     /// Number of names for each way of creating one
     #[arg(long, default_value_t = 200)]

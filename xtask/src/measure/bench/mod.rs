@@ -1,5 +1,8 @@
 //! `cargo xtask bench`: measures stowaway and a peer in the same run and compares them. Each bench has a module with its workloads;
 //! `frame`, `load`, `measure`, `table` and `report` are shared.
+//!
+//! A *side* is a program to compare. A *turn* runs one workload once on one side, and in a *round* each workload has a turn on each
+//! side. A *floor* is a lower bound, measured without the compared programs.
 
 mod boot;
 mod frame;

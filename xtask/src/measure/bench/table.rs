@@ -37,7 +37,7 @@ pub struct Subject {
     pub round_max: u32,
     /// True if the workload also runs in round 0, which fills caches and does not count.
     pub has_warm_up: bool,
-    /// Largest ratio of our CPU to that of the `--against` file. None: no gate.
+    /// Largest ratio of our CPU to that of the `--against` file. None: no limit.
     pub before_max: Option<f64>,
     /// Reason why the workload is not measured.
     pub skipped: Option<String>,
@@ -277,9 +277,9 @@ pub enum What {
 #[derive(Clone, Copy, Serialize)]
 pub struct Aim {
     bound: Bound,
-    /// The gate.
+    /// Limit that decides whether the gate is reached.
     limit: f64,
-    /// A stricter limit, which is reported; only `limit` decides whether the gate is reached.
+    /// A stricter limit, which is only reported.
     goal: Option<f64>,
     of: Of,
     /// True if the largest value of all rounds is compared instead of the median. Used only with [`Of::Unit`].
