@@ -175,7 +175,7 @@ impl Counts {
         }
     }
 
-    /// The pair that saves the most bits, with the number of bits. None if no pair occurs twice.
+    /// Returns the number of bits saved and the pair that saves the most. `None`: no pair occurs twice.
     fn best(&self) -> Option<(f64, (u16, u16))> {
         let bits = |count: i32| f64::from(self.total).log2() - f64::from(count).log2();
         let single: Vec<f64> = self.single.iter().map(|count| bits(*count)).collect();

@@ -34,7 +34,7 @@ pub(crate) struct Texts {
     is_absent: bool,
     /// The file being scanned.
     file: PathBuf,
-    /// Directory of that module's submodules.
+    /// Directory of the submodules of the module in `file`.
     below: PathBuf,
 }
 
