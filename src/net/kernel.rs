@@ -21,7 +21,7 @@ use crate::time::{Duration, Instant};
 use core::mem::MaybeUninit;
 use core::net::{IpAddr, SocketAddr};
 
-/// Open sockets at most: connections and 64 others. Without connections, poll is used.
+/// Open sockets at most: connections and 64 others. Builds without connections use poll.
 const SOCKET_COUNT_MAX: usize = if HAS_STREAMS {
     CONNECTION_COUNT_MAX + 64
 } else {
@@ -35,7 +35,7 @@ struct Watched {
     file: File,
     token: Token,
     interest: Interest,
-    /// Destination of all datagrams it receives, if there is only one.
+    /// Destination of all datagrams to this socket. `None`: more than one destination is possible.
     to: Option<IpAddr>,
 }
 
@@ -145,7 +145,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Notes that a socket is ready, or reads a signal.
+    /// Adds the token of a ready socket to `ready`, or reads a signal from the signalfd.
     fn add(&self, token: Token, ready: &mut Ready) {
         if token != SIGNALS {
             let _ = ready.tokens.push(token);

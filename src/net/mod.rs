@@ -115,12 +115,12 @@ pub struct Received {
     pub len: usize,
     /// Its source.
     pub from: SocketAddr,
-    /// Destination address; distinguishes multicast from unicast. `None` if the kernel does not report it: it is then the socket's
-    /// own address or, for a socket bound to a group on a kernel without IP_MULTICAST_ALL, perhaps another group.
+    /// Destination address; distinguishes multicast from unicast. `None` if the kernel does not report it. The destination is then
+    /// the address that the socket is bound to, or perhaps another group on a kernel without IP_MULTICAST_ALL.
     pub to: Option<IpAddr>,
 }
 
-/// A file or pipe, by the network's own number.
+/// A file or pipe. The value is the descriptor, or a number of the simulated network in tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileId(pub i32);
 
@@ -186,9 +186,9 @@ pub trait Connections {
     /// # Errors
     /// `WouldBlock`, `Gone`.
     fn send(&mut self, socket: Socket, bytes: &[u8], more: bool) -> NetResult<usize>;
-    /// Sends the first `head` bytes of `tx`, then the bytes written by `fill`, which is called once with a buffer and returns their
-    /// number. The buffer is in the send ring if the stack has one, else it is the rest of `tx`. Returns the bytes sent, including
-    /// the head; bytes of `fill` that were not sent are lost.
+    /// Sends the first `head` bytes of `tx`, then the bytes that `fill` writes. `fill` is called once with a buffer, a part of the
+    /// send ring if the stack has one, else the rest of `tx`, and returns the number of bytes written. Returns the number of bytes
+    /// sent, including the head. Bytes of `fill` that were not sent are lost: the caller must write them again.
     ///
     /// # Errors
     /// `WouldBlock`, `Gone`.

@@ -58,7 +58,7 @@ pub trait Link {
     /// Returns the link's properties.
     fn limits(&self) -> Limits;
     /// Receives the frames of one system call into `buffer`, whose size is [`BATCH`] times [`Limits::frame_bytes`], and adds them
-    /// to `frames`, which is empty before and may stay so.
+    /// to `frames`, which must be empty. All frames may have been dropped, so `frames` may stay empty.
     ///
     /// # Errors
     /// `WouldBlock`, also while the link is down. `Gone`: the link was down and is up again; returned once each time.
@@ -118,7 +118,7 @@ impl Descriptor {
     /// Returns the descriptor.
     ///
     /// # Errors
-    /// `Gone`.
+    /// `Gone`: the link is down.
     fn number(&self) -> NetResult<RawFd> {
         self.file
             .as_ref()
@@ -126,7 +126,7 @@ impl Descriptor {
             .ok_or(NetError::Gone)
     }
 
-    /// Receives by `recv`.
+    /// Receives by `recv`, a system call on the descriptor. Any error but `WouldBlock` closes the descriptor.
     ///
     /// # Errors
     /// As [`Link::recv`].

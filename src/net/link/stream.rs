@@ -1,5 +1,5 @@
-//! Frames over a socket file, each after its length in four bytes: the protocol of QEMU's `-netdev stream` and passt. Needs no
-//! privilege.
+//! Frames over a Unix socket, each after its length in four bytes (big-endian): the protocol of QEMU's `-netdev stream` and passt.
+//! Needs no privilege.
 
 use super::{Descriptor, FRAME_BYTES_MAX, Frame, Frames, HEAD_BYTES, Limits, Link};
 use crate::mem::{self, Ends as _, shift};
@@ -14,10 +14,10 @@ use core::ops::Range;
 
 /// Size of the length field, in bytes.
 const LENGTH_BYTES: usize = 4;
-/// MTU in bytes: both peers accept that of Ethernet.
+/// MTU of Ethernet (bytes), which QEMU and passt both accept.
 const MTU: usize = 1500;
 
-/// Frames over a socket file.
+/// Frames over a Unix socket.
 #[derive(Debug)]
 pub struct Stream {
     socket: Descriptor,

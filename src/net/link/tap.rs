@@ -22,8 +22,8 @@ impl Tap {
     /// Attaches to the interface `name`, creating it if needed.
     ///
     /// # Errors
-    /// `PERM`: CAP_NET_ADMIN is needed, or an interface created for this user. `BUSY`: another process is attached. `NXIO`: the
-    /// kernel has no TUN/TAP driver. `INVAL`: not a TAP interface.
+    /// `PERM`: CAP_NET_ADMIN is needed, or an existing interface that this user owns. `BUSY`: another process is attached.
+    /// `NXIO`: the kernel has no TUN/TAP driver. `INVAL`: not a TAP interface.
     pub fn open(name: &'static CStr, signals: Option<File>) -> Result<Self, Errno> {
         let file = link::open_tap(name)?;
         Ok(Self {

@@ -79,8 +79,8 @@ fn covered(frame: &[u8]) -> Option<Covered> {
     })
 }
 
-/// Writes the virtio-net header of the frame after it, and the pseudo-header's sum as the frame's checksum, to which the kernel
-/// adds the rest.
+/// Writes the virtio-net header to the first [`BYTES`] of `buffer`; the frame follows. The frame's checksum field is set to the
+/// sum of the pseudo-header, as VIRTIO_NET_HDR_F_NEEDS_CSUM requires; the link adds the sum of the bytes from `csum_start` on.
 pub(super) fn fill(buffer: &mut [u8], segment: Option<NonZeroU16>) {
     let Some((header, frame)) = buffer.split_at_mut_checked(BYTES) else {
         return;

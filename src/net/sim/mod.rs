@@ -31,7 +31,7 @@ pub struct Peer(usize);
 /// Type of a socket.
 #[derive(Debug)]
 enum Kind {
-    /// The backlog.
+    /// The backlog: indices in `World::wires`.
     Listener(VecDeque<usize>),
     /// Index in `World::wires`.
     Connection(usize),
@@ -63,7 +63,7 @@ struct Wire {
     read: Vec<u8>,
     reads: bool,
     hung_up: bool,
-    /// True once the server has closed it.
+    /// True once the server has closed the connection.
     closed: bool,
 }
 
@@ -100,8 +100,8 @@ struct World {
     wires: Vec<Wire>,
     /// Datagrams sent, with their destinations.
     sent: Vec<(Vec<u8>, SocketAddr)>,
-    /// Interfaces; datagrams sent to groups: interface, bytes, destination.
     interfaces: Interfaces,
+    /// Datagrams sent to groups: interface index, bytes, destination.
     multicast: Vec<(u32, Vec<u8>, SocketAddr)>,
     /// Open sockets, at most.
     descriptors: usize,
@@ -109,13 +109,14 @@ struct World {
     file: Option<Vec<u8>>,
     /// Pipe for received bytes, if the network supports one.
     pipe: Option<Rc<RefCell<VecDeque<u8>>>>,
-    /// Tells if the watched file is readable, and the token of its watcher.
+    /// Returns true while the watched file is readable.
     file_to_watch: Option<Asked>,
+    /// Token of the task that watches this file.
     file_token: Option<Token>,
     /// Called before each send.
     witness: Option<Witness>,
     accept_calls: usize,
-    /// Time until which the loop would sleep.
+    /// Time until which the loop would sleep if nothing arrived.
     sleep: Option<Instant>,
 }
 

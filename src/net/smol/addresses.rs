@@ -1,4 +1,4 @@
-//! Addresses of this host: static, leased (DHCP), self-assigned (RFC 3927, RFC 4862). And its gateways.
+//! Addresses of this host: static, leased (DHCP), self-assigned (RFC 3927, RFC 4862); and its IPv4 gateway.
 
 use super::Settings;
 use super::chance::Chance;
@@ -16,9 +16,9 @@ const FALLBACK: Duration = Duration::from_secs(6);
 /// RFC 3927 section 9 (MAX_CONFLICTS, RATE_LIMIT_INTERVAL): after this many conflicts, the interval between new addresses.
 const CONFLICT_COUNT_MAX: u8 = 10;
 const RATE_LIMIT_MS: u32 = 60_000;
-/// Wait after a DHCPDECLINE: the first, later ones (RFC 2131 section 3.1.5: ten seconds at least).
+/// Wait before the next DHCPDISCOVER after the first DHCPDECLINE, and after later ones (RFC 2131 section 3.1.5: at least 10 s).
 const DECLINE_WAITS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
-/// A conflict without further evidence for this long is over.
+/// Time without a conflicting packet after which the next one is reported as a new conflict.
 const CONFLICT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Interface identifiers tried for an IPv6 address (RFC 7217 section 6: IDGEN_RETRIES).
 const IDENTIFIER_COUNT_MAX: u8 = 3;
@@ -26,7 +26,7 @@ const IDENTIFIER_COUNT_MAX: u8 = 3;
 /// Source of the host's addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Ip {
-    /// DHCP; without an answer as `LinkLocal`.
+    /// DHCP; if no server answers, the same as `LinkLocal`.
     #[default]
     Dhcp,
     /// A free address of 169.254/16.
@@ -40,7 +40,7 @@ pub enum Ip {
 #[derive(Debug)]
 struct Ipv6 {
     claim: Claim,
-    /// Identifiers tried that other hosts have.
+    /// Number of interface identifiers that were tried and are in use by other hosts.
     tried: u8,
     valid_until: Instant,
 }
@@ -59,7 +59,7 @@ pub(super) struct Addresses {
     conflicts: u8,
     /// The static address, if a conflict with another host must still be reported.
     pub(super) conflict: Option<Ipv6Addr>,
-    /// Evidence before this time belongs to the same conflict.
+    /// Conflicting packets before this time belong to the conflict already reported.
     conflict_until: Instant,
     ipv6: heapless::Vec<Ipv6, IPV6_COUNT_MAX>,
     routers: Routers,
@@ -69,7 +69,7 @@ pub(super) struct Addresses {
     lease: Option<Lease>,
     /// True if a DHCPDECLINE must be sent, because another host has the leased address.
     is_declined: bool,
-    /// Set if the lease was given up: when to look for another.
+    /// Time of the next DHCPDISCOVER, set when the lease was given up.
     lease_lost: Option<Instant>,
 }
 
@@ -272,7 +272,7 @@ impl Addresses {
             Ip::Dhcp if !self.has_fallback() => {
                 self.ipv4 = None;
                 self.is_declined = true;
-                // If the server leases the same address again, this leaves time to use a link-local one.
+                // The server may lease the same address again. Meanwhile a link-local address is used.
                 let wait = DECLINE_WAITS[usize::from(self.conflicts > 0)];
                 self.lease_lost = Some(now.after(wait));
             }
@@ -282,7 +282,7 @@ impl Addresses {
         self.has_changed = true;
     }
 
-    /// Another host uses an IPv6 address of ours, or probes for it too.
+    /// Handles another host that uses an IPv6 address of ours, or with `is_probe` probes for it.
     fn contend_ipv6(&mut self, now: Instant, address: Ipv6Addr, is_probe: bool) {
         let place = self
             .ipv6

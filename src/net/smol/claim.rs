@@ -4,17 +4,19 @@ use super::packet::{self, Discovery, Mac};
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// RFC 5227 section 1.1.
+/// Probes, announcements and defence of an IPv4 address: counts and intervals of RFC 5227 section 1.1.
 const PROBE_COUNT: u8 = 3;
 const PROBE_MS_MIN: u32 = 1000;
 const PROBE_MS_SPREAD: u32 = 1000;
 const ANNOUNCE_WAIT: Duration = Duration::from_secs(2);
 const ANNOUNCE_COUNT: u8 = 2;
-/// State before the announcements: one more probe, because some systems that own the address answer only a probe.
+/// Value of [`State::Announcing`] at first: sends a probe before the announcements, because some systems that have the address
+/// answer a probe only.
 const ASKING: u8 = ANNOUNCE_COUNT + 1;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
-/// RFC 4861 section 10: one probe, and the wait for an answer.
+/// Probes of an IPv6 address, and the wait for an answer (RFC 4862 section 5.1: DupAddrDetectTransmits; RFC 4861 section 10:
+/// RETRANS_TIMER).
 const SOLICIT_COUNT: u8 = 1;
 const SOLICIT_WAIT: Duration = Duration::SECOND;
 
@@ -23,7 +25,7 @@ const SOLICIT_WAIT: Duration = Duration::SECOND;
 enum State {
     /// Number of probes left.
     Probing(u8),
-    /// In use; number of announcements left. [`ASKING`]: one more probe first.
+    /// In use; number of announcements left. [`ASKING`]: a probe is sent before them.
     Announcing(u8),
 }
 

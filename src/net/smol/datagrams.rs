@@ -11,7 +11,7 @@ use smoltcp::socket::udp::{PacketBuffer, PacketMetadata, SendError, Socket as Ud
 /// Limits of each receive and send queue: datagrams, bytes.
 const DATAGRAM_COUNT_MAX: usize = 64;
 const DATAGRAM_BYTES: usize = 64 << 10;
-/// Size of a queue (bytes) on a host with the least memory.
+/// [`DATAGRAM_BYTES`] with minimum memory.
 const DATAGRAM_BYTES_MIN: usize = 16 << 10;
 /// Length of IP and UDP headers, in bytes.
 const HEAD_BYTES_V4: usize = 28;

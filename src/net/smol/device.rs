@@ -1,6 +1,6 @@
-//! smoltcp's device over a link. It receives one packet at a time, adds Ethernet headers to those that are sent, and queues frames that
-//! the link does not accept at once. smoltcp's own neighbor cache is not used: with it, smoltcp 0.14 loses a segment of a fast
-//! retransmission, and has no timer for it, if the peer's MAC address is unknown at that moment.
+//! smoltcp's device over a link. It receives one packet at a time, adds Ethernet headers to packets that are sent, and queues
+//! frames that the link does not accept at once. smoltcp's own neighbor cache is not used: with it, smoltcp 0.14 loses a segment
+//! of a fast retransmission, and has no timer for it, if the peer's MAC address is unknown at that moment.
 
 use super::neighbors::Neighbors;
 use super::packet::{self, Mac};
@@ -110,7 +110,8 @@ impl Port {
         place.head_mut(place_bytes).tail_mut(HEAD_BYTES)
     }
 
-    /// Writes the Ethernet header of the packet in that buffer. Returns false if the MAC address of its destination is unknown.
+    /// Writes the Ethernet header of the packet in the buffer of [`Self::space`]. Returns false if the MAC address of its
+    /// destination is unknown.
     fn add_header(&mut self, len: usize) -> bool {
         let own = self.own;
         let destination = packet::destination(self.space().head(len).tail(ETHERNET_BYTES));
@@ -124,7 +125,7 @@ impl Port {
         true
     }
 
-    /// Queues the frame in that buffer and sends the queue. The frame is lost if the queue is full.
+    /// Queues the frame in the buffer of [`Self::space`] and sends the queue. The frame is lost if the queue is full.
     fn send(&mut self, len: usize, segment: Option<NonZeroU16>) {
         if self.held.push_back(Held { len, segment }).is_ok() {
             self.flush();
@@ -152,7 +153,7 @@ impl phy::Device for Device<'_> {
         Some((Received(packet), Sending::new(self.port)))
     }
 
-    /// Always returns a token. If none is returned, smoltcp 0.14 loses a segment of a fast retransmission, as it does if a MAC address is
+    /// Always returns a token. Without one, smoltcp 0.14 loses a segment of a fast retransmission, as it does if a MAC address is
     /// unknown. Frames dropped by a full queue are retransmitted.
     fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
         Some(Sending::new(self.port))
@@ -164,7 +165,7 @@ impl phy::Device for Device<'_> {
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = limits.mtu;
         if limits.has_offloads {
-            // The link computes them; `packet::is_intact` has verified those received.
+            // The link computes checksums of sent frames; `packet::is_intact` has verified those of received frames.
             (capabilities.checksum.tcp, capabilities.checksum.udp) =
                 (Checksum::None, Checksum::None);
             // IPv4 only: smoltcp 0.14 drops IPv6 packets that need segmentation.

@@ -39,7 +39,7 @@ mod option {
 /// Waits for a reply are 4, 8, 16, 32, 64, 64, … seconds, plus or minus one (section 4.1).
 const WAIT_SECS: u32 = 4;
 const DOUBLING_COUNT_MAX: u8 = 4;
-/// Requests of an offer that are sent before another server is looked for.
+/// DHCPREQUESTs sent for an offer before the client starts again with DHCPDISCOVER.
 const REQUEST_COUNT_MAX: u8 = 3;
 /// Shortest wait before a request to extend a lease is repeated (section 4.4.5).
 const EXTEND_WAIT_MS: u64 = 60_000;
@@ -60,17 +60,17 @@ pub(super) struct Lease {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Selecting,
-    /// A server has offered this.
+    /// A DHCPOFFER was accepted; DHCPREQUESTs are sent until the server's DHCPACK.
     Requesting(Lease),
     Bound(Lease),
 }
 
-/// When a lease is extended and ends.
+/// Times at which a lease must be extended, and its end.
 #[derive(Clone, Copy, Debug, Default)]
 struct Times {
-    /// T1: its server is asked.
+    /// T1: from then on, the server that granted the lease is asked to extend it.
     renew_at: Instant,
-    /// T2: any server is asked.
+    /// T2: from then on, any server is asked to extend it.
     rebind_at: Instant,
     end: Instant,
 }
@@ -88,11 +88,11 @@ pub(super) struct Dhcp {
     /// Host name to send, unless empty.
     name: &'static [u8],
     chance: Chance,
-    /// Transaction, from a DHCPDISCOVER to the end of its lease.
+    /// Transaction ID, from a DHCPDISCOVER to the end of the lease that it led to.
     xid: [u8; 4],
     state: State,
     times: Times,
-    /// MAC address that the lease came from: the server's or its relay's.
+    /// MAC address that sent the DHCPACK: the server's or its relay's.
     server: Mac,
     /// Messages sent in this state.
     sent_count: u8,
@@ -100,7 +100,7 @@ pub(super) struct Dhcp {
     refusal_count: u8,
     /// Time of the next message.
     at: Instant,
-    /// The change of the lease since [`Dhcp::take_event`].
+    /// A change of the lease that [`Dhcp::take_event`] has not returned yet; `Some(None)`: the lease has ended.
     event: Option<Option<Lease>>,
 }
 
@@ -207,7 +207,7 @@ impl Dhcp {
         let is_asked = match self.state {
             State::Selecting => kind == OFFER,
             State::Requesting(offer) => lease.server == offer.server,
-            // Until T2 only the lease's server is asked.
+            // A reply counts only after a request to extend the lease; before T2, only the lease's server was asked.
             State::Bound(bound) => {
                 let is_rebinding = now >= self.times.rebind_at;
                 self.sent_count > 0 && (lease.server == bound.server || is_rebinding)
@@ -245,9 +245,9 @@ impl Dhcp {
 
     /// Parses a server's message to this client, and its source MAC address.
     fn parse(&self, frame: &[u8]) -> Option<(Mac, Reply)> {
-        /// Reply, Ethernet, length of a MAC address.
+        /// Fields op (BOOTREPLY), htype (Ethernet) and hlen (bytes of a MAC address).
         const HEAD: [u8; 3] = [2, 1, 6];
-        /// Lease time if the server does not say, in seconds.
+        /// Lease time (seconds) if the reply has no such option.
         const LEASE_SECS: u32 = 120;
         let (mac, ..) = packet::endpoints(frame)?;
         let packet = Ipv4Packet::new_checked(packet::payload(frame)?).ok()?;
@@ -385,7 +385,7 @@ impl Message {
         datagram.set_dst_port(SERVER_PORT);
         datagram.set_len((8 + message_bytes) as u16);
         let message = out.tail_mut(MESSAGE_AT);
-        // Request, Ethernet, length of a MAC address.
+        // Fields op (BOOTREQUEST), htype (Ethernet) and hlen (bytes of a MAC address).
         message.head_mut(3).copy_from_slice(&[1, 1, 6]);
         message.tail_mut(4).head_mut(4).copy_from_slice(&xid);
         message

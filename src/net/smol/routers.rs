@@ -1,5 +1,5 @@
-//! Router solicitations and advertisements (RFC 4861 section 6), for the prefixes of address autoconfiguration (RFC 4862). A default
-//! router is not needed: see [`super::neighbors`].
+//! Router solicitations and advertisements (RFC 4861 section 6), for the prefixes of address autoconfiguration (RFC 4862).
+//! A default router is not needed: see [`super::neighbors`].
 
 use super::claim::ALL_ROUTERS;
 use super::packet::{self, Discovery, Mac};
@@ -7,7 +7,7 @@ use crate::mem::Ends as _;
 use crate::time::{Duration, Instant};
 use core::net::Ipv6Addr;
 
-/// RFC 4861 section 10.
+/// Router solicitations to send, and their interval (RFC 4861 section 10: MAX_RTR_SOLICITATIONS, RTR_SOLICITATION_INTERVAL).
 const SOLICIT_COUNT: u8 = 3;
 const SOLICIT_INTERVAL: Duration = Duration::from_secs(4);
 /// Length of an advertisement before its options, in bytes.

@@ -18,7 +18,7 @@ struct Wire {
     faults: PerMille,
     /// True if the cable accepts no frames.
     is_full: bool,
-    /// Probability (per mille) that a frame is refused at first.
+    /// Probability (per mille) that the first attempt to send a frame fails with `WouldBlock`.
     refused: PerMille,
     now: Instant,
     /// Frames in transit: arrival time, destination end, content.

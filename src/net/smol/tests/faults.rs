@@ -29,11 +29,11 @@ struct Time {
     stall: Duration,
 }
 
-/// Events beside a transfer.
+/// Disturbance during a transfer.
 #[derive(Clone, Copy, Debug)]
 enum Beside {
     Nothing,
-    /// The link refuses 300 of 1,000 frames at first, and a second socket sends too.
+    /// The link refuses 300 of 1,000 frames at the first attempt, and a second socket sends too.
     BusyLink,
     /// The host gains and loses IPv6 addresses: about ten of each in a second.
     NewAddresses,
@@ -128,7 +128,7 @@ fn transfer(seed: u64, faults: PerMille, beside: Beside, to_stack: bool) -> Time
     }
 }
 
-/// The first socket of a stack.
+/// The listener: it is the first socket that `World` opens.
 const fn world_listener() -> Socket {
     Socket(0)
 }

@@ -149,7 +149,7 @@ fn datagram_to_unknown_host_is_refused() {
     );
 }
 
-/// A request, also a probe for duplicates by a host that has no address yet (RFC 5227 section 2.4).
+/// Sends an ARP request, and a probe by a host that has no address yet (RFC 5227 section 2.4).
 #[test]
 fn arp_for_own_address_is_answered() {
     let mut world = World::with_address(23, 0);
@@ -179,7 +179,7 @@ fn arp_for_own_address_is_answered() {
     }
 }
 
-/// A solicitation, also a probe for duplicates, which has no source address (RFC 4862 section 5.4.3).
+/// Sends a solicitation, and a probe for duplicates, which has no source address (RFC 4862 section 5.4.3).
 #[test]
 fn neighbor_solicitation_for_own_address_is_answered() {
     let own: Ipv6Addr = "fd00::1:2".parse().unwrap();
@@ -204,7 +204,7 @@ fn neighbor_solicitation_for_own_address_is_answered() {
     }
 }
 
-/// smoltcp alone would answer: the last 16 bits are those of an own address.
+/// smoltcp itself would accept the packet, because its last 16 address bits equal those of an address of the stack.
 #[test]
 fn packet_to_other_hosts_ipv6_address_is_ignored() {
     let own: Ipv6Addr = "fd00::1:2".parse().unwrap();

@@ -1,4 +1,4 @@
-//! The other end of the cable: a smoltcp stack with its own clock, or nothing, if the test reads the frames itself.
+//! The other end of the cable: a smoltcp stack with its own clock. It can be turned off; the test then reads the frames.
 
 use super::cable::End;
 use super::{PEER_ADDRESS, PEER_MAC};
@@ -14,7 +14,7 @@ pub(super) struct Peer {
     interface: Interface,
     pub(super) sockets: SocketSet<'static>,
     next_port: u16,
-    /// True if the peer processes frames.
+    /// True if the peer's stack processes frames; false if the test reads them instead.
     pub(super) is_on: bool,
 }
 

@@ -1,4 +1,4 @@
-//! One script of a server and its clients, against the host's stack and against ours: the same transcript.
+//! Runs one script of a server and its clients on the kernel's stack and on ours. Both transcripts must be equal.
 
 use super::World;
 use crate::net::kernel::Kernel;
@@ -10,7 +10,7 @@ use smoltcp::iface::SocketHandle;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
-/// Clients of a server, and a stack that it is on.
+/// A network stack with a server on it, and TCP clients of that server.
 trait Stage {
     fn net(&mut self) -> &mut dyn Net;
     /// The address of the server.
@@ -152,12 +152,12 @@ impl Stage for Own {
     }
 }
 
-/// The tokens that a server gives.
+/// Tokens of the server's sockets.
 const LISTENER: Token = Token::new(0, 1);
 const OTHER: Token = Token::new(0, 2);
 const CONNECTION: Token = Token::new(0, 3);
 
-/// Waits until a socket is ready.
+/// Waits up to five seconds until the socket with this token is ready.
 fn until_ready(stage: &mut dyn Stage, token: Token) -> &'static str {
     for _ in 0..5000 {
         if stage.step().contains(&token) {
@@ -241,7 +241,7 @@ fn play(stage: &mut dyn Stage) -> Vec<String> {
     say("then", format!("{:?}", gets(stage, client, 0)));
     say("closed", received(stage, socket));
 
-    // A second listener, whose client resets.
+    // A second listener, whose client resets its connection.
     let client = stage.connect(other_port);
     say("connected", until_ready(stage, OTHER).into());
     let (socket, _) = stage.net().accept(other).unwrap();
@@ -308,7 +308,7 @@ fn play(stage: &mut dyn Stage) -> Vec<String> {
     lines
 }
 
-/// Every address.
+/// The unspecified address, to listen on all addresses of the stage.
 const fn stage_address() -> Ipv4Addr {
     Ipv4Addr::UNSPECIFIED
 }
