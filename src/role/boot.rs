@@ -16,7 +16,7 @@ use crate::wire::Writer;
 /// Boot argument by which a hypervisor announces a virtio-mmio device: `SIZE@ADDRESS:PIN`.
 const DEVICE: &[u8] = b"virtio_mmio.device=";
 
-/// Serves what the boot arguments ask for and returns the exit status of the machine.
+/// Serves the exports of the boot arguments and returns the exit status of the machine.
 pub fn boot(build_id: &[u8; BUILD_ID_BYTES]) -> i32 {
     Fatal::status(start(build_id))
 }

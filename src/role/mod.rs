@@ -200,7 +200,7 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     }
 }
 
-/// Memory for a role (bytes), and the part of it that does not scale with the lengths of the tables.
+/// Returns the memory for a role (bytes), and the part of it that stays the same if tables are shortened for lack of memory.
 #[cfg_attr(not(all(feature = "serve", feature = "mdns")), allow(unused_variables))]
 #[cfg_attr(not(feature = "smol"), allow(unused_mut))]
 fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {

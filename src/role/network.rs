@@ -34,7 +34,7 @@ pub(super) fn read(
     Ok(network)
 }
 
-/// Parses arguments like [`Flags::read`]. Without the feature `smol`, the host's network is the only one.
+/// Parses arguments like [`Flags::read`]. Returns the host's network, the only one without the feature `smol`.
 #[cfg(not(feature = "smol"))]
 pub(super) fn read(
     flags: &Flags,

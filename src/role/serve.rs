@@ -56,7 +56,7 @@ const FLAGS: Flags = Flags {
 /// A task of `serve`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Addresses of the kernel's interface: DHCP and the like, under `init`.
+    /// Under `init`: obtains addresses by DHCP and the like, and sets them on the kernel's interface.
     #[cfg(feature = "init")]
     Addresses,
     Nfs,
@@ -85,7 +85,7 @@ const _: () = assert!(LOOP_COUNT_MAX == 4);
 
 /// Limit of tasks in one loop.
 const KIND_COUNT: usize = 4;
-/// Limit of loops.
+/// Limit of loops: one for each kind of task, but [`LOOP_COUNT_MAX`] for NFS.
 const LOOP_COUNT: usize = KIND_COUNT - 1 + LOOP_COUNT_MAX as usize;
 
 /// The parsed arguments.

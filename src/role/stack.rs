@@ -1,4 +1,4 @@
-//! The options of the network stack in the process (`--net`): the device for its frames, its addresses and host name.
+//! The options of the built-in network stack (`--net`): the link for its frames, its addresses and host name.
 
 use super::answer_help;
 use super::args::{address, digits, host_label};

@@ -110,7 +110,7 @@ impl Out {
     }
 }
 
-/// Output used by `browse` only.
+/// Functions used by `browse` only.
 #[cfg(feature = "browse")]
 impl Out {
     /// Returns the number of bytes in the buffer.

@@ -65,7 +65,7 @@ impl Runner {
         true
     }
 
-    /// Time at which [`Self::is_idle`] is to be called again.
+    /// Returns the time at which [`Self::is_idle`] must be called again.
     pub(super) const fn poll_at(&self) -> Instant {
         self.reap_at
     }

@@ -301,7 +301,7 @@ impl Keep {
             if let Some(mark) = line.first_mut() {
                 *mark = LOST;
             }
-            // While our own link is down, the service may well be alive, so it is not printed as lost.
+            // If the link on this host is down, the service may still exist, so it is not printed as lost.
             if was_present && links.is_up(event.link) {
                 write_time(line.tail_mut(start(line, field::TIME)).head_mut(TIME_BYTES));
                 write_lost(form, out, line);

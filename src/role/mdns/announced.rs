@@ -1,4 +1,4 @@
-//! Announced services that come from a scan which is repeated: those of service files, and virtual machines.
+//! Announced services of a source that is scanned repeatedly: service files, virtual machines.
 //!
 //! Unchanged services stay announced. Services that are gone or changed are removed with a goodbye.
 
@@ -12,7 +12,7 @@ use crate::wire::announce::Service;
 struct Entry {
     /// Identifies the source, such as a file; unaffected by changes of its content.
     id: u64,
-    /// Differs once the content has changed.
+    /// Differs if the content of the source has changed: a hash of the content, or mtime and size.
     stamp: u64,
     name: NameId,
     /// True if the current scan has found the source.

@@ -1,4 +1,4 @@
-//! Reads the file of `--hosts`: names of other addresses, in lines of `ADDRESS NAME`. avahi.hosts(5).
+//! Reads the file of `--hosts`: host names to announce for addresses of other hosts, in lines of `ADDRESS NAME`. avahi.hosts(5).
 
 use super::super::Console;
 use super::super::args::address;

@@ -71,7 +71,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     platform::run(&network, &mut [task], Console::leak(), signals)
 }
 
-/// Passes further services to its argument, such as the exports of `serve`.
+/// A function that calls its argument with each further service, such as the exports of `serve`.
 pub(super) type Source<'a> = &'a dyn Fn(&mut dyn FnMut(&Service<'_>));
 
 /// Makes the task, not started yet, that announces the services of the options and of `more`. The task is never freed.
@@ -249,7 +249,7 @@ impl Endpoint for Announcer {
             self.is_reported &= !is_subject;
         }
         let is_host = self.subject == self.responder.host();
-        // If another responder announces this host, that was reported above instead.
+        // If another responder on this host has the host's name, the loop above has reported that instead.
         let is_ours = !(is_host && self.responder.other_host().is_some());
         if !self.is_reported && self.has_links && is_ours && self.responder.is_settled() {
             self.is_reported = true;

@@ -76,7 +76,7 @@ pub(in super::super) struct Options {
 }
 
 impl Options {
-    /// Allocates default options, which are never freed.
+    /// Allocates the default options. The memory is never freed.
     pub(in super::super) fn none() -> &'static mut Self {
         mem::leak(Self::default())
     }

@@ -12,7 +12,7 @@ pub(super) const FILE_BYTES_MAX: usize = 64 << 10;
 /// Buffer for a file, one byte longer than the limit to detect a larger file.
 pub(super) type Memory = [u8; FILE_BYTES_MAX + 1];
 
-/// Reasons that are specific to these files.
+/// Reasons why such a file cannot be read, added to the common ones.
 pub(super) static REASONS: [Reason; 2] = [
     reason(Errno::INVAL, text!("not a regular file")),
     reason(Errno::FBIG, text!("longer than 64 KiB")),

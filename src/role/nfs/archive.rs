@@ -8,7 +8,7 @@ use crate::vfs::{
 };
 use crate::wire::cpio::{Entries, Entry, MAGIC};
 
-/// Limit of archive entries compared, in all, to find the earlier names of hard links.
+/// Limit of comparisons of entries, summed over the archive, that look for earlier names of hard links.
 const COMPARE_COUNT_MAX: usize = 1 << 22;
 
 /// Counts the objects and blocks that the archive needs when unpacked. `None`: no cpio archive.

@@ -43,7 +43,8 @@ const LAYOUTS: [Text; 7] = [
 const LAYOUT_BYTES: usize = 256;
 /// Longest path of an image with the directory of a layout (bytes).
 const PATH_BYTES: usize = EXPORT_PATH_BYTES_MAX + 256 + 32;
-/// Longest lines for an image (bytes): three paths, seven names' worth of bytes for names and the escaped name, and constant text.
+/// Buffer size (bytes) for the lines of an image: three paths, names of 255 bytes (three, and one escaped as four bytes for each),
+/// and 512 bytes of constant text.
 const LINES_BYTES: usize = 3 * PATH_BYTES + 7 * 255 + 512;
 
 /// The scan of an exported directory for images.
@@ -132,8 +133,8 @@ impl Boot<'_> {
         Ok(())
     }
 
-    /// Appends a name of the directory: with an empty `prefix` the next image's name to the path, else the first name that starts
-    /// with `prefix` to the lines. Returns true if no name matches.
+    /// With an empty `prefix`, appends the name of the directory's next image to `path`; else appends the first name that starts
+    /// with `prefix` to `lines`. Returns true if no name matches.
     #[inline(never)]
     fn scan(&mut self, dir: Node, prefix: &[u8]) -> FsResult<bool> {
         let mut first = 0;

@@ -33,7 +33,7 @@ pub(in super::super) fn is_small() -> bool {
     bare::memory_bytes() < MACHINE_SMALL_BYTES + more_bytes()
 }
 
-/// Returns the part (bytes) of [`MEMORY_BYTES`] that does not scale with the lengths of the tables.
+/// Returns the part (bytes) of [`MEMORY_BYTES`] that stays the same if tables are shortened for lack of memory.
 pub(in super::super) fn fixed_bytes() -> usize {
     match is_small() {
         true => MACHINE_BYTES_MIN,

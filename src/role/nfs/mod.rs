@@ -373,8 +373,8 @@ const MOUNT_DATAGRAMS: u32 = 3;
 const PORTMAP_DATAGRAMS: u32 = 4;
 
 impl Nfs {
-    /// Opens the sockets of NFS and MOUNT, and of the portmapper. A portmapper port that is in use or denied is reported, and no
-    /// error.
+    /// Opens the sockets of NFS and MOUNT, and of the portmapper. If the portmapper's port is in use or
+    /// denied, reports that and continues without a portmapper.
     fn open_sockets(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         let options = self.options;
         let (mut nfs_at, mut mount_at, mut portmap_at) = (options.at, options.at, options.at);
@@ -387,8 +387,8 @@ impl Nfs {
             self.listen(world, &mut nfs_at, NFS_TOKEN, BOTH)?;
             mount_at = nfs_at;
         }
-        // Reports only after all required sockets are open. The ports come last: a program that waits for "listening on" has
-        // then read the exports.
+        // Reports only after all required sockets are open. Ports are reported last: a program that waits for the line
+        // "listening on" has read the exports by then.
         if self.is_first {
             report_exports(options, self.form, self.acts_as_callers, world.events);
             if separate_port.is_some() {

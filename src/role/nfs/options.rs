@@ -65,8 +65,8 @@ pub(in super::super) struct Options {
     pub(super) form: Option<Form>,
     pub(super) key_file: Option<&'static CStr>,
     pub(super) log: Option<&'static CStr>,
-    /// Under `serve`, state that outlives the server and is shared with the other NFS processes. `None`: not under `serve`, or
-    /// the memory could not be mapped.
+    /// Under `serve`, memory that outlives the server and is shared by all NFS processes. `None`: not under `serve`, or mmap
+    /// failed.
     #[cfg(feature = "serve")]
     pub(in super::super) kept: Cell<Option<Kept>>,
     pub(in super::super) exports: Exports,

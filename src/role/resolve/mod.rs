@@ -156,7 +156,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
 /// Prints the results of the search.
 struct Asker<'a> {
     sought: &'a [Sought],
-    /// A bit for each item of `sought` that is not answered yet.
+    /// A bit for each item of `sought`, set until the item is answered.
     pending: u32,
     out: Out,
     status: Fatal,

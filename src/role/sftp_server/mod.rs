@@ -214,7 +214,7 @@ fn server(
     if let Some(wanted) = options.start {
         let start = expand(wanted.to_bytes(), uid, sftp, tree);
         if tree.chdir(start).is_err() {
-            // Reported only: like OpenSSH's sftp-server, the session starts in the current directory.
+            // A failed chdir is only reported: as with OpenSSH's sftp-server, the session starts in the current directory.
             let why = text!("no such directory, or permission denied");
             complain(FAILED, text!("cannot start in"), start.to_bytes(), why);
         }

@@ -120,7 +120,7 @@ impl Look<'_, '_> {
                     name,
                 });
             }
-            // `directory` fails for anything but a directory, or at the top a link to one.
+            // `directory` fails unless the entry is a directory or, in the top directory, a link to one.
             false if depth < DEPTH_MAX => {
                 if let Ok(dir) = dir.directory(name, depth == 0)
                     && self.visit_dir(&dir, depth + 1) == Ok(false)
