@@ -1,4 +1,4 @@
-//! Compressed messages: a text takes less than half of its length in the binary, and its users hold only its number.
+//! Compressed messages: a text takes less than half of its length in the binary. Code that uses a text contains only its number.
 //!
 //! A text is written where it is used: `text!("no such file")`. The build collects all texts from the source and compresses them
 //! with a static dictionary (linker/pack.rs). Each text is decoded on its own, into a buffer of the caller.
@@ -71,7 +71,7 @@ macro_rules! texts {
 }
 pub(crate) use texts;
 
-/// Number of a text. Only with all roles are there more than 256 texts.
+/// Number of a text: two bytes if both NFS and mDNS are compiled in, because there may then be more than 256 texts.
 #[cfg(all(feature = "nfs", feature = "mdns"))]
 type Number = u16;
 #[cfg(not(all(feature = "nfs", feature = "mdns")))]
