@@ -6,7 +6,7 @@
 //! ```text
 //!            role      the program's roles, selected by the first argument: one folder each; parses arguments, makes tasks
 //!              │
-//!            drive     the loop: waits once, lends network, files and buffers to each task; connections, orders; the supervisor
+//!            drive     the loop: waits once, passes network, files and buffers to each task; connections, orders; the supervisor
 //!       ┌──────┼──────┐
 //!      net   engine  vfs    network stacks · protocols without sockets · trees of files
 //!       │    │    │   │
@@ -21,7 +21,7 @@
 //!
 //! ## A request's way
 //!
-//! `drive::Loop` waits for sockets and lends a `World` to each task whose socket is ready. For an NFS server, `drive::streams`
+//! `drive::Loop` waits for sockets and passes a `World` to each task whose socket is ready. For an NFS server, `drive::streams`
 //! receives into the loop's buffer and passes the bytes to `engine::rpc`, which splits them into records. `engine::programs` parses
 //! each call and passes it to `nfs`, `mount` or `portmap`, which use the tree of `vfs` and write their replies one after another
 //! into the loop's second buffer. Large data, and data that must be read from a disk, is moved by an *order*, which
@@ -30,7 +30,7 @@
 //! data is in memory (`Read`).
 //!
 //! Work that may block on a disk is a *job* (`vfs::jobs`): a sync, a read, a write. The backend carries out a job at once or
-//! gives it to a worker thread, and reports its completion; meanwhile the loop serves other clients. `drive::group_commit` knows
+//! queues it for a worker thread, and reports its completion; meanwhile the loop serves other clients. `drive::group_commit` knows
 //! which replies and orders wait for which job. A reply that promises a durable change waits in a block for its sync; if the sync
 //! fails, `engine::nfs::promises` turns the reply into an error.
 //!
@@ -63,14 +63,14 @@
 //! | a new backend | a folder of `vfs` that implements its traits and passes `vfs/conformance`, a number in `vfs/node.rs`; `Tree::add` registers it (`role/nfs/mod.rs`, `task`) |
 //! | a role, a flag, an error, a fallback, a backend, a bench: every file to touch | `image/doc/contributing.md` |
 //! | a new role | a folder of `role`, and a line of `roles!` in `role/mod.rs` |
-//! | the built-in network stack (`--net`): links, smoltcp | `net/link`, `net/smol`; `drive/platform/network.rs` has either this or the host's |
+//! | the built-in network stack (`--net`): links, smoltcp | `net/link`, `net/smol`; `drive/platform/network.rs` selects it or the host's stack |
 //! | a machine without an operating system: entry, devices, boot arguments, files | `sys/arch/pvh.rs`, `sys/bare`, `role/boot.rs`, `role/nfs/machine.rs`; `drive/platform` makes no system call there |
 //! | a machine with a Linux kernel: process 1, its system calls | `role/init.rs`, `drive/platform/host/init.rs`, `sys/linux/init.rs` |
 //! | fallbacks for missing system calls | `sys/linux/fs`, `sys/linux/sockets.rs` |
 //!
 //! # Invariants
 //!
-//! - `wire` has no state. An engine has no sockets and no clock and makes no system call: the caller lends time, files and events.
+//! - `wire` has no state. An engine has no sockets and no clock and makes no system call: the caller passes time, files and events.
 //!   Only `drive` sees network, engine and files together. Unsafe code is found only in `sys`, `mem` and the entry point.
 //! - All memory is allocated at the start, from one region. A connection is a slot of at most 192 bytes. An incomplete request
 //!   waits in a block of 8 KiB; a reply that the client has not accepted, or that waits for the disk, in a block of 72 KiB
@@ -80,7 +80,7 @@
 //!   by which the object is found again below the export. No table grows with the number of handles given out. Handles of files in
 //!   memory are valid as long as the files: until the process ends.
 //! - Files are opened relative to descriptors, one name at a time, never by stored paths: an object that is replaced meanwhile
-//!   cannot lead out of the export. Neither attributes nor names are cached from one request to the next.
+//!   cannot redirect a request to a file outside the export. Neither attributes nor names are cached from one request to the next.
 //! - Malformed input on a stream closes the connection. A request that cannot be carried out gets its protocol's error. If a
 //!   promise cannot be kept (a file that shrinks during a READ), the connection is closed.
 //! - A READ over SFTP, and one of up to 64 KiB over NFS, is a copy: later changes of the file do not change the reply. A larger NFS
@@ -88,13 +88,14 @@
 //! - A change of names or attributes is on disk before its reply is sent, unless the export is `async`; so is data if the client
 //!   asks for that. The write verifier tells clients when unsynced data may be lost: it changes at every start and after every disk
 //!   failure.
-//! - A jail is kept by resolving paths relative to the descriptor of its directory. Landlock and seccomp are a second barrier; they
-//!   are enabled after the first reply of an SFTP session was sent and before later input is parsed.
+//! - A session stays in its jail because paths are resolved relative to the descriptor of the jail's directory. Landlock and
+//!   seccomp are a second barrier; they are enabled after the first reply of an SFTP session was sent and before later input is
+//!   parsed.
 //! - A retransmitted request that is not idempotent is answered from the duplicate request cache, which is bounded. Under `serve`
 //!   the cache outlives the server, in memory shared with the supervisor.
 //! - A server started by root accesses files as the user named by each call, as far as the export's rules allow; otherwise every
 //!   client acts as the user who started the server. Permissions are checked when a file is pinned, not when its descriptor is
-//!   used again.
+//!   reused.
 //!
 //! # Glossary
 //!
@@ -102,7 +103,7 @@
 //!
 //! - **role**: a function of the program, selected by its first argument or by the name it is started by.
 //! - **task**: a server, a responder or a browser; several can run in one loop.
-//! - **world**: the things that a loop lends a task for one call: time, network, files, events, buffers.
+//! - **world**: what a loop passes to a task for one call: time, network, files, events, buffers.
 //! - **turn**: one pass of a loop; one call of a task.
 //! - **order**: an engine's request to the driver to send, store or read bytes of a file.
 //! - **job**: work that may block on a disk, carried out by a worker thread while the loop continues.
@@ -114,7 +115,7 @@
 //! - **jail**: a directory to which an SFTP session is confined.
 //! - **endpoint**: a multicast DNS responder or browser on the links of a host.
 //! - **link**: an interface as used by multicast DNS, with its addresses.
-//! - **slot**, **block**: an entry of a table allocated at the start; a piece of memory that connections use in turn.
+//! - **slot**, **block**: an entry of a table allocated at the start; a buffer that connections share, one at a time.
 //!
 //! # Size
 //!

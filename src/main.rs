@@ -23,9 +23,9 @@ use stowaway::sys::{self, BUILD_ID_BYTES};
 static ALLOCATOR: Allocator = Allocator;
 
 unsafe extern "C" {
-    /// The end of the linker's build id, whose last bytes are the id.
+    /// End of the section .note.gnu.build-id; the last bytes before it are the build ID.
     static __build_id_end: [u8; 0];
-    /// Start and end of the code.
+    /// Start and end of the section .text.
     static __text_start: [u8; 0];
     static __text_end: [u8; 0];
 }
@@ -86,7 +86,7 @@ fn die(frame: *const usize) -> ! {
     /// Stack words to scan; the entry's frame has at least this size.
     const STACK_WORDS: usize = 32;
     let mut line = Line::default();
-    // Plain strings: the decoder of packed texts may be what failed.
+    // Plain strings, not `text!`: the panic may have occurred in the decoder of texts.
     if let Some(bytes) = mem::shortage() {
         line.text("stowaway: not enough memory: needs at least ")
             .number((bytes / 1024 + 1) as u32)
@@ -100,7 +100,7 @@ fn die(frame: *const usize) -> ! {
         // SAFETY: at least this many words of the stack are above any frame: arguments, environment and auxiliary vector.
         let word = unsafe { frame.wrapping_add(place).read_volatile() };
         if code.contains(&word) {
-            // Address of the call instruction's last byte: the return address may already be in another function.
+            // Minus 1: an address within the call instruction. The return address itself may already be in the next function.
             line.text(" ").digits(word as u64 - 1, 16, 1);
         }
     }
