@@ -42,7 +42,7 @@ const FLAGS: Flags = network::with(Flag::table(super::HELP));
 pub(in super::super) struct Options {
     /// Start directory of a session (`-d`), before `%d` and `%u` are replaced.
     pub(super) start: Option<&'static CStr>,
-    /// True if the log goes to standard error, not to syslog.
+    /// True with `-e`: logs to standard error. Otherwise log levels from INFO on use syslog.
     pub(super) to_stderr: bool,
     /// Number of the syslog facility.
     pub(super) facility: u32,
