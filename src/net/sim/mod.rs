@@ -334,7 +334,7 @@ impl World {
         Ok(Socket(number))
     }
 
-    /// Appends bytes to a connection's send buffer, as many as fit.
+    /// Appends the bytes that fit to a connection's send buffer, or with `parts` a random part of them. Returns the number.
     fn take(&mut self, socket: Socket, bytes: &[u8]) -> NetResult<usize> {
         let chance = if self.parts {
             self.random.number() as usize

@@ -52,7 +52,7 @@ pub(super) struct Addresses {
     ip: Ip,
     chance: Chance,
     ipv4: Option<Claim>,
-    /// Gateway from DHCP, or the static one.
+    /// IPv4 default gateway: the static one until the first lease, then that of the last change of the lease.
     gateway: Option<Ipv4Addr>,
     /// When to fall back to a link-local address.
     fallback_at: Instant,
@@ -69,7 +69,7 @@ pub(super) struct Addresses {
     lease: Option<Lease>,
     /// True if a DHCPDECLINE must be sent, because another host has the leased address.
     is_declined: bool,
-    /// Time of the next DHCPDISCOVER, set when the lease was given up.
+    /// Time at which DHCP must start again, set when the lease is given up or the link is up again.
     lease_lost: Option<Instant>,
 }
 
@@ -171,7 +171,7 @@ impl Addresses {
         core::mem::replace(&mut self.has_changed, false)
     }
 
-    /// Returns, once after the lease was given up, when to look for another.
+    /// Returns once the time at which DHCP must start again, after the lease was given up or the link was down.
     pub(super) const fn take_lease_lost(&mut self) -> Option<Instant> {
         self.lease_lost.take()
     }
@@ -201,8 +201,8 @@ impl Addresses {
         }
     }
 
-    /// Announces all addresses again after the link was down, because neighbors may have forgotten them. Looks for routers and a
-    /// lease again, because it may be another network.
+    /// Announces all addresses again after the link was down, because neighbors may have forgotten them. Also starts router
+    /// solicitation and DHCP again, because the link may be connected to another network.
     pub(super) fn restart(&mut self, now: Instant) {
         if let Some(claim) = &mut self.ipv4 {
             claim.announce(now);

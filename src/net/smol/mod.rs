@@ -62,8 +62,8 @@ pub struct Settings {
     pub name: &'static [u8],
     /// Unpredictable bytes.
     pub seed: [u8; 16],
-    /// True if the link is an interface that the kernel's stack also uses. This stack then only obtains an IPv4 address for it (and
-    /// a static IPv6 one), and handles no other traffic.
+    /// True if the link is an interface that the kernel's stack also uses. This stack then only claims addresses for it
+    /// (an IPv4 address, or a static IPv6 one), and drops all other frames.
     pub is_for_host: bool,
 }
 
@@ -76,7 +76,7 @@ enum Kind {
     Datagrams,
     /// Datagrams to a multicast group.
     Group,
-    /// True if addresses have changed since the last receive.
+    /// True if addresses have changed since the last receive from this socket.
     Changes(bool),
 }
 
@@ -100,7 +100,7 @@ pub struct Smol {
     dhcp: Option<Dhcp>,
     is_for_host: bool,
     own: Mac,
-    /// Index of the only interface. It changes after the link was down, so that multicast DNS joins its groups and announces its
+    /// Index of the only interface. Incremented when the link is up again, so that multicast DNS joins its groups and announces its
     /// records again (RFC 6762 section 8.3).
     index: u32,
     /// Time of the current turn.
@@ -335,7 +335,7 @@ impl Smol {
 
     fn apply_addresses(&mut self) {
         let addresses = &self.addresses;
-        // A group that is left and joined again at once is not reported (MLD).
+        // smoltcp sends no MLD report for a group that is left here and joined again below.
         for group in solicited_node_groups(&self.interface) {
             let _ = self.interface.leave_multicast_group(group);
         }

@@ -1,7 +1,7 @@
 //! Neighbors: the MAC addresses from which other hosts' packets arrive.
 //!
-//! This host only answers. So a reply goes to the MAC address that sent the request, the peer's or its router's. The stack never sends
-//! an ARP request or neighbor solicitation for another host, and no packet waits for an answer to one.
+//! This host only answers requests. A reply goes to the MAC address that sent the request, the peer's or its router's. So the stack
+//! never sends an ARP request or neighbor solicitation for another host, and no packet waits for an answer to one.
 
 use super::claim::ALL_NODES;
 use super::packet::{self, Content, Discovery, Mac};
@@ -55,8 +55,8 @@ impl Neighbors {
         self.find(address).map(|neighbor| neighbor.mac)
     }
 
-    /// Sets the MAC address of a neighbor. A new one replaces, if [`OTHER_COUNT_MAX`] have no connection, the least recently used of
-    /// those.
+    /// Sets the MAC address of a neighbor, and adds the neighbor if it is new. If [`OTHER_COUNT_MAX`] neighbors have no connection,
+    /// the least recently used of them is evicted.
     pub(super) fn learn(&mut self, address: IpAddr, mac: Mac) {
         if let Some(known) = self.find(address) {
             known.mac = mac;
@@ -119,7 +119,7 @@ impl Smol {
     }
 
     /// Answers an ARP request or a neighbor solicitation for an address of ours, also a probe for duplicates (RFC 5227 section 2.4,
-    /// RFC 4862 section 5.4.3). Learns the sender of ARP.
+    /// RFC 4862 section 5.4.3). Learns the sender of ARP for an address of ours, or from a known neighbor.
     pub(super) fn resolve(&mut self, content: &Content<'_>) {
         let own = self.own;
         match *content {

@@ -32,7 +32,7 @@ enum Phase {
     Waiting,
     /// Accepted by the task.
     Accepted,
-    /// Closed by the task; sent data is not acknowledged yet.
+    /// Closed by the task; data or FIN is not acknowledged yet, or the connection is in TIME-WAIT.
     Closing,
 }
 
@@ -115,7 +115,7 @@ impl Smol {
             let half_open = self.oldest(|one| one.phase == Phase::HalfOpen);
             let place = half_open.or_else(|| self.oldest(|one| one.phase == Phase::Closing));
             let Some(place) = place else {
-                // The peer will repeat its SYN.
+                // No connection can be evicted. The peer will retransmit its SYN.
                 return false;
             };
             self.forget(place);
@@ -196,7 +196,7 @@ impl Smol {
                     socket.set_timeout(Some(paced_secs(TIMEOUT_SECS)));
                     false
                 }
-                // The handshake failed or the peer has reset it.
+                // The handshake failed, or the peer has reset the connection.
                 (Phase::HalfOpen, _) => true,
                 // An error is reported at the next call on the socket.
                 (Phase::Waiting | Phase::Accepted, _) => false,
