@@ -80,7 +80,8 @@ pub(super) use flags;
 
 /// The table of a role's flags.
 pub(super) struct Flags {
-    /// Names of all flags: each name ends with `|`, each flag with a space. The index of a flag is its number.
+    /// Names of all flags: a `|` follows each name, and a space follows the last name of a flag. [`Given::number`] is the index of
+    /// a flag in this list.
     pub(super) names: &'static [u8],
     /// Number of flags without a value. They are the first in `names`.
     pub(super) bare_count: usize,

@@ -69,7 +69,7 @@ const FLAGS: Flags = network::with(Flag::table(HELP));
 struct Options {
     /// A type or subtype. Empty: `goal` is set instead.
     kind: &'static [u8],
-    /// Set by `-a` and `--types`.
+    /// Set by `-a` and `--types`. `None`: services of the type `kind`.
     goal: Option<Goal>,
     resolves: bool,
     /// True with `-t` or `-c`: exits when all hosts should have answered.

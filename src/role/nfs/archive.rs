@@ -26,8 +26,8 @@ pub(super) fn counts(archive: &[u8]) -> Option<Counts> {
     })
 }
 
-/// Returns the instance number in file handles: an FNV-1a hash of all headers. Handles of another archive are thus rejected, and
-/// those of the same archive stay valid after a restart.
+/// Returns the instance number in file handles: an FNV-1a hash of inode number, mode, mtime, size and name of every entry. So
+/// handles of another archive are rejected, and handles of the same archive stay valid after a restart.
 pub(super) fn instance(archive: &[u8]) -> u64 {
     let mut sum = 0xcbf2_9ce4_8422_2325_u64;
     for entry in Entries::new(archive).flatten() {

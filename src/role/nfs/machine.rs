@@ -86,8 +86,8 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Adds the files in memory, which can be exported once. Their handles hold a random number; without a random source they can be
-/// guessed, so a writable export is then refused.
+/// Adds the files in memory, which can be exported once. Their handles contain a random number. Without a random source the
+/// handles can be guessed, so a writable export is then refused.
 fn ram(wanted: &Wanted, tree: &mut Tree) -> Result<Top, Fatal> {
     let path = wanted.path.to_bytes();
     if tree.exports().iter().any(|export| export.path == path) {

@@ -314,7 +314,7 @@ fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Fatal> {
         return Ok(Form::Path);
     }
     let path = options.key_file.unwrap_or_else(|| {
-        // An error shows up when the key file is opened.
+        // An error is ignored here: opening the key file then fails, and that is reported.
         platform::host::files::make_private_directory(KEY_DIRECTORY);
         KEY_FILE
     });
