@@ -22,7 +22,7 @@ unsafe extern "C" {
     static own: Elf;
     /// Start of the plain file once it is unpacked.
     static mut image: Elf;
-    /// Start of the memory that only unpacking needs; it ends at `image`.
+    /// Start of the compressed data and the decoder's memory, which end at `image` and are unmapped after unpacking.
     static packed: [u8; 0];
 }
 
