@@ -248,7 +248,7 @@ pub(super) fn is_intact(frame: &[u8]) -> bool {
     };
     let (from, to, protocol, payload): (IpAddr, IpAddr, _, _) = match frame.ethertype {
         IPV4 => match Ipv4Packet::new_checked(frame.payload) {
-            // The checksum of a fragment is wrong, so it is dropped. smoltcp does not reassemble fragments either.
+            // Fragments need no special case: smoltcp drops them, because it does not reassemble.
             Ok(packet) => (
                 packet.src_addr().into(),
                 packet.dst_addr().into(),
