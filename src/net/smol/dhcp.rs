@@ -133,7 +133,7 @@ impl Dhcp {
         (self.state, self.sent_count, self.at) = (State::Selecting, 0, start_at);
     }
 
-    /// Starts again after a DHCPNAK or an unusable lease; each time later.
+    /// Starts again after a DHCPNAK or an unusable lease, after a wait that doubles each time.
     fn refuse(&mut self, now: Instant) {
         let wait = Duration::from_secs(1 << self.refusal_count);
         self.refusal_count = (self.refusal_count + 1).min(REFUSAL_COUNT_MAX);

@@ -307,7 +307,7 @@ fn write_arp(
     out[14..22].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, operation]);
     out[22..28].copy_from_slice(&own.0);
     out[28..32].copy_from_slice(&sender.octets());
-    // The hardware address that a request looks for is unknown: zeros.
+    // A request does not know the target's hardware address, so that field is zero.
     let known = if to == Mac::BROADCAST {
         Mac([0; 6])
     } else {

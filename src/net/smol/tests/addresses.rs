@@ -405,7 +405,7 @@ fn static_address_conflict_is_reported_once() {
         world.watch(5, &mut |_| None);
     }
     assert_eq!(world.stack.take_conflict(), None);
-    // A conflict of an address that is not static is not reported: the address is given up.
+    // A conflict of an address that is not static is not reported, because the stack chooses another address.
     let mut world = World::new(15, 0, Ip::LinkLocal);
     world.watch(20, &mut |_| None);
     let own = world.ipv4().expect("an address");

@@ -283,7 +283,7 @@ fn play(stage: &mut dyn Stage) -> Vec<String> {
     stage.net().close(socket);
     say("client gets", format!("{:?}", gets(stage, client, 0)));
 
-    // Datagrams.
+    // A UDP port cannot be bound twice, and a datagram of 64 KiB is too long.
     let datagrams = stage.net().bind(any(0), OTHER).unwrap();
     let port = stage.net().local(datagrams).unwrap().port();
     say(
