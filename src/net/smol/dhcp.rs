@@ -251,7 +251,7 @@ impl Dhcp {
         const LEASE_SECS: u32 = 120;
         let (mac, ..) = packet::endpoints(frame)?;
         let packet = Ipv4Packet::new_checked(packet::payload(frame)?).ok()?;
-        if !packet.verify_checksum() || !packet::is_intact(frame) {
+        if !packet.verify_checksum() {
             return None;
         }
         let datagram = UdpPacket::new_checked(packet.payload()).ok()?;

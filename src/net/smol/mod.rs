@@ -293,12 +293,14 @@ impl Smol {
             return;
         };
         self.addresses.handle(now, &content);
-        if !self.learn_sender(frame) {
+        if !self.learn_sender(frame, &content) {
             return;
         }
         match content {
             Content::Datagram { port } if port == dhcp::CLIENT_PORT => {
-                if let Some(dhcp) = &mut self.dhcp {
+                // Of a link with offloads, `take_frames` has dropped damaged datagrams.
+                let is_intact = self.port.limits().has_offloads || packet::is_intact(frame);
+                if let Some(dhcp) = self.dhcp.as_mut().filter(|_| is_intact) {
                     dhcp.handle(now, frame);
                 }
                 return;

@@ -50,6 +50,12 @@ impl Neighbors {
         }
     }
 
+    /// Returns true if an unproven packet may set the MAC address of a neighbor: it has no connection.
+    fn may_learn(&mut self, address: IpAddr) -> bool {
+        let known = self.find(address);
+        known.is_none_or(|neighbor| neighbor.connection_count == 0)
+    }
+
     /// Returns the MAC address of a neighbor.
     pub(super) fn mac(&mut self, address: IpAddr) -> Option<Mac> {
         self.find(address).map(|neighbor| neighbor.mac)
@@ -104,7 +110,10 @@ impl Neighbors {
 
 impl Smol {
     /// Learns the sender of an IP packet. Returns false if the packet is for another host.
-    pub(super) fn learn_sender(&mut self, frame: &[u8]) -> bool {
+    ///
+    /// Any host can send packets with the address of another. So while a peer has connections, only their segments, a SYN or ARP
+    /// change its MAC address.
+    pub(super) fn learn_sender(&mut self, frame: &[u8], content: &Content<'_>) -> bool {
         let Some((mac, from, to)) = packet::endpoints(frame) else {
             return true;
         };
@@ -112,8 +121,16 @@ impl Smol {
         if to.is_ipv6() && !to.is_multicast() && !self.has(to) {
             return false;
         }
-        if is_host(from) && mac.is_unicast() && !self.has(from) {
-            self.port.neighbors.learn(from, mac);
+        let is_known = self.port.neighbors.mac(from) == Some(mac);
+        if !is_known && is_host(from) && mac.is_unicast() && !self.has(from) {
+            let is_proven = match *content {
+                Content::Syn { .. } => true,
+                Content::Segment { from, to } => self.has_connection(from, to),
+                _ => false,
+            };
+            if is_proven || self.port.neighbors.may_learn(from) {
+                self.port.neighbors.learn(from, mac);
+            }
         }
         true
     }

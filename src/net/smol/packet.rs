@@ -50,6 +50,8 @@ pub(super) enum Content<'a> {
     },
     /// A TCP segment that requests a connection: SYN without ACK.
     Syn { from: SocketAddr, to: SocketAddr },
+    /// Another TCP segment.
+    Segment { from: SocketAddr, to: SocketAddr },
     /// A UDP datagram to this port.
     Datagram { port: u16 },
     /// Neighbor solicitation; from the unspecified address it is a probe for duplicates.
@@ -150,13 +152,15 @@ fn arp_content(message: &[u8]) -> Option<Content<'static>> {
 fn transport(protocol: IpProtocol, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Content<'static> {
     match protocol {
         IpProtocol::Tcp => match TcpPacket::new_checked(bytes) {
-            Ok(segment) if segment.syn() && !segment.ack() && !segment.rst() && !segment.fin() => {
-                Content::Syn {
-                    from: SocketAddr::new(from, segment.src_port()),
-                    to: SocketAddr::new(to, segment.dst_port()),
+            Ok(segment) => {
+                let from = SocketAddr::new(from, segment.src_port());
+                let to = SocketAddr::new(to, segment.dst_port());
+                match segment.syn() && !segment.ack() && !segment.rst() && !segment.fin() {
+                    true => Content::Syn { from, to },
+                    false => Content::Segment { from, to },
                 }
             }
-            _ => Content::Other,
+            Err(_) => Content::Other,
         },
         IpProtocol::Udp => match UdpPacket::new_checked(bytes) {
             Ok(datagram) => Content::Datagram {

@@ -69,6 +69,12 @@ impl Smol {
         })
     }
 
+    /// Returns true if a connection between these addresses is open.
+    pub(super) fn has_connection(&self, peer: SocketAddr, own: SocketAddr) -> bool {
+        self.connections()
+            .any(|(_, one, open)| (one.peer, open.at) == (peer, own))
+    }
+
     /// The connection whose phase began first, of those that `is_it` accepts.
     fn oldest(&self, is_it: impl Fn(&Connection) -> bool) -> Option<usize> {
         let all = self.connections().filter(|(_, one, _)| is_it(one));

@@ -3,7 +3,7 @@
 use super::{ADDRESS, MAC, PEER_MAC, World};
 use crate::net::smol::Ip;
 use crate::net::smol::packet::{self, Content, Discovery, Mac};
-use crate::net::{Datagrams as _, NetError, Token};
+use crate::net::{Datagrams as _, NetError, Streams as _, Token};
 use crate::time::Duration;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use smoltcp::wire::{
@@ -128,6 +128,28 @@ fn replies_go_where_their_requests_came_from() {
         replied.len(),
         expected.len()
     );
+}
+
+/// A host that sends datagrams with the address of a connected peer gets none of the peer's segments.
+#[test]
+fn forged_datagram_redirects_no_connection() {
+    let mut world = World::with_address(26, 0);
+    world.stack.listen(([0; 4], 2049).into(), TOKEN).unwrap();
+    let handle = world.peer.connect(2049);
+    let end = world.now.after(Duration::from_secs(60));
+    let peer = core::net::IpAddr::from(super::PEER_ADDRESS);
+    let forger = Mac([2, 0, 0, 0, 0, 7]);
+    let mut is_connected = false;
+    while world.now < end {
+        world.end.put(&datagram(forger, super::PEER_ADDRESS.into()));
+        world.turn();
+        is_connected |= world.peer.socket(handle).may_send();
+        if is_connected {
+            assert_eq!(world.stack.port.neighbors.mac(peer), Some(PEER));
+        }
+        world.sleep(world.now.after(Duration::SECOND));
+    }
+    assert!(is_connected);
 }
 
 #[test]
