@@ -2,11 +2,12 @@
 //!
 //! Checks which module imports which, import cycles, the head (`//!`) of every file, and the modules that may contain unsafe code.
 //! Test code may import everything. Also checks the licences of all dependencies, that the executable contains each crate in
-//! one version only, and the links and paths in the documents.
+//! one version only, the links and paths in the documents, the comments, and the form of commit subjects.
 
 mod circles;
 mod crates;
 mod documents;
+mod prose;
 mod scan;
 mod table;
 
@@ -31,6 +32,8 @@ pub fn main(_args: Args) -> Result<()> {
     let mut breaches = check(&root)?;
     breaches.extend(crates::check(&root)?);
     breaches.extend(documents::check(&root)?);
+    breaches.extend(prose::check(&sources(&root)?)?);
+    breaches.extend(prose::check_subjects(&root)?);
     for breach in &breaches {
         println!("{breach}");
     }
