@@ -417,7 +417,7 @@ mod tests {
     const PEER: Ipv6Addr = core::net::Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped();
 
     #[test]
-    fn addresses_are_written_as_people_do() {
+    fn addresses_are_printed_in_canonical_form() {
         for address in [
             "192.0.2.255",
             "::",
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_might_obey_is_escaped_and_long_lines_are_cut() {
+    fn control_characters_are_escaped_and_long_lines_cut() {
         let sink = Sink::default();
         let mut events = Events::new(Box::new(sink.clone()));
         events.tell_of(
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_one_line_with_what_it_is_about() {
+    fn failure_is_one_line_with_its_subject() {
         let mut sink = Sink::default();
         for about in [&b""[..], b"/srv\n"] {
             tell(&mut sink, LISTENING, about, STOPPING);
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn one_peer_is_told_of_ten_times_a_minute_and_then_counted() {
+    fn peer_log_lines_are_limited_per_minute() {
         let sink = Sink::default();
         let mut events = Events::new(Box::new(sink.clone()));
         let start = Instant::default();
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn of_more_peers_than_are_counted_the_oldest_is_forgotten() {
+    fn full_counter_table_evicts_the_oldest_peer() {
         let sink = Sink::default();
         let mut events = Events::new(Box::new(sink.clone()));
         let at = |second| Instant::default().after(Duration::from_secs(second));
