@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn colliding_peers_evict_no_reply_of_another_peers_share() {
+    fn peer_within_its_share_keeps_its_replies() {
         for others in [1, 3, 7] {
             let share = DRC_WAY_COUNT / (1 + usize::from(others));
             let mut drc = drc();

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_innermost_export_is_found_by_whole_names() {
+    fn path_selects_innermost_export_by_whole_components() {
         check("/srv", Some((0, &[])));
         check("/srv/", Some((0, &[])));
         check("//srv/./x/y", Some((0, &["x", "y"])));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_export_by_a_link_is_found_by_both_paths_unless_another_has_one() {
+    fn export_by_symlink_is_found_by_both_paths() {
         let exports = [
             "/srv/link /data/real",
             "/data/real/sub",
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_mounts_is_bounded_and_forgets_by_peer() {
+    fn mount_list_is_bounded_and_removes_by_peer() {
         let mut mounts = Mounts::default();
         let peer = |number| Ipv6Addr::from([0, 0, 0, 0, 0, 0, 0, number]);
         (0..=200).for_each(|number| mounts.add(peer(number), 0));

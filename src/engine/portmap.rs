@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn getport_knows_what_is_served_and_strangers_are_zero() {
+    fn getport_returns_the_served_port_or_zero() {
         check(2, 3, &[100_003, 3, 6, 0], Ok(&[2049]));
         check(2, 3, &[100_003, 3, 17, 0], Ok(&[0]));
         check(2, 3, &[100_003, 4, 6, 0], Ok(&[0]));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_registers_and_nothing_is_forwarded() {
+    fn set_unset_callit_and_other_versions_are_refused() {
         for procedure in [1, 2, 5, 6] {
             check(2, procedure, &[100_003, 3, 6, 99], Err(Reject::Procedure));
         }

@@ -76,7 +76,7 @@ mod tests {
     use crate::wire::nfs3::ATTRIBUTES_BYTES;
 
     #[test]
-    fn attributes_stand_in_the_rfc_order_and_times_at_the_edge_of_the_wire() {
+    fn attributes_follow_rfc_1813_and_times_are_clamped() {
         let at = |secs| FileTime { secs, nanos: 7 };
         let attr = Attr {
             kind: Kind::SymbolicLink,
