@@ -277,7 +277,7 @@ mod tests {
         last:x:4294967295:1::/last";
 
     #[test]
-    fn names_are_found_by_their_numbers() {
+    fn uid_and_gid_resolve_to_their_names() {
         for top in [&b"/"[..], b"/srv/data"] {
             let files = [(&b"passwd"[..], PASSWD), (b"group", b"users:x:100:ann\n")];
             let accounts = loaded(top, &files, 4096);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_memory_is_cut_at_a_line() {
+    fn file_larger_than_memory_is_cut_at_line() {
         let text = b"a:x:1:1::/:\nbb:x:2:1::/:\n";
         for (bytes, second) in [(30, true), (25, true), (24, false), (12, false)] {
             let accounts = loaded(b"/", &[(b"passwd", text)], bytes);
@@ -320,14 +320,14 @@ mod tests {
     }
 
     #[test]
-    fn without_the_files_nobody_has_a_name() {
+    fn missing_files_yield_no_names() {
         let accounts = loaded(b"/", &[], 100);
         assert_eq!((accounts.user(0), accounts.group(0)), (None, None));
         assert_eq!((accounts.home(b"root"), accounts.home(b"")), (None, None));
     }
 
     #[test]
-    fn a_name_that_is_too_long_is_none() {
+    fn name_longer_than_255_bytes_is_ignored() {
         for len in [255, 256] {
             let line = [&vec![b'n'; len][..], b":x:5:"].concat();
             let accounts = loaded(b"/", &[(b"group", &line)], 4096);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_are_read_once() {
+    fn second_load_keeps_the_first_contents() {
         let mut accounts = loaded(b"/", &[(b"group", b"a:x:1:\n")], 100);
         accounts.load(&mut tree(b"/", &[(b"group", b"b:x:1:\n")]));
         assert_eq!(accounts.group(1), Some(&b"a"[..]));

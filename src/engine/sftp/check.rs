@@ -348,7 +348,7 @@ mod tests {
     ];
 
     #[test]
-    fn hashes_are_those_of_the_standards() {
+    fn hashes_match_published_test_vectors() {
         let messages = [
             b"".to_vec(),
             b"abc".to_vec(),
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_and_every_slice_gives_the_same_as_the_crates() {
+    fn hashes_of_any_length_match_other_crates() {
         use ::sha2::Digest as _;
         let bytes: Vec<u8> = (0..300u32).map(|at| ((at * at) >> 3) as u8).collect();
         for len in 0..bytes.len() {
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn each_block_has_its_hash_and_so_has_the_rest() {
+    fn each_block_and_the_remainder_are_hashed() {
         let bytes: Vec<u8> = (0..=255).cycle().take(700).collect();
         for algorithm in Algorithm::ALL {
             for slice in [1, 255, 256, 257, 700] {
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_becomes_shorter_ends_the_last_block() {
+    fn shrunken_file_shortens_the_last_block() {
         for (block_bytes, taken, parts) in [
             (256, 300, &[(0, 256), (256, 300)][..]),
             (256, 256, &[(0, 256)]),
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_client_may_ask_for_is_invalid() {
+    fn bad_range_block_size_or_buffer_is_invalid() {
         let begin = |range, buffer| {
             let begun = { Check::IDLE }.begin(Algorithm::Sha256, range, 10_000, buffer);
             begun.map(|_| ())
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_known_name_of_a_list_is_chosen() {
+    fn first_known_algorithm_of_list_is_chosen() {
         for (list, expect) in [
             (&b"sha256"[..], Some(Algorithm::Sha256)),
             (b"md5,sha256", Some(Algorithm::Md5)),

@@ -170,10 +170,10 @@ mod tests {
         String::from_utf8(buffer[1..len].to_vec()).unwrap()
     }
 
-    /// OpenSSH's answers for such files, with TZ=UTC.
+    /// Lines that OpenSSH sends for these attributes, with TZ=UTC.
     #[test]
     #[rustfmt::skip]
-    fn lines_are_those_of_openssh() {
+    fn lines_match_openssh() {
         for (kind, mode, nlink, owner, size, secs, expect) in [
             (Kind::Directory, 0o755, 4, 0, 4096, NOW - 60, "drwxr-xr-x    4 root     root         4096 Nov 20 11:59 a b"),
             (Kind::Regular, 0o4755, 1, 0, 5, NOW - 3600, "-rwsr-xr-x    1 root     root            5 Nov 20 11:00 a b"),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_line_fits_its_bound() {
+    fn longest_line_fits_its_bound() {
         let mut attr = attr(Kind::Regular, 0o7777);
         (attr.nlink, attr.size, attr.mtime.secs) = (u32::MAX, u64::MAX, 0);
         let text = [&[b'n'; NAME_BYTES_MAX][..], b":x:0:"].concat();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_year_ago_the_time_becomes_a_year() {
+    fn old_or_future_date_shows_the_year() {
         for (secs, expect) in [
             (NOW, "Nov 20 12:00"),
             (NOW + 1, "Nov 20  2026"),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn local_time_moves_what_is_shown_but_not_what_is_recent() {
+    fn utc_offset_changes_date_but_not_recency() {
         const HOUR: i64 = 3600;
         for (secs, ahead_secs, expect) in [
             (NOW, 5 * HOUR + 1800, "Nov 20 17:30"),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn every_day_of_the_calendar_follows_the_one_before() {
+    fn consecutive_days_have_consecutive_dates() {
         let (mut year, mut month, mut day) = (0, 2, 1);
         for days in -MARCH_DAYS..i64::from(YEARS_DAYS) - MARCH_DAYS {
             let name = core::str::from_utf8(&MONTHS[month]).unwrap();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_outside_the_calendar_has_no_date() {
+    fn time_outside_the_calendar_has_empty_date() {
         for secs in [i64::MIN, i64::MAX, -719_468 * DAY_SECS - 1, 253_402_300_800] {
             assert_eq!(date_of(secs), "");
         }

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_as_posix_has_them() {
+    fn posix_rules_have_the_specified_offsets() {
         for (tz, ahead) in [
             ("UTC0", 0),
             ("XYZ5", -5 * HOUR),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_utc() {
+    fn invalid_rule_is_utc_and_offsets_are_bounded() {
         for tz in [
             "",
             ":",
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn files_have_transitions_and_then_a_rule() {
+    fn file_transitions_apply_before_its_rule() {
         let text = file(&[(-1000, 1), (0, 2), (YEAR, 1)], &[60, 120, 180], "XYZ-9");
         let zone = zone(None, &[("etc/localtime", &text)]);
         assert_eq!(zone.offset_at(i64::MIN), 60);
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn tz_says_which_file() {
+    fn tz_selects_the_file_or_rule() {
         let of = |hours: i32| file(&[], &[hours * 3600], "");
         let (local, here, there) = (of(1), of(2), of(3));
         let files: &[(&str, &[u8])] = &[
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_cut_are_utc() {
+    fn truncated_or_version_1_file_is_utc() {
         let whole = file(&[(0, 1), (YEAR, 0)], &[60, 120], "XYZ-9");
         let footer = whole.len() - b"\nXYZ-9\n".len();
         for len in 0..whole.len() {
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_files_are_bounded() {
+    fn mutated_files_have_bounded_offsets() {
         let whole = file(
             &[(0, 1), (YEAR, 9)],
             &[i32::MAX, i32::MIN],
