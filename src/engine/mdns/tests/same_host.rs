@@ -51,7 +51,7 @@ fn loop_back(world: &mut World) {
 
 /// The other responder starts later and probes. An answer with our host records would make it rename the host.
 #[test]
-fn other_responder_that_probes_gets_the_host() {
+fn probing_responder_takes_over_the_host_records() {
     for name in ["box", "vm"] {
         let mut world = World::serving(1);
         world.hear(HERE, &probe(name));
@@ -77,7 +77,7 @@ fn other_responder_that_probes_gets_the_host() {
 
 /// The other responder started earlier and answers our probe.
 #[test]
-fn other_responder_that_answers_keeps_the_host() {
+fn answering_responder_keeps_the_host_records() {
     for name in ["box", "vm"] {
         let mut world = World::up(1);
         world.serve("a box", 2049, &[]);
@@ -102,7 +102,7 @@ fn other_responder_that_answers_keeps_the_host() {
 
 /// If another program has port 5353, we ask for the host's names first: a probe could make that program rename the host.
 #[test]
-fn shared_port_asks_for_the_host_before_probing() {
+fn shared_port_queries_host_records_before_probing() {
     let shared = |world: &mut World| {
         let mut link = link(&["192.0.2.1/24"]);
         link.shares_port = true;
@@ -129,7 +129,7 @@ fn shared_port_asks_for_the_host_before_probing() {
 }
 
 #[test]
-fn goodbye_or_silence_returns_the_host() {
+fn host_records_are_reannounced_after_goodbye_or_silence() {
     for says_goodbye in [true, false] {
         for name in ["box", "vm"] {
             let mut world = World::serving(1);
@@ -166,7 +166,7 @@ fn goodbye_or_silence_returns_the_host() {
 
 /// The other responder is asked before its records expire, and answers.
 #[test]
-fn other_responder_that_answers_stays_announcer() {
+fn answering_responder_stays_the_announcer() {
     let mut world = World::serving(1);
     world.hear(HERE, &announcement("vm", 120));
     for _ in 0..10 {
