@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_of_this_century() {
+    fn rtc_time_converts_to_unix_time() {
         for (time, is_binary, expect) in [
             ([0, 0, 0, 1, 1, 0], true, Some(946_684_800)),
             (

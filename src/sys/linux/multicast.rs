@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn two_who_joined_hear_each_other_and_themselves() {
+    fn multicast_reaches_every_joined_socket_and_its_sender() {
         let own = Ipv4Addr::LOCALHOST.into();
         let to = SocketAddr::from(([224, 0, 0, 251], PORT));
         let [one, other] = [(); 2].map(|()| join(1, own, to).unwrap());
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn one_has_an_address_and_shares_it_then() {
+    fn second_claim_of_address_fails_but_sharing_works() {
         let [.., high, low] = std::process::id().to_be_bytes();
         let own = SocketAddr::from(([127, 83, high, low], PORT));
         let claim = || claim(1, own);

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn files_outside_the_jail_are_refused_where_landlock_is() {
+    fn landlock_refuses_files_outside_the_jail() {
         let (sandbox, inside, outside) = sandboxed(c"/etc", |sandbox| {
             let open = |path| File::open(path, OFlags::RDONLY, 0).map(drop);
             (sandbox, open(c"/etc/passwd"), open(c"/usr"))
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_are_not_needed_are_unknown_where_seccomp_is() {
+    fn seccomp_fails_unneeded_calls_with_enosys() {
         let (sandbox, tried) = sandboxed(c"/", |sandbox| {
             let calls = [
                 Sysno::socket,
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_is_unknown_to_this_thread_only() {
+    fn refused_call_fails_in_its_thread_only() {
         let clock = || {
             let mut time = [0u64; 2];
             // SAFETY: the kernel writes two words.

@@ -134,7 +134,7 @@ mod tests {
 
     /// Processes increment a non-atomic number; each is killed while it owns the lock.
     #[test]
-    fn one_at_a_time_has_the_lock_and_it_opens_when_a_process_ends() {
+    fn lock_excludes_others_and_exit_releases_it() {
         const PROCESSES: usize = 4;
         const TIMES: u32 = 2000;
         let (shared, bytes) = share(4).unwrap();

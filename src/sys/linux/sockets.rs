@@ -436,7 +436,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_survive_the_kernels_form() {
+    fn addresses_round_trip_through_sockaddr() {
         for address in [
             "192.0.2.1:2049",
             "[2001:db8::7]:111",

@@ -522,7 +522,7 @@ mod tests {
         for (tag, work) in (0..).zip(kinds) {
             assert!(workers.push(work, open(()), tag, sys::now()));
         }
-        // A number that is no file's.
+        // A descriptor that is not open.
         assert!(workers.push(Work::Sync, -1, 9, sys::now()));
         assert_eq!((workers.next(), workers.last_sync()), (5, Some(4)));
         let ends = ends(&mut workers);
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn syncs_are_popped_in_order_and_reads_at_once() {
+    fn syncs_pop_in_order_and_reads_at_once() {
         let mut workers = Workers::<u32>::new().unwrap();
         let outcome = Outcome {
             result: Ok(()),
@@ -585,7 +585,7 @@ mod tests {
         }
         ends(&mut workers);
         assert_eq!(workers.next(), taken);
-        assert!(refused > 0, "there is room for all");
+        assert!(refused > 0, "the table was never full");
         fs::close(own);
     }
 }

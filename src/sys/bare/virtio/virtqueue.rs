@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_come_back_in_any_order() {
+    fn used_buffers_return_in_any_order() {
         let mut queue = Virtqueue::new().unwrap();
         assert!(add(&mut queue, 0) && add(&mut queue, 2) && !add(&mut queue, QUEUE_SIZE - 1));
         assert_eq!(queue.take_used(), None);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn chains_are_as_the_specification_has_them() {
+    fn chained_descriptors_match_the_virtio_layout() {
         let mut queue = Virtqueue::new().unwrap();
         let (mut to, from) = ([0_u8; 3], [0_u8; 2]);
         let parts = [Element::read(&from), Element::write(&mut to)];
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_lies_gets_nothing() {
+    fn invalid_used_ring_entries_are_ignored() {
         let mut queue = Virtqueue::new().unwrap();
         assert!(add(&mut queue, 1));
         // Indexes out of range, one that was not offered, and one twice.

@@ -28,7 +28,7 @@ fn name(of: &Interface) -> &str {
 }
 
 #[test]
-fn lines_of_the_file_are_read_and_all_that_they_are_cut_to() {
+fn if_inet6_is_parsed_when_cut_anywhere() {
     let text = b"00000000000000000000000000000001 01 80 10 80       lo\n\
         fe800000000000000000000000000007 1a4 40 20 80     eth0\n\
         fe800000000000000000000000000008 1a4 40 20 c0     eth0\n\
@@ -47,7 +47,7 @@ fn lines_of_the_file_are_read_and_all_that_they_are_cut_to() {
 
 /// Avahi 2b4e8d7a: prefix lengths above 120 and above 128.
 #[test]
-fn a_prefix_has_as_many_bits_as_an_address_at_most() {
+fn prefix_length_is_clamped_to_128() {
     for told in 0..=255u8 {
         let text = format!("20010db8000000000000000000000007 02 {told:02x} 00 80     eth0\n");
         let mut out = Interfaces::new();
@@ -58,7 +58,7 @@ fn a_prefix_has_as_many_bits_as_an_address_at_most() {
 }
 
 #[test]
-fn any_bytes_are_survived() {
+fn random_bytes_never_panic() {
     let mut seed = 1u32;
     for len in 0..400 {
         let bytes: Vec<u8> = (0..len)
@@ -72,7 +72,7 @@ fn any_bytes_are_survived() {
 }
 
 #[test]
-fn more_than_there_is_room_for_is_left_out() {
+fn excess_interfaces_and_addresses_are_ignored() {
     let mut out = Interfaces::new();
     for number in 0..1000u32 {
         let line = format!(
@@ -86,18 +86,18 @@ fn more_than_there_is_room_for_is_left_out() {
 }
 
 #[test]
-fn this_host_has_a_loopback() {
+fn list_contains_the_loopback_interface() {
     let mut told = Interfaces::new();
     list(&mut told);
     let lo = told.iter().find(|interface| name(interface) == "lo");
-    let lo = lo.expect("every host has one");
+    let lo = lo.expect("no interface lo");
     assert_eq!(lo.index, 1);
     assert!(lo.is_running && lo.is_loopback);
     assert!(lo.addresses.contains(&prefix("127.0.0.1", 8)));
 }
 
 #[test]
-fn version_6_is_found_without_the_file() {
+fn ipv6_addresses_are_found_without_if_inet6() {
     let socket = sockets::open(INET, DATAGRAM).unwrap();
     let (mut told, mut asked) = (Interfaces::new(), Interfaces::new());
     list_v4(&socket, &mut asked);
@@ -122,7 +122,7 @@ fn version_6_is_found_without_the_file() {
     // Global addresses found by asking must be in the list, but need not be complete.
     for interface in &asked {
         let other = told.iter().find(|other| other.index == interface.index);
-        let other = other.expect("nothing is invented");
+        let other = other.expect("interface is not in if_inet6");
         for (address, _) in &interface.addresses {
             assert!(other.addresses.iter().any(|(known, _)| known == address));
         }
@@ -130,9 +130,9 @@ fn version_6_is_found_without_the_file() {
 }
 
 #[test]
-fn what_is_told_of_changes_comes_to_an_end() {
+fn change_notifications_drain_to_eagain() {
     let socket = watch().unwrap();
-    // This host may have some at the moment.
+    // Notifications of real changes may be pending.
     let mut told = (0..1000).map(|_| sockets::recv(socket.as_raw_fd(), &mut []));
     let end = told.find(Result::is_err);
     assert_eq!(end, Some(Err(Errno::AGAIN)));
