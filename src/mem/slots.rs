@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_take_what_fits_and_no_more() {
+    fn push_beyond_capacity_returns_none() {
         let mut slots = Slots::new(2);
         assert_eq!(
             [slots.push(b'a'), slots.push(b'b'), slots.push(b'c')],
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_grow_keep_what_is_in_them() {
+    fn growing_slots_keep_their_items() {
         let mut slots = Slots::default();
         (0..1000).for_each(|number| slots.push_more(number));
         assert!(slots.iter().copied().eq(0..1000));
