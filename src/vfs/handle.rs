@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mac_is_siphash_2_4() {
+    fn mac_is_siphash_2_4() {
         // From the reference implementation: key 00 01 … 0f, messages of 0, 1, 8 and 15 bytes 00 01 ….
         let key: Key = core::array::from_fn(|at| at as u8);
         let message: Vec<u8> = (0..15).collect();

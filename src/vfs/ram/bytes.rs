@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_cut_off_does_not_come_back() {
+    fn truncated_bytes_read_as_zero_after_growth() {
         let (mut bytes, mut blocks) = (Bytes::default(), Map::new(4, [7; 16]));
         bytes.write(&mut blocks, 2, 4090, b"0123456789").unwrap();
         assert_eq!((bytes.size, bytes.used()), (4100, 8192));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_byte_that_has_an_offset_is_stored() {
+    fn byte_at_the_largest_offset_is_stored() {
         let (mut bytes, mut blocks) = (Bytes::default(), Map::new(1, [7; 16]));
         assert_eq!(growth(&blocks, 2, SIZE_MAX - 2, 2), 1);
         bytes.write(&mut blocks, 2, SIZE_MAX - 2, b"ab").unwrap();

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_as_a_map_of_the_library() {
+    fn map_matches_btreemap() {
         let (mut map, mut model) = (Map::new(50, [7; 16]), BTreeMap::new());
         let mut random = 1u64;
         for step in 0..20_000 {
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn no_order_makes_it_deep() {
+    fn depth_is_bounded_for_any_insertion_order() {
         for order in [|at| at, |at: u64| u64::MAX - at, |at| at ^ 0x5555] {
             let mut map = Map::new(1 << 16, [7; 16]);
             for at in 0..1 << 16 {
