@@ -142,7 +142,7 @@ mod tests {
     use core::net::Ipv6Addr;
 
     #[test]
-    fn failed_sync_is_lost_only_if_no_later_one_is_awaited() {
+    fn failed_sync_without_later_waiter_is_lost() {
         let now = Instant::default();
         let mut connection = Connection::new(0, Socket::ONLY, Ipv6Addr::LOCALHOST, now);
         let mut group = GroupCommit::default();

@@ -342,7 +342,7 @@ fn unread_replies_stop_the_writer() {
 }
 
 #[test]
-fn change_that_cannot_be_synced_fails_and_stays_failed() {
+fn unsynced_change_fails_again_when_retransmitted() {
     with_writers(0, 10, |bench| {
         let top = World::default().handle("");
         let make = Call::of(Procedure::MkDir, &top)
