@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_whole_and_bounded() {
+    fn malformed_or_excessive_numbers_are_rejected() {
         assert_eq!(digits(b"4294967295", 10), Some(u32::MAX));
         for text in ["", "4294967296", "-1", "1x", " 1", "a"] {
             assert_eq!(digits(text.as_bytes(), 10), None, "{text}");

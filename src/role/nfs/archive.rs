@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn unpacked_archive_has_its_entries_and_is_read_only() {
+    fn unpacked_archive_is_read_only_with_its_entries() {
         let long = vec![b'x'; 10_000];
         let bytes = archive(&[
             (".", 0, 0o40700, b""),
