@@ -210,7 +210,7 @@ mod tests {
     const OWN: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
     #[test]
-    fn probes_then_announces_then_rests() {
+    fn claim_is_usable_after_probes_and_announcements() {
         let address = Ipv4Addr::new(169, 254, 7, 9).into();
         let mut claim = Claim::probing(address, 16, Instant::from_ms(0), 500);
         let mut frames = Vec::new();
