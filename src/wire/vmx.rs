@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn every_prefix_is_read() {
+    fn truncated_file_has_valid_or_no_values() {
         for len in 0..FILE.len() {
             let machine = parse(&FILE.as_bytes()[..len], b"").unwrap_or_default();
             assert!(core::str::from_utf8(machine.name.bytes()).is_ok(), "{len}");
