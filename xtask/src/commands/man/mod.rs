@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_are_the_same_in_code_help_and_page() -> Result<()> {
+    fn code_help_and_page_have_the_same_flags() -> Result<()> {
         let root = workspace_root();
         let tables = Tables::read(&root)?;
         // Fails if a page and the code have different flags.
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_refer_to_each_other_and_mandoc_accepts_them() -> Result<()> {
+    fn pages_reference_existing_pages_and_pass_mandoc() -> Result<()> {
         let pages = pages(&workspace_root())?;
         for page in &pages {
             for line in page.text.lines() {

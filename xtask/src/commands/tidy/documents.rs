@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn our_documents_are_in_order() -> Result<()> {
+    fn own_documents_have_no_violations() -> Result<()> {
         assert_eq!(check(&workspace_root())?, [""; 0]);
         Ok(())
     }

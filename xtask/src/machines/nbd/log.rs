@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn only_writes_done_before_a_completed_flush_are_safe() {
+    fn only_writes_before_a_completed_flush_are_safe() {
         let log = log(vec![
             write(A, 1),
             Event::Done(0),
@@ -204,13 +204,13 @@ mod tests {
             Event::Done(3),
         ]);
         assert_eq!(after(&log, 5, Loss::All), (0, 0), "the flush has not ended");
-        assert_eq!(after(&log, 6, Loss::All), (1, 0), "B was not done in time");
-        assert_eq!(after(&log, 6, Loss::None), (1, 2));
         assert_eq!(
-            after(&log, 2, Loss::None),
+            after(&log, 6, Loss::All),
             (1, 0),
-            "B was not asked for yet"
+            "B ended after the flush began"
         );
+        assert_eq!(after(&log, 6, Loss::None), (1, 2));
+        assert_eq!(after(&log, 2, Loss::None), (1, 0), "B was not sent yet");
     }
 
     #[test]

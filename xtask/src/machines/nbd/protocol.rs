@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_options_are_rejected_and_go_selects_the_export() -> Result<()> {
+    fn unknown_option_is_rejected_and_go_selects_export() -> Result<()> {
         let disk = Disk::serve(vec![0; MIB])?;
         let reply = |option: u8, kind: [u8; 4], data: &[u8]| {
             let mut bytes = OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_beyond_the_end_are_refused_and_not_logged() -> Result<()> {
+    fn out_of_range_requests_are_refused_and_unlogged() -> Result<()> {
         let disk = Disk::serve(vec![0; MIB])?;
         let mut write = request(WRITE, 1, MIB as u64 - 1, 2);
         write.extend(b"ab");

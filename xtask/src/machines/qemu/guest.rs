@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answer_ends_only_at_its_mark() {
+    fn answer_ends_only_at_a_complete_end_line() {
         let answer = split_end(b"no newline\0end-7 3\n", "end-7").unwrap();
         assert_eq!(
             (answer.code, answer.text.as_slice()),

@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn server_that_blocks_on_unread_replies_causes_no_deadlock() -> Result<()> {
+    fn blocked_server_with_unread_replies_causes_no_deadlock() -> Result<()> {
         const COUNT: u64 = 200;
         let mut load = load_on(|mut server| {
             for _ in 0..COUNT {
