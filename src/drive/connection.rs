@@ -17,13 +17,13 @@ texts! {
         /// A request exceeds the size limit.
         Large => "a request does not fit",
         /// No block is free for a partial request.
-        NoRequestBlock => "too many requests wait for their end",
+        NoRequestBlock => "too many incomplete requests",
         /// No block is free for an unsent reply.
-        NoReplyBlock => "too many replies wait to be taken",
+        NoReplyBlock => "too many unread replies",
         /// A partial request timed out ([`REQUEST_TIMEOUT`]).
-        Unended => "a request did not end",
+        Unended => "a request was not completed in time",
         /// An unsent reply timed out ([`REPLY_TIMEOUT`]).
-        Untaken => "it took no reply for a minute",
+        Untaken => "no reply was read for a minute",
     }
 }
 

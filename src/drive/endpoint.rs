@@ -272,7 +272,7 @@ impl Mdns<'_> {
         if is_alone {
             let names = self.choice.names;
             let first = names.first().copied().unwrap_or(b"any interface");
-            let why = text!("waiting for one that is up and has an address");
+            let why = text!("down, or without an address; waiting");
             self.complain(world, 2, first, why);
         }
     }
@@ -281,7 +281,7 @@ impl Mdns<'_> {
     fn take_interface(&mut self, world: &mut World<'_>, interface: &Interface) {
         let place = |index: u32| self.open.iter().position(|open| open.index == index);
         let Some(id) = place(interface.index).or_else(|| place(0)) else {
-            let why = text!("there are too many interfaces");
+            let why = text!("too many interfaces");
             return self.complain(world, 1, name(interface), why);
         };
         let Some(open) = self.open.get(id) else {
@@ -302,8 +302,8 @@ impl Mdns<'_> {
         if open.sockets.is_empty() {
             self.close(world, id);
             let why = match refusal {
-                NetError::InUse => text!("another program has port 5353 for itself"),
-                _ => text!("the host refuses multicast there"),
+                NetError::InUse => text!("another program uses port 5353 without sharing it"),
+                _ => text!("the host refuses multicast on this interface"),
             };
             return self.complain(world, 0, name(interface), why);
         }
@@ -314,7 +314,7 @@ impl Mdns<'_> {
             .endpoint
             .set_link(world.now, id as LinkId, &open.link, name)
         {
-            let what = text!("there are too many addresses on");
+            let what = text!("too many addresses on");
             world.events.tell(what, name, Text::NOTHING);
         }
     }
@@ -322,7 +322,7 @@ impl Mdns<'_> {
     /// Reports once that an interface cannot be served, or that there is none. Opening is retried whenever the interfaces are
     /// read.
     fn complain(&mut self, world: &mut World<'_>, which: usize, interface: &[u8], why: Text) {
-        let what = text!("cannot take part in multicast DNS on");
+        let what = text!("cannot use multicast DNS on");
         if let Some(has_complained @ false) = self.has_complained.get_mut(which) {
             *has_complained = true;
             world.events.tell(what, interface, why);

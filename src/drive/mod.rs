@@ -140,8 +140,8 @@ impl<'a, 't> Loop<'a, 't> {
         if let Some(address) = self.world.net.take_conflict() {
             let mut line = Line::default();
             let about = line.address(address).bytes();
-            let what = text!("another host has the address");
-            let why = text!("give one of the two another one (--ip, or the boot argument ip=)");
+            let what = text!("another host uses the address");
+            let why = text!("change one of the two (--ip, or the boot argument ip=)");
             self.world.events.tell(what, about, why);
         }
         self.each(&mut |task, world| {

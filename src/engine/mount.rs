@@ -60,12 +60,12 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     let version = request.call.version;
     let reply = &mut *request.reply;
     let (status, why) = match export {
-        None => (Status::Access, text!("it is not exported")),
+        None => (Status::Access, text!("not exported")),
         Some(export) => match walk(cx, export, below).as_ref().map(Handle::padded) {
             Err(error) => refusal(*error),
             Ok(handle) if version == VERSION_1 && handle.len() > HANDLE_V1_BYTES => (
                 Status::ServerFault,
-                text!("MOUNT version 1 has no space for its handle; use version 3"),
+                text!("the handle is too long for MOUNT version 1; use version 3"),
             ),
             Ok(handle) => {
                 mounts.add(cx.peer, export);
@@ -98,28 +98,26 @@ fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8]) -> FsResult<Handle> {
 
 const fn refusal(error: FsError) -> (Status, Text) {
     match error {
-        FsError::NoEntry => (
-            Status::NoEntry,
-            text!("there is no such directory in the export"),
-        ),
+        FsError::NoEntry => (Status::NoEntry, text!("no such directory in the export")),
         FsError::NotDirectory | FsError::IsDirectory => {
-            (Status::NotDirectory, text!("it is not a directory"))
+            (Status::NotDirectory, text!("not a directory"))
         }
-        FsError::NameTooLong => (Status::NameTooLong, text!("a name in it is too long")),
+        FsError::NameTooLong => (Status::NameTooLong, text!("a name in the path is too long")),
         FsError::Invalid | FsError::BadHandle | FsError::BadCookie => {
-            (Status::Invalid, text!("it is not a path"))
+            (Status::Invalid, text!("not an absolute path"))
         }
         FsError::OtherFileSystem => (
             Status::Access,
-            text!("another file system is mounted there; export it by itself"),
+            text!("another file system is mounted there; export that one, too"),
         ),
-        FsError::Access | FsError::Permission | FsError::ReadOnly | FsError::Exists => {
-            (Status::Access, text!("the server itself may not go there"))
-        }
+        FsError::Access | FsError::Permission | FsError::ReadOnly | FsError::Exists => (
+            Status::Access,
+            text!("the server may not access the directory"),
+        ),
         FsError::Io => (Status::Io, text!("the disk failed")),
         FsError::NotSupported => (
             Status::NotSupported,
-            text!("its file system is not supported (UDF?)"),
+            text!("the file system is not supported (UDF?)"),
         ),
         FsError::Stale
         | FsError::TryLater
@@ -129,7 +127,10 @@ const fn refusal(error: FsError) -> (Status, Text) {
         | FsError::Quota
         | FsError::TooManyLinks
         | FsError::TooManyFollowed
-        | FsError::NotEmpty => (Status::ServerFault, text!("it cannot be opened now")),
+        | FsError::NotEmpty => (
+            Status::ServerFault,
+            text!("the directory cannot be opened now"),
+        ),
     }
 }
 

@@ -139,7 +139,7 @@ impl Session {
     }
 }
 
-const SHRUNK: State = State::Closed(text!("a file became shorter while it was read"));
+const SHRUNK: State = State::Closed(text!("a file was truncated during a read"));
 
 impl Programs {
     /// Answers one call, or rejects it.
@@ -327,7 +327,7 @@ impl Programs {
             Ok(Outcome::Write) | Err(NotACall::Reply) => reply.truncate(mark),
             Err(_) => {
                 reply.truncate(mark);
-                return Err(State::Closed(text!("what it sent is no RPC call")));
+                return Err(State::Closed(text!("not an RPC call")));
             }
         }
         session.record = next;

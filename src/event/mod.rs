@@ -14,9 +14,9 @@ pub const LISTENING: Text = text!("listening on");
 /// A directory is exported.
 pub const EXPORTING: Text = text!("exporting");
 /// File access uses one UID for all clients.
-pub const ACTING_AS: Text = text!("every client acts as user");
+pub const ACTING_AS: Text = text!("every client accesses files as user");
 /// File access uses the UID of each client's AUTH_SYS credential.
-pub const ACTING_AS_CALLERS: Text = text!("clients act as the users they say they are");
+pub const ACTING_AS_CALLERS: Text = text!("clients access files with the UID that they send");
 /// The portmap port cannot be bound; the subject is the mount options to use instead.
 pub const NO_PORTMAP: Text = text!("no portmap service on port 111; mount with the options");
 /// MOUNT is served over TCP only.
@@ -28,23 +28,23 @@ pub const NO_KERNEL_HANDLES: Text =
 pub const UNUSABLE_BY_WINDOWS: Text =
     text!("Windows clients cannot use an export of this name; export a directory below");
 /// A role's process ended; the supervisor will restart it.
-pub const RESTARTING: Text = text!("starting again in a while: the role");
+pub const RESTARTING: Text = text!("restarting soon: the role");
 /// The process got a signal to stop.
 pub const STOPPING: Text = text!("stopping");
 /// No descriptor or slot is left for a connection.
 pub const FULL: Text =
-    text!("no descriptor is left for another client; raise the limit (ulimit -n)");
+    text!("too few file descriptors for another client; raise the limit (ulimit -n)");
 /// A client mounted a path.
 pub const MOUNTED: Text = text!("mounted");
 /// MNT was refused.
 pub const MAY_NOT_MOUNT: Text = text!("may not mount");
 /// A client looked up a mount point inside an export; file systems mounted there are not exported.
 pub const OTHER_FILE_SYSTEM: Text =
-    text!("came upon another file system beneath the export; export it by itself");
+    text!("reached another file system below the export; export that one, too");
 /// A client's request failed with EIO.
-pub const DISK_FAILED: Text = text!("met a failure of the disk; see the kernel's log");
+pub const DISK_FAILED: Text = text!("got a disk error; see the kernel's log");
 /// A client's WRITE or CREATE failed with ENOSPC.
-pub const DISK_FULL: Text = text!("met a full disk; free some space there");
+pub const DISK_FULL: Text = text!("got no space left on the disk; free some");
 /// We closed a client's connection.
 pub const DISCONNECTED: Text = text!("was disconnected");
 

@@ -40,7 +40,7 @@ pub(super) const OTHER_IMAGE: Reason = reason(
 
 const PERM: Text = text!("permission denied; start as another user or change the mode");
 const FULL: Text = text!("the disk is full; free some space");
-const FEW: Text = text!("no file descriptor is left; raise the limit (ulimit -n)");
+const FEW: Text = text!("too few file descriptors; raise the limit (ulimit -n)");
 
 /// Reports that `about`, an image or a path inside one, cannot be read because of `error`. Returns exit status 1.
 #[cfg(any(feature = "ls", feature = "ipxe"))]
@@ -116,8 +116,8 @@ mod tests {
             (Errno::ROFS, "read-only"),
             (Errno::LOOP, "symbolic link"),
             (Errno::NAMETOOLONG, "too long"),
-            (Errno::NFILE, "no file descriptor"),
-            (Errno::MFILE, "no file descriptor"),
+            (Errno::NFILE, "file descriptors"),
+            (Errno::MFILE, "file descriptors"),
             (Errno::IO, "disk failed"),
             (Errno::INVAL, "the host refuses"),
         ] {

@@ -27,7 +27,7 @@ pub(crate) use text;
 ///     /// Why a connection ends.
 ///     pub(super) enum CloseReason {
 ///         /// The file of a READ is shorter than it was.
-///         Short => "a file became shorter while it was read",
+///         Short => "a file was truncated during a read",
 ///     }
 /// }
 /// ```

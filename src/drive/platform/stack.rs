@@ -72,7 +72,7 @@ impl Stack {
             Kind::Virtio => leak(Virtio::open().ok_or(Errno::NODEV)),
         };
         let link = link.map_err(|errno| {
-            let what = text!("cannot have a network of its own over");
+            let what = text!("cannot start the IP stack over");
             event::tell(sink, what, name.to_bytes(), why(kind, errno));
             Fatal::Failed
         })?;
@@ -125,23 +125,25 @@ fn leak<L: Link + 'static>(link: Result<L, Errno>) -> Result<&'static mut dyn Li
 fn why(kind: Kind, errno: Errno) -> Text {
     match (kind, errno) {
         (Kind::Packet, Errno::PERM) => text!(
-            "this takes CAP_NET_RAW; start as root, or take stream:PATH, which takes no privilege"
+            "CAP_NET_RAW is missing; start as root, or use stream:PATH, which needs no privilege"
         ),
         (Kind::Tap, Errno::PERM | Errno::ACCESS) => text!(
-            "this takes CAP_NET_ADMIN, or an interface that is this user's: ip tuntap add NAME mode tap user USER"
+            "CAP_NET_ADMIN is missing; start as root, or run ip tuntap add NAME mode tap user USER"
         ),
         #[cfg(bare)]
-        (Kind::Virtio, _) => text!("there is no virtio network card"),
-        (Kind::Packet, Errno::NODEV) => text!("there is no such interface; see ip link"),
-        (Kind::Tap, Errno::NXIO) => text!(
-            "there is no /dev/net/tun; load the module tun, or lend the container that device"
-        ),
-        (Kind::Tap, Errno::BUSY) => text!("another process is attached to it"),
-        (Kind::Tap, Errno::INVAL) => text!("it is an interface of another kind; see packet:IFACE"),
-        (Kind::Stream, Errno::NOENT | Errno::CONNREFUSED) => {
-            text!("nobody listens there; start passt or QEMU first")
+        (Kind::Virtio, _) => text!("no virtio network card; add the device virtio-net-device"),
+        (Kind::Packet, Errno::NODEV) => text!("no such interface; see ip link"),
+        (Kind::Tap, Errno::NXIO) => {
+            text!("/dev/net/tun is missing; load the module tun, or give the container the device")
         }
-        (Kind::Stream, Errno::ACCESS) => text!("this user may not; change the socket file's mode"),
+        (Kind::Tap, Errno::BUSY) => text!("another process is attached to the interface"),
+        (Kind::Tap, Errno::INVAL) => {
+            text!("the interface is not a TAP interface; see packet:IFACE")
+        }
+        (Kind::Stream, Errno::NOENT | Errno::CONNREFUSED) => {
+            text!("no process listens on the socket; start passt or QEMU first")
+        }
+        (Kind::Stream, Errno::ACCESS) => text!("permission denied; change the socket file's mode"),
         _ => text!("the host refuses; see packet(7) or its tuntap documentation"),
     }
 }

@@ -82,7 +82,7 @@ impl Stream for Letters {
                 }
                 b'b' => self.work = 3,
                 b'x' => {
-                    progress.state = State::Closed(text!("the session cannot go on"));
+                    progress.state = State::Closed(text!("cannot continue the session"));
                     return progress;
                 }
                 b'z' => return progress,
@@ -126,7 +126,7 @@ impl Stream for Letters {
         let sends = matches!(order, Order::Send { .. });
         order.abandon(cx.vfs);
         if sends && result.is_err() {
-            let why = text!("a file became shorter while it was read");
+            let why = text!("a file was truncated during a read");
             return Progress {
                 state: State::Closed(why),
                 ..Progress::CLOSED
@@ -293,7 +293,7 @@ fn shrunken_file_ends_the_session() {
     let (said, end, ..) = talk(&[b"ere"], 150_000, false);
     assert_eq!(
         (said.len(), end),
-        (150_001, "a file became shorter while it was read")
+        (150_001, "a file was truncated during a read")
     );
 }
 
@@ -345,7 +345,10 @@ fn background_work_continues_between_requests() {
 #[test]
 fn violation_or_oversized_request_ends_the_session() {
     let (said, end, ..) = talk(&[b"eex"], 0, false);
-    assert_eq!((&said[..], end), (&b"ee"[..], "the session cannot go on"));
+    assert_eq!(
+        (&said[..], end),
+        (&b"ee"[..], "cannot continue the session")
+    );
     let endless = vec![b'z'; TALK_INPUT_BYTES];
     let (_, end, ..) = talk(&[b"e", &endless, b"z"], 0, false);
     assert_eq!(end, "a request does not fit");

@@ -111,7 +111,7 @@ impl Record {
 }
 
 const TOO_LONG: State = State::Closed(text!(
-    "its record is longer, or in more fragments, than any request"
+    "a record is longer, or in more fragments, than any call"
 ));
 
 /// Overwrites the word at `mark` with the mark of a record that ends at the writer's position, or `bulk` bytes after it.

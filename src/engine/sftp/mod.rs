@@ -233,12 +233,12 @@ impl Turn<'_> {
             return Err(State::NeedInput);
         }
         if len == 0 || len > PACKET_BYTES_MAX {
-            let why = text!("its packet is empty, or longer than any request");
+            let why = text!("a packet is empty, or longer than any request");
             return Err(State::Closed(why));
         }
         let whole = (len + LENGTH_BYTES as u32) as usize;
         if whole < HEAD_BYTES {
-            let why = text!("its packet has no number to answer to");
+            let why = text!("a packet has no request id");
             return Err(State::Closed(why));
         }
         let kind = args.byte();
@@ -272,7 +272,7 @@ impl Turn<'_> {
         let answered = if session.greeted {
             self.answer(kind)
         } else {
-            Err(State::Closed(text!("it did not begin with INIT")))
+            Err(State::Closed(text!("the session did not start with INIT")))
         };
         if answered.is_err() {
             self.session.skip = 0;

@@ -164,7 +164,12 @@ fn run_session(options: &Options) -> Fatal {
     log_session(level, closed, &mut events);
     match end {
         Text::NOTHING => DONE,
-        why => complain(Fatal::Broken, text!("the session cannot go on"), b"", why),
+        why => complain(
+            Fatal::Broken,
+            text!("cannot continue the session"),
+            b"",
+            why,
+        ),
     }
 }
 

@@ -280,7 +280,7 @@ fn answers(world: &World, address: Ipv6Addr) -> Result<()> {
 
 #[test]
 fn static_address_conflict_is_reported_once_and_kept() -> Result<()> {
-    const LINE: &str = "another host has the address 192.0.2.1: give one of the two another one";
+    const LINE: &str = "another host uses the address 192.0.2.1: change one of the two";
     let world = World::new(Link::Packet)?;
     // Linux answers ARP requests for the address, but does not announce it.
     ip_on(&world.theirs, "addr add 192.0.2.1/32 dev eth0")?;
@@ -294,7 +294,7 @@ fn static_address_conflict_is_reported_once_and_kept() -> Result<()> {
     ip_on(&world.theirs, "neigh flush dev eth0")?;
     world.use_files("192.0.2.1")?;
     let log = running.stop_and_read()?;
-    ensure!(!log.contains("another host has"), "{log}");
+    ensure!(!log.contains("another host uses"), "{log}");
     Ok(())
 }
 

@@ -27,30 +27,26 @@ fn unavailable_link_is_reported_with_remedy() -> Result<()> {
     let export = directory.path().display().to_string();
     let as_nobody = ["setpriv", "--reuid", NOBODY, "--clear-groups"];
     for (words, link, expected) in [
-        (
-            &[][..],
-            "packet:eth7",
-            "over eth7: there is no such interface",
-        ),
+        (&[][..], "packet:eth7", "over eth7: no such interface"),
         (
             &as_nobody[..],
             "packet:lo",
-            "over lo: this takes CAP_NET_RAW",
+            "over lo: CAP_NET_RAW is missing",
         ),
         (
             &as_nobody[..],
             "tap:tap7",
-            "over tap7: this takes CAP_NET_ADMIN",
+            "over tap7: CAP_NET_ADMIN is missing",
         ),
         (
             &[][..],
             "tap:lo",
-            "over lo: it is an interface of another kind",
+            "over lo: the interface is not a TAP interface",
         ),
         (
             &[][..],
             "stream:/nowhere",
-            "over /nowhere: nobody listens there",
+            "over /nowhere: no process listens on the socket",
         ),
     ] {
         let mut command = host.command("env");

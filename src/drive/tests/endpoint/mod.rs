@@ -16,7 +16,8 @@ const ERRORS: [NetError; 5] = [
     NetError::Unsupported,
 ];
 
-const NOWHERE: &str = "stowaway: cannot take part in multicast DNS on any interface: waiting for one that is up and has an address";
+const NOWHERE: &str =
+    "stowaway: cannot use multicast DNS on any interface: down, or without an address; waiting";
 
 #[test]
 fn stopped_responder_sends_goodbye_in_each_family() {
@@ -153,8 +154,7 @@ fn excess_interfaces_are_reported_once() {
         bench.sim.set_interfaces(&interfaces(10));
         bench.run(SETTLED);
         assert_eq!(bench.heard(), (8 * 6, 8 * 4, 0));
-        let told =
-            "stowaway: cannot take part in multicast DNS on eth8: there are too many interfaces";
+        let told = "stowaway: cannot use multicast DNS on eth8: too many interfaces";
         assert_eq!(bench.sink.lines(), [told]);
         bench.sim.set_interfaces(&interfaces(11));
         bench.run(SETTLED);
@@ -176,7 +176,7 @@ fn occupied_port_is_reported_once_and_retried() {
     with_host(faults, |bench| {
         bench.sim.set_interfaces(&interfaces(1));
         bench.run(Duration::from_secs(60));
-        let told = "stowaway: cannot take part in multicast DNS on eth0: another program has port 5353 for itself";
+        let told = "stowaway: cannot use multicast DNS on eth0: another program uses port 5353 without sharing it";
         assert_eq!(bench.sink.lines(), [told]);
         assert_eq!((bench.heard(), bench.sim.open_count()), ((0, 0, 0), 0));
         bench.faults.borrow_mut().join = None;

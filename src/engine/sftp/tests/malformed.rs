@@ -109,29 +109,23 @@ fn invalid_packet_length_closes_the_connection() {
     for (head, why) in [
         (
             &b"\0\0\0\0"[..],
-            "its packet is empty, or longer than any request",
+            "a packet is empty, or longer than any request",
         ),
         (
             b"\0\x04\0\x01\x05",
-            "its packet is empty, or longer than any request",
+            "a packet is empty, or longer than any request",
         ),
         (
             b"\xff\xff\xff\xff",
-            "its packet is empty, or longer than any request",
+            "a packet is empty, or longer than any request",
         ),
         (
             b"\x7f\xff\xff\xff\x05\0\0\0\x01",
-            "its packet is empty, or longer than any request",
+            "a packet is empty, or longer than any request",
         ),
-        (b"\0\0\0\x01\x05", "its packet has no number to answer to"),
-        (
-            b"\0\0\0\x04\x05\0\0\0",
-            "its packet has no number to answer to",
-        ),
-        (
-            b"\0\0\0\x04\x01\0\0\0",
-            "its packet has no number to answer to",
-        ),
+        (b"\0\0\0\x01\x05", "a packet has no request id"),
+        (b"\0\0\0\x04\x05\0\0\0", "a packet has no request id"),
+        (b"\0\0\0\x04\x01\0\0\0", "a packet has no request id"),
     ] {
         let input = [&about(kind::STAT, b"hello").bytes()[..], head].concat();
         for piece in [1, usize::MAX] {
@@ -160,7 +154,7 @@ fn session_without_init_is_closed() {
             Memory::leaked(),
         );
         let talk = world.talk(&stream(&[packet, Packet::init()]), || usize::MAX);
-        assert_eq!(talk.closed, Some("it did not begin with INIT"));
+        assert_eq!(talk.closed, Some("the session did not start with INIT"));
         assert!(talk.output.is_empty());
     }
 }
