@@ -52,7 +52,7 @@ pub(super) struct Addresses {
     ip: Ip,
     chance: Chance,
     ipv4: Option<Claim>,
-    /// IPv4 default gateway: the static one until the first lease, then that of the last change of the lease.
+    /// Static IPv4 default gateway; one that DHCP supplies has precedence.
     gateway: Option<Ipv4Addr>,
     /// When to fall back to a link-local address.
     fallback_at: Instant,
@@ -163,7 +163,8 @@ impl Addresses {
 
     /// Returns the IPv4 default gateway.
     pub(super) fn gateway(&self) -> Option<Ipv4Addr> {
-        self.gateway.filter(|_| self.ipv4.is_some())
+        let leased = self.lease.and_then(|lease| lease.router);
+        leased.or(self.gateway).filter(|_| self.ipv4.is_some())
     }
 
     /// Returns true if addresses or gateways have changed since the last call.
@@ -189,7 +190,6 @@ impl Addresses {
         self.lease = lease;
         let known = self.ipv4.map(|claim| claim.address);
         let address = lease.map(|lease| lease.address.into());
-        self.gateway = lease.and_then(|lease| lease.router);
         self.has_changed = true;
         self.fallback_at = match lease {
             Some(_) => Instant::NEVER,
@@ -384,5 +384,37 @@ impl Addresses {
         });
         let from = link_local.unwrap_or(Ipv6Addr::UNSPECIFIED);
         self.routers.advance(now, self.own, from, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn static_gateway_is_used_unless_dhcp_supplies_one() {
+        let [fixed, leased] = [1, 2].map(|number| Ipv4Addr::new(192, 0, 2, number));
+        let settings = Settings {
+            mac: [2, 0, 0, 0, 0, 1],
+            ip: Ip::Dhcp,
+            gateway: Some(fixed),
+            name: b"",
+            seed: [0; 16],
+            is_for_host: true,
+        };
+        let now = Instant::default();
+        let mut addresses = Addresses::new(Mac(settings.mac), &settings, 1, now);
+        let lease = |router| Lease {
+            address: Ipv4Addr::new(192, 0, 2, 50),
+            prefix: 24,
+            router,
+            server: Ipv4Addr::new(192, 0, 2, 9),
+        };
+        for (router, gateway) in [(None, fixed), (Some(leased), leased), (None, fixed)] {
+            addresses.set_lease(Some(lease(router)), now);
+            assert_eq!(addresses.gateway(), Some(gateway));
+        }
+        addresses.set_lease(None, now);
+        assert_eq!(addresses.gateway(), None);
     }
 }
