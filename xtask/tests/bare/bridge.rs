@@ -102,7 +102,7 @@ const MOUNT: &str = "mount -o nolock,vers=3,proto=tcp,port=2049,mountport=2049";
 fn linux_guest_reads_and_writes_after_link_loss() -> Result<()> {
     qemu::prepare(GUEST)?;
     let (world, image) = (World::new(Link::Tap)?, Image::new()?);
-    let _dhcp = dnsmasq(&world, &["--dhcp-range=192.0.2.50,192.0.2.60,2m"])?;
+    let _dhcp = dnsmasq(&world, &["--dhcp-range=192.0.2.50,192.0.2.60,1h"])?;
     let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
     let exports = "export=/initrd export=/ram:rw,no_root_squash";
     let machine = start(&world, exports, &image)?;

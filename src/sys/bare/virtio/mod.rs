@@ -327,7 +327,8 @@ impl Card {
             return false;
         }
         let is_up = self.device.config(4) >> 16 & 1 != 0;
-        is_up && !core::mem::replace(&mut self.is_up, is_up)
+        let was_up = core::mem::replace(&mut self.is_up, is_up);
+        is_up && !was_up
     }
 
     /// Returns true if a frame was received or, with `sends`, if the transmit queue has room.
