@@ -134,7 +134,8 @@ impl Package {
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
     /// Packages that `cargo xtask test` installs before the tests.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
+        Self::TZDATA,
         Self::LIBNFS,
         Self::NFS_COMMON,
         Self::RPCBIND,
