@@ -29,32 +29,32 @@ fn main() {
 
 /// Writes a copy of the linker script with its `/*bare … bare*/` parts enabled, for machines without an operating system.
 fn with_bare(script: &str) -> String {
-    let place = env::var("OUT_DIR").unwrap_or_default() + "/stowaway.ld";
+    let path = env::var("OUT_DIR").unwrap_or_default() + "/stowaway.ld";
     let plain = fs::read_to_string(script).unwrap_or_default();
     let text = plain.replace("/*bare ", "").replace(" bare*/", "");
-    fs::write(&place, text).unwrap_or_else(|why| panic!("{place}: {why}"));
-    place
+    fs::write(&path, text).unwrap_or_else(|why| panic!("{path}: {why}"));
+    path
 }
 
 /// Writes the packed tables that `src/text` includes. Skips packing, which takes a second, if texts and packer are unchanged.
 fn collect_texts(src: &Path) {
     println!("cargo::rerun-if-changed={}", src.display());
-    let place = env::var_os("OUT_DIR").unwrap_or_default();
-    let place = Path::new(&place);
-    let texts = texts::Texts::of(src);
-    let (known, tables) = (place.join("texts"), place.join("texts.rs"));
+    let out_dir = env::var_os("OUT_DIR").unwrap_or_default();
+    let out_dir = Path::new(&out_dir);
+    let texts = texts::Texts::collect(src);
+    let (input, tables) = (out_dir.join("texts"), out_dir.join("texts.rs"));
     let packer = include_str!("pack.rs");
     let found = format!("{:?}{:?}{packer}", texts.rows, texts.absent);
-    if !fs::read(&known).is_ok_and(|known| known == found.as_bytes()) {
-        let written = fs::write(tables, pack::pack(&texts)).and_then(|()| fs::write(known, found));
-        written.unwrap_or_else(|why| panic!("{}: {why}", place.display()));
+    if !fs::read(&input).is_ok_and(|packed| packed == found.as_bytes()) {
+        let written = fs::write(tables, pack::pack(&texts)).and_then(|()| fs::write(input, found));
+        written.unwrap_or_else(|why| panic!("{}: {why}", out_dir.display()));
     }
 }
 
 fn link(program: &str, script: &str) {
     let arg = |flag: &str| println!("cargo::rustc-link-arg-bin={program}={flag}");
     let script = format!("-T{script}");
-    let own_start = ["-nostartfiles", "-nostdlib"]; // _start is ours; no libc, no crt files.
+    let no_libc = ["-nostartfiles", "-nostdlib"]; // _start is ours; no libc, no crt files.
     let flags = [
         "-static",           // No interpreter, no dynamic section.
         "-no-pie",           // A fixed address needs no relocations.
@@ -67,7 +67,7 @@ fn link(program: &str, script: &str) {
     // x86_64 links through cc; the other architectures call rust-lld directly, which does not accept cc's options.
     let through_cc = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
     if through_cc {
-        own_start.iter().for_each(|flag| arg(flag));
+        no_libc.iter().for_each(|flag| arg(flag));
     }
     for flag in flags {
         match flag {

@@ -20,10 +20,10 @@ const PAIR_GAIN_MIN: f64 = 20.0;
 
 /// The tables that `src/text` includes.
 pub(crate) fn pack(texts: &Texts) -> String {
-    let texts_in_file = placed(&texts.rows);
-    let mut coded: Vec<Vec<u16>> = texts_in_file.iter().map(|text| symbols(text)).collect();
+    let ordered = in_file_order(&texts.rows);
+    let mut coded: Vec<Vec<u16>> = ordered.iter().map(|text| symbols(text)).collect();
     let pairs = pair_up(&mut coded);
-    let code = Code::of(&coded, &pairs);
+    let code = Code::new(&coded, &pairs);
 
     let mut bits = Bits::default();
     let pair_bits = usize::BITS - (code.letters.len() + pairs.len()).leading_zeros();
@@ -33,9 +33,9 @@ pub(crate) fn pack(texts: &Texts) -> String {
             bits.put(code.number(symbol), pair_bits);
         }
     }
-    let mut places = Vec::new();
+    let mut offsets = Vec::new();
     for text in &coded {
-        places.push(bits.len.to_string());
+        offsets.push(bits.len.to_string());
         for symbol in text {
             let (code, len) = code.codes[symbol];
             bits.put(code, len);
@@ -74,12 +74,9 @@ pub(crate) fn pack(texts: &Texts) -> String {
             .collect::<Vec<_>>(),
     );
     table("BITS", "u8", &shown(&bits.padded()));
-    let places: Vec<String> = places.into_iter().step_by(PLACE_EVERY).collect();
-    table("PLACES", "u32", &places);
-    let all: Vec<String> = texts_in_file
-        .iter()
-        .map(|text| format!("{text:?}"))
-        .collect();
+    let offsets: Vec<String> = offsets.into_iter().step_by(PLACE_EVERY).collect();
+    table("PLACES", "u32", &offsets);
+    let all: Vec<String> = ordered.iter().map(|text| format!("{text:?}")).collect();
     table("TEXTS", "&str", &all);
     let absent: Vec<String> = texts
         .absent
@@ -95,7 +92,7 @@ pub(crate) fn pack(texts: &Texts) -> String {
 
 /// The texts in the order of the packed table. The texts of a row stay adjacent; a row that occurs within another one is not stored
 /// again.
-fn placed(rows: &[Row]) -> Vec<&str> {
+fn in_file_order(rows: &[Row]) -> Vec<&str> {
     let mut rows: Vec<Vec<&str>> = rows
         .iter()
         .map(|row| row.iter().map(String::as_str).collect())
@@ -104,7 +101,7 @@ fn placed(rows: &[Row]) -> Vec<&str> {
     rows[1..].sort_by_key(|row| Reverse(row.len()));
     let mut texts: Vec<&str> = Vec::new();
     for row in rows {
-        if !texts.windows(row.len()).any(|there| there == row) {
+        if !texts.windows(row.len()).any(|stored| stored == row) {
             texts.extend(row);
         }
     }
@@ -139,7 +136,8 @@ fn pair_up(texts: &mut [Vec<u16>]) -> Vec<(u16, u16)> {
         let symbol = FIRST_PAIR + pairs.len() as u16;
         pairs.push(pair);
         counts.single.push(0);
-        let has_pair = |text: &&mut Vec<u16>| text.windows(2).any(|it| (it[0], it[1]) == pair);
+        let has_pair =
+            |text: &&mut Vec<u16>| text.windows(2).any(|window| (window[0], window[1]) == pair);
         for text in texts.iter_mut().filter(has_pair) {
             counts.add(text, -1);
             replace(text, pair, symbol);
@@ -186,7 +184,7 @@ impl Counts {
         // A pair that occurs once saves nothing.
         let often = self.pairs.iter().filter(|(_, count)| **count > 1);
         let gains = often.map(|(pair, count)| (gain(*pair, *count), *pair));
-        gains.max_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)))
+        gains.max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
     }
 }
 
@@ -218,7 +216,7 @@ struct Code {
 }
 
 impl Code {
-    fn of(texts: &[Vec<u16>], all_pairs: &[(u16, u16)]) -> Self {
+    fn new(texts: &[Vec<u16>], all_pairs: &[(u16, u16)]) -> Self {
         let lengths = lengths(texts);
         let mut symbols: Vec<u16> = (FIRST_PAIR..FIRST_PAIR + all_pairs.len() as u16).collect();
         symbols.extend(
@@ -251,7 +249,7 @@ impl Code {
     /// Index of a symbol in the list of letters followed by pairs.
     fn number(&self, symbol: u16) -> usize {
         let mut all = self.letters.iter().chain(&self.pairs);
-        all.position(|other| *other == symbol).unwrap()
+        all.position(|listed| *listed == symbol).unwrap()
     }
 }
 
@@ -267,12 +265,11 @@ fn lengths(texts: &[Vec<u16>]) -> BTreeMap<u16, u32> {
         .map(|(symbol, count)| Reverse((count, vec![(symbol, 0)])));
     let mut trees: BinaryHeap<_> = leaves.collect();
     loop {
-        let (one, other) = (trees.pop(), trees.pop());
-        match (one, other) {
-            (Some(Reverse((count, mut tree))), Some(Reverse((more, other)))) => {
-                tree.extend(other);
+        match (trees.pop(), trees.pop()) {
+            (Some(Reverse((count, mut tree))), Some(Reverse((second_count, second)))) => {
+                tree.extend(second);
                 tree.iter_mut().for_each(|(_, length)| *length += 1);
-                trees.push(Reverse((count + more, tree)));
+                trees.push(Reverse((count + second_count, tree)));
             }
             (last, _) => {
                 return last
@@ -293,12 +290,12 @@ struct Bits {
 
 impl Bits {
     fn put(&mut self, bits: usize, count: u32) {
-        for place in (0..count).rev() {
+        for bit in (0..count).rev() {
             if self.len.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             let last = self.bytes.last_mut().unwrap();
-            *last |= ((bits >> place & 1) as u8) << (7 - self.len % 8);
+            *last |= ((bits >> bit & 1) as u8) << (7 - self.len % 8);
             self.len += 1;
         }
     }

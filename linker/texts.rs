@@ -42,7 +42,7 @@ type Tokens = Peekable<IntoIter<TokenTree>>;
 
 impl Texts {
     /// Collects the texts of the crate whose lib.rs is in `src`.
-    pub(crate) fn of(src: &Path) -> Self {
+    pub(crate) fn collect(src: &Path) -> Self {
         let mut texts = Self {
             rows: vec![vec![String::new()]],
             below: src.to_path_buf(),
@@ -81,7 +81,7 @@ impl Texts {
             match token {
                 TokenTree::Punct(punct) if punct.as_char() == '#' => {
                     if let Some(TokenTree::Group(attribute)) = tokens.peek()
-                        && is_out(attribute.stream())
+                        && is_disabled(attribute.stream())
                     {
                         let item = skip_item(&mut tokens);
                         self.leave_out(item, src);
@@ -120,12 +120,12 @@ impl Texts {
             return;
         };
         if matches!(tokens.peek(), Some(TokenTree::Punct(punct)) if punct.as_char() == ';') {
-            let place = self.below.join(name.to_string());
-            let file = place.join("mod.rs");
+            let directory = self.below.join(name.to_string());
+            let file = directory.join("mod.rs");
             let file = if file.exists() {
                 file
             } else {
-                place.with_extension("rs")
+                directory.with_extension("rs")
             };
             if file.exists() {
                 self.file(&file, src);
@@ -165,7 +165,7 @@ impl Texts {
                 _ if is_text => value.extend([token]),
                 TokenTree::Punct(punct) if punct.as_char() == '#' => {
                     if let Some(TokenTree::Group(attribute)) = tokens.peek()
-                        && is_out(attribute.stream())
+                        && is_disabled(attribute.stream())
                     {
                         skip_item(&mut tokens);
                     }
@@ -205,10 +205,10 @@ impl Texts {
                     match name.to_string().as_str() {
                         "concat" => text.push_str(&inside),
                         "include_str" => {
-                            let place = self.file.with_file_name(inside);
-                            let read = fs::read_to_string(&place);
+                            let path = self.file.with_file_name(inside);
+                            let content = fs::read_to_string(&path);
                             text.push_str(
-                                &read.unwrap_or_else(|why| panic!("{}: {why}", place.display())),
+                                &content.unwrap_or_else(|why| panic!("{}: {why}", path.display())),
                             );
                         }
                         "env" => text.push_str(&std::env::var(inside).unwrap_or_default()),
@@ -218,7 +218,7 @@ impl Texts {
                         ),
                     }
                 }
-                other => panic!("{}: unexpected {other} in a text", self.file.display()),
+                token => panic!("{}: unexpected {token} in a text", self.file.display()),
             }
         }
         text
@@ -282,29 +282,29 @@ fn unquoted(literal: &str) -> String {
 }
 
 /// Returns true if the attribute is a `cfg` whose condition is false.
-fn is_out(attribute: TokenStream) -> bool {
+fn is_disabled(attribute: TokenStream) -> bool {
     let mut tokens = attribute.into_iter();
     match (tokens.next(), tokens.next()) {
         (Some(TokenTree::Ident(name)), Some(TokenTree::Group(predicates))) if name == "cfg" => {
-            !holds(predicates.stream()).iter().all(|holds| *holds)
+            !evaluate(predicates.stream()).iter().all(|holds| *holds)
         }
         _ => false,
     }
 }
 
 /// Evaluates a comma-separated list of `cfg` predicates.
-fn holds(predicates: TokenStream) -> Vec<bool> {
-    let mut holding = Vec::new();
+fn evaluate(predicates: TokenStream) -> Vec<bool> {
+    let mut results = Vec::new();
     let mut tokens = predicates.into_iter().peekable();
     while let Some(token) = tokens.next() {
         let TokenTree::Ident(name) = token else {
             continue;
         };
         let name = name.to_string();
-        holding.push(match tokens.peek().cloned() {
+        results.push(match tokens.peek().cloned() {
             Some(TokenTree::Group(group)) => {
                 tokens.next();
-                let inside = holds(group.stream());
+                let inside = evaluate(group.stream());
                 match name.as_str() {
                     "not" => !inside.contains(&true),
                     "any" => inside.contains(&true),
@@ -326,7 +326,7 @@ fn holds(predicates: TokenStream) -> Vec<bool> {
             _ => variable(&format!("CARGO_CFG_{name}")).is_some(),
         });
     }
-    holding
+    results
 }
 
 /// Returns true if the executable boots without an operating system: feature `bare`, x86_64 only.

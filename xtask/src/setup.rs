@@ -215,7 +215,7 @@ impl Package {
 }
 
 /// Installs the missing ones of `packages` as root. Other users get an error with the command to run.
-pub fn need(packages: &[Package]) -> Result<()> {
+pub fn install_packages(packages: &[Package]) -> Result<()> {
     // apt-get fails instead of waiting if another apt-get holds its lock.
     static APT: Mutex<()> = Mutex::new(());
     let _guard = APT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -264,12 +264,12 @@ fn apt(args: &[&str]) -> Result<()> {
         .args(["-q", "-o", "Acquire::Retries=3"])
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive");
-    quietly(&mut command)?;
+    run_captured(&mut command)?;
     Ok(())
 }
 
 /// Runs a program and returns its stdout. If the program fails, the error contains its stderr.
-pub fn quietly(command: &mut Command) -> Result<String> {
+pub fn run_captured(command: &mut Command) -> Result<String> {
     let name = command.get_program().display().to_string();
     let output = command
         .stdin(Stdio::null())
@@ -318,11 +318,11 @@ impl PythonPackage {
         if path.exists() {
             return Ok(path);
         }
-        need(&[Package::PYTHON, Package::PIP])?;
+        install_packages(&[Package::PYTHON, Package::PIP])?;
         let _waiting = progress(&format!("installing {}", self.name));
         // Installed into a temporary directory, then renamed: an interrupted install leaves no partial directory at `path`.
         let fresh = tempfile::tempdir_in(target)?;
-        quietly(
+        run_captured(
             Command::new(Self::PYTHON)
                 .args(["-m", "pip", "install", "--quiet", "--target"])
                 .arg(fresh.path())
@@ -356,7 +356,7 @@ impl PrivateApt {
             options: options.into(),
         };
         // Not fatal: another repository than ours may have failed. If ours did, the download fails later.
-        if let Err(why) = quietly(apt.command("apt-get").arg("update")) {
+        if let Err(why) = run_captured(apt.command("apt-get").arg("update")) {
             eprintln!("{why:#}");
         }
         Ok(apt)
@@ -364,7 +364,7 @@ impl PrivateApt {
 
     /// Downloads the .deb files of `packages` into a directory.
     pub fn download(&self, packages: &[&str], into: &Path) -> Result<()> {
-        quietly(
+        run_captured(
             self.command("apt-get")
                 .current_dir(into)
                 .arg("download")
@@ -383,16 +383,17 @@ impl PrivateApt {
             .args(packages);
         fs::create_dir_all(into.join("partial"))
             .with_context(|| format!("cannot make {}", into.display()))?;
-        quietly(&mut apt)?;
+        run_captured(&mut apt)?;
         Ok(())
     }
 
     /// The first dependency of `package` whose name starts with `prefix`.
     pub fn dependency(&self, package: &str, prefix: &str) -> Result<String> {
-        let list = quietly(
-            self.command("apt-cache")
-                .args(["depends", "--important", package]),
-        )?;
+        let list =
+            run_captured(
+                self.command("apt-cache")
+                    .args(["depends", "--important", package]),
+            )?;
         list.lines()
             .filter_map(|line| line.trim().strip_prefix("Depends: "))
             .find(|name| name.starts_with(prefix))
@@ -461,7 +462,7 @@ pub fn progress(message: &str) -> Progress {
 
 impl Progress {
     /// Replaces the spinner's message. Prints nothing if stderr is not a terminal.
-    pub fn say(&self, message: impl Into<String>) {
+    pub fn set_message(&self, message: impl Into<String>) {
         self.bar.set_message(message.into());
     }
 
@@ -512,7 +513,7 @@ mod tests {
     #[test]
     fn failed_program_error_contains_stderr() {
         let mut failing = Command::new("sh");
-        let why = quietly(failing.args(["-c", "echo no luck >&2; exit 3"])).unwrap_err();
+        let why = run_captured(failing.args(["-c", "echo no luck >&2; exit 3"])).unwrap_err();
         assert!(why.to_string().contains("no luck"), "{why}");
     }
 }

@@ -39,7 +39,7 @@ pub struct Scene<S> {
 impl<S: Sample> Scene<S> {
     /// Serves the suite's files; the server runs with UID `user`, or as this user if None.
     pub fn new(user: Option<u32>) -> Result<Self> {
-        Self::with(
+        Self::with_options(
             S::OPTIONS,
             ServerOptions {
                 user,
@@ -49,7 +49,7 @@ impl<S: Sample> Scene<S> {
     }
 
     /// Serves the suite's files with these options. The server's user owns the directory.
-    pub fn with(export_options: &str, options: ServerOptions) -> Result<Self> {
+    pub fn with_options(export_options: &str, options: ServerOptions) -> Result<Self> {
         let directory = public_dir()?;
         S::fill(directory.path())?;
         chown(directory.path(), options.user, options.user)?;
@@ -64,7 +64,7 @@ impl<S: Sample> Scene<S> {
     }
 
     /// Runs `test` for each native architecture and each server user. The user decides between kernel handles and path handles.
-    pub fn each(test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
+    pub fn for_each_server(test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
         for arch in Arch::NATIVE {
             for user in users() {
                 let options = ServerOptions {
@@ -72,7 +72,7 @@ impl<S: Sample> Scene<S> {
                     user,
                     ..ServerOptions::default()
                 };
-                let mut scene = Self::with(S::OPTIONS, options)?;
+                let mut scene = Self::with_options(S::OPTIONS, options)?;
                 test(&mut scene).with_context(|| {
                     let lines = scene.server.lines();
                     format!(
@@ -90,8 +90,8 @@ impl<S: Sample> Scene<S> {
     }
 
     /// Creates a file with `data` through the server and returns its handle.
-    pub fn make(&mut self, name: &str, data: &[u8]) -> Result<Vec<u8>> {
-        make(&mut self.client, &self.root, name, data)
+    pub fn create_file(&mut self, name: &str, data: &[u8]) -> Result<Vec<u8>> {
+        create_file(&mut self.client, &self.root, name, data)
     }
 
     /// Sends MNT for a path below the exported directory (empty: the directory itself) and returns the handle.
@@ -104,8 +104,8 @@ impl<S: Sample> Scene<S> {
     }
 
     /// Checks that the server still runs and answers a new client.
-    pub fn is_well(&mut self) -> Result<()> {
-        is_well::<S>(&mut self.server, self.directory.path())
+    pub fn check_alive(&mut self) -> Result<()> {
+        check_alive::<S>(&mut self.server, self.directory.path())
     }
 }
 
@@ -126,7 +126,7 @@ pub fn serve(
 }
 
 /// Creates a file with `data` in `dir` and returns its handle.
-pub fn make(client: &mut Client, dir: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>> {
+pub fn create_file(client: &mut Client, dir: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>> {
     let file = client
         .create(dir, name, How::Guarded(Set::mode(0o644)))
         .with_context(|| format!("cannot create {name}"))?;
@@ -137,7 +137,7 @@ pub fn make(client: &mut Client, dir: &[u8], name: &str, data: &[u8]) -> Result<
 }
 
 /// Checks that the server of `directory` still runs and answers a new client.
-pub fn is_well<S: Sample>(server: &mut Server, directory: &Path) -> Result<()> {
+pub fn check_alive<S: Sample>(server: &mut Server, directory: &Path) -> Result<()> {
     ensure!(
         server.is_alive()?,
         "the server exited; its output was {:#?}",
@@ -155,7 +155,7 @@ pub fn pattern(seed: u8, from: u64, len: usize) -> Vec<u8> {
 }
 
 /// Checks that the file starts with the first `len` bytes of `pattern` with seed 1.
-pub fn holds(path: &Path, len: u64) -> Result<()> {
+pub fn check_pattern(path: &Path, len: u64) -> Result<()> {
     let bytes = fs::read(path)?;
     let wrong = bytes
         .iter()
@@ -171,7 +171,7 @@ pub fn holds(path: &Path, len: u64) -> Result<()> {
 }
 
 /// Calls `disturb` repeatedly on another thread while `work` runs.
-pub fn meanwhile(
+pub fn run_while_disturbed(
     mut disturb: impl FnMut() -> Result<()> + Send,
     work: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
@@ -193,12 +193,12 @@ pub fn meanwhile(
 }
 
 /// Swaps the two names atomically (RENAME_EXCHANGE).
-pub fn exchange(one: &Path, two: &Path) -> Result<()> {
+pub fn swap_names(one: &Path, two: &Path) -> Result<()> {
     let how = RenameFlags::RENAME_EXCHANGE;
     Ok(renameat2(AT_FDCWD, one, AT_FDCWD, two, how)?)
 }
 
 /// Returns true if STOWAWAY_FULL is set. Tests then run in their long form.
-pub fn full() -> bool {
+pub fn is_full_run() -> bool {
     std::env::var_os("STOWAWAY_FULL").is_some()
 }

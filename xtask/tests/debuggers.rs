@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use xtask::build::{self, Arch};
 use xtask::machines::server::{Server, ServerOptions, binary, public_dir};
-use xtask::setup::{self, Package, quietly};
+use xtask::setup::{self, Package, run_captured};
 
 /// The debug file of the built server.
 fn debug_file() -> Result<PathBuf> {
@@ -67,12 +67,12 @@ fn gdb(server: &Server, commands: &[&str]) -> Result<String> {
     gdb.args(["-nx", "-batch"]).arg(debug_file()?);
     gdb.args(["-p", &server.pid().to_string()]);
     gdb.args(commands.iter().flat_map(|command| ["-ex", command]));
-    quietly(&mut gdb)
+    run_captured(&mut gdb)
 }
 
 #[test]
 fn gdb_backtrace_reaches_the_entry_point() -> Result<()> {
-    setup::need(&[Package::GDB])?;
+    setup::install_packages(&[Package::GDB])?;
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
     // First an idle server, then one that is handling a request.
@@ -103,7 +103,7 @@ fn gdb_backtrace_reaches_the_entry_point() -> Result<()> {
 
 #[test]
 fn perf_names_most_sampled_functions() -> Result<()> {
-    setup::need(&[Package::PERF])?;
+    setup::install_packages(&[Package::PERF])?;
     let debug = debug_file()?;
     let link = debug.with_file_name(".debug").join("stowaway");
     fs::create_dir_all(link.parent().context("no directory")?)?;
@@ -116,11 +116,11 @@ fn perf_names_most_sampled_functions() -> Result<()> {
         let mut perf = Command::new("perf");
         perf.args(["record", "-o"]).arg(&data);
         perf.args(["-p", &server.pid().to_string(), "--", "sleep", "2"]);
-        quietly(&mut perf)
+        run_captured(&mut perf)
     })?;
     let mut perf = Command::new("perf");
     perf.args(["report", "--stdio", "--dsos", "stowaway", "-i"]);
-    let report = quietly(perf.arg(&data))?;
+    let report = run_captured(perf.arg(&data))?;
     let samples: Vec<&str> = report.lines().filter(|line| line.contains("[.]")).collect();
     let named = samples.iter().filter(|line| line.contains("stowaway::"));
     ensure!(
@@ -132,13 +132,13 @@ fn perf_names_most_sampled_functions() -> Result<()> {
 
 #[test]
 fn strace_addresses_resolve_in_the_debug_file() -> Result<()> {
-    setup::need(&[Package::STRACE, Package::BINUTILS])?;
+    setup::install_packages(&[Package::STRACE, Package::BINUTILS])?;
     let directory = tree()?;
     let image = directory.path().display().to_string();
     let calls = directory.path().join("calls");
     let mut strace = Command::new("strace");
     strace.arg("-i").arg("-o").arg(&calls);
-    quietly(strace.arg(binary(Arch::X86_64)?).args(["ls", &image]))?;
+    run_captured(strace.arg(binary(Arch::X86_64)?).args(["ls", &image]))?;
     let calls = fs::read_to_string(calls)?;
     // prctl is stowaway's first system call; the execve before it is made by strace's child.
     for name in ["getdents64(", "prctl("] {
@@ -154,12 +154,12 @@ fn strace_addresses_resolve_in_the_debug_file() -> Result<()> {
 
 fn name_of(address: &str, debug: &Path) -> Result<String> {
     let mut addr2line = Command::new("addr2line");
-    quietly(addr2line.arg("-fipCe").arg(debug).arg(address))
+    run_captured(addr2line.arg("-fipCe").arg(debug).arg(address))
 }
 
 #[test]
 fn panic_addresses_resolve_in_the_debug_file() -> Result<()> {
-    setup::need(&[Package::GDB, Package::BINUTILS])?;
+    setup::install_packages(&[Package::GDB, Package::BINUTILS])?;
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
     // Jumps to the panic function as if the interrupted function had called it. At the entry of a function, the ABI requires a

@@ -298,12 +298,12 @@ fn acknowledged_files_survive_sigterm_under_load() -> Result<()> {
 
 #[test]
 fn async_names_are_synced_before_exit() -> Result<()> {
-    setup::need(&[Package::STRACE])?;
+    setup::install_packages(&[Package::STRACE])?;
     let (directory, trace_dir) = (public_dir()?, public_dir()?);
     let trace = trace_dir.path().join("trace");
     let server = Server::start(ServerOptions {
         exports: vec![format!("{}:rw,async", directory.path().display())],
-        through: ["strace", "-f", "-e", "trace=/mkdir|sync", "-o"]
+        wrapper: ["strace", "-f", "-e", "trace=/mkdir|sync", "-o"]
             .map(String::from)
             .into_iter()
             .chain([trace.display().to_string()])

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use xtask::machines::iso::{ROCK_RIDGE, make};
+use xtask::machines::iso::{ROCK_RIDGE, write_image};
 use xtask::machines::qemu;
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for};
 use xtask::setup::{self, Package};
@@ -35,7 +35,7 @@ const PATHS: [(&str, &str); 13] = [
 const NOWHERE: [&str; 3] = ["none", "broken", "sub/none/file"];
 
 /// Creates iPXE scripts that print `said` and their own path, and symbolic links of every kind.
-fn grow(root: &Path, label: &str) -> Result<()> {
+fn create_scripts(root: &Path, label: &str) -> Result<()> {
     fs::create_dir_all(root.join("sub/deep"))?;
     for file in ["file", "sub/file", "sub/deep/file"] {
         fs::write(
@@ -77,14 +77,14 @@ fn ipxe_follows_every_kind_of_link() -> Result<()> {
     if !root_for("iPXE, which asks port 111") {
         return Ok(());
     }
-    setup::need(&[Package::XORRISO])?;
+    setup::install_packages(&[Package::XORRISO])?;
     let directory = public_dir()?;
     let root = directory.path();
-    grow(&root.join("plain"), "plain")?;
+    create_scripts(&root.join("plain"), "plain")?;
     let tree = tempfile::tempdir()?;
-    grow(tree.path(), "image")?;
+    create_scripts(tree.path(), "image")?;
     fs::create_dir(root.join("images"))?;
-    make(ROCK_RIDGE[0], tree.path(), &root.join("images/image.iso"))?;
+    write_image(ROCK_RIDGE[0], tree.path(), &root.join("images/image.iso"))?;
     // An absolute link. iPXE follows one only if the target starts with the mounted path.
     symlink(root.join("plain/file"), root.join("plain/absolute"))?;
     let paths = PATHS.iter().copied();
@@ -136,7 +136,7 @@ fn ipxe_boots_a_system_that_uses_nfsmount() -> Result<()> {
     if !root_for("iPXE, which asks port 111") {
         return Ok(());
     }
-    setup::need(&[Package::XORRISO])?;
+    setup::install_packages(&[Package::XORRISO])?;
     let directory = public_dir()?;
     let root = directory.path();
     let (kernel, initramfs) = qemu::system(MACHINE)?;
@@ -153,7 +153,7 @@ fn ipxe_boots_a_system_that_uses_nfsmount() -> Result<()> {
         .collect();
     fs::write(tree.path().join("live/content"), &content)?;
     let image = root.join("system.iso");
-    make(ROCK_RIDGE[0], tree.path(), &image)?;
+    write_image(ROCK_RIDGE[0], tree.path(), &image)?;
     let nfs = format!("nfs://{HOST}{}", root.display());
     let script = format!(
         "#!ipxe

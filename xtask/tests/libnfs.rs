@@ -11,11 +11,11 @@ use std::process::{Command, Stdio};
 use xtask::build::{Arch, workspace_root};
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users};
 use xtask::setup::{self, Package};
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
 /// Runs `test` with a server for each architecture and each user. Emulated architectures have one user each.
 fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result<()> {
-    setup::need(&[Package::LIBNFS])?;
+    setup::install_packages(&[Package::LIBNFS])?;
     let mut cases = vec![(Arch::Aarch64, None)];
     cases.extend(users().last().map(|user| (Arch::Armv7, *user)));
     for arch in Arch::NATIVE {
@@ -39,7 +39,7 @@ fn each_server(directory: &Path, test: impl Fn(&Server) -> Result<()>) -> Result
 
 /// Runs `test` with a writable export for each architecture: as root on two of them, as an ordinary user on the others.
 fn each_writable(test: impl Fn(&Server, &Path) -> Result<()>) -> Result<()> {
-    setup::need(&[Package::LIBNFS])?;
+    setup::install_packages(&[Package::LIBNFS])?;
     let mut cases = vec![(Arch::X86_64, None), (Arch::Aarch64, None)];
     for user in users().into_iter().flatten() {
         cases.extend([(Arch::I686, Some(user)), (Arch::Armv7, Some(user))]);
@@ -113,7 +113,7 @@ fn nfs_ls_lists_ten_thousand_files_completely() -> Result<()> {
     );
     each_server(directory.path(), |server| {
         let url = url(server, directory.path());
-        let output = setup::quietly(Command::new("nfs-ls").args(["-R", &url]))?;
+        let output = setup::run_captured(Command::new("nfs-ls").args(["-R", &url]))?;
         // `-rw-r--r--  1     0     0            3 a.txt`: files as "size name".
         let listed: BTreeSet<String> = output
             .lines()
@@ -138,7 +138,7 @@ fn write_large(path: &Path) -> Result<()> {
     let mut file = File::create(path)?;
     let mut block = vec![0u64; 128 << 10];
     let mut word = 0x5704_a3a1_u64;
-    for _ in 0..if full() { 1024 } else { 256 } {
+    for _ in 0..if is_full_run() { 1024 } else { 256 } {
         block.fill_with(|| {
             word ^= word << 13;
             word ^= word >> 7;
@@ -167,7 +167,7 @@ fn large_file_is_written_and_read_back_unchanged() -> Result<()> {
     each_writable(|server, directory| {
         let copy = directory.join("large copy");
         let url = url(server, &copy);
-        setup::quietly(Command::new("nfs-cp").args([path.as_os_str(), url.as_ref()]))?;
+        setup::run_captured(Command::new("nfs-cp").args([path.as_os_str(), url.as_ref()]))?;
         let written = sha256_of(Command::new("cat").arg(&copy))?;
         ensure!(
             written == expected,
@@ -177,7 +177,7 @@ fn large_file_is_written_and_read_back_unchanged() -> Result<()> {
         let read = if turn.get() % 2 == 0 {
             sha256_of(Command::new("nfs-cat").arg(&url))?
         } else {
-            setup::quietly(Command::new("nfs-cp").args([url.as_ref(), back.as_os_str()]))?;
+            setup::run_captured(Command::new("nfs-cp").args([url.as_ref(), back.as_os_str()]))?;
             let sum = sha256_of(Command::new("cat").arg(&back))?;
             fs::remove_file(&back)?;
             sum
@@ -208,7 +208,7 @@ fn tree(directory: &Path) -> Result<BTreeSet<String>> {
 /// The list of exports shows the path as given in the options.
 #[test]
 fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
-    setup::need(&[Package::LIBNFS, Package::NFS_COMMON])?;
+    setup::install_packages(&[Package::LIBNFS, Package::NFS_COMMON])?;
     let directory = public_dir()?;
     let (real, link) = (directory.path().join("real"), directory.path().join("link"));
     fs::create_dir_all(real.join("directory"))?;
@@ -226,14 +226,14 @@ fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
         for path in [&link, &real] {
             for name in ["directory", "by-link", "by-real"] {
                 let url = url(&server, &path.join(name).join("file"));
-                let read = setup::quietly(Command::new("nfs-cat").arg(&url))
+                let read = setup::run_captured(Command::new("nfs-cat").arg(&url))
                     .with_context(|| format!("{:#?}", server.lines()))?;
                 ensure!(read == "content", "{url} is {read:?}");
             }
         }
         if user.is_none() && root_for("a list of exports") {
             let mut showmount = Command::new("showmount");
-            let exports = setup::quietly(showmount.args(["--no-headers", "-e", "127.0.0.1"]))?;
+            let exports = setup::run_captured(showmount.args(["--no-headers", "-e", "127.0.0.1"]))?;
             let expected = link.display().to_string();
             let listed: Vec<_> = exports.split_whitespace().step_by(2).collect();
             ensure!(listed == [expected], "showmount lists:\n{exports}");
@@ -243,7 +243,7 @@ fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
         let hidden = "mount -t tmpfs none /proc && exec \"$@\"";
         let through = ["unshare", "--mount", "sh", "-c", hidden, "sh"];
         let server = Server::start(ServerOptions {
-            through: through.map(String::from).to_vec(),
+            wrapper: through.map(String::from).to_vec(),
             ..ServerOptions::serving(&[&link])
         })?;
         let mut read = Vec::new();
@@ -259,18 +259,18 @@ fn symlinked_export_is_mounted_by_both_paths() -> Result<()> {
 #[test]
 fn libnfs_calls_have_their_documented_effect() -> Result<()> {
     const NAMES: usize = 2000;
-    setup::need(&[Package::LIBNFS, Package::LIBNFS_DEV])?;
+    setup::install_packages(&[Package::LIBNFS, Package::LIBNFS_DEV])?;
     let built = public_dir()?;
     let program = built.path().join("calls");
     let source = workspace_root().join("xtask/tests/libnfs/calls.c");
-    setup::quietly(
+    setup::run_captured(
         Command::new("cc")
             .args(["-Wall", "-Wextra", "-Werror", "-O1", "-o"])
             .args([&program, &source])
             .arg("-lnfs"),
     )?;
     each_writable(|server, directory| {
-        setup::quietly(
+        setup::run_captured(
             Command::new(&program)
                 .arg(url(server, directory))
                 .arg(NAMES.to_string()),

@@ -12,7 +12,7 @@ use xtask::machines::iso::{ROCK_RIDGE, image, sample};
 use xtask::machines::qemu::bare::Bare;
 use xtask::machines::qemu::{initramfs, linux};
 use xtask::machines::server;
-use xtask::setup::{self, Package, quietly};
+use xtask::setup::{self, Package, run_captured};
 
 /// Console text after which the machine can be reached.
 const LEASED: &str = "address 10.0.2.15/24";
@@ -46,7 +46,7 @@ fn server(machine: &Bare) -> SocketAddr {
 
 /// Compares sample files in `tree` with the machine's copies in `export`, read by nfs-cat.
 fn compare(machine: &Bare, export: &str, tree: &Path) -> Result<()> {
-    setup::need(&[Package::LIBNFS])?;
+    setup::install_packages(&[Package::LIBNFS])?;
     for file in ["hello.txt", "empty", "large"] {
         let url = machine.url(&format!("{export}/{file}"));
         let cat = Command::new("nfs-cat").arg(url).output()?;
@@ -54,7 +54,7 @@ fn compare(machine: &Bare, export: &str, tree: &Path) -> Result<()> {
         ensure!(
             cat.status.success(),
             "cannot read {file}: {stderr}; console: {}",
-            machine.said()
+            machine.console()
         );
         let same = cat.stdout == fs::read(tree.join(file))?;
         ensure!(same, "{export}/{file} differs from the sample");
@@ -64,7 +64,7 @@ fn compare(machine: &Bare, export: &str, tree: &Path) -> Result<()> {
 
 /// Checks that the file system on a disk is clean, without repairing it.
 fn expect_clean(disk: &Path) -> Result<()> {
-    let header = quietly(tool("dumpe2fs").arg("-h").arg(disk))?;
+    let header = run_captured(tool("dumpe2fs").arg("-h").arg(disk))?;
     let state = header
         .lines()
         .find(|line| line.starts_with("Filesystem state:"));
@@ -73,7 +73,7 @@ fn expect_clean(disk: &Path) -> Result<()> {
         "{header}"
     );
     ensure!(!header.contains("needs_recovery"), "{header}");
-    quietly(tool("e2fsck").arg("-fn").arg(disk))?;
+    run_captured(tool("e2fsck").arg("-fn").arg(disk))?;
     Ok(())
 }
 
@@ -85,7 +85,7 @@ fn initramfs_contains_only_the_built_file() -> Result<()> {
         archive == initramfs::of_own(&file)?,
         "the same file gave another archive"
     );
-    setup::need(&[Package::BUSYBOX])?;
+    setup::install_packages(&[Package::BUSYBOX])?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("initramfs.cpio");
     fs::write(&path, &archive)?;
@@ -94,9 +94,9 @@ fn initramfs_contains_only_the_built_file() -> Result<()> {
         path.display()
     );
     let mut shell = Command::new("sh");
-    let names = quietly(shell.current_dir(&directory).args(["-c", &unpack]))?;
+    let names = run_captured(shell.current_dir(&directory).args(["-c", &unpack]))?;
     ensure!(names == "init\n", "{names}");
-    quietly(
+    run_captured(
         Command::new("cmp")
             .arg(directory.path().join("init"))
             .arg(server::binary(Arch::X86_64)?),
@@ -107,7 +107,7 @@ fn initramfs_contains_only_the_built_file() -> Result<()> {
 #[test]
 fn all_disks_are_exported_read_only() -> Result<()> {
     let tree = sample(20, 50)?;
-    quietly(Command::new("chmod").args(["-R", "a+rX"]).arg(tree.path()))?;
+    run_captured(Command::new("chmod").args(["-R", "a+rX"]).arg(tree.path()))?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
     let ext4 = ext4::image(tree.path())?;
     let before = fs::read(ext4.path())?;
@@ -125,7 +125,7 @@ fn all_disks_are_exported_read_only() -> Result<()> {
         machine.wait_for_line(line)?;
     }
     // Boot arguments for the kernel must not be reported as unknown.
-    let console = machine.said();
+    let console = machine.console();
     ensure!(!console.contains("boot argument quiet"), "{console}");
     for export in ["/vda", "/vdb"] {
         compare(&machine, export, tree.path())?;
@@ -191,7 +191,7 @@ fn committed_data_survives_power_loss() -> Result<()> {
 #[test]
 fn sftp_argument_enables_sftp() -> Result<()> {
     let tree = sample(20, 50)?;
-    quietly(Command::new("chmod").args(["-R", "a+rX"]).arg(tree.path()))?;
+    run_captured(Command::new("chmod").args(["-R", "a+rX"]).arg(tree.path()))?;
     let ext4 = ext4::image(tree.path())?;
     let more = disks(&[ext4.path()], "");
     let words = "export=/vda export=/ram:rw sftp=0.0.0.0:2222";
@@ -250,7 +250,7 @@ exec /sbin/init "$@"
 
 #[test]
 fn thousand_orphans_are_reaped_and_sigterm_powers_off() -> Result<()> {
-    setup::need(&[Package::BUSYBOX])?;
+    setup::install_packages(&[Package::BUSYBOX])?;
     let files = [
         ("/bin/busybox".into(), "/bin/busybox".into()),
         (server::binary(Arch::X86_64)?, "/sbin/init".into()),

@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::clients::nfs::{
-    Auth, Call, Client, How, Outcome, Set, data, outcome, record, stable_how, wrote,
+    Auth, Call, Client, How, Outcome, Set, data, outcome, parse_write, record, stable_how,
 };
 use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, status_field};
 use xtask::setup::{self, Package};
@@ -171,7 +171,7 @@ fn write_often(server: &Server, root: &[u8], name: &str, rounds: u32) -> Result<
         let Outcome::Success(body) = outcome else {
             anyhow::bail!("WRITE was answered {outcome:?}")
         };
-        let count = wrote(body)?.count;
+        let count = parse_write(body)?.count;
         ensure!(
             xid == round && u64::from(count) == MIB,
             "WRITE {xid} wrote {count} bytes"
@@ -326,12 +326,12 @@ fn ten_thousand_silent_peers_do_not_delay_clients() -> Result<()> {
 }
 
 /// A peer in a crowd: connects from `from`, sends NULL calls at intervals, and reconnects after it was disconnected.
-struct Visitor {
+struct CrowdPeer {
     from: Ipv4Addr,
     stream: Option<TcpStream>,
 }
 
-impl Visitor {
+impl CrowdPeer {
     fn connect(&self, server: SocketAddrV4) -> Result<TcpStream> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
@@ -376,11 +376,11 @@ fn crowd_from_few_addresses_does_not_block_clients() -> Result<()> {
     let count = connections_possible(20_000)?;
     ensure!(count > FULL, "too few descriptors for a crowd: {count}");
     let null = record(&Call::null().message(1, &Auth::none()));
-    let visitors = (0..count).map(|number| Visitor {
+    let visitors = (0..count).map(|number| CrowdPeer {
         from: Ipv4Addr::new(127, 1, 0, 1 + (number % ADDRESS_COUNT) as u8),
         stream: None,
     });
-    let mut visitors: Vec<Visitor> = visitors.collect();
+    let mut visitors: Vec<CrowdPeer> = visitors.collect();
     let (is_over, round_count) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         let crowd = scope.spawn(|| -> Result<()> {
@@ -479,7 +479,7 @@ fn ensure_asleep(server: &Server) -> Result<()> {
 #[test]
 fn idle_server_sleeps_after_clients_are_killed() -> Result<()> {
     let _lock = lock_test();
-    setup::need(&[Package::LIBNFS])?;
+    setup::install_packages(&[Package::LIBNFS])?;
     let (server, directory) = with_sparse_file()?;
     let before = idle_descriptor_count(&server)?;
     ensure_asleep(&server)?;
@@ -523,7 +523,7 @@ fn accept_without_free_descriptors_does_not_spin() -> Result<()> {
     let few = r#"ulimit -n 64 && exec "$@""#;
     let through = ["sh", "-c", few, "sh"].map(String::from).to_vec();
     let server = Server::start(ServerOptions {
-        through,
+        wrapper: through,
         ..ServerOptions::serving(&[directory.path()])
     })?;
     let crowd = (0..200)

@@ -210,7 +210,7 @@ fn packed_sftp_runs_in_empty_root() -> Result<()> {
 
 #[test]
 fn unpacking_uses_few_calls_without_writable_code() -> Result<()> {
-    setup::need(&[Package::STRACE])?;
+    setup::install_packages(&[Package::STRACE])?;
     for arch in ARCHES {
         let directory = public_dir()?;
         let log = directory.path().join("calls");

@@ -26,7 +26,7 @@ struct Scene {
 impl Scene {
     /// Starts a server with portmap in a new namespace, with the arguments `extra`.
     fn new(extra: &[&str]) -> Result<Self> {
-        setup::need(&[Package::IPROUTE2, Package::NFS_COMMON, Package::RPCBIND])?;
+        setup::install_packages(&[Package::IPROUTE2, Package::NFS_COMMON, Package::RPCBIND])?;
         let (namespace, directory) = (Namespace::new()?, public_dir()?);
         let server = serve(&namespace, directory.path(), extra)?;
         Ok(Self {
@@ -50,7 +50,7 @@ impl Scene {
 fn serve(namespace: &Namespace, directory: &Path, extra: &[&str]) -> Result<Server> {
     Server::start(ServerOptions {
         portmap: true,
-        through: namespace.enter(),
+        wrapper: namespace.enter(),
         arguments: extra.iter().map(|&word| word.into()).collect(),
         ..ServerOptions::serving(&[directory])
     })
@@ -168,7 +168,7 @@ fn portmap_answers_udp_and_tcp_but_refuses_changes() -> Result<()> {
                 .context("portmap closed the connection")?;
             for outcome in [outcome(&over_udp)?.1, over_tcp] {
                 let answered = match outcome {
-                    Outcome::Success(results) => Some(body(call.place, results)?.words[0]),
+                    Outcome::Success(results) => Some(body(call.procedure, results)?.words[0]),
                     Outcome::ProcedureUnavailable => None,
                     other => anyhow::bail!("{call:?} was answered {other:?}"),
                 };
@@ -207,7 +207,7 @@ fn mount_answers_over_udp() -> Result<()> {
     let Outcome::Success(results) = outcome(&reply)?.1 else {
         anyhow::bail!("MNT over UDP was answered {:?}", outcome(&reply)?)
     };
-    let over_udp = body(call.place, results)?.ok()?.handle;
+    let over_udp = body(call.procedure, results)?.ok()?.handle;
     ensure!(
         over_udp == Client::connect(server.mount())?.mount(&path)?,
         "UDP and TCP give different handles"
@@ -220,7 +220,7 @@ fn port_111_in_use_is_reported_nfs_continues() -> Result<()> {
     if !root_for("portmap on port 111") {
         return Ok(());
     }
-    setup::need(&[Package::IPROUTE2])?;
+    setup::install_packages(&[Package::IPROUTE2])?;
     let (namespace, directory) = (Namespace::new()?, public_dir()?);
     let _taken = namespace.run(|| Ok(std::net::TcpListener::bind(PORTMAP)?))?;
     let server = serve(&namespace, directory.path(), &[])?;

@@ -201,7 +201,7 @@ fn calls(options: ServerOptions) -> Result<BTreeSet<String>> {
     let exports = vec![format!("{}:rw,no_root_squash", directory.path().display())];
     let server = Server::start(ServerOptions {
         exports,
-        through,
+        wrapper: through,
         ..options
     })?;
 
@@ -260,7 +260,7 @@ fn calls(options: ServerOptions) -> Result<BTreeSet<String>> {
 
 #[test]
 fn system_calls_are_on_the_list() -> Result<()> {
-    setup::need(&[Package::STRACE])?;
+    setup::install_packages(&[Package::STRACE])?;
     let listed: BTreeSet<&str> = CALLS.split_whitespace().collect();
     let mut used = BTreeSet::new();
     for arch in [Arch::X86_64, Arch::I686] {

@@ -23,10 +23,10 @@ const RSS_KIB_MAX: u64 = 704;
 
 /// Starts a server under strace, which logs to `log`.
 fn traced(options: SftpOptions, log: &Path) -> Result<Sftp> {
-    setup::need(&[Package::STRACE])?;
+    setup::install_packages(&[Package::STRACE])?;
     let through = ["strace", "-f", "-o"].map(str::to_owned).to_vec();
     Sftp::start(&SftpOptions {
-        through: [through, vec![log.display().to_string()]].concat(),
+        wrapper: [through, vec![log.display().to_string()]].concat(),
         ..options
     })
 }
@@ -67,7 +67,7 @@ fn version_is_sent_within_fifteen_calls() -> Result<()> {
         for wire in [Wire::Pipes, Wire::SocketPair] {
             let directory = public_dir()?;
             let log = directory.path().join("calls");
-            let options = SftpOptions::default().by(arch).over(wire);
+            let options = SftpOptions::default().with_arch(arch).with_wire(wire);
             traced(options, &log)?.finish()?;
             let names = calls(&log)?;
             let sent = names.iter().position(|name| name == "write");
@@ -114,8 +114,8 @@ fn pipe_grows_once_a_batch_exceeds_it() -> Result<()> {
     fs::write(tree.path().join("file"), &content)?;
     for arch in Arch::NATIVE {
         for jailed in [false, true] {
-            let options = SftpOptions::serving(tree.path(), jailed).by(arch);
-            let mut client = Sftp::start(&options.over(Wire::Pipes))?;
+            let options = SftpOptions::serving(tree.path(), jailed).with_arch(arch);
+            let mut client = Sftp::start(&options.with_wire(Wire::Pipes))?;
             let handle = client.open_read("file")?;
             client.read(&handle, 0, BLOCK)?;
             let before = client.pipe_bytes()?;
@@ -166,7 +166,7 @@ fn pipelined_stat_takes_two_calls_four_jailed() -> Result<()> {
     let tree = public_dir()?;
     fs::create_dir(tree.path().join("dir"))?;
     fs::write(tree.path().join("dir/file"), "x")?;
-    let plain = stat_cost(SftpOptions::at(tree.path()))?;
+    let plain = stat_cost(SftpOptions::in_directory(tree.path()))?;
     ensure!(plain <= 2.0, "{plain} calls");
     let jailed = stat_cost(SftpOptions::jailed(tree.path()))?;
     ensure!(jailed <= 4.0, "{jailed} calls in a jail");
@@ -194,16 +194,16 @@ fn fifos_and_jailed_devices_are_never_opened() -> Result<()> {
         for name in ["fifo", "device"] {
             let path = name.as_bytes();
             client.stat(name)?;
-            client.told(&Request::SetStat(path, Attrs::mode(0o600)))?;
-            let status = client.told(&Request::OpenDir(path))?;
+            client.error_status(&Request::SetStat(path, Attrs::mode(0o600)))?;
+            let status = client.error_status(&Request::OpenDir(path))?;
             ensure!(status == Some(Status::NO_SUCH_FILE), "{name}: {status:?}");
         }
         client.list(".")?;
         let over = open::WRITE | open::CREATE | open::TRUNCATE;
         for flags in [open::READ, over] {
-            let refused = client.told(&Request::Open(b"fifo", flags, Attrs::default()))?;
+            let refused = client.error_status(&Request::Open(b"fifo", flags, Attrs::default()))?;
             ensure!(refused == Some(Status::PERMISSION_DENIED), "{refused:?}");
-            let status = client.told(&Request::Open(b"device", flags, Attrs::default()))?;
+            let status = client.error_status(&Request::Open(b"device", flags, Attrs::default()))?;
             ensure!(
                 status.is_some() == jailed,
                 "in a jail: {jailed}: {status:?}"
@@ -232,7 +232,7 @@ fn session_memory_stays_below_limit() -> Result<()> {
     let tree = public_dir()?;
     fs::write(tree.path().join("file"), vec![7; 16 << 20])?;
     for wire in [Wire::Pipes, Wire::SocketPair] {
-        let options = SftpOptions::at(tree.path()).over(wire);
+        let options = SftpOptions::in_directory(tree.path()).with_wire(wire);
         let mut client = Sftp::start(&options)?;
         let file = client.open_read("file")?;
         let copy = client.create("copy")?;
@@ -264,7 +264,7 @@ fn status(client: &Sftp, name: &str) -> Result<String> {
 #[test]
 fn jail_is_confined_before_the_second_packet() -> Result<()> {
     let tree = public_dir()?;
-    let mut free = Sftp::start(&SftpOptions::at(tree.path()))?;
+    let mut free = Sftp::start(&SftpOptions::in_directory(tree.path()))?;
     free.stat(".")?;
     ensure!(
         status(&free, "Seccomp:")? == "0",

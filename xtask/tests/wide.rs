@@ -89,7 +89,8 @@ fn sftp_passes_2038_and_4_gib() -> Result<()> {
     for arch in Arch::ALL {
         let directory = public_dir()?;
         let attempt = || -> Result<()> {
-            let mut client = Sftp::start(&SftpOptions::at(directory.path()).by(arch))?;
+            let mut client =
+                Sftp::start(&SftpOptions::in_directory(directory.path()).with_arch(arch))?;
             let file = client.create("file")?;
             client.set_fstat(&file, Attrs::size(6 << 30))?;
             ensure!(

@@ -91,7 +91,7 @@ impl Call {
     /// MNT.
     pub fn mount(version: u32, path: &[u8]) -> Self {
         let mut request = Request::mount(path);
-        request.place.1 = version;
+        request.procedure.1 = version;
         request.into()
     }
 
@@ -228,7 +228,7 @@ pub fn every(world: &mut World) -> Vec<(String, Call)> {
         Request::unmount_all(),
         Request::exports(),
     ] {
-        let number = call.place.2;
+        let number = call.procedure.2;
         calls.push((format!("Mount 1.{number}"), call.clone().version_1()));
         calls.push((format!("Mount 3.{number}"), call));
     }

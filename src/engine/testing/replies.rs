@@ -5,7 +5,7 @@ use crate::wire::rpc::Reject;
 use anyhow::{Result, bail, ensure};
 use cases::replies::{Outcome, body, outcome};
 
-pub use cases::replies::{Attributes, Before, Body, Entry, records};
+pub use cases::replies::{Attributes, Before, Body, DirEntry, records};
 
 /// Parses the reply to the call `asked`.
 pub fn parse(record: &[u8], asked: Asked) -> Result<Result<Body, Reject>> {

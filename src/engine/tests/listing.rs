@@ -2,7 +2,7 @@
 
 use super::World;
 use super::calls::Call;
-use super::replies::Entry;
+use super::replies::DirEntry;
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
 use std::collections::BTreeSet;
@@ -76,7 +76,7 @@ fn page(handle: &[u8], cookie: u64, (names, all): Counts) -> Call {
 }
 
 /// All entries of a directory, page by page. `None` if a page was too small for an entry.
-fn list(world: &mut World, path: &str, counts: Counts) -> Option<Vec<Entry>> {
+fn list(world: &mut World, path: &str, counts: Counts) -> Option<Vec<DirEntry>> {
     let handle = world.handle(path);
     let mut listed = Vec::new();
     let mut cookie = 0;

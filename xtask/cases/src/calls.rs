@@ -84,11 +84,11 @@ impl Auth {
 }
 
 /// Program, version and procedure.
-pub type Place = (u32, u32, u32);
+pub type ProcedureId = (u32, u32, u32);
 
-/// Encodes the header of a call. Tests may pass any RPC version, and a `place` that does not exist.
-pub fn head(xid: u32, rpc_version: u32, place: Place, auth: &Auth) -> Vec<u8> {
-    let (program, version, procedure) = place;
+/// Encodes the header of a call. Tests may pass any RPC version, and a `procedure` that does not exist.
+pub fn head(xid: u32, rpc_version: u32, procedure: ProcedureId, auth: &Auth) -> Vec<u8> {
+    let (program, version, procedure) = procedure;
     let call = msg_type::CALL as u32;
     let words = [
         xid,
@@ -109,7 +109,7 @@ pub fn head(xid: u32, rpc_version: u32, place: Place, auth: &Auth) -> Vec<u8> {
 #[derive(Clone, Debug)]
 pub struct Call<'a> {
     /// Program, version and procedure.
-    pub place: Place,
+    pub procedure: ProcedureId,
     /// Encoded arguments; for WRITE without the data and its padding.
     pub arguments: Vec<u8>,
     /// Data of a WRITE, which is not copied.
@@ -118,29 +118,29 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// A call of any procedure.
-    pub fn new(place: Place, arguments: &impl Pack) -> Self {
+    pub fn new(procedure: ProcedureId, arguments: &impl Pack) -> Self {
         Self {
-            place,
+            procedure,
             arguments: pack(arguments),
             data: &[],
         }
     }
 
     /// Appends more arguments, valid for the procedure or not.
-    pub fn and(mut self, arguments: &impl Pack) -> Self {
+    pub fn append(mut self, arguments: &impl Pack) -> Self {
         self.arguments.extend(pack(arguments));
         self
     }
 
     /// The call of MOUNT version 1, which has the same arguments as version 3.
     pub fn version_1(mut self) -> Self {
-        self.place.1 = 1;
+        self.procedure.1 = 1;
         self
     }
 
     /// Encodes the message, without the data and padding of a WRITE.
     pub fn head(&self, xid: u32, auth: &Auth) -> Vec<u8> {
-        let mut head = head(xid, RPC_VERSION_2, self.place, auth);
+        let mut head = head(xid, RPC_VERSION_2, self.procedure, auth);
         head.extend(&self.arguments);
         head
     }
@@ -156,20 +156,20 @@ impl<'a> Call<'a> {
 
 /// Defines constructors. Each line has the function's name and parameters, the procedure, and its arguments as `nfs3_types` values.
 macro_rules! calls {
-    ($place:ident: $($name:ident($($argument:ident: $type:ty),*) = $number:expr, $arguments:expr;)*) => {
-        $(pub fn $name($($argument: $type),*) -> Self { Self::new($place($number as u32), &$arguments) })*
+    ($procedure:ident: $($name:ident($($argument:ident: $type:ty),*) = $number:expr, $arguments:expr;)*) => {
+        $(pub fn $name($($argument: $type),*) -> Self { Self::new($procedure($number as u32), &$arguments) })*
     };
 }
 
-const fn portmap(procedure: u32) -> Place {
+const fn portmap(procedure: u32) -> ProcedureId {
     (portmap::PROGRAM, portmap::VERSION, procedure)
 }
 
-const fn mount(procedure: u32) -> Place {
+const fn mount(procedure: u32) -> ProcedureId {
     (mount::PROGRAM, mount::VERSION, procedure)
 }
 
-const fn nfs(procedure: u32) -> Place {
+const fn nfs(procedure: u32) -> ProcedureId {
     (nfs3::PROGRAM, nfs3::VERSION, procedure)
 }
 
@@ -242,13 +242,13 @@ impl<'a> Call<'a> {
     /// A WRITE whose `count` may differ from the length of `data`, and whose `stable` may be invalid.
     pub fn write_of(file: &[u8], offset: u64, count: u32, stable: u32, data: &'a [u8]) -> Self {
         let call = Self::new(nfs(NFSPROC3_WRITE as u32), &handle(file));
-        let call = call.and(&offset).and(&count).and(&stable).and(&(data.len() as u32));
+        let call = call.append(&offset).append(&count).append(&stable).append(&(data.len() as u32));
         Self { data, ..call }
     }
 
     /// A MKNOD without arguments after the file type, which may be invalid.
     pub fn mknod_of(dir: &[u8], name: &[u8], kind: u32) -> Self {
-        Self::new(nfs(NFSPROC3_MKNOD as u32), &entry(dir, name)).and(&kind)
+        Self::new(nfs(NFSPROC3_MKNOD as u32), &entry(dir, name)).append(&kind)
     }
 }
 

@@ -8,7 +8,7 @@ use stowaway::vfs::FsError;
 use stowaway::wire::nfs3::{self, Procedure};
 use stowaway::wire::rpc::Reject;
 
-use crate::script::{Script, Step, Way};
+use crate::script::{Framing, Script, Step};
 use crate::with_world;
 
 /// Largest number of remembered handles.
@@ -73,12 +73,12 @@ impl Play {
     fn run(mut self, script: &Script) {
         for step in script.steps.iter().take(200) {
             match step {
-                Step::Ask(what, way) => {
+                Step::Ask(what, framing) => {
                     self.xid += 1;
                     let call = what.call(&self.known).xid(self.xid);
-                    self.ask(call, way);
+                    self.ask(call, framing);
                 }
-                Step::AskAgain(way) => self.ask_again(way),
+                Step::AskAgain(framing) => self.ask_again(framing),
                 Step::PowerFails => {
                     self.whole.tree.ram().lose_power();
                     self.parts.tree.ram().lose_power();
@@ -110,10 +110,10 @@ impl Play {
     }
 
     /// Sends a call to both servers and compares the replies.
-    fn ask(&mut self, call: Call, way: &Way) {
+    fn ask(&mut self, call: Call, framing: &Framing) {
         let asked = Asked::of(&call.0).expect("a valid call");
         let whole = send(&mut self.whole, &call, None);
-        let parts = send(&mut self.parts, &call, Some(way));
+        let parts = send(&mut self.parts, &call, Some(framing));
         let [mut one, mut other] = [&whole, &parts].map(|reply| read(reply, asked));
         self.learn(&one, asked, &call);
         if self.alike {
@@ -127,7 +127,8 @@ impl Play {
                 }
             }
             let status = |answer: &Answer| answer.as_ref().map(|body| body.status).ok();
-            self.alike = !(is(asked, Procedure::Write) && status(&one).is_some_and(|one| one != 0));
+            self.alike =
+                !(is_call_of(asked, Procedure::Write) && status(&one).is_some_and(|one| one != 0));
             assert_eq!(status(&one), status(&other), "{asked:?}");
             assert!(
                 !self.alike || one == other,
@@ -156,13 +157,13 @@ impl Play {
                 self.known.push(handle);
             }
         }
-        let writes = is(asked, Procedure::Write);
+        let writes = is_call_of(asked, Procedure::Write);
         if body.status != 0 {
             self.unstable |= writes;
-            self.broken |= writes || is(asked, Procedure::Commit);
+            self.broken |= writes || is_call_of(asked, Procedure::Commit);
             return;
         }
-        if writes || is(asked, Procedure::Commit) {
+        if writes || is_call_of(asked, Procedure::Commit) {
             let verifier = &body.words[body.words.len() - 2..];
             let expected: Vec<u32> = VERIFIER
                 .chunks(4)
@@ -186,13 +187,13 @@ impl Play {
     }
 
     /// Retransmits the last call. A call that must not be carried out twice must get the same reply and change nothing.
-    fn ask_again(&mut self, way: &Way) {
+    fn ask_again(&mut self, framing: &Framing) {
         let Some((call, reply)) = self.last.take() else {
             return;
         };
         let asked = Asked::of(&call.0).expect("a valid call");
         let before = self.parts.tree.ram().clone();
-        let again = send(&mut self.parts, &call, Some(way));
+        let again = send(&mut self.parts, &call, Some(framing));
         let whole = send(&mut self.whole, &call, None);
         let answer = read(&again, asked);
         if changes(asked) && answer.is_ok() {
@@ -204,12 +205,13 @@ impl Play {
         }
         let answer = read(&whole, asked);
         self.learn(&answer, asked, &call);
-        self.alike &= !is(asked, Procedure::Write) || answer.is_ok_and(|body| body.status == 0);
+        self.alike &=
+            !is_call_of(asked, Procedure::Write) || answer.is_ok_and(|body| body.status == 0);
         self.last = Some((call, reply));
     }
 }
 
-fn is(asked: Asked, procedure: Procedure) -> bool {
+fn is_call_of(asked: Asked, procedure: Procedure) -> bool {
     asked.what == (nfs3::PROGRAM, nfs3::VERSION, procedure as u32)
 }
 
@@ -220,19 +222,19 @@ fn changes(asked: Asked) -> bool {
         Create, Link, MkDir, MkNod, Remove, Rename, RmDir, SetAttr, SymLink,
     ]
     .into_iter()
-    .any(|procedure| is(asked, procedure))
+    .any(|procedure| is_call_of(asked, procedure))
 }
 
-/// Sends a call, in fragments and pieces if `way` is given, and returns its reply, which must be the only one.
-fn send(world: &mut World, call: &Call, way: Option<&Way>) -> Vec<u8> {
+/// Sends a call, in fragments and pieces if `framing` is given, and returns its reply, which must be the only one.
+fn send(world: &mut World, call: &Call, framing: Option<&Framing>) -> Vec<u8> {
     let mut cuts: Vec<usize> = Vec::new();
     let mut piece = usize::MAX;
-    if let Some(way) = way {
-        let count = usize::from(way.cut_count) % (way.cuts.len() + 1);
-        let ends = way.cuts[..count].iter().map(|cut| usize::from(*cut));
+    if let Some(framing) = framing {
+        let count = usize::from(framing.cut_count) % (framing.cuts.len() + 1);
+        let ends = framing.cuts[..count].iter().map(|cut| usize::from(*cut));
         cuts.extend(ends.map(|cut| cut % call.0.len()));
         cuts.sort_unstable();
-        piece = match way.piece_bytes {
+        piece = match framing.piece_bytes {
             0 => usize::MAX,
             // At most 64 pieces: only small calls arrive byte by byte.
             bytes => usize::from(bytes).max(call.0.len() / 64),

@@ -16,9 +16,9 @@ pub struct Script {
 #[derive(Arbitrary, Debug)]
 pub enum Step {
     /// A call, and how it is split on the wire.
-    Ask(What, Way),
+    Ask(AnyCall, Framing),
     /// A retransmission of the last call, as after a lost reply.
-    AskAgain(Way),
+    AskAgain(Framing),
     /// A power cut: everything not yet on the disk is lost.
     PowerFails,
     /// The next write fails if the first value is true, the next sync if the second is.
@@ -29,7 +29,7 @@ pub enum Step {
 
 /// How a call is split into fragments and pieces.
 #[derive(Arbitrary, Debug)]
-pub struct Way {
+pub struct Framing {
     /// Offsets at which fragments end.
     pub cuts: [u16; 3],
     /// Number of `cuts` that are used, modulo 4.
@@ -77,7 +77,7 @@ impl Name {
 
 /// Offsets and sizes: small ones, and boundary values.
 #[derive(Arbitrary, Debug)]
-pub enum Far {
+pub enum Boundary {
     /// An offset within a small file.
     Near(u16),
     /// An offset within a large file.
@@ -88,7 +88,7 @@ pub enum Far {
     Any(u64),
 }
 
-impl Far {
+impl Boundary {
     const fn number(&self) -> u64 {
         match self {
             Self::Near(number) => *number as u64,
@@ -126,7 +126,7 @@ pub struct Change {
     mode: Option<u32>,
     uid: Option<u32>,
     gid: Option<u32>,
-    size: Option<Far>,
+    size: Option<Boundary>,
     atime: Time,
     mtime: Time,
 }
@@ -137,7 +137,7 @@ impl Change {
             mode: self.mode,
             uid: self.uid,
             gid: self.gid,
-            size: self.size.as_ref().map(Far::number),
+            size: self.size.as_ref().map(Boundary::number),
             atime: self.atime.set(),
             mtime: self.mtime.set(),
         }
@@ -159,15 +159,15 @@ pub enum Creation {
 /// A call.
 #[derive(Arbitrary, Debug)]
 #[allow(missing_docs)] // RFC 1813's own words.
-pub enum What {
+pub enum AnyCall {
     Null,
     GetAttr(Object),
     SetAttr(Object, Change, Option<(u32, u32)>),
     Lookup(Object, Name),
     Access(Object, u32),
     ReadLink(Object),
-    Read(Object, Far, u32),
-    Write(Object, Far, u8, u16),
+    Read(Object, Boundary, u32),
+    Write(Object, Boundary, u8, u16),
     Create(Object, Name, Creation),
     MkDir(Object, Name, Change),
     SymLink(Object, Name, Change, Name),
@@ -181,12 +181,12 @@ pub enum What {
     FsStat(Object),
     FsInfo(Object),
     PathConf(Object),
-    Commit(Object, Far, u32),
+    Commit(Object, Boundary, u32),
     Mount(bool, u8, Vec<Name>),
     Portmap(u8, u32, u32, u32),
 }
 
-impl What {
+impl AnyCall {
     /// Encodes the call, with handles from `known`.
     pub fn call(&self, known: &[Vec<u8>]) -> stowaway::engine::testing::calls::Call {
         let of = |object: &Object| object.handle(known);

@@ -242,7 +242,7 @@ impl Session {
     }
 
     /// Closes the connection, checks the tree and frees the buffers.
-    fn end(mut self) {
+    fn finish(mut self) {
         self.world.hang_up();
         self.world.tree.ram().check();
         let Self { world, memory } = self;
@@ -279,7 +279,7 @@ fn send_bytes(bytes: &[u8], piece: usize) {
         let fits = asked.iter().any(|asked| reply.fault(*asked).is_none());
         assert!(fits, "{reply:?}");
     }
-    session.end();
+    session.finish();
 }
 
 /// Sends a script to two servers, to the second in pieces, and compares replies and files. `room` is the free space in bytes.
@@ -342,8 +342,8 @@ fn run_script(steps: &[Step], pieces: &[u16], room: Option<u16>) {
             check(packet, its.next().expect("a reply to each request"));
         }
     }
-    one.end();
-    all.end();
+    one.finish();
+    all.finish();
 }
 
 /// Fails unless a reply is valid for the request's type and has its id.

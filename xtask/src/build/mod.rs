@@ -173,7 +173,7 @@ pub fn main(args: Args) -> Result<()> {
     } else {
         &args.roles[..]
     };
-    let made = make(args.arch, roles)?;
+    let made = build_with_steps(args.arch, roles)?;
     print_steps(&made.steps);
     #[cfg(feature = "workshop")]
     if args.packed {
@@ -232,7 +232,7 @@ pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     if is_built(&path) {
         return Ok(path);
     }
-    Ok(make(arch, roles)?.path)
+    Ok(build_with_steps(arch, roles)?.path)
 }
 
 /// Environment variable with the files that are already built, separated by colons. `cargo xtask test` sets it for the tests.
@@ -245,7 +245,7 @@ fn is_built(path: &Path) -> bool {
 }
 
 /// The result of a build.
-pub struct Made {
+pub struct Build {
     /// Path of the minimised executable.
     pub path: PathBuf,
     /// The linked executable with symbols; also written to the debug file.
@@ -255,7 +255,7 @@ pub struct Made {
 }
 
 /// Builds the executable with `roles` and writes it and its debug file.
-pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
+pub fn build_with_steps(arch: Arch, roles: &[Role]) -> Result<Build> {
     let (linked_path, linked) = link(arch, roles)?;
     let file = minimise::minimise(&linked)
         .with_context(|| format!("cannot minimise {}", linked_path.display()))?;
@@ -268,11 +268,11 @@ pub fn make(arch: Arch, roles: &[Role]) -> Result<Made> {
         );
     }
     let path = path_with(arch, roles);
-    put(&path.with_extension("debug"), &linked)?;
-    put(&path, &file)?;
-    Ok(Made {
+    replace_file(&path.with_extension("debug"), &linked)?;
+    replace_file(&path, &file)?;
+    Ok(Build {
         path,
-        steps: steps::of(&linked, &file)?,
+        steps: steps::list_steps(&linked, &file)?,
         linked,
     })
 }
@@ -321,13 +321,13 @@ pub fn program(name: &str) -> Result<PathBuf> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     // Stripped because the program becomes part of an initramfs, which is in the guest's memory.
     let fresh = tempfile::NamedTempFile::new_in(dir)?;
-    setup::quietly(
+    setup::run_captured(
         Command::new("strip")
             .arg("-o")
             .arg(fresh.path())
             .arg(&linked),
     )?;
-    put(&stripped, &fs::read(fresh.path())?)?;
+    replace_file(&stripped, &fs::read(fresh.path())?)?;
     Ok(stripped)
 }
 
@@ -341,7 +341,7 @@ fn install(mut cargo: Command, name: &str, version: &str) -> Result<PathBuf> {
         cargo.args(["install", "--quiet", "--locked", name, "--version", version]);
         cargo.arg("--root").arg(&root);
         cargo.arg("--target-dir").arg(all.join("build"));
-        setup::quietly(&mut cargo)?;
+        setup::run_captured(&mut cargo)?;
     }
     Ok(program)
 }
@@ -390,7 +390,7 @@ fn local_path_in(file: &[u8]) -> Option<String> {
 
 /// Replaces a program atomically (rename), because another process may be starting the old one. Does nothing if the bytes are
 /// equal.
-pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         return Ok(());
     }

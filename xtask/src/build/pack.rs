@@ -19,7 +19,7 @@ use object::write::elf::{FileHeader as Head, ProgramHeader as Part, Writer};
 use object::{Endianness, FileKind, Object as _, ObjectSymbol as _};
 
 use super::prove::{PAGE, Segment, segments, sound};
-use super::{Arch, Role, build_roles, is_built, put, run_cargo, toolchain};
+use super::{Arch, Role, build_roles, is_built, replace_file, run_cargo, toolchain};
 
 /// Builds the plain executable and, beside it, the packed one; returns the path of the packed one.
 pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
@@ -45,7 +45,7 @@ pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
         pack(&plain, &unpack).with_context(|| format!("cannot pack {}", plain_path.display()))?;
     prove(&plain, &packed)
         .with_context(|| format!("{} was packed wrongly", plain_path.display()))?;
-    put(&packed_path, &packed)?;
+    replace_file(&packed_path, &packed)?;
     Ok(packed_path)
 }
 

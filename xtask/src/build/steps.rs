@@ -17,7 +17,7 @@ pub struct Step {
 }
 
 /// The steps from the linked executable `linked` to the minimised `file`.
-pub(super) fn of(linked: &[u8], file: &[u8]) -> Result<Vec<Step>> {
+pub(super) fn list_steps(linked: &[u8], file: &[u8]) -> Result<Vec<Step>> {
     let elf = object::File::parse(linked)?;
     let mut steps = vec![Step {
         name: "compiled and linked",
@@ -67,7 +67,7 @@ mod tests {
     fn steps_start_at_linked_and_end_at_minimised() -> Result<()> {
         let elf = std::fs::read("/proc/self/exe")?;
         let file = minimise::minimise(&elf)?;
-        let steps = of(&elf, &file)?;
+        let steps = list_steps(&elf, &file)?;
         let bytes: Vec<u64> = steps.iter().map(|step| step.bytes).collect();
         assert_eq!(bytes.first(), Some(&(elf.len() as u64)));
         assert_eq!(bytes.last(), Some(&(file.len() as u64)));

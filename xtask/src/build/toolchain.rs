@@ -139,7 +139,7 @@ pub(super) fn from_source(cargo: &mut Command) -> Result<Vec<String>> {
 /// `cargo test --lib` of stowaway for `arch`, which must be one of `Arch::NATIVE`.
 pub fn unit_tests(arch: Arch) -> Result<Command> {
     if arch == Arch::I686 {
-        setup::need(&[setup::Package::GCC_MULTILIB])?;
+        setup::install_packages(&[setup::Package::GCC_MULTILIB])?;
     }
     let mut cargo = Toolchain::find(arch)?.cargo("test", "-Zbuild-std=std,panic_unwind,test");
     // cargo ignores the profile's panic setting for tests, but not for a core built from source: without this, two versions of core
@@ -222,7 +222,7 @@ fn rustc() -> Command {
 /// Directory of the compiler's libraries for `arch`.
 fn target_libdir(arch: Arch) -> Result<PathBuf> {
     let printed =
-        setup::quietly(rustc().args(["--print", "target-libdir", "--target", arch.triple()]))?;
+        setup::run_captured(rustc().args(["--print", "target-libdir", "--target", arch.triple()]))?;
     Ok(PathBuf::from(printed.trim_end()))
 }
 
@@ -294,9 +294,9 @@ fn unpack(dir: &Path, waiting: &setup::Progress) -> Result<()> {
         ],
         &debs,
     )?;
-    waiting.say("unpacking Debian's rustc-web");
+    waiting.set_message("unpacking Debian's rustc-web");
     for deb in fs::read_dir(&debs)? {
-        setup::quietly(Command::new("dpkg").arg("-x").arg(deb?.path()).arg(dir))?;
+        setup::run_captured(Command::new("dpkg").arg("-x").arg(deb?.path()).arg(dir))?;
     }
     fs::remove_dir_all(&debs)?;
     Ok(())

@@ -56,7 +56,7 @@ impl Fsx<'_> {
     pub fn run(&self, file: &str) -> Result<()> {
         let program = build::program("fsx")?;
         let command = self.command(&program.display().to_string(), file);
-        setup::quietly(Command::new("sh").args(["-c", &command])).map(drop)
+        setup::run_captured(Command::new("sh").args(["-c", &command])).map(drop)
     }
 
     /// Compares the server's contents of the file, `seen`, with the result of the same operations on a local file.

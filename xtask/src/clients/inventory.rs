@@ -14,7 +14,7 @@ use walkdir::WalkDir;
 
 /// The attributes and contents of one object.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Thing {
+pub struct Object {
     /// The type, as a letter of `find -printf %y`.
     pub kind: char,
     /// The permission bits, without the type.
@@ -33,7 +33,7 @@ pub struct Thing {
     pub more: Option<[String; 3]>,
 }
 
-impl Thing {
+impl Object {
     /// The object's line. Attributes that are missing are dashes.
     pub fn line(&self, path: &[u8]) -> String {
         let [blocks, device, changed] =
@@ -53,7 +53,7 @@ impl Thing {
     }
 }
 
-/// The line with dashes for the attributes in [`Thing::more`].
+/// The line with dashes for the attributes in [`Object::more`].
 pub fn without_more(line: &str) -> String {
     let columns = line.split('\t').enumerate();
     let kept: Vec<&str> = columns
@@ -69,21 +69,21 @@ pub fn without_more(line: &str) -> String {
 }
 
 /// The lines of `directory` and of everything in it, sorted.
-pub fn of(directory: &Path) -> Result<Vec<String>> {
+pub fn list(directory: &Path) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for entry in WalkDir::new(directory) {
         let entry = entry?;
         let path = entry.path();
         let name = path.strip_prefix(directory)?.as_os_str().as_bytes();
-        let thing = thing(path, &entry.metadata()?)
+        let object = object(path, &entry.metadata()?)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        lines.push(thing.line(name));
+        lines.push(object.line(name));
     }
     lines.sort();
     Ok(lines)
 }
 
-fn thing(path: &Path, metadata: &Metadata) -> Result<Thing> {
+fn object(path: &Path, metadata: &Metadata) -> Result<Object> {
     let time = |seconds: i64, nanoseconds: i64| match nanoseconds {
         0 => seconds.to_string(),
         _ => format!("{seconds}.{nanoseconds:09}"),
@@ -112,7 +112,7 @@ fn thing(path: &Path, metadata: &Metadata) -> Result<Thing> {
     } else {
         ('c', String::new())
     };
-    Ok(Thing {
+    Ok(Object {
         kind,
         mode: metadata.mode() & 0o7777,
         links: metadata.nlink(),
@@ -209,7 +209,7 @@ mod tests {
     fn line_ends_with_hash_of_the_contents() -> Result<()> {
         let dir = tempfile::tempdir()?;
         fs::write(dir.path().join("file"), "content")?;
-        let lines = of(dir.path())?;
+        let lines = list(dir.path())?;
         assert_eq!(lines.len(), 2);
         assert!(lines[1].starts_with("file\tf\t"), "{lines:?}");
         let sum = "\ted7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";

@@ -17,26 +17,29 @@ const MOUNT_MAX: Duration = Duration::from_secs(10);
 /// sshfs in the foreground. Drop unmounts the file system.
 pub struct Sshfs {
     /// The mount point.
-    pub at: PathBuf,
+    pub mount_point: PathBuf,
     child: Child,
 }
 
 impl Sshfs {
-    /// Runs `command` with the mount point `at` as its last argument, and waits until a file system is mounted there.
-    pub fn mount(mut command: Command, at: &Path) -> Result<Self> {
-        fs::create_dir_all(at)?;
-        let device = fs::metadata(at)?.dev();
-        command.arg(at).stdin(Stdio::null()).stdout(Stdio::null());
+    /// Runs `command` with `mount_point` as its last argument, and waits until a file system is mounted there.
+    pub fn mount(mut command: Command, mount_point: &Path) -> Result<Self> {
+        fs::create_dir_all(mount_point)?;
+        let device = fs::metadata(mount_point)?.dev();
+        command
+            .arg(mount_point)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         let child = command.stderr(Stdio::piped()).spawn()?;
-        let at = at.to_owned();
-        let mut sshfs = Self { at, child };
+        let mount_point = mount_point.to_owned();
+        let mut sshfs = Self { mount_point, child };
         let mounted = wait_for(MOUNT_MAX, || {
             let ended = sshfs.child.try_wait()?.is_some();
-            let mounted = fs::metadata(&sshfs.at)?.dev() != device;
+            let mounted = fs::metadata(&sshfs.mount_point)?.dev() != device;
             Ok((ended || mounted).then_some(mounted))
         })?;
         if mounted != Some(true) {
-            sshfs.end()?;
+            sshfs.stop()?;
             let mut output = String::new();
             if let Some(stderr) = &mut sshfs.child.stderr {
                 stderr.read_to_string(&mut output)?;
@@ -52,7 +55,7 @@ impl Sshfs {
     }
 
     /// Ends the command by SIGTERM. `timeout` forwards the signal to sshfs.
-    fn end(&mut self) -> Result<()> {
+    fn stop(&mut self) -> Result<()> {
         if self.child.try_wait()?.is_none() {
             kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;
             self.child.wait()?;
@@ -64,9 +67,9 @@ impl Sshfs {
 impl Drop for Sshfs {
     fn drop(&mut self) {
         // umount waits until written data has been sent. It fails if the file system is already unmounted.
-        let _ = setup::quietly(Command::new("umount").arg(&self.at));
+        let _ = setup::run_captured(Command::new("umount").arg(&self.mount_point));
         let _ = wait_for(MOUNT_MAX, || Ok(self.child.try_wait()?));
-        let _ = self.end();
+        let _ = self.stop();
     }
 }
 

@@ -159,7 +159,7 @@ fn fuzz_directory() -> PathBuf {
 
 /// Builds the target. Own target directory: otherwise its flags would make cargo rebuild everything else.
 fn build(target: Target) -> Result<PathBuf> {
-    setup::need(&[setup::Package::CXX])?;
+    setup::install_packages(&[setup::Package::CXX])?;
     let triple = Arch::X86_64.triple();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
@@ -171,7 +171,7 @@ fn build(target: Target) -> Result<PathBuf> {
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
     let waiting = setup::progress(&format!("building the fuzz target {}", target.name()));
-    setup::quietly(&mut cargo)?;
+    setup::run_captured(&mut cargo)?;
     drop(waiting);
     Ok(fuzz_directory()
         .join(triple)

@@ -121,7 +121,7 @@ fn shard(text: &str) -> Result<(usize, usize)> {
 fn install(tools: &Path, tool: &str, version: &str) -> Result<()> {
     let name = tool.trim_start_matches("cargo-");
     let mut installed = Command::new(tools.join("bin").join(tool));
-    if setup::quietly(installed.args([name, "--version"]))
+    if setup::run_captured(installed.args([name, "--version"]))
         .is_ok_and(|output| output.contains(version))
     {
         return Ok(());
@@ -131,7 +131,7 @@ fn install(tools: &Path, tool: &str, version: &str) -> Result<()> {
     ));
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["install", "--locked", "--force", "--version", version]);
-    setup::quietly(cargo.arg("--root").arg(tools).arg(tool))?;
+    setup::run_captured(cargo.arg("--root").arg(tools).arg(tool))?;
     Ok(())
 }
 
@@ -156,7 +156,7 @@ fn cargo_mutants(tools: &Path, root: &Path) -> Command {
 /// Lists every mutant of `MODULES`.
 fn list(tools: &Path, root: &Path) -> Result<Vec<Mutant>> {
     let _waiting = setup::progress("listing mutants");
-    let listed = setup::quietly(cargo_mutants(tools, root).args(["--list", "--json"]))?;
+    let listed = setup::run_captured(cargo_mutants(tools, root).args(["--list", "--json"]))?;
     serde_json::from_str(&listed).context("cargo-mutants --list printed unexpected JSON")
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use tempfile::NamedTempFile;
 use walkdir::WalkDir;
 
-use crate::setup::{self, Package, quietly};
+use crate::setup::{self, Package, run_captured};
 
 /// Space (bytes) beyond the files: the journal, and room for writes.
 const SPARE_BYTES: u64 = 64 << 20;
@@ -16,14 +16,14 @@ const FILE_BYTES: u64 = 8 << 10;
 
 /// Creates an ext4 image that contains a copy of `dir`.
 pub fn image(dir: &Path) -> Result<NamedTempFile> {
-    setup::need(&[Package::E2FSPROGS])?;
+    setup::install_packages(&[Package::E2FSPROGS])?;
     let mut bytes = SPARE_BYTES;
     for entry in WalkDir::new(dir) {
         bytes += entry?.metadata()?.len() + FILE_BYTES;
     }
     let file = NamedTempFile::new().context("cannot make a file for a disk")?;
     file.as_file().set_len(bytes.next_multiple_of(4096))?;
-    quietly(
+    run_captured(
         tool("mkfs.ext4")
             .args(["-q", "-d"])
             .arg(dir)

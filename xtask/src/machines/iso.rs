@@ -27,7 +27,7 @@ pub const SHIPPED: [(&str, &str, &str); 3] = [
 ];
 
 /// Downloads `package` and unpacks it under target/images, without installing it. Returns its directory, which later calls reuse.
-pub fn shipped(package: &str) -> Result<PathBuf> {
+pub fn unpack_package(package: &str) -> Result<PathBuf> {
     let all = workspace_root().join("target/images");
     let home = all.join(package);
     if !home.exists() {
@@ -41,7 +41,7 @@ pub fn shipped(package: &str) -> Result<PathBuf> {
             .next()
             .context("apt-get downloaded no package")??;
         let tree = work.path().join("tree");
-        setup::quietly(
+        setup::run_captured(
             Command::new("dpkg-deb")
                 .arg("-x")
                 .arg(deb.path())
@@ -117,7 +117,7 @@ pub fn sample(parts: usize, files: usize) -> Result<TempDir> {
     touch
         .arg(root)
         .args(["-exec", "touch", "-h", "-d", TIME, "{}", "+"]);
-    setup::quietly(&mut touch)?;
+    setup::run_captured(&mut touch)?;
     Ok(dir)
 }
 
@@ -125,15 +125,15 @@ pub fn sample(parts: usize, files: usize) -> Result<TempDir> {
 pub fn image(program: &[&str], tree: &Path) -> Result<(TempDir, PathBuf)> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("test.iso");
-    make(program, tree, &path)?;
+    write_image(program, tree, &path)?;
     Ok((dir, path))
 }
 
 /// Makes an ISO image of `tree` at `path`.
-pub fn make(program: &[&str], tree: &Path, path: &Path) -> Result<()> {
-    setup::need(&[Package::XORRISO, Package::GENISOIMAGE])?;
+pub fn write_image(program: &[&str], tree: &Path, path: &Path) -> Result<()> {
+    setup::install_packages(&[Package::XORRISO, Package::GENISOIMAGE])?;
     let mut command = Command::new(program[0]);
-    setup::quietly(command.args(&program[1..]).arg("-o").arg(path).arg(tree))?;
+    setup::run_captured(command.args(&program[1..]).arg("-o").arg(path).arg(tree))?;
     Ok(())
 }
 
@@ -143,7 +143,7 @@ pub const HUGE_BYTES: u64 = (5 << 30) + 12_345;
 /// Makes the image `directory`/`name` with a file of 5 GiB. The file is sparse: between short marks it contains zeros, and `dd`
 /// leaves holes for these in the image.
 pub fn huge(directory: &Path, name: &str) -> Result<()> {
-    setup::need(&[Package::XORRISO])?;
+    setup::install_packages(&[Package::XORRISO])?;
     let tree = directory.join("tree");
     fs::create_dir(&tree)?;
     let file = File::create(tree.join("huge"))?;
@@ -171,6 +171,6 @@ pub fn huge(directory: &Path, name: &str) -> Result<()> {
         "sh",
         name,
     ]);
-    setup::quietly(&mut make)?;
+    setup::run_captured(&mut make)?;
     Ok(())
 }

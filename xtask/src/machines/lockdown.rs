@@ -11,7 +11,7 @@ use seccompiler::{
 use std::collections::BTreeMap;
 
 /// Runs `work` on a thread where each of `calls` fails with ENOSYS, as on an old kernel.
-pub fn without<T: Send>(calls: &[i64], work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub fn run_without<T: Send>(calls: &[i64], work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     answering(calls, libc::ENOSYS, work)
 }
 
@@ -22,7 +22,7 @@ pub fn answering<T: Send>(
     work: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
     let rules = calls.iter().map(|&call| (call, Vec::new())).collect();
-    filtered(rules, errno, work)
+    run_filtered(rules, errno, work)
 }
 
 /// Runs `work` on a thread where an mprotect that requests PROT_EXEC fails with `errno`.
@@ -35,7 +35,7 @@ pub fn without_new_code<T: Send>(errno: i32, work: impl FnOnce() -> Result<T> + 
         execute,
     )?;
     let rules = vec![SeccompRule::new(vec![is_asked])?];
-    filtered(BTreeMap::from([(libc::SYS_mprotect, rules)]), errno, work)
+    run_filtered(BTreeMap::from([(libc::SYS_mprotect, rules)]), errno, work)
 }
 
 /// Runs `work` on a thread where netlink sockets, IP_PKTINFO and IPV6_RECVPKTINFO fail with EPERM.
@@ -60,11 +60,11 @@ pub fn without_netlink<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Resu
         (libc::SYS_socket, netlink),
         (libc::SYS_setsockopt, packet_info.collect::<Result<_>>()?),
     ]);
-    filtered(rules, libc::EPERM, work)
+    run_filtered(rules, libc::EPERM, work)
 }
 
 /// Runs `work` on a thread where calls that match `rules` fail with `errno`.
-fn filtered<T: Send>(
+fn run_filtered<T: Send>(
     rules: BTreeMap<i64, Vec<SeccompRule>>,
     errno: i32,
     work: impl FnOnce() -> Result<T> + Send,
@@ -100,7 +100,7 @@ mod tests {
         let outside = id()?;
         assert_eq!(answering(&[libc::SYS_geteuid], 0, id)?, b"0\n");
         let uname = || Ok(Command::new("uname").status()?.success());
-        assert!(!without(&[libc::SYS_uname], uname)?);
+        assert!(!run_without(&[libc::SYS_uname], uname)?);
         assert!(uname()?);
         assert_eq!(id()?, outside);
         Ok(())

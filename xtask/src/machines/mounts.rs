@@ -15,12 +15,12 @@ pub fn private(what: &str, work: impl FnOnce() -> Result<()> + Send) -> Result<(
     if !root_for(what) {
         return Ok(());
     }
-    setup::need(&[Package::MOUNT])?;
+    setup::install_packages(&[Package::MOUNT])?;
     // Builds the file before the thread enters the namespace: the compiler's processes may outlive the thread.
     binary(Arch::X86_64)?;
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
-            leave()?;
+            enter_private_namespace()?;
             work()
         });
         inside
@@ -46,7 +46,7 @@ pub fn on_image(
     size_mib: u64,
     work: impl FnOnce(&Path) -> Result<()> + Send,
 ) -> Result<()> {
-    setup::need(&[Package::E2FSPROGS, Package::BTRFS_PROGS])?;
+    setup::install_packages(&[Package::E2FSPROGS, Package::BTRFS_PROGS])?;
     let directory = public_dir()?;
     let path = directory.path().join("mounted");
     fs::create_dir(&path)?;
@@ -59,8 +59,9 @@ pub fn on_image(
 /// Runs `work` with the path of a btrfs that has a quota of `quota` bytes.
 pub fn on_btrfs(quota: u64, work: impl FnOnce(&Path) -> Result<()> + Send) -> Result<()> {
     on_image(&["mkfs.btrfs", "-q"], 256, |path| {
-        let btrfs =
-            |words: &[&str]| setup::quietly(Command::new("btrfs").args(words).arg(path)).map(drop);
+        let btrfs = |words: &[&str]| {
+            setup::run_captured(Command::new("btrfs").args(words).arg(path)).map(drop)
+        };
         btrfs(&["quota", "enable"])?;
         btrfs(&["qgroup", "limit", &quota.to_string()])?;
         work(path)
@@ -68,15 +69,15 @@ pub fn on_btrfs(quota: u64, work: impl FnOnce(&Path) -> Result<()> + Send) -> Re
 }
 
 /// Moves the calling thread to a new mount namespace with private propagation.
-pub fn leave() -> Result<()> {
+pub fn enter_private_namespace() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("cannot create a mount namespace")?;
-    setup::quietly(Command::new("mount").args(["--make-rprivate", "/"]))?;
+    setup::run_captured(Command::new("mount").args(["--make-rprivate", "/"]))?;
     Ok(())
 }
 
 /// Runs `mount -t KIND -o OPTIONS KIND MOUNT_POINT`.
 pub fn mount(kind: &str, options: &str, mount_point: &Path) -> Result<()> {
-    setup::quietly(
+    setup::run_captured(
         Command::new("mount")
             .args(["-t", kind, "-o", options, kind])
             .arg(mount_point),
@@ -86,7 +87,7 @@ pub fn mount(kind: &str, options: &str, mount_point: &Path) -> Result<()> {
 
 /// Remounts the file system at `mount_point` with `options`.
 pub fn remount(options: &str, mount_point: &Path) -> Result<()> {
-    setup::quietly(
+    setup::run_captured(
         Command::new("mount")
             .args(["-o", &format!("remount,{options}")])
             .arg(mount_point),
@@ -99,13 +100,13 @@ pub fn remount(options: &str, mount_point: &Path) -> Result<()> {
 pub fn mount_image(make: &[&str], size_mib: u64, mount_point: &Path) -> Result<()> {
     let image = mount_point.with_extension("image");
     File::create_new(&image)?.set_len(size_mib << 20)?;
-    setup::quietly(Command::new(make[0]).args(&make[1..]).arg(&image))?;
+    setup::run_captured(Command::new(make[0]).args(&make[1..]).arg(&image))?;
     mount_file(&image, mount_point)
 }
 
 /// Mounts a file system image by a loop device.
 pub fn mount_file(image: &Path, mount_point: &Path) -> Result<()> {
-    setup::quietly(
+    setup::run_captured(
         Command::new("mount")
             .args(["-o", "loop"])
             .args([image, mount_point]),

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 /// The SSH implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Implementation {
     /// `sshd`, which connects the SFTP server by a socket pair.
     OpenSsh,
     /// `dropbear`, which connects the SFTP server by pipes.
@@ -50,13 +50,18 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts a daemon that execs `server` for the SFTP subsystem, and waits until it listens.
-    pub fn start(kind: Kind, server: &Path) -> Result<Self> {
+    pub fn start(kind: Implementation, server: &Path) -> Result<Self> {
         Self::start_for(kind, server, "/bin/sh", "")
     }
 
     /// As [`Self::start`], with the login shell `shell` for the account. sshd appends `options` to the server's command line.
-    pub fn start_for(kind: Kind, server: &Path, shell: &str, options: &str) -> Result<Self> {
-        setup::need(&[
+    pub fn start_for(
+        kind: Implementation,
+        server: &Path,
+        shell: &str,
+        options: &str,
+    ) -> Result<Self> {
+        setup::install_packages(&[
             Package::MOUNT,
             Package::OPENSSH_CLIENT,
             Package::OPENSSH_SERVER,
@@ -69,10 +74,10 @@ impl Daemon {
         keys(dir)?;
         let port = Port::reserve()?;
         let mut child = spawn(kind, server, options, dir, port.number())?;
-        if !answers(kind, port.number(), &mut child)? {
+        if !is_listening(kind, port.number(), &mut child)? {
             child.kill()?;
             child.wait()?;
-            bail!("{kind:?} did not listen; stderr:\n{}", said(dir));
+            bail!("{kind:?} did not listen; stderr:\n{}", read_log(dir));
         }
         client_files(dir, port.number())?;
         Ok(Self {
@@ -108,8 +113,8 @@ impl Daemon {
     }
 
     /// The daemon's stderr so far.
-    pub fn said(&self) -> String {
-        said(self.private.path())
+    pub fn log(&self) -> String {
+        read_log(self.private.path())
     }
 
     /// Waits until every session has ended, and with it the SFTP server of the session.
@@ -156,7 +161,7 @@ impl Drop for Daemon {
     }
 }
 
-fn said(dir: &Path) -> String {
+fn read_log(dir: &Path) -> String {
     fs::read_to_string(dir.join("log")).unwrap_or_default()
 }
 
@@ -188,13 +193,13 @@ fn keys(dir: &Path) -> Result<()> {
     let make = |kind: &str, name: &str| {
         let mut command = Command::new("ssh-keygen");
         command.args(["-q", "-N", "", "-C", "for a test", "-t", kind, "-f"]);
-        setup::quietly(command.arg(dir.join(name)))
+        setup::run_captured(command.arg(dir.join(name)))
     };
     make("ed25519", "key")?;
     // dropbear 2022 crashes if a client offers RSA and no RSA host key exists.
     for kind in ["ed25519", "rsa"] {
         make(kind, kind)?;
-        setup::quietly(
+        setup::run_captured(
             Command::new("dropbearconvert")
                 .args(["openssh", "dropbear"])
                 .arg(dir.join(kind))
@@ -233,11 +238,17 @@ fn client_files(dir: &Path, port: u16) -> Result<()> {
 }
 
 /// Starts the daemon on a thread with a new mount namespace, which the daemon inherits.
-fn spawn(kind: Kind, server: &Path, options: &str, dir: &Path, port: u16) -> Result<Child> {
+fn spawn(
+    kind: Implementation,
+    server: &Path,
+    options: &str,
+    dir: &Path,
+    port: u16,
+) -> Result<Child> {
     let log = File::create(dir.join("log"))?;
     let mut command = match kind {
-        Kind::OpenSsh => sshd(options, dir, port)?,
-        Kind::Dropbear => dropbear(dir, port),
+        Implementation::OpenSsh => sshd(options, dir, port)?,
+        Implementation::Dropbear => dropbear(dir, port),
     };
     command
         .stdin(Stdio::null())
@@ -245,9 +256,9 @@ fn spawn(kind: Kind, server: &Path, options: &str, dir: &Path, port: u16) -> Res
         .stderr(log);
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
-            mounts::leave()?;
+            mounts::enter_private_namespace()?;
             let mount = |words: &[&str], from: &Path, to: &str| {
-                setup::quietly(Command::new("mount").args(words).arg(from).arg(to))
+                setup::run_captured(Command::new("mount").args(words).arg(from).arg(to))
             };
             mount(&["--bind"], server, SFTP_SERVER)?;
             for name in ["passwd", "group", "shadow", "shells"] {
@@ -297,10 +308,10 @@ fn dropbear(dir: &Path, port: u16) -> Command {
 }
 
 /// Waits for the daemon's banner. Returns false if the daemon has ended or another program answers.
-fn answers(kind: Kind, port: u16, child: &mut Child) -> Result<bool> {
+fn is_listening(kind: Implementation, port: u16, child: &mut Child) -> Result<bool> {
     let banner: &[u8] = match kind {
-        Kind::OpenSsh => b"SSH-2.0-OpenSSH_",
-        Kind::Dropbear => b"SSH-2.0-dropbear",
+        Implementation::OpenSsh => b"SSH-2.0-OpenSSH_",
+        Implementation::Dropbear => b"SSH-2.0-dropbear",
     };
     let start = Instant::now();
     while start.elapsed() < WAIT_MAX && child.try_wait()?.is_none() {

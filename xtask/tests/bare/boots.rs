@@ -33,7 +33,7 @@ fn process_file_boots_and_exports_its_module() -> Result<()> {
         machine.wait_for_line(part)?;
     }
     // Each line starts with the seconds since the start, in brackets.
-    for line in machine.said().lines() {
+    for line in machine.console().lines() {
         let (time, _) = line.split_once("] stowaway: ").context(line.to_owned())?;
         time.trim_start_matches('[')
             .parse::<f64>()
@@ -79,7 +79,7 @@ fn disk_is_read_over_legacy_and_modern_virtio() -> Result<()> {
 
 #[test]
 fn files_in_memory_are_writable() -> Result<()> {
-    setup::need(&[Package::LIBNFS])?;
+    setup::install_packages(&[Package::LIBNFS])?;
     // A processor without RDRAND: the entropy comes from virtio-rng.
     let entropy = ["-cpu", "qemu64", "-device", "virtio-rng-device"];
     let mut machine = Bare::boot("export=/ram:rw", None, &entropy)?;
@@ -127,7 +127,7 @@ fn missing_memory_or_export_is_reported() -> Result<()> {
 
 #[test]
 fn four_mib_are_enough_for_nfs() -> Result<()> {
-    setup::need(&[Package::LIBNFS])?;
+    setup::install_packages(&[Package::LIBNFS])?;
     let tree = sample(20, 50)?;
     let (_directory, iso) = image(ROCK_RIDGE[0], tree.path())?;
     let drive = format!(
@@ -161,7 +161,7 @@ fn four_mib_are_enough_for_nfs() -> Result<()> {
 
 #[test]
 fn cpio_archive_is_exported_as_a_tree() -> Result<()> {
-    setup::need(&[Package::BUSYBOX, Package::LIBNFS])?;
+    setup::install_packages(&[Package::BUSYBOX, Package::LIBNFS])?;
     let tree = sample(20, 50)?;
     fs::hard_link(tree.path().join("large"), tree.path().join("same"))?;
     let directory = tempfile::tempdir()?;
@@ -170,7 +170,7 @@ fn cpio_archive_is_exported_as_a_tree() -> Result<()> {
         "find . | busybox cpio -o -H newc 2>/dev/null >'{}'",
         archive.display()
     );
-    setup::quietly(
+    setup::run_captured(
         Command::new("sh")
             .args(["-c", &find])
             .current_dir(tree.path()),
@@ -244,7 +244,7 @@ fn exception_prints_one_line_and_ends_the_machine() -> Result<()> {
         machine.wait_for_line(LEASED)?;
         machine.plant(bytes)?;
         let status = machine.wait_for_end()?;
-        let console = machine.said();
+        let console = machine.console();
         let last = console.lines().last().unwrap_or_default();
         ensure!(last.contains(message), "{code}: {console}");
         ensure!(status.code() == Some(2 * 101 + 1), "{code}: {status}");

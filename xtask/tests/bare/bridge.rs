@@ -17,7 +17,7 @@ use xtask::machines::qemu::bare::{Bare, Options};
 use xtask::machines::qemu::{self, Guest, tap};
 use xtask::machines::server::proc_field;
 use xtask::setup;
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
 const GUEST: &str = "nfs-client";
 /// MAC address; differs from the one that QEMU gives to its guests.
@@ -85,7 +85,7 @@ fn start_at(world: &World, words: &str, image: &Image, network: &str) -> Result<
     let mac = format!("virtio-net-device.mac={MAC}");
     world.ours.run(|| {
         Bare::start(Options {
-            words: &format!("name=box {words}"),
+            boot_arguments: &format!("name=box {words}"),
             module: Some(&image.file),
             more: &["-global", &mac],
             network: Some(network),
@@ -103,20 +103,20 @@ fn linux_guest_reads_and_writes_after_link_loss() -> Result<()> {
     qemu::prepare(GUEST)?;
     let (world, image) = (World::new(Link::Tap)?, Image::new()?);
     let _dhcp = dnsmasq(&world, &["--dhcp-range=192.0.2.50,192.0.2.60,1h"])?;
-    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let avahi = Avahi::start_on(&world.theirs, "other", world.directory.path())?;
     let exports = "export=/initrd export=/ram:rw,no_root_squash";
     let machine = start(&world, exports, &image)?;
     let address = wait_for("a leased address", || {
         let address = resolved_v4(&avahi)?;
         Ok((50..=60).contains(&address.octets()[3]).then_some(address))
     })?;
-    let leases = std::fs::read_to_string(world.place.path().join("leases"))?;
+    let leases = std::fs::read_to_string(world.directory.path().join("leases"))?;
     ensure!(
         leases.contains(&format!("{MAC} {address} box ")),
         "{leases}"
     );
     let at = format!("_nfs._tcp;local;box.local;{address};2049");
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-browse", "-artpk"],
         &[&at, "path=/initrd", "path=/ram"],
     )?;
@@ -126,23 +126,23 @@ fn linux_guest_reads_and_writes_after_link_loss() -> Result<()> {
         "ip tuntap add tap1 mode tap; ip link set tap1 master br0 up",
     )?;
     let mut guest = world.ours.run(|| Guest::boot_on(GUEST, &tap("tap1")))?;
-    let expected = setup::quietly(
+    let expected = setup::run_captured(
         Command::new("sh")
             .args(["-c", SUMS])
             .current_dir(image.tree.path()),
     )?;
-    let seen = guest.sh(&format!(
+    let seen = guest.run_ok(&format!(
         "set -e; ip address add 192.0.2.3/24 dev eth0; mkdir /mnt/1 /mnt/2
         {MOUNT} {address}:/initrd /mnt/1; {MOUNT} {address}:/ram /mnt/2; cd /mnt/1; {SUMS}"
     ))?;
     ensure!(seen == expected, "{seen}\ninstead of\n{expected}");
 
     let fsx = Fsx {
-        operations: if full() { 25_000 } else { 3000 },
+        operations: if is_full_run() { 25_000 } else { 3000 },
         seed: seed(),
         config: MOSTLY_DATA,
     };
-    guest.sh(&fsx.command("fsx", "/mnt/2/file"))?;
+    guest.run_ok(&fsx.command("fsx", "/mnt/2/file"))?;
     // Another client reads the file from the server, not from the guest's page cache.
     let url = format!("nfs://{address}/ram/file?version=3&nfsport=2049&mountport=2049");
     let cat = world.theirs.command("nfs-cat").arg(url).output()?;
@@ -150,18 +150,18 @@ fn linux_guest_reads_and_writes_after_link_loss() -> Result<()> {
 
     let before = count_leases(&world)?;
     machine.monitor("set_link net off")?;
-    guest.sh(&format!(
+    guest.run_ok(&format!(
         "echo 3 > /proc/sys/vm/drop_caches; (cd /mnt/1; {SUMS}) > /run/sums 2>&1 &"
     ))?;
     machine.monitor("set_link net on")?;
     wait_for("another lease", || {
         Ok((count_leases(&world)? > before).then_some(()))
     })?;
-    let seen = guest.sh(
+    let seen = guest.run_ok(
         "for try in $(seq 600); do [ -s /run/sums ] && break; usleep 200000; done; cat /run/sums",
     )?;
     ensure!(seen == expected, "{seen}\ninstead of\n{expected}");
-    let said = machine.said();
+    let said = machine.console();
     ensure!(said.matches("announced box.local").count() > 0, "{said}");
     Ok(())
 }
@@ -169,7 +169,7 @@ fn linux_guest_reads_and_writes_after_link_loss() -> Result<()> {
 #[test]
 fn without_dhcp_a_link_local_address_is_used() -> Result<()> {
     let (world, image) = (World::new(Link::Tap)?, Image::new()?);
-    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let avahi = Avahi::start_on(&world.theirs, "other", world.directory.path())?;
     let _machine = start(&world, "", &image)?;
     let address = resolved_v4(&avahi)?;
     ensure!(address.is_link_local(), "{address}");
@@ -180,11 +180,11 @@ fn without_dhcp_a_link_local_address_is_used() -> Result<()> {
 fn ipv6_only_host_is_found_and_read() -> Result<()> {
     let (world, image) = (World::new(Link::Tap)?, Image::new()?);
     shell(&world.theirs, "ip -4 addr flush dev eth0")?;
-    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let avahi = Avahi::start_on(&world.theirs, "other", world.directory.path())?;
     let _machine = start(&world, "ip=fd00::1/64", &image)?;
     let address = resolved(&avahi, "-6")?;
     ensure!(address.is_ipv6(), "{address}");
-    avahi.see(&["avahi-browse", "-artp"], &["=;eth0;IPv6;box"])?;
+    avahi.wait_for_output(&["avahi-browse", "-artp"], &["=;eth0;IPv6;box"])?;
     image.is_read(&world, "fd00::1".parse()?)
 }
 
@@ -223,7 +223,7 @@ fn closed_connections_take_no_memory() -> Result<()> {
     const HOUR: Duration = Duration::from_secs(3600);
     /// Growth (KiB) of the machine's resident memory that is allowed.
     const SLACK: u64 = 512;
-    let (count, time) = match full() {
+    let (count, time) = match is_full_run() {
         true => (10_000, HOUR),
         false => (1000, Duration::ZERO),
     };

@@ -45,7 +45,7 @@ fn offloads_are_accepted_only_if_all_are_offered() -> Result<()> {
         let more: Vec<_> = off.iter().flat_map(|off| ["-global", off]).collect();
         let machine = world.ours.run(|| {
             Bare::start(Options {
-                words: "ip=192.0.2.1/24",
+                boot_arguments: "ip=192.0.2.1/24",
                 module: Some(&iso),
                 more: &more,
                 network: Some(&tap("tap0")),

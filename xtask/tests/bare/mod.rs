@@ -20,13 +20,13 @@ const LEASED: &str = "address 10.0.2.15/24";
 
 /// Reads the file `path` of the machine by nfs-cat.
 fn read(machine: &Bare, path: &str) -> Result<Vec<u8>> {
-    setup::need(&[Package::LIBNFS])?;
+    setup::install_packages(&[Package::LIBNFS])?;
     let cat = Command::new("nfs-cat").arg(machine.url(path)).output()?;
     ensure!(
         cat.status.success(),
         "cannot read {path}: {}; console:\n{}",
         String::from_utf8_lossy(&cat.stderr),
-        machine.said()
+        machine.console()
     );
     Ok(cat.stdout)
 }

@@ -87,7 +87,7 @@ fn smbios_identity_is_announced() -> Result<()> {
             ensure!(
                 found.is_some(),
                 "{words}: {text} was not announced; {}",
-                machine.said()
+                machine.console()
             );
         }
         ensure!(!was_sent(&dump, none)?, "{words}: {none} was announced");
@@ -111,9 +111,9 @@ fn new_files_have_the_rtc_time() -> Result<()> {
     let (made, base) = (made_at(&machine)?, 1_935_817_689);
     ensure!((base..base + 300).contains(&made), "{made}");
     ensure!(
-        !machine.said().contains("no real-time clock"),
+        !machine.console().contains("no real-time clock"),
         "{}",
-        machine.said()
+        machine.console()
     );
     let mut machine = Bare::boot("export=/ram:rw", None, &["-machine", "rtc=off"])?;
     machine.wait_for_line("no real-time clock")?;

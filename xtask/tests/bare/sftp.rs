@@ -95,7 +95,7 @@ fn without_sftp_argument_sftp_is_refused() -> Result<()> {
     machine.wait_for_line(LEASED)?;
     let refused = machine.sftp(std::path::Path::new("/"), "ls");
     ensure!(refused.is_err(), "{refused:?}");
-    ensure!(!machine.said().contains("SFTP"), "{}", machine.said());
+    ensure!(!machine.console().contains("SFTP"), "{}", machine.console());
     TcpStream::connect(("127.0.0.1", machine.port))?;
     Ok(())
 }

@@ -39,7 +39,7 @@ fn check(arch: Arch, words: &[&str], more: &[&str]) -> Result<Command> {
 }
 
 /// The check must report `count` exports, in plain text and in JSON, with both native builds.
-fn serves(words: &[&str], count: usize, endpoint: &str) -> Result<()> {
+fn ensure_serves(words: &[&str], count: usize, endpoint: &str) -> Result<()> {
     for arch in Arch::NATIVE {
         let plain = run(check(arch, words, &[])?)?;
         let json_run = run(check(arch, words, &["--json"])?)?;
@@ -124,8 +124,8 @@ fn check_finds_exports_at_each_address_and_port() -> Result<()> {
     let (one, other) = (public_dir()?, public_dir()?);
     let image = one.path().join("a.iso");
     fs::write(other.path().join("file"), "content")?;
-    setup::need(&[Package::XORRISO])?;
-    setup::quietly(
+    setup::install_packages(&[Package::XORRISO])?;
+    setup::run_captured(
         Command::new("xorriso")
             .args(["-as", "mkisofs", "-quiet", "-o"])
             .arg(&image)
@@ -154,10 +154,10 @@ fn check_finds_exports_at_each_address_and_port() -> Result<()> {
                 "::1" => format!("[::1]:{port}"),
                 _ => format!("{address}:{port}"),
             };
-            serves(&words, 3, &endpoint).with_context(|| format!("{role} as {user:?}"))?;
+            ensure_serves(&words, 3, &endpoint).with_context(|| format!("{role} as {user:?}"))?;
             words[0] = "all";
             words[2] = if address == "::1" { "::" } else { "0.0.0.0" };
-            serves(&words, 3, &endpoint)?;
+            ensure_serves(&words, 3, &endpoint)?;
         }
     }
     Ok(())
@@ -168,13 +168,13 @@ fn without_options_check_uses_default_ports() -> Result<()> {
     if !root_for("the port of NFS") {
         return Ok(());
     }
-    setup::need(&[Package::IPROUTE2])?;
+    setup::install_packages(&[Package::IPROUTE2])?;
     let (network, directory) = (Namespace::new()?, public_dir()?);
     let _server = Server::start(ServerOptions {
         role: "serve",
         address: Ipv4Addr::UNSPECIFIED,
         port: 2049,
-        through: network.enter(),
+        wrapper: network.enter(),
         ..ServerOptions::serving(&[directory.path()])
     })?;
     let program = binary(Arch::X86_64)?.display().to_string();
@@ -200,11 +200,11 @@ fn stopped_server_fails_and_continued_server_passes() -> Result<()> {
         let hanging = Pid::from_raw(hanging.unwrap_or_else(|| server.pid()).try_into()?);
         let (port, endpoint) = (server.nfs_port.to_string(), server.nfs().to_string());
         let words = ["nfs", "-n", &port];
-        serves(&words, 2, &endpoint)?;
+        ensure_serves(&words, 2, &endpoint)?;
         kill(hanging, Signal::SIGSTOP)?;
         fails(&words, &endpoint, "no answer within 3 s")?;
         kill(hanging, Signal::SIGCONT)?;
-        serves(&words, 2, &endpoint)?;
+        ensure_serves(&words, 2, &endpoint)?;
     }
     Ok(())
 }
@@ -221,7 +221,7 @@ fn removed_export_is_named_in_text_and_json() -> Result<()> {
         })?;
         let (port, endpoint) = (server.nfs_port.to_string(), server.nfs().to_string());
         let words = ["all", "-n", &port];
-        serves(&words, 2, &endpoint)?;
+        ensure_serves(&words, 2, &endpoint)?;
         fs::remove_dir(&gone)?;
         let about = format!(
             "{}/a \"gone\" \\\\ \\303\\251\\n one",
@@ -256,7 +256,7 @@ fn thousand_exports_need_no_extra_idle_memory() -> Result<()> {
         let idle = status_field(server.pid(), "VmHWM")?;
         ensure!(idle <= IDLE_MAX_KIB, "{idle} KiB when idle as {user:?}");
         let (port, endpoint) = (server.nfs_port.to_string(), server.nfs().to_string());
-        serves(&["nfs", "-n", &port], COUNT, &endpoint)?;
+        ensure_serves(&["nfs", "-n", &port], COUNT, &endpoint)?;
         for path in [&paths[0], &paths[31], &paths[32], &paths[COUNT - 1]] {
             let (mut client, root) = server.open(path)?;
             let file = client.lookup(&root, "file")?;

@@ -1,6 +1,6 @@
 //! `stowaway check` against programs that are not NFS servers, and against NFS servers with invalid replies.
 
-use super::{fails, serves};
+use super::{ensure_serves, fails};
 use anyhow::{Context, Result};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
@@ -17,7 +17,7 @@ const NFS: u32 = 100_003;
 const MOUNT: u32 = 100_005;
 
 /// Listens on a new port. A thread per connection runs `behave`.
-fn stranger(
+fn start_stranger(
     behave: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -94,7 +94,7 @@ impl Server {
     }
 
     fn start(self) -> Result<SocketAddr> {
-        stranger(move |mut connection| {
+        start_stranger(move |mut connection| {
             loop {
                 let (xid, program, procedure) = call(&mut connection)?;
                 let reply = [accepted(xid), self.results(program, procedure)].concat();
@@ -110,7 +110,7 @@ const SLOW: &str = "no answer within 3 s";
 #[test]
 fn fragmented_replies_of_another_server_pass() -> Result<()> {
     let server = Server::default();
-    let address = stranger(move |mut connection| {
+    let address = start_stranger(move |mut connection| {
         connection.set_nodelay(true)?;
         loop {
             let (xid, program, procedure) = call(&mut connection)?;
@@ -123,7 +123,7 @@ fn fragmented_replies_of_another_server_pass() -> Result<()> {
             connection.write_all(&[0x80, 0, 0, 0])?;
         }
     })?;
-    serves(
+    ensure_serves(
         &["nfs", "-n", &address.port().to_string()],
         1,
         &address.to_string(),
@@ -132,13 +132,13 @@ fn fragmented_replies_of_another_server_pass() -> Result<()> {
 
 #[test]
 fn silent_slow_and_endless_servers_time_out() -> Result<()> {
-    let silent = stranger(|connection| {
+    let silent = start_stranger(|connection| {
         sleep(Duration::from_secs(60));
         drop(connection);
         Ok(())
     })?;
     ensure_fails(silent, None, SLOW)?;
-    let drips = stranger(|mut connection| {
+    let drips = start_stranger(|mut connection| {
         let (xid, ..) = call(&mut connection)?;
         for byte in record(&accepted(xid)) {
             connection.write_all(&[byte])?;
@@ -147,7 +147,7 @@ fn silent_slow_and_endless_servers_time_out() -> Result<()> {
         Ok(())
     })?;
     ensure_fails(drips, None, SLOW)?;
-    let endless = stranger(|mut connection| {
+    let endless = start_stranger(|mut connection| {
         call(&mut connection)?;
         loop {
             connection.write_all(&[0; 4096])?;
@@ -176,7 +176,7 @@ fn full_backlog_times_out() -> Result<()> {
 #[test]
 fn other_protocols_are_reported_as_no_nfs_server() -> Result<()> {
     let xid = |change: fn(u32) -> Vec<u8>| {
-        stranger(move |mut connection| {
+        start_stranger(move |mut connection| {
             loop {
                 let (xid, ..) = call(&mut connection)?;
                 connection.write_all(&change(xid))?;
@@ -185,18 +185,18 @@ fn other_protocols_are_reported_as_no_nfs_server() -> Result<()> {
     };
     for address in [
         // An HTTP server: it replies with an error to the first bytes, which are no HTTP request.
-        stranger(|mut connection| {
+        start_stranger(|mut connection| {
             call(&mut connection)?;
             connection.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
         })?,
-        stranger(|mut connection| connection.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n"))?,
+        start_stranger(|mut connection| connection.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n"))?,
         // Closes the connection at once.
-        stranger(|connection| {
+        start_stranger(|connection| {
             drop(connection);
             Ok(())
         })?,
-        stranger(|mut connection| call(&mut connection).map(drop))?,
-        stranger(|mut connection| {
+        start_stranger(|mut connection| call(&mut connection).map(drop))?,
+        start_stranger(|mut connection| {
             call(&mut connection)?;
             connection.write_all(&[0x80, 0, 0, 24, 1, 2, 3])
         })?,
@@ -274,7 +274,7 @@ fn failing_export_is_named() -> Result<()> {
     }
     // An exported ISO image is a regular file.
     let address = attr(with_kind(1)).start()?;
-    serves(
+    ensure_serves(
         &["nfs", "-n", &address.port().to_string()],
         1,
         &address.to_string(),

@@ -7,9 +7,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
-use crate::ground::{Ground, HOST, Place, differences, exercise};
+use crate::fixture::{Fixture, HOST, Storage, differences, exercise};
 use crate::world::World;
 
 /// Kills of each server without supervisor.
@@ -28,7 +28,7 @@ const PROGRESS_MAX: Duration = Duration::from_secs(180);
 const PEACE_MAX_MS: u64 = 200;
 
 pub fn kills_lose_no_acknowledged_change(world: &mut World) -> Result<()> {
-    let (kills, kills_served, served) = if full() {
+    let (kills, kills_served, served) = if is_full_run() {
         (KILLS_FULL, KILLS_SERVED_FULL, 2)
     } else {
         (KILLS, KILLS_SERVED, 1)
@@ -41,7 +41,7 @@ pub fn kills_lose_no_acknowledged_change(world: &mut World) -> Result<()> {
         for (handles, option) in [("kernel", ""), ("path", "--stay")] {
             let load = Load {
                 name: format!("{role}-{handles}-{number}"),
-                ground: Ground::of(world, role, handles, Place::Disk)?,
+                fixture: Fixture::with_role(world, role, handles, Storage::Disk)?,
                 is_served: role == "serve",
                 done: 0,
             };
@@ -72,7 +72,7 @@ pub fn kills_lose_no_acknowledged_change(world: &mut World) -> Result<()> {
 /// A server, and a client that modifies its export.
 struct Load {
     name: String,
-    ground: Ground,
+    fixture: Fixture,
     /// True if a supervisor restarts the server.
     is_served: bool,
     /// Operations completed at the last look at the client's log.
@@ -84,7 +84,7 @@ impl Load {
     fn start(&self, world: &mut World, option: &str) -> Result<()> {
         let name = &self.name;
         let kept = if self.is_served { "--replies-kept" } else { "" };
-        world.guest.sh(&format!(
+        world.guest.run_ok(&format!(
             "set -e; {mount}; rm -rf /run/{name}; mkdir /run/{name}; cd /run/{name}; : >log; : >kills
             (
                 code=0
@@ -92,7 +92,7 @@ impl Load {
                     --log log --kills kills --stop stop --manifest manifest || code=$?
                 echo $code >code
             ) >output 2>&1 &",
-            mount = self.ground.mount(HOST, &format!("/mnt/{name}")),
+            mount = self.fixture.mount(HOST, &format!("/mnt/{name}")),
         ))?;
         Ok(())
     }
@@ -102,14 +102,14 @@ impl Load {
         self.progress(world)?;
         std::thread::sleep(Duration::from_millis(fastrand::u64(..PEACE_MAX_MS)));
         if self.is_served {
-            return self.ground.kill_child();
+            return self.fixture.kill_child();
         }
         // The file `kills` grows before and after the kill, so that the load knows which of its requests may have been sent twice.
         let mark_kill = format!("printf x >>/run/{}/kills", self.name);
-        world.guest.sh(&mark_kill)?;
-        self.ground.kill()?;
-        self.ground.start(world)?;
-        world.guest.sh(&mark_kill)?;
+        world.guest.run_ok(&mark_kill)?;
+        self.fixture.kill()?;
+        self.fixture.start(world)?;
+        world.guest.run_ok(&mark_kill)?;
         Ok(())
     }
 
@@ -119,13 +119,15 @@ impl Load {
         let start = Instant::now();
         loop {
             let look = format!("cd /run/{}; wc -l <log; ls", self.name);
-            let state = world.guest.sh(&look)?;
+            let state = world.guest.run_ok(&look)?;
             self.done = state.lines().next().unwrap_or_default().trim().parse()?;
             if self.done >= wanted {
                 return Ok(());
             }
             if state.lines().any(|line| line == "code") {
-                let output = world.guest.sh(&format!("cat /run/{}/output", self.name))?;
+                let output = world
+                    .guest
+                    .run_ok(&format!("cat /run/{}/output", self.name))?;
                 bail!("the load ended after {} operations:\n{output}", self.done);
             }
             ensure!(
@@ -141,7 +143,7 @@ impl Load {
     fn stop(&mut self, world: &mut World) -> Result<()> {
         let progress = self.progress(world);
         let name = &self.name;
-        let output = world.guest.sh(&format!(
+        let output = world.guest.run_ok(&format!(
             "cd /run/{name}; touch stop
             timeout 60 sh -c 'until [ -e code ]; do usleep 50000; done'
             cat output code; umount /mnt/{name} || umount -fl /mnt/{name}"
@@ -157,14 +159,14 @@ impl Load {
     /// Compares the client's manifest with the files on the host, and with the files that a new mount shows.
     fn compare(&self, world: &mut World) -> Result<()> {
         let name = &self.name;
-        let promised = world.guest.sh(&format!("cat /run/{name}/manifest"))?;
-        let kept = exercise(&["manifest", "."], &self.ground.export())?;
+        let promised = world.guest.run_ok(&format!("cat /run/{name}/manifest"))?;
+        let kept = exercise(&["manifest", "."], &self.fixture.export())?;
         ensure!(
             promised == kept,
             "{name}: the client's manifest and the files on the host differ: {}",
             differences(&promised, &kept)
         );
-        let seen = self.ground.sh(world, "exercise manifest .")?;
+        let seen = self.fixture.run_ok(world, "exercise manifest .")?;
         ensure!(
             promised == seen,
             "{name}: the client's manifest and the files of a new mount differ: {}",

@@ -2,7 +2,7 @@
 //!
 //! Server and guest share a network namespace, in which port 111 is free. One guest runs all tests, one after another.
 
-mod ground;
+mod fixture;
 mod kills;
 mod posix;
 mod tree;
@@ -126,11 +126,11 @@ fn showmount_and_rpcinfo_see_the_server(world: &mut World) -> Result<()> {
             "showmount -e does not show {path}:\n{exports}"
         );
     }
-    world.guest.sh(&format!(
+    world.guest.run_ok(&format!(
         "mkdir -p /mnt/2; mount -o ro,nolock 10.0.2.2:{tree} /mnt/2"
     ))?;
     let (clients, directories) = (showmount(world, "-a")?, showmount(world, "-d")?);
-    world.guest.sh("umount /mnt/2")?;
+    world.guest.run_ok("umount /mnt/2")?;
     ensure!(
         clients.trim() == format!("127.0.0.1:{tree}"),
         "showmount -a shows:\n{clients}"
@@ -287,7 +287,7 @@ fn far_data_is_read(world: &mut World, options: &str) -> Result<()> {
 
 fn two_exports_are_mounted_three_times_at_once(world: &mut World) -> Result<()> {
     let (tree, other) = (world.tree.path().display(), world.other.path().display());
-    let seen = world.guest.sh(&format!(
+    let seen = world.guest.run_ok(&format!(
         "set -e; mkdir -p /mnt/1 /mnt/2 /mnt/3
         mount -o ro,nolock 10.0.2.2:{tree} /mnt/1
         mount -o ro,nolock 10.0.2.2:{other} /mnt/2
@@ -319,7 +319,7 @@ fn symlinked_export_is_mounted_by_both_paths(world: &mut World) -> Result<()> {
     for path in [&link, &real] {
         let seen = |world: &mut World, below: &str, file: &str| {
             let script = in_mount(&path.join(below), &ports_of(&server)) + "cat " + file;
-            world.guest.sh(&script)
+            world.guest.run_ok(&script)
         };
         let seen = [
             seen(world, "", "below/file")?,
@@ -397,7 +397,7 @@ fn outlives_restart_and_rename(world: &mut World, handles: &str, depth: usize) -
     server.wait_for_line(&format!("{handles} handles"), SOON)?;
     let port = server.nfs_port;
     let below = tree::deep(Path::new("/mnt/1"), depth).display().to_string();
-    world.guest.sh(&format!(
+    world.guest.run_ok(&format!(
         "set -e; mkdir -p /mnt/1; mount -o {options} 10.0.2.2:{path} /mnt/1; cd {below}
         rm -f /run/go /run/done
         (
@@ -418,11 +418,11 @@ fn outlives_restart_and_rename(world: &mut World, handles: &str, depth: usize) -
     )?;
     let _server = world.serve(options("after", port))?;
     // Drops the client's caches, so that data must come from the server.
-    let seen = world
-        .guest
-        .sh("echo 3 >/proc/sys/vm/drop_caches; touch /run/go
+    let seen = world.guest.run_ok(
+        "echo 3 >/proc/sys/vm/drop_caches; touch /run/go
         timeout 60 sh -c 'until [ -e /run/done ]; do usleep 50000; done'
-        cat /run/seen; umount /mnt/1 || umount -l /mnt/1")?;
+        cat /run/seen; umount /mnt/1 || umount -l /mnt/1",
+    )?;
     let expected = format!(
         "1000\n{}  -\nbeside\nbeside\nopen\nelsewhere\n./level-{}/level-{depth}/beside\n{}  -\n",
         tree::hex(content.get(1000..).context("the file is too short")?),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 
-use crate::ground::{Ground, Place, exercise};
+use crate::fixture::{Fixture, Storage, exercise};
 use crate::world::World;
 
 /// A result that differs between NFS and the local file system because of the protocol or the Linux client.
@@ -89,7 +89,7 @@ pub fn pjdfstest_with_path_handles(world: &mut World) -> Result<()> {
 }
 
 fn pjdfstest(world: &mut World, handles: &str) -> Result<()> {
-    let ground = Ground::new(world, handles, Place::Memory)?;
+    let fixture = Fixture::new(world, handles, Storage::Memory)?;
     let script = format!(
         "printf 'root:x:0:0::/:\nnobody:x:65534:65534::/:\ntests:x:1001:1001::/:\n' >/etc/passwd
         printf 'root:x:0:\nnogroup:x:65534:\ntests:x:1001:\n' >/etc/group
@@ -99,7 +99,7 @@ END
         pjdfstest -c /run/pjdfstest.toml -p /mnt/1 -s /tmp 2>&1 || :
         rm /etc/passwd /etc/group"
     );
-    let output = ground.sh(world, &script)?;
+    let output = fixture.run_ok(world, &script)?;
     ensure!(output.contains(PJDFSTEST_SAYS), "pjdfstest says:\n{output}");
     Ok(())
 }
@@ -113,9 +113,9 @@ pub fn posix_results_match_local_with_path_handles(world: &mut World) -> Result<
 }
 
 fn posix_results_match_local(world: &mut World, handles: &str) -> Result<()> {
-    let ground = Ground::new(world, handles, Place::Disk)?;
-    let local = exercise(&["posix", "."], &ground.beside("local")?)?;
-    let remote = ground.sh(world, "mkdir posix; exercise posix posix")?;
+    let fixture = Fixture::new(world, handles, Storage::Disk)?;
+    let local = exercise(&["posix", "."], &fixture.create_sibling("local")?)?;
+    let remote = fixture.run_ok(world, "mkdir posix; exercise posix posix")?;
     ensure!(
         local.lines().count() > 600 && !local.contains(": stopped: "),
         "exercise posix failed on the local file system:\n{local}"

@@ -13,7 +13,7 @@ use anyhow::Result;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use sha2::{Digest as _, Sha256};
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
 /// Number of entries in `many/`.
 pub const MANY_COUNT: usize = 10_000;
@@ -28,11 +28,11 @@ pub const SPARSE_LEN: u64 = 5 << 30;
 
 /// Number of files in `small/`. Each has a line in `SHA256SUMS`.
 pub fn small_count() -> usize {
-    if full() { 5_000 } else { 1_000 }
+    if is_full_run() { 5_000 } else { 1_000 }
 }
 
 /// Creates the tree in `root`.
-pub fn grow(root: &Path) -> Result<()> {
+pub fn create_tree(root: &Path) -> Result<()> {
     let mut sums = String::new();
     for number in 0..small_count() {
         let name = format!("small/{:02}/{number:04}", number % 50);

@@ -31,14 +31,14 @@ pub struct World {
 impl World {
     /// Builds the files, fetches packages, creates the tree, starts the server and boots the guest.
     pub fn new() -> Result<Self> {
-        setup::need(&[Package::IPROUTE2, Package::NFS_COMMON, Package::RPCBIND])?;
+        setup::install_packages(&[Package::IPROUTE2, Package::NFS_COMMON, Package::RPCBIND])?;
         // Downloads everything first: the namespace has no connection to the Internet.
         qemu::prepare(MACHINE)?;
         server::binary(Arch::X86_64)?;
         server::binary(Arch::I686)?;
 
         let (tree, other) = (public_dir()?, public_dir()?);
-        tree::grow(tree.path()).context("cannot create the tree to export")?;
+        tree::create_tree(tree.path()).context("cannot create the tree to export")?;
         tree::create(&other.path().join("other"), b"the other export")?;
         let exports = ServerOptions::serving(&[tree.path(), other.path()]);
         let options = ServerOptions {
@@ -47,11 +47,13 @@ impl World {
             ..exports
         };
         let namespace = Namespace::new()?;
-        setup::quietly(
-            namespace
-                .command("ip")
-                .args(["address", "add", SECOND_HOST, "dev", "lo"]),
-        )?;
+        setup::run_captured(namespace.command("ip").args([
+            "address",
+            "add",
+            SECOND_HOST,
+            "dev",
+            "lo",
+        ]))?;
         let (server, guest) =
             namespace.run(|| Ok((Server::start(options)?, Guest::boot(MACHINE)?)))?;
         Ok(Self {
@@ -87,7 +89,7 @@ impl World {
     /// Mounts the tree in the guest with `options`, runs a script in it that must succeed, and unmounts the tree.
     pub fn in_tree(&mut self, options: &str, script: &str) -> Result<String> {
         let script = in_mount(self.tree.path(), options) + script;
-        self.guest.sh(&script)
+        self.guest.run_ok(&script)
     }
 }
 

@@ -10,19 +10,19 @@ use xtask::build::Arch;
 use xtask::clients::fsx::{Fsx, MOSTLY_DATA};
 use xtask::machines::server::ServerOptions;
 use xtask::setup;
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
 use crate::NOBODY;
-use crate::ground::{Ground, HOST, Place};
+use crate::fixture::{Fixture, HOST, Storage};
 use crate::tree::{self, FAR, FAR_LEN, small_count};
 use crate::world::{SECOND_HOST, World};
 
 pub fn changes_of_every_kind_with_kernel_handles(world: &mut World) -> Result<()> {
-    changes_of_every_kind(&Ground::new(world, "kernel", Place::Disk)?, world)
+    changes_of_every_kind(&Fixture::new(world, "kernel", Storage::Disk)?, world)
 }
 
 pub fn changes_of_every_kind_with_path_handles(world: &mut World) -> Result<()> {
-    changes_of_every_kind(&Ground::new(world, "path", Place::Disk)?, world)
+    changes_of_every_kind(&Fixture::new(world, "path", Storage::Disk)?, world)
 }
 
 pub fn i686_server_is_written(world: &mut World) -> Result<()> {
@@ -30,9 +30,9 @@ pub fn i686_server_is_written(world: &mut World) -> Result<()> {
         arch: Arch::I686,
         ..ServerOptions::default()
     };
-    let ground = Ground::with(world, Place::Disk, options)?;
-    changes_of_every_kind(&ground, world)?;
-    far_writes_reach_the_disk(&ground, world)
+    let fixture = Fixture::with_options(world, Storage::Disk, options)?;
+    changes_of_every_kind(&fixture, world)?;
+    far_writes_reach_the_disk(&fixture, world)
 }
 
 /// Every kind of change by name that a shell can make.
@@ -80,16 +80,16 @@ const EXPECTED: &str = "
     timed f 644 1 0:0 6
 ";
 
-fn changes_of_every_kind(ground: &Ground, world: &mut World) -> Result<()> {
-    ground.sh(world, CHANGES)?;
+fn changes_of_every_kind(fixture: &Fixture, world: &mut World) -> Result<()> {
+    fixture.run_ok(world, CHANGES)?;
     let find = "find . -mindepth 1 -type d -printf '%P %y %m %U:%G\\n' -o -printf '%P %y %m %n %U:%G %s %l\\n' | sort";
-    let on_host = setup::quietly(
+    let on_host = setup::run_captured(
         Command::new("sh")
             .args(["-c", find])
             .env("LC_ALL", "C")
-            .current_dir(ground.export()),
+            .current_dir(fixture.export()),
     )?;
-    let seen = ground.sh(world, &format!("LC_ALL=C {find}"))?;
+    let seen = fixture.run_ok(world, &format!("LC_ALL=C {find}"))?;
     let trimmed = |text: &str| -> Vec<String> {
         let lines = text.lines().map(|line| line.trim().to_owned());
         lines.filter(|line| !line.is_empty()).collect()
@@ -102,7 +102,7 @@ fn changes_of_every_kind(ground: &Ground, world: &mut World) -> Result<()> {
     }
 
     let read = |name: &str| {
-        fs::read(ground.export().join(name)).with_context(|| format!("cannot read {name}"))
+        fs::read(fixture.export().join(name)).with_context(|| format!("cannot read {name}"))
     };
     let mut middle = vec![0; 65_536];
     middle[30_000..30_006].copy_from_slice(b"middle");
@@ -120,13 +120,13 @@ fn changes_of_every_kind(ground: &Ground, world: &mut World) -> Result<()> {
     ] {
         ensure!(read(name)? == content, "{name} has the wrong content");
     }
-    let timed = fs::metadata(ground.export().join("timed"))?;
+    let timed = fs::metadata(fixture.export().join("timed"))?;
     ensure!(
         timed.mtime() == 981_173_106,
         "the mtime of timed is {}",
         timed.mtime()
     );
-    let device = fs::metadata(ground.export().join("device"))?;
+    let device = fs::metadata(fixture.export().join("device"))?;
     ensure!(
         device.rdev() == 0x103,
         "the device number is {:x}",
@@ -140,15 +140,15 @@ pub fn server_of_ordinary_user_is_written(world: &mut World) -> Result<()> {
         user: Some(NOBODY),
         ..ServerOptions::default()
     };
-    let ground = Ground::with(world, Place::Disk, options)?;
+    let fixture = Fixture::with_options(world, Storage::Disk, options)?;
     // The server runs as this user, so every file belongs to this user, and chown is refused.
-    let output = ground.sh(
+    let output = fixture.run_ok(
         world,
         "echo mine >file; mkdir directory; mv file directory; ln directory/file link; cat link
         chown 1001 link 2>/dev/null || echo refused",
     )?;
     ensure!(output == "mine\nrefused\n", "{output}");
-    let metadata = fs::metadata(ground.export().join("directory/file"))?;
+    let metadata = fs::metadata(fixture.export().join("directory/file"))?;
     ensure!(
         (metadata.uid(), metadata.gid(), metadata.nlink()) == (NOBODY, NOBODY, 2),
         "the file belongs to {}:{} and has {} links",
@@ -160,12 +160,12 @@ pub fn server_of_ordinary_user_is_written(world: &mut World) -> Result<()> {
 }
 
 pub fn sparse_writes_past_four_gib(world: &mut World) -> Result<()> {
-    far_writes_reach_the_disk(&Ground::new(world, "kernel", Place::Disk)?, world)
+    far_writes_reach_the_disk(&Fixture::new(world, "kernel", Storage::Disk)?, world)
 }
 
-fn far_writes_reach_the_disk(ground: &Ground, world: &mut World) -> Result<()> {
+fn far_writes_reach_the_disk(fixture: &Fixture, world: &mut World) -> Result<()> {
     let content = tree::content(3, FAR_LEN);
-    fs::write(ground.export().join("content"), &content)?;
+    fs::write(fixture.export().join("content"), &content)?;
     // At an unaligned offset past 4 GiB, across the 4 GiB boundary, and at the end of the file.
     let offsets = [
         FAR,
@@ -173,12 +173,12 @@ fn far_writes_reach_the_disk(ground: &Ground, world: &mut World) -> Result<()> {
         tree::SPARSE_LEN,
     ];
     for offset in offsets {
-        ground.sh(
+        fixture.run_ok(
             world,
             &format!("dd if=content of=sparse bs=65536 seek={offset} oflag=seek_bytes conv=notrunc 2>/dev/null"),
         )?;
     }
-    let file = fs::File::open(ground.export().join("sparse"))?;
+    let file = fs::File::open(fixture.export().join("sparse"))?;
     let metadata = file.metadata()?;
     ensure!(
         metadata.len() == tree::SPARSE_LEN + FAR_LEN as u64 && metadata.blocks() * 512 < 4 << 20,
@@ -191,7 +191,7 @@ fn far_writes_reach_the_disk(ground: &Ground, world: &mut World) -> Result<()> {
         file.read_exact_at(&mut seen, offset)?;
         ensure!(seen == content, "wrong content at {offset}");
     }
-    let sum = ground.sh(
+    let sum = fixture.run_ok(
         world,
         &format!(
             "tail -c {FAR_LEN} sparse | sha256sum; head -c 65536 sparse | tr -d '\\0' | wc -c"
@@ -205,12 +205,12 @@ fn far_writes_reach_the_disk(ground: &Ground, world: &mut World) -> Result<()> {
 }
 
 pub fn entries_are_removed_during_readdir(world: &mut World) -> Result<()> {
-    let ground = Ground::new(world, "kernel", Place::Memory)?;
-    let count = if full() { 10_000 } else { 4_000 };
-    let output = ground.sh(world, &format!("exercise crowd many --count {count}"))?;
+    let fixture = Fixture::new(world, "kernel", Storage::Memory)?;
+    let count = if is_full_run() { 10_000 } else { 4_000 };
+    let output = fixture.run_ok(world, &format!("exercise crowd many --count {count}"))?;
     println!("{output}");
     ensure!(
-        fs::read_dir(ground.export())?.next().is_none(),
+        fs::read_dir(fixture.export())?.next().is_none(),
         "entries remain on the host"
     );
     Ok(())
@@ -221,22 +221,22 @@ pub fn exclusive_create_succeeds_for_one_client(world: &mut World) -> Result<()>
         address: std::net::Ipv4Addr::UNSPECIFIED,
         ..ServerOptions::default()
     };
-    let ground = Ground::with(world, Place::Memory, options)?;
+    let fixture = Fixture::with_options(world, Storage::Memory, options)?;
     // The second mount uses another address of the server, so Linux treats it as another client: separate cache, separate
     // connection.
-    let output = world.guest.sh(&format!(
+    let output = world.guest.run_ok(&format!(
         "set -e; {}; {}; trap 'umount /mnt/1 /mnt/2' EXIT
         mkdir /mnt/1/race; exercise race /mnt/1/race /mnt/2/race",
-        ground.mount(HOST, "/mnt/1"),
-        ground.mount(SECOND_HOST, "/mnt/2"),
+        fixture.mount(HOST, "/mnt/1"),
+        fixture.mount(SECOND_HOST, "/mnt/2"),
     ))?;
     println!("{output}");
     Ok(())
 }
 
 pub fn tar_archive_is_unpacked(world: &mut World) -> Result<()> {
-    let ground = Ground::new(world, "kernel", Place::Disk)?;
-    let archive = ground.export().join("archive");
+    let fixture = Fixture::new(world, "kernel", Storage::Disk)?;
+    let archive = fixture.export().join("archive");
     let words = [
         "-c",
         "-f",
@@ -247,8 +247,8 @@ pub fn tar_archive_is_unpacked(world: &mut World) -> Result<()> {
         "attributes",
     ];
     world.on_host("tar", &words)?;
-    ground.sh(world, "mkdir unpacked; tar -x -f archive -C unpacked")?;
-    let seen = ground.sh(
+    fixture.run_ok(world, "mkdir unpacked; tar -x -f archive -C unpacked")?;
+    let seen = fixture.run_ok(
         world,
         "cd unpacked; find small -type f | wc -l; sha256sum -c SHA256SUMS | grep -c ': OK$'",
     )?;
@@ -258,22 +258,22 @@ pub fn tar_archive_is_unpacked(world: &mut World) -> Result<()> {
         "expected {all} files and {all} matching checksums, got:\n{seen}"
     );
     // tar --compare must find no difference in content, mode, owner or time.
-    setup::quietly(
+    setup::run_captured(
         Command::new("tar")
             .args(["--compare", "-f", "../archive"])
-            .current_dir(ground.export().join("unpacked")),
+            .current_dir(fixture.export().join("unpacked")),
     )?;
     Ok(())
 }
 
 pub fn fifty_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
     let mut seed = seed();
-    let full = full();
+    let full = is_full_run();
     // fsx's size checks would make the client flush all its data, so that nothing would remain in its cache.
     let unseen = format!("nosizechecks = true\n{MOSTLY_DATA}");
     for handles in ["kernel", "path"] {
-        let ground = Ground::new(world, handles, Place::Memory)?;
-        let mount = ground.mount(HOST, "/mnt/1");
+        let fixture = Fixture::new(world, handles, Storage::Memory)?;
+        let mount = fixture.mount(HOST, "/mnt/1");
         // A script may take at most three minutes, also on a busy host.
         let cached = [(&mount, 25_000, unseen.as_str())].repeat(if full { 14 } else { 1 });
         // With `sync`, each write is sent as a WRITE with exactly its offset and length.
@@ -285,11 +285,11 @@ pub fn fifty_thousand_operations_of_fsx(world: &mut World) -> Result<()> {
                 config,
             };
             seed += 1;
-            world.guest.sh(&format!(
+            world.guest.run_ok(&format!(
                 "set -e; {mount}; trap 'umount /mnt/1' EXIT\n{}",
                 fsx.command("fsx", "/mnt/1/file")
             ))?;
-            fsx.check(&fs::read(ground.export().join("file"))?)?;
+            fsx.check(&fs::read(fixture.export().join("file"))?)?;
         }
     }
     Ok(())

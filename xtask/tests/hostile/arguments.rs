@@ -54,7 +54,7 @@ fn lookup_of_invalid_names_fails() -> Result<()> {
             status == nfsstat3::NFS3ERR_NOTDIR,
             "LOOKUP in a file was answered {status:?}"
         );
-        scene.is_well()?;
+        scene.check_alive()?;
     }
     Ok(())
 }
@@ -114,7 +114,7 @@ fn reads_at_extreme_offsets_are_short_with_eof() -> Result<()> {
         let status = scene.client.status(&Call::read(&object, 0, 10))?;
         ensure!(status == expected, "READ of {name} was answered {status:?}");
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn directories_are_listed_completely_at_any_count() -> Result<()> {
                 }
             }
         }
-        scene.is_well()?;
+        scene.check_alive()?;
     }
     Ok(())
 }
@@ -231,7 +231,7 @@ fn unknown_cookies_are_answered() -> Result<()> {
             "{call:?} of a file was answered {status:?}"
         );
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn read_only_server_refuses_every_modifying_call() -> Result<()> {
         ensure!(
             status == nfsstat3::NFS3ERR_ROFS,
             "procedure {:?} was answered {status:?}",
-            call.place
+            call.procedure
         );
         // The connection is still usable: the server has skipped exactly the call's data.
         ensure!(scene.client.lookup(dir, "small")? == file);
@@ -292,5 +292,5 @@ fn read_only_server_refuses_every_modifying_call() -> Result<()> {
             && fs::read_dir(scene.directory.path())?.count() == 4,
         "the read-only export changed"
     );
-    scene.is_well()
+    scene.check_alive()
 }

@@ -23,7 +23,7 @@ fn byte_at(offset: u64) -> u8 {
 }
 
 /// A call in flight, with the parameters that determine its reply.
-enum Asked {
+enum PendingCall {
     Attr,
     Read { offset: u64, count: u32 },
     List,
@@ -37,20 +37,20 @@ struct Tree {
 }
 
 impl Tree {
-    fn send_call(&self, client: &mut Client, random: &mut Random, xid: u32) -> Result<Asked> {
+    fn send_call(&self, client: &mut Client, random: &mut Random, xid: u32) -> Result<PendingCall> {
         let (asked, call) = match random.below(8) {
-            0 => (Asked::Attr, Call::get_attr(&self.file)),
+            0 => (PendingCall::Attr, Call::get_attr(&self.file)),
             1 => {
                 let (dir, cookie, verifier) = (&self.root[..], 0, [0; 8]);
                 let call = Call::read_dir_plus(dir, cookie, verifier, 8192, 65536);
-                (Asked::List, call)
+                (PendingCall::List, call)
             }
             kind => {
                 let offset = random.below(FILE_LEN as usize + 1000) as u64;
                 let count_max = if kind < 5 { 1 << 20 } else { 70_000 };
                 let count = random.below(count_max) as u32;
                 (
-                    Asked::Read { offset, count },
+                    PendingCall::Read { offset, count },
                     Call::read(&self.file, offset, count),
                 )
             }
@@ -59,16 +59,16 @@ impl Tree {
         Ok(asked)
     }
 
-    fn check_reply(&self, asked: &Asked, outcome: Outcome<'_>) -> Result<()> {
+    fn check_reply(&self, asked: &PendingCall, outcome: Outcome<'_>) -> Result<()> {
         let Outcome::Success(body) = outcome else {
             anyhow::bail!("answered {outcome:?}")
         };
         match *asked {
-            Asked::Attr => ensure!(
+            PendingCall::Attr => ensure!(
                 ok(read::<GETATTR3res>(body)?)?.obj_attributes.size == FILE_LEN,
                 "GETATTR returned another file's attributes"
             ),
-            Asked::List => ensure!(
+            PendingCall::List => ensure!(
                 ok(read::<READDIRPLUS3res<'_>>(body)?)?
                     .reply
                     .entries
@@ -77,7 +77,7 @@ impl Tree {
                     == self.name_count,
                 "READDIRPLUS returned another number of entries"
             ),
-            Asked::Read { offset, count } => {
+            PendingCall::Read { offset, count } => {
                 let (data, eof) = data(body)?;
                 let expected = FILE_LEN.saturating_sub(offset).min(count.into());
                 ensure!(
@@ -132,7 +132,7 @@ impl Tree {
 }
 
 fn crowd(options: ServerOptions) -> Result<()> {
-    let mut scene = Scene::with("", options)?;
+    let mut scene = Scene::with_options("", options)?;
     let content: Vec<u8> = (0..FILE_LEN).map(byte_at).collect();
     fs::write(scene.path("patterned"), content)?;
     let file = scene.client.lookup(&scene.root, "patterned")?;
@@ -159,7 +159,7 @@ fn crowd(options: ServerOptions) -> Result<()> {
                 result.with_context(|| format!("client {number}"))
             })
     })?;
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Record marks and RPC headers that are wrong, arrive in pieces, or never end.
 
-use super::{Scene, refused};
+use super::{Scene, is_refused};
 use anyhow::{Context, Result, ensure};
 use cases::nfs3_types::xdr_codec::{Opaque, Void};
 use std::net::Shutdown;
@@ -43,7 +43,7 @@ fn oversized_record_mark_closes_the_connection() -> Result<()> {
     for mark in [0x7fff_ffff_u32, 0xffff_ffff, 0x8100_0000, 0x0100_0000] {
         expect_close(&scene, &mark.to_be_bytes()).with_context(|| format!("mark {mark:#x}"))?;
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn seventeenth_empty_fragment_closes_the_connection() -> Result<()> {
         expect_close(&scene, &fragment(false, bytes).repeat(17))
             .with_context(|| format!("fragments of {} bytes", bytes.len()))?;
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn records_of_sixteen_fragments_are_accepted() -> Result<()> {
         .receive()?
         .context("empty fragments around a request")?;
     ensure!(matches!(outcome(reply)?, (5, Outcome::Success(_))));
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn request_in_two_sends_is_answered() -> Result<()> {
     }
     let reply = scene.client.receive()?.context("byte by byte")?;
     ensure!(matches!(outcome(reply)?, (6, Outcome::Success(_))));
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn requests_in_one_segment_are_answered_in_order() -> Result<()> {
         ensure!(xid == expected);
     }
     ensure!(scene.client.receive()?.is_none(), "a reply too many");
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn truncated_request_before_eof_is_not_answered() -> Result<()> {
         client.stream().shutdown(Shutdown::Write)?;
         ensure!(client.receive()?.is_none(), "{len} bytes were answered");
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn stalled_request_is_closed_idle_connection_not() -> Result<()> {
     );
     // The scene's own connection was idle for as long and is still open.
     scene.client.attr(&scene.root)?;
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -197,12 +197,12 @@ fn lengths_beyond_the_record_are_refused() -> Result<()> {
     for len in [65_u32, 1000, 0x7fff_ffff, 0xffff_fffd, 0xffff_ffff] {
         // A handle, a name and a credential with lengths beyond the record.
         let call = |procedure| Call::new((nfs3::PROGRAM, 3, procedure), &Void);
-        let handle = call(1).and(&len).message(1, &Auth::root());
+        let handle = call(1).append(&len).message(1, &Auth::root());
         let handle = [&handle, &root[..]].concat();
         let name = call(3)
-            .and(&Opaque::borrowed(&root))
-            .and(&len)
-            .and(b"small\0\0\0");
+            .append(&Opaque::borrowed(&root))
+            .append(&len)
+            .append(b"small\0\0\0");
         let name = name.message(1, &Auth::root());
         let credential = [1, 0, 2, nfs3::PROGRAM, 3, 0, 1, len].map(u32::to_be_bytes);
         let credential = [&credential.concat()[..], &[0; 40]].concat();
@@ -210,12 +210,12 @@ fn lengths_beyond_the_record_are_refused() -> Result<()> {
             let mut client = scene.server.connect()?;
             let outcome = client.exchange(&message)?;
             ensure!(
-                refused(outcome),
+                is_refused(outcome),
                 "length {len} in {message:02x?} was answered {outcome:?}"
             );
         }
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -256,9 +256,9 @@ fn oversized_or_truncated_credentials_are_refused() -> Result<()> {
     for bad in short.chain(wrong_count).chain(long) {
         let mut client = scene.server.connect()?;
         let outcome = client.exchange(&Call::get_attr(&scene.root).message(1, &bad))?;
-        ensure!(refused(outcome), "{bad:?} was answered {outcome:?}");
+        ensure!(is_refused(outcome), "{bad:?} was answered {outcome:?}");
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn unknown_auth_flavors_are_denied() -> Result<()> {
             "flavour {flavor} was answered {outcome:?}"
         );
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn unsupported_rpc_versions_are_rejected() -> Result<()> {
             "RPC version {version} was answered {outcome:?}"
         );
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn replies_are_not_answered() -> Result<()> {
     if let Some(bytes) = client.receive()? {
         ensure!(outcome(bytes)?.0 == 2, "a reply was answered: {bytes:02x?}");
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -324,9 +324,9 @@ fn verifier_beyond_400_bytes_is_refused() -> Result<()> {
         let mut client: Client = scene.server.connect()?;
         let outcome = client.exchange(&call)?;
         ensure!(
-            refused(outcome) != is_accepted,
+            is_refused(outcome) != is_accepted,
             "a verifier of {len} bytes was answered {outcome:?}"
         );
     }
-    scene.is_well()
+    scene.check_alive()
 }

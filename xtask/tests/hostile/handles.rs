@@ -1,6 +1,6 @@
 //! Handles that the server never issued, or issued for another export: all are refused.
 
-use super::{Scene, refused, sample};
+use super::{Scene, is_refused, sample};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -12,9 +12,9 @@ use xtask::machines::server::{Server, ServerOptions, public_dir, root_for, users
 fn status(client: &mut Client, handle: &[u8]) -> Result<nfsstat3> {
     let call = Call::get_attr(handle);
     match client.exchange(&call.message(1, &Auth::root()))? {
-        Some(Outcome::Success(results)) => body(call.place, results)?.status(),
+        Some(Outcome::Success(results)) => body(call.procedure, results)?.status(),
         outcome => {
-            ensure!(refused(outcome));
+            ensure!(is_refused(outcome));
             Ok(nfsstat3::NFS3ERR_BADHANDLE)
         }
     }
@@ -81,7 +81,7 @@ fn handles_of_wrong_length_are_refused() -> Result<()> {
                 expect_bad(&mut scene.server.connect()?, &handle)?;
             }
         }
-        scene.is_well()?;
+        scene.check_alive()?;
     }
     Ok(())
 }
@@ -101,7 +101,7 @@ fn handles_with_flipped_bits_reach_nothing_outside() -> Result<()> {
                     .with_context(|| format!("bit {bit} as user {user:?}"))?;
             }
         }
-        scene.is_well()?;
+        scene.check_alive()?;
     }
     Ok(())
 }
@@ -209,5 +209,5 @@ fn kernel_handles_of_another_key_are_refused() -> Result<()> {
     let other = Server::start(ServerOptions::serving(&[scene.directory.path()]))?;
     let mut client = other.connect()?;
     expect_bad(&mut client, &file)?;
-    scene.is_well()
+    scene.check_alive()
 }

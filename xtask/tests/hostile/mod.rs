@@ -53,6 +53,6 @@ fn sample() -> Result<TempDir> {
 }
 
 /// Returns true if the call was rejected by RPC, or the connection was closed.
-fn refused(outcome: Option<Outcome<'_>>) -> bool {
+fn is_refused(outcome: Option<Outcome<'_>>) -> bool {
     !matches!(outcome, Some(Outcome::Success(_)))
 }

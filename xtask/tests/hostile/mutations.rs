@@ -15,7 +15,7 @@ use xtask::clients::nfs::{
 };
 use xtask::machines::server::{Namespace, ServerOptions, root_for, users};
 use xtask::setup::{self, Package};
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
 /// xid of the intact call that ends each batch.
 const LAST_XID: u32 = u32::MAX;
@@ -227,7 +227,7 @@ fn send_damaged_udp(
 
 /// Number of mutations per call: the whole number divided by `share`.
 fn mutation_count(share: usize) -> usize {
-    if full() {
+    if is_full_run() {
         300_000 / share
     } else {
         30_000 / share
@@ -238,7 +238,7 @@ fn mutation_count(share: usize) -> usize {
 fn send_prefixes_and_mutations(scene: &mut Scene, each: usize) -> Result<()> {
     check_memory_growth(scene, each)
         .with_context(|| format!("the server said {:#?}", scene.server.lines()))?;
-    scene.is_well()
+    scene.check_alive()
 }
 
 fn check_memory_growth(scene: &mut Scene, each: usize) -> Result<()> {
@@ -274,7 +274,7 @@ fn damaged_requests_are_refused_or_answered() -> Result<()> {
 
 #[test]
 fn damaged_requests_are_refused_or_answered_by_i686() -> Result<()> {
-    let mut scene = Scene::with(
+    let mut scene = Scene::with_options(
         "",
         ServerOptions {
             arch: Arch::I686,
@@ -295,7 +295,7 @@ fn damaged_mount_calls_over_udp_are_answered() -> Result<()> {
         &last,
         prefixes(&requests).chain(mutations(&requests, seed(), each)),
     )?;
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
@@ -303,12 +303,12 @@ fn damaged_portmap_calls_are_answered() -> Result<()> {
     if !root_for("portmap on port 111") {
         return Ok(());
     }
-    setup::need(&[Package::IPROUTE2])?;
+    setup::install_packages(&[Package::IPROUTE2])?;
     let namespace = Namespace::new()?;
     let directory = super::sample()?;
     let options = ServerOptions {
         portmap: true,
-        through: namespace.enter(),
+        wrapper: namespace.enter(),
         ..ServerOptions::serving(&[directory.path()])
     };
     let mut server = xtask::machines::server::Server::start(options)?;

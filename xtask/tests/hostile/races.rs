@@ -7,7 +7,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 use xtask::clients::nfs::nfsstat3;
 use xtask::machines::server::{public_dir, users};
-use xtask::testing::{exchange, meanwhile};
+use xtask::testing::{run_while_disturbed, swap_names};
 
 #[test]
 fn swapped_symlink_never_leaves_the_export() -> Result<()> {
@@ -25,8 +25,8 @@ fn swapped_symlink_never_leaves_the_export() -> Result<()> {
         // The handle of a file in `sub/deep`, looked up before the race, in which `sub` and the link are exchanged.
         let deep = scene.client.walk(&scene.root, "sub/deep/inner")?;
         let mut read_count = 0;
-        meanwhile(
-            || exchange(&dir, &link),
+        run_while_disturbed(
+            || swap_names(&dir, &link),
             || {
                 for walk in 0..WALKS {
                     let path = if walk % 2 == 0 {
@@ -66,7 +66,7 @@ fn swapped_symlink_never_leaves_the_export() -> Result<()> {
             read_count > WALKS / 100 && read_count < WALKS,
             "{read_count} of {WALKS} walks found the file"
         );
-        scene.is_well()?;
+        scene.check_alive()?;
     }
     Ok(())
 }
@@ -83,7 +83,7 @@ fn shrinking_file_is_never_padded() -> Result<()> {
     let file = scene.client.lookup(&scene.root, "large")?;
     let mut rewritten = OpenOptions::new().write(true).open(&path)?;
     let (mut whole, mut reads) = (0, 0);
-    meanwhile(
+    run_while_disturbed(
         || {
             // During this pause the file has its full length, so that some READs are complete.
             std::thread::sleep(Duration::from_millis(2));
@@ -116,5 +116,5 @@ fn shrinking_file_is_never_padded() -> Result<()> {
         whole > 0 && whole < reads,
         "{whole} of {reads} READs were whole"
     );
-    scene.is_well()
+    scene.check_alive()
 }

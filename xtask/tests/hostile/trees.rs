@@ -63,7 +63,7 @@ fn special_files_are_listed_but_never_opened() -> Result<()> {
                 start.elapsed()
             );
         }
-        scene.is_well()?;
+        scene.check_alive()?;
     }
     Ok(())
 }
@@ -106,7 +106,7 @@ fn mounts_inside_the_export_are_not_entered() -> Result<()> {
         &directory.path().display().to_string(),
     ];
     let options = ServerOptions {
-        through: through.map(String::from).to_vec(),
+        wrapper: through.map(String::from).to_vec(),
         ..ServerOptions::serving(&[directory.path()])
     };
     let server = Server::start(options)?;

@@ -38,7 +38,7 @@ fn programs_are_within_size_limit_and_print_hello() -> Result<()> {
 
 #[test]
 fn images_are_within_size_limit_and_print_hello() -> Result<()> {
-    setup::need(&[Package::SKOPEO, Package::UMOCI])?;
+    setup::install_packages(&[Package::SKOPEO, Package::UMOCI])?;
     let directory = public_dir()?;
     let layout = directory.path().join("oci");
     let images = hello::write_images(&layout)?;
@@ -67,7 +67,8 @@ fn images_are_within_size_limit_and_print_hello() -> Result<()> {
             "{} bytes for {tag}",
             image.bytes()
         );
-        let seen = setup::quietly(Command::new("skopeo").args(["inspect", &oci(&layout, &tag)]))?;
+        let seen =
+            setup::run_captured(Command::new("skopeo").args(["inspect", &oci(&layout, &tag)]))?;
         let seen: serde_json::Value = serde_json::from_str(&seen)?;
         ensure!(
             seen["Architecture"] == tag && seen["Os"] == "linux",
@@ -75,7 +76,7 @@ fn images_are_within_size_limit_and_print_hello() -> Result<()> {
         );
         let root = unpacked(&layout, &tag, directory.path())?;
         ensure!(names(&root)? == ["hello"], "{:?}", names(&root)?);
-        let stdout = setup::quietly(&mut Command::new(root.join("hello")))?;
+        let stdout = setup::run_captured(&mut Command::new(root.join("hello")))?;
         ensure!(
             stdout == MESSAGE,
             "the program that umoci unpacked prints {stdout:?}"

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use xtask::build::Arch;
 use xtask::commands::image::description::Description;
-use xtask::commands::image::{self, OVERHEAD_MAX, Places};
+use xtask::commands::image::{self, OVERHEAD_MAX, OutputPaths};
 use xtask::machines::server::public_dir;
 use xtask::setup::{self, Package};
 
@@ -204,10 +204,10 @@ fn same_files_give_identical_images() -> Result<()> {
     let description = Description::load()?;
     let (first, second) = (public_dir()?, public_dir()?);
     let contents = |directory: &Path| -> Result<Vec<(String, String)>> {
-        let places = Places::below(directory);
+        let paths = OutputPaths::in_directory(directory);
         // The second write goes to the same directory, so that it must replace the first.
-        image::write(&files[..1], &description, &places)?;
-        image::write(&files, &description, &places)?;
+        image::write(&files[..1], &description, &paths)?;
+        image::write(&files, &description, &paths)?;
         let mut contents = Vec::new();
         for entry in walkdir::WalkDir::new(directory).sort_by_file_name() {
             let entry = entry?;
@@ -227,7 +227,7 @@ fn same_files_give_identical_images() -> Result<()> {
 
 #[test]
 fn skopeo_and_umoci_read_every_platform() -> Result<()> {
-    setup::need(&[Package::SKOPEO, Package::UMOCI])?;
+    setup::install_packages(&[Package::SKOPEO, Package::UMOCI])?;
     let layout = images()?.layout;
     let directory = public_dir()?;
     for (arch, file) in files()? {
@@ -238,7 +238,7 @@ fn skopeo_and_umoci_read_every_platform() -> Result<()> {
             skopeo.args(["--override-variant", variant]);
         }
         skopeo.args(["inspect", "--config"]);
-        let seen = setup::quietly(skopeo.arg(oci(&layout, "latest")))?;
+        let seen = setup::run_captured(skopeo.arg(oci(&layout, "latest")))?;
         let seen: serde_json::Value = serde_json::from_str(&seen)?;
         ensure!(
             seen["architecture"] == name
@@ -255,9 +255,9 @@ fn skopeo_and_umoci_read_every_platform() -> Result<()> {
     // Copies all platforms at once, as to a registry.
     let copy = oci(&directory.path().join("copy"), "latest");
     let source = oci(&layout, "latest");
-    setup::quietly(Command::new("skopeo").args(["copy", "--quiet", "--all", &source, &copy]))?;
+    setup::run_captured(Command::new("skopeo").args(["copy", "--quiet", "--all", &source, &copy]))?;
     let raw =
-        |image: &str| setup::quietly(Command::new("skopeo").args(["inspect", "--raw", image]));
+        |image: &str| setup::run_captured(Command::new("skopeo").args(["inspect", "--raw", image]));
     ensure!(
         raw(&copy)? == raw(&source)?,
         "the copy differs from the source"
@@ -267,10 +267,10 @@ fn skopeo_and_umoci_read_every_platform() -> Result<()> {
 
 #[test]
 fn archive_and_layout_contain_the_same_images() -> Result<()> {
-    setup::need(&[Package::SKOPEO])?;
-    let places = images()?;
+    setup::install_packages(&[Package::SKOPEO])?;
+    let paths = images()?;
     let mut owners = BTreeSet::new();
-    for entry in tar::Archive::new(File::open(&places.archive)?).entries()? {
+    for entry in tar::Archive::new(File::open(&paths.archive)?).entries()? {
         let header = entry?.header().clone();
         owners.insert((
             header.uid()?,
@@ -281,18 +281,18 @@ fn archive_and_layout_contain_the_same_images() -> Result<()> {
     }
     ensure!(owners == BTreeSet::from([(0, 0, 0, 0o644)]), "{owners:?}");
     let config = |image: String| {
-        setup::quietly(Command::new("skopeo").args(["inspect", "--raw", "--config", &image]))
+        setup::run_captured(Command::new("skopeo").args(["inspect", "--raw", "--config", &image]))
     };
     let archived = |tag: &str| {
         config(format!(
             "docker-archive:{}:stowaway:{tag}",
-            places.archive.display()
+            paths.archive.display()
         ))
     };
     for arch in Arch::ALL {
         let name = platform_tag(arch);
         ensure!(
-            archived(&name)? == config(oci(&places.layout, &name))?,
+            archived(&name)? == config(oci(&paths.layout, &name))?,
             "{name} differs"
         );
     }
@@ -307,10 +307,10 @@ fn archive_and_layout_contain_the_same_images() -> Result<()> {
 fn oversized_or_duplicate_platform_is_refused() -> Result<()> {
     let files = files()?;
     let directory = public_dir()?;
-    let places = Places::below(directory.path());
+    let paths = OutputPaths::in_directory(directory.path());
     let mut description = Description::load()?;
     let twice = [files[0].clone(), files[0].clone()];
-    let error = image::write(&twice, &description, &places).err();
+    let error = image::write(&twice, &description, &paths).err();
     let error = error
         .context("two images of one platform were accepted")?
         .to_string();
@@ -319,7 +319,7 @@ fn oversized_or_duplicate_platform_is_refused() -> Result<()> {
     let long = "x".repeat(OVERHEAD_MAX);
     let annotations = &mut description.manifest_annotations;
     annotations.insert("org.example.long".to_owned(), long);
-    let error = image::write(&files[..1], &description, &places).err();
+    let error = image::write(&files[..1], &description, &paths).err();
     let error = error
         .context("an image over the size limit was accepted")?
         .to_string();

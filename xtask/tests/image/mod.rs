@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use xtask::build::{Arch, workspace_root};
 use xtask::commands::image::description::Description;
-use xtask::commands::image::{self, Places};
+use xtask::commands::image::{self, OutputPaths};
 use xtask::machines::server::binary;
 use xtask::setup;
 
@@ -31,15 +31,15 @@ fn files() -> Result<Vec<(Arch, Vec<u8>)>> {
 }
 
 /// Writes the images of the built files, once per process.
-fn images() -> Result<Places> {
+fn images() -> Result<OutputPaths> {
     static MADE: Mutex<bool> = Mutex::new(false);
-    let places = Places::below(&workspace_root().join("target/test/image"));
+    let paths = OutputPaths::in_directory(&workspace_root().join("target/test/image"));
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     if !*made {
-        image::write(&files()?, &Description::load()?, &places)?;
+        image::write(&files()?, &Description::load()?, &paths)?;
         *made = true;
     }
-    Ok(places)
+    Ok(paths)
 }
 
 /// The image reference `oci:DIRECTORY:TAG`, as podman and skopeo accept it.
@@ -50,7 +50,7 @@ fn oci(layout: &Path, tag: &str) -> String {
 /// Unpacks an image by umoci. Returns the directory of its files.
 fn unpacked(layout: &Path, tag: &str, into: &Path) -> Result<PathBuf> {
     let bundle = into.join(tag);
-    setup::quietly(
+    setup::run_captured(
         Command::new("umoci")
             .args(["unpack", "--rootless", "--image"])
             .arg(format!("{}:{tag}", layout.display()))

@@ -21,7 +21,7 @@ pub struct Podman {
 impl Podman {
     /// Creates empty storage. Containers use the network namespace `network`, or the host's network.
     pub fn new(network: Option<Namespace>) -> Result<Self> {
-        setup::need(&[Package::PODMAN, Package::RUNC])?;
+        setup::install_packages(&[Package::PODMAN, Package::RUNC])?;
         Ok(Self {
             directory: public_dir()?,
             network,
@@ -70,7 +70,7 @@ impl Podman {
 
     /// Runs a podman command and returns its output.
     pub fn podman(&self, words: &[&str]) -> Result<String> {
-        setup::quietly(&mut self.command(words))
+        setup::run_captured(&mut self.command(words))
     }
 
     /// Pulls an image from a layout, with more options for `podman pull`. Returns the image's name.
@@ -81,7 +81,7 @@ impl Podman {
         };
         let source = format!("oci:{}:{tag}", name.display());
         let mut pull = self.command(&[&["pull", "--quiet"], more, &[&source]].concat());
-        let name = setup::quietly(pull.current_dir(parent))?;
+        let name = setup::run_captured(pull.current_dir(parent))?;
         Ok(name.trim().to_owned())
     }
 

@@ -28,9 +28,9 @@ fn sample(name: &str) -> PathBuf {
 
 /// Parses the objects of a YAML file by Kubernetes' Python types.
 fn objects(file: &Path) -> Result<Vec<Value>> {
-    setup::need(&[Package::PYTHON, Package::PYTHON_KUBERNETES])?;
+    setup::install_packages(&[Package::PYTHON, Package::PYTHON_KUBERNETES])?;
     let script = workspace_root().join("xtask/tests/image/manifests.py");
-    let printed = setup::quietly(Command::new("/usr/bin/python3").args([&script, file]))?;
+    let printed = setup::run_captured(Command::new("/usr/bin/python3").args([&script, file]))?;
     Ok(serde_json::from_str(&printed)?)
 }
 
@@ -44,7 +44,7 @@ fn spec(objects: &[Value], kind: &str, name: &str) -> Result<Value> {
 }
 
 /// The only element of a list.
-fn only(list: &Value) -> Result<&Value> {
+fn single_element(list: &Value) -> Result<&Value> {
     match list.as_array().map(Vec::as_slice) {
         Some([one]) => Ok(one),
         _ => bail!("expected one element: {list}"),
@@ -53,7 +53,7 @@ fn only(list: &Value) -> Result<&Value> {
 
 /// The arguments of a pod's container. Checks that the container has no more privileges than it needs.
 fn arguments(pod: &Value) -> Result<Vec<String>> {
-    let container = only(&pod["containers"])?;
+    let container = single_element(&pod["containers"])?;
     let rights = (&pod["securityContext"], &container["securityContext"]);
     ensure!(
         rights.0["runAsNonRoot"] == true
@@ -68,7 +68,7 @@ fn arguments(pod: &Value) -> Result<Vec<String>> {
         image.ends_with(concat!("/stowaway:", env!("CARGO_PKG_VERSION"))),
         "{image} does not have this version"
     );
-    let port = only(&container["ports"])?;
+    let port = single_element(&container["ports"])?;
     ensure!(port["containerPort"] == PORT, "{container}");
     for name in ["readinessProbe", "livenessProbe"] {
         let probe = &container[name];
@@ -78,7 +78,10 @@ fn arguments(pod: &Value) -> Result<Vec<String>> {
             "{name}: {probe}"
         );
     }
-    let (mount, volume) = (only(&container["volumeMounts"])?, only(&pod["volumes"])?);
+    let (mount, volume) = (
+        single_element(&container["volumeMounts"])?,
+        single_element(&pod["volumes"])?,
+    );
     ensure!(
         mount["mountPath"] == EXPORT && mount["name"] == volume["name"],
         "the volume is not mounted at {EXPORT}: {mount} {volume}"
@@ -87,11 +90,11 @@ fn arguments(pod: &Value) -> Result<Vec<String>> {
 }
 
 /// Runs the image in a container with these arguments, as a cluster would. A client mounts the export, and writes if `writable`.
-fn serves(arguments: &[String], writable: bool) -> Result<()> {
+fn ensure_serves(arguments: &[String], writable: bool) -> Result<()> {
     if !root_for("a sample's arguments in a container") {
         return Ok(());
     }
-    setup::need(&[Package::LIBNFS, Package::IPROUTE2])?;
+    setup::install_packages(&[Package::LIBNFS, Package::IPROUTE2])?;
     let podman = Podman::new(Some(Namespace::new()?))?;
     let image = podman.pull(&images()?.layout, "latest", &[])?;
     let tree = public_dir()?;
@@ -117,7 +120,7 @@ fn serves(arguments: &[String], writable: bool) -> Result<()> {
     if writable {
         let url = format!("nfs://127.0.0.1{EXPORT}/new?version=3&nfsport={PORT}&mountport={PORT}");
         let source = tree.path().join("here");
-        setup::quietly(podman.command_inside("nfs-cp").arg(&source).arg(&url))?;
+        setup::run_captured(podman.command_inside("nfs-cp").arg(&source).arg(&url))?;
         let written = fs::read(tree.path().join("new")).context("the new file does not exist")?;
         ensure!(written == b"content", "the new file contains {written:?}");
     }
@@ -130,7 +133,7 @@ fn shared_disk_sample_mounts_by_service_address() -> Result<()> {
     let deployment = spec(&objects, "Deployment", "files")?;
     let pod = &deployment["template"]["spec"];
     let arguments = arguments(pod)?;
-    let disk = only(&pod["volumes"])?["persistentVolumeClaim"]["claimName"].as_str();
+    let disk = single_element(&pod["volumes"])?["persistentVolumeClaim"]["claimName"].as_str();
     spec(
         &objects,
         "PersistentVolumeClaim",
@@ -149,7 +152,7 @@ fn shared_disk_sample_mounts_by_service_address() -> Result<()> {
         "{} is not the address of the service",
         volume["nfs"]
     );
-    let port = &only(&service["ports"])?["port"];
+    let port = &single_element(&service["ports"])?["port"];
     let options: Vec<String> = serde_json::from_value(volume["mountOptions"].clone())?;
     for option in ["vers=3", "nolock", "proto=tcp", "mountproto=tcp"]
         .map(str::to_owned)
@@ -165,7 +168,7 @@ fn shared_disk_sample_mounts_by_service_address() -> Result<()> {
             && claim["accessModes"] == volume["accessModes"],
         "the claim does not match the volume: {claim}"
     );
-    serves(&arguments, true)
+    ensure_serves(&arguments, true)
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn daemon_set_sample_serves_each_nodes_directory() -> Result<()> {
         set["selector"]["matchLabels"] == set["template"]["metadata"]["labels"],
         "the selector does not match the pod's labels"
     );
-    serves(&arguments(pod)?, false)
+    ensure_serves(&arguments(pod)?, false)
 }
 
 #[test]
@@ -217,7 +220,7 @@ fn invalid_kubernetes_manifest_is_detected() -> Result<()> {
 #[test]
 fn systemd_unit_is_valid_and_server_starts() -> Result<()> {
     const INSTALLED: &str = "/usr/local/sbin/stowaway";
-    setup::need(&[Package::SYSTEMD])?;
+    setup::install_packages(&[Package::SYSTEMD])?;
     let text = fs::read_to_string(sample("stowaway.service"))?;
     let directory = public_dir()?;
     let unit = directory.path().join("stowaway.service");
@@ -235,7 +238,7 @@ fn systemd_unit_is_valid_and_server_starts() -> Result<()> {
         String::from_utf8_lossy(&output.stderr)
     );
     // systemd's exposure level of the unit, in tenths of its scale of 0 to 10, must be at most 20.
-    setup::quietly(
+    setup::run_captured(
         Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--threshold=20"])
             .arg(&unit),
@@ -246,5 +249,5 @@ fn systemd_unit_is_valid_and_server_starts() -> Result<()> {
         .and_then(|line| line.strip_prefix(INSTALLED))
         .context("the unit does not start {INSTALLED}")?;
     let arguments: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
-    serves(&arguments, false)
+    ensure_serves(&arguments, false)
 }

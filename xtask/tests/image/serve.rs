@@ -28,7 +28,7 @@ struct Scene {
 
 impl Scene {
     fn new(tag: &str) -> Result<Self> {
-        setup::need(&[Package::LIBNFS, Package::IPROUTE2])?;
+        setup::install_packages(&[Package::LIBNFS, Package::IPROUTE2])?;
         let podman = Podman::new(Some(Namespace::new()?))?;
         let image = podman.pull(&images()?.layout, tag, &[])?;
         let tree = public_dir()?;
@@ -81,7 +81,7 @@ impl Scene {
     /// The output of a libnfs program for `path` in the export.
     fn ask(&self, program: &str, path: &str) -> Result<String> {
         let url = format!("nfs://127.0.0.1/srv{path}?version=3&nfsport=2049&mountport=2049");
-        setup::quietly(self.podman.command_inside(program).arg(url))
+        setup::run_captured(self.podman.command_inside(program).arg(url))
     }
 }
 

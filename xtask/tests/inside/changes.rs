@@ -7,7 +7,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
-use xtask::clients::nfs::{Auth, Call, Client, Outcome, data, failure, nfsstat3, outcome, record};
+use xtask::clients::nfs::{
+    Auth, Call, Client, Outcome, data, failed_status, nfsstat3, outcome, record,
+};
 use xtask::clients::sftp::{self, Sftp, SftpOptions};
 use xtask::machines::server::users;
 
@@ -193,7 +195,7 @@ fn stale_over_nfs(user: Option<u32>, change: Change) -> Result<()> {
             "READ after the end: {status:?}"
         );
     } else {
-        let status = failure(fresh)?;
+        let status = failed_status(fresh)?;
         ensure!(
             status == Some(nfsstat3::NFS3ERR_NOENT),
             "a fresh MNT: {status:?}"
@@ -224,7 +226,7 @@ fn stale_over_sftp(change: Change) -> Result<()> {
     // The scene's NFS server is not used.
     let scene = Scene::new(None)?;
     let (old, new) = (sample(1)?, sample(3)?);
-    let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
+    let mut session = Sftp::start(&SftpOptions::in_directory(scene.directory.path()))?;
     let large = session.open_read("one.iso/large")?;
     let list = session.open_dir("one.iso/sub")?;
     let other = session.open_read("other.iso/large")?;
@@ -233,7 +235,7 @@ fn stale_over_sftp(change: Change) -> Result<()> {
     change.happen(&scene.path("one.iso"), &new)?;
 
     for _ in 0..2 {
-        let failed = sftp::failure(session.fstat(&large))?;
+        let failed = sftp::failed_status(session.fstat(&large))?;
         ensure!(failed.is_some(), "FSTAT of a stale file succeeded");
         // Not every READ checks whether the image has changed. At least one of eight READs must fail, and each READ at the end of
         // the file.
@@ -242,20 +244,20 @@ fn stale_over_sftp(change: Change) -> Result<()> {
             for _ in 0..8 {
                 // A READ in another image in between must not get the error instead.
                 ensure!(session.read(&other, 0, 100)?.is_some());
-                failed = failed.or(sftp::failure(session.read(&large, 8 << 20, count))?);
+                failed = failed.or(sftp::failed_status(session.read(&large, 8 << 20, count))?);
             }
             ensure!(
                 failed.is_some(),
                 "no READ of {count} bytes of a stale file failed"
             );
             let end = old.large.len() as u64 - u64::from(count);
-            let failed = sftp::failure(session.read(&large, end, count))?;
+            let failed = sftp::failed_status(session.read(&large, end, count))?;
             ensure!(
                 failed.is_some(),
                 "READ of the last {count} bytes of a stale file succeeded"
             );
         }
-        let failed = sftp::failure(session.read_dir(&list))?;
+        let failed = sftp::failed_status(session.read_dir(&list))?;
         ensure!(failed.is_some(), "READDIR of a stale directory succeeded");
     }
     ensure!(session.read_file("other.iso/sub/deep/bottom")? == b"00002");
@@ -269,8 +271,8 @@ fn stale_over_sftp(change: Change) -> Result<()> {
     } else {
         let opened = session.open_read("one.iso/large");
         let failed = match opened {
-            Ok(handle) => sftp::failure(session.read(&handle, 8 << 20, 1 << 15))?,
-            Err(error) => sftp::failure::<()>(Err(error))?,
+            Ok(handle) => sftp::failed_status(session.read(&handle, 8 << 20, 1 << 15))?,
+            Err(error) => sftp::failed_status::<()>(Err(error))?,
         };
         ensure!(failed.is_some(), "READ of a missing part succeeded");
     }
@@ -284,7 +286,7 @@ fn stale_over_sftp(change: Change) -> Result<()> {
 #[test]
 fn idle_session_closes_removed_image() -> Result<()> {
     let scene = Scene::new(None)?;
-    let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
+    let mut session = Sftp::start(&SftpOptions::in_directory(scene.directory.path()))?;
     session.read_file("one.iso/name")?;
     Change::Removed.happen(&scene.path("one.iso"), &sample(3)?)?;
     wait_until_closed(session.process.pid(), scene.directory.path())
@@ -303,8 +305,8 @@ fn reads_beyond_truncated_image_fail_for_every_length() -> Result<()> {
         let status = status.with_context(|| format!("READ of {count} bytes over NFS"))?;
         ensure!(status == nfsstat3::NFS3ERR_IO, "{count} bytes: {status:?}");
     }
-    let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
-    let opened = sftp::failure(session.open_read("one.iso/large"))?;
+    let mut session = Sftp::start(&SftpOptions::in_directory(scene.directory.path()))?;
+    let opened = sftp::failed_status(session.open_read("one.iso/large"))?;
     ensure!(
         opened.is_some(),
         "a file that is not completely in the image was opened"

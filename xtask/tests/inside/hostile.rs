@@ -7,10 +7,10 @@ use cases::random::{Random, seed};
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use xtask::clients::nfs::{Call, Client, failure, nfsstat3};
+use xtask::clients::nfs::{Call, Client, failed_status, nfsstat3};
 use xtask::clients::sftp::{self, Sftp, SftpOptions};
 use xtask::machines::server::{public_dir, users};
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
 /// Limits on the objects explored in one image and the pages read of one directory. The clients check that each reply arrives
 /// within ten seconds.
@@ -23,12 +23,12 @@ const FIRST: usize = 16 * 2048;
 
 /// Number of damaged images per user over NFS.
 fn images() -> usize {
-    if full() { 1000 } else { 100 }
+    if is_full_run() { 1000 } else { 100 }
 }
 
 /// Number of damaged images over SFTP; fewer, because each path is resolved from the root.
 fn images_by_paths() -> usize {
-    if full() { 300 } else { 40 }
+    if is_full_run() { 300 } else { 40 }
 }
 
 /// The image of a tree with long names, links and deep directories.
@@ -87,7 +87,7 @@ fn damage(image: &[u8], random: &mut Random) -> Vec<u8> {
 }
 
 /// Replaces the image by rename, as an update does.
-fn put(dir: &Path, bytes: &[u8]) -> Result<()> {
+fn write_image(dir: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(dir.join("next"), bytes)?;
     fs::rename(dir.join("next"), dir.join("damaged.iso"))?;
     Ok(())
@@ -104,14 +104,14 @@ fn explore(client: &mut Client, root: Vec<u8>) -> Result<usize> {
         let size = match client.attr(&object) {
             Ok(attr) => attr.size,
             Err(error) => {
-                failure::<()>(Err(error))?;
+                failed_status::<()>(Err(error))?;
                 0
             }
         };
-        failure(client.read_link(&object))?;
+        failed_status(client.read_link(&object))?;
         for offset in [0, size / 2, size.saturating_sub(1), 3 << 30] {
-            failure(client.read(&object, offset, 64 << 10).map(drop))?;
-            failure(client.read(&object, offset, 1).map(drop))?;
+            failed_status(client.read(&object, offset, 64 << 10).map(drop))?;
+            failed_status(client.read(&object, offset, 1).map(drop))?;
         }
         for name in ["name", "..", "none"] {
             client.status(&Call::lookup(&object, name.as_bytes()))?;
@@ -124,7 +124,7 @@ fn explore(client: &mut Client, root: Vec<u8>) -> Result<usize> {
             let listed = match client.page(&call) {
                 Ok(listed) => listed,
                 Err(error) => {
-                    failure::<()>(Err(error))?;
+                    failed_status::<()>(Err(error))?;
                     break;
                 }
             };
@@ -176,12 +176,12 @@ fn damaged_entry_fails_over_nfs_and_sftp() -> Result<()> {
     let mut image = image_of(tree.path())?;
     loop_back(&mut image)?;
     let dir = public_dir()?;
-    put(dir.path(), &image)?;
+    write_image(dir.path(), &image)?;
     let server = serve(dir.path(), None)?;
     let path = dir.path().join("damaged.iso").display().to_string();
     let root = Client::connect(server.mount())?.mount(&path)?;
     let mut nfs = server.connect()?;
-    let mut sftp = Sftp::start(&SftpOptions::at(dir.path()))?;
+    let mut sftp = Sftp::start(&SftpOptions::in_directory(dir.path()))?;
     let by_nfs: Vec<_> = nfs
         .list(&root)?
         .into_iter()
@@ -200,7 +200,7 @@ fn damaged_entry_fails_over_nfs_and_sftp() -> Result<()> {
         sftp::Request::LStat(&path),
         sftp::Request::Open(&path, sftp::open::READ, sftp::Attrs::default()),
     ] {
-        let status = sftp.told(&request)?;
+        let status = sftp.error_status(&request)?;
         ensure!(
             status == Some(sftp::Status::FAILURE),
             "{request:?}: {status:?}"
@@ -216,7 +216,7 @@ fn damaged_images_give_errors_over_nfs() -> Result<()> {
     for user in users() {
         let dir = public_dir()?;
         fs::write(dir.path().join("other.iso"), &sample(2)?.image)?;
-        put(dir.path(), &image)?;
+        write_image(dir.path(), &image)?;
         let mut server = serve(dir.path(), user)?;
         let mut mount = Client::connect(server.mount())?;
         let path = dir.path().join("damaged.iso").display().to_string();
@@ -229,14 +229,14 @@ fn damaged_images_give_errors_over_nfs() -> Result<()> {
         let mut opened = 0;
         for number in 0..count {
             let mut random = Random::new(seed.wrapping_add(number as u64));
-            put(dir.path(), &damage(&image, &mut random))?;
+            write_image(dir.path(), &damage(&image, &mut random))?;
             let mut look = || match mount.mount(&path) {
                 Ok(root) => {
                     opened += 1;
                     explore(&mut client, root).map(drop)
                 }
                 Err(error) => {
-                    let status = failure::<()>(Err(error))?;
+                    let status = failed_status::<()>(Err(error))?;
                     let known = [
                         nfsstat3::NFS3ERR_INVAL,
                         nfsstat3::NFS3ERR_IO,
@@ -272,14 +272,14 @@ fn damaged_images_give_errors_over_sftp() -> Result<()> {
     let seed = seed();
     let dir = public_dir()?;
     fs::write(dir.path().join("other.iso"), &sample(2)?.image)?;
-    put(dir.path(), &image)?;
-    let mut session = Sftp::start(&SftpOptions::at(dir.path()))?;
+    write_image(dir.path(), &image)?;
+    let mut session = Sftp::start(&SftpOptions::in_directory(dir.path()))?;
     let whole = explore_by_paths(&mut session)?;
     ensure!(whole > 100, "only {whole} objects in the undamaged image");
     let before = session.process.rss_kib()?;
     for number in 0..images_by_paths() {
         let mut random = Random::new(seed.wrapping_add(number as u64));
-        put(dir.path(), &damage(&image, &mut random))?;
+        write_image(dir.path(), &damage(&image, &mut random))?;
         explore_by_paths(&mut session)
             .with_context(|| format!("mutation {number} of seed {seed}"))?;
     }
@@ -298,7 +298,7 @@ fn damaged_images_give_errors_over_sftp() -> Result<()> {
 fn value_of<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) => sftp::failure::<()>(Err(error)).map(|_| None),
+        Err(error) => sftp::failed_status::<()>(Err(error)).map(|_| None),
     }
 }
 
@@ -312,13 +312,13 @@ fn explore_by_paths(session: &mut Sftp) -> Result<usize> {
         if count > OBJECTS_MAX {
             break;
         }
-        sftp::failure(session.lstat(&path))?;
-        sftp::failure(session.stat(&path))?;
-        sftp::failure(session.read_link(&path))?;
-        sftp::failure(session.real_path(&path))?;
+        sftp::failed_status(session.lstat(&path))?;
+        sftp::failed_status(session.stat(&path))?;
+        sftp::failed_status(session.read_link(&path))?;
+        sftp::failed_status(session.real_path(&path))?;
         if let Some(file) = value_of(session.open_read(&path))? {
             for offset in [0, 100_000, 3 << 30] {
-                sftp::failure(session.read(&file, offset, 32 << 10))?;
+                sftp::failed_status(session.read(&file, offset, 32 << 10))?;
             }
             session.close(&file)?;
         }

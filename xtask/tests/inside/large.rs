@@ -29,7 +29,7 @@ struct Huge {
 
 impl Huge {
     fn new() -> Result<Self> {
-        setup::need(&[Package::XORRISO])?;
+        setup::install_packages(&[Package::XORRISO])?;
         let dir = public_dir()?;
         let (tree, directory) = (dir.path().join("tree"), dir.path().join("images"));
         fs::create_dir_all(&tree)?;
@@ -55,7 +55,7 @@ impl Huge {
             "-c",
             "xorriso -as mkisofs -quiet -R -iso-level 3 tree | dd of=images/huge.iso conv=sparse bs=1M status=none",
         ]);
-        setup::quietly(&mut make)?;
+        setup::run_captured(&mut make)?;
         fs::remove_file(path)?;
         Ok(Self {
             file,

@@ -106,7 +106,7 @@ fn thousand_images_are_served_with_bounded_memory() -> Result<()> {
 #[test]
 fn sftp_session_reads_thousand_images() -> Result<()> {
     let images = thousand()?;
-    let mut session = Sftp::start(&SftpOptions::at(images.path()))?;
+    let mut session = Sftp::start(&SftpOptions::in_directory(images.path()))?;
     session.read_file("0.iso/name")?;
     let before = session.process.rss_kib()?;
     for number in 0..COUNT {
@@ -125,7 +125,7 @@ fn sftp_session_reads_thousand_images() -> Result<()> {
     for number in 0..OPEN_MAX {
         handles.push(session.open_read(format!("{number}.iso/name"))?);
     }
-    ensure!(xtask::clients::sftp::failure(session.open_read("500.iso/name"))?.is_some());
+    ensure!(xtask::clients::sftp::failed_status(session.open_read("500.iso/name"))?.is_some());
     for (number, handle) in handles.iter().enumerate() {
         let data = session.read(handle, 0, 100)?.context("no bytes")?;
         ensure!(data == format!("{number:05}").as_bytes());

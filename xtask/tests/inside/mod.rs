@@ -63,12 +63,12 @@ fn small_tree(seed: u64) -> Result<TempDir> {
 
 /// Makes the image of a tree by xorriso.
 fn image_of(tree: &Path) -> Result<Vec<u8>> {
-    setup::need(&[Package::XORRISO])?;
+    setup::install_packages(&[Package::XORRISO])?;
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("made.iso");
     let mut xorriso = Command::new("xorriso");
     xorriso.args(["-as", "mkisofs", "-quiet", "-R", "-no-pad", "-o"]);
-    setup::quietly(xorriso.arg(&path).arg(tree))?;
+    setup::run_captured(xorriso.arg(&path).arg(tree))?;
     fs::read(&path).context("xorriso made no image")
 }
 

@@ -7,7 +7,8 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::Duration;
 use xtask::clients::nfs::{
-    Call, Client, How, Outcome, Set, body, failure, nfs3::ftype3, nfsstat3, stable_how, unpadded,
+    Call, Client, How, Outcome, Set, body, failed_status, nfs3::ftype3, nfsstat3, stable_how,
+    unpadded,
 };
 use xtask::clients::sftp::{self, Attrs, Sftp, SftpOptions};
 use xtask::machines::server::{Server, ServerOptions, users};
@@ -58,7 +59,7 @@ fn image_is_entered_by_mnt_not_lookup() -> Result<()> {
             ("plain/none", nfsstat3::NFS3ERR_NOTDIR),
             ("none.iso", nfsstat3::NFS3ERR_NOENT),
         ] {
-            let failed = failure(scene.mount(below))?;
+            let failed = failed_status(scene.mount(below))?;
             ensure!(failed == Some(status), "MNT of {below}: {failed:?}");
         }
         // MNT also accepts files, and follows symbolic links inside the image.
@@ -86,11 +87,11 @@ fn only_mnt_follows_links_to_images() -> Result<()> {
         for below in ["also.iso/sub", "whole.iso/sub", "dir/up.iso/sub"] {
             ensure!(scene.mount(below)? == sub, "MNT of {below}");
         }
-        let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
+        let mut session = Sftp::start(&SftpOptions::in_directory(scene.directory.path()))?;
         for path in ["also.iso/name", "whole.iso/name", "dir/up.iso/name"] {
-            let failed = sftp::failure(session.stat(path))?;
+            let failed = sftp::failed_status(session.stat(path))?;
             ensure!(failed.is_some(), "STAT of {path}");
-            let failed = sftp::failure(session.open_read(path))?;
+            let failed = sftp::failed_status(session.open_read(path))?;
             ensure!(failed.is_some(), "OPEN of {path}");
         }
         ensure!(session.read_file("dir/../one.iso/link")? == b"00001");
@@ -100,20 +101,20 @@ fn only_mnt_follows_links_to_images() -> Result<()> {
 
 #[test]
 fn udf_image_is_unsupported_over_nfs_and_sftp() -> Result<()> {
-    setup::need(&[Package::GENISOIMAGE])?;
+    setup::install_packages(&[Package::GENISOIMAGE])?;
     let tree = tempfile::tempdir()?;
     fs::write(tree.path().join("README.TXT"), "it says that this is UDF")?;
     for user in users() {
         let scene = Scene::new(user)?;
         let mut make = Command::new("genisoimage");
         make.args(["-quiet", "-udf", "-o"]);
-        setup::quietly(make.arg(scene.path("udf.iso")).arg(tree.path()))?;
-        let failed = failure(scene.mount("udf.iso"))?;
+        setup::run_captured(make.arg(scene.path("udf.iso")).arg(tree.path()))?;
+        let failed = failed_status(scene.mount("udf.iso"))?;
         ensure!(failed == Some(nfsstat3::NFS3ERR_NOTSUPP), "{failed:?}");
         scene.server.wait_for_line("UDF", Duration::from_secs(10))?;
-        let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
+        let mut session = Sftp::start(&SftpOptions::in_directory(scene.directory.path()))?;
         for path in ["udf.iso/README.TXT", "udf.iso/none"] {
-            let failed = sftp::failure(session.stat(path))?;
+            let failed = sftp::failed_status(session.stat(path))?;
             ensure!(
                 failed == Some(sftp::Status::OP_UNSUPPORTED),
                 "STAT of {path}: {failed:?}"
@@ -136,7 +137,7 @@ fn mount_version_1_refuses_handles_inside_images() -> Result<()> {
         let Outcome::Success(results) = outcome else {
             anyhow::bail!("MNT was answered {outcome:?}")
         };
-        let status = body(call.place, results)?.status()?;
+        let status = body(call.procedure, results)?.status()?;
         ensure!(status == nfsstat3::NFS3ERR_SERVERFAULT, "{status:?}");
         scene
             .server
@@ -155,7 +156,7 @@ fn without_the_option_images_are_files() -> Result<()> {
     let mut client = Client::connect(server.mount())?;
     let file = client.mount(&path)?;
     ensure!(server.connect()?.attr(&file)?.type_ == ftype3::NF3REG);
-    let failed = failure(client.mount(&format!("{path}/sub")))?;
+    let failed = failed_status(client.mount(&format!("{path}/sub")))?;
     ensure!(failed == Some(nfsstat3::NFS3ERR_NOTDIR), "{failed:?}");
     Ok(())
 }
@@ -215,7 +216,7 @@ fn nfs_changes_inside_image_fail_on_rw_export() -> Result<()> {
     ] {
         let status = client.status(&call)?;
         if status != nfsstat3::NFS3ERR_ROFS {
-            let (_, _, number) = call.place;
+            let (_, _, number) = call.procedure;
             wrong.push((number, status));
         }
     }
@@ -230,7 +231,7 @@ fn nfs_changes_inside_image_fail_on_rw_export() -> Result<()> {
 #[test]
 fn sftp_changes_inside_image_fail_with_reason() -> Result<()> {
     let scene = Scene::new(None)?;
-    let mut session = Sftp::start(&SftpOptions::at(scene.directory.path()))?;
+    let mut session = Sftp::start(&SftpOptions::in_directory(scene.directory.path()))?;
     for (request, result) in [
         ("OPEN", session.create("one.iso/new").map(drop)),
         ("MKDIR", session.mkdir("one.iso/new", Attrs::mode(0o600))),

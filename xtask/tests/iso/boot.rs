@@ -87,14 +87,14 @@ const LAYOUTS: [(&str, &[&str], &str); 8] = [
 const LEFT_OUT: &str = "left out: an unknown layout, or a path that iPXE may split";
 
 /// Makes an image in which every file contains its own path.
-fn make(image: &Path, files: &[&str]) -> Result<()> {
+fn write_image(image: &Path, files: &[&str]) -> Result<()> {
     let tree = tempfile::tempdir()?;
     for file in files {
         let path = tree.path().join(file);
         fs::create_dir_all(path.parent().context("no parent")?)?;
         fs::write(path, file)?;
     }
-    xtask::machines::iso::make(ROCK_RIDGE[0], tree.path(), image)
+    xtask::machines::iso::write_image(ROCK_RIDGE[0], tree.path(), image)
 }
 
 /// Starts a server with `--isos dir`. Returns the server and its standard output, which a shell redirects to a file.
@@ -106,7 +106,7 @@ fn serve(arch: Arch, role: &'static str, dir: &Path) -> Result<(Server, String)>
         arch,
         role,
         arguments: vec!["--isos".into(), dir.display().to_string()],
-        through: ["sh", "-c", &script, "sh"].map(String::from).to_vec(),
+        wrapper: ["sh", "-c", &script, "sh"].map(String::from).to_vec(),
         ..ServerOptions::default()
     })?;
     let text = fs::read_to_string(&file)?;
@@ -115,10 +115,10 @@ fn serve(arch: Arch, role: &'static str, dir: &Path) -> Result<(Server, String)>
 
 #[test]
 fn printed_script_names_existing_files_for_every_layout() -> Result<()> {
-    setup::need(&[Package::XORRISO, Package::LIBNFS])?;
+    setup::install_packages(&[Package::XORRISO, Package::LIBNFS])?;
     let dir = public_dir()?;
     for (name, files, _) in LAYOUTS {
-        make(&dir.path().join(name), files)?;
+        write_image(&dir.path().join(name), files)?;
     }
     fs::write(dir.path().join("no image"), "")?;
     fs::create_dir(dir.path().join("directory"))?;
@@ -155,7 +155,7 @@ fn printed_script_names_existing_files_for_every_layout() -> Result<()> {
 
 #[test]
 fn images_that_cannot_be_booted_are_left_out() -> Result<()> {
-    setup::need(&[Package::XORRISO])?;
+    setup::install_packages(&[Package::XORRISO])?;
     let dir = public_dir()?;
     let live = &["live/vmlinuz", "live/initrd.img"];
     // Each name has a character that would end a word, a URI path, an option or a line in iPXE's script.
@@ -168,14 +168,14 @@ fn images_that_cannot_be_booted_are_left_out() -> Result<()> {
         "a%20b.iso",
     ];
     for name in names {
-        make(&dir.path().join(name), live)?;
+        write_image(&dir.path().join(name), live)?;
     }
-    make(&dir.path().join("x\nkernel evil.iso"), live)?;
-    make(
+    write_image(&dir.path().join("x\nkernel evil.iso"), live)?;
+    write_image(
         &dir.path().join("other.iso"),
         &["boot/vmlinuz", "boot/initrd"],
     )?;
-    make(
+    write_image(
         &dir.path().join("odd-kernel.iso"),
         &["live/vmlinuz x=y", "live/initrd.img"],
     )?;
@@ -193,10 +193,10 @@ fn images_that_cannot_be_booted_are_left_out() -> Result<()> {
 
 #[test]
 fn damaged_images_are_reported_and_others_served() -> Result<()> {
-    setup::need(&[Package::XORRISO])?;
+    setup::install_packages(&[Package::XORRISO])?;
     let dir = public_dir()?;
     let path = |name: &str| dir.path().join(name);
-    make(&path("good.iso"), &["live/vmlinuz", "live/initrd.img"])?;
+    write_image(&path("good.iso"), &["live/vmlinuz", "live/initrd.img"])?;
     fs::write(path("text.iso"), vec![b'x'; 100_000])?;
     fs::copy(path("good.iso"), path("short.iso"))?;
     // The truncation removes the first directory.
@@ -226,8 +226,8 @@ fn damaged_images_are_reported_and_others_served() -> Result<()> {
 #[test]
 fn unwritable_script_is_an_error() -> Result<()> {
     let dir = public_dir()?;
-    setup::need(&[Package::XORRISO])?;
-    make(
+    setup::install_packages(&[Package::XORRISO])?;
+    write_image(
         &dir.path().join("a.iso"),
         &["live/vmlinuz", "live/initrd.img"],
     )?;

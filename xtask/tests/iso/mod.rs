@@ -17,7 +17,7 @@ use xtask::machines::server::binary;
 
 /// The attributes of an entry in the output of `ls`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Entry {
+struct Attributes {
     mode: String,
     owner: (u32, u32),
     size: u64,
@@ -25,7 +25,7 @@ struct Entry {
     target: Option<String>,
 }
 
-type Tree = BTreeMap<String, Entry>;
+type Tree = BTreeMap<String, Attributes>;
 
 fn run(arch: Arch, words: &[&str]) -> Result<Output> {
     let mut command = Command::new(binary(arch)?);
@@ -45,7 +45,7 @@ fn run_ok(arch: Arch, words: &[&str]) -> Result<Vec<u8>> {
 }
 
 /// Lists a directory of an image.
-fn list(arch: Arch, image: &Path, path: &str) -> Result<Vec<(String, Entry)>> {
+fn list(arch: Arch, image: &Path, path: &str) -> Result<Vec<(String, Attributes)>> {
     let target = format!("{}{path}", image.display());
     let text = String::from_utf8(run_ok(arch, &["ls", &target])?)?;
     text.lines()
@@ -53,7 +53,7 @@ fn list(arch: Arch, image: &Path, path: &str) -> Result<Vec<(String, Entry)>> {
         .collect()
 }
 
-fn entry(line: &str) -> Result<(String, Entry)> {
+fn entry(line: &str) -> Result<(String, Attributes)> {
     let mut remaining = line;
     let mut columns = Vec::new();
     for _ in 0..8 {
@@ -67,7 +67,7 @@ fn entry(line: &str) -> Result<(String, Entry)> {
         None => (remaining, None),
     };
     let name = unescaped(name)?;
-    let entry = Entry {
+    let entry = Attributes {
         mode: columns[0].to_owned(),
         owner: (columns[2].parse()?, columns[3].parse()?),
         size: columns[4].parse()?,
@@ -174,7 +174,7 @@ fn source(root: &Path) -> Result<Tree> {
             let name = path.strip_prefix(root)?.to_string_lossy().into_owned();
             tree.insert(
                 format!("/{name}"),
-                Entry {
+                Attributes {
                     mode,
                     owner: (stat.uid(), stat.gid()),
                     size,

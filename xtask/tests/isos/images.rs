@@ -10,8 +10,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
-use xtask::machines::iso::{ROCK_RIDGE, SHIPPED, huge, make, sample, shipped};
-use xtask::setup::{self, Package, quietly};
+use xtask::machines::iso::{ROCK_RIDGE, SHIPPED, huge, sample, unpack_package, write_image};
+use xtask::setup::{self, Package, run_captured};
 
 /// Names of the images whose contents are compared with Linux' view.
 pub const IMAGES: [&str; 17] = [
@@ -51,7 +51,7 @@ pub fn all(directory: &Path) -> Result<()> {
     for (program, name) in ROCK_RIDGE.into_iter().zip(IMAGES) {
         // genisoimage writes longer link targets in a form that no reader accepts.
         let tree = if program[0] == "xorriso" { &far } else { &near };
-        make(program, tree.path(), &path(name))?;
+        write_image(program, tree.path(), &path(name))?;
     }
     plain(&path)?;
     odd(&path("odd.iso"))?;
@@ -62,7 +62,7 @@ pub fn all(directory: &Path) -> Result<()> {
     fs::create_dir(path(parent))?;
     huge(&path(parent), name)?;
     for (package, file, name) in SHIPPED {
-        let from = shipped(package)?.join(file);
+        let from = unpack_package(package)?.join(file);
         fs::copy(&from, path(name)).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     Ok(())
@@ -97,12 +97,12 @@ fn plain(path: &impl Fn(&str) -> PathBuf) -> Result<()> {
             "-hidden",
             "hidden.txt",
         ];
-        make(&program, tree.path(), &path(&format!("level-{level}.iso")))?;
+        write_image(&program, tree.path(), &path(&format!("level-{level}.iso")))?;
     }
     let joliet = ["genisoimage", "-quiet", "-input-charset", "utf-8", "-J"];
-    make(&joliet, tree.path(), &path("joliet.iso"))?;
+    write_image(&joliet, tree.path(), &path("joliet.iso"))?;
     let with_udf = [&joliet[..], &["-joliet-long", "-udf"]].concat();
-    make(&with_udf, tree.path(), &path("with-udf.iso"))
+    write_image(&with_udf, tree.path(), &path("with-udf.iso"))
 }
 
 /// An image with special files, owners, times, and hard links.
@@ -149,7 +149,7 @@ fn odd(image: &Path) -> Result<()> {
     genisoimage
         .env("TZ", "IST-5:30")
         .args(["-quiet", "-R", "-cache-inodes", "-o"]);
-    quietly(genisoimage.args([image, tree.path()]))?;
+    run_captured(genisoimage.args([image, tree.path()]))?;
     Ok(())
 }
 
@@ -158,7 +158,7 @@ fn grown(image: &Path) -> Result<()> {
     let tree = tempfile::tempdir()?;
     fs::write(tree.path().join("first"), "first")?;
     fs::write(tree.path().join("both"), "as it was")?;
-    make(ROCK_RIDGE[0], tree.path(), image)?;
+    write_image(ROCK_RIDGE[0], tree.path(), image)?;
     fs::write(tree.path().join("both"), "as it became")?;
     let mut xorriso = Command::new("xorriso");
     xorriso
@@ -168,7 +168,7 @@ fn grown(image: &Path) -> Result<()> {
     xorriso
         .arg(tree.path().join("both"))
         .args(["/both", "-commit"]);
-    quietly(&mut xorriso)?;
+    run_captured(&mut xorriso)?;
     Ok(())
 }
 
@@ -181,7 +181,7 @@ fn crowd(image: &Path, each: usize) -> Result<()> {
         let content = number.to_string().repeat(usize::from(number % 20 == 0));
         fs::write(directory.join(crowded(number)), content)?;
     }
-    make(ROCK_RIDGE[1], tree.path(), image)
+    write_image(ROCK_RIDGE[1], tree.path(), image)
 }
 
 /// The name of file `number` in a crowd image.
@@ -191,7 +191,7 @@ pub fn crowded(number: usize) -> String {
 
 /// Makes the image of a Debian live system whose init is the script `init`. Returns the SHA-256 of its squashfs file.
 pub fn live(image: &Path, init: &str) -> Result<String> {
-    setup::need(&[Package::SQUASHFS_TOOLS, Package::BUSYBOX, Package::XORRISO])?;
+    setup::install_packages(&[Package::SQUASHFS_TOOLS, Package::BUSYBOX, Package::XORRISO])?;
     let work = tempfile::tempdir()?;
     let (root, tree) = (work.path().join("root"), work.path().join("tree"));
     for directory in [
@@ -208,9 +208,9 @@ pub fn live(image: &Path, init: &str) -> Result<String> {
     let mut mksquashfs = Command::new("mksquashfs");
     let squashfs = tree.join("live/filesystem.squashfs");
     mksquashfs.arg(&root).arg(&squashfs);
-    quietly(mksquashfs.args(["-quiet", "-no-progress", "-all-root"]))?;
-    make(ROCK_RIDGE[1], &tree, image)?;
-    let sum = quietly(Command::new("sha256sum").arg(squashfs))?;
+    run_captured(mksquashfs.args(["-quiet", "-no-progress", "-all-root"]))?;
+    write_image(ROCK_RIDGE[1], &tree, image)?;
+    let sum = run_captured(Command::new("sha256sum").arg(squashfs))?;
     let (sum, _) = sum.split_once(' ').context("sha256sum printed no sum")?;
     Ok(sum.into())
 }

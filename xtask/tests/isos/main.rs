@@ -25,9 +25,12 @@ type Other = fn(&mut World) -> Result<()>;
 
 /// Tests that are not run for every image.
 const OTHERS: &[(&str, Other)] = &[
-    ("a_directory_of_20000_is_listed", same::a_crowd),
-    ("a_directory_of_an_image_is_mounted", same::a_directory),
-    ("one_image_alone_is_exported", same::one_image),
+    ("a_directory_of_20000_is_listed", same::compare_crowd),
+    (
+        "a_directory_of_an_image_is_mounted",
+        same::compare_directory,
+    ),
+    ("one_image_alone_is_exported", same::compare_single_image),
     ("nfsmount_mounts_an_image", live::by_nfsmount),
     ("live_boot_starts_a_system_from_an_image", live::as_it_is),
     ("nfs_reads_anywhere_with_flat_memory", reads::over_nfs),

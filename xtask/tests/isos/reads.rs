@@ -8,7 +8,7 @@ use xtask::build::{self, Arch};
 use xtask::clients::sshfs::{Listening, Sshfs};
 use xtask::machines::mounts;
 use xtask::machines::server::{binary, children, status_field};
-use xtask::setup::{self, Package, quietly};
+use xtask::setup::{self, Package, run_captured};
 
 use crate::images::HUGE;
 use crate::world::World;
@@ -31,7 +31,7 @@ fn parse_reads(text: &str) -> Result<(String, u64)> {
 /// Runs `exercise reads` on this host.
 fn reads(file: &Path, count: &str) -> Result<(String, u64)> {
     let mut exercise = Command::new(build::program("exercise")?);
-    parse_reads(&quietly(
+    parse_reads(&run_captured(
         exercise.arg("reads").arg(file).args(["--count", count]),
     )?)
 }
@@ -72,7 +72,7 @@ pub fn over_nfs(world: &mut World) -> Result<()> {
 
 /// This host reads a file in an image that sshfs has mounted.
 pub fn over_sshfs(world: &mut World) -> Result<()> {
-    setup::need(&[Package::SSHFS])?;
+    setup::install_packages(&[Package::SSHFS])?;
     let root = world.images.path().to_owned();
     let source = source(world);
     mounts::private("sshfs", move || {
@@ -85,7 +85,7 @@ pub fn over_sshfs(world: &mut World) -> Result<()> {
         let server = *children(listening.pid())?.first().context("no session")?;
         let mut costs = Vec::new();
         for count in [FEW, COUNT] {
-            let (sum, _) = reads(&sshfs.at.join("huge"), count)?;
+            let (sum, _) = reads(&sshfs.mount_point.join("huge"), count)?;
             let (expected, _) = reads(&source, count)?;
             ensure!(sum == expected, "the client read wrong data");
             costs.push((

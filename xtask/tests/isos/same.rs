@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::build::Arch;
-use xtask::clients::inventory::{Thing, differences, sum, without_more};
-use xtask::clients::sftp::{Entry, READ_MAX, Sftp, SftpOptions};
+use xtask::clients::inventory::{Object, differences, sum, without_more};
+use xtask::clients::sftp::{NameEntry, READ_MAX, Sftp, SftpOptions};
 use xtask::machines::server::{Server, ServerOptions};
 
 use crate::images::{CROWD, CROWD_COUNT, crowded};
@@ -14,7 +14,7 @@ use crate::world::{World, serving};
 /// Compares an image over NFS with Linux' view.
 pub fn over_nfs(world: &mut World, image: &str) -> Result<()> {
     let path = world.images.path().join(image);
-    let ours = world.mounted("ro,nolock", &path)?;
+    let ours = world.list_mounted("ro,nolock", &path)?;
     let linux = world.linux(image)?;
     compare(&linux, &ours)
 }
@@ -27,14 +27,14 @@ pub fn by_i686(world: &mut World, image: &str) -> Result<()> {
     };
     let server = world.serve(options)?;
     let path = world.images.path().join(image);
-    let ours = world.mounted(&ports_of(&server), &path)?;
+    let ours = world.list_mounted(&ports_of(&server), &path)?;
     let linux = world.linux(image)?;
     compare(&linux, &ours)?;
     over_sftp(world, image, Arch::I686)
 }
 
 /// Mounts a directory inside an image, and compares it with Linux' view.
-pub fn a_directory(world: &mut World) -> Result<()> {
+pub fn compare_directory(world: &mut World) -> Result<()> {
     let image = "xorriso.iso";
     let linux = world.linux(image)?;
     // Linux' inventory of the whole image has this prefix on the paths in the directory.
@@ -42,7 +42,7 @@ pub fn a_directory(world: &mut World) -> Result<()> {
     let strip = |line: &String| line.strip_prefix(below).map(str::to_owned);
     let mut expected: Vec<String> = linux.iter().filter_map(strip).collect();
     let path = world.images.path().join(image).join("a/b/c");
-    let mut ours = world.mounted("ro,nolock", &path)?;
+    let mut ours = world.list_mounted("ro,nolock", &path)?;
     ours.retain(|line| !line.starts_with('\t'));
     expected.sort();
     ensure!(
@@ -54,7 +54,7 @@ pub fn a_directory(world: &mut World) -> Result<()> {
 }
 
 /// A directory of 20,000 files: READDIR, READDIRPLUS and SFTP's READDIR must list each file once.
-pub fn a_crowd(world: &mut World) -> Result<()> {
+pub fn compare_crowd(world: &mut World) -> Result<()> {
     let image = world.images.path().join(CROWD);
     let expected: Vec<String> = (0..CROWD_COUNT).map(crowded).collect();
     let check = |protocol: &str, mut names: Vec<String>| {
@@ -82,14 +82,14 @@ pub fn a_crowd(world: &mut World) -> Result<()> {
 }
 
 /// An export that is a single image has the image's contents, and nothing of the directory around it.
-pub fn one_image(world: &mut World) -> Result<()> {
+pub fn compare_single_image(world: &mut World) -> Result<()> {
     let image = world.images.path().join("xorriso.iso");
     let options = ServerOptions {
         exports: vec![format!("{}:no_root_squash", image.display())],
         ..ServerOptions::default()
     };
     let server = world.serve(options)?;
-    let ours = world.mounted(&ports_of(&server), &image)?;
+    let ours = world.list_mounted(&ports_of(&server), &image)?;
     let linux = world.linux("xorriso.iso")?;
     compare(&linux, &ours)
 }
@@ -117,7 +117,7 @@ fn compare(linux: &[String], ours: &[String]) -> Result<()> {
 pub fn over_sftp(world: &mut World, image: &str, arch: Arch) -> Result<()> {
     let linux = world.linux(image)?;
     let linux: Vec<String> = linux.iter().map(|line| without_more(line)).collect();
-    let mut client = Sftp::start(&SftpOptions::default().by(arch))?;
+    let mut client = Sftp::start(&SftpOptions::default().with_arch(arch))?;
     let root = world.images.path().join(image);
     compare(&linux, &walk(&mut client, &root)?)
 }
@@ -137,16 +137,16 @@ fn walk(client: &mut Sftp, root: &Path) -> Result<Vec<String>> {
                 name if directory.is_empty() => name.to_vec(),
                 name => [&directory[..], b"/", name].concat(),
             };
-            let thing = thing(client, &[&root[..], &path].concat(), &entry)
+            let object = object(client, &[&root[..], &path].concat(), &entry)
                 .with_context(|| format!("{}", path.escape_ascii()))?;
             if entry.name == b"." {
-                lines.push(thing.line(&path));
+                lines.push(object.line(&path));
                 continue;
             }
-            if thing.kind == 'd' {
+            if object.kind == 'd' {
                 directories.push(path);
             } else {
-                lines.push(thing.line(&path));
+                lines.push(object.line(&path));
             }
         }
     }
@@ -155,7 +155,7 @@ fn walk(client: &mut Sftp, root: &Path) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-fn thing(client: &mut Sftp, path: &[u8], entry: &Entry) -> Result<Thing> {
+fn object(client: &mut Sftp, path: &[u8], entry: &NameEntry) -> Result<Object> {
     let attrs = &entry.attrs;
     let mode = attrs.mode.context("no mode")?;
     let (read, written) = attrs.times.context("no times")?;
@@ -172,7 +172,7 @@ fn thing(client: &mut Sftp, path: &[u8], entry: &Entry) -> Result<Thing> {
         _ if size == 0 => ('f', String::new()),
         _ => ('f', content(client, path, size)?),
     };
-    Ok(Thing {
+    Ok(Object {
         kind,
         mode: mode & 0o7777,
         links: links.parse()?,

@@ -34,7 +34,7 @@ pub struct World {
 impl World {
     /// Builds the files, fetches packages, makes the images, starts the server and boots the guest.
     pub fn new() -> Result<Self> {
-        setup::need(&[Package::IPROUTE2, Package::NFS_COMMON])?;
+        setup::install_packages(&[Package::IPROUTE2, Package::NFS_COMMON])?;
         // Downloads everything first: the namespace has no connection to the Internet.
         qemu::prepare(MACHINE)?;
         qemu::prepare(live::MACHINE)?;
@@ -53,7 +53,7 @@ impl World {
         let namespace = Namespace::new()?;
         let (server, mut guest) =
             namespace.run(|| Ok((Server::start(options)?, Guest::boot(MACHINE)?)))?;
-        guest.sh(&format!(
+        guest.run_ok(&format!(
             "set -e; mkdir -p /images /linux /inside
             mount -o ro,nolock {HOST}:{} /images",
             images.path().display()
@@ -84,7 +84,7 @@ impl World {
         if let Some(lines) = self.linux.get(image) {
             return Ok(lines.clone());
         }
-        let text = self.guest.sh(&format!(
+        let text = self.guest.run_ok(&format!(
             "set -e; mount -t iso9660 -o loop,ro '/images/{image}' /linux
             trap 'umount /linux' EXIT
             exercise inventory /linux"
@@ -95,14 +95,14 @@ impl World {
     }
 
     /// The inventory of an export that the guest mounts over NFS.
-    pub fn mounted(&mut self, options: &str, path: &Path) -> Result<Vec<String>> {
+    pub fn list_mounted(&mut self, options: &str, path: &Path) -> Result<Vec<String>> {
         let text = self.in_mount(options, path, "exercise inventory .")?;
         Ok(text.lines().map(str::to_owned).collect())
     }
 
     /// Mounts an export in the guest, runs a script in it that must succeed, and unmounts the export.
     pub fn in_mount(&mut self, options: &str, path: &Path, script: &str) -> Result<String> {
-        self.guest.sh(&format!(
+        self.guest.run_ok(&format!(
             "set -e; mount -o {options} '{HOST}:{}' /inside
             trap 'cd /; umount /inside' EXIT
             cd /inside; {script}",

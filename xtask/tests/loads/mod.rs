@@ -44,7 +44,7 @@ fn shipped_file_and_linked_file_have_equal_memory() -> Result<()> {
 }
 
 /// A copy of the file with one header field changed.
-fn with(file: &[u8], field: &Field, change: impl FnOnce(u64) -> u64) -> Vec<u8> {
+fn with_field(file: &[u8], field: &Field, change: impl FnOnce(u64) -> u64) -> Vec<u8> {
     let mut file = file.to_vec();
     let bytes = change(field.value).to_le_bytes();
     file[field.range.clone()].copy_from_slice(&bytes[..field.range.len()]);
@@ -80,38 +80,50 @@ fn modified_files_are_detected() -> Result<()> {
             ("machine differs", flipped(&file, 18)?),
             (
                 "entry point differs",
-                with(&file, &headers.entry, |entry| entry + 4),
+                with_field(&file, &headers.entry, |entry| entry + 4),
             ),
             (
                 "not in an executable segment",
-                with(&file, &headers.entry, |_| ro.address.value),
+                with_field(&file, &headers.entry, |_| ro.address.value),
             ),
-            ("permissions differ", with(&file, &ro.flags, |_| 0)),
+            ("permissions differ", with_field(&file, &ro.flags, |_| 0)),
             (
                 "is writable and executable",
-                with(&file, &rx.flags, |flags| flags | PF_W),
+                with_field(&file, &rx.flags, |flags| flags | PF_W),
             ),
             (
                 "is writable and executable",
-                with(&file, &rw.flags, |flags| flags | PF_X),
+                with_field(&file, &rw.flags, |flags| flags | PF_X),
             ),
             (
                 "stack is executable",
-                with(&file, &stack.flags, |flags| flags | PF_X),
+                with_field(&file, &stack.flags, |flags| flags | PF_X),
             ),
             (
                 "address differs",
-                with(&file, &rw.address, |address| address + 65536),
+                with_field(&file, &rw.address, |address| address + 65536),
             ),
             (
                 "shares a page",
-                with(&file, &rx.address, |_| ro.address.value + rx.offset.value),
+                with_field(&file, &rx.address, |_| ro.address.value + rx.offset.value),
             ),
-            ("length differs", with(&file, &rw.in_memory, |len| len - 1)),
-            ("length differs", with(&file, &rw.in_memory, |len| len + 1)),
+            (
+                "length differs",
+                with_field(&file, &rw.in_memory, |len| len - 1),
+            ),
+            (
+                "length differs",
+                with_field(&file, &rw.in_memory, |len| len + 1),
+            ),
             // The last byte of the segment's data in the file is not zero.
-            ("byte differs", with(&file, &rw.in_file, |len| len - 1)),
-            ("the file ends", with(&file, &rw.in_file, |len| len + 1)),
+            (
+                "byte differs",
+                with_field(&file, &rw.in_file, |len| len - 1),
+            ),
+            (
+                "the file ends",
+                with_field(&file, &rw.in_file, |len| len + 1),
+            ),
             ("the file ends", file[..file.len() - 1].to_vec()),
         ];
         for (number, (expected, faulty)) in faults.iter().enumerate() {

@@ -1,12 +1,12 @@
 //! Several hosts on bridged links, with avahi and python-zeroconf as peers. Our own packets that come back are no conflict.
 
-use super::world::{Avahi, Running};
+use super::world::{Avahi, Process};
 use anyhow::{Context as _, Result, ensure};
 use simple_dns::rdata::RData;
 use std::net::Ipv4Addr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use xtask::clients::dns::{self, Asker, TYPE};
+use xtask::clients::dns::{self, Querier, TYPE};
 use xtask::machines::server::{Namespace, ip};
 use xtask::setup::{self, Package, PythonPackage};
 
@@ -21,7 +21,7 @@ struct Bridges {
 impl Bridges {
     /// Creates `count` separate bridges.
     fn new(count: usize) -> Result<Self> {
-        setup::need(&[
+        setup::install_packages(&[
             Package::IPROUTE2,
             Package::AVAHI,
             Package::AVAHI_UTILS,
@@ -61,14 +61,17 @@ impl Bridges {
         ))?;
         ip(&format!("-n {switch} link set {port} master br{bridge} up"))?;
         let without_dad = format!("echo 0 > /proc/sys/net/ipv6/conf/{eth}/accept_dad");
-        setup::quietly(host.command("sh").args(["-c", &without_dad]))?;
+        setup::run_captured(host.command("sh").args(["-c", &without_dad]))?;
         ip(&format!("-n {name} addr add {address}/24 dev {eth}"))?;
         ip(&format!("-n {name} link set {eth} up"))?;
         // Route for programs that do not choose an interface themselves.
-        setup::quietly(
-            host.command("ip")
-                .args(["route", "replace", "224.0.0.0/4", "dev", eth]),
-        )?;
+        setup::run_captured(host.command("ip").args([
+            "route",
+            "replace",
+            "224.0.0.0/4",
+            "dev",
+            eth,
+        ]))?;
         Ok(())
     }
 
@@ -82,7 +85,7 @@ impl Bridges {
 
 fn without_ipv6(host: &Namespace) -> Result<()> {
     let disable = "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6";
-    setup::quietly(host.command("sh").args(["-c", disable])).map(drop)
+    setup::run_captured(host.command("sh").args(["-c", disable])).map(drop)
 }
 
 /// Two hosts without IPv6. For AAAA, our responder sends an NSEC record, so that the resolver need not wait; avahi sends nothing.
@@ -96,23 +99,23 @@ fn missing_ipv6_address_is_denied_by_nsec() -> Result<()> {
     );
     without_ipv6(&ours)?;
     without_ipv6(&theirs)?;
-    let _avahi = Avahi::on(&theirs, "other", false, scratch.path())?;
-    let responder = Running::responder(&ours, &["--name", "box"])?;
+    let _avahi = Avahi::start_ipv4_only(&theirs, "other", scratch.path())?;
+    let responder = Process::responder(&ours, &["--name", "box"])?;
     responder.wait_for("announced box.local")?;
     // Waits until the unsolicited announcements are over.
     sleep(Duration::from_secs(3));
-    let member = client.run(|| Asker::member(address))?;
-    let stranger = client.run(|| Asker::stranger(address))?;
-    for (kind_of_asker, asker) in [("multicast DNS", &member), ("legacy", &stranger)] {
+    let member = client.run(|| Querier::with_mdns_port(address))?;
+    let stranger = client.run(|| Querier::one_shot(address))?;
+    for (kind_of_asker, querier) in [("multicast DNS", &member), ("legacy", &stranger)] {
         let mut waited = Vec::new();
         for host in ["box.local", "other.local"] {
             let ask = |kind| {
-                asker.send(&dns::query(1, &[(host, kind)], false))?;
+                querier.send(&dns::query(1, &[(host, kind)]))?;
                 let is_answer = |message: &dns::Message| {
                     let mut about = message.records.iter().map(|it| it.name.to_string());
                     message.is_response && about.any(|name| name == host)
                 };
-                asker.wait_for(LOOKUP, is_answer)
+                querier.wait_for(LOOKUP, is_answer)
             };
             let (message, _) =
                 ask(TYPE::A)?.with_context(|| format!("no answer with the A record of {host}"))?;
@@ -148,7 +151,7 @@ fn missing_ipv6_address_is_denied_by_nsec() -> Result<()> {
 const SERVICE: &str = "_sftp-ssh._tcp";
 
 /// Announces a service by python-zeroconf until it is dropped.
-fn zeroconf_announces(host: &Namespace, address: Ipv4Addr) -> Result<Running> {
+fn zeroconf_announces(host: &Namespace, address: Ipv4Addr) -> Result<Process> {
     let script = "import socket, sys, time\n\
         from zeroconf import ServiceInfo, Zeroconf\n\
         kind, address = sys.argv[1] + '.local.', sys.argv[2]\n\
@@ -161,7 +164,7 @@ fn zeroconf_announces(host: &Namespace, address: Ipv4Addr) -> Result<Running> {
     python
         .env("PYTHONPATH", PythonPackage::ZEROCONF.path()?)
         .args(["-c", script, SERVICE, &address.to_string()]);
-    let watch = Running::printing(python)?;
+    let watch = Process::printing(python)?;
     watch.wait_for("announced")?;
     Ok(watch)
 }
@@ -177,14 +180,14 @@ fn each_link_sees_its_own_address() -> Result<()> {
     let python = Namespace::new()?;
     let python_address = Ipv4Addr::new(198, 51, 100, 3);
     bridges.plug(&python, "eth0", python_address, 1)?;
-    let avahi = Avahi::on(&theirs, "other", true, scratch.path())?;
+    let avahi = Avahi::start_on(&theirs, "other", scratch.path())?;
     let _published = avahi.publish(&["bird", SERVICE, "2223", "by=avahi"])?;
     let _snake = zeroconf_announces(&python, python_address)?;
     let words = ["--name", "box", "--service", "ship,_sftp-ssh._tcp,22,by=us"];
-    let responder = Running::responder(&ours, &words)?;
+    let responder = Process::responder(&ours, &words)?;
     responder.wait_for("announced box.local")?;
     // avahi lists our service and its own, with addresses of its own link and in both families, and nothing of the second link.
-    let seen = avahi.see(
+    let seen = avahi.wait_for_output(
         &["avahi-browse", "-rtp", SERVICE],
         &[
             "=;eth0;IPv4;ship;SFTP File Transfer;local;box.local;192.0.2.1;22;\"by=us\"",
@@ -197,7 +200,7 @@ fn each_link_sees_its_own_address() -> Result<()> {
         "{seen}"
     );
     // Our browser lists all services, each with its interface.
-    let watch = Running::browser(&ours, &["-r", "-p", "-k", SERVICE])?;
+    let watch = Process::browser(&ours, &["-r", "-p", "-k", SERVICE])?;
     watch.wait_for_all(&[
         "=;eth0;IPv4;bird;_sftp-ssh._tcp;local;other.local;192.0.2.2;2223;\"by=avahi\"",
         "=;eth0;IPv6;bird;_sftp-ssh._tcp;local;other.local;fe80::",
@@ -211,7 +214,7 @@ fn each_link_sees_its_own_address() -> Result<()> {
     browser
         .env("PYTHONPATH", PythonPackage::ZEROCONF.path()?)
         .args(["-c", &look, "_sftp-ssh._tcp.local."]);
-    let found = Running::printing(browser)?;
+    let found = Process::printing(browser)?;
     let line = found.wait_for("+ ship._sftp-ssh._tcp.local. box.local.:22 [by=us]")?;
     ensure!(
         line.contains(" 198.51.100.7") && !line.contains("192.0.2."),
@@ -229,13 +232,13 @@ fn own_packets_that_return_are_no_conflict() -> Result<()> {
     bridges.plug(&ours, "eth0", Ipv4Addr::new(192, 0, 2, 1), 0)?;
     bridges.plug(&ours, "eth1", Ipv4Addr::new(192, 0, 2, 7), 1)?;
     let (theirs, _) = bridges.host(2, 0)?;
-    let avahi = Avahi::on(&theirs, "other", true, scratch.path())?;
+    let avahi = Avahi::start_on(&theirs, "other", scratch.path())?;
     let words = ["--name", "box", "--service", "ship,_sftp-ssh._tcp,22,by=us"];
-    let responder = Running::responder(&ours, &words)?;
+    let responder = Process::responder(&ours, &words)?;
     responder.wait_for("announced box.local")?;
     sleep(Duration::from_secs(5));
-    avahi.see(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2."])?;
-    let seen = avahi.see(
+    avahi.wait_for_output(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2."])?;
+    let seen = avahi.wait_for_output(
         &["avahi-browse", "-rtp", SERVICE],
         &["=;eth0;IPv4;ship;SFTP File Transfer;local;box.local;192.0.2."],
     )?;

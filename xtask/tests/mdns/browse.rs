@@ -1,7 +1,7 @@
 //! The browser role (`browse`): the same lines and exit codes as avahi-browse.
 
 use super::WORDS;
-use super::world::{Avahi, Running, Said, World};
+use super::world::{Avahi, Output, Process, World};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ pub fn sees_avahi(world: &World) -> Result<()> {
     watch.wait_for(&format!(
         "=;eth0;IPv6;{name};_http._tcp;local;other.local;fe80::"
     ))?;
-    let all = world.browse(&["-a", "-t", "--json", "-r"])?.all()?;
+    let all = world.browse(&["-a", "-t", "--json", "-r"])?.read_all()?;
     let found: Vec<serde_json::Value> = all
         .lines()
         .map(serde_json::from_str)
@@ -57,7 +57,7 @@ pub fn sees_avahi(world: &World) -> Result<()> {
     // With -t the browser waits one second only, so a late answer may be missed: up to five attempts.
     let mut types = String::new();
     for _ in 0..5 {
-        types += &world.browse(&["--types", "-t", "-p", "-k"])?.all()?;
+        types += &world.browse(&["--types", "-t", "-p", "-k"])?.read_all()?;
         if !types.is_empty() {
             break;
         }
@@ -142,7 +142,7 @@ fn browser_prints_the_lines_of_avahi_browse() -> Result<()> {
             "81",
         ])?,
     ];
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-browse", "-artpk"],
         &[";None;", ";Sub;", "=;eth0;IPv4;My", ";Web"],
     )?;
@@ -169,8 +169,8 @@ fn browser_prints_the_lines_of_avahi_browse() -> Result<()> {
         let mut last = (BTreeSet::new(), BTreeSet::new());
         // With -t both programs wait for one second only and may miss a late answer: up to five attempts.
         for _ in 0..5 {
-            let theirs = Said::by(avahi.command("avahi-browse").args(words))?;
-            let ours = Said::by(&mut world.browser(&world.theirs, words)?)?;
+            let theirs = Output::of(avahi.command("avahi-browse").args(words))?;
+            let ours = Output::of(&mut world.browser(&world.theirs, words)?)?;
             ensure!(ours.code == Some(0) && ours.stderr.is_empty(), "{ours:?}");
             last = (set(&ours.stdout), set(&theirs.stdout));
             is_same = last.0 == last.1 && !last.0.is_empty();
@@ -187,8 +187,8 @@ fn browser_prints_the_lines_of_avahi_browse() -> Result<()> {
     }
     // Descriptive names of service types: ours are a subset of those in avahi's database.
     for words in ["-b", "-bk"] {
-        let ours = Said::by(&mut world.browser(&world.theirs, &[words])?)?;
-        let theirs = Said::by(avahi.command("avahi-browse").arg(words))?;
+        let ours = Output::of(&mut world.browser(&world.theirs, &[words])?)?;
+        let theirs = Output::of(avahi.command("avahi-browse").arg(words))?;
         let (ours, theirs) = (set(&ours.stdout), set(&theirs.stdout));
         ensure!(ours.len() > 10 && ours.is_subset(&theirs), "{ours:?}");
     }
@@ -210,8 +210,8 @@ fn resolve_timeout_is_reported_like_avahi_browse() -> Result<()> {
     ];
     let words = ["-rtpk", "_http._tcp"];
     let by_avahi = ["avahi-browse", "-rtpk", "_http._tcp"];
-    avahi.see(&by_avahi, &["+;eth0;IPv4;The", "=;eth0;IPv4;Web"])?;
-    let theirs = Said::by(avahi.command("avahi-browse").args(words))?;
+    avahi.wait_for_output(&by_avahi, &["+;eth0;IPv4;The", "=;eth0;IPv4;Web"])?;
+    let theirs = Output::of(avahi.command("avahi-browse").args(words))?;
     let ours = world.browse_there_once(&words)?;
     ensure!(
         set(&ours.stdout) == set(&theirs.stdout) && ours.code == theirs.code,
@@ -234,27 +234,29 @@ fn thousand_services_of_one_host_are_resolved() -> Result<()> {
     python
         .env("PYTHONPATH", PythonPackage::ZEROCONF.path()?)
         .args(["-c", include_str!("crowd.py"), "_http._tcp", "1000"]);
-    let crowd = Running::printing(python)?;
+    let crowd = Process::printing(python)?;
     crowd.wait_for("ready")?;
     let words = ["-rtpk", "_http._tcp"];
-    let said = world.browse_there_once(&words)?;
+    let output = world.browse_there_once(&words)?;
     let count = |sign: &str| {
         let of = |line: &&str| line.starts_with(sign) && line.contains("IPv4;Service");
-        said.stdout.lines().filter(of).count()
+        output.stdout.lines().filter(of).count()
     };
     ensure!(
-        (count("+"), count("=")) == (1000, 1000) && said.code == Some(0) && said.stderr.is_empty(),
+        (count("+"), count("=")) == (1000, 1000)
+            && output.code == Some(0)
+            && output.stderr.is_empty(),
         "{} of {}: {}",
         count("="),
         count("+"),
-        said.stderr
+        output.stderr
     );
     ensure!(
-        said.stdout.contains(
+        output.stdout.contains(
             r#"=;eth0;IPv4;Service\0320999;_http._tcp;local;crowd.local;192.0.2.1;2023;"number=999""#
         ),
         "{}",
-        said.stdout
+        output.stdout
     );
     crowd.kill()
 }
@@ -326,7 +328,7 @@ fn exec_runs_one_program_per_event() -> Result<()> {
     )?;
     let mut browser = world.browser(&world.ours, &["-p", "--exec", &program, "_sftp-ssh._tcp"])?;
     browser.env("KEPT", "kept").env("DNSSD_TXT_path", "stale");
-    let watch = Running::printing(browser)?;
+    let watch = Process::printing(browser)?;
     let responder = world.announce(&WORDS)?;
     let text = wait_for(&log, |text| text.matches("end").count() == 2)?;
     ensure!(
@@ -373,7 +375,7 @@ fn failed_or_missing_exec_program_is_reported() -> Result<()> {
     let file = file.to_string_lossy();
     for program in ["/nowhere/program", &file, "/"] {
         let output =
-            Said::by(&mut world.browser(&world.ours, &["-t", "--exec", program, "_http._tcp"])?)?;
+            Output::of(&mut world.browser(&world.ours, &["-t", "--exec", program, "_http._tcp"])?)?;
         ensure!(
             output.code == Some(1) && output.stderr.contains("no such program"),
             "{output:?}"
@@ -387,7 +389,7 @@ fn failed_or_missing_exec_program_is_reported() -> Result<()> {
         (&*file, "cannot run the program"),
         (&bad, "error from the program"),
     ] {
-        let output = Said::by(
+        let output = Output::of(
             &mut world.browser(&world.ours, &["-t", "--exec", program, "_sftp-ssh._tcp"])?,
         )?;
         ensure!(
@@ -486,7 +488,7 @@ fn full_disk_is_reported_once_by_keep() -> Result<()> {
         disk.to_string_lossy().into_owned(),
         world.browser(&world.ours, &[])?,
     );
-    let output = Said::by(&mut world.browser(&world.ours, &["-t", "--keep", &path, "-a"])?)?;
+    let output = Output::of(&mut world.browser(&world.ours, &["-t", "--keep", &path, "-a"])?)?;
     ensure!(
         output.code == Some(1) && output.stderr.contains("cannot use the --keep file"),
         "{output:?}"
@@ -510,7 +512,7 @@ fn full_disk_is_reported_once_by_keep() -> Result<()> {
         "--keep",
         &format!("{path}/file"),
     ]);
-    let output = Said::by(&mut full)?;
+    let output = Output::of(&mut full)?;
     ensure!(
         output.code == Some(0) && output.stdout.contains("=;eth0;IPv4;My"),
         "{output:?}"

@@ -15,12 +15,12 @@ pub fn second_host_is_renamed(world: &World) -> Result<()> {
     let responder = world.announce(&WORDS)?;
     responder.wait_for("is now called box-2")?;
     responder.wait_for("announced box-2.local")?;
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-resolve", "-4", "-n", "box-2.local"],
         &["192.0.2.1"],
     )?;
-    avahi.see(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.2"])?;
-    avahi.see(
+    avahi.wait_for_output(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.2"])?;
+    avahi.wait_for_output(
         &["avahi-browse", "-artp"],
         &["SFTP File Transfer;local;box-2.local;192.0.2.1;22"],
     )?;
@@ -37,8 +37,8 @@ pub fn first_host_keeps_name(world: &World) -> Result<()> {
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     let avahi = Avahi::start(world, "box", scratch.path())?;
-    avahi.see(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.1"])?;
-    avahi.see(
+    avahi.wait_for_output(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.1"])?;
+    avahi.wait_for_output(
         &["avahi-resolve", "-4", "-n", "box-2.local"],
         &["192.0.2.2"],
     )?;
@@ -52,14 +52,14 @@ fn conflicting_service_with_backslashes_is_renamed() -> Result<()> {
     let avahi = Avahi::start(&world, "other", scratch.path())?;
     let _published = avahi.publish(&[r"a.b\c", "_http._tcp", "1"])?;
     let seen = r"other.local;192.0.2.2;1;";
-    avahi.see(&["avahi-browse", "-rtpk", "_http._tcp"], &[seen])?;
+    avahi.wait_for_output(&["avahi-browse", "-rtpk", "_http._tcp"], &[seen])?;
     let responder = world.announce(&["--name", "box", "--service", r"a.b\\c,_http._tcp,2"])?;
     responder.wait_for(r"is now called a.b\\c (2)")?;
     responder.wait_for("announced box.local")?;
     let watch = world.browse(&["-r", "-p", "-k", "_http._tcp"])?;
     let theirs = r"=;eth0;IPv4;a\.b\\c;_http._tcp;local;other.local;192.0.2.2;1;";
     let ours = r"=;eth0;IPv4;a\.b\\c\032\0402\041;_http._tcp;local;box.local;192.0.2.1;2;";
-    avahi.see(&["avahi-browse", "-rtpk", "_http._tcp"], &[theirs, ours])?;
+    avahi.wait_for_output(&["avahi-browse", "-rtpk", "_http._tcp"], &[theirs, ours])?;
     // Without the first character: the line starts with "!" instead of "=" if the IPv6 address was resolved first.
     watch.wait_for_all(&[&theirs[1..], &ours[1..]])?;
     responder.stop()

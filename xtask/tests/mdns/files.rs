@@ -1,6 +1,6 @@
 //! Service files and VMX files: their number, symbolic links to them, and specifiers in service names.
 
-use super::world::{Avahi, Running, World, ours};
+use super::world::{Avahi, Process, World, ours};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -73,7 +73,7 @@ fn service_files_and_symlinks_are_read() -> Result<()> {
         .collect();
     let mut seen: Vec<_> = names.iter().map(String::as_str).collect();
     seen.extend(["IPv4;Absolute;", "IPv4;Relative;"]);
-    avahi.see(&["avahi-browse", "-tpk", "_http._tcp"], &seen)?;
+    avahi.wait_for_output(&["avahi-browse", "-tpk", "_http._tcp"], &seen)?;
     responder.stop()
 }
 
@@ -136,7 +136,7 @@ fn unit_specifiers_are_expanded() -> Result<()> {
         .map(|(_, _, name)| format!("IPv4;{};", printed(name)))
         .collect();
     let seen: Vec<_> = names.iter().map(String::as_str).collect();
-    avahi.see(&["avahi-browse", "-tpk", "_http._tcp"], &seen)?;
+    avahi.wait_for_output(&["avahi-browse", "-tpk", "_http._tcp"], &seen)?;
     responder.stop()
 }
 
@@ -158,7 +158,7 @@ fn service_of_one_protocol_uses_that_family() -> Result<()> {
     responder.wait_for("announced box.local")?;
     let all = ["IPv6;Six;", "IPv4;Four;", "IPv6;Both;", "IPv4;Both;"];
     let resolved = all.map(|name| format!("=;eth0;{name}_http._tcp;local;box.local;"));
-    let seen = avahi.see(
+    let seen = avahi.wait_for_output(
         &["avahi-browse", "-rtpk", "_http._tcp"],
         &resolved.each_ref().map(String::as_str),
     )?;
@@ -201,13 +201,13 @@ fn virtual_machines_on_datastores_are_announced_once() -> Result<()> {
         .arg("--vms")
         .arg(&empty);
     let avahi = Avahi::start(&world, "other", scratch.path())?;
-    let responder = Running::logging(command)?;
+    let responder = Process::logging(command)?;
     responder.wait_for_all(&[
         &format!("announcing 3 virtual machines below {}", volumes.display()),
         &format!("announcing 0 virtual machines below {}", empty.display()),
         "announced box.local",
     ])?;
-    let seen = avahi.see(
+    let seen = avahi.wait_for_output(
         &["avahi-browse", "-rtpk", "_vm._tcp"],
         &[
             "=;eth0;IPv4;Alpha;",

@@ -1,6 +1,6 @@
 //! Malformed datagrams from neighbours, and contradictory arguments, against the running programs.
 
-use super::world::{Said, World};
+use super::world::{Output, World};
 use anyhow::{Context as _, Result, ensure};
 use nix::net::if_::if_nametoindex;
 use nix::sys::signal::{Signal, kill};
@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::build::{self, Arch};
-use xtask::clients::dns::{self, Asker, GROUP, Message, PORT, TYPE};
+use xtask::clients::dns::{self, GROUP, Message, PORT, Querier, TYPE};
 use xtask::machines::server::Namespace;
 use xtask::setup;
 
@@ -69,15 +69,15 @@ fn received(world: &World) -> Result<[u64; 2]> {
 fn empty_or_malformed_datagrams_are_ignored() -> Result<()> {
     let world = World::new()?;
     let route = ["route", "add", "224.0.0.0/4", "dev", "eth0"];
-    setup::quietly(world.theirs.command("ip").args(route))?;
+    setup::run_captured(world.theirs.command("ip").args(route))?;
     let responder = world.announce(&["--name", "box"])?;
     let watch = world.browse(&["-p", "_x._tcp"])?;
     responder.wait_for("announced box.local")?;
-    let (forger, asker) = world
+    let (forger, querier) = world
         .theirs
-        .run(|| Ok((Forger::new()?, Asker::stranger(THEIRS)?)))?;
+        .run(|| Ok((Forger::new()?, Querier::one_shot(THEIRS)?)))?;
     let [before, broken_before] = received(&world)?;
-    let question = dns::query(0, &[("box.local", TYPE::A)], false);
+    let question = dns::query(0, &[("box.local", TYPE::A)]);
     for _ in 0..COUNT {
         for to in [GROUP, OURS] {
             forger.send(PORT, to, 0, b"")?;
@@ -89,9 +89,9 @@ fn empty_or_malformed_datagrams_are_ignored() -> Result<()> {
         sleep(Duration::from_millis(1));
     }
     // The responder receives this query after all other datagrams.
-    asker.send(&dns::query(3, &[("box.local", TYPE::A)], false))?;
+    querier.send(&dns::query(3, &[("box.local", TYPE::A)]))?;
     let is_answer = |message: &Message| message.is_response && message.id == 3;
-    let (answer, _) = asker
+    let (answer, _) = querier
         .wait_for(Duration::from_secs(5), is_answer)?
         .context("the responder no longer answers")?;
     ensure!(answer.find("box.local", TYPE::A).is_some(), "{answer:?}");
@@ -130,7 +130,7 @@ fn legacy_query_from_link_local_address_is_answered() -> Result<()> {
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
         Ok((socket, if_nametoindex("eth0")?))
     })?;
-    let question = dns::query(7, &[("box.local", TYPE::AAAA)], false);
+    let question = dns::query(7, &[("box.local", TYPE::AAAA)]);
     socket.send_to(&question, SocketAddrV6::new(GROUP_V6, PORT, 0, link))?;
     let mut buffer = [0; 9000];
     let (len, from) = socket.recv_from(&mut buffer).context("no answer")?;
@@ -236,7 +236,7 @@ fn contradictory_flags_never_crash() -> Result<()> {
 fn invalid_names_are_rejected_by_all_roles() -> Result<()> {
     let host = Namespace::new()?;
     let on_host = on(&host)?;
-    let run = |role, words: &[&str]| Said::by(&mut on_host(role, words));
+    let run = |role, words: &[&str]| Output::of(&mut on_host(role, words));
     for name in [
         "", ".", "..", "a.", ".a", "a..b", ".b.c", "a.b..", "a.b", ".local", "a..local",
     ] {

@@ -1,6 +1,6 @@
 //! Memory and CPU at rest and under a flood of queries, and how long other hosts remember a killed responder.
 
-use super::world::{Avahi, Running, World};
+use super::world::{Avahi, Process, World};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::time::ClockId;
@@ -9,9 +9,9 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
-use xtask::clients::dns::{self, Asker, Message, TYPE};
+use xtask::clients::dns::{self, Message, Querier, TYPE};
 use xtask::setup;
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
 const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
@@ -32,7 +32,7 @@ const WORDS: [&str; 5] = [
 ];
 
 /// The first number after `name` in a file of the process's /proc directory.
-fn field(responder: &Running, file: &str, name: &str) -> Result<u64> {
+fn field(responder: &Process, file: &str, name: &str) -> Result<u64> {
     let path = format!("/proc/{}/{file}", responder.pid());
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -40,16 +40,16 @@ fn field(responder: &Running, file: &str, name: &str) -> Result<u64> {
     number.with_context(|| format!("{path} has no {name}"))
 }
 
-fn resident_kib(responder: &Running) -> Result<u64> {
+fn resident_kib(responder: &Process) -> Result<u64> {
     field(responder, "smaps_rollup", "Rss:")
 }
 
-fn cpu(responder: &Running) -> Result<Duration> {
+fn cpu(responder: &Process) -> Result<Duration> {
     Ok(ClockId::pid_cpu_clock_id(responder.pid())?.now()?.into())
 }
 
 /// Starts a responder and waits until it has sent both announcements.
-fn at_rest(world: &World) -> Result<Running> {
+fn at_rest(world: &World) -> Result<Process> {
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
     sleep(Duration::from_secs(4));
@@ -67,7 +67,7 @@ fn idle_responder_never_wakes_up() -> Result<()> {
         ))
     };
     let (before, cpu_before) = (turns()?, cpu(&responder)?);
-    let watched = Duration::from_secs(if full() { 120 } else { 10 });
+    let watched = Duration::from_secs(if is_full_run() { 120 } else { 10 });
     sleep(watched);
     let resident = resident_kib(&responder)?;
     println!(
@@ -88,20 +88,19 @@ fn idle_responder_never_wakes_up() -> Result<()> {
 }
 
 /// Sends FLOOD_RATE queries per second from one address until `done` is set; returns their number.
-fn flood(asker: &Asker, done: &AtomicBool) -> Result<u64> {
+fn flood(querier: &Querier, done: &AtomicBool) -> Result<u64> {
     let (start, mut sent) = (Instant::now(), 0);
-    let known = dns::query(0, &[("box.local", TYPE::A)], false);
-    let pointer = dns::query(0, &[("_sftp-ssh._tcp.local", TYPE::PTR)], true);
+    let known = dns::query(0, &[("box.local", TYPE::A)]);
+    let pointer = dns::unicast_query(0, &[("_sftp-ssh._tcp.local", TYPE::PTR)]);
     let unknown = dns::query(
         0,
         &[("other.local", TYPE::A), ("x.local", TYPE::Unknown(255))],
-        false,
     );
     while !done.load(Ordering::Relaxed) {
         let due = (start.elapsed().as_secs_f64() * f64::from(FLOOD_RATE)) as u64;
         while sent < due {
             let question = [&known, &pointer, &unknown][(sent % 3) as usize];
-            asker.send(question)?;
+            querier.send(question)?;
             sent += 1;
         }
         sleep(Duration::from_millis(1));
@@ -110,12 +109,12 @@ fn flood(asker: &Asker, done: &AtomicBool) -> Result<u64> {
 }
 
 /// Time until a query is answered; retried after one second, up to three attempts.
-fn time_to_answer(asker: &Asker, id: u16) -> Result<Duration> {
+fn time_to_answer(querier: &Querier, id: u16) -> Result<Duration> {
     let start = Instant::now();
     for _ in 0..3 {
-        asker.send(&dns::query(id, &[("box.local", TYPE::A)], false))?;
+        querier.send(&dns::query(id, &[("box.local", TYPE::A)]))?;
         let is_answer = |message: &Message| message.is_response && message.id == id;
-        if let Some((message, _)) = asker.wait_for(Duration::from_secs(1), is_answer)? {
+        if let Some((message, _)) = querier.wait_for(Duration::from_secs(1), is_answer)? {
             ensure!(message.find("box.local", TYPE::A).is_some(), "{message:?}");
             return Ok(start.elapsed());
         }
@@ -130,16 +129,16 @@ fn flood_of_queries_does_not_starve_neighbours() -> Result<()> {
         ["addr", "add", "192.0.2.3/24", "dev", "eth0"],
         ["route", "add", "224.0.0.0/4", "dev", "eth0"],
     ] {
-        setup::quietly(world.theirs.command("ip").args(words))?;
+        setup::run_captured(world.theirs.command("ip").args(words))?;
     }
     let responder = at_rest(&world)?;
     let (flooder, neighbour) = world
         .theirs
-        .run(|| Ok((Asker::member(THEIRS)?, Asker::stranger(OTHER)?)))?;
+        .run(|| Ok((Querier::with_mdns_port(THEIRS)?, Querier::one_shot(OTHER)?)))?;
     // The first answers may fault in a page or two.
     time_to_answer(&neighbour, 1)?;
     let (resident, cpu_before) = (resident_kib(&responder)?, cpu(&responder)?);
-    let length = Duration::from_secs(if full() { 10 } else { 2 });
+    let length = Duration::from_secs(if is_full_run() { 10 } else { 2 });
     let (start, done) = (Instant::now(), AtomicBool::new(false));
     let (sent, mut waited) = thread::scope(|scope| {
         let flooding = scope.spawn(|| flood(&flooder, &done));
@@ -179,15 +178,15 @@ fn flood_of_queries_does_not_starve_neighbours() -> Result<()> {
 fn killed_responder_is_remembered_for_its_ttl() -> Result<()> {
     let (world, scratch) = (World::new()?, tempfile::tempdir()?);
     let avahi = Avahi::start(&world, "other", scratch.path())?;
-    setup::quietly(world.theirs.command("ip").args([
+    setup::run_captured(world.theirs.command("ip").args([
         "route",
         "add",
         "224.0.0.0/4",
         "dev",
         "eth0",
     ]))?;
-    let neighbour = world.theirs.run(|| Asker::stranger(THEIRS))?;
-    let member = world.theirs.run(|| Asker::member(THEIRS))?;
+    let neighbour = world.theirs.run(|| Querier::one_shot(THEIRS))?;
+    let member = world.theirs.run(|| Querier::with_mdns_port(THEIRS))?;
     let responder = world.announce(&WORDS)?;
     let is_answer =
         |message: &Message| message.is_response && message.find("box.local", TYPE::A).is_some();
@@ -202,7 +201,7 @@ fn killed_responder_is_remembered_for_its_ttl() -> Result<()> {
     }
     responder.wait_for("announced box.local")?;
     let resolve = ["avahi-resolve", "-4", "-n", "box.local"];
-    avahi.see(&resolve, &["192.0.2.1"])?;
+    avahi.wait_for_output(&resolve, &["192.0.2.1"])?;
     kill(responder.pid(), Signal::SIGKILL)?;
     let killed = Instant::now();
     sleep(Duration::from_millis(500));
@@ -211,8 +210,8 @@ fn killed_responder_is_remembered_for_its_ttl() -> Result<()> {
         "the killed responder answered"
     );
     // avahi still has the address.
-    avahi.see(&resolve, &["box.local\t192.0.2.1"])?;
-    if full() {
+    avahi.wait_for_output(&resolve, &["box.local\t192.0.2.1"])?;
+    if is_full_run() {
         let forgotten = loop {
             let output = avahi.command(resolve[0]).args(&resolve[1..]).output()?;
             if !String::from_utf8_lossy(&output.stdout).contains("192.0.2.1") {

@@ -24,7 +24,7 @@ use std::net::Ipv4Addr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use world::{Avahi, World};
-use xtask::clients::dns::{Asker, Message};
+use xtask::clients::dns::{Message, Querier};
 use xtask::setup;
 
 /// Arguments of a responder with a service, a workstation record and a device-info record.
@@ -49,16 +49,16 @@ const SEEN: [&str; 5] = [
 
 /// Checks all that avahi's tools can query: services, both addresses, and the reverse mapping.
 fn avahi_sees_all(avahi: &Avahi) -> Result<()> {
-    avahi.see(&["avahi-browse", "-artp"], &SEEN)?;
-    avahi.see(
+    avahi.wait_for_output(&["avahi-browse", "-artp"], &SEEN)?;
+    avahi.wait_for_output(
         &["avahi-resolve", "-n", "box.local"],
         &["box.local\t192.0.2.1"],
     )?;
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-resolve", "-6", "-n", "box.local"],
         &["box.local\tfe80::"],
     )?;
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-resolve", "-a", "192.0.2.1"],
         &["192.0.2.1\tbox.local"],
     )?;
@@ -110,8 +110,8 @@ fn check_goodbye(world: &World) -> Result<()> {
     const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
     let scratch = tempfile::tempdir()?;
     let route = ["route", "add", "224.0.0.0/4", "dev", "eth0"];
-    setup::quietly(world.theirs.command("ip").args(route))?;
-    let neighbour = world.theirs.run(|| Asker::member(THEIRS))?;
+    setup::run_captured(world.theirs.command("ip").args(route))?;
+    let neighbour = world.theirs.run(|| Querier::with_mdns_port(THEIRS))?;
     let avahi = Avahi::start(world, "other", scratch.path())?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
@@ -180,7 +180,7 @@ fn services_and_machines_are_read_from_files() -> Result<()> {
     let responder = world.announce(&words)?;
     responder.wait_for("left out")?;
     responder.wait_for("announced box.local")?;
-    let seen = avahi.see(
+    let seen = avahi.wait_for_output(
         &["avahi-browse", "-artp"],
         &[
             r#"Web\032on\032box;Web Site;local;box.local;192.0.2.1;80;"path=/""#,
@@ -189,7 +189,7 @@ fn services_and_machines_are_read_from_files() -> Result<()> {
         ],
     )?;
     ensure!(seen.contains("/vms/alpha/alpha.vmx"), "{seen}");
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-browse", "-tp", "_printer._sub._http._tcp"],
         &[r"Web\032on\032box"],
     )?;
@@ -212,7 +212,7 @@ fn changed_vmx_files_update_announcements() -> Result<()> {
         vms.join("a.vmx"),
         "displayName = \"Alpha\"\nguestOS = \"other\"\n",
     )?;
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-browse", "-rtp", "_vm._tcp"],
         &["Alpha;_vm._tcp;local;box.local;192.0.2.1;0;\"guest=other\""],
     )?;
@@ -237,11 +237,11 @@ fn changed_addresses_update_announcements() -> Result<()> {
     change(&["addr", "del", "192.0.2.1/24", "dev", "eth0"])?;
     // The kernel removes the secondary addresses together with the first one.
     change(&["addr", "replace", "192.0.2.7/24", "dev", "eth0"])?;
-    avahi.see(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.7"])?;
+    avahi.wait_for_output(&["avahi-resolve", "-4", "-n", "box.local"], &["192.0.2.7"])?;
     change(&["link", "set", "eth0", "down"])?;
     sleep(Duration::from_millis(500));
     change(&["link", "set", "eth0", "up"])?;
     change(&["addr", "replace", "192.0.2.8/24", "dev", "eth0"])?;
-    avahi.see(&["avahi-resolve", "-4", "-a", "192.0.2.8"], &["box.local"])?;
+    avahi.wait_for_output(&["avahi-resolve", "-4", "-a", "192.0.2.8"], &["box.local"])?;
     responder.stop()
 }

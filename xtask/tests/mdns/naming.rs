@@ -1,6 +1,6 @@
 //! Default host names, aliases, and further names from a hosts file.
 
-use super::world::{Avahi, Running, World};
+use super::world::{Avahi, Process, World};
 use anyhow::{Result, ensure};
 use std::fs;
 use std::thread::sleep;
@@ -53,10 +53,10 @@ fn alias_resolves_to_the_hosts_addresses() -> Result<()> {
     for name in ["box.local", "www.local", "wiki.box.local"] {
         for (flag, address) in [("-4", "192.0.2.1"), ("-6", "fe80::")] {
             let seen = format!("{name}\t{address}");
-            avahi.see(&["avahi-resolve", flag, "-n", name], &[&seen])?;
+            avahi.wait_for_output(&["avahi-resolve", flag, "-n", name], &[&seen])?;
         }
     }
-    let seen = avahi.see(
+    let seen = avahi.wait_for_output(
         &["avahi-resolve", "-a", "192.0.2.1"],
         &["192.0.2.1\tbox.local"],
     )?;
@@ -85,9 +85,9 @@ fn conflicting_aliases_are_withdrawn() -> Result<()> {
     for (name, address) in [("taken.local", "192.0.2.77"), ("gone.local", "192.0.2.78")] {
         let mut command = avahi.command("avahi-publish");
         command.args(["-a", name, address]);
-        theirs.push(Running::printing(command)?);
+        theirs.push(Process::printing(command)?);
         let seen = format!("{name}\t{address}");
-        avahi.see(&["avahi-resolve", "-n", name], &[&seen])?;
+        avahi.wait_for_output(&["avahi-resolve", "-n", name], &[&seen])?;
     }
     let hosts = scratch.path().join("hosts");
     fs::write(&hosts, "198.51.100.1 gone.local\n198.51.100.2 ours.local\n")?;
@@ -109,7 +109,7 @@ fn conflicting_aliases_are_withdrawn() -> Result<()> {
         "box.local\t192.0.2.1",
     ] {
         let (name, _) = seen.split_once('\t').unwrap_or_default();
-        avahi.see(&["avahi-resolve", "-4", "-n", name], &[seen])?;
+        avahi.wait_for_output(&["avahi-resolve", "-4", "-n", name], &[seen])?;
     }
     responder.stop()
 }
@@ -135,7 +135,7 @@ fn hosts_file_is_announced_like_avahi_publish() -> Result<()> {
     ] {
         let mut command = avahi.command("avahi-publish");
         command.arg("-a").args(words);
-        theirs.push(Running::printing(command)?);
+        theirs.push(Process::printing(command)?);
     }
     for (flag, name, address) in [
         ("-4", "gate.local", "198.51.100.7"),
@@ -144,9 +144,9 @@ fn hosts_file_is_announced_like_avahi_publish() -> Result<()> {
         ("-6", "door6.local", "2001:db8::8"),
     ] {
         let seen = format!("{name}\t{address}");
-        avahi.see(&["avahi-resolve", flag, "-n", name], &[&seen])?;
+        avahi.wait_for_output(&["avahi-resolve", flag, "-n", name], &[&seen])?;
         let seen = format!("{address}\t{name}");
-        avahi.see(&["avahi-resolve", "-a", address], &[&seen])?;
+        avahi.wait_for_output(&["avahi-resolve", "-a", address], &[&seen])?;
     }
     responder.stop()
 }
@@ -162,7 +162,7 @@ fn disabled_families_and_interfaces_are_silent() -> Result<()> {
         let responder = world.announce(&words)?;
         responder.wait_for("announced box.local")?;
         let resolved = format!("=;eth0;{spoken};{name};");
-        let seen = avahi.see(&["avahi-browse", "-rtpk", "_http._tcp"], &[&resolved])?;
+        let seen = avahi.wait_for_output(&["avahi-browse", "-rtpk", "_http._tcp"], &[&resolved])?;
         ensure!(!seen.contains(&format!("{silent};{name};")), "{seen}");
         responder.stop()?;
     }

@@ -25,7 +25,7 @@ fn ensure_same(one: &Path, other: &Path) -> Result<()> {
 
 #[test]
 fn one_loop_serves_nfs_sftp_and_mdns() -> Result<()> {
-    setup::need(&[Package::LIBNFS, Package::SSHFS])?;
+    setup::install_packages(&[Package::LIBNFS, Package::SSHFS])?;
     let (world, place) = (World::new()?, server::public_dir()?);
     let avahi = Avahi::start(&world, "other", place.path())?;
     let export = place.path().join("files");
@@ -53,9 +53,9 @@ fn one_loop_serves_nfs_sftp_and_mdns() -> Result<()> {
             let back = place.path().join(format!("nfs-{round}"));
             let name = format!("by-nfs-{round}");
             let mut command = world.theirs.command("nfs-cp");
-            setup::quietly(command.args([nfs("first").as_ref(), back.as_os_str()]))?;
+            setup::run_captured(command.args([nfs("first").as_ref(), back.as_os_str()]))?;
             let mut command = world.theirs.command("nfs-cp");
-            setup::quietly(command.args([back.as_os_str(), nfs(&name).as_ref()]))?;
+            setup::run_captured(command.args([back.as_os_str(), nfs(&name).as_ref()]))?;
             ensure_same(&back, &export.join(name))?;
         }
         Ok(())
@@ -71,7 +71,10 @@ fn one_loop_serves_nfs_sftp_and_mdns() -> Result<()> {
             let mounted = Sshfs::mount(command, &place.path().join("mounted"))?;
             for round in 0..ROUND_COUNT {
                 let name = format!("by-sftp-{round}");
-                fs::copy(mounted.at.join("first"), mounted.at.join(&name))?;
+                fs::copy(
+                    mounted.mount_point.join("first"),
+                    mounted.mount_point.join(&name),
+                )?;
                 ensure_same(&export.join("first"), &export.join(name))?;
             }
             Ok(())
@@ -80,7 +83,7 @@ fn one_loop_serves_nfs_sftp_and_mdns() -> Result<()> {
     let text = format!(r#";Network File System;local;box.local;192.0.2.1;2049;"path={path}""#);
     let browse = || -> Result<()> {
         for _ in 0..ROUND_COUNT {
-            avahi.see(&["avahi-browse", "-artp"], &[&text])?;
+            avahi.wait_for_output(&["avahi-browse", "-artp"], &[&text])?;
         }
         Ok(())
     };

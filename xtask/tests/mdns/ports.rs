@@ -8,24 +8,33 @@ use simple_dns::{CLASS, Packet, PacketFlag, ResourceRecord};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
-use xtask::clients::dns::{self, Asker, Message, TYPE};
+use xtask::clients::dns::{self, Message, Querier, TYPE};
 use xtask::setup;
 
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
 /// A querier on the other host that sends from port 5353, as a multicast DNS querier does.
-fn neighbour(world: &World) -> Result<Asker> {
+fn neighbour(world: &World) -> Result<Querier> {
     let mut ip = world.theirs.command("ip");
-    setup::quietly(ip.args(["route", "add", "224.0.0.0/4", "dev", "eth0"]))?;
-    world.theirs.run(|| Asker::member(THEIRS))
+    setup::run_captured(ip.args(["route", "add", "224.0.0.0/4", "dev", "eth0"]))?;
+    world.theirs.run(|| Querier::with_mdns_port(THEIRS))
 }
 
-/// Waits for the next query or response of our host; returns it with its source address.
-fn next_message(asker: &Asker, is_response: bool) -> Result<(Message, SocketAddr)> {
+/// Waits for the next query of our host; returns it with its source address.
+fn next_query(querier: &Querier) -> Result<(Message, SocketAddr)> {
+    next_message(querier, false)
+}
+
+/// Waits for the next response of our host; returns it with its source address.
+fn next_response(querier: &Querier) -> Result<(Message, SocketAddr)> {
+    next_message(querier, true)
+}
+
+fn next_message(querier: &Querier, is_response: bool) -> Result<(Message, SocketAddr)> {
     let (deadline, mut buffer) = (Instant::now() + Duration::from_secs(40), [0; 9000]);
     while Instant::now() < deadline {
-        let received = asker.receive_from(&mut buffer, Duration::from_secs(1))?;
+        let received = querier.receive_from(&mut buffer, Duration::from_secs(1))?;
         if let Some((datagram, from)) = received
             && from.ip() == OURS
         {
@@ -47,20 +56,20 @@ fn probes_and_responses_use_port_5353() -> Result<()> {
     let responder = world.announce(&["--name", "box"])?;
     // A probe, an announcement, a multicast answer and a unicast answer. The neighbour listens on port 5353, so their destination
     // is right, too.
-    ensure!(next_message(&neighbour, false)?.1.port() == dns::PORT);
-    ensure!(next_message(&neighbour, true)?.1.port() == dns::PORT);
+    ensure!(next_query(&neighbour)?.1.port() == dns::PORT);
+    ensure!(next_response(&neighbour)?.1.port() == dns::PORT);
     responder.wait_for("announced box.local")?;
-    next_message(&neighbour, true)?;
-    for wants_unicast in [false, true] {
-        neighbour.send(&dns::query(0, &[("box.local", TYPE::A)], wants_unicast))?;
-        let (message, from) = next_message(&neighbour, true)?;
+    next_response(&neighbour)?;
+    for query in [dns::query, dns::unicast_query] {
+        neighbour.send(&query(0, &[("box.local", TYPE::A)]))?;
+        let (message, from) = next_response(&neighbour)?;
         ensure!(from.port() == dns::PORT, "{from}");
         message.find("box.local", TYPE::A).context("no answer")?;
     }
     // A legacy query from another port is answered from port 5353, too.
-    let stranger = world.theirs.run(|| Asker::stranger(THEIRS))?;
-    stranger.send(&dns::query(9, &[("box.local", TYPE::A)], false))?;
-    let (message, from) = next_message(&stranger, true)?;
+    let stranger = world.theirs.run(|| Querier::one_shot(THEIRS))?;
+    stranger.send(&dns::query(9, &[("box.local", TYPE::A)]))?;
+    let (message, from) = next_response(&stranger)?;
     ensure!(from.port() == dns::PORT && message.id == 9, "{from}");
     responder.stop()
 }
@@ -112,7 +121,7 @@ fn browser_sends_and_listens_on_port_5353() -> Result<()> {
     let world = World::new()?;
     let neighbour = neighbour(&world)?;
     let watch = world.browse(&["-p", "_x._tcp"])?;
-    let (message, from) = next_message(&neighbour, false)?;
+    let (message, from) = next_query(&neighbour)?;
     ensure!(from.port() == dns::PORT, "{from}");
     let [question] = &message.questions[..] else {
         anyhow::bail!("{message:?}");
@@ -139,7 +148,7 @@ fn query_intervals_ignore_own_queries() -> Result<()> {
     let world = World::new()?;
     let neighbour = neighbour(&world)?;
     let _watches = [(); 2].map(|()| world.browse(&["-p", "_x._tcp"]));
-    next_message(&neighbour, false)?;
+    next_query(&neighbour)?;
     let (start, mut buffer, mut count) = (Instant::now(), [0; 9000], 1);
     // Each browser queries at once and after 1, 3 and 7 s: three queries within 6 s.
     while start.elapsed() < Duration::from_secs(6) {

@@ -1,10 +1,10 @@
 //! `publish`: one service or one name, as avahi-publish does it.
 
-use crate::mdns::world::{Avahi, Running, Said, World};
+use crate::mdns::world::{Avahi, Output, Process, World};
 use anyhow::{Result, ensure};
 use xtask::setup;
 
-fn publish(world: &World, words: &[&str]) -> Result<Running> {
+fn publish(world: &World, words: &[&str]) -> Result<Process> {
     world.start("publish", words)
 }
 
@@ -24,14 +24,14 @@ fn published_service_is_seen() -> Result<()> {
     ];
     let service = publish(&world, &words)?;
     service.wait_for("announced Printer (big)")?;
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-browse", "-rtpk", "_ipp._tcp"],
         &[
             r#"=;eth0;IPv4;Printer\032\040big\041;_ipp._tcp;local;"#,
             r#".local;192.0.2.1;631;"note=a b" "rp=ipp/print""#,
         ],
     )?;
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-browse", "-tpk", "_universal._sub._ipp._tcp"],
         &[r"Printer\032\040big\041"],
     )?;
@@ -49,11 +49,11 @@ fn published_address_is_resolved_or_refused() -> Result<()> {
     let avahi = Avahi::start(&world, "other", scratch.path())?;
     let name = publish(&world, &["-a", "gate.local", "198.51.100.7"])?;
     name.wait_for("announced gate.local")?;
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-resolve", "-n", "gate.local"],
         &["gate.local\t198.51.100.7"],
     )?;
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-resolve", "-a", "198.51.100.7"],
         &["198.51.100.7\tgate.local"],
     )?;
@@ -64,18 +64,18 @@ fn published_address_is_resolved_or_refused() -> Result<()> {
         &["--address", "--no-reverse", "door.local", "198.51.100.9"],
     )?;
     name.wait_for("announced door.local")?;
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-resolve", "-n", "door.local"],
         &["door.local\t198.51.100.9"],
     )?;
-    let reverse = Said::by(avahi.command("avahi-resolve").args(["-a", "198.51.100.9"]))?;
+    let reverse = Output::of(avahi.command("avahi-resolve").args(["-a", "198.51.100.9"]))?;
     ensure!(reverse.stdout.is_empty(), "{reverse:?}");
     name.stop()?;
     let taken = publish(&world, &["-a", "other.local", "198.51.100.8"])?;
     taken.wait_for("cannot announce other")?;
-    let status = taken.end()?;
+    let status = taken.wait()?;
     ensure!(status == Some(1), "publish ended with {status:?}");
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-resolve", "-4", "-n", "other.local"],
         &["192.0.2.2"],
     )?;
@@ -106,10 +106,10 @@ fn publish_accepts_the_flags_of_avahi_publish() -> Result<()> {
     ours.wait_for("announced Ours")?;
     let mut theirs = avahi.command("avahi-publish");
     theirs.args(words("Theirs"));
-    let theirs = Running::logging(theirs)?;
+    let theirs = Process::logging(theirs)?;
     theirs.wait_for("Established under name 'Theirs'")?;
     let suffix = r#";_http._tcp;local;other.local;192.0.2.2;8080;"path=/""#;
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-browse", "-rtpk", "_http._tcp"],
         &[
             &format!("=;eth0;IPv4;Ours{suffix}"),
@@ -117,9 +117,9 @@ fn publish_accepts_the_flags_of_avahi_publish() -> Result<()> {
         ],
     )?;
     let added = ["addr", "add", "192.0.2.7/24", "dev", "eth0"];
-    setup::quietly(world.ours.command("ip").args(added))?;
+    setup::run_captured(world.ours.command("ip").args(added))?;
     // avahi resolves the new address after our host has probed and announced again.
-    avahi.see(&["avahi-resolve", "-a", "192.0.2.7"], &["192.0.2.7\t"])?;
+    avahi.wait_for_output(&["avahi-resolve", "-a", "192.0.2.7"], &["192.0.2.7\t"])?;
     let output = ours.stop_and_read()?;
     ensure!(!output.contains("announced"), "{output}");
     Ok(())

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// Writes a service file with one service.
-fn put(dir: &Path, name: &str, port: u16) -> Result<()> {
+fn write_service(dir: &Path, name: &str, port: u16) -> Result<()> {
     let file = dir.join(format!("{name}.service"));
     let text = format!(
         "<service-group>\n<name>{name}</name>\n<service><type>_http._tcp</type>\n<port>{port}</port></service>\n</service-group>\n"
@@ -23,18 +23,18 @@ fn put(dir: &Path, name: &str, port: u16) -> Result<()> {
 
 /// Writes the service files that exist at start; `apply_changes` then changes them.
 fn write_initial(dir: &Path) -> Result<()> {
-    put(dir, "Stays", 81)?;
-    put(dir, "Changes", 82)?;
-    put(dir, "Goes", 83)
+    write_service(dir, "Stays", 81)?;
+    write_service(dir, "Changes", 82)?;
+    write_service(dir, "Goes", 83)
 }
 
 fn apply_changes(dir: &Path) -> Result<()> {
     // Rewritten with the same contents.
-    put(dir, "Stays", 81)?;
-    put(dir, "Changes", 92)?;
+    write_service(dir, "Stays", 81)?;
+    write_service(dir, "Changes", 92)?;
     fs::remove_file(dir.join("Goes.service"))?;
     fs::write(dir.join("broken.service"), "<service-group>\n<nam/>\n")?;
-    put(dir, "Comes", 84)
+    write_service(dir, "Comes", 84)
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn sighup_applies_changed_service_files() -> Result<()> {
     let responder = world.announce(&["--name", "box", "--services", &dir.to_string_lossy()])?;
     responder.wait_for("announced box.local")?;
     let seen = ["Stays", "Changes", "Goes"].map(|name| format!("=;eth0;IPv4;{name};"));
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-browse", "-rtpk", "_http._tcp"],
         &seen.each_ref().map(String::as_str),
     )?;
@@ -57,7 +57,7 @@ fn sighup_applies_changed_service_files() -> Result<()> {
     let expect = "broken.service:2: unknown element, attribute, value or key";
     ensure!(message.ends_with(expect), "{message}");
     let browse = ["avahi-browse", "-rtpk", "_http._tcp"];
-    avahi.see(
+    avahi.wait_for_output(
         &browse,
         &[
             "IPv4;Stays;_http._tcp;local;box.local;192.0.2.1;81;",
@@ -66,7 +66,7 @@ fn sighup_applies_changed_service_files() -> Result<()> {
         ],
     )?;
     // A service that sent a goodbye stays listed for one more second.
-    avahi.see_no_more(&browse, "Goes")?;
+    avahi.wait_until_gone(&browse, "Goes")?;
     responder.stop()
 }
 

@@ -1,6 +1,6 @@
 //! Another responder, avahi, on the same host: it keeps the host name, and the services of both are visible.
 
-use super::world::{Avahi, Running, World, services};
+use super::world::{Avahi, Process, World, services};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 use xtask::setup;
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
 /// The host name that avahi uses.
 const THEIR_NAME: &str = "vm";
@@ -62,12 +62,12 @@ const PUBLISH: Case = Case {
 fn world(scratch: &tempfile::TempDir) -> Result<(World, Avahi)> {
     let world = World::new()?;
     let address = ["addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad"];
-    setup::quietly(world.ours.command("ip").args(address))?;
+    setup::run_captured(world.ours.command("ip").args(address))?;
     let neighbour = Avahi::start(&world, "neighbour", scratch.path())?;
     Ok((world, neighbour))
 }
 
-fn start(world: &World, case: &Case) -> Result<Running> {
+fn start(world: &World, case: &Case) -> Result<Process> {
     world.start(case.role, case.words)
 }
 
@@ -75,7 +75,9 @@ fn start(world: &World, case: &Case) -> Result<Running> {
 fn both_are_seen(neighbour: &Avahi, case: &Case) -> Result<()> {
     let ours = format!("{}vm.local;192.0.2.1;", case.service);
     let seen = [THEIR_SERVICE, &ours];
-    neighbour.see(&["avahi-browse", "-artp"], &seen).map(drop)
+    neighbour
+        .wait_for_output(&["avahi-browse", "-artp"], &seen)
+        .map(drop)
 }
 
 fn avahi_is_unharmed(avahi: &Avahi) -> Result<()> {
@@ -91,7 +93,7 @@ fn avahi_is_unharmed(avahi: &Avahi) -> Result<()> {
 /// avahi is started first.
 fn avahi_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
     let scratch = tempfile::tempdir()?;
-    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, scratch.path())?;
+    let avahi = Avahi::start_on(&world.ours, THEIR_NAME, scratch.path())?;
     let responder = start(world, case)?;
     responder.wait_for(SERVICES_ONLY)?;
     both_are_seen(neighbour, case)?;
@@ -104,7 +106,7 @@ fn ours_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let responder = start(world, case)?;
     responder.wait_for("announced ")?;
-    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, scratch.path())?;
+    let avahi = Avahi::start_on(&world.ours, THEIR_NAME, scratch.path())?;
     responder.wait_for(SERVICES_ONLY)?;
     both_are_seen(neighbour, case)?;
     avahi_is_unharmed(&avahi)?;
@@ -115,7 +117,7 @@ fn ours_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
         name => format!("{name}.local;192.0.2.1;"),
     };
     let seen = format!("{}{suffix}", case.service);
-    neighbour.see(&["avahi-browse", "-artp"], &[&seen])?;
+    neighbour.wait_for_output(&["avahi-browse", "-artp"], &[&seen])?;
     responder.stop()
 }
 
@@ -123,7 +125,7 @@ fn ours_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
 fn rounds(case: &Case) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let (world, neighbour) = world(&scratch)?;
-    for _ in 0..if full() { 20 } else { 1 } {
+    for _ in 0..if is_full_run() { 20 } else { 1 } {
         avahi_first(&world, &neighbour, case)?;
         ours_first(&world, &neighbour, case)?;
     }
@@ -155,14 +157,14 @@ fn avahi_and_ours_share_a_host() -> Result<()> {
 fn killed_avahi_leaves_us_the_host_name() -> Result<()> {
     let (scratch, our_scratch) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (world, neighbour) = world(&scratch)?;
-    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, our_scratch.path())?;
+    let avahi = Avahi::start_on(&world.ours, THEIR_NAME, our_scratch.path())?;
     let responder = start(&world, &MDNS_OTHER)?;
     responder.wait_for(SERVICES_ONLY)?;
     both_are_seen(&neighbour, &MDNS_OTHER)?;
     drop(avahi);
     responder.wait_for("announced box.local")?;
     let seen = format!("{FILES}box.local;192.0.2.1;");
-    neighbour.see(&["avahi-browse", "-artp"], &[&seen])?;
+    neighbour.wait_for_output(&["avahi-browse", "-artp"], &[&seen])?;
     responder.stop()
 }
 
@@ -192,7 +194,7 @@ fn toggle(dir: &Path, name: &str, exists: bool) -> Result<()> {
 fn change_services(name: &&str) -> Result<()> {
     let (scratch, our_scratch) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (world, neighbour) = world(&scratch)?;
-    let avahi = Avahi::on(&world.ours, THEIR_NAME, true, our_scratch.path())?;
+    let avahi = Avahi::start_on(&world.ours, THEIR_NAME, our_scratch.path())?;
     let (ours, theirs) = (
         our_scratch.path().join("ours"),
         services(our_scratch.path()),
@@ -201,7 +203,7 @@ fn change_services(name: &&str) -> Result<()> {
     let responder = world.announce(&["--name", name, "--services", &ours.to_string_lossy()])?;
     responder.wait_for(SERVICES_ONLY)?;
     let mut present = [false; COUNT];
-    let deadline = Instant::now() + Duration::from_secs(if full() { 300 } else { 8 });
+    let deadline = Instant::now() + Duration::from_secs(if is_full_run() { 300 } else { 8 });
     for index in (0..COUNT).cycle() {
         present[index] ^= true;
         toggle(&ours, &format!("Ours-{index}"), present[index])?;
@@ -223,7 +225,7 @@ fn change_services(name: &&str) -> Result<()> {
     let words = ["avahi-browse", "-artpk"];
     let deadline = Instant::now() + Duration::from_secs(40);
     loop {
-        let seen = neighbour.see(&words, &wanted)?;
+        let seen = neighbour.wait_for_output(&words, &wanted)?;
         let count = seen
             .lines()
             .filter(|line| line.starts_with("=;eth0;IPv4;") && line.contains("_http"));
@@ -236,7 +238,7 @@ fn change_services(name: &&str) -> Result<()> {
         );
         sleep(Duration::from_millis(200));
     }
-    neighbour.see(&["avahi-browse", "-artp"], &[THEIR_SERVICE])?;
+    neighbour.wait_for_output(&["avahi-browse", "-artp"], &[THEIR_SERVICE])?;
     avahi_is_unharmed(&avahi)?;
     responder.stop()
 }

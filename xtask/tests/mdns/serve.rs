@@ -1,17 +1,17 @@
 //! `serve` announces its NFS exports by multicast DNS.
 
-use crate::mdns::world::{Avahi, Running, World};
+use crate::mdns::world::{Avahi, Process, World};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 
-fn serve(world: &World, words: &[&str]) -> Result<Running> {
+fn serve(world: &World, words: &[&str]) -> Result<Process> {
     world.start("serve", words)
 }
 
 /// PIDs of a server's child processes, in the order of their start.
-fn children(server: &Running) -> Result<Vec<i32>> {
+fn children(server: &Process) -> Result<Vec<i32>> {
     let pid = server.pid();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     let children = children.split_whitespace().map(str::parse);
@@ -38,7 +38,7 @@ fn exports_are_announced_until_the_end() -> Result<()> {
     let server = serve(&world, &words)?;
     server.wait_for("announced box.local")?;
     let text = format!(r#";Network File System;local;box.local;192.0.2.1;4049;"path={path}""#);
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-browse", "-artp"],
         &[
             &text,
@@ -69,7 +69,7 @@ fn killed_responder_is_restarted_by_serve() -> Result<()> {
     kill(Pid::from_raw(*responder), Signal::SIGKILL)?;
     server.wait_for("mdns was killed")?;
     server.wait_for("announced box.local")?;
-    avahi.see(&["avahi-browse", "-artp"], &["Network File System"])?;
+    avahi.wait_for_output(&["avahi-browse", "-artp"], &["Network File System"])?;
     server.stop()
 }
 

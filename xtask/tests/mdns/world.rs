@@ -30,7 +30,7 @@ pub struct World {
 
 impl World {
     pub fn new() -> Result<Self> {
-        setup::need(&[
+        setup::install_packages(&[
             Package::IPROUTE2,
             Package::AVAHI,
             Package::AVAHI_UTILS,
@@ -82,39 +82,39 @@ impl World {
     }
 
     /// Starts our responder on our host.
-    pub fn announce(&self, words: &[&str]) -> Result<Running> {
-        self.start_role(&self.ours, "mdns", words, Running::logging)
+    pub fn announce(&self, words: &[&str]) -> Result<Process> {
+        self.start_role(&self.ours, "mdns", words, Process::logging)
     }
 
     /// Starts another announcing role on our host.
-    pub fn start(&self, role: &str, words: &[&str]) -> Result<Running> {
-        self.start_role(&self.ours, role, words, Running::logging)
+    pub fn start(&self, role: &str, words: &[&str]) -> Result<Process> {
+        self.start_role(&self.ours, role, words, Process::logging)
     }
 
     /// Starts our responder on a host with this kernel host name.
-    pub fn announce_as(&self, hostname: &str, words: &[&str]) -> Result<Running> {
+    pub fn announce_as(&self, hostname: &str, words: &[&str]) -> Result<Process> {
         let path = file("mdns")?;
         let script = "name=$1 && shift && echo \"$name\" > /proc/sys/kernel/hostname && exec \"$0\" mdns \"$@\"";
         let mut command = self.ours.command("unshare");
         command.args(["--uts", "sh", "-c", script]);
         command.arg(&path).arg(hostname).args(words);
-        Running::logging(command)
+        Process::logging(command)
     }
 
     /// Starts our browser on our host.
-    pub fn browse(&self, words: &[&str]) -> Result<Running> {
-        self.start_role(&self.ours, "browse", words, Running::printing)
+    pub fn browse(&self, words: &[&str]) -> Result<Process> {
+        self.start_role(&self.ours, "browse", words, Process::printing)
     }
 
     /// Starts our browser on the other host.
-    pub fn browse_from_theirs(&self, words: &[&str]) -> Result<Running> {
-        self.start_role(&self.theirs, "browse", words, Running::printing)
+    pub fn browse_from_theirs(&self, words: &[&str]) -> Result<Process> {
+        self.start_role(&self.theirs, "browse", words, Process::printing)
     }
 
     /// Runs our browser on the other host to its end; returns its output.
-    pub fn browse_there_once(&self, words: &[&str]) -> Result<Said> {
+    pub fn browse_there_once(&self, words: &[&str]) -> Result<Output> {
         self.start_role(&self.theirs, "browse", words, |mut command| {
-            Said::by(&mut command)
+            Output::of(&mut command)
         })
     }
 
@@ -126,23 +126,25 @@ impl World {
     }
 
     /// Runs `resolve` on our host; returns its output.
-    pub fn resolve(&self, words: &[&str]) -> Result<Said> {
+    pub fn resolve(&self, words: &[&str]) -> Result<Output> {
         self.resolve_from(&self.ours, words)
     }
 
     /// Runs `resolve` on the other host; returns its output.
-    pub fn resolve_from_theirs(&self, words: &[&str]) -> Result<Said> {
+    pub fn resolve_from_theirs(&self, words: &[&str]) -> Result<Output> {
         self.resolve_from(&self.theirs, words)
     }
 
-    fn resolve_from(&self, host: &Namespace, words: &[&str]) -> Result<Said> {
-        self.start_role(host, "resolve", words, |mut command| Said::by(&mut command))
+    fn resolve_from(&self, host: &Namespace, words: &[&str]) -> Result<Output> {
+        self.start_role(host, "resolve", words, |mut command| {
+            Output::of(&mut command)
+        })
     }
 
     /// Disables IPv6 on a host.
     pub fn without_ipv6_on(&self, host: &Namespace) -> Result<()> {
         let disable = "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6";
-        setup::quietly(host.command("sh").args(["-c", disable])).map(drop)
+        setup::run_captured(host.command("sh").args(["-c", disable])).map(drop)
     }
 }
 
@@ -190,14 +192,14 @@ fn wait_for_v6(host: &Namespace) -> Result<()> {
 
 /// Output and exit code of a program that has ended.
 #[derive(Debug)]
-pub struct Said {
+pub struct Output {
     pub stdout: String,
     pub stderr: String,
     pub code: Option<i32>,
 }
 
-impl Said {
-    pub fn by(command: &mut Command) -> Result<Self> {
+impl Output {
+    pub fn of(command: &mut Command) -> Result<Self> {
         let output = command.stdin(Stdio::null()).output()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Self {
@@ -209,24 +211,24 @@ impl Said {
 }
 
 /// A running program whose lines are read as they come; killed when dropped.
-pub struct Running {
+pub struct Process {
     child: Child,
-    said: Receiver<String>,
+    lines: Receiver<String>,
 }
 
-impl Running {
+impl Process {
     /// Starts a program and reads its stderr.
     pub fn logging(mut command: Command) -> Result<Self> {
         let mut child = spawned(command.stderr(Stdio::piped()))?;
-        let said = lines(child.stderr.take().context("stderr is not a pipe")?);
-        Ok(Self { child, said })
+        let lines = lines(child.stderr.take().context("stderr is not a pipe")?);
+        Ok(Self { child, lines })
     }
 
     /// Starts a program and reads its stdout.
     pub fn printing(mut command: Command) -> Result<Self> {
         let mut child = spawned(command.stdout(Stdio::piped()))?;
-        let said = lines(child.stdout.take().context("stdout is not a pipe")?);
-        Ok(Self { child, said })
+        let lines = lines(child.stdout.take().context("stdout is not a pipe")?);
+        Ok(Self { child, lines })
     }
 
     /// Starts our responder on `host`.
@@ -254,12 +256,12 @@ impl Running {
 
     /// Like `wait_for`, with another timeout.
     pub fn wait_for_within(&self, part: &str, patience: Duration) -> Result<String> {
-        wait_for_all(&self.said, &[part], patience)
+        wait_for_all(&self.lines, &[part], patience)
     }
 
     /// Waits until lines with all of these parts were printed, in any order.
     pub fn wait_for_all(&self, parts: &[&str]) -> Result<()> {
-        wait_for_all(&self.said, parts, PATIENCE).map(drop)
+        wait_for_all(&self.lines, parts, PATIENCE).map(drop)
     }
 
     /// Kills the program.
@@ -270,7 +272,7 @@ impl Running {
     }
 
     /// Waits until the program ends by itself; returns its exit code.
-    pub fn end(mut self) -> Result<Option<i32>> {
+    pub fn wait(mut self) -> Result<Option<i32>> {
         Ok(self.child.wait()?.code())
     }
 
@@ -282,7 +284,7 @@ impl Running {
     /// Like `stop`; returns the lines that were not yet read.
     pub fn stop_and_read(mut self) -> Result<String> {
         self.send_sigterm()?;
-        Ok(self.said.iter().collect::<Vec<_>>().join("\n"))
+        Ok(self.lines.iter().collect::<Vec<_>>().join("\n"))
     }
 
     fn send_sigterm(&mut self) -> Result<()> {
@@ -293,15 +295,15 @@ impl Running {
     }
 
     /// Reads all lines until the program ends successfully.
-    pub fn all(mut self) -> Result<String> {
-        let said: Vec<String> = self.said.iter().collect();
+    pub fn read_all(mut self) -> Result<String> {
+        let output: Vec<String> = self.lines.iter().collect();
         let status = self.child.wait()?;
         ensure!(status.success(), "the program ended with {status}");
-        Ok(said.join("\n"))
+        Ok(output.join("\n"))
     }
 }
 
-impl Drop for Running {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -327,11 +329,20 @@ pub fn services(scratch: &Path) -> PathBuf {
 impl Avahi {
     /// Starts avahi on the other host with the host name `name`, and waits until it has announced that.
     pub fn start(world: &World, name: &str, scratch: &Path) -> Result<Self> {
-        Self::on(&world.theirs, name, true, scratch)
+        Self::start_on(&world.theirs, name, scratch)
     }
 
-    /// Starts avahi on `host`, with or without IPv6.
-    pub fn on(host: &Namespace, name: &str, has_ipv6: bool, scratch: &Path) -> Result<Self> {
+    /// Starts avahi on `host`.
+    pub fn start_on(host: &Namespace, name: &str, scratch: &Path) -> Result<Self> {
+        Self::spawn(host, name, true, scratch)
+    }
+
+    /// Starts avahi on `host`, without IPv6.
+    pub fn start_ipv4_only(host: &Namespace, name: &str, scratch: &Path) -> Result<Self> {
+        Self::spawn(host, name, false, scratch)
+    }
+
+    fn spawn(host: &Namespace, name: &str, has_ipv6: bool, scratch: &Path) -> Result<Self> {
         let ipv6 = if has_ipv6 { "yes" } else { "no" };
         let config = scratch.join("avahi.conf");
         fs::write(
@@ -356,7 +367,7 @@ impl Avahi {
             .stderr(Stdio::piped())
             .spawn()
             .context("cannot start avahi-daemon")?;
-        let said = lines(child.stderr.take().context("stderr is not a pipe")?);
+        let lines = lines(child.stderr.take().context("stderr is not a pipe")?);
         let log = Arc::default();
         let avahi = Self {
             child,
@@ -369,12 +380,12 @@ impl Avahi {
             *log += "\n";
         };
         add(&wait_for_all(
-            &said,
+            &lines,
             &["Server startup complete"],
             PATIENCE,
         )?);
         // Keeps reading, so that avahi never blocks on a full pipe.
-        spawn(move || said.iter().for_each(|line| add(&line)));
+        spawn(move || lines.iter().for_each(|line| add(&line)));
         Ok(avahi)
     }
 
@@ -408,22 +419,24 @@ impl Avahi {
     }
 
     /// Runs a command on avahi's host until its output contains all of `wanted`, and returns that output.
-    pub fn see(&self, words: &[&str], wanted: &[&str]) -> Result<String> {
-        let said = self.ask_until(words, |said| wanted.iter().all(|part| said.contains(*part)))?;
-        let missing = wanted.iter().find(|part| !said.contains(**part));
+    pub fn wait_for_output(&self, words: &[&str], wanted: &[&str]) -> Result<String> {
+        let output = self.ask_until(words, |output| {
+            wanted.iter().all(|part| output.contains(*part))
+        })?;
+        let missing = wanted.iter().find(|part| !output.contains(**part));
         ensure!(
             missing.is_none(),
-            "{words:?} never printed {missing:?}, but:\n{said}"
+            "{words:?} never printed {missing:?}, but:\n{output}"
         );
-        Ok(said)
+        Ok(output)
     }
 
     /// Runs a command on avahi's host until its output no longer contains `gone`.
-    pub fn see_no_more(&self, words: &[&str], gone: &str) -> Result<()> {
-        let said = self.ask_until(words, |said| !said.contains(gone))?;
+    pub fn wait_until_gone(&self, words: &[&str], gone: &str) -> Result<()> {
+        let output = self.ask_until(words, |output| !output.contains(gone))?;
         ensure!(
-            !said.contains(gone),
-            "{words:?} still prints {gone:?}:\n{said}"
+            !output.contains(gone),
+            "{words:?} still prints {gone:?}:\n{output}"
         );
         Ok(())
     }
@@ -434,26 +447,26 @@ impl Avahi {
         loop {
             let (program, words) = words.split_first().context("no program given")?;
             let output = self.command(program).args(words).output()?;
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            if enough(&said) || Instant::now() > deadline {
-                return Ok(said);
+            let output = String::from_utf8_lossy(&output.stdout).into_owned();
+            if enough(&output) || Instant::now() > deadline {
+                return Ok(output);
             }
             sleep(Duration::from_millis(200));
         }
     }
 
     /// Publishes a service by avahi-publish until the result is dropped.
-    pub fn publish(&self, words: &[&str]) -> Result<Running> {
+    pub fn publish(&self, words: &[&str]) -> Result<Process> {
         let mut command = self.command("avahi-publish");
         command.arg("-s").args(words);
-        Running::printing(command)
+        Process::printing(command)
     }
 
     /// Starts avahi-browse for a service type; it runs until dropped.
-    pub fn watch(&self, kind: &str) -> Result<Running> {
+    pub fn watch(&self, kind: &str) -> Result<Process> {
         let mut command = self.command("avahi-browse");
         command.args(["-p", "-k", kind]);
-        Running::printing(command)
+        Process::printing(command)
     }
 }
 
@@ -482,12 +495,12 @@ fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
 }
 
 /// Waits until all of `parts` were printed, in any order; returns the line with the last one.
-fn wait_for_all(said: &Receiver<String>, parts: &[&str], patience: Duration) -> Result<String> {
+fn wait_for_all(lines: &Receiver<String>, parts: &[&str], patience: Duration) -> Result<String> {
     let (deadline, mut missing, mut all) =
         (Instant::now() + patience, parts.to_vec(), String::new());
     loop {
         let timeout = deadline.saturating_duration_since(Instant::now());
-        let Ok(line) = said.recv_timeout(timeout) else {
+        let Ok(line) = lines.recv_timeout(timeout) else {
             bail!("the program never printed {missing:?}, but:\n{all}");
         };
         missing.retain(|part| !line.contains(part));

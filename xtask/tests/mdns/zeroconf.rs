@@ -1,15 +1,15 @@
 //! python-zeroconf as a browser.
 
-use super::world::{Running, World};
+use super::world::{Process, World};
 use anyhow::Result;
 use xtask::setup::PythonPackage;
 
 /// Starts a browser for these service types on the other host.
-pub fn browse(world: &World, kinds: &[&str]) -> Result<Running> {
+pub fn browse(world: &World, kinds: &[&str]) -> Result<Process> {
     let mut python = world.theirs.command(PythonPackage::PYTHON);
     python
         .env("PYTHONPATH", PythonPackage::ZEROCONF.path()?)
         .args(["-c", include_str!("zeroconf.py")])
         .args(kinds);
-    Running::printing(python)
+    Process::printing(python)
 }

@@ -9,7 +9,7 @@ use xtask::clients::nfs::{Client, How, Set, SetTime, mknoddata3, stable_how};
 use xtask::machines::nbd::Disk;
 
 use super::op::{Id, Op};
-use super::tree::{Kind, Tree};
+use super::tree::{ObjectType, Tree};
 
 /// With more names than this, the load creates no new ones.
 const NAMES_MAX: usize = 40;
@@ -337,8 +337,8 @@ fn replaceable(tree: &Tree, random: &mut Random, dir: Id, moved: Id) -> Option<S
     let fits = |&(_, &id): &(&String, &Id)| {
         id != moved
             && match (&tree.node(moved).kind, &tree.node(id).kind) {
-                (Kind::Directory(_), Kind::Directory(names)) => names.is_empty(),
-                (Kind::Directory(_), _) | (_, Kind::Directory(_)) => false,
+                (ObjectType::Directory(_), ObjectType::Directory(names)) => names.is_empty(),
+                (ObjectType::Directory(_), _) | (_, ObjectType::Directory(_)) => false,
                 _ => true,
             }
     };
@@ -354,13 +354,13 @@ fn replaceable(tree: &Tree, random: &mut Random, dir: Id, moved: Id) -> Option<S
 fn set_attr(tree: &Tree, random: &mut Random, object: Id) -> Option<Op> {
     let mut set = Set::default();
     let kind = &tree.node(object).kind;
-    if let Kind::File(content) = kind
+    if let ObjectType::File(content) = kind
         && random.chance(50)
     {
         set.size = Some(random.below((content.len_max() + 3000).min(FILE_LEN_MAX)) as u64);
     }
     // Symlinks have no mode of their own.
-    if !matches!(kind, Kind::SymLink(_)) && random.chance(50) {
+    if !matches!(kind, ObjectType::SymLink(_)) && random.chance(50) {
         set.mode = Some(0o400 | random.below(0o1000) as u32);
     }
     if random.chance(20) {
@@ -380,11 +380,11 @@ fn pick<'a, T>(random: &mut Random, choices: &'a [T]) -> Option<&'a T> {
 }
 
 fn is_dir(tree: &Tree, id: Id) -> bool {
-    matches!(tree.node(id).kind, Kind::Directory(_))
+    matches!(tree.node(id).kind, ObjectType::Directory(_))
 }
 
 fn is_file(tree: &Tree, id: Id) -> bool {
-    matches!(tree.node(id).kind, Kind::File(_))
+    matches!(tree.node(id).kind, ObjectType::File(_))
 }
 
 /// Returns true if `to` is `from` or a descendant of it.

@@ -22,7 +22,7 @@ use xtask::clients::nfs::Client;
 use xtask::machines::nbd::Disk;
 use xtask::machines::qemu::{Guest, linux};
 use xtask::machines::{ext4, mounts};
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
 use load::Load;
 use rounds::{Broken, Run, directory};
@@ -34,7 +34,7 @@ const NFS_PORT: u16 = 2049;
 fn run_guest(through: &str, calls: usize, seed: u64) -> Result<Run> {
     let mut guest = Guest::boot("nfs-server")?;
     let names: Vec<String> = (0..CLIENTS).map(directory).collect();
-    guest.sh(&format!(
+    guest.run_ok(&format!(
         "cd /disk && mkdir {} && sync
         serve {through} >/run/said 2>&1 &
         timeout 20 sh -c 'until grep -q listening /run/said; do usleep 20000; done' || {{ cat /run/said; false; }}",
@@ -42,7 +42,7 @@ fn run_guest(through: &str, calls: usize, seed: u64) -> Result<Run> {
     ))?;
     let loads = run_load(guest.port(NFS_PORT)?, "/disk", guest.disk()?, calls, seed);
     loads.or_else(|error| {
-        let output = guest.sh("cat /run/said")?;
+        let output = guest.run_ok("cat /run/said")?;
         Err(error.context(format!("the server said:\n{output}")))
     })
 }
@@ -99,7 +99,11 @@ fn acknowledged_changes_survive_power_cut() -> Result<()> {
 
 fn check_guest() -> Result<()> {
     let seed = seed();
-    let (calls, count) = if full() { (2000, 1000) } else { (500, 200) };
+    let (calls, count) = if is_full_run() {
+        (2000, 1000)
+    } else {
+        (500, 200)
+    };
     let run = run_guest("", calls, seed)?;
     let start_time = Instant::now();
     let broken = run.rounds(count, &mut Random::new(seed))?;
@@ -135,7 +139,11 @@ fn acknowledged_changes_survive_power_cut_under_init() -> Result<()> {
 /// Uses the executable as a machine's first process, which mounts the disk itself.
 fn check_init() -> Result<()> {
     let seed = seed();
-    let (calls, count) = if full() { (2000, 1000) } else { (300, 100) };
+    let (calls, count) = if is_full_run() {
+        (2000, 1000)
+    } else {
+        (300, 100)
+    };
     let tree = tempfile::tempdir()?;
     for client in 0..CLIENTS {
         fs::create_dir(tree.path().join(directory(client)))?;
@@ -152,7 +160,7 @@ fn check_init() -> Result<()> {
     machine.wait_for_line("address ")?;
     let server = (Ipv4Addr::LOCALHOST, machine.port).into();
     let run = run_load(server, "/vda", &disk, calls, seed)
-        .with_context(|| format!("the machine's console:\n{}", machine.said()))?;
+        .with_context(|| format!("the machine's console:\n{}", machine.console()))?;
     let broken = run.rounds(count, &mut Random::new(seed))?;
     ensure!(broken.is_empty(), "{}", summary(&broken, count));
     Ok(())
@@ -171,7 +179,11 @@ fn check_missing_syncs() -> Result<()> {
     let through = format!(
         "strace -f -q -o /dev/null {directories} -e trace=fsync,fdatasync -e inject=fsync,fdatasync:retval=0"
     );
-    let (calls, count) = if full() { (2000, 200) } else { (300, 40) };
+    let (calls, count) = if is_full_run() {
+        (2000, 200)
+    } else {
+        (300, 40)
+    };
     let broken = run_guest(&through, calls, seed)?.rounds(count, &mut Random::new(seed))?;
     ensure!(
         !broken.is_empty(),

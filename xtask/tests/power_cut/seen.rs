@@ -11,7 +11,7 @@ use nix::mount::{MntFlags, umount2};
 use xtask::machines::mounts;
 
 use super::content::Content;
-use super::tree::{Attributes, Kind, Node};
+use super::tree::{Attributes, Node, ObjectType};
 
 /// An object on a disk and, for a directory, everything in it.
 pub struct Seen {
@@ -70,17 +70,17 @@ fn read_tree(path: &Path, metadata: &Metadata) -> Result<Seen> {
             let child = read_tree(&entry.path(), &entry.metadata().with_context(context)?)?;
             children.insert(entry.file_name().to_string_lossy().into_owned(), child);
         }
-        Kind::default()
+        ObjectType::default()
     } else if kind.is_file() {
-        Kind::File(Content {
+        ObjectType::File(Content {
             settled: fs::read(path).with_context(context)?,
             pending: Vec::new(),
         })
     } else if kind.is_symlink() {
         let target = fs::read_link(path).with_context(context)?;
-        Kind::SymLink(target.display().to_string())
+        ObjectType::SymLink(target.display().to_string())
     } else if kind.is_fifo() {
-        Kind::Fifo
+        ObjectType::Fifo
     } else {
         bail!("{} is a {kind:?}", context())
     };

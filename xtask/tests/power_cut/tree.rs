@@ -12,19 +12,19 @@ use super::op::{Id, Op};
 /// An object's type, contents and attributes.
 #[derive(Clone, Default)]
 pub struct Node {
-    pub kind: Kind,
+    pub kind: ObjectType,
     pub attributes: Attributes,
 }
 
 #[derive(Clone)]
-pub enum Kind {
+pub enum ObjectType {
     Directory(BTreeMap<String, Id>),
     File(Content),
     SymLink(String),
     Fifo,
 }
 
-impl Default for Kind {
+impl Default for ObjectType {
     fn default() -> Self {
         Self::Directory(BTreeMap::new())
     }
@@ -88,21 +88,21 @@ impl Tree {
 
     pub fn names(&self, dir: Id) -> &BTreeMap<String, Id> {
         match &self.node(dir).kind {
-            Kind::Directory(names) => names,
+            ObjectType::Directory(names) => names,
             _ => panic!("{dir} is not a directory"),
         }
     }
 
     pub fn content(&self, file: Id) -> &Content {
         match &self.node(file).kind {
-            Kind::File(content) => content,
+            ObjectType::File(content) => content,
             _ => panic!("{file} is not a file"),
         }
     }
 
     fn content_mut(&mut self, file: Id) -> &mut Content {
         match &mut self.node_mut(file).kind {
-            Kind::File(content) => content,
+            ObjectType::File(content) => content,
             _ => panic!("{file} is not a file"),
         }
     }
@@ -114,7 +114,7 @@ impl Tree {
         while let Some(dir) = dirs.pop() {
             for (name, &id) in self.names(dir) {
                 found.push((dir, name.as_str(), id));
-                if matches!(self.node(id).kind, Kind::Directory(_)) {
+                if matches!(self.node(id).kind, ObjectType::Directory(_)) {
                     dirs.push(id);
                 }
             }
@@ -127,7 +127,7 @@ impl Tree {
         let mut counts = BTreeMap::from([(Self::ROOT, 2)]);
         for (dir, _, id) in self.walk() {
             *counts.entry(id).or_default() += 1;
-            if matches!(self.node(id).kind, Kind::Directory(_)) {
+            if matches!(self.node(id).kind, ObjectType::Directory(_)) {
                 *counts.entry(id).or_default() += 1;
                 *counts.entry(dir).or_default() += 1;
             }
@@ -143,12 +143,12 @@ impl Tree {
         let node = self.node_mut(dir);
         node.attributes.mtime = None;
         match &mut node.kind {
-            Kind::Directory(names) => change(names),
+            ObjectType::Directory(names) => change(names),
             _ => panic!("{dir} is not a directory"),
         }
     }
 
-    fn add(&mut self, dir: Id, name: &str, new: Id, kind: Kind, mode: Option<u32>) {
+    fn add(&mut self, dir: Id, name: &str, new: Id, kind: ObjectType, mode: Option<u32>) {
         let attributes = Attributes::new(mode);
         self.nodes.insert(new, Node { kind, attributes });
         self.change_names(dir, |names| names.insert(name.to_owned(), new));
@@ -170,10 +170,16 @@ impl Tree {
                     }
                 }
                 (_, How::Unchecked(set) | How::Guarded(set)) => {
-                    self.add(*dir, name, *new, Kind::File(Content::default()), set.mode);
+                    self.add(
+                        *dir,
+                        name,
+                        *new,
+                        ObjectType::File(Content::default()),
+                        set.mode,
+                    );
                 }
                 // EXCLUSIVE leaves the attributes to a later SETATTR.
-                _ => self.add(*dir, name, *new, Kind::File(Content::default()), None),
+                _ => self.add(*dir, name, *new, ObjectType::File(Content::default()), None),
             },
             Op::MkDir {
                 dir,
@@ -181,7 +187,7 @@ impl Tree {
                 new,
                 mode,
             } => {
-                self.add(*dir, name, *new, Kind::default(), Some(*mode));
+                self.add(*dir, name, *new, ObjectType::default(), Some(*mode));
             }
             Op::SymLink {
                 dir,
@@ -189,14 +195,14 @@ impl Tree {
                 new,
                 target,
             } => {
-                self.add(*dir, name, *new, Kind::SymLink(target.clone()), None);
+                self.add(*dir, name, *new, ObjectType::SymLink(target.clone()), None);
             }
             Op::Fifo {
                 dir,
                 name,
                 new,
                 mode,
-            } => self.add(*dir, name, *new, Kind::Fifo, Some(*mode)),
+            } => self.add(*dir, name, *new, ObjectType::Fifo, Some(*mode)),
             Op::Remove { dir, name } | Op::RmDir { dir, name } => {
                 self.change_names(*dir, |names| names.remove(name));
             }
@@ -209,7 +215,7 @@ impl Tree {
                 let moved = self.change_names(*from, |names| names.remove(from_name));
                 let moved = moved.expect("the renamed object exists");
                 self.change_names(*to, |names| names.insert(to_name.clone(), moved));
-                if matches!(self.node(moved).kind, Kind::Directory(_)) && from != to {
+                if matches!(self.node(moved).kind, ObjectType::Directory(_)) && from != to {
                     // The directory's ".." changes.
                     self.node_mut(moved).attributes.mtime = None;
                 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::op::Id;
 use super::seen::Seen;
-use super::tree::{Kind, Tree};
+use super::tree::{ObjectType, Tree};
 
 /// A deviation from the expected tree.
 pub struct Difference {
@@ -78,7 +78,7 @@ impl Comparison<'_> {
             ));
         }
         match (&node.kind, &seen.node.kind) {
-            (Kind::Directory(names), Kind::Directory(_)) => {
+            (ObjectType::Directory(names), ObjectType::Directory(_)) => {
                 for name in seen
                     .children
                     .keys()
@@ -98,7 +98,7 @@ impl Comparison<'_> {
                     }
                 }
             }
-            (Kind::File(content), Kind::File(on_disk)) => {
+            (ObjectType::File(content), ObjectType::File(on_disk)) => {
                 let bytes = &on_disk.settled;
                 let sizes = content.settled.len()..=content.len_max();
                 if !sizes.contains(&bytes.len()) {
@@ -110,12 +110,12 @@ impl Comparison<'_> {
                     ));
                 }
             }
-            (Kind::SymLink(target), Kind::SymLink(actual)) => {
+            (ObjectType::SymLink(target), ObjectType::SymLink(actual)) => {
                 if target != actual {
                     report(format!("has the target {actual} instead of {target}"));
                 }
             }
-            (Kind::Fifo, Kind::Fifo) => {}
+            (ObjectType::Fifo, ObjectType::Fifo) => {}
             _ => report("has another type".to_owned()),
         }
     }

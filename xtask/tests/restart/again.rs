@@ -353,7 +353,7 @@ fn receive_ok(client: &mut Client, call: &str) -> Result<bool> {
 
 #[test]
 fn repeated_kills_lose_no_calls() -> Result<()> {
-    let kills = if xtask::testing::full() {
+    let kills = if xtask::testing::is_full_run() {
         KILLS_FULL
     } else {
         KILLS

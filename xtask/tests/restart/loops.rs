@@ -38,7 +38,7 @@ impl Scene {
                 .collect(),
             port: port.number(),
             arguments: ["--no-mdns", "--loops", "2"].map(Into::into).to_vec(),
-            through: through.split_whitespace().map(Into::into).collect(),
+            wrapper: through.split_whitespace().map(Into::into).collect(),
             ..ServerOptions::default()
         })?;
         let (first, root) = server.open(directory.path())?;
@@ -72,7 +72,7 @@ impl Scene {
             let (_, Outcome::Success(results)) = outcome(answer)? else {
                 anyhow::bail!("the call was rejected by RPC");
             };
-            bodies.push(body(call.place, results)?);
+            bodies.push(body(call.procedure, results)?);
         }
         bodies.try_into().ok().context("there are two replies")
     }
@@ -111,7 +111,7 @@ fn retransmission_to_another_loop_is_not_repeated() -> Result<()> {
 
 #[test]
 fn replay_by_another_loop_syncs_one_export() -> Result<()> {
-    setup::need(&[Package::STRACE])?;
+    setup::install_packages(&[Package::STRACE])?;
     let (others, log) = ([public_dir()?, public_dir()?], NamedTempFile::new()?);
     let trace = format!("strace -D -f -o {} -e trace=syncfs", log.path().display());
     let others = others.each_ref().map(TempDir::path);
@@ -132,7 +132,7 @@ fn replay_by_another_loop_syncs_one_export() -> Result<()> {
 /// If SO_REUSEPORT fails, the server uses one loop.
 #[test]
 fn without_reuseport_one_loop_serves() -> Result<()> {
-    setup::need(&[Package::STRACE])?;
+    setup::install_packages(&[Package::STRACE])?;
     let (directory, log) = (public_dir()?, NamedTempFile::new()?);
     let port = Port::reserve()?;
     // The sixth setsockopt call is the one that sets SO_REUSEPORT, on the first listening socket.
@@ -145,7 +145,7 @@ fn without_reuseport_one_loop_serves() -> Result<()> {
         exports: vec![directory.path().display().to_string()],
         port: port.number(),
         arguments: ["--no-mdns", "--loops", "2"].map(Into::into).to_vec(),
-        through: trace.split_whitespace().map(Into::into).collect(),
+        wrapper: trace.split_whitespace().map(Into::into).collect(),
         ..ServerOptions::default()
     })?;
     server.open(directory.path())?;
@@ -178,7 +178,11 @@ fn growth(body: &Body) -> Result<i64> {
 /// In each round, two clients of different loops change the same object at the same time.
 #[test]
 fn racing_clients_of_two_loops_agree() -> Result<()> {
-    let rounds = if xtask::testing::full() { 10_000 } else { 500 };
+    let rounds = if xtask::testing::is_full_run() {
+        10_000
+    } else {
+        500
+    };
     // The size of a tmpfs directory shows its number of entries.
     let mut scene = Scene::new(tempfile::tempdir_in("/dev/shm")?)?;
     let root = scene.root.clone();

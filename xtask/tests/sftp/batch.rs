@@ -1,6 +1,6 @@
 //! Commands of OpenSSH's sftp in batch mode, and their effects on the files.
 
-use super::{Direct, ensure_same, make};
+use super::{Direct, create_file, ensure_same};
 use anyhow::{Result, ensure};
 use nix::sys::statvfs::statvfs;
 use std::fs::{self, Permissions};
@@ -26,10 +26,10 @@ fn files_of_every_size_are_transferred() -> Result<()> {
         &["-B", "32768"],
         &["-B", "1009", "-R", "7"],
     ] {
-        Direct::each(|direct| {
+        Direct::for_each_user(|direct| {
             let (mut up, mut down) = (String::new(), String::new());
             for size in SIZES {
-                make(
+                create_file(
                     &direct.client_dir().join(format!("{size}")),
                     size as u64,
                     size,
@@ -54,17 +54,17 @@ fn files_of_every_size_are_transferred() -> Result<()> {
 
 #[test]
 fn reput_and_reget_resume_transfers() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         const LEN: usize = 1_000_003;
         const HAVE: usize = 400_001;
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
-        make(&client_dir.join("up"), 1, LEN)?;
-        make(&server_dir.join("down"), 2, LEN)?;
+        create_file(&client_dir.join("up"), 1, LEN)?;
+        create_file(&server_dir.join("down"), 2, LEN)?;
         // The part that is present has other bytes, which remain: reput and reget transfer only the missing part.
-        make(&server_dir.join("up"), 3, HAVE)?;
-        make(&client_dir.join("down"), 4, HAVE)?;
+        create_file(&server_dir.join("up"), 3, HAVE)?;
+        create_file(&client_dir.join("down"), 4, HAVE)?;
         for path in [client_dir.join("down"), server_dir.join("up")] {
-            direct.give(&path)?;
+            direct.set_owner(&path)?;
         }
         let joined = |first: &Path, then: &Path| -> Result<Vec<u8>> {
             let mut bytes = fs::read(first)?;
@@ -82,7 +82,7 @@ fn reput_and_reget_resume_transfers() -> Result<()> {
 
 #[test]
 fn posix_rename_replaces_and_rename_refuses() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let server_dir = direct.server_dir();
         for name in ["a", "b", "c"] {
             fs::write(server_dir.join(name), name)?;
@@ -90,23 +90,23 @@ fn posix_rename_replaces_and_rename_refuses() -> Result<()> {
         direct.batch("rename a b")?;
         ensure!(fs::read(server_dir.join("b"))? == b"a");
         ensure!(!server_dir.join("a").exists(), "rename left the old name");
-        direct.refuses("rename -l b c", "Failure")?;
+        direct.ensure_refused("rename -l b c", "Failure")?;
         ensure!(fs::read(server_dir.join("b"))? == b"a" && fs::read(server_dir.join("c"))? == b"c");
         direct.batch("rename -l b d\nmkdir one\nrename -l one two")?;
         ensure!(fs::read(server_dir.join("d"))? == b"a");
         ensure!(!server_dir.join("b").exists() && server_dir.join("two").is_dir());
-        direct.refuses("rename -l two c", "Failure")?;
-        direct.refuses("rename nothing e", "No such file or directory")?;
-        direct.refuses("rename -l nothing e", "No such file or directory")
+        direct.ensure_refused("rename -l two c", "Failure")?;
+        direct.ensure_refused("rename nothing e", "No such file or directory")?;
+        direct.ensure_refused("rename -l nothing e", "No such file or directory")
     })
 }
 
 #[test]
 fn links_keep_their_targets() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
         fs::write(server_dir.join("file"), "content")?;
-        direct.give(&server_dir.join("file"))?;
+        direct.set_owner(&server_dir.join("file"))?;
         direct.batch(
             "ln -s file soft\nln -s ../no/such/place broken\nmkdir sub\nln -s sub way\nln file hard\n\
              get soft\ncd way\nput soft inside",
@@ -120,8 +120,8 @@ fn links_keep_their_targets() -> Result<()> {
             fs::metadata(server_dir.join("hard"))?,
         );
         ensure!((file.ino(), file.nlink()) == (hard.ino(), 2));
-        direct.refuses("ln file hard", "Failure")?;
-        direct.refuses("ln -s file soft", "Failure")?;
+        direct.ensure_refused("ln file hard", "Failure")?;
+        direct.ensure_refused("ln -s file soft", "Failure")?;
         // rm removes the link, not its target.
         direct.batch("rm soft\nrm hard")?;
         ensure!(
@@ -134,14 +134,14 @@ fn links_keep_their_targets() -> Result<()> {
 
 #[test]
 fn cp_copies_on_the_server() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
         // More bytes than one request of the client copies, and a target that is longer and has another mode.
-        make(&server_dir.join("file"), 5, 5_000_011)?;
-        make(&server_dir.join("old"), 6, 6_000_000)?;
+        create_file(&server_dir.join("file"), 5, 5_000_011)?;
+        create_file(&server_dir.join("old"), 6, 6_000_000)?;
         for (name, mode) in [("file", 0o640), ("old", 0o600)] {
             fs::set_permissions(server_dir.join(name), Permissions::from_mode(mode))?;
-            direct.give(&server_dir.join(name))?;
+            direct.set_owner(&server_dir.join(name))?;
         }
         direct.batch("cp file new\ncp file old\nget new\nmkdir sub\ncp file sub/file")?;
         for copy in [
@@ -153,13 +153,13 @@ fn cp_copies_on_the_server() -> Result<()> {
             ensure_same(&server_dir.join("file"), &copy)?;
         }
         ensure!(mode(&server_dir.join("new"))? == 0o640);
-        direct.refuses("cp nothing x", "No such file or directory")
+        direct.ensure_refused("cp nothing x", "No such file or directory")
     })
 }
 
 #[test]
 fn chmod_and_chown_set_modes_and_owners() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let server_dir = direct.server_dir();
         fs::write(server_dir.join("file"), "content")?;
         symlink("file", server_dir.join("soft"))?;
@@ -168,7 +168,7 @@ fn chmod_and_chown_set_modes_and_owners() -> Result<()> {
             None => (12_345, 54_321),
         };
         for name in ["file", "soft"] {
-            direct.give(&server_dir.join(name))?;
+            direct.set_owner(&server_dir.join(name))?;
         }
         direct.batch(&format!(
             "chmod 2741 soft\nchown {uid} file\nchgrp {gid} file\nchown -h {uid} soft\nchgrp -h {gid} soft"
@@ -184,9 +184,9 @@ fn chmod_and_chown_set_modes_and_owners() -> Result<()> {
         // Linux does not support modes of symbolic links.
         ensure!(direct.batch("chmod -h 0600 soft").is_err());
         ensure!(mode(&server_dir.join("file"))? == 0o604);
-        direct.refuses("chmod 0600 nothing", "No such file or directory")?;
+        direct.ensure_refused("chmod 0600 nothing", "No such file or directory")?;
         if direct.user.is_some() {
-            direct.refuses("chown 0 file", "Permission denied")?;
+            direct.ensure_refused("chown 0 file", "Permission denied")?;
         }
         Ok(())
     })
@@ -194,18 +194,18 @@ fn chmod_and_chown_set_modes_and_owners() -> Result<()> {
 
 #[test]
 fn preserve_option_keeps_times_and_modes() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
         // -p keeps times and modes, whatever the umask. Times of SFTP version 3 are unsigned 32-bit seconds.
         let times = [0x7fff_ffff_u64, 86_400, 4_000_000_000];
         for (number, time) in times.into_iter().enumerate() {
             let path = client_dir.join(number.to_string());
-            make(&path, 7, 40_000)?;
+            create_file(&path, 7, 40_000)?;
             let file = fs::File::options().write(true).open(&path)?;
             let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time);
             file.set_times(fs::FileTimes::new().set_accessed(time).set_modified(time))?;
             file.set_permissions(Permissions::from_mode(0o642))?;
-            direct.give(&path)?;
+            direct.set_owner(&path)?;
         }
         direct.batch(
             "put -p 0\nput -p 1\nput -p 2\nget -p 0 0.back\nget -p 1 1.back\nget -p 2 2.back",
@@ -230,7 +230,7 @@ fn preserve_option_keeps_times_and_modes() -> Result<()> {
 
 #[test]
 fn umask_option_applies_to_new_files() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let server_dir = direct.server_dir();
         fs::write(direct.client_dir().join("file"), "content")?;
         // Without -p, the client asks for the file's mode, and for 0777 for directories.
@@ -249,7 +249,7 @@ fn umask_option_applies_to_new_files() -> Result<()> {
 
 #[test]
 fn directories_are_created_copied_and_removed() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
         fs::create_dir_all(client_dir.join("tree/a/b/c"))?;
         fs::create_dir(client_dir.join("tree/empty"))?;
@@ -257,14 +257,14 @@ fn directories_are_created_copied_and_removed() -> Result<()> {
             .into_iter()
             .enumerate()
         {
-            make(
+            create_file(
                 &client_dir.join("tree").join(name),
                 seed as u64,
                 50_000 * seed,
             )?;
         }
         for entry in walkdir::WalkDir::new(&client_dir) {
-            direct.give(entry?.path())?;
+            direct.set_owner(entry?.path())?;
         }
         direct.batch("put -R tree\nget -R tree back")?;
         for copy in [server_dir.join("tree"), client_dir.join("back")] {
@@ -278,11 +278,11 @@ fn directories_are_created_copied_and_removed() -> Result<()> {
                 String::from_utf8_lossy(&compare.stdout)
             );
         }
-        direct.refuses("rmdir tree", "Failure")?;
-        direct.refuses("mkdir tree", "Failure")?;
-        direct.refuses("rm tree/a", "Failure")?;
-        direct.refuses("rmdir tree/top", "No such file or directory")?;
-        direct.refuses("cd nowhere", "No such file or directory")?;
+        direct.ensure_refused("rmdir tree", "Failure")?;
+        direct.ensure_refused("mkdir tree", "Failure")?;
+        direct.ensure_refused("rm tree/a", "Failure")?;
+        direct.ensure_refused("rmdir tree/top", "No such file or directory")?;
+        direct.ensure_refused("cd nowhere", "No such file or directory")?;
         direct.batch("rmdir tree/empty\nrm tree/a/b/c/*\nrmdir tree/a/b/c")?;
         ensure!(!server_dir.join("tree/a/b/c").exists() && !server_dir.join("tree/empty").exists());
         let output = direct.batch("cd tree/a/../a/b\npwd")?;
@@ -302,28 +302,28 @@ fn directories_are_created_copied_and_removed() -> Result<()> {
 fn names_with_any_bytes_are_transferred() -> Result<()> {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
         let long = [b'x'; 255];
         let names: [&[u8]; 5] = [b"-n", "hör".as_bytes(), b"tab\there", b"\xff\xfe", &long];
         for (seed, name) in names.iter().enumerate() {
-            make(&server_dir.join(OsStr::from_bytes(name)), seed as u64, 10)?;
+            create_file(&server_dir.join(OsStr::from_bytes(name)), seed as u64, 10)?;
         }
         direct.batch("get *")?;
         for name in names {
             let name = OsStr::from_bytes(name);
             ensure_same(&server_dir.join(name), &client_dir.join(name))?;
         }
-        direct.refuses(&format!("mkdir {}", "x".repeat(256)), "Bad message")
+        direct.ensure_refused(&format!("mkdir {}", "x".repeat(256)), "Bad message")
     })
 }
 
 #[test]
 fn put_with_fsync_syncs_the_file() -> Result<()> {
-    setup::need(&[Package::STRACE])?;
-    Direct::each(|direct| {
+    setup::install_packages(&[Package::STRACE])?;
+    Direct::for_each_user(|direct| {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
-        make(&client_dir.join("file"), 8, 100_000)?;
+        create_file(&client_dir.join("file"), 8, 100_000)?;
         let calls = |line: &str| -> Result<String> {
             let log = client_dir.join("strace");
             let strace = format!("strace -f -e trace=fsync,fdatasync -o {}", log.display());
@@ -340,7 +340,7 @@ fn put_with_fsync_syncs_the_file() -> Result<()> {
 
 #[test]
 fn df_agrees_with_statvfs() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let server_dir = direct.server_dir();
         if direct.user.is_some() {
             // Only root can mount. The test runs as root too, and statvfs does not depend on the user.
@@ -348,7 +348,7 @@ fn df_agrees_with_statvfs() -> Result<()> {
         }
         mounts::private("a file system of a known size", || {
             mounts::mount("tmpfs", "size=8m,nr_inodes=100", &server_dir)?;
-            make(&server_dir.join("file"), 9, 1 << 20)?;
+            create_file(&server_dir.join("file"), 9, 1 << 20)?;
             let numbers = |option: &str| -> Result<Vec<String>> {
                 let output = direct.batch(&format!("df {option} ."))?;
                 let last = output.lines().last().unwrap_or_default();
@@ -369,7 +369,7 @@ fn df_agrees_with_statvfs() -> Result<()> {
 
 #[test]
 fn session_continues_after_refused_requests() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let server_dir = direct.server_dir();
         fs::write(server_dir.join("secret"), "content")?;
         fs::set_permissions(server_dir.join("secret"), Permissions::from_mode(0o000))?;
@@ -379,10 +379,10 @@ fn session_continues_after_refused_requests() -> Result<()> {
         direct.batch(lines)?;
         ensure!(fs::read(server_dir.join("after"))? == b"content");
         if direct.user.is_some() {
-            direct.refuses("get secret", "Permission denied")?;
+            direct.ensure_refused("get secret", "Permission denied")?;
             fs::create_dir(server_dir.join("closed"))?;
             fs::set_permissions(server_dir.join("closed"), Permissions::from_mode(0o555))?;
-            direct.refuses("put file closed/file", "Permission denied")?;
+            direct.ensure_refused("put file closed/file", "Permission denied")?;
         }
         Ok(())
     })
@@ -390,7 +390,7 @@ fn session_continues_after_refused_requests() -> Result<()> {
 
 #[test]
 fn read_only_server_refuses_every_change() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
         fs::write(client_dir.join("new"), "new")?;
         fs::write(server_dir.join("file"), "content")?;

@@ -8,16 +8,16 @@ use std::io::Write;
 use std::path::Path;
 use xtask::build::Arch;
 use xtask::machines::server::root_for;
-use xtask::machines::sshd::Kind;
+use xtask::machines::sshd::Implementation;
 use xtask::setup;
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
 /// A file of 256 MiB, in full runs of 1 GiB, without repeated blocks.
 fn write_large(path: &Path) -> Result<()> {
     let mut file = File::create(path)?;
     let mut random = Random::new(0x51f7);
     let mut block = Vec::with_capacity(1 << 20);
-    for _ in 0..if full() { 1024 } else { 256 } {
+    for _ in 0..if is_full_run() { 1024 } else { 256 } {
         block.clear();
         while block.len() < 1 << 20 {
             block.extend_from_slice(&random.number().to_le_bytes());
@@ -28,29 +28,29 @@ fn write_large(path: &Path) -> Result<()> {
 }
 
 /// Copies a large file to the server with one program, and back with another.
-fn copy_large_file(kind: Kind) -> Result<()> {
+fn copy_large_file(kind: Implementation) -> Result<()> {
     if !root_for("daemons") {
         return Ok(());
     }
     let remote = Remote::new(kind, Arch::X86_64)?;
     remote
-        .passes(|remote| {
+        .run(|remote| {
             let (client_dir, server_dir) = (
                 remote.client_dir().join("large"),
                 remote.server_dir().join("large"),
             );
             write_large(&client_dir)?;
             let scp = |from: &str, to: &str| {
-                setup::quietly(remote.openssh("scp").args([from, to])).map(drop)
+                setup::run_captured(remote.openssh("scp").args([from, to])).map(drop)
             };
             match kind {
-                Kind::OpenSsh => remote.batch("put large").map(drop)?,
-                Kind::Dropbear => scp("large", "x:")?,
+                Implementation::OpenSsh => remote.batch("put large").map(drop)?,
+                Implementation::Dropbear => scp("large", "x:")?,
             }
             ensure_same(&client_dir, &server_dir).context("up")?;
             match kind {
-                Kind::OpenSsh => scp("x:large", "back")?,
-                Kind::Dropbear => remote.batch("get large back").map(drop)?,
+                Implementation::OpenSsh => scp("x:large", "back")?,
+                Implementation::Dropbear => remote.batch("get large back").map(drop)?,
             }
             ensure_same(&client_dir, &remote.client_dir().join("back")).context("down")
         })
@@ -59,10 +59,10 @@ fn copy_large_file(kind: Kind) -> Result<()> {
 
 #[test]
 fn large_file_round_trips_through_sshd() -> Result<()> {
-    copy_large_file(Kind::OpenSsh)
+    copy_large_file(Implementation::OpenSsh)
 }
 
 #[test]
 fn large_file_round_trips_through_dropbear() -> Result<()> {
-    copy_large_file(Kind::Dropbear)
+    copy_large_file(Implementation::Dropbear)
 }

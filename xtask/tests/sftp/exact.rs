@@ -172,7 +172,7 @@ fn setstat_after_read_keeps_its_reply() -> Result<()> {
     let content: Vec<u8> = (0..FILE_BYTES).map(byte_at).collect();
     for wire in [Wire::Pipes, Wire::SocketPair] {
         fs::write(directory.path().join("file"), &content)?;
-        let mut client = Sftp::start(&SftpOptions::at(directory.path()).over(wire))?;
+        let mut client = Sftp::start(&SftpOptions::in_directory(directory.path()).with_wire(wire))?;
         let handle = client.open_read("file")?;
         let replies = client.pipeline(&[
             Request::Read(&handle, 0, LEN),

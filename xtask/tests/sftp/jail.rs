@@ -1,6 +1,6 @@
 //! `--jail` with OpenSSH's client: nothing outside the jail can be reached, and paths inside work as usual.
 
-use super::{Direct, ensure_same, make};
+use super::{Direct, create_file, ensure_same};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -19,9 +19,9 @@ fn jailed(direct: &Direct, options: &str, commands: &str) -> Result<String> {
 
 #[test]
 fn jailed_session_reaches_everything_inside() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
-        make(&client_dir.join("file"), 40, 400_000)?;
+        create_file(&client_dir.join("file"), 40, 400_000)?;
         symlink("/sub/inner", server_dir.join("absolute"))?;
         let output = jailed(
             direct,
@@ -55,11 +55,11 @@ fn jailed_session_reaches_everything_inside() -> Result<()> {
 
 #[test]
 fn jailed_session_reaches_nothing_outside() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
-        make(&client_dir.join("file"), 41, 1000)?;
-        make(&server_dir.join("owned"), 42, 1000)?;
-        direct.give(&server_dir.join("owned"))?;
+        create_file(&client_dir.join("file"), 41, 1000)?;
+        create_file(&server_dir.join("owned"), 42, 1000)?;
+        direct.set_owner(&server_dir.join("owned"))?;
         let outside = client_dir.join("file").display().to_string();
         for (target, name) in [
             (outside.as_str(), "absolute"),

@@ -54,7 +54,7 @@ fn ensure_complete<'a>(
 fn sftp_lists_twenty_thousand_entries() -> Result<()> {
     let (directory, names) = crowded_directory()?;
     let cd = format!("cd {}", directory.path().display());
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         let short = direct.batch(&format!("{cd}\nls -1f"))?;
         ensure_complete("ls -1f", short.lines(), &names)?;
         // Lines such as `-rw-r--r--    ? 0        0               0 Nov 20 15:01 entry 1`, formatted by the client.
@@ -69,12 +69,12 @@ fn sftp_lists_twenty_thousand_entries() -> Result<()> {
 #[test]
 fn every_client_lists_twenty_thousand_entries() -> Result<()> {
     let (directory, names) = crowded_directory()?;
-    Remote::each(|remote| {
+    Remote::for_each_daemon(|remote| {
         symlink(directory.path(), remote.server_dir().join("crowd"))?;
         let output = remote.batch("cd crowd\nls -1f")?;
         ensure_complete("sftp", output.lines(), &names)?;
 
-        let output = setup::quietly(programs::rclone(remote)?.args(["lsf", ":sftp:crowd"]))?;
+        let output = setup::run_captured(programs::rclone(remote)?.args(["lsf", ":sftp:crowd"]))?;
         ensure_complete("rclone", output.lines(), &names)?;
 
         let output = programs::lftp(remote, "cls -1 crowd/")?;
@@ -86,7 +86,7 @@ fn every_client_lists_twenty_thousand_entries() -> Result<()> {
         let said = paramiko::run(remote, "list")?;
         ensure_complete("paramiko", said.lines(), &names)?;
 
-        mounted::mounted(remote, &["follow_symlinks"], |at| {
+        mounted::with_mount(remote, &["follow_symlinks"], |at| {
             let listed = fs::read_dir(at.join("crowd"))?
                 .map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default()))
                 .collect::<Result<Vec<_>>>()?;

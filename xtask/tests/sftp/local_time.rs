@@ -113,7 +113,7 @@ fn ensure_same(what: &str, ours: &[String], theirs: &[String]) -> Result<()> {
 
 #[test]
 fn dates_follow_tz_like_openssh() -> Result<()> {
-    setup::need(&[Package::SFTP_SERVER, Package::TZDATA])?;
+    setup::install_packages(&[Package::SFTP_SERVER, Package::TZDATA])?;
     let directory = public_dir()?;
     files(directory.path())?;
     let utc = reference_lines(directory.path(), "UTC0")?;
@@ -140,7 +140,7 @@ fn without_tz_dates_follow_etc_localtime() -> Result<()> {
     if !root_for("a mount") {
         return Ok(());
     }
-    setup::need(&[Package::SFTP_SERVER, Package::TZDATA, Package::MOUNT])?;
+    setup::install_packages(&[Package::SFTP_SERVER, Package::TZDATA, Package::MOUNT])?;
     let directory = public_dir()?;
     files(directory.path())?;
     let path = directory.path().display().to_string();
@@ -148,7 +148,7 @@ fn without_tz_dates_follow_etc_localtime() -> Result<()> {
         let through = ["unshare", "-m", "sh", "-c"].map(String::from);
         let script = format!("mount --bind {ZONES}/{name} /etc/localtime && exec \"$@\"");
         let options = SftpOptions {
-            through: [&through[..], &[script, "sh".into()]].concat(),
+            wrapper: [&through[..], &[script, "sh".into()]].concat(),
             ..SftpOptions::default()
         };
         let ours = listed(options, &path, None)?;
@@ -159,7 +159,7 @@ fn without_tz_dates_follow_etc_localtime() -> Result<()> {
 
 #[test]
 fn jailed_dates_follow_the_jails_localtime() -> Result<()> {
-    setup::need(&[Package::SFTP_SERVER, Package::TZDATA])?;
+    setup::install_packages(&[Package::SFTP_SERVER, Package::TZDATA])?;
     let jail = public_dir()?;
     let inside = jail.path().join("files");
     fs::create_dir(&inside)?;

@@ -1,17 +1,17 @@
 //! Log lines are the same as those of OpenSSH's server, at every level from QUIET to VERBOSE.
 
-use super::{REFERENCE, Remote, batch_file, make};
+use super::{REFERENCE, Remote, batch_file, create_file};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use xtask::build::Arch;
 use xtask::clients::sftp::{Attrs, Program, Request, Sftp, SftpOptions, open};
 use xtask::machines::server::{public_dir, root_for};
-use xtask::machines::sshd::{Daemon, Kind};
+use xtask::machines::sshd::{Daemon, Implementation};
 use xtask::setup::{self, Package};
 
 /// Log lines of a session in a directory of its own, whose path is replaced by `DIRECTORY`. `ask` sends the requests.
-fn logged(
+fn run_with_log(
     program: Program,
     arguments: &[&str],
     variables: &[(&str, &str)],
@@ -26,9 +26,9 @@ fn logged(
     let options = SftpOptions {
         program,
         environment: Some(environment.collect()),
-        ..SftpOptions::at(directory.path())
+        ..SftpOptions::in_directory(directory.path())
     };
-    let mut client = Sftp::start(&options.with(&["-e"]).with(arguments))?;
+    let mut client = Sftp::start(&options.with_arguments(&["-e"]).with_arguments(arguments))?;
     send_requests(&mut client)?;
     let (_, ended) = client.finish()?;
     ensure!(ended.code() == Some(0), "{ended:?}");
@@ -55,10 +55,10 @@ fn ensure_same_lines(
     variables: &[(&str, &str)],
     send_requests: impl Fn(&mut Sftp) -> Result<()>,
 ) -> Result<Vec<String>> {
-    setup::need(&[Package::SFTP_SERVER, Package::TZDATA])?;
+    setup::install_packages(&[Package::SFTP_SERVER, Package::TZDATA])?;
     let ours = SftpOptions::default().program;
-    let ours = logged(ours, arguments, variables, &send_requests)?;
-    let theirs = logged(
+    let ours = run_with_log(ours, arguments, variables, &send_requests)?;
+    let theirs = run_with_log(
         Program::Other(REFERENCE.into()),
         arguments,
         variables,
@@ -287,11 +287,16 @@ fn session_log_names_user_and_address() -> Result<()> {
 /// Log lines of a server in a session of OpenSSH's client through sshd; the path of its home is replaced by `HOME`.
 fn through_sshd(server: &Path) -> Result<Vec<String>> {
     let remote = Remote {
-        daemon: Daemon::start_for(Kind::OpenSsh, server, "/bin/sh", "-e -l INFO 2>>log")?,
+        daemon: Daemon::start_for(
+            Implementation::OpenSsh,
+            server,
+            "/bin/sh",
+            "-e -l INFO 2>>log",
+        )?,
         client_dir: public_dir()?,
         _file: public_dir()?,
     };
-    make(&remote.client_dir().join("file"), 50, 300_000)?;
+    create_file(&remote.client_dir().join("file"), 50, 300_000)?;
     fs::set_permissions(
         remote.client_dir().join("file"),
         std::os::unix::fs::PermissionsExt::from_mode(0o600),

@@ -27,7 +27,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use xtask::build::Arch;
 use xtask::machines::server::{binary, emulation, public_dir, root_for, users};
-use xtask::machines::sshd::{Daemon, Kind, USER_ID};
+use xtask::machines::sshd::{Daemon, Implementation, USER_ID};
 use xtask::setup::{self, Package};
 
 /// Path of OpenSSH's server.
@@ -44,7 +44,7 @@ struct Direct {
 impl Direct {
     /// Creates empty directories that belong to `user`; both programs run with this UID.
     fn new(arch: Arch, user: Option<u32>) -> Result<Self> {
-        setup::need(&[Package::OPENSSH_CLIENT])?;
+        setup::install_packages(&[Package::OPENSSH_CLIENT])?;
         let directory = public_dir()?;
         let direct = Self { directory, user };
         // The role follows from the file's name; in this directory, every user may execute the file.
@@ -57,7 +57,7 @@ impl Direct {
     }
 
     /// Runs `test` as root and as an ordinary user, and once for each other processor architecture.
-    fn each(test: impl Fn(&Self) -> Result<()>) -> Result<()> {
+    fn for_each_user(test: impl Fn(&Self) -> Result<()>) -> Result<()> {
         let mut worlds: Vec<_> = users().into_iter().map(|it| (Arch::X86_64, it)).collect();
         for arch in [Arch::I686, Arch::Aarch64, Arch::Armv7] {
             worlds.extend(users().last().map(|user| (arch, *user)));
@@ -102,7 +102,7 @@ impl Direct {
     }
 
     /// Changes the owner of a file to `user`.
-    fn give(&self, path: &Path) -> Result<()> {
+    fn set_owner(&self, path: &Path) -> Result<()> {
         lchown(path, self.user, self.user)
             .with_context(|| format!("cannot change the owner of {}", path.display()))
     }
@@ -125,7 +125,7 @@ impl Direct {
     }
 
     /// Runs a command of sftp that must fail with an error that ends with `why`.
-    fn refuses(&self, command: &str, why: &str) -> Result<()> {
+    fn ensure_refused(&self, command: &str, why: &str) -> Result<()> {
         let Err(error) = self.batch(command) else {
             anyhow::bail!("{command} succeeded");
         };
@@ -146,7 +146,7 @@ struct Remote {
 }
 
 impl Remote {
-    fn new(kind: Kind, arch: Arch) -> Result<Self> {
+    fn new(kind: Implementation, arch: Arch) -> Result<Self> {
         let file = public_dir()?;
         Ok(Self {
             daemon: Daemon::start(kind, &server(arch, &file.path().join("sftp-server"))?)?,
@@ -156,29 +156,29 @@ impl Remote {
     }
 
     /// Runs `test` with both daemons, and for each other processor architecture with one of them.
-    fn each(test: impl Fn(&Self) -> Result<()>) -> Result<()> {
+    fn for_each_daemon(test: impl Fn(&Self) -> Result<()>) -> Result<()> {
         if !root_for("daemons") {
             return Ok(());
         }
         for (kind, arch) in [
-            (Kind::OpenSsh, Arch::X86_64),
-            (Kind::Dropbear, Arch::X86_64),
-            (Kind::Dropbear, Arch::I686),
-            (Kind::OpenSsh, Arch::Aarch64),
-            (Kind::Dropbear, Arch::Armv7),
+            (Implementation::OpenSsh, Arch::X86_64),
+            (Implementation::Dropbear, Arch::X86_64),
+            (Implementation::Dropbear, Arch::I686),
+            (Implementation::OpenSsh, Arch::Aarch64),
+            (Implementation::Dropbear, Arch::Armv7),
         ] {
             Self::new(kind, arch)?
-                .passes(&test)
+                .run(&test)
                 .with_context(|| format!("through {kind:?} as {arch:?}"))?;
         }
         Ok(())
     }
 
     /// Runs `test`, and checks that the daemon has no session left.
-    fn passes(&self, test: impl Fn(&Self) -> Result<()>) -> Result<()> {
+    fn run(&self, test: impl Fn(&Self) -> Result<()>) -> Result<()> {
         test(self)
             .and_then(|()| self.daemon.wait_until_idle())
-            .with_context(|| format!("the daemon said:\n{}", self.daemon.said()))
+            .with_context(|| format!("the daemon said:\n{}", self.daemon.log()))
     }
 
     /// The client's directory.
@@ -206,7 +206,7 @@ impl Remote {
     }
 
     /// Creates a file in the user's home that belongs to the user.
-    fn give(&self, name: &str, content: &[u8]) -> Result<()> {
+    fn create_remote(&self, name: &str, content: &[u8]) -> Result<()> {
         let path = self.server_dir().join(name);
         fs::write(&path, content)?;
         chown(path, Some(USER_ID), Some(USER_ID))?;
@@ -243,13 +243,13 @@ fn batch_file(directory: &Path, commands: &str) -> Result<PathBuf> {
 
 /// Output of a batch without the echoed commands.
 fn printed(sftp: &mut Command) -> Result<String> {
-    let output = setup::quietly(sftp)?;
+    let output = setup::run_captured(sftp)?;
     let lines = output.lines().filter(|line| !line.starts_with("sftp> "));
     Ok(lines.map(|line| format!("{line}\n")).collect())
 }
 
 /// Writes a file of `len` random bytes from `seed`.
-fn make(path: &Path, seed: u64, len: usize) -> Result<()> {
+fn create_file(path: &Path, seed: u64, len: usize) -> Result<()> {
     fs::write(path, Random::new(seed).bytes(len))
         .with_context(|| format!("cannot write {}", path.display()))
 }

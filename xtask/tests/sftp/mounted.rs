@@ -1,6 +1,6 @@
 //! sshfs: the tests use the mounted directory like a local one.
 
-use super::{Remote, make, program, server};
+use super::{Remote, create_file, program, server};
 use anyhow::{Context, Result, ensure};
 use cases::random::seed;
 use nix::sys::statvfs::statvfs;
@@ -18,19 +18,19 @@ use xtask::machines::sshd::USER_ID;
 use xtask::setup::{self, Package};
 
 /// Mounts the user's home by sshfs with further options, and runs `work` on it.
-pub fn mounted(
+pub fn with_mount(
     remote: &Remote,
     options: &[&str],
     work: impl FnOnce(&Path) -> Result<()> + Send,
 ) -> Result<()> {
-    setup::need(&[Package::SSHFS])?;
+    setup::install_packages(&[Package::SSHFS])?;
     mounts::private("sshfs", || {
         let mut command = program("sshfs", remote.client_dir());
         command.arg("-f").arg("-F").arg(remote.daemon.config());
         command.args(options.iter().flat_map(|option| ["-o", option]));
         command.arg("x:");
         let sshfs = Sshfs::mount(command, &remote.client_dir().join("mounted"))?;
-        work(&sshfs.at)
+        work(&sshfs.mount_point)
     })
 }
 
@@ -48,10 +48,10 @@ fn fsx(server_dir: &Path, mounted_dir: &Path, config: &str) -> Result<()> {
 
 #[test]
 fn random_operations_on_a_mounted_file_agree() -> Result<()> {
-    Remote::each(|remote| {
+    Remote::for_each_daemon(|remote| {
         let server_dir = remote.server_dir();
         // First through the page cache, then with direct I/O, where each operation is sent at once.
-        mounted(remote, &[], |mounted_dir| {
+        with_mount(remote, &[], |mounted_dir| {
             fsx(&server_dir, mounted_dir, CACHED)
         })?;
         let options = [
@@ -60,7 +60,7 @@ fn random_operations_on_a_mounted_file_agree() -> Result<()> {
             "max_read=65536",
             "max_write=65536",
         ];
-        mounted(remote, &options, |mounted_dir| {
+        with_mount(remote, &options, |mounted_dir| {
             fsx(&server_dir, mounted_dir, DIRECT)
         })
     })
@@ -85,10 +85,10 @@ const DIRECT: &str = "
 
 #[test]
 fn mounted_directory_supports_posix_operations() -> Result<()> {
-    Remote::each(|remote| {
-        mounted(remote, &[], |mounted_dir| {
+    Remote::for_each_daemon(|remote| {
+        with_mount(remote, &[], |mounted_dir| {
             let server_dir = remote.server_dir();
-            make(&mounted_dir.join("file"), 1, 3_000_000)?;
+            create_file(&mounted_dir.join("file"), 1, 3_000_000)?;
             super::ensure_same(&mounted_dir.join("file"), &server_dir.join("file"))?;
             fs::write(mounted_dir.join("old"), "old")?;
             fs::rename(mounted_dir.join("file"), mounted_dir.join("old"))?;
@@ -173,7 +173,7 @@ fn mounted_directory_supports_posix_operations() -> Result<()> {
 
 #[test]
 fn listening_server_is_mounted_twice_without_ssh() -> Result<()> {
-    setup::need(&[Package::SSHFS])?;
+    setup::install_packages(&[Package::SSHFS])?;
     for arch in Arch::ALL {
         let directory = public_dir()?;
         let server_dir = directory.path().join("there");
@@ -190,12 +190,12 @@ fn listening_server_is_mounted_twice_without_ssh() -> Result<()> {
                 Sshfs::mount(command, &directory.path().join(name))
             };
             let (one, two) = (mount("one")?, mount("two")?);
-            fsx(&server_dir, &one.at, UNMAPPED)?;
-            make(&one.at.join("file"), 50, 1_000_000)?;
-            super::ensure_same(&two.at.join("file"), &server_dir.join("file"))?;
+            fsx(&server_dir, &one.mount_point, UNMAPPED)?;
+            create_file(&one.mount_point.join("file"), 50, 1_000_000)?;
+            super::ensure_same(&two.mount_point.join("file"), &server_dir.join("file"))?;
             // The second mount still works after the first has gone.
             drop(one);
-            fsx(&server_dir, &two.at, UNMAPPED)
+            fsx(&server_dir, &two.mount_point, UNMAPPED)
         })
         .with_context(|| format!("as {arch:?}"))?;
     }

@@ -18,12 +18,12 @@ pub fn run(remote: &Remote, part: &str) -> Result<String> {
         .args([&daemon.port().to_string(), USER])
         .args([daemon.key(), daemon.known_hosts()])
         .arg(part);
-    setup::quietly(&mut python)
+    setup::run_captured(&mut python)
 }
 
 #[test]
 fn paramiko_tour_succeeds() -> Result<()> {
-    Remote::each(|remote| {
+    Remote::for_each_daemon(|remote| {
         run(remote, "tour")?;
         ensure!(fs::read(remote.server_dir().join("tour/renamed"))? == b"replaced");
         Ok(())
@@ -32,5 +32,5 @@ fn paramiko_tour_succeeds() -> Result<()> {
 
 #[test]
 fn paramiko_checks_files_by_remote_checksum() -> Result<()> {
-    Remote::each(|remote| run(remote, "check").map(drop))
+    Remote::for_each_daemon(|remote| run(remote, "check").map(drop))
 }

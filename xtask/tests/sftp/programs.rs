@@ -1,6 +1,6 @@
 //! Typical uses of sftp, scp, rclone and lftp, through a daemon.
 
-use super::{Remote, ensure_same, make, program};
+use super::{Remote, create_file, ensure_same, program};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::fs::{self, FileTimes, Permissions};
@@ -22,7 +22,7 @@ fn sample(directory: &Path) -> Result<()> {
         .enumerate()
     {
         let path = directory.join(name);
-        make(&path, number as u64, len)?;
+        create_file(&path, number as u64, len)?;
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + number as u64);
         let file = fs::File::options().write(true).open(&path)?;
         file.set_times(FileTimes::new().set_accessed(time).set_modified(time))?;
@@ -31,8 +31,17 @@ fn sample(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that two trees are the same; with `exact`, the modes and mtimes of files, too.
-fn ensure_same_trees(one: &Path, other: &Path, exact: bool) -> Result<()> {
+/// Attributes that `ensure_same_trees` compares.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Compare {
+    /// Names, types and contents.
+    Contents,
+    /// The modes and mtimes of files, too.
+    ContentsAndAttributes,
+}
+
+/// Checks that two trees are the same.
+fn ensure_same_trees(one: &Path, other: &Path, compare: Compare) -> Result<()> {
     let list = |at: &Path| -> Result<BTreeSet<_>> {
         let entries = walkdir::WalkDir::new(at).min_depth(1).into_iter();
         entries
@@ -44,7 +53,8 @@ fn ensure_same_trees(one: &Path, other: &Path, exact: bool) -> Result<()> {
                 } else {
                     Vec::new()
                 };
-                let attributes = (exact && meta.is_file()).then(|| (meta.mode(), meta.mtime()));
+                let attributes = (compare == Compare::ContentsAndAttributes && meta.is_file())
+                    .then(|| (meta.mode(), meta.mtime()));
                 let name = path.strip_prefix(at)?.to_owned();
                 Ok((name, meta.is_dir(), attributes, content))
             })
@@ -62,11 +72,11 @@ fn ensure_same_trees(one: &Path, other: &Path, exact: bool) -> Result<()> {
 
 #[test]
 fn openssh_sftp_tour_succeeds() -> Result<()> {
-    Remote::each(|remote| {
+    Remote::for_each_daemon(|remote| {
         let (client_dir, server_dir) = (remote.client_dir(), remote.server_dir());
         sample(&client_dir.join("tree"))?;
-        make(&client_dir.join("file"), 20, 300_000)?;
-        remote.give("half", &fs::read(client_dir.join("file"))?[..100_000])?;
+        create_file(&client_dir.join("file"), 20, 300_000)?;
+        remote.create_remote("half", &fs::read(client_dir.join("file"))?[..100_000])?;
         let output = remote.batch(&format!(
                 "put -f file\nput -Rp tree\nget -Rp tree back\nreput file half\ncp file copy\nput file old\n\
                  rename copy old\nln -s file soft\nln file hard\nchmod 0604 file\nchown {USER_ID} file\n\
@@ -79,8 +89,16 @@ fn openssh_sftp_tour_succeeds() -> Result<()> {
         ensure!(fs::read_link(server_dir.join("soft"))? == Path::new("file"));
         ensure!(fs::metadata(server_dir.join("file"))?.nlink() == 2);
         ensure!(fs::metadata(server_dir.join("file"))?.mode() & 0o7777 == 0o604);
-        ensure_same_trees(&client_dir.join("tree"), &server_dir.join("tree"), true)?;
-        ensure_same_trees(&client_dir.join("tree"), &client_dir.join("back"), true)?;
+        ensure_same_trees(
+            &client_dir.join("tree"),
+            &server_dir.join("tree"),
+            Compare::ContentsAndAttributes,
+        )?;
+        ensure_same_trees(
+            &client_dir.join("tree"),
+            &client_dir.join("back"),
+            Compare::ContentsAndAttributes,
+        )?;
         // Names of owners come from the server, because the client's passwd has no such account.
         let owned = format!(" {USER:<8} {USER:<8} ");
         let named = output.lines().filter(|line| line.contains(&owned));
@@ -101,14 +119,22 @@ fn openssh_sftp_tour_succeeds() -> Result<()> {
 
 #[test]
 fn scp_copies_trees_and_expands_home_directories() -> Result<()> {
-    Remote::each(|remote| {
+    Remote::for_each_daemon(|remote| {
         let (client_dir, server_dir) = (remote.client_dir(), remote.server_dir());
-        let scp = |words: &[&str]| setup::quietly(remote.openssh("scp").args(words));
+        let scp = |words: &[&str]| setup::run_captured(remote.openssh("scp").args(words));
         sample(&client_dir.join("tree"))?;
         scp(&["-r", "-p", "tree", "x:copy"])?;
-        ensure_same_trees(&client_dir.join("tree"), &server_dir.join("copy"), true)?;
+        ensure_same_trees(
+            &client_dir.join("tree"),
+            &server_dir.join("copy"),
+            Compare::ContentsAndAttributes,
+        )?;
         scp(&["-r", "-p", "x:copy", "back"])?;
-        ensure_same_trees(&client_dir.join("tree"), &client_dir.join("back"), true)?;
+        ensure_same_trees(
+            &client_dir.join("tree"),
+            &client_dir.join("back"),
+            Compare::ContentsAndAttributes,
+        )?;
         scp(&["tree/top", "x:~/home"])?;
         scp(&["tree/top", &format!("x:~{USER}/named")])?;
         scp(&[&format!("x:{}/home", server_dir.display()), "absolute"])?;
@@ -130,7 +156,7 @@ fn scp_copies_trees_and_expands_home_directories() -> Result<()> {
 
 /// A command for rclone with the daemon as `:sftp:`.
 pub fn rclone(remote: &Remote) -> Result<Command> {
-    setup::need(&[Package::RCLONE])?;
+    setup::install_packages(&[Package::RCLONE])?;
     let mut command = program("rclone", remote.client_dir());
     command
         .args(["--retries", "1", "--low-level-retries", "1"])
@@ -145,15 +171,15 @@ pub fn rclone(remote: &Remote) -> Result<Command> {
 
 #[test]
 fn rclone_copies_checks_and_moves() -> Result<()> {
-    Remote::each(|remote| {
+    Remote::for_each_daemon(|remote| {
         let (client_dir, server_dir) = (remote.client_dir(), remote.server_dir());
-        let run = |words: &[&str]| setup::quietly(rclone(remote)?.args(words));
+        let run = |words: &[&str]| setup::run_captured(rclone(remote)?.args(words));
         sample(&client_dir.join("tree"))?;
         run(&["copy", "--create-empty-src-dirs", "tree", ":sftp:tree"])?;
         run(&["check", "--download", "tree", ":sftp:tree"])?;
         run(&["copy", "--create-empty-src-dirs", ":sftp:tree", "back"])?;
         for copy in [server_dir.join("tree"), client_dir.join("back")] {
-            ensure_same_trees(&client_dir.join("tree"), &copy, false)?;
+            ensure_same_trees(&client_dir.join("tree"), &copy, Compare::Contents)?;
             let time = fs::metadata(copy.join("a/b c/d/large"))?.mtime();
             ensure!(time == 1_000_000_003, "{time}");
         }
@@ -195,7 +221,11 @@ fn rclone_copies_checks_and_moves() -> Result<()> {
             "{about}"
         );
         run(&["sync", "--create-empty-src-dirs", "tree", ":sftp:moved"])?;
-        ensure_same_trees(&client_dir.join("tree"), &server_dir.join("moved"), false)?;
+        ensure_same_trees(
+            &client_dir.join("tree"),
+            &server_dir.join("moved"),
+            Compare::Contents,
+        )?;
         run(&["purge", ":sftp:moved"])?;
         ensure!(!server_dir.join("moved").exists());
         Ok(())
@@ -204,7 +234,7 @@ fn rclone_copies_checks_and_moves() -> Result<()> {
 
 /// Runs commands of lftp that must all succeed.
 pub fn lftp(remote: &Remote, commands: &str) -> Result<String> {
-    setup::need(&[Package::LFTP, Package::OPENSSH_CLIENT])?;
+    setup::install_packages(&[Package::LFTP, Package::OPENSSH_CLIENT])?;
     let script = format!(
         "set cmd:fail-exit yes; set net:max-retries 1; set net:timeout 20\n\
          set sftp:connect-program \"ssh -a -x -F {}\"\n\
@@ -212,18 +242,18 @@ pub fn lftp(remote: &Remote, commands: &str) -> Result<String> {
         remote.daemon.config().display(),
         remote.daemon.port()
     );
-    setup::quietly(program("lftp", remote.client_dir()).args(["-c", &script]))
+    setup::run_captured(program("lftp", remote.client_dir()).args(["-c", &script]))
 }
 
 #[test]
 fn lftp_mirrors_and_resumes() -> Result<()> {
     const HAVE: usize = 1_234_567;
-    Remote::each(|remote| {
+    Remote::for_each_daemon(|remote| {
         let (client_dir, server_dir) = (remote.client_dir(), remote.server_dir());
         sample(&client_dir.join("tree"))?;
-        make(&client_dir.join("up"), 30, 4_000_001)?;
-        make(&server_dir.join("down"), 31, 4_000_001)?;
-        remote.give("up", &fs::read(client_dir.join("up"))?[..HAVE])?;
+        create_file(&client_dir.join("up"), 30, 4_000_001)?;
+        create_file(&server_dir.join("down"), 31, 4_000_001)?;
+        remote.create_remote("up", &fs::read(client_dir.join("up"))?[..HAVE])?;
         fs::write(
             client_dir.join("down"),
             &fs::read(server_dir.join("down"))?[..HAVE],
@@ -248,10 +278,18 @@ fn lftp_mirrors_and_resumes() -> Result<()> {
         for name in ["up", "down"] {
             ensure_same(&client_dir.join(name), &server_dir.join(name)).context(name)?;
         }
-        ensure_same_trees(&client_dir.join("tree"), &client_dir.join("back"), false)?;
+        ensure_same_trees(
+            &client_dir.join("tree"),
+            &client_dir.join("back"),
+            Compare::Contents,
+        )?;
         ensure!(fs::metadata(server_dir.join("moved/top"))?.mode() & 0o7777 == 0o604);
         fs::set_permissions(server_dir.join("moved/top"), Permissions::from_mode(0o640))?;
-        ensure_same_trees(&client_dir.join("tree"), &server_dir.join("moved"), true)?;
+        ensure_same_trees(
+            &client_dir.join("tree"),
+            &server_dir.join("moved"),
+            Compare::ContentsAndAttributes,
+        )?;
         ensure!(fs::read_link(server_dir.join("soft"))? == Path::new("moved/top"));
         ensure!(!server_dir.join("x").exists() && !server_dir.join("tree").exists());
         Ok(())

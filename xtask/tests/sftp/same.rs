@@ -12,7 +12,7 @@ use xtask::setup::PythonPackage;
 use xtask::setup::{self, Package};
 
 /// Output of `answers.py` with a server that runs in its directory; `questions` selects the requests.
-fn answers(direct: &Direct, server: &Path, questions: &str) -> Result<String> {
+fn run_questions(direct: &Direct, server: &Path, questions: &str) -> Result<String> {
     let mut python = direct.program(PythonPackage::PYTHON);
     let script = direct.directory.path().join("answers.py");
     fs::write(&script, include_str!("answers.py"))?;
@@ -20,14 +20,14 @@ fn answers(direct: &Direct, server: &Path, questions: &str) -> Result<String> {
         .arg(script)
         .args([server, &direct.server_dir()])
         .arg(questions);
-    setup::quietly(&mut python)
+    setup::run_captured(&mut python)
 }
 
 /// Checks that both servers give the same replies to the requests that `questions` selects.
 fn ensure_same(direct: &Direct, questions: &str) -> Result<()> {
-    setup::need(&[Package::SFTP_SERVER, Package::PYTHON])?;
-    let theirs = answers(direct, Path::new(REFERENCE), questions)?;
-    let ours = answers(direct, &direct.server(), questions)?;
+    setup::install_packages(&[Package::SFTP_SERVER, Package::PYTHON])?;
+    let theirs = run_questions(direct, Path::new(REFERENCE), questions)?;
+    let ours = run_questions(direct, &direct.server(), questions)?;
     let (theirs, ours) = (by_question(&theirs), by_question(&ours));
     let (asked, answered) = (theirs.len(), ours.len());
     let mut different: Vec<String> = theirs
@@ -64,12 +64,12 @@ fn by_question(answers: &str) -> Vec<String> {
 
 #[test]
 fn path_requests_agree_with_openssh() -> Result<()> {
-    Direct::each(|direct| ensure_same(direct, "paths"))
+    Direct::for_each_user(|direct| ensure_same(direct, "paths"))
 }
 
 #[test]
 fn handle_requests_agree_with_openssh() -> Result<()> {
-    Direct::each(|direct| ensure_same(direct, "handles"))
+    Direct::for_each_user(|direct| ensure_same(direct, "handles"))
 }
 
 /// Creates files of every type, with various modes, sizes, owners and times.
@@ -126,7 +126,7 @@ fn kinds(directory: &Path, root: bool) -> Result<()> {
 
 #[test]
 fn long_names_agree_with_openssh() -> Result<()> {
-    Direct::each(|direct| {
+    Direct::for_each_user(|direct| {
         kinds(&direct.server_dir(), direct.user.is_none()).context("cannot make the files")?;
         ensure_same(direct, "listing")
     })

@@ -1,6 +1,6 @@
 //! The executable as a login shell (`-c COMMAND`), operands after the options, and writes to device files.
 
-use super::{Direct, Remote, ensure_same, make};
+use super::{Direct, Remote, create_file, ensure_same};
 use anyhow::{Context, Result, ensure};
 use nix::sys::stat::Mode;
 use std::fs;
@@ -8,11 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use xtask::build::Arch;
 use xtask::machines::server::{public_dir, root_for};
-use xtask::machines::sshd::{Daemon, Kind, SFTP_SERVER};
+use xtask::machines::sshd::{Daemon, Implementation, SFTP_SERVER};
 use xtask::setup;
 
 /// A daemon with one account, whose login shell is the executable.
-fn remote(kind: Kind, options: &str) -> Result<Remote> {
+fn remote(kind: Implementation, options: &str) -> Result<Remote> {
     let file = public_dir()?;
     let server = super::server(Arch::X86_64, &file.path().join("sftp-server"))?;
     Ok(Remote {
@@ -27,14 +27,14 @@ fn login_shell_serves_sftp_only() -> Result<()> {
     if !root_for("daemons") {
         return Ok(());
     }
-    for kind in [Kind::OpenSsh, Kind::Dropbear] {
+    for kind in [Implementation::OpenSsh, Implementation::Dropbear] {
         remote(kind, "")?
-            .passes(|remote| {
+            .run(|remote| {
                 let (client_dir, server_dir) = (remote.client_dir(), remote.server_dir());
-                make(&client_dir.join("file"), 40, 300_000)?;
+                create_file(&client_dir.join("file"), 40, 300_000)?;
                 remote.batch("put file\nget file back\n")?;
                 ensure_same(&client_dir.join("file"), &client_dir.join("back"))?;
-                setup::quietly(remote.openssh("scp").args(["file", "x:copy"]))?;
+                setup::run_captured(remote.openssh("scp").args(["file", "x:copy"]))?;
                 ensure_same(&client_dir.join("file"), &server_dir.join("copy"))?;
                 let socket = server_dir.join("socket");
                 let listens = format!("{SFTP_SERVER} --listen {}", socket.display());
@@ -68,8 +68,12 @@ fn login_shell_accepts_subsystem_options() -> Result<()> {
     if !root_for("daemons") {
         return Ok(());
     }
-    remote(Kind::OpenSsh, "-f AUTHPRIV  -u 077 -P\trmdir,mkdir")?.passes(|remote| {
-        make(&remote.client_dir().join("file"), 41, 1000)?;
+    remote(
+        Implementation::OpenSsh,
+        "-f AUTHPRIV  -u 077 -P\trmdir,mkdir",
+    )?
+    .run(|remote| {
+        create_file(&remote.client_dir().join("file"), 41, 1000)?;
         remote.batch("put file\n")?;
         let mode = fs::metadata(remote.server_dir().join("file"))?
             .permissions()
@@ -82,13 +86,13 @@ fn login_shell_accepts_subsystem_options() -> Result<()> {
 
 #[test]
 fn operands_are_ignored() -> Result<()> {
-    Direct::each(|direct| {
-        make(&direct.client_dir().join("file"), 42, 100_000)?;
+    Direct::for_each_user(|direct| {
+        create_file(&direct.client_dir().join("file"), 42, 100_000)?;
         let to = direct.server_dir().join("file");
         // `scp -s -D` starts SERVER -- HOST sftp.
         let mut scp = direct.program("scp");
         scp.args(["-s", "-D"]).arg(direct.server());
-        setup::quietly(scp.arg("file").arg(format!("x:{}", to.display())))?;
+        setup::run_captured(scp.arg("file").arg(format!("x:{}", to.display())))?;
         ensure_same(&direct.client_dir().join("file"), &to)?;
         ensure!(direct.batch_as("host sftp", "pwd\n")?.contains("there"));
         Ok(())
@@ -97,15 +101,15 @@ fn operands_are_ignored() -> Result<()> {
 
 #[test]
 fn devices_are_written_and_fifos_never_block() -> Result<()> {
-    Direct::each(|direct| {
-        make(&direct.client_dir().join("file"), 43, 3_000_000)?;
+    Direct::for_each_user(|direct| {
+        create_file(&direct.client_dir().join("file"), 43, 3_000_000)?;
         direct.batch("put file /dev/null\n")?;
         let mut scp = direct.program("scp");
         scp.args(["-s", "-D"]).arg(direct.server());
-        setup::quietly(scp.args(["file", "x:/dev/null"]))?;
+        setup::run_captured(scp.args(["file", "x:/dev/null"]))?;
         let fifo = direct.server_dir().join("fifo");
         nix::unistd::mkfifo(&fifo, Mode::S_IRWXU)?;
-        direct.give(&fifo)?;
-        direct.refuses("put file fifo", "Permission denied")
+        direct.set_owner(&fifo)?;
+        direct.ensure_refused("put file fifo", "Permission denied")
     })
 }

@@ -1,6 +1,6 @@
 //! A FUSE file system with injected errors: each errno becomes its status, and the session continues.
 
-use super::{fails, is_well, pattern};
+use super::{check_alive, fails, pattern};
 use anyhow::{Context, Result, ensure};
 use nix::libc::{
     EACCES, EDQUOT, EFBIG, EINVAL, EIO, EMLINK, ENAMETOOLONG, ENOENT, ENOSPC, EPERM, EROFS,
@@ -39,7 +39,7 @@ struct Scene<'a> {
 }
 
 /// Runs `test` on a file system with injected errors, without and with a jail.
-fn each(test: impl Fn(&mut Scene<'_>) -> Result<()> + Sync) -> Result<()> {
+fn for_each_faulty(test: impl Fn(&mut Scene<'_>) -> Result<()> + Sync) -> Result<()> {
     for jailed in [false, true] {
         let directory = public_dir()?;
         let path = directory.path();
@@ -55,7 +55,7 @@ fn each(test: impl Fn(&mut Scene<'_>) -> Result<()> + Sync) -> Result<()> {
                 let lines = scene.client.process.lines();
                 format!("in a jail: {jailed}; the server said {lines:?}")
             })?;
-            is_well(&mut scene.client)
+            check_alive(&mut scene.client)
         })?;
     }
     Ok(())
@@ -76,7 +76,7 @@ fn tree(path: &Path) -> Result<BTreeMap<String, (u64, u64)>> {
 
 #[test]
 fn every_errno_becomes_its_sftp_status() -> Result<()> {
-    each(|scene| {
+    for_each_faulty(|scene| {
         let client = &mut scene.client;
         client.write_file("file", b"content")?;
         client.write_file("other", b"other")?;
@@ -126,10 +126,10 @@ fn every_errno_becomes_its_sftp_status() -> Result<()> {
             for (errno, expected, word) in ERRORS {
                 scene.faulty.fail(*op, errno, ALWAYS);
                 let text = fails(&mut scene.client, request, expected);
-                scene.faulty.heal();
+                scene.faulty.clear_faults();
                 let text = text.with_context(|| format!("{op:?} failed by {errno}"))?;
                 ensure!(
-                    scene.faulty.asked().contains(op),
+                    scene.faulty.take_operations().contains(op),
                     "{op:?} did not reach the file system"
                 );
                 ensure!(
@@ -158,7 +158,7 @@ fn every_errno_becomes_its_sftp_status() -> Result<()> {
 
 #[test]
 fn failed_rename_keeps_one_name() -> Result<()> {
-    each(|scene| {
+    for_each_faulty(|scene| {
         scene.client.write_file("file", b"content")?;
         for ops in [
             &[Op::Rename][..],
@@ -171,8 +171,10 @@ fn failed_rename_keeps_one_name() -> Result<()> {
                 for op in ops {
                     scene.faulty.fail(*op, errno, ALWAYS);
                 }
-                let status = scene.client.told(&Request::Rename(b"file", b"made"))?;
-                scene.faulty.heal();
+                let status = scene
+                    .client
+                    .error_status(&Request::Rename(b"file", b"made"))?;
+                scene.faulty.clear_faults();
                 let names = tree(scene.path)?;
                 match status {
                     // The server may have renamed the file by another system call, which did not fail.
@@ -199,7 +201,7 @@ fn failed_rename_keeps_one_name() -> Result<()> {
 
 #[test]
 fn failed_large_write_keeps_the_stream_in_sync() -> Result<()> {
-    each(|scene| {
+    for_each_faulty(|scene| {
         let before = pattern(1, 0, 250_000);
         let data = pattern(2, 0, 250_000);
         for (errno, expected, _) in ERRORS {
@@ -211,7 +213,7 @@ fn failed_large_write_keeps_the_stream_in_sync() -> Result<()> {
                 let stat = Request::FStat(&handle);
                 scene.faulty.fail_after(Op::Write, errno, skip, 1);
                 let replies = scene.client.pipeline(&[write, stat])?;
-                let failed = scene.faulty.heal();
+                let failed = scene.faulty.clear_faults();
                 let status = replies[0].status();
                 ensure!(
                     status == Some(if failed { expected } else { Status::OK }),
@@ -239,7 +241,7 @@ fn failed_large_write_keeps_the_stream_in_sync() -> Result<()> {
 
 #[test]
 fn failed_large_read_is_never_padded() -> Result<()> {
-    each(|scene| {
+    for_each_faulty(|scene| {
         let data = pattern(3, 0, 600_000);
         scene.client.write_file("file", &data)?;
         for len in [10_u32, 4096, 32_768, 65_536] {
@@ -247,7 +249,7 @@ fn failed_large_read_is_never_padded() -> Result<()> {
             scene.faulty.fail(Op::Read, EIO, ALWAYS);
             let request = Request::Read(&handle, 0, len);
             let text = fails(&mut scene.client, &request, Status::FAILURE);
-            scene.faulty.heal();
+            scene.faulty.clear_faults();
             text.with_context(|| format!("{len} bytes"))?;
             ensure!(
                 scene.client.read(&handle, 5, len)?.as_deref() == data.get(5..5 + len as usize)
@@ -264,7 +266,7 @@ fn failed_large_read_is_never_padded() -> Result<()> {
             let path = directory.path();
             mounts::private("a file system that fails", || {
                 let faulty = Faulty::mount(path)?;
-                let mut client = Sftp::start(&SftpOptions::at(path))?;
+                let mut client = Sftp::start(&SftpOptions::in_directory(path))?;
                 let data = pattern(4, 0, 600_000);
                 client.write_file("file", &data)?;
                 let handle = client.open_read("file")?;

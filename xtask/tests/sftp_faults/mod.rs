@@ -1,8 +1,8 @@
 //! Failing, full and read-only file systems, clients that disconnect and servers that are killed: each failure has its status, and
 //! acknowledged data is in the file.
 
+mod disconnects;
 mod failing;
-mod gone;
 mod room;
 
 use anyhow::{Result, ensure};
@@ -18,7 +18,7 @@ fn fails(client: &mut Sftp, request: &Request<'_>, expected: Status) -> Result<S
 }
 
 /// Checks that the session still works: creates, reads and removes a file.
-fn is_well(client: &mut Sftp) -> Result<()> {
+fn check_alive(client: &mut Sftp) -> Result<()> {
     client.write_file("is well", b"well")?;
     ensure!(client.read_file("is well")? == b"well");
     client.remove("is well")

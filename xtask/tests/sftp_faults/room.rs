@@ -1,6 +1,6 @@
 //! File systems without free space: full, at a quota, read-only, or with a limit on file sizes. Acknowledged data is in the file.
 
-use super::{fails, is_well};
+use super::{check_alive, fails};
 use anyhow::{Context, Result, ensure};
 use nix::sys::statvfs::statvfs;
 use std::fs;
@@ -10,7 +10,7 @@ use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, ope
 use xtask::machines::mounts::{on_btrfs, on_image, on_tmpfs, remount};
 use xtask::machines::server::public_dir;
 use xtask::setup;
-use xtask::testing::{holds, pattern};
+use xtask::testing::{check_pattern, pattern};
 
 /// Length (bytes) of a WRITE: not a multiple of the block size, so that the last one may fit in part.
 const STEP: usize = 50_000;
@@ -88,11 +88,11 @@ fn fill_with_names(client: &mut Sftp, path: &Path) -> Result<()> {
 
 /// Fills the file system at `path` with data and with names, removes them, and writes again.
 fn check_full_file_system(path: &Path, word: &str) -> Result<()> {
-    let mut client = Sftp::start(&SftpOptions::at(path))?;
+    let mut client = Sftp::start(&SftpOptions::in_directory(path))?;
     client.write_file("spare", b"spare")?;
     let first = fill(&mut client, "first", word)?;
     ensure!(first > 0, "nothing fitted");
-    holds(&path.join("first"), first)?;
+    check_pattern(&path.join("first"), first)?;
     // copy-data fails for want of space, too.
     let from = client.open_read("first")?;
     let to = client.create("copy");
@@ -110,20 +110,20 @@ fn check_full_file_system(path: &Path, word: &str) -> Result<()> {
     if word == "full" {
         fill_with_names(&mut client, path)?;
     }
-    holds(&path.join("first"), first)?;
+    check_pattern(&path.join("first"), first)?;
     ensure!(fs::read(path.join("spare"))? == b"spare");
     // After REMOVE, the space can be used again.
     client.remove("first")?;
-    setup::quietly(Command::new("sync").arg("-f").arg(path))?;
+    setup::run_captured(Command::new("sync").arg("-f").arg(path))?;
     let refilled = fill(&mut client, "again", word)?;
     ensure!(
         refilled >= first / 2,
         "only {refilled} bytes fit where {first} did"
     );
-    holds(&path.join("again"), refilled)?;
+    check_pattern(&path.join("again"), refilled)?;
     client.remove("again")?;
-    setup::quietly(Command::new("sync").arg("-f").arg(path))?;
-    is_well(&mut client)?;
+    setup::run_captured(Command::new("sync").arg("-f").arg(path))?;
+    check_alive(&mut client)?;
     ensure!(client.finish()?.1.code() == Some(0));
     Ok(())
 }
@@ -153,7 +153,7 @@ fn read_only_file_system_refuses_changes() -> Result<()> {
         fs::write(path.join("file"), "content")?;
         fs::create_dir(path.join("directory"))?;
         std::os::unix::fs::symlink("file", path.join("link"))?;
-        let mut client = Sftp::start(&SftpOptions::at(path))?;
+        let mut client = Sftp::start(&SftpOptions::in_directory(path))?;
         let reading = client.open_read("file")?;
         remount("ro", path)?;
         let (name, made) = (b"file".as_slice(), b"made".as_slice());
@@ -186,7 +186,7 @@ fn read_only_file_system_refuses_changes() -> Result<()> {
             "STATVFS does not report a read-only file system"
         );
         remount("rw", path)?;
-        is_well(&mut client)
+        check_alive(&mut client)
     })
 }
 
@@ -196,19 +196,20 @@ fn file_size_limit_does_not_end_session() -> Result<()> {
     // ignore it.
     let script = "ulimit -f 1024 && exec \"$@\"";
     let directory = public_dir()?;
-    let mut client = Sftp::start(&SftpOptions::at(directory.path()).after(script))?;
+    let mut client =
+        Sftp::start(&SftpOptions::in_directory(directory.path()).through_shell(script))?;
     let len = fill(&mut client, "file", "large")?;
     ensure!((400_000..=524_288).contains(&len), "{len} bytes fitted");
-    holds(&directory.path().join("file"), len)?;
+    check_pattern(&directory.path().join("file"), len)?;
     let request = Request::SetStat(b"file", Attrs::size(1 << 30));
     fails(&mut client, &request, Status::FAILURE)?;
-    is_well(&mut client)
+    check_alive(&mut client)
 }
 
 #[test]
 fn statvfs_and_space_agree_with_host() -> Result<()> {
     on_tmpfs("size=3m,nr_inodes=100", |path| {
-        let mut client = Sftp::start(&SftpOptions::at(path))?;
+        let mut client = Sftp::start(&SftpOptions::in_directory(path))?;
         client.write_file("file", &vec![7; 1 << 20])?;
         let handle = client.open_read("file")?;
         let host = statvfs(path)?;

@@ -1,7 +1,7 @@
 //! Complete requests with impossible contents: ranges, sizes, attributes and lists.
 
 use super::samples::Opened;
-use super::{Scene, look, unchanged};
+use super::{Scene, ensure_unchanged, snapshot};
 use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 use xtask::clients::sftp::request::packet;
@@ -12,7 +12,7 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[test]
 fn read_of_any_range_is_answered() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let client = &mut scene.client;
         let handle = client.open_read("large")?;
         for (len, expected) in [
@@ -62,7 +62,7 @@ fn read_of_any_range_is_answered() -> Result<()> {
 
 #[test]
 fn oversized_read_returns_maximum_length() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let data = vec![b'q'; 600_000];
         scene.client.write_file("long", &data)?;
         let handle = scene.client.open_read("long")?;
@@ -76,19 +76,19 @@ fn oversized_read_returns_maximum_length() -> Result<()> {
 
 #[test]
 fn writes_beyond_largest_offset_change_nothing() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let opened = Opened::new(&mut scene.client)?;
-        let before = look(scene.directory.path())?;
+        let before = snapshot(scene.directory.path())?;
         let large = vec![1; 200_000];
         for offset in [MAX, MAX - 3, MAX + 1, u64::MAX - 3, u64::MAX] {
             for data in [&b"data"[..], &large] {
                 let request = Request::Write(&opened.file, offset, data);
-                let status = scene.client.told(&request)?;
+                let status = scene.client.error_status(&request)?;
                 ensure!(
                     matches!(status, Some(Status::BAD_MESSAGE | Status::FAILURE)),
                     "a WRITE at {offset:#x} was answered {status:?}"
                 );
-                unchanged(
+                ensure_unchanged(
                     scene.directory.path(),
                     &before,
                     "a WRITE beyond the largest offset",
@@ -97,15 +97,15 @@ fn writes_beyond_largest_offset_change_nothing() -> Result<()> {
         }
         // A WRITE without data succeeds and changes nothing.
         scene.expect_status(&Request::Write(&opened.file, 0, b""), &[Status::OK])?;
-        unchanged(scene.directory.path(), &before, "a WRITE of nothing")
+        ensure_unchanged(scene.directory.path(), &before, "a WRITE of nothing")
     })
 }
 
 #[test]
 fn write_shorter_than_its_length_is_malformed() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let opened = Opened::new(&mut scene.client)?;
-        let before = look(scene.directory.path())?;
+        let before = snapshot(scene.directory.path())?;
         for len in [
             5,
             100,
@@ -131,7 +131,7 @@ fn write_shorter_than_its_length_is_malformed() -> Result<()> {
                     reply.status() == Some(Status::BAD_MESSAGE),
                     "a WRITE of {len} bytes with {actual} in the packet was answered {reply:?}"
                 );
-                unchanged(
+                ensure_unchanged(
                     scene.directory.path(),
                     &before,
                     "a WRITE with too few bytes",
@@ -144,9 +144,9 @@ fn write_shorter_than_its_length_is_malformed() -> Result<()> {
 
 #[test]
 fn impossible_file_sizes_are_refused() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let opened = Opened::new(&mut scene.client)?;
-        let mut before = look(scene.directory.path())?;
+        let mut before = snapshot(scene.directory.path())?;
         for size in [MAX + 1, u64::MAX, MAX] {
             let attrs = Attrs::size(size);
             let (path, handle) = (b"small".as_slice(), &opened.file[..]);
@@ -155,7 +155,7 @@ fn impossible_file_sizes_are_refused() -> Result<()> {
                 Request::FSetStat(handle, attrs.clone()),
                 Request::LSetStat(path, attrs),
             ] {
-                let status = scene.client.told(&request)?;
+                let status = scene.client.error_status(&request)?;
                 // Some file systems support files of 2^63 - 1 bytes.
                 let is_accepted = size == MAX && status.is_none();
                 let is_refused = matches!(
@@ -168,9 +168,9 @@ fn impossible_file_sizes_are_refused() -> Result<()> {
                 );
                 if is_accepted {
                     std::fs::write(scene.path("small"), "small\n")?;
-                    before = look(scene.directory.path())?;
+                    before = snapshot(scene.directory.path())?;
                 } else {
-                    unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
+                    ensure_unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
                 }
             }
         }
@@ -189,10 +189,10 @@ fn with_extended(request: &Request<'_>, count: u32) -> Vec<u8> {
 
 #[test]
 fn wrong_extended_attribute_count_is_malformed() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let attrs = Attrs::default();
-        let before = look(scene.directory.path())?;
+        let before = snapshot(scene.directory.path())?;
         for request in [
             Request::Open(b"made", open::WRITE | open::CREATE, attrs.clone()),
             Request::SetStat(b"small", attrs.clone()),
@@ -218,7 +218,7 @@ fn wrong_extended_attribute_count_is_malformed() -> Result<()> {
                 }
             }
         }
-        unchanged(
+        ensure_unchanged(
             scene.directory.path(),
             &before,
             "a wrong count of extended attributes",
@@ -237,7 +237,7 @@ fn wrong_extended_attribute_count_is_malformed() -> Result<()> {
 
 #[test]
 fn account_lists_of_any_length_are_answered() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let name = b"users-groups-by-id@openssh.com".as_slice();
         for wrong in [1, 2, 3, 5, 7] {
             let data = [&[0, 0, 0, wrong][..], &vec![0; wrong as usize], &[0; 4]].concat();
@@ -272,7 +272,7 @@ fn account_lists_of_any_length_are_answered() -> Result<()> {
 
 #[test]
 fn unknown_flag_bits_are_answered() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         for bit in 0..32 {
             let path = b"small".as_slice();
             let flags = open::READ | 1 << bit;

@@ -1,6 +1,6 @@
 //! Special files, copies of a file to itself, and checksums with impossible parameters.
 
-use super::{Scene, look, unchanged};
+use super::{Scene, ensure_unchanged, snapshot};
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{OFlag, open as open_dir, openat};
 use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknod};
@@ -20,7 +20,7 @@ fn special_files_are_refused_jailed_devices_too() -> Result<()> {
     if !root_for("devices") {
         return Ok(());
     }
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let is_jailed = scene.client.real_path(".")? == b"/";
         mkfifo(&scene.path("fifo"), Mode::from_bits_truncate(0o666))?;
         let _listener = UnixListener::bind(scene.path("socket"))?;
@@ -37,7 +37,7 @@ fn special_files_are_refused_jailed_devices_too() -> Result<()> {
                 device,
             )?;
         }
-        let before = look(scene.directory.path())?;
+        let before = snapshot(scene.directory.path())?;
         for name in ["fifo", "socket", "null", "zero", "no such device", "block"] {
             let path = name.as_bytes();
             let is_device = matches!(name, "null" | "zero");
@@ -50,7 +50,7 @@ fn special_files_are_refused_jailed_devices_too() -> Result<()> {
             ] {
                 let start = Instant::now();
                 let request = Request::Open(path, flags, Attrs::default());
-                let status = scene.client.told(&request)?;
+                let status = scene.client.error_status(&request)?;
                 let expected = match status {
                     None => is_device && !is_jailed,
                     Some(Status::PERMISSION_DENIED) => is_jailed || !is_device,
@@ -70,7 +70,7 @@ fn special_files_are_refused_jailed_devices_too() -> Result<()> {
                 Request::check("check-file-name", path, b"md5"),
             ] {
                 let start = Instant::now();
-                let status = scene.client.told(&request)?;
+                let status = scene.client.error_status(&request)?;
                 // The checksum of a device is that of no data, because its size is 0.
                 let is_summed =
                     is_device && !is_jailed && matches!(request, Request::CheckFile { .. });
@@ -87,7 +87,7 @@ fn special_files_are_refused_jailed_devices_too() -> Result<()> {
             // STAT needs no open and succeeds.
             let mode = fs::symlink_metadata(scene.path(name))?.mode();
             ensure!(scene.client.stat(name)?.mode == Some(mode), "{name}");
-            unchanged(scene.directory.path(), &before, name)?;
+            ensure_unchanged(scene.directory.path(), &before, name)?;
         }
         for entry in scene.client.list(".")? {
             let name = String::from_utf8(entry.name)?;
@@ -114,14 +114,14 @@ fn special_files_are_refused_jailed_devices_too() -> Result<()> {
 
 #[test]
 fn copy_onto_the_same_file_is_refused() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         fs::hard_link(scene.path("large"), scene.path("hard"))?;
         let client = &mut scene.client;
         let first = client.open_both("large")?;
         let second = client.open_both("large")?;
         let hard = client.open_both("hard")?;
         client.rename("hard", "elsewhere")?;
-        let before = look(scene.directory.path())?;
+        let before = snapshot(scene.directory.path())?;
         for (from, to) in [
             (&first, &first),
             (&first, &second),
@@ -144,7 +144,7 @@ fn copy_onto_the_same_file_is_refused() -> Result<()> {
                     to_offset,
                 };
                 scene.expect_status(&request, &[Status::FAILURE])?;
-                unchanged(scene.directory.path(), &before, "a copy to itself")?;
+                ensure_unchanged(scene.directory.path(), &before, "a copy to itself")?;
             }
         }
         Ok(())
@@ -154,7 +154,7 @@ fn copy_onto_the_same_file_is_refused() -> Result<()> {
 #[test]
 fn copies_of_impossible_ranges_end_without_success() -> Result<()> {
     const MAX: u64 = i64::MAX as u64;
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let from = scene.client.open_read("large")?;
         for (offset, len, to_offset) in [
             (0, MAX + 1, 0),
@@ -198,7 +198,7 @@ fn copies_of_impossible_ranges_end_without_success() -> Result<()> {
 
 #[test]
 fn checksums_of_impossible_ranges_are_refused() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let file = scene.client.open_read("large")?;
         let dir = scene.client.open_dir(".")?;
         let long = b"md5,".repeat(9000);
@@ -226,7 +226,7 @@ fn checksums_of_impossible_ranges_are_refused() -> Result<()> {
             check(b"", b"md5", 0, 0, 0),
         ] {
             let start = Instant::now();
-            let status = scene.client.told(&request)?;
+            let status = scene.client.error_status(&request)?;
             ensure!(status.is_some(), "{request:?} was answered OK");
             ensure!(
                 start.elapsed() < AT_ONCE,
@@ -254,7 +254,7 @@ fn checksums_of_impossible_ranges_are_refused() -> Result<()> {
 #[test]
 fn directory_near_path_max_lists_all_names() -> Result<()> {
     const PATH_MAX: usize = 4096;
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         // A directory whose path is just below PATH_MAX, with files whose paths exceed PATH_MAX.
         let name = "d".repeat(200);
         let mut dir = open_dir(scene.directory.path(), OFlag::O_DIRECTORY, Mode::empty())?;
@@ -293,7 +293,9 @@ fn directory_near_path_max_lists_all_names() -> Result<()> {
         // OpenSSH's server omits these entries; ours lists all of them.
         ensure!(listed.len() == 52, "{} names", listed.len());
         let longest = format!("{path}00{}", "f".repeat(253));
-        let status = scene.client.told(&Request::Stat(longest.as_bytes()))?;
+        let status = scene
+            .client
+            .error_status(&Request::Stat(longest.as_bytes()))?;
         ensure!(
             longest.len() < PATH_MAX || status.is_some(),
             "STAT of a path of {} bytes succeeded",
@@ -305,7 +307,7 @@ fn directory_near_path_max_lists_all_names() -> Result<()> {
 
 #[test]
 fn listing_of_a_removed_directory_ends() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let path = scene.path("going");
         fs::create_dir(&path)?;
         for number in 0..2000 {
@@ -331,7 +333,7 @@ fn listing_of_a_removed_directory_ends() -> Result<()> {
 
 #[test]
 fn shrinking_file_is_never_padded() -> Result<()> {
-    let mut scene = Scene::new(false)?;
+    let mut scene = Scene::unjailed()?;
     let handle = scene.client.open_read("large")?;
     for len in [100_u64, 0] {
         fs::File::options()

@@ -1,19 +1,19 @@
 //! Malformed or incomplete packets, and sessions that do not start with INIT.
 
 use super::samples::Opened;
-use super::{Scene, look, unchanged};
+use super::{Scene, ensure_unchanged, snapshot};
 use anyhow::{Context, Result, ensure};
 use std::time::{Duration, Instant};
 use xtask::clients::sftp::request::{init, packet};
 use xtask::clients::sftp::{
-    Attrs, Ended, PACKET_MAX, Reply, Request, Sftp, SftpOptions, Status, kind, open,
+    Attrs, PACKET_MAX, Reply, Request, ServerExit, Sftp, SftpOptions, Status, kind, open,
 };
 
 /// Longest time for an answer that needs no work.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Checks that the server ended the session by itself, with exit code 11 and one message.
-fn ended_as_malformed(ended: &Ended) -> Result<()> {
+fn ended_as_malformed(ended: &ServerExit) -> Result<()> {
     ensure!(
         ended.code() == Some(11) && ended.lines.len() == 1,
         "{ended:?}"
@@ -40,7 +40,7 @@ fn impossible_packet_length_ends_the_session() -> Result<()> {
     for len in lengths {
         for kind in [kind::INIT, kind::STAT, kind::WRITE, kind::EXTENDED, 255] {
             for padding in [0, 4, 5000] {
-                let mut scene = Scene::new(false)?;
+                let mut scene = Scene::unjailed()?;
                 let bytes = [&len.to_be_bytes()[..], &[kind], &vec![0; padding]].concat();
                 // A length of 1 to 4 is an error only once the whole packet is there; without further bytes, the server waits.
                 if padding == 0 && (1..5).contains(&len) {
@@ -59,7 +59,7 @@ fn impossible_packet_length_ends_the_session() -> Result<()> {
 
 #[test]
 fn request_before_malformed_packet_is_answered() -> Result<()> {
-    let mut scene = Scene::new(false)?;
+    let mut scene = Scene::unjailed()?;
     let request = Request::Stat(b"small");
     let id = scene.client.next_id();
     let bytes = [request.packet(id), vec![0xff; 100]].concat();
@@ -72,7 +72,7 @@ fn request_before_malformed_packet_is_answered() -> Result<()> {
 
 #[test]
 fn packet_of_maximum_length_is_accepted() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let handle = scene.client.create("longest")?;
         let head = Request::Write(&handle, 0, b"");
         let data = vec![b'y'; PACKET_MAX - head.message(0).len()];
@@ -100,12 +100,12 @@ fn request_before_init_ends_the_session() -> Result<()> {
         Request::Other(77, b""),
     ] {
         let directory = super::sample()?;
-        let before = look(directory.path())?;
-        let mut client = Sftp::spawn(&SftpOptions::at(directory.path()))?;
+        let before = snapshot(directory.path())?;
+        let mut client = Sftp::spawn(&SftpOptions::in_directory(directory.path()))?;
         client.push(&[request.packet(1), init(3)].concat(), AT_ONCE)?;
         ensure!(client.receive()?.is_none(), "{request:?} was answered");
         ended_as_malformed(&client.wait()?)?;
-        unchanged(directory.path(), &before, "a request before INIT")?;
+        ensure_unchanged(directory.path(), &before, "a request before INIT")?;
     }
     Ok(())
 }
@@ -114,7 +114,7 @@ fn request_before_init_ends_the_session() -> Result<()> {
 fn init_of_any_version_gets_version_3() -> Result<()> {
     for version in [0, 1, 2, 3, 4, 6, 7, u32::MAX] {
         let directory = super::sample()?;
-        let mut client = Sftp::spawn(&SftpOptions::at(directory.path()))?;
+        let mut client = Sftp::spawn(&SftpOptions::in_directory(directory.path()))?;
         ensure!(client.init(version)?.version == 3, "INIT {version}");
         ensure!(client.read_file("small")? == b"small\n");
     }
@@ -123,7 +123,7 @@ fn init_of_any_version_gets_version_3() -> Result<()> {
 
 #[test]
 fn repeated_init_with_extensions_is_answered() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let first = scene.client.version.clone();
         let opened = Opened::new(&mut scene.client)?;
         for _ in 0..100 {
@@ -168,7 +168,7 @@ fn unknown_request_types_are_unsupported() -> Result<()> {
             kind::INIT | kind::OPEN..=kind::SYMLINK | kind::EXTENDED
         )
     };
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         for kind in (0..=255).filter(|&kind| !known(kind)) {
             for data in [&b""[..], b"\0", b"\xff\xff\xff\xff", &[7; 1000]] {
                 let start = Instant::now();
@@ -187,7 +187,7 @@ fn unknown_request_types_are_unsupported() -> Result<()> {
 
 #[test]
 fn unknown_extensions_are_unsupported() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let long = vec![b'e'; 30_000];
         let names: [&[u8]; 9] = [
             b"",
@@ -211,7 +211,7 @@ fn unknown_extensions_are_unsupported() -> Result<()> {
 
 #[test]
 fn request_ids_are_returned_unchanged() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let request = Request::Stat(b"small");
         for id in [0, 1, 1, 1, 0, u32::MAX, 1 << 31, u32::MAX] {
             scene.client.send(&request.packet(id))?;
@@ -228,9 +228,9 @@ fn request_ids_are_returned_unchanged() -> Result<()> {
 
 #[test]
 fn truncated_request_is_malformed_and_changes_nothing() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let opened = Opened::new(&mut scene.client)?;
-        let before = look(scene.directory.path())?;
+        let before = snapshot(scene.directory.path())?;
         for request in opened.requests() {
             if matches!(request, Request::Other(..)) {
                 continue;
@@ -252,7 +252,7 @@ fn truncated_request_is_malformed_and_changes_nothing() -> Result<()> {
                     context()
                 );
             }
-            unchanged(
+            ensure_unchanged(
                 scene.directory.path(),
                 &before,
                 &format!("a truncated {request:?}"),
@@ -266,9 +266,9 @@ fn truncated_request_is_malformed_and_changes_nothing() -> Result<()> {
 
 #[test]
 fn strings_beyond_their_packet_are_malformed() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let opened = Opened::new(&mut scene.client)?;
-        let before = look(scene.directory.path())?;
+        let before = snapshot(scene.directory.path())?;
         for request in opened.requests() {
             if matches!(request, Request::Other(..) | Request::Limits) {
                 continue;
@@ -294,7 +294,7 @@ fn strings_beyond_their_packet_are_malformed() -> Result<()> {
                     "{request:?} whose string has {wrong} bytes was answered {reply:?}"
                 );
             }
-            unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
+            ensure_unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
         }
         Ok(())
     })
@@ -302,7 +302,7 @@ fn strings_beyond_their_packet_are_malformed() -> Result<()> {
 
 #[test]
 fn packets_sent_byte_by_byte_are_answered() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let large = vec![b'z'; 5000];
         let mut requests = opened.requests();

@@ -1,7 +1,7 @@
 //! Handles that were never issued, were closed, or are of the wrong kind, and opens beyond the limit.
 
 use super::samples::{Opened, with_handle};
-use super::{Scene, look, unchanged};
+use super::{Scene, ensure_unchanged, snapshot};
 use anyhow::{Result, ensure};
 use xtask::clients::sftp::{Attrs, Reply, Request, SftpOptions, Status, open};
 
@@ -9,10 +9,10 @@ const REFUSALS: [Status; 3] = [Status::FAILURE, Status::NO_SUCH_FILE, Status::BA
 
 #[test]
 fn unissued_handles_of_every_length_are_refused() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let good = opened.file.clone();
-        let before = look(scene.directory.path())?;
+        let before = snapshot(scene.directory.path())?;
         let lengths = (0..=300).chain([511, 512, 1000, 4096, 30_000, 100_000]);
         for len in lengths {
             for fill in [0, 0x30, 0xff] {
@@ -34,7 +34,7 @@ fn unissued_handles_of_every_length_are_refused() -> Result<()> {
                 }
             }
         }
-        unchanged(scene.directory.path(), &before, "an invalid handle")?;
+        ensure_unchanged(scene.directory.path(), &before, "an invalid handle")?;
         ensure!(scene.client.read(&good, 0, 9)?.as_deref() == super::SMALL);
         Ok(())
     })
@@ -42,10 +42,10 @@ fn unissued_handles_of_every_length_are_refused() -> Result<()> {
 
 #[test]
 fn handles_with_flipped_bits_are_refused() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let opened = Opened::new(&mut scene.client)?;
         let known = [&opened.file, &opened.other, &opened.dir];
-        let before = look(scene.directory.path())?;
+        let before = snapshot(scene.directory.path())?;
         for handle in known {
             for bit in 0..handle.len() * 8 {
                 let mut neighbour = handle.clone();
@@ -58,7 +58,7 @@ fn handles_with_flipped_bits_are_refused() -> Result<()> {
                 }
             }
         }
-        unchanged(
+        ensure_unchanged(
             scene.directory.path(),
             &before,
             "a handle with one bit flipped",
@@ -68,7 +68,7 @@ fn handles_with_flipped_bits_are_refused() -> Result<()> {
 
 #[test]
 fn closed_handles_stay_invalid() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let good = scene.client.open_both("other")?;
         let mut closed = Vec::new();
         for _ in 0..200 {
@@ -78,24 +78,24 @@ fn closed_handles_stay_invalid() -> Result<()> {
             closed.push(handle);
         }
         let _taken = scene.client.open_both("large")?;
-        let before = look(scene.directory.path())?;
+        let before = snapshot(scene.directory.path())?;
         for handle in closed.iter().rev().take(20) {
             for request in with_handle(handle, &good) {
                 scene.expect_status(&request, &REFUSALS)?;
             }
         }
-        unchanged(scene.directory.path(), &before, "a closed handle")
+        ensure_unchanged(scene.directory.path(), &before, "a closed handle")
     })
 }
 
 #[test]
 fn handles_of_the_wrong_kind_are_refused() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let client = &mut scene.client;
         let dir = client.open_dir("sub")?;
         let reading = client.open_read("small")?;
         let writing = client.open("other", open::WRITE, Attrs::default())?;
-        let before = look(scene.directory.path())?;
+        let before = snapshot(scene.directory.path())?;
         let data = b"data".as_slice();
         let read = |handle| Request::Read(handle, 0, 10);
         let write = |handle| Request::Write(handle, 0, data);
@@ -125,7 +125,7 @@ fn handles_of_the_wrong_kind_are_refused() -> Result<()> {
                 ],
             )?;
         }
-        unchanged(
+        ensure_unchanged(
             scene.directory.path(),
             &before,
             "a handle of the wrong kind",
@@ -135,7 +135,7 @@ fn handles_of_the_wrong_kind_are_refused() -> Result<()> {
 
 #[test]
 fn append_handle_ignores_the_offset() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let flags = open::WRITE | open::APPEND;
         let handle = scene.client.open("small", flags, Attrs::default())?;
         for (offset, data) in [(0, "1"), (u64::MAX, "2"), (1 << 63, "3"), (100, "4")] {
@@ -176,7 +176,7 @@ fn open_many(scene: &mut Scene, count: usize) -> Result<(Vec<Vec<u8>>, usize)> {
 /// A server with a limit on open descriptors.
 fn limited(scene: impl Fn(&std::path::Path) -> SftpOptions, descriptors: usize) -> Result<Scene> {
     let script = format!("ulimit -n {descriptors} && exec \"$@\"");
-    Scene::with(|path| scene(path).after(&script))
+    Scene::with_options(|path| scene(path).through_shell(&script))
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn opens_beyond_the_limit_are_refused() -> Result<()> {
             let options = |path: &std::path::Path| SftpOptions::serving(path, jailed);
             let mut scene = limited(options, descriptors)?;
             let promised = scene.client.limits()?.open_handles;
-            scene.is_well()?;
+            scene.check_alive()?;
             works_without_handles(&mut scene)?;
             let idle = scene.client.process.fd_count()?;
             let (handles, refused) = open_many(&mut scene, 10_000)?;
@@ -225,7 +225,7 @@ fn opens_beyond_the_limit_are_refused() -> Result<()> {
             for reply in scene.client.pipeline(&closes)? {
                 ensure!(reply.status() == Some(Status::OK), "{reply:?}");
             }
-            scene.is_well()?;
+            scene.check_alive()?;
             let now = scene.client.process.fd_count()?;
             ensure!(
                 now <= idle,
@@ -264,9 +264,9 @@ fn works_without_handles(scene: &mut Scene) -> Result<()> {
 
 #[test]
 fn opens_and_closes_leak_nothing() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         scene.client.list("sub")?;
-        scene.is_well()?;
+        scene.check_alive()?;
         let idle = scene.client.process.fd_count()?;
         let memory = scene.client.process.anonymous_kib()?;
         for round in 0..2000 {

@@ -1,7 +1,7 @@
 //! --jail: nothing outside is accessible, and no reply reveals whether an outside object exists.
 
 use super::samples::with_path;
-use super::{Seen, look, own, refill, unchanged};
+use super::{ObjectState, ensure_unchanged, refill, set_owner, snapshot};
 use anyhow::{Context, Result, ensure};
 use nix::libc;
 use std::collections::BTreeMap;
@@ -17,13 +17,13 @@ use xtask::machines::server::{public_dir, users};
 const SECRET: &str = "OUTSIDE";
 
 /// A directory with `jail` (a sample, with symbolic links that point outside) and `outside` (with `secret` and `dir/inner`).
-pub(super) struct Prison {
+pub(super) struct JailTree {
     pub(super) base: TempDir,
-    before: BTreeMap<PathBuf, Seen>,
+    before: BTreeMap<PathBuf, ObjectState>,
     user: Option<u32>,
 }
 
-impl Prison {
+impl JailTree {
     pub(super) fn new(user: Option<u32>) -> Result<Self> {
         let base = public_dir()?;
         let outside = base.path().join("outside");
@@ -34,11 +34,11 @@ impl Prison {
         for path in ["", "dir", "secret", "dir/inner"] {
             chown(outside.join(path), user, user)?;
         }
-        let before = look(&outside)?;
-        let prison = Self { base, before, user };
-        fs::create_dir(prison.jail())?;
-        prison.refill()?;
-        Ok(prison)
+        let before = snapshot(&outside)?;
+        let tree = Self { base, before, user };
+        fs::create_dir(tree.jail())?;
+        tree.refill()?;
+        Ok(tree)
     }
 
     pub(super) fn jail(&self) -> PathBuf {
@@ -71,7 +71,7 @@ impl Prison {
         ] {
             symlink(target, jail.join(name))?;
         }
-        own(&jail, self.user)
+        set_owner(&jail, self.user)
     }
 
     pub(super) fn options(&self) -> SftpOptions {
@@ -83,7 +83,7 @@ impl Prison {
 
     /// Checks that nothing outside was changed.
     pub(super) fn outside_is_untouched(&self, by: &str) -> Result<()> {
-        unchanged(&self.outside(), &self.before, by)?;
+        ensure_unchanged(&self.outside(), &self.before, by)?;
         let names: Vec<_> = fs::read_dir(self.base.path())?
             .map(|entry| Ok(entry?.file_name()))
             .collect::<Result<_>>()?;
@@ -182,22 +182,22 @@ fn exchange(client: &mut Sftp, request: &Request<'_>) -> Result<(Vec<u8>, Reply)
 }
 
 /// Runs `test` for root and for a user, each with all system calls and without openat2 and Landlock.
-pub(super) fn each(test: impl Fn(&Prison, &mut Sftp) -> Result<()>) -> Result<()> {
+pub(super) fn for_each_jail(test: impl Fn(&JailTree, &mut Sftp) -> Result<()>) -> Result<()> {
     for user in users() {
         for is_old_kernel in [false, true] {
-            let prison = Prison::new(user)?;
-            let options = prison.options();
+            let tree = JailTree::new(user)?;
+            let options = tree.options();
             let mut client = if is_old_kernel {
                 let calls = [libc::SYS_openat2, libc::SYS_landlock_create_ruleset];
-                lockdown::without(&calls, || Sftp::start(&options))?
+                lockdown::run_without(&calls, || Sftp::start(&options))?
             } else {
                 Sftp::start(&options)?
             };
-            test(&prison, &mut client).with_context(|| {
+            test(&tree, &mut client).with_context(|| {
                 let lines = client.process.lines();
                 format!("for user {user:?} on an old kernel: {is_old_kernel}; the server said {lines:#?}")
             })?;
-            prison.outside_is_untouched("the test")?;
+            tree.outside_is_untouched("the test")?;
         }
     }
     Ok(())
@@ -205,13 +205,13 @@ pub(super) fn each(test: impl Fn(&Prison, &mut Sftp) -> Result<()>) -> Result<()
 
 #[test]
 fn no_path_leaves_the_jail() -> Result<()> {
-    each(|prison, client| {
-        for path in prison.ways_out() {
+    for_each_jail(|tree, client| {
+        for path in tree.ways_out() {
             let path = path.as_bytes();
             for request in with_path(path) {
                 let (message, reply) = exchange(client, &request)?;
-                prison.reveals_nothing(&message, &request)?;
-                prison.outside_is_untouched(&format!("{request:?}"))?;
+                tree.reveals_nothing(&message, &request)?;
+                tree.outside_is_untouched(&format!("{request:?}"))?;
                 match reply {
                     Reply::Handle(handle) => {
                         // The object that was opened is inside the jail.
@@ -222,12 +222,12 @@ fn no_path_leaves_the_jail() -> Result<()> {
                             Request::Close(&handle),
                         ] {
                             let (message, _) = exchange(client, &request)?;
-                            prison.reveals_nothing(&message, &request)?;
+                            tree.reveals_nothing(&message, &request)?;
                         }
-                        prison.outside_is_untouched(&format!("{request:?}"))?;
-                        prison.refill()?;
+                        tree.outside_is_untouched(&format!("{request:?}"))?;
+                        tree.refill()?;
                     }
-                    Reply::Status(Status::OK, _) => prison.refill()?,
+                    Reply::Status(Status::OK, _) => tree.refill()?,
                     _ => {}
                 }
             }
@@ -238,8 +238,8 @@ fn no_path_leaves_the_jail() -> Result<()> {
 
 #[test]
 fn replies_reveal_no_outside_objects() -> Result<()> {
-    each(|prison, client| {
-        let outside = prison.outside().display().to_string();
+    for_each_jail(|tree, client| {
+        let outside = tree.outside().display().to_string();
         let mut changed = false;
         let paths = [
             "../outside/secret".into(),
@@ -260,7 +260,7 @@ fn replies_reveal_no_outside_objects() -> Result<()> {
                 let mut replies = Vec::new();
                 for request in [request, &other] {
                     if changed {
-                        prison.refill()?;
+                        tree.refill()?;
                     }
                     let (_, reply) = exchange(client, request)?;
                     changed = matches!(reply, Reply::Handle(_) | Reply::Status(Status::OK, _));
@@ -297,8 +297,8 @@ fn replies_reveal_no_outside_objects() -> Result<()> {
 
 #[test]
 fn outside_paths_do_not_exist() -> Result<()> {
-    each(|prison, client| {
-        for path in prison.ways_out() {
+    for_each_jail(|tree, client| {
+        for path in tree.ways_out() {
             let path = path.as_bytes();
             // The links themselves are inside, but their targets are outside.
             for request in [
@@ -321,7 +321,7 @@ fn outside_paths_do_not_exist() -> Result<()> {
 
 #[test]
 fn returned_paths_are_relative_to_the_jail() -> Result<()> {
-    each(|prison, client| {
+    for_each_jail(|tree, client| {
         for (path, expected) in [
             ("", "/"),
             (".", "/"),
@@ -360,7 +360,7 @@ fn returned_paths_are_relative_to_the_jail() -> Result<()> {
             client.remove("made")?;
         }
         // A target with the jail's real path is translated to the path inside.
-        symlink(prison.jail().join("sub/inner"), prison.jail().join("true"))?;
+        symlink(tree.jail().join("sub/inner"), tree.jail().join("true"))?;
         ensure!(client.read_link("true")? == b"/sub/inner");
         ensure!(client.read_file("true")? == b"inner\n");
         // The root can be listed, and is its own parent.
@@ -375,8 +375,8 @@ fn returned_paths_are_relative_to_the_jail() -> Result<()> {
 #[test]
 fn at_option_changes_the_jails_path() -> Result<()> {
     for user in users() {
-        let prison = Prison::new(user)?;
-        let mut client = Sftp::start(&prison.options().with(&["--at", "/srv/data"]))?;
+        let tree = JailTree::new(user)?;
+        let mut client = Sftp::start(&tree.options().with_arguments(&["--at", "/srv/data"]))?;
         ensure!(client.real_path(".")? == b"/srv/data");
         ensure!(client.real_path("sub/..")? == b"/srv/data");
         ensure!(client.real_path("link")? == b"/srv/data/small");
@@ -407,11 +407,11 @@ fn at_option_changes_the_jails_path() -> Result<()> {
                 );
             }
         }
-        for path in prison.ways_out() {
+        for path in tree.ways_out() {
             for request in with_path(path.as_bytes()) {
                 let (message, _) = exchange(&mut client, &request)?;
-                prison.reveals_nothing(&message, &request)?;
-                prison.outside_is_untouched(&format!("{request:?}"))?;
+                tree.reveals_nothing(&message, &request)?;
+                tree.outside_is_untouched(&format!("{request:?}"))?;
             }
         }
     }
@@ -420,23 +420,23 @@ fn at_option_changes_the_jails_path() -> Result<()> {
 
 #[test]
 fn long_link_chains_resolve_inside_the_jail() -> Result<()> {
-    each(|prison, client| {
+    for_each_jail(|tree, client| {
         let mut paths = Vec::new();
         for side in ["one", "two"] {
             let mut path = side.to_owned();
             for depth in 0..20 {
                 path = format!("{path}/{depth}");
             }
-            fs::create_dir_all(prison.jail().join(&path))?;
+            fs::create_dir_all(tree.jail().join(&path))?;
             for number in 0..12 {
-                let link = prison.jail().join(format!("{side} {number}"));
+                let link = tree.jail().join(format!("{side} {number}"));
                 symlink(format!("{side} {}", number + 1), link)?;
             }
-            symlink(format!("/{path}"), prison.jail().join(format!("{side} 12")))?;
+            symlink(format!("/{path}"), tree.jail().join(format!("{side} 12")))?;
             paths.push((format!("{side} 0/file"), format!("/{path}/file")));
         }
-        for entry in walkdir::WalkDir::new(prison.jail()) {
-            std::os::unix::fs::lchown(entry?.path(), prison.user, prison.user)?;
+        for entry in walkdir::WalkDir::new(tree.jail()) {
+            std::os::unix::fs::lchown(entry?.path(), tree.user, tree.user)?;
         }
         let ((one, real_one), (two, real_two)) = (&paths[0], &paths[1]);
         client.write_file(one, b"far")?;
@@ -454,18 +454,18 @@ fn long_link_chains_resolve_inside_the_jail() -> Result<()> {
 
 #[test]
 fn account_names_come_from_the_jail() -> Result<()> {
-    let prison = Prison::new(None)?;
-    let mut client = Sftp::start(&prison.options())?;
+    let tree = JailTree::new(None)?;
+    let mut client = Sftp::start(&tree.options())?;
     let names = client.account_names(&[0, 1], &[0])?;
     ensure!(
         names.users.iter().chain(&names.groups).all(Vec::is_empty),
         "{names:?} of a jail without accounts"
     );
-    fs::remove_file(prison.jail().join("etc"))?;
-    fs::create_dir(prison.jail().join("etc"))?;
-    fs::write(prison.jail().join("etc/passwd"), "warden:x:0:0::/cell:\n")?;
-    fs::write(prison.jail().join("etc/group"), "guards:x:0:\n")?;
-    let mut client = Sftp::start(&prison.options())?;
+    fs::remove_file(tree.jail().join("etc"))?;
+    fs::create_dir(tree.jail().join("etc"))?;
+    fs::write(tree.jail().join("etc/passwd"), "warden:x:0:0::/cell:\n")?;
+    fs::write(tree.jail().join("etc/group"), "guards:x:0:\n")?;
+    let mut client = Sftp::start(&tree.options())?;
     let names = client.account_names(&[0, 1], &[0])?;
     ensure!(names.users == [b"warden".to_vec(), Vec::new()], "{names:?}");
     ensure!(names.groups == [b"guards".to_vec()], "{names:?}");
@@ -478,13 +478,13 @@ fn account_names_come_from_the_jail() -> Result<()> {
         long.escape_ascii()
     );
     // A link to an account file outside the jail is not used.
-    fs::remove_dir_all(prison.jail().join("etc"))?;
-    fs::create_dir(prison.jail().join("etc"))?;
-    let outside = prison.outside();
+    fs::remove_dir_all(tree.jail().join("etc"))?;
+    fs::create_dir(tree.jail().join("etc"))?;
+    let outside = tree.outside();
     fs::write(outside.join("secret"), "spy:x:0:0::/:\n")?;
-    symlink(outside.join("secret"), prison.jail().join("etc/passwd"))?;
-    symlink("../../outside/secret", prison.jail().join("etc/group"))?;
-    let mut client = Sftp::start(&prison.options())?;
+    symlink(outside.join("secret"), tree.jail().join("etc/passwd"))?;
+    symlink("../../outside/secret", tree.jail().join("etc/group"))?;
+    let mut client = Sftp::start(&tree.options())?;
     let names = client.account_names(&[0], &[0])?;
     ensure!(
         names.users[0].is_empty() && names.groups[0].is_empty(),
@@ -496,9 +496,9 @@ fn account_names_come_from_the_jail() -> Result<()> {
 /// A `--jail` that is not a directory ends the server before it serves anything.
 #[test]
 fn jail_that_is_no_directory_is_refused() -> Result<()> {
-    let prison = Prison::new(None)?;
+    let tree = JailTree::new(None)?;
     for place in ["jail/small", "missing", "jail/small/x"] {
-        let path = prison.base.path().join(place);
+        let path = tree.base.path().join(place);
         let mut client = Sftp::spawn(&SftpOptions::jailed(Path::new(&path)))?;
         ensure!(client.receive()?.is_none());
         let ended = client.wait()?;

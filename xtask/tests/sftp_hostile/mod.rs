@@ -7,12 +7,12 @@ mod contents;
 mod framing;
 mod handles;
 mod jail;
+mod log;
 mod mutations;
 mod paths;
 mod pipelines;
 mod races;
 mod read_only;
-mod said;
 mod samples;
 mod system;
 
@@ -26,7 +26,7 @@ use walkdir::WalkDir;
 use xtask::build::Arch;
 use xtask::clients::sftp::{Request, Sftp, SftpOptions, Status};
 use xtask::machines::server::public_dir;
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
 /// A server and its directory.
 struct Scene {
@@ -38,28 +38,34 @@ struct Scene {
 impl Scene {
     /// A server in a sample directory, with or without a jail.
     fn new(jailed: bool) -> Result<Self> {
-        Self::with(|path| SftpOptions::serving(path, jailed))
+        Self::with_options(|path| SftpOptions::serving(path, jailed))
     }
 
-    fn with(options: impl FnOnce(&Path) -> SftpOptions) -> Result<Self> {
+    /// A server in a sample directory, without a jail.
+    fn unjailed() -> Result<Self> {
+        Self::new(false)
+    }
+
+    fn with_options(options: impl FnOnce(&Path) -> SftpOptions) -> Result<Self> {
         let directory = sample()?;
         let client = Sftp::start(&options(directory.path()))?;
         Ok(Self { client, directory })
     }
 
     /// Runs `test` without a jail, in a jail, and with the i686 build.
-    fn each(test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
+    fn for_each_server(test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
         for (jailed, arch) in [
             (false, Arch::X86_64),
             (true, Arch::X86_64),
             (false, Arch::I686),
         ] {
-            let mut scene = Self::with(|path| SftpOptions::serving(path, jailed).by(arch))?;
+            let mut scene =
+                Self::with_options(|path| SftpOptions::serving(path, jailed).with_arch(arch))?;
             test(&mut scene).with_context(|| {
                 let lines = scene.client.process.lines();
                 format!("as {arch:?}, in a jail: {jailed}; the server said {lines:#?}")
             })?;
-            scene.is_well()?;
+            scene.check_alive()?;
         }
         Ok(())
     }
@@ -69,7 +75,7 @@ impl Scene {
     }
 
     /// The session still works, and `small` is unchanged.
-    fn is_well(&mut self) -> Result<()> {
+    fn check_alive(&mut self) -> Result<()> {
         ensure!(
             self.client.read_file("small")? == b"small\n",
             "small has changed"
@@ -79,7 +85,7 @@ impl Scene {
 
     /// Checks that the request gets one of the `expected` statuses.
     fn expect_status(&mut self, request: &Request<'_>, expected: &[Status]) -> Result<Status> {
-        let status = self.client.told(request)?.unwrap_or(Status::OK);
+        let status = self.client.error_status(request)?.unwrap_or(Status::OK);
         ensure!(
             expected.contains(&status),
             "{request:?} was answered {status:?} instead of one of {expected:?}"
@@ -112,7 +118,7 @@ fn refill(path: &Path) -> Result<()> {
 }
 
 /// Changes the owner of everything in a directory to `user`.
-fn own(path: &Path, user: Option<u32>) -> Result<()> {
+fn set_owner(path: &Path, user: Option<u32>) -> Result<()> {
     for entry in WalkDir::new(path) {
         lchown(entry?.path(), user, user)?;
     }
@@ -132,7 +138,7 @@ fn fill(path: &Path) -> Result<()> {
 
 /// Metadata of an object, and its contents or its target.
 #[derive(Debug, PartialEq, Eq)]
-struct Seen {
+struct ObjectState {
     mode: u32,
     size: u64,
     links: u64,
@@ -142,7 +148,7 @@ struct Seen {
 }
 
 /// Records all objects in a directory.
-fn look(path: &Path) -> Result<BTreeMap<PathBuf, Seen>> {
+fn snapshot(path: &Path) -> Result<BTreeMap<PathBuf, ObjectState>> {
     let mut all = BTreeMap::new();
     for entry in WalkDir::new(path) {
         let entry = entry?;
@@ -156,7 +162,7 @@ fn look(path: &Path) -> Result<BTreeMap<PathBuf, Seen>> {
         } else {
             Vec::new()
         };
-        let seen = Seen {
+        let seen = ObjectState {
             mode: meta.mode(),
             size: meta.size(),
             links: meta.nlink(),
@@ -170,8 +176,8 @@ fn look(path: &Path) -> Result<BTreeMap<PathBuf, Seen>> {
 }
 
 /// Checks that the objects in `path` are those of `before`.
-fn unchanged(path: &Path, before: &BTreeMap<PathBuf, Seen>, by: &str) -> Result<()> {
-    let now = look(path)?;
+fn ensure_unchanged(path: &Path, before: &BTreeMap<PathBuf, ObjectState>, by: &str) -> Result<()> {
+    let now = snapshot(path)?;
     for (name, seen) in &now {
         let old = before.get(name);
         ensure!(

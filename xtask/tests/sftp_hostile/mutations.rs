@@ -2,7 +2,7 @@
 //! answered, nothing outside the directory changes, and the server's memory does not grow.
 
 use super::samples::Opened;
-use super::{full, own, refill};
+use super::{is_full_run, refill, set_owner};
 use anyhow::{Context, Result, bail, ensure};
 use cases::mutate::mutated;
 use cases::random::{Random, seed};
@@ -63,29 +63,29 @@ fn kind_and_name(message: &[u8]) -> (u8, Option<&[u8]>) {
 }
 
 /// A directory for the damaged requests. The server cannot write elsewhere, and its files are limited to 8 MiB.
-struct Pit {
+struct Sandbox {
     directory: TempDir,
     options: SftpOptions,
     user: Option<u32>,
 }
 
-impl Pit {
+impl Sandbox {
     fn new(user: Option<u32>, jailed: bool, arch: Arch) -> Result<Self> {
         let directory = public_dir()?;
         let script = "trap '' XFSZ && ulimit -f 16384 && exec \"$@\"";
         let options = SftpOptions {
             user,
             ..SftpOptions::serving(directory.path(), jailed)
-                .by(arch)
-                .after(script)
+                .with_arch(arch)
+                .through_shell(script)
         };
-        let pit = Self {
+        let sandbox = Self {
             directory,
             options,
             user,
         };
-        pit.renew()?;
-        Ok(pit)
+        sandbox.renew()?;
+        Ok(sandbox)
     }
 
     fn path(&self) -> &Path {
@@ -97,7 +97,7 @@ impl Pit {
         refill(self.path())?;
         mkfifo(&self.path().join("fifo"), Mode::from_bits_truncate(0o666))?;
         fs::set_permissions(self.path(), fs::Permissions::from_mode(0o755))?;
-        own(self.path(), self.user)
+        set_owner(self.path(), self.user)
     }
 
     /// Returns true if all objects that requests name exist, and fewer than 60 entries in all.
@@ -125,11 +125,11 @@ impl Pit {
 }
 
 /// Sends `count` damaged messages in one session, each in a packet of its own, and checks every reply.
-fn send_damaged(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result<()> {
+fn send_damaged(sandbox: &Sandbox, client: &mut Sftp, seed: u64, count: usize) -> Result<()> {
     let last = Request::Limits;
     for batch in 0..count.div_ceil(BATCH) {
-        if !pit.is_fresh()? {
-            pit.renew()?;
+        if !sandbox.is_fresh()? {
+            sandbox.renew()?;
         }
         let opened = Opened::new(client).context("cannot open the sample")?;
         let requests = opened.requests();
@@ -208,18 +208,18 @@ fn send_damaged(pit: &Pit, client: &mut Sftp, seed: u64, count: usize) -> Result
 }
 
 /// Sends `count` damaged messages in one session after a warm-up, and compares memory and descriptors.
-fn check_session(pit: &Pit, seed: u64, count: usize) -> Result<()> {
-    let mut client = Sftp::start(&pit.options)?;
-    send_damaged(pit, &mut client, !seed, count / 10)?;
-    pit.renew()?;
+fn check_session(sandbox: &Sandbox, seed: u64, count: usize) -> Result<()> {
+    let mut client = Sftp::start(&sandbox.options)?;
+    send_damaged(sandbox, &mut client, !seed, count / 10)?;
+    sandbox.renew()?;
     // The longest READ touches all of the reply buffer.
     let longest = vec![b'x'; LONGEST_READ_BYTES];
     client.write_file("longest", &longest)?;
     ensure!(client.read_file("longest")? == longest);
-    pit.renew()?;
+    sandbox.renew()?;
     client.list(".")?;
     let before = (client.process.anonymous_kib()?, client.process.fd_count()?);
-    send_damaged(pit, &mut client, seed, count)
+    send_damaged(sandbox, &mut client, seed, count)
         .with_context(|| format!("the server said {:?}", client.process.lines()))?;
     let after = (client.process.anonymous_kib()?, client.process.fd_count()?);
     ensure!(
@@ -230,7 +230,7 @@ fn check_session(pit: &Pit, seed: u64, count: usize) -> Result<()> {
 }
 
 fn count(share: usize) -> usize {
-    if full() {
+    if is_full_run() {
         1_000_000 / share
     } else {
         100_000 / share
@@ -239,7 +239,7 @@ fn count(share: usize) -> usize {
 
 #[test]
 fn damaged_requests_are_answered_when_jailed() -> Result<()> {
-    check_session(&Pit::new(None, true, Arch::X86_64)?, seed(), count(2))
+    check_session(&Sandbox::new(None, true, Arch::X86_64)?, seed(), count(2))
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn damaged_requests_are_answered_as_ordinary_user() -> Result<()> {
         return Ok(());
     }
     check_session(
-        &Pit::new(Some(NOBODY), false, Arch::X86_64)?,
+        &Sandbox::new(Some(NOBODY), false, Arch::X86_64)?,
         seed(),
         count(3),
     )
@@ -256,15 +256,15 @@ fn damaged_requests_are_answered_as_ordinary_user() -> Result<()> {
 
 #[test]
 fn damaged_requests_are_answered_by_i686() -> Result<()> {
-    check_session(&Pit::new(None, true, Arch::I686)?, seed(), count(10))
+    check_session(&Sandbox::new(None, true, Arch::I686)?, seed(), count(10))
 }
 
 #[test]
 fn damaged_requests_are_answered_when_read_only() -> Result<()> {
-    let mut pit = Pit::new(None, true, Arch::X86_64)?;
-    pit.options.arguments.push("-R".into());
-    let before = super::look(&pit.path().join("sub"))?;
-    let mut client = Sftp::start(&pit.options)?;
+    let mut sandbox = Sandbox::new(None, true, Arch::X86_64)?;
+    sandbox.options.arguments.push("-R".into());
+    let before = super::snapshot(&sandbox.path().join("sub"))?;
+    let mut client = Sftp::start(&sandbox.options)?;
     // A read-only server issues handles for reading only. Requests that write use the same handles.
     let opened = Opened {
         file: client.open_read("small")?,
@@ -291,8 +291,8 @@ fn damaged_requests_are_answered_when_read_only() -> Result<()> {
             client.close(&handle)?;
         }
     }
-    super::unchanged(&pit.path().join("sub"), &before, "a damaged request")?;
-    ensure!(fs::read(pit.path().join("small"))? == b"small\n");
+    super::ensure_unchanged(&sandbox.path().join("sub"), &before, "a damaged request")?;
+    ensure!(fs::read(sandbox.path().join("small"))? == b"small\n");
     Ok(())
 }
 
@@ -300,13 +300,13 @@ fn damaged_requests_are_answered_when_read_only() -> Result<()> {
 fn damaged_streams_end_or_are_answered() -> Result<()> {
     let seed = seed();
     for arch in [Arch::X86_64, Arch::I686] {
-        let pit = Pit::new(None, true, arch)?;
-        let mut client = Sftp::start(&pit.options)?;
+        let sandbox = Sandbox::new(None, true, arch)?;
+        let mut client = Sftp::start(&sandbox.options)?;
         let opened = Opened::new(&mut client)?;
         let requests = opened.requests();
-        for number in 0..if full() { 10_000 } else { 500 } {
-            if !pit.is_fresh()? {
-                pit.renew()?;
+        for number in 0..if is_full_run() { 10_000 } else { 500 } {
+            if !sandbox.is_fresh()? {
+                sandbox.renew()?;
             }
             let mut random =
                 Random::new(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -318,7 +318,7 @@ fn damaged_streams_end_or_are_answered() -> Result<()> {
             if random.chance(90) {
                 bytes = [init(3), bytes].concat();
             }
-            let mut client = Sftp::spawn(&pit.options)?;
+            let mut client = Sftp::spawn(&sandbox.options)?;
             // The session may end before the server has read everything.
             let sent = client.send(&bytes);
             let (replies, ended) = client

@@ -1,7 +1,7 @@
 //! Paths and names that are too long, circular or with a NUL or other special bytes, and objects that cannot be removed.
 
 use super::samples::with_path;
-use super::{Scene, look, unchanged};
+use super::{Scene, ensure_unchanged, snapshot};
 use anyhow::{Result, ensure};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[test]
 fn paths_with_nul_are_malformed() -> Result<()> {
-    Scene::each(|scene| {
-        let before = look(scene.directory.path())?;
+    Scene::for_each_server(|scene| {
+        let before = snapshot(scene.directory.path())?;
         for path in [
             &b"small\0"[..],
             b"\0",
@@ -27,14 +27,14 @@ fn paths_with_nul_are_malformed() -> Result<()> {
             let target = Request::SymLink(path, b"free");
             scene.expect_status(&target, &[Status::BAD_MESSAGE])?;
         }
-        unchanged(scene.directory.path(), &before, "a path with a NUL")
+        ensure_unchanged(scene.directory.path(), &before, "a path with a NUL")
     })
 }
 
 #[test]
 fn overlong_paths_are_refused_at_once() -> Result<()> {
-    Scene::each(|scene| {
-        let before = look(scene.directory.path())?;
+    Scene::for_each_server(|scene| {
+        let before = snapshot(scene.directory.path())?;
         let missing = [
             vec![b'n'; 256],
             vec![b'n'; 4096],
@@ -63,7 +63,7 @@ fn overlong_paths_are_refused_at_once() -> Result<()> {
                 );
             }
         }
-        unchanged(scene.directory.path(), &before, "a path that is too long")?;
+        ensure_unchanged(scene.directory.path(), &before, "a path that is too long")?;
         // A long but valid path.
         let path = [b"sub/../".repeat(500), b"small".to_vec()].concat();
         ensure!(scene.client.read_file(&path)? == b"small\n");
@@ -74,12 +74,12 @@ fn overlong_paths_are_refused_at_once() -> Result<()> {
 
 #[test]
 fn names_beyond_255_bytes_are_refused() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         for len in [1, 63, 64, 254, 255, 256, 257, 1000, 4095] {
             let name = vec![b'n'; len];
             let made = scene
                 .client
-                .told(&Request::MkDir(&name, Attrs::default()))?;
+                .error_status(&Request::MkDir(&name, Attrs::default()))?;
             let exists = scene
                 .path(std::str::from_utf8(&name)?)
                 .symlink_metadata()
@@ -105,7 +105,7 @@ fn names_beyond_255_bytes_are_refused() -> Result<()> {
 
 #[test]
 fn names_of_any_bytes_are_accepted() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let all: Vec<u8> = (1..=255).filter(|&byte| byte != b'/').collect();
         for name in [
             &all[..],
@@ -143,7 +143,7 @@ fn names_of_any_bytes_are_accepted() -> Result<()> {
 
 #[test]
 fn circular_links_are_not_found() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         symlink("circle", scene.path("circle"))?;
         symlink("there", scene.path("here"))?;
         symlink("here", scene.path("there"))?;
@@ -189,8 +189,8 @@ fn circular_links_are_not_found() -> Result<()> {
 
 #[test]
 fn impossible_removes_and_renames_are_refused() -> Result<()> {
-    Scene::each(|scene| {
-        let before = look(scene.directory.path())?;
+    Scene::for_each_server(|scene| {
+        let before = snapshot(scene.directory.path())?;
         for path in [".", "..", "/", "./", "//", "sub/.", "sub/..", "/.", "/.."] {
             let path = path.as_bytes();
             for request in [
@@ -205,7 +205,7 @@ fn impossible_removes_and_renames_are_refused() -> Result<()> {
                 Request::SymLink(b"small", path),
                 Request::MkDir(path, Attrs::default()),
             ] {
-                let status = scene.client.told(&request)?;
+                let status = scene.client.error_status(&request)?;
                 ensure!(status.is_some(), "{request:?} was answered OK");
             }
         }
@@ -219,10 +219,10 @@ fn impossible_removes_and_renames_are_refused() -> Result<()> {
                 Request::Rename(from.as_bytes(), to.as_bytes()),
                 Request::PosixRename(from.as_bytes(), to.as_bytes()),
             ] {
-                let status = scene.client.told(&request)?;
+                let status = scene.client.error_status(&request)?;
                 ensure!(status.is_some(), "{request:?} was answered OK");
             }
         }
-        unchanged(scene.directory.path(), &before, "an impossible request")
+        ensure_unchanged(scene.directory.path(), &before, "an impossible request")
     })
 }

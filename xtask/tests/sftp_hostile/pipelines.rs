@@ -1,13 +1,13 @@
 //! Clients that send requests without reading replies, and clients that disconnect at any moment.
 
 use super::samples::Opened;
-use super::{Scene, full, sample};
+use super::{Scene, is_full_run, sample};
 use anyhow::{Context, Result, ensure};
 use cases::random::{Random, seed};
 use std::fs;
 use std::time::{Duration, Instant};
 use xtask::clients::sftp::{
-    Attrs, Ended, Reply, Request, Sftp, SftpOptions, Status, Wire, open, request,
+    Attrs, Reply, Request, ServerExit, Sftp, SftpOptions, Status, Wire, open, request,
 };
 
 /// After this time without progress, the server has stopped reading.
@@ -16,7 +16,7 @@ const STALL: Duration = Duration::from_millis(300);
 const GROWTH_MAX_KIB: u64 = 400;
 
 /// Checks that the server noticed the client's end, and ended with code 0 and without a message.
-fn ended_quietly(ended: &Ended) -> Result<()> {
+fn ended_quietly(ended: &ServerExit) -> Result<()> {
     ensure!(
         ended.code() == Some(0) && ended.lines.is_empty(),
         "{ended:?}"
@@ -28,7 +28,8 @@ fn ended_quietly(ended: &Ended) -> Result<()> {
 fn unread_replies_throttle_the_client() -> Result<()> {
     for wire in Wire::ALL {
         for jailed in [false, true] {
-            let mut scene = Scene::with(|path| SftpOptions::serving(path, jailed).over(wire))?;
+            let mut scene =
+                Scene::with_options(|path| SftpOptions::serving(path, jailed).with_wire(wire))?;
             scene.client.list(".")?;
             let handle = scene.client.open_read("large")?;
             scene.client.read(&handle, 0, 200_000)?;
@@ -88,7 +89,7 @@ fn unread_replies_throttle_the_client() -> Result<()> {
                 grown <= GROWTH_MAX_KIB,
                 "{wire:?}: {grown} KiB more at the end"
             );
-            scene.is_well()?;
+            scene.check_alive()?;
         }
     }
     Ok(())
@@ -96,7 +97,7 @@ fn unread_replies_throttle_the_client() -> Result<()> {
 
 #[test]
 fn pipelined_requests_run_in_order() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let handle = scene.client.open_both("small")?;
         let blocks: Vec<Vec<u8>> = (0..40).map(|number| vec![number; 50_000]).collect();
         let mut requests = Vec::new();
@@ -125,7 +126,8 @@ fn pipelined_requests_run_in_order() -> Result<()> {
 fn later_requests_leave_sent_replies_unchanged() -> Result<()> {
     const LEN: usize = 250_000;
     for wire in Wire::ALL {
-        let mut scene = Scene::with(|path| SftpOptions::at(path).over(wire))?;
+        let mut scene =
+            Scene::with_options(|path| SftpOptions::in_directory(path).with_wire(wire))?;
         let (before, after) = (vec![b'b'; LEN], vec![b'a'; LEN]);
         scene.client.write_file("file", &before)?;
         let handle = scene.client.open_both("file")?;
@@ -139,7 +141,7 @@ fn later_requests_leave_sent_replies_unchanged() -> Result<()> {
             let bytes = [read.packet(first), change.packet(second)].concat();
             let sent = scene.client.push(&bytes, STALL)?;
             // The rest of the reply is still in the pipe or socket while the next request is carried out.
-            scene.client.take(LEN * 3 / 5)?;
+            scene.client.buffer(LEN * 3 / 5)?;
             let more = scene.client.push(&bytes[sent..], STALL)?;
             std::thread::sleep(STALL);
             let remaining = &bytes[sent + more..];
@@ -163,7 +165,7 @@ fn later_requests_leave_sent_replies_unchanged() -> Result<()> {
 
 #[test]
 fn long_checksums_do_not_delay_other_requests() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let len = 64 << 20;
         fs::File::create(scene.path("huge"))?.set_len(len)?;
         let client = &mut scene.client;
@@ -220,7 +222,7 @@ fn long_checksums_do_not_delay_other_requests() -> Result<()> {
 /// The bytes of a session; a test sends a prefix of any length.
 fn conversation(len: usize) -> Result<Vec<u8>> {
     let directory = sample()?;
-    let mut client = Sftp::start(&SftpOptions::at(directory.path()))?;
+    let mut client = Sftp::start(&SftpOptions::in_directory(directory.path()))?;
     let data = vec![b'w'; len];
     let opened = Opened::new(&mut client)?;
     // Handles are deterministic: these are valid in another session, too.
@@ -242,11 +244,11 @@ fn conversation(len: usize) -> Result<Vec<u8>> {
 #[test]
 fn client_may_disconnect_after_any_byte() -> Result<()> {
     let bytes = conversation(300)?;
-    let step = if full() { 1 } else { 5 };
+    let step = if is_full_run() { 1 } else { 5 };
     for (number, len) in (0..=bytes.len()).step_by(step).enumerate() {
         let directory = sample()?;
         let wire = Wire::ALL[number % 3];
-        let mut client = Sftp::spawn(&SftpOptions::at(directory.path()).over(wire))?;
+        let mut client = Sftp::spawn(&SftpOptions::in_directory(directory.path()).with_wire(wire))?;
         client.send(&bytes[..len])?;
         let context = || format!("after {len} bytes over {wire:?}");
         // If the client only closes its end for writing, the server answers all complete requests.
@@ -258,11 +260,7 @@ fn client_may_disconnect_after_any_byte() -> Result<()> {
             }
         } else {
             let ended = client.vanish().with_context(context)?;
-            ensure!(
-                ended.is_for_want_of_a_client(wire),
-                "{}: {ended:?}",
-                context()
-            );
+            ensure!(ended.is_client_gone(wire), "{}: {ended:?}", context());
         }
     }
     Ok(())
@@ -272,19 +270,15 @@ fn client_may_disconnect_after_any_byte() -> Result<()> {
 fn client_may_disconnect_within_large_write() -> Result<()> {
     let bytes = conversation(250_000)?;
     let mut random = Random::new(seed());
-    for number in 0..if full() { 2000 } else { 100 } {
+    for number in 0..if is_full_run() { 2000 } else { 100 } {
         let directory = sample()?;
         let wire = Wire::ALL[number % 3];
-        let mut client = Sftp::spawn(&SftpOptions::at(directory.path()).over(wire))?;
+        let mut client = Sftp::spawn(&SftpOptions::in_directory(directory.path()).with_wire(wire))?;
         let len = random.below(bytes.len());
         client.push(&bytes[..len], STALL)?;
         let context = || format!("after {len} bytes over {wire:?}");
         let ended = client.vanish().with_context(context)?;
-        ensure!(
-            ended.is_for_want_of_a_client(wire),
-            "{}: {ended:?}",
-            context()
-        );
+        ensure!(ended.is_client_gone(wire), "{}: {ended:?}", context());
     }
     Ok(())
 }
@@ -292,19 +286,20 @@ fn client_may_disconnect_within_large_write() -> Result<()> {
 #[test]
 fn client_may_disconnect_before_reading_replies() -> Result<()> {
     for wire in Wire::ALL {
-        let mut scene = Scene::with(|path| SftpOptions::at(path).over(wire))?;
+        let mut scene =
+            Scene::with_options(|path| SftpOptions::in_directory(path).with_wire(wire))?;
         let handle = scene.client.open_read("large")?;
         let read = Request::Read(&handle, 0, 200_000);
         scene.client.push(&read.packet(1).repeat(50), STALL)?;
         let ended = scene.client.vanish()?;
-        ensure!(ended.is_for_want_of_a_client(wire), "{wire:?}: {ended:?}");
+        ensure!(ended.is_client_gone(wire), "{wire:?}: {ended:?}");
     }
     Ok(())
 }
 
 #[test]
 fn silent_client_costs_no_cpu() -> Result<()> {
-    let mut scene = Scene::new(false)?;
+    let mut scene = Scene::unjailed()?;
     // In the middle of a packet, too.
     scene.client.send(&[0, 0, 0, 20, 17, 0])?;
     let ticks = scene.client.process.cpu_ticks()?;

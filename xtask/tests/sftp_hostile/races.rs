@@ -1,13 +1,13 @@
 //! Trees that change while a jailed server uses them: when a directory is exchanged with a link, no outside object is read or
 //! changed.
 
-use super::full;
-use super::jail::{Prison, each};
+use super::is_full_run;
+use super::jail::{JailTree, for_each_jail};
 use anyhow::{Result, ensure};
 use std::fs;
 use std::os::unix::fs::symlink;
 use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, Status, open};
-use xtask::testing::{exchange, meanwhile};
+use xtask::testing::{run_while_disturbed, swap_names};
 
 /// Requests for names in `sub`, which alternates between a directory and a link out of the jail.
 fn requests() -> Vec<Request<'static>> {
@@ -45,8 +45,8 @@ fn requests() -> Vec<Request<'static>> {
 }
 
 /// Sends all requests `rounds` times; returns how many files and directories were read.
-fn send_all(client: &mut Sftp, prison: &Prison, rounds: usize) -> Result<usize> {
-    let base = prison.base.path().display().to_string();
+fn send_all(client: &mut Sftp, tree: &JailTree, rounds: usize) -> Result<usize> {
+    let base = tree.base.path().display().to_string();
     let mut read = 0;
     for _ in 0..rounds {
         for request in requests() {
@@ -95,13 +95,13 @@ fn send_all(client: &mut Sftp, prison: &Prison, rounds: usize) -> Result<usize> 
 }
 
 fn rounds() -> usize {
-    if full() { 800 } else { 150 }
+    if is_full_run() { 800 } else { 150 }
 }
 
 #[test]
 fn directory_exchanged_with_link_stays_jailed() -> Result<()> {
-    each(|prison, client| {
-        let jail = prison.jail();
+    for_each_jail(|tree, client| {
+        let jail = tree.jail();
         fs::create_dir(jail.join("sub/dir"))?;
         fs::write(jail.join("sub/dir/inner"), "inner\n")?;
         fs::set_permissions(
@@ -109,12 +109,12 @@ fn directory_exchanged_with_link_stays_jailed() -> Result<()> {
             std::os::unix::fs::PermissionsExt::from_mode(0o777),
         )?;
         let (dir, link) = (jail.join("sub"), jail.join("swap"));
-        symlink(prison.outside(), &link)?;
+        symlink(tree.outside(), &link)?;
         let mut read = 0;
-        meanwhile(
-            || exchange(&dir, &link),
+        run_while_disturbed(
+            || swap_names(&dir, &link),
             || {
-                read = send_all(client, prison, rounds())?;
+                read = send_all(client, tree, rounds())?;
                 Ok(())
             },
         )?;
@@ -126,15 +126,15 @@ fn directory_exchanged_with_link_stays_jailed() -> Result<()> {
 
 #[test]
 fn file_exchanged_with_link_stays_jailed() -> Result<()> {
-    each(|prison, client| {
-        let jail = prison.jail();
+    for_each_jail(|tree, client| {
+        let jail = tree.jail();
         let (file, link) = (jail.join("file"), jail.join("swap"));
         client.write_file("file", b"inner\n")?;
         symlink("../outside/secret", &link)?;
         fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
         let (mut read, mut rewritten) = (0, 0);
-        meanwhile(
-            || exchange(&file, &link),
+        run_while_disturbed(
+            || swap_names(&file, &link),
             || {
                 for round in 0..rounds() * 10 {
                     let flags = match round % 3 {
@@ -157,7 +157,7 @@ fn file_exchanged_with_link_stays_jailed() -> Result<()> {
                         client.close(&handle)?;
                     }
                     let changed = client.set_stat("file", Attrs::mode(0o666));
-                    xtask::clients::sftp::failure(changed)?;
+                    xtask::clients::sftp::failed_status(changed)?;
                 }
                 Ok(())
             },
@@ -172,17 +172,17 @@ fn file_exchanged_with_link_stays_jailed() -> Result<()> {
 
 #[test]
 fn directory_moved_outside_stays_jailed() -> Result<()> {
-    each(|prison, client| {
-        let jail = prison.jail();
+    for_each_jail(|tree, client| {
+        let jail = tree.jail();
         // A walk along `sub/deep/../..` that does not notice the move of `deep` would arrive outside.
         fs::create_dir_all(jail.join("sub/deep/deeper"))?;
         fs::write(jail.join("sub/deep/deeper/inner"), "inner\n")?;
-        let outside_dir = prison.base.path().join("place");
+        let outside_dir = tree.base.path().join("place");
         fs::create_dir(&outside_dir)?;
         fs::write(outside_dir.join("secret"), "OUTSIDE")?;
         let (inside, away) = (jail.join("sub/deep"), outside_dir.join("deep"));
         let mut found = 0;
-        meanwhile(
+        run_while_disturbed(
             || {
                 fs::rename(&inside, &away)?;
                 fs::rename(&away, &inside)?;
@@ -200,12 +200,12 @@ fn directory_moved_outside_stays_jailed() -> Result<()> {
                         let attrs = Attrs::default();
                         for request in [Request::Stat(path), Request::Open(path, open::READ, attrs)]
                         {
-                            let status = client.told(&request)?;
+                            let status = client.error_status(&request)?;
                             ensure!(status.is_some(), "{request:?} was answered OK");
                         }
                     }
                     if client
-                        .told(&Request::Stat(b"sub/deep/deeper/inner"))?
+                        .error_status(&Request::Stat(b"sub/deep/deeper/inner"))?
                         .is_none()
                     {
                         found += 1;

@@ -1,16 +1,17 @@
 //! -R: no request changes, creates or truncates anything (CVE-2017-15906).
 
 use super::samples::{Opened, with_path};
-use super::{Scene, look, unchanged};
+use super::{Scene, ensure_unchanged, snapshot};
 use anyhow::{Result, ensure};
 use xtask::clients::sftp::{Attrs, Reply, Request, SftpOptions, Status, kind, open};
 
 /// Runs `test` without and with a jail.
-fn each(test: impl Fn(&mut Scene) -> Result<()>) -> Result<()> {
+fn for_each_server(test: impl Fn(&mut Scene) -> Result<()>) -> Result<()> {
     for jailed in [false, true] {
-        let mut scene = Scene::with(|path| SftpOptions::serving(path, jailed).with(&["-R"]))?;
+        let mut scene =
+            Scene::with_options(|path| SftpOptions::serving(path, jailed).with_arguments(&["-R"]))?;
         test(&mut scene)?;
-        scene.is_well()?;
+        scene.check_alive()?;
     }
     Ok(())
 }
@@ -38,8 +39,8 @@ fn modifies(request: &Request<'_>) -> bool {
 
 #[test]
 fn read_only_open_changes_nothing() -> Result<()> {
-    each(|scene| {
-        let before = look(scene.directory.path())?;
+    for_each_server(|scene| {
+        let before = snapshot(scene.directory.path())?;
         for flags in 0..64 {
             for path in ["small", "made", "sub/made", "link", "sub"] {
                 let request = Request::Open(path.as_bytes(), flags, Attrs::mode(0o777));
@@ -49,7 +50,7 @@ fn read_only_open_changes_nothing() -> Result<()> {
                     exclusive || reply.status() == Some(Status::PERMISSION_DENIED),
                     "{request:?} was answered {reply:?}"
                 );
-                unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
+                ensure_unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
                 if let Reply::Handle(handle) = reply {
                     // The handle can only be used for reading.
                     let write = Request::Write(&handle, 0, b"data");
@@ -64,13 +65,13 @@ fn read_only_open_changes_nothing() -> Result<()> {
 
 #[test]
 fn read_only_refuses_modifying_requests_only() -> Result<()> {
-    each(|scene| {
+    for_each_server(|scene| {
         let opened = Opened {
             file: scene.client.open_read("small")?,
             other: scene.client.open_read("other")?,
             dir: scene.client.open_dir(".")?,
         };
-        let before = look(scene.directory.path())?;
+        let before = snapshot(scene.directory.path())?;
         let mut requests = opened.requests();
         requests.extend(with_path(b"small"));
         requests.extend(with_path(b"made"));
@@ -82,18 +83,18 @@ fn read_only_refuses_modifying_requests_only() -> Result<()> {
                     "{request:?} was answered {reply:?}"
                 );
             }
-            unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
+            ensure_unchanged(scene.directory.path(), &before, &format!("{request:?}"))?;
         }
         // A large WRITE, whose data the server skips.
         let write = Request::Write(&opened.file, 0, &vec![0; 200_000]);
         scene.expect_status(&write, &[Status::PERMISSION_DENIED, Status::FAILURE])?;
-        unchanged(scene.directory.path(), &before, "a large WRITE")
+        ensure_unchanged(scene.directory.path(), &before, "a large WRITE")
     })
 }
 
 #[test]
 fn read_only_hides_modifying_extensions() -> Result<()> {
-    each(|scene| {
+    for_each_server(|scene| {
         let opened = Opened {
             file: scene.client.open_read("small")?,
             other: scene.client.open_read("other")?,

@@ -23,7 +23,7 @@ fn ensure_refused(client: &mut Sftp, path: &str) -> Result<()> {
         .collect();
     requests.push(Request::check("check-file-name", path, b"md5"));
     for request in requests {
-        let status = client.told(&request)?;
+        let status = client.error_status(&request)?;
         ensure!(
             status.is_some_and(|status| REFUSALS.contains(&status)),
             "{request:?} was answered {status:?}"
@@ -34,7 +34,7 @@ fn ensure_refused(client: &mut Sftp, path: &str) -> Result<()> {
 
 #[test]
 fn proc_files_cannot_be_opened() -> Result<()> {
-    let mut scene = Scene::new(false)?;
+    let mut scene = Scene::unjailed()?;
     let pid = scene.client.process.pid();
     for process in [
         "self",
@@ -84,23 +84,23 @@ fn proc_files_cannot_be_opened() -> Result<()> {
     ] {
         ensure_refused(&mut scene.client, &format!("/proc/{name}"))?;
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
 fn kernel_links_cannot_be_read() -> Result<()> {
-    let mut scene = Scene::new(false)?;
+    let mut scene = Scene::unjailed()?;
     for name in ["self/exe", "self/cwd", "self/root", "self/fd/0", "1/exe"] {
         let path = format!("/proc/{name}");
         let request = Request::ReadLink(path.as_bytes());
         scene.expect_status(&request, &REFUSALS)?;
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
 fn links_into_proc_are_refused() -> Result<()> {
-    let mut scene = Scene::new(false)?;
+    let mut scene = Scene::unjailed()?;
     std::os::unix::fs::symlink("/proc/self/mem", scene.path("mem"))?;
     std::os::unix::fs::symlink("/proc/self", scene.path("process"))?;
     std::os::unix::fs::symlink("/proc", scene.path("proc"))?;
@@ -116,7 +116,7 @@ fn links_into_proc_are_refused() -> Result<()> {
     }
     scene.client.symlink("/proc/self/maps", "made")?;
     ensure_refused(&mut scene.client, "made")?;
-    scene.is_well()
+    scene.check_alive()
 }
 
 /// Mounts `proc` and `sysfs` on directories in `directory`.
@@ -136,7 +136,7 @@ fn proc_and_sysfs_are_refused_at_any_mount() -> Result<()> {
     private("file systems of the kernel", || {
         super::fill(path)?;
         with_system(path)?;
-        for options in [SftpOptions::at(path), SftpOptions::jailed(path)] {
+        for options in [SftpOptions::in_directory(path), SftpOptions::jailed(path)] {
             let mut client = Sftp::start(&options)?;
             for name in [
                 "proc/self/mem",

@@ -32,7 +32,7 @@ const RECENT: [(&str, i64); 13] = [
 #[test]
 fn every_recent_call_has_a_fallback() -> Result<()> {
     for (name, call) in RECENT {
-        play(|options| lockdown::without(&[call], || Sftp::start(options)))
+        play(|options| lockdown::run_without(&[call], || Sftp::start(options)))
             .with_context(|| format!("without {name}"))?;
     }
     Ok(())
@@ -41,7 +41,7 @@ fn every_recent_call_has_a_fallback() -> Result<()> {
 #[test]
 fn works_without_all_recent_calls() -> Result<()> {
     let all = RECENT.map(|(_, call)| call);
-    play(|options| lockdown::without(&all, || Sftp::start(options)))
+    play(|options| lockdown::run_without(&all, || Sftp::start(options)))
 }
 
 #[test]

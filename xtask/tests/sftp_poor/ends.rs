@@ -10,7 +10,7 @@ use xtask::machines::server::public_dir;
 fn every_transport_works() -> Result<()> {
     for wire in Wire::ALL {
         let directory = public_dir()?;
-        let options = SftpOptions::at(directory.path()).over(wire);
+        let options = SftpOptions::in_directory(directory.path()).with_wire(wire);
         let mut client = Sftp::start(&options)?;
         repertoire::play(&mut client, ".").with_context(|| format!("over {wire:?}"))?;
         if wire == Wire::Pty {
@@ -29,9 +29,9 @@ fn append_mode_output_works_without_splice() -> Result<()> {
     let content: Vec<u8> = (0..400_000_u32).flat_map(u32::to_le_bytes).collect();
     fs::write(directory.path().join("file"), &content)?;
     // splice(2) refuses a target with O_APPEND that is not a pipe.
-    let options = SftpOptions::at(directory.path())
-        .over(Wire::Pty)
-        .after("exec \"$@\" >>/dev/stdout");
+    let options = SftpOptions::in_directory(directory.path())
+        .with_wire(Wire::Pty)
+        .through_shell("exec \"$@\" >>/dev/stdout");
     let mut client = Sftp::start(&options)?;
     let handle = client.open_read("file")?;
     let mut offset = 1;
@@ -55,7 +55,7 @@ fn tight_resource_limits_are_tolerated() -> Result<()> {
         "ulimit -l 0 && ulimit -c 0 && exec \"$@\"",
         "umask 0 && exec \"$@\"",
     ] {
-        play(|options| Sftp::start(&options.clone().after(script))).context(script)?;
+        play(|options| Sftp::start(&options.clone().through_shell(script))).context(script)?;
     }
     Ok(())
 }
@@ -86,8 +86,9 @@ fn missing_or_misleading_environment_is_tolerated() -> Result<()> {
 fn log_lines_never_reach_an_opened_file() -> Result<()> {
     // With stderr closed, the first opened file gets descriptor 2; log lines must not be written to it.
     let directory = public_dir()?;
-    let options = SftpOptions::at(directory.path()).with(&["-e", "-l", "DEBUG3"]);
-    let mut client = Sftp::start(&options.after("exec \"$@\" 2>&-"))?;
+    let options =
+        SftpOptions::in_directory(directory.path()).with_arguments(&["-e", "-l", "DEBUG3"]);
+    let mut client = Sftp::start(&options.through_shell("exec \"$@\" 2>&-"))?;
     let content = b"content".repeat(100);
     for number in 0..4 {
         fs::write(directory.path().join(format!("file {number}")), &content)?;
@@ -122,7 +123,7 @@ fn closed_standard_descriptors_end_the_session() -> Result<()> {
         "exec \"$@\" <&- >&- 2>&-",
         "exec \"$@\" </dev/null",
     ] {
-        let options = SftpOptions::at(directory.path()).after(script);
+        let options = SftpOptions::in_directory(directory.path()).through_shell(script);
         let mut client = Sftp::spawn(&options)?;
         // The server may end before it receives INIT.
         let _ = client.send(&xtask::clients::sftp::request::init(3));

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
-use xtask::clients::sftp::{Attrs, Sftp, Status, failure};
+use xtask::clients::sftp::{Attrs, Sftp, Status, failed_status};
 
 /// Length (bytes) of the test file: longer than any buffer, and not a multiple of one.
 const LEN: usize = 700_001;
@@ -64,7 +64,7 @@ fn names(client: &mut Sftp, path_of: &impl Fn(&str) -> String) -> Result<()> {
     client.write_file(path_of("one"), b"one")?;
     client.rename(path_of("one"), path_of("two"))?;
     client.write_file(path_of("one"), b"another")?;
-    let refused = failure(client.rename(path_of("one"), path_of("two")))?;
+    let refused = failed_status(client.rename(path_of("one"), path_of("two")))?;
     ensure!(
         refused == Some(Status::FAILURE),
         "RENAME onto a file: {refused:?}"
@@ -132,7 +132,7 @@ fn extensions(client: &mut Sftp, path_of: &impl Fn(&str) -> String, data: &[u8])
     ensure!(client.expand_path(path_of("copy"))?.ends_with(b"/copy"));
     if client.version.extension("home-directory").is_some() {
         // The account does not exist.
-        let status = failure(client.home_directory("no such account"))?;
+        let status = failed_status(client.home_directory("no such account"))?;
         ensure!(status.is_some(), "an unknown account has a home directory");
     }
     if client.version.extension("check-file").is_some() {

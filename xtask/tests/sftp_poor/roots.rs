@@ -23,7 +23,7 @@ fn options(arguments: &[&str]) -> SftpOptions {
         environment: Some(Vec::new()),
         ..SftpOptions::default()
     }
-    .with(arguments)
+    .with_arguments(arguments)
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn socket_transport_works_without_dev() -> Result<()> {
         return Ok(());
     }
     let root = root(Arch::X86_64)?;
-    let options = options(&["-d", "/data"]).over(Wire::SocketPair);
+    let options = options(&["-d", "/data"]).with_wire(Wire::SocketPair);
     let mut client = Sftp::start_in(root.path(), &options)?;
     repertoire::play(&mut client, ".")?;
     client.finish_quietly()

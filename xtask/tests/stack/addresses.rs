@@ -1,14 +1,14 @@
 //! How stowaway's network stack gets addresses, by DHCP, link-local or router advertisement, and handles address conflicts.
 
 use super::world::{Daemon, Link, World, ip_on, shell, wait_for};
-use crate::mdns::world::{Avahi, Running};
+use crate::mdns::world::{Avahi, Process};
 use anyhow::{Context as _, Result, ensure};
 use simple_dns::rdata::{AAAA, RData};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
-use xtask::clients::dns::{self, Asker, Message, TYPE};
+use xtask::clients::dns::{self, Message, Querier, TYPE};
 use xtask::clients::nfs::Client;
 use xtask::setup::{self, Package};
 
@@ -18,16 +18,16 @@ const IDENTIFIER: &str = "ff:fe00:1";
 
 /// A DHCP server. With `--enable-ra` it also advertises fd00::/64 as a router.
 pub fn dnsmasq(world: &World, words: &[&str]) -> Result<Daemon> {
-    setup::need(&[Package::DNSMASQ])?;
+    setup::install_packages(&[Package::DNSMASQ])?;
     let mut command = world.theirs.command("dnsmasq");
-    let leases = world.place.path().join("leases");
+    let leases = world.directory.path().join("leases");
     command
         .args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0"])
         .args(["--user=root", "--interface=eth0", "--bind-dynamic"])
         .args(["--no-ping", "--pid-file", "--log-facility=-", "--log-dhcp"])
         .arg(format!("--dhcp-leasefile={}", leases.display()))
         .args(words);
-    Daemon::start(command, &world.place.path().join("dnsmasq.log"))
+    Daemon::start(command, &world.directory.path().join("dnsmasq.log"))
 }
 
 /// The address of this family to which the other host resolves `box.local`.
@@ -50,8 +50,8 @@ pub fn resolved_v4(avahi: &Avahi) -> Result<Ipv4Addr> {
     }
 }
 
-fn announced(world: &World, words: &[&str]) -> Result<(Avahi, Running)> {
-    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+fn announced(world: &World, words: &[&str]) -> Result<(Avahi, Process)> {
+    let avahi = Avahi::start_on(&world.theirs, "other", world.directory.path())?;
     let running = world.serve(&[&["--mac", MAC][..], words].concat())?;
     running.wait_for_within("announced box.local", super::world::PATIENCE)?;
     Ok((avahi, running))
@@ -79,7 +79,7 @@ fn dhcp_leases_an_address_under_its_name() -> Result<()> {
         let address = resolved_v4(&avahi)?;
         Ok((50..=60).contains(&address.octets()[3]).then_some(address))
     })?;
-    let leases = fs::read_to_string(world.place.path().join("leases"))?;
+    let leases = fs::read_to_string(world.directory.path().join("leases"))?;
     let line = format!("{MAC} {address} box ");
     ensure!(leases.contains(&line), "{leases}");
     world.use_files(&address.to_string())?;
@@ -89,8 +89,8 @@ fn dhcp_leases_an_address_under_its_name() -> Result<()> {
 
 /// A DHCP server with a lease time of twelve seconds.
 fn udhcpd(world: &World) -> Result<Daemon> {
-    setup::need(&[Package::UDHCPD])?;
-    let directory = world.place.path();
+    setup::install_packages(&[Package::UDHCPD])?;
+    let directory = world.directory.path();
     let (leases, settings) = (directory.join("leases"), directory.join("udhcpd.conf"));
     fs::write(&leases, "")?;
     fs::write(
@@ -120,7 +120,7 @@ fn lease_is_renewed_and_expired_address_is_released() -> Result<()> {
     };
     let address = leased("a leased address")?;
     wait_for("a lease that is renewed twice", || {
-        let log = fs::read_to_string(world.place.path().join("udhcpd.log"))?;
+        let log = fs::read_to_string(world.directory.path().join("udhcpd.log"))?;
         Ok((log.matches("sending ACK").count() > 2).then_some(()))
     })?;
     world.use_files(&address.to_string())?;
@@ -133,7 +133,7 @@ fn lease_is_renewed_and_expired_address_is_released() -> Result<()> {
     let connects = |address: Ipv4Addr| {
         let mut command = world.theirs.command("timeout");
         let script = format!(": < /dev/tcp/{address}/2049");
-        setup::quietly(command.args(["5", "bash", "-c", &script]))
+        setup::run_captured(command.args(["5", "bash", "-c", &script]))
     };
     connects(link_local)?;
     ip_on(&world.theirs, "neigh flush dev eth0")?;
@@ -149,7 +149,7 @@ fn lease_is_renewed_and_expired_address_is_released() -> Result<()> {
 
 /// The number of leases that dnsmasq has acknowledged so far.
 pub fn count_leases(world: &World) -> Result<usize> {
-    let log = fs::read_to_string(world.place.path().join("dnsmasq.log"))?;
+    let log = fs::read_to_string(world.directory.path().join("dnsmasq.log"))?;
     Ok(log.matches("DHCPACK").count())
 }
 
@@ -196,7 +196,7 @@ fn leased_address_in_use_is_declined() -> Result<()> {
         );
         Ok((60..=69).contains(&address.octets()[3]).then_some(address))
     })?;
-    let log = fs::read_to_string(world.place.path().join("dnsmasq.log"))?;
+    let log = fs::read_to_string(world.directory.path().join("dnsmasq.log"))?;
     let line = format!("DHCPDECLINE(eth0) 192.0.2.50 {MAC}");
     ensure!(log.contains(&line), "{log}");
     world.use_files(&address.to_string())?;
@@ -218,13 +218,13 @@ while len(seen) < 2:
 
 #[test]
 fn link_local_address_in_use_is_not_taken() -> Result<()> {
-    setup::need(&[Package::PYTHON])?;
+    setup::install_packages(&[Package::PYTHON])?;
     let world = World::new(Link::Tap)?;
     // The host at the bridge answers ARP for all link-local addresses.
     ip_on(&world.ours, "route add local 169.254.0.0/16 dev lo")?;
     let mut watching = world.theirs.command("python3");
-    let watching = thread::spawn(move || setup::quietly(watching.args(["-c", TWO_PROBES])));
-    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let watching = thread::spawn(move || setup::run_captured(watching.args(["-c", TWO_PROBES])));
+    let avahi = Avahi::start_on(&world.theirs, "other", world.directory.path())?;
     let running = world.serve(&["--mac", MAC, "--ip", "link-local"])?;
     let probed = watching.join().expect("the watcher panicked")?;
     ip_on(&world.ours, "route del local 169.254.0.0/16 dev lo")?;
@@ -269,7 +269,7 @@ fn link_local_address_is_defended_once_then_replaced() -> Result<()> {
 }
 
 /// Checks that NFS answers at an IPv6 address.
-fn answers(world: &World, address: Ipv6Addr) -> Result<()> {
+fn ensure_answers(world: &World, address: Ipv6Addr) -> Result<()> {
     let path = world.files().display().to_string();
     world.theirs.run(move || {
         let mut client = Client::connect(SocketAddr::new(address.into(), 2049))?;
@@ -304,9 +304,9 @@ fn ipv6_alone_is_enough() -> Result<()> {
     shell(&world.theirs, "ip -4 addr flush dev eth0")?;
     let (avahi, running) = announced(&world, &["--ip", "fd00::1/64"])?;
     wait_for("the given address", || {
-        answers(&world, "fd00::1".parse()?).map_or(Ok(None), |()| Ok(Some(())))
+        ensure_answers(&world, "fd00::1".parse()?).map_or(Ok(None), |()| Ok(Some(())))
     })?;
-    avahi.see(&["avahi-browse", "-artp"], &["=;eth0;IPv6;box"])?;
+    avahi.wait_for_output(&["avahi-browse", "-artp"], &["=;eth0;IPv6;box"])?;
     running.stop()
 }
 
@@ -318,7 +318,7 @@ fn advertised_prefix_gives_a_unique_ipv6_address() -> Result<()> {
     let (_avahi, running) = announced(&world, &["--ip", "192.0.2.1/24"])?;
     let predicted: Ipv6Addr = format!("fd00::{IDENTIFIER}").parse()?;
     wait_for("an address by the router's prefix", || {
-        answers(&world, predicted).map_or(Ok(None), |()| Ok(Some(())))
+        ensure_answers(&world, predicted).map_or(Ok(None), |()| Ok(Some(())))
     })?;
     running.stop()?;
     // The other host takes the predicted address, so stowaway must derive another one.
@@ -327,8 +327,10 @@ fn advertised_prefix_gives_a_unique_ipv6_address() -> Result<()> {
         &format!("ip addr add {predicted}/64 dev eth0 nodad"),
     )?;
     let (_avahi, running) = announced(&world, &["--ip", "192.0.2.1/24"])?;
-    let asker = world.theirs.run(|| Asker::member([192, 0, 2, 2].into()))?;
-    let question = dns::query(7, &[("box.local", TYPE::AAAA)], false);
+    let querier = world
+        .theirs
+        .run(|| Querier::with_mdns_port([192, 0, 2, 2].into()))?;
+    let question = dns::query(7, &[("box.local", TYPE::AAAA)]);
     let mut found = None;
     let mut is_derived = |message: &Message| {
         let mut addresses = message
@@ -345,9 +347,9 @@ fn advertised_prefix_gives_a_unique_ipv6_address() -> Result<()> {
     };
     // Duplicate address detection comes first, so the address appears after a while.
     wait_for("another address", || {
-        asker.send(&question)?;
-        asker.wait_for(Duration::from_secs(2), &mut is_derived)
+        querier.send(&question)?;
+        querier.wait_for(Duration::from_secs(2), &mut is_derived)
     })?;
-    answers(&world, found.context("no derived address")?)?;
+    ensure_answers(&world, found.context("no derived address")?)?;
     running.stop()
 }

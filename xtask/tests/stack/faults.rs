@@ -170,7 +170,7 @@ print(count)
 
 #[test]
 fn frame_flood_needs_no_memory_and_clients_work() -> Result<()> {
-    setup::need(&[Package::PYTHON])?;
+    setup::install_packages(&[Package::PYTHON])?;
     for link in [Link::Packet, Link::Tap] {
         let world = World::new(link)?;
         let running = world.start_nfs()?;
@@ -192,11 +192,11 @@ fn frame_flood_needs_no_memory_and_clients_work() -> Result<()> {
             command
         };
         // A first flood, so that all memory that a flood needs is resident.
-        setup::quietly(&mut flood("3"))?;
+        setup::run_captured(&mut flood("3"))?;
         let before = proc_field(pid, "status", "VmRSS")?;
         let running_flood = thread::spawn({
             let mut command = flood("8");
-            move || setup::quietly(&mut command)
+            move || setup::run_captured(&mut command)
         });
         let mut count = 0;
         while !running_flood.is_finished() {

@@ -12,9 +12,9 @@ use xtask::machines::mounts;
 use xtask::setup::{self, Package};
 
 fn everything_is_served(link: Link) -> Result<()> {
-    setup::need(&[Package::NFS_COMMON, Package::SSHFS])?;
+    setup::install_packages(&[Package::NFS_COMMON, Package::SSHFS])?;
     let world = World::new(link)?;
-    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let avahi = Avahi::start_on(&world.theirs, "other", world.directory.path())?;
     let running = world.serve(&["--ip", "192.0.2.1/24", "--sftp", "0.0.0.0:2222"])?;
     running.wait_for("announced box.local")?;
     world.use_files("192.0.2.1")?;
@@ -22,7 +22,7 @@ fn everything_is_served(link: Link) -> Result<()> {
     // showmount asks the portmapper, over UDP and TCP.
     let exports = shell(&world.theirs, "showmount -e 192.0.2.1")?;
     ensure!(exports.contains(&path), "{exports}");
-    avahi.see(
+    avahi.wait_for_output(
         &["avahi-browse", "-artp"],
         &[
             &format!(r#";Network File System;local;box.local;192.0.2.1;2049;"path={path}""#),
@@ -53,8 +53,8 @@ fn with_sshfs(
         command.args(["sshfs", "-f", "-o", "direct_io,follow_symlinks"]);
         command.args(["-o", "directport=2222"]);
         command.arg(format!("192.0.2.1:{directory}"));
-        let mounted = Sshfs::mount(command, &world.place.path().join("mounted"))?;
-        work(&mounted.at)
+        let mounted = Sshfs::mount(command, &world.directory.path().join("mounted"))?;
+        work(&mounted.mount_point)
     })
 }
 
@@ -80,7 +80,7 @@ fn nfs_sftp_and_mdns_work_over_tap() -> Result<()> {
 
 #[test]
 fn sftp_server_listens_on_its_own_address() -> Result<()> {
-    setup::need(&[Package::SSHFS])?;
+    setup::install_packages(&[Package::SSHFS])?;
     let world = World::new(Link::Packet)?;
     let words = [
         "--ip",
@@ -98,13 +98,13 @@ fn sftp_server_listens_on_its_own_address() -> Result<()> {
 /// --jail applies to every session of the process.
 #[test]
 fn sftp_jail_holds_over_own_stack() -> Result<()> {
-    setup::need(&[Package::SSHFS])?;
+    setup::install_packages(&[Package::SSHFS])?;
     let world = World::new(Link::Packet)?;
     let files = world.files();
-    fs::write(world.place.path().join("outside"), "outside")?;
+    fs::write(world.directory.path().join("outside"), "outside")?;
     symlink("/first", files.join("inner"))?;
     symlink("../outside", files.join("up"))?;
-    symlink(world.place.path().join("outside"), files.join("whole"))?;
+    symlink(world.directory.path().join("outside"), files.join("whole"))?;
     let words = ["--ip", "192.0.2.1/24", "--listen", "192.0.2.1:2222"];
     let jail = ["--i-trust-this-network", "--jail", &files.to_string_lossy()];
     let running = world.start("sftp-server", &[&words[..], &jail].concat())?;
@@ -125,17 +125,17 @@ fn sftp_jail_holds_over_own_stack() -> Result<()> {
 #[test]
 fn browse_resolve_and_publish_use_the_static_address() -> Result<()> {
     let world = World::new(Link::Packet)?;
-    let avahi = Avahi::on(&world.theirs, "other", true, world.place.path())?;
+    let avahi = Avahi::start_on(&world.theirs, "other", world.directory.path())?;
     let address = ["--ip", "192.0.2.1/24"];
     let words = ["-s", "Web", "_http._tcp", "80", "path=/"];
     let publishing = world.start("publish", &[&address[..], &words].concat())?;
     let line = r#"=;eth0;IPv4;Web;Web Site;local;box.local;192.0.2.1;80;"path=/""#;
-    avahi.see(&["avahi-browse", "-artp"], &[line])?;
+    avahi.wait_for_output(&["avahi-browse", "-artp"], &[line])?;
     publishing.stop()?;
     let printed = |role: &str, words: &[&str]| {
         let mut command = world.ours.command(&file()?.to_string_lossy());
         command.args([role, "--net", &world.net()]);
-        setup::quietly(command.args(address).args(words))
+        setup::run_captured(command.args(address).args(words))
     };
     let found = printed("resolve", &["-4", "-n", "other.local"])?;
     // The other host has two IPv4 addresses.

@@ -1,14 +1,14 @@
 //! Links that cannot be opened, that disappear and return, and that need no privilege.
 
 use super::world::{Daemon, Link, PATIENCE, World, file, ip_on, shell, sum_of, wait_for};
-use crate::mdns::world::Running;
+use crate::mdns::world::Process;
 use anyhow::{Result, ensure};
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
-use xtask::clients::dns::{Asker, Message};
+use xtask::clients::dns::{Message, Querier};
 use xtask::machines::qemu::{self, Guest};
 use xtask::machines::server::{Namespace, cpu_ticks};
 use xtask::setup::{self, Package};
@@ -104,7 +104,9 @@ fn down_and_up(link: Link, name: &str) -> Result<()> {
     world.use_files("192.0.2.1")?;
     ip_on(&world.ours, &format!("link set {name} down"))?;
     ensure_rests(running.pid().as_raw() as u32)?;
-    let listener = world.theirs.run(|| Asker::member([192, 0, 2, 2].into()))?;
+    let listener = world
+        .theirs
+        .run(|| Querier::with_mdns_port([192, 0, 2, 2].into()))?;
     ip_on(&world.ours, &format!("link set {name} up"))?;
     if link == Link::Packet {
         let is_announced = |message: &Message| {
@@ -149,8 +151,8 @@ fn removed_interface_is_reopened_when_recreated() -> Result<()> {
 }
 
 /// Starts NFS over the Unix socket, as a user with no privilege except access to the socket.
-fn start_as_nobody(world: &World, words: &[&str]) -> Result<Running> {
-    let copy = world.place.path().join("stowaway");
+fn start_as_nobody(world: &World, words: &[&str]) -> Result<Process> {
+    let copy = world.directory.path().join("stowaway");
     fs::copy(file()?, &copy)?;
     shell(
         &world.ours,
@@ -163,7 +165,7 @@ fn start_as_nobody(world: &World, words: &[&str]) -> Result<Running> {
     command.args(["nfs", "--net", &world.net()]).args(words);
     command.args(["--handles", "path", "--export"]);
     command.arg(format!("{}:rw", world.files().display()));
-    let running = Running::logging(command)?;
+    let running = Process::logging(command)?;
     running.wait_for("for NFS")?;
     Ok(running)
 }
@@ -171,10 +173,10 @@ fn start_as_nobody(world: &World, words: &[&str]) -> Result<Running> {
 /// Runs as an unprivileged user, over passt's Unix socket.
 #[test]
 fn passt_link_needs_no_privilege() -> Result<()> {
-    setup::need(&[Package::PASST])?;
+    setup::install_packages(&[Package::PASST])?;
     let world = World::new(Link::Stream)?;
     let socket = world.socket();
-    fs::set_permissions(world.place.path(), Permissions::from_mode(0o777))?;
+    fs::set_permissions(world.directory.path(), Permissions::from_mode(0o777))?;
     // passt gives its guest the host's own address, and listens on that address for the guest.
     shell(
         &world.ours,
@@ -191,7 +193,7 @@ fn passt_link_needs_no_privilege() -> Result<()> {
     ]);
     command.arg("--socket").arg(&socket);
     command.args(["--tcp-ports", "2049", "--udp-ports", "none"]);
-    let log = world.place.path().join("passt.log");
+    let log = world.directory.path().join("passt.log");
     let _passt = Daemon::start(command, &log)?;
     wait_for("passt's socket file", || Ok(socket.exists().then_some(())))?;
     let running = start_as_nobody(&world, &[])?;
@@ -213,7 +215,7 @@ fn linux_guest_mounts_over_qemu_stream() -> Result<()> {
     let running = start_as_nobody(&world, &["--ip", "10.0.2.2/24"])?;
     // The client's caches are dropped, so that the file is read from the server.
     let files = world.files();
-    let sum = guest.sh(&format!(
+    let sum = guest.run_ok(&format!(
         "set -e; mkdir -p /mnt/1
         mount -o nolock,vers=3,proto=tcp,port=2049,mountport=2049 10.0.2.2:{} /mnt/1
         cd /mnt/1; cp first second; echo 3 > /proc/sys/vm/drop_caches

@@ -1,6 +1,6 @@
 //! Two hosts connected by a cable: one without addresses, on which stowaway runs its own stack, and a Linux host.
 
-use crate::mdns::world::Running;
+use crate::mdns::world::Process;
 use anyhow::{Context as _, Result, ensure};
 use cases::random;
 use std::fs::{self, File};
@@ -44,14 +44,14 @@ pub struct World {
     /// The Linux host. Has 192.0.2.2, fd00::2 and 169.254.0.2, a link-local address that is never chosen automatically.
     pub theirs: Namespace,
     /// A directory for logs and sockets. The export is its subdirectory `files`.
-    pub place: TempDir,
+    pub directory: TempDir,
     /// The cable of `Link::Cable`.
     cable: Option<Cable>,
 }
 
 /// Runs a shell script on a host. An error if the script fails.
 pub fn shell(host: &Namespace, script: &str) -> Result<String> {
-    setup::quietly(host.command("sh").args(["-ec", script]))
+    setup::run_captured(host.command("sh").args(["-ec", script]))
 }
 
 /// The built file with all roles.
@@ -61,18 +61,18 @@ pub fn file() -> Result<PathBuf> {
 
 impl World {
     pub fn new(link: Link) -> Result<Self> {
-        setup::need(&[
+        setup::install_packages(&[
             Package::IPROUTE2,
             Package::LIBNFS,
             Package::AVAHI,
             Package::AVAHI_UTILS,
             Package::DBUS,
         ])?;
-        let place = public_dir()?;
+        let directory = public_dir()?;
         let (ours, theirs, cable) = match link {
             Link::Cable => {
                 let (ours, theirs) = (Namespace::new()?, Namespace::new()?);
-                let socket = place.path().join(SOCKET);
+                let socket = directory.path().join(SOCKET);
                 let cable = theirs.run(|| Cable::new("eth0", &socket, LATENCY, random::seed()))?;
                 shell(
                     &theirs,
@@ -96,14 +96,14 @@ impl World {
              ip addr add 169.254.0.2/16 dev eth0
              ip route add 224.0.0.0/4 dev eth0",
         )?;
-        let files = place.path().join("files");
+        let files = directory.path().join("files");
         fs::create_dir(&files)?;
         fs::write(files.join("first"), pattern(1, 0, FILE_BYTES))?;
         let world = Self {
             link,
             ours,
             theirs,
-            place,
+            directory,
             cable,
         };
         if link == Link::Tap {
@@ -145,42 +145,42 @@ impl World {
 
     /// Path of the Unix socket.
     pub fn socket(&self) -> PathBuf {
-        self.place.path().join(SOCKET)
+        self.directory.path().join(SOCKET)
     }
 
     /// The exported directory.
     pub fn files(&self) -> PathBuf {
-        self.place.path().join("files")
+        self.directory.path().join("files")
     }
 
     /// Starts a role over stowaway's own stack, with the host name `box`.
-    pub fn start(&self, role: &str, words: &[&str]) -> Result<Running> {
+    pub fn start(&self, role: &str, words: &[&str]) -> Result<Process> {
         let mut command = self.ours.command(&file()?.to_string_lossy());
         command.args([role, "--net", &self.net(), "--name", "box"]);
         command.args(words);
-        Running::logging(command)
+        Process::logging(command)
     }
 
     /// Starts `serve` with the directory as its export.
-    pub fn serve(&self, words: &[&str]) -> Result<Running> {
+    pub fn serve(&self, words: &[&str]) -> Result<Process> {
         let export = format!("{}:rw,no_root_squash", self.files().display());
         let first = ["--handles", "path", "--export", &export];
         self.start("serve", &[&first[..], words].concat())
     }
 
     /// Starts NFS only, at 192.0.2.1.
-    pub fn start_nfs(&self) -> Result<Running> {
+    pub fn start_nfs(&self) -> Result<Process> {
         self.start_nfs_within("unlimited")
     }
 
     /// As [`Self::start_nfs`], with a limit (KiB) on the address space, as for `ulimit -v`.
-    pub fn start_nfs_within(&self, limit: &str) -> Result<Running> {
+    pub fn start_nfs_within(&self, limit: &str) -> Result<Process> {
         let export = format!("{}:rw,no_root_squash", self.files().display());
         let mut command = self.ours.command("sh");
         command.args(["-c", "ulimit -v $0; exec \"$@\"", limit]);
         command.arg(file()?).args(["nfs", "--net", &self.net()]);
         command.args(["--ip", "192.0.2.1/24", "--export", &export]);
-        Running::logging(command)
+        Process::logging(command)
     }
 
     /// Reads and writes the file `first` at `address` by libnfs, and compares the contents.
@@ -197,7 +197,7 @@ impl World {
         let read = sum_of(self.theirs.command("nfs-cat").arg(url(name)))?;
         ensure!(read == expected, "read {read} instead of {expected}");
         let mut copy = self.theirs.command("nfs-cp");
-        setup::quietly(copy.arg(files.join(name)).arg(url("second")))?;
+        setup::run_captured(copy.arg(files.join(name)).arg(url("second")))?;
         let written = sum_of(Command::new("cat").arg(files.join("second")))?;
         ensure!(written == expected, "wrote {written} instead of {expected}");
         fs::remove_file(files.join("second"))?;
@@ -214,11 +214,11 @@ impl World {
 
     /// Sends a frame (in hexadecimal) from the Linux host.
     pub fn send(&self, frame: &str) -> Result<()> {
-        setup::need(&[Package::PYTHON])?;
+        setup::install_packages(&[Package::PYTHON])?;
         let script = format!(
             "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('eth0', 0)); s.send(bytes.fromhex('{frame}'))"
         );
-        setup::quietly(self.theirs.command("python3").args(["-c", &script])).map(drop)
+        setup::run_captured(self.theirs.command("python3").args(["-c", &script])).map(drop)
     }
 }
 

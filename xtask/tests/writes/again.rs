@@ -1,6 +1,6 @@
 //! Retransmitted calls: the reply is the same, byte for byte, and a call that is not idempotent is carried out once.
 
-use super::{Scene, WRITABLE, make};
+use super::{Scene, WRITABLE, create_file};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::net::Ipv4Addr;
@@ -50,12 +50,12 @@ fn tree(scene: &Scene) -> Result<Vec<String>> {
 
 #[test]
 fn retransmitted_call_is_answered_from_the_cache() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
         let dir = &root[..];
-        let file = scene.make("file", b"content")?;
-        scene.make("removed", b"")?;
-        scene.make("renamed", b"content")?;
+        let file = scene.create_file("file", b"content")?;
+        scene.create_file("removed", b"")?;
+        scene.create_file("renamed", b"content")?;
         scene.client.mkdir(dir, "directory", Set::mode(0o755))?;
         let guard = scene.client.attr(&file)?.ctime;
         // The ctime changes, so that the guard of a second SETATTR would fail.
@@ -117,7 +117,7 @@ fn retransmitted_call_is_answered_from_the_cache() -> Result<()> {
             "a late retransmission was carried out"
         );
         // An error reply is cached, too.
-        scene.make("once", b"")?;
+        scene.create_file("once", b"")?;
         let refused = Call::mkdir(dir, b"once", set).message(0x0a6a_2000, &auth);
         let first = exchange_raw(&mut scene.client, &refused)?;
         ensure!(status(&first)? == nfsstat3::NFS3ERR_EXIST);
@@ -136,7 +136,7 @@ fn retransmitted_call_is_answered_from_the_cache() -> Result<()> {
 
 #[test]
 fn repeated_call_in_one_segment_runs_once() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
         let auth = scene.client.auth.clone();
         for number in 0..50 {
@@ -163,11 +163,11 @@ fn repeated_call_in_one_segment_runs_once() -> Result<()> {
 
 #[test]
 fn different_call_with_same_xid_is_carried_out() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         const XID: u32 = 0x0a6a_4000;
         let root = scene.root.clone();
         for name in ["one", "two", "three"] {
-            scene.make(name, b"")?;
+            scene.create_file(name, b"")?;
         }
         let auth = scene.client.auth.clone();
         let remove = |name: &'static str| {
@@ -184,7 +184,7 @@ fn different_call_with_same_xid_is_carried_out() -> Result<()> {
             );
         }
         // Another procedure with the same arguments.
-        scene.make("one", b"")?;
+        scene.create_file("one", b"")?;
         let call = Call::rmdir(&root, b"one");
         let reply = exchange_raw(&mut scene.client, &call.message(XID, &auth))?;
         ensure!(
@@ -212,7 +212,7 @@ fn different_call_with_same_xid_is_carried_out() -> Result<()> {
             "{:?}",
             status(&reply)?
         );
-        scene.make("three", b"")?;
+        scene.create_file("three", b"")?;
         let fourth = Client::connect_from(Ipv4Addr::new(127, 0, 0, 3), server)?;
         let reply = exchange_raw(&mut { fourth }, &remove("three"))?;
         ensure!(status(&reply)? == nfsstat3::NFS3_OK && !scene.path("three").exists());
@@ -223,7 +223,7 @@ fn different_call_with_same_xid_is_carried_out() -> Result<()> {
 #[test]
 fn retransmitted_write_and_getattr_run_again() -> Result<()> {
     let mut scene = Scene::new(None)?;
-    let file = scene.make("file", b"")?;
+    let file = scene.create_file("file", b"")?;
     let auth = scene.client.auth.clone();
     let write = Call::write(&file, 0, stable_how::FILE_SYNC, b"data").message(7, &auth);
     ensure!(status(&exchange_raw(&mut scene.client, &write)?)? == nfsstat3::NFS3_OK);
@@ -243,7 +243,7 @@ fn retransmitted_write_and_getattr_run_again() -> Result<()> {
 #[test]
 fn flood_from_one_host_keeps_others_cached() -> Result<()> {
     const FLOOD: u32 = 20_000;
-    let mut scene = Scene::with(WRITABLE, ServerOptions::default())?;
+    let mut scene = Scene::with_options(WRITABLE, ServerOptions::default())?;
     let root = scene.root.clone();
     let auth = scene.client.auth.clone();
     let messages: Vec<_> = (0..8)
@@ -258,7 +258,7 @@ fn flood_from_one_host_keeps_others_cached() -> Result<()> {
         .map(|message| exchange_raw(&mut scene.client, message))
         .collect::<Result<Vec<_>>>()?;
     let mut flood = Client::connect_from(ELSEWHERE, scene.server.nfs())?;
-    make(&mut flood, &root, "file", b"")?;
+    create_file(&mut flood, &root, "file", b"")?;
     for from in (0..FLOOD).step_by(100) {
         let bytes: Vec<u8> = (from..from + 100)
             .flat_map(|xid| {
@@ -285,5 +285,5 @@ fn flood_from_one_host_keeps_others_cached() -> Result<()> {
         "{peak} KiB after {FLOOD} calls that are cached"
     );
     eprintln!("{peak} KiB after {FLOOD} calls that are cached");
-    scene.is_well()
+    scene.check_alive()
 }

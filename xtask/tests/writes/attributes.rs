@@ -11,8 +11,8 @@ use xtask::machines::server::root_for;
 
 #[test]
 fn stale_guard_is_refused_with_not_sync() -> Result<()> {
-    Scene::each(|scene| {
-        let file = scene.make("file", b"content")?;
+    Scene::for_each_server(|scene| {
+        let file = scene.create_file("file", b"content")?;
         let before = scene.client.attr(&file)?;
         let guarded = |guard, size| Call::set_attr(&file, Set::size(size), Some(guard));
         let nfstime3 { seconds, nseconds } = before.ctime;
@@ -48,9 +48,9 @@ fn stale_guard_is_refused_with_not_sync() -> Result<()> {
 
 #[test]
 fn times_keep_nanoseconds_both_ways() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
-        scene.make("file", b"content")?;
+        scene.create_file("file", b"content")?;
         scene.client.mkdir(&root, "directory", Set::mode(0o755))?;
         scene.client.symlink(&root, "link", "file")?;
         for name in ["file", "directory", "link"] {
@@ -105,8 +105,8 @@ fn times_keep_nanoseconds_both_ways() -> Result<()> {
 
 #[test]
 fn setting_one_time_keeps_the_other() -> Result<()> {
-    Scene::each(|scene| {
-        let file = scene.make("file", b"content")?;
+    Scene::for_each_server(|scene| {
+        let file = scene.create_file("file", b"content")?;
         let both = SetTime::Client(1_000_000, 1);
         scene.client.set_attr(
             &file,
@@ -159,9 +159,9 @@ fn setting_one_time_keeps_the_other() -> Result<()> {
 
 #[test]
 fn invalid_nanoseconds_are_refused() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         // utimensat(2) gives two of these values a meaning: UTIME_NOW and UTIME_OMIT.
-        let file = scene.make("file", b"content")?;
+        let file = scene.create_file("file", b"content")?;
         let before = scene.client.attr(&file)?;
         for nanoseconds in [1_000_000_000, 0x3fff_ffff, 0x3fff_fffe, u32::MAX] {
             for (atime, mtime) in [
@@ -192,8 +192,8 @@ fn invalid_nanoseconds_are_refused() -> Result<()> {
 
 #[test]
 fn setattr_size_truncates_and_zero_fills() -> Result<()> {
-    Scene::each(|scene| {
-        let file = scene.make("file", b"content")?;
+    Scene::for_each_server(|scene| {
+        let file = scene.create_file("file", b"content")?;
         let before = scene.client.attr(&file)?;
         std::thread::sleep(Duration::from_millis(20));
         for (size, expected) in [
@@ -233,9 +233,9 @@ fn setattr_size_truncates_and_zero_fills() -> Result<()> {
 
 #[test]
 fn setattr_sets_every_mode_exactly() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
-        scene.make("file", b"")?;
+        scene.create_file("file", b"")?;
         scene.client.mkdir(&root, "directory", Set::mode(0o755))?;
         for name in ["file", "directory"] {
             let object = scene.client.lookup(&root, name)?;
@@ -268,10 +268,10 @@ fn only_root_changes_owners() -> Result<()> {
     if !root_for("files of others") {
         return Ok(());
     }
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let served_by = fs::metadata(scene.directory.path())?.uid();
         let root = scene.root.clone();
-        scene.make("file", b"")?;
+        scene.create_file("file", b"")?;
         scene.client.mkdir(&root, "directory", Set::mode(0o755))?;
         scene.client.symlink(&root, "link", "file")?;
         for name in ["file", "directory", "link"] {

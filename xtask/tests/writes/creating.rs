@@ -1,19 +1,20 @@
 //! CREATE in its three modes (UNCHECKED, GUARDED, EXCLUSIVE), and the objects that MKDIR, SYMLINK and MKNOD create.
 
-use super::{Scene, WRITABLE, fails, is_as_on_the_host, make, serve};
+use super::{Scene, WRITABLE, create_file, fails, is_as_on_the_host, serve};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::{self as unix, MetadataExt};
 use xtask::clients::nfs::{
-    Call, How, Set, SetTime, device, failure, mknoddata3, nfs3::ftype3, nfsstat3, stable_how, words,
+    Call, How, Set, SetTime, device, failed_status, mknoddata3, nfs3::ftype3, nfsstat3, stable_how,
+    words,
 };
 use xtask::machines::server::{ServerOptions, public_dir, root_for, users};
 
 #[test]
 fn unchecked_create_returns_existing_file() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
-        let file = scene.make("file", b"content")?;
+        let file = scene.create_file("file", b"content")?;
         let mut client = scene.server.connect()?;
         let mut create_again = |set| client.create(&root, "file", How::Unchecked(set));
         ensure!(create_again(Set::default())? == file, "another handle");
@@ -42,9 +43,9 @@ fn unchecked_create_returns_existing_file() -> Result<()> {
 
 #[test]
 fn guarded_and_exclusive_create_keep_existing_objects() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
-        scene.make("file", b"content")?;
+        scene.create_file("file", b"content")?;
         scene.client.mkdir(&root, "directory", Set::mode(0o755))?;
         unix::symlink("elsewhere", scene.path("link"))?;
         let before = tree(scene)?;
@@ -81,7 +82,7 @@ fn guarded_and_exclusive_create_keep_existing_objects() -> Result<()> {
             let made = scene
                 .client
                 .create(&root, name, How::Unchecked(Set::size(0)));
-            let status = failure(made)?;
+            let status = failed_status(made)?;
             ensure!(
                 status.is_none_or(|s| [
                     nfsstat3::NFS3ERR_EXIST,
@@ -177,10 +178,10 @@ fn exclusive_create_is_repeatable_after_restart() -> Result<()> {
 #[test]
 fn created_objects_ignore_the_umask() -> Result<()> {
     let through = ["sh", "-c", r#"umask 077 && exec "$@""#, "sh"].map(String::from);
-    let mut scene = Scene::with(
+    let mut scene = Scene::with_options(
         WRITABLE,
         ServerOptions {
-            through: through.to_vec(),
+            wrapper: through.to_vec(),
             ..ServerOptions::default()
         },
     )?;
@@ -229,7 +230,7 @@ fn created_objects_ignore_the_umask() -> Result<()> {
 
 #[test]
 fn symlink_accepts_any_target_without_following() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
         let long = "x/".repeat(2047);
         for (number, target) in ["file", "/etc/passwd", "../../..", "no such", "ü\n", &long]
@@ -276,7 +277,7 @@ fn mknod_creates_supported_types_only() -> Result<()> {
     if !root_for("devices") {
         return Ok(());
     }
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
         let is_root = fs::metadata(scene.directory.path())?.uid() == 0;
         let set = Set::mode(0o600);
@@ -347,7 +348,7 @@ fn mknod_creates_supported_types_only() -> Result<()> {
             ));
         }
         ensure!(!scene.path("refused").exists());
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
@@ -365,7 +366,7 @@ fn setgid_directory_passes_its_group_on() -> Result<()> {
     let dir = scene.client.mkdir(&root, "shared", set)?;
     scene.client.set_attr(&dir, Set::mode(0o2777))?;
     scene.client.auth = super::user(1000, 1000, &[]);
-    make(&mut scene.client, &dir, "file", b"")?;
+    create_file(&mut scene.client, &dir, "file", b"")?;
     scene.client.mkdir(&dir, "inner", Set::mode(0o755))?;
     for name in ["shared/file", "shared/inner"] {
         let meta = fs::metadata(scene.path(name))?;

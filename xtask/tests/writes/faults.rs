@@ -1,6 +1,6 @@
 //! A FUSE file system with injected errors: each errno becomes its NFS status, and the server keeps running.
 
-use super::{WRITABLE, fails, make, mounts, pattern};
+use super::{WRITABLE, create_file, fails, mounts, pattern};
 use anyhow::{Context, Result, ensure};
 use nix::libc::{EDQUOT, EFBIG, EIO, ENOSPC, EROFS, ETXTBSY};
 use std::fs;
@@ -106,9 +106,9 @@ fn every_errno_becomes_its_nfs_status() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
         let (dir, path) = (&root[..], scene.path);
-        let file = make(&mut scene.client, dir, "file", b"content")?;
+        let file = create_file(&mut scene.client, dir, "file", b"content")?;
         scene.client.mkdir(dir, "directory", Set::mode(0o755))?;
-        make(&mut scene.client, dir, "other", b"other")?;
+        create_file(&mut scene.client, dir, "other", b"other")?;
         let before = tree(path)?;
         let (set, name, target) = (Set::mode(0o600), b"new".as_slice(), b"target".as_slice());
         let calls = [
@@ -141,14 +141,14 @@ fn every_errno_becomes_its_nfs_status() -> Result<()> {
             for (errno, expected) in ERRORS {
                 scene.faulty.fail(*op, errno, ALWAYS);
                 let status = scene.client.status(call);
-                scene.faulty.heal();
+                scene.faulty.clear_faults();
                 let status = status.with_context(|| format!("{op:?} of {call:?}"))?;
                 ensure!(
                     status == expected,
                     "{op:?} failed by {errno} and {call:?} was answered {status:?}"
                 );
                 ensure!(
-                    scene.faulty.asked().contains(op),
+                    scene.faulty.take_operations().contains(op),
                     "{op:?} did not reach the file system"
                 );
                 ensure!(
@@ -175,14 +175,14 @@ fn every_errno_becomes_its_nfs_status() -> Result<()> {
 fn failed_open_fails_the_write() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
-        make(&mut scene.client, &root, "file", b"content")?;
+        create_file(&mut scene.client, &root, "file", b"content")?;
         let file = scene.client.lookup(&root, "file")?;
         // The server closes idle files after two seconds; until then a WRITE needs no open.
         sleep(Duration::from_millis(2500));
         for (errno, expected) in ERRORS {
             scene.faulty.fail(Op::Open, errno, ALWAYS);
             let wrote = scene.client.write(&file, 0, stable_how::FILE_SYNC, b"data");
-            scene.faulty.heal();
+            scene.faulty.clear_faults();
             fails(wrote, &[expected], format!("open failed by {errno}"))?;
             ensure!(fs::read(scene.path.join("file"))? == b"content");
         }
@@ -237,28 +237,28 @@ fn durable_changes_are_synced_before_the_reply() -> Result<()> {
             (Call::remove(dir, b"renamed"), Some(Op::SyncDir)),
             (Call::rmdir(dir, b"made"), Some(Op::SyncDir)),
         ] {
-            scene.faulty.asked();
+            scene.faulty.take_operations();
             scene.client.answer(&call)?.ok()?;
-            let asked = scene.faulty.asked();
-            let syncs = asked
+            let operations = scene.faulty.take_operations();
+            let syncs = operations
                 .iter()
                 .filter(|op| matches!(op, Op::Sync | Op::SyncDir));
             match needed {
                 Some(needed) => ensure!(
                     syncs.clone().any(|op| *op == needed),
-                    "{call:?} was answered after {asked:?}"
+                    "{call:?} was answered after {operations:?}"
                 ),
-                None => ensure!(syncs.count() == 0, "{call:?} did {asked:?}"),
+                None => ensure!(syncs.count() == 0, "{call:?} did {operations:?}"),
             }
         }
         // RENAME between two directories syncs both.
-        scene.faulty.asked();
+        scene.faulty.take_operations();
         scene.client.rename(dir, "fifo", &sub, "fifo")?;
-        let asked = scene.faulty.asked();
-        let count = asked.iter().filter(|op| **op == Op::SyncDir).count();
+        let operations = scene.faulty.take_operations();
+        let count = operations.iter().filter(|op| **op == Op::SyncDir).count();
         ensure!(
             count >= 2,
-            "RENAME to another directory was answered after {asked:?}"
+            "RENAME to another directory was answered after {operations:?}"
         );
         Ok(())
     })
@@ -269,7 +269,7 @@ fn every_procedure_reports_a_failed_sync() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
         let (dir, set) = (&root[..], Set::mode(0o600));
-        let file = make(&mut scene.client, dir, "file", b"content")?;
+        let file = create_file(&mut scene.client, dir, "file", b"content")?;
         for (errno, expected) in [
             (EIO, nfsstat3::NFS3ERR_IO),
             (ENOSPC, nfsstat3::NFS3ERR_NOSPC),
@@ -308,7 +308,7 @@ fn every_procedure_reports_a_failed_sync() -> Result<()> {
                 let _ = scene.client.create(dir, "removed", How::Unchecked(set));
                 scene.faulty.fail(op, errno, 1);
                 let status = scene.status_of_new(&call)?;
-                ensure!(scene.faulty.heal(), "{call:?} did not sync");
+                ensure!(scene.faulty.clear_faults(), "{call:?} did not sync");
                 ensure!(
                     status == Some(expected),
                     "the sync failed by {errno} and {call:?} was answered {status:?}"
@@ -360,15 +360,15 @@ fn burst(scene: &mut Scene<'_>, file: &[u8]) -> Result<Vec<Option<nfsstat3>>> {
 fn burst_of_writes_shares_a_sync() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
-        let file = make(&mut scene.client, &root, "file", b"content")?;
+        let file = create_file(&mut scene.client, &root, "file", b"content")?;
         let all_have = |statuses: &[Option<nfsstat3>], status| {
             statuses.len() == TOGETHER as usize && statuses.iter().all(|got| *got == Some(status))
         };
-        scene.faulty.asked();
+        scene.faulty.take_operations();
         let statuses = burst(scene, &file)?;
         ensure!(all_have(&statuses, nfsstat3::NFS3_OK), "{statuses:?}");
-        let asked = scene.faulty.asked();
-        let count = |wanted| asked.iter().filter(|op| **op == wanted).count();
+        let operations = scene.faulty.take_operations();
+        let count = |wanted| operations.iter().filter(|op| **op == wanted).count();
         ensure!(count(Op::Write) >= TOGETHER as usize);
         let syncs = count(Op::Sync);
         // The first WRITE may be synced alone, and the burst may arrive in two parts.
@@ -386,7 +386,7 @@ fn burst_of_writes_shares_a_sync() -> Result<()> {
             ensure!(all_have(&statuses, expected), "{statuses:?}");
             let statuses = burst(scene, &file)?;
             ensure!(all_have(&statuses, expected), "{statuses:?}");
-            scene.faulty.heal();
+            scene.faulty.clear_faults();
             for _ in 0..2 {
                 let statuses = burst(scene, &file)?;
                 ensure!(all_have(&statuses, nfsstat3::NFS3_OK), "{statuses:?}");
@@ -406,15 +406,15 @@ fn create_of_existing_file_syncs_its_directory() -> Result<()> {
         let made = Call::create(&root, b"made", How::Exclusive([6; 8]));
         scene.faulty.fail(Op::SyncDir, EIO, 1);
         let status = scene.status_of_new(&made)?;
-        ensure!(scene.faulty.heal() && status != Some(nfsstat3::NFS3_OK));
+        ensure!(scene.faulty.clear_faults() && status != Some(nfsstat3::NFS3_OK));
         for call in [found, made] {
-            scene.faulty.asked();
+            scene.faulty.take_operations();
             let status = scene.status_of_new(&call)?;
             ensure!(status == Some(nfsstat3::NFS3_OK), "{call:?}: {status:?}");
-            let asked = scene.faulty.asked();
+            let operations = scene.faulty.take_operations();
             ensure!(
-                asked.contains(&Op::SyncDir),
-                "{call:?} was acknowledged after {asked:?}"
+                operations.contains(&Op::SyncDir),
+                "{call:?} was acknowledged after {operations:?}"
             );
         }
         Ok(())
@@ -425,8 +425,8 @@ fn create_of_existing_file_syncs_its_directory() -> Result<()> {
 fn failed_commit_changes_the_verifier() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
-        let file = make(&mut scene.client, &root, "file", b"")?;
-        let other = make(&mut scene.client, &root, "other", b"")?;
+        let file = create_file(&mut scene.client, &root, "file", b"")?;
+        let other = create_file(&mut scene.client, &root, "other", b"")?;
         let data = pattern(1, 0, 300_000);
         let mut seen = Vec::new();
         for errno in [EIO, ENOSPC, EDQUOT] {
@@ -438,7 +438,7 @@ fn failed_commit_changes_the_verifier() -> Result<()> {
             ensure!(wrote.verifier == first && peer.commit(&other, 0, 0)? == first);
             scene.faulty.fail(Op::Sync, errno, 1);
             let committed = client.commit(&file, 0, 0);
-            ensure!(scene.faulty.heal(), "COMMIT did not sync");
+            ensure!(scene.faulty.clear_faults(), "COMMIT did not sync");
             let expected = ERRORS.iter().find(|e| e.0 == errno).context("no status")?.1;
             fails(committed, &[expected], "COMMIT")?;
             // The failed sync may have lost unstable data of other clients, too: every client sees a new verifier.
@@ -485,7 +485,7 @@ fn failed_commit_changes_the_verifier() -> Result<()> {
 fn partly_failed_write_reports_its_count() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
-        let file = make(&mut scene.client, &root, "file", &pattern(1, 0, 1 << 20))?;
+        let file = create_file(&mut scene.client, &root, "file", &pattern(1, 0, 1 << 20))?;
         let (before, data) = (pattern(1, 0, 1 << 20), pattern(2, 0, 1 << 20));
         for (errno, expected) in ERRORS {
             for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
@@ -493,12 +493,12 @@ fn partly_failed_write_reports_its_count() -> Result<()> {
                     .client
                     .write_all(&file, 0, stable_how::FILE_SYNC, &before, 1 << 20)?;
                 // The kernel splits a large write into several FUSE requests; the second half of them fails.
-                scene.faulty.asked();
+                scene.faulty.take_operations();
                 let part = scene.client.write(&file, 0, stable, &data)?;
                 ensure!(part.count == 1 << 20);
                 let parts = scene
                     .faulty
-                    .asked()
+                    .take_operations()
                     .iter()
                     .filter(|op| **op == Op::Write)
                     .count();
@@ -508,7 +508,7 @@ fn partly_failed_write_reports_its_count() -> Result<()> {
                 ensure!(parts > 1, "FUSE got the WRITE of 1 MiB in one request");
                 scene.faulty.fail_after(Op::Write, errno, parts / 2, ALWAYS);
                 let wrote = scene.client.write(&file, 0, stable, &data);
-                scene.faulty.heal();
+                scene.faulty.clear_faults();
                 let count = match wrote {
                     Ok(wrote) => wrote.count as usize,
                     Err(e) => {
@@ -539,13 +539,13 @@ fn failed_read_returns_no_data() -> Result<()> {
     scene(|scene| {
         let root = scene.root.clone();
         let data = pattern(1, 0, 200_000);
-        let file = make(&mut scene.client, &root, "file", &data)?;
+        let file = create_file(&mut scene.client, &root, "file", &data)?;
         for count in [10, 8192, 65_536, 200_000] {
             scene.faulty.fail(Op::Read, EIO, ALWAYS);
             let mut client = scene.server.connect()?;
             // Once the head of a READ reply is sent, the server can only close the connection.
             let read = client.read(&file, 0, count).map(|(data, _)| data.to_vec());
-            scene.faulty.heal();
+            scene.faulty.clear_faults();
             ensure!(
                 read.is_err(),
                 "{count} bytes were read although every read fails"

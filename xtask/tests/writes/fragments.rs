@@ -1,12 +1,12 @@
 //! WRITEs that arrive in pieces: in fragments of any length, byte by byte, many in one segment, or incomplete.
 
-use super::{Scene, make, pattern};
+use super::{Scene, create_file, pattern};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use xtask::clients::nfs::{
-    Call, Client, LAST_FRAGMENT, Outcome, outcome, record, stable_how, wrote,
+    Call, Client, LAST_FRAGMENT, Outcome, outcome, parse_write, record, stable_how,
 };
 
 /// Longest time that a client waits for its reply while another one is slow.
@@ -36,7 +36,7 @@ fn expect_written(client: &mut Client, xid: u32, len: usize) -> Result<()> {
     let Outcome::Success(body) = outcome else {
         anyhow::bail!("answered {outcome:?}")
     };
-    let count = wrote(body)?.count;
+    let count = parse_write(body)?.count;
     ensure!(
         (answered, count as usize) == (xid, len),
         "{count} bytes of {len} were written for call {answered} instead of {xid}"
@@ -46,8 +46,8 @@ fn expect_written(client: &mut Client, xid: u32, len: usize) -> Result<()> {
 
 #[test]
 fn small_write_is_accepted_cut_anywhere() -> Result<()> {
-    Scene::each(|scene| {
-        let file = scene.make("file", b"")?;
+    Scene::for_each_server(|scene| {
+        let file = scene.create_file("file", b"")?;
         let auth = scene.client.auth.clone();
         let message = |xid: u32| {
             let data = pattern(xid as u8, 0, 13);
@@ -73,15 +73,15 @@ fn small_write_is_accepted_cut_anywhere() -> Result<()> {
                 "cut at {index}"
             );
         }
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
 #[test]
 fn large_write_is_accepted_in_odd_fragments() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         const LEN: usize = 300_001;
-        let file = scene.make("file", b"")?;
+        let file = scene.create_file("file", b"")?;
         let auth = scene.client.auth.clone();
         let mut xid = 0;
         let mut attempt = |scene: &mut Scene, cuts: &dyn Fn(usize) -> Vec<usize>| -> Result<()> {
@@ -113,7 +113,7 @@ fn large_write_is_accepted_in_odd_fragments() -> Result<()> {
         attempt(scene, &|len| (1..16).map(|part| part * len / 16).collect())?;
         attempt(scene, &|len| (1..16).map(|byte| len - 16 + byte).collect())?;
         attempt(scene, &|_| (1..16).collect())?;
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
@@ -121,7 +121,7 @@ fn large_write_is_accepted_in_odd_fragments() -> Result<()> {
 /// If it was, the file must contain all of the data, otherwise none.
 fn write_in_fragments(scene: &mut Scene, len: usize, from: usize, size: usize) -> Result<bool> {
     let name = format!("{len} bytes in fragments of {size} from {from}");
-    let file = scene.make(&name, b"")?;
+    let file = scene.create_file(&name, b"")?;
     let data = pattern(size as u8, 0, len);
     let message =
         Call::write(&file, 0, stable_how::FILE_SYNC, &data).message(1, &scene.client.auth);
@@ -142,7 +142,7 @@ fn write_in_fragments(scene: &mut Scene, len: usize, from: usize, size: usize) -
 
 #[test]
 fn fragment_sizes_of_real_clients_are_accepted() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         // YANFS (Sun's client for Java) sends 23 fragments, TI-RPC 17 and xdrrec 263; the server's limit allows a few more than
         // these.
         for (len, size) in [
@@ -155,13 +155,13 @@ fn fragment_sizes_of_real_clients_are_accepted() -> Result<()> {
             let answered = write_in_fragments(scene, len, size, size)?;
             ensure!(answered, "{len} bytes in fragments of {size}");
         }
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
 #[test]
 fn refused_write_stores_nothing() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let mut answered = 0;
         for len in [1000, 20_000, 300_000] {
             for from in [1, 100, 500, 8_000, 9_000, 15_000] {
@@ -174,14 +174,14 @@ fn refused_write_stores_nothing() -> Result<()> {
             (1..72).contains(&answered),
             "{answered} of 72 WRITEs were answered"
         );
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
 #[test]
 fn endless_empty_fragments_close_the_connection() -> Result<()> {
     let mut scene = Scene::new(None)?;
-    let file = scene.make("file", b"")?;
+    let file = scene.create_file("file", b"")?;
     let data = pattern(3, 0, 100_000);
     let message =
         Call::write(&file, 0, stable_how::FILE_SYNC, &data).message(1, &scene.client.auth);
@@ -197,13 +197,13 @@ fn endless_empty_fragments_close_the_connection() -> Result<()> {
         peer.receive().ok().flatten().is_none(),
         "the server still reads empty fragments"
     );
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
 fn write_in_tiny_sends_is_stored() -> Result<()> {
-    Scene::each(|scene| {
-        let file = scene.make("file", b"")?;
+    Scene::for_each_server(|scene| {
+        let file = scene.create_file("file", b"")?;
         let auth = scene.client.auth.clone();
         for (len, step) in [(30, 1), (9_001, 7), (70_003, 1021), (1 << 20, 65_521)] {
             let data = pattern(step as u8, 0, len);
@@ -220,14 +220,14 @@ fn write_in_tiny_sends_is_stored() -> Result<()> {
                 "{len} bytes by {step} were stored wrongly"
             );
         }
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
 #[test]
 fn pipelined_writes_are_answered_in_order() -> Result<()> {
-    Scene::each(|scene| {
-        let file = scene.make("file", b"")?;
+    Scene::for_each_server(|scene| {
+        let file = scene.create_file("file", b"")?;
         let auth = scene.client.auth.clone();
         // Lengths around the sizes of the server's buffers, sent without a pause.
         let lens = [
@@ -263,7 +263,7 @@ fn pipelined_writes_are_answered_in_order() -> Result<()> {
             fs::read(scene.path("file"))? == pattern(7, 0, offset as usize),
             "the file has other bytes"
         );
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
@@ -271,7 +271,7 @@ fn pipelined_writes_are_answered_in_order() -> Result<()> {
 fn disconnect_during_write_affects_no_other_client() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let before = pattern(1, 0, 1 << 20);
-    let file = scene.make("file", &before)?;
+    let file = scene.create_file("file", &before)?;
     // The server keeps files open for a while: descriptors are counted when it is idle.
     sleep(Duration::from_secs(3));
     let idle_count = scene.server.fd_count()?;
@@ -320,13 +320,13 @@ fn disconnect_during_write_affects_no_other_client() -> Result<()> {
         );
         sleep(Duration::from_millis(50));
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
 fn slow_writers_do_not_delay_other_clients() -> Result<()> {
     let mut scene = Scene::new(None)?;
-    let file = scene.make("file", &pattern(1, 0, 1 << 20))?;
+    let file = scene.create_file("file", &pattern(1, 0, 1 << 20))?;
     let auth = scene.client.auth.clone();
     let message =
         |data: &[u8]| record(&Call::write(&file, 0, stable_how::FILE_SYNC, data).message(1, &auth));
@@ -344,7 +344,7 @@ fn slow_writers_do_not_delay_other_clients() -> Result<()> {
         let (mut client, root) = scene.server.open(scene.directory.path())?;
         let name = format!("file {round}");
         let data = pattern(round, 0, 200_000);
-        let small = make(&mut client, &root, &name, &data)?;
+        let small = create_file(&mut client, &root, &name, &data)?;
         ensure!(client.read(&small, 0, 200_000)?.0 == data);
         ensure!(fs::read(scene.path(&name))? == data);
         ensure!(
@@ -363,5 +363,5 @@ fn slow_writers_do_not_delay_other_clients() -> Result<()> {
     ensure!(completed > 0, "the server disconnected every slow client");
     eprintln!("{completed} of 64 slow clients completed their WRITE");
     ensure!(fs::read(scene.path("file"))? == pattern(2, 0, 1 << 20));
-    scene.is_well()
+    scene.check_alive()
 }

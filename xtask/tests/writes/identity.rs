@@ -1,6 +1,6 @@
 //! UIDs and GIDs that calls act with: the caller's own, squashed to nobody or anonuid, or those of an unprivileged server.
 
-use super::{Scene, WRITABLE, make, user};
+use super::{Scene, WRITABLE, create_file, user};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,7 +11,7 @@ pub(super) const NOBODY: u32 = 65534;
 
 /// A scene with an export whose root directory every user may write to.
 pub(super) fn open_to_all(export_options: &str) -> Result<Scene> {
-    let scene = Scene::with(export_options, ServerOptions::default())?;
+    let scene = Scene::with_options(export_options, ServerOptions::default())?;
     fs::set_permissions(scene.directory.path(), fs::Permissions::from_mode(0o777))?;
     Ok(scene)
 }
@@ -20,7 +20,7 @@ pub(super) fn open_to_all(export_options: &str) -> Result<Scene> {
 fn acts_as(scene: &mut Scene, auth: Auth) -> Result<(u32, u32)> {
     let root = scene.root.clone();
     scene.client.auth = auth;
-    make(&mut scene.client, &root, "made", b"data")?;
+    create_file(&mut scene.client, &root, "made", b"data")?;
     let meta = fs::metadata(scene.path("made"))?;
     let entry = fs::read(scene.path("made"))?;
     ensure!(entry == b"data");
@@ -90,7 +90,7 @@ fn unprivileged_server_acts_as_its_own_user() -> Result<()> {
         return Ok(());
     }
     for options in [WRITABLE, "rw", "rw,all_squash"] {
-        let mut scene = Scene::with(
+        let mut scene = Scene::with_options(
             options,
             ServerOptions {
                 user: Some(1000),
@@ -130,7 +130,7 @@ fn alternating_callers_keep_their_own_credentials() -> Result<()> {
         for (auth, expected) in callers.iter().zip(expected) {
             let name = format!("file {round} {}", expected.0);
             scene.client.auth = auth.clone();
-            make(&mut scene.client, &root, &name, b"data")?;
+            create_file(&mut scene.client, &root, &name, b"data")?;
             let meta = fs::metadata(scene.path(&name))?;
             ensure!((meta.uid(), meta.gid()) == expected, "{name}");
         }

@@ -1,6 +1,6 @@
 //! File systems that are remounted read-only, and the limits on file sizes: RLIMIT_FSIZE and the file system's own.
 
-use super::{WRITABLE, fails, make, pattern, serve};
+use super::{WRITABLE, create_file, fails, pattern, serve};
 use anyhow::{Result, ensure};
 use std::fs;
 use std::thread::sleep;
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use xtask::clients::nfs::{Call, How, Set, nfsstat3, stable_how};
 use xtask::machines::mounts::{on_image, on_tmpfs, remount};
 use xtask::machines::server::{Server, ServerOptions, public_dir, status_field};
-use xtask::testing::holds;
+use xtask::testing::check_pattern;
 
 #[test]
 fn read_only_remount_returns_rofs() -> Result<()> {
     on_tmpfs("size=2m", |path| {
         let (mut server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
-        let file = make(&mut client, &root, "file", b"content")?;
+        let file = create_file(&mut client, &root, "file", b"content")?;
         client.mkdir(&root, "dir", Set::mode(0o755))?;
         client.write(&file, 0, stable_how::UNSTABLE, b"C")?;
         // The remount fails with EBUSY while a file is open for writing; the server closes idle files after two seconds.
@@ -54,7 +54,7 @@ fn read_only_remount_returns_rofs() -> Result<()> {
         ensure!(client.read(&file, 0, 100)? == (b"Content".as_slice(), true));
         remount("rw", path)?;
         ensure!(client.write(&file, 0, stable_how::FILE_SYNC, b"c")?.count == 1);
-        super::is_well(&mut server, path)
+        super::check_alive(&mut server, path)
     })
 }
 
@@ -63,18 +63,18 @@ fn writes_beyond_rlimit_fsize_return_fbig() -> Result<()> {
     const LIMIT: u64 = 1 << 20;
     // A write beyond RLIMIT_FSIZE raises SIGXFSZ, which would kill the server if it did not ignore it.
     let through = ["prlimit", &format!("--fsize={LIMIT}")].map(String::from);
-    super::Scene::each(|scene| {
+    super::Scene::for_each_server(|scene| {
         let directory = public_dir()?;
         let served_by = std::os::unix::fs::MetadataExt::uid(&fs::metadata(scene.directory.path())?);
         std::os::unix::fs::chown(directory.path(), Some(served_by), Some(served_by))?;
         let options = ServerOptions {
             user: (served_by != nix::unistd::getuid().as_raw()).then_some(served_by),
-            through: through.to_vec(),
+            wrapper: through.to_vec(),
             ..ServerOptions::default()
         };
         let (mut server, mut client, root) = serve(directory.path(), WRITABLE, options)?;
         let path = directory.path().join("file");
-        let file = make(&mut client, &root, "file", b"")?;
+        let file = create_file(&mut client, &root, "file", b"")?;
         for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
             client.set_attr(&file, Set::size(0))?;
             let mut len = 0;
@@ -106,7 +106,7 @@ fn writes_beyond_rlimit_fsize_return_fbig() -> Result<()> {
                     format!("WRITE offset {offset}"),
                 )?;
             }
-            holds(&path, LIMIT)?;
+            check_pattern(&path, LIMIT)?;
             ensure!(
                 fs::metadata(&path)?.len() == LIMIT,
                 "the file exceeds the limit"
@@ -128,8 +128,8 @@ fn writes_beyond_rlimit_fsize_return_fbig() -> Result<()> {
                 fs::remove_file(directory.path().join("large"))?;
             }
         }
-        holds(&path, LIMIT)?;
-        super::is_well(&mut server, directory.path())
+        check_pattern(&path, LIMIT)?;
+        super::check_alive(&mut server, directory.path())
     })
 }
 
@@ -138,7 +138,7 @@ fn writes_beyond_largest_file_return_fbig() -> Result<()> {
     on_image(&["mkfs.ext4", "-q", "-b", "1024"], 8, |path| {
         let (mut server, mut client, root): (Server, _, _) =
             serve(path, WRITABLE, ServerOptions::default())?;
-        let file = make(&mut client, &root, "file", b"content")?;
+        let file = create_file(&mut client, &root, "file", b"content")?;
         for offset in [1 << 44, 1 << 50, i64::MAX as u64 - 10] {
             for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
                 let wrote = client.write(&file, offset, stable, b"more");
@@ -157,6 +157,6 @@ fn writes_beyond_largest_file_return_fbig() -> Result<()> {
         }
         ensure!(fs::read(path.join("file"))? == b"content");
         ensure!(status_field(server.pid(), "VmRSS")? < 2048);
-        super::is_well(&mut server, path)
+        super::check_alive(&mut server, path)
     })
 }

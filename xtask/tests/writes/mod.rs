@@ -10,11 +10,11 @@ mod fragments;
 mod identity;
 mod limits;
 mod names;
-mod odd;
 mod programs;
 mod rights;
 mod room;
 mod slow;
+mod unusual_writes;
 mod wcc;
 
 use anyhow::{Context, Result, ensure};
@@ -23,10 +23,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use xtask::clients::nfs::nfs3::{fattr3, ftype3, specdata3};
-use xtask::clients::nfs::{Auth, Client, failure, nfsstat3, pack, time};
+use xtask::clients::nfs::{Auth, Client, failed_status, nfsstat3, pack, time};
 use xtask::machines::mounts;
 use xtask::machines::server::Server;
-use xtask::testing::{self, Sample, make, pattern, serve};
+use xtask::testing::{self, Sample, create_file, pattern, serve};
 
 /// Export options that let a test act as root.
 const WRITABLE: &str = "rw,no_root_squash";
@@ -45,14 +45,14 @@ impl Sample for Empty {
 
     /// Writes and reads a file.
     fn check(client: &mut Client, root: &[u8]) -> Result<()> {
-        let file = make(client, root, "is well", b"well")?;
+        let file = create_file(client, root, "is well", b"well")?;
         ensure!(client.read(&file, 0, 100)? == (b"well".as_slice(), true));
         client.remove(root, "is well")
     }
 }
 
-fn is_well(server: &mut Server, directory: &Path) -> Result<()> {
-    testing::is_well::<Empty>(server, directory)
+fn check_alive(server: &mut Server, directory: &Path) -> Result<()> {
+    testing::check_alive::<Empty>(server, directory)
 }
 
 /// AUTH_SYS for an ordinary user.
@@ -62,7 +62,7 @@ fn user(uid: u32, gid: u32, groups: &[u32]) -> Auth {
 
 /// Checks that the call failed with one of the `expected` statuses.
 fn fails<T>(result: Result<T>, expected: &[nfsstat3], what: impl Debug) -> Result<()> {
-    let status = failure(result).with_context(|| format!("{what:?}"))?;
+    let status = failed_status(result).with_context(|| format!("{what:?}"))?;
     ensure!(
         status.is_some_and(|status| expected.contains(&status)),
         "{what:?} was answered {:?} instead of one of {expected:?}",

@@ -1,6 +1,6 @@
 //! Invalid names, read-only exports, and calls that would cross from one export or file system to another.
 
-use super::{Scene, WRITABLE, fails, make, serve};
+use super::{Scene, WRITABLE, create_file, fails, serve};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -27,7 +27,7 @@ fn calls_with_name<'a>(dir: &'a [u8], file: &'a [u8], name: &'a [u8]) -> Vec<Cal
 }
 
 /// Path and size of every object in the export.
-fn everything(scene: &Scene) -> Result<Vec<(Vec<u8>, u64)>> {
+fn list_objects(scene: &Scene) -> Result<Vec<(Vec<u8>, u64)>> {
     let entries = walkdir::WalkDir::new(scene.directory.path()).sort_by_file_name();
     entries
         .into_iter()
@@ -53,11 +53,11 @@ fn invalid_names_are_refused_by_every_call() -> Result<()> {
         nfsstat3::NFS3ERR_NOTDIR,
         nfsstat3::NFS3ERR_NAMETOOLONG,
     ];
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
         let dir = scene.client.mkdir(&root, "dir", Set::mode(0o755))?;
-        let file = make(&mut scene.client, &dir, "present", b"content")?;
-        let before = everything(scene)?;
+        let file = create_file(&mut scene.client, &dir, "present", b"content")?;
+        let before = list_objects(scene)?;
         let outside = fs::read_dir(scene.directory.path().parent().context("no parent")?)?.count();
         let names: [&[u8]; 12] = [
             b"",
@@ -84,7 +84,7 @@ fn invalid_names_are_refused_by_every_call() -> Result<()> {
             }
         }
         ensure!(
-            everything(scene)? == before,
+            list_objects(scene)? == before,
             "a refused call changed the export"
         );
         let now = fs::read_dir(scene.directory.path().parent().context("no parent")?)?.count();
@@ -95,16 +95,16 @@ fn invalid_names_are_refused_by_every_call() -> Result<()> {
                 ensure!(!beside.exists(), "{} was made", beside.display());
             }
         }
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
 #[test]
 fn names_beyond_255_bytes_are_too_long() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
-        let file = scene.make("present", b"content")?;
-        let before = everything(scene)?;
+        let file = scene.create_file("present", b"content")?;
+        let before = list_objects(scene)?;
         for len in [256, 257, 300, 1000, 4095, 4096, 8000] {
             let name = vec![b'n'; len];
             for call in calls_with_name(&root, &file, &name) {
@@ -118,12 +118,12 @@ fn names_beyond_255_bytes_are_too_long() -> Result<()> {
                     status == nfsstat3::NFS3ERR_NAMETOOLONG,
                     "a name of {len} bytes was answered {:?} by {:?}",
                     status,
-                    call.place
+                    call.procedure
                 );
             }
         }
         ensure!(
-            everything(scene)? == before,
+            list_objects(scene)? == before,
             "a refused call changed the export"
         );
         // Any bytes but `/` and NUL are a valid name.
@@ -157,19 +157,19 @@ fn names_beyond_255_bytes_are_too_long() -> Result<()> {
                 );
             }
         }
-        ensure!(everything(scene)? == before, "an object was not removed");
+        ensure!(list_objects(scene)? == before, "an object was not removed");
         Ok(())
     })
 }
 
 /// A server with a writable and a read-only export.
-struct Two {
+struct TwoExports {
     server: Server,
     writable: tempfile::TempDir,
     read_only: tempfile::TempDir,
 }
 
-impl Two {
+impl TwoExports {
     fn new() -> Result<Self> {
         let (writable, read_only) = (public_dir()?, public_dir()?);
         for dir in [&writable, &read_only] {
@@ -206,7 +206,7 @@ impl Two {
 
 #[test]
 fn read_only_export_leaves_its_neighbour_writable() -> Result<()> {
-    let two = Two::new()?;
+    let two = TwoExports::new()?;
     let (mut client, [[root, file, _], [ro_root, ro_file, _]]) = two.open()?;
     let set = Set::size(0);
     let modifying_calls = |dir, file| {
@@ -236,7 +236,7 @@ fn read_only_export_leaves_its_neighbour_writable() -> Result<()> {
         "the read-only export changed"
     );
     // The writable export accepts changes.
-    make(&mut client, &root, "new", b"data")?;
+    create_file(&mut client, &root, "new", b"data")?;
     ensure!(client.write(&file, 0, stable_how::FILE_SYNC, b"C")?.count == 1);
     client.rename(&root, "new", &root, "newer")?;
     client.remove(&root, "newer")?;
@@ -291,7 +291,7 @@ fn rename_and_link_across_exports_return_xdev() -> Result<()> {
     }
 
     // Between a writable and a read-only export, both ways.
-    let pair = Two::new()?;
+    let pair = TwoExports::new()?;
     let (mut client, [[root, file, _], [ro_root, ro_file, _]]) = pair.open()?;
     let either = [nfsstat3::NFS3ERR_XDEV, nfsstat3::NFS3ERR_ROFS];
     fails(client.rename(&root, "file", &ro_root, "new"), &either, "in")?;

@@ -25,7 +25,7 @@ impl Drop for Running {
 
 #[test]
 fn running_program_refuses_writes() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let program = which::which("sleep")?;
         fs::copy(&program, scene.path("sleep"))?;
         fs::set_permissions(scene.path("sleep"), fs::Permissions::from_mode(0o777))?;
@@ -49,7 +49,7 @@ fn running_program_refuses_writes() -> Result<()> {
         );
         ensure!(running.0.try_wait()?.is_none(), "the program ended");
         // RENAME may replace the name of a running program.
-        let new = scene.make("new", b"new")?;
+        let new = scene.create_file("new", b"new")?;
         scene.client.rename(&root, "new", &root, "sleep")?;
         ensure!(running.0.try_wait()?.is_none(), "the program ended");
         drop(running);
@@ -60,13 +60,13 @@ fn running_program_refuses_writes() -> Result<()> {
                 .count
                 == 3
         );
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
 #[test]
 fn written_program_can_run_after_idle_close() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let program = fs::read(which::which("true")?)?;
         let root = scene.root.clone();
         let how = How::Guarded(Set::mode(0o755));

@@ -1,7 +1,7 @@
 //! Permissions: by group and owner, for different callers of the same file, and as reported by ACCESS.
 
 use super::identity::{NOBODY, open_to_all};
-use super::{WRITABLE, fails, make, serve, user};
+use super::{WRITABLE, create_file, fails, serve, user};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -190,7 +190,7 @@ fn access_is_checked_for_each_caller() -> Result<()> {
             &[nfsstat3::NFS3ERR_ACCES],
             "READDIRPLUS",
         )?;
-        make(&mut owner, &dir, "new", b"")?;
+        create_file(&mut owner, &dir, "new", b"")?;
         fails(
             stranger.remove(&dir, "new"),
             &[nfsstat3::NFS3ERR_ACCES],
@@ -262,7 +262,7 @@ fn writes_clear_setuid_and_setgid() -> Result<()> {
         }
     }
     // For a file with a group that the owner is not a member of, the setgid bit is not set.
-    let file = make(&mut scene.client, &root, "file", b"")?;
+    let file = create_file(&mut scene.client, &root, "file", b"")?;
     chown(scene.path("file"), Some(1000), Some(2000))?;
     client.auth = user(1000, 1000, &[]);
     let _ = client.set_attr(&file, Set::mode(0o2755));
@@ -310,7 +310,7 @@ fn host_says(auth: &Auth, paths: &[&Path]) -> Result<Vec<u32>> {
         let groups: Vec<_> = groups.iter().map(u32::to_string).collect();
         command.arg(format!("--groups={}", groups.join(",")));
     }
-    let output = setup::quietly(command.args(["sh", "-c", script, "sh"]).args(paths))?;
+    let output = setup::run_captured(command.args(["sh", "-c", script, "sh"]).args(paths))?;
     output.lines().map(|line| Ok(line.parse()?)).collect()
 }
 

@@ -1,6 +1,6 @@
 //! File systems without free space: full, at a quota, or with the remaining blocks reserved for root.
 
-use super::{WRITABLE, fails, make, serve};
+use super::{WRITABLE, create_file, fails, serve};
 use anyhow::{Context, Result, ensure};
 use nix::sys::statvfs::statvfs;
 use std::fs;
@@ -12,7 +12,7 @@ use xtask::clients::nfs::{Client, How, Set, nfsstat3, stable_how};
 use xtask::machines::mounts::{on_btrfs, on_image, on_tmpfs};
 use xtask::machines::server::ServerOptions;
 use xtask::setup;
-use xtask::testing::{holds, pattern};
+use xtask::testing::{check_pattern, pattern};
 
 /// Length (bytes) of a WRITE: not a multiple of the block size, so that the last one may fit in part.
 const STEP: usize = 50_000;
@@ -27,7 +27,7 @@ fn fill(
     stable: stable_how,
     expected: nfsstat3,
 ) -> Result<u64> {
-    let file = make(client, dir, name, b"")?;
+    let file = create_file(client, dir, name, b"")?;
     let mut len = 0;
     loop {
         match client.write(&file, len, stable, &pattern(1, len, STEP)) {
@@ -42,9 +42,9 @@ fn fill(
 }
 
 /// A call that creates a name in a directory with a file `spare`.
-type Maker = fn(&mut Client, &[u8], &str) -> Result<()>;
+type CreateCall = fn(&mut Client, &[u8], &str) -> Result<()>;
 
-const MAKERS: [(&str, Maker); 5] = [
+const MAKERS: [(&str, CreateCall); 5] = [
     ("file", |client, dir, name| {
         let how = How::Guarded(Set::mode(0o644));
         client.create(dir, name, how).map(drop)
@@ -122,9 +122,9 @@ fn fill_with_names(
 }
 
 /// Fills the file system at `path` with data and with names, removes them, and writes again.
-fn check_full_file_system(path: &Path, room: Room, expected: nfsstat3) -> Result<()> {
+fn check_full_file_system(path: &Path, room: FreeSpace, expected: nfsstat3) -> Result<()> {
     let (mut server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
-    make(&mut client, &root, "spare", b"spare")?;
+    create_file(&mut client, &root, "spare", b"spare")?;
     let empty = room(path)?;
     let unstable = fill(
         &mut client,
@@ -138,7 +138,7 @@ fn check_full_file_system(path: &Path, room: Room, expected: nfsstat3) -> Result
     client
         .commit(&file, 0, 0)
         .context("COMMIT of what fitted")?;
-    holds(&path.join("unstable"), unstable)?;
+    check_pattern(&path.join("unstable"), unstable)?;
     client
         .remove(&root, "unstable")
         .context("REMOVE of what is full")?;
@@ -169,11 +169,11 @@ fn check_full_file_system(path: &Path, room: Room, expected: nfsstat3) -> Result
             break;
         }
     }
-    holds(&path.join("stable"), stable)?;
+    check_pattern(&path.join("stable"), stable)?;
     if expected == nfsstat3::NFS3ERR_NOSPC {
         fill_with_names(&mut client, &root, path, expected)?;
     }
-    holds(&path.join("stable"), stable)?;
+    check_pattern(&path.join("stable"), stable)?;
     ensure!(fs::read(path.join("spare"))? == b"spare");
     // After REMOVE, the space can be used again.
     client.remove(&root, "stable")?;
@@ -189,15 +189,15 @@ fn check_full_file_system(path: &Path, room: Room, expected: nfsstat3) -> Result
         refilled >= stable / 2,
         "only {refilled} bytes fit where {stable} did"
     );
-    holds(&path.join("refilled"), refilled)?;
+    check_pattern(&path.join("refilled"), refilled)?;
     client.remove(&root, "refilled")?;
     wait_for_room(path, room, (empty.0, empty.1 / 2))?;
     eprintln!("{unstable} bytes unstable, {stable} stable, {refilled} after REMOVE");
-    super::is_well(&mut server, path)
+    super::check_alive(&mut server, path)
 }
 
 /// Free inodes and bytes.
-type Room = fn(&Path) -> Result<(u64, u64)>;
+type FreeSpace = fn(&Path) -> Result<(u64, u64)>;
 
 fn free(path: &Path) -> Result<(u64, u64)> {
     let stat = statvfs(path)?;
@@ -206,10 +206,10 @@ fn free(path: &Path) -> Result<(u64, u64)> {
 }
 
 /// Waits until as much is free as before: the server keeps removed files open for up to two seconds.
-fn wait_for_room(path: &Path, room: Room, before: (u64, u64)) -> Result<()> {
+fn wait_for_room(path: &Path, room: FreeSpace, before: (u64, u64)) -> Result<()> {
     let start = Instant::now();
     loop {
-        setup::quietly(Command::new("sync").arg("-f").arg(path))?;
+        setup::run_captured(Command::new("sync").arg("-f").arg(path))?;
         let now = room(path)?;
         if now.0 >= before.0 && now.1 >= before.1 {
             return Ok(());
@@ -240,17 +240,17 @@ fn full_ext4_keeps_acknowledged_data() -> Result<()> {
 fn removed_files_are_freed_during_constant_calls() -> Result<()> {
     on_tmpfs("size=4m", |path| {
         let (_server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
-        let other = make(&mut client, &root, "other", b"other")?;
+        let other = create_file(&mut client, &root, "other", b"other")?;
         let empty = free(path)?;
         let data = pattern(1, 0, 2 << 20);
         // Removed by REMOVE, replaced by RENAME, and removed on the host.
         for how in ["remove", "rename", "host"] {
-            make(&mut client, &root, "file", &data)?;
+            create_file(&mut client, &root, "file", &data)?;
             let start = Instant::now();
             match how {
                 "remove" => client.remove(&root, "file")?,
                 "rename" => {
-                    make(&mut client, &root, "new", b"")?;
+                    create_file(&mut client, &root, "new", b"")?;
                     client.rename(&root, "new", &root, "file")?;
                     client.remove(&root, "file")?;
                 }
@@ -272,7 +272,7 @@ const QUOTA: u64 = 8 << 20;
 
 /// Remaining bytes below the quota.
 fn below_quota(path: &Path) -> Result<(u64, u64)> {
-    let output = setup::quietly(
+    let output = setup::run_captured(
         Command::new("btrfs")
             .args(["qgroup", "show", "--raw"])
             .arg(path),
@@ -293,7 +293,7 @@ fn exceeded_quota_returns_dquot() -> Result<()> {
 }
 
 /// Effective capabilities of a process, as a bit mask.
-fn effective(pid: &str) -> Result<u64> {
+fn effective_capabilities(pid: &str) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let word = text
         .lines()
@@ -324,16 +324,16 @@ fn reserved_blocks_are_refused_to_ordinary_users() -> Result<()> {
             free_bytes >= 3 << 20,
             "an ordinary user filled the 8 MiB up to {free_bytes} bytes"
         );
-        holds(&path.join("user's"), len)?;
+        check_pattern(&path.join("user's"), len)?;
         // Root may use the reserved blocks, because root is not squashed here.
-        make(&mut client, &root, "root's", &pattern(1, 0, 1 << 20))?;
-        holds(&path.join("root's"), 1 << 20)?;
-        if effective("self")? & (1 << CAP_SYS_RESOURCE) == 0 {
+        create_file(&mut client, &root, "root's", &pattern(1, 0, 1 << 20))?;
+        check_pattern(&path.join("root's"), 1 << 20)?;
+        if effective_capabilities("self")? & (1 << CAP_SYS_RESOURCE) == 0 {
             eprintln!(
                 "SKIPPED: the server drops CAP_SYS_RESOURCE (this machine's root does not have it)"
             );
         }
-        let effective = effective(&server.pid().to_string())?;
+        let effective = effective_capabilities(&server.pid().to_string())?;
         ensure!(
             effective & (1 << CAP_SYS_RESOURCE) == 0,
             "the server has CAP_SYS_RESOURCE, so that quotas do not apply to it: {effective:#x}"

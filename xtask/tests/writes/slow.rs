@@ -1,6 +1,6 @@
 //! A slow disk delays only the clients that wait for it, not other clients.
 
-use super::{WRITABLE, fails, make, serve, user};
+use super::{WRITABLE, create_file, fails, serve, user};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::fcntl::posix_fallocate;
 use std::fs;
@@ -15,21 +15,21 @@ use xtask::clients::nfs::{Client, How, Set, nfsstat3, stable_how};
 use xtask::machines::mounts::on_image;
 use xtask::machines::server::{Server, ServerOptions, public_dir};
 use xtask::setup::{self, Package};
-use xtask::testing::{holds, pattern};
+use xtask::testing::{check_pattern, pattern};
 
 /// Delay of the injected system call, and of the frozen file system.
 const DISK: Duration = Duration::from_secs(3);
 
 /// Starts a server under strace, which delays this system call by `DISK` and logs to `log`; `more` are further options of strace.
 fn start_slow(directory: &Path, call: &str, more: &[&str], log: &NamedTempFile) -> Result<Server> {
-    setup::need(&[Package::STRACE])?;
+    setup::install_packages(&[Package::STRACE])?;
     let delay = format!("inject={call}:delay_enter={}", DISK.as_micros());
     let log = log.path().display().to_string();
     let mut through = vec!["strace", "-f", "-qq", "-o", &log, "-e", &delay];
     through.extend(more);
     Server::start(ServerOptions {
         exports: vec![format!("{}:{WRITABLE}", directory.display())],
-        through: through.into_iter().map(str::to_owned).collect(),
+        wrapper: through.into_iter().map(str::to_owned).collect(),
         ..ServerOptions::default()
     })
 }
@@ -66,9 +66,9 @@ fn ensure_late_after(
 }
 
 /// A call that is answered after a sync.
-type Waits = fn(&mut Client, &[u8], &[u8]) -> Result<()>;
+type SyncedCall = fn(&mut Client, &[u8], &[u8]) -> Result<()>;
 
-const WAITS: [Waits; 4] = [
+const WAITS: [SyncedCall; 4] = [
     |client, _, file| {
         client
             .write(file, 0, stable_how::FILE_SYNC, b"data")
@@ -130,7 +130,7 @@ fn slow_fsync_does_not_delay_other_clients() -> Result<()> {
         ensure_late(&done, threads)
     })?;
     // After all delayed calls, the server still accepts changes.
-    make(&mut neighbour, &root, "after", b"after")?;
+    create_file(&mut neighbour, &root, "after", b"after")?;
     ensure!(
         server
             .lines()
@@ -184,7 +184,7 @@ fn uncached_read_does_not_delay_other_clients() -> Result<()> {
 
 #[test]
 fn large_removed_files_are_closed_by_workers() -> Result<()> {
-    setup::need(&[Package::STRACE])?;
+    setup::install_packages(&[Package::STRACE])?;
     let (directory, log) = (public_dir()?, NamedTempFile::new()?);
     let log_path = log.path().display().to_string();
     let through = [
@@ -199,7 +199,7 @@ fn large_removed_files_are_closed_by_workers() -> Result<()> {
     ];
     let server = Server::start(ServerOptions {
         exports: vec![format!("{}:{WRITABLE}", directory.path().display())],
-        through: through.map(str::to_owned).to_vec(),
+        wrapper: through.map(str::to_owned).to_vec(),
         ..ServerOptions::default()
     })?;
     let (mut client, root) = server.open(directory.path())?;
@@ -268,14 +268,14 @@ struct Frozen<'a>(&'a Path);
 
 impl<'a> Frozen<'a> {
     fn freeze(path: &'a Path) -> Result<Self> {
-        setup::quietly(Command::new("fsfreeze").arg("-f").arg(path))?;
+        setup::run_captured(Command::new("fsfreeze").arg("-f").arg(path))?;
         Ok(Self(path))
     }
 }
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
-        let _ = setup::quietly(Command::new("fsfreeze").arg("-u").arg(self.0));
+        let _ = setup::run_captured(Command::new("fsfreeze").arg("-u").arg(self.0));
     }
 }
 
@@ -283,7 +283,7 @@ impl Drop for Frozen<'_> {
 fn blocked_writes_do_not_delay_other_clients() -> Result<()> {
     on_image(&["mkfs.ext4", "-q"], 128, |path| {
         let (server, mut other, root) = serve(path, WRITABLE, ServerOptions::default())?;
-        let file = make(&mut other, &root, "file", b"")?;
+        let file = create_file(&mut other, &root, "file", b"")?;
         write_dirty(&mut other, &file)?;
         let mut clients = Vec::new();
         for number in 0..6 {
@@ -317,7 +317,7 @@ fn blocked_writes_do_not_delay_other_clients() -> Result<()> {
             outcome.context("WRITEs to a frozen file system")
         })?;
         other.commit(&file, 0, 0)?;
-        holds(&path.join("file"), DIRTY + 6 * STEP as u64)
+        check_pattern(&path.join("file"), DIRTY + 6 * STEP as u64)
     })
 }
 
@@ -325,7 +325,7 @@ fn blocked_writes_do_not_delay_other_clients() -> Result<()> {
 fn worker_write_reports_enospc() -> Result<()> {
     on_image(&["mkfs.ext4", "-q", "-m", "0"], 64, |path| {
         let (_server, mut client, root) = serve(path, WRITABLE, ServerOptions::default())?;
-        let file = make(&mut client, &root, "file", b"")?;
+        let file = create_file(&mut client, &root, "file", b"")?;
         write_dirty(&mut client, &file)?;
         let mut len = DIRTY;
         loop {
@@ -341,7 +341,7 @@ fn worker_write_reports_enospc() -> Result<()> {
         }
         ensure!(len > 32 << 20, "{len} bytes fitted");
         client.commit(&file, 0, 0)?;
-        holds(&path.join("file"), len)
+        check_pattern(&path.join("file"), len)
     })
 }
 
@@ -349,7 +349,7 @@ fn worker_write_reports_enospc() -> Result<()> {
 fn worker_writes_with_the_callers_credentials() -> Result<()> {
     let directory = public_dir()?;
     let (_server, mut client, root) = serve(directory.path(), WRITABLE, ServerOptions::default())?;
-    let file = make(&mut client, &root, "file", b"")?;
+    let file = create_file(&mut client, &root, "file", b"")?;
     let path = directory.path().join("file");
     chown(&path, Some(1000), Some(1000))?;
     client.auth = user(1000, 1000, &[]);
@@ -363,5 +363,5 @@ fn worker_writes_with_the_callers_credentials() -> Result<()> {
         let actual = fs::metadata(&path)?.permissions().mode();
         ensure!(actual == mode, "mode {actual:o} after a WRITE by {uid}");
     }
-    holds(&path, DIRTY + STEP as u64)
+    check_pattern(&path, DIRTY + STEP as u64)
 }

@@ -11,7 +11,7 @@ use xtask::clients::nfs::nfs3::wcc_attr;
 use xtask::clients::nfs::{Body, Call, How, Set, SetTime, nfsstat3, stable_how, time, words};
 
 /// The attributes before a change as WCC data encodes them.
-fn before(meta: &Metadata) -> Vec<u32> {
+fn encode_wcc_attr(meta: &Metadata) -> Vec<u32> {
     words(&wcc_attr {
         size: meta.size(),
         mtime: time((meta.mtime() as u32, meta.mtime_nsec() as u32)),
@@ -45,10 +45,10 @@ fn check(
         let first = body.attributes.len() - paths.len();
         for (index, (path, old)) in paths.iter().zip(&old).enumerate() {
             ensure!(
-                body.before[index].is_some_and(|got| got[..] == before(old)),
+                body.before[index].is_some_and(|got| got[..] == encode_wcc_attr(old)),
                 "{} had {:?}, but the reply says {:?}",
                 path.display(),
-                before(old),
+                encode_wcc_attr(old),
                 body.before[index]
             );
             is_as_on_the_host(&body.attr(first + index)?, path)?;
@@ -61,11 +61,11 @@ fn check(
 
 #[test]
 fn every_reply_has_correct_wcc_data() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
         let dir = scene.client.mkdir(&root, "dir", Set::mode(0o755))?;
         let sub = scene.client.mkdir(&root, "sub", Set::mode(0o755))?;
-        let file = super::make(&mut scene.client, &dir, "file", b"content")?;
+        let file = super::create_file(&mut scene.client, &dir, "file", b"content")?;
         let (dir_path, sub_path) = (scene.path("dir"), scene.path("sub"));
         let file_path = dir_path.join("file");
         let set = Set::mode(0o640);
@@ -156,7 +156,7 @@ fn every_reply_has_correct_wcc_data() -> Result<()> {
 
 #[test]
 fn created_objects_are_returned_with_attributes() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
         let (dir, set) = (&root[..], Set::mode(0o640));
         let target = b"target".as_slice();

@@ -8,7 +8,7 @@ use nfs3_types::{mount, nfs3, portmap};
 
 mod results;
 
-use crate::calls::{LAST_FRAGMENT, Place};
+use crate::calls::{LAST_FRAGMENT, ProcedureId};
 use crate::values::pack;
 
 /// Outcome of a call at the RPC level (RFC 5531).
@@ -81,7 +81,7 @@ fn read_all<T: Unpack + Pack>(mut bytes: &[u8]) -> Result<T> {
 /// Decodes results of a known type, and checks what the RFC requires beyond the type: limits, and counts that agree.
 pub fn read<T: Unpack + Pack + Results>(bytes: &[u8]) -> Result<T> {
     let value: T = read_all(bytes)?;
-    value.sort_into(&mut Body::default())?;
+    value.collect_into(&mut Body::default())?;
     Ok(value)
 }
 
@@ -99,7 +99,7 @@ pub fn ok<T, E>(results: Nfs3Result<T, E>) -> Result<T> {
 }
 
 /// The status with which a call failed; None if the call succeeded. Other errors, such as a malformed reply, are returned as such.
-pub fn failure<T>(result: Result<T>) -> Result<Option<nfsstat3>> {
+pub fn failed_status<T>(result: Result<T>) -> Result<Option<nfsstat3>> {
     match result {
         Ok(_) => Ok(None),
         Err(e) => e
@@ -154,7 +154,7 @@ pub struct Body {
     /// Data of READ, or target of READLINK.
     pub bytes: Vec<u8>,
     /// Entries of READDIR and READDIRPLUS.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<DirEntry>,
     /// Host names and paths in the lists of MOUNT.
     pub names: Vec<Vec<u8>>,
 }
@@ -184,7 +184,7 @@ impl Body {
 
 /// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct DirEntry {
     /// Inode number.
     pub inode: u64,
     /// Name.
@@ -198,10 +198,10 @@ pub struct Entry {
 }
 
 /// Decodes the results of a successful call of any procedure.
-pub fn body(place: Place, bytes: &[u8]) -> Result<Body> {
+pub fn body(procedure: ProcedureId, bytes: &[u8]) -> Result<Body> {
     let mut body = Body::default();
     let it = &mut body;
-    let (program, version, procedure) = place;
+    let (program, version, procedure) = procedure;
     match (program, version, procedure) {
         (nfs3::PROGRAM, nfs3::VERSION, _) => match NFS_PROGRAM::try_from(procedure)? {
             NFS_PROGRAM::NFSPROC3_NULL => sort::<Void>(bytes, it),
@@ -240,19 +240,19 @@ pub fn body(place: Place, bytes: &[u8]) -> Result<Body> {
         (portmap::PROGRAM, portmap::VERSION, 0) => sort::<Void>(bytes, it),
         (portmap::PROGRAM, portmap::VERSION, 3) => sort::<u32>(bytes, it),
         (portmap::PROGRAM, portmap::VERSION, 4) => sort::<portmap::pmaplist>(bytes, it),
-        _ => bail!("the procedure {place:?} succeeded, but does not exist"),
+        _ => bail!("the procedure {procedure:?} succeeded, but does not exist"),
     }?;
     Ok(body)
 }
 
 fn sort<T: Unpack + Pack + Results>(bytes: &[u8], body: &mut Body) -> Result<()> {
-    read_all::<T>(bytes)?.sort_into(body)
+    read_all::<T>(bytes)?.collect_into(body)
 }
 
 /// Results of a procedure, or a part of them.
 pub trait Results {
     /// Adds each part to the field of `body` for its kind. Fails if a part violates the RFC.
-    fn sort_into(&self, body: &mut Body) -> Result<()>;
+    fn collect_into(&self, body: &mut Body) -> Result<()>;
 }
 
 /// Implements [`Results`] for types whose fields are all [`Results`]: lists types with their fields, in order.
@@ -260,8 +260,8 @@ macro_rules! parts {
     ($([$($name:ty),*] $fields:tt)*) => { $($(parts!($name, $fields);)*)* };
     ($name:ty, { $($field:ident)* }) => {
         impl Results for $name {
-            fn sort_into(&self, body: &mut Body) -> Result<()> {
-                $(self.$field.sort_into(body)?;)*
+            fn collect_into(&self, body: &mut Body) -> Result<()> {
+                $(self.$field.collect_into(body)?;)*
                 Ok(())
             }
         }
@@ -332,7 +332,7 @@ mod tests {
         let lookup = (nfs3::PROGRAM, 3, NFS_PROGRAM::NFSPROC3_LOOKUP as u32);
         let link = (mount::PROGRAM, 3, 1);
         let [x, x_and_more] = [0x7800_0000, 0x7800_0001];
-        for (place, words, good) in [
+        for (procedure, words, good) in [
             (access, &[70, 0][..], true),
             (access, &[70], false),
             (access, &[70, 2], false),
@@ -351,9 +351,9 @@ mod tests {
             ((portmap::PROGRAM, 2, 1), &[0], false),
         ] {
             assert_eq!(
-                body(place, &bytes(words)).is_ok(),
+                body(procedure, &bytes(words)).is_ok(),
                 good,
-                "{place:?} {words:?}"
+                "{procedure:?} {words:?}"
             );
         }
     }

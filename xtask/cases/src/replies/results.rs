@@ -3,7 +3,7 @@
 use super::*;
 
 impl Results for Void {
-    fn sort_into(&self, _: &mut Body) -> Result<()> {
+    fn collect_into(&self, _: &mut Body) -> Result<()> {
         Ok(())
     }
 }
@@ -11,7 +11,7 @@ impl Results for Void {
 macro_rules! numbers {
     ($($name:ty)*) => {
         $(impl Results for $name {
-            fn sort_into(&self, body: &mut Body) -> Result<()> {
+            fn collect_into(&self, body: &mut Body) -> Result<()> {
                 body.words.extend(words(self));
                 Ok(())
             }
@@ -22,20 +22,20 @@ macro_rules! numbers {
 numbers! { bool u32 u64 stable_how writeverf3 cookieverf3 nfstime3 }
 
 impl<T: Results, E: Results> Results for Nfs3Result<T, E> {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         match self {
-            Self::Ok(value) => value.sort_into(body),
+            Self::Ok(value) => value.collect_into(body),
             Self::Err((status, value)) => {
                 body.status = *status as u32;
-                value.sort_into(body)
+                value.collect_into(body)
             }
         }
     }
 }
 
 impl Results for READ3resok<'_> {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
-        self.file_attributes.sort_into(body)?;
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
+        self.file_attributes.collect_into(body)?;
         let len = self.data.len();
         ensure!(
             self.count as usize == len,
@@ -43,22 +43,22 @@ impl Results for READ3resok<'_> {
             self.count
         );
         ensure!(len <= 1 << 20, "READ returns {len} bytes, more than 1 MiB");
-        self.count.sort_into(body)?;
-        self.eof.sort_into(body)?;
+        self.count.collect_into(body)?;
+        self.eof.collect_into(body)?;
         body.bytes = self.data.to_vec();
         Ok(())
     }
 }
 
 impl Results for nfspath3<'_> {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         body.bytes = limited(&self.0, 4096)?;
         Ok(())
     }
 }
 
 impl Results for nfs_fh3 {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         body.handle = limited(&self.data, NFS3_FHSIZE)?;
         ensure!(!body.handle.is_empty(), "the reply has an empty handle");
         Ok(())
@@ -66,30 +66,30 @@ impl Results for nfs_fh3 {
 }
 
 impl Results for post_op_fh3 {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         match self {
-            Self::Some(handle) => handle.sort_into(body),
+            Self::Some(handle) => handle.collect_into(body),
             Self::None => Ok(()),
         }
     }
 }
 
 impl Results for fattr3 {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         body.attributes.push(Some(attributes(self)?));
         Ok(())
     }
 }
 
 impl Results for post_op_attr {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         body.attributes.push(optional(self)?);
         Ok(())
     }
 }
 
 impl Results for wcc_data {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         body.before.push(match &self.before {
             Nfs3Option::Some(was) => {
                 are_times(&[was.mtime, was.ctime])?;
@@ -97,14 +97,14 @@ impl Results for wcc_data {
             }
             Nfs3Option::None => None,
         });
-        self.after.sort_into(body)
+        self.after.collect_into(body)
     }
 }
 
 impl Results for dirlist3<'_> {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         for entry in &self.entries.0 {
-            body.entries.push(Entry {
+            body.entries.push(DirEntry {
                 inode: entry.fileid,
                 name: name(&entry.name)?,
                 cookie: entry.cookie,
@@ -117,11 +117,11 @@ impl Results for dirlist3<'_> {
 }
 
 impl Results for dirlistplus3<'_> {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         for entry in &self.entries.0 {
             let mut object = Body::default();
-            entry.name_handle.sort_into(&mut object)?;
-            body.entries.push(Entry {
+            entry.name_handle.collect_into(&mut object)?;
+            body.entries.push(DirEntry {
                 inode: entry.fileid,
                 name: name(&entry.name)?,
                 cookie: entry.cookie,
@@ -134,7 +134,7 @@ impl Results for dirlistplus3<'_> {
 }
 
 impl Results for mount::mountres3<'_> {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         match self {
             Self::Ok(root) => {
                 ensure!(
@@ -152,7 +152,7 @@ impl Results for mount::mountres3<'_> {
 }
 
 impl Results for mount::mountlist<'_, '_> {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         for mount in &self.0 {
             body.names
                 .push(limited(&mount.ml_hostname.0, mount::MNTNAMLEN)?);
@@ -164,7 +164,7 @@ impl Results for mount::mountlist<'_, '_> {
 }
 
 impl Results for mount::exports<'_, '_> {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         for export in &self.0 {
             body.names
                 .push(limited(&export.ex_dir.0, mount::MNTPATHLEN)?);
@@ -178,7 +178,7 @@ impl Results for mount::exports<'_, '_> {
 }
 
 impl Results for List<portmap::mapping> {
-    fn sort_into(&self, body: &mut Body) -> Result<()> {
+    fn collect_into(&self, body: &mut Body) -> Result<()> {
         for mapping in &self.0 {
             ensure!(
                 mapping.port < 65_536,
@@ -212,7 +212,7 @@ fn check_end(eof: bool, body: &mut Body) -> Result<()> {
         eof || !body.entries.is_empty(),
         "the reply has neither entries nor EOF"
     );
-    eof.sort_into(body)
+    eof.collect_into(body)
 }
 
 fn are_times(times: &[nfstime3]) -> Result<()> {

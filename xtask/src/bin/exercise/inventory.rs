@@ -22,7 +22,7 @@ pub fn main(args: Args) -> Result<()> {
         }
         return Ok(());
     }
-    for line in xtask::clients::inventory::of(&args.directory)? {
+    for line in xtask::clients::inventory::list(&args.directory)? {
         println!("{line}");
     }
     Ok(())

@@ -28,9 +28,9 @@ const RACERS: usize = 4;
 /// Maximum random delay of a racer's start in microseconds, so that every racer wins sometimes.
 const HEAD_START_MAX_US: u64 = 500;
 
-type Way = fn(&Path) -> io::Result<()>;
+type Attempt = fn(&Path) -> io::Result<()>;
 
-const WAYS: [(&str, Way); 4] = [
+const ATTEMPTS: [(&str, Attempt); 4] = [
     ("O_EXCL", |path| File::create_new(path).map(drop)),
     ("mkdir", |path| fs::create_dir(path)),
     ("symlink", |path| symlink("target", path)),
@@ -42,11 +42,11 @@ const WAYS: [(&str, Way); 4] = [
 /// Runs the races and prints how often each racer won.
 pub fn main(args: Args) -> Result<()> {
     fs::write(args.first.join("source"), "source")?;
-    for (word, way) in WAYS {
+    for (word, attempt) in ATTEMPTS {
         let mut won = [0; RACERS];
         for round in 0..args.rounds {
             let name = format!("{word}-{round}");
-            let outcomes = race(&args, &name, way);
+            let outcomes = race(&args, &name, attempt);
             for (racer, outcome) in outcomes.iter().enumerate() {
                 match outcome {
                     Ok(()) => won[racer] += 1,
@@ -76,7 +76,7 @@ pub fn main(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn race(args: &Args, name: &str, way: Way) -> Vec<io::Result<()>> {
+fn race(args: &Args, name: &str, attempt: Attempt) -> Vec<io::Result<()>> {
     let start = &Barrier::new(RACERS);
     std::thread::scope(|scope| {
         let racers: Vec<_> = (0..RACERS)
@@ -86,7 +86,7 @@ fn race(args: &Args, name: &str, way: Way) -> Vec<io::Result<()>> {
                 scope.spawn(move || {
                     start.wait();
                     std::thread::sleep(Duration::from_micros(fastrand::u64(..HEAD_START_MAX_US)));
-                    way(&path)
+                    attempt(&path)
                 })
             })
             .collect();

@@ -4,7 +4,16 @@ use anyhow::{Result, ensure};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, ResourceRecord, TYPE};
 
 /// Builds a query with all of `questions`.
-pub fn query(id: u16, questions: &[(&str, TYPE)], wants_unicast: bool) -> Vec<u8> {
+pub fn query(id: u16, questions: &[(&str, TYPE)]) -> Vec<u8> {
+    build_query(id, questions, false)
+}
+
+/// Builds a query with all of `questions` that asks for unicast responses (the QU bit).
+pub fn unicast_query(id: u16, questions: &[(&str, TYPE)]) -> Vec<u8> {
+    build_query(id, questions, true)
+}
+
+fn build_query(id: u16, questions: &[(&str, TYPE)], wants_unicast: bool) -> Vec<u8> {
     let mut packet = Packet::new_query(id);
     packet
         .questions
@@ -62,7 +71,7 @@ impl Message {
 
 #[test]
 fn truncated_or_extended_message_is_an_error() {
-    let mut bytes = query(7, &[("box.local", TYPE::A)], false);
+    let mut bytes = query(7, &[("box.local", TYPE::A)]);
     assert!(Message::parse(&bytes).is_ok_and(|packet| packet.id == 7 && !packet.is_response));
     for len in 0..bytes.len() {
         assert!(Message::parse(&bytes[..len]).is_err(), "{len}");

@@ -14,7 +14,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
 };
 
-pub use message::{Message, query};
+pub use message::{Message, query, unicast_query};
 pub use simple_dns::TYPE;
 
 /// The multicast group of multicast DNS.
@@ -23,14 +23,14 @@ pub const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 pub const PORT: u16 = 5353;
 
 /// A UDP socket for queries, bound to a local address.
-pub struct Asker {
+pub struct Querier {
     socket: UdpSocket,
 }
 
-impl Asker {
-    /// An asker with multicast DNS: sends from port 5353 and is a member of the group on the interface of `local_address`. The host
+impl Querier {
+    /// A multicast DNS querier: sends from port 5353 and is a member of the group on the interface of `local_address`. The host
     /// needs a route to the group.
-    pub fn member(local_address: Ipv4Addr) -> Result<Self> {
+    pub fn with_mdns_port(local_address: Ipv4Addr) -> Result<Self> {
         let fd = socket(
             AddressFamily::Inet,
             SockType::Datagram,
@@ -49,8 +49,8 @@ impl Asker {
         Ok(Self { socket })
     }
 
-    /// An asker without multicast DNS (a one-shot querier): sends from an ephemeral port, so responses are unicast to it.
-    pub fn stranger(local_address: Ipv4Addr) -> Result<Self> {
+    /// A one-shot querier: sends from an ephemeral port, so responses are unicast to it.
+    pub fn one_shot(local_address: Ipv4Addr) -> Result<Self> {
         let socket = UdpSocket::bind((local_address, 0))
             .with_context(|| format!("cannot bind to {local_address}"))?;
         Ok(Self { socket })

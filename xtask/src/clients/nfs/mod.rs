@@ -8,11 +8,12 @@ pub mod xdr;
 pub use cases::calls::{Auth, Call, LAST_FRAGMENT, head, record};
 pub use cases::nfs3_types::{mount, nfs3, portmap};
 pub use cases::replies::{
-    Attributes, Before, Body, Entry, Outcome, body, failure, ok, outcome, read, status_of, words,
+    Attributes, Before, Body, DirEntry, Outcome, body, failed_status, ok, outcome, read, status_of,
+    words,
 };
 pub use cases::values::{How, Set, SetTime, device, pack, time};
 pub use nfs3::{fattr3, mknoddata3, nfsstat3, nfstime3, stable_how};
-pub use writing::{Wrote, made, wrote};
+pub use writing::{WriteResult, parse_created, parse_write};
 
 use anyhow::{Context, Result, bail, ensure};
 use cases::nfs3_types::xdr_codec::{Pack, Unpack};
@@ -49,7 +50,7 @@ impl Client {
     pub fn connect(server: SocketAddr) -> Result<Self> {
         let stream =
             TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
-        Self::over(stream)
+        Self::from_stream(stream)
     }
 
     /// Connects from the local address `source`.
@@ -68,10 +69,10 @@ impl Client {
             .with_context(|| format!("cannot bind to {source}"))?;
         connect(socket.as_raw_fd(), &SockaddrIn::from(server))
             .with_context(|| format!("cannot connect from {source} to {server}"))?;
-        Self::over(socket.into())
+        Self::from_stream(socket.into())
     }
 
-    fn over(stream: TcpStream) -> Result<Self> {
+    fn from_stream(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         Ok(Self {
@@ -153,10 +154,10 @@ impl Client {
         let message = call.message(self.xid, &self.auth);
         match self.exchange(&message)? {
             Some(Outcome::Success(body)) => Ok(body),
-            Some(outcome) => bail!("the server answered {outcome:?} to {:?}", call.place),
+            Some(outcome) => bail!("the server answered {outcome:?} to {:?}", call.procedure),
             None => bail!(
                 "the server closed the connection instead of answering {:?}",
-                call.place
+                call.procedure
             ),
         }
     }
@@ -168,7 +169,7 @@ impl Client {
 
     /// Calls any procedure and parses its results according to the procedure. An NFS error status is not an error here.
     pub fn answer(&mut self, call: &Call<'_>) -> Result<Body> {
-        body(call.place, self.call(call)?)
+        body(call.procedure, self.call(call)?)
     }
 
     /// Calls any procedure, parses its results completely, and returns their status.
@@ -201,7 +202,7 @@ impl Client {
 
     /// LOOKUP: returns the handle.
     pub fn lookup(&mut self, dir: &[u8], name: &str) -> Result<Vec<u8>> {
-        let found = found(self.call(&Call::lookup(dir, name.as_bytes()))?)?;
+        let found = parse_lookup(self.call(&Call::lookup(dir, name.as_bytes()))?)?;
         Ok(found.object.data.into_owned())
     }
 
@@ -227,8 +228,8 @@ impl Client {
     }
 
     /// READDIRPLUS until the end of the directory.
-    pub fn list(&mut self, dir: &[u8]) -> Result<Vec<Entry>> {
-        let mut entries: Vec<Entry> = Vec::new();
+    pub fn list(&mut self, dir: &[u8]) -> Result<Vec<DirEntry>> {
+        let mut entries: Vec<DirEntry> = Vec::new();
         let mut verifier = [0; 8];
         loop {
             let cookie = entries.last().map_or(0, |e| e.cookie);
@@ -272,7 +273,7 @@ pub fn data(results: &[u8]) -> Result<(&[u8], bool)> {
         "READ has a count of {count} but {} bytes of data",
         data.len()
     );
-    reader.end()?;
+    reader.expect_end()?;
     Ok((data, eof))
 }
 
@@ -280,15 +281,15 @@ pub fn data(results: &[u8]) -> Result<(&[u8], bool)> {
 #[derive(Clone, Debug)]
 pub struct Page {
     pub verifier: [u8; 8],
-    pub entries: Vec<Entry>,
+    pub entries: Vec<DirEntry>,
     pub eof: bool,
 }
 
 /// Parses the results of READDIR or READDIRPLUS, depending on `call`.
 pub fn page(call: &Call<'_>, results: &[u8]) -> Result<Page> {
-    let body = body(call.place, results)?.ok()?;
+    let body = body(call.procedure, results)?.ok()?;
     let [high, low, eof] = body.words[..] else {
-        bail!("{:?} is not READDIR or READDIRPLUS", call.place);
+        bail!("{:?} is not READDIR or READDIRPLUS", call.procedure);
     };
     Ok(Page {
         verifier: (u64::from(high) << 32 | u64::from(low)).to_be_bytes(),
@@ -298,6 +299,6 @@ pub fn page(call: &Call<'_>, results: &[u8]) -> Result<Page> {
 }
 
 /// Parses the results of LOOKUP.
-pub fn found(results: &[u8]) -> Result<LOOKUP3resok> {
+pub fn parse_lookup(results: &[u8]) -> Result<LOOKUP3resok> {
     ok(read::<LOOKUP3res>(results)?)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 /// The results of a successful WRITE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wrote {
+pub struct WriteResult {
     /// Bytes written; at most as many as were sent.
     pub count: u32,
     /// Level of stability; at least the requested one.
@@ -15,14 +15,14 @@ pub struct Wrote {
 }
 
 /// Parses the results of WRITE.
-pub fn wrote(results: &[u8]) -> Result<Wrote> {
+pub fn parse_write(results: &[u8]) -> Result<WriteResult> {
     let WRITE3resok {
         count,
         committed,
         verf,
         ..
     } = ok(read::<WRITE3res>(results)?)?;
-    Ok(Wrote {
+    Ok(WriteResult {
         count,
         committed,
         verifier: verf.0,
@@ -42,8 +42,8 @@ impl Client {
         offset: u64,
         stable: stable_how,
         data: &[u8],
-    ) -> Result<Wrote> {
-        let wrote = wrote(self.call(&Call::write(file, offset, stable, data))?)?;
+    ) -> Result<WriteResult> {
+        let wrote = parse_write(self.call(&Call::write(file, offset, stable, data))?)?;
         ensure!(
             wrote.count as usize <= data.len() && (wrote.count > 0 || data.is_empty()),
             "WRITE of {} bytes wrote {}",
@@ -95,27 +95,27 @@ impl Client {
 
     /// CREATE: returns the handle. stowaway always includes it.
     pub fn create(&mut self, dir: &[u8], name: &str, how: How) -> Result<Vec<u8>> {
-        self.make(&Call::create(dir, name.as_bytes(), how))
+        self.create_by(&Call::create(dir, name.as_bytes(), how))
     }
 
     /// MKDIR: returns the handle.
     pub fn mkdir(&mut self, dir: &[u8], name: &str, set: Set) -> Result<Vec<u8>> {
-        self.make(&Call::mkdir(dir, name.as_bytes(), set))
+        self.create_by(&Call::mkdir(dir, name.as_bytes(), set))
     }
 
     /// SYMLINK: returns the handle.
     pub fn symlink(&mut self, dir: &[u8], name: &str, target: &str) -> Result<Vec<u8>> {
         let (name, target) = (name.as_bytes(), target.as_bytes());
-        self.make(&Call::symlink(dir, name, Set::default(), target))
+        self.create_by(&Call::symlink(dir, name, Set::default(), target))
     }
 
     /// MKNOD: returns the handle.
     pub fn mknod(&mut self, dir: &[u8], name: &str, what: mknoddata3) -> Result<Vec<u8>> {
-        self.make(&Call::mknod(dir, name.as_bytes(), what))
+        self.create_by(&Call::mknod(dir, name.as_bytes(), what))
     }
 
-    fn make(&mut self, call: &Call<'_>) -> Result<Vec<u8>> {
-        made(self.call(call)?)
+    fn create_by(&mut self, call: &Call<'_>) -> Result<Vec<u8>> {
+        parse_created(self.call(call)?)
     }
 
     /// REMOVE.
@@ -146,7 +146,7 @@ impl Client {
 
 /// Parses the results of CREATE, MKDIR, SYMLINK or MKNOD and returns the handle. RFC 1813 makes handle and attributes optional;
 /// stowaway must send both.
-pub fn made(results: &[u8]) -> Result<Vec<u8>> {
+pub fn parse_created(results: &[u8]) -> Result<Vec<u8>> {
     let made = ok(read::<CREATE3res>(results)?)?;
     ensure!(
         made.obj_attributes.is_some(),

@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The remaining bytes.
-    pub fn rest(&mut self) -> &'a [u8] {
+    pub fn remaining(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
 
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An error if bytes remain.
-    pub fn end(self) -> Result<()> {
+    pub fn expect_end(self) -> Result<()> {
         ensure!(
             self.0.is_empty(),
             "{} bytes follow the end of the reply",
@@ -134,7 +134,7 @@ mod tests {
             (reader.opaque(5)?, reader.fixed(4)?),
             (&b"abcde"[..], &b"four"[..])
         );
-        reader.end()
+        reader.expect_end()
     }
 
     #[test]
@@ -144,6 +144,6 @@ mod tests {
         assert!(Reader::new(&[0, 0, 0, 9, 1, 2, 3, 4]).opaque(9).is_err());
         assert!(Reader::new(&[0, 0, 0, 2, 1, 2, 0, 1]).opaque(9).is_err());
         assert!(Reader::new(&[0, 0, 0, 2, 1, 2, 0, 0]).opaque(1).is_err());
-        assert!(Reader::new(&[0]).end().is_err());
+        assert!(Reader::new(&[0]).expect_end().is_err());
     }
 }

@@ -1,11 +1,11 @@
 //! One method per SFTP request: sends it and returns the result. A STATUS other than success is returned as an error of type
 //! [`Status`].
 
-use super::reply::strict;
+use super::reply::decode_strictly;
 use super::request::Ids;
 use super::{
-    AccountNames, Attrs, Entry, Limits, READ_MAX, Reply, Request, Sftp, Space, StatVfs, Status,
-    Sums, failure, open,
+    AccountNames, Attrs, Limits, NameEntry, READ_MAX, Reply, Request, Sftp, Space, StatVfs, Status,
+    Sums, failed_status, open,
 };
 use anyhow::{Context, Result, bail};
 use ssh_encoding::{Decode, Encode, Error};
@@ -40,7 +40,7 @@ calls! {
     set_stat = SetStat(path; attrs: Attrs) -> ok ();
     set_fstat = FSetStat(handle; attrs: Attrs) -> ok ();
     open_dir = OpenDir(path) -> handle Handle;
-    read_dir = ReadDir(handle) -> names Option<Vec<Entry>>;
+    read_dir = ReadDir(handle) -> names Option<Vec<NameEntry>>;
     remove = Remove(path) -> ok ();
     mkdir = MkDir(path; attrs: Attrs) -> ok ();
     rmdir = RmDir(path) -> ok ();
@@ -146,7 +146,7 @@ impl Sftp {
     }
 
     /// Sends a request and returns the status of its reply. None if the status is OK or the reply has another type.
-    pub fn told(&mut self, request: &Request<'_>) -> Result<Option<Status>> {
+    pub fn error_status(&mut self, request: &Request<'_>) -> Result<Option<Status>> {
         let status = self.exchange(request)?.status();
         Ok(status.filter(|&status| status != Status::OK))
     }
@@ -177,7 +177,7 @@ impl Sftp {
     }
 
     /// Sends a request whose reply must be NAME. None at the end of the directory.
-    fn names(&mut self, request: &Request<'_>) -> Result<Option<Vec<Entry>>> {
+    fn names(&mut self, request: &Request<'_>) -> Result<Option<Vec<NameEntry>>> {
         match self.exchange(request)? {
             Reply::Name(entries) => Ok(Some(entries)),
             Reply::Status(Status::EOF, _) => Ok(None),
@@ -203,7 +203,7 @@ impl Sftp {
     }
 
     fn extended<T: Decode<Error = Error> + Encode>(&mut self, request: &Request<'_>) -> Result<T> {
-        strict(&self.extension(request)?)
+        decode_strictly(&self.extension(request)?)
     }
 
     fn extension(&mut self, request: &Request<'_>) -> Result<Vec<u8>> {
@@ -214,7 +214,7 @@ impl Sftp {
     }
 
     /// Lists all entries of a directory.
-    pub fn list(&mut self, path: impl AsRef<[u8]>) -> Result<Vec<Entry>> {
+    pub fn list(&mut self, path: impl AsRef<[u8]>) -> Result<Vec<NameEntry>> {
         let handle = self.open_dir(path)?;
         let mut all = Vec::new();
         while let Some(entries) = self.read_dir(&handle)? {
@@ -248,7 +248,7 @@ impl Sftp {
 
     /// Returns true if an object of this name exists. A failure other than NO_SUCH_FILE is an error.
     pub fn exists(&mut self, path: impl AsRef<[u8]>) -> Result<bool> {
-        match failure(self.lstat(path))? {
+        match failed_status(self.lstat(path))? {
             None => Ok(true),
             Some(Status::NO_SUCH_FILE) => Ok(false),
             Some(status) => Err(status.into()),

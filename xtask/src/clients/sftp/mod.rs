@@ -9,8 +9,10 @@ mod process;
 pub mod reply;
 pub mod request;
 
-pub use process::{Ended, Process, Program, SftpOptions, Wire};
-pub use reply::{AccountNames, Attrs, Entry, Limits, Reply, Space, StatVfs, Status, Sums, Version};
+pub use process::{Process, Program, ServerExit, SftpOptions, Wire};
+pub use reply::{
+    AccountNames, Attrs, Limits, NameEntry, Reply, Space, StatVfs, Status, Sums, Version,
+};
 pub use request::{Ids, Request, kind, open};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,7 +21,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, chroot, read, write};
-use process::Ends;
+use process::ClientEnds;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -43,11 +45,20 @@ pub struct Sftp {
     pub version: Version,
     /// Time limit for the server to send or to accept data.
     pub time_max: Duration,
-    ends: Ends,
+    ends: ClientEnds,
     /// Received bytes. `receive` has returned the packets before index `taken`.
     arrived: Vec<u8>,
     taken: usize,
     last_id: u32,
+}
+
+/// Behaviour of a write while the server accepts no data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WriteWait {
+    /// Arriving data is buffered; a timeout is an error.
+    BufferInput,
+    /// No data is read; a timeout returns 0.
+    GiveUp,
 }
 
 impl Sftp {
@@ -105,7 +116,7 @@ impl Sftp {
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         let mut remaining = bytes;
         while !remaining.is_empty() {
-            remaining = &remaining[self.write(remaining, true)?..];
+            remaining = &remaining[self.write(remaining, WriteWait::BufferInput)?..];
         }
         Ok(())
     }
@@ -115,7 +126,7 @@ impl Sftp {
         let before = std::mem::replace(&mut self.time_max, time_max);
         let mut sent = 0;
         let result = loop {
-            match self.write(&bytes[sent..], false) {
+            match self.write(&bytes[sent..], WriteWait::GiveUp) {
                 Ok(0) => break Ok(sent),
                 Ok(len) => sent += len,
                 Err(e) => break Err(e),
@@ -125,9 +136,8 @@ impl Sftp {
         result
     }
 
-    /// Waits until write(2) accepts a part of `bytes`, and returns its length. With `taking`, data that arrives during the wait is
-    /// buffered, and a timeout is an error. Without it, no data is read, and a timeout returns 0.
-    fn write(&mut self, bytes: &[u8], taking: bool) -> Result<usize> {
+    /// Waits until write(2) accepts a part of `bytes`, and returns its length.
+    fn write(&mut self, bytes: &[u8], wait_mode: WriteWait) -> Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
@@ -140,14 +150,19 @@ impl Sftp {
                 Err(e) => bail!("cannot send to the server: {e}; {}", self.how_it_ended()),
             }
             let mut waiting = vec![PollFd::new(input.as_fd(), PollFlags::POLLOUT)];
-            if let Some(output) = self.ends.output.as_ref().filter(|_| taking) {
+            if let Some(output) = self
+                .ends
+                .output
+                .as_ref()
+                .filter(|_| wait_mode == WriteWait::BufferInput)
+            {
                 waiting.push(PollFd::new(output.as_fd(), PollFlags::POLLIN));
             }
             if wait(&mut waiting, end)? {
                 if waiting.get(1).is_some_and(|fd| fd.any() == Some(true)) {
                     self.take_in()?;
                 }
-            } else if taking {
+            } else if wait_mode == WriteWait::BufferInput {
                 bail!("the server accepted no data for {:?}", self.time_max);
             } else {
                 return Ok(0);
@@ -226,7 +241,7 @@ impl Sftp {
     }
 
     /// Buffers arriving data until at least `len` bytes are available; `receive` returns the packets in them later.
-    pub fn take(&mut self, len: usize) -> Result<()> {
+    pub fn buffer(&mut self, len: usize) -> Result<()> {
         let end = Instant::now() + self.time_max;
         while self.arrived.len() - self.taken < len {
             let output = self.ends.output.as_ref().context("the output is closed")?;
@@ -312,7 +327,7 @@ impl Sftp {
 
     /// Closes the input, then receives the outstanding replies and waits for the end of the server. A terminal cannot be closed in
     /// one direction: it is hung up, and no reply arrives.
-    pub fn finish(mut self) -> Result<(VecDeque<Vec<u8>>, Ended)> {
+    pub fn finish(mut self) -> Result<(VecDeque<Vec<u8>>, ServerExit)> {
         self.ends.close_input();
         let mut replies = VecDeque::new();
         while self.ends.output.is_some() {
@@ -335,7 +350,7 @@ impl Sftp {
     }
 
     /// Closes the connection without notice and returns how the server ended.
-    pub fn vanish(mut self) -> Result<Ended> {
+    pub fn vanish(mut self) -> Result<ServerExit> {
         self.hang_up();
         self.process.wait()
     }
@@ -347,7 +362,7 @@ impl Sftp {
     }
 
     /// Waits for the end of the server.
-    pub fn wait(&mut self) -> Result<Ended> {
+    pub fn wait(&mut self) -> Result<ServerExit> {
         self.process.wait()
     }
 
@@ -374,7 +389,7 @@ fn wait(waiting: &mut [PollFd<'_>], end: Instant) -> Result<bool> {
 }
 
 /// The status with which a call failed. None for success; an error that is not a [`Status`] is passed on.
-pub fn failure<T>(result: Result<T>) -> Result<Option<Status>> {
+pub fn failed_status<T>(result: Result<T>) -> Result<Option<Status>> {
     match result {
         Ok(_) => Ok(None),
         Err(e) => match e.downcast_ref::<Status>() {

@@ -64,7 +64,7 @@ pub struct SftpOptions {
     /// Start a copy of the file as this user and group.
     pub user: Option<u32>,
     /// A command that precedes the server's and execs it, e.g. `strace -o FILE`.
-    pub through: Vec<String>,
+    pub wrapper: Vec<String>,
 }
 
 impl Default for SftpOptions {
@@ -79,14 +79,14 @@ impl Default for SftpOptions {
             directory: None,
             environment: None,
             user: None,
-            through: Vec::new(),
+            wrapper: Vec::new(),
         }
     }
 }
 
 impl SftpOptions {
     /// Options with `directory` as the working directory, at which relative paths start.
-    pub fn at(directory: &Path) -> Self {
+    pub fn in_directory(directory: &Path) -> Self {
         Self {
             directory: Some(directory.into()),
             ..Self::default()
@@ -94,14 +94,14 @@ impl SftpOptions {
     }
 
     /// Appends arguments.
-    pub fn with(mut self, arguments: &[&str]) -> Self {
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|&a| a.into()));
         self
     }
 
     /// Options with `--jail`: clients see `directory` as `/`.
     pub fn jailed(directory: &Path) -> Self {
-        Self::default().with(&["--jail", &directory.display().to_string()])
+        Self::default().with_arguments(&["--jail", &directory.display().to_string()])
     }
 
     /// Options to serve `directory`, either as a jail or as the working directory.
@@ -109,17 +109,17 @@ impl SftpOptions {
         if jailed {
             Self::jailed(directory)
         } else {
-            Self::at(directory)
+            Self::in_directory(directory)
         }
     }
 
     /// Sets the wire.
-    pub fn over(self, wire: Wire) -> Self {
+    pub fn with_wire(self, wire: Wire) -> Self {
         Self { wire, ..self }
     }
 
     /// Sets the architecture of stowaway. No effect on another server.
-    pub fn by(mut self, arch: Arch) -> Self {
+    pub fn with_arch(mut self, arch: Arch) -> Self {
         if let Program::Stowaway(program_arch) = &mut self.program {
             *program_arch = arch;
         }
@@ -127,9 +127,9 @@ impl SftpOptions {
     }
 
     /// Starts the server from a shell script that ends with `exec "$@"`.
-    pub fn after(self, script: &str) -> Self {
+    pub fn through_shell(self, script: &str) -> Self {
         Self {
-            through: ["sh", "-c", script, "sh"].map(String::from).into(),
+            wrapper: ["sh", "-c", script, "sh"].map(String::from).into(),
             ..self
         }
     }
@@ -146,7 +146,7 @@ impl SftpOptions {
             // Another user may not be able to enter the project's directory, so the file is copied.
             file = emulation::copy(&file, &private.join("stowaway"), arch)?;
         }
-        let mut words = self.through.clone();
+        let mut words = self.wrapper.clone();
         words.push(file.display().to_string());
         words.extend(role.map(str::to_owned));
         words.extend(self.arguments.iter().cloned());
@@ -166,7 +166,7 @@ impl SftpOptions {
 }
 
 /// The client's ends of the connection. Both are nonblocking.
-pub(super) struct Ends {
+pub(super) struct ClientEnds {
     /// Carries requests; None after it was closed.
     pub(super) input: Option<OwnedFd>,
     /// Carries replies; None after it was closed.
@@ -174,7 +174,7 @@ pub(super) struct Ends {
     wire: Wire,
 }
 
-impl Ends {
+impl ClientEnds {
     /// Creates the client's ends and the server's stdin and stdout.
     fn new(wire: Wire) -> Result<(Self, OwnedFd, OwnedFd)> {
         let (input, output, stdin, stdout): (OwnedFd, OwnedFd, OwnedFd, OwnedFd) = match wire {
@@ -237,9 +237,9 @@ pub struct Process {
 }
 
 impl Process {
-    pub(super) fn start(options: &SftpOptions) -> Result<(Self, Ends)> {
+    pub(super) fn start(options: &SftpOptions) -> Result<(Self, ClientEnds)> {
         let private = options.user.map(|_| public_dir()).transpose()?;
-        let (ends, stdin, stdout) = Ends::new(options.wire)?;
+        let (ends, stdin, stdout) = ClientEnds::new(options.wire)?;
         let mut command = options.command(private.as_ref().map(TempDir::path))?;
         command.stdin(stdin).stdout(stdout);
         let mut child = command
@@ -299,7 +299,7 @@ impl Process {
     }
 
     /// Waits at most ten seconds for the end of the process and of its stderr.
-    pub fn wait(&mut self) -> Result<Ended> {
+    pub fn wait(&mut self) -> Result<ServerExit> {
         let end = Instant::now() + END_MAX;
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
@@ -314,7 +314,7 @@ impl Process {
             std::thread::sleep(Duration::from_millis(1));
         };
         self.stderr.wait_for_eof(END_MAX);
-        Ok(Ended {
+        Ok(ServerExit {
             status,
             lines: self.lines(),
         })
@@ -331,13 +331,13 @@ impl Drop for Process {
 
 /// The exit of a server.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct ServerExit {
     pub status: ExitStatus,
     /// All lines written to stderr.
     pub lines: Vec<String>,
 }
 
-impl Ended {
+impl ServerExit {
     /// The exit code; None if a signal ended the process.
     pub fn code(&self) -> Option<i32> {
         self.status.code()
@@ -345,7 +345,7 @@ impl Ended {
 
     /// Returns true if the server ended correctly after its client left: with an empty stderr, and with exit code 0 or by SIGHUP or
     /// SIGPIPE. After a hang-up of a terminal, exit code 11 is correct, too.
-    pub fn is_for_want_of_a_client(&self, wire: Wire) -> bool {
+    pub fn is_client_gone(&self, wire: Wire) -> bool {
         /// Exit code after a malformed packet, as OpenSSH's.
         const MALFORMED: i32 = 11;
         let signals = [Signal::SIGHUP, Signal::SIGPIPE].map(|signal| Some(signal as i32));

@@ -6,7 +6,7 @@ use ssh_encoding::{Decode, Encode, Error, Reader, Writer};
 use std::fmt;
 
 /// Decodes all of `bytes` as one value. An error if encoding the value gives other bytes.
-pub fn strict<T: Decode<Error = Error> + Encode>(mut bytes: &[u8]) -> Result<T> {
+pub fn decode_strictly<T: Decode<Error = Error> + Encode>(mut bytes: &[u8]) -> Result<T> {
     let all = bytes;
     let value = T::decode(&mut bytes)?;
     ensure!(
@@ -176,7 +176,7 @@ impl Decode for Attrs {
 
 /// An entry of a NAME reply.
 #[derive(Clone, Debug, PartialEq, Eq, Decode, Encode)]
-pub struct Entry {
+pub struct NameEntry {
     pub name: Vec<u8>,
     /// A line in the format of `ls -l`.
     pub long_name: Vec<u8>,
@@ -190,7 +190,7 @@ pub enum Reply {
     Status(Status, String),
     Handle(Vec<u8>),
     Data(Vec<u8>),
-    Name(Vec<Entry>),
+    Name(Vec<NameEntry>),
     Attrs(Attrs),
     /// The data of an EXTENDED_REPLY, after the id.
     Extended(Vec<u8>),
@@ -219,12 +219,12 @@ impl Reply {
         let (kind, id) = (u8::decode(&mut body)?, u32::decode(&mut body)?);
         let reply = match kind {
             kind::STATUS => {
-                let StatusBody { status, text, .. } = strict(body)?;
+                let StatusBody { status, text, .. } = decode_strictly(body)?;
                 ensure!(Status::ALL.contains(&status), "the reply has {status:?}");
                 Self::Status(status, text)
             }
             kind::HANDLE => {
-                let handle: Vec<u8> = strict(body)?;
+                let handle: Vec<u8> = decode_strictly(body)?;
                 let len = handle.len();
                 // The draft limits a handle to 256 bytes.
                 ensure!(
@@ -233,9 +233,9 @@ impl Reply {
                 );
                 Self::Handle(handle)
             }
-            kind::DATA => Self::Data(strict(body)?),
+            kind::DATA => Self::Data(decode_strictly(body)?),
             kind::NAME => Self::Name(names(body)?),
-            kind::ATTRS => Self::Attrs(strict(body)?),
+            kind::ATTRS => Self::Attrs(decode_strictly(body)?),
             kind::EXTENDED_REPLY => Self::Extended(body.to_vec()),
             kind => bail!("the server sent a packet of type {kind}, which is not a reply"),
         };
@@ -244,12 +244,12 @@ impl Reply {
 }
 
 /// Parses the entries of a NAME. Each must be in its canonical encoding.
-fn names(mut body: &[u8]) -> Result<Vec<Entry>> {
+fn names(mut body: &[u8]) -> Result<Vec<NameEntry>> {
     let mut entries = Vec::new();
     for _ in 0..u32::decode(&mut body)? {
         let all = body;
-        Entry::decode(&mut body)?;
-        entries.push(strict(&all[..all.len() - body.len()])?);
+        NameEntry::decode(&mut body)?;
+        entries.push(decode_strictly(&all[..all.len() - body.len()])?);
     }
     body.ensure_finished()?;
     Ok(entries)
@@ -396,14 +396,14 @@ pub fn check(kind: u8, extension: Option<&[u8]>, reply: &Reply) -> Result<()> {
         }
         (Reply::Extended(data), kind::EXTENDED) => match extension {
             Some(b"statvfs@openssh.com" | b"fstatvfs@openssh.com") => {
-                strict::<StatVfs>(data).is_ok()
+                decode_strictly::<StatVfs>(data).is_ok()
             }
-            Some(b"limits@openssh.com") => strict::<Limits>(data).is_ok(),
+            Some(b"limits@openssh.com") => decode_strictly::<Limits>(data).is_ok(),
             Some(b"users-groups-by-id@openssh.com") => AccountNames::parse(data).is_ok(),
             Some(name @ (b"check-file" | b"check-file-name" | b"check-file-handle")) => {
                 Sums::parse(data, name).is_ok()
             }
-            Some(b"space-available") => strict::<Space>(data).is_ok(),
+            Some(b"space-available") => decode_strictly::<Space>(data).is_ok(),
             _ => false,
         },
         _ => false,
@@ -429,10 +429,10 @@ mod tests {
             extended: vec![(b"name".to_vec(), b"data".to_vec())],
         };
         for attrs in [all, Attrs::default(), Attrs::mode(7), Attrs::times(1, 2)] {
-            assert_eq!(strict::<Attrs>(&attrs.encode_vec()?)?, attrs);
+            assert_eq!(decode_strictly::<Attrs>(&attrs.encode_vec()?)?, attrs);
         }
         // An undefined flag.
-        assert!(strict::<Attrs>(b"\0\0\0\x10").is_err());
+        assert!(decode_strictly::<Attrs>(b"\0\0\0\x10").is_err());
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build::{self, Arch, workspace_root};
-use crate::commands::image::description::{Process, Words};
+use crate::commands::image::description::{Annotations, Process};
 use crate::commands::image::layer::Layer;
 use crate::commands::image::{Image, Platform, write_layout};
 
@@ -69,7 +69,7 @@ pub fn write_programs(directory: &Path) -> Result<Vec<(Arch, PathBuf, usize)>> {
     for arch in ARCHS {
         let bytes = program(arch)?;
         let path = directory.join(arch.name()).join("hello");
-        build::put(&path, &bytes)?;
+        build::replace_file(&path, &bytes)?;
         written.push((arch, path, bytes.len()));
     }
     Ok(written)
@@ -81,11 +81,11 @@ pub fn write_images(layout: &Path) -> Result<Vec<Image>> {
     for arch in ARCHS {
         let file = program(arch)?;
         let image = Image::new(
-            Platform::of(arch),
+            Platform::for_arch(arch),
             &file,
             Layer::of_tiny_program("hello", &file)?,
-            &Process::of("/hello"),
-            &Words::new(),
+            &Process::for_program("/hello"),
+            &Annotations::new(),
         )?;
         ensure!(
             image.bytes() <= IMAGE_BYTES_MAX,
@@ -95,7 +95,7 @@ pub fn write_images(layout: &Path) -> Result<Vec<Image>> {
         );
         images.push(image);
     }
-    write_layout(&images, &Words::new(), layout)?;
+    write_layout(&images, &Annotations::new(), layout)?;
     Ok(images)
 }
 

@@ -17,7 +17,7 @@ use super::layout::{blob_path, digest};
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Entry {
+struct TarEntry {
     config: String,
     repo_tags: Vec<String>,
     layers: [String; 1],
@@ -40,7 +40,7 @@ pub(super) fn write(name: &str, images: &[Image], path: &Path) -> Result<()> {
         if entries.is_empty() {
             repo_tags.push(format!("{name}:latest"));
         }
-        entries.push(Entry {
+        entries.push(TarEntry {
             config,
             repo_tags,
             layers: [layer],

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::build::workspace_root;
 
 /// Labels or annotations: keys and values.
-pub type Words = BTreeMap<String, String>;
+pub type Annotations = BTreeMap<String, String>;
 
 /// Path of the description, relative to the workspace root.
 const FILE: &str = "image/container.toml";
@@ -31,11 +31,11 @@ pub struct Description {
     /// Mount points for directories of the host.
     volumes: Vec<String>,
     /// Labels in the image configuration.
-    labels: Words,
+    labels: Annotations,
     /// Annotations of the index. It exists once for all platforms, so it does not count against an image's size limit.
-    pub index_annotations: Words,
+    pub index_annotations: Annotations,
     /// Annotations of each platform's manifest.
-    pub manifest_annotations: Words,
+    pub manifest_annotations: Annotations,
 }
 
 impl Description {
@@ -128,12 +128,12 @@ pub struct Process {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     volumes: BTreeMap<String, Empty>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    labels: Words,
+    labels: Annotations,
 }
 
 impl Process {
     /// Runs `program`, with all other fields empty.
-    pub fn of(program: &str) -> Self {
+    pub fn for_program(program: &str) -> Self {
         Self {
             entrypoint: vec![program.to_owned()],
             ..Self::default()

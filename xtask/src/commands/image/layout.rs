@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::Platform;
-use super::description::Words;
+use super::description::Annotations;
 
 /// Media types of blobs.
 pub mod media_type {
@@ -50,23 +50,23 @@ pub struct Descriptor {
     #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<Platform>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: Words,
+    annotations: Annotations,
 }
 
 impl Descriptor {
     /// A descriptor of a blob with these bytes.
-    pub fn of(media_type: &'static str, bytes: &[u8]) -> Self {
+    pub fn for_blob(media_type: &'static str, bytes: &[u8]) -> Self {
         Self {
             media_type,
             size: bytes.len(),
             digest: digest(bytes),
             platform: None,
-            annotations: Words::new(),
+            annotations: Annotations::new(),
         }
     }
 
     /// Adds the platform.
-    pub fn on(self, platform: Platform) -> Self {
+    pub fn with_platform(self, platform: Platform) -> Self {
         Self {
             platform: Some(platform),
             ..self
@@ -74,7 +74,7 @@ impl Descriptor {
     }
 
     /// Adds a tag.
-    pub fn tagged(mut self, tag: &str) -> Self {
+    pub fn with_tag(mut self, tag: &str) -> Self {
         self.annotations.insert(REF_NAME.to_owned(), tag.to_owned());
         self
     }
@@ -87,11 +87,11 @@ struct Index<'a> {
     media_type: &'static str,
     manifests: Vec<Descriptor>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: &'a Words,
+    annotations: &'a Annotations,
 }
 
 /// The JSON of an index of `manifests`.
-pub fn index(manifests: Vec<Descriptor>, annotations: &Words) -> Result<Vec<u8>> {
+pub fn index(manifests: Vec<Descriptor>, annotations: &Annotations) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&Index {
         schema_version: 2,
         media_type: media_type::INDEX,
@@ -129,15 +129,15 @@ impl Layout {
     }
 
     /// Writes a blob and returns its descriptor.
-    pub fn put(&self, media_type: &'static str, bytes: &[u8]) -> Result<Descriptor> {
-        let descriptor = Descriptor::of(media_type, bytes);
+    pub fn write_blob(&self, media_type: &'static str, bytes: &[u8]) -> Result<Descriptor> {
+        let descriptor = Descriptor::for_blob(media_type, bytes);
         fs::write(self.fresh.path().join(blob_path(&descriptor.digest)), bytes)?;
         Ok(descriptor)
     }
 
     /// Writes index.json with the `tagged` descriptors and moves the layout to its final path, replacing an older one.
     pub fn finish(self, tagged: Vec<Descriptor>) -> Result<()> {
-        let index = index(tagged, &Words::new())?;
+        let index = index(tagged, &Annotations::new())?;
         fs::write(self.fresh.path().join("index.json"), index)?;
         if self.path.exists() {
             fs::remove_dir_all(&self.path)?;

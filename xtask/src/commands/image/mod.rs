@@ -27,11 +27,11 @@ use layout::{Descriptor, Layout, media_type};
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    kind: Kind,
+    format: Format,
 }
 
 #[derive(Subcommand)]
-enum Kind {
+enum Format {
     /// An OCI layout and an archive for docker load
     Oci {
         /// Architectures, separated by commas [default: all]
@@ -51,9 +51,9 @@ pub const OVERHEAD_MAX: usize = 1024;
 
 /// Builds executables and images; prints sizes and paths.
 pub fn main(args: Args) -> Result<()> {
-    let archs = match args.kind {
-        Kind::Oci { arch } => arch,
-        Kind::Initramfs { arch } => return initramfs(arch),
+    let archs = match args.format {
+        Format::Oci { arch } => arch,
+        Format::Initramfs { arch } => return initramfs(arch),
     };
     let archs = if archs.is_empty() {
         Arch::ALL.to_vec()
@@ -66,7 +66,7 @@ pub fn main(args: Args) -> Result<()> {
         let file = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         files.push((arch, file));
     }
-    let paths = Places::below(&workspace_root().join("target/stowaway"));
+    let paths = OutputPaths::in_directory(&workspace_root().join("target/stowaway"));
     let images = write(&files, &Description::load()?, &paths)?;
     println!("platform          file  compressed  image      over");
     for image in &images {
@@ -95,16 +95,16 @@ fn initramfs(arch: Arch) -> Result<()> {
 }
 
 /// Output paths of the images.
-pub struct Places {
+pub struct OutputPaths {
     /// Directory of the OCI layout. The tag `latest` is an index of all platforms; each platform also has its own tag.
     pub layout: PathBuf,
     /// Archive for `docker load`.
     pub archive: PathBuf,
 }
 
-impl Places {
+impl OutputPaths {
     /// `oci` and `docker.tar` in `directory`.
-    pub fn below(directory: &Path) -> Self {
+    pub fn in_directory(directory: &Path) -> Self {
         Self {
             layout: directory.join("oci"),
             archive: directory.join("docker.tar"),
@@ -116,7 +116,7 @@ impl Places {
 pub fn write(
     files: &[(Arch, Vec<u8>)],
     description: &Description,
-    places: &Places,
+    paths: &OutputPaths,
 ) -> Result<Vec<Image>> {
     let waiting = setup::progress("packing images");
     let mut images = Vec::new();
@@ -127,9 +127,9 @@ pub fn write(
                 arch.name()
             );
         }
-        waiting.say(format!("packing the image for {}", arch.name()));
+        waiting.set_message(format!("packing the image for {}", arch.name()));
         let layer = Layer::of_program(description.file_name()?, file)?;
-        let platform = Platform::of(*arch);
+        let platform = Platform::for_arch(*arch);
         let process = description.process();
         let image = Image::new(
             platform,
@@ -148,27 +148,35 @@ pub fn write(
         }
         images.push(image);
     }
-    write_layout(&images, &description.index_annotations, &places.layout)?;
-    archive::write(&description.name, &images, &places.archive)
-        .with_context(|| format!("cannot write {}", places.archive.display()))?;
+    write_layout(&images, &description.index_annotations, &paths.layout)?;
+    archive::write(&description.name, &images, &paths.archive)
+        .with_context(|| format!("cannot write {}", paths.archive.display()))?;
     Ok(images)
 }
 
 /// Writes an OCI layout of `images`, replacing an older one: tag `latest` for all, and a tag per platform.
-pub fn write_layout(images: &[Image], annotations: &description::Words, path: &Path) -> Result<()> {
+pub fn write_layout(
+    images: &[Image],
+    annotations: &description::Annotations,
+    path: &Path,
+) -> Result<()> {
     let write = || -> Result<()> {
         let layout = Layout::new(path)?;
         let mut manifests = Vec::new();
         for image in images {
-            layout.put(media_type::CONFIG, &image.config)?;
-            layout.put(media_type::LAYER, &image.layer.compressed)?;
-            let manifest = layout.put(media_type::MANIFEST, &image.manifest)?;
-            manifests.push(manifest.on(image.platform));
+            layout.write_blob(media_type::CONFIG, &image.config)?;
+            layout.write_blob(media_type::LAYER, &image.layer.compressed)?;
+            let manifest = layout.write_blob(media_type::MANIFEST, &image.manifest)?;
+            manifests.push(manifest.with_platform(image.platform));
         }
         let all = layout::index(manifests.clone(), annotations)?;
-        let mut tagged = vec![layout.put(media_type::INDEX, &all)?.tagged("latest")];
+        let mut tagged = vec![
+            layout
+                .write_blob(media_type::INDEX, &all)?
+                .with_tag("latest"),
+        ];
         for (manifest, image) in manifests.into_iter().zip(images) {
-            tagged.push(manifest.tagged(&image.platform.name()));
+            tagged.push(manifest.with_tag(&image.platform.name()));
         }
         layout.finish(tagged)
     };
@@ -189,7 +197,7 @@ pub struct Platform {
 
 impl Platform {
     /// The platform of an architecture.
-    pub const fn of(arch: Arch) -> Self {
+    pub const fn for_arch(arch: Arch) -> Self {
         let (architecture, variant) = match arch {
             Arch::X86_64 => ("amd64", None),
             Arch::I686 => ("386", None),
@@ -232,7 +240,7 @@ impl Image {
         file: &[u8],
         layer: Layer,
         process: &description::Process,
-        annotations: &description::Words,
+        annotations: &description::Annotations,
     ) -> Result<Self> {
         let config = serde_json::to_vec(&Config {
             platform,
@@ -245,8 +253,8 @@ impl Image {
         let manifest = serde_json::to_vec(&Manifest {
             schema_version: 2,
             media_type: media_type::MANIFEST,
-            config: Descriptor::of(media_type::CONFIG, &config),
-            layers: [Descriptor::of(media_type::LAYER, &layer.compressed)],
+            config: Descriptor::for_blob(media_type::CONFIG, &config),
+            layers: [Descriptor::for_blob(media_type::LAYER, &layer.compressed)],
             annotations,
         })?;
         Ok(Self {
@@ -292,6 +300,6 @@ struct Manifest<'a> {
     media_type: &'static str,
     config: Descriptor,
     layers: [Descriptor; 1],
-    #[serde(skip_serializing_if = "description::Words::is_empty")]
-    annotations: &'a description::Words,
+    #[serde(skip_serializing_if = "description::Annotations::is_empty")]
+    annotations: &'a description::Annotations,
 }

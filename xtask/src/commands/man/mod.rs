@@ -93,7 +93,7 @@ fn write(pages: &[Page], dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// The messages of `mandoc -Tlint`, except those about references to pages that are not installed on this machine.
 fn lint(paths: &[PathBuf]) -> Result<Vec<String>> {
-    setup::need(&[Package::MANDOC])?;
+    setup::install_packages(&[Package::MANDOC])?;
     let output = Command::new("mandoc")
         .arg("-Tlint")
         .args(paths)

@@ -51,7 +51,7 @@ struct Help {
 }
 
 /// The hand-written part of a page: a file in `image/man`.
-struct Hand {
+struct ManualPart {
     date: String,
     /// The one-line description (`.Nd`). None: the role's line in `stowaway --help` is used.
     title: Option<String>,
@@ -65,7 +65,7 @@ struct Hand {
 pub(super) fn of_role(tables: &Tables, role: &str, name: &str, hand: &str) -> Result<String> {
     let module = tables.roles.iter().find(|known| known.names[0] == role);
     let module = &module.with_context(|| format!("no role {role}"))?.module;
-    let hand = Hand::parse(hand)?;
+    let hand = ManualPart::parse(hand)?;
     let help = Help::parse(tables.help(module));
     let summary = tables
         .modules
@@ -104,7 +104,7 @@ pub(super) fn of_program(
     pages: &[(String, String)],
     hand: &str,
 ) -> Result<String> {
-    let hand = Hand::parse(hand)?;
+    let hand = ManualPart::parse(hand)?;
     let title = hand.title.clone().context("no .Nd")?;
     let mut page = head("stowaway.8", &hand.date, &title);
     page += ".Sh SYNOPSIS\n.Nm\n.Ar role\n.Op Ar argument ...\n.Nm\n.Fl -help\n.Nm\n.Fl -version\n";
@@ -227,7 +227,7 @@ impl Row {
     }
 }
 
-impl Hand {
+impl ManualPart {
     fn parse(file: &str) -> Result<Self> {
         let (head, rest) = file.split_once(".Sh ").context("no section")?;
         let field = |name: &str| {
@@ -291,7 +291,7 @@ fn halves(row: &str) -> (&str, &str) {
 }
 
 /// The options of the hand-written part, then those of `--help`, then those of included modules. Lists each flag once.
-fn options(tables: &Tables, module: &str, help: Help, hand: &Hand) -> Result<String> {
+fn options(tables: &Tables, module: &str, help: Help, hand: &ManualPart) -> Result<String> {
     let mut text = hand.options.clone();
     let mut listed = flags_in_rows(&hand.options);
     let mut variants = Vec::new();

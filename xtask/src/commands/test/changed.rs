@@ -13,7 +13,7 @@ use crate::setup;
 pub fn suites(all: &Suites, commit: &str) -> Result<Option<BTreeSet<String>>> {
     let git = |args: &[&str]| {
         let mut git = Command::new("git");
-        setup::quietly(git.current_dir(workspace_root()).args(args))
+        setup::run_captured(git.current_dir(workspace_root()).args(args))
     };
     let mut paths = git(&["diff", "--name-only", commit])?;
     paths += &git(&["ls-files", "--others", "--exclude-standard"])?;

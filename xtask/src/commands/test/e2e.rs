@@ -87,7 +87,7 @@ fn compile_job(
             ..Outcome::default()
         })
     });
-    let budget = mode.suites.of(COMPILE);
+    let budget = mode.suites.find(COMPILE);
     job.rank = 9;
     job.share = budget.share;
     job.usual = mode.usual(COMPILE, "", budget.seconds);
@@ -149,7 +149,7 @@ fn compile() -> Result<Vec<Program>> {
 
 /// Names of the tests in a program.
 fn list(program: &Path) -> Result<Vec<String>> {
-    let listed = setup::quietly(Command::new(program).arg("--list"))?;
+    let listed = setup::run_captured(Command::new(program).arg("--list"))?;
     let names = listed
         .lines()
         .filter_map(|line| line.strip_suffix(": test"));
@@ -175,7 +175,7 @@ fn test_jobs(
             let (suite, part) = name
                 .split_once("::")
                 .with_context(|| format!("test {name} is in no suite (module)"))?;
-            if !mode.suites.of(suite).together {
+            if !mode.suites.find(suite).together {
                 if is_wanted(name) {
                     jobs.push(single_test_job(mode, &program.path, suite, part));
                 }
@@ -211,7 +211,7 @@ fn suite_job(mode: &Mode, program: &Path, suite: &str, filter: Option<String>) -
 }
 
 fn test_job(mode: &Mode, program: &Path, suite: &str, part: &str, arguments: Vec<String>) -> Job {
-    let budget = mode.suites.of(suite);
+    let budget = mode.suites.find(suite);
     let log = steps::log_path(&format!(
         "{suite}::{}",
         if part.is_empty() { "all" } else { part }

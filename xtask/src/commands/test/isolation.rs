@@ -39,7 +39,7 @@ mod tests {
             return Ok(());
         }
         let script = "cat /proc/net/dev | grep -c : ; ip link show lo | grep -c UP; ls -d /proc/[0-9]* | wc -l";
-        let output = setup::quietly(command(Path::new("sh")).args(["-c", script]))?;
+        let output = setup::run_captured(command(Path::new("sh")).args(["-c", script]))?;
         let numbers: Vec<u32> = output.lines().map(str::parse).collect::<Result<_, _>>()?;
         assert_eq!(numbers[..2], [1, 1], "{output}");
         assert!(numbers[2] <= 4, "{output}");
@@ -55,7 +55,7 @@ mod tests {
         // A duration that identifies this process in pgrep.
         let duration = format!("86399.{}", std::process::id());
         let script = format!("setsid sleep {duration} >/dev/null 2>&1 & exit 0");
-        setup::quietly(command(Path::new("sh")).args(["-c", &script]))?;
+        setup::run_captured(command(Path::new("sh")).args(["-c", &script]))?;
         let survivors = Command::new("pgrep").args(["-f", &duration]).output()?;
         assert!(survivors.stdout.is_empty(), "{survivors:?}");
         Ok(())

@@ -80,7 +80,7 @@ fn hash_sources() -> Result<String> {
         .args(["src", "xtask", "linker", "image", "qemu"])
         .args(["Cargo.toml", "Cargo.lock"]);
     let mut sum = Sha256::new();
-    for file in setup::quietly(&mut git)?.split_terminator('\0') {
+    for file in setup::run_captured(&mut git)?.split_terminator('\0') {
         // A listed file that cannot be read was deleted but is still in git's index: hashed as empty.
         let bytes = fs::read(root.join(file)).unwrap_or_default();
         sum.update(format!("{file} {}\n", bytes.len()));

@@ -64,7 +64,7 @@ struct Mode {
 impl Mode {
     /// Expected duration of a job: from earlier runs, otherwise `seconds`.
     fn usual(&self, suite: &str, part: &str, seconds: f64) -> Duration {
-        let known = self.times.of(suite, part);
+        let known = self.times.usual_duration(suite, part);
         known.unwrap_or_else(|| Duration::from_secs_f64(seconds))
     }
 }

@@ -14,17 +14,17 @@ pub const PREPARE: &str = "prepare";
 /// A job that fetches crates, Python packages, kernels for virtual machines and Debian's boot images.
 pub fn job(mode: &Mode) -> Job {
     let mut job = Job::new(PREPARE, || {
-        setup::quietly(&mut cargo(&["fetch", "--locked"]))?;
+        setup::run_captured(&mut cargo(&["fetch", "--locked"]))?;
         for package in PythonPackage::ALL {
             package.path()?;
         }
         qemu::prepare_all()?;
         for (package, _, _) in iso::SHIPPED {
-            iso::shipped(package)?;
+            iso::unpack_package(package)?;
         }
         Ok(Outcome::default())
     });
-    let budget = mode.suites.of(PREPARE);
+    let budget = mode.suites.find(PREPARE);
     job.rank = 10;
     job.share = budget.share;
     job.usual = mode.usual(PREPARE, "", budget.seconds);
@@ -33,5 +33,5 @@ pub fn job(mode: &Mode) -> Job {
 
 /// Installs the Debian packages. Runs before all jobs, because some jobs need compilers from these packages.
 pub fn packages() -> Result<()> {
-    setup::need(&Package::ALL)
+    setup::install_packages(&Package::ALL)
 }

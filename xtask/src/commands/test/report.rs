@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::schedule::{Done, Now};
+use super::schedule::{FinishedJob, RunProgress};
 use super::suites::Suites;
 use crate::build::workspace_root;
 use crate::setup;
@@ -38,7 +38,7 @@ impl Times {
     }
 
     /// Usual duration of a job, if known.
-    pub fn of(&self, suite: &str, part: &str) -> Option<Duration> {
+    pub fn usual_duration(&self, suite: &str, part: &str) -> Option<Duration> {
         let seconds = self.seconds.get(&key(suite, part))?;
         Some(Duration::from_secs_f64(*seconds))
     }
@@ -90,7 +90,7 @@ impl Report {
     }
 
     /// Adds a job that ended; prints its output if it failed. Returns true if it passed.
-    pub fn add(&mut self, done: Done) -> bool {
+    pub fn add(&mut self, done: FinishedJob) -> bool {
         let name = key(&done.suite, &done.part);
         let row = self.rows.entry(done.suite).or_default();
         row.took += done.took;
@@ -130,7 +130,7 @@ impl Report {
     }
 
     /// Shows the progress: continuously on a terminal, otherwise a line per `PROGRESS_INTERVAL`.
-    pub fn progress(&mut self, now: &Now<'_>) {
+    pub fn progress(&mut self, now: &RunProgress<'_>) {
         let (done, all) = (now.done_count, now.done_count + now.left_count);
         let left = now.left.as_secs().div_ceil(60);
         let text = format!(
@@ -138,7 +138,7 @@ impl Report {
             now.running.join(", ")
         );
         if std::io::stderr().is_terminal() {
-            self.waiting.say(text);
+            self.waiting.set_message(text);
         } else if self.last_line.elapsed() > PROGRESS_INTERVAL {
             self.last_line = Instant::now();
             eprintln!("{:>5} s: {text}", self.start.elapsed().as_secs());
@@ -159,7 +159,7 @@ impl Report {
             let budget = if is_full && suites.full.contains_key(name) {
                 PART_SECONDS
             } else {
-                suites.of(name).seconds * f64::from(repeat)
+                suites.find(name).seconds * f64::from(repeat)
             };
             let budget = budget * slowness;
             let took = row.took.as_secs_f64();

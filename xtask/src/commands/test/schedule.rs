@@ -75,7 +75,7 @@ pub struct Outcome {
 }
 
 /// A job that ended.
-pub struct Done {
+pub struct FinishedJob {
     /// See `Job::suite`.
     pub suite: String,
     /// See `Job::part`.
@@ -87,7 +87,7 @@ pub struct Done {
 }
 
 /// Progress, reported after each change.
-pub struct Now<'a> {
+pub struct RunProgress<'a> {
     /// Names of the running jobs.
     pub running: Vec<&'a str>,
     /// Number of jobs that ended.
@@ -110,8 +110,8 @@ struct Running {
 pub fn run(
     jobs: Vec<Job>,
     cores: usize,
-    mut ended: impl FnMut(Done) -> bool,
-    mut progress: impl FnMut(&Now<'_>),
+    mut ended: impl FnMut(FinishedJob) -> bool,
+    mut progress: impl FnMut(&RunProgress<'_>),
 ) {
     let capacity = cores as f64 * OVERCOMMIT;
     let (sender, receiver) = channel();
@@ -123,7 +123,7 @@ pub fn run(
             running.push(start_job(job, &sender));
         }
         let now = Instant::now();
-        progress(&Now {
+        progress(&RunProgress {
             running: running.iter().map(|job| job.name.as_str()).collect(),
             done_count,
             left_count: running.len() + waiting.len(),
@@ -168,7 +168,7 @@ fn pop_next(waiting: &mut Vec<Job>, running: &[Running], capacity: f64) -> Optio
     Some(waiting.swap_remove(index))
 }
 
-fn start_job(job: Job, sender: &Sender<(String, Done)>) -> Running {
+fn start_job(job: Job, sender: &Sender<(String, FinishedJob)>) -> Running {
     let name = job.name();
     let running = Running {
         name: name.clone(),
@@ -182,7 +182,7 @@ fn start_job(job: Job, sender: &Sender<(String, Done)>) -> Running {
     thread::spawn(move || {
         let start = Instant::now();
         let outcome = (job.work)();
-        let done = Done {
+        let done = FinishedJob {
             suite: job.suite,
             part: job.part,
             took: start.elapsed(),

@@ -100,7 +100,7 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
         jobs.push(job);
     }
     for job in &mut jobs {
-        let budget = mode.suites.of(&job.suite);
+        let budget = mode.suites.find(&job.suite);
         job.usual = mode.usual(&job.suite, &job.part, budget.seconds);
         job.share = budget.share;
     }
@@ -252,7 +252,7 @@ fn lint_alone(role: &Role) -> Result<()> {
     ];
     let mut lint = cargo(&lint);
     lint.args(["--features", role.name(), "--", "-D", "warnings"]);
-    setup::quietly(&mut lint).map(drop)
+    setup::run_captured(&mut lint).map(drop)
 }
 
 /// Builds the documentation; a broken link in a doc comment is an error.

@@ -71,7 +71,7 @@ impl Suites {
     }
 
     /// The suite named `name`. If the file does not list it, a default with a budget of one minute.
-    pub fn of(&self, name: &str) -> Suite {
+    pub fn find(&self, name: &str) -> Suite {
         self.suite.get(name).cloned().unwrap_or(Suite {
             seconds: 60.0,
             share: 0.5,
@@ -160,7 +160,7 @@ mod tests {
             // A suite that lists all of src checks the form of the executable, not its behaviour, so it does not count. It suffices
             // for src/unpack.
             let covers_all =
-                |name: &str| suites.of(name).reach.iter().any(|prefix| prefix == "src");
+                |name: &str| suites.find(name).reach.iter().any(|prefix| prefix == "src");
             assert!(
                 !entry.file_type().is_file()
                     || path.starts_with("src/unpack")

@@ -93,7 +93,7 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
     for arch in Arch::ALL {
         cargo.args(["--filter-platform", arch.triple()]);
     }
-    let printed = setup::quietly(&mut cargo)?;
+    let printed = setup::run_captured(&mut cargo)?;
     let metadata =
         serde_json::from_str(&printed).context("cannot parse the output of cargo metadata")?;
     Ok(breaches(&metadata, &TWICE))

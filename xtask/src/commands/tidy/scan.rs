@@ -94,7 +94,7 @@ impl Scan<'_> {
     fn path(&mut self, span: Span, names: &[String], rooted: bool) {
         let Some(name) = names.first() else { return };
         if !rooted && ["crate", "stowaway"].contains(&name.as_str()) {
-            self.own(span, &[], &names[1..]);
+            self.add_own_path(span, &[], &names[1..]);
         } else if !rooted && ["self", "super"].contains(&name.as_str()) {
             let mut base = self.inside.clone();
             let ups = names
@@ -105,14 +105,14 @@ impl Scan<'_> {
                 .iter()
                 .filter(|name| *name == "super")
                 .for_each(|_| drop(base.pop()));
-            self.own(span, &base, &names[ups..]);
+            self.add_own_path(span, &base, &names[ups..]);
         } else if self.crates.contains(name) {
             self.add(span, Found::Crate(name.clone()));
         }
     }
 
     /// Adds a path in our own crate.
-    fn own(&mut self, span: Span, base: &[String], relative: &[String]) {
+    fn add_own_path(&mut self, span: Span, base: &[String], relative: &[String]) {
         let path = [base, relative].concat();
         if !path.is_empty() {
             self.add(span, Found::Module(path.join("::")));

@@ -10,7 +10,7 @@ use fuser::{
     ReplyWrite, Request, SessionACL, TimeOrNow, WriteFlags,
 };
 use nix::mount::{MntFlags, umount2};
-use nodes::{Answer, Nodes};
+use nodes::{ErrnoResult, Nodes};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub enum Op {
 #[derive(Default)]
 struct Plan {
     faults: Vec<Fault>,
-    asked: Vec<Op>,
+    operations: Vec<Op>,
 }
 
 struct Fault {
@@ -98,7 +98,7 @@ impl Faulty {
     }
 
     /// Removes all faults. Returns true if every planned failure has occurred.
-    pub fn heal(&self) -> bool {
+    pub fn clear_faults(&self) -> bool {
         let mut plan = locked(&self.plan);
         let all = plan.faults.iter().all(|fault| fault.remaining == 0);
         plan.faults.clear();
@@ -106,8 +106,8 @@ impl Faulty {
     }
 
     /// Returns the operations received since the last call of this function.
-    pub fn asked(&self) -> Vec<Op> {
-        std::mem::take(&mut locked(&self.plan).asked)
+    pub fn take_operations(&self) -> Vec<Op> {
+        std::mem::take(&mut locked(&self.plan).operations)
     }
 }
 
@@ -135,9 +135,9 @@ struct Tree {
 
 impl Tree {
     /// Records `op`. Returns the errno of a due fault, or else the locked tree.
-    fn ask(&self, op: Op) -> Answer<MutexGuard<'_, Nodes>> {
+    fn ask(&self, op: Op) -> ErrnoResult<MutexGuard<'_, Nodes>> {
         let mut plan = locked(&self.plan);
-        plan.asked.push(op);
+        plan.operations.push(op);
         let due = plan
             .faults
             .iter_mut()
@@ -163,14 +163,14 @@ fn time(asked: TimeOrNow) -> SystemTime {
     }
 }
 
-fn entry(answer: Answer<FileAttr>, reply: ReplyEntry) {
+fn entry(answer: ErrnoResult<FileAttr>, reply: ReplyEntry) {
     match answer {
         Ok(attr) => reply.entry(&TTL, &attr, Generation(0)),
         Err(e) => reply.error(e),
     }
 }
 
-fn empty(answer: Answer<()>, reply: ReplyEmpty) {
+fn empty(answer: ErrnoResult<()>, reply: ReplyEmpty) {
     match answer {
         Ok(()) => reply.ok(),
         Err(e) => reply.error(e),
@@ -266,7 +266,7 @@ impl Filesystem for Tree {
         };
         let made = self
             .ask(op)
-            .and_then(|mut nodes| nodes.make(req, dir, name, (kind, mode, rdev), b""));
+            .and_then(|mut nodes| nodes.create(req, dir, name, (kind, mode, rdev), b""));
         entry(made, reply);
     }
 
@@ -282,7 +282,7 @@ impl Filesystem for Tree {
         let spec = (FileType::Directory, mode, 0);
         let made = self
             .ask(Op::MkDir)
-            .and_then(|mut nodes| nodes.make(req, dir, name, spec, b""));
+            .and_then(|mut nodes| nodes.create(req, dir, name, spec, b""));
         entry(made, reply);
     }
 
@@ -291,7 +291,7 @@ impl Filesystem for Tree {
         let target = target.as_os_str().as_bytes();
         let made = self
             .ask(Op::SymLink)
-            .and_then(|mut nodes| nodes.make(req, dir, name, spec, target));
+            .and_then(|mut nodes| nodes.create(req, dir, name, spec, target));
         entry(made, reply);
     }
 
@@ -308,7 +308,7 @@ impl Filesystem for Tree {
         let spec = (FileType::RegularFile, mode, 0);
         let made = self
             .ask(Op::Create)
-            .and_then(|mut nodes| nodes.make(req, dir, name, spec, b""));
+            .and_then(|mut nodes| nodes.create(req, dir, name, spec, b""));
         match made {
             Ok(attr) => reply.created(
                 &TTL,

@@ -20,7 +20,7 @@ pub(super) struct Nodes {
 }
 
 /// The result of an operation; the error is an errno.
-pub(super) type Answer<T> = std::result::Result<T, Errno>;
+pub(super) type ErrnoResult<T> = std::result::Result<T, Errno>;
 
 impl Nodes {
     /// Creates a tree with an empty root directory: owner root, mode 0777.
@@ -61,18 +61,18 @@ impl Nodes {
     }
 
     /// The inode with this number, or ESTALE.
-    pub(super) fn get(&mut self, ino: INodeNo) -> Answer<&mut Node> {
+    pub(super) fn get(&mut self, ino: INodeNo) -> ErrnoResult<&mut Node> {
         self.all.get_mut(&ino.0).ok_or(Errno::ESTALE)
     }
 
     /// Looks up `name` in the directory `dir`. ENOENT if no such entry exists.
-    pub(super) fn find(&mut self, dir: INodeNo, name: &OsStr) -> Answer<INodeNo> {
+    pub(super) fn find(&mut self, dir: INodeNo, name: &OsStr) -> ErrnoResult<INodeNo> {
         let found = self.get(dir)?.names.get(name);
         found.copied().ok_or(Errno::ENOENT)
     }
 
     /// Sets mtime and ctime of an inode to now and returns the inode.
-    pub(super) fn touch(&mut self, ino: INodeNo) -> Answer<&mut Node> {
+    pub(super) fn touch(&mut self, ino: INodeNo) -> ErrnoResult<&mut Node> {
         let node = self.get(ino)?;
         node.attr.mtime = SystemTime::now();
         node.attr.ctime = node.attr.mtime;
@@ -80,14 +80,14 @@ impl Nodes {
     }
 
     /// Creates the entry `name` with a new inode. EEXIST if the name exists.
-    pub(super) fn make(
+    pub(super) fn create(
         &mut self,
         req: &Request,
         dir: INodeNo,
         name: &OsStr,
         (kind, mode, rdev): (FileType, u32, u32),
         data: &[u8],
-    ) -> Answer<FileAttr> {
+    ) -> ErrnoResult<FileAttr> {
         if self.find(dir, name).is_ok() {
             return Err(Errno::EEXIST);
         }
@@ -103,7 +103,7 @@ impl Nodes {
     }
 
     /// Removes the entry `name`. ENOTEMPTY if it is a directory that is not empty.
-    pub(super) fn remove(&mut self, dir: INodeNo, name: &OsStr) -> Answer<()> {
+    pub(super) fn remove(&mut self, dir: INodeNo, name: &OsStr) -> ErrnoResult<()> {
         let ino = self.find(dir, name)?;
         let node = self.touch(ino)?;
         if !node.names.is_empty() {

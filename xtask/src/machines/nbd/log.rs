@@ -117,7 +117,7 @@ impl<'a> Replay<'a> {
         self.unsafe_writes.retain(|&(at, end)| {
             let covered = end.is_some_and(|end| end < request);
             if covered && let Event::Write { offset, data } = &events[at] {
-                put(&mut self.safe, *offset, data);
+                overwrite(&mut self.safe, *offset, data);
             }
             !covered
         });
@@ -150,7 +150,7 @@ impl<'a> Replay<'a> {
             };
             for (sector, bytes) in data.chunks(SECTOR_BYTES).enumerate() {
                 if survives[sector] {
-                    put(image, offset + (sector * SECTOR_BYTES) as u64, bytes);
+                    overwrite(image, offset + (sector * SECTOR_BYTES) as u64, bytes);
                 }
             }
         }
@@ -158,7 +158,7 @@ impl<'a> Replay<'a> {
 }
 
 /// Copies `data` to `offset`. The NBD server rejects writes beyond the end of the image before this call.
-pub(super) fn put(image: &mut [u8], offset: u64, data: &[u8]) {
+pub(super) fn overwrite(image: &mut [u8], offset: u64, data: &[u8]) {
     let start = offset as usize;
     image[start..start + data.len()].copy_from_slice(data);
 }

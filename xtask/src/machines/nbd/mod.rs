@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use log::{Event, Log, put};
+use log::{Event, Log, overwrite};
 
 /// A disk in memory, served on a Unix socket. Drop closes the listening socket; a connected client is still served.
 pub struct Disk {
@@ -115,7 +115,7 @@ impl Shared {
     /// Logs and carries out a write. Returns its position in the log.
     fn write(&self, offset: u64, data: Vec<u8>) -> usize {
         let mut state = self.state();
-        put(&mut state.content, offset, &data);
+        overwrite(&mut state.content, offset, &data);
         state.add(Event::Write { offset, data })
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use super::{Machine, Start, initramfs};
+use super::{Machine, PreparedStart, initramfs};
 use crate::machines::port::Port;
 use crate::machines::wait_for;
 use crate::setup::{self, Package};
@@ -24,21 +24,25 @@ const NFS_PORT: u16 = 2049;
 /// Port of the machine's SFTP server, if it runs one. See [`Bare::sftp`].
 pub const SFTP_PORT: u16 = 2222;
 
-/// Runs the machine on this terminal until it ends. `words` are more boot arguments, `more` more arguments for QEMU. Calls
+/// Runs the machine on this terminal until it ends. Adds `boot_arguments`, and `more` for QEMU. Calls
 /// `report_port` with the port of 127.0.0.1 that forwards to NFS.
-pub fn on_this_terminal(words: &str, more: &[&str], report_port: impl FnOnce(u16)) -> Result<()> {
-    run_on_this_terminal("bare", words, more, report_port)
+pub fn on_this_terminal(
+    boot_arguments: &str,
+    more: &[&str],
+    report_port: impl FnOnce(u16),
+) -> Result<()> {
+    run_on_this_terminal("bare", boot_arguments, more, report_port)
 }
 
 /// As [`on_this_terminal`], for qemu/`machine`.toml.
 pub(super) fn run_on_this_terminal(
     machine: &str,
-    words: &str,
+    boot_arguments: &str,
     more: &[&str],
     report_port: impl FnOnce(u16),
 ) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot create a directory for the machine")?;
-    let mut start = Machine::load(machine)?.start(directory.path(), words, None)?;
+    let mut start = Machine::load(machine)?.start(directory.path(), boot_arguments, None)?;
     let (_, port) = start.ports.first().context("no port is forwarded")?;
     report_port(port.number());
     let command = start.command.args(["-serial", "mon:stdio"]).args(more);
@@ -51,7 +55,7 @@ pub(super) fn run_on_this_terminal(
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
     /// More boot arguments.
-    pub words: &'a str,
+    pub boot_arguments: &'a str,
     /// A file that QEMU loads into memory as a module (`-initrd`).
     pub module: Option<&'a Path>,
     /// More arguments for QEMU.
@@ -76,14 +80,14 @@ pub struct Bare {
     /// Forwarded ports: port of the machine, port of 127.0.0.1.
     ports: Vec<(u16, Port)>,
     /// Time at which QEMU was started.
-    pub began: Instant,
+    pub started_at: Instant,
 }
 
 impl Bare {
     /// Starts the machine with more boot arguments, an optional module, more arguments for QEMU, and a gdb stub.
-    pub fn boot(words: &str, module: Option<&Path>, more: &[&str]) -> Result<Self> {
+    pub fn boot(boot_arguments: &str, module: Option<&Path>, more: &[&str]) -> Result<Self> {
         Self::start(Options {
-            words,
+            boot_arguments,
             module,
             more,
             has_stub: true,
@@ -112,9 +116,9 @@ impl Bare {
         if let Some(path) = options.module {
             module = fs::read(path)?;
         }
-        let words = format!("{} {}", machine.command_line, options.words);
-        let started = machine.start_with(directory.path(), &file, &module, &words)?;
-        let Start {
+        let boot_arguments = format!("{} {}", machine.command_line, options.boot_arguments);
+        let started = machine.start_with(directory.path(), &file, &module, &boot_arguments)?;
+        let PreparedStart {
             mut command, ports, ..
         } = started;
         let port = ports.first().map(|(_, port)| port.number());
@@ -128,14 +132,14 @@ impl Bare {
             let stub = format!("socket,id=gdb,server=on,wait=off,path={}", path("gdb"));
             command.args(["-chardev", &stub, "-gdb", "chardev:gdb"]);
         }
-        let began = Instant::now();
+        let started_at = Instant::now();
         let qemu = command.args(options.more).spawn();
         Ok(Self {
             qemu: qemu.context("cannot start QEMU")?,
             directory,
             port: port.unwrap_or(NFS_PORT),
             ports,
-            began,
+            started_at,
         })
     }
 
@@ -152,16 +156,16 @@ impl Bare {
             .context("cannot connect to QEMU's monitor")?;
         monitor.set_read_timeout(Some(TIME_MAX))?;
         writeln!(monitor, "{command}")?;
-        let (mut said, mut buffer) = (String::new(), [0; 4096]);
+        let (mut output, mut buffer) = (String::new(), [0; 4096]);
         // The first prompt precedes the command, the second follows its output.
-        while said.matches(PROMPT).count() < 2 {
+        while output.matches(PROMPT).count() < 2 {
             let count = monitor
                 .read(&mut buffer)
                 .context("QEMU's monitor did not reply")?;
             ensure!(count > 0, "QEMU closed its monitor");
-            said += &String::from_utf8_lossy(buffer.get(..count).unwrap_or_default());
+            output += &String::from_utf8_lossy(buffer.get(..count).unwrap_or_default());
         }
-        Ok(said)
+        Ok(output)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -169,7 +173,7 @@ impl Bare {
     }
 
     /// The console output so far.
-    pub fn said(&self) -> String {
+    pub fn console(&self) -> String {
         let said = fs::read(self.path("console")).unwrap_or_default();
         String::from_utf8_lossy(&said).replace('\r', "")
     }
@@ -178,7 +182,7 @@ impl Bare {
     pub fn wait_for_line(&mut self, part: &str) -> Result<String> {
         let found = wait_for(TIME_MAX, || {
             let has_ended = self.qemu.try_wait()?.is_some();
-            let said = self.said();
+            let said = self.console();
             let mut whole = said
                 .split_inclusive('\n')
                 .filter(|line| line.ends_with('\n'));
@@ -186,8 +190,8 @@ impl Bare {
             ensure!(line.is_some() || !has_ended, "the machine has ended");
             Ok(line.map(|line| line.trim_end().to_owned()))
         });
-        let found = found.with_context(|| format!("console:\n{}", self.said()))?;
-        found.with_context(|| format!("no line with '{part}'; console:\n{}", self.said()))
+        let found = found.with_context(|| format!("console:\n{}", self.console()))?;
+        found.with_context(|| format!("no line with '{part}'; console:\n{}", self.console()))
     }
 
     /// Waits until the machine has switched itself off. Returns the exit status of QEMU.
@@ -196,7 +200,7 @@ impl Bare {
         ended.with_context(|| {
             format!(
                 "the machine did not end within {TIME_MAX:?}; console:\n{}",
-                self.said()
+                self.console()
             )
         })
     }
@@ -210,7 +214,7 @@ impl Bare {
     /// Runs `commands` by OpenSSH's sftp against [`SFTP_PORT`], with `directory` as the working directory. Returns the output
     /// without the echoed commands.
     pub fn sftp(&self, directory: &Path, commands: &str) -> Result<String> {
-        setup::need(&[Package::OPENSSH_CLIENT, Package::BUSYBOX])?;
+        setup::install_packages(&[Package::OPENSSH_CLIENT, Package::BUSYBOX])?;
         let forwarded = self
             .ports
             .iter()
@@ -221,9 +225,9 @@ impl Bare {
         let server = format!("busybox nc 127.0.0.1 {}", port.number());
         let mut sftp = Command::new("timeout");
         sftp.args(["120", "sftp", "-D", &server, "-b"]).arg(batch);
-        let said = setup::quietly(sftp.current_dir(directory));
-        let said =
-            said.with_context(|| format!("sftp failed; console of the machine:\n{}", self.said()))?;
+        let said = setup::run_captured(sftp.current_dir(directory));
+        let said = said
+            .with_context(|| format!("sftp failed; console of the machine:\n{}", self.console()))?;
         let lines = said.lines().filter(|line| !line.starts_with("sftp> "));
         Ok(lines.map(|line| format!("{line}\n")).collect())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::guest::last_lines;
-use super::{Machine, Start};
+use super::{Machine, PreparedStart};
 use crate::machines::{iso, wait_for};
 use crate::setup;
 
@@ -23,7 +23,7 @@ pub fn watch(machine: &str, words: &str, init: Option<&str>) -> Result<String> {
 
 /// As [`watch`], but QEMU boots Debian's iPXE, which runs `script`.
 pub fn watch_ipxe(machine: &str, script: &str) -> Result<String> {
-    let ipxe = iso::shipped("ipxe")?.join("boot/ipxe.lkrn");
+    let ipxe = iso::unpack_package("ipxe")?.join("boot/ipxe.lkrn");
     watch_started(machine, |machine, directory| {
         machine.start_with(directory, &ipxe, script.as_bytes(), "")
     })
@@ -31,11 +31,11 @@ pub fn watch_ipxe(machine: &str, script: &str) -> Result<String> {
 
 fn watch_started(
     machine: &str,
-    start: impl FnOnce(&Machine, &Path) -> Result<Start>,
+    start: impl FnOnce(&Machine, &Path) -> Result<PreparedStart>,
 ) -> Result<String> {
     let directory = tempfile::tempdir().context("cannot create a directory for the machine")?;
     let machine = Machine::load(machine)?;
-    let Start { mut command, .. } = start(&machine, directory.path())?;
+    let PreparedStart { mut command, .. } = start(&machine, directory.path())?;
     let _waiting = setup::progress("booting a machine");
     let path = directory.path().join("console");
     command

@@ -10,30 +10,30 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use super::{kept, unpack};
-use crate::setup::{PrivateApt, quietly};
+use super::{cached_directory, unpack};
+use crate::setup::{PrivateApt, run_captured};
 
 /// The [debian] section of a machine's file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Choice {
+pub(super) struct DebianSection {
     /// Directory in target/qemu that holds kernel and initramfs.
     name: String,
     /// The kernel's meta-package, packages whose scripts are to be in the initramfs, and the packages that mkinitramfs needs.
     packages: Vec<String>,
 }
 
-impl Choice {
+impl DebianSection {
     /// Returns the kernel's path and the initramfs. Makes both on the first call.
-    pub(super) fn make(&self) -> Result<(PathBuf, Vec<u8>)> {
+    pub(super) fn build(&self) -> Result<(PathBuf, Vec<u8>)> {
         let waiting = "making an initramfs of Debian packages (50 MB)";
-        let home = kept(&self.name, waiting, |work| {
+        let home = cached_directory(&self.name, waiting, |work| {
             let (debs, tree) = (work.join("debs"), work.join("tree"));
             let packages: Vec<&str> = self.packages.iter().map(String::as_str).collect();
             PrivateApt::new(&work.join("apt"))?.download_all(&packages, &debs)?;
             // base-files comes first: /bin may be a symbolic link in it, and another package would create a directory there.
             let base = file_of(&debs, "base-files_")?;
-            quietly(Command::new("dpkg-deb").arg("-x").arg(base).arg(&tree))?;
+            run_captured(Command::new("dpkg-deb").arg("-x").arg(base).arg(&tree))?;
             unpack(&debs, &tree)?;
             // Links that the packages' postinst scripts would create.
             for (link, target) in [("usr/bin/awk", "mawk"), ("bin/sh", "dash")] {
@@ -65,7 +65,7 @@ fn initramfs(tree: &Path) -> Result<()> {
     unshare.arg("--mount").args(["sh", "-ec", MAKE, "sh"]);
     unshare.arg(tree).args([version, INITRAMFS]);
     unshare.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    quietly(&mut unshare).context("mkinitramfs failed in the tree of Debian packages")?;
+    run_captured(&mut unshare).context("mkinitramfs failed in the tree of Debian packages")?;
     Ok(())
 }
 

@@ -7,20 +7,20 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
 use crate::machines::nbd::Disk;
-use crate::setup::quietly;
+use crate::setup::run_captured;
 
 /// The [disk] section of a machine's file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Choice {
+pub(super) struct DiskSection {
     mib: u64,
     /// An mkfs command. The path of the image is appended as its last argument.
     make: String,
 }
 
-impl Choice {
+impl DiskSection {
     /// Creates the disk.
-    pub(super) fn make(&self) -> Result<Disk> {
+    pub(super) fn create(&self) -> Result<Disk> {
         let file = tempfile::NamedTempFile::new().context("cannot create a file for the disk")?;
         file.as_file().set_len(self.mib << 20)?;
         let mut words = self.make.split_whitespace();
@@ -31,7 +31,7 @@ impl Choice {
         // An ordinary user's PATH often lacks these directories.
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
-        quietly(command.args(words).arg(file.path()))?;
+        run_captured(command.args(words).arg(file.path()))?;
         Disk::serve(fs::read(file.path()).context("cannot read the new disk")?)
     }
 }

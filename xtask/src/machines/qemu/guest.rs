@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use super::{Machine, Start};
+use super::{Machine, PreparedStart};
 use crate::machines::nbd::Disk;
 use crate::machines::port::Port;
 use crate::setup;
@@ -36,7 +36,7 @@ pub struct Guest {
 }
 
 /// The result of a script.
-pub struct Answer {
+pub struct ScriptResult {
     /// Exit code of the script.
     pub code: i32,
     /// Output on stdout and stderr, interleaved as written.
@@ -66,7 +66,7 @@ impl Guest {
 
     fn start(machine: &Machine) -> Result<Self> {
         let directory = tempfile::tempdir().context("cannot create a directory for the guest")?;
-        let Start {
+        let PreparedStart {
             mut command,
             disk,
             ports,
@@ -108,7 +108,7 @@ impl Guest {
     }
 
     /// Runs a shell script and returns its output and exit code.
-    pub fn run(&mut self, script: &str) -> Result<Answer> {
+    pub fn run(&mut self, script: &str) -> Result<ScriptResult> {
         self.scripts_count += 1;
         // The mark is unique per script, so output cannot contain it by chance.
         let mark = format!(
@@ -125,7 +125,7 @@ impl Guest {
     }
 
     /// Runs a shell script and returns its output. An exit code other than 0 is an error.
-    pub fn sh(&mut self, script: &str) -> Result<String> {
+    pub fn run_ok(&mut self, script: &str) -> Result<String> {
         let answer = self.run(script)?;
         let text = String::from_utf8_lossy(&answer.text).into_owned();
         ensure!(
@@ -205,7 +205,7 @@ impl Drop for Guest {
 }
 
 /// Splits the output from the exit code if `text` ends with `MARK CODE` and a newline. Otherwise the script still runs: None.
-fn split_end(text: &[u8], mark: &str) -> Option<Answer> {
+fn split_end(text: &[u8], mark: &str) -> Option<ScriptResult> {
     let line = text.strip_suffix(b"\n")?;
     let start = line.len().saturating_sub(mark.len() + " 255".len());
     let at = start
@@ -217,7 +217,7 @@ fn split_end(text: &[u8], mark: &str) -> Option<Answer> {
         .trim()
         .parse()
         .ok()?;
-    Some(Answer {
+    Some(ScriptResult {
         code,
         text: text[..at].to_vec(),
     })

@@ -67,7 +67,7 @@ pub fn append(archive: &mut Vec<u8>, other: &[u8]) {
     archive.extend(other);
 }
 
-fn pack(entries: &BTreeMap<PathBuf, Entry>) -> Result<Vec<u8>> {
+fn pack(entries: &BTreeMap<PathBuf, FileEntry>) -> Result<Vec<u8>> {
     let mut archive = Vec::new();
     for (number, (path, (mode, bytes))) in (1..).zip(entries) {
         let name = path
@@ -90,9 +90,9 @@ fn pack(entries: &BTreeMap<PathBuf, Entry>) -> Result<Vec<u8>> {
 }
 
 /// Mode and contents of a file.
-type Entry = (u32, Vec<u8>);
+type FileEntry = (u32, Vec<u8>);
 
-fn read(path: &Path) -> Result<Entry> {
+fn read(path: &Path) -> Result<FileEntry> {
     let error = || format!("cannot read {}", path.display());
     let mode = fs::metadata(path).with_context(error)?.permissions().mode();
     Ok((
@@ -102,7 +102,7 @@ fn read(path: &Path) -> Result<Entry> {
 }
 
 /// Adds a file and its parent directories.
-fn insert(entries: &mut BTreeMap<PathBuf, Entry>, path: PathBuf, entry: Entry) {
+fn insert(entries: &mut BTreeMap<PathBuf, FileEntry>, path: PathBuf, entry: FileEntry) {
     for parent in path
         .ancestors()
         .skip(1)

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use object::{Object as _, ObjectSection as _};
 use walkdir::WalkDir;
 
-use super::{kept, unpack};
+use super::{cached_directory, unpack};
 use crate::setup::PrivateApt;
 
 pub struct Kernel {
@@ -23,7 +23,7 @@ pub struct Kernel {
 /// Fetches the kernel package on which the meta-package `package` depends.
 pub fn fetch(package: &str) -> Result<Kernel> {
     let waiting = format!("downloading {package} (27 MB)");
-    let home = kept(package, &waiting, |work| {
+    let home = cached_directory(package, &waiting, |work| {
         let (debs, tree) = (work.join("debs"), work.join("tree"));
         fs::create_dir(&debs)?;
         let apt = PrivateApt::new(&work.join("apt"))?;

@@ -58,7 +58,7 @@ pub fn main(args: Args) -> Result<()> {
 pub fn prepare(machine: &str) -> Result<()> {
     let machine = Machine::load(machine)?;
     if machine.bare {
-        return setup::need(machine.packages());
+        return setup::install_packages(machine.packages());
     }
     machine.system().map(drop)
 }
@@ -107,7 +107,7 @@ struct Machine {
     #[serde(default)]
     forward: Vec<u16>,
     devices: Vec<String>,
-    disk: Option<disk::Choice>,
+    disk: Option<disk::DiskSection>,
     command_line: String,
     /// True to boot stowaway itself instead of a kernel. QEMU then loads an initramfs as a module.
     #[serde(default)]
@@ -116,7 +116,7 @@ struct Machine {
     /// mkinitramfs. A bare machine has none of them.
     kernel: Option<KernelChoice>,
     initramfs: Option<Contents>,
-    debian: Option<debian::Choice>,
+    debian: Option<debian::DebianSection>,
 }
 
 #[derive(Deserialize)]
@@ -155,7 +155,7 @@ impl Contents {
 }
 
 /// A prepared start of a machine.
-struct Start {
+struct PreparedStart {
     command: Command,
     /// The disk's server. Must live as long as the machine.
     disk: Option<Disk>,
@@ -205,7 +205,7 @@ impl Machine {
 
     /// The path of the kernel, and the initramfs.
     fn system(&self) -> Result<(PathBuf, Vec<u8>)> {
-        setup::need(self.packages())?;
+        setup::install_packages(self.packages())?;
         if self.bare {
             let file = build::build(Arch::X86_64)?;
             return Ok((file, Vec::new()));
@@ -225,7 +225,7 @@ impl Machine {
                 initramfs::append(&mut archive, &modules);
                 Ok((package.image, archive))
             }
-            (None, None, Some(debian)) => debian.make(),
+            (None, None, Some(debian)) => debian.build(),
             _ => bail!(
                 "the machine's file must have either [kernel], optionally with [initramfs], or [debian]"
             ),
@@ -233,7 +233,12 @@ impl Machine {
     }
 
     /// The QEMU command line of the machine; writes the initramfs and starts the disk. `init` replaces /init of the initramfs.
-    fn start(&self, directory: &Path, more_boot_words: &str, init: Option<&str>) -> Result<Start> {
+    fn start(
+        &self,
+        directory: &Path,
+        more_boot_words: &str,
+        init: Option<&str>,
+    ) -> Result<PreparedStart> {
         let (kernel, mut archive) = self.system()?;
         if let Some(init) = init {
             initramfs::append(&mut archive, &initramfs::archive(&[], &[], init)?);
@@ -249,8 +254,8 @@ impl Machine {
         kernel: &Path,
         archive: &[u8],
         words: &str,
-    ) -> Result<Start> {
-        setup::need(self.packages())?;
+    ) -> Result<PreparedStart> {
+        setup::install_packages(self.packages())?;
         let initramfs = directory.join("initramfs.cpio");
         fs::write(&initramfs, archive)
             .with_context(|| format!("cannot write {}", initramfs.display()))?;
@@ -284,7 +289,11 @@ impl Machine {
             ports.push((port, host_port));
         }
         command.args(["-netdev", &network]);
-        let disk = self.disk.as_ref().map(disk::Choice::make).transpose()?;
+        let disk = self
+            .disk
+            .as_ref()
+            .map(disk::DiskSection::create)
+            .transpose()?;
         if let Some(disk) = &disk {
             let socket = disk.socket();
             command.arg("-blockdev").arg(format!(
@@ -295,7 +304,7 @@ impl Machine {
         for device in &self.devices {
             command.args(["-device", device]);
         }
-        Ok(Start {
+        Ok(PreparedStart {
             command,
             disk,
             ports,
@@ -327,7 +336,11 @@ impl Machine {
 
 /// The directory target/qemu/`name`, kept until target/ is cleaned. If it is missing, `make` builds it in a temporary directory;
 /// the rename makes it appear complete or not at all.
-fn kept(name: &str, waiting: &str, make: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<PathBuf> {
+fn cached_directory(
+    name: &str,
+    waiting: &str,
+    make: impl FnOnce(&Path) -> Result<PathBuf>,
+) -> Result<PathBuf> {
     let all = workspace_root().join("target/qemu");
     let home = all.join(name);
     if !home.exists() {
@@ -349,7 +362,7 @@ fn unpack(debs: &Path, tree: &Path) -> Result<()> {
     for entry in fs::read_dir(debs)? {
         let deb = entry?.path();
         if deb.extension().is_some_and(|it| it == "deb") {
-            setup::quietly(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(tree))?;
+            setup::run_captured(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(tree))?;
         }
     }
     Ok(())

@@ -45,7 +45,7 @@ pub fn copy(file: &Path, copy: &Path, arch: Arch) -> Result<PathBuf> {
     };
     // cp writes the copy, not this process: if another thread of this process forked during the write, its child would keep the
     // descriptor open until its exec, and running the copy would fail with ETXTBSY.
-    setup::quietly(Command::new("cp").args([file, &path]))?;
+    setup::run_captured(Command::new("cp").args([file, &path]))?;
     if let Some(emulator) = emulator {
         write(emulator, &path, copy)?;
     }
@@ -54,7 +54,7 @@ pub fn copy(file: &Path, copy: &Path, arch: Arch) -> Result<PathBuf> {
 
 /// Writes a script that execs the emulator, which passes the script's own argv[0] to `file`.
 fn write(emulator: &str, file: &Path, script: &Path) -> Result<()> {
-    setup::need(&[Package::QEMU_USER])?;
+    setup::install_packages(&[Package::QEMU_USER])?;
     let emulator = which::which(emulator).with_context(|| format!("cannot find {emulator}"))?;
     let (emulator, file) = (emulator.to_string_lossy(), file.to_string_lossy());
     let text = format!(
@@ -62,5 +62,5 @@ fn write(emulator: &str, file: &Path, script: &Path) -> Result<()> {
         shlex::try_quote(&emulator)?,
         shlex::try_quote(&file)?
     );
-    build::put(script, text.as_bytes())
+    build::replace_file(script, text.as_bytes())
 }

@@ -53,7 +53,7 @@ pub struct ServerOptions {
     /// More arguments, after all others.
     pub arguments: Vec<String>,
     /// A command that precedes the server's and execs it, e.g. `ip netns exec NAME`.
-    pub through: Vec<String>,
+    pub wrapper: Vec<String>,
 }
 
 impl Default for ServerOptions {
@@ -70,7 +70,7 @@ impl Default for ServerOptions {
             key_file: None,
             user: None,
             arguments: Vec::new(),
-            through: Vec::new(),
+            wrapper: Vec::new(),
         }
     }
 }
@@ -98,7 +98,7 @@ impl ServerOptions {
             Some(_) => emulation::copy(&made(binary)?, &private.join("stowaway"), self.arch)?,
             None => made(runnable)?,
         };
-        let mut words = self.through.clone();
+        let mut words = self.wrapper.clone();
         words.push(file.display().to_string());
         words.push(self.role.into());
         for export in &self.exports {

@@ -35,7 +35,7 @@ impl Namespace {
         for (host, address) in [(&first, "192.0.2.1"), (&second, "192.0.2.2")] {
             // Without duplicate address detection, an IPv6 address is usable at once instead of after one or two seconds.
             let at_once = "echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad";
-            setup::quietly(host.command("sh").args(["-c", at_once]))?;
+            setup::run_captured(host.command("sh").args(["-c", at_once]))?;
             ip(&format!("-n {} addr add {address}/24 dev eth0", host.name))?;
             ip(&format!("-n {} link set eth0 up", host.name))?;
         }
@@ -92,5 +92,5 @@ impl Drop for Namespace {
 
 /// Runs `ip` with the arguments in `words`.
 pub fn ip(words: &str) -> Result<()> {
-    setup::quietly(Command::new("ip").args(words.split(' '))).map(drop)
+    setup::run_captured(Command::new("ip").args(words.split(' '))).map(drop)
 }

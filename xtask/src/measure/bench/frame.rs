@@ -31,12 +31,12 @@ pub struct Frame<'a> {
     pub memory_aim: Option<u64>,
     report: Report,
     floors: Vec<Figure>,
-    servers: Vec<(u32, Holding)>,
+    servers: Vec<(u32, MemoryUse)>,
 }
 
 /// Memory of a server, before the first request and after the last.
 #[derive(Serialize)]
-struct Holding {
+struct MemoryUse {
     server: String,
     at_rest: Memory,
     at_end: Memory,
@@ -54,12 +54,12 @@ impl<'a> Frame<'a> {
             Some(_) => vec!["stowaway", BEFORE],
             None => vec![ours, peer],
         };
-        Self::beside(name, sides, common, [quick, usual])
+        Self::compare(name, sides, common, [quick, usual])
     }
 
     /// Compares the first of `sides` with all others. `quick` and `usual` are the numbers of rounds with and without `--quick`,
     /// unless `--rounds` is given.
-    pub fn beside(
+    pub fn compare(
         name: &'static str,
         sides: Vec<&'static str>,
         common: &'a Common,
@@ -82,9 +82,9 @@ impl<'a> Frame<'a> {
 
     /// Prints a server's process id and measures its memory before the first request.
     pub fn attach(&mut self, server: impl Into<String>, pid: u32) -> Result<()> {
-        let (server, at_rest) = (server.into(), Memory::of(pid)?);
+        let (server, at_rest) = (server.into(), Memory::read(pid)?);
         self.progress.println(&format!("{server} is process {pid}"));
-        let holding = Holding {
+        let holding = MemoryUse {
             server,
             at_rest,
             at_end: at_rest,
@@ -123,7 +123,7 @@ impl<'a> Frame<'a> {
                     let side = (position + round as usize) % names.len();
                     let what = format!("{}, {}", subject.title, names[side]);
                     self.progress
-                        .say(format!("round {round} of {rounds}: {what}"));
+                        .set_message(format!("round {round} of {rounds}: {what}"));
                     let cost = turn(workload, side).context(what)?;
                     costs[side].extend(cost.filter(|_| round > 0));
                 }
@@ -135,7 +135,7 @@ impl<'a> Frame<'a> {
                 let figure = Figure::new(&all, index, what, &names);
                 figure.with_context(|| format!("{}: nothing was measured", subject.title))
             };
-            let figures = subject.whats().into_iter().map(figure);
+            let figures = subject.metrics().into_iter().map(figure);
             if subject.is_floor {
                 // Leaves out the third figure: the generator's CPU, or the longest wait.
                 let figures = figures.take(2).collect::<Result<Vec<_>>>()?;
@@ -151,7 +151,7 @@ impl<'a> Frame<'a> {
     /// Measures the servers' memory after the last request; the servers must still run.
     pub fn detach(&mut self) -> Result<()> {
         for (pid, holding) in &mut self.servers {
-            holding.at_end = Memory::of(*pid)?;
+            holding.at_end = Memory::read(*pid)?;
         }
         Ok(())
     }
@@ -177,7 +177,7 @@ impl<'a> Frame<'a> {
         if let Some(aim) = self.memory_aim {
             title += &format!("; the aim is less than {aim}");
         }
-        let row = |holding: &Holding| {
+        let row = |holding: &MemoryUse| {
             let reached = self.memory_aim.map(|aim| holding.at_end.resident < aim);
             vec![
                 holding.server.clone(),

@@ -29,7 +29,7 @@ pub trait Protocol {
     const REPLY_MAX: usize;
 
     /// Appends a request with its length prefix to `out`, except for data at its end (that of a WRITE), which is returned.
-    fn put<'a>(&self, request: &Self::Request<'a>, id: u32, out: &mut Vec<u8>) -> &'a [u8];
+    fn encode<'a>(&self, request: &Self::Request<'a>, id: u32, out: &mut Vec<u8>) -> &'a [u8];
 
     /// Length of the message that follows this prefix.
     fn len(prefix: [u8; 4]) -> Result<usize>;
@@ -109,7 +109,7 @@ impl<P: Protocol> Load<P> {
                 if refilling {
                     data = self
                         .protocol
-                        .put(&ask(asked).into(), self.id, &mut self.outbox);
+                        .encode(&ask(asked).into(), self.id, &mut self.outbox);
                     in_flight.push((self.id, asked));
                     self.id = self.id.wrapping_add(1);
                     asked += 1;

@@ -9,12 +9,12 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 
 use super::frame::{self, Frame};
-use super::ground::{Export, Ground, Scale};
 use super::measure::Cost;
 use super::nfs::ganesha::Ganesha;
 use super::nfs::workload::Workload;
 use super::nfs::{Side, exported};
 use super::table::Subject;
+use super::workspace::{Export, Scale, Workspace};
 use super::{Choice, Common, built};
 use crate::machines::port::Port;
 use crate::machines::server::{Server, ServerOptions};
@@ -72,7 +72,7 @@ impl Crowd {
             ..scale
         };
         let clients = &mut self.clients[..line.clients];
-        Cost::of(&self.pids, || {
+        Cost::measure(&self.pids, || {
             thread::scope(|scope| {
                 let asked: Vec<_> = clients
                     .iter_mut()
@@ -95,16 +95,16 @@ pub fn main(args: &Args) -> Result<()> {
         chosen => chosen.to_vec(),
     };
     ensure!(
-        workloads.iter().all(|it| it.place().is_none()),
+        workloads.iter().all(|it| it.storage().is_none()),
         "names that two clients make at once would be the same: choose what reads"
     );
     ensure!(
         !args.clients.contains(&0),
         "--clients 0: name numbers from 1 on"
     );
-    setup::need(&[Package::IPROUTE2, Package::E2FSPROGS])?;
+    setup::install_packages(&[Package::IPROUTE2, Package::E2FSPROGS])?;
     if args.ganesha {
-        setup::need(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
+        setup::install_packages(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
     }
     let file = args.choice.ours(built)?;
     let peer = if args.ganesha {
@@ -114,10 +114,10 @@ pub fn main(args: &Args) -> Result<()> {
     };
     let mut frame = Frame::new("loops", ["several loops", peer], &args.common, [2, 5])?;
     let scale = Scale::of(&args.common);
-    let ground = Ground::new(scale)?;
+    let workspace = Workspace::new(scale)?;
     let most = args.clients.iter().copied().max().context("no clients")?;
     let sides = |name, pid, nfs, mount| {
-        let side = |_| Side::new(name, vec![pid], nfs, mount, &ground, &scale);
+        let side = |_| Side::new(name, vec![pid], nfs, mount, &workspace, &scale);
         (0..most).map(side).collect::<Result<Vec<_>>>()
     };
     let serve = |name, loops: usize| {
@@ -125,7 +125,9 @@ pub fn main(args: &Args) -> Result<()> {
         let server = Server::start(ServerOptions {
             file: Some(file.clone()),
             role: "serve",
-            exports: Export::ALL.map(|export| exported(&ground, export)).into(),
+            exports: Export::ALL
+                .map(|export| exported(&workspace, export))
+                .into(),
             port: port.number(),
             arguments: vec!["--no-mdns".into(), "--loops".into(), loops.to_string()],
             ..ServerOptions::default()
@@ -142,7 +144,7 @@ pub fn main(args: &Args) -> Result<()> {
     let (_several, mut ours) = serve("several loops", loops)?;
     let (mut _one, mut _ganesha) = (None, None);
     let mut theirs = if args.ganesha {
-        let ganesha = _ganesha.insert(Ganesha::start(&ground)?);
+        let ganesha = _ganesha.insert(Ganesha::start(&workspace)?);
         let pid = ganesha.pid();
         Crowd {
             pids: vec![pid],

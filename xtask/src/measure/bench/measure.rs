@@ -30,10 +30,10 @@ pub struct Cost {
 
 impl Cost {
     /// Runs `work`, which returns its amount, against a server that consists of these processes.
-    pub fn of(pids: &[u32], work: impl FnOnce() -> Result<u64>) -> Result<Self> {
+    pub fn measure(pids: &[u32], work: impl FnOnce() -> Result<u64>) -> Result<Self> {
         let used = || {
             pids.iter()
-                .map(|pid| settled(*pid))
+                .map(|pid| read_stable_cpu(*pid))
                 .sum::<Result<Duration>>()
         };
         let start = used()?;
@@ -85,7 +85,7 @@ fn wait_for_removed(pid: u32) -> Result<()> {
 
 /// CPU time of a process, read once it no longer changes: a server still works for a moment after its last reply. Gives up waiting
 /// after 50 readings.
-pub fn settled(pid: u32) -> Result<Duration> {
+pub fn read_stable_cpu(pid: u32) -> Result<Duration> {
     const TRY_MAX: u32 = 50;
     // This clock has nanoseconds, and includes threads that have ended.
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.try_into()?))
@@ -182,7 +182,7 @@ pub struct Memory {
 
 impl Memory {
     /// Reads the memory of the process `pid`.
-    pub fn of(pid: u32) -> Result<Self> {
+    pub fn read(pid: u32) -> Result<Self> {
         let field = |name| proc_field(pid, "smaps_rollup", name);
         Ok(Self {
             resident: field("Rss")?,

@@ -6,7 +6,6 @@
 
 mod boot;
 mod frame;
-mod ground;
 mod isos;
 mod load;
 mod loops;
@@ -18,6 +17,7 @@ mod sftp;
 mod stack;
 mod table;
 mod wait;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 use std::process::Child;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::table::{Figure, What};
+use super::table::{Figure, Metric};
 use crate::measure::chart::{self, Bar, Group};
 
 /// Everything that was measured.
@@ -93,7 +93,7 @@ impl Report {
     pub fn write_svg(&self, path: &Path) -> Result<()> {
         let bar = |figure: &Figure| {
             let ratio = figure.others.first()?.ratio;
-            let ratio = ratio.filter(|_| figure.what == What::ServerCpu)?;
+            let ratio = ratio.filter(|_| figure.what == Metric::ServerCpu)?;
             Some(Bar {
                 name: figure.workload.clone(),
                 value: ratio.median,

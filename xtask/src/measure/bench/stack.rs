@@ -11,17 +11,17 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::frame::{self, Frame};
-use super::ground::{Export, Ground, Scale};
 use super::nfs::workload::Workload;
 use super::nfs::{Side, exported};
-use super::table::{Aim, Of, Subject, What};
+use super::table::{Aim, Metric, Reference, Subject};
+use super::workspace::{Export, Scale, Workspace};
 use super::{Choice, Common};
 use crate::build::{self, Arch};
 use crate::clients::nfs::Client;
 use crate::machines::cable::Cable;
 use crate::machines::server::{Namespace, Server, ServerOptions, ip};
 use crate::machines::wait_for;
-use crate::setup::{self, Package, quietly};
+use crate::setup::{self, Package, run_captured};
 
 /// Aim: smallest ratio of the own stack's rate to that of the host's, with offloads.
 const RATE_RATIO: f64 = 0.5;
@@ -49,7 +49,10 @@ impl frame::Workload for Line {
         let mut subject = self.workload.subject();
         subject.aims.clear();
         if self.has_offloads {
-            return subject.aim(What::Rate, Aim::at_least(RATE_RATIO).of(Of::Peer));
+            return subject.aim(
+                Metric::Rate,
+                Aim::at_least(RATE_RATIO).relative_to(Reference::Peer),
+            );
         }
         subject.title += ", no offloads";
         subject
@@ -58,18 +61,20 @@ impl frame::Workload for Line {
 
 /// Starts a server on each network, and compares them.
 pub fn main(args: &Args) -> Result<()> {
-    setup::need(&[Package::IPROUTE2, Package::E2FSPROGS, Package::ETHTOOL])?;
+    setup::install_packages(&[Package::IPROUTE2, Package::E2FSPROGS, Package::ETHTOOL])?;
     let file = args.choice.ours(|| build::build(Arch::X86_64))?;
     let mut frame = Frame::new("stack", ["own stack", "the host's"], &args.common, [2, 5])?;
     let scale = Scale::of(&args.common);
-    let ground = Ground::new(scale)?;
+    let workspace = Workspace::new(scale)?;
     let serve = |arguments: Vec<String>, through| {
         Server::start(ServerOptions {
             file: Some(file.clone()),
-            exports: Export::ALL.map(|export| exported(&ground, export)).into(),
+            exports: Export::ALL
+                .map(|export| exported(&workspace, export))
+                .into(),
             address: Ipv4Addr::UNSPECIFIED,
             arguments,
-            through,
+            wrapper: through,
             ..ServerOptions::default()
         })
     };
@@ -80,12 +85,12 @@ pub fn main(args: &Args) -> Result<()> {
         wait_for(START_MAX, connect)?.with_context(|| {
             format!("{name} does not accept connections at {nfs} within {START_MAX:?}")
         })?;
-        Side::new(name, vec![server.pid()], nfs, mount, &ground, &scale)
+        Side::new(name, vec![server.pid()], nfs, mount, &workspace, &scale)
     };
     let own = |link: String, address| vec!["--net".into(), link, "--ip".into(), address];
 
     ip("tuntap add tap0 mode tap")?;
-    let relay = Cable::new("tap1", &ground.beside("relay"), Duration::ZERO, 1)?;
+    let relay = Cable::new("tap1", &workspace.scratch_path("relay"), Duration::ZERO, 1)?;
     let host = Namespace::new()?;
     ip(&format!(
         "link add veth0 type veth peer name veth0 netns {}",
@@ -133,14 +138,14 @@ pub fn main(args: &Args) -> Result<()> {
             (_, has_offloads) => {
                 let switch = if has_offloads { "on" } else { "off" };
                 let words = ["-K", "veth0", "tx", switch, "tso", switch, "gso", switch];
-                quietly(Command::new("ethtool").args(words))?;
-                quietly(host.command("ethtool").args(words))?;
+                run_captured(Command::new("ethtool").args(words))?;
+                run_captured(host.command("ethtool").args(words))?;
                 &mut kernel
             }
         };
         let cost = side.turn(line.workload, &scale)?;
-        if let Some(place) = line.workload.place() {
-            ground.settle(place)?;
+        if let Some(storage) = line.workload.storage() {
+            workspace.sync(storage)?;
         }
         Ok(Some(cost))
     })?;

@@ -30,7 +30,7 @@ pub struct Subject {
     /// Unit of its amount.
     pub unit: Unit,
     /// Limits for its figures.
-    pub aims: Vec<(What, Aim)>,
+    pub aims: Vec<(Metric, Aim)>,
     /// True if the workload measures the kernel without stowaway or the peer, as a lower bound for servers.
     pub is_floor: bool,
     /// Last round in which the workload runs.
@@ -59,23 +59,23 @@ impl Subject {
     }
 
     /// Adds an aim for a figure.
-    pub fn aim(mut self, what: What, aim: Aim) -> Self {
+    pub fn aim(mut self, what: Metric, aim: Aim) -> Self {
         self.aims.push((what, aim));
         self
     }
 
     /// Adds an aim for the server's CPU.
     pub fn cpu(self, aim: Aim) -> Self {
-        self.aim(What::ServerCpu, aim)
+        self.aim(Metric::ServerCpu, aim)
     }
 
     /// The figures that a workload of this unit has.
-    pub fn whats(&self) -> [What; 3] {
+    pub fn metrics(&self) -> [Metric; 3] {
         match self.unit {
-            Unit::Wait => [What::Median, What::P99, What::Longest],
-            Unit::Start => [What::ServerCpu, What::Wall, What::GeneratorCpu],
+            Unit::Wait => [Metric::Median, Metric::P99, Metric::Longest],
+            Unit::Start => [Metric::ServerCpu, Metric::Wall, Metric::GeneratorCpu],
             Unit::Byte | Unit::Request | Unit::Entry => {
-                [What::ServerCpu, What::Rate, What::GeneratorCpu]
+                [Metric::ServerCpu, Metric::Rate, Metric::GeneratorCpu]
             }
         }
     }
@@ -91,13 +91,13 @@ pub struct Measured {
 
 impl Measured {
     /// Values of one side, round by round.
-    fn values(&self, what: What, side: usize) -> impl Iterator<Item = f64> {
+    fn values(&self, what: Metric, side: usize) -> impl Iterator<Item = f64> {
         let costs = self.costs.get(side).into_iter().flatten();
-        costs.map(move |cost| what.of(cost, self.subject.unit))
+        costs.map(move |cost| what.value_of(cost, self.subject.unit))
     }
 
     /// Ratios of our values to those of `other`, round by round.
-    fn ratio(&self, what: What, other: impl Iterator<Item = f64>) -> Option<Spread> {
+    fn ratio(&self, what: Metric, other: impl Iterator<Item = f64>) -> Option<Spread> {
         let ours = self.values(what, 0);
         Spread::of(ours.zip(other).map(|(ours, other)| ours / other))
     }
@@ -107,16 +107,16 @@ impl Measured {
 #[derive(Serialize)]
 pub struct Figure {
     pub workload: String,
-    pub what: What,
+    pub what: Metric,
     unit: &'static str,
     ours: Spread,
-    pub others: Vec<Other>,
+    pub others: Vec<OtherSide>,
     gates: Vec<Gate>,
 }
 
 /// Another side with the same figure.
 #[derive(Serialize)]
-pub struct Other {
+pub struct OtherSide {
     side: &'static str,
     value: Option<Spread>,
     /// Ratio of ours to this one, round by round.
@@ -175,18 +175,23 @@ impl Figure {
     }
 
     /// The figure `what` of `all[index]`; gates may refer to other lines of `all`. None if nothing was measured.
-    pub fn new(all: &[Measured], index: usize, what: What, sides: &[&'static str]) -> Option<Self> {
+    pub fn new(
+        all: &[Measured],
+        index: usize,
+        what: Metric,
+        sides: &[&'static str],
+    ) -> Option<Self> {
         let measured = &all[index];
         let subject = &measured.subject;
         let ours = Spread::of(measured.values(what, 0))?;
         let mut others = Vec::new();
         for (number, side) in sides.iter().enumerate().skip(1) {
             let ratio = measured.ratio(what, measured.values(what, number));
-            others.push(Other {
+            others.push(OtherSide {
                 side,
                 value: Spread::of(measured.values(what, number)),
                 // The generator's CPU does not depend on the server.
-                ratio: ratio.filter(|_| what != What::GeneratorCpu),
+                ratio: ratio.filter(|_| what != Metric::GeneratorCpu),
             });
         }
         let gate = |aim: Aim| {
@@ -195,11 +200,11 @@ impl Figure {
                 Some(other.ratio?.median)
             };
             let value = match aim.of {
-                Of::Unit if aim.is_worst => ours.max,
-                Of::Unit => ours.median,
-                Of::Peer => ratio_to(&|side| side != BEFORE)?,
-                Of::Before => ratio_to(&|side| side == BEFORE)?,
-                Of::Line(title) => {
+                Reference::Unit if aim.is_worst => ours.max,
+                Reference::Unit => ours.median,
+                Reference::Peer => ratio_to(&|side| side != BEFORE)?,
+                Reference::Before => ratio_to(&|side| side == BEFORE)?,
+                Reference::Line(title) => {
                     let line = all.iter().find(|it| it.subject.title == title)?;
                     measured.ratio(what, line.values(what, 0))?.median
                 }
@@ -216,8 +221,8 @@ impl Figure {
             })
         };
         let listed = subject.aims.iter().filter(|(figure, _)| *figure == what);
-        let before = subject.before_max.filter(|_| what == What::ServerCpu);
-        let before = before.map(|limit| Aim::at_most(limit).of(Of::Before));
+        let before = subject.before_max.filter(|_| what == Metric::ServerCpu);
+        let before = before.map(|limit| Aim::at_most(limit).relative_to(Reference::Before));
         let aims = listed.map(|(_, aim)| *aim).chain(before);
         Some(Self {
             workload: subject.title.clone(),
@@ -256,7 +261,7 @@ pub const fn verdict(reached: bool) -> &'static str {
 /// A kind of figure.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
+pub enum Metric {
     /// The server's CPU
     ServerCpu,
     /// Bytes, requests or entries per second
@@ -281,8 +286,8 @@ pub struct Aim {
     limit: f64,
     /// A stricter limit, which is only reported.
     goal: Option<f64>,
-    of: Of,
-    /// True if the largest value of all rounds is compared instead of the median. Used only with [`Of::Unit`].
+    of: Reference,
+    /// True if the largest value of all rounds is compared instead of the median. Used only with [`Reference::Unit`].
     is_worst: bool,
 }
 
@@ -296,7 +301,7 @@ enum Bound {
 /// Reference of a limit.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Of {
+pub enum Reference {
     /// Nothing: an absolute limit
     Unit,
     /// The peer's figure
@@ -319,7 +324,7 @@ impl Aim {
     }
 
     /// Makes the limit a multiple of another figure.
-    pub const fn of(self, of: Of) -> Self {
+    pub const fn relative_to(self, of: Reference) -> Self {
         Self { of, ..self }
     }
 
@@ -336,7 +341,7 @@ impl Aim {
             bound,
             limit,
             goal: None,
-            of: Of::Unit,
+            of: Reference::Unit,
             is_worst: false,
         }
     }
@@ -350,7 +355,7 @@ impl Aim {
     }
 }
 
-impl What {
+impl Metric {
     const fn title(self) -> &'static str {
         match self {
             Self::ServerCpu => "server CPU",
@@ -380,7 +385,7 @@ impl What {
     }
 
     /// The figure of one turn, in the unit that [`Self::unit`] names.
-    fn of(self, cost: &Cost, unit: Unit) -> f64 {
+    fn value_of(self, cost: &Cost, unit: Unit) -> f64 {
         let amount = cost.amount as f64;
         let seconds = match (self, unit) {
             (Self::ServerCpu, _) => cost.server,
@@ -411,10 +416,10 @@ impl std::fmt::Display for Aim {
         let worst = if self.is_worst { "worst " } else { "" };
         write!(f, "{worst}{bound} {}", self.limit)?;
         match self.of {
-            Of::Unit => {}
-            Of::Peer => write!(f, " × peer")?,
-            Of::Before => write!(f, " × {BEFORE}")?,
-            Of::Line(title) => write!(f, " × {title}")?,
+            Reference::Unit => {}
+            Reference::Peer => write!(f, " × peer")?,
+            Reference::Before => write!(f, " × {BEFORE}")?,
+            Reference::Line(title) => write!(f, " × {title}")?,
         }
         self.goal.map_or(Ok(()), |goal| write!(f, " (aim {goal})"))
     }
@@ -427,7 +432,7 @@ mod tests {
     /// A workload of one request a round, with these CPU times in µs by side.
     fn measured(title: &str, aims: &[Aim], sides: &[&[f64]]) -> Measured {
         let mut subject = Subject::new(title, Unit::Request);
-        subject.aims = aims.iter().map(|aim| (What::ServerCpu, *aim)).collect();
+        subject.aims = aims.iter().map(|aim| (Metric::ServerCpu, *aim)).collect();
         let cost = |server: &f64| Cost {
             amount: 1,
             wall: 1.0,
@@ -444,13 +449,13 @@ mod tests {
     }
 
     fn verdicts(all: &[Measured], sides: &[&'static str]) -> Vec<bool> {
-        let figure = Figure::new(all, 0, What::ServerCpu, sides).unwrap();
+        let figure = Figure::new(all, 0, Metric::ServerCpu, sides).unwrap();
         figure.gates.iter().map(|gate| gate.reached).collect()
     }
 
     #[test]
     fn line_gate_compares_rounds_of_two_lines() {
-        let gate = |limit| Aim::at_most(limit).of(Of::Line("floor"));
+        let gate = |limit| Aim::at_most(limit).relative_to(Reference::Line("floor"));
         let sides: [&[f64]; 1] = [&[30.0, 10.0, 20.0]];
         let floor: [&[f64]; 1] = [&[10.0, 5.0, 10.0]];
         let lines = |limit| {
@@ -465,14 +470,14 @@ mod tests {
 
     #[test]
     fn gate_without_its_line_is_left_out() {
-        let aims = [Aim::at_most(2.0).of(Of::Line("absent"))];
+        let aims = [Aim::at_most(2.0).relative_to(Reference::Line("absent"))];
         let lines = [measured("asked", &aims, &[&[1.0]])];
         assert!(verdicts(&lines, &["stowaway"]).is_empty());
     }
 
     #[test]
     fn earlier_file_gets_its_own_gate() {
-        let aims = [Aim::at_most(0.9).of(Of::Peer)];
+        let aims = [Aim::at_most(0.9).relative_to(Reference::Peer)];
         let lines = [measured("asked", &aims, &[&[10.0], &[20.0], &[9.0]])];
         let sides = ["stowaway", "peer", BEFORE];
         assert_eq!(verdicts(&lines, &sides), [true, false]);

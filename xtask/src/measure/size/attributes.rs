@@ -21,14 +21,14 @@ const ATTRIBUTES: [&str; 2] = ["#[inline(never)]", "#[repr(C)]"];
 
 /// The line of an attribute.
 #[derive(Clone)]
-struct Place {
+struct AttributeLine {
     /// Path relative to `src`.
     file: PathBuf,
     /// Index from 0.
     line: usize,
 }
 
-impl Place {
+impl AttributeLine {
     /// Module for the table's row: the first two components of the path.
     fn module(&self) -> String {
         let names = self.file.iter().take(2).map(|name| name.to_string_lossy());
@@ -44,7 +44,7 @@ pub(super) fn run(within: Option<&str>) -> Result<Table> {
     let progress = setup::progress("building stowaway without attributes");
     let with_all = copy.build(&[])?;
     let mut rows = vec![("with all".to_owned(), with_all)];
-    let mut groups: Vec<(String, Vec<Place>)> = Vec::new();
+    let mut groups: Vec<(String, Vec<AttributeLine>)> = Vec::new();
     for place in places {
         let name = match within {
             None => place.module(),
@@ -65,7 +65,7 @@ pub(super) fn run(within: Option<&str>) -> Result<Table> {
     );
     let count = groups.len();
     for (number, (name, group)) in (1..).zip(groups) {
-        progress.say(format!("{number} of {count}: {name}"));
+        progress.set_message(format!("{number} of {count}: {name}"));
         let bytes = copy.build(&group)?;
         let change = bytes.cast_signed() - with_all.cast_signed();
         let title = format!("without {} of {name}", group.len());
@@ -85,7 +85,7 @@ impl Copy {
     fn new() -> Result<Self> {
         let from = workspace_root();
         let root = from.join("target/attributes/copy");
-        let listed = setup::quietly(Command::new("git").arg("-C").arg(&from).arg("ls-files"))?;
+        let listed = setup::run_captured(Command::new("git").arg("-C").arg(&from).arg("ls-files"))?;
         for name in listed.lines() {
             let (from, to) = (from.join(name), root.join(name));
             let directory = to.parent().context("no directory")?;
@@ -99,7 +99,7 @@ impl Copy {
     }
 
     /// All attributes outside of `LEFT_OUT`, sorted by file and line.
-    fn attributes(&self) -> Result<Vec<Place>> {
+    fn attributes(&self) -> Result<Vec<AttributeLine>> {
         let src = self.root.join("src");
         let mut places = Vec::new();
         let mut pending = vec![src.clone()];
@@ -116,7 +116,7 @@ impl Copy {
                     let text = fs::read_to_string(&path)?;
                     let lines = text.lines().enumerate();
                     let found = lines.filter(|(_, line)| is_attribute(line));
-                    places.extend(found.map(|(line, _)| Place {
+                    places.extend(found.map(|(line, _)| AttributeLine {
                         file: name.clone(),
                         line,
                     }));
@@ -128,9 +128,9 @@ impl Copy {
     }
 
     /// Builds without these attributes and returns the bytes of the file that are mapped into memory. Restores the source.
-    fn build(&self, without: &[Place]) -> Result<u64> {
+    fn build(&self, without: &[AttributeLine]) -> Result<u64> {
         let mut texts: Vec<(PathBuf, String)> = Vec::new();
-        for Place { file, line } in without {
+        for AttributeLine { file, line } in without {
             let path = self.root.join("src").join(file);
             if texts.last().is_none_or(|(last, _)| *last != path) {
                 let text = fs::read_to_string(&path)?;

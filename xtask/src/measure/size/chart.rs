@@ -40,7 +40,7 @@ fn group(title: String, rows: impl IntoIterator<Item = (String, u64, RGBColor)>)
 fn programs(measured: &Measured, peers: &[Peer]) -> Group {
     let others = peers
         .iter()
-        .map(|peer| (peer.name.to_owned(), peer.all, GREY));
+        .map(|peer| (peer.name.to_owned(), peer.total_bytes, GREY));
     let ours = measured.columns.iter().map(|column| {
         let name = format!("stowaway: {}", column.name);
         (name, column.bytes(), BLUE)

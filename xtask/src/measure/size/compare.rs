@@ -8,14 +8,14 @@ use crate::setup;
 
 /// Builds the shipped file and every variant; takes minutes.
 pub(super) fn run() -> Result<Table> {
-    let made = build::make(Arch::X86_64, &Role::ALL)?;
+    let made = build::build_with_steps(Arch::X86_64, &Role::ALL)?;
     let shipped = made.steps.last().map_or(0, |step| step.bytes);
     let mut rows = vec![("as it ships: opt-level \"z\"".to_owned(), shipped)];
     let progress = setup::progress("building stowaway in other ways");
     for (number, variant) in (1..).zip(&VARIANTS) {
         let count = VARIANTS.len();
         progress.println(&format!("{number} of {count}: {}", variant.name));
-        progress.say(variant.name);
+        progress.set_message(variant.name);
         rows.push((variant.name.to_owned(), variant.bytes()?));
     }
     Ok(table::compared(rows))

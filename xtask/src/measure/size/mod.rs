@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SectionKind};
 use serde::Deserialize;
 
-use crate::build::{self, Arch, Made, Role, workspace_root};
+use crate::build::{self, Arch, Build, Role, workspace_root};
 use table::Column;
 
 /// `cargo xtask size`
@@ -74,7 +74,7 @@ pub fn main(args: Args) -> Result<()> {
             measured.sizes.print(arch, &measured.budget);
         }
         if arch == shown {
-            let peers = peers::found()?;
+            let peers = peers::find_installed()?;
             let programs = table::programs(&measured.columns, &peers);
             if args.markdown {
                 println!("{}", programs.markdown());
@@ -122,17 +122,17 @@ impl Measured {
         let mut columns = Vec::new();
         for name in budget.roles.keys() {
             let roles: Result<Vec<Role>> = name.split('+').map(role).collect();
-            let steps = build::make(arch, &roles?)?.steps;
+            let steps = build::build_with_steps(arch, &roles?)?.steps;
             columns.push(Column {
                 name: name.clone(),
                 steps,
             });
         }
-        let Made {
+        let Build {
             path,
             linked,
             steps,
-        } = build::make(arch, &Role::ALL)?;
+        } = build::build_with_steps(arch, &Role::ALL)?;
         let file = steps.last().map_or(0, |step| step.bytes);
         let sizes = Sizes::measure(file, &linked)
             .with_context(|| format!("cannot read the symbols of {}", path.display()))?;

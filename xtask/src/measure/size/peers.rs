@@ -79,33 +79,37 @@ const KNOWN: [Known; 9] = [
 /// A server installed on this machine.
 pub(crate) struct Peer {
     pub name: &'static str,
-    pub what: &'static str,
+    pub purpose: &'static str,
     /// Size of the program's file in bytes.
     pub file: u64,
     /// Size of the program's file, its plug-ins and all libraries, in bytes.
-    pub all: u64,
+    pub total_bytes: u64,
     /// Number of libraries and plug-ins.
     pub libraries: usize,
 }
 
 /// The known servers that are installed on this machine, smallest first.
-pub(super) fn found() -> Result<Vec<Peer>> {
+pub(super) fn find_installed() -> Result<Vec<Peer>> {
     let is_installed = |path: &&Path| path.is_file();
     let mut peers = Vec::new();
-    for (name, what, places, plugins) in KNOWN {
+    for (name, purpose, places, plugins) in KNOWN {
         if let Some(path) = places.iter().map(Path::new).find(is_installed) {
             let plugins = plugins.iter().map(Path::new).filter(is_installed);
-            let size = weigh(path, plugins)?;
-            peers.push(Peer { name, what, ..size });
+            let size = measure(path, plugins)?;
+            peers.push(Peer {
+                name,
+                purpose,
+                ..size
+            });
         }
     }
-    peers.sort_by_key(|peer| peer.all);
+    peers.sort_by_key(|peer| peer.total_bytes);
     Ok(peers)
 }
 
-/// Measures the program at `path` with its libraries, and with the `plugins` that it loads at run time. Leaves `name` and `what`
+/// Measures the program at `path` with its libraries, and with the `plugins` that it loads at run time. Leaves `name` and `purpose`
 /// empty.
-pub(crate) fn weigh<'a>(path: &'a Path, plugins: impl Iterator<Item = &'a Path>) -> Result<Peer> {
+pub(crate) fn measure<'a>(path: &'a Path, plugins: impl Iterator<Item = &'a Path>) -> Result<Peer> {
     let mut counted = BTreeSet::new();
     for file in std::iter::once(path).chain(plugins) {
         let needs = || format!("cannot list the libraries of {}", file.display());
@@ -120,9 +124,9 @@ pub(crate) fn weigh<'a>(path: &'a Path, plugins: impl Iterator<Item = &'a Path>)
     let len = |path: &PathBuf| Ok(fs::metadata(path)?.len());
     Ok(Peer {
         name: "",
-        what: "",
+        purpose: "",
         file: fs::metadata(path)?.len(),
-        all: counted.iter().map(len).sum::<Result<_>>()?,
+        total_bytes: counted.iter().map(len).sum::<Result<_>>()?,
         libraries: counted.len() - 1,
     })
 }
@@ -135,12 +139,15 @@ mod tests {
     fn each_library_of_a_program_counts_once() -> Result<()> {
         let shell = Path::new("/bin/sh");
         let alone = fs::metadata(shell)?.len();
-        let peer = weigh(shell, std::iter::empty())?;
+        let peer = measure(shell, std::iter::empty())?;
         assert_eq!(peer.file, alone);
         // The C library and the dynamic linker.
-        assert!(peer.libraries >= 2 && peer.all > alone + 1_000_000);
-        let twice = weigh(shell, std::iter::once(shell))?;
-        assert_eq!((twice.all, twice.libraries), (peer.all, peer.libraries));
+        assert!(peer.libraries >= 2 && peer.total_bytes > alone + 1_000_000);
+        let twice = measure(shell, std::iter::once(shell))?;
+        assert_eq!(
+            (twice.total_bytes, twice.libraries),
+            (peer.total_bytes, peer.libraries)
+        );
         Ok(())
     }
 
@@ -152,7 +159,7 @@ mod tests {
         shell[offset.context("/bin/sh does not name libc.so.6")?] = b'x';
         let changed = tempfile::NamedTempFile::new()?;
         fs::write(changed.path(), shell)?;
-        let why = weigh(changed.path(), std::iter::empty()).err();
+        let why = measure(changed.path(), std::iter::empty()).err();
         let why = why.map(|why| why.to_string()).unwrap_or_default();
         assert!(why.contains("xibc.so.6, which was not found"), "{why}");
         Ok(())

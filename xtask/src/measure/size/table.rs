@@ -46,8 +46,8 @@ pub(super) fn programs(columns: &[Column], peers: &[Peer]) -> Table {
         (format!("stowaway: {}", column.name), vec![bytes, 0, bytes])
     });
     let others = peers.iter().map(|peer| {
-        let numbers = vec![peer.file, peer.libraries as u64, peer.all];
-        (format!("{}: {}", peer.name, peer.what), numbers)
+        let numbers = vec![peer.file, peer.libraries as u64, peer.total_bytes];
+        (format!("{}: {}", peer.name, peer.purpose), numbers)
     });
     let mut rows: Vec<(String, Vec<u64>)> = ours.chain(others).collect();
     rows.sort_by_key(|(_, numbers)| numbers.last().copied());
@@ -127,9 +127,9 @@ mod tests {
         };
         let peer = |name, file, all| Peer {
             name,
-            what: "NFS",
+            purpose: "NFS",
             file,
-            all,
+            total_bytes: all,
             libraries: 2,
         };
         let peers = [peer("heavy", 100, 2_000_000), peer("light", 40, 50)];

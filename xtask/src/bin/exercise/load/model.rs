@@ -56,7 +56,7 @@ impl Model {
         let content = Vec::new();
         self.inodes
             .insert(self.inodes_made, Inode { mode, content });
-        self.put(path, Node::File(self.inodes_made));
+        self.insert(path, Node::File(self.inodes_made));
     }
 
     /// The file at `path`.
@@ -69,7 +69,7 @@ impl Model {
     }
 
     /// Adds a node, replacing any node at `path`.
-    pub fn put(&mut self, path: &str, node: Node) {
+    pub fn insert(&mut self, path: &str, node: Node) {
         self.nodes.insert(path.to_owned(), node);
         self.forget_nameless();
     }
@@ -100,7 +100,7 @@ impl Model {
         let moving: Vec<String> = self.nodes.keys().filter(moves).cloned().collect();
         for path in moving {
             if let Some(node) = self.nodes.remove(&path) {
-                self.put(&format!("{to}{}", &path[from.len()..]), node);
+                self.insert(&format!("{to}{}", &path[from.len()..]), node);
             }
         }
     }
@@ -134,11 +134,11 @@ mod tests {
     #[test]
     fn renamed_directory_keeps_its_contents() {
         let mut model = Model::default();
-        model.put("a", Node::Directory);
-        model.put("ab", Node::Fifo);
+        model.insert("a", Node::Directory);
+        model.insert("ab", Node::Fifo);
         model.create("a/file", 0o644);
         let inode = model.get("a/file").cloned();
-        model.put("link", inode.clone().unwrap());
+        model.insert("link", inode.clone().unwrap());
         model.rename("a", "b");
         assert_eq!(model.paths(|_| true), ["ab", "b", "b/file", "link"]);
         assert_eq!(model.get("b/file").cloned(), inode);
@@ -150,7 +150,7 @@ mod tests {
         );
         model.remove("link");
         assert!(model.file("b/file").is_ok());
-        model.put("b/file", Node::Fifo);
+        model.insert("b/file", Node::Fifo);
         assert!(model.inodes.is_empty());
     }
 }

@@ -98,7 +98,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    fn full_path(&self, path: &str) -> PathBuf {
         self.home.join(path)
     }
 
@@ -182,16 +182,16 @@ impl<'a> Worker<'a> {
     /// killed after it created the file and before it stored the verifier in the file's times.
     fn create(&mut self) -> Result<()> {
         let (path, exclusive) = (self.new_path(), self.random.bool());
-        let at = self.at(&path);
+        let full = self.full_path(&path);
         let cut = exclusive.then_some(Errno::EEXIST);
         let whole = self.act("create", &path, cut, || {
             let mut options = File::options();
             options.write(true).create(!exclusive).create_new(exclusive);
-            options.mode(0o640).open(&at).map(drop)
+            options.mode(0o640).open(&full).map(drop)
         })?;
         if !whole {
             // The client sends SETATTR with the mode after a successful exclusive CREATE. This one failed, so the mode is missing.
-            fs::set_permissions(&at, Permissions::from_mode(0o640))?;
+            fs::set_permissions(&full, Permissions::from_mode(0o640))?;
         }
         self.model.create(&path, 0o640);
         let bytes = self.bytes(16 * 1024);
@@ -200,29 +200,31 @@ impl<'a> Worker<'a> {
 
     fn make_directory(&mut self) -> Result<()> {
         let path = self.new_path();
-        let at = self.at(&path);
-        self.act("mkdir", &path, Some(Errno::EEXIST), || fs::create_dir(&at))?;
-        self.model.put(&path, Node::Directory);
+        let full = self.full_path(&path);
+        self.act("mkdir", &path, Some(Errno::EEXIST), || {
+            fs::create_dir(&full)
+        })?;
+        self.model.insert(&path, Node::Directory);
         Ok(())
     }
 
     fn make_symlink(&mut self) -> Result<()> {
         let path = self.new_path();
-        let (at, target) = (self.at(&path), format!("target-of-{path}"));
+        let (full, target) = (self.full_path(&path), format!("target-of-{path}"));
         self.act("symlink", &path, Some(Errno::EEXIST), || {
-            symlink(&target, &at)
+            symlink(&target, &full)
         })?;
-        self.model.put(&path, Node::Symlink(target));
+        self.model.insert(&path, Node::Symlink(target));
         Ok(())
     }
 
     fn make_fifo(&mut self) -> Result<()> {
         let path = self.new_path();
-        let at = self.at(&path);
+        let full = self.full_path(&path);
         self.act("mkfifo", &path, Some(Errno::EEXIST), || {
-            Ok(mkfifo(&at, Mode::S_IRWXU)?)
+            Ok(mkfifo(&full, Mode::S_IRWXU)?)
         })?;
-        self.model.put(&path, Node::Fifo);
+        self.model.insert(&path, Node::Fifo);
         Ok(())
     }
 
@@ -231,15 +233,16 @@ impl<'a> Worker<'a> {
             return self.create();
         };
         let path = self.new_path_for(&from);
-        let (source, at) = (self.at(&from), self.at(&path));
+        let (source, full) = (self.full_path(&from), self.full_path(&path));
         self.act(
             "link",
             &format!("{path} to {from}"),
             Some(Errno::EEXIST),
-            || fs::hard_link(&source, &at),
+            || fs::hard_link(&source, &full),
         )?;
         let node = self.model.get(&from).cloned();
-        self.model.put(&path, node.context("the source is gone")?);
+        self.model
+            .insert(&path, node.context("the source is gone")?);
         Ok(())
     }
 
@@ -251,16 +254,16 @@ impl<'a> Worker<'a> {
         bytes: Vec<u8>,
         options: &mut OpenOptions,
     ) -> Result<()> {
-        let at = self.at(path);
+        let full = self.full_path(path);
         self.act("write", path, None, || {
-            let file = options.write(true).open(&at)?;
+            let file = options.write(true).open(&full)?;
             file.write_all_at(&bytes, offset as u64)?;
             file.sync_all()
         })?;
-        self.wrote(path, offset, &bytes)
+        self.record_write(path, offset, &bytes)
     }
 
-    fn wrote(&mut self, path: &str, offset: usize, bytes: &[u8]) -> Result<()> {
+    fn record_write(&mut self, path: &str, offset: usize, bytes: &[u8]) -> Result<()> {
         let content = &mut self.model.file(path)?.content;
         let end = offset + bytes.len();
         if content.len() < end {
@@ -298,13 +301,13 @@ impl<'a> Worker<'a> {
         };
         let (offset, bytes) = (self.random.usize(..FILE_MAX / 2), self.bytes(8 * 1024));
         let flag = [OFlag::O_DIRECT, OFlag::O_DSYNC][self.random.usize(..2)];
-        let at = self.at(&path);
+        let full = self.full_path(&path);
         self.act("write past the cache", &path, None, || {
             let mut options = File::options();
-            let file = options.write(true).custom_flags(flag.bits()).open(&at)?;
+            let file = options.write(true).custom_flags(flag.bits()).open(&full)?;
             file.write_all_at(&bytes, offset as u64)
         })?;
-        self.wrote(&path, offset, &bytes)
+        self.record_write(&path, offset, &bytes)
     }
 
     /// Unstable WRITEs followed by COMMIT: data that was not committed before a kill must be sent again by the client.
@@ -312,7 +315,7 @@ impl<'a> Worker<'a> {
         let Some(path) = self.any_file() else {
             return self.create();
         };
-        let file = File::options().write(true).open(self.at(&path))?;
+        let file = File::options().write(true).open(self.full_path(&path))?;
         let mut pieces = Vec::new();
         for _ in 0..self.random.usize(2..12) {
             pieces.push((self.random.usize(..FILE_MAX / 2), self.bytes(16 * 1024)));
@@ -331,7 +334,7 @@ impl<'a> Worker<'a> {
             file.sync_data()
         })?;
         for (offset, bytes) in pieces {
-            self.wrote(&path, offset, &bytes)?;
+            self.record_write(&path, offset, &bytes)?;
         }
         Ok(())
     }
@@ -340,9 +343,9 @@ impl<'a> Worker<'a> {
         let Some(path) = self.any_file() else {
             return self.create();
         };
-        let (at, len) = (self.at(&path), self.random.usize(..FILE_MAX / 2));
+        let (full, len) = (self.full_path(&path), self.random.usize(..FILE_MAX / 2));
         self.act("truncate", &path, None, || {
-            File::options().write(true).open(&at)?.set_len(len as u64)
+            File::options().write(true).open(&full)?.set_len(len as u64)
         })?;
         self.model.file(&path)?.content.resize(len, 0);
         Ok(())
@@ -352,9 +355,9 @@ impl<'a> Worker<'a> {
         let Some(path) = self.any_file() else {
             return self.create();
         };
-        let (at, mode) = (self.at(&path), 0o600 | self.random.u32(..0o100));
+        let (full, mode) = (self.full_path(&path), 0o600 | self.random.u32(..0o100));
         self.act("chmod", &path, None, || {
-            fs::set_permissions(&at, Permissions::from_mode(mode))
+            fs::set_permissions(&full, Permissions::from_mode(mode))
         })?;
         self.model.file(&path)?.mode = mode;
         Ok(())
@@ -365,12 +368,12 @@ impl<'a> Worker<'a> {
         let Some(path) = self.any_file() else {
             return self.create();
         };
-        let at = self.at(&path);
+        let full = self.full_path(&path);
         let mut seen = Vec::new();
         self.act("read", &path, None, || {
             let mut options = File::options();
             let flag = OFlag::O_DIRECT.bits();
-            let mut file = options.read(true).custom_flags(flag).open(&at)?;
+            let mut file = options.read(true).custom_flags(flag).open(&full)?;
             file.read_to_end(&mut seen).map(drop)
         })?;
         let expected = &self.model.file(&path)?.content;
@@ -395,7 +398,7 @@ impl<'a> Worker<'a> {
             return self.create();
         };
         let to = self.new_path_for(&from);
-        let (source, target) = (self.at(&from), self.at(&to));
+        let (source, target) = (self.full_path(&from), self.full_path(&to));
         self.act(
             "rename",
             &format!("{from} to {to}"),
@@ -416,7 +419,7 @@ impl<'a> Worker<'a> {
         if same || (self.stay && parent(&from) != parent(&to)) {
             return Ok(());
         }
-        let (source, target) = (self.at(&from), self.at(&to));
+        let (source, target) = (self.full_path(&from), self.full_path(&to));
         self.act(
             "replace",
             &format!("{to} by {from}"),
@@ -431,9 +434,9 @@ impl<'a> Worker<'a> {
         let Some(path) = self.any(|node| *node != Node::Directory) else {
             return self.create();
         };
-        let at = self.at(&path);
+        let full = self.full_path(&path);
         self.act("remove", &path, Some(Errno::ENOENT), || {
-            fs::remove_file(&at)
+            fs::remove_file(&full)
         })?;
         self.model.remove(&path);
         Ok(())
@@ -444,12 +447,14 @@ impl<'a> Worker<'a> {
         let Some(path) = self.any(|node| *node == Node::Directory) else {
             return self.make_directory();
         };
-        let at = self.at(&path);
+        let full = self.full_path(&path);
         if self.model.is_empty(&path) {
-            self.act("rmdir", &path, Some(Errno::ENOENT), || fs::remove_dir(&at))?;
+            self.act("rmdir", &path, Some(Errno::ENOENT), || {
+                fs::remove_dir(&full)
+            })?;
             self.model.remove(&path);
         } else {
-            let refused = fs::remove_dir(&at);
+            let refused = fs::remove_dir(&full);
             ensure!(
                 refused.is_err_and(|e| e.raw_os_error() == Some(Errno::ENOTEMPTY as i32)),
                 "{} removed {path}, which is not empty",

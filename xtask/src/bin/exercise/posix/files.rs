@@ -19,19 +19,19 @@ const MODE: Mode = Mode::from_bits_truncate(0o644);
 /// O_APPEND: each write goes to the current end of the file, even after another descriptor changed it.
 pub fn appending(scene: &Scene) -> Result<()> {
     scene.file("file", b"-")?;
-    let path = scene.at("file");
+    let path = scene.path("file");
     let open = || File::options().append(true).open(&path);
     let (mut first, mut second) = (open()?, open()?);
     for _ in 0..3 {
         first.write_all(b"a")?;
         second.write_all(b"bb")?;
     }
-    scene.gets("two in turns", fs::read_to_string(&path));
+    scene.print_result("two in turns", fs::read_to_string(&path));
     first.write_all_at(b"c", 0).context("pwrite")?;
-    scene.gets("pwrite at 0 appends", fs::read_to_string(&path));
+    scene.print_result("pwrite at 0 appends", fs::read_to_string(&path));
     first.set_len(2)?;
     second.write_all(b"d")?;
-    scene.gets("after another cut it", fs::read_to_string(&path));
+    scene.print_result("after another cut it", fs::read_to_string(&path));
     Ok(())
 }
 
@@ -40,29 +40,29 @@ pub fn file_without_a_name(scene: &Scene) -> Result<()> {
     scene.file("file", b"content")?;
     scene.directory("directory")?;
     scene.file("directory/file", b"content")?;
-    let path = scene.at("file");
+    let path = scene.path("file");
     let mut file = File::options().read(true).write(true).open(&path)?;
-    scene.tries("remove", fs::remove_file(&path));
-    scene.tries("find", fs::metadata(&path));
-    scene.gets("links", file.metadata().map(|of| of.nlink()));
+    scene.print_outcome("remove", fs::remove_file(&path));
+    scene.print_outcome("find", fs::metadata(&path));
+    scene.print_result("links", file.metadata().map(|of| of.nlink()));
     file.write_all_at(b"CON", 0)?;
     let mut content = String::new();
-    scene.gets("read", file.read_to_string(&mut content));
-    scene.shows("content", content);
-    scene.tries("truncate", file.set_len(2));
-    scene.tries("a new one", File::create_new(&path));
-    scene.gets("the old one", file.metadata().map(|of| of.len()));
+    scene.print_result("read", file.read_to_string(&mut content));
+    scene.print_value("content", content);
+    scene.print_outcome("truncate", file.set_len(2));
+    scene.print_outcome("a new one", File::create_new(&path));
+    scene.print_result("the old one", file.metadata().map(|of| of.len()));
     drop(file);
-    scene.tree("closed");
+    scene.print_tree("closed");
 
-    let held = File::open(scene.at("directory/file"))?;
-    fs::remove_file(scene.at("directory/file"))?;
-    scene.tries(
+    let held = File::open(scene.path("directory/file"))?;
+    fs::remove_file(scene.path("directory/file"))?;
+    scene.print_outcome(
         "remove its directory",
-        fs::remove_dir(scene.at("directory")),
+        fs::remove_dir(scene.path("directory")),
     );
     drop(held);
-    scene.tree("closed as well");
+    scene.print_tree("closed as well");
     Ok(())
 }
 
@@ -73,18 +73,18 @@ pub fn renamed_while_open(scene: &Scene) -> Result<()> {
     let file = File::options()
         .read(true)
         .write(true)
-        .open(scene.at("before"))?;
-    let other = File::open(scene.at("target"))?;
-    fs::rename(scene.at("before"), scene.at("target"))?;
-    scene.tries("write", file.write_all_at(b"C", 0));
-    scene.tries("mode", file.set_permissions(Permissions::from_mode(0o640)));
-    scene.gets("content", fs::read_to_string(scene.at("target")));
-    scene.gets("described", file.metadata().map(|of| describe(&of)));
+        .open(scene.path("before"))?;
+    let other = File::open(scene.path("target"))?;
+    fs::rename(scene.path("before"), scene.path("target"))?;
+    scene.print_outcome("write", file.write_all_at(b"C", 0));
+    scene.print_outcome("mode", file.set_permissions(Permissions::from_mode(0o640)));
+    scene.print_result("content", fs::read_to_string(scene.path("target")));
+    scene.print_result("described", file.metadata().map(|of| describe(&of)));
     let mut seen = [0; 5];
-    scene.tries("read the replaced one", other.read_exact_at(&mut seen, 4));
-    scene.shows("it says", seen.escape_ascii());
+    scene.print_outcome("read the replaced one", other.read_exact_at(&mut seen, 4));
+    scene.print_value("it says", seen.escape_ascii());
     drop((file, other));
-    scene.tree("closed");
+    scene.print_tree("closed");
     Ok(())
 }
 
@@ -93,22 +93,22 @@ pub fn exclusive_creation(scene: &Scene) -> Result<()> {
     let new = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR;
     for mode in [0o644, 0o600, 0o444, 0o000, 0o4755, 0o2755, 0o1777] {
         let name = format!("mode-{mode:o}");
-        let made = open(&scene.at(&name), new, Mode::from_bits_truncate(mode));
-        if let Some(made) = scene.tries(format!("make {name}"), made) {
+        let made = open(&scene.path(&name), new, Mode::from_bits_truncate(mode));
+        if let Some(made) = scene.print_outcome(format!("make {name}"), made) {
             let mut made = File::from(made);
-            scene.tries(format!("write {name}"), made.write_all(b"written"));
+            scene.print_outcome(format!("write {name}"), made.write_all(b"written"));
         }
         scene.stat(&name);
-        scene.tries(
+        scene.print_outcome(
             format!("make {name} again"),
-            open(&scene.at(&name), new, MODE),
+            open(&scene.path(&name), new, MODE),
         );
     }
     scene.times("when it is made", &["timed", "."], || {
-        open(&scene.at("timed"), new, MODE)
+        open(&scene.path("timed"), new, MODE)
     })?;
     scene.times("when it is there", &["timed", "."], || {
-        open(&scene.at("timed"), new, MODE)
+        open(&scene.path("timed"), new, MODE)
     })
 }
 
@@ -121,58 +121,61 @@ pub fn read_only_file_through_its_descriptor(scene: &Scene) -> Result<()> {
             .write(true)
             .create_new(true)
             .mode(mode)
-            .open(scene.at(&name));
-        let Some(mut file) = scene.tries(format!("make {name}"), made) else {
+            .open(scene.path(&name));
+        let Some(mut file) = scene.print_outcome(format!("make {name}"), made) else {
             continue;
         };
-        scene.tries(format!("write {name}"), file.write_all(b"written"));
-        scene.tries(format!("sync {name}"), file.sync_all());
-        scene.tries(format!("truncate {name}"), file.set_len(5));
+        scene.print_outcome(format!("write {name}"), file.write_all(b"written"));
+        scene.print_outcome(format!("sync {name}"), file.sync_all());
+        scene.print_outcome(format!("truncate {name}"), file.set_len(5));
         file.rewind()?;
         let mut content = String::new();
-        scene.gets(format!("read {name}"), file.read_to_string(&mut content));
-        scene.shows(format!("content of {name}"), content);
+        scene.print_result(format!("read {name}"), file.read_to_string(&mut content));
+        scene.print_value(format!("content of {name}"), content);
         drop(file);
-        scene.tries(
+        scene.print_outcome(
             format!("open {name} to write"),
-            File::options().write(true).open(scene.at(&name)),
+            File::options().write(true).open(scene.path(&name)),
         );
-        scene.tries(format!("open {name} to read"), File::open(scene.at(&name)));
+        scene.print_outcome(
+            format!("open {name} to read"),
+            File::open(scene.path(&name)),
+        );
         scene.stat(&name);
     }
     scene.file("later", b"before")?;
-    let mut writer = File::options().write(true).open(scene.at("later"))?;
-    let mut reader = File::open(scene.at("later"))?;
-    fs::set_permissions(scene.at("later"), fs::Permissions::from_mode(0o000))?;
-    scene.tries(
+    let mut writer = File::options().write(true).open(scene.path("later"))?;
+    let mut reader = File::open(scene.path("later"))?;
+    fs::set_permissions(scene.path("later"), fs::Permissions::from_mode(0o000))?;
+    scene.print_outcome(
         "write to what is closed to all",
         writer.write_all(b"behind"),
     );
-    scene.tries("sync", writer.sync_all());
+    scene.print_outcome("sync", writer.sync_all());
     let mut content = String::new();
-    scene.gets("read it", reader.read_to_string(&mut content));
-    scene.shows("content", content);
+    scene.print_result("read it", reader.read_to_string(&mut content));
+    scene.print_value("content", content);
     Ok(())
 }
 
 /// rename(2) of a name onto itself or onto another name of the same file does nothing.
 pub fn onto_itself(scene: &Scene) -> Result<()> {
     scene.file("file", b"content")?;
-    fs::hard_link(scene.at("file"), scene.at("link"))?;
+    fs::hard_link(scene.path("file"), scene.path("link"))?;
     scene.directory("other")?;
-    fs::hard_link(scene.at("file"), scene.at("other/link"))?;
+    fs::hard_link(scene.path("file"), scene.path("other/link"))?;
     scene.symlink("nowhere", "symlink")?;
     for name in ["file", "other", "symlink", "missing"] {
-        let same = scene.at(name);
-        scene.tries(format!("{name} onto itself"), fs::rename(&same, &same));
+        let same = scene.path(name);
+        scene.print_outcome(format!("{name} onto itself"), fs::rename(&same, &same));
     }
-    scene.tries(
+    scene.print_outcome(
         "onto its link",
-        fs::rename(scene.at("file"), scene.at("link")),
+        fs::rename(scene.path("file"), scene.path("link")),
     );
-    scene.tries(
+    scene.print_outcome(
         "onto its link elsewhere",
-        fs::rename(scene.at("file"), scene.at("other/link")),
+        fs::rename(scene.path("file"), scene.path("other/link")),
     );
     for name in ["file", "link", "other/link"] {
         scene.stat(name);
@@ -183,7 +186,7 @@ pub fn onto_itself(scene: &Scene) -> Result<()> {
 /// Which calls advance mtime and ctime.
 pub fn times(scene: &Scene) -> Result<()> {
     scene.file("file", b"0123456789")?;
-    let path = scene.at("file");
+    let path = scene.path("file");
     let file = File::options().read(true).write(true).open(&path)?;
     let look = &["file", "."];
     scene.times("write", look, || file.write_all_at(b"x", 3))?;
@@ -207,11 +210,11 @@ pub fn times(scene: &Scene) -> Result<()> {
 
 /// The latest mtime that an NFSv3 client does not round: in the next second, u32::MAX, the client drops the nanoseconds.
 pub fn last_second(scene: &Scene) -> Result<()> {
-    let file = File::create_new(scene.at("file"))?;
+    let file = File::create_new(scene.path("file"))?;
     let last = UNIX_EPOCH + Duration::new((u32::MAX - 1).into(), 999_999_999);
-    scene.tries("set", file.set_times(FileTimes::new().set_modified(last)));
-    let of = fs::metadata(scene.at("file"))?;
-    scene.shows("then", format!("{}.{:09}", of.mtime(), of.mtime_nsec()));
+    scene.print_outcome("set", file.set_times(FileTimes::new().set_modified(last)));
+    let of = fs::metadata(scene.path("file"))?;
+    scene.print_value("then", format!("{}.{:09}", of.mtime(), of.mtime_nsec()));
     Ok(())
 }
 
@@ -219,11 +222,11 @@ pub fn last_second(scene: &Scene) -> Result<()> {
 pub fn targets(scene: &Scene) -> Result<()> {
     for len in [1, 59, 60, 255, 1023, 1024, 4094, 4095, 4096] {
         let name = format!("of-{len}");
-        let link = std::os::unix::fs::symlink("x".repeat(len), scene.at(&name));
-        scene.tries(format!("{len} bytes"), link);
-        let target = fs::read_link(scene.at(&name));
+        let link = std::os::unix::fs::symlink("x".repeat(len), scene.path(&name));
+        scene.print_outcome(format!("{len} bytes"), link);
+        let target = fs::read_link(scene.path(&name));
         let read = target.map(|target| target.as_os_str().len());
-        scene.gets(format!("read {len} bytes"), read);
+        scene.print_result(format!("read {len} bytes"), read);
         scene.stat(&name);
     }
     Ok(())
@@ -237,10 +240,10 @@ pub fn devices(scene: &Scene) -> Result<()> {
         ("large numbers", SFlag::S_IFCHR, 4000, 70_000),
     ] {
         let number = makedev(major, minor);
-        let made = mknod(&scene.at(name), kind, MODE, number);
-        scene.tries(format!("make {name}"), made);
-        let seen = fs::symlink_metadata(scene.at(name)).map(|of| of.rdev());
-        scene.gets(format!("number of {name}"), seen);
+        let made = mknod(&scene.path(name), kind, MODE, number);
+        scene.print_outcome(format!("make {name}"), made);
+        let seen = fs::symlink_metadata(scene.path(name)).map(|of| of.rdev());
+        scene.print_result(format!("number of {name}"), seen);
     }
     Ok(())
 }

@@ -85,8 +85,8 @@ pub fn main(args: Args) -> Result<()> {
 }
 
 fn obey(args: &Args, who: &str, person: &Person, name: &str, law: Law) -> Result<()> {
-    let place = args.directory.join(format!("{who}-{name}"));
-    let scene = Scene::new(format!("{who} {name}"), place, person)?;
+    let directory = args.directory.join(format!("{who}-{name}"));
+    let scene = Scene::new(format!("{who} {name}"), directory, person)?;
     let _acting = person.act()?;
     if let Err(error) = law(&scene) {
         println!("{who} {name}: stopped: {error:#}");

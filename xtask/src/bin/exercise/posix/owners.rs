@@ -15,7 +15,7 @@ const MODES: [u32; 13] = [
     0o000, 0o400, 0o200, 0o100, 0o040, 0o020, 0o010, 0o004, 0o002, 0o001, 0o070, 0o707, 0o777,
 ];
 
-fn give(path: &Path, person: &Person, mode: u32) -> Result<()> {
+fn set_owner_and_mode(path: &Path, person: &Person, mode: u32) -> Result<()> {
     chown(path, Some(person.id), person.groups.first().copied())?;
     Ok(fs::set_permissions(path, Permissions::from_mode(mode))?)
 }
@@ -25,7 +25,7 @@ fn yes_or_error<T>(outcome: std::io::Result<T>) -> String {
 }
 
 /// The rights that access(2) reports, as in `r-x`.
-fn said(path: &Path) -> String {
+fn reported_access(path: &Path) -> String {
     [
         ('r', AccessFlags::R_OK),
         ('w', AccessFlags::W_OK),
@@ -45,14 +45,14 @@ fn said(path: &Path) -> String {
 /// access(2), read, write and truncate of the owner's file, for each mode and user.
 pub fn access_to_files(scene: &Scene) -> Result<()> {
     scene.file("file", b"content")?;
-    let path = scene.at("file");
+    let path = scene.path("file");
     for mode in MODES {
-        give(&path, &OWNER, mode)?;
+        set_owner_and_mode(&path, &OWNER, mode)?;
         for person in ALL {
-            let line = person.does(|| {
+            let line = person.run_as(|| {
                 format!(
                     "{}, read {}, write {}, truncate {}",
-                    said(&path),
+                    reported_access(&path),
                     yes_or_error(fs::read(&path)),
                     yes_or_error(
                         File::options()
@@ -63,7 +63,7 @@ pub fn access_to_files(scene: &Scene) -> Result<()> {
                     yes_or_error(nix::unistd::truncate(&path, 7).map_err(Into::into)),
                 )
             })?;
-            scene.shows(format!("{mode:03o} for {}", person.name), line);
+            scene.print_value(format!("{mode:03o} for {}", person.name), line);
         }
     }
     Ok(())
@@ -73,22 +73,22 @@ pub fn access_to_files(scene: &Scene) -> Result<()> {
 pub fn access_to_directories(scene: &Scene) -> Result<()> {
     scene.directory("directory")?;
     scene.file("directory/inside", b"content")?;
-    let path = scene.at("directory");
+    let path = scene.path("directory");
     for mode in MODES {
-        give(&path, &OWNER, mode)?;
+        set_owner_and_mode(&path, &OWNER, mode)?;
         for person in ALL {
-            let line = person.does(|| {
+            let line = person.run_as(|| {
                 let new = path.join("new");
                 format!(
                     "{}, list {}, find {}, make {}, remove {}",
-                    said(&path),
+                    reported_access(&path),
                     yes_or_error(fs::read_dir(&path)),
                     yes_or_error(fs::metadata(path.join("inside"))),
                     yes_or_error(File::create_new(&new)),
                     yes_or_error(fs::remove_file(&new)),
                 )
             })?;
-            scene.shows(format!("{mode:03o} for {}", person.name), line);
+            scene.print_value(format!("{mode:03o} for {}", person.name), line);
         }
     }
     Ok(())
@@ -101,10 +101,11 @@ pub fn changing_modes(scene: &Scene) -> Result<()> {
     for name in ["file", "directory"] {
         for person in ALL {
             for mode in [0o700, 0o2770, 0o4711, 0o1777] {
-                give(&scene.at(name), &OWNER, 0o644)?;
-                let outcome = person
-                    .does(|| fs::set_permissions(scene.at(name), Permissions::from_mode(mode)))?;
-                scene.tries_on(
+                set_owner_and_mode(&scene.path(name), &OWNER, 0o644)?;
+                let outcome = person.run_as(|| {
+                    fs::set_permissions(scene.path(name), Permissions::from_mode(mode))
+                })?;
+                scene.print_outcome_on(
                     name,
                     format!("{} makes {name} {mode:04o}", person.name),
                     outcome,
@@ -114,11 +115,11 @@ pub fn changing_modes(scene: &Scene) -> Result<()> {
     }
     // chmod drops the setgid bit if the file's group is not one of the caller's groups.
     for name in ["file", "directory"] {
-        give(&scene.at(name), &OWNER, 0o644)?;
-        chown(scene.at(name), None, Some(OTHER.id))?;
-        let outcome =
-            OWNER.does(|| fs::set_permissions(scene.at(name), Permissions::from_mode(0o2755)))?;
-        scene.tries_on(
+        set_owner_and_mode(&scene.path(name), &OWNER, 0o644)?;
+        chown(scene.path(name), None, Some(OTHER.id))?;
+        let outcome = OWNER
+            .run_as(|| fs::set_permissions(scene.path(name), Permissions::from_mode(0o2755)))?;
+        scene.print_outcome_on(
             name,
             format!("owner makes {name} of another group 2755"),
             outcome,
@@ -130,7 +131,7 @@ pub fn changing_modes(scene: &Scene) -> Result<()> {
 /// Only root may change the owner; the owner may change the group to another of its own groups.
 pub fn changing_owners(scene: &Scene) -> Result<()> {
     scene.file("file", b"")?;
-    let path = scene.at("file");
+    let path = scene.path("file");
     for person in ALL {
         for (words, user, group) in [
             ("to another", Some(OTHER.id), None),
@@ -146,9 +147,9 @@ pub fn changing_owners(scene: &Scene) -> Result<()> {
                     // Skipped: chown(-1, -1) changes no owner, and the kernel does not ask the file system whether the call is allowed.
                     continue;
                 }
-                give(&path, &OWNER, mode)?;
-                let outcome = person.does(|| chown(&path, user, group))?;
-                scene.tries_on(
+                set_owner_and_mode(&path, &OWNER, mode)?;
+                let outcome = person.run_as(|| chown(&path, user, group))?;
+                scene.print_outcome_on(
                     "file",
                     format!("{} gives {mode:04o} {words}", person.name),
                     outcome,
@@ -162,7 +163,7 @@ pub fn changing_owners(scene: &Scene) -> Result<()> {
 /// A write clears the setuid bit, and the setgid bit of an executable file.
 pub fn special_bits(scene: &Scene) -> Result<()> {
     scene.file("file", b"content")?;
-    let path = scene.at("file");
+    let path = scene.path("file");
     for person in [&ROOT, &OWNER, &OTHER] {
         for mode in [0o6777, 0o4777, 0o2777, 0o2767, 0o6666] {
             type Act = fn(&Path) -> std::io::Result<()>;
@@ -185,9 +186,9 @@ pub fn special_bits(scene: &Scene) -> Result<()> {
             ];
             for (word, act) in acts {
                 fs::write(&path, b"content")?;
-                give(&path, &OWNER, mode)?;
-                let outcome = person.does(|| act(&path))?;
-                scene.tries_on(
+                set_owner_and_mode(&path, &OWNER, mode)?;
+                let outcome = person.run_as(|| act(&path))?;
+                scene.print_outcome_on(
                     "file",
                     format!("{} {word} {mode:04o}", person.name),
                     outcome,
@@ -202,14 +203,14 @@ pub fn special_bits(scene: &Scene) -> Result<()> {
 pub fn inherited_groups(scene: &Scene) -> Result<()> {
     for (name, mode) in [("plain", 0o777), ("setgid", 0o2777), ("sticky", 0o1777)] {
         scene.directory(name)?;
-        give(&scene.at(name), &OWNER, mode)?;
-        chown(scene.at(name), None, Some(CLUB))?;
-        fs::set_permissions(scene.at(name), Permissions::from_mode(mode))?;
+        set_owner_and_mode(&scene.path(name), &OWNER, mode)?;
+        chown(scene.path(name), None, Some(CLUB))?;
+        fs::set_permissions(scene.path(name), Permissions::from_mode(mode))?;
         for person in ALL {
             let file = format!("{name}/file-{}", person.name);
             let directory = format!("{name}/directory-{}", person.name);
             let link = format!("{name}/link-{}", person.name);
-            let made = person.does(|| -> Result<()> {
+            let made = person.run_as(|| -> Result<()> {
                 scene.file(&file, b"")?;
                 scene.directory(&directory)?;
                 scene.symlink("x", &link)
@@ -227,7 +228,7 @@ pub fn inherited_groups(scene: &Scene) -> Result<()> {
 pub fn sticky_directories(scene: &Scene) -> Result<()> {
     for (holder, whose) in [(&ROOT, "root's"), (&OWNER, "the owner's")] {
         let inner = scene.inner(whose)?;
-        give(&inner.at(""), holder, 0o1777)?;
+        set_owner_and_mode(&inner.path(""), holder, 0o1777)?;
         for person in ALL {
             for (what, target) in [
                 ("remove", None),
@@ -235,26 +236,26 @@ pub fn sticky_directories(scene: &Scene) -> Result<()> {
                 ("replace", Some("own")),
             ] {
                 inner.file("file", b"member's")?;
-                give(&inner.at("file"), &MEMBER, 0o666)?;
+                set_owner_and_mode(&inner.path("file"), &MEMBER, 0o666)?;
                 inner.file("own", b"own")?;
-                give(&inner.at("own"), person, 0o666)?;
-                let outcome = person.does(|| match (what, target) {
-                    ("replace", Some(target)) => fs::rename(inner.at(target), inner.at("file")),
-                    (_, Some(target)) => fs::rename(inner.at("file"), inner.at(target)),
-                    _ => fs::remove_file(inner.at("file")),
+                set_owner_and_mode(&inner.path("own"), person, 0o666)?;
+                let outcome = person.run_as(|| match (what, target) {
+                    ("replace", Some(target)) => fs::rename(inner.path(target), inner.path("file")),
+                    (_, Some(target)) => fs::rename(inner.path("file"), inner.path(target)),
+                    _ => fs::remove_file(inner.path("file")),
                 })?;
-                inner.tries(format!("{} may {what} member's", person.name), outcome);
-                inner.tree("leaves");
+                inner.print_outcome(format!("{} may {what} member's", person.name), outcome);
+                inner.print_tree("leaves");
                 for name in ["file", "own", "new"] {
                     // Some of these do not exist, depending on which call was allowed.
-                    let _ = fs::remove_file(inner.at(name));
+                    let _ = fs::remove_file(inner.path(name));
                 }
             }
-            let directory = inner.at("directory");
+            let directory = inner.path("directory");
             fs::create_dir(&directory)?;
-            give(&directory, &MEMBER, 0o777)?;
-            let outcome = person.does(|| fs::remove_dir(&directory))?;
-            inner.tries(
+            set_owner_and_mode(&directory, &MEMBER, 0o777)?;
+            let outcome = person.run_as(|| fs::remove_dir(&directory))?;
+            inner.print_outcome(
                 format!("{} may remove member's directory", person.name),
                 outcome,
             );
@@ -269,22 +270,22 @@ pub fn descriptors_outlive_permission(scene: &Scene) -> Result<()> {
     for person in ALL {
         let name = format!("of-{}", person.name);
         scene.file(&name, b"content")?;
-        let path = scene.at(&name);
-        give(&path, &OWNER, 0o666)?;
-        let opened = person.does(|| File::options().read(true).write(true).open(&path))?;
+        let path = scene.path(&name);
+        set_owner_and_mode(&path, &OWNER, 0o666)?;
+        let opened = person.run_as(|| File::options().read(true).write(true).open(&path))?;
         let mut file = opened?;
-        give(&path, &OWNER, 0o000)?;
-        let (written, synced, read) = person.does(|| {
+        set_owner_and_mode(&path, &OWNER, 0o000)?;
+        let (written, synced, read) = person.run_as(|| {
             let written = file.write_all(b"CON");
             let synced = file.sync_all();
             let mut rest = String::new();
             let read = file.read_to_string(&mut rest).map(|_| rest);
             (written, synced, read)
         })?;
-        scene.tries(format!("{} writes after chmod", person.name), written);
-        scene.tries(format!("{} syncs", person.name), synced);
-        scene.gets(format!("{} reads", person.name), read);
-        scene.gets(format!("{} left", person.name), fs::read_to_string(&path));
+        scene.print_outcome(format!("{} writes after chmod", person.name), written);
+        scene.print_outcome(format!("{} syncs", person.name), synced);
+        scene.print_result(format!("{} reads", person.name), read);
+        scene.print_result(format!("{} left", person.name), fs::read_to_string(&path));
     }
     Ok(())
 }
@@ -294,29 +295,32 @@ pub fn paths_that_may_not_be_searched(scene: &Scene) -> Result<()> {
     scene.directory("outer")?;
     scene.directory("outer/inner")?;
     scene.file("outer/inner/file", b"content")?;
-    fs::set_permissions(scene.at("outer/inner"), Permissions::from_mode(0o777))?;
-    fs::set_permissions(scene.at("outer/inner/file"), Permissions::from_mode(0o666))?;
+    fs::set_permissions(scene.path("outer/inner"), Permissions::from_mode(0o777))?;
+    fs::set_permissions(
+        scene.path("outer/inner/file"),
+        Permissions::from_mode(0o666),
+    )?;
     for mode in [0o700, 0o744, 0o711] {
-        give(&scene.at("outer"), &OWNER, mode)?;
+        set_owner_and_mode(&scene.path("outer"), &OWNER, mode)?;
         for person in ALL {
-            let file = scene.at("outer/inner/file");
-            let line = person.does(|| {
+            let file = scene.path("outer/inner/file");
+            let line = person.run_as(|| {
                 format!(
                     "find {}, write {}, list {}, mkdir {}, rename {}, link {}",
                     yes_or_error(fs::metadata(&file)),
                     yes_or_error(fs::write(&file, b"content")),
-                    yes_or_error(fs::read_dir(scene.at("outer"))),
-                    yes_or_error(fs::create_dir(scene.at("outer/inner/new"))),
+                    yes_or_error(fs::read_dir(scene.path("outer"))),
+                    yes_or_error(fs::create_dir(scene.path("outer/inner/new"))),
                     yes_or_error(fs::rename(
-                        scene.at("outer/inner/new"),
-                        scene.at("outer/inner/other")
+                        scene.path("outer/inner/new"),
+                        scene.path("outer/inner/other")
                     )),
-                    yes_or_error(fs::hard_link(&file, scene.at("outer/inner/link"))),
+                    yes_or_error(fs::hard_link(&file, scene.path("outer/inner/link"))),
                 )
             })?;
-            scene.shows(format!("{mode:03o} for {}", person.name), line);
-            let _ = fs::remove_dir(scene.at("outer/inner/other"));
-            let _ = fs::remove_file(scene.at("outer/inner/link"));
+            scene.print_value(format!("{mode:03o} for {}", person.name), line);
+            let _ = fs::remove_dir(scene.path("outer/inner/other"));
+            let _ = fs::remove_file(scene.path("outer/inner/link"));
         }
     }
     Ok(())

@@ -48,7 +48,7 @@ impl Person {
     }
 
     /// Runs `work` as this user.
-    pub fn does<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+    pub fn run_as<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
         let _acting = self.act()?;
         Ok(work())
     }

@@ -22,79 +22,84 @@ const TICK: Duration = Duration::from_millis(25);
 /// The directory of one law, and the title of its lines.
 pub struct Scene {
     title: String,
-    place: PathBuf,
+    directory: PathBuf,
 }
 
 impl Scene {
-    /// Creates the directory `place`, owned by `person`.
-    pub fn new(title: String, place: PathBuf, person: &Person) -> Result<Self> {
-        fs::create_dir(&place).with_context(|| format!("cannot make {}", place.display()))?;
-        chown(&place, Some(person.id), person.groups.first().copied())?;
-        Ok(Self { title, place })
+    /// Creates the directory at `directory`, owned by `person`.
+    pub fn new(title: String, directory: PathBuf, person: &Person) -> Result<Self> {
+        fs::create_dir(&directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        chown(&directory, Some(person.id), person.groups.first().copied())?;
+        Ok(Self { title, directory })
     }
 
     /// The path of `name` in the law's directory.
-    pub fn at(&self, name: impl AsRef<OsStr>) -> PathBuf {
-        self.place.join(Path::new(name.as_ref()))
+    pub fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
+        self.directory.join(Path::new(name.as_ref()))
     }
 
     /// A scene in a new subdirectory.
     pub fn inner(&self, name: &str) -> Result<Self> {
-        let place = self.at(name);
-        fs::create_dir(&place).with_context(|| format!("cannot make {name}"))?;
+        let directory = self.path(name);
+        fs::create_dir(&directory).with_context(|| format!("cannot make {name}"))?;
         let title = format!("{}: {name}", self.title);
-        Ok(Self { title, place })
+        Ok(Self { title, directory })
     }
 
     /// Creates a file with mode 0644.
     pub fn file(&self, name: &str, content: &[u8]) -> Result<()> {
-        fs::write(self.at(name), content).with_context(|| format!("cannot make {name}"))
+        fs::write(self.path(name), content).with_context(|| format!("cannot make {name}"))
     }
 
     /// Creates a directory with mode 0755.
     pub fn directory(&self, name: &str) -> Result<()> {
-        fs::create_dir(self.at(name)).with_context(|| format!("cannot make {name}"))
+        fs::create_dir(self.path(name)).with_context(|| format!("cannot make {name}"))
     }
 
     /// Creates a symbolic link.
     pub fn symlink(&self, target: &str, name: &str) -> Result<()> {
-        std::os::unix::fs::symlink(target, self.at(name))
+        std::os::unix::fs::symlink(target, self.path(name))
             .with_context(|| format!("cannot make {name}"))
     }
 
     /// Prints a line with a value.
-    pub fn shows(&self, what: impl Display, value: impl Display) {
+    pub fn print_value(&self, what: impl Display, value: impl Display) {
         println!("{}: {what}: {value}", self.title);
     }
 
     /// Prints a line with `ok` or the name of the error; returns the value.
-    pub fn tries<T, E: Into<io::Error>>(
+    pub fn print_outcome<T, E: Into<io::Error>>(
         &self,
         what: impl Display,
         outcome: Result<T, E>,
     ) -> Option<T> {
         match outcome {
             Ok(value) => {
-                self.shows(what, "ok");
+                self.print_value(what, "ok");
                 Some(value)
             }
             Err(error) => {
-                self.shows(what, name_of(&error.into()));
+                self.print_value(what, name_of(&error.into()));
                 None
             }
         }
     }
 
     /// Prints a line with the value or the name of the error.
-    pub fn gets<T: Display, E: Into<io::Error>>(&self, what: impl Display, outcome: Result<T, E>) {
+    pub fn print_result<T: Display, E: Into<io::Error>>(
+        &self,
+        what: impl Display,
+        outcome: Result<T, E>,
+    ) {
         match outcome {
-            Ok(value) => self.shows(what, value),
-            Err(error) => self.shows(what, name_of(&error.into())),
+            Ok(value) => self.print_value(what, value),
+            Err(error) => self.print_value(what, name_of(&error.into())),
         }
     }
 
     /// Prints a line with `ok` or the name of the error, followed by the attributes of `name` after the call.
-    pub fn tries_on<T, E: Into<io::Error>>(
+    pub fn print_outcome_on<T, E: Into<io::Error>>(
         &self,
         name: &str,
         what: impl Display,
@@ -102,32 +107,35 @@ impl Scene {
     ) {
         let outcome = outcome.map_or_else(|e| name_of(&e.into()), |_| "ok".to_owned());
         let there =
-            fs::symlink_metadata(self.at(name)).map_or_else(|e| name_of(&e), |of| describe(&of));
-        self.shows(what, format!("{outcome}, then {there}"));
+            fs::symlink_metadata(self.path(name)).map_or_else(|e| name_of(&e), |of| describe(&of));
+        self.print_value(what, format!("{outcome}, then {there}"));
     }
 
     /// Prints a line with the attributes of `name` (lstat).
     pub fn stat(&self, name: &str) {
-        self.gets(
+        self.print_result(
             format!("stat {name}"),
-            fs::symlink_metadata(self.at(name)).map(|of| describe(&of)),
+            fs::symlink_metadata(self.path(name)).map(|of| describe(&of)),
         );
     }
 
     /// Prints a line that lists the directory recursively: type and size of each object, and the target of a symbolic link.
-    pub fn tree(&self, what: impl Display) {
+    pub fn print_tree(&self, what: impl Display) {
         let mut found = Vec::new();
-        for entry in WalkDir::new(&self.place).min_depth(1).sort_by_file_name() {
+        for entry in WalkDir::new(&self.directory)
+            .min_depth(1)
+            .sort_by_file_name()
+        {
             found.push(match entry {
                 Ok(entry) => self.entry(entry.path()),
                 Err(error) => error.io_error().map_or_else(|| "?".into(), name_of),
             });
         }
-        self.shows(what, format!("[{}]", found.join(" ")));
+        self.print_value(what, format!("[{}]", found.join(" ")));
     }
 
     fn entry(&self, path: &Path) -> String {
-        let name = path.strip_prefix(&self.place).unwrap_or(path);
+        let name = path.strip_prefix(&self.directory).unwrap_or(path);
         let name = name.as_os_str().as_bytes().escape_ascii();
         match fs::symlink_metadata(path) {
             Ok(of) if of.is_dir() => format!("{name}/"),
@@ -149,16 +157,19 @@ impl Scene {
         act: impl FnOnce() -> Result<T, E>,
     ) -> Result<()> {
         // New files are compared with a probe file, because their timestamps come from the file system's clock, not from ours.
-        let probe = self.at("probe");
+        let probe = self.path("probe");
         fs::write(&probe, b"").context("cannot make the probe")?;
         let start = Stamp::of(&probe).context("the probe is gone")?;
         fs::remove_file(&probe).context("cannot remove the probe")?;
-        let before: Vec<_> = names.iter().map(|name| Stamp::of(&self.at(name))).collect();
+        let before: Vec<_> = names
+            .iter()
+            .map(|name| Stamp::of(&self.path(name)))
+            .collect();
         sleep(TICK);
         let outcome = act().map_or_else(|e| name_of(&e.into()), |_| "ok".to_owned());
         let mut line = outcome;
         for (name, before) in names.iter().zip(before) {
-            let change = match (before, Stamp::of(&self.at(name))) {
+            let change = match (before, Stamp::of(&self.path(name))) {
                 (Some(before), Some(after)) => after.since(&before),
                 (None, Some(after)) => format!("new {}", after.since(&start)),
                 (Some(_), None) => "gone".to_owned(),
@@ -166,7 +177,7 @@ impl Scene {
             };
             line += &format!(", {name} {change}");
         }
-        self.shows(what, line);
+        self.print_value(what, line);
         Ok(())
     }
 }

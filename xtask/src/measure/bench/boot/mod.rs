@@ -16,12 +16,12 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use super::frame::Frame;
-use super::ground::{BIG, STAMP_STEP};
 use super::load::{Load, Refill};
-use super::measure::{Cost, Spread, settled};
+use super::measure::{Cost, Spread, read_stable_cpu};
 use super::nfs::connection::Connection;
 use super::nfs::workload::read_through;
 use super::table::verdict;
+use super::workspace::{BIG, STAMP_STEP};
 use super::{Common, existing};
 use crate::build::{self, Arch};
 use crate::clients::nfs::nfs3::GETATTR3res;
@@ -114,7 +114,7 @@ impl Row {
 
 /// Measures boots, rates, and the machine at rest.
 pub fn main(args: &Args) -> Result<()> {
-    setup::need(&[Package::QEMU, Package::IPROUTE2, Package::XORRISO])?;
+    setup::install_packages(&[Package::QEMU, Package::IPROUTE2, Package::XORRISO])?;
     let file = match &args.ours {
         Some(file) => existing(file)?,
         None => build::build(Arch::X86_64)?,
@@ -160,13 +160,13 @@ fn first_answer(machine: &Bare, host: Ipv4Addr) -> Result<Duration> {
     loop {
         let answered =
             Client::connect(address).and_then(|mut client| client.call(&Call::null()).map(drop));
-        let took = machine.began.elapsed();
+        let took = machine.started_at.elapsed();
         match answered {
             Ok(()) => return Ok(took),
             Err(error) if took > TIME_MAX => {
                 return Err(error.context(format!(
                     "the machine does not answer within {TIME_MAX:?}; its console:\n{}",
-                    machine.said()
+                    machine.console()
                 )));
             }
             Err(_) => sleep(Duration::from_micros(200)),
@@ -196,23 +196,25 @@ fn boots(frame: &mut Frame<'_>, file: &Path, init: &[u8], rounds: u32) -> Result
     let mut times = [const { Vec::new() }; 4];
     // Round 0 fills caches and does not count.
     for round in 0..=rounds {
-        frame.progress.say(format!("boot {round} of {rounds}"));
+        frame
+            .progress
+            .set_message(format!("boot {round} of {rounds}"));
         let mut took = Vec::new();
         let mut machine = Bare::start(Options {
             file: Some(&floor),
             ..Options::default()
         })?;
         let status = machine.wait_for_end()?;
-        took.push(machine.began.elapsed());
+        took.push(machine.started_at.elapsed());
         ensure!(status.code() == Some(1), "the floor ended with {status}");
         for (words, linux, line) in ways {
             let machine = Bare::start(Options {
-                words,
+                boot_arguments: words,
                 linux,
                 file: linux.is_none().then_some(file),
                 ..Options::default()
             })?;
-            while !machine.said().contains(line) && machine.began.elapsed() < TIME_MAX {
+            while !machine.console().contains(line) && machine.started_at.elapsed() < TIME_MAX {
                 sleep(Duration::from_micros(200));
             }
             took.push(first_answer(&machine, Ipv4Addr::LOCALHOST)?);
@@ -239,13 +241,13 @@ fn boots(frame: &mut Frame<'_>, file: &Path, init: &[u8], rounds: u32) -> Result
 }
 
 /// A machine that exports an image, and a client that reads from it.
-struct Asked {
+struct ReadBench {
     machine: Bare,
     load: Load<Connection>,
     big: Vec<u8>,
 }
 
-impl Asked {
+impl ReadBench {
     /// Waits until the machine serves, and looks up the large file of the export `path`.
     fn new(machine: Bare, host: Ipv4Addr, path: &str) -> Result<Self> {
         first_answer(&machine, host)?;
@@ -263,8 +265,8 @@ impl Asked {
     fn turn(&mut self, bytes: u64) -> Result<[Cost; 2]> {
         const COUNT: u64 = 2000;
         let (pid, load, big) = (self.machine.pid(), &mut self.load, &self.big);
-        let read = Cost::of(&[pid], || read_through(load, big, 0, bytes, READ_BYTES))?;
-        let attr = Cost::of(&[pid], || {
+        let read = Cost::measure(&[pid], || read_through(load, big, 0, bytes, READ_BYTES))?;
+        let attr = Cost::measure(&[pid], || {
             let check = |_, results: &[u8]| ok(read_results::<GETATTR3res>(results)?).map(drop);
             load.run(COUNT, Refill::Batch(1), |_| Call::get_attr(big), check)?;
             Ok(COUNT)
@@ -311,7 +313,7 @@ fn rates(frame: &mut Frame<'_>, file: &Path, rounds: u32) -> Result<Vec<Row>> {
             false,
         ),
     ] {
-        frame.progress.say(titles[0].to_owned());
+        frame.progress.set_message(titles[0].to_owned());
         let network = Namespace::new()?;
         let words = match has_tap {
             true => "ip=192.0.2.1/24",
@@ -320,7 +322,7 @@ fn rates(frame: &mut Frame<'_>, file: &Path, rounds: u32) -> Result<Vec<Row>> {
         let more = ["-m", "128"];
         let tap = tap("tap0");
         let options = Options {
-            words,
+            boot_arguments: words,
             module: (!is_disk).then_some(&*image),
             more: if is_disk { &disk } else { &more },
             file: Some(file),
@@ -335,7 +337,7 @@ fn rates(frame: &mut Frame<'_>, file: &Path, rounds: u32) -> Result<Vec<Row>> {
                 ip("link set tap0 up")?;
             }
             let host = if has_tap { HOST } else { Ipv4Addr::LOCALHOST };
-            Asked::new(Bare::start(options)?, host, path)
+            ReadBench::new(Bare::start(options)?, host, path)
         })?;
         let mut costs = [const { Vec::new() }; 2];
         for round in 0..=rounds {
@@ -364,9 +366,9 @@ fn rates(frame: &mut Frame<'_>, file: &Path, rounds: u32) -> Result<Vec<Row>> {
 /// CPU time of a machine without requests.
 fn at_rest(frame: &mut Frame<'_>, file: &Path) -> Result<Row> {
     const SECONDS: u32 = 5;
-    frame.progress.say("at rest".to_owned());
+    frame.progress.set_message("at rest".to_owned());
     let mut machine = Bare::start(Options {
-        words: "export=/ram ip=10.0.2.15/24",
+        boot_arguments: "export=/ram ip=10.0.2.15/24",
         file: Some(file),
         ..Options::default()
     })?;
@@ -376,9 +378,9 @@ fn at_rest(frame: &mut Frame<'_>, file: &Path) -> Result<Row> {
     sleep(Duration::from_secs(3));
     let mut shares = Vec::new();
     for _ in 0..3 {
-        let (before, start) = (settled(machine.pid())?, Instant::now());
+        let (before, start) = (read_stable_cpu(machine.pid())?, Instant::now());
         sleep(Duration::from_secs(1) * SECONDS);
-        let used = settled(machine.pid())? - before;
+        let used = read_stable_cpu(machine.pid())? - before;
         shares.push(used.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0);
     }
     Ok(Row::new("at rest, in five seconds", "% of a processor", shares)?.at_most(IDLE_PERCENT))
@@ -387,10 +389,10 @@ fn at_rest(frame: &mut Frame<'_>, file: &Path) -> Result<Row> {
 /// The least memory with which a machine serves.
 fn memory(frame: &mut Frame<'_>, file: &Path) -> Result<Row> {
     for size in MEMORY_MIB..64 {
-        frame.progress.say(format!("with {size} MiB"));
+        frame.progress.set_message(format!("with {size} MiB"));
         let mib = size.to_string();
         let mut machine = Bare::start(Options {
-            words: "export=/ram ip=10.0.2.15/24",
+            boot_arguments: "export=/ram ip=10.0.2.15/24",
             more: &["-m", &mib],
             file: Some(file),
             ..Options::default()

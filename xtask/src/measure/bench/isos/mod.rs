@@ -1,7 +1,7 @@
 //! `cargo xtask bench isos`: what is inside an image beside plain files and directories of the same bytes, asked of the
 //! same server over NFS, and over SFTP through a socketpair and pipes.
 
-mod ground;
+mod images;
 mod workload;
 
 use std::path::Path;
@@ -9,12 +9,12 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::frame::Frame;
-use super::ground::{Ground, Scale};
 use super::sftp::server::{Program, Server as Session, Transport};
+use super::workspace::{Scale, Workspace};
 use super::{BEFORE, Common, built};
 use crate::machines::server::{Server, ServerOptions};
 use crate::setup::{self, Package};
-use ground::Images;
+use images::Images;
 use workload::{Peers, Workload};
 
 /// `cargo xtask bench isos`
@@ -26,7 +26,7 @@ pub struct Args {
 
 /// Measures.
 pub fn main(args: &Args) -> Result<()> {
-    setup::need(&[Package::XORRISO])?;
+    setup::install_packages(&[Package::XORRISO])?;
     let ours = built()?;
 
     let mut frame = Frame::new("isos", ["inside", "plain"], &args.common, [15, 31])?;
@@ -37,13 +37,13 @@ pub fn main(args: &Args) -> Result<()> {
         crowd_count: 0,
         ..Scale::QUICK
     };
-    frame.progress.say("making images");
+    frame.progress.set_message("making images");
     // Before the tmpfs, so that it lies on a disk.
-    let cold = ground::Cold::new()?;
-    let ground = Ground::in_memory(scale)?;
-    let images = Images::new(&ground, cold)?;
+    let cold = images::Cold::new()?;
+    let workspace = Workspace::in_memory(scale)?;
+    let images = Images::new(&workspace, cold)?;
     let start = |name, file: &Path| {
-        let program = Program::new(name, file, &ground)?;
+        let program = Program::new(name, file, &workspace)?;
         let server = Server::start(ServerOptions {
             file: Some(file.to_path_buf()),
             exports: images.exports(),
@@ -53,7 +53,7 @@ pub fn main(args: &Args) -> Result<()> {
             .into_iter()
             .map(|transport| {
                 let mut session = Session::start(&program, transport)?;
-                session.load.begin()?;
+                session.load.negotiate()?;
                 Ok(session)
             })
             .collect::<Result<Vec<_>>>()?;
@@ -72,16 +72,16 @@ pub fn main(args: &Args) -> Result<()> {
         };
         cost.map(Some)
     })?;
-    peers.end()?;
+    peers.stop()?;
     if let Some((_, before)) = before {
-        before.end()?;
+        before.stop()?;
     }
     frame.finish(&[
         "in the page cache, on a tmpfs, but for LOOKUP from the disk; of LOOKUP 5 rounds at most",
         "READ: plain are the same bytes of the image's file, so that both sides touch the same pages; with 'source' they",
         &format!(
             "are those of the file that it was made of, and begin {} bytes later in a page",
-            images.place()? % 4096
+            images.large_file_offset()? % 4096
         ),
     ])
 }

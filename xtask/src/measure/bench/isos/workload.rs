@@ -4,11 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::ground::{ALL, COLD, DIRECTORIES, Images, SMALL_COUNT};
-use crate::clients::nfs::{Call, Client, found};
+use super::images::{ALL, COLD, DIRECTORIES, Images, SMALL_COUNT};
+use crate::clients::nfs::{Call, Client, parse_lookup};
 use crate::machines::server::Server;
 use crate::measure::bench::frame;
-use crate::measure::bench::ground::{BIG, crowd_name};
 use crate::measure::bench::load::Load;
 use crate::measure::bench::measure::Cost;
 use crate::measure::bench::nfs::connection::{BATCH, Connection};
@@ -16,7 +15,8 @@ use crate::measure::bench::nfs::workload as nfs;
 use crate::measure::bench::sftp::server::{Server as Session, Transport};
 use crate::measure::bench::sftp::session::DEPTH;
 use crate::measure::bench::sftp::workload as sftp;
-use crate::measure::bench::table::{Aim, Of, Subject, Unit, What};
+use crate::measure::bench::table::{Aim, Metric, Reference, Subject, Unit};
+use crate::measure::bench::workspace::{BIG, crowd_name};
 
 /// Entries that are listed in a turn, so that small directories are measured as well as large ones.
 const LISTED: u64 = 20_000;
@@ -72,8 +72,14 @@ impl frame::Workload for Workload {
         // What is read inside should cost no more than outside.
         let as_plain = |title: String| {
             Subject::new(title, Unit::Byte)
-                .aim(What::ServerCpu, Aim::at_most(1.02).of(Of::Peer))
-                .aim(What::Rate, Aim::at_least(0.98).of(Of::Peer))
+                .aim(
+                    Metric::ServerCpu,
+                    Aim::at_most(1.02).relative_to(Reference::Peer),
+                )
+                .aim(
+                    Metric::Rate,
+                    Aim::at_least(0.98).relative_to(Reference::Peer),
+                )
         };
         match *self {
             Self::Read(size) => as_plain(format!("NFS READ {} KiB", size >> 10)),
@@ -94,7 +100,7 @@ impl frame::Workload for Workload {
                 Subject {
                     // Before each one waits until the image is closed.
                     round_max: 5,
-                    ..Subject::new(title, Unit::Start).aim(What::Wall, Aim::at_most(5.0))
+                    ..Subject::new(title, Unit::Start).aim(Metric::Wall, Aim::at_most(5.0))
                 }
             }
         }
@@ -107,7 +113,7 @@ pub struct Peers<'a> {
     server: u32,
     big_bytes: u64,
     /// Where the large file begins in the image's file, and that one's handle.
-    place: u64,
+    offset: u64,
     all: Vec<u8>,
     nfs: Load<Connection>,
     mount: Client,
@@ -153,7 +159,7 @@ impl<'a> Peers<'a> {
             images,
             server: server.pid(),
             big_bytes,
-            place: images.place()?,
+            offset: images.large_file_offset()?,
             all,
             nfs: Load::connect(server.nfs())?,
             mount,
@@ -168,10 +174,10 @@ impl<'a> Peers<'a> {
         let (server, bytes) = (self.server, self.big_bytes);
         let side = &self.sides[usize::from(!inside)];
         match workload {
-            Workload::Read(size) if !inside => Cost::of(&[server], || {
-                nfs::read_through(&mut self.nfs, &self.all, self.place, bytes, size)
+            Workload::Read(size) if !inside => Cost::measure(&[server], || {
+                nfs::read_through(&mut self.nfs, &self.all, self.offset, bytes, size)
             }),
-            Workload::Read(size) | Workload::ReadSource(size) => Cost::of(&[server], || {
+            Workload::Read(size) | Workload::ReadSource(size) => Cost::measure(&[server], || {
                 nfs::read_through(&mut self.nfs, &side.big, 0, bytes, size)
             }),
             Workload::ReadSftp(size, transport) => {
@@ -181,22 +187,22 @@ impl<'a> Peers<'a> {
                 let (path, at) = if inside {
                     (all.join(BIG), 0)
                 } else {
-                    (all, self.place)
+                    (all, self.offset)
                 };
-                Cost::of(&[session.pid()], || {
+                Cost::measure(&[session.pid()], || {
                     sftp::read(&mut session.load, &path, at, bytes, size.into(), DEPTH)
                 })
             }
             Workload::List(count) => {
                 let at = DIRECTORIES.iter().position(|it| *it == count);
                 let dir = &side.crowds[at.context("no such directory")?];
-                Cost::of(&[server], || {
+                Cost::measure(&[server], || {
                     (0..LISTED / count)
                         .try_for_each(|_| nfs::walk(&mut self.nfs, dir, true, count).map(drop))?;
                     Ok(LISTED)
                 })
             }
-            Workload::Mount => Cost::of(&[server], || {
+            Workload::Mount => Cost::measure(&[server], || {
                 for index in (0..SMALL_COUNT).cycle().take(SMALL_COUNT * MOUNTED) {
                     let path = self.images.small(index, inside);
                     self.mount.mount(&path.display().to_string())?;
@@ -206,12 +212,12 @@ impl<'a> Peers<'a> {
             Workload::Lookup { last, forgotten } => {
                 self.images.cold().forget(server, forgotten)?;
                 let name = crowd_name(if last { COLD - 1 } else { 0 });
-                Cost::of(&[server], || {
+                Cost::measure(&[server], || {
                     self.nfs.run(
                         1,
                         BATCH,
                         |_| Call::lookup(&self.cold, name.as_bytes()),
-                        |_, results| found(results).map(drop),
+                        |_, results| parse_lookup(results).map(drop),
                     )?;
                     Ok(1)
                 })
@@ -220,7 +226,7 @@ impl<'a> Peers<'a> {
     }
 
     /// Ends the sessions, as their servers must end well.
-    pub fn end(self) -> Result<()> {
-        self.sessions.into_iter().try_for_each(Session::end)
+    pub fn stop(self) -> Result<()> {
+        self.sessions.into_iter().try_for_each(Session::stop)
     }
 }

@@ -8,7 +8,7 @@ use nix::time::ClockId;
 
 use super::link::{Link, RESPONDER};
 use super::workload;
-use crate::clients::dns::{GROUP, PORT, TYPE, query};
+use crate::clients::dns::{GROUP, PORT, TYPE, unicast_query};
 use crate::measure::bench::measure::{self, Cost};
 
 /// A datagram with this content ends the echo thread.
@@ -22,12 +22,17 @@ pub fn turn(link: &Link, count: usize) -> Result<Cost> {
         Ok(socket)
     })?;
     let echo = std::thread::spawn(move || echo(&socket));
-    let asker = link.stranger()?;
-    let question = query(1, &[("box.local", TYPE::A)], true);
+    let querier = link.one_shot_querier()?;
+    let question = unicast_query(1, &[("box.local", TYPE::A)]);
     let both = Cost::alone(|| {
-        workload::batches(&asker, count, |asker, _| asker.send(&question), |_| Ok(()))
+        workload::batches(
+            &querier,
+            count,
+            |querier, _| querier.send(&question),
+            |_| Ok(()),
+        )
     });
-    asker.send(STOP)?;
+    querier.send(STOP)?;
     let server = echo.join().map_err(|_| anyhow!("the echo panicked"))??;
     let both = both?;
     Ok(Cost {

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use crate::clients::dns::Asker;
+use crate::clients::dns::Querier;
 use crate::machines::mounts;
 use crate::machines::server::{Namespace, ip};
 use crate::setup;
@@ -30,44 +30,47 @@ const AVAHI_SERVICES: &str = "/etc/avahi/services";
 const AVAHI_RUN: &str = "/run/avahi-daemon";
 
 /// A mount namespace of this process, and the files that responders read.
-pub struct Ground {
+pub struct Workspace {
     directory: TempDir,
 }
 
-impl Ground {
+impl Workspace {
     /// Enters a new mount namespace, writes avahi's configuration and the service files, and mounts these where avahi reads them.
     pub fn new() -> Result<Self> {
-        let ground = Self {
+        let workspace = Self {
             directory: TempDir::new().context("cannot create a temporary directory")?,
         };
-        fs::create_dir(ground.services())?;
+        fs::create_dir(workspace.services())?;
         for number in 0..INSTANCE_COUNT {
             let service = format!(
                 "<service-group>\n<name>service {number}</name>\n<service><type>{TYPE}</type><port>80</port>\
                  <txt-record>path=/</txt-record></service>\n</service-group>\n"
             );
-            fs::write(ground.services().join(format!("{number}.service")), service)?;
+            fs::write(
+                workspace.services().join(format!("{number}.service")),
+                service,
+            )?;
         }
         // Without D-Bus, avahi is faster and smaller.
         fs::write(
-            ground.avahi_config(),
+            workspace.avahi_config(),
             format!(
                 "[server]\nhost-name={HOST}\nuse-ipv4=yes\nuse-ipv6=yes\nratelimit-interval-usec=0\nenable-dbus=no\n\
                  [publish]\npublish-hinfo=no\npublish-workstation=no\n"
             ),
         )?;
-        mounts::leave()?;
+        mounts::enter_private_namespace()?;
         for directory in [AVAHI_SERVICES, AVAHI_RUN] {
             fs::create_dir_all(directory).with_context(|| format!("cannot create {directory}"))?;
         }
-        let services = ground.services();
-        setup::quietly(
+        let services = workspace.services();
+        setup::run_captured(
             Command::new("mount")
                 .arg("--bind")
                 .args([&*services, Path::new(AVAHI_SERVICES)]),
         )?;
         mounts::mount("tmpfs", "mode=755", Path::new(AVAHI_RUN))?;
-        Ok(ground)
+        Ok(workspace)
     }
 
     /// Directory of the service files that both responders announce.
@@ -105,12 +108,12 @@ impl Link {
     }
 
     /// A querier at port 5353 that has joined the multicast group.
-    pub fn member(&self) -> Result<Asker> {
-        self.neighbour.run(|| Asker::member(NEIGHBOUR))
+    pub fn mdns_querier(&self) -> Result<Querier> {
+        self.neighbour.run(|| Querier::with_mdns_port(NEIGHBOUR))
     }
 
     /// A one-shot querier (RFC 6762 section 5.1) at another port, which responders answer by unicast.
-    pub fn stranger(&self) -> Result<Asker> {
-        self.neighbour.run(|| Asker::stranger(NEIGHBOUR))
+    pub fn one_shot_querier(&self) -> Result<Querier> {
+        self.neighbour.run(|| Querier::one_shot(NEIGHBOUR))
     }
 }

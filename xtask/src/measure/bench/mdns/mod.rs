@@ -20,7 +20,7 @@ use super::table::{Subject, Unit};
 use super::{BEFORE, Choice, Common, built, frame};
 use crate::build::{self, Arch, Role};
 use crate::setup::{self, Package};
-use link::{Ground, Link};
+use link::{Link, Workspace};
 use responder::{File, Program, Running};
 use workload::{DEPTH, Workload};
 
@@ -61,7 +61,7 @@ impl frame::Workload for Line {
 
 /// Measures replies, then starts, then file sizes.
 pub fn main(args: &Args) -> Result<()> {
-    setup::need(&[Package::IPROUTE2])?;
+    setup::install_packages(&[Package::IPROUTE2])?;
     let mut setting = vec![
         format!("batches of {DEPTH} queries; each is answered by unicast,"),
         "because a record may be multicast only once a second (RFC 6762 section 6);".into(),
@@ -69,7 +69,7 @@ pub fn main(args: &Args) -> Result<()> {
     ];
     let before = args.common.against()?;
     let mut has_peer = before.is_none() && !args.choice.no_peer;
-    if has_peer && let Err(why) = setup::need(&[Package::AVAHI]) {
+    if has_peer && let Err(why) = setup::install_packages(&[Package::AVAHI]) {
         setting.push(format!("{PEER} is left out: {why}"));
         has_peer = false;
     }
@@ -81,7 +81,7 @@ pub fn main(args: &Args) -> Result<()> {
 
     let mut frame = Frame::new("mdns", ["stowaway", PEER], &args.common, [2, 5])?;
     frame.memory_aim = Some(512);
-    let ground = Ground::new()?;
+    let workspace = Workspace::new()?;
     let mut programs = vec![Program::ours("stowaway", ours)];
     programs.extend(before.map(|before| Program::ours(BEFORE, before)));
     if has_peer {
@@ -91,7 +91,7 @@ pub fn main(args: &Args) -> Result<()> {
     let links = links.collect::<Result<Vec<Link>>>()?;
     let mut running = Vec::new();
     for (program, link) in programs.iter().zip(&links) {
-        let (responder, _) = Running::start(program, &ground, link, Workload::Announced)?;
+        let (responder, _) = Running::start(program, &workspace, link, Workload::Announced)?;
         running.push(responder);
     }
     sleep(SETTLE);
@@ -111,7 +111,7 @@ pub fn main(args: &Args) -> Result<()> {
         let responder = running.get(side);
         let responder = responder.filter(|it| it.program.supports(*workload));
         responder
-            .map(|it| Cost::of(&[it.pid()], || workload.run(&links[side], count)))
+            .map(|it| Cost::measure(&[it.pid()], || workload.run(&links[side], count)))
             .transpose()
     })?;
     frame.detach()?;
@@ -120,7 +120,7 @@ pub fn main(args: &Args) -> Result<()> {
     frame.rounds(starts, |workload, side| {
         let program = programs.get(side);
         program
-            .map(|program| workload.start(program, &ground, &links[side]))
+            .map(|program| workload.start(program, &workspace, &links[side]))
             .transpose()
     })?;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-use super::link::{Ground, HOST, Link};
+use super::link::{HOST, Link, Workspace};
 use super::workload::Workload;
 use crate::clients::dns::{Message, TYPE};
 use crate::measure::bench::Killed;
@@ -75,21 +75,21 @@ impl Program {
 
     /// Measures the program's file and its libraries.
     pub fn weigh(&self) -> Result<File> {
-        let size = peers::weigh(&self.path, std::iter::empty())?;
+        let size = peers::measure(&self.path, std::iter::empty())?;
         Ok(File {
             responder: self.name,
             bytes: size.file,
-            bytes_with_libraries: size.all,
+            bytes_with_libraries: size.total_bytes,
             libraries: size.libraries,
         })
     }
 
-    fn command(&self, ground: &Ground) -> Command {
+    fn command(&self, workspace: &Workspace) -> Command {
         let mut command = Command::new(&self.path);
         if self.is_ours {
             command
                 .args(["mdns", "--name", HOST, "--services"])
-                .arg(ground.services());
+                .arg(workspace.services());
         } else {
             command
                 .args([
@@ -99,10 +99,10 @@ impl Program {
                     "--no-proc-title",
                 ])
                 .arg("--file")
-                .arg(ground.avahi_config());
+                .arg(workspace.avahi_config());
         }
         command
-            .current_dir(ground.path())
+            .current_dir(workspace.path())
             // cargo sets this. The dynamic linker would search these directories first, which would slow the start.
             .env_remove("LD_LIBRARY_PATH")
             .stdin(Stdio::null())
@@ -123,14 +123,14 @@ impl Running {
     /// [`Workload::Probe`], else the first announcement.
     pub fn start(
         program: &Program,
-        ground: &Ground,
+        workspace: &Workspace,
         link: &Link,
         until: Workload,
     ) -> Result<(Self, Duration)> {
-        let listener = link.member()?;
+        let listener = link.mdns_querier()?;
         let start = Instant::now();
         let child = link.responder.run(|| {
-            let mut command = program.command(ground);
+            let mut command = program.command(workspace);
             command
                 .spawn()
                 .with_context(|| format!("cannot start {}", program.path.display()))

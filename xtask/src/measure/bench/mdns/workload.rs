@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
-use super::link::{Ground, HOST, INSTANCE_COUNT, Link, TYPE};
+use super::link::{HOST, INSTANCE_COUNT, Link, TYPE, Workspace};
 use super::responder::{Program, Running};
-use crate::clients::dns::{Asker, Message, TYPE, query};
+use crate::clients::dns::{Message, Querier, TYPE, query, unicast_query};
 use crate::measure::bench::frame;
 use crate::measure::bench::measure::{self, Cost};
-use crate::measure::bench::table::{Aim, Subject, Unit, What};
+use crate::measure::bench::table::{Aim, Metric, Subject, Unit};
 
 /// Queries in a batch: all are sent, then their replies are awaited.
 pub const DEPTH: usize = 16;
@@ -44,7 +44,7 @@ impl frame::Workload for Workload {
     fn subject(&self) -> Subject {
         let asked = |title| Subject::new(title, Unit::Request);
         let start = |title, limit_ms| {
-            Subject::new(title, Unit::Start).aim(What::Wall, Aim::at_most(limit_ms))
+            Subject::new(title, Unit::Start).aim(Metric::Wall, Aim::at_most(limit_ms))
         };
         match self {
             Self::Address => asked("A of the host").cpu(Aim::at_most(4.0)),
@@ -71,16 +71,16 @@ impl Workload {
     }
 
     /// Starts a responder, measures the start, and kills the responder.
-    pub fn start(self, program: &Program, ground: &Ground, link: &Link) -> Result<Cost> {
+    pub fn start(self, program: &Program, workspace: &Workspace, link: &Link) -> Result<Cost> {
         let mut started = None;
         let cost = Cost::alone(|| {
-            started = Some(Running::start(program, ground, link, self)?);
+            started = Some(Running::start(program, workspace, link, self)?);
             Ok(1)
         })?;
         let (running, wall) = started.context("nothing was started")?;
         Ok(Cost {
             wall: wall.as_secs_f64(),
-            server: measure::settled(running.pid())?.as_secs_f64(),
+            server: measure::read_stable_cpu(running.pid())?.as_secs_f64(),
             ..cost
         })
     }
@@ -88,23 +88,26 @@ impl Workload {
     /// Sends `count` queries. Returns the number of replies; for [`Workload::Others`], that of queries.
     pub fn run(self, link: &Link, count: usize) -> Result<u64> {
         let (host, kind) = (format!("{HOST}.local"), format!("{TYPE}.local"));
-        let address = |asker: &Asker, id| asker.send(&query(id, &[(&host, TYPE::A)], true));
-        let services = |asker: &Asker, id| asker.send(&query(id, &[(&kind, TYPE::PTR)], true));
+        let address = |querier: &Querier, id| querier.send(&unicast_query(id, &[(&host, TYPE::A)]));
+        let services =
+            |querier: &Querier, id| querier.send(&unicast_query(id, &[(&kind, TYPE::PTR)]));
         match self {
-            Self::Address => answered(&link.stranger()?, count, 1, address),
-            Self::Services => answered(&link.stranger()?, count, INSTANCE_COUNT, services),
-            Self::MemberAddress => answered(&link.member()?, count, 1, address),
-            Self::MemberServices => answered(&link.member()?, count, INSTANCE_COUNT, services),
+            Self::Address => answered(&link.one_shot_querier()?, count, 1, address),
+            Self::Services => answered(&link.one_shot_querier()?, count, INSTANCE_COUNT, services),
+            Self::MemberAddress => answered(&link.mdns_querier()?, count, 1, address),
+            Self::MemberServices => {
+                answered(&link.mdns_querier()?, count, INSTANCE_COUNT, services)
+            }
             Self::Others => {
-                let asker = link.stranger()?;
+                let querier = link.one_shot_querier()?;
                 let turn_count = count / (FOREIGN_COUNT + 1);
                 for turn in 0..turn_count {
                     for number in 0..FOREIGN_COUNT {
                         let name = format!("other-{turn}-{number}.local");
-                        asker.send(&query(1, &[(&name, TYPE::A)], false))?;
+                        querier.send(&query(1, &[(&name, TYPE::A)]))?;
                     }
                     // The responder's reply to this query shows that it has handled the queries before.
-                    answered(&asker, 1, 1, address)?;
+                    answered(&querier, 1, 1, address)?;
                 }
                 Ok((turn_count * (FOREIGN_COUNT + 1)) as u64)
             }
@@ -115,12 +118,12 @@ impl Workload {
 
 /// Sends queries in batches, made by `ask`. Each reply must have at least `records` records.
 fn answered(
-    asker: &Asker,
+    querier: &Querier,
     count: usize,
     records: usize,
-    ask: impl Fn(&Asker, u16) -> Result<()>,
+    ask: impl Fn(&Querier, u16) -> Result<()>,
 ) -> Result<u64> {
-    batches(asker, count, ask, |bytes| {
+    batches(querier, count, ask, |bytes| {
         let message = Message::parse(bytes)?;
         ensure!(
             message.is_response && message.records.len() >= records,
@@ -133,19 +136,19 @@ fn answered(
 /// Sends `count` queries in batches, made by `ask`, and returns the number of replies. Fails if too many are lost. `check` gets
 /// only the first reply of each batch, because parsing a reply costs more than making it.
 pub fn batches(
-    asker: &Asker,
+    querier: &Querier,
     count: usize,
-    ask: impl Fn(&Asker, u16) -> Result<()>,
+    ask: impl Fn(&Querier, u16) -> Result<()>,
     check: impl Fn(&[u8]) -> Result<()>,
 ) -> Result<u64> {
     let (mut buffer, mut count_got, mut lost) = (vec![0; 9000], 0, 0);
     for batch in 0..count.div_ceil(DEPTH) {
         let size = DEPTH.min(count - batch * DEPTH);
         for number in 0..size {
-            ask(asker, (batch * DEPTH + number) as u16)?;
+            ask(querier, (batch * DEPTH + number) as u16)?;
         }
         for left in (0..size).rev() {
-            let Some(bytes) = asker.receive(&mut buffer, ANSWER_MAX)? else {
+            let Some(bytes) = querier.receive(&mut buffer, ANSWER_MAX)? else {
                 lost += left as u64 + 1;
                 break;
             };

@@ -51,7 +51,7 @@ impl Protocol for Connection {
     // 1 MiB of data and the header.
     const REPLY_MAX: usize = (1 << 20) + 4096;
 
-    fn put<'a>(&self, request: &Self::Request<'a>, xid: u32, out: &mut Vec<u8>) -> &'a [u8] {
+    fn encode<'a>(&self, request: &Self::Request<'a>, xid: u32, out: &mut Vec<u8>) -> &'a [u8] {
         let start = out.len();
         let packed = match request {
             Request::Call(call) => {
@@ -183,9 +183,9 @@ mod tests {
         let connection = Connection(Auth::root());
         let (mut packed, mut plain) = (Vec::new(), Vec::new());
         let zero = Packed::new(&Call::read(b"file", 0, 4096));
-        connection.put(&Request::ReadAt(&zero, 1 << 33), 7, &mut packed);
+        connection.encode(&Request::ReadAt(&zero, 1 << 33), 7, &mut packed);
         let call = Call::read(b"file", 1 << 33, 4096);
-        connection.put(&call.into(), 7, &mut plain);
+        connection.encode(&call.into(), 7, &mut plain);
         assert_eq!(packed, plain);
     }
 

@@ -12,15 +12,17 @@ use anyhow::{Context as _, Result};
 use super::connection::DEPTH;
 use super::minimal::Call;
 use crate::measure::bench::frame::Workload;
-use crate::measure::bench::ground::{CHUNK, Export, Ground, Pattern, Place, STANDING, Scale};
 use crate::measure::bench::measure::Cost;
 use crate::measure::bench::table::{Subject, Unit};
+use crate::measure::bench::workspace::{
+    CHUNK, Export, Pattern, STANDING, Scale, Storage, Workspace,
+};
 
 /// A workload without one of the compared servers.
 pub struct Floor {
     title: &'static str,
     /// Directory in which files are changed; None for a minimal server.
-    pub place: Option<Place>,
+    pub storage: Option<Storage>,
     work: Work,
 }
 
@@ -59,20 +61,24 @@ impl Floor {
         Self::answer("floor: pread 4 KiB", Call::Read),
         Self::answer("floor: sendfile 1 MiB", Call::SendFile),
         Self::answer("floor: getdents + statx", Call::List),
-        Self::new("pwrite, new file", Place::Tmpfs, Work::Fill),
-        Self::new("pwrite, in place", Place::Tmpfs, Work::FillOver),
-        Self::new("pwrite + fsync, ext4", Place::Ext4, Work::Fill),
-        Self::new("open + unlink", Place::Tmpfs, Work::Names(None)),
-        Self::new("open + unlink, ext4", Place::Ext4, Work::Names(None)),
-        Self::new("fsync after each", Place::Ext4, Work::Names(Some(1))),
+        Self::new("pwrite, new file", Storage::Tmpfs, Work::Fill),
+        Self::new("pwrite, in place", Storage::Tmpfs, Work::FillOver),
+        Self::new("pwrite + fsync, ext4", Storage::Ext4, Work::Fill),
+        Self::new("open + unlink", Storage::Tmpfs, Work::Names(None)),
+        Self::new("open + unlink, ext4", Storage::Ext4, Work::Names(None)),
+        Self::new("fsync after each", Storage::Ext4, Work::Names(Some(1))),
         // A bound for servers that sync once per pipelined batch.
-        Self::new("fsync after sixteen", Place::Ext4, Work::Names(Some(DEPTH))),
+        Self::new(
+            "fsync after sixteen",
+            Storage::Ext4,
+            Work::Names(Some(DEPTH)),
+        ),
     ];
 
-    const fn new(title: &'static str, place: Place, work: Work) -> Self {
+    const fn new(title: &'static str, storage: Storage, work: Work) -> Self {
         Self {
             title,
-            place: Some(place),
+            storage: Some(storage),
             work,
         }
     }
@@ -80,18 +86,18 @@ impl Floor {
     const fn answer(title: &'static str, call: Call) -> Self {
         Self {
             title,
-            place: None,
+            storage: None,
             work: Work::Answer(call),
         }
     }
 
     /// Runs one turn, and removes the files that it made.
-    pub fn turn(&self, ground: &Ground, scale: &Scale) -> Result<Cost> {
+    pub fn turn(&self, workspace: &Workspace, scale: &Scale) -> Result<Cost> {
         if let Work::Answer(call) = self.work {
-            return call.turn(ground, scale).context(self.title);
+            return call.turn(workspace, scale).context(self.title);
         }
-        let place = self.place.context("the floor has no directory")?;
-        let directory = ground.directory_of(place);
+        let storage = self.storage.context("the floor has no directory")?;
+        let directory = workspace.directory_of(storage);
         let cost = match self.work {
             Work::Fill => {
                 let path = directory.join("floor");
@@ -99,7 +105,10 @@ impl Floor {
                 fs::remove_file(&path)?;
                 cost
             }
-            Work::FillOver => fill(&ground.path(Export::Tmpfs).join(STANDING), scale.big_bytes),
+            Work::FillOver => fill(
+                &workspace.path(Export::Tmpfs).join(STANDING),
+                scale.big_bytes,
+            ),
             Work::Answer(_) => unreachable!("handled above"),
             Work::Names(sync_count) => create_and_remove(&directory, scale.made_count, sync_count),
         };

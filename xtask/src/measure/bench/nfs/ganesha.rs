@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::clients::nfs::{Call, Client};
 use crate::machines::wait_for;
 use crate::measure::bench::Killed;
-use crate::measure::bench::ground::{Export, Ground};
+use crate::measure::bench::workspace::{Export, Workspace};
 
 /// Longest time until ganesha or rpcbind is ready.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -30,29 +30,29 @@ impl Ganesha {
     const PORTS: [u16; 2] = [2049, 20048];
 
     /// Starts rpcbind and ganesha in the current network namespace, and waits until NFS answers.
-    pub fn start(ground: &Ground) -> Result<Self> {
+    pub fn start(workspace: &Workspace) -> Result<Self> {
         let mut rpcbind = Process::spawn(
             Command::new("/usr/sbin/rpcbind").arg("-f"),
-            &ground.beside("rpcbind.log"),
+            &workspace.scratch_path("rpcbind.log"),
         )?;
         rpcbind.wait_until(|| Path::new("/run/rpcbind.sock").exists())?;
-        Self::serve(ground, Self::PORTS, &[], Some(rpcbind))
+        Self::serve(workspace, Self::PORTS, &[], Some(rpcbind))
     }
 
     /// Starts another ganesha, on the next ports. `through` is a command that ends by executing its arguments, such as strace.
-    pub fn another(&self, ground: &Ground, through: &[String]) -> Result<Self> {
-        Self::serve(ground, self.ports.map(|port| port + 1), through, None)
+    pub fn another(&self, workspace: &Workspace, through: &[String]) -> Result<Self> {
+        Self::serve(workspace, self.ports.map(|port| port + 1), through, None)
     }
 
     fn serve(
-        ground: &Ground,
+        workspace: &Workspace,
         ports: [u16; 2],
         through: &[String],
         rpcbind: Option<Process>,
     ) -> Result<Self> {
-        let file = |extension| ground.beside(&format!("ganesha-{}.{extension}", ports[0]));
+        let file = |extension| workspace.scratch_path(&format!("ganesha-{}.{extension}", ports[0]));
         let config = file("conf");
-        fs::write(&config, settings(ground, ports, &file("state")))
+        fs::write(&config, settings(workspace, ports, &file("state")))
             .with_context(|| format!("cannot write {}", config.display()))?;
         let program = "/usr/bin/ganesha.nfsd".to_owned();
         let words = [through, &[program]].concat();
@@ -95,7 +95,7 @@ impl Ganesha {
 }
 
 /// Content of ganesha's configuration file.
-fn settings(ground: &Ground, [nfs, mount]: [u16; 2], state: &Path) -> String {
+fn settings(workspace: &Workspace, [nfs, mount]: [u16; 2], state: &Path) -> String {
     let mut text = format!(
         "NFS_CORE_PARAM {{
              NFS_Protocols = 3; NFS_Port = {nfs}; MNT_Port = {mount};
@@ -105,8 +105,8 @@ fn settings(ground: &Ground, [nfs, mount]: [u16; 2], state: &Path) -> String {
          NFSv4 {{ Graceless = true; RecoveryRoot = {state}; }}\n",
         state = state.display(),
     );
-    let exports = Export::ALL.map(|it| (ground.path(it), it.is_writable()));
-    let more = ground.more.iter().map(|path| (path.clone(), false));
+    let exports = Export::ALL.map(|it| (workspace.path(it), it.is_writable()));
+    let more = workspace.more.iter().map(|path| (path.clone(), false));
     for (id, (path, is_writable)) in (1..).zip(exports.into_iter().chain(more)) {
         text += &format!(
             "EXPORT {{

@@ -19,10 +19,12 @@ use nix::sys::stat::{fstat, fstatat};
 use super::connection::{BATCH, Connection, Packed, Request, SLIDE};
 use crate::clients::nfs::{Call as Nfs, LAST_FRAGMENT};
 use crate::measure::bench::Killed;
-use crate::measure::bench::ground::{self, BIG, CROWD, Export, Ground, NAME_COUNT, NAMES, Scale};
 use crate::measure::bench::load::{Load, Refill};
 use crate::measure::bench::measure::Cost;
 use crate::measure::bench::table::Unit;
+use crate::measure::bench::workspace::{
+    self, BIG, CROWD, Export, NAME_COUNT, NAMES, Scale, Workspace,
+};
 
 /// Size of the receive buffer in bytes.
 const RECEIVE: usize = 64 << 10;
@@ -67,7 +69,7 @@ impl Call {
     }
 
     /// Starts a minimal server and runs one turn on it.
-    pub fn turn(self, ground: &Ground, scale: &Scale) -> Result<Cost> {
+    pub fn turn(self, workspace: &Workspace, scale: &Scale) -> Result<Cost> {
         let (count, refill, amount) = match self {
             Self::StatAlone => (scale.request_count / 4, Refill::Slide(1), 1),
             Self::SendFile => (scale.big_bytes / LARGE as u64, SLIDE, LARGE),
@@ -82,7 +84,7 @@ impl Call {
         let mut server = Killed(
             Command::new(std::env::current_exe()?)
                 .args(["bench", "floor", value.get_name()])
-                .arg(ground.path(Export::Tree))
+                .arg(workspace.path(Export::Tree))
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .spawn()
@@ -97,7 +99,7 @@ impl Call {
         let mut load = Load::<Connection>::connect(address)?;
         // The server ignores the content of a call: send GETATTR.
         let call = Packed::new(&Nfs::get_attr(&[0; 40]));
-        Cost::of(&[server.0.id()], || {
+        Cost::measure(&[server.0.id()], || {
             load.run(count, refill, |_| Request::Packed(&call), |_, _| Ok(()))?;
             Ok(count * amount as u64)
         })
@@ -143,7 +145,7 @@ impl Answers {
             big_bytes: big.metadata()?.len(),
             big,
             names: File::open(tree.join(NAMES))?,
-            name: (0..NAME_COUNT).map(ground::name).collect(),
+            name: (0..NAME_COUNT).map(workspace::name).collect(),
             crowd: tree.join(CROWD),
             entries: None,
             random: 0,

@@ -14,10 +14,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::frame::Frame;
-use super::ground::{Export, Ground, Scale};
 use super::load::Load;
 use super::measure::Cost;
 use super::table::Subject;
+use super::workspace::{Export, Scale, Workspace};
 use super::{BEFORE, Choice, Common, built, frame};
 use crate::clients::nfs::{Call, Client};
 use crate::machines::port::Port;
@@ -26,7 +26,7 @@ use crate::setup::{self, Package};
 use connection::{Connection, DEPTH};
 use floor::Floor;
 use ganesha::Ganesha;
-use workload::{Kind, Objects, Workload};
+use workload::{Objects, ServerKind, Workload};
 
 /// Idle connections to each server.
 const IDLE_COUNT: usize = 1000;
@@ -60,18 +60,18 @@ impl frame::Workload for Line {
 /// Starts all servers, and compares them.
 pub fn main(args: &Args) -> Result<()> {
     // Installing packages and building may need the network: both precede the change of the network namespace.
-    setup::need(&[Package::IPROUTE2, Package::E2FSPROGS])?;
+    setup::install_packages(&[Package::IPROUTE2, Package::E2FSPROGS])?;
     let before = args.common.against()?;
     let with_peer = !args.choice.no_peer;
     if with_peer {
-        setup::need(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
+        setup::install_packages(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
     }
     let ours = args.choice.ours(built)?;
 
     let names = args.choice.sides("nfs-ganesha", &args.common);
-    let mut frame = Frame::beside("nfs", names, &args.common, [2, 5])?;
+    let mut frame = Frame::compare("nfs", names, &args.common, [2, 5])?;
     let scale = Scale::of(&args.common);
-    let ground = Ground::new(scale)?;
+    let workspace = Workspace::new(scale)?;
     let workloads = args.choice.workloads();
     // All servers run at the same time; a server without calls uses no CPU.
     let files = [
@@ -82,13 +82,13 @@ pub fn main(args: &Args) -> Result<()> {
     for (name, file) in files.into_iter().flatten() {
         let start = |kind| {
             let is_wanted = workloads.iter().any(|it| it.server() == kind);
-            let server = is_wanted.then(|| Ours::start(name, file, kind, &ground, &scale));
+            let server = is_wanted.then(|| Ours::start(name, file, kind, &workspace, &scale));
             server.transpose()
         };
-        let [kernel, path, served] = Kind::ALL.map(start);
+        let [kernel, path, served] = ServerKind::ALL.map(start);
         sides.push([kernel?, path?, served?]);
     }
-    let ganesha = with_peer.then(|| Ganesha::start(&ground)).transpose()?;
+    let ganesha = with_peer.then(|| Ganesha::start(&workspace)).transpose()?;
     let mut peer = match &ganesha {
         Some(ganesha) => {
             let (nfs, mount) = (ganesha.nfs(), ganesha.mount());
@@ -97,7 +97,7 @@ pub fn main(args: &Args) -> Result<()> {
                 vec![ganesha.pid()],
                 nfs,
                 mount,
-                &ground,
+                &workspace,
                 &scale,
             )?)
         }
@@ -112,28 +112,28 @@ pub fn main(args: &Args) -> Result<()> {
     }
 
     let mut lines: Vec<_> = workloads.iter().map(|it| Line::Asked(*it)).collect();
-    let is_written = |place| workloads.iter().any(|it| it.place() == Some(place));
-    let is_read = workloads.iter().any(|it| it.place().is_none());
+    let is_written = |storage| workloads.iter().any(|it| it.storage() == Some(storage));
+    let is_read = workloads.iter().any(|it| it.storage().is_none());
     let floors = Floor::ALL.into_iter();
-    let floors = floors.filter(|it| it.place.map_or(is_read, is_written));
+    let floors = floors.filter(|it| it.storage.map_or(is_read, is_written));
     lines.extend(floors.map(Line::Floor));
     frame.rounds(lines, |line, number| {
-        let (cost, place) = match line {
-            Line::Floor(floor) if number == 0 => (floor.turn(&ground, &scale)?, floor.place),
+        let (cost, storage) = match line {
+            Line::Floor(floor) if number == 0 => (floor.turn(&workspace, &scale)?, floor.storage),
             Line::Floor(_) => return Ok(None),
             Line::Asked(workload) => {
                 let kind = workload.server();
                 let side = match sides.get_mut(number) {
                     Some(servers) => servers[kind as usize].as_mut().map(|it| &mut it.side),
                     // The peer has one server, which runs the workloads of all kinds but `Served`.
-                    None => peer.as_mut().filter(|_| kind != Kind::Served),
+                    None => peer.as_mut().filter(|_| kind != ServerKind::Served),
                 };
                 let Some(side) = side else { return Ok(None) };
-                (side.turn(*workload, &scale)?, workload.place())
+                (side.turn(*workload, &scale)?, workload.storage())
             }
         };
-        if let Some(place) = place {
-            ground.settle(place)?;
+        if let Some(storage) = storage {
+            workspace.sync(storage)?;
         }
         Ok(Some(cost))
     })?;
@@ -159,20 +159,26 @@ struct Ours {
 }
 
 impl Ours {
-    fn start(name: &str, file: &Path, kind: Kind, ground: &Ground, scale: &Scale) -> Result<Self> {
+    fn start(
+        name: &str,
+        file: &Path,
+        kind: ServerKind,
+        workspace: &Workspace,
+        scale: &Scale,
+    ) -> Result<Self> {
         let (title, handles, more): (_, _, &[&str]) = match kind {
-            Kind::KernelHandles => (name.to_owned(), "kernel", &[]),
-            Kind::PathHandles => (format!("{name}, path handles"), "path", &[]),
-            Kind::Served => (format!("{name}, serve"), "kernel", &["--no-mdns"]),
+            ServerKind::KernelHandles => (name.to_owned(), "kernel", &[]),
+            ServerKind::PathHandles => (format!("{name}, path handles"), "path", &[]),
+            ServerKind::Served => (format!("{name}, serve"), "kernel", &["--no-mdns"]),
         };
-        let is_served = kind == Kind::Served;
+        let is_served = kind == ServerKind::Served;
         // `serve` does not choose a free port itself.
         let port = is_served.then(Port::reserve).transpose()?;
         let server = Server::start(ServerOptions {
             file: Some(file.to_path_buf()),
             role: if is_served { "serve" } else { "nfs" },
             port: port.as_ref().map_or(0, Port::number),
-            exports: Export::ALL.map(|export| exported(ground, export)).into(),
+            exports: Export::ALL.map(|export| exported(workspace, export)).into(),
             arguments: ["--handles", handles]
                 .iter()
                 .chain(more)
@@ -186,7 +192,7 @@ impl Ours {
         }
         let (nfs, mount) = (server.nfs(), server.mount());
         Ok(Self {
-            side: Side::new(&title, pids, nfs, mount, ground, scale)?,
+            side: Side::new(&title, pids, nfs, mount, workspace, scale)?,
             _server: server,
             _port: port,
         })
@@ -194,9 +200,12 @@ impl Ours {
 }
 
 /// The export's argument on stowaway's command line. Like the peer, stowaway does not squash root.
-pub(super) fn exported(ground: &Ground, export: Export) -> String {
+pub(super) fn exported(workspace: &Workspace, export: Export) -> String {
     let access = if export.is_writable() { "rw" } else { "ro" };
-    format!("{}:{access},no_root_squash", ground.path(export).display())
+    format!(
+        "{}:{access},no_root_squash",
+        workspace.path(export).display()
+    )
 }
 
 /// A running server, and the connections to it.
@@ -220,14 +229,14 @@ impl Side {
         pids: Vec<u32>,
         nfs: SocketAddr,
         mount: SocketAddr,
-        ground: &Ground,
+        workspace: &Workspace,
         scale: &Scale,
     ) -> Result<Self> {
         let find = || {
             let mut mount = Client::connect(mount)?;
             let mut aside = Client::connect(nfs)?;
             let roots = Export::ALL
-                .map(|export| mount.mount(&ground.path(export).display().to_string()))
+                .map(|export| mount.mount(&workspace.path(export).display().to_string()))
                 .into_iter()
                 .collect::<Result<Vec<_>>>()?;
             // A different seed for each server: bytes written by one server fail the check of another.
@@ -273,7 +282,7 @@ impl Side {
     /// Runs and measures one turn, then checks the files that it changed.
     pub fn turn(&mut self, workload: Workload, scale: &Scale) -> Result<Cost> {
         self.objects.pattern.turn();
-        let cost = Cost::of(&self.pids, || {
+        let cost = Cost::measure(&self.pids, || {
             workload.run(&mut self.busy, &self.objects, scale)
         })?;
         workload.check(&mut self.aside, &self.objects, scale)?;

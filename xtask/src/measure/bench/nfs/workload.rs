@@ -9,11 +9,11 @@ use super::connection::{
 use super::writing;
 use crate::clients::nfs::{Call, Client, page};
 use crate::measure::bench::frame;
-use crate::measure::bench::ground::{
-    self, BIG, CROWD, Export, NAME_COUNT, NAMES, Pattern, Place, STANDING, Scale, Seen,
-};
 use crate::measure::bench::load::{self, Refill};
-use crate::measure::bench::table::{Aim, Of, Subject, Unit, What};
+use crate::measure::bench::table::{Aim, Metric, Reference, Subject, Unit};
+use crate::measure::bench::workspace::{
+    self, BIG, CROWD, Export, ListedNames, NAME_COUNT, NAMES, Pattern, STANDING, Scale, Storage,
+};
 
 type Load = load::Load<Connection>;
 
@@ -71,7 +71,7 @@ pub enum Workload {
 
 /// The servers that may be started from each file of stowaway.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ServerKind {
     /// `nfs` with kernel handles
     KernelHandles,
     /// `nfs` with path handles
@@ -80,7 +80,7 @@ pub enum Kind {
     Served,
 }
 
-impl Kind {
+impl ServerKind {
     /// All kinds, in the order of the variants.
     pub const ALL: [Self; 3] = [Self::KernelHandles, Self::PathHandles, Self::Served];
 }
@@ -90,19 +90,25 @@ impl frame::Workload for Workload {
         let asked = |title: &str| Subject::new(title, Unit::Request);
         let listed = |title: &str| Subject::new(title, Unit::Entry);
         let moved = |title: &str| Subject::new(title, Unit::Byte);
-        let of = |line, limit| Aim::at_most(limit).of(Of::Line(line));
+        let of = |line, limit| Aim::at_most(limit).relative_to(Reference::Line(line));
         match self {
             Self::Null => asked("NULL"),
             Self::Getattr => asked(GETATTR).cpu(of("floor: fstat", 1.8)),
             Self::GetattrOverlap => asked("GETATTR, 32 in flight"),
             Self::GetattrAlone => asked("GETATTR, one at a time")
                 .cpu(of("floor: fstat, one at a time", 1.3))
-                .aim(What::Rate, Aim::at_least(1.0).of(Of::Peer)),
+                .aim(
+                    Metric::Rate,
+                    Aim::at_least(1.0).relative_to(Reference::Peer),
+                ),
             Self::Lookup => asked("LOOKUP").cpu(of("floor: statx", 3.3)),
             Self::ReadRandom => asked("READ 4 KiB, random").cpu(of("floor: pread 4 KiB", 2.0)),
             Self::Read => moved("READ 1 MiB")
                 .cpu(of("floor: sendfile 1 MiB", 1.9))
-                .aim(What::Rate, Aim::at_least(1.3).of(Of::Peer)),
+                .aim(
+                    Metric::Rate,
+                    Aim::at_least(1.3).relative_to(Reference::Peer),
+                ),
             Self::Readdir => listed("READDIR"),
             Self::Readdirplus => listed("READDIRPLUS").cpu(of("floor: getdents + statx", 1.8)),
             Self::ReaddirplusPath => {
@@ -128,22 +134,22 @@ impl frame::Workload for Workload {
 
 impl Workload {
     /// The server of stowaway that the workload runs on.
-    pub fn server(self) -> Kind {
+    pub fn server(self) -> ServerKind {
         match self {
-            Self::ReaddirplusPath => Kind::PathHandles,
-            Self::CreateRemoveServed => Kind::Served,
-            _ => Kind::KernelHandles,
+            Self::ReaddirplusPath => ServerKind::PathHandles,
+            Self::CreateRemoveServed => ServerKind::Served,
+            _ => ServerKind::KernelHandles,
         }
     }
 
     /// The directory that the workload changes; None if it only reads.
-    pub fn place(self) -> Option<Place> {
+    pub fn storage(self) -> Option<Storage> {
         match self {
             Self::Write | Self::WriteOver | Self::CreateRemove | Self::CreateRemoveServed => {
-                Some(Place::Tmpfs)
+                Some(Storage::Tmpfs)
             }
-            Self::WriteExt4 | Self::CreateRemoveExt4 => Some(Place::Ext4),
-            Self::CreateRemoveSynced => Some(Place::Ext4Synced),
+            Self::WriteExt4 | Self::CreateRemoveExt4 => Some(Storage::Ext4),
+            Self::CreateRemoveSynced => Some(Storage::Ext4Synced),
             _ => None,
         }
     }
@@ -175,7 +181,7 @@ impl Workload {
             }
             Self::Lookup => {
                 let call = |index| {
-                    let name = ground::name(index);
+                    let name = workspace::name(index);
                     Packed::new(&Call::lookup(&objects.names, name.as_bytes()))
                 };
                 let calls: Vec<_> = (0..NAME_COUNT).map(call).collect();
@@ -243,8 +249,8 @@ impl Workload {
 
     /// Handle of the directory that the workload changes.
     fn dir(self, objects: &Objects) -> Result<&[u8]> {
-        let place = self.place().context("the workload only reads")?;
-        Ok(&objects.places[place as usize])
+        let storage = self.storage().context("the workload only reads")?;
+        Ok(&objects.places[storage as usize])
     }
 }
 
@@ -306,14 +312,14 @@ fn read(
                 "READ of {size} bytes returned {}",
                 data.len()
             );
-            ground::check_stamps(data, offset(index))
+            workspace::check_stamps(data, offset(index))
         },
     )
 }
 
 /// Lists a whole large directory, with READDIRPLUS if `plus`. Each entry must be listed exactly once. Returns their number.
 pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result<u64> {
-    let mut seen = Seen::of(entry_count);
+    let mut seen = ListedNames::of(entry_count);
     let (mut cookie, mut verifier, mut eof) = (0, [0; 8], false);
     while !eof {
         let call = if plus {
@@ -341,7 +347,7 @@ pub fn walk(load: &mut Load, dir: &[u8], plus: bool, entry_count: u64) -> Result
             },
         )?;
     }
-    seen.all()
+    seen.expect_all()
 }
 
 /// Handles of the files that the calls use, and the content to write.
@@ -350,7 +356,7 @@ pub struct Objects {
     names: Vec<u8>,
     files: Vec<Vec<u8>>,
     crowd: Vec<u8>,
-    /// Writable directories, in the order of [`Place::ALL`].
+    /// Writable directories, in the order of [`Storage::ALL`].
     places: Vec<Vec<u8>>,
     /// The existing file that a turn writes over.
     standing: Vec<u8>,
@@ -364,10 +370,10 @@ impl Objects {
         let root = &roots[Export::Tree as usize];
         let names = client.walk(root, NAMES)?;
         let files = (0..DEPTH as u64)
-            .map(|index| client.walk(&names, &ground::name(index)))
+            .map(|index| client.walk(&names, &workspace::name(index)))
             .collect::<Result<_>>()?;
-        let places = Place::ALL
-            .map(|place| client.walk(&roots[place.export() as usize], place.name()))
+        let places = Storage::ALL
+            .map(|storage| client.walk(&roots[storage.export() as usize], storage.name()))
             .into_iter()
             .collect::<Result<_>>()?;
         Ok(Self {

@@ -4,9 +4,11 @@ use anyhow::{Result, ensure};
 
 use super::connection::{BATCH, Connection, SLIDE};
 use crate::clients::nfs::nfs3::{COMMIT3res, REMOVE3res};
-use crate::clients::nfs::{Call, Client, How, Set, made, ok, read, stable_how, wrote};
-use crate::measure::bench::ground::{CHUNK, Pattern, Scale};
+use crate::clients::nfs::{
+    Call, Client, How, Set, ok, parse_created, parse_write, read, stable_how,
+};
 use crate::measure::bench::load;
+use crate::measure::bench::workspace::{CHUNK, Pattern, Scale};
 
 type Load = load::Load<Connection>;
 
@@ -38,7 +40,7 @@ pub fn fill(load: &mut Load, file: &[u8], pattern: &Pattern, file_bytes: u64) ->
             Call::write(file, offset, stable_how::UNSTABLE, pattern.chunk(index))
         },
         |index, results| {
-            let wrote = wrote(results)?;
+            let wrote = parse_write(results)?;
             ensure!(
                 wrote.count as usize == CHUNK,
                 "WRITE {index} wrote {} bytes",
@@ -151,7 +153,7 @@ fn create(
             )
         },
         |_, results| {
-            each(made(results)?);
+            each(parse_created(results)?);
             Ok(())
         },
     )

@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::server::{Program, Server};
 use super::session::{DEPTH, Session};
 use super::workload::{self, Objects};
-use crate::measure::bench::ground::{Export, Ground, Scale};
 use crate::measure::bench::load::Load;
 use crate::measure::bench::table::verdict;
+use crate::measure::bench::workspace::{Export, Scale, Workspace};
 
 /// Number of calls by name; per request, so not always whole.
 type Calls = BTreeMap<String, f64>;
@@ -111,13 +111,13 @@ impl Count {
     }
 
     /// Counts the calls of stowaway and, if it can run the request, of the peer.
-    pub fn line(self, sides: &[Program], ground: &Ground, scale: &Scale) -> Result<Line> {
+    pub fn line(self, sides: &[Program], workspace: &Workspace, scale: &Scale) -> Result<Line> {
         let (title, aim) = self.facts();
         let mut calls = sides
             .iter()
             .take(if self.is_jailed() { 1 } else { 2 })
             .map(|program| {
-                self.of(program, ground, scale).with_context(|| {
+                self.of(program, workspace, scale).with_context(|| {
                     format!("cannot count the calls of {title} on {}", program.name)
                 })
             });
@@ -134,22 +134,22 @@ impl Count {
     }
 
     /// Counts the calls per request of a traced `program`.
-    fn of(self, program: &Program, ground: &Ground, scale: &Scale) -> Result<Calls> {
-        let tree = ground.path(Export::Tree);
+    fn of(self, program: &Program, workspace: &Workspace, scale: &Scale) -> Result<Calls> {
+        let tree = workspace.path(Export::Tree);
         let (arguments, objects) = if self.is_jailed() {
             let arguments = vec!["--jail".into(), tree.into_os_string()];
             let root = Path::new("/");
             (arguments, Objects::below(root, root, scale, 0))
         } else {
-            (Vec::new(), Objects::new(ground, scale, 0))
+            (Vec::new(), Objects::new(workspace, scale, 0))
         };
-        let trace = ground.beside("trace");
+        let trace = workspace.scratch_path("trace");
         let session = |count| -> Result<String> {
             let mut server = Server::traced(program, &arguments, &trace)?;
-            server.load.begin()?;
+            server.load.negotiate()?;
             self.ask(&mut server.load, &objects, scale, count)?;
             // strace writes its last line after the server has ended.
-            server.end()?;
+            server.stop()?;
             fs::read_to_string(&trace).context("strace wrote nothing")
         };
         if matches!(self, Self::Start | Self::StartJailed) {

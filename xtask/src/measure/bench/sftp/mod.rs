@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use super::frame::Frame;
-use super::ground::{Ground, Scale};
 use super::measure::{self, Cost};
 use super::table::Subject;
+use super::workspace::{Scale, Workspace};
 use super::{BEFORE, Choice, Common, built, frame};
 use crate::setup::{self, Package};
 use calls::Count;
@@ -62,30 +62,30 @@ impl frame::Workload for Line {
 
 /// Measures all workloads over both transports, then counts system calls.
 pub fn main(args: &Args) -> Result<()> {
-    setup::need(&[Package::SFTP_SERVER])?;
+    setup::install_packages(&[Package::SFTP_SERVER])?;
     if !args.no_calls {
-        setup::need(&[Package::STRACE])?;
+        setup::install_packages(&[Package::STRACE])?;
     }
     let ours = args.choice.ours(built)?;
 
     let names = args.choice.sides(PEER, &args.common);
-    let mut frame = Frame::beside("sftp", names, &args.common, [2, 5])?;
+    let mut frame = Frame::compare("sftp", names, &args.common, [2, 5])?;
     frame.memory_aim = Some(640);
     let scale = Scale::of(&args.common);
-    let ground = Ground::in_memory(scale)?;
-    let mut programs = vec![Program::new("stowaway", &ours, &ground)?];
+    let workspace = Workspace::in_memory(scale)?;
+    let mut programs = vec![Program::new("stowaway", &ours, &workspace)?];
     if let Some(before) = args.common.against()? {
-        programs.push(Program::new(BEFORE, &before, &ground)?);
+        programs.push(Program::new(BEFORE, &before, &workspace)?);
     }
     if !args.choice.no_peer {
-        programs.push(Program::new(PEER, &args.peer, &ground)?);
+        programs.push(Program::new(PEER, &args.peer, &workspace)?);
     }
     // Indexed by transport, then by program.
     let mut sides = Vec::new();
     for transport in Transport::ALL {
         let mut pair = Vec::new();
         for program in &programs {
-            let side = Side::new(program, transport, &ground, &scale)?;
+            let side = Side::new(program, transport, &workspace, &scale)?;
             let name = format!("{}, {}", program.name, transport.name());
             frame.attach(name, side.server.pid())?;
             pair.push(side);
@@ -106,13 +106,13 @@ pub fn main(args: &Args) -> Result<()> {
     })?;
     frame.detach()?;
     for side in sides.into_iter().flatten() {
-        side.server.end()?;
+        side.server.stop()?;
     }
     if !args.no_calls {
         let mut lines = Vec::new();
         for count in Count::ALL {
-            frame.progress.say("counting system calls");
-            lines.push(count.line(&programs, &ground, &scale)?);
+            frame.progress.set_message("counting system calls");
+            lines.push(count.line(&programs, &workspace, &scale)?);
         }
         let rows = lines.iter().flat_map(calls::Line::rows).collect();
         frame.section("calls", "system calls per request", &lines, rows)?;
@@ -135,15 +135,15 @@ impl Side {
     fn new(
         program: &Program,
         transport: Transport,
-        ground: &Ground,
+        workspace: &Workspace,
         scale: &Scale,
     ) -> Result<Self> {
         let mut server = Server::start(program, transport)?;
-        server.load.begin()?;
+        server.load.negotiate()?;
         Ok(Self {
             program: program.clone(),
             transport,
-            objects: Objects::new(ground, scale, server.pid().into()),
+            objects: Objects::new(workspace, scale, server.pid().into()),
             server,
         })
     }
@@ -153,7 +153,7 @@ impl Side {
             return starts(&self.program, self.transport);
         }
         self.objects.pattern.turn();
-        let cost = Cost::of(&[self.server.pid()], || {
+        let cost = Cost::measure(&[self.server.pid()], || {
             workload.run(&mut self.server.load, &self.objects, scale)
         })?;
         workload.check(&self.objects, scale)?;
@@ -168,15 +168,15 @@ fn starts(program: &Program, transport: Transport) -> Result<Cost> {
         let mut started = None;
         let cost = Cost::alone(|| {
             let server = started.insert(Server::start(program, transport)?);
-            server.load.begin()?;
+            server.load.negotiate()?;
             Ok(1)
         })?;
         let server = started.context("nothing was started")?;
         sum += Cost {
-            server: measure::settled(server.pid())?.as_secs_f64(),
+            server: measure::read_stable_cpu(server.pid())?.as_secs_f64(),
             ..cost
         };
-        server.end()?;
+        server.stop()?;
     }
     Ok(sum)
 }

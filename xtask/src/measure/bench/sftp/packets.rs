@@ -50,7 +50,7 @@ pub enum Request<'a> {
 
 impl<'a> Request<'a> {
     /// Appends the request to `out`, except for the data of a WRITE, which is returned.
-    pub fn put(&self, id: u32, out: &mut Vec<u8>) -> &'a [u8] {
+    pub fn encode(&self, id: u32, out: &mut Vec<u8>) -> &'a [u8] {
         let start = out.len();
         let mut tail: &[u8] = &[];
         out.extend([0; 4]);
@@ -173,7 +173,7 @@ impl<'a> Reply<'a> {
 
 impl Names<'_> {
     /// Calls `visit` with each name and its attributes; returns the number of names.
-    pub fn each(&self, mut visit: impl FnMut(&[u8], Attrs) -> Result<()>) -> Result<u32> {
+    pub fn for_each(&self, mut visit: impl FnMut(&[u8], Attrs) -> Result<()>) -> Result<u32> {
         let mut unread = self.bytes;
         for _ in 0..self.count {
             let name = read_string(&mut unread)?;
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn requests_have_the_bytes_of_the_draft() {
         let mut out = vec![9];
-        let none = Request::Stat { path: b"/a" }.put(7, &mut out);
+        let none = Request::Stat { path: b"/a" }.encode(7, &mut out);
         assert_eq!(out, b"\x09\0\0\0\x0b\x11\0\0\0\x07\0\0\0\x02/a");
         assert!(none.is_empty());
         out.clear();
@@ -245,7 +245,7 @@ mod tests {
             offset: 1,
             data: b"data",
         };
-        assert_eq!(write.put(2, &mut out), b"data");
+        assert_eq!(write.encode(2, &mut out), b"data");
         let head = b"\0\0\0\x1a\x06\0\0\0\x02\0\0\0\x01h\0\0\0\0\0\0\0\x01\0\0\0\x04";
         assert_eq!(out, head);
     }
@@ -257,7 +257,7 @@ mod tests {
         let whole = |packet: &[u8]| -> Result<u32> {
             match Reply::parse(packet)? {
                 (5, Reply::Data(b"ab")) => Ok(1),
-                (5, Reply::Names(it)) => it.each(|name, attrs| {
+                (5, Reply::Names(it)) => it.for_each(|name, attrs| {
                     ensure!(name == b"a" && attrs.size == Some(6) && attrs.mode == Some(0o100644));
                     Ok(())
                 }),

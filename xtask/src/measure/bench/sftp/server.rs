@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::session::Session;
 use crate::machines::wait_for;
 use crate::measure::bench::Killed;
-use crate::measure::bench::ground::Ground;
 use crate::measure::bench::load::Load;
+use crate::measure::bench::workspace::Workspace;
 
 /// Connection between a server and the SSH daemon that starts it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,11 +48,11 @@ pub struct Program {
 
 impl Program {
     /// Makes a link named `sftp-server` to `file`: started by that name, stowaway is an SFTP server.
-    pub fn new(name: &'static str, file: &Path, ground: &Ground) -> Result<Self> {
+    pub fn new(name: &'static str, file: &Path, workspace: &Workspace) -> Result<Self> {
         let file = file
             .canonicalize()
             .with_context(|| format!("cannot find {}", file.display()))?;
-        let directory = ground.beside(name);
+        let directory = workspace.scratch_path(name);
         std::fs::create_dir(&directory)?;
         let path = directory.join("sftp-server");
         symlink(file, &path)?;
@@ -113,7 +113,7 @@ impl Server {
     }
 
     /// Ends the session by closing the connection, as a daemon does if its client has left. The server must exit with status 0.
-    pub fn end(self) -> Result<()> {
+    pub fn stop(self) -> Result<()> {
         const WAIT_MAX: Duration = Duration::from_secs(10);
         let Self { load, mut process } = self;
         drop(load);

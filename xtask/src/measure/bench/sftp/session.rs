@@ -20,8 +20,8 @@ impl Protocol for Session {
     type Reply<'a> = Reply<'a>;
     const REPLY_MAX: usize = PACKET_MAX;
 
-    fn put<'a>(&self, request: &Self::Request<'a>, id: u32, out: &mut Vec<u8>) -> &'a [u8] {
-        request.put(id, out)
+    fn encode<'a>(&self, request: &Self::Request<'a>, id: u32, out: &mut Vec<u8>) -> &'a [u8] {
+        request.encode(id, out)
     }
 
     fn len(prefix: [u8; 4]) -> Result<usize> {
@@ -35,7 +35,7 @@ impl Protocol for Session {
 
 impl Load<Session> {
     /// Sends INIT and waits for VERSION.
-    pub fn begin(&mut self) -> Result<()> {
+    pub fn negotiate(&mut self) -> Result<()> {
         // INIT and VERSION have the protocol version, 3, in place of an id.
         self.id = 3;
         self.run(

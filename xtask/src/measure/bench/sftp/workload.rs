@@ -11,11 +11,12 @@ use clap::ValueEnum;
 use super::packets::{Mode, Reply, Request};
 use super::session::{DEPTH, Session, ok};
 use crate::clients::sftp::Status;
-use crate::measure::bench::ground::{
-    self, BIG, CHUNK, CROWD, Export, Ground, NAME_COUNT, NAMES, Pattern, STANDING, Scale, Seen,
-};
 use crate::measure::bench::load::{self, Refill};
-use crate::measure::bench::table::{Aim, Of, Subject, Unit};
+use crate::measure::bench::table::{Aim, Reference, Subject, Unit};
+use crate::measure::bench::workspace::{
+    self, BIG, CHUNK, CROWD, Export, ListedNames, NAME_COUNT, NAMES, Pattern, STANDING, Scale,
+    Workspace,
+};
 
 type Load = load::Load<Session>;
 
@@ -56,7 +57,7 @@ impl Workload {
     pub fn subject(self) -> Subject {
         let moved = |title| Subject::new(title, Unit::Byte);
         let asked = |title| Subject::new(title, Unit::Request);
-        let of_peer = |limit| Aim::at_most(limit).of(Of::Peer);
+        let of_peer = |limit| Aim::at_most(limit).relative_to(Reference::Peer);
         // No limit against an older build: it sends the data of a READ without a copy into the reply.
         let read = |title| Subject {
             before_max: None,
@@ -72,7 +73,7 @@ impl Workload {
             Self::Stat => asked("STAT").cpu(of_peer(0.7)),
             Self::StatAlone => asked("STAT, one by one").cpu(of_peer(1.0)),
             Self::OpenClose => {
-                let before = Aim::at_most(0.88).of(Of::Before).goal(0.8);
+                let before = Aim::at_most(0.88).relative_to(Reference::Before).goal(0.8);
                 let subject = asked("OPEN + CLOSE").cpu(of_peer(0.9)).cpu(before);
                 Subject {
                     before_max: None,
@@ -146,7 +147,7 @@ pub fn read(
                 data.len(),
                 end - start
             );
-            ground::check_stamps(data, start)
+            workspace::check_stamps(data, start)
         },
     )?;
     load.close(&handle)?;
@@ -230,7 +231,7 @@ pub fn open_and_close(load: &mut Load, objects: &Objects, count: u64) -> Result<
 /// Lists the whole large directory. Each entry must be listed exactly once. Returns their number.
 pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64> {
     let handle = load.open_dir(objects.crowd.as_os_str().as_bytes())?;
-    let mut seen = Seen::of(entry_count);
+    let mut seen = ListedNames::of(entry_count);
     let mut eof = false;
     while !eof {
         load.run(
@@ -246,7 +247,7 @@ pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64>
                     }
                     _ => bail!("the reply to READDIR is {reply:?}"),
                 };
-                let count = names.each(|name, attrs| {
+                let count = names.for_each(|name, attrs| {
                     ensure!(
                         !seen.add(name)? || attrs.size == Some(0),
                         "READDIR: {:?} has a size of {:?} instead of 0",
@@ -261,7 +262,7 @@ pub fn list(load: &mut Load, objects: &Objects, entry_count: u64) -> Result<u64>
         )?;
     }
     load.close(&handle)?;
-    seen.all()
+    seen.expect_all()
 }
 
 /// Paths of the files that the requests use, and the content to write.
@@ -280,9 +281,9 @@ pub struct Objects {
 impl Objects {
     /// Paths as a server without a jail sees them. Each server has its own `seed`: bytes written by one server fail the check of
     /// another.
-    pub fn new(ground: &Ground, scale: &Scale, seed: u64) -> Self {
-        let tree = ground.path(Export::Tree);
-        let tmpfs = ground.path(Export::Tmpfs);
+    pub fn new(workspace: &Workspace, scale: &Scale, seed: u64) -> Self {
+        let tree = workspace.path(Export::Tree);
+        let tmpfs = workspace.path(Export::Tmpfs);
         Self::below(&tree, &tmpfs, scale, seed)
     }
 
@@ -293,7 +294,7 @@ impl Objects {
             big: tree.join(BIG),
             crowd: tree.join(CROWD),
             names: (0..NAME_COUNT)
-                .map(|index| names.join(ground::name(index)))
+                .map(|index| names.join(workspace::name(index)))
                 .collect(),
             made: tmpfs.join("made"),
             standing: tmpfs.join(STANDING),

@@ -12,17 +12,17 @@ use anyhow::{Context as _, Result, ensure};
 use nix::fcntl::posix_fallocate;
 use nix::sys::statvfs::statvfs;
 
-use super::disk::{self, Disk, Kind};
+use super::disk::{self, Disk, FileSystem};
 use super::workload::{Question, SYNC, Work};
-use crate::clients::nfs::{Call, Client, data, stable_how, wrote};
+use crate::clients::nfs::{Call, Client, data, parse_write, stable_how};
 use crate::machines::wait_for;
-use crate::measure::bench::ground::{
-    BIG, CHUNK, Export, Ground, Pattern, Place, Scale, check_stamps,
-};
 use crate::measure::bench::load::{Load, Refill};
 use crate::measure::bench::measure::{Cost, Waits};
 use crate::measure::bench::nfs::connection::{Connection, SLIDE};
 use crate::measure::bench::nfs::writing;
+use crate::measure::bench::workspace::{
+    BIG, CHUNK, Export, Pattern, Scale, Storage, Workspace, check_stamps,
+};
 
 /// Time between a reply and the client's next request.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -47,13 +47,13 @@ fn written(index: usize) -> String {
 }
 
 /// Makes the files that are written over.
-pub fn make_files(ground: &Ground) -> Result<()> {
+pub fn make_files(workspace: &Workspace) -> Result<()> {
     let bytes = vec![0; BLOCK * BLOCK_COUNT as usize];
-    for place in [Place::Tmpfs, Place::Ext4] {
+    for storage in [Storage::Tmpfs, Storage::Ext4] {
         for index in 0..WRITER_COUNT {
-            fs::write(ground.directory_of(place).join(written(index)), &bytes)?;
+            fs::write(workspace.directory_of(storage).join(written(index)), &bytes)?;
         }
-        ground.settle(place)?;
+        workspace.sync(storage)?;
     }
     Ok(())
 }
@@ -73,7 +73,7 @@ pub struct Clients {
     /// Handles of the files that are written over, on the tmpfs and on the ext4.
     written: [Vec<Vec<u8>>; 2],
     /// Handles of the files on slow disks.
-    cold: Vec<(Kind, Vec<u8>)>,
+    cold: Vec<(FileSystem, Vec<u8>)>,
     pattern: Pattern,
 }
 
@@ -84,7 +84,7 @@ impl Clients {
         pid: u32,
         nfs: SocketAddr,
         mount: SocketAddr,
-        ground: &Ground,
+        workspace: &Workspace,
         disks: &[Disk],
         scale: &Scale,
     ) -> Result<Self> {
@@ -96,15 +96,16 @@ impl Clients {
                 Ok((disk.kind, waiting.lookup(&root, disk::FILE)?))
             });
             let cold = cold.collect::<Result<_>>()?;
-            let mut root = |export: Export| mount.mount(&ground.path(export).display().to_string());
+            let mut root =
+                |export: Export| mount.mount(&workspace.path(export).display().to_string());
             let big = waiting.walk(&root(Export::Tree)?, BIG)?;
-            let mut place = |place: Place| {
-                let directory = waiting.walk(&root(place.export())?, place.name())?;
+            let mut storage = |storage: Storage| {
+                let directory = waiting.walk(&root(storage.export())?, storage.name())?;
                 let file = |index| waiting.lookup(&directory, &written(index));
                 let files = (0..WRITER_COUNT).map(file).collect::<Result<Vec<_>>>()?;
                 anyhow::Ok((directory, files))
             };
-            let [tmpfs, ext4] = [place(Place::Tmpfs)?, place(Place::Ext4)?];
+            let [tmpfs, ext4] = [storage(Storage::Tmpfs)?, storage(Storage::Ext4)?];
             let connect = |_| Client::connect(nfs);
             anyhow::Ok(Self {
                 pid,
@@ -127,10 +128,10 @@ impl Clients {
         &mut self,
         question: Question,
         work: Work,
-        ground: &Ground,
+        workspace: &Workspace,
         scale: &Scale,
     ) -> Result<Cost> {
-        let directory = ground.directory_of(Place::Tmpfs);
+        let directory = workspace.directory_of(Storage::Tmpfs);
         let [tmpfs, ext4] = &self.plain;
         let before = free(&directory)?;
         if work == Work::Removed {
@@ -165,7 +166,7 @@ impl Clients {
         if work == Work::Commit {
             let client = &mut self.writers[0];
             writing::check_made(client, ext4, &self.pattern, scale.big_bytes)?;
-            ground.settle(Place::Ext4)?;
+            workspace.sync(Storage::Ext4)?;
         }
         Ok(cost)
     }
@@ -205,13 +206,13 @@ impl Clients {
         };
         self.pattern.turn();
         let data = &self.pattern.chunk(0)[..BLOCK];
-        let cost = Cost::of(&[self.pid], || {
+        let cost = Cost::measure(&[self.pid], || {
             let ask = |index| {
                 let offset = index % BLOCK_COUNT * BLOCK as u64;
                 Call::write(file, offset, stable_how::FILE_SYNC, data)
             };
             self.load.run(count, SLIDE, ask, |index, results| {
-                let wrote = wrote(results)?;
+                let wrote = parse_write(results)?;
                 let is_stable = wrote.committed == stable_how::FILE_SYNC;
                 ensure!(
                     wrote.count as usize == BLOCK && is_stable,

@@ -13,7 +13,7 @@ use nix::sys::stat::{major, minor};
 use nix::unistd::syncfs;
 
 use crate::machines::mounts;
-use crate::measure::bench::ground::{CHUNK, Ground};
+use crate::measure::bench::workspace::{CHUNK, Workspace};
 
 /// Read rate of a slow disk for servers, in bytes per second.
 pub const BYTES_PER_SECOND: u64 = 1 << 20;
@@ -29,12 +29,12 @@ pub const FILE: &str = "cold";
 
 /// A file system and its readahead in KiB.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Kind {
+pub struct FileSystem {
     pub fs: &'static str,
     pub readahead_kib: u32,
 }
 
-impl Kind {
+impl FileSystem {
     /// Every kind of slow disk.
     pub const ALL: [Self; 4] = [
         Self::new("ext4", 128),
@@ -71,7 +71,7 @@ impl Kind {
 
 /// A mounted slow disk.
 pub struct Disk {
-    pub kind: Kind,
+    pub kind: FileSystem,
     pub path: PathBuf,
 }
 
@@ -92,8 +92,8 @@ pub struct Disks {
 
 impl Disks {
     /// Makes and mounts a disk of each of `kinds`.
-    pub fn new(ground: &Ground, group: Group, kinds: &[Kind]) -> Result<Self> {
-        let all = kinds.iter().map(|kind| disk(ground, &group, *kind));
+    pub fn new(workspace: &Workspace, group: Group, kinds: &[FileSystem]) -> Result<Self> {
+        let all = kinds.iter().map(|kind| disk(workspace, &group, *kind));
         let all = all.collect::<Result<_>>()?;
         Ok(Self { group, all })
     }
@@ -105,8 +105,8 @@ impl Disks {
 }
 
 /// Makes a disk with the file [`FILE`], and throttles it.
-fn disk(ground: &Ground, group: &Group, kind: Kind) -> Result<Disk> {
-    let path = ground.beside(&kind.name());
+fn disk(workspace: &Workspace, group: &Group, kind: FileSystem) -> Result<Disk> {
+    let path = workspace.scratch_path(&kind.name());
     fs::create_dir(&path)?;
     let make: &[&str] = match kind.fs {
         "ext4" => &["mkfs.ext4", "-q", "-F"],

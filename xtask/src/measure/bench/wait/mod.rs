@@ -13,14 +13,14 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::frame::Frame;
-use super::ground::{Export, Ground, Scale};
 use super::nfs::exported;
 use super::nfs::ganesha::Ganesha;
+use super::workspace::{Export, Scale, Workspace};
 use super::{BEFORE, Choice, Common, built};
 use crate::machines::server::{Server, ServerOptions};
 use crate::setup::{self, Package};
 use clients::Clients;
-use disk::{Disks, Group, Kind};
+use disk::{Disks, FileSystem, Group};
 use workload::{Line, SYNC, Work};
 
 /// `cargo xtask bench wait`
@@ -45,27 +45,27 @@ fn slow() -> Vec<String> {
 
 /// Starts both servers of each side, and compares the sides.
 pub fn main(args: &Args) -> Result<()> {
-    setup::need(&[Package::IPROUTE2, Package::E2FSPROGS, Package::STRACE])?;
+    setup::install_packages(&[Package::IPROUTE2, Package::E2FSPROGS, Package::STRACE])?;
     let works = args.choice.workloads();
     let is_cold = works.contains(&Work::Cold);
     if is_cold {
-        setup::need(&[Package::XFSPROGS])?;
+        setup::install_packages(&[Package::XFSPROGS])?;
     }
     let before = args.common.against()?;
     let with_peer = !args.choice.no_peer;
     if with_peer {
-        setup::need(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
+        setup::install_packages(&[Package::RPCBIND, Package::GANESHA, Package::GANESHA_VFS])?;
     }
     let ours = args.choice.ours(built)?;
     let names = args.choice.sides("nfs-ganesha", &args.common);
-    let mut frame = Frame::beside("wait", names, &args.common, [2, 5])?;
+    let mut frame = Frame::compare("wait", names, &args.common, [2, 5])?;
     // COMMIT is always measured with 1 GiB, even with `--quick`.
     let scale = Scale {
         big_bytes: Scale::FULL.big_bytes,
         ..Scale::of(&args.common)
     };
-    let mut ground = Ground::new(scale)?;
-    clients::make_files(&ground)?;
+    let mut workspace = Workspace::new(scale)?;
+    clients::make_files(&workspace)?;
     let group = if is_cold {
         Group::new()
     } else {
@@ -74,24 +74,26 @@ pub fn main(args: &Args) -> Result<()> {
     let missing = group.as_ref().err().cloned();
     let disks = match group {
         Ok(group) => {
-            let kinds = Kind::ALL.into_iter().filter(|it| it.missing().is_none());
-            Some(Disks::new(&ground, group, &kinds.collect::<Vec<_>>())?)
+            let kinds = FileSystem::ALL
+                .into_iter()
+                .filter(|it| it.missing().is_none());
+            Some(Disks::new(&workspace, group, &kinds.collect::<Vec<_>>())?)
         }
         Err(_) => None,
     };
     let slow_disks = disks.as_ref().map_or(&[][..], |disks| &disks.all);
-    ground.more = slow_disks.iter().map(|disk| disk.path.clone()).collect();
-    let ground = ground;
+    workspace.more = slow_disks.iter().map(|disk| disk.path.clone()).collect();
+    let workspace = workspace;
 
     let slow = slow();
     let start = |file: &Path, through: &[String]| {
-        let more = ground.more.iter();
+        let more = workspace.more.iter();
         let more = more.map(|path| format!("{}:ro,no_root_squash", path.display()));
-        let exports = Export::ALL.map(|export| exported(&ground, export));
+        let exports = Export::ALL.map(|export| exported(&workspace, export));
         Server::start(ServerOptions {
             file: Some(file.to_path_buf()),
             exports: exports.into_iter().chain(more).collect(),
-            through: through.to_vec(),
+            wrapper: through.to_vec(),
             ..ServerOptions::default()
         })
     };
@@ -108,7 +110,7 @@ pub fn main(args: &Args) -> Result<()> {
             disks.throttle(pid)?;
         }
         sides[side].push(Clients::new(
-            &name, pid, nfs, mount, &ground, slow_disks, &scale,
+            &name, pid, nfs, mount, &workspace, slow_disks, &scale,
         )?);
         anyhow::Ok(())
     };
@@ -123,8 +125,8 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let mut ganeshas = Vec::new();
     if with_peer {
-        ganeshas.push(Ganesha::start(&ground)?);
-        ganeshas.push(ganeshas[0].another(&ground, &slow)?);
+        ganeshas.push(Ganesha::start(&workspace)?);
+        ganeshas.push(ganeshas[0].another(&workspace, &slow)?);
     }
     let last = usize::from(args.common.against.is_some()) + 1;
     for it in &ganeshas {
@@ -146,7 +148,7 @@ pub fn main(args: &Args) -> Result<()> {
         };
         let clients = sides[side].get_mut(usize::from(work.has_slow_sync()));
         let cost = clients.map(|clients| match question {
-            Some(question) => clients.wait(question, work, &ground, &scale),
+            Some(question) => clients.wait(question, work, &workspace, &scale),
             None => clients.stable(work, &scale),
         });
         cost.transpose()

@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::disk::Kind;
+use super::disk::FileSystem;
 use crate::measure::bench::frame;
-use crate::measure::bench::table::{Aim, Subject, Unit, What};
+use crate::measure::bench::table::{Aim, Metric, Subject, Unit};
 
 /// Duration of a sync on the server with slow syncs.
 pub const SYNC: Duration = Duration::from_millis(10);
 
 /// Aims for waits, in milliseconds.
-const P99_STABLE: (What, Aim) = (What::P99, Aim::at_most(3.0));
-const P99_COMMIT: (What, Aim) = (What::P99, Aim::at_most(20.0));
-const P99_COLD: (What, Aim) = (What::P99, Aim::at_most(5.0).worst());
-const P99_REMOVED: (What, Aim) = (What::P99, Aim::at_most(5.0));
+const P99_STABLE: (Metric, Aim) = (Metric::P99, Aim::at_most(3.0));
+const P99_COMMIT: (Metric, Aim) = (Metric::P99, Aim::at_most(20.0));
+const P99_COLD: (Metric, Aim) = (Metric::P99, Aim::at_most(5.0).worst());
+const P99_REMOVED: (Metric, Aim) = (Metric::P99, Aim::at_most(5.0));
 /// Last round with READs from a slow disk, each of which takes seconds.
 const COLD_ROUND_MAX: u32 = 3;
 /// Aims for stable WRITEs, in thousands per second.
-const RATE: (What, Aim) = (What::Rate, Aim::at_least(0.9));
-const RATE_EXT4: (What, Aim) = (What::Rate, Aim::at_least(5.0));
+const RATE: (Metric, Aim) = (Metric::Rate, Aim::at_least(0.9));
+const RATE_EXT4: (Metric, Aim) = (Metric::Rate, Aim::at_least(5.0));
 
 /// The work of other clients while one waits.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,7 +64,7 @@ pub enum Line {
     /// Rate of stable WRITEs, 16 in flight
     Stable(Work),
     /// Waits for GETATTR while another client reads from a slow disk, or the reason why that disk cannot be made
-    Cold(Kind, Option<String>),
+    Cold(FileSystem, Option<String>),
     /// The floor without a server: waits that this machine itself causes
     Echo,
 }
@@ -77,8 +77,9 @@ impl Line {
         let asked = questions.iter().map(|it| Self::Asked(*it, work));
         match work {
             Work::Cold => {
-                let reason = |kind: Kind| missing.map(str::to_owned).or_else(|| kind.missing());
-                let lines = Kind::ALL.map(|kind| Self::Cold(kind, reason(kind)));
+                let reason =
+                    |kind: FileSystem| missing.map(str::to_owned).or_else(|| kind.missing());
+                let lines = FileSystem::ALL.map(|kind| Self::Cold(kind, reason(kind)));
                 lines.into()
             }
             Work::Stable | Work::StableExt4 => vec![Self::Stable(work)],

@@ -8,7 +8,8 @@ use xtask::clients::sftp::{Attrs, Request, Sftp, SftpOptions, Status, open};
 #[test]
 fn names_are_escaped_in_log_lines() -> Result<()> {
     let directory = sample()?;
-    let options = SftpOptions::at(directory.path()).with(&["-e", "-l", "DEBUG3"]);
+    let options =
+        SftpOptions::in_directory(directory.path()).with_arguments(&["-e", "-l", "DEBUG3"]);
     let mut client = Sftp::start(&options)?;
     let long = [b"\x1b]0;".as_slice(), &b"\x07\r\n".repeat(10_000)].concat();
     let paths: [&[u8]; 8] = [
@@ -77,7 +78,7 @@ fn invalid_options_are_refused() -> Result<()> {
         &["--listen", "[::]:0"],
         &["--\u{1b}[2J"],
     ] {
-        let mut client = Sftp::spawn(&SftpOptions::default().with(words))?;
+        let mut client = Sftp::spawn(&SftpOptions::default().with_arguments(words))?;
         let reply = client.receive()?;
         let ended = client.wait()?;
         ensure!(
@@ -97,7 +98,7 @@ fn invalid_options_are_refused() -> Result<()> {
 #[test]
 fn denied_requests_are_refused_and_hidden() -> Result<()> {
     let directory = sample()?;
-    let options = SftpOptions::at(directory.path()).with(&[
+    let options = SftpOptions::in_directory(directory.path()).with_arguments(&[
         "-P",
         "remove,statvfs,check-file",
         "-p",
@@ -127,7 +128,7 @@ fn denied_requests_are_refused_and_hidden() -> Result<()> {
         Request::PosixRename(path, b"free"),
         Request::check("check-file-name", path, b"md5"),
     ] {
-        let status = client.told(&request)?;
+        let status = client.error_status(&request)?;
         ensure!(
             status == Some(Status::PERMISSION_DENIED),
             "{request:?} was answered {status:?}"

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::Common;
 use crate::machines::mounts;
-use crate::setup::quietly;
+use crate::setup::run_captured;
 
 /// The large file's name.
 pub const BIG: &str = "big";
@@ -120,7 +120,7 @@ impl Export {
 
 /// A directory for workloads that write; empty at first.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Storage {
     /// On the tmpfs
     Tmpfs,
     /// On the ext4
@@ -129,7 +129,7 @@ pub enum Place {
     Ext4Synced,
 }
 
-impl Place {
+impl Storage {
     /// All directories, in the order of the variants.
     pub const ALL: [Self; 3] = [Self::Tmpfs, Self::Ext4, Self::Ext4Synced];
 
@@ -170,9 +170,9 @@ pub fn crowd(directory: &Path, count: u64) -> Result<()> {
 }
 
 /// Records which entries of a large directory were listed, and checks that each is listed exactly once.
-pub struct Seen(Vec<bool>);
+pub struct ListedNames(Vec<bool>);
 
-impl Seen {
+impl ListedNames {
     /// A directory of `count` entries, none of them listed yet.
     pub fn of(count: u64) -> Self {
         Self(vec![false; count as usize])
@@ -195,7 +195,7 @@ impl Seen {
     }
 
     /// Fails unless every entry was listed; returns their number.
-    pub fn all(self) -> Result<u64> {
+    pub fn expect_all(self) -> Result<u64> {
         ensure!(
             self.0.iter().all(|seen| *seen),
             "not every entry was listed"
@@ -248,80 +248,80 @@ impl Pattern {
 }
 
 /// The tmpfs that contains all files and mount points of a bench. Unmounted on drop.
-pub struct Ground {
+pub struct Workspace {
     directory: TempDir,
     /// More directories for nfs-ganesha to export, read-only.
     pub more: Vec<PathBuf>,
 }
 
-impl Ground {
+impl Workspace {
     /// Enters a new network namespace and a new mount namespace, and makes all exports.
     pub fn new(scale: Scale) -> Result<Self> {
         setrlimit(Resource::RLIMIT_NOFILE, FILE_MAX, FILE_MAX)
             .context("cannot raise the limit of open files")?;
         unshare(CloneFlags::CLONE_NEWNET).context("cannot create a network namespace")?;
-        quietly(Command::new("ip").args(["link", "set", "lo", "up"]))?;
-        let ground = Self::in_memory(scale)?;
-        ground
+        run_captured(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+        let workspace = Self::in_memory(scale)?;
+        workspace
             .make_ext4(scale)
             .context("cannot make an ext4 in memory")?;
-        for place in Place::ALL {
-            fs::create_dir(ground.directory_of(place))?;
+        for storage in Storage::ALL {
+            fs::create_dir(workspace.directory_of(storage))?;
         }
-        quietly(
+        run_captured(
             Command::new("chattr")
                 .arg("+D")
-                .arg(ground.directory_of(Place::Ext4Synced)),
+                .arg(workspace.directory_of(Storage::Ext4Synced)),
         )?;
-        Ok(ground)
+        Ok(workspace)
     }
 
     /// Enters a new mount namespace, and makes the read-only tree and the writable tmpfs there.
     pub fn in_memory(scale: Scale) -> Result<Self> {
-        mounts::leave()?;
+        mounts::enter_private_namespace()?;
         // For the sockets and PID files of rpcbind and ganesha.
         mounts::mount("tmpfs", "mode=755", Path::new("/run"))?;
 
         let directory = TempDir::new().context("cannot make a directory to mount a tmpfs on")?;
         mounts::mount("tmpfs", "mode=755", directory.path())?;
-        let ground = Self {
+        let workspace = Self {
             directory,
             more: Vec::new(),
         };
-        ground.make_tree(scale).with_context(|| {
+        workspace.make_tree(scale).with_context(|| {
             format!(
                 "cannot make the tree of {} MiB in memory",
                 scale.big_bytes >> 20
             )
         })?;
-        let tmpfs = ground.path(Export::Tmpfs);
+        let tmpfs = workspace.path(Export::Tmpfs);
         fs::create_dir(&tmpfs)?;
         mounts::mount("tmpfs", "mode=755", &tmpfs)?;
         fs::write(tmpfs.join(STANDING), vec![0; scale.big_bytes as usize])?;
-        Ok(ground)
+        Ok(workspace)
     }
 
     /// Path of an export.
     pub fn path(&self, export: Export) -> PathBuf {
-        self.beside(export.name())
+        self.scratch_path(export.name())
     }
 
-    /// Syncs the file system of `place` after a turn, so that the kernel's writeback does not disturb the next one.
-    pub fn settle(&self, place: Place) -> Result<()> {
-        let path = self.directory_of(place);
+    /// Syncs the file system of `storage` after a turn, so that the kernel's writeback does not disturb the next one.
+    pub fn sync(&self, storage: Storage) -> Result<()> {
+        let path = self.directory_of(storage);
         let directory =
             File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         syncfs(&directory).with_context(|| format!("cannot sync {}", path.display()))
     }
 
     /// Path of a file or directory in the tmpfs, beside the directories of [`Export`].
-    pub fn beside(&self, name: &str) -> PathBuf {
+    pub fn scratch_path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Path of a writable directory.
-    pub fn directory_of(&self, place: Place) -> PathBuf {
-        self.path(place.export()).join(place.name())
+    pub fn directory_of(&self, storage: Storage) -> PathBuf {
+        self.path(storage.export()).join(storage.name())
     }
 
     /// Makes the large file, the directory of names and the large directory.
@@ -348,10 +348,10 @@ impl Ground {
 
     /// Makes an image with an ext4 and mounts it.
     fn make_ext4(&self, scale: Scale) -> Result<()> {
-        let image = self.beside("ext4.image");
+        let image = self.scratch_path("ext4.image");
         // Room for the written file and for the one of the turn before, whose blocks are freed when the journal commits.
         File::create(&image)?.set_len(2 * scale.big_bytes)?;
-        quietly(
+        run_captured(
             Command::new("mkfs.ext4")
                 // Lazy initialization would run in a kernel thread during the measurement.
                 .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
@@ -363,7 +363,7 @@ impl Ground {
     }
 }
 
-impl Drop for Ground {
+impl Drop for Workspace {
     fn drop(&mut self) {
         // MNT_DETACH: the file system ends when the servers have closed its files. On failure, the end of the mount namespace
         // unmounts it.

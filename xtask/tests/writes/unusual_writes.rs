@@ -9,8 +9,8 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 use xtask::clients::nfs::{
-    Auth, Call, Client, Outcome, Set, body, mknoddata3, nfsstat3, outcome, record, stable_how,
-    status_of, wrote,
+    Auth, Call, Client, Outcome, Set, body, mknoddata3, nfsstat3, outcome, parse_write, record,
+    stable_how, status_of,
 };
 use xtask::machines::server::{ServerOptions, root_for};
 
@@ -21,7 +21,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Sends a call and returns its status. None if the server replied GARBAGE_ARGS; another outcome is an error.
 fn status_or_garbage(client: &mut Client, call: &Call<'_>) -> Result<Option<nfsstat3>> {
     match client.exchange(&call.message(0x0dd, &client.auth.clone()))? {
-        Some(Outcome::Success(results)) => body(call.place, results)?.status().map(Some),
+        Some(Outcome::Success(results)) => body(call.procedure, results)?.status().map(Some),
         Some(Outcome::GarbageArguments) => Ok(None),
         other => anyhow::bail!("answered {other:?}"),
     }
@@ -29,8 +29,8 @@ fn status_or_garbage(client: &mut Client, call: &Call<'_>) -> Result<Option<nfss
 
 #[test]
 fn count_differing_from_length_stores_nothing() -> Result<()> {
-    Scene::each(|scene| {
-        let file = scene.make("file", b"before")?;
+    Scene::for_each_server(|scene| {
+        let file = scene.create_file("file", b"before")?;
         for (count, data) in [
             (3, &b"four"[..]),
             (5, b"four"),
@@ -55,17 +55,22 @@ fn count_differing_from_length_stores_nothing() -> Result<()> {
                 "count {count} and {len} bytes were written"
             );
         }
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
 #[test]
 fn length_beyond_the_record_stores_nothing() -> Result<()> {
-    Scene::each(|scene| {
-        let file = scene.make("file", b"before")?;
+    Scene::for_each_server(|scene| {
+        let file = scene.create_file("file", b"before")?;
         for (claimed, actual) in [(8, 4), (1 << 20, 4), (5, 4), (9, 8), (u32::MAX, 4)] {
             let mut client = scene.server.connect()?;
-            let outcome = client.exchange(&lying(&file, claimed, actual, &client.auth.clone()))?;
+            let outcome = client.exchange(&write_with_wrong_length(
+                &file,
+                claimed,
+                actual,
+                &client.auth.clone(),
+            ))?;
             ensure!(
                 !matches!(outcome, Some(Outcome::Success(results)) if status_of(results)? == nfsstat3::NFS3_OK),
                 "{claimed} bytes of which the record has {actual} are written"
@@ -74,7 +79,8 @@ fn length_beyond_the_record_stores_nothing() -> Result<()> {
         }
         // Surplus bytes after the data are ignored, as in any other call, and the next call is parsed correctly.
         for (claimed, actual) in [(4, 8), (3, 8), (4, 400), (0, 4)] {
-            let message = lying(&file, claimed, actual, &scene.client.auth.clone());
+            let message =
+                write_with_wrong_length(&file, claimed, actual, &scene.client.auth.clone());
             let _ = scene.client.exchange(&message)?.context("closed")?;
             let mut expected = b"before".to_vec();
             expected[..claimed as usize].fill(b'x');
@@ -87,19 +93,19 @@ fn length_beyond_the_record_stores_nothing() -> Result<()> {
                 .client
                 .write(&file, 0, stable_how::FILE_SYNC, b"before")?;
         }
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
 /// A WRITE whose data length is `says`, with `has` bytes of data at the end of its record.
-fn lying(file: &[u8], says: u32, has: usize, auth: &Auth) -> Vec<u8> {
+fn write_with_wrong_length(file: &[u8], says: u32, has: usize, auth: &Auth) -> Vec<u8> {
     let mut call = Call::write_of(file, 0, says, stable_how::FILE_SYNC as u32, b"");
     // Replaces the empty data by another length and bytes.
     call.arguments.truncate(call.arguments.len() - 4);
     let data = vec![b'x'; has];
     Call {
         data: &data,
-        ..call.and(&says)
+        ..call.append(&says)
     }
     .message(1, auth)
 }
@@ -107,7 +113,7 @@ fn lying(file: &[u8], says: u32, has: usize, auth: &Auth) -> Vec<u8> {
 #[test]
 fn invalid_stable_how_stores_nothing() -> Result<()> {
     let mut scene = Scene::new(None)?;
-    let file = scene.make("file", b"before")?;
+    let file = scene.create_file("file", b"before")?;
     for stable in [3, 4, 1 << 31, u32::MAX] {
         let call = Call::write_of(&file, 0, 5, stable, b"after");
         let status = status_or_garbage(&mut scene.client, &call)?;
@@ -117,13 +123,13 @@ fn invalid_stable_how_stores_nothing() -> Result<()> {
         );
         ensure!(fs::read(scene.path("file"))? == b"before");
     }
-    scene.is_well()
+    scene.check_alive()
 }
 
 #[test]
 fn offsets_beyond_63_bits_return_fbig() -> Result<()> {
-    Scene::each(|scene| {
-        let file = scene.make("file", b"before")?;
+    Scene::for_each_server(|scene| {
+        let file = scene.create_file("file", b"before")?;
         for (offset, len) in [
             // The last writable byte is at 2^63 - 2, so that every size fits a signed 64-bit number.
             (MAX, 1),
@@ -170,7 +176,7 @@ fn offsets_beyond_63_bits_return_fbig() -> Result<()> {
             );
         }
         ensure!(fs::read(scene.path("file"))? == b"before");
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
@@ -179,7 +185,7 @@ fn largest_offset_is_written_and_read() -> Result<()> {
     // tmpfs has no smaller limit of its own.
     mounts::on_tmpfs("size=8m", |path| {
         let (_server, mut client, root) = serve(path, super::WRITABLE, ServerOptions::default())?;
-        let file = super::make(&mut client, &root, "file", b"before")?;
+        let file = super::create_file(&mut client, &root, "file", b"before")?;
         for stable in [stable_how::UNSTABLE, stable_how::FILE_SYNC] {
             let wrote = client.write(&file, MAX - 1, stable, b"z")?;
             ensure!(wrote.count == 1);
@@ -195,8 +201,8 @@ fn largest_offset_is_written_and_read() -> Result<()> {
 
 #[test]
 fn empty_write_changes_nothing() -> Result<()> {
-    Scene::each(|scene| {
-        let file = scene.make("file", b"before")?;
+    Scene::for_each_server(|scene| {
+        let file = scene.create_file("file", b"before")?;
         let before = fs::metadata(scene.path("file"))?;
         for offset in [0, 3, 6, 7, 1 << 40, MAX] {
             for stable in [
@@ -214,7 +220,7 @@ fn empty_write_changes_nothing() -> Result<()> {
                 == (before.size(), before.modified()?, before.ctime_nsec()),
             "the file changed"
         );
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
@@ -223,7 +229,7 @@ fn special_files_and_directories_are_not_written() -> Result<()> {
     if !root_for("devices") {
         return Ok(());
     }
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         fs::create_dir(scene.path("directory"))?;
         symlink("/etc/passwd", scene.path("link"))?;
         mkfifo(&scene.path("fifo"), Mode::from_bits_truncate(0o666))?;
@@ -265,14 +271,14 @@ fn special_files_and_directories_are_not_written() -> Result<()> {
             let _ = client.status(&Call::commit(&object, 0, 0))?;
             ensure!(start.elapsed() < ANSWER_MAX, "{name} blocked the server");
         }
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
 #[test]
 fn write_beyond_one_mebibyte_is_shortened_or_refused() -> Result<()> {
-    Scene::each(|scene| {
-        let file = scene.make("file", b"")?;
+    Scene::for_each_server(|scene| {
+        let file = scene.create_file("file", b"")?;
         let data = super::pattern(1, 0, 1 << 20);
         let count = scene
             .client
@@ -291,7 +297,7 @@ fn write_beyond_one_mebibyte_is_shortened_or_refused() -> Result<()> {
             if let Some((_, Outcome::Success(results))) = outcome
                 && status_of(results)? == nfsstat3::NFS3_OK
             {
-                let count = wrote(results)?.count;
+                let count = parse_write(results)?.count;
                 ensure!(size == (1 << 20) + u64::from(count));
             } else {
                 ensure!(size == 1 << 20, "{size} bytes after a refusal");
@@ -301,13 +307,13 @@ fn write_beyond_one_mebibyte_is_shortened_or_refused() -> Result<()> {
                 .open(scene.path("file"))?
                 .set_len(1 << 20)?;
         }
-        scene.is_well()
+        scene.check_alive()
     })
 }
 
 #[test]
 fn objects_made_by_mknod_are_not_opened() -> Result<()> {
-    Scene::each(|scene| {
+    Scene::for_each_server(|scene| {
         let root = scene.root.clone();
         for (name, node) in [
             ("fifo", mknoddata3::NF3FIFO(Set::mode(0o666).into())),
@@ -323,6 +329,6 @@ fn objects_made_by_mknod_are_not_opened() -> Result<()> {
             fails(read, &[nfsstat3::NFS3ERR_INVAL], name)?;
             ensure!(start.elapsed() < ANSWER_MAX, "{name} blocked the server");
         }
-        scene.is_well()
+        scene.check_alive()
     })
 }

@@ -17,7 +17,7 @@ use crate::world::World;
 
 /// The file system of the exported directory.
 #[derive(Clone, Copy)]
-pub enum Place {
+pub enum Storage {
     /// The file system of temporary files, with the real cost of fsync.
     Disk,
     /// tmpfs, for tests of the protocol that do not need a disk.
@@ -25,7 +25,7 @@ pub enum Place {
 }
 
 /// A server and its exported directory. Drop ends the server.
-pub struct Ground {
+pub struct Fixture {
     options: ServerOptions,
     server: Option<Server>,
     directory: TempDir,
@@ -33,21 +33,26 @@ pub struct Ground {
     _port: Port,
 }
 
-impl Ground {
+impl Fixture {
     /// Starts a server with `handles` ("kernel" or "path") and no_root_squash.
-    pub fn new(world: &World, handles: &str, place: Place) -> Result<Self> {
-        Self::of(world, "nfs", handles, place)
+    pub fn new(world: &World, handles: &str, storage: Storage) -> Result<Self> {
+        Self::with_role(world, "nfs", handles, storage)
     }
 
     /// As [`Self::new`], with `role` "nfs" (a single process) or "serve" (under a supervisor).
-    pub fn of(world: &World, role: &'static str, handles: &str, place: Place) -> Result<Self> {
+    pub fn with_role(
+        world: &World,
+        role: &'static str,
+        handles: &str,
+        storage: Storage,
+    ) -> Result<Self> {
         let mut arguments = vec!["--handles".into(), handles.into()];
         if role == "serve" {
             arguments.push("--no-mdns".into());
         }
-        Self::with(
+        Self::with_options(
             world,
-            place,
+            storage,
             ServerOptions {
                 role,
                 arguments,
@@ -57,13 +62,13 @@ impl Ground {
     }
 
     /// Starts a server with `options`, to which port, export and key file are added.
-    pub fn with(world: &World, place: Place, options: ServerOptions) -> Result<Self> {
+    pub fn with_options(world: &World, storage: Storage, options: ServerOptions) -> Result<Self> {
         let mut builder = tempfile::Builder::new();
         let mode = fs::Permissions::from_mode(0o755);
         builder.prefix("stowaway-").permissions(mode);
-        let directory = match place {
-            Place::Disk => builder.tempdir(),
-            Place::Memory => builder.tempdir_in("/dev/shm"),
+        let directory = match storage {
+            Storage::Disk => builder.tempdir(),
+            Storage::Memory => builder.tempdir_in("/dev/shm"),
         }
         .context("cannot create the directory to export")?;
         let export = directory.path().join("export");
@@ -72,7 +77,7 @@ impl Ground {
             std::os::unix::fs::chown(&export, Some(id), Some(id))?;
         }
         let port = Port::reserve()?;
-        let mut ground = Self {
+        let mut fixture = Self {
             options: ServerOptions {
                 port: port.number(),
                 exports: vec![format!("{}:rw,no_root_squash", export.display())],
@@ -83,8 +88,8 @@ impl Ground {
             directory,
             _port: port,
         };
-        ground.start(world)?;
-        Ok(ground)
+        fixture.start(world)?;
+        Ok(fixture)
     }
 
     /// Starts the server, also again after [`Self::kill`], on the same port.
@@ -113,7 +118,7 @@ impl Ground {
     }
 
     /// Creates a directory next to the export, on the same file system.
-    pub fn beside(&self, name: &str) -> Result<PathBuf> {
+    pub fn create_sibling(&self, name: &str) -> Result<PathBuf> {
         let path = self.directory.path().join(name);
         open_directory(&path)?;
         Ok(path)
@@ -129,9 +134,9 @@ impl Ground {
     }
 
     /// Mounts the export in the guest, runs a script in it that must succeed, and unmounts the export.
-    pub fn sh(&self, world: &mut World, script: &str) -> Result<String> {
+    pub fn run_ok(&self, world: &mut World, script: &str) -> Result<String> {
         let mount = self.mount(HOST, "/mnt/1");
-        world.guest.sh(&format!(
+        world.guest.run_ok(&format!(
             "set -e; {mount}; trap 'cd /; umount /mnt/1' EXIT; cd /mnt/1\n{script}"
         ))
     }

@@ -1,7 +1,7 @@
 //! Clients that disconnect and servers that are killed while writing, removed files that are open, and leaked processes,
 //! descriptors and sockets.
 
-use super::{is_well, pattern};
+use super::{check_alive, pattern};
 use anyhow::{Context, Result, ensure};
 use cases::random::{Random, seed};
 use nix::sys::signal::{Signal, kill};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use xtask::clients::sftp::request::init;
 use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, Wire, open};
 use xtask::machines::server::{fd_count, public_dir};
-use xtask::testing::full;
+use xtask::testing::is_full_run;
 
 const BLOCK: usize = 40_000;
 
@@ -29,7 +29,7 @@ enum End {
 /// Pipelines WRITEs until one side ends the session. The blocks that were acknowledged before must be in the file.
 fn writes_until(end: End, wire: Wire, random: &mut Random) -> Result<usize> {
     let directory = public_dir()?;
-    let mut client = Sftp::start(&SftpOptions::at(directory.path()).over(wire))?;
+    let mut client = Sftp::start(&SftpOptions::in_directory(directory.path()).with_wire(wire))?;
     let handle = client.create("file")?;
     let blocks: Vec<Vec<u8>> = (0..40)
         .map(|number| pattern(9, number * BLOCK as u64, BLOCK))
@@ -54,7 +54,7 @@ fn writes_until(end: End, wire: Wire, random: &mut Random) -> Result<usize> {
     match end {
         End::Client => {
             let ended = client.vanish()?;
-            ensure!(ended.is_for_want_of_a_client(wire), "{ended:?}");
+            ensure!(ended.is_client_gone(wire), "{ended:?}");
         }
         End::Server => {
             client.process.signal(nix::sys::signal::Signal::SIGKILL)?;
@@ -84,7 +84,7 @@ fn writes_until(end: End, wire: Wire, random: &mut Random) -> Result<usize> {
 #[test]
 fn acknowledged_blocks_survive_disconnect_or_kill() -> Result<()> {
     let mut random = Random::new(seed());
-    let full = full();
+    let full = is_full_run();
     let mut acknowledged = 0;
     for round in 0..if full { 2000 } else { 90 } {
         let ending = [End::Client, End::Server][round % 2];
@@ -104,7 +104,7 @@ fn acknowledged_blocks_survive_disconnect_or_kill() -> Result<()> {
 fn removed_file_stays_usable_by_its_handle() -> Result<()> {
     let directory = public_dir()?;
     for options in [
-        SftpOptions::at(directory.path()),
+        SftpOptions::in_directory(directory.path()),
         SftpOptions::jailed(directory.path()),
     ] {
         let mut client = Sftp::start(&options)?;
@@ -135,8 +135,8 @@ fn removed_start_directory_is_not_found() -> Result<()> {
     let directory = public_dir()?;
     let path = directory.path().join("going");
     fs::create_dir(&path)?;
-    let mut client = Sftp::start(&SftpOptions::at(&path))?;
-    is_well(&mut client)?;
+    let mut client = Sftp::start(&SftpOptions::in_directory(&path))?;
+    check_alive(&mut client)?;
     fs::remove_dir(&path)?;
     for request in [
         Request::Stat(b"file"),
@@ -146,7 +146,7 @@ fn removed_start_directory_is_not_found() -> Result<()> {
         Request::MkDir(b"made", Attrs::default()),
         Request::ExpandPath(b"~"),
     ] {
-        let status = client.told(&request)?;
+        let status = client.error_status(&request)?;
         ensure!(
             status == Some(Status::NO_SUCH_FILE),
             "{request:?} was answered {status:?}"
@@ -202,7 +202,7 @@ fn thousands_of_connections_leak_nothing() -> Result<()> {
     // The name's end looks like port 0, which stands for any free port.
     let socket = directory.path().join("socket:0");
     let path = socket.display().to_string();
-    let options = SftpOptions::at(directory.path()).with(&["--listen", &path]);
+    let options = SftpOptions::in_directory(directory.path()).with_arguments(&["--listen", &path]);
     let mut server = Sftp::spawn(&options)?;
     let start = Instant::now();
     let expected = format!("listening on {path}: only this user");
@@ -223,7 +223,7 @@ fn thousands_of_connections_leak_nothing() -> Result<()> {
     }
     let mode = fs::metadata(&socket)?.permissions().mode() & 0o777;
     ensure!(mode == 0o600, "the socket's mode is {mode:o}");
-    let settle = |server: &Sftp| -> Result<()> {
+    let wait_until_settled = |server: &Sftp| -> Result<()> {
         let start = Instant::now();
         while children(server.process.pid())?.0 > 0 {
             ensure!(
@@ -235,10 +235,10 @@ fn thousands_of_connections_leak_nothing() -> Result<()> {
         Ok(())
     };
     drop(visit(&socket)?);
-    settle(&server)?;
+    wait_until_settled(&server)?;
     let before = fd_count(server.process.pid())?;
     let memory = server.process.anonymous_kib()?;
-    let full = full();
+    let full = is_full_run();
     let mut random = Random::new(seed());
     for round in 0..if full { 20_000 } else { 1000 } {
         match random.below(4) {
@@ -257,10 +257,10 @@ fn thousands_of_connections_leak_nothing() -> Result<()> {
             }
         }
     }
-    settle(&server)?;
+    wait_until_settled(&server)?;
     // Zombies are reaped when the next client connects.
     drop(visit(&socket)?);
-    settle(&server)?;
+    wait_until_settled(&server)?;
     let dead = children(server.process.pid())?.1;
     ensure!(dead <= 2, "{dead} zombies");
     ensure!(server.process.is_alive()?);
@@ -291,7 +291,7 @@ fn listener_removes_only_its_own_socket() -> Result<()> {
     fs::write(directory.path().join("file"), "content")?;
     let socket = directory.path().join("socket");
     let path = socket.display().to_string();
-    let options = SftpOptions::at(directory.path()).with(&["--listen", &path]);
+    let options = SftpOptions::in_directory(directory.path()).with_arguments(&["--listen", &path]);
     let listens = || UnixStream::connect(&socket).is_ok();
     let mut server = Sftp::spawn(&options)?;
     wait_until("listening", listens)?;

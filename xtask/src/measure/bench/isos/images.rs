@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::machines::server::open_files;
 use crate::machines::wait_for;
-use crate::measure::bench::ground::{BIG, Export, Ground, STAMP_STEP, crowd};
+use crate::measure::bench::workspace::{BIG, Export, STAMP_STEP, Workspace, crowd};
 use crate::setup;
 
 /// The image of everything.
@@ -35,8 +35,8 @@ pub struct Images {
 
 impl Images {
     /// Makes all of them in the tree.
-    pub fn new(ground: &Ground, cold: Cold) -> Result<Self> {
-        let tree = ground.path(Export::Tree);
+    pub fn new(workspace: &Workspace, cold: Cold) -> Result<Self> {
+        let tree = workspace.path(Export::Tree);
         for count in DIRECTORIES {
             crowd(&tree.join(CROWDS).join(count.to_string()), count)?;
         }
@@ -85,7 +85,7 @@ impl Images {
     }
 
     /// Where in its image the large file begins.
-    pub fn place(&self) -> Result<u64> {
+    pub fn large_file_offset(&self) -> Result<u64> {
         const BLOCK: u64 = 2048;
         let file = File::open(self.top(true))?;
         let step = STAMP_STEP as u64;
@@ -158,7 +158,7 @@ fn image(at: &Path, content: &[&Path]) -> Result<()> {
         let name = name.to_str().context("a name that is no text")?;
         command.arg(format!("{name}={}", path.display()));
     }
-    setup::quietly(&mut command)
+    setup::run_captured(&mut command)
         .map(drop)
         .with_context(|| format!("cannot make {}", at.display()))
 }
