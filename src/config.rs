@@ -82,9 +82,9 @@ pub const CREATE_VERIFIER_BYTES: usize = 32;
 pub const CREATED_BYTES: usize = CREATE_VERIFIER_COUNT * CREATE_VERIFIER_BYTES + 1;
 /// Size (bytes) of the memory that several loops share and that a restarted loop inherits: CREATE verifiers and the duplicate
 /// request cache.
-pub const KEPT_BYTES: usize = CREATED_BYTES + DRC_BYTES;
-/// [`KEPT_BYTES`] with minimum memory.
-pub const KEPT_BYTES_MIN: usize = CREATED_BYTES + DRC_SET_COUNT_MIN * DRC_SET_BYTES;
+pub const SHARED_BYTES: usize = CREATED_BYTES + DRC_BYTES;
+/// [`SHARED_BYTES`] with minimum memory.
+pub const SHARED_BYTES_MIN: usize = CREATED_BYTES + DRC_SET_COUNT_MIN * DRC_SET_BYTES;
 /// Open handles of an SFTP session, if descriptors suffice.
 pub const HANDLE_COUNT_MAX: usize = 2048;
 /// Descriptors of an SFTP session that handles cannot use: standard streams, log, jail, temporary ones of a request. A request
@@ -203,7 +203,7 @@ const _: () = assert!(
         + REQUEST_BLOCK_COUNT * REQUEST_BYTES
         + (REPLY_BLOCK_COUNT + 1) * REPLY_BYTES
         + NODE_COUNT_MAX * 256
-        + KEPT_BYTES
+        + SHARED_BYTES
         < REGION_BYTES - REGION_FIXED_BYTES
 );
 

@@ -91,7 +91,7 @@ fn die(frame: *const usize) -> ! {
         line.text("stowaway: not enough memory: needs at least ")
             .number((bytes / 1024 + 1) as u32)
             .text(" KiB more; raise the limits (ulimit -v, ulimit -d)");
-        sys::console(line.end());
+        sys::console(line.end_line());
         sys::exit(1);
     }
     line.text("stowaway: internal error at");
@@ -104,6 +104,6 @@ fn die(frame: *const usize) -> ! {
             line.text(" ").digits(word as u64 - 1, 16, 1);
         }
     }
-    sys::console(line.end());
+    sys::console(line.end_line());
     sys::exit(101)
 }

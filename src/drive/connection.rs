@@ -112,7 +112,7 @@ impl Connection {
     }
 
     /// Returns true if a job has ended that the connection waited for, and it was not served since.
-    pub(super) fn can_go_on(&self) -> bool {
+    pub(super) fn can_continue(&self) -> bool {
         let mut waits = self.waits.iter();
         waits.any(|wait| matches!(wait, Some(Wait::Ended(_))))
     }

@@ -6,8 +6,8 @@
 
 use super::task::{Task, World};
 use crate::engine::mdns::{
-    Cast, GROUP_V4, GROUP_V6, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, Meta, PORT, Transmit,
-    family,
+    Destination, GROUP_V4, GROUP_V6, LINK_COUNT_MAX, Link, LinkId, MESSAGE_BYTES, Meta, PORT,
+    Transmit, family,
 };
 use crate::event::{Events, Fatal};
 use crate::mem::{Ends as _, Slots, nth};
@@ -17,7 +17,7 @@ use crate::time::{Duration, Instant};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// Interval of polling the interfaces if the host does not report changes.
-const LOOK: Duration = Duration::from_secs(5);
+const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// Delay between a reported change and reading the interfaces; changes come in bursts.
 const SETTLE: Duration = Duration::from_ms(100);
 /// Datagrams received from one socket in one turn.
@@ -51,7 +51,7 @@ impl LinkSocket {
 
 /// The sockets of a link.
 #[derive(Debug, Default)]
-struct Open {
+struct LinkSockets {
     /// Interface index; 0: unused.
     index: u32,
     link: Link,
@@ -70,7 +70,7 @@ pub struct Choice<'a> {
 }
 
 impl Choice<'_> {
-    fn takes(&self, interface: &Interface) -> bool {
+    fn selects(&self, interface: &Interface) -> bool {
         let is_denied = self.denied.contains(&name(interface));
         if !interface.is_running || interface.addresses.is_empty() || is_denied {
             return false;
@@ -126,11 +126,11 @@ pub trait Endpoint {
 pub struct Mdns<'a> {
     endpoint: &'a mut dyn Endpoint,
     choice: Choice<'a>,
-    open: Slots<Open>,
+    links: Slots<LinkSockets>,
     /// Socket that reports changes of interfaces, if the host has one.
     changes: Option<Socket>,
     /// Next time at which to read the interfaces.
-    look_at: Instant,
+    scan_at: Instant,
     /// True if another program had port 5353 when the interfaces were last read.
     is_taken: bool,
     /// True once the endpoint has ended the loop.
@@ -145,9 +145,9 @@ impl<'a> Mdns<'a> {
         Self {
             endpoint,
             choice,
-            open: Slots::defaults(LINK_COUNT_MAX),
+            links: Slots::defaults(LINK_COUNT_MAX),
             changes: None,
-            look_at: Instant::default(),
+            scan_at: Instant::default(),
             is_taken: false,
             is_over: false,
             has_complained: [false; 3],
@@ -163,9 +163,9 @@ impl Task for Mdns<'_> {
 
     fn ready(&mut self, world: &mut World<'_>, local: u32) {
         if local == CHANGES {
-            self.take_changes(world);
+            self.drain_changes(world);
         } else {
-            self.take_datagrams(world, local as usize);
+            self.receive_datagrams(world, local as usize);
         }
     }
 
@@ -173,11 +173,11 @@ impl Task for Mdns<'_> {
         if signals.reload || signals.child {
             self.endpoint.on_signals(world.now, signals);
         }
-        if self.look_at <= world.now {
-            self.look(world);
+        if self.scan_at <= world.now {
+            self.scan_interfaces(world);
         }
         if self.endpoint.is_beside() {
-            self.look_in(world.now, LOOK);
+            self.schedule_scan(world.now, SCAN_INTERVAL);
         }
         self.send_all(world);
         // Messages that follow from an event are sent in the next turn, which is due at once.
@@ -188,7 +188,7 @@ impl Task for Mdns<'_> {
     }
 
     fn poll_at(&self) -> Instant {
-        self.endpoint.poll_at().min(self.look_at)
+        self.endpoint.poll_at().min(self.scan_at)
     }
 
     fn stop(&mut self, world: &mut World<'_>) {
@@ -201,13 +201,13 @@ impl Task for Mdns<'_> {
 
 impl Mdns<'_> {
     /// Reads the interfaces after `time`, or earlier if that is planned.
-    fn look_in(&mut self, now: Instant, time: Duration) {
-        self.look_at = self.look_at.min(now.after(time));
+    fn schedule_scan(&mut self, now: Instant, time: Duration) {
+        self.scan_at = self.scan_at.min(now.after(time));
     }
 
     /// Plans to read the interfaces after a change, and empties the socket that reported the change.
-    fn take_changes(&mut self, world: &mut World<'_>) {
-        self.look_in(world.now, SETTLE);
+    fn drain_changes(&mut self, world: &mut World<'_>) {
+        self.schedule_scan(world.now, SETTLE);
         let Some(socket) = self.changes else {
             return;
         };
@@ -223,7 +223,7 @@ impl Mdns<'_> {
     }
 
     /// Opens, updates and closes links according to the host's interfaces.
-    fn look(&mut self, world: &mut World<'_>) {
+    fn scan_interfaces(&mut self, world: &mut World<'_>) {
         let mut interfaces = Interfaces::new();
         world.net.interfaces(&mut interfaces);
         let families = self.choice.families;
@@ -237,9 +237,9 @@ impl Mdns<'_> {
                 }
             }
         }
-        self.look_at = match self.changes {
+        self.scan_at = match self.changes {
             Some(_) => Instant::NEVER,
-            None => world.now.after(LOOK),
+            None => world.now.after(SCAN_INTERVAL),
         };
         // A program that has bound port 5353 to all addresses also blocks this bind to loopback.
         let token = world.token(CHANGES);
@@ -248,7 +248,7 @@ impl Mdns<'_> {
         if let Ok(socket) = world.net.claim(0, here, token) {
             world.net.close(socket);
             self.is_taken = false;
-            for (id, open) in self.open.iter().enumerate() {
+            for (id, open) in self.links.iter().enumerate() {
                 if was_taken && open.index != 0 {
                     let id = id as LinkId;
                     self.endpoint.set_link(world.now, id, &open.link, b"");
@@ -256,16 +256,16 @@ impl Mdns<'_> {
             }
         }
         for id in 0..LINK_COUNT_MAX {
-            let index = self.open.get(id).map_or(0, |open| open.index);
-            let is_its = |other: &Interface| other.index == index && self.choice.takes(other);
+            let index = self.links.get(id).map_or(0, |open| open.index);
+            let is_its = |other: &Interface| other.index == index && self.choice.selects(other);
             if index != 0 && !interfaces.iter().any(is_its) {
                 self.close(world, id);
             }
         }
         let mut is_alone = true;
         for interface in &interfaces {
-            if self.choice.takes(interface) {
-                self.take_interface(world, interface);
+            if self.choice.selects(interface) {
+                self.open_link(world, interface);
                 is_alone = false;
             }
         }
@@ -278,25 +278,25 @@ impl Mdns<'_> {
     }
 
     /// Opens a link on an interface, or reopens it if its addresses or MTU have changed.
-    fn take_interface(&mut self, world: &mut World<'_>, interface: &Interface) {
-        let place = |index: u32| self.open.iter().position(|open| open.index == index);
+    fn open_link(&mut self, world: &mut World<'_>, interface: &Interface) {
+        let place = |index: u32| self.links.iter().position(|open| open.index == index);
         let Some(id) = place(interface.index).or_else(|| place(0)) else {
             let why = text!("too many interfaces");
             return self.complain(world, 1, name(interface), why);
         };
-        let Some(open) = self.open.get(id) else {
+        let Some(open) = self.links.get(id) else {
             return;
         };
         let mut addresses = interface.addresses.iter();
         let is_same = open.link.mtu == interface.mtu
             && open.link.addresses.len() == addresses.len()
-            && addresses.all(|(own, bits)| open.link.bits_of(own) == Some(*bits));
+            && addresses.all(|(own, bits)| open.link.prefix_len(own) == Some(*bits));
         if open.index != 0 && is_same {
             return;
         }
         self.close_sockets(world, id);
         let refusal = self.open_sockets(world, id, interface);
-        let Some(open) = self.open.get_mut(id) else {
+        let Some(open) = self.links.get_mut(id) else {
             return;
         };
         if open.sockets.is_empty() {
@@ -315,7 +315,7 @@ impl Mdns<'_> {
             .set_link(world.now, id as LinkId, &open.link, name)
         {
             let what = text!("too many addresses on");
-            world.events.tell(what, name, Text::NOTHING);
+            world.events.report(what, name, Text::NOTHING);
         }
     }
 
@@ -325,7 +325,7 @@ impl Mdns<'_> {
         let what = text!("cannot use multicast DNS on");
         if let Some(has_complained @ false) = self.has_complained.get_mut(which) {
             *has_complained = true;
-            world.events.tell(what, interface, why);
+            world.events.report(what, interface, why);
         }
     }
 
@@ -337,7 +337,7 @@ impl Mdns<'_> {
         interface: &Interface,
     ) -> NetError {
         let mut error = NetError::InUse;
-        let Some(open) = self.open.get_mut(id) else {
+        let Some(open) = self.links.get_mut(id) else {
             return error;
         };
         open.link.addresses.clone_from(&interface.addresses);
@@ -372,7 +372,7 @@ impl Mdns<'_> {
     }
 
     fn close_sockets(&mut self, world: &mut World<'_>, id: usize) {
-        if let Some(open) = self.open.get_mut(id) {
+        if let Some(open) = self.links.get_mut(id) {
             while let Some(socket) = open.sockets.pop() {
                 world.net.close(socket.socket);
             }
@@ -381,18 +381,18 @@ impl Mdns<'_> {
 
     fn close(&mut self, world: &mut World<'_>, id: usize) {
         self.close_sockets(world, id);
-        if let Some(open) = self.open.get_mut(id) {
-            *open = Open::default();
+        if let Some(open) = self.links.get_mut(id) {
+            *open = LinkSockets::default();
             self.endpoint
                 .set_link(world.now, id as LinkId, &open.link, b"");
         }
     }
 
-    fn take_datagrams(&mut self, world: &mut World<'_>, local: usize) {
+    fn receive_datagrams(&mut self, world: &mut World<'_>, local: usize) {
         let (id, place) = (local / SOCKET_COUNT_MAX, local % SOCKET_COUNT_MAX);
         let mut is_broken = true;
         for _ in 0..TURN {
-            match self.take_datagram(world, id, place) {
+            match self.receive_datagram(world, id, place) {
                 Ok(()) => is_broken = false,
                 Err(NetError::WouldBlock) => return,
                 Err(_) => {}
@@ -401,21 +401,26 @@ impl Mdns<'_> {
         if is_broken {
             // All receives failed, and would again: close the link and reopen it later.
             self.close(world, id);
-            self.look_in(world.now, LOOK);
+            self.schedule_scan(world.now, SCAN_INTERVAL);
         }
     }
 
     /// Receives one datagram from a socket of a link and handles it. A closed socket counts as empty.
     #[inline(never)]
-    fn take_datagram(&mut self, world: &mut World<'_>, id: usize, place: usize) -> NetResult<()> {
-        let open = self.open.get(id);
+    fn receive_datagram(
+        &mut self,
+        world: &mut World<'_>,
+        id: usize,
+        place: usize,
+    ) -> NetResult<()> {
+        let open = self.links.get(id);
         let socket = open.and_then(|open| open.sockets.get(place));
         let socket = socket.ok_or(NetError::WouldBlock)?;
         let received = world.net.recv_from(socket.socket, world.rx)?;
         let cast = match received.to {
-            Some(to) if to.is_multicast() => Cast::Multicast,
-            None if socket.is_group => Cast::Unknown,
-            _ => Cast::Unicast,
+            Some(to) if to.is_multicast() => Destination::Multicast,
+            None if socket.is_group => Destination::Unknown,
+            _ => Destination::Unicast,
         };
         let meta = Meta {
             from: received.from,
@@ -436,7 +441,7 @@ impl Mdns<'_> {
     /// Sends a unicast message from the first own address in the family of `to`, or from the group's socket if no own address has
     /// one.
     fn send_to(&self, world: &mut World<'_>, id: usize, to: &SocketAddr, len: usize) {
-        let Some(open) = self.open.get(id) else {
+        let Some(open) = self.links.get(id) else {
             return;
         };
         // A family's first socket is the group's.
@@ -456,7 +461,7 @@ impl Mdns<'_> {
     }
 
     fn send_to_groups(&self, world: &mut World<'_>, transmit: &Transmit) {
-        let Some(open) = self.open.get(usize::from(transmit.link)) else {
+        let Some(open) = self.links.get(usize::from(transmit.link)) else {
             return;
         };
         for socket in &open.sockets {

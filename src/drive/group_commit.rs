@@ -46,7 +46,7 @@ impl GroupCommit {
     }
 
     /// Returns the result of an ended job once; `None` while it is pending.
-    pub(super) const fn take(&mut self, wait: &mut Option<Wait>) -> Option<FsResult<()>> {
+    pub(super) const fn take_result(&mut self, wait: &mut Option<Wait>) -> Option<FsResult<()>> {
         let Some(Wait::Ended(result)) = *wait else {
             return None;
         };
@@ -109,7 +109,7 @@ impl Streams {
                 return;
             }
             if let Some(Some(connection)) = self.connections.get(at)
-                && connection.can_go_on()
+                && connection.can_continue()
             {
                 self.serve(turn, at);
             }

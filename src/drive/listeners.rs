@@ -151,7 +151,7 @@ impl Streams {
         let now = world.now;
         if self.tell_full_at <= now {
             self.tell_full_at = now.after(FULL_SILENCE);
-            world.events.tell(event::FULL, b"", Text::NOTHING);
+            world.events.report(event::FULL, b"", Text::NOTHING);
         }
         self.accept_at = now.after(ACCEPT_PAUSE);
         self.watch_listeners(world, Interest::None);

@@ -142,7 +142,7 @@ impl<'a, 't> Loop<'a, 't> {
             let about = line.address(address).bytes();
             let what = text!("another host uses the address");
             let why = text!("change one of the two (--ip, or the boot argument ip=)");
-            self.world.events.tell(what, about, why);
+            self.world.events.report(what, about, why);
         }
         self.each(&mut |task, world| {
             for token in &ready.tokens {

@@ -11,7 +11,7 @@ use core::ops::Range;
 const HAS_READS: bool = cfg!(any(feature = "nfs", test));
 
 /// Result of a step of an order.
-pub(super) enum Carried {
+pub(super) enum OrderResult {
     /// The order has ended with this result.
     Done(FsResult<()>),
     /// The order waits for a job.
@@ -19,7 +19,7 @@ pub(super) enum Carried {
 }
 
 /// A connection with its unsent replies, which precede an order's data, and the received input.
-pub(super) struct Carrier<'a> {
+pub(super) struct OrderContext<'a> {
     net: &'a mut dyn Connections,
     socket: Socket,
     /// The replies, then space for copied data.
@@ -38,7 +38,7 @@ pub(super) struct Carrier<'a> {
     copies: bool,
 }
 
-impl<'a> Carrier<'a> {
+impl<'a> OrderContext<'a> {
     /// A carrier for the replies `tx[unsent]` and an order.
     pub(super) const fn new(
         net: &'a mut dyn Connections,
@@ -79,9 +79,9 @@ impl<'a> Carrier<'a> {
         order: &mut Option<Order>,
         ended: Option<FsResult<()>>,
         tree: &mut Tree,
-    ) -> NetResult<Carried> {
+    ) -> NetResult<OrderResult> {
         if let Some(Err(error)) = ended {
-            return Ok(Carried::Done(Err(error)));
+            return Ok(OrderResult::Done(Err(error)));
         }
         if HAS_READS
             && let Some(Order::Send { file, offset, len } | Order::Read { file, offset, len }) =
@@ -91,7 +91,7 @@ impl<'a> Carrier<'a> {
             && let Submitted::Pending(id) = tree.submit(Job::Read(extent))
         {
             self.send(true)?;
-            return Ok(Carried::Pending(id));
+            return Ok(OrderResult::Pending(id));
         }
         loop {
             let mut submitted = Submitted::Done(Ok(()));
@@ -99,7 +99,7 @@ impl<'a> Carrier<'a> {
                 Some(Order::Send { file, offset, len }) if HAS_READS && *len > 0 => {
                     let Some(count) = self.send_from(tree, file, *offset, *len)? else {
                         // The file was truncated.
-                        return Ok(Carried::Done(Err(FsError::Io)));
+                        return Ok(OrderResult::Done(Err(FsError::Io)));
                     };
                     (count, offset, len)
                 }
@@ -115,15 +115,15 @@ impl<'a> Carrier<'a> {
                 }
                 _ => {
                     self.send(false)?;
-                    return Ok(Carried::Done(Ok(())));
+                    return Ok(OrderResult::Done(Ok(())));
                 }
             };
             *offset += count as u64;
             *len -= count as u32;
             match submitted {
                 Submitted::Done(Ok(())) => {}
-                Submitted::Done(error) => return Ok(Carried::Done(error)),
-                Submitted::Pending(id) => return Ok(Carried::Pending(id)),
+                Submitted::Done(error) => return Ok(OrderResult::Done(error)),
+                Submitted::Pending(id) => return Ok(OrderResult::Pending(id)),
             }
         }
     }

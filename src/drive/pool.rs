@@ -4,7 +4,7 @@ use crate::config::{REPLY_BLOCK_COUNT, REQUEST_BLOCK_COUNT};
 use crate::mem::Ends as _;
 use crate::mem::Slots;
 
-/// A block in use, by its index. Its holder returns it with [`Pool::give`].
+/// A block in use, by its index. Its holder returns it with [`Pool::release`].
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Block(u8);
 
@@ -32,7 +32,7 @@ impl Pool {
     }
 
     /// Returns a free block, the last returned one first; `None` if all are in use.
-    pub(super) fn take(&mut self) -> Option<Block> {
+    pub(super) fn allocate(&mut self) -> Option<Block> {
         match self.free.pop() {
             None if !self.is_used_up() => {
                 let block = Block(self.touched);
@@ -50,7 +50,7 @@ impl Pool {
 
     /// Returns a block to the pool.
     #[inline(never)]
-    pub(super) fn give(&mut self, block: Block) {
+    pub(super) fn release(&mut self, block: Block) {
         self.free.push(block);
     }
 
@@ -76,16 +76,16 @@ mod tests {
     #[test]
     fn blocks_are_distinct_limited_and_reused() {
         let mut pool = Pool::new(2, 16);
-        let (first, second) = (pool.take().unwrap(), pool.take().unwrap());
+        let (first, second) = (pool.allocate().unwrap(), pool.allocate().unwrap());
         pool.get(&first).fill(1);
         pool.get(&second).fill(2);
         assert_eq!(pool.get(&first), [1; 16]);
         assert_eq!(pool.get(&second), [2; 16]);
-        assert_eq!(pool.take(), None);
-        pool.give(first);
+        assert_eq!(pool.allocate(), None);
+        pool.release(first);
         assert_eq!(pool.holders().count(), 1);
-        let again = pool.take().unwrap();
+        let again = pool.allocate().unwrap();
         assert_eq!(pool.get(&again), [1; 16]);
-        assert_eq!(pool.take(), None);
+        assert_eq!(pool.allocate(), None);
     }
 }

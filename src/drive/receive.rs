@@ -1,7 +1,7 @@
 //! Input of a connection: partial requests, several requests at once, and the orders that the protocol returns for them.
 
 use super::connection::{CloseReason, Connection};
-use super::orders::{Carried, Carrier};
+use super::orders::{OrderContext, OrderResult};
 use super::streams::Streams;
 use super::turn::{Batch, Blocked, Turn};
 use crate::config::{ORDER_TURN_BYTES, REPLY_BYTES, REQUEST_INLINE_BYTES};
@@ -193,12 +193,12 @@ impl Streams {
         let [_, job] = &mut connection.waits;
         let mut ended = None;
         if connection.order.is_some() {
-            ended = self.group.take(job);
+            ended = self.group.take_result(job);
         }
         let world = &mut *turn.world;
         let input = world.rx.head(batch.have).tail(batch.used);
         let tx = world.tx.head_mut(self.reply_bytes).tail_mut(space);
-        let mut carrier = Carrier::new(world.net, connection.socket, tx, replies, input);
+        let mut carrier = OrderContext::new(world.net, connection.socket, tx, replies, input);
         let carried = carrier.carry_out(&mut connection.order, ended, world.tree);
         let (unsent, interest) = (carrier.unsent, carrier.interest);
         batch.used += carrier.used;
@@ -207,8 +207,8 @@ impl Streams {
             connection.progress = world.now;
         }
         let blocked = match carried {
-            Ok(Carried::Done(result)) => return Ok(result),
-            Ok(Carried::Pending(id)) => {
+            Ok(OrderResult::Done(result)) => return Ok(result),
+            Ok(OrderResult::Pending(id)) => {
                 *job = self.group.add(id);
                 Blocked::Wait(Interest::None)
             }
@@ -264,7 +264,7 @@ impl Streams {
             }
             Next::Close(why) => {
                 let (now, events) = (turn.world.now, &mut turn.world.events);
-                events.tell_of(now, connection.peer, event::DISCONNECTED, b"", why);
+                events.report_for_peer(now, connection.peer, event::DISCONNECTED, b"", why);
                 Some(CloseReason::Gone.into())
             }
             _ if self.moved_bytes >= ORDER_TURN_BYTES as usize => {
@@ -283,7 +283,7 @@ impl Streams {
         };
         mem::copy_into(rx, kept.head(len));
         if let Some(block) = connection.input.take() {
-            self.requests.give(block);
+            self.requests.release(block);
         }
         len
     }

@@ -1,7 +1,7 @@
 //! Replies: sent, or kept in a block while the socket would block or their sync is pending.
 
 use super::connection::{CloseReason, Connection, Unsent};
-use super::orders::Carrier;
+use super::orders::OrderContext;
 use super::pool::{Block, Pool};
 use super::streams::Streams;
 use super::turn::{Batch, Blocked, Turn};
@@ -22,12 +22,12 @@ impl Streams {
     ) -> Result<(), Blocked> {
         // A connection that waits for a job is not watched for input or output, so its socket is ready only after the peer closed
         // it.
-        if connection.is_waiting() && !connection.can_go_on() {
+        if connection.is_waiting() && !connection.can_continue() {
             return Err(CloseReason::Gone.into());
         }
         if let Some(mut unsent) = connection.unsent.take() {
             let [sync, _] = &mut connection.waits;
-            if let Some(synced) = self.group.take(sync) {
+            if let Some(synced) = self.group.take_result(sync) {
                 connection.progress = turn.world.now;
                 let block = self.replies.get(&unsent.block);
                 let replies = block.head_mut(unsent.to as usize);
@@ -39,7 +39,7 @@ impl Streams {
                 [None, _] => self.send_block(turn, connection, &mut unsent),
             };
             match sent {
-                Ok(()) => self.replies.give(unsent.block),
+                Ok(()) => self.replies.release(unsent.block),
                 Err(blocked) => {
                     connection.unsent = Some(unsent);
                     return Err(blocked);
@@ -60,7 +60,7 @@ impl Streams {
     ) -> Result<(), Blocked> {
         let left = unsent.from as usize..unsent.to as usize;
         let block = self.replies.get(&unsent.block);
-        let mut carrier = Carrier::new(turn.world.net, connection.socket, block, left, &[]);
+        let mut carrier = OrderContext::new(turn.world.net, connection.socket, block, left, &[]);
         let sent = carrier.send(unsent.more);
         unsent.from = carrier.unsent.start as u32;
         if carrier.moved_bytes > 0 {
@@ -136,13 +136,13 @@ impl Streams {
         pool: fn(&mut Self) -> &mut Pool,
         holds: fn(&Connection) -> bool,
     ) -> Option<Block> {
-        let block = pool(self).take();
+        let block = pool(self).allocate();
         if block.is_some() {
             return block;
         }
         let stalled = self.most_overdue(turn.world.now, PRESSED_TIMEOUT, holds)?;
         self.close(turn, stalled, CloseReason::Gone);
-        pool(self).take()
+        pool(self).allocate()
     }
 }
 

@@ -214,15 +214,15 @@ impl Streams {
         if reason != CloseReason::Gone {
             let (peer, why) = (connection.peer, reason.message());
             let events = &mut world.events;
-            events.tell_of(world.now, peer, event::DISCONNECTED, b"", why);
+            events.report_for_peer(world.now, peer, event::DISCONNECTED, b"", why);
         }
         world.net.close(connection.socket);
         if let Some(block) = connection.input.take() {
-            self.requests.give(block);
+            self.requests.release(block);
         }
         self.group.forget(connection);
         if let Some(unsent) = connection.unsent.take() {
-            self.replies.give(unsent.block);
+            self.replies.release(unsent.block);
         }
         if let Some(order) = connection.order.take() {
             order.abandon(world.tree);

@@ -51,8 +51,9 @@ pub struct Cx<'a> {
 
 impl Cx<'_> {
     /// Reports an event of this client, with its subject and the reason.
-    fn tell(&mut self, event: Text, about: &[u8], why: Text) {
-        self.events.tell_of(self.now, self.peer, event, about, why);
+    fn report(&mut self, event: Text, about: &[u8], why: Text) {
+        self.events
+            .report_for_peer(self.now, self.peer, event, about, why);
     }
 }
 

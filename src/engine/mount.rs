@@ -9,7 +9,7 @@ use crate::event::{self, Line};
 use crate::mem::Ends as _;
 use crate::text::{Text, text};
 use crate::vfs::walk::{self, below};
-use crate::vfs::{Export, FsError, FsResult, Handle, Kind};
+use crate::vfs::{Export, FsError, FsResult, Handle, ObjectType};
 use crate::wire::Writer;
 use crate::wire::mount::{
     HANDLE_V1_BYTES, PATH_BYTES_MAX, Status, VERSION_1, VERSION_3, procedure,
@@ -69,7 +69,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
             ),
             Ok(handle) => {
                 mounts.add(cx.peer, export);
-                cx.tell(event::MOUNTED, path, Text::NOTHING);
+                cx.report(event::MOUNTED, path, Text::NOTHING);
                 reply.u32(Status::Ok as u32);
                 if version == VERSION_3 {
                     reply.opaque(handle);
@@ -82,7 +82,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
             }
         },
     };
-    cx.tell(event::MAY_NOT_MOUNT, path, why);
+    cx.report(event::MAY_NOT_MOUNT, path, why);
     reply.u32(status as u32);
     Ok(())
 }
@@ -91,7 +91,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
 fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8]) -> FsResult<Handle> {
     let node = walk::find(cx.vfs, export, below)?;
     match cx.vfs.attr(node)?.kind {
-        Kind::Directory | Kind::Regular => cx.vfs.handle(node),
+        ObjectType::Directory | ObjectType::Regular => cx.vfs.handle(node),
         _ => Err(FsError::NotDirectory),
     }
 }
@@ -147,12 +147,12 @@ fn innermost(exports: &[Export], by_real: bool, path: &mut &[u8]) -> Option<usiz
     let whole = *path;
     let mut found = None;
     for (number, export) in exports.iter().enumerate() {
-        let top = if by_real {
-            export.top.real
+        let root = if by_real {
+            export.root.real
         } else {
             export.path
         };
-        if let Some(below) = below(top, whole)
+        if let Some(below) = below(root, whole)
             && (found.is_none() || below.len() < path.len())
         {
             found = Some(number);
@@ -213,7 +213,7 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
 mod tests {
     use super::*;
     use crate::vfs::walk::next_name;
-    use crate::vfs::{Backend, Rules, Top};
+    use crate::vfs::{Backend, ExportRoot, Rules};
 
     fn check(path: &str, expect: Option<(usize, &[&str])>) {
         check_among(&["/srv", "/srv/iso//deep/", "/"], path, expect);
@@ -226,7 +226,7 @@ mod tests {
             Export {
                 path: path.as_bytes(),
                 rules: Rules::default(),
-                top: Top {
+                root: ExportRoot {
                     backend: Backend::ByHandle,
                     tag: 0,
                     is_image: false,

@@ -6,7 +6,7 @@
 use super::mount::{self, Mounts};
 use super::nfs::{self, Nfs, Outcome, Phase, Promise};
 use super::portmap::{self, Mappings};
-use super::rpc::{Record, Request, patch_mark};
+use super::rpc::{RecordCursor, Request, patch_mark};
 use super::turns::Turns;
 use super::{Cx, Datagrams, Order, Progress, State, Stream};
 use crate::config::REPLY_HEAD_BYTES;
@@ -46,7 +46,7 @@ pub struct Programs {
 
 impl Programs {
     /// Creates the programs. `verifier` is the write verifier and differs for every start. `memory` of
-    /// [`KEPT_BYTES`](crate::config::KEPT_BYTES) is zeros or an earlier server's; it holds the duplicate request cache and the
+    /// [`SHARED_BYTES`](crate::config::KEPT_BYTES) is zeros or an earlier server's; it holds the duplicate request cache and the
     /// verifiers of exclusive CREATEs. `is_kept`: other servers use that memory too, either now (synchronised by `turns`) or after
     /// a restart.
     pub fn new(
@@ -91,16 +91,16 @@ impl Programs {
         if let Err(error) = synced {
             let turns = self.nfs.turns();
             if let Some(turns) = turns {
-                turns.begin();
+                turns.acquire();
             }
             self.break_promises();
-            let status = nfs::tell(cx, error);
+            let status = nfs::error_status(cx, error);
             let drc = &mut self.nfs.drc;
             len = nfs::fail(replies, status, &mut |procedure, reply| {
                 drc.replace(cx.peer, procedure, reply);
             });
             if let Some(turns) = turns {
-                turns.end();
+                turns.release();
             }
         }
         nfs::settle(replies.head_mut(len));
@@ -120,7 +120,7 @@ pub struct Session {
     phase: Phase,
     programs: ProgramSet,
     /// The unread rest of the last record.
-    record: Record,
+    record: RecordCursor,
 }
 
 impl Session {
@@ -129,7 +129,7 @@ impl Session {
         Self {
             phase: Phase::Idle,
             programs,
-            record: Record::END,
+            record: RecordCursor::END,
         }
     }
 
@@ -193,7 +193,7 @@ impl Programs {
         let start = request.reply.position();
         let mut args = request.args.clone();
         self.nfs.promise = self.nfs.promise.max(Promise::Names);
-        self.nfs.begin_turn(cx, request);
+        self.nfs.acquire_turn(cx, request);
         let outcome = if self.find_reply(cx, request) {
             Ok(Outcome::Reply(Procedure::new(request.call.procedure)))
         } else {
@@ -205,7 +205,7 @@ impl Programs {
             outcome
         };
         if let Some(turns) = self.nfs.turns() {
-            turns.end();
+            turns.release();
             if core::mem::take(&mut self.nfs.drc.is_of_other) {
                 // The server that carried out the call may not have synced it.
                 cx.vfs.stage_export(args.opaque(HANDLE_BYTES_MAX));
@@ -280,7 +280,7 @@ impl Programs {
             session.phase = Phase::Idle;
             return Ok(());
         }
-        let mut next = Record::START;
+        let mut next = RecordCursor::START;
         let mut joined = heapless::Vec::new();
         let mut ahead = Reader::new(input.rest());
         let packet = next.join(&mut ahead, &mut joined)?;
@@ -357,7 +357,7 @@ impl Programs {
 impl Programs {
     /// Answers the calls in the input until `step` needs the driver.
     #[inline(never)]
-    fn go_on(
+    fn answer_calls(
         &mut self,
         session: &mut Session,
         cx: &mut Cx<'_>,
@@ -387,7 +387,7 @@ impl Stream for Programs {
         input: &[u8],
         output: &mut [u8],
     ) -> Progress {
-        self.go_on(session, cx, input, &mut Writer::new(output))
+        self.answer_calls(session, cx, input, &mut Writer::new(output))
     }
 
     fn done(
@@ -426,7 +426,7 @@ impl Stream for Programs {
                 return Progress::CLOSED;
             }
         }
-        self.go_on(session, cx, &[], &mut reply)
+        self.answer_calls(session, cx, &[], &mut reply)
     }
 
     fn interrupted(&mut self) {

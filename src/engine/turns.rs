@@ -9,11 +9,11 @@ use core::sync::atomic::AtomicU32;
 /// The lock and the counter that the servers share.
 pub trait Turns {
     /// Acquires the lock; blocks while another server has it. The lock is also released when its process ends, at whatever point.
-    fn begin(&self);
+    fn acquire(&self);
     /// Releases the lock.
-    fn end(&self);
+    fn release(&self);
     /// The unique number of this server.
     fn number(&self) -> u32;
     /// Number of times that unstable data of any server may have been lost. It is added to the write verifier.
-    fn breaks(&self) -> &AtomicU32;
+    fn loss_count(&self) -> &AtomicU32;
 }

@@ -73,7 +73,7 @@ impl Default for Line {
 
 impl Line {
     /// Appends the program's name.
-    pub fn begin(&mut self) -> &mut Self {
+    pub fn prefix(&mut self) -> &mut Self {
         self.say(text!("stowaway: "))
     }
 
@@ -186,7 +186,7 @@ impl Line {
     }
 
     /// Appends the subject and the reason; both may be empty.
-    pub fn told(&mut self, about: &[u8], why: Text) -> &mut Self {
+    pub fn details(&mut self, about: &[u8], why: Text) -> &mut Self {
         if !about.is_empty() {
             self.byte(b' ').escaped(about);
         }
@@ -203,7 +203,7 @@ impl Line {
     }
 
     /// Appends a newline, for which one byte is reserved, and returns the line.
-    pub fn end(&mut self) -> &[u8] {
+    pub fn end_line(&mut self) -> &[u8] {
         if let Some(place) = self.bytes.get_mut(self.len as usize) {
             *place = b'\n';
             self.len += 1;
@@ -237,29 +237,29 @@ impl Line {
 /// The destination of lines.
 pub trait Sink {
     /// Writes a whole line, or drops it if writing would block.
-    fn take(&mut self, line: &[u8]);
+    fn write_line(&mut self, line: &[u8]);
 }
 
 /// Reports an event; `about` and `why` may be empty.
-pub fn tell(sink: &mut dyn Sink, what: Text, about: &[u8], why: Text) {
-    tell_line(sink, what, b"", about, why);
+pub fn report(sink: &mut dyn Sink, what: Text, about: &[u8], why: Text) {
+    report_line(sink, what, b"", about, why);
 }
 
 /// Reports a line that starts with `name`, such as a command-line argument, instead of a text of ours.
-pub fn tell_name(sink: &mut dyn Sink, name: &[u8], about: &[u8], why: Text) {
-    tell_line(sink, Text::NOTHING, name, about, why);
+pub fn report_name(sink: &mut dyn Sink, name: &[u8], about: &[u8], why: Text) {
+    report_line(sink, Text::NOTHING, name, about, why);
 }
 
 #[inline(never)]
-fn tell_line(sink: &mut dyn Sink, what: Text, name: &[u8], about: &[u8], why: Text) {
+fn report_line(sink: &mut dyn Sink, what: Text, name: &[u8], about: &[u8], why: Text) {
     let mut line = Line::default();
-    line.begin().say(what).escaped(name).told(about, why);
+    line.prefix().say(what).escaped(name).details(about, why);
     hand_over(sink, &mut line);
 }
 
 fn hand_over(sink: &mut dyn Sink, line: &mut Line) {
     log::info!("{=[u8]:a}", line.bytes());
-    sink.take(line.end());
+    sink.write_line(line.end_line());
 }
 
 /// Events of one kind from one peer.
@@ -322,23 +322,30 @@ impl Events {
     }
 
     /// Reports an event of the server itself; `about` and `why` may be empty.
-    pub fn tell(&mut self, event: Text, about: &[u8], why: Text) {
-        tell(self.sink, event, about, why);
+    pub fn report(&mut self, event: Text, about: &[u8], why: Text) {
+        report(self.sink, event, about, why);
     }
 
     /// Reports a complete line.
-    pub fn tell_line(&mut self, line: &mut Line) {
+    pub fn report_line(&mut self, line: &mut Line) {
         hand_over(self.sink, line);
     }
 
     /// Reports an event of a client, at most [`EVENT_COUNT_PER_MINUTE`] of each kind a minute.
-    pub fn tell_of(&mut self, now: Instant, peer: Ipv6Addr, event: Text, about: &[u8], why: Text) {
+    pub fn report_for_peer(
+        &mut self,
+        now: Instant,
+        peer: Ipv6Addr,
+        event: Text,
+        about: &[u8],
+        why: Text,
+    ) {
         let Some(withheld) = self.count(now.secs(), peer, event) else {
             return;
         };
         let mut line = Line::default();
-        line.begin();
-        line.address(peer).byte(b' ').say(event).told(about, why);
+        line.prefix();
+        line.address(peer).byte(b' ').say(event).details(about, why);
         if withheld > 0 {
             line.say(text!(" (and "))
                 .number(withheld)
@@ -385,7 +392,7 @@ impl core::fmt::Debug for Events {
 
 /// A sink for tests and fuzzers.
 #[cfg(any(test, fuzzing))]
-pub mod kept {
+pub mod testing {
     use std::sync::{Arc, Mutex};
 
     /// A sink that stores the lines.
@@ -393,7 +400,7 @@ pub mod kept {
     pub struct Sink(Arc<Mutex<Vec<u8>>>);
 
     impl super::Sink for Sink {
-        fn take(&mut self, line: &[u8]) {
+        fn write_line(&mut self, line: &[u8]) {
             self.0.lock().unwrap().extend(line);
         }
     }
@@ -409,7 +416,7 @@ pub mod kept {
 
 #[cfg(test)]
 mod tests {
-    use super::kept::Sink;
+    use super::testing::Sink;
     use super::*;
     use crate::time::Duration;
     use core::net::IpAddr;
@@ -447,14 +454,14 @@ mod tests {
     fn control_characters_are_escaped_and_long_lines_cut() {
         let sink = Sink::default();
         let mut events = Events::new(Box::new(sink.clone()));
-        events.tell_of(
+        events.report_for_peer(
             Instant::default(),
             PEER,
             MOUNTED,
             b"/a\x1b[2J\n\\\xff",
             Text::NOTHING,
         );
-        events.tell_of(
+        events.report_for_peer(
             Instant::default(),
             PEER,
             MOUNTED,
@@ -471,7 +478,7 @@ mod tests {
     fn failure_is_one_line_with_its_subject() {
         let mut sink = Sink::default();
         for about in [&b""[..], b"/srv\n"] {
-            tell(&mut sink, LISTENING, about, STOPPING);
+            report(&mut sink, LISTENING, about, STOPPING);
         }
         let expect = [
             "stowaway: listening on: stopping",
@@ -486,12 +493,12 @@ mod tests {
         let mut events = Events::new(Box::new(sink.clone()));
         let start = Instant::default();
         for _ in 0..35 {
-            events.tell_of(start, PEER, MOUNTED, b"/a", Text::NOTHING);
+            events.report_for_peer(start, PEER, MOUNTED, b"/a", Text::NOTHING);
         }
         assert_eq!(sink.lines().len(), 10);
-        events.tell_of(start, PEER, DISCONNECTED, b"", FULL);
+        events.report_for_peer(start, PEER, DISCONNECTED, b"", FULL);
         assert_eq!(sink.lines().len(), 11);
-        events.tell_of(
+        events.report_for_peer(
             start.after(Duration::from_secs(61)),
             PEER,
             MOUNTED,
@@ -509,17 +516,17 @@ mod tests {
         let sink = Sink::default();
         let mut events = Events::new(Box::new(sink.clone()));
         let at = |second| Instant::default().after(Duration::from_secs(second));
-        let mut tell = |second, peer: u16| {
+        let mut report = |second, peer: u16| {
             let peer = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, peer);
-            events.tell_of(at(second), peer, MOUNTED, b"/a", Text::NOTHING);
+            events.report_for_peer(at(second), peer, MOUNTED, b"/a", Text::NOTHING);
             sink.lines().len()
         };
-        (0..10).for_each(|_| _ = tell(0, 0));
-        assert_eq!(tell(0, 0), 10);
+        (0..10).for_each(|_| _ = report(0, 0));
+        assert_eq!(report(0, 0), 10);
         // The first peer's counter and 63 others: all counters are in use.
-        (1..64).for_each(|peer| _ = tell(1, peer));
-        assert_eq!(tell(1, 0), 10 + 63);
-        assert_eq!(tell(2, 64), 10 + 64);
-        assert_eq!(tell(2, 0), 10 + 65);
+        (1..64).for_each(|peer| _ = report(1, peer));
+        assert_eq!(report(1, 0), 10 + 63);
+        assert_eq!(report(2, 64), 10 + 64);
+        assert_eq!(report(2, 0), 10 + 65);
     }
 }

@@ -37,7 +37,7 @@ static ARENA: Arena = Arena {
 
 /// Sets the process's region, zeroed and page-aligned. `wanted` bytes were requested, of which `fixed` bytes do not scale with
 /// the tables. Called once, before any allocation.
-pub fn give(region: &'static mut [MaybeUninit<u8>], wanted: usize, fixed: usize) {
+pub fn set_region(region: &'static mut [MaybeUninit<u8>], wanted: usize, fixed: usize) {
     let given = region.len().min(wanted).saturating_sub(fixed);
     // In KiB, so that neither product nor quotient overflows.
     ARENA

@@ -14,7 +14,7 @@ static HEAP: Shared = Shared(RefCell::new(Heap::empty()));
 
 /// Makes `bytes` the heap. From now on, allocations come from it, except zeroed ones, which come from the region and are never
 /// freed. Called once.
-pub fn begin(bytes: &'static mut [u8]) {
+pub fn set_heap(bytes: &'static mut [u8]) {
     // SAFETY: nothing else refers to `bytes` while the process runs.
     unsafe { HEAP.0.borrow_mut().init(bytes.as_mut_ptr(), bytes.len()) };
 }

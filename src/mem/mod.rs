@@ -12,7 +12,7 @@ pub mod parts;
 mod slices;
 mod slots;
 
-pub use arena::{Allocator, give, scaled, shortage};
-pub use parts::{Ends, Parts, nth, parts, place_in};
+pub use arena::{Allocator, scaled, set_region, shortage};
+pub use parts::{Ends, Parts, index_of, nth, parts};
 pub use slices::{c_str, copy_into, shift};
 pub use slots::{Slots, array, bytes, copy, leak};

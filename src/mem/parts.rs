@@ -1,7 +1,7 @@
 //! Splitting of bytes: words, path components, NUL-separated texts; and the head and tail of slices.
 
 /// Returns the index of `word` in the space-separated list `words`.
-pub fn place_in(words: &[u8], word: &[u8]) -> Option<usize> {
+pub fn index_of(words: &[u8], word: &[u8]) -> Option<usize> {
     parts(words, b' ').position(|other| other == word)
 }
 

@@ -12,7 +12,7 @@ use crate::sys::linux::epoll::{Change, Epoll, EventBuffer};
 use crate::sys::linux::fd::{AsFd as _, AsRawFd as _, RawFd};
 use crate::sys::linux::fs::{self, File};
 use crate::sys::linux::poll::{PollFd, PollFlags};
-use crate::sys::linux::process::{self, Told};
+use crate::sys::linux::process::{self, SignalRequest};
 use crate::sys::linux::sockets::{self, Address};
 #[cfg(feature = "multicast")]
 use crate::sys::linux::{interfaces, multicast};
@@ -31,7 +31,7 @@ const SOCKET_COUNT_MAX: usize = if HAS_STREAMS {
 const SIGNALS: Token = Token(u32::MAX);
 
 #[derive(Debug)]
-struct Watched {
+struct WatchedFile {
     file: File,
     token: Token,
     interest: Interest,
@@ -43,7 +43,7 @@ struct Watched {
 #[derive(Debug)]
 pub struct Kernel {
     /// Sockets, indexed by descriptor.
-    sockets: Slots<Option<Watched>>,
+    sockets: Slots<Option<WatchedFile>>,
     /// The signalfd.
     signals: Option<Socket>,
     epoll: Option<Epoll>,
@@ -67,7 +67,7 @@ impl Kernel {
 
     /// Tests whether epoll works; called first. [`Datagrams::wait`] also reports the signals of the signalfd `signals`; without one
     /// a signal ends the process.
-    pub fn begin(&mut self, signals: Option<File>) {
+    pub fn probe_epoll(&mut self, signals: Option<File>) {
         // Some kernels have epoll_create1 but not epoll_pwait.
         if HAS_STREAMS
             && self
@@ -76,17 +76,17 @@ impl Kernel {
         {
             self.epoll = None;
         }
-        self.signals = signals.and_then(|file| self.keep(file, SIGNALS, Interest::Input).ok());
+        self.signals = signals.and_then(|file| self.insert(file, SIGNALS, Interest::Input).ok());
     }
 
-    fn get(&self, socket: Socket) -> NetResult<&Watched> {
+    fn get(&self, socket: Socket) -> NetResult<&WatchedFile> {
         match self.sockets.get(socket.0) {
             Some(Some(watched)) => Ok(watched),
             _ => Err(NetError::Gone),
         }
     }
 
-    fn keep(&mut self, file: File, token: Token, interest: Interest) -> NetResult<Socket> {
+    fn insert(&mut self, file: File, token: Token, interest: Interest) -> NetResult<Socket> {
         let number = file.as_raw_fd() as usize;
         while self.sockets.len() <= number {
             self.sockets.push(None).ok_or(NetError::Full)?;
@@ -95,7 +95,7 @@ impl Kernel {
             epoll.set(Change::Add, file.as_raw_fd(), token.0, flags(interest))?;
         }
         if let Some(place) = self.sockets.get_mut(number) {
-            *place = Some(Watched {
+            *place = Some(WatchedFile {
                 file,
                 token,
                 interest,
@@ -110,7 +110,7 @@ impl Kernel {
     }
 
     fn watch_input(&mut self, file: Result<File, Errno>, token: Token) -> NetResult<Socket> {
-        self.keep(file?, token, Interest::Input)
+        self.insert(file?, token, Interest::Input)
     }
 
     fn wait_epoll(&self, timeout: Option<Duration>, ready: &mut Ready) -> Result<(), Errno> {
@@ -151,9 +151,9 @@ impl Kernel {
             let _ = ready.tokens.push(token);
         } else if let Some(Ok(watched)) = self.signals.map(|socket| self.get(socket)) {
             match process::read_signal(watched.file.as_fd()) {
-                Told::Nothing => ready.signals.child = true,
-                Told::LookAgain => ready.signals.reload = true,
-                Told::Stop => ready.signals.stop = true,
+                SignalRequest::Nothing => ready.signals.child = true,
+                SignalRequest::Reload => ready.signals.reload = true,
+                SignalRequest::Stop => ready.signals.stop = true,
             }
         }
     }
@@ -262,7 +262,7 @@ impl Streams for Kernel {
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
         let mut peer = Address::empty();
         let file = sockets::accept(number(listener), &mut peer)?;
-        let socket = self.keep(file, Token(0), Interest::None)?;
+        let socket = self.insert(file, Token(0), Interest::None)?;
         Ok((socket, peer.get()))
     }
 

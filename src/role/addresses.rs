@@ -68,7 +68,7 @@ impl Task for Addresses {
                 line.address(ip).text("/").number(address.1.into());
                 world
                     .events
-                    .tell(text!("address"), line.bytes(), Text::NOTHING);
+                    .report(text!("address"), line.bytes(), Text::NOTHING);
             }
         }
     }
@@ -94,7 +94,7 @@ fn set_address(
         && init::set_address(card, address, gateway).is_err()
     {
         let what = text!("the kernel refuses the address for interface");
-        world.events.tell(what, card.to_bytes(), Text::NOTHING);
+        world.events.report(what, card.to_bytes(), Text::NOTHING);
     }
 }
 

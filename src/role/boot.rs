@@ -8,7 +8,7 @@ use super::{FAILED, Fatal, complain, serve};
 use crate::config::MACHINE_BYTES_MIN;
 use crate::drive::platform::machine as drive;
 use crate::event::Line;
-use crate::mem::{self, give, parts};
+use crate::mem::{self, parts, set_region};
 use crate::sys::{self, Args, BUILD_ID_BYTES, bare};
 use crate::text::{Text, text};
 use crate::wire::Writer;
@@ -35,7 +35,7 @@ fn start(build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
     let has_ram = values(b"export=").any(|value| value.starts_with(RAM));
     let more = more + if has_ram { machine::ram_bytes() } else { 0 };
     let [wanted, fixed] = [machine::MEMORY_BYTES, machine::fixed_bytes()];
-    give(sys::region(0), wanted + more, fixed + more);
+    set_region(sys::region(0), wanted + more, fixed + more);
     drive::find_devices(&mut values(DEVICE).filter_map(device), machine::is_small());
     report_machine();
     let mut line = Writer::new(mem::array::<LINE_BYTES>());

@@ -2,7 +2,7 @@
 
 use super::{Console, FAILED, Fatal, complain};
 use crate::event;
-use crate::mem::{parts, place_in};
+use crate::mem::{index_of, parts};
 use crate::text::{Text, text};
 use crate::wire::Writer;
 
@@ -33,7 +33,7 @@ pub(super) fn translate(line: &[u8], to: &mut Writer<'_>, unknown: &mut dyn FnMu
     let mut exports = false;
     for word in words(line) {
         let name = parts(word, b'=').next().unwrap_or_default();
-        match place_in(WORDS, name) {
+        match index_of(WORDS, name) {
             Some(index) if (name.len() < word.len()) == (index < LAST) => {
                 exports |= name == b"export";
                 to.put(b" --");
@@ -48,7 +48,7 @@ pub(super) fn translate(line: &[u8], to: &mut Writer<'_>, unknown: &mut dyn FnMu
 
 /// Prints a line on the machine's console.
 pub(super) fn report(what: Text, about: &[u8], why: Text) {
-    event::tell(&mut Console, what, about, why);
+    event::report(&mut Console, what, about, why);
 }
 
 /// Reports that `word` is ignored because no boot argument has that name.

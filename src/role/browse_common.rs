@@ -3,7 +3,7 @@
 use super::{Console, DONE, Fatal};
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::drive::platform::{self, network::Network};
-use crate::engine::mdns::browser::{Browser, Event, Limits, Wish};
+use crate::engine::mdns::browser::{Browser, Event, Limits, Lookup};
 use crate::engine::mdns::{LINK_COUNT_MAX, Link, LinkId, Meta, Random, Transmit};
 use crate::event::Events;
 use crate::mem;
@@ -86,25 +86,25 @@ struct Seeker<'a> {
     finder: &'a mut dyn Finder,
 }
 
-/// Browses for `wishes` and passes the events to `finder`, until `finder` ends the role or SIGTERM or SIGINT arrives. With `runs`,
+/// Browses for `lookups` and passes the events to `finder`, until `finder` ends the role or SIGTERM or SIGINT arrives. With `runs`,
 /// SIGCHLD also wakes the loop, so that `finder` notices the end of its child process.
 pub(super) fn run(
     network: &Network,
     finder: &mut dyn Finder,
     interfaces: &Interfaces,
-    wishes: &mut dyn Iterator<Item = Wish<'_>>,
+    lookups: &mut dyn Iterator<Item = Lookup<'_>>,
     runs: bool,
 ) -> Result<(), Fatal> {
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     let now = sys::now();
     let seeker = mem::leak(Seeker {
-        browser: Browser::new(&Limits::USUAL, Random::new(&entropy)),
+        browser: Browser::new(&Limits::DEFAULT, Random::new(&entropy)),
         links: Links::default(),
         finder,
     });
-    for wish in wishes {
-        seeker.browser.wish(now, &wish);
+    for lookup in lookups {
+        seeker.browser.start_lookup(now, &lookup);
     }
     let signals = Signals {
         child: runs,

@@ -1,6 +1,6 @@
 //! The arguments of a role, parsed as by getopt_long(3): `-e -R`, `-eR`, `-l INFO`, `-lINFO`, `--at DIR`, `--at=DIR`.
 
-use super::{Fatal, SEE_HELP, USAGE, answer_help, complain, index_of, refuse};
+use super::{Fatal, SEE_HELP, USAGE, answer_help, complain, index_of_alias, refuse};
 use crate::mem::Ends as _;
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -80,8 +80,8 @@ pub(super) use flags;
 
 /// The table of a role's flags.
 pub(super) struct Flags {
-    /// Names of all flags: a `|` follows each name, and a space follows the last name of a flag. [`Given::number`] is the index of
-    /// a flag in this list.
+    /// Names of all flags: a `|` follows each name, and a space follows the last name of a flag. [`ParsedFlag::number`] is the
+    /// index of a flag in this list.
     pub(super) names: &'static [u8],
     /// Number of flags without a value. They are the first in `names`.
     pub(super) bare_count: usize,
@@ -95,7 +95,7 @@ pub(super) struct Flags {
 
 /// A flag of the command line.
 #[derive(Clone, Copy)]
-pub(super) struct Given {
+pub(super) struct ParsedFlag {
     /// Index of the flag's table in the chain of [`Flags::more`].
     #[cfg_attr(not(any(feature = "serve", feature = "smol")), expect(dead_code))]
     pub(super) table: usize,
@@ -107,11 +107,11 @@ pub(super) struct Given {
 
 impl Flags {
     /// Finds a flag by name in this table and those of [`Self::more`].
-    fn find(&self, name: &[u8]) -> Option<(&Self, Given)> {
+    fn find(&self, name: &[u8]) -> Option<(&Self, ParsedFlag)> {
         let (mut flags, mut table) = (self, 0);
         loop {
-            if let Some(number) = index_of(flags.names, name) {
-                let given = Given {
+            if let Some(number) = index_of_alias(flags.names, name) {
+                let given = ParsedFlag {
                     table,
                     number,
                     value: c"",
@@ -129,7 +129,7 @@ impl Flags {
     pub(super) fn read(
         &self,
         mut args: Args,
-        set: &mut dyn FnMut(Given) -> Option<()>,
+        set: &mut dyn FnMut(ParsedFlag) -> Option<()>,
     ) -> Result<(), Fatal> {
         while let Some(word) = args.next() {
             let about = word.to_bytes();
@@ -178,7 +178,7 @@ impl Flags {
     }
 
     /// Returns the message for a wrong value of the flag `given`.
-    fn wanted(&self, given: Given) -> Text {
+    fn wanted(&self, given: ParsedFlag) -> Text {
         self.wanted.plus((given.number - self.bare_count) as u8)
     }
 }

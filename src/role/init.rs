@@ -4,7 +4,7 @@
 use super::boot_words::{LINE_BYTES, nothing_to_export, report, report_ignored, translate};
 use super::serve::{self, Served};
 use super::{Fatal, USAGE, complain};
-use crate::drive::platform::host::init::{self, Found};
+use crate::drive::platform::host::init::{self, MountResult};
 use crate::event::Line;
 use crate::mem;
 use crate::sys::{self, Args, BUILD_ID_BYTES};
@@ -23,7 +23,7 @@ pub(super) fn run(args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fat
         return Err(complain(USAGE, what, b"", super::SEE_HELP));
     }
     IS_RUNNING.store(true, Ordering::Relaxed);
-    let card = init::begin();
+    let card = init::prepare_machine();
     let outcome = read(args).and_then(|served| {
         served.card = card;
         let served: &'static Served = served;
@@ -66,7 +66,10 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
         init::set_host_name(served.name());
     }
     for wanted in served.exports() {
-        report_found(wanted.path, init::bring(wanted.path, wanted.rules.writable));
+        report_found(
+            wanted.path,
+            init::mount_export(wanted.path, wanted.rules.writable),
+        );
     }
     #[cfg(feature = "sftp-server")]
     {
@@ -76,14 +79,14 @@ fn read(args: Args) -> Result<&'static mut Served, Fatal> {
 }
 
 /// Reports the kind of files mounted at an exported path; nothing if the path existed already.
-fn report_found(path: &CStr, found: Found) {
+fn report_found(path: &CStr, found: MountResult) {
     let what = match found {
-        Found::There => return,
-        Found::Memory => text!("files in memory"),
-        Found::Disk => text!("a disk with a file system that the kernel mounts"),
-        Found::Image => text!("a disk with an ISO 9660 image"),
-        Found::Share => text!("a share of the hypervisor"),
-        Found::Nothing => text!("neither a readable disk nor a share"),
+        MountResult::There => return,
+        MountResult::Memory => text!("files in memory"),
+        MountResult::Disk => text!("a disk with a file system that the kernel mounts"),
+        MountResult::Image => text!("a disk with an ISO 9660 image"),
+        MountResult::Share => text!("a share of the hypervisor"),
+        MountResult::Nothing => text!("neither a readable disk nor a share"),
     };
     report(text!("found"), path.to_bytes(), what);
 }

@@ -4,7 +4,7 @@ use crate::config::{REGION_BYTES, REGION_FIXED_BYTES};
 #[cfg(feature = "smol")]
 use crate::config::{STACK_FIXED_BYTES, STACK_HEAP_BYTES};
 use crate::event::{self, Fatal, Sink};
-use crate::mem::{give, parts, place_in};
+use crate::mem::{index_of, parts, set_region};
 use crate::sys::{self, Args, BUILD_ID_BYTES};
 use crate::text::{Text, text};
 
@@ -94,7 +94,7 @@ macro_rules! roles {
                     joined(NAMES, &mut names);
                     names
                 };
-                Self::ALL.get(index_of(&JOINED, name)?).copied()
+                Self::ALL.get(index_of_alias(&JOINED, name)?).copied()
             }
 
             fn run(self, args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
@@ -154,7 +154,7 @@ const fn joined(texts: &[&str], buffer: &mut [u8]) -> usize {
 
 /// Returns the index of the entry of `names` that has `name`. Entries are separated by spaces, the names of an entry by `|`.
 #[inline(never)]
-fn index_of(names: &[u8], name: &[u8]) -> Option<usize> {
+fn index_of_alias(names: &[u8], name: &[u8]) -> Option<usize> {
     parts(names, b' ').position(|names| parts(names, b'|').any(|one| one == name))
 }
 
@@ -190,7 +190,7 @@ fn start(mut args: Args, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         role = Role::of(word);
     }
     let (region_bytes, fixed_bytes) = memory(role, &args);
-    give(sys::region(region_bytes), region_bytes, fixed_bytes);
+    set_region(sys::region(region_bytes), region_bytes, fixed_bytes);
     match role {
         Some(role) => role.run(args, build_id),
         None => {
@@ -223,7 +223,7 @@ fn memory(role: Option<Role>, args: &Args) -> (usize, usize) {
 
 /// If `word` asks for help or the version, prints that and returns `Err(DONE)`; any other word is `Ok`.
 fn answer_help(word: &[u8], help: &[Text]) -> Result<(), Fatal> {
-    let text = match place_in(b"-h --help help --version", word) {
+    let text = match index_of(b"-h --help help --version", word) {
         Some(3) => &[VERSION],
         Some(_) => help,
         None => return Ok(()),
@@ -244,7 +244,7 @@ fn print(bytes: &[u8]) {
 
 /// Reports one line on standard error: `what` failed, `about` which object, and `why` or the advice. Returns `status`.
 fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
-    event::tell(&mut Console, what, about, why);
+    event::report(&mut Console, what, about, why);
     status
 }
 
@@ -258,7 +258,7 @@ fn complain(status: Fatal, what: Text, about: &[u8], why: Text) -> Fatal {
     feature = "resolve"
 ))]
 fn refuse(word: &[u8], value: &[u8], why: Text) -> Fatal {
-    event::tell_name(&mut Console, word, value, why);
+    event::report_name(&mut Console, word, value, why);
     USAGE
 }
 
@@ -280,10 +280,10 @@ impl Console {
 }
 
 impl Sink for Console {
-    fn take(&mut self, line: &[u8]) {
+    fn write_line(&mut self, line: &[u8]) {
         #[cfg(feature = "init")]
         if let Some(mut stamped) = init::stamped(line) {
-            return sys::console(stamped.end());
+            return sys::console(stamped.end_line());
         }
         sys::console(line);
     }

@@ -1,7 +1,7 @@
 //! The arguments of a role that uses the network: the role's own flags, and those that select the network stack (`--net`).
 
 use super::Fatal;
-use super::flags::{Flags, Given};
+use super::flags::{Flags, ParsedFlag};
 #[cfg(feature = "smol")]
 use super::stack;
 use crate::drive::platform::network::Network;
@@ -23,7 +23,7 @@ pub(super) const fn with(mut own: Flags) -> Flags {
 pub(super) fn read(
     flags: &Flags,
     args: Args,
-    set: &mut dyn FnMut(Given) -> Option<()>,
+    set: &mut dyn FnMut(ParsedFlag) -> Option<()>,
 ) -> Result<Network, Fatal> {
     let mut network = Network::default();
     let last = core::iter::successors(flags.more, |flags| flags.more).count();
@@ -39,7 +39,7 @@ pub(super) fn read(
 pub(super) fn read(
     flags: &Flags,
     args: Args,
-    set: &mut dyn FnMut(Given) -> Option<()>,
+    set: &mut dyn FnMut(ParsedFlag) -> Option<()>,
 ) -> Result<Network, Fatal> {
     flags.read(args, set)?;
     Ok(Network::default())

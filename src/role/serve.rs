@@ -6,11 +6,11 @@ use super::DONE;
 use super::args::digits;
 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
 use super::args::socket;
-use super::flags::{Flags, Given, flags};
+use super::flags::{Flags, ParsedFlag, flags};
 #[cfg(feature = "mdns")]
 use super::mdns;
 use super::{Console, Fatal, network, nfs};
-use crate::drive::platform::host::loops::{Kept, LOOP_COUNT_MAX};
+use crate::drive::platform::host::loops::{LOOP_COUNT_MAX, SharedState};
 use crate::drive::platform::host::supervisor::{self, Child};
 use crate::drive::platform::network::Network;
 use crate::drive::{Task, platform};
@@ -55,7 +55,7 @@ const FLAGS: Flags = Flags {
 
 /// A task of `serve`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum TaskKind {
     /// Under `init`: obtains addresses by DHCP and the like, and sets them on the kernel's interface.
     #[cfg(feature = "init")]
     Addresses,
@@ -66,7 +66,7 @@ enum Kind {
     Sftp,
 }
 
-impl Kind {
+impl TaskKind {
     const ALL: &[Self] = &[
         #[cfg(feature = "init")]
         Self::Addresses,
@@ -115,7 +115,7 @@ pub(super) struct Served {
 
 impl Served {
     /// Sets the option of a flag. Returns `None` if the value is wrong.
-    fn set(&mut self, given: Given) -> Option<()> {
+    fn set(&mut self, given: ParsedFlag) -> Option<()> {
         match given.table {
             0 => return self.nfs.set(nfs::Flag::of(given.number)?, given.value),
             1 => match Flag::of(given.number)? {
@@ -143,7 +143,11 @@ impl Served {
     }
 
     /// Runs tasks in one loop until SIGTERM or SIGINT.
-    fn run(&'static self, kinds: &[Kind], build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
+    fn run(
+        &'static self,
+        kinds: &[TaskKind],
+        build_id: &[u8; BUILD_ID_BYTES],
+    ) -> Result<(), Fatal> {
         let mut tasks = heapless::Vec::<_, KIND_COUNT>::new();
         let tree = platform::tree();
         #[cfg(bare)]
@@ -151,12 +155,14 @@ impl Served {
             let _ = tasks.push(super::addresses::task(None));
         }
         let mut network = self.network;
-        let nfs_count = self.nfs.with_kept(|kept| kept.loop_count);
-        network.shares_ports = nfs_count.is_some_and(|count| count > 1) && kinds == [Kind::Nfs];
+        let nfs_count = self.nfs.with_shared(|shared| shared.loop_count);
+        network.shares_ports = nfs_count.is_some_and(|count| count > 1) && kinds == [TaskKind::Nfs];
         for kind in kinds {
             #[cfg(feature = "init")]
-            if *kind == Kind::Addresses {
-                network.stack.link = self.card.map(|card| (platform::stack::Kind::Host, card));
+            if *kind == TaskKind::Addresses {
+                network.stack.link = self
+                    .card
+                    .map(|card| (platform::stack::LinkKind::Host, card));
             }
             if let Some(task) = self.task(*kind, build_id, tree)? {
                 let _ = tasks.push(task);
@@ -168,16 +174,16 @@ impl Served {
     /// Makes the task of this kind and adds its files to the tree. `None`: the arguments do not ask for it.
     fn task(
         &'static self,
-        kind: Kind,
+        kind: TaskKind,
         build_id: &[u8; BUILD_ID_BYTES],
         tree: &mut Tree,
     ) -> Result<Option<&'static mut dyn Task>, Fatal> {
         Ok(match kind {
             #[cfg(feature = "init")]
-            Kind::Addresses => Some(super::addresses::task(self.card)),
-            Kind::Nfs => Some(nfs::task(&self.nfs, &self.network, build_id, tree)?),
+            TaskKind::Addresses => Some(super::addresses::task(self.card)),
+            TaskKind::Nfs => Some(nfs::task(&self.nfs, &self.network, build_id, tree)?),
             #[cfg(feature = "mdns")]
-            Kind::Mdns => match self.mdns.take() {
+            TaskKind::Mdns => match self.mdns.take() {
                 Some(options) => {
                     let exports: mdns::Source<'_> = &|add| announce_exports(&self.nfs, add);
                     Some(mdns::task(options, exports)?)
@@ -185,7 +191,7 @@ impl Served {
                 None => None,
             },
             #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-            Kind::Sftp => match self.sftp {
+            TaskKind::Sftp => match self.sftp {
                 Some(at) => Some(super::sftp_server::task(&self.sftp_options, at, tree)?),
                 None => None,
             },
@@ -213,15 +219,15 @@ pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
         served.network = served.network.named(announced.name);
         served.signals = announced.signals();
         // Other hosts cannot reach a loopback address, so it is not announced.
-        served.is_silent |= served.nfs.at.ip().to_canonical().is_loopback();
+        served.is_silent |= served.nfs.address.ip().to_canonical().is_loopback();
     }
     if !crate::sys::is_bare() {
         let is_single = served.is_one_process
             || served.network.is_own()
             // With port 0 the kernel would choose another port for each loop.
-            || served.nfs.at.port() == 0;
+            || served.nfs.address.port() == 0;
         let loop_count = if is_single { 1 } else { served.loop_count };
-        served.nfs.kept.set(Kept::new(loop_count));
+        served.nfs.shared.set(SharedState::new(loop_count));
     }
     #[cfg(feature = "mdns")]
     if served.is_silent {
@@ -233,7 +239,7 @@ pub(super) fn read(args: Args) -> Result<&'static mut Served, Fatal> {
 impl Served {
     /// Returns the exports.
     #[cfg(feature = "init")]
-    pub(super) fn exports(&self) -> impl Iterator<Item = &nfs::Wanted> {
+    pub(super) fn exports(&self) -> impl Iterator<Item = &nfs::ExportArgument> {
         self.nfs.exports.iter()
     }
 
@@ -247,22 +253,25 @@ impl Served {
     pub(super) fn run_all(&'static self, build_id: &[u8; BUILD_ID_BYTES]) -> Result<(), Fatal> {
         // The built-in network stack cannot be shared by several processes.
         if self.is_one_process || self.network.is_own() {
-            return self.run(Kind::TOGETHER, build_id);
+            return self.run(TaskKind::TOGETHER, build_id);
         }
         // One process per task, so that a stalled disk of NFS does not delay mDNS or SFTP.
         let mut kinds = heapless::Vec::<_, LOOP_COUNT>::new();
         let mut loops = heapless::Vec::<_, LOOP_COUNT>::new();
-        let nfs_count = self.nfs.with_kept(|kept| kept.loop_count).unwrap_or(1);
+        let nfs_count = self
+            .nfs
+            .with_shared(|shared| shared.loop_count)
+            .unwrap_or(1);
         if nfs_count > 1 {
             nfs::check_ports(&self.nfs)?;
         }
-        for kind in Kind::ALL {
+        for kind in TaskKind::ALL {
             let (name, reloads) = match kind {
                 #[cfg(feature = "init")]
-                Kind::Addresses if self.card.is_none() => continue,
+                TaskKind::Addresses if self.card.is_none() => continue,
                 #[cfg(feature = "init")]
-                Kind::Addresses => ("addresses", false),
-                Kind::Nfs => {
+                TaskKind::Addresses => ("addresses", false),
+                TaskKind::Nfs => {
                     for _ in 1..nfs_count {
                         let _ = kinds.push(*kind);
                         let _ = loops.push(Child::new("nfs", false));
@@ -270,24 +279,25 @@ impl Served {
                     ("nfs", false)
                 }
                 #[cfg(feature = "mdns")]
-                Kind::Mdns if self.is_silent => continue,
+                TaskKind::Mdns if self.is_silent => continue,
                 #[cfg(feature = "mdns")]
-                Kind::Mdns => ("mdns", self.signals.reload),
+                TaskKind::Mdns => ("mdns", self.signals.reload),
                 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-                Kind::Sftp if self.sftp.is_none() => continue,
+                TaskKind::Sftp if self.sftp.is_none() => continue,
                 #[cfg(all(feature = "mdns", feature = "sftp-server"))]
-                Kind::Sftp => ("sftp", false),
+                TaskKind::Sftp => ("sftp", false),
             };
             let _ = kinds.push(*kind);
             let _ = loops.push(Child::new(name, reloads));
         }
-        let first = kinds.iter().position(|kind| *kind == Kind::Nfs);
+        let first = kinds.iter().position(|kind| *kind == TaskKind::Nfs);
         let run = |index: usize| {
             let Some(kind) = kinds.get(index) else {
                 return Ok(());
             };
-            self.nfs
-                .with_kept(|kept| kept.number = index.wrapping_sub(first.unwrap_or(0)) as u32);
+            self.nfs.with_shared(|shared| {
+                shared.number = index.wrapping_sub(first.unwrap_or(0)) as u32
+            });
             self.run(core::slice::from_ref(kind), build_id)
         };
         supervisor::run(&mut loops, &run, &mut Console)
@@ -314,7 +324,7 @@ fn announce_exports(
     use crate::mem::Ends as _;
     use crate::wire::Writer;
     use crate::wire::announce::{Flaw, HOST, STRING_BYTES_MAX};
-    if options.at.port() == 0 {
+    if options.address.port() == 0 {
         return;
     }
     for wanted in options.exports.iter() {
@@ -334,7 +344,7 @@ fn announce_exports(
         let name_len = named.position();
         add(&crate::wire::announce::Service {
             name: name.head(name_len),
-            ..mdns::plain(b"_nfs._tcp", options.at.port(), txt)
+            ..mdns::plain(b"_nfs._tcp", options.address.port(), txt)
         });
     }
 }

@@ -2,11 +2,11 @@
 
 use super::answer_help;
 use super::args::{address, digits, host_label};
-use super::flags::{Flags, Given, flags};
+use super::flags::{Flags, ParsedFlag, flags};
 use crate::drive::platform::network::Network;
-use crate::drive::platform::stack::Kind;
+use crate::drive::platform::stack::LinkKind;
 use crate::mem::Ends as _;
-use crate::mem::{c_str, parts, place_in};
+use crate::mem::{c_str, index_of, parts};
 use crate::net::smol::Ip;
 use crate::sys::{self, Args};
 use crate::text::{Text, text};
@@ -41,7 +41,7 @@ pub(super) fn may_be_used(mut args: Args) -> bool {
 }
 
 /// Sets the option of a flag. Returns `None` if the value is wrong.
-pub(super) fn set(network: &mut Network, given: Given) -> Option<()> {
+pub(super) fn set(network: &mut Network, given: ParsedFlag) -> Option<()> {
     let (stack, value) = (&mut network.stack, given.value);
     let text = value.to_bytes();
     match Flag::of(given.number)? {
@@ -50,8 +50,8 @@ pub(super) fn set(network: &mut Network, given: Given) -> Option<()> {
                 sys::exit(0);
             }
             let (kind, name) = cut(text, b':');
-            let kinds = [Kind::Packet, Kind::Tap, Kind::Stream];
-            let kind_of = match place_in(b"packet tap stream kernel", kind)? {
+            let kinds = [LinkKind::Packet, LinkKind::Tap, LinkKind::Stream];
+            let kind_of = match index_of(b"packet tap stream kernel", kind)? {
                 3 if text == kind => None,
                 index => Some(*kinds.get(index).filter(|_| !name.is_empty())?),
             };
@@ -59,7 +59,7 @@ pub(super) fn set(network: &mut Network, given: Given) -> Option<()> {
             stack.link = kind_of.map(|kind| (kind, name));
         }
         Flag::Ip => {
-            stack.ip = match place_in(b"dhcp link-local", text) {
+            stack.ip = match index_of(b"dhcp link-local", text) {
                 Some(0) => Ip::Dhcp,
                 Some(_) => Ip::LinkLocal,
                 None => static_address(text)?,
@@ -109,7 +109,7 @@ mod tests {
 
     fn parse(flag: Flag, value: &'static CStr) -> Option<Network> {
         let mut network = Network::default();
-        let given = Given {
+        let given = ParsedFlag {
             table: 0,
             number: flag as usize,
             value,
@@ -122,11 +122,14 @@ mod tests {
     fn net_option_is_kind_and_name() {
         let link = |value| parse(Flag::Net, value).map(|network| network.stack.link);
         assert_eq!(link(c"kernel"), Some(None));
-        assert_eq!(link(c"packet:eth0"), Some(Some((Kind::Packet, c"eth0"))));
-        assert_eq!(link(c"tap:tap0"), Some(Some((Kind::Tap, c"tap0"))));
+        assert_eq!(
+            link(c"packet:eth0"),
+            Some(Some((LinkKind::Packet, c"eth0")))
+        );
+        assert_eq!(link(c"tap:tap0"), Some(Some((LinkKind::Tap, c"tap0"))));
         assert_eq!(
             link(c"stream:/run/a:b"),
-            Some(Some((Kind::Stream, c"/run/a:b")))
+            Some(Some((LinkKind::Stream, c"/run/a:b")))
         );
         for value in [c"", c"eth0", c"tap", c"tap:", c"kernel:x", c":x", c"tun:x"] {
             assert_eq!(link(value), None, "{value:?}");

@@ -6,9 +6,9 @@
 pub(crate) enum Way {
     /// From relative to absolute targets, before packing.
     #[allow(dead_code)] // The packed file only unpacks.
-    ToPlaces,
+    ToAbsolute,
     /// From absolute to relative targets, after unpacking.
-    ToDistances,
+    ToRelative,
 }
 
 /// Converts CALL and JMP (0xe8, 0xe9) of x86 code, 32 or 64 bits. Their operand is the distance (4 bytes) from the next
@@ -28,7 +28,7 @@ pub(crate) fn x86(code: &mut [u8], way: Way) {
         let reach = -offset..len;
         // Keeps the conversion reversible: distances to targets after the end of the code become negative numbers.
         match way {
-            Way::ToPlaces => {
+            Way::ToAbsolute => {
                 let distance = i32::from_le_bytes(*number);
                 if reach.contains(&distance) {
                     let is_inside = distance < len - offset;
@@ -38,7 +38,7 @@ pub(crate) fn x86(code: &mut [u8], way: Way) {
                     number.reverse();
                 }
             }
-            Way::ToDistances => {
+            Way::ToRelative => {
                 let place = i32::from_be_bytes(*number);
                 let add = match reach.contains(&place) {
                     true if place < 0 => len,

@@ -103,7 +103,7 @@ unsafe extern "C" fn unpack() -> usize {
             // SAFETY: the segment is within `out`, which is not used any more.
             let code =
                 unsafe { slice::from_raw_parts_mut(segment.address as *mut u8, segment.in_file) };
-            branch::x86(code, branch::Way::ToDistances);
+            branch::x86(code, branch::Way::ToRelative);
         }
         let start = segment.address & !(PAGE - 1);
         // PROT_READ is 1 and PROT_EXEC 4, whereas PF_R is 4 and PF_X is 1.

@@ -3,7 +3,7 @@
 /// Kinds of objects. The values are bits 12 to 15 of `st_mode` (`S_IFMT`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub enum Kind {
+pub enum ObjectType {
     Regular = 0o10,
     Directory = 0o04,
     SymbolicLink = 0o12,
@@ -13,7 +13,7 @@ pub enum Kind {
     CharacterDevice = 0o02,
 }
 
-impl Kind {
+impl ObjectType {
     /// The `S_IFMT` bits of a mode.
     pub const fn bits(self) -> u32 {
         (self as u32) << 12
@@ -23,14 +23,14 @@ impl Kind {
     #[expect(clippy::indexing_slicing, reason = "there is a place for each")]
     #[inline(never)]
     pub const fn of_mode(mode: u32) -> Self {
-        static KINDS: [Kind; 16] = {
-            let mut kinds = [Kind::Regular; 16];
-            kinds[Kind::Directory as usize] = Kind::Directory;
-            kinds[Kind::SymbolicLink as usize] = Kind::SymbolicLink;
-            kinds[Kind::Fifo as usize] = Kind::Fifo;
-            kinds[Kind::Socket as usize] = Kind::Socket;
-            kinds[Kind::BlockDevice as usize] = Kind::BlockDevice;
-            kinds[Kind::CharacterDevice as usize] = Kind::CharacterDevice;
+        static KINDS: [ObjectType; 16] = {
+            let mut kinds = [ObjectType::Regular; 16];
+            kinds[ObjectType::Directory as usize] = ObjectType::Directory;
+            kinds[ObjectType::SymbolicLink as usize] = ObjectType::SymbolicLink;
+            kinds[ObjectType::Fifo as usize] = ObjectType::Fifo;
+            kinds[ObjectType::Socket as usize] = ObjectType::Socket;
+            kinds[ObjectType::BlockDevice as usize] = ObjectType::BlockDevice;
+            kinds[ObjectType::CharacterDevice as usize] = ObjectType::CharacterDevice;
             kinds
         };
         KINDS[(mode >> 12 & 0o17) as usize]
@@ -50,7 +50,7 @@ pub struct FileTime {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attr {
     /// File, directory, link, …
-    pub kind: Kind,
+    pub kind: ObjectType,
     /// The low twelve bits of the mode.
     pub mode: u32,
     /// Number of hard links.

@@ -1,8 +1,8 @@
 //! The tree's methods for NFS: objects by handle, for many callers, with checks of a caller's rights.
 
 use super::{
-    Access, Caller, CreateWhat, Export, FsError, FsResult, Handle, Handles, Kind, Name, Node, Pin,
-    SetAttr, Tree, handle,
+    Access, Caller, CreateWhat, Export, FsError, FsResult, Handle, Handles, Name, Node, ObjectType,
+    Pin, SetAttr, Tree, handle,
 };
 
 impl Tree {
@@ -11,11 +11,11 @@ impl Tree {
     /// # Errors
     /// `Stale`: no such export, or its directory was removed.
     pub fn root(&mut self, number: usize) -> FsResult<Node> {
-        let Export { top, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
-        let backend = self.handles(top.backend as usize).ok_or(FsError::Stale)?;
+        let Export { root, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
+        let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
         backend.act_as(None);
-        let node = backend.root(top.tag)?;
-        if top.is_image {
+        let node = backend.root(root.tag)?;
+        if root.is_image {
             return self.open_image(node, None);
         }
         Ok(node)
@@ -36,8 +36,8 @@ impl Tree {
             inside = self.images().and_then(|images| images.find(file, bytes));
         }
         let number = self.tagged(handle::tag(file)?).ok_or(FsError::Stale)?;
-        let Export { top, rules, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
-        if is_inside && !rules.isos && !top.is_image {
+        let Export { root, rules, .. } = *self.exports.get(number).ok_or(FsError::Stale)?;
+        if is_inside && !rules.isos && !root.is_image {
             // The handle is forged, or was issued when paths could still continue inside images of this export.
             return Err(FsError::Stale);
         }
@@ -45,14 +45,14 @@ impl Tree {
             Some(node) => node,
             None => {
                 let node = self
-                    .handles(top.backend as usize)
+                    .handles(root.backend as usize)
                     .ok_or(FsError::Stale)?
                     .open(file)?;
                 if is_inside {
                     self.open_image(node, None)?;
                     let found = self.images().and_then(|images| images.find(file, bytes));
                     found.ok_or(FsError::Stale)?
-                } else if top.is_image {
+                } else if root.is_image {
                     // The server never returns a handle of the image file itself.
                     return Err(FsError::Stale);
                 } else {
@@ -60,7 +60,7 @@ impl Tree {
                 }
             }
         };
-        let backend = self.handles(top.backend as usize).ok_or(FsError::Stale)?;
+        let backend = self.handles(root.backend as usize).ok_or(FsError::Stale)?;
         backend.act_as(Some((caller, &rules)));
         Ok(node)
     }
@@ -100,7 +100,7 @@ impl Tree {
         }
         let attr = self.attr(node);
         let attr = attr.as_ref().map_err(|error| *error)?;
-        match self.asked(node) {
+        match self.access_checker(node) {
             Some(backend) => backend.access_by_mode(attr, access),
             None => Ok(()),
         }
@@ -117,8 +117,8 @@ impl Tree {
         {
             // The error for a wrong kind of object precedes `ReadOnly`.
             return Err(match self.attr(node)?.kind {
-                Kind::Regular => error,
-                Kind::Directory => FsError::IsDirectory,
+                ObjectType::Regular => error,
+                ObjectType::Directory => FsError::IsDirectory,
                 _ => FsError::Invalid,
             });
         }
@@ -152,7 +152,7 @@ impl Tree {
     /// `Access`: the caller may not.
     #[inline(never)]
     pub(super) fn admit(&mut self, node: Node, access: Access) -> FsResult<()> {
-        let backend = self.asked(node);
+        let backend = self.access_checker(node);
         let Some(uid) = backend.and_then(|backend| backend.caller()) else {
             return Ok(());
         };
@@ -163,15 +163,15 @@ impl Tree {
         let attr = self.attr(node);
         let attr = attr.as_ref().map_err(|error| *error)?;
         match (attr.kind, access) {
-            (Kind::Regular, _) if attr.uid == uid => Ok(()),
-            (Kind::Regular, Access::Read) => self.access(node, Access::Execute),
+            (ObjectType::Regular, _) if attr.uid == uid => Ok(()),
+            (ObjectType::Regular, Access::Read) => self.access(node, Access::Execute),
             _ => Err(FsError::Access),
         }
     }
 
     /// The backend that checks the caller's rights; for an object inside an image, the backend of the image file. `None`: no
     /// checks, because the caller is the process itself.
-    fn asked(&mut self, node: Node) -> Option<&mut dyn Handles> {
+    fn access_checker(&mut self, node: Node) -> Option<&mut dyn Handles> {
         let mut number = node.backend();
         if node.is_inside() {
             number = self.images()?.within(node)?;

@@ -5,23 +5,25 @@
 use super::disks::TOP;
 use super::walk::{BUFFER_BYTES, End, Path, next_name};
 use super::{
-    Attr, CreateWhat, FileTime, FsError, FsResult, Kind, Name, Node, OpenFlags, Pin, Tree, is_image,
+    Attr, CreateWhat, FileTime, FsError, FsResult, Name, Node, ObjectType, OpenFlags, Pin, Tree,
+    is_image,
 };
 use core::ffi::CStr;
 
 /// The end of a walk: a directory, a name in it, and the object if it exists.
 #[derive(Default)]
-struct Last {
+struct WalkEnd {
     parent: Node,
     node: Option<Node>,
     name: heapless::Vec<u8, 255>,
 }
 
 impl Tree {
-    /// Begins a request of this peer: sets UID and umask as [`super::Paths::begin`]. Valid until a handle is opened for a caller.
-    pub fn begin(&mut self) {
+    /// Begins a request of this peer: sets UID and umask as [`super::Paths::act_as_process`].
+    /// Valid until a handle is opened for a caller.
+    pub fn act_as_process(&mut self) {
         if let Some(paths) = self.paths() {
-            paths.begin();
+            paths.act_as_process();
         }
     }
 
@@ -45,7 +47,7 @@ impl Tree {
     /// # Errors
     /// As [`Tree::resolve`]; `NotDirectory`.
     pub fn chdir(&mut self, dir: &'static CStr) -> FsResult<()> {
-        if self.attr_at(dir.to_bytes(), true)?.kind != Kind::Directory {
+        if self.attr_at(dir.to_bytes(), true)?.kind != ObjectType::Directory {
             return Err(FsError::NotDirectory);
         }
         self.paths().ok_or(FsError::Stale)?.chdir(dir)
@@ -62,7 +64,7 @@ impl Tree {
             .resolve(None, path, follow);
         let Err(error) = found else { return found };
         let end = if follow { End::Follow } else { End::Keep };
-        let mut last = Last::default();
+        let mut last = WalkEnd::default();
         self.walk(path, end, error, &mut last)?;
         let node = last.node.ok_or(FsError::NoEntry)?;
         if node.is_inside() {
@@ -101,7 +103,7 @@ impl Tree {
             Some(_) => End::Absent,
             None => End::Follow,
         };
-        let mut last = Last::default();
+        let mut last = WalkEnd::default();
         self.walk(path, end, error, &mut last)?;
         if !last.node.unwrap_or(last.parent).is_inside() {
             let paths = self.backend(last.parent)?.as_paths();
@@ -119,8 +121,8 @@ impl Tree {
     /// Walks a path after the backend returned `error`, if that can mean an image in the path (`NotDirectory`) or a path that the
     /// backend cannot resolve (`CrossDevice`). Else returns `error`.
     #[inline(never)]
-    fn walk(&mut self, path: &[u8], end: End, error: FsError, last: &mut Last) -> FsResult<()> {
-        let follows = self.looks_anywhere;
+    fn walk(&mut self, path: &[u8], end: End, error: FsError, last: &mut WalkEnd) -> FsResult<()> {
+        let follows = self.enters_all_images;
         let (mut rest, mut may) = (path, error == FsError::CrossDevice);
         while let Some(name) = next_name(&mut rest) {
             may |= error == FsError::NotDirectory && (follows || is_image(name));

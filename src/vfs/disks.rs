@@ -4,9 +4,9 @@
 use super::iso::{Disk, Disks};
 use super::walk::put;
 use super::{
-    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult,
-    FsStat, Handles, ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, Rights, Rules, SetAttr,
-    Top, Tree, Vfs, handle,
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, ExportRoot, FileTime, FsError,
+    FsResult, FsStat, Handles, ImageFile, Name, Node, ObjectType, OpenFlags, Paths, Pin, Rights,
+    Rules, SetAttr, Tree, Vfs, handle,
 };
 use core::ffi::CStr;
 use core::ops::ControlFlow;
@@ -32,8 +32,8 @@ impl MachineDisks {
     }
 
     /// The contents of a disk, to be exported.
-    pub const fn export(number: u32) -> Top {
-        Top {
+    pub const fn export(number: u32) -> ExportRoot {
+        ExportRoot {
             backend: Backend::ByPath,
             tag: TAG + number,
             is_image: true,
@@ -59,7 +59,7 @@ impl Tree {
         let mut number = from as usize;
         while let Some(export) = self.exports().get(number) {
             let name = export.path.strip_prefix(TOP_PATH).unwrap_or_default();
-            let attr = self.root(number).and_then(|top| self.attr(top));
+            let attr = self.root(number).and_then(|root| self.attr(root));
             number += 1;
             let entry = DirEntry {
                 name,
@@ -111,7 +111,7 @@ impl Vfs for MachineDisks {
 
     fn attr(&mut self, _: Node) -> FsResult<Attr> {
         Ok(Attr {
-            kind: Kind::Directory,
+            kind: ObjectType::Directory,
             mode: 0o555,
             nlink: 1,
             uid: 0,

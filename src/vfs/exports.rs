@@ -74,7 +74,7 @@ impl Rules {
 
 /// The top of an export, as its backend knows it.
 #[derive(Clone, Copy, Debug)]
-pub struct Top {
+pub struct ExportRoot {
     /// The backend.
     pub backend: Backend,
     /// Number of the export in handles: unique, and the same after a restart.
@@ -93,7 +93,7 @@ pub struct Export {
     /// Options.
     pub rules: Rules,
     /// The exported object.
-    pub top: Top,
+    pub root: ExportRoot,
 }
 
 /// All files that a loop serves, whatever their backend.
@@ -103,7 +103,7 @@ pub struct Tree {
     pub(super) backends: [Option<&'static mut dyn Vfs>; Backend::COUNT],
     pub(super) exports: Slots<Export>,
     /// True if paths may continue inside every image file, whatever its name, also if the path reached it by a symbolic link.
-    pub(super) looks_anywhere: bool,
+    pub(super) enters_all_images: bool,
 }
 
 impl core::fmt::Debug for Tree {
@@ -122,8 +122,8 @@ impl Tree {
     }
 
     /// Lets paths continue inside every image file, whatever its name, also if the path reached it by a symbolic link.
-    pub const fn look_anywhere(&mut self) {
-        self.looks_anywhere = true;
+    pub const fn enter_all_images(&mut self) {
+        self.enters_all_images = true;
     }
 
     /// Allocates space for `count` exports.
@@ -131,15 +131,15 @@ impl Tree {
         self.exports = Slots::new(count);
     }
 
-    /// Exports `top` as `path`.
+    /// Exports `root` as `path`.
     ///
     /// # Errors
     /// `Exists`: another export has this tag.
-    pub fn export(&mut self, path: &'static [u8], rules: Rules, top: Top) -> FsResult<()> {
-        if self.tagged(top.tag).is_some() {
+    pub fn export(&mut self, path: &'static [u8], rules: Rules, root: ExportRoot) -> FsResult<()> {
+        if self.tagged(root.tag).is_some() {
             return Err(FsError::Exists);
         }
-        self.exports.push_more(Export { path, rules, top });
+        self.exports.push_more(Export { path, rules, root });
         Ok(())
     }
 
@@ -197,7 +197,7 @@ impl Tree {
     #[inline(never)]
     pub(super) fn tagged(&self, tag: u32) -> Option<usize> {
         let mut exports = self.exports.iter();
-        exports.position(|export| export.top.tag == tag)
+        exports.position(|export| export.root.tag == tag)
     }
 
     /// Checks that the export's rules allow changes of an object.
@@ -300,7 +300,7 @@ impl Tree {
     /// `NotDirectory`: not an image, or the rules forbid to enter it; `Invalid`: the image has no file system; `NotSupported`: the
     /// image's file system is unknown.
     pub fn enter_image(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        if dir.may_enter() && (self.looks_anywhere || is_image(name.bytes())) {
+        if dir.may_enter() && (self.enters_all_images || is_image(name.bytes())) {
             return self.open_image(dir, Some(name));
         }
         Err(FsError::NotDirectory)

@@ -45,9 +45,9 @@ pub mod user;
 pub mod walk;
 
 pub use access::{Access, Caller, GROUP_COUNT_MAX};
-pub use attr::{Attr, FileTime, FsStat, Kind, NewTime, SetAttr};
+pub use attr::{Attr, FileTime, FsStat, NewTime, ObjectType, SetAttr};
 pub use error::{FsError, FsResult};
-pub use exports::{Export, Rules, Top, Tree};
+pub use exports::{Export, ExportRoot, Rules, Tree};
 pub use handle::Handle;
 pub use iso::{ImageFile, Images};
 pub use jobs::{Bytes, Ended, Extent, FileId, Job, JobId, JobKind, Scope, Storage, Submitted};
@@ -64,14 +64,14 @@ pub enum CreateWhat<'a> {
     /// A symbolic link to this target.
     Link(&'a [u8]),
     /// A FIFO, a socket or a device, the latter with its major and minor number.
-    Special(Kind, (u32, u32)),
+    Special(ObjectType, (u32, u32)),
 }
 
 /// How the object at the end of a path is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct OpenFlags {
     /// The bits below.
-    pub how: u8,
+    pub bits: u8,
     /// Mode of the regular file that is created if the path does not exist.
     pub create: Option<u32>,
 }
@@ -92,7 +92,7 @@ impl OpenFlags {
 
     /// Returns true if one of `bits` is set.
     pub const fn has(&self, bits: u8) -> bool {
-        self.how & bits != 0
+        self.bits & bits != 0
     }
 }
 
@@ -320,7 +320,7 @@ pub trait Handles {
 /// [`walk`] has their rules.
 pub trait Paths {
     /// Switches to the process's own UID and this backend's umask, because another backend of the process may have changed them.
-    fn begin(&mut self) {}
+    fn act_as_process(&mut self) {}
     /// The absolute path of the root directory. All absolute paths begin with it; others do not exist.
     fn root_path(&self) -> &'static [u8];
     /// The root directory.

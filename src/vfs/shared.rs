@@ -1,9 +1,9 @@
 //! A backend that a test and its tree share. The tree leaks a small wrapper; the backend itself is freed with the test.
 
 use super::{
-    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Ended, Extent, FileId, FileTime,
-    FsResult, FsStat, Handle, Handles, ImageFile, Job, Name, Node, OpenFlags, Paths, Pin, Rules,
-    SetAttr, Storage, Submitted, Top, Tree, Vfs,
+    Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, Ended, ExportRoot, Extent, FileId,
+    FileTime, FsResult, FsStat, Handle, Handles, ImageFile, Job, Name, Node, OpenFlags, Paths, Pin,
+    Rules, SetAttr, Storage, Submitted, Tree, Vfs,
 };
 use core::cell::RefCell;
 use core::ffi::CStr;
@@ -33,13 +33,13 @@ impl Tree {
         let [one, other] = backend;
         tree.add(Backend::ByPath, other);
         tree.add(kind, one);
-        let top = Top {
+        let root = ExportRoot {
             backend: kind,
             tag,
             is_image: false,
             real: b"",
         };
-        tree.export(path, RULES, top).unwrap();
+        tree.export(path, RULES, root).unwrap();
         tree
     }
 }
@@ -241,8 +241,8 @@ impl<B: Vfs + Handles + Paths + 'static> Storage for Shared<B> {
 }
 
 impl<B: Vfs + Handles + Paths + 'static> Paths for Shared<B> {
-    fn begin(&mut self) {
-        pass!(self, Paths::begin());
+    fn act_as_process(&mut self) {
+        pass!(self, Paths::act_as_process());
     }
 
     fn root_path(&self) -> &'static [u8] {

@@ -5,7 +5,7 @@
 //! After the name of an ISO image the path continues inside the image, unless a symbolic link led to the image. The path of an
 //! image's top directory ends with "/".
 
-use super::{FsError, FsResult, Kind, Name, Node, Tree};
+use super::{FsError, FsResult, Name, Node, ObjectType, Tree};
 use crate::config::PATH_BYTES_MAX;
 
 /// Most symbolic links followed by one walk, as in Linux.
@@ -98,12 +98,12 @@ pub fn find(tree: &mut Tree, export: usize, mut below: &[u8]) -> FsResult<Node> 
     let mut path = Path::new(tree);
     path.export = Some(export);
     path.follows = true;
-    path.begin()?;
+    path.start_at_top()?;
     while let [b'/', rest @ ..] = below {
         below = rest;
     }
-    path.go_on(below, &mut [0; BUFFER_BYTES], End::Follow)?;
-    match path.go_in(true) {
+    path.walk_names(below, &mut [0; BUFFER_BYTES], End::Follow)?;
+    match path.enter_image_here(true) {
         Err(FsError::NotDirectory) => {}
         entered => entered?,
     }
@@ -178,7 +178,7 @@ pub fn below<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
 
 /// A path without the "/" at its end.
 #[inline(never)]
-pub fn ended(path: &[u8]) -> &[u8] {
+pub fn without_slash(path: &[u8]) -> &[u8] {
     match path {
         [before @ .., b'/'] => before,
         path => path,
@@ -199,14 +199,14 @@ impl Path<'_> {
         let export = self
             .export
             .and_then(|number| self.tree.exports().get(number));
-        ended(match export {
+        without_slash(match export {
             Some(export) => export.path,
             None => self.tree.root_path(),
         })
     }
 
     /// Starts (again) at the top.
-    fn begin(&mut self) -> FsResult<()> {
+    fn start_at_top(&mut self) -> FsResult<()> {
         self.text.clear();
         self.node = None;
         self.parent = match self.export {
@@ -224,25 +224,30 @@ impl Path<'_> {
         if path.first() != Some(&b'/') {
             let len = self.tree.cwd(buffer)? as usize;
             let (cwd, buffer) = split(buffer, len)?;
-            self.go_on(cwd, buffer, End::Follow)?;
+            self.walk_names(cwd, buffer, End::Follow)?;
         }
-        self.go_on(path, buffer, end)
+        self.walk_names(path, buffer, end)
     }
 
     /// Walks a path: an absolute one from the top, a relative one from where the last walk ended.
     #[inline(never)]
-    pub(super) fn go_on(&mut self, mut names: &[u8], buffer: &mut [u8], end: End) -> FsResult<()> {
+    pub(super) fn walk_names(
+        &mut self,
+        mut names: &[u8],
+        buffer: &mut [u8],
+        end: End,
+    ) -> FsResult<()> {
         if let [b'/', ..] = names {
             // If the export's path contains symbolic links, the absolute target of a link may begin with the export's real path
             // instead.
             let export = self
                 .export
                 .and_then(|number| self.tree.exports().get(number));
-            let real = export.and_then(|export| below(export.top.real, names));
+            let real = export.and_then(|export| below(export.root.real, names));
             names = real
                 .or_else(|| beneath(self.top(), names))
                 .ok_or(FsError::NoEntry)?;
-            self.begin()?;
+            self.start_at_top()?;
         }
         // True if the walk may enter the object if it is an image: no link led to it, or links are allowed.
         let mut direct = self.follows;
@@ -267,7 +272,7 @@ impl Path<'_> {
             let target_len = if is_dots && name.len() < 3 {
                 // "", "." and ".." are valid only after a directory.
                 if is_separated {
-                    self.go_in(direct)?;
+                    self.enter_image_here(direct)?;
                 }
                 match name.len() {
                     0 => return Ok(()),
@@ -275,7 +280,7 @@ impl Path<'_> {
                     _ => {}
                 }
                 // Walk to the parent from the top, because the directory may have been moved. The parent may be inside an image.
-                let text = ended(&self.text);
+                let text = without_slash(&self.text);
                 let len = text.iter().rposition(|byte| *byte == b'/');
                 self.text.truncate(len.unwrap_or(0));
                 let len = self.write(buffer);
@@ -284,7 +289,7 @@ impl Path<'_> {
                 let name = Name::new(name)?;
                 let mut found = self.tree.lookup(dir, name);
                 if found == Err(FsError::NotDirectory) {
-                    self.go_in(direct)?;
+                    self.enter_image_here(direct)?;
                     dir = self.node.unwrap_or(dir);
                     found = self.tree.lookup(dir, name);
                 }
@@ -317,16 +322,16 @@ impl Path<'_> {
                 target_len as usize
             };
             let (target, buffer) = split(buffer, target_len)?;
-            self.go_on(target, buffer, end)?;
+            self.walk_names(target, buffer, end)?;
             direct = self.follows;
         }
     }
 
     /// Enters the image file at which the walk is; does nothing at a directory. Fails with `NotDirectory` unless `direct`.
     #[inline(never)]
-    fn go_in(&mut self, direct: bool) -> FsResult<()> {
+    fn enter_image_here(&mut self, direct: bool) -> FsResult<()> {
         let dir = self.node.unwrap_or(self.parent);
-        if self.tree.attr(dir)?.kind == Kind::Directory {
+        if self.tree.attr(dir)?.kind == ObjectType::Directory {
             return Ok(());
         }
         if !direct {

@@ -12,7 +12,7 @@ const TRAILER: &[u8] = b"TRAILER!!!";
 
 /// An object of an archive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry<'a> {
+pub struct ArchiveEntry<'a> {
     /// Path of the object.
     pub name: &'a [u8],
     /// Inode, major and minor number: hard links to one object have the same.
@@ -37,19 +37,19 @@ pub struct Entry<'a> {
 pub struct Entries<'a> {
     archive: &'a [u8],
     /// Offset of the next header. `None`: the iteration has ended.
-    at: Option<usize>,
+    offset: Option<usize>,
 }
 
 impl<'a> Entries<'a> {
     /// Creates an iterator over this archive.
     pub const fn new(archive: &'a [u8]) -> Self {
-        let at = Some(0);
-        Self { archive, at }
+        let offset = Some(0);
+        Self { archive, offset }
     }
 
-    fn read(&mut self) -> Option<Entry<'a>> {
-        let at = self.at.take()?;
-        let (head, rest) = self.archive.get(at..)?.split_at_checked(HEAD_BYTES)?;
+    fn read(&mut self) -> Option<ArchiveEntry<'a>> {
+        let offset = self.offset.take()?;
+        let (head, rest) = self.archive.get(offset..)?.split_at_checked(HEAD_BYTES)?;
         let (digits, _) = head.strip_prefix(MAGIC)?.as_chunks::<8>();
         let mut fields = [0; 13];
         for (field, digits) in fields.iter_mut().zip(digits) {
@@ -74,13 +74,13 @@ impl<'a> Entries<'a> {
         ] = fields;
         let (_, name) = rest.get(..name_len as usize)?.split_last()?;
         // Header and name together end at a multiple of four, and so does the data.
-        let start = (at + HEAD_BYTES)
+        let start = (offset + HEAD_BYTES)
             .checked_add(name_len as usize)?
             .checked_next_multiple_of(4)?;
         let end = start.checked_add(len as usize)?;
         let data = self.archive.get(start..end)?;
-        self.at = end.checked_next_multiple_of(4);
-        Some(Entry {
+        self.offset = end.checked_next_multiple_of(4);
+        Some(ArchiveEntry {
             name,
             identity: [number, major, minor],
             mode,
@@ -94,13 +94,13 @@ impl<'a> Entries<'a> {
 }
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = Result<Entry<'a>, Malformed>;
+    type Item = Result<ArchiveEntry<'a>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.at?;
+        self.offset?;
         let entry = self.read();
         if entry.is_some_and(|entry| entry.name == TRAILER) {
-            self.at = None;
+            self.offset = None;
             return None;
         }
         Some(entry.ok_or(Malformed))
@@ -151,7 +151,7 @@ pub(crate) mod tests {
         let mut bytes = archive(&OBJECTS);
         bytes.extend([0; 512]);
         let entries: Vec<_> = Entries::new(&bytes).map(Result::unwrap).collect();
-        let expect = Entry {
+        let expect = ArchiveEntry {
             name: b"etc/motd",
             identity: [7, 1, 2],
             mode: 0o100_644,
@@ -180,7 +180,7 @@ pub(crate) mod tests {
     #[test]
     fn invalid_header_fields_are_malformed() {
         // In the first header: the magic, a hexadecimal digit, the data length; a name length of 0, and one beyond the archive.
-        for (at, text) in [
+        for (offset, text) in [
             (0, "070702"),
             (6, "g"),
             (6, "+"),
@@ -189,9 +189,9 @@ pub(crate) mod tests {
             (94, "ffffffff"),
         ] {
             let mut bytes = archive(&OBJECTS);
-            bytes[at..at + text.len()].copy_from_slice(text.as_bytes());
+            bytes[offset..offset + text.len()].copy_from_slice(text.as_bytes());
             let entries: Vec<_> = Entries::new(&bytes).collect();
-            assert_eq!(entries, [Err(Malformed)], "{text} at {at}");
+            assert_eq!(entries, [Err(Malformed)], "{text} at {offset}");
         }
     }
 }

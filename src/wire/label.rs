@@ -45,7 +45,7 @@ pub fn is_clean(text: &[u8]) -> bool {
     let mut rest = text;
     while !rest.is_empty() {
         match rest.get(letter(rest)..) {
-            Some(behind) if behind.len() < rest.len() && !is_control(rest) => rest = behind,
+            Some(tail) if tail.len() < rest.len() && !is_control(rest) => rest = tail,
             _ => return false,
         }
     }
@@ -91,23 +91,23 @@ pub fn put_letter(out: &mut Writer<'_>, letter: char) {
 #[inline(never)]
 pub fn cut(text: &[u8], separator: u8) -> (&[u8], &[u8]) {
     let mut rest = text;
-    while let [byte, behind @ ..] = rest {
+    while let [byte, tail @ ..] = rest {
         if *byte == separator {
             let len = text.len() - rest.len();
-            return (text.head(len), behind);
+            return (text.head(len), tail);
         }
-        rest = behind;
+        rest = tail;
     }
     (text, rest)
 }
 
 /// The text after the prefix `start`, if it has that.
 #[inline(never)]
-pub const fn behind<'a>(text: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
+pub const fn strip_prefix<'a>(text: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
     let (mut rest, mut left) = (text, start);
     while let [byte, more @ ..] = left {
         match rest {
-            [first, behind @ ..] if *first == *byte => (rest, left) = (behind, more),
+            [first, tail @ ..] if *first == *byte => (rest, left) = (tail, more),
             _ => return None,
         }
     }
@@ -116,11 +116,11 @@ pub const fn behind<'a>(text: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
 
 /// Index of `word` in the list `words`, ignoring ASCII case.
 #[inline(never)]
-pub fn place_like(words: &[u8], separator: u8, word: &[u8]) -> Option<usize> {
+pub fn index_like(words: &[u8], separator: u8, word: &[u8]) -> Option<usize> {
     let (mut rest, mut place) = (words, 0_usize);
     while !rest.is_empty() {
-        let (one, behind) = cut(rest, separator);
-        rest = behind;
+        let (one, tail) = cut(rest, separator);
+        rest = tail;
         if is_like(one, word) {
             return Some(place);
         }
@@ -131,7 +131,7 @@ pub fn place_like(words: &[u8], separator: u8, word: &[u8]) -> Option<usize> {
 
 /// Returns true for the domain of multicast DNS, `local`, with or without a trailing dot.
 pub fn is_local(domain: &[u8]) -> bool {
-    place_like(b"local local.", b' ', domain).is_some()
+    index_like(b"local local.", b' ', domain).is_some()
 }
 
 /// The value of a digit, if it is one in this base.
@@ -175,10 +175,10 @@ pub fn put(out: &mut Writer<'_>, text: &[u8]) {
     let mut rest = text;
     while let [first, ..] = rest {
         let len = letter(rest);
-        let Some((head, behind)) = rest.split_at_checked(len.max(1)) else {
+        let Some((head, tail)) = rest.split_at_checked(len.max(1)) else {
             break;
         };
-        rest = behind;
+        rest = tail;
         if is_control(head) || matches!(head, b" " | [0x80..0xa0]) {
             if end > start {
                 out.put(b" ");

@@ -197,14 +197,14 @@ pub fn parse_reply(packet: &mut Reader<'_>, xid: u32) {
 
 /// The mark before each fragment of a record on a byte stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mark {
+pub struct RecordMark {
     /// Length of the fragment (bytes).
     pub len: u32,
     /// True for the last fragment of the record.
     pub last: bool,
 }
 
-impl Mark {
+impl RecordMark {
     /// Parses a mark. Returns `None` and consumes nothing if it has not all arrived.
     pub fn parse(stream: &mut Reader<'_>) -> Option<Self> {
         if stream.rest().len() < MARK_BYTES {
@@ -368,18 +368,18 @@ mod tests {
 
     #[test]
     fn marks_carry_length_and_last_flag() {
-        let parsed = Mark::parse(&mut Reader::new(&Mark::whole(40).to_be_bytes()));
+        let parsed = RecordMark::parse(&mut Reader::new(&RecordMark::whole(40).to_be_bytes()));
         assert_eq!(
             parsed,
-            Some(Mark {
+            Some(RecordMark {
                 len: 40,
                 last: true
             })
         );
-        let parsed = Mark::parse(&mut Reader::new(&[0x7f, 0xff, 0xff, 0xff]));
+        let parsed = RecordMark::parse(&mut Reader::new(&[0x7f, 0xff, 0xff, 0xff]));
         assert_eq!(
             parsed,
-            Some(Mark {
+            Some(RecordMark {
                 len: 0x7fff_ffff,
                 last: false
             })

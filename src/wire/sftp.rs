@@ -242,9 +242,9 @@ impl Writer<'_> {
         self.put_ahead(len);
     }
 
-    /// Begins a packet. Returns its start, for [`Writer::end`].
+    /// Begins a packet. Returns its start, for [`Writer::finish`].
     #[inline(never)]
-    pub fn begin(&mut self, kind: u8, id: u32) -> usize {
+    pub fn start_packet(&mut self, kind: u8, id: u32) -> usize {
         let start = self.position();
         let mut head = [0; HEAD_BYTES];
         let [_, _, _, _, first, rest @ ..] = &mut head;
@@ -253,8 +253,8 @@ impl Writer<'_> {
         start
     }
 
-    /// Begins a string whose length is not known yet. Returns its start, for [`Writer::end`].
-    pub fn begin_string(&mut self) -> usize {
+    /// Begins a string whose length is not known yet. Returns its start, for [`Writer::finish`].
+    pub fn start_string(&mut self) -> usize {
         let start = self.position();
         self.u32(0);
         start
@@ -262,7 +262,7 @@ impl Writer<'_> {
 
     /// Ends the packet or string that began at `start`.
     #[inline(never)]
-    pub fn end(&mut self, start: usize) {
+    pub fn finish(&mut self, start: usize) {
         // After an overrun, which is detected later, `start` may be the current position.
         let len = (self.position() - start).saturating_sub(LENGTH_BYTES) as u32;
         self.patch(start, len);
@@ -362,11 +362,11 @@ mod tests {
     fn packets_and_strings_have_their_lengths() {
         let mut buffer = [0; 20];
         let mut writer = Writer::new(&mut buffer);
-        let packet = writer.begin(kind::DATA, 7);
-        let string = writer.begin_string();
+        let packet = writer.start_packet(kind::DATA, 7);
+        let string = writer.start_string();
         writer.put(b"abc");
-        writer.end(string);
-        writer.end(packet);
+        writer.finish(string);
+        writer.finish(packet);
         assert_eq!(writer.written(), Some(16));
         assert_eq!(buffer, *b"\0\0\0\x0c\x67\0\0\0\x07\0\0\0\x03abc\0\0\0\0");
         assert_eq!(Reader::new(&buffer[4..]).byte(), kind::DATA);

@@ -3,7 +3,7 @@
 //! Unknown lines are skipped; a file without any known key does not describe a machine. Some hosts write Latin-1, others UTF-8.
 
 use super::Writer;
-use super::label::{Word, cut, digit, place_like, put_byte};
+use super::label::{Word, cut, digit, index_like, put_byte};
 use super::uuid::Uuid;
 
 /// The keys that are used, and `config.version`, which VMware writes into every file.
@@ -30,13 +30,13 @@ pub fn parse(file: &[u8], other: &[u8]) -> Option<Machine> {
     let mut out = Writer::new(&mut value_room);
     let mut rest = file;
     while !rest.is_empty() {
-        let (line, behind) = cut(rest, b'\n');
-        rest = behind;
+        let (line, tail) = cut(rest, b'\n');
+        rest = tail;
         let (key, value) = cut(line, b'=');
         out.truncate(0);
         unescape(value.trim_ascii(), &mut out);
         let value = out.since(0);
-        let place = place_like(KEYS, b' ', key.trim_ascii());
+        let place = index_like(KEYS, b' ', key.trim_ascii());
         is_machine |= place.is_some();
         match place {
             Some(0) => machine.name.set(value),
@@ -57,17 +57,17 @@ fn unescape(value: &[u8], out: &mut Writer<'_>) {
         [b'"', rest @ ..] => (rest, true),
         _ => (value, false),
     };
-    while let [byte, behind @ ..] = rest {
-        rest = behind;
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
         let mut byte = *byte;
         if byte == b'"' && is_quoted {
             break;
         }
-        if let (b'|', [high, low, behind @ ..]) = (byte, rest)
+        if let (b'|', [high, low, tail @ ..]) = (byte, rest)
             && let (Some(high), Some(low)) = (digit(*high, 16), digit(*low, 16))
         {
             byte = (high << 4 | low) as u8;
-            rest = behind;
+            rest = tail;
         }
         if out.space().is_empty() {
             break;

@@ -4,21 +4,21 @@ use crate::mem::{self, Ends as _};
 use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::bare::{self, virtio};
 use crate::vfs::iso::{Disks, sum};
-use crate::vfs::{Attr, FileTime, FsError, FsResult, Kind};
+use crate::vfs::{Attr, FileTime, FsError, FsResult, ObjectType};
 
 /// Paths of all possible media: the boot module, then the disks.
 const PATHS: [&str; 1 + virtio::DISK_COUNT_MAX] = [
     "/initrd", "/vda", "/vdb", "/vdc", "/vdd", "/vde", "/vdf", "/vdg", "/vdh",
 ];
 
-/// Probes for virtio devices, also at the addresses and interrupt pins in `told` (from the boot command line). With `is_small`,
+/// Probes for virtio devices, also at the addresses and interrupt pins in `declared` (from the boot command line). With `is_small`,
 /// the card's frames have normal size, without offloads.
-pub fn find_devices(told: &mut dyn Iterator<Item = (usize, u32)>, is_small: bool) {
+pub fn find_devices(declared: &mut dyn Iterator<Item = (usize, u32)>, is_small: bool) {
     let frame_bytes = match is_small {
         true => virtio::ORDINARY_BYTES,
         false => FRAME_BYTES_MAX,
     };
-    virtio::find(told, frame_bytes);
+    virtio::find(declared, frame_bytes);
 }
 
 /// Returns the path and size (bytes) of each medium that is present.
@@ -83,7 +83,7 @@ impl Disks for Media {
             nanos: 0,
         };
         Ok(Attr {
-            kind: Kind::Regular,
+            kind: ObjectType::Regular,
             mode: 0o444,
             nlink: 1,
             uid: 0,

@@ -31,10 +31,10 @@ impl Network {
 
     /// The link of our own stack. A machine without an operating system always uses its network card.
     #[cfg(feature = "smol")]
-    fn link(&self) -> Option<(super::stack::Kind, &'static core::ffi::CStr)> {
+    fn link(&self) -> Option<(super::stack::LinkKind, &'static core::ffi::CStr)> {
         #[cfg(bare)]
         if crate::sys::is_bare() {
-            return Some((super::stack::Kind::Virtio, c"eth0"));
+            return Some((super::stack::LinkKind::Virtio, c"eth0"));
         }
         self.stack.link
     }
@@ -86,7 +86,7 @@ impl Network {
         }
         let net = mem::leak(Kernel::empty());
         net.shares_ports = self.shares_ports;
-        net.begin(signals);
+        net.probe_epoll(signals);
         Ok(net)
     }
 }

@@ -18,7 +18,7 @@ use core::net::Ipv4Addr;
 
 /// The type of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum LinkKind {
     /// A packet socket (packet(7)) on an interface of the host.
     Packet,
     /// A packet socket on an interface that the kernel's stack uses: ours only obtains an IPv4 address for it, unless one is
@@ -38,13 +38,13 @@ pub enum Kind {
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Stack {
     /// Type and name of the link. `None`: our own stack is not used.
-    pub link: Option<(Kind, &'static CStr)>,
+    pub link: Option<(LinkKind, &'static CStr)>,
     /// Source of the IP addresses.
     pub ip: Ip,
     /// IPv4 default gateway.
     pub gateway: Option<Ipv4Addr>,
-    /// MAC address; unused if the link is `Kind::Host`, whose interface has one. `None`: that of the virtio card, or derived from
-    /// the host, the link and the name.
+    /// MAC address; unused if the link is `LinkKind::Host`, whose interface has one. `None`: that of the virtio card, or derived
+    /// from the host, the link and the name.
     pub mac: Option<[u8; 6]>,
     /// Host name; empty: none.
     pub name: &'static [u8],
@@ -57,33 +57,33 @@ impl Stack {
     /// The link cannot be opened; the reason is already reported.
     pub(super) fn open(
         &self,
-        (kind, name): (Kind, &'static CStr),
+        (kind, name): (LinkKind, &'static CStr),
         signals: Option<File>,
         sink: &mut dyn Sink,
     ) -> Result<&'static mut dyn Net, Fatal> {
         // Opened before the heap exists, so that the link's buffers come from the region.
         let link = match kind {
-            Kind::Packet => leak(Packet::open(name, signals)),
+            LinkKind::Packet => leak(Packet::open(name, signals)),
             #[cfg(feature = "init")]
-            Kind::Host => leak(Packet::of_addresses(name, signals)),
-            Kind::Tap => leak(Tap::open(name, signals)),
-            Kind::Stream => leak(Stream::open(name, signals)),
+            LinkKind::Host => leak(Packet::of_addresses(name, signals)),
+            LinkKind::Tap => leak(Tap::open(name, signals)),
+            LinkKind::Stream => leak(Stream::open(name, signals)),
             #[cfg(bare)]
-            Kind::Virtio => leak(Virtio::open().ok_or(Errno::NODEV)),
+            LinkKind::Virtio => leak(Virtio::open().ok_or(Errno::NODEV)),
         };
         let link = link.map_err(|errno| {
             let what = text!("cannot start the IP stack over");
-            event::tell(sink, what, name.to_bytes(), why(kind, errno));
+            event::report(sink, what, name.to_bytes(), why(kind, errno));
             Fatal::Failed
         })?;
-        heap::begin(mem::bytes(scaled(STACK_HEAP_BYTES_MIN, STACK_HEAP_BYTES)));
+        heap::set_heap(mem::bytes(scaled(STACK_HEAP_BYTES_MIN, STACK_HEAP_BYTES)));
         let mut seed = [0; 16];
         sys::entropy(&mut seed);
         let mac = match kind {
             #[cfg(bare)]
-            Kind::Virtio => self.mac.or_else(sys::hardware_address),
+            LinkKind::Virtio => self.mac.or_else(sys::hardware_address),
             #[cfg(feature = "init")]
-            Kind::Host => crate::sys::linux::link::hardware(name).ok(),
+            LinkKind::Host => crate::sys::linux::link::hardware(name).ok(),
             _ => self.mac,
         };
         let settings = Settings {
@@ -93,7 +93,7 @@ impl Stack {
             name: self.name,
             seed,
             #[cfg(feature = "init")]
-            is_for_host: kind == Kind::Host,
+            is_for_host: kind == LinkKind::Host,
             #[cfg(not(feature = "init"))]
             is_for_host: false,
         };
@@ -122,28 +122,30 @@ fn leak<L: Link + 'static>(link: Result<L, Errno>) -> Result<&'static mut dyn Li
 }
 
 /// Explains why a link cannot be opened and how to fix that.
-fn why(kind: Kind, errno: Errno) -> Text {
+fn why(kind: LinkKind, errno: Errno) -> Text {
     match (kind, errno) {
-        (Kind::Packet, Errno::PERM) => text!(
+        (LinkKind::Packet, Errno::PERM) => text!(
             "CAP_NET_RAW is missing; start as root, or use stream:PATH, which needs no privilege"
         ),
-        (Kind::Tap, Errno::PERM | Errno::ACCESS) => text!(
+        (LinkKind::Tap, Errno::PERM | Errno::ACCESS) => text!(
             "CAP_NET_ADMIN is missing; start as root, or run ip tuntap add NAME mode tap user USER"
         ),
         #[cfg(bare)]
-        (Kind::Virtio, _) => text!("no virtio network card; add the device virtio-net-device"),
-        (Kind::Packet, Errno::NODEV) => text!("no such interface; see ip link"),
-        (Kind::Tap, Errno::NXIO) => {
+        (LinkKind::Virtio, _) => text!("no virtio network card; add the device virtio-net-device"),
+        (LinkKind::Packet, Errno::NODEV) => text!("no such interface; see ip link"),
+        (LinkKind::Tap, Errno::NXIO) => {
             text!("/dev/net/tun is missing; load the module tun, or give the container the device")
         }
-        (Kind::Tap, Errno::BUSY) => text!("another process is attached to the interface"),
-        (Kind::Tap, Errno::INVAL) => {
+        (LinkKind::Tap, Errno::BUSY) => text!("another process is attached to the interface"),
+        (LinkKind::Tap, Errno::INVAL) => {
             text!("the interface is not a TAP interface; see packet:IFACE")
         }
-        (Kind::Stream, Errno::NOENT | Errno::CONNREFUSED) => {
+        (LinkKind::Stream, Errno::NOENT | Errno::CONNREFUSED) => {
             text!("no process listens on the socket; start passt or QEMU first")
         }
-        (Kind::Stream, Errno::ACCESS) => text!("permission denied; change the socket file's mode"),
+        (LinkKind::Stream, Errno::ACCESS) => {
+            text!("permission denied; change the socket file's mode")
+        }
         _ => text!("the host refuses; see packet(7) or its tuntap documentation"),
     }
 }

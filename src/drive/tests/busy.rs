@@ -5,7 +5,7 @@ use crate::config::{REPLY_BYTES, REQUEST_INLINE_BYTES, REQUEST_TIMEOUT};
 use crate::drive::streams::{Limits, Protocol, Streams};
 use crate::engine::testing::tree::Tree;
 use crate::engine::{Cx, Order, Progress, State};
-use crate::event::{Events, kept::Sink};
+use crate::event::{Events, testing::Sink};
 use crate::net::sim::Sim;
 use crate::time::{Duration, Instant};
 use crate::vfs::{self, FsResult};
@@ -75,7 +75,7 @@ fn requests_behind_long_work_do_not_time_out() {
             all.turns();
         }
         assert!(!sim.is_closed(peer));
-        assert_eq!(sim.take(peer), requests);
+        assert_eq!(sim.read_sent(peer), requests);
         sim.hang_up(peer);
         sim.allow(Duration::SECOND);
         all.turns();

@@ -264,7 +264,7 @@ fn filling_the_last_slot_logs_nothing() {
     with_server(0, 4, |bench| {
         let peers = bench.connect_many(4);
         bench.run(MOMENT);
-        assert_eq!(bench.told(event::FULL), 0);
+        assert_eq!(bench.reported_count(event::FULL), 0);
         bench.sim.hang_up(peers[0]);
         bench.run(MOMENT);
         let next = bench.connect();
@@ -383,10 +383,10 @@ fn accept_waits_for_descriptors_without_spinning() {
         bench.run(Duration::from_secs(30));
         let calls = bench.sim.accept_calls() - before;
         assert!((30..=70).contains(&calls), "{calls} in 30 s");
-        let told = bench.told(event::FULL);
+        let count = bench.reported_count(event::FULL);
         assert!(
-            (1..=EVENT_COUNT_PER_MINUTE as usize).contains(&told),
-            "told {told} times"
+            (1..=EVENT_COUNT_PER_MINUTE as usize).contains(&count),
+            "told {count} times"
         );
         bench.ask(proven, &call);
         bench.sim.set_descriptors(LISTENER_COUNT + 2);

@@ -16,11 +16,11 @@ use crate::config::{
     ACCEPT_PAUSE, DRC_BYTES, NODE_IDLE, READ_INLINE_BYTES, READ_INLINE_TIME, RX_BYTES, TX_BYTES,
 };
 use crate::engine::programs::ProgramSet;
-use crate::engine::testing::calls::{Asked, Call, every, large};
+use crate::engine::testing::calls::{Call, CallId, all_calls, large_calls};
 use crate::engine::testing::replies::{self, Body};
 use crate::engine::testing::tree::{BIG_BYTES, Host, Tree, big_byte};
 use crate::engine::testing::{EVERYTHING, World, programs};
-use crate::event::kept::Sink;
+use crate::event::testing::Sink;
 use crate::event::{self, Events, Fatal};
 use crate::net::sim::{Peer, Sim};
 use crate::net::{Ready, Signals};
@@ -160,7 +160,7 @@ fn with_server_on(
     });
     if has_threads {
         let host = host.clone();
-        sim.set_file_to_watch(move || host.in_flight.get() && !host.is_held.get());
+        sim.set_file_to_watch(move || host.in_flight.get() && !host.holds_jobs.get());
     }
     let mut bench = Bench {
         server: Server {
@@ -218,11 +218,11 @@ impl Bench {
     /// Returns the replies that a peer received; asserts that they answer exactly `calls`.
     #[track_caller]
     fn answers(&self, peer: Peer, calls: &[Call]) -> Vec<Body> {
-        let bytes = self.sim.take(peer);
+        let bytes = self.sim.read_sent(peer);
         let answers = replies::records(&bytes).unwrap();
         assert_eq!(answers.len(), calls.len());
         let read = |(answer, call): (&&[u8], &Call)| {
-            let asked = Asked::of(&call.0).unwrap();
+            let asked = CallId::of(&call.0).unwrap();
             replies::parse(answer, asked).unwrap().unwrap()
         };
         answers.iter().zip(calls).map(read).collect()
@@ -243,7 +243,7 @@ impl Bench {
     }
 
     /// Counts the log lines that contain `words`.
-    fn told(&self, words: Text) -> usize {
+    fn reported_count(&self, words: Text) -> usize {
         let lines = self.sink.lines();
         lines
             .iter()
@@ -270,9 +270,9 @@ fn check_data(body: &Body, offset: usize, len: usize) {
     );
 }
 
-/// The calls of [`every`], with distinct xids.
-fn all_calls() -> Vec<Call> {
-    let calls = every(&mut World::default()).into_iter();
+/// The calls of [`all_calls`], with distinct xids.
+fn numbered_calls() -> Vec<Call> {
+    let calls = all_calls(&mut World::default()).into_iter();
     calls
         .zip(1..)
         .map(|((_, call), xid)| call.xid(xid))
@@ -283,8 +283,11 @@ fn all_calls() -> Vec<Call> {
 fn every_request_gets_its_reply() {
     with_server(0, 10, |bench| {
         let peer = bench.connect();
-        let large = large(&mut World::default()).into_iter();
-        for call in all_calls().into_iter().chain(large.map(|(_, call)| call)) {
+        let large = large_calls(&mut World::default()).into_iter();
+        for call in numbered_calls()
+            .into_iter()
+            .chain(large.map(|(_, call)| call))
+        {
             assert_eq!(bench.ask(peer, &call).status, 0);
         }
         assert!(!bench.sim.is_closed(peer));
@@ -293,7 +296,7 @@ fn every_request_gets_its_reply() {
 
 #[test]
 fn requests_in_any_pieces_are_answered_in_order() {
-    let calls = all_calls();
+    let calls = numbered_calls();
     let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
     for_seeds(100, |seed| {
         with_server(seed, 10, |bench| {
@@ -332,7 +335,7 @@ fn bad_clients_do_not_disturb_good_ones() {
         Manner::StopsReading,
         Manner::TalksRubbish,
     ];
-    let calls = all_calls();
+    let calls = numbered_calls();
     for_seeds(50, |seed| {
         with_server(seed, 40, |bench| {
             bench.sim.send_in_parts();
@@ -407,10 +410,10 @@ fn sendfile_is_used_where_supported() {
     let file: Vec<u8> = (0..BIG_BYTES).map(big_byte).collect();
     for_seeds(100, |seed| {
         check_interrupted_reads(seed, |bench| {
-            bench.host.numbered.set(true);
+            bench.host.has_descriptors.set(true);
             bench.sim.set_file(file.clone());
             // Makes a copy with pread fail, so that only sendfile succeeds.
-            bench.host.cut.set(Some(1000));
+            bench.host.shrunk_len.set(Some(1000));
         });
     });
 }
@@ -418,7 +421,7 @@ fn sendfile_is_used_where_supported() {
 #[test]
 fn read_replaces_unsupported_sendfile() {
     with_server(0, 10, |bench| {
-        bench.host.numbered.set(true);
+        bench.host.has_descriptors.set(true);
         let peer = bench.connect();
         for _ in 0..2 {
             check_data(&bench.ask(peer, &read(3, 150_001)), 3, 150_001);
@@ -433,9 +436,9 @@ fn file_shrinking_during_read_closes_the_connection() {
         .flat_map(|cut| [(cut, true), (cut, false)])
     {
         with_server(0, 10, |bench| {
-            bench.host.cut.set(Some(cut));
+            bench.host.shrunk_len.set(Some(cut));
             if sent_from {
-                bench.host.numbered.set(true);
+                bench.host.has_descriptors.set(true);
                 bench
                     .sim
                     .set_file((0..cut as usize).map(big_byte).collect());
@@ -444,7 +447,7 @@ fn file_shrinking_during_read_closes_the_connection() {
             bench.sim.send(peer, &read(0, 150_001).record());
             bench.run(MOMENT);
             assert!(bench.sim.is_closed(peer));
-            let got = bench.sim.take(peer).len() as u64;
+            let got = bench.sim.read_sent(peer).len() as u64;
             assert_eq!(got, 4 + 24 + 4 + 88 + 12 + cut, "never padded");
         });
     }
@@ -457,14 +460,14 @@ fn disk_error_during_read_closes_the_connection() {
         bench.sim.set_reading(peer, false);
         bench.sim.send(peer, &read(0, 150_001).record());
         bench.run(MOMENT);
-        bench.host.broken.set(Some(FsError::Io));
+        bench.host.io_error.set(Some(FsError::Io));
         bench.sim.set_reading(peer, true);
         bench.run(MOMENT);
         assert!(bench.sim.is_closed(peer));
         // A retry gets the error, then short READs, and after [`READ_INLINE_TIME`] the full length again.
         let again = bench.connect();
         assert_eq!(bench.ask(again, &read(0, 150_001)).status, 5);
-        bench.host.broken.set(None);
+        bench.host.io_error.set(None);
         let len = READ_INLINE_BYTES as usize;
         check_data(&bench.ask(again, &read(0, 150_001)), 0, len);
         bench.run(READ_INLINE_TIME);
@@ -474,7 +477,7 @@ fn disk_error_during_read_closes_the_connection() {
 
 #[test]
 fn disconnect_leaks_nothing() {
-    let stream: Vec<u8> = all_calls().iter().flat_map(Call::record).collect();
+    let stream: Vec<u8> = numbered_calls().iter().flat_map(Call::record).collect();
     for_seeds(200, |seed| {
         with_server(seed, 10, |bench| {
             bench.sim.send_in_parts();
@@ -498,7 +501,7 @@ fn invalid_record_is_logged_and_closes_connection() {
         bench.sim.send(peer, b"GET / HTTP/1.1\r\n\r\n");
         bench.run(MOMENT);
         assert!(bench.sim.is_closed(peer));
-        assert_eq!(bench.told(event::DISCONNECTED), 1);
+        assert_eq!(bench.reported_count(event::DISCONNECTED), 1);
     });
 }
 
@@ -511,9 +514,9 @@ fn only_valid_datagrams_are_answered() {
         bench.sim.send_datagram(PORTMAP_AT, from, b"strange");
         bench.sim.send_datagram(PORTMAP_AT, from, &[]);
         bench.run(MOMENT);
-        let sent = bench.sim.take_datagrams();
+        let sent = bench.sim.read_sent_datagrams();
         assert_eq!(sent.len(), 1);
-        let body = replies::parse(&sent[0].0, Asked::of(&call.0).unwrap());
+        let body = replies::parse(&sent[0].0, CallId::of(&call.0).unwrap());
         assert_eq!(body.unwrap().unwrap().words, [2049]);
         assert_eq!(sent[0].1, from);
     });
@@ -525,16 +528,19 @@ fn idle_server_closes_files_then_sleeps() {
         bench.run(Duration::from_secs(10));
         assert_eq!(bench.sim.sleep(), None, "nothing happened yet");
         let peer = bench.connect();
-        bench.host.to_rest.set(1);
+        bench.host.releases_left.set(1);
         bench.ask(peer, &read(5, 10));
         assert!(bench.sim.sleep().is_some());
-        assert_eq!(bench.host.rests.get(), 0);
+        assert_eq!(bench.host.release_calls.get(), 0);
         bench.run(NODE_IDLE);
-        assert_eq!(bench.host.rests.get(), 1);
+        assert_eq!(bench.host.release_calls.get(), 1);
         bench.run(NODE_IDLE);
-        assert_eq!(bench.host.rests.get(), 2);
+        assert_eq!(bench.host.release_calls.get(), 2);
         bench.run(Duration::from_secs(3600));
-        assert_eq!((bench.host.rests.get(), bench.sim.sleep()), (2, None));
+        assert_eq!(
+            (bench.host.release_calls.get(), bench.sim.sleep()),
+            (2, None)
+        );
         assert!(!bench.sim.is_closed(peer));
     });
 }

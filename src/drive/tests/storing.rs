@@ -37,7 +37,7 @@ fn write(offset: usize, how: u32, data: &[u8]) -> Call {
 fn with_writers(seed: u64, connection_count: usize, script: impl Fn(&mut Bench)) {
     super::with_server(seed, connection_count, &script);
     super::with_server(seed, connection_count, |bench| {
-        bench.host.numbered.set(true);
+        bench.host.has_descriptors.set(true);
         bench.sim.set_pipe(bench.host.pipe.clone());
         script(bench);
     });
@@ -154,7 +154,7 @@ fn stalled_writer_is_closed_after_ten_seconds() {
                 assert!(!bench.sim.is_closed(stalled), "{cuts:?}, {more}");
                 bench.run(REQUEST_TIMEOUT);
                 assert!(bench.sim.is_closed(stalled), "{cuts:?}, {more}");
-                assert_eq!(bench.told(event::DISCONNECTED), 1);
+                assert_eq!(bench.reported_count(event::DISCONNECTED), 1);
             });
         }
     }
@@ -177,7 +177,7 @@ fn disconnected_writer_leaves_only_the_sent_data() {
             bench.sim.hang_up(peer);
             bench.run(MOMENT);
             assert!(bench.sim.is_closed(peer));
-            assert!(bench.sim.take(peer).is_empty());
+            assert!(bench.sim.read_sent(peer).is_empty());
             let stored = bench.stored(0, MUCH);
             let written = stored.iter().zip(&data).take_while(|(is, sent)| is == sent);
             assert!(written.count() + 9_000 > end.min(MUCH));
@@ -242,10 +242,10 @@ fn disk_error_fails_only_that_write() {
             let record = calls[0].record();
             bench.sim.send(failing, &record[..fails_at]);
             bench.run(MOMENT);
-            bench.host.broken.set(Some(FsError::Io));
+            bench.host.io_error.set(Some(FsError::Io));
             bench.sim.send(failing, &record[fails_at..]);
             bench.run(MOMENT);
-            bench.host.broken.set(None);
+            bench.host.io_error.set(None);
             for call in &calls[1..] {
                 bench.sim.send(failing, &call.record());
             }
@@ -254,7 +254,7 @@ fn disk_error_fails_only_that_write() {
             assert_eq!(answers[0].status, IO, "at {fails_at}");
             assert_eq!((answers[1].status, answers[2].status), (OK, OK));
             assert_eq!(bench.ask(fine, &super::read(0, 5)).bytes, b"again");
-            assert_eq!(bench.told(event::DISK_FAILED), 1);
+            assert_eq!(bench.reported_count(event::DISK_FAILED), 1);
         });
     }
 }
@@ -314,7 +314,10 @@ fn synced_replies_do_not_wait_for_more_input() {
             assert!(moved <= most, "{moved} bytes in a turn");
         }
         bench.run(MOMENT);
-        assert_eq!(replies::records(&bench.sim.take(peer)).unwrap().len(), 9);
+        assert_eq!(
+            replies::records(&bench.sim.read_sent(peer)).unwrap().len(),
+            9
+        );
     });
 }
 
@@ -356,7 +359,7 @@ fn unsynced_change_fails_again_when_retransmitted() {
         let promised = promise(bench, peer);
         bench.host.commit_fails.set(Some(FsError::Io));
         assert_eq!(bench.ask(peer, &make).status, IO);
-        assert_eq!(bench.told(event::DISK_FAILED), 1);
+        assert_eq!(bench.reported_count(event::DISK_FAILED), 1);
         bench.host.commit_fails.set(None);
         // The retransmitted call gets the same reply, another call finds the directory.
         assert_eq!(bench.ask(peer, &make).status, IO);
@@ -366,12 +369,12 @@ fn unsynced_change_fails_again_when_retransmitted() {
 }
 
 /// Runs `script` with servers whose workers write, from a buffer and from a pipe.
-fn with_threads_that_store(script: impl Fn(&mut Bench)) {
+fn with_storing_workers(script: impl Fn(&mut Bench)) {
     for has_pipe in [false, true] {
         super::with_server_on(0, 20, true, |bench| {
-            bench.host.is_behind.set(true);
+            bench.host.stores_by_worker.set(true);
             if has_pipe {
-                bench.host.numbered.set(true);
+                bench.host.has_descriptors.set(true);
                 bench.sim.set_pipe(bench.host.pipe.clone());
             }
             script(bench);
@@ -383,7 +386,7 @@ fn with_threads_that_store(script: impl Fn(&mut Bench)) {
 #[test]
 fn workers_store_the_received_data() {
     for cuts in [&[][..], &[HEAD_BYTES + 70_000, HEAD_BYTES + 70_001]] {
-        with_threads_that_store(|bench| {
+        with_storing_workers(|bench| {
             let peer = bench.connect();
             for (how, seed) in [(stable::UNSTABLE, 1), (stable::FILE_SYNC, 2)] {
                 let data = data(seed, MUCH);
@@ -401,20 +404,20 @@ fn workers_store_the_received_data() {
 
 #[test]
 fn worker_write_does_not_delay_others() {
-    with_threads_that_store(|bench| {
-        bench.host.is_held.set(true);
+    with_storing_workers(|bench| {
+        bench.host.holds_jobs.set(true);
         let [waiting, other] = [bench.connect(), bench.connect()];
         let data = data(1, MUCH);
         let call = write(11, stable::UNSTABLE, &data);
         bench.sim.send(waiting, &call.record());
         // Longer than every timeout: a slow disk must not close connections.
         bench.run(Duration::from_secs(100));
-        assert!(bench.host.stores.get() > 0 && bench.sim.take(waiting).is_empty());
+        assert!(bench.host.stores.get() > 0 && bench.sim.read_sent(waiting).is_empty());
         assert_eq!(bench.ask(other, &super::read(0, 4)).status, OK);
         // A small WRITE is written without a worker.
         let little = write(0, stable::UNSTABLE, b"data");
         assert_eq!(bench.ask(other, &little).status, OK);
-        bench.host.is_held.set(false);
+        bench.host.holds_jobs.set(false);
         bench.run(MOMENT);
         bench.check_written(waiting, &call, MUCH);
         assert_eq!(bench.stored(11, MUCH), data);
@@ -423,16 +426,16 @@ fn worker_write_does_not_delay_others() {
 
 #[test]
 fn failed_worker_write_is_reported() {
-    with_threads_that_store(|bench| {
+    with_storing_workers(|bench| {
         let peer = bench.connect();
         let call = write(11, stable::UNSTABLE, &data(1, MUCH));
-        bench.host.is_held.set(true);
+        bench.host.holds_jobs.set(true);
         bench.sim.send(peer, &call.record());
         bench.run(MOMENT);
-        bench.host.broken.set(Some(FsError::Io));
-        bench.host.is_held.set(false);
+        bench.host.io_error.set(Some(FsError::Io));
+        bench.host.holds_jobs.set(false);
         bench.run(MOMENT);
-        bench.host.broken.set(None);
+        bench.host.io_error.set(None);
         assert_eq!(bench.answer(peer, &call).status, IO);
         // The connection stays usable.
         bench.sim.send(peer, &call.record());
@@ -443,8 +446,8 @@ fn failed_worker_write_is_reported() {
 
 #[test]
 fn disconnect_during_worker_write_leaks_nothing() {
-    with_threads_that_store(|bench| {
-        bench.host.is_held.set(true);
+    with_storing_workers(|bench| {
+        bench.host.holds_jobs.set(true);
         let [gone, stays] = [bench.connect(), bench.connect()];
         let calls = [1, 2].map(|seed| write(seed * 200_000, stable::UNSTABLE, &data(seed, MUCH)));
         bench.sim.send(gone, &calls[0].record());
@@ -452,7 +455,7 @@ fn disconnect_during_worker_write_leaks_nothing() {
         bench.run(MOMENT);
         bench.sim.hang_up(gone);
         bench.run(MOMENT);
-        bench.host.is_held.set(false);
+        bench.host.holds_jobs.set(false);
         bench.run(MOMENT);
         bench.check_written(stays, &calls[1], MUCH);
     });

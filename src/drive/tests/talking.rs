@@ -5,7 +5,7 @@ use crate::drive::platform::host::stdio::StdioSession;
 use crate::drive::streams::Protocol;
 use crate::engine::testing::tree as testing;
 use crate::engine::{Cx, Order, Progress, State, Stream};
-use crate::event::{Events, kept};
+use crate::event::Events;
 use crate::text::text;
 use crate::vfs::ram::Ram;
 use crate::vfs::{FsResult, OpenFlags, Pin, Tree};
@@ -24,7 +24,7 @@ struct Letters {
 
 fn file(vfs: &mut Tree) -> Pin {
     let how = OpenFlags {
-        how: OpenFlags::READ | OpenFlags::WRITE,
+        bits: OpenFlags::READ | OpenFlags::WRITE,
         create: None,
     };
     vfs.open_at(b"/file", &how).unwrap()
@@ -177,10 +177,10 @@ impl Protocol for Alone<'_> {
 
 /// The peer of the session.
 #[derive(Clone, Default)]
-struct Peer(Rc<RefCell<Said>>);
+struct Peer(Rc<RefCell<Conversation>>);
 
 #[derive(Default)]
-struct Said {
+struct Conversation {
     /// Input of the session, one read per piece.
     pieces: Vec<Vec<u8>>,
     heard: Vec<u8>,
@@ -245,7 +245,7 @@ fn talk(
     peer.0.borrow_mut().pieces = pieces.iter().map(|piece| piece.to_vec()).collect();
     peer.0.borrow_mut().deaf = deaf;
     let mut letters = Letters::default();
-    let mut events = Events::new(Box::new(kept::Sink::default()));
+    let mut events = Events::new(Box::new(crate::event::testing::Sink::default()));
     let heard = peer.clone();
     let mut greetings = Vec::new();
     let mut greeted = || greetings.push(heard.0.borrow().heard.len());

@@ -1,7 +1,7 @@
 //! All tasks in one loop, over a network that loses datagrams and sends short: each serves as if it were alone.
 
 use super::endpoint::host::{self, Host, PEER, QUERY};
-use super::{AT, MOMENT, Served, Server, all_calls, with_loop};
+use super::{AT, MOMENT, Served, Server, numbered_calls, with_loop};
 use crate::config::DRC_BYTES;
 use crate::drive::Task;
 use crate::drive::datagrams::Datagrams;
@@ -14,7 +14,7 @@ use crate::engine::testing::calls::Call;
 use crate::engine::testing::programs;
 use crate::engine::testing::replies::records;
 use crate::engine::testing::tree::Tree;
-use crate::event::kept::Sink;
+use crate::event::testing::Sink;
 use crate::net::sim::Sim;
 use crate::time::Duration;
 use crate::wire::sftp::kind;
@@ -64,7 +64,7 @@ fn tasks_share_one_loop_on_lossy_network() {
             };
             run(host::SETTLED);
             let (rpc_peer, sftp_peer) = (sim.connect(AT), sim.connect(sftp_at()));
-            let calls = all_calls();
+            let calls = numbered_calls();
             let requests: Vec<u8> = calls.iter().flat_map(Call::record).collect();
             let packets = [
                 Packet::init(),
@@ -88,13 +88,13 @@ fn tasks_share_one_loop_on_lossy_network() {
                     sim.arrive(2, PEER.parse().unwrap(), QUERY);
                 }
                 run(MOMENT);
-                answered.extend(sim.take(rpc_peer));
-                replied.extend(sim.take(sftp_peer));
+                answered.extend(sim.read_sent(rpc_peer));
+                replied.extend(sim.read_sent(sftp_peer));
                 resolved |= host::is_answered(&sim);
             }
             run(Duration::from_secs(2));
-            answered.extend(sim.take(rpc_peer));
-            replied.extend(sim.take(sftp_peer));
+            answered.extend(sim.read_sent(rpc_peer));
+            replied.extend(sim.read_sent(sftp_peer));
             assert_eq!(records(&answered).unwrap().len(), calls.len());
             let kinds: Vec<u8> = replies(&replied).iter().map(|reply| reply.kind).collect();
             assert_eq!(kinds, [kind::VERSION, kind::ATTRS, kind::NAME]);

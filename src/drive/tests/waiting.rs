@@ -27,7 +27,7 @@ fn make(name: &[u8]) -> Call {
 /// Runs `script` with a disk whose jobs end only after [`Bench::let_through`].
 fn with_slow_disk(script: impl Fn(&mut Bench)) {
     with_server_on(0, 100, true, |bench| {
-        bench.host.is_held.set(true);
+        bench.host.holds_jobs.set(true);
         script(bench);
     });
 }
@@ -47,13 +47,13 @@ impl Bench {
         self.run(MOMENT);
         assert!(self.host.in_flight.get());
         assert!(
-            self.sim.take(peer).is_empty(),
+            self.sim.read_sent(peer).is_empty(),
             "replied before the change is durable"
         );
     }
 
     fn let_through(&mut self) {
-        self.host.is_held.set(false);
+        self.host.holds_jobs.set(false);
         self.run(MOMENT);
     }
 }
@@ -81,7 +81,7 @@ fn cold_read_delays_no_other_client() {
     // Inline in the reply, and as an order.
     for count in [4, 100_000] {
         with_slow_disk(|bench| {
-            bench.host.numbered.set(true);
+            bench.host.has_descriptors.set(true);
             let before = bench.connect();
             let expected = bench.ask(before, &read(0, count)).bytes;
             bench.host.is_cold.set(true);

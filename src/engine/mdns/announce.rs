@@ -4,7 +4,7 @@
 use super::link_state::LinkState;
 use super::names::NameId;
 use super::record_state::{NO_QUERY, Probe, RecordState, later};
-use super::zone::{Entry, Record, Zone};
+use super::zone::{OwnRecord, Zone, ZoneEntry};
 use crate::time::Instant;
 
 /// Interval (milliseconds) between the announcements of a record.
@@ -33,7 +33,7 @@ impl LinkState {
     }
 
     /// Returns true if a record's owner, or the name that the record points to, has just become ours.
-    fn is_newly_claimed(&self, zone: &Zone, record: &Record) -> bool {
+    fn is_newly_claimed(&self, zone: &Zone, record: &OwnRecord) -> bool {
         let is_new = |name: NameId| {
             let state = self.name_state(zone, name);
             state.is_some_and(|state| state.probe.get().is_new)
@@ -42,7 +42,7 @@ impl LinkState {
     }
 
     /// Schedules the announcements of a record: one now, [`ANNOUNCE_COUNT`] later.
-    fn announce(&mut self, record: &Entry, now: Instant) {
+    fn announce(&mut self, record: &ZoneEntry, now: Instant) {
         let state = self.state(record);
         state.due.set(now);
         state.announcements_left.set(ANNOUNCE_COUNT);
@@ -52,7 +52,7 @@ impl LinkState {
 
     /// Schedules the multicast of a record that other hosts' caches would expire too early: now, or one second after its last
     /// multicast. RFC 6762 sections 6.6 and 10.1.
-    pub(super) fn schedule_refresh(&mut self, record: &Entry, now: Instant) {
+    pub(super) fn schedule_refresh(&mut self, record: &ZoneEntry, now: Instant) {
         let state = self.state(record);
         let due = match state.was_multicast_within(ANNOUNCE_MS, now) {
             true => later(state.last_multicast.get(), ANNOUNCE_MS),

@@ -5,8 +5,8 @@ use super::family;
 use super::link_state::LinkState;
 use super::record_state::{NO_QUERY, RecordState, bit, later};
 use super::responder::Responder;
-use super::zone::{Entry, Zone};
-use super::{Cast, Meta};
+use super::zone::{Zone, ZoneEntry};
+use super::{Destination, Meta};
 use crate::time::Instant;
 use crate::wire::dns::{Message, PORT, Section, kind};
 use core::net::IpAddr;
@@ -55,13 +55,13 @@ impl Responder {
         out: &mut [u8],
     ) -> Option<usize> {
         let is_legacy = meta.from.port() != PORT;
-        let is_direct = is_legacy || meta.cast == Cast::Unicast;
+        let is_direct = is_legacy || meta.cast == Destination::Unicast;
         let number = self.truncated_queries.number(meta, from);
         let (zone, link) = (&self.zone, usize::from(meta.link));
         let link_state = self.links.get_mut(link)?;
         // A querier outside the link's prefixes gets no unicast answer: its address may be forged, and the answer is larger than
         // the query (RFC 6762 section 5.5).
-        if (is_direct || meta.cast == Cast::Unknown) && !link_state.link.covers(from) {
+        if (is_direct || meta.cast == Destination::Unknown) && !link_state.link.covers(from) {
             return None;
         }
         let is_probe = message.has(Section::Authority);
@@ -122,7 +122,7 @@ impl Responder {
             .accumulate(now, meta, from, known, deadline);
         if number != NO_QUERY {
             // Records that still have this number from an earlier query no longer depend on its querier.
-            for state in self.zone.records.iter().flat_map(Entry::states) {
+            for state in self.zone.records.iter().flat_map(ZoneEntry::states) {
                 if state.wanted_by.get() == number {
                     state.wanted_by.set(NO_QUERY);
                 }

@@ -6,7 +6,7 @@ use super::names::NameId;
 use super::record_state::Phase;
 use super::responder::Responder;
 use super::zone::Zone;
-use super::{Cast, Meta};
+use super::{Destination, Meta};
 use crate::time::Instant;
 use crate::wire::dns::{Message, PORT, Record, Section, kind};
 use core::net::IpAddr;
@@ -26,8 +26,8 @@ impl Responder {
         };
         // A unicast response is accepted only after a probe that requested one.
         let was_asked = now < link_state.unicast_until;
-        let is_heard = meta.cast == Cast::Multicast
-            || (link_state.link.covers(from) && (was_asked || meta.cast == Cast::Unknown));
+        let is_heard = meta.cast == Destination::Multicast
+            || (link_state.link.covers(from) && (was_asked || meta.cast == Destination::Unknown));
         if meta.from.port() != PORT || !is_heard {
             return;
         }

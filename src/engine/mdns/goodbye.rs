@@ -4,7 +4,7 @@ use super::link_state::LinkState;
 use super::names::NameId;
 use super::record_state::bit;
 use super::responder::Responder;
-use super::zone::{Entry, RecordId, Zone};
+use super::zone::{RecordId, Zone, ZoneEntry};
 use crate::time::Instant;
 use crate::wire::dns::kind;
 
@@ -53,7 +53,7 @@ impl Responder {
     pub(super) fn remove_withdrawn(&mut self) {
         for id in 0..self.zone.records.len() {
             let record = self.zone.records.get(id);
-            let was_sent = |record: &Entry| {
+            let was_sent = |record: &ZoneEntry| {
                 let mut states = record.states();
                 record.is_goodbye && states.all(|state| state.due.get() == Instant::NEVER)
             };
@@ -67,7 +67,12 @@ impl Responder {
 impl LinkState {
     /// Schedules the goodbye of a record if the record was multicast on this link and is no NSEC; otherwise cancels its multicast.
     /// Returns true if a goodbye is scheduled.
-    pub(super) fn schedule_goodbye(&mut self, zone: &Zone, record: &Entry, now: Instant) -> bool {
+    pub(super) fn schedule_goodbye(
+        &mut self,
+        zone: &Zone,
+        record: &ZoneEntry,
+        now: Instant,
+    ) -> bool {
         let state = self.state(record);
         let is_known = state.last_multicast.get() != Instant::NEVER && record.kind != kind::NSEC;
         let was_multicast = is_known && self.may_send(zone, record) && self.link.is_up();

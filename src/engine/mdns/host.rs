@@ -36,13 +36,13 @@ pub(super) enum Announcer {
 /// Hashes of our last messages. The network stack loops our multicasts back to us; a matching hash distinguishes them from
 /// messages of other responders on this host.
 #[derive(Debug)]
-pub(super) struct Sent {
+pub(super) struct SentHashes {
     hashes: [u32; SENT_COUNT],
     next: usize,
     seed: u32,
 }
 
-impl Sent {
+impl SentHashes {
     pub(super) const fn new(seed: u32) -> Self {
         Self {
             hashes: [0; SENT_COUNT],
@@ -147,7 +147,7 @@ impl Responder {
         let is_free = |link_state: &LinkState| link_state.phase(&self.zone, host) >= Phase::Wait;
         if self.announcer != Announcer::Ours && self.links.iter().any(is_free) {
             self.announcer = Announcer::Ours;
-            self.zone.names.keep(host);
+            self.zone.names.add_use(host);
             self.zone.set_service_host(host);
         }
     }
@@ -169,6 +169,6 @@ impl Zone {
     /// Makes `host` the target of our services' SRV records. The caller has already counted this use of the name.
     fn set_service_host(&mut self, host: NameId) {
         let previous = core::mem::replace(&mut self.service_host, host);
-        self.names.release(previous);
+        self.names.remove_use(previous);
     }
 }

@@ -30,12 +30,12 @@ impl Link {
     }
 
     /// Returns true if `address` has the prefix of an address of ours on the link.
-    pub fn reaches(&self, address: IpAddr) -> bool {
+    pub fn is_on_link(&self, address: IpAddr) -> bool {
         self.covers(&address)
     }
 
     /// Returns true if `address` is one of our addresses on the link.
-    pub fn owns(&self, address: IpAddr) -> bool {
+    pub fn is_own_address(&self, address: IpAddr) -> bool {
         self.has_address(&address)
     }
 
@@ -46,12 +46,12 @@ impl Link {
     }
 
     pub(super) fn has_address(&self, address: &IpAddr) -> bool {
-        self.bits_of(address).is_some()
+        self.prefix_len(address).is_some()
     }
 
     /// Returns the prefix length of `address` (bits), or `None` if the address is not ours.
     #[inline(never)]
-    pub fn bits_of(&self, address: &IpAddr) -> Option<u8> {
+    pub fn prefix_len(&self, address: &IpAddr) -> Option<u8> {
         let mut addresses = self.addresses.iter();
         addresses.find_map(|(local, bits)| is_same(local, address).then_some(*bits))
     }
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn addresses_with_the_links_prefix_are_on_link() {
         let mut link = Link::default();
-        assert!(!link.is_up() && !link.reaches("192.0.2.1".parse().unwrap()));
+        assert!(!link.is_up() && !link.is_on_link("192.0.2.1".parse().unwrap()));
         for (address, bits) in [("192.0.2.1", 25), ("fe80::1", 64), ("2001:db8::5", 128)] {
             link.addresses
                 .push((address.parse().unwrap(), bits))
@@ -121,9 +121,16 @@ mod tests {
             ("2001:db8::4", false),
             ("::", false),
         ] {
-            assert_eq!(link.reaches(address.parse().unwrap()), expect, "{address}");
+            assert_eq!(
+                link.is_on_link(address.parse().unwrap()),
+                expect,
+                "{address}"
+            );
         }
-        assert!(link.owns("fe80::1".parse().unwrap()) && !link.owns("fe80::2".parse().unwrap()));
+        assert!(
+            link.is_own_address("fe80::1".parse().unwrap())
+                && !link.is_own_address("fe80::2".parse().unwrap())
+        );
     }
 
     /// Regression of avahi 2b4e8d7a (prefixes of more than 120 bits), tested for every prefix length.
@@ -134,7 +141,7 @@ mod tests {
             for bits in 0..=u8::MAX {
                 let mut link = Link::default();
                 link.addresses.push((local, bits)).unwrap();
-                assert!(link.reaches(local));
+                assert!(link.is_on_link(local));
                 for index in 0..bit_count {
                     let other = match local {
                         IpAddr::V4(local) => {
@@ -144,7 +151,7 @@ mod tests {
                             IpAddr::V6((local.to_bits() ^ 1 << (127 - index)).into())
                         }
                     };
-                    assert_eq!(link.reaches(other), index >= bits, "{other}/{bits}");
+                    assert_eq!(link.is_on_link(other), index >= bits, "{other}/{bits}");
                 }
             }
         }

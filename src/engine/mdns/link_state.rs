@@ -3,7 +3,7 @@
 use super::link::{Link, LinkId};
 use super::names::NameId;
 use super::record_state::{Phase, RecordState};
-use super::zone::{Entry, Record, Zone};
+use super::zone::{OwnRecord, Zone, ZoneEntry};
 use super::{HEAD_BYTES, MESSAGE_BYTES, Transmit};
 use crate::time::Instant;
 
@@ -25,7 +25,7 @@ pub(super) struct LinkState {
     pub(super) asked_end: u16,
     /// Index of the link.
     pub(super) id: LinkId,
-    /// The link's bit in [`Record::links`].
+    /// The link's bit in [`OwnRecord::links`].
     pub(super) bit: u8,
     // The largest field is last.
     pub(super) link: Link,
@@ -57,7 +57,7 @@ impl LinkState {
 
     /// Returns the state of a record on this link.
     #[inline(never)]
-    pub(super) fn state<'a>(&self, record: &'a Entry) -> &'a RecordState {
+    pub(super) fn state<'a>(&self, record: &'a ZoneEntry) -> &'a RecordState {
         record.state_on(self.id)
     }
 
@@ -79,7 +79,7 @@ impl LinkState {
     }
 
     /// Returns true if the record may be sent on this link: the record is for this link and we own its owner name.
-    pub(super) fn may_send(&self, zone: &Zone, record: &Record) -> bool {
+    pub(super) fn may_send(&self, zone: &Zone, record: &OwnRecord) -> bool {
         record.is_on(self.bit) && self.holds(zone, record.owner)
     }
 

@@ -67,12 +67,12 @@ pub struct Limits {
     /// Number of records; a service needs about five.
     pub record_count: usize,
     /// Total size of the TXT records (bytes).
-    pub text_bytes: usize,
+    pub rdata_bytes: usize,
 }
 
 /// Kind of a datagram's destination address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cast {
+pub enum Destination {
     /// The multicast group.
     Multicast,
     /// An address of this host.
@@ -90,7 +90,7 @@ pub struct Meta {
     /// Link on which the datagram arrived.
     pub link: LinkId,
     /// Kind of the destination address.
-    pub cast: Cast,
+    pub cast: Destination,
 }
 
 /// A multicast message for one link. Its bytes are in the caller's buffer.

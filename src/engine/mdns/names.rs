@@ -14,7 +14,7 @@ impl NameId {
     pub const ROOT: Self = Self(0);
 
     /// Returns the index for tables with one element per name.
-    pub const fn place(self) -> usize {
+    pub const fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -27,7 +27,7 @@ const BUCKET_COUNT: u32 = 256;
 /// A name: its first label, and the parent, that is, the name without that label.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-struct Entry {
+struct NameEntry {
     parent: NameId,
     /// The next name in the same hash bucket, or the next free entry.
     next: NameId,
@@ -37,7 +37,7 @@ struct Entry {
     label: [u8; LABEL_BYTES_MAX],
 }
 
-impl Entry {
+impl NameEntry {
     fn label(&self) -> &[u8] {
         self.label.head(self.len.into())
     }
@@ -46,7 +46,7 @@ impl Entry {
 /// The table of names.
 #[derive(Debug)]
 pub struct Names {
-    entries: Slots<Entry>,
+    entries: Slots<NameEntry>,
     /// The first free entry; the root: none.
     free: NameId,
     /// Secret seed of the hash, so that a peer cannot choose names that all fall into one bucket.
@@ -59,7 +59,7 @@ impl Names {
     /// Creates a table for `count` names, less than 65,536. `seed` seeds the hash.
     pub fn new(count: usize, seed: u32) -> Self {
         let mut entries = Slots::new(count);
-        entries.push(Entry {
+        entries.push(NameEntry {
             parent: NameId::ROOT,
             next: NameId::ROOT,
             use_count: 1,
@@ -74,8 +74,8 @@ impl Names {
         }
     }
 
-    fn entry(&self, name: NameId) -> Option<&Entry> {
-        self.entries.get(name.place())
+    fn entry(&self, name: NameId) -> Option<&NameEntry> {
+        self.entries.get(name.index())
     }
 
     /// Finds the name `label`.`parent`. `None`: the name is not in use.
@@ -96,10 +96,10 @@ impl Names {
     #[inline(never)]
     pub fn add(&mut self, parent: NameId, label: &[u8]) -> Option<NameId> {
         if let Some(name) = self.child(parent, label) {
-            self.keep(name);
+            self.add_use(name);
             return Some(name);
         }
-        let mut entry = Entry {
+        let mut entry = NameEntry {
             parent,
             next: NameId::ROOT,
             use_count: 1,
@@ -108,7 +108,7 @@ impl Names {
         };
         entry.label.get_mut(..label.len())?.copy_from_slice(label);
         let name = self.free;
-        let name = match self.entries.get_mut(name.place()) {
+        let name = match self.entries.get_mut(name.index()) {
             Some(slot) if name != NameId::ROOT => {
                 self.free = slot.next;
                 *slot = entry;
@@ -116,7 +116,7 @@ impl Names {
             }
             _ => NameId(self.entries.push(entry)? as u16),
         };
-        self.keep(parent);
+        self.add_use(parent);
         self.insert(name);
         Some(name)
     }
@@ -126,7 +126,7 @@ impl Names {
     #[inline(never)]
     pub fn extend(&mut self, parent: NameId, labels: &[u8]) -> Option<NameId> {
         let mut name = parent;
-        self.keep(name);
+        self.add_use(name);
         for label in labels.rsplit(|byte| *byte == b'.') {
             self.prepend(&mut name, label)?;
         }
@@ -148,13 +148,13 @@ impl Names {
     #[inline(never)]
     fn prepend(&mut self, name: &mut NameId, label: &[u8]) -> Option<()> {
         let next = self.add(*name, label);
-        self.release(*name);
+        self.remove_use(*name);
         *name = next?;
         Some(())
     }
 
     /// Returns true if `name` has few enough labels for the table.
-    pub fn takes(&self, name: Name<'_>) -> bool {
+    pub fn can_hold(&self, name: Name<'_>) -> bool {
         collect_labels(name, &mut LabelVec::new()).is_some()
     }
 
@@ -171,19 +171,19 @@ impl Names {
 
     /// Increments the name's use count.
     #[inline(never)]
-    pub fn keep(&mut self, name: NameId) {
-        if let Some(entry) = self.entries.get_mut(name.place()) {
+    pub fn add_use(&mut self, name: NameId) {
+        if let Some(entry) = self.entries.get_mut(name.index()) {
             entry.use_count = entry.use_count.saturating_add(1);
         }
     }
 
     /// Decrements the name's use count. A name without users is removed, which releases its parent in turn.
     #[inline(never)]
-    pub fn release(&mut self, name: NameId) {
+    pub fn remove_use(&mut self, name: NameId) {
         let mut name = name;
         // The root is never removed.
         while name != NameId::ROOT
-            && let Some(entry) = self.entries.get_mut(name.place())
+            && let Some(entry) = self.entries.get_mut(name.index())
         {
             entry.use_count = entry.use_count.saturating_sub(1);
             if entry.use_count != 0 {
@@ -191,7 +191,7 @@ impl Names {
             }
             let parent = entry.parent;
             self.unlink(name);
-            if let Some(entry) = self.entries.get_mut(name.place()) {
+            if let Some(entry) = self.entries.get_mut(name.index()) {
                 entry.next = self.free;
                 self.free = name;
             }
@@ -201,7 +201,7 @@ impl Names {
 
     /// Inserts a name into its hash bucket.
     fn insert(&mut self, name: NameId) {
-        if let Some(entry) = self.entries.get_mut(name.place())
+        if let Some(entry) = self.entries.get_mut(name.index())
             && let bucket = bucket_of(self.seed, entry.parent, entry.label())
             && let Some(first) = self.buckets.get_mut(bucket)
         {
@@ -227,7 +227,7 @@ impl Names {
         }
         let mut previous = *first;
         while previous != NameId::ROOT
-            && let Some(entry) = self.entries.get_mut(previous.place())
+            && let Some(entry) = self.entries.get_mut(previous.index())
         {
             if entry.next == name {
                 entry.next = next;
@@ -244,7 +244,7 @@ impl Names {
             return false;
         }
         self.unlink(name);
-        if let Some(entry) = self.entries.get_mut(name.place())
+        if let Some(entry) = self.entries.get_mut(name.index())
             && let Some(bytes) = entry.label.get_mut(..label.len())
         {
             bytes.copy_from_slice(label);
@@ -257,7 +257,7 @@ impl Names {
     /// Returns the first label of a name.
     #[inline(never)]
     pub fn label(&self, name: NameId) -> &[u8] {
-        self.entry(name).map_or(&[], Entry::label)
+        self.entry(name).map_or(&[], NameEntry::label)
     }
 
     /// Returns the name without its first label.
@@ -340,9 +340,9 @@ mod tests {
         assert_eq!(names.intern(Name::of(b"\x03BOX\x05Local\0")), Some(id));
         assert_eq!(names.find(name), Some(id));
         assert_eq!(to_text(&names, id), "box.local");
-        names.release(id);
+        names.remove_use(id);
         assert_eq!(names.find(name), Some(id));
-        names.release(id);
+        names.remove_use(id);
         assert_eq!(names.find(name), None);
         assert_eq!(names.find(Name::of(b"\x05local\0")), None);
     }
@@ -355,12 +355,12 @@ mod tests {
         let _b = names.add(local, b"b").unwrap();
         assert_eq!(names.add(local, b"c"), None);
         assert_eq!(names.intern(Name::of(b"\x01x\x01c\x05local\0")), None);
-        names.release(a);
+        names.remove_use(a);
         let c = names.add(local, b"c").unwrap();
         assert_eq!(to_text(&names, c), "c.local");
         assert_eq!(names.child(local, b"a"), None);
         // The `intern` that failed halfway left no entries.
-        names.release(c);
+        names.remove_use(c);
         assert!(names.add(local, b"d").is_some());
     }
 
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(to_text(&names, below), "sub.box-2.local");
         assert_eq!(names.find(Name::of(b"\x05box-2\x05local\0")), Some(host));
         assert_eq!(names.find(Name::of(b"\x03box\x05local\0")), None);
-        names.release(other);
+        names.remove_use(other);
         assert!(names.relabel(host, b"cat"));
     }
 
@@ -390,7 +390,7 @@ mod tests {
             let label = format!("host-{key}");
             if let Some(id) = kept.remove(&key) {
                 assert_eq!(names.find(Name::of(&wire(&label))), Some(id));
-                names.release(id);
+                names.remove_use(id);
             } else if let Some(id) = names.intern(Name::of(&wire(&label))) {
                 kept.insert(key, id);
             } else {

@@ -2,7 +2,7 @@
 
 use super::MESSAGE_BYTES;
 use super::names::NameId;
-use super::zone::{Record, Zone};
+use super::zone::{OwnRecord, Zone};
 use crate::mem::Ends as _;
 use crate::wire::dns::{self, Head, Section, Writer, kind};
 
@@ -27,7 +27,7 @@ pub(super) enum Form {
 impl Zone {
     /// Returns true if a received record has the type and rdata of one of ours. Always false for NSEC.
     #[inline(never)]
-    pub(super) fn is_equal(&self, ours: &Record, received: &dns::Record<'_>) -> bool {
+    pub(super) fn is_equal(&self, ours: &OwnRecord, received: &dns::Record<'_>) -> bool {
         if ours.kind != received.kind || ours.kind == kind::NSEC {
             return false;
         }
@@ -46,7 +46,7 @@ impl Zone {
         &self,
         writer: &mut Writer<'_>,
         section: Section,
-        record: &Record,
+        record: &OwnRecord,
         link: u8,
         form: Form,
     ) -> bool {
@@ -95,7 +95,7 @@ impl Zone {
     pub(super) fn write_rdata(
         &self,
         writer: &mut Writer<'_>,
-        record: &Record,
+        record: &OwnRecord,
         link: u8,
         shortens: bool,
     ) {

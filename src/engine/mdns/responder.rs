@@ -4,13 +4,13 @@
 //! The responder stores per link when each record was last multicast and when the next multicast is due. It probes for a name on
 //! each link separately; a host or service name that is lost on one link is changed on all links.
 
-use super::host::{Announcer, Sent};
+use super::host::{Announcer, SentHashes};
 use super::link::{LINK_COUNT_MAX, Link, LinkId};
 use super::link_state::LinkState;
 use super::names::NameId;
 use super::record_state::{Probe, later};
 use super::truncated::TruncatedQueries;
-use super::zone::{Entry, Full, RenameStyle, Zone};
+use super::zone::{Full, RenameStyle, Zone, ZoneEntry};
 use super::{Limits, Meta, PORT, Random, Transmit};
 use crate::mem::Ends as _;
 use crate::time::Instant;
@@ -24,7 +24,7 @@ pub(super) const PROBE_JITTER_MS: u32 = 250;
 /// Number of conflicts within ten seconds that limits the rate of probes. RFC 6762 section 8.1.
 pub(super) const CONFLICT_COUNT: usize = 15;
 
-/// Maximum number of changed names until the caller fetches them with [`Responder::renamed`].
+/// Maximum number of changed names until the caller fetches them with [`Responder::pop_renamed`].
 const RENAMED_COUNT_MAX: usize = 16;
 
 /// The responder.
@@ -42,7 +42,7 @@ pub struct Responder {
     pub(super) announcer: Announcer,
     /// When another responder on this host is next asked for the host's names, to check that it still runs.
     pub(super) ask_at: Instant,
-    sent: Sent,
+    sent: SentHashes,
     /// When each of the last conflicts stops counting towards the rate limit, the oldest first.
     pub(super) conflicts: [Instant; CONFLICT_COUNT],
     pub(super) truncated_queries: TruncatedQueries,
@@ -62,7 +62,7 @@ impl Responder {
             rate_limited_until: Instant::default(),
             renamed: heapless::Vec::new(),
             random,
-            sent: Sent::new(seed),
+            sent: SentHashes::new(seed),
             announcer: Announcer::Unknown,
             ask_at: Instant::NEVER,
             is_stopping: false,
@@ -75,7 +75,7 @@ impl Responder {
         let host = zone.claim_name(zone.local, label, RenameStyle::Host);
         zone.host = host.ok_or(Full)?;
         zone.service_host = zone.host;
-        zone.names.keep(zone.host);
+        zone.names.add_use(zone.host);
         match self.announcer {
             Announcer::Disabled => Ok(()),
             _ => {
@@ -92,12 +92,12 @@ impl Responder {
     }
 
     /// Omits the PTR records that map addresses to names. Call before adding links.
-    pub const fn leave_reverse_out(&mut self) {
+    pub const fn exclude_reverse(&mut self) {
         self.zone.reverses = false;
     }
 
     /// Never announces the host's name and addresses, even if no other responder does. Call before [`Self::set_host`].
-    pub const fn leave_host_out(&mut self) {
+    pub const fn exclude_host(&mut self) {
         self.announcer = Announcer::Disabled;
     }
 
@@ -120,7 +120,7 @@ impl Responder {
         link_state.link.clone_from(link);
         let bit = link_state.bit;
         for record_id in 0..self.zone.records.len() {
-            let is_gone = |record: &Entry| {
+            let is_gone = |record: &ZoneEntry| {
                 let mut addresses = link.addresses.iter();
                 record.links == bit
                     && !addresses.any(|(address, _)| self.zone.belongs_to(record, address))
@@ -235,7 +235,7 @@ impl Responder {
 
     /// Returns a name that has changed: renamed after a conflict, given up (an alias), or the name under which another responder on
     /// this host announces the host. Each change is returned once.
-    pub fn renamed(&mut self) -> Option<NameId> {
+    pub fn pop_renamed(&mut self) -> Option<NameId> {
         self.renamed.pop()
     }
 

@@ -3,7 +3,7 @@
 use super::family;
 use super::link::{ADDRESS_BYTES_MAX, octets};
 use super::names::NameId;
-use super::zone::{EVERYWHERE, Record, RenameStyle, Zone};
+use super::zone::{EVERYWHERE, OwnRecord, RenameStyle, Zone};
 use crate::wire::announce::Service;
 use crate::wire::dns::{Name, REVERSE_BYTES_MAX, kind, reverse};
 use core::net::IpAddr;
@@ -22,15 +22,15 @@ impl Zone {
                 self.remove_all_of(name);
             }
             // The service's records keep the name in use.
-            self.names.release(name);
+            self.names.remove_use(name);
             added.map(|()| name)
         });
-        self.names.release(kind);
+        self.names.remove_use(kind);
         added
     }
 
     fn add_records_of(&mut self, service: &Service<'_>, kind: NameId, name: NameId) -> Option<()> {
-        let mut record = Record::unique(name, kind::SRV, EVERYWHERE);
+        let mut record = OwnRecord::unique(name, kind::SRV, EVERYWHERE);
         record.target = match service.host {
             None => self.host,
             Some(host) => self.names.extend(NameId::ROOT, host)?,
@@ -39,7 +39,7 @@ impl Zone {
         let numbers = [service.priority, service.weight, service.port].map(u16::to_be_bytes);
         let added = self.add(&record, numbers.as_flattened());
         if service.host.is_some() {
-            self.names.release(record.target);
+            self.names.remove_use(record.target);
         }
         added?;
         (record.kind, record.target) = (kind::TXT, NameId::ROOT);
@@ -60,7 +60,7 @@ impl Zone {
             subtypes = behind;
             let below = self.names.extend(kind, b"_sub")?;
             let name = self.names.add(below, subtype);
-            self.names.release(below);
+            self.names.remove_use(below);
             self.add_shared(&mut record, name)?;
         }
         let all = self.names.extend(self.local, b"_services._dns-sd._udp");
@@ -72,9 +72,9 @@ impl Zone {
     /// Adds the shared PTR record `record` at `name`, unless that name has one with the same target. Releases the caller's use of
     /// the name.
     #[inline(never)]
-    fn add_shared(&mut self, record: &mut Record, name: Option<NameId>) -> Option<()> {
+    fn add_shared(&mut self, record: &mut OwnRecord, name: Option<NameId>) -> Option<()> {
         record.name = name?;
-        let is_equal = |other: &Record| other.target == record.target && !other.is_goodbye;
+        let is_equal = |other: &OwnRecord| other.target == record.target && !other.is_goodbye;
         let is_there = self
             .records_of(record.name)
             .any(|(_, other)| is_equal(other));
@@ -82,13 +82,13 @@ impl Zone {
             true => Some(()),
             false => self.add(record, &[]),
         };
-        self.names.release(record.name);
+        self.names.remove_use(record.name);
         added
     }
 
     /// Adds a host's NSEC record, which denies all record types that the host lacks.
     pub(super) fn add_denial(&mut self, host: NameId) -> Option<()> {
-        self.add(&Record::unique(host, kind::NSEC, EVERYWHERE), &[])
+        self.add(&OwnRecord::unique(host, kind::NSEC, EVERYWHERE), &[])
     }
 
     /// Adds an alias, `labels` with `.local` appended, of this host or of `address`. `None`: a table is full.
@@ -103,12 +103,12 @@ impl Zone {
             None => self.hosts.push(name).ok(),
         };
         // The alias' records keep the name in use.
-        self.names.release(name);
+        self.names.remove_use(name);
         added.map(|()| name)
     }
 
     /// Returns true if a record belongs to this address: its rdata is the address, or its name is the reverse mapping.
-    pub(super) fn belongs_to(&self, record: &Record, address: &IpAddr) -> bool {
+    pub(super) fn belongs_to(&self, record: &OwnRecord, address: &IpAddr) -> bool {
         let (mut bytes, mut name) = ([0; ADDRESS_BYTES_MAX], [0; REVERSE_BYTES_MAX]);
         reverse(*address, &mut name);
         self.rdata_prefix(record) == octets(address, &mut bytes)
@@ -130,21 +130,21 @@ impl Zone {
             IpAddr::V4(_) => kind::A,
             IpAddr::V6(_) => kind::AAAA,
         };
-        self.add(&Record::unique(host, kind, links), text)?;
+        self.add(&OwnRecord::unique(host, kind, links), text)?;
         if !self.reverses || (host != self.host && links != EVERYWHERE) {
             return Some(());
         }
         let mut buffer = [0; REVERSE_BYTES_MAX];
         reverse(*address, &mut buffer);
         let name = self.names.intern(Name::of(&buffer))?;
-        let mut record = Record::unique(name, kind::PTR, links);
+        let mut record = OwnRecord::unique(name, kind::PTR, links);
         record.target = host;
         let mut added = self.add(&record, &[]);
         if added.is_some() {
             (record.kind, record.target) = (kind::NSEC, NameId::ROOT);
             added = self.add(&record, &[]);
         }
-        self.names.release(name);
+        self.names.remove_use(name);
         added
     }
 }

@@ -22,7 +22,7 @@ const OTHER_TTL: u32 = 75 * 60;
 /// Index of a record in the table.
 pub(super) type RecordId = usize;
 
-/// [`Record::links`] of a record that is announced on every link.
+/// [`OwnRecord::links`] of a record that is announced on every link.
 pub(super) const EVERYWHERE: u8 = u8::MAX;
 /// Maximum number of aliases of the host.
 pub const ALIAS_COUNT_MAX: usize = 8;
@@ -32,7 +32,7 @@ const SHORT_BYTES: usize = 4;
 /// A record that the responder may announce.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub(super) struct Record {
+pub(super) struct OwnRecord {
     /// Name of the record.
     pub(super) name: NameId,
     /// The unique name that must be ours before this record is sent.
@@ -55,7 +55,7 @@ pub(super) struct Record {
     prefix_len: u32,
 }
 
-impl Record {
+impl OwnRecord {
     /// A record of a unique name, with empty rdata.
     pub(super) const fn unique(name: NameId, kind: u16, links: u8) -> Self {
         Self {
@@ -98,13 +98,13 @@ impl Record {
 /// A record with its state on each link. The first record of a name also holds the name's probing state.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Entry {
-    pub(super) record: Record,
+pub(super) struct ZoneEntry {
+    pub(super) record: OwnRecord,
     states: [RecordState; LINK_COUNT_MAX],
 }
 
-impl Entry {
-    const fn new(record: Record) -> Self {
+impl ZoneEntry {
+    const fn new(record: OwnRecord) -> Self {
         Self {
             record,
             states: [const { RecordState::new() }; LINK_COUNT_MAX],
@@ -125,10 +125,10 @@ impl Entry {
     }
 }
 
-impl Deref for Entry {
-    type Target = Record;
+impl Deref for ZoneEntry {
+    type Target = OwnRecord;
 
-    fn deref(&self) -> &Record {
+    fn deref(&self) -> &OwnRecord {
         &self.record
     }
 }
@@ -166,7 +166,7 @@ pub(super) enum RenameStyle {
     Host,
     /// A service instance: renamed to `A box (2)`.
     Instance,
-    /// An alias: given up and reported by [`Responder::renamed`](super::Responder::renamed).
+    /// An alias: given up and reported by [`Responder::pop_renamed`](super::Responder::pop_renamed).
     Alias,
 }
 
@@ -178,8 +178,8 @@ pub struct Full;
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Zone {
-    pub(super) records: Slots<Entry>,
-    /// Claims, indexed by [`NameId::place`].
+    pub(super) records: Slots<ZoneEntry>,
+    /// Claims, indexed by [`NameId::index`].
     claims: Slots<Claim>,
     /// The rdata prefixes of all records without gaps.
     prefixes: Slots<u8>,
@@ -209,7 +209,7 @@ impl Zone {
         Self {
             records: Slots::new(limits.record_count),
             claims: Slots::new(limits.name_count),
-            prefixes: Slots::zeroed(limits.text_bytes.saturating_add(short_bytes)),
+            prefixes: Slots::zeroed(limits.rdata_bytes.saturating_add(short_bytes)),
             prefixes_len: 0,
             free: 0,
             local,
@@ -223,16 +223,16 @@ impl Zone {
 
     /// Returns the claim of a name, or [`Claim::NONE`] for a name that is not ours.
     pub(super) fn claim(&self, name: NameId) -> &Claim {
-        self.claims.get(name.place()).unwrap_or(&Claim::NONE)
+        self.claims.get(name.index()).unwrap_or(&Claim::NONE)
     }
 
     /// Returns the claim of a name and creates it if necessary. `None`: the table is full.
     #[inline(never)]
     pub(super) fn claim_mut(&mut self, name: NameId) -> Option<&mut Claim> {
-        while self.claims.len() <= name.place() {
+        while self.claims.len() <= name.index() {
             self.claims.push(Claim::default())?;
         }
-        self.claims.get_mut(name.place())
+        self.claims.get_mut(name.index())
     }
 
     /// Returns the type bit map for a name's NSEC record on a link, without the NSEC bit. The most significant bit is type 0; the
@@ -256,11 +256,11 @@ impl Zone {
 
     /// Adds a record with `prefix` as its rdata prefix. `None`: a table is full.
     #[inline(never)]
-    pub(super) fn add(&mut self, record: &Record, prefix: &[u8]) -> Option<()> {
+    pub(super) fn add(&mut self, record: &OwnRecord, prefix: &[u8]) -> Option<()> {
         let first = self.claim_mut(record.name)?.first;
         let (at, end) = (self.prefixes_len, self.prefixes_len + prefix.len());
         self.prefixes.get_mut(at..end)?.copy_from_slice(prefix);
-        let record = Record {
+        let record = OwnRecord {
             next: first,
             prefix_at: at as u32,
             prefix_len: prefix.len() as u32,
@@ -272,11 +272,11 @@ impl Zone {
                 self.free = core::mem::replace(&mut entry.record, record).next;
                 free
             }
-            None => self.records.push(Entry::new(record))? as u16,
+            None => self.records.push(ZoneEntry::new(record))? as u16,
         };
         self.prefixes_len = end;
-        self.names.keep(record.name);
-        self.names.keep(record.target);
+        self.names.add_use(record.name);
+        self.names.add_use(record.target);
         self.claim_mut(record.name)?.first = id + 1;
         self.move_probing_state(first, id + 1);
         Some(())
@@ -297,7 +297,7 @@ impl Zone {
 
     /// Returns the first record of a unique name. `None` for a shared name, and for a name without records.
     #[inline(never)]
-    pub(super) fn unique(&self, name: NameId) -> Option<&Entry> {
+    pub(super) fn unique(&self, name: NameId) -> Option<&ZoneEntry> {
         let (_, first) = self.records_of(name).next()?;
         first.is_unique.then_some(first)
     }
@@ -325,9 +325,9 @@ impl Zone {
         let Some(entry) = self.records.get_mut(id) else {
             return;
         };
-        *entry = Entry::new(Record {
+        *entry = ZoneEntry::new(OwnRecord {
             next: self.free,
-            ..Record::unique(NameId::ROOT, 0, 0)
+            ..OwnRecord::unique(NameId::ROOT, 0, 0)
         });
         self.free = number;
         // Unlinks the record from the list of its name.
@@ -349,9 +349,9 @@ impl Zone {
                 }
             }
         }
-        self.names.release(gone.target);
+        self.names.remove_use(gone.target);
         self.remove_prefix(gone.prefix_at, gone.prefix_len);
-        self.names.release(gone.name);
+        self.names.remove_use(gone.name);
     }
 
     /// Removes all records whose owner is this name.
@@ -383,7 +383,7 @@ impl Zone {
     }
 
     /// Returns the name in a record's rdata, with the host's name replaced by the one that is in use.
-    pub(super) fn target(&self, record: &Record) -> NameId {
+    pub(super) fn target(&self, record: &OwnRecord) -> NameId {
         match record.target {
             target if target == self.host => self.service_host,
             target => target,
@@ -391,7 +391,7 @@ impl Zone {
     }
 
     /// Returns the rdata prefix of a record.
-    pub(super) fn rdata_prefix(&self, record: &Record) -> &[u8] {
+    pub(super) fn rdata_prefix(&self, record: &OwnRecord) -> &[u8] {
         self.prefixes
             .tail(record.prefix_at as usize)
             .head(record.prefix_len as usize)
@@ -405,12 +405,12 @@ pub(super) const fn bit_of(kind: u16) -> u64 {
 
 /// Iterator over the records of a name, with their index.
 pub(super) struct RecordsOf<'a> {
-    records: &'a [Entry],
+    records: &'a [ZoneEntry],
     next: u16,
 }
 
 impl<'a> Iterator for RecordsOf<'a> {
-    type Item = (RecordId, &'a Entry);
+    type Item = (RecordId, &'a ZoneEntry);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {

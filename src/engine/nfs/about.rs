@@ -4,7 +4,7 @@ use super::super::Cx;
 use super::super::rpc::Request;
 use super::{Fault, Object};
 use crate::config::{DIRECTORY_BYTES_MAX, READ_BYTES_MAX, WRITE_BYTES_MAX};
-use crate::vfs::{Access, FsError, Kind};
+use crate::vfs::{Access, FsError, ObjectType};
 use crate::wire::Writer;
 use crate::wire::nfs3::{PROPERTIES, Procedure, access as bits};
 
@@ -22,7 +22,7 @@ pub(super) fn access(
 ) -> Result<(), Fault> {
     let asked = request.args.u32();
     request.args.check()?;
-    let is_dir = object.attr.kind == Kind::Directory;
+    let is_dir = object.attr.kind == ObjectType::Directory;
     let (execute, write) = if is_dir {
         (bits::LOOKUP, bits::MODIFY | bits::EXTEND | bits::DELETE)
     } else {

@@ -1,17 +1,17 @@
 //! Attributes on the wire. RFC 1813 section 2.5 and 2.6.
 
-use crate::vfs::{Attr, FileTime, Kind};
+use crate::vfs::{Attr, FileTime, ObjectType};
 use crate::wire::Writer;
 
 /// Kinds of objects in the order of ftype3, which begins at 1.
-pub(super) static KINDS: [Kind; 7] = [
-    Kind::Regular,
-    Kind::Directory,
-    Kind::BlockDevice,
-    Kind::CharacterDevice,
-    Kind::SymbolicLink,
-    Kind::Socket,
-    Kind::Fifo,
+pub(super) static KINDS: [ObjectType; 7] = [
+    ObjectType::Regular,
+    ObjectType::Directory,
+    ObjectType::BlockDevice,
+    ObjectType::CharacterDevice,
+    ObjectType::SymbolicLink,
+    ObjectType::Socket,
+    ObjectType::Fifo,
 ];
 
 /// Writes optional attributes.
@@ -79,7 +79,7 @@ mod tests {
     fn attributes_follow_rfc_1813_and_times_are_clamped() {
         let at = |secs| FileTime { secs, nanos: 7 };
         let attr = Attr {
-            kind: Kind::SymbolicLink,
+            kind: ObjectType::SymbolicLink,
             mode: 0o777,
             nlink: 2,
             uid: 3,

@@ -9,7 +9,7 @@ use super::directory::NAME_BYTES_MAX;
 use super::{Fault, Nfs, Object, open, post_op, pre_op};
 use crate::config::{CREATE_VERIFIER_BYTES, CREATE_VERIFIER_COUNT, LINK_BYTES_MAX};
 use crate::vfs::{
-    Caller, CreateWhat, FileTime, FsError, FsResult, Kind, Name, NewTime, Node, SetAttr,
+    Caller, CreateWhat, FileTime, FsError, FsResult, Name, NewTime, Node, ObjectType, SetAttr,
 };
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure};
 use crate::wire::rpc::Credential;
@@ -240,7 +240,7 @@ impl Nfs {
         if there || how == EXCLUSIVE {
             let attr = cx.vfs.attr(node);
             let attr = attr.as_ref().map_err(|error| *error)?;
-            if there && attr.kind != Kind::Regular {
+            if there && attr.kind != ObjectType::Regular {
                 return Err(FsError::Exists.into());
             }
             let mut made_under = [0; CREATE_VERIFIER_BYTES];
@@ -335,11 +335,14 @@ fn read_make<'a>(
     args: &mut Reader<'a>,
     change: &mut SetAttr,
 ) -> Result<CreateWhat<'a>, Fault> {
-    let mut kind = Kind::Directory;
+    let mut kind = ObjectType::Directory;
     if procedure == Procedure::MkNod {
         let number = args.u32().checked_sub(1).ok_or(Fault::Malformed)?;
         kind = *KINDS.get(number as usize).ok_or(Fault::Malformed)?;
-        if matches!(kind, Kind::Regular | Kind::Directory | Kind::SymbolicLink) {
+        if matches!(
+            kind,
+            ObjectType::Regular | ObjectType::Directory | ObjectType::SymbolicLink
+        ) {
             return Err(Fault::BadType);
         }
     }
@@ -351,7 +354,7 @@ fn read_make<'a>(
             change.mode = None;
             CreateWhat::Link(args.opaque(TARGET_BYTES_MAX))
         }
-        Kind::BlockDevice | Kind::CharacterDevice => {
+        ObjectType::BlockDevice | ObjectType::CharacterDevice => {
             CreateWhat::Special(kind, (args.u32(), args.u32()))
         }
         _ => CreateWhat::Special(kind, (0, 0)),

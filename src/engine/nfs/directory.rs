@@ -4,7 +4,7 @@ use super::super::Cx;
 use super::super::rpc::Request;
 use super::{Fault, Object, post_op};
 use crate::config::{DIRECTORY_BYTES_MAX, REPLY_HEAD_BYTES};
-use crate::vfs::{Access, Detail, DirEntry, FsError, Kind, Name};
+use crate::vfs::{Access, Detail, DirEntry, FsError, Name, ObjectType};
 use crate::wire::Writer;
 use crate::wire::nfs3::{ATTRIBUTES_BYTES, VERIFIER_BYTES};
 use crate::wire::xdr::padding;
@@ -24,7 +24,7 @@ pub(super) fn lookup(
     let node = match Name::new(name) {
         // "." or "..". RFC 1813 section 3.2: servers should be prepared for them.
         Err(FsError::Exists) => {
-            if dir.attr.kind != Kind::Directory {
+            if dir.attr.kind != ObjectType::Directory {
                 return Err(FsError::NotDirectory.into());
             }
             cx.vfs.access(dir.node, Access::Execute)?;
@@ -75,7 +75,7 @@ pub(super) fn list(
     };
     reply.u64(0); // The verifier.
     let listed = cx.vfs.readdir(dir.node, cookie, detail, &mut |entry| {
-        page.take(reply, entry)
+        page.add_entry(reply, entry)
     });
     // After an error, return the entries listed before it: the client gets the error with the next page.
     let end = match listed {
@@ -107,7 +107,7 @@ impl Page {
     const OBJECT_BYTES: u32 = 4 + ATTRIBUTES_BYTES as u32 + 4 + 4;
 
     /// Writes one entry, or stops the listing if it does not fit.
-    fn take(&mut self, reply: &mut Writer<'_>, entry: &DirEntry<'_>) -> ControlFlow<()> {
+    fn add_entry(&mut self, reply: &mut Writer<'_>, entry: &DirEntry<'_>) -> ControlFlow<()> {
         // Value-follows flag, inode number, length of the name, cookie.
         let plain = padded(entry.name) + (4 + 8 + 4 + 8);
         let more = match &entry.object {

@@ -13,7 +13,7 @@ use crate::config::{
 use crate::event;
 use crate::text::Text;
 use crate::time::Instant;
-use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Kind, Name, Node};
+use crate::vfs::{Attr, Caller, Detail, FsError, FsResult, Name, Node, ObjectType};
 use crate::wire::Malformed;
 use crate::wire::nfs3::{HANDLE_BYTES_MAX, Procedure, Status, VERIFIER_BYTES, VERSION};
 use crate::wire::rpc::{Call, Reject};
@@ -96,7 +96,7 @@ struct Object {
 /// The state of NFS that all connections share.
 pub(super) struct Nfs {
     /// The write verifier, incremented whenever unstable data may be lost. If other servers run, it keeps its first value, and
-    /// clients get its sum with [`Turns::breaks`].
+    /// clients get its sum with [`Turns::loss_count`].
     verifier: u64,
     /// The lock shared with other servers of the same files, if there are any.
     turns: Option<&'static dyn Turns>,
@@ -178,7 +178,7 @@ impl Nfs {
 
     /// Acquires the lock for a call that changes names or attributes. Before that, looks the name up, so that the kernel reads it
     /// from the disk now and other servers do not wait for a slow disk.
-    pub(super) fn begin_turn(&self, cx: &mut Cx<'_>, request: &Request<'_, '_>) {
+    pub(super) fn acquire_turn(&self, cx: &mut Cx<'_>, request: &Request<'_, '_>) {
         let Some(turns) = self.turns() else { return };
         let mut args = request.args.clone();
         let handle = args.opaque(HANDLE_BYTES_MAX);
@@ -191,23 +191,23 @@ impl Nfs {
         {
             cx.vfs.has_name(node, name);
         }
-        turns.begin();
+        turns.acquire();
     }
 
     /// Changes the write verifier, because unstable data may be lost: clients send that data again (RFC 1813 section 3.3.7).
     pub(super) fn break_promises(&mut self) {
         match self.turns() {
-            Some(turns) => _ = turns.breaks().fetch_add(1, Ordering::Relaxed),
+            Some(turns) => _ = turns.loss_count().fetch_add(1, Ordering::Relaxed),
             None => self.verifier = self.verifier.wrapping_add(1),
         }
     }
 
     /// The current write verifier.
     fn verifier(&self) -> u64 {
-        let breaks = self
+        let loss_count = self
             .turns()
-            .map(|turns| turns.breaks().load(Ordering::Relaxed));
-        self.verifier.wrapping_add(breaks.unwrap_or(0).into())
+            .map(|turns| turns.loss_count().load(Ordering::Relaxed));
+        self.verifier.wrapping_add(loss_count.unwrap_or(0).into())
     }
 
     /// Answers one call.
@@ -245,7 +245,7 @@ impl Nfs {
             Ok(_) => Status::Ok,
             Err(Fault::NeedOutput) => return Ok(Outcome::Blocked),
             Err(Fault::Malformed) => return Err(Reject::Arguments),
-            Err(Fault::Files(error)) => tell(cx, error),
+            Err(Fault::Files(error)) => error_status(cx, error),
             Err(Fault::NotSynchronous) => Status::NotSynchronous,
             Err(Fault::BadType) => Status::BadType,
             Err(Fault::TooSmall) => Status::TooSmall,
@@ -311,14 +311,14 @@ impl Nfs {
 
 /// Maps an error to its status. Reports errors that need an administrator.
 #[inline(never)]
-pub(super) fn tell(cx: &mut Cx<'_>, error: FsError) -> Status {
+pub(super) fn error_status(cx: &mut Cx<'_>, error: FsError) -> Status {
     let event = match error {
         FsError::Io => event::DISK_FAILED,
         FsError::NoSpace => event::DISK_FULL,
         FsError::OtherFileSystem => event::OTHER_FILE_SYSTEM,
         _ => return error.into(),
     };
-    cx.tell(event, b"", Text::NOTHING);
+    cx.report(event, b"", Text::NOTHING);
     error.into()
 }
 
@@ -332,8 +332,8 @@ fn open(cx: &mut Cx<'_>, handle: &[u8], caller: &Caller) -> FsResult<Object> {
 /// Fails unless the object is a regular file.
 fn check_regular(object: &Object) -> FsResult<()> {
     match object.attr.kind {
-        Kind::Regular => Ok(()),
-        Kind::Directory => Err(FsError::IsDirectory),
+        ObjectType::Regular => Ok(()),
+        ObjectType::Directory => Err(FsError::IsDirectory),
         _ => Err(FsError::Invalid),
     }
 }

@@ -41,7 +41,7 @@ pub(in super::super) fn mark_promise(reply: &mut Writer<'_>, mark: usize, proced
 pub(in super::super) fn settle(replies: &mut [u8]) {
     let mut rest = replies;
     while let Some((bytes, reply)) = rest.split_first_chunk_mut() {
-        let mark = Mark::of(u32::from_be_bytes(*bytes));
+        let mark = ReplyMark::of(u32::from_be_bytes(*bytes));
         *bytes = (LAST_FRAGMENT | mark.len).to_be_bytes();
         // The data of a READ at the end is sent later.
         rest = reply.tail_mut(mark.len as usize);
@@ -61,7 +61,7 @@ pub(in super::super) fn fail(
     while at < end {
         let record = replies.head_mut(end).tail_mut(at);
         let mut head = Reader::new(record);
-        let mark = Mark::of(head.u32());
+        let mark = ReplyMark::of(head.u32());
         let _until_status = head.take(HEAD_BYTES);
         at += MARK_BYTES + mark.len as usize;
         if mark.procedure > 0 && head.u32() == Status::Ok as u32 {
@@ -88,12 +88,12 @@ pub(in super::super) fn fail(
 }
 
 /// The length and procedure in a record mark.
-struct Mark {
+struct ReplyMark {
     len: u32,
     procedure: u32,
 }
 
-impl Mark {
+impl ReplyMark {
     const fn of(word: u32) -> Self {
         Self {
             len: word & ((1 << LEN_BITS) - 1),

@@ -3,9 +3,9 @@
 //! A WRITE's data is stored as it arrives. The reply is written when all data is stored; the reply to a stable WRITE is sent after
 //! the sync.
 
-use super::super::rpc::{Record, Request, patch_mark};
+use super::super::rpc::{RecordCursor, Request, patch_mark};
 use super::super::{Cx, Order, State};
-use super::{Fault, Nfs, Object, Outcome, Promise, mark_promise, post_op, pre_op, tell};
+use super::{Fault, Nfs, Object, Outcome, Promise, error_status, mark_promise, post_op, pre_op};
 use crate::config::{WORKER_WRITE_BYTES_MIN, WRITE_BYTES_MAX};
 use crate::vfs::{Access, Attr, FsError, FsResult, Pin, Tree};
 use crate::wire::nfs3::{Procedure, Status};
@@ -15,7 +15,7 @@ use core::net::Ipv6Addr;
 
 /// The durability that the client requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum How {
+enum Stability {
     /// COMMIT: all data of the file on disk. Carries no data.
     Commit,
     /// Data in the file, durable only after a COMMIT.
@@ -36,7 +36,7 @@ pub(in super::super) struct Writing {
     left: u32,
     xid: u32,
     count: u32,
-    how: How,
+    stability: Stability,
     /// The first error.
     error: Option<FsError>,
 }
@@ -50,7 +50,7 @@ impl Writing {
     /// Writes the data in `input` to the file. After an error, skips it.
     pub(in super::super) fn write_here(
         &mut self,
-        record: &mut Record,
+        record: &mut RecordCursor,
         cx: &mut Cx<'_>,
         input: &mut Reader<'_>,
     ) {
@@ -66,7 +66,7 @@ impl Writing {
     }
 
     /// Returns an order for the next data, up to the end of the fragment.
-    fn order_rest(&mut self, record: &mut Record) -> State {
+    fn order_rest(&mut self, record: &mut RecordCursor) -> State {
         let Some(file) = self.file.take() else {
             return State::NeedOutput;
         };
@@ -81,7 +81,7 @@ impl Writing {
     /// length that the driver has not received.
     pub(in super::super) fn resume(
         &mut self,
-        record: &mut Record,
+        record: &mut RecordCursor,
         (file, offset, len): (Pin, u64, u32),
         result: FsResult<()>,
     ) {
@@ -118,7 +118,7 @@ impl Nfs {
     ) -> Result<Outcome, Fault> {
         let args = &mut request.args;
         let (offset, count) = (args.u64(), args.u32());
-        let (mut left, mut how, mut access) = (0, How::Commit, None);
+        let (mut left, mut stability, mut access) = (0, Stability::Commit, None);
         if procedure == Procedure::Write {
             let stable = args.u32();
             left = args.u32();
@@ -127,10 +127,10 @@ impl Nfs {
             if stable > 2 || left != count || here.saturating_add(follows) < left {
                 args.refuse();
             }
-            how = if stable == 0 {
-                How::Unstable
+            stability = if stable == 0 {
+                Stability::Unstable
             } else {
-                How::Stable
+                Stability::Stable
             };
             access = Some(Access::Write);
         }
@@ -139,7 +139,9 @@ impl Nfs {
         let file = cx.vfs.pin(object.node, access)?;
         let refused = if left > WRITE_BYTES_MAX {
             Some(FsError::Invalid)
-        } else if how != How::Commit && offset.saturating_add(left.into()) > i64::MAX as u64 {
+        } else if stability != Stability::Commit
+            && offset.saturating_add(left.into()) > i64::MAX as u64
+        {
             Some(FsError::TooLarge)
         } else {
             None
@@ -158,7 +160,7 @@ impl Nfs {
             left,
             xid,
             count,
-            how,
+            stability,
             error: None,
         });
         Ok(Outcome::Write)
@@ -173,7 +175,7 @@ impl Nfs {
     pub(in super::super) fn store(
         &mut self,
         writing: &mut Writing,
-        record: &mut Record,
+        record: &mut RecordCursor,
         cx: &mut Cx<'_>,
         input: &mut Reader<'_>,
         reply: &mut Writer<'_>,
@@ -203,7 +205,7 @@ impl Nfs {
         let Some(file) = writing.file.take() else {
             return Err(State::NeedOutput);
         };
-        if writing.how != How::Unstable && writing.error.is_none() {
+        if writing.stability != Stability::Unstable && writing.error.is_none() {
             writing.error = cx.vfs.stage(&file).err();
         }
         self.finish(writing, file, cx, reply);
@@ -218,9 +220,9 @@ impl Nfs {
         emit_reply(reply, writing.xid, Ok(()));
         self.emit_results(writing, &file, cx, reply);
         patch_mark(reply, mark, 0);
-        if writing.how != How::Unstable {
-            let procedure = match writing.how {
-                How::Commit => Procedure::Commit,
+        if writing.stability != Stability::Unstable {
+            let procedure = match writing.stability {
+                Stability::Commit => Procedure::Commit,
                 _ => Procedure::Write,
             };
             mark_promise(reply, mark, procedure);
@@ -236,7 +238,9 @@ impl Nfs {
         cx: &mut Cx<'_>,
         reply: &mut Writer<'_>,
     ) {
-        let status = writing.error.map_or(Status::Ok, |error| tell(cx, error));
+        let status = writing
+            .error
+            .map_or(Status::Ok, |error| error_status(cx, error));
         reply.u32(status as u32);
         let before = match &self.wcc_attr {
             Some(wcc_attr) if (wcc_attr.xid, wcc_attr.peer) == (writing.xid, cx.peer) => {
@@ -250,10 +254,10 @@ impl Nfs {
         if status != Status::Ok {
             return;
         }
-        if writing.how != How::Commit {
+        if writing.stability != Stability::Commit {
             const UNSTABLE: u32 = 0;
             const FILE_SYNC: u32 = 2;
-            let committed = if writing.how == How::Stable {
+            let committed = if writing.stability == Stability::Stable {
                 FILE_SYNC
             } else {
                 UNSTABLE

@@ -6,4 +6,4 @@ mod call;
 mod record;
 
 pub(super) use call::Request;
-pub(super) use record::{Record, patch_mark};
+pub(super) use record::{RecordCursor, patch_mark};

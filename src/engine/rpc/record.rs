@@ -6,12 +6,12 @@
 use crate::config::{FRAGMENT_BYTES, FRAGMENT_COUNT, RECORD_BYTES_MAX, REQUEST_BYTES};
 use crate::engine::State;
 use crate::text::text;
-use crate::wire::rpc::{MARK_BYTES, Mark};
+use crate::wire::rpc::{MARK_BYTES, RecordMark};
 use crate::wire::{Reader, Writer};
 
 /// The unread rest of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in super::super) struct Record {
+pub(in super::super) struct RecordCursor {
     /// Length of the fragment's unread rest (bytes).
     pub(in super::super) left: u32,
     /// True if the fragment is the record's last.
@@ -22,7 +22,7 @@ pub(in super::super) struct Record {
     announced: u32,
 }
 
-impl Record {
+impl RecordCursor {
     /// A record that has been read to its end.
     pub(in super::super) const END: Self = Self {
         left: 0,
@@ -40,10 +40,10 @@ impl Record {
     /// Reads the next fragment's mark.
     ///
     /// # Errors
-    /// `NeedInput`; `Closed` as [`Record::check`].
+    /// `NeedInput`; `Closed` as [`RecordCursor::check`].
     #[inline(never)]
     pub(in super::super) fn next_fragment(&mut self, stream: &mut Reader<'_>) -> Result<(), State> {
-        let mark = Mark::parse(stream).ok_or(State::NeedInput)?;
+        let mark = RecordMark::parse(stream).ok_or(State::NeedInput)?;
         self.left = mark.len;
         self.last = mark.last;
         self.fragments = self.fragments.saturating_add(1);
@@ -79,7 +79,7 @@ impl Record {
     /// the record has several fragments.
     ///
     /// # Errors
-    /// As [`Record::next_fragment`].
+    /// As [`RecordCursor::next_fragment`].
     pub(in super::super) fn join<'a>(
         &mut self,
         input: &mut Reader<'a>,
@@ -117,5 +117,5 @@ const TOO_LONG: State = State::Closed(text!(
 /// Overwrites the word at `mark` with the mark of a record that ends at the writer's position, or `bulk` bytes after it.
 pub(in super::super) fn patch_mark(reply: &mut Writer<'_>, mark: usize, bulk: u32) {
     let len = reply.position() - mark - MARK_BYTES;
-    reply.patch(mark, Mark::whole(len as u32 + bulk));
+    reply.patch(mark, RecordMark::whole(len as u32 + bulk));
 }

@@ -41,22 +41,22 @@ impl Turn<'_> {
     pub(super) fn greet(&mut self) {
         let version = self.request.id;
         self.log_more(text!("received client version #"), b"", version);
-        let start = self.reply.begin(kind::VERSION, VERSION);
+        let start = self.reply.start_packet(kind::VERSION, VERSION);
         for entry in extensions() {
             if !self.permits(entry) {
                 continue;
             }
             let reply = &mut self.reply;
-            let whole = reply.begin_string();
+            let whole = reply.start_string();
             reply.put(name(entry.ask as usize));
             reply.put(entry.suffix().as_bytes());
-            reply.end(whole);
+            reply.finish(whole);
             reply.string(match entry.ask {
                 Ask::Vendor => &VENDOR,
                 _ => entry.version(),
             });
         }
-        self.reply.end(start);
+        self.reply.finish(start);
     }
 
     /// Answers with these numbers.
@@ -105,7 +105,7 @@ impl Turn<'_> {
         self.sftp.accounts.load(self.vfs);
         for groups in 0..2 {
             let mut numbers = Reader::new(self.request.args.string());
-            let names = self.reply.begin_string();
+            let names = self.reply.start_string();
             while !numbers.rest().is_empty() {
                 let number = numbers.u32();
                 let name = if groups > 0 {
@@ -116,7 +116,7 @@ impl Turn<'_> {
                 self.reply.string(name.unwrap_or_default());
             }
             numbers.check()?;
-            self.reply.end(names);
+            self.reply.finish(names);
         }
         self.request.args.check()?;
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::attributes;
 use super::requests::{
-    self, ATTRIBUTES, Ask, DIRECTORY, Entry, FILE, MISSING, OFFSET, OTHER, PATH, UINT32,
+    self, ATTRIBUTES, Ask, DIRECTORY, FILE, MISSING, OFFSET, OTHER, PATH, RequestInfo, UINT32,
 };
 use super::status::{Fault, Outcome};
 use super::{State, Turn};
@@ -19,7 +19,7 @@ impl Turn<'_> {
         let fault = match self.handle_request(kind) {
             Err(fault) => fault,
             Ok(()) if self.reply.written().is_some() => {
-                self.reply.end(start);
+                self.reply.finish(start);
                 return Ok(());
             }
             // The reply does not fit into an empty output. Nothing was changed.
@@ -68,7 +68,7 @@ impl Turn<'_> {
 
     /// Parses the rest of the arguments, logs the request and carries it out.
     #[inline(always)]
-    fn carry_out(&mut self, entry: &Entry) -> Outcome {
+    fn carry_out(&mut self, entry: &RequestInfo) -> Outcome {
         let mut found = Ok(());
         if entry.has(FILE | DIRECTORY) {
             let handle = self.request.args.handle();
@@ -95,7 +95,7 @@ impl Turn<'_> {
                 Fault::FAILURE
             });
         }
-        self.reply.begin(entry.reply, self.request.id);
+        self.reply.start_packet(entry.reply, self.request.id);
         self.dispatch()
     }
 

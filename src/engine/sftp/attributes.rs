@@ -90,7 +90,7 @@ impl Turn<'_> {
             self.resolve(self.request.path, self.request.ask == Ask::SetStat)?;
         } else if self.request.ask == Ask::SetStat {
             let how = OpenFlags {
-                how: WRITE,
+                bits: WRITE,
                 create: None,
             };
             let pin = self.vfs.open_at(self.request.path, &how)?;

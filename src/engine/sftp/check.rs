@@ -118,7 +118,7 @@ impl Check {
     /// Begins a check of `len` bytes from `offset` of a file of `size` bytes, cut at its end; a `len` of 0 means up to the end.
     /// Computes one hash for each `block_bytes`, or a single one if that is 0. Returns the number of bytes to pass to `step`.
     /// `Invalid`: the client may not request this, or the hashes do not fit into `buffer` bytes.
-    pub fn begin(
+    pub fn start(
         &mut self,
         algorithm: Algorithm,
         (offset, len, block_bytes): (u64, u64, u32),
@@ -138,7 +138,7 @@ impl Check {
             return Err(FsError::Invalid);
         }
         self.sum.algorithm = algorithm;
-        self.sum.begin();
+        self.sum.reset();
         self.produced = 0;
         Ok(left)
     }
@@ -150,7 +150,7 @@ impl Check {
         while !rest.is_empty() {
             let buffer = self.block_bytes - self.sum.len;
             let here = buffer.min(rest.len() as u64) as usize;
-            self.sum.take(rest.head(here));
+            self.sum.update(rest.head(here));
             if self.sum.len == self.block_bytes {
                 self.put(hashes);
             }
@@ -171,7 +171,7 @@ impl Check {
     #[inline(never)]
     fn put(&mut self, hashes: &mut [u8]) {
         let algorithm = self.sum.algorithm;
-        self.sum.end();
+        self.sum.finish();
         let buffer = hashes.tail_mut(self.produced);
         let mut buffer = Writer::new(buffer);
         for word in self.sum.words.iter().take(algorithm.word_count()) {
@@ -181,7 +181,7 @@ impl Check {
             });
         }
         self.produced = self.produced.saturating_add(buffer.position());
-        self.sum.begin();
+        self.sum.reset();
     }
 }
 
@@ -197,13 +197,13 @@ struct Sum {
 }
 
 impl Sum {
-    const fn begin(&mut self) {
+    const fn reset(&mut self) {
         self.words = *self.algorithm.start();
         self.len = 0;
     }
 
     #[inline(never)]
-    fn take(&mut self, bytes: &[u8]) {
+    fn update(&mut self, bytes: &[u8]) {
         let begun = self.len as usize % CHUNK_BYTES;
         self.len += bytes.len() as u64;
         if self.algorithm == Algorithm::Crc32 {
@@ -238,7 +238,7 @@ impl Sum {
     }
 
     /// Adds the padding and the length; the state then is the hash.
-    fn end(&mut self) {
+    fn finish(&mut self) {
         const PADDING: [u8; CHUNK_BYTES] = {
             let mut padding = [0; CHUNK_BYTES];
             padding[0] = 0x80;
@@ -252,8 +252,8 @@ impl Sum {
         };
         // Padding of 1 to 64 bytes, so that the eight bytes of the length end a chunk.
         let padding = 55_usize.wrapping_sub(self.len as usize) % CHUNK_BYTES;
-        self.take(PADDING.head(padding + 1));
-        self.take(&bits);
+        self.update(PADDING.head(padding + 1));
+        self.update(&bits);
     }
 }
 
@@ -299,7 +299,7 @@ mod tests {
         let mut hashes = [0; 4096];
         let size = bytes.len() as u64;
         let mut check = Check::IDLE;
-        let left = check.begin(algorithm, (offset, len, block_bytes), size, hashes.len())?;
+        let left = check.start(algorithm, (offset, len, block_bytes), size, hashes.len())?;
         let wanted = &bytes[offset as usize..][..left as usize];
         for part in wanted.chunks(slice) {
             check.step(part, &mut hashes);
@@ -425,7 +425,7 @@ mod tests {
             let bytes = [7; 300];
             let mut hashes = [0; 100];
             let mut check = Check::IDLE;
-            let begun = check.begin(Algorithm::Md5, (5, 1000, block_bytes), 2000, 100);
+            let begun = check.start(Algorithm::Md5, (5, 1000, block_bytes), 2000, 100);
             assert_eq!(begun, Ok(1000));
             check.step(&bytes[..taken], &mut hashes);
             let len = check.finish(&mut hashes);
@@ -440,7 +440,7 @@ mod tests {
     #[test]
     fn bad_range_block_size_or_buffer_is_invalid() {
         let begin = |range, buffer| {
-            let begun = { Check::IDLE }.begin(Algorithm::Sha256, range, 10_000, buffer);
+            let begun = { Check::IDLE }.start(Algorithm::Sha256, range, 10_000, buffer);
             begun.map(|_| ())
         };
         for (range, buffer, expect) in [
@@ -458,7 +458,7 @@ mod tests {
         ] {
             assert_eq!(begin(range, buffer), expect, "{range:?} {buffer}");
         }
-        let huge = { Check::IDLE }.begin(Algorithm::Crc32, (0, 0, 256), u64::MAX, usize::MAX >> 10);
+        let huge = { Check::IDLE }.start(Algorithm::Crc32, (0, 0, 256), u64::MAX, usize::MAX >> 10);
         assert_eq!(huge, Err(FsError::Invalid));
     }
 

@@ -3,7 +3,7 @@
 use super::handles::{APPEND, LIST, READ, WRITE};
 use super::requests::{self, Ask};
 use super::status::{Fault, Outcome};
-use super::{Lent, Order, Turn};
+use super::{LentHandle, Order, Turn};
 use crate::config::PACKET_DATA_BYTES_MAX;
 use crate::vfs::{FsError, FsResult, OpenFlags};
 use crate::wire::sftp::{HANDLE_BYTES_MAX, HEAD_BYTES, open};
@@ -26,7 +26,7 @@ impl Turn<'_> {
     fn order_store(&mut self, offset: u64, len: u32) -> Option<()> {
         let (slot, id) = (self.request.slot, self.request.id);
         let file = self.request.pin.as_ref()?.lend();
-        self.session.lent = Some(Lent {
+        self.session.lent = Some(LentHandle {
             slot,
             id,
             len: self.request.uint32,
@@ -49,7 +49,7 @@ impl Turn<'_> {
         let handles = &mut self.session.handles;
         self.request.slot = handles.free().ok_or(Fault::FAILURE)?;
         let pin = self.vfs.open_at(path, how)?;
-        self.request.uint32 = handles.put(self.request.slot, pin, how.how, path);
+        self.request.uint32 = handles.put(self.request.slot, pin, how.bits, path);
         Ok(())
     }
 
@@ -88,7 +88,7 @@ impl Turn<'_> {
         }
         let create = self.request.set_attr.mode.unwrap_or(FILE_MODE);
         let opening = OpenFlags {
-            how,
+            bits: how,
             create: (flags & open::CREATE != 0).then_some(create),
         };
         self.pin(self.request.path, &opening)?;

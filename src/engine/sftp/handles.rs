@@ -8,14 +8,14 @@ use crate::vfs::{OpenFlags, Pin, Tree};
 
 /// Flags to open a file for reading.
 pub(super) static TO_READ: OpenFlags = OpenFlags {
-    how: READ,
+    bits: READ,
     create: None,
 };
 
 /// An open file or directory.
 #[derive(Debug)]
 #[repr(align(16))] // A power of two, so that indexing is a shift.
-pub struct Open {
+pub struct OpenHandle {
     /// The pinned object. An order in progress may use the same pin.
     pub(super) pin: Pin,
     /// Index of the slot. `stamp` is the number of the handle in the session (modulo 65,536): it invalidates older handles of the
@@ -47,7 +47,7 @@ pub(super) const LIST: u8 = OpenFlags::DIRECTORY;
 
 /// The open files and directories of a session.
 pub(super) struct Handles {
-    places: Slots<Option<Open>>,
+    places: Slots<Option<OpenHandle>>,
     last_stamp: u16,
     /// The slots below this one are in use.
     first_free: u16,
@@ -57,7 +57,10 @@ pub(super) struct Handles {
 
 impl Handles {
     /// Creates the table without open files. `places` is its capacity.
-    pub(super) const fn new(places: Slots<Option<Open>>, paths: &'static mut [LoggedPath]) -> Self {
+    pub(super) const fn new(
+        places: Slots<Option<OpenHandle>>,
+        paths: &'static mut [LoggedPath],
+    ) -> Self {
         Self {
             places,
             last_stamp: 0,
@@ -67,7 +70,7 @@ impl Handles {
     }
 
     #[inline(always)]
-    fn place(&mut self, slot: u16) -> Option<&mut Option<Open>> {
+    fn place(&mut self, slot: u16) -> Option<&mut Option<OpenHandle>> {
         self.places.get_mut(usize::from(slot))
     }
 
@@ -98,7 +101,7 @@ impl Handles {
         self.last_stamp = self.last_stamp.wrapping_add(1);
         let stamp = self.last_stamp;
         if let Some(place) = self.place(slot) {
-            *place = Some(Open {
+            *place = Some(OpenHandle {
                 pin,
                 slot,
                 stamp,
@@ -113,7 +116,7 @@ impl Handles {
     }
 
     /// The open object of a handle, if it is of a kind (`FILE`, `DIRECTORY`) that `traits` allows.
-    pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Option<&mut Open> {
+    pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Option<&mut OpenHandle> {
         let handle = u32::from_be_bytes(*handle.as_array()?);
         let open = self.at((handle >> 16) as u16)?;
         let kind = if open.mode & LIST > 0 {
@@ -127,12 +130,12 @@ impl Handles {
 
     /// The open object in a slot.
     #[inline(never)]
-    pub(super) fn at(&mut self, slot: u16) -> Option<&mut Open> {
+    pub(super) fn at(&mut self, slot: u16) -> Option<&mut OpenHandle> {
         self.place(slot)?.as_mut()
     }
 
     /// Adds a job's use of the object in a slot.
-    pub(super) fn hold(&mut self, slot: u16) {
+    pub(super) fn add_use(&mut self, slot: u16) {
         if let Some(open) = self.at(slot) {
             open.uses += 1;
         }
@@ -180,7 +183,7 @@ impl Handles {
 }
 
 #[inline(never)]
-fn unpin(place: &mut Option<Open>, vfs: &mut Tree) {
+fn unpin(place: &mut Option<OpenHandle>, vfs: &mut Tree) {
     if let Some(open) = place.take() {
         vfs.unpin(open.pin);
     }

@@ -98,7 +98,7 @@ impl Jobs {
 }
 
 /// Continues a job by one slice through `buffer`. Returns `Later` if the job is not complete.
-fn go_on(
+fn continue_job(
     job: &mut Job,
     check: &mut Check,
     hashes: &mut [u8],
@@ -111,7 +111,7 @@ fn go_on(
     if !job.begun {
         let size = vfs.attr(pin.node())?.size;
         let range = (job.offset, job.len, job.block_bytes);
-        job.len = check.begin(job.algorithm, range, size, hashes.len())?;
+        job.len = check.start(job.algorithm, range, size, hashes.len())?;
         job.begun = true;
     }
     // Longer slices would make the loop's other connections wait.
@@ -144,7 +144,7 @@ fn go_on(
 impl Turn<'_> {
     /// Continues the running job by a slice, with the output's space as its buffer, and answers it when it is complete.
     #[inline(never)]
-    pub(super) fn go_on(&mut self) {
+    pub(super) fn continue_job(&mut self) {
         let Session { handles, jobs, .. } = &mut *self.session;
         if jobs.is_empty() {
             return;
@@ -154,7 +154,7 @@ impl Turn<'_> {
             return;
         };
         let reply = &mut self.reply;
-        let fault = match go_on(job, check, hashes, handles, self.vfs, reply.space()) {
+        let fault = match continue_job(job, check, hashes, handles, self.vfs, reply.space()) {
             Ok(()) => Fault::Done,
             Err(Fault::Later) => return,
             Err(fault) => fault,
@@ -166,24 +166,24 @@ impl Turn<'_> {
         if job.copies || fault != Fault::Done {
             return fault.emit(reply, job.id, self.sftp.level, self.events);
         }
-        let start = reply.begin(kind::EXTENDED_REPLY, job.id);
+        let start = reply.start_packet(kind::EXTENDED_REPLY, job.id);
         if job.labelled {
             reply.string(CHECK);
         }
         reply.string(job.algorithm.name());
         let len = check.finish(hashes);
         reply.put(hashes.head(len));
-        reply.end(start);
+        reply.finish(start);
     }
 
     /// Queues the job that the caller has filled in at [`Jobs::next`], and holds its two files open.
     #[inline(never)]
-    fn begin_job(&mut self, from: u16, to: u16) -> Outcome {
+    fn start_job(&mut self, from: u16, to: u16) -> Outcome {
         let Session { handles, jobs, .. } = &mut *self.session;
         if let Some(job) = jobs.next() {
             (job.id, job.from, job.to) = (self.request.id, from, to);
-            handles.hold(from);
-            handles.hold(to);
+            handles.add_use(from);
+            handles.add_use(to);
             jobs.count += 1;
         }
         Err(Fault::Later)
@@ -217,7 +217,7 @@ impl Turn<'_> {
         if end > i64::MAX as u64 {
             return Err(Fault::BAD_MESSAGE);
         }
-        self.begin_job(from, self.request.slot)
+        self.start_job(from, self.request.slot)
     }
 
     /// check-file-handle and check-file-name; also check-file, which paramiko sends for check-file-handle.
@@ -243,7 +243,7 @@ impl Turn<'_> {
                 return Err(Fault::MISSING);
             }
         }
-        let begun = self.begin_job(self.request.slot, self.request.slot);
+        let begun = self.start_job(self.request.slot, self.request.slot);
         if by_name {
             self.session
                 .handles

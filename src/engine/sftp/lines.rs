@@ -11,9 +11,9 @@ const FORMAT_BYTES: usize = 64;
 #[inline(never)]
 pub fn log(events: &mut Events, format: Text, strings: &[&[u8]], numbers: &[u64]) {
     let mut line = Line::default();
-    line.begin();
+    line.prefix();
     put(&mut line, format, strings, numbers);
-    events.tell_line(&mut line);
+    events.report_line(&mut line);
 }
 
 /// Writes the formatted line.

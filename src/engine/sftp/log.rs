@@ -7,7 +7,7 @@ use super::files::FILE_MODE;
 use super::handles::{Handles, LIST, NONE};
 use super::lines::log;
 use super::names::DIRECTORY_MODE;
-use super::requests::{self, Ask, Entry, Format};
+use super::requests::{self, Ask, Format, RequestInfo};
 use super::{Level, Turn};
 use crate::event::Events;
 use crate::mem::nth;
@@ -57,7 +57,7 @@ impl Turn<'_> {
 
     /// Returns true if the request is permitted. Logs a refusal.
     #[inline(never)]
-    pub(super) fn permits(&mut self, entry: &Entry) -> bool {
+    pub(super) fn permits(&mut self, entry: &RequestInfo) -> bool {
         let refusal = self.sftp.permits.refusal(entry);
         if let Some(format) = refusal {
             self.log_more(format, requests::name(entry.ask as usize), 0);
@@ -68,7 +68,7 @@ impl Turn<'_> {
     /// Logs a request before it is carried out.
     #[cold]
     #[inline(never)]
-    pub(super) fn log(&mut self, entry: &Entry) {
+    pub(super) fn log(&mut self, entry: &RequestInfo) {
         let (ask, slot) = (entry.ask, self.request.slot);
         let handles = &mut self.session.handles;
         if ask == Ask::Close {
@@ -92,7 +92,7 @@ impl Turn<'_> {
         } else {
             *flags = self.request.uint32.into();
             if told & attribute::MODE == 0 {
-                *mode = u64::from(if ask == Ask::Open {
+                *mode = u64::from(if ask == Ask::OpenHandle {
                     FILE_MODE
                 } else {
                     DIRECTORY_MODE

@@ -52,7 +52,7 @@ fn blank(out: &mut Writer<'_>) {
 
 /// Type and permissions, as by strmode(3).
 fn mode(out: &mut Writer<'_>, attr: &Attr) {
-    // In the order of `Kind`.
+    // In the order of `ObjectType`.
     let kind = b"?pc?d?b?-?l?s".get(attr.kind as usize).copied();
     let mut text = *b"?rwxrwxrwx ";
     let [first, letters @ .., _] = &mut text;
@@ -121,13 +121,13 @@ mod tests {
     use super::super::zone::{MARCH_DAYS, YEARS_DAYS};
     use super::*;
     use crate::vfs::FileTime;
-    use crate::vfs::Kind;
+    use crate::vfs::ObjectType;
 
     /// Noon of 20 November 2026.
     const NOW: i64 = 1_795_176_000;
     const NAMES: &[u8] = b"root:x:0:\nwww-data:x:33:\nmessagebus:x:100:\n";
 
-    fn attr(kind: Kind, mode: u32) -> Attr {
+    fn attr(kind: ObjectType, mode: u32) -> Attr {
         Attr {
             kind,
             mode,
@@ -175,19 +175,19 @@ mod tests {
     #[rustfmt::skip]
     fn lines_match_openssh() {
         for (kind, mode, nlink, owner, size, secs, expect) in [
-            (Kind::Directory, 0o755, 4, 0, 4096, NOW - 60, "drwxr-xr-x    4 root     root         4096 Nov 20 11:59 a b"),
-            (Kind::Regular, 0o4755, 1, 0, 5, NOW - 3600, "-rwsr-xr-x    1 root     root            5 Nov 20 11:00 a b"),
-            (Kind::Regular, 0o2755, 1, 0, 5, NOW + 1000, "-rwxr-sr-x    1 root     root            5 Nov 20  2026 a b"),
-            (Kind::Regular, 0o4644, 1, 0, 5, 0, "-rwSr--r--    1 root     root            5 Jan  1  1970 a b"),
-            (Kind::Regular, 0o2644, 1, 4_000_000_000, 5, 0, "-rw-r-Sr--    1 4000000000 4000000000        5 Jan  1  1970 a b"),
-            (Kind::Directory, 0o1776, 2, 33, 4096, 951_782_400, "drwxrwxrwT    2 www-data www-data     4096 Feb 29  2000 a b"),
-            (Kind::Directory, 0o1777, 23, 0, 4096, -1, "drwxrwxrwt   23 root     root         4096 Dec 31  1969 a b"),
-            (Kind::Fifo, 0o600, 1, 12_345, 0, 1_000_000_000, "prw-------    1 12345    12345           0 Sep  9  2001 a b"),
-            (Kind::CharacterDevice, 0o666, 1, 0, 0, 1_000_000_000, "crw-rw-rw-    1 root     root            0 Sep  9  2001 a b"),
-            (Kind::BlockDevice, 0, 1, 0, 0, 1_000_000_000, "b---------    1 root     root            0 Sep  9  2001 a b"),
-            (Kind::Socket, 0o755, 1, 0, 0, 4_107_542_400, "srwxr-xr-x    1 root     root            0 Mar  1  2100 a b"),
-            (Kind::SymbolicLink, 0o777, 1, 0, 1, -2_147_483_648, "lrwxrwxrwx    1 root     root            1 Dec 13  1901 a b"),
-            (Kind::Regular, 0o7777, 1000, 100, 123_456_789, NOW, "-rwsrwsrwt  1000 messagebus messagebus 123456789 Nov 20 12:00 a b"),
+            (ObjectType::Directory, 0o755, 4, 0, 4096, NOW - 60, "drwxr-xr-x    4 root     root         4096 Nov 20 11:59 a b"),
+            (ObjectType::Regular, 0o4755, 1, 0, 5, NOW - 3600, "-rwsr-xr-x    1 root     root            5 Nov 20 11:00 a b"),
+            (ObjectType::Regular, 0o2755, 1, 0, 5, NOW + 1000, "-rwxr-sr-x    1 root     root            5 Nov 20  2026 a b"),
+            (ObjectType::Regular, 0o4644, 1, 0, 5, 0, "-rwSr--r--    1 root     root            5 Jan  1  1970 a b"),
+            (ObjectType::Regular, 0o2644, 1, 4_000_000_000, 5, 0, "-rw-r-Sr--    1 4000000000 4000000000        5 Jan  1  1970 a b"),
+            (ObjectType::Directory, 0o1776, 2, 33, 4096, 951_782_400, "drwxrwxrwT    2 www-data www-data     4096 Feb 29  2000 a b"),
+            (ObjectType::Directory, 0o1777, 23, 0, 4096, -1, "drwxrwxrwt   23 root     root         4096 Dec 31  1969 a b"),
+            (ObjectType::Fifo, 0o600, 1, 12_345, 0, 1_000_000_000, "prw-------    1 12345    12345           0 Sep  9  2001 a b"),
+            (ObjectType::CharacterDevice, 0o666, 1, 0, 0, 1_000_000_000, "crw-rw-rw-    1 root     root            0 Sep  9  2001 a b"),
+            (ObjectType::BlockDevice, 0, 1, 0, 0, 1_000_000_000, "b---------    1 root     root            0 Sep  9  2001 a b"),
+            (ObjectType::Socket, 0o755, 1, 0, 0, 4_107_542_400, "srwxr-xr-x    1 root     root            0 Mar  1  2100 a b"),
+            (ObjectType::SymbolicLink, 0o777, 1, 0, 1, -2_147_483_648, "lrwxrwxrwx    1 root     root            1 Dec 13  1901 a b"),
+            (ObjectType::Regular, 0o7777, 1000, 100, 123_456_789, NOW, "-rwsrwsrwt  1000 messagebus messagebus 123456789 Nov 20 12:00 a b"),
         ] {
             let mut attr = attr(kind, mode);
             (attr.nlink, attr.size, attr.mtime.secs) = (nlink, size, secs);
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn longest_line_fits_its_bound() {
-        let mut attr = attr(Kind::Regular, 0o7777);
+        let mut attr = attr(ObjectType::Regular, 0o7777);
         (attr.nlink, attr.size, attr.mtime.secs) = (u32::MAX, u64::MAX, 0);
         let text = [&[b'n'; NAME_BYTES_MAX][..], b":x:0:"].concat();
         let mut buffer = [0; HEAD_BYTES_MAX];
@@ -289,7 +289,7 @@ mod tests {
             assert_eq!(date_of(secs), "");
         }
         assert_eq!(date_of(253_402_300_799), "Dec 31  9999");
-        let mut attr = attr(Kind::Regular, 0);
+        let mut attr = attr(ObjectType::Regular, 0);
         attr.mtime.secs = i64::MAX;
         assert_eq!(
             line(b"x", &attr),

@@ -43,7 +43,7 @@ pub mod testing;
 mod tests;
 mod zone;
 
-pub use handles::{LoggedPath, Open};
+pub use handles::{LoggedPath, OpenHandle};
 pub use lines::log;
 pub use requests::{Permits, requests};
 
@@ -98,7 +98,7 @@ impl Sftp {
 pub struct Session {
     handles: Handles,
     /// The request that the current order belongs to.
-    lent: Option<Lent>,
+    lent: Option<LentHandle>,
     /// Length of the unread rest of a packet that was already answered (bytes).
     skip: u32,
     /// True after INIT.
@@ -108,7 +108,7 @@ pub struct Session {
 
 /// A handle whose file an order uses, and the request to answer after it.
 #[derive(Clone, Copy)]
-struct Lent {
+struct LentHandle {
     slot: u16,
     id: u32,
     /// Length of the request's data (bytes).
@@ -120,7 +120,7 @@ impl Session {
     /// limits the hashes of one check; it has at most [`HASHES_BYTES`](crate::config::HASHES_BYTES) and is not touched before the
     /// first check.
     pub const fn new(
-        handles: Slots<Option<Open>>,
+        handles: Slots<Option<OpenHandle>>,
         paths: &'static mut [LoggedPath],
         hashes: &'static mut [u8],
     ) -> Self {
@@ -195,7 +195,7 @@ impl Request<'_> {
             uint32: 0,
             id: 0,
             attributes_told: 0,
-            ask: Ask::Open,
+            ask: Ask::OpenHandle,
             mode: 0,
             slot: handles::NONE,
             node: Node::default(),
@@ -319,7 +319,7 @@ impl Stream for Sftp {
             events: cx.events,
         };
         // One slice of a job, then requests, so that neither starves the other.
-        turn.go_on();
+        turn.continue_job();
         loop {
             if let Err(state) = turn.step() {
                 let consumed = input.len() - turn.input.rest().len();
@@ -338,7 +338,7 @@ impl Stream for Sftp {
     ) -> Progress {
         let mut reply = Writer::new(output);
         let mut state = State::NeedInput;
-        if let Some(Lent { slot, id, len }) = session.lent.take() {
+        if let Some(LentHandle { slot, id, len }) = session.lent.take() {
             let fault = result.map_or_else(Fault::Files, |()| Fault::Done);
             if result.is_ok() {
                 session.handles.count(slot, 0, len);
@@ -360,7 +360,7 @@ impl Stream for Sftp {
     fn abandon(&mut self, session: &mut Session, vfs: &mut Tree, events: &mut Events) {
         session.handles.log_open(events);
         session.jobs.clear();
-        if let Some(Lent { slot, .. }) = session.lent.take() {
+        if let Some(LentHandle { slot, .. }) = session.lent.take() {
             session.handles.forget(slot);
         }
         session.handles.clear(vfs);

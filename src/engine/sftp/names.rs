@@ -4,7 +4,7 @@ use super::Turn;
 use super::requests::Ask;
 use super::status::{Fault, Outcome, done};
 use crate::mem::Ends as _;
-use crate::vfs::{CreateWhat, FsError, Kind, Name};
+use crate::vfs::{CreateWhat, FsError, Name, ObjectType};
 
 /// The mode of a new directory if the client requests none.
 pub(super) const DIRECTORY_MODE: u32 = 0o777;
@@ -72,7 +72,7 @@ impl<'a> Turn<'a> {
             _ => {
                 if self.request.path.ends_with(b"/") || self.request.other.ends_with(b"/") {
                     let node = vfs.lookup(first, old)?;
-                    if vfs.attr(node)?.kind != Kind::Directory {
+                    if vfs.attr(node)?.kind != ObjectType::Directory {
                         return Err(Fault::MISSING);
                     }
                 }

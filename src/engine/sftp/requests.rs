@@ -2,7 +2,7 @@
 
 use super::status::Outcome;
 use super::{Level, Turn};
-use crate::mem::{nth, place_in};
+use crate::mem::{index_of, nth};
 use crate::text::{Text, text, texts};
 use crate::wire::sftp::{kind, open};
 
@@ -15,7 +15,7 @@ texts! {
         Path => "$ \"$\"",
         Name => "$ name \"$\"",
         Two => "$ old \"$\" new \"$\"",
-        Open => "$ \"$\" flags ) mode 0%",
+        OpenHandle => "$ \"$\" flags ) mode 0%",
         MakeDirectory => "$ name \"$\") mode 0%",
         Size => "$ \"$\" size #",
         Mode => "$ \"$\" mode (&",
@@ -89,7 +89,7 @@ const BY_NAME: u16 = (Format::Name as u16) << FORMAT_SHIFT;
 /// Logged with both paths.
 const BY_TWO: u16 = (Format::Two as u16) << FORMAT_SHIFT;
 /// Logged with its path, flags and mode.
-const OPENS: u16 = (Format::Open as u16) << FORMAT_SHIFT;
+const OPENS: u16 = (Format::OpenHandle as u16) << FORMAT_SHIFT;
 /// Logged with its path and mode.
 const MAKES: u16 = (Format::MakeDirectory as u16) << FORMAT_SHIFT;
 /// Logged with a line for each attribute that it sets.
@@ -108,7 +108,7 @@ const PACKET_COUNT: usize = (kind::SYMLINK - kind::OPEN) as usize + 1;
 
 requests! {
     // Packet type, OpenSSH's name for the request, handler, type of the reply, traits.
-    Open = OPEN "open", open => HANDLE, PATH | UINT32 | ATTRIBUTES | OPENS;
+    OpenHandle = OPEN "open", open => HANDLE, PATH | UINT32 | ATTRIBUTES | OPENS;
     Close = CLOSE "close", close => STATUS, FILE | DIRECTORY | MISSING;
     Read = READ "read", read => DATA, FILE | OFFSET | UINT32 | DEBUG | BY_PATH;
     Write = WRITE "write", write => STATUS, WRITES | FILE | OFFSET | UINT32 | DEBUG | BY_PATH;
@@ -144,7 +144,7 @@ requests! {
 
 /// A line of the table without its name: the names are in one text, [`NAMES`].
 #[derive(Clone, Copy)]
-pub(super) struct Entry {
+pub(super) struct RequestInfo {
     pub(super) ask: Ask,
     /// The type of the reply.
     pub(super) reply: u8,
@@ -152,9 +152,9 @@ pub(super) struct Entry {
 }
 
 #[expect(clippy::indexing_slicing, reason = "done by the compiler")]
-static ENTRIES: [Entry; COUNT] = {
-    let mut entries = [Entry {
-        ask: Ask::Open,
+static ENTRIES: [RequestInfo; COUNT] = {
+    let mut entries = [RequestInfo {
+        ask: Ask::OpenHandle,
         reply: 0,
         traits: 0,
     }; COUNT];
@@ -165,7 +165,7 @@ static ENTRIES: [Entry; COUNT] = {
         assert!(
             is_packet && kind == kind::OPEN + ask as u8 || !is_packet && kind == kind::EXTENDED
         );
-        entries[place] = Entry { ask, reply, traits };
+        entries[place] = RequestInfo { ask, reply, traits };
         place += 1;
     }
     entries
@@ -208,14 +208,14 @@ pub(super) fn name(place: usize) -> &'static [u8] {
 }
 
 /// The extensions.
-pub(super) fn extensions() -> &'static [Entry] {
+pub(super) fn extensions() -> &'static [RequestInfo] {
     ENTRIES.get(PACKET_COUNT..).unwrap_or_default()
 }
 
 /// The log line of a request that is refused because it would write.
 pub(super) const READ_ONLY: Text = text!("Refusing $ request in read-only mode");
 
-impl Entry {
+impl RequestInfo {
     /// The log format.
     pub(super) fn format(&self) -> Text {
         Format::Bare
@@ -287,7 +287,7 @@ impl Permits {
     }
 
     /// The log line that reports the refusal of a request. `None`: it is permitted.
-    pub(super) fn refusal(self, entry: &Entry) -> Option<Text> {
+    pub(super) fn refusal(self, entry: &RequestInfo) -> Option<Text> {
         let is_in = |bits: u32| bits & bit(entry.ask as usize) > 0;
         if self.read_only && entry.has(WRITES) {
             Some(READ_ONLY)
@@ -309,14 +309,14 @@ const _: () = assert!(COUNT <= u32::BITS as usize);
 fn listed(list: &[u8]) -> Option<u32> {
     let mut bits = 0;
     for name in list.split(|byte| *byte == b',') {
-        bits |= bit(place_in(&NAMES, name)?);
+        bits |= bit(index_of(&NAMES, name)?);
     }
     Some(bits)
 }
 
 /// The request of a packet with this type; if the type is EXTENDED, the extension with this name.
 #[inline(never)]
-pub(super) fn lookup(kind: u8, name: &[u8]) -> Option<&'static Entry> {
+pub(super) fn lookup(kind: u8, name: &[u8]) -> Option<&'static RequestInfo> {
     let mut suffix = false;
     let extended = kind == kind::EXTENDED;
     let place = if extended {
@@ -328,7 +328,7 @@ pub(super) fn lookup(kind: u8, name: &[u8]) -> Option<&'static Entry> {
         if name == CHECK_NAME || name == CHECK_HANDLE {
             plain = CHECK;
         }
-        place_in(&NAMES, plain)?
+        index_of(&NAMES, plain)?
     } else {
         kind.checked_sub(kind::OPEN)?.into()
     };

@@ -145,7 +145,7 @@ impl Fault {
             status = Status::Failure as u8;
         }
         let mut buffer = [0; 32];
-        let start = reply.begin(kind::STATUS, id);
+        let start = reply.start_packet(kind::STATUS, id);
         reply.u32(status.into());
         let message: &[u8] = match self.message() {
             // The two most frequent messages are stored as they are, so that they need not be decompressed.
@@ -156,7 +156,7 @@ impl Fault {
         reply.string(message);
         // The language tag, empty.
         reply.u32(0);
-        reply.end(start);
+        reply.finish(start);
         let is_failure = status > Status::Eof as u8;
         if level > Level::Verbose || level > Level::Error && is_failure {
             // Log only the part before the colon: OpenSSH has no details after it.

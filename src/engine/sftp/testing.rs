@@ -1,11 +1,11 @@
 //! Tools for SFTP tests and fuzzers: a client's packets, and a server on the model tree without streams.
 
-use super::{Level, LoggedPath, Open, Permits, Session, Sftp};
+use super::{Level, LoggedPath, OpenHandle, Permits, Session, Sftp};
 use crate::config::{HASHES_BYTES, SFTP_REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::engine::testing::tree::Tree;
 use crate::engine::{Cx, Order, Progress, State, Stream as _};
 use crate::event::Events;
-use crate::event::kept::Sink;
+use crate::event::testing::Sink;
 use crate::mem::Slots;
 use crate::time::Instant;
 use crate::vfs::FsResult;
@@ -189,7 +189,7 @@ pub struct Memory {
     /// Buffers for passwd, group and the time zone file.
     pub texts: [&'static mut [u8]; 3],
     /// Slots for handles.
-    pub handles: Slots<Option<Open>>,
+    pub handles: Slots<Option<OpenHandle>>,
     /// Paths of the handles.
     pub paths: &'static mut [LoggedPath],
     /// Buffer for the hashes of one check.

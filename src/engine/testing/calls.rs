@@ -18,14 +18,14 @@ pub struct Call(pub Vec<u8>);
 
 /// The identity of a call, parsed from its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Asked {
+pub struct CallId {
     /// Transaction id, which the reply repeats.
     pub xid: u32,
     /// Program, version, procedure.
-    pub what: (u32, u32, u32),
+    pub procedure: (u32, u32, u32),
 }
 
-impl Asked {
+impl CallId {
     /// Returns `None` if the packet is too short or not a call.
     pub fn of(packet: &[u8]) -> Option<Self> {
         let word = |at: usize| {
@@ -34,10 +34,10 @@ impl Asked {
         };
         (word(1)? == 0).then_some(())?;
         // A call that is rejected earlier may lack program and procedure; these are 0 then.
-        let what = [3, 4, 5].map(|at| word(at).unwrap_or(0));
+        let procedure = [3, 4, 5].map(|at| word(at).unwrap_or(0));
         Some(Self {
             xid: word(0)?,
-            what: (what[0], what[1], what[2]),
+            procedure: (procedure[0], procedure[1], procedure[2]),
         })
     }
 }
@@ -154,7 +154,7 @@ pub mod stable {
 
 /// A call of every procedure. Each succeeds on a writable export, alone or after those before it. Calls that change nothing succeed
 /// on any export.
-pub fn every(world: &mut World) -> Vec<(String, Call)> {
+pub fn all_calls(world: &mut World) -> Vec<(String, Call)> {
     let [top, file, big, link, many] =
         ["", "hello", "big", "link", "many"].map(|path| world.handle(path));
     let none = Set::default();
@@ -237,7 +237,7 @@ pub fn every(world: &mut World) -> Vec<(String, Call)> {
 }
 
 /// Calls with more data than arrives at once. They write the bytes that "big" has already, so that reads still match.
-pub fn large(world: &mut World) -> Vec<(String, Call)> {
+pub fn large_calls(world: &mut World) -> Vec<(String, Call)> {
     let big = world.handle("big");
     let data: Vec<u8> = (0..BIG_BYTES).map(big_byte).collect();
     let write = |from: usize, to: usize, how| Call::write(&big, from as u64, how, &data[from..to]);
@@ -251,7 +251,7 @@ pub fn large(world: &mut World) -> Vec<(String, Call)> {
 }
 
 /// The calls in a stream that are complete, as a reader without limits parses them.
-pub fn calls_in(mut stream: &[u8]) -> Vec<Asked> {
+pub fn calls_in(mut stream: &[u8]) -> Vec<CallId> {
     let mut asked = Vec::new();
     let mut packet = Vec::new();
     while let Some((mark, rest)) = stream.split_first_chunk() {
@@ -261,11 +261,11 @@ pub fn calls_in(mut stream: &[u8]) -> Vec<Asked> {
         packet.extend(bytes);
         stream = rest;
         if mark >> 31 == 1 {
-            asked.extend(Asked::of(&packet));
+            asked.extend(CallId::of(&packet));
             packet.clear();
         }
     }
     // An unfinished record counts as well: the server may answer it before its end.
-    asked.extend(Asked::of(&packet));
+    asked.extend(CallId::of(&packet));
     asked
 }

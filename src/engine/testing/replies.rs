@@ -1,6 +1,6 @@
 //! Parses replies with another implementation, and strictly: each must have exactly the layout of its RFC, to the last byte.
 
-use super::calls::Asked;
+use super::calls::CallId;
 use crate::wire::rpc::Reject;
 use anyhow::{Result, bail, ensure};
 use cases::replies::{Outcome, body, outcome};
@@ -8,11 +8,11 @@ use cases::replies::{Outcome, body, outcome};
 pub use cases::replies::{Attributes, Before, Body, DirEntry, records};
 
 /// Parses the reply to the call `asked`.
-pub fn parse(record: &[u8], asked: Asked) -> Result<Result<Body, Reject>> {
+pub fn parse(record: &[u8], asked: CallId) -> Result<Result<Body, Reject>> {
     let (xid, outcome) = outcome(record)?;
     ensure!(xid == asked.xid, "the xid of another call");
     Ok(Err(match outcome {
-        Outcome::Success(results) => return Ok(Ok(body(asked.what, results)?)),
+        Outcome::Success(results) => return Ok(Ok(body(asked.procedure, results)?)),
         Outcome::ProgramUnavailable => Reject::Program,
         Outcome::ProgramMismatch { low, high } => Reject::Version(low as u8, high as u8),
         Outcome::ProcedureUnavailable => Reject::Procedure,

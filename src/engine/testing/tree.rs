@@ -29,13 +29,13 @@ pub fn big_byte(at: usize) -> u8 {
 #[derive(Default)]
 pub struct Host {
     /// Error returned when a handle is opened.
-    pub lost: Cell<Option<FsError>>,
+    pub open_error: Cell<Option<FsError>>,
     /// Error returned by operations on open objects, although their attributes are known.
-    pub broken: Cell<Option<FsError>>,
+    pub io_error: Cell<Option<FsError>>,
     /// Length (bytes) to which files shrink after their size was reported.
-    pub cut: Cell<Option<u64>>,
+    pub shrunk_len: Cell<Option<u64>>,
     /// True if files have descriptors, although the net cannot send from them.
-    pub numbered: Cell<bool>,
+    pub has_descriptors: Cell<bool>,
     /// Error returned when names and attributes are made durable.
     pub commit_fails: Cell<Option<FsError>>,
     /// True if names or attributes were changed and not made durable.
@@ -47,7 +47,7 @@ pub struct Host {
     /// Data that the net has received into a pipe, if it supports pipes.
     pub pipe: Rc<RefCell<VecDeque<u8>>>,
     /// Number of calls of `release_idle`.
-    pub rests: Cell<usize>,
+    pub release_calls: Cell<usize>,
     /// True if there are worker threads, which wait for the disk.
     pub has_threads: Cell<bool>,
     /// Total number of jobs that were pending.
@@ -59,18 +59,18 @@ pub struct Host {
     /// True if reads find nothing in memory, even after a worker has read the data.
     pub is_cold: Cell<bool>,
     /// True if jobs stay pending until the test ends them.
-    pub is_held: Cell<bool>,
+    pub holds_jobs: Cell<bool>,
     /// True if much data is not on disk, so that workers carry out the following writes.
-    pub is_behind: Cell<bool>,
+    pub stores_by_worker: Cell<bool>,
     /// Number of pending writes.
     pub stores: Cell<usize>,
     /// Number of further `release_idle` calls that have something to release.
-    pub to_rest: Cell<usize>,
+    pub releases_left: Cell<usize>,
 }
 
 impl Host {
     fn works(&self) -> FsResult<()> {
-        self.broken.get().map_or(Ok(()), Err)
+        self.io_error.get().map_or(Ok(()), Err)
     }
 
     /// Fails if the host is broken; otherwise marks names or attributes as changed.
@@ -163,7 +163,7 @@ impl Tree {
     }
 
     /// A copy of the tree on a new host without failures.
-    pub fn another(&self) -> Self {
+    pub fn copy(&self) -> Self {
         Self::of(self.ram().clone())
     }
 
@@ -308,7 +308,7 @@ impl Vfs for Misbehaving {
         self.host().works()?;
         let left = self
             .host()
-            .cut
+            .shrunk_len
             .get()
             .map_or(u64::MAX, |cut| cut.saturating_sub(offset));
         let len = left.min(out.len() as u64) as usize;
@@ -328,7 +328,7 @@ impl Vfs for Misbehaving {
             offset,
             len,
         };
-        self.host().numbered.get().then_some(extent)
+        self.host().has_descriptors.get().then_some(extent)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
@@ -346,9 +346,9 @@ impl Vfs for Misbehaving {
         if !self.has_handles {
             return false;
         }
-        self.host().rests.update(|count| count + 1);
-        let left = self.host().to_rest.get();
-        self.host().to_rest.set(left.saturating_sub(1));
+        self.host().release_calls.update(|count| count + 1);
+        let left = self.host().releases_left.get();
+        self.host().releases_left.set(left.saturating_sub(1));
         left > 0
     }
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
@@ -430,7 +430,7 @@ impl Handles for Misbehaving {
     }
 
     fn open(&mut self, handle: &[u8]) -> FsResult<Node> {
-        self.host().lost.get().map_or(Ok(()), Err)?;
+        self.host().open_error.get().map_or(Ok(()), Err)?;
         ram!(self.open(handle))
     }
 
@@ -498,7 +498,7 @@ impl Storage for Misbehaving {
                         host.pipe.borrow_mut().drain(..len).collect()
                     }
                 };
-                if !has_threads || !host.is_behind.get() {
+                if !has_threads || !host.stores_by_worker.get() {
                     return Submitted::Done(self.write(pin, offset, &bytes));
                 }
                 let (id, file) = (self.next_id(), pin.lend());
@@ -515,7 +515,7 @@ impl Storage for Misbehaving {
     }
 
     fn reap(&mut self, each: &mut dyn FnMut(Ended)) {
-        if !self.host().is_held.get() {
+        if !self.host().holds_jobs.get() {
             self.end_all();
         }
         self.ended.drain(..).for_each(each);

@@ -1,14 +1,14 @@
 //! A server on the model tree without sockets: bytes in, bytes out. The test plays the driver.
 
-use super::calls::{Asked, calls_in};
+use super::calls::{CallId, calls_in};
 use super::replies;
 use super::tree::Tree;
-use crate::config::{CREATED_BYTES, DATAGRAM_BYTES, KEPT_BYTES, REPLY_BYTES, REQUEST_BYTES};
+use crate::config::{CREATED_BYTES, DATAGRAM_BYTES, REPLY_BYTES, REQUEST_BYTES, SHARED_BYTES};
 use crate::engine::nfs::Promise;
 use crate::engine::programs::{ProgramSet, Programs, Session};
 use crate::engine::{Cx, Datagrams as _, Order, Progress, State, Stream as _};
 use crate::event::Events;
-use crate::event::kept::Sink;
+use crate::event::testing::Sink;
 use crate::time::Instant;
 use crate::vfs::{FsResult, Job, Name, Scope, Submitted};
 use crate::wire::portmap::{Mapping, Transport};
@@ -100,8 +100,8 @@ impl World {
     }
 
     /// A writable server with a duplicate request cache.
-    pub fn remembering() -> Self {
-        Self::new(Tree::writable(), vec![0; KEPT_BYTES].leak())
+    pub fn with_reply_cache() -> Self {
+        Self::new(Tree::writable(), vec![0; SHARED_BYTES].leak())
     }
 
     /// Returns the handle of the object at `path`.
@@ -154,11 +154,11 @@ impl World {
         input: &[u8],
         piece: impl FnMut() -> usize,
     ) -> Talk {
-        self.go_on(session, None, input, piece)
+        self.resume(session, None, input, piece)
     }
 
     /// Continues a stream that ended in the middle of an order.
-    pub(in crate::engine) fn go_on(
+    pub(in crate::engine) fn resume(
         &mut self,
         session: &mut Session,
         order: Option<Order>,
@@ -179,7 +179,7 @@ impl World {
             talk.turns += 1;
             talk.consumed += progress.consumed;
             let before = talk.output.len();
-            self.tell(&mut talk, &progress);
+            self.send_replies(&mut talk, &progress);
             let ordered = matches!(progress.state, State::Order(_));
             while let Some(mut order) = progress.take_order() {
                 let Some(result) = self.carry_out(&mut order, input, &mut talk, &mut piece) else {
@@ -189,7 +189,7 @@ impl World {
                 given = given.max(talk.consumed);
                 progress = self.done(session, order, result);
                 assert_eq!(progress.consumed, 0);
-                self.tell(&mut talk, &progress);
+                self.send_replies(&mut talk, &progress);
             }
             match progress.state {
                 State::Closed(why) => {
@@ -217,7 +217,7 @@ impl World {
     }
 
     /// Sends the replies produced so far, after the sync that they wait for.
-    fn tell(&mut self, talk: &mut Talk, progress: &Progress) {
+    fn send_replies(&mut self, talk: &mut Talk, progress: &Progress) {
         let mut produced = progress.produced;
         if self.programs.take_promise() != Promise::Nothing {
             let Submitted::Done(synced) = self.tree.submit(Job::Sync(Scope::Promised)) else {
@@ -290,7 +290,7 @@ impl World {
     }
 
     /// Sends a whole stream in pieces on a new connection, and closes it.
-    pub fn send_in(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
+    pub fn send_pieces(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
         let mut session = Self::session();
         let mut talk = self.talk(&mut session, input, piece);
         self.hang_up(session, talk.order.take());
@@ -299,8 +299,8 @@ impl World {
 
     /// Sends arbitrary bytes as a stream, and as a datagram. Each reply must be well formed and in order, and no resource may stay
     /// in use.
-    pub fn send_anything(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
-        let talk = self.send_in(input, piece);
+    pub fn send_any_bytes(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
+        let talk = self.send_pieces(input, piece);
         let asked = calls_in(input);
         let answers = replies::records(&talk.output).unwrap();
         assert!(answers.len() <= asked.len(), "more answers than calls");
@@ -311,7 +311,7 @@ impl World {
         }
         let packet = input.get(4..).unwrap_or_default();
         if let Some(answer) = self.datagram(packet) {
-            let asked = Asked::of(packet).expect("only a call is answered");
+            let asked = CallId::of(packet).expect("only a call is answered");
             let _ = replies::parse(&answer, asked).unwrap();
         }
         assert_eq!(self.tree.ram().pinned, 0, "a pin was kept");

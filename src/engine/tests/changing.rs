@@ -2,7 +2,7 @@
 //! something.
 
 use super::World;
-use super::calls::{Call, HEADER_BYTES, NO_CHANGE, every, large};
+use super::calls::{Call, HEADER_BYTES, NO_CHANGE, all_calls, large_calls};
 use super::replies::Body;
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
@@ -272,8 +272,8 @@ fn changes(world: &mut World) -> Vec<(String, Call)> {
         "SetAttr", "Write", "Create", "MkDir", "SymLink", "MkNod", "Remove", "RmDir", "Rename",
         "Link",
     ];
-    let mut calls = every(world);
-    calls.extend(large(world));
+    let mut calls = all_calls(world);
+    calls.extend(large_calls(world));
     calls.retain(|(name, _)| STARTS.iter().any(|start| name.starts_with(start)));
     assert_eq!(calls.len(), 10 + 5 + 3);
     calls
@@ -328,7 +328,7 @@ fn fragmented_change_is_carried_out_once() {
         for cut in 0..call.0.len() {
             for record in [call.record(), call.fragments(&[cut])] {
                 let mut pieces = [cut].into_iter();
-                let talk = world.send_in(&record, || pieces.next().unwrap_or(usize::MAX));
+                let talk = world.send_pieces(&record, || pieces.next().unwrap_or(usize::MAX));
                 assert_eq!(talk.output, whole, "{name} cut at {cut}");
                 assert!(world.tree.ram().is_like(&changed), "{name} cut at {cut}");
                 *world.tree.ram() = pristine.clone();

@@ -1,9 +1,9 @@
 //! The duplicate request cache: a retransmitted call that is not idempotent is not carried out again and gets the same reply, byte
 //! for byte.
 
-use super::calls::{Call, NO_CHANGE, every};
+use super::calls::{Call, NO_CHANGE, all_calls};
 use super::{World, content};
-use crate::config::{DRC_SET_COUNT, DRC_WAY_COUNT, KEPT_BYTES};
+use crate::config::{DRC_SET_COUNT, DRC_WAY_COUNT, SHARED_BYTES};
 use crate::engine::programs::Programs;
 use crate::engine::turns::Turns;
 use crate::wire::nfs3::Procedure;
@@ -26,12 +26,12 @@ fn retransmitted_change_is_carried_out_once() {
     let names = [
         "SetAttr", "Create", "MkDir", "SymLink", "MkNod", "Remove", "RmDir", "Rename", "Link",
     ];
-    let calls = every(&mut World::default());
+    let calls = all_calls(&mut World::default());
     for (name, call) in calls {
         if !names.iter().any(|start| name.starts_with(start)) {
             continue;
         }
-        let mut world = World::remembering();
+        let mut world = World::with_reply_cache();
         let first = world.send(&call.record()).output;
         let was = world.tree.ram().clone();
         // Retransmit on other connections, whole and in fragments.
@@ -48,7 +48,7 @@ fn retransmitted_change_is_carried_out_once() {
 
 #[test]
 fn similar_request_is_not_a_duplicate() {
-    let mut world = World::remembering();
+    let mut world = World::with_reply_cache();
     let top = world.handle("");
     let make = |world: &mut World, call: &Call| world.ask(call).unwrap().status;
     assert_eq!(make(&mut world, &mkdir(&top, b"a")), OK);
@@ -67,7 +67,7 @@ fn similar_request_is_not_a_duplicate() {
 
 #[test]
 fn failed_reply_is_repeated_too() {
-    let mut world = World::remembering();
+    let mut world = World::with_reply_cache();
     let top = world.handle("");
     let remove = Call::of(Procedure::Remove, &top).opaque(b"late");
     assert_eq!(world.ask(&remove).unwrap().status, NO_ENTRY);
@@ -78,7 +78,7 @@ fn failed_reply_is_repeated_too() {
 
 #[test]
 fn idempotent_replies_are_not_cached() {
-    let mut world = World::remembering();
+    let mut world = World::with_reply_cache();
     let hello = world.handle("hello");
     let ask = Call::of(Procedure::GetAttr, &hello);
     let read = Call::read(&hello, 0, 100);
@@ -93,7 +93,7 @@ fn idempotent_replies_are_not_cached() {
 /// Repeating a WRITE does no harm, and caching its data for comparison would take too much memory.
 #[test]
 fn retransmitted_write_is_carried_out_again() {
-    let mut world = World::remembering();
+    let mut world = World::with_reply_cache();
     let hello = world.handle("hello");
     let write = Call::write(&hello, 0, 0, b"J");
     world.ask(&write).unwrap();
@@ -104,7 +104,7 @@ fn retransmitted_write_is_carried_out_again() {
 
 #[test]
 fn truncated_call_is_not_cached() {
-    let mut world = World::remembering();
+    let mut world = World::with_reply_cache();
     let top = world.handle("");
     let whole = mkdir(&top, b"new");
     let cut = Call(whole.0[..whole.0.len() - 4].to_vec());
@@ -115,7 +115,7 @@ fn truncated_call_is_not_cached() {
 #[test]
 fn full_cache_evicts_the_oldest_reply() {
     const COUNT: usize = DRC_SET_COUNT * DRC_WAY_COUNT;
-    let mut world = World::remembering();
+    let mut world = World::with_reply_cache();
     let top = world.handle("");
     let call = |xid: usize| mkdir(&top, format!("{xid}").as_bytes()).xid(xid as u32);
     for xid in 0..=COUNT {
@@ -134,7 +134,7 @@ fn calls_in_flight_survive_a_killed_server() {
     for backwards in [false, true] {
         let mut world = World::writable();
         let top = world.handle("");
-        let kept = vec![0; KEPT_BYTES].leak();
+        let kept = vec![0; SHARED_BYTES].leak();
         world.programs = Programs::new([0; 8], kept, true, None);
         let remove = |xid: u32| Call::of(Procedure::Remove, &top).opaque(b"none").xid(xid);
         let mut calls: Vec<_> = (0..200)
@@ -167,7 +167,7 @@ fn next_server_recognises_changes_of_killed_one() {
     let makes = ["Create", "MkDir", "SymLink", "MkNod", "Link"];
     let takes = ["Remove", "RmDir", "Rename"];
     let starts = |name: &str, all: &[&str]| all.iter().any(|start| name.starts_with(start));
-    let calls = every(&mut World::default());
+    let calls = all_calls(&mut World::default());
     let mut seen = 0;
     for (name, call) in calls {
         let was_there = starts(&name, &takes);
@@ -179,7 +179,7 @@ fn next_server_recognises_changes_of_killed_one() {
             world.programs = Programs::new([0; 8], left, true, None);
         };
         let mut first = World::writable();
-        serve(&mut first, vec![0; KEPT_BYTES].leak());
+        serve(&mut first, vec![0; SHARED_BYTES].leak());
         assert_eq!(first.ask(&call).unwrap().status, OK, "{name}");
         let was = first.tree.ram().clone();
         let left = first.programs.left_begun(was_there).to_vec();
@@ -209,7 +209,7 @@ fn next_server_recognises_which_guard_matched() {
         let set_mode = Call::of(Procedure::SetAttr, &hello).words(&[1, 0o600, 0, 0, 0, 0, 0, 1]);
         set_mode.words(&guard)
     };
-    world.programs = Programs::new([0; 8], vec![0; KEPT_BYTES].leak(), true, None);
+    world.programs = Programs::new([0; 8], vec![0; SHARED_BYTES].leak(), true, None);
     let (right, wrong) = (call([1_000_000_000, 123_456_789]), call([1, 2]).xid(8));
     for (call, held, status) in [(wrong, false, NOT_SYNCHRONOUS), (right, true, OK)] {
         assert_eq!(world.ask(&call).unwrap().status, status);
@@ -231,7 +231,7 @@ fn next_server_recognises_which_guard_matched() {
 fn failed_call_fails_again_in_next_server() {
     let mut world = World::writable();
     let top = world.handle("");
-    world.programs = Programs::new([0; 8], vec![0; KEPT_BYTES].leak(), true, None);
+    world.programs = Programs::new([0; 8], vec![0; SHARED_BYTES].leak(), true, None);
     let remove = Call::of(Procedure::Remove, &top).opaque(b"none");
     for (call, was_there, status) in [
         (mkdir(&top, b"hello"), true, EXISTS),
@@ -249,18 +249,18 @@ fn failed_call_fails_again_in_next_server() {
 struct Beside {
     begun: AtomicU32,
     ended: AtomicU32,
-    breaks: AtomicU32,
+    loss_count: AtomicU32,
 }
 
 impl Turns for Beside {
-    fn begin(&self) {
+    fn acquire(&self) {
         assert_eq!(
             self.begun.fetch_add(1, Ordering::Relaxed),
             self.ended.load(Ordering::Relaxed)
         );
     }
 
-    fn end(&self) {
+    fn release(&self) {
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -268,8 +268,8 @@ impl Turns for Beside {
         7
     }
 
-    fn breaks(&self) -> &AtomicU32 {
-        &self.breaks
+    fn loss_count(&self) -> &AtomicU32 {
+        &self.loss_count
     }
 }
 
@@ -281,8 +281,8 @@ fn parallel_servers_take_turns_for_changes() {
     let count = || turns.ended.load(Ordering::Relaxed);
     let mut world = World::writable();
     let top = world.handle("");
-    world.programs = Programs::new([0; 8], vec![0; KEPT_BYTES].leak(), true, Some(turns));
-    for (name, call) in every(&mut World::default()) {
+    world.programs = Programs::new([0; 8], vec![0; SHARED_BYTES].leak(), true, Some(turns));
+    for (name, call) in all_calls(&mut World::default()) {
         let (before, was) = (count(), world.tree.ram().clone());
         world.ask(&call).unwrap();
         assert_eq!(turns.begun.load(Ordering::Relaxed), count(), "{name}");
@@ -303,5 +303,5 @@ fn parallel_servers_take_turns_for_changes() {
     assert_eq!(world.ask(&call).unwrap().status, OK);
     assert_eq!(world.tree.host.staged_exports.get(), 1);
     world.programs.break_promises();
-    assert_eq!(turns.breaks.load(Ordering::Relaxed), 1);
+    assert_eq!(turns.loss_count.load(Ordering::Relaxed), 1);
 }

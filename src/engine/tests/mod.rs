@@ -16,7 +16,7 @@ use super::{Order, State};
 use crate::vfs::{Access, Caller, FsError};
 use crate::wire::nfs3::Procedure;
 use crate::wire::rpc::Reject;
-use calls::{Asked, Call};
+use calls::{Call, CallId};
 
 impl World {
     /// The handle of a file that was then removed.
@@ -29,7 +29,7 @@ impl World {
 
     /// Sends a whole stream on a new connection.
     fn send(&mut self, input: &[u8]) -> Talk {
-        self.send_in(input, || usize::MAX)
+        self.send_pieces(input, || usize::MAX)
     }
 
     /// The whole reply to `call`. Fails if the connection does anything else.
@@ -44,7 +44,7 @@ impl World {
 
     /// The results of `call`, parsed strictly.
     fn ask(&mut self, call: &Call) -> Result<Body, Reject> {
-        let asked = Asked::of(&call.0).unwrap();
+        let asked = CallId::of(&call.0).unwrap();
         replies::parse(&self.reply(call), asked).unwrap()
     }
 
@@ -75,7 +75,7 @@ impl World {
     #[track_caller]
     fn check(&mut self, call: &Call, expect: &[&[u32]]) {
         let reply = self.reply(call);
-        let asked = Asked::of(&call.0).unwrap();
+        let asked = CallId::of(&call.0).unwrap();
         replies::parse(&reply, asked).unwrap().unwrap();
         let words: Vec<u32> = reply
             .chunks(4)

@@ -3,7 +3,7 @@
 //! `STOWAWAY_FULL=1` runs twenty times as many; `STOWAWAY_SEED=n` repeats one run.
 
 use super::World;
-use super::calls::{Call, every, large};
+use super::calls::{Call, all_calls, large_calls};
 use crate::config::{EVENT_COUNT_PER_MINUTE, REQUEST_BYTES};
 use crate::vfs::FsError;
 use cases::mutate::mutate;
@@ -37,11 +37,11 @@ fn stream(random: &mut Random, calls: &[(String, Call)]) -> Vec<u8> {
 #[test]
 fn mutated_requests_get_well_formed_replies() {
     let full = std::env::var_os("STOWAWAY_FULL").is_some_and(|value| value == "1");
-    let mut world = World::remembering();
+    let mut world = World::with_reply_cache();
     let pristine = world.tree.ram().clone();
-    let calls = every(&mut world);
+    let calls = all_calls(&mut world);
     let mut more = calls.clone();
-    more.extend(large(&mut world));
+    more.extend(large_calls(&mut world));
     let mut answered = 0;
     let mut closed = 0;
     for_seeds(if full { 2_000_000 } else { 100_000 }, |seed| {
@@ -59,7 +59,7 @@ fn mutated_requests_get_well_formed_replies() {
             world.tree.ram().write_fails = Some(error);
             world.tree.ram().sync_fails = Some(error);
         }
-        let talk = world.send_anything(&stream, || 1 + random.below(largest));
+        let talk = world.send_any_bytes(&stream, || 1 + random.below(largest));
         answered += usize::from(!talk.output.is_empty());
         closed += usize::from(talk.closed.is_some());
     });

@@ -1,6 +1,6 @@
 //! Each procedure's successful reply in golden words, and its errors.
 
-use super::calls::{Call, HEADER_BYTES, every, large};
+use super::calls::{Call, HEADER_BYTES, all_calls, large_calls};
 use super::{VERIFIER, World, attributes, before, words};
 use crate::event;
 use crate::text::Text;
@@ -26,7 +26,9 @@ fn hello() -> [u32; 21] {
 /// The call of `procedure` in the list of all calls.
 fn sample(world: &mut World, procedure: Procedure) -> Call {
     let name = format!("{procedure:?}");
-    let found = every(world).into_iter().find(|(other, _)| *other == name);
+    let found = all_calls(world)
+        .into_iter()
+        .find(|(other, _)| *other == name);
     found.unwrap().1
 }
 
@@ -255,7 +257,7 @@ fn backend_errors_map_to_statuses_in_every_procedure() {
     let mut world = World::default();
     for (error, status) in STATUSES {
         let handle = world.handle("hello");
-        world.tree.host.lost.set(Some(*error));
+        world.tree.host.open_error.set(Some(*error));
         for procedure in &Procedure::ALL[1..] {
             let shape = shape_of_failure(*procedure);
             let call = with_handle(&mut world, *procedure, &handle);
@@ -267,15 +269,15 @@ fn backend_errors_map_to_statuses_in_every_procedure() {
 #[test]
 fn late_failure_reply_has_attributes() {
     let mut world = World::writable();
-    let mut calls = every(&mut world);
-    calls.extend(large(&mut world));
+    let mut calls = all_calls(&mut world);
+    calls.extend(large_calls(&mut world));
     calls.retain(|(name, _)| {
         let others = ["Null", "GetAttr", "FsInfo", "Mount", "Portmap"];
         !others.iter().any(|start| name.starts_with(start))
     });
     assert_eq!(calls.len(), 29);
     for (error, status) in STATUSES {
-        world.tree.host.broken.set(Some(*error));
+        world.tree.host.io_error.set(Some(*error));
         for (name, call) in &calls {
             let body = world.ask(call).unwrap();
             // On EACCES, ACCESS succeeds and grants nothing.
@@ -302,7 +304,7 @@ fn late_failure_reply_has_attributes() {
 #[test]
 fn truncated_arguments_are_garbage() {
     let mut world = World::default();
-    for (name, call) in every(&mut world) {
+    for (name, call) in all_calls(&mut world) {
         let takes_none = name.ends_with("Null") || name.ends_with("null");
         if takes_none {
             continue;

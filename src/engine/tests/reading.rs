@@ -1,6 +1,6 @@
 //! READ at the limits: end of file, 64-bit offsets, and the largest reply that is copied into the buffer.
 
-use super::calls::{Asked, Call};
+use super::calls::{Call, CallId};
 use super::tree::{BIG_BYTES, ENDLESS_BYTES, big_byte};
 use super::{World, replies};
 use crate::config::{READ_BYTES_MAX, READ_INLINE_BYTES};
@@ -152,7 +152,7 @@ fn replies_keep_their_order_around_an_order() {
         .iter()
         .zip(&calls)
         .map(|(answer, call)| {
-            let asked = Asked::of(&call.0).unwrap();
+            let asked = CallId::of(&call.0).unwrap();
             replies::parse(answer, asked).unwrap().unwrap().bytes
         })
         .collect();
@@ -166,7 +166,7 @@ fn shrunken_file_is_read_to_its_new_end() {
     let mut world = World::default();
     let hello = world.handle("hello");
     for (cut, data) in [(4, &b"hell"[..]), (0, b"")] {
-        world.tree.host.cut.set(Some(cut));
+        world.tree.host.shrunk_len.set(Some(cut));
         let body = world.ask(&Call::read(&hello, 0, 11)).unwrap();
         assert_eq!((body.status, &body.bytes[..]), (0, data));
         assert_eq!(body.words, [cut as u32, 1]);

@@ -1,6 +1,6 @@
 //! Record marks, RPC headers and rejected calls: everything before a procedure reads its arguments.
 
-use super::calls::{Asked, Call, every};
+use super::calls::{Call, CallId, all_calls};
 use super::{World, replies};
 use crate::config::{RECORD_BYTES_MAX, REQUEST_BYTES, WRITE_BYTES_MAX};
 use crate::engine::State;
@@ -48,7 +48,7 @@ fn socket_of_one_program_refuses_others() {
         let call = Call::new(program, version, 0);
         let talk = world.talk(&mut Session::new(nfs), &call.record(), || 100);
         let reply = replies::records(&talk.output).unwrap()[0];
-        let answer = replies::parse(reply, Asked::of(&call.0).unwrap()).unwrap();
+        let answer = replies::parse(reply, CallId::of(&call.0).unwrap()).unwrap();
         assert_eq!(answer == Err(Reject::Program), refused);
     }
 }
@@ -117,7 +117,7 @@ fn packet_that_is_no_message_closes_connection() {
 #[test]
 fn request_may_have_sixteen_fragments() {
     let mut world = World::default();
-    for (name, call) in every(&mut world) {
+    for (name, call) in all_calls(&mut world) {
         let whole = world.reply(&call);
         for count in 1..=17 {
             // Cuts at equal distances; all before the first byte; all before the last byte. The last two produce empty fragments.
@@ -138,7 +138,7 @@ fn request_may_have_sixteen_fragments() {
 #[test]
 fn request_in_two_parts_is_answered_once() {
     let mut world = World::default();
-    for (name, call) in every(&mut world) {
+    for (name, call) in all_calls(&mut world) {
         for record in [call.record(), call.fragments(&[3, 8, 8, 21])] {
             let whole = world.send(&record).output;
             for cut in 0..=record.len() {
@@ -153,7 +153,7 @@ fn request_in_two_parts_is_answered_once() {
 #[test]
 fn partial_request_is_not_answered() {
     let mut world = World::default();
-    for (name, call) in every(&mut world) {
+    for (name, call) in all_calls(&mut world) {
         for record in [call.record(), call.fragments(&[0, 5, 21])] {
             for end in 0..record.len() {
                 let talk = world.send(&record[..end]);
@@ -211,7 +211,7 @@ fn refused_write_of_1_mib_keeps_the_stream() {
             assert_eq!((talk.closed, talk.consumed), (None, stream.len()));
             let answers = replies::records(&talk.output).unwrap();
             assert_eq!(answers.len(), 2);
-            let refused = replies::parse(answers[0], Asked::of(&write.0).unwrap());
+            let refused = replies::parse(answers[0], CallId::of(&write.0).unwrap());
             assert_eq!(refused.unwrap().unwrap().status, 30);
             assert_eq!(answers[1][..4], 8u32.to_be_bytes());
         }
@@ -235,7 +235,7 @@ fn refused_write_with_excess_fragments_closes_connection() {
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     let mut world = World::default();
-    let calls = every(&mut world);
+    let calls = all_calls(&mut world);
     let calls: Vec<Call> = (0..64)
         .map(|xid| calls[xid * 7 % calls.len()].1.clone().xid(xid as u32))
         .collect();
@@ -246,7 +246,7 @@ fn pipelined_requests_are_answered_in_order() {
         let answers = replies::records(&talk.output).unwrap();
         assert_eq!(answers.len(), calls.len());
         for (answer, call) in answers.iter().zip(&calls) {
-            replies::parse(answer, Asked::of(&call.0).unwrap())
+            replies::parse(answer, CallId::of(&call.0).unwrap())
                 .unwrap()
                 .unwrap();
         }
@@ -264,7 +264,7 @@ fn pipelined_requests_are_answered_in_order() {
 fn reply_does_not_depend_on_output_room() {
     let mut world = World::default();
     let [big, link, many] = ["big", "long link", "many"].map(|path| world.handle(path));
-    let mut calls: Vec<Call> = every(&mut world)
+    let mut calls: Vec<Call> = all_calls(&mut world)
         .into_iter()
         .map(|(_, call)| call)
         .collect();

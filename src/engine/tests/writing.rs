@@ -1,6 +1,6 @@
 //! WRITE and COMMIT: however the data arrives, it is stored in the file, and on disk when the reply says so.
 
-use super::calls::{Asked, Call, stable};
+use super::calls::{Call, CallId, stable};
 use super::replies::Body;
 use super::{VERIFIER, World, before, content, replies, words};
 use crate::config::{FRAGMENT_COUNT, REQUEST_BYTES, WRITE_BYTES_MAX};
@@ -97,7 +97,7 @@ fn stable_or_committed_data_survives_power_loss() {
 /// Compares two replies, except for the file's times, which change with each stored piece. The reply may omit the attributes from
 /// before.
 fn check_same(got: &[u8], whole: &[u8], call: &Call, about: &str) {
-    let asked = Asked::of(&call.0).unwrap();
+    let asked = CallId::of(&call.0).unwrap();
     let read = |reply| replies::parse(reply, asked).unwrap().unwrap();
     let (mut got, mut whole) = (read(got), read(whole));
     for (got, whole) in got.before.iter_mut().zip(&whole.before) {
@@ -122,7 +122,7 @@ fn check_stream(
     let (whole, bytes) = expect;
     let null = Call::nfs(Procedure::Null).xid(8).record();
     let pristine = world.tree.ram().clone();
-    let talk = world.send_in(&[record, &null].concat(), piece);
+    let talk = world.send_pieces(&[record, &null].concat(), piece);
     assert_eq!(
         (talk.closed, talk.consumed),
         (None, record.len() + null.len()),
@@ -314,7 +314,7 @@ fn check_shorter(record: &[u8], expect: u32) -> Option<&'static str> {
     let (mut world, call, ..) = a_write(20_000, stable::FILE_SYNC);
     let talk = world.send(record);
     let answers = replies::records(&talk.output).unwrap();
-    let reply = replies::parse(answers[0], Asked::of(&call.0).unwrap());
+    let reply = replies::parse(answers[0], CallId::of(&call.0).unwrap());
     let body = reply.unwrap().unwrap();
     assert_eq!((answers.len(), body.status), (1, OK));
     assert_eq!(body.words[..2], [expect, stable::FILE_SYNC]);
@@ -364,7 +364,7 @@ fn write_with_excess_fragments_is_all_or_nothing() {
                 let cuts: Vec<usize> = (from..call.0.len()).step_by(fragment).collect();
                 for piece in [usize::MAX, 1460, 33] {
                     let pristine = world.tree.ram().clone();
-                    let talk = world.send_in(&call.fragments(&cuts), || piece);
+                    let talk = world.send_pieces(&call.fragments(&cuts), || piece);
                     if let Ok([reply]) = replies::records(&talk.output).as_deref() {
                         check_same(reply, &whole, &call, "whole");
                         assert!(content(&mut world, "hello") == bytes);
@@ -396,7 +396,7 @@ fn check_failure(len: usize, cuts: &[usize], status: u32, prepare: impl FnOnce(&
     );
     let answers = replies::records(&talk.output).unwrap();
     let [failed, next] = [(answers[0], &call), (answers[1], &next)].map(|(reply, call)| {
-        replies::parse(reply, Asked::of(&call.0).unwrap())
+        replies::parse(reply, CallId::of(&call.0).unwrap())
             .unwrap()
             .unwrap()
     });
@@ -446,7 +446,7 @@ fn failed_write_keeps_the_stream() {
     for len in [50_000, 150_000] {
         for cuts in [&[][..], &[9_000], &[45_000]] {
             check_failure(len, cuts, NO_SPACE, |world| {
-                world.tree.ram().leave_space(30_000);
+                world.tree.ram().set_free_bytes(30_000);
             });
         }
     }
@@ -485,7 +485,7 @@ fn disconnected_writer_leaves_nothing_pinned() {
     for record in [call.record(), call.fragments(&[9_000, 9_001, 18_000])] {
         for end in (0..record.len()).step_by(7).chain(8_900..9_300) {
             for piece in [usize::MAX, 1_000] {
-                let talk = world.send_in(&record[..end.min(record.len() - 5)], || piece);
+                let talk = world.send_pieces(&record[..end.min(record.len() - 5)], || piece);
                 assert!(talk.output.is_empty() && talk.closed.is_none());
                 assert_eq!(world.tree.ram().pinned, 0);
             }
@@ -514,14 +514,14 @@ fn alternating_writers_get_correct_wcc_attributes() {
             let (session, stream, order) = &mut writers[random.below(2)];
             let piece = stream.len().min(1 + random.below(30_000));
             let turn = before(world.attributes(&hello));
-            let talk = world.go_on(session, order.take(), &stream[..piece], || usize::MAX);
+            let talk = world.resume(session, order.take(), &stream[..piece], || usize::MAX);
             assert_eq!(talk.closed, None);
             stream.drain(..talk.consumed);
             *order = talk.order;
             for reply in replies::records(&talk.output).unwrap() {
-                let asked = Asked {
+                let asked = CallId {
                     xid: 7,
-                    what: (nfs3::PROGRAM, 3, Procedure::Write as u32),
+                    procedure: (nfs3::PROGRAM, 3, Procedure::Write as u32),
                 };
                 let body = replies::parse(reply, asked).unwrap().unwrap();
                 assert_eq!(body.status, OK);

@@ -5,7 +5,7 @@ use crate::sys::linux::fd::{AsFd as _, AsRawFd as _, RawFd};
 use crate::sys::linux::fs::File;
 use crate::sys::linux::link;
 use crate::sys::linux::poll::{PollFd, PollFlags};
-use crate::sys::linux::process::{self, Told};
+use crate::sys::linux::process::{self, SignalRequest};
 use crate::sys::linux::sockets;
 use crate::sys::{self, Errno};
 use crate::time::{Duration, Instant};
@@ -137,14 +137,14 @@ impl Descriptor {
         }
         let received = recv(number).map_err(NetError::from);
         if received.is_err_and(|error| error != NetError::WouldBlock) {
-            self.end();
+            self.close();
             return Err(NetError::WouldBlock);
         }
         received
     }
 
     /// Closes the descriptor: the link is down.
-    fn end(&mut self) {
+    fn close(&mut self) {
         self.file = None;
     }
 
@@ -186,9 +186,9 @@ impl Descriptor {
         drop(polled);
         if let Some(asked) = self.signals.as_ref().filter(|_| is_asked) {
             match process::read_signal(asked.as_fd()) {
-                Told::Nothing => signals.child = true,
-                Told::LookAgain => signals.reload = true,
-                Told::Stop => signals.stop = true,
+                SignalRequest::Nothing => signals.child = true,
+                SignalRequest::Reload => signals.reload = true,
+                SignalRequest::Stop => signals.stop = true,
             }
         }
         if let Some(changes) = self.changes.as_ref().filter(|_| is_changed) {
@@ -197,7 +197,7 @@ impl Descriptor {
             // An interface that was never reported as up may carry frames already, so only a change to down closes it.
             let is_running = link::expect_running(self.name).is_ok();
             if core::mem::replace(&mut self.was_running, is_running) && !is_running {
-                self.end();
+                self.close();
             }
         }
         sys::now()

@@ -64,8 +64,8 @@ impl Stream {
     }
 
     /// Closes the connection and drops partial frames.
-    fn end(&mut self) -> NetError {
-        self.socket.end();
+    fn close(&mut self) -> NetError {
+        self.socket.close();
         (self.waiting, self.unsent_len) = (0..0, 0);
         NetError::WouldBlock
     }
@@ -93,7 +93,7 @@ impl Link for Stream {
     fn recv(&mut self, buffer: &mut [u8], frames: &mut Frames) -> NetResult<()> {
         loop {
             let Ok(first) = self.first() else {
-                return Err(self.end());
+                return Err(self.close());
             };
             if let Some(first) = first {
                 let frame = self.received.get(first.clone()).unwrap_or_default();
@@ -111,10 +111,10 @@ impl Link for Stream {
             let space = self.received.tail_mut(self.waiting.end);
             match self.socket.recv(&mut |socket| sockets::recv(socket, space)) {
                 Ok(count @ 1..) => self.waiting.end += count,
-                Ok(_) => return Err(self.end()),
+                Ok(_) => return Err(self.close()),
                 Err(error) => {
                     if self.socket.number().is_err() {
-                        self.end();
+                        self.close();
                     }
                     return Err(error);
                 }
@@ -152,7 +152,7 @@ impl Link for Stream {
                 .flush()
                 .is_err_and(|error| error != NetError::WouldBlock)
         {
-            self.end();
+            self.close();
         }
         now
     }

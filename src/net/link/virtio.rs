@@ -73,7 +73,7 @@ impl Link for Virtio {
         self.card.flush();
         // A frame that arrives after this check raises an interrupt, which ends the wait at once.
         self.is_back |= self.card.is_back();
-        if !self.is_back && until > now && !self.card.can_go_on(sends) {
+        if !self.is_back && until > now && !self.card.is_ready(sends) {
             bare::idle((until < Instant::NEVER).then(|| until.since(now)));
         }
         sys::now()

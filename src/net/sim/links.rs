@@ -1,6 +1,6 @@
 //! Simulated interfaces. The test configures them, injects datagrams, and reads the datagrams sent to groups.
 
-use super::{Kind, Sim, World};
+use super::{Sim, SocketKind, World};
 use crate::net::{Interest, Interface, Interfaces, Multicast, NetError, NetResult, Socket, Token};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ impl Sim {
         let mut world = self.world();
         world.interfaces = interfaces.iter().cloned().collect();
         for open in world.sockets.iter_mut().flatten() {
-            if let Kind::Changes(any) = &mut open.kind {
+            if let SocketKind::Changes(any) = &mut open.kind {
                 *any = true;
             }
         }
@@ -50,7 +50,8 @@ impl World {
     /// Sends to a group if `to` is one; sockets here that have joined the group receive the datagram too. Returns false if `to` is
     /// no group or the socket has not joined one.
     pub(super) fn send_to_group(&mut self, socket: Socket, to: SocketAddr, bytes: &[u8]) -> bool {
-        let Ok(Kind::Group(Group { index, own, .. })) = self.get(socket).map(|open| &open.kind)
+        let Ok(SocketKind::Group(Group { index, own, .. })) =
+            self.get(socket).map(|open| &open.kind)
         else {
             return false;
         };
@@ -74,7 +75,7 @@ impl World {
             return;
         }
         for open in self.sockets.iter_mut().flatten() {
-            if let Kind::Group(group) = &mut open.kind
+            if let SocketKind::Group(group) = &mut open.kind
                 && (group.index, group.own.is_ipv4()) == (index, from.is_ipv4())
             {
                 group.inbox.push_back((bytes.to_vec(), from));
@@ -97,7 +98,7 @@ impl Multicast for Sim {
 
     fn changes(&mut self, token: Token) -> NetResult<Socket> {
         let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-        let kind = Kind::Changes(false);
+        let kind = SocketKind::Changes(false);
         self.world().open(kind, nowhere, token, Interest::Input)
     }
 
@@ -110,7 +111,7 @@ impl Multicast for Sim {
     ) -> NetResult<Socket> {
         let mut world = self.world();
         world.has(index, own)?;
-        let kind = Kind::Group(Group {
+        let kind = SocketKind::Group(Group {
             index,
             own,
             inbox: VecDeque::new(),
@@ -124,7 +125,7 @@ impl Multicast for Sim {
         if world.sockets.iter().flatten().any(|open| open.at == at) {
             return Err(NetError::InUse);
         }
-        let kind = Kind::Datagrams(VecDeque::new());
+        let kind = SocketKind::Datagrams(VecDeque::new());
         world.open(kind, at, token, Interest::Input)
     }
 }

@@ -30,7 +30,7 @@ pub struct Peer(usize);
 
 /// Type of a socket.
 #[derive(Debug)]
-enum Kind {
+enum SocketKind {
     /// The backlog: indices in `World::wires`.
     Listener(VecDeque<usize>),
     /// Index in `World::wires`.
@@ -44,8 +44,8 @@ enum Kind {
 }
 
 #[derive(Debug)]
-struct Open {
-    kind: Kind,
+struct OpenSocket {
+    kind: SocketKind,
     at: SocketAddr,
     token: Token,
     interest: Interest,
@@ -96,7 +96,7 @@ struct World {
     /// Time at which the test continues.
     until: Instant,
     turns: usize,
-    sockets: Vec<Option<Open>>,
+    sockets: Vec<Option<OpenSocket>>,
     wires: Vec<Wire>,
     /// Datagrams sent, with their destinations.
     sent: Vec<(Vec<u8>, SocketAddr)>,
@@ -187,7 +187,7 @@ impl Sim {
         let listener = world.sockets.iter_mut().flatten().find_map(|open| {
             let is_there = open.at == at;
             match &mut open.kind {
-                Kind::Listener(backlog) if is_there => Some(backlog),
+                SocketKind::Listener(backlog) if is_there => Some(backlog),
                 _ => None,
             }
         });
@@ -216,7 +216,7 @@ impl Sim {
     }
 
     /// Returns the bytes that the peer has read since the last call.
-    pub fn take(&self, peer: Peer) -> Vec<u8> {
+    pub fn read_sent(&self, peer: Peer) -> Vec<u8> {
         core::mem::take(&mut self.world().wires[peer.0].read)
     }
 
@@ -233,14 +233,14 @@ impl Sim {
     /// Sends a datagram to the socket bound to `at`.
     pub fn send_datagram(&self, at: SocketAddr, from: SocketAddr, bytes: &[u8]) {
         for open in self.world().sockets.iter_mut().flatten() {
-            if let (true, Kind::Datagrams(inbox)) = (open.at == at, &mut open.kind) {
+            if let (true, SocketKind::Datagrams(inbox)) = (open.at == at, &mut open.kind) {
                 inbox.push_back((bytes.to_vec(), from));
             }
         }
     }
 
     /// Returns the datagrams that the loop has sent since the last call, with their destinations.
-    pub fn take_datagrams(&self) -> Vec<(Vec<u8>, SocketAddr)> {
+    pub fn read_sent_datagrams(&self) -> Vec<(Vec<u8>, SocketAddr)> {
         core::mem::take(&mut self.world().sent)
     }
 
@@ -298,21 +298,21 @@ impl Sim {
 }
 
 impl World {
-    fn get(&mut self, socket: Socket) -> NetResult<&mut Open> {
+    fn get(&mut self, socket: Socket) -> NetResult<&mut OpenSocket> {
         let open = self.sockets.get_mut(socket.0);
         open.and_then(Option::as_mut).ok_or(NetError::Gone)
     }
 
     fn wire(&mut self, socket: Socket) -> NetResult<&mut Wire> {
         match self.get(socket)?.kind {
-            Kind::Connection(peer) => Ok(&mut self.wires[peer]),
+            SocketKind::Connection(peer) => Ok(&mut self.wires[peer]),
             _ => Err(NetError::Unsupported),
         }
     }
 
     fn open(
         &mut self,
-        kind: Kind,
+        kind: SocketKind,
         at: SocketAddr,
         token: Token,
         interest: Interest,
@@ -325,7 +325,7 @@ impl World {
         if number == self.sockets.len() {
             self.sockets.push(None);
         }
-        self.sockets[number] = Some(Open {
+        self.sockets[number] = Some(OpenSocket {
             kind,
             at,
             token,
@@ -335,7 +335,7 @@ impl World {
     }
 
     /// Appends the bytes that fit to a connection's send buffer, or with `parts` a random part of them. Returns the number.
-    fn take(&mut self, socket: Socket, bytes: &[u8]) -> NetResult<usize> {
+    fn buffer_bytes(&mut self, socket: Socket, bytes: &[u8]) -> NetResult<usize> {
         let chance = if self.parts {
             self.random.number() as usize
         } else {
@@ -365,20 +365,20 @@ impl World {
         }
     }
 
-    fn is_ready(&self, open: &Open) -> bool {
+    fn is_ready(&self, open: &OpenSocket) -> bool {
         match (open.interest, &open.kind) {
             // EPOLLHUP is reported whatever a socket is watched for.
-            (Interest::None, Kind::Connection(peer)) => self.wires[*peer].hung_up,
+            (Interest::None, SocketKind::Connection(peer)) => self.wires[*peer].hung_up,
             (Interest::None, _) => false,
-            (Interest::Input, Kind::Listener(backlog)) => !backlog.is_empty(),
-            (Interest::Input, Kind::Datagrams(inbox)) => !inbox.is_empty(),
-            (Interest::Input, Kind::Group(group)) => !group.inbox.is_empty(),
-            (Interest::Input, Kind::Changes(any)) => *any,
-            (Interest::Input, Kind::Connection(peer)) => {
+            (Interest::Input, SocketKind::Listener(backlog)) => !backlog.is_empty(),
+            (Interest::Input, SocketKind::Datagrams(inbox)) => !inbox.is_empty(),
+            (Interest::Input, SocketKind::Group(group)) => !group.inbox.is_empty(),
+            (Interest::Input, SocketKind::Changes(any)) => *any,
+            (Interest::Input, SocketKind::Connection(peer)) => {
                 let wire = &self.wires[*peer];
                 wire.hung_up || !wire.to_server.is_empty()
             }
-            (Interest::Output, Kind::Connection(peer)) => {
+            (Interest::Output, SocketKind::Connection(peer)) => {
                 let wire = &self.wires[*peer];
                 wire.hung_up || wire.to_peer.len() < wire.capacity
             }
@@ -391,7 +391,7 @@ impl Net for Sim {}
 
 impl Datagrams for Sim {
     fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        let kind = Kind::Datagrams(VecDeque::new());
+        let kind = SocketKind::Datagrams(VecDeque::new());
         self.world().open(kind, at, token, Interest::Input)
     }
 
@@ -402,7 +402,7 @@ impl Datagrams for Sim {
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
         let mut world = self.world();
         let at = world.get(socket)?.at;
-        if let Kind::Changes(any) = &mut world.get(socket)?.kind {
+        if let SocketKind::Changes(any) = &mut world.get(socket)?.kind {
             return match core::mem::take(any) {
                 true => Ok(Received {
                     len: 0,
@@ -412,7 +412,7 @@ impl Datagrams for Sim {
                 false => Err(NetError::WouldBlock),
             };
         }
-        let (Kind::Datagrams(inbox) | Kind::Group(links::Group { inbox, .. })) =
+        let (SocketKind::Datagrams(inbox) | SocketKind::Group(links::Group { inbox, .. })) =
             &mut world.get(socket)?.kind
         else {
             return Err(NetError::Unsupported);
@@ -441,7 +441,9 @@ impl Datagrams for Sim {
     fn close(&mut self, socket: Socket) {
         let mut world = self.world();
         let open = world.sockets.get_mut(socket.0);
-        if let Some(Kind::Connection(peer)) = open.and_then(Option::take).map(|open| open.kind) {
+        if let Some(SocketKind::Connection(peer)) =
+            open.and_then(Option::take).map(|open| open.kind)
+        {
             world.wires[peer].closed = true;
         }
     }
@@ -509,14 +511,14 @@ impl Connections for Sim {
     }
 
     fn send(&mut self, socket: Socket, bytes: &[u8], _more: bool) -> NetResult<usize> {
-        self.world().take(socket, bytes)
+        self.world().buffer_bytes(socket, bytes)
     }
 
     fn send_file(&mut self, socket: Socket, range: FileRange) -> NetResult<usize> {
         let mut world = self.world();
         let file = world.file.clone().ok_or(NetError::Unsupported)?;
         let rest = file.get(range.offset as usize..).unwrap_or_default();
-        world.take(socket, &rest[..rest.len().min(range.len as usize)])
+        world.buffer_bytes(socket, &rest[..rest.len().min(range.len as usize)])
     }
 
     fn recv_pipe(&mut self, socket: Socket, len: u32) -> NetResult<(usize, FileId)> {
@@ -534,20 +536,20 @@ impl Connections for Sim {
 
 impl Streams for Sim {
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
-        let kind = Kind::Listener(VecDeque::new());
+        let kind = SocketKind::Listener(VecDeque::new());
         self.world().open(kind, at, token, Interest::Input)
     }
 
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
         let mut world = self.world();
         world.accept_calls += 1;
-        let Kind::Listener(backlog) = &world.get(listener)?.kind else {
+        let SocketKind::Listener(backlog) = &world.get(listener)?.kind else {
             return Err(NetError::Unsupported);
         };
         let peer = *backlog.front().ok_or(NetError::WouldBlock)?;
         let from = world.wires[peer].from;
-        let socket = world.open(Kind::Connection(peer), from, Token(0), Interest::None)?;
-        if let Kind::Listener(backlog) = &mut world.get(listener)?.kind {
+        let socket = world.open(SocketKind::Connection(peer), from, Token(0), Interest::None)?;
+        if let SocketKind::Listener(backlog) = &mut world.get(listener)?.kind {
             backlog.pop_front();
         }
         Ok((socket, from))

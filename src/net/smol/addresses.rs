@@ -284,11 +284,11 @@ impl Addresses {
 
     /// Handles another host that uses an IPv6 address of ours, or with `is_probe` probes for it.
     fn contend_ipv6(&mut self, now: Instant, address: Ipv6Addr, is_probe: bool) {
-        let place = self
+        let index = self
             .ipv6
             .iter()
             .position(|one| one.claim.address == address);
-        let Some(one) = place.and_then(|place| self.ipv6.get_mut(place)) else {
+        let Some(one) = index.and_then(|index| self.ipv6.get_mut(index)) else {
             return;
         };
         if is_probe && one.claim.is_usable() {

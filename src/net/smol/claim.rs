@@ -48,7 +48,7 @@ pub(super) struct Claim {
     /// True if the address is used while it is probed for.
     is_optimistic: bool,
     /// Time of the next step.
-    at: Instant,
+    next_at: Instant,
     defended_at: Option<Instant>,
 }
 
@@ -64,7 +64,7 @@ impl Claim {
             prefix,
             state: State::Probing(count),
             is_optimistic: false,
-            at: now.after(Duration::from_ms(delay_ms)),
+            next_at: now.after(Duration::from_ms(delay_ms)),
             defended_at: None,
         }
     }
@@ -76,7 +76,7 @@ impl Claim {
             prefix,
             state: State::Announcing(ASKING),
             is_optimistic: false,
-            at: now,
+            next_at: now,
             defended_at: None,
         }
     }
@@ -103,19 +103,19 @@ impl Claim {
 
     /// Time of the next call of [`Claim::advance`].
     pub(super) const fn poll_at(&self) -> Instant {
-        self.at
+        self.next_at
     }
 
     /// Announces the address again, after the link was down.
     pub(super) const fn announce(&mut self, now: Instant) {
         if self.is_own() {
-            (self.state, self.at) = (State::Announcing(ASKING), now);
+            (self.state, self.next_at) = (State::Announcing(ASKING), now);
         }
     }
 
     /// Does the next step if it is due. Writes a frame to `out`; returns its length, or 0. `chance` is a random number.
     pub(super) fn advance(&mut self, now: Instant, own: Mac, chance: u32, out: &mut [u8]) -> usize {
-        if now < self.at {
+        if now < self.next_at {
             return 0;
         }
         match self.state {
@@ -131,25 +131,25 @@ impl Claim {
                     (_, 0) => ANNOUNCE_WAIT,
                     _ => Duration::from_ms(PROBE_MS_MIN + chance % PROBE_MS_SPREAD),
                 };
-                self.at = now.after(wait);
-                self.ask(own, out)
+                self.next_at = now.after(wait);
+                self.write_probe(own, out)
             }
             State::Announcing(0) => {
-                self.at = Instant::NEVER;
+                self.next_at = Instant::NEVER;
                 0
             }
             State::Announcing(left) => {
                 self.state = State::Announcing(left - 1);
                 if left == ASKING {
-                    return self.ask(own, out);
+                    return self.write_probe(own, out);
                 }
-                self.at = now.after(ANNOUNCE_INTERVAL);
-                self.tell(own, out)
+                self.next_at = now.after(ANNOUNCE_INTERVAL);
+                self.write_announcement(own, out)
             }
         }
     }
 
-    fn ask(&self, own: Mac, out: &mut [u8]) -> usize {
+    fn write_probe(&self, own: Mac, out: &mut [u8]) -> usize {
         match self.address {
             IpAddr::V4(address) => packet::arp(own, Ipv4Addr::UNSPECIFIED, address, out),
             IpAddr::V6(address) => {
@@ -161,7 +161,7 @@ impl Claim {
     }
 
     /// Writes an announcement of the address to all hosts on the link.
-    fn tell(&self, own: Mac, out: &mut [u8]) -> usize {
+    fn write_announcement(&self, own: Mac, out: &mut [u8]) -> usize {
         match self.address {
             IpAddr::V4(address) => packet::arp(own, address, address, out),
             IpAddr::V6(address) => {
@@ -178,7 +178,7 @@ impl Claim {
             return Conflict::Lost;
         }
         self.defended_at = Some(now);
-        (self.state, self.at) = (State::Announcing(1), now);
+        (self.state, self.next_at) = (State::Announcing(1), now);
         Conflict::Defended
     }
 }

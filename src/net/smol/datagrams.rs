@@ -1,6 +1,6 @@
 //! Datagram sockets. All sockets of one port share one smoltcp socket.
 
-use super::{Interest, Kind, Open, Smol, covers};
+use super::{Interest, OpenSocket, Smol, SocketKind, covers};
 use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{NetError, NetResult, Received, Socket, Token};
 use alloc::vec::Vec;
@@ -41,7 +41,7 @@ impl Smol {
 
     pub(super) fn open_datagrams(
         &mut self,
-        kind: Kind,
+        kind: SocketKind,
         at: SocketAddr,
         token: Token,
     ) -> NetResult<Socket> {
@@ -61,7 +61,7 @@ impl Smol {
                 })
                 .map_err(|_| NetError::Full)?;
         }
-        self.insert(Open {
+        self.insert(OpenSocket {
             kind,
             at,
             token,
@@ -78,47 +78,49 @@ impl Smol {
     }
 
     pub(super) fn close_datagrams(&mut self, socket: Socket) {
-        let Some(open) = self.open.get_mut(socket.0).and_then(Option::take) else {
+        let Some(open) = self.open_sockets.get_mut(socket.0).and_then(Option::take) else {
             return;
         };
-        let (at, is_group) = (open.at, matches!(open.kind, Kind::Group));
+        let (at, is_group) = (open.at, matches!(open.kind, SocketKind::Group));
         if is_group && !self.has_datagrams_at(|open| open.at == at) {
             let _ = self.interface.leave_multicast_group(at.ip());
         }
         if !self.has_datagrams_at(|open| open.at.port() == at.port())
-            && let Some(place) = self.udp.iter().position(|port| port.number == at.port())
+            && let Some(index) = self.udp.iter().position(|port| port.number == at.port())
         {
-            let port = self.udp.swap_remove(place);
+            let port = self.udp.swap_remove(index);
             self.sockets.remove(port.handle);
         }
     }
 
-    fn has_datagrams_at(&self, is_it: impl Fn(&Open) -> bool) -> bool {
-        let mut all = self.open.iter().flatten();
-        all.any(|open| matches!(open.kind, Kind::Datagrams | Kind::Group) && is_it(open))
+    fn has_datagrams_at(&self, is_it: impl Fn(&OpenSocket) -> bool) -> bool {
+        let mut all = self.open_sockets.iter().flatten();
+        all.any(|open| {
+            matches!(open.kind, SocketKind::Datagrams | SocketKind::Group) && is_it(open)
+        })
     }
 
     /// Index of the socket that receives a datagram to this port and address. A socket bound to exactly that address has
     /// precedence.
     fn recipient(&self, number: u16, to: IpAddr) -> Option<usize> {
-        let place = |is_it: &dyn Fn(IpAddr) -> bool| {
-            self.open.iter().position(|open| {
+        let index = |is_it: &dyn Fn(IpAddr) -> bool| {
+            self.open_sockets.iter().position(|open| {
                 let open = open.as_ref();
                 open.is_some_and(|open| {
-                    matches!(open.kind, Kind::Datagrams | Kind::Group)
+                    matches!(open.kind, SocketKind::Datagrams | SocketKind::Group)
                         && open.at.port() == number
                         && is_it(open.at.ip())
                 })
             })
         };
-        place(&|at| at == to).or_else(|| place(&|at| covers(at, to)))
+        index(&|at| at == to).or_else(|| index(&|at| covers(at, to)))
     }
 
     /// Assigns the first datagram of each port to a socket, and drops datagrams without one.
     pub(super) fn sort_datagrams(&mut self) {
-        for place in 0..self.udp.len() {
+        for index in 0..self.udp.len() {
             let mut first = None;
-            while let Some(port) = self.udp.get(place).copied()
+            while let Some(port) = self.udp.get(index).copied()
                 && let Ok((_, metadata)) = self.sockets.get_mut::<Udp<'_>>(port.handle).peek()
             {
                 let to = metadata.local_address.map(IpAddr::from);
@@ -128,16 +130,16 @@ impl Smol {
                 }
                 let _ = self.sockets.get_mut::<Udp<'_>>(port.handle).recv();
             }
-            if let Some(port) = self.udp.get_mut(place) {
+            if let Some(port) = self.udp.get_mut(index) {
                 port.first = first;
             }
         }
     }
 
     /// Returns true if the first datagram of its port is for the socket at this index.
-    pub(super) fn has_datagram(&self, place: usize, open: &Open) -> bool {
+    pub(super) fn has_datagram(&self, index: usize, open: &OpenSocket) -> bool {
         let port = self.udp_port(open.at.port());
-        port.is_some_and(|port| port.first == Some(place))
+        port.is_some_and(|port| port.first == Some(index))
     }
 
     pub(super) fn recv_datagram(

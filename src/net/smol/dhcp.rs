@@ -99,7 +99,7 @@ pub(super) struct Dhcp {
     /// DHCPNAKs and unusable leases since the last good one.
     refusal_count: u8,
     /// Time of the next message.
-    at: Instant,
+    next_at: Instant,
     /// A change of the lease that [`Dhcp::take_event`] has not returned yet; `Some(None)`: the lease has ended.
     event: Option<Option<Lease>>,
 }
@@ -117,7 +117,7 @@ impl Dhcp {
             server: Mac::BROADCAST,
             sent_count: 0,
             refusal_count: 0,
-            at: now,
+            next_at: now,
             event: None,
         };
         dhcp.reset(now);
@@ -130,7 +130,7 @@ impl Dhcp {
             self.event = Some(None);
         }
         self.xid = self.chance.number().to_be_bytes();
-        (self.state, self.sent_count, self.at) = (State::Selecting, 0, start_at);
+        (self.state, self.sent_count, self.next_at) = (State::Selecting, 0, start_at);
     }
 
     /// Starts again after a DHCPNAK or an unusable lease, after a wait that doubles each time.
@@ -142,7 +142,7 @@ impl Dhcp {
 
     /// Time of the next call of [`Dhcp::advance`].
     pub(super) const fn poll_at(&self) -> Instant {
-        self.at
+        self.next_at
     }
 
     /// Returns the new lease if it has changed since the last call; `Some(None)` if it has ended.
@@ -190,7 +190,7 @@ impl Dhcp {
             }
         };
         self.sent_count = self.sent_count.saturating_add(1);
-        self.at = next;
+        self.next_at = next;
         message.write(self.own, self.xid, out)
     }
 
@@ -218,7 +218,7 @@ impl Dhcp {
         }
         match (kind, self.state) {
             (OFFER, State::Selecting) if is_host_of(lease.address, lease.prefix) => {
-                (self.state, self.sent_count, self.at) = (State::Requesting(lease), 0, now);
+                (self.state, self.sent_count, self.next_at) = (State::Requesting(lease), 0, now);
             }
             (NAK, _) => self.refuse(now),
             (ACK, state) => {
@@ -237,7 +237,7 @@ impl Dhcp {
                 }
                 (self.state, self.server) = (State::Bound(lease), mac);
                 (self.sent_count, self.refusal_count) = (0, 0);
-                self.at = self.times.renew_at;
+                self.next_at = self.times.renew_at;
             }
             _ => {}
         }

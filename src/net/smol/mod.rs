@@ -69,7 +69,7 @@ pub struct Settings {
 
 /// Type of a socket.
 #[derive(Debug)]
-enum Kind {
+enum SocketKind {
     Listener,
     Connection(Connection),
     /// Datagrams to one address or to all addresses.
@@ -81,8 +81,8 @@ enum Kind {
 }
 
 #[derive(Debug)]
-struct Open {
-    kind: Kind,
+struct OpenSocket {
+    kind: SocketKind,
     /// Local address.
     at: SocketAddr,
     token: Token,
@@ -94,7 +94,7 @@ pub struct Smol {
     port: Port,
     interface: Interface,
     sockets: SocketSet<'static>,
-    open: Slots<Option<Open>>,
+    open_sockets: Slots<Option<OpenSocket>>,
     udp: heapless::Vec<UdpPort, OTHER_COUNT_MAX>,
     addresses: Addresses,
     dhcp: Option<Dhcp>,
@@ -147,7 +147,7 @@ impl Smol {
             interface,
             // Full capacity from the start: growing may fail, which would end the process.
             sockets: SocketSet::new(alloc::vec::Vec::with_capacity(count)),
-            open: Slots::new(count),
+            open_sockets: Slots::new(count),
             udp: heapless::Vec::new(),
             addresses: Addresses::new(own, settings, other, now),
             dhcp,
@@ -164,26 +164,26 @@ impl Smol {
         stack
     }
 
-    fn get(&self, socket: Socket) -> NetResult<&Open> {
-        let open = self.open.get(socket.0);
+    fn get(&self, socket: Socket) -> NetResult<&OpenSocket> {
+        let open = self.open_sockets.get(socket.0);
         open.and_then(Option::as_ref).ok_or(NetError::Gone)
     }
 
-    fn get_mut(&mut self, socket: Socket) -> NetResult<&mut Open> {
-        let open = self.open.get_mut(socket.0);
+    fn get_mut(&mut self, socket: Socket) -> NetResult<&mut OpenSocket> {
+        let open = self.open_sockets.get_mut(socket.0);
         open.and_then(Option::as_mut).ok_or(NetError::Gone)
     }
 
-    fn insert(&mut self, open: Open) -> NetResult<Socket> {
-        let free = self.open.iter().position(Option::is_none);
-        let place = match free {
-            Some(place) => place,
-            None => self.open.push(None).ok_or(NetError::Full)?,
+    fn insert(&mut self, open: OpenSocket) -> NetResult<Socket> {
+        let free = self.open_sockets.iter().position(Option::is_none);
+        let index = match free {
+            Some(index) => index,
+            None => self.open_sockets.push(None).ok_or(NetError::Full)?,
         };
-        if let Some(free) = self.open.get_mut(place) {
+        if let Some(free) = self.open_sockets.get_mut(index) {
             *free = Some(open);
         }
-        Ok(Socket(place))
+        Ok(Socket(index))
     }
 
     /// Returns the address for a new socket at `at`; port 0 becomes a free port.
@@ -210,10 +210,10 @@ impl Smol {
     }
 
     fn is_bound(&self, at: SocketAddr, is_stream: bool) -> bool {
-        self.open.iter().flatten().any(|open| {
+        self.open_sockets.iter().flatten().any(|open| {
             let is_same_kind = match open.kind {
-                Kind::Listener => is_stream,
-                Kind::Datagrams => !is_stream,
+                SocketKind::Listener => is_stream,
+                SocketKind::Datagrams => !is_stream,
                 _ => false,
             };
             is_same_kind
@@ -232,7 +232,7 @@ impl Smol {
     fn run(&mut self, now: Instant) {
         self.now = now;
         self.port.flush();
-        self.take_frames(now);
+        self.receive_frames(now);
         for _ in 0..FRAME_COUNT_MAX {
             if self.addresses.poll_at() > now {
                 break;
@@ -261,7 +261,7 @@ impl Smol {
         self.sweep(now);
     }
 
-    fn take_frames(&mut self, now: Instant) {
+    fn receive_frames(&mut self, now: Instant) {
         let has_offloads = self.port.limits().has_offloads;
         for _ in 0..FRAME_COUNT_MAX / BATCH {
             let mut frames = Frames::new();
@@ -270,7 +270,7 @@ impl Smol {
                 Err(NetError::Gone) => {
                     self.addresses.restart(now);
                     self.index += 1;
-                    self.tell_changes();
+                    self.report_changes();
                     return;
                 }
                 Err(_) => return,
@@ -281,14 +281,14 @@ impl Smol {
                 if let Some(bytes) = rx.get(frame.bytes)
                     && (!has_offloads || frame.is_verified || packet::is_intact(bytes))
                 {
-                    self.take_frame(now, bytes);
+                    self.receive_frame(now, bytes);
                 }
             }
             self.rx = rx;
         }
     }
 
-    fn take_frame(&mut self, now: Instant, frame: &[u8]) {
+    fn receive_frame(&mut self, now: Instant, frame: &[u8]) {
         let Some(content) = packet::content(frame, self.own) else {
             return;
         };
@@ -298,7 +298,7 @@ impl Smol {
         }
         match content {
             Content::Datagram { port } if port == dhcp::CLIENT_PORT => {
-                // Of a link with offloads, `take_frames` has dropped damaged datagrams.
+                // Of a link with offloads, `receive_frames` has dropped damaged datagrams.
                 let is_intact = self.port.limits().has_offloads || packet::is_intact(frame);
                 if let Some(dhcp) = self.dhcp.as_mut().filter(|_| is_intact) {
                     dhcp.handle(now, frame);
@@ -350,12 +350,12 @@ impl Smol {
         for group in solicited_node_groups(&self.interface) {
             let _ = self.interface.join_multicast_group(group);
         }
-        self.tell_changes();
+        self.report_changes();
     }
 
-    fn tell_changes(&mut self) {
-        for open in self.open.iter_mut().flatten() {
-            if let Kind::Changes(any) = &mut open.kind {
+    fn report_changes(&mut self) {
+        for open in self.open_sockets.iter_mut().flatten() {
+            if let SocketKind::Changes(any) = &mut open.kind {
                 *any = true;
             }
         }
@@ -380,27 +380,29 @@ impl Smol {
     /// Collects the tokens of ready sockets. Sockets that did not fit are checked first in the next turn.
     fn collect(&mut self, ready: &mut Ready) {
         self.sort_datagrams();
-        let count = self.open.len();
+        let count = self.open_sockets.len();
         for step in 0..count {
-            let place = (self.first + step) % count;
-            if let Some(Some(open)) = self.open.get(place)
-                && self.is_ready(place, open)
+            let index = (self.first + step) % count;
+            if let Some(Some(open)) = self.open_sockets.get(index)
+                && self.is_ready(index, open)
                 && ready.tokens.push(open.token).is_err()
             {
-                self.first = place;
+                self.first = index;
                 return;
             }
         }
         self.first = 0;
     }
 
-    fn is_ready(&self, place: usize, open: &Open) -> bool {
+    fn is_ready(&self, index: usize, open: &OpenSocket) -> bool {
         match (&open.kind, open.interest) {
             (_, Interest::None) => false,
-            (Kind::Listener, _) => self.waiting(place).is_some(),
-            (Kind::Connection(connection), interest) => self.can_go_on(connection, interest),
-            (Kind::Datagrams | Kind::Group, _) => self.has_datagram(place, open),
-            (Kind::Changes(any), _) => *any,
+            (SocketKind::Listener, _) => self.waiting(index).is_some(),
+            (SocketKind::Connection(connection), interest) => {
+                self.can_continue(connection, interest)
+            }
+            (SocketKind::Datagrams | SocketKind::Group, _) => self.has_datagram(index, open),
+            (SocketKind::Changes(any), _) => *any,
         }
     }
 }
@@ -423,7 +425,7 @@ fn covers(at: IpAddr, address: IpAddr) -> bool {
 impl Datagrams for Smol {
     fn bind(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
         let at = self.free_address(at, false)?;
-        self.open_datagrams(Kind::Datagrams, at, token)
+        self.open_datagrams(SocketKind::Datagrams, at, token)
     }
 
     fn local(&self, socket: Socket) -> NetResult<SocketAddr> {
@@ -432,7 +434,7 @@ impl Datagrams for Smol {
 
     fn recv_from(&mut self, socket: Socket, buffer: &mut [u8]) -> NetResult<Received> {
         let open = self.get_mut(socket)?;
-        if let Kind::Changes(any) = &mut open.kind {
+        if let SocketKind::Changes(any) = &mut open.kind {
             let changed = core::mem::take(any).then_some(Received {
                 len: 0,
                 from: open.at,
@@ -455,12 +457,12 @@ impl Datagrams for Smol {
 
     fn close(&mut self, socket: Socket) {
         match self.get(socket).map(|open| &open.kind) {
-            Ok(Kind::Connection(_)) => self.close_connection(socket),
-            Ok(Kind::Listener) => self.close_listener(socket),
-            Ok(Kind::Datagrams | Kind::Group) => self.close_datagrams(socket),
-            Ok(Kind::Changes(_)) | Err(_) => {
-                if let Some(place) = self.open.get_mut(socket.0) {
-                    *place = None;
+            Ok(SocketKind::Connection(_)) => self.close_connection(socket),
+            Ok(SocketKind::Listener) => self.close_listener(socket),
+            Ok(SocketKind::Datagrams | SocketKind::Group) => self.close_datagrams(socket),
+            Ok(SocketKind::Changes(_)) | Err(_) => {
+                if let Some(slot) = self.open_sockets.get_mut(socket.0) {
+                    *slot = None;
                 }
             }
         }
@@ -512,8 +514,8 @@ impl Multicast for Smol {
     }
 
     fn changes(&mut self, token: Token) -> NetResult<Socket> {
-        self.insert(Open {
-            kind: Kind::Changes(false),
+        self.insert(OpenSocket {
+            kind: SocketKind::Changes(false),
             at: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
             token,
             interest: Interest::Input,
@@ -532,7 +534,7 @@ impl Multicast for Smol {
         }
         let joined = self.interface.join_multicast_group(group.ip());
         joined.map_err(|_| NetError::Full)?;
-        let socket = self.open_datagrams(Kind::Group, group, token)?;
+        let socket = self.open_datagrams(SocketKind::Group, group, token)?;
         // RFC 6762 section 11: for multicast and unicast.
         self.set_hop_limit(group.port(), 255);
         Ok(socket)

@@ -29,7 +29,7 @@ pub(super) struct Prefix {
 pub(super) struct Routers {
     /// Solicitations left to send.
     left: u8,
-    at: Instant,
+    next_at: Instant,
 }
 
 impl Routers {
@@ -37,18 +37,18 @@ impl Routers {
     pub(super) const fn new() -> Self {
         Self {
             left: 0,
-            at: Instant::NEVER,
+            next_at: Instant::NEVER,
         }
     }
 
     /// Starts sending router solicitations.
     pub(super) const fn solicit(&mut self, now: Instant) {
-        (self.left, self.at) = (SOLICIT_COUNT, now);
+        (self.left, self.next_at) = (SOLICIT_COUNT, now);
     }
 
     /// Time of the next call of [`Routers::advance`].
     pub(super) const fn poll_at(&self) -> Instant {
-        self.at
+        self.next_at
     }
 
     /// Writes a solicitation from the address `from` to `out` if one is due. Returns its length, or 0.
@@ -59,14 +59,14 @@ impl Routers {
         from: Ipv6Addr,
         out: &mut [u8],
     ) -> usize {
-        if now < self.at {
+        if now < self.next_at {
             return 0;
         }
         let Some(left) = self.left.checked_sub(1) else {
-            self.at = Instant::NEVER;
+            self.next_at = Instant::NEVER;
             return 0;
         };
-        (self.left, self.at) = (left, now.after(SOLICIT_INTERVAL));
+        (self.left, self.next_at) = (left, now.after(SOLICIT_INTERVAL));
         packet::discover(own, from, ALL_ROUTERS, Discovery::RouterSolicit, out)
     }
 

@@ -1,6 +1,6 @@
 //! TCP listeners and connections, from SYN to the last ACK.
 
-use super::{Interest, Kind, Open, Smol, covers, paced_secs};
+use super::{Interest, OpenSocket, Smol, SocketKind, covers, paced_secs};
 use crate::config::{STACK_FEW_COUNT, STACK_RING_BYTES};
 use crate::mem::{Ends as _, heap, scaled};
 use crate::net::{Connections, NetError, NetResult, Socket, Streams, Token};
@@ -51,20 +51,20 @@ pub(super) struct Connection {
 impl Smol {
     fn tcp(&mut self, socket: Socket) -> NetResult<&mut Tcp<'static>> {
         match self.get(socket)?.kind {
-            Kind::Connection(Connection { handle, .. }) => Ok(self.sockets.get_mut(handle)),
+            SocketKind::Connection(Connection { handle, .. }) => Ok(self.sockets.get_mut(handle)),
             _ => Err(NetError::Unsupported),
         }
     }
 
-    fn connections(&self) -> impl Iterator<Item = (usize, &Connection, &Open)> {
-        let open = self.open.iter().enumerate();
-        open.filter_map(|(place, open)| match open {
+    fn connections(&self) -> impl Iterator<Item = (usize, &Connection, &OpenSocket)> {
+        let open = self.open_sockets.iter().enumerate();
+        open.filter_map(|(index, open)| match open {
             Some(
-                open @ Open {
-                    kind: Kind::Connection(connection),
+                open @ OpenSocket {
+                    kind: SocketKind::Connection(connection),
                     ..
                 },
-            ) => Some((place, connection, open)),
+            ) => Some((index, connection, open)),
             _ => None,
         })
     }
@@ -79,13 +79,13 @@ impl Smol {
     fn oldest(&self, is_it: impl Fn(&Connection) -> bool) -> Option<usize> {
         let all = self.connections().filter(|(_, one, _)| is_it(one));
         let oldest = all.min_by_key(|(_, one, _)| one.since);
-        oldest.map(|(place, ..)| place)
+        oldest.map(|(index, ..)| index)
     }
 
     /// Removes a connection at once, without sending anything to the peer.
-    fn forget(&mut self, place: usize) {
-        let taken = self.open.get_mut(place).and_then(Option::take);
-        if let Some(Kind::Connection(connection)) = taken.map(|open| open.kind) {
+    fn forget(&mut self, index: usize) {
+        let taken = self.open_sockets.get_mut(index).and_then(Option::take);
+        if let Some(SocketKind::Connection(connection)) = taken.map(|open| open.kind) {
             self.sockets.remove(connection.handle);
             let peer = connection.peer.ip();
             self.port.neighbors.remove_connection(peer);
@@ -97,17 +97,17 @@ impl Smol {
         let known = self
             .connections()
             .find(|(_, one, open)| (one.peer, open.at) == (from, to));
-        if let Some((place, handle)) = known.map(|(place, one, _)| (place, one.handle)) {
+        if let Some((index, handle)) = known.map(|(index, one, _)| (index, one.handle)) {
             // The peer reuses the ports of a connection in TIME-WAIT (RFC 9293 section 3.6.1).
             if self.sockets.get::<Tcp<'_>>(handle).state() != State::TimeWait {
                 return true;
             }
-            self.forget(place);
+            self.forget(index);
         }
-        let listener = self.open.iter().position(|open| {
-            let listens = |open: &Open| {
+        let listener = self.open_sockets.iter().position(|open| {
+            let listens = |open: &OpenSocket| {
                 let is_here = open.at.ip() == to.ip() || covers(open.at.ip(), to.ip());
-                matches!(open.kind, Kind::Listener) && open.at.port() == to.port() && is_here
+                matches!(open.kind, SocketKind::Listener) && open.at.port() == to.port() && is_here
             };
             open.as_ref().is_some_and(listens)
         });
@@ -119,12 +119,12 @@ impl Smol {
         if count >= super::connection_count_max() {
             // Evicts the oldest half-open connection, or else the oldest closing one.
             let half_open = self.oldest(|one| one.phase == Phase::HalfOpen);
-            let place = half_open.or_else(|| self.oldest(|one| one.phase == Phase::Closing));
-            let Some(place) = place else {
+            let index = half_open.or_else(|| self.oldest(|one| one.phase == Phase::Closing));
+            let Some(index) = index else {
                 // No connection can be evicted. The peer will retransmit its SYN.
                 return false;
             };
-            self.forget(place);
+            self.forget(index);
         }
         self.listen_for(now, from, to, listener, count).is_some()
     }
@@ -164,8 +164,8 @@ impl Smol {
         };
         socket.listen(endpoint).ok()?;
         let handle = self.sockets.add(socket);
-        let opened = self.insert(Open {
-            kind: Kind::Connection(Connection {
+        let opened = self.insert(OpenSocket {
+            kind: SocketKind::Connection(Connection {
                 handle,
                 listener,
                 peer,
@@ -185,11 +185,11 @@ impl Smol {
 
     /// Updates the phases of connections, and removes those that have ended.
     pub(super) fn sweep(&mut self, now: Instant) {
-        for place in 0..self.open.len() {
-            let Some(Some(Open {
-                kind: Kind::Connection(connection),
+        for index in 0..self.open_sockets.len() {
+            let Some(Some(OpenSocket {
+                kind: SocketKind::Connection(connection),
                 ..
-            })) = self.open.get_mut(place)
+            })) = self.open_sockets.get_mut(index)
             else {
                 continue;
             };
@@ -220,7 +220,7 @@ impl Smol {
             };
             socket.set_keep_alive(Some(paced_secs(idle_secs)));
             if is_over {
-                self.forget(place);
+                self.forget(index);
             }
         }
     }
@@ -230,7 +230,7 @@ impl Smol {
         self.oldest(|one| one.phase == Phase::Waiting && one.listener == listener)
     }
 
-    pub(super) fn can_go_on(&self, connection: &Connection, interest: Interest) -> bool {
+    pub(super) fn can_continue(&self, connection: &Connection, interest: Interest) -> bool {
         let socket = self.sockets.get::<Tcp<'_>>(connection.handle);
         match (connection.phase, interest) {
             (Phase::Accepted, Interest::Input) => socket.can_recv() || !socket.may_recv(),
@@ -244,8 +244,8 @@ impl Smol {
             return;
         };
         tcp.close();
-        if let Some(Some(open)) = self.open.get_mut(socket.0)
-            && let Kind::Connection(connection) = &mut open.kind
+        if let Some(Some(open)) = self.open_sockets.get_mut(socket.0)
+            && let SocketKind::Connection(connection) = &mut open.kind
         {
             open.interest = Interest::None;
             (connection.phase, connection.since) = (Phase::Closing, self.now);
@@ -254,11 +254,11 @@ impl Smol {
 
     /// Closes a listener and resets the connections in its backlog.
     pub(super) fn close_listener(&mut self, socket: Socket) {
-        if let Some(place) = self.open.get_mut(socket.0) {
-            *place = None;
+        if let Some(slot) = self.open_sockets.get_mut(socket.0) {
+            *slot = None;
         }
-        for open in self.open.iter_mut().flatten() {
-            if let Kind::Connection(connection) = &mut open.kind
+        for open in self.open_sockets.iter_mut().flatten() {
+            if let SocketKind::Connection(connection) = &mut open.kind
                 && connection.listener == socket.0
                 && matches!(connection.phase, Phase::HalfOpen | Phase::Waiting)
             {
@@ -322,8 +322,8 @@ impl Connections for Smol {
 impl Streams for Smol {
     fn listen(&mut self, at: SocketAddr, token: Token) -> NetResult<Socket> {
         let at = self.free_address(at, true)?;
-        self.insert(Open {
-            kind: Kind::Listener,
+        self.insert(OpenSocket {
+            kind: SocketKind::Listener,
             at,
             token,
             interest: Interest::Input,
@@ -331,12 +331,12 @@ impl Streams for Smol {
     }
 
     fn accept(&mut self, listener: Socket) -> NetResult<(Socket, SocketAddr)> {
-        let place = self.waiting(listener.0).ok_or(NetError::WouldBlock)?;
-        let open = self.get_mut(Socket(place))?;
+        let index = self.waiting(listener.0).ok_or(NetError::WouldBlock)?;
+        let open = self.get_mut(Socket(index))?;
         match &mut open.kind {
-            Kind::Connection(connection) => {
+            SocketKind::Connection(connection) => {
                 connection.phase = Phase::Accepted;
-                Ok((Socket(place), connection.peer))
+                Ok((Socket(index), connection.peer))
             }
             _ => Err(NetError::WouldBlock),
         }

@@ -5,8 +5,8 @@
 use super::super::terminal_safe::{Out, strings};
 use super::super::{Console, FAILED, Fatal, complain, refuse};
 use super::line::{KIND_LABELS, family};
-use crate::drive::platform::host::exec::{Ended, Program};
-use crate::engine::mdns::browser::{Event, What};
+use crate::drive::platform::host::exec::{Program, RunResult};
+use crate::engine::mdns::browser::{Event, EventKind};
 use crate::event;
 use crate::mem::{Ends as _, parts};
 use crate::text::{Text, text};
@@ -53,14 +53,14 @@ impl Runner {
             return false;
         };
         self.reap_at = Instant::NEVER;
-        if ended != Ended::Well {
-            let what = if ended == Ended::NotRun {
+        if ended != RunResult::Well {
+            let what = if ended == RunResult::NotRun {
                 text!("cannot run the program")
             } else {
                 text!("error from the program")
             };
             let about = self.program.path().to_bytes();
-            event::tell(&mut Console, what, about, Text::NOTHING);
+            event::report(&mut Console, what, about, Text::NOTHING);
         }
         true
     }
@@ -72,11 +72,11 @@ impl Runner {
 
     /// Starts the program for an event that resolves, changes or removes a service. Ignores other events.
     pub(super) fn run(&mut self, out: &mut Out, interface: &[u8], event: &Event<'_>) {
-        let what = match event.what {
-            What::Resolved => text!("add"),
-            What::Changed => text!("change"),
-            What::Lost => text!("remove"),
-            What::Removed if event.was_resolved => text!("remove"),
+        let what = match event.kind {
+            EventKind::Resolved => text!("add"),
+            EventKind::Changed => text!("change"),
+            EventKind::Lost => text!("remove"),
+            EventKind::Removed if event.was_resolved => text!("remove"),
             _ => return,
         };
         describe(out, what.decode(&mut [0; 8]), interface, event);
@@ -99,7 +99,7 @@ pub(super) fn describe(out: &mut Out, word: &[u8], interface: &[u8], event: &Eve
     name(out, b"TYPE");
     out.labels(names, names.parent(event.name), KIND_LABELS)
         .byte(0);
-    if !matches!(event.what, What::Resolved | What::Changed) {
+    if !matches!(event.kind, EventKind::Resolved | EventKind::Changed) {
         return;
     }
     name(out, b"HOST").name(names, event.host).byte(0);

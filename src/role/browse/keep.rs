@@ -10,7 +10,7 @@ use super::super::reasons::{Reason, failed_with, reason};
 use super::super::terminal_safe::{Out, strings};
 use super::line::{Form, KIND_LABELS, family};
 use crate::drive::platform::host::files;
-use crate::engine::mdns::browser::{Event, What};
+use crate::engine::mdns::browser::{Event, EventKind};
 use crate::mem;
 use crate::mem::{Ends as _, Parts, nth, parts};
 use crate::sys::{self, Errno};
@@ -247,9 +247,9 @@ impl Keep {
     /// Updates the lines after an event, and prints a service that becomes lost.
     pub(super) fn update(&mut self, form: Form, out: &mut Out, links: &Links, event: &Event<'_>) {
         let names = event.names();
-        let is_present = match event.what {
-            What::Resolved | What::Changed => true,
-            What::Lost | What::Removed => false,
+        let is_present = match event.kind {
+            EventKind::Resolved | EventKind::Changed => true,
+            EventKind::Lost | EventKind::Removed => false,
             _ => return,
         };
         // The file has no JSON escapes.
@@ -295,7 +295,7 @@ impl Keep {
                 self.remove(offset, len);
                 self.add(out.bytes());
             }
-        } else if event.what == What::Removed && event.is_farewell {
+        } else if event.kind == EventKind::Removed && event.has_goodbye {
             self.remove(offset, len);
         } else {
             if let Some(mark) = line.first_mut() {

@@ -2,7 +2,7 @@
 
 use super::super::Console;
 use super::super::terminal_safe::{Out, strings};
-use crate::engine::mdns::browser::{Event, What};
+use crate::engine::mdns::browser::{Event, EventKind};
 use crate::event::Sink as _;
 use crate::mem::{Ends as _, parts};
 use crate::text::{Text, text, texts};
@@ -70,7 +70,7 @@ pub(super) fn report_unresolved(out: &mut Out, event: &Event<'_>) {
         .put(b"' of type '")
         .labels(names, names.parent(event.name), KIND_LABELS)
         .put(b"' in domain 'local': Timeout reached\n");
-    Console.take(out.bytes());
+    Console.write_line(out.bytes());
 }
 
 /// Returns the address family over which the event's record was received.
@@ -88,12 +88,12 @@ impl Form {
         looks_up: bool,
     ) -> Option<()> {
         const SIGNS: &[u8; 5] = b"++-=!";
-        let what = match event.what {
-            What::Type => Shown::Type,
-            What::Added => Shown::Added,
-            What::Removed => Shown::Removed,
-            What::Resolved => Shown::Resolved,
-            What::Changed => Shown::Changed,
+        let what = match event.kind {
+            EventKind::Type => Shown::Type,
+            EventKind::Added => Shown::Added,
+            EventKind::Removed => Shown::Removed,
+            EventKind::Resolved => Shown::Resolved,
+            EventKind::Changed => Shown::Changed,
             _ => return None,
         };
         let sign = *SIGNS.get(what as usize).unwrap_or(&b' ');

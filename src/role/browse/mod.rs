@@ -12,7 +12,7 @@ use super::browse_common::{self, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
 use super::{DONE, Fatal, SEE_HELP, USAGE, complain, network, refuse};
-use crate::engine::mdns::browser::{Event, Goal, What, Wish};
+use crate::engine::mdns::browser::{Event, EventKind, Goal, Lookup};
 use crate::mem::Ends as _;
 use crate::sys::Args;
 use crate::text::{Text, text};
@@ -142,7 +142,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     }
     let keep = options.file.map(Keep::read).transpose()?;
     let runner = options.program.map(Runner::new).transpose()?;
-    let mut wish = core::iter::once(Wish {
+    let mut lookup = core::iter::once(Lookup {
         goal,
         name: Name::of(&buffer),
         links: u8::MAX,
@@ -158,7 +158,13 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
     };
     printer.out.is_json = options.form == Form::Json;
     let runs = printer.runner.is_some();
-    browse_common::run(&network, &mut printer, &options.interfaces, &mut wish, runs)
+    browse_common::run(
+        &network,
+        &mut printer,
+        &options.interfaces,
+        &mut lookup,
+        runs,
+    )
 }
 
 /// Returns the type of a subtype: the last two labels.
@@ -199,18 +205,18 @@ impl Finder for Printer<'_> {
 
     fn handle_event(&mut self, links: &Links, event: &Event<'_>) -> bool {
         let (options, out) = (self.options, &mut self.out);
-        if event.what == What::AllForNow {
+        if event.kind == EventKind::AllForNow {
             if let Some(keep) = &self.keep {
                 keep.print_lost(options.form, out, links, type_of(options.kind));
             }
             return !options.terminates;
         }
         let is_ignored = options.ignores_local && event.is_own;
-        let is_wanted = event.what != What::Type || options.goal == Some(Goal::Types);
+        let is_wanted = event.kind != EventKind::Type || options.goal == Some(Goal::Types);
         if is_ignored || !is_wanted {
             return true;
         }
-        if event.what == What::Unresolved {
+        if event.kind == EventKind::Unresolved {
             line::report_unresolved(out, event);
         }
         let interface = links.name(event.link);

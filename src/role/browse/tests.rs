@@ -5,9 +5,9 @@ use super::super::terminal_safe::Out;
 use super::exec::describe;
 use super::keep::{Keep, write_lost};
 use super::line::Form;
-use crate::engine::mdns::Cast;
+use crate::engine::mdns::Destination;
 use crate::engine::mdns::browser::tests::world::{PEER, Say, World, wire};
-use crate::engine::mdns::browser::{Event, Goal, What};
+use crate::engine::mdns::browser::{Event, EventKind, Goal};
 use crate::wire::dns::{CLASS_IN, kind};
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ fn hear(world: &mut World, say: Say, each: &mut dyn FnMut(&Event<'_>)) {
     let meta = crate::engine::mdns::Meta {
         from: PEER.parse().unwrap(),
         link: 0,
-        cast: Cast::Multicast,
+        cast: Destination::Multicast,
     };
     world.browser.handle(world.now(), &meta, &say.0);
     pass(world, 20, each);
@@ -46,7 +46,7 @@ fn pass(world: &mut World, ms: u64, each: &mut dyn FnMut(&Event<'_>)) {
 
 fn browsing() -> World {
     let mut world = World::new();
-    world.wish(Goal::Services, NFS).wait(2000).lines();
+    world.look_up(Goal::Services, NFS).wait(2000).lines();
     world
 }
 
@@ -160,10 +160,10 @@ fn hostile_names_are_escaped_in_every_form() {
 }
 
 /// Returns the program's environment for the event `pick`.
-fn environment(content: &[u8], pick: What) -> Vec<Vec<u8>> {
+fn environment(content: &[u8], pick: EventKind) -> Vec<Vec<u8>> {
     let (mut world, mut out, mut found) = (browsing(), Out::new(), None);
     let mut each = |event: &Event<'_>| {
-        if event.what == pick {
+        if event.kind == pick {
             describe(&mut out, b"word", b"eth0", event);
             found = Some(out.bytes().to_vec());
         }
@@ -203,7 +203,7 @@ fn exec_environment_has_unescaped_bytes() {
         b"LD_PRELOAD=x",
     ]);
     assert_eq!(
-        environment(&content, What::Resolved),
+        environment(&content, EventKind::Resolved),
         [
             &b"DNSSD_EVENT=word"[..],
             b"DNSSD_INTERFACE=eth0",
@@ -220,11 +220,11 @@ fn exec_environment_has_unescaped_bytes() {
             b"DNSSD_TXT_LD_PRELOAD=x",
         ]
     );
-    assert_eq!(environment(&content, What::Removed).len(), 5);
+    assert_eq!(environment(&content, EventKind::Removed).len(), 5);
     // A record with 1,000 keys: 64 of them are passed.
     let keys: Vec<_> = (0..1000).map(|key| format!("{key}")).collect();
     let keys: Vec<_> = keys.iter().map(String::as_bytes).collect();
-    assert_eq!(environment(&txt(&keys), What::Resolved).len(), 8 + 64);
+    assert_eq!(environment(&txt(&keys), EventKind::Resolved).len(), 8 + 64);
 }
 
 /// A directory that is removed at the end of the test.

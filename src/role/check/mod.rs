@@ -9,13 +9,13 @@ use crate::config::{CHECK_JSON_BYTES, CHECK_TIMEOUT, NFS_PORT, REPLY_BYTES};
 use crate::drive::platform::host::client::{self, Client};
 use crate::event::{self, Line};
 use crate::mem;
-use crate::mem::{Ends as _, place_in};
+use crate::mem::{Ends as _, index_of};
 use crate::sys;
 use crate::sys::Args;
 use crate::text::{Text, text};
 use crate::time::Instant;
 use crate::wire::nfs3::{self, Procedure};
-use crate::wire::rpc::{Mark, emit_call, parse_reply};
+use crate::wire::rpc::{RecordMark, emit_call, parse_reply};
 use crate::wire::{Reader, Writer, mount};
 use core::ffi::CStr;
 use core::net::{Ipv4Addr, SocketAddrV6};
@@ -52,7 +52,7 @@ struct Check {
     about: &'static [u8],
     xid: u32,
     /// Address and port of the next connection; IPv4 is IPv4-mapped.
-    at: SocketAddrV6,
+    address: SocketAddrV6,
     mount_port: Option<u16>,
     is_json: bool,
     /// Reason to report if the current step fails.
@@ -64,7 +64,7 @@ pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
     let word = args.next().unwrap_or_default().to_bytes();
     answer_help(word, HELP)?;
     // `all` equals `nfs`: no other protocol is checked.
-    if place_in(b"nfs all", word).is_none() {
+    if index_of(b"nfs all", word).is_none() {
         let what = text!("cannot check");
         return Err(complain(USAGE, what, word, text!("name nfs or all")));
     }
@@ -73,7 +73,7 @@ pub(super) fn run(mut args: Args) -> Result<(), Fatal> {
         until: sys::now().after(CHECK_TIMEOUT),
         about: b"",
         xid: 0,
-        at: SocketAddrV6::new(here, NFS_PORT, 0, 0),
+        address: SocketAddrV6::new(here, NFS_PORT, 0, 0),
         mount_port: None,
         is_json: false,
         why: Text::NOTHING,
@@ -93,12 +93,12 @@ impl Check {
         match flag {
             Flag::Json => self.is_json = true,
             // A server at the wildcard address also listens on loopback.
-            Flag::Address => self.at.set_ip(match u128::from(address(text)?) {
+            Flag::Address => self.address.set_ip(match u128::from(address(text)?) {
                 0 => 1.into(),
                 0xffff_0000_0000 => 0xffff_7f00_0001.into(),
                 ip => ip.into(),
             }),
-            Flag::Port => self.at.set_port(port(text)?),
+            Flag::Port => self.address.set_port(port(text)?),
             Flag::MountPort => self.mount_port = Some(port(text)?),
         }
         Some(())
@@ -112,16 +112,16 @@ impl Check {
                 line.say(text!("{\"nfs\":{\"ok\":true,\"exports\":"));
                 line.number(count).say(text!("}}"));
             } else {
-                line.say(text!("nfs: ")).socket(&self.at);
+                line.say(text!("nfs: ")).socket(&self.address);
                 line.say(text!(" serves, exports: ")).number(count);
             }
-            return print(line.end());
+            return print(line.end_line());
         }
         if about.is_empty() {
-            about = line.socket(&self.at).bytes();
+            about = line.socket(&self.address).bytes();
         }
         if !self.is_json {
-            return event::tell(&mut Console, text!("nfs fails at"), about, self.why);
+            return event::report(&mut Console, text!("nfs fails at"), about, self.why);
         }
         let mut json = Writer::new(mem::bytes(CHECK_JSON_BYTES));
         json.put(b"{\"nfs\":{\"ok\":false,\"about\":");
@@ -139,11 +139,11 @@ impl Check {
         const NULL: u32 = Procedure::Null as u32;
         const GET_ATTR: u32 = Procedure::GetAttr as u32;
         let (buffer, mount_buffer) = (mem::bytes(BUFFER_BYTES), mem::bytes(BUFFER_BYTES));
-        let port = self.at.port();
+        let port = self.address.port();
         let mut files = self.connect()?;
         let nothing = self.call(&mut files, nfs3::PROGRAM, NULL, b"", buffer);
         check_end(nothing)?;
-        self.at.set_port(self.mount_port.unwrap_or(port));
+        self.address.set_port(self.mount_port.unwrap_or(port));
         let mut mounts = self.connect()?;
         let procedure = mount::procedure::EXPORT;
         let list_buffer = mem::bytes(REPLY_BYTES);
@@ -175,15 +175,15 @@ impl Check {
             count += 1;
         }
         check_end(list)?;
-        self.at.set_port(port);
+        self.address.set_port(port);
         Some(count)
     }
 
-    /// Connects to `self.at`.
+    /// Connects to `self.address`.
     #[inline(never)]
     fn connect(&mut self) -> Option<Client> {
         self.why = text!("cannot connect; start the server, or see -n, -m and -l");
-        Client::connect(&self.at, self.until)
+        Client::connect(&self.address, self.until)
     }
 
     /// Reads the status in front of the results. `None`: the server returned an error.
@@ -215,7 +215,7 @@ impl Check {
             call.opaque(argument);
         }
         let len = call.position();
-        call.patch(0, Mark::whole(len as u32 - 4));
+        call.patch(0, RecordMark::whole(len as u32 - 4));
         let len = self.exchange(client, len, buffer).unwrap_or(0);
         let mut reply = Reader::new(buffer.head(len));
         parse_reply(&mut reply, self.xid);
@@ -231,7 +231,7 @@ impl Check {
         loop {
             let mut mark = [0; 4];
             self.note_timeout(client.recv_exact(&mut mark))?;
-            let mark = Mark::parse(&mut Reader::new(&mark))?;
+            let mark = RecordMark::parse(&mut Reader::new(&mark))?;
             let len = mark.len as usize;
             let fragment = buffer.get_mut(received..)?.get_mut(..len)?;
             self.note_timeout(client.recv_exact(fragment))?;
@@ -243,8 +243,8 @@ impl Check {
     }
 
     /// Sets the reason if a send or receive hit the deadline.
-    fn note_timeout(&mut self, done: Result<(), client::Ended>) -> Option<()> {
-        if done == Err(client::Ended::TimedOut) {
+    fn note_timeout(&mut self, done: Result<(), client::CallError>) -> Option<()> {
+        if done == Err(client::CallError::TimedOut) {
             self.why = text!("no answer within 3 s; check the server's disks, load and firewall");
         }
         done.ok()

@@ -14,7 +14,7 @@ use crate::text::{Text, text};
 use crate::vfs::user::User;
 use crate::vfs::walk::{self, add, front};
 use crate::vfs::{
-    Attr, Backend, Detail, FsError, FsResult, Kind, Name, Node, OpenFlags, Pin, Tree,
+    Attr, Backend, Detail, FsError, FsResult, Name, Node, ObjectType, OpenFlags, Pin, Tree,
 };
 use crate::wire::Writer;
 use core::mem::ManuallyDrop;
@@ -28,7 +28,7 @@ const BUFFER_BYTES: usize = READ_INLINE_BYTES as usize;
 
 /// One run of the role.
 #[repr(C)] // Most-used fields first, where short instructions reach them.
-struct Look {
+struct LsRun {
     /// The current output line.
     out: Writer<'static>,
     /// Bytes read from a file or a link.
@@ -43,7 +43,7 @@ struct Look {
 /// Lists the paths of the arguments (`ls`), or with `whole` writes their files to standard output (`cat`).
 pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
     // Never dropped: the process exits after this function.
-    let mut look = ManuallyDrop::new(Look {
+    let mut look = ManuallyDrop::new(LsRun {
         out: Writer::new(mem::array::<BUFFER_BYTES>()),
         bytes: mem::array(),
         worst: None,
@@ -51,7 +51,7 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
         tree: Tree::default(),
     });
     look.tree.add(Backend::ByPath, mem::leak(User::new(1)));
-    look.tree.look_anywhere();
+    look.tree.enter_all_images();
     for word in args {
         let word = word.to_bytes();
         answer_help(word, &[HELP])?;
@@ -70,19 +70,19 @@ pub(super) fn run(args: Args, whole: bool) -> Result<(), Fatal> {
     }))
 }
 
-impl Look {
+impl LsRun {
     /// Lists the directory or image at a path, or prints a line for any other object. With `whole`, writes out the file instead.
     #[inline(never)]
     fn visit(&mut self, word: &[u8], whole: bool) -> FsResult<()> {
         self.path.clear();
         add(&mut self.path, word)?;
         let mut opening = OpenFlags {
-            how: OpenFlags::READ,
+            bits: OpenFlags::READ,
             create: None,
         };
         if !whole {
             add(&mut self.path, b"/")?;
-            opening.how = OpenFlags::READ | OpenFlags::DIRECTORY;
+            opening.bits = OpenFlags::READ | OpenFlags::DIRECTORY;
         }
         let pin = match self.tree.open_at(&self.path, &opening) {
             Err(FsError::NotDirectory | FsError::NoEntry | FsError::TooManyFollowed) if !whole => {
@@ -172,7 +172,7 @@ fn start_line(out: &mut Writer<'_>, attr: &Attr, name: &[u8]) -> bool {
     // No user names: the UIDs of an image are not those of this host.
     longname(out, b"", attr, None, sys::wall_clock().0);
     escape(out, name);
-    attr.kind == Kind::SymbolicLink
+    attr.kind == ObjectType::SymbolicLink
 }
 
 /// Writes a name with control bytes escaped as `\NNN`.

@@ -9,7 +9,7 @@ use crate::time::Instant;
 use crate::wire::announce::Service;
 
 /// An announced service.
-struct Entry {
+struct AnnouncedService {
     /// Identifies the source, such as a file; unaffected by changes of its content.
     id: u64,
     /// Differs if the content of the source has changed: a hash of the content, or mtime and size.
@@ -20,7 +20,7 @@ struct Entry {
 }
 
 /// The announced services of one kind of source.
-pub(super) struct Announced(Slots<Entry>);
+pub(super) struct Announced(Slots<AnnouncedService>);
 
 impl Announced {
     /// Makes an empty table for `count` services.
@@ -70,7 +70,7 @@ impl Announced {
         responder: &mut Responder,
     ) {
         if let Some(name) = add(responder, now, service, file) {
-            let _ = self.0.push(Entry {
+            let _ = self.0.push(AnnouncedService {
                 id,
                 stamp,
                 name,

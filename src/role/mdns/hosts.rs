@@ -28,7 +28,7 @@ pub(super) fn read(
             let mut about = Line::default();
             about.raw(path.to_bytes()).byte(b':').number(number);
             let why = text!("a line has a numeric address and a name that ends with .local");
-            event::tell(&mut Console, text!("left out"), about.bytes(), why);
+            event::report(&mut Console, text!("left out"), about.bytes(), why);
         }
     }
     Ok(())

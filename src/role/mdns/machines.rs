@@ -101,7 +101,7 @@ impl Machines {
                 true => Text::NOTHING,
                 false => text!("stopped at the limit of 2000 machines or 50000 files"),
             };
-            event::tell(&mut Console, text!("announcing"), line.bytes(), why);
+            event::report(&mut Console, text!("announcing"), line.bytes(), why);
         }
         now.after(SCAN_INTERVAL)
     }

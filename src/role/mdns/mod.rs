@@ -28,7 +28,7 @@ use crate::drive::{Task, platform};
 use crate::engine::mdns::{Limits, Link, LinkId, Meta, NameId, Responder, Transmit};
 use crate::event::{self, Events, Line};
 use crate::mem::{self, parts, scaled};
-use crate::mem::{Ends as _, place_in};
+use crate::mem::{Ends as _, index_of};
 use crate::net::Signals;
 use crate::sys;
 use crate::sys::Args;
@@ -124,7 +124,7 @@ impl Announcer {
         set_host(responder, options.name);
         let mut add_alias = |labels: &[u8], address: Option<&IpAddr>| {
             if responder.add_alias(labels, address).is_err() {
-                event::tell(&mut Console, text!("left out"), labels, NO_MEMORY);
+                event::report(&mut Console, text!("left out"), labels, NO_MEMORY);
             }
         };
         for alias in &options.aliases {
@@ -156,7 +156,7 @@ impl Announcer {
         if options.identifies && serial.is_empty() && hardware.uuid.is_none() {
             let what = text!("this host provides neither its serial number nor its UUID");
             let why = text!("name them with --hwid, or start as root");
-            event::tell(&mut Console, what, b"", why);
+            event::report(&mut Console, what, b"", why);
         }
         let words = [model.bytes(), vendor.bytes(), serial.bytes()];
         let keys = b"model vendor serial uuid";
@@ -176,7 +176,7 @@ impl Announcer {
         let limits = Limits {
             name_count: scaled(ANNOUNCED_NAME_COUNT_MIN, ANNOUNCED_NAME_COUNT),
             record_count: scaled(ANNOUNCED_RECORD_COUNT_MIN, ANNOUNCED_RECORD_COUNT),
-            text_bytes: scaled(ANNOUNCED_TEXT_BYTES_MIN, ANNOUNCED_TEXT_BYTES),
+            rdata_bytes: scaled(ANNOUNCED_TEXT_BYTES_MIN, ANNOUNCED_TEXT_BYTES),
         };
         Self {
             responder: Responder::new(limits, &sys::seed()),
@@ -229,7 +229,7 @@ impl Endpoint for Announcer {
                 self.machines_at = machines.scan(now, self.memory, &mut self.responder);
             }
         }
-        while let Some(name) = self.responder.renamed() {
+        while let Some(name) = self.responder.pop_renamed() {
             let label = self.responder.label(name);
             let mut why = text!("another host has the name");
             let mut what = text!("is now called");
@@ -241,7 +241,7 @@ impl Endpoint for Announcer {
                 why = text!("another responder on this host announces that");
                 self.is_reported = false;
             }
-            events.tell(what, label, why);
+            events.report(what, label, why);
             let is_subject = name == self.subject;
             if is_subject && is_alias {
                 return Err(FAILED);
@@ -258,7 +258,7 @@ impl Endpoint for Announcer {
             if is_host || self.responder.is_alias(self.subject) {
                 line.text(".local");
             }
-            events.tell(text!("announced"), line.bytes(), Text::NOTHING);
+            events.report(text!("announced"), line.bytes(), Text::NOTHING);
         }
         Ok(())
     }
@@ -276,7 +276,7 @@ impl Endpoint for Announcer {
 
     fn goodbye(&mut self, now: Instant, events: &mut Events) {
         self.responder.goodbye(now);
-        events.tell(event::STOPPING, b"", Text::NOTHING);
+        events.report(event::STOPPING, b"", Text::NOTHING);
     }
 }
 
@@ -291,7 +291,7 @@ pub(super) fn set_host(responder: &mut Responder, wished: &[u8]) {
     let mut buffer = [0; HOST_NAME_BYTES];
     let len = sys::host_name(&mut buffer);
     let (kernel_name, _) = cut(buffer.head(len), b'.');
-    if name.is_empty() && place_in(b"localhost (none)", kernel_name).is_none() {
+    if name.is_empty() && index_of(b"localhost (none)", kernel_name).is_none() {
         name.set(kernel_name);
     }
     if name.is_empty() {
@@ -310,10 +310,10 @@ pub(super) fn set_host(responder: &mut Responder, wished: &[u8]) {
 /// Omits the host's addresses (`host`) or their reverse mappings (`reverse`) from the announcements.
 pub(super) const fn omit(responder: &mut Responder, host: bool, reverse: bool) {
     if host {
-        responder.leave_host_out();
+        responder.exclude_host();
     }
     if reverse {
-        responder.leave_reverse_out();
+        responder.exclude_reverse();
     }
 }
 
@@ -377,7 +377,7 @@ pub(super) fn add(
             [] => service.kind,
             file => file,
         };
-        event::tell(&mut Console, text!("left out"), about, NO_MEMORY);
+        event::report(&mut Console, text!("left out"), about, NO_MEMORY);
     }
     added
 }

@@ -2,7 +2,7 @@
 
 use crate::drive::platform::host::files::Directory;
 use crate::wire::Writer;
-use crate::wire::label::{behind, cut, put_byte};
+use crate::wire::label::{cut, put_byte, strip_prefix};
 
 /// For each specifier letter, the file whose first line is its value, or the key of its line in os-release(5).
 const TABLE: &[u8] =
@@ -51,7 +51,7 @@ fn find<'a>(text: &'a [u8], separator: u8, start: &[u8]) -> Option<&'a [u8]> {
     let mut remaining = text;
     while !remaining.is_empty() {
         let (part, more) = cut(remaining, separator);
-        let found = behind(part, start);
+        let found = strip_prefix(part, start);
         if found.is_some() {
             return found;
         }

@@ -3,10 +3,10 @@
 use crate::mem::parts;
 use crate::vfs::ram::{Counts, Ram};
 use crate::vfs::{
-    Access, CreateWhat, FileTime, FsError, FsResult, Handles as _, Kind, Name, NewTime, Node,
-    Rules, SetAttr, Top, Vfs as _,
+    Access, CreateWhat, ExportRoot, FileTime, FsError, FsResult, Handles as _, Name, NewTime, Node,
+    ObjectType, Rules, SetAttr, Vfs as _,
 };
-use crate::wire::cpio::{Entries, Entry, MAGIC};
+use crate::wire::cpio::{ArchiveEntry, Entries, MAGIC};
 
 /// Limit of comparisons of entries, summed over the archive, that look for earlier names of hard links.
 const COMPARE_COUNT_MAX: usize = 1 << 22;
@@ -44,7 +44,7 @@ pub(super) fn instance(archive: &[u8]) -> u64 {
 ///
 /// # Errors
 /// `Invalid`: a malformed archive, or too many hard links. Errors of the tree, such as `NoEntry`: an entry precedes its directory.
-pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<Top> {
+pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<ExportRoot> {
     let export = ram.export(rules);
     ram.writable = true;
     let root = ram.root(export.tag)?;
@@ -53,7 +53,7 @@ pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<T
         let entry = entry.map_err(|_| FsError::Invalid)?;
         if let (dir, Some(name)) = find(ram, root, entry.name)? {
             let mut earlier = None;
-            if entry.nlink > 1 && kind(&entry) == Kind::Regular {
+            if entry.nlink > 1 && kind(&entry) == ObjectType::Regular {
                 compared += number;
                 if compared > COMPARE_COUNT_MAX {
                     return Err(FsError::Invalid);
@@ -69,7 +69,7 @@ pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<T
                 }
                 None => ram.create(dir, name, create_what(&entry), &SetAttr::default())?,
             };
-            if kind(&entry) == Kind::Regular && !entry.data.is_empty() {
+            if kind(&entry) == ObjectType::Regular && !entry.data.is_empty() {
                 let pin = ram.pin(node, Some(Access::Write))?;
                 let written = ram.write(&pin, 0, entry.data);
                 ram.unpin(pin);
@@ -89,7 +89,7 @@ pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<T
             node,
             &SetAttr {
                 // The mode of a symbolic link has no meaning.
-                mode: (kind(&entry) != Kind::SymbolicLink).then_some(entry.mode & 0o7777),
+                mode: (kind(&entry) != ObjectType::SymbolicLink).then_some(entry.mode & 0o7777),
                 uid: Some(uid),
                 gid: Some(gid),
                 size: None,
@@ -102,15 +102,15 @@ pub(super) fn unpack(ram: &mut Ram, archive: &[u8], rules: &Rules) -> FsResult<T
     Ok(export)
 }
 
-fn kind(entry: &Entry<'_>) -> Kind {
-    Kind::of_mode(entry.mode)
+fn kind(entry: &ArchiveEntry<'_>) -> ObjectType {
+    ObjectType::of_mode(entry.mode)
 }
 
-fn create_what<'a>(entry: &Entry<'a>) -> CreateWhat<'a> {
+fn create_what<'a>(entry: &ArchiveEntry<'a>) -> CreateWhat<'a> {
     match kind(entry) {
-        Kind::Regular => CreateWhat::File,
-        Kind::Directory => CreateWhat::Directory,
-        Kind::SymbolicLink => CreateWhat::Link(entry.data),
+        ObjectType::Regular => CreateWhat::File,
+        ObjectType::Directory => CreateWhat::Directory,
+        ObjectType::SymbolicLink => CreateWhat::Link(entry.data),
         kind => CreateWhat::Special(kind, entry.rdev),
     }
 }
@@ -133,7 +133,7 @@ fn find<'a>(ram: &mut Ram, root: Node, path: &'a [u8]) -> FsResult<(Node, Option
 fn resolve(ram: &mut Ram, root: Node, path: &[u8]) -> FsResult<Node> {
     match find(ram, root, path)? {
         (dir, Some(name)) => ram.lookup(dir, name),
-        (top, None) => Ok(top),
+        (root, None) => Ok(root),
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
 
     struct World {
         ram: Ram,
-        result: FsResult<Top>,
+        result: FsResult<ExportRoot>,
     }
 
     impl World {
@@ -166,12 +166,12 @@ mod tests {
             let attr = self.ram.attr(node)?;
             let mut bytes = vec![0; attr.size as usize];
             match attr.kind {
-                Kind::Regular => {
+                ObjectType::Regular => {
                     let pin = self.ram.pin(node, Some(Access::Read))?;
                     self.ram.read(&pin, 0, &mut bytes)?;
                     self.ram.unpin(pin);
                 }
-                Kind::SymbolicLink => _ = self.ram.readlink(node, &mut bytes)?,
+                ObjectType::SymbolicLink => _ = self.ram.readlink(node, &mut bytes)?,
                 _ => bytes.clear(),
             }
             Ok((attr, bytes))
@@ -199,10 +199,13 @@ mod tests {
         let (attr, content) = world.found("link").unwrap();
         assert_eq!(
             (attr.kind, &content[..]),
-            (Kind::SymbolicLink, &b"a/one"[..])
+            (ObjectType::SymbolicLink, &b"a/one"[..])
         );
         let (attr, _) = world.found("null").unwrap();
-        assert_eq!((attr.kind, attr.rdev), (Kind::CharacterDevice, (3, 4)));
+        assert_eq!(
+            (attr.kind, attr.rdev),
+            (ObjectType::CharacterDevice, (3, 4))
+        );
         for (path, mode) in [("", 0o700), ("a", 0o751)] {
             let (attr, _) = world.found(path).unwrap();
             assert_eq!((attr.mode, attr.mtime.secs), (mode, 30), "{path}");

@@ -10,7 +10,7 @@ use crate::event::Line;
 use crate::mem;
 use crate::mem::parts;
 use crate::text::{Text, text};
-use crate::vfs::walk::{self, ended};
+use crate::vfs::walk::{self, without_slash};
 use crate::vfs::{Detail, FsError, FsResult, Node, Tree, is_image};
 use crate::wire::Writer;
 use core::ops::ControlFlow;
@@ -74,7 +74,7 @@ pub(super) fn print_scripts(tree: &mut Tree, export: usize, dir_path: &[u8]) -> 
         dir_len: 0,
         cookie: 0,
     };
-    boot.path.put(ended(dir_path));
+    boot.path.put(without_slash(dir_path));
     boot.path.put(b"/");
     boot.dir_len = boot.path.position();
     loop {

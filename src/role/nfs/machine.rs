@@ -2,7 +2,7 @@
 
 use super::super::{FAILED, Fatal, boot_words, complain};
 use super::archive;
-use super::options::{Options, Wanted};
+use super::options::{ExportArgument, Options};
 use super::{cannot_export, export_errno};
 use crate::config::{
     MACHINE_BYTES_MIN, MACHINE_SMALL_BYTES, REGION_BYTES, REGION_FIXED_BYTES, STACK_FIXED_BYTES,
@@ -14,7 +14,7 @@ use crate::net::link::FRAME_BYTES_MAX;
 use crate::sys::{self, Errno, bare};
 use crate::text::text;
 use crate::vfs::ram::{Counts, Ram};
-use crate::vfs::{Backend, FileTime, Top, Tree, disks};
+use crate::vfs::{Backend, ExportRoot, FileTime, Tree, disks};
 
 /// Export path of the boot module.
 const MODULE: &[u8] = b"/initrd";
@@ -71,7 +71,7 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
     );
     for wanted in options.exports.iter() {
         let path = wanted.path.to_bytes();
-        let top = match path {
+        let root = match path {
             RAM => ram(wanted, tree)?,
             MODULE if archive_bytes() > 0 => unpack(wanted, tree)?,
             path => {
@@ -80,7 +80,7 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
                 disks::MachineDisks::export(number as u32)
             }
         };
-        let exported = tree.export(path, wanted.rules, top);
+        let exported = tree.export(path, wanted.rules, root);
         exported.map_err(|error| cannot_export(wanted, export_errno(error)))?;
     }
     Ok(())
@@ -88,7 +88,7 @@ pub(super) fn export(options: &Options, tree: &mut Tree) -> Result<(), Fatal> {
 
 /// Adds the files in memory, which can be exported once. Their handles contain a random number. Without a random source the
 /// handles can be guessed, so a writable export is then refused.
-fn ram(wanted: &Wanted, tree: &mut Tree) -> Result<Top, Fatal> {
+fn ram(wanted: &ExportArgument, tree: &mut Tree) -> Result<ExportRoot, Fatal> {
     let path = wanted.path.to_bytes();
     if tree.exports().iter().any(|export| export.path == path) {
         return Err(cannot_export(wanted, Errno::EXIST));
@@ -113,16 +113,16 @@ fn clock() -> FileTime {
 }
 
 /// Unpacks the boot module, a cpio archive, into files in memory and adds them to the tree.
-fn unpack(wanted: &Wanted, tree: &mut Tree) -> Result<Top, Fatal> {
+fn unpack(wanted: &ExportArgument, tree: &mut Tree) -> Result<ExportRoot, Fatal> {
     let (path, module) = (wanted.path.to_bytes(), bare::module());
     let counts = archive::counts(module).unwrap_or(Counts::within(0));
     let ram = mem::leak(Ram::new(path, counts, archive::instance(module), clock));
     ram.backend = Backend::ByHandle;
-    let top = archive::unpack(ram, module, &wanted.rules);
-    let top = top.map_err(|_| {
+    let root = archive::unpack(ram, module, &wanted.rules);
+    let root = root.map_err(|_| {
         let why = text!("the archive is damaged, lacks a directory, or has 65,535 objects or more");
         complain(FAILED, text!("cannot export"), path, why)
     })?;
     tree.add(Backend::ByHandle, ram);
-    Ok(top)
+    Ok(root)
 }

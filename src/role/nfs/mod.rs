@@ -14,8 +14,8 @@ use super::args::canonical;
 use super::reasons::{self, Reason, reason};
 use super::{Console, Fatal};
 use crate::config::{
-    CONNECTION_COUNT_MIN, DESCRIPTOR_RESERVE, KEPT_BYTES, KEPT_BYTES_MIN, KEY_DIRECTORY, KEY_FILE,
-    NODE_COUNT_MAX, NODE_COUNT_MIN,
+    CONNECTION_COUNT_MIN, DESCRIPTOR_RESERVE, KEY_DIRECTORY, KEY_FILE, NODE_COUNT_MAX,
+    NODE_COUNT_MIN, SHARED_BYTES, SHARED_BYTES_MIN,
 };
 use crate::drive::datagrams::Datagrams;
 #[cfg(feature = "serve")]
@@ -41,9 +41,9 @@ use core::net::{Ipv4Addr, SocketAddrV6};
 #[cfg(feature = "serve")]
 use core::sync::atomic::Ordering;
 
-pub(super) use options::Options;
 #[cfg(feature = "init")]
-pub(super) use options::Wanted;
+pub(super) use options::ExportArgument;
+pub(super) use options::Options;
 #[cfg(feature = "serve")]
 pub(super) use options::{FLAGS, Flag};
 
@@ -119,7 +119,7 @@ pub(super) fn task(
         entropy,
     } = common(options)?;
     let is_kept = memory.is_some();
-    let memory = memory.unwrap_or_else(|| mem::bytes(scaled(KEPT_BYTES_MIN, KEPT_BYTES)));
+    let memory = memory.unwrap_or_else(|| mem::bytes(scaled(SHARED_BYTES_MIN, SHARED_BYTES)));
     let (form, acts_as_callers) = if sys::is_bare() {
         #[cfg(bare)]
         machine::export(options, tree)?;
@@ -171,15 +171,15 @@ fn common(options: &Options) -> Result<Common, Fatal> {
     let mut entropy = [0; 16];
     sys::entropy(&mut entropy);
     #[cfg(feature = "serve")]
-    if let Some(kept) = options.kept.take() {
-        let is_first = kept.number == 0;
-        let joined = kept.join();
+    if let Some(shared) = options.shared.take() {
+        let is_first = shared.number == 0;
+        let joined = shared.join();
         let joined = joined.map_err(|errno| failed(text!("cannot share memory"), b"", errno))?;
         if let Some(turns) = joined.turns {
             entropy = joined.entropy;
             // Counts the restart, which changes the write verifier: unsynced data of the predecessor may be lost.
-            let breaks = u32::from(joined.was_used);
-            turns.breaks().fetch_add(breaks, Ordering::Relaxed);
+            let loss_count = u32::from(joined.was_used);
+            turns.loss_count().fetch_add(loss_count, Ordering::Relaxed);
         }
         return Ok(Common {
             turns: joined.turns,
@@ -229,8 +229,8 @@ fn export_host(
 /// would not report a program of the same user.
 #[cfg(feature = "serve")]
 pub(super) fn check_ports(options: &Options) -> Result<(), Fatal> {
-    for port in [Some(options.at.port()), options.mount_port] {
-        let mut at = options.at;
+    for port in [Some(options.address.port()), options.mount_port] {
+        let mut at = options.address;
         at.set_port(port.unwrap_or(at.port()));
         if is_taken(canonical(&at)) {
             return Err(cannot_listen(&at, Errno::ADDRINUSE));
@@ -277,7 +277,7 @@ impl Task for Nfs {
 
     fn stop(&mut self, world: &mut World<'_>) {
         self.streams.stop(world);
-        world.events.tell(event::STOPPING, b"", Text::NOTHING);
+        world.events.report(event::STOPPING, b"", Text::NOTHING);
     }
 }
 
@@ -290,24 +290,24 @@ fn report_exports(options: &Options, form: Form, acts_as_callers: bool, events: 
             (true, Form::Kernel) => text!("read-write, kernel handles"),
             (true, Form::Path) => text!("read-write, path handles"),
         };
-        events.tell(event::EXPORTING, wanted.path.to_bytes(), kind);
+        events.report(event::EXPORTING, wanted.path.to_bytes(), kind);
         if wanted.path.count_bytes() == 1 {
-            events.tell(event::UNUSABLE_BY_WINDOWS, b"/", Text::NOTHING);
+            events.report(event::UNUSABLE_BY_WINDOWS, b"/", Text::NOTHING);
         }
     }
     if acts_as_callers {
-        events.tell(event::ACTING_AS_CALLERS, b"", Text::NOTHING);
+        events.report(event::ACTING_AS_CALLERS, b"", Text::NOTHING);
         return;
     }
     let mut user = Line::default();
     user.number(sys::user_id());
-    events.tell(event::ACTING_AS, user.bytes(), Text::NOTHING);
+    events.report(event::ACTING_AS, user.bytes(), Text::NOTHING);
 }
 
 /// Chooses kernel handles if all exports support them and the key file is usable, else path handles. A choice of the user
 /// (`--handles`, `--key-file`) that fails is an error.
 fn choose_form(options: &Options, host: &mut Host) -> Result<Form, Fatal> {
-    let possible = |wanted: &options::Wanted| Host::gives_kernel_handles(wanted.path);
+    let possible = |wanted: &options::ExportArgument| Host::gives_kernel_handles(wanted.path);
     if options.form == Some(Form::Path)
         || options.form.is_none() && !options.exports.iter().all(possible)
     {
@@ -377,7 +377,8 @@ impl Nfs {
     /// denied, reports that and continues without a portmapper.
     fn open_sockets(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         let options = self.options;
-        let (mut nfs_at, mut mount_at, mut portmap_at) = (options.at, options.at, options.at);
+        let (mut nfs_at, mut mount_at, mut portmap_at) =
+            (options.address, options.address, options.address);
         let separate_port = options.mount_port.filter(|port| *port != nfs_at.port());
         if let Some(port) = separate_port {
             mount_at.set_port(port);
@@ -501,7 +502,7 @@ fn cannot_listen(at: &SocketAddrV6, errno: Errno) -> Fatal {
 fn report_listening(events: &mut Events, at: &SocketAddrV6, what: Text) {
     let mut line = Line::default();
     line.socket(at).say(what);
-    events.tell(event::LISTENING, line.bytes(), Text::NOTHING);
+    events.report(event::LISTENING, line.bytes(), Text::NOTHING);
 }
 
 /// Reports that `what` failed on `about`, with the reason of `errno`. Returns exit status 1.
@@ -547,7 +548,7 @@ static REASONS: [Reason; 10] = [
     ),
 ];
 
-fn cannot_export(wanted: &options::Wanted, errno: Errno) -> Fatal {
+fn cannot_export(wanted: &options::ExportArgument, errno: Errno) -> Fatal {
     failed(text!("cannot export"), wanted.path.to_bytes(), errno)
 }
 

@@ -5,10 +5,10 @@ use super::super::flags::{Flags, flags};
 use super::super::{Fatal, network, refuse};
 use crate::config::{EXPORT_PATH_BYTES_MAX, NFS_PORT};
 #[cfg(feature = "serve")]
-use crate::drive::platform::host::loops::Kept;
+use crate::drive::platform::host::loops::SharedState;
 use crate::drive::platform::network::Network;
 use crate::mem::Slots;
-use crate::mem::{c_str, copy, parts, place_in};
+use crate::mem::{c_str, copy, index_of, parts};
 use crate::sys::Args;
 use crate::vfs::Rules;
 use crate::vfs::host::Form;
@@ -44,7 +44,7 @@ const _: () = assert!(EXPORT_PATH_BYTES_MAX == 1024);
 
 /// An export of the command line (`--export` or `--isos`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in super::super) struct Wanted {
+pub(in super::super) struct ExportArgument {
     /// Absolute path, as clients name it in MNT.
     pub(in super::super) path: &'static CStr,
     pub(in super::super) rules: Rules,
@@ -53,13 +53,13 @@ pub(in super::super) struct Wanted {
     pub(super) boots: bool,
 }
 
-type Exports = Slots<Wanted>;
+type Exports = Slots<ExportArgument>;
 
 /// The parsed arguments.
 #[repr(C)] // Largest field last: the others have short offsets.
 pub(in super::super) struct Options {
     /// Address and port of NFS; an IPv4 address is IPv4-mapped.
-    pub(in super::super) at: SocketAddrV6,
+    pub(in super::super) address: SocketAddrV6,
     pub(super) mount_port: Option<u16>,
     pub(super) portmap: bool,
     pub(super) form: Option<Form>,
@@ -68,7 +68,7 @@ pub(in super::super) struct Options {
     /// Under `serve`, memory that outlives the server and is shared by all NFS processes. `None`: not under `serve`, or mmap
     /// failed.
     #[cfg(feature = "serve")]
-    pub(in super::super) kept: Cell<Option<Kept>>,
+    pub(in super::super) shared: Cell<Option<SharedState>>,
     pub(in super::super) exports: Exports,
 }
 
@@ -78,8 +78,8 @@ impl Default for Options {
         Self {
             exports: Exports::default(),
             #[cfg(feature = "serve")]
-            kept: Cell::default(),
-            at: SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, NFS_PORT, 0, 0),
+            shared: Cell::default(),
+            address: SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, NFS_PORT, 0, 0),
             mount_port: None,
             portmap: true,
             form: None,
@@ -112,10 +112,13 @@ impl Options {
 
     /// Calls `access` with the shared state, if any, and returns the result.
     #[cfg(feature = "serve")]
-    pub(in super::super) fn with_kept<T>(&self, access: impl FnOnce(&mut Kept) -> T) -> Option<T> {
-        let mut kept = self.kept.take();
-        let result = kept.as_mut().map(access);
-        self.kept.set(kept);
+    pub(in super::super) fn with_shared<T>(
+        &self,
+        access: impl FnOnce(&mut SharedState) -> T,
+    ) -> Option<T> {
+        let mut shared = self.shared.take();
+        let result = shared.as_mut().map(access);
+        self.shared.set(shared);
         result
     }
 
@@ -126,11 +129,11 @@ impl Options {
         match flag {
             Flag::NoPortmap => self.portmap = false,
             _ if text.is_empty() => return None,
-            Flag::Port => self.at.set_port(port(text)?),
+            Flag::Port => self.address.set_port(port(text)?),
             Flag::MountPort => self.mount_port = Some(port(text)?),
-            Flag::Address => self.at.set_ip(address(text)?),
+            Flag::Address => self.address.set_ip(address(text)?),
             Flag::Handles => {
-                self.form = Some(match place_in(b"path kernel", text)? {
+                self.form = Some(match index_of(b"path kernel", text)? {
                     0 => Form::Path,
                     _ => Form::Kernel,
                 })
@@ -165,7 +168,7 @@ fn export(text: &[u8], boots: bool, exports: &mut Exports) -> Option<()> {
         let mut sides = parts(option, b'=');
         let word = sides.next()?;
         let number = sides.rest.and_then(|value| digits(value, 10));
-        match place_in(EXPORT_OPTIONS, word)? {
+        match index_of(EXPORT_OPTIONS, word)? {
             0 => rules.fsid = Some(number?),
             1 => rules.anonymous.0 = number.filter(|number| *number != u32::MAX)?,
             2 => rules.anonymous.1 = number.filter(|number| *number != u32::MAX)?,
@@ -180,7 +183,7 @@ fn export(text: &[u8], boots: bool, exports: &mut Exports) -> Option<()> {
         }
     }
     let path = absolute(path)?;
-    exports.push_more(Wanted { path, rules, boots });
+    exports.push_more(ExportArgument { path, rules, boots });
     Some(())
 }
 
@@ -222,7 +225,7 @@ fn absolute(path: &[u8]) -> Option<&'static CStr> {
 mod tests {
     use super::*;
 
-    fn export(text: &[u8]) -> Option<Wanted> {
+    fn export(text: &[u8]) -> Option<ExportArgument> {
         let mut exports = Exports::default();
         super::export(text, false, &mut exports)?;
         exports.pop()

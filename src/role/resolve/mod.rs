@@ -7,7 +7,7 @@ use super::browse_common::{self, Finder, Interfaces, Links};
 use super::flags::{Flags, flags};
 use super::terminal_safe::Out;
 use super::{DONE, FAILED, Fatal, SEE_HELP, USAGE, complain, network, refuse};
-use crate::engine::mdns::browser::{Event, Goal, WISH_COUNT_MAX, What, Wish};
+use crate::engine::mdns::browser::{Event, EventKind, Goal, LOOKUP_COUNT_MAX, Lookup};
 use crate::sys::Args;
 use crate::text::{Text, text};
 use crate::wire::dns::escape::parse;
@@ -43,7 +43,7 @@ flags! {
 const FLAGS: Flags = network::with(Flag::table(HELP));
 
 /// A name or address to resolve.
-struct Sought {
+struct SoughtName {
     /// The command-line argument.
     text: &'static [u8],
     /// The name to query, in uncompressed wire form.
@@ -53,10 +53,10 @@ struct Sought {
 /// The parsed arguments.
 struct Options {
     goal: Option<Goal>,
-    /// As in [`Wish::families`]; 0: both.
+    /// As in [`Lookup::families`]; 0: both.
     families: u8,
     interfaces: Interfaces,
-    sought: heapless::Vec<Sought, WISH_COUNT_MAX>,
+    sought: heapless::Vec<SoughtName, LOOKUP_COUNT_MAX>,
 }
 
 impl Options {
@@ -71,14 +71,14 @@ impl Options {
             Flag::Interface => self.interfaces.push(value).ok()?,
             Flag::Argument => {
                 let (text, name) = (value, [0; NAME_BYTES_MAX]);
-                self.sought.push(Sought { text, name }).ok()?;
+                self.sought.push(SoughtName { text, name }).ok()?;
             }
         }
         Some(())
     }
 }
 
-impl Sought {
+impl SoughtName {
     /// Sets the name to query: the host name, or the reverse name of the address. `None`: the argument is neither.
     fn set_name(&mut self, goal: Goal) -> Option<()> {
         if goal == Goal::Address {
@@ -126,7 +126,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         0 => 3,
         families => families,
     };
-    let mut wishes = options.sought.iter().map(|sought| Wish {
+    let mut lookups = options.sought.iter().map(|sought| Lookup {
         goal,
         name: Name::of(&sought.name),
         links: u8::MAX,
@@ -143,7 +143,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
         &network,
         &mut asker,
         &options.interfaces,
-        &mut wishes,
+        &mut lookups,
         false,
     )?;
     // Names are still pending if a signal stopped the search.
@@ -155,7 +155,7 @@ pub(super) fn run(args: Args) -> Result<(), Fatal> {
 
 /// Prints the results of the search.
 struct Asker<'a> {
-    sought: &'a [Sought],
+    sought: &'a [SoughtName],
     /// A bit for each item of `sought`, set until the item is answered.
     pending: u32,
     out: Out,
@@ -163,7 +163,7 @@ struct Asker<'a> {
 }
 
 // `pending` has a bit for each item.
-const _: () = assert!(WISH_COUNT_MAX < u32::BITS as usize);
+const _: () = assert!(LOOKUP_COUNT_MAX < u32::BITS as usize);
 
 impl Finder for Asker<'_> {
     fn handle_event(&mut self, _: &Links, event: &Event<'_>) -> bool {
@@ -171,12 +171,12 @@ impl Finder for Asker<'_> {
         for (index, sought) in self.sought.iter().enumerate() {
             let bit = 1 << index;
             let name = names.find(Name::of(&sought.name));
-            if self.pending & bit == 0 || !name.is_some_and(|name| event.is_of(name)) {
+            if self.pending & bit == 0 || !name.is_some_and(|name| event.matches_name(name)) {
                 continue;
             }
             self.pending &= !bit;
-            let why = match event.what {
-                What::Found => {
+            let why = match event.kind {
+                EventKind::Found => {
                     let out = self.out.clear();
                     out.put(sought.text).byte(b'\t');
                     match event.address {
@@ -186,7 +186,7 @@ impl Finder for Asker<'_> {
                     out.print_line();
                     continue;
                 }
-                What::Absent => text!("the host denies that the record exists"),
+                EventKind::Absent => text!("the host denies that the record exists"),
                 _ => text!("no answer; the host may be off, or not on these networks"),
             };
             self.status = complain(FAILED, text!("cannot resolve"), sought.text, why);

@@ -116,7 +116,7 @@ fn listen(options: &mut Options) -> Result<(), Fatal> {
         let port = options.listen.port();
         text = line.raw(host).byte(b':').number(port.into()).bytes();
     }
-    event::tell(&mut Console, event::LISTENING, text, access);
+    event::report(&mut Console, event::LISTENING, text, access);
     per_connection::run(&listener, &mut || serve(options))
 }
 
@@ -199,7 +199,7 @@ fn server(
             user.set_umask(mask);
         }
         if let Some(jail) = options.jail
-            && let Err(errno) = user.jail(jail, options.at)
+            && let Err(errno) = user.jail(jail, options.shown_path)
         {
             let what = text!("cannot use as the jail");
             return Err(failed(what, jail.to_bytes(), errno));
@@ -231,7 +231,7 @@ fn server(
 #[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 pub(super) fn task(
     options: &Options,
-    at: SocketAddrV6,
+    address: SocketAddrV6,
     tree: &mut Tree,
 ) -> Result<&'static mut dyn Task, Fatal> {
     let handle_count = handle_count();
@@ -242,7 +242,7 @@ pub(super) fn task(
             sessions(SFTP_CONNECTION_COUNT_MAX, handle_count, options.level),
         ),
         streams: Sessions::streams(),
-        at,
+        address,
     }))
 }
 
@@ -252,25 +252,25 @@ struct Server {
     streams: Streams,
     sessions: Sessions<'static>,
     /// Listening address; IPv4 is IPv4-mapped.
-    at: SocketAddrV6,
+    address: SocketAddrV6,
 }
 
 #[cfg(any(all(feature = "serve", feature = "mdns"), feature = "smol"))]
 impl Task for Server {
     fn start(&mut self, world: &mut World<'_>) -> Result<(), Fatal> {
         let mut line = Line::default();
-        let Ok(at) = self.streams.listen(world, canonical(&self.at), 0) else {
+        let Ok(at) = self.streams.listen(world, canonical(&self.address), 0) else {
             let why = text!("the port is in use or needs root");
-            let about = line.socket(&self.at).bytes();
+            let about = line.socket(&self.address).bytes();
             return Err(complain(FAILED, text!("cannot listen on"), about, why));
         };
-        self.at.set_port(at.port());
-        line.socket(&self.at).say(text!(
+        self.address.set_port(at.port());
+        line.socket(&self.address).say(text!(
             " for SFTP without SSH: anyone who can connect has access"
         ));
         world
             .events
-            .tell(event::LISTENING, line.bytes(), Text::NOTHING);
+            .report(event::LISTENING, line.bytes(), Text::NOTHING);
         Ok(())
     }
 
@@ -349,7 +349,7 @@ fn list_requests() -> Result<(), Fatal> {
     for name in requests() {
         let mut line = Line::default();
         line.raw(name);
-        super::print(line.end());
+        super::print(line.end_line());
     }
     Ok(())
 }

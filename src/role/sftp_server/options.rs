@@ -6,7 +6,7 @@ use super::super::{Fatal, network, refuse};
 use crate::drive::platform::host::per_connection::Address;
 use crate::drive::platform::network::Network;
 use crate::engine::sftp::{Level, Permits};
-use crate::mem::place_in;
+use crate::mem::index_of;
 use crate::sys::Args;
 use crate::text::{Text, text};
 use core::ffi::CStr;
@@ -53,7 +53,7 @@ pub(in super::super) struct Options {
     /// Command of `-c`, by which sshd runs sftp-server if this binary is the login shell.
     command: &'static [u8],
     /// Path under which clients see the jail.
-    pub(super) at: &'static [u8],
+    pub(super) shown_path: &'static [u8],
     pub(super) trusts: bool,
     /// True if the role only prints the names of the requests (`-Q`).
     pub(super) lists: bool,
@@ -76,7 +76,7 @@ impl Default for Options {
             umask: None,
             jail: None,
             command: b"",
-            at: b"/",
+            shown_path: b"/",
             listen: Address::empty(),
             listen_text: c"",
             trusts: false,
@@ -97,10 +97,10 @@ impl Options {
             // A login shell serves only the user who logged in, whatever the command says.
             self.listen_text = c"";
         }
-        if self.jail.is_none() && self.at.len() > 1 {
+        if self.jail.is_none() && self.shown_path.len() > 1 {
             return Err(refuse(
                 b"--at",
-                self.at,
+                self.shown_path,
                 text!("add --jail DIR, which clients see there"),
             ));
         }
@@ -132,12 +132,12 @@ impl Options {
                     "- USER - DAEMON AUTH - - - - - AUTHPRIV - - - - - LOCAL0 LOCAL1 \
                     LOCAL2 LOCAL3 LOCAL4 LOCAL5 LOCAL6 LOCAL7"
                 );
-                self.facility = index_of(FACILITIES, text)? as u32;
+                self.facility = index_ignoring_case(FACILITIES, text)? as u32;
             }
             Flag::Level => {
                 const LEVELS: Text =
                     text!("QUIET FATAL ERROR INFO VERBOSE DEBUG DEBUG1 DEBUG2 DEBUG3");
-                self.level = match index_of(LEVELS, text)? {
+                self.level = match index_ignoring_case(LEVELS, text)? {
                     0 => Level::Quiet,
                     1 | 2 => Level::Error,
                     3 => Level::Info,
@@ -161,7 +161,7 @@ impl Options {
                 self.umask?;
             }
             Flag::Jail => self.jail = Some(value),
-            Flag::At => self.at = Some(text).filter(|text| text.starts_with(b"/"))?,
+            Flag::At => self.shown_path = Some(text).filter(|text| text.starts_with(b"/"))?,
             Flag::Listen => {
                 listen_at(&mut self.listen, value)?;
                 self.listen_text = value;
@@ -172,13 +172,13 @@ impl Options {
 }
 
 /// Returns the index of `word` in the space-separated `words`, which are in capitals; the case of `word` is ignored.
-fn index_of(words: Text, word: &[u8]) -> Option<usize> {
+fn index_ignoring_case(words: Text, word: &[u8]) -> Option<usize> {
     let mut capitals = [0; 8];
     let capitals = capitals.get_mut(..word.len())?;
     for (capital, byte) in capitals.iter_mut().zip(word) {
         *capital = byte.to_ascii_uppercase();
     }
-    place_in(words.decode(&mut [0; 128]), capitals)
+    index_of(words.decode(&mut [0; 128]), capitals)
 }
 
 /// Parses the value of `--listen`: `/path`, `ADDRESS:PORT` or `[ADDRESS]:PORT`.

@@ -81,7 +81,7 @@ pub fn describe_clock() -> (u32, Source) {
 }
 
 /// Frequencies of TSC and APIC timer in kHz according to CPUID.
-fn told() -> Option<(u64, u64, Source)> {
+fn cpuid_frequencies() -> Option<(u64, u64, Source)> {
     const HYPERVISOR: u32 = 0x4000_0000;
     let has_hypervisor = __cpuid(1).ecx >> 31 != 0;
     if has_hypervisor && (HYPERVISOR + 0x10..HYPERVISOR + 0x100).contains(&__cpuid(HYPERVISOR).eax)
@@ -109,7 +109,7 @@ pub(super) fn start(began: u64) {
     write_port(0xa1, 0xff);
     let _ = read_port(0x21);
     write(SPURIOUS, ENABLED | u32::from(NOTHING));
-    let (khz, timer_khz, source) = told().unwrap_or_else(measure);
+    let (khz, timer_khz, source) = cpuid_frequencies().unwrap_or_else(measure);
     CLOCK.set(Clock {
         began,
         khz: khz.max(1),

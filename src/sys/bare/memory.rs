@@ -34,7 +34,7 @@ unsafe extern "C" {
 
 /// Values from the hypervisor and the image's headers.
 #[derive(Clone, Copy)]
-pub(super) struct Told {
+pub(super) struct BootInfo {
     /// Start and end of free memory.
     pub(super) memory: (usize, usize),
     /// Address and length of the module (an initial RAM disk).
@@ -44,7 +44,7 @@ pub(super) struct Told {
     pub(super) code: (u64, u64),
 }
 
-pub(super) static TOLD: Single<Told> = Single::new(Told {
+pub(super) static BOOT_INFO: Single<BootInfo> = Single::new(BootInfo {
     memory: (0, 0),
     module: (0, 0),
     line_len: 0,
@@ -58,7 +58,7 @@ pub(super) fn free() -> usize {
 
 /// All free memory, zeroed.
 pub(super) fn free_memory() -> &'static mut [MaybeUninit<u8>] {
-    let (start, end) = TOLD.get().memory;
+    let (start, end) = BOOT_INFO.get().memory;
     if end <= start {
         return &mut [];
     }
@@ -68,13 +68,13 @@ pub(super) fn free_memory() -> &'static mut [MaybeUninit<u8>] {
 
 /// Size of free memory, in bytes.
 pub fn memory_bytes() -> usize {
-    let (start, end) = TOLD.get().memory;
+    let (start, end) = BOOT_INFO.get().memory;
     end.saturating_sub(start)
 }
 
 /// The module (initial RAM disk) that the hypervisor loaded; empty if it loaded none.
 pub fn module() -> &'static [u8] {
-    let (at, len) = TOLD.get().module;
+    let (at, len) = BOOT_INFO.get().module;
     if len == 0 {
         return &[];
     }
@@ -86,12 +86,12 @@ pub fn module() -> &'static [u8] {
 pub fn command_line() -> &'static [u8] {
     // SAFETY: `start::enter` has copied it there.
     let line = unsafe { &*((free() + LINE) as *const [u8; LINE_BYTES_MAX]) };
-    line.head(TOLD.get().line_len)
+    line.head(BOOT_INFO.get().line_len)
 }
 
 /// Returns true if the address is in the program's code.
 pub(super) fn is_code(address: u64) -> bool {
-    let (from, end) = TOLD.get().code;
+    let (from, end) = BOOT_INFO.get().code;
     (from..end - 1).contains(&address)
 }
 

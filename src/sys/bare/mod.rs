@@ -84,11 +84,11 @@ static STARTED: Single<u64> = Single::new(0);
 
 /// Reads the real-time clock. Returns false if the machine has none; wall-clock time then starts in 1970.
 pub fn knows_date() -> bool {
-    let told = rtc::seconds();
-    if let Some(seconds) = told {
+    let rtc_seconds = rtc::seconds();
+    if let Some(seconds) = rtc_seconds {
         STARTED.set((seconds * 1000).saturating_sub(clock::elapsed_ms()));
     }
-    told.is_some()
+    rtc_seconds.is_some()
 }
 
 pub(super) fn wall_clock() -> (i64, u32) {
@@ -161,7 +161,7 @@ const FIFO_BYTES: usize = 16;
 const PATIENCE: u32 = 1_000_000;
 
 /// Enables the serial port's FIFO.
-fn begin_console() {
+fn start_console() {
     write_port(SERIAL_FIFO, IS_ENABLED);
 }
 

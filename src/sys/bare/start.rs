@@ -1,8 +1,8 @@
 //! Start without an operating system: reads `hvm_start_info` from the hypervisor and sets the access rights of memory pages.
 
 use super::memory::{
-    EXCEPTION_GUARD, EXCEPTION_STACK_END, GUARD, LARGE, LINE, LINE_BYTES_MAX, MARK, MARKED, PAGE,
-    PAGE_DIRECTORIES, PAGE_TABLE, PROCESSOR, STACK_END, TOLD, Told, free,
+    BOOT_INFO, BootInfo, EXCEPTION_GUARD, EXCEPTION_STACK_END, GUARD, LARGE, LINE, LINE_BYTES_MAX,
+    MARK, MARKED, PAGE, PAGE_DIRECTORIES, PAGE_TABLE, PROCESSOR, STACK_END, free,
 };
 use super::{IS_BENEATH, clock, traps};
 use core::arch::asm;
@@ -37,57 +37,57 @@ pub unsafe fn enter(info: u64) {
     let began = unsafe { _rdtsc() };
     IS_BENEATH.store(true, Ordering::Relaxed);
     let base = free();
-    let mut told = Told {
+    let mut boot_info = BootInfo {
         memory: (base + STACK_END, 0),
         module: (0, 0),
         line_len: 0,
         code: (0, 0),
     };
-    read_info(info, &mut told);
-    let (start, end) = told.memory;
+    read_info(info, &mut boot_info);
+    let (start, end) = boot_info.memory;
     // SAFETY: these pages are free, see the layout in `memory`.
     unsafe {
         let mark = (base + MARK) as *mut u64;
         let is_first = mark.read_volatile() != MARKED;
         let len = read_line(read(info + 24), base + LINE);
-        told.line_len = len;
+        boot_info.line_len = len;
         ((base + PROCESSOR) as *mut [u8; LINE - PROCESSOR]).write_bytes(0, 1);
         if !is_first && end > start {
             // Memory is zero after a power cycle, but not after a reset.
             (start as *mut u8).write_bytes(0, end - start);
         }
         mark.write_volatile(MARKED);
-        protect(base, &mut told);
+        protect(base, &mut boot_info);
         traps::install(base + PROCESSOR, base + EXCEPTION_STACK_END);
     }
-    TOLD.set(told);
-    super::begin_console();
+    BOOT_INFO.set(boot_info);
+    super::start_console();
     clock::start(began);
 }
 
 /// Finds free memory and the module in `hvm_start_info` (Xen's arch-x86/hvm/start_info.h).
-fn read_info(info: u64, told: &mut Told) {
+fn read_info(info: u64, boot_info: &mut BootInfo) {
     /// Memory map entries to read, at most.
     const ENTRY_COUNT_MAX: u32 = 128;
     /// Memory map type of usable RAM.
     const RAM: u32 = 1;
     let (modules, map): (u64, u64) = (read(info + 16), read(info + 40));
     let (module_count, entry_count): (u32, u32) = (read(info + 12), read(info + 48));
-    let (start, _) = told.memory;
+    let (start, _) = boot_info.memory;
     for number in 0..u64::from(entry_count.min(ENTRY_COUNT_MAX)) {
         let entry = map + number * 24;
         let (at, size, kind): (u64, u64, u32) = (read(entry), read(entry + 8), read(entry + 16));
         let end = at.saturating_add(size).min(4 << 30);
         if kind == RAM && (at..end).contains(&(start as u64)) {
-            told.memory.1 = end as usize & !(PAGE - 1);
+            boot_info.memory.1 = end as usize & !(PAGE - 1);
         }
     }
     if module_count > 0 {
         let (at, size): (u64, u64) = (read(modules), read(modules + 8));
-        let end = told.memory.1 as u64;
+        let end = boot_info.memory.1 as u64;
         if at >= start as u64 && at <= end && size <= end - at {
-            told.module = (at as usize, size as usize);
-            told.memory.1 = at as usize & !(PAGE - 1);
+            boot_info.module = (at as usize, size as usize);
+            boot_info.memory.1 = at as usize & !(PAGE - 1);
         }
     }
 }
@@ -116,7 +116,7 @@ unsafe fn read_line(from: u64, to: usize) -> usize {
 ///
 /// # Safety
 /// The page tables are those that the entry made.
-unsafe fn protect(base: usize, told: &mut Told) {
+unsafe fn protect(base: usize, boot_info: &mut BootInfo) {
     // SAFETY: the page tables are ours; the ELF headers are the linker's.
     unsafe {
         let header = (&raw const __ehdr_start).addr() as u64;
@@ -148,13 +148,13 @@ unsafe fn protect(base: usize, told: &mut Told) {
             if flags & PF_X == 0 {
                 rights |= NO_EXECUTE;
             } else {
-                told.code = (from, from + len);
+                boot_info.code = (from, from + len);
             }
             if flags & PF_W != 0 {
                 rights |= WRITABLE;
             }
             let from = from as usize & !(PAGE - 1);
-            let pages = (told_end(at) - from).div_ceil(PAGE);
+            let pages = (segment_end(at) - from).div_ceil(PAGE);
             for page in 0..pages {
                 let address = from + page * PAGE;
                 *table.add((address - first) / PAGE) = address as u64 | rights;
@@ -171,6 +171,6 @@ unsafe fn protect(base: usize, told: &mut Told) {
 }
 
 /// End address of the segment with the program header at `at`.
-fn told_end(at: u64) -> usize {
+fn segment_end(at: u64) -> usize {
     (read::<u64>(at + 16) + read::<u64>(at + 40)) as usize
 }

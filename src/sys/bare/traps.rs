@@ -28,7 +28,7 @@ const PAGE_FAULT: u64 = 14;
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
 /// True once an exception was reported; a second one resets the machine.
-static IS_TOLD: Single<bool> = Single::new(false);
+static IS_REPORTED: Single<bool> = Single::new(false);
 
 /// Operand of LGDT and LIDT (Intel's manual, volume 3, figure 2-6).
 #[repr(C, packed)]
@@ -118,20 +118,20 @@ extern "C" fn exceptions() {
         "and rsp, -16",
         "call {}",
         "ud2",
-        sym tell,
+        sym report_trap,
     )
 }
 
 /// Prints the exception and ends the machine. `frame`: vector, error code (some exceptions), instruction pointer. `number`: RAX.
-unsafe extern "C" fn tell(frame: *const u64, number: u64) -> ! {
+unsafe extern "C" fn report_trap(frame: *const u64, number: u64) -> ! {
     // The stack was 16-byte aligned: misalignment by 8 means that an error code was pushed.
     let has_code = frame as usize & 8 != 0;
     // SAFETY: pushed by the processor and the stub above.
     let (vector, at) = unsafe { (*frame, *frame.add(1 + usize::from(has_code))) };
-    if IS_TOLD.get() {
+    if IS_REPORTED.get() {
         reset();
     }
-    IS_TOLD.set(true);
+    IS_REPORTED.set(true);
     let address: u64;
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack)) };

@@ -161,8 +161,8 @@ pub fn obey_quotas() {
     // Effective, permitted, inheritable: of capabilities 0 to 31, then of the others.
     let mut sets = [0u32; 6];
     // SAFETY: the kernel reads two numbers and writes six.
-    let told = unsafe { raw_syscall!(Sysno::capget, header.as_ptr(), sets.as_mut_ptr()) };
-    if outcome(told).is_ok() {
+    let result = unsafe { raw_syscall!(Sysno::capget, header.as_ptr(), sets.as_mut_ptr()) };
+    if outcome(result).is_ok() {
         sets.iter_mut()
             .take(3)
             .for_each(|set| *set &= !SYS_RESOURCE);

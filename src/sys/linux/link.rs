@@ -1,7 +1,7 @@
 //! Ethernet frames on Linux: packet sockets, TAP interfaces, socket files.
 
 use super::fs::File;
-use super::sockets::{self, Address, NONBLOCK, PACKET, STREAM, UNIX, Verb, socket_call};
+use super::sockets::{self, Address, AddressCall, NONBLOCK, PACKET, STREAM, UNIX, socket_call};
 use super::{Errno, outcome};
 use core::ffi::CStr;
 use core::{array, ptr};
@@ -124,7 +124,7 @@ pub fn open_packet(name: &CStr) -> Result<(File, bool), Errno> {
     set(&socket, ADD_MEMBERSHIP, &membership)?;
     sockets::call(
         socket.as_raw_fd(),
-        Verb::Bind,
+        AddressCall::Bind,
         &mut Address::of_frames(index),
     )?;
     Ok((socket, has_header))
@@ -248,6 +248,6 @@ pub fn connect_stream(path: &CStr) -> Result<File, Errno> {
     let socket = sockets::open(UNIX, STREAM | NONBLOCK)?;
     let mut at = Address::empty();
     at.set_file(path).ok_or(Errno::NAMETOOLONG)?;
-    sockets::call(socket.as_raw_fd(), Verb::Connect, &mut at)?;
+    sockets::call(socket.as_raw_fd(), AddressCall::Connect, &mut at)?;
     Ok(socket)
 }

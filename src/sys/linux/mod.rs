@@ -66,10 +66,10 @@ fn clock(which: usize) -> (i64, u32) {
     {
         let mut time = [0i64; 2];
         // SAFETY: the kernel writes two numbers of 64 bits.
-        let told = unsafe {
+        let result = unsafe {
             syscalls::raw_syscall!(syscalls::Sysno::clock_gettime64, which, time.as_mut_ptr())
         };
-        if outcome(told).is_ok() {
+        if outcome(result).is_ok() {
             return (time[0], time[1] as u32);
         }
     }

@@ -5,8 +5,8 @@
 use super::Errno;
 use super::fs::File;
 use super::sockets::{
-    self, Address, DATAGRAM, INET, INET6, NONBLOCK, REUSE_ADDRESS, REUSE_PORT, Setting, V6_ONLY,
-    Verb,
+    self, Address, AddressCall, DATAGRAM, INET, INET6, NONBLOCK, REUSE_ADDRESS, REUSE_PORT,
+    Setting, V6_ONLY,
 };
 use core::net::{IpAddr, SocketAddr};
 use rustix::fd::AsRawFd as _;
@@ -107,7 +107,7 @@ fn open(index: u32, mut at: SocketAddr, shares: bool) -> Result<File, Errno> {
     if shares {
         share(socket);
     }
-    sockets::call(socket, Verb::Bind, &mut Address::new(at))?;
+    sockets::call(socket, AddressCall::Bind, &mut Address::new(at))?;
     Ok(file)
 }
 
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(claim().unwrap_err(), Errno::ADDRINUSE);
         let other = sockets::open(INET, DATAGRAM).unwrap();
         sockets::set(other.as_raw_fd(), REUSE_ADDRESS.0, REUSE_ADDRESS.1, 1).unwrap();
-        let shared = sockets::call(other.as_raw_fd(), Verb::Bind, &mut Address::new(own));
+        let shared = sockets::call(other.as_raw_fd(), AddressCall::Bind, &mut Address::new(own));
         assert_eq!(shared, Ok(()));
         drop((first, other));
         let first = claim().unwrap();

@@ -125,37 +125,39 @@ fn readable(signals: u64) -> Option<File> {
 
 /// Meaning of a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Told {
+pub enum SignalRequest {
     /// No signal, or SIGCHLD.
     Nothing,
     /// SIGHUP: read files again.
-    LookAgain,
+    Reload,
     /// SIGINT, SIGTERM.
     Stop,
 }
 
 /// Sleeps until a signal arrives or `timeout` is over.
-pub fn wait_for_signal(signals: Option<&File>, timeout: Option<Duration>) -> Told {
+pub fn wait_for_signal(signals: Option<&File>, timeout: Option<Duration>) -> SignalRequest {
     let mut watched = signals.map(|signals| PollFd::new(signals, PollFlags::IN));
     let _ = super::sleep(watched.as_mut_slice(), timeout);
-    signals.map_or(Told::Nothing, |signals| read_signal(signals.as_fd()))
+    signals.map_or(SignalRequest::Nothing, |signals| {
+        read_signal(signals.as_fd())
+    })
 }
 
 /// Reads one signal from a signalfd.
-pub fn read_signal(signals: BorrowedFd<'_>) -> Told {
+pub fn read_signal(signals: BorrowedFd<'_>) -> SignalRequest {
     let mut info = MaybeUninit::<[u32; 32]>::uninit();
     let number = info.as_mut_ptr().cast::<u32>();
     // SAFETY: the kernel writes at most the size of `info`.
     let read =
         unsafe { raw_syscall!(Sysno::read, signals.as_raw_fd(), number, size_of_val(&info)) };
     if outcome(read).unwrap_or(0) == 0 {
-        return Told::Nothing;
+        return SignalRequest::Nothing;
     }
     // SAFETY: a read returns whole structures, which begin with the signal's number.
     match unsafe { number.read() } {
-        SIGCHLD => Told::Nothing,
-        SIGHUP => Told::LookAgain,
-        _ => Told::Stop,
+        SIGCHLD => SignalRequest::Nothing,
+        SIGHUP => SignalRequest::Reload,
+        _ => SignalRequest::Stop,
     }
 }
 
@@ -280,15 +282,15 @@ pub fn reap(child: Child) -> Option<i32> {
 #[repr(usize)]
 pub enum Signal {
     /// SIGHUP: read files again.
-    LookAgain = 1,
+    Reload = 1,
     /// SIGKILL.
-    End = 9,
+    Kill = 9,
     /// SIGTERM.
     Stop = 15,
 }
 
 /// Sends a child a signal.
-pub fn tell(child: Child, signal: Signal) {
+pub fn send_signal(child: Child, signal: Signal) {
     // SAFETY: two numbers.
     unsafe { raw_syscall!(Sysno::kill, child.0, signal as usize) };
 }

@@ -52,7 +52,7 @@ fn prctl(what: usize, first: usize, second: usize) -> bool {
 /// Accesses that the ruleset handles; later ABI versions have added fields.
 #[doc(alias = "landlock_ruleset_attr")]
 #[repr(C)]
-struct Watched {
+struct RulesetAttr {
     /// File access rights.
     files: u64,
     /// bind and connect of TCP sockets.
@@ -63,7 +63,7 @@ struct Watched {
 
 #[doc(alias = "landlock_path_beneath_attr")]
 #[repr(C)]
-struct Beneath {
+struct PathBeneathAttr {
     rights: u64,
     dir: i32,
 }
@@ -86,7 +86,7 @@ fn landlock(jail: RawFd) -> bool {
     let Some((right_count, size)) = known.and_then(|known| VERSIONS.get(known.min(4))) else {
         return false;
     };
-    let watched = Watched {
+    let watched = RulesetAttr {
         files: (1 << *right_count) - 1,
         sockets: 3,
         others: 3,
@@ -103,7 +103,7 @@ fn landlock(jail: RawFd) -> bool {
     let Ok(rules) = File::opened(rules) else {
         return false;
     };
-    let beneath = Beneath {
+    let beneath = PathBeneathAttr {
         rights: watched.files & !NOT_NEEDED,
         dir: jail,
     };

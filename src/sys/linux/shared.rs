@@ -90,7 +90,7 @@ impl Lock {
     }
 
     /// Acquires the lock, waiting for other owners.
-    pub fn take(&self) {
+    pub fn acquire(&self) {
         let mut own = self.own;
         loop {
             let seen = self.lock.load(Ordering::Relaxed);
@@ -114,7 +114,7 @@ impl Lock {
     }
 
     /// Releases the lock.
-    pub fn give(&self) {
+    pub fn release(&self) {
         if self.lock.swap(0, Ordering::Release) & WAITERS != 0 {
             self.futex(FUTEX_WAKE, 1);
         }
@@ -146,11 +146,11 @@ mod tests {
             if process::fork().unwrap().is_none() {
                 let lock = Lock::of(shared).unwrap();
                 for _ in 0..TIMES {
-                    lock.take();
+                    lock.acquire();
                     add(bytes);
-                    lock.give();
+                    lock.release();
                 }
-                lock.take();
+                lock.acquire();
                 add(bytes);
                 process::exit(0);
             }
@@ -160,9 +160,9 @@ mod tests {
         let end = std::time::Instant::now() + core::time::Duration::from_secs(60);
         loop {
             assert!(std::time::Instant::now() < end);
-            lock.take();
+            lock.acquire();
             let number = u32::from_ne_bytes(bytes.try_into().unwrap());
-            lock.give();
+            lock.release();
             if number == wanted {
                 break;
             }

@@ -186,7 +186,7 @@ pub(super) const V6_ONLY: Setting = (41, 26);
 
 /// A system call with an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
+pub(super) enum AddressCall {
     Bind,
     Connect,
     /// getsockname, which writes to the address.
@@ -195,14 +195,14 @@ pub(super) enum Verb {
 
 /// Calls bind, connect or getsockname.
 #[inline(never)]
-pub(super) fn call(socket: i32, verb: Verb, at: &mut Address) -> Result<(), Errno> {
+pub(super) fn call(socket: i32, verb: AddressCall, at: &mut Address) -> Result<(), Errno> {
     let (bytes, len) = (at.bytes.as_mut_ptr(), at.len);
     // SAFETY: the kernel reads `len` bytes of the address, or writes at most `len` and their number.
     outcome(unsafe {
         match verb {
-            Verb::Bind => socket_call!(bind, 2, socket, bytes, len),
-            Verb::Connect => socket_call!(connect, 3, socket, bytes, len),
-            Verb::Name => socket_call!(getsockname, 6, socket, bytes, &raw mut at.len),
+            AddressCall::Bind => socket_call!(bind, 2, socket, bytes, len),
+            AddressCall::Connect => socket_call!(connect, 3, socket, bytes, len),
+            AddressCall::Name => socket_call!(getsockname, 6, socket, bytes, &raw mut at.len),
         }
     })
     .map(drop)
@@ -221,14 +221,14 @@ pub fn listen(at: &mut Address) -> Result<File, Errno> {
         let _ = set(descriptor, *level, *name, 1);
     }
     let mask = rustix::process::umask(Mode::from_bits_retain(0o177));
-    let mut bound = call(descriptor, Verb::Bind, at);
+    let mut bound = call(descriptor, AddressCall::Bind, at);
     if bound == Err(Errno::ADDRINUSE) {
         remove_unused(descriptor, at);
-        bound = call(descriptor, Verb::Bind, at);
+        bound = call(descriptor, AddressCall::Bind, at);
     }
     rustix::process::umask(mask);
     bound?;
-    call(descriptor, Verb::Name, at)?;
+    call(descriptor, AddressCall::Name, at)?;
     // SAFETY: two numbers.
     outcome(unsafe { socket_call!(listen, 4, descriptor, BACKLOG) })?;
     LISTENER.store(descriptor, Ordering::Relaxed);
@@ -245,7 +245,7 @@ pub(super) fn stop_listening() {
     let (listener, mut at) = (LISTENER.load(Ordering::Relaxed), Address::empty());
     // SAFETY: two numbers.
     unsafe { socket_call!(shutdown, 13, listener, BOTH_WAYS) };
-    if call(listener, Verb::Name, &mut at).is_ok()
+    if call(listener, AddressCall::Name, &mut at).is_ok()
         && let Ok(socket) = open(UNIX, STREAM)
     {
         remove_unused(socket.as_raw_fd(), &mut at);
@@ -255,7 +255,7 @@ pub(super) fn stop_listening() {
 /// Removes a socket file at which no process listens (ECONNREFUSED). `socket` is an unconnected socket.
 #[inline(never)]
 fn remove_unused(socket: RawFd, at: &mut Address) {
-    if at.family() == UNIX && call(socket, Verb::Connect, at) == Err(Errno::CONNREFUSED) {
+    if at.family() == UNIX && call(socket, AddressCall::Connect, at) == Err(Errno::CONNREFUSED) {
         let path = at.bytes[2..].as_ptr();
         // SAFETY: the path ends with NUL.
         unsafe { raw_syscall!(Sysno::unlinkat, AT_FDCWD, path, 0) };
@@ -305,7 +305,7 @@ pub fn open_at(at: SocketAddr, connects: bool, is_shared: bool) -> Result<File, 
     if is_shared {
         set(socket, REUSE_PORT.0, REUSE_PORT.1, 1)?;
     }
-    call(socket, Verb::Bind, &mut Address::new(at))?;
+    call(socket, AddressCall::Bind, &mut Address::new(at))?;
     if connects {
         // SAFETY: two numbers.
         outcome(unsafe { socket_call!(listen, 4, socket, BACKLOG) })?;
@@ -318,7 +318,7 @@ pub fn connect(host: Ipv6Addr, port: u16) -> Result<File, Errno> {
     let mut at = Address::empty();
     at.set_host(host, port);
     let socket = open(at.family(), STREAM | NONBLOCK)?;
-    match call(socket.as_raw_fd(), Verb::Connect, &mut at) {
+    match call(socket.as_raw_fd(), AddressCall::Connect, &mut at) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error),
     }
@@ -329,7 +329,7 @@ pub fn datagrams_to(path: &CStr) -> Result<File, Errno> {
     let socket = open(UNIX, DATAGRAM | NONBLOCK)?;
     let mut at = Address::empty();
     at.set_file(path).ok_or(Errno::NAMETOOLONG)?;
-    call(socket.as_raw_fd(), Verb::Connect, &mut at)?;
+    call(socket.as_raw_fd(), AddressCall::Connect, &mut at)?;
     Ok(socket)
 }
 
@@ -347,7 +347,7 @@ pub(super) fn open(family: u16, kind: u32) -> Result<File, Errno> {
 
 /// Writes the local address of a socket to `at`.
 pub fn name(socket: RawFd, at: &mut Address) -> Result<(), Errno> {
-    call(socket, Verb::Name, at)
+    call(socket, AddressCall::Name, at)
 }
 
 /// Accepts a connection.

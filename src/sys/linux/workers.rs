@@ -52,10 +52,10 @@ impl Work {
 
 /// The states of a worker.
 const IDLE: u32 = 0;
-const GIVEN: u32 = 1;
+const ASSIGNED: u32 = 1;
 const ENDED: u32 = 2;
 
-/// Memory shared by a worker and the loop. While `state` is [`GIVEN`], only the worker accesses it, else only the loop.
+/// Memory shared by a worker and the loop. While `state` is [`ASSIGNED`], only the worker accesses it, else only the loop.
 #[derive(Debug)]
 struct Worker {
     state: AtomicU32,
@@ -104,7 +104,7 @@ pub struct Outcome {
 
 /// A job that has ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Ended<T> {
+pub struct FinishedJob<T> {
     /// Its number, from 0.
     pub number: u32,
     /// The owner's record of the job.
@@ -185,7 +185,7 @@ impl<T: Copy> Workers<T> {
             return false;
         }
         self.next = self.next.wrapping_add(1);
-        self.give(now);
+        self.assign_jobs(now);
         true
     }
 
@@ -219,7 +219,7 @@ impl<T: Copy> Workers<T> {
     }
 
     /// Passes waiting jobs to idle workers.
-    fn give(&mut self, now: Instant) {
+    fn assign_jobs(&mut self, now: Instant) {
         let jobs = self.jobs.iter_mut();
         let mut waiting = jobs.filter(|job| matches!(job.phase, Phase::Waits));
         for (place, worker) in self.workers.iter().enumerate() {
@@ -230,7 +230,7 @@ impl<T: Copy> Workers<T> {
             job.phase = Phase::Runs(place, now);
             // SAFETY: the worker is idle and reads `job` only after `state` is GIVEN.
             unsafe { *worker.job.get() = (job.work, job.file) };
-            worker.state.store(GIVEN, Ordering::Release);
+            worker.state.store(ASSIGNED, Ordering::Release);
             let _ = wake(&worker.state);
         }
     }
@@ -241,8 +241,8 @@ impl<T: Copy> Workers<T> {
     }
 
     /// Makes the pipe readable, as the end of a job does.
-    pub fn tell(&self) {
-        tell(self.pipe.1.as_raw_fd());
+    pub fn notify(&self) {
+        notify(self.pipe.1.as_raw_fd());
     }
 
     /// Marks the jobs that their workers have finished, and passes these workers the next jobs.
@@ -268,11 +268,11 @@ impl<T: Copy> Workers<T> {
             });
             worker.state.store(IDLE, Ordering::Relaxed);
         }
-        self.give(now);
+        self.assign_jobs(now);
     }
 
     /// Removes the oldest job that has ended; a sync only after all syncs before it.
-    pub fn pop_ended(&mut self) -> Option<Ended<T>> {
+    pub fn pop_ended(&mut self) -> Option<FinishedJob<T>> {
         let mut has_older_sync = false;
         let at = self.jobs.iter().position(|job| {
             let is_sync = job.work.is_sync();
@@ -286,7 +286,7 @@ impl<T: Copy> Workers<T> {
         let Phase::Ended(outcome) = phase else {
             return None;
         };
-        Some(Ended {
+        Some(FinishedJob {
             number,
             tag,
             outcome,
@@ -302,7 +302,7 @@ impl<T: Copy> Workers<T> {
 /// The main function of a worker thread: runs jobs until the process ends.
 extern "C" fn work(worker: &Worker) -> ! {
     loop {
-        while worker.state.load(Ordering::Acquire) != GIVEN {
+        while worker.state.load(Ordering::Acquire) != ASSIGNED {
             sleep_unless_changed(&worker.state);
         }
         // SAFETY: the loop wrote `job` before GIVEN, and does not access it until ENDED.
@@ -325,7 +325,7 @@ extern "C" fn work(worker: &Worker) -> ! {
         worker.errno.store(errno, Ordering::Relaxed);
         worker.stored.store(stored, Ordering::Relaxed);
         worker.state.store(ENDED, Ordering::Release);
-        tell(worker.pipe);
+        notify(worker.pipe);
     }
 }
 
@@ -353,7 +353,7 @@ fn store(
     Ok(())
 }
 
-fn tell(pipe: RawFd) {
+fn notify(pipe: RawFd) {
     // SAFETY: the kernel reads one byte. EAGAIN: the pipe is full, so it is readable already.
     unsafe { raw_syscall!(Sysno::write, pipe, c"".as_ptr(), 1) };
 }
@@ -361,10 +361,10 @@ fn tell(pipe: RawFd) {
 const FUTEX_WAIT_PRIVATE: usize = 128;
 const FUTEX_WAKE_PRIVATE: usize = 129;
 
-/// Sleeps until [`wake`] is called, unless `state` is [`GIVEN`]. May return early.
+/// Sleeps until [`wake`] is called, unless `state` is [`ASSIGNED`]. May return early.
 fn sleep_unless_changed(state: &AtomicU32) {
     let seen = state.load(Ordering::Acquire);
-    if seen != GIVEN {
+    if seen != ASSIGNED {
         // SAFETY: the kernel reads the word, which outlives the call; no timeout.
         unsafe { raw_syscall!(Sysno::futex, state.as_ptr(), FUTEX_WAIT_PRIVATE, seen, 0) };
     }

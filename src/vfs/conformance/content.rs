@@ -1,7 +1,9 @@
 //! Conformance tests of contents and attributes: bytes, sizes, modes, owners, times.
 
-use super::super::{Access, Attr, CreateWhat, FileTime, FsError, Kind, NewTime, Node, SetAttr};
-use super::{Tree, World, content, instant, make, name, put, read, walk, writable, write};
+use super::super::{
+    Access, Attr, CreateWhat, FileTime, FsError, NewTime, Node, ObjectType, SetAttr,
+};
+use super::{Tree, World, content, instant, make, name, read, walk, writable, write, write_file};
 
 /// Largest file size.
 const SIZE_MAX: u64 = i64::MAX as u64;
@@ -119,8 +121,8 @@ fn check_change(before: &Attr, after: &Attr, change: &SetAttr, about: &str) {
 
 pub(super) fn each_attribute_changes_alone(world: &mut dyn World) {
     world.make_writable();
-    let top = walk(world.vfs(), "").unwrap();
-    let own = world.vfs().attr(top).unwrap();
+    let root = walk(world.vfs(), "").unwrap();
+    let own = world.vfs().attr(root).unwrap();
     let (uid, gid) = if world.is_privileged() {
         (1234, 5678)
     } else {
@@ -264,7 +266,7 @@ pub(super) fn pinned_file_is_writable_after_removal(world: &mut dyn World) {
     let (dir, file) = (walk(vfs, "dir").unwrap(), walk(vfs, "dir/inner").unwrap());
     let pin = vfs.pin(file, Some(Access::Write)).unwrap();
     vfs.remove(dir, name("inner"), false).unwrap();
-    put(vfs, "dir/inner", b"another");
+    write_file(vfs, "dir/inner", b"another");
     assert_eq!(vfs.write(&pin, 2, b"XY"), Ok(()));
     assert_eq!(vfs.sync(&pin), Ok(()));
     while vfs.release_idle() {}
@@ -302,7 +304,7 @@ pub(super) fn read_only_export_refuses_every_change(world: &mut dyn World) {
         CreateWhat::File,
         CreateWhat::Directory,
         CreateWhat::Link(b"target"),
-        CreateWhat::Special(Kind::Fifo, (0, 0)),
+        CreateWhat::Special(ObjectType::Fifo, (0, 0)),
     ] {
         let made = vfs.create(dir, name("new"), kind, &SetAttr::default());
         assert_eq!(made.map(drop), REFUSED);

@@ -2,7 +2,7 @@
 
 use super::super::host::Host;
 use super::super::iso::testing::{DATA, sample};
-use super::super::{Caller, FsError, Kind, Rules};
+use super::super::{Caller, FsError, ObjectType, Rules};
 use super::images::{find, go_in};
 use super::worlds::Served;
 use super::{content, open};
@@ -20,9 +20,9 @@ fn exported_image_serves_its_contents_only() {
     std::fs::write(dir.join("one.img"), sample().0).unwrap();
     let mut served = exported(&dir);
     let host = &mut served.tree;
-    let top = host.root(0).unwrap();
-    assert_eq!(host.attr(top).unwrap().kind, Kind::Directory);
-    let file = find(host, top, "sub/file").unwrap();
+    let root = host.root(0).unwrap();
+    assert_eq!(host.attr(root).unwrap().kind, ObjectType::Directory);
+    let file = find(host, root, "sub/file").unwrap();
     assert_eq!(content(host, file), b"hell");
     let handle = host.handle(file).unwrap();
     // The handle survives a restart; an altered one (32 bytes, another first byte) is refused.
@@ -43,8 +43,8 @@ fn exported_image_serves_its_contents_only() {
         host.release_idle();
     }
     assert_eq!(open(host, handle.bytes()), Err(FsError::Stale));
-    let top = host.root(0).unwrap();
-    let file = find(host, top, "Hello World").unwrap();
+    let root = host.root(0).unwrap();
+    let file = find(host, root, "Hello World").unwrap();
     assert_eq!(content(host, file), b"other");
     std::fs::remove_file(dir.join("one.img")).unwrap();
     assert_eq!(host.attr(file).map(drop), Err(FsError::Stale));
@@ -77,8 +77,8 @@ fn image_is_a_file_without_the_isos_option() {
         Served::new(Host::new(64), &dir, rules).unwrap()
     };
     let mut with = serve(true);
-    let top = go_in(&mut with.tree, "one.iso").unwrap();
-    let inside = with.tree.handle(top).unwrap();
+    let root = go_in(&mut with.tree, "one.iso").unwrap();
+    let inside = with.tree.handle(root).unwrap();
     let mut without = serve(false);
     let entered = go_in(&mut without.tree, "one.iso");
     assert_eq!(entered, Err(FsError::NotDirectory));
@@ -105,9 +105,9 @@ fn handle_inside_image_is_bound_to_its_export() {
     let exports = [(&*dir, strict), (&*other, lenient)];
     let mut served = Served::several(Host::new(64), &exports).unwrap();
     let tree = &mut served.tree;
-    let top = go_in(tree, "one.iso").unwrap();
-    let inside = tree.handle(top).unwrap();
-    let elsewhere = tree.root(1).and_then(|top| tree.handle(top)).unwrap();
+    let root = go_in(tree, "one.iso").unwrap();
+    let inside = tree.handle(root).unwrap();
+    let elsewhere = tree.root(1).and_then(|root| tree.handle(root)).unwrap();
     let mut moved = inside.bytes().to_vec();
     moved[2..6].copy_from_slice(&elsewhere.bytes()[2..6]);
     assert!(open(tree, inside.bytes()).is_ok());

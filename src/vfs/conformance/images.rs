@@ -2,16 +2,16 @@
 
 use super::super::iso::testing::{DATA, NAMES, ROOT, record, sample};
 use super::super::{
-    Access, Attr, Caller, CreateWhat, Detail, FsError, FsResult, Kind, Name, Node, OpenFlags,
+    Access, Attr, Caller, CreateWhat, Detail, FsError, FsResult, Name, Node, ObjectType, OpenFlags,
     SetAttr,
 };
-use super::paths::lead;
+use super::paths::resolve_all_ways;
 use super::{Tree, World, content, list, make, name, open, read, walk};
 use core::ops::ControlFlow;
 
 /// Stores the sample image under a name and returns its root directory.
 fn enter(world: &mut dyn World, file: &str) -> FsResult<Node> {
-    world.put(file, &sample().0);
+    world.write_file(file, &sample().0);
     world.pass_time();
     go_in(world.vfs(), file)
 }
@@ -22,26 +22,26 @@ pub(super) fn go_in(vfs: &mut Tree, file: &str) -> FsResult<Node> {
 }
 
 /// Looks up a path inside an image.
-pub(super) fn find(vfs: &mut Tree, top: Node, path: &str) -> FsResult<Node> {
-    path.split('/').try_fold(top, |dir, part| {
+pub(super) fn find(vfs: &mut Tree, image_root: Node, path: &str) -> FsResult<Node> {
+    path.split('/').try_fold(image_root, |dir, part| {
         vfs.lookup(dir, Name::new(part.as_bytes())?)
     })
 }
 
-fn attr_of(vfs: &mut Tree, top: Node, path: &str) -> FsResult<Attr> {
-    let node = find(vfs, top, path)?;
+fn attr_of(vfs: &mut Tree, image_root: Node, path: &str) -> FsResult<Attr> {
+    let node = find(vfs, image_root, path)?;
     vfs.attr(node)
 }
 
 pub(super) fn image_is_a_file_unless_entered(world: &mut dyn World) {
-    let top = enter(world, "one.IsO").unwrap();
-    world.put("plain.img", &sample().0);
+    let image_root = enter(world, "one.IsO").unwrap();
+    world.write_file("plain.img", &sample().0);
     let vfs = world.vfs();
     let file = walk(vfs, "one.IsO").unwrap();
-    let (inside, outside) = (vfs.attr(top).unwrap(), vfs.attr(file).unwrap());
+    let (inside, outside) = (vfs.attr(image_root).unwrap(), vfs.attr(file).unwrap());
     assert_eq!(
         (inside.kind, outside.kind),
-        (Kind::Directory, Kind::Regular)
+        (ObjectType::Directory, ObjectType::Regular)
     );
     assert_ne!(inside.fsid, outside.fsid);
     assert_eq!(outside.size, sample().0.len() as u64);
@@ -54,15 +54,15 @@ pub(super) fn image_is_a_file_unless_entered(world: &mut dyn World) {
     }
     assert_eq!(go_in(vfs, "none.iso"), Err(FsError::NoEntry));
     assert_eq!(
-        vfs.enter_image(top, name("x.iso")),
+        vfs.enter_image(image_root, name("x.iso")),
         Err(FsError::NotDirectory)
     );
 }
 
 pub(super) fn symbolic_link_to_image_is_not_entered(world: &mut dyn World) {
     enter(world, "one.iso").unwrap();
-    world.link("also.iso", "one.iso");
-    world.link("dir.iso", "dir");
+    world.create_symlink("also.iso", "one.iso");
+    world.create_symlink("dir.iso", "dir");
     for link in ["also.iso", "dir.iso"] {
         let entered = go_in(world.vfs(), link);
         assert!(
@@ -76,33 +76,33 @@ pub(super) fn symbolic_link_to_image_is_not_entered(world: &mut dyn World) {
 }
 
 pub(super) fn image_contents_match_the_image(world: &mut dyn World) {
-    let top = enter(world, "one.iso").unwrap();
+    let image_root = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
-    let names = list(vfs, top, 0, usize::MAX).0;
+    let names = list(vfs, image_root, 0, usize::MAX).0;
     let names: Vec<_> = names.iter().map(|(name, _)| name.as_slice()).collect();
     assert_eq!(names, NAMES.map(str::as_bytes));
     for (path, kind, mode, size) in [
-        ("Hello World", Kind::Regular, 0o644, 5),
-        ("link", Kind::SymbolicLink, 0o777, 8),
-        ("sub", Kind::Directory, 0o711, 2048),
-        ("sub/file", Kind::Regular, 0o640, 4),
-        ("large", Kind::Regular, 0o444, 2055),
-        ("deep", Kind::Directory, 0o700, 2048),
-        ("deep/end", Kind::Regular, 0o644, 5),
+        ("Hello World", ObjectType::Regular, 0o644, 5),
+        ("link", ObjectType::SymbolicLink, 0o777, 8),
+        ("sub", ObjectType::Directory, 0o711, 2048),
+        ("sub/file", ObjectType::Regular, 0o640, 4),
+        ("large", ObjectType::Regular, 0o444, 2055),
+        ("deep", ObjectType::Directory, 0o700, 2048),
+        ("deep/end", ObjectType::Regular, 0o644, 5),
     ] {
-        let attr = attr_of(vfs, top, path).unwrap();
+        let attr = attr_of(vfs, image_root, path).unwrap();
         assert_eq!(
             (attr.kind, attr.mode, attr.size),
             (kind, mode, size),
             "{path}"
         );
         assert_eq!((attr.uid, attr.gid), (1000, 100), "{path}");
-        assert_eq!(attr.fsid, vfs.attr(top).unwrap().fsid);
+        assert_eq!(attr.fsid, vfs.attr(image_root).unwrap().fsid);
     }
-    let hello = find(vfs, top, "Hello World").unwrap();
+    let hello = find(vfs, image_root, "Hello World").unwrap();
     assert_eq!(content(vfs, hello), b"hello");
     // Reads that cross the end of an extent, from every offset.
-    let large = find(vfs, top, "large").unwrap();
+    let large = find(vfs, image_root, "large").unwrap();
     let whole = content(vfs, large);
     assert_eq!(
         (whole.len(), &whole[..5], &whole[2048..]),
@@ -114,12 +114,12 @@ pub(super) fn image_contents_match_the_image(world: &mut dyn World) {
         assert_eq!(&out[..len], rest, "{offset}");
     }
     assert_eq!(read(vfs, large, u64::MAX, &mut [0; 8]), Ok(0));
-    let link = find(vfs, top, "link").unwrap();
+    let link = find(vfs, image_root, "link").unwrap();
     let mut target = [0; 4];
     assert_eq!(vfs.readlink(link, &mut target), Ok(4));
     assert_eq!(&target, b"sub/");
     assert_eq!(vfs.readlink(hello, &mut target), Err(FsError::Invalid));
-    assert_eq!(find(vfs, top, "sub/none"), Err(FsError::NoEntry));
+    assert_eq!(find(vfs, image_root, "sub/none"), Err(FsError::NoEntry));
     assert_eq!(find(vfs, hello, "x"), Err(FsError::NotDirectory));
     let stat = vfs.statfs(hello).unwrap();
     assert_eq!(
@@ -130,16 +130,16 @@ pub(super) fn image_contents_match_the_image(world: &mut dyn World) {
 }
 
 pub(super) fn image_listing_continues_after_any_entry(world: &mut dyn World) {
-    let top = enter(world, "one.iso").unwrap();
+    let image_root = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
-    let all = list(vfs, top, 0, usize::MAX).0;
+    let all = list(vfs, image_root, 0, usize::MAX).0;
     for (at, (_, cookie)) in all.iter().enumerate() {
-        let (rest, end) = list(vfs, top, *cookie, usize::MAX);
+        let (rest, end) = list(vfs, image_root, *cookie, usize::MAX);
         assert_eq!((&rest[..], end), (&all[at + 1..], true));
     }
     // Listed objects are those that LOOKUP finds.
     let mut listed = Vec::new();
-    vfs.readdir(top, 0, Detail::Objects, &mut |entry| {
+    vfs.readdir(image_root, 0, Detail::Objects, &mut |entry| {
         let (attr, handle) = entry.object.unwrap();
         assert_eq!(attr.inode, entry.inode);
         listed.push((
@@ -151,24 +151,24 @@ pub(super) fn image_listing_continues_after_any_entry(world: &mut dyn World) {
     })
     .unwrap();
     for (name, attr, handle) in &listed[2..] {
-        let node = vfs.lookup(top, Name::new(name).unwrap()).unwrap();
+        let node = vfs.lookup(image_root, Name::new(name).unwrap()).unwrap();
         assert_eq!(vfs.attr(node).unwrap(), *attr);
         if let Ok(found) = vfs.handle(node) {
             assert_eq!(handle.as_deref(), Some(found.bytes()));
         }
     }
-    assert_eq!(list(vfs, top, 1 << 40, 1), (Vec::new(), true));
+    assert_eq!(list(vfs, image_root, 1 << 40, 1), (Vec::new(), true));
     // After an unknown cookie, the listing continues with the next entry.
-    let between = list(vfs, top, all[0].1 + 1, usize::MAX);
+    let between = list(vfs, image_root, all[0].1 + 1, usize::MAX);
     assert_eq!(between, (all[1..].to_vec(), true));
 }
 
 pub(super) fn image_contents_cannot_be_changed(world: &mut dyn World) {
-    let top = enter(world, "one.iso").unwrap();
+    let image_root = enter(world, "one.iso").unwrap();
     world.make_writable();
-    let top = go_in(world.vfs(), "one.iso").unwrap_or(top);
+    let image_root = go_in(world.vfs(), "one.iso").unwrap_or(image_root);
     let vfs = world.vfs();
-    let (file, new) = (find(vfs, top, "Hello World").unwrap(), name("new"));
+    let (file, new) = (find(vfs, image_root, "Hello World").unwrap(), name("new"));
     let root = vfs.root(0).unwrap();
     let change = SetAttr {
         mode: Some(0o600),
@@ -179,7 +179,7 @@ pub(super) fn image_contents_cannot_be_changed(world: &mut dyn World) {
         ..SetAttr::default()
     };
     let refused = Err(FsError::ReadOnly);
-    for node in [top, file] {
+    for node in [image_root, file] {
         assert_eq!(vfs.set_attr(node, &change), refused);
         assert_eq!(vfs.set_attr(node, &cut), refused);
     }
@@ -189,18 +189,30 @@ pub(super) fn image_contents_cannot_be_changed(world: &mut dyn World) {
         CreateWhat::Directory,
         CreateWhat::Link(b"x"),
     ] {
-        assert_eq!(vfs.create(top, new, what, &change).map(drop), refused);
+        assert_eq!(
+            vfs.create(image_root, new, what, &change).map(drop),
+            refused
+        );
     }
-    assert_eq!(vfs.remove(top, name("Hello World"), false), refused);
-    assert_eq!(vfs.remove(top, name("sub"), true), refused);
+    assert_eq!(vfs.remove(image_root, name("Hello World"), false), refused);
+    assert_eq!(vfs.remove(image_root, name("sub"), true), refused);
     for replace in [false, true] {
-        assert_eq!(vfs.rename(top, name("sub"), top, new, replace), refused);
-        assert_eq!(vfs.rename(root, name("file"), top, new, replace), refused);
-        assert_eq!(vfs.rename(top, name("sub"), root, new, replace), refused);
+        assert_eq!(
+            vfs.rename(image_root, name("sub"), image_root, new, replace),
+            refused
+        );
+        assert_eq!(
+            vfs.rename(root, name("file"), image_root, new, replace),
+            refused
+        );
+        assert_eq!(
+            vfs.rename(image_root, name("sub"), root, new, replace),
+            refused
+        );
     }
-    assert_eq!(vfs.link(file, top, new), refused);
+    assert_eq!(vfs.link(file, image_root, new), refused);
     assert_eq!(vfs.link(file, root, new), refused);
-    assert_eq!(vfs.access(top, Access::Write), Err(FsError::Access));
+    assert_eq!(vfs.access(image_root, Access::Write), Err(FsError::Access));
     assert_eq!(world.vfs().attr(file).unwrap().size, 5);
 }
 
@@ -208,22 +220,22 @@ pub(super) fn changed_image_is_stale(world: &mut dyn World) {
     let mut longer = sample();
     longer.put(40, 0, b"more");
     let changes: [fn(&mut dyn World, &[u8]); 4] = [
-        |world, bytes| world.put("one.iso", bytes),
-        |world, bytes| world.put("one.iso", &bytes[..(DATA as usize + 1) * 2048]),
+        |world, bytes| world.write_file("one.iso", bytes),
+        |world, bytes| world.write_file("one.iso", &bytes[..(DATA as usize + 1) * 2048]),
         |world, _| world.remove("one.iso"),
         |world, bytes| {
-            world.put("next", bytes);
+            world.write_file("next", bytes);
             world.rename("next", "one.iso");
         },
     ];
     for change in changes {
-        let top = enter(world, "one.iso").unwrap();
+        let image_root = enter(world, "one.iso").unwrap();
         enter(world, "other.iso").unwrap();
-        let file = find(world.vfs(), top, "sub/file").unwrap();
+        let file = find(world.vfs(), image_root, "sub/file").unwrap();
         let pin = world.vfs().pin(file, Some(Access::Read)).unwrap();
         change(world, &longer.0);
         let vfs = world.vfs();
-        assert_eq!(vfs.attr(top).map(drop), Err(FsError::Stale));
+        assert_eq!(vfs.attr(image_root).map(drop), Err(FsError::Stale));
         assert_eq!(vfs.attr(file).map(drop), Err(FsError::Stale));
         assert_eq!(vfs.read(&pin, 0, &mut [0; 100]), Err(FsError::Stale));
         assert!(vfs.extent(&pin, 0, 100).is_none());
@@ -238,17 +250,17 @@ pub(super) fn changed_image_is_stale(world: &mut dyn World) {
 }
 
 pub(super) fn pin_inside_image_survives_release_idle(world: &mut dyn World) {
-    let top = enter(world, "one.iso").unwrap();
+    let image_root = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
-    let file = find(vfs, top, "sub/file").unwrap();
+    let file = find(vfs, image_root, "sub/file").unwrap();
     let pin = vfs.pin(file, Some(Access::Read)).unwrap();
     for _ in 0..4 {
         vfs.release_idle();
     }
     // Many other nodes are opened and released meanwhile.
     for _ in 0..200 {
-        let top = go_in(vfs, "one.iso").unwrap();
-        find(vfs, top, "deep/end").unwrap();
+        let image_root = go_in(vfs, "one.iso").unwrap();
+        find(vfs, image_root, "deep/end").unwrap();
     }
     let mut out = [0; 8];
     assert_eq!(vfs.read(&pin, 0, &mut out), Ok(4));
@@ -261,9 +273,9 @@ pub(super) fn pin_inside_image_survives_release_idle(world: &mut dyn World) {
     while vfs.release_idle() {}
     vfs.release_idle();
     // The image was closed; entering it again reopens it.
-    assert_eq!(vfs.attr(top).map(drop), Err(FsError::Stale));
-    let top = go_in(vfs, "one.iso").unwrap();
-    assert!(attr_of(vfs, top, "sub/file").is_ok());
+    assert_eq!(vfs.attr(image_root).map(drop), Err(FsError::Stale));
+    let image_root = go_in(vfs, "one.iso").unwrap();
+    assert!(attr_of(vfs, image_root, "sub/file").is_ok());
 }
 
 pub(super) fn images_beyond_open_limit_take_turns(world: &mut dyn World) {
@@ -271,13 +283,13 @@ pub(super) fn images_beyond_open_limit_take_turns(world: &mut dyn World) {
     for (number, file) in names.iter().enumerate() {
         let mut draft = sample();
         draft.put(DATA, 0, format!("{number:05}").as_bytes());
-        world.put(file, &draft.0);
+        world.write_file(file, &draft.0);
     }
     let vfs = world.vfs();
     for _ in 0..2 {
         for (number, file) in names.iter().enumerate() {
-            let top = go_in(vfs, file).unwrap();
-            let node = find(vfs, top, "Hello World").unwrap();
+            let image_root = go_in(vfs, file).unwrap();
+            let node = find(vfs, image_root, "Hello World").unwrap();
             assert_eq!(content(vfs, node), format!("{number:05}").as_bytes());
         }
     }
@@ -285,8 +297,10 @@ pub(super) fn images_beyond_open_limit_take_turns(world: &mut dyn World) {
     let mut pins = Vec::new();
     let full = loop {
         let entered = go_in(vfs, &names[pins.len()]);
-        let Ok(top) = entered else { break entered };
-        let node = find(vfs, top, "Hello World").unwrap();
+        let Ok(image_root) = entered else {
+            break entered;
+        };
+        let node = find(vfs, image_root, "Hello World").unwrap();
         pins.push(vfs.pin(node, Some(Access::Read)).unwrap());
     };
     assert_eq!((full, pins.len()), (Err(FsError::TryLater), 16));
@@ -318,7 +332,7 @@ pub(super) fn invalid_images_have_their_errors(world: &mut dyn World) {
         (&sample().0[..40_000], FsError::Io),
         (&udf.0, FsError::NotSupported),
     ] {
-        world.put("bad.iso", bytes);
+        world.write_file("bad.iso", bytes);
         assert_eq!(
             go_in(world.vfs(), "bad.iso"),
             Err(error),
@@ -338,20 +352,20 @@ pub(super) fn directory_named_like_image_is_not_entered(world: &mut dyn World) {
 }
 
 pub(super) fn file_beyond_end_of_image_is_not_pinned(world: &mut dyn World) {
-    world.put("cut.iso", &sample().0[..DATA as usize * 2048]);
+    world.write_file("cut.iso", &sample().0[..DATA as usize * 2048]);
     world.pass_time();
     let vfs = world.vfs();
-    let top = go_in(vfs, "cut.iso").unwrap();
-    let node = find(vfs, top, "Hello World").unwrap();
+    let image_root = go_in(vfs, "cut.iso").unwrap();
+    let node = find(vfs, image_root, "Hello World").unwrap();
     let pinned = vfs.pin(node, Some(Access::Read));
     assert_eq!(pinned.unwrap_err(), FsError::Io);
 }
 
 pub(super) fn parent_chain_inside_image_reaches_its_root(world: &mut dyn World) {
-    let top = enter(world, "one.iso").unwrap();
+    let image_root = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
-    let top = vfs.handle(top).unwrap();
-    let root = vfs.open(top.padded(), &Caller::default()).unwrap();
+    let handle = vfs.handle(image_root).unwrap();
+    let root = vfs.open(handle.padded(), &Caller::default()).unwrap();
     // ISO 9660 itself has "deep" at another place.
     for node in [
         root,
@@ -359,19 +373,19 @@ pub(super) fn parent_chain_inside_image_reaches_its_root(world: &mut dyn World) 
         find(vfs, root, "deep").unwrap(),
     ] {
         let parent = vfs.parent(node).unwrap();
-        assert_eq!(vfs.handle(parent), Ok(top));
+        assert_eq!(vfs.handle(parent), Ok(handle));
     }
     let file = find(vfs, root, "sub/file").unwrap();
     assert_eq!(vfs.parent(file), Err(FsError::NotDirectory));
 }
 
 pub(super) fn handles_inside_image_survive_a_restart(world: &mut dyn World) {
-    let top = enter(world, "one.iso").unwrap();
+    let image_root = enter(world, "one.iso").unwrap();
     let caller = Caller::default();
     let mut handles = Vec::new();
     for path in ["Hello World", "sub", "sub/file", "link", "deep/end"] {
         let vfs = world.vfs();
-        let node = find(vfs, top, path).unwrap();
+        let node = find(vfs, image_root, path).unwrap();
         handles.push((vfs.handle(node).unwrap(), vfs.attr(node).unwrap()));
     }
     world.restart();
@@ -392,7 +406,7 @@ pub(super) fn handles_inside_image_survive_a_restart(world: &mut dyn World) {
     }
     world.rename("two.iso", "one.iso");
     world.pass_time();
-    world.put("one.iso", &sample().0);
+    world.write_file("one.iso", &sample().0);
     world.restart();
     for (handle, _) in &handles {
         assert_eq!(open(world.vfs(), handle.bytes()), Err(FsError::Stale));
@@ -400,10 +414,10 @@ pub(super) fn handles_inside_image_survive_a_restart(world: &mut dyn World) {
 }
 
 pub(super) fn altered_handles_inside_image_stay_inside(world: &mut dyn World) {
-    let top = enter(world, "one.iso").unwrap();
+    let image_root = enter(world, "one.iso").unwrap();
     let vfs = world.vfs();
     let caller = Caller::default();
-    let node = find(vfs, top, "sub/file").unwrap();
+    let node = find(vfs, image_root, "sub/file").unwrap();
     let handle = vfs.handle(node).unwrap();
     let fsid = vfs.attr(node).unwrap().fsid;
     for len in 0..handle.bytes().len() {
@@ -424,14 +438,15 @@ pub(super) fn altered_handles_inside_image_stay_inside(world: &mut dyn World) {
 }
 
 pub(super) fn paths_resolve_through_images(world: &mut dyn World) {
-    world.put("one.iso", &sample().0);
-    world.put("dir/two.iso", &sample().0);
-    world.link("also.iso", "one.iso");
-    world.link("linked", "dir");
-    let top = world.top();
+    world.write_file("one.iso", &sample().0);
+    world.write_file("dir/two.iso", &sample().0);
+    world.create_symlink("also.iso", "one.iso");
+    world.create_symlink("linked", "dir");
+    let root = world.root_path();
     let vfs = world.vfs();
-    let mut lead = |below: &str, follow| lead(vfs, &format!("{top}/{below}"), follow);
-    for (below, size) in [
+    let mut resolve =
+        |relative: &str, follow| resolve_all_ways(vfs, &format!("{root}/{relative}"), follow);
+    for (relative, size) in [
         ("one.iso/Hello World", 5),
         ("one.iso/sub/file", 4),
         ("dir/two.iso/sub/file", 4),
@@ -442,24 +457,32 @@ pub(super) fn paths_resolve_through_images(world: &mut dyn World) {
         ("one.iso/link", 4),
         ("one.iso/../file", 11),
     ] {
-        let attr = lead(below, true).unwrap();
-        assert_eq!((attr.kind, attr.size), (Kind::Regular, size), "{below}");
+        let attr = resolve(relative, true).unwrap();
+        assert_eq!(
+            (attr.kind, attr.size),
+            (ObjectType::Regular, size),
+            "{relative}"
+        );
     }
-    for below in [
+    for relative in [
         "one.iso/",
         "one.iso/.",
         "one.iso/sub/..",
         "one.iso/sub/",
         "one.iso/sub/../",
     ] {
-        assert_eq!(lead(below, false).unwrap().kind, Kind::Directory, "{below}");
+        assert_eq!(
+            resolve(relative, false).unwrap().kind,
+            ObjectType::Directory,
+            "{relative}"
+        );
     }
-    assert_eq!(lead("one.iso", true).unwrap().kind, Kind::Regular);
+    assert_eq!(resolve("one.iso", true).unwrap().kind, ObjectType::Regular);
     assert_eq!(
-        lead("one.iso/link", false).unwrap().kind,
-        Kind::SymbolicLink
+        resolve("one.iso/link", false).unwrap().kind,
+        ObjectType::SymbolicLink
     );
-    for (below, error) in [
+    for (relative, error) in [
         ("one.iso/none", FsError::NoEntry),
         ("one.iso/none/file", FsError::NoEntry),
         ("one.iso/sub/file/", FsError::NotDirectory),
@@ -468,17 +491,17 @@ pub(super) fn paths_resolve_through_images(world: &mut dyn World) {
         ("also.iso/", FsError::NotDirectory),
         ("file/x", FsError::NotDirectory),
     ] {
-        assert_eq!(lead(below, true), Err(error), "{below}");
+        assert_eq!(resolve(relative, true), Err(error), "{relative}");
     }
 }
 
 pub(super) fn files_inside_image_open_for_reading(world: &mut dyn World) {
-    world.put("one.iso", &sample().0);
-    let top = world.top();
+    world.write_file("one.iso", &sample().0);
+    let root = world.root_path();
     let vfs = world.vfs();
-    let mut open = |below: &str, how, create| {
-        let path = format!("{top}/{below}");
-        let opened = vfs.open_at(path.as_bytes(), &OpenFlags { how, create });
+    let mut open = |relative: &str, how, create| {
+        let path = format!("{root}/{relative}");
+        let opened = vfs.open_at(path.as_bytes(), &OpenFlags { bits: how, create });
         opened.map(|pin| {
             let mut out = [0; 16];
             let mut names = 0;
@@ -525,10 +548,10 @@ pub(super) fn files_inside_image_open_for_reading(world: &mut dyn World) {
 
 pub(super) fn realpath_inside_image_resolves_again(world: &mut dyn World) {
     use super::super::walk::{BUFFER_BYTES, End, Path};
-    world.put("one.iso", &sample().0);
-    let top = world.top();
+    world.write_file("one.iso", &sample().0);
+    let root = world.root_path();
     let vfs = world.vfs();
-    for (below, end, expect) in [
+    for (relative, end, expect) in [
         ("one.iso", End::Absent, "one.iso"),
         ("one.iso/", End::Absent, "one.iso/"),
         ("one.iso/.", End::Absent, "one.iso/"),
@@ -541,14 +564,18 @@ pub(super) fn realpath_inside_image_resolves_again(world: &mut dyn World) {
         ("dir/../one.iso/sub/../../dir", End::Absent, "dir"),
     ] {
         let (mut buffer, mut path) = ([0; BUFFER_BYTES], Path::new(vfs));
-        path.walk(format!("{top}/{below}").as_bytes(), &mut buffer, end)
+        path.walk(format!("{root}/{relative}").as_bytes(), &mut buffer, end)
             .unwrap();
         let len = path.write(&mut buffer);
-        let expect = format!("{top}/{expect}");
+        let expect = format!("{root}/{expect}");
         let expect = match expect.strip_suffix('/') {
-            Some(before) if !before.is_empty() && expect.len() == top.len() + 1 => before,
+            Some(before) if !before.is_empty() && expect.len() == root.len() + 1 => before,
             _ => &expect,
         };
-        assert_eq!(String::from_utf8_lossy(&buffer[..len]), expect, "{below}");
+        assert_eq!(
+            String::from_utf8_lossy(&buffer[..len]),
+            expect,
+            "{relative}"
+        );
     }
 }

@@ -1,17 +1,23 @@
 //! Conformance tests of created objects: existence, owner, and that no existing object is replaced.
 
 use super::super::{
-    Caller, CreateWhat, Detail, FileTime, FsError, Kind, Name, NewTime, Node, SetAttr,
+    Caller, CreateWhat, Detail, FileTime, FsError, Name, NewTime, Node, ObjectType, SetAttr,
 };
 use super::{World, content, make, name, split, walk, writable};
 use core::ops::ControlFlow;
 
-const KINDS: [(CreateWhat<'_>, Kind); 5] = [
-    (CreateWhat::File, Kind::Regular),
-    (CreateWhat::Directory, Kind::Directory),
-    (CreateWhat::Link(b"to nowhere"), Kind::SymbolicLink),
-    (CreateWhat::Special(Kind::Fifo, (0, 0)), Kind::Fifo),
-    (CreateWhat::Special(Kind::Socket, (0, 0)), Kind::Socket),
+const KINDS: [(CreateWhat<'_>, ObjectType); 5] = [
+    (CreateWhat::File, ObjectType::Regular),
+    (CreateWhat::Directory, ObjectType::Directory),
+    (CreateWhat::Link(b"to nowhere"), ObjectType::SymbolicLink),
+    (
+        CreateWhat::Special(ObjectType::Fifo, (0, 0)),
+        ObjectType::Fifo,
+    ),
+    (
+        CreateWhat::Special(ObjectType::Socket, (0, 0)),
+        ObjectType::Socket,
+    ),
 ];
 
 const fn mode(mode: u32) -> SetAttr {
@@ -86,7 +92,7 @@ pub(super) fn create_applies_initial_attributes(world: &mut dyn World) {
         let size = (make == CreateWhat::File).then_some(5);
         let made = vfs.create(dir, name(&text), make, &SetAttr { size, ..change });
         let attr = vfs.attr(made.unwrap()).unwrap();
-        assert!(attr.mode == 0o640 || kind == Kind::SymbolicLink);
+        assert!(attr.mode == 0o640 || kind == ObjectType::SymbolicLink);
         let [atime, mtime] = [attr.atime, attr.mtime].map(NewTime::At);
         assert_eq!((atime, mtime), (change.atime, change.mtime), "{text}");
         let owner = (Some(attr.uid), Some(attr.gid));
@@ -151,7 +157,11 @@ pub(super) fn set_gid_directory_passes_its_group_on(world: &mut dyn World) {
         let made = vfs.create(dir, name(&text), make, &mode(0o755)).unwrap();
         let attr = vfs.attr(made).unwrap();
         assert_eq!(attr.gid, gid, "{text}");
-        let bit = if kind == Kind::Directory { 0o2000 } else { 0 };
+        let bit = if kind == ObjectType::Directory {
+            0o2000
+        } else {
+            0
+        };
         assert_eq!(attr.mode & 0o2000, bit, "{text}");
     }
 }
@@ -162,9 +172,9 @@ pub(super) fn mknod_of_devices_needs_privilege(world: &mut dyn World) {
     let vfs = world.vfs();
     let dir = walk(vfs, "dir").unwrap();
     for (text, kind, rdev) in [
-        ("null", Kind::CharacterDevice, (1, 3)),
-        ("disk", Kind::BlockDevice, (8, 17)),
-        ("high", Kind::CharacterDevice, (511, 0xfffff)),
+        ("null", ObjectType::CharacterDevice, (1, 3)),
+        ("disk", ObjectType::BlockDevice, (8, 17)),
+        ("high", ObjectType::CharacterDevice, (511, 0xfffff)),
     ] {
         let make = CreateWhat::Special(kind, rdev);
         match vfs.create(dir, name(text), make, &mode(0o600)) {
@@ -212,7 +222,7 @@ pub(super) fn create_refuses_existing_names(world: &mut dyn World) {
 pub(super) fn name_changes_need_a_directory(world: &mut dyn World) {
     const REFUSED: Result<(), FsError> = Err(FsError::NotDirectory);
     let vfs = writable(world);
-    let (top, file) = (walk(vfs, "").unwrap(), walk(vfs, "file").unwrap());
+    let (root, file) = (walk(vfs, "").unwrap(), walk(vfs, "file").unwrap());
     for path in ["file", "link", "fifo"] {
         let node = walk(vfs, path).unwrap();
         for (kind, _) in KINDS {
@@ -222,7 +232,7 @@ pub(super) fn name_changes_need_a_directory(world: &mut dyn World) {
         assert_eq!(vfs.remove(node, name("x"), false), REFUSED, "{path}");
         assert_eq!(vfs.remove(node, name("x"), true), REFUSED, "{path}");
         assert_eq!(vfs.link(file, node, name("x")), REFUSED, "{path}");
-        let (inside, outside) = ((node, name("x")), (top, name("file")));
+        let (inside, outside) = ((node, name("x")), (root, name("file")));
         for (from, to) in [(inside, outside), (outside, inside), (inside, inside)] {
             assert_eq!(
                 vfs.rename(from.0, from.1, to.0, to.1, true),

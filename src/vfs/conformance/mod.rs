@@ -297,7 +297,7 @@ fn make(vfs: &mut Tree, path: &str, make: CreateWhat<'_>) -> FsResult<Node> {
 }
 
 /// Creates a file with these contents.
-fn put(vfs: &mut Tree, path: &str, bytes: &[u8]) {
+fn write_file(vfs: &mut Tree, path: &str, bytes: &[u8]) {
     let node = make(vfs, path, CreateWhat::File).unwrap();
     write(vfs, node, 0, bytes).unwrap();
 }

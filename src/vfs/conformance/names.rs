@@ -1,10 +1,11 @@
 //! Conformance tests of names: REMOVE, RENAME and LINK.
 
 use super::super::{
-    Caller, CreateWhat, Detail, FileTime, FsError, FsResult, Kind, NewTime, Node, SetAttr,
+    Caller, CreateWhat, Detail, FileTime, FsError, FsResult, NewTime, Node, ObjectType, SetAttr,
 };
 use super::{
-    Tree, World, content, instant, list, make, name, open, put, split, sync_all, walk, writable,
+    Tree, World, content, instant, list, make, name, open, split, sync_all, walk, writable,
+    write_file,
 };
 use core::ops::ControlFlow;
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 pub(super) fn remove_checks_the_object_type(world: &mut dyn World) {
     let vfs = writable(world);
     make(vfs, "empty", CreateWhat::Directory).unwrap();
-    let top = walk(vfs, "").unwrap();
+    let root = walk(vfs, "").unwrap();
     for (text, directory, expect) in [
         ("none", false, Err(FsError::NoEntry)),
         ("none", true, Err(FsError::NoEntry)),
@@ -29,14 +30,14 @@ pub(super) fn remove_checks_the_object_type(world: &mut dyn World) {
         ("empty", true, Ok(())),
         ("empty", true, Err(FsError::NoEntry)),
     ] {
-        let removed = vfs.remove(top, name(text), directory);
+        let removed = vfs.remove(root, name(text), directory);
         assert_eq!(removed, expect, "{text}, directory: {directory}");
-        let found = vfs.lookup(top, name(text)).is_ok();
+        let found = vfs.lookup(root, name(text)).is_ok();
         let expect = expect.is_err() && expect != Err(FsError::NoEntry);
         assert_eq!(found, expect, "{text}");
-        assert_eq!(vfs.has_name(top, name(text)), expect, "{text}");
+        assert_eq!(vfs.has_name(root, name(text)), expect, "{text}");
     }
-    let names = list(vfs, top, 0, usize::MAX).0;
+    let names = list(vfs, root, 0, usize::MAX).0;
     assert!(!names.iter().any(|(name, _)| name == b"file"));
 }
 
@@ -47,7 +48,7 @@ pub(super) fn sync_ignores_objects_removed_before_it(world: &mut dyn World) {
         ..SetAttr::default()
     };
     make(vfs, "made", CreateWhat::Directory).unwrap();
-    put(vfs, "made/file", b"gone");
+    write_file(vfs, "made/file", b"gone");
     sync_all(vfs).unwrap();
     while vfs.release_idle() {}
     // All in one batch: each object is changed and then removed.
@@ -55,11 +56,16 @@ pub(super) fn sync_ignores_objects_removed_before_it(world: &mut dyn World) {
     let file = walk(vfs, "made/file").unwrap();
     vfs.set_attr(file, &mode).unwrap();
     vfs.remove(dir, name("file"), false).unwrap();
-    let fifo = make(vfs, "made/fifo", CreateWhat::Special(Kind::Fifo, (0, 0))).unwrap();
+    let fifo = make(
+        vfs,
+        "made/fifo",
+        CreateWhat::Special(ObjectType::Fifo, (0, 0)),
+    )
+    .unwrap();
     vfs.set_attr(fifo, &mode).unwrap();
     vfs.remove(dir, name("fifo"), false).unwrap();
-    let top = walk(vfs, "").unwrap();
-    vfs.remove(top, name("made"), true).unwrap();
+    let root = walk(vfs, "").unwrap();
+    vfs.remove(root, name("made"), true).unwrap();
     assert_eq!(sync_all(vfs), Ok(()));
 }
 
@@ -85,7 +91,7 @@ pub(super) fn unlinked_object_is_stale(world: &mut dyn World) {
     // the resolution of a kernel tick (at most 10 ms).
     world.pass_time();
     let vfs = world.vfs();
-    put(vfs, "dir/inner", b"another");
+    write_file(vfs, "dir/inner", b"another");
     make(vfs, "dir/empty", CreateWhat::Directory).unwrap();
     for handle in &handles {
         assert_eq!(opened(vfs, handle.bytes()), Err(FsError::Stale));
@@ -111,8 +117,8 @@ pub(super) fn removing_listed_names_skips_no_entry(world: &mut dyn World) {
         end = last;
     }
     assert_eq!(removed, 200);
-    let top = walk(vfs, "").unwrap();
-    assert_eq!(vfs.remove(top, name("many"), true), Ok(()));
+    let root = walk(vfs, "").unwrap();
+    assert_eq!(vfs.remove(root, name("many"), true), Ok(()));
 }
 
 /// All paths below `dir`, with the contents of files.
@@ -126,11 +132,11 @@ fn tree(vfs: &mut Tree, dir: Node, path: &str) -> BTreeMap<String, Vec<u8>> {
         let node = vfs.lookup(dir, name(&text)).unwrap();
         let path = format!("{path}/{text}");
         let what = match vfs.attr(node).unwrap().kind {
-            Kind::Directory => {
+            ObjectType::Directory => {
                 all.extend(tree(vfs, node, &path));
                 b"a directory".to_vec()
             }
-            Kind::Regular => content(vfs, node),
+            ObjectType::Regular => content(vfs, node),
             _ => b"something else".to_vec(),
         };
         all.insert(path, what);
@@ -185,27 +191,32 @@ pub(super) fn rename_follows_the_table(world: &mut dyn World) {
     .into_iter()
     .enumerate()
     {
-        let place = format!("place {number}");
-        let at = |path: &str| format!("{place}/{path}");
-        let dir = make(vfs, &place, CreateWhat::Directory).unwrap();
-        put(vfs, &at("f"), b"f");
-        put(vfs, &at("g"), b"g");
-        make(vfs, &at("e"), CreateWhat::Directory).unwrap();
-        make(vfs, &at("d"), CreateWhat::Directory).unwrap();
-        put(vfs, &at("d/x"), b"x");
-        put(vfs, &at("d/y"), b"y");
-        make(vfs, &at("d/s"), CreateWhat::Directory).unwrap();
-        put(vfs, &at("d/s/z"), b"z");
-        make(vfs, &at("l"), CreateWhat::Link(b"f")).unwrap();
-        make(vfs, &at("p"), CreateWhat::Special(Kind::Fifo, (0, 0))).unwrap();
-        let file = walk(vfs, &at("f")).unwrap();
+        let dir_path = format!("place {number}");
+        let inside = |path: &str| format!("{dir_path}/{path}");
+        let dir = make(vfs, &dir_path, CreateWhat::Directory).unwrap();
+        write_file(vfs, &inside("f"), b"f");
+        write_file(vfs, &inside("g"), b"g");
+        make(vfs, &inside("e"), CreateWhat::Directory).unwrap();
+        make(vfs, &inside("d"), CreateWhat::Directory).unwrap();
+        write_file(vfs, &inside("d/x"), b"x");
+        write_file(vfs, &inside("d/y"), b"y");
+        make(vfs, &inside("d/s"), CreateWhat::Directory).unwrap();
+        write_file(vfs, &inside("d/s/z"), b"z");
+        make(vfs, &inside("l"), CreateWhat::Link(b"f")).unwrap();
+        make(
+            vfs,
+            &inside("p"),
+            CreateWhat::Special(ObjectType::Fifo, (0, 0)),
+        )
+        .unwrap();
+        let file = walk(vfs, &inside("f")).unwrap();
         vfs.link(file, dir, name("h")).unwrap();
-        let (dir, moved) = (walk(vfs, &place).unwrap(), walk(vfs, &at(from)));
+        let (dir, moved) = (walk(vfs, &dir_path).unwrap(), walk(vfs, &inside(from)));
         let inode = moved.and_then(|node| vfs.attr(node)).map(|attr| attr.inode);
         let before = tree(vfs, dir, "");
-        let renamed = rename(vfs, &at(from), &at(to));
+        let renamed = rename(vfs, &inside(from), &inside(to));
         assert_eq!(renamed, expect, "{from} to {to}");
-        let dir = walk(vfs, &place).unwrap();
+        let dir = walk(vfs, &dir_path).unwrap();
         let after = tree(vfs, dir, "");
         let mut expected = before;
         if expect.is_ok() && from != to && (from, to) != ("f", "h") {
@@ -224,7 +235,7 @@ pub(super) fn rename_follows_the_table(world: &mut dyn World) {
         }
         assert_eq!(after, expected, "{from} to {to}");
         if expect.is_ok() {
-            let moved = walk(vfs, &at(to)).and_then(|node| vfs.attr(node));
+            let moved = walk(vfs, &inside(to)).and_then(|node| vfs.attr(node));
             assert_eq!(moved.map(|attr| attr.inode), inode, "{from} to {to}");
         }
     }
@@ -248,9 +259,9 @@ pub(super) fn moved_directory_has_its_new_parent(world: &mut dyn World) {
     assert_eq!(content(vfs, deep), b"deep");
     assert_eq!(walk(vfs, "dir/sub"), Err(FsError::NoEntry));
     // The old parent is empty now, the new parent is not.
-    let (top, dir) = (walk(vfs, "").unwrap(), walk(vfs, "dir").unwrap());
+    let (root, dir) = (walk(vfs, "").unwrap(), walk(vfs, "dir").unwrap());
     vfs.remove(dir, name("inner"), false).unwrap();
-    assert_eq!(vfs.remove(top, name("dir"), true), Ok(()));
+    assert_eq!(vfs.remove(root, name("dir"), true), Ok(()));
     assert_eq!(rename(vfs, "many", "many/moved/x"), Err(FsError::Invalid));
 }
 
@@ -325,13 +336,13 @@ pub(super) fn handles_survive_rename_within_directory(world: &mut dyn World) {
 
 pub(super) fn link_count_follows_names(world: &mut dyn World) {
     let vfs = writable(world);
-    let (top, dir) = (walk(vfs, "").unwrap(), walk(vfs, "dir").unwrap());
+    let (root, dir) = (walk(vfs, "").unwrap(), walk(vfs, "dir").unwrap());
     for path in ["file", "fifo", "link"] {
         let node = walk(vfs, path).unwrap();
         let attr = vfs.attr(node).unwrap();
         let other = format!("other {path}");
         assert_eq!(vfs.link(node, dir, name(&other)), Ok(()), "{path}");
-        assert_eq!(vfs.link(node, top, name(&other)), Ok(()), "{path}");
+        assert_eq!(vfs.link(node, root, name(&other)), Ok(()), "{path}");
         let mut count = |text: &str| {
             let node = walk(vfs, text)?;
             let now = vfs.attr(node)?;
@@ -340,7 +351,7 @@ pub(super) fn link_count_follows_names(world: &mut dyn World) {
         };
         assert_eq!(count(path), Ok(3), "{path}");
         assert_eq!(count(&other), Ok(3), "{path}");
-        vfs.remove(top, name(path), false).unwrap();
+        vfs.remove(root, name(path), false).unwrap();
         let mut count = |text: &str| {
             let node = walk(vfs, text)?;
             vfs.attr(node).map(|attr| attr.nlink)
@@ -348,7 +359,7 @@ pub(super) fn link_count_follows_names(world: &mut dyn World) {
         assert_eq!(count(&format!("dir/{other}")), Ok(2), "{path}");
         assert_eq!(count(path), Err(FsError::NoEntry), "{path}");
     }
-    assert_eq!(vfs.link(dir, top, name("x")), Err(FsError::Permission));
+    assert_eq!(vfs.link(dir, root, name("x")), Err(FsError::Permission));
     // Replacing a name by RENAME removes one link.
     let (file, other) = ("dir/other file", "dir/inner");
     let handle = walk(vfs, other).and_then(|node| vfs.handle(node));
@@ -400,7 +411,7 @@ pub(super) fn name_changes_update_times(world: &mut dyn World) {
     type Step = (&'static str, &'static [&'static str], fn(&mut Tree));
     const LONG_AGO: FileTime = FileTime { secs: 9, nanos: 9 };
     let steps: [Step; 8] = [
-        ("create", &["dir"], |vfs| put(vfs, "dir/a", b"")),
+        ("create", &["dir"], |vfs| write_file(vfs, "dir/a", b"")),
         ("mkdir", &["dir"], |vfs| {
             make(vfs, "dir/b", CreateWhat::Directory).unwrap();
         }),
@@ -466,7 +477,7 @@ pub(super) fn names_may_have_255_bytes(world: &mut dyn World) {
     let vfs = writable(world);
     let [one, two] = ["1", "2"].map(|text| text.repeat(255));
     let dir = walk(vfs, "dir").unwrap();
-    put(vfs, &format!("dir/{one}"), b"one");
+    write_file(vfs, &format!("dir/{one}"), b"one");
     rename(vfs, &format!("dir/{one}"), &format!("dir/{two}")).unwrap();
     let file = vfs.lookup(dir, name(&two)).unwrap();
     vfs.link(file, dir, name(&one)).unwrap();

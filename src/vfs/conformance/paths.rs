@@ -1,15 +1,17 @@
 //! Conformance tests of paths: how dots and symbolic links resolve, and opening and creating files by path.
 
 use super::super::walk::{BUFFER_BYTES, End, Path};
-use super::super::{Attr, CreateWhat, FsError, FsResult, Kind, Name, NewTime, OpenFlags, SetAttr};
+use super::super::{
+    Attr, CreateWhat, FsError, FsResult, Name, NewTime, ObjectType, OpenFlags, SetAttr,
+};
 use super::{Tree, World, writable};
 
 const READ: OpenFlags = OpenFlags {
-    how: OpenFlags::READ,
+    bits: OpenFlags::READ,
     create: None,
 };
 const WRITE: OpenFlags = OpenFlags {
-    how: OpenFlags::READ | OpenFlags::WRITE,
+    bits: OpenFlags::READ | OpenFlags::WRITE,
     ..READ
 };
 const MAKE: OpenFlags = OpenFlags {
@@ -17,27 +19,27 @@ const MAKE: OpenFlags = OpenFlags {
     ..WRITE
 };
 const LIST: OpenFlags = OpenFlags {
-    how: OpenFlags::READ | OpenFlags::DIRECTORY,
+    bits: OpenFlags::READ | OpenFlags::DIRECTORY,
     ..READ
 };
 
 /// Spellings of the same path: absolute, and relative if relative paths start at the tree's root.
-fn spellings(world: &dyn World, below: &str) -> Vec<String> {
-    let absolute = format!("{}/{below}", world.top());
+fn spellings(world: &dyn World, relative: &str) -> Vec<String> {
+    let absolute = format!("{}/{relative}", world.root_path());
     let mut all = vec![absolute.clone(), absolute.replace('/', "//")];
-    if all[1].starts_with("//") && !world.top().is_empty() {
+    if all[1].starts_with("//") && !world.root_path().is_empty() {
         // A jail that is shown under another path compares that prefix byte by byte.
         all.pop();
     }
-    if world.is_bounded() && !below.is_empty() && !below.starts_with('/') {
-        all.push(below.into());
-        all.push(format!("./{below}"));
+    if world.is_bounded() && !relative.is_empty() && !relative.starts_with('/') {
+        all.push(relative.into());
+        all.push(format!("./{relative}"));
     }
     all
 }
 
 /// Resolves a path by three different calls, which must agree.
-pub(super) fn lead(vfs: &mut Tree, path: &str, follow: bool) -> FsResult<Attr> {
+pub(super) fn resolve_all_ways(vfs: &mut Tree, path: &str, follow: bool) -> FsResult<Attr> {
     let path = path.as_bytes();
     let end = if follow { End::Follow } else { End::Keep };
     let attr = vfs.attr_at(path, follow);
@@ -53,10 +55,10 @@ pub(super) fn lead(vfs: &mut Tree, path: &str, follow: bool) -> FsResult<Attr> {
 }
 
 /// Creates a symbolic link.
-fn link(vfs: &mut Tree, top: &str, below: &str, target: &str) {
-    let (dir, name) = below.rsplit_once('/').unwrap_or(("", below));
+fn create_symlink(vfs: &mut Tree, root: &str, relative: &str, target: &str) {
+    let (dir, name) = relative.rsplit_once('/').unwrap_or(("", relative));
     let dir = vfs
-        .resolve(format!("{top}/{dir}").as_bytes(), true)
+        .resolve(format!("{root}/{dir}").as_bytes(), true)
         .unwrap();
     let name = Name::new(name.as_bytes()).unwrap();
     let make = CreateWhat::Link(target.as_bytes());
@@ -64,7 +66,7 @@ fn link(vfs: &mut Tree, top: &str, below: &str, target: &str) {
 }
 
 pub(super) fn paths_resolve_through_directories_and_dots(world: &mut dyn World) {
-    for (below, same) in [
+    for (relative, same) in [
         ("", ""),
         (".", ""),
         ("./", ""),
@@ -80,22 +82,24 @@ pub(super) fn paths_resolve_through_directories_and_dots(world: &mut dyn World) 
         ("./dir/./sub//deep", "dir/sub/deep"),
         ("fifo", "fifo"),
     ] {
-        for path in spellings(world, below) {
-            let expect = format!("{}/{same}", world.top());
+        for path in spellings(world, relative) {
+            let expect = format!("{}/{same}", world.root_path());
             let vfs = world.vfs();
             let expect = vfs.attr_at(expect.as_bytes(), true).unwrap();
-            assert_eq!(lead(vfs, &path, true), Ok(expect), "{path}");
-            assert_eq!(lead(vfs, &path, false), Ok(expect), "{path}");
+            assert_eq!(resolve_all_ways(vfs, &path, true), Ok(expect), "{path}");
+            assert_eq!(resolve_all_ways(vfs, &path, false), Ok(expect), "{path}");
         }
     }
-    let (top, vfs) = (world.top(), world.vfs());
-    let file = vfs.attr_at(format!("{top}/file").as_bytes(), true).unwrap();
-    assert_eq!((file.kind, file.size), (Kind::Regular, 11));
+    let (root, vfs) = (world.root_path(), world.vfs());
+    let file = vfs
+        .attr_at(format!("{root}/file").as_bytes(), true)
+        .unwrap();
+    assert_eq!((file.kind, file.size), (ObjectType::Regular, 11));
 }
 
 pub(super) fn unresolvable_paths_have_their_errors(world: &mut dyn World) {
     let long = "l".repeat(256);
-    for (below, error) in [
+    for (relative, error) in [
         ("none", FsError::NoEntry),
         ("none/", FsError::NoEntry),
         ("none/x", FsError::NoEntry),
@@ -111,18 +115,18 @@ pub(super) fn unresolvable_paths_have_their_errors(world: &mut dyn World) {
         ("dir/\0", FsError::Invalid),
         (&long, FsError::NameTooLong),
     ] {
-        for path in spellings(world, below) {
+        for path in spellings(world, relative) {
             let vfs = world.vfs();
-            assert_eq!(lead(vfs, &path, true), Err(error), "{path}");
-            assert_eq!(lead(vfs, &path, false), Err(error), "{path}");
+            assert_eq!(resolve_all_ways(vfs, &path, true), Err(error), "{path}");
+            assert_eq!(resolve_all_ways(vfs, &path, false), Err(error), "{path}");
             let opened = vfs.open_at(path.as_bytes(), &READ);
             assert_eq!(opened.unwrap_err(), error, "{path}");
         }
     }
     // A path of the greatest length, and a longer one.
-    let (top, vfs) = (world.top(), world.vfs());
+    let (root, vfs) = (world.root_path(), world.vfs());
     let dots = "/.".repeat(5000);
-    let path = format!("{top}{dots}");
+    let path = format!("{root}{dots}");
     let longest = &path.as_bytes()[..4094];
     let whole = longest.strip_suffix(b"/").unwrap_or(longest);
     assert!(vfs.attr_at(whole, true).is_ok());
@@ -135,10 +139,10 @@ pub(super) fn unresolvable_paths_have_their_errors(world: &mut dyn World) {
 }
 
 pub(super) fn symbolic_links_resolve_to_their_targets(world: &mut dyn World) {
-    let top = world.top();
+    let root = world.root_path();
     let vfs = writable(world);
-    let absolute = |below: &str| format!("{top}/{below}");
-    for (below, target) in [
+    let absolute = |relative: &str| format!("{root}/{relative}");
+    for (relative, target) in [
         ("to file", "file"),
         ("to dir", "dir"),
         ("to slash", "dir/"),
@@ -155,10 +159,10 @@ pub(super) fn symbolic_links_resolve_to_their_targets(world: &mut dyn World) {
         ("pool", "loop"),
         ("self", "self/x"),
     ] {
-        link(vfs, &top, below, target);
+        create_symlink(vfs, &root, relative, target);
     }
     const LOOP: Result<&str, FsError> = Err(FsError::TooManyFollowed);
-    for (below, expect) in [
+    for (relative, expect) in [
         ("to file", Ok("file")),
         ("to file/", Err(FsError::NotDirectory)),
         ("to dir", Ok("dir")),
@@ -185,15 +189,17 @@ pub(super) fn symbolic_links_resolve_to_their_targets(world: &mut dyn World) {
         ("loop/x", LOOP),
         ("self", LOOP),
     ] {
-        for path in spellings(world, below) {
+        for path in spellings(world, relative) {
             let vfs = world.vfs();
             let expect = expect.map(|same| {
-                let same = format!("{top}/{same}");
+                let same = format!("{root}/{same}");
                 vfs.attr_at(same.as_bytes(), false).unwrap()
             });
-            assert_eq!(lead(vfs, &path, true), expect, "{path}");
+            assert_eq!(resolve_all_ways(vfs, &path, true), expect, "{path}");
             let opened = match expect {
-                Ok(attr) if attr.kind == Kind::Directory => vfs.open_at(path.as_bytes(), &LIST),
+                Ok(attr) if attr.kind == ObjectType::Directory => {
+                    vfs.open_at(path.as_bytes(), &LIST)
+                }
                 _ => vfs.open_at(path.as_bytes(), &READ),
             };
             let attr = opened.and_then(|pin| {
@@ -202,51 +208,57 @@ pub(super) fn symbolic_links_resolve_to_their_targets(world: &mut dyn World) {
                 attr
             });
             assert_eq!(attr.map(|attr| attr.inode), expect.map(|attr| attr.inode));
-            let own = lead(vfs, &path, false).map(|attr| attr.kind);
-            if below.contains('/') || below == "self" {
+            let own = resolve_all_ways(vfs, &path, false).map(|attr| attr.kind);
+            if relative.contains('/') || relative == "self" {
                 continue;
             }
-            assert_eq!(own, Ok(Kind::SymbolicLink), "{path}");
+            assert_eq!(own, Ok(ObjectType::SymbolicLink), "{path}");
         }
     }
 }
 
 pub(super) fn forty_links_are_followed(world: &mut dyn World) {
-    let top = world.top();
+    let root = world.root_path();
     let vfs = writable(world);
-    link(vfs, &top, "link 1", "file");
+    create_symlink(vfs, &root, "link 1", "file");
     for number in 2..=41 {
         let target = format!("link {}", number - 1);
-        link(vfs, &top, &format!("link {number}"), &target);
+        create_symlink(vfs, &root, &format!("link {number}"), &target);
     }
     let size = |attr: Attr| attr.size;
-    assert_eq!(lead(vfs, &format!("{top}/link 40"), true).map(size), Ok(11));
+    assert_eq!(
+        resolve_all_ways(vfs, &format!("{root}/link 40"), true).map(size),
+        Ok(11)
+    );
     let error = FsError::TooManyFollowed;
     assert_eq!(
-        lead(vfs, &format!("{top}/link 41"), true).map(size),
+        resolve_all_ways(vfs, &format!("{root}/link 41"), true).map(size),
         Err(error)
     );
-    assert_eq!(lead(vfs, &format!("{top}/link 41"), false).map(size), Ok(7));
+    assert_eq!(
+        resolve_all_ways(vfs, &format!("{root}/link 41"), false).map(size),
+        Ok(7)
+    );
 }
 
 pub(super) fn paths_stay_below_the_root(world: &mut dyn World) {
-    let (top, is_bounded) = (world.top(), world.is_bounded());
+    let (root, is_bounded) = (world.root_path(), world.is_bounded());
     let vfs = writable(world);
-    for (below, target) in [
+    for (relative, target) in [
         ("dir/out", "../../../../../../../../etc/passwd"),
         ("dir/above", "../.."),
         ("dir/round", "../../../file"),
     ] {
-        link(vfs, &top, below, target);
+        create_symlink(vfs, &root, relative, target);
     }
     if !is_bounded {
         // The rest of the host is reachable.
-        assert!(lead(vfs, &format!("{top}/dir/out"), true).is_ok());
-        assert!(lead(vfs, &format!("{top}/link"), true).is_ok());
+        assert!(resolve_all_ways(vfs, &format!("{root}/dir/out"), true).is_ok());
+        assert!(resolve_all_ways(vfs, &format!("{root}/link"), true).is_ok());
         return;
     }
-    let own = vfs.attr_at(format!("{top}/").as_bytes(), true).unwrap();
-    for below in [
+    let own = vfs.attr_at(format!("{root}/").as_bytes(), true).unwrap();
+    for relative in [
         "..",
         "../..",
         "dir/../../..",
@@ -254,53 +266,65 @@ pub(super) fn paths_stay_below_the_root(world: &mut dyn World) {
         "dir/above/..",
         "../.",
     ] {
-        assert_eq!(lead(vfs, below, true), Ok(own), "{below}");
+        assert_eq!(resolve_all_ways(vfs, relative, true), Ok(own), "{relative}");
         assert_eq!(
-            lead(vfs, &format!("{top}/{below}"), true),
+            resolve_all_ways(vfs, &format!("{root}/{relative}"), true),
             Ok(own),
-            "{below}"
+            "{relative}"
         );
     }
-    let file = lead(vfs, &format!("{top}/file"), true);
-    for below in [
+    let file = resolve_all_ways(vfs, &format!("{root}/file"), true);
+    for relative in [
         "../file",
         "../dir/../../file",
         "dir/round",
         "dir/above/file",
     ] {
-        assert_eq!(lead(vfs, below, true), file, "{below}");
+        assert_eq!(resolve_all_ways(vfs, relative, true), file, "{relative}");
     }
-    for below in [
+    for relative in [
         "dir/out",
         "link",
         "../etc/passwd",
         "../../../../../../etc/passwd",
     ] {
-        assert_eq!(lead(vfs, below, true), Err(FsError::NoEntry), "{below}");
-        let opened = vfs.open_at(below.as_bytes(), &READ);
-        assert_eq!(opened.unwrap_err(), FsError::NoEntry, "{below}");
+        assert_eq!(
+            resolve_all_ways(vfs, relative, true),
+            Err(FsError::NoEntry),
+            "{relative}"
+        );
+        let opened = vfs.open_at(relative.as_bytes(), &READ);
+        assert_eq!(opened.unwrap_err(), FsError::NoEntry, "{relative}");
     }
     for outside in ["/etc/passwd", "/tmp", "/proc/self"] {
-        assert_eq!(lead(vfs, outside, true), Err(FsError::NoEntry), "{outside}");
+        assert_eq!(
+            resolve_all_ways(vfs, outside, true),
+            Err(FsError::NoEntry),
+            "{outside}"
+        );
     }
-    if !top.is_empty() {
-        let beside = format!("{top}x");
-        let above = top.rsplit_once('/').unwrap().0;
+    if !root.is_empty() {
+        let beside = format!("{root}x");
+        let above = root.rsplit_once('/').unwrap().0;
         for outside in ["/", &beside, above] {
             if !outside.is_empty() {
-                assert_eq!(lead(vfs, outside, true), Err(FsError::NoEntry), "{outside}");
+                assert_eq!(
+                    resolve_all_ways(vfs, outside, true),
+                    Err(FsError::NoEntry),
+                    "{outside}"
+                );
             }
         }
     }
 }
 
 pub(super) fn realpath_has_no_links_or_dots(world: &mut dyn World) {
-    let top = world.top();
+    let root = world.root_path();
     let vfs = writable(world);
-    link(vfs, &top, "to dir", "dir");
-    link(vfs, &top, "dir/up", &format!("{top}/to dir/sub"));
-    link(vfs, &top, "nowhere", "dir/none");
-    for (below, end, expect) in [
+    create_symlink(vfs, &root, "to dir", "dir");
+    create_symlink(vfs, &root, "dir/up", &format!("{root}/to dir/sub"));
+    create_symlink(vfs, &root, "nowhere", "dir/none");
+    for (relative, end, expect) in [
         ("", End::Follow, Ok("")),
         ("dir/..", End::Follow, Ok("")),
         ("dir/./sub//deep", End::Follow, Ok("/dir/sub/deep")),
@@ -319,15 +343,15 @@ pub(super) fn realpath_has_no_links_or_dots(world: &mut dyn World) {
         ("none/..", End::Absent, Err(FsError::NoEntry)),
         ("file/none", End::Absent, Err(FsError::NotDirectory)),
     ] {
-        for path in spellings(world, below) {
+        for path in spellings(world, relative) {
             let (mut done, mut out) = (Path::new(world.vfs()), [0; BUFFER_BYTES]);
             let found = done.walk(path.as_bytes(), &mut out, end);
             let written = found.map(|()| {
                 let len = done.write(&mut out);
                 String::from_utf8_lossy(&out[..len]).into_owned()
             });
-            let expect = expect.map(|below| {
-                let path = format!("{top}{below}");
+            let expect = expect.map(|relative| {
+                let path = format!("{root}{relative}");
                 if path.is_empty() { "/".into() } else { path }
             });
             // The host's own directories may be symbolic links.
@@ -345,30 +369,30 @@ fn open(vfs: &mut Tree, path: &str, how: &OpenFlags) -> FsResult<Attr> {
 }
 
 pub(super) fn open_at_follows_its_flags(world: &mut dyn World) {
-    let top = world.top();
+    let root = world.root_path();
     let vfs = writable(world);
-    let at = |below: &str| format!("{top}/{below}");
-    let pin = vfs.open_at(at("file").as_bytes(), &READ).unwrap();
+    let absolute = |relative: &str| format!("{root}/{relative}");
+    let pin = vfs.open_at(absolute("file").as_bytes(), &READ).unwrap();
     let mut out = [0; 32];
     assert_eq!(vfs.read(&pin, 6, &mut out), Ok(5));
     assert_eq!(out[..5], *b"world");
     while vfs.release_idle() {}
     assert_eq!(vfs.read(&pin, 0, &mut out[..5]), Ok(5));
     vfs.unpin(pin);
-    let pin = vfs.open_at(at("file").as_bytes(), &WRITE).unwrap();
+    let pin = vfs.open_at(absolute("file").as_bytes(), &WRITE).unwrap();
     assert_eq!(vfs.write(&pin, 0, b"H"), Ok(()));
     assert_eq!(vfs.sync(&pin), Ok(()));
     vfs.unpin(pin);
-    assert_eq!(open(vfs, &at("file"), &READ).unwrap().size, 11);
+    assert_eq!(open(vfs, &absolute("file"), &READ).unwrap().size, 11);
     // The file exists, so its mode is not changed.
-    let before = open(vfs, &at("file"), &READ).unwrap().mode;
-    assert_eq!(open(vfs, &at("file"), &MAKE).unwrap().mode, before);
+    let before = open(vfs, &absolute("file"), &READ).unwrap().mode;
+    assert_eq!(open(vfs, &absolute("file"), &MAKE).unwrap().mode, before);
     let cut = OpenFlags {
-        how: WRITE.how | OpenFlags::TRUNCATE,
+        bits: WRITE.bits | OpenFlags::TRUNCATE,
         ..WRITE
     };
-    assert_eq!(open(vfs, &at("file"), &cut).unwrap().size, 0);
-    let pin = vfs.open_at(at("dir").as_bytes(), &LIST).unwrap();
+    assert_eq!(open(vfs, &absolute("file"), &cut).unwrap().size, 0);
+    let pin = vfs.open_at(absolute("dir").as_bytes(), &LIST).unwrap();
     let mut names = super::list(vfs, pin.node(), 0, usize::MAX).0;
     names.sort();
     let names: Vec<_> = names.into_iter().map(|(name, _)| name).collect();
@@ -377,88 +401,105 @@ pub(super) fn open_at_follows_its_flags(world: &mut dyn World) {
 }
 
 pub(super) fn file_created_by_path_exists(world: &mut dyn World) {
-    let top = world.top();
+    let root = world.root_path();
     let vfs = writable(world);
-    link(vfs, &top, "dir/nowhere", "../made");
-    link(vfs, &top, "to made", &format!("{top}/dir/also made"));
-    for (below, place) in [
+    create_symlink(vfs, &root, "dir/nowhere", "../made");
+    create_symlink(vfs, &root, "to made", &format!("{root}/dir/also made"));
+    for (relative, resolved) in [
         ("new", "new"),
         ("dir/./../dir/new", "dir/new"),
         ("dir/nowhere", "made"),
         ("to made", "dir/also made"),
     ] {
-        let place = format!("{top}/{place}");
-        assert_eq!(lead(vfs, &place, false), Err(FsError::NoEntry), "{below}");
-        let made = open(vfs, &format!("{top}/{below}"), &MAKE).unwrap();
-        assert_eq!((made.kind, made.mode, made.size), (Kind::Regular, 0o640, 0));
-        assert_eq!(lead(vfs, &place, false), Ok(made), "{below}");
+        let resolved = format!("{root}/{resolved}");
+        assert_eq!(
+            resolve_all_ways(vfs, &resolved, false),
+            Err(FsError::NoEntry),
+            "{relative}"
+        );
+        let made = open(vfs, &format!("{root}/{relative}"), &MAKE).unwrap();
+        assert_eq!(
+            (made.kind, made.mode, made.size),
+            (ObjectType::Regular, 0o640, 0)
+        );
+        assert_eq!(
+            resolve_all_ways(vfs, &resolved, false),
+            Ok(made),
+            "{relative}"
+        );
     }
-    for (below, error) in [
+    for (relative, error) in [
         ("none/new", FsError::NoEntry),
         ("file/new", FsError::NotDirectory),
         ("dir", FsError::IsDirectory),
         ("", FsError::IsDirectory),
     ] {
-        let made = open(vfs, &format!("{top}/{below}"), &MAKE);
-        assert_eq!(made, Err(error), "{below}");
+        let made = open(vfs, &format!("{root}/{relative}"), &MAKE);
+        assert_eq!(made, Err(error), "{relative}");
     }
 }
 
 pub(super) fn exclusive_open_refuses_existing_names(world: &mut dyn World) {
     let how = OpenFlags {
-        how: MAKE.how | OpenFlags::EXCLUSIVE,
+        bits: MAKE.bits | OpenFlags::EXCLUSIVE,
         ..MAKE
     };
-    let top = world.top();
+    let root = world.root_path();
     let vfs = writable(world);
-    link(vfs, &top, "nowhere", "dir/none");
-    link(vfs, &top, "absolute", &format!("{top}/dir/none"));
-    link(vfs, &top, "dir/out", "../../../../../../none");
-    for below in [
+    create_symlink(vfs, &root, "nowhere", "dir/none");
+    create_symlink(vfs, &root, "absolute", &format!("{root}/dir/none"));
+    create_symlink(vfs, &root, "dir/out", "../../../../../../none");
+    for relative in [
         "file", "dir", "link", "fifo", "nowhere", "absolute", "dir/out",
     ] {
-        let made = open(vfs, &format!("{top}/{below}"), &how);
-        assert_eq!(made, Err(FsError::Exists), "{below}");
+        let made = open(vfs, &format!("{root}/{relative}"), &how);
+        assert_eq!(made, Err(FsError::Exists), "{relative}");
     }
-    let none = format!("{top}/dir/none");
-    assert_eq!(lead(vfs, &none, false), Err(FsError::NoEntry));
+    let none = format!("{root}/dir/none");
+    assert_eq!(resolve_all_ways(vfs, &none, false), Err(FsError::NoEntry));
     assert!(open(vfs, &none, &how).is_ok());
     assert_eq!(open(vfs, &none, &how), Err(FsError::Exists));
     // EXCLUSIVE without CREATE has no effect.
     let how = OpenFlags {
-        how: READ.how | OpenFlags::EXCLUSIVE,
+        bits: READ.bits | OpenFlags::EXCLUSIVE,
         ..READ
     };
-    for below in ["file", "nowhere", "absolute"] {
+    for relative in ["file", "nowhere", "absolute"] {
         assert!(
-            open(vfs, &format!("{top}/{below}"), &how).is_ok(),
-            "{below}"
+            open(vfs, &format!("{root}/{relative}"), &how).is_ok(),
+            "{relative}"
         );
     }
 }
 
 pub(super) fn only_files_and_directories_are_opened(world: &mut dyn World) {
-    let top = world.top();
+    let root = world.root_path();
     let vfs = writable(world);
-    let at = |below: &str| format!("{top}/{below}");
-    let before = lead(vfs, &at("file"), true).unwrap();
+    let absolute = |relative: &str| format!("{root}/{relative}");
+    let before = resolve_all_ways(vfs, &absolute("file"), true).unwrap();
     for how in [READ, WRITE, MAKE] {
-        assert_eq!(open(vfs, &at("fifo"), &how), Err(FsError::Access));
-        assert_eq!(open(vfs, &at("dir"), &how), Err(FsError::IsDirectory));
+        assert_eq!(open(vfs, &absolute("fifo"), &how), Err(FsError::Access));
+        assert_eq!(open(vfs, &absolute("dir"), &how), Err(FsError::IsDirectory));
     }
-    assert_eq!(open(vfs, &at("fifo"), &LIST), Err(FsError::NotDirectory));
-    assert_eq!(open(vfs, &at("file"), &LIST), Err(FsError::NotDirectory));
-    assert_eq!(lead(vfs, &at("file"), true), Ok(before));
+    assert_eq!(
+        open(vfs, &absolute("fifo"), &LIST),
+        Err(FsError::NotDirectory)
+    );
+    assert_eq!(
+        open(vfs, &absolute("file"), &LIST),
+        Err(FsError::NotDirectory)
+    );
+    assert_eq!(resolve_all_ways(vfs, &absolute("file"), true), Ok(before));
 }
 
 pub(super) fn append_ignores_the_offset(world: &mut dyn World) {
     let how = OpenFlags {
-        how: MAKE.how | OpenFlags::APPEND,
+        bits: MAKE.bits | OpenFlags::APPEND,
         ..MAKE
     };
-    let top = world.top();
+    let root = world.root_path();
     let vfs = writable(world);
-    let path = format!("{top}/file");
+    let path = format!("{root}/file");
     let first = vfs.open_at(path.as_bytes(), &how).unwrap();
     let second = vfs.open_at(path.as_bytes(), &how).unwrap();
     assert_eq!(vfs.write(&first, 0, b", "), Ok(()));
@@ -472,9 +513,9 @@ pub(super) fn append_ignores_the_offset(world: &mut dyn World) {
 }
 
 pub(super) fn attributes_are_set_by_path(world: &mut dyn World) {
-    let top = world.top();
+    let root = world.root_path();
     let vfs = writable(world);
-    let at = |below: &str| format!("{top}/{below}");
+    let absolute = |relative: &str| format!("{root}/{relative}");
     let none = SetAttr::default();
     let mode = SetAttr {
         mode: Some(0o751),
@@ -485,48 +526,58 @@ pub(super) fn attributes_are_set_by_path(world: &mut dyn World) {
         ..none
     };
     let secs = |attr: FsResult<Attr>| attr.map(|attr| (attr.mtime.secs, attr.mtime.nanos));
-    for below in ["file", "dir", "fifo"] {
-        let node = vfs.resolve(at(below).as_bytes(), true).unwrap();
+    for relative in ["file", "dir", "fifo"] {
+        let node = vfs.resolve(absolute(relative).as_bytes(), true).unwrap();
         let changed = vfs.set_attr(node, &mode);
-        let node = vfs.resolve(at(below).as_bytes(), true).unwrap();
+        let node = vfs.resolve(absolute(relative).as_bytes(), true).unwrap();
         assert_eq!(vfs.set_attr(node, &times), Ok(()));
-        let attr = lead(vfs, &at(below), true);
-        assert_eq!(secs(attr), Ok((99, 7)), "{below}");
-        if below == "fifo" && changed == Err(FsError::Invalid) {
+        let attr = resolve_all_ways(vfs, &absolute(relative), true);
+        assert_eq!(secs(attr), Ok((99, 7)), "{relative}");
+        if relative == "fifo" && changed == Err(FsError::Invalid) {
             // On an old host without /proc, only the modes of objects that can be opened can be changed.
             continue;
         }
-        assert_eq!(changed, Ok(()), "{below}");
-        assert_eq!(attr.map(|attr| attr.mode), Ok(0o751), "{below}");
+        assert_eq!(changed, Ok(()), "{relative}");
+        assert_eq!(attr.map(|attr| attr.mode), Ok(0o751), "{relative}");
     }
-    let node = vfs.resolve(at("link").as_bytes(), false).unwrap();
+    let node = vfs.resolve(absolute("link").as_bytes(), false).unwrap();
     assert_eq!(vfs.set_attr(node, &times), Ok(()));
-    assert_eq!(secs(lead(vfs, &at("link"), false)), Ok((99, 7)));
-    let node = vfs.resolve(at("link").as_bytes(), false).unwrap();
+    assert_eq!(
+        secs(resolve_all_ways(vfs, &absolute("link"), false)),
+        Ok((99, 7))
+    );
+    let node = vfs.resolve(absolute("link").as_bytes(), false).unwrap();
     assert!(vfs.set_attr(node, &mode).is_err());
-    let pin = vfs.open_at(at("file").as_bytes(), &WRITE).unwrap();
+    let pin = vfs.open_at(absolute("file").as_bytes(), &WRITE).unwrap();
     let both = SetAttr {
         size: Some(5),
         ..times
     };
     assert_eq!(vfs.set_attr(pin.node(), &both), Ok(()));
     vfs.unpin(pin);
-    let attr = lead(vfs, &at("file"), true);
+    let attr = resolve_all_ways(vfs, &absolute("file"), true);
     assert_eq!(attr.map(|attr| attr.size), Ok(5));
     assert_eq!(secs(attr), Ok((99, 7)));
     // Hard links to the object at a path: with a new name, and with an existing one.
-    let dir = vfs.resolve(at("dir").as_bytes(), true).unwrap();
-    for (below, name) in [
+    let dir = vfs.resolve(absolute("dir").as_bytes(), true).unwrap();
+    for (relative, name) in [
         ("file", "file too"),
         ("link", "link too"),
         ("dir/./inner", "twin"),
     ] {
-        let node = vfs.resolve(at(below).as_bytes(), false).unwrap();
+        let node = vfs.resolve(absolute(relative).as_bytes(), false).unwrap();
         let name = Name::new(name.as_bytes()).unwrap();
-        assert_eq!(vfs.link(node, dir, name), Ok(()), "{below}");
-        assert_eq!(vfs.link(node, dir, name), Err(FsError::Exists), "{below}");
+        assert_eq!(vfs.link(node, dir, name), Ok(()), "{relative}");
+        assert_eq!(
+            vfs.link(node, dir, name),
+            Err(FsError::Exists),
+            "{relative}"
+        );
     }
     let inode = |attr: FsResult<Attr>| attr.map(|attr| attr.inode);
-    let twin = inode(lead(vfs, &at("dir/twin"), false));
-    assert_eq!(twin, inode(lead(vfs, &at("dir/inner"), false)));
+    let twin = inode(resolve_all_ways(vfs, &absolute("dir/twin"), false));
+    assert_eq!(
+        twin,
+        inode(resolve_all_ways(vfs, &absolute("dir/inner"), false))
+    );
 }

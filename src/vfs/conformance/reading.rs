@@ -1,6 +1,6 @@
 //! Conformance tests of unchanged trees: attributes, names, reading, listing, handles.
 
-use super::super::{Access, Attr, Caller, Detail, FsError, Handle, Kind, Name};
+use super::super::{Access, Attr, Caller, Detail, FsError, Handle, Name, ObjectType};
 use super::worlds::{SPARSE_BYTES, TAIL_OFFSET};
 use super::{World, list, open, read, walk, writable};
 use crate::config::SEARCH_ENTRY_COUNT;
@@ -9,13 +9,13 @@ use core::ops::ControlFlow;
 pub(super) fn attributes_match_the_object(world: &mut dyn World) {
     let vfs = world.vfs();
     for (path, kind, size) in [
-        ("", Kind::Directory, None),
-        ("file", Kind::Regular, Some(11)),
-        ("dir", Kind::Directory, None),
-        ("dir/inner", Kind::Regular, Some(5)),
-        ("link", Kind::SymbolicLink, Some(11)),
-        ("fifo", Kind::Fifo, Some(0)),
-        ("sparse", Kind::Regular, Some(SPARSE_BYTES)),
+        ("", ObjectType::Directory, None),
+        ("file", ObjectType::Regular, Some(11)),
+        ("dir", ObjectType::Directory, None),
+        ("dir/inner", ObjectType::Regular, Some(5)),
+        ("link", ObjectType::SymbolicLink, Some(11)),
+        ("fifo", ObjectType::Fifo, Some(0)),
+        ("sparse", ObjectType::Regular, Some(SPARSE_BYTES)),
     ] {
         let node = walk(vfs, path).unwrap();
         let attr = vfs.attr(node).unwrap();
@@ -144,7 +144,7 @@ pub(super) fn listed_attributes_match_lookup(world: &mut dyn World) {
                     let atime = own.atime;
                     assert_eq!(Attr { atime, ..attr }, own, "{path}");
                 }
-                Err(_) => assert!(attr.is_none_or(|attr| attr.kind == Kind::Directory)),
+                Err(_) => assert!(attr.is_none_or(|attr| attr.kind == ObjectType::Directory)),
             }
         }
     }
@@ -209,7 +209,7 @@ pub(super) fn search_continues_for_its_own_handle(world: &mut dyn World) {
     });
     world.remove("many/150");
     for number in 0..SEARCH_ENTRY_COUNT {
-        world.put(&format!("many/more-{number}"), b"");
+        world.write_file(&format!("many/more-{number}"), b"");
     }
     world.restart();
     let vfs = world.vfs();
@@ -309,14 +309,14 @@ pub(super) fn external_change_is_visible_to_next_request(world: &mut dyn World) 
     let [file, dir] = handles;
     // Only opened, nothing else.
     vfs.open(file.bytes(), &caller).unwrap();
-    world.put("file", b"another");
+    world.write_file("file", b"another");
     let vfs = world.vfs();
     let node = vfs.open(file.bytes(), &caller).unwrap();
     assert_eq!(vfs.attr(node).unwrap().size, 7);
     let mut out = [0; 32];
     assert_eq!(read(vfs, node, 0, &mut out), Ok(7));
     vfs.open(dir.bytes(), &caller).unwrap();
-    world.put("dir/new", b"");
+    world.write_file("dir/new", b"");
     let vfs = world.vfs();
     let dir = vfs.open(dir.bytes(), &caller).unwrap();
     assert!(

@@ -5,8 +5,8 @@ use super::super::ram::{Ram, TAG};
 use super::super::shared::Shared;
 use super::super::user::User;
 use super::super::{
-    Attr, Backend, Caller, CreateWhat, FileTime, FsError, FsResult, Handles as _, Name, Node,
-    OpenFlags, Paths, Pin, Rules, SetAttr, Top, Tree,
+    Attr, Backend, Caller, CreateWhat, ExportRoot, FileTime, FsError, FsResult, Handles as _, Name,
+    Node, OpenFlags, Paths, Pin, Rules, SetAttr, Tree,
 };
 use crate::sys::linux::sandbox;
 use core::cell::RefCell;
@@ -26,11 +26,11 @@ pub(super) trait World {
     fn vfs(&mut self) -> &mut Tree;
     fn remove(&mut self, path: &str);
     /// Creates a file with these contents, or replaces its contents.
-    fn put(&mut self, path: &str, bytes: &[u8]);
+    fn write_file(&mut self, path: &str, bytes: &[u8]);
     /// Renames a file; replaces the target if it exists.
     fn rename(&mut self, _from: &str, _to: &str) {}
     /// Creates a symbolic link.
-    fn link(&mut self, _path: &str, _target: &str) {}
+    fn create_symlink(&mut self, _path: &str, _target: &str) {}
     /// Returns true if handles survive a rename and a restart.
     fn follows_renames(&self) -> bool {
         true
@@ -40,7 +40,7 @@ pub(super) trait World {
     /// Makes the export writable.
     fn make_writable(&mut self);
     /// The path of the tree's root as clients write it, without a trailing "/".
-    fn top(&self) -> String {
+    fn root_path(&self) -> String {
         String::new()
     }
     /// Returns true if the root has nothing above it, and relative paths start there.
@@ -87,7 +87,7 @@ impl World for OnRam {
         self.ram.borrow_mut().unlink(path);
     }
 
-    fn put(&mut self, path: &str, bytes: &[u8]) {
+    fn write_file(&mut self, path: &str, bytes: &[u8]) {
         self.ram.borrow_mut().overwrite(path, bytes);
     }
 
@@ -95,7 +95,7 @@ impl World for OnRam {
         self.ram.borrow_mut().writable = true;
     }
 
-    fn top(&self) -> String {
+    fn root_path(&self) -> String {
         "/export".into()
     }
 }
@@ -159,17 +159,17 @@ impl Served {
 
     /// Exports several paths, each with its own rules.
     pub(super) fn several(mut host: Host, exports: &[(&Path, Rules)]) -> FsResult<Self> {
-        let mut tops = Vec::new();
+        let mut roots = Vec::new();
         for (path, rules) in exports {
             let path = CString::new(path.as_os_str().as_bytes()).unwrap();
             let path: &'static CStr = Box::leak(path.into_boxed_c_str());
-            tops.push((path, *rules, host.export(path, rules).unwrap()));
+            roots.push((path, *rules, host.export(path, rules).unwrap()));
         }
         let host = Rc::new(RefCell::new(host));
         let mut tree = Tree::default();
         tree.add(Backend::ByHandle, Shared::lend(&host));
-        for (number, (path, rules, top)) in tops.into_iter().enumerate() {
-            tree.export(path.to_bytes(), rules, top)?;
+        for (number, (path, rules, root)) in roots.into_iter().enumerate() {
+            tree.export(path.to_bytes(), rules, root)?;
             tree.root(number)?;
         }
         Ok(Self { tree, _host: host })
@@ -232,7 +232,7 @@ impl World for OnHost {
         std::fs::remove_file(self.dir.join(path)).unwrap();
     }
 
-    fn put(&mut self, path: &str, bytes: &[u8]) {
+    fn write_file(&mut self, path: &str, bytes: &[u8]) {
         std::fs::write(self.dir.join(path), bytes).unwrap();
     }
 
@@ -240,7 +240,7 @@ impl World for OnHost {
         std::fs::rename(self.dir.join(from), self.dir.join(to)).unwrap();
     }
 
-    fn link(&mut self, path: &str, target: &str) {
+    fn create_symlink(&mut self, path: &str, target: &str) {
         std::os::unix::fs::symlink(target, self.dir.join(path)).unwrap();
     }
 
@@ -317,20 +317,20 @@ impl OfUser {
             let mut user = User::new(64);
             match around.jail {
                 Some(at) => user.jail(&path, at.as_bytes()).unwrap(),
-                None if starts_at_tree => user.begin_at(&path),
+                None if starts_at_tree => user.set_start_directory(&path),
                 None => {}
             }
             let user = Rc::new(RefCell::new(user));
             let mut tree = Tree::default();
             tree.add(Backend::ByPath, Shared::lend(&user));
             // Tests of objects start at the tree's root directory.
-            let top = Top {
+            let root = ExportRoot {
                 backend: Backend::ByPath,
                 tag: 0,
                 is_image: false,
                 real: b"",
             };
-            tree.export(b"/", Rules::default(), top).unwrap();
+            tree.export(b"/", Rules::default(), root).unwrap();
             check(&mut Self {
                 tree,
                 _user: user,
@@ -358,7 +358,7 @@ impl World for OfUser {
         std::fs::remove_file(self.dir.join(path)).unwrap();
     }
 
-    fn put(&mut self, path: &str, bytes: &[u8]) {
+    fn write_file(&mut self, path: &str, bytes: &[u8]) {
         std::fs::write(self.dir.join(path), bytes).unwrap();
     }
 
@@ -366,16 +366,16 @@ impl World for OfUser {
         std::fs::rename(self.dir.join(from), self.dir.join(to)).unwrap();
     }
 
-    fn link(&mut self, path: &str, target: &str) {
+    fn create_symlink(&mut self, path: &str, target: &str) {
         std::os::unix::fs::symlink(target, self.dir.join(path)).unwrap();
     }
 
     fn make_writable(&mut self) {}
 
-    fn top(&self) -> String {
-        let top = self.around.jail.map_or(self.dir.as_path(), Path::new);
-        let top = top.to_str().unwrap();
-        top.strip_suffix('/').unwrap_or(top).into()
+    fn root_path(&self) -> String {
+        let root = self.around.jail.map_or(self.dir.as_path(), Path::new);
+        let root = root.to_str().unwrap();
+        root.strip_suffix('/').unwrap_or(root).into()
     }
 
     fn is_bounded(&self) -> bool {
@@ -452,8 +452,8 @@ fn two_backends_keep_their_own_umask_and_user() {
     let is_privileged = host.is_privileged();
     let tree = host.vfs();
     tree.add(Backend::ByPath, Shared::lend(&user));
-    let top = tree.root(0).unwrap();
-    let handle = tree.handle(top).unwrap();
+    let root = tree.root(0).unwrap();
+    let handle = tree.handle(root).unwrap();
     let caller = Caller {
         uid: 1234,
         gid: 1234,
@@ -466,16 +466,16 @@ fn two_backends_keep_their_own_umask_and_user() {
     let own = rustix::process::geteuid().as_raw();
     for turn in 0..2 {
         let name = |who: &str| format!("{who}{turn}");
-        let top = tree.open(handle.bytes(), &caller).unwrap();
+        let root = tree.open(handle.bytes(), &caller).unwrap();
         let name_of = name("host");
         let name_of = Name::new(name_of.as_bytes()).unwrap();
-        let made = tree.create(top, name_of, CreateWhat::File, &mode);
+        let made = tree.create(root, name_of, CreateWhat::File, &mode);
         let made = made.and_then(|made| tree.attr(made)).unwrap();
         let maker = if is_privileged { 1234 } else { own };
         assert_eq!((made.mode, made.uid), (0o777, maker));
-        tree.begin();
+        tree.act_as_process();
         let how = OpenFlags {
-            how: OpenFlags::WRITE,
+            bits: OpenFlags::WRITE,
             create: Some(0o777),
         };
         let pin = tree.open_at(name("user").as_bytes(), &how).unwrap();
@@ -494,8 +494,8 @@ fn truncation_requires_write_permission() {
     std::fs::set_permissions(host.dir.join("file"), mode).unwrap();
     let is_privileged = host.is_privileged();
     let tree = host.vfs();
-    let top = tree.root(0).unwrap();
-    let file = tree.lookup(top, Name::new(b"file").unwrap()).unwrap();
+    let root = tree.root(0).unwrap();
+    let file = tree.lookup(root, Name::new(b"file").unwrap()).unwrap();
     let handle = tree.handle(file).unwrap();
     let cut = SetAttr {
         size: Some(0),
@@ -511,8 +511,8 @@ fn truncation_requires_write_permission() {
         assert_eq!(tree.set_attr(file, &cut), Err(FsError::Access));
         assert_eq!(tree.attr(file).unwrap().size, 11);
     }
-    let top = tree.root(0).unwrap();
-    let file = tree.lookup(top, Name::new(b"file").unwrap()).unwrap();
+    let root = tree.root(0).unwrap();
+    let file = tree.lookup(root, Name::new(b"file").unwrap()).unwrap();
     assert_eq!(tree.set_attr(file, &cut), Ok(()));
     assert_eq!(tree.attr(file).unwrap().size, 0);
 }

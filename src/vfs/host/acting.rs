@@ -33,7 +33,7 @@ impl Acting {
     }
 
     /// Switches to callers from now on, if this process can.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn enable(&mut self) {
         self.switches = rustix::process::geteuid().is_root() && fsuid::can_switch();
     }
 

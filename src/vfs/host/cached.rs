@@ -10,10 +10,10 @@ impl Host {
     /// Reads bytes of a file. `TryLater`: bytes are not in the page cache (RWF_NOWAIT), and a worker can read them. Without workers
     /// or RWF_NOWAIT, and after EIO, the call may wait for the disk.
     pub(super) fn read_at_once(&mut self, pin: &Pin, offset: u64, out: &mut [u8]) -> FsResult<u32> {
-        let (entry, top) = self.at(pin.node)?;
+        let (entry, export) = self.at(pin.node)?;
         let file = entry.file.as_raw_fd();
         let mut done = 0;
-        while self.dirty.workers.is_some() && top.tells_cached.get() {
+        while self.dirty.workers.is_some() && export.tells_cached.get() {
             let rest = out.get_mut(done..).unwrap_or_default();
             if rest.is_empty() {
                 return Ok(done as u32);
@@ -24,7 +24,7 @@ impl Host {
                 Ok(more) => done += more,
                 Err(Errno::AGAIN) => return Err(FsError::TryLater),
                 Err(Errno::IO | Errno::INTR) => break,
-                Err(_) => top.tells_cached.set(false),
+                Err(_) => export.tells_cached.set(false),
             }
         }
         fs::pread(file, offset, out)

@@ -5,10 +5,10 @@
 
 use super::super::kernel::{self, PATH, WRITE, change, error};
 use super::super::{
-    Access, CreateWhat, FsError, FsResult, Kind, Name, NewTime, Node, Pin, SetAttr,
+    Access, CreateWhat, FsError, FsResult, Name, NewTime, Node, ObjectType, Pin, SetAttr,
 };
 use super::Host;
-use super::table::{Entry, Opened};
+use super::table::{OpenEntry, Opened};
 use crate::mem::Ends as _;
 use crate::sys::linux::fs::{self, AT_FDCWD, File};
 use crate::sys::linux::fsuid;
@@ -25,11 +25,11 @@ const PIPE_COPY_BYTES: usize = 4096;
 
 impl Host {
     /// Prepares a change of a directory's names: switches to the caller.
-    fn names_of(&self, dir: Node) -> FsResult<&Entry> {
+    fn names_of(&self, dir: Node) -> FsResult<&OpenEntry> {
         self.seen.take();
         self.acting.caller()?;
         let (entry, _) = self.at(dir)?;
-        if entry.kind == Kind::Directory {
+        if entry.kind == ObjectType::Directory {
             Ok(entry)
         } else {
             Err(FsError::NotDirectory)
@@ -38,7 +38,7 @@ impl Host {
 
     /// Prepares a write: switches to the user of the pin, so that the kernel clears set-user-ID bits and keeps reserved blocks for
     /// root.
-    pub(super) fn begin_write(&self, pin: &Pin) -> FsResult<&Entry> {
+    pub(super) fn begin_write(&self, pin: &Pin) -> FsResult<&OpenEntry> {
         self.seen.take();
         self.acting.user(pin.user)?;
         let (entry, _) = self.at(pin.node)?;
@@ -199,7 +199,7 @@ impl Host {
 
     pub(super) fn unlink(&mut self, dir: Node, name: Name<'_>, directory: bool) -> FsResult<()> {
         let dir_file = &self.names_of(dir)?.file;
-        let file = self.hold_large(dir_file, name);
+        let file = self.open_large(dir_file, name);
         fs::unlinkat::<FsError>(dir_file.as_raw_fd(), name.bytes(), directory)?;
         self.dirty.close_by_worker(file);
         self.mark_dirty(dir)
@@ -212,12 +212,12 @@ impl Host {
         replace: bool,
     ) -> FsResult<()> {
         let (from_dir, to_dir) = (self.names_of(from)?, self.names_of(to)?);
-        if from_dir.export != to_dir.export {
+        if from_dir.export_index != to_dir.export_index {
             return Err(FsError::CrossDevice);
         }
         let old = (from_dir.file.as_raw_fd(), name.bytes());
         let new = (to_dir.file.as_raw_fd(), new_name.bytes());
-        let replaced = self.hold_large(&to_dir.file, new_name);
+        let replaced = self.open_large(&to_dir.file, new_name);
         fs::renameat::<FsError>(old, new, replace)?;
         self.dirty.close_by_worker(replaced);
         // The new name first: after a crash, two names are better than none.
@@ -227,7 +227,7 @@ impl Host {
 
     pub(super) fn add_name(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
         let (object, dir_entry) = (self.at(node)?.0, self.names_of(dir)?);
-        if object.export != dir_entry.export {
+        if object.export_index != dir_entry.export_index {
             return Err(FsError::CrossDevice);
         }
         let (file, into) = (object.file.as_raw_fd(), dir_entry.file.as_raw_fd());

@@ -8,13 +8,13 @@ use super::super::jobs::{JobId, Scope, Submitted};
 use super::super::kernel::error;
 use super::super::{FsError, FsResult, Node, Pin};
 use super::Host;
-use super::records::{Changes, Record};
-use super::table::{Entry, Opened};
+use super::records::{Changes, PendingJob};
+use super::table::{OpenEntry, Opened};
 use super::writes::Writes;
 use crate::config::DIRTY_COUNT;
 use crate::sys;
 use crate::sys::linux::fs;
-use crate::sys::linux::workers::{Ended, Work, Workers};
+use crate::sys::linux::workers::{FinishedJob, Work, Workers};
 use crate::time::Duration;
 use rustix::fd::{AsRawFd as _, RawFd};
 
@@ -38,7 +38,7 @@ pub(super) struct Dirty {
     /// The error of the last sync that failed at a worker, and the number of the next job at that time. Syncs below that number
     /// fail, too: their replies may depend on the lost changes.
     failed: Option<(FsError, u32)>,
-    pub(super) workers: Option<Workers<Record>>,
+    pub(super) workers: Option<Workers<PendingJob>>,
     pub(super) writes: Writes,
 }
 
@@ -50,9 +50,9 @@ const CHANGES_AT_ONCE_MAX: u32 = 4;
 impl Host {
     /// Counts a change of an object's attributes, or of the names in a directory, and schedules its sync.
     pub(super) fn mark_dirty(&mut self, node: Node) -> FsResult<()> {
-        let (entry, top) = self.at(node)?;
+        let (entry, export) = self.at(node)?;
         entry.change();
-        let scheduled = match top.is_async {
+        let scheduled = match export.is_async {
             true => Scheduled::Later,
             false => Scheduled::Promised,
         };
@@ -106,35 +106,41 @@ impl Host {
     fn sync_object(&mut self, node: Node, scheduled: Scheduled) -> FsResult<()> {
         let reopened = self.reopen(node, Opened::Read);
         let Self {
-            dirty, table, tops, ..
+            dirty,
+            table,
+            exports,
+            ..
         } = self;
         let entry = table.get(node).ok_or(FsError::Stale)?;
-        let top = tops.get(usize::from(entry.export));
-        let top = top.ok_or(FsError::Stale)?;
+        let export = exports.get(usize::from(entry.export_index));
+        let export = export.ok_or(FsError::Stale)?;
         if entry.is_durable() {
             return Ok(());
         }
         // A symbolic link, a FIFO or a device has no fsync: its file system is synced.
         let (work, file) = match reopened {
             Ok(()) if scheduled != Scheduled::System => (Work::Sync, entry.file.as_raw_fd()),
-            _ => (Work::SyncSystem, top.dir.as_raw_fd()),
+            _ => (Work::SyncSystem, export.dir.as_raw_fd()),
         };
         let changes = Changes {
             node,
             count: entry.changes.get(),
         };
         let begun = sys::now();
-        if top.is_slow.get() || top.has_disk && entry.is_much() {
+        if export.is_slow.get() || export.has_disk && entry.is_much() {
             let is_same =
-                |other: &Record| matches!(other, Record::Sync(other) if other.node == node);
+                |other: &PendingJob| matches!(other, PendingJob::Sync(other) if other.node == node);
             if let Work::Sync = work
                 && let Some(workers) = &mut dirty.workers
                 && let Some(waiting) = workers.find_waiting(is_same)
             {
-                *waiting = Record::Sync(changes);
+                *waiting = PendingJob::Sync(changes);
                 return Ok(());
             }
-            if dirty.give(work, file, Record::Sync(changes)).is_some() {
+            if dirty
+                .start_job(work, file, PendingJob::Sync(changes))
+                .is_some()
+            {
                 return Ok(());
             }
         }
@@ -142,7 +148,7 @@ impl Host {
             Work::Sync => fs::sync(file),
             _ => fs::syncfs(file),
         };
-        top.is_slow.set(sys::now().since(begun) >= SLOW);
+        export.is_slow.set(sys::now().since(begun) >= SLOW);
         synced.map_err(error)?;
         entry.is_durable_to(changes.count);
         Ok(())
@@ -152,7 +158,7 @@ impl Host {
     pub(super) fn complete_sync(
         &mut self,
         changes: Changes,
-        ended: &Ended<Record>,
+        ended: &FinishedJob<PendingJob>,
     ) -> FsResult<()> {
         let Dirty {
             workers, failed, ..
@@ -164,8 +170,8 @@ impl Host {
         }
         if let Some(entry) = self.table.get(changes.node) {
             entry.is_durable_to(changes.count);
-            if let Some(top) = self.tops.get(usize::from(entry.export)) {
-                top.is_slow.set(ended.outcome.took > Duration::default());
+            if let Some(export) = self.exports.get(usize::from(entry.export_index)) {
+                export.is_slow.set(ended.outcome.took > Duration::default());
             }
         }
         match *failed {
@@ -177,8 +183,8 @@ impl Host {
     /// Syncs the file system of every export that is not `async`: an earlier server may have been killed before its sync.
     #[inline(never)]
     pub fn sync_systems(&mut self) {
-        for top in self.tops.iter().filter(|top| !top.is_async) {
-            let synced = fs::syncfs(top.dir.as_raw_fd()).map_err(error);
+        for export in self.exports.iter().filter(|export| !export.is_async) {
+            let synced = fs::syncfs(export.dir.as_raw_fd()).map_err(error);
             self.dirty.error = self.dirty.error.or(synced.err());
         }
     }
@@ -188,11 +194,11 @@ impl Dirty {
     /// Submits a job on a file to the workers, with a duplicate of the descriptor. Returns the number of the job. `None`: no
     /// worker, job entry or descriptor is free.
     #[inline(never)]
-    pub(super) fn give(&mut self, work: Work, file: RawFd, record: Record) -> Option<u32> {
+    pub(super) fn start_job(&mut self, work: Work, file: RawFd, job: PendingJob) -> Option<u32> {
         let workers = self.workers.as_mut()?;
         let own = fs::dup::<FsError>(file).ok()?;
         let number = workers.next();
-        if workers.push(work, own, record, sys::now()) {
+        if workers.push(work, own, job, sys::now()) {
             return Some(number);
         }
         fs::close(own);
@@ -200,7 +206,7 @@ impl Dirty {
     }
 }
 
-impl Entry {
+impl OpenEntry {
     /// Counts a change.
     pub(super) fn change(&self) {
         self.changes.set(self.changes.get().wrapping_add(1));

@@ -23,7 +23,7 @@ use super::jobs::{Extent, FileId, Scope, Storage};
 use super::kernel::{self, PATH, READ, attr, error, terminated};
 use super::{
     Access, Attr, Backend, Caller, CreateWhat, Detail, DirEntry, FsError, FsResult, FsStat, Handle,
-    Handles, ImageFile, Kind, Name, Node, Pin, Rights, Rules, SetAttr, Vfs, exports,
+    Handles, ImageFile, Name, Node, ObjectType, Pin, Rights, Rules, SetAttr, Vfs, exports,
 };
 use crate::config::{EXPORT_PATH_BYTES_MAX, SEARCH_DEPTH_MAX};
 use crate::mem::{self, Slots};
@@ -36,7 +36,7 @@ use core::ops::ControlFlow;
 use durable::Dirty;
 use rustix::fd::AsRawFd as _;
 use search::Search;
-use table::{Entry, Opened, Table};
+use table::{OpenEntry, Opened, Table};
 
 /// The kind of file handles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +49,7 @@ pub enum Form {
 
 /// The top of an export.
 #[derive(Debug)]
-struct Top {
+struct HostExport {
     dir: File,
     dev: (u32, u32),
     inode: u64,
@@ -78,7 +78,7 @@ pub struct Host {
     form: Form,
     acting: Acting,
     key: Key,
-    tops: Slots<Top>,
+    exports: Slots<HostExport>,
     search: Search,
     dirty: Dirty,
     /// The object that was opened last; `None` after any change.
@@ -92,7 +92,7 @@ impl Host {
     pub fn new(node_count: usize) -> Self {
         Self {
             is_shared: false,
-            tops: Slots::default(),
+            exports: Slots::default(),
             table: Table::new(node_count),
             form: Form::Path,
             acting: Acting::alone(),
@@ -116,7 +116,7 @@ impl Host {
 
     /// Acts with the callers' credentials from now on, if this process can switch users. Returns true if so.
     pub fn act_as_callers(&mut self) -> bool {
-        self.acting.begin();
+        self.acting.enable();
         self.acting.switches()
     }
 
@@ -132,7 +132,11 @@ impl Host {
     /// `XDEV`: a pseudo file system such as proc; `OPNOTSUPP`: no kernel handles there; `NOTDIR`: neither a directory nor an image;
     /// else those of open(2) and statx(2).
     #[inline(never)]
-    pub fn export(&mut self, path: &'static CStr, rules: &Rules) -> Result<exports::Top, Errno> {
+    pub fn export(
+        &mut self,
+        path: &'static CStr,
+        rules: &Rules,
+    ) -> Result<exports::ExportRoot, Errno> {
         // The administrator's path: links in it are followed.
         let dir = File::open(path, READ, 0)?;
         let mut stat = fs::blank();
@@ -147,9 +151,9 @@ impl Host {
             real = b"";
         }
         let real = mem::copy(real);
-        let image = match Kind::of_mode(stat.stx_mode.into()) {
-            Kind::Directory => None,
-            Kind::Regular | Kind::BlockDevice if cfg!(feature = "iso") => Some(path),
+        let image = match ObjectType::of_mode(stat.stx_mode.into()) {
+            ObjectType::Directory => None,
+            ObjectType::Regular | ObjectType::BlockDevice if cfg!(feature = "iso") => Some(path),
             _ => return Err(Errno::NOTDIR),
         };
         let tag = rules
@@ -160,7 +164,7 @@ impl Host {
             Form::Path => 0,
         };
         let has_disk = !kernel::is_in_memory(&system);
-        let top = Top {
+        let export = HostExport {
             dir,
             dev: fs::device(&stat),
             inode: stat.stx_ino,
@@ -173,8 +177,8 @@ impl Host {
             tells_cached: Cell::new(true),
             image,
         };
-        self.tops.push_more(top);
-        Ok(exports::Top {
+        self.exports.push_more(export);
+        Ok(exports::ExportRoot {
             backend: Backend::ByHandle,
             tag,
             is_image: image.is_some(),
@@ -199,15 +203,15 @@ impl Host {
     ///
     /// # Errors
     /// `Stale`: the entry was evicted.
-    #[inline(always)] // `entry_and_top` returns in registers; a `Result` would be returned in memory.
-    fn at(&self, node: Node) -> FsResult<(&Entry, &Top)> {
-        self.entry_and_top(node).ok_or(FsError::Stale)
+    #[inline(always)] // `entry_and_export` returns in registers; a `Result` would be returned in memory.
+    fn at(&self, node: Node) -> FsResult<(&OpenEntry, &HostExport)> {
+        self.entry_and_export(node).ok_or(FsError::Stale)
     }
 
     #[inline(never)]
-    fn entry_and_top(&self, node: Node) -> Option<(&Entry, &Top)> {
+    fn entry_and_export(&self, node: Node) -> Option<(&OpenEntry, &HostExport)> {
         let entry = self.table.get(node)?;
-        Some((entry, self.tops.get(usize::from(entry.export))?))
+        Some((entry, self.exports.get(usize::from(entry.export_index))?))
     }
 }
 
@@ -221,9 +225,9 @@ impl Vfs for Host {
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        let (entry, top) = self.at(node)?;
+        let (entry, export) = self.at(node)?;
         if self.seen.take() == Some(node) {
-            return Ok(attr(&self.seen_stat, top.tag));
+            return Ok(attr(&self.seen_stat, export.tag));
         }
         let mut stat = fs::blank();
         kernel::stat(&entry.file, &mut stat)?;
@@ -231,7 +235,7 @@ impl Vfs for Host {
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
-        Ok(attr(&stat, top.tag))
+        Ok(attr(&stat, export.tag))
     }
 
     #[inline(never)]
@@ -239,7 +243,7 @@ impl Vfs for Host {
         self.acting.caller()?;
         let at = self.at(dir)?;
         let parent = &at.0.file;
-        if at.0.kind != Kind::Directory {
+        if at.0.kind != ObjectType::Directory {
             return Err(FsError::NotDirectory);
         }
         let (mut text, mut handle, mut stat) = ([0; 256], Handle::EMPTY, fs::blank());
@@ -259,7 +263,7 @@ impl Vfs for Host {
     #[inline(never)]
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         let (entry, _) = self.at(node)?;
-        if entry.kind != Kind::SymbolicLink {
+        if entry.kind != ObjectType::SymbolicLink {
             return Err(FsError::Invalid);
         }
         fs::readlinkat(entry.file.as_raw_fd(), out)
@@ -272,12 +276,12 @@ impl Vfs for Host {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        if self.at(dir)?.0.kind != Kind::Directory {
+        if self.at(dir)?.0.kind != ObjectType::Directory {
             return Err(FsError::NotDirectory);
         }
         self.reopen(dir, Opened::Read)?;
         self.acting.caller()?;
-        let at @ (entry, top) = self.at(dir)?;
+        let at @ (entry, export) = self.at(dir)?;
         let (mut handle, mut stat) = (Handle::EMPTY, fs::blank());
         let listed = fs::list(entry.file.as_raw_fd(), from, &mut |found| {
             let dots = found.is_dots();
@@ -286,13 +290,13 @@ impl Vfs for Host {
                 && self
                     .identify(at, &entry.file, found.name, &mut handle, &mut stat, true)
                     .is_ok();
-            let attr = attr(&stat, top.tag);
+            let attr = attr(&stat, export.tag);
             // The inode number of the export's parent is hidden.
-            let is_top = dots && entry.inode == top.inode;
+            let is_top = dots && entry.inode == export.inode;
             each(&DirEntry {
                 name: found.name.to_bytes(),
                 cookie: found.cookie,
-                inode: if is_top { top.inode } else { found.inode },
+                inode: if is_top { export.inode } else { found.inode },
                 object: known.then_some((&attr, Some(&handle))),
             })
         });
@@ -314,8 +318,8 @@ impl Vfs for Host {
 
     fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
         match self.at(node)?.0.kind {
-            Kind::Regular => {}
-            Kind::Directory => return Err(FsError::IsDirectory),
+            ObjectType::Regular => {}
+            ObjectType::Directory => return Err(FsError::IsDirectory),
             _ => return Err(FsError::Invalid),
         }
         let wanted = if access == Some(Access::Write) {
@@ -415,14 +419,14 @@ impl Handles for Host {
     }
 
     fn parent(&mut self, dir: Node) -> FsResult<Node> {
-        let (entry, top) = self.at(dir)?;
-        if entry.inode == top.inode {
+        let (entry, export) = self.at(dir)?;
+        if entry.inode == export.inode {
             return Ok(dir);
         }
         self.acting.server();
         let above = kernel::open(&entry.file, c"..", PATH, 0)?;
-        let export = entry.export;
-        self.adopt_directory(export, above, SEARCH_DEPTH_MAX)
+        let export_index = entry.export_index;
+        self.adopt_directory(export_index, above, SEARCH_DEPTH_MAX)
     }
 
     fn act_as(&mut self, caller: Option<(&Caller, &Rules)>) {

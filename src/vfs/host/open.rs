@@ -5,9 +5,9 @@
 
 use super::super::handle::{self, Body, PathHandle};
 use super::super::kernel::{self, PATH, READ, WRITE, error};
-use super::super::{Access, FsError, FsResult, Handle, ImageFile, Kind, Node};
-use super::table::{Entry, Opened};
-use super::{Form, Host, Top, change};
+use super::super::{Access, FsError, FsResult, Handle, ImageFile, Node, ObjectType};
+use super::table::{OpenEntry, Opened};
+use super::{Form, Host, HostExport, change};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, KernelHandle, Statx};
 use core::cell::Cell;
@@ -25,7 +25,7 @@ impl Host {
     /// up in the directory `dir`. Writes the attributes to `stat` if `wants_stat`; with path handles always.
     pub(super) fn identify(
         &self,
-        (dir, top): (&Entry, &Top),
+        (dir, export): (&OpenEntry, &HostExport),
         file: &File,
         name: &CStr,
         handle: &mut Handle,
@@ -36,14 +36,14 @@ impl Host {
             fs::statx(file, name, stat).map_err(error)?;
         }
         if self.form == Form::Path {
-            return top.path_handle(dir, stat, handle);
+            return export.path_handle(dir, stat, handle);
         }
         let mut kernel = KernelHandle::EMPTY;
-        if fs::name_to_handle_at(file, name, &mut kernel).map_err(error)? != top.mount {
+        if fs::name_to_handle_at(file, name, &mut kernel).map_err(error)? != export.mount {
             return Err(FsError::OtherFileSystem);
         }
         let (kind, bytes) = kernel.parts();
-        handle::kernel(top.tag, &self.key, kind, bytes, handle)
+        handle::kernel(export.tag, &self.key, kind, bytes, handle)
     }
 
     /// Adds an opened object of the directory `dir` to the table. Identifies it by descriptor, because its name may have changed.
@@ -52,10 +52,10 @@ impl Host {
         let at = self.at(dir)?;
         let (mut handle, mut stat) = (Handle::EMPTY, fs::blank());
         self.identify(at, &file, c"", &mut handle, &mut stat, true)?;
-        let export = at.0.export;
+        let export_index = at.0.export_index;
         match self.table.find(handle.bytes()) {
             Some(node) if opened == Opened::Path => Ok(node),
-            _ => self.insert(export, file, &stat, &handle, opened),
+            _ => self.insert(export_index, file, &stat, &handle, opened),
         }
     }
 
@@ -63,7 +63,7 @@ impl Host {
     #[inline(never)]
     fn insert(
         &mut self,
-        export: u16,
+        export_index: u16,
         file: File,
         stat: &Statx,
         handle: &Handle,
@@ -73,8 +73,11 @@ impl Host {
         if stat.stx_nlink == 0 {
             return Err(FsError::Stale);
         }
-        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
-        let node = self.table.insert(Entry {
+        let export = self
+            .exports
+            .get(usize::from(export_index))
+            .ok_or(FsError::Stale)?;
+        let node = self.table.insert(OpenEntry {
             file,
             opened,
             written: Cell::new(true),
@@ -82,9 +85,9 @@ impl Host {
             changes: Cell::new(1),
             durable: Cell::new(0),
             unsynced_bytes: Cell::new(0),
-            export,
-            kind: Kind::of_mode(stat.stx_mode.into()),
-            rights: top.rights,
+            export_index,
+            kind: ObjectType::of_mode(stat.stx_mode.into()),
+            rights: export.rights,
             inode: stat.stx_ino,
             handle: *handle,
         })?;
@@ -96,8 +99,8 @@ impl Host {
     /// Opens a regular file as an image, or the block device of an export that is an image. The image gets a descriptor of its own.
     #[inline(never)]
     pub(super) fn open_image_file(&mut self, file: Node) -> FsResult<ImageFile> {
-        let (entry, top) = self.at(file)?;
-        if entry.kind != Kind::Regular && top.image.is_none() {
+        let (entry, export) = self.at(file)?;
+        if entry.kind != ObjectType::Regular && export.image.is_none() {
             return Err(FsError::NotDirectory);
         }
         self.reopen(file, Opened::Read)?;
@@ -118,59 +121,62 @@ impl Host {
             return Ok(node);
         }
         let (tag, body) = handle::check(bytes, &self.key)?;
-        let mut tops = self.tops.iter().enumerate();
-        let top = tops.find(|(_, top)| top.tag == tag);
-        let (export, top) = top.ok_or(FsError::Stale)?;
-        let export = export as u16;
+        let mut exports = self.exports.iter().enumerate();
+        let export = exports.find(|(_, export)| export.tag == tag);
+        let (export_index, export) = export.ok_or(FsError::Stale)?;
+        let export_index = export_index as u16;
         let mut handle = Handle::EMPTY;
         handle.push(bytes);
         self.acting.server();
         let mut opened = Opened::Path;
         let file = match (body, self.form) {
-            (Body::Root, _) if let Some(path) = top.image => {
+            (Body::Root, _) if let Some(path) = export.image => {
                 opened = Opened::Read;
                 File::open(path, READ, 0).map_err(error)?
             }
-            (Body::Root, _) => kernel::open(&top.dir, c".", PATH, 0)?,
-            (Body::Kernel, Form::Kernel) => top.open(&handle, PATH)?,
-            (Body::Path, Form::Path) => return self.find(export, &handle),
+            (Body::Root, _) => kernel::open(&export.dir, c".", PATH, 0)?,
+            (Body::Kernel, Form::Kernel) => export.open(&handle, PATH)?,
+            (Body::Path, Form::Path) => return self.find(export_index, &handle),
             // The handle was issued when the server used the other form.
             _ => return Err(FsError::Stale),
         };
         let mut stat = fs::blank();
         kernel::stat(&file, &mut stat)?;
-        self.insert(export, file, &stat, &handle, opened)
+        self.insert(export_index, file, &stat, &handle, opened)
     }
 
     /// Adds a directory that was opened as "..", and all its ancestors up to the export's top: its path handle is derived from
     /// theirs, and another process may have moved it. `Stale`: the top is not among the next `levels_left` ancestors.
     pub(super) fn adopt_directory(
         &mut self,
-        export: u16,
+        export_index: u16,
         dir: File,
         levels_left: usize,
     ) -> FsResult<Node> {
         let mut stat = fs::blank();
         kernel::stat(&dir, &mut stat)?;
-        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
-        if stat.stx_ino == top.inode && fs::device(&stat) == top.dev {
-            return self.find_or_open(handle::root(top.tag).bytes());
+        let export = self
+            .exports
+            .get(usize::from(export_index))
+            .ok_or(FsError::Stale)?;
+        if stat.stx_ino == export.inode && fs::device(&stat) == export.dev {
+            return self.find_or_open(handle::root(export.tag).bytes());
         }
         let levels_left = levels_left.checked_sub(1).ok_or(FsError::Stale)?;
         let above = kernel::open(&dir, c"..", PATH, 0)?;
-        let above = self.adopt_directory(export, above, levels_left)?;
+        let above = self.adopt_directory(export_index, above, levels_left)?;
         self.adopt(above, dir, Opened::Path)
     }
 
     /// Searches for the object of a path handle that is not in the table.
-    fn find(&mut self, export: u16, handle: &Handle) -> FsResult<Node> {
+    fn find(&mut self, export_index: u16, handle: &Handle) -> FsResult<Node> {
         if self.search.handle != *handle {
             // Only one search can be in progress. A search for another object is finished first; until then, this request fails
             // with `TryLater`.
             self.end_search()?;
         }
         if !self.search.is_under_way() {
-            self.begin_search(export, handle)?;
+            self.begin_search(export_index, handle)?;
         }
         self.advance()
     }
@@ -184,14 +190,17 @@ impl Host {
 
     /// Begins a search at the export's top. If a directory in the table is the parent according to the handle, the search looks
     /// there first.
-    fn begin_search(&mut self, export: u16, handle: &Handle) -> FsResult<()> {
-        let top = self.tops.get(usize::from(export)).ok_or(FsError::Stale)?;
+    fn begin_search(&mut self, export_index: u16, handle: &Handle) -> FsResult<()> {
+        let export = self
+            .exports
+            .get(usize::from(export_index))
+            .ok_or(FsError::Stale)?;
         let wanted = PathHandle(handle.bytes());
-        if wanted.depth() == 0 && wanted.parent() != top.inode {
+        if wanted.depth() == 0 && wanted.parent() != export.inode {
             return Err(FsError::Stale);
         }
-        self.search.begin(handle, export, top.dev);
-        self.search.add(&top.dir, 0)?;
+        self.search.start(handle, export_index, export.dev);
+        self.search.add(&export.dir, 0)?;
         let parent = self.table.any(&|entry| {
             let mut below = Handle::EMPTY;
             handle::path(
@@ -201,7 +210,7 @@ impl Host {
                 wanted.generation(),
                 &mut below,
             );
-            entry.export == export && below == *handle
+            entry.export_index == export_index && below == *handle
         });
         match parent {
             Some(parent) => self.search.add(&parent.file, wanted.depth()),
@@ -213,8 +222,8 @@ impl Host {
     fn advance(&mut self) -> FsResult<Node> {
         let mut stat = fs::blank();
         let file = self.search.step(PATH, &mut stat)?;
-        let (export, handle) = (self.search.export, self.search.handle);
-        self.insert(export, file, &stat, &handle, Opened::Path)
+        let (export_index, handle) = (self.search.export_index, self.search.handle);
+        self.insert(export_index, file, &stat, &handle, Opened::Path)
     }
 
     /// As [`Handles::access`](super::Handles::access).
@@ -237,21 +246,21 @@ impl Host {
     /// Reopens a regular file or directory for reading or writing, unless its descriptor is already open for that.
     #[inline(never)]
     pub(super) fn reopen(&mut self, node: Node, wanted: Opened) -> FsResult<()> {
-        let (entry, top) = self.at(node)?;
+        let (entry, export) = self.at(node)?;
         if entry.opened >= wanted {
             return Ok(());
         }
         self.acting.server();
         let flags = if wanted == Opened::Write { WRITE } else { READ };
         let file = match (entry.kind, self.form) {
-            (Kind::Directory, _) => kernel::open(&entry.file, c".", flags, 0)?,
-            (Kind::Regular, Form::Kernel) => top.open(&entry.handle, flags)?,
-            (Kind::Regular, Form::Path) => match entry.file.reopen(flags) {
+            (ObjectType::Directory, _) => kernel::open(&entry.file, c".", flags, 0)?,
+            (ObjectType::Regular, Form::Kernel) => export.open(&entry.handle, flags)?,
+            (ObjectType::Regular, Form::Path) => match entry.file.reopen(flags) {
                 // Without /proc, the object is searched by its path handle.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                    let (export, handle) = (entry.export, entry.handle);
+                    let (export_index, handle) = (entry.export_index, entry.handle);
                     self.end_search()?;
-                    self.begin_search(export, &handle)?;
+                    self.begin_search(export_index, &handle)?;
                     self.search.step(flags, &mut fs::blank())?
                 }
                 Err(Errno::ACCESS) => change::open_own(&entry.file, flags)?,
@@ -267,7 +276,7 @@ impl Host {
 
 const _: () = assert!(KernelHandle::BYTES_MAX <= handle::KERNEL_BYTES_MAX);
 
-impl Top {
+impl HostExport {
     /// Opens the object of a kernel handle.
     fn open(&self, handle: &Handle, flags: OFlags) -> FsResult<File> {
         let (kind, bytes) = handle::kernel_parts(handle);
@@ -275,7 +284,7 @@ impl Top {
     }
 
     /// Makes the path handle of an object that was looked up in `dir`. `OtherFileSystem`: the object is a mount point.
-    fn path_handle(&self, dir: &Entry, stat: &Statx, handle: &mut Handle) -> FsResult<()> {
+    fn path_handle(&self, dir: &OpenEntry, stat: &Statx, handle: &mut Handle) -> FsResult<()> {
         if fs::device(stat) != self.dev || fs::is_mount_root(stat) {
             return Err(FsError::OtherFileSystem);
         }

@@ -4,7 +4,7 @@ use super::super::Node;
 
 /// A job that is queued or running at a worker.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Record {
+pub(super) enum PendingJob {
     /// A sync that makes these changes durable.
     Sync(Changes),
     /// A read into the page cache.

@@ -1,11 +1,11 @@
 //! Unlinked files that are still open. The last close frees their blocks; for a large file a worker closes it.
 
 use super::super::kernel::{self, PATH, terminated};
-use super::super::{Kind, Name};
+use super::super::{Name, ObjectType};
 use super::Host;
 use super::durable::Dirty;
-use super::records::Record;
-use super::table::Entry;
+use super::records::PendingJob;
+use super::table::OpenEntry;
 use crate::config::FREE_BLOCKS_MAX;
 use crate::sys;
 use crate::sys::linux::fs::{self, File, Statx};
@@ -13,7 +13,7 @@ use crate::sys::linux::workers::Work;
 
 impl Host {
     /// Opens a large file before one of its names is removed, so that a worker can be the last to close it.
-    pub(super) fn hold_large(&self, dir: &File, name: Name<'_>) -> Option<File> {
+    pub(super) fn open_large(&self, dir: &File, name: Name<'_>) -> Option<File> {
         self.dirty.workers.as_ref()?;
         let (mut text, mut stat) = ([0; 256], fs::blank());
         let name = terminated(name, &mut text);
@@ -37,7 +37,7 @@ impl Host {
         }
         if let Some(workers) = self.dirty.workers.as_ref().filter(|_| has_waited) {
             // `drain` has emptied the pipe, but other jobs may have ended, too: make it readable again for the loop.
-            workers.tell();
+            workers.notify();
         }
         self.table.drop_removed() || has_waited
     }
@@ -50,16 +50,17 @@ impl Dirty {
             return;
         };
         let workers = self.workers.as_mut();
-        if !workers.is_some_and(|workers| workers.push(Work::Close, file, Record::Free, sys::now()))
+        if !workers
+            .is_some_and(|workers| workers.push(Work::Close, file, PendingJob::Free, sys::now()))
         {
             fs::close(file);
         }
     }
 
     /// Closes the descriptor of an evicted entry; a worker does it if the file is large and unlinked.
-    pub(super) fn close_idle(&mut self, entry: Entry) {
+    pub(super) fn close_idle(&mut self, entry: OpenEntry) {
         let mut stat = fs::blank();
-        if entry.kind == Kind::Regular
+        if entry.kind == ObjectType::Regular
             && fs::statx(&entry.file, c"", &mut stat).is_ok()
             && stat.stx_nlink == 0
             && is_large(&stat)
@@ -70,5 +71,6 @@ impl Dirty {
 }
 
 fn is_large(stat: &Statx) -> bool {
-    Kind::of_mode(stat.stx_mode.into()) == Kind::Regular && stat.stx_blocks > FREE_BLOCKS_MAX
+    ObjectType::of_mode(stat.stx_mode.into()) == ObjectType::Regular
+        && stat.stx_blocks > FREE_BLOCKS_MAX
 }

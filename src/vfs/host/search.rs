@@ -28,7 +28,7 @@ type Levels = heapless::Vec<Level, SEARCH_DEPTH_MAX>;
 #[derive(Debug)]
 pub(super) struct Search {
     pub(super) handle: Handle,
-    pub(super) export: u16,
+    pub(super) export_index: u16,
     dev: (u32, u32),
     levels: Levels,
 }
@@ -39,7 +39,7 @@ impl Search {
     /// No search.
     pub(super) const NONE: Self = Self {
         handle: Handle::EMPTY,
-        export: 0,
+        export_index: 0,
         dev: (0, 0),
         levels: heapless::Vec::new(),
     };
@@ -50,9 +50,9 @@ impl Search {
     }
 
     /// Begins a search for the object of `handle`, in an export on the file system `dev`.
-    pub(super) fn begin(&mut self, handle: &Handle, export: u16, dev: (u32, u32)) {
+    pub(super) fn start(&mut self, handle: &Handle, export_index: u16, dev: (u32, u32)) {
         self.handle = *handle;
-        self.export = export;
+        self.export_index = export_index;
         self.dev = dev;
         self.levels.clear();
     }

@@ -4,10 +4,10 @@ use super::super::jobs::{Ended, FileId, Job, JobId, JobKind, Storage, Submitted}
 use super::super::{Extent, FsResult, Pin};
 use super::Host;
 use super::durable::Scheduled;
-use super::records::Record;
+use super::records::PendingJob;
 use crate::sys;
 use crate::sys::linux::fs;
-use crate::sys::linux::workers::{Ended as Worked, Work, Workers};
+use crate::sys::linux::workers::{FinishedJob, Work, Workers};
 
 impl Host {
     /// Has a worker read an extent into the page cache, if sendfile(2) would wait for the disk.
@@ -23,23 +23,23 @@ impl Host {
             return in_place;
         }
         let work = Work::Read { offset, len };
-        match self.dirty.give(work, file.0, Record::Read) {
+        match self.dirty.start_job(work, file.0, PendingJob::Read) {
             Some(number) => Submitted::Pending(JobId(number)),
             None => in_place,
         }
     }
 
     /// Completes a job that a worker has ended.
-    fn complete(&mut self, worked: &Worked<Record>) -> Option<Ended> {
+    fn complete(&mut self, worked: &FinishedJob<PendingJob>) -> Option<Ended> {
         let id = JobId(worked.number);
         let (kind, result) = match worked.tag {
-            Record::Sync(changes) => (JobKind::Sync, self.complete_sync(changes, worked)),
-            Record::Read => (JobKind::Read, Ok(())),
-            Record::Write => {
+            PendingJob::Sync(changes) => (JobKind::Sync, self.complete_sync(changes, worked)),
+            PendingJob::Read => (JobKind::Read, Ok(())),
+            PendingJob::Write => {
                 let stored = worked.outcome.stored;
                 (JobKind::Write, self.complete_write(worked.number, stored))
             }
-            Record::Free => return None,
+            PendingJob::Free => return None,
         };
         Some(Ended { id, kind, result })
     }
@@ -65,11 +65,11 @@ impl Storage for Host {
 
     fn stage_export(&mut self, tag: u32) {
         if cfg!(any(feature = "serve", test))
-            && let Ok(top) = self.find_or_open(super::handle::root(tag).bytes())
-            && let Ok((entry, _)) = self.at(top)
+            && let Ok(export) = self.find_or_open(super::handle::root(tag).bytes())
+            && let Ok((entry, _)) = self.at(export)
         {
             entry.change();
-            let _ = self.schedule(top, Scheduled::System);
+            let _ = self.schedule(export, Scheduled::System);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Caches descriptors, never attributes or names. An open descriptor keeps the kernel from reusing the inode, so a handle that is
 //! in the table needs no verification. The table is set-associative: a handle's hash selects [`WAYS`] slots.
 
-use super::super::{Backend, FsError, FsResult, Handle, Kind, Node, Pin, Rights};
+use super::super::{Backend, FsError, FsResult, Handle, Node, ObjectType, Pin, Rights};
 use crate::mem::Slots;
 use crate::sys::linux::fs::{self, File};
 use core::cell::Cell;
@@ -25,7 +25,7 @@ pub(super) enum Opened {
 
 /// One open object.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct OpenEntry {
     /// `O_PATH` at first; reopened when a request reads or writes.
     pub(super) file: File,
     pub(super) opened: Opened,
@@ -37,8 +37,8 @@ pub(super) struct Entry {
     pub(super) durable: Cell<u32>,
     /// Bytes written since the last sync. Saturates.
     pub(super) unsynced_bytes: Cell<u32>,
-    pub(super) export: u16,
-    pub(super) kind: Kind,
+    pub(super) export_index: u16,
+    pub(super) kind: ObjectType,
     pub(super) rights: Rights,
     pub(super) inode: u64,
     pub(super) handle: Handle,
@@ -46,7 +46,7 @@ pub(super) struct Entry {
 
 #[derive(Debug)]
 struct Slot {
-    entry: Option<Entry>,
+    entry: Option<OpenEntry>,
     /// Incremented for each entry in this slot, so that an old node does not match a new object.
     generation: u16,
     /// Number of pins of the entry.
@@ -120,7 +120,7 @@ impl Table {
     }
 
     /// Some open entry that `wanted` accepts.
-    pub(super) fn any(&self, wanted: &dyn Fn(&Entry) -> bool) -> Option<&Entry> {
+    pub(super) fn any(&self, wanted: &dyn Fn(&OpenEntry) -> bool) -> Option<&OpenEntry> {
         self.slots
             .iter()
             .filter_map(|slot| slot.entry.as_ref())
@@ -131,7 +131,7 @@ impl Table {
     ///
     /// # Errors
     /// `TryLater`: all entries of the set are pinned.
-    pub(super) fn insert(&mut self, entry: Entry) -> FsResult<Node> {
+    pub(super) fn insert(&mut self, entry: OpenEntry) -> FsResult<Node> {
         let tick = self.tick();
         let (mut best, mut longest) = (None, 0);
         for place in self.set(entry.handle.bytes()) {
@@ -174,14 +174,14 @@ impl Table {
     }
 
     /// The entry of a node; `None` if it was evicted.
-    pub(super) fn get(&self, node: Node) -> Option<&Entry> {
+    pub(super) fn get(&self, node: Node) -> Option<&OpenEntry> {
         let slot = self.slots.get(node.slot())?;
         let entry = slot.entry.as_ref();
         entry.filter(|_| slot.generation == node.generation())
     }
 
     /// As [`get`](Self::get), but mutable.
-    pub(super) fn get_mut(&mut self, node: Node) -> Option<&mut Entry> {
+    pub(super) fn get_mut(&mut self, node: Node) -> Option<&mut OpenEntry> {
         self.slot(node)?.entry.as_mut()
     }
 
@@ -226,7 +226,7 @@ impl Table {
     /// Removes unpinned entries that were not used since the last release, and passes them to `close`. Reopens used but unwritten
     /// files with O_PATH, because execve of a file that is open for writing fails with ETXTBSY. Returns true if unpinned entries
     /// remain.
-    pub(super) fn release_idle(&mut self, close: &mut dyn FnMut(Entry)) -> bool {
+    pub(super) fn release_idle(&mut self, close: &mut dyn FnMut(OpenEntry)) -> bool {
         let mut more = false;
         for slot in self.slots.iter_mut() {
             let Some(entry) = &mut slot.entry else {
@@ -268,16 +268,16 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn entry(number: u8) -> Entry {
-        Entry {
+    fn entry(number: u8) -> OpenEntry {
+        OpenEntry {
             file: File::open::<FsError>(c"/", OFlags::PATH, 0).unwrap(),
             opened: Opened::Path,
             written: Cell::default(),
             changes: Cell::default(),
             durable: Cell::default(),
             unsynced_bytes: Cell::default(),
-            export: 0,
-            kind: Kind::Directory,
+            export_index: 0,
+            kind: ObjectType::Directory,
             rights: Rights::ALL,
             inode: number.into(),
             handle: {

@@ -7,7 +7,7 @@
 use super::super::jobs::{Bytes, FileId, JobId, Submitted};
 use super::super::{FsResult, Pin};
 use super::Host;
-use super::records::Record;
+use super::records::PendingJob;
 use crate::config::{UNSYNCED_BYTES_MAX, WORKER_COUNT, WORKER_WRITE_COUNT};
 use crate::sys::linux::fs::{self, File};
 use crate::sys::linux::workers::Work;
@@ -40,7 +40,7 @@ impl Host {
     /// Writes bytes in place, or submits them to a worker if writing may wait for the disk.
     pub(super) fn store(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Submitted {
         let given = match self.may_wait(pin, offset, bytes.len()) {
-            true => self.give_write(pin, offset, bytes),
+            true => self.start_write(pin, offset, bytes),
             false => None,
         };
         given.unwrap_or_else(|| Submitted::Done(self.store_in_place(pin, offset, bytes)))
@@ -56,17 +56,17 @@ impl Host {
 
     /// Returns true if the kernel may make this write wait for the disk.
     fn may_wait(&self, pin: &Pin, offset: u64, len: usize) -> bool {
-        let Some((entry, top)) = self.entry_and_top(pin.node) else {
+        let Some((entry, export)) = self.entry_and_export(pin.node) else {
             return false;
         };
         // A write that ends beyond the largest offset gets another errno from splice(2) than from pwrite(2).
         let ends = offset.saturating_add(len as u64) <= i64::MAX as u64;
-        top.has_disk && ends && entry.unsynced_bytes.get() >= UNSYNCED_BYTES_MAX
+        export.has_disk && ends && entry.unsynced_bytes.get() >= UNSYNCED_BYTES_MAX
     }
 
     /// Submits a write to a worker. `None`: there are no workers or no pipe, or too many WRITEs are queued; no byte was moved.
     #[cold]
-    fn give_write(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<Submitted> {
+    fn start_write(&mut self, pin: &Pin, offset: u64, bytes: Bytes<'_>) -> Option<Submitted> {
         if self.dirty.workers.is_none() || self.dirty.writes.writes.is_full() {
             return None;
         }
@@ -93,7 +93,7 @@ impl Host {
             user: self.acting.switches().then_some(pin.user),
         };
         if moved == len
-            && let Some(number) = self.dirty.give(work, file, Record::Write)
+            && let Some(number) = self.dirty.start_job(work, file, PendingJob::Write)
         {
             write.number = number;
             self.count_unsynced(pin, len);

@@ -7,9 +7,9 @@
 use super::super::walk::put;
 use super::super::{
     Access, Attr, Backend, Detail, DirEntry, Extent, FileId, FileTime, FsError, FsResult, FsStat,
-    Handle, Kind, Name, Node, Pin, Rights, SetAttr, Vfs, handle,
+    Handle, Name, Node, ObjectType, Pin, Rights, SetAttr, Vfs, handle,
 };
-use super::{Block as _, Disk, Entry, Image, Layout};
+use super::{Block as _, Disk, Image, IsoEntry, Layout};
 use crate::config::{HANDLE_COUNT_MAX, IMAGE_COUNT_MAX};
 use crate::mem::{self, Slots};
 use core::ops::ControlFlow;
@@ -78,9 +78,9 @@ pub struct Images {
     node: u32,
     pins: u32,
     image: Image<Disk>,
-    entry: &'static mut Entry,
+    entry: &'static mut IsoEntry,
     /// The entry of a listing or lookup.
-    listed: &'static mut Entry,
+    listed: &'static mut IsoEntry,
     slots: Slots<Slot>,
     objects: Slots<Object>,
 }
@@ -118,7 +118,7 @@ impl Images {
     #[inline(never)]
     pub(in super::super) fn take(&mut self, image: &ImageFile, within: usize) -> FsResult<Node> {
         let opened = match &image.disk.attr() {
-            Ok(attr) if cfg!(feature = "iso") && attr.kind == Kind::Regular => {
+            Ok(attr) if cfg!(feature = "iso") && attr.kind == ObjectType::Regular => {
                 self.open(image, attr, within)
             }
             Ok(_) => Err(FsError::NotDirectory),
@@ -184,8 +184,8 @@ impl Images {
             node: 0,
             pins: 0,
             image: Image::new(Disk::NONE),
-            entry: mem::leak(Entry::EMPTY),
-            listed: mem::leak(Entry::EMPTY),
+            entry: mem::leak(IsoEntry::EMPTY),
+            listed: mem::leak(IsoEntry::EMPTY),
             slots,
             objects: Slots::new(OBJECT_COUNT),
         }
@@ -278,7 +278,7 @@ impl Images {
                     self.now = *slot;
                     (self.turned, self.known) = (at, NOTHING);
                 }
-                self.image.begin();
+                self.image.reset_budget();
                 Ok(())
             }
             _ => Err(FsError::Stale),
@@ -287,7 +287,7 @@ impl Images {
 
     /// Makes the image of an object the current one, and reads the object into `entry`.
     #[inline(never)]
-    fn look(&mut self, node: Node) -> FsResult<()> {
+    fn select(&mut self, node: Node) -> FsResult<()> {
         let object = self.objects.get(node.slot()).ok_or(FsError::Stale)?;
         let id = object.id;
         self.turn(object.image)?;
@@ -320,8 +320,8 @@ impl Images {
     /// Pins an object. With `directory`, the object must be a directory; without, it must not be one.
     #[inline(never)]
     pub(in super::super) fn pin_as(&mut self, node: Node, directory: bool) -> FsResult<Pin> {
-        self.look(node)?;
-        let is_directory = self.entry.kind() == Kind::Directory;
+        self.select(node)?;
+        let is_directory = self.entry.kind() == ObjectType::Directory;
         if is_directory != directory {
             return Err(if is_directory {
                 FsError::IsDirectory
@@ -359,7 +359,7 @@ impl Images {
     /// `Stale`: the image was changed or removed.
     #[inline(never)]
     fn find_extent(&mut self, node: Node, offset: u64, len: u32) -> FsResult<Extent> {
-        self.look(node)?;
+        self.select(node)?;
         let run = self.image.run(offset, self.entry);
         if run.is_err() {
             self.known = NOTHING;
@@ -372,7 +372,7 @@ impl Images {
         }
         Ok(Extent {
             file: FileId(self.image.block().number()),
-            offset: run.at,
+            offset: run.offset,
             len: run.len.min(len.into()) as u32,
         })
     }
@@ -386,7 +386,7 @@ impl Vfs for Images {
 
     /// The image file's handle, followed by the image's identity and the object's ID.
     fn handle(&mut self, node: Node) -> FsResult<Handle> {
-        self.look(node)?;
+        self.select(node)?;
         let mut handle = Handle::EMPTY;
         self.write_handle(self.known, &mut handle);
         Ok(handle)
@@ -449,14 +449,14 @@ impl Vfs for Images {
 
     #[inline(never)]
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        self.look(node)?;
+        self.select(node)?;
         self.check()?;
         Ok(self.entry.attr(self.now.identity))
     }
 
     #[inline(never)]
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
-        self.look(dir)?;
+        self.select(dir)?;
         self.image.list(0, self.entry)?;
         self.image.lookup(name.bytes(), self.listed)?;
         self.name(self.listed.id)
@@ -464,8 +464,8 @@ impl Vfs for Images {
 
     #[inline(never)]
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
-        self.look(node)?;
-        if self.entry.kind() != Kind::SymbolicLink {
+        self.select(node)?;
+        if self.entry.kind() != ObjectType::SymbolicLink {
             return Err(FsError::Invalid);
         }
         Ok(put(out, 0, self.entry.target()) as u32)
@@ -479,7 +479,7 @@ impl Vfs for Images {
         detail: Detail,
         each: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> FsResult<bool> {
-        self.look(dir)?;
+        self.select(dir)?;
         let mut handle = Handle::EMPTY;
         self.image.list(from, self.entry)?;
         loop {
@@ -493,13 +493,13 @@ impl Vfs for Images {
             let known = detail == Detail::Objects && self.image.entry(id, entry).is_ok();
             let attr = self.entry.attr(self.now.identity);
             self.write_handle(id, &mut handle);
-            let told = each(&DirEntry {
+            let flow = each(&DirEntry {
                 name: self.listed.name(),
                 cookie: self.image.cookie(),
                 inode: id >> 5,
                 object: known.then_some((&attr, Some(&handle))),
             });
-            if told.is_break() {
+            if flow.is_break() {
                 return Ok(false);
             }
         }
@@ -507,7 +507,7 @@ impl Vfs for Images {
 
     #[inline(never)]
     fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
-        self.look(node)?;
+        self.select(node)?;
         Ok(FsStat {
             unit_bytes: UNIT_BYTES,
             id: self.now.identity,

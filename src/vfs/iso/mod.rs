@@ -9,11 +9,11 @@ mod images;
 #[cfg(any(test, fuzzing))]
 pub mod testing;
 
-use super::{Attr, FileTime, FsError, FsResult, Kind, Name};
+use super::{Attr, FileTime, FsError, FsResult, Name, ObjectType};
 use crate::config::IMAGE_LOOK_COUNT_MAX;
 use crate::mem;
 use crate::wire::iso9660::{
-    DESCRIPTORS_END, DESCRIPTORS_START, Descriptor, JOLIET, ROOT_OFFSET, Record, SECTOR_BYTES,
+    DESCRIPTORS_END, DESCRIPTORS_START, Descriptor, DirRecord, JOLIET, ROOT_OFFSET, SECTOR_BYTES,
 };
 
 pub use disk::{Block, Disk, Disks, sum};
@@ -34,7 +34,7 @@ const README: &[u8] = b"readme.txt";
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Run {
     /// Offset in the image.
-    pub at: u64,
+    pub offset: u64,
     /// Bytes; 0: end of the file.
     pub len: u64,
 }
@@ -42,7 +42,7 @@ pub struct Run {
 /// A directory entry, parsed.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Entry {
+pub struct IsoEntry {
     /// Permanent ID.
     pub id: u64,
     /// Length of the content in bytes.
@@ -53,24 +53,24 @@ pub struct Entry {
     run: Run,
     /// Offset of the next record.
     next: u64,
-    record: Record,
+    record: DirRecord,
 }
 
-impl Default for Entry {
+impl Default for IsoEntry {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Entry {
+impl IsoEntry {
     /// All zeros, so that a static one takes no space in the executable.
     pub const EMPTY: Self = Self {
         id: 0,
         size: 0,
         before: 0,
-        run: Run { at: 0, len: 0 },
+        run: Run { offset: 0, len: 0 },
         next: 0,
-        record: Record::new(),
+        record: DirRecord::new(),
     };
 
     /// An empty entry.
@@ -95,16 +95,16 @@ impl Entry {
     }
 
     /// File, directory, link, …
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> ObjectType {
         let [mode, ..] = self.record.posix;
-        Kind::of_mode(mode)
+        ObjectType::of_mode(mode)
     }
 
     /// End offset, in the image, of the extent in `run`; 0 if it is empty, because the offset of an empty extent means nothing.
     pub const fn end(&self) -> u64 {
         match self.run.len {
             0 => 0,
-            len => self.run.at.saturating_add(len),
+            len => self.run.offset.saturating_add(len),
         }
     }
 
@@ -121,7 +121,7 @@ impl Entry {
             uid,
             gid,
             size: match kind {
-                Kind::SymbolicLink => self.record.target.len() as u64,
+                ObjectType::SymbolicLink => self.record.target.len() as u64,
                 _ => self.size,
             },
             used: (self.size + 511) & !511,
@@ -196,8 +196,8 @@ impl<B: Block> Image<B> {
     /// # Errors
     /// `Invalid`: no ISO 9660 file system; `NotSupported`: UDF only.
     #[inline(never)]
-    pub fn open(&mut self, entry: &mut Entry) -> FsResult<()> {
-        self.begin();
+    pub fn open(&mut self, entry: &mut IsoEntry) -> FsResult<()> {
+        self.reset_budget();
         self.tree = Layout::UNKNOWN;
         // Uses the first descriptor of each kind, prefers better kinds, and stops at the terminator: descriptors after it may
         // belong to an image inside this one.
@@ -258,7 +258,7 @@ impl<B: Block> Image<B> {
     }
 
     /// Begins a request: resets the number of records that it may read.
-    pub const fn begin(&mut self) {
+    pub const fn reset_budget(&mut self) {
         self.looks_left = IMAGE_LOOK_COUNT_MAX;
     }
 
@@ -271,15 +271,15 @@ impl<B: Block> Image<B> {
     ///
     /// # Errors
     /// `Stale`: no such entry; `Io`: the record is damaged, or beyond the end of the image.
-    pub fn entry(&mut self, id: u64, out: &mut Entry) -> FsResult<()> {
+    pub fn entry(&mut self, id: u64, out: &mut IsoEntry) -> FsResult<()> {
         self.entry_at(id, 0, out)
     }
 
     /// The contiguous part at `offset` of a regular file. `entry` is from [`entry`](Self::entry).
-    pub fn run(&mut self, offset: u64, entry: &mut Entry) -> FsResult<Run> {
+    pub fn run(&mut self, offset: u64, entry: &mut IsoEntry) -> FsResult<Run> {
         match entry.kind() {
-            Kind::Regular => {}
-            Kind::Directory => return Err(FsError::IsDirectory),
+            ObjectType::Regular => {}
+            ObjectType::Directory => return Err(FsError::IsDirectory),
             _ => return Err(FsError::Invalid),
         }
         let past = offset.checked_sub(entry.before);
@@ -288,18 +288,18 @@ impl<B: Block> Image<B> {
         }
         // Cannot underflow: the extent read for this offset does not begin after it.
         let past = offset.saturating_sub(entry.before);
-        let at = entry.run.at.saturating_add(past);
+        let at = entry.run.offset.saturating_add(past);
         let rest = self.block.size().saturating_sub(at);
         let len = entry.run.len.saturating_sub(past).min(rest);
         if len == 0 && offset < entry.size {
             return Err(FsError::Io);
         }
-        Ok(Run { at, len })
+        Ok(Run { offset: at, len })
     }
 
     /// Begins to list a directory after the cookie `from` (0: from the start). `dir` is from [`entry`](Self::entry).
     #[inline(never)]
-    pub fn list(&mut self, from: u64, dir: &Entry) -> FsResult<()> {
+    pub fn list(&mut self, from: u64, dir: &IsoEntry) -> FsResult<()> {
         if !dir.record.is_directory() {
             return Err(FsError::NotDirectory);
         }
@@ -316,7 +316,7 @@ impl<B: Block> Image<B> {
     /// # Errors
     /// `NoEntry`: the end.
     #[inline(never)]
-    pub fn next(&mut self, out: &mut Entry) -> FsResult<()> {
+    pub fn next(&mut self, out: &mut IsoEntry) -> FsResult<()> {
         while self.next < self.end {
             self.read(self.next, 0, out)?;
             self.next = out.next;
@@ -340,13 +340,13 @@ impl<B: Block> Image<B> {
     ///
     /// # Errors
     /// `NoEntry`: no such entry.
-    pub fn lookup(&mut self, name: &[u8], out: &mut Entry) -> FsResult<()> {
+    pub fn lookup(&mut self, name: &[u8], out: &mut IsoEntry) -> FsResult<()> {
         self.find(name, false, out)
     }
 
     /// Reads the next entry with this name; with `other`, the next that is neither this name nor "." nor "..".
     #[inline(never)]
-    fn find(&mut self, name: &[u8], other: bool, out: &mut Entry) -> FsResult<()> {
+    fn find(&mut self, name: &[u8], other: bool, out: &mut IsoEntry) -> FsResult<()> {
         loop {
             self.next(out)?;
             if (out.name() == name) != other && !(other && out.is_dots()) {
@@ -356,7 +356,7 @@ impl<B: Block> Image<B> {
     }
 
     #[inline(never)]
-    fn entry_at(&mut self, id: u64, offset: u64, out: &mut Entry) -> FsResult<()> {
+    fn entry_at(&mut self, id: u64, offset: u64, out: &mut IsoEntry) -> FsResult<()> {
         // The ID may be from a forged handle.
         if id >= self.block.size() {
             return Err(FsError::Stale);
@@ -373,7 +373,7 @@ impl<B: Block> Image<B> {
 
     /// Parses the record at `at`, and the records after it if they are more extents of the same file.
     #[inline(never)]
-    fn read(&mut self, at: u64, offset: u64, out: &mut Entry) -> FsResult<()> {
+    fn read(&mut self, at: u64, offset: u64, out: &mut IsoEntry) -> FsResult<()> {
         (out.id, out.size, out.next) = (NOWHERE, 0, at);
         let record = &mut out.record;
         record.clear();
@@ -388,7 +388,7 @@ impl<B: Block> Image<B> {
                 }
                 return Ok(());
             }
-            if !record.begin(rest, skip) {
+            if !record.parse(rest, skip) {
                 return Err(FsError::Io);
             }
             let [block, size] = record.extent.map(u64::from);
@@ -396,7 +396,7 @@ impl<B: Block> Image<B> {
             if out.size <= offset {
                 out.before = out.size;
                 out.run = Run {
-                    at: block * SECTOR,
+                    offset: block * SECTOR,
                     len: size,
                 };
             }

@@ -1,6 +1,6 @@
 //! Builders of ISO images for tests and fuzzers. A hostile image is a valid one with a few bytes changed.
 
-use super::{Block, Entry, FsError, FsResult, Image, Kind, Layout, Run};
+use super::{Block, FsError, FsResult, Image, IsoEntry, Layout, ObjectType, Run};
 
 const SECTOR: usize = 2048;
 
@@ -278,7 +278,7 @@ pub fn list<B: Block>(
     image: &mut Image<B>,
     dir: u64,
     from: u64,
-    listed: &mut Entry,
+    listed: &mut IsoEntry,
 ) -> FsResult<()> {
     image.entry(dir, listed)?;
     image.list(from, listed)
@@ -286,11 +286,11 @@ pub fn list<B: Block>(
 
 /// Resolves the path `names` from the root directory and fills in `entry`. An empty path is the root. Each component is a separate
 /// lookup.
-pub fn walk<B: Block>(image: &mut Image<B>, names: &str, entry: &mut Entry) -> FsResult<()> {
-    image.begin();
+pub fn walk<B: Block>(image: &mut Image<B>, names: &str, entry: &mut IsoEntry) -> FsResult<()> {
+    image.reset_budget();
     image.entry(image.root(), entry)?;
     for name in names.split_terminator('/') {
-        image.begin();
+        image.reset_budget();
         image.list(0, entry)?;
         image.lookup(name.as_bytes(), entry)?;
         image.entry(entry.id, entry)?;
@@ -309,7 +309,7 @@ pub fn image(block: Counted<'_>) -> Image<Counted<'_>> {
 /// caller tests that nothing panics or loops.
 pub fn explore(bytes: &[u8]) -> u32 {
     let mut image = image(Counted::new(bytes));
-    let mut entry = Entry::new();
+    let mut entry = IsoEntry::new();
     if image.open(&mut entry).is_err() {
         return 0;
     }
@@ -334,12 +334,12 @@ pub fn explore(bytes: &[u8]) -> u32 {
                 Ok(Run { len: 0, .. }) => {}
                 Ok(run) => {
                     let mut listed = vec![0; run.len.min(100) as usize];
-                    image.block().read(run.at, &mut listed).unwrap();
+                    image.block().read(run.offset, &mut listed).unwrap();
                 }
-                Err(FsError::IsDirectory) => assert_eq!(entry.attr(7).kind, Kind::Directory),
+                Err(FsError::IsDirectory) => assert_eq!(entry.attr(7).kind, ObjectType::Directory),
                 Err(_) => {}
             }
-            if entry.attr(7).kind == Kind::Directory {
+            if entry.attr(7).kind == ObjectType::Directory {
                 dirs.push(id);
             }
             let listed = list(&mut image, dir, 0, &mut entry);

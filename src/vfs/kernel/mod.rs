@@ -1,7 +1,7 @@
 //! Code that `host` and `user` share: calls of the kernel, with results and errno translated to the types of [`super::Vfs`].
 
 use super::iso::{self, Disk, Disks};
-use super::{Attr, FileTime, FsError, FsResult, FsStat, Kind, Name};
+use super::{Attr, FileTime, FsError, FsResult, FsStat, Name, ObjectType};
 use crate::sys::Errno;
 use crate::sys::linux::fs::{self, File, Statx};
 use core::ffi::CStr;
@@ -79,7 +79,7 @@ pub(super) fn terminated<'a>(name: Name<'_>, buffer: &'a mut [u8; 256]) -> &'a C
 pub(super) fn attr(stat: &Statx, tag: u32) -> Attr {
     let time = |(secs, nanos)| FileTime { secs, nanos };
     Attr {
-        kind: Kind::of_mode(stat.stx_mode as u32),
+        kind: ObjectType::of_mode(stat.stx_mode as u32),
         mode: u32::from(stat.stx_mode) & 0o7777,
         nlink: stat.stx_nlink,
         uid: stat.stx_uid,
@@ -98,12 +98,12 @@ pub(super) fn attr(stat: &Statx, tag: u32) -> Attr {
 /// The attributes of the object at `path` relative to `dir`, or of the open object `dir` if `path` is empty (fstatat).
 #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // The widths differ from one architecture to the next.
 #[inline(never)]
-pub(super) fn told(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
+pub(super) fn stat_path(dir: RawFd, path: &CStr, flags: AtFlags) -> FsResult<Attr> {
     let mut buffer = MaybeUninit::uninit();
     let stat = fs::fstatat::<FsError>(dir, path, flags, &mut buffer)?;
     let time = |secs, nanos| FileTime { secs, nanos };
     Ok(Attr {
-        kind: Kind::of_mode(stat.st_mode as u32),
+        kind: ObjectType::of_mode(stat.st_mode as u32),
         mode: stat.st_mode as u32 & 0o7777,
         nlink: stat.st_nlink as u32,
         uid: stat.st_uid,
@@ -262,9 +262,9 @@ impl Disks for Files {
     }
 
     fn attr(&self, number: i32) -> FsResult<Attr> {
-        let mut attr = told(number, c"", AtFlags::empty())?;
-        if attr.kind == Kind::BlockDevice {
-            attr.kind = Kind::Regular;
+        let mut attr = stat_path(number, c"", AtFlags::empty())?;
+        if attr.kind == ObjectType::BlockDevice {
+            attr.kind = ObjectType::Regular;
             attr.size = rustix::fs::seek(fs::borrow(number), SeekFrom::End(0)).map_err(error)?;
             // The device node may be created at each boot, so its inode and mtime identify nothing. Use device number and a
             // checksum.

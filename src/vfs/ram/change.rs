@@ -1,6 +1,6 @@
 //! Common steps of changes: names, times, attributes.
 
-use super::super::{FileTime, FsError, FsResult, Kind, NewTime, SetAttr};
+use super::super::{FileTime, FsError, FsResult, NewTime, ObjectType, SetAttr};
 use super::Ram;
 use super::bytes::SIZE_MAX;
 
@@ -21,7 +21,7 @@ impl Ram {
     }
 
     /// Removes a name of an object (unlink). Frees the object if it was the last.
-    pub(super) fn take_name(&mut self, dir: u32, name: &[u8], number: u32) -> FsResult<()> {
+    pub(super) fn remove_name(&mut self, dir: u32, name: &[u8], number: u32) -> FsResult<()> {
         self.store.remove_name(dir, name)?;
         self.touch(dir, true);
         self.touch(number, false);
@@ -32,7 +32,7 @@ impl Ram {
     }
 
     /// Adds a name to an object. The caller has checked that the name is free and that there is space.
-    pub(super) fn give_name(&mut self, dir: u32, name: &[u8], number: u32) -> FsResult<()> {
+    pub(super) fn add_name(&mut self, dir: u32, name: &[u8], number: u32) -> FsResult<()> {
         self.store.add_name(dir, name, number)?;
         self.touch(dir, true);
         self.touch(number, false);
@@ -40,11 +40,11 @@ impl Ram {
     }
 
     /// Checks that an object of this kind has the attributes to change.
-    pub(super) fn can_change(kind: Kind, change: &SetAttr) -> FsResult<()> {
+    pub(super) fn can_change(kind: ObjectType, change: &SetAttr) -> FsResult<()> {
         match (kind, change.size) {
-            (Kind::Regular, Some(size)) if size > SIZE_MAX => Err(FsError::TooLarge),
-            (Kind::Directory, Some(_)) => Err(FsError::IsDirectory),
-            (kind, Some(_)) if kind != Kind::Regular => Err(FsError::Invalid),
+            (ObjectType::Regular, Some(size)) if size > SIZE_MAX => Err(FsError::TooLarge),
+            (ObjectType::Directory, Some(_)) => Err(FsError::IsDirectory),
+            (kind, Some(_)) if kind != ObjectType::Regular => Err(FsError::Invalid),
             _ => Ok(()),
         }
     }

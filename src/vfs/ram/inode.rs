@@ -50,7 +50,7 @@ impl Inode {
     /// The current attributes.
     pub(super) const fn attr(&self) -> Attr {
         let (size, used) = match &self.content {
-            Content::Bytes(bytes) if matches!(self.attr.kind, super::Kind::SymbolicLink) => {
+            Content::Bytes(bytes) if matches!(self.attr.kind, super::ObjectType::SymbolicLink) => {
                 (bytes.size, bytes.size)
             }
             Content::Bytes(bytes) => (bytes.size, bytes.used()),
@@ -74,7 +74,7 @@ impl Inode {
 }
 
 #[derive(Clone, Debug)]
-struct Place {
+struct InodeSlot {
     /// Incremented for each object in this place, so that an old handle does not match a new object.
     generation: u32,
     /// Number of the next free place, if this one is free.
@@ -86,10 +86,10 @@ struct Place {
 #[derive(Clone, Debug)]
 pub(super) struct Inodes {
     /// Places that were ever used. Grows on demand, so that unused memory is not touched.
-    places: Vec<Place>,
+    slots: Vec<InodeSlot>,
     count_max: usize,
     used: usize,
-    /// Number of the first free place in `places`, 0 if none is free.
+    /// Number of the first free place in `slots`, 0 if none is free.
     free: u32,
     /// Initial generation of places.
     generation: u32,
@@ -97,14 +97,14 @@ pub(super) struct Inodes {
 
 impl Inodes {
     /// Memory per object in bytes.
-    pub(super) const PLACE_BYTES: usize = size_of::<Place>();
+    pub(super) const SLOT_BYTES: usize = size_of::<InodeSlot>();
     /// Most objects: a node has 16 bits for the number.
     pub(super) const COUNT_MAX: usize = u16::MAX as usize;
 
     /// A table of at most `count` objects. Call at start only.
     pub(super) fn new(count: usize, generation: u32) -> Self {
         Self {
-            places: Vec::with_capacity(count),
+            slots: Vec::with_capacity(count),
             count_max: count,
             used: 0,
             free: 0,
@@ -132,17 +132,17 @@ impl Inodes {
         }
         let mut number = self.free;
         if number == 0 {
-            self.places.push(Place {
+            self.slots.push(InodeSlot {
                 generation: self.generation,
                 next: 0,
                 inode: None,
             });
-            number = self.places.len() as u32;
+            number = self.slots.len() as u32;
         }
-        let place = self.place_mut(number).ok_or(FsError::NoSpace)?;
-        let next = place.next;
-        place.generation = place.generation.wrapping_add(1);
-        place.inode = Some(Inode {
+        let slot = self.slot_mut(number).ok_or(FsError::NoSpace)?;
+        let next = slot.next;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.inode = Some(Inode {
             content,
             attr: Attr {
                 inode: number.into(),
@@ -158,10 +158,10 @@ impl Inodes {
     /// Removes an object.
     pub(super) fn remove(&mut self, number: u32) {
         let free = self.free;
-        if let Some(place) = self.place_mut(number)
-            && place.inode.take().is_some()
+        if let Some(slot) = self.slot_mut(number)
+            && slot.inode.take().is_some()
         {
-            place.next = free;
+            slot.next = free;
             self.free = number;
             self.used -= 1;
         }
@@ -169,14 +169,14 @@ impl Inodes {
 
     /// The object with this number.
     pub(super) fn at(&self, number: u32) -> FsResult<&Inode> {
-        let place = self.place(number).ok_or(FsError::Stale)?;
-        place.inode.as_ref().ok_or(FsError::Stale)
+        let slot = self.slot(number).ok_or(FsError::Stale)?;
+        slot.inode.as_ref().ok_or(FsError::Stale)
     }
 
     /// As [`at`](Self::at), but mutable.
     pub(super) fn at_mut(&mut self, number: u32) -> FsResult<&mut Inode> {
-        let place = self.place_mut(number).ok_or(FsError::Stale)?;
-        place.inode.as_mut().ok_or(FsError::Stale)
+        let slot = self.slot_mut(number).ok_or(FsError::Stale)?;
+        slot.inode.as_mut().ok_or(FsError::Stale)
     }
 
     /// The number of a node's object. An unlinked object that is pinned still exists.
@@ -194,20 +194,20 @@ impl Inodes {
 
     /// Generation of the object with this number.
     pub(super) fn generation(&self, number: u32) -> u32 {
-        self.place(number).map_or(0, |place| place.generation)
+        self.slot(number).map_or(0, |slot| slot.generation)
     }
 
     /// All objects.
     #[cfg(any(test, fuzzing))]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Inode> {
-        self.places.iter().filter_map(|place| place.inode.as_ref())
+        self.slots.iter().filter_map(|slot| slot.inode.as_ref())
     }
 
-    fn place(&self, number: u32) -> Option<&Place> {
-        self.places.get((number as usize).checked_sub(1)?)
+    fn slot(&self, number: u32) -> Option<&InodeSlot> {
+        self.slots.get((number as usize).checked_sub(1)?)
     }
 
-    fn place_mut(&mut self, number: u32) -> Option<&mut Place> {
-        self.places.get_mut((number as usize).checked_sub(1)?)
+    fn slot_mut(&mut self, number: u32) -> Option<&mut InodeSlot> {
+        self.slots.get_mut((number as usize).checked_sub(1)?)
     }
 }

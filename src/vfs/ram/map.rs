@@ -14,7 +14,7 @@ pub(super) type At = (u32, u64);
 const NONE: u32 = 0;
 
 #[derive(Clone, Debug)]
-struct Place<T> {
+struct MapNode<T> {
     at: At,
     /// The left and right child. `behind` of a free place is the next free place.
     before: u32,
@@ -28,7 +28,7 @@ struct Place<T> {
 #[derive(Clone, Debug)]
 pub(super) struct Map<T> {
     /// Places that were ever used. Grows on demand, so that unused memory is not touched.
-    places: Vec<Place<T>>,
+    nodes: Vec<MapNode<T>>,
     count_max: usize,
     used: usize,
     root: u32,
@@ -38,12 +38,12 @@ pub(super) struct Map<T> {
 
 impl<T: Copy> Map<T> {
     /// Memory per item in bytes.
-    pub(super) const PLACE_BYTES: usize = size_of::<Place<T>>();
+    pub(super) const SLOT_BYTES: usize = size_of::<MapNode<T>>();
 
     /// A map of at most `count` items; `key` is the secret for ranks. Call at start only.
     pub(super) fn new(count: usize, key: Key) -> Self {
         Self {
-            places: Vec::with_capacity(count),
+            nodes: Vec::with_capacity(count),
             count_max: count,
             used: 0,
             root: NONE,
@@ -64,30 +64,30 @@ impl<T: Copy> Map<T> {
 
     /// Sets the number of items that can be added.
     #[cfg(any(test, fuzzing))]
-    pub(super) const fn leave(&mut self, count: usize) {
+    pub(super) const fn limit_items(&mut self, count: usize) {
         self.count_max = self.used + count;
     }
 
     /// The item with the key `at`.
     pub(super) fn get(&self, at: At) -> Option<&T> {
-        self.place(self.find(at)).map(|place| &place.item)
+        self.node(self.find(at)).map(|node| &node.item)
     }
 
     /// As [`get`](Self::get), but mutable.
     pub(super) fn get_mut(&mut self, at: At) -> Option<&mut T> {
         let number = self.find(at);
-        self.place_mut(number).map(|place| &mut place.item)
+        self.node_mut(number).map(|node| &mut node.item)
     }
 
     /// The first item whose key is at least `from`.
     pub(super) fn first(&self, from: At) -> Option<(At, &T)> {
         let (mut here, mut found) = (self.root, None);
-        while let Some(place) = self.place(here) {
-            here = if place.at < from {
-                place.behind
+        while let Some(node) = self.node(here) {
+            here = if node.at < from {
+                node.behind
             } else {
-                found = Some((place.at, &place.item));
-                place.before
+                found = Some((node.at, &node.item));
+                node.before
             };
         }
         found
@@ -119,8 +119,8 @@ impl<T: Copy> Map<T> {
             return;
         }
         self.root = self.without(self.root, at);
-        if let Some(place) = self.place_mut(number) {
-            place.behind = free;
+        if let Some(node) = self.node_mut(number) {
+            node.behind = free;
             self.free = number;
             self.used -= 1;
         }
@@ -129,20 +129,20 @@ impl<T: Copy> Map<T> {
     /// Stores an item in a free place, as a tree of its own. Returns the place's number.
     fn fill(&mut self, at: At, item: T) -> u32 {
         let number = self.free;
-        if let Some(place) = self.place_mut(number) {
-            let free = place.behind;
-            *place = Place {
+        if let Some(node) = self.node_mut(number) {
+            let free = node.behind;
+            *node = MapNode {
                 at,
                 before: NONE,
                 behind: NONE,
-                rank: place.rank,
+                rank: node.rank,
                 item,
             };
             self.free = free;
             return number;
         }
-        let number = self.places.len() as u32 + 1;
-        self.places.push(Place {
+        let number = self.nodes.len() as u32 + 1;
+        self.nodes.push(MapNode {
             at,
             before: NONE,
             behind: NONE,
@@ -155,10 +155,10 @@ impl<T: Copy> Map<T> {
     /// Number of the place of the key `at`, or [`NONE`].
     fn find(&self, at: At) -> u32 {
         let mut here = self.root;
-        while let Some(place) = self.place(here) {
-            here = match at.cmp(&place.at) {
-                Ordering::Less => place.before,
-                Ordering::Greater => place.behind,
+        while let Some(node) = self.node(here) {
+            here = match at.cmp(&node.at) {
+                Ordering::Less => node.before,
+                Ordering::Greater => node.behind,
                 Ordering::Equal => break,
             };
         }
@@ -167,15 +167,15 @@ impl<T: Copy> Map<T> {
 
     /// Splits the subtree `here` into keys less than `at`, and the others.
     fn split(&mut self, here: u32, at: At) -> (u32, u32) {
-        let Some(place) = self.place(here) else {
+        let Some(node) = self.node(here) else {
             return (NONE, NONE);
         };
-        if place.at < at {
-            let (before, behind) = self.split(place.behind, at);
+        if node.at < at {
+            let (before, behind) = self.split(node.behind, at);
             self.set_behind(here, before);
             (here, behind)
         } else {
-            let (before, behind) = self.split(place.before, at);
+            let (before, behind) = self.split(node.before, at);
             self.set_before(here, behind);
             (before, here)
         }
@@ -183,7 +183,7 @@ impl<T: Copy> Map<T> {
 
     /// Merges two subtrees; all keys of `before` are less than those of `behind`.
     fn merge(&mut self, before: u32, behind: u32) -> u32 {
-        let (Some(one), Some(other)) = (self.place(before), self.place(behind)) else {
+        let (Some(one), Some(other)) = (self.node(before), self.node(behind)) else {
             // At least one is `NONE`, which is 0.
             return before | behind;
         };
@@ -200,12 +200,12 @@ impl<T: Copy> Map<T> {
 
     /// Removes the key `at` from the subtree `here`. Returns the new root.
     fn without(&mut self, here: u32, at: At) -> u32 {
-        let Some(&Place {
+        let Some(&MapNode {
             at: known,
             before,
             behind,
             ..
-        }) = self.place(here)
+        }) = self.node(here)
         else {
             return NONE;
         };
@@ -224,23 +224,23 @@ impl<T: Copy> Map<T> {
     }
 
     fn set_before(&mut self, number: u32, before: u32) {
-        if let Some(place) = self.place_mut(number) {
-            place.before = before;
+        if let Some(node) = self.node_mut(number) {
+            node.before = before;
         }
     }
 
     fn set_behind(&mut self, number: u32, behind: u32) {
-        if let Some(place) = self.place_mut(number) {
-            place.behind = behind;
+        if let Some(node) = self.node_mut(number) {
+            node.behind = behind;
         }
     }
 
-    fn place(&self, number: u32) -> Option<&Place<T>> {
-        self.places.get((number as usize).checked_sub(1)?)
+    fn node(&self, number: u32) -> Option<&MapNode<T>> {
+        self.nodes.get((number as usize).checked_sub(1)?)
     }
 
-    fn place_mut(&mut self, number: u32) -> Option<&mut Place<T>> {
-        self.places.get_mut((number as usize).checked_sub(1)?)
+    fn node_mut(&mut self, number: u32) -> Option<&mut MapNode<T>> {
+        self.nodes.get_mut((number as usize).checked_sub(1)?)
     }
 }
 
@@ -251,8 +251,8 @@ mod tests {
 
     /// The depth of the subtree `here`.
     fn depth(map: &Map<u64>, here: u32) -> usize {
-        map.place(here).map_or(0, |place| {
-            1 + depth(map, place.before).max(depth(map, place.behind))
+        map.node(here).map_or(0, |node| {
+            1 + depth(map, node.before).max(depth(map, node.behind))
         })
     }
 
@@ -286,7 +286,7 @@ mod tests {
             assert_eq!(map.get(at), model.get(&at));
             let next = model.range(at..).next();
             assert_eq!(map.first(at), next.map(|(at, item)| (*at, item)));
-            assert!(map.places.len() <= 50);
+            assert!(map.nodes.len() <= 50);
         }
         let model: Vec<_> = model.into_iter().collect();
         assert_eq!(all(&map), model);

@@ -5,8 +5,8 @@
 //! atime. The link count of a directory is 1, as on btrfs.
 
 use super::{
-    Access, Attr, Backend, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle, Handles,
-    Kind, Name, Node, Paths, Pin, Rights, Rules, SetAttr, Top, Vfs, handle,
+    Access, Attr, Backend, Detail, DirEntry, ExportRoot, FileTime, FsError, FsResult, FsStat,
+    Handle, Handles, Name, Node, ObjectType, Paths, Pin, Rights, Rules, SetAttr, Vfs, handle,
 };
 use bytes::SIZE_MAX;
 use core::ops::ControlFlow;
@@ -128,7 +128,7 @@ impl Ram {
             #[cfg(any(test, fuzzing))]
             sync_fails: None,
         };
-        let attr = ram.fresh_attr(Kind::Directory, 0o755, owner);
+        let attr = ram.fresh_attr(ObjectType::Directory, 0o755, owner);
         let directory = Content::Directory(Directory::beneath(TOP));
         // If there is no space for the top, all operations on the tree return `Stale`.
         let _ = ram.store.inodes.add(directory, attr);
@@ -136,9 +136,9 @@ impl Ram {
     }
 
     /// The top, to be exported by these rules.
-    pub const fn export(&mut self, rules: &Rules) -> Top {
+    pub const fn export(&mut self, rules: &Rules) -> ExportRoot {
         self.writable = rules.writable;
-        Top {
+        ExportRoot {
             backend: self.backend,
             tag: self.tag,
             is_image: false,
@@ -147,7 +147,7 @@ impl Ram {
     }
 
     /// Initial attributes of an object that is created now.
-    fn fresh_attr(&self, kind: Kind, mode: u32, (uid, gid): (u32, u32)) -> Attr {
+    fn fresh_attr(&self, kind: ObjectType, mode: u32, (uid, gid): (u32, u32)) -> Attr {
         let now = self.clock.now();
         Attr {
             kind,
@@ -190,7 +190,7 @@ impl Ram {
     }
 
     /// Counts one more pin of an object.
-    fn keep(&mut self, node: Node, user: u32) -> FsResult<Pin> {
+    fn add_pin(&mut self, node: Node, user: u32) -> FsResult<Pin> {
         let number = self.find(node)?;
         self.store.inodes.at_mut(number)?.pins += 1;
         self.pinned += 1;
@@ -255,14 +255,14 @@ impl Vfs for Ram {
 
     fn pin(&mut self, node: Node, access: Option<Access>) -> FsResult<Pin> {
         match self.get(node)?.attr.kind {
-            Kind::Regular => {}
-            Kind::Directory => return Err(FsError::IsDirectory),
+            ObjectType::Regular => {}
+            ObjectType::Directory => return Err(FsError::IsDirectory),
             _ => return Err(FsError::Invalid),
         }
         if access == Some(Access::Write) {
             self.is_writable()?;
         }
-        self.keep(node, use_of(access))
+        self.add_pin(node, use_of(access))
     }
 
     fn unpin(&mut self, pin: Pin) {
@@ -284,7 +284,7 @@ impl Vfs for Ram {
             return Err(FsError::Invalid);
         }
         let number = self.find(pin.node)?;
-        self.store.read(number, Kind::Regular, offset, out)
+        self.store.read(number, ObjectType::Regular, offset, out)
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
@@ -293,7 +293,7 @@ impl Vfs for Ram {
         debug_assert!(fits, "pinned for another use");
         let number = self.find(pin.node)?;
         let inode = self.store.inodes.at(number)?;
-        if !fits || inode.attr.kind != Kind::Regular {
+        if !fits || inode.attr.kind != ObjectType::Regular {
             return Err(FsError::Invalid);
         }
         let offset = if appends { inode.attr().size } else { offset };
@@ -341,7 +341,7 @@ impl Vfs for Ram {
 
     fn readlink(&mut self, node: Node, out: &mut [u8]) -> FsResult<u32> {
         let number = self.find(node)?;
-        self.store.read(number, Kind::SymbolicLink, 0, out)
+        self.store.read(number, ObjectType::SymbolicLink, 0, out)
     }
 
     fn readdir(
@@ -409,7 +409,7 @@ impl Vfs for Ram {
         let number = self.find(node)?;
         let kind = self.store.inodes.at(number)?.attr.kind;
         Self::can_change(kind, change)?;
-        if kind == Kind::SymbolicLink && change.mode.is_some() {
+        if kind == ObjectType::SymbolicLink && change.mode.is_some() {
             return Err(FsError::NotSupported);
         }
         #[cfg(any(test, fuzzing))]
@@ -424,7 +424,7 @@ impl Vfs for Ram {
         self.can_replace(number, directory)?;
         #[cfg(any(test, fuzzing))]
         self.keep_durable();
-        self.take_name(dir, name.bytes(), number)
+        self.remove_name(dir, name.bytes(), number)
     }
 
     fn rename(
@@ -459,12 +459,12 @@ impl Vfs for Ram {
         #[cfg(any(test, fuzzing))]
         self.keep_durable();
         if let Some(replaced) = replaced {
-            self.take_name(to, new_name.bytes(), replaced)?;
+            self.remove_name(to, new_name.bytes(), replaced)?;
         }
         // Removing the old name frees space for the new one. The link count stays, so the object is not released.
         self.store.remove_name(from, name.bytes())?;
         self.touch(from, true);
-        self.give_name(to, new_name.bytes(), number)
+        self.add_name(to, new_name.bytes(), number)
     }
 
     fn link(&mut self, node: Node, dir: Node, name: Name<'_>) -> FsResult<()> {
@@ -474,7 +474,7 @@ impl Vfs for Ram {
         if self.store.named_or_free(dir, name.bytes())?.is_some() {
             return Err(FsError::Exists);
         }
-        if attr.kind == Kind::Directory {
+        if attr.kind == ObjectType::Directory {
             return Err(FsError::Permission);
         }
         if attr.nlink >= LINK_COUNT_MAX {
@@ -484,7 +484,7 @@ impl Vfs for Ram {
         #[cfg(any(test, fuzzing))]
         self.keep_durable();
         self.store.inodes.at_mut(number)?.attr.nlink += 1;
-        self.give_name(dir, name.bytes(), number)
+        self.add_name(dir, name.bytes(), number)
     }
 }
 

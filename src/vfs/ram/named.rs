@@ -2,7 +2,7 @@
 
 use super::super::walk::put;
 use super::super::{
-    Access, Attr, Caller, CreateWhat, FileTime, FsError, FsResult, Handles, Kind, Name, Node,
+    Access, Attr, Caller, CreateWhat, FileTime, FsError, FsResult, Handles, Name, Node, ObjectType,
     OpenFlags, Paths, Pin, Rules, SetAttr, Vfs as _, handle,
 };
 use super::bytes::{BLOCK_BYTES, Bytes};
@@ -66,13 +66,16 @@ impl Handles for Ram {
         let within = self.store.inodes.at(dir)?.attr;
         let bytes = Content::Bytes(Bytes::default());
         let (kind, mode, content, target) = match what {
-            CreateWhat::File => (Kind::Regular, 0o644, bytes, &b""[..]),
+            CreateWhat::File => (ObjectType::Regular, 0o644, bytes, &b""[..]),
             CreateWhat::Directory => {
                 let directory = Content::Directory(Directory::beneath(dir));
-                (Kind::Directory, 0o755, directory, &b""[..])
+                (ObjectType::Directory, 0o755, directory, &b""[..])
             }
-            CreateWhat::Link(target) => (Kind::SymbolicLink, 0o777, bytes, target),
-            CreateWhat::Special(Kind::Regular | Kind::Directory | Kind::SymbolicLink, _) => {
+            CreateWhat::Link(target) => (ObjectType::SymbolicLink, 0o777, bytes, target),
+            CreateWhat::Special(
+                ObjectType::Regular | ObjectType::Directory | ObjectType::SymbolicLink,
+                _,
+            ) => {
                 return Err(FsError::Invalid);
             }
             CreateWhat::Special(kind, _) => (kind, 0o644, Content::Special, &b""[..]),
@@ -81,7 +84,9 @@ impl Handles for Ram {
         self.has_space(target.len().next_multiple_of(BLOCK_BYTES) as u64)?;
         self.has_space_for_name()?;
         let mut attr = self.fresh_attr(kind, mode, self.caller);
-        if let CreateWhat::Special(Kind::BlockDevice | Kind::CharacterDevice, rdev) = what {
+        if let CreateWhat::Special(ObjectType::BlockDevice | ObjectType::CharacterDevice, rdev) =
+            what
+        {
             attr.rdev = rdev;
         }
         if within.mode & SET_GROUP != 0 {
@@ -90,17 +95,17 @@ impl Handles for Ram {
         #[cfg(any(test, fuzzing))]
         self.keep_durable();
         let number = self.store.inodes.add(content, attr)?;
-        if kind == Kind::SymbolicLink {
+        if kind == ObjectType::SymbolicLink {
             self.store.write(number, 0, target)?;
         }
-        self.give_name(dir, name.bytes(), number)?;
+        self.add_name(dir, name.bytes(), number)?;
         self.change(number, change)?;
         let attr = &mut self.store.inodes.at_mut(number)?.attr;
         match kind {
             // The mode of a symbolic link is fixed and has no effect.
-            Kind::SymbolicLink => attr.mode = mode,
+            ObjectType::SymbolicLink => attr.mode = mode,
             // As mkdir(2): set-ID bits are inherited from the parent, not set by the caller.
-            Kind::Directory => attr.mode = attr.mode & 0o1777 | within.mode & SET_GROUP,
+            ObjectType::Directory => attr.mode = attr.mode & 0o1777 | within.mode & SET_GROUP,
             _ => {}
         }
         Ok(self.node(number))
@@ -178,9 +183,9 @@ impl Paths for Ram {
         let node = self.found_or_made(dir, path, how)?;
         let kind = self.get(node)?.attr.kind;
         match (kind, how.has(OpenFlags::DIRECTORY)) {
-            (Kind::Directory, true) | (Kind::Regular, false) => {}
+            (ObjectType::Directory, true) | (ObjectType::Regular, false) => {}
             (_, true) => return Err(FsError::NotDirectory),
-            (Kind::Directory, false) => return Err(FsError::IsDirectory),
+            (ObjectType::Directory, false) => return Err(FsError::IsDirectory),
             (_, false) => return Err(FsError::Access),
         }
         if how.has(OpenFlags::WRITE | OpenFlags::TRUNCATE) {
@@ -197,7 +202,7 @@ impl Paths for Ram {
         }
         let [writes, appends] =
             [OpenFlags::WRITE, OpenFlags::APPEND].map(|bit| u32::from(how.has(bit)));
-        self.keep(node, OPENED | writes << 1 | appends)
+        self.add_pin(node, OPENED | writes << 1 | appends)
     }
 
     fn clock(&mut self) -> FileTime {

@@ -5,14 +5,14 @@ use super::map::Map;
 
 /// A name in a directory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
+pub(super) struct DirName {
     bytes: [u8; 255],
     len: u8,
     /// Number of the object.
     pub(super) object: u32,
 }
 
-impl Entry {
+impl DirName {
     fn new(name: &[u8], object: u32) -> Option<Self> {
         let mut bytes = [0; 255];
         bytes.get_mut(..name.len())?.copy_from_slice(name);
@@ -36,7 +36,7 @@ impl Entry {
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     /// Names by cookie.
-    pub(super) entries: Map<Entry>,
+    pub(super) entries: Map<DirName>,
     /// Cookies by digest of the name.
     cookies: Map<u64>,
     key: Key,
@@ -44,7 +44,7 @@ pub(super) struct Names {
 
 impl Names {
     /// Memory per name in bytes.
-    pub(super) const PLACE_BYTES: usize = Map::<Entry>::PLACE_BYTES + Map::<u64>::PLACE_BYTES;
+    pub(super) const SLOT_BYTES: usize = Map::<DirName>::SLOT_BYTES + Map::<u64>::SLOT_BYTES;
 
     /// Allocates space for `count` names. Call at start only.
     pub(super) fn new(count: usize, key: Key) -> Self {
@@ -75,7 +75,7 @@ impl Names {
     /// Adds a name. The caller has checked that there is space.
     pub(super) fn add(&mut self, dir: u32, cookie: u64, name: &[u8], object: u32) {
         let digest = self.digest(name);
-        if let Some(entry) = Entry::new(name, object)
+        if let Some(entry) = DirName::new(name, object)
             && self.entries.insert((dir, cookie), entry)
         {
             self.cookies.insert((dir, digest), cookie);

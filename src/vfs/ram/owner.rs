@@ -2,7 +2,7 @@
 //!
 //! Simulates a disk: tracks which changes are durable.
 
-use super::super::{FileTime, FsError, FsResult, Kind, Pin};
+use super::super::{FileTime, FsError, FsResult, ObjectType, Pin};
 use super::bytes::{BLOCK_BYTES, Block, Bytes};
 use super::inode::{Content, Directory};
 use super::store::Store;
@@ -172,7 +172,7 @@ impl Ram {
     /// Adds a file of `size` zeros with `bytes` at `offset`.
     pub fn sparse(&mut self, path: &str, size: u64, offset: u64, bytes: &[u8]) {
         let content = Content::Bytes(Bytes::default());
-        let number = self.add(path, Kind::Regular, 0o644, content);
+        let number = self.add(path, ObjectType::Regular, 0o644, content);
         self.store.write(number, offset, bytes).expect("it fits");
         self.store.resize(number, size);
     }
@@ -193,26 +193,26 @@ impl Ram {
     pub fn dir(&mut self, path: &str) {
         let (parent, _) = self.split(path);
         let directory = Content::Directory(Directory::beneath(parent));
-        self.add(path, Kind::Directory, 0o755, directory);
+        self.add(path, ObjectType::Directory, 0o755, directory);
     }
 
     /// Adds a symbolic link.
     pub fn symlink(&mut self, path: &str, target: &[u8]) {
         let content = Content::Bytes(Bytes::default());
-        let number = self.add(path, Kind::SymbolicLink, 0o777, content);
+        let number = self.add(path, ObjectType::SymbolicLink, 0o777, content);
         self.store.write(number, 0, target).expect("it fits");
     }
 
     /// Adds a FIFO.
     pub fn fifo(&mut self, path: &str) {
-        self.add(path, Kind::Fifo, 0o600, Content::Special);
+        self.add(path, ObjectType::Fifo, 0o600, Content::Special);
     }
 
     /// Removes the object at `path`, even if a test still holds a handle of it.
     pub fn unlink(&mut self, path: &str) {
         let (dir, name) = self.split(path);
         let number = self.store.named(dir, name).expect("the path exists");
-        self.take_name(dir, name, number).expect("it is there");
+        self.remove_name(dir, name, number).expect("it is there");
     }
 
     /// Simulates power loss: discards changes that are not durable. Panics if something is pinned.
@@ -228,10 +228,10 @@ impl Ram {
     }
 
     /// Sets the free space to `bytes`.
-    pub fn leave_space(&mut self, bytes: u64) {
+    pub fn set_free_bytes(&mut self, bytes: u64) {
         self.capacity_bytes = self.store.stored_bytes() + bytes;
         let names = (bytes / NAME_BYTES) as usize;
-        self.store.names.entries.leave(names);
+        self.store.names.entries.limit_items(names);
     }
 
     /// Returns true if power loss would discard nothing.
@@ -273,7 +273,7 @@ impl Ram {
             let count = names.remove(&(inode.attr.inode as u32)).unwrap_or(0);
             assert_eq!(inode.attr.nlink, count, "inode {}", inode.attr.inode);
             assert!(count > 0 || inode.pins > 0);
-            assert!(inode.attr.kind != Kind::Directory || count == 1 || inode.pins > 0);
+            assert!(inode.attr.kind != ObjectType::Directory || count == 1 || inode.pins > 0);
         }
         assert!(names.is_empty(), "names of nothing: {names:?}");
         assert_eq!(self.store.names.entries.used(), name_count);
@@ -283,7 +283,7 @@ impl Ram {
         assert_eq!(self.pinned, pins as usize);
     }
 
-    fn add(&mut self, path: &str, kind: Kind, mode: u32, content: Content) -> u32 {
+    fn add(&mut self, path: &str, kind: ObjectType, mode: u32, content: Content) -> u32 {
         let (parent, name) = self.split(path);
         let attr = self.fresh_attr(kind, mode, OWNER);
         let number = self.store.inodes.add(content, attr).expect("it fits");

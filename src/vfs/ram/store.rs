@@ -1,7 +1,7 @@
 //! The tables of objects, names and file blocks. They are allocated at start; requests allocate nothing.
 
 use super::super::handle::Key;
-use super::super::{FsError, FsResult, Kind};
+use super::super::{FsError, FsResult, ObjectType};
 use super::bytes::{BLOCK_BYTES, Blocks, growth};
 use super::inode::{Content, Directory, Inode, Inodes};
 use super::map::Map;
@@ -30,8 +30,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    const BLOCK_BYTES: usize = Blocks::PLACE_BYTES;
-    const OBJECT_BYTES: usize = Inodes::PLACE_BYTES + Names::PLACE_BYTES;
+    const BLOCK_BYTES: usize = Blocks::SLOT_BYTES;
+    const OBJECT_BYTES: usize = Inodes::SLOT_BYTES + Names::SLOT_BYTES;
 
     /// The largest capacity within `capacity_bytes` of memory: as many blocks as objects; once the maximum of objects is reached,
     /// the rest is for blocks.
@@ -163,7 +163,7 @@ impl Store {
     pub(super) fn read(
         &self,
         number: u32,
-        kind: Kind,
+        kind: ObjectType,
         offset: u64,
         out: &mut [u8],
     ) -> FsResult<u32> {

@@ -17,8 +17,8 @@ fn writable() -> (Ram, Node) {
     let mut ram = Ram::model(b"/export");
     ram.writable = true;
     ram.file("file", b"hello");
-    let top = ram.root(TAG).unwrap();
-    let file = ram.lookup(top, name("file")).unwrap();
+    let root = ram.root(TAG).unwrap();
+    let file = ram.lookup(root, name("file")).unwrap();
     (ram, file)
 }
 
@@ -38,9 +38,9 @@ fn served(capacity_bytes: usize, instance: u64) -> (Ram, Node) {
         writable: true,
         ..Rules::default()
     };
-    let top = ram.export(&rules);
-    let top = ram.root(top.tag).unwrap();
-    (ram, top)
+    let root = ram.export(&rules);
+    let root = ram.root(root.tag).unwrap();
+    (ram, root)
 }
 
 fn create(ram: &mut Ram, dir: Node, text: &str, what: CreateWhat<'_>) -> FsResult<Node> {
@@ -70,9 +70,9 @@ fn list(ram: &mut Ram, dir: Node) -> Vec<String> {
 fn tables_fit_the_given_memory() {
     for bytes in [0, 1, 5_000, 1 << 20, 1 << 28] {
         let store = Store::new(Counts::within(bytes), [7; 16], 0);
-        let objects = store.inodes.left() * super::inode::Inodes::PLACE_BYTES;
-        let names = store.names.left() * super::names::Names::PLACE_BYTES;
-        let blocks = store.blocks.left() * super::bytes::Blocks::PLACE_BYTES;
+        let objects = store.inodes.left() * super::inode::Inodes::SLOT_BYTES;
+        let names = store.names.left() * super::names::Names::SLOT_BYTES;
+        let blocks = store.blocks.left() * super::bytes::Blocks::SLOT_BYTES;
         let taken = objects + names + blocks;
         assert!(taken <= bytes && bytes - taken < 5_000);
         // Most of the memory is left for contents.
@@ -84,14 +84,14 @@ fn tables_fit_the_given_memory() {
 fn root_without_memory_is_stale() {
     let rules = Rules::default();
     let mut ram = Ram::new(b"/ram", Counts::within(100), 1, FileTime::default);
-    let top = ram.export(&rules);
-    assert_eq!(ram.root(top.tag), Err(FsError::Stale));
+    let root = ram.export(&rules);
+    assert_eq!(ram.root(root.tag), Err(FsError::Stale));
 }
 
 #[test]
 fn full_tree_refuses_more_until_objects_are_removed() {
-    let (mut ram, top) = served(100_000, 1);
-    let stat = ram.statfs(top).unwrap();
+    let (mut ram, root) = served(100_000, 1);
+    let stat = ram.statfs(root).unwrap();
     let (count, block_count) = (stat.free_files as usize, stat.total_bytes / 4096);
     let link_count = (0..count).filter(|number| number % 4 == 2).count();
     assert!(count > 10 && stat.free_bytes == stat.total_bytes);
@@ -102,20 +102,20 @@ fn full_tree_refuses_more_until_objects_are_removed() {
                 0 => CreateWhat::File,
                 1 => CreateWhat::Directory,
                 2 => CreateWhat::Link(&[b'l'; 5000]),
-                _ => CreateWhat::Special(super::Kind::Fifo, (0, 0)),
+                _ => CreateWhat::Special(super::ObjectType::Fifo, (0, 0)),
             };
-            create(&mut ram, top, &format!("{number}"), what).unwrap();
+            create(&mut ram, root, &format!("{number}"), what).unwrap();
         }
-        let more = create(&mut ram, top, "more", CreateWhat::File);
+        let more = create(&mut ram, root, "more", CreateWhat::File);
         assert_eq!(more, Err(FsError::NoSpace));
-        let file = ram.lookup(top, name("0")).unwrap();
+        let file = ram.lookup(root, name("0")).unwrap();
         // One more name fits, because the root directory needs none.
-        assert_eq!(ram.link(file, top, name("linked")), Ok(()));
-        let linked = ram.link(file, top, name("more"));
+        assert_eq!(ram.link(file, root, name("linked")), Ok(()));
+        let linked = ram.link(file, root, name("more"));
         assert_eq!(linked, Err(FsError::NoSpace));
         // Renaming needs no additional space.
-        assert_eq!(ram.rename(top, name("0"), top, name("x"), true), Ok(()));
-        let blocks = ram.statfs(top).unwrap().free_bytes / 4096;
+        assert_eq!(ram.rename(root, name("0"), root, name("x"), true), Ok(()));
+        let blocks = ram.statfs(root).unwrap().free_bytes / 4096;
         assert_eq!(blocks, block_count - 2 * link_count as u64);
         let mut written = Vec::new();
         for at in 0..blocks {
@@ -133,28 +133,28 @@ fn full_tree_refuses_more_until_objects_are_removed() {
         };
         assert_eq!(ram.set_attr(file, &size), Ok(()));
         assert_eq!(write(&mut ram, file, 1 << 50, b"x"), Ok(()));
-        for text in list(&mut ram, top) {
-            let node = ram.lookup(top, name(&text)).unwrap();
+        for text in list(&mut ram, root) {
+            let node = ram.lookup(root, name(&text)).unwrap();
             let kind = ram.attr(node).unwrap().kind;
-            let is_directory = kind == super::Kind::Directory;
-            ram.remove(top, name(&text), is_directory).unwrap();
+            let is_directory = kind == super::ObjectType::Directory;
+            ram.remove(root, name(&text), is_directory).unwrap();
         }
         ram.check();
-        assert_eq!(ram.statfs(top).unwrap(), stat);
+        assert_eq!(ram.statfs(root).unwrap(), stat);
     }
 }
 
 #[test]
 fn write_beyond_free_space_writes_nothing() {
-    let (mut ram, top) = served(100_000, 1);
-    let file = create(&mut ram, top, "file", CreateWhat::File).unwrap();
-    let free_bytes = ram.statfs(top).unwrap().free_bytes as usize;
+    let (mut ram, root) = served(100_000, 1);
+    let file = create(&mut ram, root, "file", CreateWhat::File).unwrap();
+    let free_bytes = ram.statfs(root).unwrap().free_bytes as usize;
     let bytes = vec![b'x'; free_bytes + 4096];
     let written = write(&mut ram, file, 0, &bytes);
     assert_eq!(written, Err(FsError::NoSpace));
     assert_eq!(ram.attr(file).unwrap().size, 0);
     assert_eq!(write(&mut ram, file, 0, &bytes[4096..]), Ok(()));
-    let link = create(&mut ram, top, "link", CreateWhat::Link(b"x"));
+    let link = create(&mut ram, root, "link", CreateWhat::Link(b"x"));
     assert_eq!(link, Err(FsError::NoSpace));
     ram.check();
 }
@@ -162,19 +162,19 @@ fn write_beyond_free_space_writes_nothing() {
 #[test]
 fn removed_open_directory_refuses_new_names() {
     use super::super::{OpenFlags, Paths as _};
-    let (mut ram, top) = served(100_000, 1);
-    let dir = create(&mut ram, top, "dir", CreateWhat::Directory).unwrap();
-    let file = create(&mut ram, top, "file", CreateWhat::File).unwrap();
+    let (mut ram, root) = served(100_000, 1);
+    let dir = create(&mut ram, root, "dir", CreateWhat::Directory).unwrap();
+    let file = create(&mut ram, root, "file", CreateWhat::File).unwrap();
     let how = OpenFlags {
-        how: OpenFlags::READ | OpenFlags::DIRECTORY,
+        bits: OpenFlags::READ | OpenFlags::DIRECTORY,
         create: None,
     };
-    let pin = ram.open_at(Some(top), b"dir", &how).unwrap();
-    ram.remove(top, name("dir"), true).unwrap();
+    let pin = ram.open_at(Some(root), b"dir", &how).unwrap();
+    ram.remove(root, name("dir"), true).unwrap();
     let made = ram.create(dir, name("new"), CreateWhat::File, &SetAttr::default());
     assert_eq!(made, Err(FsError::NoEntry));
     assert_eq!(ram.link(file, dir, name("new")), Err(FsError::NoEntry));
-    let moved = ram.rename(top, name("file"), dir, name("new"), true);
+    let moved = ram.rename(root, name("file"), dir, name("new"), true);
     assert_eq!(moved, Err(FsError::NoEntry));
     assert_eq!(list(&mut ram, dir), [""; 0]);
     ram.unpin(pin);
@@ -185,9 +185,9 @@ fn removed_open_directory_refuses_new_names() {
 #[test]
 fn handles_of_an_earlier_run_are_stale() {
     let today = |instance| {
-        let (mut ram, top) = served(1 << 20, instance);
-        let file = create(&mut ram, top, "file", CreateWhat::File).unwrap();
-        let handles = [top, file].map(|node| ram.handle(node).unwrap());
+        let (mut ram, root) = served(1 << 20, instance);
+        let file = create(&mut ram, root, "file", CreateWhat::File).unwrap();
+        let handles = [root, file].map(|node| ram.handle(node).unwrap());
         (ram, handles)
     };
     let (mut one, handles) = today(1);
@@ -205,11 +205,11 @@ fn handles_of_an_earlier_run_are_stale() {
 
 #[test]
 fn reused_inode_gets_a_new_handle() {
-    let (mut ram, top) = served(1 << 20, 1);
-    let file = create(&mut ram, top, "file", CreateWhat::File).unwrap();
+    let (mut ram, root) = served(1 << 20, 1);
+    let file = create(&mut ram, root, "file", CreateWhat::File).unwrap();
     let (inode, handle) = (ram.attr(file).unwrap().inode, ram.handle(file).unwrap());
-    ram.remove(top, name("file"), false).unwrap();
-    let next = create(&mut ram, top, "next", CreateWhat::File).unwrap();
+    ram.remove(root, name("file"), false).unwrap();
+    let next = create(&mut ram, root, "next", CreateWhat::File).unwrap();
     assert_eq!(ram.attr(next).unwrap().inode, inode);
     assert_eq!(ram.open(handle.bytes()), Err(FsError::Stale));
     assert_eq!(ram.attr(file), Err(FsError::Stale));
@@ -225,9 +225,9 @@ fn export_follows_its_rules_and_clock() {
             ..Rules::default()
         };
         let mut tree = Tree::default();
-        let top = ram.export(&rules);
+        let root = ram.export(&rules);
         tree.add(Backend::Ram, crate::mem::leak(ram));
-        tree.export(b"/ram", rules, top).unwrap();
+        tree.export(b"/ram", rules, root).unwrap();
         let root = tree.root(0).unwrap();
         let handle = tree.handle(root).unwrap();
         let caller = Caller {
@@ -250,16 +250,16 @@ fn export_follows_its_rules_and_clock() {
 
 #[test]
 fn large_directory_is_listed_in_linear_time() {
-    let (mut ram, top) = served(256 << 20, 1);
+    let (mut ram, root) = served(256 << 20, 1);
     let count = 40_000;
     for number in 0..count {
-        create(&mut ram, top, &format!("{number}"), CreateWhat::File).unwrap();
+        create(&mut ram, root, &format!("{number}"), CreateWhat::File).unwrap();
     }
     // Lists pages of 100 names and removes the names of each page.
     let (mut from, mut seen) = (0, 0);
     loop {
         let mut page = Vec::new();
-        let end = ram.readdir(top, from, Detail::Names, &mut |entry| {
+        let end = ram.readdir(root, from, Detail::Names, &mut |entry| {
             if page.len() == 100 {
                 return ControlFlow::Break(());
             }
@@ -268,7 +268,7 @@ fn large_directory_is_listed_in_linear_time() {
         });
         from = page.last().map_or(from, |(cookie, _)| *cookie);
         for (_, name) in page.iter().filter(|(cookie, _)| *cookie > 2) {
-            ram.remove(top, Name::new(name).unwrap(), false).unwrap();
+            ram.remove(root, Name::new(name).unwrap(), false).unwrap();
             seen += 1;
         }
         if end == Ok(true) {
@@ -282,11 +282,11 @@ fn large_directory_is_listed_in_linear_time() {
 #[test]
 fn link_count_is_limited() {
     let (mut ram, file) = writable();
-    let top = ram.root(TAG).unwrap();
+    let root = ram.root(TAG).unwrap();
     for number in 1..LINK_COUNT_MAX {
-        assert_eq!(ram.link(file, top, name(&format!("{number}"))), Ok(()));
+        assert_eq!(ram.link(file, root, name(&format!("{number}"))), Ok(()));
     }
-    let linked = ram.link(file, top, name("x"));
+    let linked = ram.link(file, root, name("x"));
     assert_eq!(linked, Err(FsError::TooManyLinks));
 }
 
@@ -315,24 +315,27 @@ fn unsynced_data_is_lost_on_power_loss() {
 #[test]
 fn uncommitted_metadata_is_lost_on_power_loss() {
     let (mut ram, file) = writable();
-    let top = ram.root(TAG).unwrap();
+    let root = ram.root(TAG).unwrap();
     let mode = SetAttr {
         mode: Some(0o600),
         ..SetAttr::default()
     };
     let changes: [fn(&mut Ram, Node, Node, &SetAttr); 5] = [
-        |ram, top, _, change| {
-            let made = ram.create(top, name("new"), CreateWhat::Directory, change);
+        |ram, root, _, change| {
+            let made = ram.create(root, name("new"), CreateWhat::Directory, change);
             assert!(made.is_ok());
         },
-        |ram, top, _, _| ram.rename(top, name("file"), top, name("x"), true).unwrap(),
-        |ram, top, file, _| ram.link(file, top, name("linked")).unwrap(),
+        |ram, root, _, _| {
+            ram.rename(root, name("file"), root, name("x"), true)
+                .unwrap()
+        },
+        |ram, root, file, _| ram.link(file, root, name("linked")).unwrap(),
         |ram, _, file, change| ram.set_attr(file, change).unwrap(),
-        |ram, top, _, _| ram.remove(top, name("file"), false).unwrap(),
+        |ram, root, _, _| ram.remove(root, name("file"), false).unwrap(),
     ];
     for change in changes {
         let before = ram.clone();
-        change(&mut ram, top, file, &mode);
+        change(&mut ram, root, file, &mode);
         assert!(!ram.is_durable() && !ram.is_like(&before));
         let mut committed = ram.clone();
         ram.lose_power();

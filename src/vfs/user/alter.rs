@@ -5,7 +5,7 @@
 
 use super::super::kernel::change::{self, set_attr};
 use super::super::kernel::{READ, WRITE};
-use super::super::{CreateWhat, FsError, FsResult, Kind, Node, SetAttr, Vfs as _};
+use super::super::{CreateWhat, FsError, FsResult, Node, ObjectType, SetAttr, Vfs as _};
 use super::{User, number};
 use crate::sys::linux::fs;
 use rustix::fd::RawFd;
@@ -35,11 +35,11 @@ impl User {
             done => return done,
         }
         let attr = self.attr(node)?;
-        if !matches!(attr.kind, Kind::Regular | Kind::Directory) {
+        if !matches!(attr.kind, ObjectType::Regular | ObjectType::Directory) {
             return Err(FsError::Invalid);
         }
         let again = self.open_taken(READ, 0);
-        let again = self.found.keep(again)?;
+        let again = self.found.store(again)?;
         let found = self.attr(again)?;
         if (found.fsid, found.inode) != (attr.fsid, attr.inode) {
             // Another object has the path now.

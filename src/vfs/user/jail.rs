@@ -1,7 +1,7 @@
 //! The jail: the directory at which all paths begin. Clients cannot name objects outside of it.
 
 use super::super::kernel::error;
-use super::super::walk::{Text, add, beneath, ended, front, join, put};
+use super::super::walk::{Text, add, beneath, front, join, put, without_slash};
 use super::super::{FsError, FsResult};
 use super::User;
 use super::ring::NONE;
@@ -30,7 +30,7 @@ impl Jail {
         // If this does not fit, the caller's next append fails and reports the error.
         let _ = add(text, b".");
         if path.first() == Some(&b'/') {
-            return beneath(ended(self.root), path).ok_or(FsError::NoEntry);
+            return beneath(without_slash(self.root), path).ok_or(FsError::NoEntry);
         }
         let _ = add(text, self.cwd);
         let _ = add(text, b"/");
@@ -44,7 +44,7 @@ impl Jail {
 
     /// Writes the path of the working directory as the client sees it.
     pub(super) fn cwd(&self, out: &mut [u8]) -> u32 {
-        join(out, ended(self.root), self.cwd) as u32
+        join(out, without_slash(self.root), self.cwd) as u32
     }
 }
 
@@ -65,18 +65,18 @@ impl User {
         self.top = top;
         self.jail = Some(Jail {
             root: at,
-            real: ended(real),
+            real: without_slash(real),
             cwd: b"",
         });
         Ok(())
     }
 
     /// Sets the working directory.
-    pub(super) fn begin_in(&mut self, dir: &'static CStr) -> FsResult<()> {
+    pub(super) fn set_jail(&mut self, dir: &'static CStr) -> FsResult<()> {
         if self.jail.is_none() {
             return rustix::process::chdir(dir).map_err(error);
         }
-        self.take(None, dir.to_bytes())?;
+        self.set_path(None, dir.to_bytes())?;
         // The text is "." for the top, the path below it, and a NUL.
         if let (Some(jail), [_, below @ .., _]) = (&mut self.jail, &self.text[..]) {
             let buffer = mem::bytes(PATH_BYTES_MAX);
@@ -102,6 +102,6 @@ impl User {
         self.named = NONE;
         self.text.clear();
         let _ = add(&mut self.text, below);
-        join(target, ended(jail.root), &self.text) as u32
+        join(target, without_slash(jail.root), &self.text) as u32
     }
 }

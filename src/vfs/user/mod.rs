@@ -5,11 +5,11 @@
 //! devices, but no objects of pseudo file systems such as proc. In a jail all paths begin at its directory: `RESOLVE_BENEATH` of
 //! openat2 enforces that. If the call is missing, or a path seems to leave the jail, the tree walks it ([`walk`](super::walk)).
 
-use super::kernel::{self, PATH, READ, WRITE, change, error, told};
+use super::kernel::{self, PATH, READ, WRITE, change, error, stat_path};
 use super::walk::Text;
 use super::{
     Attr, Backend, CreateWhat, Detail, DirEntry, FileTime, FsError, FsResult, FsStat, Handle,
-    ImageFile, Kind, Name, Node, OpenFlags, Paths, Pin, Rights, SetAttr, Vfs,
+    ImageFile, Name, Node, ObjectType, OpenFlags, Paths, Pin, Rights, SetAttr, Vfs,
 };
 use crate::sys;
 use crate::sys::linux::fs::{self, AT_FDCWD};
@@ -104,13 +104,13 @@ impl User {
 
     /// Sets the directory at which all paths begin.
     #[cfg(test)]
-    pub(super) fn begin_at(&mut self, dir: &CStr) {
+    pub(super) fn set_start_directory(&mut self, dir: &CStr) {
         self.top = fs::File::open::<FsError>(dir, PATH, 0).unwrap().leak();
     }
 
     /// Sets the current path: `path` translated for the kernel, or the name `path` in `dir`.
     #[inline(never)]
-    fn take(&mut self, dir: Option<Node>, path: &[u8]) -> FsResult<()> {
+    fn set_path(&mut self, dir: Option<Node>, path: &[u8]) -> FsResult<()> {
         self.named = NONE;
         self.text.clear();
         let mut path = path;
@@ -165,14 +165,14 @@ impl User {
     /// The kind of the object at the current path. Also returns true if there is no jail and the object is known to be on an
     /// ordinary file system.
     #[allow(clippy::unnecessary_cast)] // As above.
-    fn look(&mut self, follow: bool) -> FsResult<(Kind, bool)> {
+    fn type_of_path(&mut self, follow: bool) -> FsResult<(ObjectType, bool)> {
         if self.at == NONE {
             return self.attr_taken(follow).map(|attr| (attr.kind, false));
         }
         let mut buffer = MaybeUninit::uninit();
         let stat = fs::fstatat::<FsError>(self.at, self.text(), end_flags(follow), &mut buffer)?;
         let is_plain = stat.st_blocks > 0 || stat.st_dev as u64 == self.plain_fs;
-        let kind = Kind::of_mode(stat.st_mode as u32);
+        let kind = ObjectType::of_mode(stat.st_mode as u32);
         Ok((kind, is_plain && self.jail.is_none()))
     }
 
@@ -182,7 +182,7 @@ impl User {
     fn check(&mut self, file: RawFd, how: &OpenFlags, is_new: bool) -> FsResult<()> {
         let mut buffer = MaybeUninit::uninit();
         let stat = fs::fstatat::<FsError>(file, c"", AtFlags::empty(), &mut buffer)?;
-        let (kind, device) = (Kind::of_mode(stat.st_mode as u32), stat.st_dev as u64);
+        let (kind, device) = (ObjectType::of_mode(stat.st_mode as u32), stat.st_dev as u64);
         self.check_kind(kind, how.has(OpenFlags::DIRECTORY))?;
         // Reading a file of a pseudo file system such as proc can have effects, or never end. Such files have no blocks, so only
         // objects without blocks are checked.
@@ -191,7 +191,7 @@ impl User {
             self.plain_fs = device;
         }
         let is_cut = is_new && stat.st_size == 0;
-        if how.has(OpenFlags::TRUNCATE) && kind == Kind::Regular && !is_cut {
+        if how.has(OpenFlags::TRUNCATE) && kind == ObjectType::Regular && !is_cut {
             fs::truncate::<FsError>(file, None, 0)?;
         }
         Ok(())
@@ -200,11 +200,11 @@ impl User {
     /// Checks that objects of this kind may be opened. A FIFO may not: open(2) would wait for another process, or wake one. A
     /// device may not in a jail.
     #[inline(never)]
-    fn check_kind(&self, kind: Kind, directory: bool) -> FsResult<()> {
+    fn check_kind(&self, kind: ObjectType, directory: bool) -> FsResult<()> {
         match kind {
-            Kind::Directory if !directory => Err(FsError::IsDirectory),
-            Kind::Directory | Kind::Regular => Ok(()),
-            Kind::CharacterDevice | Kind::BlockDevice if self.jail.is_none() => Ok(()),
+            ObjectType::Directory if !directory => Err(FsError::IsDirectory),
+            ObjectType::Directory | ObjectType::Regular => Ok(()),
+            ObjectType::CharacterDevice | ObjectType::BlockDevice if self.jail.is_none() => Ok(()),
             _ => Err(FsError::Access),
         }
     }
@@ -213,7 +213,7 @@ impl User {
     #[inline(never)]
     fn resolve_taken(&mut self, follow: bool) -> FsResult<Node> {
         let opened = self.open_taken(path_flags(follow), 0);
-        let node = self.found.keep(opened);
+        let node = self.found.store(opened);
         self.named = node.map_or(NONE, number);
         node
     }
@@ -225,7 +225,7 @@ impl User {
             let node = self.resolve_taken(follow)?;
             return self.attr(node);
         }
-        told(self.at, self.text(), end_flags(follow))
+        stat_path(self.at, self.text(), end_flags(follow))
     }
 
     #[inline(never)]
@@ -240,7 +240,7 @@ impl User {
             let attr = if self.jail.is_some() && found.name.to_bytes() == b".." {
                 Err(FsError::Access)
             } else {
-                told(dir, found.name, AtFlags::SYMLINK_NOFOLLOW)
+                stat_path(dir, found.name, AtFlags::SYMLINK_NOFOLLOW)
             };
             each(&DirEntry {
                 name: found.name.to_bytes(),
@@ -302,12 +302,12 @@ impl Vfs for User {
     }
 
     fn attr(&mut self, node: Node) -> FsResult<Attr> {
-        told(number(node), c"", AtFlags::empty())
+        stat_path(number(node), c"", AtFlags::empty())
     }
 
     fn lookup(&mut self, dir: Node, name: Name<'_>) -> FsResult<Node> {
         self.steps
-            .keep(fs::open_entry(number(dir), name.bytes(), PATH, 0))
+            .store(fs::open_entry(number(dir), name.bytes(), PATH, 0))
     }
 
     #[inline(never)]
@@ -335,7 +335,7 @@ impl Vfs for User {
             listed => return listed,
         }
         let opened = fs::open_entry(number(dir), b".", READ | OFlags::DIRECTORY, 0);
-        let again = number(self.found.keep(opened)?);
+        let again = number(self.found.store(opened)?);
         refuse_system(again)?;
         self.list(again, from, each)
     }
@@ -354,7 +354,7 @@ impl Vfs for User {
     }
 
     fn write(&mut self, pin: &Pin, offset: u64, bytes: &[u8]) -> FsResult<()> {
-        self.begin();
+        self.act_as_process();
         match fs::pwrite::<FsError>(number(pin.node), offset, bytes)? {
             done if done as usize == bytes.len() => Ok(()),
             // A short write without an errno. No file system does this; retrying could loop.
@@ -425,7 +425,7 @@ impl Vfs for User {
 }
 
 impl Paths for User {
-    fn begin(&mut self) {
+    fn act_as_process(&mut self) {
         fsuid::restore();
         match self.umask {
             Some(mask) => fsuid::set_umask(mask),
@@ -462,16 +462,16 @@ impl Paths for User {
     }
 
     fn chdir(&mut self, dir: &'static CStr) -> FsResult<()> {
-        self.begin_in(dir)
+        self.set_jail(dir)
     }
 
     fn resolve(&mut self, dir: Option<Node>, path: &[u8], follow: bool) -> FsResult<Node> {
-        self.take(dir, path)?;
+        self.set_path(dir, path)?;
         self.resolve_taken(follow)
     }
 
     fn attr_at(&mut self, path: &[u8], follow: bool) -> FsResult<Attr> {
-        self.take(None, path)?;
+        self.set_path(None, path)?;
         self.attr_taken(follow)
     }
 
@@ -500,14 +500,14 @@ impl Paths for User {
                 flags |= OFlags::EXCL;
             }
         }
-        self.take(dir, path)?;
+        self.set_path(dir, path)?;
         // Checks the kind before opening, because open(2) can have effects. With O_DIRECTORY or O_EXCL the kernel checks.
         let (mut is_new, mut is_plain) = (flags.contains(OFlags::EXCL), false);
         if !flags.intersects(OFlags::DIRECTORY | OFlags::EXCL) {
-            match self.look(dir.is_none()) {
+            match self.type_of_path(dir.is_none()) {
                 Ok((kind, has_blocks)) => {
                     self.check_kind(kind, false)?;
-                    is_plain = has_blocks && kind == Kind::Regular;
+                    is_plain = has_blocks && kind == ObjectType::Regular;
                 }
                 Err(error) => is_new = error == FsError::NoEntry,
             }

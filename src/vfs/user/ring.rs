@@ -36,7 +36,7 @@ impl Ring {
 
     /// Stores the descriptor of an open(2), if that succeeded.
     #[inline(never)]
-    pub(super) fn keep(&mut self, opened: FsResult<RawFd>) -> FsResult<Node> {
+    pub(super) fn store(&mut self, opened: FsResult<RawFd>) -> FsResult<Node> {
         let file = opened?;
         self.turn += 1;
         if self.turn >= self.count {

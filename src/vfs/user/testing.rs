@@ -35,7 +35,7 @@ impl Handles for User {
             _ => self.make(dir, name, make, change.mode)?,
         }
         let opened = fs::open_entry(number(dir), name.bytes(), flags, mode);
-        let node = self.found.keep(opened)?;
+        let node = self.found.store(opened)?;
         // Creation has already set the mode.
         let left = SetAttr {
             mode: None,
@@ -56,7 +56,7 @@ impl User {
         };
         match self.attr(node)?.kind {
             _ if self.pins_left == 0 => Err(FsError::TryLater),
-            Kind::Regular => {
+            ObjectType::Regular => {
                 let how = OpenFlags::default();
                 let mut buffer = [0; 25];
                 let path = fs::proc_path(number(node), &mut buffer);
@@ -65,7 +65,7 @@ impl User {
                     .inspect_err(|_| fs::close(file))?;
                 Ok(self.admit(file))
             }
-            Kind::Directory => Err(FsError::IsDirectory),
+            ObjectType::Directory => Err(FsError::IsDirectory),
             _ => Err(FsError::Invalid),
         }
     }

@@ -3,7 +3,7 @@
 use super::User;
 use crate::sys::linux::sandbox;
 use crate::vfs::shared::Shared;
-use crate::vfs::{Access, Backend, Detail, FsError, Kind, OpenFlags, SetAttr, Tree};
+use crate::vfs::{Access, Backend, Detail, FsError, ObjectType, OpenFlags, SetAttr, Tree};
 #[cfg(target_pointer_width = "32")]
 use crate::vfs::{FileTime, NewTime};
 use core::cell::{RefCell, RefMut};
@@ -71,11 +71,11 @@ impl DerefMut for Served {
 }
 
 const READ: OpenFlags = OpenFlags {
-    how: OpenFlags::READ,
+    bits: OpenFlags::READ,
     create: None,
 };
 const WRITE: OpenFlags = OpenFlags {
-    how: OpenFlags::READ | OpenFlags::WRITE | OpenFlags::TRUNCATE,
+    bits: OpenFlags::READ | OpenFlags::WRITE | OpenFlags::TRUNCATE,
     create: Some(0o640),
 };
 
@@ -98,10 +98,13 @@ fn file_is_created_written_and_read_by_path() {
     };
     assert_eq!(user.set_attr(pin.node(), &change), Ok(()));
     let attr = user.attr(pin.node()).unwrap();
-    assert_eq!((attr.kind, attr.mode, attr.size), (Kind::Regular, 0o600, 5));
+    assert_eq!(
+        (attr.kind, attr.mode, attr.size),
+        (ObjectType::Regular, 0o600, 5)
+    );
     user.unpin(pin);
     let append = OpenFlags {
-        how: OpenFlags::READ | OpenFlags::WRITE | OpenFlags::APPEND,
+        bits: OpenFlags::READ | OpenFlags::WRITE | OpenFlags::APPEND,
         ..WRITE
     };
     let pin = user.open_at(&path, &append).unwrap();
@@ -162,7 +165,7 @@ fn path_backend_has_no_extents() {
 fn files_of_procfs_are_refused() {
     let mut user = Served::new(4);
     let list = OpenFlags {
-        how: OpenFlags::READ | OpenFlags::DIRECTORY,
+        bits: OpenFlags::READ | OpenFlags::DIRECTORY,
         ..READ
     };
     for path in [
@@ -191,7 +194,7 @@ fn device_files_open_and_fifos_do_not() {
     let scratch = Scratch::new("devices");
     let mut user = Served::new(4);
     let over = OpenFlags {
-        how: OpenFlags::WRITE | OpenFlags::TRUNCATE,
+        bits: OpenFlags::WRITE | OpenFlags::TRUNCATE,
         create: Some(0o644),
     };
     let null = user.open_at(b"/dev/null", &over).unwrap();

@@ -4,8 +4,8 @@
 //! references are errors; nothing is loaded from elsewhere. Elements must be nested as in avahi's DTD, three levels deep.
 
 use super::{Coding, Flaw, NAME, Reader, TXT};
-use crate::mem::parts::{Ends as _, parts, place_in};
-use crate::wire::label::{behind, cut, number, put_byte, put_letter};
+use crate::mem::parts::{Ends as _, index_of, parts};
+use crate::wire::label::{cut, number, put_byte, put_letter, strip_prefix};
 
 /// The element names. An element's index here is its number, and that of its [`Part`](super::Part) if it has one.
 const ELEMENTS: &[u8] =
@@ -54,20 +54,20 @@ impl<'f> Reader<'f, '_, '_, '_> {
                         return Err(Flaw::Form);
                     }
                     self.expect(b">")?;
-                    self.end()?;
+                    self.parse_end_tag()?;
                 }
                 Some(BEGIN) => {
-                    if self.begin()? {
-                        self.end()?;
+                    if self.parse_start_tag()? {
+                        self.parse_end_tag()?;
                     }
                 }
                 Some(_) => self.put_entity()?,
                 None => {
-                    let [byte, behind @ ..] = self.rest else {
+                    let [byte, tail @ ..] = self.rest else {
                         return if self.ended { Ok(()) } else { Err(Flaw::Form) };
                     };
                     self.put(*byte)?;
-                    self.rest = behind;
+                    self.rest = tail;
                 }
             }
         }
@@ -77,7 +77,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
     fn put_entity(&mut self) -> Result<(), Flaw> {
         let start = self.rest;
         let name = self.until(b";")?;
-        let letter = match place_in(b"lt gt amp quot apos", name) {
+        let letter = match index_of(b"lt gt amp quot apos", name) {
             Some(place) => b"<>&\"'".get(place).copied().map(char::from),
             None => letter(name),
         };
@@ -92,7 +92,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
     }
 
     /// Parses a start tag. Returns true if it is an empty-element tag, which ends with "/>".
-    fn begin(&mut self) -> Result<bool, Flaw> {
+    fn parse_start_tag(&mut self) -> Result<bool, Flaw> {
         let element = self.word()?;
         if parent(element) != self.element || self.ended {
             return Err(Flaw::Form);
@@ -101,7 +101,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
         self.choice = 0;
         self.text.truncate(0);
         if element == SERVICE {
-            self.draft.begin();
+            self.draft.clear_service();
         }
         loop {
             self.blanks();
@@ -133,7 +133,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
                 b"'"
             };
             let value = self.until(quote)?;
-            self.choice = place_in(values, value).ok_or(Flaw::Unknown)?;
+            self.choice = index_of(values, value).ok_or(Flaw::Unknown)?;
             if element == SERVICE && self.choice != 0 {
                 self.draft.families = self.choice as u8;
             }
@@ -141,16 +141,16 @@ impl<'f> Reader<'f, '_, '_, '_> {
     }
 
     /// Ends an element and stores its text in the draft.
-    fn end(&mut self) -> Result<(), Flaw> {
+    fn parse_end_tag(&mut self) -> Result<(), Flaw> {
         let element = self.element;
         self.element = parent(element);
         match (element, self.choice) {
             (GROUP, _) => self.ended = true,
             (SERVICE, _) => self.draft.hand_out(self.each)?,
-            (TXT, 1) => self.take(TXT, 0, Coding::Hex)?,
-            (TXT, 2) => self.take(TXT, 0, Coding::Base64)?,
-            (_, 1) => self.take(element, b'h', Coding::Text)?,
-            _ => self.take(element, 0, Coding::Text)?,
+            (TXT, 1) => self.store_part(TXT, 0, Coding::Hex)?,
+            (TXT, 2) => self.store_part(TXT, 0, Coding::Base64)?,
+            (_, 1) => self.store_part(element, b'h', Coding::Text)?,
+            _ => self.store_part(element, 0, Coding::Text)?,
         }
         Ok(())
     }
@@ -173,8 +173,8 @@ impl<'f> Reader<'f, '_, '_, '_> {
         if self.element != OUTSIDE || self.ended {
             return Err(Flaw::Form);
         }
-        while let [byte, behind @ ..] = self.rest {
-            self.rest = behind;
+        while let [byte, tail @ ..] = self.rest {
+            self.rest = tail;
             match byte {
                 b'>' => return Ok(()),
                 b'[' => return Err(Flaw::Declarations),
@@ -188,7 +188,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
     /// Returns true and skips `text` if it comes next.
     #[inline(never)]
     fn passes(&mut self, text: &[u8]) -> bool {
-        match behind(self.rest, text) {
+        match strip_prefix(self.rest, text) {
             Some(rest) => {
                 self.rest = rest;
                 true
@@ -228,9 +228,9 @@ impl<'f> Reader<'f, '_, '_, '_> {
     fn word(&mut self) -> Result<usize, Flaw> {
         let is_end = |byte: &u8| !matches!(byte, b'a'..=b'z' | b'-');
         let len = self.rest.iter().position(is_end).unwrap_or(0);
-        let (word, behind) = self.rest.split_at_checked(len).unwrap_or_default();
-        let element = place_in(ELEMENTS, word).ok_or(Flaw::Unknown)?;
-        self.rest = behind;
+        let (word, tail) = self.rest.split_at_checked(len).unwrap_or_default();
+        let element = index_of(ELEMENTS, word).ok_or(Flaw::Unknown)?;
+        self.rest = tail;
         Ok(element)
     }
 }

@@ -35,17 +35,17 @@ pub fn parse(
 #[inline(never)]
 pub fn next_field(rest: &mut Option<&[u8]>, out: &mut Writer<'_>) -> Result<(), Flaw> {
     let mut left = rest.take().unwrap_or_default();
-    while let [byte, behind @ ..] = left {
+    while let [byte, tail @ ..] = left {
         let mut byte = *byte;
-        left = behind;
-        match (byte, behind) {
+        left = tail;
+        match (byte, tail) {
             (b',', _) => {
                 *rest = Some(left);
                 break;
             }
-            (b'\\', [next @ (b',' | b'\\'), behind @ ..]) => {
+            (b'\\', [next @ (b',' | b'\\'), tail @ ..]) => {
                 byte = *next;
-                left = behind;
+                left = tail;
             }
             (b'\\', _) => return Err(Flaw::Escape),
             _ => {}

@@ -9,7 +9,7 @@ mod reader;
 mod unit;
 
 use super::Writer;
-use super::label::{self, behind, cut, is_clean, is_local, number, place_like, put_byte};
+use super::label::{self, cut, index_like, is_clean, is_local, number, put_byte, strip_prefix};
 use crate::mem::Ends as _;
 pub use line::{next_field, parse as parse_line};
 use reader::Reader;
@@ -124,14 +124,14 @@ pub enum Flaw {
 
 /// An error in a file, with its line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Wrong {
+pub struct FileError {
     /// Line number, from 1.
     pub line: u32,
     /// The error.
     pub flaw: Flaw,
 }
 
-impl Wrong {
+impl FileError {
     /// An error at the start of `rest`, the unparsed end of `file`.
     #[inline(never)]
     fn at(file: &[u8], rest: &[u8], flaw: Flaw) -> Self {
@@ -241,12 +241,12 @@ impl<'a> Draft<'a> {
     fn forget(&mut self) {
         let [name, ..] = &mut self.parts;
         name.truncate(0);
-        self.begin();
+        self.clear_service();
     }
 
     /// Clears everything but the name.
     #[inline(never)]
-    fn begin(&mut self) {
+    fn clear_service(&mut self) {
         let [_, others @ ..] = &mut self.parts;
         others.iter_mut().for_each(|part| part.truncate(0));
         self.numbers = [0; 3];
@@ -289,7 +289,7 @@ impl<'a> Draft<'a> {
     fn put_subtype(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
         let [_, own, subtypes, ..] = &mut self.parts;
         let (label, kind) = cut(bytes, b'.');
-        let is_ours = match behind(kind, b"_sub.") {
+        let is_ours = match strip_prefix(kind, b"_sub.") {
             Some(kind) => kind == own.since(0),
             None => label.len() == bytes.len(),
         };
@@ -401,7 +401,7 @@ pub fn is_kind(kind: &[u8]) -> bool {
     has_letter
         && before != b'-'
         && name.len() < label::BYTES_MAX
-        && place_like(b"_tcp _udp", b' ', transport).is_some()
+        && index_like(b"_tcp _udp", b' ', transport).is_some()
 }
 
 /// Returns true for a label of a name: 1 to 63 bytes of UTF-8 without control characters, which a terminal might obey.
@@ -426,14 +426,14 @@ pub fn host_labels(name: &[u8]) -> Option<&[u8]> {
 fn all(text: &[u8], separator: u8, is_good: fn(&[u8]) -> bool) -> bool {
     let mut rest = text;
     loop {
-        let (part, behind) = cut(rest, separator);
+        let (part, tail) = cut(rest, separator);
         if !is_good(part) {
             return false;
         }
         if part.len() == rest.len() {
             return true;
         }
-        rest = behind;
+        rest = tail;
     }
 }
 
@@ -457,20 +457,20 @@ fn put_name(draft: &mut Draft<'_>, text: &[u8], host: u8) -> Result<(), Flaw> {
     let mut buffer = [0; label::BYTES_MAX + 1];
     let mut out = Writer::new(&mut buffer);
     let mut rest = text;
-    while let [first, behind @ ..] = rest {
+    while let [first, tail @ ..] = rest {
         let mut byte = *first;
-        rest = behind;
+        rest = tail;
         // NUL is the placeholder [`HOST`].
         if byte == 0 {
             return Err(Flaw::Name);
         }
         if byte == b'%' && host != 0 {
-            let (next, behind) = behind.split_first().unwrap_or((&0, behind));
+            let (next, tail) = tail.split_first().unwrap_or((&0, tail));
             if *next == host {
                 byte = HOST;
-                rest = behind;
+                rest = tail;
             } else if host == b'H' {
-                rest = behind;
+                rest = tail;
                 if *next != b'%' {
                     (draft.specifier)(*next, &mut out).ok_or(Flaw::Specifier)?;
                     continue;

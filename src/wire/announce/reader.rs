@@ -1,6 +1,8 @@
 //! The state of a parser, for both file formats: its position, the current text, the draft.
 
-use super::{Coding, Draft, Flaw, PARTS, Part, Service, TEXT_BYTES_MAX, Wrong, avahi, put_name};
+use super::{
+    Coding, Draft, FileError, Flaw, PARTS, Part, Service, TEXT_BYTES_MAX, avahi, put_name,
+};
 use crate::wire::Writer;
 
 /// A file during parsing.
@@ -24,7 +26,7 @@ pub fn parse_avahi(
     file: &[u8],
     draft: &mut Draft<'_>,
     each: &mut dyn FnMut(&Service<'_>),
-) -> Result<(), Wrong> {
+) -> Result<(), FileError> {
     parse(file, draft, each, false)
 }
 
@@ -33,7 +35,7 @@ pub fn parse_unit(
     file: &[u8],
     draft: &mut Draft<'_>,
     each: &mut dyn FnMut(&Service<'_>),
-) -> Result<(), Wrong> {
+) -> Result<(), FileError> {
     parse(file, draft, each, true)
 }
 
@@ -43,7 +45,7 @@ fn parse(
     draft: &mut Draft<'_>,
     each: &mut dyn FnMut(&Service<'_>),
     is_unit: bool,
-) -> Result<(), Wrong> {
+) -> Result<(), FileError> {
     let mut buffer = [0; TEXT_BYTES_MAX];
     draft.forget();
     let mut reader = Reader {
@@ -60,13 +62,18 @@ fn parse(
     } else {
         reader.read_group()
     };
-    done.map_err(|flaw| Wrong::at(file, reader.rest, flaw))
+    done.map_err(|flaw| FileError::at(file, reader.rest, flaw))
 }
 
 impl Reader<'_, '_, '_, '_> {
     /// Stores the current text as the part with index `place`. In a name, `%` followed by the byte `host` is the host's name.
     #[inline(never)]
-    pub(super) fn take(&mut self, place: usize, host: u8, coding: Coding) -> Result<(), Flaw> {
+    pub(super) fn store_part(
+        &mut self,
+        place: usize,
+        host: u8,
+        coding: Coding,
+    ) -> Result<(), Flaw> {
         if self.text.written().is_none() {
             return Err(Flaw::Long);
         }

@@ -4,7 +4,7 @@
 //! only one. The caller resolves specifiers.
 
 use super::{Coding, Flaw, Reader, TXT};
-use crate::mem::parts::{Ends as _, place_in};
+use crate::mem::parts::{Ends as _, index_of};
 use crate::wire::label::{cut, number, put_byte};
 
 /// The keys. A key's index is that of its part; "=" fills the gaps, since no key can match it.
@@ -35,7 +35,7 @@ impl Reader<'_, '_, '_, '_> {
             }
             pass(&mut self.rest, key.len().saturating_add(1));
             if is_service {
-                let place = place_in(KEYS, key.trim_ascii_end()).ok_or(Flaw::Unknown)?;
+                let place = index_of(KEYS, key.trim_ascii_end()).ok_or(Flaw::Unknown)?;
                 self.set(place)?;
             } else {
                 while next(&mut self.rest).is_some() {}
@@ -57,12 +57,12 @@ impl Reader<'_, '_, '_, '_> {
                     }
                     put_byte(&mut self.text, byte);
                 }
-                return self.take(place, b'H', Coding::Text);
+                return self.store_part(place, b'H', Coding::Text);
             }
         };
         let mut is_empty = true;
         while self.next_word()? {
-            self.take(TXT, 0, coding)?;
+            self.store_part(TXT, 0, coding)?;
             is_empty = false;
         }
         // An empty value clears the earlier ones.
@@ -109,8 +109,8 @@ fn unescape(byte: u8, rest: &mut &[u8]) -> Option<u8> {
         return BYTES.get(place).copied();
     }
     let mut digits = [byte, 0, 0];
-    let (_, behind) = digits.split_first_mut()?;
-    for digit in behind {
+    let (_, tail) = digits.split_first_mut()?;
+    for digit in tail {
         let Some(Unit::Plain(byte)) = next(rest) else {
             return None;
         };
@@ -133,10 +133,10 @@ enum Unit {
 /// comment lines in between are skipped.
 #[inline(never)]
 fn next(rest: &mut &[u8]) -> Option<Unit> {
-    let (byte, behind) = match *rest {
+    let (byte, tail) = match *rest {
         [] | [b'\n', ..] => return None,
-        [b'\\', b'\n', behind @ ..] | [b'\\', b'\r', b'\n', behind @ ..] => {
-            *rest = behind;
+        [b'\\', b'\n', tail @ ..] | [b'\\', b'\r', b'\n', tail @ ..] => {
+            *rest = tail;
             loop {
                 let (line, _) = cut(rest, b'\n');
                 let [b'#' | b';', ..] = line.trim_ascii_start() else {
@@ -146,13 +146,13 @@ fn next(rest: &mut &[u8]) -> Option<Unit> {
             }
             return Some(Unit::Plain(b' '));
         }
-        [b'\\', byte, behind @ ..] => {
-            *rest = behind;
+        [b'\\', byte, tail @ ..] => {
+            *rest = tail;
             return Some(Unit::Escaped(*byte));
         }
-        [byte, behind @ ..] => (byte, behind),
+        [byte, tail @ ..] => (byte, tail),
     };
-    *rest = behind;
+    *rest = tail;
     Some(Unit::Plain(*byte))
 }
 

@@ -43,30 +43,30 @@ pub fn byte(text: &[u8]) -> Option<(u8, &[u8])> {
     if *first != b'\\' {
         return Some((*first, rest));
     }
-    let (next, behind) = rest.split_first()?;
+    let (next, tail) = rest.split_first()?;
     if !next.is_ascii_digit() {
-        return Some((*next, behind));
+        return Some((*next, tail));
     }
-    let (digits, behind) = rest.split_first_chunk::<3>()?;
+    let (digits, tail) = rest.split_first_chunk::<3>()?;
     let mut number = 0;
     for digit in digits {
         number = number * 10 + char::from(*digit).to_digit(10)?;
     }
-    Some((u8::try_from(number).ok()?, behind))
+    Some((u8::try_from(number).ok()?, tail))
 }
 
 /// Parses one label, up to a dot or the end, into `buffer`. Returns its length and the text after the dot. `None`: the label is
 /// empty, too long or has an invalid escape sequence.
 pub fn unescape<'a>(text: &'a [u8], buffer: &mut [u8]) -> Option<(usize, &'a [u8])> {
     let (mut len, mut rest) = (0usize, text);
-    while let [first, behind @ ..] = rest {
+    while let [first, tail @ ..] = rest {
         if *first == b'.' {
-            rest = behind;
+            rest = tail;
             break;
         }
-        let (byte, behind) = byte(rest)?;
+        let (byte, tail) = byte(rest)?;
         *buffer.get_mut(..LABEL_BYTES_MAX)?.get_mut(len)? = byte;
-        (len, rest) = (len + 1, behind);
+        (len, rest) = (len + 1, tail);
     }
     (len != 0).then_some((len, rest))
 }
@@ -78,11 +78,11 @@ pub fn parse(text: &[u8], buffer: &mut [u8]) -> Option<usize> {
     let (mut at, mut rest) = (0usize, text);
     while !rest.is_empty() {
         let mut label = [0; LABEL_BYTES_MAX];
-        let (len, behind) = unescape(rest, &mut label)?;
+        let (len, tail) = unescape(rest, &mut label)?;
         let (head, to) = buffer.get_mut(at..)?.split_first_mut()?;
         *head = len as u8;
         to.get_mut(..len)?.copy_from_slice(label.get(..len)?);
-        (at, rest) = (at + 1 + len, behind);
+        (at, rest) = (at + 1 + len, tail);
     }
     *buffer.get_mut(at)? = 0;
     Some(at + 1)

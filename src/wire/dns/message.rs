@@ -72,7 +72,7 @@ pub struct Record<'a> {
     pub section: Section,
     message: &'a [u8],
     /// Start and end of its rdata in the message.
-    at: usize,
+    offset: usize,
     end: usize,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Record<'a> {
             ttl: 0,
             section: Section::Answer,
             message: data,
-            at: 0,
+            offset: 0,
             end: data.len(),
         }
     }
@@ -103,26 +103,26 @@ impl<'a> Record<'a> {
 
     /// The rdata as in the message, with compressed names.
     pub fn rdata(&self) -> &'a [u8] {
-        self.message.get(self.at..self.end).unwrap_or_default()
+        self.message.get(self.offset..self.end).unwrap_or_default()
     }
 
     /// The rdata with all names uncompressed. Malformed rdata is cut short.
     pub fn uncompressed_rdata(&self) -> UncompressedRdata<'a> {
-        UncompressedRdata::new(self.kind, self.message, self.at, self.end)
+        UncompressedRdata::new(self.kind, self.message, self.offset, self.end)
     }
 
     /// The name in its rdata after `skip` bytes: 0 for PTR and CNAME, 6 for SRV. `None` if it is malformed.
     pub fn target(&self, skip: usize) -> Option<Name<'a>> {
-        let (name, end) = Name::parse(self.message, self.at + skip).ok()?;
+        let (name, end) = Name::parse(self.message, self.offset + skip).ok()?;
         (end <= self.end).then_some(name)
     }
 
     /// For NSEC: `Some(true)` if its bitmap lists this type, which must be below 256. `None`: it is malformed.
     pub fn lists(&self, kind: u16) -> Option<bool> {
         // The next domain name is ignored.
-        let (_, mut at) = Name::parse(self.message, self.at).ok()?;
-        while at < self.end {
-            let window = self.message.get(at..self.end)?;
+        let (_, mut offset) = Name::parse(self.message, self.offset).ok()?;
+        while offset < self.end {
+            let window = self.message.get(offset..self.end)?;
             let [block, len @ 1..=32, rest @ ..] = window else {
                 return None;
             };
@@ -131,7 +131,7 @@ impl<'a> Record<'a> {
                 let byte = map.get(usize::from(kind >> 3 & 0x1f));
                 return Some(byte.is_some_and(|byte| byte << (kind & 7) & 0x80 != 0));
             }
-            at += 2 + map.len();
+            offset += 2 + map.len();
         }
         Some(false)
     }
@@ -150,7 +150,7 @@ impl<'a> Message<'a> {
         };
         let mut questions = message.questions();
         while questions.next().is_some() {}
-        message.records_at = questions.at;
+        message.records_at = questions.offset;
         let mut records = message.records();
         while records.next().is_some() {}
         // The iterators stop early at a malformed item. Bytes after the last record are ignored.
@@ -196,7 +196,7 @@ impl<'a> Message<'a> {
     pub fn questions(&self) -> Questions<'a> {
         Questions {
             bytes: self.bytes,
-            at: HEADER_BYTES,
+            offset: HEADER_BYTES,
             left: word(self.bytes, QUESTION_COUNT_AT),
         }
     }
@@ -206,7 +206,7 @@ impl<'a> Message<'a> {
     pub fn records(&self) -> Records<'a> {
         Records {
             bytes: self.bytes,
-            at: self.records_at,
+            offset: self.records_at,
             left: core::array::from_fn(|section| word(self.bytes, RECORD_COUNTS_AT + section * 2)),
         }
     }
@@ -216,7 +216,7 @@ impl<'a> Message<'a> {
 #[derive(Clone, Debug)]
 pub struct Questions<'a> {
     bytes: &'a [u8],
-    at: usize,
+    offset: usize,
     left: u16,
 }
 
@@ -226,16 +226,16 @@ impl<'a> Iterator for Questions<'a> {
     #[inline(never)]
     fn next(&mut self) -> Option<Question<'a>> {
         let left = self.left.checked_sub(1)?;
-        let (name, at) = Name::parse(self.bytes, self.at).ok()?;
-        let end = at + 4;
+        let (name, offset) = Name::parse(self.bytes, self.offset).ok()?;
+        let end = offset + 4;
         if end > self.bytes.len() {
             return None;
         }
-        (self.at, self.left) = (end, left);
+        (self.offset, self.left) = (end, left);
         Some(Question {
             name,
-            kind: word(self.bytes, at),
-            class: word(self.bytes, at + 2),
+            kind: word(self.bytes, offset),
+            class: word(self.bytes, offset + 2),
         })
     }
 }
@@ -244,7 +244,7 @@ impl<'a> Iterator for Questions<'a> {
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     bytes: &'a [u8],
-    at: usize,
+    offset: usize,
     /// Number of records left in each section.
     left: [u16; 3],
 }
@@ -256,16 +256,16 @@ impl<'a> Iterator for Records<'a> {
     fn next(&mut self) -> Option<Record<'a>> {
         let mut sections = SECTIONS.iter().zip(&mut self.left);
         let (section, left) = sections.find(|(_, left)| **left != 0)?;
-        let (name, at) = Name::parse(self.bytes, self.at).ok()?;
-        let head = self.bytes.get(at..)?.first_chunk::<10>()?;
+        let (name, offset) = Name::parse(self.bytes, self.offset).ok()?;
+        let head = self.bytes.get(offset..)?.first_chunk::<10>()?;
         let [k0, k1, c0, c1, t0, t1, t2, t3, l0, l1] = *head;
-        let at = at + head.len();
-        let end = at + usize::from(u16::from_be_bytes([l0, l1]));
+        let offset = offset + head.len();
+        let end = offset + usize::from(u16::from_be_bytes([l0, l1]));
         if end > self.bytes.len() {
             return None;
         }
         *left -= 1;
-        self.at = end;
+        self.offset = end;
         Some(Record {
             name,
             kind: u16::from_be_bytes([k0, k1]),
@@ -273,14 +273,14 @@ impl<'a> Iterator for Records<'a> {
             ttl: u32::from_be_bytes([t0, t1, t2, t3]),
             section: *section,
             message: self.bytes,
-            at,
+            offset,
             end,
         })
     }
 }
 
 #[inline(never)]
-fn word(bytes: &[u8], at: usize) -> u16 {
-    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+fn word(bytes: &[u8], offset: usize) -> u16 {
+    let word = bytes.get(offset..).and_then(|rest| rest.first_chunk());
     word.map_or(0, |word| u16::from_be_bytes(*word))
 }

@@ -8,7 +8,7 @@ use super::{Label, NAME_BYTES_MAX};
 #[derive(Clone, Copy, Debug)]
 pub struct Name<'a> {
     message: &'a [u8],
-    at: usize,
+    offset: usize,
 }
 
 /// Maximum number of pointers in one name: one before each label but the first, and one before the end.
@@ -20,35 +20,35 @@ enum Step {
     Pointer(usize),
 }
 
-fn step(message: &[u8], at: usize) -> Option<Step> {
-    let first = usize::from(*message.get(at)?);
+fn step(message: &[u8], offset: usize) -> Option<Step> {
+    let first = usize::from(*message.get(offset)?);
     match first >> 6 {
         0 => Some(Step::Label(first)),
         3 => {
-            let low = usize::from(*message.get(at + 1)?);
+            let low = usize::from(*message.get(offset + 1)?);
             Some(Step::Pointer((first & 0x3f) << 8 | low))
         }
         _ => None,
     }
 }
 
-/// Checks the name at `at`. Returns the offset after it.
+/// Checks the name at `offset`. Returns the offset after it.
 #[inline(never)]
-fn end(message: &[u8], at: usize) -> Result<usize, Malformed> {
-    let (mut place, mut begin, mut end, mut len) = (at, at, None, 0usize);
+fn end(message: &[u8], offset: usize) -> Result<usize, Malformed> {
+    let (mut place, mut begin, mut end, mut len) = (offset, offset, None, 0usize);
     let mut pointers_left = POINTER_COUNT_MAX;
     loop {
         match step(message, place).ok_or(Malformed)? {
             Step::Label(label_len) => {
-                let behind = place + 1 + label_len;
+                let tail = place + 1 + label_len;
                 len += 1 + label_len;
-                if len > NAME_BYTES_MAX || behind > message.len() {
+                if len > NAME_BYTES_MAX || tail > message.len() {
                     return Err(Malformed);
                 }
                 if label_len == 0 {
-                    return Ok(end.unwrap_or(behind));
+                    return Ok(end.unwrap_or(tail));
                 }
-                place = behind;
+                place = tail;
             }
             // The target is before everything read since the previous pointer, so there is no loop.
             Step::Pointer(to) if to < begin && pointers_left > 0 => {
@@ -62,10 +62,10 @@ fn end(message: &[u8], at: usize) -> Result<usize, Malformed> {
 }
 
 impl<'a> Name<'a> {
-    /// Parses the name at `at`. Returns it and the offset after it.
-    pub fn parse(message: &'a [u8], at: usize) -> Result<(Self, usize), Malformed> {
-        let behind = end(message, at)?;
-        Ok((Self { message, at }, behind))
+    /// Parses the name at `offset`. Returns it and the offset after it.
+    pub fn parse(message: &'a [u8], offset: usize) -> Result<(Self, usize), Malformed> {
+        let tail = end(message, offset)?;
+        Ok((Self { message, offset }, tail))
     }
 
     /// A name in wire format without pointers, outside of a message; the root if it is malformed.
@@ -76,14 +76,14 @@ impl<'a> Name<'a> {
     /// The root: the name without labels.
     pub const ROOT: Self = Self {
         message: &[0],
-        at: 0,
+        offset: 0,
     };
 
     /// The labels, from the most specific to the top level.
     pub const fn labels(self) -> Labels<'a> {
         Labels {
             message: self.message,
-            at: self.at,
+            offset: self.offset,
         }
     }
 
@@ -128,23 +128,23 @@ impl<'a> Name<'a> {
 #[derive(Clone, Debug)]
 pub struct Labels<'a> {
     message: &'a [u8],
-    at: usize,
+    offset: usize,
 }
 
 impl<'a> Labels<'a> {
     /// The next label, preceded by its length byte.
     #[inline(never)]
-    pub(super) fn whole(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn label_with_length(&mut self) -> Option<&'a [u8]> {
         loop {
-            let begin = self.at;
+            let begin = self.offset;
             match step(self.message, begin)? {
                 Step::Label(0) => return None,
                 Step::Label(len) => {
-                    self.at = begin + 1 + len;
-                    return self.message.get(begin..self.at);
+                    self.offset = begin + 1 + len;
+                    return self.message.get(begin..self.offset);
                 }
                 // `Name::parse` has checked that this ends.
-                Step::Pointer(to) => self.at = to,
+                Step::Pointer(to) => self.offset = to,
             }
         }
     }
@@ -154,6 +154,6 @@ impl<'a> Iterator for Labels<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        self.whole()?.get(1..)
+        self.label_with_length()?.get(1..)
     }
 }

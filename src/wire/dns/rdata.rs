@@ -9,7 +9,7 @@ use super::{Labels, Name, kind};
 pub struct UncompressedRdata<'a> {
     message: &'a [u8],
     /// Start of the bytes that are returned unchanged, up to `plain_end`; names follow.
-    at: usize,
+    offset: usize,
     plain_end: usize,
     end: usize,
     name_count: u8,
@@ -18,12 +18,12 @@ pub struct UncompressedRdata<'a> {
 }
 
 impl<'a> UncompressedRdata<'a> {
-    pub(super) fn new(kind: u16, message: &'a [u8], at: usize, end: usize) -> Self {
+    pub(super) fn new(kind: u16, message: &'a [u8], offset: usize, end: usize) -> Self {
         let (skip, name_count) = layout(kind);
         Self {
             message,
-            at,
-            plain_end: end.min(at + skip),
+            offset,
+            plain_end: end.min(offset + skip),
             end,
             name_count,
             labels: None,
@@ -82,15 +82,15 @@ impl<'a> Iterator for UncompressedRdata<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         loop {
             if let Some(labels) = &mut self.labels {
-                let label = labels.whole();
+                let label = labels.label_with_length();
                 if label.is_none() {
                     self.labels = None;
                 }
                 return Some(label.unwrap_or(&[0]));
             }
-            if self.at < self.plain_end {
-                let begin = core::mem::replace(&mut self.at, self.plain_end);
-                return self.message.get(begin..self.at);
+            if self.offset < self.plain_end {
+                let begin = core::mem::replace(&mut self.offset, self.plain_end);
+                return self.message.get(begin..self.offset);
             }
             if self.name_count == 0 {
                 if self.plain_end == self.end {
@@ -100,13 +100,13 @@ impl<'a> Iterator for UncompressedRdata<'a> {
                 continue;
             }
             self.name_count -= 1;
-            match Name::parse(self.message, self.at) {
-                Ok((name, behind)) if behind <= self.end => {
+            match Name::parse(self.message, self.offset) {
+                Ok((name, tail)) if tail <= self.end => {
                     self.labels = Some(name.labels());
-                    (self.at, self.plain_end) = (behind, behind);
+                    (self.offset, self.plain_end) = (tail, tail);
                 }
                 _ => {
-                    (self.name_count, self.at) = (0, self.end);
+                    (self.name_count, self.offset) = (0, self.end);
                     self.plain_end = self.end;
                 }
             }

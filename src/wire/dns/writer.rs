@@ -87,7 +87,7 @@ impl<'a> Writer<'a> {
     /// Appends the output of `write`, or nothing if it does not fit. Increments word `which` of the header. Returns true if it
     /// fitted.
     #[inline(never)]
-    fn whole(&mut self, which: usize, write: &mut dyn FnMut(&mut Self)) -> bool {
+    fn add_whole(&mut self, which: usize, write: &mut dyn FnMut(&mut Self)) -> bool {
         let (len, place_count) = (self.len(), self.place_count);
         write(self);
         if self.out.written().is_none() {
@@ -108,7 +108,7 @@ impl<'a> Writer<'a> {
         kind: u16,
         class: u16,
     ) -> bool {
-        self.whole(2, &mut |writer| {
+        self.add_whole(2, &mut |writer| {
             writer.name(labels, true);
             writer.word(kind);
             writer.word(class);
@@ -124,7 +124,7 @@ impl<'a> Writer<'a> {
         head: Head,
         write: &mut dyn FnMut(&mut Self),
     ) -> bool {
-        self.whole(section as usize + 3, &mut |writer| {
+        self.add_whole(section as usize + 3, &mut |writer| {
             writer.name(labels, true);
             writer.word(head.kind);
             writer.word(head.class);

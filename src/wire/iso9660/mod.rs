@@ -8,7 +8,7 @@ mod name;
 mod record;
 mod rock;
 
-pub use record::Record;
+pub use record::DirRecord;
 
 /// Size of a sector, and of a block (bytes).
 pub const SECTOR_BYTES: u32 = 2048;

@@ -27,10 +27,10 @@ pub(super) fn read(id: &[u8], joliet: bool, out: &mut Text) {
     } else {
         let mut rest = id;
         loop {
-            let [byte, behind @ ..] = rest else {
+            let [byte, tail @ ..] = rest else {
                 return;
             };
-            rest = behind;
+            rest = tail;
             out.put(match byte {
                 0 => return,
                 b';' if matches!(rest, b"1") => break,

@@ -6,7 +6,7 @@ use super::{JOLIET, Text, name};
 /// The attributes of an entry, from its directory record and its Rock Ridge fields.
 #[derive(Debug)]
 #[repr(C)] // Most-used fields first, where short instructions reach them.
-pub struct Record {
+pub struct DirRecord {
     /// Times of the last change of attributes, modification and access, in seconds since 1970.
     pub times: [i64; 3],
     /// st_mode, link count, UID and GID.
@@ -39,13 +39,13 @@ pub struct Record {
     pub target: Text,
 }
 
-impl Default for Record {
+impl Default for DirRecord {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Record {
+impl DirRecord {
     pub(super) const DIRECTORY: u8 = 2;
     pub(super) const ASSOCIATED: u8 = 4;
     const CONTINUED: u8 = 0x80;
@@ -103,7 +103,7 @@ impl Record {
     /// extent. The fields start after `skip` bytes, except in the very first entry; a `skip` of [`JOLIET`] means a Joliet name.
     /// False: it is not a record, or it crosses the end of the sector.
     #[inline(never)]
-    pub fn begin(&mut self, sector: &[u8], skip: u16) -> bool {
+    pub fn parse(&mut self, sector: &[u8], skip: u16) -> bool {
         let [len, ..] = sector else {
             return false;
         };
@@ -151,9 +151,9 @@ impl Record {
         }
         // The fields start at an even offset after the identifier.
         if *id_len & 1 == 0
-            && let [_, behind @ ..] = fields
+            && let [_, tail @ ..] = fields
         {
-            fields = behind;
+            fields = tail;
         }
         let skip = match fields {
             [b'S', b'P', ..] => 0,

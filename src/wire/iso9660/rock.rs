@@ -2,21 +2,21 @@
 
 use super::date::Dates;
 use super::record::numbers;
-use super::{NAME_BYTES_MAX, Record, TARGET_BYTES_MAX};
+use super::{DirRecord, NAME_BYTES_MAX, TARGET_BYTES_MAX};
 
-impl Record {
+impl DirRecord {
     /// Parses the fields of an area. Attributes without a field keep their values.
     #[inline(never)]
     pub fn read(&mut self, area: &[u8]) {
         let mut rest = area;
         // Fewer bytes than a field's head may follow the last field.
-        while let [a, b, len @ 4..=255, _, behind @ ..] = rest {
+        while let [a, b, len @ 4..=255, _, tail @ ..] = rest {
             let len = usize::from(*len) - 4;
-            let Some((field, behind)) = behind.split_at_checked(len) else {
+            let Some((field, tail)) = tail.split_at_checked(len) else {
                 self.malformed = true;
                 return;
             };
-            rest = behind;
+            rest = tail;
             let places: &mut [u32] = match u16::from_le_bytes([*a, *b]) {
                 ST => return,
                 CE => &mut self.more,
@@ -96,11 +96,11 @@ impl Record {
             return;
         };
         let mut rest = rest;
-        while let [flags, len, behind @ ..] = rest {
-            let Some((mut text, behind)) = behind.split_at_checked((*len).into()) else {
+        while let [flags, len, tail @ ..] = rest {
+            let Some((mut text, tail)) = tail.split_at_checked((*len).into()) else {
                 break;
             };
-            rest = behind;
+            rest = tail;
             // 2 is ".", 4 is "..".
             let dots = flags & !(CONTINUES | TOP);
             if dots != 0 {

@@ -25,10 +25,10 @@ fn field(name: &[u8; 2], content: &[u8]) -> Vec<u8> {
     [&name[..], &[content.len() as u8 + 4, 1], content].concat()
 }
 
-fn read(id: &[u8], fields: &[&[u8]]) -> Record {
-    let mut record = Record::new();
+fn read(id: &[u8], fields: &[&[u8]]) -> DirRecord {
+    let mut record = DirRecord::new();
     let bytes = bytes(id, &fields.concat());
-    assert!(record.begin(&bytes, 0));
+    assert!(record.parse(&bytes, 0));
     record.finish();
     record
 }
@@ -36,8 +36,8 @@ fn read(id: &[u8], fields: &[&[u8]]) -> Record {
 #[test]
 fn record_parses_and_its_prefixes_do_not() {
     let whole = bytes(b"A.TXT;1", &field(b"NM", b"\0a.Text"));
-    let mut record = Record::new();
-    assert!(record.begin(&whole, 0) && !record.malformed);
+    let mut record = DirRecord::new();
+    assert!(record.parse(&whole, 0) && !record.malformed);
     record.finish();
     assert_eq!((record.extent, record.len), ([77, 5], 51));
     assert_eq!(
@@ -47,13 +47,13 @@ fn record_parses_and_its_prefixes_do_not() {
     assert_eq!(record.name.bytes(), b"a.Text");
     assert!(!record.is_directory() && !record.is_elsewhere() && !record.is_continued());
     for len in 0..whole.len() {
-        assert!(!record.begin(&whole[..len], 0), "{len}");
+        assert!(!record.parse(&whole[..len], 0), "{len}");
     }
     // An identifier longer than its record, or empty; a length below that of the shortest record.
     for (at, value) in [(32, 19), (32, 255), (32, 0), (0, 33), (0, 1)] {
         let mut other = whole.clone();
         other[at] = value;
-        assert!(!record.begin(&other, 0), "{at} {value}");
+        assert!(!record.parse(&other, 0), "{at} {value}");
     }
 }
 
@@ -74,18 +74,18 @@ fn both_byte_orders_must_agree() {
         (62, "group"),
     ] {
         for byte in at..at + 8 {
-            let (mut other, mut record) = (whole.clone(), Record::new());
+            let (mut other, mut record) = (whole.clone(), DirRecord::new());
             other[byte] ^= 0x10;
-            assert!(record.begin(&other, 0) && record.malformed, "{part} {byte}");
+            assert!(record.parse(&other, 0) && record.malformed, "{part} {byte}");
         }
     }
-    let mut record = Record::new();
-    assert!(record.begin(&whole, 0) && !record.malformed);
+    let mut record = DirRecord::new();
+    assert!(record.parse(&whole, 0) && !record.malformed);
     assert_eq!(record.posix, [0o100_644, 2, 3, 4]);
     // An interleaved file (gap between its units) is refused.
     let mut other = whole.clone();
     other[27] = 1;
-    assert!(record.begin(&other, 0) && record.malformed);
+    assert!(record.parse(&other, 0) && record.malformed);
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn plain_names_match_linux() {
 fn joliet_names_become_utf_8() {
     let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
     let check = |id: &[u8], name: &[u8]| {
-        let (whole, mut record) = (bytes(id, &[]), Record::new());
-        assert!(record.begin(&whole, JOLIET));
+        let (whole, mut record) = (bytes(id, &[]), DirRecord::new());
+        assert!(record.parse(&whole, JOLIET));
         record.finish();
         assert_eq!(record.name.bytes(), name, "{id:?}");
     };
@@ -209,7 +209,7 @@ fn device_numbers_have_two_encodings() {
     assert_eq!(read(b"A", &[]).device(), (0, 0));
     assert!(read(b"A", &[&field(b"PN", &both(1))]).malformed);
     let mut record = read(b"A", &[&field(b"PN", &[both(8), both(1)].concat())]);
-    assert!(record.begin(&bytes(b"B", &[]), 0));
+    assert!(record.parse(&bytes(b"B", &[]), 0));
     assert_eq!(record.device(), (0, 0));
 }
 
@@ -226,9 +226,9 @@ fn name_fields_are_joined_up_to_the_last() {
         b"a"
     );
     assert_eq!(read(b"\0", &[&part(0, b"x")]).name.bytes(), b".");
-    let mut record = Record::new();
+    let mut record = DirRecord::new();
     let whole = bytes(b"A", &[]);
-    record.begin(&whole, 0);
+    record.parse(&whole, 0);
     for _ in 0..5 {
         record.read(&part(1, &[b'x'; 51]));
     }
@@ -278,8 +278,8 @@ fn target_fields_are_joined_up_to_the_last() {
     ] {
         assert!(read(b"A", &[&broken]).malformed, "{broken:?}");
     }
-    let mut record = Record::new();
-    record.begin(&bytes(b"A", &[]), 0);
+    let mut record = DirRecord::new();
+    record.parse(&bytes(b"A", &[]), 0);
     for _ in 0..20 {
         record.read(&link(&[(1, &[b'x'; 200])]));
     }
@@ -325,17 +325,17 @@ fn skip_length_applies_after_the_first_record() {
     let name = field(b"NM", b"\0name");
     let first = field(b"SP", &[0xbe, 0xef, 14]);
     let whole = bytes(b"A", &[&[7; 14][..], &name].concat());
-    let mut record = Record::new();
-    assert!(record.begin(&whole, 14));
+    let mut record = DirRecord::new();
+    assert!(record.parse(&whole, 14));
     record.finish();
     assert_eq!(record.name.bytes(), b"name");
     // With and without the bytes that CD-ROM XA puts before the fields.
     for gap in [0, 14] {
         let whole = bytes(b"\0", &[&[7; 14][..gap], &first].concat());
-        assert!(record.begin(&whole, 14));
+        assert!(record.parse(&whole, 14));
         assert_eq!(record.skip, 14);
     }
-    assert!(record.begin(&whole, 255));
+    assert!(record.parse(&whole, 255));
     record.finish();
     assert_eq!(record.name.bytes(), b"a");
 }
@@ -385,7 +385,7 @@ fn volume_descriptors_are_distinguished() {
 
 #[test]
 fn random_records_never_panic() {
-    let mut record = Record::new();
+    let mut record = DirRecord::new();
     let mut seed = 1u32;
     for _ in 0..200_000 {
         let mut bytes = [0; 96];
@@ -405,7 +405,7 @@ fn random_records_never_panic() {
             3 => JOLIET,
             skip => skip.into(),
         };
-        if record.begin(&bytes, skip) {
+        if record.parse(&bytes, skip) {
             record.finish();
         }
     }

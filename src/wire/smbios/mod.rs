@@ -1,6 +1,6 @@
 //! SMBIOS tables: finds the entry point and parses manufacturer, product, serial number and UUID. DSP0134.
 
-use super::label::{cut, place_like};
+use super::label::{cut, index_like};
 use super::uuid::Uuid;
 
 /// Start of the search for the entry point on a PC without UEFI (physical address).
@@ -10,7 +10,7 @@ pub const AREA_BYTES: usize = 0x1_0000;
 
 /// The entry point: the location of the structures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry {
+pub struct EntryPoint {
     /// Major and minor number of the specification.
     pub version: (u8, u8),
     /// Physical address of the structures.
@@ -19,7 +19,7 @@ pub struct Entry {
     pub len: u32,
 }
 
-impl Entry {
+impl EntryPoint {
     /// Parses the entry point at the start of `bytes`.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (len, least) = match bytes {
@@ -57,11 +57,11 @@ impl Entry {
     /// Searches a part of memory for an entry point.
     pub fn find(memory: &[u8]) -> Option<Self> {
         let mut rest = memory;
-        while let Some(behind) = rest.get(16..) {
+        while let Some(tail) = rest.get(16..) {
             if let Some(entry) = Self::parse(rest) {
                 return Some(entry);
             }
-            rest = behind;
+            rest = tail;
         }
         None
     }
@@ -127,11 +127,11 @@ fn next<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8], &'a [u8])> {
     let [kind @ ..END, len, ..] = *rest else {
         return None;
     };
-    let (fields, behind) = rest.split_at_checked((*len).into())?;
+    let (fields, tail) = rest.split_at_checked((*len).into())?;
     // Two NULs end the strings, also if there are none.
-    let end = behind.windows(2).position(|pair| pair == [0, 0])?;
-    let (strings, behind) = behind.split_at_checked(end)?;
-    *rest = behind.get(2..)?;
+    let end = tail.windows(2).position(|pair| pair == [0, 0])?;
+    let (strings, tail) = tail.split_at_checked(end)?;
+    *rest = tail.get(2..)?;
     Some((*kind, fields, strings))
 }
 
@@ -157,7 +157,7 @@ pub fn is_filler(text: &[u8]) -> bool {
     let text = text.trim_ascii();
     let is_first = |byte: &u8| Some(byte) == text.first();
     // Empty, or one repeated character, such as zeros or dots.
-    text.iter().all(is_first) || place_like(FILLERS, b'|', text).is_some()
+    text.iter().all(is_first) || index_like(FILLERS, b'|', text).is_some()
 }
 
 #[cfg(test)]

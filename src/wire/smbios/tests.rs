@@ -158,12 +158,12 @@ fn both_entry_points_are_found() {
         (entry_3(), (3, 2), 0x1_8000_0000, 0x1000),
     ];
     for (bytes, version, address, len) in expect {
-        let entry = Entry {
+        let entry = EntryPoint {
             version,
             address,
             len,
         };
-        assert_eq!(Entry::parse(&bytes), Some(entry));
+        assert_eq!(EntryPoint::parse(&bytes), Some(entry));
         for place in [0, 16, 0x5000, AREA_BYTES - 32] {
             let mut memory = vec![0xff; AREA_BYTES];
             // Precede it by an entry point with a wrong checksum, and by an anchor alone.
@@ -173,12 +173,12 @@ fn both_entry_points_are_found() {
                 memory[8] ^= 1;
                 memory[16..20].copy_from_slice(b"_SM_");
             }
-            assert_eq!(Entry::find(&memory), Some(entry), "{place}");
+            assert_eq!(EntryPoint::find(&memory), Some(entry), "{place}");
         }
         // Entry points are searched at multiples of 16 only.
         let mut memory = vec![0; 64];
         memory[8..][..bytes.len()].copy_from_slice(&bytes);
-        assert_eq!(Entry::find(&memory), None);
+        assert_eq!(EntryPoint::find(&memory), None);
     }
 }
 
@@ -186,11 +186,11 @@ fn both_entry_points_are_found() {
 fn altered_entry_point_is_rejected() {
     for mut bytes in [entry_2(), entry_3()] {
         for len in 0..bytes.len() {
-            assert_eq!(Entry::parse(&bytes[..len]), None, "{len}");
+            assert_eq!(EntryPoint::parse(&bytes[..len]), None, "{len}");
         }
         for at in 0..bytes.len() {
             bytes[at] ^= 0x10;
-            assert_eq!(Entry::parse(&bytes), None, "{at}");
+            assert_eq!(EntryPoint::parse(&bytes), None, "{at}");
             bytes[at] ^= 0x10;
         }
     }

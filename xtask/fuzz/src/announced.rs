@@ -7,7 +7,7 @@ use stowaway::wire::announce::{is_kind, parse_avahi, parse_line, parse_unit};
 use stowaway::wire::dns::escape::{self, LABEL_TEXT_BYTES_MAX};
 use stowaway::wire::dns::{NAME_BYTES_MAX, Name};
 use stowaway::wire::label::{BYTES_MAX, is_clean};
-use stowaway::wire::smbios::{Entry, Hardware};
+use stowaway::wire::smbios::{EntryPoint, Hardware};
 use stowaway::wire::{txt, vmx};
 
 /// Runs one input.
@@ -41,7 +41,7 @@ pub fn read(input: &[u8]) {
             Hardware::parse(bytes, version);
         }
         5 => {
-            Entry::find(bytes);
+            EntryPoint::find(bytes);
         }
         6 => name(bytes),
         _ => texts(bytes),

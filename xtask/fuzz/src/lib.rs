@@ -12,7 +12,7 @@ use std::path::Path;
 
 use stowaway::config::DRC_BYTES;
 use stowaway::engine::testing::World;
-use stowaway::engine::testing::calls::{every, large};
+use stowaway::engine::testing::calls::{all_calls, large_calls};
 use stowaway::engine::testing::tree::Tree;
 
 pub use image::inside;
@@ -32,7 +32,7 @@ fn with_world(case: impl FnOnce(World)) {
     let memory = Box::into_raw(vec![0; DRC_BYTES].into_boxed_slice());
     // SAFETY: no other reference to the box exists, and `case` drops the server that borrows it before the box is dropped.
     let replies = unsafe { &mut *memory };
-    case(World::new(TREE.with(Tree::another), replies));
+    case(World::new(TREE.with(Tree::copy), replies));
     // SAFETY: the pointer came from Box::into_raw above and is used only once.
     drop(unsafe { Box::from_raw(memory) });
 }
@@ -47,7 +47,7 @@ pub fn records(input: &[u8]) {
         size => usize::from(size) * usize::from(size) / 8 + 1,
     };
     with_world(|mut world| {
-        world.send_anything(stream, || piece);
+        world.send_any_bytes(stream, || piece);
         world.tree.ram().check();
     });
 }
@@ -58,8 +58,8 @@ pub fn write_seeds() {
         return;
     };
     let mut world = World::default();
-    let mut calls = every(&mut world);
-    calls.extend(large(&mut world).into_iter().take(1));
+    let mut calls = all_calls(&mut world);
+    calls.extend(large_calls(&mut world).into_iter().take(1));
     for (number, (_, call)) in calls.iter().enumerate() {
         let next = &calls[(number + 1) % calls.len()].1;
         let both = [call.record(), next.clone().xid(8).record()].concat();

@@ -5,9 +5,9 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use stowaway::engine::mdns::browser::{self, Browser, Goal, Wish};
+use stowaway::engine::mdns::browser::{self, Browser, Goal, Lookup};
 use stowaway::engine::mdns::{
-    Cast, LINK_COUNT_MAX, Limits, Link, MESSAGE_BYTES, Meta, Random, Responder, family,
+    Destination, LINK_COUNT_MAX, Limits, Link, MESSAGE_BYTES, Meta, Random, Responder, family,
 };
 use stowaway::time::{Duration, Instant};
 use stowaway::wire::announce::Service;
@@ -22,7 +22,7 @@ pub fn receive(input: &[u8]) {
     let limits = Limits {
         name_count: 64,
         record_count: 64,
-        text_bytes: 256,
+        rdata_bytes: 256,
     };
     let mut responder = Responder::new(limits, &[7; 16]);
     responder.set_host(b"box").expect("there is room");
@@ -49,14 +49,14 @@ pub fn receive(input: &[u8]) {
         (Goal::Services, &b"\x04_nfs\x04_tcp\x05local\0"[..]),
         (Goal::Host, b"\x03cat\x05local\0"),
     ] {
-        let wish = Wish {
+        let lookup = Lookup {
             goal,
             name: Name::of(name),
             links: 1,
             resolves: true,
             families: 3,
         };
-        assert!(browser.wish(now, &wish));
+        assert!(browser.start_lookup(now, &lookup));
     }
     let mut links: [Link; LINK_COUNT_MAX] = Default::default();
     for (address, bits) in [("192.0.2.1", 24), ("fe80::1", 64)] {
@@ -72,7 +72,11 @@ pub fn receive(input: &[u8]) {
     while let [how, from, pause, len, after_len @ ..] = steps {
         let (datagram, after) = after_len.split_at(usize::from(*len).min(after_len.len()));
         steps = after;
-        let cast = [Cast::Multicast, Cast::Unicast, Cast::Unknown][usize::from(how % 3)];
+        let cast = [
+            Destination::Multicast,
+            Destination::Unicast,
+            Destination::Unknown,
+        ][usize::from(how % 3)];
         let port = if how & 64 == 0 { 5353 } else { 40_000 };
         let from = SocketAddr::new([192, 0, 2, *from].into(), port);
         let meta = Meta {

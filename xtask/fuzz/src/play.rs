@@ -1,7 +1,7 @@
 //! The target `calls`: runs a script on two servers. One receives each call as one record, the other in fragments and pieces. Both
 //! replies must be equal and valid, and stable changes must be on the disk.
 
-use stowaway::engine::testing::calls::{Asked, Call};
+use stowaway::engine::testing::calls::{Call, CallId};
 use stowaway::engine::testing::replies::{self, Body};
 use stowaway::engine::testing::{VERIFIER, World};
 use stowaway::vfs::FsError;
@@ -92,7 +92,7 @@ impl Play {
                 }
                 Step::DiskIsFull(left) => {
                     for world in [&mut self.whole, &mut self.parts] {
-                        world.tree.ram().leave_space(u64::from(*left) * 16);
+                        world.tree.ram().set_free_bytes(u64::from(*left) * 16);
                     }
                 }
             }
@@ -111,7 +111,7 @@ impl Play {
 
     /// Sends a call to both servers and compares the replies.
     fn ask(&mut self, call: Call, framing: &Framing) {
-        let asked = Asked::of(&call.0).expect("a valid call");
+        let asked = CallId::of(&call.0).expect("a valid call");
         let whole = send(&mut self.whole, &call, None);
         let parts = send(&mut self.parts, &call, Some(framing));
         let [mut one, mut other] = [&whole, &parts].map(|reply| read(reply, asked));
@@ -136,7 +136,7 @@ impl Play {
             );
         }
         // Portmap and MOUNT also serve UDP.
-        let answer = (asked.what.0 != nfs3::PROGRAM)
+        let answer = (asked.procedure.0 != nfs3::PROGRAM)
             .then(|| self.whole.datagram(&call.0))
             .flatten();
         if let Some(answer) = answer {
@@ -146,7 +146,7 @@ impl Play {
     }
 
     /// Adds the handles in a reply to `known`. For WRITE and COMMIT, checks the write verifier and the stability.
-    fn learn(&mut self, answer: &Answer, asked: Asked, call: &Call) {
+    fn learn(&mut self, answer: &Answer, asked: CallId, call: &Call) {
         let Ok(body) = answer else {
             return;
         };
@@ -191,7 +191,7 @@ impl Play {
         let Some((call, reply)) = self.last.take() else {
             return;
         };
-        let asked = Asked::of(&call.0).expect("a valid call");
+        let asked = CallId::of(&call.0).expect("a valid call");
         let before = self.parts.tree.ram().clone();
         let again = send(&mut self.parts, &call, Some(framing));
         let whole = send(&mut self.whole, &call, None);
@@ -211,12 +211,12 @@ impl Play {
     }
 }
 
-fn is_call_of(asked: Asked, procedure: Procedure) -> bool {
-    asked.what == (nfs3::PROGRAM, nfs3::VERSION, procedure as u32)
+fn is_call_of(asked: CallId, procedure: Procedure) -> bool {
+    asked.procedure == (nfs3::PROGRAM, nfs3::VERSION, procedure as u32)
 }
 
 /// Returns true if a retransmitted call of this procedure must not be carried out again.
-fn changes(asked: Asked) -> bool {
+fn changes(asked: CallId) -> bool {
     use Procedure::{Create, Link, MkDir, MkNod, Remove, Rename, RmDir, SetAttr, SymLink};
     [
         Create, Link, MkDir, MkNod, Remove, Rename, RmDir, SetAttr, SymLink,
@@ -241,8 +241,8 @@ fn send(world: &mut World, call: &Call, framing: Option<&Framing>) -> Vec<u8> {
         };
     }
     let record = call.fragments(&cuts);
-    let asked = Asked::of(&call.0);
-    let talk = world.send_in(&record, || piece);
+    let asked = CallId::of(&call.0);
+    let talk = world.send_pieces(&record, || piece);
     let end = (talk.closed, talk.consumed);
     assert_eq!(end, (None, record.len()), "{asked:?}");
     let answers = replies::records(&talk.output).expect("whole records");
@@ -251,7 +251,7 @@ fn send(world: &mut World, call: &Call, framing: Option<&Framing>) -> Vec<u8> {
     answers[0].to_vec()
 }
 
-fn read(reply: &[u8], asked: Asked) -> Answer {
+fn read(reply: &[u8], asked: CallId) -> Answer {
     replies::parse(reply, asked).unwrap_or_else(|why| panic!("{why} in the reply to {asked:?}"))
 }
 

@@ -233,7 +233,7 @@ impl Session {
             paths: &mut [],
             hashes,
         };
-        let tree = crate::TREE.with(stowaway::engine::testing::tree::Tree::another);
+        let tree = crate::TREE.with(stowaway::engine::testing::tree::Tree::copy);
         let world = World::new(tree, Permits::default(), Level::Debug, buffers);
         let mut session = Self { world, memory };
         let talk = session.world.talk(&Packet::init().bytes(), || usize::MAX);
@@ -286,8 +286,8 @@ fn send_bytes(bytes: &[u8], piece: usize) {
 fn run_script(steps: &[Step], pieces: &[u16], room: Option<u16>) {
     let (mut one, mut all) = (Session::new(), Session::new());
     if let Some(room) = room {
-        one.world.tree.ram().leave_space(room.into());
-        all.world.tree.ram().leave_space(room.into());
+        one.world.tree.ram().set_free_bytes(room.into());
+        all.world.tree.ram().set_free_bytes(room.into());
     }
     let steps = &steps[..steps.len().min(STEP_COUNT)];
     let (mut known, mut stream, mut expect) = (Vec::new(), Vec::new(), Vec::new());

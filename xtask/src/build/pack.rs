@@ -143,7 +143,7 @@ impl Image {
 
     fn packed(&self) -> Result<Vec<u8>> {
         let mut bytes = self.bytes.clone();
-        self.convert_branches(&mut bytes, branch::Way::ToPlaces)?;
+        self.convert_branches(&mut bytes, branch::Way::ToAbsolute)?;
         smallest(&bytes)
     }
 }
@@ -292,7 +292,7 @@ fn compare<H: FileHeader<Endian = Endianness>>(plain: &[u8], packed: &[u8]) -> R
     let mut chances = Box::new([0; lzma::CHANCES]);
     let stream = &packed[usize::try_from(stream.offset)?..];
     let len = lzma::decode(stream, &mut chances, &mut bytes).context("invalid LZMA stream")?;
-    image.convert_branches(&mut bytes, branch::Way::ToDistances)?;
+    image.convert_branches(&mut bytes, branch::Way::ToRelative)?;
     ensure!(
         bytes[..len] == image.bytes && bytes[len..].iter().all(|byte| *byte == 0),
         "the unpacked bytes differ from the plain executable"
@@ -380,13 +380,13 @@ mod tests {
             .take(len)
             .collect();
             let mut turned = bytes.clone();
-            branch::x86(&mut turned, branch::Way::ToPlaces);
-            branch::x86(&mut turned, branch::Way::ToDistances);
+            branch::x86(&mut turned, branch::Way::ToAbsolute);
+            branch::x86(&mut turned, branch::Way::ToRelative);
             assert_eq!(turned, bytes);
         }
         // Two calls of one function get the same operand.
         let mut code = *b"\xe8\x10\0\0\0\xe8\x0b\0\0\0 and what they lead to";
-        branch::x86(&mut code, branch::Way::ToPlaces);
+        branch::x86(&mut code, branch::Way::ToAbsolute);
         assert_eq!(code[..10], *b"\xe8\0\0\0\x15\xe8\0\0\0\x15");
     }
 }

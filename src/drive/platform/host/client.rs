@@ -13,7 +13,7 @@ use core::net::SocketAddrV6;
 
 /// The reason why a call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ended {
+pub enum CallError {
     /// The server refused or closed the connection.
     Closed,
     /// The deadline passed.
@@ -39,11 +39,11 @@ impl Client {
     ///
     /// # Errors
     /// `Closed`, also if the buffer took only a part; `TimedOut`.
-    pub fn send(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), CallError> {
         self.wait(PollFlags::OUT)?;
         match sockets::send(self.socket.as_raw_fd(), bytes, false) {
             Ok(sent) if sent == bytes.len() => Ok(()),
-            _ => Err(Ended::Closed),
+            _ => Err(CallError::Closed),
         }
     }
 
@@ -51,25 +51,25 @@ impl Client {
     ///
     /// # Errors
     /// `Closed` before `out` was full; `TimedOut`.
-    pub fn recv_exact(&mut self, mut out: &mut [u8]) -> Result<(), Ended> {
+    pub fn recv_exact(&mut self, mut out: &mut [u8]) -> Result<(), CallError> {
         while !out.is_empty() {
             self.wait(PollFlags::IN)?;
             match sockets::recv(self.socket.as_raw_fd(), out) {
                 Ok(count @ 1..) => out = out.tail_mut(count),
-                _ => return Err(Ended::Closed),
+                _ => return Err(CallError::Closed),
             }
         }
         Ok(())
     }
 
     /// Waits until the socket is ready.
-    fn wait(&self, how: PollFlags) -> Result<(), Ended> {
+    fn wait(&self, how: PollFlags) -> Result<(), CallError> {
         let left = self.until.since(sys::now());
         let _ = sys::linux::sleep(&mut [PollFd::new(&self.socket, how)], Some(left));
         if sys::now() < self.until {
             Ok(())
         } else {
-            Err(Ended::TimedOut)
+            Err(CallError::TimedOut)
         }
     }
 }

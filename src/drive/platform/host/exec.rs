@@ -10,7 +10,7 @@ use rustix::fs::{Access, OFlags};
 
 /// Result of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ended {
+pub enum RunResult {
     /// Exit status 0.
     Well,
     /// Another exit status, or killed by a signal.
@@ -52,13 +52,13 @@ impl Program {
     }
 
     /// Returns the result once after each run; `None` while the program runs or was not started.
-    pub fn ended(&mut self) -> Option<Ended> {
+    pub fn ended(&mut self) -> Option<RunResult> {
         let status = process::reap(self.child?)?;
         self.child = None;
         Some(match status {
-            0 => Ended::Well,
-            process::CANNOT_RUN => Ended::NotRun,
-            _ => Ended::Badly,
+            0 => RunResult::Well,
+            process::CANNOT_RUN => RunResult::NotRun,
+            _ => RunResult::Badly,
         })
     }
 }

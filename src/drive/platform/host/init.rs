@@ -56,7 +56,7 @@ fn make_directory(path: &CStr) -> Result<(), Errno> {
 
 /// Prepares the machine: mounts the kernel's file systems, loads modules, brings interfaces up. Returns the name of the first
 /// Ethernet interface.
-pub fn begin() -> Option<&'static CStr> {
+pub fn prepare_machine() -> Option<&'static CStr> {
     init::take_ctrl_alt_del();
     for (path, kind) in [
         (c"/proc", c"proc"),
@@ -93,9 +93,9 @@ pub fn is_unknown(argument: &[u8], mut args: Args) -> bool {
     sys::variable(argument) == Some(b"") || args.any(|left| left.to_bytes() == argument)
 }
 
-/// Result of [`bring`] for an exported path.
+/// Result of [`mount_export`] for an exported path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Found {
+pub enum MountResult {
     /// The path existed already.
     There,
     /// Files in memory (tmpfs).
@@ -112,35 +112,35 @@ pub enum Found {
 
 /// Unless `path` exists, mounts by its name: tmpfs (`ram`), the disk of this name, or the share with this tag. If the kernel
 /// cannot mount a disk with an ISO image, `path` becomes a link to the disk.
-pub fn bring(path: &CStr, is_writable: bool) -> Found {
+pub fn mount_export(path: &CStr, is_writable: bool) -> MountResult {
     let name = path.to_bytes().strip_prefix(b"/").unwrap_or_default();
     let (Some(device), Some(tag)) = (Path::of(&[b"/dev/", name]), Path::of(&[name])) else {
-        return Found::Nothing;
+        return MountResult::Nothing;
     };
     let Some(place) = Path::of(&[MOUNTS.to_bytes(), b"/", name]) else {
-        return Found::Nothing;
+        return MountResult::Nothing;
     };
     let (device, tag, place) = (device.c_str(), tag.c_str(), place.c_str());
     let link = |target| fs::symlinkat::<Errno>(target, AT_FDCWD, path.to_bytes());
     if link(place).is_err() {
-        return Found::There;
+        return MountResult::There;
     }
     let _ = make_directory(place);
     let read_only = if is_writable { 0 } else { init::RDONLY };
     let flags = init::NOSUID | init::NODEV | init::SILENT | read_only;
     let mount = |source: &CStr, kind: &CStr| init::mount(source, place, kind, flags).is_ok();
     let found = match name {
-        b"ram" if mount(tag, c"tmpfs") => Found::Memory,
+        b"ram" if mount(tag, c"tmpfs") => MountResult::Memory,
         _ if is_there(device) => mount_disk(device, &mount),
-        _ if mount(tag, c"virtiofs") || mount(tag, c"9p") => Found::Share,
-        _ => Found::Nothing,
+        _ if mount(tag, c"virtiofs") || mount(tag, c"9p") => MountResult::Share,
+        _ => MountResult::Nothing,
     };
-    if matches!(found, Found::Image | Found::Nothing) {
+    if matches!(found, MountResult::Image | MountResult::Nothing) {
         for (path, is_directory) in [(place, true), (path, false)] {
             let _ = fs::unlinkat::<Errno>(AT_FDCWD, path.to_bytes(), is_directory);
         }
     }
-    if found == Found::Image {
+    if found == MountResult::Image {
         let _ = link(device);
     }
     found
@@ -158,18 +158,18 @@ fn is_there(path: &CStr) -> bool {
 }
 
 /// Mounts a disk with the first file system of /proc/filesystems that succeeds; the kernel marks those without a disk "nodev".
-fn mount_disk(device: &CStr, mount: &dyn Fn(&CStr, &CStr) -> bool) -> Found {
+fn mount_disk(device: &CStr, mount: &dyn Fn(&CStr, &CStr) -> bool) -> MountResult {
     let mut list = [0; TOLD_BYTES];
     let list = files::read(c"/proc/filesystems", &mut list).unwrap_or_default();
     for line in parts(list, b'\n') {
         let kind = line.strip_prefix(b"\t").and_then(|kind| Path::of(&[kind]));
         if kind.is_some_and(|kind| mount(device, kind.c_str())) {
-            return Found::Disk;
+            return MountResult::Disk;
         }
     }
     match has_image(device) {
-        true => Found::Image,
-        false => Found::Nothing,
+        true => MountResult::Image,
+        false => MountResult::Nothing,
     }
 }
 
@@ -184,7 +184,7 @@ fn has_image(device: &CStr) -> bool {
 
 /// Mounts all disks and partitions that have a file system, read-only. Calls `each` with the path of each, also of a disk whose ISO
 /// image the kernel cannot mount.
-pub fn disks(each: &mut dyn FnMut(&CStr, Found)) {
+pub fn disks(each: &mut dyn FnMut(&CStr, MountResult)) {
     let mut list = [0; TOLD_BYTES];
     let list = files::read(c"/proc/partitions", &mut list).unwrap_or_default();
     // The first two lines are a heading and an empty line.
@@ -196,8 +196,8 @@ pub fn disks(each: &mut dyn FnMut(&CStr, Found)) {
             [] | [b'r', b'a', b'm', ..] | [b'z', b'r', b'a', b'm', ..]
         );
         if let Some(path) = Path::of(&[b"/", name]).filter(|_| is_disk) {
-            let found = bring(path.c_str(), false);
-            if !matches!(found, Found::There | Found::Nothing) {
+            let found = mount_export(path.c_str(), false);
+            if !matches!(found, MountResult::There | MountResult::Nothing) {
                 each(path.c_str(), found);
             }
         }

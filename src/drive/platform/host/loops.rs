@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::KEPT_BYTES;
+use crate::config::SHARED_BYTES;
 use crate::engine::turns::Turns;
 use crate::mem;
 use crate::sys::linux::shared::{Lock, Shared, share};
@@ -15,7 +15,7 @@ use core::sync::atomic::AtomicU32;
 pub const LOOP_COUNT_MAX: u32 = 4;
 
 /// State that the supervisor creates before it forks the loops.
-pub struct Kept {
+pub struct SharedState {
     /// Number of loops.
     pub loop_count: u32,
     /// Index of this loop.
@@ -26,11 +26,11 @@ pub struct Kept {
     entropy: [u8; 16],
 }
 
-/// State of one loop after [`Kept::join`].
+/// State of one loop after [`SharedState::join`].
 pub struct Joined {
     /// The lock between the loops, if there are several.
     pub turns: Option<&'static dyn Turns>,
-    /// Memory shared by the loops, [`KEPT_BYTES`] long.
+    /// Memory shared by the loops, [`SHARED_BYTES`] long.
     pub memory: &'static mut [u8],
     /// True if an earlier process with this index used the memory.
     pub was_used: bool,
@@ -44,10 +44,10 @@ struct Member {
     shared: &'static Shared,
 }
 
-impl Kept {
+impl SharedState {
     /// Creates the state of `loop_count` loops. `None`: the shared memory cannot be mapped.
     pub fn new(loop_count: u32) -> Option<Self> {
-        let (shared, bytes) = share(KEPT_BYTES)?;
+        let (shared, bytes) = share(SHARED_BYTES)?;
         // Falls back to one loop if the host lacks robust futexes (a killed loop would keep the lock) or SO_REUSEPORT.
         let is_possible = loop_count > 1 && Lock::of(shared).is_ok() && can_share_ports();
         let mut entropy = [0; 16];
@@ -93,19 +93,19 @@ pub fn is_taken(at: SocketAddr) -> bool {
 }
 
 impl Turns for Member {
-    fn begin(&self) {
-        self.lock.take();
+    fn acquire(&self) {
+        self.lock.acquire();
     }
 
-    fn end(&self) {
-        self.lock.give();
+    fn release(&self) {
+        self.lock.release();
     }
 
     fn number(&self) -> u32 {
         self.lock.owner()
     }
 
-    fn breaks(&self) -> &AtomicU32 {
+    fn loss_count(&self) -> &AtomicU32 {
         &self.shared.count
     }
 }

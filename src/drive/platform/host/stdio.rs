@@ -7,7 +7,7 @@
 
 use crate::config::{REPLY_PIPE_BYTES, SFTP_REPLY_BYTES, TALK_INPUT_BYTES};
 use crate::drive::connection::CloseReason;
-use crate::drive::orders::{Carried, Carrier};
+use crate::drive::orders::{OrderContext, OrderResult};
 use crate::drive::streams::Protocol;
 use crate::engine::{Cx, Progress, State};
 use crate::event::Events;
@@ -182,7 +182,7 @@ impl<'a> StdioSession<'a> {
         let produced = 0..progress.produced;
         let (rx, tx) = self.buffer.split_at_mut(start.min(TALK_INPUT_BYTES));
         let input = rx.head(self.have);
-        let mut carrier = Carrier::new(self.peer, Socket::ONLY, tx, produced, input);
+        let mut carrier = OrderContext::new(self.peer, Socket::ONLY, tx, produced, input);
         let mut order = progress.take_order();
         let carried = carrier.carry_out(&mut order, None, self.tree);
         let used = carrier.used;
@@ -197,11 +197,11 @@ impl<'a> StdioSession<'a> {
         };
         match carried {
             // This process has no workers: no job is ever pending.
-            Ok(Carried::Pending(_)) => {
+            Ok(OrderResult::Pending(_)) => {
                 order.abandon(self.tree);
                 Err(NetError::Gone)
             }
-            Ok(Carried::Done(result)) => {
+            Ok(OrderResult::Done(result)) => {
                 let mut cx = lend(self.tree, self.events);
                 *progress = self.protocol.done(0, &mut cx, order, result, tx);
                 Ok(true)

@@ -4,7 +4,7 @@
 
 use crate::event::{self, Fatal, Line, RESTARTING, STOPPING, Sink};
 use crate::sys;
-use crate::sys::linux::process::{self, Signal, Told};
+use crate::sys::linux::process::{self, Signal, SignalRequest};
 use crate::text::{Text, text};
 use crate::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ impl Child {
 
 /// Sends SIGTERM to all children, and SIGKILL to those that do not end in time.
 fn stop(children: &mut [Child]) {
-    tell(children, Signal::Stop);
+    signal_all(children, Signal::Stop);
     let until = sys::now().after(STOP_TIMEOUT);
     while children.iter().any(|child| child.process.is_some()) && sys::now() < until {
         process::wait_for_signal(None, Some(LOOK_WHEN_STOPPING));
@@ -85,17 +85,17 @@ fn stop(children: &mut [Child]) {
             }
         }
     }
-    tell(children, Signal::End);
+    signal_all(children, Signal::Kill);
 }
 
 /// Sends a signal to all children; SIGHUP only to those that reload.
-fn tell(children: &[Child], signal: Signal) {
-    let is_meant = |child: &&Child| child.reloads || !matches!(signal, Signal::LookAgain);
+fn signal_all(children: &[Child], signal: Signal) {
+    let is_meant = |child: &&Child| child.reloads || !matches!(signal, Signal::Reload);
     let children = children
         .iter()
         .filter(is_meant)
         .filter_map(|child| child.process);
-    children.for_each(|child| process::tell(child, signal));
+    children.for_each(|child| process::send_signal(child, signal));
 }
 
 /// Runs `children` until this process gets a signal to stop, or a child cannot start. Each child process calls `run` with its
@@ -124,10 +124,10 @@ pub fn run(
         }
         let timeout = (until < Instant::NEVER).then(|| until.since(now));
         match process::wait_for_signal(signals.as_ref(), timeout) {
-            Told::Nothing => {}
-            Told::LookAgain => tell(children, Signal::LookAgain),
-            Told::Stop => {
-                event::tell(sink, STOPPING, b"", Text::NOTHING);
+            SignalRequest::Nothing => {}
+            SignalRequest::Reload => signal_all(children, Signal::Reload),
+            SignalRequest::Stop => {
+                event::report(sink, STOPPING, b"", Text::NOTHING);
                 stop(children);
                 return Ok(());
             }
@@ -155,7 +155,7 @@ pub fn run(
             } else {
                 how.say(text!(" was killed"));
             }
-            event::tell(sink, RESTARTING, how.bytes(), Text::NOTHING);
+            event::report(sink, RESTARTING, how.bytes(), Text::NOTHING);
         }
     }
 }

@@ -33,7 +33,7 @@ impl Syslog {
 }
 
 impl Sink for Syslog {
-    fn take(&mut self, line: &[u8]) {
+    fn write_line(&mut self, line: &[u8]) {
         let mut whole = Line::default();
         whole
             .text("<")

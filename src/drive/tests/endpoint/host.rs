@@ -4,7 +4,7 @@ use crate::config::{RX_BYTES, TX_BYTES};
 use crate::drive::Loop;
 use crate::drive::endpoint::{Choice, Endpoint, Mdns};
 use crate::engine::mdns::{Limits, Link, LinkId, Meta, Responder, Transmit};
-use crate::event::kept::Sink;
+use crate::event::testing::Sink;
 use crate::event::{Events, Fatal};
 use crate::net::sim::Sim;
 use crate::net::{
@@ -203,7 +203,7 @@ impl Host {
         let limits = Limits {
             name_count: 256,
             record_count: 128,
-            text_bytes: 2048,
+            rdata_bytes: 2048,
         };
         let mut responder = Responder::new(limits, &[7; 16]);
         responder.set_host(b"box").unwrap();

@@ -154,11 +154,11 @@ fn excess_interfaces_are_reported_once() {
         bench.sim.set_interfaces(&interfaces(10));
         bench.run(SETTLED);
         assert_eq!(bench.heard(), (8 * 6, 8 * 4, 0));
-        let told = "stowaway: cannot use multicast DNS on eth8: too many interfaces";
-        assert_eq!(bench.sink.lines(), [told]);
+        let message = "stowaway: cannot use multicast DNS on eth8: too many interfaces";
+        assert_eq!(bench.sink.lines(), [message]);
         bench.sim.set_interfaces(&interfaces(11));
         bench.run(SETTLED);
-        assert_eq!(bench.sink.lines(), [told]);
+        assert_eq!(bench.sink.lines(), [message]);
         // A closed link's slot is used again.
         bench.sim.set_interfaces(&interfaces(10)[2..]);
         bench.run(SETTLED);
@@ -176,8 +176,8 @@ fn occupied_port_is_reported_once_and_retried() {
     with_host(faults, |bench| {
         bench.sim.set_interfaces(&interfaces(1));
         bench.run(Duration::from_secs(60));
-        let told = "stowaway: cannot use multicast DNS on eth0: another program uses port 5353 without sharing it";
-        assert_eq!(bench.sink.lines(), [told]);
+        let message = "stowaway: cannot use multicast DNS on eth0: another program uses port 5353 without sharing it";
+        assert_eq!(bench.sink.lines(), [message]);
         assert_eq!((bench.heard(), bench.sim.open_count()), ((0, 0, 0), 0));
         bench.faults.borrow_mut().join = None;
         bench.run(Duration::from_secs(10));

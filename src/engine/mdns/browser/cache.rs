@@ -1,11 +1,12 @@
 //! Cache of received records, a table of fixed size. RFC 6762 sections 5.2 and 10.
 //!
 //! Names are stored by number, other rdata in one arena, which is compacted when it is full. A full table compares [`WINDOW`]
-//! records and evicts the one that expires first among those that no wish needs. If none can be evicted, the new record is dropped.
+//! records and evicts the one that expires first among those that no lookup needs. If none can be evicted, the new record is
+//! dropped.
 
 use super::super::{LinkId, NameId, Names};
 use super::chains::Chains;
-use super::entry::{Entry, GRACE, Role, is, key};
+use super::entry::{CacheEntry, GRACE, Role, key, record_flag};
 use super::rdata::RdataArena;
 use super::{Limits, SETTLE};
 use crate::mem::Slots;
@@ -25,8 +26,8 @@ const WINDOW: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reception {
     pub(super) link: LinkId,
-    /// [`is::SEEN`] for its address family, and [`is::OWN`].
-    pub(super) facts: u16,
+    /// [`record_flag::SEEN`] for its address family, and [`record_flag::OWN`].
+    pub(super) flags: u16,
     pub(super) jitter: u8,
 }
 
@@ -36,7 +37,7 @@ pub(super) struct Reception {
 pub(super) struct Cache {
     /// Time of the current call.
     pub(super) now: Instant,
-    pub(super) entries: Slots<Entry>,
+    pub(super) entries: Slots<CacheEntry>,
     chains: Chains,
     arena: RdataArena,
     /// Clock hand of the eviction: index of the last record that was compared.
@@ -65,7 +66,7 @@ impl Cache {
     }
 
     #[inline(never)]
-    pub(super) fn rdata(&self, entry: &Entry) -> &[u8] {
+    pub(super) fn rdata(&self, entry: &CacheEntry) -> &[u8] {
         self.arena.get(entry.rdata)
     }
 
@@ -80,7 +81,7 @@ impl Cache {
         }
     }
 
-    /// Index of the next unique record of a name on a link that is not [`is::GONE`], after `from`.
+    /// Index of the next unique record of a name on a link that is not [`record_flag::GONE`], after `from`.
     #[inline(never)]
     pub(super) fn next_unique(
         &self,
@@ -94,7 +95,7 @@ impl Cache {
         }
         loop {
             let (index, entry) = of.next()?;
-            if !entry.is(is::GONE) {
+            if !entry.is(record_flag::GONE) {
                 return Some(index);
             }
         }
@@ -142,7 +143,7 @@ impl Cache {
                 return Some(id);
             }
             tries = tries.checked_sub(1)?;
-            if !self.names.takes(name) || !self.evict() {
+            if !self.names.can_hold(name) || !self.evict() {
                 return None;
             }
         }
@@ -180,8 +181,8 @@ impl Cache {
             self.store(reception, record, name, target);
         }
         if !is_gone {
-            self.names.release(name);
-            self.names.release(target.unwrap_or(NameId::ROOT));
+            self.names.remove_use(name);
+            self.names.remove_use(target.unwrap_or(NameId::ROOT));
         }
     }
 
@@ -232,10 +233,10 @@ impl Cache {
                 && record.flushes()
                 && record.ttl != 0
                 && entry.kind == record.kind
-                && !entry.is(is::SHARED)
+                && !entry.is(record_flag::SHARED)
                 && self.now.since(entry.received) > GRACE
             {
-                self.touched |= entry.is(is::WANTED);
+                self.touched |= entry.is(record_flag::WANTED);
                 entry.expire_soon(self.now);
             }
         }
@@ -243,7 +244,7 @@ impl Cache {
     }
 
     /// Returns true if both have the same rdata. The caller has compared the names in the rdata.
-    pub(super) fn has_rdata_of(&self, entry: &Entry, record: &Record<'_>) -> bool {
+    pub(super) fn has_rdata_of(&self, entry: &CacheEntry, record: &Record<'_>) -> bool {
         let rdata = self.rdata(entry);
         match record.kind {
             kind::PTR | kind::CNAME => true,
@@ -262,7 +263,7 @@ impl Cache {
         let ttl = record.ttl.min(TTL_MAX);
         let expires = now.after(Duration::from_secs(ttl));
         if let Some(entry) = found.and_then(|index| self.entries.get_mut(index)) {
-            let was_gone = entry.is(is::GONE);
+            let was_gone = entry.is(record_flag::GONE);
             if record.ttl == 0 {
                 if !was_gone {
                     entry.expire_soon(now);
@@ -271,11 +272,11 @@ impl Cache {
             }
             // A record that had expired or was about to is valid again.
             let is_news = was_gone
-                || entry.is(is::ENDING)
-                || entry.facts & reception.facts != reception.facts;
-            self.touched |= is_news && (was_gone || entry.is(is::WANTED));
-            entry.facts &= !(is::GONE | is::ENDING | is::EARLIER);
-            entry.facts |= reception.facts;
+                || entry.is(record_flag::ENDING)
+                || entry.flags & reception.flags != reception.flags;
+            self.touched |= is_news && (was_gone || entry.is(record_flag::WANTED));
+            entry.flags &= !(record_flag::GONE | record_flag::ENDING | record_flag::EARLIER);
+            entry.flags |= reception.flags;
             (entry.ttl, entry.received, entry.expires) = (ttl, now, expires);
             (entry.step, entry.jitter) = (0, reception.jitter);
             self.replace(reception, record, name);
@@ -286,21 +287,21 @@ impl Cache {
         if record.ttl == 0 || (count >= COUNT_OF_NAME_MAX && !is_shared) {
             return;
         }
-        let mut entry = Entry {
+        let mut entry = CacheEntry {
             received: now,
             expires,
             ttl,
             name,
             target,
             kind: record.kind,
-            facts: reception.facts | is::USED,
+            flags: reception.flags | record_flag::USED,
             link: reception.link,
             jitter: reception.jitter,
             rdata: RdataArena::NONE,
-            ..Entry::default()
+            ..CacheEntry::default()
         };
         if is_shared {
-            entry.facts |= is::SHARED;
+            entry.flags |= record_flag::SHARED;
         }
         let len = match record.kind {
             kind::PTR | kind::CNAME => 0,
@@ -311,7 +312,7 @@ impl Cache {
     }
 
     /// Adds a new record. Evicts others if the table is full.
-    fn add(&mut self, entry: Entry, record: &Record<'_>, len: usize) {
+    fn add(&mut self, entry: CacheEntry, record: &Record<'_>, len: usize) {
         let mut entry = entry;
         let mut tries = u8::MAX;
         while !self.chains.has_space() || !self.arena.has_space(len) {
@@ -336,8 +337,8 @@ impl Cache {
             entry.rdata = rdata;
             record.uncompressed_rdata().emit(buffer);
         }
-        self.names.keep(entry.name);
-        self.names.keep(entry.target);
+        self.names.add_use(entry.name);
+        self.names.add_use(entry.target);
         match self.entries.get_mut(usize::from(index)) {
             Some(slot) => *slot = entry,
             None => _ = self.entries.push(entry),
@@ -357,12 +358,13 @@ impl Cache {
             let Some(entry) = self.entries.get(self.hand) else {
                 break;
             };
-            if entry.facts & (is::USED | is::GONE) != is::USED {
+            if entry.flags & (record_flag::USED | record_flag::GONE) != record_flag::USED {
                 continue;
             }
-            // Keep records that wishes need, so that a known service is not removed and added again while the table is full. Keep
+            // Keep records that lookups need, so that a known service is not removed and added again while the table is full. Keep
             // records that are too new to have been in a pass over the cache.
-            let is_wanted = entry.is(is::WANTED | is::DENIES) && entry.is_valid(now);
+            let is_wanted =
+                entry.is(record_flag::WANTED | record_flag::DENIES) && entry.is_valid(now);
             let is_kept = is_wanted || now.since(entry.received) < SETTLE;
             if !is_kept && best.is_none_or(|(other, _)| entry.expires < other) {
                 best = Some((entry.expires, self.hand));
@@ -377,10 +379,10 @@ impl Cache {
         let Some(entry) = self.entries.get_mut(index) else {
             return false;
         };
-        self.touched |= entry.is(is::WANTED);
-        entry.facts &= !is::WANTED;
+        self.touched |= entry.is(record_flag::WANTED);
+        entry.flags &= !record_flag::WANTED;
         if entry.is_reported() && entry.role == Role::Service {
-            entry.facts |= is::GONE;
+            entry.flags |= record_flag::GONE;
             self.touched = true;
             return false;
         }
@@ -393,13 +395,13 @@ impl Cache {
             return;
         };
         let entry = core::mem::take(entry);
-        if !entry.is(is::USED) {
+        if !entry.is(record_flag::USED) {
             return;
         }
         self.arena.remove(entry.rdata);
         self.chains.free(entry.key(), index as u16);
-        self.names.release(entry.name);
-        self.names.release(entry.target);
+        self.names.remove_use(entry.name);
+        self.names.remove_use(entry.target);
     }
 }
 
@@ -413,7 +415,7 @@ pub(super) struct ChainOf<'a> {
 }
 
 impl<'a> Iterator for ChainOf<'a> {
-    type Item = (usize, &'a Entry);
+    type Item = (usize, &'a CacheEntry);
 
     #[inline(never)]
     fn next(&mut self) -> Option<Self::Item> {
@@ -422,7 +424,7 @@ impl<'a> Iterator for ChainOf<'a> {
             let entry = self.cache.entries.get(index)?;
             self.index = self.cache.chains.next(self.index);
             let is_match = (entry.name, entry.link) == (self.name, self.link);
-            if is_match && entry.is(is::USED) {
+            if is_match && entry.is(record_flag::USED) {
                 return Some((index, entry));
             }
         }
@@ -437,7 +439,7 @@ pub(super) struct OfKind<'a> {
 }
 
 impl<'a> Iterator for OfKind<'a> {
-    type Item = (usize, &'a Entry);
+    type Item = (usize, &'a CacheEntry);
 
     #[inline(never)]
     fn next(&mut self) -> Option<Self::Item> {

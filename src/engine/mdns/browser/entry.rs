@@ -4,12 +4,12 @@ use super::super::{LinkId, NameId};
 use crate::time::{Duration, Instant};
 
 /// Flags of a cached record. Those per address family have two bits: IPv4, and the next higher one IPv6.
-pub(super) mod is {
+pub(super) mod record_flag {
     /// The slot is in use.
     pub(in super::super) const USED: u16 = 1;
     /// The record has expired; the slot is kept until its removal was reported.
     pub(in super::super) const GONE: u16 = 1 << 1;
-    /// A wish needs the record: it is queried again before it expires.
+    /// A lookup needs the record: it is queried again before it expires.
     pub(in super::super) const WANTED: u16 = 1 << 2;
     /// The record expires within a second: a goodbye was received, or a cache flush by other records of its name and type.
     pub(in super::super) const ENDING: u16 = 1 << 3;
@@ -28,7 +28,7 @@ pub(super) mod is {
     pub(in super::super) const REPORTED: u16 = 1 << 10;
     /// Per family: `Resolved` or `Unresolved` was reported.
     pub(in super::super) const TRIED: u16 = 1 << 12;
-    /// NSEC record that denies a record which a wish needs.
+    /// NSEC record that denies a record which a lookup needs.
     pub(in super::super) const DENIES: u16 = 1 << 14;
     /// Multiplied by one of the flags per family: both of its bits.
     pub(in super::super) const BOTH: u16 = 3;
@@ -51,14 +51,14 @@ pub(super) enum Role {
 pub(super) const GRACE: Duration = Duration::SECOND;
 /// Number of refresh queries before a record expires (at 80, 85, 90 and 95 % of its TTL).
 const REFRESH_COUNT: u8 = 4;
-/// First value of [`Entry::step`] for a record that is being reconfirmed.
+/// First value of [`CacheEntry::step`] for a record that is being reconfirmed.
 const RECONFIRMING: u8 = 16;
 /// Time within which a response must confirm a record.
 const RECONFIRM_TIME: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub(super) struct Entry {
+pub(super) struct CacheEntry {
     pub(super) received: Instant,
     pub(super) expires: Instant,
     /// TTL (seconds).
@@ -70,7 +70,7 @@ pub(super) struct Entry {
     pub(super) target: NameId,
     pub(super) kind: u16,
     /// Flags of [`is`].
-    pub(super) facts: u16,
+    pub(super) flags: u16,
     /// Position in the arena of the rdata other than the name.
     pub(super) rdata: u16,
     pub(super) link: LinkId,
@@ -81,20 +81,21 @@ pub(super) struct Entry {
     pub(super) jitter: u8,
 }
 
-impl Entry {
-    pub(super) const fn is(&self, fact: u16) -> bool {
-        self.facts & fact != 0
+impl CacheEntry {
+    pub(super) const fn is(&self, flag: u16) -> bool {
+        self.flags & flag != 0
     }
 
     /// Returns true if the record has not expired.
     #[inline(never)]
     pub(super) fn is_live(&self, now: Instant) -> bool {
-        self.facts & (is::USED | is::GONE) == is::USED && self.expires > now
+        self.flags & (record_flag::USED | record_flag::GONE) == record_flag::USED
+            && self.expires > now
     }
 
     /// Returns true if the record has not expired, and neither a goodbye nor a cache flush shortened its life.
     pub(super) fn is_valid(&self, now: Instant) -> bool {
-        self.is_live(now) && !self.is(is::ENDING)
+        self.is_live(now) && !self.is(record_flag::ENDING)
     }
 
     pub(super) const fn is_reconfirming(&self) -> bool {
@@ -105,22 +106,23 @@ impl Entry {
     pub(super) fn is_known_for(&self, now: Instant) -> Option<u32> {
         let left = self.expires.since(now).as_ms();
         let whole = u64::from(self.ttl) * 1000;
-        let is_said = self.is_valid(now) && !self.is_reconfirming() && !self.is(is::EARLIER);
+        let is_said =
+            self.is_valid(now) && !self.is_reconfirming() && !self.is(record_flag::EARLIER);
         let known = is_said && left * 2 > whole;
         known.then_some((left / 1000) as u32)
     }
 
-    /// Time of the next refresh query or of the expiry. NEVER if no wish needs the record and it was not reported.
+    /// Time of the next refresh query or of the expiry. NEVER if no lookup needs the record and it was not reported.
     #[inline(never)]
     pub(super) fn due(&self) -> Instant {
-        if self.facts & (is::USED | is::GONE) != is::USED {
+        if self.flags & (record_flag::USED | record_flag::GONE) != record_flag::USED {
             return Instant::NEVER;
         }
-        if !self.is(is::WANTED) && !self.is_reported() {
+        if !self.is(record_flag::WANTED) && !self.is_reported() {
             return Instant::NEVER;
         }
         let ask = match self.step {
-            _ if self.is(is::ENDING) || !self.is(is::WANTED) => Instant::NEVER,
+            _ if self.is(record_flag::ENDING) || !self.is(record_flag::WANTED) => Instant::NEVER,
             // Reconfirmation queries at once, after 1 s and after 3 s.
             RECONFIRMING.. => {
                 let since = [0, 1, 3].get(usize::from(self.step - RECONFIRMING));
@@ -140,7 +142,7 @@ impl Entry {
     }
 
     pub(super) const fn is_reported(&self) -> bool {
-        self.is(is::BOTH * is::REPORTED)
+        self.is(record_flag::BOTH * record_flag::REPORTED)
     }
 
     /// Counts a refresh query as sent; the next one is after `now`.
@@ -159,14 +161,14 @@ impl Entry {
 
     /// Shortens the record's life to [`GRACE`].
     pub(super) fn expire_soon(&mut self, now: Instant) {
-        self.facts |= is::ENDING;
+        self.flags |= record_flag::ENDING;
         self.expires = self.expires.min(now.after(GRACE));
     }
 
     pub(super) fn key(&self) -> usize {
         key(
             self.name,
-            if self.is(is::SHARED) {
+            if self.is(record_flag::SHARED) {
                 self.target
             } else {
                 NameId::ROOT
@@ -176,5 +178,5 @@ impl Entry {
 }
 
 pub(super) const fn key(name: NameId, target: NameId) -> usize {
-    name.place() + target.place() * 0x9e5
+    name.index() + target.index() * 0x9e5
 }

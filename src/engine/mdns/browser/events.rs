@@ -1,8 +1,8 @@
-//! Events for the caller. They are not queued: a pass over cache and wishes finds what has not been reported yet.
+//! Events for the caller. They are not queued: a pass over cache and lookups finds what has not been reported yet.
 
 use super::super::{LinkId, NameId, Names};
 use super::cache::Cache;
-use super::entry::{Entry, Role, is};
+use super::entry::{CacheEntry, Role, record_flag};
 use super::{ANSWER_TIMEOUT, Browser, Goal, IDLE};
 use crate::time::Instant;
 use crate::wire::dns::{Rank, choose, kind};
@@ -10,7 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Kind of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum What {
+pub enum EventKind {
     /// A service type was found.
     Type,
     /// A service was found.
@@ -39,7 +39,7 @@ pub enum What {
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     /// Kind of the event.
-    pub what: What,
+    pub kind: EventKind,
     /// Link on which the records were received.
     pub link: LinkId,
     /// True if the record was received over IPv6, false for IPv4.
@@ -57,7 +57,7 @@ pub struct Event<'a> {
     /// `Removed`: true if the service was resolved.
     pub was_resolved: bool,
     /// `Removed`: true if a goodbye or a cache flush removed the service, false if it expired.
-    pub is_farewell: bool,
+    pub has_goodbye: bool,
     /// Rdata of the TXT record; a single zero byte if the service has none.
     pub txt: &'a [u8],
     cache: &'a Cache,
@@ -70,7 +70,7 @@ impl<'a> Event<'a> {
     }
 
     /// Returns true if the event's name is `name` or the target of its CNAME records.
-    pub fn is_of(&self, name: NameId) -> bool {
+    pub fn matches_name(&self, name: NameId) -> bool {
         name == self.name || self.cache.canonical(name, self.link) == self.name
     }
 
@@ -94,13 +94,13 @@ impl Cache {
 
     /// Returns true if the service has an SRV record that has not expired; it may be about to after a goodbye or cache flush.
     #[inline(never)]
-    fn has_server(&self, service: &Entry) -> bool {
+    fn has_server(&self, service: &CacheEntry) -> bool {
         let mut all = self.chain_of(service.target, NameId::ROOT, service.link);
         all.any(|(_, entry)| entry.kind == kind::SRV && entry.is_live(self.now))
     }
 
     /// The address in an A or AAAA record.
-    fn address(&self, entry: &Entry) -> Option<IpAddr> {
+    fn address(&self, entry: &CacheEntry) -> Option<IpAddr> {
         let rdata = self.rdata(entry);
         match entry.kind {
             kind::A => Some(Ipv4Addr::from(*rdata.first_chunk()?).into()),
@@ -110,7 +110,7 @@ impl Cache {
     }
 
     /// Priority and weight of an SRV record, and its port.
-    fn rank(&self, entry: &Entry) -> Option<(Rank, u16)> {
+    fn rank(&self, entry: &CacheEntry) -> Option<(Rank, u16)> {
         let [p0, p1, w0, w1, o0, o1] = *self.rdata(entry).first_chunk()?;
         let word = |high, low| u16::from_be_bytes([high, low]);
         Some(((word(p0, p1), word(w0, w1)), word(o0, o1)))
@@ -118,14 +118,14 @@ impl Cache {
 }
 
 /// The bit of a flag per family for IPv4 or IPv6.
-const fn family_bit(fact: u16, is_v6: bool) -> u16 {
-    if is_v6 { fact << 1 } else { fact }
+const fn family_bit(flag: u16, is_v6: bool) -> u16 {
+    if is_v6 { flag << 1 } else { flag }
 }
 
 /// The first family that has flag `has` and not flag `lacks`; true for IPv6.
-fn first_family(facts: u16, has: u16, lacks: u16) -> Option<bool> {
+fn first_family(flags: u16, has: u16, lacks: u16) -> Option<bool> {
     let is_match =
-        |is_v6| facts & family_bit(has, is_v6) != 0 && facts & family_bit(lacks, is_v6) == 0;
+        |is_v6| flags & family_bit(has, is_v6) != 0 && flags & family_bit(lacks, is_v6) == 0;
     [false, true].iter().copied().find(|is_v6| is_match(*is_v6))
 }
 
@@ -150,20 +150,20 @@ struct Resolution<'a> {
 
 impl Browser {
     /// Selects an SRV record of the service that a PTR record points to. RFC 2782.
-    pub(super) fn server(&self, entry: &Entry) -> Option<&Entry> {
+    pub(super) fn server(&self, entry: &CacheEntry) -> Option<&CacheEntry> {
         let cache = &self.cache;
         let mut servers = cache.valid_of_kind(entry.target, entry.link, kind::SRV);
         let mut left = servers.clone();
         let mut ranks = || Some(cache.rank(left.next()?.1)?.0);
         // Seeded by the service: a service always gets the same host, different services get different ones.
-        let random = (entry.target.place() as u32).wrapping_mul(0x9e37_79b9);
+        let random = (entry.target.index() as u32).wrapping_mul(0x9e37_79b9);
         let chosen = choose(&mut ranks, random)?;
         let (_, server) = servers.nth(chosen)?;
         Some(server)
     }
 
     /// The resolved service; `None` while a record is missing.
-    fn resolution(&self, entry: &Entry, is_v6: bool) -> Option<Resolution<'_>> {
+    fn resolution(&self, entry: &CacheEntry, is_v6: bool) -> Option<Resolution<'_>> {
         let cache = &self.cache;
         let server = self.server(entry)?;
         let mut texts = cache.valid_of_kind(entry.target, entry.link, kind::TXT);
@@ -185,7 +185,7 @@ impl Browser {
             }
         }
         let address = address?;
-        let hash = extend_hash(server.target.place() as u32, cache.rdata(server));
+        let hash = extend_hash(server.target.index() as u32, cache.rdata(server));
         let hash = extend_hash(hash, txt);
         let hash = match address {
             IpAddr::V4(address) => extend_hash(hash, &address.octets()),
@@ -208,21 +208,22 @@ impl Browser {
         }
         while self.event_cursor != IDLE {
             let index = self.event_cursor;
-            let wish = index.checked_sub(self.cache.entries.len());
-            let found = match wish {
+            let lookup = index.checked_sub(self.cache.entries.len());
+            let found = match lookup {
                 None => self
                     .record_event(now, index)
-                    .map(|(what, is_v6)| (what, is_v6, index)),
-                Some(wish) => {
-                    if wish >= self.wishes.len() {
+                    .map(|(event_kind, is_v6)| (event_kind, is_v6, index)),
+                Some(lookup) => {
+                    if lookup >= self.lookups.len() {
                         self.event_cursor = IDLE;
                         break;
                     }
-                    self.wish_event(now, wish).map(|what| (what, false, IDLE))
+                    self.lookup_event(now, lookup)
+                        .map(|event_kind| (event_kind, false, IDLE))
                 }
             };
-            if let Some((what, is_v6, of)) = found {
-                return Some(self.event(what, is_v6, of, wish));
+            if let Some((event_kind, is_v6, of)) = found {
+                return Some(self.event(event_kind, is_v6, of, lookup));
             }
             self.event_cursor = index + 1;
         }
@@ -231,65 +232,65 @@ impl Browser {
 
     /// The event that a record causes, and the address family in which it was received.
     #[inline(never)]
-    fn record_event(&mut self, now: Instant, index: usize) -> Option<(What, bool)> {
+    fn record_event(&mut self, now: Instant, index: usize) -> Option<(EventKind, bool)> {
         let entry = *self.cache.entries.get(index)?;
-        let (mut facts, mut reported) = (entry.facts, entry.reported);
-        let what = 'what: {
-            if entry.is(is::GONE) {
-                let Some(is_v6) = first_family(facts, is::REPORTED, 0) else {
+        let (mut flags, mut reported) = (entry.flags, entry.reported);
+        let event_kind = 'event_kind: {
+            if entry.is(record_flag::GONE) {
+                let Some(is_v6) = first_family(flags, record_flag::REPORTED, 0) else {
                     self.cache.remove(index);
                     return None;
                 };
-                facts &= !family_bit(is::REPORTED, is_v6);
-                break 'what (What::Removed, is_v6);
+                flags &= !family_bit(record_flag::REPORTED, is_v6);
+                break 'event_kind (EventKind::Removed, is_v6);
             }
             if !entry.is_live(now) {
                 return None;
             }
             let new = match entry.role {
-                Role::Service => What::Added,
+                Role::Service => EventKind::Added,
                 Role::Nothing => return None,
                 _ if entry.is_reported() => return None,
-                Role::Type => What::Type,
-                Role::Answer => What::Found,
+                Role::Type => EventKind::Type,
+                Role::Answer => EventKind::Found,
             };
-            if let Some(is_v6) = first_family(facts, is::SEEN, is::REPORTED) {
-                facts |= family_bit(is::REPORTED, is_v6);
-                break 'what (new, is_v6);
+            if let Some(is_v6) = first_family(flags, record_flag::SEEN, record_flag::REPORTED) {
+                flags |= family_bit(record_flag::REPORTED, is_v6);
+                break 'event_kind (new, is_v6);
             }
-            if !entry.is(is::RESOLVES) {
+            if !entry.is(record_flag::RESOLVES) {
                 return None;
             }
             // Check each family separately: only one of them may have changed.
             for (&is_v6, reported) in [false, true].iter().zip(&mut reported) {
-                if facts & family_bit(is::REPORTED, is_v6) == 0 {
+                if flags & family_bit(record_flag::REPORTED, is_v6) == 0 {
                     continue;
                 }
-                let tried = family_bit(is::TRIED, is_v6);
+                let tried = family_bit(record_flag::TRIED, is_v6);
                 let Some(resolution) = self.resolution(&entry, is_v6) else {
-                    if facts & tried == 0 {
+                    if flags & tried == 0 {
                         if self.last_found_at.after(ANSWER_TIMEOUT) <= now {
-                            facts |= tried;
-                            break 'what (What::Unresolved, is_v6);
+                            flags |= tried;
+                            break 'event_kind (EventKind::Unresolved, is_v6);
                         }
                         self.is_resolving = true;
                     }
                     // The host is not lost if the service is being removed, or if its SRV record is being replaced.
-                    let is_there = entry.is(is::ENDING) || self.cache.has_server(&entry);
+                    let is_there = entry.is(record_flag::ENDING) || self.cache.has_server(&entry);
                     if !is_there && core::mem::take(reported) != 0 {
-                        break 'what (What::Lost, is_v6);
+                        break 'event_kind (EventKind::Lost, is_v6);
                     }
                     continue;
                 };
-                facts |= tried;
+                flags |= tried;
                 let before = core::mem::replace(reported, resolution.hash);
                 if before != resolution.hash {
                     let is_first = before == 0;
-                    break 'what (
+                    break 'event_kind (
                         if is_first {
-                            What::Resolved
+                            EventKind::Resolved
                         } else {
-                            What::Changed
+                            EventKind::Changed
                         },
                         is_v6,
                     );
@@ -297,76 +298,85 @@ impl Browser {
             }
             return None;
         };
-        if matches!(what.0, What::Type | What::Added | What::Resolved) {
+        if matches!(
+            event_kind.0,
+            EventKind::Type | EventKind::Added | EventKind::Resolved
+        ) {
             self.last_found_at = now;
         }
         let entry = self.cache.entries.get_mut(index)?;
-        (entry.facts, entry.reported) = (facts, reported);
-        Some(what)
+        (entry.flags, entry.reported) = (flags, reported);
+        Some(event_kind)
     }
 
-    /// The final event of a wish.
+    /// The final event of a lookup.
     #[inline(never)]
-    fn wish_event(&mut self, now: Instant, index: usize) -> Option<What> {
-        let wish = *self.wishes.get(index)?;
-        if wish.is_done {
+    fn lookup_event(&mut self, now: Instant, index: usize) -> Option<EventKind> {
+        let lookup = *self.lookups.get(index)?;
+        if lookup.is_done {
             return None;
         }
-        let is_over = wish.deadline <= now;
-        let what = match wish.goal {
+        let is_over = lookup.deadline <= now;
+        let event_kind = match lookup.goal {
             Goal::Host | Goal::Address => {
-                let mut links = self.up_links(wish.links);
+                let mut links = self.up_links(lookup.links);
                 let is_answered = self.cache.entries.iter().any(|entry| {
                     entry.role == Role::Answer
                         && entry.is_reported()
                         && entry.is_live(now)
-                        && self.cache.canonical(wish.name, entry.link) == entry.name
+                        && self.cache.canonical(lookup.name, entry.link) == entry.name
                 });
                 let cache = &self.cache;
                 if is_answered {
                     None
                 } else if links.any(|link| {
                     let denies = |kind| {
-                        let name = cache.canonical(wish.name, link);
+                        let name = cache.canonical(lookup.name, link);
                         cache.denial(name, link, kind).is_some()
                     };
-                    match wish.goal {
+                    match lookup.goal {
                         Goal::Host => [(1, kind::A), (2, kind::AAAA)]
                             .iter()
-                            .all(|(bit, kind)| wish.families & bit == 0 || denies(*kind)),
+                            .all(|(bit, kind)| lookup.families & bit == 0 || denies(*kind)),
                         _ => denies(kind::PTR),
                     }
                 }) {
-                    Some(What::Absent)
+                    Some(EventKind::Absent)
                 } else if is_over {
-                    Some(What::TimedOut)
+                    Some(EventKind::TimedOut)
                 } else {
                     return None;
                 }
             }
-            goal if is_over || self.quiet_at(goal) <= now => Some(What::AllForNow),
+            goal if is_over || self.quiet_at(goal) <= now => Some(EventKind::AllForNow),
             _ => return None,
         };
-        self.wishes.get_mut(index)?.is_done = true;
-        what
+        self.lookups.get_mut(index)?.is_done = true;
+        event_kind
     }
 
-    /// Builds the event of a record (`index`), or of a wish.
+    /// Builds the event of a record (`index`), or of a lookup.
     #[inline(never)]
-    fn event(&self, what: What, is_v6: bool, index: usize, wish: Option<usize>) -> Event<'_> {
+    fn event(
+        &self,
+        event_kind: EventKind,
+        is_v6: bool,
+        index: usize,
+        lookup: Option<usize>,
+    ) -> Event<'_> {
         let cache = &self.cache;
-        let wish = wish.and_then(|wish| self.wishes.get(wish));
+        let lookup = lookup.and_then(|lookup| self.lookups.get(lookup));
         let mut event = Event {
-            what,
+            kind: event_kind,
             link: 0,
             is_v6,
             is_own: false,
-            name: wish.map_or(NameId::ROOT, |wish| wish.name),
+            name: lookup.map_or(NameId::ROOT, |lookup| lookup.name),
             host: NameId::ROOT,
             address: None,
             port: 0,
             was_resolved: false,
-            is_farewell: false,
+            has_goodbye: false,
             txt: &[],
             cache,
         };
@@ -374,19 +384,19 @@ impl Browser {
             return event;
         };
         event.link = entry.link;
-        event.is_own = entry.is(is::OWN);
-        event.is_farewell = entry.is(is::ENDING);
+        event.is_own = entry.is(record_flag::OWN);
+        event.has_goodbye = entry.is(record_flag::ENDING);
         event.was_resolved = entry
             .reported
             .get(usize::from(is_v6))
             .is_some_and(|reported| *reported != 0);
-        (event.name, event.host) = match what {
-            What::Found if entry.kind == kind::PTR => (entry.name, entry.target),
-            What::Found => (entry.name, entry.name),
+        (event.name, event.host) = match event_kind {
+            EventKind::Found if entry.kind == kind::PTR => (entry.name, entry.target),
+            EventKind::Found => (entry.name, entry.name),
             _ => (entry.target, NameId::ROOT),
         };
         event.address = cache.address(entry);
-        if matches!(what, What::Resolved | What::Changed)
+        if matches!(event_kind, EventKind::Resolved | EventKind::Changed)
             && let Some(resolution) = self.resolution(entry, is_v6)
         {
             (event.host, event.port, event.txt) =

@@ -1,8 +1,8 @@
 //! The mDNS browser: queries services, hosts and addresses, caches the responses of other hosts and reports events to its caller.
 //! RFC 6762 sections 5, 7 and 10, RFC 6763.
 //!
-//! Questions and events are derived from the wishes and the cache. A change triggers one pass over both, 10 ms later at the
-//! earliest, so that a flood of responses costs no more passes than a single one. Records that no wish needs cause no wake-up.
+//! Questions and events are derived from the lookups and the cache. A change triggers one pass over both, 10 ms later at the
+//! earliest, so that a flood of responses costs no more passes than a single one. Records that no lookup needs cause no wake-up.
 
 mod cache;
 mod chains;
@@ -15,15 +15,15 @@ mod sending;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use events::{Event, What};
+pub use events::{Event, EventKind};
 
-use super::{Cast, LINK_COUNT_MAX, Link, LinkId, Meta, NameId, Random};
+use super::{Destination, LINK_COUNT_MAX, Link, LinkId, Meta, NameId, Random};
 use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 use crate::wire::dns::{Message, Name, PORT, Section, kind};
 use cache::{Cache, Reception};
-use entry::is;
-use questions::{Question, Questions, why};
+use entry::record_flag;
+use questions::{Question, Questions, question_flag};
 
 /// Capacities of the browser's tables. Each count is below 65,535.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ pub struct Limits {
 
 impl Limits {
     /// Sized for a network of more than 1000 services: each has at least four records and causes two questions (SRV and TXT).
-    pub const USUAL: Self = Self {
+    pub const DEFAULT: Self = Self {
         records: 8192,
         names: 4096,
         questions: 4096,
@@ -48,7 +48,7 @@ impl Limits {
     };
 }
 
-/// Goal of a wish.
+/// Goal of a lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Goal {
     /// Find the instances of a service type or subtype.
@@ -59,13 +59,13 @@ pub enum Goal {
     Everything,
     /// Look up the addresses of a host.
     Host,
-    /// Look up the host name of an address. The wish's name is its reverse name (`in-addr.arpa` or `ip6.arpa`).
+    /// Look up the host name of an address. The lookup's name is its reverse name (`in-addr.arpa` or `ip6.arpa`).
     Address,
 }
 
-/// A lookup that the caller requests; it runs until [`Browser::forget`].
+/// A lookup that the caller requests; it runs until [`Browser::stop_lookup`].
 #[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
+pub struct Lookup<'a> {
     /// Goal of the lookup.
     pub goal: Goal,
     /// Service type, host or reverse name.
@@ -78,25 +78,25 @@ pub struct Wish<'a> {
     pub families: u8,
 }
 
-/// A wish in the browser's table.
+/// A lookup in the browser's table.
 #[derive(Clone, Copy, Debug)]
-struct Wished {
+struct ActiveLookup {
     goal: Goal,
     name: NameId,
     links: u8,
     resolves: bool,
     families: u8,
-    /// True once the wish was answered, or its final event (`AllForNow`, `Absent` or `TimedOut`) was reported.
+    /// True once the lookup was answered, or its final event (`AllForNow`, `Absent` or `TimedOut`) was reported.
     is_done: bool,
     /// Latest time of the final event.
     deadline: Instant,
 }
 
-// `Wish::links` has a bit for each link.
+// `Lookup::links` has a bit for each link.
 const _: () = assert!(LINK_COUNT_MAX <= u8::BITS as usize);
 
-/// Maximum number of concurrent wishes.
-pub const WISH_COUNT_MAX: usize = 16;
+/// Maximum number of concurrent lookups.
+pub const LOOKUP_COUNT_MAX: usize = 16;
 /// Delay from the first change in the cache to the pass over it.
 const SETTLE: Duration = Duration::from_ms(10);
 /// Time without a new service after which `AllForNow` is reported. Responses to the second query (sent after 120 ms + 1 s) arrive
@@ -109,7 +109,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Value of [`Browser::event_cursor`] while no pass for events runs.
 const IDLE: usize = usize::MAX;
 
-/// The browser: cache, questions and wishes of all links.
+/// The browser: cache, questions and lookups of all links.
 #[derive(Debug)]
 #[repr(C)] // Largest field last: small offsets make short instructions.
 pub struct Browser {
@@ -117,9 +117,9 @@ pub struct Browser {
     links: Slots<Link>,
     /// Send time of the questions that the current [`Browser::plan`] adds.
     due: Instant,
-    /// Time of the next pass over wishes and cache.
+    /// Time of the next pass over lookups and cache.
     settle_at: Instant,
-    /// Next index of the event pass: first all cache entries, then all wishes. [`IDLE`]: no pass runs.
+    /// Next index of the event pass: first all cache entries, then all lookups. [`IDLE`]: no pass runs.
     event_cursor: usize,
     /// True if the current event pass has found a service that is not resolved yet.
     is_resolving: bool,
@@ -129,7 +129,7 @@ pub struct Browser {
     sending: Option<(LinkId, usize)>,
     random: Random,
     questions: Questions,
-    wishes: heapless::Vec<Wished, WISH_COUNT_MAX>,
+    lookups: heapless::Vec<ActiveLookup, LOOKUP_COUNT_MAX>,
 }
 
 impl Browser {
@@ -138,7 +138,7 @@ impl Browser {
         Self {
             cache: Cache::new(limits, random.ms(0, u32::MAX)),
             questions: Questions::new(limits.questions),
-            wishes: heapless::Vec::new(),
+            lookups: heapless::Vec::new(),
             links: Slots::defaults(LINK_COUNT_MAX),
             random,
             due: Instant::NEVER,
@@ -150,39 +150,39 @@ impl Browser {
         }
     }
 
-    /// Adds a wish. Returns false if the table of wishes or of names is full. Results that two wishes share are reported once.
-    pub fn wish(&mut self, now: Instant, wish: &Wish<'_>) -> bool {
+    /// Adds a lookup. Returns false if the table of lookups or of names is full. Results that two lookups share are reported once.
+    pub fn start_lookup(&mut self, now: Instant, lookup: &Lookup<'_>) -> bool {
         self.cache.now = now;
-        let Some(name) = self.cache.intern(wish.name) else {
+        let Some(name) = self.cache.intern(lookup.name) else {
             return false;
         };
-        let patience = match wish.goal {
+        let patience = match lookup.goal {
             Goal::Host | Goal::Address => ANSWER_TIMEOUT,
             _ => SEARCH_MAX,
         };
-        let wished = Wished {
-            goal: wish.goal,
+        let active = ActiveLookup {
+            goal: lookup.goal,
             name,
-            links: wish.links,
-            resolves: wish.resolves,
-            families: wish.families,
+            links: lookup.links,
+            resolves: lookup.resolves,
+            families: lookup.families,
             is_done: false,
             deadline: now.after(patience),
         };
         (self.settle_at, self.last_found_at) = (now, now);
-        self.wishes.push(wished).is_ok()
+        self.lookups.push(active).is_ok()
     }
 
-    /// Removes all wishes for `name`.
-    pub fn forget(&mut self, now: Instant, name: Name<'_>) {
+    /// Removes all lookups for `name`.
+    pub fn stop_lookup(&mut self, now: Instant, name: Name<'_>) {
         let Some(name) = self.cache.names.find(name) else {
             return;
         };
         let names = &mut self.cache.names;
-        self.wishes.retain(|wish| {
-            let is_other = wish.name != name;
+        self.lookups.retain(|lookup| {
+            let is_other = lookup.name != name;
             if !is_other {
-                names.release(name);
+                names.remove_use(name);
             }
             is_other
         });
@@ -207,12 +207,12 @@ impl Browser {
             let Some(entry) = self.cache.entries.get_mut(index) else {
                 break;
             };
-            if entry.link != link || !entry.is(is::USED) {
+            if entry.link != link || !entry.is(record_flag::USED) {
                 continue;
             }
             // Do not send records from before the change as known answers: in an address family that is new on the link, the known
             // answer would suppress the response.
-            entry.facts |= is::EARLIER;
+            entry.flags |= record_flag::EARLIER;
             if !state.is_up() {
                 self.cache.retire(index);
             }
@@ -235,7 +235,7 @@ impl Browser {
             let is_match = (entry.kind, entry.link, of) == (kind, link, name);
             if is_match && entry.is_live(now) && !entry.is_reconfirming() {
                 entry.start_reconfirm(now);
-                entry.facts |= is::WANTED;
+                entry.flags |= record_flag::WANTED;
             }
         }
     }
@@ -253,11 +253,12 @@ impl Browser {
         if meta.from.port() != PORT || !link.is_up() {
             return;
         }
-        let (is_near, is_own) = (link.reaches(from), link.owns(from));
+        let (is_near, is_own) = (link.is_on_link(from), link.is_own_address(from));
         let Some(is_response) = message.is_response() else {
             return;
         };
-        let is_for_all = meta.cast == Cast::Multicast || (meta.cast == Cast::Unknown && is_near);
+        let is_for_all =
+            meta.cast == Destination::Multicast || (meta.cast == Destination::Unknown && is_near);
         if !is_response {
             // Multicast loops our own queries back.
             if is_for_all && !is_own {
@@ -269,16 +270,16 @@ impl Browser {
         if !is_accepted {
             return;
         }
-        let mut facts = is::SEEN;
+        let mut flags = record_flag::SEEN;
         if from.is_ipv6() {
-            facts <<= 1;
+            flags <<= 1;
         }
         if is_own {
-            facts |= is::OWN;
+            flags |= record_flag::OWN;
         }
         let reception = Reception {
             link: meta.link,
-            facts,
+            flags,
             jitter: self.random.ms(0, 20) as u8,
         };
         for record in message.records() {
@@ -313,7 +314,7 @@ impl Browser {
                 && !self.cache.is_known_answer(link, &record)
                 && let Some(question) = self.own_question(link, record.name, record.kind)
             {
-                question.facts |= why::OTHERS;
+                question.flags |= question_flag::OTHERS;
             }
         }
         for asked in message.questions() {
@@ -322,13 +323,13 @@ impl Browser {
             }
             let now = self.cache.now;
             if let Some(question) = self.own_question(link, asked.name, asked.kind)
-                && !question.is(why::OTHERS)
+                && !question.is(question_flag::OTHERS)
             {
                 question.count_query(now);
             }
         }
         for question in self.questions.all.iter_mut() {
-            question.facts &= !why::OTHERS;
+            question.flags &= !question_flag::OTHERS;
         }
     }
 
@@ -346,7 +347,7 @@ impl Browser {
             .after(Duration::from_ms(self.random.ms(20, 100)))
     }
 
-    /// Expires or refreshes the records that are due. Starts a pass over wishes and cache if changes have settled.
+    /// Expires or refreshes the records that are due. Starts a pass over lookups and cache if changes have settled.
     fn advance(&mut self, now: Instant) {
         self.cache.now = now;
         for index in 0..self.cache.entries.len() {
@@ -382,8 +383,8 @@ impl Browser {
 
     /// Time of the next event that silence causes: `AllForNow`, `TimedOut` or `Unresolved`.
     fn next_timeout_at(&self) -> Instant {
-        let wishes = self.wishes.iter().filter(|wish| !wish.is_done);
-        let all = wishes.map(|wish| wish.deadline.min(self.quiet_at(wish.goal)));
+        let lookups = self.lookups.iter().filter(|lookup| !lookup.is_done);
+        let all = lookups.map(|lookup| lookup.deadline.min(self.quiet_at(lookup.goal)));
         let failed = if self.is_resolving {
             self.last_found_at.after(ANSWER_TIMEOUT)
         } else {
@@ -416,7 +417,11 @@ impl Browser {
 
     /// Number of cached records, and bytes of their rdata.
     pub fn weight(&self) -> (usize, usize) {
-        let records = self.cache.entries.iter().filter(|entry| entry.is(is::USED));
+        let records = self
+            .cache
+            .entries
+            .iter()
+            .filter(|entry| entry.is(record_flag::USED));
         (records.count(), self.cache.rdata_bytes())
     }
 }

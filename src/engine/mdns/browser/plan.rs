@@ -1,28 +1,31 @@
-//! Derives the questions from the wishes and the cache. RFC 6763 sections 4 and following.
+//! Derives the questions from the lookups and the cache. RFC 6763 sections 4 and following.
 //!
 //! Every pass computes all flags again, so no question outlives its reason.
 
 use super::super::{LinkId, NameId};
-use super::entry::{Entry, Role, is};
-use super::questions::{Question, why};
+use super::entry::{CacheEntry, Role, record_flag};
+use super::questions::{Question, question_flag};
 use super::{Browser, Goal};
 use crate::time::Instant;
 use crate::wire::dns::kind;
 use crate::wire::label::is_like;
 
 impl Browser {
-    /// Marks the records that wishes need and the questions that wishes have; adds missing questions and removes the others.
+    /// Marks the records that lookups need and the questions that lookups have; adds missing questions and removes the others.
     pub(super) fn plan(&mut self) {
         let now = self.cache.now;
         self.due = self.random_query_time();
         for question in self.questions.all.iter_mut() {
-            question.facts &= !(why::WANTED | why::TYPES | why::SERVICES | why::RESOLVES);
+            question.flags &= !(question_flag::WANTED
+                | question_flag::TYPES
+                | question_flag::SERVICES
+                | question_flag::RESOLVES);
         }
         for index in 0..self.cache.entries.len() {
             let Some(entry) = self.cache.entries.get_mut(index) else {
                 break;
             };
-            if entry.facts & (is::USED | is::GONE) != is::USED {
+            if entry.flags & (record_flag::USED | record_flag::GONE) != record_flag::USED {
                 continue;
             }
             if entry.expires <= now {
@@ -30,27 +33,37 @@ impl Browser {
                 continue;
             }
             entry.role = Role::Nothing;
-            entry.facts &= !(is::WANTED | is::RESOLVES | is::DENIES);
+            entry.flags &= !(record_flag::WANTED | record_flag::RESOLVES | record_flag::DENIES);
             if entry.is_reconfirming() {
-                entry.facts |= is::WANTED;
+                entry.flags |= record_flag::WANTED;
             }
         }
-        for index in 0..self.wishes.len() {
-            let Some(wish) = self.wishes.get(index).copied() else {
+        for index in 0..self.lookups.len() {
+            let Some(lookup) = self.lookups.get(index).copied() else {
                 break;
             };
-            let facts = match wish.goal {
-                Goal::Types => why::TYPES,
-                Goal::Everything => why::TYPES | why::SERVICES,
-                Goal::Services => why::SERVICES,
+            let flags = match lookup.goal {
+                Goal::Types => question_flag::TYPES,
+                Goal::Everything => question_flag::TYPES | question_flag::SERVICES,
+                Goal::Services => question_flag::SERVICES,
                 Goal::Host | Goal::Address => 0,
             };
-            let resolves = if wish.resolves { why::RESOLVES } else { 0 };
-            for link in self.up_links(wish.links) {
-                if wish.goal == Goal::Host {
-                    self.want_host(wish.name, link, wish.families, Role::Answer);
+            let resolves = if lookup.resolves {
+                question_flag::RESOLVES
+            } else {
+                0
+            };
+            for link in self.up_links(lookup.links) {
+                if lookup.goal == Goal::Host {
+                    self.want_host(lookup.name, link, lookup.families, Role::Answer);
                 } else {
-                    self.want(wish.name, kind::PTR, link, Role::Nothing, facts | resolves);
+                    self.want(
+                        lookup.name,
+                        kind::PTR,
+                        link,
+                        Role::Nothing,
+                        flags | resolves,
+                    );
                 }
             }
         }
@@ -75,8 +88,8 @@ impl Browser {
         (0..LinkId::BITS as LinkId).filter(move |link| set >> link & 1 != 0)
     }
 
-    /// Marks the PTR record at `index` if it answers a question of a wish, and adds the questions that follow from the record. With
-    /// `types`, considers only questions for service types, otherwise only other questions.
+    /// Marks the PTR record at `index` if it answers a question of a lookup, and adds the questions that follow from the record.
+    /// With `types`, considers only questions for service types, otherwise only other questions.
     fn follow_ptr(&mut self, index: usize, types: bool) {
         let now = self.cache.now;
         let Some(entry) = self.cache.entries.get(index).copied() else {
@@ -86,30 +99,30 @@ impl Browser {
             return;
         }
         let question = self.questions.find(entry.name, kind::PTR, entry.link);
-        let Some(facts) = question.map(|question| question.facts) else {
+        let Some(flags) = question.map(|question| question.flags) else {
             return;
         };
-        if facts & why::WANTED == 0 || (facts & why::TYPES != 0) != types {
+        if flags & question_flag::WANTED == 0 || (flags & question_flag::TYPES != 0) != types {
             return;
         }
-        let (role, is_match) = match facts & (why::TYPES | why::SERVICES) {
+        let (role, is_match) = match flags & (question_flag::TYPES | question_flag::SERVICES) {
             0 => (Role::Answer, true),
-            why::SERVICES => (Role::Service, self.is_service(&entry)),
+            question_flag::SERVICES => (Role::Service, self.is_service(&entry)),
             _ => (Role::Type, self.is_type(&entry)),
         };
-        let resolves = role == Role::Service && facts & why::RESOLVES != 0;
+        let resolves = role == Role::Service && flags & question_flag::RESOLVES != 0;
         let Some(marked) = self.cache.entries.get_mut(index).filter(|_| is_match) else {
             return;
         };
         marked.role = role;
-        marked.facts |= is::WANTED;
+        marked.flags |= record_flag::WANTED;
         if resolves {
-            marked.facts |= is::RESOLVES;
+            marked.flags |= record_flag::RESOLVES;
         }
         let (target, link) = (entry.target, entry.link);
-        if role == Role::Type && facts & why::SERVICES != 0 {
-            let facts = facts & (why::SERVICES | why::RESOLVES);
-            self.want(target, kind::PTR, link, Role::Nothing, facts);
+        if role == Role::Type && flags & question_flag::SERVICES != 0 {
+            let flags = flags & (question_flag::SERVICES | question_flag::RESOLVES);
+            self.want(target, kind::PTR, link, Role::Nothing, flags);
         }
         if resolves {
             self.want(target, kind::SRV, link, Role::Nothing, 0);
@@ -121,7 +134,7 @@ impl Browser {
     }
 
     /// Returns true if a PTR record points from a service type, or a subtype of it, to an instance.
-    fn is_service(&self, entry: &Entry) -> bool {
+    fn is_service(&self, entry: &CacheEntry) -> bool {
         let names = &self.cache.names;
         let (of, sub) = (names.parent(entry.target), names.parent(entry.name));
         entry.target != NameId::ROOT
@@ -129,7 +142,7 @@ impl Browser {
     }
 
     /// Returns true if a PTR record points to a service type in the domain that the question is about.
-    fn is_type(&self, entry: &Entry) -> bool {
+    fn is_type(&self, entry: &CacheEntry) -> bool {
         let names = &self.cache.names;
         let transport = names.parent(entry.target);
         let mut domain = entry.name;
@@ -157,7 +170,7 @@ impl Browser {
     /// Marks the records of a name and type as wanted. Adds a question if the cache has neither a record nor a denial. A PTR
     /// question is always added: further instances may exist.
     #[inline(never)]
-    fn want(&mut self, name: NameId, kind: u16, link: LinkId, role: Role, facts: u8) {
+    fn want(&mut self, name: NameId, kind: u16, link: LinkId, role: Role, flags: u8) {
         let now = self.cache.now;
         let mut is_answered = false;
         if kind != kind::PTR {
@@ -169,7 +182,7 @@ impl Browser {
                     && entry.is_live(now)
                 {
                     is_answered = true;
-                    entry.facts |= is::WANTED;
+                    entry.flags |= record_flag::WANTED;
                     if role != Role::Nothing {
                         entry.role = role;
                     }
@@ -178,28 +191,38 @@ impl Browser {
             if !is_answered && let Some(index) = self.cache.denial(name, link, kind) {
                 is_answered = true;
                 if let Some(denial) = self.cache.entries.get_mut(index) {
-                    denial.facts |= is::DENIES;
+                    denial.flags |= record_flag::DENIES;
                 }
             }
         }
         if !is_answered {
-            self.add_question(name, kind, link, facts | why::USED | why::WANTED);
+            self.add_question(
+                name,
+                kind,
+                link,
+                flags | question_flag::USED | question_flag::WANTED,
+            );
         }
     }
 
     /// Adds a query for a record that is about to expire.
     pub(super) fn refresh(&mut self, name: NameId, kind: u16, link: LinkId) {
-        self.add_question(name, kind, link, why::USED | why::REFRESH);
+        self.add_question(
+            name,
+            kind,
+            link,
+            question_flag::USED | question_flag::REFRESH,
+        );
     }
 
-    /// Adds a question, or the reason `facts` to an existing question.
-    fn add_question(&mut self, name: NameId, kind: u16, link: LinkId, facts: u8) {
+    /// Adds a question, or the reason `flags` to an existing question.
+    fn add_question(&mut self, name: NameId, kind: u16, link: LinkId, flags: u8) {
         if let Some(question) = self.questions.find(name, kind, link) {
-            question.facts |= facts;
+            question.flags |= flags;
             return;
         }
         let question = Question {
-            due: if facts & why::WANTED != 0 {
+            due: if flags & question_flag::WANTED != 0 {
                 self.due
             } else {
                 Instant::NEVER
@@ -207,22 +230,22 @@ impl Browser {
             name,
             kind,
             link,
-            facts,
+            flags,
             ..Question::default()
         };
         if self.questions.add(question).is_some() {
-            self.cache.names.keep(name);
+            self.cache.names.add_use(name);
         }
     }
 
-    /// Removes questions that no wish has. Clears the reported state of records that cause no events any more.
+    /// Removes questions that no lookup has. Clears the reported state of records that cause no events any more.
     fn sweep(&mut self) {
         for index in 0..self.questions.all.len() {
             self.drop_unwanted(index);
         }
         for entry in self.cache.entries.iter_mut() {
-            if entry.role == Role::Nothing && !entry.is(is::GONE) {
-                entry.facts &= !(is::BOTH * (is::REPORTED | is::TRIED));
+            if entry.role == Role::Nothing && !entry.is(record_flag::GONE) {
+                entry.flags &= !(record_flag::BOTH * (record_flag::REPORTED | record_flag::TRIED));
                 entry.reported = [0; 2];
             }
         }
@@ -231,10 +254,11 @@ impl Browser {
     /// Removes a question that has no reason left.
     pub(super) fn drop_unwanted(&mut self, index: usize) {
         let question = self.questions.all.get(index);
-        let keeps = why::WANTED | why::REFRESH | why::SENDING;
-        if question.is_some_and(|question| question.is(why::USED) && !question.is(keeps)) {
+        let keeps = question_flag::WANTED | question_flag::REFRESH | question_flag::SENDING;
+        if question.is_some_and(|question| question.is(question_flag::USED) && !question.is(keeps))
+        {
             let name = self.questions.remove(index);
-            self.cache.names.release(name);
+            self.cache.names.remove_use(name);
         }
     }
 }

@@ -6,10 +6,10 @@ use crate::mem::Slots;
 use crate::time::{Duration, Instant};
 
 /// Flags of a question.
-pub(super) mod why {
+pub(super) mod question_flag {
     /// The slot is in use.
     pub(in super::super) const USED: u8 = 1;
-    /// A wish needs the answer.
+    /// A lookup needs the answer.
     pub(in super::super) const WANTED: u8 = 1 << 1;
     /// A record is about to expire: the question is sent once, at once.
     pub(in super::super) const REFRESH: u8 = 1 << 2;
@@ -44,28 +44,28 @@ pub(super) struct Question {
     pub(super) link: LinkId,
     /// Number of queries sent.
     pub(super) step: u8,
-    /// Flags of [`why`].
-    pub(super) facts: u8,
+    /// Flags of [`question_flag`].
+    pub(super) flags: u8,
 }
 
 impl Question {
-    pub(super) const fn is(&self, fact: u8) -> bool {
-        self.facts & fact != 0
+    pub(super) const fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
     }
 
     /// Time of the next query. For a refresh the time has already passed; NEVER if the slot is free.
     pub(super) const fn next(&self) -> Instant {
-        match self.facts & (why::USED | why::REFRESH) {
-            why::USED => self.due,
-            0 | why::REFRESH => Instant::NEVER,
+        match self.flags & (question_flag::USED | question_flag::REFRESH) {
+            question_flag::USED => self.due,
+            0 | question_flag::REFRESH => Instant::NEVER,
             _ => Instant::from_ms(0),
         }
     }
 
     /// Schedules the next query after we or another host sent the question.
     pub(super) fn count_query(&mut self, now: Instant) {
-        self.facts &= !why::REFRESH;
-        if !self.is(why::WANTED) {
+        self.flags &= !question_flag::REFRESH;
+        if !self.is(question_flag::WANTED) {
             return;
         }
         let interval = INTERVAL_MS << self.step.min(12);
@@ -98,11 +98,11 @@ impl Questions {
     pub(super) fn of(&self, name: NameId, from: Option<usize>) -> Option<usize> {
         let mut index = match from {
             Some(from) => self.chains.next(from as u16),
-            None => self.chains.first(name.place()),
+            None => self.chains.first(name.index()),
         };
         loop {
             let question = self.all.get(usize::from(index))?;
-            if question.name == name && question.is(why::USED) {
+            if question.name == name && question.is(question_flag::USED) {
                 return Some(index.into());
             }
             index = self.chains.next(index);
@@ -138,7 +138,7 @@ impl Questions {
 
     /// Adds a question. Returns its index, or `None` if the table is full.
     pub(super) fn add(&mut self, question: Question) -> Option<usize> {
-        let index = self.chains.allocate(question.name.place())?;
+        let index = self.chains.allocate(question.name.index())?;
         match self.all.get_mut(usize::from(index)) {
             Some(slot) => *slot = question,
             None => _ = self.all.push(question),
@@ -150,7 +150,7 @@ impl Questions {
     pub(super) fn remove(&mut self, index: usize) -> NameId {
         let question = self.all.get_mut(index).map(core::mem::take);
         let name = question.unwrap_or_default().name;
-        self.chains.free(name.place(), index as u16);
+        self.chains.free(name.index(), index as u16);
         name
     }
 }

@@ -1,6 +1,6 @@
 //! Arena of the records' rdata, filled from the start. When the end is reached, compaction reclaims the space of removed rdata.
 
-use super::entry::Entry;
+use super::entry::CacheEntry;
 use crate::mem::{self, Ends as _, Slots};
 
 /// Bytes of the header of each rdata: the owner's index (u16) and the length (u16).
@@ -83,7 +83,7 @@ impl RdataArena {
     /// Allocates `len` zeroed bytes for the entry with index `owner`. Returns their position and the buffer.
     pub(super) fn add(
         &mut self,
-        entries: &mut [Entry],
+        entries: &mut [CacheEntry],
         owner: u16,
         len: usize,
     ) -> Option<(u16, &mut [u8])> {
@@ -116,7 +116,7 @@ impl RdataArena {
     }
 
     /// Compacts the arena: moves all rdata in use to the front and updates the positions in `entries`.
-    fn pack(&mut self, entries: &mut [Entry]) {
+    fn pack(&mut self, entries: &mut [CacheEntry]) {
         let (mut from, mut to) = (0usize, 0usize);
         while from < self.end
             && let Some((owner, len)) = self.header(from)

@@ -2,7 +2,7 @@
 
 use super::super::{LinkId, MESSAGE_BYTES, Transmit, family};
 use super::Browser;
-use super::questions::why;
+use super::questions::question_flag;
 use crate::time::Instant;
 use crate::wire::dns::{CLASS_IN, Head, Section, TOP_BIT, Writer, flag, kind};
 
@@ -50,9 +50,9 @@ impl Browser {
         if self.sending.is_none() {
             for index in 0..self.questions.all.len() {
                 if let Some(question) = self.questions.all.get_mut(index)
-                    && question.is(why::SENDING)
+                    && question.is(question_flag::SENDING)
                 {
-                    question.facts &= !why::SENDING;
+                    question.flags &= !question_flag::SENDING;
                     self.drop_unwanted(index);
                 }
             }
@@ -77,7 +77,7 @@ impl Browser {
             if question.link != link || question.next() > now {
                 continue;
             }
-            let is_first = question.step == 0 && question.is(why::WANTED);
+            let is_first = question.step == 0 && question.is(question_flag::WANTED);
             let mut class = CLASS_IN;
             if is_first && !shares_port {
                 class |= TOP_BIT;
@@ -93,8 +93,8 @@ impl Browser {
             if question.due <= now {
                 question.count_query(now);
             }
-            question.facts &= !why::REFRESH;
-            question.facts |= why::SENDING;
+            question.flags &= !question_flag::REFRESH;
+            question.flags |= question_flag::SENDING;
         }
     }
 
@@ -115,7 +115,7 @@ impl Browser {
                 continue;
             };
             let question = self.questions.find(entry.name, entry.kind, link);
-            if !question.is_some_and(|question| question.is(why::SENDING)) {
+            if !question.is_some_and(|question| question.is(question_flag::SENDING)) {
                 continue;
             }
             let head = Head {

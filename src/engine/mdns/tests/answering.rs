@@ -2,7 +2,7 @@
 
 use super::script::{self, query};
 use super::world::{LEGACY, PEER, World};
-use crate::engine::mdns::Cast;
+use crate::engine::mdns::Destination;
 
 const V4: &str = "= box.local 120 flush A 192.0.2.1";
 const V6: &str = "= box.local 120 flush AAAA fe80::1";
@@ -266,15 +266,23 @@ fn qu_question_for_recent_record_gets_unicast_reply() {
 fn unicast_query_from_the_link_gets_unicast_reply() {
     let mut world = World::serving(1);
     let asked = query(&["? box.local A"]);
-    let reply = world.hear_on(0, PEER, Cast::Unicast, &asked).unwrap();
+    let reply = world
+        .hear_on(0, PEER, Destination::Unicast, &asked)
+        .unwrap();
     assert_eq!(super::script::lines(&reply)[0], V4);
     assert!(world.sent.is_empty());
     let foreign = "198.51.100.1:5353";
-    assert_eq!(world.hear_on(0, foreign, Cast::Unicast, &asked), None);
-    assert_eq!(world.hear_on(0, foreign, Cast::Unknown, &asked), None);
+    assert_eq!(
+        world.hear_on(0, foreign, Destination::Unicast, &asked),
+        None
+    );
+    assert_eq!(
+        world.hear_on(0, foreign, Destination::Unknown, &asked),
+        None
+    );
     assert!(world.sent.is_empty());
     // A multicast comes from the link, whatever its source address.
-    world.hear_on(0, foreign, Cast::Multicast, &asked);
+    world.hear_on(0, foreign, Destination::Multicast, &asked);
     assert_eq!(world.sent.len(), 1);
 }
 
@@ -412,9 +420,11 @@ fn one_family_service_is_hidden_from_the_other() {
         world.hear(from, &query(&["? _nfs._tcp.local PTR"]));
         world.run(1500);
         let asked = query(&[&format!("? {unknown}._nfs._tcp.local SRV")]);
-        assert_eq!(world.hear_on(0, from, Cast::Unicast, &asked), None);
+        assert_eq!(world.hear_on(0, from, Destination::Unicast, &asked), None);
         let asked = query(&["? _nfs._tcp.local PTR"]);
-        let reply = world.hear_on(0, from, Cast::Unicast, &asked).unwrap();
+        let reply = world
+            .hear_on(0, from, Destination::Unicast, &asked)
+            .unwrap();
         let lines = script::lines(&reply).join("\n");
         assert!(known.iter().all(|name| lines.contains(name)), "{lines}");
         assert!(!lines.contains(unknown), "{lines}");

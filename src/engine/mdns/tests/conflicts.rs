@@ -196,7 +196,7 @@ fn own_records_from_another_link_are_no_conflict() {
                 world.hear_on(
                     link,
                     from,
-                    crate::engine::mdns::Cast::Multicast,
+                    crate::engine::mdns::Destination::Multicast,
                     &sent.bytes,
                 );
             }
@@ -205,7 +205,7 @@ fn own_records_from_another_link_are_no_conflict() {
     }
     assert_eq!(world.host(), "box");
     assert!(world.responder.is_settled());
-    assert_eq!(world.responder.renamed(), None);
+    assert_eq!(world.responder.pop_renamed(), None);
 }
 
 /// A peer claims the reverse mapping of our address: we give up the PTR record, but keep the host's name.
@@ -279,11 +279,11 @@ fn aliases_are_claimed_and_given_up_on_conflict() {
     world.run(300);
     let rivals = ["www", "gate"].map(|name| format!("= {name}.local 120 flush A 192.0.2.77"));
     world.hear(PEER, &response(&rivals.each_ref().map(String::as_str)));
-    let mut lost = [world.responder.renamed(), world.responder.renamed()]
+    let mut lost = [world.responder.pop_renamed(), world.responder.pop_renamed()]
         .map(|name| String::from_utf8(world.responder.label(name.unwrap()).to_vec()).unwrap());
     lost.sort();
     assert_eq!(lost, ["gate", "www"]);
-    assert_eq!(world.responder.renamed(), None);
+    assert_eq!(world.responder.pop_renamed(), None);
     world.settle();
     assert!(world.answers(&["? www.local A"]).is_empty());
     assert!(world.answers(&["? gate.local AAAA"]).is_empty());
@@ -303,7 +303,7 @@ fn aliases_are_claimed_and_given_up_on_conflict() {
     // A conflict with an alias that is already ours restarts probing; the alias is not given up.
     world.hear(PEER, &response(&["= a.b.local 120 flush A 192.0.2.77"]));
     world.settle();
-    assert_eq!(world.responder.renamed(), None);
+    assert_eq!(world.responder.pop_renamed(), None);
     assert_eq!(
         world.answers(&["? a.b.local A"])[0],
         "= a.b.local 120 flush A 192.0.2.1"

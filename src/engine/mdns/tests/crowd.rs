@@ -1,7 +1,7 @@
 //! Many hosts that request the same names, on a link that loses and duplicates messages.
 
 use super::world::link;
-use crate::engine::mdns::{Cast, Limits, Meta, Responder};
+use crate::engine::mdns::{Destination, Limits, Meta, Responder};
 use crate::time::Instant;
 use crate::wire::announce::Service;
 use cases::random::{Random, for_seeds};
@@ -39,7 +39,7 @@ impl Crowd {
             let limits = Limits {
                 name_count: 40,
                 record_count: 40,
-                text_bytes: 128,
+                rdata_bytes: 128,
             };
             let mut responder = Responder::new(limits, &entropy);
             responder.set_host(b"box").unwrap();
@@ -141,7 +141,7 @@ impl Crowd {
                 let meta = Meta {
                     from: SocketAddr::new(IpAddr::V4(from), 5353),
                     link: 0,
-                    cast: Cast::Multicast,
+                    cast: Destination::Multicast,
                 };
                 let len = host.responder.handle(now, meta, bytes, &mut reply);
                 replies.extend(len.map(|len| (host.address, reply[..len].to_vec())));
@@ -159,7 +159,7 @@ impl Crowd {
                 let meta = Meta {
                     from: SocketAddr::new(IpAddr::V4(from), 5353),
                     link: 0,
-                    cast: Cast::Unicast,
+                    cast: Destination::Unicast,
                 };
                 let asker = &mut self.hosts[asker].responder;
                 assert_eq!(asker.handle(now, meta, &bytes, &mut reply), None);

@@ -115,18 +115,18 @@ fn responses_from_other_ports_are_ignored() {
 /// RFC 6762 section 11: responses from outside the link are ignored.
 #[test]
 fn unicast_responses_count_only_while_probing() {
-    use crate::engine::mdns::Cast;
+    use crate::engine::mdns::Destination;
     let rival = response(&["= box.local 120 flush A 192.0.2.77"]);
     let mut world = World::serving(1);
-    world.hear_on(0, PEER, Cast::Unicast, &rival);
+    world.hear_on(0, PEER, Destination::Unicast, &rival);
     world.run(5000);
     assert!(world.sent.is_empty());
     let mut world = World::up(1);
     world.run(300);
-    world.hear_on(0, "198.51.100.1:5353", Cast::Unicast, &rival);
-    world.hear_on(0, "198.51.100.1:5353", Cast::Unknown, &rival);
+    world.hear_on(0, "198.51.100.1:5353", Destination::Unicast, &rival);
+    world.hear_on(0, "198.51.100.1:5353", Destination::Unknown, &rival);
     assert_eq!(world.host(), "box");
-    world.hear_on(0, PEER, Cast::Unicast, &rival);
+    world.hear_on(0, PEER, Destination::Unicast, &rival);
     assert_eq!(world.host(), "box-2");
 }
 

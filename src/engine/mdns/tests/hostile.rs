@@ -2,7 +2,7 @@
 
 use super::script::{message, query, response, truncated};
 use super::world::{LEGACY, PEER, World};
-use crate::engine::mdns::Cast;
+use crate::engine::mdns::Destination;
 
 /// CVE-2008-5081: a query from port 0 crashed avahi; an answer to port 0 cannot be delivered.
 #[test]
@@ -40,7 +40,11 @@ fn legacy_queries_from_outside_the_link_are_ignored() {
         "[2001:db8::1]:40000",
         "127.0.0.1:40000",
     ] {
-        for cast in [Cast::Multicast, Cast::Unicast, Cast::Unknown] {
+        for cast in [
+            Destination::Multicast,
+            Destination::Unicast,
+            Destination::Unknown,
+        ] {
             assert_eq!(
                 world.hear_on(0, from, cast, &query(&["? box.local A"])),
                 None
@@ -227,7 +231,11 @@ fn own_messages_are_not_answered_in_a_loop() {
     let mut world = World::serving(1);
     let asked = query(&["? box.local A", "? _nfs._tcp.local PTR"]);
     for port in [5353, 40_000] {
-        for cast in [Cast::Multicast, Cast::Unicast, Cast::Unknown] {
+        for cast in [
+            Destination::Multicast,
+            Destination::Unicast,
+            Destination::Unknown,
+        ] {
             let from = format!("192.0.2.1:{port}");
             let mut next = world.hear_on(0, &from, cast, &asked);
             let mut rounds = 0;
@@ -283,7 +291,11 @@ fn mutated_messages_do_no_harm() {
                 mutate(&mut random, &mut bytes, other, 1);
             }
             let from = *random.pick(&[PEER, LEGACY, "[fe80::9]:5353", "192.0.2.1:5353"]);
-            let cast = *random.pick(&[Cast::Multicast, Cast::Unicast, Cast::Unknown]);
+            let cast = *random.pick(&[
+                Destination::Multicast,
+                Destination::Unicast,
+                Destination::Unknown,
+            ]);
             world.hear_on(0, from, cast, &bytes);
             world.run(random.below(400) as u64);
             world.sent.clear();

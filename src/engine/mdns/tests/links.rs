@@ -2,7 +2,7 @@
 
 use super::script::{query, response};
 use super::world::{LEGACY, PEER, World};
-use crate::engine::mdns::Cast;
+use crate::engine::mdns::Destination;
 
 /// Returns how often the responder has sent this line.
 fn count(world: &World, line: &str) -> usize {
@@ -16,11 +16,16 @@ fn answers_have_only_the_links_own_addresses() {
     world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
     world.set_link(3, &["198.51.100.1/24"]);
     world.settle();
-    world.hear_on(0, PEER, Cast::Multicast, &query(&["? box.local ANY"]));
+    world.hear_on(
+        0,
+        PEER,
+        Destination::Multicast,
+        &query(&["? box.local ANY"]),
+    );
     world.hear_on(
         3,
         "198.51.100.9:5353",
-        Cast::Multicast,
+        Destination::Multicast,
         &query(&["? box.local ANY"]),
     );
     let messages: Vec<_> = world
@@ -46,7 +51,7 @@ fn answers_have_only_the_links_own_addresses() {
     world.hear_on(
         3,
         "198.51.100.9:5353",
-        Cast::Multicast,
+        Destination::Multicast,
         &query(&["? box.local AAAA"]),
     );
     assert_eq!(world.all(), ["= box.local 120 flush NSEC box.local A"]);

@@ -112,9 +112,9 @@ fn conflicting_response_while_probing_renames_the_host() {
             "{:?}",
             world.all()
         );
-        let id = world.responder.renamed().unwrap();
+        let id = world.responder.pop_renamed().unwrap();
         assert_eq!(
-            (id, world.responder.renamed()),
+            (id, world.responder.pop_renamed()),
             (world.responder.host(), None)
         );
     }

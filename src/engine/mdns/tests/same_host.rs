@@ -2,7 +2,7 @@
 
 use super::script::{message, query, response};
 use super::world::{PEER, World, link};
-use crate::engine::mdns::Cast;
+use crate::engine::mdns::Destination;
 
 /// Source address of the other responder.
 const HERE: &str = "192.0.2.1:5353";
@@ -45,7 +45,7 @@ fn sent_host_records(world: &World) -> bool {
 /// Delivers the responder's own messages to it, as a network stack loops multicasts back.
 fn loop_back(world: &mut World) {
     for sent in world.sent.clone() {
-        world.hear_on(sent.link, HERE, Cast::Multicast, &sent.bytes);
+        world.hear_on(sent.link, HERE, Destination::Multicast, &sent.bytes);
     }
 }
 
@@ -255,7 +255,7 @@ fn two_instances_end_with_one_host_announcer() {
 #[test]
 fn host_and_reverse_mapping_can_be_excluded() {
     let mut world = World::new(1);
-    world.responder.leave_reverse_out();
+    world.responder.exclude_reverse();
     world.set_link(0, &["192.0.2.1/24"]);
     world.run(5000);
     assert!(has(&world, "= box.local 120 flush A 192.0.2.1"));

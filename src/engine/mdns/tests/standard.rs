@@ -2,7 +2,7 @@
 
 use super::script::{query, response};
 use super::world::{LEGACY, PEER, World};
-use crate::engine::mdns::Cast;
+use crate::engine::mdns::Destination;
 
 fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines.sort();
@@ -63,7 +63,7 @@ fn multicast_questions_get_multicast_answers() {
         "? a~box._nfs._tcp.local TXT",
     ];
     for question in kinds {
-        for cast in [Cast::Multicast, Cast::Unknown] {
+        for cast in [Destination::Multicast, Destination::Unknown] {
             world.run(2000);
             world.sent.clear();
             assert_eq!(world.hear_on(0, PEER, cast, &query(&[question])), None);
@@ -220,8 +220,8 @@ fn sent_addresses_are_valid_on_their_link() {
     world.serve("a box", 2049, &["path=/srv"]);
     world.run(5000);
     let asked = query(&["? _nfs._tcp.local PTR", "? box.local ANY"]);
-    world.hear_on(0, PEER, Cast::Multicast, &asked);
-    world.hear_on(3, "198.51.100.9:5353", Cast::Multicast, &asked);
+    world.hear_on(0, PEER, Destination::Multicast, &asked);
+    world.hear_on(3, "198.51.100.9:5353", Destination::Multicast, &asked);
     world.run(5000);
     world.responder.goodbye(world.instant());
     world.run(2000);

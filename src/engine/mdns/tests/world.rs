@@ -1,7 +1,7 @@
 //! Test harness: one responder, the messages that it sends, and virtual time.
 
 use super::script;
-use crate::engine::mdns::{Cast, Limits, Link, LinkId, Meta, NameId, Responder, family};
+use crate::engine::mdns::{Destination, Limits, Link, LinkId, Meta, NameId, Responder, family};
 use crate::time::Instant;
 use crate::wire::announce::Service;
 use core::net::SocketAddr;
@@ -30,7 +30,7 @@ pub(super) const LEGACY: &str = "192.0.2.9:40000";
 pub(super) const LIMITS: Limits = Limits {
     name_count: 128,
     record_count: 128,
-    text_bytes: 2048,
+    rdata_bytes: 2048,
 };
 
 /// A responder with the messages that it sent.
@@ -61,7 +61,7 @@ impl World {
     /// The host `box` with its own records excluded, without a link.
     pub(super) fn without_host(seed: u8) -> Self {
         let mut responder = Self::responder_without_host(seed);
-        responder.leave_host_out();
+        responder.exclude_host();
         Self::with_host_box(responder)
     }
 
@@ -202,7 +202,7 @@ impl World {
         &mut self,
         link: LinkId,
         from: &str,
-        cast: Cast,
+        cast: Destination,
         bytes: &[u8],
     ) -> Option<Vec<u8>> {
         let from: SocketAddr = from.parse().unwrap();
@@ -215,7 +215,7 @@ impl World {
 
     /// Delivers a multicast datagram on link 0. Returns the unicast reply.
     pub(super) fn hear(&mut self, from: &str, bytes: &[u8]) -> Option<Vec<u8>> {
-        self.hear_on(0, from, Cast::Multicast, bytes)
+        self.hear_on(0, from, Destination::Multicast, bytes)
     }
 
     /// Delivers a multicast query, which must get no unicast reply. Returns the multicasts of the next 1,500 milliseconds: their

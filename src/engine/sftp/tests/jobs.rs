@@ -240,9 +240,9 @@ fn excess_jobs_wait_and_are_answered() {
 #[test]
 fn shrinking_file_ends_check_file() {
     let mut world = World::connected();
-    world.tree.host.cut.set(Some(5));
+    world.tree.host.shrunk_len.set(Some(5));
     let short = world.ask(check_name(b"hello", b"md5"));
-    world.tree.host.cut.set(None);
+    world.tree.host.shrunk_len.set(None);
     let expect = world.ask(check(b"check-file-name", b"hello", b"md5", 0, 5, 0));
     assert_eq!(short, expect);
 }

@@ -150,8 +150,8 @@ fn readdir_of_removed_directory_fails() {
 fn disk_error_during_readdir_is_reported() {
     let mut world = World::connected();
     let handle = world.open_handle(about(kind::OPENDIR, b"dir"));
-    world.tree.host.broken.set(Some(FsError::Io));
+    world.tree.host.io_error.set(Some(FsError::Io));
     world.expect_status(read_dir(&handle), Status::Failure);
-    world.tree.host.broken.set(None);
+    world.tree.host.io_error.set(None);
     assert_eq!(entries(&world.ask(read_dir(&handle))).len(), 3);
 }

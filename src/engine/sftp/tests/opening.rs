@@ -406,7 +406,7 @@ fn backend_error_status_matches_openssh() {
     ] {
         let mut world = World::connected();
         let handle = world.open_handle(open_file(b"hello", open::READ | open::WRITE));
-        world.tree.host.broken.set(Some(error));
+        world.tree.host.io_error.set(Some(error));
         let attributes = Attributes {
             times: Some((1, 2)),
             ..Attributes::default()
@@ -430,7 +430,7 @@ fn backend_error_status_matches_openssh() {
         ] {
             world.expect_status(packet, status);
         }
-        world.tree.host.broken.set(None);
+        world.tree.host.io_error.set(None);
         world.expect_ok(close(&handle));
         world.hang_up();
     }

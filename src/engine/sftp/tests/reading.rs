@@ -76,7 +76,7 @@ fn write_only_handle_cannot_be_read() {
 fn shrunk_file_shortens_a_read_of_any_size() {
     let mut world = World::connected();
     let handle = world.open_handle(open_file(b"big", open::READ));
-    world.tree.host.cut.set(Some(1000));
+    world.tree.host.shrunk_len.set(Some(1000));
     for len in [30_000, 100_000] {
         let reply = world.ask(read(&handle, 900, len));
         assert!(reply.body[4..] == big(900, 100));

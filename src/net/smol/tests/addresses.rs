@@ -150,13 +150,13 @@ impl Server {
                     Message::Request => Message::Ack,
                     _ => return None,
                 };
-                self.is_on.then(|| self.told(kind, &message))
+                self.is_on.then(|| self.dhcp_reply(kind, &message))
             }
             _ => None,
         }
     }
 
-    fn told(&self, kind: Message, asked: &DhcpRepr<'_>) -> Vec<u8> {
+    fn dhcp_reply(&self, kind: Message, asked: &DhcpRepr<'_>) -> Vec<u8> {
         let mut message = asked.clone();
         message.message_type = kind;
         message.your_ip = self.offer;
@@ -345,7 +345,7 @@ fn static_address_is_defended_once_in_ten_seconds() {
     let own = Ipv4Addr::from(super::ADDRESS);
     let mut world = World::with_address(10, 0);
     // Another host already has the address and keeps it.
-    let mut told = Vec::new();
+    let mut times = Vec::new();
     for _ in 0..25 {
         world.end.put(&arp(own, own));
         world.watch_frames(1, &mut |_, content, now| {
@@ -356,13 +356,13 @@ fn static_address_is_defended_once_in_ten_seconds() {
             } = content
                 && *sender == own
             {
-                told.push(now);
+                times.push(now);
             }
             None
         });
     }
     assert_eq!(world.ipv4(), Some(own));
-    assert!((3..=6).contains(&told.len()), "{told:?}");
+    assert!((3..=6).contains(&times.len()), "{times:?}");
 }
 
 #[test]
@@ -371,7 +371,7 @@ fn static_address_conflict_is_reported_once() {
     let mut world = World::with_address(13, 0);
     // A host that answers only probes, as Linux does.
     let mut is_there = true;
-    let mut told = 0;
+    let mut conflicts = 0;
     for secs in 0..100 {
         is_there &= secs < 80;
         world.watch(1, &mut |content| match *content {
@@ -388,8 +388,8 @@ fn static_address_conflict_is_reported_once() {
         if secs % 7 == 6 && is_there {
             world.end.put(&arp(own, own));
         }
-        told += u32::from(world.stack.take_conflict() == Some(own.to_ipv6_mapped()));
-        assert_eq!(told, 1, "after {secs} s");
+        conflicts += u32::from(world.stack.take_conflict() == Some(own.to_ipv6_mapped()));
+        assert_eq!(conflicts, 1, "after {secs} s");
     }
     assert_eq!(world.ipv4(), Some(own));
     // Another conflict, after a long time.

@@ -316,7 +316,7 @@ const fn stage_address() -> Ipv4Addr {
 #[test]
 fn both_network_stacks_behave_alike() {
     let mut net = Kernel::empty();
-    net.begin(None);
+    net.probe_epoll(None);
     let clients = Vec::new();
     let host = play(&mut Host { net, clients });
     let world = World::with_address(11, 0);

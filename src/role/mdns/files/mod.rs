@@ -16,7 +16,7 @@ use crate::event::{self, Line, Sink};
 use crate::text::{text, texts};
 use crate::time::Instant;
 use crate::vfs::FsResult;
-use crate::wire::announce::{self, Draft, Flaw, Service, Wrong};
+use crate::wire::announce::{self, Draft, FileError, Flaw, Service};
 use core::ffi::CStr;
 use core::ops::ControlFlow;
 
@@ -131,7 +131,7 @@ pub(super) fn read(
                     announce::parse_avahi
                 };
                 // Parses twice: services are passed on only after the whole file was found to be valid.
-                let Err(Wrong { line, flaw }) = parse(file, &mut draft, &mut |_| {}) else {
+                let Err(FileError { line, flaw }) = parse(file, &mut draft, &mut |_| {}) else {
                     let _ = parse(file, &mut draft, &mut |service| {
                         each(service, about.bytes());
                     });
@@ -141,12 +141,12 @@ pub(super) fn read(
                 advice(flaw)
             }
         };
-        event::tell(sink, text!("left out"), about.bytes(), why);
+        event::report(sink, text!("left out"), about.bytes(), why);
         ControlFlow::Continue(())
     })?;
     if !is_all {
         let why = text!("the directory has more than 20000 files");
-        event::tell(sink, text!("left out some of"), path.to_bytes(), why);
+        event::report(sink, text!("left out some of"), path.to_bytes(), why);
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::vfs::FsError;
 struct Reported(Vec<String>);
 
 impl Sink for Reported {
-    fn take(&mut self, line: &[u8]) {
+    fn write_line(&mut self, line: &[u8]) {
         self.0.push(String::from_utf8(line.to_vec()).unwrap());
     }
 }

@@ -9,7 +9,7 @@ use crate::vfs::{FsError, FsResult};
 use crate::wire::Writer;
 use crate::wire::announce::next_field;
 use crate::wire::label::Word;
-use crate::wire::smbios::{AREA_BYTES, AREA_START, Entry, Hardware, is_filler};
+use crate::wire::smbios::{AREA_BYTES, AREA_START, EntryPoint, Hardware, is_filler};
 use crate::wire::uuid::Uuid;
 
 /// The machine's identity, as far as known.
@@ -67,7 +67,7 @@ impl HardwareId {
         self.is_private = is_private;
         let mut anchor = [0; 32];
         let len = read_firmware(b"etc/smbios/smbios-anchor", &mut anchor)?;
-        let entry = Entry::parse(anchor.head(len))?;
+        let entry = EntryPoint::parse(anchor.head(len))?;
         let len = read_firmware(b"etc/smbios/smbios-tables", &mut memory[..])?;
         self.set_all(memory.head(len), entry.version);
         Some(())
@@ -110,7 +110,7 @@ impl HardwareId {
     /// Reads the SMBIOS tables in sysfs. Only root may read them.
     fn read_tables(&mut self, root: &Directory, memory: &mut Memory) -> FsResult<()> {
         const ENTRY: &[u8] = b"sys/firmware/dmi/tables/smbios_entry_point";
-        let entry = Entry::parse(root.read(ENTRY, memory)?).ok_or(FsError::Invalid)?;
+        let entry = EntryPoint::parse(root.read(ENTRY, memory)?).ok_or(FsError::Invalid)?;
         let structures = root.read(b"sys/firmware/dmi/tables/DMI", memory)?;
         self.set_all(structures, entry.version);
         Ok(())
@@ -153,7 +153,7 @@ impl HardwareId {
     fn read_memory(&mut self, root: &Directory, memory: &mut Memory) -> FsResult<()> {
         const NAME: &[u8] = b"dev/mem";
         let area = root.read_at(NAME, AREA_START, memory.head_mut(AREA_BYTES))?;
-        let entry = Entry::find(area).ok_or(FsError::NoEntry)?;
+        let entry = EntryPoint::find(area).ok_or(FsError::NoEntry)?;
         let table = memory.head_mut(FILE_BYTES_MAX.min(entry.len as usize));
         let table = root.read_at(NAME, entry.address, table)?;
         self.set_all(table, entry.version);

@@ -167,9 +167,9 @@ impl Device {
 
     /// Acknowledges the device's interrupt; returns the interrupt status.
     fn acknowledge(&self) -> u32 {
-        let told = self.read(register::INTERRUPT_STATUS);
-        self.write(register::INTERRUPT_ACK, told);
-        told
+        let status = self.read(register::INTERRUPT_STATUS);
+        self.write(register::INTERRUPT_ACK, status);
+        status
     }
 
     /// Resets the device: it no longer accesses any memory.
@@ -332,7 +332,7 @@ impl Card {
     }
 
     /// Returns true if a frame was received or, with `sends`, if the transmit queue has room.
-    pub fn can_go_on(&mut self, sends: bool) -> bool {
+    pub fn is_ready(&mut self, sends: bool) -> bool {
         self.tx.set_interrupts(sends);
         self.take_sent();
         self.rx.has_used() || sends && self.tx.in_use != u8::MAX

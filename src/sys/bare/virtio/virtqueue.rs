@@ -37,7 +37,7 @@ struct Available {
 
 /// The used ring: chains that the device has completed. Legacy devices want it on a page of its own.
 #[repr(C, align(4096))]
-struct Used {
+struct UsedElement {
     flags: u16,
     index: u16,
     places: [(u32, u32); QUEUE_SIZE],
@@ -48,7 +48,7 @@ struct Used {
 struct Shared {
     descriptors: [Descriptor; QUEUE_SIZE],
     available: Available,
-    used: Used,
+    used: UsedElement,
 }
 
 const _: () = assert!(size_of::<Shared>() == 2 * PAGE);
@@ -208,13 +208,13 @@ mod tests {
     use super::*;
 
     /// Reports chains as used, as the device would.
-    fn use_up(queue: &mut Virtqueue, told: &[(u32, u32)]) {
+    fn use_up(queue: &mut Virtqueue, completed: &[(u32, u32)]) {
         let shared = queue.shared.as_ptr();
-        for said in told {
+        for element in completed {
             // SAFETY: the test has both sides in one thread.
             unsafe {
                 let used = &mut (*shared).used;
-                used.places[usize::from(used.index) % QUEUE_SIZE] = *said;
+                used.places[usize::from(used.index) % QUEUE_SIZE] = *element;
                 used.index = used.index.wrapping_add(1);
             }
         }

@@ -15,7 +15,7 @@ use syscalls::Sysno;
 
 /// A directory entry.
 #[derive(Debug)]
-pub struct Found<'a> {
+pub struct DirectoryRecord<'a> {
     /// Its name.
     pub name: &'a CStr,
     /// Inode number.
@@ -24,7 +24,7 @@ pub struct Found<'a> {
     pub cookie: u64,
 }
 
-impl Found<'_> {
+impl DirectoryRecord<'_> {
     /// Returns true for "." and "..".
     pub fn is_dots(&self) -> bool {
         matches!(self.name.to_bytes(), b"." | b"..")
@@ -47,7 +47,7 @@ struct RawEntry {
 pub fn list<E: From<Errno>>(
     dir: RawFd,
     from: u64,
-    each: &mut dyn FnMut(&Found<'_>) -> ControlFlow<()>,
+    each: &mut dyn FnMut(&DirectoryRecord<'_>) -> ControlFlow<()>,
 ) -> Result<bool, E> {
     seek::<E>(dir, from)?;
     let mut buffer = [const { MaybeUninit::<u64>::uninit() }; DIRECTORY_BUFFER_BYTES / 8];
@@ -66,7 +66,7 @@ pub fn list<E: From<Errno>>(
                 (&*entry, CStr::from_ptr(name))
             };
             at += usize::from(entry.len);
-            let found = Found {
+            let found = DirectoryRecord {
                 name,
                 inode: entry.inode,
                 cookie: entry.cookie,

@@ -15,7 +15,7 @@ pub use change::{
     chmod, chown, link_entry, linkat, mkdirat, mknodat, renameat, symlinkat, truncate, unlinkat,
     utimensat,
 };
-pub use directory::{Found, list};
+pub use directory::{DirectoryRecord, list};
 pub use handle::{KernelHandle, name_to_handle_at, open_by_handle_at};
 pub use io::{
     fsync, is_cached, pipe, pread, pread_cached, pwrite, read, read_into_cache, readlinkat,

@@ -3,7 +3,7 @@
 
 use super::super::Errno;
 use super::super::fs::File;
-use super::super::sockets::{self, Address, Verb};
+use super::super::sockets::{self, Address, AddressCall};
 use rustix::fd::AsRawFd as _;
 
 /// Opens a non-blocking socket that is readable after an interface or address has changed. The messages need not be parsed;
@@ -14,6 +14,6 @@ pub fn watch() -> Result<File, Errno> {
     const ADDRESSES6: u32 = 0x100;
     let socket = sockets::open_netlink()?;
     let mut at = Address::of_listener(LINKS | ADDRESSES | ADDRESSES6);
-    sockets::call(socket.as_raw_fd(), Verb::Bind, &mut at)?;
+    sockets::call(socket.as_raw_fd(), AddressCall::Bind, &mut at)?;
     Ok(socket)
 }

@@ -2,7 +2,7 @@
 //! which the kernel sends nothing.
 
 use super::super::fs::{self, File};
-use super::super::sockets::{self, Address, DATAGRAM, INET, INET6, Verb};
+use super::super::sockets::{self, Address, AddressCall, DATAGRAM, INET, INET6};
 use super::super::{Errno, outcome};
 use super::{Interfaces, add, is_usable, set_name};
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -241,7 +241,7 @@ fn source(index: u32, reach: u16) -> Result<Ipv6Addr, Errno> {
     let to = Ipv6Addr::new(reach, 0, 0, 0, 0, 0, 0, 0xfb);
     let mut to = Address::new(SocketAddrV6::new(to, 5353, 0, index).into());
     sockets::set(socket.as_raw_fd(), 41, INTERFACE, index)?;
-    sockets::call(socket.as_raw_fd(), Verb::Connect, &mut to)?;
+    sockets::call(socket.as_raw_fd(), AddressCall::Connect, &mut to)?;
     sockets::name(socket.as_raw_fd(), &mut to)?;
     match to.get() {
         SocketAddr::V6(at) => Ok(*at.ip()),

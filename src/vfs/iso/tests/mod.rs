@@ -9,25 +9,25 @@ use super::*;
 const S: u64 = SECTOR;
 
 /// Opens an image and passes it to `with`.
-fn inside<T>(bytes: &[u8], with: impl FnOnce(&mut Image<Counted<'_>>, &mut Entry) -> T) -> T {
+fn inside<T>(bytes: &[u8], with: impl FnOnce(&mut Image<Counted<'_>>, &mut IsoEntry) -> T) -> T {
     sized(bytes, bytes.len() as u64, with).unwrap()
 }
 
 fn sized<T>(
     bytes: &[u8],
     size: u64,
-    with: impl FnOnce(&mut Image<Counted<'_>>, &mut Entry) -> T,
+    with: impl FnOnce(&mut Image<Counted<'_>>, &mut IsoEntry) -> T,
 ) -> FsResult<T> {
     let mut block = Counted::new(bytes);
     block.size = size;
     let mut image = image(block);
-    let mut entry = Entry::new();
+    let mut entry = IsoEntry::new();
     image.open(&mut entry)?;
     Ok(with(&mut image, &mut entry))
 }
 
 fn names(image: &mut Image<Counted<'_>>, dir: u64) -> FsResult<Vec<String>> {
-    let mut entry = Entry::new();
+    let mut entry = IsoEntry::new();
     list(image, dir, 0, &mut entry)?;
     let mut names = Vec::new();
     loop {
@@ -60,18 +60,18 @@ fn sample_image_is_read_completely() {
         let moved = names(image, u64::from(MOVED[0]) * S).unwrap();
         assert_eq!(moved, [".", ".."]);
         for (path, kind, mode, size) in [
-            ("", Kind::Directory, 0o755, 2048),
-            ("Hello World", Kind::Regular, 0o644, 5),
-            ("link", Kind::SymbolicLink, 0o777, 8),
-            ("sub", Kind::Directory, 0o711, 2048),
-            ("sub/.", Kind::Directory, 0o711, 2048),
-            ("sub/./../sub/file", Kind::Regular, 0o640, 4),
-            ("a name that goes on", Kind::Regular, 0o600, 3),
-            ("large", Kind::Regular, 0o444, 2055),
-            ("deep", Kind::Directory, 0o700, 2048),
-            ("deep/end", Kind::Regular, 0o644, 5),
-            ("deep/../sub", Kind::Directory, 0o711, 2048),
-            ("../..", Kind::Directory, 0o755, 2048),
+            ("", ObjectType::Directory, 0o755, 2048),
+            ("Hello World", ObjectType::Regular, 0o644, 5),
+            ("link", ObjectType::SymbolicLink, 0o777, 8),
+            ("sub", ObjectType::Directory, 0o711, 2048),
+            ("sub/.", ObjectType::Directory, 0o711, 2048),
+            ("sub/./../sub/file", ObjectType::Regular, 0o640, 4),
+            ("a name that goes on", ObjectType::Regular, 0o600, 3),
+            ("large", ObjectType::Regular, 0o444, 2055),
+            ("deep", ObjectType::Directory, 0o700, 2048),
+            ("deep/end", ObjectType::Regular, 0o644, 5),
+            ("deep/../sub", ObjectType::Directory, 0o711, 2048),
+            ("../..", ObjectType::Directory, 0o755, 2048),
         ] {
             assert_eq!(walk(image, path, entry), Ok(()), "{path}");
             let attr = entry.attr(7);
@@ -120,7 +120,7 @@ fn file_runs_cross_extents() {
             (2048, data + 2 * S, 7),
             (2054, data + 2 * S + 6, 1),
         ] {
-            assert_eq!(image.run(offset, entry), Ok(Run { at, len }));
+            assert_eq!(image.run(offset, entry), Ok(Run { offset: at, len }));
         }
         for offset in [2055, 2056, u64::from(u32::MAX), u64::MAX] {
             assert_eq!(image.run(offset, entry).unwrap().len, 0);
@@ -169,7 +169,7 @@ fn file_beyond_4_gib_has_several_extents() {
         let data = u64::from(DATA) * S;
         for offset in [0, 1, 4 << 30, (8 << 30) + 1, total - 1] {
             let run = image.run(offset, entry).unwrap();
-            assert_eq!(run.at, data + offset);
+            assert_eq!(run.offset, data + offset);
             assert!(run.len > 0 && offset + run.len <= total);
         }
         assert_eq!(image.run(total, entry).unwrap().len, 0);
@@ -311,7 +311,7 @@ fn large_directory_is_read_once() {
     draft.put(30, 10, &both(size));
     draft.descriptor(16, 1, 30);
     let mut image = image(Counted::new(&draft.0));
-    let mut entry = Entry::new();
+    let mut entry = IsoEntry::new();
     image.open(&mut entry).unwrap();
     image.block().reads = 0;
     let last = b"a file of a directory, 9999";
@@ -322,7 +322,7 @@ fn large_directory_is_read_once() {
     assert!(reads <= sectors + 1, "{reads} reads");
     // Attributes come from the same sectors as the names.
     image.block().reads = 0;
-    image.begin();
+    image.reset_budget();
     list(&mut image, 30 * S, 0, &mut entry).unwrap();
     while image.next(&mut entry).is_ok() {
         image.entry(entry.id, &mut entry).unwrap();
@@ -333,7 +333,7 @@ fn large_directory_is_read_once() {
     image.block().reads = 0;
     let (mut cookie, mut count) = (0, 0);
     loop {
-        image.begin();
+        image.reset_budget();
         list(&mut image, 30 * S, cookie, &mut entry).unwrap();
         let mut page = 0;
         while page < 50 && image.next(&mut entry).is_ok() {

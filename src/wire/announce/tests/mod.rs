@@ -7,7 +7,7 @@ mod line;
 mod unit;
 
 /// A parser of service descriptions.
-type Parse = fn(&[u8], &mut Draft<'_>, &mut dyn FnMut(&Service<'_>)) -> Result<(), Wrong>;
+type Parse = fn(&[u8], &mut Draft<'_>, &mut dyn FnMut(&Service<'_>)) -> Result<(), FileError>;
 
 /// Parses a file. Returns each service as one line, or the error and its line.
 fn read(parse: Parse, file: &[u8]) -> Result<Vec<String>, (u32, Flaw)> {
@@ -35,11 +35,11 @@ fn written(service: &Service<'_>) -> String {
         service.port
     );
     for (mark, mut rest) in [('/', service.subtypes), (',', service.txt)] {
-        while let [len, behind @ ..] = rest {
-            let (string, behind) = behind.split_at(usize::from(*len));
+        while let [len, tail @ ..] = rest {
+            let (string, tail) = tail.split_at(usize::from(*len));
             line.push(mark);
             line.push_str(&string.escape_ascii().to_string());
-            rest = behind;
+            rest = tail;
         }
     }
     if let Some(host) = service.host {

@@ -2,7 +2,7 @@
 
 use super::super::{Goal, Limits};
 use super::world::{PEER, Say, World, is_query};
-use crate::engine::mdns::{Cast, MESSAGE_BYTES};
+use crate::engine::mdns::{Destination, MESSAGE_BYTES};
 use crate::wire::dns::{CLASS_IN, TOP_BIT, flag, kind};
 
 const HTTP: &str = "_http._tcp.local";
@@ -13,7 +13,7 @@ const HTTP: &str = "_http._tcp.local";
 fn query_interval_doubles_up_to_one_hour() {
     let mut world = World::new();
     let start = world.ms;
-    world.wish(Goal::Services, HTTP).wait(24 * 3_600_000);
+    world.look_up(Goal::Services, HTTP).wait(24 * 3_600_000);
     let at = world.query_times(start, HTTP, kind::PTR);
     assert!((20..=120).contains(&at[0]), "{at:?}");
     let gaps: Vec<_> = at
@@ -40,10 +40,10 @@ fn queries_for_any_name_are_multicast() {
         "9.0.254.169.in-addr.arpa",
         "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.e.f.ip6.arpa",
     ];
-    world.wish(Goal::Host, names[0]);
+    world.look_up(Goal::Host, names[0]);
     world
-        .wish(Goal::Address, names[1])
-        .wish(Goal::Address, names[2]);
+        .look_up(Goal::Address, names[1])
+        .look_up(Goal::Address, names[2]);
     world.wait(10_000);
     let asked = |name: &&str| {
         world
@@ -62,7 +62,7 @@ fn first_query_is_delayed_randomly() {
     for count in 0..40 {
         let name = format!("_x{count}._tcp.local");
         let start = world.ms;
-        world.wish(Goal::Services, &name).wait(500);
+        world.look_up(Goal::Services, &name).wait(500);
         let at = world.query_times(start, &name, kind::PTR);
         assert!(at.len() == 1 && (20..=120).contains(&at[0]), "{at:?}");
         delays.insert(at[0]);
@@ -75,14 +75,14 @@ fn first_query_is_delayed_randomly() {
 #[test]
 fn first_query_requests_unicast_response() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(10_000);
+    world.look_up(Goal::Services, HTTP).wait(10_000);
     let unicast: Vec<_> = world.sent.iter().map(|sent| sent.asks[0].2).collect();
     assert_eq!(unicast, [true, false, false, false]);
     // If another process shares port 5353, it might receive the unicast response.
     let mut world = World::new();
     world.links[0].shares_port = true;
     world.notify_link_change(0);
-    world.wish(Goal::Services, HTTP).wait(10_000);
+    world.look_up(Goal::Services, HTTP).wait(10_000);
     assert!(world.sent.iter().all(|sent| !sent.asks[0].2));
     assert_eq!(world.sent.len(), 4);
 }
@@ -99,7 +99,7 @@ fn first_query_requests_unicast_response() {
 #[test]
 fn query_header_flags_are_zero() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(200);
+    world.look_up(Goal::Services, HTTP).wait(200);
     for count in 0..200 {
         let name = format!("a service whose name is long {count}.{HTTP}");
         world.receive(Say::answer().ptr(HTTP, 4500, &name));
@@ -118,7 +118,7 @@ fn query_header_flags_are_zero() {
 #[test]
 fn query_lists_known_answers() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     world.receive(Say::answer().service("a._http._tcp.local", "h.local", 120));
     world.wait(1000);
     let sent = world.sent.last().unwrap().clone();
@@ -138,7 +138,7 @@ fn query_lists_known_answers() {
 fn known_answers_have_no_cache_flush_bit() {
     let mut world = World::new();
     let reverse = "9.2.0.192.in-addr.arpa";
-    world.wish(Goal::Address, reverse);
+    world.look_up(Goal::Address, reverse);
     world.receive(Say::answer().record(
         1,
         &super::world::wire(reverse),
@@ -157,7 +157,7 @@ fn known_answers_have_no_cache_flush_bit() {
 fn known_answer_needs_half_its_ttl() {
     let mut world = World::new();
     let start = world.ms;
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     world.receive(Say::answer().ptr(HTTP, 20, "a._http._tcp.local"));
     world.wait(15_700);
     for sent in world
@@ -179,7 +179,7 @@ fn known_answer_needs_half_its_ttl() {
 #[test]
 fn further_known_answers_follow_immediately() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     let names: Vec<_> = (0..90)
         .map(|count| format!("some service with a name of its own {count}.{HTTP}"))
         .collect();
@@ -217,7 +217,7 @@ fn further_known_answers_follow_immediately() {
 #[test]
 fn known_answers_of_others_are_not_cached() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP);
+    world.look_up(Goal::Services, HTTP);
     world.receive(Say::query().asks(HTTP, kind::PTR, CLASS_IN).ptr(
         HTTP,
         4500,
@@ -233,39 +233,44 @@ fn known_answers_of_others_are_not_cached() {
 #[test]
 fn question_of_other_host_suppresses_ours() {
     let ask = || Say::query().asks(HTTP, kind::PTR, CLASS_IN);
-    let rounds: [(Say, &str, Cast, bool); 8] = [
-        (ask(), PEER, Cast::Multicast, true),
+    let rounds: [(Say, &str, Destination, bool); 8] = [
+        (ask(), PEER, Destination::Multicast, true),
         // The query lists a known answer that our cache does not have.
         (
             ask().ptr(HTTP, 4500, "b._http._tcp.local"),
             PEER,
-            Cast::Multicast,
+            Destination::Multicast,
             false,
         ),
         // The query lists a known answer that our cache has.
         (
             ask().ptr(HTTP, 4500, "a._http._tcp.local"),
             PEER,
-            Cast::Multicast,
+            Destination::Multicast,
             true,
         ),
         // Truncated: more known answers follow.
-        (ask().flags(flag::TRUNCATED), PEER, Cast::Multicast, false),
+        (
+            ask().flags(flag::TRUNCATED),
+            PEER,
+            Destination::Multicast,
+            false,
+        ),
         // Asks for a unicast response, which we would not receive.
         (
             Say::query().asks(HTTP, kind::PTR, CLASS_IN | TOP_BIT),
             PEER,
-            Cast::Multicast,
+            Destination::Multicast,
             false,
         ),
-        (ask(), "192.0.2.9:50000", Cast::Multicast, false),
-        (ask(), PEER, Cast::Unicast, false),
+        (ask(), "192.0.2.9:50000", Destination::Multicast, false),
+        (ask(), PEER, Destination::Unicast, false),
         // Our own query.
-        (ask(), "192.0.2.1:5353", Cast::Multicast, false),
+        (ask(), "192.0.2.1:5353", Destination::Multicast, false),
     ];
     for (number, (say, from, cast, counts)) in rounds.into_iter().enumerate() {
         let mut world = World::new();
-        world.wish(Goal::Services, HTTP).wait(300);
+        world.look_up(Goal::Services, HTTP).wait(300);
         world.receive(Say::answer().service("a._http._tcp.local", "h.local", 4500));
         let start = world.ms;
         world.wait(500).receive_from(from, cast, &say.0).wait(3000);
@@ -282,7 +287,7 @@ fn question_of_other_host_suppresses_ours() {
 fn due_questions_share_one_message() {
     let mut world = World::new();
     for count in 0..12 {
-        world.wish(Goal::Services, &format!("_x{count}._tcp.local"));
+        world.look_up(Goal::Services, &format!("_x{count}._tcp.local"));
     }
     world.wait(300);
     assert_eq!(world.sent.len(), 1);
@@ -297,7 +302,7 @@ fn queries_stay_below_mtu() {
     let mut world = World::new();
     world.links[0].mtu = 600;
     world.notify_link_change(0);
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     for count in 0..40 {
         world.receive(Say::answer().ptr(HTTP, 4500, &format!("instance number {count}.{HTTP}")));
     }
@@ -311,7 +316,7 @@ fn queries_stay_below_mtu() {
 #[test]
 fn only_links_that_are_up_are_queried() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(10_000);
+    world.look_up(Goal::Services, HTTP).wait(10_000);
     let start = world.ms;
     world.up(3);
     world.wait(10_000);
@@ -334,9 +339,9 @@ fn only_links_that_are_up_are_queried() {
 }
 
 #[test]
-fn forgotten_wish_stops_queries() {
+fn stopped_lookup_stops_queries() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     world.receive(Say::answer().service("a._http._tcp.local", "h.local", 120));
     world.wait(1000);
     world.forget(HTTP);
@@ -350,9 +355,9 @@ fn forgotten_wish_stops_queries() {
 fn full_question_table_drops_questions() {
     let mut world = World::with_limits(&Limits {
         questions: 8,
-        ..Limits::USUAL
+        ..Limits::DEFAULT
     });
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     for count in 0..100 {
         world.receive(Say::answer().ptr(HTTP, 4500, &format!("i{count}.{HTTP}")));
     }

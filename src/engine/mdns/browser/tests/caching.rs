@@ -2,7 +2,7 @@
 
 use super::super::Goal;
 use super::world::{FLUSH, PEER, PEER_V6, Say, World, wire};
-use crate::engine::mdns::Cast;
+use crate::engine::mdns::Destination;
 use crate::wire::dns::{CLASS_IN, Name, kind};
 
 const HTTP: &str = "_http._tcp.local";
@@ -12,7 +12,7 @@ const HOST: &str = "h.local";
 /// A browser that has just received a service whose records have this TTL (in seconds).
 fn settled(ttl: u32) -> World {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     world.receive(Say::answer().service(A, HOST, ttl));
     world
 }
@@ -104,7 +104,7 @@ fn goodbye_of_unknown_record_is_ignored() {
 #[test]
 fn cache_flush_spares_records_under_one_second_old() {
     let mut world = World::new();
-    world.wish(Goal::Host, HOST);
+    world.look_up(Goal::Host, HOST);
     let say = |last: u8| Say::answer().a(HOST, 120, [192, 0, 2, last]);
     world.receive(say(1)).wait(500);
     // Received within one second: both records stay valid.
@@ -129,15 +129,15 @@ fn cache_flush_spares_records_under_one_second_old() {
 fn cache_flush_spares_other_links() {
     let mut world = World::new();
     world.up(1);
-    world.wish(Goal::Host, HOST);
+    world.look_up(Goal::Host, HOST);
     let say = |last: u8| Say::answer().a(HOST, 120, [192, 0, 2, last]);
     world.receive(say(1));
     world
-        .receive_on(1, PEER, Cast::Multicast, &say(2).0)
+        .receive_on(1, PEER, Destination::Multicast, &say(2).0)
         .wait(3000);
     assert_eq!(world.browser.weight().0, 2);
     world
-        .receive_on(1, PEER, Cast::Multicast, &say(3).0)
+        .receive_on(1, PEER, Destination::Multicast, &say(3).0)
         .wait(3000);
     assert_eq!(world.browser.weight().0, 2);
     assert_eq!(
@@ -206,12 +206,12 @@ fn unconfirmed_record_is_queried_and_expires() {
 #[test]
 fn response_from_wrong_port_is_ignored() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     for port in [0, 53, 5352, 5354, 65535] {
         let from = format!("192.0.2.9:{port}");
         world.receive_from(
             &from,
-            Cast::Multicast,
+            Destination::Multicast,
             &Say::answer().service(A, HOST, 120).0,
         );
     }
@@ -228,24 +228,24 @@ fn unicast_response_needs_recent_qu_question() {
     let other = Say::answer().service("a._ipp._tcp.local", HOST, 120).0;
     // Not queried, then queried.
     let mut world = World::new();
-    world.receive_from(PEER, Cast::Unicast, &say);
+    world.receive_from(PEER, Destination::Unicast, &say);
     assert_eq!(world.browser.weight().0, 0);
-    world.wish(Goal::Services, HTTP).wait(300);
-    world.receive_from(PEER, Cast::Unicast, &other);
+    world.look_up(Goal::Services, HTTP).wait(300);
+    world.receive_from(PEER, Destination::Unicast, &other);
     assert_eq!(world.browser.weight().0, 0);
-    world.receive_from(PEER, Cast::Unicast, &say);
+    world.receive_from(PEER, Destination::Unicast, &say);
     assert_eq!(world.browser.weight().0, 5);
     // More than 2 s after the query.
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(2200);
-    world.receive_from(PEER, Cast::Unicast, &say);
+    world.look_up(Goal::Services, HTTP).wait(2200);
+    world.receive_from(PEER, Destination::Unicast, &say);
     assert_eq!(world.browser.weight().0, 0);
     // Queried without the unicast-response bit.
     let mut world = World::new();
     world.links[0].shares_port = true;
     world.notify_link_change(0);
-    world.wish(Goal::Services, HTTP).wait(300);
-    world.receive_from(PEER, Cast::Unicast, &say);
+    world.look_up(Goal::Services, HTTP).wait(300);
+    world.receive_from(PEER, Destination::Unicast, &say);
     assert_eq!(world.browser.weight().0, 0);
 }
 
@@ -255,25 +255,25 @@ fn unicast_response_needs_recent_qu_question() {
 fn response_from_other_network_is_ignored() {
     let say = Say::answer().service(A, HOST, 120).0;
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     for from in [
         "198.51.100.1:5353",
         "[2001:db8::1]:5353",
         "[::ffff:198.51.100.1]:5353",
     ] {
-        world.receive_from(from, Cast::Unicast, &say);
-        world.receive_from(from, Cast::Unknown, &say);
+        world.receive_from(from, Destination::Unicast, &say);
+        world.receive_from(from, Destination::Unknown, &say);
     }
     assert_eq!(world.browser.weight().0, 0);
     // A datagram to the group cannot come from another network. If the destination is unknown, the source address decides.
     for (from, cast) in [
-        (PEER, Cast::Unknown),
-        (PEER_V6, Cast::Unicast),
-        ("[::ffff:192.0.2.7]:5353", Cast::Unknown),
-        ("198.51.100.1:5353", Cast::Multicast),
+        (PEER, Destination::Unknown),
+        (PEER_V6, Destination::Unicast),
+        ("[::ffff:192.0.2.7]:5353", Destination::Unknown),
+        ("198.51.100.1:5353", Destination::Multicast),
     ] {
         let mut world = World::new();
-        world.wish(Goal::Services, HTTP).wait(300);
+        world.look_up(Goal::Services, HTTP).wait(300);
         world.receive_from(from, cast, &say);
         assert_eq!(world.browser.weight().0, 5, "{from}");
     }
@@ -330,7 +330,7 @@ fn records_of_other_classes_are_ignored() {
 #[test]
 fn names_differing_in_ascii_case_are_equal() {
     let mut world = World::new();
-    world.wish(Goal::Services, "_HTTP._TCP.LOCAL.").wait(300);
+    world.look_up(Goal::Services, "_HTTP._TCP.LOCAL.").wait(300);
     world.receive(Say::answer().service("Näme._http._tcp.local", HOST, 120));
     world
         .receive(Say::answer().service("nämE._Http._tcp.Local", "H.LOCAL", 120))
@@ -349,7 +349,7 @@ fn names_differing_in_ascii_case_are_equal() {
 #[test]
 fn ttl_is_exact_up_to_one_day() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     world.receive(Say::answer().ptr(HTTP, 2, A)).wait(1999);
     assert!(world.has_service(A));
     world.wait(2);
@@ -371,7 +371,7 @@ fn link_down_removes_its_services() {
         .receive_on(
             1,
             PEER,
-            Cast::Multicast,
+            Destination::Multicast,
             &Say::answer().service(A, HOST, 120).0,
         )
         .wait(2000);

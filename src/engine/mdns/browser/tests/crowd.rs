@@ -9,9 +9,9 @@ const HTTP: &str = "_http._tcp.local";
 
 #[test]
 fn thousands_of_hosts_stay_within_limits() {
-    let limits = Limits::USUAL;
+    let limits = Limits::DEFAULT;
     let mut world = World::with_limits(&limits);
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     let start = Instant::now();
     for count in 0..5000 {
         let say = Say::answer().service(
@@ -68,10 +68,10 @@ fn full_cache_is_not_much_slower() {
         }
         start.elapsed()
     };
-    let mut world = World::with_limits(&Limits::USUAL);
+    let mut world = World::with_limits(&Limits::DEFAULT);
     (0..10).for_each(|round| _ = took(&mut world, round * 10));
     let rounds = (10..20).map(|round| {
-        let mut other = World::with_limits(&Limits::USUAL);
+        let mut other = World::with_limits(&Limits::DEFAULT);
         (took(&mut world, round * 10), took(&mut other, round * 10))
     });
     let (full, empty): (Vec<_>, Vec<_>) = rounds.unzip();
@@ -85,8 +85,8 @@ fn full_cache_is_not_much_slower() {
 /// A host with 1000 services: their PTR records arrive at once, all other records in one burst after the queries.
 #[test]
 fn thousand_services_of_one_host_are_resolved() {
-    let mut world = World::with_limits(&Limits::USUAL);
-    world.wish(Goal::Services, HTTP).wait(300);
+    let mut world = World::with_limits(&Limits::DEFAULT);
+    world.look_up(Goal::Services, HTTP).wait(300);
     let name = |number: usize| format!("Service {number:04}.{HTTP}");
     for first in (0..1000).step_by(40) {
         let say = (first..first + 40).fold(Say::answer(), |say, at| say.ptr(HTTP, 4500, &name(at)));

@@ -2,7 +2,7 @@
 
 use super::super::{Goal, Limits};
 use super::world::{FLUSH, PEER, PEER_V6, Say, World, wire};
-use crate::engine::mdns::Cast;
+use crate::engine::mdns::Destination;
 use crate::wire::dns::{CLASS_IN, kind};
 
 const HTTP: &str = "_http._tcp.local";
@@ -14,7 +14,7 @@ const HOST: &str = "h.local";
 #[test]
 fn compressed_names_are_decoded_in_all_sections() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     // Offset 12 has the type's name; offset 0x28 the PTR rdata, an instance of that type.
     let say = Say::answer()
         .record(1, &wire(HTTP), kind::PTR, CLASS_IN, 120, b"\x01a\xc0\x0c")
@@ -70,15 +70,15 @@ fn bad_compression_pointers_are_rejected() {
 fn empty_datagrams_and_bad_ports_are_ignored() {
     let mut world = World::new();
     let good = Say::answer().service("a._http._tcp.local", HOST, 120).0;
-    world.receive_from(PEER, Cast::Multicast, b"");
-    world.receive_from("192.0.2.9:0", Cast::Multicast, &good);
+    world.receive_from(PEER, Destination::Multicast, b"");
+    world.receive_from("192.0.2.9:0", Destination::Multicast, &good);
     for len in 0..good.len() {
-        world.receive_from(PEER, Cast::Multicast, &good[..len]);
+        world.receive_from(PEER, Destination::Multicast, &good[..len]);
     }
     assert_eq!(world.browser.weight(), (0, 0));
     // Links that do not exist.
     for link in [1, 8, 255] {
-        world.receive_on(link, PEER, Cast::Multicast, &good);
+        world.receive_on(link, PEER, Destination::Multicast, &good);
     }
     assert_eq!(world.browser.weight(), (0, 0));
 }
@@ -93,7 +93,7 @@ fn cname_loop_is_bounded() {
     ];
     for ring in rings {
         let mut world = World::new();
-        world.wish(Goal::Host, HOST).wait(300);
+        world.look_up(Goal::Host, HOST).wait(300);
         for _ in 0..10 {
             for (from, to) in ring {
                 world.receive(Say::answer().cname(from, 120, to)).wait(2000);
@@ -114,7 +114,7 @@ fn later_of_two_cnames_is_followed() {
         |class, to: &str| Say::answer().record(1, &wire(HOST), kind::CNAME, class, 120, &wire(to));
     for class in [FLUSH, CLASS_IN] {
         let mut world = World::new();
-        world.wish(Goal::Host, HOST).wait(300);
+        world.look_up(Goal::Host, HOST).wait(300);
         world.receive(alias(class, "i.local")).wait(2000);
         assert!(!world.query_times(0, "i.local", kind::A).is_empty());
         world.receive(alias(class, "j.local")).wait(2000);
@@ -136,7 +136,7 @@ fn later_of_two_cnames_is_followed() {
             .receive(Say::answer().a(to, 120, [1, 2, 3, 4]))
             .wait(200_000);
         assert_eq!(world.lines(), [format!("Found 0 {to} {to} 1.2.3.4")]);
-        // The CNAME records have expired; an address that no wish needs causes no wake-up.
+        // The CNAME records have expired; an address that no lookup needs causes no wake-up.
         assert!(world.browser.weight().0 <= 1);
     }
 }
@@ -147,7 +147,7 @@ fn cname_of_type_enumeration_is_harmless() {
     const TYPES: &str = "_services._dns-sd._udp.local";
     for to in [TYPES, HTTP, HOST, "local"] {
         let mut world = World::new();
-        world.wish(Goal::Everything, TYPES).wait(300);
+        world.look_up(Goal::Everything, TYPES).wait(300);
         world.receive(Say::answer().cname(TYPES, 120, to).ptr(TYPES, 120, HTTP));
         world
             .wait(300)
@@ -165,7 +165,7 @@ fn cname_of_type_enumeration_is_harmless() {
 #[test]
 fn cname_may_outlive_its_target() {
     let mut world = World::new();
-    world.wish(Goal::Host, HOST).wait(300);
+    world.look_up(Goal::Host, HOST).wait(300);
     world.receive(
         Say::answer()
             .cname(HOST, 120, "i.local")
@@ -181,7 +181,7 @@ fn cname_may_outlive_its_target() {
 fn nsec_does_not_change_known_service() {
     let name = "a._http._tcp.local";
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     world
         .receive(Say::answer().service(name, HOST, 4500))
         .wait(2000);
@@ -205,16 +205,16 @@ fn nsec_does_not_change_known_service() {
 fn link_local_address_is_reported_once_per_link() {
     let mut world = World::new();
     world.up(1);
-    world.wish_families(Goal::Host, HOST, 2).wait(300);
+    world.look_up_families(Goal::Host, HOST, 2).wait(300);
     let say = Say::answer().aaaa(HOST, 120, 9).0;
-    world.receive_on(0, PEER, Cast::Multicast, &say);
+    world.receive_on(0, PEER, Destination::Multicast, &say);
     world.wait(20);
     for from in [PEER_V6, PEER, "[fe80::9%7]:5353"] {
-        world.receive_on(0, from, Cast::Multicast, &say);
+        world.receive_on(0, from, Destination::Multicast, &say);
         world.wait(20);
     }
     assert_eq!(world.lines(), ["Found 0 h.local h.local fe80::9"]);
-    world.receive_on(1, PEER, Cast::Multicast, &say);
+    world.receive_on(1, PEER, Destination::Multicast, &say);
     world.wait(20);
     assert_eq!(world.lines(), ["Found 1 h.local h.local fe80::9"]);
     assert_eq!(world.browser.weight().0, 2);
@@ -222,8 +222,8 @@ fn link_local_address_is_reported_once_per_link() {
     // link's prefix is rejected.
     for (from, is_heard) in [("[fe80::9%3]:5353", true), ("[fe81::9%3]:5353", false)] {
         let mut world = World::new();
-        world.wish_families(Goal::Host, HOST, 2).wait(300);
-        world.receive_from(from, Cast::Unicast, &say);
+        world.look_up_families(Goal::Host, HOST, 2).wait(300);
+        world.receive_from(from, Destination::Unicast, &say);
         assert_eq!(world.browser.weight().0, usize::from(is_heard), "{from}");
     }
 }
@@ -232,7 +232,7 @@ fn link_local_address_is_reported_once_per_link() {
 #[test]
 fn queries_of_others_are_not_stored() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     let places = world.browser.questions.all.len();
     for count in 0..10_000 {
         let name = format!("n{count}._http._tcp.local");
@@ -267,7 +267,7 @@ fn endless_names_stay_within_limits() {
         rdata_bytes: 16_384,
     };
     let mut world = World::with_limits(&limits);
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     world
         .receive(Say::answer().service("a._http._tcp.local", HOST, 4500))
         .wait(20);
@@ -281,7 +281,7 @@ fn endless_names_stay_within_limits() {
         let (records, bytes) = world.browser.weight();
         assert!(records <= limits.records && bytes <= limits.rdata_bytes);
     }
-    // Records that a wish needs are evicted last.
+    // Records that a lookup needs are evicted last.
     world.wait(5000);
     assert!(world.has_service("a._http._tcp.local"));
     assert!(world.browser.weight().0 > 100);
@@ -298,7 +298,7 @@ fn endless_names_stay_within_limits() {
 #[test]
 fn alternating_rdata_does_not_accumulate() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     for count in 0..2000u16 {
         let text = format!("\x08{:08}", count % 200);
         world.receive(Say::answer().service("a._http._tcp.local", HOST, 120).txt(
@@ -326,7 +326,7 @@ fn name_of_256_bytes_is_resolved() {
     let name = format!("{label}.{label}.{label}.{}.local", "y".repeat(56));
     assert_eq!(wire(&name).len(), 256);
     let mut world = World::new();
-    world.wish(Goal::Host, &name);
+    world.look_up(Goal::Host, &name);
     // DNS libraries do not parse a name of this length, so compare the bytes.
     let mut sent = [0; 1500];
     let mut ask = |_| {
@@ -345,7 +345,7 @@ fn name_of_256_bytes_is_resolved() {
 #[test]
 fn names_with_many_labels_evict_nothing() {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     world.receive(Say::answer().service("a._http._tcp.local", HOST, 120));
     let weight = world.browser.weight();
     for count in 0..1000 {
@@ -366,9 +366,9 @@ fn large_rdata_is_stored_whole_or_rejected() {
     ] {
         let mut world = World::with_limits(&Limits {
             rdata_bytes: buffer,
-            ..Limits::USUAL
+            ..Limits::DEFAULT
         });
-        world.wish(Goal::Services, HTTP).wait(300);
+        world.look_up(Goal::Services, HTTP).wait(300);
         let text: Vec<u8> = (0..len).map(|at| at as u8).collect();
         let name = "a._http._tcp.local";
         world
@@ -408,8 +408,8 @@ fn random_bytes_leave_no_state() {
         .asks(HTTP, kind::PTR, CLASS_IN);
     let mut world = World::new();
     world
-        .wish(Goal::Everything, "_services._dns-sd._udp.local")
-        .wish(Goal::Host, "c.local");
+        .look_up(Goal::Everything, "_services._dns-sd._udp.local")
+        .look_up(Goal::Host, "c.local");
     let mut seed = 3u64;
     let mut next = |below: usize| {
         seed = seed
@@ -426,7 +426,11 @@ fn random_bytes_leave_no_state() {
         if next(8) == 0 {
             bytes[2] = 0;
         }
-        let cast = [Cast::Multicast, Cast::Unicast, Cast::Unknown][next(3)];
+        let cast = [
+            Destination::Multicast,
+            Destination::Unicast,
+            Destination::Unknown,
+        ][next(3)];
         world.receive_from(PEER, cast, &bytes);
         world.wait(next(3000) as u64);
         world.sent.clear();

@@ -2,7 +2,7 @@
 
 use super::super::Goal;
 use super::world::{PEER, Say, Sent, World};
-use crate::engine::mdns::Cast;
+use crate::engine::mdns::Destination;
 use crate::wire::dns::{CLASS_IN, flag, kind};
 
 const HTTP: &str = "_http._tcp.local";
@@ -16,8 +16,8 @@ const OWN: [(u8, u8, &str); 2] = [(0, 0, "192.0.2.1:5353"), (0, 0, "[fe80::1]:53
 fn browse_for_a_day(echoes: &[(u8, u8, &'static str)]) -> (Vec<Sent>, Vec<(u64, String)>) {
     let mut world = World::new();
     world.echoes = echoes.to_vec();
-    world.wish(Goal::Services, HTTP);
-    world.wish(Goal::Host, "h.local");
+    world.look_up(Goal::Services, HTTP);
+    world.look_up(Goal::Host, "h.local");
     world.wait(300);
     for count in 0..60 {
         let name = format!("some service with a long name {count}.{HTTP}");
@@ -26,8 +26,8 @@ fn browse_for_a_day(echoes: &[(u8, u8, &'static str)]) -> (Vec<Sent>, Vec<(u64, 
     world.wait(130_000);
     world.receive(Say::answer().ptr(HTTP, 4500, &format!("a.{HTTP}")));
     world.wait(5_000);
-    world.wish(Goal::Types, "_services._dns-sd._udp.local");
-    world.wish(Goal::Services, IPP);
+    world.look_up(Goal::Types, "_services._dns-sd._udp.local");
+    world.look_up(Goal::Services, IPP);
     world.wait(10_000);
     world.down(0);
     world.wait(1_000);
@@ -51,12 +51,12 @@ fn looped_back_messages_change_nothing() {
 fn processes_of_one_host_query_independently() {
     let mut world = World::new();
     let start = world.ms;
-    world.wish(Goal::Services, HTTP);
+    world.look_up(Goal::Services, HTTP);
     let ask = Say::query().asks(HTTP, kind::PTR, CLASS_IN);
     for _ in 0..79 {
         world.wait(100);
         for (_, _, from) in OWN {
-            world.receive_from(from, Cast::Multicast, &ask.0);
+            world.receive_from(from, Destination::Multicast, &ask.0);
         }
     }
     let at = world.query_times(start, HTTP, kind::PTR);
@@ -65,7 +65,9 @@ fn processes_of_one_host_query_independently() {
     // A response of this host's responder is processed like any other, even for a question of the other process.
     for (from, name) in [(OWN[0].2, "a"), (OWN[1].2, "b"), (PEER, "c")] {
         let say = Say::answer().service(&format!("{name}.{HTTP}"), "h.local", 120);
-        world.receive_from(from, Cast::Multicast, &say.0).wait(20);
+        world
+            .receive_from(from, Destination::Multicast, &say.0)
+            .wait(20);
         assert!(world.has_service(name), "{name}");
     }
 }
@@ -83,7 +85,7 @@ fn query_looped_through_other_link_counts_there() {
     .to_vec();
     let second = ("192.0.2.3".parse().unwrap(), 24);
     world.links[1].addresses.push(second).unwrap();
-    world.wish(Goal::Services, HTTP).wait(20_000);
+    world.look_up(Goal::Services, HTTP).wait(20_000);
     // Link 1 comes up later, when no other query is due.
     world.notify_link_change(1);
     let start = world.ms;
@@ -91,7 +93,7 @@ fn query_looped_through_other_link_counts_there() {
     assert_eq!(world.query_times(start, HTTP, kind::PTR).len(), 1);
     for link in [0, 1] {
         let say = Say::answer().service(&format!("a.{HTTP}"), "h.local", 4500);
-        world.receive_on(link, PEER, Cast::Multicast, &say.0);
+        world.receive_on(link, PEER, Destination::Multicast, &say.0);
     }
     world.wait(50_000);
     let lines = world.lines();
@@ -107,7 +109,7 @@ fn query_looped_through_other_link_counts_there() {
         world.wait(60_000);
         for link in [0, 1] {
             let say = Say::answer().service(&format!("a.{HTTP}"), "h.local", 4500);
-            world.receive_on(link, PEER, Cast::Multicast, &say.0);
+            world.receive_on(link, PEER, Destination::Multicast, &say.0);
         }
     }
     assert_eq!(world.lines(), [""; 0]);

@@ -10,7 +10,7 @@ const REVERSE: &str = "9.2.0.192.in-addr.arpa";
 #[test]
 fn host_lookup_finds_addresses() {
     let mut world = World::new();
-    world.wish(Goal::Host, HOST).wait(200);
+    world.look_up(Goal::Host, HOST).wait(200);
     assert_eq!(
         world.sent[0].asks,
         [
@@ -41,7 +41,7 @@ fn host_lookup_finds_addresses() {
 fn nsec_denial_is_reported_at_once() {
     let mut world = World::new();
     let start = world.ms;
-    world.wish_families(Goal::Host, HOST, 2).wait(200);
+    world.look_up_families(Goal::Host, HOST, 2).wait(200);
     world
         .receive(Say::answer().nsec(HOST, 120, &[kind::A]))
         .wait(10_000);
@@ -49,7 +49,7 @@ fn nsec_denial_is_reported_at_once() {
     assert_eq!(world.sent.len(), 1);
     // The host has an address of the other family.
     let mut world = World::new();
-    world.wish(Goal::Host, HOST).wait(200);
+    world.look_up(Goal::Host, HOST).wait(200);
     world
         .receive(
             Say::answer()
@@ -70,7 +70,7 @@ fn malformed_nsec_is_ignored() {
     let name = super::world::wire(HOST);
     let nsec = |data: &[u8]| Say::answer().record(1, &name, kind::NSEC, 0x8001, 120, data);
     let mut world = World::new();
-    world.wish_families(Goal::Host, HOST, 2).wait(200);
+    world.look_up_families(Goal::Host, HOST, 2).wait(200);
     world
         .receive(nsec(b"\x05other\x04next\0\0\x01\x40"))
         .wait(20);
@@ -86,7 +86,7 @@ fn malformed_nsec_is_ignored() {
         b"\0\0\0",
     ] {
         let mut world = World::new();
-        world.wish_families(Goal::Host, HOST, 2).wait(200);
+        world.look_up_families(Goal::Host, HOST, 2).wait(200);
         world.receive(nsec(broken).aaaa(HOST, 120, 3)).wait(20);
         assert_eq!(
             world.lines(),
@@ -100,7 +100,7 @@ fn malformed_nsec_is_ignored() {
 fn silent_host_times_out() {
     let mut world = World::new();
     let start = world.ms;
-    world.wish(Goal::Host, HOST).wait(100_000);
+    world.look_up(Goal::Host, HOST).wait(100_000);
     assert_eq!(world.events, [(start + 5000, "TimedOut 0 h.local".into())]);
     // A late response is reported.
     world
@@ -112,14 +112,14 @@ fn silent_host_times_out() {
 #[test]
 fn reverse_lookup_finds_name() {
     let mut world = World::new();
-    world.wish(Goal::Address, REVERSE).wait(200);
+    world.look_up(Goal::Address, REVERSE).wait(200);
     assert_eq!(world.sent[0].asks, [(REVERSE.into(), kind::PTR, true)]);
     world
         .receive(Say::answer().ptr(REVERSE, 120, HOST))
         .wait(10_000);
     assert_eq!(world.lines(), [format!("Found 0 {REVERSE} {HOST}")]);
     let mut world = World::new();
-    world.wish(Goal::Address, REVERSE).wait(200);
+    world.look_up(Goal::Address, REVERSE).wait(200);
     world
         .receive(Say::answer().nsec(REVERSE, 120, &[]))
         .wait(10_000);
@@ -129,7 +129,7 @@ fn reverse_lookup_finds_name() {
 #[test]
 fn cname_is_followed() {
     let mut world = World::new();
-    world.wish(Goal::Host, "alias.local").wait(200);
+    world.look_up(Goal::Host, "alias.local").wait(200);
     let start = world.ms;
     world
         .receive(Say::answer().cname("alias.local", 120, HOST))
@@ -151,7 +151,7 @@ fn cached_address_is_reported_without_query() {
                 .nsec(HOST, 120, &[kind::A]),
         )
         .wait(1000);
-    world.wish(Goal::Host, HOST).wait(10_000);
+    world.look_up(Goal::Host, HOST).wait(10_000);
     assert_eq!(world.lines(), ["Found 0 h.local h.local 1.2.3.4"]);
     assert_eq!(world.sent.len(), 0);
 }

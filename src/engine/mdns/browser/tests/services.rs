@@ -2,7 +2,7 @@
 
 use super::super::Goal;
 use super::world::{PEER_V6, Say, World, wire};
-use crate::engine::mdns::Cast;
+use crate::engine::mdns::Destination;
 use crate::wire::dns::{CLASS_IN, kind};
 
 const HTTP: &str = "_http._tcp.local";
@@ -12,7 +12,7 @@ const TYPES: &str = "_services._dns-sd._udp.local";
 
 fn browsing() -> World {
     let mut world = World::new();
-    world.wish(Goal::Services, HTTP).wait(300);
+    world.look_up(Goal::Services, HTTP).wait(300);
     world
 }
 
@@ -195,7 +195,7 @@ fn global_address_is_preferred_to_link_local() {
             .record(1, &name, kind::AAAA, CLASS_IN, 120, &global)
             .aaaa(HOST, 120, 3);
         world
-            .receive_from(PEER_V6, Cast::Multicast, &say.0)
+            .receive_from(PEER_V6, Destination::Multicast, &say.0)
             .wait(20);
     }
     let lines = world.lines();
@@ -213,7 +213,7 @@ fn service_is_reported_per_address_family() {
     world.lines();
     let say = Say::answer().service(A, HOST, 120).aaaa(HOST, 120, 9);
     world
-        .receive_from(PEER_V6, Cast::Multicast, &say.0)
+        .receive_from(PEER_V6, Destination::Multicast, &say.0)
         .wait(2000);
     assert_eq!(
         world.lines()[..2],
@@ -250,7 +250,7 @@ fn each_family_resolves_once_with_own_address() {
     // First over IPv6; then IPv4 gets an address of its own family.
     let mut world = browse();
     world
-        .receive_from(PEER_V6, Cast::Multicast, &v6.0)
+        .receive_from(PEER_V6, Destination::Multicast, &v6.0)
         .wait(500);
     world.receive(v4.clone()).wait(500);
     assert_eq!(
@@ -264,7 +264,7 @@ fn each_family_resolves_once_with_own_address() {
     );
     // Both families before the same pass.
     let mut world = browse();
-    world.receive_from(PEER_V6, Cast::Multicast, &v6.0);
+    world.receive_from(PEER_V6, Destination::Multicast, &v6.0);
     world.receive(v4.clone()).wait(500);
     assert_eq!(
         world.lines(),
@@ -279,7 +279,7 @@ fn each_family_resolves_once_with_own_address() {
     world.wait(2000);
     let other = Say::answer().aaaa(HOST, 120, 8);
     world
-        .receive_from(PEER_V6, Cast::Multicast, &other.0)
+        .receive_from(PEER_V6, Destination::Multicast, &other.0)
         .wait(3000);
     assert_eq!(world.lines(), [line("Changed", "v6", "fe80::8")]);
     // A new port causes a change in both families.
@@ -298,7 +298,7 @@ fn each_family_resolves_once_with_own_address() {
     world.receive(Say(v6.0.clone())).wait(500);
     world.receive(v4).wait(500);
     world
-        .receive_from(PEER_V6, Cast::Multicast, &v6.0)
+        .receive_from(PEER_V6, Destination::Multicast, &v6.0)
         .wait(500);
     assert_eq!(
         world.lines(),
@@ -373,7 +373,7 @@ fn unfetched_events_are_kept() {
     let meta = crate::engine::mdns::Meta {
         from: super::world::PEER.parse().unwrap(),
         link: 0,
-        cast: Cast::Multicast,
+        cast: Destination::Multicast,
     };
     world.browser.handle(now, &meta, &bytes);
     let (mut buffer, mut count) = ([0; 2000], 0);
@@ -402,7 +402,7 @@ fn unfetched_events_are_kept() {
 fn subtype_finds_services_of_its_type_only() {
     let sub = "_printer._sub._http._tcp.local";
     let mut world = World::new();
-    world.wish(Goal::Services, sub).wait(300);
+    world.look_up(Goal::Services, sub).wait(300);
     world
         .receive(Say::answer().service(A, HOST, 120).ptr(sub, 120, A))
         .wait(20);
@@ -419,7 +419,7 @@ fn subtype_finds_services_of_its_type_only() {
 fn enumerated_types_are_browsed_for_services() {
     let mut world = World::new();
     let start = world.ms;
-    world.wish(Goal::Everything, TYPES).wait(200);
+    world.look_up(Goal::Everything, TYPES).wait(200);
     assert_eq!(world.query_times(start, TYPES, kind::PTR).len(), 1);
     let start = world.ms;
     world.receive(
@@ -449,7 +449,7 @@ fn enumerated_types_are_browsed_for_services() {
     );
     // `Goal::Types` sends no queries for instances.
     let mut world = World::new();
-    world.wish(Goal::Types, TYPES).wait(200);
+    world.look_up(Goal::Types, TYPES).wait(200);
     world
         .receive(Say::answer().ptr(TYPES, 4500, HTTP))
         .wait(5000);
@@ -460,7 +460,7 @@ fn enumerated_types_are_browsed_for_services() {
 #[test]
 fn malformed_type_and_service_names_are_ignored() {
     let mut world = World::new();
-    world.wish(Goal::Everything, TYPES).wait(200);
+    world.look_up(Goal::Everything, TYPES).wait(200);
     for strange in [
         TYPES,
         "local",
@@ -504,7 +504,7 @@ fn all_for_now_follows_resolution_or_timeout() {
     // No host responds.
     let mut world = World::new();
     let start = world.ms;
-    world.wish(Goal::Services, HTTP).wait(10_000);
+    world.look_up(Goal::Services, HTTP).wait(10_000);
     assert_eq!(
         world.events,
         [(start + 1500, format!("AllForNow 0 {HTTP}"))]
@@ -513,7 +513,7 @@ fn all_for_now_follows_resolution_or_timeout() {
     for answers in [true, false] {
         let mut world = World::new();
         let start = world.ms;
-        world.wish(Goal::Services, HTTP).wait(200);
+        world.look_up(Goal::Services, HTTP).wait(200);
         world.receive(Say::answer().ptr(HTTP, 4500, A)).wait(1800);
         if answers {
             world.receive(Say::answer().service(A, HOST, 120));
@@ -550,7 +550,7 @@ fn all_for_now_waits_at_most_30_s() {
     ] {
         let mut world = World::new();
         let start = world.ms;
-        world.wish(Goal::Services, HTTP).wait(200);
+        world.look_up(Goal::Services, HTTP).wait(200);
         for number in 0..count {
             let name = format!("{number}.{HTTP}");
             world
@@ -615,7 +615,7 @@ fn service_of_this_host_is_marked_own() {
         &crate::engine::mdns::Meta {
             from: "192.0.2.1:5353".parse().unwrap(),
             link: 0,
-            cast: Cast::Multicast,
+            cast: Destination::Multicast,
         },
         &say,
     );

@@ -1,7 +1,9 @@
 //! A browser with links and a clock for the tests, builders for messages, and events as text.
 
-use super::super::{Browser, Goal, Limits, Wish};
-use crate::engine::mdns::{Cast, LINK_COUNT_MAX, Link, Meta, NameId, Names, Random, Transmit};
+use super::super::{Browser, Goal, Limits, Lookup};
+use crate::engine::mdns::{
+    Destination, LINK_COUNT_MAX, Link, Meta, NameId, Names, Random, Transmit,
+};
 use crate::time::Instant;
 use crate::wire::dns::{CLASS_IN, Name, TOP_BIT, flag, kind};
 use core::net::SocketAddr;
@@ -229,20 +231,23 @@ impl World {
             .link_changed(Instant::from_ms(self.ms), link, state);
     }
 
-    pub(crate) fn wish(&mut self, goal: Goal, name: &str) -> &mut Self {
-        self.wish_families(goal, name, 3)
+    pub(crate) fn look_up(&mut self, goal: Goal, name: &str) -> &mut Self {
+        self.look_up_families(goal, name, 3)
     }
 
-    pub(crate) fn wish_families(&mut self, goal: Goal, name: &str, families: u8) -> &mut Self {
+    pub(crate) fn look_up_families(&mut self, goal: Goal, name: &str, families: u8) -> &mut Self {
         let name = wire(name);
-        let wish = Wish {
+        let lookup = Lookup {
             goal,
             name: Name::of(&name),
             links: u8::MAX,
             resolves: true,
             families,
         };
-        assert!(self.browser.wish(Instant::from_ms(self.ms), &wish));
+        assert!(
+            self.browser
+                .start_lookup(Instant::from_ms(self.ms), &lookup)
+        );
         self
     }
 
@@ -290,7 +295,7 @@ impl World {
             let names = event.names();
             let mut line = format!(
                 "{:?} {}{} {}",
-                event.what,
+                event.kind,
                 event.link,
                 if event.is_v6 { "v6" } else { "" },
                 dotted(names, event.name)
@@ -325,7 +330,7 @@ impl World {
                 let meta = Meta {
                     from: from.parse().unwrap(),
                     link: *link,
-                    cast: Cast::Multicast,
+                    cast: Destination::Multicast,
                 };
                 self.browser.handle(now, &meta, &sent.bytes);
             }
@@ -353,10 +358,15 @@ impl World {
     }
 
     pub(crate) fn receive(&mut self, say: Say) -> &mut Self {
-        self.receive_from(PEER, Cast::Multicast, &say.0)
+        self.receive_from(PEER, Destination::Multicast, &say.0)
     }
 
-    pub(crate) fn receive_from(&mut self, from: &str, cast: Cast, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn receive_from(
+        &mut self,
+        from: &str,
+        cast: Destination,
+        bytes: &[u8],
+    ) -> &mut Self {
         self.receive_on(0, from, cast, bytes)
     }
 
@@ -364,7 +374,7 @@ impl World {
         &mut self,
         link: u8,
         from: &str,
-        cast: Cast,
+        cast: Destination,
         bytes: &[u8],
     ) -> &mut Self {
         let meta = Meta {
@@ -380,7 +390,7 @@ impl World {
 
     pub(crate) fn forget(&mut self, name: &str) {
         let now = self.now();
-        self.browser.forget(now, Name::of(&wire(name)));
+        self.browser.stop_lookup(now, Name::of(&wire(name)));
         self.drain();
     }
 
