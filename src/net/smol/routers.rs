@@ -72,45 +72,56 @@ impl Routers {
 
     /// Handles an advertisement: calls `found` for each usable prefix. A router whose lifetime is not zero ends the solicitations.
     pub(super) fn handle(&mut self, message: &[u8], found: &mut dyn FnMut(Prefix)) {
-        let Some((head, mut options)) = message.split_first_chunk::<HEAD_BYTES>() else {
+        let Some((head, options)) = message.split_first_chunk::<HEAD_BYTES>() else {
             return;
         };
-        let [_, _, _, _, _, _, high, low, ..] = *head;
+        let [_, code, _, _, _, _, high, low, ..] = *head;
+        // Section 6.1.2: one malformed option makes the advertisement invalid.
+        if code != 0 || !each_option(options, &mut |_| {}) {
+            return;
+        }
         let is_router = [high, low] != [0; 2];
         if is_router {
             self.left = 0;
         }
-        // Option: type, length in units of eight bytes, data.
-        while let [kind, units, ..] = *options {
-            let len = usize::from(units) * 8;
-            if len == 0 || len > options.len() {
-                break;
-            }
-            if kind == 3
-                && let Some(prefix) = parse_prefix(options.head(len))
-            {
+        each_option(options, &mut |option| {
+            if let Some(prefix) = parse_prefix(option) {
                 found(prefix);
             }
-            options = options.tail(len);
-        }
+        });
     }
+}
+
+/// Calls `each` for each option. Returns false at the first one that is malformed.
+fn each_option<'a>(mut options: &'a [u8], each: &mut dyn FnMut(&'a [u8])) -> bool {
+    // Option: type, length in units of eight bytes, data.
+    while let [_, units, ..] = *options {
+        let len = usize::from(units) * 8;
+        if len == 0 || len > options.len() {
+            return false;
+        }
+        each(options.head(len));
+        options = options.tail(len);
+    }
+    options.is_empty()
 }
 
 /// Parses a prefix option. `None` unless the prefix is for autoconfiguration.
 fn parse_prefix(option: &[u8]) -> Option<Prefix> {
+    const PREFIX: u8 = 3;
     const IS_AUTONOMOUS: u8 = 0x40;
-    let [_, _, bits, flags, a, b, c, d, ..] = *option.first_chunk::<32>()?;
+    let [kind, _, bits, flags, a, b, c, d, ..] = *option.first_chunk::<32>()?;
     let network = *option.tail(16).first_chunk()?;
     let is_link_local = network.starts_with(&[0xfe, 0x80]);
-    (bits == PREFIX_BITS && flags & IS_AUTONOMOUS != 0 && !is_link_local && network[0] != 0xff)
-        .then(|| {
-            // Infinity (0xffff_ffff) is used as that number of seconds.
-            let secs = u32::from_be_bytes([a, b, c, d]);
-            Prefix {
-                network,
-                valid: Duration::from_secs(secs),
-            }
-        })
+    let is_usable = kind == PREFIX && bits == PREFIX_BITS && flags & IS_AUTONOMOUS != 0;
+    (is_usable && !is_link_local && network[0] != 0xff).then(|| {
+        // Infinity (0xffff_ffff) is used as that number of seconds.
+        let secs = u32::from_be_bytes([a, b, c, d]);
+        Prefix {
+            network,
+            valid: Duration::from_secs(secs),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -154,6 +165,26 @@ mod tests {
             message[at] = byte;
             let found = &mut |prefix| panic!("{at} {prefix:?}");
             Routers::new().handle(&message, found);
+        }
+    }
+
+    /// RFC 4861 section 6.1.2.
+    #[test]
+    fn invalid_advertisement_is_ignored_as_a_whole() {
+        let valid = advertisement();
+        let mut code = valid.clone();
+        code[1] = 1;
+        let mut empty_option = valid.clone();
+        empty_option.extend([1, 0, 0, 0, 0, 0, 0, 0]);
+        let mut cut_option = valid.clone();
+        cut_option.extend([1, 2, 0, 0, 0, 0, 0, 0]);
+        let mut odd_byte = valid;
+        odd_byte.push(1);
+        for message in [code, empty_option, cut_option, odd_byte] {
+            let mut routers = Routers::new();
+            routers.solicit(Instant::default());
+            routers.handle(&message, &mut |prefix| panic!("{message:?}: {prefix:?}"));
+            assert_eq!(routers.left, SOLICIT_COUNT, "{message:?}");
         }
     }
 }
