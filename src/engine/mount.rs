@@ -108,7 +108,7 @@ const fn refusal(error: FsError) -> (Status, Text) {
         }
         FsError::OtherFileSystem => (
             Status::Access,
-            text!("another file system is mounted there; export that one, too"),
+            text!("another file system is mounted there; export it too"),
         ),
         FsError::Access | FsError::Permission | FsError::ReadOnly | FsError::Exists => (
             Status::Access,

@@ -32,15 +32,14 @@ pub const RESTARTING: Text = text!("restarting soon: the role");
 /// The process got a signal to stop.
 pub const STOPPING: Text = text!("stopping");
 /// No descriptor or slot is left for a connection.
-pub const FULL: Text =
-    text!("too few file descriptors for another client; raise the limit (ulimit -n)");
+pub const FULL: Text = text!("too few file descriptors; raise the limit (ulimit -n)");
 /// A client mounted a path.
 pub const MOUNTED: Text = text!("mounted");
 /// MNT was refused.
 pub const MAY_NOT_MOUNT: Text = text!("may not mount");
 /// A client looked up a mount point inside an export; file systems mounted there are not exported.
 pub const OTHER_FILE_SYSTEM: Text =
-    text!("reached another file system below the export; export that one, too");
+    text!("reached another file system below the export; export it too");
 /// A client's request failed with EIO.
 pub const DISK_FAILED: Text = text!("got a disk error; see the kernel's log");
 /// A client's WRITE or CREATE failed with ENOSPC.
