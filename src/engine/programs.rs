@@ -46,7 +46,7 @@ pub struct Programs {
 
 impl Programs {
     /// Creates the programs. `verifier` is the write verifier and differs for every start. `memory` of
-    /// [`SHARED_BYTES`](crate::config::KEPT_BYTES) is zeros or an earlier server's; it holds the duplicate request cache and the
+    /// [`SHARED_BYTES`](crate::config::SHARED_BYTES) is zeros or an earlier server's; it holds the duplicate request cache and the
     /// verifiers of exclusive CREATEs. `is_kept`: other servers use that memory too, either now (synchronised by `turns`) or after
     /// a restart.
     pub fn new(

@@ -11,7 +11,7 @@ pub(super) fn failed(what: Text, about: &[u8], errno: Errno, table: &[Reason]) -
     failed_with(what, about, errno.raw_os_error() as u8, table)
 }
 
-/// Like [`failed`], for the number of an errno or [`FsError`](crate::vfs::FsError).
+/// Like [`failed`], for the number of an errno or [`FsError`].
 pub(super) fn failed_with(what: Text, about: &[u8], number: u8, table: &[Reason]) -> Fatal {
     complain(FAILED, what, about, why(number, table))
 }

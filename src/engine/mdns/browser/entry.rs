@@ -69,7 +69,7 @@ pub(super) struct CacheEntry {
     /// The name in the rdata, if the type has one.
     pub(super) target: NameId,
     pub(super) kind: u16,
-    /// Flags of [`is`].
+    /// Flags of [`record_flag`].
     pub(super) flags: u16,
     /// Position in the arena of the rdata other than the name.
     pub(super) rdata: u16,
