@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{cached_directory, unpack};
 use crate::setup::{PrivateApt, run_captured};
 
-/// The [debian] section of a machine's file.
+/// The `[debian]` section of a machine's file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DebianSection {

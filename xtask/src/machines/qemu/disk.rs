@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::machines::nbd::Disk;
 use crate::setup::run_captured;
 
-/// The [disk] section of a machine's file.
+/// The `[disk]` section of a machine's file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DiskSection {

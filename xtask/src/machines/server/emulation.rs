@@ -52,7 +52,7 @@ pub fn copy(file: &Path, copy: &Path, arch: Arch) -> Result<PathBuf> {
     Ok(copy.to_path_buf())
 }
 
-/// Writes a script that execs the emulator, which passes the script's own argv[0] to `file`.
+/// Writes a script that execs the emulator, which passes the script's own `argv[0]` to `file`.
 fn write(emulator: &str, file: &Path, script: &Path) -> Result<()> {
     setup::install_packages(&[Package::QEMU_USER])?;
     let emulator = which::which(emulator).with_context(|| format!("cannot find {emulator}"))?;
