@@ -22,15 +22,15 @@ pub(super) mod record_flag {
     pub(in super::super) const RESOLVES: u16 = 1 << 6;
     /// Received before the last change of the link's state.
     pub(in super::super) const EARLIER: u16 = 1 << 7;
-    /// Per family: received over IPv4 (or IPv6).
+    /// Received over IPv4. The next bit: over IPv6.
     pub(in super::super) const SEEN: u16 = 1 << 8;
-    /// Per family: reported to the caller.
+    /// Reported to the caller as found over IPv4. The next bit: over IPv6.
     pub(in super::super) const REPORTED: u16 = 1 << 10;
-    /// Per family: `Resolved` or `Unresolved` was reported.
+    /// `Resolved` or `Unresolved` was reported for IPv4. The next bit: for IPv6.
     pub(in super::super) const TRIED: u16 = 1 << 12;
     /// NSEC record that denies a record which a lookup needs.
     pub(in super::super) const DENIES: u16 = 1 << 14;
-    /// Multiplied by one of the flags per family: both of its bits.
+    /// Factor for `SEEN`, `REPORTED` or `TRIED`: the product is the bits of both families.
     pub(in super::super) const BOTH: u16 = 3;
 }
 

@@ -43,7 +43,7 @@ fn thousands_of_hosts_stay_within_limits() {
         (1200..1700).contains(&known) && count(&world, "Removed") == 0,
         "{known}"
     );
-    // Without further responses they expire, and a new service fits.
+    // Without further responses the known services expire (TTL 120 s); then a new service fits into the cache.
     world.wait(130_000);
     assert_eq!(count(&world, "Removed"), count(&world, "Added"));
     world
