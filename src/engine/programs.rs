@@ -39,7 +39,7 @@ pub struct Programs {
     /// The portmapper's table.
     pub mappings: Mappings,
     mounts: Mounts,
-    /// True after a failed sync, until one succeeds. Meanwhile the engine stops after each reply that promises something, so that
+    /// True after a failed sync, until one succeeds. Meanwhile the engine stops after each reply that must wait for a sync, so that
     /// no two replies share a sync and each request gets its own result.
     syncs_each: bool,
 }

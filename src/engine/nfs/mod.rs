@@ -171,7 +171,7 @@ impl Nfs {
         self.reads_inline_until = now.after(READ_INLINE_TIME);
     }
 
-    /// The lock shared with other servers of the same files. There are none without a supervisor.
+    /// The lock and counter shared with the other servers of the same files. `None` if this is the only server.
     pub(super) fn turns(&self) -> Option<&'static dyn Turns> {
         self.turns.filter(|_| cfg!(any(feature = "serve", test)))
     }

@@ -16,11 +16,11 @@ use core::net::Ipv6Addr;
 /// The durability that the client requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stability {
-    /// COMMIT: all data of the file on disk. Carries no data.
+    /// COMMIT: all data of the file becomes durable. The call carries no data.
     Commit,
-    /// Data in the file, durable only after a COMMIT.
+    /// UNSTABLE: the data is written to the file, and is durable only after a COMMIT.
     Unstable,
-    /// Data on disk.
+    /// DATA_SYNC or FILE_SYNC: the data is durable before the reply.
     Stable,
 }
 

@@ -46,7 +46,7 @@ fn mutated_requests_get_well_formed_replies() {
     let mut closed = 0;
     for_seeds(if full { 2_000_000 } else { 100_000 }, |seed| {
         let mut random = Random::new(seed);
-        // Large calls take long piece by piece, so only every 20th run has them.
+        // Large calls take long if they arrive in small pieces, so only every 20th seed includes them.
         let calls = if seed % 20 == 0 { &more } else { &calls };
         let stream = stream(&mut random, calls);
         let largest = *random.pick(&[REQUEST_BYTES, 200, 9]);
