@@ -10,7 +10,7 @@ pub(super) struct Block(u8);
 
 const _: () = assert!(REQUEST_BLOCK_COUNT < 256 && REPLY_BLOCK_COUNT < 256);
 
-/// A pool of blocks.
+/// A pool of buffers (blocks) of equal size, for requests or for replies.
 #[derive(Debug)]
 pub(super) struct Pool {
     bytes: Slots<u8>,

@@ -26,7 +26,8 @@ enum Next {
 }
 
 impl Streams {
-    /// Receives input, has the protocol answer it, and carries out its orders, until the connection has to wait.
+    /// Receives input, passes it to the protocol, and carries out each [`Order`] that the protocol returns, until the connection
+    /// has to wait.
     pub(super) fn answer_input(
         &mut self,
         turn: &mut Turn<'_, '_>,
