@@ -174,7 +174,7 @@ pub trait Datagrams {
     }
 }
 
-/// Data of connections. Implementations that block never return [`NetError::WouldBlock`].
+/// Sending and receiving on connections. Implementations that block never return [`NetError::WouldBlock`].
 pub trait Connections {
     /// Receives bytes; returns their number, 0 at the end.
     ///
