@@ -40,7 +40,7 @@ impl Epoll {
     /// Creates an instance that watches nothing.
     pub fn new() -> Result<Self, Errno> {
         const CLOEXEC: usize = 0o2_000_000;
-        // SAFETY: a number.
+        // SAFETY: no argument is an address.
         File::opened(unsafe { raw_syscall!(Sysno::epoll_create1, CLOEXEC) }).map(Self)
     }
 

@@ -230,7 +230,7 @@ pub fn open_tap(name: &CStr) -> Result<File, Errno> {
     let [a, b] = TAP.to_ne_bytes();
     [request.value[0], request.value[1]] = [a, b];
     request.ask(&file, TUNSETIFF)?;
-    // SAFETY: a number.
+    // SAFETY: no argument is an address.
     let set = unsafe { raw_syscall!(Sysno::ioctl, file.as_raw_fd(), TUNSETOFFLOAD, OFFLOADS) };
     outcome(set)?;
     Ok(file)

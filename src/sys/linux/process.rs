@@ -153,7 +153,7 @@ pub fn read_signal(signals: BorrowedFd<'_>) -> SignalRequest {
     if outcome(read).unwrap_or(0) == 0 {
         return SignalRequest::Nothing;
     }
-    // SAFETY: a read returns whole structures, which begin with the signal's number.
+    // SAFETY: a read of a signalfd returns whole `signalfd_siginfo` structures; the signal number is their first field.
     match unsafe { number.read() } {
         SIGCHLD => SignalRequest::Nothing,
         SIGHUP => SignalRequest::Reload,

@@ -279,7 +279,7 @@ pub fn unshare(from_proc: bool) -> bool {
     const OWN_MOUNTS: usize = 0x2_0000;
     const PRIVATE_AND_BELOW: usize = 1 << 18 | 1 << 14;
     const DETACH: usize = 2;
-    // SAFETY: a number.
+    // SAFETY: no argument is an address.
     let take = |what| outcome(unsafe { raw_syscall!(Sysno::unshare, what) });
     assert_eq!(take(OWN_DIRECTORY), Ok(0));
     if !from_proc || !rustix::process::geteuid().is_root() {

@@ -81,7 +81,7 @@ pub fn list<E: From<Errno>>(
 /// Sets the position from which a directory is listed: 0 or a cookie.
 fn seek<E: From<Errno>>(dir: RawFd, place: u64) -> Result<(), E> {
     #[cfg(target_pointer_width = "64")]
-    // SAFETY: numbers.
+    // SAFETY: no argument is an address.
     unsafe {
         act(word(dir), place as usize, 0, 0, 0, Sysno::lseek)
     }

@@ -137,13 +137,13 @@ pub fn readlinkat<E: From<Errno>>(link: RawFd, out: &mut [u8]) -> Result<u32, E>
 
 /// Makes data and metadata of a file durable.
 pub fn fsync<E: From<Errno>>(file: RawFd) -> Result<(), E> {
-    // SAFETY: a number.
+    // SAFETY: no argument is an address.
     unsafe { act(word(file), 0, 0, 0, 0, Sysno::fsync) }
 }
 
 /// Makes the whole file system of a file durable.
 pub fn syncfs(file: RawFd) -> Result<(), Errno> {
-    // SAFETY: a number.
+    // SAFETY: no argument is an address.
     unsafe { act(word(file), 0, 0, 0, 0, Sysno::syncfs) }
 }
 

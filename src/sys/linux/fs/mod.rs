@@ -209,14 +209,14 @@ pub const fn borrow<'a>(file: RawFd) -> BorrowedFd<'a> {
 /// Closes a file.
 #[inline(never)]
 pub fn close(file: RawFd) {
-    // SAFETY: a number.
+    // SAFETY: no argument is an address.
     unsafe { raw_syscall!(Sysno::close, file) };
 }
 
 /// Duplicates a descriptor.
 pub fn dup<E: From<Errno>>(file: RawFd) -> Result<RawFd, E> {
     const DUPLICATE_CLOEXEC: usize = 1030;
-    // SAFETY: a number.
+    // SAFETY: no argument is an address.
     unsafe { call(word(file), DUPLICATE_CLOEXEC, 0, 0, 0, Sysno::fcntl) }
 }
 
@@ -306,7 +306,7 @@ pub fn getcwd<E: From<Errno>>(out: &mut [u8]) -> Result<u32, E> {
 
 /// Changes the current directory to `dir` and reads its path, free of symbolic links; returns its length.
 pub fn real_path(dir: RawFd, out: &mut [u8]) -> Result<usize, Errno> {
-    // SAFETY: a number.
+    // SAFETY: no argument is an address.
     outcome(unsafe { raw_syscall!(Sysno::fchdir, dir) })?;
     // SAFETY: the kernel writes at most `out.len()` bytes.
     let len = outcome(unsafe { raw_syscall!(Sysno::getcwd, out.as_mut_ptr(), out.len()) })?;
