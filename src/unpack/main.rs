@@ -109,7 +109,7 @@ unsafe extern "C" fn unpack() -> usize {
         // PROT_READ is 1 and PROT_EXEC 4, whereas PF_R is 4 and PF_X is 1.
         let rights = 1 | (segment.flags & EXECUTE) << 2;
         let len = segment.address + segment.in_memory - start;
-        // SAFETY: these pages belong to the plain file, and nothing writes to them from now on.
+        // SAFETY: the pages belong to a read-only segment of the unpacked file; nothing writes to them any more.
         let allowed = unsafe { raw_syscall!(Sysno::mprotect, start, len, rights) };
         if let Err(errno) = Errno::from_ret(allowed) {
             die(
