@@ -75,23 +75,23 @@ impl Inode {
 
 #[derive(Clone, Debug)]
 struct InodeSlot {
-    /// Incremented for each object in this place, so that an old handle does not match a new object.
+    /// Incremented for each object in this slot, so that an old handle does not match a new object.
     generation: u32,
-    /// Number of the next free place, if this one is free.
+    /// Number of the next free slot, if this one is free.
     next: u32,
     inode: Option<Inode>,
 }
 
-/// The table of objects. Inode numbers are places, counted from 1.
+/// The table of objects. An inode number is the index of a slot + 1.
 #[derive(Clone, Debug)]
 pub(super) struct Inodes {
-    /// Places that were ever used. Grows on demand, so that unused memory is not touched.
+    /// Slots that were ever used. Grows on demand, so that unused memory is not touched.
     slots: Vec<InodeSlot>,
     count_max: usize,
     used: usize,
-    /// Number of the first free place in `slots`, 0 if none is free.
+    /// Number of the first free slot, 0 if none is free.
     free: u32,
-    /// Initial generation of places.
+    /// Generation of a new slot, before its first object is added.
     generation: u32,
 }
 

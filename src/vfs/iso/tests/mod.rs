@@ -160,7 +160,7 @@ fn file_beyond_4_gib_has_several_extents() {
     ]);
     records.push(record(b"LAST.;1", DATA, 1, 0, &[]));
     assert_eq!(draft.directory(ROOT, &records), 4096);
-    // Contents in the next sector are not read.
+    // The image needs none of the file's data: the test checks only names, sizes and offsets.
     let total = 2 * u64::from(size) + 5000;
     let image_size = u64::from(DATA) * S + total;
     let asked = sized(&draft.0, image_size, |image, entry| {
