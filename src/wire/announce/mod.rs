@@ -161,11 +161,11 @@ pub enum Part {
     Txt,
     /// The domain, which must be `local`.
     Domain,
-    /// In decimal digits.
+    /// Port of the SRV record, in decimal digits.
     Port,
-    /// In decimal digits.
+    /// Priority of the SRV record, in decimal digits.
     Priority,
-    /// In decimal digits.
+    /// Weight of the SRV record, in decimal digits.
     Weight,
 }
 
