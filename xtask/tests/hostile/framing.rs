@@ -83,7 +83,7 @@ fn records_of_sixteen_fragments_are_accepted() -> Result<()> {
             outcome(reply)?
         );
     }
-    // Empty fragments count, too, and an empty last fragment ends the record.
+    // 16 fragments: empty ones count towards the limit, and an empty last fragment ends the record.
     let mut bytes = fragment(false, b"").repeat(14);
     bytes.extend(fragment(false, &message));
     bytes.extend(fragment(true, b""));

@@ -123,7 +123,7 @@ impl<'a> Replay<'a> {
         });
     }
 
-    /// Number of unsafe writes at the current position.
+    /// Number of writes at the current position that no completed flush covers.
     pub fn unsafe_count(&self) -> usize {
         self.unsafe_writes.len()
     }

@@ -39,7 +39,7 @@ pub enum Workload {
     /// LOOKUP of one of many names in an image that is not open.
     Lookup {
         last: bool,
-        /// Its bytes are on the disk and nowhere else.
+        /// True if the image is dropped from the page cache before the LOOKUP.
         forgotten: bool,
     },
 }

@@ -125,7 +125,7 @@ pub fn main(args: &Args) -> Result<()> {
                 let kind = workload.server();
                 let side = match sides.get_mut(number) {
                     Some(servers) => servers[kind as usize].as_mut().map(|it| &mut it.side),
-                    // The peer has one server, which runs the workloads of all kinds but `Served`.
+                    // The peer's only server runs all workloads except those of `ServerKind::Served`.
                     None => peer.as_mut().filter(|_| kind != ServerKind::Served),
                 };
                 let Some(side) = side else { return Ok(None) };

@@ -84,7 +84,7 @@ impl Disk {
     }
 }
 
-/// All slow disks and the group that is throttled.
+/// The slow disks, and the control group whose reads from them are throttled.
 pub struct Disks {
     group: Group,
     pub all: Vec<Disk>,
@@ -98,7 +98,7 @@ impl Disks {
         Ok(Self { group, all })
     }
 
-    /// Puts a process into the group, which throttles its reads from slow disks.
+    /// Moves a process into the control group, so that its reads from the slow disks are throttled.
     pub fn throttle(&self, pid: u32) -> Result<()> {
         write_file(&self.group.directory.join("cgroup.procs"), &pid.to_string())
     }
@@ -137,7 +137,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Creates a group. The error is the reason why this machine cannot throttle reads.
+    /// Creates a control group. The error is the reason why this machine cannot throttle reads.
     pub fn new() -> Result<Self, String> {
         let v1 = Path::new("/sys/fs/cgroup/blkio");
         let v2 = Path::new("/sys/fs/cgroup");

@@ -22,7 +22,7 @@ const COLD_ROUND_MAX: u32 = 3;
 const RATE: (Metric, Aim) = (Metric::Rate, Aim::at_least(0.9));
 const RATE_EXT4: (Metric, Aim) = (Metric::Rate, Aim::at_least(5.0));
 
-/// The work of other clients while one waits.
+/// The load from other clients while one client's waits are measured, or a load whose own rate is measured.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Work {
     /// Nothing
