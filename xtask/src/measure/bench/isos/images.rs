@@ -1,4 +1,4 @@
-//! What is asked for: images, and beside them what they were made of.
+//! The ISO images, and the files that they are made from.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -15,33 +15,34 @@ use crate::machines::wait_for;
 use crate::measure::bench::workspace::{BIG, Export, STAMP_STEP, Workspace, crowd};
 use crate::setup;
 
-/// The image of everything.
+/// Name of the image of the large file and the large directories.
 pub const ALL: &str = "all.iso";
-/// Names in the directories that are listed.
+/// Number of entries of each directory that is listed.
 pub const DIRECTORIES: [u64; 4] = [2_500, 5_000, 10_000, 20_000];
-/// Names in the directory in which names are looked up.
+/// Number of entries of the directory in the image on the disk.
 pub const COLD: u64 = 10_000;
-/// Images that are mounted in turn: more than a server keeps open.
+/// Number of small images: more than a server keeps open.
 pub const SMALL_COUNT: usize = 40;
 
-/// Where the directories lie.
+/// Name of the parent of the large directories.
 const CROWDS: &str = "crowds";
 
-/// Everything in memory, and the one image on the disk.
+/// The images and files in memory, and one image on the disk.
 pub struct Images {
     tree: PathBuf,
     cold: Cold,
 }
 
 impl Images {
-    /// Makes all of them in the tree.
+    /// Creates the files in the tree and makes the images from them.
     pub fn new(workspace: &Workspace, cold: Cold) -> Result<Self> {
         let tree = workspace.path(Export::Tree);
         for count in DIRECTORIES {
             crowd(&tree.join(CROWDS).join(count.to_string()), count)?;
         }
         image(&tree.join(ALL), &[&tree.join(BIG), &tree.join(CROWDS)])?;
-        // Memory that a machine is given late may be slower than what it has had before: both get theirs now.
+        // Memory that a virtual machine gets late may be slower. Copying the large file now gives it memory of the same age as the
+        // image's.
         fs::copy(tree.join(BIG), tree.join("copy"))?;
         fs::rename(tree.join("copy"), tree.join(BIG))?;
         for index in 0..SMALL_COUNT {
@@ -53,14 +54,14 @@ impl Images {
         Ok(Self { tree, cold })
     }
 
-    /// For the server.
+    /// Export specifications of the tree and of the directory with the image on the disk.
     pub fn exports(&self) -> Vec<String> {
         [&*self.tree, self.cold.directory.path()]
             .map(|path| format!("{}:isos,no_root_squash", path.display()))
             .into()
     }
 
-    /// The top of the large image, or of what it was made of.
+    /// The image [`ALL`] if `inside`, else the tree that it was made from.
     pub fn top(&self, inside: bool) -> PathBuf {
         if inside {
             self.tree.join(ALL)
@@ -69,12 +70,12 @@ impl Images {
         }
     }
 
-    /// A directory that is listed, as a path from the top.
+    /// Path, relative to [`Self::top`], of the directory with `count` entries.
     pub fn crowd(count: u64) -> String {
         format!("{CROWDS}/{count}")
     }
 
-    /// A small image, or the directory that it was made of.
+    /// The small image `index` if `inside`, else the directory that it was made from.
     pub fn small(&self, index: usize, inside: bool) -> PathBuf {
         small(&self.tree, index, inside)
     }
@@ -84,12 +85,12 @@ impl Images {
         &self.cold
     }
 
-    /// Where in its image the large file begins.
+    /// Offset of the large file in the image [`ALL`] (bytes).
     pub fn large_file_offset(&self) -> Result<u64> {
         const BLOCK: u64 = 2048;
         let file = File::open(self.top(true))?;
         let step = STAMP_STEP as u64;
-        // Nothing else has numbers like those behind its first stamp, which is zero.
+        // The first stamp is zero, as other data is. The next three identify the large file.
         let begins = |at: &u64| {
             (1..4).all(|number| {
                 let mut stamp = [0; 8];
@@ -108,13 +109,13 @@ fn small(tree: &Path, index: usize, inside: bool) -> PathBuf {
     tree.join(format!("small/{index}{end}"))
 }
 
-/// An image with a large directory, on a disk if temporary files lie on one.
+/// An image with a large directory, on a disk if temporary files are on one.
 pub struct Cold {
     directory: TempDir,
 }
 
 impl Cold {
-    /// Makes it.
+    /// Makes the image.
     pub fn new() -> Result<Self> {
         let directory = TempDir::new().context("cannot make a directory for an image")?;
         let names = directory.path().join("crowd");
@@ -122,7 +123,7 @@ impl Cold {
         let cold = Self { directory };
         image(&cold.image(), &[&names])?;
         fs::remove_dir_all(names)?;
-        // Only what is written can be dropped.
+        // POSIX_FADV_DONTNEED drops only clean pages.
         File::open(cold.image())?.sync_all()?;
         Ok(cold)
     }
@@ -132,7 +133,7 @@ impl Cold {
         self.directory.path().join("crowd.iso")
     }
 
-    /// Waits until a server has closed the image, and if `drop` has the kernel forget its bytes.
+    /// Waits until a server has closed the image. If `drop`, then drops it from the page cache.
     pub fn forget(&self, server: u32, drop: bool) -> Result<()> {
         const WAIT_MAX: Duration = Duration::from_secs(20);
         let image = self.image();
@@ -148,7 +149,7 @@ impl Cold {
     }
 }
 
-/// Makes an image of files and directories, which get their own names in it.
+/// Makes an image of files and directories; each keeps its name, in the root of the image.
 fn image(at: &Path, content: &[&Path]) -> Result<()> {
     let mut command = Command::new("xorriso");
     command.args(["-as", "mkisofs", "-quiet", "-R", "-iso-level", "3"]);

@@ -1,4 +1,4 @@
-//! What is asked of both sides, what a right answer is, and the aims.
+//! The workloads, which run on objects in ISO images and on the plain files and directories of the same bytes, and their aims.
 
 use std::path::Path;
 
@@ -18,26 +18,27 @@ use crate::measure::bench::sftp::workload as sftp;
 use crate::measure::bench::table::{Aim, Metric, Reference, Subject, Unit};
 use crate::measure::bench::workspace::{BIG, crowd_name};
 
-/// Entries that are listed in a turn, so that small directories are measured as well as large ones.
+/// Entries listed per turn: small directories are listed several times, so that all turns are of similar length.
 const LISTED: u64 = 20_000;
-/// How often each small image is mounted in a turn.
+/// Mounts of each small image per turn.
 const MOUNTED: usize = 10;
 
 /// One kind of request.
 #[derive(Clone, Copy)]
 pub enum Workload {
-    /// A large file over NFS, so many bytes each, beside the same bytes of the image's file.
+    /// NFS READs of this many bytes of a large file in an image. Plain side: the same bytes, read from the image file itself.
     Read(u32),
-    /// The same beside the file that the image was made of.
+    /// As `Read`. Plain side: the file that the image was made from.
     ReadSource(u32),
-    /// The same over SFTP.
+    /// As `Read`, over SFTP.
     ReadSftp(u32, Transport),
-    /// READDIRPLUS of a whole directory of so many names.
+    /// READDIRPLUS of a whole directory with this many entries.
     List(u64),
-    /// MNT of many in turn, more than stay open.
+    /// MNT of small images in turn, of more than the server keeps open.
     Mount,
-    /// LOOKUP of one of many names in an image that is not open.
+    /// LOOKUP of a name in a large directory of an image that the server does not have open.
     Lookup {
+        /// True for the last name in the directory, false for the first.
         last: bool,
         /// True if the image is dropped from the page cache before the LOOKUP.
         forgotten: bool,
@@ -45,7 +46,7 @@ pub enum Workload {
 }
 
 impl Workload {
-    /// Every one.
+    /// All workloads, in the order of the table.
     pub fn all() -> Vec<Self> {
         let sizes = [1 << 20, 64 << 10, 32 << 10];
         let mut all: Vec<_> = sizes.map(Self::Read).into();
@@ -61,7 +62,7 @@ impl Workload {
         all
     }
 
-    /// Whether there is something plain to compare it with.
+    /// Returns true if the workload also runs on plain files or directories, for comparison.
     pub fn has_peer(self) -> bool {
         !matches!(self, Self::Lookup { .. })
     }
@@ -69,7 +70,7 @@ impl Workload {
 
 impl frame::Workload for Workload {
     fn subject(&self) -> Subject {
-        // What is read inside should cost no more than outside.
+        // A READ in an image should cost no more than one of a plain file.
         let as_plain = |title: String| {
             Subject::new(title, Unit::Byte)
                 .aim(
@@ -98,7 +99,7 @@ impl frame::Workload for Workload {
                 let place = if forgotten { "disk" } else { "closed" };
                 let title = format!("LOOKUP {which} of {COLD}, {place}");
                 Subject {
-                    // Before each one waits until the image is closed.
+                    // Each turn waits until the server has closed the image.
                     round_max: 5,
                     ..Subject::new(title, Unit::Start).aim(Metric::Wall, Aim::at_most(5.0))
                 }
@@ -107,31 +108,32 @@ impl frame::Workload for Workload {
     }
 }
 
-/// Everybody who asks, and the handles and paths of what they ask for.
+/// The clients, and the handles of the objects that they use.
 pub struct Peers<'a> {
     images: &'a Images,
     server: u32,
     big_bytes: u64,
-    /// Where the large file begins in the image's file, and that one's handle.
+    /// Offset of the large file in the image file (bytes).
     offset: u64,
+    /// Handle of the image file as a plain file.
     all: Vec<u8>,
     nfs: Load<Connection>,
     mount: Client,
     sessions: Vec<Session>,
-    /// Inside, and what it was made of.
+    /// The image, and the files that it was made from.
     sides: [Side; 2],
-    /// The directory of the image on the disk.
+    /// Handle of the directory in the image on the disk.
     cold: Vec<u8>,
 }
 
-/// Handles of one side.
+/// Handles of the large file and the directories of one side.
 struct Side {
     big: Vec<u8>,
     crowds: Vec<Vec<u8>>,
 }
 
 impl<'a> Peers<'a> {
-    /// Connects, and looks everything up.
+    /// Connects the clients and looks up the handles.
     pub fn new(
         images: &'a Images,
         server: &Server,
@@ -169,7 +171,7 @@ impl<'a> Peers<'a> {
         })
     }
 
-    /// One turn.
+    /// Runs one turn of a workload: in the image if `inside`, else on the plain side.
     pub fn turn(&mut self, workload: Workload, inside: bool) -> Result<Cost> {
         let (server, bytes) = (self.server, self.big_bytes);
         let side = &self.sides[usize::from(!inside)];
@@ -225,7 +227,7 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// Ends the sessions, as their servers must end well.
+    /// Ends the SFTP sessions. Fails unless their servers exit with success.
     pub fn stop(self) -> Result<()> {
         self.sessions.into_iter().try_for_each(Session::stop)
     }
