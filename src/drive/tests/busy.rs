@@ -10,7 +10,7 @@ use crate::net::sim::Sim;
 use crate::time::{Duration, Instant};
 use crate::vfs::{self, FsResult};
 
-/// A protocol whose requests are single bytes; it is busy until `until` and then answers them all.
+/// A protocol whose requests are single bytes. It is busy with long work until the time `until`, then answers all requests.
 struct Working {
     until: Instant,
 }
@@ -67,7 +67,7 @@ fn requests_behind_long_work_do_not_time_out() {
     with_loop(&sim, &mut tree, &mut [&mut worker], &sink, |all| {
         assert_eq!(all.start(), Ok(()));
         let peer = sim.connect(AT);
-        // More than fits inline, so that the input waits in a block.
+        // Input that is too long to be kept inline waits in a block.
         let requests = [b'r'; REQUEST_INLINE_BYTES + 1];
         sim.send(peer, &requests);
         for _ in 0..3 {

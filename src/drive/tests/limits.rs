@@ -55,7 +55,7 @@ fn client_that_stops_reading_is_closed_after_timeout() {
                 bench.sim.send(stopped, &read(0, count).xid(xid).record());
             }
             bench.run(MOMENT);
-            // Requests that exceed the receive buffer stay in the socket.
+            // The server stops reading until its replies are read, so later requests stay in the socket.
             let waiting = bench.sim.unreceived(stopped);
             assert!(waiting > 0);
             bench.run(Duration::from_secs(30));
@@ -109,7 +109,7 @@ fn slow_reader_is_kept() {
     }
 }
 
-/// A call and its two halves; the first half does not fit inline in a connection.
+/// A READ call and the two parts of its record. The first part is too long to be kept inline in a connection's slot.
 fn halves() -> (Call, Vec<u8>, Vec<u8>) {
     let call = read(5, 10);
     let mut first = call.record();
@@ -297,7 +297,7 @@ fn new_client_waits_while_proven_clients_fill_table() {
 }
 
 impl Bench {
-    /// Connects from the addresses in turn and completes a call on each connection.
+    /// Opens `count` connections from the addresses `from` in rotation, and completes a call on each.
     fn connect_proven(&mut self, count: usize, from: &[IpAddr]) -> Vec<Peer> {
         let peers = (0..count).map(|number| {
             let peer = self.sim.connect_from(from[number % from.len()], AT);
@@ -322,11 +322,11 @@ fn full_table_evicts_from_address_with_most_connections() {
         bench.run(MOMENT);
         let many = bench.connect_proven(7, &[of(2)]);
         bench.run(MOMENT);
-        // Its second connection is now the one with the longest silence.
+        // After this call, `many[1]` is the connection of the second address with the longest silence.
         bench.ask(many[0], &read(5, 10));
         let new = bench.connect_proven(1, &[of(3)])[0];
         assert!(bench.sim.is_closed(many[1]));
-        // The ten slots are shared: three, four and three.
+        // The three addresses now share the ten slots: three, four and three connections.
         let others = bench.connect_proven(2, &[of(3)]);
         assert_eq!((bench.open(&few), bench.open(&many)), (3, 4));
         assert_eq!(bench.open(&others) + bench.open(&[new]), 3);

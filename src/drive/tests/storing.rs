@@ -13,7 +13,7 @@ use crate::vfs::FsError;
 use crate::wire::nfs3::Procedure;
 use cases::random::{Random, for_seeds};
 
-/// Length of a WRITE (bytes) most of which is stored by an order.
+/// Length of a WRITE (bytes) that exceeds the request buffer, so that an order stores most of the data.
 const MUCH: usize = 150_000;
 /// Length of a WRITE call (bytes) before its data.
 const HEAD_BYTES: usize = 110;
@@ -21,7 +21,7 @@ const OK: u32 = 0;
 const IO: u32 = 5;
 const EXISTS: u32 = 17;
 
-/// Data that differs from the file's.
+/// Data that differs from the file's content.
 fn data(seed: usize, len: usize) -> Vec<u8> {
     (0..len)
         .map(|at| (at * 5 + seed * 77 + (at >> 9)) as u8)
@@ -75,7 +75,7 @@ fn slow_writer_is_kept_while_data_arrives() {
                 bench.sim.send(slow, piece);
                 bench.run(MOMENT);
                 assert_eq!(bench.sim.unreceived(slow), 0);
-                // Received data is written at once, without a block.
+                // Received data is written to the file at once, so no request block is in use.
                 assert_eq!(bench.server.streams.requests.holders().count(), 0);
                 bench.ask(other, &super::read(0, 10));
             }
@@ -144,7 +144,7 @@ fn writes_after_failed_sync_get_own_results() {
 #[test]
 fn stalled_writer_is_closed_after_ten_seconds() {
     for cut in [9_000, HEAD_BYTES + 50_000] {
-        // Within a fragment, after one, within a record mark.
+        // The client stalls within a fragment, after a fragment, or within a record mark.
         for (cuts, more) in [(&[][..], 0), (&[cut], 4), (&[cut], 6), (&[cut], 9)] {
             with_writers(0, 10, |bench| {
                 let stalled = bench.connect();
@@ -300,7 +300,7 @@ fn synced_replies_do_not_wait_for_more_input() {
         bench
             .sim
             .send(peer, &write(0, stable::FILE_SYNC, &data(1, 100)).record());
-        // The calls' long arguments are skipped; their replies are a few bytes.
+        // The server skips the long argument of each NULL call and sends a reply of a few bytes.
         let long = Call::nfs(Procedure::Null).opaque(&vec![0; 1 << 20]);
         for _ in 0..8 {
             bench.sim.send(peer, &long.record());
@@ -328,7 +328,7 @@ fn unread_replies_stop_the_writer() {
         bench.sim.set_reading(stopped, false);
         bench.sim.set_capacity(stopped, 100);
         let call = write(0, stable::FILE_SYNC, &data(1, 20_000));
-        // More data than [`ORDER_TURN_BYTES`].
+        // The calls contain more data than [`ORDER_TURN_BYTES`], the limit of one turn.
         let calls = vec![call; 200];
         let stream: Vec<u8> = calls.iter().flat_map(Call::record).collect();
         bench.sim.send(stopped, &stream);
@@ -361,7 +361,7 @@ fn unsynced_change_fails_again_when_retransmitted() {
         assert_eq!(bench.ask(peer, &make).status, IO);
         assert_eq!(bench.reported_count(event::DISK_FAILED), 1);
         bench.host.commit_fails.set(None);
-        // The retransmitted call gets the same reply, another call finds the directory.
+        // The retransmitted call gets the same error; a call with another xid finds the directory.
         assert_eq!(bench.ask(peer, &make).status, IO);
         assert_eq!(bench.ask(peer, &make.xid(77)).status, EXISTS);
         assert_ne!(promise(bench, peer), promised);

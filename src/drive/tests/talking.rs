@@ -18,7 +18,7 @@ use std::rc::Rc;
 #[derive(Default)]
 struct Letters {
     work: usize,
-    /// Calls with input while work was pending.
+    /// Number of calls that had input while work was pending.
     heard: usize,
 }
 
@@ -65,7 +65,7 @@ impl Stream for Letters {
                         return progress;
                     };
                     let len: u32 = core::str::from_utf8(digits).unwrap().parse().unwrap();
-                    // Received data is not consumed here.
+                    // Consume the digits, but not the data after them: the order stores that.
                     progress.consumed += 4;
                     progress.state = State::Order(Order::Store {
                         file: file(cx.vfs),
@@ -137,7 +137,7 @@ impl Stream for Letters {
         Progress {
             consumed: 0,
             produced: letter.iter().count(),
-            // Returned even if requests follow, which `done` does not see.
+            // `done` does not see the input, so it returns this state even if more requests follow.
             state: State::NeedInput,
         }
     }
@@ -220,7 +220,7 @@ impl Write for Peer {
         if peer.deaf {
             return Err(ErrorKind::BrokenPipe);
         }
-        // A short write.
+        // Simulate short writes.
         let len = bytes.len().min(50_000);
         peer.heard.extend(&bytes[..len]);
         Ok(len)

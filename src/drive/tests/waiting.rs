@@ -78,7 +78,7 @@ fn waiting_for_disk_does_not_delay_others() {
 #[test]
 fn cold_read_delays_no_other_client() {
     let lookup = Call::lookup(&World::default().handle(""), b"hello");
-    // Inline in the reply, and as an order.
+    // The data of a short READ is inline in the reply; that of a long READ is sent by an order.
     for count in [4, 100_000] {
         with_slow_disk(|bench| {
             bench.host.has_descriptors.set(true);
@@ -114,7 +114,7 @@ fn replied_change_is_durable() {
 fn duplicate_call_waits_for_sync_of_the_first() {
     with_slow_disk(|bench| {
         let call = make(b"new");
-        // One client address for both, so that the duplicate request cache matches.
+        // Both connections come from one client address, so that the duplicate request cache matches.
         let client = IpAddr::from([10, 9, 0, 1]);
         let [first, again] = [(); 2].map(|()| bench.sim.connect_from(client, AT));
         bench.peers.extend([first, again]);
@@ -194,7 +194,7 @@ fn pending_changes_reach_disk_after_loop_ends() {
         bench.begin(&make(b"new"));
         bench.with_loop(|all| all.stop());
         bench.tree.ram().lose_power();
-        // The disk continues.
+        // The disk completes the pending sync.
         bench.let_through();
         let peer = bench.connect();
         assert_eq!(bench.ask(peer, &make(b"new")).status, EXISTS);

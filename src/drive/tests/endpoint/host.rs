@@ -22,7 +22,7 @@ pub(in super::super) const PEER: &str = "192.0.2.9:5353";
 const GROUPS: [&str; 2] = ["224.0.0.251:5353", "[ff02::fb]:5353"];
 /// Time until all records are probed and announced.
 pub(in super::super) const SETTLED: Duration = Duration::from_secs(4);
-/// `? box.local A`
+/// DNS query for the A record of `box.local`.
 pub(in super::super) const QUERY: &[u8] =
     b"\0\0\0\0\0\x01\0\0\0\0\0\0\x03box\x05local\0\0\x01\0\x01";
 
@@ -47,12 +47,12 @@ pub(in super::super) struct Faults {
     pub(in super::super) reload: bool,
     /// The open sockets.
     pub(in super::super) open: Vec<(Socket, Token)>,
-    /// Counts of `wait` and of receives.
+    /// Number of calls of `wait`, and number of receives.
     pub(in super::super) waits: usize,
     pub(in super::super) recvs: usize,
 }
 
-/// The simulated network with these faults.
+/// The simulated network, with the faults injected.
 struct Poor(Sim, Rc<RefCell<Faults>>);
 
 impl Poor {

@@ -8,7 +8,7 @@ use cases::random::{Random, for_seeds};
 use host::{Faults, PEER, QUERY, SETTLED, interfaces, with_announced, with_host};
 
 const ERRORS: [NetError; 5] = [
-    // ENOBUFS, no route, a packet filter, and others.
+    // Errors to inject: ENOBUFS, no route, denied by a packet filter, and others.
     NetError::Full,
     NetError::Gone,
     NetError::Denied,
@@ -26,7 +26,7 @@ fn stopped_responder_sends_goodbye_in_each_family() {
         bench.stop();
         assert_eq!(bench.heard(), (0, 0, 2));
     });
-    // Also before the first announcement, and without an interface.
+    // No goodbyes are sent without an interface, or before the first announcement.
     for count in [0, 1] {
         with_host(Faults::default(), |bench| {
             bench.sim.set_interfaces(&interfaces(count));
@@ -49,7 +49,7 @@ fn reload_signal_is_handled_at_once() {
     });
 }
 
-/// Only deadlines wake the loop; at rest there are none.
+/// An idle endpoint wakes the loop only to poll the interfaces, and only if the host does not report changes.
 /// RFC 6762 section 8.3: "MUST NOT send announcements in the absence of information that its network connectivity may have
 /// changed".
 #[test]
@@ -63,7 +63,7 @@ fn idle_endpoint_sleeps_until_an_event() {
             bench.faults.borrow_mut().waits = 0;
             bench.run(Duration::from_secs(60));
             let waits = bench.faults.borrow().waits;
-            // Without reports of changes, interfaces are read every five seconds.
+            // If the host does not report changes, the interfaces are read every five seconds.
             assert_eq!(waits, if no_changes { 13 } else { 1 });
             assert_eq!(bench.sim.sleep().is_none(), !no_changes);
             assert_eq!(bench.heard(), (0, 0, 0));
@@ -87,7 +87,7 @@ fn lost_interface_is_left_until_it_returns() {
             for gone in [Vec::new(), without_cable.collect::<Vec<_>>()] {
                 bench.sim.set_interfaces(&gone);
                 bench.run(Duration::from_secs(6));
-                // Two groups and two addresses.
+                // The link's sockets are closed: two of multicast groups and two of addresses.
                 assert_eq!(bench.sim.open_count(), open - 4);
                 assert!(!bench.answers());
                 bench.sim.set_interfaces(&interfaces(1));
@@ -207,7 +207,8 @@ fn shared_address_disables_qu_questions() {
     }
 }
 
-/// On an old host, a group's socket also receives datagrams of other interfaces; the source address shows these.
+/// On an old host, a group's socket also receives datagrams of other interfaces. The endpoint recognizes them by the source
+/// address.
 #[test]
 fn datagram_of_other_interface_is_not_answered() {
     for hears_others in [false, true] {
@@ -278,7 +279,7 @@ fn flooded_socket_does_not_starve_others() {
             bench.sim.arrive(2, PEER.parse().unwrap(), b"no message");
         }
         bench.sim.arrive(3, later, QUERY);
-        // A few turns of 1 ms; the flood takes 150.
+        // Run a few turns of 1 ms each; receiving the whole flood takes about 150 turns.
         bench.run(Duration::from_ms(5));
         let sent = bench.sim.take_multicast();
         assert!(sent.iter().any(|(index, ..)| *index == 3), "{}", sent.len());
