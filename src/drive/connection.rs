@@ -43,7 +43,7 @@ pub(super) struct Unsent {
     pub(super) block: Block,
     pub(super) from: u32,
     pub(super) to: u32,
-    /// True if an order's data follows.
+    /// True if file data of the current order is sent after this part.
     pub(super) more: bool,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Connection {
     pub(super) progress: Instant,
     pub(super) peer: Ipv6Addr,
     pub(super) unsent: Option<Unsent>,
-    /// The sync that the unsent replies wait for, then the job that the order waits for.
+    /// Index 0: the sync that the unsent replies wait for. Index 1: the job that the current order waits for.
     pub(super) waits: [Option<Wait>; 2],
     /// Connection number in the protocol.
     number: u16,
@@ -111,7 +111,7 @@ impl Connection {
         share(self.peer)
     }
 
-    /// Returns true if a job has ended that the connection waited for, and it was not served since.
+    /// Returns true if a job that the connection waited for has ended, and the connection was not served since.
     pub(super) fn can_continue(&self) -> bool {
         let mut waits = self.waits.iter();
         waits.any(|wait| matches!(wait, Some(Wait::Ended(_))))
@@ -123,8 +123,8 @@ impl Connection {
         waits.any(|wait| matches!(wait, Some(Wait::Pending(_))))
     }
 
-    /// Time without progress after which the connection is closed, and the reason. `None`: it waits for a job, or holds no
-    /// resources that others may need.
+    /// Returns the time without progress after which the connection is closed, and the reason. `None` if the connection waits for a
+    /// job, or holds no resource that other connections may need.
     pub(super) fn timeout(&self) -> Option<(Duration, CloseReason)> {
         if self.is_waiting() {
             return None;

@@ -8,9 +8,9 @@ use crate::mem::Ends as _;
 use crate::net::{NetError, NetResult, Received, Socket};
 use core::net::SocketAddr;
 
-/// Datagrams received from one socket in one turn.
+/// Most datagrams received from one socket in one turn.
 const TURN_COUNT: usize = 64;
-/// Limit of sockets of a task.
+/// Most sockets of a task.
 const SOCKET_COUNT_MAX: usize = 4;
 
 /// A protocol over datagrams. Object-safe.
@@ -43,8 +43,7 @@ impl Datagrams {
             .map_err(|_| NetError::Full)
     }
 
-    /// Answers the datagrams queued at the socket with the token `local`. Returns false if the token is not one of these
-    /// sockets'.
+    /// Answers the datagrams queued at the socket with the token `local`. Returns false if none of these sockets has that token.
     pub fn ready(&self, world: &mut World<'_>, protocol: &mut dyn Protocol, local: u32) -> bool {
         let mut sockets = self.sockets.iter();
         let Some((socket, _)) = sockets.find(|(_, known)| *known == local).copied() else {

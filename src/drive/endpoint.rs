@@ -20,11 +20,11 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// Delay between a reported change and reading the interfaces; changes come in bursts.
 const SETTLE: Duration = Duration::from_ms(100);
-/// Datagrams received from one socket in one turn.
+/// Most datagrams received from one socket in one turn.
 const TURN: usize = 64;
-/// Change messages received in one turn.
+/// Most change messages received in one turn.
 const CHANGE_COUNT_MAX: usize = 1024;
-/// Sockets of one link: two groups and 16 own addresses.
+/// Most sockets of one link: one per multicast group (IPv4 and IPv6), and one for each of up to 16 own addresses.
 const SOCKET_COUNT_MAX: usize = 18;
 /// Token of the socket that reports changes of interfaces; tokens of links are smaller.
 const CHANGES: u32 = (LINK_COUNT_MAX * SOCKET_COUNT_MAX) as u32;
@@ -135,7 +135,7 @@ pub struct Mdns<'a> {
     is_taken: bool,
     /// True once the endpoint has ended the loop.
     is_over: bool,
-    /// Complaints already reported: an interface cannot be served, there are too many, there is none.
+    /// True if the message was already reported. Index 0: an interface cannot be served; 1: too many interfaces; 2: no interface.
     has_complained: [bool; 3],
 }
 
@@ -200,12 +200,12 @@ impl Task for Mdns<'_> {
 }
 
 impl Mdns<'_> {
-    /// Reads the interfaces after `time`, or earlier if that is planned.
+    /// Schedules reading the interfaces after `time`, unless it is already scheduled earlier.
     fn schedule_scan(&mut self, now: Instant, time: Duration) {
         self.scan_at = self.scan_at.min(now.after(time));
     }
 
-    /// Plans to read the interfaces after a change, and empties the socket that reported the change.
+    /// Schedules reading the interfaces after a change, and empties the socket that reported the change.
     fn drain_changes(&mut self, world: &mut World<'_>) {
         self.schedule_scan(world.now, SETTLE);
         let Some(socket) = self.changes else {
@@ -217,7 +217,7 @@ impl Mdns<'_> {
                 return;
             }
         }
-        // The socket never runs dry, so it is broken: close it and poll the interfaces instead.
+        // The socket is readable without end, so it is broken: close it and poll the interfaces instead.
         world.net.close(socket);
         self.changes = None;
     }
@@ -343,7 +343,7 @@ impl Mdns<'_> {
         open.link.addresses.clone_from(&interface.addresses);
         open.link.mtu = interface.mtu;
         open.link.shares_port = false;
-        // First one socket per family's group, then one per address.
+        // First open one socket per multicast group, then one per own address.
         for &is_group in &[true, false] {
             for (own, _) in &interface.addresses {
                 let is_known = |socket: &LinkSocket| socket.own.is_ipv4() == own.is_ipv4();
@@ -438,13 +438,13 @@ impl Mdns<'_> {
         Ok(())
     }
 
-    /// Sends a unicast message from the first own address in the family of `to`, or from the group's socket if no own address has
-    /// one.
+    /// Sends a unicast message from the link's first own address in the family of `to`. If the link has no own address in that
+    /// family, sends from the socket of the multicast group.
     fn send_to(&self, world: &mut World<'_>, id: usize, to: &SocketAddr, len: usize) {
         let Some(open) = self.links.get(id) else {
             return;
         };
-        // A family's first socket is the group's.
+        // The first socket of an address family is that of its multicast group.
         let is_its = |socket: &&LinkSocket| socket.own.is_ipv4() == to.is_ipv4();
         let mut sockets = open.sockets.iter().filter(is_its);
         let group = sockets.next();

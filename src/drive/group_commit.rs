@@ -11,16 +11,16 @@ use crate::vfs::{Ended, FsError, FsResult, Job, JobId, JobKind, Scope, Submitted
 /// The connections' jobs.
 #[derive(Debug, Default)]
 pub(super) struct GroupCommit {
-    /// Number of pairs of a connection and a pending job.
+    /// Number of waits that are pending: pairs of a connection and a job.
     pending_count: usize,
-    /// Number of ended waits whose connections were not served yet.
+    /// Number of waits whose job has ended and whose connection was not served yet.
     ended_count: usize,
     /// Error of a sync that no connection waited for; the next sync reports it.
     error: Option<FsError>,
 }
 
 impl GroupCommit {
-    /// Submits a sync for the changes that replies promise.
+    /// Submits a sync of the changes that must be durable before the unsent replies are sent.
     pub(super) fn flush(&mut self, tree: &mut Tree) -> Submitted {
         match self.error.take() {
             Some(why) => Submitted::Done(Err(why)),
@@ -55,7 +55,7 @@ impl GroupCommit {
         Some(result)
     }
 
-    /// Returns true if a job has ended whose connections were not served yet.
+    /// Returns true if a job has ended and a connection that waited for it was not served yet.
     pub(super) const fn has_ended(&self) -> bool {
         self.ended_count > 0
     }
@@ -63,7 +63,8 @@ impl GroupCommit {
     /// Records the end of a job for the connections that wait for it. Returns true for a failed sync that no connection waits
     /// for.
     pub(super) fn on_done(&mut self, connections: &mut [Option<Connection>], ended: Ended) -> bool {
-        // Syncs end in order, and a later one fails with this error, too: a connection that waits for it reports the error.
+        // Syncs end in order, and a later sync fails with this error, too. So a connection that waits for any sync reports the
+        // error.
         let mut is_heard = false;
         for connection in connections.iter_mut().flatten() {
             if self.pending_count == 0 {
@@ -116,7 +117,7 @@ impl Streams {
         }
     }
 
-    /// Blocks the loop until a job ends: no block is free for the replies that wait for it.
+    /// Blocks the loop until job `id` ends, and returns its result. Used if no block is free for the replies that wait for the job.
     #[cold]
     pub(super) fn wait_here(&mut self, turn: &mut Turn<'_, '_>, id: JobId) -> FsResult<()> {
         let mut result = None;
@@ -154,7 +155,7 @@ mod tests {
             result,
         };
         let failed = Err(FsError::Io);
-        // Sync 5 fails with the error of sync 3.
+        // The connection waits for sync 5, which fails like sync 3, so the group keeps no error. No connection waits for sync 6.
         assert!(!group.on_done(&mut connections, ended(3, failed)));
         assert!(!group.on_done(&mut connections, ended(5, failed)));
         assert_eq!((group.error, group.has_ended()), (None, true));

@@ -15,7 +15,7 @@ use crate::text::Text;
 use crate::time::{Duration, Instant};
 use core::net::SocketAddr;
 
-/// Connections accepted from one listener in one turn.
+/// Most connections accepted from one listener in one turn.
 const ACCEPT_COUNT: usize = 64;
 /// Shortest interval between two [`event::FULL`] messages.
 const FULL_SILENCE: Duration = Duration::from_secs(60);
@@ -23,9 +23,9 @@ const FULL_SILENCE: Duration = Duration::from_secs(60);
 /// Connections of one peer: their count, and the slot of the one with the longest time without progress.
 type Share = (usize, usize);
 
-/// An eviction from the largest share closes one in this many of its connections as well.
+/// An eviction also closes up to one in this many of the other connections of the peer with the most connections.
 const SHARE_CUT: usize = 8;
-/// Size of the hash table of shares, log2 of its entries; entries past the end are for collisions.
+/// Base-2 logarithm of the number of hash values in the table of shares. The table has more entries, for collisions at its end.
 const SHARE_BITS: u32 = 14;
 
 const _: () = assert!(4 << SHARE_BITS <= REPLY_BYTES && CONNECTION_COUNT_MAX < 1 << SHARE_BITS);
@@ -76,8 +76,8 @@ impl Streams {
         let Some(listener) = listeners.find(|listener| listener.local == local).copied() else {
             return;
         };
-        // Choose whom to evict before accept(2). The accepted connection is closed only if all slots are used and its peer's share
-        // is too large to evict another connection.
+        // Select the peer that loses a connection before accept(2). The accepted connection is closed only if all slots are used
+        // and its peer's share is too large to evict another connection.
         let mut largest = None;
         if self.is_full() && !self.drop_silent(turn) {
             largest = self.largest_share(turn.world);
@@ -133,8 +133,8 @@ impl Streams {
         }
     }
 
-    /// Closes the connection that was silent for longest, if longer than its timeout; never-answered ones first. Returns false if
-    /// there is none.
+    /// Closes the never-answered connection without progress for longest, if longer than `SILENT_TIMEOUT`; else the connection
+    /// without progress for longest, if longer than `IDLE_TIMEOUT`. Returns false if none is closed.
     fn drop_silent(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let now = turn.world.now;
         let silent = self
@@ -189,8 +189,8 @@ impl Streams {
         Some(unpack(largest)).filter(|(count, _)| *count > 1)
     }
 
-    /// Returns true if a connection of the largest share is evicted for `peer`: afterwards that share must still exceed the
-    /// peer's.
+    /// Returns true if a connection of the largest share may be evicted for `peer`: without that connection, the largest share must
+    /// still exceed the peer's.
     #[inline(never)]
     fn gives_way(&self, (count, _): Share, peer: SocketAddr) -> bool {
         let share = share(address(peer));

@@ -39,7 +39,7 @@ pub(super) struct OrderContext<'a> {
 }
 
 impl<'a> OrderContext<'a> {
-    /// A carrier for the replies `tx[unsent]` and an order.
+    /// Creates a context that first sends the replies `tx[unsent]` and then carries out an order.
     pub(super) const fn new(
         net: &'a mut dyn Connections,
         socket: Socket,
@@ -206,7 +206,7 @@ impl<'a> OrderContext<'a> {
                 }
             }
         }
-        // Ends at a page boundary of the file.
+        // Limits the bytes so that the write ends at a page boundary of the file.
         let page = STORE_BYTES - (offset as usize & (PAGE_BYTES - 1));
         let buffer = self.tx.head_mut(page.min(len as usize));
         let count = self.net.recv(self.socket, buffer)?;

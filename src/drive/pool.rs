@@ -62,7 +62,7 @@ impl Pool {
         rest.head_mut(self.block_bytes)
     }
 
-    /// One item per block in use.
+    /// Returns one item per block in use. The items are not block indexes.
     #[cfg(test)]
     pub(super) fn holders(&self) -> impl Iterator<Item = usize> {
         0..usize::from(self.touched) - self.free.len()

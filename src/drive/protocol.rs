@@ -8,7 +8,7 @@ use crate::vfs::{FsResult, Tree};
 /// A protocol over connections, numbered from 0: a [`Stream`](crate::engine::Stream) and its sessions. Object-safe, so that the
 /// loop is compiled once.
 pub trait Protocol {
-    /// Returns the promises of the replies written since the last call.
+    /// Returns which kind of change must be durable before the replies written since the last call are sent.
     fn take_promise(&mut self) -> Promise {
         Promise::Nothing
     }

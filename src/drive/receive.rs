@@ -17,9 +17,9 @@ use crate::vfs::FsResult;
 enum Next {
     /// More input.
     Input,
-    /// An empty output.
+    /// An empty output buffer.
     Output,
-    /// Another turn: the protocol has long work.
+    /// Another call in a later turn: the protocol has long work.
     Turn,
     /// The end of the connection, for this reason.
     Close(Text),
@@ -84,7 +84,7 @@ impl Streams {
         }
     }
 
-    /// Receives after the input, as much as fits.
+    /// Receives bytes into the buffer after the input, as many as fit. Returns their count.
     fn receive(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -154,7 +154,7 @@ impl Streams {
         let is_store = matches!(connection.order, Some(Order::Store { .. }));
         let leaves_first = match is_store {
             true => !self.may_hold(batch),
-            // Without a promise, the head of a READ's reply is sent together with its data.
+            // If no reply waits for a sync, the head of a READ's reply is sent together with its data.
             false => batch.promise != Promise::Nothing,
         };
         if leaves_first {
@@ -228,7 +228,8 @@ impl Streams {
         batch.produced <= REPLY_BYTES / 2 && self.moved_bytes < ORDER_TURN_BYTES as usize
     }
 
-    /// Returns true if more input has arrived, whose replies can share the sync of the promised replies in the batch.
+    /// Receives more input. Returns true if some has arrived: its replies can share the sync that the replies in the batch wait
+    /// for.
     #[inline(never)]
     fn shares_sync(
         &mut self,
@@ -243,7 +244,7 @@ impl Streams {
         batch.have = mem::shift(turn.world.rx.head_mut(batch.have), used);
         // End of stream and errors are found again when the connection waits for input.
         let received = self.receive(turn, connection, batch).unwrap_or(0);
-        // Counted, so that the turn of a fast client ends.
+        // The bytes count towards the turn's limit, so that the turn of a fast client ends.
         self.moved_bytes += received;
         received > 0
     }

@@ -14,7 +14,7 @@ use crate::vfs::{FsResult, Submitted};
 use core::ops::Range;
 
 impl Streams {
-    /// Sends kept replies once their sync has ended, and continues the order once its own job has ended.
+    /// Sends kept replies once their sync has ended, and continues the order once the job of the order has ended.
     pub(super) fn send_kept(
         &mut self,
         turn: &mut Turn<'_, '_>,
@@ -96,7 +96,7 @@ impl Streams {
         if batch.produced == 0 {
             return Ok(());
         }
-        // The order continues after these replies are sent.
+        // Send the replies without the order, which continues later.
         let order = connection.order.take();
         let sent = self.carry(turn, connection, batch);
         connection.order = order;

@@ -29,11 +29,11 @@ pub const JOBS_TOKEN: u32 = CONNECTION_TOKEN - 1;
 /// The limits of a [`Streams`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections.
+    /// Most connections.
     pub connection_count: usize,
-    /// Blocks for partial requests.
+    /// Number of blocks for partial requests.
     pub request_count: usize,
-    /// Blocks for unsent replies.
+    /// Number of blocks for unsent replies.
     pub reply_count: usize,
     /// Size (bytes) of a reply block, at most that of the loop's transmit buffer.
     pub reply_bytes: usize,
@@ -51,7 +51,7 @@ pub struct Streams {
     pub(super) accept_at: Instant,
     /// Earliest time of the next [`event::FULL`] message.
     pub(super) tell_full_at: Instant,
-    /// Count (bytes) that the current connection has moved in this turn.
+    /// Number of bytes that the current connection has sent or received in this turn.
     pub(super) moved_bytes: usize,
     /// The jobs that connections wait for.
     pub(super) group: GroupCommit,

@@ -31,13 +31,13 @@ impl Blocked {
     }
 }
 
-/// The loop's part of a connection's turn.
+/// Resources that the loop lends for a connection's turn.
 pub(super) struct Turn<'a, 'w> {
     pub(super) world: &'a mut World<'w>,
     pub(super) protocol: &'a mut dyn Protocol,
 }
 
-/// The loop's buffers while one connection has its turn.
+/// State of the loop's buffers during a connection's turn.
 pub(super) struct Batch {
     /// Length of the input at the beginning of the receive buffer (bytes).
     pub(super) have: usize,
@@ -45,6 +45,6 @@ pub(super) struct Batch {
     pub(super) used: usize,
     /// Length of the unsent replies at the beginning of the transmit buffer (bytes).
     pub(super) produced: usize,
-    /// The promises of the unsent replies.
+    /// The kind of change that must be durable before the unsent replies are sent.
     pub(super) promise: Promise,
 }

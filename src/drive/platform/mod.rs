@@ -41,8 +41,8 @@ pub fn run(
     serve(network, tasks, tree(), sink, signals)
 }
 
-/// Runs tasks until the process gets a signal to stop, or a task ends the loop. Events go to `sink`; `signals` are the signals
-/// that the tasks want besides.
+/// Runs tasks until the process gets a signal to stop, or a task ends the loop. Events go to `sink`; `signals` are additional
+/// signals that the tasks handle.
 ///
 /// # Errors
 /// The exit status; the reason is already reported.

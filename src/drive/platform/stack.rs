@@ -61,7 +61,7 @@ impl Stack {
         signals: Option<File>,
         sink: &mut dyn Sink,
     ) -> Result<&'static mut dyn Net, Fatal> {
-        // Opened before the heap exists, so that the link's buffers come from the region.
+        // The link is opened before the heap exists, so that its buffers come from the memory region allocated at the start.
         let link = match kind {
             LinkKind::Packet => leak(Packet::open(name, signals)),
             #[cfg(feature = "init")]

@@ -62,7 +62,7 @@ impl Client {
         Ok(())
     }
 
-    /// Waits until the socket is ready.
+    /// Waits until the socket is ready for `how`, or the deadline passes.
     fn wait(&self, how: PollFlags) -> Result<(), CallError> {
         let left = self.until.since(sys::now());
         let _ = sys::linux::sleep(&mut [PollFd::new(&self.socket, how)], Some(left));

@@ -34,7 +34,7 @@ impl Program {
         may_run.then_some(Self { path, child: None })
     }
 
-    /// Its path.
+    /// The program's path.
     pub const fn path(&self) -> &'static CStr {
         self.path
     }

@@ -101,7 +101,7 @@ impl Directory {
         Info::of(self.0.as_raw_fd(), c"")
     }
 
-    /// Reads the attributes of entry `name`, of a link itself.
+    /// Reads the attributes of the entry `name`. A symbolic link is not followed.
     ///
     /// # Errors
     /// Those of fstatat(2).

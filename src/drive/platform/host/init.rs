@@ -67,7 +67,7 @@ pub fn prepare_machine() -> Option<&'static CStr> {
         let _ = make_directory(path);
         let _ = init::mount(kind, path, kind, init::NOSUID);
     }
-    // For the key file of kernel handles.
+    // Create the directory of the key file of kernel handles.
     for path in [c"/var", c"/var/lib"] {
         let _ = make_directory(path);
     }
@@ -110,8 +110,8 @@ pub enum MountResult {
     Nothing,
 }
 
-/// Unless `path` exists, mounts by its name: tmpfs (`ram`), the disk of this name, or the share with this tag. If the kernel
-/// cannot mount a disk with an ISO image, `path` becomes a link to the disk.
+/// Unless `path` exists, mounts the file system after which `path` is named: a tmpfs (`ram`), the disk of this name, or the share
+/// with this tag. If the kernel cannot mount a disk with an ISO image, `path` becomes a link to the disk.
 pub fn mount_export(path: &CStr, is_writable: bool) -> MountResult {
     let name = path.to_bytes().strip_prefix(b"/").unwrap_or_default();
     let (Some(device), Some(tag)) = (Path::of(&[b"/dev/", name]), Path::of(&[name])) else {
@@ -157,7 +157,7 @@ fn is_there(path: &CStr) -> bool {
     File::open::<Errno>(path, OFlags::PATH, 0).is_ok()
 }
 
-/// Mounts a disk with the first file system of /proc/filesystems that succeeds; the kernel marks those without a disk "nodev".
+/// Mounts a disk with the first file system type of /proc/filesystems that succeeds. Skips types that need no disk ("nodev").
 fn mount_disk(device: &CStr, mount: &dyn Fn(&CStr, &CStr) -> bool) -> MountResult {
     let mut list = [0; TOLD_BYTES];
     let list = files::read(c"/proc/filesystems", &mut list).unwrap_or_default();
@@ -190,7 +190,7 @@ pub fn disks(each: &mut dyn FnMut(&CStr, MountResult)) {
     // The first two lines are a heading and an empty line.
     for line in parts(list, b'\n').skip(2) {
         let name = parts(line, b' ').last().unwrap_or_default();
-        // Not RAM disks or zram.
+        // Skip RAM disks and zram.
         let is_disk = !matches!(
             name,
             [] | [b'r', b'a', b'm', ..] | [b'z', b'r', b'a', b'm', ..]

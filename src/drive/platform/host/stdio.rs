@@ -48,7 +48,7 @@ impl Connections for Standard {
     }
 
     fn send(&mut self, _: Socket, bytes: &[u8], _: bool) -> NetResult<usize> {
-        // A pipe of default capacity does not hold such a batch: client and server would block on each other within each batch.
+        // A pipe of default capacity cannot hold replies of this length: client and server would wait for each other in each batch.
         if bytes.len() > PIPE_BYTES && !core::mem::replace(&mut self.is_larger, true) {
             Stdio::Output.set_pipe_size(REPLY_PIPE_BYTES);
         }
@@ -93,7 +93,7 @@ fn send(output: &mut impl Write, bytes: &[u8]) -> NetResult<usize> {
 pub struct StdioSession<'a> {
     protocol: &'a mut dyn Protocol,
     tree: &'a mut Tree,
-    /// Input, followed by the replies. Adjacent, so that a page that holds input and later replies is in memory only once.
+    /// Input, followed by the replies. One buffer, so that a page used for input and later for replies is in memory only once.
     buffer: &'static mut [u8; TALK_INPUT_BYTES + SFTP_REPLY_BYTES],
     /// Length (bytes) of the input, at most [`TALK_INPUT_BYTES`].
     have: usize,

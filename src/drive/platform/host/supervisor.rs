@@ -32,7 +32,7 @@ pub struct Child {
     since: Instant,
     restart_at: Instant,
     pause_ms: u32,
-    /// True once it ended for another reason than failing to start.
+    /// True once a run has ended in any way but a failure to start. Later failures restart the child.
     has_begun: bool,
     /// True if the child rereads its files on SIGHUP.
     reloads: bool,
