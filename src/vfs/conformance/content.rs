@@ -105,7 +105,7 @@ fn check_change(before: &Attr, after: &Attr, change: &SetAttr, about: &str) {
         uid: change.uid.unwrap_or(before.uid),
         gid: change.gid.unwrap_or(before.gid),
         size: change.size.unwrap_or(before.size),
-        // Other tests check these.
+        // Other tests check these four attributes.
         used: after.used,
         atime: after.atime,
         mtime: after.mtime,

@@ -48,7 +48,7 @@ pub(super) fn image_is_a_file_unless_entered(world: &mut dyn World) {
     assert_eq!(walk(vfs, "one.IsO/sub"), Err(FsError::NotDirectory));
     let listed = vfs.readdir(file, 0, Detail::Names, &mut |_| ControlFlow::Continue(()));
     assert_eq!(listed, Err(FsError::NotDirectory));
-    // Only a regular file with such a name is an image, and only outside of images.
+    // Only a regular file with a name ending in ".iso" is an image, and only outside of images.
     for other in ["plain.img", "dir", "file", "fifo"] {
         assert_eq!(go_in(vfs, other), Err(FsError::NotDirectory), "{other}");
     }
@@ -101,7 +101,7 @@ pub(super) fn image_contents_match_the_image(world: &mut dyn World) {
     }
     let hello = find(vfs, image_root, "Hello World").unwrap();
     assert_eq!(content(vfs, hello), b"hello");
-    // Reads that cross the end of an extent, from every offset.
+    // Read from every offset around the end of an extent, so that some reads cross it.
     let large = find(vfs, image_root, "large").unwrap();
     let whole = content(vfs, large);
     assert_eq!(
@@ -137,7 +137,7 @@ pub(super) fn image_listing_continues_after_any_entry(world: &mut dyn World) {
         let (rest, end) = list(vfs, image_root, *cookie, usize::MAX);
         assert_eq!((&rest[..], end), (&all[at + 1..], true));
     }
-    // Listed objects are those that LOOKUP finds.
+    // A listing returns the same objects as LOOKUP.
     let mut listed = Vec::new();
     vfs.readdir(image_root, 0, Detail::Objects, &mut |entry| {
         let (attr, handle) = entry.object.unwrap();
@@ -183,7 +183,7 @@ pub(super) fn image_contents_cannot_be_changed(world: &mut dyn World) {
         assert_eq!(vfs.set_attr(node, &change), refused);
         assert_eq!(vfs.set_attr(node, &cut), refused);
     }
-    // Path calls cannot change anything inside either: for the kernel these paths do not exist.
+    // Objects and names inside an image cannot be created, removed, renamed or linked.
     for what in [
         CreateWhat::File,
         CreateWhat::Directory,
@@ -366,7 +366,7 @@ pub(super) fn parent_chain_inside_image_reaches_its_root(world: &mut dyn World) 
     let vfs = world.vfs();
     let handle = vfs.handle(image_root).unwrap();
     let root = vfs.open(handle.padded(), &Caller::default()).unwrap();
-    // ISO 9660 itself has "deep" at another place.
+    // "deep" is a relocated directory: the ISO 9660 tree without Rock Ridge has it in another directory.
     for node in [
         root,
         find(vfs, root, "sub").unwrap(),

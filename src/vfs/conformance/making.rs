@@ -43,7 +43,7 @@ pub(super) fn created_object_has_its_attributes(world: &mut dyn World) {
             match make {
                 // The mode of a symbolic link has no effect.
                 CreateWhat::Link(target) => assert_eq!(attr.size, target.len() as u64),
-                // Set-ID bits of directories are set later, or inherited.
+                // A new directory ignores the set-ID bits of the request, and may inherit them.
                 CreateWhat::Directory => assert_eq!(attr.mode, bits & 0o1777, "{text}"),
                 _ => assert_eq!((attr.mode, attr.size, attr.nlink), (bits, 0, 1), "{text}"),
             }
@@ -127,7 +127,7 @@ pub(super) fn created_object_belongs_to_the_caller(world: &mut dyn World) {
         let attr = vfs.attr(made).unwrap();
         assert_eq!((attr.uid, attr.gid), expect, "{text}");
     }
-    // The next caller is another user.
+    // The next request is not made by this caller, so the server's own user owns the object.
     let made = make(vfs, "dir/next", CreateWhat::File).unwrap();
     assert_eq!(vfs.attr(made).unwrap().uid, own_uid(privileged, own.uid));
 }

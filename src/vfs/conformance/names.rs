@@ -51,7 +51,7 @@ pub(super) fn sync_ignores_objects_removed_before_it(world: &mut dyn World) {
     write_file(vfs, "made/file", b"gone");
     sync_all(vfs).unwrap();
     while vfs.release_idle() {}
-    // All in one batch: each object is changed and then removed.
+    // Without a sync in between, each object is changed and then removed.
     let dir = walk(vfs, "made").unwrap();
     let file = walk(vfs, "made/file").unwrap();
     vfs.set_attr(file, &mode).unwrap();
@@ -157,7 +157,7 @@ pub(super) fn rename_follows_the_table(world: &mut dyn World) {
         ("f", "d/new", Ok(())),
         ("f", "g", Ok(())),
         ("f", "f", Ok(())),
-        // Two names of one object.
+        // `f` and `h` are names of one object.
         ("f", "h", Ok(())),
         ("l", "f", Ok(())),
         ("f", "l", Ok(())),
@@ -258,7 +258,7 @@ pub(super) fn moved_directory_has_its_new_parent(world: &mut dyn World) {
     let deep = walk(vfs, "many/moved/deep").unwrap();
     assert_eq!(content(vfs, deep), b"deep");
     assert_eq!(walk(vfs, "dir/sub"), Err(FsError::NoEntry));
-    // The old parent is empty now, the new parent is not.
+    // The old parent `dir` can be removed once its last name is removed.
     let (root, dir) = (walk(vfs, "").unwrap(), walk(vfs, "dir").unwrap());
     vfs.remove(dir, name("inner"), false).unwrap();
     assert_eq!(vfs.remove(root, name("dir"), true), Ok(()));
@@ -280,7 +280,7 @@ pub(super) fn parent_chain_reaches_the_root(world: &mut dyn World) {
         check(vfs, "dir", "");
         check(vfs, "dir/sub", "dir");
         check(vfs, "dir/sub/low", "dir/sub");
-        // Close everything that is idle.
+        // Close all idle objects, so that they are opened again.
         vfs.release_idle();
         vfs.release_idle();
     }

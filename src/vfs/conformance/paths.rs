@@ -28,7 +28,7 @@ fn spellings(world: &dyn World, relative: &str) -> Vec<String> {
     let absolute = format!("{}/{relative}", world.root_path());
     let mut all = vec![absolute.clone(), absolute.replace('/', "//")];
     if all[1].starts_with("//") && !world.root_path().is_empty() {
-        // A jail that is shown under another path compares that prefix byte by byte.
+        // A jail that is shown under another path compares that prefix byte by byte, so "//" in the prefix is not tested.
         all.pop();
     }
     if world.is_bounded() && !relative.is_empty() && !relative.starts_with('/') {
@@ -123,7 +123,7 @@ pub(super) fn unresolvable_paths_have_their_errors(world: &mut dyn World) {
             assert_eq!(opened.unwrap_err(), error, "{path}");
         }
     }
-    // A path of the greatest length, and a longer one.
+    // The longest valid path resolves, a longer one does not.
     let (root, vfs) = (world.root_path(), world.vfs());
     let dots = "/.".repeat(5000);
     let path = format!("{root}{dots}");

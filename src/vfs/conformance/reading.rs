@@ -186,7 +186,7 @@ pub(super) fn handles_survive_a_restart(world: &mut dyn World) {
     world.restart();
     let vfs = world.vfs();
     for ((handle, inode), path) in before.iter().zip(paths) {
-        // The handle as it was returned, and padded.
+        // Clients send a handle as it was returned, or padded.
         for bytes in [handle.bytes(), handle.padded()] {
             let node = vfs.open(bytes, &Caller::default()).unwrap();
             assert_eq!(vfs.attr(node).unwrap().inode, *inode, "{path}");
@@ -263,7 +263,8 @@ pub(super) fn altered_handles_are_refused(world: &mut dyn World) {
     for bit in 0..handle.bytes().len() * 8 {
         let mut flipped = handle.bytes().to_vec();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        // Handles of the model have no MAC: one flipped bit may give the handle of another inode, but never one of the same inode.
+        // Handles of the model have no MAC: a flipped bit may yield the handle of another object, but not a second handle of the
+        // same object.
         let same = vfs
             .open(&flipped, &Caller::default())
             .is_ok_and(|other| vfs.attr(other).unwrap() == vfs.attr(node).unwrap());
@@ -307,7 +308,7 @@ pub(super) fn external_change_is_visible_to_next_request(world: &mut dyn World) 
     let vfs = world.vfs();
     let caller = Caller::default();
     let [file, dir] = handles;
-    // Only opened, nothing else.
+    // The first request only opens the handle. The next request must not use attributes that the first one cached.
     vfs.open(file.bytes(), &caller).unwrap();
     world.write_file("file", b"another");
     let vfs = world.vfs();

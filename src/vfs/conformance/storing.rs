@@ -42,7 +42,7 @@ fn store(vfs: &mut Tree, pin: &Pin, offset: u64, bytes: &[u8]) -> Submitted {
     vfs.submit(Job::Write(pin, offset, Bytes::Here(bytes)))
 }
 
-/// The number of the job if it is pending.
+/// Returns the number of the job if it is pending.
 fn pending(submitted: Submitted) -> Option<JobId> {
     match submitted {
         Submitted::Pending(id) => Some(id),
@@ -83,7 +83,7 @@ pub(super) fn bytes_stored_by_worker_are_read_back(world: &mut dyn World) {
             let offset = MUCH + (seed * 5000) as u64;
             let stored = match vfs.submit(Job::Write(&pin, offset, bytes)) {
                 Submitted::Pending(id) => result(vfs, id),
-                // More than a pipe holds is stored at once.
+                // Data that exceeds the capacity of a pipe is stored at once.
                 Submitted::Done(stored) => stored,
             };
             assert_eq!(stored, Ok(()));
@@ -136,7 +136,7 @@ pub(super) fn invalid_worker_writes_fail(world: &mut dyn World) {
         let stored = store(vfs, &pin, offset, &[1; 70_000]);
         assert!(matches!(stored, Submitted::Done(Err(_))), "{offset:#x}");
     }
-    // The pipe is empty.
+    // The pipe is empty, although the job says that it contains ten bytes.
     let pipe = fs::pipe().unwrap();
     let nothing = Bytes::Piped(FileId(pipe.0.as_raw_fd()), 10);
     let stored = vfs.submit(Job::Write(&pin, 0, nothing));

@@ -58,7 +58,7 @@ pub(super) trait World {
 pub(super) const SPARSE_BYTES: u64 = 5 << 30;
 pub(super) const TAIL_OFFSET: u64 = (9 << 30) / 2;
 
-/// The model.
+/// The model backend: files in memory.
 pub(super) struct OnRam {
     tree: Tree,
     ram: Rc<RefCell<Ram>>,
@@ -263,10 +263,10 @@ impl World for OnHost {
     }
 }
 
-/// The environment of the backend of paths.
+/// The environment in which the path backend runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Surroundings {
-    /// The path as which the session sees its jail, if it has one.
+    /// The path under which the session sees its jail, if it has one.
     pub(super) jail: Option<&'static str>,
     /// True if the system calls that Linux 4.9 lacks fail.
     pub(super) is_old: bool,
@@ -290,7 +290,7 @@ impl OfUser {
         Sysno::fchmodat2,
         Sysno::faccessat2,
         Sysno::renameat2,
-        // Times after 2038.
+        // Calls for times after 2038 on 32-bit machines.
         #[cfg(target_pointer_width = "32")]
         Sysno::clock_gettime64,
         #[cfg(target_pointer_width = "32")]
@@ -299,7 +299,7 @@ impl OfUser {
         Sysno::ppoll_time64,
     ];
 
-    /// Runs a test on the tree in this environment, on a thread of its own, because the environment is a thread's.
+    /// Runs a test on the tree in this environment, on a thread of its own, because the environment is set for one thread only.
     pub(super) fn hold(
         test: &'static str,
         around: Surroundings,

@@ -96,7 +96,7 @@ fn full_tree_refuses_more_until_objects_are_removed() {
     let link_count = (0..count).filter(|number| number % 4 == 2).count();
     assert!(count > 10 && stat.free_bytes == stat.total_bytes);
     for _ in 0..3 {
-        // As many objects as fit, of all types.
+        // Create objects of all types until the table is full.
         for number in 0..count {
             let what = match number % 4 {
                 0 => CreateWhat::File,
@@ -119,7 +119,7 @@ fn full_tree_refuses_more_until_objects_are_removed() {
         assert_eq!(blocks, block_count - 2 * link_count as u64);
         let mut written = Vec::new();
         for at in 0..blocks {
-            // Each byte in a block of its own, far from the others.
+            // Write one byte each to blocks that are far from each other.
             written.push(write(&mut ram, file, at << 40, b"x"));
         }
         assert!(written.iter().all(Result::is_ok));

@@ -238,7 +238,7 @@ fn pin_count_is_limited_and_unpin_frees() {
 fn release_idle_closes_nodes_of_a_request() {
     let mut user = Served::new(1);
     let top = user.root_dir().unwrap();
-    // More requests than files may be open at once.
+    // Resolve a path in more requests than the process can have open files.
     for _ in 0..4000 {
         let node = user.resolve(b"/tmp", true).unwrap();
         assert!(user.attr(node).is_ok() && !user.release_idle());

@@ -25,7 +25,7 @@ fn unknown_object_numbers_are_stale() {
         for id in 0..bytes.len() as u64 {
             good += u32::from(image.entry(id, entry).is_ok());
         }
-        // All valid records, including the second of the large file, and each directory's own record.
+        // Exactly the valid records: all entries, the second record of the large file, and each directory's own record.
         assert_eq!(good, 11);
         for id in [bytes.len() as u64, 1 << 40, u64::MAX - 1, u64::MAX] {
             assert_eq!(image.entry(id, entry), Err(FsError::Stale));
@@ -55,17 +55,17 @@ fn unknown_cookie_continues_with_the_next_entry() {
 
 #[test]
 fn malformed_records_are_errors() {
-    // Too short for a record; crossing the sector's end; with a name that does not fit.
+    // Byte 0 is the record's length: 33 and 1 are too short. Byte 32 is the name's length: 250 exceeds the record, 0 is invalid.
     for (at, value) in [(0, 33), (0, 1), (32, 250), (32, 0)] {
         let bytes = changed("link", |bytes, id| bytes[id + at] = value);
         assert_eq!(root(&bytes), Err(FsError::Io), "{at} {value}");
-        // Entries before it are still found.
+        // Entries before the damaged record are still found.
         assert!(ask(&bytes, "Hello World").is_ok());
     }
-    // A length of 0 skips the rest of the sector.
+    // A record length of 0 skips the rest of the sector, so entries after it are not listed.
     let bytes = changed("link", |bytes, id| bytes[id] = 0);
     assert_eq!(root(&bytes).unwrap(), NAMES[..3]);
-    // The directory extends into the next sector, whose bytes are not a record.
+    // The directory's size includes the next sector, whose bytes are not a record.
     let bytes = changed(".", |bytes, id| {
         bytes[id + 10..id + 18].copy_from_slice(&both(2 * SECTOR as u32))
     });
@@ -92,7 +92,7 @@ fn damaged_entry_is_listed_but_not_readable() {
         assert_eq!(ask(&bytes, "Hello World"), Err(FsError::Io), "{what}");
         assert!(ask(&bytes, "sub/file").is_ok());
     }
-    // A file whose mode says that it is a directory.
+    // A file whose Rock Ridge mode says that it is a directory cannot be read.
     let bytes = changed("Hello World", |bytes, id| {
         let px = id + 42;
         assert_eq!(&bytes[px..px + 2], b"PX");
@@ -120,7 +120,7 @@ fn extent_beyond_end_is_listed_but_not_readable() {
         assert_eq!(ask(&bytes, "sub"), Err(FsError::Stale));
         assert!(ask(&bytes, "sub/file").is_err());
     }
-    // A directory whose extent is a file's contents, or its own parent.
+    // A directory whose extent is a file's contents is an error. One whose extent is its own parent is a harmless loop.
     let bytes = changed("sub", |bytes, id| {
         bytes[id + 2..id + 10].copy_from_slice(&both(DATA))
     });
@@ -129,7 +129,8 @@ fn extent_beyond_end_is_listed_but_not_readable() {
         bytes[id + 2..id + 10].copy_from_slice(&both(ROOT))
     });
     assert!(ask(&bytes, "sub/sub/sub/sub/Hello World").is_ok());
-    // A relocated directory that does not exist, or that points back to where it was.
+    // The extent (CL) of the relocated directory is a file's contents, its own parent, or beyond the image. Only the parent is
+    // accepted.
     for (block, expect) in [(DATA, false), (ROOT, true), (u32::MAX, false)] {
         let bytes = changed("deep", |bytes, id| {
             let offset = bytes[id..]
@@ -216,7 +217,7 @@ fn truncated_image_never_panics() {
     {
         explore(&bytes[..len]);
     }
-    // Existing entries are still shown.
+    // The image ends before the contents of its files: entries are listed, but their contents cannot be read.
     let end = (DATA * SECTOR_BYTES) as usize;
     inside(&bytes[..end], |image, entry| {
         assert_eq!(names(image, image.root()).unwrap(), NAMES);

@@ -144,7 +144,7 @@ fn file_beyond_4_gib_has_several_extents() {
         )
     };
     let blocks = size / SECTOR as u32;
-    // Enough records before it that the records of its extents are in two sectors.
+    // Add enough entries before "huge" that the records of its extents are in two sectors.
     let mut records = vec![
         record(b"\0", ROOT, 4096, 2, &[posix(0o040_755)]),
         record(b"\x01", ROOT, 4096, 2, &[posix(0o040_755)]),
@@ -173,7 +173,7 @@ fn file_beyond_4_gib_has_several_extents() {
             assert!(run.len > 0 && offset + run.len <= total);
         }
         assert_eq!(image.run(total, entry).unwrap().len, 0);
-        // One entry for the file, and one more after it.
+        // "huge" is listed once, although it has three records; "last" follows.
         let names = names(image, image.root()).unwrap();
         assert_eq!(names[names.len() - 2..], ["huge", "last"]);
         // The listing can continue after each entry.
@@ -187,7 +187,7 @@ fn file_beyond_4_gib_has_several_extents() {
         assert_eq!(seen, names);
     });
     assert_eq!(asked, Ok(()));
-    // The image ends within the second extent.
+    // The image ends within the second extent: contents before its end are readable, those after it are not.
     let asked = sized(&draft.0, image_size - (4 << 30), |image, entry| {
         walk(image, "huge", entry).unwrap();
         let rest = image.run(u64::from(size), entry).unwrap().len;
