@@ -71,7 +71,7 @@ impl Tree {
     /// `Stale`: the directory is not in its export any more.
     pub fn parent(&mut self, dir: Node) -> FsResult<Node> {
         if dir.is_inside() {
-            // In an image every directory has this entry, also the top.
+            // In an image every directory has an entry "..", also the top.
             return self.backend(dir)?.lookup(dir, Name(b".."));
         }
         let backend = self.handles(dir.backend()).ok_or(FsError::Stale)?;
@@ -106,8 +106,8 @@ impl Tree {
         }
     }
 
-    /// Keeps a regular file open for longer than this request, for this access; `None`: only for a sync. The file's owner may
-    /// always read and write.
+    /// Keeps a regular file open for longer than this request, for reading or writing; with `None`, only for a sync. A file's owner
+    /// may always read and write it.
     ///
     /// # Errors
     /// `IsDirectory`; `Invalid`: neither file nor directory; `TryLater`: the maximum of files is pinned.
@@ -115,7 +115,7 @@ impl Tree {
         if access == Some(Access::Write)
             && let Err(error) = Self::check_changeable(node)
         {
-            // The error for a wrong kind of object precedes `ReadOnly`.
+            // If the object is not a regular file, report that rather than `ReadOnly`.
             return Err(match self.attr(node)?.kind {
                 ObjectType::Regular => error,
                 ObjectType::Directory => FsError::IsDirectory,

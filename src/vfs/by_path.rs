@@ -10,7 +10,7 @@ use super::{
 };
 use core::ffi::CStr;
 
-/// The end of a walk: a directory, a name in it, and the object if it exists.
+/// The result of a walk: a directory, a name in it, and the object of that name if it exists.
 #[derive(Default)]
 struct WalkEnd {
     parent: Node,
@@ -19,8 +19,8 @@ struct WalkEnd {
 }
 
 impl Tree {
-    /// Begins a request of this peer: sets UID and umask as [`super::Paths::act_as_process`].
-    /// Valid until a handle is opened for a caller.
+    /// Begins a request of the SFTP peer: sets UID and umask as [`super::Paths::act_as_process`]. Both stay set until a handle is
+    /// opened for a caller.
     pub fn act_as_process(&mut self) {
         if let Some(paths) = self.paths() {
             paths.act_as_process();

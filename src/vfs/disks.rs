@@ -42,7 +42,7 @@ impl MachineDisks {
     }
 }
 
-/// The root directory: its names are the exports' paths without the leading "/".
+/// The root directory that lists all exports: its names are the exports' paths without the leading "/".
 impl Tree {
     pub(super) fn lookup_export(&mut self, name: Name<'_>) -> FsResult<Node> {
         let mut exports = self.exports().iter();
@@ -195,7 +195,7 @@ impl Handles for MachineDisks {
     }
 }
 
-/// `CrossDevice` makes the tree walk every path: paths begin here and continue in other backends.
+/// Path calls return `CrossDevice`, so that the tree walks every path: paths begin here and continue in other backends.
 impl Paths for MachineDisks {
     fn root_path(&self) -> &'static [u8] {
         TOP_PATH
@@ -226,7 +226,7 @@ impl Paths for MachineDisks {
         match (name, how.has(OpenFlags::DIRECTORY)) {
             (b".", true) => Ok(Pin { node, user: 0 }),
             (b".", false) => Err(FsError::IsDirectory),
-            // Names in the root directory are exports, so this would create one.
+            // A name in the root directory is an export, so creating a name here would create an export.
             _ => Err(FsError::ReadOnly),
         }
     }

@@ -62,20 +62,20 @@ const VERSION: u8 = 1;
 const VERSION_INSIDE: u8 = 2;
 /// Bytes after the image file's handle: the image's identity (8) and the object's ID in it (6).
 const INSIDE_BYTES: usize = 8 + 6;
-/// Offset of the form.
+/// Offset of the byte that contains the form.
 const FORM_AT: usize = 1;
 const FORM_ROOT: u8 = 0;
 const FORM_KERNEL: u8 = 1;
 const FORM_PATH: u8 = 2;
 const FORM_RAM: u8 = 3;
-/// Version, form and tag.
+/// Length in bytes of the head: version, form and tag.
 const HEAD_BYTES: usize = 6;
 /// Length of a root handle: the fixed length of MOUNT version 1, so that all versions of MOUNT return the same handle.
 const ROOT_BYTES: usize = 32;
 const MAC_BYTES: usize = 8;
-/// Longest kernel handle in bytes; the rest is our head, its type and the MAC.
+/// Longest kernel handle in bytes. The rest of our handle is the head, the type of the kernel handle, and the MAC.
 pub(super) const KERNEL_BYTES_MAX: usize = Handle::BYTES_MAX - HEAD_BYTES - 1 - MAC_BYTES;
-/// Offsets of a path handle: inode, generation, parent, depth, then up to [`TRACE_COUNT_MAX`] traces.
+/// Offsets in a path handle: inode, generation, parent, depth, then up to [`TRACE_COUNT_MAX`] traces.
 const INODE_AT: usize = HEAD_BYTES;
 const GENERATION_AT: usize = INODE_AT + 8;
 const PARENT_AT: usize = GENERATION_AT + 4;
@@ -83,17 +83,17 @@ const DEPTH_AT: usize = PARENT_AT + 8;
 /// Most ancestors with a trace in a path handle. Deeper ones are only counted.
 const TRACE_COUNT_MAX: usize = Handle::BYTES_MAX - DEPTH_AT - 1;
 
-/// A secret that lasts as long as the handles made with it.
+/// Secret key of a MAC. Handles that depend on it are valid only as long as the key stays the same.
 pub(super) type Key = [u8; 16];
 
-/// The part of a handle after its head.
+/// The part of a handle after version, form and tag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Body {
     /// Zeros: the top of the export.
     Root,
     /// The kernel's own handle, for `open_by_handle_at`: [`kernel_parts`].
     Kernel,
-    /// The place where the object was looked up: [`PathHandle`].
+    /// Inode numbers by which the server searches for the object: [`PathHandle`].
     Path,
 }
 
@@ -124,7 +124,7 @@ impl PathHandle<'_> {
         self.number(PARENT_AT)
     }
 
-    /// Number of directories from below the top to the parent.
+    /// Depth of the parent: 0 if it is the export's top, 1 if it is directly below the top.
     pub(super) fn depth(&self) -> usize {
         self.0.get(DEPTH_AT).map_or(0, |depth| usize::from(*depth))
     }
@@ -202,7 +202,7 @@ pub(super) fn kernel(
     }
 }
 
-/// Makes the path handle of an object that was looked up in a directory: the one with handle `dir` and inode number `parent`.
+/// Makes the path handle of an object that was looked up in the directory with handle `dir` and inode number `parent`.
 pub(super) fn path(dir: &Handle, parent: u64, inode: u64, generation: u32, out: &mut Handle) {
     // Tag and traces are those of the directory's handle.
     *out = *dir;
@@ -253,7 +253,8 @@ pub(super) fn name(handle: &[u8]) -> Option<(u64, u64)> {
     Some((word(identity), word(id)))
 }
 
-/// A handle from a client without the zeros that [`Handle::padded`] added. Handles of earlier versions of this server have none.
+/// Removes the zeros that [`Handle::padded`] added from a client's handle. Handles of earlier versions of this server have no
+/// padding.
 #[inline(never)]
 pub(super) fn unpadded(handle: &[u8]) -> &[u8] {
     let inside_bytes = if is_inside(handle) { INSIDE_BYTES } else { 0 };
@@ -343,7 +344,7 @@ pub(super) fn mac(key: &Key, bytes: &[u8]) -> u64 {
     ];
     for at in 0..=bytes.len() / 8 {
         let rest = bytes.get(at * 8..).unwrap_or_default();
-        // The last word ends with the length.
+        // The last byte of the last word is the message's length.
         let length = if rest.len() < 8 {
             (bytes.len() as u64) << 56
         } else {
@@ -472,7 +473,7 @@ mod tests {
             let (bytes, padded) = (handle.bytes(), handle.padded());
             assert!(padded.len() % 4 == 0 && padded.len() < bytes.len() + 4);
             assert_eq!((unpadded(bytes), unpadded(padded)), (bytes, bytes));
-            // Any other length does not yield this handle.
+            // No other length of the same bytes is taken for this handle.
             for end in 0..Handle::BYTES_MAX {
                 let other = handle.bytes.get(..end).unwrap();
                 let is_one = [bytes.len(), padded.len()].contains(&end);

@@ -298,8 +298,8 @@ pub trait Handles {
     fn access_by_mode(&mut self, _attr: &Attr, _access: Access) -> FsResult<()> {
         Ok(())
     }
-    /// UID to check access for before a file is opened. `None`: no check is needed, because the kernel checks when the file is
-    /// opened as the caller, or because the caller may do everything.
+    /// UID whose access must be checked before a file is opened. `None`: no check is needed, because the kernel checks when the
+    /// file is opened as the caller, or because the caller may do everything.
     fn caller(&self) -> Option<u32> {
         None
     }

@@ -23,9 +23,9 @@ impl Backend {
 pub struct Rights(u32);
 
 impl Rights {
-    /// Nothing.
+    /// No operation is allowed.
     pub(super) const NONE: Self = Self::of(false, false);
-    /// All.
+    /// All operations are allowed.
     pub(super) const ALL: Self = Self::of(true, true);
 
     /// `change`: the object may be changed. `enter`: paths may continue inside image files of this directory.

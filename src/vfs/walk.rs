@@ -10,7 +10,8 @@ use crate::config::PATH_BYTES_MAX;
 
 /// Most symbolic links followed by one walk, as in Linux.
 pub(super) const LINK_COUNT_MAX: u16 = 40;
-/// Most names looked up by one walk. A limit is needed because ".." starts again at the top.
+/// Most names looked up by one walk. Needed because each ".." in a path starts again at the top, so that a short path can cause
+/// many lookups.
 const STEP_COUNT_MAX: u16 = 4096;
 
 /// Treatment of the last name of a path.
@@ -205,7 +206,7 @@ impl Path<'_> {
         })
     }
 
-    /// Starts (again) at the top.
+    /// Moves the walk to the top.
     fn start_at_top(&mut self) -> FsResult<()> {
         self.text.clear();
         self.node = None;

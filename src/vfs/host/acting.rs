@@ -14,7 +14,7 @@ pub(super) struct Acting {
     /// True if this process can switch users.
     switches: bool,
     caller: Caller,
-    /// Number of the group setting ([`fsuid::set_groups`]) with the caller's groups. `None`: they are not set.
+    /// Number that [`fsuid::set_groups`] returned for the caller's groups. `None`: the caller's groups are not set.
     groups: Cell<Option<u32>>,
 }
 
@@ -42,8 +42,8 @@ impl Acting {
         self.switches
     }
 
-    /// Returns true if the caller is not root and calls are made as callers: then the server must check access before it opens a
-    /// file with its own rights.
+    /// Returns true if calls are made with the credentials of a caller that is not root. The server must then check access before
+    /// it opens a file with its own rights.
     pub(super) const fn is_other(&self) -> bool {
         self.switches && self.caller.uid != ROOT
     }
@@ -141,7 +141,7 @@ mod tests {
             gid: 20,
             groups,
         };
-        // Only the owner may read, only its group write, only others execute.
+        // Mode 0421: the owner may only read, its group only write, others only execute.
         for (owner, bits) in [
             ((10, 99), 4),
             ((10, 20), 4),

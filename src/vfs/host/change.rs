@@ -24,7 +24,7 @@ const MAKE: OFlags = WRITE
 const PIPE_COPY_BYTES: usize = 4096;
 
 impl Host {
-    /// Prepares a change of a directory's names: switches to the caller.
+    /// Prepares a change of names in a directory: switches to the caller and returns the directory's entry.
     fn names_of(&self, dir: Node) -> FsResult<&OpenEntry> {
         self.seen.take();
         self.acting.caller()?;
@@ -36,8 +36,8 @@ impl Host {
         }
     }
 
-    /// Prepares a write: switches to the user of the pin, so that the kernel clears set-user-ID bits and keeps reserved blocks for
-    /// root.
+    /// Prepares a write: switches to the UID of the pin, so that the kernel clears set-user-ID bits and does not use the blocks
+    /// reserved for root.
     pub(super) fn begin_write(&self, pin: &Pin) -> FsResult<&OpenEntry> {
         self.seen.take();
         self.acting.user(pin.user)?;
@@ -55,7 +55,7 @@ impl Host {
             let file = &self.begin_write(pin)?.file;
             let at = offset.saturating_add(done as u64);
             match fs::pwrite(file.as_raw_fd(), at, rest) {
-                // No file system does this; retrying could loop.
+                // No file system returns 0 here; retrying could loop.
                 Ok(0) => return Err(FsError::Io),
                 Ok(more) => done += more as usize,
                 Err(FsError::NoSpace | FsError::Quota) if self.make_room() => {}
@@ -123,7 +123,7 @@ impl Host {
         let mut buffer = [0; 25];
         let file = self.at(node)?.0.file.as_raw_fd();
         match change::set_attr(file, Some(fs::proc_path(file, &mut buffer)), &rest) {
-            // Without /proc: needs a descriptor that is not O_PATH.
+            // Without /proc, changing attributes needs a descriptor that is not O_PATH.
             Err(FsError::NoEntry | FsError::NotDirectory) => {
                 self.reopen(node, Opened::Read)?;
                 self.acting.caller()?;

@@ -18,14 +18,14 @@ use crate::sys::linux::workers::{FinishedJob, Work, Workers};
 use crate::time::Duration;
 use rustix::fd::{AsRawFd as _, RawFd};
 
-/// The next sync that an object is part of.
+/// The sync that makes the changes of an object durable.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Scheduled {
     /// The next sync of [`Scope::All`].
     Later,
-    /// The next sync.
+    /// The next sync of any scope.
     Promised,
-    /// The next sync, with the whole file system.
+    /// The next sync of any scope, which syncs the object's whole file system.
     System,
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Scheduled {
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
     objects: heapless::Vec<(Node, Scheduled), DIRTY_COUNT>,
-    /// An error of a sync in place that was not reported yet; the next sync reports it.
+    /// Error of a sync that the loop carried out itself, not reported yet. The next sync reports it.
     error: Option<FsError>,
     /// The error of the last sync that failed at a worker, and the number of the next job at that time. Syncs below that number
     /// fail, too: their replies may depend on the lost changes.
@@ -75,7 +75,8 @@ impl Host {
         Ok(())
     }
 
-    /// Syncs the scheduled objects. If workers have syncs, returns the last of these as the job, whichever client submitted it.
+    /// Syncs the scheduled objects. While workers have syncs to carry out, returns the last of them as the pending job, even if it
+    /// was submitted for another client.
     pub(super) fn sync_changes(&mut self, scope: Scope) -> Submitted {
         self.sync_objects(scope);
         if let Some(why) = self.dirty.error.take() {
@@ -207,7 +208,7 @@ impl Dirty {
 }
 
 impl OpenEntry {
-    /// Counts a change.
+    /// Counts a change of the object, for a later sync.
     pub(super) fn change(&self) {
         self.changes.set(self.changes.get().wrapping_add(1));
     }

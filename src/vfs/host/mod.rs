@@ -114,7 +114,7 @@ impl Host {
         Ok(())
     }
 
-    /// Acts with the callers' credentials from now on, if this process can switch users. Returns true if so.
+    /// Carries out later calls with the callers' credentials if this process can switch users. Returns true if it can.
     pub fn act_as_callers(&mut self) -> bool {
         self.acting.enable();
         self.acting.switches()
@@ -186,7 +186,7 @@ impl Host {
         })
     }
 
-    /// Looks up a name as the caller (statx), without opening it.
+    /// Checks as the caller that a name exists (statx), without opening it.
     #[inline(never)]
     fn ask_name(&self, dir: Node, name: Name<'_>) -> FsResult<()> {
         // Without `serve`, no other server process can have carried out a retransmitted request, so the name is not looked up.
@@ -291,7 +291,7 @@ impl Vfs for Host {
                     .identify(at, &entry.file, found.name, &mut handle, &mut stat, true)
                     .is_ok();
             let attr = attr(&stat, export.tag);
-            // The inode number of the export's parent is hidden.
+            // For ".." of the export's top, show the top's own inode number instead of its parent's.
             let is_top = dots && entry.inode == export.inode;
             each(&DirEntry {
                 name: found.name.to_bytes(),

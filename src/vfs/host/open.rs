@@ -81,7 +81,7 @@ impl Host {
             file,
             opened,
             written: Cell::new(true),
-            // Earlier changes by other processes may not be on disk.
+            // Count one change: another process may have changed the object without syncing it.
             changes: Cell::new(1),
             durable: Cell::new(0),
             unsynced_bytes: Cell::new(0),

@@ -17,14 +17,14 @@ use rustix::fs::OFlags;
 #[derive(Debug)]
 struct Level {
     dir: File,
-    /// Directories below the top.
+    /// Depth of the directory: 0 for the export's top.
     depth: usize,
     cookie: u64,
 }
 
 type Levels = heapless::Vec<Level, SEARCH_DEPTH_MAX>;
 
-/// A search, perhaps interrupted. No levels: no search.
+/// A search, perhaps interrupted between two requests. Without levels, no search is in progress.
 #[derive(Debug)]
 pub(super) struct Search {
     pub(super) handle: Handle,
@@ -36,7 +36,7 @@ pub(super) struct Search {
 const DIRECTORY: OFlags = READ.union(OFlags::DIRECTORY);
 
 impl Search {
-    /// No search.
+    /// A search that is not in progress.
     pub(super) const NONE: Self = Self {
         handle: Handle::EMPTY,
         export_index: 0,

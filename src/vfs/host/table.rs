@@ -51,14 +51,14 @@ struct Slot {
     generation: u16,
     /// Number of pins of the entry.
     pins: u16,
-    /// Tick of the last use.
+    /// Value of the table's tick at the last use.
     used: Cell<u32>,
 }
 
 /// The table.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Sets of [`WAYS`] places: index + 1 of the place's slot, or 0 while it has none.
+    /// A hash table in sets of [`WAYS`] places. Each place has the index + 1 of its slot, or 0 if it has no slot.
     places: Slots<u16>,
     /// Slots that were ever used. Grows on demand, so that unused memory is not touched.
     slots: Slots<Slot>,
@@ -82,7 +82,7 @@ impl Table {
         }
     }
 
-    /// The set of places of a handle.
+    /// Returns the set of places in which a handle can be.
     fn set(&self, handle: &[u8]) -> core::ops::Range<usize> {
         let hash = handle.iter().fold(0x811c_9dc5u32, |hash, byte| {
             (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
@@ -92,13 +92,13 @@ impl Table {
         first..first + WAYS
     }
 
-    /// The slot of a place and its index, if the place has one.
+    /// Returns the slot of a place and the slot's index; `None` if the place has no slot.
     fn slot_at(&self, place: usize) -> Option<(usize, &Slot)> {
         let number = usize::from(*self.places.get(place)?).checked_sub(1)?;
         Some((number, self.slots.get(number)?))
     }
 
-    /// Advances the clock of uses.
+    /// Increments the counter of uses and returns it.
     fn tick(&self) -> u32 {
         let tick = self.tick.get().wrapping_add(1);
         self.tick.set(tick);

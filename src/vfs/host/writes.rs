@@ -106,7 +106,7 @@ impl Host {
         Some(Submitted::Done(stored.and(rest)))
     }
 
-    /// Writes in place the bytes that are left in the pipe of a WRITE.
+    /// Writes in place the bytes that the worker left in the pipe of a WRITE.
     fn store_rest(&mut self, write: &Write) -> FsResult<()> {
         let pipe = write.pipe.0.as_raw_fd();
         self.write_pipe(&write.file, write.offset, pipe, write.len as usize)
@@ -121,7 +121,7 @@ impl Host {
         };
         write.offset += u64::from(stored);
         write.len -= stored.min(write.len);
-        // A sync that ran meanwhile may not have covered all bytes: `begin_write` counts one more change.
+        // `begin_write` counts one more change, because a sync that ran meanwhile may not have covered all bytes.
         self.begin_write(&write.file)?;
         self.store_rest(&write)?;
         let _ = self.dirty.writes.pipes.push(write.pipe);

@@ -32,7 +32,8 @@ pub struct ImageFile {
     pub handle: Handle,
 }
 
-/// Reads of an object per check for a changed image. A check (fstat) takes a thirtieth of the time of a READ of 32 KiB.
+/// Number of reads of an object between two checks for a changed image. A check (fstat) takes a thirtieth of the time of a READ of
+/// 32 KiB.
 const READS_UNCHECKED: u32 = 8;
 
 /// A slot for an open image; free if `identity` is 0.
@@ -44,7 +45,7 @@ struct Slot {
     /// The image file's mtime when it was opened.
     mtime: FileTime,
     pins: u32,
-    /// Number of the image file's backend.
+    /// Number of the backend that contains the image file.
     within: usize,
     used: bool,
     /// Handle of the image file.
@@ -68,18 +69,18 @@ struct Object {
 pub struct Images {
     /// The image that `image` currently reads.
     now: Slot,
-    /// Slot of that image.
+    /// Index of the slot of the image in `now`.
     turned: u32,
-    /// Slot of the image that was opened last.
+    /// Index of the slot of the image that was opened last.
     last: u32,
     /// ID of the object in `entry`, or [`NOTHING`].
     known: u64,
-    /// Index of the last node, and number of pins.
+    /// Index in `objects` of the node that was returned last. `pins`: number of pins of all objects.
     node: u32,
     pins: u32,
     image: Image<Disk>,
     entry: &'static mut IsoEntry,
-    /// The entry of a listing or lookup.
+    /// The directory entry read last by a listing or lookup.
     listed: &'static mut IsoEntry,
     slots: Slots<Slot>,
     objects: Slots<Object>,
@@ -191,7 +192,7 @@ impl Images {
         }
     }
 
-    /// The slot of the image with this identity.
+    /// Returns the index of the slot of the image with this identity.
     #[inline(never)]
     fn place(&self, identity: u64) -> Option<u32> {
         let mut slots = self.slots.iter();
@@ -240,8 +241,8 @@ impl Images {
         self.name(self.now.layout.root())
     }
 
-    /// A node for an object in the current image. A node without pins is reused after at least [`REQUEST_NODE_COUNT`] others were
-    /// returned.
+    /// Returns a node for the object `id` of the current image. An unpinned node is reused only after at least
+    /// [`REQUEST_NODE_COUNT`] others were returned.
     #[inline(never)]
     fn name(&mut self, id: u64) -> FsResult<Node> {
         for _ in 0..OBJECT_COUNT {
@@ -340,7 +341,7 @@ impl Images {
         Ok(Pin { node, user: 0 })
     }
 
-    /// Adds (`more`) or removes a pin of an object.
+    /// Adds a pin to an object (`more`), or removes one.
     #[inline(never)]
     fn count(&mut self, node: Node, more: bool) {
         if let Some(object) = self.objects.get_mut(node.slot())

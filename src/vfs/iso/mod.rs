@@ -20,12 +20,12 @@ pub use disk::{Block, Disk, Disks, sum};
 pub use images::{ImageFile, Images};
 
 const SECTOR: u64 = SECTOR_BYTES as u64;
-/// Cost of one more extent of a file, in records read: a file of 100 extents exhausts a request's budget, as Linux refuses it.
-/// Extents are searched for every read.
+/// Cost of each further extent of a file, counted as records read. Every read searches the extents, so a file of 100 extents
+/// exhausts a request's budget. Linux refuses such files, too.
 const EXTENT_LOOK_COUNT: i32 = IMAGE_LOOK_COUNT_MAX / 100;
 /// Most continuation areas of one entry's System Use fields. Bounds a cycle of them.
 const AREA_COUNT_MAX: u32 = 32;
-/// An offset that does not exist.
+/// An offset beyond the end of every image.
 const NOWHERE: u64 = u64::MAX;
 /// Name of the only file in the ISO 9660 tree of a UDF image, which says that the files are in UDF.
 const README: &[u8] = b"readme.txt";
@@ -47,7 +47,7 @@ pub struct IsoEntry {
     pub id: u64,
     /// Length of the content in bytes.
     size: u64,
-    /// Offset of `run` in the content.
+    /// Offset, in the content, at which the extent `run` begins.
     before: u64,
     /// One extent of the content. May be beyond the end of a truncated image.
     run: Run,
@@ -136,7 +136,7 @@ impl IsoEntry {
     }
 }
 
-/// The place of an image's tree, and the encoding of its names.
+/// The root directory of an image's tree, and the encoding of its names.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     root: u64,

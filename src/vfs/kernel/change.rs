@@ -54,7 +54,7 @@ pub(in super::super) fn set_attr(
             return fs::utimensat(AT_FDCWD, path, &times, none);
         }
         match fs::utimensat(file, Some(c""), &times, AtFlags::EMPTY_PATH) {
-            // Old kernel without AT_EMPTY_PATH here.
+            // EINVAL: an old kernel does not accept AT_EMPTY_PATH in utimensat(2).
             Err(FsError::Invalid) => return fs::utimensat(file, None, &times, none),
             done => return done,
         }

@@ -147,7 +147,7 @@ pub(super) fn statfs(file: RawFd) -> FsResult<FsStat> {
 }
 
 const ERROR_COUNT: usize = 30;
-/// Translation of errno. Others become `Io`.
+/// Translation of errno to [`FsError`]. Any errno that is not listed becomes `Io`.
 const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::PERM, FsError::Permission),
     (Errno::NOENT, FsError::NoEntry),

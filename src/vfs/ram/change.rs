@@ -8,7 +8,7 @@ use super::bytes::SIZE_MAX;
 const MODE_MASK: u32 = 0o7777;
 
 impl Ram {
-    /// Sets ctime of an object to now, and mtime too if its `content` was changed.
+    /// Sets ctime of an object to now, and mtime too if its `content` was changed. Returns that time.
     pub(super) fn touch(&mut self, number: u32, content: bool) -> FileTime {
         let now = self.clock.of_change();
         if let Ok(inode) = self.store.inodes.at_mut(number) {
@@ -20,7 +20,7 @@ impl Ram {
         now
     }
 
-    /// Removes a name of an object (unlink). Frees the object if it was the last.
+    /// Removes a name of an object (unlink). If it was the last name, frees the object once no pin holds it.
     pub(super) fn remove_name(&mut self, dir: u32, name: &[u8], number: u32) -> FsResult<()> {
         self.store.remove_name(dir, name)?;
         self.touch(dir, true);

@@ -25,7 +25,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// "." and ".." have the first two cookies.
+    /// Number of cookies that "." and ".." use: the first two.
     pub(super) const DOT_COUNT: u64 = 2;
 
     /// An empty directory in `parent`.

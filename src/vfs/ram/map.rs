@@ -1,4 +1,4 @@
-//! An ordered map that allocates all its places at start and reuses those of removed items.
+//! An ordered map that allocates all its slots at start and reuses the slots of removed items.
 //!
 //! A treap: a binary search tree by key, and a heap by rank. Ranks are a MAC with a secret key, so a client cannot choose an order
 //! of insertions that degrades the tree. The depth, and so the recursion, is O(log n).
@@ -10,16 +10,16 @@ use core::cmp::Ordering;
 /// Key of an item: the number of its object, then the index of the item within the object.
 pub(super) type At = (u32, u64);
 
-/// No place. Places are numbered from 1.
+/// No slot. Slots are numbered from 1.
 const NONE: u32 = 0;
 
 #[derive(Clone, Debug)]
 struct MapNode<T> {
     at: At,
-    /// The left and right child. `behind` of a free place is the next free place.
+    /// Numbers of the left and right child. In a free slot, `behind` is the number of the next free slot.
     before: u32,
     behind: u32,
-    /// At least the rank of each child.
+    /// Random priority: at least that of each child.
     rank: u32,
     item: T,
 }
@@ -27,7 +27,7 @@ struct MapNode<T> {
 /// The map.
 #[derive(Clone, Debug)]
 pub(super) struct Map<T> {
-    /// Places that were ever used. Grows on demand, so that unused memory is not touched.
+    /// Slots that were ever used. Grows on demand, so that unused memory is not touched.
     nodes: Vec<MapNode<T>>,
     count_max: usize,
     used: usize,
@@ -126,7 +126,7 @@ impl<T: Copy> Map<T> {
         }
     }
 
-    /// Stores an item in a free place, as a tree of its own. Returns the place's number.
+    /// Stores an item in a free slot, as a tree of its own. Returns the slot's number.
     fn fill(&mut self, at: At, item: T) -> u32 {
         let number = self.free;
         if let Some(node) = self.node_mut(number) {
@@ -152,7 +152,7 @@ impl<T: Copy> Map<T> {
         number
     }
 
-    /// Number of the place of the key `at`, or [`NONE`].
+    /// Returns the number of the slot with the key `at`, or [`NONE`].
     fn find(&self, at: At) -> u32 {
         let mut here = self.root;
         while let Some(node) = self.node(here) {

@@ -39,7 +39,7 @@ const OPENED: u32 = 1 << 31;
 #[derive(Clone, Copy, Debug)]
 enum Clock {
     Given(fn() -> FileTime),
-    /// A count of changes.
+    /// Number of changes so far, from which the time is computed.
     #[cfg(any(test, fuzzing))]
     Changes(u32),
 }

@@ -17,7 +17,7 @@ const OWNER: (u32, u32) = (1000, 100);
 const MEMORY_BYTES: usize = 16 << 20;
 /// Free space, in bytes, that counts as space for one name.
 const NAME_BYTES: u64 = 256;
-/// Initial time.
+/// Time of the tree before its first change.
 const BIRTH: FileTime = FileTime {
     secs: 1_000_000_000,
     nanos: 123_456_789,

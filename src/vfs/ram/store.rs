@@ -15,7 +15,7 @@ pub(super) struct Store {
     pub(super) inodes: Inodes,
     pub(super) names: Names,
     pub(super) blocks: Blocks,
-    /// Content that a simulated disk still has.
+    /// On-disk content, on the simulated disk, of files with unsynced writes.
     #[cfg(any(test, fuzzing))]
     pub(super) unsynced: Unsynced,
 }
@@ -23,9 +23,9 @@ pub(super) struct Store {
 /// Capacity of a tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counts {
-    /// Objects, including the top; also the number of names.
+    /// Number of objects, including the top. As many names fit.
     pub objects: usize,
-    /// Blocks of files.
+    /// Number of blocks for contents of files.
     pub blocks: usize,
 }
 

@@ -164,7 +164,7 @@ impl User {
 
     /// The kind of the object at the current path. Also returns true if there is no jail and the object is known to be on an
     /// ordinary file system.
-    #[allow(clippy::unnecessary_cast)] // As above.
+    #[allow(clippy::unnecessary_cast)] // The widths differ from one architecture to the next.
     fn type_of_path(&mut self, follow: bool) -> FsResult<(ObjectType, bool)> {
         if self.at == NONE {
             return self.attr_taken(follow).map(|attr| (attr.kind, false));

@@ -6,10 +6,10 @@ use crate::config::HANDLE_DESCRIPTOR_RESERVE;
 use crate::sys::linux::fs::close;
 use rustix::fd::RawFd;
 
-/// Descriptors for steps of a walk: enough that a directory is still open after the maximum of links was read.
+/// Number of descriptors for steps of a walk: enough that a directory is still open after the maximum of links was read.
 pub(super) const STEP_COUNT: usize = 48;
 const _: () = assert!(STEP_COUNT > LINK_COUNT_MAX as usize + 3);
-/// Descriptors for resolved paths: more than one request resolves. Tests hold more at a time.
+/// Number of descriptors for resolved paths: more than one request resolves. Tests hold more nodes at a time.
 pub(super) const FOUND_COUNT: usize = if cfg!(test) { 16 } else { 8 };
 const _: () = assert!(cfg!(test) || 1 + FOUND_COUNT + 8 <= HANDLE_DESCRIPTOR_RESERVE);
 /// No descriptor.
@@ -19,7 +19,7 @@ pub(super) const NONE: RawFd = -1;
 #[derive(Debug)]
 #[repr(C)] // Frequently used fields first: small offsets make short instructions.
 pub(super) struct Ring {
-    /// Capacity.
+    /// Number of descriptors that the ring can hold.
     count: u32,
     turn: u32,
     files: [RawFd; STEP_COUNT],
