@@ -58,7 +58,7 @@ pub(super) enum Wait {
 
 /// A connection.
 #[derive(Debug)]
-#[repr(C)] // The longest field is last.
+#[repr(C)] // The longest field is last, so that short instructions reach the others.
 pub(super) struct Connection {
     /// The rest of the current order.
     pub(super) order: Option<Order>,

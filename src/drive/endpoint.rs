@@ -319,7 +319,7 @@ impl Mdns<'_> {
         }
     }
 
-    /// Reports once that an interface cannot be served, or that there is none. Opening is retried whenever the interfaces are
+    /// Reports once that an interface cannot be served, or that no interface can be. Opening is retried whenever the interfaces are
     /// read.
     fn complain(&mut self, world: &mut World<'_>, which: usize, interface: &[u8], why: Text) {
         let what = text!("cannot use multicast DNS on");

@@ -34,7 +34,7 @@ const _: () = assert!(4 << SHARE_BITS <= REPLY_BYTES && CONNECTION_COUNT_MAX < 1
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listener {
     socket: Socket,
-    /// Its token, which is also the listener's number in the protocol.
+    /// Token of the socket, which is also the listener's number in the protocol.
     local: u32,
 }
 

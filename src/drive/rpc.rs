@@ -13,7 +13,7 @@ use crate::mem::{Slots, scaled};
 use crate::vfs::{FsResult, Tree};
 
 /// The programs and their sessions.
-#[repr(C)] // The longest field is last.
+#[repr(C)] // The longest field is last, so that short instructions reach the others.
 pub struct Rpc {
     /// Indexed by connection number.
     sessions: Slots<Session>,

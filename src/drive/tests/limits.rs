@@ -161,7 +161,7 @@ fn start_of_a_request_needs_no_block() {
             bench.run(Duration::from_secs(9));
             assert_eq!(bench.closed_count(), 0);
             bench.complete(&call, &[middle, &second].concat());
-            // The request timeout applies without a block, too.
+            // The request timeout also closes connections whose partial request uses no block.
             peers.iter().for_each(|peer| bench.sim.send(*peer, start));
             bench.run(REQUEST_TIMEOUT);
             bench.run(Duration::SECOND);

@@ -36,7 +36,7 @@ use std::rc::Rc;
 const AT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1)), 2049);
 const PORTMAP_AT: SocketAddr = SocketAddr::new(AT.ip(), portmap::PORT);
 const LISTENER_COUNT: usize = 2;
-/// Long enough for every reply, shorter than every timeout.
+/// A time that is long enough for every reply and shorter than every timeout.
 const MOMENT: Duration = Duration::from_ms(100);
 
 /// The RPC programs as a task.
