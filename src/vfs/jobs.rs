@@ -103,9 +103,9 @@ pub enum JobKind {
 /// A job that has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ended {
-    /// Its number.
+    /// The job's number.
     pub id: JobId,
-    /// Its kind.
+    /// The job's kind.
     pub kind: JobKind,
     /// `NoSpace`, `Quota` or `Io` if the disk failed.
     pub result: FsResult<()>,

@@ -70,7 +70,7 @@ pub enum CreateWhat<'a> {
 /// How the object at the end of a path is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct OpenFlags {
-    /// The bits below.
+    /// Union of the bits that this type defines as constants.
     pub bits: u8,
     /// Mode of the regular file that is created if the path does not exist.
     pub create: Option<u32>,

@@ -28,7 +28,7 @@ impl Rights {
     /// All operations are allowed.
     pub(super) const ALL: Self = Self::of(true, true);
 
-    /// `change`: the object may be changed. `enter`: paths may continue inside image files of this directory.
+    /// Creates rights. `change`: the object may be changed. `enter`: paths may continue inside image files of this directory.
     pub(super) const fn of(change: bool, enter: bool) -> Self {
         Self((change as u32) << 28 | (enter as u32) << 27)
     }
@@ -39,10 +39,10 @@ impl Rights {
 pub struct Node(u32);
 
 impl Node {
-    /// Bits of a generation.
+    /// Mask of the bits of a generation that fit a node.
     pub(super) const GENERATION_MASK: u16 = 0x7ff;
 
-    /// A slot in the backend's table, and the generation of the object in it.
+    /// Creates a node from a slot in the backend's table and the generation of the object in that slot.
     pub(super) const fn new(
         backend: Backend,
         rights: Rights,
@@ -81,7 +81,7 @@ impl Node {
         (self.0 >> 16) as u16 & Self::GENERATION_MASK
     }
 
-    /// The number of its backend.
+    /// The number of the node's backend.
     pub(super) const fn backend(self) -> usize {
         (self.0 >> 29) as usize
     }

@@ -25,7 +25,7 @@ fn exported_image_serves_its_contents_only() {
     let file = find(host, root, "sub/file").unwrap();
     assert_eq!(content(host, file), b"hell");
     let handle = host.handle(file).unwrap();
-    // The handle survives a restart; an altered one (32 bytes, another first byte) is refused.
+    // The handle survives a restart. Cut to 32 bytes and with another version, it is refused.
     let mut served = exported(&dir);
     let host = &mut served.tree;
     let file = host.open(handle.bytes(), &caller).unwrap();

@@ -257,7 +257,7 @@ pub(super) fn pin_inside_image_survives_release_idle(world: &mut dyn World) {
     for _ in 0..4 {
         vfs.release_idle();
     }
-    // Many other nodes are opened and released meanwhile.
+    // While the file is pinned, many other nodes are opened and released.
     for _ in 0..200 {
         let image_root = go_in(vfs, "one.iso").unwrap();
         find(vfs, image_root, "deep/end").unwrap();
@@ -340,7 +340,7 @@ pub(super) fn invalid_images_have_their_errors(world: &mut dyn World) {
             bytes.len()
         );
     }
-    // A valid image can still be opened.
+    // After these errors, a valid image can still be opened.
     assert!(enter(world, "good.iso").is_ok());
 }
 

@@ -161,7 +161,7 @@ impl Layout {
 pub struct Image<B> {
     block: B,
     tree: Layout,
-    /// Offset of the sector in `sector`.
+    /// Offset, in the image, of the bytes in `sector`.
     at: u64,
     /// ID of the directory that is listed.
     dir: u64,

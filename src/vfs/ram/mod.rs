@@ -32,14 +32,14 @@ mod tests;
 pub const LINK_COUNT_MAX: u32 = 1000;
 /// Inode number of the top.
 const TOP: u32 = 1;
-/// Bit of `Pin::user` for a pin opened by path. The bits below it say if it may be written to, and if it only appends.
+/// Bit of `Pin::user` for a pin opened by path. Further bits: 2 if the file may be written to, 1 if every write appends.
 const OPENED: u32 = 1 << 31;
 
 /// The source of file times.
 #[derive(Clone, Copy, Debug)]
 enum Clock {
     Given(fn() -> FileTime),
-    /// Number of changes so far, from which the time is computed.
+    /// Number of changes, from which the time is computed.
     #[cfg(any(test, fuzzing))]
     Changes(u32),
 }

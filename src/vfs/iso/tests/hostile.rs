@@ -168,7 +168,8 @@ fn looping_continuation_areas_are_bounded() {
 
 #[test]
 fn lookup_work_is_bounded() {
-    // An empty directory of 4 GiB, and a directory whose entries each have a loop of continuation areas.
+    // A lookup stops at the limit in an empty directory of 4 GiB, and in a directory whose entries each have a loop of continuation
+    // areas.
     let bytes = changed(".", |bytes, id| {
         bytes[id + 10..id + 18].copy_from_slice(&both(u32::MAX - 2047));
     });

@@ -235,7 +235,7 @@ fn joliet_or_plain_names_replace_missing_rock_ridge() {
     draft.descriptor(17, 2, 21);
     draft.descriptor(18, 255, 0);
     assert_eq!(root(&draft.0).unwrap(), [".", "..", "Read Mé.txt"]);
-    // With Rock Ridge fields, the primary tree is preferred.
+    // If the primary tree has Rock Ridge fields, it is used instead of the Joliet tree.
     let fields = [field(b"SP", &[0xbe, 0xef, 0]), field(b"ER", b"\0\0\0\x01")];
     draft.put(20, 0, &record(b"\0", 20, size, 2, &fields));
     let second = record(b"\x01", 20, size, 2, &[]);
@@ -264,12 +264,12 @@ fn non_images_and_udf_only_images_are_refused() {
         udf.put(block, 0, id);
     }
     assert_eq!(open(&udf.0), Err(FsError::NotSupported));
-    // Images by Windows: UDF, with a single ISO 9660 file that says so.
+    // Windows writes UDF images with a single ISO 9660 file, which says that the files are in UDF.
     let mut windows = sample();
     for (block, id) in [(18, b"\0BEA01"), (19, b"\0NSR02")] {
         windows.put(block, 0, id);
     }
-    // An image that has other files as well is accepted.
+    // A UDF image whose ISO 9660 tree has other files than a readme is accepted.
     assert_eq!(open(&windows.0), Ok(()));
     let size = SECTOR as u32;
     windows.put(ROOT, 0, &[0; SECTOR as usize]);
@@ -320,7 +320,7 @@ fn large_directory_is_read_once() {
     let sectors = size / SECTOR_BYTES;
     let reads = image.block().reads;
     assert!(reads <= sectors + 1, "{reads} reads");
-    // Attributes come from the same sectors as the names.
+    // Reading the attributes of each entry reads no more sectors than reading the names.
     image.block().reads = 0;
     image.reset_budget();
     list(&mut image, 30 * S, 0, &mut entry).unwrap();
@@ -329,7 +329,7 @@ fn large_directory_is_read_once() {
     }
     let reads = image.block().reads;
     assert!(reads <= sectors + 2, "{reads} reads");
-    // Pages of 50 entries, as clients request them, take linear time.
+    // Listing in pages of 50 entries, as clients do, takes linear time.
     image.block().reads = 0;
     let (mut cookie, mut count) = (0, 0);
     loop {
