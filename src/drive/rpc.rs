@@ -17,7 +17,7 @@ use crate::vfs::{FsResult, Tree};
 pub struct Rpc {
     /// Indexed by connection number.
     sessions: Slots<Session>,
-    /// Programs served at the socket with this token.
+    /// Programs served at each socket; the index is the socket's token.
     services: [ProgramSet; streams::CONNECTION_TOKEN as usize],
     /// The programs.
     pub programs: Programs,

@@ -88,7 +88,8 @@ pub fn command_line(out: &mut [u8]) -> &[u8] {
     line.strip_suffix(b"\n").unwrap_or(line)
 }
 
-/// Returns true if the kernel does not know a boot argument: the kernel passes those to PID 1, as arguments or environment.
+/// Returns true if the kernel does not know a boot argument. The kernel passes unknown arguments to PID 1, as arguments or
+/// environment.
 pub fn is_unknown(argument: &[u8], mut args: Args) -> bool {
     sys::variable(argument) == Some(b"") || args.any(|left| left.to_bytes() == argument)
 }
