@@ -162,7 +162,8 @@ pub fn front(buffer: &[u8], len: usize) -> &[u8] {
     buffer.get(..len).unwrap_or_default()
 }
 
-/// The rest of `path` below `top`. `None`: `path` is outside, or one of them is not absolute. Ignores empty names and ".".
+/// The rest of `path` below `top`. `None`: `path` is not below `top`, or one of the two is not absolute. Ignores empty names and
+/// ".".
 #[inline(never)]
 pub fn below<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     let (mut top, mut rest) = (top, path);

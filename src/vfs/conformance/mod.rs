@@ -200,7 +200,7 @@ mod inside {
     }
 }
 
-/// Tests of descriptors and threads. The model backend has none.
+/// Tests of descriptors and worker threads, which the model backend does not have.
 mod open_objects {
     tests_of_images! {
         release_idle_reports_remaining_objects

@@ -160,9 +160,9 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::NOTDIR, FsError::NotDirectory),
     (Errno::ISDIR, FsError::IsDirectory),
     (Errno::INVAL, FsError::Invalid),
-    // Also the error of O_NOFOLLOW for a link.
+    // ELOOP: also returned for a symbolic link if O_NOFOLLOW is set.
     (Errno::LOOP, FsError::TooManyFollowed),
-    // A FIFO without a reader, or a socket.
+    // ENXIO: a FIFO without a reader, or a socket.
     (Errno::NXIO, FsError::Access),
     (Errno::FBIG, FsError::TooLarge),
     (Errno::NOSPC, FsError::NoSpace),
@@ -170,10 +170,10 @@ const ERRORS: [(Errno, FsError); ERROR_COUNT] = [
     (Errno::MLINK, FsError::TooManyLinks),
     (Errno::NOTEMPTY, FsError::NotEmpty),
     (Errno::NAMETOOLONG, FsError::NameTooLong),
-    // A path that is longer than the buffer.
+    // ERANGE: a path is longer than the buffer.
     (Errno::RANGE, FsError::NameTooLong),
     (Errno::STALE, FsError::Stale),
-    // The descriptor is O_PATH.
+    // EBADF: the descriptor is O_PATH.
     (Errno::BADF, FsError::Stale),
     (Errno::NOSYS, FsError::NotSupported),
     (Errno::OPNOTSUPP, FsError::NotSupported),

@@ -95,7 +95,7 @@ pub(super) fn growth(blocks: &Blocks, number: u32, offset: u64, len: usize) -> u
     fresh.count()
 }
 
-/// Splits a range by blocks: index of the block, offset in it, length.
+/// Splits a range of a file at block boundaries. Each item is the index of a block, the offset in the block, and the length.
 fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, usize)> {
     let mut done = 0;
     core::iter::from_fn(move || {

@@ -19,7 +19,7 @@ struct MapNode<T> {
     /// Numbers of the left and right child. In a free slot, `behind` is the number of the next free slot.
     before: u32,
     behind: u32,
-    /// Random priority: at least that of each child.
+    /// Priority in the heap (a MAC of the slot's number): at least that of each child.
     rank: u32,
     item: T,
 }

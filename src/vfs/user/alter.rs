@@ -42,7 +42,7 @@ impl User {
         let again = self.found.store(again)?;
         let found = self.attr(again)?;
         if (found.fsid, found.inode) != (attr.fsid, attr.inode) {
-            // Another object has the path now.
+            // The path now names another object.
             return Err(FsError::TryLater);
         }
         set_attr(number(again), None, by)
