@@ -1,4 +1,4 @@
-//! Group commit: records which replies and orders wait for which job, and serves their connections when it ends.
+//! Group commit: records which replies and orders wait for which job, and serves their connections when the job ends.
 //!
 //! Replies that promise a durable change wait in a block until their sync has ended. A sync covers all replies written before it
 //! was submitted.

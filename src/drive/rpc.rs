@@ -72,7 +72,7 @@ impl Protocol for Rpc {
         let session = Session::new(self.service(listener));
         match self.sessions.get_mut(connection) {
             Some(place) => *place = session,
-            // Connections reuse numbers, or take the next one.
+            // A connection has a number that was used before, or else the next number.
             None => _ = self.sessions.push(session),
         }
     }

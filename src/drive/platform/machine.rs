@@ -36,7 +36,7 @@ fn bytes_of(number: usize) -> u64 {
     }
 }
 
-/// The media. For each, a checksum of its ISO 9660 descriptor, which distinguishes an exchanged image of the same size.
+/// The media, each with a checksum of its ISO 9660 descriptor. The checksum distinguishes an exchanged image of the same size.
 pub struct Media([u32; PATHS.len()]);
 
 impl Media {

@@ -28,8 +28,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `at`, an IPv4 address as IPv4-mapped. No call waits beyond `until`. A connect error may be returned only by
-    /// the first use.
+    /// Connects to `at`, an IPv4 address as IPv4-mapped. No call waits beyond `until`. A connect error may be reported only by the
+    /// first send or receive.
     pub fn connect(at: &SocketAddrV6, until: Instant) -> Option<Self> {
         let socket = sockets::connect(*at.ip(), at.port()).ok()?;
         Some(Self { socket, until })

@@ -34,7 +34,7 @@ pub struct Info {
     pub is_file: bool,
     /// True for a directory.
     pub is_directory: bool,
-    /// Device number of its file system.
+    /// Device number of the file system that contains the entry.
     pub device: u64,
     /// Inode number.
     pub inode: u64,

@@ -41,7 +41,7 @@ impl Path {
             path.0.get_mut(len..end)?.copy_from_slice(part);
             len = end;
         }
-        // The last byte stays zero.
+        // The last byte stays zero, so that the path ends with a NUL.
         (len < PATH_BYTES).then_some(path)
     }
 

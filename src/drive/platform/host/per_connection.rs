@@ -23,7 +23,7 @@ pub fn run(listener: &File, serve: &mut dyn FnMut()) -> ! {
     process::stop_when_asked();
     let mut count = 0;
     loop {
-        // Beyond the limit, connections wait to be accepted.
+        // At [`PROCESS_COUNT_MAX`] processes, wait until one ends; new connections wait in the listener's queue.
         while process::reap_any(count == PROCESS_COUNT_MAX).is_some() {
             count -= 1;
         }

@@ -129,7 +129,7 @@ impl<'a> StdioSession<'a> {
         self.protocol.open(0, 0);
         let mut is_busy = false;
         let end = loop {
-            // A busy engine may leave input unread.
+            // While the engine is busy, read only if there is space and reading does not block.
             if !is_busy || self.have < TALK_INPUT_BYTES && self.peer.is_ready() {
                 let buffer = self.buffer.head_mut(TALK_INPUT_BYTES).tail_mut(self.have);
                 if buffer.is_empty() {
@@ -176,8 +176,8 @@ impl<'a> StdioSession<'a> {
         }
     }
 
-    /// Sends the replies of a call, which are at `start` in the buffer, and carries out its order. Returns true if there was an
-    /// order; `progress` is then the engine's result after it.
+    /// Sends the replies of a call, which are at `start` in the buffer, and carries out the order that the call returned. Returns
+    /// true if there was an order; `progress` is then the engine's result after the order.
     fn flush(&mut self, progress: &mut Progress, start: usize) -> NetResult<bool> {
         let produced = 0..progress.produced;
         let (rx, tx) = self.buffer.split_at_mut(start.min(TALK_INPUT_BYTES));
