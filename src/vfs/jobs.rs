@@ -19,7 +19,7 @@ pub struct JobId(pub u32);
 pub enum Scope {
     /// Staged files, and names and attributes in exports without the option `async`.
     Promised,
-    /// Also names and attributes in `async` exports.
+    /// The changes of [`Scope::Promised`], and names and attributes in `async` exports.
     All,
 }
 

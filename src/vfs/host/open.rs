@@ -22,7 +22,7 @@ pub(super) const fn generation(stat: &Statx) -> u32 {
 
 impl Host {
     /// Writes the handle of the entry `name` of `file` to `handle`, or of `file` itself if `name` is empty. The object was looked
-    /// up in the directory `dir`. Writes the attributes to `stat` if `wants_stat`; with path handles always.
+    /// up in the directory `dir`. Also writes the attributes to `stat` if `wants_stat`, or if handles are path handles.
     pub(super) fn identify(
         &self,
         (dir, export): (&OpenEntry, &HostExport),

@@ -119,7 +119,7 @@ impl Table {
         None
     }
 
-    /// Some open entry that `wanted` accepts.
+    /// Returns any open entry for which `wanted` returns true.
     pub(super) fn any(&self, wanted: &dyn Fn(&OpenEntry) -> bool) -> Option<&OpenEntry> {
         self.slots
             .iter()
@@ -235,7 +235,7 @@ impl Table {
             if slot.pins > 0 {
                 continue;
             }
-            // Ticks wrap: "before" is a difference, not an order.
+            // Ticks wrap around, so their difference is compared, not their values.
             let mut unused = (slot.used.get().wrapping_sub(self.released) as i32) <= 0;
             if !unused && entry.opened == Opened::Write && !entry.written.get() {
                 match entry.file.reopen::<FsError>(OFlags::PATH) {

@@ -184,7 +184,7 @@ impl<T: Copy> Map<T> {
     /// Merges two subtrees; all keys of `before` are less than those of `behind`.
     fn merge(&mut self, before: u32, behind: u32) -> u32 {
         let (Some(one), Some(other)) = (self.node(before), self.node(behind)) else {
-            // At least one is `NONE`, which is 0.
+            // At least one of the subtrees is empty: `NONE`, which is 0.
             return before | behind;
         };
         if one.rank >= other.rank {

@@ -1,6 +1,6 @@
 //! Files in memory: the simplest backend, and the reference for the conformance tests.
 //!
-//! All memory is allocated at start; `NoSpace` if it is used up, and removed files free their space. Files and handles last as
+//! All memory is allocated at start. If it is used up, changes fail with `NoSpace` until files are removed. Files and handles last as
 //! long as the process. Checks no permissions: in a writable export, every caller may do everything. Reading does not change
 //! atime. The link count of a directory is 1, as on btrfs.
 
@@ -135,7 +135,7 @@ impl Ram {
         ram
     }
 
-    /// The top, to be exported by these rules.
+    /// Returns the top for an export with these rules. Stores in `writable` if the rules allow changes.
     pub const fn export(&mut self, rules: &Rules) -> ExportRoot {
         self.writable = rules.writable;
         ExportRoot {

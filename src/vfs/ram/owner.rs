@@ -37,7 +37,7 @@ pub(super) fn time_after(count: u32) -> FileTime {
 pub(super) struct Unsynced(BTreeMap<u32, (u64, BTreeMap<u64, Block>)>);
 
 impl Unsynced {
-    /// Removes an object that was freed.
+    /// Removes the on-disk content of an object that was freed.
     pub(super) fn forget(&mut self, number: u32) {
         self.0.remove(&number);
     }

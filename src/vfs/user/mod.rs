@@ -476,7 +476,7 @@ impl Paths for User {
     }
 
     fn open_at(&mut self, dir: Option<Node>, path: &[u8], how: &OpenFlags) -> FsResult<Pin> {
-        // Checked before a file is created or truncated.
+        // Check the limit before a file is created or truncated.
         if self.pins_left == 0 {
             return Err(FsError::TryLater);
         }
