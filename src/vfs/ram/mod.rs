@@ -1,7 +1,7 @@
 //! Files in memory: the simplest backend, and the reference for the conformance tests.
 //!
-//! All memory is allocated at start. If it is used up, changes fail with `NoSpace` until files are removed. Files and handles last as
-//! long as the process. Checks no permissions: in a writable export, every caller may do everything. Reading does not change
+//! All memory is allocated at start. If it is used up, changes fail with `NoSpace` until files are removed. Files and handles last
+//! as long as the process. Checks no permissions: in a writable export, every caller may do everything. Reading does not change
 //! atime. The link count of a directory is 1, as on btrfs.
 
 use super::{
