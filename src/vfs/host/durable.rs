@@ -2,7 +2,7 @@
 //!
 //! A sync makes all of them durable together: one fsync for a directory or a file, however many requests changed it. Names and
 //! attributes of an `async` export follow with the next sync of [`Scope::All`], which the loop submits within two seconds. If the
-//! last sync of a file system was slow, a worker carries out the next one.
+//! last sync of an export was slow, a worker carries out the next one.
 
 use super::super::jobs::{JobId, Scope, Submitted};
 use super::super::kernel::error;
