@@ -15,23 +15,23 @@ use crate::wire::dns::{Name, Record, UncompressedRdata, kind};
 
 /// Upper limit of a TTL, in seconds.
 const TTL_MAX: u32 = 86_400;
-/// Maximum number of unique records per name; shared PTR records do not count.
+/// Maximum number of records per name on a link; shared PTR records do not count.
 const COUNT_OF_NAME_MAX: usize = 64;
 /// Maximum length of a chain of CNAME records.
 const ALIAS_COUNT_MAX: u8 = 4;
 /// Number of records that one eviction compares.
 const WINDOW: usize = 64;
 
-/// How a record was received.
+/// Link, flags and jitter of the records in a received message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reception {
     pub(super) link: LinkId,
-    /// [`record_flag::SEEN`] for its address family, and [`record_flag::OWN`].
+    /// [`record_flag::SEEN`] of the message's address family, and [`record_flag::OWN`] if this host sent the message.
     pub(super) flags: u16,
     pub(super) jitter: u8,
 }
 
-/// All records that are known, on all links.
+/// Table of the records that were received on all links.
 #[derive(Debug)]
 #[repr(C)] // Largest field last: small offsets make short instructions.
 pub(super) struct Cache {
@@ -42,7 +42,7 @@ pub(super) struct Cache {
     arena: RdataArena,
     /// Clock hand of the eviction: index of the last record that was compared.
     hand: usize,
-    /// True if a change may cause an event.
+    /// True if records changed in a way that may cause an event or a question.
     pub(super) touched: bool,
     pub(super) names: Names,
 }
@@ -60,7 +60,7 @@ impl Cache {
         }
     }
 
-    /// Bytes of rdata in use.
+    /// Returns the space (bytes) that rdata occupies in the arena.
     pub(super) const fn rdata_bytes(&self) -> usize {
         self.arena.live()
     }
@@ -70,7 +70,8 @@ impl Cache {
         self.arena.get(entry.rdata)
     }
 
-    /// The records of a name on a link that are in the chain of `target` ([`NameId::ROOT`]: unique records).
+    /// Iterates over the records of a name on a link in the chain of `target`. With [`NameId::ROOT`], that chain has the unique
+    /// records; otherwise it has the shared PTR records that point to `target`.
     #[inline(never)]
     pub(super) fn chain_of(&self, name: NameId, target: NameId, link: LinkId) -> ChainOf<'_> {
         ChainOf {
@@ -81,7 +82,8 @@ impl Cache {
         }
     }
 
-    /// Index of the next unique record of a name on a link that is not [`record_flag::GONE`], after `from`.
+    /// Returns the index of the next unique record of a name on a link, after index `from`. Skips records that are
+    /// [`record_flag::GONE`].
     #[inline(never)]
     pub(super) fn next_unique(
         &self,
@@ -101,8 +103,9 @@ impl Cache {
         }
     }
 
-    /// Index of an NSEC record by which `name` has no records of type `kind`. For a service it is accepted only for TXT, and only
-    /// if the record lists SRV: a service without SRV does not exist, and python-zeroconf lists the types that it does *not* have.
+    /// Returns the index of an NSEC record which denies that `name` has records of type `kind`. The SRV record of a service cannot
+    /// be denied, because each service has one. Its TXT record is denied only if the NSEC record lists SRV: python-zeroconf lists
+    /// the types that the name does *not* have.
     #[inline(never)]
     pub(super) fn denial(&self, name: NameId, link: LinkId, kind: u16) -> Option<usize> {
         let mut denials = self.valid_of_kind(name, link, kind::NSEC);
@@ -115,7 +118,7 @@ impl Cache {
         Some(index)
     }
 
-    /// The valid records of a name and type.
+    /// Iterates over the valid records of a name and type on a link.
     pub(super) fn valid_of_kind(&self, name: NameId, link: LinkId, kind: u16) -> OfKind<'_> {
         OfKind {
             all: self.chain_of(name, NameId::ROOT, link),
@@ -123,7 +126,7 @@ impl Cache {
         }
     }
 
-    /// Follows the CNAME records of a name, at most [`ALIAS_COUNT_MAX`].
+    /// Returns the target of a name's CNAME records, or the name if it has none. Follows at most [`ALIAS_COUNT_MAX`] records.
     pub(super) fn canonical(&self, name: NameId, link: LinkId) -> NameId {
         let mut name = name;
         for _ in 0..ALIAS_COUNT_MAX {
@@ -134,7 +137,7 @@ impl Cache {
         name
     }
 
-    /// Adds a use of a name and returns its number. Evicts records if the table of names is full.
+    /// Returns the number of a name and increments its use count. Evicts records while the table of names is full.
     #[inline(never)]
     pub(super) fn intern(&mut self, name: Name<'_>) -> Option<NameId> {
         let mut tries = 8u8;
@@ -186,7 +189,7 @@ impl Cache {
         }
     }
 
-    /// Index of the record with the same owner name, type and rdata.
+    /// Returns the index of the cached record with this owner name, type and rdata.
     fn find(
         &self,
         link: LinkId,
@@ -222,8 +225,8 @@ impl Cache {
         known().is_some()
     }
 
-    /// Cache flush (RFC 6762 section 10.2): if the record has that bit, other records of its name and type that are older than 1 s
-    /// expire in [`GRACE`]. Returns the number of unique records of the name.
+    /// Cache flush (RFC 6762 section 10.2): if the received record has the cache-flush bit, cached records with its name and type
+    /// that are older than 1 s expire in [`GRACE`]. Returns the number of unique records of the name.
     fn replace(&mut self, reception: &Reception, record: &Record<'_>, name: NameId) -> usize {
         let (mut next, mut count) = (self.next_unique(name, reception.link, None), 0usize);
         while let Some(index) = next {
@@ -243,7 +246,7 @@ impl Cache {
         count
     }
 
-    /// Returns true if both have the same rdata. The caller has compared the names in the rdata.
+    /// Returns true if `entry` and `record` have the same rdata. The caller has already compared the names in the rdata.
     pub(super) fn has_rdata_of(&self, entry: &CacheEntry, record: &Record<'_>) -> bool {
         let rdata = self.rdata(entry);
         match record.kind {
@@ -270,7 +273,7 @@ impl Cache {
                 }
                 return;
             }
-            // A record that had expired or was about to is valid again.
+            // The record is news if it had expired, was about to expire, or arrives over a further address family.
             let is_news = was_gone
                 || entry.is(record_flag::ENDING)
                 || entry.flags & reception.flags != reception.flags;
@@ -431,7 +434,7 @@ impl<'a> Iterator for ChainOf<'a> {
     }
 }
 
-/// Iterator over the valid records of one type.
+/// Iterator over the valid records of one name and type on one link.
 #[derive(Clone, Debug)]
 pub(super) struct OfKind<'a> {
     all: ChainOf<'a>,
@@ -449,7 +452,7 @@ impl<'a> Iterator for OfKind<'a> {
     }
 }
 
-/// The name in a record's rdata; the root for types without one. `None` if the rdata is malformed.
+/// Returns the name in a record's rdata; the root for types without one. `None` if the rdata is malformed.
 #[inline(never)]
 fn rdata_name<'a>(record: &Record<'a>) -> Option<Name<'a>> {
     match record.kind {

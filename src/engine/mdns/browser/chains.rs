@@ -9,13 +9,13 @@ pub(super) const END: u16 = u16::MAX;
 pub(super) struct Chains {
     /// First slot of each chain.
     heads: Slots<u16>,
-    /// For each slot that was ever used: the next one in its chain or in the free list.
+    /// Successor of each slot that was ever used: the next slot in its chain or in the free list.
     links: Slots<u16>,
     first_free: u16,
 }
 
 impl Chains {
-    /// Creates `list_count` empty chains (a power of two) for up to `place_count` slots.
+    /// Creates `list_count` empty chains (a power of two) for at most `place_count` slots.
     pub(super) fn new(list_count: usize, place_count: usize) -> Self {
         let mut heads = Slots::new(list_count);
         while heads.push(END).is_some() {}
@@ -30,13 +30,13 @@ impl Chains {
         key & (self.heads.len() - 1)
     }
 
-    /// First slot of the chain of `key`. Other keys may share the chain.
+    /// Returns the first slot of the chain of `key`. Other keys may share the chain.
     pub(super) fn first(&self, key: usize) -> u16 {
         let list = self.list(key);
         self.heads.get(list).copied().unwrap_or(END)
     }
 
-    /// The slot after `index` in its chain.
+    /// Returns the slot after `index` in its chain.
     pub(super) fn next(&self, index: u16) -> u16 {
         self.links.get(usize::from(index)).copied().unwrap_or(END)
     }

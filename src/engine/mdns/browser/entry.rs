@@ -3,7 +3,8 @@
 use super::super::{LinkId, NameId};
 use crate::time::{Duration, Instant};
 
-/// Flags of a cached record. Those per address family have two bits: IPv4, and the next higher one IPv6.
+/// Flags of a cached record. A flag that exists per address family has two bits: the named one for IPv4, the next higher one for
+/// IPv6.
 pub(super) mod record_flag {
     /// The slot is in use.
     pub(in super::super) const USED: u16 = 1;
@@ -16,21 +17,21 @@ pub(super) mod record_flag {
     /// The record is in the chain of its name and target instead of its name alone, because the name may have many such records
     /// (PTR).
     pub(in super::super) const SHARED: u16 = 1 << 4;
-    /// Received from this host.
+    /// The record was received from an address of this host.
     pub(in super::super) const OWN: u16 = 1 << 5;
     /// The service that this PTR record points to is to be resolved.
     pub(in super::super) const RESOLVES: u16 = 1 << 6;
-    /// Received before the last change of the link's state.
+    /// The record was received before the last change of its link.
     pub(in super::super) const EARLIER: u16 = 1 << 7;
-    /// Received over IPv4. The next bit: over IPv6.
+    /// The record was received over IPv4 (next higher bit: IPv6).
     pub(in super::super) const SEEN: u16 = 1 << 8;
-    /// Reported to the caller as found over IPv4. The next bit: over IPv6.
+    /// The record was reported to the caller as found over IPv4 (next higher bit: IPv6).
     pub(in super::super) const REPORTED: u16 = 1 << 10;
-    /// `Resolved` or `Unresolved` was reported for IPv4. The next bit: for IPv6.
+    /// `Resolved` or `Unresolved` was reported for IPv4 (next higher bit: IPv6).
     pub(in super::super) const TRIED: u16 = 1 << 12;
-    /// NSEC record that denies a record which a lookup needs.
+    /// The record is an NSEC record and denies a record that a lookup needs.
     pub(in super::super) const DENIES: u16 = 1 << 14;
-    /// Factor for `SEEN`, `REPORTED` or `TRIED`: the product is the bits of both families.
+    /// Factor for `SEEN`, `REPORTED` or `TRIED`: the product has the bits of both address families.
     pub(in super::super) const BOTH: u16 = 3;
 }
 
@@ -53,7 +54,7 @@ pub(super) const GRACE: Duration = Duration::SECOND;
 const REFRESH_COUNT: u8 = 4;
 /// First value of [`CacheEntry::step`] for a record that is being reconfirmed.
 const RECONFIRMING: u8 = 16;
-/// Time within which a response must confirm a record.
+/// Time within which a response must confirm a record that is being reconfirmed; otherwise the record expires.
 const RECONFIRM_TIME: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,15 +64,15 @@ pub(super) struct CacheEntry {
     pub(super) expires: Instant,
     /// TTL (seconds).
     pub(super) ttl: u32,
-    /// Hash of the service data that was last reported, for IPv4 and IPv6; 0 if none was.
+    /// Hash of the service data that was last reported for IPv4, and for IPv6; 0: no data was reported.
     pub(super) reported: [u32; 2],
     pub(super) name: NameId,
-    /// The name in the rdata, if the type has one.
+    /// The name in the rdata; the root for types without one.
     pub(super) target: NameId,
     pub(super) kind: u16,
     /// Flags of [`record_flag`].
     pub(super) flags: u16,
-    /// Position in the arena of the rdata other than the name.
+    /// Position of the rdata in the arena, without the name that is stored in `target`.
     pub(super) rdata: u16,
     pub(super) link: LinkId,
     pub(super) role: Role,
@@ -102,7 +103,8 @@ impl CacheEntry {
         self.step >= RECONFIRMING
     }
 
-    /// The remaining TTL in seconds if the record may be sent as a known answer, i.e. if more than half of its TTL remains.
+    /// Returns the remaining TTL (seconds) if the record may be sent as a known answer. More than half of its TTL must remain. A
+    /// record that is about to expire, is being reconfirmed or was received before the last change of its link is not sent.
     pub(super) fn is_known_for(&self, now: Instant) -> Option<u32> {
         let left = self.expires.since(now).as_ms();
         let whole = u64::from(self.ttl) * 1000;
@@ -112,7 +114,8 @@ impl CacheEntry {
         known.then_some((left / 1000) as u32)
     }
 
-    /// Time of the next refresh query or of the expiry. NEVER if no lookup needs the record and it was not reported.
+    /// Returns when the record is due for its next refresh query or for its expiry. NEVER if no lookup needs the record and it was
+    /// not reported.
     #[inline(never)]
     pub(super) fn due(&self) -> Instant {
         if self.flags & (record_flag::USED | record_flag::GONE) != record_flag::USED {
@@ -145,7 +148,7 @@ impl CacheEntry {
         self.is(record_flag::BOTH * record_flag::REPORTED)
     }
 
-    /// Counts a refresh query as sent; the next one is after `now`.
+    /// Counts the refresh queries that are due as one sent query, so that the next one is due after `now`.
     pub(super) fn count_query(&mut self, now: Instant) {
         while self.due() <= now && self.expires > now {
             self.step += 1;

@@ -44,13 +44,13 @@ pub struct Event<'a> {
     pub link: LinkId,
     /// True if the record was received over IPv6, false for IPv4.
     pub is_v6: bool,
-    /// True if this host published the record.
+    /// True if the record was received from this host.
     pub is_own: bool,
     /// The service, type, host or reverse name. The type of a service is the rest of its name after the first label.
     pub name: NameId,
     /// Host of the service, or the host that has the address.
     pub host: NameId,
-    /// An address of the host, if possible of the family in `is_v6`.
+    /// An address of the host, if possible of the address family that `is_v6` selects.
     pub address: Option<IpAddr>,
     /// Port of the service.
     pub port: u16,
@@ -64,7 +64,7 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The names to which the event's [`NameId`]s belong.
+    /// Returns the table of names that has the event's [`NameId`]s.
     pub const fn names(&self) -> &'a Names {
         &self.cache.names
     }
@@ -74,7 +74,7 @@ impl<'a> Event<'a> {
         name == self.name || self.cache.canonical(name, self.link) == self.name
     }
 
-    /// All known addresses of the host.
+    /// Iterates over all known addresses of the host.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
         self.cache.addresses(self.link, self.host)
     }
@@ -84,7 +84,7 @@ impl<'a> Event<'a> {
 const NO_TEXT: &[u8] = &[0];
 
 impl Cache {
-    /// The valid addresses of a host on a link.
+    /// Iterates over the valid addresses of a host on a link.
     fn addresses(&self, link: LinkId, host: NameId) -> impl Iterator<Item = IpAddr> + use<'_> {
         let host = self.canonical(host, link);
         let held = self.chain_of(host, NameId::ROOT, link);
@@ -92,14 +92,15 @@ impl Cache {
         held.filter_map(|(_, entry)| self.address(entry))
     }
 
-    /// Returns true if the service has an SRV record that has not expired; it may be about to after a goodbye or cache flush.
+    /// Returns true if the service has an SRV record that has not expired. The record may be about to expire after a goodbye or a
+    /// cache flush.
     #[inline(never)]
     fn has_server(&self, service: &CacheEntry) -> bool {
         let mut all = self.chain_of(service.target, NameId::ROOT, service.link);
         all.any(|(_, entry)| entry.kind == kind::SRV && entry.is_live(self.now))
     }
 
-    /// The address in an A or AAAA record.
+    /// Returns the address in an A or AAAA record.
     fn address(&self, entry: &CacheEntry) -> Option<IpAddr> {
         let rdata = self.rdata(entry);
         match entry.kind {
@@ -109,7 +110,7 @@ impl Cache {
         }
     }
 
-    /// Priority and weight of an SRV record, and its port.
+    /// Returns the priority and weight of an SRV record, and its port.
     fn rank(&self, entry: &CacheEntry) -> Option<(Rank, u16)> {
         let [p0, p1, w0, w1, o0, o1] = *self.rdata(entry).first_chunk()?;
         let word = |high, low| u16::from_be_bytes([high, low]);
@@ -117,12 +118,12 @@ impl Cache {
     }
 }
 
-/// The bit of a flag per family for IPv4 or IPv6.
+/// Returns the bit of a flag that exists per address family: `flag` for IPv4, the next higher bit for IPv6.
 const fn family_bit(flag: u16, is_v6: bool) -> u16 {
     if is_v6 { flag << 1 } else { flag }
 }
 
-/// The first family that has flag `has` and not flag `lacks`; true for IPv6.
+/// Returns the first address family for which flag `has` is set and flag `lacks` is not: false for IPv4, true for IPv6.
 fn first_family(flags: u16, has: u16, lacks: u16) -> Option<bool> {
     let is_match =
         |is_v6| flags & family_bit(has, is_v6) != 0 && flags & family_bit(lacks, is_v6) == 0;
@@ -137,14 +138,14 @@ fn extend_hash(hash: u32, bytes: &[u8]) -> u32 {
     })
 }
 
-/// A resolved service.
+/// Data of a resolved service.
 #[derive(Clone, Copy, Debug)]
 struct Resolution<'a> {
     host: NameId,
     port: u16,
     txt: &'a [u8],
     address: IpAddr,
-    /// Hash of the other fields: if it changes, `Changed` is reported. Never 0.
+    /// Hash of the SRV, TXT and address records. If it changes, `Changed` is reported. Never 0.
     hash: u32,
 }
 
@@ -155,14 +156,14 @@ impl Browser {
         let mut servers = cache.valid_of_kind(entry.target, entry.link, kind::SRV);
         let mut left = servers.clone();
         let mut ranks = || Some(cache.rank(left.next()?.1)?.0);
-        // Seeded by the service: a service always gets the same host, different services get different ones.
+        // The service is the seed: each service always gets the same host, and different services get different hosts.
         let random = (entry.target.index() as u32).wrapping_mul(0x9e37_79b9);
         let chosen = choose(&mut ranks, random)?;
         let (_, server) = servers.nth(chosen)?;
         Some(server)
     }
 
-    /// The resolved service; `None` while a record is missing.
+    /// Returns the data of a service that is resolved; `None` while a record is missing.
     fn resolution(&self, entry: &CacheEntry, is_v6: bool) -> Option<Resolution<'_>> {
         let cache = &self.cache;
         let server = self.server(entry)?;
@@ -230,7 +231,7 @@ impl Browser {
         None
     }
 
-    /// The event that a record causes, and the address family in which it was received.
+    /// Returns the next event that a record causes, and true if the event is for IPv6, false for IPv4. Marks the event as reported.
     #[inline(never)]
     fn record_event(&mut self, now: Instant, index: usize) -> Option<(EventKind, bool)> {
         let entry = *self.cache.entries.get(index)?;
@@ -275,7 +276,7 @@ impl Browser {
                         }
                         self.is_resolving = true;
                     }
-                    // The host is not lost if the service is being removed, or if its SRV record is being replaced.
+                    // `Lost` is not reported while a goodbye removes the service or a cache flush replaces its SRV record.
                     let is_there = entry.is(record_flag::ENDING) || self.cache.has_server(&entry);
                     if !is_there && core::mem::take(reported) != 0 {
                         break 'event_kind (EventKind::Lost, is_v6);
@@ -309,7 +310,7 @@ impl Browser {
         Some(event_kind)
     }
 
-    /// The final event of a lookup.
+    /// Returns the final event of a lookup and marks the lookup as done. `None` if the event is not due or the lookup was answered.
     #[inline(never)]
     fn lookup_event(&mut self, now: Instant, index: usize) -> Option<EventKind> {
         let lookup = *self.lookups.get(index)?;
@@ -355,7 +356,7 @@ impl Browser {
         event_kind
     }
 
-    /// Builds the event of a record (`index`), or of a lookup.
+    /// Builds the event of the cached record at `index`. If `lookup` is set, builds the event of that lookup instead.
     #[inline(never)]
     fn event(
         &self,

@@ -28,13 +28,13 @@ use questions::{Question, Questions, question_flag};
 /// Capacities of the browser's tables. Each count is below 65,535.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Cached records.
+    /// Number of cached records.
     pub records: usize,
-    /// Labels of all names; a suffix that names share counts once.
+    /// Number of labels of all names; a suffix that names share counts once.
     pub names: usize,
-    /// Active questions, one per name, record type and link.
+    /// Number of active questions: one per name, record type and link.
     pub questions: usize,
-    /// Bytes of rdata other than names, below 256 KiB.
+    /// Size (bytes) of the arena for rdata other than names, below 256 KiB.
     pub rdata_bytes: usize,
 }
 
@@ -99,10 +99,10 @@ const _: () = assert!(LINK_COUNT_MAX <= u8::BITS as usize);
 pub const LOOKUP_COUNT_MAX: usize = 16;
 /// Delay from the first change in the cache to the pass over it.
 const SETTLE: Duration = Duration::from_ms(10);
-/// Time without a new service after which `AllForNow` is reported. Responses to the second query (sent after 120 ms + 1 s) arrive
-/// within it: the first query may be lost, or its answer suppressed because the record was multicast less than 1 s before.
+/// Time without a new service after which `AllForNow` is reported. It includes the responses to the second query (sent after 120 ms
+/// + 1 s), because the first query may be lost, and a responder does not repeat a record that it multicast less than 1 s before.
 const QUIET: Duration = Duration::from_ms(1500);
-/// Time after which `AllForNow` is reported even if services keep coming.
+/// Time after which `AllForNow` is reported even if new services are still being found.
 const SEARCH_MAX: Duration = Duration::from_secs(30);
 /// Time to wait for the answer to a host, address or service lookup. Same as avahi.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -115,7 +115,7 @@ const IDLE: usize = usize::MAX;
 pub struct Browser {
     cache: Cache,
     links: Slots<Link>,
-    /// Send time of the questions that the current [`Browser::plan`] adds.
+    /// Time at which the questions that the current [`Browser::plan`] adds are sent.
     due: Instant,
     /// Time of the next pass over lookups and cache.
     settle_at: Instant,
@@ -220,8 +220,8 @@ impl Browser {
         self.settle_at = now;
     }
 
-    /// Queries records again whose host does not answer. They expire in 10 s unless a response confirms them. `name` is the owner
-    /// name; for PTR records it is the target. RFC 6762 section 10.4.
+    /// Queries the records of a name and type again because their host does not answer. Records that no response confirms expire in
+    /// 10 s. `name` is the owner name; for PTR records it is the target. RFC 6762 section 10.4.
     pub fn reconfirm(&mut self, now: Instant, link: LinkId, name: Name<'_>, kind: u16) {
         let Some(name) = self.cache.names.find(name) else {
             return;
@@ -260,7 +260,7 @@ impl Browser {
         let is_for_all =
             meta.cast == Destination::Multicast || (meta.cast == Destination::Unknown && is_near);
         if !is_response {
-            // Multicast loops our own queries back.
+            // Skip our own queries, which multicast loops back.
             if is_for_all && !is_own {
                 self.suppress_duplicates(meta.link, &message);
             }
@@ -305,7 +305,7 @@ impl Browser {
     /// Duplicate question suppression (RFC 6762 section 7.3): a question that another host multicasts counts as sent by us, unless
     /// the query lists a known answer that our cache does not have.
     fn suppress_duplicates(&mut self, link: LinkId, message: &Message<'_>) {
-        // More known answers may follow in the next message.
+        // A truncated query does not count: the known answers in its next message may be unknown to our cache.
         if message.is_truncated() {
             return;
         }
@@ -339,7 +339,8 @@ impl Browser {
         self.questions.find(name, kind, link)
     }
 
-    /// A random time 20 to 120 ms from now: another host may send the same question before. RFC 6762 section 5.2.
+    /// Returns a random time 20 to 120 ms from now. If another host sends the same question before that time, ours is suppressed.
+    /// RFC 6762 section 5.2.
     #[inline(never)]
     pub(super) fn random_query_time(&mut self) -> Instant {
         self.cache
@@ -381,7 +382,7 @@ impl Browser {
         }
     }
 
-    /// Time of the next event that silence causes: `AllForNow`, `TimedOut` or `Unresolved`.
+    /// Returns when the next event is due that missing responses cause: `AllForNow`, `TimedOut` or `Unresolved`.
     fn next_timeout_at(&self) -> Instant {
         let lookups = self.lookups.iter().filter(|lookup| !lookup.is_done);
         let all = lookups.map(|lookup| lookup.deadline.min(self.quiet_at(lookup.goal)));
@@ -393,8 +394,8 @@ impl Browser {
         all.fold(failed, Instant::min)
     }
 
-    /// Time at which a search for services or types is complete if no more are found. NEVER for lookups of one host or address, and
-    /// while a service is being resolved.
+    /// Returns when a search for services or types is complete if no more are found. NEVER for lookups of one host or address.
+    /// NEVER while a service is being resolved.
     fn quiet_at(&self, goal: Goal) -> Instant {
         let is_one = matches!(goal, Goal::Host | Goal::Address);
         if is_one || self.is_resolving {
@@ -403,8 +404,8 @@ impl Browser {
         self.last_found_at.after(QUIET)
     }
 
-    /// Time at which the browser must be polled again. Valid once [`Browser::poll_transmit`] has returned `None`. Events that
-    /// [`Browser::next_event`] has not returned yet do not count: the caller fetches them in its own time.
+    /// Returns when the browser must be polled again. Valid once [`Browser::poll_transmit`] has returned `None`. Ignores events
+    /// that [`Browser::next_event`] has not returned yet, because the caller decides when to fetch them.
     pub fn poll_at(&self) -> Instant {
         let records = self.cache.entries.iter().map(|entry| entry.due());
         let questions = self.questions.all.iter().map(|question| question.next());
@@ -415,7 +416,7 @@ impl Browser {
         all.fold(self.settle_at, Instant::min)
     }
 
-    /// Number of cached records, and bytes of their rdata.
+    /// Returns the number of cached records, and the space (bytes) that their rdata occupies.
     pub fn weight(&self) -> (usize, usize) {
         let records = self
             .cache

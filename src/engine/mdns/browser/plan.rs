@@ -1,6 +1,6 @@
 //! Derives the questions from the lookups and the cache. RFC 6763 sections 4 and following.
 //!
-//! Every pass computes all flags again, so no question outlives its reason.
+//! Every pass computes all flags again, so a question is removed in the first pass in which no lookup needs it.
 
 use super::super::{LinkId, NameId};
 use super::entry::{CacheEntry, Role, record_flag};
@@ -11,7 +11,7 @@ use crate::wire::dns::kind;
 use crate::wire::label::is_like;
 
 impl Browser {
-    /// Marks the records that lookups need and the questions that lookups have; adds missing questions and removes the others.
+    /// Marks the records and the questions that lookups need; adds missing questions and removes the others.
     pub(super) fn plan(&mut self) {
         let now = self.cache.now;
         self.due = self.random_query_time();
@@ -67,7 +67,7 @@ impl Browser {
                 }
             }
         }
-        // Types first: their services are known only afterwards.
+        // Follow the PTR records of types first, because they add the questions for services.
         for &types in &[true, false] {
             for index in 0..self.cache.entries.len() {
                 self.follow_ptr(index, types);
@@ -76,7 +76,7 @@ impl Browser {
         self.sweep();
     }
 
-    /// Links of a bit set that are up.
+    /// Returns the links of the bit set `links` that are up.
     pub(super) fn up_links(&self, links: u8) -> impl Iterator<Item = LinkId> + use<> {
         let mut set = 0u8;
         for (link, known) in self.links.iter().enumerate() {
@@ -215,7 +215,7 @@ impl Browser {
         );
     }
 
-    /// Adds a question, or the reason `flags` to an existing question.
+    /// Adds a question with `flags`. If the question already exists, sets the flags in addition.
     fn add_question(&mut self, name: NameId, kind: u16, link: LinkId, flags: u8) {
         if let Some(question) = self.questions.find(name, kind, link) {
             question.flags |= flags;
@@ -238,7 +238,7 @@ impl Browser {
         }
     }
 
-    /// Removes questions that no lookup has. Clears the reported state of records that cause no events any more.
+    /// Removes questions that no lookup needs. For records that cause no events any more, forgets which events were reported.
     fn sweep(&mut self) {
         for index in 0..self.questions.all.len() {
             self.drop_unwanted(index);
@@ -251,7 +251,7 @@ impl Browser {
         }
     }
 
-    /// Removes a question that has no reason left.
+    /// Removes the question at `index` unless a lookup needs it, a refresh query for it is due, or it is being sent.
     pub(super) fn drop_unwanted(&mut self, index: usize) {
         let question = self.questions.all.get(index);
         let keeps = question_flag::WANTED | question_flag::REFRESH | question_flag::SENDING;

@@ -11,25 +11,26 @@ pub(super) mod question_flag {
     pub(in super::super) const USED: u8 = 1;
     /// A lookup needs the answer.
     pub(in super::super) const WANTED: u8 = 1 << 1;
-    /// A record is about to expire: the question is sent once, at once.
+    /// A record is about to expire: the question is sent once, without delay.
     pub(in super::super) const REFRESH: u8 = 1 << 2;
-    /// Sent in the message whose known answers are being written.
+    /// The question was sent in the message whose known answers are being written.
     pub(in super::super) const SENDING: u8 = 1 << 3;
-    /// While a query of another host is processed: it lists an answer to this question that the cache does not have.
+    /// Set only while a query of another host is processed: that query lists a known answer to this question that the cache does
+    /// not have.
     pub(in super::super) const OTHERS: u8 = 1 << 4;
-    /// Answers are service types.
+    /// The answers to the question are service types.
     pub(in super::super) const TYPES: u8 = 1 << 5;
-    /// Answers are services.
+    /// The answers to the question are services.
     pub(in super::super) const SERVICES: u8 = 1 << 6;
-    /// Services in the answers are resolved.
+    /// The services in the answers are to be resolved.
     pub(in super::super) const RESOLVES: u8 = 1 << 7;
 }
 
-/// Interval between the first two queries; it doubles after each query.
+/// Interval (milliseconds) between the first two queries; it doubles after each query.
 const INTERVAL_MS: u32 = 1000;
-/// Longest interval between queries.
+/// Longest interval (milliseconds) between queries.
 const INTERVAL_MS_MAX: u32 = 3_600_000;
-/// Time after a query for unicast responses during which they are accepted.
+/// Time for which unicast responses are accepted after a QU question.
 const UNICAST_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,7 +43,7 @@ pub(super) struct Question {
     pub(super) name: NameId,
     pub(super) kind: u16,
     pub(super) link: LinkId,
-    /// Number of queries sent.
+    /// Number of queries with this question, sent by us or by other hosts.
     pub(super) step: u8,
     /// Flags of [`question_flag`].
     pub(super) flags: u8,
@@ -53,7 +54,7 @@ impl Question {
         self.flags & flag != 0
     }
 
-    /// Time of the next query. For a refresh the time has already passed; NEVER if the slot is free.
+    /// Returns when the question is next sent. A refresh is due at once. NEVER if the slot is free.
     pub(super) const fn next(&self) -> Instant {
         match self.flags & (question_flag::USED | question_flag::REFRESH) {
             question_flag::USED => self.due,
@@ -93,7 +94,7 @@ impl Questions {
         }
     }
 
-    /// Index of the next question about a name after `from`, whatever its type and link.
+    /// Returns the index of the next question for a name after index `from`, of any type and link.
     #[inline(never)]
     pub(super) fn of(&self, name: NameId, from: Option<usize>) -> Option<usize> {
         let mut index = match from {
@@ -109,7 +110,7 @@ impl Questions {
         }
     }
 
-    /// The question with this name, type and link.
+    /// Returns the question with this name, type and link.
     #[inline(never)]
     pub(super) fn find(&mut self, name: NameId, kind: u16, link: LinkId) -> Option<&mut Question> {
         let mut index = None;

@@ -3,14 +3,14 @@
 use super::entry::CacheEntry;
 use crate::mem::{self, Ends as _, Slots};
 
-/// Bytes of the header of each rdata: the owner's index (u16) and the length (u16).
+/// Size (bytes) of the header before each rdata: the index of the cache entry that owns the rdata (u16), and the length (u16).
 const HEADER_BYTES: usize = 4;
-/// Unit (bytes) of positions in the arena. The space for each rdata is a multiple of it.
+/// Unit (bytes) of positions in the arena. The space that each rdata occupies is a multiple of it.
 const UNIT: usize = 4;
-/// Owner of removed rdata.
+/// Owner in the header of removed rdata.
 const REMOVED: u16 = u16::MAX;
 
-/// Bytes of the arena that rdata of `len` bytes uses.
+/// Returns the space (bytes) that rdata of `len` bytes occupies in the arena.
 const fn stored_bytes(len: usize) -> usize {
     (HEADER_BYTES + len).next_multiple_of(UNIT)
 }
@@ -20,7 +20,7 @@ pub(super) struct RdataArena {
     bytes: Slots<u8>,
     /// Offset after the last rdata.
     end: usize,
-    /// Bytes in use.
+    /// Space (bytes) that all rdata in use occupies.
     live: usize,
 }
 
@@ -56,7 +56,7 @@ impl RdataArena {
         }
     }
 
-    /// The rdata at a position.
+    /// Returns the rdata at a position.
     pub(super) fn get(&self, position: u16) -> &[u8] {
         let offset = usize::from(position) * UNIT;
         let Some((_, len)) = self.header(offset) else {
@@ -72,7 +72,7 @@ impl RdataArena {
         len < self.bytes.len() >> 2
     }
 
-    /// Returns true if rdata of `len` bytes fits, if need be after a compaction that leaves at least 1/8 of the arena free.
+    /// Returns true if rdata of `len` bytes fits, now or after a compaction that leaves at least 1/8 of the arena free.
     pub(super) fn has_space(&self, len: usize) -> bool {
         let whole = self.bytes.len();
         let end = self.end + stored_bytes(len);

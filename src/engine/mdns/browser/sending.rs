@@ -6,9 +6,9 @@ use super::questions::question_flag;
 use crate::time::Instant;
 use crate::wire::dns::{CLASS_IN, Head, Section, TOP_BIT, Writer, flag, kind};
 
-/// Bytes of the IPv6 and UDP headers.
+/// Size (bytes) of the IPv6 and UDP headers.
 const HEADERS_BYTES: u32 = 48;
-/// Smallest message size: any question fits.
+/// Lower limit (bytes) for the size of a message, so that any question fits.
 const MESSAGE_BYTES_MIN: usize = 512;
 
 impl Browser {
@@ -25,7 +25,8 @@ impl Browser {
         self.write_message(now, link, None, out)
     }
 
-    /// Writes a message with questions, or if `from` is set with more known answers, from that cache index on.
+    /// Writes a message with the questions that are due and their known answers. If `from` is set, writes only the known answers
+    /// that did not fit into the previous message, starting at that cache index.
     fn write_message(
         &mut self,
         now: Instant,
