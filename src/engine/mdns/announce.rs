@@ -1,5 +1,5 @@
-//! Announcing: unsolicited responses with newly claimed records, and with records that other hosts' caches would expire too
-//! early. RFC 6762 sections 8.3 and 6.6.
+//! Announcing: unsolicited responses with newly claimed records, and with records that other hosts would remove from their caches
+//! too early. RFC 6762 sections 8.3 and 6.6.
 
 use super::link_state::LinkState;
 use super::names::NameId;
@@ -9,7 +9,7 @@ use crate::time::Instant;
 
 /// Interval (milliseconds) between the announcements of a record.
 pub(super) const ANNOUNCE_MS: u32 = 1000;
-/// Number of announcements after the first.
+/// Number of announcements of a record after the first.
 const ANNOUNCE_COUNT: u8 = 1;
 
 impl LinkState {
@@ -50,8 +50,8 @@ impl LinkState {
         self.answers_at = self.answers_at.min(now);
     }
 
-    /// Schedules the multicast of a record that other hosts' caches would expire too early: now, or one second after its last
-    /// multicast. RFC 6762 sections 6.6 and 10.1.
+    /// Schedules the multicast of a record that other hosts would remove from their caches too early: now, or one second after its
+    /// last multicast. RFC 6762 sections 6.6 and 10.1.
     pub(super) fn schedule_refresh(&mut self, record: &ZoneEntry, now: Instant) {
         let state = self.state(record);
         let due = match state.was_multicast_within(ANNOUNCE_MS, now) {

@@ -11,7 +11,7 @@ use crate::time::Instant;
 use crate::wire::dns::{Message, PORT, Section, kind};
 use core::net::IpAddr;
 
-/// Shortest delay (milliseconds) of an answer that other hosts may also give (a shared record). RFC 6762 section 6.
+/// Shortest delay (milliseconds) of an answer with a shared record, which other hosts may also send. RFC 6762 section 6.
 const SHARED_MS: u32 = 20;
 /// Range (milliseconds) of the random time that is added to [`SHARED_MS`].
 const SHARED_RANGE_MS: u32 = 100;
@@ -24,10 +24,10 @@ const TRUNCATED_MS_MAX: u32 = 2000;
 
 /// Shortest interval (milliseconds) between two multicasts of a record. RFC 6762 section 6.
 pub(super) const HOLD_OFF_MS: u32 = 1000;
-/// Shortest interval (milliseconds) between two multicasts of a record when a probe is answered.
+/// Shortest interval (milliseconds) between two multicasts of a record if the second one answers a probe.
 const HOLD_OFF_PROBE_MS: u32 = 250;
 
-/// How and when the answers to a query are sent.
+/// Time and destination of the answers to a query.
 #[derive(Clone, Copy)]
 struct AnswerTiming {
     /// True if the response is unicast.
@@ -38,9 +38,9 @@ struct AnswerTiming {
     delay: u32,
     /// Delay (milliseconds) if one answer is a shared record.
     shared_delay: u32,
-    /// Shortest interval (milliseconds) since the last multicast of a record.
+    /// Shortest interval (milliseconds) from the last multicast of a record to the next.
     hold_off: u32,
-    /// Number of the truncated query, or [`NO_QUERY`].
+    /// Number of the query if it is truncated; otherwise [`NO_QUERY`].
     wanted_by: u8,
 }
 
@@ -66,7 +66,7 @@ impl Responder {
         }
         let is_probe = message.has(Section::Authority);
         if is_probe && !is_direct {
-            // Another host may probe for the names that we probe for.
+            // The query may probe for names that we probe for, too.
             for question in message.questions() {
                 if let Some(name) = zone.names.find(question.name)
                     && zone.unique(name).is_some()
@@ -113,15 +113,15 @@ impl Responder {
         link_state.write_reply(&self.zone, now, message, is_legacy, family, out)
     }
 
-    /// Starts to wait for further known answers of a querier. Returns the number of the truncated query, or [`NO_QUERY`] if the
-    /// table is full.
+    /// Waits for further known answers of a querier. `known` is the number of its truncated query, or [`NO_QUERY`] if it is a new
+    /// one. Returns the number of the truncated query, or [`NO_QUERY`] if the table is full.
     fn accumulate(&mut self, now: Instant, meta: &Meta, from: &IpAddr, known: u8) -> u8 {
         let deadline = later(now, TRUNCATED_MS_MAX);
         let number = self
             .truncated_queries
             .accumulate(now, meta, from, known, deadline);
         if number != NO_QUERY {
-            // Records that still have this number from an earlier query no longer depend on its querier.
+            // The number is reused: records with this number from an earlier query no longer depend on its querier.
             for state in self.zone.records.iter().flat_map(ZoneEntry::states) {
                 if state.wanted_by.get() == number {
                     state.wanted_by.set(NO_QUERY);
@@ -131,8 +131,8 @@ impl Responder {
         number
     }
 
-    /// Postpones the answers to a truncated query, because another message with known answers follows. Does nothing once the
-    /// query's deadline would pass.
+    /// Postpones the answers to a truncated query, because another message with known answers follows. Does nothing if the new
+    /// delay would exceed the query's deadline.
     fn postpone_answers(&mut self, now: Instant, number: u8) {
         let Some((link, deadline)) = self.truncated_queries.pending(number) else {
             return;
@@ -192,8 +192,9 @@ impl LinkState {
         }
     }
 
-    /// Known-answer suppression (RFC 6762 section 7.1): marks records that the query lists as known answers, or proposes with our
-    /// rdata (as our own probes do when they return). Cancels multicasts for which only this querier waits.
+    /// Known-answer suppression (RFC 6762 section 7.1): marks the requested records that the query already contains, as known
+    /// answers or as the proposed records of a probe (our own probe, looped back). Cancels multicasts for which only this querier
+    /// waits.
     fn suppress_known_answers(&self, zone: &Zone, message: &Message<'_>, number: u8) {
         for record in message.records() {
             if record.section == Section::Additional || !record.is_in_class() {

@@ -9,19 +9,19 @@ use crate::mem::Ends as _;
 use crate::time::Instant;
 use crate::wire::dns::LABEL_BYTES_MAX;
 
-/// Period (milliseconds): 15 conflicts within it limit the rate of probes. RFC 6762 section 8.1.
+/// Period (milliseconds) in which 15 conflicts cause a limit on the rate of probes. RFC 6762 section 8.1.
 const CONFLICT_MS: u32 = 10_000;
 /// Delay (milliseconds) of each new probing attempt while the rate is limited.
 const CONFLICT_PAUSE_MS: u32 = 5000;
 /// Period without conflicts (milliseconds) after which the rate limit ends.
 const QUIET_MS: u32 = 60_000;
-/// Range of the random number in a new label. If two hosts draw the same number, they detect the conflict, except once in 10,000
-/// cases on a link that loses 10 % of the messages. The range makes equal numbers rare among hundreds of hosts.
+/// Range of the random number in a new label, large enough that hundreds of hosts rarely draw equal numbers. Two hosts that draw
+/// the same number detect the conflict, except once in 10,000 cases on a link that loses 10 % of the messages.
 const NUMBER_COUNT: u32 = 1 << 16;
 
 impl Zone {
-    /// Adds a unique name before `parent`. Its first label is `label`, with a number appended if another name of ours has that
-    /// label. `None`: a table is full.
+    /// Adds the unique name `label`.`parent`. Appends a number to the label if another name of ours has it. `None`: a table is
+    /// full.
     #[inline(never)]
     pub(super) fn claim_name(
         &mut self,
@@ -72,7 +72,7 @@ impl Zone {
 
 impl Responder {
     /// Handles a conflict: another host claims `name`. If we own the name, and it is no reverse mapping, probes for it again.
-    /// Otherwise chooses a new name, or gives the name up if its [`RenameStyle`] has no other name.
+    /// Otherwise chooses a new name for a host or service, and gives up an alias or a reverse mapping.
     pub(super) fn handle_conflict(&mut self, now: Instant, link: usize, name: NameId) {
         self.count_conflict(now);
         let ms = self.probe_delay_ms(now);

@@ -36,7 +36,8 @@ impl Responder {
                 continue;
             }
             let is_answer = record.section == Section::Answer;
-            // The first conflict resets the name to before its first probe, so that further records in the message are no conflict.
+            // The first conflict restarts probing for the name. Before its first probe, further records in the message are no
+            // conflict.
             if let Some(name) = self.zone.names.find(record.name)
                 && let Some(link_state) = self.links.get_mut(link)
                 && link_state.is_conflict(&self.zone, now, name, is_answer, &record)
@@ -48,9 +49,9 @@ impl Responder {
 }
 
 impl LinkState {
-    /// Returns true if a received record conflicts with our use of `name`. A record that equals one of ours is no conflict: if its
-    /// TTL is less than half of ours, our record is multicast again. Otherwise, if `is_answer` (the record is in the answer
-    /// section), the scheduled multicast of our record is cancelled.
+    /// Returns true if a received record conflicts with our use of `name`. A record equal to one of ours is no conflict. If its TTL
+    /// is less than half of ours, our record is multicast again. If its TTL is sufficient and it is in the answer section
+    /// (`is_answer`), the scheduled multicast of our record is cancelled.
     #[inline(never)]
     fn is_conflict(
         &mut self,
@@ -88,7 +89,7 @@ impl LinkState {
             return false;
         }
         if self.holds(zone, name) {
-            // NSEC alone is no conflict: its sender has other records of this name, and these conflict when they arrive.
+            // NSEC alone is no conflict: its sender also has other records of this name, which conflict when they are received.
             return has_kind && record.kind != kind::NSEC;
         }
         self.phase(zone, name) >= Phase::First

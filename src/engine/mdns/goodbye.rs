@@ -9,7 +9,7 @@ use crate::time::Instant;
 use crate::wire::dns::kind;
 
 impl Responder {
-    /// Schedules goodbyes for all records. They have been sent when `poll_at` returns [`Instant::NEVER`].
+    /// Schedules goodbyes for all records. All goodbyes have been sent when `poll_at` returns [`Instant::NEVER`].
     pub fn goodbye(&mut self, now: Instant) {
         self.is_stopping = true;
         for link_state in &mut self.links {
@@ -65,8 +65,8 @@ impl Responder {
 }
 
 impl LinkState {
-    /// Schedules the goodbye of a record if the record was multicast on this link and is no NSEC; otherwise cancels its multicast.
-    /// Returns true if a goodbye is scheduled.
+    /// Schedules the goodbye of a record if the record was multicast on this link and is no NSEC record; otherwise cancels its
+    /// multicast. Returns true if a goodbye is scheduled.
     pub(super) fn schedule_goodbye(
         &mut self,
         zone: &Zone,
@@ -88,7 +88,8 @@ impl LinkState {
 
 impl Zone {
     /// Keeps the PTR record that lists a service type (RFC 6763 section 9) when the service that owns it is withdrawn: assigns the
-    /// record to another service of this type. Returns false if no other is left, or if `id` is another kind of record.
+    /// record to another service of this type. Returns false if there is no other service of this type, or if `id` is another kind
+    /// of record.
     pub(super) fn reassign_owner(&mut self, id: RecordId) -> bool {
         let Some(record) = self.records.get(id) else {
             return false;

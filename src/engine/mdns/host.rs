@@ -1,10 +1,10 @@
 //! Choice of the host's announcer, that is, the responder that announces the host's name, addresses and reverse mapping. If another
-//! responder on this host (such as avahi) does, we announce services only, and their SRV records point to its name for the host.
-//! RFC 6762 section 15.
+//! responder on this host (such as avahi) announces them, we announce services only. Our SRV records then point to that responder's
+//! name for the host. RFC 6762 section 15.
 //!
 //! We detect another responder by its messages: they come from an address of ours and claim the host's name or the reverse mapping
-//! of an address. We keep our host records, but do not send them. When the other responder says goodbye, or does not answer three
-//! questions, we probe for the host's names.
+//! of an address. We then keep our host records, but do not send them. When the other responder says goodbye, or does not answer
+//! three questions, we probe for the host's names.
 
 use super::link_state::LinkState;
 use super::names::{NameId, hash};
@@ -17,19 +17,20 @@ use crate::wire::dns::{Message, Section, kind};
 /// Delay (milliseconds) from the other responder's goodbye until we ask whether that responder still runs, because it may be
 /// restarting. After a probe of the other responder the delay is twice as long, so that its announcement can arrive first.
 const PAUSE_MS: u32 = 1000;
-/// Number of our last messages that are recognised when the network stack loops them back.
+/// Number of our last messages that are recognised if the network stack loops them back.
 const SENT_COUNT: usize = 32;
 
 /// The responder that announces the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Announcer {
-    /// Not known yet. If another program has our port, we ask before we probe: a probe could make that responder rename the host.
+    /// Not known yet. If another program has port 5353 open, we ask for the host's names before we probe for them, because a probe
+    /// could make that program rename the host.
     Unknown,
     /// This responder.
     Ours,
     /// Another responder on this host.
     Other,
-    /// The user has excluded the host's records: we never announce them.
+    /// No responder: the user has excluded the host's records, so we never announce them.
     Disabled,
 }
 
@@ -64,7 +65,7 @@ impl SentHashes {
 }
 
 impl Responder {
-    /// Handles a message of another program on this host. If that program announces the host, leaves the host to it.
+    /// Handles a message of another program on this host. If that program announces the host, stops announcing the host's records.
     #[inline(never)]
     pub(super) fn detect_announcer(
         &mut self,
@@ -111,8 +112,8 @@ impl Responder {
         self.ask_for_host(now, ms, is_new);
     }
 
-    /// Leaves the host to another responder, and asks `ms` milliseconds from now whether that responder still runs. `is_new` is
-    /// true if its name for the host differs from the previous one.
+    /// Stops announcing the host because another responder does. Schedules a question to that responder `ms` milliseconds from now,
+    /// to check that it still runs. `is_new` is true if its name for the host differs from the previous one.
     #[inline(never)]
     pub(super) fn ask_for_host(&mut self, now: Instant, ms: u32, is_new: bool) {
         let zone = &self.zone;
@@ -124,7 +125,7 @@ impl Responder {
             ..Probe::NEW
         };
         for link_state in &mut self.links {
-            // If the name stays the same, our records in other hosts' caches stay valid and need no goodbye.
+            // Goodbyes are sent only if the name changed; otherwise our records in other hosts' caches stay valid.
             for record in zone.records.iter().filter(|_| is_new) {
                 if zone.is_host_name(record.name) {
                     link_state.schedule_goodbye(zone, record, now);
@@ -136,7 +137,7 @@ impl Responder {
                 }
             }
             link_state.announce_claimed(zone, now);
-            // The names may now be due later than `probes_at`; the next poll computes the minimum again.
+            // The names may be due later than before. The next poll computes `probes_at` again.
             link_state.probes_at = now;
         }
     }
@@ -160,13 +161,14 @@ impl Zone {
         self.unique(name)
             .is_some_and(|record| match self.claim(name).rename_style {
                 RenameStyle::Host => true,
-                // An alias with a static address has its reverse mapping on every link; a host's address is valid on one link.
+                // Reverse mappings of the host's own addresses are valid on one link; those of aliases with a static address on
+                // every link.
                 RenameStyle::Fixed => record.links != EVERYWHERE,
                 _ => false,
             })
     }
 
-    /// Makes `host` the target of our services' SRV records. The caller has already counted this use of the name.
+    /// Makes `host` the target of our services' SRV records. The caller has already incremented the use count of the name.
     fn set_service_host(&mut self, host: NameId) {
         let previous = core::mem::replace(&mut self.service_host, host);
         self.names.remove_use(previous);

@@ -18,9 +18,9 @@ pub(super) struct LinkState {
     pub(super) answers_at: Instant,
     /// When a name is next due for a probe, or an earlier instant. [`LinkState::send_probes`] recomputes it.
     pub(super) probes_at: Instant,
-    /// Unicast responses are accepted until then: our last probe had the QU bit set.
+    /// Unicast responses are accepted until this time. Each probe with the QU bit sets it.
     pub(super) unicast_until: Instant,
-    /// Index range of the records that the current query asks for; the range also has other records.
+    /// Range of indices that contains all records which the current query asks for, and possibly others.
     pub(super) asked_from: u16,
     pub(super) asked_end: u16,
     /// Index of the link.

@@ -50,7 +50,7 @@ pub mod family {
     /// Both.
     pub const ANY: u8 = IPV4 | IPV6;
 
-    // A service description uses the same bits.
+    // Service descriptions use the same bits for address families.
     const _: () = assert!(ANY == crate::wire::announce::ANY_FAMILY);
 
     /// Returns the family bit of an address.

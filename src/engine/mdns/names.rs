@@ -144,7 +144,7 @@ impl Names {
         Some(name)
     }
 
-    /// Replaces `name` by `label`.`name`, adding that if necessary. Moves the caller's use from the shorter name to the longer one.
+    /// Replaces `name` by `label`.`name`, which is added if necessary. The caller's use of `name` moves to the longer name.
     #[inline(never)]
     fn prepend(&mut self, name: &mut NameId, label: &[u8]) -> Option<()> {
         let next = self.add(*name, label);
@@ -177,7 +177,7 @@ impl Names {
         }
     }
 
-    /// Decrements the name's use count. A name without users is removed, which releases its parent in turn.
+    /// Decrements the name's use count. A name with the use count 0 is removed, which also decrements the use count of its parent.
     #[inline(never)]
     pub fn remove_use(&mut self, name: NameId) {
         let mut name = name;
@@ -311,7 +311,7 @@ fn bucket_of(seed: u32, parent: NameId, label: &[u8]) -> usize {
     ((hash ^ hash >> 16) & (BUCKET_COUNT - 1)) as usize
 }
 
-/// FNV-1a with ASCII letters in lower case.
+/// Returns the FNV-1a hash of `bytes`, with ASCII letters in lower case.
 #[inline(never)]
 pub(super) fn hash(seed: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(seed, |hash, byte| {
@@ -359,7 +359,7 @@ mod tests {
         let c = names.add(local, b"c").unwrap();
         assert_eq!(to_text(&names, c), "c.local");
         assert_eq!(names.child(local, b"a"), None);
-        // The `intern` that failed halfway left no entries.
+        // The failed `intern` left no entries in the table.
         names.remove_use(c);
         assert!(names.add(local, b"d").is_some());
     }

@@ -21,7 +21,7 @@ const UNICAST_MS: u32 = 2000;
 const PROBE_NAME_COUNT: usize = 32;
 /// Maximum number of records compared to break a tie: ours and the peer's together.
 const TIE_RECORD_COUNT: usize = 40;
-/// Size (bytes) of the buffer for the types and rdata of these records.
+/// Size (bytes) of the buffer for the types and rdata of the records that are compared.
 const TIE_BYTES: usize = 4096;
 
 impl LinkState {
@@ -45,7 +45,8 @@ impl LinkState {
             dns::CLASS_IN | dns::TOP_BIT
         };
         let (mut has_claimed, mut next, mut families) = (false, Instant::NEVER, 0);
-        // A name has several records but one state, which is no longer due once the name's question is written.
+        // A name has several records but only one state. Once its question is written, the state is no longer due, so the name's
+        // other records add no question.
         for record in zone.records.iter() {
             let Some(state) = self.name_state(zone, record.name) else {
                 continue;
@@ -94,7 +95,8 @@ impl LinkState {
             return None;
         }
         for name in &asked {
-            // Phases before `First` only ask: their questions have no proposed records in the authority section.
+            // Names in a phase before `First` are only asked for: their questions have no proposed records in the authority
+            // section.
             if self.phase(zone, *name) >= Phase::First {
                 zone.write_tentative(&mut writer, *name, self.bit);
             }
@@ -137,7 +139,7 @@ impl LinkState {
         name: NameId,
         message: &Message<'_>,
     ) {
-        // No tie: either the name is ours and we answer the probe, or we have not probed yet.
+        // There is no tie if the name is ours, because we then answer the probe, or if we have not sent a probe yet.
         if self.holds(zone, name) || self.phase(zone, name) < Phase::First {
             return;
         }
@@ -177,7 +179,7 @@ impl LinkState {
     }
 }
 
-/// Records in the tie buffer: true if ours, then the start and end offsets of their type and rdata.
+/// Records in the tie buffer, each as: true if it is ours, start offset and end offset of its type and rdata.
 type TieRecords = heapless::Vec<(bool, u16, u16), TIE_RECORD_COUNT>;
 
 /// Returns true if our records, sorted, are lexicographically earlier than the peer's.

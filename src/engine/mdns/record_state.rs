@@ -25,8 +25,8 @@ pub(super) mod bit {
     pub(in super::super) const GOODBYE: u8 = 16;
 }
 
-/// In place of a truncated query's number: no truncated query, or several queries. Later known answers then do not cancel the
-/// record's multicast.
+/// Value in place of a truncated query's number if no truncated query waits for the record, or several queries do. Later known
+/// answers then do not cancel the record's multicast.
 pub(super) const NO_QUERY: u8 = 0;
 
 /// State of a record on a link.
@@ -40,12 +40,12 @@ pub(super) struct RecordState {
     pub(super) bits: Cell<u8>,
     /// Number of announcements left after the next one.
     pub(super) announcements_left: Cell<u8>,
-    /// Number of the truncated query that alone waits for the record, or [`NO_QUERY`]. Further known answers of its querier may
-    /// cancel the multicast.
+    /// Number of the truncated query, if it is the only query that waits for the record; otherwise [`NO_QUERY`]. Further known
+    /// answers of that query may cancel the multicast.
     pub(super) wanted_by: Cell<u8>,
     /// Probing state of the name. Valid in the first record of a unique name only.
     pub(super) probe: Cell<Probe>,
-    /// When the name's next probe, question or announcement is due; [`Instant::NEVER`]: none.
+    /// When the name's next probe or question is due, or its first announcement; [`Instant::NEVER`]: nothing is due.
     pub(super) probe_due: Cell<Instant>,
 }
 
@@ -121,7 +121,7 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// Returns the phase after a question or probe, or once the last probe got no answer.
+    /// Returns the phase that follows when a question or a probe was sent, or when the last probe got no answer.
     pub(super) fn next(self) -> Self {
         const NEXT: [Phase; 8] = [
             Phase::Idle,

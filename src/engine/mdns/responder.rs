@@ -21,10 +21,10 @@ use core::net::IpAddr;
 /// Upper limit of the random delay (milliseconds) before the first probe, so that hosts that start together do not probe at the
 /// same time. RFC 6762 section 8.1.
 pub(super) const PROBE_JITTER_MS: u32 = 250;
-/// Number of conflicts within ten seconds that limits the rate of probes. RFC 6762 section 8.1.
+/// Number of conflicts within ten seconds after which the rate of probes is limited. RFC 6762 section 8.1.
 pub(super) const CONFLICT_COUNT: usize = 15;
 
-/// Maximum number of changed names until the caller fetches them with [`Responder::pop_renamed`].
+/// Maximum number of changed names that wait until the caller fetches them with [`Responder::pop_renamed`].
 const RENAMED_COUNT_MAX: usize = 16;
 
 /// The responder.
@@ -33,9 +33,9 @@ const RENAMED_COUNT_MAX: usize = 16;
 pub struct Responder {
     pub(super) zone: Zone,
     pub(super) random: Random,
-    /// The rate of probing attempts is limited until then.
+    /// The rate of probing attempts is limited until this time.
     pub(super) rate_limited_until: Instant,
-    /// Names that were changed or given up, until the caller fetches them.
+    /// Names that were changed or given up and that the caller has not fetched yet.
     pub(super) renamed: heapless::Vec<NameId, RENAMED_COUNT_MAX>,
     /// True once the goodbyes are scheduled: the responder ignores all datagrams.
     pub(super) is_stopping: bool,
@@ -224,7 +224,7 @@ impl Responder {
         None
     }
 
-    /// Returns when the next message is due.
+    /// Returns when the next message is due; [`Instant::NEVER`]: no message is due.
     pub fn poll_at(&self) -> Instant {
         let mut due = Instant::NEVER;
         for link_state in &self.links {
@@ -251,7 +251,7 @@ impl Responder {
 
     /// Returns true if probing has ended on all links and the host's announcer is known.
     pub fn is_settled(&self) -> bool {
-        // The check whether another responder on this host still runs does not count as probing.
+        // The check whether another responder on this host still runs is not part of probing.
         let is_done = |link_state: &LinkState| {
             link_state.probes_at == Instant::NEVER || link_state.probes_at == self.ask_at
         };

@@ -11,7 +11,7 @@ use crate::wire::dns::{self, Message, Section, Writer, flag, kind};
 
 /// Maximum number of records in one message.
 const WRITTEN_COUNT: usize = 96;
-/// Maximum number of names whose records are added to a message as additional records.
+/// Maximum number of names whose records are considered as additional records of one message.
 const ADDITIONAL_NAME_COUNT: usize = 24;
 
 /// Indices of the records in a message.
@@ -72,9 +72,9 @@ impl LinkState {
         Some(writer.finish())
     }
 
-    /// Writes a multicast response with the records that are due. With `alone`, writes only the first of them, which is larger than
-    /// the MTU and is sent in fragments. Also returns true if a goodbye was written. Records for other families than the first
-    /// record's follow in another message.
+    /// Writes a multicast response with the records that are due. Also returns true if it contains a goodbye. With `alone`, writes
+    /// only the first record that is due: it exceeds the MTU, so the message is sent in fragments. The records in one message have
+    /// the same address families; the others follow in further messages.
     #[inline(never)]
     pub(super) fn send_multicast(
         &mut self,
@@ -108,7 +108,7 @@ impl LinkState {
                     Form::Regular
                 };
                 if !is_goodbye && !self.holds(zone, record.owner) {
-                    // The record's owner name is no longer ours.
+                    // We lost the record's owner name, so the record is not sent.
                     state.due.set(Instant::NEVER);
                 } else if !written.is_full()
                     && zone.write(&mut writer, Section::Answer, record, self.bit, form)
@@ -152,8 +152,8 @@ impl LinkState {
         (Some(self.transmit(writer.finish(), families)), has_goodbye)
     }
 
-    /// Writes additional records for these families: SRV and TXT of a PTR's target, the addresses of an SRV's target, the host's
-    /// other addresses. RFC 6763 section 12.
+    /// Writes the additional records that may be sent in these address families: SRV and TXT of a PTR's target, the addresses of an
+    /// SRV's target, the host's other addresses. RFC 6763 section 12.
     #[inline(never)]
     fn add_additional(
         &self,

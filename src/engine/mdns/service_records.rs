@@ -21,7 +21,7 @@ impl Zone {
             if added.is_none() {
                 self.remove_all_of(name);
             }
-            // The service's records keep the name in use.
+            // The added records have incremented the name's use count, so this function's own use ends here.
             self.names.remove_use(name);
             added.map(|()| name)
         });
@@ -64,13 +64,13 @@ impl Zone {
             self.add_shared(&mut record, name)?;
         }
         let all = self.names.extend(self.local, b"_services._dns-sd._udp");
-        // Services of this type may exist in the other address family.
+        // The type is listed in both address families, because another service of this type may be announced in the other family.
         (record.target, record.families) = (kind, family::ANY);
         self.add_shared(&mut record, all)
     }
 
-    /// Adds the shared PTR record `record` at `name`, unless that name has one with the same target. Releases the caller's use of
-    /// the name.
+    /// Adds the shared PTR record `record` at `name`, unless that name already has a PTR record with the same target. Decrements
+    /// the use count of `name`, which the caller has incremented.
     #[inline(never)]
     fn add_shared(&mut self, record: &mut OwnRecord, name: Option<NameId>) -> Option<()> {
         record.name = name?;
@@ -102,7 +102,7 @@ impl Zone {
             Some(address) => self.add_address(name, EVERYWHERE, address),
             None => self.hosts.push(name).ok(),
         };
-        // The alias' records keep the name in use.
+        // The added records have incremented the name's use count, so this function's own use ends here.
         self.names.remove_use(name);
         added.map(|()| name)
     }
@@ -115,8 +115,8 @@ impl Zone {
             || self.names.find(Name::of(&name)) == Some(record.name)
     }
 
-    /// Adds an address record to `host`, unless it exists on these links. Also adds the reverse mapping, except for an alias of
-    /// this host.
+    /// Adds an address record to `host`, unless `host` already has this record on these links. Also adds the reverse mapping of the
+    /// address, except for an alias of this host.
     pub(super) fn add_address(&mut self, host: NameId, links: u8, address: &IpAddr) -> Option<()> {
         let mut buffer = [0; ADDRESS_BYTES_MAX];
         let text = octets(address, &mut buffer);

@@ -7,16 +7,16 @@ use super::{LinkId, Meta};
 use crate::time::Instant;
 use core::net::{IpAddr, Ipv4Addr};
 
-/// Maximum number of truncated queries at the same time.
+/// Maximum number of truncated queries that wait for known answers at the same time.
 const TRUNCATED_QUERY_COUNT: usize = 8;
 
-/// A query whose further known answers are awaited.
+/// A truncated query: its querier will send further known answers.
 #[derive(Clone, Copy, Debug)]
 struct TruncatedQuery {
     from: IpAddr,
     port: u16,
     link: LinkId,
-    /// Deadline of the answer.
+    /// Latest time of the answer.
     deadline: Instant,
 }
 
@@ -48,8 +48,8 @@ impl TruncatedQueries {
         index.map_or(NO_QUERY, |index| index as u8 + 1)
     }
 
-    /// Adds a truncated query with this `deadline`, in the slot with the number `known` or, for [`NO_QUERY`], in a slot whose
-    /// deadline has passed. Returns its number, or [`NO_QUERY`] if the table is full.
+    /// Adds a truncated query with this `deadline`. Overwrites the slot with the number `known`; for [`NO_QUERY`], a slot whose
+    /// deadline has passed. Returns the number of the query, or [`NO_QUERY`] if the table is full.
     pub(super) fn accumulate(
         &mut self,
         now: Instant,

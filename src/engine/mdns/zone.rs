@@ -14,7 +14,7 @@ use crate::mem::{Slots, shift};
 use crate::wire::dns::kind;
 use core::ops::Deref;
 
-/// TTL (seconds) of records whose name or rdata has a host's name or address. RFC 6762 section 10.
+/// TTL (seconds) of records whose name or rdata contains a host's name or address. RFC 6762 section 10.
 pub(super) const HOST_TTL: u32 = 120;
 /// TTL (seconds) of all other records. RFC 6762 section 10.
 const OTHER_TTL: u32 = 75 * 60;
@@ -33,7 +33,7 @@ const SHORT_BYTES: usize = 4;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct OwnRecord {
-    /// Name of the record.
+    /// Name of the record; the owner name in RFC 1035.
     pub(super) name: NameId,
     /// The unique name that must be ours before this record is sent.
     pub(super) owner: NameId,
@@ -44,7 +44,7 @@ pub(super) struct OwnRecord {
     next: u16,
     /// Links on which the record is announced: the bit of one link, or [`EVERYWHERE`]. 0: the slot is free.
     pub(super) links: u8,
-    /// Address families in which the record is sent; equal for all records of a unique name.
+    /// Address families in which the record is sent; all records of a unique name have the same families.
     pub(super) families: u8,
     /// True if only this host may have records of this name.
     pub(super) is_unique: bool,
@@ -133,12 +133,12 @@ impl Deref for ZoneEntry {
     }
 }
 
-/// Data of one of our names.
+/// Claim of one of our names: its records, and how it changes after a conflict.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Claim {
     /// Index + 1 of the first record with this name; 0: none.
     first: u16,
-    /// Number of times that the name was changed.
+    /// Number of times that the name was changed after conflicts.
     pub(super) renames: u16,
     /// Length (bytes) of the requested label, a prefix of the current one.
     pub(super) requested_len: u8,
@@ -156,7 +156,7 @@ impl Claim {
     };
 }
 
-/// Rule for a name that another host has.
+/// Change of a name after a conflict with another host.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) enum RenameStyle {
     /// The name is given up (reverse mappings).
@@ -170,7 +170,7 @@ pub(super) enum RenameStyle {
     Alias,
 }
 
-/// A table is full.
+/// Error: a table is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
 
@@ -181,7 +181,7 @@ pub(super) struct Zone {
     pub(super) records: Slots<ZoneEntry>,
     /// Claims, indexed by [`NameId::index`].
     claims: Slots<Claim>,
-    /// The rdata prefixes of all records without gaps.
+    /// The rdata prefixes of all records, one after another.
     prefixes: Slots<u8>,
     prefixes_len: usize,
     /// Index + 1 of the first free slot among the records; 0: none.
@@ -190,12 +190,12 @@ pub(super) struct Zone {
     pub(super) local: NameId,
     /// The host's name, as this responder claims it.
     pub(super) host: NameId,
-    /// The host's name in the rdata of our records. Differs from `host` if another responder on this host announces the host under
+    /// Name of the host in the rdata of our records. Differs from `host` if another responder on this host announces the host under
     /// another name.
     pub(super) service_host: NameId,
-    /// Names that get the host's addresses: the host's name, unless it is excluded, and aliases.
+    /// Names with the host's addresses: the host's name, unless it is excluded, and the aliases.
     pub(super) hosts: heapless::Vec<NameId, { 1 + ALIAS_COUNT_MAX }>,
-    /// True if PTR records map addresses to names.
+    /// True if PTR records that map the host's addresses to names are added.
     pub(super) reverses: bool,
     // The largest field is last.
     pub(super) names: Names,
@@ -282,8 +282,8 @@ impl Zone {
         Some(())
     }
 
-    /// Copies the name's probing state to another record of this name, which becomes the first. Both arguments are index + 1; 0:
-    /// does nothing.
+    /// Copies the probing state of a name from its first record to another record, which becomes the first. The arguments are index
+    /// + 1. Does nothing if one of them is 0.
     #[inline(never)]
     fn move_probing_state(&self, from: u16, to: u16) {
         let entry = |number: u16| self.records.get(usize::from(number.checked_sub(1)?));
@@ -367,7 +367,7 @@ impl Zone {
         }
     }
 
-    /// Removes a rdata prefix; the prefixes after it move up.
+    /// Removes an rdata prefix; the prefixes after it move up.
     fn remove_prefix(&mut self, at: u32, len: u32) {
         if len == 0 {
             return;
@@ -382,7 +382,7 @@ impl Zone {
         }
     }
 
-    /// Returns the name in a record's rdata, with the host's name replaced by the one that is in use.
+    /// Returns the name in a record's rdata. Instead of the host's name, returns [`Zone::service_host`].
     pub(super) fn target(&self, record: &OwnRecord) -> NameId {
         match record.target {
             target if target == self.host => self.service_host,
@@ -403,7 +403,7 @@ pub(super) const fn bit_of(kind: u16) -> u64 {
     1 << 63 >> kind
 }
 
-/// Iterator over the records of a name, with their index.
+/// Iterator over the records of a name, with their indices.
 pub(super) struct RecordsOf<'a> {
     records: &'a [ZoneEntry],
     next: u16,

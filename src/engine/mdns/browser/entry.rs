@@ -148,7 +148,7 @@ impl CacheEntry {
         self.is(record_flag::BOTH * record_flag::REPORTED)
     }
 
-    /// Counts the refresh queries that are due as one sent query, so that the next one is due after `now`.
+    /// Advances `step` past the refresh queries that are due, so that the next one is after `now`.
     pub(super) fn count_query(&mut self, now: Instant) {
         while self.due() <= now && self.expires > now {
             self.step += 1;

@@ -99,8 +99,9 @@ const _: () = assert!(LINK_COUNT_MAX <= u8::BITS as usize);
 pub const LOOKUP_COUNT_MAX: usize = 16;
 /// Delay from the first change in the cache to the pass over it.
 const SETTLE: Duration = Duration::from_ms(10);
-/// Time without a new service after which `AllForNow` is reported. It includes the responses to the second query (sent after 120 ms
-/// + 1 s), because the first query may be lost, and a responder does not repeat a record that it multicast less than 1 s before.
+/// Time without a new service after which `AllForNow` is reported. It includes the responses to the second query, which is sent up
+/// to 1.12 s after the lookup starts: the first query may be lost, and a responder does not repeat a record that it multicast less
+/// than 1 s before.
 const QUIET: Duration = Duration::from_ms(1500);
 /// Time after which `AllForNow` is reported even if new services are still being found.
 const SEARCH_MAX: Duration = Duration::from_secs(30);
