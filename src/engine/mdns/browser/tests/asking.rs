@@ -27,7 +27,7 @@ fn query_interval_doubles_up_to_one_hour() {
         ]
     );
     assert!(at.len() < 36);
-    // Woke up only for these queries and for `AllForNow`.
+    // The browser woke up only for these queries and for `AllForNow`.
     assert_eq!((world.idle_count, world.events.len()), (0, 1));
 }
 
@@ -249,14 +249,14 @@ fn question_of_other_host_suppresses_ours() {
             Destination::Multicast,
             true,
         ),
-        // Truncated: more known answers follow.
+        // A truncated query: more known answers follow.
         (
             ask().flags(flag::TRUNCATED),
             PEER,
             Destination::Multicast,
             false,
         ),
-        // Asks for a unicast response, which we would not receive.
+        // The query asks for a unicast response, which we would not receive.
         (
             Say::query().asks(HTTP, kind::PTR, CLASS_IN | TOP_BIT),
             PEER,
@@ -275,8 +275,8 @@ fn question_of_other_host_suppresses_ours() {
         let start = world.ms;
         world.wait(500).receive_from(from, cast, &say.0).wait(3000);
         let at = world.query_times(start, HTTP, kind::PTR);
-        // If the other host's query counts as ours, our next query follows it by two seconds; otherwise our first query by one
-        // second.
+        // If the other host's query counts as ours, our next query follows it by two seconds. Otherwise our next query follows our
+        // first one by one second.
         let first = at.first().copied().unwrap_or(u64::MAX);
         assert_eq!((2400..=2600).contains(&first), counts, "{number}: {at:?}");
         assert_eq!(first < 1000, !counts, "{number}: {at:?}");

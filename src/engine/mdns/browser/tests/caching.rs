@@ -9,7 +9,7 @@ const HTTP: &str = "_http._tcp.local";
 const A: &str = "a._http._tcp.local";
 const HOST: &str = "h.local";
 
-/// A browser that has just received a service whose records have this TTL (in seconds).
+/// Returns a browser that has just received a service. All its records have this TTL (seconds).
 fn settled(ttl: u32) -> World {
     let mut world = World::new();
     world.look_up(Goal::Services, HTTP).wait(300);
@@ -32,7 +32,7 @@ fn wanted_record_is_refreshed_before_expiry() {
         }
         assert!(at.len() >= 4, "{at:?}");
     }
-    // Records of one host and age are refreshed in one message.
+    // Records that one host sent at the same time are refreshed in one message.
     let of = |kind| world.query_times(start, if kind == kind::A { HOST } else { A }, kind)[0];
     assert_eq!((of(kind::SRV), of(kind::TXT)), (of(kind::A), of(kind::A)));
     assert!(!world.has_service(A));
@@ -46,7 +46,7 @@ fn unwanted_record_is_never_queried() {
     world.receive(Say::answer().service(A, HOST, 120));
     world.wait(200_000);
     assert_eq!((world.sent.len(), world.events.len()), (0, 0));
-    // One pass over the new records, and no further wake-up.
+    // The browser wakes up for at most one pass over the new records.
     assert!(world.idle_count <= 1);
 }
 
@@ -83,7 +83,7 @@ fn goodbye_removes_service_after_one_second() {
     assert_eq!(world.lines(), [""; 0]);
     world.wait(2);
     assert_eq!(world.events, [(start + 1000, format!("Removed 0 {A}"))]);
-    // Another host has the record too and sends it within a second.
+    // Another host has the record, too, and sends it within a second: the service stays.
     let mut world = settled(4500);
     world.wait(5000);
     world.lines();
@@ -107,7 +107,7 @@ fn cache_flush_spares_records_under_one_second_old() {
     world.look_up(Goal::Host, HOST);
     let say = |last: u8| Say::answer().a(HOST, 120, [192, 0, 2, last]);
     world.receive(say(1)).wait(500);
-    // Received within one second: both records stay valid.
+    // The second record arrives less than one second after the first: both stay valid.
     world.receive(say(2)).wait(5000);
     assert_eq!(world.browser.weight().0, 2);
     world.receive(say(3)).wait(900);
@@ -150,8 +150,8 @@ fn cache_flush_spares_other_links() {
     );
 }
 
-/// RFC 6762 section 10.2: "The cache-flush bit MUST NOT ever be set in any shared resource record." If a host sets it, other hosts'
-/// records stay.
+/// RFC 6762 section 10.2: "The cache-flush bit MUST NOT ever be set in any shared resource record."
+/// If a host sets the bit in its PTR record, the PTR records of other hosts stay.
 #[test]
 fn cache_flush_bit_spares_shared_records() {
     let mut world = settled(4500);
@@ -226,7 +226,7 @@ fn response_from_wrong_port_is_ignored() {
 fn unicast_response_needs_recent_qu_question() {
     let say = Say::answer().service(A, HOST, 120).0;
     let other = Say::answer().service("a._ipp._tcp.local", HOST, 120).0;
-    // Not queried, then queried.
+    // A unicast response is ignored before the query for its records, and accepted after it.
     let mut world = World::new();
     world.receive_from(PEER, Destination::Unicast, &say);
     assert_eq!(world.browser.weight().0, 0);
@@ -235,12 +235,12 @@ fn unicast_response_needs_recent_qu_question() {
     assert_eq!(world.browser.weight().0, 0);
     world.receive_from(PEER, Destination::Unicast, &say);
     assert_eq!(world.browser.weight().0, 5);
-    // More than 2 s after the query.
+    // A unicast response more than 2 s after the query is ignored.
     let mut world = World::new();
     world.look_up(Goal::Services, HTTP).wait(2200);
     world.receive_from(PEER, Destination::Unicast, &say);
     assert_eq!(world.browser.weight().0, 0);
-    // Queried without the unicast-response bit.
+    // A unicast response to a query without the unicast-response bit is ignored.
     let mut world = World::new();
     world.links[0].shares_port = true;
     world.notify_link_change(0);
@@ -265,7 +265,8 @@ fn response_from_other_network_is_ignored() {
         world.receive_from(from, Destination::Unknown, &say);
     }
     assert_eq!(world.browser.weight().0, 0);
-    // A datagram to the group cannot come from another network. If the destination is unknown, the source address decides.
+    // A datagram to the multicast group cannot come from another network. If the destination is unknown, the source address must be
+    // on the link.
     for (from, cast) in [
         (PEER, Destination::Unknown),
         (PEER_V6, Destination::Unicast),

@@ -24,7 +24,7 @@ fn thousands_of_hosts_stay_within_limits() {
         assert!(records <= limits.records && bytes <= limits.rdata_bytes);
     }
     let took = start.elapsed();
-    // Unoptimised and on a busy machine: 60 s of simulated time take less than 30 s.
+    // The simulated 60 s must take less than 30 s, even unoptimised and on a busy machine.
     assert!(took.as_secs() < 30, "{took:?}");
     println!(
         "{took:?}, {:?}, {} messages",
@@ -33,7 +33,7 @@ fn thousands_of_hosts_stay_within_limits() {
     );
     assert!(world.browser.weight().0 > limits.records * 3 / 4);
     assert!(world.sent.len() < 200, "{}", world.sent.len());
-    // A full cache keeps the known services instead of replacing them.
+    // A full cache keeps the known services and drops the records of new ones.
     let count = |world: &World, what: &str| {
         let of = world.events.iter().filter(|line| line.1.starts_with(what));
         of.count()
@@ -52,7 +52,7 @@ fn thousands_of_hosts_stay_within_limits() {
     assert_eq!(count(&world, "Resolved"), known + 1);
 }
 
-/// A message with as many new records as fit, repeated: with a full cache it takes at most 20 times as long as with an empty one.
+/// Messages of 200 new records each: a browser with a full cache takes at most 20 times as long as one with an empty cache.
 #[test]
 fn full_cache_is_not_much_slower() {
     let message = |number: usize| {
@@ -75,14 +75,14 @@ fn full_cache_is_not_much_slower() {
         (took(&mut world, round * 10), took(&mut other, round * 10))
     });
     let (full, empty): (Vec<_>, Vec<_>) = rounds.unzip();
-    // The minimum of several rounds, because other processes delay some of them.
+    // Compare the fastest rounds, because other processes on the machine delay some rounds.
     let (full, empty) = (full.iter().min(), empty.iter().min());
     let (full, empty) = (full.unwrap(), empty.unwrap());
     println!("{empty:?} and {full:?}");
     assert!(*full < *empty * 20, "{empty:?} {full:?}");
 }
 
-/// A host with 1000 services: their PTR records arrive at once, all other records in one burst after the queries.
+/// One host has 1000 services. All PTR records arrive first, and all other records in one burst after the queries.
 #[test]
 fn thousand_services_of_one_host_are_resolved() {
     let mut world = World::with_limits(&Limits::DEFAULT);

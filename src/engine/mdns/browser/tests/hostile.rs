@@ -15,7 +15,7 @@ const HOST: &str = "h.local";
 fn compressed_names_are_decoded_in_all_sections() {
     let mut world = World::new();
     world.look_up(Goal::Services, HTTP).wait(300);
-    // Offset 12 has the type's name; offset 0x28 the PTR rdata, an instance of that type.
+    // Offset 12 is the name of the type. Offset 0x28 is the rdata of the PTR record, the name of an instance of that type.
     let say = Say::answer()
         .record(1, &wire(HTTP), kind::PTR, CLASS_IN, 120, b"\x01a\xc0\x0c")
         .record(
@@ -52,7 +52,7 @@ fn bad_compression_pointers_are_rejected() {
         world.receive(Say::answer().record(1, name, kind::A, FLUSH, 120, &[1, 2, 3, 4]));
         assert_eq!(world.browser.weight().0, 0, "{name:?}");
     }
-    // A bad pointer in rdata discards only that record.
+    // A record with a bad pointer or malformed rdata is discarded alone.
     let mut world = World::new();
     let say = Say::answer()
         .record(1, &wire(HTTP), kind::PTR, CLASS_IN, 120, b"\xc0\xff")
@@ -76,14 +76,15 @@ fn empty_datagrams_and_bad_ports_are_ignored() {
         world.receive_from(PEER, Destination::Multicast, &good[..len]);
     }
     assert_eq!(world.browser.weight(), (0, 0));
-    // Links that do not exist.
+    // Datagrams on a link that is down, and on links that do not exist.
     for link in [1, 8, 255] {
         world.receive_on(link, PEER, Destination::Multicast, &good);
     }
     assert_eq!(world.browser.weight(), (0, 0));
 }
 
-/// CVE-2026-24401: `h.local CNAME h.local`, two CNAME records of one name, and CNAME records in a ring.
+/// CVE-2026-24401: a CNAME record that points to itself, two CNAME records of one name, and CNAME records in a ring. Neither the
+/// cache nor the number of queries grows without limit.
 #[test]
 fn cname_loop_is_bounded() {
     let rings: [&[(&str, &str)]; 3] = [
@@ -128,7 +129,7 @@ fn later_of_two_cnames_is_followed() {
         if class == FLUSH {
             assert!(earlier == 0 && later > 2, "{earlier} {later}");
         }
-        // Without the cache-flush bit either record may be followed, but not both.
+        // Without the cache-flush bit the browser may follow either record, but not both.
         assert!((earlier == 0) != (later == 0), "{earlier} {later}");
         world.lines();
         let to = if earlier == 0 { "j.local" } else { "i.local" };
@@ -136,12 +137,13 @@ fn later_of_two_cnames_is_followed() {
             .receive(Say::answer().a(to, 120, [1, 2, 3, 4]))
             .wait(200_000);
         assert_eq!(world.lines(), [format!("Found 0 {to} {to} 1.2.3.4")]);
-        // The CNAME records have expired; an address that no lookup needs causes no wake-up.
+        // The CNAME records have expired. No lookup needs the address record, so it may remain.
         assert!(world.browser.weight().0 <= 1);
     }
 }
 
-/// avahi #684: a CNAME record for the name that enumerates types, with itself or another name as its target.
+/// avahi #684: a CNAME record for the name that enumerates types, with that name itself or another one as its target. The type and
+/// its service are reported once nevertheless.
 #[test]
 fn cname_of_type_enumeration_is_harmless() {
     const TYPES: &str = "_services._dns-sd._udp.local";
@@ -161,7 +163,7 @@ fn cname_of_type_enumeration_is_harmless() {
     }
 }
 
-/// CVE-2025-68468: a CNAME record whose target's address record expires first.
+/// CVE-2025-68468: the address record that a CNAME record points to expires before the CNAME record.
 #[test]
 fn cname_may_outlive_its_target() {
     let mut world = World::new();
@@ -176,7 +178,7 @@ fn cname_may_outlive_its_target() {
     assert_eq!(world.browser.weight().0, 1);
 }
 
-/// python-zeroconf #1762: an NSEC record does not change a service that is known.
+/// python-zeroconf #1762: NSEC records that deny the records of a known service do not change the service.
 #[test]
 fn nsec_does_not_change_known_service() {
     let name = "a._http._tcp.local";
@@ -218,8 +220,8 @@ fn link_local_address_is_reported_once_per_link() {
     world.wait(20);
     assert_eq!(world.lines(), ["Found 1 h.local h.local fe80::9"]);
     assert_eq!(world.browser.weight().0, 2);
-    // A scope of another link does not matter, because the receiving socket identifies the link. A source address outside the
-    // link's prefix is rejected.
+    // The scope ID in a source address is ignored, because the receiving socket identifies the link. A response from outside the
+    // link's prefixes is rejected.
     for (from, is_heard) in [("[fe80::9%3]:5353", true), ("[fe81::9%3]:5353", false)] {
         let mut world = World::new();
         world.look_up_families(Goal::Host, HOST, 2).wait(300);
@@ -257,7 +259,7 @@ fn queries_of_others_are_not_stored() {
     assert!(world.query_times(since, HTTP, kind::PTR).len() >= 2);
 }
 
-/// CVE-2026-47184: an endless series of names, and TTLs that change.
+/// CVE-2026-47184: records of ever new names, and one record with ever new TTLs. The cache stays within its limits.
 #[test]
 fn endless_names_stay_within_limits() {
     let limits = Limits {
@@ -294,7 +296,7 @@ fn endless_names_stay_within_limits() {
     assert_eq!(world.browser.poll_at(), crate::time::Instant::NEVER);
 }
 
-/// python-zeroconf #1750, GHSA-qc2x-6f54-m6h9: rdata that alternates.
+/// python-zeroconf #1750, GHSA-qc2x-6f54-m6h9: a TXT record whose rdata changes every 20 ms.
 #[test]
 fn alternating_rdata_does_not_accumulate() {
     let mut world = World::new();
@@ -309,7 +311,7 @@ fn alternating_rdata_does_not_accumulate() {
         world.ms += 20;
         assert!(world.browser.weight().0 <= 70);
     }
-    // The records of the last second are all valid until the next cache flush.
+    // The records of the last second are still valid. After 2 s, the next record with the cache-flush bit flushes them.
     world
         .wait(2000)
         .receive(Say::answer().service("a._http._tcp.local", HOST, 120))
@@ -394,7 +396,7 @@ fn large_rdata_is_stored_whole_or_rejected() {
             kept.is_some_and(|(_, entry)| cache.rdata(entry) == &text[..]),
             expect
         );
-        // A known answer that fits into no message is skipped and delays nothing.
+        // A known answer that does not fit into any message is skipped and delays no other.
         world.wait(200_000);
     }
 }

@@ -8,11 +8,11 @@ use crate::wire::dns::{CLASS_IN, flag, kind};
 const HTTP: &str = "_http._tcp.local";
 const IPP: &str = "_ipp._tcp.local";
 
-/// Messages sent on link 0 are received there again, in both families.
+/// Value of [`World::echoes`]: messages sent on link 0 are received there again, from our IPv4 and from our IPv6 address.
 const OWN: [(u8, u8, &str); 2] = [(0, 0, "192.0.2.1:5353"), (0, 0, "[fe80::1]:5353")];
 
-/// A day of browsing: repeated queries, known answers in several messages, refreshes, reconfirmations, and a link that goes down
-/// and up.
+/// Browses for a day with repeated queries, known answers in several messages, refreshes, reconfirmations, and a link that goes
+/// down and up. Returns the sent messages and the events.
 fn browse_for_a_day(echoes: &[(u8, u8, &'static str)]) -> (Vec<Sent>, Vec<(u64, String)>) {
     let mut world = World::new();
     world.echoes = echoes.to_vec();
@@ -45,8 +45,8 @@ fn looped_back_messages_change_nothing() {
     assert!((sent, events) == browse_for_a_day(&OWN));
 }
 
-/// Two processes of one host share address and port. A query of the other process neither counts as ours nor as another host's, so
-/// frequent queries of one do not suppress those of the other. Responses reach both.
+/// Two processes of one host share address and port. A query of the other process counts neither as our own nor as another host's,
+/// so frequent queries of one process do not suppress those of the other. Both processes receive each response.
 #[test]
 fn processes_of_one_host_query_independently() {
     let mut world = World::new();
@@ -62,7 +62,7 @@ fn processes_of_one_host_query_independently() {
     let at = world.query_times(start, HTTP, kind::PTR);
     let after: Vec<_> = at.iter().map(|ms| ms - at[0]).collect();
     assert_eq!(after, [0, 1000, 3000, 7000]);
-    // A response of this host's responder is processed like any other, even for a question of the other process.
+    // A response of this host's responder is processed like any other response, even if the other process asked the question.
     for (from, name) in [(OWN[0].2, "a"), (OWN[1].2, "b"), (PEER, "c")] {
         let say = Say::answer().service(&format!("{name}.{HTTP}"), "h.local", 120);
         world
@@ -72,7 +72,7 @@ fn processes_of_one_host_query_independently() {
     }
 }
 
-/// Two links of ours on the same network: a query sent through one counts as asked on both. Both receive each response.
+/// Two links of ours are on the same network: a query sent through one counts as sent on both. Both links receive each response.
 #[test]
 fn query_looped_through_other_link_counts_there() {
     let mut world = World::new();
@@ -86,7 +86,7 @@ fn query_looped_through_other_link_counts_there() {
     let second = ("192.0.2.3".parse().unwrap(), 24);
     world.links[1].addresses.push(second).unwrap();
     world.look_up(Goal::Services, HTTP).wait(20_000);
-    // Link 1 comes up later, when no other query is due.
+    // Link 1 changes later, when no other query is due.
     world.notify_link_change(1);
     let start = world.ms;
     world.wait(500);
@@ -103,7 +103,8 @@ fn query_looped_through_other_link_counts_there() {
             "{lines:?}"
         );
     }
-    // In an hour, both links together send as many queries as one link would. Neither drops the service while responses arrive.
+    // In an hour, both links together send as many queries as one link would. The service is not removed on either link while
+    // responses arrive.
     world.sent.clear();
     for _ in 0..60 {
         world.wait(60_000);

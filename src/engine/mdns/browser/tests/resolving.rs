@@ -47,7 +47,7 @@ fn nsec_denial_is_reported_at_once() {
         .wait(10_000);
     assert_eq!(world.events, [(start + 210, "Absent 0 h.local".into())]);
     assert_eq!(world.sent.len(), 1);
-    // The host has an address of the other family.
+    // The host lacks an IPv6 address but has an IPv4 address: the address is reported, not the denial.
     let mut world = World::new();
     world.look_up(Goal::Host, HOST).wait(200);
     world
@@ -60,7 +60,7 @@ fn nsec_denial_is_reported_at_once() {
     assert_eq!(world.lines(), ["Found 0 h.local h.local 1.2.3.4"]);
 }
 
-/// python-zeroconf #1731: type bit maps longer than the record.
+/// python-zeroconf #1731: NSEC records whose type bit map is longer than the record.
 /// RFC 6762 section 6.1: "MUST NOT reject or ignore an NSEC record it receives just because it finds an unexpected value in the
 /// 'Next Domain Name' field."
 /// RFC 6762 section 6.1: "MUST NOT ignore an entire message just because that message contains one or more NSEC record(s)
@@ -102,7 +102,7 @@ fn silent_host_times_out() {
     let start = world.ms;
     world.look_up(Goal::Host, HOST).wait(100_000);
     assert_eq!(world.events, [(start + 5000, "TimedOut 0 h.local".into())]);
-    // A late response is reported.
+    // A response after the timeout is still reported.
     world
         .receive(Say::answer().a(HOST, 120, [1, 2, 3, 4]))
         .wait(100);

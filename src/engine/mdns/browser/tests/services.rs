@@ -89,7 +89,7 @@ fn missing_txt_equals_empty_txt() {
         world.receive(say).wait(20);
         let lines = world.lines();
         assert_eq!(lines[1], format!("Resolved 0 {A} {HOST} 1.2.3.4 80 \0"));
-        // No byte and one zero byte are the same record.
+        // TXT rdata without a byte and TXT rdata with one zero byte are the same record.
         if text.is_some() {
             let weight = world.browser.weight();
             world
@@ -100,8 +100,8 @@ fn missing_txt_equals_empty_txt() {
     }
 }
 
-/// python-zeroconf sends with each service an NSEC record that lists the types its host does not have, although RFC 6762 section
-/// 6.1 requires the types that the name has.
+/// python-zeroconf sends with each service an NSEC record for the service's name. It lists the address types that the host does not
+/// have, although RFC 6762 section 6.1 requires the types that the name has. The service must be resolved nevertheless.
 #[test]
 fn service_with_wrong_nsec_is_resolved() {
     let mut world = browsing();
@@ -140,7 +140,7 @@ fn changed_record_is_reported_once() {
         world.lines(),
         [format!("Changed 0 {A} {HOST} 192.0.2.9 81 \u{3}a=2")]
     );
-    // A host whose address is not known yet.
+    // The SRV record changes to a host whose address is not known yet: `Changed` follows once the address is received.
     world
         .receive(Say::answer().srv(A, 120, 81, "i.local"))
         .wait(1000);
@@ -230,7 +230,8 @@ fn service_is_reported_per_address_family() {
     assert_eq!(world.browser.weight().0, 5);
 }
 
-/// Records received over one address family do not count as a change of what the other family reported, whatever the order.
+/// The browser reports `Resolved` once per address family, with an address of that family. Records received over one family cause
+/// no `Changed` in the other, whatever the order.
 #[test]
 fn each_family_resolves_once_with_own_address() {
     let v4 = Say::answer().ptr(HTTP, 120, A).a(HOST, 120, [192, 0, 2, 9]);
@@ -247,7 +248,7 @@ fn each_family_resolves_once_with_own_address() {
         world.wait(2000).lines();
         world
     };
-    // First over IPv6; then IPv4 gets an address of its own family.
+    // Records arrive over IPv6 first. Then an IPv4 address arrives over IPv4.
     let mut world = browse();
     world
         .receive_from(PEER_V6, Destination::Multicast, &v6.0)
@@ -262,7 +263,7 @@ fn each_family_resolves_once_with_own_address() {
             line("Resolved", "", "192.0.2.9")
         ]
     );
-    // Both families before the same pass.
+    // Records arrive over both families before the next pass over the cache.
     let mut world = browse();
     world.receive_from(PEER_V6, Destination::Multicast, &v6.0);
     world.receive(v4.clone()).wait(500);
@@ -293,7 +294,7 @@ fn each_family_resolves_once_with_own_address() {
             .iter()
             .all(|line| line.starts_with("Changed") && line.contains(" 81 "))
     );
-    // The address of the other family is reported until one of the same family is known.
+    // The address of the other family is reported until an address of the same family is received.
     let mut world = browse();
     world.receive(Say(v6.0.clone())).wait(500);
     world.receive(v4).wait(500);
@@ -312,7 +313,8 @@ fn each_family_resolves_once_with_own_address() {
     );
 }
 
-/// A responder does not answer over a family that is new on the link if the query lists its records as known answers.
+/// When an address family is added to a link, the next query lists no known answers: otherwise responders would not answer over the
+/// new family.
 #[test]
 fn records_before_link_change_are_no_known_answers() {
     let mut world = browsing();
@@ -365,7 +367,7 @@ fn expired_srv_reports_lost_until_host_returns() {
     assert_eq!(world.lines(), [format!("Removed 0 {A}")]);
 }
 
-/// Events that the caller does not fetch are kept, and `poll_at` does not return the current time for them.
+/// Events that the caller does not fetch are kept. Meanwhile `poll_at` returns no time that has passed.
 #[test]
 fn unfetched_events_are_kept() {
     let mut world = browsing();
@@ -381,7 +383,7 @@ fn unfetched_events_are_kept() {
     while world.ms < start + 100_000 {
         let now = world.now();
         while world.browser.poll_transmit(now, &mut buffer).is_some() {}
-        // One event is fetched; the time of `AllForNow` passes.
+        // Fetch only the first event. `AllForNow` becomes due later.
         if count == 0 {
             count += usize::from(world.browser.next_event(now).is_some());
         }
@@ -441,7 +443,7 @@ fn enumerated_types_are_browsed_for_services() {
     );
     assert_eq!(lines[2], format!("Added 0 {A}"));
     assert!(lines[3].starts_with("Resolved") && lines.len() == 4);
-    // Without further responses the search is complete after 1.5 s.
+    // Without further responses `AllForNow` is reported after 1.5 s.
     world.wait(3000);
     assert_eq!(
         world.events,
@@ -509,7 +511,7 @@ fn all_for_now_follows_resolution_or_timeout() {
         world.events,
         [(start + 1500, format!("AllForNow 0 {HTTP}"))]
     );
-    // A slow host, and a host that never responds: reported once as unresolved.
+    // A host that responds late is resolved. A host that never responds is reported once, as unresolved.
     for answers in [true, false] {
         let mut world = World::new();
         let start = world.ms;

@@ -1,4 +1,4 @@
-//! A browser with links and a clock for the tests, builders for messages, and events as text.
+//! Test harness: a browser with links and virtual time, builders for messages, and events as text.
 
 use super::super::{Browser, Goal, Limits, Lookup};
 use crate::engine::mdns::{
@@ -13,7 +13,7 @@ pub(crate) const PEER: &str = "192.0.2.9:5353";
 pub(crate) const PEER_V6: &str = "[fe80::9]:5353";
 pub(crate) const FLUSH: u16 = CLASS_IN | TOP_BIT;
 
-/// A name in wire format without compression. `\.` is a dot within a label.
+/// Returns a name in wire format without compression. `\.` is a dot within a label.
 pub(crate) fn wire(name: &str) -> Vec<u8> {
     let mut wire = Vec::new();
     for label in name
@@ -116,7 +116,7 @@ impl Say {
         self.record(1, &wire(name), kind::CNAME, FLUSH, ttl, &wire(target))
     }
 
-    /// An NSEC record that denies all types but `kinds`.
+    /// Appends an NSEC record that denies all types but `kinds`.
     pub(crate) fn nsec(self, name: &str, ttl: u32, kinds: &[u16]) -> Self {
         let mut data = wire(name);
         let mut map = [0; 32];
@@ -129,7 +129,7 @@ impl Say {
         self.record(1, &wire(name), kind::NSEC, FLUSH, ttl, &data)
     }
 
-    /// All records of a service, and the address of its host.
+    /// Appends all records of a service, and the address of its host.
     pub(crate) fn service(self, name: &str, host: &str, ttl: u32) -> Self {
         let (_, of) = name.split_once('.').unwrap();
         self.ptr(of, ttl, name)
@@ -147,7 +147,7 @@ pub(crate) struct Sent {
     pub(crate) link: u8,
     pub(crate) flags: u16,
     pub(crate) len: usize,
-    /// Questions: name, type, and whether a unicast response is requested.
+    /// Questions: name, type, and true if a unicast response is requested.
     pub(crate) asks: Vec<(String, u16, bool)>,
     /// Known answers: name, type, class, TTL in seconds.
     pub(crate) knows: Vec<(String, u16, u16, u32)>,
@@ -167,11 +167,11 @@ pub(crate) struct World {
     pub(crate) links: [Link; LINK_COUNT_MAX],
     pub(crate) ms: u64,
     pub(crate) sent: Vec<Sent>,
-    /// Reported events, each with its time.
+    /// Reported events, each with its time (milliseconds).
     pub(crate) events: Vec<(u64, String)>,
     /// Number of wake-ups without a message or an event.
     pub(crate) idle_count: usize,
-    /// Loops messages back: those sent on the first link are received on the second from this source address.
+    /// Messages that are looped back, as (link of sending, link of receiving, source address).
     pub(crate) echoes: Vec<(u8, u8, &'static str)>,
 }
 
@@ -184,7 +184,7 @@ fn dotted(names: &Names, name: NameId) -> String {
 }
 
 impl World {
-    /// A browser on link 0. The clock does not start at 0.
+    /// Creates a browser with link 0 up. The virtual time does not start at 0.
     pub(crate) fn new() -> Self {
         Self::with_limits(&Limits {
             records: 256,
@@ -318,7 +318,7 @@ impl World {
         self.sent.len() + self.events.len() - before
     }
 
-    /// The next message of the browser. Once it has none, those sent since index `echoed` are looped back.
+    /// Returns the next message of the browser. When there is no further message, loops the messages from index `echoed` on back.
     fn next_transmit(&mut self, echoed: &mut usize, buffer: &mut [u8]) -> Option<Transmit> {
         let now = self.now();
         loop {
@@ -399,7 +399,7 @@ impl World {
         self.events.drain(..).map(|(_, line)| line).collect()
     }
 
-    /// Milliseconds after `since` at which the question was sent.
+    /// Returns the times (milliseconds after `since`) at which the question was sent.
     pub(crate) fn query_times(&self, since: u64, name: &str, kind: u16) -> Vec<u64> {
         let sent = self.sent.iter().filter(|sent| sent.asks_for(name, kind));
         sent.filter(|sent| sent.ms >= since)
