@@ -2,7 +2,8 @@
 
 use super::world::World;
 
-/// A burst of full messages would overflow the receivers' socket buffers.
+/// Announcements of many services are sent at intervals, because a burst of full messages would overflow the receivers' socket
+/// buffers.
 #[test]
 fn many_services_are_announced_at_intervals() {
     let mut world = World::new(1);
@@ -31,7 +32,7 @@ fn many_services_are_announced_at_intervals() {
     }
 }
 
-/// Goodbyes are sent without intervals, because the responder is about to end.
+/// Goodbyes are sent without intervals, because the process is about to end.
 #[test]
 fn goodbyes_of_many_services_are_sent_at_once() {
     let mut world = World::up(1);

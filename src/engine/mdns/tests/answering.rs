@@ -66,7 +66,7 @@ fn shared_records_are_answered_after_a_random_delay() {
     }
 }
 
-/// RFC 6763 section 9: the service types are listed, each once.
+/// RFC 6763 section 9: each service type is listed once in the answer to a query for service types.
 #[test]
 fn service_types_are_enumerated() {
     let mut world = World::serving(1);
@@ -146,7 +146,7 @@ fn missing_record_types_are_denied_by_nsec() {
         world.answers(&["? 1.2.0.192.in-addr.arpa A"]),
         ["= 1.2.0.192.in-addr.arpa 120 flush NSEC 1.2.0.192.in-addr.arpa PTR"]
     );
-    // The answer with the IPv4 address also denies IPv6 addresses in its additional records.
+    // The answer with the IPv4 address has an NSEC record as an additional record, which denies IPv6 addresses.
     let lines = world.answers(&["? box.local A"]);
     assert_eq!(lines, [V4, "+ box.local 120 flush NSEC box.local A"]);
     // A unicast reply has the NSEC record, too.
@@ -226,7 +226,7 @@ fn probes_for_our_name_are_answered_at_once() {
     let multicasts = world.ask(probe);
     assert_eq!(multicasts[0].0, 0);
     assert!(multicasts[0].1.iter().any(|line| line == V4));
-    // Likewise for probes at intervals of 250 ms.
+    // Further probes at intervals of 250 ms are answered as well.
     let mut times = Vec::new();
     for _ in 0..3 {
         world.sent.clear();
@@ -250,11 +250,11 @@ fn qu_question_for_recent_record_gets_unicast_reply() {
     assert_eq!(reply[0], V4);
     world.run(2000);
     assert!(world.sent.is_empty());
-    // After a quarter of the TTL, the answer is multicast.
+    // A quarter of the TTL after the last multicast, the answer is multicast again.
     world.run(30_000);
     assert_eq!(world.reply(PEER, &["? box.local A QU"]), None);
     assert_eq!(world.sent[0].lines()[0], V4);
-    // A QU and a QM question for the same record: the answer is multicast.
+    // If both a QU and a QM question ask for the record, the answer is multicast.
     assert_eq!(
         world.reply(PEER, &["? box.local A QU", "? box.local A"]),
         None
@@ -281,7 +281,7 @@ fn unicast_query_from_the_link_gets_unicast_reply() {
         None
     );
     assert!(world.sent.is_empty());
-    // A multicast comes from the link, whatever its source address.
+    // A multicast can only come from the link, whatever its source address.
     world.hear_on(0, foreign, Destination::Multicast, &asked);
     assert_eq!(world.sent.len(), 1);
 }
@@ -342,7 +342,7 @@ fn many_answers_are_split_into_several_messages() {
         .iter()
         .filter(|line| line.starts_with("= _nfs._tcp.local"));
     assert_eq!(pointers.count(), 15);
-    // A link with a smaller MTU.
+    // Repeat the query on a link with a smaller MTU.
     let mut link = super::world::link(&["192.0.2.1/24"]);
     link.mtu = 576;
     let now = world.instant();
@@ -443,6 +443,7 @@ fn one_family_service_is_hidden_from_the_other() {
             "{lines}"
         );
     }
-    // At least three probes, two announcements, an answer and a goodbye for each of IPv4, IPv6 and both.
+    // The services for IPv4, for IPv6 and for both have messages of their own: at least three probes, two announcements, an answer
+    // and a goodbye each.
     assert!(counts.iter().all(|count| *count >= 7), "{counts:?}");
 }

@@ -13,24 +13,24 @@ fn random_numbers_depend_on_entropy_and_are_uniform() {
         [(); 4].map(|()| random.ms(0, u32::MAX))
     };
     let mut seen = HashSet::from([first([7; 16])]);
-    // The two halves are XORed, and the lowest bit of the seed is always set.
+    // Each bit of the seed changes the numbers. Bit 0 is omitted, because it is always set in the seed.
     for bit in 1..64 {
         let mut entropy = [7; 16];
         entropy[bit / 8] ^= 1 << (bit % 8);
         assert!(seen.insert(first(entropy)), "{bit}");
     }
-    // Constant entropy still gives uniform numbers.
+    // Entropy whose bytes are all equal still gives uniform numbers.
     for entropy in [[0; 16], [1; 16], [0xff; 16]] {
         let mut random = Random::new(&entropy);
         let numbers: Vec<u32> = (0..4096).map(|_| random.ms(100, 64)).collect();
         for value in 100..164 {
             let count = numbers.iter().filter(|number| **number == value).count();
-            // The mean is 64.
+            // On average, each of the 64 values occurs 64 times.
             assert!((20..120).contains(&count), "{value}: {count}");
         }
         let rises = numbers.windows(2).filter(|pair| pair[0] < pair[1]).count();
         assert!((1800..2300).contains(&rises), "{rises}");
-        // Consecutive numbers have many different distances; a counter would have one.
+        // The differences of consecutive numbers vary; a counter would have only one.
         let steps = numbers.windows(2).map(|pair| pair[1].wrapping_sub(pair[0]));
         assert!(steps.collect::<HashSet<_>>().len() > 100);
     }

@@ -24,7 +24,7 @@ fn conflict_with_owned_name_restarts_probing() {
             PEER,
             &response(&[&RIVAL.replace('=', &section.to_string())]),
         );
-        // Until the conflict is resolved, queries for the name are not answered.
+        // Queries for the name are not answered while it is probed for again.
         world.hear(PEER, &query(&["? box.local A"]));
         assert!(world.sent.is_empty());
         world.run(5000);
@@ -63,7 +63,7 @@ fn second_conflict_renames_the_host() {
         count(&world, "= 1.2.0.192.in-addr.arpa 120 flush PTR box-2.local"),
         2
     );
-    // The service's instance name had no conflict.
+    // There was no conflict about the service's instance name, so it is not probed for.
     assert_eq!(count(&world, "? a~box._nfs._tcp.local ANY QU"), 0);
     assert!(world.answers(&["? box.local A"]).is_empty());
 }
@@ -82,7 +82,7 @@ fn conflicting_service_gets_a_number_in_parentheses() {
         world.answers(&["? _nfs._tcp.local PTR"])[0],
         "= _nfs._tcp.local 4500 PTR a~box~(2)._nfs._tcp.local"
     );
-    // A further service of ours that requests the same name also gets a number.
+    // Our renamed service already uses the name `a box (2)`, so a further service of ours with this name also gets a number.
     world.serve("a box (2)", 1, &[]);
     world.settle();
     let lines = world.answers(&["? _nfs._tcp.local PTR"]);
@@ -94,7 +94,7 @@ fn conflicting_service_gets_a_number_in_parentheses() {
     );
 }
 
-/// Returns a response with a record of type `kind` for the name `label`.`parent`.
+/// Returns a response that has one record of type `kind` with the name `label`.`parent`.
 fn taken(label: &str, parent: &[u8], kind: u8, data: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0, label.len() as u8];
     bytes.extend_from_slice(label.as_bytes());
@@ -116,7 +116,7 @@ fn dots_and_backslashes_in_labels_are_no_escapes() {
         let mut world = World::up(1);
         let name = world.serve(wished, 1, &[]);
         world.run(300);
-        // These characters as two labels, or with an escape, are another name.
+        // Two labels `a` and `b`, and a label with a backslash, are other names and no conflict.
         if wished == "a.b" {
             world.hear(
                 PEER,
@@ -133,7 +133,7 @@ fn dots_and_backslashes_in_labels_are_no_escapes() {
         let expect = format!("{} (2)", &wished[..wished.len().min(59)]);
         assert_eq!(world.responder.label(name), expect.as_bytes());
         world.run(5000);
-        // The new name is sent as one label.
+        // The new name is sent as one label, in probes and announcements.
         let messages = world.sent.iter().map(|sent| &sent.bytes);
         let label = [&[expect.len() as u8], expect.as_bytes(), b"\x04_nfs"].concat();
         let count = messages.filter(|bytes| bytes.windows(label.len()).any(|part| part == label));
@@ -175,7 +175,7 @@ fn long_labels_are_cut_between_characters() {
     }
 }
 
-/// A bridge between our links: messages that we send on one link arrive on the other.
+/// A bridge connects our two links, so messages that we send on one link arrive on the other. They are no conflict.
 #[test]
 fn own_records_from_another_link_are_no_conflict() {
     let mut world = World::new(1);
@@ -185,7 +185,7 @@ fn own_records_from_another_link_are_no_conflict() {
     let mut seen = 0;
     for _ in 0..10_000 {
         world.run(1);
-        // Each link receives the messages of both.
+        // Deliver each message on both links.
         for sent in world.sent.split_off(seen.min(world.sent.len())) {
             for link in [0, 1] {
                 let from = if sent.link == 0 {
@@ -230,7 +230,7 @@ fn repeated_conflicts_do_not_cause_a_storm() {
         world.hear(PEER, &response(&[RIVAL]));
         world.run(100);
     }
-    // In one minute: at most one message per 300 milliseconds, fewer than the peer's.
+    // In this minute the peer sends 600 messages, and we send at most one per 300 milliseconds.
     assert!(world.sent.len() < 200, "{}", world.sent.len());
 }
 
@@ -245,7 +245,7 @@ fn earlier_responses_do_not_replace_probing() {
     assert_eq!(count(&world, "? box.local ANY QU"), 3);
 }
 
-/// Known answers in a peer's query that contradict our records are no conflict.
+/// A peer's query has known answers that contradict our records. They are no conflict.
 #[test]
 fn queries_for_our_name_are_no_conflict() {
     let mut world = World::serving(1);
@@ -257,7 +257,7 @@ fn queries_for_our_name_are_no_conflict() {
     assert_eq!(world.host(), "box");
 }
 
-/// An alias of the host has the host's addresses on each link, but no reverse mapping; an alias with a static address has that
+/// An alias of the host has the host's addresses on each link, but no reverse mapping. An alias with a static address has that
 /// address.
 #[test]
 fn aliases_are_claimed_and_given_up_on_conflict() {
@@ -300,7 +300,7 @@ fn aliases_are_claimed_and_given_up_on_conflict() {
         !reverse.iter().any(|line| line.contains("a.b")),
         "{reverse:?}"
     );
-    // A conflict with an alias that is already ours restarts probing; the alias is not given up.
+    // A conflict with an alias that is already ours restarts probing. The alias is not given up, because the peer does not answer.
     world.hear(PEER, &response(&["= a.b.local 120 flush A 192.0.2.77"]));
     world.settle();
     assert_eq!(world.responder.pop_renamed(), None);

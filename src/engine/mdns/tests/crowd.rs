@@ -21,7 +21,7 @@ struct Crowd {
     hosts: Vec<Host>,
     random: Random,
     now: u64,
-    /// When each host next has a message to send.
+    /// Queue of the times (milliseconds) at which hosts next have a message to send, each with the host's index.
     agenda: BinaryHeap<core::cmp::Reverse<(u64, usize)>>,
 }
 
@@ -85,7 +85,7 @@ impl Crowd {
         crowd
     }
 
-    /// Schedules a host at the instant of its next message.
+    /// Adds the time of the host's next message to the agenda.
     fn schedule(&mut self, number: usize) {
         let at = self.hosts[number].responder.poll_at();
         if at != Instant::NEVER {
@@ -150,7 +150,7 @@ impl Crowd {
                 self.schedule(number);
             }
         }
-        // Unicast replies to the querier.
+        // Deliver the unicast replies to the sender of the query.
         let Some(asker) = self.hosts.iter().position(|host| host.address == from) else {
             return;
         };
@@ -170,7 +170,8 @@ impl Crowd {
 }
 
 impl Crowd {
-    /// A querier outside the crowd asks for all records of a name; the hosts that claim the name answer by multicast.
+    /// Delivers a query for all records of a name, from a querier that is not one of the hosts. The hosts that claim the name
+    /// answer by multicast.
     fn ask(&mut self, name: &str) {
         let mut packet = Packet::new_query(0);
         let (kind, class) = (QTYPE::ANY, QCLASS::CLASS(CLASS::IN));
@@ -201,11 +202,12 @@ impl Crowd {
     }
 }
 
-/// Number of times that a querier asks for the names that two hosts claim.
+/// Maximum number of queries for each name that two hosts claim.
 const ASKED_MAX: usize = 5;
 
-/// RFC 6762 section 9: conflicts end. In about one claim of 15,000, all messages between two hosts that claim the same name are
-/// lost: three probes or their answers, and two announcements. The hosts detect the conflict when a querier asks for the name.
+/// Runs `count` hosts that request one name until their conflicts are resolved (RFC 6762 section 9). Afterwards all names must
+/// differ. In about one claim of 15,000, all messages between two hosts that claim the same name are lost: three probes or their
+/// answers, and two announcements. The hosts then detect the conflict when a querier asks for the name.
 fn converge(count: usize, seed: u64, minutes: u64) {
     let mut crowd = Crowd::new(count, seed);
     crowd.run(minutes * 60_000);
@@ -236,7 +238,7 @@ fn converge(count: usize, seed: u64, minutes: u64) {
         all / count as u32
     );
     assert!(*most <= 40, "a host sent {most} messages in one second");
-    // Afterwards no host sends anything for an hour.
+    // Once the conflicts are resolved, no host sends a message for an hour.
     let settled = crowd.now;
     crowd.run(settled + 3_600_000);
     assert_eq!(crowd.now, settled);
@@ -247,7 +249,7 @@ fn thirty_hosts_with_one_name_converge() {
     for_seeds(5, |seed| converge(30, seed, 20));
 }
 
-/// With `STOWAWAY_FULL`: 500 hosts, ten times, which takes minutes.
+/// Runs 100 hosts once. If the environment variable `STOWAWAY_FULL` is set, runs 500 hosts ten times, which takes minutes.
 #[test]
 fn hundreds_of_hosts_with_one_name_converge() {
     let is_full = std::env::var_os("STOWAWAY_FULL").is_some();

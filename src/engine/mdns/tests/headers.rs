@@ -78,7 +78,7 @@ fn received_id_and_reserved_flags_are_ignored() {
         world.hear(PEER, &message(flags, 0x1234, &["? box.local A"]));
         assert_eq!(world.sent.len(), 1, "{flags:x}");
     }
-    // Likewise in a response with the TC bit.
+    // All these flags and the TC bit are also ignored in a response: its conflicting record restarts probing.
     let all = flag::RESPONSE | flag::TRUNCATED | 0x01f0;
     world.sent.clear();
     world.hear(
@@ -135,7 +135,7 @@ fn unicast_responses_count_only_while_probing() {
 fn compressed_names_in_questions_are_decoded() {
     let mut world = World::serving(1);
     let mut asked = query(&["? box.local A"]);
-    // A second question: its name ends with a pointer to `local` in the first one.
+    // Add a second question whose name ends with a pointer to `local` in the first question.
     asked[5] = 2;
     asked.extend_from_slice(b"\x03cat\xc0\x10\0\x01\0\x01");
     world.hear(PEER, &asked);

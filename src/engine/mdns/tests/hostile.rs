@@ -1,4 +1,4 @@
-//! Malformed and hostile messages: the responder sends no forbidden answers, and its memory and work stay bounded.
+//! Malformed and hostile messages: the responder sends no answers that it must not send, and its memory and work stay bounded.
 
 use super::script::{message, query, response, truncated};
 use super::world::{LEGACY, PEER, World};
@@ -12,7 +12,7 @@ fn query_from_port_0_is_ignored() {
     assert!(world.sent.is_empty());
 }
 
-/// CVE-2010-2244, CVE-2011-1002: an empty datagram.
+/// CVE-2010-2244, CVE-2011-1002: an empty datagram, and datagrams whose bytes are all equal.
 #[test]
 fn empty_and_constant_datagrams_are_ignored() {
     let mut world = World::serving(1);
@@ -56,7 +56,7 @@ fn legacy_queries_from_outside_the_link_are_ignored() {
     assert!(world.reply("[fe80::9]:40000", &["? box.local A"]).is_some());
 }
 
-/// CVE-2021-3468, CVE-2021-3502, avahi #965: names similar to ours, and names with empty labels.
+/// CVE-2021-3468, CVE-2021-3502, avahi #965: names that resemble ours, and names with empty labels, get no answer.
 #[test]
 fn odd_names_match_no_record() {
     let mut world = World::serving(1);
@@ -86,7 +86,8 @@ fn odd_names_match_no_record() {
     assert!(world.sent.is_empty());
 }
 
-/// CVE-2023-38472, python-zeroconf #1756, avahi a2ba25e9: our names with empty, truncated or malformed rdata and a TTL of 0.
+/// CVE-2023-38472, python-zeroconf #1756, avahi a2ba25e9: records of our name with empty, truncated or malformed rdata and a TTL of
+/// 0 are no conflict.
 #[test]
 fn malformed_rdata_with_ttl_0_is_ignored() {
     let mut world = World::up(1);
@@ -113,7 +114,7 @@ fn malformed_rdata_with_ttl_0_is_ignored() {
     assert_eq!(world.host(), "box");
 }
 
-/// python-zeroconf #1731.
+/// python-zeroconf #1731: an NSEC record that cannot be parsed does not hide the conflicting record after it.
 /// RFC 6762 section 6.1: "MUST NOT ignore an entire message just because that message contains one or more NSEC record(s) that
 /// the Multicast DNS implementation cannot parse".
 /// RFC 6762 section 6.1: "MUST NOT reject or ignore an NSEC record it receives just because it finds an unexpected value in the
@@ -123,7 +124,7 @@ fn malformed_nsec_does_not_hide_later_records() {
     let mut world = World::up(1);
     world.run(300);
     let mut bytes = response(&["= cat.local 120 flush NSEC cat.local A"]);
-    // Make the NSEC's next name an invalid pointer, and its bit map longer than the rdata.
+    // Overwrite the next name of the NSEC record by an invalid pointer, and its bit map by one that is longer than the rdata.
     let at = bytes.len() - 14;
     bytes[at..].fill(0xff);
     bytes[7] = 2;
@@ -133,7 +134,7 @@ fn malformed_nsec_does_not_hide_later_records() {
     assert_eq!(world.host(), "box-2");
 }
 
-/// CVE-2026-48045, python-zeroconf #1732 and #1751: many spoofed senders of truncated queries.
+/// CVE-2026-48045, python-zeroconf #1732 and #1751: truncated queries from many forged addresses do not delay the answer.
 #[test]
 fn flood_of_truncated_queries_does_not_delay_answers() {
     let mut world = World::serving(1);
@@ -148,7 +149,7 @@ fn flood_of_truncated_queries_does_not_delay_answers() {
             world.run(10);
         }
     }
-    // In five seconds, the record was multicast about once a second.
+    // The flood lasts five seconds, so the record is multicast about five times.
     let count = world
         .all()
         .into_iter()
@@ -157,7 +158,7 @@ fn flood_of_truncated_queries_does_not_delay_answers() {
     assert!((3..=6).contains(&count), "{count}");
 }
 
-/// python-zeroconf #1750: a flood of two alternating queries is rate-limited like a flood of one.
+/// python-zeroconf #1750: a flood of two alternating queries is answered once a second, like a flood of one query.
 #[test]
 fn flood_of_queries_is_answered_once_a_second() {
     let mut world = World::serving(1);
@@ -186,14 +187,15 @@ fn message_full_of_questions_is_answered() {
     world.hear(PEER, &query(&lines));
     world.run(2000);
     assert_eq!(world.sent.len(), 1);
-    // The unicast reply contains what fits.
+    // The unicast reply contains the records that fit into one message.
     let reply = world.hear(LEGACY, &query(&lines[270..310])).unwrap();
     assert!(reply.len() <= 1452);
-    // The questions, which a legacy reply repeats, exceed a message.
+    // A legacy reply repeats the questions. They exceed one message, so there is no reply.
     assert_eq!(world.hear(LEGACY, &query(&lines)), None);
 }
 
-/// CVE-2006-6870, python-zeroconf #1719: compression pointers to themselves, in a circle, forward, or in a long chain.
+/// CVE-2006-6870, python-zeroconf #1719: compression pointers that point to themselves, in a circle, or forward are rejected. So is
+/// a chain of more than 127 pointers.
 #[test]
 fn pointer_loops_and_long_chains_are_rejected() {
     let mut world = World::serving(1);
@@ -208,7 +210,7 @@ fn pointer_loops_and_long_chains_are_rejected() {
         assert_eq!(world.hear(LEGACY, &asked(name)), None, "{name:?}");
         assert_eq!(world.hear(PEER, &asked(name)), None, "{name:?}");
     }
-    // A query for our host with known answers; the name of each is a pointer to the previous record's name.
+    // Query for our host with known answers: the name of each known answer is a pointer to the name of the record before it.
     for (count, is_answered) in [(1, true), (127, true), (128, false), (500, false)] {
         let mut bytes = asked(b"\x03box\x05local\0");
         let mut at = 12u16;
@@ -225,7 +227,7 @@ fn pointer_loops_and_long_chains_are_rejected() {
     assert!(world.sent.is_empty());
 }
 
-/// CVE-2009-0758: a responder that receives its own multicasts and unicast replies must not answer them in a loop.
+/// CVE-2009-0758: a responder that receives its own multicasts and unicast replies does not answer them in an endless loop.
 #[test]
 fn own_messages_are_not_answered_in_a_loop() {
     let mut world = World::serving(1);
@@ -244,7 +246,7 @@ fn own_messages_are_not_answered_in_a_loop() {
                 rounds += 1;
             }
             assert!(rounds <= 1, "{from}: {rounds}");
-            // The network stack also loops multicasts back.
+            // Multicasts are looped back as well.
             for _ in 0..100 {
                 for sent in core::mem::take(&mut world.sent) {
                     for port in [5353, 40_000] {

@@ -1,4 +1,4 @@
-//! Known answers in one message or several, and answers that other hosts give in our place.
+//! Known answers in one message or several, and answers of other hosts that replace ours.
 
 use super::script::{query, response, truncated};
 use super::world::{PEER, World};
@@ -85,7 +85,7 @@ fn known_answers_in_later_messages_suppress_the_answer() {
     world.hear(PEER, &query(&[POINTER]));
     world.run(3000);
     assert!(!has_answer(&world));
-    // Known answers of another querier do not count.
+    // Known answers of another querier do not suppress the answer.
     world.hear(PEER, &truncated(&[ASKED]));
     world.run(300);
     world.hear("192.0.2.10:5353", &query(&[POINTER]));
@@ -106,7 +106,7 @@ fn record_wanted_by_two_queriers_is_still_sent() {
     assert!(has_answer(&world));
 }
 
-/// CVE-2026-48045: further messages with known answers do not extend the delay without limit.
+/// CVE-2026-48045: further messages with known answers do not delay the answer without limit.
 /// RFC 6762 section 7.2: each further message with the TC bit extends the delay, up to 2 s in all.
 #[test]
 fn endless_known_answers_delay_the_answer_two_seconds() {
@@ -120,7 +120,7 @@ fn endless_known_answers_delay_the_answer_two_seconds() {
     }
     let delay = world.sent[0].at - start;
     assert!((1500..=2500).contains(&delay), "{delay}");
-    // One further message extends the delay once.
+    // One further message with the TC bit extends the delay once.
     world.run(2000);
     let start = world.now;
     world.sent.clear();
@@ -134,7 +134,7 @@ fn endless_known_answers_delay_the_answer_two_seconds() {
     assert!((750..850).contains(&delay), "{delay}");
 }
 
-/// RFC 6762 section 7.4: duplicate answer suppression.
+/// RFC 6762 section 7.4: an answer of a peer that equals ours suppresses our answer (duplicate answer suppression).
 #[test]
 fn identical_answer_of_a_peer_suppresses_ours() {
     let mut world = World::serving(1);
@@ -142,7 +142,7 @@ fn identical_answer_of_a_peer_suppresses_ours() {
     world.hear(PEER, &response(&[POINTER]));
     world.run(3000);
     assert!(!has_answer(&world));
-    // A TTL below half of ours does not suppress the answer.
+    // An answer whose TTL is below half of ours does not suppress our answer.
     world.hear(PEER, &query(&[ASKED]));
     world.hear(
         PEER,

@@ -46,7 +46,7 @@ fn answers_have_only_the_links_own_addresses() {
     );
     assert_eq!((messages[1].0, messages[1].1.len()), (3, 2));
     assert_eq!(messages[1].1[0], "= box.local 120 flush A 198.51.100.1");
-    // Link 3 has no IPv6 address.
+    // Link 3 has no IPv6 address, so a query for one gets a denial.
     world.sent.clear();
     world.hear_on(
         3,
@@ -67,7 +67,7 @@ fn changed_addresses_are_announced() {
     assert_eq!(count(&world, "? box.local ANY QU"), 3);
     assert_eq!(count(&world, "= box.local 120 flush A 192.0.2.5"), 2);
     assert_eq!(count(&world, "= box.local 120 flush A 192.0.2.1"), 0);
-    // The reverse mapping of the old address is withdrawn.
+    // The PTR record of the old address is withdrawn.
     assert_eq!(
         count(&world, "= 1.2.0.192.in-addr.arpa 0 flush PTR box.local"),
         1
@@ -79,14 +79,14 @@ fn changed_addresses_are_announced() {
     assert!(world.answers(&["? 1.2.0.192.in-addr.arpa PTR"]).is_empty());
 }
 
-/// After a change of addresses, a name that we own stays ours while it is probed for again; otherwise another host could claim it.
+/// After a change of addresses, a name that we own stays ours while it is probed for again. Otherwise another host could claim it.
 #[test]
 fn owned_name_is_defended_while_probed_again() {
     let mut world = World::serving(1);
     world.set_link(0, &["192.0.2.1/24", "fe80::1/64", "fe80::2/64"]);
     world.run(400);
     assert!(count(&world, "? box.local ANY QU") > 0);
-    // The peer's probe has later records, but we own the name, so tie-breaking does not apply.
+    // The peer's probe has later records. Tie-breaking does not apply, because we own the name, so we answer the probe.
     world.sent.clear();
     world.hear(
         PEER,

@@ -9,7 +9,7 @@ use super::world::{PEER, World};
 fn new_names_are_probed_three_times_then_announced() {
     for seed in 1..50 {
         let mut world = World::new(seed);
-        // Start at one millisecond instead of zero.
+        // The virtual time is one millisecond when the link comes up, not zero.
         world.run(1);
         world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
         world.run(5000);
@@ -136,7 +136,8 @@ fn records_of_any_type_conflict_while_probing() {
     }
 }
 
-/// A restarted host may receive its own earlier records, perhaps from a proxy.
+/// A restarted host may receive its own earlier records, perhaps from a proxy. Equal records, goodbyes and records of other names
+/// or classes are no conflict.
 #[test]
 fn records_equal_to_ours_are_no_conflict() {
     for line in [
@@ -156,8 +157,8 @@ fn records_equal_to_ours_are_no_conflict() {
 /// RFC 6762 section 8.2: "the names MUST be uncompressed before comparison".
 #[test]
 fn tie_break_compares_uncompressed_names() {
-    // Our SRV has the target box.local. The peer's target is a compression pointer to a name in the question section; the bytes
-    // of the pointer itself would always be later.
+    // Our SRV record has the target `box.local`. The peer's target is a compression pointer to a name in the question section.
+    // Compared as bytes, that pointer would always be later than our target.
     for (target, loses) in [
         ("aa.local", false),
         ("cat.local", true),
@@ -170,7 +171,7 @@ fn tie_break_compares_uncompressed_names() {
         let mut probe = query(&["? a~box._nfs._tcp.local ANY QU", &other]);
         let at = 0xc000 | (probe.len() - 4 - target.len() - 2) as u16;
         probe[9] = 2;
-        // A TXT equal to ours, and an SRV that differs from ours in its target at most.
+        // The peer's TXT record equals ours. Its SRV record may differ from ours in the target only.
         probe.extend_from_slice(b"\xc0\x0c\0\x10\0\x01\0\0\0\x78\0\x01\0");
         probe.extend_from_slice(b"\xc0\x0c\0\x21\0\x01\0\0\0\x78\0\x08\0\0\0\0\x08\x01");
         probe.extend_from_slice(&at.to_be_bytes());
@@ -193,11 +194,11 @@ fn tie_break_compares_uncompressed_names() {
 /// the same name.
 #[test]
 fn earlier_records_lose_the_tie_for_one_second() {
-    // Ours: A 192.0.2.1, AAAA fe80::1.
+    // Our records are A 192.0.2.1 and AAAA fe80::1. `loses` is true if the peer's records are later.
     for (theirs, loses) in [
         (&["! box.local 120 A 192.0.2.2"][..], true),
         (&["! box.local 120 A 192.0.2.0"], false),
-        // Our records and a further one: later.
+        // Our records and a further one are later than our records.
         (
             &[
                 "! box.local 120 A 192.0.2.1",
@@ -206,7 +207,7 @@ fn earlier_records_lose_the_tie_for_one_second() {
             ],
             true,
         ),
-        // The order in the message is irrelevant.
+        // The order of the records in the message does not matter.
         (
             &[
                 "! box.local 120 AAAA fe80::2",
@@ -221,7 +222,7 @@ fn earlier_records_lose_the_tie_for_one_second() {
             ],
             false,
         ),
-        // TXT (16) is compared with A (1) first: later.
+        // TXT (type 16) is later than our first record, A (type 1).
         (&["! box.local 120 TXT a"], true),
         (&[], false),
     ] {
@@ -245,7 +246,7 @@ fn earlier_records_lose_the_tie_for_one_second() {
     }
 }
 
-/// The peer proposes only the first of our two records, which is earlier, so we continue to probe.
+/// The peer proposes only the first of our two records. Its records are earlier than ours, so we win and continue to probe.
 #[test]
 fn peer_with_fewer_records_loses_the_tie() {
     let mut world = World::up(1);

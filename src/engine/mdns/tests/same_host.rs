@@ -1,4 +1,4 @@
-//! Another responder on this host, with the host's address as its source address: it announces the host, we announce services only.
+//! Another responder runs on this host and sends from the host's address: it announces the host, and we announce services only.
 
 use super::script::{message, query, response};
 use super::world::{PEER, World, link};
@@ -18,7 +18,7 @@ fn probe(name: &str) -> Vec<u8> {
     ])
 }
 
-/// Returns the other responder's announcement of the host, or with a TTL of 0 its goodbye.
+/// Returns the other responder's announcement of the host, or its goodbye if `ttl` is 0.
 fn announcement(name: &str, ttl: u32) -> Vec<u8> {
     response(&[
         &format!("= {name}.local {ttl} flush A 192.0.2.1"),
@@ -26,7 +26,7 @@ fn announcement(name: &str, ttl: u32) -> Vec<u8> {
     ])
 }
 
-/// Returns true if the responder has sent a line with this beginning.
+/// Returns true if the responder has sent a line that starts with `begin`.
 fn has(world: &World, begin: &str) -> bool {
     world.all().iter().any(|line| line.starts_with(begin))
 }
@@ -49,7 +49,7 @@ fn loop_back(world: &mut World) {
     }
 }
 
-/// The other responder starts later and probes. An answer with our host records would make it rename the host.
+/// The other responder starts later and probes. We must not answer with our host records, because it would then rename the host.
 #[test]
 fn probing_responder_takes_over_the_host_records() {
     for name in ["box", "vm"] {
@@ -75,7 +75,7 @@ fn probing_responder_takes_over_the_host_records() {
     }
 }
 
-/// The other responder started earlier and answers our probe.
+/// The other responder started earlier and answers our probe: we announce no host records.
 #[test]
 fn answering_responder_keeps_the_host_records() {
     for name in ["box", "vm"] {
@@ -83,7 +83,7 @@ fn answering_responder_keeps_the_host_records() {
         world.serve("a box", 2049, &[]);
         world.run(300);
         loop_back(&mut world);
-        // The reverse mapping has the other responder's name for the host.
+        // The other responder's name for the host is the target of the reverse mapping.
         let answer = format!("= {REVERSE} 120 flush PTR {name}.local");
         world.hear(HERE, &response(&[&answer]));
         world.sent.clear();
@@ -117,7 +117,7 @@ fn shared_port_queries_host_records_before_probing() {
     world.hear(HERE, &announcement("vm", 120));
     world.run(5000);
     assert!(!sent_host_records(&world) && world.responder.is_settled());
-    // No responder answers: the host is ours.
+    // If no other responder answers, the host is ours.
     let mut world = World::new(1);
     shared(&mut world);
     world.run(5000);
@@ -153,7 +153,7 @@ fn host_records_are_reannounced_after_goodbye_or_silence() {
                 assert!(has(&world, line), "{name}: {line}");
             }
             assert_eq!(world.host(), "box");
-            // The name is ours like before: a conflict with a different host renames it.
+            // The name is as much ours as before: a conflict with a different host renames it.
             world.run(400);
             world.set_link(0, &[]);
             world.set_link(0, &["192.0.2.1/24"]);
@@ -164,7 +164,7 @@ fn host_records_are_reannounced_after_goodbye_or_silence() {
     }
 }
 
-/// The other responder is asked before its records expire, and answers.
+/// We ask the other responder before its records expire. It answers, so we do not announce the host.
 #[test]
 fn answering_responder_stays_the_announcer() {
     let mut world = World::serving(1);
@@ -180,8 +180,8 @@ fn answering_responder_stays_the_announcer() {
     }
 }
 
-/// Messages that do not reveal another responder on this host: our own, looped back; known answers in queries; a different name for
-/// our address; a goodbye; a header with an error; other hosts' announcements.
+/// Messages that do not reveal another responder on this host: our own messages, looped back; known answers in queries; a record
+/// with a different name and our address; a goodbye; a message with an error code; announcements of other hosts.
 #[test]
 fn unrelated_messages_do_not_reveal_another_responder() {
     let mut world = World::up(1);
@@ -211,8 +211,7 @@ fn unrelated_messages_do_not_reveal_another_responder() {
     assert!(!world.answers(&["? box.local A"]).is_empty());
 }
 
-/// Two instances of this responder probe at the same time: both leave the host to the other, then one of them claims the host
-/// again.
+/// Two instances of this responder probe at the same time. Both leave the host to the other, then one of them announces it again.
 #[test]
 fn two_instances_end_with_one_host_announcer() {
     for seed in 1..20 {

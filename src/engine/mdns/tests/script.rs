@@ -29,7 +29,7 @@ fn kind_name(kind: u16) -> String {
     known.map_or_else(|| kind.to_string(), |(name, _)| (*name).to_owned())
 }
 
-/// Parses a name. `~` stands for a space; empty labels between dots are encoded as such.
+/// Parses a name. `~` stands for a space. Empty labels between dots are encoded as empty labels.
 fn name(text: &str) -> Name<'static> {
     let text = text.replace('~', " ");
     let text = text.trim_end_matches('.');
@@ -38,7 +38,7 @@ fn name(text: &str) -> Name<'static> {
     Name::new_with_labels(&labels.collect::<Vec<_>>())
 }
 
-/// Encodes a message of these lines.
+/// Encodes a message that has these lines as its questions and records.
 pub(super) fn message(flags: u16, id: u16, lines: &[&str]) -> Vec<u8> {
     let mut packet = Packet::new_query(id);
     for line in lines {
@@ -108,7 +108,7 @@ pub(super) fn query(lines: &[&str]) -> Vec<u8> {
     message(0, 0, lines)
 }
 
-/// Encodes a query with the TC bit: further known answers follow.
+/// Encodes a query with the TC bit, which announces further known answers.
 pub(super) fn truncated(lines: &[&str]) -> Vec<u8> {
     message(flag::TRUNCATED, 0, lines)
 }
@@ -145,8 +145,8 @@ pub(super) fn lines(bytes: &[u8]) -> Vec<String> {
     lines
 }
 
-/// Returns true if the message has the exact bytes that `simple-dns` writes for the record after its name. Always true for a
-/// record with a name in its rdata, which may be compressed.
+/// Returns true if `bytes` contains the record after its name exactly as `simple-dns` encodes it. Always true for a record with a
+/// name in its rdata, because that name may be compressed.
 fn is_exact(record: &ResourceRecord<'_>, bytes: &[u8]) -> bool {
     let mut alone = Packet::new_reply(0);
     alone.answers.push(ResourceRecord {

@@ -85,7 +85,7 @@ fn unique_record_sets_are_sent_complete_with_flush() {
         "= box.local 120 flush A 192.0.2.1",
         "= box.local 120 flush A 192.0.2.5",
     ];
-    // Likewise for a querier that knows one of the two.
+    // A querier that knows one of the two addresses also gets both.
     let known = ["? box.local A", "= box.local 120 A 192.0.2.1"];
     for asked in [&known[..1], &known] {
         let lines = world.answers(asked);
@@ -201,7 +201,7 @@ fn looped_back_probes_are_not_answered() {
             heard += 1;
         }
     }
-    // Three probes, then two announcements.
+    // Three probes and two announcements are sent, and no answers to the probes.
     assert_eq!((probes, heard), (3, 5), "{:?}", world.all());
 }
 

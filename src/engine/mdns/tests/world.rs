@@ -53,12 +53,12 @@ pub(super) fn link(addresses: &[&str]) -> Link {
 }
 
 impl World {
-    /// The host `box`, without a link.
+    /// Creates the host `box` without a link.
     pub(super) fn new(seed: u8) -> Self {
         Self::with_host_box(Self::responder_without_host(seed))
     }
 
-    /// The host `box` with its own records excluded, without a link.
+    /// Creates the host `box` without host records and without a link.
     pub(super) fn without_host(seed: u8) -> Self {
         let mut responder = Self::responder_without_host(seed);
         responder.exclude_host();
@@ -66,7 +66,7 @@ impl World {
     }
 
     fn responder_without_host(seed: u8) -> Responder {
-        // Not all bytes equal: the two halves of the entropy are XORed and would cancel out.
+        // The two halves of the entropy must differ: they are XORed, and equal halves would cancel out.
         let mut entropy = [0; 16];
         entropy[0] = seed;
         Responder::new(LIMITS, &entropy)
@@ -81,21 +81,21 @@ impl World {
         }
     }
 
-    /// The host `box`, whose link 0 has just come up.
+    /// Creates the host `box`, whose link 0 has just come up.
     pub(super) fn up(seed: u8) -> Self {
         let mut world = Self::new(seed);
         world.set_link(0, &["192.0.2.1/24", "fe80::1/64"]);
         world
     }
 
-    /// The host `box` after its announcements.
+    /// Creates the host `box` and runs until its announcements are sent.
     pub(super) fn settled(seed: u8) -> Self {
         let mut world = Self::up(seed);
         world.settle();
         world
     }
 
-    /// The host `box` with the service `a box`, after its announcements.
+    /// Creates the host `box` with the service `a box`, and runs until its announcements are sent.
     pub(super) fn serving(seed: u8) -> Self {
         let mut world = Self::up(seed);
         world.serve("a box", 2049, &["path=/srv"]);
@@ -197,7 +197,7 @@ impl World {
         panic!("poll_transmit returned 1,000 messages at the same instant");
     }
 
-    /// Delivers a datagram on a link. Returns the unicast reply; multicasts that are due at once are added to `sent`.
+    /// Delivers a datagram on a link. Returns the unicast reply. Adds multicasts that are due at once to `sent`.
     pub(super) fn hear_on(
         &mut self,
         link: LinkId,
@@ -218,13 +218,13 @@ impl World {
         self.hear_on(0, from, Destination::Multicast, bytes)
     }
 
-    /// Delivers a multicast query, which must get no unicast reply. Returns the multicasts of the next 1,500 milliseconds: their
-    /// delay and their lines.
+    /// Delivers a multicast query that must get no unicast reply. Returns each multicast of the next 1,500 milliseconds: its delay
+    /// and its lines.
     pub(super) fn ask(&mut self, lines: &[&str]) -> Vec<(u64, Vec<String>)> {
         self.ask_bytes(&script::query(lines))
     }
 
-    /// [`Self::ask`] with the bytes of the query.
+    /// Same as [`Self::ask`] for an encoded query.
     pub(super) fn ask_bytes(&mut self, bytes: &[u8]) -> Vec<(u64, Vec<String>)> {
         let start = self.now;
         self.sent.clear();
@@ -236,7 +236,7 @@ impl World {
             .collect()
     }
 
-    /// [`Self::ask`], but returns the lines of all multicasts without delays.
+    /// Same as [`Self::ask`], but returns only the lines of all multicasts.
     pub(super) fn answers(&mut self, lines: &[&str]) -> Vec<String> {
         self.ask(lines)
             .into_iter()
