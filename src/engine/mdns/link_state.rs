@@ -32,7 +32,7 @@ pub(super) struct LinkState {
 }
 
 impl LinkState {
-    /// A link that is down.
+    /// Creates the state of a link that is down.
     pub(super) fn new(id: usize) -> Self {
         Self {
             answers_at: Instant::NEVER,
@@ -46,7 +46,7 @@ impl LinkState {
         }
     }
 
-    /// Longest message (bytes) that fits the link's MTU.
+    /// Returns the length (bytes) of the longest message that fits the link's MTU.
     #[inline(never)]
     pub(super) fn message_bytes(&self) -> usize {
         match self.link.mtu {

@@ -50,7 +50,7 @@ pub(super) struct RecordState {
 }
 
 impl RecordState {
-    /// The state of a record that was never multicast.
+    /// Returns the state of a record that was never multicast.
     pub(super) const fn new() -> Self {
         Self {
             last_multicast: Cell::new(Instant::NEVER),

@@ -26,7 +26,8 @@ pub(super) type RecordId = usize;
 pub(super) const EVERYWHERE: u8 = u8::MAX;
 /// Maximum number of aliases of the host.
 pub const ALIAS_COUNT_MAX: usize = 8;
-/// Memory (bytes) reserved per record for the rdata prefixes of types other than TXT: SRV needs 6, A 4, AAAA 16, PTR and NSEC 0.
+/// Average memory (bytes) that is reserved per record for rdata prefixes of types other than TXT: SRV needs 6, A 4, AAAA 16, PTR
+/// and NSEC 0.
 const SHORT_BYTES: usize = 4;
 
 /// A record that the responder may announce.
@@ -56,7 +57,7 @@ pub(super) struct OwnRecord {
 }
 
 impl OwnRecord {
-    /// A record of a unique name, with empty rdata.
+    /// Returns a record of a unique name, with empty rdata.
     pub(super) const fn unique(name: NameId, kind: u16, links: u8) -> Self {
         Self {
             name,
@@ -84,7 +85,7 @@ impl OwnRecord {
         self.is_on(link) && self.kind != kind::NSEC && !self.is_goodbye
     }
 
-    /// The record's TTL (seconds).
+    /// Returns the record's TTL (seconds).
     #[inline(never)]
     pub(super) const fn ttl(&self) -> u32 {
         if self.is_unique && self.kind != kind::TXT {
@@ -138,7 +139,7 @@ impl Deref for ZoneEntry {
 pub(super) struct Claim {
     /// Index + 1 of the first record with this name; 0: none.
     first: u16,
-    /// Number of times that the name was changed after conflicts.
+    /// Number of times that the label was changed, after conflicts or because another name of ours has it.
     pub(super) renames: u16,
     /// Length (bytes) of the requested label, a prefix of the current one.
     pub(super) requested_len: u8,
