@@ -144,7 +144,8 @@ impl Names {
         Some(name)
     }
 
-    /// Replaces `name` by `label`.`name`, which is added if necessary. The caller's use of `name` moves to the longer name.
+    /// Replaces `name` by `label`.`name`, which is added if necessary. Increments the use count of the longer name and decrements
+    /// that of the shorter one.
     #[inline(never)]
     fn prepend(&mut self, name: &mut NameId, label: &[u8]) -> Option<()> {
         let next = self.add(*name, label);

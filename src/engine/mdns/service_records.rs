@@ -21,7 +21,7 @@ impl Zone {
             if added.is_none() {
                 self.remove_all_of(name);
             }
-            // The added records have incremented the name's use count, so this function's own use ends here.
+            // The added records have incremented the name's use count, so the increment of this function is undone.
             self.names.remove_use(name);
             added.map(|()| name)
         });
@@ -102,7 +102,7 @@ impl Zone {
             Some(address) => self.add_address(name, EVERYWHERE, address),
             None => self.hosts.push(name).ok(),
         };
-        // The added records have incremented the name's use count, so this function's own use ends here.
+        // The added records have incremented the name's use count, so the increment of this function is undone.
         self.names.remove_use(name);
         added.map(|()| name)
     }

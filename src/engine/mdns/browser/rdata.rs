@@ -7,7 +7,7 @@ use crate::mem::{self, Ends as _, Slots};
 const HEADER_BYTES: usize = 4;
 /// Unit (bytes) of positions in the arena. The space that each rdata occupies is a multiple of it.
 const UNIT: usize = 4;
-/// Owner in the header of removed rdata.
+/// Value of the owner in the header of removed rdata.
 const REMOVED: u16 = u16::MAX;
 
 /// Returns the space (bytes) that rdata of `len` bytes occupies in the arena.

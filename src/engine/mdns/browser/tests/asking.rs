@@ -265,7 +265,7 @@ fn question_of_other_host_suppresses_ours() {
         ),
         (ask(), "192.0.2.9:50000", Destination::Multicast, false),
         (ask(), PEER, Destination::Unicast, false),
-        // Our own query.
+        // Our own query, looped back.
         (ask(), "192.0.2.1:5353", Destination::Multicast, false),
     ];
     for (number, (say, from, cast, counts)) in rounds.into_iter().enumerate() {
