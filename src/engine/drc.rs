@@ -2,10 +2,10 @@
 //!
 //! The key of a request that is not idempotent: the client's address, its xid, its procedure and a checksum of its arguments.
 //! Address and xid choose a set of slots; consecutive xids use all sets. In a full set a new call evicts the oldest reply of the
-//! peer that holds the most: each peer keeps its share for two minutes, whatever others send. The memory may outlive the server,
-//! which may be killed between any two stores: a reply with a wrong checksum is ignored. Before a name is made or removed, the
-//! cache records whether it exists, and before a guarded change, whether the guard holds. If a retransmission finds the opposite,
-//! the killed server did the change.
+//! peer that holds the most. A peer with no more than an equal part of a set keeps its replies for two minutes. A server may be
+//! killed between any two stores; the next one gets the memory and ignores a reply with a wrong checksum. Before a name is made or
+//! removed, the cache records if it exists, and before a guarded change, if the guard holds. If a retransmission finds the
+//! opposite, the killed server did the change.
 
 use super::share;
 use crate::config::{DRC_BYTES, DRC_REPLY_BYTES, DRC_SET_COUNT, DRC_SHARE_SECS, DRC_WAY_COUNT};
@@ -22,7 +22,7 @@ const CALL_BYTES: usize = 24;
 /// Size of a checksum, and of a stamp (bytes).
 const WORD_BYTES: usize = 4;
 /// Size of a slot (bytes): checksum, key, stamp, time in seconds, number of the server, length of the reply, reply. Until a call is
-/// answered, its slot's checksum is that of the key alone, plus one if the name existed or the guard held.
+/// answered, the checksum covers only the key, and is one higher if the name existed, or the guard held, before the call.
 const SLOT_BYTES: usize = WORD_BYTES + KEY_BYTES + 4 * WORD_BYTES + DRC_REPLY_BYTES;
 const _: () = assert!(DRC_SET_COUNT * size_of::<Set>() == DRC_BYTES);
 const _: () = assert!(DRC_REPLY_BYTES.is_multiple_of(4));
@@ -36,7 +36,7 @@ type Set = [u8; WORD_BYTES + SLOT_BYTES * DRC_WAY_COUNT];
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     bytes: [u8; KEY_BYTES],
-    /// Index of the set, modulo the number of sets.
+    /// Number of the set. Modulo the number of sets, it is the index of the set.
     set: u32,
     /// Arrival time of the call (seconds).
     time: u32,
@@ -91,14 +91,14 @@ fn times(slot: &Slot) -> (u32, u32) {
     (times.u32(), times.u32())
 }
 
-/// The share (see [`share`]) that a key's peer counts to; 0 if the slot is empty.
+/// The peer in a key, as counted by [`share`]: an IPv4 address or an IPv6 /64 network. 0 if the slot is empty.
 fn holder(key: &[u8]) -> u64 {
     let peer = key.first_chunk::<16>();
     peer.map_or(0, |peer| share(Ipv6Addr::from(*peer)))
 }
 
-/// The slot for a new call with this key: one that is empty or older than [`DRC_SHARE_SECS`], else the oldest of the peer that
-/// holds the most, this call included.
+/// Returns the index of the slot for a new call with this key: a slot that is empty or older than [`DRC_SHARE_SECS`]. If there is
+/// none, the oldest slot of the peer that has the most slots; the new call counts as one of its peer.
 #[inline(never)]
 fn choose(slots: &[Slot], key: &Key, last: u32) -> usize {
     let own = holder(&key.bytes);
@@ -128,14 +128,14 @@ fn choose(slots: &[Slot], key: &Key, last: u32) -> usize {
 #[derive(Debug)]
 pub(super) struct DuplicateRequestCache {
     sets: &'static mut [Set],
-    /// The number of this server.
+    /// The unique number of this server, stored with each reply.
     pub(super) server: u32,
     /// True if, since the caller last reset this, another server's reply was found. That server may not have made its change
     /// durable.
     pub(super) is_of_other: bool,
     /// True if other servers use this memory now, or a restarted one will.
     is_kept: bool,
-    /// The call in hand.
+    /// The key of the call in hand.
     pub(super) key: Key,
     /// Index, in its set, of the slot for the call in hand.
     place: usize,
@@ -169,7 +169,7 @@ impl DuplicateRequestCache {
         left.sets.as_flattened_mut()
     }
 
-    /// Returns true if other servers use this memory, which only `serve` arranges.
+    /// Returns true if other servers use this memory, now or after a restart. Only `serve` arranges that.
     const fn is_kept(&self) -> bool {
         cfg!(any(feature = "serve", test)) && self.is_kept
     }
@@ -396,8 +396,7 @@ mod tests {
         }
     }
 
-    /// Replies older than `DRC_SHARE_SECS` are kept until another peer needs their slots, which it may then use whatever the
-    /// shares.
+    /// A reply older than `DRC_SHARE_SECS` stays until another peer needs its slot. That peer may then hold more than its share.
     #[test]
     fn idle_peers_lose_their_shares() {
         let mut drc = drc();
@@ -455,7 +454,8 @@ mod tests {
         }
     }
 
-    /// A server killed while it stores a reply leaves a whole reply or none, in whichever order the compiler emitted the stores.
+    /// If a server is killed while it stores a reply, the next server finds the whole reply or none, in whichever order the
+    /// compiler emitted the stores.
     #[test]
     fn torn_reply_is_ignored() {
         let of = |set: &[u8]| DuplicateRequestCache::new(set.to_vec().leak(), true, 0);
@@ -497,8 +497,8 @@ mod tests {
         assert!(found.iter().all(|found| (1..SLOT_BYTES).contains(found)));
     }
 
-    /// A server killed while it stores the reply leaves the record that the call was begun, because the checksum is stored last, by
-    /// a single instruction.
+    /// If a server is killed while it stores a reply, the next server still finds the record that the call was begun, because a
+    /// single instruction stores the checksum last.
     #[test]
     fn call_stays_begun_until_its_reply_is_complete() {
         let mut drc = DuplicateRequestCache::new(vec![0; size_of::<Set>()].leak(), true, 0);

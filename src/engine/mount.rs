@@ -44,7 +44,7 @@ pub(super) fn answer(
     Ok(())
 }
 
-/// MNT and UMNT, whose argument is a path.
+/// Answers MNT and UMNT, whose argument is a path.
 #[inline(never)]
 fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> Result<(), Reject> {
     let path = request.args.opaque(PATH_BYTES_MAX);
@@ -87,7 +87,7 @@ fn mnt(mounts: &mut Mounts, cx: &mut Cx<'_>, request: &mut Request<'_, '_>) -> R
     Ok(())
 }
 
-/// The handle of the directory or regular file at the path `below` in an export.
+/// Returns the handle of the directory or regular file at the path `below` in an export.
 fn walk(cx: &mut Cx<'_>, export: usize, below: &[u8]) -> FsResult<Handle> {
     let node = walk::find(cx.vfs, export, below)?;
     match cx.vfs.attr(node)?.kind {
@@ -177,7 +177,7 @@ impl Mounts {
         let mut at = 0usize;
         while let Some(mount) = self.list.get(at) {
             if mount.0 == peer && export.unwrap_or(mount.1) == mount.1 {
-                // `at` stays: the last element has moved here.
+                // `at` is not incremented: `swap_remove` moves the last element to this index.
                 self.list.swap_remove(at);
             } else {
                 at = at.saturating_add(1);
@@ -199,7 +199,7 @@ fn emit_list(exports: &[Export], mounts: Option<&[(Ipv6Addr, usize)]>, reply: &m
         }
         reply.opaque(exports.get(path).map_or(b"", |export| export.path));
         if mounts.is_none() {
-            reply.u32(0); // No groups: open to every client.
+            reply.u32(0); // An empty list of groups: every client may mount it.
         }
         if reply.written().is_none() || reply.space().len() < size_of::<u32>() {
             reply.truncate(before);

@@ -76,15 +76,15 @@ impl Programs {
         self.nfs.drc.server = number;
     }
 
-    /// Returns the strongest promise of the replies written since the last call, and resets it. The driver [settles](Self::settle)
-    /// these replies before it sends them.
+    /// Returns the strongest kind of change that the replies written since the last call report as durable, and resets it. The
+    /// driver syncs and [settles](Self::settle) these replies before it sends them.
     pub const fn take_promise(&mut self) -> Promise {
         core::mem::replace(&mut self.nfs.promise, Promise::Nothing)
     }
 
-    /// Makes the replies to `peer` final after the sync that they waited for. If it failed, they become errors, and the write
-    /// verifier changes, so that all clients send unstable data again (RFC 1813 section 3.3.7). Returns the length of the replies
-    /// (bytes).
+    /// Makes the replies to a peer final after the sync that they waited for, whose result is `synced`. If the sync failed, they
+    /// become errors, and the write verifier changes, so that all clients send unstable data again (RFC 1813 section 3.3.7).
+    /// Returns the length of the replies (bytes).
     pub fn settle(&mut self, cx: &mut Cx<'_>, replies: &mut [u8], synced: FsResult<()>) -> usize {
         let mut len = replies.len();
         self.syncs_each = synced.is_err();
@@ -107,7 +107,7 @@ impl Programs {
         len
     }
 
-    /// Changes the write verifier: unstable data may be lost.
+    /// Changes the write verifier, because unstable data may be lost.
     pub fn break_promises(&mut self) {
         self.nfs.break_promises();
     }
@@ -119,7 +119,7 @@ impl Programs {
 pub struct Session {
     phase: Phase,
     programs: ProgramSet,
-    /// The unread rest of the last record.
+    /// The unread rest of the current record.
     record: RecordCursor,
 }
 
@@ -207,7 +207,7 @@ impl Programs {
         if let Some(turns) = self.nfs.turns() {
             turns.release();
             if core::mem::take(&mut self.nfs.drc.is_of_other) {
-                // The server that carried out the call may not have synced it.
+                // The other server, which carried out the call, may not have synced the change.
                 cx.vfs.stage_export(args.opaque(HANDLE_BYTES_MAX));
             }
         }
@@ -338,14 +338,14 @@ impl Programs {
             input.take(span);
             return done;
         };
-        // The data in the packet is unread: put it back as the start of the rest of the record.
+        // The WRITE's data in the packet was not read. Count it as unread in the record again.
         let record = &mut session.record;
         let data_len = data.rest().len();
         record.left += data_len as u32;
         if span == packet.len() + MARK_BYTES {
             input.take(span - data_len);
         } else {
-            // The packet was joined from several fragments into a copy, so its data is written from there.
+            // The packet is a copy, joined from several fragments, and `input` is now after them. Write the data from the copy.
             input.take(span);
             writing.write_here(record, cx, &mut data);
             record.left -= data.rest().len() as u32;
@@ -403,8 +403,8 @@ impl Stream for Programs {
             (Order::Send { file, .. }, Phase::Sending(pad)) => {
                 cx.vfs.unpin(file);
                 if result.is_err() {
-                    // The reply's head, with the count, is already sent: closing the connection is the only way to report the
-                    // error.
+                    // The reply's head, with the count, is already sent, so the error can be reported only by closing the
+                    // connection.
                     self.nfs.read_failed(cx.now);
                     return Progress {
                         state: SHRUNK,

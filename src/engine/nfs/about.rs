@@ -52,7 +52,7 @@ pub(super) fn access(
     Ok(())
 }
 
-/// FSSTAT and PATHCONF.
+/// Answers FSSTAT and PATHCONF.
 pub(super) fn statfs(
     procedure: Procedure,
     cx: &mut Cx<'_>,

@@ -60,7 +60,8 @@ fn emit_time(reply: &mut Writer<'_>, time: FileTime) {
     reply.u32(nanos);
 }
 
-/// Converts a time to nfstime3, which covers 1970 to 2106; earlier and later times become the first and last second of that.
+/// Converts a time to nfstime3, which covers 1970 to 2106. Earlier times become the first second of that range, later times the
+/// last.
 #[inline(never)]
 pub(super) fn to_wire(time: FileTime) -> (u32, u32) {
     match u32::try_from(time.secs) {

@@ -58,7 +58,7 @@ impl CreateVerifiers {
     }
 }
 
-/// The request that changes attributes or names, and the objects it affects beside its first argument.
+/// State of one request that changes attributes or names: the procedure, and the objects it affects besides its first argument.
 #[repr(C)]
 pub(super) struct WccData {
     procedure: Procedure,
@@ -148,7 +148,7 @@ impl Nfs {
         }
     }
 
-    /// SETATTR. If an earlier server already carried it out, the guard (ctime) no longer matches; `is_done` recognises that.
+    /// Carries out SETATTR. If an earlier server already did, the guard (ctime) no longer matches; `is_done` recognises that.
     fn set_attr(
         &mut self,
         cx: &mut Cx<'_>,
@@ -179,7 +179,7 @@ impl Nfs {
         self.drc.is_done(|| cx.vfs.has_name(dir, name))
     }
 
-    /// CREATE, MKDIR, SYMLINK, MKNOD.
+    /// Carries out CREATE, MKDIR, SYMLINK and MKNOD.
     #[inline(never)]
     fn make(
         &mut self,
@@ -232,7 +232,7 @@ impl Nfs {
         if there {
             made = cx.vfs.lookup(dir, name);
             if made == Err(FsError::NoEntry) {
-                // Removed between `create` and `lookup`.
+                // The object was removed between `create` and `lookup`.
                 made = Err(FsError::TryLater);
             }
         }
@@ -273,7 +273,7 @@ impl Nfs {
         Ok(())
     }
 
-    /// REMOVE and RMDIR.
+    /// Carries out REMOVE and RMDIR.
     fn remove(
         &mut self,
         cx: &mut Cx<'_>,
@@ -291,7 +291,7 @@ impl Nfs {
         Ok(())
     }
 
-    /// RENAME and LINK.
+    /// Carries out RENAME and LINK.
     #[inline(never)]
     fn rename(
         &mut self,
@@ -366,7 +366,7 @@ fn read_make<'a>(
 #[inline(never)]
 fn read_change(args: &mut Reader<'_>, change: &mut SetAttr) -> Result<(), Fault> {
     change.mode = word(args).map(|mode| mode & 0o7777);
-    // -1, which chown(2) takes as "no change"; the same applies here.
+    // -1 means "no change", as in chown(2).
     change.uid = word(args).filter(|uid| *uid != Caller::NOBODY);
     change.gid = word(args).filter(|gid| *gid != Caller::NOBODY);
     change.size = args.flag().then(|| args.u64());

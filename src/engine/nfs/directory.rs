@@ -45,7 +45,8 @@ pub(super) fn lookup(
     Ok(())
 }
 
-/// READDIR and READDIRPLUS: as many entries as fit into the client's count, but at least one, or else `TooSmall`.
+/// Answers READDIR and READDIRPLUS with as many entries as fit into the client's count. Fails with `TooSmall` if the first entry
+/// does not fit.
 pub(super) fn list(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
@@ -73,7 +74,7 @@ pub(super) fn list(
         names_left,
         empty: true,
     };
-    reply.u64(0); // The verifier.
+    reply.u64(0); // The cookie verifier, always 0.
     let listed = cx.vfs.readdir(dir.node, cookie, detail, &mut |entry| {
         page.add_entry(reply, entry)
     });

@@ -63,7 +63,7 @@ impl From<Malformed> for Fault {
 
 /// The result of a call whose arguments parsed.
 pub(super) enum Outcome {
-    /// The reply is written. With a procedure, it promises that this procedure's changes are durable.
+    /// The reply is written. If it contains a procedure, the reply must not be sent before a sync of what that procedure changed.
     Reply(Option<Procedure>),
     /// The reply needs an empty output buffer. Nothing was done yet.
     Blocked,
@@ -109,7 +109,7 @@ pub(super) struct Nfs {
     pub(super) begun: Option<Writing>,
     /// True if a job has just read the bytes of the next READ into memory.
     pub(super) is_in_memory: bool,
-    /// The strongest promise of the replies written since the driver last took it.
+    /// The strongest kind of change that the replies written since the last `take_promise` report as durable.
     pub(super) promise: Promise,
     /// The replies to calls that are not idempotent.
     pub(super) drc: DuplicateRequestCache,

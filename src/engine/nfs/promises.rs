@@ -22,11 +22,11 @@ const _: () = assert!(crate::config::REPLY_BYTES < 1 << LEN_BITS);
 /// The kind of change that replies promise to be durable, weakest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Promise {
-    /// No promise.
+    /// The reply reports nothing as durable and need not wait for a sync.
     Nothing,
-    /// Changed names or attributes.
+    /// Changed names or attributes are durable.
     Names,
-    /// Data. The driver may delay the sync, so that it also covers data that has already arrived.
+    /// Data is durable. The driver may delay the sync, so that it also covers data that has already arrived.
     Data,
 }
 
@@ -36,7 +36,7 @@ pub(in super::super) fn mark_promise(reply: &mut Writer<'_>, mark: usize, proced
     reply.patch(mark, len | (procedure as u32) << LEN_BITS);
 }
 
-/// Removes the procedures from the marks of whole replies.
+/// Clears the procedure in the record mark of each reply.
 #[inline(never)]
 pub(in super::super) fn settle(replies: &mut [u8]) {
     let mut rest = replies;
@@ -48,8 +48,8 @@ pub(in super::super) fn settle(replies: &mut [u8]) {
     }
 }
 
-/// Turns each reply that promises something into an error with this status, and calls `failed` with its procedure and bytes.
-/// Returns the length of all replies (bytes).
+/// Turns each reply whose record mark carries a procedure into an error with this status. Then calls `failed` with that procedure
+/// and the bytes of the reply. Returns the length of all replies (bytes).
 #[cold]
 #[inline(never)]
 pub(in super::super) fn fail(

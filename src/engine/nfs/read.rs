@@ -10,9 +10,9 @@ const WORD_BYTES: usize = 4;
 /// Length of count, eof and the data's length word, between the attributes and the data (bytes).
 const COUNTS_BYTES: usize = 3 * WORD_BYTES;
 
-/// A READ of up to [`READ_INLINE_BYTES`] reads the file into the reply; unless it `is_in_memory`, a job may have to read it first.
-/// A larger one announces the length that the file's size allows and becomes an order; if the file shrinks meanwhile, the
-/// connection is closed. `max` limits the length.
+/// Answers READ, for at most `max` bytes. Up to [`READ_INLINE_BYTES`] are read into the reply; unless `is_in_memory`, an order may
+/// have to read them from the disk first. For more bytes, the reply's head announces the length that the file's size allows, and an
+/// order sends the data. If the file shrinks meanwhile, the connection is closed.
 pub(super) fn read(
     cx: &mut Cx<'_>,
     request: &mut Request<'_, '_>,
@@ -36,7 +36,7 @@ pub(super) fn read(
         reply.words(&[len, u32::from(u64::from(len) == left), len]);
         return Ok(Outcome::Order(Order::Send { file, len, offset }));
     }
-    // Read the data into its place first: the count in front of it is not known yet.
+    // Read the data to its final position first, because the count in front of it is not known yet.
     let data = reply.ahead(COUNTS_BYTES, inline);
     let got = match is_in_memory {
         true => cx.vfs.read(&file, offset, data),
@@ -47,7 +47,7 @@ pub(super) fn read(
     }
     cx.vfs.unpin(file);
     let got = got?;
-    // Fewer bytes than the file's size allowed: the file shrank meanwhile, and this is its end.
+    // The file shrank meanwhile if fewer bytes were read than its size allowed; then these bytes end at the file's end.
     let is_end = u64::from(len) == left || got < len;
     reply.words(&[got, is_end.into()]);
     reply.opaque_ahead(got as usize);

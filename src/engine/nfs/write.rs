@@ -77,8 +77,8 @@ impl Writing {
         State::Order(Order::Store { file, offset, len })
     }
 
-    /// Continues after an [`Order::Store`] with this result. Stores the order's file, its offset after the last data, and the
-    /// length that the driver has not received.
+    /// Continues after an [`Order::Store`] with this result. Takes back the order's file and its offset after the last data. `len`
+    /// is the length that the driver has not received (bytes).
     pub(in super::super) fn resume(
         &mut self,
         record: &mut RecordCursor,
@@ -151,7 +151,7 @@ impl Nfs {
             return Err(error.into());
         }
         let (attr, xid, peer) = (object.attr, request.call.xid, cx.peer);
-        // With other servers running, this one cannot know that the file did not change meanwhile.
+        // If other servers run, this one cannot know if the file changed meanwhile.
         let is_alone = self.turns().is_none();
         self.wcc_attr = is_alone.then_some(WccAttr { attr, xid, peer });
         self.begun = Some(Writing {
@@ -166,8 +166,8 @@ impl Nfs {
         Ok(Outcome::Write)
     }
 
-    /// Continues a WRITE or COMMIT. Data of a small WRITE that is in `input` is stored here. The driver stores the rest, and all of
-    /// a large WRITE, because the disk may be slow. After the last data the reply is written.
+    /// Continues a WRITE or COMMIT. Stores the data of a small WRITE that is in `input`. Returns an order for data that has not
+    /// arrived, and for all data of a large WRITE, because the disk may be slow. Writes the reply after the last data.
     ///
     /// # Errors
     /// The state that the WRITE waits for.
@@ -187,9 +187,9 @@ impl Nfs {
                         self.forget_wcc_attr();
                         return Err(State::NeedInput);
                     }
-                    // A WRITE that has begun is not rejected: a rejected request must not have stored anything. Fragments beyond
-                    // the limit are read while they bring data; if the data ends early, the WRITE is answered with a smaller count
-                    // (RFC 1813 section 3.3.7).
+                    // If the data ends early, the WRITE is answered with a smaller count (RFC 1813 section 3.3.7). It is not
+                    // rejected, because a rejected request must not have stored anything. A fragment that exceeds the limit of
+                    // fragments is still read if it has data.
                     None | Some(Err(_)) if record.left == 0 => {
                         writing.count -= core::mem::take(&mut writing.left);
                     }
