@@ -59,7 +59,7 @@ impl Turn<'_> {
         self.reply.finish(start);
     }
 
-    /// Answers with these numbers.
+    /// Writes these 64-bit numbers into the reply.
     #[inline(never)]
     pub(super) fn numbers(&mut self, numbers: &[u64]) {
         for number in numbers {
@@ -76,7 +76,7 @@ impl Turn<'_> {
         let unit = u64::from(stat.unit_bytes).max(1);
         let (total, free, mine) = (stat.total_bytes, stat.free_bytes, stat.available_bytes);
         if self.request.ask == Ask::SpaceAvailable {
-            // Blocks reserved for root do not count as space of this user.
+            // Free bytes that are reserved for root, so this user cannot use them.
             let kept = free.saturating_sub(mine);
             self.numbers(&[total, free, total.saturating_sub(kept), mine]);
             self.reply.u32(stat.unit_bytes);

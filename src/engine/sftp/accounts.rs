@@ -181,7 +181,7 @@ impl Table {
         }
     }
 
-    /// Returns field `wish` of the first line whose field `place` is `wanted`.
+    /// Finds the first line whose field at index `place` is `wanted`. Returns the field at index `wish` of that line.
     #[inline(never)]
     fn find(&self, place: usize, wanted: &[u8], wish: usize) -> Option<&'static [u8]> {
         let mut rest = self.file.text;
@@ -281,13 +281,13 @@ mod tests {
         for top in [&b"/"[..], b"/srv/data"] {
             let files = [(&b"passwd"[..], PASSWD), (b"group", b"users:x:100:ann\n")];
             let accounts = loaded(top, &files, 4096);
-            // Twice: the second answer comes from the cache.
+            // The second time, the answers come from the cache.
             for _ in 0..2 {
                 for (uid, name) in [
                     (0, Some(&b"root"[..])),
                     (9, None),
                     (1000, Some(b"ann")),
-                    // Has the same place in the cache as the one before.
+                    // Uses the same entry of the cache as UID 1000, which must not match.
                     (1000 + 64, None),
                     (7, None),
                     (1, None),

@@ -12,7 +12,7 @@ use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
 /// Smallest block that a client may request (bytes).
 const BLOCK_BYTES_MIN: u32 = 256;
-/// Block size (bytes) for one hash over everything: no file is this long.
+/// Block size (bytes) that results in one hash for the whole range, because no file is that long.
 const ALL: u64 = u64::MAX;
 /// Size of the chunks that the hash functions consume (bytes).
 const CHUNK_BYTES: usize = 64;
@@ -115,9 +115,10 @@ impl Check {
         produced: 0,
     };
 
-    /// Begins a check of `len` bytes from `offset` of a file of `size` bytes, cut at its end; a `len` of 0 means up to the end.
-    /// Computes one hash for each `block_bytes`, or a single one if that is 0. Returns the number of bytes to pass to `step`.
-    /// `Invalid`: the client may not request this, or the hashes do not fit into `buffer` bytes.
+    /// Begins a check of `len` bytes from `offset` of a file of `size` bytes. The range is cut at the end of the file; a `len` of 0
+    /// means up to the end. Computes one hash for each `block_bytes`, or a single one if that is 0. Returns the number of bytes to
+    /// pass to `step`. Fails with `Invalid` if `offset` is beyond the end, if a block has 1 to 255 bytes, or if the hashes do not
+    /// fit into `buffer` bytes.
     pub fn start(
         &mut self,
         algorithm: Algorithm,
@@ -143,8 +144,8 @@ impl Check {
         Ok(left)
     }
 
-    /// Hashes the next bytes, at most those that are left. Writes the hash of each block that they complete to `hashes`, which is
-    /// the same buffer in each call.
+    /// Hashes the next bytes of the range. Whenever a block is complete, appends its hash to `hashes`, which must be the same
+    /// buffer in each call.
     pub fn step(&mut self, bytes: &[u8], hashes: &mut [u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -231,7 +232,7 @@ impl Sum {
         // Bit by bit: a lookup table would need 1 KiB, and the disk is slower anyway.
         let crc = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
         let [word, ..] = &mut self.words;
-        // The crate takes the initial value before reflection and final XOR.
+        // `word` is a finished CRC: undo its final XOR and reflection, because the crate expects a value from before both.
         let mut digest = crc.digest_with_initial((!*word).reverse_bits());
         digest.update(bytes);
         *word = digest.finalize();
@@ -289,7 +290,7 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The answer about `bytes`, read in slices of `slice`.
+    /// Returns the hashes of a range of `bytes` in hexadecimal, computed in slices of `slice` bytes.
     fn answer(
         algorithm: Algorithm,
         bytes: &[u8],

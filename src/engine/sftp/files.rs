@@ -71,7 +71,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// OPEN and OPENDIR.
+    /// Answers OPEN and OPENDIR.
     pub(super) fn open(&mut self) -> Outcome {
         let mut flags = self.request.uint32;
         let mut how = flags as u8 & FROM_WIRE;
@@ -99,8 +99,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// READ. The reply is a copy, so later changes of the file do not affect it. It is shorter than requested at the end of the
-    /// file, and if the output buffer is small for lack of memory.
+    /// Answers READ. The reply is a copy, so later changes of the file do not affect it. It has fewer bytes than requested at the
+    /// end of the file, and if the output buffer is small for lack of memory.
     pub(super) fn read(&mut self) -> Outcome {
         let asked = self.request.uint32.min(PACKET_DATA_BYTES_MAX);
         self.check_range(asked)?;
@@ -114,7 +114,7 @@ impl Turn<'_> {
         if reply.position() == HEAD_BYTES {
             len = len.min(reply.space().len() - WORD_BYTES);
         }
-        // Read the data into its place first: its length, which comes before it, is not known yet.
+        // Read the data to its final position first, because its length, which comes before it, is not known yet.
         let buffer = reply.ahead(WORD_BYTES, len);
         if buffer.len() < len {
             return Err(Fault::NeedOutput);
@@ -129,7 +129,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// WRITE. Stores the data that has arrived, and orders the rest.
+    /// Answers WRITE. Stores the data that has arrived; an order stores the rest.
     pub(super) fn write(&mut self) -> Outcome {
         let len = self.request.uint32;
         let here = self.request.args.rest().len().min(len as usize);

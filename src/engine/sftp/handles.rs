@@ -22,7 +22,7 @@ pub struct OpenHandle {
     /// slot.
     pub(super) slot: u16,
     stamp: u16,
-    /// Number of jobs that use it, plus one while the client may have a handle for it.
+    /// Number of jobs that use the object, plus one until the client closes the handle.
     uses: u8,
     /// True until the client closes the handle.
     pub(super) known: bool,
@@ -40,16 +40,16 @@ pub type LoggedPath = [u8; 512];
 pub(super) const READ: u8 = OpenFlags::READ;
 pub(super) const WRITE: u8 = OpenFlags::WRITE;
 pub(super) const APPEND: u8 = OpenFlags::APPEND;
-/// No slot.
+/// A slot number that stands for "no slot".
 pub(super) const NONE: u16 = u16::MAX;
-/// The open object is a directory.
+/// Bit of `mode`: the open object is a directory.
 pub(super) const LIST: u8 = OpenFlags::DIRECTORY;
 
 /// The open files and directories of a session.
 pub(super) struct Handles {
     places: Slots<Option<OpenHandle>>,
     last_stamp: u16,
-    /// The slots below this one are in use.
+    /// All slots below this one are in use. This one may be free.
     first_free: u16,
     /// The paths of the open objects; empty unless they are logged.
     pub(super) paths: &'static mut [LoggedPath],
@@ -115,7 +115,7 @@ impl Handles {
         u32::from(slot) << 16 | u32::from(stamp)
     }
 
-    /// The open object of a handle, if it is of a kind (`FILE`, `DIRECTORY`) that `traits` allows.
+    /// Returns the open object of a valid handle, if `traits` allows its kind (`FILE` or `DIRECTORY`).
     pub(super) fn find(&mut self, handle: &[u8], traits: u16) -> Option<&mut OpenHandle> {
         let handle = u32::from_be_bytes(*handle.as_array()?);
         let open = self.at((handle >> 16) as u16)?;
@@ -134,14 +134,15 @@ impl Handles {
         self.place(slot)?.as_mut()
     }
 
-    /// Adds a job's use of the object in a slot.
+    /// Counts one more job that uses the object in a slot.
     pub(super) fn add_use(&mut self, slot: u16) {
         if let Some(open) = self.at(slot) {
             open.uses += 1;
         }
     }
 
-    /// Removes a use, of a job or of the client. Unless `known`, the handle becomes invalid. The last use closes the object.
+    /// Ends one use of the object in a slot. With `known`, a job ends; without it, the client closes its handle, which becomes
+    /// invalid. The end of the last use closes the object.
     #[inline(never)]
     pub(super) fn release(&mut self, slot: u16, known: bool, vfs: &mut Tree) {
         if let Some(place) = self.place(slot)
@@ -165,7 +166,7 @@ impl Handles {
         }
     }
 
-    /// Closes everything.
+    /// Closes all files and directories.
     pub(super) fn clear(&mut self, vfs: &mut Tree) {
         for place in &mut *self.places {
             unpin(place, vfs);

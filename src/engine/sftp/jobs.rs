@@ -189,7 +189,7 @@ impl Turn<'_> {
         Err(Fault::Later)
     }
 
-    /// copy-data. A file is not copied to itself, because that might not end.
+    /// Answers copy-data. Refuses to copy a file to itself, because that might not end.
     pub(super) fn copy(&mut self) -> Outcome {
         let job = self.session.jobs.next().ok_or(Fault::Busy)?;
         (job.copies, job.begun) = (true, true);
@@ -220,7 +220,7 @@ impl Turn<'_> {
         self.start_job(from, self.request.slot)
     }
 
-    /// check-file-handle and check-file-name; also check-file, which paramiko sends for check-file-handle.
+    /// Answers check-file-handle and check-file-name; also check-file, which paramiko sends for check-file-handle.
     pub(super) fn check(&mut self) -> Outcome {
         // The three names differ in length.
         let by_name = self.request.extension_name_len == CHECK_NAME.len();

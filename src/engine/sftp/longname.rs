@@ -12,13 +12,13 @@ use crate::wire::Writer;
 pub const HEAD_BYTES_MAX: usize =
     4 + 11 + (1 + 10) + 2 * (1 + NAME_BYTES_MAX) + (1 + 20) + (1 + 12) + 1;
 
-/// English, in any locale.
+/// Names of the months: always English, whatever the locale.
 #[rustfmt::skip]
 const MONTHS: [[u8; 3]; 12] = [
     *b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun",
     *b"Jul", *b"Aug", *b"Sep", *b"Oct", *b"Nov", *b"Dec",
 ];
-/// Age (seconds) from which a date is shown with its year instead of its time; so is one in the future.
+/// Age (seconds) from which a date is shown with its year instead of its time. A date in the future has its year, too.
 const RECENT_SECS: i64 = 365 * DAY_SECS / 2;
 
 /// Appends the length and the line. Without accounts, owner and group are numbers and the date is UTC.
@@ -99,7 +99,7 @@ fn pair(out: &mut Writer<'_>, before: u8, number: u32) {
     out.put(&[before, tens + b'0', ones + b'0']);
 }
 
-/// Writes a space, month and day, and the time or the year. Only the space if the year does not have at most four digits.
+/// Writes a space, month and day, and the time or the year. Writes only the space if the year is not between 0 and 9999.
 fn date(out: &mut Writer<'_>, secs: i64, now_secs: i64, ahead_secs: i64) {
     blank(out);
     let Some([year, month, day, rest]) = calendar(secs.wrapping_add(ahead_secs)) else {

@@ -97,7 +97,7 @@ impl Sftp {
 #[repr(C)] // Most-used fields first, where short instructions reach them.
 pub struct Session {
     handles: Handles,
-    /// The request that the current order belongs to.
+    /// The request that waits for the current order. `None` if there is no order.
     lent: Option<LentHandle>,
     /// Length of the unread rest of a packet that was already answered (bytes).
     skip: u32,
@@ -160,13 +160,13 @@ struct Request<'a> {
     args: Reader<'a>,
     path: &'a [u8],
     offset: u64,
-    /// For OPEN the flags, then the handle; for READ and WRITE the length.
+    /// For OPEN: its flags, then the handle of the reply. For READ and WRITE: the length.
     uint32: u32,
     id: u32,
-    /// Flags of the attributes it sets.
+    /// Flags of the attributes that the request sets.
     attributes_told: u32,
     ask: Ask,
-    /// The open object of its handle: access mode, slot, object and pin.
+    /// The open object that the handle of the request refers to: access mode, slot, node and pin.
     mode: u8,
     slot: u16,
     node: Node,
@@ -175,11 +175,11 @@ struct Request<'a> {
     extension_name_len: usize,
     /// The attributes to change.
     set_attr: SetAttr,
-    /// These values as they are logged: size, mode, mtime, UID and GID; only those in `attributes_told` are valid.
+    /// Values for the log: size, mode, mtime, UID and GID. Only those in `attributes_told` are valid.
     numbers: [u64; 5],
-    /// A second path.
+    /// The second path of a request with two.
     other: &'a [u8],
-    /// The last name of a path.
+    /// The last name of the path that was resolved last to its parent directory.
     last_name: Option<Name<'a>>,
     /// The order that must be carried out next.
     order: Option<Order>,

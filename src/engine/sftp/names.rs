@@ -10,8 +10,8 @@ use crate::vfs::{CreateWhat, FsError, Name, ObjectType};
 pub(super) const DIRECTORY_MODE: u32 = 0o777;
 
 impl<'a> Turn<'a> {
-    /// Resolves the parent directory of a path and stores the path's last name. A trailing "/" is accepted only if the object is,
-    /// or will be, a directory.
+    /// Resolves the parent directory of a path and stores the path's last name. A trailing "/" is an error unless `directory`: the
+    /// object is, or will be, a directory.
     #[inline(never)]
     fn parent(&mut self, path: &'a [u8], directory: bool) -> Outcome {
         let mut whole = path;
@@ -42,7 +42,7 @@ impl<'a> Turn<'a> {
         self.resolve(parent, true)
     }
 
-    /// REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
+    /// Answers REMOVE, MKDIR, RMDIR, RENAME, SYMLINK, posix-rename@openssh.com and hardlink@openssh.com.
     pub(super) fn change_names(&mut self) -> Outcome {
         let ask = self.request.ask;
         // REMOVE, SYMLINK and hardlink@openssh.com reject a path with a trailing "/".

@@ -13,7 +13,7 @@ impl Turn<'_> {
     #[inline(never)]
     fn named(&mut self, buffer: &[u8], len: usize) {
         let name = buffer.head(len);
-        // These two log the result, not the argument.
+        // For these two requests, the log shows the path in the reply, not the argument.
         match self.request.ask {
             Ask::ExpandPath => self.log_more(text!("expand \"$\""), name, 0),
             Ask::Home => self.log_more(text!("home-directory \"$\""), name, 0),
@@ -57,7 +57,7 @@ impl Turn<'_> {
         self.sftp.accounts.home(name)
     }
 
-    /// expand-path@openssh.com. "~" is the directory in which the session began, "~NAME" the home directory of that user.
+    /// Answers expand-path@openssh.com. "~" is the directory in which the session began, "~NAME" the home directory of that user.
     pub(super) fn expand(&mut self) -> Outcome {
         let Some(user) = self.request.path.strip_prefix(b"~") else {
             return self.real_path();

@@ -36,7 +36,8 @@ macro_rules! requests {
         /// Number of requests and extensions.
         const COUNT: usize = [$(Ask::$ask),+].len();
 
-        /// In the order of the packet types, then in the order in which extensions are advertised.
+        /// One entry per request: name, `Ask`, packet type, type of the reply, traits. In the order of the packet types, then in
+        /// the order in which extensions are advertised.
         const TABLE: [(&str, Ask, u8, u8, u16); COUNT] =
             [$(($name, Ask::$ask, kind::$kind, kind::$reply, $traits)),+];
 
@@ -52,27 +53,27 @@ macro_rules! requests {
     };
 }
 
-/// The request changes files. OPEN may, and checks its flags itself.
+/// The request always changes files. Not set for OPEN, which checks its flags itself.
 const WRITES: u16 = 1 << 0;
 /// The arguments begin with a path.
 pub(super) const PATH: u16 = 1 << 1;
-/// A second path follows.
+/// After the first path, the arguments have a second one.
 pub(super) const OTHER: u16 = 1 << 2;
 /// The arguments begin with the handle of a file.
 pub(super) const FILE: u16 = 1 << 3;
 /// The arguments begin with the handle of a directory.
 pub(super) const DIRECTORY: u16 = 1 << 4;
-/// An offset follows.
+/// An offset is among the arguments.
 pub(super) const OFFSET: u16 = 1 << 5;
-/// A uint32 follows.
+/// A uint32 is among the arguments.
 pub(super) const UINT32: u16 = 1 << 6;
-/// Attributes follow.
+/// Attributes are among the arguments.
 pub(super) const ATTRIBUTES: u16 = 1 << 7;
 /// Logged from level VERBOSE on; without this flag, from INFO on.
 const VERBOSE: u16 = 1 << 8;
 /// Logged from level DEBUG on.
 const DEBUG: u16 = 1 << 9;
-/// Not logged before it is carried out. The handler logs the resulting path instead.
+/// The request is not logged before it is carried out; its handler logs the resulting path instead.
 const NEVER: u16 = VERBOSE | DEBUG;
 /// The extension's name ends with [`SUFFIX`].
 const OPENSSH: u16 = 1 << 10;
@@ -142,7 +143,7 @@ requests! {
     Vendor = EXTENDED "vendor-id", vendor => STATUS, VERBOSE;
 }
 
-/// A line of the table without its name: the names are in one text, [`NAMES`].
+/// An entry of the table without its name. All names are in one text, [`NAMES`].
 #[derive(Clone, Copy)]
 pub(super) struct RequestInfo {
     pub(super) ask: Ask,
@@ -274,7 +275,7 @@ impl Permits {
         Some(())
     }
 
-    /// Denies the requests that are not in such a list. Denied requests stay denied.
+    /// Denies the requests that are not in a comma-separated list, and leaves denied ones denied. `None`: a name is unknown.
     pub fn allow_only(&mut self, list: &[u8]) -> Option<()> {
         self.unlisted |= !listed(list)?;
         Some(())
@@ -324,7 +325,8 @@ pub(super) fn lookup(kind: u8, name: &[u8]) -> Option<&'static RequestInfo> {
         if let Some(before) = name.strip_suffix(SUFFIX.as_bytes()) {
             (plain, suffix) = (before, true);
         }
-        // The draft has two names, with different arguments; paramiko uses a third, which is the one in the table.
+        // check-file has two names in the draft, with different arguments, and a third one in paramiko. Only the third is in the
+        // table.
         if name == CHECK_NAME || name == CHECK_HANDLE {
             plain = CHECK;
         }

@@ -1,6 +1,6 @@
 //! The rounds of SHA-1 (FIPS 180-4, section 6.1.2) and of MD5 (RFC 1321, section 3.4), as loops.
 //!
-//! Unrolled, as in their crates, they are 6.6 KB, nearly a fifth of a file that only serves SFTP; these loops are an eighth of
+//! Unrolled, as in their crates, they are 6.6 KB, nearly a fifth of a binary that only serves SFTP; these loops are an eighth of
 //! that. Neither hash is secure any more, so the processor's instructions for them are not used. The tests compare both with the
 //! crates.
 

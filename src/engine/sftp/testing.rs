@@ -266,7 +266,8 @@ impl World {
             .done(&mut self.session, &mut cx, order, result, &mut self.buffer)
     }
 
-    /// Plays the driver: passes `input` in pieces, carries out orders, and stops where the engine does.
+    /// Plays the driver: passes `input` in pieces and carries out orders. Returns when the input is used up or the connection is
+    /// closed.
     pub fn talk(&mut self, input: &[u8], mut piece: impl FnMut() -> usize) -> Talk {
         let mut talk = Talk::default();
         let mut given = 0;
@@ -321,7 +322,7 @@ impl World {
         }
     }
 
-    /// Carries out an order. Returns its result, or `None` if the connection ends with it.
+    /// Carries out an order. Returns its result, or `None` if the input ends before the data of the order.
     fn carry_out(
         &mut self,
         order: &mut Order,

@@ -16,7 +16,7 @@ const YEAR_SECS: i64 = 146_097 * DAY_SECS / 400;
 pub(super) const YEARS_DAYS: u32 = 3_652_365;
 /// Days from January to March of the year 0.
 const FEBRUARY_DAYS: i64 = 60;
-/// A whole number of weeks, in days, that exceeds every day number: keeps a remainder non-negative.
+/// A whole number of weeks, in days. It exceeds every day number, so adding it keeps the operand of a remainder non-negative.
 const NO_DAY: i32 = 7 << 20;
 
 /// Offset of local time from UTC (seconds, east is positive) at `secs` since 1970: from the file, or else from the rule.
@@ -26,7 +26,7 @@ pub(super) fn offset(file: &[u8], rule: &[u8], secs: i64) -> i64 {
     offset.unwrap_or_default()
 }
 
-/// Year, month, day, and second of the day; `None`: the year has more than four digits.
+/// Converts seconds since 1970 to year, month, day, and second of the day. `None`: the year is not between 0 and 9999.
 ///
 /// Years begin in March here, so that a leap day is the last of its year, of its century and of its four centuries.
 #[inline(never)]
@@ -38,7 +38,7 @@ pub(super) fn calendar(secs: i64) -> Option<[u32; 4]> {
     if days >= YEARS_DAYS.into() {
         return None;
     }
-    // Units are quarters of days, plus three: 146,097 make a century, 1,461 a year.
+    // Quarters of a day, plus three, so that the divisions round correctly. A century has 146,097 quarters, a year 1,461.
     let quarters = (days as u32) << 2 | 3;
     let century = quarters / 146_097;
     let quarters = (quarters % 146_097) | 3;
@@ -58,7 +58,7 @@ static ITEM_BYTES: [[u8; 6]; 2] = [[1, 1, 8, 5, 6, 1], [1, 1, 12, 9, 6, 1]];
 
 fn by_file(file: &[u8], secs: i64) -> Option<i64> {
     let (mut counts, mut data, mut rest) = ([0; 6], &[][..], file);
-    // A file of version 1 has no second part and fails here.
+    // Use the second part, with times of eight bytes. A file of version 1 has no second part and fails here.
     for items in &ITEM_BYTES {
         let (header, behind) = rest.split_at_checked(HEADER_BYTES)?;
         let ([[b'T', b'Z', b'i', b'f'], _, _, _, _, words @ ..], _) = header.as_chunks::<4>()
@@ -67,7 +67,7 @@ fn by_file(file: &[u8], secs: i64) -> Option<i64> {
         };
         let mut bytes = 0;
         for ((count, item_bytes), word) in counts.iter_mut().zip(items).zip(words) {
-            // Larger counts would not fit into the file, and are refused below.
+            // A count above this would not fit into the file: `split_at_checked` fails below.
             *count = u32::from_be_bytes(*word).min(u16::MAX.into()) as usize;
             bytes += *count * usize::from(*item_bytes);
         }
@@ -83,7 +83,7 @@ fn by_file(file: &[u8], secs: i64) -> Option<i64> {
     {
         return Some(offset);
     }
-    // The type index of each transition, then the types, each of which begins with its offset. Before the first transition, the
+    // First the type index of each transition, then the types, which begin with their offset. Before the first transition, the
     // first type applies.
     let kinds = data.tail(count * 8);
     let kind = passed.checked_sub(1).and_then(|last| kinds.get(last));
@@ -92,7 +92,8 @@ fn by_file(file: &[u8], secs: i64) -> Option<i64> {
     Some(i32::from_be_bytes(*offset).into())
 }
 
-/// `std offset [dst [offset] ,start[/time],end[/time]]`
+/// Offset from UTC (seconds) at `secs` since 1970 by a POSIX rule, `std offset [dst [offset] ,start[/time],end[/time]]`. `None`:
+/// the rule is malformed.
 #[inline(never)]
 fn by_rule(rule: &[u8], secs: i64) -> Option<i64> {
     let rest = &mut { rule };
@@ -121,8 +122,9 @@ fn by_rule(rule: &[u8], secs: i64) -> Option<i64> {
     rest.is_empty().then_some(offset)
 }
 
-/// Parses the date and time of a yearly change. Returns it for `year` in seconds since 1970, without the offset from UTC. `Mm.w.d`;
-/// `Jn` from 1 on, which does not count a leap day; or `n` from 0 on, which does; each with an optional `/time`.
+/// Parses the date and time of a yearly change. Returns that time in `year`, in seconds since 1970, without the offset from UTC.
+/// The date is `Mm.w.d`, or `Jn` (days from 1, not counting a leap day), or `n` (days from 0, counting a leap day). An optional
+/// `/time` follows it.
 #[inline(never)]
 fn change(rest: &mut &[u8], year: i32) -> i64 {
     let mut day;
@@ -326,7 +328,7 @@ mod tests {
         // Greenland: the time -1 is 23:00 on the day before.
         let zone = by_rule("<-02>2<-01>,M3.5.0/-1,M10.5.0/0");
         changes(&zone, YEAR + 90 * DAY + HOUR, -2 * HOUR, -HOUR);
-        // In this leap year J60 is 1 March, 59 is 29 February and J59 is 28 February. J360, the end, is 26 December.
+        // J60 is 1 March in this leap year, 59 is 29 February and J59 is 28 February. Daylight time ends on J360, 26 December.
         for (start, leap_days) in [("J60", 60), ("59", 59), ("J59", 58)] {
             let tz: &'static str = format!("AAA0BBB,{start}/0,J360/9:30:30").leak();
             let zone = by_rule(tz);

@@ -175,7 +175,7 @@ fn invalid_check_file_is_refused() {
             check(b"check-file-name", b"hello", b"md5", 0, 0, 255),
             Status::BadMessage,
         ),
-        // More hashes than fit in a reply.
+        // The reply cannot hold this number of hashes.
         (
             check(b"check-file-name", b"endless", b"md5", 0, 0, 256),
             Status::BadMessage,

@@ -5,7 +5,7 @@ use crate::config::{PACKET_BYTES_MAX, PACKET_WHOLE_BYTES_MAX};
 use cases::mutate::mutate;
 use cases::random::{Random, for_seeds};
 
-/// A session after INIT that receives these bytes and is closed. No resource may stay in use.
+/// Sends these bytes to a session after INIT, and closes it. Fails if a file is still pinned then.
 fn send_and_close(input: &[u8], piece: usize) -> (World, crate::engine::sftp::testing::Talk) {
     let mut world = World::connected();
     let talk = world.talk(input, || piece);
@@ -134,7 +134,7 @@ fn invalid_packet_length_closes_the_connection() {
             assert_eq!(talk.replies().len(), 1, "what came before is answered");
         }
     }
-    // One byte less is accepted.
+    // A packet that is one byte shorter is accepted.
     let longest = Packet::new(77, 1).raw(&vec![0; PACKET_BYTES_MAX as usize - 5]);
     let (_, talk) = send_and_close(&longest.bytes(), usize::MAX);
     assert_eq!((talk.closed, statuses(&talk.output)), (None, vec![8]));
@@ -276,7 +276,7 @@ fn random_pieces_give_equal_replies() {
         let mut random = Random::new(seed);
         let mut whole = World::connected();
         let mut packets = every(&mut whole);
-        // Jobs in the background are answered when they end, so their order varies.
+        // Copies and checks run in the background and are answered when they end, so the order of their replies varies.
         packets.retain(|packet| {
             !packet
                 .0
