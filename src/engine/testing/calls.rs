@@ -33,7 +33,7 @@ impl CallId {
             Some(u32::from_be_bytes(bytes.try_into().unwrap()))
         };
         (word(1)? == 0).then_some(())?;
-        // A call that is rejected earlier may lack program and procedure; these are 0 then.
+        // A truncated call, which the server rejects, may lack program and procedure. They are 0 then.
         let procedure = [3, 4, 5].map(|at| word(at).unwrap_or(0));
         Some(Self {
             xid: word(0)?,
@@ -236,7 +236,8 @@ pub fn all_calls(world: &mut World) -> Vec<(String, Call)> {
     calls.map(|(name, call)| (name, call.into())).collect()
 }
 
-/// Calls with more data than arrives at once. They write the bytes that "big" has already, so that reads still match.
+/// Calls with more data than arrives at once. Each WRITE writes the bytes that the file "big" already has there, so that later
+/// READs return the same data.
 pub fn large_calls(world: &mut World) -> Vec<(String, Call)> {
     let big = world.handle("big");
     let data: Vec<u8> = (0..BIG_BYTES).map(big_byte).collect();
@@ -250,7 +251,7 @@ pub fn large_calls(world: &mut World) -> Vec<(String, Call)> {
     .into()
 }
 
-/// The calls in a stream that are complete, as a reader without limits parses them.
+/// The calls in a stream of records, as a reader without limits parses them.
 pub fn calls_in(mut stream: &[u8]) -> Vec<CallId> {
     let mut asked = Vec::new();
     let mut packet = Vec::new();

@@ -34,7 +34,7 @@ pub struct Host {
     pub io_error: Cell<Option<FsError>>,
     /// Length (bytes) to which files shrink after their size was reported.
     pub shrunk_len: Cell<Option<u64>>,
-    /// True if files have descriptors, although the net cannot send from them.
+    /// True if files have file descriptors (`extent` returns one). The simulated network cannot send from them.
     pub has_descriptors: Cell<bool>,
     /// Error returned when names and attributes are made durable.
     pub commit_fails: Cell<Option<FsError>>,
@@ -50,7 +50,7 @@ pub struct Host {
     pub release_calls: Cell<usize>,
     /// True if there are worker threads, which wait for the disk.
     pub has_threads: Cell<bool>,
-    /// Total number of jobs that were pending.
+    /// Number of jobs that were submitted, ended ones included.
     pub jobs: Cell<u32>,
     /// True if some jobs are still pending.
     pub in_flight: Cell<bool>,
@@ -60,7 +60,7 @@ pub struct Host {
     pub is_cold: Cell<bool>,
     /// True if jobs stay pending until the test ends them.
     pub holds_jobs: Cell<bool>,
-    /// True if much data is not on disk, so that workers carry out the following writes.
+    /// True if the host reports that much data is not on disk: workers carry out the following WRITEs.
     pub stores_by_worker: Cell<bool>,
     /// Number of pending writes.
     pub stores: Cell<usize>,
@@ -185,7 +185,7 @@ struct Store {
 struct Misbehaving {
     ram: Weak<RefCell<Ram>>,
     host: Weak<Host>,
-    /// True for the backend of handles and storage, false for the one of paths alone.
+    /// True for the backend that offers handles and storage besides paths; false for the one that offers only paths.
     has_handles: bool,
     /// Files that the next sync covers.
     staged: Vec<Pin>,
@@ -194,7 +194,7 @@ struct Misbehaving {
     stores: Vec<Store>,
     /// Pending syncs and reads.
     pending: Vec<(JobId, JobKind)>,
-    /// Jobs that were not reaped.
+    /// Ended jobs whose results the server has not yet collected.
     ended: Vec<Ended>,
 }
 
@@ -214,7 +214,7 @@ impl Misbehaving {
             done = done.and(self.sync_one(&pin));
             ram!(self.unpin(pin));
         }
-        // A failed change is reported, so it counts as made durable.
+        // A failed sync is reported to the client, so no change is left to make durable.
         self.host().is_dirty.set(false);
         done?;
         self.host().commit_fails.get().map_or(Ok(()), Err)?;

@@ -46,9 +46,9 @@ pub struct Talk {
     pub order: Option<Order>,
 }
 
-/// The programs as one server offers them, with `memory` for the duplicate request cache.
+/// Creates the programs with a portmapper table, and with `memory` for the duplicate request cache.
 pub fn programs(memory: &'static mut [u8]) -> Programs {
-    // The verifiers of exclusive CREATEs always need memory.
+    // Without a cache, provide only the memory for the verifiers of exclusive CREATEs, which is always needed.
     let memory = match memory {
         [] => vec![0; CREATED_BYTES].leak(),
         memory => memory,
@@ -147,7 +147,8 @@ impl World {
             .done(session, &mut cx, order, result, &mut self.buffer)
     }
 
-    /// Plays the driver: passes `input` in pieces, carries out orders, and stops where the engine does.
+    /// Plays the driver: passes `input` in pieces and carries out orders. Returns when the input is used up or the connection is
+    /// closed.
     pub(in crate::engine) fn talk(
         &mut self,
         session: &mut Session,
@@ -297,8 +298,8 @@ impl World {
         talk
     }
 
-    /// Sends arbitrary bytes as a stream, and as a datagram. Each reply must be well formed and in order, and no resource may stay
-    /// in use.
+    /// Sends arbitrary bytes as a stream, and as a datagram. Fails if a reply is malformed or out of order, or if a file is still
+    /// pinned afterwards.
     pub fn send_any_bytes(&mut self, input: &[u8], piece: impl FnMut() -> usize) -> Talk {
         let talk = self.send_pieces(input, piece);
         let asked = calls_in(input);

@@ -22,7 +22,8 @@ const NOT_SYNCHRONOUS: u32 = 10002;
 /// All attributes but the size: mode 0640, user 3, group 4, last read at 5.000000006, last written at 7.000000008.
 const ALL: &[u32] = &[1, 0o640, 1, 3, 1, 4, 0, 2, 5, 6, 2, 7, 8];
 
-/// Makes a call that changes something in the objects `around`. A failing call must not change anything.
+/// Makes a call. Compares its status, and the attributes in its reply with those of the objects `around`. A call that fails must
+/// not change anything.
 #[track_caller]
 pub(super) fn check(world: &mut World, call: &Call, around: &[&[u8]], status: u32) -> Body {
     let was = world.tree.ram().clone();

@@ -34,7 +34,7 @@ fn retransmitted_change_is_carried_out_once() {
         let mut world = World::with_reply_cache();
         let first = world.send(&call.record()).output;
         let was = world.tree.ram().clone();
-        // Retransmit on other connections, whole and in fragments.
+        // Retransmit on other connections, in one fragment or several.
         for cuts in [&[][..], &[30], &[4, 50, 80]] {
             let again = world.send(&call.fragments(cuts)).output;
             assert_eq!(again, first, "{name}");
@@ -90,7 +90,7 @@ fn idempotent_replies_are_not_cached() {
     assert_eq!(world.ask(&read).unwrap().bytes, b"Jello world");
 }
 
-/// Repeating a WRITE does no harm, and caching its data for comparison would take too much memory.
+/// WRITEs are not in the cache. Repeating one does no harm, and its data would take too much memory.
 #[test]
 fn retransmitted_write_is_carried_out_again() {
     let mut world = World::with_reply_cache();
@@ -127,8 +127,8 @@ fn full_cache_evicts_the_oldest_reply() {
     assert_eq!(world.ask(&call(0)).unwrap().status, EXISTS);
 }
 
-/// The server is killed after it has carried out all but the last of 200 calls of one client. The client sends them again, from the
-/// last or from the first. Failing calls of another client come in between.
+/// The server is killed after it has carried out 200 calls of one client; the reply to the last is lost. The client sends all of
+/// them again, from the last or from the first, and each must succeed. Failing calls of another client come in between.
 #[test]
 fn calls_in_flight_survive_a_killed_server() {
     for backwards in [false, true] {
@@ -160,8 +160,8 @@ fn calls_in_flight_survive_a_killed_server() {
     }
 }
 
-/// Every call that is not idempotent, if the server is killed before its reply arrives: the retransmitted call succeeds, whether it
-/// had been carried out or not.
+/// The server is killed before its reply to a call arrives, for each call that is not idempotent. The next server must answer the
+/// retransmitted call with success, carried out already or not.
 #[test]
 fn next_server_recognises_changes_of_killed_one() {
     let makes = ["Create", "MkDir", "SymLink", "MkNod", "Link"];
@@ -199,8 +199,8 @@ fn next_server_recognises_changes_of_killed_one() {
     assert!(seen > makes.len() + takes.len());
 }
 
-/// SETATTR with a guard: if the killed server has carried it out, the guard no longer matches and the retransmission must succeed
-/// all the same. A guard that never matched fails.
+/// The server is killed after a SETATTR with a guard. If it had carried out the SETATTR, the guard no longer matches, but the
+/// retransmission must succeed. If the guard never matched, the retransmission must fail.
 #[test]
 fn next_server_recognises_which_guard_matched() {
     let mut world = World::writable();
@@ -244,7 +244,7 @@ fn failed_call_fails_again_in_next_server() {
     }
 }
 
-/// Counts the calls of `Turns`.
+/// A lock that counts how often it is acquired and released, and fails if it is acquired twice.
 #[derive(Default)]
 struct Beside {
     begun: AtomicU32,
@@ -273,8 +273,8 @@ impl Turns for Beside {
     }
 }
 
-/// Servers that run beside each other take turns: one turn for each call that changes names or attributes, none for others. A reply
-/// that another server gave is repeated only once its change is durable; the server's own needs no second sync.
+/// Servers that run at the same time hold the lock for each call that changes names or attributes, and for no other. Before a
+/// server repeats a reply of another server, it syncs the change. Its own cached reply needs no second sync.
 #[test]
 fn parallel_servers_take_turns_for_changes() {
     let turns: &'static Beside = Box::leak(Box::default());

@@ -27,7 +27,7 @@ fn create(dir: &[u8], name: &[u8], how: u32, rest: &[u32]) -> Call {
         .words(rest)
 }
 
-/// One call per type of object that creates `name`, with the attributes `change`.
+/// Calls that create `name` with the attributes `change`, one for each type of object. Each is paired with that type.
 fn makers(dir: &[u8], name: &[u8], change: &[u32]) -> [(u32, Call); 7] {
     let of = |procedure| Call::of(procedure, dir).opaque(name);
     let node = |kind| of(Procedure::MkNod).word(kind).words(change);

@@ -54,7 +54,7 @@ impl World {
         body.attributes[0].unwrap()
     }
 
-    /// Makes a call and compares the attributes in its reply, before and after, with GETATTR of these objects.
+    /// Makes a call that changes these objects. Compares their attributes in its reply, before and after, with GETATTR.
     #[track_caller]
     fn ask_around(&mut self, call: &Call, handles: &[&[u8]]) -> Body {
         let was: Vec<_> = handles
@@ -98,7 +98,7 @@ fn attributes(kind: u32, mode: u32, size: u64, inode: u32) -> Attributes {
     ]
 }
 
-/// The WccAttr of these attributes.
+/// The part of the attributes that a reply reports from before a change: size, mtime and ctime.
 fn before(attributes: Attributes) -> Before {
     [5, 6, 17, 18, 19, 20].map(|at| attributes[at])
 }
@@ -125,7 +125,8 @@ fn words(bytes: &[u8]) -> Vec<u32> {
     bytes.chunks(4).map(word).collect()
 }
 
-/// If the disk fails under an order, the connection is closed: the head of the reply already promised the data.
+/// If the disk fails while an order is carried out, the connection must be closed, because the head of the reply already promised
+/// the data.
 #[test]
 fn failing_order_closes_the_connection() {
     let mut world = World::default();

@@ -12,7 +12,8 @@ use cases::random::{Random, for_seeds};
 /// Number of event kinds that concern a peer.
 const EVENT_KIND_COUNT: usize = 5;
 
-/// Up to three requests, whole or in fragments, with mutations in the calls, in the record marks, or in neither.
+/// Returns up to three requests in a row, whole or in fragments. Mutates bytes of the calls, bytes of the stream with its record
+/// marks, or nothing.
 fn stream(random: &mut Random, calls: &[(String, Call)]) -> Vec<u8> {
     let mut stream = Vec::new();
     for _ in 0..1 + random.below(3) {

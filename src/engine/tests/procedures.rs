@@ -181,7 +181,7 @@ fn change_on_read_only_export_returns_attributes() {
     check(Procedure::Link, &[status, &hello[2..], top].concat());
 }
 
-/// The words after the status if the call has no object with attributes.
+/// The words that follow the status of a failed call if its handle is invalid: "no attributes" for each object.
 const fn shape_of_failure(procedure: Procedure) -> &'static [u32] {
     match procedure {
         Procedure::Null | Procedure::GetAttr => &[],

@@ -120,7 +120,8 @@ fn request_may_have_sixteen_fragments() {
     for (name, call) in all_calls(&mut world) {
         let whole = world.reply(&call);
         for count in 1..=17 {
-            // Cuts at equal distances; all before the first byte; all before the last byte. The last two produce empty fragments.
+            // Cut the record at equal distances; then all cuts before the first byte; then all before the last byte. The last two
+            // produce empty fragments.
             let even = (1..count).map(|at| call.0.len() * at / count).collect();
             for cuts in [even, vec![0; count - 1], vec![call.0.len() - 1; count - 1]] {
                 let talk = world.send(&call.fragments(&cuts));
@@ -185,7 +186,7 @@ fn oversized_record_closes_the_connection() {
     ]
     .concat();
     assert!(world.send(&split).closed.is_some());
-    // A record of empty fragments only never ends.
+    // A record of 17 empty fragments, none of them the last: the connection must be closed.
     assert!(world.send(&[0; 17 * 4]).closed.is_some());
 }
 
@@ -251,7 +252,7 @@ fn pipelined_requests_are_answered_in_order() {
                 .unwrap();
         }
     }
-    // All input is present; the engine stops only when the output is full, because of large pages, large reads and orders.
+    // The whole input is there, so the engine stops only when the output is full: the large pages, READs and orders fill it.
     let mut session = World::session();
     let mut progress = world.advance(&mut session, &stream[..stream.len().min(REQUEST_BYTES)]);
     let order = progress.take_order();

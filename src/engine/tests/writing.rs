@@ -94,8 +94,8 @@ fn stable_or_committed_data_survives_power_loss() {
     }
 }
 
-/// Compares two replies, except for the file's times, which change with each stored piece. The reply may omit the attributes from
-/// before.
+/// Compares two replies, except for the file's times, which change with each stored piece. `got` may omit the attributes from
+/// before the WRITE.
 fn check_same(got: &[u8], whole: &[u8], call: &Call, about: &str) {
     let asked = CallId::of(&call.0).unwrap();
     let read = |reply| replies::parse(reply, asked).unwrap().unwrap();
@@ -137,7 +137,8 @@ fn check_stream(
     *world.tree.ram() = pristine;
 }
 
-/// A world, a WRITE of `len` bytes to "hello", its reply, and the file's contents afterwards.
+/// Creates a world and a WRITE of `len` bytes to "hello". Returns both, the WRITE's reply, and the contents that the file then had.
+/// The WRITE is undone.
 fn a_write(len: usize, how: u32) -> (World, Call, Vec<u8>, Vec<u8>) {
     let mut world = World::writable();
     let hello = world.handle("hello");
@@ -327,7 +328,7 @@ fn check_shorter(record: &[u8], expect: u32) -> Option<&'static str> {
 #[test]
 fn write_in_short_record_stores_less() {
     let (_, call, ..) = a_write(20_000, stable::FILE_SYNC);
-    // The total length is unknown in advance, because the record has two fragments.
+    // The record is 4 bytes too short. It has two fragments, so the server does not know the total length at the start.
     let cut = Call(call.0[..call.0.len() - 4].to_vec());
     assert_eq!(check_shorter(&cut.fragments(&[10_000]), 19_996), None);
     // After a hundred fragments with one byte of data in all, the connection is closed.
