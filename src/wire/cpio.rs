@@ -179,7 +179,8 @@ pub(crate) mod tests {
 
     #[test]
     fn invalid_header_fields_are_malformed() {
-        // In the first header: the magic, a hexadecimal digit, the data length; a name length of 0, and one beyond the archive.
+        // Invalid values in the first header: the magic number, a hexadecimal digit (twice), the data length, a name length of 0,
+        // and a name length beyond the archive.
         for (offset, text) in [
             (0, "070702"),
             (6, "g"),

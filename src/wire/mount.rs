@@ -45,13 +45,13 @@ pub enum Status {
     /// The disk failed.
     #[doc(alias = "MNT3ERR_IO")]
     Io = 5,
-    /// Not exported, or not to this caller.
+    /// The path is not exported, or not to this client.
     #[doc(alias = "MNT3ERR_ACCES")]
     Access = 13,
-    /// Not a directory.
+    /// The object is neither a directory nor a regular file, or a component of the path is not a directory.
     #[doc(alias = "MNT3ERR_NOTDIR")]
     NotDirectory = 20,
-    /// Not a path.
+    /// The argument is not a valid path.
     #[doc(alias = "MNT3ERR_INVAL")]
     Invalid = 22,
     /// A component is longer than 255 bytes.

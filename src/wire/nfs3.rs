@@ -79,10 +79,10 @@ impl Procedure {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
 pub enum Status {
-    /// Done.
+    /// Success.
     #[doc(alias = "NFS3_OK")]
     Ok = 0,
-    /// Not the owner.
+    /// The caller is not the owner of the object.
     #[doc(alias = "NFS3ERR_PERM")]
     Permission = 1,
     /// No such name.
@@ -91,7 +91,7 @@ pub enum Status {
     /// The disk failed.
     #[doc(alias = "NFS3ERR_IO")]
     Io = 5,
-    /// Not allowed.
+    /// The caller lacks the permission.
     #[doc(alias = "NFS3ERR_ACCES")]
     Access = 13,
     /// The name already exists.
@@ -100,10 +100,10 @@ pub enum Status {
     /// Source and target are on different file systems.
     #[doc(alias = "NFS3ERR_XDEV")]
     CrossDevice = 18,
-    /// Not a directory.
+    /// The object is not a directory.
     #[doc(alias = "NFS3ERR_NOTDIR")]
     NotDirectory = 20,
-    /// A directory.
+    /// The object is a directory.
     #[doc(alias = "NFS3ERR_ISDIR")]
     IsDirectory = 21,
     /// An argument is invalid for this object.

@@ -69,7 +69,7 @@ impl From<Malformed> for NotACall {
 /// The reason why a call was rejected. RFC 5531 9: `accept_stat`, `reject_stat` and `auth_stat` in one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reject {
-    /// No such program here.
+    /// The socket does not serve this program.
     Program,
     /// The version is not supported; the lowest and highest that are.
     Version(u8, u8),
@@ -79,7 +79,7 @@ pub enum Reject {
     Arguments,
     /// The reply does not fit, or the procedure has no status for the failure.
     System,
-    /// Another version of RPC itself.
+    /// The version of ONC RPC is not 2.
     RpcVersion,
     /// The credential is not well formed.
     #[doc(alias = "AUTH_BADCRED")]
@@ -184,7 +184,7 @@ pub fn emit_reply(reply: &mut Writer<'_>, xid: u32, outcome: Result<(), Reject>)
     }
 }
 
-/// Parses the header of the reply to a call and leaves `packet` at the results. Malformed also if the call was rejected.
+/// Parses the header of the reply to a call and leaves `packet` at the results. A rejection, too, marks `packet` as malformed.
 pub fn parse_reply(packet: &mut Reader<'_>, xid: u32) {
     let replies = packet.u32() == xid;
     let accepts = packet.u32() == 1 && packet.u32() == 0;

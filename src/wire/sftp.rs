@@ -49,7 +49,7 @@ pub mod kind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Status {
-    /// Done.
+    /// Success.
     #[doc(alias = "SSH_FX_OK")]
     Ok = 0,
     /// End of the file or directory.
@@ -58,7 +58,7 @@ pub enum Status {
     /// No such name.
     #[doc(alias = "SSH_FX_NO_SUCH_FILE")]
     NoSuchFile = 2,
-    /// Not allowed.
+    /// The user lacks the permission, or the server refuses such requests.
     #[doc(alias = "SSH_FX_PERMISSION_DENIED")]
     PermissionDenied = 3,
     /// Any other failure.
@@ -106,7 +106,7 @@ pub mod attribute {
     pub const TIMES: u32 = 8;
     /// Every attribute that is not an extension.
     pub const ALL: u32 = SIZE | OWNER | MODE | TIMES;
-    /// A count, and that number of pairs of strings.
+    /// Extended attributes: a count, and that number of pairs of strings.
     pub const EXTENDED: u32 = 1 << 31;
 }
 

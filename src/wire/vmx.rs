@@ -51,7 +51,8 @@ pub fn parse(file: &[u8], other: &[u8]) -> Option<Machine> {
     is_machine.then_some(machine)
 }
 
-/// Appends a value without its quotes; `|22` is the byte with this hexadecimal number. What does not fit is dropped.
+/// Appends a value without its quotes. `|` and two hexadecimal digits, as in `|22`, are one byte. Bytes that do not fit are
+/// dropped.
 fn unescape(value: &[u8], out: &mut Writer<'_>) {
     let (mut rest, is_quoted) = match value {
         [b'"', rest @ ..] => (rest, true),

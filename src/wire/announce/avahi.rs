@@ -15,7 +15,7 @@ const GROUP: usize = 8;
 /// The number for "in no element".
 pub(super) const OUTSIDE: usize = 9;
 
-/// Starts of markup, in the order in which they are tried. A mark that begins with another mark precedes that one.
+/// The strings that begin markup, in the order in which they are tried. A string precedes any prefix of it.
 const MARKS: &[u8] = b"<!-- <? <![CDATA[ <!DOCTYPE </ < &";
 const COMMENT: usize = 0;
 const INSTRUCTION: usize = 1;
@@ -24,7 +24,7 @@ const TYPE: usize = 3;
 const END: usize = 4;
 const BEGIN: usize = 5;
 
-/// The element that must contain this one.
+/// Returns the element that must directly contain this one.
 const fn parent(element: usize) -> usize {
     match element {
         NAME | SERVICE => GROUP,
@@ -73,7 +73,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
         }
     }
 
-    /// Appends the character of an entity or character reference.
+    /// Parses an entity or character reference and appends its character.
     fn put_entity(&mut self) -> Result<(), Flaw> {
         let start = self.rest;
         let name = self.until(b";")?;
@@ -114,7 +114,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
             }
             let attribute: &[u8] = match element {
                 NAME => b"replace-wildcards no yes",
-                // The index of each value is its bits in `Draft::families`.
+                // The index of "ipv4" and "ipv6" is their bit in `Draft::families`.
                 SERVICE => b"protocol any ipv4 ipv6",
                 TXT => b"value-format text binary-hex binary-base64",
                 _ => b" ",
@@ -218,7 +218,7 @@ impl<'f> Reader<'f, '_, '_, '_> {
             }
             self.rest = self.rest.tail(1);
         }
-        // The error is reported at the line where this began.
+        // Report the error at the line where the unterminated construct begins.
         self.rest = start;
         Err(Flaw::Form)
     }

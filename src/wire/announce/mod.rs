@@ -15,7 +15,7 @@ pub use line::{next_field, parse as parse_line};
 use reader::Reader;
 pub use reader::{parse_avahi, parse_unit};
 
-/// Both address families: bit 1 is IPv4, bit 2 is IPv6.
+/// Both address families: the sum of the bits 1 (IPv4) and 2 (IPv6).
 pub const ANY_FAMILY: u8 = 3;
 /// Placeholder byte in a service's name for the host's name.
 pub const HOST: u8 = 0;
@@ -61,7 +61,7 @@ pub struct Service<'a> {
 }
 
 impl Service<'_> {
-    /// The instance's name on a host named `host`, truncated to whole characters.
+    /// The instance's name on a host named `host`, truncated to 63 bytes without splitting a character.
     #[inline(never)]
     pub fn name_on<'r>(&self, host: &[u8], buffer: &'r mut [u8; label::BYTES_MAX]) -> &'r [u8] {
         let mut whole = [0; 256];
@@ -90,7 +90,7 @@ pub enum Flaw {
     Name,
     /// A type that is not `_x._tcp` or `_x._udp`, x being letters, digits and single hyphens between them.
     Kind,
-    /// A subtype that is empty, longer than 63 bytes, or of another type.
+    /// A subtype that is empty, longer than 63 bytes, or followed by a type other than the service's.
     Subtype,
     /// An invalid host name.
     Host,
@@ -106,7 +106,7 @@ pub enum Flaw {
     Strings,
     /// Invalid base64, or an odd number of hexadecimal digits.
     Digits,
-    /// A value that is longer than any may be.
+    /// A value of more than 1,024 bytes, or subtypes that together exceed 512 bytes.
     Long,
     /// An unknown element, attribute, attribute value or key.
     Unknown,
@@ -153,11 +153,11 @@ pub enum Part {
     Name,
     /// The type.
     Kind,
-    /// Another subtype, optionally followed by its type.
+    /// A further subtype, optionally followed by its type.
     Subtype,
     /// Another host that offers the service.
     Host,
-    /// Another string of TXT.
+    /// A further string of TXT.
     Txt,
     /// The domain, which must be `local`.
     Domain,
@@ -237,14 +237,14 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Clears everything.
+    /// Clears all parts.
     fn forget(&mut self) {
         let [name, ..] = &mut self.parts;
         name.truncate(0);
         self.clear_service();
     }
 
-    /// Clears everything but the name.
+    /// Clears all parts but the name.
     #[inline(never)]
     fn clear_service(&mut self) {
         let [_, others @ ..] = &mut self.parts;
@@ -345,7 +345,7 @@ impl<'a> Draft<'a> {
                 put_byte(&mut out, (number >> have) as u8);
             }
         }
-        // A last digit that does not complete a byte.
+        // The value is malformed if its last digit does not complete a byte.
         if have >= bits {
             return Err(Flaw::Digits);
         }
@@ -404,7 +404,7 @@ pub fn is_kind(kind: &[u8]) -> bool {
         && index_like(b"_tcp _udp", b' ', transport).is_some()
 }
 
-/// Returns true for a label of a name: 1 to 63 bytes of UTF-8 without control characters, which a terminal might obey.
+/// Returns true for a label of a name: 1 to 63 bytes of UTF-8 without control characters, which a terminal would interpret.
 pub fn is_label(label: &[u8]) -> bool {
     (1..=label::BYTES_MAX).contains(&label.len()) && is_clean(label)
 }
@@ -449,8 +449,8 @@ fn put_behind_len(out: &mut Writer<'_>, bytes: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Stores a name. Unless `host` is 0, `%` followed by the byte `host` is the host's name. If `host` is `H`, as in systemd's units,
-/// `%%` is a `%` and other letters after `%` are specifiers.
+/// Parses a name and stores it. If `host` is not 0, `%` followed by the byte `host` stands for the host's name. If `host` is `H`,
+/// as in systemd's units, `%%` also stands for a `%`, and `%` before another letter is a specifier.
 #[inline(never)]
 fn put_name(draft: &mut Draft<'_>, text: &[u8], host: u8) -> Result<(), Flaw> {
     // One byte more than a name may have, so that a longer one is detected.

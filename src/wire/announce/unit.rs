@@ -65,7 +65,7 @@ impl Reader<'_, '_, '_, '_> {
             self.store_part(TXT, 0, coding)?;
             is_empty = false;
         }
-        // An empty value clears the earlier ones.
+        // An empty value clears the strings of TXT that were stored earlier.
         if is_empty {
             let [.., txt] = &mut self.draft.parts;
             txt.truncate(0);
@@ -101,7 +101,7 @@ impl Reader<'_, '_, '_, '_> {
     }
 }
 
-/// The value of the escape sequence of `\`, `byte` and the digits that may follow.
+/// Parses the escape sequence of `\`, `byte` and the digits that may follow in `rest`. `None`: the sequence is invalid.
 fn unescape(byte: u8, rest: &mut &[u8]) -> Option<u8> {
     const NAMES: &[u8] = b"abfnrtvs\\\"'";
     const BYTES: &[u8] = b"\x07\x08\x0c\n\r\t\x0b \\\"'";
@@ -123,7 +123,7 @@ fn unescape(byte: u8, rest: &mut &[u8]) -> Option<u8> {
     u8::try_from(value?).ok().filter(|value| *value != 0)
 }
 
-/// A byte of a value, plain or after a backslash.
+/// A byte of a value: a plain one, or one that follows a backslash.
 enum Unit {
     Plain(u8),
     Escaped(u8),

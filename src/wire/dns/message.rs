@@ -117,7 +117,7 @@ impl<'a> Record<'a> {
         (end <= self.end).then_some(name)
     }
 
-    /// For NSEC: `Some(true)` if its bitmap lists this type, which must be below 256. `None`: it is malformed.
+    /// For NSEC: `Some(true)` if the type bitmaps list type `kind`, `Some(false)` if they do not. `None`: the rdata is malformed.
     pub fn lists(&self, kind: u16) -> Option<bool> {
         // The next domain name is ignored.
         let (_, mut offset) = Name::parse(self.message, self.offset).ok()?;

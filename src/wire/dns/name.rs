@@ -87,7 +87,7 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// The labels for a [`Writer`](super::Writer), without numbers and so without compression.
+    /// The labels for a [`Writer`](super::Writer), with number 0, so the name is not compressed.
     pub fn unnumbered(self) -> impl Iterator<Item = Label<'a>> {
         self.labels().map(|bytes| Label { bytes, number: 0 })
     }

@@ -8,7 +8,7 @@ use super::{Labels, Name, kind};
 #[derive(Clone, Debug)]
 pub struct UncompressedRdata<'a> {
     message: &'a [u8],
-    /// Start of the bytes that are returned unchanged, up to `plain_end`; names follow.
+    /// Start of the bytes that are returned unchanged. They end at `plain_end`, where the names begin.
     offset: usize,
     plain_end: usize,
     end: usize,

@@ -80,7 +80,7 @@ fn written_message_is_parsed_back() {
     );
     assert_eq!(records[2].section, Section::Additional);
     assert_eq!(records[2].rdata(), [192, 0, 2, 1]);
-    // Header 12; PTR 17 + 10 + 8; SRV 2 + 10 + 6 + 6; A 2 + 10 + 4.
+    // Lengths in bytes: header 12; PTR 17 + 10 + 8; SRV 2 + 10 + 6 + 6; A 2 + 10 + 4.
     assert_eq!(bytes.len(), 87);
 }
 
@@ -334,7 +334,7 @@ fn nsec_next_name_is_ignored() {
     assert_eq!(lists(a_and_txt, kind::TXT), Some(true));
     assert_eq!(lists(a_and_txt, kind::AAAA), Some(false));
     assert_eq!(lists(a_and_txt, kind::SRV), Some(false));
-    // Another next name; an additional window block.
+    // The next name differs from the owner name. Then: a bitmap with a second window block, for types from 256 on.
     assert_eq!(lists(b"\x03xyz\0\0\x01\x40", kind::A), Some(true));
     assert_eq!(lists(b"\0\0\x01\x40\x01\x01\x40", 257), Some(true));
     // A malformed NSEC returns `None`; the message stays valid.

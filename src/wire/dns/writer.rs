@@ -3,12 +3,12 @@
 use super::{HEADER_BYTES, Section};
 use crate::wire;
 
-/// A label of a name, and the number of the name that begins with it; 0: it has none.
+/// A label of a name, and the number of the name that begins with it.
 #[derive(Clone, Copy, Debug)]
 pub struct Label<'a> {
     /// The label, 1 to 63 bytes.
     pub bytes: &'a [u8],
-    /// The number of this label with all that follow it.
+    /// Number, chosen by the caller, of the name that consists of this label and all that follow. 0: the name is never compressed.
     pub number: u16,
 }
 
@@ -23,7 +23,7 @@ pub struct Writer<'a> {
     /// Query ID, flags, and the numbers of questions and of records in each section.
     header: [u16; HEADER_BYTES / 2],
     place_count: usize,
-    /// Numbers of names, and their offsets in the message.
+    /// The number of each name that was written, and its offset in the message.
     places: [[u16; 2]; PLACE_COUNT],
 }
 

@@ -1,6 +1,6 @@
 //! Dates: seven numbers, or sixteen digits and a number. ECMA-119 sections 9.1.5 and 8.4.26.1.
 
-/// The flag of dates in digits (LONG_FORM).
+/// Flag (LONG_FORM): dates are written in decimal digits.
 pub(super) const DIGITS: u8 = 0x80;
 
 /// A sequence of dates.
@@ -11,7 +11,7 @@ pub(super) struct Dates<'a> {
 }
 
 impl<'a> Dates<'a> {
-    /// All dates are digits if `flags` has [`DIGITS`], else numbers.
+    /// Begins at the first date. Dates are decimal digits if `flags` has [`DIGITS`], else binary numbers.
     pub(super) const fn new(rest: &'a [u8], flags: u8) -> Self {
         Self {
             rest,
@@ -48,7 +48,7 @@ impl<'a> Dates<'a> {
             .wrapping_add(month.wrapping_mul(2_004_310) >> 16)
             .wrapping_add(self.number())
             .wrapping_sub(719_499);
-        // Negative before 1970.
+        // The number of days is negative before 1970.
         let mut total = i64::from(days as i32);
         let mut unit = 24;
         for _ in 0..3 {

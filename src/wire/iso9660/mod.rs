@@ -41,7 +41,7 @@ pub enum Descriptor {
 }
 
 impl Descriptor {
-    /// Returns the kind of a sector.
+    /// Returns the kind of the volume descriptor in a sector.
     pub fn parse(sector: &[u8; SECTOR_BYTES as usize]) -> Self {
         let [kind, a, b, c, d, last, ..] = sector;
         match (u32::from_le_bytes([*a, *b, *c, *d]), *last) {

@@ -2,8 +2,9 @@
 
 use super::Text;
 
-/// Converts an identifier to a name. Plain: ends at a NUL; other separators become dots; dots before the version ";1" are removed
-/// with it. Joliet: UCS-2, big-endian; ends at a NUL; surrogates, an odd last byte and trailing dots are removed.
+/// Converts an identifier to a name. A plain identifier ends at a NUL; ";" and "/" in it become dots, but the version ";1" is
+/// removed with the dots before it. A Joliet identifier is big-endian UCS-2 and ends at a NUL; surrogates, an odd last byte, the
+/// version ";1" and trailing dots are removed.
 pub(super) fn read(id: &[u8], joliet: bool, out: &mut Text) {
     if joliet {
         for unit in id.as_chunks().0 {

@@ -13,10 +13,11 @@ pub struct DirRecord {
     pub posix: [u32; 4],
     /// For a device: the two numbers of its PN field.
     pub(super) numbers: [u32; 2],
-    /// The first block of the extent, after its extended attribute record, and its length (bytes). For a relocated directory (CL),
-    /// or the parent of one (PL), the block is the real one.
+    /// The first block of the data, after the extended attribute record, and the length of the data (bytes). With a CL field, the
+    /// block is that of the relocated directory; with a PL field, that of its original parent.
     pub extent: [u32; 2],
-    /// The continuation area of its fields (CE): block, offset, length; length 0: there is none. Not checked, like the lengths.
+    /// The continuation area of the system use fields (CE): block, offset, length. A length of 0: there is no such area. The values
+    /// are not checked against the image.
     pub more: [u32; 3],
     /// Bytes to skip before the fields of every entry but the first, from the SP field.
     pub skip: u8,
@@ -71,7 +72,8 @@ impl DirRecord {
         }
     }
 
-    /// Makes the next record the first of an entry, not a continuation. Until then, `is_elsewhere` is true.
+    /// Resets the flags, so that the next record is the first of an entry and not a continuation. Until that record is parsed,
+    /// `is_elsewhere` is true.
     pub const fn clear(&mut self) {
         self.flags = Self::ASSOCIATED;
     }
@@ -84,7 +86,7 @@ impl DirRecord {
         }
     }
 
-    /// Returns true for a directory. `finish` makes the mode agree.
+    /// Returns true for a directory. Only after `finish` does the mode agree.
     pub const fn is_directory(&self) -> bool {
         self.flags & Self::DIRECTORY != 0
     }
@@ -100,8 +102,8 @@ impl DirRecord {
     }
 
     /// Parses the record at the start of `sector`, the rest of its sector. If the previous record is continued, reads only the
-    /// extent. The fields start after `skip` bytes, except in the very first entry; a `skip` of [`JOLIET`] means a Joliet name.
-    /// False: it is not a record, or it crosses the end of the sector.
+    /// extent. The system use fields start after `skip` bytes, except in the very first entry. A `skip` of [`JOLIET`] means a
+    /// Joliet name. Returns false if there is no record here, or if the record crosses the end of the sector.
     #[inline(never)]
     pub fn parse(&mut self, sector: &[u8], skip: u16) -> bool {
         let [len, ..] = sector else {

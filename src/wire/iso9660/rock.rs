@@ -60,7 +60,8 @@ impl DirRecord {
     }
 
     fn add_name(&mut self, field: &[u8]) {
-        // Other flags mean ".", "..", which are named by their records, or a host name.
+        // Flags other than 0 and 1 (CONTINUE) mean ".", ".." or a host name. "." and ".." are named by their records; a host name
+        // is ignored.
         if let [0 | 1, text @ ..] = field
             && !self.dots
         {
@@ -80,8 +81,8 @@ impl DirRecord {
         for at in 0..4 {
             if flags & 1 != 0 {
                 let time = dates.seconds();
-                // TF order: creation, modification, access, attributes. Creation and attributes share a place, as on Linux: some
-                // images store the time of the attributes' change as the creation.
+                // The order in TF is creation, modification, access, attribute change. As on Linux, both the first and the last set
+                // `times[0]`, because some images store the time of the attribute change as the time of creation.
                 if let Some(place) = self.times.get_mut(at % 3) {
                     *place = time;
                 }
@@ -101,7 +102,7 @@ impl DirRecord {
                 break;
             };
             rest = tail;
-            // 2 is ".", 4 is "..".
+            // A flag of 2 stands for ".", a flag of 4 for "..".
             let dots = flags & !(CONTINUES | TOP);
             if dots != 0 {
                 match b"..".get(..(dots / 2).into()) {
@@ -116,7 +117,7 @@ impl DirRecord {
                 self.target.put(b'/');
             }
             self.malformed |= self.target.add(text, TARGET_BYTES_MAX);
-            // The root already ends with "/", and a continued component does not end here.
+            // No "/" must follow the root, which ends with one, or a component that the next one continues.
             self.separated = flags & (CONTINUES | TOP) == 0;
         }
         self.malformed |= !rest.is_empty();

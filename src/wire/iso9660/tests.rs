@@ -49,7 +49,7 @@ fn record_parses_and_its_prefixes_do_not() {
     for len in 0..whole.len() {
         assert!(!record.parse(&whole[..len], 0), "{len}");
     }
-    // An identifier longer than its record, or empty; a length below that of the shortest record.
+    // Not records: an identifier longer than its record, an empty identifier, or a length below that of the shortest record.
     for (at, value) in [(32, 19), (32, 255), (32, 0), (0, 33), (0, 1)] {
         let mut other = whole.clone();
         other[at] = value;
@@ -395,7 +395,7 @@ fn random_records_never_panic() {
         }
         bytes[0] = bytes[0] % 70 + 30;
         bytes[32] %= 20;
-        // Insert a valid signature in some of them.
+        // Put a known signature at the start of the first field.
         let names = b"NMSLTFPXCECLPLRESPSTERPN";
         let at = usize::from(bytes[90]) % 12 * 2;
         let place = 33 + usize::from(bytes[32] | 1);

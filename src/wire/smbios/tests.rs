@@ -123,7 +123,7 @@ fn prefixes_and_mutations_never_panic() {
         }
         table[at] = old;
     }
-    // Structure lengths below the header's, and strings that do not exist.
+    // Structures shorter than a header, and numbers of strings that do not exist: nothing may be found.
     check(&[1, 0, 0, 0, 0, 0].repeat(10_000), ["", "", ""]);
     check(&[0; 65536], ["", "", ""]);
     check(&system(&["Only one"], UUID), ["Only one", "", ""]);
@@ -166,7 +166,8 @@ fn both_entry_points_are_found() {
         assert_eq!(EntryPoint::parse(&bytes), Some(entry));
         for place in [0, 16, 0x5000, AREA_BYTES - 32] {
             let mut memory = vec![0xff; AREA_BYTES];
-            // Precede it by an entry point with a wrong checksum, and by an anchor alone.
+            // The entry point is at `place`. If there is space before it, add one with a wrong checksum, and an anchor without an
+            // entry point; the search must skip both.
             memory[place..][..bytes.len()].copy_from_slice(&bytes);
             if place > 16 {
                 memory[..bytes.len()].copy_from_slice(&bytes);
@@ -175,7 +176,7 @@ fn both_entry_points_are_found() {
             }
             assert_eq!(EntryPoint::find(&memory), Some(entry), "{place}");
         }
-        // Entry points are searched at multiples of 16 only.
+        // An entry point at an offset that is no multiple of 16 must not be found.
         let mut memory = vec![0; 64];
         memory[8..][..bytes.len()].copy_from_slice(&bytes);
         assert_eq!(EntryPoint::find(&memory), None);

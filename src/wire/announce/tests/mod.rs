@@ -61,7 +61,7 @@ fn check_prefixes(parse: Parse, file: &[u8]) {
     }
 }
 
-/// Every byte of the file is replaced by several others in turn.
+/// Replaces each byte of the file by several others, one at a time. The parser must not panic.
 fn check_mutations(parse: Parse, file: &[u8]) {
     let mut changed = file.to_vec();
     for at in 0..file.len() {
