@@ -43,7 +43,7 @@ fn put(line: &mut Line, format: Text, mut strings: &[&[u8]], mut numbers: &[u64]
 }
 
 texts! {
-    /// Flags of OPEN, from the lowest on.
+    /// Names of OPEN's flags, from the lowest bit on.
     #[expect(dead_code, reason = "they are found by their places")]
     enum Flag {
         Read => "READ",

@@ -19,11 +19,11 @@ impl Handles {
     #[inline(never)]
     fn path(&self, slot: u16) -> &[u8] {
         let path = self.paths.get(usize::from(slot));
-        // OpenSSH logs this for an invalid handle.
+        // OpenSSH logs "(null)" for an invalid handle.
         path.map_or(b"(null)", |path| nth(path, 0, 0))
     }
 
-    /// Logs the close of a slot.
+    /// Logs that the object in a slot is closed. `forced` is printed first.
     #[inline(never)]
     fn log_close(&mut self, slot: u16, forced: &[u8], events: &mut Events) {
         let (mut format, mut counts) = (text!("$closedir \"$\""), [0; 2]);

@@ -21,7 +21,7 @@ const MONTHS: [[u8; 3]; 12] = [
 /// Age (seconds) from which a date is shown with its year instead of its time. A date in the future has its year, too.
 const RECENT_SECS: i64 = 365 * DAY_SECS / 2;
 
-/// Appends the length and the line. Without accounts, owner and group are numbers and the date is UTC.
+/// Appends a file's line, preceded by its length. Without accounts, owner and group are numbers and the date is UTC.
 pub fn longname(
     out: &mut Writer<'_>,
     name: &[u8],
@@ -257,7 +257,7 @@ mod tests {
         for days in -MARCH_DAYS..i64::from(YEARS_DAYS) - MARCH_DAYS {
             let name = core::str::from_utf8(&MONTHS[month]).unwrap();
             let date = date_of(days * DAY_SECS + 86_399);
-            // Some of this year's dates are shown with a time.
+            // A date near `NOW` (2026) is shown with its time instead of its year.
             assert!(
                 date == format!("{name} {day:2}  {year}")
                     || year == 2026 && date == format!("{name} {day:2} 23:59"),

@@ -154,7 +154,7 @@ impl Fault {
             message => message.text().decode(&mut buffer),
         };
         reply.string(message);
-        // The language tag, empty.
+        // An empty language tag.
         reply.u32(0);
         reply.finish(start);
         let is_failure = status > Status::Eof as u8;

@@ -164,12 +164,12 @@ pub fn replies(mut output: &[u8]) -> Vec<Reply> {
     all
 }
 
-/// The result of a stream of packets.
+/// The server's reaction to a stream of packets.
 #[derive(Debug, Default)]
 pub struct Talk {
     /// The output of the server.
     pub output: Vec<u8>,
-    /// Why the connection was closed.
+    /// The reason why the server closed the connection; `None` if it did not.
     pub closed: Option<&'static str>,
     /// Length of the input that was consumed (bytes).
     pub consumed: usize,

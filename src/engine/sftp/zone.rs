@@ -387,7 +387,8 @@ mod tests {
         changes(&zone, 0, 120, 180);
         changes(&zone, YEAR, 180, 9 * HOUR);
         assert_eq!(zone.offset_at(i64::MAX), 9 * HOUR);
-        // Without a rule the last type stays valid. Without a transition the rule applies at any time.
+        // Without a rule, the type of the last transition applies for all later times. Without transitions, the rule applies at any
+        // time.
         let text = file(&[(0, 1)], &[60, 120], "");
         changes(
             &super::tests::zone(None, &[("etc/localtime", &text)]),

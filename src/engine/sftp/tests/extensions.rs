@@ -85,7 +85,8 @@ fn users_groups_by_id_reads_passwd_and_group() {
         Status::BadMessage,
     );
     world.expect_status(openssh("users-groups-by-id", &[b""]), Status::BadMessage);
-    // A reply larger than the output buffer fails. One that fits an empty buffer waits until it is empty.
+    // Two replies that each fit only an empty output buffer are sent one after the other. A reply that is larger than the buffer
+    // fails.
     let many = ask(&[0; 4000], &[0; 4000]);
     let talk = world.talk(&stream(&[many.clone(), many]), || usize::MAX);
     let all = talk.replies();

@@ -194,7 +194,7 @@ fn long_job_does_not_delay_other_requests() {
     let packets = [
         check(b"check-file-handle", &handle, b"crc32", 0, long, 0),
         about(kind::STAT, b"hello"),
-        // CLOSE invalidates the handle; the job keeps the file open.
+        // CLOSE makes the handle invalid at once, but the job keeps the file open.
         close(&handle),
         read(&handle, 0, 1),
         about(kind::LSTAT, b"hello"),
@@ -257,7 +257,7 @@ fn closed_connection_ends_its_jobs() {
         Packet::new(kind::READ, 1),
     ];
     let mut input = stream(&packets);
-    // An oversized packet closes the connection.
+    // A packet length above the maximum makes the server close the connection.
     input.extend([0xff; 4]);
     let talk = world.talk(&input, || usize::MAX);
     assert!(talk.closed.is_some());
