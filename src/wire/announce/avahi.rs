@@ -15,7 +15,7 @@ const GROUP: usize = 8;
 /// The number for "in no element".
 pub(super) const OUTSIDE: usize = 9;
 
-/// The strings that begin markup, in the order in which they are tried. A string precedes any prefix of it.
+/// The strings that begin markup, in the order in which they are tried: "<!--" before its prefix "<".
 const MARKS: &[u8] = b"<!-- <? <![CDATA[ <!DOCTYPE </ < &";
 const COMMENT: usize = 0;
 const INSTRUCTION: usize = 1;

@@ -15,7 +15,7 @@ pub(super) struct Reader<'f, 'r, 'd, 'e> {
     pub(super) each: &'e mut dyn FnMut(&Service<'_>),
     /// For avahi's files: the innermost open element.
     pub(super) element: usize,
-    /// Index of the value of that element's attribute.
+    /// For avahi's files: index of the value of that element's attribute, in the attribute's list of values. 0 is the default.
     pub(super) choice: usize,
     /// True once the outermost element has ended.
     pub(super) ended: bool,

@@ -13,8 +13,8 @@ pub fn choose(ranks: &mut dyn FnMut() -> Option<Rank>, random: u32) -> Option<us
             (chosen, priority, sum) = (None, next, 0);
         }
         if next == priority {
-            // Each candidate replaces the previous choice with the probability of its weight in the sum of weights up to it. A
-            // weight of 0 counts as 1/64.
+            // Each candidate replaces the previous choice with a probability of its weight divided by the sum of all weights up to
+            // its own. A weight of 0 counts as 1/64.
             let weight = u32::from(weight) * 64 + 1;
             sum = sum.saturating_add(weight);
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

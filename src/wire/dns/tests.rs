@@ -357,9 +357,9 @@ fn other_opcodes_and_rcodes_are_rejected() {
         (0u16, Some(false)),
         (0x8400, Some(true)),
         (0x0200, Some(false)),
-        (0x87f0, Some(true)), // Every bit that must be ignored.
-        (0x2800, None),       // An update.
-        (0x8403, None),       // No such name.
+        (0x87f0, Some(true)), // A response with all bits set that must be ignored.
+        (0x2800, None),       // Opcode 5 (UPDATE).
+        (0x8403, None),       // Response code 3 (NXDOMAIN).
     ] {
         let mut bytes = [0; 12];
         bytes[2..4].copy_from_slice(&flags.to_be_bytes());

@@ -117,7 +117,7 @@ impl DirRecord {
                 self.target.put(b'/');
             }
             self.malformed |= self.target.add(text, TARGET_BYTES_MAX);
-            // No "/" must follow the root, which ends with one, or a component that the next one continues.
+            // No "/" follows the root, which ends with one, or a component that the next one continues.
             self.separated = flags & (CONTINUES | TOP) == 0;
         }
         self.malformed |= !rest.is_empty();

@@ -131,7 +131,7 @@ fn joliet_names_become_utf_8() {
     check(&[0xd8, 0, 0, b'a'], b"a");
     check(&[0, b'a', 0xdc, 0], b"a");
     check(&[0xdc, 0, 0xd8, 0, 0, b'a'], b"a");
-    // The longest identifier.
+    // The longest identifier that a record can hold: 110 characters.
     check(&wide(&"漢".repeat(110)), "漢".repeat(110).as_bytes());
 }
 
@@ -157,7 +157,7 @@ fn times_match_linux() {
         let mut dates = date::Dates::new(&date, if date.len() > 7 { 0xf0 } else { 0x7f });
         assert_eq!(dates.seconds(), secs, "{date:?}");
         assert!(!dates.are_short());
-        // No further date follows.
+        // No date is left: the next call must report missing bytes.
         dates.seconds();
         assert!(dates.are_short());
     }
@@ -329,7 +329,7 @@ fn skip_length_applies_after_the_first_record() {
     assert!(record.parse(&whole, 14));
     record.finish();
     assert_eq!(record.name.bytes(), b"name");
-    // With and without the bytes that CD-ROM XA puts before the fields.
+    // The SP field is found at the start, and after the 14 bytes that CD-ROM XA puts before the fields.
     for gap in [0, 14] {
         let whole = bytes(b"\0", &[&[7; 14][..gap], &first].concat());
         assert!(record.parse(&whole, 14));
@@ -346,7 +346,7 @@ fn volume_descriptors_are_distinguished() {
     assert_eq!(Descriptor::parse(&sector), Descriptor::Other);
     sector[1..6].copy_from_slice(b"CD001");
     assert_eq!(Descriptor::parse(&sector), Descriptor::Other);
-    // Other block sizes are rejected.
+    // Descriptors with another block size are not accepted.
     for kind in [1, 2] {
         sector[0] = kind;
         sector[88..91].copy_from_slice(b"%/E");

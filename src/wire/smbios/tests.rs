@@ -123,7 +123,7 @@ fn prefixes_and_mutations_never_panic() {
         }
         table[at] = old;
     }
-    // Structures shorter than a header, and numbers of strings that do not exist: nothing may be found.
+    // Structures shorter than a header, and numbers of strings that do not exist: the values must be empty.
     check(&[1, 0, 0, 0, 0, 0].repeat(10_000), ["", "", ""]);
     check(&[0; 65536], ["", "", ""]);
     check(&system(&["Only one"], UUID), ["Only one", "", ""]);
