@@ -73,7 +73,7 @@ impl Host {
         self.io_error.get().map_or(Ok(()), Err)
     }
 
-    /// Fails if the host is broken; otherwise marks names or attributes as changed.
+    /// Fails with `io_error` if that is set; otherwise records that names or attributes were changed.
     fn changes(&self) -> FsResult<()> {
         self.works()?;
         self.is_dirty.set(true);
@@ -155,7 +155,7 @@ impl Tree {
         }
     }
 
-    /// The same tree, writable.
+    /// A writable tree on a host without failures.
     pub fn writable() -> Self {
         let tree = Self::default();
         tree.ram().writable = true;
@@ -378,7 +378,7 @@ impl Vfs for Misbehaving {
 
     fn statfs(&mut self, node: Node) -> FsResult<FsStat> {
         self.host().works()?;
-        // Available space differs from free space, so that tests can tell them apart.
+        // Make available space differ from free space, so that tests notice if the two are confused.
         ram!(self.statfs(node)).map(|stat| FsStat {
             available_bytes: stat.free_bytes / 2,
             ..stat

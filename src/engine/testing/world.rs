@@ -31,12 +31,12 @@ pub struct World {
     pub(in crate::engine) buffer: Vec<u8>,
 }
 
-/// The result of a stream of requests.
+/// The server's reaction to a stream of requests.
 #[derive(Debug, Default)]
 pub struct Talk {
     /// The output of the server.
     pub output: Vec<u8>,
-    /// Why the connection was closed.
+    /// The reason why the server closed the connection; `None` if it did not.
     pub closed: Option<&'static str>,
     /// Length of the input that was consumed (bytes).
     pub consumed: usize,
@@ -217,7 +217,7 @@ impl World {
         }
     }
 
-    /// Sends the replies produced so far, after the sync that they wait for.
+    /// Appends the produced replies to the output, after the sync that they wait for.
     fn send_replies(&mut self, talk: &mut Talk, progress: &Progress) {
         let mut produced = progress.produced;
         if self.programs.take_promise() != Promise::Nothing {

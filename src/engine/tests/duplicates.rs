@@ -52,7 +52,8 @@ fn similar_request_is_not_a_duplicate() {
     let top = world.handle("");
     let make = |world: &mut World, call: &Call| world.ask(call).unwrap().status;
     assert_eq!(make(&mut world, &mkdir(&top, b"a")), OK);
-    // Other arguments, another xid, another procedure, another peer.
+    // Each of these calls differs from an earlier one in its arguments, xid, procedure or peer, so it must be carried out. Only the
+    // last repeats the first call.
     assert_eq!(make(&mut world, &mkdir(&top, b"b")), OK);
     assert_eq!(make(&mut world, &mkdir(&top, b"a").xid(8)), EXISTS);
     let remove = |procedure| Call::of(procedure, &top).opaque(b"none");

@@ -131,7 +131,7 @@ fn unchecked_create_keeps_existing_file() {
     let call = create(&top, b"hello", UNCHECKED, ALL);
     let body = world.ask_around(&call, &[&top]);
     assert_eq!((body.status, body.handle), (OK, hello.clone()));
-    // Of the given attributes only the size is applied to an existing file.
+    // All attributes but the size are ignored for an existing file.
     assert_eq!(body.attributes[0], Some(there));
     assert!(world.tree.ram().is_like(&was));
     let cut = [1, 0o600, 0, 0, 1, 0, 4, 0, 0];
@@ -155,13 +155,13 @@ fn unchecked_create_keeps_existing_file() {
 
 #[test]
 fn repeated_exclusive_create_returns_the_same_file() {
-    // A verifier may have any bits. It is stored in atime and mtime, and some hosts reject times of all ones.
+    // A verifier may have any bits. It is stored in atime and mtime; some hosts reject times with all bits set.
     for verifier in [[0, 0], [7, 8], [u32::MAX; 2], [1 << 31, 1]] {
         let mut world = World::writable();
         let [top, hello] = ["", "hello"].map(|path| world.handle(path));
         let call = create(&top, b"new", EXCLUSIVE, &verifier);
         let made = check(&mut world, &call, &[&top], OK);
-        // Every host can store these times.
+        // Every host can store times below 2^31.
         let times = made.attributes[0].unwrap();
         assert!(times[15] < 1 << 31 && times[17] < 1 << 31);
         let was = world.tree.ram().clone();

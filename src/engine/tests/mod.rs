@@ -86,10 +86,10 @@ impl World {
     }
 }
 
-/// The attributes that the model's objects have.
+/// The attributes that GETATTR must return for an object of the model with this type, mode, size and inode number.
 fn attributes(kind: u32, mode: u32, size: u64, inode: u32) -> Attributes {
     let [high, low] = [(size >> 32) as u32, size as u32];
-    // Small files are stored in a chunk.
+    // A small file takes one chunk of the model's memory.
     let used = if kind == 1 { 4096 } else { low };
     let [secs, nanos] = [1_000_000_000, 123_456_789];
     [

@@ -124,7 +124,7 @@ fn record_mark_of_order_includes_padding() {
         };
         assert_eq!((*offset, *len), (5, count));
         assert_eq!(world.tree.ram().pinned, 1);
-        // RPC header, status, attributes, count, eof, data length.
+        // Length of the reply before its data: RPC header, status, attributes, then count, eof and data length.
         let head = 24 + 4 + 88 + 12;
         assert_eq!(progress.produced, 4 + head as usize);
         let mark = u32::from_be_bytes(world.buffer[..4].try_into().unwrap());

@@ -381,7 +381,7 @@ fn write_with_excess_fragments_is_all_or_nothing() {
     }
 }
 
-/// Makes a WRITE that fails, then another call on the same connection, which must succeed.
+/// Makes a WRITE that fails with `status` after `prepare`, then another call on the same connection, which must succeed.
 fn check_failure(len: usize, cuts: &[usize], status: u32, prepare: impl FnOnce(&mut World)) {
     let mut world = World::writable();
     let hello = world.handle("hello");
@@ -434,7 +434,7 @@ fn failed_write_keeps_the_stream() {
             (FsError::Quota, 69),
             (FsError::TooLarge, 27),
         ] {
-            // The first write fails; the sync fails.
+            // First, every write to the file fails; then only the sync fails.
             check_failure(len, cuts, status, |world| {
                 world.tree.ram().write_fails = Some(error);
             });
@@ -443,7 +443,7 @@ fn failed_write_keeps_the_stream() {
             });
         }
     }
-    // The disk fills up while data arrives.
+    // The disk has space for only part of the data.
     for len in [50_000, 150_000] {
         for cuts in [&[][..], &[9_000], &[45_000]] {
             check_failure(len, cuts, NO_SPACE, |world| {
