@@ -179,7 +179,7 @@ struct Request<'a> {
     numbers: [u64; 5],
     /// The second path of a request with two.
     other: &'a [u8],
-    /// The last name of the path that was resolved last to its parent directory.
+    /// The last name of the path whose parent directory was resolved last.
     last_name: Option<Name<'a>>,
     /// The order that must be carried out next.
     order: Option<Order>,

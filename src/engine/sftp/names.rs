@@ -52,7 +52,7 @@ impl<'a> Turn<'a> {
         } else if ask != Ask::SymbolicLink {
             self.parent(self.request.path, directory)?;
         }
-        // The existing object, and its name.
+        // For hardlink@openssh.com: the existing object. For RENAME: the parent directory of the existing object, and its name.
         let (first, old) = (self.request.node, self.request.last_name);
         if !matches!(ask, Ask::Remove | Ask::MakeDirectory | Ask::RemoveDirectory) {
             self.parent(self.request.other, directory)?;
@@ -81,7 +81,7 @@ impl<'a> Turn<'a> {
                 return done(vfs.rename(first, old, dir, name, replace));
             }
         };
-        // Other attributes are ignored for a directory, and all for a symbolic link.
+        // A new directory gets only its mode from the request, a symbolic link no attribute.
         let mode = self.request.set_attr.mode.unwrap_or(DIRECTORY_MODE);
         done(vfs.make(dir, name, make, directory.then_some(mode)))
     }

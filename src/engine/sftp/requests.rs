@@ -81,7 +81,7 @@ const OPENSSH: u16 = 1 << 10;
 const SECOND: u16 = 1 << 11;
 /// An invalid handle is answered with NO_SUCH_FILE, as with OpenSSH; without this flag, with FAILURE.
 pub(super) const MISSING: u16 = 1 << 12;
-/// Lowest bit of the log format.
+/// Position of the lowest bit of the log format in the traits.
 const FORMAT_SHIFT: u32 = 13;
 /// Logged with its path.
 const BY_PATH: u16 = (Format::Path as u16) << FORMAT_SHIFT;

@@ -307,7 +307,7 @@ mod tests {
                 assert_eq!(by_rule(tz).offset_at(secs), ahead, "{tz} {secs}");
             }
         }
-        // Central Europe: the last Sundays of March and October, 31 and 27 in 2024.
+        // Central Europe: the last Sundays of March and October, in 2024 the 31st and the 27th.
         let zone = by_rule("CET-1CEST,M3.5.0,M10.5.0/3");
         changes(&zone, YEAR + 90 * DAY + HOUR, HOUR, 2 * HOUR);
         changes(&zone, YEAR + 300 * DAY + HOUR, 2 * HOUR, HOUR);
