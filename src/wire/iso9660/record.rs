@@ -169,7 +169,8 @@ impl DirRecord {
 
     /// Completes the record after all its fields were read.
     pub fn finish(&mut self) {
-        // The record's directory flag decides; only a directory may have the mode of one.
+        // The directory flag decides if this is a directory. A directory gets the mode of one; any other object with that mode is
+        // malformed.
         let [mode, ..] = &mut self.posix;
         let says_so = *mode >> 12 == 0o04;
         if self.flags & Self::DIRECTORY != 0 {
