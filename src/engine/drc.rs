@@ -97,8 +97,8 @@ fn holder(key: &[u8]) -> u64 {
     peer.map_or(0, |peer| share(Ipv6Addr::from(*peer)))
 }
 
-/// Returns the index of the slot for a new call with this key: a slot that is empty or older than [`DRC_SHARE_SECS`]. If there is
-/// none, the oldest slot of the peer that has the most slots; the new call counts as one of its peer.
+/// Returns the index of the slot for a new call with this key. That is a slot that is empty or older than [`DRC_SHARE_SECS`]; if
+/// there is none, the oldest slot of the peer that has the most slots, the new call included.
 #[inline(never)]
 fn choose(slots: &[Slot], key: &Key, last: u32) -> usize {
     let own = holder(&key.bytes);

@@ -8,7 +8,8 @@ use core::sync::atomic::AtomicU32;
 
 /// The lock and the counter that the servers share.
 pub trait Turns {
-    /// Acquires the lock; blocks while another server has it. The lock is also released when its process ends, at whatever point.
+    /// Acquires the lock; blocks while another server has it. If the process that holds the lock ends, at whatever point, the lock
+    /// is released, too.
     fn acquire(&self);
     /// Releases the lock.
     fn release(&self);

@@ -226,8 +226,8 @@ fn next_server_recognises_which_guard_matched() {
     }
 }
 
-/// A retransmitted call that had failed in the killed server fails again: an existing name does not mean that the call was carried
-/// out.
+/// A call fails, and the server is killed before it stores the reply. The retransmitted call must fail again in the next server:
+/// that the name exists does not mean that the call was carried out.
 #[test]
 fn failed_call_fails_again_in_next_server() {
     let mut world = World::writable();
