@@ -19,15 +19,15 @@ pub const MARK_BYTES: usize = 4;
 #[doc(alias = "AUTH_SYS")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Credential<'a> {
-    /// User.
+    /// The UID.
     pub uid: u32,
-    /// Group.
+    /// The primary GID.
     pub gid: u32,
     groups: &'a [u8],
 }
 
 impl Credential<'_> {
-    /// Other groups, at most 16.
+    /// The supplementary GIDs, at most 16.
     pub fn groups(&self) -> impl Iterator<Item = u32> {
         let (words, _) = self.groups.as_chunks();
         words.iter().map(|word| u32::from_be_bytes(*word))
@@ -52,7 +52,7 @@ pub struct Call<'a> {
 /// The reason why a message is not a call that can be carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotACall {
-    /// The xid is missing, or the header is truncated.
+    /// The header is truncated, or the message is neither a call nor a reply.
     Malformed,
     /// The message is a reply, which is not answered.
     Reply,
@@ -158,7 +158,7 @@ fn auth_sys<'a>(body: &mut Reader<'a>) -> Credential<'a> {
     Credential { uid, gid, groups }
 }
 
-/// Writes the 24 bytes before the results, or the whole of a rejection.
+/// Writes the header of a reply: the 24 bytes before the results of an accepted call, or the whole reply to a rejected one.
 #[inline(never)]
 pub fn emit_reply(reply: &mut Writer<'_>, xid: u32, outcome: Result<(), Reject>) {
     // REPLY; then MSG_ACCEPTED with an AUTH_NONE verifier of length 0, or MSG_DENIED.
