@@ -120,7 +120,7 @@ fn join(
         });
         scope.spawn(move || {
             deliver(&for_tap, |frame| {
-                // Fails while the interface is down; the frame is lost then.
+                // The write fails while the interface is down; the frame is lost then.
                 let _ = (&*tap).write(frame);
                 true
             });
@@ -168,8 +168,8 @@ impl FaultInjector {
         }
         for _ in 0..1 + usize::from(self.happens()) {
             let mut frame = frame.to_vec();
-            // Damages only the payload: real Ethernet discards a damaged frame by its FCS, but routers and memory can damage a
-            // packet.
+            // A flipped bit damages only the payload: real Ethernet discards a frame that was damaged on the wire, by its FCS, but
+            // a router or bad memory can damage the packet inside a frame.
             if self.happens() && frame.len() > ETHERNET_BYTES && frame[12..14] != ARP {
                 let bit = self.random.below((frame.len() - ETHERNET_BYTES) * 8);
                 frame[ETHERNET_BYTES + bit / 8] ^= 1 << (bit % 8);
@@ -179,7 +179,8 @@ impl FaultInjector {
                 due += Duration::from_millis(self.random.below(DELAY_MS_MAX) as u64);
             }
             self.count += 1;
-            // A send error means that the receiving thread has ended because its end was closed.
+            // The receiving thread ends once the stack has closed its socket. Sending to that thread then fails, and the frame is
+            // lost.
             let _ = self.out.send(Reverse((due, self.count, frame)));
         }
     }

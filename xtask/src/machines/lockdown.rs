@@ -15,7 +15,7 @@ pub fn run_without<T: Send>(calls: &[i64], work: impl FnOnce() -> Result<T> + Se
     answering(calls, libc::ENOSYS, work)
 }
 
-/// Runs `work` on a thread where each of `calls` fails with `errno`. With 0, the call does nothing and returns 0.
+/// Runs `work` on a thread where each of `calls` fails with `errno`. If `errno` is 0, the call does nothing and returns 0.
 pub fn answering<T: Send>(
     calls: &[i64],
     errno: i32,

@@ -9,8 +9,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-/// Runs `work` on a thread with its own mount namespace. Processes started by `work` must end before `work` returns. Skips without
-/// root.
+/// Runs `work` on a thread with its own mount namespace. Processes started by `work` must end before `work` returns. Without root,
+/// prints that `what` is SKIPPED and does not run `work`.
 pub fn private(what: &str, work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
     if !root_for(what) {
         return Ok(());

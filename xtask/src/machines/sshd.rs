@@ -141,7 +141,7 @@ impl Daemon {
             let Some(pid) = entry?.file_name().to_str().and_then(|it| it.parse().ok()) else {
                 continue;
             };
-            // A process that has just ended has no mount namespace.
+            // `mounts` fails for a process that has just ended, because it has no mount namespace.
             if pid != daemon && mounts(pid).is_ok_and(|theirs| theirs == ours) {
                 sessions.push(Pid::from_raw(pid.try_into()?));
             }
@@ -177,7 +177,7 @@ fn accounts(dir: &Path, shell: &str) -> Result<()> {
     fs::write(dir.join("passwd"), passwd)?;
     let group = format!("root:x:0:\nsshd:x:74:\n{USER}:x:{USER_ID}:\n");
     fs::write(dir.join("group"), group)?;
-    // dropbear rejects a login shell that is not in /etc/shells.
+    // dropbear rejects an account if its login shell is not in /etc/shells.
     fs::write(dir.join("shells"), format!("{shell}\n"))?;
     // "*" matches no password; "!" would lock the account.
     let shadow = format!("{USER}:*:20000:0:99999:7:::\n");

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// The operations that can fail and are recorded.
+/// The file system's operations. Each call is recorded, and each operation can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     Open,
@@ -46,9 +46,9 @@ struct Plan {
 struct Fault {
     op: Op,
     errno: Errno,
-    /// Calls of `op` that still succeed before the first failure.
+    /// Number of further calls of `op` that succeed before the first failure.
     skip: usize,
-    /// Calls of `op` that still fail after that.
+    /// Number of calls of `op` that fail after the skipped ones.
     remaining: usize,
 }
 
@@ -134,7 +134,7 @@ struct Tree {
 }
 
 impl Tree {
-    /// Records `op`. Returns the errno of a due fault, or else the locked tree.
+    /// Records `op`. If a fault is due for this call, returns its errno; otherwise returns the locked inode table.
     fn ask(&self, op: Op) -> ErrnoResult<MutexGuard<'_, Nodes>> {
         let mut plan = locked(&self.plan);
         plan.operations.push(op);

@@ -19,7 +19,7 @@ pub(super) struct Nodes {
     last_ino: u64,
 }
 
-/// The result of an operation; the error is an errno.
+/// The result of a file system operation; the error is an errno.
 pub(super) type ErrnoResult<T> = std::result::Result<T, Errno>;
 
 impl Nodes {

@@ -1,8 +1,8 @@
 //! The log of a disk's writes and flushes, and the possible contents of the disk after a power cut.
 //!
-//! A write is safe once a flush has completed that was requested after the write was done. Every sector of all other writes may be
-//! old or new. If two writes to one sector did not overlap in time, the later one wins if it survives. So one choice per write and
-//! sector covers every order in which a write-back cache can be flushed.
+//! A write is flushed (safe) once a flush has completed that was requested after the write was done. Every sector of an unflushed
+//! write may be old or new after a power cut. If two writes to one sector did not overlap in time, the later one wins if it
+//! survives. So one choice per write and sector covers every order in which a write-back cache can be flushed.
 
 use cases::random::Random;
 
@@ -17,7 +17,7 @@ pub enum Event {
     Write { offset: u64, data: Vec<u8> },
     /// A flush was requested.
     Flush,
-    /// The request at this position has been carried out; its reply follows.
+    /// The write or flush that was requested at this position of the log is done; its reply is sent next.
     Done(usize),
 }
 
@@ -29,12 +29,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// The log of the same disk with every flush replaced by an empty write, so that no write becomes safe.
+    /// Returns this log with every flush replaced by an empty write, so that every write stays unflushed.
     pub fn without_flushes(&self) -> Self {
         let mut log = self.clone();
         for event in &mut log.events {
             if *event == Event::Flush {
-                // Replaced, not removed, so that positions stay valid.
+                // The flush is replaced, not removed, so that the positions of other events stay valid.
                 *event = Event::Write {
                     offset: 0,
                     data: Vec::new(),
@@ -45,20 +45,20 @@ impl Log {
     }
 }
 
-/// The way in which a power cut treats writes that are not safe.
+/// Selects the unflushed writes that survive a power cut. A write is unflushed if no completed flush covers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// No unsafe write reaches the disk.
+    /// Every unflushed write is lost.
     All,
-    /// Every unsafe write reaches the disk.
+    /// Every unflushed write survives.
     None,
-    /// Each unsafe write survives or is lost as a whole, at random.
+    /// Each unflushed write survives or is lost as a whole, at random.
     Writes,
-    /// Each sector of an unsafe write survives or is lost, at random.
+    /// Each sector of an unflushed write survives or is lost, at random.
     Sectors,
-    /// Each unsafe write keeps a random number of its first sectors.
+    /// Of each unflushed write, a random number of its first sectors survives.
     Tails,
-    /// All unsafe writes survive except one, chosen at random.
+    /// All unflushed writes survive except one, chosen at random.
     One,
 }
 
@@ -77,14 +77,14 @@ impl Loss {
 pub struct Replay<'a> {
     log: &'a Log,
     position: usize,
-    /// The contents of the disk if every unsafe write at `position` is lost.
+    /// The contents of the disk if every unflushed write at `position` is lost.
     safe: Vec<u8>,
-    /// Unsafe writes: position of the request, and position of its `Done` event if that has occurred.
+    /// Unflushed writes: position of the request, and position of its `Done` event if that has occurred.
     unsafe_writes: Vec<(usize, Option<usize>)>,
 }
 
 impl<'a> Replay<'a> {
-    /// Starts at position 0.
+    /// Starts a replay at position 0, with the initial contents of the disk.
     pub fn new(log: &'a Log) -> Self {
         Self {
             log,
@@ -94,7 +94,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Replays up to `position`. Earlier positions are ignored.
+    /// Replays the events up to `position`. Does nothing if the replay is already past `position`.
     pub fn advance(&mut self, position: usize) {
         while self.position < position.min(self.log.events.len()) {
             match &self.log.events[self.position] {
@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    /// The first byte of sector A and of sector B after a power cut at `position`.
+    /// Replays `log` up to `position`, cuts the power, and returns the first byte of sector A and that of sector B.
     fn after(log: &Log, position: usize, loss: Loss) -> (u8, u8) {
         let mut replay = Replay::new(log);
         replay.advance(position);

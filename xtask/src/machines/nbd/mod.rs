@@ -63,7 +63,7 @@ impl Disk {
         self.directory.path().join("nbd")
     }
 
-    /// The current length of the log. Replies that a client received before this call belong to events before this position.
+    /// The current length of the log. Every reply that a client received before this call is for an event before this position.
     pub fn position(&self) -> usize {
         self.shared.state().log.events.len()
     }

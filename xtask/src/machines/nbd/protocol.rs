@@ -13,10 +13,11 @@ const OPTION_REPLY_MAGIC: u64 = 0x3_e889_0455_65a9;
 const REQUEST_MAGIC: u32 = 0x2560_9513;
 const REPLY_MAGIC: u32 = 0x6744_6698;
 
-/// Handshake flags of both sides: fixed newstyle, and no 124 zero bytes after the reply to EXPORT_NAME.
+/// Handshake flags, which server and client both send: fixed newstyle negotiation, and no 124 zero bytes at the end of the reply to
+/// EXPORT_NAME.
 const FIXED_NEWSTYLE: u16 = 1;
 const NO_ZEROES: u16 = 2;
-/// Transmission flags: HAS_FLAGS and SEND_FLUSH.
+/// Transmission flags of the export: HAS_FLAGS, and SEND_FLUSH (the server supports FLUSH).
 const FLAGS: u16 = 1 | 1 << 2;
 
 const OPTION_EXPORT_NAME: u32 = 1;
@@ -112,7 +113,7 @@ fn handshake(mut from: impl Read, mut to: impl Write, disk: &Shared) -> Result<b
                 return Ok(true);
             }
             OPTION_INFO | OPTION_GO => {
-                // NBD_INFO_EXPORT, type 0.
+                // An information reply of type 0, NBD_INFO_EXPORT: size and transmission flags of the export.
                 reply(REPLY_INFO, &[&[0, 0], export.as_slice()].concat())?;
                 reply(REPLY_ACK, &[])?;
                 if option == OPTION_GO {
@@ -139,7 +140,7 @@ enum Action {
         offset: u64,
         len: u32,
     },
-    /// A WRITE or FLUSH, at this position in the log.
+    /// A WRITE or FLUSH; the value is its position in the log.
     Logged(usize),
     Refused,
 }

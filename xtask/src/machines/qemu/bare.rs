@@ -17,15 +17,15 @@ use crate::machines::port::Port;
 use crate::machines::wait_for;
 use crate::setup::{self, Package};
 
-/// Time limit of every wait. Emulation on a busy host is slow.
+/// Time limit of every wait for the machine. Generous, because emulation on a busy host is slow.
 const TIME_MAX: Duration = Duration::from_secs(120);
 /// Port of the machine's NFS server.
 const NFS_PORT: u16 = 2049;
 /// Port of the machine's SFTP server, if it runs one. See [`Bare::sftp`].
 pub const SFTP_PORT: u16 = 2222;
 
-/// Runs the machine on this terminal until it ends. Adds `boot_arguments`, and `more` for QEMU. Calls
-/// `report_port` with the port of 127.0.0.1 that forwards to NFS.
+/// Runs the machine on this terminal until it ends, with additional boot arguments and additional arguments for QEMU (`more`).
+/// Calls `report_port` with the port of 127.0.0.1 that forwards to NFS.
 pub fn on_this_terminal(
     boot_arguments: &str,
     more: &[&str],
@@ -54,13 +54,13 @@ pub(super) fn run_on_this_terminal(
 /// Start options of a [`Bare`] machine.
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
-    /// More boot arguments.
+    /// Boot arguments in addition to those of the machine's file.
     pub boot_arguments: &'a str,
     /// A file that QEMU loads into memory as a module (`-initrd`).
     pub module: Option<&'a Path>,
-    /// More arguments for QEMU.
+    /// Arguments for QEMU in addition to those of the machine's file.
     pub more: &'a [&'a str],
-    /// The file to boot instead of the built one.
+    /// The stowaway executable to boot. None: the built one.
     pub file: Option<&'a Path>,
     /// Boots qemu/linux.toml, with Linux as the kernel. The value is a cpio archive that is appended to the initramfs.
     pub linux: Option<&'a [u8]>,
@@ -84,7 +84,8 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// Starts the machine with more boot arguments, an optional module, more arguments for QEMU, and a gdb stub.
+    /// Starts the machine with additional boot arguments, an optional module, additional arguments for QEMU (`more`), and a gdb
+    /// stub.
     pub fn boot(boot_arguments: &str, module: Option<&Path>, more: &[&str]) -> Result<Self> {
         Self::start(Options {
             boot_arguments,
@@ -150,7 +151,7 @@ impl Bare {
 
     /// Sends a command to QEMU's monitor and returns the output, including the prompts.
     pub fn monitor(&self, command: &str) -> Result<String> {
-        /// Printed by the monitor when it is ready for a command.
+        /// The monitor's prompt, printed when the monitor is ready for a command.
         const PROMPT: &str = "(qemu) ";
         let mut monitor = UnixStream::connect(self.path("monitor"))
             .context("cannot connect to QEMU's monitor")?;
@@ -275,7 +276,7 @@ impl Stub {
         loop {
             let answer = self.answer()?;
             self.0.write_all(b"+")?;
-            // Skips stop replies, which the stub sends unasked.
+            // A packet that starts with T is a stop reply, which the stub sends unasked; it is skipped.
             if !answer.starts_with('T') {
                 return Ok(answer);
             }

@@ -24,7 +24,7 @@ pub(super) struct DebianSection {
 }
 
 impl DebianSection {
-    /// Returns the kernel's path and the initramfs. Makes both on the first call.
+    /// Returns the kernel's path and the initramfs. The first call makes both; later calls reuse them.
     pub(super) fn build(&self) -> Result<(PathBuf, Vec<u8>)> {
         let waiting = "making an initramfs of Debian packages (50 MB)";
         let home = cached_directory(&self.name, waiting, |work| {
@@ -69,7 +69,8 @@ fn initramfs(tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs in a new mount namespace. Arguments: the tree, the kernel version, the file to make.
+/// A shell script that makes the initramfs; needs its own mount namespace. Arguments: the tree, the kernel version, the name of the
+/// file to make in the tree's /boot.
 const MAKE: &str = r#"
     mount --rbind /dev "$1/dev"
     mount --rbind /proc "$1/proc"

@@ -198,13 +198,13 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // Both fail only if QEMU has already ended.
+        // kill and wait fail only if QEMU has already ended.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
 }
 
-/// Splits the output from the exit code if `text` ends with `MARK CODE` and a newline. Otherwise the script still runs: None.
+/// Returns output and exit code if `text` ends with `MARK CODE` and a newline. Returns None otherwise: the script still runs.
 fn split_end(text: &[u8], mark: &str) -> Option<ScriptResult> {
     let line = text.strip_suffix(b"\n")?;
     let start = line.len().saturating_sub(mark.len() + " 255".len());
@@ -223,7 +223,7 @@ fn split_end(text: &[u8], mark: &str) -> Option<ScriptResult> {
     })
 }
 
-/// The last lines of `text`.
+/// The last `LINES_SHOWN` lines of `text`.
 pub(super) fn last_lines(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let lines: Vec<&str> = text.lines().collect();

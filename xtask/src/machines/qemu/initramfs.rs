@@ -38,7 +38,7 @@ pub fn archive(files: &[(PathBuf, PathBuf)], modules: &[PathBuf], init: &str) ->
     pack(&entries)
 }
 
-/// Makes an archive that contains only stowaway, as /init. The same file gives the same bytes.
+/// Makes an archive that contains only `file`, a stowaway executable, as /init. The archive is reproducible.
 pub fn of_own(file: &[u8]) -> Result<Vec<u8>> {
     pack(&BTreeMap::from([(
         "/init".into(),

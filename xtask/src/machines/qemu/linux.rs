@@ -14,7 +14,8 @@ pub fn on_this_terminal(
     bare::run_on_this_terminal("linux", boot_arguments, more, report_port)
 }
 
-/// Starts the machine with more boot arguments, a cpio archive that is appended to its initramfs, and more arguments for QEMU.
+/// Starts the machine with additional boot arguments, a cpio archive that is appended to its initramfs, and additional arguments
+/// for QEMU (`more`).
 pub fn boot(boot_arguments: &str, archive: &[u8], more: &[&str]) -> Result<Bare> {
     Bare::start(Options {
         boot_arguments,

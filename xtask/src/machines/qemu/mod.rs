@@ -79,12 +79,12 @@ pub fn prepare_all() -> Result<()> {
     Ok(())
 }
 
-/// A TAP interface as a value of QEMU's -netdev.
+/// Returns the value of QEMU's -netdev that connects the network card to the TAP interface `name`.
 pub fn tap(name: &str) -> String {
     format!("tap,ifname={name},script=no,downscript=no")
 }
 
-/// Packages with the emulator and the files of an initramfs.
+/// Debian packages that contain the emulator and the files of an initramfs.
 const PACKAGES: [Package; 6] = [
     Package::QEMU,
     Package::BUSYBOX,
@@ -94,7 +94,7 @@ const PACKAGES: [Package; 6] = [
     Package::KLIBC_UTILS,
 ];
 
-/// A machine's file in qemu/.
+/// The contents of a machine's file, qemu/MACHINE.toml.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Machine {
@@ -112,8 +112,8 @@ struct Machine {
     /// True to boot stowaway itself instead of a kernel. QEMU then loads an initramfs as a module.
     #[serde(default)]
     bare: bool,
-    /// The system: `kernel` with `initramfs`; `kernel` alone, with stowaway as /init; or `debian`, an initramfs made by Debian's
-    /// mkinitramfs. A bare machine has none of them.
+    /// The system to boot, in one of three forms. `kernel` and `initramfs`: a Debian kernel with this initramfs. `kernel` alone:
+    /// stowaway is /init. `debian`: an initramfs made by Debian's mkinitramfs. All three are None for a bare machine.
     kernel: Option<KernelChoice>,
     initramfs: Option<Contents>,
     debian: Option<debian::DebianSection>,
@@ -154,10 +154,10 @@ impl Contents {
     }
 }
 
-/// A prepared start of a machine.
+/// A machine that is ready to start: the QEMU command, and what the host provides to the machine.
 struct PreparedStart {
     command: Command,
-    /// The disk's server. Must live as long as the machine.
+    /// The server of the machine's disk; must be dropped only after the machine has ended.
     disk: Option<Disk>,
     /// Forwarded ports: port of the machine, port of 127.0.0.1.
     ports: Vec<(u16, Port)>,
@@ -194,7 +194,7 @@ impl Machine {
         self.forward.clear();
     }
 
-    /// The packages that a start needs.
+    /// The Debian packages that are needed to start the machine.
     const fn packages(&self) -> &'static [Package] {
         if self.bare {
             &[Package::QEMU]
@@ -203,7 +203,7 @@ impl Machine {
         }
     }
 
-    /// The path of the kernel, and the initramfs.
+    /// Returns the kernel's path and the initramfs of the machine; builds or downloads them if necessary.
     fn system(&self) -> Result<(PathBuf, Vec<u8>)> {
         setup::install_packages(self.packages())?;
         if self.bare {
@@ -232,7 +232,7 @@ impl Machine {
         }
     }
 
-    /// The QEMU command line of the machine; writes the initramfs and starts the disk. `init` replaces /init of the initramfs.
+    /// Writes the initramfs, starts the disk's server and returns the QEMU command. `init` replaces /init of the initramfs.
     fn start(
         &self,
         directory: &Path,
@@ -349,7 +349,7 @@ fn cached_directory(
         let work = tempfile::tempdir_in(&all)
             .with_context(|| format!("cannot create a directory in {}", all.display()))?;
         let moved = fs::rename(make(work.path())?, &home);
-        // If another process was faster, its directory is used.
+        // If another process has created the directory meanwhile, that one is used.
         if !home.exists() {
             moved.with_context(|| format!("cannot create {}", home.display()))?;
         }

@@ -13,7 +13,7 @@ use std::process::Command;
 /// The emulator for `arch`; None if this host can run the file itself.
 fn emulator(arch: Arch) -> Option<&'static str> {
     match arch {
-        // A file named by STOWAWAY_BIN must run on this host.
+        // This host must be able to run a file named by STOWAWAY_BIN without emulation.
         _ if std::env::var_os("STOWAWAY_BIN").is_some() => None,
         Arch::X86_64 | Arch::I686 => None,
         Arch::Aarch64 => Some("qemu-aarch64-static"),

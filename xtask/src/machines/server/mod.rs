@@ -27,7 +27,7 @@ use tempfile::TempDir;
 /// Time limit for a server to listen. It first syncs its key to a disk that may be busy.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// Start options of a server. The default has no exports, free ports of loopback, and no portmap.
+/// Start options of a server. By default the server has no exports, listens on free ports of loopback, and does not serve portmap.
 #[derive(Clone)]
 pub struct ServerOptions {
     /// The architecture of the built file.
@@ -42,15 +42,15 @@ pub struct ServerOptions {
     pub address: Ipv4Addr,
     /// The NFS port for `-n`; 0 picks a free one.
     pub port: u16,
-    /// A separate MOUNT port for `-m`.
+    /// The MOUNT port for `-m`. None: MOUNT is served on the NFS port.
     pub mount_port: Option<u16>,
-    /// Serve portmap on port 111 too.
+    /// True to serve portmap, too, on port 111.
     pub portmap: bool,
     /// The key file of kernel handles. None: a new file for each server.
     pub key_file: Option<PathBuf>,
-    /// Start as this user and group, without a key file.
+    /// UID and GID to start the server with; it then has no key file. None: the user of this process.
     pub user: Option<u32>,
-    /// More arguments, after all others.
+    /// Additional arguments, which follow all others.
     pub arguments: Vec<String>,
     /// A command that precedes the server's and execs it, e.g. `ip netns exec NAME`.
     pub wrapper: Vec<String>,
@@ -168,8 +168,8 @@ pub fn root_for(what: &str) -> bool {
     root
 }
 
-/// The users to start servers as, to cover both kinds of handles: root (kernel handles) and nobody (path handles). Without root
-/// only the current user.
+/// UIDs with which tests start servers, to cover both kinds of handles: root (None), which uses kernel handles, and nobody, which
+/// uses path handles. Without root, only the current user (None).
 pub fn users() -> Vec<Option<u32>> {
     const NOBODY: u32 = 65534;
     if root_for("kernel handles") {
@@ -179,7 +179,7 @@ pub fn users() -> Vec<Option<u32>> {
     }
 }
 
-/// The lines of a server's stderr, which a thread reads. The bool is true at end of file.
+/// The lines of a server's stderr, which a thread reads. The bool is true once the thread has reached end of file.
 #[derive(Default)]
 pub(crate) struct StderrLines {
     lines: Mutex<(Vec<String>, bool)>,
@@ -251,7 +251,7 @@ pub struct Server {
     address: Ipv4Addr,
     child: Child,
     stderr: Arc<StderrLines>,
-    /// The directory of the default key file, and of the file's copy for another user.
+    /// The directory that contains the default key file or, for another user, the copy of the executable.
     _private: TempDir,
 }
 
@@ -312,7 +312,7 @@ impl Server {
         Ok((self.connect()?, root))
     }
 
-    /// The process id. Stays valid with `ServerOptions::through`, which execs.
+    /// The process id. Stays valid with a `ServerOptions::wrapper`, which execs.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -412,7 +412,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only if the process has already been waited for.
+        // kill and wait fail only if the process has already been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

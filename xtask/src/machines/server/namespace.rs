@@ -47,7 +47,7 @@ impl Namespace {
         &self.name
     }
 
-    /// The words that precede a command to run it in the namespace, for `ServerOptions::through`.
+    /// The words that precede a command to run it in the namespace, for `ServerOptions::wrapper`.
     pub fn enter(&self) -> Vec<String> {
         ["ip", "netns", "exec", &self.name]
             .map(String::from)
@@ -85,7 +85,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // On failure the name stays in /run/netns; drop cannot return the error.
+        // If `ip netns del` fails, the name stays in /run/netns; drop cannot return the error.
         let _ = ip(&format!("netns del {}", self.name));
     }
 }
