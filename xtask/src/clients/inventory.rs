@@ -53,7 +53,7 @@ impl Object {
     }
 }
 
-/// The line with dashes for the attributes in [`Object::more`].
+/// Returns the line with its attributes in [`Object::more`] replaced by dashes.
 pub fn without_more(line: &str) -> String {
     let columns = line.split('\t').enumerate();
     let kept: Vec<&str> = columns
@@ -162,7 +162,7 @@ pub fn sum(size: u64, mut read: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Res
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The first ten lines that only one of two inventories has, for each.
+/// Returns the first ten lines that only the first inventory contains, and the first ten that only the second one contains.
 pub fn differences(these: &[String], those: &[String]) -> String {
     let only = |these: &[String], those: &[String]| {
         let those: std::collections::BTreeSet<&String> = those.iter().collect();

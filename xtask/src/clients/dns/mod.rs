@@ -84,7 +84,7 @@ impl Querier {
                 .set_read_timeout(Some(remaining.max(Duration::from_millis(1))))?;
             return match self.socket.recv_from(buffer) {
                 Ok((len, from)) => Ok(Some((&buffer[..len], from))),
-                // A process that is stopped and continued gets EINTR.
+                // If the process is stopped and continued, recvfrom(2) fails with EINTR.
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>

@@ -30,7 +30,8 @@ use xdr::Reader;
 /// Largest reply (bytes): 1 MiB of data and the head.
 const REPLY_MAX: u32 = (1 << 20) + 4096;
 
-/// The first xid of a connection, different for each connection: a server may take a call with a known xid for a retransmission.
+/// Returns the first xid of a connection. The xid differs for each connection, because a server may treat a call with a known xid
+/// as a retransmission.
 fn first_xid() -> u32 {
     static CONNECTIONS: AtomicU32 = AtomicU32::new(1);
     CONNECTIONS.fetch_add(1, Ordering::Relaxed).rotate_right(12) ^ std::process::id()
@@ -46,7 +47,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects. From then on, ten seconds without data are an error.
+    /// Connects to the server. Later calls fail if no data arrives for ten seconds.
     pub fn connect(server: SocketAddr) -> Result<Self> {
         let stream =
             TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
@@ -83,7 +84,7 @@ impl Client {
         })
     }
 
-    /// The socket, for operations that the client does not have.
+    /// The socket, for operations for which the client has no method.
     pub fn stream(&self) -> &TcpStream {
         self.stream.get_ref()
     }
@@ -190,7 +191,7 @@ impl Client {
         Ok(root.with_context(|| format!("cannot mount {path}"))?.handle)
     }
 
-    /// GETATTR.
+    /// Calls GETATTR and returns the attributes.
     pub fn attr(&mut self, object: &[u8]) -> Result<fattr3> {
         Ok(ok(self.ask::<GETATTR3res>(&Call::get_attr(object))?)?.obj_attributes)
     }
@@ -206,7 +207,7 @@ impl Client {
         Ok(found.object.data.into_owned())
     }
 
-    /// LOOKUP for each component of `path`; returns the last handle.
+    /// Calls LOOKUP for each component of `path` and returns the last handle.
     pub fn walk(&mut self, root: &[u8], path: &str) -> Result<Vec<u8>> {
         path.split('/').try_fold(root.to_vec(), |dir, name| {
             self.lookup(&dir, name)
@@ -219,7 +220,7 @@ impl Client {
         data(self.call(&Call::read(file, offset, count))?)
     }
 
-    /// READLINK.
+    /// Calls READLINK and returns the target of the link.
     pub fn read_link(&mut self, link: &[u8]) -> Result<Vec<u8>> {
         Ok(ok(self.ask::<READLINK3res<'_>>(&Call::read_link(link))?)?
             .data
@@ -227,7 +228,7 @@ impl Client {
             .into_owned())
     }
 
-    /// READDIRPLUS until the end of the directory.
+    /// Calls READDIRPLUS until the end of the directory and returns all entries.
     pub fn list(&mut self, dir: &[u8]) -> Result<Vec<DirEntry>> {
         let mut entries: Vec<DirEntry> = Vec::new();
         let mut verifier = [0; 8];
@@ -244,8 +245,9 @@ impl Client {
     }
 }
 
-/// A handle of the server in the form of older versions, which did not pad handles. A kernel handle has 15 bytes and the kernel's
-/// part; a path handle has 27 bytes and the depth of its path. Inside an ISO image, 14 more bytes follow.
+/// Removes the padding of one of stowaway's handles: older versions of stowaway issued handles without padding. A kernel handle
+/// consists of 15 bytes and the kernel's own handle; a path handle of 27 bytes and one byte per path component. Inside an ISO
+/// image, 14 more bytes follow.
 pub fn unpadded(handle: &[u8]) -> &[u8] {
     let inside = if handle[0] == 2 { 14 } else { 0 };
     let outer = handle.len() - inside;

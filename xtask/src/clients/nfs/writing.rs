@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 /// The results of a successful WRITE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteResult {
-    /// Bytes written; at most as many as were sent.
+    /// Number of bytes written; at most as many as were sent.
     pub count: u32,
-    /// Level of stability; at least the requested one.
+    /// Level of stability with which the server wrote the data; at least the requested one.
     pub committed: stable_how,
     pub verifier: [u8; 8],
 }
@@ -30,7 +30,7 @@ pub fn parse_write(results: &[u8]) -> Result<WriteResult> {
 }
 
 impl Client {
-    /// SETATTR without a guard.
+    /// Calls SETATTR without a guard (expected ctime).
     pub fn set_attr(&mut self, object: &[u8], set: Set) -> Result<()> {
         self.change(&Call::set_attr(object, set, None))
     }
@@ -58,7 +58,8 @@ impl Client {
         Ok(wrote)
     }
 
-    /// WRITEs of at most `chunk` bytes until all of `data` is written. Returns the verifier, which must stay the same throughout.
+    /// Calls WRITE with at most `chunk` bytes each until all of `data` is written. Returns the verifier, which must be the same in
+    /// every reply.
     pub fn write_all(
         &mut self,
         file: &[u8],
@@ -118,17 +119,17 @@ impl Client {
         parse_created(self.call(call)?)
     }
 
-    /// REMOVE.
+    /// Calls REMOVE.
     pub fn remove(&mut self, dir: &[u8], name: &str) -> Result<()> {
         self.change(&Call::remove(dir, name.as_bytes()))
     }
 
-    /// RMDIR.
+    /// Calls RMDIR.
     pub fn rmdir(&mut self, dir: &[u8], name: &str) -> Result<()> {
         self.change(&Call::rmdir(dir, name.as_bytes()))
     }
 
-    /// RENAME.
+    /// Calls RENAME.
     pub fn rename(&mut self, from: &[u8], from_name: &str, to: &[u8], to_name: &str) -> Result<()> {
         let (from_name, to_name) = (from_name.as_bytes(), to_name.as_bytes());
         self.change(&Call::rename(from, from_name, to, to_name))

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 pub struct Writer(Vec<u8>);
 
 impl Writer {
-    /// An unsigned integer, an enum or a bool.
+    /// Appends an unsigned integer, an enum or a bool.
     pub fn u32(&mut self, value: u32) -> &mut Self {
         self.0.extend(value.to_be_bytes());
         self
@@ -19,13 +19,13 @@ impl Writer {
         self
     }
 
-    /// Fixed-length opaque data. The length must be a multiple of four, as no padding is added.
+    /// Appends fixed-length opaque data. The length must be a multiple of four, because no padding is added.
     pub fn fixed(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.extend(bytes);
         self
     }
 
-    /// Variable-length opaque data or a string: length, bytes, padding.
+    /// Appends variable-length opaque data or a string: length, bytes, padding.
     pub fn opaque(&mut self, bytes: &[u8]) -> &mut Self {
         self.u32(u32::try_from(bytes.len()).expect("a test's message is shorter than 4 GiB"));
         self.0.extend(bytes);
@@ -44,12 +44,12 @@ impl Writer {
 pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// Starts at the first byte of `message`.
+    /// Creates a reader that starts at the first byte of `message`.
     pub fn new(message: &'a [u8]) -> Self {
         Self(message)
     }
 
-    /// The next `len` bytes.
+    /// Reads the next `len` bytes, without padding.
     pub fn fixed(&mut self, len: usize) -> Result<&'a [u8]> {
         let Some((field, remaining)) = self.0.split_at_checked(len) else {
             bail!(
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
         Ok(field)
     }
 
-    /// An unsigned integer or an enum.
+    /// Reads an unsigned integer or an enum.
     pub fn u32(&mut self) -> Result<u32> {
         Ok(u32::from_be_bytes(self.fixed(4)?.try_into()?))
     }
@@ -71,14 +71,14 @@ impl<'a> Reader<'a> {
         Ok(u64::from_be_bytes(self.fixed(8)?.try_into()?))
     }
 
-    /// A bool; values other than 0 and 1 are errors.
+    /// Reads a bool. Values other than 0 and 1 are errors.
     pub fn bool(&mut self) -> Result<bool> {
         let value = self.u32()?;
         ensure!(value < 2, "the reply has a bool of {value}");
         Ok(value == 1)
     }
 
-    /// Opaque data or a string of at most `max_len` bytes; its padding must be zero.
+    /// Reads variable-length opaque data or a string of at most `max_len` bytes. The padding must be zero.
     pub fn opaque(&mut self, max_len: usize) -> Result<&'a [u8]> {
         let len = self.u32()? as usize;
         ensure!(
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// The remaining bytes.
+    /// Reads all remaining bytes.
     pub fn remaining(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// An error if bytes remain.
+    /// Returns an error if bytes remain.
     pub fn expect_end(self) -> Result<()> {
         ensure!(
             self.0.is_empty(),

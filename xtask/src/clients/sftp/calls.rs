@@ -76,7 +76,7 @@ impl Sftp {
         self.open(path, flags, Attrs::mode(0o644))
     }
 
-    /// copy-data of `len` bytes. A `len` of 0 copies from `offset` to the end.
+    /// Sends copy-data for `len` bytes. A `len` of 0 copies from `offset` to the end of the file.
     pub fn copy_data(
         &mut self,
         (from, offset): (&[u8], u64),
@@ -92,12 +92,12 @@ impl Sftp {
         })
     }
 
-    /// limits@openssh.com.
+    /// Sends limits@openssh.com and returns the server's limits.
     pub fn limits(&mut self) -> Result<Limits> {
         self.extended(&Request::Limits)
     }
 
-    /// users-groups-by-id@openssh.com.
+    /// Sends users-groups-by-id@openssh.com and returns the names of the users and groups.
     pub fn account_names(&mut self, users: &[u32], groups: &[u32]) -> Result<AccountNames> {
         let request = Request::UsersGroupsById(Ids(users), Ids(groups));
         AccountNames::parse(&self.extension(&request)?)
@@ -256,7 +256,7 @@ impl Sftp {
     }
 }
 
-/// The error for a well-formed reply that is not a success of `request`.
+/// Returns the error for a valid reply that is not the expected success: a STATUS of failure or another type of reply.
 fn unexpected<T>(request: &Request<'_>, reply: Reply) -> Result<T> {
     match reply {
         Reply::Status(status, text) if status != Status::OK => Err(anyhow::Error::new(status)

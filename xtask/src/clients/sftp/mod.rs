@@ -55,9 +55,9 @@ pub struct Sftp {
 /// Behaviour of a write while the server accepts no data.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WriteWait {
-    /// Arriving data is buffered; a timeout is an error.
+    /// Arriving data is read and buffered. A timeout is an error.
     BufferInput,
-    /// No data is read; a timeout returns 0.
+    /// No data is read. After a timeout, the write returns 0.
     GiveUp,
 }
 
@@ -240,7 +240,7 @@ impl Sftp {
         }
     }
 
-    /// Buffers arriving data until at least `len` bytes are available; `receive` returns the packets in them later.
+    /// Buffers arriving data until at least `len` bytes are available. `receive` returns the packets among these bytes later.
     pub fn buffer(&mut self, len: usize) -> Result<()> {
         let end = Instant::now() + self.time_max;
         while self.arrived.len() - self.taken < len {
@@ -325,8 +325,8 @@ impl Sftp {
         Ok(replies.into_iter().flatten().collect())
     }
 
-    /// Closes the input, then receives the outstanding replies and waits for the end of the server. A terminal cannot be closed in
-    /// one direction: it is hung up, and no reply arrives.
+    /// Closes the server's input, receives the outstanding replies and waits for the end of the server. A terminal cannot be closed
+    /// in one direction: it is hung up, and no reply arrives.
     pub fn finish(mut self) -> Result<(VecDeque<Vec<u8>>, ServerExit)> {
         self.ends.close_input();
         let mut replies = VecDeque::new();
@@ -355,7 +355,7 @@ impl Sftp {
         self.process.wait()
     }
 
-    /// Closes input and output.
+    /// Closes both directions of the connection.
     pub fn hang_up(&mut self) {
         self.ends.input = None;
         self.ends.output = None;

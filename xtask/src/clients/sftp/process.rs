@@ -50,7 +50,7 @@ pub enum Program {
     Other(PathBuf),
 }
 
-/// Start options. The default is the built file over pipes, without arguments.
+/// Start options of an SFTP server. By default the built file is started over pipes, without arguments.
 #[derive(Clone, Debug)]
 pub struct SftpOptions {
     pub program: Program,
@@ -61,7 +61,7 @@ pub struct SftpOptions {
     pub directory: Option<PathBuf>,
     /// The whole environment; None: that of this process.
     pub environment: Option<Vec<(String, String)>>,
-    /// Start a copy of the file as this user and group.
+    /// UID and GID to start the server with; it then runs a copy of the file. None: the user of this process.
     pub user: Option<u32>,
     /// A command that precedes the server's and execs it, e.g. `strace -o FILE`.
     pub wrapper: Vec<String>,
@@ -113,7 +113,7 @@ impl SftpOptions {
         }
     }
 
-    /// Sets the wire.
+    /// Sets the type of the server's stdin and stdout.
     pub fn with_wire(self, wire: Wire) -> Self {
         Self { wire, ..self }
     }
@@ -126,7 +126,7 @@ impl SftpOptions {
         self
     }
 
-    /// Starts the server from a shell script that ends with `exec "$@"`.
+    /// Options to start the server from a shell script, which must end with `exec "$@"`.
     pub fn through_shell(self, script: &str) -> Self {
         Self {
             wrapper: ["sh", "-c", script, "sh"].map(String::from).into(),
@@ -220,7 +220,7 @@ impl ClientEnds {
             return;
         };
         match self.wire {
-            // Fails if the server has already closed its end.
+            // shutdown(2) fails if the server has already closed its end.
             Wire::SocketPair => drop(shutdown(input.as_raw_fd(), Shutdown::Write)),
             Wire::Pty => self.output = None,
             Wire::Pipes => {}
@@ -232,7 +232,7 @@ impl ClientEnds {
 pub struct Process {
     child: Child,
     stderr: Arc<StderrLines>,
-    /// The directory of the file's copy for another user.
+    /// The directory that contains the copy of the executable for another user.
     _private: Option<TempDir>,
 }
 
@@ -257,7 +257,7 @@ impl Process {
         Ok((process, ends))
     }
 
-    /// The process id. Stays valid with `SftpOptions::through` if that command execs.
+    /// The process id. Stays valid with a `SftpOptions::wrapper` that execs the server.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -323,7 +323,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only if the process has already been waited for.
+        // kill and wait fail only if the process has already been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

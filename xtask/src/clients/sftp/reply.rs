@@ -186,13 +186,13 @@ pub struct NameEntry {
 /// A server's reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The code and its message.
+    /// A STATUS: the code and its message.
     Status(Status, String),
     Handle(Vec<u8>),
     Data(Vec<u8>),
     Name(Vec<NameEntry>),
     Attrs(Attrs),
-    /// The data of an EXTENDED_REPLY, after the id.
+    /// An EXTENDED_REPLY: the data after its id.
     Extended(Vec<u8>),
 }
 
@@ -373,10 +373,10 @@ impl AccountNames {
     }
 }
 
-/// An error if `reply` has a type that is not valid for a request of this type and extension.
+/// Returns an error if `reply` has a type that is not valid for a request of this type and extension.
 pub fn check(kind: u8, extension: Option<&[u8]>, reply: &Reply) -> Result<()> {
     let fits = match (reply, kind) {
-        // copy-data from an offset after the end of the file.
+        // A copy-data request with an offset after the end of the file is answered with EOF.
         (Reply::Status(Status::EOF, _), kind::EXTENDED) => extension == Some(b"copy-data"),
         (Reply::Status(Status::EOF, _), _) => matches!(kind, kind::READ | kind::READDIR),
         (Reply::Status(Status::OK, _), _) => matches!(
@@ -431,7 +431,7 @@ mod tests {
         for attrs in [all, Attrs::default(), Attrs::mode(7), Attrs::times(1, 2)] {
             assert_eq!(decode_strictly::<Attrs>(&attrs.encode_vec()?)?, attrs);
         }
-        // An undefined flag.
+        // A flag that version 3 does not define is rejected.
         assert!(decode_strictly::<Attrs>(b"\0\0\0\x10").is_err());
         Ok(())
     }

@@ -119,7 +119,7 @@ requests! { <'a>
     Stat(path: &'a [u8]) = STAT;
     Rename(from: &'a [u8], to: &'a [u8]) = RENAME;
     ReadLink(path: &'a [u8]) = READLINK;
-    /// In OpenSSH's order on the wire: target before link. The draft has the opposite order.
+    /// SYMLINK with the arguments in OpenSSH's order on the wire: target, then link. The draft has the opposite order.
     SymLink(target: &'a [u8], link: &'a [u8]) = SYMLINK;
     PosixRename(from: &'a [u8], to: &'a [u8]) = EXTENDED "posix-rename@openssh.com";
     StatVfs(path: &'a [u8]) = EXTENDED "statvfs@openssh.com";
@@ -129,7 +129,7 @@ requests! { <'a>
     LSetStat(path: &'a [u8], attrs: Attrs) = EXTENDED "lsetstat@openssh.com";
     Limits = EXTENDED "limits@openssh.com";
     ExpandPath(path: &'a [u8]) = EXTENDED "expand-path@openssh.com";
-    /// A `len` of 0 copies to the end of the file.
+    /// copy-data of a range. A `len` of 0 copies to the end of the file.
     CopyData { from: &'a [u8], offset: u64, len: u64, to: &'a [u8], to_offset: u64 } = EXTENDED "copy-data";
     HomeDirectory(user: &'a [u8]) = EXTENDED "home-directory";
     UsersGroupsById(users: Ids<'a>, groups: Ids<'a>) = EXTENDED "users-groups-by-id@openssh.com";
