@@ -157,7 +157,7 @@ fn fuzz_directory() -> PathBuf {
     workspace_root().join("target/fuzz")
 }
 
-/// Builds the target. Own target directory: otherwise its flags would make cargo rebuild everything else.
+/// Builds the target, in a separate target directory: otherwise the compiler flags would make cargo rebuild everything else.
 fn build(target: Target) -> Result<PathBuf> {
     setup::install_packages(&[setup::Package::CXX])?;
     let triple = Arch::X86_64.triple();
@@ -179,7 +179,7 @@ fn build(target: Target) -> Result<PathBuf> {
         .join(target.name()))
 }
 
-/// The failure part of libFuzzer's output, and the command that reproduces it.
+/// Returns the part of libFuzzer's output from the failure on, and the command that reproduces the failure.
 fn failure(target: Target, output: &str, log: &Path) -> String {
     let lines: Vec<&str> = output.lines().collect();
     let is_failure =
@@ -202,7 +202,8 @@ fn failure(target: Target, output: &str, log: &Path) -> String {
     text
 }
 
-/// A line with the number of inputs, their rate, the coverage points reached and the corpus size. None if `output` lacks them.
+/// Returns a line of statistics: number of inputs, inputs per second, coverage points reached, corpus size. Returns None if
+/// `output` lacks them.
 fn summary(target: Target, output: &str) -> Option<String> {
     let stat = |name: &str| {
         let mut lines = output.lines();

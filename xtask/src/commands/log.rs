@@ -44,7 +44,7 @@ pub fn main(args: Args) -> Result<()> {
         Box::new(file.with_context(|| format!("cannot open the trace {}", args.file.display()))?)
     };
     match decode(&elf, input, &mut io::stdout().lock()) {
-        // EPIPE: the reader of our output, such as `head`, exited. Not an error.
+        // EPIPE is not an error: the program that reads our output, such as `head`, has exited.
         Err(why)
             if why
                 .downcast_ref::<io::Error>()
@@ -89,7 +89,7 @@ fn decode(elf: &[u8], trace: impl Read, out: &mut impl Write) -> Result<()> {
             match decoder.decode() {
                 Ok(frame) => writeln!(out, "{}", line(&frame, &places))?,
                 Err(DecodeError::UnexpectedEof) => break,
-                // rzCOBS: the next frame starts after the next zero byte.
+                // Skips a malformed frame: with the encoding rzCOBS, the next frame starts after the next zero byte.
                 Err(DecodeError::Malformed) if table.encoding().can_recover() => {
                     writeln!(out, "(malformed)")?
                 }

@@ -22,9 +22,10 @@ const TOOLS: [(&str, &str); 2] = [("cargo-mutants", "27.1.0"), ("cargo-nextest",
 const MODULES: [&str; 3] = ["src/wire/", "src/engine/", "src/vfs/"];
 /// Names of modules that are not mutated, because they are test code or used mainly by tests.
 const TEST_SUPPORT: [&str; 4] = ["testing", "conformance", "tests", "ram"];
-/// Excludes mutants that never compile: cargo-mutants does not know that `FsResult` is a `Result`.
+/// Part of the names of mutants that never compile, which are excluded: cargo-mutants does not know that `FsResult` is a `Result`.
 const UNVIABLE: &str = "with FsResult::";
-/// Marks about forty mutants that cargo-mutants runs regardless of its `--re` filters. They are left out of the choice.
+/// Part of the names of about forty mutants that cargo-mutants runs regardless of its `--re` filters. They are excluded from the
+/// random choice.
 const ALWAYS: &str = ": delete field ";
 /// Address space limit (RLIMIT_AS): a mutant may allocate without bound.
 const MEMORY_BYTES: u64 = 4 << 30;
@@ -161,7 +162,8 @@ fn list(tools: &Path, root: &Path) -> Result<Vec<Mutant>> {
 }
 
 impl Mutant {
-    /// Pseudo-random sort key for `seed`. Leaves out the line number, so that edits above the mutant do not change the choice.
+    /// Returns a pseudo-random sort key for `seed`. The line number does not affect the key, so that edits above the mutant do not
+    /// change the choice.
     fn sort_key(&self, seed: u64) -> impl Ord + use<> {
         let change = self.name.splitn(4, ':').last();
         Sha256::digest(format!("{seed} {} {change:?}", self.file))

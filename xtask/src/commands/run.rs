@@ -150,7 +150,7 @@ fn run_vm(vm: Vm, dir: &Path, rw: bool) -> Result<()> {
 /// Waits until the server exits. On SIGINT or SIGTERM, sends the server SIGTERM.
 fn wait(mut server: Child, signals: &SigSet) -> Result<()> {
     loop {
-        // Checked before each wait: a SIGCHLD from before we blocked signals is lost.
+        // Checks the server before each wait, because a SIGCHLD that arrived before we blocked signals is lost.
         if let Some(status) = server.try_wait()? {
             if !status.success() {
                 bail!("the server exited with {status}; its output is above");
@@ -175,7 +175,7 @@ fn forward_stderr(server: &mut Child) -> Result<Receiver<String>> {
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).into_owned();
             eprintln!("{line}");
-            // Fails after the mount commands were printed: the receiver is dropped by then.
+            // `send` fails once the mount commands have been printed, because the receiver is dropped then.
             let _ = sender.send(line);
         }
     });
@@ -349,7 +349,7 @@ fn sample() -> Result<PathBuf> {
 mod tests {
     use super::*;
 
-    /// The advice printed if the server writes `lines` to stderr.
+    /// Returns the advice that is printed if the server writes `lines` to stderr.
     fn advice(dir: &str, lines: &[&str]) -> Option<String> {
         let (sender, receiver) = channel();
         lines

@@ -30,7 +30,7 @@ pub const IMAGE_BYTES_MAX: usize = 760;
 /// The architectures with a hello program.
 pub const ARCHS: [Arch; 2] = [Arch::X86_64, Arch::I686];
 
-/// Size limit of the program in bytes; 0 if the architecture has none.
+/// Size limit of the hello program for `arch` in bytes. 0: no program exists for `arch`.
 pub const fn bytes_max(arch: Arch) -> usize {
     match arch {
         Arch::X86_64 => 112,
@@ -124,7 +124,7 @@ fn pieces(arch: Arch) -> Result<Vec<Piece>> {
 struct Piece {
     offset: usize,
     bytes: Vec<u8>,
-    /// A header's field or an instruction.
+    /// The header field or the instruction that these bytes represent.
     what: String,
     why: &'static str,
 }
@@ -147,7 +147,7 @@ fn jump(offset: usize, target: usize, why: &'static str) -> Result<Piece> {
     Ok(piece(offset, bytes, &format!("jmp {target:#04x}"), why))
 }
 
-/// Merges the pieces into the file. Fails if two pieces disagree on a byte or if a byte belongs to no piece.
+/// Merges the pieces into one file. Fails if two pieces have different bytes at one offset, or if a byte belongs to no piece.
 fn assemble(pieces: &[Piece]) -> Result<Vec<u8>> {
     let end = pieces.iter().map(|piece| piece.offset + piece.bytes.len());
     let mut claims: Vec<Option<(u8, &str)>> = vec![None; end.max().unwrap_or(0)];

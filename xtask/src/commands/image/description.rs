@@ -32,7 +32,8 @@ pub struct Description {
     volumes: Vec<String>,
     /// Labels in the image configuration.
     labels: Annotations,
-    /// Annotations of the index. It exists once for all platforms, so it does not count against an image's size limit.
+    /// Annotations of the index. The index exists once for all platforms, so its annotations do not count against an image's size
+    /// limit.
     pub index_annotations: Annotations,
     /// Annotations of each platform's manifest.
     pub manifest_annotations: Annotations,
@@ -132,7 +133,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Runs `program`, with all other fields empty.
+    /// Returns a description that runs `program`, with all other fields empty.
     pub fn for_program(program: &str) -> Self {
         Self {
             entrypoint: vec![program.to_owned()],
@@ -141,7 +142,7 @@ impl Process {
     }
 }
 
-/// `{}`: OCI represents a set as an object whose values are empty objects.
+/// Serialised as `{}`: OCI represents a set as an object whose values are empty objects.
 #[derive(Serialize)]
 struct Empty {}
 

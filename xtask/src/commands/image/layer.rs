@@ -26,7 +26,7 @@ impl Layer {
         Self::new(header, name, content)
     }
 
-    /// As `of_program`, but as small as possible: the V7 tar header (1979), and numbers without padding.
+    /// As [`Self::of_program`], but with the smallest possible archive: a V7 tar header (1979), and numbers without padding.
     pub fn of_tiny_program(name: &str, content: &[u8]) -> Result<Self> {
         let mut header = Header::new_old();
         let fields = header.as_old_mut();
@@ -65,7 +65,7 @@ fn archive(header: &mut Header, name: &str, content: &[u8]) -> Result<Vec<u8>> {
     Ok(archive.into_inner()?)
 }
 
-/// Compresses with gzip as small as possible (zopfli), without file name and timestamp.
+/// Compresses `bytes` to the smallest possible gzip file (by zopfli), without file name and timestamp.
 pub fn compress(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut compressed = Vec::new();
     zopfli::compress(

@@ -103,7 +103,7 @@ pub struct OutputPaths {
 }
 
 impl OutputPaths {
-    /// `oci` and `docker.tar` in `directory`.
+    /// Paths of the layout (`oci`) and of the archive (`docker.tar`) in `directory`.
     pub fn in_directory(directory: &Path) -> Self {
         Self {
             layout: directory.join("oci"),
@@ -221,11 +221,11 @@ impl Platform {
 pub struct Image {
     /// Platform that the image runs on.
     pub platform: Platform,
-    /// Blob with the layer's digest and the process's arguments.
+    /// The image configuration, a blob: the layer's digest and the process's arguments.
     pub config: Vec<u8>,
     /// The only layer.
     pub layer: Layer,
-    /// Blob that references configuration and layer.
+    /// The manifest, a blob that references configuration and layer.
     pub manifest: Vec<u8>,
     /// Size of the executable.
     pub file_bytes: usize,

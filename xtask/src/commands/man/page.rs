@@ -57,7 +57,7 @@ struct ManualPart {
     title: Option<String>,
     /// mdoc rows for the flags that `--help` leaves out.
     options: String,
-    /// Other sections: the name and the text, in the order of the file.
+    /// All other sections, in the order of the file: name and text.
     sections: Vec<(String, String)>,
 }
 

@@ -75,7 +75,7 @@ impl Tables {
         }
     }
 
-    /// The module and all others whose flags it accepts, each once.
+    /// Returns the module and all other modules whose flags it accepts, each once.
     pub(super) fn with_included<'a>(&'a self, module: &'a str) -> Vec<&'a str> {
         let mut found = vec![module];
         let mut index = 0;
@@ -280,7 +280,7 @@ fn flags(body: TokenStream) -> Result<Vec<Vec<String>>> {
     Ok(found)
 }
 
-/// The module of a path `module::FLAGS`.
+/// Returns the module name in a path `module::FLAGS`; None if `expr` is not such a path.
 fn table_owner(expr: &Expr) -> Option<String> {
     let Expr::Path(path) = expr else { return None };
     let mut segments = path.path.segments.iter().rev();
@@ -288,7 +288,7 @@ fn table_owner(expr: &Expr) -> Option<String> {
     (last.ident == "FLAGS").then(|| segments.next().map(|owner| owner.ident.to_string()))?
 }
 
-/// Modules whose FLAGS an expression names. `network::with` adds those of `stack`.
+/// Adds to `to` the modules whose FLAGS an expression mentions. A call of `network::with` also adds the flags of module `stack`.
 fn included(tokens: TokenStream, to: &mut Vec<String>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for part in tokens.windows(4) {

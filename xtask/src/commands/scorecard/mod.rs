@@ -46,7 +46,7 @@ struct Line {
 
 struct Card {
     lines: Vec<Line>,
-    /// Number of quotations in tests that match no MUST of the lists, such as SHOULDs.
+    /// Number of quotations in tests that match no MUST of the lists, for example quotations of a SHOULD.
     unmatched: usize,
 }
 

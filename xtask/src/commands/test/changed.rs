@@ -9,7 +9,7 @@ use super::suites::Suites;
 use crate::build::workspace_root;
 use crate::setup;
 
-/// Names of the suites that changed and untracked files affect; None if all suites may be affected.
+/// Returns the names of the suites that may be affected by changed or untracked files. None: all suites may be affected.
 pub fn suites(all: &Suites, commit: &str) -> Result<Option<BTreeSet<String>>> {
     let git = |args: &[&str]| {
         let mut git = Command::new("git");

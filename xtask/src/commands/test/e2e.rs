@@ -52,7 +52,7 @@ pub fn parts(mode: &Mode, parts: Vec<(String, Part)>, sources: &str) -> Job {
             if is_program {
                 arguments.push(part.test);
             } else {
-                // --exact with full names: otherwise libtest matches a filter anywhere in a name.
+                // `--exact` with full names is used because libtest otherwise matches a filter anywhere in a name.
                 let prefix = format!("{}::{}", part.suite, part.test);
                 let names = list(&program.path)?.into_iter();
                 arguments.push("--exact".into());
@@ -242,7 +242,7 @@ fn test_job(mode: &Mode, program: &Path, suite: &str, part: &str, arguments: Vec
         Ok(steps::run_logged(&mut command, &log, Some(end))?.1)
     });
     job.part = part.into();
-    // Without network namespaces, tests compete for ports: a share above the capacity makes them run one at a time.
+    // Without network namespaces, tests compete for ports. A job that needs more processors than the machine has runs alone.
     job.share = if isolation::is_possible() {
         budget.share
     } else {
@@ -255,12 +255,12 @@ fn test_job(mode: &Mode, program: &Path, suite: &str, part: &str, arguments: Vec
         part,
         if part.is_empty() { budget.seconds } else { 2.0 },
     );
-    // Suites in one process take minutes: starting them late would leave them running alone at the end.
+    // A suite in one process takes minutes, so it starts early. Otherwise it would still be running alone at the end.
     job.rank = if budget.together { 7 } else { 4 };
     job
 }
 
-/// The executables that `steps::BUILD` has built, so that tests do not build them again.
+/// Paths of the executables that `steps::BUILD` has built, so that tests do not build them again.
 fn built() -> Vec<PathBuf> {
     let mut built: Vec<PathBuf> = Arch::ALL.iter().map(|&arch| build::path(arch)).collect();
     built.extend(Arch::NATIVE.map(|arch| build::path(arch).with_extension("packed")));

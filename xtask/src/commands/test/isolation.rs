@@ -52,7 +52,7 @@ mod tests {
             eprintln!("SKIPPED: namespaces (needs root)");
             return Ok(());
         }
-        // A duration that identifies this process in pgrep.
+        // The duration of `sleep`, unusual enough to identify the process in pgrep.
         let duration = format!("86399.{}", std::process::id());
         let script = format!("setsid sleep {duration} >/dev/null 2>&1 & exit 0");
         setup::run_captured(command(Path::new("sh")).args(["-c", &script]))?;

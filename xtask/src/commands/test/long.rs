@@ -19,7 +19,7 @@ use crate::setup;
 /// Duration of fuzzing for each target, in seconds.
 const FUZZ_SECS: u32 = 300;
 
-/// Prints the names of the parts and what each adds.
+/// Prints the name of each part of the long form, and the coverage that the part adds to the short form.
 pub fn list(suites: &Suites) {
     for (name, part) in &suites.full {
         println!("{name:<24}{}", part.adds);
@@ -81,7 +81,7 @@ fn hash_sources() -> Result<String> {
         .args(["Cargo.toml", "Cargo.lock"]);
     let mut sum = Sha256::new();
     for file in setup::run_captured(&mut git)?.split_terminator('\0') {
-        // A listed file that cannot be read was deleted but is still in git's index: hashed as empty.
+        // A file that git lists but that cannot be read was deleted in the working tree; it is hashed as empty.
         let bytes = fs::read(root.join(file)).unwrap_or_default();
         sum.update(format!("{file} {}\n", bytes.len()));
         sum.update(bytes);

@@ -62,7 +62,7 @@ struct Mode {
 }
 
 impl Mode {
-    /// Expected duration of a job: from earlier runs, otherwise `seconds`.
+    /// Returns the expected duration of a job: the average of earlier runs or, if none is known, `seconds`.
     fn usual(&self, suite: &str, part: &str, seconds: f64) -> Duration {
         let known = self.times.usual_duration(suite, part);
         known.unwrap_or_else(|| Duration::from_secs_f64(seconds))
@@ -109,7 +109,7 @@ fn run(mode: &Mode, jobs: Vec<Job>, cores: usize) -> Result<()> {
         |done| {
             let is_required =
                 [prepare::PREPARE, steps::BUILD, e2e::COMPILE].contains(&done.suite.as_str());
-            // Stop if a step failed that the tests depend on.
+            // Returns false, which starts no more jobs, if a step failed that the tests depend on.
             report.borrow_mut().add(done) || !is_required
         },
         |now| report.borrow_mut().progress(now),
@@ -170,9 +170,9 @@ fn selected(mode: &Mode, args: &Args) -> Result<Vec<Job>> {
     Ok(steps)
 }
 
-/// Returns true if `pattern`, typed by the user, selects the suite or test `name`. SUITE selects all its tests, SUITE::TEST the
-/// tests whose names start with TEST. If the tests of a suite share one process, `name` is only the suite, and SUITE::TEST selects
-/// all.
+/// Returns true if `pattern`, typed by the user, selects the suite or test `name`. The pattern SUITE selects all tests of a suite;
+/// SUITE::TEST selects the tests whose names start with TEST. If the tests of a suite share one process, `name` is the suite alone,
+/// and SUITE::TEST selects the whole suite.
 fn matches(pattern: &str, name: &str) -> bool {
     let (wanted_suite, prefix) = pattern.split_once("::").unwrap_or((pattern, ""));
     let (suite, test) = name.split_once("::").unwrap_or((name, prefix));

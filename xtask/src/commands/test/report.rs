@@ -52,7 +52,7 @@ impl Times {
 }
 
 fn key(suite: &str, part: &str) -> String {
-    // Strips the number of a repetition: `part#2`.
+    // Removes the number of a repeated job: `part#2` becomes `part`.
     let part = part.split('#').next().unwrap_or_default();
     format!("{suite}::{part}")
 }
@@ -102,7 +102,7 @@ impl Report {
                 if outcome.failed == 0 {
                     let old = self.times.seconds.get(&name).copied();
                     let took = done.took.as_secs_f64();
-                    // Averaged with earlier runs, so that one run on a busy machine has less influence.
+                    // The new duration is averaged with earlier ones, so that one run on a busy machine has less influence.
                     let usual = old.map_or(took, |old| (old + took) / 2.0);
                     self.times.seconds.insert(name.clone(), usual);
                     if !outcome.output.is_empty() {
@@ -145,8 +145,8 @@ impl Report {
         }
     }
 
-    /// Prints the table and the totals, and saves the durations. Fails if a job failed. `repeat`: runs per test, for the budgets;
-    /// `is_full`: rows are parts of the long form.
+    /// Prints the table and the totals, and saves the durations. Fails if a job failed. `repeat` is the number of runs per test, by
+    /// which the time budgets are multiplied. `is_full` is true if the rows are parts of the long form.
     pub fn finish(self, suites: &Suites, repeat: u32, is_full: bool) -> Result<()> {
         self.waiting.done();
         let slowness = suites.slowness().max(1.0);

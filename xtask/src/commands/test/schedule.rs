@@ -1,4 +1,5 @@
-//! Runs jobs in parallel, as many as the processors can serve. A job that mostly waits takes only a small share of a processor.
+//! Runs jobs in parallel, as many as the processors can serve. Each job has a share: the average number of processors that the job
+//! keeps busy. A job that mostly waits has a small share.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Sender, channel};
@@ -7,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Maximum number of jobs that run at the same time, whatever their shares.
+/// Maximum number of jobs that run at the same time, however few processors they keep busy.
 const RUNNING_MAX: usize = 12;
-/// Sum of the running jobs' shares per processor. Above 1, because no job computes all the time.
+/// Number of processors that the running jobs together may need, per processor of the machine. Above 1, because no job computes all
+/// the time.
 const OVERCOMMIT: f64 = 1.2;
-/// Tolerance for sums of shares, which are inexact in floating point: 0.4 + 1.2 + 0.8 > 2.4.
+/// Tolerance when sums of `Job::share` are compared. In floating point they are inexact: 0.4 + 1.2 + 0.8 > 2.4.
 const TOLERANCE: f64 = 1e-6;
 
 /// A job and its scheduling parameters.
 pub struct Job {
-    /// Row of the report that the job counts in.
+    /// Name of the row in the report to which the job is added.
     pub suite: String,
     /// Part of the suite; empty for the whole suite.
     pub part: String,
@@ -24,7 +26,7 @@ pub struct Job {
     pub share: f64,
     /// Usual duration.
     pub usual: Duration,
-    /// Jobs with a higher rank start first; among equal ranks, the longest.
+    /// Priority: of the jobs that can start, one of the highest rank starts first, and among these the longest.
     pub rank: u8,
     /// Suites that must have ended before this job starts.
     pub after: Vec<&'static str>,
@@ -146,7 +148,8 @@ pub fn run(
     }
 }
 
-/// Removes and returns the most urgent job that can start now: its dependencies have ended, and its share fits.
+/// Removes and returns the most urgent job that can start now: all jobs on which it depends have ended, and enough processors are
+/// free.
 fn pop_next(waiting: &mut Vec<Job>, running: &[Running], capacity: f64) -> Option<Job> {
     let busy: f64 = running.iter().map(|job| job.share).sum();
     if running.len() >= RUNNING_MAX || running.iter().any(|job| job.alone) {
@@ -188,7 +191,7 @@ fn start_job(job: Job, sender: &Sender<(String, FinishedJob)>) -> Running {
             took: start.elapsed(),
             outcome,
         };
-        // Fails only if `run` has returned.
+        // `send` fails only if `run` has returned.
         let _ = sender.send((name, done));
     });
     running

@@ -44,7 +44,8 @@ const LINTS: [&str; 5] = [
 /// Duration of fuzzing for each target, in seconds.
 const FUZZ_SECS: u32 = 15;
 
-/// The fuzz step that runs first: it compiles the crates that all targets share. The others would only wait for cargo's lock.
+/// The fuzz step that runs before the others: it compiles the crates that all targets share. In parallel, the others would only
+/// wait for cargo's lock.
 const FUZZ_FIRST: &str = "fuzz-records";
 
 /// Jobs for all steps. A step that many jobs depend on has a higher rank.
@@ -72,14 +73,15 @@ pub fn jobs(mode: &Mode) -> Vec<Job> {
         ));
     }
     jobs.push(ranked(5, command_job("unit-xtask", || Ok(unit_xtask()))));
-    // cargo locks its target directory: if these ran in parallel, one would work and the others occupy a share while waiting.
+    // These jobs run one after another, because cargo locks its target directory. In parallel, all but one would only wait, while
+    // the scheduler counts them as running.
     for (first, second) in LINTS.iter().zip(&LINTS[1..]) {
         for job in jobs.iter_mut().filter(|job| job.suite == *second) {
             job.after = vec![first];
         }
     }
     let mut sizes = check_job("size", size::check);
-    // After the build step, which builds the executables that are measured.
+    // Runs after the build step, which builds the executables that are measured.
     sizes.after = vec![BUILD];
     jobs.push(ranked(6, sizes));
     for target in Target::ALL {
@@ -116,7 +118,7 @@ fn build_job() -> Job {
         for arch in Arch::NATIVE {
             build::build_packed(arch, &Role::ALL)?;
         }
-        // For the tests of the responder's memory use.
+        // Needed by the tests of the responder's memory use.
         build::build_roles(Arch::X86_64, &[Role::Mdns]).map(drop)
     })
 }
@@ -185,7 +187,7 @@ pub fn run_logged(
         .with_context(|| format!("cannot start {command:?}"))?;
     let success = wait(&mut child, end)?;
     let mut outcome = Outcome::default();
-    // The output may not be UTF-8.
+    // The output may not be UTF-8, so it is read as bytes.
     let text = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
     for line in String::from_utf8_lossy(&text).lines() {
         outcome.skipped += u64::from(line.starts_with("SKIPPED"));
@@ -219,10 +221,11 @@ fn wait(child: &mut Child, end: Option<Instant>) -> Result<bool> {
     }
 }
 
-/// Packages to lint as the product, apart from the tools: in one run, cargo would unify features, and a crate with its std feature
-/// would bring a second panic handler.
+/// Arguments that select the packages of the product for linting. The tools are linted in a separate run: in one run cargo would
+/// unify features, and a crate with its std feature would bring a second panic handler.
 const PRODUCT: &[&str] = &["-p", "stowaway", "--features", "unpack"];
-/// Packages to lint as tools, with the profile in which xtask is built, so that compiled macros and build scripts are reused.
+/// Arguments that select the packages of the tools for linting, with the profile in which xtask is built, so that compiled macros
+/// and build scripts are reused.
 const TOOLS: &[&str] = &[
     "-p",
     "xtask",
@@ -260,7 +263,7 @@ fn documentation() -> Command {
     let features = "stowaway/unpack,xtask/workshop";
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--features", features]);
     doc.args(["--exclude", "fuzz", "--document-private-items"])
-        // Same profile as the lints of the tools, so that their metadata is reused.
+        // The profile is that of the tools' lints, so that compiled metadata is reused.
         .args(["--profile", "tools"])
         .env("RUSTDOCFLAGS", "-D warnings");
     doc

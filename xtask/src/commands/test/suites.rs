@@ -28,15 +28,15 @@ pub struct Suites {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Suite {
-    /// Time budget for all its tests, run sequentially on the reference machine, in seconds.
+    /// Time budget (seconds) for all tests of the suite, run sequentially on the reference machine.
     pub seconds: f64,
-    /// Average number of processors that one of its tests keeps busy.
+    /// Average number of processors that one test of the suite keeps busy.
     #[serde(default = "one")]
     pub share: f64,
-    /// True if its tests run in one process, because they share something expensive, such as a virtual machine.
+    /// True if all tests of the suite run in one process, because they share something expensive, such as a virtual machine.
     #[serde(default)]
     pub together: bool,
-    /// True if no other job may run at the same time; the head of the suite's source says why.
+    /// True if no other job may run at the same time as a test of the suite; the head of the suite's source says why.
     #[serde(default)]
     pub alone: bool,
     /// Path prefixes whose changes can make the suite fail.
@@ -48,7 +48,7 @@ pub struct Suite {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
-    /// `unit`, `fuzz`, or a suite.
+    /// What the part runs: `unit` (unit tests), `fuzz`, or the name of a suite.
     pub suite: String,
     /// Prefix of the tests' names, or the fuzz target; empty for all tests of the suite.
     #[serde(default)]
@@ -101,7 +101,7 @@ impl Suites {
         (!names.is_empty()).then_some(names)
     }
 
-    /// Duration of a fixed computation on this machine, relative to the reference machine.
+    /// Returns the duration of a fixed computation on this machine divided by its duration on the reference machine.
     pub fn slowness(&self) -> f64 {
         calibrate().as_secs_f64() * 1000.0 / self.reference_ms
     }
@@ -157,8 +157,8 @@ mod tests {
             let has_client = |name: &&str| {
                 tests.join(name).exists() || tests.join(format!("{name}.rs")).exists()
             };
-            // A suite that lists all of src checks the form of the executable, not its behaviour, so it does not count. It suffices
-            // for src/unpack.
+            // A suite that lists all of src in `reach` checks the form of the executable, not its behaviour, so such a suite does
+            // not count. Sources in src/unpack need no other suite.
             let covers_all =
                 |name: &str| suites.find(name).reach.iter().any(|prefix| prefix == "src");
             assert!(

@@ -82,7 +82,7 @@ fn cycle<'a>(
     None
 }
 
-/// The message about a cycle.
+/// Returns the message about an import cycle, with each import and where it is.
 fn describe(folder: &str, imports: &Imports<'_>, cycle: &[&str]) -> String {
     let steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
     let steps = steps.map(|(from, to)| format!("{from} imports {to} ({})", imports[from][to]));

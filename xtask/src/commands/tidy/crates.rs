@@ -141,7 +141,7 @@ fn refused(license: Option<&str>, is_in_file: bool) -> Option<String> {
     let Some(license) = license else {
         return Some("Cargo.toml has no license field".into());
     };
-    // LAX: older crates write a slash instead of OR.
+    // Older crates write a slash instead of OR, which `ParseMode::LAX` accepts.
     let parsed = match Expression::parse_mode(license, ParseMode::LAX) {
         Ok(parsed) => parsed,
         Err(why) => {
@@ -243,7 +243,7 @@ mod tests {
             let found = violations(&[("a 1", license)], &[], &[]);
             assert!(found.len() == 1 && found[0].contains("a 1"), "{found:?}");
         }
-        // More licences are allowed for tools, but not all.
+        // MPL-2.0 is allowed for tools, but not every licence is.
         assert_eq!(violations(&[], &[("a 1", "MPL-2.0")], &[]), [""; 0]);
         assert_eq!(violations(&[], &[("a 1", "AGPL-3.0-only")], &[]).len(), 1);
         assert!(refused(None, false).is_some());
@@ -256,7 +256,7 @@ mod tests {
         assert!(found[0].contains("1.0.0 and 2.0.0"), "{found:?}");
         assert_eq!(violations(&two, &[], &[("a", "known")]), [""; 0]);
         assert_eq!(violations(&two[..1], &two[1..], &[]), [""; 0]);
-        // An exception that is not needed is reported.
+        // An exception for a crate that has only one version is reported.
         assert_eq!(violations(&two[..1], &[], &[("a", "known")]).len(), 1);
         let macros = [("macros 1.0.0", "MIT"), ("macros 2.0.0", "MIT")];
         assert_eq!(violations(&macros, &[], &[]), [""; 0]);

@@ -11,7 +11,7 @@ use fancy_regex::Regex;
 
 use super::Source;
 
-/// Flagged comment blocks and test names. Lower the number when a flagged one is rewritten; never raise it.
+/// Expected number of flagged comment blocks and test names. Lower the number when a flagged one is rewritten; never raise it.
 const FLAGGED_COUNT: usize = 72;
 /// Commit subjects are checked after this commit.
 const FIRST_COMMIT: &str = "25c5487";
@@ -23,7 +23,7 @@ const OPENINGS: [&str; 2] = [
     r"^(What|Who|Whoever|Whose|Those|It|That|The same|The thing|None|Nobody|Others|Of|One (that|which|who|of)|So (many|long|much)|How (far|many|long|much)|As (many|long|much)|Bytes (that|of|which|from)|If it|Here, then)\b",
     r"^Whether\b",
 ];
-/// Phrases that are riddles anywhere in a block: "who" for a program, verbs in a private sense, vague amounts and places.
+/// Phrases that make a block a riddle wherever they occur: "who" for a program, verbs in a private sense, vague amounts and places.
 const PHRASES: [&str; 7] = [
     r"(?i)(?<!users )(?<!admins )(?<!readers )(?<!people )(?<!administrators )\b(who|whom|whoever)\b",
     r"(?i)\b(nobody|somebody|anybody|everybody)\b",
@@ -35,7 +35,7 @@ const PHRASES: [&str; 7] = [
 ];
 /// A test's name that opens with a pronoun.
 const TEST_NAME: &str = r"^\s*fn ((?:who|what|those|others|nobody|one_who|it)_\w+)\(\)";
-/// A line that is a comment, and the comment after code.
+/// Patterns of a comment line, and of a comment that follows code on its line.
 const COMMENT: &str = r"^\s*(//[/!]?)(?!\S)\s?(.*)$";
 const TRAILING: &str = r"\S.*[;,{})\]]\s+//\s(.*)$";
 /// A commit subject: `area: imperative`.
@@ -124,7 +124,7 @@ impl Patterns {
         Ok(flagged)
     }
 
-    /// Returns the first phrase of a block that is a riddle.
+    /// Returns the first phrase in a comment block that matches a pattern; None if no pattern matches.
     fn riddle<'a>(&self, block: &'a str) -> Result<Option<&'a str>> {
         if block.starts_with("SAFETY:") || block.contains("https://") {
             return Ok(None);

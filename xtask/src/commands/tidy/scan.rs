@@ -11,7 +11,7 @@ use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, Meta, UseTree};
 
-/// Something in a source file that the import table restricts.
+/// A use of a module, of a crate or of unsafe code, which the import table restricts.
 pub(super) enum Found {
     /// A path in our own crate, relative to its root: `wire::rpc::Call`.
     Module(String),
@@ -153,7 +153,7 @@ impl Scan<'_> {
                 TokenTree::Ident(ident) if ident == "unsafe" => {
                     self.add(ident.span(), Found::Unsafe)
                 }
-                // Only at the start of a path: `core` in `a::core::b` is not the crate.
+                // A crate's name counts only at the start of a path: `core` in `a::core::b` is not the crate.
                 TokenTree::Ident(ident)
                     if is_path_separator(index + 1)
                         && !(index >= 2 && is_path_separator(index - 2)) =>
@@ -220,7 +220,7 @@ impl<'ast> Visit<'ast> for Scan<'_> {
             .iter()
             .map(|segment| segment.ident.to_string())
             .collect();
-        // A single name is local, such as a variable with the name of a crate.
+        // A path of one name is a local item, for example a variable with the name of a crate.
         if names.len() > 1 {
             self.path(path.span(), &names, path.leading_colon.is_some());
         }

@@ -5,7 +5,7 @@ use super::scan::{Found, Module};
 /// Rules for a top-level module, or for a module within one. The entry with the longest matching name applies.
 struct Layer {
     name: &'static str,
-    /// Modules or items that may be imported. The own top-level module is always allowed.
+    /// Modules or items that may be imported. Items of the same top-level module are always allowed.
     modules: &'static [&'static str],
     /// Exceptions to `modules`: modules or items that may not be imported.
     never: &'static [&'static str],
@@ -139,7 +139,7 @@ const LAYERS: &[Layer] = &[
         never: &["sys::linux"],
         crates: &["heapless"],
     },
-    // Modules that most others use.
+    // Modules that most other modules use.
     Layer {
         name: "config",
         modules: &["time"],
@@ -235,7 +235,7 @@ pub(super) fn check(module: &Module) -> Vec<String> {
 
 impl Layer {
     fn may_import(&self, path: &str) -> bool {
-        // A path whose first name is no module is an item of lib.rs.
+        // If the first name of a path is not a module, the path is an item of lib.rs.
         let own = first(self.name) == first(path) || !EVERY_MODULE.contains(&first(path));
         let listed = |list: &[&str]| list.iter().any(|entry| is_within(path, entry));
         own || listed(self.modules) && !listed(self.never)
