@@ -15,12 +15,12 @@ use crate::values::{How, Set, entry, handle, option, pack, time};
 /// The bit of a record mark that is set in the last fragment.
 pub const LAST_FRAGMENT: u32 = 1 << 31;
 
-/// `message` as one record of one fragment.
+/// Returns `message` as one record of one fragment.
 pub fn record(message: &[u8]) -> Vec<u8> {
     fragments(message, &[])
 }
 
-/// `message` as one record of several fragments, which end at the offsets `cuts` and at the end of the message.
+/// Returns `message` as one record of several fragments, which end at the offsets `cuts` and at the end of the message.
 pub fn fragments(message: &[u8], cuts: &[usize]) -> Vec<u8> {
     let mut record = Vec::with_capacity(message.len() + 4 * (cuts.len() + 1));
     let mut from = 0;
@@ -47,7 +47,7 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// AUTH_NONE.
+    /// A credential of flavor AUTH_NONE.
     pub fn none() -> Self {
         Self {
             flavor: auth_flavor::AUTH_NULL as u32,
@@ -55,7 +55,7 @@ impl Auth {
         }
     }
 
-    /// AUTH_SYS.
+    /// A credential of flavor AUTH_SYS.
     pub fn sys(machine: &[u8], uid: u32, gid: u32, groups: &[u32]) -> Self {
         let body = auth_unix {
             stamp: 0x5704_2026,
@@ -77,7 +77,7 @@ impl Auth {
         is_sys.then_some(caller)
     }
 
-    /// AUTH_SYS for root.
+    /// A credential of flavor AUTH_SYS for root.
     pub fn root() -> Self {
         Self::sys(b"client", 0, 0, &[])
     }
@@ -86,7 +86,7 @@ impl Auth {
 /// Program, version and procedure.
 pub type ProcedureId = (u32, u32, u32);
 
-/// Encodes the header of a call. Tests may pass any RPC version, and a `procedure` that does not exist.
+/// Encodes the header of a call. Neither the RPC version nor the procedure needs to exist.
 pub fn head(xid: u32, rpc_version: u32, procedure: ProcedureId, auth: &Auth) -> Vec<u8> {
     let (program, version, procedure) = procedure;
     let call = msg_type::CALL as u32;
@@ -126,13 +126,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Appends more arguments, valid for the procedure or not.
+    /// Appends arguments, which need not be valid for the procedure.
     pub fn append(mut self, arguments: &impl Pack) -> Self {
         self.arguments.extend(pack(arguments));
         self
     }
 
-    /// The call of MOUNT version 1, which has the same arguments as version 3.
+    /// Turns a call of MOUNT version 3 into one of version 1, which has the same arguments.
     pub fn version_1(mut self) -> Self {
         self.procedure.1 = 1;
         self

@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 
-/// Boundary values: around the protocols' limits and the limits of signed and unsigned numbers.
+/// Boundary values for words that are overwritten: around the protocols' limits, and the limits of signed and unsigned numbers.
 #[rustfmt::skip] // A table.
 const EDGES: [u32; 43] = [
     0, 1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 63, 64, 65, 255, 256, 257, 400, 401, 1024, 1025, 4095, 4096, 8192, 32_768, 65_536,
@@ -31,7 +31,7 @@ pub fn mutate(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8], align: usi
             let to = (from + random.below(60)).min(other.len());
             bytes.splice(start..end, other[from..to].iter().copied());
         }
-        // Overwrites a word: with a value close to the message's length, a random one, or a boundary value.
+        // Overwrites a word: with the message's length or a value close to it, a random value, or a boundary value.
         kind => {
             let len = bytes.len() as u32;
             let near = [len.saturating_sub(9), len.saturating_sub(4), len, len + 1];
@@ -48,7 +48,7 @@ pub fn mutate(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8], align: usi
     }
 }
 
-/// A copy of `message` with one to three mutations.
+/// Returns a copy of `message` with one to three mutations. See [`mutate`] for `align`.
 pub fn mutated(random: &mut Random, message: &[u8], align: usize) -> Vec<u8> {
     let mut bytes = message.to_vec();
     for _ in 0..1 + random.below(3) {

@@ -7,20 +7,20 @@ use std::env;
 pub struct Random(fastrand::Rng);
 
 impl Random {
-    /// Generators with the same seed return the same numbers.
+    /// Creates a generator. Generators with the same seed return the same numbers.
     pub fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        // The first numbers of adjacent seeds are too similar: mix the seed.
+        // Mixes the seed, because the first numbers of adjacent seeds would be too similar.
         random.seed(random.clone().u64(..) ^ seed);
         Self(random)
     }
 
-    /// Any number.
+    /// Returns a random number of 64 bits.
     pub fn number(&mut self) -> u64 {
         self.0.u64(..)
     }
 
-    /// A number below `end`; 0 if `end` is 0.
+    /// Returns a random number below `end`; 0 if `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
         self.0.usize(..end.max(1))
     }
@@ -35,7 +35,7 @@ impl Random {
         &choices[self.below(choices.len())]
     }
 
-    /// `len` random bytes.
+    /// Returns `len` random bytes.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.0.fill(&mut bytes);
@@ -43,7 +43,7 @@ impl Random {
     }
 }
 
-/// Value of the environment variable `STOWAWAY_SEED`.
+/// Returns the value of the environment variable `STOWAWAY_SEED`.
 fn given() -> Option<u64> {
     let seed = env::var("STOWAWAY_SEED").ok()?;
     Some(seed.parse().expect("STOWAWAY_SEED is a number"))

@@ -13,14 +13,14 @@ pub fn pack(value: &impl Pack) -> Vec<u8> {
     bytes
 }
 
-/// A file handle with these bytes.
+/// Makes a file handle of `nfs3_types` from its bytes.
 pub fn handle(bytes: &[u8]) -> nfs_fh3 {
     nfs_fh3 {
         data: Opaque::owned(bytes.to_vec()),
     }
 }
 
-/// A directory's handle and a name in it.
+/// Makes the arguments that name a directory entry: the directory's handle and the name.
 pub fn entry<'a>(dir: &[u8], name: &'a [u8]) -> diropargs3<'a> {
     diropargs3 {
         dir: handle(dir),
@@ -28,7 +28,7 @@ pub fn entry<'a>(dir: &[u8], name: &'a [u8]) -> diropargs3<'a> {
     }
 }
 
-/// A time, from seconds and nanoseconds.
+/// Makes a time of `nfs3_types` from seconds and nanoseconds.
 pub fn time((seconds, nseconds): (u32, u32)) -> nfstime3 {
     nfstime3 { seconds, nseconds }
 }
@@ -44,7 +44,7 @@ pub fn device(set: Set, major: u32, minor: u32) -> devicedata3 {
     }
 }
 
-/// An optional value.
+/// Converts an option to the corresponding type of `nfs3_types`.
 pub fn option<T: Pack + Unpack>(value: Option<T>) -> Nfs3Option<T> {
     value.map_or(Nfs3Option::None, Nfs3Option::Some)
 }
@@ -61,7 +61,7 @@ pub enum SetTime {
     Client(u32, u32),
 }
 
-/// Attributes to set (`sattr3`); None: not changed.
+/// Attributes to set (`sattr3`). An attribute that is None is not changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // RFC 1813's own words.
 pub struct Set {
@@ -115,11 +115,11 @@ impl From<Set> for sattr3 {
 /// Behaviour of CREATE if the name exists (`createhow3`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// Returns the existing file, and sets its size if one is given.
+    /// UNCHECKED: returns an existing file, after setting its size if one is given.
     Unchecked(Set),
-    /// Fails with NFS3ERR_EXIST.
+    /// GUARDED: fails with NFS3ERR_EXIST if the name exists.
     Guarded(Set),
-    /// Fails with NFS3ERR_EXIST unless the file was created with the same verifier.
+    /// EXCLUSIVE: fails with NFS3ERR_EXIST if the name exists, unless the file was created with the same verifier.
     Exclusive([u8; 8]),
 }
 

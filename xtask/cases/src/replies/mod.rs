@@ -37,7 +37,7 @@ const SUCCESS: [u8; 20] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 
 /// Parses a reply message: the xid and the outcome. A success with a verifier other than AUTH_NONE is an error.
 pub fn outcome(message: &[u8]) -> Result<(u32, Outcome<'_>)> {
-    // Fast path for the load generators, which call this for each reply.
+    // A fast path for successful replies: the load generators call this function for each reply.
     if let Some((xid, after)) = message.split_first_chunk()
         && let Some(body) = after.strip_prefix(&SUCCESS)
     {
@@ -90,7 +90,7 @@ pub fn status_of(results: &[u8]) -> Result<nfsstat3> {
     read_all(results.get(..4).context("no status")?)
 }
 
-/// The results of a successful procedure. A status other than `NFS3_OK` becomes the error.
+/// Returns the results if the call succeeded; otherwise an error with the status.
 pub fn ok<T, E>(results: Nfs3Result<T, E>) -> Result<T> {
     match results {
         Nfs3Result::Ok(value) => Ok(value),
@@ -138,7 +138,7 @@ pub type Attributes = [u32; 21];
 /// Size, mtime and ctime (`wcc_attr`) as XDR words.
 pub type Before = [u32; 6];
 
-/// Results of any procedure, collected by kind.
+/// The results of any procedure: the values of each kind are collected in one field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body {
     /// Status; 0 if the procedure has none.
@@ -165,7 +165,7 @@ impl Body {
         read_all(&self.status.to_be_bytes())
     }
 
-    /// Returns itself. A status other than `NFS3_OK` becomes the error.
+    /// Returns `self` if the call succeeded; otherwise an error with the status.
     pub fn ok(self) -> Result<Self> {
         match self.status()? {
             nfsstat3::NFS3_OK => Ok(self),
@@ -228,7 +228,7 @@ pub fn body(procedure: ProcedureId, bytes: &[u8]) -> Result<Body> {
             NFS_PROGRAM::NFSPROC3_COMMIT => sort::<COMMIT3res>(bytes, it),
         },
         (mount::PROGRAM, 1, 1) if bytes.starts_with(&[0; 4]) => {
-            // `nfs3_types` does not have this type: a handle of MOUNT version 1 has a fixed length.
+            // `nfs3_types` has no type for a handle of MOUNT version 1, which has a fixed length.
             let handle: [u8; 32] = read_all(&bytes[4..])?;
             it.handle = handle.to_vec();
             Ok(())
@@ -249,13 +249,14 @@ fn sort<T: Unpack + Pack + Results>(bytes: &[u8], body: &mut Body) -> Result<()>
     read_all::<T>(bytes)?.collect_into(body)
 }
 
-/// Results of a procedure, or a part of them.
+/// The results of a procedure, or a value in them.
 pub trait Results {
-    /// Adds each part to the field of `body` for its kind. Fails if a part violates the RFC.
+    /// Adds each value to the field of `body` for values of its kind. Fails if a value violates the RFC.
     fn collect_into(&self, body: &mut Body) -> Result<()>;
 }
 
-/// Implements [`Results`] for types whose fields are all [`Results`]: lists types with their fields, in order.
+/// Implements [`Results`] for structs of which each field implements [`Results`]. Arguments: the structs, each with its fields in
+/// order.
 macro_rules! parts {
     ($([$($name:ty),*] $fields:tt)*) => { $($(parts!($name, $fields);)*)* };
     ($name:ty, { $($field:ident)* }) => {
