@@ -185,7 +185,7 @@ impl Package {
         Self::GCC_MULTILIB,
     ];
 
-    /// A package that counts as installed if `program` is on PATH or in an sbin directory.
+    /// Describes a package that counts as installed if `program` is on PATH or in an sbin directory.
     pub const fn program(name: &'static str, program: &'static str) -> Self {
         Self {
             name,
@@ -193,7 +193,7 @@ impl Package {
         }
     }
 
-    /// A package that counts as installed if `file` exists.
+    /// Describes a package that counts as installed if `file` exists.
     pub const fn file(name: &'static str, file: &'static str) -> Self {
         Self {
             name,
@@ -229,7 +229,7 @@ pub fn install_packages(packages: &[Package]) -> Result<()> {
     }
     let _waiting = progress(&format!("installing {}", names.join(" ")));
     let _quiet = NoServices::new()?;
-    // Without package lists (a fresh container image), install finds no package.
+    // apt-get install finds no package if the machine has no package lists, as in a fresh container image.
     apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"], &*names].concat())?;
     match packages.iter().find(|package| !package.is_installed()) {
@@ -242,7 +242,7 @@ pub fn install_packages(packages: &[Package]) -> Result<()> {
     }
 }
 
-/// Names of the packages to install. If this user cannot install them, the error says what to do.
+/// Returns the names of the missing packages. If some are missing and this user cannot install packages, the error says what to do.
 fn to_install(packages: &[Package], is_root: bool, has_apt: bool) -> Result<Vec<&'static str>> {
     let missing = packages.iter().filter(|package| !package.is_installed());
     let names: Vec<&str> = missing.map(|package| package.name).collect();
@@ -320,7 +320,8 @@ impl PythonPackage {
         }
         install_packages(&[Package::PYTHON, Package::PIP])?;
         let _waiting = progress(&format!("installing {}", self.name));
-        // Installed into a temporary directory, then renamed: an interrupted install leaves no partial directory at `path`.
+        // pip installs into a temporary directory, which is then renamed, so that an interrupted install leaves no partial
+        // directory at `path`.
         let fresh = tempfile::tempdir_in(target)?;
         run_captured(
             Command::new(Self::PYTHON)
@@ -355,7 +356,8 @@ impl PrivateApt {
         let apt = Self {
             options: options.into(),
         };
-        // Not fatal: another repository than ours may have failed. If ours did, the download fails later.
+        // An error is not fatal, because the update of a repository that we do not need may have failed. If the update of ours
+        // failed, the download fails later.
         if let Err(why) = run_captured(apt.command("apt-get").arg("update")) {
             eprintln!("{why:#}");
         }
@@ -431,7 +433,7 @@ impl NoServices {
                     .with_context(|| format!("cannot write {POLICY}"))?;
                 Ok(Self { is_ours: true })
             }
-            // The machine has a policy file already: keep it.
+            // The machine already has a policy file, which is kept.
             Err(_) => Ok(Self { is_ours: false }),
         }
     }

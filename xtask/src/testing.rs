@@ -28,7 +28,8 @@ pub trait Sample {
 
 /// A running server, its exported directory, a connected client and the root handle.
 pub struct Scene<S> {
-    // Declared before `directory`: fields are dropped in this order, so the server ends before its directory is removed.
+    // `server` is declared before `directory` because fields are dropped in this order: the server must end before its directory is
+    // removed.
     pub server: Server,
     pub client: Client,
     pub root: Vec<u8>,
@@ -37,7 +38,7 @@ pub struct Scene<S> {
 }
 
 impl<S: Sample> Scene<S> {
-    /// Serves the suite's files; the server runs with UID `user`, or as this user if None.
+    /// Serves the suite's files from a server with UID `user`. None: the user of this process.
     pub fn new(user: Option<u32>) -> Result<Self> {
         Self::with_options(
             S::OPTIONS,
@@ -63,7 +64,7 @@ impl<S: Sample> Scene<S> {
         })
     }
 
-    /// Runs `test` for each native architecture and each server user. The user decides between kernel handles and path handles.
+    /// Runs `test` for each native architecture with a server of each user ([`users`]), to cover kernel handles and path handles.
     pub fn for_each_server(test: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
         for arch in Arch::NATIVE {
             for user in users() {
@@ -147,7 +148,8 @@ pub fn check_alive<S: Sample>(server: &mut Server, directory: &Path) -> Result<(
     S::check(&mut client, &root)
 }
 
-/// Test data that depends on the offset, so that data from a wrong offset does not compare equal. `seed` differs per file.
+/// Returns `len` bytes of test data for the file offset `from`. The data depends on the offset, so that data from a wrong offset
+/// does not compare equal. `seed` should differ for each file.
 pub fn pattern(seed: u8, from: u64, len: usize) -> Vec<u8> {
     (from..from + len as u64)
         .map(|offset| (offset ^ (offset >> 8) ^ (offset >> 16)).wrapping_mul(0x9d) as u8 ^ seed)

@@ -48,7 +48,7 @@ pub(super) fn minimise(elf: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-/// Length of an executable up to the last byte that a segment maps.
+/// Length of the part of an executable that ends with the last byte mapped by a segment.
 pub(super) fn mapped_len(elf: &[u8]) -> Result<u64> {
     let mapped = match FileKind::parse(elf)? {
         FileKind::Elf64 => mapped::<FileHeader64<Endianness>>(elf)?,
@@ -58,7 +58,7 @@ pub(super) fn mapped_len(elf: &[u8]) -> Result<u64> {
     Ok(mapped.len() as u64)
 }
 
-/// How to truncate a file that ends with zeros.
+/// The changes by which trailing zeros of the last segment are removed from a file.
 struct Trim {
     /// Offset of the last segment's program header.
     header: usize,
@@ -68,7 +68,8 @@ struct Trim {
     end: usize,
 }
 
-/// Finds trailing zeros in the last segment, if it is writable: after `p_filesz`, the kernel zero-fills it.
+/// Finds trailing zeros in the last segment. They need not be in the file, because the kernel zero-fills a segment after
+/// `p_filesz`. Returns None if the last segment is not writable.
 fn zeroes_at_end<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<Option<Trim>> {
     let header = H::parse(file)?;
     let endian = header.endian()?;
@@ -96,7 +97,7 @@ fn zeroes_at_end<H: FileHeader<Endian = Endianness>>(file: &[u8]) -> Result<Opti
     Ok(None)
 }
 
-/// The file up to the last byte that a segment maps.
+/// Returns the bytes of the file up to the last one that a segment maps.
 fn mapped<H: FileHeader<Endian = Endianness>>(elf: &[u8]) -> Result<Vec<u8>> {
     let header = H::parse(elf)?;
     let endian = header.endian()?;
@@ -129,7 +130,7 @@ mod tests {
         assert!(file.len() < elf.len());
         assert_eq!(before.entry(), after.entry());
         assert_eq!(before.segments().count(), after.segments().count());
-        // Only the ELF and program headers may differ. They are in the first 4096 bytes.
+        // Minimising may change only the ELF header and the program headers, which are in the first 4096 bytes.
         let headers = size_of::<FileHeader64<Endianness>>()
             + before.segments().count() * size_of::<ProgramHeader64<Endianness>>();
         assert!(elf[4096..file.len()] == file[4096..], "bytes differ");

@@ -123,7 +123,7 @@ impl Role {
         Self::Init,
     ];
 
-    /// The name on the command line and of the feature in Cargo.toml.
+    /// The name of the role on the command line, and of its feature in Cargo.toml.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nfs => "nfs",
@@ -199,7 +199,7 @@ pub fn workspace_root() -> PathBuf {
         .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
-/// Output path of `build` for `arch`.
+/// Path of the executable that [`build`] makes for `arch`.
 pub fn path(arch: Arch) -> PathBuf {
     workspace_root()
         .join("target/stowaway")
@@ -207,7 +207,7 @@ pub fn path(arch: Arch) -> PathBuf {
         .join("stowaway")
 }
 
-/// Output path for `arch` with only `roles`.
+/// Path of the executable for `arch` with only `roles`.
 pub fn path_with(arch: Arch, roles: &[Role]) -> PathBuf {
     if roles == Role::ALL {
         return path(arch);
@@ -221,7 +221,7 @@ pub fn debug_path(arch: Arch) -> PathBuf {
     path(arch).with_extension("debug")
 }
 
-/// Builds the executable with all roles for `arch` and returns its path. Fast if nothing changed.
+/// Builds the executable with all roles for `arch` and returns its path. Returns quickly if nothing changed since the last build.
 pub fn build(arch: Arch) -> Result<PathBuf> {
     build_roles(arch, &Role::ALL)
 }
@@ -235,7 +235,8 @@ pub fn build_roles(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     Ok(build_with_steps(arch, roles)?.path)
 }
 
-/// Environment variable with the files that are already built, separated by colons. `cargo xtask test` sets it for the tests.
+/// Environment variable with the paths of executables that are already built, separated by colons. `cargo xtask test` sets it for
+/// the tests.
 pub const BUILT_VARIABLE: &str = "STOWAWAY_BUILT";
 
 /// Returns true if the parent process has built `path` (see `BUILT_VARIABLE`).
@@ -292,7 +293,7 @@ fn link(arch: Arch, roles: &[Role]) -> Result<(PathBuf, Vec<u8>)> {
     Ok((linked_path, linked))
 }
 
-/// Output path of `program`.
+/// Path of the executable that [`program`] makes.
 pub fn program_path(name: &str) -> PathBuf {
     workspace_root().join("target/programs").join(name)
 }
@@ -319,7 +320,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
     };
     let dir = stripped.parent().context("no parent directory")?;
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    // Stripped because the program becomes part of an initramfs, which is in the guest's memory.
+    // The symbols are removed because the program becomes part of an initramfs, which takes up memory of the guest.
     let fresh = tempfile::NamedTempFile::new_in(dir)?;
     setup::run_captured(
         Command::new("strip")

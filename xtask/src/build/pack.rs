@@ -36,7 +36,7 @@ pub fn build_packed(arch: Arch, roles: &[Role]) -> Result<PathBuf> {
     let plain =
         fs::read(&plain_path).with_context(|| format!("cannot read {}", plain_path.display()))?;
     let mut cargo = toolchain::for_file(arch)?;
-    // cargo also compiles the library, which the unpacker does not use. One small role keeps that short.
+    // cargo also compiles the library, which the unpacker does not use. With only one small role, this takes little time.
     cargo.args(["--bin", "unpack", "--release"]);
     cargo.args(["--no-default-features", "--features", "unpack,check"]);
     let linked = run_cargo(cargo, &format!("the unpacker for {}", arch.name()))?;
@@ -74,9 +74,9 @@ pub(super) fn prove(plain: &[u8], packed: &[u8]) -> Result<()> {
 /// The plain executable as mapped in memory, without the zero-initialised end (.bss).
 struct Image {
     machine: u16,
-    /// The segments R, RX and RW.
+    /// The three segments, in this order: read-only, executable, writable.
     parts: [Segment; 3],
-    /// Content of memory from the first segment's address on.
+    /// Contents of memory, starting at the first segment's address.
     bytes: Vec<u8>,
 }
 
@@ -121,7 +121,7 @@ impl Image {
         self.parts[0].address
     }
 
-    /// Address after the last byte of memory, including .bss.
+    /// Address after the last byte of the memory image, including .bss.
     fn end(&self) -> u64 {
         self.parts[2].address + self.parts[2].in_memory
     }
@@ -148,8 +148,8 @@ impl Image {
     }
 }
 
-/// Candidates for LZMA's parameters lc, lp and pb (context bits: previous byte, literal position, position). Each is the best for
-/// the code of some architecture.
+/// Values of LZMA's parameters lc, lp and pb to try (numbers of context bits: previous byte, literal position, position). Each row
+/// is the best one for the code of some architecture.
 const PARAMETERS: [[u8; 3]; 5] = [[3, 0, 0], [4, 0, 0], [2, 0, 0], [3, 0, 2], [1, 2, 2]];
 
 /// Compresses with each of `PARAMETERS` and returns the shortest result. The first three bytes are the parameters.
@@ -230,7 +230,7 @@ fn join<H: FileHeader<Endian = Endianness>>(plain: &[u8], unpack: &[u8]) -> Resu
         packed_len,
         packed_len,
     ));
-    // p_filesz is 0: the kernel maps all of it as zeros.
+    // p_filesz is 0, so the kernel maps the whole segment as zeros.
     let memory = image.end() - scratch.address;
     out.write_program_header(&part(PF_R | PF_W, 0, scratch.address, 0, memory));
     out.write_program_header(&Part {
@@ -281,8 +281,8 @@ fn compare<H: FileHeader<Endian = Endianness>>(plain: &[u8], packed: &[u8]) -> R
             && stream.offset + stream.in_file == packed.len() as u64,
         "some bytes of the packed file are not mapped"
     );
-    // At its end, the unpacker unmaps all memory from the packed data up to the image. That range may contain neither code nor
-    // image.
+    // When the unpacker ends, it unmaps all memory from the packed data up to the image. Neither its own code nor the image may be
+    // in that range.
     ensure!(
         code.address + code.in_memory <= stream.address / PAGE * PAGE
             && stream.address + stream.in_memory <= memory.address,
@@ -336,7 +336,7 @@ mod tests {
             let bytes = sample(&mut random, len);
             let packed = smallest(&bytes)?;
             assert!(decode(&packed, bytes.len()) == Some(bytes.clone()), "{len}");
-            // A longer buffer is no error; a shorter one makes decoding fail.
+            // A buffer that is longer than the data is no error. With a shorter one, decoding fails.
             assert!(decode(&packed, bytes.len() + 999) == Some(bytes.clone()));
             if let Some(less) = bytes.len().checked_sub(1) {
                 assert_eq!(decode(&packed, less), None);
@@ -360,7 +360,7 @@ mod tests {
                 assert_eq!(decode(&changed, 5000), None, "bit {bit} of byte {index}");
             }
         }
-        // Random input, including random parameters: decoding terminates with an error.
+        // With random input, including random parameters, decoding must terminate with an error.
         for _ in 0..2000 {
             let noise: Vec<u8> = (0..random.usize(..300)).map(|_| random.u8(..)).collect();
             assert_eq!(decode(&noise, 5000), None);
@@ -372,7 +372,7 @@ mod tests {
     fn branch_conversion_is_reversible() {
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..3000 {
-            // Dense in call and jump opcodes (e8, e9), also at both ends.
+            // Random bytes, most of them call and jump opcodes (e8, e9) or parts of operands; opcodes also occur at both ends.
             let len = random.usize(..80);
             let bytes: Vec<u8> = std::iter::repeat_with(|| {
                 *random.choice(&[0xe8, 0xe9, 0, 0xff, 1, 20]).unwrap_or(&0)
@@ -384,7 +384,7 @@ mod tests {
             branch::x86(&mut turned, branch::Way::ToRelative);
             assert_eq!(turned, bytes);
         }
-        // Two calls of one function get the same operand.
+        // Two calls of one function from different addresses must get the same operand.
         let mut code = *b"\xe8\x10\0\0\0\xe8\x0b\0\0\0 and what they lead to";
         branch::x86(&mut code, branch::Way::ToAbsolute);
         assert_eq!(code[..10], *b"\xe8\0\0\0\x15\xe8\0\0\0\x15");

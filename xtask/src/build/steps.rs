@@ -7,10 +7,10 @@ use object::{Object as _, ObjectSection as _};
 
 use super::minimise;
 
-/// A step and the size after it.
+/// A step of minimising, and the size of the file after the step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Name for the table.
+    /// Name of the step in the printed table.
     pub name: &'static str,
     /// Size of the file after this step.
     pub bytes: u64,
@@ -75,7 +75,7 @@ mod tests {
             bytes.is_sorted_by(|before, after| before >= after),
             "{steps:?}"
         );
-        // The test executable has debug information and symbols, but no defmt table.
+        // The test uses its own executable, which has debug information and symbols but no defmt table.
         assert!(bytes[0] > bytes[1] && bytes[1] > bytes[2] && bytes[2] == bytes[3]);
         Ok(())
     }

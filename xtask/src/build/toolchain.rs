@@ -39,7 +39,7 @@ pub(super) fn for_file(arch: Arch) -> Result<Command> {
         "disable-machine-licm",
         "disable-machine-cse",
         "disable-licm-promotion",
-        // Order basic blocks for few jumps (ext-TSP), which LLVM by default does only when optimising for speed. Saves 0.5 %.
+        // Orders basic blocks for few jumps (ext-TSP). By default, LLVM does this only when it optimises for speed. Saves 0.5 %.
         "apply-ext-tsp-for-size",
         // Inline slightly more: LLVM underestimates the size of a call at opt-level z. Saves 1.5 %.
         "inline-threshold=12",
@@ -150,7 +150,7 @@ pub fn unit_tests(arch: Arch) -> Result<Command> {
 
 struct Toolchain {
     arch: Arch,
-    /// Directory of the unpacked Debian compiler; None for the default toolchain.
+    /// Directory of the unpacked Debian compiler. None if the default toolchain is used.
     debian: Option<PathBuf>,
 }
 
@@ -197,7 +197,7 @@ impl Toolchain {
         let mut remaps = vec![(home, "~"), (workspace_root(), "")];
         for index in fs::read_dir(&registry).into_iter().flatten() {
             let index = index?.path();
-            // cargo passes paths with symbolic links resolved.
+            // cargo passes paths to rustc with symbolic links resolved, so the resolved path must be remapped.
             let real = fs::canonicalize(&index)?;
             remaps.extend([(index, ""), (real, "")]);
         }
@@ -269,7 +269,7 @@ fn debian(dir: &Path, arch: Arch) -> Result<PathBuf> {
             arch.triple()
         )
     })?;
-    // Written last: the wrapper's existence means that unpacking is complete.
+    // The wrapper is written last, because its existence means that unpacking is complete.
     let fresh = dir.join("rustc.new");
     fs::write(&fresh, WRAPPER)?;
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
@@ -281,7 +281,8 @@ fn unpack(dir: &Path, waiting: &setup::Progress) -> Result<()> {
     let debs = dir.join("debs");
     fs::create_dir_all(&debs).with_context(|| format!("cannot make {}", debs.display()))?;
     let apt = setup::PrivateApt::new(&dir.join("apt"))?;
-    // Two package names contain a version: libstd-rust-web-1.96, for example, and its libllvm.
+    // The names of two packages contain a version: libstd-rust-web-1.96, for example, and its libllvm. So they are looked up as
+    // dependencies.
     let library = apt.dependency("libstd-rust-web-dev", "libstd-rust-web-")?;
     let llvm = apt.dependency(&library, "libllvm")?;
     apt.download(

@@ -9,11 +9,11 @@ use super::{Arch, minimise, run_cargo, toolchain, workspace_root};
 
 /// A variant of the build; the fields are the differences from the shipped one.
 pub struct Variant {
-    /// Name in the table.
+    /// Name of the variant in the printed table.
     pub name: &'static str,
-    /// Replaces the profile's opt-level.
+    /// The opt-level to build with. None: that of the profile.
     pub opt_level: Option<&'static str>,
-    /// True to build without any of our flags, as `cargo build --release` does.
+    /// True to build with none of our compiler flags, as `cargo build --release` does.
     pub is_plain: bool,
     /// True if panics format and print their message with core::fmt.
     pub formats: bool,
