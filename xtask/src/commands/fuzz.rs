@@ -23,7 +23,7 @@ const FLAGS: [&str; 6] = [
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "--cfg=fuzzing",
 ];
-/// Lines of libFuzzer's output that are printed after a failure, from the panic message on.
+/// Maximum number of lines of libFuzzer's output that are printed after a failure, from the panic message on.
 const FAILURE_LINES: usize = 20;
 
 /// `cargo xtask fuzz`

@@ -137,11 +137,11 @@ pub fn write_image(program: &[&str], tree: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Size (bytes) of the file `huge` in the image that [`huge`] makes.
+/// Size (bytes) of the file `huge` in the image that [`huge()`] makes.
 pub const HUGE_BYTES: u64 = (5 << 30) + 12_345;
 
-/// Makes the image `directory`/`name` with a file of 5 GiB. The file is sparse: between short marks it contains zeros, and `dd`
-/// leaves holes for these in the image.
+/// Makes the image `directory`/`name` with a sparse file of 5 GiB. The file consists of zeros except for a few short marks, and
+/// `dd` leaves holes for the zeros in the image.
 pub fn huge(directory: &Path, name: &str) -> Result<()> {
     setup::install_packages(&[Package::XORRISO])?;
     let tree = directory.join("tree");

@@ -1,4 +1,4 @@
-//! Threads with a seccomp filter under which chosen system calls fail or return a false result.
+//! Threads with a seccomp filter under which chosen system calls fail or do nothing.
 //!
 //! A filter applies to the thread that installed it and to its child processes, and ends with them. x86_64 only.
 

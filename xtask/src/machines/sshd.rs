@@ -225,7 +225,7 @@ fn client_files(dir: &Path, port: u16) -> Result<()> {
         hosts.push_str(&format!("[127.0.0.1]:{port} {public}"));
     }
     fs::write(dir.join("known_hosts"), hosts)?;
-    // The first cipher has hardware support. dropbear supports the second.
+    // The first cipher has hardware support. The second one is for dropbear, which supports it.
     let config = format!(
         "Ciphers aes128-gcm@openssh.com,chacha20-poly1305@openssh.com\n\
          HostName 127.0.0.1\nPort {port}\nUser {USER}\nIdentityFile {dir}/key\nIdentitiesOnly yes\n\

@@ -178,7 +178,7 @@ impl Client {
         self.answer(call)?.status()
     }
 
-    /// Calls READDIR or READDIRPLUS.
+    /// Calls READDIR or READDIRPLUS and parses the results.
     pub fn page(&mut self, call: &Call<'_>) -> Result<Page> {
         page(call, self.call(call)?)
     }

@@ -35,7 +35,7 @@ impl Client {
         self.change(&Call::set_attr(object, set, None))
     }
 
-    /// WRITE: may write fewer bytes than `data` has.
+    /// Calls WRITE once and returns its results. The server may write fewer bytes than `data` has.
     pub fn write(
         &mut self,
         file: &[u8],

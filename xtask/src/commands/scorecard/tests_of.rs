@@ -40,7 +40,7 @@ pub(super) fn quotes(dir: &Path) -> Result<Vec<Quote>> {
         }
         let text =
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        // Skips parsing: most files quote no RFC of the lists.
+        // A file without this text is not parsed, because it quotes no RFC of the lists. Most files are skipped here.
         if !text.contains("RFC 676") {
             continue;
         }

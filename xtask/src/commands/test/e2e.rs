@@ -242,7 +242,8 @@ fn test_job(mode: &Mode, program: &Path, suite: &str, part: &str, arguments: Vec
         Ok(steps::run_logged(&mut command, &log, Some(end))?.1)
     });
     job.part = part.into();
-    // Without network namespaces, tests compete for ports. A job that needs more processors than the machine has runs alone.
+    // Without network namespaces, tests compete for ports. So each job claims more processors than any machine has, and the jobs
+    // run one at a time.
     job.share = if isolation::is_possible() {
         budget.share
     } else {

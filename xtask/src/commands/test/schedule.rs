@@ -70,7 +70,7 @@ pub struct Outcome {
     pub failed: u64,
     /// Tests that printed SKIPPED.
     pub skipped: u64,
-    /// Output to print, mainly of a failure.
+    /// Output of the job to print, such as that of a failed test.
     pub output: String,
     /// Further jobs to run, which this one discovered.
     pub more: Vec<Job>,
@@ -88,7 +88,7 @@ pub struct FinishedJob {
     pub outcome: Result<Outcome>,
 }
 
-/// Progress, reported after each change.
+/// The progress of a run, which is reported after each change.
 pub struct RunProgress<'a> {
     /// Names of the running jobs.
     pub running: Vec<&'a str>,

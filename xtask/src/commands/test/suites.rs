@@ -48,7 +48,7 @@ pub struct Suite {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
-    /// What the part runs: `unit` (unit tests), `fuzz`, or the name of a suite.
+    /// Type of the tests in the part: `unit` (unit tests), `fuzz`, or the name of a suite.
     pub suite: String,
     /// Prefix of the tests' names, or the fuzz target; empty for all tests of the suite.
     #[serde(default)]

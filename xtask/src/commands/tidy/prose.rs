@@ -230,7 +230,7 @@ mod tests {
         let form = Regex::new(SUBJECT)?;
         assert!(form.is_match("vfs/host: move large WRITEs to a worker")?);
         assert!(!form.is_match("Have threads store what is behind")?);
-        // A directory without a repository: the check says that it was left out.
+        // In a directory without a repository, the check prints that commit subjects are not checked, and succeeds.
         let directory = tempfile::tempdir()?;
         assert_eq!(check_subjects(directory.path())?, [""; 0]);
         Ok(())

@@ -56,7 +56,7 @@ pub enum Loss {
     Writes,
     /// Each sector of an unflushed write survives or is lost, at random.
     Sectors,
-    /// Of each unflushed write, a random number of its first sectors survives.
+    /// A random number of the first sectors of each unflushed write survives.
     Tails,
     /// All unflushed writes survive except one, chosen at random.
     One,

@@ -77,7 +77,8 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // The thread checks `stop` only after accept(2) returns. If it is serving a client, this connection is queued.
+        // Makes accept(2) return, after which the thread checks `stop`. While the thread serves a client, this connection is
+        // queued.
         let _ = UnixStream::connect(self.socket());
     }
 }

@@ -109,7 +109,7 @@ struct Machine {
     devices: Vec<String>,
     disk: Option<disk::DiskSection>,
     command_line: String,
-    /// True to boot stowaway itself instead of a kernel. QEMU then loads an initramfs as a module.
+    /// True to boot stowaway itself instead of a Linux kernel. If an initramfs is given, QEMU loads it as a module.
     #[serde(default)]
     bare: bool,
     /// The system to boot, in one of three forms. `kernel` and `initramfs`: a Debian kernel with this initramfs. `kernel` alone:
