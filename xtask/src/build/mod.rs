@@ -50,7 +50,7 @@ impl Arch {
     /// Architectures whose programs the build machine (x86_64) runs without emulation.
     pub const NATIVE: [Self; 2] = [Self::X86_64, Self::I686];
 
-    /// The name on the command line and in paths.
+    /// The name of the architecture on the command line and in paths.
     pub const fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",

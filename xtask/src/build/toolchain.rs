@@ -204,7 +204,8 @@ impl Toolchain {
         if let Some(debian) = &self.debian {
             remaps.push((debian.join("usr/lib/rustlib/src/rust/library"), ""));
         }
-        // rustc applies the last prefix that matches, so the home directory comes first. "/" as home would match everything.
+        // rustc applies the last prefix that matches, so the home directory comes first. A home directory of "/" is left out,
+        // because it would match everything.
         let remaps = remaps.iter().filter(|(from, _)| from.parent().is_some());
         Ok(remaps
             .map(|(from, to)| match *to {

@@ -72,7 +72,7 @@ impl Target {
         Self::Frames,
     ];
 
-    /// The name on the command line and in paths.
+    /// The name of the target on the command line and in paths.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Records => "records",

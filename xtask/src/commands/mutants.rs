@@ -89,7 +89,7 @@ pub fn main(args: Args) -> Result<()> {
     judge
         .args(["--output=target", "--test-tool=nextest", "--jobs=2"])
         .args(["--timeout", TIMEOUT_S])
-        // A mutant often leaves code unused: without this, a denied lint would keep it from compiling.
+        // A mutant often leaves code unused. Without `--cap-lints`, a denied lint would keep such a mutant from compiling.
         .args(["--cap-lints=true", "--cargo-arg=--lib"])
         .args(chosen.map(|mutant| format!("--re=^{}$", escape(&mutant.name))))
         .args(args.iterate.then_some("--iterate"))
@@ -99,7 +99,7 @@ pub fn main(args: Args) -> Result<()> {
         .env_remove("CARGO_MANIFEST_DIR");
     setrlimit(Resource::RLIMIT_AS, MEMORY_BYTES, MEMORY_BYTES)?;
     let status = judge.status().context("cannot start cargo-mutants")?;
-    // 0: all mutants caught; 2: some missed; 3: some timed out.
+    // Exit codes of cargo-mutants. 0: all mutants caught; 2: some missed; 3: some timed out.
     ensure!(
         matches!(status.code(), Some(0 | 2 | 3)),
         "cargo-mutants failed: {status}"

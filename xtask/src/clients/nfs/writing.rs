@@ -135,7 +135,7 @@ impl Client {
         self.change(&Call::rename(from, from_name, to, to_name))
     }
 
-    /// LINK.
+    /// Calls LINK.
     pub fn link(&mut self, file: &[u8], dir: &[u8], name: &str) -> Result<()> {
         self.change(&Call::link(file, dir, name.as_bytes()))
     }

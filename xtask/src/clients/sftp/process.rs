@@ -118,7 +118,7 @@ impl SftpOptions {
         Self { wire, ..self }
     }
 
-    /// Sets the architecture of stowaway. No effect on another server.
+    /// Sets the architecture of stowaway. Does nothing if `program` is another server.
     pub fn with_arch(mut self, arch: Arch) -> Self {
         if let Program::Stowaway(program_arch) = &mut self.program {
             *program_arch = arch;
@@ -197,7 +197,7 @@ impl ClientEnds {
                 let mut mode = tcgetattr(&pty.slave)?;
                 cfmakeraw(&mut mode);
                 tcsetattr(&pty.slave, SetArg::TCSANOW, &mode)?;
-                // openpty does not set close-on-exec; the clones have it.
+                // openpty does not set close-on-exec; on the cloned descriptors the flag is set.
                 let master = pty.master.try_clone()?;
                 let slave = pty.slave.try_clone()?;
                 (master.try_clone()?, master, slave.try_clone()?, slave)

@@ -21,7 +21,7 @@ use crate::commands::image::{Image, Platform, write_layout};
 #[derive(clap::Args)]
 pub struct Args {}
 
-/// The programs' output.
+/// The text that both programs print.
 pub const MESSAGE: &str = "Hello Docker World!\n";
 
 /// Size limit of an image in bytes: manifest, configuration and layer.

@@ -16,7 +16,7 @@ const PF_R_X: u32 = 5;
 /// Size of an ELF64 program header, for `e_phentsize`.
 const PHDR_LEN: u16 = 56;
 
-/// Offsets of the code: fields that Linux does not read. At the start, all registers except rsp are 0.
+/// File offsets of the pieces of code, in header fields that Linux does not read. At the start, all registers except rsp are 0.
 const ARGUMENTS: usize = 0x04; // e_ident, after the magic
 const EXIT: usize = 0x0c; // e_ident, last four bytes
 const LEAVE: usize = 0x14; // e_version

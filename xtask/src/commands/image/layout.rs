@@ -65,7 +65,7 @@ impl Descriptor {
         }
     }
 
-    /// Adds the platform.
+    /// Adds the platform to the descriptor.
     pub fn with_platform(self, platform: Platform) -> Self {
         Self {
             platform: Some(platform),
@@ -73,7 +73,7 @@ impl Descriptor {
         }
     }
 
-    /// Adds a tag.
+    /// Adds a tag to the descriptor.
     pub fn with_tag(mut self, tag: &str) -> Self {
         self.annotations.insert(REF_NAME.to_owned(), tag.to_owned());
         self

@@ -180,7 +180,7 @@ impl Help {
     fn parse(help: &str) -> Self {
         let mut rows: Vec<Row> = Vec::new();
         let mut usage = Vec::new();
-        // A blank line ends a row.
+        // True while the lines belong to a row of the help text; a blank line ends the row.
         let mut is_in_row = false;
         for line in help.lines() {
             if let Some(words) = line.strip_prefix("stowaway ") {

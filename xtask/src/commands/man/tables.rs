@@ -153,7 +153,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Joins the texts of `text!(…)` in an expression; a path to another module's HELP stands for its text.
+    /// Joins the texts of `text!(…)` in an expression. A path to the HELP of another module is replaced by that HELP's text.
     fn text(&self, tokens: TokenStream, file: &Path) -> Result<String> {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let mut text = String::new();

@@ -76,7 +76,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Starts the report, and its clock.
+    /// Starts the report and the measurement of the run's duration.
     pub fn new(times: Times) -> Self {
         Self {
             start: Instant::now(),

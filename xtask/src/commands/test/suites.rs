@@ -62,7 +62,7 @@ fn one() -> f64 {
 }
 
 impl Suites {
-    /// Reads the file.
+    /// Reads xtask/suites.toml.
     pub fn load() -> Result<Self> {
         let path = workspace_root().join("xtask/suites.toml");
         let text =

@@ -133,7 +133,7 @@ fn check_head(source: &Source) -> Option<String> {
             "{path}:1: the head is missing: start the file with //! and what it does and does not do"
         )),
         1..=HEAD_LINES_MAX => None,
-        // The crate's documentation describes the architecture.
+        // The head of src/lib.rs may be longer, because it describes the architecture.
         _ if source.path == Path::new("src/lib.rs") => None,
         _ => Some(format!(
             "{path}:1: the head has {head} lines; the limit is {HEAD_LINES_MAX}"
@@ -316,7 +316,7 @@ mod tests {
             ]
         );
         assert_eq!(breaches(&circle[..3])?, [""; 0]);
-        // Methods of type B are in a.rs: its import of B is not checked.
+        // a.rs has methods of type B, so its import of B is not checked.
         let methods = [
             ("src/vfs/a.rs", "//! Head.\nuse super::b::B; impl B {}\n"),
             ("src/vfs/b.rs", "//! Head.\nuse super::a::A;\n"),

@@ -25,7 +25,7 @@ pub(super) enum Found {
 pub(super) struct Module {
     /// Path relative to src/.
     pub(super) path: PathBuf,
-    /// Line number and finding.
+    /// The restricted uses in the file, each with its line number.
     pub(super) found: Vec<(usize, Found)>,
     /// Types with an inherent impl in this file.
     pub(super) types: Vec<String>,

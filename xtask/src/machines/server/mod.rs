@@ -291,12 +291,12 @@ impl Server {
         })
     }
 
-    /// The address of NFS.
+    /// The address on which the server listens for NFS.
     pub fn nfs(&self) -> SocketAddr {
         (self.address, self.nfs_port).into()
     }
 
-    /// The address of MOUNT.
+    /// The address on which the server listens for MOUNT.
     pub fn mount(&self) -> SocketAddr {
         (self.address, self.mount_port).into()
     }
