@@ -30,11 +30,11 @@ enum Proof {
 }
 
 impl Package {
-    /// `nfs-ls`, `nfs-cat`, `nfs-cp`.
+    /// Provides `nfs-ls`, `nfs-cat`, `nfs-cp`.
     pub const LIBNFS: Self = Self::program("libnfs-utils", "nfs-ls");
-    /// `showmount`.
+    /// Provides `showmount`.
     pub const NFS_COMMON: Self = Self::program("nfs-common", "showmount");
-    /// `rpcinfo`.
+    /// Provides `rpcinfo`.
     pub const RPCBIND: Self = Self::program("rpcbind", "rpcinfo");
     /// NFS server; the benchmarks compare stowaway with it.
     pub const GANESHA: Self = Self::program("nfs-ganesha", "ganesha.nfsd");
@@ -47,55 +47,55 @@ impl Package {
     pub const SFTP_SERVER: Self = Self::file("openssh-sftp-server", "/usr/lib/openssh/sftp-server");
     /// Time zone database.
     pub const TZDATA: Self = Self::file("tzdata", "/usr/share/zoneinfo/Europe/Berlin");
-    /// `qemu-system-x86_64`.
+    /// Provides `qemu-system-x86_64`.
     pub const QEMU: Self = Self::program("qemu-system-x86", "qemu-system-x86_64");
     /// Statically linked shell and tools for virtual machines.
     pub const BUSYBOX: Self = Self::program("busybox-static", "busybox");
-    /// Debugger.
+    /// The debugger GDB.
     pub const GDB: Self = Self::program("gdb", "gdb");
-    /// Profiler.
+    /// The profiler perf.
     pub const PERF: Self = Self::program("linux-perf", "perf");
-    /// `addr2line`.
+    /// Provides `addr2line`.
     pub const BINUTILS: Self = Self::program("binutils", "addr2line");
-    /// Prints the system calls of a process.
+    /// Provides `strace`, which prints the system calls of a process.
     pub const STRACE: Self = Self::program("strace", "strace");
-    /// `ip`.
+    /// Provides `ip`.
     pub const IPROUTE2: Self = Self::program("iproute2", "ip");
-    /// `mandoc`, which checks man pages.
+    /// Provides `mandoc`, which checks man pages.
     pub const MANDOC: Self = Self::program("mandoc", "mandoc");
-    /// `ethtool`.
+    /// Provides `ethtool`.
     pub const ETHTOOL: Self = Self::program("ethtool", "ethtool");
-    /// `mount`.
+    /// Provides `mount`.
     pub const MOUNT: Self = Self::program("mount", "mount");
-    /// `nfsmount`, the NFS mount program of Debian's initramfs.
+    /// Provides `nfsmount`, the NFS mount program of Debian's initramfs.
     pub const KLIBC_UTILS: Self = Self::file("klibc-utils", "/usr/lib/klibc/bin/nfsmount");
-    /// `mkfs.ext4`, `chattr`.
+    /// Provides `mkfs.ext4`, `chattr`.
     pub const E2FSPROGS: Self = Self::program("e2fsprogs", "mkfs.ext4");
-    /// `mkfs.xfs`.
+    /// Provides `mkfs.xfs`.
     pub const XFSPROGS: Self = Self::program("xfsprogs", "mkfs.xfs");
-    /// `mkfs.btrfs`, `btrfs`.
+    /// Provides `mkfs.btrfs`, `btrfs`.
     pub const BTRFS_PROGS: Self = Self::program("btrfs-progs", "mkfs.btrfs");
-    /// `ssh`, `sftp`, `scp`, `ssh-keygen`.
+    /// Provides `ssh`, `sftp`, `scp`, `ssh-keygen`.
     pub const OPENSSH_CLIENT: Self = Self::program("openssh-client", "sftp");
-    /// `sshd`.
+    /// Provides `sshd`.
     pub const OPENSSH_SERVER: Self = Self::program("openssh-server", "sshd");
-    /// `dropbear`, `dropbearconvert`.
+    /// Provides `dropbear`, `dropbearconvert`.
     pub const DROPBEAR: Self = Self::program("dropbear-bin", "dropbear");
-    /// `sshfs`.
+    /// Provides `sshfs`.
     pub const SSHFS: Self = Self::program("sshfs", "sshfs");
-    /// `rclone`.
+    /// Provides `rclone`.
     pub const RCLONE: Self = Self::program("rclone", "rclone");
-    /// `lftp`.
+    /// Provides `lftp`.
     pub const LFTP: Self = Self::program("lftp", "lftp");
-    /// Makes ISO images.
+    /// Provides `xorriso`, which makes ISO images.
     pub const XORRISO: Self = Self::program("xorriso", "xorriso");
-    /// `genisoimage` and `isoinfo`: make and list ISO images.
+    /// Provides `genisoimage` and `isoinfo`, which make and list ISO images.
     pub const GENISOIMAGE: Self = Self::program("genisoimage", "isoinfo");
-    /// `mksquashfs`.
+    /// Provides `mksquashfs`.
     pub const SQUASHFS_TOOLS: Self = Self::program("squashfs-tools", "mksquashfs");
     /// The multicast DNS responder of most Linux distributions.
     pub const AVAHI: Self = Self::program("avahi-daemon", "avahi-daemon");
-    /// `avahi-browse`, `avahi-resolve`.
+    /// Provides `avahi-browse`, `avahi-resolve`.
     pub const AVAHI_UTILS: Self = Self::program("avahi-utils", "avahi-browse");
     /// The bus by which `avahi-browse` and the other tools talk to avahi-daemon.
     pub const DBUS: Self = Self::program("dbus-daemon", "dbus-daemon");
@@ -112,25 +112,25 @@ impl Package {
         "python3-kubernetes",
         "/usr/lib/python3/dist-packages/kubernetes",
     );
-    /// Installs Python packages.
+    /// Provides pip, which installs Python packages.
     pub const PIP: Self = Self::file("python3-pip", "/usr/lib/python3/dist-packages/pip");
-    /// Runs containers.
+    /// Provides `podman`, which runs containers.
     pub const PODMAN: Self = Self::program("podman", "podman");
     /// The OCI runtime that podman starts containers with.
     pub const RUNC: Self = Self::program("runc", "runc");
-    /// Inspects and copies container images.
+    /// Provides `skopeo`, which inspects and copies container images.
     pub const SKOPEO: Self = Self::program("skopeo", "skopeo");
-    /// Unpacks OCI images.
+    /// Provides `umoci`, which unpacks OCI images.
     pub const UMOCI: Self = Self::program("umoci", "umoci");
-    /// `systemd-analyze`.
+    /// Provides `systemd-analyze`.
     pub const SYSTEMD: Self = Self::program("systemd", "systemd-analyze");
     /// Header and library to compile programs against libnfs.
     pub const LIBNFS_DEV: Self = Self::file("libnfs-dev", "/usr/include/nfsc/libnfs.h");
-    /// Runs programs of other processor architectures.
+    /// Provides QEMU's user emulation, which runs programs of other processor architectures.
     pub const QEMU_USER: Self = Self::program("qemu-user-static", "qemu-arm-static");
     /// C++ compiler, to build libFuzzer.
     pub const CXX: Self = Self::program("g++", "c++");
-    /// `cc -m32` and a 32-bit C library, to link the i686 unit tests.
+    /// Provides `cc -m32` and a 32-bit C library, to link the i686 unit tests.
     pub const GCC_MULTILIB: Self = Self::file("gcc-multilib", "/usr/include/asm");
 
     /// Packages that `cargo xtask test` installs before the tests.
@@ -297,12 +297,12 @@ impl PythonPackage {
     /// Debian's interpreter, which every user may execute.
     pub const PYTHON: &str = "/usr/bin/python3";
 
-    /// SSH and SFTP client.
+    /// paramiko, an SSH and SFTP client.
     pub const PARAMIKO: Self = Self {
         name: "paramiko",
         version: "4.0.0",
     };
-    /// Multicast DNS responder and browser.
+    /// zeroconf, a multicast DNS responder and browser.
     pub const ZEROCONF: Self = Self {
         name: "zeroconf",
         version: "0.148.0",

@@ -40,9 +40,9 @@ pub fn fragments(message: &[u8], cuts: &[usize]) -> Vec<u8> {
 /// A credential (RFC 5531 section 8.2), of any flavor and with any body. The verifier is always AUTH_NONE.
 #[derive(Clone, Debug)]
 pub struct Auth {
-    /// Flavor, such as AUTH_SYS.
+    /// Flavor of the credential, such as AUTH_SYS.
     pub flavor: u32,
-    /// Encoded body.
+    /// Body of the credential in its XDR encoding.
     pub body: Vec<u8>,
 }
 

@@ -251,7 +251,7 @@ pub struct Build {
     pub path: PathBuf,
     /// The linked executable with symbols; also written to the debug file.
     pub linked: Vec<u8>,
-    /// Size after each step.
+    /// Size of the file after each step of minimising.
     pub steps: Vec<Step>,
 }
 

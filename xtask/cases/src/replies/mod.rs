@@ -185,9 +185,9 @@ impl Body {
 /// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirEntry {
-    /// Inode number.
+    /// Inode number of the entry.
     pub inode: u64,
-    /// Name.
+    /// Name of the entry.
     pub name: Vec<u8>,
     /// Cookie with which the next READDIR continues.
     pub cookie: u64,

@@ -13,7 +13,7 @@ impl Writer {
         self
     }
 
-    /// An unsigned hyper.
+    /// Appends an unsigned hyper.
     pub fn u64(&mut self, value: u64) -> &mut Self {
         self.0.extend(value.to_be_bytes());
         self
@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
         Ok(u32::from_be_bytes(self.fixed(4)?.try_into()?))
     }
 
-    /// An unsigned hyper.
+    /// Reads an unsigned hyper.
     pub fn u64(&mut self) -> Result<u64> {
         Ok(u64::from_be_bytes(self.fixed(8)?.try_into()?))
     }

@@ -272,7 +272,7 @@ impl Process {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the server.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         kill(Pid::from_raw(self.pid().try_into()?), signal)
             .with_context(|| format!("cannot send {signal} to the server"))
@@ -329,7 +329,7 @@ impl Drop for Process {
     }
 }
 
-/// The exit of a server.
+/// The end of a server: its exit status and its stderr.
 #[derive(Clone, Debug)]
 pub struct ServerExit {
     pub status: ExitStatus,

@@ -186,9 +186,9 @@ pub fn write_layout(
 /// The platform of an image. OCI uses Go's names (GOARCH, GOOS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Platform {
-    /// `GOARCH`.
+    /// Processor architecture: a value of `GOARCH`.
     pub architecture: &'static str,
-    /// `GOOS`; always `linux`.
+    /// Operating system: a value of `GOOS`, always `linux`.
     pub os: &'static str,
     /// Variant of the architecture: `v7`, `v8`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,9 +227,9 @@ pub struct Image {
     pub layer: Layer,
     /// The manifest, a blob that references configuration and layer.
     pub manifest: Vec<u8>,
-    /// Size of the executable.
+    /// Size of the executable in bytes.
     pub file_bytes: usize,
-    /// Size of the executable after gzip.
+    /// Size of the executable in bytes after compression with gzip.
     pub compressed_bytes: usize,
 }
 

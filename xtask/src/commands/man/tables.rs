@@ -270,7 +270,7 @@ fn flags(body: TokenStream) -> Result<Vec<Vec<String>>> {
         }
         found.push(names);
     }
-    // Operands have the name "*".
+    // Removes operands, which have the name "*" in `flags!`.
     found.retain(|names| names.first().is_some_and(|name| name != "*"));
     for name in found.iter_mut().flatten() {
         if !name.starts_with('-') {

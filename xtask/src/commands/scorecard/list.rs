@@ -21,7 +21,7 @@ pub(super) enum Reason {
     Excused(String),
 }
 
-/// Parses a list.
+/// Parses a list of MUSTs.
 pub(super) fn parse(list: &str) -> Result<Vec<Must>> {
     let mut musts: Vec<Must> = Vec::new();
     for line in list.lines().filter(|line| !line.starts_with('#')) {

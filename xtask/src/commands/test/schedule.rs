@@ -24,7 +24,7 @@ pub struct Job {
     pub part: String,
     /// Average number of processors that the job keeps busy.
     pub share: f64,
-    /// Usual duration.
+    /// Usual duration of the job; used to choose the next job and to estimate the remaining time.
     pub usual: Duration,
     /// Priority: of the jobs that can start, one of the highest rank starts first, and among these the longest.
     pub rank: u8,
@@ -64,11 +64,11 @@ impl Job {
 /// Result of a job that ran to its end.
 #[derive(Default)]
 pub struct Outcome {
-    /// Tests that passed.
+    /// Number of tests that passed.
     pub passed: u64,
-    /// Tests that failed.
+    /// Number of tests that failed.
     pub failed: u64,
-    /// Tests that printed SKIPPED.
+    /// Number of tests that printed SKIPPED.
     pub skipped: u64,
     /// Output of the job to print, such as that of a failed test.
     pub output: String,
@@ -82,7 +82,7 @@ pub struct FinishedJob {
     pub suite: String,
     /// See `Job::part`.
     pub part: String,
-    /// Duration.
+    /// Duration of the job.
     pub took: Duration,
     /// An error means that the job could not be run to its end.
     pub outcome: Result<Outcome>,

@@ -244,7 +244,7 @@ impl StderrLines {
 
 /// A running server. Drop kills it.
 pub struct Server {
-    /// Port of NFS.
+    /// Port on which the server listens for NFS.
     pub nfs_port: u16,
     /// Port of MOUNT; the same as `nfs_port` unless `-m` is given.
     pub mount_port: u16,
@@ -367,7 +367,7 @@ impl Server {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the server.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         kill(Pid::from_raw(self.pid().try_into()?), signal)
             .with_context(|| format!("cannot send {signal} to the server"))
@@ -444,12 +444,12 @@ pub fn children(parent: u32) -> Result<Vec<u32>> {
     Ok(children)
 }
 
-/// A number from /proc/`pid`/status.
+/// Returns the number in the line `FIELD: NUMBER` of /proc/`pid`/status.
 pub fn status_field(pid: u32, field: &str) -> Result<u64> {
     proc_field(pid, "status", field)
 }
 
-/// A number from /proc/`pid`/`file`, in the line `FIELD: NUMBER`.
+/// Returns the number in the line `FIELD: NUMBER` of /proc/`pid`/`file`.
 pub fn proc_field(pid: u32, file: &str, field: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/{file}");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
