@@ -12,12 +12,12 @@ use super::table::{Figure, Measured, Subject, verdict};
 use super::{BEFORE, Common};
 use crate::setup::{self, Progress};
 
-/// Smallest number of rounds with `--against`, unless `--rounds` is given.
+/// Smallest number of rounds with `--against`, unless `--rounds` or `--quick` is given.
 const AGAINST_ROUNDS_MIN: u32 = 7;
 
 /// One line of a table.
 pub trait Workload {
-    /// Its title, unit and aims.
+    /// The title, unit and aims of this line.
     fn subject(&self) -> Subject;
 }
 
@@ -27,7 +27,7 @@ pub struct Frame<'a> {
     name: &'static str,
     common: &'a Common,
     pub progress: Progress,
-    /// Aim for the servers' resident memory at the end: below this many KiB.
+    /// Aim: after the last request, the resident memory of each server is smaller than this (KiB).
     pub memory_aim: Option<u64>,
     report: Report,
     floors: Vec<Figure>,
@@ -43,7 +43,8 @@ struct MemoryUse {
 }
 
 impl<'a> Frame<'a> {
-    /// Compares two sides; with `--against`, that file takes the place of `peer`.
+    /// Creates the frame of a bench with two sides, `ours` and `peer`. With `--against`, the sides are stowaway and that file
+    /// instead.
     pub fn new(
         name: &'static str,
         [ours, peer]: [&'static str; 2],
@@ -57,8 +58,8 @@ impl<'a> Frame<'a> {
         Self::compare(name, sides, common, [quick, usual])
     }
 
-    /// Compares the first of `sides` with all others. `quick` and `usual` are the numbers of rounds with and without `--quick`,
-    /// unless `--rounds` is given.
+    /// Creates the frame of a bench that compares the first of `sides` with all others. `quick` and `usual` are the numbers of
+    /// rounds with and without `--quick`, unless `--rounds` is given.
     pub fn compare(
         name: &'static str,
         sides: Vec<&'static str>,
@@ -93,8 +94,8 @@ impl<'a> Frame<'a> {
         Ok(())
     }
 
-    /// Runs every workload on every side, round by round. `turn` gets the workload and the index of the side; it returns None if
-    /// the side does not take part.
+    /// Runs every workload on every side, round by round. `turn` runs one workload on the side with this index; None: the workload
+    /// does not run on this side.
     pub fn rounds<W: Workload>(
         &mut self,
         workloads: impl IntoIterator<Item = W>,

@@ -28,7 +28,8 @@ pub trait Protocol {
     /// Longest reply in bytes, without its length prefix.
     const REPLY_MAX: usize;
 
-    /// Appends a request with its length prefix to `out`, except for data at its end (that of a WRITE), which is returned.
+    /// Appends a request with its length prefix to `out`. The data of a WRITE, which ends the request, is not appended but
+    /// returned.
     fn encode<'a>(&self, request: &Self::Request<'a>, id: u32, out: &mut Vec<u8>) -> &'a [u8];
 
     /// Length of the message that follows this prefix.
@@ -41,11 +42,12 @@ pub trait Protocol {
 /// When the next requests are sent, and the largest number in flight.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Refill {
-    /// A batch of this size in one send, after the last reply to the batch before: for small replies.
+    /// Sends a batch of this size in one send, after the last reply to the previous batch. For small replies.
     Batch(usize),
-    /// A batch of this size in one send, as soon as at most one batch is in flight: the server never waits for the client.
+    /// Sends a batch of this size in one send as soon as at most one batch is in flight, so that the server never waits for the
+    /// client.
     Overlap(usize),
-    /// One request after each reply, with this many in flight: for large requests and large replies.
+    /// Sends one request after each reply, so that this many are in flight. For large requests and large replies.
     Slide(usize),
 }
 
@@ -66,7 +68,7 @@ pub struct Load<P> {
 }
 
 impl<P: Protocol> Load<P> {
-    /// A load that sends to one file and receives from the other; both may be the same socket.
+    /// Creates a connection that sends to `to` and receives from `from`; both may be the same socket. Sets O_NONBLOCK.
     pub fn new(protocol: P, to: File, from: File) -> Result<Self> {
         for file in [&to, &from] {
             let flags = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
@@ -86,7 +88,8 @@ impl<P: Protocol> Load<P> {
         })
     }
 
-    /// Sends `count` requests: `ask` makes each from its index, `check` gets each reply with the index of its request.
+    /// Sends `count` requests and receives their replies. `ask` makes the request of an index. `check` gets each reply and the
+    /// index of its request.
     pub fn run<'a, R: Into<P::Request<'a>>>(
         &mut self,
         count: u64,
@@ -157,7 +160,7 @@ impl<P: Protocol> Load<P> {
         }
     }
 
-    /// Waits for bytes of the server and reads them. With `sending`, also returns when the socket accepts bytes again.
+    /// Waits for bytes from the server and reads them. With `sending`, also returns when the socket accepts bytes again.
     fn receive(&mut self, sending: bool) -> Result<()> {
         let out = if sending {
             PollFlags::POLLOUT
@@ -167,7 +170,7 @@ impl<P: Protocol> Load<P> {
         if !self.wait(out | PollFlags::POLLIN)? {
             return Ok(());
         }
-        // The bytes not parsed are the beginning of one reply.
+        // Moves the bytes not yet parsed, the beginning of one reply, to the start of the buffer.
         self.inbox.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
@@ -192,8 +195,8 @@ impl<P: Protocol> Load<P> {
             PollFd::new(self.from.as_fd(), wanted & PollFlags::POLLIN),
             PollFd::new(self.to.as_fd(), wanted & PollFlags::POLLOUT),
         ];
-        // poll(2) reports POLLHUP even if no event is requested. `to` is left out unless POLLOUT is wanted, because a hang-up of it
-        // would make every poll return at once.
+        // poll(2) reports POLLHUP even if no event is requested. So `to` is polled only for POLLOUT; otherwise, after a hang-up of
+        // `to`, every poll would return at once.
         let count = if wanted.contains(PollFlags::POLLOUT) {
             2
         } else {

@@ -1,8 +1,8 @@
-//! `cargo xtask bench loops`: several loops that serve the same files beside one loop, or beside nfs-ganesha, for one client and
+//! `cargo xtask bench loops`: compares a server of several loops with a server of one loop, or with nfs-ganesha, for one client and
 //! for many at once.
 //!
-//! Clients are threads of this process, with a connection each, and need processors, too: where there are two, they take from
-//! the servers what these could do more.
+//! Each client is a thread of this process with its own connection. The clients need processors, too: on a machine with two
+//! processors, they use those that further loops would need.
 
 use std::thread;
 
@@ -20,9 +20,9 @@ use crate::machines::port::Port;
 use crate::machines::server::{Server, ServerOptions};
 use crate::setup::{self, Package};
 
-/// What is asked for unless something else is named.
+/// Workloads that run without `--only`.
 const WORKLOADS: [Workload; 3] = [Workload::Getattr, Workload::ReadRandom, Workload::Read];
-/// Loops at most.
+/// Largest number of loops; there are fewer on a machine with fewer processors.
 const LOOP_COUNT_MAX: usize = 4;
 
 /// `cargo xtask bench loops`
@@ -32,15 +32,15 @@ pub struct Args {
     common: Common,
     #[command(flatten)]
     choice: Choice<Workload>,
-    /// How many clients ask at once
+    /// Numbers of clients that send requests at the same time
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16, 64])]
     clients: Vec<usize>,
-    /// Beside nfs-ganesha instead of one loop
+    /// Compare with nfs-ganesha instead of a server of one loop
     #[arg(long)]
     ganesha: bool,
 }
 
-/// A workload, and how many clients ask for it at once.
+/// A line of the table: a workload, and the number of clients that run it at the same time.
 struct Line {
     workload: Workload,
     clients: usize,
@@ -56,14 +56,14 @@ impl frame::Workload for Line {
     }
 }
 
-/// A server's processes, and its clients.
+/// A server's process ids, and the clients connected to it.
 struct Crowd {
     pids: Vec<u32>,
     clients: Vec<Side>,
 }
 
 impl Crowd {
-    /// So many of the clients ask at once, for as much as one would alone.
+    /// Runs one turn with `line.clients` clients at once. Together they send as many requests as one client would alone.
     fn turn(&mut self, line: &Line, scale: Scale) -> Result<Cost> {
         let count = line.clients as u64;
         let each = Scale {
@@ -88,7 +88,7 @@ impl Crowd {
     }
 }
 
-/// Measures.
+/// Starts both servers, and compares them.
 pub fn main(args: &Args) -> Result<()> {
     let workloads = match &args.choice.only[..] {
         [] => WORKLOADS.to_vec(),

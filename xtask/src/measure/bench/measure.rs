@@ -29,7 +29,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Runs `work`, which returns its amount, against a server that consists of these processes.
+    /// Runs `work` on a server with the process ids `pids`, and returns the cost. `work` returns the amount.
     pub fn measure(pids: &[u32], work: impl FnOnce() -> Result<u64>) -> Result<Self> {
         let used = || {
             pids.iter()
@@ -43,7 +43,7 @@ impl Cost {
         Ok(Self { server, ..cost })
     }
 
-    /// Runs `work`, which returns its amount, without a server. Both CPU times in the result are those of this process.
+    /// Runs `work` without a server, and returns the cost. `work` returns the amount. Both CPU times are those of this process.
     pub fn alone(work: impl FnOnce() -> Result<u64>) -> Result<Self> {
         let generator_start = read_clock(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
         let start = Instant::now();
@@ -112,9 +112,9 @@ pub struct Waits {
 }
 
 impl Waits {
-    /// Statistics for a client that sends its next request `pause` ms after each reply. The requests that it could not send
-    /// during a wait, one every `pause` ms, are counted with the wait that remained for them: a stall of one second delays every
-    /// request of that second, not only one. None without waits.
+    /// Statistics for a client that sends its next request `pause` ms after each reply. A stall of one second delays every request
+    /// of that second, not only one. So the requests that the client could not send during a wait, one every `pause` ms, also
+    /// count, each with the rest of that wait. Returns None if `waits` is empty.
     pub fn of(waits: &[f64], pause: f64) -> Option<Self> {
         let with_delayed = waits.iter().flat_map(|&wait| {
             let next = move |wait: &f64| Some(wait - pause).filter(|wait| *wait > 0.0);
@@ -136,14 +136,14 @@ impl Waits {
 pub struct Spread {
     /// Middle value; of an even number of values, the mean of the middle two.
     pub median: f64,
-    /// The smallest.
+    /// Smallest value.
     pub min: f64,
-    /// The largest.
+    /// Largest value.
     pub max: f64,
 }
 
 impl Spread {
-    /// Returns None without values.
+    /// Returns None if `values` is empty.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);

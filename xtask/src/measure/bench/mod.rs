@@ -126,7 +126,7 @@ impl<W: ValueEnum + Send + Sync + 'static> Choice<W> {
         ["stowaway"].into_iter().chain(before).chain(peer).collect()
     }
 
-    /// Path of the file to measure: `--ours`, else what `build` makes.
+    /// Path of the file to measure: `--ours` if given, else the file that `build` makes.
     fn ours(&self, build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
         match &self.ours {
             Some(path) => existing(path),

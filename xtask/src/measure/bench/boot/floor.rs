@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// Load address.
+/// Physical address at which QEMU loads the file.
 const ADDRESS: u32 = 0x10_0000;
 /// Type of the ELF note with a PVH kernel's entry point: XEN_ELFNOTE_PHYS32_ENTRY of Xen's elfnote.h.
 const PHYS32_ENTRY: u32 = 18;
@@ -17,14 +17,15 @@ const PT_NOTE: u32 = 4;
 const HEADER_BYTES: u16 = 64;
 const PROGRAM_HEADER_BYTES: u16 = 56;
 
-/// xor eax, eax; mov dx, 0xf4; out dx, al; hlt; jmp to the hlt.
+/// The kernel's code: xor eax, eax; mov dx, 0xf4 (the isa-debug-exit port); out dx, al, which ends QEMU; hlt; jmp to the hlt.
 const CODE: [u8; 10] = [0x31, 0xc0, 0x66, 0xba, 0xf4, 0, 0xee, 0xf4, 0xeb, 0xfd];
 
 /// Writes the kernel to `path`.
 pub fn write(path: &Path) -> Result<()> {
     let note_offset = u64::from(HEADER_BYTES + 2 * PROGRAM_HEADER_BYTES);
     let entry = ADDRESS + note_offset as u32 + 24;
-    // Length of the name, length of the descriptor, type, name, and the entry's address as a descriptor of eight bytes.
+    // The PVH note: length of the name, length of the descriptor, type, name, and the entry's address as a descriptor of eight
+    // bytes.
     let words = [4, 8, PHYS32_ENTRY, u32::from_le_bytes(*b"Xen\0"), entry, 0];
     let note: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
     let bytes = note_offset + (note.len() + CODE.len()) as u64;

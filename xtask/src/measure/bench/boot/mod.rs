@@ -46,7 +46,7 @@ pub struct Args {
 const STATIC_OVER_FLOOR_MS: f64 = 10.0;
 /// Aim: largest time from exec to the first reply, in ms, with an address from DHCP.
 const DHCP_MS: f64 = 45.0;
-/// Aim: smallest ratio of two times to the first reply: stowaway as init under Debian's kernel, and on the bare machine.
+/// Aim: smallest ratio of the time to the first reply as init under Debian's kernel to that on the bare machine.
 const LINUX_RATIO: f64 = 15.0;
 /// Aim: smallest rate of READs of 1 MiB, in MB/s.
 const READ_RATE: f64 = 150.0;
@@ -54,7 +54,7 @@ const READ_RATE: f64 = 150.0;
 const GETATTR_US: f64 = 400.0;
 /// Aim: largest share of a host's processor at rest, in percent.
 const IDLE_PERCENT: f64 = 1.0;
-/// Aim: memory in MiB with which the machine still serves.
+/// Aim: largest memory (MiB) that the machine needs to serve. The search for the least memory starts at this size.
 const MEMORY_MIB: u32 = 4;
 
 /// Longest time until a machine replies.
@@ -87,13 +87,13 @@ impl Row {
         })
     }
 
-    /// Sets the aim: the largest median.
+    /// Sets the aim: the median is at most `limit`.
     fn at_most(mut self, limit: f64) -> Self {
         (self.aim, self.reached) = (Some(limit), Some(self.spread.median <= limit));
         self
     }
 
-    /// Sets the aim: the smallest median.
+    /// Sets the aim: the median is at least `limit`.
     fn at_least(mut self, limit: f64) -> Self {
         (self.aim, self.reached) = (Some(limit), Some(self.spread.median >= limit));
         self
@@ -112,7 +112,7 @@ impl Row {
     }
 }
 
-/// Measures boots, rates, and the machine at rest.
+/// Measures the time to the first reply, the rates of READ and GETATTR, the CPU time at rest and the least memory.
 pub fn main(args: &Args) -> Result<()> {
     setup::install_packages(&[Package::QEMU, Package::IPROUTE2, Package::XORRISO])?;
     let file = match &args.ours {
@@ -178,8 +178,8 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Boots the floor, the bare machine with a static and a DHCP address, and Linux, in each round. `init` is appended to the
-/// initramfs of Linux.
+/// In each round, boots the floor, the bare machine with a static address and with one from DHCP, and Linux. Returns the rows of
+/// their times to the first reply. `init` is appended to the initramfs of Linux.
 fn boots(frame: &mut Frame<'_>, file: &Path, init: &[u8], rounds: u32) -> Result<[Row; 5]> {
     const STATIC: &str = "export=/ram ip=10.0.2.15/24 gw=10.0.2.2";
     // QEMU's user network retries a connection after six seconds if the guest has no address yet, and resets it if the guest does
@@ -261,7 +261,7 @@ impl ReadBench {
         })
     }
 
-    /// Costs of READs of the whole file, and of GETATTRs one after the other.
+    /// Measures READs of the whole file, then GETATTRs, one after the other. Returns both costs.
     fn turn(&mut self, bytes: u64) -> Result<[Cost; 2]> {
         const COUNT: u64 = 2000;
         let (pid, load, big) = (self.machine.pid(), &mut self.load, &self.big);

@@ -27,7 +27,7 @@ pub const SMALL_COUNT: usize = 40;
 /// Name of the parent of the large directories.
 const CROWDS: &str = "crowds";
 
-/// The images and files in memory, and one image on the disk.
+/// Paths of the files and images, which are on a tmpfs, and one image on a disk.
 pub struct Images {
     tree: PathBuf,
     cold: Cold,
@@ -41,8 +41,8 @@ impl Images {
             crowd(&tree.join(CROWDS).join(count.to_string()), count)?;
         }
         image(&tree.join(ALL), &[&tree.join(BIG), &tree.join(CROWDS)])?;
-        // Memory that a virtual machine gets late may be slower. Copying the large file now gives it memory of the same age as the
-        // image's.
+        // In a virtual machine, pages that are allocated later may be slower. The large file is copied now, so that its pages are
+        // as old as the image's.
         fs::copy(tree.join(BIG), tree.join("copy"))?;
         fs::rename(tree.join("copy"), tree.join(BIG))?;
         for index in 0..SMALL_COUNT {
@@ -90,7 +90,7 @@ impl Images {
         const BLOCK: u64 = 2048;
         let file = File::open(self.top(true))?;
         let step = STAMP_STEP as u64;
-        // The first stamp is zero, as other data is. The next three identify the large file.
+        // The first stamp of the large file is zero, as much other data is, so the next three stamps identify the file.
         let begins = |at: &u64| {
             (1..4).all(|number| {
                 let mut stamp = [0; 8];
@@ -109,7 +109,7 @@ fn small(tree: &Path, index: usize, inside: bool) -> PathBuf {
     tree.join(format!("small/{index}{end}"))
 }
 
-/// An image with a large directory, on a disk if temporary files are on one.
+/// An image with a large directory. The image is a temporary file, which is on a disk unless the directory of those is a tmpfs.
 pub struct Cold {
     directory: TempDir,
 }
@@ -128,12 +128,12 @@ impl Cold {
         Ok(cold)
     }
 
-    /// The image.
+    /// Path of the image file.
     pub fn image(&self) -> PathBuf {
         self.directory.path().join("crowd.iso")
     }
 
-    /// Waits until a server has closed the image. If `drop`, then drops it from the page cache.
+    /// Waits until the process `server` has closed the image. With `drop`, then drops the image from the page cache.
     pub fn forget(&self, server: u32, drop: bool) -> Result<()> {
         const WAIT_MAX: Duration = Duration::from_secs(20);
         let image = self.image();
@@ -149,7 +149,7 @@ impl Cold {
     }
 }
 
-/// Makes an image of files and directories; each keeps its name, in the root of the image.
+/// Makes an image at `at`. Its root contains each file or directory of `content`, with its name.
 fn image(at: &Path, content: &[&Path]) -> Result<()> {
     let mut command = Command::new("xorriso");
     command.args(["-as", "mkisofs", "-quiet", "-R", "-iso-level", "3"]);

@@ -1,5 +1,5 @@
-//! `cargo xtask bench isos`: what is inside an image beside plain files and directories of the same bytes, asked of the
-//! same server over NFS, and over SFTP through a socketpair and pipes.
+//! `cargo xtask bench isos`: compares files and directories inside an ISO image with regular files and directories of the same
+//! content, over NFS, and over SFTP through a socketpair and through pipes.
 
 mod images;
 mod workload;
@@ -24,21 +24,21 @@ pub struct Args {
     common: Common,
 }
 
-/// Measures.
+/// Makes the images, starts the servers and runs all workloads.
 pub fn main(args: &Args) -> Result<()> {
     setup::install_packages(&[Package::XORRISO])?;
     let ours = built()?;
 
     let mut frame = Frame::new("isos", ["inside", "plain"], &args.common, [15, 31])?;
     let scale = Scale {
-        // Many short turns: what else the machine does meets some of them, and the median is none of those.
+        // Many short turns: other processes of the machine disturb only some of them, so the median is an undisturbed one.
         big_bytes: if args.common.quick { 1 << 26 } else { 1 << 28 },
-        // Directories have sizes of their own here.
+        // The tree's large directory is not used: `Images` makes directories of several sizes.
         crowd_count: 0,
         ..Scale::QUICK
     };
     frame.progress.set_message("making images");
-    // Before the tmpfs, so that it lies on a disk.
+    // This image must be on a disk, so it is not made in the workspace, which is a tmpfs.
     let cold = images::Cold::new()?;
     let workspace = Workspace::in_memory(scale)?;
     let images = Images::new(&workspace, cold)?;
@@ -65,7 +65,7 @@ pub fn main(args: &Args) -> Result<()> {
     let mut before = before.map(|file| start(BEFORE, &file)).transpose()?;
     frame.rounds(Workload::all(), |workload, side| {
         let cost = match (&mut before, side) {
-            // Inside images, by both files.
+            // With `--against`, both sides read inside images; the second side is the `--against` file.
             (Some((_, before)), 1) => before.turn(*workload, true),
             (None, 1) if !workload.has_peer() => return Ok(None),
             _ => peers.turn(*workload, side == 0),

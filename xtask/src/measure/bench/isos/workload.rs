@@ -20,7 +20,7 @@ use crate::measure::bench::workspace::{BIG, crowd_name};
 
 /// Entries listed per turn: small directories are listed several times, so that all turns are of similar length.
 const LISTED: u64 = 20_000;
-/// Mounts of each small image per turn.
+/// Number of MNT calls for each small image in a turn.
 const MOUNTED: usize = 10;
 
 /// One kind of request.
@@ -34,7 +34,7 @@ pub enum Workload {
     ReadSftp(u32, Transport),
     /// READDIRPLUS of a whole directory with this many entries.
     List(u64),
-    /// MNT of small images in turn, of more than the server keeps open.
+    /// MNT of the small images, one after the other. There are more of them than the server keeps open.
     Mount,
     /// LOOKUP of a name in a large directory of an image that the server does not have open.
     Lookup {
@@ -70,7 +70,7 @@ impl Workload {
 
 impl frame::Workload for Workload {
     fn subject(&self) -> Subject {
-        // A READ in an image should cost no more than one of a plain file.
+        // Aims: READs of a file in an image take about as much CPU time, and are about as fast, as READs of a regular file.
         let as_plain = |title: String| {
             Subject::new(title, Unit::Byte)
                 .aim(
@@ -99,7 +99,7 @@ impl frame::Workload for Workload {
                 let place = if forgotten { "disk" } else { "closed" };
                 let title = format!("LOOKUP {which} of {COLD}, {place}");
                 Subject {
-                    // Each turn waits until the server has closed the image.
+                    // Few rounds, because each turn first waits until the server has closed the image.
                     round_max: 5,
                     ..Subject::new(title, Unit::Start).aim(Metric::Wall, Aim::at_most(5.0))
                 }
@@ -115,12 +115,12 @@ pub struct Peers<'a> {
     big_bytes: u64,
     /// Offset of the large file in the image file (bytes).
     offset: u64,
-    /// Handle of the image file as a plain file.
+    /// Handle of the image as a regular file: a READ returns the bytes of the image.
     all: Vec<u8>,
     nfs: Load<Connection>,
     mount: Client,
     sessions: Vec<Session>,
-    /// The image, and the files that it was made from.
+    /// The objects in the image, then those in the tree that it was made from.
     sides: [Side; 2],
     /// Handle of the directory in the image on the disk.
     cold: Vec<u8>,

@@ -73,7 +73,7 @@ pub fn main(args: &Args) -> Result<()> {
         setting.push(format!("{PEER} is left out: {why}"));
         has_peer = false;
     }
-    // The `--against` file has all roles: compare it with a file that has them, too.
+    // The `--against` file has all roles, so it is compared with a build that has all roles, too.
     let ours = args.choice.ours(|| match before {
         Some(_) => built(),
         None => build::build_roles(Arch::X86_64, &[Role::Mdns]),

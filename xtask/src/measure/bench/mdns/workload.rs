@@ -18,7 +18,7 @@ pub const DEPTH: usize = 16;
 const FOREIGN_COUNT: usize = 63;
 /// Longest wait for a reply; after that the query counts as lost.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
-/// Number of answered queries per query that may be lost.
+/// Smallest number of answered queries for each lost one; with fewer, the bench fails.
 const LOST_SHARE: u64 = 100;
 
 /// A workload: a line of the table.
@@ -34,9 +34,9 @@ pub enum Workload {
     MemberServices,
     /// Queries for names of other hosts, which are not answered
     Others,
-    /// From exec to the first probe
+    /// Time from exec to the first probe
     Probe,
-    /// From exec to the first announcement
+    /// Time from exec to the first announcement
     Announced,
 }
 
