@@ -86,7 +86,7 @@ impl Link for End {
     }
 
     fn wait(&mut self, _: Instant, until: Instant, _: bool, _: &mut Signals) -> Instant {
-        // Returns the time that the stack waits for, but not a later one than the end of the step.
+        // The wait ends at `until`, or at the end of the step if that is earlier.
         self.0.borrow().now.min(until)
     }
 }

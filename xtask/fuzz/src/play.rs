@@ -13,9 +13,10 @@ use crate::with_world;
 
 /// Largest number of remembered handles.
 const KNOWN_COUNT: usize = 256;
-/// Index of the times in attributes (`fattr3`). They are not compared, because each piece of a WRITE that is stored changes them.
+/// Index of the first timestamp in attributes (`fattr3`), in 32-bit words. Timestamps are not compared, because each stored piece
+/// of a WRITE changes them.
 const TIMES_AT: usize = 15;
-/// Index of the times in attributes from before an operation (`wcc_attr`).
+/// Index of the first timestamp in the attributes from before an operation (`wcc_attr`), in 32-bit words.
 const TIMES_BEFORE_AT: usize = 2;
 
 type Answer = Result<Body, Reject>;
@@ -39,7 +40,7 @@ struct Play {
     xid: u32,
     /// True if data may not be on the disk: after an unstable or a failed WRITE, until power fails.
     unstable: bool,
-    /// True after a failed WRITE or COMMIT, which allows another write verifier.
+    /// True after a failed WRITE or COMMIT. Then the server may return another write verifier.
     broken: bool,
 }
 
@@ -120,7 +121,7 @@ impl Play {
             for answer in [&mut one, &mut other] {
                 forget_times(answer);
             }
-            // The reply to a call in parts may lack attributes from before the operation: do not compare these.
+            // The reply to a call in parts may lack the attributes from before the operation. Then these are not compared.
             if let (Ok(one), Ok(other)) = (&one, &mut other) {
                 for (in_parts, in_whole) in other.before.iter_mut().zip(&one.before) {
                     *in_parts = in_parts.or(*in_whole);

@@ -147,12 +147,12 @@ impl Change {
 /// Behaviour of CREATE if the name exists.
 #[derive(Arbitrary, Debug)]
 pub enum Creation {
-    /// Succeeds.
+    /// The call succeeds.
     Unchecked(Change),
-    /// Fails.
+    /// The call fails.
     Guarded(Change),
-    /// Fails unless the file was created with the same verifier, made of these two bytes. The server stores verifiers as atime and
-    /// mtime; no file of the model tree has times that equal one.
+    /// The call fails unless the file was created with the same verifier, which is made of these two bytes. The server stores a
+    /// verifier as atime and mtime; no file of the model tree has such times.
     Exclusive(u8, u8),
 }
 

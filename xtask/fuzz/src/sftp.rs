@@ -18,7 +18,7 @@ const TEXT_BYTES: usize = 4096;
 /// An input.
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
-    /// Size of pieces - 1, and bytes that follow INIT.
+    /// Requests as raw bytes, sent after INIT in pieces of the first value + 1 bytes.
     Bytes(u16, &'a [u8]),
     /// Requests; sizes of the pieces in which the second server receives them; free bytes on the disk, if it is to be nearly full.
     Script(Vec<Step>, Vec<u16>, Option<u16>),
@@ -30,11 +30,11 @@ enum Step {
     Open(Name, u8, Set),
     Read(Handle, u32, u32),
     Write(Handle, u32, u16),
-    /// A request of a type with a handle.
+    /// A request whose only argument is a handle. The number selects its type.
     Handle(u8, Handle),
-    /// A request of a type with a path.
+    /// A request whose only argument is a path. The number selects its type.
     Path(u8, Name),
-    /// A request of a type with two paths.
+    /// A request whose arguments are two paths. The number selects its type.
     Paths(u8, Name, Name),
     SetStat(Name, Set),
     SetOpen(Handle, Set),
@@ -314,9 +314,10 @@ fn run_script(steps: &[Step], pieces: &[u16], room: Option<u16>) {
     assert_eq!(talk.closed, None);
     let answers = replies(&talk.output);
     assert_eq!(answers.len(), expect.len(), "one reply per request");
-    // On a full disk, WRITEs that arrive in pieces may store other parts of the data: compare replies and files only without one.
+    // Replies and files are compared only if the disk has room and no request may be carried out in the background. On a full disk,
+    // WRITEs that arrive in pieces may store different parts of the data.
     if room.is_none() && !steps.iter().any(Step::takes_long) {
-        // Each piece that is written moves the model's clock: after a WRITE, times differ.
+        // Each stored piece of a WRITE advances the model's clock, so times differ after a WRITE.
         let timeless = !steps.iter().any(|step| matches!(step, Step::Write(..)));
         for (answer, (packet, expect)) in answers.iter().zip(&expect) {
             let has_times = matches!(expect.kind, kind::ATTRS | kind::NAME);

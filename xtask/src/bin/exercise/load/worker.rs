@@ -246,7 +246,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Writes and calls fsync.
+    /// Writes `bytes` at `offset`, calls fsync and records the new content.
     fn write(
         &mut self,
         path: &str,
@@ -282,7 +282,7 @@ impl<'a> Worker<'a> {
             return self.remove();
         }
         let bytes = self.bytes(8 * 1024);
-        // O_APPEND: pwrite appends, whatever its offset.
+        // With O_APPEND, pwrite ignores its offset and appends. The model needs the offset.
         self.write(&path, offset, bytes, File::options().append(true))
     }
 
@@ -294,7 +294,8 @@ impl<'a> Worker<'a> {
         self.write(&path, offset, bytes, &mut File::options())
     }
 
-    /// With O_DIRECT or O_DSYNC, a write is stable when it returns; the client sends different requests for the two.
+    /// Overwrites part of a file with O_DIRECT or O_DSYNC. Both make a write stable when it returns, but the client sends different
+    /// requests for them.
     fn overwrite_past_the_cache(&mut self) -> Result<()> {
         let Some(path) = self.any_file() else {
             return self.create();
@@ -310,7 +311,8 @@ impl<'a> Worker<'a> {
         self.record_write(&path, offset, &bytes)
     }
 
-    /// Unstable WRITEs followed by COMMIT: data that was not committed before a kill must be sent again by the client.
+    /// Makes the client send several unstable WRITEs, then COMMIT. After a kill, the client must resend the data that was not
+    /// committed.
     fn write_in_pieces(&mut self) -> Result<()> {
         let Some(path) = self.any_file() else {
             return self.create();

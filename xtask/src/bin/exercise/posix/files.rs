@@ -183,7 +183,7 @@ pub fn onto_itself(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Which calls advance mtime and ctime.
+/// Prints which calls advance mtime and ctime.
 pub fn times(scene: &Scene) -> Result<()> {
     scene.file("file", b"0123456789")?;
     let path = scene.path("file");
@@ -208,7 +208,7 @@ pub fn times(scene: &Scene) -> Result<()> {
     })
 }
 
-/// The latest mtime that an NFSv3 client does not round: in the next second, u32::MAX, the client drops the nanoseconds.
+/// Sets the latest mtime of which an NFSv3 client keeps the nanoseconds. In the next second, u32::MAX, the client drops them.
 pub fn last_second(scene: &Scene) -> Result<()> {
     let file = File::create_new(scene.path("file"))?;
     let last = UNIX_EPOCH + Duration::new((u32::MAX - 1).into(), 999_999_999);
@@ -218,7 +218,7 @@ pub fn last_second(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Maximum length of a symbolic link's target.
+/// Creates symbolic links with longer and longer targets, up to and above the maximum length.
 pub fn targets(scene: &Scene) -> Result<()> {
     for len in [1, 59, 60, 255, 1023, 1024, 4094, 4095, 4096] {
         let name = format!("of-{len}");
@@ -232,7 +232,7 @@ pub fn targets(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Major and minor numbers of device files.
+/// Creates device files with small and large major and minor numbers, and reads the numbers back.
 pub fn devices(scene: &Scene) -> Result<()> {
     for (name, kind, major, minor) in [
         ("character", SFlag::S_IFCHR, 1, 3),

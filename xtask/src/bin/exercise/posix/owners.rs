@@ -42,7 +42,7 @@ fn reported_access(path: &Path) -> String {
     .collect()
 }
 
-/// access(2), read, write and truncate of the owner's file, for each mode and user.
+/// Tries access(2), read, write and truncate on the owner's file, for each mode and user.
 pub fn access_to_files(scene: &Scene) -> Result<()> {
     scene.file("file", b"content")?;
     let path = scene.path("file");
@@ -69,7 +69,7 @@ pub fn access_to_files(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// access(2), readdir, lookup, create and unlink in the owner's directory, for each mode and user.
+/// Tries access(2), readdir, lookup, create and unlink in the owner's directory, for each mode and user.
 pub fn access_to_directories(scene: &Scene) -> Result<()> {
     scene.directory("directory")?;
     scene.file("directory/inside", b"content")?;
@@ -144,7 +144,7 @@ pub fn changing_owners(scene: &Scene) -> Result<()> {
         ] {
             for mode in [0o6755, 0o2644] {
                 if (user, group, mode) == (None, None, 0o6755) {
-                    // Skipped: chown(-1, -1) changes no owner, and the kernel does not ask the file system whether the call is allowed.
+                    // Skipped: chown(-1, -1) changes no owner. The kernel does not ask the file system for permission.
                     continue;
                 }
                 set_owner_and_mode(&path, &OWNER, mode)?;
@@ -247,7 +247,7 @@ pub fn sticky_directories(scene: &Scene) -> Result<()> {
                 inner.print_outcome(format!("{} may {what} member's", person.name), outcome);
                 inner.print_tree("leaves");
                 for name in ["file", "own", "new"] {
-                    // Some of these do not exist, depending on which call was allowed.
+                    // Fails for files that do not exist, which depends on which call was allowed.
                     let _ = fs::remove_file(inner.path(name));
                 }
             }
