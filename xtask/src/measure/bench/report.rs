@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::table::{Figure, Metric};
 use crate::measure::chart::{self, Bar, Group};
 
-/// Everything that was measured.
+/// The results of a bench, as written to the JSON file.
 #[derive(Serialize)]
 pub struct Report {
     machine: String,
@@ -20,10 +20,10 @@ pub struct Report {
     pub figures: Vec<Figure>,
     /// Workloads that were not measured, and why.
     pub skipped: Vec<[String; 2]>,
-    /// Data of the sections, by name.
+    /// Data of the tables added by [`Report::section`], by their keys in the JSON file.
     #[serde(flatten)]
     more: Map<String, Value>,
-    /// Title and rows of each section.
+    /// Title and rows of each table added by [`Report::section`].
     #[serde(skip)]
     sections: Vec<(String, Vec<Vec<String>>)>,
 }
@@ -147,7 +147,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// Kernel version, number and model of the processors: figures depend on all three.
+/// Returns the kernel version and the number and model of the processors, because figures depend on all three.
 fn machine() -> Result<String> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
         .context("cannot read the kernel's version")?;

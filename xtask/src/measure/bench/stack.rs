@@ -1,8 +1,8 @@
 //! `cargo xtask bench stack`: stowaway's own network stack compared with the host's, with the same NFS server and the same client.
 //!
-//! For the lines with offloads, the own stack uses a TAP interface. For those without, it uses a socket file as passt's; a relay
-//! carries frames between that socket and a TAP interface and limits the rate. The host's stack uses a veth pair, whose checksum
-//! and segmentation offloads are switched on or off.
+//! In lines with offloads, stowaway's stack uses a TAP interface. In lines without, it uses a Unix socket, like that of passt; a
+//! relay carries frames between that socket and a TAP interface and limits the rate. The host's stack uses a veth pair, whose
+//! checksum and segmentation offloads are switched on or off.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -23,9 +23,9 @@ use crate::machines::server::{Namespace, Server, ServerOptions, ip};
 use crate::machines::wait_for;
 use crate::setup::{self, Package, run_captured};
 
-/// Aim: smallest ratio of the own stack's rate to that of the host's, with offloads.
+/// Aim: smallest ratio of the rate of stowaway's stack to that of the host's stack, with offloads.
 const RATE_RATIO: f64 = 0.5;
-/// Longest time until the server accepts a connection. The own stack first probes whether another host uses its address.
+/// Longest time until the server accepts a connection. stowaway's stack first probes whether another host uses its address.
 const START_MAX: Duration = Duration::from_secs(20);
 
 /// `cargo xtask bench stack`

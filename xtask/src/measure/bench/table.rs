@@ -27,9 +27,9 @@ pub enum Unit {
 pub struct Subject {
     /// Title in tables.
     pub title: String,
-    /// Unit of its amount.
+    /// Unit of the workload's amount.
     pub unit: Unit,
-    /// Limits for its figures.
+    /// Aims for the workload's figures.
     pub aims: Vec<(Metric, Aim)>,
     /// True if the workload measures the kernel without stowaway or the peer, as a lower bound for servers.
     pub is_floor: bool,
@@ -81,22 +81,21 @@ impl Subject {
     }
 }
 
-/// The costs of one workload: for each side, its rounds.
+/// The costs of one workload, for each side and round.
 pub struct Measured {
-    /// Workload.
     pub subject: Subject,
     /// Costs by side, then by round. The first side is ours.
     pub costs: Vec<Vec<Cost>>,
 }
 
 impl Measured {
-    /// Values of one side, round by round.
+    /// Returns the values of the figure `what` of one side, round by round.
     fn values(&self, what: Metric, side: usize) -> impl Iterator<Item = f64> {
         let costs = self.costs.get(side).into_iter().flatten();
         costs.map(move |cost| what.value_of(cost, self.subject.unit))
     }
 
-    /// Ratios of our values to those of `other`, round by round.
+    /// Returns the median and range of the ratios of our values to those of `other`, round by round.
     fn ratio(&self, what: Metric, other: impl Iterator<Item = f64>) -> Option<Spread> {
         let ours = self.values(what, 0);
         Spread::of(ours.zip(other).map(|(ours, other)| ours / other))
@@ -114,12 +113,12 @@ pub struct Figure {
     gates: Vec<Gate>,
 }
 
-/// Another side with the same figure.
+/// Another side and its value of the figure.
 #[derive(Serialize)]
 pub struct OtherSide {
     side: &'static str,
     value: Option<Spread>,
-    /// Ratio of ours to this one, round by round.
+    /// Ratio of our value to this side's, computed round by round.
     pub ratio: Option<Spread>,
 }
 
@@ -133,7 +132,7 @@ pub struct Gate {
 }
 
 impl Figure {
-    /// The table's head, above all [`Self::rows`].
+    /// Returns the header row of the table.
     pub fn head(sides: &[&'static str]) -> Vec<String> {
         let mut head = vec!["workload".into(), "figure".into(), sides[0].into()];
         for side in &sides[1..] {
@@ -143,7 +142,7 @@ impl Figure {
         head
     }
 
-    /// A row, and one more for each further gate.
+    /// Returns the figure's row with its first gate, and one more row for each further gate.
     pub fn rows(&self) -> Vec<Vec<String>> {
         let spread = |it: Option<Spread>| it.map_or_else(|| "-".into(), |it| it.to_string());
         let title = Some(&self.workload).filter(|_| self.what.is_first());
@@ -166,7 +165,7 @@ impl Figure {
         rows
     }
 
-    /// The row of a workload without a server.
+    /// Returns the row of a floor: title, figure and value, without other sides and gates.
     pub fn floor_row(&self) -> Vec<String> {
         let mut row = self.rows().swap_remove(0);
         row.truncate(3);
@@ -174,7 +173,8 @@ impl Figure {
         row
     }
 
-    /// The figure `what` of `all[index]`; gates may refer to other lines of `all`. None if nothing was measured.
+    /// Computes the figure `what` of the workload `all[index]`. Gates may refer to other lines of `all`. Returns None if nothing
+    /// was measured.
     pub fn new(
         all: &[Measured],
         index: usize,
@@ -236,7 +236,7 @@ impl Figure {
 }
 
 impl Gate {
-    /// Gate, measured value, verdict.
+    /// Returns the cells of the gate: aim, measured value, verdict.
     fn cells(&self) -> [String; 3] {
         let goal = match self.goal_reached {
             Some(true) => ", aim too",
@@ -298,11 +298,11 @@ enum Bound {
     AtLeast,
 }
 
-/// Reference of a limit.
+/// The figure to which a limit is relative.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reference {
-    /// Nothing: an absolute limit
+    /// No figure: the limit is absolute
     Unit,
     /// The peer's figure
     Peer,
@@ -368,7 +368,7 @@ impl Metric {
         }
     }
 
-    /// Returns true for the first figure of a workload, whose row has the title.
+    /// Returns true for the first figure of a workload, whose row shows the workload's title.
     const fn is_first(self) -> bool {
         matches!(self, Self::ServerCpu | Self::Median)
     }
@@ -429,7 +429,7 @@ impl std::fmt::Display for Aim {
 mod tests {
     use super::*;
 
-    /// A workload of one request a round, with these CPU times in µs by side.
+    /// A workload of one request per round. `sides` has the CPU times (µs) by side, then by round.
     fn measured(title: &str, aims: &[Aim], sides: &[&[f64]]) -> Measured {
         let mut subject = Subject::new(title, Unit::Request);
         subject.aims = aims.iter().map(|aim| (Metric::ServerCpu, *aim)).collect();

@@ -26,7 +26,7 @@ pub const BIG: &str = "big";
 pub const STAMP_STEP: usize = 4096;
 /// The directory of [`NAME_COUNT`] files.
 pub const NAMES: &str = "names";
-/// Number of files in that directory.
+/// Number of files in the directory [`NAMES`].
 pub const NAME_COUNT: u64 = 1000;
 /// The large directory's name.
 pub const CROWD: &str = "crowd";
@@ -103,7 +103,7 @@ impl Export {
     /// All exports, in the order of the variants.
     pub const ALL: [Self; 3] = [Self::Tree, Self::Tmpfs, Self::Ext4];
 
-    /// Name of its directory.
+    /// Name of the export's directory.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tree => "tree",
@@ -112,7 +112,7 @@ impl Export {
         }
     }
 
-    /// Returns true if clients may write to it.
+    /// Returns true if clients may write to the export.
     pub fn is_writable(self) -> bool {
         self != Self::Tree
     }
@@ -133,7 +133,7 @@ impl Storage {
     /// All directories, in the order of the variants.
     pub const ALL: [Self; 3] = [Self::Tmpfs, Self::Ext4, Self::Ext4Synced];
 
-    /// The export that contains it.
+    /// The export that contains the directory.
     pub fn export(self) -> Export {
         match self {
             Self::Tmpfs => Export::Tmpfs,
@@ -141,7 +141,7 @@ impl Storage {
         }
     }
 
-    /// Its name in that export.
+    /// Name of the directory in its export.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tmpfs | Self::Ext4 => "plain",
@@ -279,7 +279,7 @@ impl Workspace {
     /// Enters a new mount namespace, and makes the read-only tree and the writable tmpfs there.
     pub fn in_memory(scale: Scale) -> Result<Self> {
         mounts::enter_private_namespace()?;
-        // For the sockets and PID files of rpcbind and ganesha.
+        // rpcbind and ganesha write their sockets and PID files to /run.
         mounts::mount("tmpfs", "mode=755", Path::new("/run"))?;
 
         let directory = TempDir::new().context("cannot make a directory to mount a tmpfs on")?;
@@ -349,7 +349,7 @@ impl Workspace {
     /// Makes an image with an ext4 and mounts it.
     fn make_ext4(&self, scale: Scale) -> Result<()> {
         let image = self.scratch_path("ext4.image");
-        // Room for the written file and for the one of the turn before, whose blocks are freed when the journal commits.
+        // Room for the written file and for that of the previous turn, whose blocks are freed when the journal commits.
         File::create(&image)?.set_len(2 * scale.big_bytes)?;
         run_captured(
             Command::new("mkfs.ext4")

@@ -24,7 +24,7 @@ const ATTRIBUTES: [&str; 2] = ["#[inline(never)]", "#[repr(C)]"];
 struct AttributeLine {
     /// Path relative to `src`.
     file: PathBuf,
-    /// Index from 0.
+    /// Index of the line in the file, from 0.
     line: usize,
 }
 

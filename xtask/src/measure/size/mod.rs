@@ -110,7 +110,7 @@ fn role(name: &str) -> Result<Role> {
 struct Measured {
     arch: Arch,
     budget: Budget,
-    /// The last one is the file with all roles.
+    /// Sizes of each file. The last column is the file with all roles.
     columns: Vec<Column>,
     /// Sizes within the file with all roles.
     sizes: Sizes,

@@ -141,7 +141,7 @@ mod tests {
         let alone = fs::metadata(shell)?.len();
         let peer = measure(shell, std::iter::empty())?;
         assert_eq!(peer.file, alone);
-        // The C library and the dynamic linker.
+        // The shell loads the C library and the dynamic linker, together more than 1 MB.
         assert!(peer.libraries >= 2 && peer.total_bytes > alone + 1_000_000);
         let twice = measure(shell, std::iter::once(shell))?;
         assert_eq!(

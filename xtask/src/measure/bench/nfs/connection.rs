@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::clients::nfs::{Auth, Call, LAST_FRAGMENT, Outcome, outcome, record};
 use crate::measure::bench::load::{Load, Protocol, Refill};
 
-/// Calls in flight, or in a batch.
+/// Number of calls in flight with [`SLIDE`], or in a batch.
 pub const DEPTH: usize = 16;
 /// Refill for small replies.
 pub const BATCH: Refill = Refill::Batch(DEPTH);
-/// Refill for small replies, so that the server always has the next batch.
+/// Refill for small replies. Two batches are in flight, so that the server never waits for the next one.
 pub const OVERLAP: Refill = Refill::Overlap(DEPTH);
 /// Refill for large requests and replies.
 pub const SLIDE: Refill = Refill::Slide(DEPTH);
@@ -21,7 +21,7 @@ pub const SLIDE: Refill = Refill::Slide(DEPTH);
 /// The protocol NFS, with the credential of all calls.
 pub struct Connection(Auth);
 
-/// A call: to be encoded, or encoded before.
+/// A call to send, which may already be encoded.
 pub enum Request<'a> {
     Call(Call<'a>),
     Packed(&'a Packed),
@@ -39,7 +39,7 @@ impl<'a> From<Call<'a>> for Request<'a> {
 pub struct Packed(Vec<u8>);
 
 impl Packed {
-    /// Encodes a call by root.
+    /// Encodes a call with the credential of root.
     pub fn new(call: &Call<'_>) -> Self {
         Self(record(&call.message(0, &Auth::root())))
     }
@@ -100,7 +100,7 @@ const ATTRIBUTES: usize = 84;
 
 /// The size in the results of a successful GETATTR of a regular file.
 pub fn size_of(results: &[u8]) -> Result<u64> {
-    // Status, type, mode, nlink, uid, gid, size.
+    // The results begin with status, type, mode, nlink, uid, gid, size.
     let is_file = results.len() == 4 + ATTRIBUTES && results[..8] == [0, 0, 0, 0, 0, 0, 0, 1];
     ensure!(
         is_file,
@@ -136,7 +136,7 @@ pub fn data_of(results: &[u8]) -> Result<&[u8]> {
     let words = results.get(start..start + 12);
     let is_data = words.is_some_and(|words| {
         let len = results.len() - start - 12;
-        // Count, end of file, length.
+        // The words before the data: count, EOF flag, length of the data.
         results[..4] == [0; 4]
             && words[..4] == words[8..]
             && words[..4] == (len as u32).to_be_bytes()

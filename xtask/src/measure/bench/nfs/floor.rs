@@ -18,7 +18,7 @@ use crate::measure::bench::workspace::{
     CHUNK, Export, Pattern, STANDING, Scale, Storage, Workspace,
 };
 
-/// A workload without one of the compared servers.
+/// A workload that measures the kernel alone or a minimal server, not one of the compared servers.
 pub struct Floor {
     title: &'static str,
     /// Directory in which files are changed; None for a minimal server.
@@ -32,9 +32,9 @@ enum Work {
     Fill,
     /// Writes over an existing file
     FillOver,
-    /// Creates and removes names; the directory is synced after each batch of this many changes, or never
+    /// Creates and removes names. The directory is synced after each batch of this many changes; None: never
     Names(Option<usize>),
-    /// Calls to a minimal server
+    /// Sends calls to a minimal server
     Answer(Call),
 }
 

@@ -26,7 +26,7 @@ use crate::measure::bench::workspace::{
     self, BIG, CROWD, Export, NAME_COUNT, NAMES, Scale, Workspace,
 };
 
-/// Size of the receive buffer in bytes.
+/// Size of the server's receive buffer in bytes.
 const RECEIVE: usize = 64 << 10;
 /// Length of a reply's record mark and RPC header in bytes.
 const HEAD: usize = 4 + 24;
@@ -97,7 +97,7 @@ impl Call {
             format!("the minimal server printed {address:?} instead of its address")
         })?;
         let mut load = Load::<Connection>::connect(address)?;
-        // The server ignores the content of a call: send GETATTR.
+        // The server ignores the content of a call, so every call is a GETATTR.
         let call = Packed::new(&Nfs::get_attr(&[0; 40]));
         Cost::measure(&[server.0.id()], || {
             load.run(count, refill, |_| Request::Packed(&call), |_, _| Ok(()))?;
@@ -164,7 +164,7 @@ impl Answers {
         let mark = LAST_FRAGMENT | (HEAD - 4 + results) as u32;
         out[..4].copy_from_slice(&mark.to_be_bytes());
         out[4..8].copy_from_slice(xid);
-        // REPLY, MSG_ACCEPTED, AUTH_NONE, SUCCESS.
+        // The RPC header after the xid: REPLY, MSG_ACCEPTED, AUTH_NONE of length 0, SUCCESS.
         out[8..HEAD].copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         let is_sent = self.call == Call::SendFile;
         let len = HEAD + if is_sent { 0 } else { results };

@@ -28,7 +28,7 @@ use floor::Floor;
 use ganesha::Ganesha;
 use workload::{Objects, ServerKind, Workload};
 
-/// Idle connections to each server.
+/// Number of idle connections to each server.
 const IDLE_COUNT: usize = 1000;
 
 /// `cargo xtask bench nfs`
@@ -59,7 +59,7 @@ impl frame::Workload for Line {
 
 /// Starts all servers, and compares them.
 pub fn main(args: &Args) -> Result<()> {
-    // Installing packages and building may need the network: both precede the change of the network namespace.
+    // Installing packages and building may need the network, so both are done before the change of the network namespace.
     setup::install_packages(&[Package::IPROUTE2, Package::E2FSPROGS])?;
     let before = args.common.against()?;
     let with_peer = !args.choice.no_peer;
@@ -211,12 +211,12 @@ pub(super) fn exported(workspace: &Workspace, export: Export) -> String {
 /// A running server, and the connections to it.
 pub(super) struct Side {
     pub name: String,
-    /// Process ids of the server whose CPU time is measured.
+    /// Ids of the server's processes, whose CPU time is measured.
     pub pids: Vec<u32>,
     nfs: SocketAddr,
     /// The measured connection.
     busy: Load<Connection>,
-    /// A connection for look-ups and checks, which are not measured.
+    /// The connection for LOOKUPs and checks, which are not measured.
     aside: Client,
     idle: Vec<Client>,
     objects: Objects,
@@ -260,7 +260,7 @@ impl Side {
         for _ in 0..IDLE_COUNT {
             self.idle.push(Client::connect(self.nfs)?);
         }
-        // A reply on each shows that the server has accepted it, not only the kernel.
+        // A reply shows that the server, not only the kernel, has accepted the connection.
         self.check_idle()
     }
 

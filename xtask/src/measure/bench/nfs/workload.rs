@@ -81,7 +81,7 @@ pub enum ServerKind {
 }
 
 impl ServerKind {
-    /// All kinds, in the order of the variants.
+    /// All kinds of servers, in the order of the variants.
     pub const ALL: [Self; 3] = [Self::KernelHandles, Self::PathHandles, Self::Served];
 }
 
@@ -356,9 +356,9 @@ pub struct Objects {
     names: Vec<u8>,
     files: Vec<Vec<u8>>,
     crowd: Vec<u8>,
-    /// Writable directories, in the order of [`Storage::ALL`].
+    /// Handles of the writable directories, in the order of [`Storage::ALL`].
     places: Vec<Vec<u8>>,
-    /// The existing file that a turn writes over.
+    /// Handle of the existing file that a turn writes over.
     standing: Vec<u8>,
     /// Content that the next turn writes.
     pub pattern: Pattern,

@@ -1,4 +1,4 @@
-//! Counts the system calls of one request with strace, in sessions of their own: a traced server is slow, so time is not measured.
+//! Counts the system calls of one request with strace. Time is not measured in these sessions, because strace slows the server.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::measure::bench::load::Load;
 use crate::measure::bench::table::verdict;
 use crate::measure::bench::workspace::{Export, Scale, Workspace};
 
-/// Number of calls by name; per request, so not always whole.
+/// Average number of system calls per request, by name.
 type Calls = BTreeMap<String, f64>;
 
 /// The request whose system calls are counted, or the start of a server.
@@ -60,7 +60,7 @@ impl Line {
     }
 }
 
-/// The number of all calls, then the number of each, most frequent first.
+/// Formats the number of all calls, then the number of each by name, most frequent first.
 fn listed(calls: &Calls) -> String {
     let mut parts: Vec<_> = calls.iter().filter(|(_, count)| **count >= 0.005).collect();
     parts.sort_by(|(_, a), (_, b)| b.total_cmp(a));
@@ -80,7 +80,7 @@ fn number(value: f64) -> String {
 }
 
 impl Count {
-    /// All counts.
+    /// All variants, in the order of the table.
     pub const ALL: [Self; 10] = [
         Self::ReadAlone,
         Self::Read,
@@ -94,7 +94,7 @@ impl Count {
         Self::StartJailed,
     ];
 
-    /// Title and aim.
+    /// Returns the title and the aim: the largest number of system calls.
     fn facts(self) -> (&'static str, Option<f64>) {
         match self {
             Self::ReadAlone => ("READ 32 KiB, one by one", Some(3.0)),
@@ -191,7 +191,7 @@ impl Count {
     }
 }
 
-/// Requests in the first session; the second one has twice as many.
+/// Number of requests in the first session; the second session has twice as many.
 const COUNT: u64 = 512;
 
 /// Number of calls in a trace, by name.
@@ -224,7 +224,8 @@ fn until_version(trace: &str) -> Result<Calls> {
     anyhow::bail!("the trace has no write to standard output: VERSION was not sent")
 }
 
-/// The name and the arguments in `1234  openat(AT_FDCWD, …) = 3`. Signals and exits have no name of this form.
+/// Returns the name and the arguments of the call in a line such as `1234  openat(AT_FDCWD, …) = 3`. None: the line reports a
+/// signal or an exit.
 fn call(line: &str) -> Option<(&str, &str)> {
     let (_, call) = line.split_once(char::is_whitespace)?;
     let (name, arguments) = call.trim_start().split_once('(')?;

@@ -25,7 +25,7 @@ use workload::{Objects, Workload};
 /// Name of the peer in tables.
 const PEER: &str = "OpenSSH";
 
-/// Servers started in a turn of [`Workload::Start`].
+/// Number of servers started in a turn of [`Workload::Start`].
 const START_COUNT: u64 = 100;
 
 /// `cargo xtask bench sftp`
@@ -161,7 +161,7 @@ impl Side {
     }
 }
 
-/// Starts [`START_COUNT`] servers, one after the other. Their ends are not measured.
+/// Measures the start of [`START_COUNT`] servers, one after the other. Their exit is not measured.
 fn starts(program: &Program, transport: Transport) -> Result<Cost> {
     let mut sum = Cost::default();
     for _ in 0..START_COUNT {

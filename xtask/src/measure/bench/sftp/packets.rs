@@ -62,7 +62,7 @@ impl<'a> Request<'a> {
             Self::Open { path, mode } => {
                 put_string(out, path);
                 out.extend((mode as u32).to_be_bytes());
-                // No attributes.
+                // Attribute flags: no attribute follows.
                 out.extend([0; 4]);
             }
             Self::Stat { path } | Self::OpenDir { path } => put_string(out, path),
@@ -147,7 +147,7 @@ impl<'a> Reply<'a> {
             kind::VERSION => return Ok((id, Self::Version)),
             kind::STATUS => {
                 let code = read_u32(unread)?;
-                // Error message and language tag.
+                // Skips the error message and the language tag.
                 read_string(unread)?;
                 read_string(unread)?;
                 Self::Status(Status(code))

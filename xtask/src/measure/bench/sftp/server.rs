@@ -47,7 +47,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Makes a link named `sftp-server` to `file`: started by that name, stowaway is an SFTP server.
+    /// Makes a link named `sftp-server` to `file`, because stowaway is an SFTP server if started by that name.
     pub fn new(name: &'static str, file: &Path, workspace: &Workspace) -> Result<Self> {
         let file = file
             .canonicalize()

@@ -58,7 +58,7 @@ impl Workload {
         let moved = |title| Subject::new(title, Unit::Byte);
         let asked = |title| Subject::new(title, Unit::Request);
         let of_peer = |limit| Aim::at_most(limit).relative_to(Reference::Peer);
-        // No limit against an older build: it sends the data of a READ without a copy into the reply.
+        // No limit relative to the `--against` file, because an older build does not copy the data of a READ into the reply.
         let read = |title| Subject {
             before_max: None,
             ..moved(title).cpu(of_peer(0.92).goal(0.85))
@@ -279,15 +279,15 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Paths as a server without a jail sees them. Each server has its own `seed`: bytes written by one server fail the check of
-    /// another.
+    /// Makes the paths that a server without a jail sees. Each server has its own `seed`, so that bytes written by one server fail
+    /// the check of another.
     pub fn new(workspace: &Workspace, scale: &Scale, seed: u64) -> Self {
         let tree = workspace.path(Export::Tree);
         let tmpfs = workspace.path(Export::Tmpfs);
         Self::below(&tree, &tmpfs, scale, seed)
     }
 
-    /// Paths as a server sees them for which the exports are the directories `tree` and `tmpfs`.
+    /// Makes the paths for a server that sees the read-only export at `tree` and the writable one at `tmpfs`.
     pub fn below(tree: &Path, tmpfs: &Path, scale: &Scale, seed: u64) -> Self {
         let names = tree.join(NAMES);
         Self {

@@ -36,7 +36,7 @@ const BLOCK_COUNT: u64 = 1024;
 const FREED_MAX: Duration = Duration::from_secs(60);
 /// Size of the removed file in bytes.
 const REMOVED_BYTES: i64 = 4 << 30;
-/// READs in flight from a slow disk.
+/// Number of READs in flight from a slow disk.
 const COLD_DEPTH: usize = 4;
 /// Name of the file that is removed.
 const REMOVED: &str = "removed";
@@ -135,7 +135,7 @@ impl Clients {
         let [tmpfs, ext4] = &self.plain;
         let before = free(&directory)?;
         if work == Work::Removed {
-            // The READ makes the server open the file: REMOVE then finds it open.
+            // The READ makes the server open the file, so that the file is open when REMOVE arrives.
             let file = File::create(directory.join(REMOVED))?;
             posix_fallocate(&file, 0, REMOVED_BYTES)?;
             let removed = self.writers[0].lookup(tmpfs, REMOVED)?;
@@ -228,12 +228,13 @@ impl Clients {
     }
 }
 
-/// Duration of a measurement whose work continues until it is stopped.
+/// Duration of a measurement whose load does not end by itself.
 fn span(scale: &Scale) -> Duration {
     Duration::from_secs(if scale.is_quick() { 1 } else { 3 })
 }
 
-/// Calls `ask` repeatedly until `work` has returned. `ask` sends a request and returns the time until the reply.
+/// Calls `ask` repeatedly until `work` has returned, and returns the waits. `ask` sends a request and returns the time until the
+/// reply.
 fn waits(
     mut ask: impl FnMut() -> Result<Duration> + Send,
     work: impl FnOnce() -> Result<()>,
@@ -294,7 +295,7 @@ fn ask(
     }
 }
 
-/// The floor: waits for four bytes that a thread of this process sends back over loopback.
+/// Measures the floor: the waits for four bytes that a thread of this process sends back over loopback.
 pub fn echo(scale: &Scale) -> Result<Cost> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut near = TcpStream::connect(listener.local_addr()?)?;
@@ -319,8 +320,8 @@ pub fn echo(scale: &Scale) -> Result<Cost> {
     })
 }
 
-/// Each writer sends stable WRITEs to a file of its own, one after the other, for [`span`]. Fails if one was faster than a slow
-/// sync.
+/// Each writer sends stable WRITEs to its own file, one after the other, for [`span`]. Fails if a WRITE took less time than a slow
+/// sync, [`SYNC`].
 fn write(writers: &mut [Client], files: &[Vec<u8>], scale: &Scale) -> Result<()> {
     let (start, span) = (Instant::now(), span(scale));
     thread::scope(|scope| {
@@ -355,7 +356,7 @@ fn free(directory: &Path) -> Result<u64> {
     Ok(stat.blocks_available() * stat.fragment_size())
 }
 
-/// Waits until `bytes` are free, less 1 MiB, by which other files on the file system may have grown.
+/// Waits until `bytes` are free. Tolerates 1 MiB less, because other files on the file system may have grown.
 fn wait_until_free(directory: &Path, bytes: u64) -> Result<()> {
     const TOLERANCE: u64 = 1 << 20;
     let is_free = || Ok((free(directory)? + TOLERANCE >= bytes).then_some(()));

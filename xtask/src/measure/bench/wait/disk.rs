@@ -1,6 +1,6 @@
 //! Disks of 1 MiB a second: file systems in memory behind loop devices, whose reads the kernel throttles for one control group.
 //!
-//! Only servers are in that group: this process makes, fills and uncaches the files at full speed.
+//! Only servers are in that group, so that this process makes, fills and uncaches the files at full speed.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -24,7 +24,7 @@ const FILE_BYTES: u64 = 64 << 20;
 pub const FIRST_OFFSET: u64 = 51 << 12;
 /// Size (MiB) of each file system; mkfs.xfs accepts at least 300.
 const IMAGE_MIB: u64 = 320;
-/// The file's name.
+/// Name of the file on each slow disk.
 pub const FILE: &str = "cold";
 
 /// A file system and its readahead in KiB.
@@ -47,7 +47,8 @@ impl FileSystem {
         Self { fs, readahead_kib }
     }
 
-    /// READs of a turn, with `--quick` and without. Readahead of 2,560 KiB needs about ten to reach its largest folios.
+    /// Numbers of READs in a turn, with `--quick` and without. Readahead of 2,560 KiB reaches its largest folios after about ten
+    /// READs.
     pub fn read_counts(self) -> (u64, u64) {
         if self.readahead_kib > 128 {
             (12, 20)
@@ -173,12 +174,12 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // EBUSY: a server has not ended yet. An empty group costs nothing.
+        // EBUSY: a server has not ended yet. The group then remains, which costs nothing once it is empty.
         let _ = fs::remove_dir(&self.directory);
     }
 }
 
-/// Returns true if the first and the last byte of `data` are those of the file at `offset`.
+/// Returns true if the first and the last byte of `data` are those that a READ of the file at `offset` returns.
 pub fn is_content(data: &[u8], offset: u64) -> bool {
     let byte = |offset: u64| (offset / CHUNK as u64) as u8;
     let last = offset + data.len() as u64 - 1;

@@ -32,7 +32,7 @@ pub struct Args {
     choice: Choice<Work>,
 }
 
-/// The beginning of a command line: strace, which delays each sync of the program that follows by [`SYNC`].
+/// Returns the start of a command line: strace with the options that delay each sync of the program that follows by [`SYNC`].
 fn slow() -> Vec<String> {
     const CALLS: &str = "fsync,fdatasync,syncfs,sync_file_range";
     let trace = format!("trace={CALLS}");

@@ -25,7 +25,7 @@ const RATE_EXT4: (Metric, Aim) = (Metric::Rate, Aim::at_least(5.0));
 /// The load from other clients while one client's waits are measured, or a load whose own rate is measured.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Work {
-    /// Nothing
+    /// No load from other clients
     Nobody,
     /// One client sends stable WRITEs; a sync takes 10 ms
     Writer,
@@ -63,7 +63,7 @@ pub enum Line {
     Asked(Question, Work),
     /// Rate of stable WRITEs, 16 in flight
     Stable(Work),
-    /// Waits for GETATTR while another client reads from a slow disk, or the reason why that disk cannot be made
+    /// Waits for GETATTR while another client reads from a slow disk. The string is the reason why that disk cannot be made
     Cold(FileSystem, Option<String>),
     /// The floor without a server: waits that this machine itself causes
     Echo,
