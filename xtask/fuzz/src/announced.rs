@@ -80,7 +80,7 @@ fn texts(content: &[u8]) {
     assert!(sum <= content.len());
 }
 
-/// Fails unless a parsed service has a valid name and type and whole strings.
+/// Fails unless a parsed service has a valid name and type, and no TXT or subtype string is empty or cut off.
 fn check(service: &Service<'_>) {
     assert!((1..=BYTES_MAX).contains(&service.name.len()) && is_kind(service.kind));
     let mut room = [0; BYTES_MAX];

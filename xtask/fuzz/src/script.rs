@@ -158,7 +158,7 @@ pub enum Creation {
 
 /// A call.
 #[derive(Arbitrary, Debug)]
-#[allow(missing_docs)] // RFC 1813's own words.
+#[allow(missing_docs)] // The variants are named after the RFCs' procedures.
 pub enum AnyCall {
     Null,
     GetAttr(Object),

@@ -16,7 +16,7 @@ use walkdir::WalkDir;
 
 use super::people::Person;
 
-/// Longer than the granularity of file timestamps, which is at most 10 ms.
+/// Pause after which a new timestamp differs from an old one. The granularity of file timestamps is at most 10 ms.
 const TICK: Duration = Duration::from_millis(25);
 
 /// The directory of one law, and the title of its lines.
