@@ -138,7 +138,7 @@ impl<'a> Frame<'a> {
             };
             let figures = subject.metrics().into_iter().map(figure);
             if subject.is_floor {
-                // Leaves out the third figure: the generator's CPU, or the longest wait.
+                // A floor is printed without its third figure: the generator's CPU, or the longest wait.
                 let figures = figures.take(2).collect::<Result<Vec<_>>>()?;
                 self.floors.extend(figures);
             } else {

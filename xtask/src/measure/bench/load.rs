@@ -239,7 +239,7 @@ mod tests {
 
     const DEPTH: usize = 64;
 
-    /// A load on a server thread that runs `serve` with its end of a socket pair.
+    /// Returns a connection to a new server thread, which runs `serve` on its end of a socket pair.
     fn load_on(
         serve: impl FnOnce(File) -> io::Result<()> + Send + 'static,
     ) -> Result<Load<Session>> {
@@ -271,7 +271,8 @@ mod tests {
         [&head.concat(), bytes].concat()
     }
 
-    /// Sends two READs, of offsets 0 and 1, and returns the offsets in the order of the replies. Each reply must be `x`.
+    /// Sends two READs, of offsets 0 and 1, and returns the offsets in the order of the replies. The data of each reply must be
+    /// `x`.
     fn two_reads(load: &mut Load<Session>, refill: Refill) -> Result<Vec<u64>> {
         let mut order = Vec::new();
         let ask = |offset| Request::Read {

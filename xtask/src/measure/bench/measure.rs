@@ -75,7 +75,7 @@ pub fn read_clock(clock: ClockId) -> Result<Duration> {
     Ok(clock.now().context("cannot read a CPU clock")?.into())
 }
 
-/// Waits until the server has closed all removed files, at most five seconds: the close is part of the cost of REMOVE.
+/// Waits at most five seconds until the server has closed all removed files, because the close is part of the cost of REMOVE.
 fn wait_for_removed(pid: u32) -> Result<()> {
     const WAIT_MAX: Duration = Duration::from_secs(5);
     let is_removed = |path: &PathBuf| path.as_os_str().as_encoded_bytes().ends_with(b" (deleted)");
@@ -83,8 +83,8 @@ fn wait_for_removed(pid: u32) -> Result<()> {
     wait_for(WAIT_MAX, all_closed).map(drop)
 }
 
-/// CPU time of a process, read once it no longer changes: a server still works for a moment after its last reply. Gives up waiting
-/// after 50 readings.
+/// Returns the CPU time of a process once it no longer changes, because a server still works for a moment after its last reply.
+/// Stops waiting after 50 readings.
 pub fn read_stable_cpu(pid: u32) -> Result<Duration> {
     const TRY_MAX: u32 = 50;
     // This clock has nanoseconds, and includes threads that have ended.

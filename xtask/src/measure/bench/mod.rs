@@ -42,7 +42,7 @@ enum Bench {
     Nfs(nfs::Args),
     /// The SFTP server
     Sftp(sftp::Args),
-    /// Files inside ISO images, compared with plain files
+    /// Files inside ISO images, compared with regular files
     Isos(isos::Args),
     /// The mDNS responder
     Mdns(mdns::Args),

@@ -49,11 +49,11 @@ const SHIFT_MAX: usize = 16;
 pub struct Scale {
     /// Size of the large file in bytes.
     pub big_bytes: u64,
-    /// Entries of the large directory.
+    /// Number of entries of the large directory.
     pub crowd_count: u64,
-    /// Small requests in a turn.
+    /// Number of small requests in a turn.
     pub request_count: u64,
-    /// Names created and removed in a turn.
+    /// Number of names created and removed in a turn.
     pub made_count: u64,
 }
 
@@ -353,7 +353,7 @@ impl Workspace {
         File::create(&image)?.set_len(2 * scale.big_bytes)?;
         run_captured(
             Command::new("mkfs.ext4")
-                // Lazy initialization would run in a kernel thread during the measurement.
+                // Without these options, a kernel thread would initialize the ext4 during the measurement.
                 .args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
                 .arg(&image),
         )?;

@@ -1,4 +1,5 @@
-//! The workloads, which run on objects in ISO images and on the plain files and directories of the same bytes, and their aims.
+//! The workloads and their aims. A workload runs on objects in ISO images (the side `inside`) and on regular files and directories
+//! of the same content (the side `plain`).
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ use crate::measure::bench::sftp::workload as sftp;
 use crate::measure::bench::table::{Aim, Metric, Reference, Subject, Unit};
 use crate::measure::bench::workspace::{BIG, crowd_name};
 
-/// Entries listed per turn: small directories are listed several times, so that all turns are of similar length.
+/// Number of entries listed per turn. Small directories are listed several times, so that all turns are of similar length.
 const LISTED: u64 = 20_000;
 /// Number of MNT calls for each small image in a turn.
 const MOUNTED: usize = 10;
@@ -26,9 +27,9 @@ const MOUNTED: usize = 10;
 /// One kind of request.
 #[derive(Clone, Copy)]
 pub enum Workload {
-    /// NFS READs of this many bytes of a large file in an image. Plain side: the same bytes, read from the image file itself.
+    /// NFS READs of this many bytes of a large file in an image. The side `plain` reads the same bytes from the image file itself.
     Read(u32),
-    /// As `Read`. Plain side: the file that the image was made from.
+    /// As `Read`, but the side `plain` reads the file that the image was made from.
     ReadSource(u32),
     /// As `Read`, over SFTP.
     ReadSftp(u32, Transport),
@@ -62,7 +63,7 @@ impl Workload {
         all
     }
 
-    /// Returns true if the workload also runs on plain files or directories, for comparison.
+    /// Returns true if the workload also runs on regular files or directories, for comparison.
     pub fn has_peer(self) -> bool {
         !matches!(self, Self::Lookup { .. })
     }
@@ -171,7 +172,7 @@ impl<'a> Peers<'a> {
         })
     }
 
-    /// Runs one turn of a workload: in the image if `inside`, else on the plain side.
+    /// Runs one turn of a workload: in the image if `inside`, else on the side `plain`.
     pub fn turn(&mut self, workload: Workload, inside: bool) -> Result<Cost> {
         let (server, bytes) = (self.server, self.big_bytes);
         let side = &self.sides[usize::from(!inside)];

@@ -30,7 +30,7 @@ use crate::measure::bench::workspace::{
 const RECEIVE: usize = 64 << 10;
 /// Length of a reply's record mark and RPC header in bytes.
 const HEAD: usize = 4 + 24;
-/// Entries in a READDIRPLUS reply of 64 KiB.
+/// Number of entries in a READDIRPLUS reply of 64 KiB.
 const PAGE_ENTRIES: usize = 350;
 /// Length of a READDIRPLUS reply's results in bytes.
 const PAGE: usize = 64 << 10;

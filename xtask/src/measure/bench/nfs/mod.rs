@@ -172,7 +172,7 @@ impl Ours {
             ServerKind::Served => (format!("{name}, serve"), "kernel", &["--no-mdns"]),
         };
         let is_served = kind == ServerKind::Served;
-        // `serve` does not choose a free port itself.
+        // `serve` does not choose a free port itself, so the bench reserves one.
         let port = is_served.then(Port::reserve).transpose()?;
         let server = Server::start(ServerOptions {
             file: Some(file.to_path_buf()),

@@ -21,7 +21,7 @@ type Load = load::Load<Connection>;
 const LARGE: u32 = 1 << 20;
 /// Length of a random READ in bytes.
 const SMALL: u32 = 4096;
-/// Largest reply of READDIR and READDIRPLUS in bytes, as common clients ask for.
+/// Largest reply (bytes) that READDIR and READDIRPLUS ask for: the size that common clients use.
 const PAGE: u32 = 64 << 10;
 
 /// Titles of lines to which other lines' aims refer.
@@ -69,7 +69,7 @@ pub enum Workload {
     CreateRemoveSynced,
 }
 
-/// The servers that may be started from each file of stowaway.
+/// The kinds of servers that the bench starts from each file of stowaway.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ServerKind {
     /// `nfs` with kernel handles
