@@ -1,4 +1,5 @@
-//! Several hosts on bridged links, with avahi and python-zeroconf as peers. Our own packets that come back are no conflict.
+//! Several hosts on bridged links, with avahi and python-zeroconf as peers. Our own multicasts that return through a bridge
+//! cause no name conflict.
 
 use super::world::{Avahi, Process};
 use anyhow::{Context as _, Result, ensure};
@@ -186,7 +187,7 @@ fn each_link_sees_its_own_address() -> Result<()> {
     let words = ["--name", "box", "--service", "ship,_sftp-ssh._tcp,22,by=us"];
     let responder = Process::responder(&ours, &words)?;
     responder.wait_for("announced box.local")?;
-    // avahi lists our service and its own, with addresses of its own link and in both families, and nothing of the second link.
+    // avahi lists our service with addresses of both families, and its own service, and nothing of the second link.
     let seen = avahi.wait_for_output(
         &["avahi-browse", "-rtp", SERVICE],
         &[
@@ -223,7 +224,8 @@ fn each_link_sees_its_own_address() -> Result<()> {
     responder.stop()
 }
 
-/// Two of our interfaces are on one link, made of two joined bridges: each receives the multicasts that the other sends.
+/// Our host has two interfaces. The test joins their bridges to one link, so that each interface receives the multicasts that the
+/// other sends. The responder must not take these for another host's.
 #[test]
 fn own_packets_that_return_are_no_conflict() -> Result<()> {
     let (bridges, scratch) = (Bridges::new(2)?, tempfile::tempdir()?);
@@ -246,7 +248,7 @@ fn own_packets_that_return_are_no_conflict() -> Result<()> {
         !seen.contains("box-2") && !seen.contains("ship\\032"),
         "{seen}"
     );
-    // The responder has not chosen another name in the meantime.
+    // The responder has kept its name.
     let output = responder.stop_and_read()?;
     ensure!(!output.contains("is now called"), "{output}");
     Ok(())

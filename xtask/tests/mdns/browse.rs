@@ -185,7 +185,7 @@ fn browser_prints_the_lines_of_avahi_browse() -> Result<()> {
             last.1
         );
     }
-    // Descriptive names of service types: ours are a subset of those in avahi's database.
+    // -b prints the descriptive names of service types. Ours must be a subset of those in avahi's database.
     for words in ["-b", "-bk"] {
         let ours = Output::of(&mut world.browser(&world.theirs, &[words])?)?;
         let theirs = Output::of(avahi.command("avahi-browse").arg(words))?;
@@ -226,7 +226,7 @@ fn resolve_timeout_is_reported_like_avahi_browse() -> Result<()> {
     Ok(())
 }
 
-/// python-zeroconf announces 1000 services on one host; to answer every query it needs several seconds.
+/// python-zeroconf announces 1000 services on one host, and needs several seconds to answer all queries for these services.
 #[test]
 fn thousand_services_of_one_host_are_resolved() -> Result<()> {
     let world = World::new()?;
@@ -347,7 +347,7 @@ fn exec_runs_one_program_per_event() -> Result<()> {
         text.contains("begin remove IPv4 My Files, all|_sftp-ssh._tcp||||||kept0"),
         "{text}"
     );
-    // The program runs once at a time, and inherits neither sockets nor event descriptors.
+    // The browser never runs two --exec programs at once, and they inherit neither its sockets nor its event descriptors.
     let lines: Vec<_> = text.lines().collect();
     for run in lines.chunks(3) {
         let [begin_line, open_line, end_line] = run else {
@@ -359,7 +359,7 @@ fn exec_runs_one_program_per_event() -> Result<()> {
         );
         ensure!(*open_line == "open 0", "{text}");
     }
-    // The browser has reaped all of them.
+    // The browser has no zombies: it has reaped all --exec programs.
     sleep(Duration::from_millis(500));
     let pid = watch.pid();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
@@ -493,7 +493,7 @@ fn full_disk_is_reported_once_by_keep() -> Result<()> {
         output.code == Some(1) && output.stderr.contains("cannot use the --keep file"),
         "{output:?}"
     );
-    // A tmpfs of one page, filled completely.
+    // The --keep file is on a tmpfs of one page, which is full.
     let script = "mount -t tmpfs -o size=4k none \"$0\" && cp /dev/zero \"$0/full\" 2>/dev/null; shift 0; exec \"$@\"";
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;

@@ -1,4 +1,4 @@
-//! Two hosts, ours and avahi's, that want the same name.
+//! Our host and avahi's host claim the same name.
 
 use crate::mdns::WORDS;
 use crate::mdns::world::{Avahi, World};
@@ -45,7 +45,7 @@ pub fn first_host_keeps_name(world: &World) -> Result<()> {
     responder.stop()
 }
 
-/// CVE-2023-38473: dots and backslashes in a service name are ordinary characters when a new name is chosen.
+/// CVE-2023-38473: a conflict renames a service whose name has dots and backslashes; both remain part of the new name.
 #[test]
 fn conflicting_service_with_backslashes_is_renamed() -> Result<()> {
     let (world, scratch) = (World::new()?, tempfile::tempdir()?);
@@ -60,7 +60,7 @@ fn conflicting_service_with_backslashes_is_renamed() -> Result<()> {
     let theirs = r"=;eth0;IPv4;a\.b\\c;_http._tcp;local;other.local;192.0.2.2;1;";
     let ours = r"=;eth0;IPv4;a\.b\\c\032\0402\041;_http._tcp;local;box.local;192.0.2.1;2;";
     avahi.wait_for_output(&["avahi-browse", "-rtpk", "_http._tcp"], &[theirs, ours])?;
-    // Without the first character: the line starts with "!" instead of "=" if the IPv6 address was resolved first.
+    // The first character is not compared: it is "!" instead of "=" if the IPv6 address was resolved first.
     watch.wait_for_all(&[&theirs[1..], &ours[1..]])?;
     responder.stop()
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 /// Number of service files. Above 256, so that an index of 8 bits would overflow.
 const COUNT: usize = 300;
 
-/// A service file of avahi's with one service called `name`; `attribute` is added to its `service` element.
+/// Text of a service file (avahi.service) with one service `name`; `attribute` is added to its `service` element.
 fn group(name: &str, attribute: &str) -> String {
     format!(
         "<service-group><name>{name}</name><service{attribute}><type>_http._tcp</type><port>80</port></service></service-group>\n"

@@ -22,7 +22,7 @@ use xtask::setup;
 
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-/// Datagrams of each kind and destination.
+/// Number of datagrams that are sent of each kind to each destination.
 const COUNT: usize = 500;
 
 /// A raw socket that sends UDP datagrams with forged headers.
@@ -47,7 +47,7 @@ impl Forger {
     }
 }
 
-/// Datagrams that the kernel of our host has delivered, and those that it dropped because of a wrong checksum.
+/// Number of UDP datagrams that our host's kernel has delivered, and the number that it dropped because of a wrong checksum.
 fn received(world: &World) -> Result<[u64; 2]> {
     let mut command = world.ours.command("cat");
     let output = command.arg("/proc/net/snmp").output()?;
@@ -96,7 +96,7 @@ fn empty_or_malformed_datagrams_are_ignored() -> Result<()> {
         .context("the responder no longer answers")?;
     ensure!(answer.find("box.local", TYPE::A).is_some(), "{answer:?}");
     let [after, broken] = received(&world)?;
-    // The kernel received all datagrams.
+    // The forged datagrams reached our host's kernel, which delivered some and dropped others for their checksums.
     let counts = [after - before, broken - broken_before];
     ensure!(
         counts.iter().all(|count| *count > COUNT as u64),
@@ -143,7 +143,7 @@ fn legacy_query_from_link_local_address_is_answered() -> Result<()> {
         answer.id == 7 && from.port() == PORT && from.scope_id() == link,
         "{from}"
     );
-    // The source address is the one in the AAAA record.
+    // The reply comes from the address that its AAAA record contains.
     let RData::AAAA(address) = &record.rdata else {
         anyhow::bail!("{record:?}");
     };

@@ -135,7 +135,7 @@ fn flood_of_queries_does_not_starve_neighbours() -> Result<()> {
     let (flooder, neighbour) = world
         .theirs
         .run(|| Ok((Querier::with_mdns_port(THEIRS)?, Querier::one_shot(OTHER)?)))?;
-    // The first answers may fault in a page or two.
+    // The first answer may fault in a page or two, which must not count as growth.
     time_to_answer(&neighbour, 1)?;
     let (resident, cpu_before) = (resident_kib(&responder)?, cpu(&responder)?);
     let length = Duration::from_secs(if is_full_run() { 10 } else { 2 });
@@ -166,7 +166,7 @@ fn flood_of_queries_does_not_starve_neighbours() -> Result<()> {
         share * 100.0,
         waited.len(),
     );
-    // Otherwise the test machine was too slow for a flood.
+    // With fewer queries than this, the test machine was too slow for a flood.
     ensure!(sent as f64 / elapsed > 0.8 * f64::from(FLOOD_RATE));
     ensure!(share < CPU_SHARE_MAX, "{share} of a processor");
     ensure!(after == resident, "{resident} -> {after} KiB");

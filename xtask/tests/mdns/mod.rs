@@ -90,7 +90,7 @@ fn zeroconf_sees_us(world: &World) -> Result<()> {
     let watch = zeroconf::browse(world, &kinds.each_ref().map(String::as_str))?;
     let responder = world.announce(&WORDS)?;
     responder.wait_for("announced box.local")?;
-    // TXT strings (zeroconf shows an empty TXT record as "=") and the addresses of both families.
+    // zeroconf prints the TXT strings in brackets (an empty TXT record as "="), and the addresses of both families.
     watch.wait_for_all(&[
         "+ My Files, all._sftp-ssh._tcp.local. box.local.:22 [path=/srv,u=me] 192.0.2.1 fe80::",
         "+ box._device-info._tcp.local. box.local.:0 [model=Thing,vendor=Maker] 192.0.2.1 fe80::",
@@ -139,8 +139,8 @@ fn check_goodbye(world: &World) -> Result<()> {
     goodbye.context("no goodbye")?;
     let sent_after = asked.elapsed();
     ensure!(sent_after < Duration::from_secs(1), "{sent_after:?}");
-    // RFC 6762 section 10.1 keeps records for one more second after a goodbye; the rest allows for a busy machine. Without a
-    // goodbye, the PTR record's TTL of 75 minutes would apply.
+    // After a goodbye, caches keep the records for one more second (RFC 6762 section 10.1); the limit of 3 s allows for a busy
+    // machine. Without a goodbye, the PTR record would expire after its TTL of 75 minutes.
     for (list, name) in &lists {
         list.wait_for(&format!("-{name}"))?;
     }
@@ -221,7 +221,7 @@ fn changed_vmx_files_update_announcements() -> Result<()> {
     responder.stop()
 }
 
-/// A new address is announced and a removed one no longer. After the link was down, the host is announced again.
+/// The responder announces a new address, and withdraws a removed one. After the link was down, it announces the host again.
 #[test]
 fn changed_addresses_update_announcements() -> Result<()> {
     let (world, scratch) = (World::new()?, tempfile::tempdir()?);

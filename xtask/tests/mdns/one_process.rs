@@ -15,7 +15,7 @@ use xtask::testing::pattern;
 
 /// Length (bytes) of the copied file.
 const FILE_BYTES: usize = 20 << 20;
-/// Copies that each client makes.
+/// Number of copies that each client makes.
 const ROUND_COUNT: usize = 3;
 
 fn ensure_same(one: &Path, other: &Path) -> Result<()> {

@@ -1,11 +1,11 @@
-//! The other tests once more on a restricted host: no netlink, no packet info (IP_PKTINFO) and empty /proc and /sys.
+//! Repeats other mDNS tests on a restricted host: no netlink, no packet info (IP_PKTINFO), and empty /proc and /sys.
 
 use super::world::World;
 use super::{WORDS, avahi_sees_us, browse, check_goodbye, conflicts, resolve, zeroconf_sees_us};
 use anyhow::{Result, ensure};
 use std::fs;
 
-/// The restrictions are in force; otherwise the other tests here would prove nothing.
+/// Checks that the restrictions of `World::poor` are in force, because without them the tests in this file would prove nothing.
 #[test]
 fn poor_host_has_its_restrictions() -> Result<()> {
     let world = World::poor()?;

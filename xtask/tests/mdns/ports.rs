@@ -54,8 +54,8 @@ fn probes_and_responses_use_port_5353() -> Result<()> {
     let world = World::new()?;
     let neighbour = neighbour(&world)?;
     let responder = world.announce(&["--name", "box"])?;
-    // A probe, an announcement, a multicast answer and a unicast answer. The neighbour listens on port 5353, so their destination
-    // is right, too.
+    // Checks the source port of a probe, an announcement, a multicast answer and a unicast answer. Their destination port is also
+    // 5353, because the neighbour receives them there.
     ensure!(next_query(&neighbour)?.1.port() == dns::PORT);
     ensure!(next_response(&neighbour)?.1.port() == dns::PORT);
     responder.wait_for("announced box.local")?;
@@ -66,7 +66,7 @@ fn probes_and_responses_use_port_5353() -> Result<()> {
         ensure!(from.port() == dns::PORT, "{from}");
         message.find("box.local", TYPE::A).context("no answer")?;
     }
-    // A legacy query from another port is answered from port 5353, too.
+    // The reply to a legacy query, which comes from a port other than 5353, is also sent from port 5353.
     let stranger = world.theirs.run(|| Querier::one_shot(THEIRS))?;
     stranger.send(&dns::query(9, &[("box.local", TYPE::A)]))?;
     let (message, from) = next_response(&stranger)?;

@@ -114,7 +114,7 @@ fn sighup_sends_nothing_for_unchanged_services() -> Result<()> {
     let all = listen()?;
     let [stays, changes, goes, comes] = names(&all);
     let counts = format!("{stays} {changes} {goes} {comes}");
-    // `Goes` is in a goodbye, `Comes` in three probes and two announcements, and `Changes` in all of these.
+    // Expected messages: a goodbye with `Goes`, three probes and two announcements with `Comes`; `Changes` is in all of them.
     ensure!(
         stays == 0 && goes >= 1 && comes >= 5 && changes >= 5,
         "{counts}"

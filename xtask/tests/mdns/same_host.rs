@@ -1,4 +1,4 @@
-//! Another responder, avahi, on the same host: it keeps the host name, and the services of both are visible.
+//! avahi runs on the same host as our responder: avahi keeps the host name, and other hosts see the services of both.
 
 use super::world::{Avahi, Process, World, services};
 use anyhow::{Context as _, Result, ensure};
@@ -57,8 +57,8 @@ const PUBLISH: Case = Case {
     service: FILES,
 };
 
-/// Our host has a global IPv6 address beside its link-local one (avahi then announces the global one only); the neighbour runs
-/// avahi-browse.
+/// Creates a host with avahi as the neighbour, and gives our host a global IPv6 address in addition to its link-local one. An avahi
+/// on our host then announces only the global address.
 fn world(scratch: &tempfile::TempDir) -> Result<(World, Avahi)> {
     let world = World::new()?;
     let address = ["addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad"];
@@ -90,7 +90,7 @@ fn avahi_is_unharmed(avahi: &Avahi) -> Result<()> {
     Ok(())
 }
 
-/// avahi is started first.
+/// Tests that our responder, started after avahi, announces only its services.
 fn avahi_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let avahi = Avahi::start_on(&world.ours, THEIR_NAME, scratch.path())?;
@@ -101,7 +101,8 @@ fn avahi_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
     responder.stop()
 }
 
-/// Our responder is started first, and takes its host name again once avahi has stopped.
+/// Tests that our responder gives up its host name when avahi starts on the same host, and announces the name again once avahi has
+/// stopped.
 fn ours_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let responder = start(world, case)?;
@@ -121,7 +122,7 @@ fn ours_first(world: &World, neighbour: &Avahi, case: &Case) -> Result<()> {
     responder.stop()
 }
 
-/// Both orders of starting: one round, in full runs twenty.
+/// Tests both orders of starting, once; in full runs twenty times.
 fn rounds(case: &Case) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let (world, neighbour) = world(&scratch)?;
@@ -168,7 +169,7 @@ fn killed_avahi_leaves_us_the_host_name() -> Result<()> {
     responder.stop()
 }
 
-/// Service files of each responder that are added and removed.
+/// Number of service files that the test adds and removes for each responder.
 const COUNT: usize = 6;
 
 /// Adds or removes a service file.
@@ -178,7 +179,7 @@ fn toggle(dir: &Path, name: &str, exists: bool) -> Result<()> {
         "<service-group><name>{name}</name><service><type>_http._tcp</type><port>80</port></service></service-group>"
     );
     match exists {
-        // Written and renamed: avahi reads a file as soon as it appears.
+        // Writes the file under another name first and then renames it, because avahi reads a new service file at once.
         true => {
             let new = dir.join("new");
             fs::write(&new, text)?;

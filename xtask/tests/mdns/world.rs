@@ -56,7 +56,7 @@ impl World {
         })
     }
 
-    /// Starts a role of ours with these arguments on `host`, by `start`.
+    /// Builds the command for one of our roles on `host`, restricted if this is a poor world, and passes it to `start`.
     fn start_role<T: Send>(
         &self,
         host: &Namespace,
@@ -69,7 +69,7 @@ impl World {
             command.args(words);
             return start(command);
         }
-        // The restrictions are applied by tools that do not need netlink themselves; `ip netns exec` would.
+        // nsenter and unshare also run without netlink; `ip netns exec` needs netlink.
         let script = "mount -t tmpfs none /sys && mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
         let mut command = Command::new("nsenter");
         command
@@ -321,13 +321,13 @@ pub struct Avahi {
     log: Arc<Mutex<String>>,
 }
 
-/// Directory of the service files of the avahi that keeps its files in `scratch`.
+/// Directory that avahi reads service files from if it was started with `scratch`.
 pub fn services(scratch: &Path) -> PathBuf {
     scratch.join("services-of-avahi")
 }
 
 impl Avahi {
-    /// Starts avahi on the other host with the host name `name`, and waits until it has announced that.
+    /// Starts avahi on the other host, and waits until it has announced the host name `name`.
     pub fn start(world: &World, name: &str, scratch: &Path) -> Result<Self> {
         Self::start_on(&world.theirs, name, scratch)
     }
