@@ -58,7 +58,7 @@ fn retransmitted_call_is_answered_from_the_cache() -> Result<()> {
         scene.create_file("renamed", b"content")?;
         scene.client.mkdir(dir, "directory", Set::mode(0o755))?;
         let guard = scene.client.attr(&file)?.ctime;
-        // The ctime changes, so that the guard of a second SETATTR would fail.
+        // Lets the clock of the file system advance: SETATTR then changes the ctime, and the guard of a second SETATTR would fail.
         std::thread::sleep(std::time::Duration::from_millis(12));
         let set = Set::mode(0o600);
         let target = b"target".as_slice();

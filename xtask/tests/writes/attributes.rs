@@ -59,7 +59,7 @@ fn times_keep_nanoseconds_both_ways() -> Result<()> {
             for (atime, mtime) in [
                 ((1_700_000_001, 123_456_789), (1_600_000_000, 999_999_999)),
                 ((0, 0), (1, 1)),
-                // After 2038, and close to the maximum of an unsigned 32-bit time.
+                // Seconds after 2038, and close to the maximum of an unsigned 32-bit number.
                 ((3_000_000_000, 1), (u32::MAX - 1, 999_999_998)),
             ] {
                 scene.client.set_attr(
@@ -160,7 +160,7 @@ fn setting_one_time_keeps_the_other() -> Result<()> {
 #[test]
 fn invalid_nanoseconds_are_refused() -> Result<()> {
     Scene::for_each_server(|scene| {
-        // utimensat(2) gives two of these values a meaning: UTIME_NOW and UTIME_OMIT.
+        // Two of the invalid values, 0x3fffffff and 0x3ffffffe, are UTIME_NOW and UTIME_OMIT for utimensat(2).
         let file = scene.create_file("file", b"content")?;
         let before = scene.client.attr(&file)?;
         for nanoseconds in [1_000_000_000, 0x3fff_ffff, 0x3fff_fffe, u32::MAX] {
@@ -214,7 +214,7 @@ fn setattr_size_truncates_and_zero_fills() -> Result<()> {
         }
         scene.client.set_attr(&file, Set::size(5 << 30))?;
         ensure!(fs::metadata(scene.path("file"))?.len() == 5 << 30);
-        // One SETATTR with all of these: the requested mtime takes precedence over the mtime that a size change causes.
+        // One SETATTR sets mode, size and mtime. The requested mtime must replace the one that the size change causes.
         let set = Set {
             mode: Some(0o4711),
             size: Some(1),
@@ -287,7 +287,7 @@ fn only_root_changes_owners() -> Result<()> {
             if served_by == 0 {
                 result?;
                 ensure!((meta.uid(), meta.gid()) == (1234, 4321), "{name}");
-                // Only the GID; the UID stays.
+                // Sets only the GID; the UID must stay the same.
                 let set = Set {
                     gid: Some(99),
                     ..Set::default()

@@ -207,7 +207,7 @@ fn created_objects_ignore_the_umask() -> Result<()> {
             ("fifo", Call::fifo(dir, b"fifo", set)),
         ] {
             if name == "directory" && mode & 0o6000 != 0 {
-                // mkdir(2) ignores these bits.
+                // mkdir(2) ignores the setuid and setgid bits.
                 continue;
             }
             scene.client.answer(&call)?.ok()?;
@@ -253,7 +253,7 @@ fn symlink_accepts_any_target_without_following() -> Result<()> {
             (Vec::new(), nfsstat3::NFS3ERR_INVAL),
         ] {
             let call = Call::symlink(&root, b"refused", Set::default(), &target);
-            // RFC 1813 does not say which error it is.
+            // RFC 1813 does not say which error an invalid target causes.
             let status = scene.client.status(&call)?;
             let allowed = [
                 expected,
@@ -316,7 +316,7 @@ fn mknod_creates_supported_types_only() -> Result<()> {
                 ensure!(!scene.path(name).exists());
             }
         }
-        // The kernel's device numbers are smaller: truncated, these would denote other devices.
+        // These numbers exceed the kernel's limits. If the server truncated them, they would denote other devices.
         for (major, minor) in [(1 << 12, 3), (1, 1 << 20), (u32::MAX, u32::MAX)] {
             let made = scene.client.mknod(
                 &root,
@@ -340,7 +340,7 @@ fn mknod_creates_supported_types_only() -> Result<()> {
         }
         for kind in [0, 8, u32::MAX] {
             let call = Call::mknod_of(&root, b"refused", kind);
-            // Not an ftype3 value: GARBAGE_ARGS, which the test client returns as an error.
+            // `kind` is not an ftype3 value. The server may reply GARBAGE_ARGS, which the test client returns as an error.
             let status = scene.client.status(&call);
             ensure!(matches!(
                 status,

@@ -22,10 +22,11 @@ const ERRORS: [(i32, nfsstat3); 6] = [
     (ETXTBSY, nfsstat3::NFS3ERR_ACCES),
 ];
 
-/// Makes every call fail. A layer below the server may retry a call, so that a single failure would not reach the server.
+/// Number of failures to inject so that every call fails. A single failure might not reach the server, because a layer below the
+/// server may retry a call.
 const ALWAYS: usize = usize::MAX;
 
-/// WRITEs sent in one burst.
+/// Number of WRITEs that are sent in one burst.
 const TOGETHER: u32 = 32;
 
 struct Scene<'a> {
@@ -159,7 +160,7 @@ fn every_errno_becomes_its_nfs_status() -> Result<()> {
                 ensure!(fs::read(path.join("file"))? == b"content");
             }
         }
-        // No failure is remembered: the first five calls succeed now.
+        // The server remembers no failure: without faults, the first five calls succeed.
         for (_, call) in &calls[..5] {
             let status = scene.client.status(call)?;
             ensure!(

@@ -109,7 +109,7 @@ fn large_write_is_accepted_in_odd_fragments() -> Result<()> {
             attempt(scene, &|_| vec![at, at + 1, at + 3])?;
             attempt(scene, &|len| vec![at, len - at])?;
         }
-        // Up to sixteen fragments are accepted in any place.
+        // A record of up to sixteen fragments is accepted wherever it is cut.
         attempt(scene, &|len| (1..16).map(|part| part * len / 16).collect())?;
         attempt(scene, &|len| (1..16).map(|byte| len - 16 + byte).collect())?;
         attempt(scene, &|_| (1..16).collect())?;
@@ -117,8 +117,8 @@ fn large_write_is_accepted_in_odd_fragments() -> Result<()> {
     })
 }
 
-/// Sends a WRITE of `len` bytes in a fragment of `from` bytes and further ones of `size` bytes. Returns true if it was answered.
-/// If it was, the file must contain all of the data, otherwise none.
+/// Sends a WRITE of `len` bytes in a first fragment of `from` bytes and further fragments of `size` bytes. Returns true if the
+/// server replied. With a reply, the file must contain all of the data; without one, none of it.
 fn write_in_fragments(scene: &mut Scene, len: usize, from: usize, size: usize) -> Result<bool> {
     let name = format!("{len} bytes in fragments of {size} from {from}");
     let file = scene.create_file(&name, b"")?;
@@ -143,8 +143,7 @@ fn write_in_fragments(scene: &mut Scene, len: usize, from: usize, size: usize) -
 #[test]
 fn fragment_sizes_of_real_clients_are_accepted() -> Result<()> {
     Scene::for_each_server(|scene| {
-        // YANFS (Sun's client for Java) sends 23 fragments, TI-RPC 17 and xdrrec 263; the server's limit allows a few more than
-        // these.
+        // YANFS (Sun's client for Java) sends a record in 23 fragments, TI-RPC in 17 and xdrrec in 263; the server must accept all.
         for (len, size) in [
             (32 << 10, 1456),
             (1 << 20, 64 << 10),
@@ -189,7 +188,7 @@ fn endless_empty_fragments_close_the_connection() -> Result<()> {
     peer.send(&fragment(false, &message[..60_000]))?;
     // The server closes the connection before all empty fragments are sent.
     let _ = peer.send(&fragment(false, b"").repeat(100_000));
-    // The reply has the count that was stored; it may be less than requested (RFC 1813 section 3.3.7).
+    // The reply has the number of bytes that were stored, which may be less than requested (RFC 1813 section 3.3.7).
     let stored = 100_000 - (message.len() - 60_000);
     expect_written(&mut peer, 1, stored)?;
     ensure!(fs::read(scene.path("file"))? == data[..stored]);
@@ -229,7 +228,7 @@ fn pipelined_writes_are_answered_in_order() -> Result<()> {
     Scene::for_each_server(|scene| {
         let file = scene.create_file("file", b"")?;
         let auth = scene.client.auth.clone();
-        // Lengths around the sizes of the server's buffers, sent without a pause.
+        // Data lengths around the sizes of the server's buffers. All WRITEs are sent without a pause.
         let lens = [
             1,
             1 << 20,
@@ -301,7 +300,7 @@ fn disconnect_during_write_affects_no_other_client() -> Result<()> {
             "another client waited {:?}",
             start.elapsed()
         );
-        // No reply came: each byte of the file may be the old or the new one.
+        // The client disconnected before it got a reply, so each byte of the file may be the old or the new one.
         let now = fs::read(scene.path("file"))?;
         let wrong =
             (0..now.len()).find(|&index| now[index] != before[index] && now[index] != after[index]);

@@ -41,7 +41,7 @@ fn list_objects(scene: &Scene) -> Result<Vec<(Vec<u8>, u64)>> {
 
 #[test]
 fn invalid_names_are_refused_by_every_call() -> Result<()> {
-    // RFC 1813 allows several errors; only NFS3_OK would be wrong.
+    // Statuses with which the server may refuse an invalid name. RFC 1813 allows several.
     const REFUSALS: [nfsstat3; 9] = [
         nfsstat3::NFS3ERR_INVAL,
         nfsstat3::NFS3ERR_ACCES,
@@ -110,7 +110,7 @@ fn names_beyond_255_bytes_are_too_long() -> Result<()> {
             for call in calls_with_name(&root, &file, &name) {
                 let status = scene.client.status(&call);
                 if len > 1000 && status.is_err() {
-                    // Longer than the server's limit on strings: GARBAGE_ARGS instead of a status.
+                    // The name exceeds the server's limit on strings, so the server may reply GARBAGE_ARGS instead of a status.
                     continue;
                 }
                 let status = status.with_context(|| format!("a name of {len} bytes"))?;
@@ -290,7 +290,7 @@ fn rename_and_link_across_exports_return_xdev() -> Result<()> {
         );
     }
 
-    // Between a writable and a read-only export, both ways.
+    // RENAME and LINK between a writable and a read-only export, in both directions.
     let pair = TwoExports::new()?;
     let (mut client, [[root, file, _], [ro_root, ro_file, _]]) = pair.open()?;
     let either = [nfsstat3::NFS3ERR_XDEV, nfsstat3::NFS3ERR_ROFS];

@@ -34,7 +34,7 @@ fn only_listed_groups_grant_access() -> Result<()> {
             .write(&file, 0, stable_how::UNSTABLE, b"C")
             .with_context(|| format!("group {number}"))?;
         ensure!(scene.client.read(&file, 0, 100)?.0 == b"Content");
-        // Now without that group, as the same user.
+        // Repeats WRITE and READ as this user without that group.
         let without: Vec<u32> = groups
             .iter()
             .copied()
@@ -91,7 +91,7 @@ fn owner_reads_and_writes_whatever_the_mode() -> Result<()> {
         scene.client.set_attr(&file, Set::size(4))?;
         ensure!(fs::read(scene.path(&name))? == b"cont");
         ensure!(fs::metadata(scene.path(&name))?.mode() & 0o7777 == mode);
-        // Callers other than the owner get what the mode grants; in each of these modes, group and others have equal bits.
+        // For callers other than the owner, the mode decides. Each mode of this test has equal bits for the group and for others.
         for auth in [
             user(1001, 1000, &[]),
             user(1001, 1001, &[1000]),
@@ -261,7 +261,7 @@ fn writes_clear_setuid_and_setgid() -> Result<()> {
             );
         }
     }
-    // For a file with a group that the owner is not a member of, the setgid bit is not set.
+    // SETATTR must not set the setgid bit if the owner is not a member of the file's group.
     let file = create_file(&mut scene.client, &root, "file", b"")?;
     chown(scene.path("file"), Some(1000), Some(2000))?;
     client.auth = user(1000, 1000, &[]);
@@ -369,7 +369,7 @@ fn access_agrees_with_host_permissions() -> Result<()> {
             let bit = |has: bool, bit: u32| if has { bit } else { 0 };
             let (expected, mask) = if *is_dir {
                 let change = write && execute;
-                // For a directory, LOOKUP, MODIFY, EXTEND and DELETE concern its entries.
+                // For a directory, the ACCESS bits LOOKUP, MODIFY, EXTEND and DELETE concern its entries.
                 (
                     bit(read, 1) | bit(execute, 2) | bit(change, 4 | 8 | 0x10),
                     0x1f,

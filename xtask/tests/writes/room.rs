@@ -115,7 +115,7 @@ fn fill_with_names(
                 client.remove(root, name)?;
             }
         }
-        // The bytes are not compared, because a directory does not shrink.
+        // Only the free inodes must be as many as before: the directory keeps its blocks, because it does not shrink.
         wait_for_room(path, free, (before.0, 0))?;
     }
     Ok(())
@@ -196,7 +196,7 @@ fn check_full_file_system(path: &Path, room: FreeSpace, expected: nfsstat3) -> R
     super::check_alive(&mut server, path)
 }
 
-/// Free inodes and bytes.
+/// A function that returns the number of free inodes and of free bytes.
 type FreeSpace = fn(&Path) -> Result<(u64, u64)>;
 
 fn free(path: &Path) -> Result<(u64, u64)> {
@@ -205,7 +205,7 @@ fn free(path: &Path) -> Result<(u64, u64)> {
     Ok((stat.files_free() as u64, bytes))
 }
 
-/// Waits until as much is free as before: the server keeps removed files open for up to two seconds.
+/// Waits until as many inodes and bytes are free as in `before`. The server keeps removed files open for up to two seconds.
 fn wait_for_room(path: &Path, room: FreeSpace, before: (u64, u64)) -> Result<()> {
     let start = Instant::now();
     loop {
@@ -243,7 +243,7 @@ fn removed_files_are_freed_during_constant_calls() -> Result<()> {
         let other = create_file(&mut client, &root, "other", b"other")?;
         let empty = free(path)?;
         let data = pattern(1, 0, 2 << 20);
-        // Removed by REMOVE, replaced by RENAME, and removed on the host.
+        // The file is removed by REMOVE, replaced by RENAME, or removed on the host.
         for how in ["remove", "rename", "host"] {
             create_file(&mut client, &root, "file", &data)?;
             let start = Instant::now();
@@ -270,7 +270,7 @@ fn removed_files_are_freed_during_constant_calls() -> Result<()> {
 /// Limit (bytes) of the btrfs quota.
 const QUOTA: u64 = 8 << 20;
 
-/// Remaining bytes below the quota.
+/// Returns 0 instead of the free inodes, and the bytes that remain of the quota.
 fn below_quota(path: &Path) -> Result<(u64, u64)> {
     let output = setup::run_captured(
         Command::new("btrfs")

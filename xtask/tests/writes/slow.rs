@@ -34,8 +34,8 @@ fn start_slow(directory: &Path, call: &str, more: &[&str], log: &NamedTempFile) 
     })
 }
 
-/// Checks that `done`, the number of clients that have a reply, is 0 at the time of this call, and that every client waited at
-/// least `DISK`. Joins the clients' threads.
+/// Checks that no client has a reply yet (`done` counts the replies). Then joins the clients' threads, and checks that each client
+/// waited at least `DISK`.
 fn ensure_late(
     done: &AtomicUsize,
     clients: Vec<ScopedJoinHandle<'_, Result<Duration>>>,
@@ -208,7 +208,7 @@ fn large_removed_files_are_closed_by_workers() -> Result<()> {
         posix_fallocate(&file, 0, 100 << 20)?;
         Ok(())
     };
-    // A file that the server has never opened, one that it has open, and one that RENAME replaces.
+    // "unknown" is a file that the server has never opened, "read" a file that it has open. RENAME replaces "replaced".
     let names = ["unknown", "read", "replaced"];
     for name in names {
         large(name)?;
@@ -232,7 +232,7 @@ fn large_removed_files_are_closed_by_workers() -> Result<()> {
         let lines = text.lines().filter(|line| line.contains("(deleted)"));
         closes = lines.map(str::to_owned).collect();
     }
-    // The file that the server had open is closed twice.
+    // Each file is closed once, and "read" twice, because the server had it open already.
     ensure!(
         closes.len() == names.len() + 1,
         "not all removed files were closed: {closes:#?}"
