@@ -60,7 +60,8 @@ fn reput_and_reget_resume_transfers() -> Result<()> {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
         create_file(&client_dir.join("up"), 1, LEN)?;
         create_file(&server_dir.join("down"), 2, LEN)?;
-        // The part that is present has other bytes, which remain: reput and reget transfer only the missing part.
+        // The target files contain the first `HAVE` bytes, with other values than the source files. These values
+        // must remain, because reput and reget transfer only the missing part.
         create_file(&server_dir.join("up"), 3, HAVE)?;
         create_file(&client_dir.join("down"), 4, HAVE)?;
         for path in [client_dir.join("down"), server_dir.join("up")] {
@@ -136,7 +137,7 @@ fn links_keep_their_targets() -> Result<()> {
 fn cp_copies_on_the_server() -> Result<()> {
     Direct::for_each_user(|direct| {
         let (client_dir, server_dir) = (direct.client_dir(), direct.server_dir());
-        // More bytes than one request of the client copies, and a target that is longer and has another mode.
+        // `file` is longer than what the client copies by one request. `old`, which cp overwrites, is longer and has another mode.
         create_file(&server_dir.join("file"), 5, 5_000_011)?;
         create_file(&server_dir.join("old"), 6, 6_000_000)?;
         for (name, mode) in [("file", 0o640), ("old", 0o600)] {

@@ -15,7 +15,7 @@ use xtask::clients::sftp::{
 use xtask::machines::server::{binary, public_dir};
 use xtask::machines::wait_for;
 
-/// READs over each transport.
+/// Number of READs that the test sends over each transport.
 const READ_COUNT: usize = 7000;
 /// Length (bytes) of the file.
 const FILE_BYTES: usize = 1 << 20;

@@ -217,7 +217,7 @@ fn log_lines_agree_with_openssh_at_each_level() -> Result<()> {
 
 #[test]
 fn refusals_are_logged_like_openssh() -> Result<()> {
-    // Permits our own extensions, because OpenSSH's server does not know these and cannot refuse them.
+    // Our own extensions, which every list of -p here permits: OpenSSH's server does not know them and logs no refusal for them.
     const OURS: &str = "check-file,space-available,vendor-id";
     let listed = format!("open,close,opendir,readdir,stat,setstat,{OURS}");
     let fewer = format!("stat,open,opendir,mkdir,{OURS}");

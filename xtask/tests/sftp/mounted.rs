@@ -76,7 +76,7 @@ const UNMAPPED: &str = "
     opsize = { min = 1, max = 16384 }
     weights = { read = 48, write = 49, mapread = 0, mapwrite = 0, truncate = 1.4, fsync = 0.6, close_open = 0.3 }
 ";
-/// With direct I/O, a file cannot be mapped.
+/// fsx's configuration for direct I/O: without mapread and mapwrite, because mmap fails.
 const DIRECT: &str = "
     flen = 1000000
     opsize = { min = 1, max = 100000 }
@@ -154,7 +154,7 @@ fn mounted_directory_supports_posix_operations() -> Result<()> {
             ensure!(fs::remove_dir(mounted_dir.join("a")).is_err());
             fs::remove_dir_all(mounted_dir.join("a"))?;
             ensure!(!server_dir.join("a").exists());
-            // A file that is open and was removed.
+            // A file that is removed while it is open can still be read.
             let mut file = File::options()
                 .read(true)
                 .write(true)

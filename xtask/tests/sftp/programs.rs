@@ -200,7 +200,7 @@ fn rclone_copies_checks_and_moves() -> Result<()> {
         ensure!(!server_dir.join("tree/a/b c/ü").exists());
         run(&["moveto", ":sftp:tree/a", ":sftp:moved"])?;
         ensure!(server_dir.join("moved/b c/d/large").exists());
-        // A range of a file, and the free space.
+        // Reads a range of a file, and queries the free space.
         let large = fs::read(client_dir.join("tree/a/b c/d/large"))?;
         let part = rclone(remote)?
             .args([
@@ -258,7 +258,7 @@ fn lftp_mirrors_and_resumes() -> Result<()> {
             client_dir.join("down"),
             &fs::read(server_dir.join("down"))?[..HAVE],
         )?;
-        // Changes a byte range in the part that is present: resumed transfers do not touch it.
+        // Overwrites some bytes in the part that the target already has. A resumed transfer must not touch them.
         let mark_start = |path: &Path| -> Result<()> {
             use std::os::unix::fs::FileExt;
             Ok(fs::File::options()

@@ -89,7 +89,7 @@ fn operands_are_ignored() -> Result<()> {
     Direct::for_each_user(|direct| {
         create_file(&direct.client_dir().join("file"), 42, 100_000)?;
         let to = direct.server_dir().join("file");
-        // `scp -s -D` starts SERVER -- HOST sftp.
+        // `scp -s -D SERVER` runs the command `SERVER -- HOST sftp`, so the server gets two operands.
         let mut scp = direct.program("scp");
         scp.args(["-s", "-D"]).arg(direct.server());
         setup::run_captured(scp.arg("file").arg(format!("x:{}", to.display())))?;

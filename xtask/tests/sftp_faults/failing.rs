@@ -144,7 +144,7 @@ fn every_errno_becomes_its_sftp_status() -> Result<()> {
             }
         }
         ensure!(fs::read(scene.path.join("file"))? == b"content");
-        // No failure is remembered.
+        // The server remembers no failure: without faults, a READ succeeds.
         for (_, request) in &requests[2..3] {
             let reply = scene.client.exchange(request)?;
             ensure!(

@@ -35,7 +35,7 @@ fn fill(client: &mut Sftp, name: &str, word: &str) -> Result<u64> {
         }
         ensure!(len < 1 << 30, "{name} never ends");
     }
-    // Space for acknowledged data is allocated.
+    // Space for acknowledged data is allocated, so fsync must succeed.
     client.fsync(&handle).context("fsync of what fitted")?;
     client.close(&handle)?;
     Ok(len)

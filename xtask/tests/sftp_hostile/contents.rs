@@ -54,7 +54,7 @@ fn special_files_are_refused_jailed_devices_too() -> Result<()> {
                 let expected = match status {
                     None => is_device && !is_jailed,
                     Some(Status::PERMISSION_DENIED) => is_jailed || !is_device,
-                    // A device without a driver.
+                    // A device node without a driver cannot be opened.
                     Some(Status::FAILURE) => !is_device && !is_jailed,
                     Some(_) => false,
                 };
@@ -71,7 +71,7 @@ fn special_files_are_refused_jailed_devices_too() -> Result<()> {
             ] {
                 let start = Instant::now();
                 let status = scene.client.error_status(&request)?;
-                // The checksum of a device is that of no data, because its size is 0.
+                // A device has the size 0, so its checksum is that of no data, and the request succeeds.
                 let is_summed =
                     is_device && !is_jailed && matches!(request, Request::CheckFile { .. });
                 ensure!(
@@ -84,7 +84,7 @@ fn special_files_are_refused_jailed_devices_too() -> Result<()> {
                     start.elapsed()
                 );
             }
-            // STAT needs no open and succeeds.
+            // STAT does not open the object, and succeeds.
             let mode = fs::symlink_metadata(scene.path(name))?.mode();
             ensure!(scene.client.stat(name)?.mode == Some(mode), "{name}");
             ensure_unchanged(scene.directory.path(), &before, name)?;
@@ -234,7 +234,7 @@ fn checksums_of_impossible_ranges_are_refused() -> Result<()> {
                 start.elapsed()
             );
         }
-        // Unusual, but valid.
+        // Unusual but valid: an unknown algorithm before a known one, a long list, a length beyond the file, a single byte.
         for request in [
             check(file, b"none,md5", 0, u64::MAX, 0),
             check(file, &long, 5, 1 << 40, u32::MAX),

@@ -42,7 +42,7 @@ fn impossible_packet_length_ends_the_session() -> Result<()> {
             for padding in [0, 4, 5000] {
                 let mut scene = Scene::unjailed()?;
                 let bytes = [&len.to_be_bytes()[..], &[kind], &vec![0; padding]].concat();
-                // A length of 1 to 4 is an error only once the whole packet is there; without further bytes, the server waits.
+                // The server refuses a length of 1 to 4 only once the whole packet has arrived; without padding, it would wait.
                 if padding == 0 && (1..5).contains(&len) {
                     continue;
                 }
@@ -176,7 +176,7 @@ fn unknown_request_types_are_unsupported() -> Result<()> {
                 ensure!(start.elapsed() < AT_ONCE, "type {kind} was answered late");
             }
         }
-        // OpenSSH's server delays a request that arrives in one segment with an unknown one.
+        // A STAT that arrives in one segment with unknown requests is answered at once. OpenSSH's server delays it.
         let client = &mut scene.client;
         let other = Request::Other(255, b"");
         let replies = client.pipeline(&[other.clone(), Request::Stat(b"small"), other])?;

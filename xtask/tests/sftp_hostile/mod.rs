@@ -74,7 +74,7 @@ impl Scene {
         self.directory.path().join(name)
     }
 
-    /// The session still works, and `small` is unchanged.
+    /// Checks that the session still works, and that `small` is unchanged.
     fn check_alive(&mut self) -> Result<()> {
         ensure!(
             self.client.read_file("small")? == b"small\n",

@@ -100,7 +100,7 @@ impl Sandbox {
         set_owner(self.path(), self.user)
     }
 
-    /// Returns true if all objects that requests name exist, and fewer than 60 entries in all.
+    /// Returns true if all objects that requests name exist, and the directory has fewer than 60 entries.
     fn is_fresh(&self) -> Result<bool> {
         let names = [
             "",
@@ -139,7 +139,7 @@ fn send_damaged(sandbox: &Sandbox, client: &mut Sftp, seed: u64, count: usize) -
             let mut random =
                 Random::new(seed ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d));
             let mut message = damaged(&mut random, &requests[number % requests.len()].message(0));
-            // A packet without an ID ends the session; tested in framing.
+            // Skips packets without an ID, which end the session. The tests in `framing` send these.
             if message.len() < 5 {
                 continue;
             }

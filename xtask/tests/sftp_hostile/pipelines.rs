@@ -33,7 +33,7 @@ fn unread_replies_throttle_the_client() -> Result<()> {
             scene.client.list(".")?;
             let handle = scene.client.open_read("large")?;
             scene.client.read(&handle, 0, 200_000)?;
-            // Longer in total than the buffers of the kernel and the server.
+            // The requests are longer in total than the buffers of the kernel and the server.
             let missing = [b"./".repeat(1500), b"missing".to_vec()].concat();
             let requests: Vec<Request<'_>> = (0..6000)
                 .map(|number| match number % 6 {
@@ -300,7 +300,7 @@ fn client_may_disconnect_before_reading_replies() -> Result<()> {
 #[test]
 fn silent_client_costs_no_cpu() -> Result<()> {
     let mut scene = Scene::unjailed()?;
-    // In the middle of a packet, too.
+    // The server must also sleep in the middle of a packet: the client sends only its first bytes.
     scene.client.send(&[0, 0, 0, 20, 17, 0])?;
     let ticks = scene.client.process.cpu_ticks()?;
     ensure!(scene.client.is_silent(Duration::from_secs(1))?);

@@ -55,7 +55,7 @@ fn send_all(client: &mut Sftp, tree: &JailTree, rounds: usize) -> Result<usize> 
                 let name = String::from_utf8_lossy(&entries[0].name);
                 ensure!(!name.contains(&base), "{request:?} tells {name}");
             }
-            // Names that exist only outside were not found.
+            // A request for a name that exists only outside must fail.
             let is_secret = match &request {
                 Request::Stat(path)
                 | Request::Remove(path)
@@ -118,7 +118,7 @@ fn directory_exchanged_with_link_stays_jailed() -> Result<()> {
                 Ok(())
             },
         )?;
-        // Otherwise there was no race.
+        // If no request read a file, the server never met the directory, and there was no race.
         ensure!(read > 0, "no request read a file");
         Ok(())
     })
