@@ -83,7 +83,7 @@ fn records_of_sixteen_fragments_are_accepted() -> Result<()> {
             outcome(reply)?
         );
     }
-    // 16 fragments: empty ones count towards the limit, and an empty last fragment ends the record.
+    // Sends the maximum of 16 fragments, 15 of them empty: the server must count empty ones, and accept an empty last fragment.
     let mut bytes = fragment(false, b"").repeat(14);
     bytes.extend(fragment(false, &message));
     bytes.extend(fragment(true, b""));
@@ -138,7 +138,7 @@ fn requests_in_one_segment_are_answered_in_order() -> Result<()> {
             );
         }
     }
-    // Half-closed connection: all replies still arrive, and then the end.
+    // The client half-closes the connection. All replies must still arrive, and then the end of the stream.
     let bytes: Vec<u8> = (0..64)
         .flat_map(|xid| record(&get_root_attr(&scene, xid)))
         .collect();
@@ -185,7 +185,7 @@ fn stalled_request_is_closed_idle_connection_not() -> Result<()> {
         "closed after only {:?}",
         start.elapsed()
     );
-    // The scene's own connection was idle for as long and is still open.
+    // The scene's own connection was idle for the same time, but without an incomplete record, and is still open.
     scene.client.attr(&scene.root)?;
     scene.check_alive()
 }
@@ -195,7 +195,7 @@ fn lengths_beyond_the_record_are_refused() -> Result<()> {
     let mut scene = Scene::new(None)?;
     let root = scene.root.clone();
     for len in [65_u32, 1000, 0x7fff_ffff, 0xffff_fffd, 0xffff_ffff] {
-        // A handle, a name and a credential with lengths beyond the record.
+        // The length of a handle, of a name and of a credential exceeds the record.
         let call = |procedure| Call::new((nfs3::PROGRAM, 3, procedure), &Void);
         let handle = call(1).append(&len).message(1, &Auth::root());
         let handle = [&handle, &root[..]].concat();

@@ -69,7 +69,7 @@ fn handles_of_wrong_length_are_refused() -> Result<()> {
     for user in users() {
         let mut scene = Scene::new(user)?;
         let file = scene.client.lookup(&scene.root, "small")?;
-        // Not 1 to 3 bytes less: the server accepts handles of earlier versions, which had no padding.
+        // The test omits lengths that are 1 to 3 bytes short: the server accepts handles of earlier versions, which had no padding.
         for len in [0, 1, file.len() - 4, file.len() + 1, 63, 64, 65, 128] {
             let mut cut = file.clone();
             cut.resize(len, 0);
@@ -77,7 +77,7 @@ fn handles_of_wrong_length_are_refused() -> Result<()> {
                 if handle == file {
                     continue;
                 }
-                // A handle whose length is invalid in XDR may close the connection.
+                // For a handle longer than NFS3_FHSIZE, the server may close the connection.
                 expect_bad(&mut scene.server.connect()?, &handle)?;
             }
         }

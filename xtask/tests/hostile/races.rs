@@ -22,7 +22,7 @@ fn swapped_symlink_never_leaves_the_export() -> Result<()> {
         fs::create_dir(dir.join("deep"))?;
         fs::write(dir.join("deep/inner"), "inner\n")?;
         std::os::unix::fs::symlink(outside.path(), &link)?;
-        // The handle of a file in `sub/deep`, looked up before the race, in which `sub` and the link are exchanged.
+        // Looks up a file in `sub/deep` before the race. During the race, `sub` and the link are exchanged.
         let deep = scene.client.walk(&scene.root, "sub/deep/inner")?;
         let mut read_count = 0;
         run_while_disturbed(
@@ -61,7 +61,7 @@ fn swapped_symlink_never_leaves_the_export() -> Result<()> {
                 Ok(())
             },
         )?;
-        // Otherwise there was no race.
+        // If nearly no walk or every walk found the file, there was no race.
         ensure!(
             read_count > WALKS / 100 && read_count < WALKS,
             "{read_count} of {WALKS} walks found the file"
@@ -94,7 +94,7 @@ fn shrinking_file_is_never_padded() -> Result<()> {
         },
         || {
             let start = Instant::now();
-            // Repeats until some READs were short and some were complete.
+            // Reads until some READs were short and others complete.
             while reads < READS || (whole == 0 || whole == reads) && start.elapsed() < PATIENCE {
                 let offset = (reads % 4) << 20;
                 reads += 1;
