@@ -46,7 +46,8 @@ impl Content {
         self.settled.resize(len, 0);
     }
 
-    /// The bytes from `len` on may already be zero while the size is still the old one: ext4 zeroes first, and sets the size then.
+    /// Adds a pending write of zeros from `len` to the end. A power cut during a size change to `len` may leave these zeros with
+    /// the old size, because ext4 zeroes the bytes before it sets the size.
     pub fn zero_tail(&mut self, len: usize) {
         let gone = self.len_max().saturating_sub(len);
         self.pending.push((len, vec![0; gone]));

@@ -19,9 +19,9 @@ const WRITE_LEN_MAX: usize = 24 << 10;
 /// A call, and the positions in the disk's log before and after it.
 pub struct Step {
     pub op: Op,
-    /// Position before the call was sent.
+    /// Position in the log before the call was sent.
     pub sent: usize,
-    /// Position when the reply had arrived: from here on, the change must be durable.
+    /// Position in the log when the reply had arrived. After this position, the change must be durable.
     pub answered: usize,
 }
 

@@ -113,7 +113,7 @@ fn check_guest() -> Result<()> {
     );
     ensure!(broken.is_empty(), "{}", summary(&broken, count));
 
-    // The rounds prove something only if they detect a disk that ignores flushes.
+    // Checks the test itself: the rounds must detect a disk that ignores flushes.
     let count = 20;
     let forgetful = Run {
         log: run.log.without_flushes(),
@@ -189,7 +189,7 @@ fn check_missing_syncs() -> Result<()> {
         !broken.is_empty(),
         "unsynced directories were not detected in {count} rounds"
     );
-    // Only names are lost; the file system itself stays consistent.
+    // Without syncs of directories only names are lost; the file system itself stays consistent.
     ensure!(
         broken.iter().all(|round| !round.unreadable),
         "{}",

@@ -9,7 +9,7 @@ use super::seen::{self, Seen};
 use super::tree::Tree;
 use super::verdict::differences;
 
-/// Number of calls in a report about one object.
+/// Maximum number of calls that a report lists for one object.
 const HISTORY_MAX: usize = 8;
 
 /// The log of one guest's disk, and the calls of its clients.
@@ -33,7 +33,7 @@ pub fn directory(client: usize) -> String {
     format!("client-{client}")
 }
 
-/// The promises of one client at increasing positions.
+/// The state that the server has promised to one client, at a position of the log that only increases.
 struct Promises<'a> {
     steps: &'a [Step],
     tree: Tree,
@@ -60,7 +60,8 @@ impl<'a> Promises<'a> {
         }
     }
 
-    /// Report of the differences in the client's directory; None if there are none, or if a call in flight explains them.
+    /// Reports the differences between the promises and the client's directory. None if all objects agree, or if a call in flight
+    /// explains the differences.
     fn broken(&self, position: usize, seen: &Seen) -> Option<String> {
         let wrong = differences(&self.tree, seen);
         let first = wrong.first()?;
@@ -88,7 +89,7 @@ impl<'a> Promises<'a> {
 impl Run {
     /// Cuts the power `count` times; returns the rounds in which a promise was broken.
     pub fn rounds(&self, count: usize, random: &mut Random) -> Result<Vec<Broken>> {
-        // e2fsck calls fsync after repairs, which is free on a file system in memory.
+        // e2fsck calls fsync after repairs; fsync costs nothing on a file system in memory.
         let directory = tempfile::tempdir_in("/dev/shm")
             .or_else(|_| tempfile::tempdir())
             .context("cannot make a directory for disks")?;
@@ -146,7 +147,8 @@ impl Run {
         wrong
     }
 
-    /// A random position. In half of the rounds a reply has just arrived there: then a missing sync is most likely to lose data.
+    /// Returns a random position. In half of the rounds a reply has just arrived at that position, where a missing sync is most
+    /// likely to lose data.
     fn choose_position(&self, random: &mut Random) -> usize {
         if random.chance(50) {
             let steps = random.pick(&self.loads);

@@ -35,7 +35,7 @@ impl Default for ObjectType {
 pub struct Attributes {
     pub mode: Option<u32>,
     pub uid: Option<u32>,
-    /// Seconds and nanoseconds.
+    /// Modification time: seconds since 1970, and nanoseconds.
     pub mtime: Option<(u32, u32)>,
 }
 
@@ -255,7 +255,7 @@ impl Tree {
         }
     }
 
-    /// Possible states while the call is in flight, apart from the state before it.
+    /// States in which a power cut may leave the directory while the call is in flight, except the state before the call.
     pub fn possible_during(&self, op: &Op) -> Vec<Self> {
         let after = |op: &Op| {
             let mut tree = self.clone();
