@@ -23,7 +23,7 @@ struct Scene {
     client: Client,
     root: Vec<u8>,
     directory: TempDir,
-    /// Reserved, so that the next server gets the same port.
+    /// Reserves the port, so that the next server gets the same one.
     _port: Port,
 }
 
@@ -186,7 +186,7 @@ fn cached_replies_survive_a_kill() -> Result<()> {
     Ok(())
 }
 
-/// Calls that one client has in flight when the server is killed.
+/// Number of calls that one client has in flight when the server is killed.
 const IN_FLIGHT: usize = 200;
 
 /// The client reads no reply before the kill, and sends every call again after it.
@@ -226,13 +226,15 @@ fn calls_in_flight_at_kill_run_once() -> Result<()> {
     Ok(())
 }
 
-/// Servers that are killed in parallel; a sequence of kills cannot be fast, because the supervisor's delay doubles with each.
+/// Number of servers that are killed in parallel. Many kills of one server would take long, because the supervisor's restart delay
+/// doubles with each kill.
 const SERVERS: usize = 4;
-/// Kills of each server.
+/// Number of times that each server is killed.
 const KILLS: usize = 7;
-/// Kills of each server in full runs.
+/// Number of times that each server is killed in full runs.
 const KILLS_FULL: usize = 13;
-/// Batches of nine calls in a round, all in flight at once: fewer calls than the cache has replies.
+/// Number of batches in a round. All calls of a round (nine per batch) are in flight at once, and the duplicate request cache has
+/// room for their replies.
 const ROUND: usize = 6;
 
 /// Nine calls in one pipeline, of which later ones need earlier ones; `file` has the ctime `guard`.
@@ -257,7 +259,7 @@ fn batch<'a>(
     ]
 }
 
-/// Sends rounds to a server that is killed in each; returns the number of retransmitted calls.
+/// Sends rounds of batches to a server that is killed during each round; returns the number of retransmitted calls.
 fn run_with_kills(user: Option<u32>, loops: &str, kills: usize) -> Result<usize> {
     let mut scene = Scene::new(user, loops)?;
     let root = scene.root.clone();

@@ -92,7 +92,7 @@ fn retransmission_to_another_loop_is_not_repeated() -> Result<()> {
             client.send(&message)?;
             let answer = client.receive()?.context("closed")?.to_vec();
             ensure!(status(&answer)? == nfsstat3::NFS3_OK, "{call:?}");
-            // The second call changes nothing.
+            // The retransmission to the second loop must change nothing.
             let now = tree(scene.directory.path())?;
             ensure!(
                 replies.is_empty() || now == after,
@@ -195,7 +195,7 @@ fn racing_clients_of_two_loops_agree() -> Result<()> {
     for round in 0..rounds {
         let xid = 0x0b00_0000 + round * 16;
         let context = format!("round {round}");
-        // When two calls create or remove the same name, one succeeds, and its reply alone shows a change of the directory.
+        // Two calls create or remove the same name: exactly one succeeds, and only its WCC data shows a change of the directory.
         let (made, moved) = (format!("made {round}"), format!("moved {round}"));
         let (made, moved) = (made.as_bytes(), moved.as_bytes());
         let guarded = || How::Guarded(Set::default());

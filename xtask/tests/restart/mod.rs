@@ -162,7 +162,7 @@ fn handles_survive_renames_of_their_files() -> Result<()> {
         let leaf = client.walk(&root, PATHS[4])?;
         fs::rename(export.join("file"), export.join("other name"))?;
         fs::rename(export.join("dir/deeper"), export.join("dir/moved"))?;
-        // The second server has no open files and finds the objects by their handles.
+        // The second server has no open files, so that it must find the objects by their handles.
         let server = scene.serve("parent")?;
         let mut client = server.connect()?;
         for (handle, path) in [(&file, "other name"), (&leaf, "dir/moved/and deeper/leaf")] {
