@@ -80,7 +80,7 @@ fn disk_is_read_over_legacy_and_modern_virtio() -> Result<()> {
 #[test]
 fn files_in_memory_are_writable() -> Result<()> {
     setup::install_packages(&[Package::LIBNFS])?;
-    // A processor without RDRAND: the entropy comes from virtio-rng.
+    // The processor has no RDRAND, so the machine reads its entropy from virtio-rng.
     let entropy = ["-cpu", "qemu64", "-device", "virtio-rng-device"];
     let mut machine = Bare::boot("export=/ram:rw", None, &entropy)?;
     machine.wait_for_line(LEASED)?;
@@ -144,7 +144,7 @@ fn four_mib_are_enough_for_nfs() -> Result<()> {
         "{list:?}"
     );
     compare(&machine, "/vda", tree.path())?;
-    // The remaining memory is used for files in memory.
+    // With a RAM of 4 MiB, the machine still has memory for files.
     let mut machine = Bare::boot("export=/ram:rw", None, &["-m", "4"])?;
     machine.wait_for_line(LEASED)?;
     let directory = tempfile::tempdir()?;
@@ -194,7 +194,7 @@ fn cpio_archive_is_exported_as_a_tree() -> Result<()> {
             .output()?;
         ensure!(copy.status.success() == can, "{path}: {copy:?}");
     }
-    // A truncated archive.
+    // With a truncated archive, the machine reports the damage and ends.
     let bytes = fs::read(&archive)?;
     fs::write(
         &archive,

@@ -227,7 +227,7 @@ fn closed_connections_take_no_memory() -> Result<()> {
         true => (10_000, HOUR),
         false => (1000, Duration::ZERO),
     };
-    // QEMU inherits this. A huge page would count 2 MiB at its first byte.
+    // QEMU inherits this setting. With huge pages, the first touched byte would make 2 MiB resident.
     nix::sys::prctl::set_thp_disable(true)?;
     let (world, image) = (World::new(Link::Tap)?, Image::new()?);
     ip_on(&world.theirs, "addr add 192.0.2.3/24 dev eth0")?;
@@ -236,7 +236,7 @@ fn closed_connections_take_no_memory() -> Result<()> {
     wait_for("its address", || {
         Ok(image.is_read(&world, address).is_ok().then_some(()))
     })?;
-    // After these, all memory that connections need has been touched once.
+    // After these 500 connections, all memory that connections need has been touched once.
     come_and_go(&world, 500)?;
     let resident = || proc_field(machine.pid(), "status", "VmRSS");
     let before = resident()?;

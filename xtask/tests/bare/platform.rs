@@ -95,7 +95,7 @@ fn smbios_identity_is_announced() -> Result<()> {
     Ok(())
 }
 
-/// The mtime (seconds since 1970) of a directory that this function creates in the files in memory.
+/// Creates a directory in /ram, the files in memory; returns its mtime (seconds since 1970).
 fn made_at(machine: &Bare) -> Result<u32> {
     let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, machine.port)))?;
     let root = client.mount("/ram")?;

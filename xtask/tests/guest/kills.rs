@@ -12,13 +12,15 @@ use xtask::testing::is_full_run;
 use crate::fixture::{Fixture, HOST, Storage, differences, exercise};
 use crate::world::World;
 
-/// Kills of each server without supervisor.
+/// Number of times that each server without a supervisor is killed.
 const KILLS: u32 = 9;
-/// Kills of each server without supervisor in the full test.
+/// Number of times that each server without a supervisor is killed in the full test.
 const KILLS_FULL: u32 = 50;
-/// Kills of each server under `serve`. Fewer, because the supervisor's restart delay doubles with each kill.
+/// Number of times that each server under `serve` is killed. Less than `KILLS`, because the supervisor's restart delay doubles with
+/// each kill.
 const KILLS_SERVED: u32 = 4;
-/// Kills of each server under `serve` in the full test, which has two such servers per kind of handle instead of one.
+/// Number of times that each server under `serve` is killed in the full test, which has two such servers per kind of handle instead
+/// of one.
 const KILLS_SERVED_FULL: u32 = 13;
 /// Operations that a client must complete between two kills of its server.
 const PROGRESS: u64 = 40;
@@ -60,7 +62,7 @@ pub fn kills_lose_no_acknowledged_change(world: &mut World) -> Result<()> {
                 .with_context(|| format!("kill {kill} of {name}"))
         })
     });
-    // Also after a failure, everything is unmounted for the next test.
+    // Unmounts everything for the next test, also after a failure.
     for load in &mut loads {
         let ended = load.stop(world);
         outcome = outcome.and(ended);
@@ -75,7 +77,7 @@ struct Load {
     fixture: Fixture,
     /// True if a supervisor restarts the server.
     is_served: bool,
-    /// Operations completed at the last look at the client's log.
+    /// Number of operations that were completed when the client's log was last read.
     done: u64,
 }
 

@@ -250,7 +250,7 @@ fn ten_thousand_entries_are_listed_once_each(world: &mut World) -> Result<()> {
     let expected: String = (0..MANY_COUNT)
         .map(|number| format!("entry-{number:05}\n"))
         .collect();
-    // Once with READDIR only, once with READDIRPLUS.
+    // Lists the directory by READDIR only, and then by READDIRPLUS.
     for options in ["ro,nolock,nordirplus", "ro,nolock"] {
         let names = world.in_tree(options, "ls many")?;
         ensure!(
@@ -348,7 +348,7 @@ fn writing_is_refused_by_client_and_server(world: &mut World) -> Result<()> {
         .iter()
         .map(|attempt| format!("output=$({attempt} 2>&1) || :; echo \"$output\"\n"))
         .collect();
-    // Mounted ro, the client itself refuses the change; mounted rw, the client sends the request to the server.
+    // On a mount with `ro`, the client itself refuses the change. With `rw`, the client sends a request, which the server refuses.
     for options in ["ro,nolock", "rw,nolock"] {
         let output = world.in_tree(options, &script)?;
         for (attempt, line) in attempts.iter().zip(output.lines()) {

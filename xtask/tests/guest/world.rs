@@ -15,14 +15,14 @@ const MACHINE: &str = "nfs-client";
 /// A second address of the host. Servers that listen on all addresses are reachable there too.
 pub const SECOND_HOST: &str = "192.0.2.1";
 
-/// Fields are dropped in this order.
+/// The environment of all tests. Its fields are dropped in this order: the guest ends before the server.
 pub struct World {
     /// Reaches the servers at 10.0.2.2.
     pub guest: Guest,
     /// Listens on ports 111 and 2049; exports `tree` and `other`.
     pub server: Server,
     namespace: Namespace,
-    /// The tree of `tree::grow`.
+    /// The directory that `tree::create_tree` fills.
     pub tree: TempDir,
     /// A directory with one file, `other`.
     pub other: TempDir,

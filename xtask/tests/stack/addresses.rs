@@ -256,7 +256,7 @@ fn link_local_address_is_defended_once_then_replaced() -> Result<()> {
     ensure!(first.is_link_local(), "{first}");
     claim(&world, first)?;
     world.use_files(&first.to_string())?;
-    // A second conflict within ten seconds of the first.
+    // A second conflict follows within ten seconds, so stowaway must choose another address.
     claim(&world, first)?;
     claim(&world, first)?;
     let second = wait_for("another address", || {

@@ -74,7 +74,7 @@ fn thousand_simultaneous_connections_are_accepted() -> Result<()> {
     })?;
     let in_time = world.theirs.run(|| connect_at_once(1000))?;
     eprintln!("{in_time} of 1000 within a second");
-    // No limit on `in_time`: on a busy host, SYNs may be dropped until their retransmission.
+    // `in_time` is only printed: on a busy host, SYNs may be dropped, and those clients connect only by a retransmission.
     world.use_files(ADDRESS)?;
     running.stop()
 }

@@ -74,7 +74,8 @@ fn crowd() -> Result<Vec<TcpStream>> {
     Ok(crowd)
 }
 
-/// Once without a memory limit, once with memory for few connections.
+/// A client with another address connects after a crowd has filled the table: once without a memory limit, once with memory for few
+/// connections.
 #[test]
 fn full_connection_table_admits_another_client() -> Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
