@@ -16,7 +16,7 @@ use xtask::testing::is_full_run;
 const THEIRS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
 
-/// Largest resident set (KiB) at rest.
+/// Largest resident set (KiB) of an idle responder.
 const RSS_KIB_MAX: u64 = 240;
 /// Queries per second of the flood.
 const FLOOD_RATE: u32 = 10_000;

@@ -1,4 +1,4 @@
-//! The multicast DNS roles beside avahi and python-zeroconf, on links made of network namespaces.
+//! The multicast DNS roles, tested with avahi and python-zeroconf on links of network namespaces.
 
 mod bridge;
 mod browse;

@@ -141,8 +141,8 @@ fn browser_sends_and_listens_on_port_5353() -> Result<()> {
     Ok(())
 }
 
-/// RFC 6762 section 5.2: "the intervals between successive queries MUST increase by at least a factor of two". The intervals grow
-/// no further when the host receives its own queries, or those of another browser on it.
+/// RFC 6762 section 5.2: "the intervals between successive queries MUST increase by at least a factor of two". A browser must not
+/// skip a query because it receives its own queries, or those of another browser on the same host.
 #[test]
 fn query_intervals_ignore_own_queries() -> Result<()> {
     let world = World::new()?;

@@ -29,7 +29,7 @@ fn write_initial(dir: &Path) -> Result<()> {
 }
 
 fn apply_changes(dir: &Path) -> Result<()> {
-    // Rewritten with the same contents.
+    // `Stays` is rewritten with the same contents.
     write_service(dir, "Stays", 81)?;
     write_service(dir, "Changes", 92)?;
     fs::remove_file(dir.join("Goes.service"))?;

@@ -1,4 +1,4 @@
-//! The role `resolve`, beside avahi-resolve.
+//! The role `resolve` resolves names and addresses like avahi-resolve.
 
 use super::world::{Avahi, World};
 use anyhow::{Result, ensure};

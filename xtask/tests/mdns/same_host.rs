@@ -153,7 +153,8 @@ fn avahi_and_ours_share_a_host() -> Result<()> {
     })
 }
 
-/// A killed avahi sends no goodbye. Our responder notices that port 5353 is no longer bound, long before avahi's records expire.
+/// A killed avahi sends no goodbye. Our responder must notice that no other program has port 5353 bound, and announce its host name
+/// long before avahi's records expire.
 #[test]
 fn killed_avahi_leaves_us_the_host_name() -> Result<()> {
     let (scratch, our_scratch) = (tempfile::tempdir()?, tempfile::tempdir()?);
