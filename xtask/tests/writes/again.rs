@@ -174,7 +174,7 @@ fn different_call_with_same_xid_is_carried_out() -> Result<()> {
             let name = name.as_bytes();
             Call::remove(&root, name).message(XID, &auth)
         };
-        // Same procedure, other arguments.
+        // Sends calls of the same procedure with other arguments.
         for name in ["one", "two"] {
             let reply = exchange_raw(&mut scene.client, &remove(name))?;
             ensure!(
@@ -183,7 +183,7 @@ fn different_call_with_same_xid_is_carried_out() -> Result<()> {
                 status(&reply)?
             );
         }
-        // Another procedure with the same arguments.
+        // Sends a call of another procedure with the same arguments.
         scene.create_file("one", b"")?;
         let call = Call::rmdir(&root, b"one");
         let reply = exchange_raw(&mut scene.client, &call.message(XID, &auth))?;
@@ -192,7 +192,7 @@ fn different_call_with_same_xid_is_carried_out() -> Result<()> {
             "{:?}",
             status(&reply)?
         );
-        // Arguments that differ in the last byte only.
+        // Sends calls whose arguments differ in the last byte only.
         for last in ["1", "2"] {
             let name = format!("{}{last}", "n".repeat(254));
             let call = Call::mkdir(&root, name.as_bytes(), Set::mode(0o755));

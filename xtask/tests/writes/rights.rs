@@ -211,7 +211,7 @@ fn access_is_checked_for_each_caller() -> Result<()> {
     let wrote = stranger.write(&file, 0, stable_how::UNSTABLE, b"T");
     fails(wrote, &[nfsstat3::NFS3ERR_ACCES], "WRITE")?;
     ensure!(fs::read(scene.path("file"))? == b"Secret");
-    // Permissions that SETATTR grants and revokes.
+    // A permission that SETATTR grants or revokes takes effect at once.
     owner.set_attr(&file, Set::mode(0o666))?;
     ensure!(stranger.read(&file, 0, 100)?.0 == b"Secret");
     owner.set_attr(&file, Set::mode(0o600))?;

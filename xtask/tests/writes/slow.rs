@@ -90,7 +90,7 @@ fn slow_fsync_does_not_delay_other_clients() -> Result<()> {
     let server = start_slow(directory.path(), "fsync", &[], &log)?;
     let (mut neighbour, root) = server.open(directory.path())?;
     let file = neighbour.lookup(&root, "file")?;
-    // Unstable data for COMMIT.
+    // Writes unstable data, which a client's COMMIT must sync.
     neighbour.write(&file, 0, stable_how::UNSTABLE, b"first")?;
     let mut clients = Vec::new();
     for _ in WAITS {
