@@ -234,7 +234,7 @@ fn umask_option_applies_to_new_files() -> Result<()> {
     Direct::for_each_user(|direct| {
         let server_dir = direct.server_dir();
         fs::write(direct.client_dir().join("file"), "content")?;
-        // Without -p, the client asks for the file's mode, and for 0777 for directories.
+        // Without -p, the client requests the local file's mode for a file, and 0777 for a directory. The umask must apply to both.
         fs::set_permissions(
             direct.client_dir().join("file"),
             Permissions::from_mode(0o666),

@@ -84,7 +84,7 @@ fn listed(options: SftpOptions, directory: &str, tz: Option<&str>) -> Result<Vec
     let mut lines: Vec<_> = files
         .map(|entry| String::from_utf8_lossy(&entry.long_name).into_owned())
         .collect();
-    // Sorted by name.
+    // Sorts the lines by the file's name, which is the last word.
     lines.sort_by_cached_key(|line| line.rsplit(' ').next().unwrap_or_default().to_owned());
     client.finish_quietly()?;
     ensure!(lines.len() == 4000, "{} files are listed", lines.len());

@@ -36,7 +36,7 @@ fn sample(directory: &Path) -> Result<()> {
 enum Compare {
     /// Names, types and contents.
     Contents,
-    /// The modes and mtimes of files, too.
+    /// Names, types and contents, and for files their modes and mtimes.
     ContentsAndAttributes,
 }
 

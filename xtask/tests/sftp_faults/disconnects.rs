@@ -19,7 +19,7 @@ use xtask::testing::is_full_run;
 
 const BLOCK: usize = 40_000;
 
-/// The side that ends the session.
+/// The program that ends the session.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Client,
@@ -272,7 +272,7 @@ fn thousands_of_connections_leak_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Waits until `is_so` returns true.
+/// Waits until `condition` returns true; `what` describes the condition in the error.
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
     let start = Instant::now();
     while !condition() {

@@ -92,7 +92,7 @@ fn special_files_are_refused_jailed_devices_too() -> Result<()> {
         for entry in scene.client.list(".")? {
             let name = String::from_utf8(entry.name)?;
             if name == ".." {
-                // In a jail, ".." of the root is the root itself.
+                // Not compared: in a jail, ".." is the root of the jail itself.
                 continue;
             }
             let mode = fs::symlink_metadata(scene.path(&name))?.mode();
@@ -290,7 +290,7 @@ fn directory_near_path_max_lists_all_names() -> Result<()> {
                 entry.attrs
             );
         }
-        // OpenSSH's server omits these entries; ours lists all of them.
+        // Our server lists all files; OpenSSH's server omits those whose paths exceed PATH_MAX.
         ensure!(listed.len() == 52, "{} names", listed.len());
         let longest = format!("{path}00{}", "f".repeat(253));
         let status = scene

@@ -129,7 +129,7 @@ fn repeated_init_with_extensions_is_answered() -> Result<()> {
         for _ in 0..100 {
             ensure!(*scene.client.init(3)? == first, "another VERSION");
         }
-        // The handles stay open.
+        // INIT must close no handle.
         ensure!(scene.client.read(&opened.file, 0, 100)?.as_deref() == super::SMALL);
         let client = &mut scene.client;
         // INIT may have extensions, also malformed ones, which the server ignores.

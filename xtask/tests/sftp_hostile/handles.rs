@@ -242,7 +242,7 @@ fn opens_beyond_the_limit_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// Requests that need no handle succeed although no handle is free.
+/// Checks that requests that use no handle succeed, also while no handle is free.
 fn works_without_handles(scene: &mut Scene) -> Result<()> {
     let client = &mut scene.client;
     ensure!(client.stat("small")?.size == Some(6));

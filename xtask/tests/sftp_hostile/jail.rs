@@ -13,7 +13,7 @@ use xtask::clients::sftp::{Attrs, Reply, Request, Sftp, SftpOptions, Status, ope
 use xtask::machines::lockdown;
 use xtask::machines::server::{public_dir, users};
 
-/// Contents of the files outside.
+/// Contents of the files outside the jail.
 const SECRET: &str = "OUTSIDE";
 
 /// A directory with `jail` (a sample, with symbolic links that point outside) and `outside` (with `secret` and `dir/inner`).
@@ -81,7 +81,7 @@ impl JailTree {
         }
     }
 
-    /// Checks that nothing outside was changed.
+    /// Checks that nothing outside the jail was changed.
     pub(super) fn outside_is_untouched(&self, by: &str) -> Result<()> {
         ensure_unchanged(&self.outside(), &self.before, by)?;
         let names: Vec<_> = fs::read_dir(self.base.path())?

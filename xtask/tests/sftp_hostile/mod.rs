@@ -30,7 +30,7 @@ use xtask::testing::is_full_run;
 
 /// A server and its directory.
 struct Scene {
-    // Dropped before the directory.
+    // The client and its server end before `directory` is dropped.
     client: Sftp,
     directory: TempDir,
 }

@@ -92,7 +92,7 @@ impl Sandbox {
         self.directory.path()
     }
 
-    /// Restores the original contents.
+    /// Restores the original contents of the directory.
     fn renew(&self) -> Result<()> {
         refill(self.path())?;
         mkfifo(&self.path().join("fifo"), Mode::from_bits_truncate(0o666))?;
