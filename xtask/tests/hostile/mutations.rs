@@ -192,7 +192,7 @@ fn send_damaged(
     Ok(closed)
 }
 
-/// Like `send_damaged`, over UDP, where nothing is closed.
+/// Like `send_damaged`, but over UDP, which has no connection that the server could close.
 fn send_damaged_udp(
     address: SocketAddr,
     last: &[u8],
@@ -225,7 +225,7 @@ fn send_damaged_udp(
     Ok(())
 }
 
-/// Number of mutations per call: the whole number divided by `share`.
+/// Number of mutations per call: 30,000, in full runs 300,000, divided by `share`.
 fn mutation_count(share: usize) -> usize {
     if is_full_run() {
         300_000 / share
