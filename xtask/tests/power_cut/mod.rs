@@ -136,7 +136,7 @@ fn acknowledged_changes_survive_power_cut_under_init() -> Result<()> {
     mounts::private("power cuts", check_init)
 }
 
-/// Uses the executable as a machine's first process, which mounts the disk itself.
+/// Runs the rounds with a machine whose first process is the executable, which mounts the disk itself.
 fn check_init() -> Result<()> {
     let seed = seed();
     let (calls, count) = if is_full_run() {

@@ -216,7 +216,7 @@ impl Tree {
                 let moved = moved.expect("the renamed object exists");
                 self.change_names(*to, |names| names.insert(to_name.clone(), moved));
                 if matches!(self.node(moved).kind, ObjectType::Directory(_)) && from != to {
-                    // The directory's ".." changes.
+                    // The entry ".." of the moved directory changes, so its mtime is unspecified.
                     self.node_mut(moved).attributes.mtime = None;
                 }
             }
