@@ -241,7 +241,7 @@ fn frame_from(peer: &mut UnixStream) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// The peer at the Unix socket closes the connection, and sends malformed frames.
+/// The peer at the Unix socket sends malformed frames and closes the connection; the stack must connect again each time.
 #[test]
 fn closed_socket_link_is_reconnected() -> Result<()> {
     let world = World::new(Link::Stream)?;
@@ -254,7 +254,7 @@ fn closed_socket_link_is_reconnected() -> Result<()> {
         let (mut peer, _) = wait_for("a connection", || Ok(listener.accept().ok()))?;
         peer.set_nonblocking(false)?;
         peer.set_read_timeout(Some(PATIENCE))?;
-        // After each connection the stack announces its address by ARP, as the new network may have a conflict.
+        // After each connection the stack announces its address by ARP, because a host of the new network may use that address.
         let is_arp =
             |frame: &[u8]| frame.get(12..14) == Some(&[8, 6]) && frame[28..32] == [192, 0, 2, 1];
         while !is_arp(&frame_from(&mut peer)?) {}
