@@ -19,7 +19,7 @@ fn tables() -> Vec<u8> {
     tables
 }
 
-/// The SMBIOS 3.0 entry point (section 5.2.2).
+/// The SMBIOS 3.0 entry point (DSP0134, section 5.2.2).
 fn anchor(len: usize) -> Vec<u8> {
     let mut anchor = b"_SM3_\0\x18\x03\0\0\x01\0".to_vec();
     anchor.extend((len as u32).to_le_bytes());
