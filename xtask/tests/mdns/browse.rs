@@ -54,7 +54,7 @@ pub fn sees_avahi(world: &World) -> Result<()> {
             && line["port"] == 8080
     };
     ensure!(found.iter().any(is_resolved), "{all}");
-    // With -t the browser waits one second only, so a late answer may be missed: up to five attempts.
+    // Makes up to five attempts, because with -t the browser waits for one second only and may miss a late answer.
     let mut types = String::new();
     for _ in 0..5 {
         types += &world.browse(&["--types", "-t", "-p", "-k"])?.read_all()?;
@@ -167,7 +167,7 @@ fn browser_prints_the_lines_of_avahi_browse() -> Result<()> {
     ] {
         let mut is_same = false;
         let mut last = (BTreeSet::new(), BTreeSet::new());
-        // With -t both programs wait for one second only and may miss a late answer: up to five attempts.
+        // Makes up to five attempts, because with -t both programs wait for one second only and may miss a late answer.
         for _ in 0..5 {
             let theirs = Output::of(avahi.command("avahi-browse").args(words))?;
             let ours = Output::of(&mut world.browser(&world.theirs, words)?)?;
@@ -195,8 +195,8 @@ fn browser_prints_the_lines_of_avahi_browse() -> Result<()> {
     responder.stop()
 }
 
-/// A service whose target host does not exist: both programs print the same timeout message for each family, and end with the same
-/// code.
+/// Resolves a service whose target host does not exist. `browse` and avahi-browse must print the same timeout message for each
+/// family, and end with the same exit code.
 #[test]
 fn resolve_timeout_is_reported_like_avahi_browse() -> Result<()> {
     let (world, scratch) = (World::new()?, tempfile::tempdir()?);

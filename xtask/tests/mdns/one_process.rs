@@ -62,7 +62,7 @@ fn one_loop_serves_nfs_sftp_and_mdns() -> Result<()> {
     };
     let copy_by_sftp = || {
         mounts::private("sshfs", || {
-            // `ip netns exec` would run sshfs in a mount namespace of its own, in which alone its mount is visible.
+            // Not `ip netns exec`, which would run sshfs in a new mount namespace, where no other process sees the mount.
             let mut command = Command::new("nsenter");
             command.arg(format!("--net={}", world.theirs.path()));
             command.arg("sshfs");

@@ -169,8 +169,8 @@ pub fn ours(host: &Namespace, role: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Waits until a host has its link-local IPv6 address, up to two seconds after its link. Responders probe again when an address
-/// appears, and avahi gives up its name if another host probes for the same one at that moment.
+/// Waits until a host has its link-local IPv6 address, which appears up to two seconds after the link. Responders probe again when
+/// an address appears. If another host probes for avahi's host name at that moment, avahi gives it up.
 fn wait_for_v6(host: &Namespace) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
