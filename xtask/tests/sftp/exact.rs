@@ -86,7 +86,7 @@ impl Peer {
         })
     }
 
-    /// Reads the length of the next packet. Once it has arrived, the server has made the whole reply.
+    /// Reads the length of the next packet. When the length arrives, the server has already made the whole reply.
     fn reply_len(&mut self) -> Result<usize> {
         let mut len = [0; 4];
         self.output.read_exact(&mut len)?;

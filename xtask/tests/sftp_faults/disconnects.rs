@@ -26,7 +26,7 @@ enum End {
     Server,
 }
 
-/// Pipelines WRITEs until one side ends the session. The blocks that were acknowledged before must be in the file.
+/// Pipelines WRITEs until the program `end` ends the session. The blocks that were acknowledged before must be in the file.
 fn writes_until(end: End, wire: Wire, random: &mut Random) -> Result<usize> {
     let directory = public_dir()?;
     let mut client = Sftp::start(&SftpOptions::in_directory(directory.path()).with_wire(wire))?;
@@ -250,7 +250,7 @@ fn thousands_of_connections_leak_nothing() -> Result<()> {
             }
             2 => drop(visit(&socket).with_context(|| format!("round {round}"))?),
             _ => {
-                // A client that reads none of its many replies.
+                // Connects a client that reads none of its many replies.
                 let mut stream = visit(&socket)?;
                 let list = Request::RealPath(b"file");
                 let _ = stream.write_all(&list.packet(3).repeat(500));

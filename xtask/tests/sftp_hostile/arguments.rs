@@ -259,7 +259,7 @@ fn account_lists_of_any_length_are_answered() -> Result<()> {
                 let reply = scene.client.exchange(&request)?;
                 let is_refused =
                     matches!(reply.status(), Some(Status::FAILURE | Status::BAD_MESSAGE));
-                // More than 1000 accounts may be refused: clients ask only for those of one READDIR reply, which are fewer.
+                // A request for more than 1000 accounts may be refused, because clients only ask for those in one READDIR reply.
                 ensure!(
                     reply.status().is_none() || (is_refused && users + groups > 1000),
                     "{users} users and {groups} groups were answered {reply:?}"

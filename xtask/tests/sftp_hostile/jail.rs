@@ -30,7 +30,7 @@ impl JailTree {
         fs::create_dir_all(outside.join("dir"))?;
         fs::write(outside.join("secret"), SECRET)?;
         fs::write(outside.join("dir/inner"), SECRET)?;
-        // The server's user has full access outside, too, so that only the jail protects it.
+        // The server's user has full access outside the jail, too, so that only the jail protects these files.
         for path in ["", "dir", "secret", "dir/inner"] {
             chown(outside.join(path), user, user)?;
         }

@@ -23,7 +23,7 @@ impl Opened {
         })
     }
 
-    /// Every request at least once. Later ones change objects that earlier ones need.
+    /// Every request at least once. Later requests change objects that earlier requests need.
     pub(super) fn requests(&self) -> Vec<Request<'_>> {
         let (file, other, dir) = (&self.file[..], &self.other[..], &self.dir[..]);
         let name = b"new".as_slice();
