@@ -55,7 +55,7 @@ impl Scene {
         serving(&self.server, &self.client)
     }
 
-    /// Kills the server.
+    /// Kills the server process `child`, and waits until it is gone.
     fn kill(&self, child: u32) -> Result<()> {
         kill(Pid::from_raw(child.try_into()?), Signal::SIGKILL)
             .context("cannot kill the server")?;
@@ -237,7 +237,7 @@ const KILLS_FULL: usize = 13;
 /// room for their replies.
 const ROUND: usize = 6;
 
-/// Nine calls in one pipeline, of which later ones need earlier ones; `file` has the ctime `guard`.
+/// Returns nine calls for one pipeline. Later calls succeed only after the earlier ones; `file` has the ctime `guard`.
 fn batch<'a>(
     dir: &'a [u8],
     names: &'a [String; 4],
