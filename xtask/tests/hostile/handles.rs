@@ -30,8 +30,8 @@ fn expect_bad(client: &mut Client, handle: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The rule for forged handles. Kernel handles have a MAC, so that all forged ones are refused. Path handles have none, because
-/// they reach only what names reach: a forged one is refused or denotes an object of the exports.
+/// The rule for forged handles. A kernel handle has a MAC, so the server must refuse a forged one. A path handle has none, because
+/// it reaches only objects that a client can also reach by names: a forged one is refused or denotes an object of the exports.
 struct HandleRule {
     has_mac: bool,
     inside: BTreeSet<u64>,
