@@ -1,4 +1,4 @@
-//! A client that makes all kinds of changes in its own directory, and records when the server promised which of them.
+//! A client that makes all kinds of changes in its own directory, and records when the server promised that each one is durable.
 
 use std::collections::HashMap;
 use std::fmt;
