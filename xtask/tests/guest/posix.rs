@@ -75,8 +75,8 @@ expected_failures = [
 [dummy_auth]
 entries = [["nobody", "nogroup"], ["tests", "tests"]]
 "#;
-/// pjdfstest's last line if only the expected failures occur. 13 skipped tests would remount the export read-only, which
-/// `writing_is_refused_by_client_and_server` covers. One needs LINK_MAX, which Linux does not report over NFS.
+/// pjdfstest's last line if only the expected failures occur. 13 of the skipped tests would remount the export read-only, which
+/// `writing_is_refused_by_client_and_server` covers. Another skipped test needs LINK_MAX, which Linux does not report over NFS.
 const PJDFSTEST_SAYS: &str =
     "Summary: 0 failed, 14 skipped, 382 passed, 2 expected failures, 398 total";
 
