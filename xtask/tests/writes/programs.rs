@@ -1,4 +1,4 @@
-//! Executables on an export: a running one cannot be written, and one that was just written can be run soon.
+//! Executables on an export: a running executable cannot be written, and a written one can be run a few seconds later.
 
 use super::{Scene, fails};
 use anyhow::{Context, Result, ensure};
