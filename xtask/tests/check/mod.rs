@@ -17,10 +17,10 @@ use xtask::machines::server::{
 };
 use xtask::setup::{self, Package};
 
-/// Time limit of a check: its own timeout is 3 s, the rest is for a busy host.
+/// Time limit of a check. The timeout of the program is 3 s; the other 2 s are for a busy host.
 const TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Runs a check. An error if it takes longer than [`TIME_MAX`].
+/// Runs a check. Returns an error if the check takes longer than [`TIME_MAX`].
 fn run(mut command: Command) -> Result<Output> {
     let start = Instant::now();
     let output = command.stdin(Stdio::null()).output()?;
@@ -38,7 +38,7 @@ fn check(arch: Arch, words: &[&str], more: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// The check must report `count` exports, in plain text and in JSON, with both native builds.
+/// Ensures that `stowaway check` reports `count` exports, in plain text and in JSON. Runs the x86_64 and the i686 file.
 fn ensure_serves(words: &[&str], count: usize, endpoint: &str) -> Result<()> {
     for arch in Arch::NATIVE {
         let plain = run(check(arch, words, &[])?)?;
@@ -62,8 +62,8 @@ fn ensure_serves(words: &[&str], count: usize, endpoint: &str) -> Result<()> {
     Ok(())
 }
 
-/// The check must report one line with the failing address or export (`about`) and the reason (`why`), and the same in JSON, with
-/// both native builds.
+/// Ensures that `stowaway check` reports one line with the failing address or export (`about`) and the reason (`why`), and the same
+/// in JSON. Runs the x86_64 and the i686 file.
 fn fails(words: &[&str], about: &str, why: &str) -> Result<()> {
     let runs: Vec<_> = thread::scope(|scope| {
         let start = |arch, more: &'static [&str]| {
@@ -278,7 +278,7 @@ fn refused_connection_is_reported_at_once() -> Result<()> {
     let start = Instant::now();
     fails(&["nfs", "-n", &port], &endpoint, "cannot connect")?;
     ensure!(start.elapsed() < Duration::from_secs(2));
-    // With a separate MOUNT port that nothing listens on, the report has that port.
+    // If nothing listens on a separate MOUNT port, the check must name that port.
     let directory = public_dir()?;
     let server = Server::start(ServerOptions::serving(&[directory.path()]))?;
     let nfs_port = server.nfs_port.to_string();

@@ -16,7 +16,7 @@ use xtask::clients::nfs::record;
 const NFS: u32 = 100_003;
 const MOUNT: u32 = 100_005;
 
-/// Listens on a new port. A thread per connection runs `behave`.
+/// Listens on a new port and returns its address. A thread per connection runs `behave`.
 fn start_stranger(
     behave: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> Result<SocketAddr> {
@@ -168,7 +168,7 @@ fn full_backlog_times_out() -> Result<()> {
     listen(&full, Backlog::new(0)?)?;
     let port = getsockname::<SockaddrIn>(full.as_raw_fd())?.port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    // The backlog is full, so further SYNs are dropped, as by a firewall.
+    // This connection fills the backlog, so the kernel drops further SYNs, as a firewall would.
     let _waiting = TcpStream::connect(address).context("cannot fill the backlog")?;
     ensure_fails(address, None, SLOW)
 }
@@ -190,7 +190,7 @@ fn other_protocols_are_reported_as_no_nfs_server() -> Result<()> {
             connection.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
         })?,
         start_stranger(|mut connection| connection.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n"))?,
-        // Closes the connection at once.
+        // A server that accepts connections and closes them at once.
         start_stranger(|connection| {
             drop(connection);
             Ok(())
@@ -200,8 +200,8 @@ fn other_protocols_are_reported_as_no_nfs_server() -> Result<()> {
             call(&mut connection)?;
             connection.write_all(&[0x80, 0, 0, 24, 1, 2, 3])
         })?,
-        // Another call's reply, a call, a denied reply, PROG_UNAVAIL, an empty record, two records that are too long, an extra
-        // byte, authentication data that is too long.
+        // Servers with an invalid reply: another call's reply, a call, a denied reply, PROG_UNAVAIL, an empty record, two records
+        // that are too long, a reply with an extra byte, authentication data that is too long.
         xid(|xid| record(&accepted(xid ^ 1)))?,
         xid(|xid| record(&words(&[xid, 0, 2, 100_003, 3, 0, 0, 0, 0, 0])))?,
         xid(|xid| record(&words(&[xid, 1, 1, 1, 5])))?,
@@ -229,9 +229,9 @@ fn malformed_export_list_is_reported() -> Result<()> {
         words(&[0, 0]),
         long,
         words(&[1, 1, 0x2f00_0000, 1, 256]),
-        // Lists without an end marker.
+        // An export list without an end marker.
         words(&[1, 1, 0x2f00_0000, 1, 0].repeat(4)),
-        // Longer than the longest list that `check` reads.
+        // An export list that is longer than the limit of `check`.
         [words(&[1, 1, 0x2f00_0000, 0].repeat(20_000)), words(&[0])].concat(),
     ] {
         let address = Server {
@@ -272,7 +272,7 @@ fn failing_export_is_named() -> Result<()> {
     ] {
         ensure_fails(server.start()?, Some("/srv"), why)?;
     }
-    // An exported ISO image is a regular file.
+    // The root of an export may be a regular file, because an exported ISO image is one.
     let address = attr(with_kind(1)).start()?;
     ensure_serves(
         &["nfs", "-n", &address.port().to_string()],
