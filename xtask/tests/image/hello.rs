@@ -1,4 +1,4 @@
-//! The smallest programs and their image: their size limits, and their output here and in a container.
+//! The programs of `cargo xtask hello` and their images: size limits, and output on this host and in a container.
 
 use super::podman::Podman;
 use super::{names, oci, unpacked};
@@ -42,7 +42,7 @@ fn images_are_within_size_limit_and_print_hello() -> Result<()> {
     let directory = public_dir()?;
     let layout = directory.path().join("oci");
     let images = hello::write_images(&layout)?;
-    // The blobs on disk, without the index that lists the images, must have the sum of the images' sizes.
+    // The total size of the blobs on disk, without the index that lists the images, must equal the sum of the images' sizes.
     let index = fs::read(layout.join("index.json"))?;
     let index: serde_json::Value = serde_json::from_slice(&index)?;
     let index_bytes = index["manifests"][0]["size"].as_u64().context("no index")?;

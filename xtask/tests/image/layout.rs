@@ -205,7 +205,7 @@ fn same_files_give_identical_images() -> Result<()> {
     let (first, second) = (public_dir()?, public_dir()?);
     let contents = |directory: &Path| -> Result<Vec<(String, String)>> {
         let paths = OutputPaths::in_directory(directory);
-        // The second write goes to the same directory, so that it must replace the first.
+        // Both writes use the same directory. The second must replace the files of the first.
         image::write(&files[..1], &description, &paths)?;
         image::write(&files, &description, &paths)?;
         let mut contents = Vec::new();
@@ -220,7 +220,7 @@ fn same_files_give_identical_images() -> Result<()> {
     };
     let (first, second) = (contents(first.path())?, contents(second.path())?);
     ensure!(first == second, "{first:#?}\n{second:#?}");
-    // oci-layout, index.json, the index, docker.tar, and three blobs per platform.
+    // The four other files are oci-layout, index.json, the blob of the index, and docker.tar. Each platform has three blobs.
     ensure!(first.len() == 4 + 3 * files.len(), "{first:#?}");
     Ok(())
 }

@@ -12,7 +12,7 @@ use xtask::setup::{self, Package};
 /// Time limit for a container's log line.
 const SAY_MAX: Duration = Duration::from_secs(20);
 
-/// Images and containers. Drop removes them. All containers share one network.
+/// podman's images and containers of one test. Drop removes them. All containers share one network.
 pub struct Podman {
     directory: TempDir,
     network: Option<Namespace>,
@@ -75,7 +75,7 @@ impl Podman {
 
     /// Pulls an image from a layout, with more options for `podman pull`. Returns the image's name.
     pub fn pull(&self, layout: &Path, tag: &str, more: &[&str]) -> Result<String> {
-        // podman derives an image's name from the path, and image names must be in lower case. So the path is relative.
+        // podman derives the image's name from the path, and the name must be in lower case. So the path is relative.
         let (Some(parent), Some(name)) = (layout.parent(), layout.file_name()) else {
             bail!("{} has no parent directory", layout.display());
         };
@@ -85,14 +85,14 @@ impl Podman {
         Ok(name.trim().to_owned())
     }
 
-    /// Loads the images of an archive.
+    /// Loads the images of an archive. Returns podman's output.
     pub fn load(&self, archive: &Path) -> Result<String> {
         self.podman(&["load", "--input", &archive.display().to_string()])
     }
 
     /// Runs a container in the shared network (`podman run`). Returns its output.
     pub fn run(&self, words: &[&str]) -> Result<String> {
-        // podman's default limits may be higher than a container is allowed to set, if the test itself runs in one.
+        // If the test itself runs in a container, podman's default limits may exceed that container's limits.
         let limits = [
             "--ulimit",
             "nofile=1024:1024",
@@ -126,7 +126,7 @@ impl Podman {
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        // Files that remain are removed with the directory.
+        // An error is ignored, because the remaining files are removed with the directory.
         let _ = self.podman(&["rm", "--all", "--force", "--time", "0"]);
     }
 }

@@ -16,10 +16,10 @@ use xtask::setup::{self, Package};
 
 /// The owner (UID) of volumes that the server may write to.
 const USER: u32 = 65534;
-/// The export of all samples.
+/// The path that every sample exports.
 const EXPORT: &str = "/srv";
 const PORT: u16 = 2049;
-/// The readiness probe of the samples.
+/// The command of the readiness and liveness probes in the samples.
 const PROBE: [&str; 3] = ["/stowaway", "check", "nfs"];
 
 fn sample(name: &str) -> PathBuf {
@@ -34,7 +34,7 @@ fn objects(file: &Path) -> Result<Vec<Value>> {
     Ok(serde_json::from_str(&printed)?)
 }
 
-/// The `spec` of an object.
+/// Returns the `spec` of the object with this kind and name.
 fn spec(objects: &[Value], kind: &str, name: &str) -> Result<Value> {
     let object = objects
         .iter()
@@ -51,7 +51,7 @@ fn single_element(list: &Value) -> Result<&Value> {
     }
 }
 
-/// The arguments of a pod's container. Checks that the container has no more privileges than it needs.
+/// Returns the arguments of a pod's container. Checks that the container has no more privileges than it needs.
 fn arguments(pod: &Value) -> Result<Vec<String>> {
     let container = single_element(&pod["containers"])?;
     let rights = (&pod["securityContext"], &container["securityContext"]);

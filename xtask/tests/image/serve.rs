@@ -12,9 +12,9 @@ use xtask::clients::nfs::Client;
 use xtask::machines::server::{Namespace, children, public_dir, root_for};
 use xtask::setup::{self, Package};
 
-/// Tags of platforms that this machine can run.
+/// Image tags of the platforms that this machine can run.
 const TAGS: [&str; 2] = ["amd64", "386"];
-/// The UID in the image.
+/// The UID as which the image runs the server.
 const USER: &str = "65534";
 const LISTENING: &str = "for NFS and MOUNT";
 const NAME: &str = "files";
@@ -177,7 +177,7 @@ fn stopped_container_exits_with_zero() -> Result<()> {
     }
     let scene = Scene::new("latest")?;
     scene.start()?;
-    // podman kills a process that does not end after SIGTERM; the exit code is 137 then.
+    // If the process does not end after SIGTERM, podman kills it, and the exit code is 137.
     scene.podman.podman(&["stop", "--time", "30", NAME])?;
     let status = scene.podman.inspect(NAME, "{{.State.ExitCode}}")?;
     ensure!(status == "0", "the container ended with status {status}");
@@ -221,7 +221,7 @@ fn health_check_detects_hang_and_removed_export() -> Result<()> {
         "check printed {json}"
     );
 
-    // The supervisor's child, which serves, not the supervisor.
+    // The container's process is the supervisor. The test stops its child, which serves the clients.
     let pid: u32 = scene.podman.inspect(NAME, "{{.State.Pid}}")?.parse()?;
     let server = *children(pid)?
         .first()
